@@ -1,0 +1,3 @@
+//! The glue: packet loops, control thread, host plan execution, command lines.
+
+pub mod cli;

@@ -1,0 +1,273 @@
+//! What can change in a running balancer. Configuration, operator and health checks all speak `Change`:
+//! one path writes the tables.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::str::FromStr;
+
+use super::time::Timeouts;
+
+/// The transports that are balanced.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum Protocol {
+    /// TCP.
+    Tcp,
+    /// UDP.
+    Udp,
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+        })
+    }
+}
+
+/// A range of ports, both ends included. `1-65535` is written `*`.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct PortRange {
+    /// The lowest port.
+    pub first: u16,
+    /// The highest port.
+    pub last: u16,
+}
+
+impl PortRange {
+    /// Every port.
+    pub const ALL: Self = Self { first: 1, last: u16::MAX };
+
+    /// Whether the two ranges share a port.
+    #[must_use]
+    pub fn overlaps(self, other: Self) -> bool {
+        self.first <= other.last && other.first <= self.last
+    }
+}
+
+/// Where a service listens: a virtual IP, ports, and the transport.
+///
+/// Text form: `192.0.2.10:80/tcp`, `[2001:db8::10]:443/udp`, `192.0.2.10:5000-5099/udp`, `192.0.2.10:*/tcp`.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Listen {
+    /// The transport.
+    pub protocol: Protocol,
+    /// The virtual IP.
+    pub address: IpAddr,
+    /// The ports.
+    pub ports: PortRange,
+}
+
+impl fmt::Display for Listen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.address {
+            IpAddr::V4(address) => write!(f, "{address}:")?,
+            IpAddr::V6(address) => write!(f, "[{address}]:")?,
+        }
+        match self.ports {
+            PortRange::ALL => f.write_str("*")?,
+            PortRange { first, last } if first == last => write!(f, "{first}")?,
+            PortRange { first, last } => write!(f, "{first}-{last}")?,
+        }
+        write!(f, "/{}", self.protocol)
+    }
+}
+
+/// Why a text is no [`Listen`]; the message says what to write.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum ListenError {
+    /// No `/tcp` or `/udp` at the end.
+    #[error("ends with neither /tcp nor /udp")]
+    Protocol,
+    /// No address before the colon, or none that parses.
+    #[error("has no IP address; write 192.0.2.10:80/tcp or [2001:db8::10]:80/tcp")]
+    Address,
+    /// Ports that do not parse or are out of 1–65535, or a range that ends before it starts.
+    #[error("has no valid port; write a port from 1 to 65535, a range first-last, or *")]
+    Ports,
+}
+
+impl FromStr for Listen {
+    type Err = ListenError;
+
+    fn from_str(text: &str) -> Result<Self, ListenError> {
+        let (endpoint, protocol) = text.rsplit_once('/').ok_or(ListenError::Protocol)?;
+        let protocol = match protocol {
+            "tcp" => Protocol::Tcp,
+            "udp" => Protocol::Udp,
+            _ => return Err(ListenError::Protocol),
+        };
+        let (host, ports) = endpoint.rsplit_once(':').ok_or(ListenError::Address)?;
+        // An IPv6 address needs its brackets, or its last group would read as the port.
+        let address =
+            SocketAddr::from_str(&format!("{host}:0")).map_err(|_| ListenError::Address)?;
+        Ok(Self { protocol, address: address.ip(), ports: parse_ports(ports)? })
+    }
+}
+
+fn parse_ports(text: &str) -> Result<PortRange, ListenError> {
+    if text == "*" {
+        return Ok(PortRange::ALL);
+    }
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    let first: u16 = first.parse().map_err(|_| ListenError::Ports)?;
+    let last: u16 = last.parse().map_err(|_| ListenError::Ports)?;
+    if first == 0 || last < first {
+        return Err(ListenError::Ports);
+    }
+    Ok(PortRange { first, last })
+}
+
+/// The schedulers, by the names of LVS.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum SchedulerKind {
+    /// Round robin.
+    RoundRobin,
+    /// Weighted round robin.
+    WeightedRoundRobin,
+    /// Least connections.
+    LeastConnections,
+    /// Weighted least connections, the default.
+    WeightedLeastConnections,
+}
+
+impl SchedulerKind {
+    /// Every scheduler, in the order in which help texts list them.
+    pub const ALL: [Self; 4] = [
+        Self::RoundRobin,
+        Self::WeightedRoundRobin,
+        Self::LeastConnections,
+        Self::WeightedLeastConnections,
+    ];
+
+    /// The name in configuration and listings, as LVS has it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::RoundRobin => "rr",
+            Self::WeightedRoundRobin => "wrr",
+            Self::LeastConnections => "lc",
+            Self::WeightedLeastConnections => "wlc",
+        }
+    }
+
+    /// The scheduler of that name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+}
+
+/// The largest weight of a real server (keepalived's bound).
+pub const MAX_WEIGHT: u32 = 65_535;
+
+/// A real server as configured.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct RealSpec {
+    /// Where tunnelled packets go.
+    pub address: IpAddr,
+    /// Share of new connections, 0 to [`MAX_WEIGHT`]; 0 takes no new connection.
+    pub weight: u32,
+}
+
+/// A service as configured.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ServiceSpec {
+    /// Its name, unique.
+    pub name: String,
+    /// Where it listens.
+    pub listens: Vec<Listen>,
+    /// How it chooses.
+    pub scheduler: SchedulerKind,
+    /// Among whom it chooses.
+    pub reals: Vec<RealSpec>,
+}
+
+/// One change. Names and addresses, not ids: a change can come from outside.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Change {
+    /// A new service with its real servers.
+    AddService(ServiceSpec),
+    /// A service goes; its connections with it.
+    RemoveService {
+        /// The service's name.
+        service: String,
+    },
+    /// Where the service listens, anew.
+    SetListens {
+        /// The service's name.
+        service: String,
+        /// All its listens.
+        listens: Vec<Listen>,
+    },
+    /// Another scheduler.
+    SetScheduler {
+        /// The service's name.
+        service: String,
+        /// The new scheduler.
+        scheduler: SchedulerKind,
+    },
+    /// A real server joins; one that was being drained comes back with its connections and counters.
+    AddReal {
+        /// The service's name.
+        service: String,
+        /// The real server.
+        real: RealSpec,
+    },
+    /// A real server takes no new connection and goes when its last one has gone.
+    RemoveReal {
+        /// The service's name.
+        service: String,
+        /// The real server's address.
+        address: IpAddr,
+    },
+    /// A new weight.
+    SetWeight {
+        /// The service's name.
+        service: String,
+        /// The real server's address.
+        address: IpAddr,
+        /// 0 to [`MAX_WEIGHT`].
+        weight: u32,
+    },
+    /// New timeouts; flows take them with their next packet.
+    SetTimeouts(Timeouts),
+}
+
+/// Why a change was refused; nothing has changed then.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum ChangeError {
+    /// A service of that name exists.
+    #[error("service {0:?} exists already")]
+    ServiceExists(String),
+    /// No service of that name.
+    #[error("there is no service {0:?}")]
+    NoService(String),
+    /// The service has that real server already.
+    #[error("service {service:?} has real server {address} already")]
+    RealExists {
+        /// The service's name.
+        service: String,
+        /// The address.
+        address: IpAddr,
+    },
+    /// The service does not have that real server.
+    #[error("service {service:?} has no real server {address}")]
+    NoReal {
+        /// The service's name.
+        service: String,
+        /// The address.
+        address: IpAddr,
+    },
+    /// Two listens share a port.
+    #[error("listen {listen} overlaps one of service {other:?}")]
+    Overlap {
+        /// The listen that was asked for.
+        listen: Listen,
+        /// The name of the service that has it.
+        other: String,
+    },
+    /// A weight above [`MAX_WEIGHT`].
+    #[error("weight {0} is above {MAX_WEIGHT}")]
+    Weight(u32),
+}

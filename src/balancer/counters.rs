@@ -1,0 +1,44 @@
+//! Plain integer counters; one thread owns them.
+
+use super::verdict::{Reason, Verdict};
+
+/// What became of the packets read. `read == tunnelled + replied + dropped`, always.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Counters {
+    /// Packets read; a super-frame is one.
+    pub read: u64,
+    /// Packets given to a real server.
+    pub tunnelled: u64,
+    /// Packets answered by the director itself.
+    pub replied: u64,
+    /// Packets dropped, by [`Reason`].
+    pub dropped: [u64; Reason::ALL.len()],
+    /// Packets forwarded without a connection entry, because the table was full.
+    pub without_entry: u64,
+    /// ICMP protocol-unreachable, host-unreachable and the like from the tunnels' far ends.
+    pub tunnel_errors: u64,
+}
+
+impl Counters {
+    /// Counts one packet read and what became of it.
+    pub fn count(&mut self, verdict: Verdict) {
+        self.read += 1;
+        match verdict {
+            Verdict::Drop(reason) => self.dropped[reason as usize] += 1,
+            Verdict::Reply => self.replied += 1,
+            Verdict::Tunnel(_) => self.tunnelled += 1,
+        }
+    }
+
+    /// How many were dropped for `reason`.
+    #[must_use]
+    pub fn dropped(&self, reason: Reason) -> u64 {
+        self.dropped[reason as usize]
+    }
+
+    /// How many were dropped, whatever the reason.
+    #[must_use]
+    pub fn dropped_total(&self) -> u64 {
+        self.dropped.iter().sum()
+    }
+}

@@ -1,0 +1,97 @@
+//! The balancer's state as values, for listings. Nothing in here is live.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use super::change::{Listen, Protocol, SchedulerKind};
+use super::counters::Counters;
+
+/// The state of a real server.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum RealState {
+    /// Takes new connections (unless its weight is 0).
+    Up,
+    /// Removed from the configuration; serves its last connections.
+    Draining,
+}
+
+impl RealState {
+    /// The state's name in listings.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::Draining => "draining",
+        }
+    }
+}
+
+/// A real server and its counters.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Real {
+    /// Where tunnelled packets go.
+    pub address: IpAddr,
+    /// Its weight.
+    pub weight: u32,
+    /// Its state.
+    pub state: RealState,
+    /// Connections in an active state (IPVS's ActiveConn).
+    pub active: u64,
+    /// The others (IPVS's InActConn).
+    pub inactive: u64,
+    /// Connections ever given to it.
+    pub connections: u64,
+    /// Packets given to it; a super-frame counts as its wire segments.
+    pub packets: u64,
+    /// Bytes of those packets: inner IP packets, without the outer header.
+    pub bytes: u64,
+    /// ICMP protocol-unreachable received from it: nobody listens for the tunnel there.
+    pub protocol_unreachable: u64,
+    /// Other unreachable and time-exceeded errors on the way to it.
+    pub unreachable: u64,
+    /// Smallest path MTU that was signalled on the way to it, in bytes; `None` when none was.
+    pub path_mtu: Option<u16>,
+}
+
+/// A service.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Service {
+    /// Its name.
+    pub name: String,
+    /// Where it listens.
+    pub listens: Vec<Listen>,
+    /// How it chooses.
+    pub scheduler: SchedulerKind,
+    /// Among whom, in configuration order.
+    pub reals: Vec<Real>,
+}
+
+/// One connection, for `vstun connections`.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Connection {
+    /// The transport.
+    pub protocol: Protocol,
+    /// The client.
+    pub client: SocketAddr,
+    /// The virtual IP and port.
+    pub virtual_address: SocketAddr,
+    /// The real server that has it.
+    pub real: IpAddr,
+    /// The state's name as IPVS has it.
+    pub state: &'static str,
+    /// How long it lives if no packet comes.
+    pub expires: Duration,
+}
+
+/// Everything that `vstun list`, `stats` and `drops` show of the balancer.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Snapshot {
+    /// Connections in the table.
+    pub connections: usize,
+    /// How many fit.
+    pub capacity: usize,
+    /// The services, in configuration order.
+    pub services: Vec<Service>,
+    /// What became of the packets.
+    pub counters: Counters,
+}

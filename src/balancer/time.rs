@@ -1,0 +1,60 @@
+//! Time as the balancer sees it: milliseconds since the daemon started, and the timeouts of flows.
+
+use std::time::Duration;
+
+/// A moment: milliseconds since the daemon started. The packet loop reads the clock once a wake-up.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Millis(pub u64);
+
+impl Millis {
+    /// This moment plus `duration`; saturates.
+    #[must_use]
+    pub fn after(self, duration: Duration) -> Self {
+        Self(self.0.saturating_add(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)))
+    }
+
+    /// How long until `later`; zero when it has passed.
+    #[must_use]
+    pub fn until(self, later: Self) -> Duration {
+        Duration::from_millis(later.0.saturating_sub(self.0))
+    }
+}
+
+/// How long an idle flow is kept, by state. The defaults are IPVS's (`ip_vs_proto_tcp.c`, `_udp.c`).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Timeouts {
+    /// TCP with data flowing: 15 minutes.
+    pub tcp_established: Duration,
+    /// TCP after the client's SYN, no further packet yet: 1 minute.
+    pub tcp_syn_recv: Duration,
+    /// TCP after the client's FIN: 2 minutes.
+    pub tcp_fin_wait: Duration,
+    /// TCP after a FIN in answer to the handshake: 2 minutes.
+    pub tcp_time_wait: Duration,
+    /// TCP after an RST: 10 seconds.
+    pub tcp_close: Duration,
+    /// UDP: 5 minutes.
+    pub udp: Duration,
+}
+
+impl Timeouts {
+    /// IPVS's defaults.
+    pub const DEFAULT: Self = Self {
+        tcp_established: Duration::from_secs(15 * 60),
+        tcp_syn_recv: Duration::from_secs(60),
+        tcp_fin_wait: Duration::from_secs(2 * 60),
+        tcp_time_wait: Duration::from_secs(2 * 60),
+        tcp_close: Duration::from_secs(10),
+        udp: Duration::from_secs(5 * 60),
+    };
+    /// The shortest timeout that is accepted.
+    pub const MIN: Duration = Duration::from_secs(1);
+    /// The longest timeout that is accepted: 31 days, IPVS's bound for persistence.
+    pub const MAX: Duration = Duration::from_secs(31 * 24 * 60 * 60);
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
+}

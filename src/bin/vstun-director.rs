@@ -1,0 +1,5 @@
+//! `vstun-director`: see `vstun-director --help`.
+
+fn main() -> std::process::ExitCode {
+    vstun::app::cli::director()
+}

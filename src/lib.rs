@@ -1,0 +1,28 @@
+//! vstun: LVS's VS/TUN in user space.
+//!
+//! A **director** reads the packets of a virtual IP from a TUN device, picks a real server for each
+//! connection and sends the packet, wrapped in another IP packet, to it. The **real server** unwraps it
+//! into its own TUN, where the virtual IP lives, and its kernel answers the client directly.
+//!
+//! Pure code decides, thin code acts:
+//!
+//! ```text
+//!      bin ──► app          loops, glue, lifecycle                                   impure
+//!               ├──► config ───┐  text → value → checked model → changes             pure
+//!               ├──► control ──┼──► balancer ──► wire                                pure
+//!               ├──► decap ────┴───────────────►  packets, checksums, encapsulation  pure
+//!               ├──► host         plan of host set-up steps, each with its inverse   pure
+//!               └──► sys          TUN, raw sockets, netlink, sysctl: all the unsafe  impure
+//! ```
+//!
+//! An arrow reads "may import"; `tests/layering.rs` keeps it. Time, random seeds and limits are
+//! arguments of the pure layers.
+
+pub mod app;
+pub mod balancer;
+pub mod config;
+pub mod control;
+pub mod decap;
+pub mod host;
+pub mod sys;
+pub mod wire;

@@ -1,0 +1,4 @@
+//! The operating system: TUN, raw sockets, netlink, sysctls, locks. The only place with `unsafe`.
+//!
+//! Plain values in and out, `io::Result` for errors; imports nothing of ours.
+#![allow(unsafe_code)]

@@ -1,0 +1,31 @@
+//! Packets as bytes: views, checksums, segmentation, encapsulation. Pure, and imports nothing of ours.
+//!
+//! Everything here takes byte slices that may come from an attacker and either returns a typed view
+//! of them or an error that names what is wrong; nothing panics and nothing allocates.
+
+pub mod checksum;
+pub mod ecn;
+pub mod encap;
+pub mod icmp;
+pub mod packet;
+pub mod segment;
+pub mod tcp;
+pub mod virtio;
+
+pub use packet::{Fragment, Packet, ParseError, Transport};
+
+/// IP protocol numbers (IANA "Protocol Numbers") that vstun knows by name.
+pub mod protocol {
+    /// ICMP for IPv4.
+    pub const ICMP: u8 = 1;
+    /// An IPv4 packet in an IP packet (RFC 2003).
+    pub const IPIP: u8 = 4;
+    /// TCP.
+    pub const TCP: u8 = 6;
+    /// UDP.
+    pub const UDP: u8 = 17;
+    /// An IPv6 packet in an IP packet (RFC 2473, RFC 4213).
+    pub const IPV6: u8 = 41;
+    /// ICMP for IPv6.
+    pub const ICMPV6: u8 = 58;
+}
