@@ -4,7 +4,10 @@
 
 pub mod change;
 pub mod counters;
+pub mod flow;
 pub mod snapshot;
+pub mod table;
+pub mod tcp;
 pub mod time;
 pub mod verdict;
 

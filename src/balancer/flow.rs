@@ -1,0 +1,157 @@
+//! A flow's key, in the form in which the connection table stores and hashes it.
+
+use std::hash::Hasher;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use siphasher::sip::SipHasher13;
+
+/// The secret of the flow hash. Attackers choose the 5-tuple, so the hash must be keyed.
+#[derive(Clone, Copy, Debug)]
+pub struct Seed(pub u64, pub u64);
+
+/// A flow: transport, client and virtual address with their ports.
+///
+/// Addresses are four words in host order; an IPv4 address is its mapped form `::ffff:a.b.c.d`, which
+/// no IPv6 packet may carry, so the families cannot meet. 40 bytes with its padding.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Key {
+    client: [u32; 4],
+    vip: [u32; 4],
+    /// Client port in the upper half, virtual port in the lower.
+    ports: u32,
+    protocol: u8,
+}
+
+/// The first three words of every mapped IPv4 address (RFC 4291 section 2.5.5.2).
+const MAPPED: [u32; 3] = [0, 0, 0x0000_ffff];
+
+impl Key {
+    /// The key of a packet from `client` to `vip`.
+    #[inline]
+    #[must_use]
+    pub fn new(
+        protocol: u8,
+        client: IpAddr,
+        client_port: u16,
+        vip: IpAddr,
+        virtual_port: u16,
+    ) -> Self {
+        let ports = u32::from(client_port) << 16 | u32::from(virtual_port);
+        Self { client: words(client), vip: words(vip), ports, protocol }
+    }
+
+    /// The transport's protocol number.
+    #[must_use]
+    pub fn protocol(&self) -> u8 {
+        self.protocol
+    }
+
+    /// The client's address.
+    #[must_use]
+    pub fn client(&self) -> IpAddr {
+        address(self.client)
+    }
+
+    /// The client's port.
+    #[must_use]
+    pub fn client_port(&self) -> u16 {
+        u16::try_from(self.ports >> 16).unwrap_or_default()
+    }
+
+    /// The virtual address.
+    #[must_use]
+    pub fn vip(&self) -> IpAddr {
+        address(self.vip)
+    }
+
+    /// The virtual port.
+    #[must_use]
+    pub fn virtual_port(&self) -> u16 {
+        u16::try_from(self.ports & 0xffff).unwrap_or_default()
+    }
+
+    /// The keyed hash: SipHash-1-3 over the words that differ within a family.
+    #[inline]
+    #[must_use]
+    pub fn hash(&self, seed: Seed) -> u64 {
+        let mut hasher = SipHasher13::new_with_keys(seed.0, seed.1);
+        if self.client[..3] == MAPPED && self.vip[..3] == MAPPED {
+            hasher.write_u64(pair(self.client[3], self.vip[3]));
+        } else {
+            for words in [self.client, self.vip] {
+                hasher.write_u64(pair(words[0], words[1]));
+                hasher.write_u64(pair(words[2], words[3]));
+            }
+        }
+        hasher.write_u64(pair(self.ports, u32::from(self.protocol)));
+        hasher.finish()
+    }
+}
+
+#[inline]
+fn pair(high: u32, low: u32) -> u64 {
+    u64::from(high) << 32 | u64::from(low)
+}
+
+#[inline]
+fn words(address: IpAddr) -> [u32; 4] {
+    match address {
+        IpAddr::V4(address) => [MAPPED[0], MAPPED[1], MAPPED[2], address.to_bits()],
+        IpAddr::V6(address) => {
+            let bits = address.to_bits();
+            // Each word is the low half of a shift: the cast takes exactly the bits it names.
+            #[allow(clippy::cast_possible_truncation)]
+            let word = |shift: u32| (bits >> shift) as u32;
+            [word(96), word(64), word(32), word(0)]
+        }
+    }
+}
+
+fn address(words: [u32; 4]) -> IpAddr {
+    if words[..3] == MAPPED {
+        return IpAddr::V4(Ipv4Addr::from_bits(words[3]));
+    }
+    let high = u128::from(pair(words[0], words[1]));
+    let low = u128::from(pair(words[2], words[3]));
+    IpAddr::V6(Ipv6Addr::from_bits(high << 64 | low))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(client: &str, vip: &str) -> Key {
+        Key::new(6, client.parse().expect("address"), 40_000, vip.parse().expect("address"), 443)
+    }
+
+    #[test]
+    fn addresses_and_ports_of_both_families_survive_the_packing() {
+        for (client, vip) in [("198.51.100.7", "192.0.2.10"), ("2001:db8::7", "2001:db8:1::10")] {
+            let key = key(client, vip);
+            assert_eq!(key.client().to_string(), client);
+            assert_eq!(key.vip().to_string(), vip);
+            assert_eq!((key.client_port(), key.virtual_port(), key.protocol()), (40_000, 443, 6));
+        }
+    }
+
+    #[test]
+    fn the_hash_depends_on_every_field_and_on_the_seed() {
+        let seed = Seed(1, 2);
+        let base = key("198.51.100.7", "192.0.2.10");
+        let others = [
+            key("198.51.100.8", "192.0.2.10"),
+            key("198.51.100.7", "192.0.2.11"),
+            Key { ports: base.ports + 1, ..base },
+            Key { ports: base.ports + (1 << 16), ..base },
+            Key { protocol: 17, ..base },
+        ];
+        for other in others {
+            assert_ne!(base.hash(seed), other.hash(seed));
+        }
+        assert_ne!(base.hash(seed), base.hash(Seed(1, 3)));
+        assert_ne!(
+            key("2001:db8::7", "2001:db8::1").hash(seed),
+            key("2001:db8:0:1::7", "2001:db8::1").hash(seed)
+        );
+    }
+}

@@ -1,0 +1,277 @@
+//! The connection table: a fixed number of entries, found by keyed hash, expired by a lazy timer wheel.
+//!
+//! Its capacity is hard. Memory is reserved at the start and touched only as entries come: an empty table of
+//! a million costs next to nothing. One entry is one cache line; with two index slots of 8 bytes a flow of
+//! either family costs 80 bytes (IPVS: 256 to 300).
+
+mod index;
+mod wheel;
+
+use std::time::Duration;
+
+use super::flow::{Key, Seed};
+use super::tcp::State;
+use super::time::Millis;
+use super::verdict::RealId;
+use index::Index;
+use wheel::{Linked, Links, NIL, TICK_MILLIS, Wheel};
+
+/// The largest capacity: the index then takes 512 MiB of address space.
+pub const MAX_CAPACITY: u32 = 16_777_216;
+
+/// The most entries that one call of [`Table::expire`] looks at, so that a burst of deadlines cannot
+/// hold up packets.
+pub const EXPIRE_BUDGET: usize = 4_096;
+
+/// A connection.
+#[derive(Clone, Debug)]
+#[repr(align(64))]
+pub struct Entry {
+    key: Key,
+    state: State,
+    tag: u32,
+    real: RealId,
+    /// The tick at whose end the connection is over.
+    deadline: u32,
+    links: Links,
+}
+
+impl Entry {
+    /// Whose packets these are.
+    #[must_use]
+    pub fn key(&self) -> &Key {
+        &self.key
+    }
+
+    /// Its state.
+    #[must_use]
+    pub fn state(&self) -> State {
+        self.state
+    }
+
+    /// The real server that has it.
+    #[must_use]
+    pub fn real(&self) -> RealId {
+        self.real
+    }
+
+    /// How long it lives if no packet comes.
+    #[must_use]
+    pub fn expires(&self, now: Millis) -> Duration {
+        now.until(Millis(u64::from(self.deadline) * TICK_MILLIS))
+    }
+}
+
+/// An entry's place in the table, valid until the entry is removed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Handle(u32);
+
+/// The table is full.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Full;
+
+/// The connection table.
+#[derive(Debug)]
+pub struct Table {
+    seed: Seed,
+    capacity: u32,
+    len: u32,
+    entries: Slab,
+    index: Index,
+    wheel: Wheel,
+}
+
+/// The entries; free ones are chained through `links.next` by the table.
+#[derive(Debug)]
+struct Slab {
+    entries: Vec<Option<Entry>>,
+    free: Vec<u32>,
+}
+
+impl Linked for Slab {
+    fn links(&mut self, entry: u32) -> &mut Links {
+        // The wheel only names entries that are queued, and removal takes an entry off the wheel first.
+        &mut self.entries[entry as usize].as_mut().expect("a queued entry is alive").links
+    }
+}
+
+impl Table {
+    /// A table for up to `capacity` connections, at most [`MAX_CAPACITY`].
+    #[must_use]
+    pub fn new(capacity: u32, seed: Seed) -> Self {
+        let capacity = capacity.min(MAX_CAPACITY);
+        Self {
+            seed,
+            capacity,
+            len: 0,
+            entries: Slab {
+                entries: Vec::with_capacity(capacity as usize),
+                free: Vec::with_capacity(capacity as usize),
+            },
+            index: Index::new(capacity),
+            wheel: Wheel::new(),
+        }
+    }
+
+    /// How many connections there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.len as usize
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// How many fit.
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        self.capacity as usize
+    }
+
+    /// Finds a connection. One whose time is up is still found until [`Self::expire`] takes it; the caller
+    /// runs that before each batch of packets.
+    #[inline]
+    #[must_use]
+    pub fn find(&self, key: &Key) -> Option<Handle> {
+        let entries = &self.entries.entries;
+        self.index
+            .find(self.tag(key), |entry| {
+                matches!(entries.get(entry as usize), Some(Some(entry)) if entry.key == *key)
+            })
+            .map(Handle)
+    }
+
+    /// The connection at a handle that [`Self::find`] or [`Self::insert`] gave.
+    #[inline]
+    #[must_use]
+    pub fn entry(&self, handle: Handle) -> Option<&Entry> {
+        self.entries.entries.get(handle.0 as usize)?.as_ref()
+    }
+
+    /// Adds a connection whose key is not in the table.
+    ///
+    /// # Errors
+    /// [`Full`] at the capacity; nothing has changed then.
+    pub fn insert(
+        &mut self,
+        key: Key,
+        real: RealId,
+        state: State,
+        now: Millis,
+        timeout: Duration,
+    ) -> Result<Handle, Full> {
+        if self.len >= self.capacity {
+            return Err(Full);
+        }
+        let tag = self.tag(&key);
+        let deadline = tick_after(now, timeout);
+        let entry = Some(Entry { key, state, tag, real, deadline, links: Links::NONE });
+        let place = self.entries.put(entry);
+        self.index.insert(tag, place);
+        self.wheel.queue(&mut self.entries, place, deadline);
+        self.len += 1;
+        Ok(Handle(place))
+    }
+
+    /// Notes a packet: the new state and, from now on, the new timeout. Returns the state before.
+    #[inline]
+    pub fn touch(&mut self, handle: Handle, state: State, now: Millis, timeout: Duration) -> State {
+        let Some(Some(entry)) = self.entries.entries.get_mut(handle.0 as usize) else {
+            return state;
+        };
+        let before = std::mem::replace(&mut entry.state, state);
+        let deadline = tick_after(now, timeout);
+        let sooner = deadline < entry.deadline;
+        entry.deadline = deadline;
+        if sooner {
+            self.wheel.unqueue(&mut self.entries, handle.0);
+            self.wheel.queue(&mut self.entries, handle.0, deadline);
+        }
+        before
+    }
+
+    /// Takes a connection out.
+    pub fn remove(&mut self, handle: Handle) -> Option<Entry> {
+        self.entry(handle)?;
+        self.wheel.unqueue(&mut self.entries, handle.0);
+        let entry = self.entries.take(handle.0)?;
+        self.index.remove(entry.tag, handle.0);
+        self.len -= 1;
+        Some(entry)
+    }
+
+    /// Takes out the next connection whose time is up. `budget` counts down by each entry looked at.
+    pub fn expire(&mut self, now: Millis, budget: &mut usize) -> Option<Entry> {
+        let now = tick(now);
+        while *budget > 0 {
+            let place = self.wheel.pop(&mut self.entries, now)?;
+            *budget -= 1;
+            match self.entries.entries.get(place as usize) {
+                Some(Some(entry)) if entry.deadline > now => {
+                    let deadline = entry.deadline;
+                    self.wheel.queue(&mut self.entries, place, deadline);
+                }
+                _ => return self.remove(Handle(place)),
+            }
+        }
+        None
+    }
+
+    /// When [`Self::expire`] has something to look at.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Millis> {
+        self.wheel.next_tick().map(|tick| Millis(u64::from(tick) * TICK_MILLIS))
+    }
+
+    /// The connections from place `from` on, with their places.
+    pub fn iter_from(&self, from: usize) -> impl Iterator<Item = (usize, &Entry)> {
+        self.entries
+            .entries
+            .iter()
+            .enumerate()
+            .skip(from)
+            .filter_map(|(place, entry)| Some((place, entry.as_ref()?)))
+    }
+
+    /// The upper half of the keyed hash: what the index files an entry under.
+    #[inline]
+    #[allow(clippy::cast_possible_truncation)] // 32 of 64 bits, on purpose
+    fn tag(&self, key: &Key) -> u32 {
+        (key.hash(self.seed) >> 32) as u32
+    }
+}
+
+impl Slab {
+    fn put(&mut self, entry: Option<Entry>) -> u32 {
+        if let Some(place) = self.free.pop() {
+            self.entries[place as usize] = entry;
+            return place;
+        }
+        self.entries.push(entry);
+        // The capacity is below 2^24, so the place always fits.
+        u32::try_from(self.entries.len() - 1).unwrap_or(NIL)
+    }
+
+    fn take(&mut self, place: u32) -> Option<Entry> {
+        let entry = self.entries.get_mut(place as usize)?.take()?;
+        self.free.push(place);
+        Some(entry)
+    }
+}
+
+/// The tick that is running at `now`.
+fn tick(now: Millis) -> u32 {
+    u32::try_from(now.0 / TICK_MILLIS).unwrap_or(u32::MAX)
+}
+
+/// The first tick that begins at or after `timeout` from `now`.
+#[inline]
+fn tick_after(now: Millis, timeout: Duration) -> u32 {
+    u32::try_from(now.after(timeout).0.div_ceil(TICK_MILLIS)).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,185 @@
+//! The table against what it promises: bounds, expiry, laziness, and a naive model.
+#![allow(clippy::unwrap_used)]
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr};
+
+use proptest::prelude::*;
+
+use super::*;
+
+const SEED: Seed = Seed(7, 9);
+const REAL: RealId = RealId(0);
+
+fn key(client: u32) -> Key {
+    let vip = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 10));
+    Key::new(6, IpAddr::V4(Ipv4Addr::from_bits(client)), 1_000, vip, 80)
+}
+
+fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+fn at(seconds: u64) -> Millis {
+    Millis(seconds * 1_000)
+}
+
+fn insert(table: &mut Table, client: u32, now: Millis, timeout: Duration) -> Handle {
+    table.insert(key(client), REAL, State::Established, now, timeout).unwrap()
+}
+
+fn expired(table: &mut Table, now: Millis) -> Vec<Key> {
+    let mut budget = EXPIRE_BUDGET;
+    std::iter::from_fn(|| table.expire(now, &mut budget)).map(|entry| *entry.key()).collect()
+}
+
+#[test]
+fn a_flow_of_either_family_costs_at_most_96_bytes() {
+    let slots_per_entry = 2;
+    assert_eq!(size_of::<Option<Entry>>(), 64);
+    assert!(size_of::<Option<Entry>>() + slots_per_entry * size_of::<u64>() <= 96);
+}
+
+#[test]
+fn the_capacity_is_hard_and_a_removed_entry_makes_room() {
+    let mut table = Table::new(3, SEED);
+    let handles: Vec<_> = (0..3).map(|n| insert(&mut table, n, at(0), seconds(60))).collect();
+    let full = table.insert(key(3), REAL, State::None, at(0), seconds(60));
+    assert_eq!(full, Err(Full));
+    assert_eq!(table.len(), 3);
+    table.remove(handles[1]).unwrap();
+    insert(&mut table, 3, at(0), seconds(60));
+    assert!(table.find(&key(1)).is_none());
+    for client in [0, 2, 3] {
+        assert!(table.find(&key(client)).is_some(), "client {client}");
+    }
+}
+
+#[test]
+fn an_entry_expires_at_its_timeout_and_not_a_tick_before() {
+    let mut table = Table::new(8, SEED);
+    insert(&mut table, 1, Millis(100), seconds(60));
+    assert_eq!(table.next_deadline(), Some(Millis(60_250)));
+    assert_eq!(expired(&mut table, Millis(60_249)), []);
+    assert_eq!(expired(&mut table, Millis(60_250)), [key(1)]);
+    assert!(table.find(&key(1)).is_none());
+    assert_eq!(table.next_deadline(), None);
+}
+
+#[test]
+fn a_later_deadline_is_found_out_when_the_first_comes() {
+    let mut table = Table::new(8, SEED);
+    let handle = insert(&mut table, 1, at(0), seconds(60));
+    table.touch(handle, State::Established, at(50), seconds(900));
+    assert_eq!(table.next_deadline(), Some(at(60)), "a packet touches no timer");
+    assert_eq!(expired(&mut table, at(60)), []);
+    assert_eq!(table.next_deadline(), Some(at(950)));
+    assert_eq!(expired(&mut table, at(950)), [key(1)]);
+}
+
+#[test]
+fn a_nearer_deadline_moves_the_entry_at_once() {
+    let mut table = Table::new(8, SEED);
+    let handles: Vec<_> = (0..3).map(|n| insert(&mut table, n, at(0), seconds(900))).collect();
+    table.touch(handles[1], State::Close, at(1), seconds(10));
+    assert_eq!(expired(&mut table, at(11)), [key(1)]);
+    assert_eq!(expired(&mut table, at(900)).len(), 2);
+}
+
+#[test]
+fn a_timeout_past_the_horizon_is_kept_to_the_second() {
+    let mut table = Table::new(8, SEED);
+    let month = seconds(31 * 24 * 3_600);
+    insert(&mut table, 1, at(5), month);
+    let mut now = at(5);
+    while let Some(next) = table.next_deadline() {
+        assert!(next > now, "the wheel makes progress");
+        now = next;
+        if expired(&mut table, now) == [key(1)] {
+            break;
+        }
+    }
+    assert_eq!(now, at(5).after(month));
+}
+
+#[test]
+fn a_turn_looks_at_no_more_than_its_budget() {
+    let mut table = Table::new(10_000, SEED);
+    for client in 0..=u32::try_from(EXPIRE_BUDGET).unwrap() {
+        insert(&mut table, client, at(0), seconds(60));
+    }
+    assert_eq!(expired(&mut table, at(60)).len(), EXPIRE_BUDGET);
+    assert_eq!(table.next_deadline(), Some(at(60)), "the rest is still due");
+    assert_eq!(expired(&mut table, at(60)).len(), 1);
+}
+
+#[test]
+fn a_wheel_that_lags_behind_by_more_than_a_turn_loses_nothing() {
+    let mut table = Table::new(8, SEED);
+    insert(&mut table, 1, at(0), seconds(60));
+    let handle = insert(&mut table, 2, at(0), seconds(61));
+    table.touch(handle, State::Established, at(55), seconds(40_000));
+    assert_eq!(expired(&mut table, at(20_000)), [key(1)]);
+    insert(&mut table, 3, at(20_000), seconds(10));
+    assert_eq!(expired(&mut table, at(20_010)), [key(3)]);
+    assert_eq!(expired(&mut table, at(40_055)), [key(2)]);
+}
+
+#[derive(Clone, Debug)]
+enum Operation {
+    Insert(u32, u64),
+    Touch(u32, u64),
+    Remove(u32),
+    Pass(u64),
+}
+
+fn operation() -> impl Strategy<Value = Operation> {
+    prop_oneof![
+        (0u32..20, 1u64..2_000).prop_map(|(client, timeout)| Operation::Insert(client, timeout)),
+        (0u32..20, 1u64..2_000).prop_map(|(client, timeout)| Operation::Touch(client, timeout)),
+        (0u32..20).prop_map(Operation::Remove),
+        (0u64..1_500).prop_map(Operation::Pass),
+    ]
+}
+
+proptest! {
+    /// The naive model: a map from client to the second in which its entry ends.
+    #[test]
+    fn behaves_like_a_map_with_deadlines(operations in prop::collection::vec(operation(), 1..120)) {
+        let mut table = Table::new(16, SEED);
+        let mut model: HashMap<u32, u64> = HashMap::new();
+        let mut now = 0;
+        for operation in operations {
+            match operation {
+                Operation::Insert(client, timeout) if !model.contains_key(&client) => {
+                    let inserted =
+                        table.insert(key(client), REAL, State::Udp, at(now), seconds(timeout));
+                    prop_assert_eq!(inserted.is_ok(), model.len() < 16);
+                    if inserted.is_ok() {
+                        model.insert(client, now + timeout);
+                    }
+                }
+                Operation::Touch(client, timeout) => {
+                    if let Some(handle) = table.find(&key(client)) {
+                        table.touch(handle, State::Udp, at(now), seconds(timeout));
+                        model.insert(client, now + timeout);
+                    }
+                }
+                Operation::Remove(client) => {
+                    let removed = table.find(&key(client)).and_then(|handle| table.remove(handle));
+                    prop_assert_eq!(removed.is_some(), model.remove(&client).is_some());
+                }
+                Operation::Pass(seconds) => {
+                    now += seconds;
+                    expired(&mut table, at(now));
+                    model.retain(|_, deadline| *deadline > now);
+                }
+                Operation::Insert(..) => {}
+            }
+            prop_assert_eq!(table.len(), model.len());
+            for client in 0..20 {
+                prop_assert_eq!(table.find(&key(client)).is_some(), model.contains_key(&client));
+            }
+        }
+    }
+}

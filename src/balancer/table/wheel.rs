@@ -1,0 +1,115 @@
+//! The timer wheel: one list of entries per tick, threaded through the entries themselves.
+//!
+//! Timers are lazy. A packet only writes its entry's deadline; the entry stays where it was queued, and
+//! when that tick comes it is queued anew for what its deadline has become. Only a deadline that moves
+//! nearer moves the entry. Deadlines past the wheel's horizon wait in its last slot and are re-queued.
+
+/// Ticks on the wheel. With [`TICK_MILLIS`] the horizon is 17 minutes, past the longest default timeout.
+pub(super) const SLOTS: u32 = 4096;
+
+/// Length of a tick in milliseconds: how late an entry may expire.
+pub(super) const TICK_MILLIS: u64 = 250;
+
+/// No entry.
+pub(super) const NIL: u32 = u32::MAX;
+
+/// In a `prev` link: the entry is its list's first, and the lower bits are the slot.
+const FIRST: u32 = 0x8000_0000;
+
+/// The links that an entry carries for the wheel.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Links {
+    next: u32,
+    prev: u32,
+}
+
+impl Links {
+    pub(super) const NONE: Self = Self { next: NIL, prev: NIL };
+}
+
+/// Entries, as the wheel sees them.
+pub(super) trait Linked {
+    fn links(&mut self, entry: u32) -> &mut Links;
+}
+
+/// The wheel: list heads, and which of them are not empty.
+#[derive(Debug)]
+pub(super) struct Wheel {
+    heads: Vec<u32>,
+    occupied: [u64; SLOTS as usize / 64],
+    /// The next tick to be looked at; all before it are empty.
+    current: u32,
+}
+
+impl Wheel {
+    pub(super) fn new() -> Self {
+        Self { heads: vec![NIL; SLOTS as usize], occupied: [0; SLOTS as usize / 64], current: 0 }
+    }
+
+    /// Queues an entry for `tick`, or for the horizon when that is nearer, or for now when it has passed.
+    pub(super) fn queue(&mut self, entries: &mut impl Linked, entry: u32, tick: u32) {
+        let distance = tick.saturating_sub(self.current).min(SLOTS - 1);
+        let slot = (self.current.wrapping_add(distance)) % SLOTS;
+        let head = std::mem::replace(&mut self.heads[slot as usize], entry);
+        *entries.links(entry) = Links { next: head, prev: FIRST | slot };
+        if head != NIL {
+            entries.links(head).prev = entry;
+        }
+        self.occupied[slot as usize / 64] |= 1 << (slot % 64);
+    }
+
+    /// Takes an entry off the wheel.
+    pub(super) fn unqueue(&mut self, entries: &mut impl Linked, entry: u32) {
+        let Links { next, prev } = std::mem::replace(entries.links(entry), Links::NONE);
+        if prev == NIL {
+            return;
+        }
+        if next != NIL {
+            entries.links(next).prev = prev;
+        }
+        if prev & FIRST == 0 {
+            entries.links(prev).next = next;
+            return;
+        }
+        let slot = prev & !FIRST;
+        self.heads[slot as usize] = next;
+        if next == NIL {
+            self.occupied[slot as usize / 64] &= !(1 << (slot % 64));
+        }
+    }
+
+    /// Takes off one entry that is queued for `now` or earlier; moves on over empty ticks.
+    pub(super) fn pop(&mut self, entries: &mut impl Linked, now: u32) -> Option<u32> {
+        let due = self.next_tick().filter(|&tick| tick <= now);
+        let Some(tick) = due else {
+            self.current = self.current.max(now);
+            return None;
+        };
+        self.current = tick;
+        let entry = self.heads[(tick % SLOTS) as usize];
+        self.unqueue(entries, entry);
+        Some(entry)
+    }
+
+    /// The tick of the first queued entry.
+    pub(super) fn next_tick(&self) -> Option<u32> {
+        let start = self.current % SLOTS;
+        let (first_word, first_bit) = ((start / 64) as usize, start % 64);
+        let words = self.occupied.len();
+        for step in 0..=words {
+            let word = (first_word + step) % words;
+            let mut bits = self.occupied[word];
+            if step == 0 {
+                bits &= u64::MAX << first_bit;
+            } else if step == words {
+                bits &= !(u64::MAX << first_bit);
+            }
+            if bits != 0 {
+                let word = u32::try_from(word).unwrap_or_default();
+                let slot = word * 64 + bits.trailing_zeros();
+                return Some(self.current + (slot + SLOTS - start) % SLOTS);
+            }
+        }
+        None
+    }
+}

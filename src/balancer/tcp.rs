@@ -1,0 +1,216 @@
+//! The TCP states of a half connection: the director sees the client's packets only.
+//!
+//! States, transitions and timeouts are IPVS's (`INPUT_ONLY` rows of its TCP table). Replies go past the
+//! director, so a server's FIN and RST are never seen.
+
+use std::time::Duration;
+
+use super::time::Timeouts;
+use crate::wire::tcp::Flags;
+
+/// A flow's state. UDP has one of its own, so that listings and timeouts need no second type.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[repr(u8)]
+pub enum State {
+    /// Before the first packet.
+    None,
+    /// The client has answered the handshake.
+    Established,
+    /// Not reached with one direction only; kept for IPVS's numbering.
+    SynSent,
+    /// The client's SYN was seen.
+    SynRecv,
+    /// The client's FIN was seen.
+    FinWait,
+    /// A FIN in answer to the handshake.
+    TimeWait,
+    /// Reset by the client.
+    Close,
+    /// Not reached with one direction only.
+    CloseWait,
+    /// Not reached with one direction only.
+    LastAck,
+    /// Not reached with one direction only.
+    Listen,
+    /// Reached only with IPVS's `secure_tcp`.
+    SynAck,
+    /// Any UDP flow.
+    Udp,
+}
+
+/// What a packet means to the state machine, in IPVS's order of precedence.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Event {
+    /// SYN, with or without ACK.
+    Syn,
+    /// FIN without SYN or RST.
+    Fin,
+    /// ACK alone.
+    Ack,
+    /// RST, whatever else is set.
+    Rst,
+}
+
+const TCP_STATES: usize = 11;
+
+use State::{
+    Close, CloseWait, Established, FinWait, LastAck, Listen, None as Nothing, SynAck, SynRecv,
+    SynSent, TimeWait,
+};
+
+/// The next state: one row per event, one column per state, in the order of the enums.
+#[rustfmt::skip]
+const NEXT: [[State; TCP_STATES]; 4] = [
+    //       None         Established  SynSent      SynRecv      FinWait  TimeWait  Close    CloseWait  LastAck  Listen   SynAck
+    /*SYN*/ [SynRecv,     Established, Established, SynRecv,     SynRecv, SynRecv,  SynRecv, SynRecv,   SynRecv, SynRecv, SynRecv],
+    /*FIN*/ [Close,       FinWait,     SynSent,     TimeWait,    FinWait, TimeWait, Close,   CloseWait, LastAck, Listen,  TimeWait],
+    /*ACK*/ [Established, Established, SynSent,     Established, FinWait, TimeWait, Close,   CloseWait, Close,   Listen,  Established],
+    /*RST*/ [Close,       Close,       Close,       SynRecv,     Close,   Close,    Close,   Close,     LastAck, Listen,  Close],
+];
+
+impl Event {
+    /// The event that a segment's flags stand for; `None` when none of the four is set, which closes.
+    #[must_use]
+    pub fn of(flags: Flags) -> Option<Self> {
+        if flags.rst() {
+            Some(Self::Rst)
+        } else if flags.syn() {
+            Some(Self::Syn)
+        } else if flags.fin() {
+            Some(Self::Fin)
+        } else if flags.ack() {
+            Some(Self::Ack)
+        } else {
+            None
+        }
+    }
+}
+
+impl State {
+    /// The state after a segment with these flags.
+    #[inline]
+    #[must_use]
+    pub fn next(self, flags: Flags) -> Self {
+        let Some(event) = Event::of(flags) else { return Close };
+        NEXT[event as usize].get(self as usize).copied().unwrap_or(self)
+    }
+
+    /// How long a flow in this state lives without a packet.
+    #[inline]
+    #[must_use]
+    pub fn timeout(self, timeouts: &Timeouts) -> Duration {
+        match self {
+            Self::None => Duration::from_secs(2),
+            Self::Established => timeouts.tcp_established,
+            Self::SynRecv => timeouts.tcp_syn_recv,
+            Self::FinWait => timeouts.tcp_fin_wait,
+            Self::TimeWait => timeouts.tcp_time_wait,
+            Self::Close => timeouts.tcp_close,
+            Self::CloseWait => Duration::from_secs(60),
+            Self::LastAck => Duration::from_secs(30),
+            Self::SynSent | Self::Listen | Self::SynAck => Duration::from_secs(120),
+            Self::Udp => timeouts.udp,
+        }
+    }
+
+    /// Whether the flow counts as active for the schedulers (IPVS's ActiveConn). UDP never does.
+    #[inline]
+    #[must_use]
+    pub fn active(self) -> bool {
+        matches!(self, Self::Established | Self::SynSent | Self::SynRecv | Self::SynAck)
+    }
+
+    /// Whether a SYN on this entry is a new connection from a reused port: IPVS's `conn_reuse_mode`
+    /// with FIN_WAIT, which for tunnelled flows is as final as the director will ever see.
+    #[must_use]
+    pub fn reusable(self) -> bool {
+        matches!(self, Self::FinWait | Self::TimeWait | Self::Close)
+    }
+
+    /// The name in listings, as IPVS prints it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::None => "NONE",
+            Self::Established => "ESTABLISHED",
+            Self::SynSent => "SYN_SENT",
+            Self::SynRecv => "SYN_RECV",
+            Self::FinWait => "FIN_WAIT",
+            Self::TimeWait => "TIME_WAIT",
+            Self::Close => "CLOSE",
+            Self::CloseWait => "CLOSE_WAIT",
+            Self::LastAck => "LAST_ACK",
+            Self::Listen => "LISTEN",
+            Self::SynAck => "SYNACK",
+            Self::Udp => "UDP",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STATES: [State; TCP_STATES] = [
+        Nothing,
+        Established,
+        SynSent,
+        SynRecv,
+        FinWait,
+        TimeWait,
+        Close,
+        CloseWait,
+        LastAck,
+        Listen,
+        SynAck,
+    ];
+
+    /// The reference, written the other way round: per state its successors on SYN, FIN, ACK, RST.
+    fn expected(state: State) -> [State; 4] {
+        match state {
+            Nothing => [SynRecv, Close, Established, Close],
+            Established => [Established, FinWait, Established, Close],
+            SynSent => [Established, SynSent, SynSent, Close],
+            SynRecv => [SynRecv, TimeWait, Established, SynRecv],
+            FinWait => [SynRecv, FinWait, FinWait, Close],
+            TimeWait => [SynRecv, TimeWait, TimeWait, Close],
+            Close => [SynRecv, Close, Close, Close],
+            CloseWait => [SynRecv, CloseWait, CloseWait, Close],
+            LastAck => [SynRecv, LastAck, Close, LastAck],
+            Listen => [SynRecv, Listen, Listen, Listen],
+            SynAck => [SynRecv, TimeWait, Established, Close],
+            State::Udp => [State::Udp; 4],
+        }
+    }
+
+    #[test]
+    fn every_pair_of_state_and_event_goes_where_ipvs_goes() {
+        for state in STATES.into_iter().chain([State::Udp]) {
+            let [syn, fin, ack, rst] = expected(state);
+            assert_eq!(state.next(Flags(Flags::SYN)), syn, "{state:?} SYN");
+            assert_eq!(state.next(Flags(Flags::SYN | Flags::ACK)), syn, "{state:?} SYN+ACK");
+            assert_eq!(state.next(Flags(Flags::FIN | Flags::ACK)), fin, "{state:?} FIN");
+            assert_eq!(state.next(Flags(Flags::ACK | Flags::PSH)), ack, "{state:?} ACK");
+            assert_eq!(
+                state.next(Flags(Flags::RST | Flags::SYN | Flags::ACK)),
+                rst,
+                "{state:?} RST"
+            );
+            assert_eq!(state.next(Flags(0)), Close, "{state:?} nothing");
+        }
+    }
+
+    #[test]
+    fn default_timeouts_are_ipvs_s() {
+        let seconds = STATES.map(|state| state.timeout(&Timeouts::DEFAULT).as_secs());
+        assert_eq!(seconds, [2, 900, 120, 60, 120, 120, 10, 60, 30, 120, 120]);
+        assert_eq!(State::Udp.timeout(&Timeouts::DEFAULT).as_secs(), 300);
+    }
+
+    #[test]
+    fn active_states_are_ipvs_s() {
+        let active: Vec<_> = STATES.into_iter().filter(|state| state.active()).collect();
+        assert_eq!(active, [Established, SynSent, SynRecv, SynAck]);
+        assert!(!State::Udp.active());
+    }
+}
