@@ -1,0 +1,61 @@
+# `make demo` and `make test` do all that a fresh Debian or Ubuntu machine with Rust needs. `make help` lists the targets.
+SHELL := /bin/bash
+.SHELLFLAGS := -o pipefail -ec
+PREFIX ?= /usr/local
+CARGO ?= cargo
+BINS := $(DESTDIR)$(PREFIX)/bin
+DOCS := $(DESTDIR)$(PREFIX)/share/doc/vstun
+
+.PHONY: help build demo test cargo-test netns-test bench lint doc fuzz deps install uninstall clean
+help:       ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
+
+build:      ## the three programs, target/release/vstun*
+	$(CARGO) build --release --locked --bins
+
+demo: deps build ## client, director and three real servers on this machine; KEEP=1 leaves them up and opens a shell
+	target/release/vstun demo $(if $(KEEP),--keep)
+
+test: deps  ## everything; the last line counts it
+	@log=$$(mktemp) && trap 'rm -f '$$log EXIT && failed=0; \
+	{ $(MAKE) --no-print-directory cargo-test || failed=1; \
+	  netns-tests/run || failed=1; exit $$failed; } 2>&1 | tee $$log || failed=1; \
+	netns-tests/tally $$failed $$log
+
+cargo-test: ## unit, table, pair, layering and fuzz smoke tests
+	$(CARGO) test --locked --no-fail-fast
+	$(if $(wildcard fuzz/Cargo.toml),$(CARGO) test --locked --no-fail-fast --manifest-path fuzz/Cargo.toml)
+
+netns-test: deps ## scripted tests in private network namespaces; TESTS="10-ping 20-udp" runs these alone
+	$(CARGO) build --locked --bins
+	netns-tests/run $(TESTS)
+
+bench: deps ## ratios to the bare loop, plain routing and other balancers
+	benches/run
+
+lint:       ## formatting, clippy, documentation, licences
+	$(CARGO) fmt --check
+	$(CARGO) clippy --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps --locked --document-private-items
+	$(if $(shell command -v cargo-deny),$(CARGO) deny check,@echo "cargo deny: not installed, skipped")
+
+doc:        ## API documentation, target/doc/vstun
+	$(CARGO) doc --no-deps --locked --document-private-items
+
+fuzz:       ## fuzz each target for FUZZ_SECONDS (60)
+	fuzz/run $(or $(FUZZ_SECONDS),60)
+
+deps:       ## names what is missing for demo and test, and installs it
+	@netns-tests/deps
+
+install: build ## programs and documentation below DESTDIR/PREFIX (/usr/local)
+	install -d $(BINS) $(DOCS)
+	install -m 755 target/release/vstun target/release/vstun-director target/release/vstun-realserver $(BINS)
+	install -m 644 $(wildcard config.example README.md CHANGELOG.md LICENSE-* docs/*.md) $(DOCS)
+
+uninstall:  ## what install put there
+	rm -f $(BINS)/vstun $(BINS)/vstun-director $(BINS)/vstun-realserver
+	rm -rf $(DOCS)
+
+clean:      ## what the build made
+	$(CARGO) clean
