@@ -2,19 +2,194 @@
 //!
 //! One packet in, one [`Verdict`] out. Time, seeds and limits are arguments.
 
+mod apply;
 pub mod change;
 pub mod counters;
 pub mod flow;
+mod forward;
+mod limit;
+pub mod outer;
+mod placement;
+mod sched;
+mod service;
 pub mod snapshot;
 pub mod table;
 pub mod tcp;
 pub mod time;
+mod tunnel_error;
 pub mod verdict;
+
+use std::net::IpAddr;
 
 pub use change::{
     Change, ChangeError, Listen, PortRange, Protocol, RealSpec, SchedulerKind, ServiceSpec,
 };
 pub use counters::Counters;
+pub use flow::Seed;
 pub use snapshot::Snapshot;
 pub use time::{Millis, Timeouts};
+pub use tunnel_error::{TunnelError, TunnelErrorKind};
 pub use verdict::{RealId, Reason, Verdict};
+
+use limit::Limit;
+use service::{Listens, Real, Service, ServiceId};
+use table::{Entry, Table};
+
+/// What bounds a balancer.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Connections that fit the table, at most [`table::MAX_CAPACITY`].
+    pub connections: u32,
+    /// Resets a second in answer to TCP that nobody wants, and as many port-unreachables.
+    pub refusals_per_second: u32,
+}
+
+impl Limits {
+    /// Refusals a second by default: Linux's `icmp_msgs_per_sec`.
+    pub const REFUSALS_PER_SECOND: u32 = 1_000;
+}
+
+/// The director's mind.
+#[derive(Debug)]
+pub struct Balancer {
+    services: Vec<Option<Service>>,
+    reals: Vec<Real>,
+    /// Places in `reals` that can be used anew.
+    free_reals: Vec<RealId>,
+    listens: Listens,
+    connections: Table,
+    timeouts: Timeouts,
+    counters: Counters,
+    resets: Limit,
+    unreachables: Limit,
+    seed: Seed,
+    reply: Vec<u8>,
+}
+
+impl Balancer {
+    /// A balancer without services.
+    #[must_use]
+    pub fn new(limits: Limits, seed: Seed) -> Self {
+        Self {
+            services: Vec::new(),
+            reals: Vec::new(),
+            free_reals: Vec::new(),
+            listens: Listens::default(),
+            connections: Table::new(limits.connections, seed),
+            timeouts: Timeouts::DEFAULT,
+            counters: Counters::default(),
+            resets: Limit::new(limits.refusals_per_second),
+            unreachables: Limit::new(limits.refusals_per_second),
+            seed,
+            // The longest answer is that to an echo request of the longest packet there is.
+            reply: Vec::with_capacity(usize::from(u16::MAX)),
+        }
+    }
+
+    /// Counts `packets` with `bytes` in all for a real server and tells where it is. For a super-frame these
+    /// are its wire segments.
+    #[inline]
+    pub fn dispatch(&mut self, real: RealId, packets: u64, bytes: u64) -> Option<IpAddr> {
+        let real = self.reals.get_mut(real.0 as usize)?;
+        real.count(packets, bytes);
+        Some(real.address())
+    }
+
+    /// Takes connections out whose time is up, at most [`table::EXPIRE_BUDGET`] looked at; call it at every
+    /// wake-up, before the packets.
+    pub fn expire(&mut self, now: Millis) {
+        let mut budget = table::EXPIRE_BUDGET;
+        while let Some(entry) = self.connections.expire(now, &mut budget) {
+            self.forget(&entry);
+        }
+    }
+
+    /// Counts a packet that never came to be one, and so has no verdict of [`Self::forward`].
+    pub fn refuse(&mut self, reason: Reason) -> Verdict {
+        let verdict = Verdict::Drop(reason);
+        self.counters.count(verdict);
+        verdict
+    }
+
+    /// The answer that belongs to the last [`Verdict::Reply`]: a whole IP packet.
+    #[must_use]
+    pub fn reply(&self) -> &[u8] {
+        &self.reply
+    }
+
+    /// When [`Self::expire`] has something to do.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Millis> {
+        self.connections.next_deadline()
+    }
+
+    /// The counters.
+    #[must_use]
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// Everything that listings show.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        let service = |service: &Service| snapshot::Service {
+            name: service.name.clone(),
+            listens: service.listens.clone(),
+            scheduler: service.kind,
+            reals: service
+                .reals
+                .iter()
+                .filter_map(|id| Some(self.reals.get(id.0 as usize)?.snapshot()))
+                .collect(),
+        };
+        Snapshot {
+            connections: self.connections.len(),
+            capacity: self.connections.capacity(),
+            services: self.services.iter().flatten().map(service).collect(),
+            counters: self.counters.clone(),
+        }
+    }
+
+    /// Up to `most` connections from place `from` on, and the place to go on from when there may be more.
+    #[must_use]
+    pub fn connections(
+        &self,
+        now: Millis,
+        from: usize,
+        most: usize,
+    ) -> (Vec<snapshot::Connection>, Option<usize>) {
+        let mut entries = self.connections.iter_from(from);
+        let listed: Vec<_> = entries.by_ref().take(most).collect();
+        let next = listed.last().map(|(place, _)| place + 1).filter(|_| listed.len() == most);
+        let line = |(_, entry): (usize, &Entry)| self.listed(now, entry);
+        (listed.into_iter().filter_map(line).collect(), next)
+    }
+
+    fn listed(&self, now: Millis, entry: &Entry) -> Option<snapshot::Connection> {
+        let key = entry.key();
+        Some(snapshot::Connection {
+            protocol: Protocol::from_number(key.protocol())?,
+            client: (key.client(), key.client_port()).into(),
+            virtual_address: (key.vip(), key.virtual_port()).into(),
+            real: self.reals.get(entry.real().0 as usize)?.address(),
+            state: entry.state().name(),
+            expires: entry.expires(now),
+        })
+    }
+
+    /// Settles the accounts of a connection that has left the table.
+    fn forget(&mut self, entry: &Entry) {
+        let id = entry.real();
+        if let Some(real) = self.reals.get_mut(id.0 as usize) {
+            real.unbind(entry.state());
+        }
+        self.collect(id);
+    }
+
+    fn service(&mut self, id: ServiceId) -> Option<&mut Service> {
+        self.services.get_mut(id.0)?.as_mut()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -2,3 +2,6 @@
 //!
 //! Plain values in and out, `io::Result` for errors; imports nothing of ours.
 #![allow(unsafe_code)]
+
+pub mod raw;
+pub mod tun;

@@ -1,0 +1,220 @@
+//! Changes: the one path that writes services and real servers. A change that fails has changed nothing.
+
+use std::net::IpAddr;
+
+use super::Balancer;
+use super::change::{
+    Change, ChangeError, Listen, MAX_WEIGHT, RealSpec, SchedulerKind, ServiceSpec,
+};
+use super::service::{Life, Real, Service, ServiceId};
+use super::verdict::RealId;
+
+impl Balancer {
+    /// Applies one change.
+    ///
+    /// # Errors
+    /// See [`ChangeError`]; nothing has changed then.
+    pub fn apply(&mut self, change: &Change) -> Result<(), ChangeError> {
+        match change {
+            Change::AddService(spec) => self.add_service(spec),
+            Change::RemoveService { service } => self.remove_service(service),
+            Change::SetListens { service, listens } => self.set_listens(service, listens),
+            Change::SetScheduler { service, scheduler } => self.set_scheduler(service, *scheduler),
+            Change::AddReal { service, real } => self.add_real(service, *real),
+            Change::RemoveReal { service, address } => self.remove_real(service, *address),
+            Change::SetWeight { service, address, weight } => {
+                self.set_weight(service, *address, *weight)
+            }
+            Change::SetTimeouts(timeouts) => {
+                self.timeouts = *timeouts;
+                Ok(())
+            }
+        }
+    }
+
+    fn add_service(&mut self, spec: &ServiceSpec) -> Result<(), ChangeError> {
+        if self.find_service(&spec.name).is_ok() {
+            return Err(ChangeError::ServiceExists(spec.name.clone()));
+        }
+        self.check_listens(&spec.listens, None)?;
+        for (place, real) in spec.reals.iter().enumerate() {
+            check_weight(real.weight)?;
+            if spec.reals.iter().take(place).any(|other| other.address == real.address) {
+                let (service, address) = (spec.name.clone(), real.address);
+                return Err(ChangeError::RealExists { service, address });
+            }
+        }
+        let free = self.services.iter().position(Option::is_none);
+        let id = ServiceId(free.unwrap_or(self.services.len()));
+        let mut service = Service::new(spec.name.clone(), spec.scheduler);
+        service.listens.clone_from(&spec.listens);
+        service.reals = spec.reals.iter().map(|&real| self.new_real(id, real)).collect();
+        service.changed(&self.reals);
+        for &listen in &spec.listens {
+            self.listens.insert(listen, id);
+        }
+        match self.services.get_mut(id.0) {
+            Some(place) => *place = Some(service),
+            None => self.services.push(Some(service)),
+        }
+        Ok(())
+    }
+
+    /// Its connections' entries stay until they expire, but no packet finds a service any more; see
+    /// [`Self::forward`](Balancer::forward).
+    fn remove_service(&mut self, name: &str) -> Result<(), ChangeError> {
+        let id = self.find_service(name)?;
+        let Some(service) = self.services.get_mut(id.0).and_then(Option::take) else {
+            return Ok(());
+        };
+        for listen in service.listens {
+            self.listens.remove(listen);
+        }
+        for real in service.reals {
+            if let Some(real) = self.reals.get_mut(real.0 as usize) {
+                real.set_life(Life::Gone);
+            }
+            self.collect(real);
+        }
+        Ok(())
+    }
+
+    fn set_listens(&mut self, name: &str, listens: &[Listen]) -> Result<(), ChangeError> {
+        let id = self.find_service(name)?;
+        self.check_listens(listens, Some(id))?;
+        let Some(service) = self.services.get_mut(id.0).and_then(Option::as_mut) else {
+            return Ok(());
+        };
+        for listen in std::mem::replace(&mut service.listens, listens.to_vec()) {
+            self.listens.remove(listen);
+        }
+        for &listen in listens {
+            self.listens.insert(listen, id);
+        }
+        Ok(())
+    }
+
+    fn set_scheduler(&mut self, name: &str, scheduler: SchedulerKind) -> Result<(), ChangeError> {
+        let id = self.find_service(name)?;
+        if let Some(Some(service)) = self.services.get_mut(id.0) {
+            service.set_scheduler(scheduler, &self.reals);
+        }
+        Ok(())
+    }
+
+    fn add_real(&mut self, name: &str, spec: RealSpec) -> Result<(), ChangeError> {
+        let id = self.find_service(name)?;
+        check_weight(spec.weight)?;
+        if let Ok(real) = self.find_real(name, spec.address) {
+            // IPVS revives a deleted destination from its trash, connections and counters with it.
+            let Some(real) = self.reals.get_mut(real.0 as usize) else { return Ok(()) };
+            if real.life() == Life::Up {
+                let (service, address) = (name.to_owned(), spec.address);
+                return Err(ChangeError::RealExists { service, address });
+            }
+            real.set_life(Life::Up);
+            real.set_weight(spec.weight);
+        } else {
+            let real = self.new_real(id, spec);
+            if let Some(service) = self.service(id) {
+                service.reals.push(real);
+            }
+        }
+        self.pool_changed(id);
+        Ok(())
+    }
+
+    fn remove_real(&mut self, name: &str, address: IpAddr) -> Result<(), ChangeError> {
+        let id = self.find_service(name)?;
+        let real = self.find_real(name, address)?;
+        if let Some(real) = self.reals.get_mut(real.0 as usize) {
+            real.set_life(Life::Draining);
+        }
+        self.collect(real);
+        self.pool_changed(id);
+        Ok(())
+    }
+
+    fn set_weight(&mut self, name: &str, address: IpAddr, weight: u32) -> Result<(), ChangeError> {
+        check_weight(weight)?;
+        let id = self.find_service(name)?;
+        let real = self.find_real(name, address)?;
+        if let Some(real) = self.reals.get_mut(real.0 as usize) {
+            real.set_weight(weight);
+        }
+        self.pool_changed(id);
+        Ok(())
+    }
+
+    /// Gives the place of a real server free that has been removed and has no connection left.
+    pub(super) fn collect(&mut self, id: RealId) {
+        let Some(real) = self.reals.get(id.0 as usize) else { return };
+        if real.life() == Life::Up || !real.idle() {
+            return;
+        }
+        let service = real.service();
+        let gone = real.life() == Life::Gone;
+        if !gone {
+            if let Some(service) = self.service(service) {
+                service.reals.retain(|&other| other != id);
+            }
+            self.pool_changed(service);
+        }
+        if let Some(real) = self.reals.get_mut(id.0 as usize) {
+            real.set_life(Life::Free);
+        }
+        self.free_reals.push(id);
+    }
+
+    fn new_real(&mut self, service: ServiceId, spec: RealSpec) -> RealId {
+        let real = Real::new(service, spec);
+        if let Some(id) = self.free_reals.pop()
+            && let Some(place) = self.reals.get_mut(id.0 as usize)
+        {
+            *place = real;
+            return id;
+        }
+        self.reals.push(real);
+        RealId(u32::try_from(self.reals.len() - 1).unwrap_or(u32::MAX))
+    }
+
+    fn pool_changed(&mut self, id: ServiceId) {
+        if let Some(Some(service)) = self.services.get_mut(id.0) {
+            service.changed(&self.reals);
+        }
+    }
+
+    fn find_service(&self, name: &str) -> Result<ServiceId, ChangeError> {
+        self.services
+            .iter()
+            .position(|service| service.as_ref().is_some_and(|service| service.name == name))
+            .map(ServiceId)
+            .ok_or_else(|| ChangeError::NoService(name.to_owned()))
+    }
+
+    fn find_real(&self, name: &str, address: IpAddr) -> Result<RealId, ChangeError> {
+        let id = self.find_service(name)?;
+        let reals = self.services.get(id.0).and_then(Option::as_ref).map(|service| &service.reals);
+        reals
+            .into_iter()
+            .flatten()
+            .copied()
+            .find(|id| self.reals.get(id.0 as usize).is_some_and(|real| real.address() == address))
+            .ok_or_else(|| ChangeError::NoReal { service: name.to_owned(), address })
+    }
+
+    fn check_listens(&self, listens: &[Listen], own: Option<ServiceId>) -> Result<(), ChangeError> {
+        for &listen in listens {
+            if let Some(other) = self.listens.overlap(listen, own) {
+                let other = self.services.get(other.0).and_then(Option::as_ref);
+                let other = other.map_or_else(String::new, |service| service.name.clone());
+                return Err(ChangeError::Overlap { listen, other });
+            }
+        }
+        Ok(())
+    }
+}
+
+fn check_weight(weight: u32) -> Result<(), ChangeError> {
+    if weight > MAX_WEIGHT { Err(ChangeError::Weight(weight)) } else { Ok(()) }
+}

@@ -1,0 +1,253 @@
+//! A packet's way: from its view to its verdict.
+//!
+//! 1. Refuse what no client sends: fragments for now, sources that cannot be answered.
+//! 2. TCP and UDP: the connection, if there is one; its next state; its real server.
+//! 3. None: the service that listens there, and its scheduler's choice for a new connection.
+//! 4. Nobody wants it: reset or port unreachable, within a rate.
+//! 5. ICMP: an echo request is answered; an error goes to the real server whose flow it quotes.
+
+use std::net::IpAddr;
+
+use super::change::Protocol;
+use super::flow::Key;
+use super::limit::Limit;
+use super::placement;
+use super::service::{Life, ServiceId};
+use super::table::Handle;
+use super::tcp::State;
+use super::verdict::{RealId, Reason, Verdict};
+use super::{Balancer, Millis};
+use crate::wire::{Fragment, Packet, Transport, icmp, tcp};
+
+impl Balancer {
+    /// Decides what becomes of a packet that came to a virtual IP, and counts it.
+    ///
+    /// A super-frame counts as one packet. [`Verdict::Reply`]: the answer is in [`Self::reply`].
+    #[inline]
+    pub fn forward(&mut self, now: Millis, packet: &Packet<'_>) -> Verdict {
+        let verdict = self.decide(now, packet);
+        self.counters.count(verdict);
+        verdict
+    }
+
+    #[inline]
+    fn decide(&mut self, now: Millis, packet: &Packet<'_>) -> Verdict {
+        if packet.fragment != Fragment::Whole {
+            return Verdict::Drop(Reason::Fragment);
+        }
+        if !answerable(packet.source) {
+            return Verdict::Drop(Reason::BadSource);
+        }
+        match packet.transport {
+            Transport::Tcp(header) => self.tcp(now, packet, header),
+            Transport::Udp { source_port, destination_port } => {
+                self.udp(now, packet, source_port, destination_port)
+            }
+            Transport::Icmp { kind, .. } => self.icmp(now, packet, kind),
+            Transport::Other => Verdict::Drop(Reason::Protocol),
+        }
+    }
+
+    #[inline]
+    fn tcp(&mut self, now: Millis, packet: &Packet<'_>, header: tcp::Header) -> Verdict {
+        let key = key(packet, header.source_port, header.destination_port);
+        let opens = header.flags.syn() && !header.flags.ack() && !header.flags.rst();
+        if let Some((handle, state, real)) = self.connection(&key) {
+            if !(opens && state.reusable()) {
+                self.advance(now, handle, state, state.next(header.flags), real);
+                return Verdict::Tunnel(real);
+            }
+            self.drop_connection(handle);
+        }
+        let Some(service) = self.listens.find(Protocol::Tcp, key.vip(), key.virtual_port()) else {
+            return self.nobody(now, packet);
+        };
+        if opens {
+            return self.open(now, packet, key, service, State::None.next(header.flags));
+        }
+        match self.adopt(now, &key, service) {
+            Some(real) => Verdict::Tunnel(real),
+            None => self.refuse_packet(now, packet, Reason::NoConnection),
+        }
+    }
+
+    #[inline]
+    fn udp(&mut self, now: Millis, packet: &Packet<'_>, client: u16, port: u16) -> Verdict {
+        let key = key(packet, client, port);
+        if let Some((handle, state, real)) = self.connection(&key) {
+            self.advance(now, handle, state, State::Udp, real);
+            return Verdict::Tunnel(real);
+        }
+        match self.listens.find(Protocol::Udp, key.vip(), port) {
+            Some(service) => self.open(now, packet, key, service, State::Udp),
+            None => self.nobody(now, packet),
+        }
+    }
+
+    fn icmp(&mut self, now: Millis, packet: &Packet<'_>, kind: u8) -> Verdict {
+        if !self.listens.is_vip(packet.destination) {
+            return Verdict::Drop(Reason::NotVip);
+        }
+        if !icmp::checksum_ok(packet) {
+            return Verdict::Drop(Reason::Malformed);
+        }
+        if icmp::is_error(kind) {
+            return match self.quoted(now, packet) {
+                Some(real) => Verdict::Tunnel(real),
+                None => Verdict::Drop(Reason::IcmpNoFlow),
+            };
+        }
+        match icmp::echo_reply(packet, &mut self.reply) {
+            Some(()) => Verdict::Reply,
+            None => Verdict::Drop(Reason::Icmp),
+        }
+    }
+
+    /// The real server whose flow an ICMP error quotes. Without this a router with a small MTU between a
+    /// server and its client would black-hole the replies: its errors come to the virtual IP, so here.
+    fn quoted(&mut self, now: Millis, packet: &Packet<'_>) -> Option<RealId> {
+        let quote = icmp::quote(packet)?;
+        // The quoted packet went from the virtual IP to the client: the other way round than the key.
+        if quote.source != packet.destination {
+            return None;
+        }
+        let (client, client_port) = (quote.destination, quote.destination_port);
+        let key = Key::new(quote.protocol, client, client_port, quote.source, quote.source_port);
+        if let Some((_, _, real)) = self.connection(&key) {
+            return Some(real);
+        }
+        let protocol = Protocol::from_number(quote.protocol)?;
+        let service = self.listens.find(protocol, quote.source, quote.source_port)?;
+        self.adopt(now, &key, service)
+    }
+
+    /// The connection with this key, unless its service is gone.
+    #[inline]
+    fn connection(&mut self, key: &Key) -> Option<(Handle, State, RealId)> {
+        let handle = self.connections.find(key)?;
+        let entry = self.connections.entry(handle)?;
+        let (state, real) = (entry.state(), entry.real());
+        if self.reals.get(real.0 as usize)?.life() == Life::Gone {
+            self.drop_connection(handle);
+            return None;
+        }
+        Some((handle, state, real))
+    }
+
+    #[inline]
+    fn advance(&mut self, now: Millis, handle: Handle, before: State, after: State, real: RealId) {
+        self.connections.touch(handle, after, now, after.timeout(&self.timeouts));
+        if before != after
+            && let Some(real) = self.reals.get_mut(real.0 as usize)
+        {
+            real.moved(before, after);
+        }
+    }
+
+    /// A new connection: scheduled and entered in the table, or placed by hash while it is full.
+    fn open(
+        &mut self,
+        now: Millis,
+        packet: &Packet<'_>,
+        key: Key,
+        id: ServiceId,
+        state: State,
+    ) -> Verdict {
+        let full = self.connections.len() >= self.connections.capacity();
+        let chosen = match self.services.get_mut(id.0) {
+            Some(Some(service)) if full || service.hashed(now) => {
+                placement::by_hash(key.hash(self.seed), &service.reals, &self.reals)
+            }
+            Some(Some(service)) => service.schedule(&self.reals),
+            _ => None,
+        };
+        let Some(real) = chosen else {
+            return self.refuse_packet(now, packet, Reason::NoRealServer);
+        };
+        let timeout = state.timeout(&self.timeouts);
+        if self.connections.insert(key, real, state, now, timeout).is_err() {
+            self.placed_without_entry(now, id);
+        } else if let Some(real) = self.reals.get_mut(real.0 as usize) {
+            real.bind();
+            real.moved(State::None, state);
+        }
+        Verdict::Tunnel(real)
+    }
+
+    /// Where a packet without an entry belongs, while flows without an entry may be alive.
+    fn adopt(&mut self, now: Millis, key: &Key, id: ServiceId) -> Option<RealId> {
+        let service = self.services.get(id.0)?.as_ref()?;
+        if !service.hashed(now) {
+            return None;
+        }
+        let real = placement::by_hash(key.hash(self.seed), &service.reals, &self.reals)?;
+        self.placed_without_entry(now, id);
+        Some(real)
+    }
+
+    /// From now on, for as long as such a flow may live, the service's unknown packets are its flows'.
+    fn placed_without_entry(&mut self, now: Millis, id: ServiceId) {
+        self.counters.without_entry += 1;
+        let longest = self.timeouts.tcp_established.max(self.timeouts.udp);
+        if let Some(service) = self.service(id) {
+            service.hashed_until = Some(now.after(longest));
+        }
+    }
+
+    fn drop_connection(&mut self, handle: Handle) {
+        if let Some(entry) = self.connections.remove(handle) {
+            self.forget(&entry);
+        }
+    }
+
+    /// No service listens there.
+    fn nobody(&mut self, now: Millis, packet: &Packet<'_>) -> Verdict {
+        if !self.listens.is_vip(packet.destination) {
+            return Verdict::Drop(Reason::NotVip);
+        }
+        self.refuse_packet(now, packet, Reason::NoService)
+    }
+
+    /// Answers as a host does to whom nobody listens: TCP by RST (RFC 9293 section 3.10.7.1), UDP by
+    /// ICMP port unreachable (RFC 1122 section 4.1.3.1). Drops when over the rate or not to be answered.
+    fn refuse_packet(&mut self, now: Millis, packet: &Packet<'_>, reason: Reason) -> Verdict {
+        let refused = match packet.transport {
+            Transport::Tcp(header) if header.flags.rst() => None,
+            Transport::Tcp(_) => {
+                within(&mut self.resets, now).and_then(|()| tcp::reset(packet, &mut self.reply))
+            }
+            _ => within(&mut self.unreachables, now)
+                .and_then(|()| icmp::port_unreachable(packet, &mut self.reply)),
+        };
+        match refused {
+            Some(()) => Verdict::Reply,
+            None => Verdict::Drop(reason),
+        }
+    }
+}
+
+fn within(limit: &mut Limit, now: Millis) -> Option<()> {
+    limit.allow(now).then_some(())
+}
+
+#[inline]
+fn key(packet: &Packet<'_>, client_port: u16, virtual_port: u16) -> Key {
+    Key::new(packet.protocol, packet.source, client_port, packet.destination, virtual_port)
+}
+
+/// Whether an address can be a client's: one that an answer could be sent to (RFC 1122 section 3.2.1.3).
+#[inline]
+fn answerable(source: IpAddr) -> bool {
+    match source {
+        IpAddr::V4(source) => {
+            let first = source.octets()[0];
+            first != 0 && first != 127 && first < 224
+        }
+        IpAddr::V6(source) => {
+            !(source.is_unspecified()
+                || source.is_loopback()
+                || source.is_multicast()
+                || source.to_ipv4_mapped().is_some())
+        }
+    }
+}

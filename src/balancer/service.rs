@@ -1,0 +1,251 @@
+//! Services and their real servers.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use super::change::{Listen, Protocol, RealSpec, SchedulerKind};
+use super::sched::{self, Pool, Scheduler};
+use super::snapshot::{self, RealState};
+use super::tcp::State;
+use super::time::Millis;
+use super::verdict::RealId;
+
+/// An index into the balancer's services.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct ServiceId(pub(super) usize);
+
+/// Where a real server is in its life.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Life {
+    /// Configured.
+    Up,
+    /// Removed from its service, which still lists it while it has connections.
+    Draining,
+    /// Its service was removed; the connections that still name it are dead.
+    Gone,
+    /// Nothing names it; its place can be used anew.
+    Free,
+}
+
+/// A real server of one service, with its counters.
+#[derive(Debug)]
+pub(super) struct Real {
+    service: ServiceId,
+    address: IpAddr,
+    weight: u32,
+    life: Life,
+    active: u64,
+    inactive: u64,
+    connections: u64,
+    packets: u64,
+    bytes: u64,
+    pub(super) errors: TunnelErrors,
+}
+
+/// What came back from the tunnel to one real server.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct TunnelErrors {
+    pub(super) protocol_unreachable: u64,
+    pub(super) unreachable: u64,
+    pub(super) path_mtu: Option<u16>,
+}
+
+impl Real {
+    pub(super) fn new(service: ServiceId, spec: RealSpec) -> Self {
+        Self {
+            service,
+            address: spec.address,
+            weight: spec.weight,
+            life: Life::Up,
+            active: 0,
+            inactive: 0,
+            connections: 0,
+            packets: 0,
+            bytes: 0,
+            errors: TunnelErrors::default(),
+        }
+    }
+
+    /// A connection comes to it, in no state that counts as active yet.
+    pub(super) fn bind(&mut self) {
+        self.inactive += 1;
+        self.connections += 1;
+    }
+
+    /// A connection in `state` leaves it.
+    pub(super) fn unbind(&mut self, state: State) {
+        let count = if state.active() { &mut self.active } else { &mut self.inactive };
+        *count = count.saturating_sub(1);
+    }
+
+    /// One of its connections goes from one state to another.
+    #[inline]
+    pub(super) fn moved(&mut self, before: State, after: State) {
+        match (before.active(), after.active()) {
+            (false, true) => {
+                self.inactive = self.inactive.saturating_sub(1);
+                self.active += 1;
+            }
+            (true, false) => {
+                self.active = self.active.saturating_sub(1);
+                self.inactive += 1;
+            }
+            (true, true) | (false, false) => {}
+        }
+    }
+
+    /// Counts what was sent to it.
+    #[inline]
+    pub(super) fn count(&mut self, packets: u64, bytes: u64) {
+        self.packets += packets;
+        self.bytes += bytes;
+    }
+
+    pub(super) fn service(&self) -> ServiceId {
+        self.service
+    }
+
+    pub(super) fn address(&self) -> IpAddr {
+        self.address
+    }
+
+    pub(super) fn weight(&self) -> u32 {
+        self.weight
+    }
+
+    pub(super) fn active(&self) -> u64 {
+        self.active
+    }
+
+    pub(super) fn inactive(&self) -> u64 {
+        self.inactive
+    }
+
+    /// Whether it may take a new connection.
+    pub(super) fn usable(&self) -> bool {
+        self.life == Life::Up && self.weight > 0
+    }
+
+    pub(super) fn set_weight(&mut self, weight: u32) {
+        self.weight = weight;
+    }
+
+    pub(super) fn set_life(&mut self, life: Life) {
+        self.life = life;
+    }
+
+    pub(super) fn life(&self) -> Life {
+        self.life
+    }
+
+    /// Whether no connection needs it any more.
+    pub(super) fn idle(&self) -> bool {
+        self.active == 0 && self.inactive == 0
+    }
+
+    pub(super) fn snapshot(&self) -> snapshot::Real {
+        snapshot::Real {
+            address: self.address,
+            weight: self.weight,
+            state: if self.life == Life::Up { RealState::Up } else { RealState::Draining },
+            active: self.active,
+            inactive: self.inactive,
+            connections: self.connections,
+            packets: self.packets,
+            bytes: self.bytes,
+            protocol_unreachable: self.errors.protocol_unreachable,
+            unreachable: self.errors.unreachable,
+            path_mtu: self.errors.path_mtu,
+        }
+    }
+}
+
+/// A service: who listens where, and who is chosen how.
+#[derive(Debug)]
+pub(super) struct Service {
+    pub(super) name: String,
+    pub(super) listens: Vec<Listen>,
+    pub(super) kind: SchedulerKind,
+    scheduler: Box<dyn Scheduler>,
+    /// Its real servers in configuration order, draining ones among them.
+    pub(super) reals: Vec<RealId>,
+    /// Until then flows without an entry may be alive, which only the hash can place.
+    pub(super) hashed_until: Option<Millis>,
+}
+
+impl Service {
+    pub(super) fn new(name: String, kind: SchedulerKind) -> Self {
+        Self {
+            name,
+            listens: Vec::new(),
+            kind,
+            scheduler: sched::new(kind),
+            reals: Vec::new(),
+            hashed_until: None,
+        }
+    }
+
+    /// The scheduler's choice for a new connection.
+    pub(super) fn schedule(&mut self, reals: &[Real]) -> Option<RealId> {
+        let place = self.scheduler.pick(Pool { ids: &self.reals, reals })?;
+        self.reals.get(place).copied()
+    }
+
+    pub(super) fn set_scheduler(&mut self, kind: SchedulerKind, reals: &[Real]) {
+        self.kind = kind;
+        self.scheduler = sched::new(kind);
+        self.changed(reals);
+    }
+
+    /// Members or weights have changed.
+    pub(super) fn changed(&mut self, reals: &[Real]) {
+        self.scheduler.changed(Pool { ids: &self.reals, reals });
+    }
+
+    /// Whether the hash, not the scheduler, places flows now.
+    pub(super) fn hashed(&self, now: Millis) -> bool {
+        self.hashed_until.is_some_and(|until| now < until)
+    }
+}
+
+/// Who listens where: ranges of ports that do not overlap, found by their first port.
+#[derive(Debug, Default)]
+pub(super) struct Listens {
+    ranges: BTreeMap<(Protocol, IpAddr, u16), (u16, ServiceId)>,
+}
+
+impl Listens {
+    /// The service that listens there.
+    pub(super) fn find(&self, protocol: Protocol, vip: IpAddr, port: u16) -> Option<ServiceId> {
+        let first = (protocol, vip, 0);
+        let (_, &(last, service)) = self.ranges.range(first..=(protocol, vip, port)).next_back()?;
+        (port <= last).then_some(service)
+    }
+
+    /// Whether some service listens on that address.
+    pub(super) fn is_vip(&self, address: IpAddr) -> bool {
+        [Protocol::Tcp, Protocol::Udp].into_iter().any(|protocol| {
+            let all = (protocol, address, 0)..=(protocol, address, u16::MAX);
+            self.ranges.range(all).next().is_some()
+        })
+    }
+
+    /// A service that listens on a port of `listen`, other than `except`.
+    pub(super) fn overlap(&self, listen: Listen, except: Option<ServiceId>) -> Option<ServiceId> {
+        let Listen { protocol, address, ports } = listen;
+        self.ranges
+            .range((protocol, address, 0)..=(protocol, address, ports.last))
+            .filter(|(_, (_, service))| Some(*service) != except)
+            .find(|(_, (last, _))| *last >= ports.first)
+            .map(|(_, &(_, service))| service)
+    }
+
+    pub(super) fn insert(&mut self, listen: Listen, service: ServiceId) {
+        let key = (listen.protocol, listen.address, listen.ports.first);
+        self.ranges.insert(key, (listen.ports.last, service));
+    }
+
+    pub(super) fn remove(&mut self, listen: Listen) {
+        self.ranges.remove(&(listen.protocol, listen.address, listen.ports.first));
+    }
+}

@@ -1,0 +1,97 @@
+//! The TUN device: frames with a 10-byte virtio-net header in front, whatever the kernel was asked for.
+
+use std::io;
+use std::os::fd::{AsRawFd, RawFd};
+
+use tun_rs::{DeviceBuilder, SyncDevice};
+
+/// Length of the virtio-net header in front of every frame.
+pub const VIRTIO_HEADER_LEN: usize = 10;
+
+/// The longest frame: a shorter read buffer would truncate silently.
+pub const MAX_FRAME_LEN: usize = VIRTIO_HEADER_LEN + 65_535;
+
+/// Packets that the device queues for us before the kernel drops: a burst of one full turn and more. The
+/// default of 500 is lost in a millisecond of small packets.
+const QUEUE_LEN: u32 = 4_096;
+
+/// A TUN device, non-blocking, gone when dropped.
+pub struct Tun {
+    device: SyncDevice,
+    offload: bool,
+}
+
+impl std::fmt::Debug for Tun {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tun")
+            .field("fd", &self.as_raw_fd())
+            .field("offload", &self.offload)
+            .finish()
+    }
+}
+
+impl Tun {
+    /// Makes the device and brings it up. With `offload` the kernel hands over and takes super-frames of up
+    /// to 64 KB and leaves checksums to be completed; without, each frame is one wire packet.
+    ///
+    /// # Errors
+    /// Those of `/dev/net/tun` and its ioctls: `ENOENT`, `EPERM`, `EBUSY` for a name in use.
+    pub fn create(name: &str, mtu: u16, offload: bool) -> io::Result<Self> {
+        let device = DeviceBuilder::new()
+            .name(name)
+            .mtu(mtu)
+            .with(|builder| {
+                builder.offload(offload).tx_queue_len(QUEUE_LEN).packet_information(false);
+            })
+            .build_sync()?;
+        device.set_nonblocking(true)?;
+        Ok(Self { device, offload })
+    }
+
+    /// Reads one frame into `buffer`, which should hold [`MAX_FRAME_LEN`] bytes; its length.
+    ///
+    /// # Errors
+    /// `WouldBlock` when there is none; `EBADFD` when the device was deleted.
+    #[inline]
+    pub fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.offload {
+            return self.device.recv(buffer);
+        }
+        let (header, packet) = split(buffer)?;
+        let len = self.device.recv(packet)?;
+        header.fill(0);
+        Ok(VIRTIO_HEADER_LEN + len)
+    }
+
+    /// Writes one frame.
+    ///
+    /// # Errors
+    /// `EIO` when the device is down, `EBADFD` when it was deleted, `EINVAL` for a header that the kernel
+    /// does not take.
+    #[inline]
+    pub fn write(&self, frame: &[u8]) -> io::Result<usize> {
+        if self.offload {
+            return self.device.send(frame);
+        }
+        let packet = frame.get(VIRTIO_HEADER_LEN..).ok_or(io::ErrorKind::InvalidInput)?;
+        self.device.send(packet)
+    }
+
+    /// The interface's index.
+    ///
+    /// # Errors
+    /// `ENODEV` when the device was deleted.
+    pub fn index(&self) -> io::Result<u32> {
+        self.device.if_index()
+    }
+}
+
+fn split(buffer: &mut [u8]) -> io::Result<(&mut [u8], &mut [u8])> {
+    buffer.split_at_mut_checked(VIRTIO_HEADER_LEN).ok_or_else(|| io::ErrorKind::InvalidInput.into())
+}
+
+impl AsRawFd for Tun {
+    fn as_raw_fd(&self) -> RawFd {
+        self.device.as_raw_fd()
+    }
+}
