@@ -8,6 +8,7 @@ pub mod ecn;
 pub mod encap;
 pub mod icmp;
 pub mod packet;
+mod reply;
 pub mod segment;
 pub mod tcp;
 pub mod virtio;

@@ -14,6 +14,15 @@ pub const UDP_HEADER_LEN: usize = 8;
 /// Length of an ICMP header (RFC 792).
 pub const ICMP_HEADER_LEN: usize = 8;
 
+/// IPv4 flags and fragment offset (RFC 791 section 3.1). The reserved bit is ignored, as Linux does.
+const DONT_FRAGMENT: u16 = 0x4000;
+const MORE_FRAGMENTS: u16 = 0x2000;
+const OFFSET: u16 = 0x1fff;
+/// Fragment offsets count in units of eight bytes.
+const FRAGMENT_UNIT: usize = 8;
+/// The longest datagram, header included.
+const MAX_DATAGRAM_LEN: usize = 65_535;
+
 /// Why bytes are not a packet that vstun can handle.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum ParseError {
@@ -133,13 +142,12 @@ impl<'a> Packet<'a> {
             let options = bytes.get(IPV4_HEADER_LEN..usize::from(header_len)).unwrap_or_default();
             check_options(options)?;
         }
-        let flags_and_offset = u16::from_be_bytes([fixed[6], fixed[7]]);
-        let fragment = match (flags_and_offset & 0x1fff, flags_and_offset & 0x2000 != 0) {
-            (0, false) => Fragment::Whole,
-            (0, true) => Fragment::First,
-            (_, _) => Fragment::Later,
-        };
         let protocol = fixed[9];
+        let flags_and_offset = u16::from_be_bytes([fixed[6], fixed[7]]);
+        let fragment = match flags_and_offset & (MORE_FRAGMENTS | OFFSET) {
+            0 => Fragment::Whole,
+            _ => fragment(flags_and_offset, header_len, payload.len(), protocol)?,
+        };
         Ok(Self {
             bytes,
             source: IpAddr::V4(Ipv4Addr::new(fixed[12], fixed[13], fixed[14], fixed[15])),
@@ -148,7 +156,7 @@ impl<'a> Packet<'a> {
             header_len,
             traffic_class: fixed[1],
             ttl: fixed[8],
-            dont_fragment: flags_and_offset & 0x4000 != 0,
+            dont_fragment: flags_and_offset & DONT_FRAGMENT != 0,
             fragment,
             transport: if fragment == Fragment::Later {
                 Transport::Other
@@ -157,6 +165,28 @@ impl<'a> Packet<'a> {
             },
         })
     }
+}
+
+/// Which fragment it is. Refuses what no sender cuts and what would not fit once put together:
+/// [CVE-1999-0128], RFC 791 section 3.2 and, for TCP flags out of the first fragment, RFC 1858 section 3.2.
+///
+/// [CVE-1999-0128]: https://www.cve.org/CVERecord?id=CVE-1999-0128
+#[cold]
+fn fragment(
+    flags_and_offset: u16,
+    header_len: u8,
+    payload_len: usize,
+    protocol: u8,
+) -> Result<Fragment, ParseError> {
+    let more = flags_and_offset & MORE_FRAGMENTS != 0;
+    let offset = usize::from(flags_and_offset & OFFSET) * FRAGMENT_UNIT;
+    let end = usize::from(header_len) + offset + payload_len;
+    let uneven = more && !payload_len.is_multiple_of(FRAGMENT_UNIT);
+    let rewrites_tcp = protocol == protocol::TCP && offset == FRAGMENT_UNIT;
+    if payload_len == 0 || uneven || end > MAX_DATAGRAM_LEN || rewrites_tcp {
+        return Err(ParseError::Malformed);
+    }
+    Ok(if offset == 0 { Fragment::First } else { Fragment::Later })
 }
 
 /// Walks IPv4 options (RFC 791 section 3.1): refuses source routes and lengths that run out of the header.
@@ -213,3 +243,6 @@ fn parse_transport(
         _ => Ok(Transport::Other),
     }
 }
+
+#[cfg(test)]
+mod tests;
