@@ -54,8 +54,7 @@ pub enum Event {
 const TCP_STATES: usize = 11;
 
 use State::{
-    Close, CloseWait, Established, FinWait, LastAck, Listen, None as Nothing, SynAck, SynRecv,
-    SynSent, TimeWait,
+    Close, CloseWait, Established, FinWait, LastAck, Listen, SynAck, SynRecv, SynSent, TimeWait,
 };
 
 /// The next state: one row per event, one column per state, in the order of the enums.
@@ -149,6 +148,7 @@ impl State {
 
 #[cfg(test)]
 mod tests {
+    use super::State::None as Nothing;
     use super::*;
 
     const STATES: [State; TCP_STATES] = [

@@ -1,0 +1,219 @@
+//! The way out: outer headers, wire segments, one `sendmmsg` for many packets.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Instant;
+
+use crate::app::quiet::Quiet;
+use crate::balancer::outer;
+use crate::sys::raw::{Batch, Message, Sender};
+use crate::wire::Packet;
+use crate::wire::encap::{MAX_OUTER_LEN, ipip};
+use crate::wire::segment::{MAX_HEADER_LEN, Plan};
+
+use super::input::Input;
+
+/// Packets in one `sendmmsg`. Past some 32 the call's own cost is below the noise.
+pub(super) const BATCH: usize = 64;
+
+/// Room for one segment's headers: the outer one before the inner ones, in whole cache lines.
+const SLOT: usize = (MAX_OUTER_LEN + MAX_HEADER_LEN).next_multiple_of(64);
+
+/// Why sending a packet failed; each is a counter.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum SendError {
+    /// `EAGAIN`: the socket's buffer is full.
+    Again,
+    /// `ENOBUFS`: a queueing discipline is full.
+    NoBuffers,
+    /// `EMSGSIZE`: larger than the interface's MTU or the path's.
+    TooBig,
+    /// `EPERM`: a firewall rule on the output refused it.
+    Refused,
+    /// `ENETUNREACH`, `EHOSTUNREACH`: no route.
+    Unreachable,
+    /// Any other.
+    Other,
+}
+
+impl SendError {
+    pub(super) const ALL: [Self; 6] = [
+        Self::Again,
+        Self::NoBuffers,
+        Self::TooBig,
+        Self::Refused,
+        Self::Unreachable,
+        Self::Other,
+    ];
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Again => "send_again",
+            Self::NoBuffers => "send_no_buffers",
+            Self::TooBig => "send_too_big",
+            Self::Refused => "send_refused",
+            Self::Unreachable => "send_unreachable",
+            Self::Other => "send_other",
+        }
+    }
+
+    pub(super) fn meaning(self) -> &'static str {
+        match self {
+            Self::Again => "the send buffer was full; the uplink is slower than the traffic",
+            Self::NoBuffers => "a queue on the way out was full",
+            Self::TooBig => "larger than the MTU of the way to the real server",
+            Self::Refused => "a firewall on the director refused it; let IP protocol 4 out",
+            Self::Unreachable => "no route to the real server",
+            Self::Other => "another error; the log names it",
+        }
+    }
+
+    fn of(error: &io::Error) -> Self {
+        match error.raw_os_error() {
+            Some(libc::EAGAIN) => Self::Again,
+            Some(libc::ENOBUFS) => Self::NoBuffers,
+            Some(libc::EMSGSIZE) => Self::TooBig,
+            Some(libc::EPERM) => Self::Refused,
+            Some(libc::ENETUNREACH | libc::EHOSTUNREACH) => Self::Unreachable,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// What went out. `queued == sent + failed`, once the queue is flushed.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Sent {
+    /// Wire packets queued.
+    pub(super) queued: u64,
+    /// Calls of `sendmmsg`.
+    pub(super) calls: u64,
+    /// Packets that failed, by [`SendError`].
+    pub(super) failed: [u64; SendError::ALL.len()],
+}
+
+/// The queue of packets on their way out.
+#[derive(Debug)]
+pub(super) struct Output {
+    sender: Sender,
+    batch: Batch,
+    headers: Vec<u8>,
+    source: IpAddr,
+    random: u64,
+    sent: Sent,
+    quiet: [Quiet; SendError::ALL.len()],
+}
+
+impl Output {
+    /// `source` is the outer source address, 0.0.0.0 for the routing table's choice; `seed` is not zero.
+    pub(super) fn new(sender: Sender, source: IpAddr, seed: u64) -> Self {
+        Self {
+            sender,
+            batch: Batch::new(BATCH),
+            headers: vec![0; BATCH * SLOT],
+            source,
+            random: seed.max(1),
+            sent: Sent::default(),
+            quiet: Default::default(),
+        }
+    }
+
+    pub(super) fn sent(&self) -> &Sent {
+        &self.sent
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.batch.is_empty()
+    }
+
+    /// Whether the next packet may need a flush first.
+    pub(super) fn is_full(&self) -> bool {
+        self.batch.is_full()
+    }
+
+    /// Queues a packet that goes as it is: an answer. It lies at `at` in the input.
+    pub(super) fn plain(&mut self, destination: IpAddr, at: std::ops::Range<usize>) {
+        let IpAddr::V4(destination) = destination else { return };
+        self.push(Message { destination, header: 0..0, payload: at });
+    }
+
+    /// Queues a packet, encapsulated in place: the outer header goes into the room before it.
+    pub(super) fn whole(&mut self, input: &mut Input, real: IpAddr) {
+        let IpAddr::V4(destination) = real else { return };
+        let random = self.random();
+        let (room, bytes) = input.room_and_packet();
+        let Ok(packet) = Packet::parse(bytes) else { return };
+        let outer = outer::header(&packet, self.source, real, random);
+        let len = packet.bytes().len();
+        if let Some(outer_len) = ipip::write(&outer, 4, len, room) {
+            let start = input.packet_start();
+            self.push(Message { destination, header: 0..0, payload: start - outer_len..start + len });
+        }
+    }
+
+    /// Queues a super-frame's wire segments: headers in this queue's own room, payloads where they are.
+    pub(super) fn split(&mut self, input: &Input, packet: &Packet<'_>, plan: &Plan, real: IpAddr) {
+        let IpAddr::V4(destination) = real else { return };
+        for index in 0..plan.count() {
+            if self.batch.is_full() {
+                self.flush(input);
+            }
+            let random = self.random();
+            let slot = self.batch.len() * SLOT;
+            let Some((room, inner)) = self
+                .headers
+                .get_mut(slot..slot + SLOT)
+                .and_then(|slot| slot.split_at_mut_checked(MAX_OUTER_LEN))
+            else {
+                return;
+            };
+            let Some(payload) = plan.write(index, packet.bytes(), inner) else { return };
+            let outer = outer::header(packet, self.source, real, random);
+            let len = plan.header_len() + payload.len();
+            let Some(outer_len) = ipip::write(&outer, 4, len, room) else { return };
+            let inner_start = slot + MAX_OUTER_LEN;
+            let start = input.packet_start();
+            self.push(Message {
+                destination,
+                header: inner_start - outer_len..inner_start + plan.header_len(),
+                payload: start + payload.start..start + payload.end,
+            });
+        }
+    }
+
+    /// Sends all that is queued.
+    pub(super) fn flush(&mut self, input: &Input) {
+        if self.batch.is_empty() {
+            return;
+        }
+        let Self { sender, batch, headers, sent, quiet, .. } = self;
+        let calls = batch.flush(sender, headers, input.bytes(), |message, error| {
+            let kind = SendError::of(&error);
+            sent.failed[kind as usize] += 1;
+            if let Some(count) = quiet[kind as usize].note(Instant::now()) {
+                log_failure(message.destination, &error, kind, count);
+            }
+        });
+        sent.calls += calls as u64;
+    }
+
+    fn push(&mut self, message: Message) {
+        self.sent.queued += 1;
+        self.batch.push(message);
+    }
+
+    /// Marsaglia's xorshift64: ids only have to differ, not to be secret.
+    fn random(&mut self) -> u16 {
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        u16::try_from(self.random >> 48).unwrap_or_default()
+    }
+}
+
+#[cold]
+fn log_failure(destination: Ipv4Addr, error: &io::Error, kind: SendError, count: u64) {
+    log::warn!(
+        "could not send to {destination}: {error} ({}; {count} such failures since the last report)",
+        kind.meaning()
+    );
+}

@@ -1,0 +1,39 @@
+//! Repeated errors are logged at most once a minute, with a count.
+
+use std::time::{Duration, Instant};
+
+const PAUSE: Duration = Duration::from_secs(60);
+
+/// One kind of error.
+#[derive(Debug, Default)]
+pub(super) struct Quiet {
+    logged: Option<Instant>,
+    since: u64,
+}
+
+impl Quiet {
+    /// Notes one more. `Some(count)` when it is time for a line: how many there were since the last.
+    pub(super) fn note(&mut self, now: Instant) -> Option<u64> {
+        self.since += 1;
+        let due = self.logged.is_none_or(|logged| now.duration_since(logged) >= PAUSE);
+        due.then(|| {
+            self.logged = Some(now);
+            std::mem::take(&mut self.since)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_line_a_minute_with_the_count_of_what_it_stands_for() {
+        let start = Instant::now();
+        let mut quiet = Quiet::default();
+        assert_eq!(quiet.note(start), Some(1));
+        assert_eq!(quiet.note(start + Duration::from_secs(1)), None);
+        assert_eq!(quiet.note(start + Duration::from_millis(59_999)), None);
+        assert_eq!(quiet.note(start + PAUSE), Some(3));
+    }
+}
