@@ -1,1 +1,296 @@
 //! The tunnel's other end: which tunnelled packets are let in, and what becomes of them. Pure; imports only `wire`.
+//!
+//! IPIP has no authentication (CVE-2020-10136), so the [`Gate`] lets in only what a configured director
+//! sent to a configured VIP. In order:
+//!
+//! 1. the outer header: IPIP, whole, from a director;
+//! 2. the inner packet: IPv4, well formed, to a VIP, from what a client can be;
+//! 3. congestion marks: RFC 6040;
+//! 4. what the receiving NIC merged: GRO hands a raw socket packets of up to 64 KB whose TCP checksum is
+//!    only the pseudo-header's sum. They go on to the TUN as one super-frame. Merged UDP is lost:
+//!    its datagrams' lengths are known to nobody any more.
+//!
+//! Inner fragments pass as they are: the kernel behind the TUN reassembles them. The inner header's own
+//! checksum and TCP's and UDP's, where they are complete, are the kernel's to verify too.
+
+use std::net::IpAddr;
+use std::ops::Range;
+
+use ipnet::IpNet;
+
+use crate::wire::checksum::{self, Sum};
+use crate::wire::ecn;
+use crate::wire::encap::ipip;
+use crate::wire::packet::IPV4_HEADER_LEN;
+use crate::wire::reasons::reasons;
+use crate::wire::tcp;
+use crate::wire::virtio::{self, GSO_TCPV4, HEADER_LEN, NEEDS_CSUM};
+use crate::wire::{Fragment, Packet, ParseError, Transport};
+
+/// The smallest MSS that the gate works with, and Linux's own floor (`TCP_MIN_MSS`): room for 40 bytes of TCP options.
+pub const MIN_MSS: u16 = 88;
+
+const TCP_HEADER_LEN: u16 = 20;
+const TCP_CHECKSUM_OFFSET: u16 = 16;
+const UDP_LENGTH_OFFSET: u16 = 4;
+const UDP_CHECKSUM_OFFSET: u16 = 6;
+
+reasons! {
+    /// Why a tunnelled packet was not let in.
+    pub enum Refusal {
+        /// Not an IP packet, outside or inside.
+        NotIp = "not_ip",
+        /// Shorter than its headers say, outside or inside.
+        Truncated = "truncated",
+        /// Lengths or offsets that contradict each other, outside or inside.
+        Malformed = "malformed",
+        /// An IPv4 source route option, outside or inside.
+        SourceRoute = "source_route",
+        /// An address family or encapsulation that is not supported.
+        Unsupported = "unsupported",
+        /// An outer source address that is no configured director.
+        Source = "source",
+        /// An inner destination that is no configured virtual IP.
+        NotVip = "not_vip",
+        /// An inner source address that no client can have: a virtual IP, multicast, broadcast, loopback or unspecified.
+        BadSource = "bad_source",
+        /// A congestion mark on a packet whose sender does not understand it (RFC 6040).
+        Ecn = "ecn",
+        /// UDP datagrams merged by the receiving network card, which nobody can take apart again.
+        UdpSuperPacket = "udp_super_packet",
+    }
+}
+
+impl From<ParseError> for Refusal {
+    fn from(error: ParseError) -> Self {
+        match error {
+            ParseError::NotIp => Self::NotIp,
+            ParseError::Truncated => Self::Truncated,
+            ParseError::Malformed => Self::Malformed,
+            ParseError::SourceRoute => Self::SourceRoute,
+            ParseError::Unsupported => Self::Unsupported,
+        }
+    }
+}
+
+/// What becomes of a tunnelled datagram.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Outcome {
+    /// Write this range of the datagram to the TUN, whole: a virtio-net header and the inner packet.
+    Deliver(Range<usize>),
+    /// Drop it, for a reason that is counted.
+    Drop(Refusal),
+}
+
+/// What became of the datagrams read. `read == delivered + dropped`, always.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Counters {
+    /// Datagrams read; one merged by the network card counts once.
+    pub read: u64,
+    /// Datagrams let in.
+    pub delivered: u64,
+    /// Those of them that were merged TCP segments.
+    pub super_packets: u64,
+    /// Datagrams dropped, by [`Refusal`].
+    pub dropped: [u64; Refusal::ALL.len()],
+}
+
+impl Counters {
+    /// How many were dropped for `refusal`.
+    #[must_use]
+    pub fn dropped(&self, refusal: Refusal) -> u64 {
+        self.dropped[refusal as usize]
+    }
+
+    /// How many were dropped, whatever the reason.
+    #[must_use]
+    pub fn dropped_total(&self) -> u64 {
+        self.dropped.iter().sum()
+    }
+}
+
+/// The real server's gate between the tunnel and its TUN.
+#[derive(Clone, Debug)]
+pub struct Gate {
+    directors: Vec<IpNet>,
+    /// Sorted.
+    vips: Vec<IpAddr>,
+    mss_v4: u16,
+    counters: Counters,
+}
+
+impl Gate {
+    /// A gate that lets in what `directors` send to `vips`.
+    ///
+    /// `mss_v4` is the MSS that this host advertises for the VIPs, in bytes; clients cut their segments by it.
+    #[must_use]
+    pub fn new(directors: Vec<IpNet>, mut vips: Vec<IpAddr>, mss_v4: u16) -> Self {
+        vips.sort_unstable();
+        Self { directors, vips, mss_v4: mss_v4.max(MIN_MSS), counters: Counters::default() }
+    }
+
+    /// Changes the advertised MSS, in bytes; below [`MIN_MSS`] it is taken as that.
+    pub fn set_mss(&mut self, mss_v4: u16) {
+        self.mss_v4 = mss_v4.max(MIN_MSS);
+    }
+
+    /// Decides on `datagram`, which starts with the outer IPv4 header as a raw socket delivers it.
+    ///
+    /// The virtio-net header is written over the outer header's last bytes, and the inner packet's ECN
+    /// field is updated in place. A dropped datagram is left as it was.
+    #[inline]
+    pub fn open(&mut self, datagram: &mut [u8]) -> Outcome {
+        match self.admit(datagram) {
+            Ok((frame, header)) => {
+                self.counters.read += 1;
+                self.counters.delivered += 1;
+                self.counters.super_packets += u64::from(header.gso_type != virtio::GSO_NONE);
+                Outcome::Deliver(frame)
+            }
+            Err(refusal) => self.refuse(refusal),
+        }
+    }
+
+    /// Counts a datagram that the caller could not read whole, or whose fate it knows otherwise.
+    pub fn refuse(&mut self, refusal: Refusal) -> Outcome {
+        self.counters.read += 1;
+        self.counters.dropped[refusal as usize] += 1;
+        Outcome::Drop(refusal)
+    }
+
+    /// What became of all datagrams so far.
+    #[must_use]
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    #[inline]
+    fn admit(&self, datagram: &mut [u8]) -> Result<(Range<usize>, virtio::Header), Refusal> {
+        let outer = ipip::open(datagram)?;
+        if !self.directors.iter().any(|director| director.contains(&outer.source)) {
+            return Err(Refusal::Source);
+        }
+        let start = outer.inner.start;
+        let packet = Packet::parse(datagram.get(outer.inner).ok_or(Refusal::Truncated)?)?;
+        self.check_addresses(&packet)?;
+        let traffic_class = packet.traffic_class;
+        let marked = ecn::decapsulate(outer.traffic_class, traffic_class).ok_or(Refusal::Ecn)?;
+        let header = self.offload(&packet)?;
+
+        let frame =
+            start.checked_sub(HEADER_LEN).ok_or(Refusal::Malformed)?..start + packet.bytes().len();
+        let bytes = datagram.get_mut(frame.clone()).ok_or(Refusal::Truncated)?;
+        let (room, inner) = bytes.split_first_chunk_mut().ok_or(Refusal::Truncated)?;
+        *room = header.encode();
+        if marked != traffic_class {
+            mark(inner, marked).ok_or(Refusal::Truncated)?;
+        }
+        Ok((frame, header))
+    }
+
+    #[inline]
+    fn check_addresses(&self, packet: &Packet<'_>) -> Result<(), Refusal> {
+        if !self.is_vip(packet.destination) {
+            return Err(Refusal::NotVip);
+        }
+        let nobody = match packet.source {
+            IpAddr::V4(source) => {
+                source.is_loopback()
+                    || source.is_multicast()
+                    || source.is_broadcast()
+                    || source.is_unspecified()
+            }
+            IpAddr::V6(source) => {
+                source.is_loopback() || source.is_multicast() || source.is_unspecified()
+            }
+        };
+        if nobody || self.is_vip(packet.source) {
+            return Err(Refusal::BadSource);
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn is_vip(&self, address: IpAddr) -> bool {
+        self.vips.binary_search(&address).is_ok()
+    }
+
+    /// What the kernel has to be told about the packet: nothing, unless it was merged.
+    #[inline]
+    fn offload(&self, packet: &Packet<'_>) -> Result<virtio::Header, Refusal> {
+        match (packet.transport, packet.fragment) {
+            (Transport::Tcp(header), Fragment::Whole) => Ok(self.offload_tcp(packet, &header)),
+            (Transport::Udp { .. }, Fragment::Whole) => {
+                check_udp(packet).map(|()| virtio::Header::default())
+            }
+            _ => Ok(virtio::Header::default()),
+        }
+    }
+
+    /// A checksum field that equals the pseudo-header's sum was left partial by GRO. The kernel believes
+    /// `NEEDS_CSUM` whatever the field holds, so nothing else may be marked so.
+    #[inline]
+    fn offload_tcp(&self, packet: &Packet<'_>, header: &tcp::Header) -> virtio::Header {
+        let segment = packet.payload();
+        let length = u32::try_from(segment.len()).unwrap_or(u32::MAX);
+        let partial = Some(pseudo_header(packet, length).fold());
+        if field(segment, TCP_CHECKSUM_OFFSET) != partial {
+            return virtio::Header::default();
+        }
+        let ip_len = u16::from(packet.header_len);
+        let tcp_len = u16::from(header.header_len);
+        // Who sends full segments to us sends as much as our MSS minus its options (RFC 6691); at least 48 bytes.
+        let options = tcp_len.saturating_sub(TCP_HEADER_LEN);
+        let gso_size = self.mss_v4.saturating_sub(options);
+        let merged = segment.len() > usize::from(tcp_len) + usize::from(gso_size);
+        virtio::Header {
+            flags: NEEDS_CSUM,
+            gso_type: if merged { GSO_TCPV4 } else { virtio::GSO_NONE },
+            hdr_len: ip_len + tcp_len,
+            gso_size: if merged { gso_size } else { 0 },
+            csum_start: ip_len,
+            csum_offset: TCP_CHECKSUM_OFFSET,
+        }
+    }
+}
+
+/// Refuses merged datagrams: their checksum field was left partial by GRO, as TCP's is. A datagram that
+/// came alone can have the same value by chance (one in 65,536); then its checksum is right, and it passes.
+#[inline]
+fn check_udp(packet: &Packet<'_>) -> Result<(), Refusal> {
+    let payload = packet.payload();
+    let length = field(payload, UDP_LENGTH_OFFSET).unwrap_or_default();
+    let pseudo = pseudo_header(packet, u32::from(length));
+    if field(payload, UDP_CHECKSUM_OFFSET) != Some(pseudo.fold()) {
+        return Ok(());
+    }
+    let datagram = payload.get(..usize::from(length)).ok_or(Refusal::Malformed)?;
+    match pseudo.add_bytes(datagram).checksum() {
+        0 => Ok(()),
+        _ => Err(Refusal::UdpSuperPacket),
+    }
+}
+
+#[inline]
+fn pseudo_header(packet: &Packet<'_>, length: u32) -> Sum {
+    Sum::pseudo_header(packet.source, packet.destination, packet.protocol, length)
+}
+
+#[inline]
+fn field(bytes: &[u8], at: u16) -> Option<u16> {
+    bytes.get(usize::from(at)..)?.first_chunk().map(|field| u16::from_be_bytes(*field))
+}
+
+/// Sets the traffic class of an IPv4 packet and keeps its header checksum as right or wrong as it was.
+fn mark(packet: &mut [u8], traffic_class: u8) -> Option<()> {
+    let header = packet.first_chunk_mut::<IPV4_HEADER_LEN>()?;
+    let old = u16::from_be_bytes([header[0], header[1]]);
+    let new = u16::from_be_bytes([header[0], traffic_class]);
+    let check = checksum::update(u16::from_be_bytes([header[10], header[11]]), old, new);
+    header[1] = traffic_class;
+    header[10..12].copy_from_slice(&check.to_be_bytes());
+    Some(())
+}
+
+#[cfg(test)]
+mod tests;

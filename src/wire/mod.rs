@@ -8,6 +8,7 @@ pub mod ecn;
 pub mod encap;
 pub mod icmp;
 pub mod packet;
+pub(crate) mod reasons;
 mod reply;
 pub mod segment;
 pub mod tcp;
