@@ -66,17 +66,20 @@ impl Input {
         self.bytes.get(self.packet.clone()).unwrap_or_default()
     }
 
-    /// Where its packet starts, for ranges in [`Self::bytes`].
-    pub(super) fn packet_start(&self) -> usize {
-        self.packet.start
+    /// Where its packet lies in [`Self::bytes`].
+    pub(super) fn packet_range(&self) -> Range<usize> {
+        self.packet.clone()
     }
 
-    /// The room before its packet, and the packet.
-    pub(super) fn room_and_packet(&mut self) -> (&mut [u8], &[u8]) {
-        let Range { start, end } = self.packet;
-        let (before, packet) = self.bytes.split_at_mut(start);
-        let room = before.get_mut(start.saturating_sub(MAX_OUTER_LEN)..).unwrap_or_default();
-        (room, packet.get(..end - start).unwrap_or_default())
+    /// Its packet is shorter than the frame was: bytes past an IP packet's own length are cut off.
+    pub(super) fn cut(&mut self, len: usize) {
+        self.packet.end = self.packet.end.min(self.packet.start + len);
+    }
+
+    /// The room before its packet, for the outer header.
+    pub(super) fn before_packet(&mut self) -> &mut [u8] {
+        let start = self.packet.start;
+        self.bytes.get_mut(start.saturating_sub(MAX_OUTER_LEN)..start).unwrap_or_default()
     }
 
     /// Puts an answer in the packet's place; where it lies.

@@ -2,12 +2,12 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
+use std::ops::Range;
 use std::time::Instant;
 
 use crate::app::quiet::Quiet;
-use crate::balancer::outer;
+use crate::balancer::outer::Inner;
 use crate::sys::raw::{Batch, Message, Sender};
-use crate::wire::Packet;
 use crate::wire::encap::{MAX_OUTER_LEN, ipip};
 use crate::wire::segment::{MAX_HEADER_LEN, Plan};
 
@@ -131,51 +131,46 @@ impl Output {
     }
 
     /// Queues a packet that goes as it is: an answer. It lies at `at` in the input.
-    pub(super) fn plain(&mut self, destination: IpAddr, at: std::ops::Range<usize>) {
+    pub(super) fn plain(&mut self, destination: IpAddr, at: Range<usize>) {
         let IpAddr::V4(destination) = destination else { return };
         self.push(Message { destination, header: 0..0, payload: at });
     }
 
     /// Queues a packet, encapsulated in place: the outer header goes into the room before it.
-    pub(super) fn whole(&mut self, input: &mut Input, real: IpAddr) {
+    pub(super) fn whole(&mut self, input: &mut Input, inner: Inner, real: IpAddr) {
         let IpAddr::V4(destination) = real else { return };
-        let random = self.random();
-        let (room, bytes) = input.room_and_packet();
-        let Ok(packet) = Packet::parse(bytes) else { return };
-        let outer = outer::header(&packet, self.source, real, random);
-        let len = packet.bytes().len();
-        if let Some(outer_len) = ipip::write(&outer, 4, len, room) {
-            let start = input.packet_start();
-            self.push(Message { destination, header: 0..0, payload: start - outer_len..start + len });
+        let outer = inner.outer(self.source, real, self.random());
+        let Range { start, end } = input.packet_range();
+        if let Some(outer_len) = ipip::write(&outer, 4, end - start, input.before_packet()) {
+            self.push(Message { destination, header: 0..0, payload: start - outer_len..end });
         }
     }
 
     /// Queues a super-frame's wire segments: headers in this queue's own room, payloads where they are.
-    pub(super) fn split(&mut self, input: &Input, packet: &Packet<'_>, plan: &Plan, real: IpAddr) {
+    pub(super) fn split(&mut self, input: &Input, inner: Inner, plan: &Plan, real: IpAddr) {
         let IpAddr::V4(destination) = real else { return };
+        let packet = input.packet_range();
         for index in 0..plan.count() {
             if self.batch.is_full() {
                 self.flush(input);
             }
-            let random = self.random();
+            let outer = inner.outer(self.source, real, self.random());
             let slot = self.batch.len() * SLOT;
-            let Some((room, inner)) = self
+            let Some((room, header)) = self
                 .headers
                 .get_mut(slot..slot + SLOT)
                 .and_then(|slot| slot.split_at_mut_checked(MAX_OUTER_LEN))
             else {
                 return;
             };
-            let Some(payload) = plan.write(index, packet.bytes(), inner) else { return };
-            let outer = outer::header(packet, self.source, real, random);
+            let Some(payload) = plan.write(index, input.packet(), header) else { return };
             let len = plan.header_len() + payload.len();
             let Some(outer_len) = ipip::write(&outer, 4, len, room) else { return };
-            let inner_start = slot + MAX_OUTER_LEN;
-            let start = input.packet_start();
+            let header = slot + MAX_OUTER_LEN;
             self.push(Message {
                 destination,
-                header: inner_start - outer_len..inner_start + plan.header_len(),
-                payload: start + payload.start..start + payload.end,
+                header: header - outer_len..header + plan.header_len(),
+                payload: packet.start + payload.start..packet.start + payload.end,
             });
         }
     }

@@ -4,6 +4,7 @@
 //! edge-triggered: a source that was not drained stays ready, and the next poll does not wait.
 
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::AsRawFd;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
@@ -12,14 +13,16 @@ use anyhow::Context;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 
-use crate::balancer::{Balancer, Millis, Reason, TunnelError, TunnelErrorKind, Verdict};
+use crate::balancer::outer::Inner;
+use crate::balancer::{Balancer, Millis, RealId, Reason, TunnelError, TunnelErrorKind, Verdict};
 use crate::sys::raw::{self, ErrorQueue};
 use crate::sys::tun::Tun;
 use crate::wire::segment::{self, Plan};
-use crate::wire::virtio::{self, Offload};
+use crate::wire::virtio::{self, Offload, OffloadError};
 use crate::wire::Packet;
 
 use super::input::Input;
+use super::logs::{FullLog, TunnelLog};
 use super::messages::{Message, Next, Report};
 use super::output::Output;
 
@@ -57,6 +60,8 @@ pub(super) struct Packets {
     reads: Reads,
     tun_ready: bool,
     errors_ready: bool,
+    tunnel_log: TunnelLog,
+    full_log: FullLog,
 }
 
 impl Packets {
@@ -85,6 +90,8 @@ impl Packets {
             reads: Reads::default(),
             tun_ready: true,
             errors_ready: true,
+            tunnel_log: TunnelLog::default(),
+            full_log: FullLog::default(),
         })
     }
 
@@ -102,6 +109,7 @@ impl Packets {
             self.tunnel_errors(now);
             self.balancer.expire(now);
             self.frames(now)?;
+            self.full_log.note(self.balancer.counters().without_entry);
             self.wait(&mut events)?;
         }
     }
@@ -157,7 +165,7 @@ impl Packets {
             }
         };
         self.balancer.tunnel_error(now, TunnelError { real: error.real, kind });
-        super::tunnel_log::note(error);
+        self.tunnel_log.note(error);
     }
 
     /// Reads frames until there are none or the budget is used up, and sends what became of them.
@@ -198,57 +206,54 @@ impl Packets {
     /// One frame: what the kernel left to do, its verdict, and the deed.
     fn frame(&mut self, now: Millis, len: usize) {
         self.input.filled(len);
-        let offload = match virtio::split_frame(self.input.frame()) {
-            Ok((offload, _)) => offload,
-            Err(_) => return self.refuse(Reason::BadOffload),
+        let Ok(offload) = self.complete() else {
+            self.balancer.refuse(Reason::BadOffload);
+            return;
         };
-        if let Offload::Checksum { start, offset } = offload
-            && segment::complete_checksum(self.input.packet_mut(), start, offset).is_err()
-        {
-            return self.refuse(Reason::BadOffload);
-        }
-        let packet = match Packet::parse(self.input.packet()) {
-            Ok(packet) => packet,
-            Err(error) => return self.refuse(error.into()),
+        let (packet, plan) = match view(self.input.packet(), offload) {
+            Ok(viewed) => viewed,
+            Err(reason) => {
+                self.balancer.refuse(reason);
+                return;
+            }
         };
-        let plan = match offload {
-            Offload::None | Offload::Checksum { .. } => None,
-            Offload::Tcp { .. } | Offload::Udp { .. } => match Plan::new(&packet, offload) {
-                Ok(plan) => Some(plan),
-                Err(_) => return self.refuse(Reason::BadOffload),
-            },
-        };
-        let (source, len) = (packet.source, packet.bytes().len());
+        let (source, inner, len) = (packet.source, Inner::of(&packet), packet.bytes().len());
         match self.balancer.forward(now, &packet) {
             Verdict::Drop(_) => {}
-            Verdict::Reply => {
-                if let Some(place) = self.input.replace(self.balancer.reply()) {
-                    self.output.plain(source, place);
-                    self.input.keep();
-                }
-            }
-            Verdict::Tunnel(real) => match plan {
-                None => {
-                    if let Some(real) = self.balancer.dispatch(real, 1, len as u64) {
-                        self.output.whole(&mut self.input, real);
-                        self.input.keep();
-                    }
-                }
-                Some(plan) => {
-                    self.reads.super_frames += 1;
-                    let segments = plan.count() as u64;
-                    let repeated = (segments - 1) * plan.header_len() as u64;
-                    if let Some(real) = self.balancer.dispatch(real, segments, len as u64 + repeated) {
-                        self.output.split(&self.input, &packet, &plan, real);
-                        self.input.keep();
-                    }
-                }
-            },
+            Verdict::Reply => self.answer(source),
+            Verdict::Tunnel(real) => self.tunnel(real, inner, len, plan.as_ref()),
         }
     }
 
-    fn refuse(&mut self, reason: Reason) {
-        self.balancer.refuse(reason);
+    /// Completes the checksum of a packet that came without.
+    fn complete(&mut self) -> Result<Offload, OffloadError> {
+        let (offload, _) = virtio::split_frame(self.input.frame())?;
+        if let Offload::Checksum { start, offset } = offload {
+            segment::complete_checksum(self.input.packet_mut(), start, offset)?;
+        }
+        Ok(offload)
+    }
+
+    fn answer(&mut self, client: IpAddr) {
+        if let Some(place) = self.input.replace(self.balancer.reply()) {
+            self.output.plain(client, place);
+            self.input.keep();
+        }
+    }
+
+    fn tunnel(&mut self, real: RealId, inner: Inner, len: usize, plan: Option<&Plan>) {
+        let segments = plan.map_or(1, Plan::count) as u64;
+        let repeated = plan.map_or(0, |plan| plan.header_len() as u64) * (segments - 1);
+        let Some(real) = self.balancer.dispatch(real, segments, len as u64 + repeated) else { return };
+        self.input.cut(len);
+        match plan {
+            None => self.output.whole(&mut self.input, inner, real),
+            Some(plan) => {
+                self.reads.super_frames += 1;
+                self.output.split(&self.input, inner, plan, real);
+            }
+        }
+        self.input.keep();
     }
 
     /// Waits for the next thing to do: at once when something is left to read, else until a deadline.
@@ -275,4 +280,16 @@ impl Packets {
         }
         Ok(())
     }
+}
+
+/// The packet and, for a super-frame, how it is split.
+fn view(bytes: &[u8], offload: Offload) -> Result<(Packet<'_>, Option<Plan>), Reason> {
+    let packet = Packet::parse(bytes)?;
+    let plan = match offload {
+        Offload::None | Offload::Checksum { .. } => None,
+        Offload::Tcp { .. } | Offload::Udp { .. } => {
+            Some(Plan::new(&packet, offload).map_err(|_| Reason::BadOffload)?)
+        }
+    };
+    Ok((packet, plan))
 }

@@ -1,0 +1,75 @@
+//! What the packet thread says of itself, at most once a minute per kind.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::time::Instant;
+
+use crate::app::quiet::Quiet;
+use crate::sys::raw::{Cause, TunnelError};
+
+/// Real servers that are remembered; errors about more of them are counted but not logged. Anybody can
+/// send an ICMP error, though the kernel checks that it quotes a packet of protocol 4.
+const REMEMBERED: usize = 1_024;
+
+/// Tunnel errors, by real server and kind.
+#[derive(Debug, Default)]
+pub(super) struct TunnelLog {
+    seen: HashMap<(IpAddr, &'static str), Quiet>,
+}
+
+impl TunnelLog {
+    pub(super) fn note(&mut self, error: TunnelError) {
+        let what = describe(error.cause);
+        if self.seen.len() >= REMEMBERED && !self.seen.contains_key(&(error.real, what)) {
+            return;
+        }
+        let quiet = self.seen.entry((error.real, what)).or_default();
+        let Some(count) = quiet.note(Instant::now()) else { return };
+        match error.cause {
+            Cause::PathMtu(mtu) => {
+                log::warn!("real server {}: {what}: {mtu} bytes ({count} times)", error.real);
+            }
+            _ => log::warn!("real server {}: {what} ({count} times)", error.real),
+        }
+    }
+}
+
+fn describe(cause: Cause) -> &'static str {
+    match cause {
+        Cause::ProtocolUnreachable => "protocol unreachable: is vstun-realserver running there?",
+        Cause::Unreachable(1) => "host unreachable: is it up?",
+        Cause::Unreachable(9 | 10 | 13) => "refused by a firewall on the way; let IP protocol 4 pass",
+        Cause::Unreachable(_) => "unreachable",
+        Cause::PathMtu(_) => "the path takes smaller packets",
+        Cause::TimeExceeded => "time exceeded on the way: a routing loop?",
+        Cause::Other(_) => "an ICMP error",
+    }
+}
+
+/// Flows that were forwarded without an entry, because the table was full.
+#[derive(Debug, Default)]
+pub(super) struct FullLog {
+    known: u64,
+    quiet: Quiet,
+}
+
+impl FullLog {
+    /// Takes the counter's value.
+    #[inline]
+    pub(super) fn note(&mut self, without_entry: u64) {
+        if without_entry != self.known {
+            self.say(without_entry);
+        }
+    }
+
+    #[cold]
+    fn say(&mut self, without_entry: u64) {
+        self.known = without_entry;
+        if self.quiet.note(Instant::now()).is_some() {
+            log::warn!(
+                "the connection table is full: new flows are placed by hash, without an entry \
+                 ({without_entry} packets so far); raise max_connections"
+            );
+        }
+    }
+}
