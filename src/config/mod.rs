@@ -1,1 +1,58 @@
 //! Configuration: text → value → checked model → list of changes. Pure; imports `balancer` and `wire`.
+//!
+//! 1. `document`: TOML to tables, each value with its line; syntax errors end it here.
+//! 2. `section`: one table, its known keys, its entries.
+//! 3. `value`: one text to one checked value; the command line's flags go through the same functions.
+//! 4. `director`, `service`, `realserver`: the models, and what must hold between their values.
+//! 5. `diff`: two models to the changes that lead from one to the other.
+//!
+//! Every fault of a text is reported at once, each with its line, its key, and what to write instead.
+
+mod diff;
+mod director;
+mod document;
+pub mod duration;
+mod fault;
+pub mod keys;
+mod realserver;
+mod section;
+mod service;
+mod value;
+
+#[cfg(test)]
+mod tests;
+
+pub use diff::diff;
+pub use director::Director;
+pub use document::MAX_LEN;
+pub use fault::{Fault, MAX_FAULTS};
+pub use realserver::{MAX_DIRECTORS, MAX_VIPS, Mss, RealServer};
+pub use service::{MAX_LISTENS, MAX_NAME_LEN, MAX_REALS, MAX_SERVICES};
+pub use value::{MAX_CONNECTIONS, MAX_CONTROL_LEN, MAX_INTERFACE_LEN, MAX_UPLINKS};
+
+use document::Document;
+use fault::Faults;
+
+/// Reads the director's part of a configuration: `[director]` and `[[service]]`. A `[realserver]`
+/// table in the same text is left to [`realserver`].
+///
+/// # Errors
+/// Every fault of the text, by line.
+pub fn director(text: &str) -> Result<Director, Vec<Fault>> {
+    let mut faults = Faults::default();
+    let director = Document::parse(text, &mut faults)
+        .and_then(|document| Director::read(&document, &mut faults));
+    faults.into_result(director)
+}
+
+/// Reads the real server's part of a configuration: `[realserver]`. The director's tables in the same
+/// text are left to [`director`].
+///
+/// # Errors
+/// Every fault of the text, by line.
+pub fn realserver(text: &str) -> Result<RealServer, Vec<Fault>> {
+    let mut faults = Faults::default();
+    let realserver = Document::parse(text, &mut faults)
+        .and_then(|document| RealServer::read(&document, &mut faults));
+    faults.into_result(realserver)
+}

@@ -1,0 +1,126 @@
+//! Two configurations to the changes that lead from the one to the other.
+
+use std::collections::{HashMap, HashSet};
+use std::net::IpAddr;
+
+use crate::balancer::{Change, RealSpec, ServiceSpec};
+
+use super::director::Director;
+use super::fault::{Fault, Faults};
+
+/// The changes that make `old` into `new`, in an order in which none of them conflicts with what is
+/// there: whatever goes, goes first. The order of services and of real servers is not compared.
+///
+/// # Errors
+/// One fault, at its line in `new`, for each key whose change needs a restart.
+pub fn diff(old: &Director, new: &Director) -> Result<Vec<Change>, Vec<Fault>> {
+    let mut faults = Faults::default();
+    check_fixed_keys(old, new, &mut faults);
+    check_vips(old, new, &mut faults);
+    faults.into_result(Some(changes(old, new)))
+}
+
+fn check_fixed_keys(old: &Director, new: &Director, faults: &mut Faults) {
+    for (key, changed) in [
+        ("tun", old.tun != new.tun),
+        ("uplinks", old.uplinks != new.uplinks),
+        ("arp", old.arp != new.arp),
+        ("source", old.source != new.source),
+        ("announce_table", old.announce_table != new.announce_table),
+        ("control", old.control != new.control),
+        ("max_connections", old.max_connections != new.max_connections),
+        ("offload", old.offload != new.offload),
+    ] {
+        if changed {
+            let line = new.lines.keys.get(key).copied().unwrap_or(new.lines.section);
+            let message = "a change needs a restart; put the old value back, or restart";
+            faults.add(line, format!("director.{key}"), message);
+        }
+    }
+}
+
+/// The host is set up for the virtual IPs at the start; a reload does not touch the host yet.
+fn check_vips(old: &Director, new: &Director, faults: &mut Faults) {
+    for (vip, line) in &new.lines.vips {
+        if !old.lines.vips.contains_key(vip) {
+            let message = format!("{vip} is a new virtual IP, which needs a restart");
+            faults.add(*line, "service.listen", message);
+        }
+    }
+    for vip in old.lines.vips.keys() {
+        if !new.lines.vips.contains_key(vip) {
+            let message = format!(
+                "no service listens on virtual IP {vip} any more, which needs a restart; \
+                 to stop the traffic, let its service have no real servers"
+            );
+            faults.add(new.lines.section, "service.listen", message);
+        }
+    }
+}
+
+fn changes(old: &Director, new: &Director) -> Vec<Change> {
+    let old_services = by_name(old);
+    let new_services = by_name(new);
+    let gone = old.services.iter().filter(|old| !new_services.contains_key(old.name.as_str()));
+    let removed = gone.map(|old| Change::RemoveService { service: old.name.clone() });
+    let pairs =
+        || new.services.iter().filter_map(|new| Some((*old_services.get(new.name.as_str())?, new)));
+    let shrunk = pairs().filter_map(|(old, new)| listens_without_lost(old, new));
+    let altered = pairs().flat_map(|(old, new)| service_changes(old, new));
+    let grown = pairs().filter_map(|(old, new)| listens_with_gained(old, new));
+    let fresh = new.services.iter().filter(|new| !old_services.contains_key(new.name.as_str()));
+    let added = fresh.map(|new| Change::AddService(new.clone()));
+    let timeouts = (old.timeouts != new.timeouts).then_some(Change::SetTimeouts(new.timeouts));
+    removed.chain(shrunk).chain(altered).chain(grown).chain(added).chain(timeouts).collect()
+}
+
+fn by_name(director: &Director) -> HashMap<&str, &ServiceSpec> {
+    director.services.iter().map(|service| (service.name.as_str(), service)).collect()
+}
+
+/// First the ports that a service gives up, so that another can take them.
+fn listens_without_lost(old: &ServiceSpec, new: &ServiceSpec) -> Option<Change> {
+    let wanted: HashSet<_> = new.listens.iter().collect();
+    let kept: Vec<_> =
+        old.listens.iter().copied().filter(|listen| wanted.contains(listen)).collect();
+    (kept.len() < old.listens.len())
+        .then(|| Change::SetListens { service: new.name.clone(), listens: kept })
+}
+
+/// Later the ports that it gains, which by then are free.
+fn listens_with_gained(old: &ServiceSpec, new: &ServiceSpec) -> Option<Change> {
+    let had: HashSet<_> = old.listens.iter().collect();
+    new.listens
+        .iter()
+        .any(|listen| !had.contains(listen))
+        .then(|| Change::SetListens { service: new.name.clone(), listens: new.listens.clone() })
+}
+
+fn service_changes(old: &ServiceSpec, new: &ServiceSpec) -> Vec<Change> {
+    let service = || new.name.clone();
+    let (old_reals, new_reals) = (by_address(old), by_address(new));
+    let mut changes = Vec::new();
+    if old.scheduler != new.scheduler {
+        changes.push(Change::SetScheduler { service: service(), scheduler: new.scheduler });
+    }
+    for RealSpec { address, .. } in &old.reals {
+        if !new_reals.contains_key(address) {
+            changes.push(Change::RemoveReal { service: service(), address: *address });
+        }
+    }
+    for real in &new.reals {
+        let RealSpec { address, weight } = *real;
+        match old_reals.get(&address) {
+            None => changes.push(Change::AddReal { service: service(), real: *real }),
+            Some(old_weight) if *old_weight != weight => {
+                changes.push(Change::SetWeight { service: service(), address, weight });
+            }
+            Some(_) => {}
+        }
+    }
+    changes
+}
+
+fn by_address(service: &ServiceSpec) -> HashMap<IpAddr, u32> {
+    service.reals.iter().map(|real| (real.address, real.weight)).collect()
+}

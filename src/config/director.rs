@@ -1,0 +1,171 @@
+//! The director's model: `[director]`, `[director.timeouts]` and the services.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use crate::balancer::{ServiceSpec, Timeouts};
+
+use super::document::Document;
+use super::fault::Faults;
+use super::keys;
+use super::section::{Entry, Section};
+use super::service;
+use super::value;
+
+/// A checked director configuration.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Director {
+    /// The TUN device's name.
+    pub tun: String,
+    /// The interfaces on which clients' packets arrive; `None`: those whose subnets hold the VIPs, or
+    /// the default route's.
+    pub uplinks: Option<Vec<String>>,
+    /// Whether to answer ARP for the VIPs on the uplinks and announce them.
+    pub arp: bool,
+    /// The tunnels' source address; `None`: what the routing table picks for each real server.
+    pub source: Option<IpAddr>,
+    /// The routing table to which the VIPs are copied for a routing daemon; 0: none.
+    pub announce_table: u32,
+    /// Where the control socket is made.
+    pub control: PathBuf,
+    /// How many connections the table holds.
+    pub max_connections: u32,
+    /// Whether the TUN hands over super-frames (virtio-net offload).
+    pub offload: bool,
+    /// How long idle flows are kept.
+    pub timeouts: Timeouts,
+    /// The services, in the order of the file.
+    pub services: Vec<ServiceSpec>,
+    pub(super) lines: KeyLines,
+}
+
+/// Where in the file the values stand, for faults that only a comparison finds.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(super) struct KeyLines {
+    /// The line of the `[director]` header.
+    pub(super) section: usize,
+    /// The line of each key of `[director]` that is there.
+    pub(super) keys: BTreeMap<&'static str, usize>,
+    /// The line of the first listen of each VIP.
+    pub(super) vips: BTreeMap<IpAddr, usize>,
+}
+
+impl Director {
+    /// The default of `tun`.
+    pub const TUN: &str = "vstun0";
+    /// The default of `control`.
+    pub const CONTROL: &str = "/run/vstun/director.sock";
+    /// The default of `max_connections`.
+    pub const CONNECTIONS: u32 = 1_000_000;
+
+    /// The virtual IPs: every address that a service listens on, sorted, each once.
+    #[must_use]
+    pub fn vips(&self) -> Vec<IpAddr> {
+        let listens = self.services.iter().flat_map(|service| &service.listens);
+        unique(listens.map(|listen| listen.address))
+    }
+
+    /// The real servers of all services, sorted, each once.
+    #[must_use]
+    pub fn reals(&self) -> Vec<IpAddr> {
+        let reals = self.services.iter().flat_map(|service| &service.reals);
+        unique(reals.map(|real| real.address))
+    }
+
+    pub(super) fn read(document: &Document<'_>, faults: &mut Faults) -> Option<Self> {
+        let section = Section::required(document, "director", &keys::DIRECTOR, faults);
+        let services = service::read_all(document, faults);
+        let section = section?;
+        let keys = keys::DIRECTOR.iter().filter_map(|key| Some((*key, section.entry(key)?.line)));
+        let lines =
+            KeyLines { section: section.line, keys: keys.collect(), vips: services.vip_lines() };
+        let tun = section.entry("tun").and_then(|entry| entry.parsed(value::interface, faults));
+        let tun = tun.unwrap_or_else(|| Self::TUN.to_owned());
+        let source = section.entry("source").and_then(|entry| {
+            let source = entry.parsed(value::unicast, faults)?;
+            services.check_source(source, &entry, faults);
+            Some(source)
+        });
+        let control = section.entry("control");
+        let control = control.and_then(|entry| entry.parsed(value::control, faults));
+        let connections = section.entry("max_connections");
+        let connections =
+            connections.and_then(|entry| entry.number(1..=value::MAX_CONNECTIONS, faults));
+        Some(Self {
+            uplinks: section.entry("uplinks").map(|entry| uplinks(&entry, &tun, faults)),
+            tun,
+            arp: boolean(&section, "arp", faults),
+            source,
+            announce_table: section
+                .entry("announce_table")
+                .and_then(|entry| announce_table(&entry, faults))
+                .unwrap_or(0),
+            control: control.unwrap_or_else(|| Self::CONTROL.into()),
+            max_connections: connections.unwrap_or(Self::CONNECTIONS),
+            offload: boolean(&section, "offload", faults),
+            timeouts: section
+                .entry("timeouts")
+                .map(|entry| timeouts(entry, faults))
+                .unwrap_or_default(),
+            services: services.into_specs(),
+            lines,
+        })
+    }
+}
+
+fn unique(addresses: impl Iterator<Item = IpAddr>) -> Vec<IpAddr> {
+    addresses.collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+/// A switch that is on unless the file says otherwise.
+pub(super) fn boolean(section: &Section<'_>, key: &'static str, faults: &mut Faults) -> bool {
+    section.entry(key).and_then(|entry| entry.boolean(faults)).unwrap_or(true)
+}
+
+fn uplinks(entry: &Entry<'_>, tun: &str, faults: &mut Faults) -> Vec<String> {
+    let parse = |text: &str| {
+        let name = value::interface(text)?;
+        if name == tun {
+            return Err(format!("{name} is the tun; write the interfaces that clients reach"));
+        }
+        Ok(name)
+    };
+    if entry.is_empty_list() {
+        entry.fault("the list is empty; leave the key out to let vstun choose", faults);
+    }
+    value::set(entry, value::MAX_UPLINKS, parse, faults)
+}
+
+/// A routing table's number. The kernel's own three are refused: the routes would not be an
+/// announcement there but take effect (`RT_TABLE_DEFAULT`, `_MAIN`, `_LOCAL` of rtnetlink(7)).
+fn announce_table(entry: &Entry<'_>, faults: &mut Faults) -> Option<u32> {
+    let table = entry.number(0..=u32::MAX, faults)?;
+    if let Some(name) = value::kernel_table(table) {
+        let message = format!("{table} is the kernel's table {name}; write another, or 0 for none");
+        entry.fault(message, faults);
+    }
+    Some(table)
+}
+
+fn timeouts(entry: Entry<'_>, faults: &mut Faults) -> Timeouts {
+    let mut timeouts = Timeouts::DEFAULT;
+    let Some(section) = Section::open(entry, "director.timeouts", &keys::TIMEOUTS, faults) else {
+        return timeouts;
+    };
+    for (key, field) in [
+        ("tcp_established", &mut timeouts.tcp_established),
+        ("tcp_syn_recv", &mut timeouts.tcp_syn_recv),
+        ("tcp_fin_wait", &mut timeouts.tcp_fin_wait),
+        ("tcp_time_wait", &mut timeouts.tcp_time_wait),
+        ("tcp_close", &mut timeouts.tcp_close),
+        ("udp", &mut timeouts.udp),
+    ] {
+        if let Some(value) =
+            section.entry(key).and_then(|entry| entry.parsed(value::timeout, faults))
+        {
+            *field = value;
+        }
+    }
+    timeouts
+}

@@ -1,0 +1,81 @@
+//! Which keys exist. `config.example` shows each of them (a test checks it), and unknown ones are
+//! answered with the one that was probably meant.
+
+use super::fault::quoted;
+
+/// The top-level tables.
+pub const TABLES: [&str; 3] = ["director", "service", "realserver"];
+/// The keys of `[director]`.
+pub const DIRECTOR: [&str; 9] = [
+    "tun",
+    "uplinks",
+    "arp",
+    "source",
+    "announce_table",
+    "control",
+    "max_connections",
+    "offload",
+    "timeouts",
+];
+/// The keys of `[director.timeouts]`.
+pub const TIMEOUTS: [&str; 6] =
+    ["tcp_established", "tcp_syn_recv", "tcp_fin_wait", "tcp_time_wait", "tcp_close", "udp"];
+/// The keys of `[[service]]`.
+pub const SERVICE: [&str; 4] = ["name", "listen", "scheduler", "real"];
+/// The keys of `[[service.real]]`.
+pub const REAL: [&str; 2] = ["address", "weight"];
+/// The keys of `[realserver]`.
+pub const REALSERVER: [&str; 8] =
+    ["tun", "vips", "directors", "control", "mss", "rule_priority", "table", "offload"];
+
+/// Every table that has keys, by the name under which faults show it.
+pub const ALL: [(&str, &[&str]); 5] = [
+    ("director", &DIRECTOR),
+    ("director.timeouts", &TIMEOUTS),
+    ("service", &SERVICE),
+    ("service.real", &REAL),
+    ("realserver", &REALSERVER),
+];
+
+/// A key from outside as faults show it: bare where TOML lets it be bare, otherwise quoted.
+pub(super) fn shown(key: &str) -> String {
+    let bare = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    if !key.is_empty() && key.len() <= 64 && key.chars().all(bare) {
+        key.to_owned()
+    } else {
+        quoted(key)
+    }
+}
+
+/// What to say about `key`, which the table `section` does not have.
+pub(super) fn unknown(section: &str, known: &[&str], key: &str) -> String {
+    if let Some(meant) = nearest(known, key) {
+        return format!("unknown key; did you mean {meant}?");
+    }
+    if let Some((table, _)) = ALL.iter().find(|(_, keys)| keys.contains(&key)) {
+        return format!("not a key of [{section}]; it belongs to [{table}]");
+    }
+    format!("unknown key; [{section}] knows {}", known.join(", "))
+}
+
+/// What to say about a top-level table or key that does not exist.
+pub(super) fn unknown_table(name: &str) -> String {
+    if let Some(meant) = nearest(&TABLES, name) {
+        return format!("unknown table; did you mean {meant}?");
+    }
+    if let Some((table, _)) = ALL.iter().find(|(_, keys)| keys.contains(&name)) {
+        return format!("stands outside any table; it belongs to [{table}]");
+    }
+    "unknown table; there are [director], [[service]] and [realserver]".to_owned()
+}
+
+/// The known key that is one or two slips of the finger away.
+pub(super) fn nearest<'k>(known: &[&'k str], key: &str) -> Option<&'k str> {
+    // No slip makes a key this long, and the distance takes time proportional to the length.
+    if key.len() > 64 {
+        return None;
+    }
+    let distance = |candidate: &&str| strsim::damerau_levenshtein(candidate, key);
+    let near = known.iter().copied().min_by_key(|candidate| distance(candidate))?;
+    (distance(&near) <= (near.len() / 3).clamp(1, 3)).then_some(near)
+}

@@ -1,0 +1,200 @@
+//! The real server's model: `[realserver]`, or the same from the command line's flags.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use ipnet::IpNet;
+
+use super::director::boolean;
+use super::document::Document;
+use super::fault::Faults;
+use super::keys;
+use super::section::{Entry, Section};
+use super::value;
+
+/// The most virtual IPs of a real server.
+pub const MAX_VIPS: usize = 1024;
+/// The most address ranges of directors: each tunnelled packet's source is compared with all of them.
+pub const MAX_DIRECTORS: usize = 256;
+
+/// How the segment size that clients learn from the SYN-ACK is kept small enough for the tunnel.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Mss {
+    /// Routes from the VIPs carry an `advmss`.
+    Route,
+    /// Not at all: path MTU discovery has to do.
+    Off,
+}
+
+/// A checked real server configuration.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct RealServer {
+    /// The TUN device's name.
+    pub tun: String,
+    /// The virtual IPs that the TUN holds.
+    pub vips: Vec<IpAddr>,
+    /// Who may send tunnelled packets.
+    pub directors: Vec<IpNet>,
+    /// Where the control socket is made.
+    pub control: PathBuf,
+    /// The clamp of the segment size.
+    pub mss: Mss,
+    /// The priority of the rules that lead packets from the VIPs to `table`.
+    pub rule_priority: u32,
+    /// The routing table for packets from the VIPs.
+    pub table: u32,
+    /// Whether super-frames are written to the TUN (virtio-net offload).
+    pub offload: bool,
+}
+
+impl RealServer {
+    /// The default of `tun`.
+    pub const TUN: &str = "vstun0";
+    /// The default of `control`.
+    pub const CONTROL: &str = "/run/vstun/realserver.sock";
+    /// The default of `rule_priority`.
+    pub const RULE_PRIORITY: u32 = 1020;
+    /// The default of `table`.
+    pub const TABLE: u32 = 1020;
+    /// The highest priority that comes before the kernel's rule for table main, 32766.
+    pub const MAX_RULE_PRIORITY: u32 = 32_765;
+
+    /// The same from the flags of the command line, with defaults for the rest.
+    ///
+    /// # Errors
+    /// Every fault of the flags; they have no line.
+    pub fn from_flags(
+        vips: &[String],
+        directors: &[String],
+        control: Option<&str>,
+    ) -> Result<Self, Vec<super::Fault>> {
+        let mut faults = Faults::default();
+        let vips = flags("--vip", vips, MAX_VIPS, value::vip, &mut faults);
+        let directors = flags("--director", directors, MAX_DIRECTORS, value::network, &mut faults);
+        let control = value::control(control.unwrap_or(Self::CONTROL))
+            .map_err(|message| faults.add(0, "--control", message))
+            .unwrap_or_default();
+        let from_vip = directors.iter().find_map(|range| Some((range, inside(range, &vips)?)));
+        if let Some((range, vip)) = from_vip {
+            faults.add(0, "--director", own_vip(range, vip));
+        }
+        faults.into_result(Some(Self { vips, directors, control, ..Self::default() }))
+    }
+
+    pub(super) fn read(document: &Document<'_>, faults: &mut Faults) -> Option<Self> {
+        let section = Section::required(document, "realserver", &keys::REALSERVER, faults)?;
+        let default = Self::default();
+        let tun = section.entry("tun").and_then(|entry| entry.parsed(value::interface, faults));
+        let control = section.entry("control");
+        let control = control.and_then(|entry| entry.parsed(value::control, faults));
+        let mss = section.entry("mss").and_then(|entry| entry.parsed(mss, faults));
+        let priority = section.entry("rule_priority");
+        let priority = priority.and_then(|entry| entry.number(1..=Self::MAX_RULE_PRIORITY, faults));
+        let table = section.entry("table").and_then(|entry| table(&entry, faults));
+        let vips = read_vips(&section, faults);
+        Some(Self {
+            tun: tun.unwrap_or(default.tun),
+            directors: read_directors(&section, &vips, faults),
+            vips,
+            control: control.unwrap_or(default.control),
+            mss: mss.unwrap_or(default.mss),
+            rule_priority: priority.unwrap_or(default.rule_priority),
+            table: table.unwrap_or(default.table),
+            offload: boolean(&section, "offload", faults),
+        })
+    }
+}
+
+/// The defaults; the two lists that have none are empty.
+impl Default for RealServer {
+    fn default() -> Self {
+        Self {
+            tun: Self::TUN.to_owned(),
+            vips: Vec::new(),
+            directors: Vec::new(),
+            control: Self::CONTROL.into(),
+            mss: Mss::Route,
+            rule_priority: Self::RULE_PRIORITY,
+            table: Self::TABLE,
+            offload: true,
+        }
+    }
+}
+
+fn flags<T: Eq + std::hash::Hash + Clone>(
+    flag: &str,
+    texts: &[String],
+    most: usize,
+    parse: impl Fn(&str) -> Result<T, String>,
+    faults: &mut Faults,
+) -> Vec<T> {
+    if texts.is_empty() {
+        faults.add(0, flag, "missing; give it at least once, or --config FILE");
+    }
+    if texts.len() > most {
+        faults.add(0, flag, format!("given {} times; at most {most} are taken", texts.len()));
+        return Vec::new();
+    }
+    let mut seen = std::collections::HashSet::new();
+    let mut values = Vec::with_capacity(texts.len());
+    for text in texts {
+        match parse(text) {
+            Ok(value) if seen.insert(value.clone()) => values.push(value),
+            Ok(_) => faults.add(0, flag, format!("{text} is given twice; keep one")),
+            Err(message) => faults.add(0, flag, message),
+        }
+    }
+    values
+}
+
+fn read_vips(section: &Section<'_>, faults: &mut Faults) -> Vec<IpAddr> {
+    let hint = "write vips = [\"192.0.2.10\"]";
+    let Some(entry) = section.required_entry("vips", hint, faults) else { return Vec::new() };
+    if entry.is_empty_list() {
+        entry.fault(format!("the list is empty; {hint}"), faults);
+    }
+    value::set(&entry, MAX_VIPS, value::vip, faults)
+}
+
+fn read_directors(section: &Section<'_>, vips: &[IpAddr], faults: &mut Faults) -> Vec<IpNet> {
+    let hint = "write who may send tunnelled packets, as in directors = [\"10.0.0.1/32\"]";
+    let Some(entry) = section.required_entry("directors", hint, faults) else {
+        return Vec::new();
+    };
+    if entry.is_empty_list() {
+        entry.fault(format!("the list is empty; {hint}"), faults);
+    }
+    let parse = |text: &str| {
+        let range = value::network(text)?;
+        match inside(&range, vips) {
+            Some(vip) => Err(own_vip(&range, vip)),
+            None => Ok(range),
+        }
+    };
+    value::set(&entry, MAX_DIRECTORS, parse, faults)
+}
+
+/// A VIP that is the whole range. A wider range may well hold VIPs: directors and VIPs can share a subnet.
+fn inside(range: &IpNet, vips: &[IpAddr]) -> Option<IpAddr> {
+    vips.iter().copied().find(|vip| IpNet::from(*vip) == *range)
+}
+
+fn own_vip(range: &IpNet, vip: IpAddr) -> String {
+    format!("{range} is the virtual IP {vip}; write the director's own address")
+}
+
+fn mss(text: &str) -> Result<Mss, String> {
+    match text {
+        "route" => Ok(Mss::Route),
+        "off" => Ok(Mss::Off),
+        _ => Err(format!("{} is unknown; write \"route\" or \"off\"", super::fault::quoted(text))),
+    }
+}
+
+fn table(entry: &Entry<'_>, faults: &mut Faults) -> Option<u32> {
+    let table = entry.number(1..=u32::MAX, faults)?;
+    if let Some(name) = value::kernel_table(table) {
+        entry.fault(format!("{table} is the kernel's table {name}; write another"), faults);
+    }
+    Some(table)
+}

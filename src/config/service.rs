@@ -1,0 +1,237 @@
+//! `[[service]]` and `[[service.real]]`, and what must hold between all of them.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+
+use crate::balancer::{Listen, RealSpec, SchedulerKind, ServiceSpec, change::MAX_WEIGHT};
+
+use super::document::Document;
+use super::fault::{Faults, quoted};
+use super::keys;
+use super::section::{Entry, Section};
+use super::value;
+
+/// The most services of a director.
+pub const MAX_SERVICES: usize = 4096;
+/// The most listens of all services together.
+pub const MAX_LISTENS: usize = 16_384;
+/// The most real servers of all services together; one in two services counts twice.
+pub const MAX_REALS: usize = 16_384;
+/// The longest name of a service in bytes.
+pub const MAX_NAME_LEN: usize = 63;
+
+/// The services of a document, with the lines that faults name.
+#[derive(Default)]
+pub(super) struct Services<'a> {
+    specs: Vec<ServiceSpec>,
+    names: HashMap<&'a str, Entry<'a>>,
+    listens: Vec<ListenAt<'a>>,
+    reals: Vec<RealAt<'a>>,
+}
+
+struct ListenAt<'a> {
+    listen: Listen,
+    service: &'a str,
+    entry: Entry<'a>,
+}
+
+struct RealAt<'a> {
+    address: IpAddr,
+    entry: Entry<'a>,
+}
+
+/// Reads every service and checks them against each other.
+pub(super) fn read_all<'a>(document: &'a Document<'_>, faults: &mut Faults) -> Services<'a> {
+    let mut services = Services::default();
+    let Some(entry) = Section::root(document).entry("service") else {
+        faults.add(1, "service", "there is no [[service]]; write at least one");
+        return services;
+    };
+    let tables = entry.tables(faults);
+    if tables.len() > MAX_SERVICES {
+        entry.fault(format!("{} services; at most {MAX_SERVICES} are taken", tables.len()), faults);
+        return services;
+    }
+    if entry.is_empty_list() {
+        entry.fault("the list is empty; write at least one [[service]]", faults);
+    }
+    for table in tables {
+        if let Some(section) = Section::open(table, "service", &keys::SERVICE, faults) {
+            services.read(&section, faults);
+        }
+    }
+    services.check_totals(&entry, faults);
+    services.check_overlaps(faults);
+    services.check_reals(faults);
+    services
+}
+
+impl<'a> Services<'a> {
+    pub(super) fn into_specs(self) -> Vec<ServiceSpec> {
+        self.specs
+    }
+
+    /// The line of the first listen of each VIP.
+    pub(super) fn vip_lines(&self) -> BTreeMap<IpAddr, usize> {
+        let mut lines = BTreeMap::new();
+        for at in &self.listens {
+            lines.entry(at.listen.address).or_insert(at.entry.line);
+        }
+        lines
+    }
+
+    /// The tunnels' source has to be an address of the director, which no VIP and no real server is.
+    pub(super) fn check_source(&self, source: IpAddr, entry: &Entry<'_>, faults: &mut Faults) {
+        if self.listens.iter().any(|at| at.listen.address == source) {
+            let hint = "write an address of the director itself";
+            entry.fault(format!("{source} is a virtual IP; {hint}"), faults);
+        }
+        if let Some(real) = self.reals.iter().find(|at| at.address == source) {
+            let hint = format!("which is a real server at line {}", real.entry.line);
+            let message = format!("{source} is the director's own address, {hint}; write another");
+            entry.fault(message, faults);
+        }
+    }
+
+    fn read(&mut self, section: &Section<'a>, faults: &mut Faults) {
+        let name = self.read_name(section, faults).unwrap_or_default();
+        let scheduler = section.entry("scheduler");
+        let scheduler = scheduler.and_then(|entry| entry.parsed(value::scheduler, faults));
+        let spec = ServiceSpec {
+            name: name.to_owned(),
+            listens: self.read_listens(name, section, faults),
+            scheduler: scheduler.unwrap_or(SchedulerKind::WeightedLeastConnections),
+            reals: self.read_reals(section, faults),
+        };
+        self.specs.push(spec);
+    }
+
+    fn read_name(&mut self, section: &Section<'a>, faults: &mut Faults) -> Option<&'a str> {
+        let entry = section.required_entry("name", "write name = \"web\"", faults)?;
+        let name = entry.text(faults)?;
+        let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+        if name.is_empty() || name.len() > MAX_NAME_LEN || !name.bytes().all(legal) {
+            let shown = quoted(name);
+            let hint = format!("write 1 to {MAX_NAME_LEN} letters, digits, '-', '_' and '.'");
+            entry.fault(format!("{shown} cannot be a name; {hint}"), faults);
+            return None;
+        }
+        if let Some(first) = self.names.get(name) {
+            let line = first.line;
+            let hint = "write another name";
+            entry.fault(format!("{name} is a service already, at line {line}; {hint}"), faults);
+        } else {
+            self.names.insert(name, entry);
+        }
+        Some(name)
+    }
+
+    fn read_listens(
+        &mut self,
+        service: &'a str,
+        section: &Section<'a>,
+        faults: &mut Faults,
+    ) -> Vec<Listen> {
+        let hint = "write listen = [\"192.0.2.10:80/tcp\"]";
+        let Some(entry) = section.required_entry("listen", hint, faults) else {
+            return Vec::new();
+        };
+        let elements = entry.list(faults);
+        if entry.is_empty_list() {
+            entry.fault(format!("the list is empty; {hint}"), faults);
+        }
+        let mut listens = Vec::with_capacity(elements.len());
+        for element in elements {
+            if let Some(listen) = element.parsed(value::listen, faults) {
+                listens.push(listen);
+                self.listens.push(ListenAt { listen, service, entry: element });
+            }
+        }
+        listens
+    }
+
+    fn read_reals(&mut self, section: &Section<'a>, faults: &mut Faults) -> Vec<RealSpec> {
+        let tables = section.entry("real").map(|entry| entry.tables(faults)).unwrap_or_default();
+        let mut reals = Vec::with_capacity(tables.len());
+        let mut first_entries: HashMap<IpAddr, Entry<'_>> = HashMap::new();
+        for table in tables {
+            let Some(section) = Section::open(table, "service.real", &keys::REAL, faults) else {
+                continue;
+            };
+            let weight = section.entry("weight");
+            let weight = weight.and_then(|entry| entry.number(0..=MAX_WEIGHT, faults));
+            let hint = "write address = \"10.0.0.11\"";
+            let Some(entry) = section.required_entry("address", hint, faults) else { continue };
+            let Some(address) = entry.parsed(value::real, faults) else { continue };
+            if let Some(first) = first_entries.get(&address) {
+                let line = first.line;
+                let message = format!("{address} is in this service already, at line {line}");
+                entry.fault(message + "; keep one", faults);
+            } else {
+                first_entries.insert(address, entry);
+            }
+            reals.push(RealSpec { address, weight: weight.unwrap_or(1) });
+            self.reals.push(RealAt { address, entry });
+        }
+        reals
+    }
+
+    fn check_totals(&self, entry: &Entry<'_>, faults: &mut Faults) {
+        for (what, count, most) in [
+            ("listens", self.listens.len(), MAX_LISTENS),
+            ("real servers", self.reals.len(), MAX_REALS),
+        ] {
+            if count > most {
+                entry.fault(format!("{count} {what} in all; at most {most} are taken"), faults);
+            }
+        }
+    }
+
+    /// Sorted by first port, a listen overlaps an earlier one if and only if it starts at or before the
+    /// highest port so far: one pass finds at least one fault for each listen that has one.
+    fn check_overlaps(&self, faults: &mut Faults) {
+        let mut sorted: Vec<&ListenAt<'_>> = self.listens.iter().collect();
+        sorted.sort_by_key(|at| (at.listen.protocol, at.listen.address, at.listen.ports.first));
+        let mut highest: Option<&ListenAt<'_>> = None;
+        for at in sorted {
+            let (listen, place) = (at.listen, (at.listen.protocol, at.listen.address));
+            let same_place =
+                highest.filter(|other| (other.listen.protocol, other.listen.address) == place);
+            if let Some(other) =
+                same_place.filter(|other| other.listen.ports.overlaps(listen.ports))
+            {
+                report_overlap(at, other, faults);
+            }
+            if same_place.is_none_or(|other| other.listen.ports.last < listen.ports.last) {
+                highest = Some(at);
+            }
+        }
+    }
+
+    fn check_reals(&self, faults: &mut Faults) {
+        let vips = self.vip_lines();
+        for at in &self.reals {
+            if let Some(line) = vips.get(&at.address) {
+                at.entry.fault(
+                    format!(
+                        "{} is a virtual IP, at line {line}; write the real server's own address",
+                        at.address
+                    ),
+                    faults,
+                );
+            }
+        }
+    }
+}
+
+/// The fault stands at the later of the two and names the earlier.
+fn report_overlap(one: &ListenAt<'_>, other: &ListenAt<'_>, faults: &mut Faults) {
+    let (earlier, later) =
+        if one.entry.offset() < other.entry.offset() { (one, other) } else { (other, one) };
+    let ListenAt { listen, service, entry } = earlier;
+    let message = format!(
+        "{} overlaps {listen} of service {service} at line {}; give each port to one service only",
+        later.listen, entry.line
+    );
+    later.entry.fault(message, faults);
+}

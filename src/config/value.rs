@@ -1,0 +1,226 @@
+//! One text to one checked value. The error is the message: what is wrong and what to write instead.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry as Slot;
+use std::hash::Hash;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use crate::balancer::change::ListenError;
+use crate::balancer::{Listen, SchedulerKind, Timeouts};
+
+use super::duration;
+use super::fault::{Faults, quoted};
+use super::keys;
+use super::section::Entry;
+
+/// The most connections a table can be made for: 16 Mi, IPVS's largest table.
+pub const MAX_CONNECTIONS: u32 = 16_777_216;
+/// The longest interface name in bytes (the kernel's `IFNAMSIZ` less the final zero).
+pub const MAX_INTERFACE_LEN: usize = 15;
+/// The most uplinks that are named.
+pub const MAX_UPLINKS: usize = 64;
+/// The longest path of a control socket in bytes (`sun_path` of unix(7) less the final zero).
+pub const MAX_CONTROL_LEN: usize = 107;
+
+/// The name of a network interface (the kernel's `dev_valid_name`). `%` is refused too: TUNSETIFF would
+/// take the name for a pattern.
+pub(super) fn interface(text: &str) -> Result<String, String> {
+    let legal = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'/' | b':' | b'%');
+    if text.is_empty() || text.len() > MAX_INTERFACE_LEN {
+        return Err(format!(
+            "{} is no interface name; write 1 to {MAX_INTERFACE_LEN} characters",
+            quoted(text)
+        ));
+    }
+    if matches!(text, "." | "..") || !text.bytes().all(legal) {
+        return Err(format!(
+            "{} is no interface name; write letters and digits without space, '/', ':' or '%'",
+            quoted(text)
+        ));
+    }
+    Ok(text.to_owned())
+}
+
+/// Where the control socket is made.
+pub(super) fn control(text: &str) -> Result<PathBuf, String> {
+    if !text.starts_with('/') || text.ends_with('/') || text.contains('\0') {
+        return Err(format!("{} is no absolute path of a file", quoted(text))
+            + "; write one such as /run/vstun/director.sock");
+    }
+    if text.len() > MAX_CONTROL_LEN {
+        return Err(format!(
+            "path of {} bytes; a socket's path has at most {MAX_CONTROL_LEN}, write a shorter one",
+            text.len()
+        ));
+    }
+    Ok(PathBuf::from(text))
+}
+
+/// An address that one host can have.
+pub(super) fn unicast(text: &str) -> Result<IpAddr, String> {
+    let address: IpAddr = text
+        .parse()
+        .map_err(|_| format!("{} is no IP address; write one such as 192.0.2.10", quoted(text)))?;
+    check_unicast(address)?;
+    Ok(address)
+}
+
+/// A virtual IP. One with a port gets its own answer: that belongs to the director's listens.
+pub(super) fn vip(text: &str) -> Result<IpAddr, String> {
+    if let Some(address) = before_port(text) {
+        return Err(format!(
+            "{} has a port; write {address}, the whole address comes through the tunnel",
+            quoted(text)
+        ));
+    }
+    unicast(text)
+}
+
+/// A real server's address. One with a port gets its own answer: tunnelled packets arrive as they were
+/// sent, so the port is the client's choice.
+pub(super) fn real(text: &str) -> Result<IpAddr, String> {
+    if let Some(address) = before_port(text) {
+        return Err(format!(
+            "{} has a port, and tunnelling cannot change ports; write {address} and let the \
+             application listen on the virtual IP's port",
+            quoted(text)
+        ));
+    }
+    unicast(text)
+}
+
+fn before_port(text: &str) -> Option<IpAddr> {
+    text.parse::<SocketAddr>().ok().map(|address| address.ip())
+}
+
+/// Where a service listens.
+pub(super) fn listen(text: &str) -> Result<Listen, String> {
+    let listen: Listen = text.parse().map_err(|error: ListenError| match error {
+        ListenError::Protocol => {
+            format!("{} {error}; write 192.0.2.10:80/tcp", quoted(text))
+        }
+        _ => format!("{} {error}", quoted(text)),
+    })?;
+    check_unicast(listen.address)?;
+    Ok(listen)
+}
+
+/// Refuses what no packet on the wire carries as one host's address (RFC 6890), and the two-faced
+/// IPv4-mapped form, which would make two keys of one address.
+fn check_unicast(address: IpAddr) -> Result<(), String> {
+    let why = match address {
+        IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some() => {
+            let v4 = address.to_canonical();
+            return Err(format!("{address} is an IPv4-mapped address; write {v4}"));
+        }
+        _ if address.is_unspecified() => "unspecified",
+        _ if address.is_multicast() => "a multicast address",
+        _ if address.is_loopback() => "a loopback address",
+        IpAddr::V4(v4) if v4.is_broadcast() => "the broadcast address",
+        IpAddr::V4(v4) if v4.octets()[0] == 0 => "in 0.0.0.0/8, which no host has",
+        _ => return refuse_ipv6(address),
+    };
+    Err(format!("{address} is {why}; write the address of one host"))
+}
+
+/// The models hold both families; the packet path does not yet. Goes when it does.
+fn refuse_ipv6(address: IpAddr) -> Result<(), String> {
+    if address.is_ipv6() {
+        return Err(format!("{address}: IPv6 comes in a later version; write an IPv4 address"));
+    }
+    Ok(())
+}
+
+/// A range of addresses that tunnelled packets may come from. A lone address is a range of one.
+pub(super) fn network(text: &str) -> Result<IpNet, String> {
+    let address = text.split_once('/').map_or(text, |(address, _)| address);
+    let network = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+    let Ok(network) = network else {
+        return Err(format!("{} is no address range; write one such as 10.0.0.1/32", quoted(text)));
+    };
+    if network.prefix_len() == 0 {
+        return Err(format!(
+            "{network} lets anybody send packets into the virtual IPs; write the directors' addresses"
+        ));
+    }
+    if network != network.trunc() {
+        return Err(format!(
+            "{network} has bits beyond its prefix; write {} or {address}/{}",
+            network.trunc(),
+            network.max_prefix_len()
+        ));
+    }
+    check_unicast(network.addr())?;
+    Ok(network)
+}
+
+/// The name of a routing table that is the kernel's own (`RT_TABLE_*` of rtnetlink(7)).
+pub(super) fn kernel_table(table: u32) -> Option<&'static str> {
+    match table {
+        253 => Some("default"),
+        254 => Some("main"),
+        255 => Some("local"),
+        _ => None,
+    }
+}
+
+/// A timeout of a flow.
+pub(super) fn timeout(text: &str) -> Result<Duration, String> {
+    let Some(value) = duration::parse(text) else {
+        return Err(format!(
+            "{} is no duration; write one such as \"15m\", \"2s\" or \"1h30m\"",
+            quoted(text)
+        ));
+    };
+    if !(Timeouts::MIN..=Timeouts::MAX).contains(&value) {
+        let (least, most) = (duration::Text(Timeouts::MIN), duration::Text(Timeouts::MAX));
+        return Err(format!("{text} is out of range; write from {least} to {most}"));
+    }
+    Ok(value)
+}
+
+/// A scheduler by its name.
+pub(super) fn scheduler(text: &str) -> Result<SchedulerKind, String> {
+    SchedulerKind::from_name(text).ok_or_else(|| {
+        let names = SchedulerKind::ALL.map(SchedulerKind::name);
+        let meant = keys::nearest(&names, text)
+            .map(|meant| format!("did you mean {meant}? "))
+            .unwrap_or_default();
+        format!("there is no scheduler {}; {meant}write one of {}", quoted(text), names.join(", "))
+    })
+}
+
+/// The elements of a list, each checked by `parse`; a fault for one that stands there twice, and one
+/// for a list longer than `most`.
+pub(super) fn set<T: Clone + Eq + Hash + ToString>(
+    entry: &Entry<'_>,
+    most: usize,
+    parse: impl Fn(&str) -> Result<T, String>,
+    faults: &mut Faults,
+) -> Vec<T> {
+    let elements = entry.list(faults);
+    if elements.len() > most {
+        entry.fault(format!("{} elements; at most {most} are taken", elements.len()), faults);
+        return Vec::new();
+    }
+    let mut first_lines = HashMap::new();
+    let mut values = Vec::with_capacity(elements.len());
+    for element in elements {
+        let Some(value) = element.parsed(&parse, faults) else { continue };
+        match first_lines.entry(value) {
+            Slot::Occupied(first) => {
+                let (shown, line) = (first.key().to_string(), first.get());
+                element.fault(format!("{shown} is listed twice, first at line {line}"), faults);
+            }
+            Slot::Vacant(slot) => {
+                values.push(slot.key().clone());
+                slot.insert(element.line);
+            }
+        }
+    }
+    values
+}
