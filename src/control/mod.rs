@@ -1,1 +1,32 @@
 //! The control socket's requests and replies, and how they print. Pure; imports `balancer` and `wire`.
+//!
+//! JSON lines on a Unix stream socket: one request object per line, and for each one reply object per
+//! line; `connections` answers with several lines, all but the last with `"more":true`. Every object
+//! carries `"version":1`; fields may be added to a version, never renamed.
+//!
+//! ```text
+//! → {"version":1,"verb":"drops"}
+//! ← {"version":1,"drops":{"not_ip":0,…},"meanings":{"not_ip":"Not an IP packet.",…}}
+//! → {"version":1,"verb":"lisst"}
+//! ← {"version":1,"error":"cannot read the request: unknown variant `lisst`, …"}
+//! ```
+
+mod connections;
+mod counts;
+mod list;
+mod reply;
+mod request;
+mod stats;
+mod table;
+
+pub use connections::{Connection, Connections, PAGE};
+pub use counts::{Counts, Drops};
+pub use list::{List, Real, Service, Use};
+pub use reply::{Failure, MAX_REPLY_LEN, ReplyError, Status, decode, encode, encode_error};
+pub use request::{MAX_REQUEST_LEN, Request, RequestError};
+pub use stats::{
+    DirectorStats, Packets, RealServerDrop, RealServerStats, Stats, Timers, TunnelErrors,
+};
+
+/// The protocol's version.
+pub const VERSION: u32 = 1;

@@ -1,0 +1,99 @@
+//! Counters with names, in the order in which they are kept.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::balancer::{Counters, Reason};
+
+use super::table;
+
+/// Named counters; in JSON an object whose fields keep this order.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Counts(pub Vec<(String, u64)>);
+
+impl Counts {
+    /// The sum of all.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.0.iter().map(|(_, count)| count).sum()
+    }
+}
+
+impl<N: Into<String>> FromIterator<(N, u64)> for Counts {
+    fn from_iter<I: IntoIterator<Item = (N, u64)>>(counts: I) -> Self {
+        Self(counts.into_iter().map(|(name, count)| (name.into(), count)).collect())
+    }
+}
+
+/// The drops by reason, every reason.
+impl From<&Counters> for Counts {
+    fn from(counters: &Counters) -> Self {
+        Reason::ALL.iter().map(|reason| (reason.name(), counters.dropped(*reason))).collect()
+    }
+}
+
+impl Serialize for Counts {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(name, count)| (name, count)))
+    }
+}
+
+impl<'de> Deserialize<'de> for Counts {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct InOrder;
+        impl<'de> Visitor<'de> for InOrder {
+            type Value = Counts;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object of counters")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Counts, A::Error> {
+                let mut counts = Vec::new();
+                while let Some(entry) = map.next_entry()? {
+                    counts.push(entry);
+                }
+                Ok(Counts(counts))
+            }
+        }
+        deserializer.deserialize_map(InOrder)
+    }
+}
+
+/// The answer to `drops`.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Drops {
+    /// Packets dropped, by reason.
+    pub drops: Counts,
+    /// What each reason means, for people.
+    pub meanings: BTreeMap<String, String>,
+}
+
+/// The director's drops.
+impl From<&Counters> for Drops {
+    fn from(counters: &Counters) -> Self {
+        let meaning = |reason: &Reason| (reason.name().to_owned(), reason.meaning().to_owned());
+        Self { drops: counters.into(), meanings: Reason::ALL.iter().map(meaning).collect() }
+    }
+}
+
+impl Drops {
+    /// Lines for people: the reasons that occurred, or with `all` every one.
+    #[must_use]
+    pub fn human(&self, all: bool) -> String {
+        let shown = self.drops.0.iter().filter(|(_, count)| all || *count > 0);
+        let rows: Vec<_> = shown
+            .map(|(name, count)| {
+                let meaning = self.meanings.get(name).cloned().unwrap_or_default();
+                vec![name.clone(), count.to_string(), meaning]
+            })
+            .collect();
+        if rows.is_empty() {
+            return "no packet was dropped\n".to_owned();
+        }
+        table::text(["REASON", "PACKETS", "MEANING"], rows, &[1])
+    }
+}

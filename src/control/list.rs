@@ -1,0 +1,150 @@
+//! The answer to `list`: services, their real servers, and the drops.
+
+use std::fmt::Write as _;
+
+use serde::{Deserialize, Serialize};
+
+use crate::balancer::{Snapshot, snapshot};
+
+use super::counts::Counts;
+use super::table;
+
+/// How much of something is taken.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Use {
+    /// So much is taken.
+    pub current: u64,
+    /// So much there is.
+    pub capacity: u64,
+}
+
+/// The director's services.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct List {
+    /// The connection table.
+    pub connections: Use,
+    /// The services, in configuration order.
+    pub services: Vec<Service>,
+    /// Packets dropped, by reason.
+    pub drops: Counts,
+}
+
+/// A service.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Service {
+    /// Its name.
+    pub name: String,
+    /// Where it listens, as configured.
+    pub listen: Vec<String>,
+    /// Its scheduler's name.
+    pub scheduler: String,
+    /// Its real servers, in configuration order.
+    pub reals: Vec<Real>,
+}
+
+/// A real server.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Real {
+    /// Its address.
+    pub address: String,
+    /// Its weight.
+    pub weight: u32,
+    /// `up` or `draining`.
+    pub state: String,
+    /// Connections in an active state.
+    pub active: u64,
+    /// The others.
+    pub inactive: u64,
+    /// Connections ever given to it.
+    pub connections: u64,
+    /// Packets given to it.
+    pub packets: u64,
+    /// Bytes of those packets, without the outer header.
+    pub bytes: u64,
+}
+
+impl From<&Snapshot> for List {
+    fn from(snapshot: &Snapshot) -> Self {
+        Self {
+            connections: Use {
+                current: snapshot.connections as u64,
+                capacity: snapshot.capacity as u64,
+            },
+            services: snapshot.services.iter().map(Service::from).collect(),
+            drops: (&snapshot.counters).into(),
+        }
+    }
+}
+
+impl From<&snapshot::Service> for Service {
+    fn from(service: &snapshot::Service) -> Self {
+        Self {
+            name: service.name.clone(),
+            listen: service.listens.iter().map(ToString::to_string).collect(),
+            scheduler: service.scheduler.name().to_owned(),
+            reals: service.reals.iter().map(Real::from).collect(),
+        }
+    }
+}
+
+impl From<&snapshot::Real> for Real {
+    fn from(real: &snapshot::Real) -> Self {
+        Self {
+            address: real.address.to_string(),
+            weight: real.weight,
+            state: real.state.name().to_owned(),
+            active: real.active,
+            inactive: real.inactive,
+            connections: real.connections,
+            packets: real.packets,
+            bytes: real.bytes,
+        }
+    }
+}
+
+impl List {
+    /// Lines for people: the columns are the same for all services, whose lines stand between.
+    #[must_use]
+    pub fn human(&self) -> String {
+        let header = [
+            "REAL SERVER",
+            "WEIGHT",
+            "STATE",
+            "ACTIVE",
+            "INACTIVE",
+            "CONNECTIONS",
+            "PACKETS",
+            "BYTES",
+        ];
+        let reals = self.services.iter().flat_map(|service| &service.reals);
+        let rows = reals.map(Real::cells).collect();
+        let columns = table::text(header, rows, &[1, 3, 4, 5, 6, 7]);
+        let mut lines = columns.lines();
+        let Use { current, capacity } = self.connections;
+        let mut text = format!("{current} of {capacity} connections\n\n");
+        let mut indented = |text: &mut String| {
+            // Writing to a String does not fail.
+            let _ = writeln!(text, "  {}", lines.next().unwrap_or_default());
+        };
+        indented(&mut text);
+        for Service { name, listen, scheduler, reals } in &self.services {
+            let _ = writeln!(text, "{name} ({scheduler}) {}", listen.join(" "));
+            reals.iter().for_each(|_| indented(&mut text));
+            if reals.is_empty() {
+                text.push_str("  no real server\n");
+            }
+        }
+        text
+    }
+}
+
+impl Real {
+    fn cells(&self) -> Vec<String> {
+        let Self { address, weight, state, active, inactive, connections, packets, bytes } = self;
+        let numbers = [active, inactive, connections, packets, bytes];
+        [address.clone(), weight.to_string(), state.clone()]
+            .into_iter()
+            .chain(numbers.map(ToString::to_string))
+            .collect()
+    }
+}

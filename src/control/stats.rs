@@ -1,0 +1,266 @@
+//! The answer to `stats`: what a daemon has done, and in how many system calls.
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::balancer::Snapshot;
+
+use super::counts::{Counts, Drops};
+use super::list::Use;
+use super::table;
+
+/// The answer, by role.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(tag = "role", rename_all = "lowercase")]
+pub enum Stats {
+    /// A director's.
+    Director(DirectorStats),
+    /// A real server's.
+    RealServer(RealServerStats),
+}
+
+/// What became of the packets read: `read == tunnelled + replied + dropped`, always.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(default)]
+pub struct Packets {
+    /// Packets read; a super-frame is one.
+    pub read: u64,
+    /// Given to a real server.
+    pub tunnelled: u64,
+    /// Answered by the director itself.
+    pub replied: u64,
+    /// Dropped, whatever the reason.
+    pub dropped: u64,
+    /// Tunnelled without a connection entry, because the table was full.
+    pub without_entry: u64,
+}
+
+/// What the tunnel to one real server has signalled.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct TunnelErrors {
+    /// The service's name.
+    pub service: String,
+    /// The real server.
+    pub real: IpAddr,
+    /// ICMP protocol-unreachable: nobody listens for the tunnel there.
+    pub protocol_unreachable: u64,
+    /// Other unreachable and time-exceeded errors.
+    pub unreachable: u64,
+    /// The smallest path MTU signalled, in bytes; absent when none was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path_mtu: Option<u16>,
+}
+
+/// The timer wheel.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(default)]
+pub struct Timers {
+    /// Connections that have expired.
+    pub expired: u64,
+    /// Timers that came due early and were queued again, because packets had come meanwhile.
+    pub requeued: u64,
+    /// Milliseconds until the next timer is due; absent when none waits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_milliseconds: Option<u64>,
+}
+
+/// A director's figures. The packet loop fills what [`From<&Snapshot>`] leaves at zero.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(default)]
+pub struct DirectorStats {
+    /// Seconds since the daemon was ready.
+    pub uptime_seconds: u64,
+    /// What became of the packets.
+    pub packets: Packets,
+    /// The connection table.
+    pub connections: Use,
+    /// Read calls on the TUN that gave a frame.
+    pub reads: u64,
+    /// Frames that were super-frames.
+    pub super_frames: u64,
+    /// Wire segments handed to the kernel, without replies.
+    pub segments_sent: u64,
+    /// Bytes of those segments, with the outer header.
+    pub bytes_sent: u64,
+    /// `sendmmsg` calls.
+    pub batches: u64,
+    /// Segments the kernel refused, by errno's name.
+    pub send_errors: Counts,
+    /// Errors from the tunnels that no real server could be found for, and those that were.
+    pub tunnel_errors_received: u64,
+    /// Tunnel errors, by real server; those without any are left out.
+    pub tunnel_errors: Vec<TunnelErrors>,
+    /// The timer wheel.
+    pub timers: Timers,
+    /// Whether the TUN hands over super-frames.
+    pub offload: bool,
+}
+
+impl From<&Snapshot> for DirectorStats {
+    fn from(snapshot: &Snapshot) -> Self {
+        let counters = &snapshot.counters;
+        Self {
+            packets: Packets {
+                read: counters.read,
+                tunnelled: counters.tunnelled,
+                replied: counters.replied,
+                dropped: counters.dropped_total(),
+                without_entry: counters.without_entry,
+            },
+            connections: Use {
+                current: snapshot.connections as u64,
+                capacity: snapshot.capacity as u64,
+            },
+            tunnel_errors_received: counters.tunnel_errors,
+            tunnel_errors: tunnel_errors(snapshot),
+            ..Self::default()
+        }
+    }
+}
+
+fn tunnel_errors(snapshot: &Snapshot) -> Vec<TunnelErrors> {
+    let reals = snapshot
+        .services
+        .iter()
+        .flat_map(|service| service.reals.iter().map(move |real| (service, real)));
+    reals
+        .filter(|(_, real)| {
+            real.protocol_unreachable > 0 || real.unreachable > 0 || real.path_mtu.is_some()
+        })
+        .map(|(service, real)| TunnelErrors {
+            service: service.name.clone(),
+            real: real.address,
+            protocol_unreachable: real.protocol_unreachable,
+            unreachable: real.unreachable,
+            path_mtu: real.path_mtu,
+        })
+        .collect()
+}
+
+/// One reason for which a real server drops packets.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct RealServerDrop {
+    /// The counter's name.
+    pub name: String,
+    /// What it means, for people.
+    pub meaning: String,
+    /// How many packets.
+    pub count: u64,
+}
+
+/// A real server's figures: `read == delivered + dropped`, always.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(default)]
+pub struct RealServerStats {
+    /// Seconds since the daemon was ready.
+    pub uptime_seconds: u64,
+    /// Tunnelled packets received; a super-packet is one.
+    pub read: u64,
+    /// Packets written to the TUN.
+    pub delivered: u64,
+    /// Packets that the kernel had merged (GRO).
+    pub super_packets: u64,
+    /// Bytes written to the TUN.
+    pub bytes_delivered: u64,
+    /// `recvmmsg` calls that gave packets.
+    pub batches: u64,
+    /// Writes the TUN refused, by errno's name.
+    pub write_errors: Counts,
+    /// Packets dropped, by reason.
+    pub dropped: Vec<RealServerDrop>,
+    /// Whether super-frames are written to the TUN.
+    pub offload: bool,
+}
+
+impl From<&RealServerStats> for Drops {
+    fn from(stats: &RealServerStats) -> Self {
+        let named = |drop: &RealServerDrop| (drop.name.clone(), drop.meaning.clone());
+        Self {
+            drops: stats.dropped.iter().map(|drop| (drop.name.clone(), drop.count)).collect(),
+            meanings: stats.dropped.iter().map(named).collect(),
+        }
+    }
+}
+
+impl Stats {
+    /// Lines for people.
+    #[must_use]
+    pub fn human(&self) -> String {
+        match self {
+            Self::Director(stats) => stats.human(),
+            Self::RealServer(stats) => stats.human(),
+        }
+    }
+}
+
+impl DirectorStats {
+    fn human(&self) -> String {
+        let (packets, table) = (&self.packets, &self.connections);
+        let mut text = table::figures([
+            ("packets read", packets.read),
+            ("  of them super-frames", self.super_frames),
+            ("packets tunnelled", packets.tunnelled),
+            ("  of them without an entry", packets.without_entry),
+            ("packets replied to", packets.replied),
+            ("packets dropped", packets.dropped),
+            ("segments sent", self.segments_sent),
+            ("bytes sent", self.bytes_sent),
+            ("segments refused by the kernel", self.send_errors.total()),
+            ("reads", self.reads),
+            ("send batches", self.batches),
+            ("connections", table.current),
+            ("connections that fit", table.capacity),
+            ("connections expired", self.timers.expired),
+            ("timers queued again", self.timers.requeued),
+            ("tunnel errors received", self.tunnel_errors_received),
+            ("uptime in seconds", self.uptime_seconds),
+        ]);
+        text += &errors("segments refused", &self.send_errors);
+        if !self.tunnel_errors.is_empty() {
+            let header =
+                ["SERVICE", "REAL SERVER", "PROTOCOL UNREACHABLE", "OTHER ERRORS", "PATH MTU"];
+            let rows = self.tunnel_errors.iter().map(TunnelErrors::cells).collect();
+            text = text + "\n" + &table::text(header, rows, &[2, 3, 4]);
+        }
+        text
+    }
+}
+
+impl TunnelErrors {
+    fn cells(&self) -> Vec<String> {
+        vec![
+            self.service.clone(),
+            self.real.to_string(),
+            self.protocol_unreachable.to_string(),
+            self.unreachable.to_string(),
+            self.path_mtu.map_or_else(|| "-".to_owned(), |mtu| mtu.to_string()),
+        ]
+    }
+}
+
+impl RealServerStats {
+    fn human(&self) -> String {
+        let figures = table::figures([
+            ("packets read", self.read),
+            ("  of them super-packets", self.super_packets),
+            ("packets delivered", self.delivered),
+            ("bytes delivered", self.bytes_delivered),
+            ("packets dropped", self.dropped.iter().map(|drop| drop.count).sum()),
+            ("writes refused by the kernel", self.write_errors.total()),
+            ("receive batches", self.batches),
+            ("uptime in seconds", self.uptime_seconds),
+        ]);
+        figures + &errors("writes refused", &self.write_errors)
+    }
+}
+
+/// The errors that occurred, by name.
+fn errors(what: &str, counts: &Counts) -> String {
+    let named: Vec<_> = counts.0.iter().filter(|(_, count)| *count > 0).collect();
+    if named.is_empty() {
+        return String::new();
+    }
+    let rows = named.into_iter().map(|(name, count)| (name.as_str(), *count));
+    format!("\n{what}, by error\n{}", table::figures(rows))
+}
