@@ -53,9 +53,7 @@ pub enum Event {
 
 const TCP_STATES: usize = 11;
 
-use State::{
-    Close, CloseWait, Established, FinWait, LastAck, Listen, SynAck, SynRecv, SynSent, TimeWait,
-};
+use State::{Close, CloseWait, Established, FinWait, LastAck, Listen, SynRecv, SynSent, TimeWait};
 
 /// The next state: one row per event, one column per state, in the order of the enums.
 #[rustfmt::skip]
@@ -148,7 +146,7 @@ impl State {
 
 #[cfg(test)]
 mod tests {
-    use super::State::None as Nothing;
+    use super::State::{None as Nothing, SynAck};
     use super::*;
 
     const STATES: [State; TCP_STATES] = [

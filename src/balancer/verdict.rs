@@ -1,6 +1,7 @@
 //! What becomes of a packet.
 
 use crate::wire::ParseError;
+use crate::wire::reasons::reasons;
 
 /// A real server of one service: an index into the balancer's slab.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -17,73 +18,45 @@ pub enum Verdict {
     Tunnel(RealId),
 }
 
-macro_rules! reasons {
-    ($($(#[doc = $doc:literal])+ $variant:ident = $name:literal,)+) => {
-        /// Why a packet was dropped. Each variant is a counter, a field in the JSON output, and a line
-        /// in `docs/drops.md`.
-        #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-        pub enum Reason {
-            $($(#[doc = $doc])+ $variant,)+
-        }
-
-        impl Reason {
-            /// Every reason, in the order of the counters.
-            pub const ALL: &[Self] = &[$(Self::$variant,)+];
-
-            /// The counter's name.
-            #[must_use]
-            pub fn name(self) -> &'static str {
-                match self {
-                    $(Self::$variant => $name,)+
-                }
-            }
-
-            /// What it means, for people.
-            #[must_use]
-            pub fn meaning(self) -> &'static str {
-                match self {
-                    $(Self::$variant => concat!($($doc,)+).trim_ascii(),)+
-                }
-            }
-        }
-    };
-}
-
 reasons! {
-    /// Not an IP packet.
-    NotIp = "not_ip",
-    /// Shorter than its headers say.
-    Truncated = "truncated",
-    /// Lengths or offsets that contradict each other.
-    Malformed = "malformed",
-    /// A bad offload header from the kernel, or a super-frame that cannot be split.
-    BadOffload = "bad_offload",
-    /// An IPv4 source route option.
-    SourceRoute = "source_route",
-    /// An address family or header that is not supported.
-    Unsupported = "unsupported",
-    /// A fragment of a datagram.
-    Fragment = "fragment",
-    /// A source address that no client can have: multicast, broadcast, loopback or unspecified.
-    BadSource = "bad_source",
-    /// A destination that is no virtual IP of any service.
-    NotVip = "not_vip",
-    /// No service listens there, and an answer was not allowed or over the rate limit.
-    NoService = "no_service",
-    /// The service has no usable real server, and an answer was not allowed or over the rate limit.
-    NoRealServer = "no_real_server",
-    /// TCP that opens nothing and belongs to no connection, and an answer was not allowed or over the rate limit.
-    NoConnection = "no_connection",
-    /// ICMP other than echo requests and errors.
-    Icmp = "icmp",
-    /// An ICMP error whose quote names no known flow, or no flow at all.
-    IcmpNoFlow = "icmp_no_flow",
-    /// A protocol other than TCP, UDP and ICMP.
-    Protocol = "protocol",
-    /// A tunnel error from a real server or a router on the way, counted by real server.
-    TunnelError = "tunnel_error",
-    /// A packet too large for the path to the real server; the kernel tells the client.
-    PathMtu = "path_mtu",
+    /// Why a packet was dropped. Each variant is a counter, a field in the JSON output, and a line
+    /// in `docs/drops.md`.
+    pub enum Reason {
+        /// Not an IP packet.
+        NotIp = "not_ip",
+        /// Shorter than its headers say.
+        Truncated = "truncated",
+        /// Lengths or offsets that contradict each other.
+        Malformed = "malformed",
+        /// A bad offload header from the kernel, or a super-frame that cannot be split.
+        BadOffload = "bad_offload",
+        /// An IPv4 source route option.
+        SourceRoute = "source_route",
+        /// An address family or header that is not supported.
+        Unsupported = "unsupported",
+        /// A fragment of a datagram.
+        Fragment = "fragment",
+        /// A source address that no client can have: multicast, broadcast, loopback or unspecified.
+        BadSource = "bad_source",
+        /// A destination that is no virtual IP of any service.
+        NotVip = "not_vip",
+        /// No service listens there, and an answer was not allowed or over the rate limit.
+        NoService = "no_service",
+        /// The service has no usable real server, and an answer was not allowed or over the rate limit.
+        NoRealServer = "no_real_server",
+        /// TCP that opens nothing and belongs to no connection, and an answer was not allowed or over the rate limit.
+        NoConnection = "no_connection",
+        /// ICMP other than echo requests and errors.
+        Icmp = "icmp",
+        /// An ICMP error whose quote names no known flow, or no flow at all.
+        IcmpNoFlow = "icmp_no_flow",
+        /// A protocol other than TCP, UDP and ICMP.
+        Protocol = "protocol",
+        /// A tunnel error from a real server or a router on the way, counted by real server.
+        TunnelError = "tunnel_error",
+        /// A packet too large for the path to the real server; the kernel tells the client.
+        PathMtu = "path_mtu",
+    }
 }
 
 impl From<ParseError> for Reason {

@@ -79,6 +79,8 @@ pub struct DirectorStats {
     pub reads: u64,
     /// Frames that were super-frames.
     pub super_frames: u64,
+    /// Times that the packet loop slept and woke.
+    pub wakeups: u64,
     /// Wire segments handed to the kernel, without replies.
     pub segments_sent: u64,
     /// Bytes of those segments, with the outer header.
@@ -208,6 +210,7 @@ impl DirectorStats {
             ("bytes sent", self.bytes_sent),
             ("segments refused by the kernel", self.send_errors.total()),
             ("reads", self.reads),
+            ("wake-ups", self.wakeups),
             ("send batches", self.batches),
             ("connections", table.current),
             ("connections that fit", table.capacity),

@@ -3,5 +3,6 @@
 //! Plain values in and out, `io::Result` for errors; imports nothing of ours.
 #![allow(unsafe_code)]
 
+pub mod random;
 pub mod raw;
 pub mod tun;

@@ -38,7 +38,9 @@ fn describe(cause: Cause) -> &'static str {
     match cause {
         Cause::ProtocolUnreachable => "protocol unreachable: is vstun-realserver running there?",
         Cause::Unreachable(1) => "host unreachable: is it up?",
-        Cause::Unreachable(9 | 10 | 13) => "refused by a firewall on the way; let IP protocol 4 pass",
+        Cause::Unreachable(9 | 10 | 13) => {
+            "refused by a firewall on the way; let IP protocol 4 pass"
+        }
         Cause::Unreachable(_) => "unreachable",
         Cause::PathMtu(_) => "the path takes smaller packets",
         Cause::TimeExceeded => "time exceeded on the way: a routing loop?",

@@ -37,14 +37,8 @@ pub(super) enum SendError {
 }
 
 impl SendError {
-    pub(super) const ALL: [Self; 6] = [
-        Self::Again,
-        Self::NoBuffers,
-        Self::TooBig,
-        Self::Refused,
-        Self::Unreachable,
-        Self::Other,
-    ];
+    pub(super) const ALL: [Self; 6] =
+        [Self::Again, Self::NoBuffers, Self::TooBig, Self::Refused, Self::Unreachable, Self::Other];
 
     pub(super) fn name(self) -> &'static str {
         match self {
@@ -85,6 +79,8 @@ impl SendError {
 pub(super) struct Sent {
     /// Wire packets queued.
     pub(super) queued: u64,
+    /// Their bytes, outer headers and all.
+    pub(super) bytes: u64,
     /// Calls of `sendmmsg`.
     pub(super) calls: u64,
     /// Packets that failed, by [`SendError`].
@@ -193,6 +189,7 @@ impl Output {
 
     fn push(&mut self, message: Message) {
         self.sent.queued += 1;
+        self.sent.bytes += (message.header.len() + message.payload.len()) as u64;
         self.batch.push(message);
     }
 

@@ -17,9 +17,9 @@ use crate::balancer::outer::Inner;
 use crate::balancer::{Balancer, Millis, RealId, Reason, TunnelError, TunnelErrorKind, Verdict};
 use crate::sys::raw::{self, ErrorQueue};
 use crate::sys::tun::Tun;
+use crate::wire::Packet;
 use crate::wire::segment::{self, Plan};
 use crate::wire::virtio::{self, Offload, OffloadError};
-use crate::wire::Packet;
 
 use super::input::Input;
 use super::logs::{FullLog, TunnelLog};
@@ -40,7 +40,9 @@ const ERRORS_A_TURN: usize = 64;
 /// What the loop has read, beside what the balancer counts.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Reads {
-    /// Super-frames among the frames.
+    /// Frames read.
+    pub(super) frames: u64,
+    /// Super-frames among them.
     pub(super) super_frames: u64,
     /// Turns of the loop that had something to do.
     pub(super) wakeups: u64,
@@ -177,7 +179,10 @@ impl Packets {
             }
             self.make_room();
             match self.tun.read(self.input.room()) {
-                Ok(len) => self.frame(now, len),
+                Ok(len) => {
+                    self.reads.frames += 1;
+                    self.frame(now, len);
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.tun_ready = false,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
@@ -244,7 +249,9 @@ impl Packets {
     fn tunnel(&mut self, real: RealId, inner: Inner, len: usize, plan: Option<&Plan>) {
         let segments = plan.map_or(1, Plan::count) as u64;
         let repeated = plan.map_or(0, |plan| plan.header_len() as u64) * (segments - 1);
-        let Some(real) = self.balancer.dispatch(real, segments, len as u64 + repeated) else { return };
+        let Some(real) = self.balancer.dispatch(real, segments, len as u64 + repeated) else {
+            return;
+        };
         self.input.cut(len);
         match plan {
             None => self.output.whole(&mut self.input, inner, real),

@@ -12,7 +12,7 @@ use mio::{Events, Interest, Poll, Token};
 use crate::app::quiet::Quiet;
 use crate::decap::{self, Gate, Outcome, Refusal};
 use crate::sys::raw::{Datagrams, Receiver};
-use crate::sys::tun::Tun;
+use crate::sys::tun::{Tun, VIRTIO_HEADER_LEN};
 
 use super::messages::{Message, Next, Report};
 
@@ -31,6 +31,8 @@ const TURN: usize = 16;
 pub(super) struct Written {
     /// Frames that the kernel did not take.
     pub(super) failed: u64,
+    /// Bytes of the inner packets that it took.
+    pub(super) bytes: u64,
     /// Calls of `recvmmsg` that brought something.
     pub(super) batches: u64,
 }
@@ -59,11 +61,7 @@ impl Packets {
         gate: Gate,
         inbox: Inbox<Message>,
     ) -> io::Result<Self> {
-        poll.registry().register(
-            &mut SourceFd(&receiver.as_raw_fd()),
-            RAW,
-            Interest::READABLE,
-        )?;
+        poll.registry().register(&mut SourceFd(&receiver.as_raw_fd()), RAW, Interest::READABLE)?;
         Ok(Self {
             poll,
             receiver,
@@ -134,9 +132,12 @@ impl Packets {
             match gate.open(datagram) {
                 Outcome::Deliver(frame) => {
                     let frame = datagram.get(frame).unwrap_or_default();
-                    if let Err(error) = tun.write(frame) {
-                        written.failed += 1;
-                        write_error(error, write_failed)?;
+                    match tun.write(frame) {
+                        Ok(_) => written.bytes += (frame.len() - VIRTIO_HEADER_LEN) as u64,
+                        Err(error) => {
+                            written.failed += 1;
+                            write_error(error, write_failed)?;
+                        }
                     }
                 }
                 Outcome::Drop(Refusal::UdpSuperPacket) => explain_merged_udp(merged_udp),

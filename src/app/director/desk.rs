@@ -1,0 +1,98 @@
+//! The control socket's desk at a director.
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use anyhow::{Context, bail};
+use tokio::sync::Mutex;
+
+use super::messages::{Message, Page, Report};
+use super::output::SendError;
+use crate::app::line::Line;
+use crate::app::serve;
+use crate::config;
+use crate::control::{self, DirectorStats, Drops, List, Request, Stats, Status};
+
+/// Answers for the director.
+#[derive(Debug)]
+pub(super) struct Desk {
+    line: Line<Message>,
+    config: Mutex<config::Director>,
+    config_path: PathBuf,
+    since: Instant,
+    offload: bool,
+}
+
+impl Desk {
+    pub(super) fn new(line: Line<Message>, config: config::Director, config_path: PathBuf) -> Self {
+        let offload = config.offload;
+        Self { line, config: Mutex::new(config), config_path, since: Instant::now(), offload }
+    }
+
+    /// Reads the configuration again and applies what differs; a faulty one changes nothing.
+    pub(super) async fn reload(&self) -> anyhow::Result<String> {
+        let path = self.config_path.display().to_string();
+        let text = fs::read_to_string(&self.config_path)
+            .with_context(|| format!("could not read {path}"))?;
+        let mut running = self.config.lock().await;
+        let faults = |faults: Vec<config::Fault>| {
+            let lines: Vec<_> =
+                faults.iter().map(|fault| fault.display(&path).to_string()).collect();
+            anyhow::anyhow!(lines.join("\n"))
+        };
+        let wanted = config::director(&text).map_err(faults)?;
+        let changes = config::diff(&running, &wanted).map_err(faults)?;
+        let count = changes.len();
+        self.line.ask(|answer| Message::Apply { changes, answer }).await??;
+        *running = wanted;
+        Ok(format!("reloaded {path}: {count} changes"))
+    }
+
+    fn status(&self, done: String) -> String {
+        control::encode(&Status {
+            role: "director".to_owned(),
+            program: env!("CARGO_PKG_VERSION").to_owned(),
+            uptime_seconds: self.since.elapsed().as_secs(),
+            done,
+        })
+    }
+
+    fn stats(&self, report: &Report) -> Stats {
+        let failed = SendError::ALL.map(|kind| (kind.name(), report.sent.failed[kind as usize]));
+        let refused: u64 = report.sent.failed.iter().sum();
+        Stats::Director(DirectorStats {
+            uptime_seconds: self.since.elapsed().as_secs(),
+            reads: report.reads.frames,
+            super_frames: report.reads.super_frames,
+            wakeups: report.reads.wakeups,
+            segments_sent: report.sent.queued - refused,
+            bytes_sent: report.sent.bytes,
+            batches: report.sent.calls,
+            send_errors: failed.into_iter().collect(),
+            offload: self.offload,
+            ..DirectorStats::from(&report.snapshot)
+        })
+    }
+}
+
+impl serve::Desk for Desk {
+    async fn answer(&self, request: Request) -> anyhow::Result<String> {
+        let report = || self.line.ask(Message::Report);
+        match request {
+            Request::List => Ok(control::encode(&List::from(&report().await?.snapshot))),
+            Request::Stats => Ok(control::encode(&self.stats(&report().await?))),
+            Request::Drops => {
+                let report = report().await?;
+                Ok(control::encode(&Drops::from(&report.snapshot.counters)))
+            }
+            Request::Reload => Ok(self.status(self.reload().await?)),
+            Request::Status => Ok(self.status(String::new())),
+            Request::Connections { .. } => bail!("connections are answered in pages"),
+        }
+    }
+
+    async fn connections(&self, from: usize, most: usize) -> anyhow::Result<Page> {
+        self.line.ask(|answer| Message::Connections { from, most, answer }).await
+    }
+}

@@ -1,0 +1,149 @@
+//! Director mode: host set-up, the packet thread, and the control thread that steers them.
+
+mod desk;
+mod input;
+mod logs;
+mod messages;
+mod output;
+mod packets;
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::Context;
+use mio::Poll;
+
+use super::daemon::{self, Order, Signals, Thread};
+use super::host::{DirectorWishes, Role, Session};
+use super::line::Line;
+use super::serve;
+use crate::balancer::{Balancer, Change, Limits, Seed};
+use crate::config;
+use crate::sys::random;
+use crate::sys::raw::{ErrorQueue, Sender};
+use crate::sys::tun::Tun;
+use desk::Desk;
+use messages::Message;
+use output::Output;
+use packets::Packets;
+
+/// What the command line says beside the configuration.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The configuration file, for reloads.
+    pub config_path: PathBuf,
+    /// Announce the VIPs even if another host answers ARP for one of them.
+    pub force: bool,
+}
+
+/// Runs a director until a signal stops it. Every change to the host is undone before this returns.
+///
+/// # Errors
+/// Something could not be set up, or the packet thread ended by itself.
+pub fn run(config: config::Director, options: Options) -> anyhow::Result<()> {
+    daemon::runtime()?.block_on(async {
+        let mut signals = Signals::new()?;
+        let mut session = Session::open(&config.control, Role::Director).await?;
+        let outcome = direct(config, options, &mut session, &mut signals).await;
+        session.undo().await;
+        outcome
+    })
+}
+
+async fn direct(
+    config: config::Director,
+    options: Options,
+    session: &mut Session,
+    signals: &mut Signals,
+) -> anyhow::Result<()> {
+    let plan = session.plan_director(&wishes(&config, options.force)).await?;
+    let (sender, errors) = sockets()?;
+    let tun = Tun::create(&config.tun, plan.tun_mtu, config.offload)
+        .with_context(|| format!("could not make the TUN device {:?}", config.tun))?;
+    let (line, mut thread) = start(&config, tun, sender, errors)?;
+    let installed = install(&config, session, plan, &line).await;
+    let outcome = match installed {
+        Ok(listener) => {
+            let desk = Arc::new(Desk::new(line.clone(), config, options.config_path));
+            daemon::ready();
+            tokio::select! {
+                ended = thread.ended() => ended,
+                served = serve::serve(listener, Arc::clone(&desk)) => served,
+                () = obey(signals, &desk) => Ok(()),
+            }
+        }
+        Err(error) => Err(error),
+    };
+    session.withdraw().await;
+    // A thread that has ended by itself hears nothing, and need not.
+    let _ = line.send(Message::Stop);
+    thread.join();
+    outcome
+}
+
+async fn install(
+    config: &config::Director,
+    session: &mut Session,
+    plan: super::host::DirectorPlan,
+    line: &Line<Message>,
+) -> anyhow::Result<tokio::net::UnixListener> {
+    let changes = std::iter::once(Change::SetTimeouts(config.timeouts))
+        .chain(config.services.iter().cloned().map(Change::AddService))
+        .collect();
+    line.ask(|answer| Message::Apply { changes, answer }).await??;
+    session.install_director(plan).await?;
+    daemon::listen(&config.control)
+}
+
+fn wishes(config: &config::Director, force: bool) -> DirectorWishes {
+    DirectorWishes {
+        tun: config.tun.clone(),
+        vips: config.vips(),
+        reals: config.reals(),
+        uplinks: config.uplinks.clone(),
+        arp: config.arp,
+        source: config.source,
+        announce_table: config.announce_table,
+        force,
+    }
+}
+
+fn sockets() -> anyhow::Result<(Sender, ErrorQueue)> {
+    let hint = "could not open a raw socket; run as root or with CAP_NET_RAW";
+    let sender = Sender::open().context(hint)?;
+    log::debug!("send buffer: {} bytes", sender.buffer().unwrap_or_default());
+    Ok((sender, ErrorQueue::open().context(hint)?))
+}
+
+/// Starts the packet thread.
+fn start(
+    config: &config::Director,
+    tun: Tun,
+    sender: Sender,
+    errors: ErrorQueue,
+) -> anyhow::Result<(Line<Message>, Thread)> {
+    let limits = Limits {
+        connections: config.max_connections,
+        refusals_per_second: Limits::REFUSALS_PER_SECOND,
+    };
+    let [first, second, third] = random::words().context("no random numbers from the kernel")?;
+    let balancer = Balancer::new(limits, Seed(first, second));
+    let source = config.source.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+    let output = Output::new(sender, source, third);
+    let poll = Poll::new().context("could not make an epoll instance")?;
+    let (line, inbox) = Line::new(&poll, packets::WAKER)?;
+    let packets = Packets::new(poll, tun, errors, output, balancer, inbox)
+        .context("could not watch the TUN and the raw sockets")?;
+    Ok((line, Thread::start(move || packets.run())?))
+}
+
+/// Obeys signals until one says stop.
+async fn obey(signals: &mut Signals, desk: &Desk) {
+    while signals.next().await == Order::Reload {
+        match desk.reload().await {
+            Ok(done) => log::info!("{done}"),
+            Err(error) => log::error!("reload: {error:#}; what was running runs on"),
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! The control socket's desk at a real server.
+
+use std::time::Instant;
+
+use anyhow::bail;
+
+use super::messages::{Message, Report};
+use crate::app::line::Line;
+use crate::app::serve;
+use crate::balancer::snapshot;
+use crate::control::{self, Drops, RealServerDrop, RealServerStats, Request, Stats, Status};
+use crate::decap::Refusal;
+
+/// Answers for the real server.
+#[derive(Debug)]
+pub(super) struct Desk {
+    line: Line<Message>,
+    since: Instant,
+    offload: bool,
+}
+
+impl Desk {
+    pub(super) fn new(line: Line<Message>, offload: bool) -> Self {
+        Self { line, since: Instant::now(), offload }
+    }
+
+    async fn stats(&self) -> anyhow::Result<RealServerStats> {
+        let Report { gate, written } = self.line.ask(Message::Report).await?;
+        let dropped = |refusal: &Refusal| RealServerDrop {
+            name: refusal.name().to_owned(),
+            meaning: refusal.meaning().to_owned(),
+            count: gate.dropped(*refusal),
+        };
+        Ok(RealServerStats {
+            uptime_seconds: self.since.elapsed().as_secs(),
+            read: gate.read,
+            delivered: gate.delivered,
+            super_packets: gate.super_packets,
+            bytes_delivered: written.bytes,
+            batches: written.batches,
+            write_errors: [("write_failed", written.failed)].into_iter().collect(),
+            dropped: Refusal::ALL.iter().map(dropped).collect(),
+            offload: self.offload,
+        })
+    }
+}
+
+impl serve::Desk for Desk {
+    async fn answer(&self, request: Request) -> anyhow::Result<String> {
+        match request {
+            Request::Stats => Ok(control::encode(&Stats::RealServer(self.stats().await?))),
+            Request::Drops => Ok(control::encode(&Drops::from(&self.stats().await?))),
+            Request::Status => Ok(control::encode(&Status {
+                role: "realserver".to_owned(),
+                program: env!("CARGO_PKG_VERSION").to_owned(),
+                uptime_seconds: self.since.elapsed().as_secs(),
+                done: String::new(),
+            })),
+            Request::List | Request::Connections { .. } => {
+                bail!("a real server keeps no services and no connections; ask the director")
+            }
+            Request::Reload => {
+                bail!("a real server does not reload; restart it to change its configuration")
+            }
+        }
+    }
+
+    async fn connections(
+        &self,
+        _from: usize,
+        _most: usize,
+    ) -> anyhow::Result<(Vec<snapshot::Connection>, Option<usize>)> {
+        bail!("a real server keeps no connections; ask the director")
+    }
+}

@@ -1,0 +1,98 @@
+//! Real-server mode: host set-up, the packet thread, and the control thread that keeps the routes in step.
+
+mod desk;
+mod messages;
+mod packets;
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use mio::Poll;
+
+use super::daemon::{self, Order, Signals, Thread};
+use super::host::{RealServerWishes, Role, Session};
+use super::line::Line;
+use super::serve;
+use crate::config;
+use crate::decap::Gate;
+use crate::sys::raw::Receiver;
+use crate::sys::tun::Tun;
+use desk::Desk;
+use messages::Message;
+use packets::Packets;
+
+/// Runs a real server until a signal stops it. Every change to the host is undone before this returns.
+///
+/// # Errors
+/// Something could not be set up, or the packet thread ended by itself.
+pub fn run(config: config::RealServer) -> anyhow::Result<()> {
+    daemon::runtime()?.block_on(async {
+        let mut signals = Signals::new()?;
+        let mut session = Session::open(&config.control, Role::RealServer).await?;
+        let outcome = serve_reals(config, &mut session, &mut signals).await;
+        session.undo().await;
+        outcome
+    })
+}
+
+async fn serve_reals(
+    config: config::RealServer,
+    session: &mut Session,
+    signals: &mut Signals,
+) -> anyhow::Result<()> {
+    let plan = session.plan_realserver(&wishes(&config)).await?;
+    let tun = Tun::create(&config.tun, plan.tun_mtu, config.offload)
+        .with_context(|| format!("could not make the TUN device {:?}", config.tun))?;
+    let mss = plan.advertised_mss;
+    session.install_realserver(plan).await?;
+    // The raw socket last: from now on the kernel sends no more protocol-unreachable, so the director may
+    // believe that this host serves.
+    let receiver =
+        Receiver::open().context("could not open a raw socket; run as root or with CAP_NET_RAW")?;
+    log::debug!("receive buffer: {} bytes", receiver.buffer().unwrap_or_default());
+    let gate = Gate::new(config.directors.clone(), config.vips.clone(), mss);
+    let (line, mut thread) = start(receiver, tun, gate)?;
+    let outcome = match daemon::listen(&config.control) {
+        Ok(listener) => {
+            let desk = Arc::new(Desk::new(line.clone(), config.offload));
+            daemon::ready();
+            tokio::select! {
+                ended = thread.ended() => ended,
+                served = serve::serve(listener, desk) => served,
+                followed = session.follow(|mss| drop(line.send(Message::SetMss(mss)))) => followed,
+                () = obey(signals) => Ok(()),
+            }
+        }
+        Err(error) => Err(error),
+    };
+    // A thread that has ended by itself hears nothing, and need not.
+    let _ = line.send(Message::Stop);
+    thread.join();
+    outcome
+}
+
+fn wishes(config: &config::RealServer) -> RealServerWishes {
+    RealServerWishes {
+        tun: config.tun.clone(),
+        vips: config.vips.clone(),
+        mss_route: config.mss == config::Mss::Route,
+        rule_priority: config.rule_priority,
+        table: config.table,
+    }
+}
+
+/// Starts the packet thread.
+fn start(receiver: Receiver, tun: Tun, gate: Gate) -> anyhow::Result<(Line<Message>, Thread)> {
+    let poll = Poll::new().context("could not make an epoll instance")?;
+    let (line, inbox) = Line::new(&poll, packets::WAKER)?;
+    let packets =
+        Packets::new(poll, receiver, tun, gate, inbox).context("could not watch the raw socket")?;
+    Ok((line, Thread::start(move || packets.run())?))
+}
+
+/// Obeys signals until one says stop.
+async fn obey(signals: &mut Signals) {
+    while signals.next().await == Order::Reload {
+        log::warn!("a real server does not reload; restart it to change its configuration");
+    }
+}
