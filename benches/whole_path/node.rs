@@ -1,0 +1,195 @@
+//! A node of the topology: a network namespace, its counters, and the programs that run in it.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixDatagram;
+use std::path::PathBuf;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use serde_json::Value;
+
+use crate::sandbox;
+
+/// A network namespace, held open by a process that does nothing.
+pub(crate) struct Node {
+    name: &'static str,
+    cpu: usize,
+    anchor: Child,
+}
+
+impl Node {
+    /// A new namespace whose programs all run on `cpu`.
+    pub(crate) fn new(name: &'static str, cpu: usize) -> Result<Self> {
+        checked(Command::new("ip").args(["netns", "add", name]))?;
+        let anchor = enter(name)
+            .args(["sleep", "infinity"])
+            .spawn()
+            .with_context(|| format!("start in the namespace {name}"))?;
+        let node = Self { name, cpu, anchor };
+        node.sysctl("net/ipv6/conf/all/disable_ipv6", "1")?;
+        node.run("ip link set lo up")?;
+        Ok(node)
+    }
+
+    /// The name `ip netns` knows it by.
+    pub(crate) fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Runs a command in the namespace; its words are separated by spaces.
+    pub(crate) fn run(&self, command: &str) -> Result<()> {
+        checked(enter(self.name).args(command.split_whitespace())).map(drop)
+    }
+
+    /// Sets a kernel parameter, named as under `/proc/sys`.
+    pub(crate) fn sysctl(&self, key: &str, value: &str) -> Result<()> {
+        self.write(&format!("/proc/sys/{key}"), value)
+    }
+
+    /// Writes a file as the namespace sees it (`/sys/class/net`, `/proc/sys/net`).
+    pub(crate) fn write(&self, path: &str, value: &str) -> Result<()> {
+        let script = format!("echo {value} > {path}");
+        checked(enter(self.name).args(["sh", "-c", &script])).map(drop)
+    }
+
+    /// Packets that have left by `device`.
+    pub(crate) fn sent_packets(&self, device: &str) -> Result<u64> {
+        let table = fs::read_to_string(format!("/proc/{}/net/dev", self.anchor.id()))?;
+        let fields = table
+            .lines()
+            .find_map(|line| line.trim_start().strip_prefix(device)?.strip_prefix(':'))
+            .with_context(|| format!("no device {device} in {}", self.name))?;
+        // Eight receive columns, then bytes and packets sent.
+        let packets = fields.split_whitespace().nth(9).context("short line in net/dev")?;
+        Ok(packets.parse()?)
+    }
+
+    /// UDP datagrams delivered to programs.
+    pub(crate) fn datagrams(&self) -> Result<u64> {
+        let table = fs::read_to_string(format!("/proc/{}/net/snmp", self.anchor.id()))?;
+        let mut rows = table.lines().filter_map(|line| line.strip_prefix("Udp: "));
+        let (names, values) = rows.next().zip(rows.next()).context("no UDP counters")?;
+        let mut pairs = names.split_whitespace().zip(values.split_whitespace());
+        let (_, value) = pairs.find(|(name, _)| *name == "InDatagrams").context("no InDatagrams")?;
+        Ok(value.parse()?)
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        let _ = self.anchor.kill();
+        let _ = self.anchor.wait();
+    }
+}
+
+/// A program running in a node. Killed when dropped, and by the kernel if the harness dies first.
+pub(crate) struct Program {
+    name: String,
+    child: Child,
+    orders: ChildStdin,
+    answers: BufReader<ChildStdout>,
+    log: PathBuf,
+}
+
+impl Program {
+    /// Starts `command` and waits until it says it is ready (sd_notify(3)).
+    pub(crate) fn start(node: &Node, name: &str, command: &[&str]) -> Result<Self> {
+        let file = name.replace(' ', "-");
+        let notify = sandbox::scratch().join(format!("{file}.notify"));
+        let log = sandbox::scratch().join(format!("{file}.log"));
+        let _ = fs::remove_file(&notify);
+        let readiness = UnixDatagram::bind(&notify)?;
+        readiness.set_read_timeout(Some(Duration::from_millis(50)))?;
+        let mut child = enter(node.name)
+            .args(["taskset", "-c", &node.cpu.to_string()])
+            .args(command)
+            .env("NOTIFY_SOCKET", &notify)
+            .env("RUST_LOG", "info")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(fs::File::create(&log)?)
+            .spawn()
+            .with_context(|| format!("start {name}"))?;
+        let orders = child.stdin.take().context("no standard input")?;
+        let answers = BufReader::new(child.stdout.take().context("no standard output")?);
+        let mut program = Self { name: name.to_owned(), child, orders, answers, log };
+        program.await_ready(&readiness)?;
+        Ok(program)
+    }
+
+    /// Sends one order and waits for its answer.
+    pub(crate) fn ask(&mut self, order: &str) -> Result<Value> {
+        writeln!(self.orders, "{order}").with_context(|| self.obituary())?;
+        let mut line = String::new();
+        self.answers.read_line(&mut line)?;
+        ensure!(!line.is_empty(), self.obituary());
+        let answer: Value = serde_json::from_str(&line)?;
+        match answer.get("error") {
+            Some(error) => bail!("{}: {order}: {error}", self.name),
+            None => Ok(answer),
+        }
+    }
+
+    /// Errors with the program's last words if it has ended.
+    pub(crate) fn check_alive(&mut self) -> Result<()> {
+        match self.child.try_wait()? {
+            None => Ok(()),
+            Some(status) => Err(anyhow!("{} ended with {status}: {}", self.name, self.last_words())),
+        }
+    }
+
+    /// The process's number; `ip`, `setpriv` and `taskset` have become the program by then.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    fn await_ready(&mut self, readiness: &UnixDatagram) -> Result<()> {
+        let deadline = Instant::now() + START_LIMIT;
+        let mut message = [0; 256];
+        while Instant::now() < deadline {
+            self.check_alive()?;
+            match readiness.recv(&mut message) {
+                Ok(length) if message[..length].starts_with(b"READY=1") => return Ok(()),
+                _ => {}
+            }
+        }
+        bail!("{} was not ready after {} s: {}", self.name, START_LIMIT.as_secs(), self.last_words())
+    }
+
+    fn obituary(&self) -> String {
+        format!("{} does not answer: {}", self.name, self.last_words())
+    }
+
+    /// The last line the program logged.
+    fn last_words(&self) -> String {
+        let log = fs::read_to_string(&self.log).unwrap_or_default();
+        log.lines().last().unwrap_or("it said nothing").to_owned()
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A command in the namespace `name`, which dies with the harness.
+fn enter(name: &str) -> Command {
+    let mut command = Command::new("ip");
+    command.args(["netns", "exec", name, "setpriv", "--pdeathsig", "KILL", "--"]);
+    command
+}
+
+/// Runs a command to its end; an error holds what it printed.
+pub(crate) fn checked(command: &mut Command) -> Result<Output> {
+    let output = command.output().with_context(|| format!("run {command:?}"))?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{command:?}: {}", said.trim());
+    Ok(output)
+}
+
+/// A daemon that is not ready by then will not be.
+const START_LIMIT: Duration = Duration::from_secs(15);

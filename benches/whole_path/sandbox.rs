@@ -1,0 +1,78 @@
+//! Private namespaces for the whole run: nothing of the host is touched, and nothing outlives the program.
+
+use std::env;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+
+/// What the run needs, by the Debian package that has it.
+const TOOLS: [(&str, &str); 6] = [
+    ("ip", "iproute2"),
+    ("tc", "iproute2"),
+    ("ethtool", "ethtool"),
+    ("unshare", "util-linux"),
+    ("taskset", "util-linux"),
+    ("setpriv", "util-linux"),
+];
+
+/// Starts this program again in namespaces of its own, pinned to the `harness` CPU; there, returns.
+///
+/// # Errors
+/// What the machine lacks, with what to do about it.
+pub(crate) fn enter(harness: usize) -> Result<()> {
+    if env::var_os(INSIDE).is_none() {
+        check_machine(harness)?;
+        let itself = env::current_exe()?;
+        let failed = Command::new("unshare")
+            .args(["--mount", "--net", "--", "taskset", "-c", &harness.to_string()])
+            .arg(itself)
+            .args(env::args_os().skip(1))
+            .env(INSIDE, "1")
+            .exec();
+        return Err(failed).context("run unshare");
+    }
+    let mounted = Command::new("mount").args(["-t", "tmpfs", "tmpfs", "/run"]).status()?;
+    ensure!(mounted.success(), "cannot mount a private /run");
+    Ok(())
+}
+
+/// A directory that only this run sees.
+pub(crate) fn scratch() -> PathBuf {
+    PathBuf::from("/run")
+}
+
+/// Ends the whole run after `limit`, whatever hangs; the programs it started die with it.
+pub(crate) fn end_after(limit: Duration) {
+    thread::spawn(move || {
+        thread::sleep(limit);
+        eprintln!("bench: gave up after {} s", limit.as_secs());
+        std::process::exit(1);
+    });
+}
+
+fn check_machine(harness: usize) -> Result<()> {
+    let cpus = thread::available_parallelism()?.get();
+    ensure!(cpus > harness, "the bench needs two CPUs: one for the nodes, one for itself");
+    let id = Command::new("id").arg("-u").output().context("run id")?;
+    ensure!(id.stdout.trim_ascii() == b"0", "the bench needs root: sudo -E make bench");
+    ensure!(
+        Path::new("/dev/net/tun").exists(),
+        "/dev/net/tun is missing: modprobe tun, or start the container with --device /dev/net/tun"
+    );
+    let paths: Vec<_> = env::split_paths(&env::var_os("PATH").unwrap_or_default()).collect();
+    let missing: Vec<_> = TOOLS
+        .iter()
+        .filter(|(tool, _)| !paths.iter().any(|path| path.join(tool).exists()))
+        .collect();
+    if let Some((tool, package)) = missing.first() {
+        bail!("{tool} is missing: apt install {package}");
+    }
+    Ok(())
+}
+
+/// Set in the copy of the program that runs inside.
+const INSIDE: &str = "VSTUN_BENCH_INSIDE";

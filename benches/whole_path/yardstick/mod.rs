@@ -1,0 +1,96 @@
+//! The yardsticks: programs that do the least there is to do, and the load generators beside them.
+//!
+//! They live in the bench's own binary (`whole_path yardstick NAME …`), so that one `cargo bench` builds everything.
+//! A generator reads one order a line from its standard input and answers each with one line of JSON; it
+//! stays alive between orders, so that no measured window holds a program's start.
+
+mod bare_director;
+mod bare_real;
+mod ready_made;
+mod tcp;
+mod udp;
+
+use std::env;
+use std::io::{self, BufRead, Write};
+use std::net::Ipv4Addr;
+use std::os::unix::net::UnixDatagram;
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+use socket2::{Domain, Protocol, SockFilter, Socket, Type};
+
+/// Runs the yardstick named by the first of `arguments` with the rest of them, until it is killed.
+pub(crate) fn run(arguments: &[String]) -> Result<()> {
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match *arguments.as_slice() {
+        ["bare-director", tun, from, to] => bare_director::run(tun, from.parse()?, to.parse()?),
+        ["bare-real", tun] => bare_real::run(tun),
+        ["ready-made", from, to] => ready_made::run(from.parse()?, to.parse()?),
+        ["udp-sink", port] => udp::sink(port.parse()?),
+        ["udp-load", port] => udp::load(port.parse()?),
+        ["tcp-server", sink, source] => tcp::server(sink.parse()?, source.parse()?),
+        ["tcp-load", sink, source] => tcp::load(sink.parse()?, source.parse()?),
+        _ => bail!("no such yardstick: {}", arguments.join(" ")),
+    }
+}
+
+/// Tells the harness that the program can be used, in systemd's way.
+fn ready() -> Result<()> {
+    let Some(path) = env::var_os("NOTIFY_SOCKET") else { return Ok(()) };
+    UnixDatagram::unbound()?.send_to(b"READY=1", path).context("tell the harness of readiness")?;
+    Ok(())
+}
+
+/// Answers each order on the standard input until it closes.
+fn obey(mut order: impl FnMut(&[&str]) -> Result<Value>) -> Result<()> {
+    ready()?;
+    for line in io::stdin().lock().lines() {
+        let line = line?;
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let answer = order(&words).unwrap_or_else(|e| serde_json::json!({"error": format!("{e:#}")}));
+        let mut out = io::stdout().lock();
+        writeln!(out, "{answer}")?;
+        out.flush()?;
+    }
+    Ok(())
+}
+
+/// A raw IPIP socket that sends whole packets, outer header included, and receives none.
+fn sending_socket() -> Result<Socket> {
+    let socket = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::from(libc::IPPROTO_IPIP))).context("open a raw socket")?;
+    socket.set_header_included_v4(true)?;
+    const BPF_RETURN_CONSTANT: u16 = 0x06;
+    socket.attach_filter(&[SockFilter::new(BPF_RETURN_CONSTANT, 0, 0, 0)])?;
+    Ok(socket)
+}
+
+/// The 20 bytes in front of every tunnelled packet. The kernel fills in length and checksum (raw(7)).
+///
+/// Don't-fragment with identification 0 lets the real server's receive offload merge TCP segments.
+fn outer_header(from: Ipv4Addr, to: Ipv4Addr) -> [u8; OUTER] {
+    let mut header = [0; OUTER];
+    header[0] = 0x45;
+    header[6] = 0x40;
+    header[8] = 64;
+    header[9] = 4;
+    header[12..16].copy_from_slice(&from.octets());
+    header[16..20].copy_from_slice(&to.octets());
+    header
+}
+
+/// The sum of 16-bit words that RFC 1071 folds into a checksum; an odd last byte is padded.
+fn sum(bytes: &[u8]) -> u64 {
+    let word = |pair: &[u8]| u64::from(pair[0]) << 8 | pair.get(1).map_or(0, |&low| u64::from(low));
+    bytes.chunks(2).map(word).sum()
+}
+
+/// Folds a sum into 16 bits, not complemented.
+fn fold(mut sum: u64) -> u16 {
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    u16::try_from(sum).unwrap_or(u16::MAX)
+}
+
+/// Length of an IPv4 header without options.
+const OUTER: usize = 20;

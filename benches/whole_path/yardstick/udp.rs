@@ -1,0 +1,79 @@
+//! Small datagrams: a paced generator of many flows, and what swallows them.
+
+use std::net::{Ipv4Addr, UdpSocket};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use serde_json::{Value, json};
+
+use super::{obey, ready};
+
+/// Receives and forgets; the kernel counts (`/proc/net/snmp`).
+pub(super) fn sink(port: u16) -> Result<()> {
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port))?;
+    let mut datagram = [0; 2048];
+    ready()?;
+    loop {
+        socket.recv(&mut datagram)?;
+    }
+}
+
+/// Obeys `send VIP FLOWS RATE TICK_US SECONDS`: 18-byte datagrams to `port`, `RATE` a second over all flows, those due
+/// sent together every `TICK_US` microseconds.
+pub(super) fn load(port: u16) -> Result<()> {
+    let mut flows = Flows { to: Ipv4Addr::UNSPECIFIED, sockets: Vec::new() };
+    obey(|order| match *order {
+        ["send", vip, count, rate, tick, seconds] => {
+            flows.open(vip.parse()?, port, count.parse()?)?;
+            flows.send(rate.parse()?, Duration::from_micros(tick.parse()?), seconds.parse()?)
+        }
+        _ => bail!("no such order"),
+    })
+}
+
+struct Flows {
+    to: Ipv4Addr,
+    sockets: Vec<UdpSocket>,
+}
+
+impl Flows {
+    /// One connected socket a flow; those of the previous order serve again if they lead to the same VIP.
+    fn open(&mut self, to: Ipv4Addr, port: u16, count: usize) -> Result<()> {
+        if self.to == to && self.sockets.len() == count {
+            return Ok(());
+        }
+        self.sockets.clear();
+        for flow in 0..count {
+            let from = FIRST_PORT + u16::try_from(flow).context("too many flows")?;
+            let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, from))?;
+            socket.connect((to, port))?;
+            self.sockets.push(socket);
+        }
+        self.to = to;
+        Ok(())
+    }
+
+    fn send(&self, rate: u32, tick: Duration, seconds: f64) -> Result<Value> {
+        let per_tick = (f64::from(rate) * tick.as_secs_f64()).round() as usize;
+        let ticks = (seconds / tick.as_secs_f64()).round() as u32;
+        let begin = Instant::now();
+        let mut flows = self.sockets.iter().cycle();
+        let (mut sent, mut refused) = (0_u64, 0_u64);
+        for n in 0..ticks {
+            thread::sleep((begin + tick * n).saturating_duration_since(Instant::now()));
+            for socket in flows.by_ref().take(per_tick) {
+                match socket.send(&PAYLOAD) {
+                    Ok(_) => sent += 1,
+                    Err(_) => refused += 1,
+                }
+            }
+        }
+        Ok(json!({"sent": sent, "refused": refused, "seconds": begin.elapsed().as_secs_f64()}))
+    }
+}
+
+/// What makes the smallest Ethernet frame: 18 bytes of payload, 46 of IP packet.
+const PAYLOAD: [u8; 18] = [b'.'; 18];
+/// The flows' source ports, below Linux's ephemeral range.
+const FIRST_PORT: u16 = 20_000;
