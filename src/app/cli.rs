@@ -1,40 +1,200 @@
-//! Command lines: parse, run, exit code.
+//! Command lines of the daemons: parse, check, run, exit code. The operator's is in [`super::operator`].
 
+use std::fmt::Display;
+use std::path::PathBuf;
 use std::process::ExitCode;
+
+use clap::Parser;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use log::LevelFilter;
+
+use crate::config;
+
+use super::config_file;
+pub use super::operator::operator;
+use super::{director as director_daemon, realserver as realserver_daemon};
+
+/// Exit code: failed while running.
+pub(super) const FAILED: u8 = 1;
+/// Exit code: wrong usage or configuration.
+pub(super) const MISUSED: u8 = 2;
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done: stopped by SIGTERM or SIGINT, or nothing wrong with --check
+  1  failed while running
+  2  wrong usage or configuration";
+
+/// Balances the traffic of virtual IPs over real servers, by IP tunnelling, in user space.
+///
+/// Creates a TUN device, routes the virtual IPs into it, and sends each client's packets, wrapped in
+/// another IP packet, to one of the real servers, which run vstun-realserver and answer the clients
+/// directly. Runs in the foreground until SIGTERM or SIGINT, then undoes every change it made to the
+/// host. SIGHUP reads the configuration again.
+#[derive(Debug, Parser)]
+#[command(
+    name = "vstun-director",
+    version,
+    after_help = EXIT_CODES,
+    after_long_help = format!("\
+Examples:
+  vstun-director --config /etc/vstun/director.toml --check
+  vstun-director --config /etc/vstun/director.toml
+  vstun list                      what it does, from another terminal
+
+Needs CAP_NET_ADMIN, CAP_NET_RAW and /dev/net/tun. RUST_LOG is understood as well as --log.
+
+{EXIT_CODES}")
+)]
+struct DirectorArgs {
+    /// The configuration; config.example explains every key
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// Only check the configuration: name each fault with file, line, key and what to write instead
+    #[arg(long)]
+    check: bool,
+    /// Start although another host answers ARP for a virtual IP
+    #[arg(long)]
+    force: bool,
+    /// How much to log: off, error, warn, info or debug [default: info]
+    #[arg(long, value_name = "LEVEL", value_parser = level())]
+    log: Option<LevelFilter>,
+}
+
+/// Takes tunnelled packets from directors out of their tunnel and hands them to this host.
+///
+/// Creates a TUN device that holds the virtual IPs, so that the host's own servers answer the clients,
+/// directly and not through the director. Lets in packets from the given directors to the given virtual
+/// IPs, and nothing else. Runs in the foreground until SIGTERM or SIGINT, then undoes every change it
+/// made to the host.
+#[derive(Debug, Parser)]
+#[command(
+    name = "vstun-realserver",
+    version,
+    after_help = EXIT_CODES,
+    after_long_help = format!("\
+Examples:
+  vstun-realserver --vip 192.0.2.10 --director 10.0.0.1/32
+  vstun-realserver --config /etc/vstun/realserver.toml --check
+  vstun-realserver --config /etc/vstun/realserver.toml
+  vstun drops                     what was not let in, from another terminal
+
+Needs CAP_NET_ADMIN, CAP_NET_RAW and /dev/net/tun. RUST_LOG is understood as well as --log.
+
+{EXIT_CODES}")
+)]
+struct RealServerArgs {
+    /// The configuration; config.example explains every key
+    #[arg(
+        long,
+        value_name = "FILE",
+        required_unless_present_any = ["vip", "director"],
+        conflicts_with_all = ["vip", "director", "control"]
+    )]
+    config: Option<PathBuf>,
+    /// A virtual IP; may be repeated
+    #[arg(long, value_name = "ADDR", num_args = 1..)]
+    vip: Vec<String>,
+    /// Who may send tunnelled packets; may be repeated
+    #[arg(long, value_name = "CIDR", num_args = 1..)]
+    director: Vec<String>,
+    /// Where the control socket is made [default: /run/vstun/realserver.sock]
+    #[arg(long, value_name = "PATH")]
+    control: Option<String>,
+    /// Only check the configuration: name each fault with file, line, key and what to write instead
+    #[arg(long)]
+    check: bool,
+    /// How much to log: off, error, warn, info or debug [default: info]
+    #[arg(long, value_name = "LEVEL", value_parser = level())]
+    log: Option<LevelFilter>,
+}
 
 /// `vstun-director`.
 #[must_use]
 pub fn director() -> ExitCode {
-    env_logger::init();
-    let path = std::env::args().nth(2).unwrap();
-    let config = crate::config::director(&std::fs::read_to_string(&path).unwrap()).unwrap();
-    let r = super::director::run(
-        config,
-        super::director::Options { config_path: path.into(), force: false },
-    );
-    if let Err(e) = r {
-        eprintln!("{e:#}");
-        return ExitCode::from(1);
+    let args = DirectorArgs::parse();
+    let config = match config_file::director(&args.config) {
+        Ok(config) => config,
+        Err(refused) => return misused(refused),
+    };
+    if args.check {
+        println!("{}: ok ({})", args.config.display(), summary(&config));
+        return ExitCode::SUCCESS;
     }
-    ExitCode::from(0)
+    start_log(args.log);
+    let options = director_daemon::Options { config_path: args.config, force: args.force };
+    exit("vstun-director", director_daemon::run(config, options))
 }
 
 /// `vstun-realserver`.
 #[must_use]
 pub fn realserver() -> ExitCode {
-    env_logger::init();
-    let path = std::env::args().nth(2).unwrap();
-    let config = crate::config::realserver(&std::fs::read_to_string(&path).unwrap()).unwrap();
-    let r = super::realserver::run(config);
-    if let Err(e) = r {
-        eprintln!("{e:#}");
-        return ExitCode::from(1);
+    let args = RealServerArgs::parse();
+    let config = match realserver_config(&args) {
+        Ok(config) => config,
+        Err(refused) => return misused(refused),
+    };
+    if args.check {
+        let source = args.config.as_deref().unwrap_or("flags".as_ref()).display();
+        let vips = counted(config.vips.len(), "virtual IP");
+        let directors = counted(config.directors.len(), "range");
+        println!("{source}: ok ({vips}, {directors} of directors)");
+        return ExitCode::SUCCESS;
     }
-    ExitCode::from(0)
+    start_log(args.log);
+    exit("vstun-realserver", realserver_daemon::run(config))
 }
 
-/// `vstun`.
-#[must_use]
-pub fn operator() -> ExitCode {
-    ExitCode::from(2)
+fn realserver_config(args: &RealServerArgs) -> Result<config::RealServer, String> {
+    if let Some(path) = &args.config {
+        return config_file::realserver(path).map_err(|refused| refused.to_string());
+    }
+    let flags = config::RealServer::from_flags(&args.vip, &args.director, args.control.as_deref());
+    flags.map_err(|faults| {
+        let lines: Vec<_> = faults.iter().map(ToString::to_string).collect();
+        lines.join("\n")
+    })
+}
+
+fn summary(config: &config::Director) -> String {
+    let listens = config.services.iter().map(|service| service.listens.len()).sum();
+    let services = counted(config.services.len(), "service");
+    let listens = counted(listens, "listen");
+    format!("{services}, {listens}, {}", counted(config.reals().len(), "real server"))
+}
+
+fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
+
+fn level() -> impl TypedValueParser<Value = LevelFilter> {
+    PossibleValuesParser::new(["off", "error", "warn", "info", "debug"])
+        .try_map(|name| name.parse::<LevelFilter>())
+}
+
+fn start_log(level: Option<LevelFilter>) {
+    let mut log = match level {
+        Some(level) => {
+            let mut log = env_logger::Builder::new();
+            log.filter_level(level);
+            log
+        }
+        None => env_logger::Builder::from_env(env_logger::Env::new().default_filter_or("info")),
+    };
+    log.init();
+}
+
+fn misused(message: impl Display) -> ExitCode {
+    eprintln!("{message}");
+    ExitCode::from(MISUSED)
+}
+
+pub(super) fn exit(program: &str, result: anyhow::Result<()>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{program}: {error:#}");
+            ExitCode::from(FAILED)
+        }
+    }
 }

@@ -58,6 +58,12 @@ impl Connections {
         Self { connections: connections.iter().map(Connection::from).collect(), more }
     }
 
+    /// Lines for people, without the header: it stands above the first page only.
+    #[must_use]
+    pub fn human(&self) -> String {
+        self.connections.iter().map(|connection| format!("{connection}\n")).collect()
+    }
+
     /// The columns' header for people.
     #[must_use]
     pub fn header() -> String {

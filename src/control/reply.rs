@@ -30,6 +30,20 @@ pub struct Status {
     pub done: String,
 }
 
+impl Status {
+    /// Lines for people.
+    #[must_use]
+    pub fn human(&self) -> String {
+        let Self { role, program, uptime_seconds: up, done } = self;
+        let (hours, minutes, seconds) = (up / 3600, up / 60 % 60, up % 60);
+        if done.is_empty() {
+            format!("{role}, vstun {program}, up {hours}:{minutes:02}:{seconds:02}\n")
+        } else {
+            format!("{done}\n")
+        }
+    }
+}
+
 /// Why a line is no reply, or a reply no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum ReplyError {
