@@ -72,7 +72,8 @@ impl Node {
         let mut rows = table.lines().filter_map(|line| line.strip_prefix("Udp: "));
         let (names, values) = rows.next().zip(rows.next()).context("no UDP counters")?;
         let mut pairs = names.split_whitespace().zip(values.split_whitespace());
-        let (_, value) = pairs.find(|(name, _)| *name == "InDatagrams").context("no InDatagrams")?;
+        let (_, value) =
+            pairs.find(|(name, _)| *name == "InDatagrams").context("no InDatagrams")?;
         Ok(value.parse()?)
     }
 }
@@ -136,7 +137,9 @@ impl Program {
     pub(crate) fn check_alive(&mut self) -> Result<()> {
         match self.child.try_wait()? {
             None => Ok(()),
-            Some(status) => Err(anyhow!("{} ended with {status}: {}", self.name, self.last_words())),
+            Some(status) => {
+                Err(anyhow!("{} ended with {status}: {}", self.name, self.last_words()))
+            }
         }
     }
 
@@ -155,7 +158,12 @@ impl Program {
                 _ => {}
             }
         }
-        bail!("{} was not ready after {} s: {}", self.name, START_LIMIT.as_secs(), self.last_words())
+        bail!(
+            "{} was not ready after {} s: {}",
+            self.name,
+            START_LIMIT.as_secs(),
+            self.last_words()
+        )
     }
 
     fn obituary(&self) -> String {

@@ -99,7 +99,8 @@ fn wire(left: End<'_>, right: End<'_>) -> Result<()> {
         node.run(&format!("ethtool -K {device} tso off gro on"))?;
         node.run(&format!("ip link set {device} up"))?;
         node.run(&format!("tc qdisc replace dev {device} root {QUEUE}"))?;
-        let knobs = [("threaded", "1"), ("gro_flush_timeout", "100000"), ("napi_defer_hard_irqs", "2")];
+        let knobs =
+            [("threaded", "1"), ("gro_flush_timeout", "100000"), ("napi_defer_hard_irqs", "2")];
         for (knob, value) in knobs {
             node.write(&format!("/sys/class/net/{device}/{knob}"), value)?;
         }
@@ -117,7 +118,9 @@ fn receive_thread(device: &str, cpu: usize) -> Result<u32> {
             let name = fs::read_to_string(format!("/proc/{id}/comm")).unwrap_or_default();
             name.starts_with(&prefix)
         })
-        .with_context(|| format!("no receive thread for {device}: threaded NAPI needs Linux 5.12"))?;
+        .with_context(|| {
+            format!("no receive thread for {device}: threaded NAPI needs Linux 5.12")
+        })?;
     let pinned = checked(Command::new("taskset").args(["-pc", &cpu.to_string(), &id.to_string()]));
     ensure!(pinned.is_ok(), "cannot pin the receive thread of {device} to CPU {cpu}");
     Ok(id)

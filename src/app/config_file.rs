@@ -10,7 +10,7 @@ use crate::config::{self, Fault};
 
 /// Why a configuration file is refused: lines of the form `FILE:LINE: key: message`.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Refused(Vec<String>);
+pub(super) struct Refused(Vec<String>);
 
 impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -24,7 +24,7 @@ impl std::error::Error for Refused {}
 ///
 /// # Errors
 /// The file cannot be read, or has faults.
-pub fn director(path: &Path) -> Result<config::Director, Refused> {
+pub(super) fn director(path: &Path) -> Result<config::Director, Refused> {
     config::director(&text(path)?).map_err(|faults| refused(path, &faults))
 }
 
@@ -32,7 +32,7 @@ pub fn director(path: &Path) -> Result<config::Director, Refused> {
 ///
 /// # Errors
 /// The file cannot be read, or has faults.
-pub fn realserver(path: &Path) -> Result<config::RealServer, Refused> {
+pub(super) fn realserver(path: &Path) -> Result<config::RealServer, Refused> {
     config::realserver(&text(path)?).map_err(|faults| refused(path, &faults))
 }
 
@@ -41,7 +41,7 @@ pub fn realserver(path: &Path) -> Result<config::RealServer, Refused> {
 ///
 /// # Errors
 /// The file cannot be read, has faults, or changes what needs a restart.
-pub fn reload(
+pub(super) fn reload(
     path: &Path,
     running: &config::Director,
 ) -> Result<(config::Director, Vec<Change>), Refused> {

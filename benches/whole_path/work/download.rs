@@ -20,12 +20,7 @@ pub(crate) fn run(bed: &mut Bed, plan: Plan) -> Result<Vec<Row>> {
     Ok(rows)
 }
 
-fn wire(
-    bed: &mut Bed,
-    plan: Plan,
-    work: &'static str,
-    target: Option<Target>,
-) -> Result<Vec<Row>> {
+fn wire(bed: &mut Bed, plan: Plan, work: &'static str, target: Option<Target>) -> Result<Vec<Row>> {
     let contestants: Vec<(&'static str, usize)> = [VSTUN, BARE_LOOP, KERNEL]
         .into_iter()
         .filter_map(|name| Some((name, bed.side(name)?)))

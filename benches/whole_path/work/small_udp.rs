@@ -26,9 +26,8 @@ fn bursts(bed: &mut Bed, plan: Plan, work: &'static str, tick_us: u32) -> Result
         .filter(|(_, side)| side.director.is_some())
         .map(|(place, side)| (side.name, place))
         .collect();
-    let all = interleave(work, plan, &contestants, |&place| {
-        sample(bed, place, tick_us, plan.window)
-    })?;
+    let all =
+        interleave(work, plan, &contestants, |&place| sample(bed, place, tick_us, plan.window))?;
     let Some(bare) = all.get(BARE_LOOP) else { return Ok(Vec::new()) };
     let others = all.iter().filter(|(name, _)| **name != BARE_LOOP);
     Ok(others

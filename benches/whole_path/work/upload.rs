@@ -30,7 +30,14 @@ pub(crate) fn run(bed: &mut Bed, plan: Plan) -> Result<Vec<Row>> {
     };
     let row = |figure, unit, subject, against, target| {
         let yardstick = Some(figures(against, figure)?);
-        Some(Row { work: WORK, figure, unit, subject: figures(subject, figure)?, yardstick, target })
+        Some(Row {
+            work: WORK,
+            figure,
+            unit,
+            subject: figures(subject, figure)?,
+            yardstick,
+            target,
+        })
     };
     let rows = [
         row(PROCESS, MICROSECONDS, VSTUN, READY_MADE, Some(Target::AtMost(1.20))),
@@ -61,10 +68,7 @@ fn ready_made(bed: &mut Bed, seconds: f64) -> Result<Sample> {
 }
 
 fn per_packet(cost: Cost) -> Sample {
-    vec![
-        (PROCESS, cost.process_ns / cost.packets / 1e3),
-        (HOST, cost.host_ns / cost.packets / 1e3),
-    ]
+    vec![(PROCESS, cost.process_ns / cost.packets / 1e3), (HOST, cost.host_ns / cost.packets / 1e3)]
 }
 
 const WORK: &str = "upload, one stream";

@@ -16,9 +16,8 @@ use super::{OUTER, fold, ready, sum};
 pub(super) fn run(tun: &str) -> Result<()> {
     let device = DeviceBuilder::new().name(tun).mtu(1500).layer(Layer::L3).offload(true);
     let device = device.build_sync().with_context(|| format!("create {tun}"))?;
-    let mut socket =
-        Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::from(libc::IPPROTO_IPIP)))
-            .context("open a raw socket")?;
+    let mut socket = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::from(libc::IPPROTO_IPIP)))
+        .context("open a raw socket")?;
     socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
     let mut buffer = vec![0; usize::from(u16::MAX)];
     ready()?;

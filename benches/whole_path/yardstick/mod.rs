@@ -47,7 +47,8 @@ fn obey(mut order: impl FnMut(&[&str]) -> Result<Value>) -> Result<()> {
     for line in io::stdin().lock().lines() {
         let line = line?;
         let words: Vec<&str> = line.split_whitespace().collect();
-        let answer = order(&words).unwrap_or_else(|e| serde_json::json!({"error": format!("{e:#}")}));
+        let answer =
+            order(&words).unwrap_or_else(|e| serde_json::json!({"error": format!("{e:#}")}));
         let mut out = io::stdout().lock();
         writeln!(out, "{answer}")?;
         out.flush()?;
@@ -57,7 +58,8 @@ fn obey(mut order: impl FnMut(&[&str]) -> Result<Value>) -> Result<()> {
 
 /// A raw IPIP socket that sends whole packets, outer header included, and receives none.
 fn sending_socket() -> Result<Socket> {
-    let socket = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::from(libc::IPPROTO_IPIP))).context("open a raw socket")?;
+    let socket = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::from(libc::IPPROTO_IPIP)))
+        .context("open a raw socket")?;
     socket.set_header_included_v4(true)?;
     const BPF_RETURN_CONSTANT: u16 = 0x06;
     socket.attach_filter(&[SockFilter::new(BPF_RETURN_CONSTANT, 0, 0, 0)])?;

@@ -1,14 +1,14 @@
 //! The control socket's desk at a director.
 
-use std::fs;
 use std::path::PathBuf;
 use std::time::Instant;
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use tokio::sync::Mutex;
 
 use super::messages::{Message, Page, Report};
 use super::output::SendError;
+use crate::app::config_file;
 use crate::app::line::Line;
 use crate::app::serve;
 use crate::config;
@@ -32,21 +32,12 @@ impl Desk {
 
     /// Reads the configuration again and applies what differs; a faulty one changes nothing.
     pub(super) async fn reload(&self) -> anyhow::Result<String> {
-        let path = self.config_path.display().to_string();
-        let text = fs::read_to_string(&self.config_path)
-            .with_context(|| format!("could not read {path}"))?;
         let mut running = self.config.lock().await;
-        let faults = |faults: Vec<config::Fault>| {
-            let lines: Vec<_> =
-                faults.iter().map(|fault| fault.display(&path).to_string()).collect();
-            anyhow::anyhow!(lines.join("\n"))
-        };
-        let wanted = config::director(&text).map_err(faults)?;
-        let changes = config::diff(&running, &wanted).map_err(faults)?;
+        let (wanted, changes) = config_file::reload(&self.config_path, &running)?;
         let count = changes.len();
         self.line.ask(|answer| Message::Apply { changes, answer }).await??;
         *running = wanted;
-        Ok(format!("reloaded {path}: {count} changes"))
+        Ok(format!("reloaded {}: {count} changes", self.config_path.display()))
     }
 
     fn status(&self, done: String) -> String {

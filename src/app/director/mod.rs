@@ -30,18 +30,18 @@ use packets::Packets;
 
 /// What the command line says beside the configuration.
 #[derive(Clone, Debug)]
-pub struct Options {
+pub(super) struct Options {
     /// The configuration file, for reloads.
-    pub config_path: PathBuf,
+    pub(super) config_path: PathBuf,
     /// Announce the VIPs even if another host answers ARP for one of them.
-    pub force: bool,
+    pub(super) force: bool,
 }
 
 /// Runs a director until a signal stops it. Every change to the host is undone before this returns.
 ///
 /// # Errors
 /// Something could not be set up, or the packet thread ended by itself.
-pub fn run(config: config::Director, options: Options) -> anyhow::Result<()> {
+pub(super) fn run(config: config::Director, options: Options) -> anyhow::Result<()> {
     daemon::runtime()?.block_on(async {
         let mut signals = Signals::new()?;
         let mut session = Session::open(&config.control, Role::Director).await?;

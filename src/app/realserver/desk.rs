@@ -16,16 +16,15 @@ use crate::decap::Refusal;
 pub(super) struct Desk {
     line: Line<Message>,
     since: Instant,
-    offload: bool,
 }
 
 impl Desk {
-    pub(super) fn new(line: Line<Message>, offload: bool) -> Self {
-        Self { line, since: Instant::now(), offload }
+    pub(super) fn new(line: Line<Message>) -> Self {
+        Self { line, since: Instant::now() }
     }
 
     async fn stats(&self) -> anyhow::Result<RealServerStats> {
-        let Report { gate, written } = self.line.ask(Message::Report).await?;
+        let Report { gate, written, batches, offload } = self.line.ask(Message::Report).await?;
         let dropped = |refusal: &Refusal| RealServerDrop {
             name: refusal.name().to_owned(),
             meaning: refusal.meaning().to_owned(),
@@ -37,10 +36,15 @@ impl Desk {
             delivered: gate.delivered,
             super_packets: gate.super_packets,
             bytes_delivered: written.bytes,
-            batches: written.batches,
-            write_errors: [("write_failed", written.failed)].into_iter().collect(),
+            batches,
+            write_errors: [
+                ("write_failed", written.failed),
+                ("super_frame_refused", written.refused_super_frames),
+            ]
+            .into_iter()
+            .collect(),
             dropped: Refusal::ALL.iter().map(dropped).collect(),
-            offload: self.offload,
+            offload,
         })
     }
 }

@@ -4,13 +4,15 @@ use tokio::sync::oneshot::Sender;
 
 use crate::decap;
 
-use super::packets::Written;
+use super::delivery::Written;
 
 /// Everything the packet thread knows.
 #[derive(Debug)]
 pub(super) struct Report {
     pub(super) gate: decap::Counters,
     pub(super) written: Written,
+    pub(super) batches: u64,
+    pub(super) offload: bool,
 }
 
 /// A message; the answer goes back through the channel in it.

@@ -1,5 +1,6 @@
 //! Real-server mode: host set-up, the packet thread, and the control thread that keeps the routes in step.
 
+mod delivery;
 mod desk;
 mod messages;
 mod packets;
@@ -17,6 +18,7 @@ use crate::config;
 use crate::decap::Gate;
 use crate::sys::raw::Receiver;
 use crate::sys::tun::Tun;
+use delivery::Delivery;
 use desk::Desk;
 use messages::Message;
 use packets::Packets;
@@ -25,7 +27,7 @@ use packets::Packets;
 ///
 /// # Errors
 /// Something could not be set up, or the packet thread ended by itself.
-pub fn run(config: config::RealServer) -> anyhow::Result<()> {
+pub(super) fn run(config: config::RealServer) -> anyhow::Result<()> {
     daemon::runtime()?.block_on(async {
         let mut signals = Signals::new()?;
         let mut session = Session::open(&config.control, Role::RealServer).await?;
@@ -51,10 +53,11 @@ async fn serve_reals(
         Receiver::open().context("could not open a raw socket; run as root or with CAP_NET_RAW")?;
     log::debug!("receive buffer: {} bytes", receiver.buffer().unwrap_or_default());
     let gate = Gate::new(config.directors.clone(), config.vips.clone(), mss);
-    let (line, mut thread) = start(receiver, tun, gate)?;
+    let delivery = Delivery::new(tun, config.offload);
+    let (line, mut thread) = start(receiver, delivery, gate)?;
     let outcome = match daemon::listen(&config.control) {
         Ok(listener) => {
-            let desk = Arc::new(Desk::new(line.clone(), config.offload));
+            let desk = Arc::new(Desk::new(line.clone()));
             daemon::ready();
             tokio::select! {
                 ended = thread.ended() => ended,
@@ -82,11 +85,15 @@ fn wishes(config: &config::RealServer) -> RealServerWishes {
 }
 
 /// Starts the packet thread.
-fn start(receiver: Receiver, tun: Tun, gate: Gate) -> anyhow::Result<(Line<Message>, Thread)> {
+fn start(
+    receiver: Receiver,
+    delivery: Delivery,
+    gate: Gate,
+) -> anyhow::Result<(Line<Message>, Thread)> {
     let poll = Poll::new().context("could not make an epoll instance")?;
     let (line, inbox) = Line::new(&poll, packets::WAKER)?;
-    let packets =
-        Packets::new(poll, receiver, tun, gate, inbox).context("could not watch the raw socket")?;
+    let packets = Packets::new(poll, receiver, delivery, gate, inbox)
+        .context("could not watch the raw socket")?;
     Ok((line, Thread::start(move || packets.run())?))
 }
 

@@ -10,10 +10,10 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 
 use crate::app::quiet::Quiet;
-use crate::decap::{self, Gate, Outcome, Refusal};
+use crate::decap::{Gate, Outcome, Refusal};
 use crate::sys::raw::{Datagrams, Receiver};
-use crate::sys::tun::{Tun, VIRTIO_HEADER_LEN};
 
+use super::delivery::Delivery;
 use super::messages::{Message, Next, Report};
 
 const RAW: Token = Token(0);
@@ -26,30 +26,19 @@ const BATCH: usize = 16;
 /// Batches in one turn before messages have theirs.
 const TURN: usize = 16;
 
-/// What writing to the TUN came to, beside what the gate counts.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Written {
-    /// Frames that the kernel did not take.
-    pub(super) failed: u64,
-    /// Bytes of the inner packets that it took.
-    pub(super) bytes: u64,
-    /// Calls of `recvmmsg` that brought something.
-    pub(super) batches: u64,
-}
-
 /// The packet thread's state.
 #[derive(Debug)]
 pub(super) struct Packets {
     poll: Poll,
     receiver: Receiver,
-    tun: Tun,
+    delivery: Delivery,
     gate: Gate,
     datagrams: Datagrams,
     inbox: Inbox<Message>,
-    written: Written,
+    /// Calls of `recvmmsg` that brought something.
+    batches: u64,
     ready: bool,
     merged_udp: Quiet,
-    write_failed: Quiet,
 }
 
 impl Packets {
@@ -57,7 +46,7 @@ impl Packets {
     pub(super) fn new(
         poll: Poll,
         receiver: Receiver,
-        tun: Tun,
+        delivery: Delivery,
         gate: Gate,
         inbox: Inbox<Message>,
     ) -> io::Result<Self> {
@@ -65,14 +54,13 @@ impl Packets {
         Ok(Self {
             poll,
             receiver,
-            tun,
+            delivery,
             gate,
             datagrams: Datagrams::new(BATCH),
             inbox,
-            written: Written::default(),
+            batches: 0,
             ready: true,
             merged_udp: Quiet::default(),
-            write_failed: Quiet::default(),
         })
     }
 
@@ -108,8 +96,12 @@ impl Packets {
                 Message::Stop => return Next::Stop,
                 Message::SetMss(mss) => self.gate.set_mss(mss),
                 Message::Report(answer) => {
-                    let gate: decap::Counters = self.gate.counters().clone();
-                    drop(answer.send(Report { gate, written: self.written }));
+                    drop(answer.send(Report {
+                        gate: self.gate.counters().clone(),
+                        written: self.delivery.written(),
+                        batches: self.batches,
+                        offload: self.delivery.offload(),
+                    }));
                 }
             }
         }
@@ -119,7 +111,7 @@ impl Packets {
     /// Receives one batch and lets in what may come in.
     fn batch(&mut self) -> anyhow::Result<()> {
         match self.datagrams.receive(&self.receiver) {
-            Ok(_) => self.written.batches += 1,
+            Ok(_) => self.batches += 1,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 self.ready = false;
                 return Ok(());
@@ -127,18 +119,11 @@ impl Packets {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
             Err(error) => return Err(error).context("receiving tunnelled packets failed"),
         }
-        let Self { datagrams, gate, tun, written, merged_udp, write_failed, .. } = self;
+        let Self { datagrams, gate, delivery, merged_udp, .. } = self;
         for datagram in datagrams.iter_mut() {
             match gate.open(datagram) {
                 Outcome::Deliver(frame) => {
-                    let frame = datagram.get(frame).unwrap_or_default();
-                    match tun.write(frame) {
-                        Ok(_) => written.bytes += (frame.len() - VIRTIO_HEADER_LEN) as u64,
-                        Err(error) => {
-                            written.failed += 1;
-                            write_error(error, write_failed)?;
-                        }
-                    }
+                    delivery.deliver(datagram.get_mut(frame).unwrap_or_default())?;
                 }
                 Outcome::Drop(Refusal::UdpSuperPacket) => explain_merged_udp(merged_udp),
                 Outcome::Drop(_) => {}
@@ -146,18 +131,6 @@ impl Packets {
         }
         Ok(())
     }
-}
-
-/// A frame that the kernel refuses is lost, and no more than that; a TUN that is gone ends the program.
-#[cold]
-fn write_error(error: io::Error, quiet: &mut Quiet) -> anyhow::Result<()> {
-    if error.raw_os_error() == Some(libc::EBADFD) {
-        return Err(error).context("the TUN device is gone");
-    }
-    if let Some(count) = quiet.note(Instant::now()) {
-        log::warn!("the TUN did not take a packet: {error} ({count} times)");
-    }
-    Ok(())
 }
 
 #[cold]

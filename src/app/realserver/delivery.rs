@@ -1,0 +1,156 @@
+//! The way into the TUN, also for kernels that do not take super-frames.
+//!
+//! Some kernels refuse or corrupt super-frames that are written to a TUN. Where the configuration says so, or
+//! after the kernel has refused several, they are split here: slower, and traffic goes on.
+
+use std::io;
+use std::time::Instant;
+
+use anyhow::Context;
+
+use crate::app::quiet::Quiet;
+use crate::sys::tun::{MAX_FRAME_LEN, Tun, VIRTIO_HEADER_LEN};
+use crate::wire::Packet;
+use crate::wire::segment::{self, Plan};
+use crate::wire::virtio::{self, Offload};
+
+/// Super-frames that the kernel may refuse before none is offered any more.
+const REFUSALS: u64 = 8;
+
+/// What writing to the TUN came to.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Written {
+    /// Bytes of the inner packets that the kernel took.
+    pub(super) bytes: u64,
+    /// Frames that it did not take.
+    pub(super) failed: u64,
+    /// Super-frames that it refused and that were split instead.
+    pub(super) refused_super_frames: u64,
+}
+
+/// The TUN and how it is written to.
+#[derive(Debug)]
+pub(super) struct Delivery {
+    tun: Tun,
+    /// Whether super-frames are split here.
+    splits: bool,
+    scratch: Vec<u8>,
+    written: Written,
+    quiet: Quiet,
+}
+
+impl Delivery {
+    /// `offload`: whether the TUN takes super-frames.
+    pub(super) fn new(tun: Tun, offload: bool) -> Self {
+        let scratch = vec![0; MAX_FRAME_LEN];
+        Self {
+            tun,
+            splits: !offload,
+            scratch,
+            written: Written::default(),
+            quiet: Quiet::default(),
+        }
+    }
+
+    pub(super) fn written(&self) -> Written {
+        self.written
+    }
+
+    /// Whether super-frames go into the TUN as they are.
+    pub(super) fn offload(&self) -> bool {
+        !self.splits
+    }
+
+    /// Delivers a frame of the gate's.
+    ///
+    /// # Errors
+    /// The TUN is gone. A frame that the kernel refuses is counted, and no more than that.
+    #[inline]
+    pub(super) fn deliver(&mut self, frame: &mut [u8]) -> anyhow::Result<()> {
+        let Ok((offload, _)) = virtio::split_frame(frame) else { return Ok(()) };
+        if self.splits && offload != Offload::None {
+            return self.split(frame, offload);
+        }
+        match self.tun.write(frame) {
+            Err(error) => self.refused(frame, offload, error),
+            taken => self.note(taken, frame.len()),
+        }
+    }
+
+    #[cold]
+    fn refused(
+        &mut self,
+        frame: &mut [u8],
+        offload: Offload,
+        error: io::Error,
+    ) -> anyhow::Result<()> {
+        let super_frame = matches!(offload, Offload::Tcp { .. } | Offload::Udp { .. });
+        if !super_frame || error.raw_os_error() != Some(libc::EINVAL) {
+            return self.failed(error);
+        }
+        self.written.refused_super_frames += 1;
+        if self.written.refused_super_frames == REFUSALS {
+            log::warn!(
+                "this kernel does not take super-frames on a TUN ({error}); splitting them from now on; set \
+                 offload = false to start so"
+            );
+            self.splits = true;
+        }
+        self.split(frame, offload)
+    }
+
+    /// Completes the frame's checksum, or writes its segments one by one.
+    fn split(&mut self, frame: &mut [u8], offload: Offload) -> anyhow::Result<()> {
+        let Some((header, packet)) = frame.split_at_mut_checked(VIRTIO_HEADER_LEN) else {
+            return Ok(());
+        };
+        header.fill(0);
+        if let Offload::Checksum { start, offset } = offload {
+            if segment::complete_checksum(packet, start, offset).is_ok() {
+                let taken = self.tun.write(frame);
+                self.note(taken, frame.len())?;
+            }
+            return Ok(());
+        }
+        let plan = Packet::parse(packet).ok().and_then(|packet| Plan::new(&packet, offload).ok());
+        let Some(plan) = plan else { return Ok(()) };
+        for index in 0..plan.count() {
+            if let Some(len) = self.segment(&plan, index, packet) {
+                let taken = self.tun.write(self.scratch.get(..len).unwrap_or_default());
+                self.note(taken, len)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts one segment into the scratch buffer, as a frame; its length.
+    fn segment(&mut self, plan: &Plan, index: usize, packet: &[u8]) -> Option<usize> {
+        let (header, room) = self.scratch.split_at_mut_checked(VIRTIO_HEADER_LEN)?;
+        header.fill(0);
+        let payload = packet.get(plan.write(index, packet, room)?)?;
+        room.get_mut(plan.header_len()..)?.get_mut(..payload.len())?.copy_from_slice(payload);
+        Some(VIRTIO_HEADER_LEN + plan.header_len() + payload.len())
+    }
+
+    /// Counts a frame of `len` bytes that was written, or was not.
+    #[inline]
+    fn note(&mut self, taken: io::Result<usize>, len: usize) -> anyhow::Result<()> {
+        match taken {
+            Ok(_) => self.written.bytes += len.saturating_sub(VIRTIO_HEADER_LEN) as u64,
+            Err(error) => self.failed(error)?,
+        }
+        Ok(())
+    }
+
+    #[cold]
+    fn failed(&mut self, error: io::Error) -> anyhow::Result<()> {
+        self.written.failed += 1;
+        if error.raw_os_error() == Some(libc::EBADFD) {
+            return Err(error).context("the TUN device is gone");
+        }
+        if let Some(count) = self.quiet.note(Instant::now()) {
+            log::warn!("the TUN did not take a packet: {error} ({count} times)");
+        }
+        Ok(())
+    }
+}
