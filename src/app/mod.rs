@@ -1,21 +1,16 @@
 //! The glue: packet loops, control thread, host plan execution, command lines.
 
+mod cleanup;
 pub mod cli;
 mod config_file;
 mod daemon;
 mod director;
-mod host;
+pub mod host;
 mod line;
 mod operator;
 mod quiet;
 mod realserver;
 mod serve;
-
-mod cleanup {
-    pub(super) fn run(_socket: &std::path::Path) -> anyhow::Result<()> {
-        anyhow::bail!("not there yet")
-    }
-}
 
 mod demo {
     pub(super) fn run(_keep: bool) -> anyhow::Result<()> {

@@ -3,6 +3,11 @@
 //! Plain values in and out, `io::Result` for errors; imports nothing of ours.
 #![allow(unsafe_code)]
 
+pub mod arp;
+pub mod lock;
+pub mod netlink;
+pub mod netns;
 pub mod random;
 pub mod raw;
+pub mod sysctl;
 pub mod tun;

@@ -15,7 +15,7 @@ use anyhow::Context;
 use mio::Poll;
 
 use super::daemon::{self, Order, Signals, Thread};
-use super::host::{DirectorWishes, Role, Session};
+use super::host::{DirectorWishes, Prepared, Session};
 use super::line::Line;
 use super::serve;
 use crate::balancer::{Balancer, Change, Limits, Seed};
@@ -44,10 +44,10 @@ pub(super) struct Options {
 pub(super) fn run(config: config::Director, options: Options) -> anyhow::Result<()> {
     daemon::runtime()?.block_on(async {
         let mut signals = Signals::new()?;
-        let mut session = Session::open(&config.control, Role::Director).await?;
+        let mut session = Session::open(&config.control)?;
         let outcome = direct(config, options, &mut session, &mut signals).await;
-        session.undo().await;
-        outcome
+        // Once more, for what failed before anything ran.
+        outcome.and(session.undo().await)
     })
 }
 
@@ -59,7 +59,7 @@ async fn direct(
 ) -> anyhow::Result<()> {
     let plan = session.plan_director(&wishes(&config, options.force)).await?;
     let (sender, errors) = sockets()?;
-    let tun = Tun::create(&config.tun, plan.tun_mtu, config.offload)
+    let tun = Tun::create(&config.tun, plan.tun_mtu(), config.offload)
         .with_context(|| format!("could not make the TUN device {:?}", config.tun))?;
     let (line, mut thread) = start(&config, tun, sender, errors)?;
     let installed = install(&config, session, plan, &line).await;
@@ -70,29 +70,31 @@ async fn direct(
             tokio::select! {
                 ended = thread.ended() => ended,
                 served = serve::serve(listener, Arc::clone(&desk)) => served,
+                () = session.follow() => Ok(()),
                 () = obey(signals, &desk) => Ok(()),
             }
         }
         Err(error) => Err(error),
     };
-    session.withdraw().await;
+    // The host first: as long as packets are led here, somebody has to read them.
+    let undone = session.undo().await;
     // A thread that has ended by itself hears nothing, and need not.
     let _ = line.send(Message::Stop);
     thread.join();
-    outcome
+    outcome.and(undone)
 }
 
 async fn install(
     config: &config::Director,
     session: &mut Session,
-    plan: super::host::DirectorPlan,
+    plan: Prepared,
     line: &Line<Message>,
 ) -> anyhow::Result<tokio::net::UnixListener> {
     let changes = std::iter::once(Change::SetTimeouts(config.timeouts))
         .chain(config.services.iter().cloned().map(Change::AddService))
         .collect();
     line.ask(|answer| Message::Apply { changes, answer }).await??;
-    session.install_director(plan).await?;
+    session.install(plan).await?;
     daemon::listen(&config.control)
 }
 

@@ -20,8 +20,6 @@ pub(super) struct Report {
 pub(super) enum Message {
     /// Ends the loop.
     Stop,
-    /// The MSS that this host advertises now, in bytes.
-    SetMss(u16),
     /// Asks for the counters.
     Report(Sender<Report>),
 }

@@ -11,7 +11,7 @@ use anyhow::Context;
 use mio::Poll;
 
 use super::daemon::{self, Order, Signals, Thread};
-use super::host::{RealServerWishes, Role, Session};
+use super::host::{RealServerWishes, Session};
 use super::line::Line;
 use super::serve;
 use crate::config;
@@ -30,10 +30,10 @@ use packets::Packets;
 pub(super) fn run(config: config::RealServer) -> anyhow::Result<()> {
     daemon::runtime()?.block_on(async {
         let mut signals = Signals::new()?;
-        let mut session = Session::open(&config.control, Role::RealServer).await?;
+        let mut session = Session::open(&config.control)?;
         let outcome = serve_reals(config, &mut session, &mut signals).await;
-        session.undo().await;
-        outcome
+        // Once more, for what failed before anything ran.
+        outcome.and(session.undo().await)
     })
 }
 
@@ -43,10 +43,10 @@ async fn serve_reals(
     signals: &mut Signals,
 ) -> anyhow::Result<()> {
     let plan = session.plan_realserver(&wishes(&config)).await?;
-    let tun = Tun::create(&config.tun, plan.tun_mtu, config.offload)
+    let tun = Tun::create(&config.tun, plan.tun_mtu(), config.offload)
         .with_context(|| format!("could not make the TUN device {:?}", config.tun))?;
-    let mss = plan.advertised_mss;
-    session.install_realserver(plan).await?;
+    let mss = plan.advertised_mss();
+    session.install(plan).await?;
     // The raw socket last: from now on the kernel sends no more protocol-unreachable, so the director may
     // believe that this host serves.
     let receiver =
@@ -62,16 +62,18 @@ async fn serve_reals(
             tokio::select! {
                 ended = thread.ended() => ended,
                 served = serve::serve(listener, desk) => served,
-                followed = session.follow(|mss| drop(line.send(Message::SetMss(mss)))) => followed,
+                () = session.follow() => Ok(()),
                 () = obey(signals) => Ok(()),
             }
         }
         Err(error) => Err(error),
     };
+    // The host first: as long as packets are led here, somebody has to read them.
+    let undone = session.undo().await;
     // A thread that has ended by itself hears nothing, and need not.
     let _ = line.send(Message::Stop);
     thread.join();
-    outcome
+    outcome.and(undone)
 }
 
 fn wishes(config: &config::RealServer) -> RealServerWishes {

@@ -94,7 +94,6 @@ impl Packets {
         while let Ok(message) = self.inbox.try_recv() {
             match message {
                 Message::Stop => return Next::Stop,
-                Message::SetMss(mss) => self.gate.set_mss(mss),
                 Message::Report(answer) => {
                     drop(answer.send(Report {
                         gate: self.gate.counters().clone(),

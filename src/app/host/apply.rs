@@ -1,0 +1,179 @@
+//! One step, done to the host or undone.
+
+use std::io;
+use std::net::IpAddr;
+
+use anyhow::{Context, Result, anyhow};
+
+use crate::host::{Object, PROTOCOL, Step, copies};
+use crate::sys::netlink::Netlink;
+use crate::sys::sysctl;
+
+use super::messages;
+use super::state::State;
+
+/// What came of undoing a step.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Undone {
+    /// It is undone.
+    Yes,
+    /// There was nothing left to undo.
+    Gone,
+    /// Somebody else has set another value since.
+    Changed,
+    /// Another daemon that lives relies on it, and will undo it.
+    Claimed,
+}
+
+/// Does a step. Doing it again changes nothing.
+pub(super) async fn apply(step: &Step, replace: bool, netlink: &Netlink) -> Result<()> {
+    match step {
+        Step::Write { sysctl, to, .. } => write(sysctl, to),
+        Step::Add(object) => {
+            add(object, replace, netlink).await.with_context(|| format!("cannot make {object}"))
+        }
+        Step::Remove(object) => {
+            let removed = remove(object, netlink).await;
+            absent_is_fine(removed).with_context(|| format!("cannot remove {object}")).map(|_| ())
+        }
+    }
+}
+
+/// Undoes a step.
+pub(super) async fn undo(step: &Step, netlink: &Netlink, others: &[State]) -> Result<Undone> {
+    match step {
+        Step::Write { sysctl, from, to } => restore(sysctl, from, to, others),
+        Step::Add(object) => absent_is_fine(remove(object, netlink).await)
+            .with_context(|| format!("cannot remove {object}")),
+        Step::Remove(_) => {
+            apply(&step.inverse(), false, netlink).await?;
+            Ok(Undone::Yes)
+        }
+    }
+}
+
+fn restore(setting: &str, from: &str, to: &str, others: &[State]) -> Result<Undone> {
+    match sysctl::read(setting) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Undone::Gone),
+        Err(error) => return Err(error).with_context(|| format!("cannot read sysctl {setting}")),
+        Ok(now) if now != to => return Ok(Undone::Changed),
+        Ok(_) => {}
+    }
+    if others.iter().any(|other| other.original(setting, to).is_some()) {
+        return Ok(Undone::Claimed);
+    }
+    write(setting, from).map(|()| Undone::Yes)
+}
+
+fn write(setting: &str, value: &str) -> Result<()> {
+    sysctl::write(setting, value).map_err(|error| {
+        let advice = match error.kind() {
+            io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied => format!(
+                "; set it from outside with `sysctl -w {setting}={value}` before the start, or run where /proc/sys/net can be written (a container needs CAP_NET_ADMIN and a writable /proc/sys)"
+            ),
+            _ => String::new(),
+        };
+        anyhow!("cannot set sysctl {setting} to {value}: {error}{advice}")
+    })
+}
+
+async fn add(object: &Object, replace: bool, netlink: &Netlink) -> io::Result<()> {
+    let added = match object {
+        Object::Proxy { address, link } => {
+            let link = netlink.index(link).await?;
+            netlink.add_proxy(link, *address, PROTOCOL).await
+        }
+        Object::Address { address, link } => {
+            let link = netlink.index(link).await?;
+            netlink.add_address(link, *address, messages::full(*address)).await
+        }
+        Object::Route { address, link, table, source } => {
+            let link = netlink.index(link).await?;
+            let message = messages::host_route(*address, link, *table, *source);
+            netlink.add_route(message, replace).await
+        }
+        Object::Rule { from, table, priority } => {
+            netlink.add_rule(messages::rule_message(*from, *table, *priority)).await
+        }
+        // The table is filled by `copy`, which needs to see what is to be copied.
+        Object::Copies { .. } => Ok(()),
+    };
+    match added {
+        Err(error) if error.raw_os_error() == Some(libc::EEXIST) => Ok(()),
+        other => other,
+    }
+}
+
+async fn remove(object: &Object, netlink: &Netlink) -> io::Result<()> {
+    match object {
+        Object::Proxy { address, link } => {
+            netlink.remove_proxy(netlink.index(link).await?, *address).await
+        }
+        Object::Address { address, link } => {
+            let link = netlink.index(link).await?;
+            netlink.remove_address(link, *address, messages::full(*address)).await
+        }
+        Object::Route { address, link, table, source } => {
+            let link = netlink.index(link).await?;
+            netlink.remove_route(messages::host_route(*address, link, *table, *source)).await
+        }
+        Object::Rule { from, table, priority } => {
+            netlink.remove_rule(messages::rule_message(*from, *table, *priority)).await
+        }
+        Object::Copies { table } => empty(*table, netlink).await,
+    }
+}
+
+/// Removes all routes with our protocol number from the table.
+async fn empty(table: u32, netlink: &Netlink) -> io::Result<()> {
+    let routes = netlink.routes().await?;
+    let ours = routes.iter().filter_map(messages::route);
+    let mut found = false;
+    for route in ours.filter(|route| route.table == table && route.protocol == PROTOCOL) {
+        found = true;
+        absent_is_fine(netlink.remove_route(messages::route_message(&route)).await)?;
+    }
+    if found { Ok(()) } else { Err(io::Error::from_raw_os_error(libc::ESRCH)) }
+}
+
+/// Brings a table of copies in step.
+pub(super) async fn copy(changes: &[copies::Change], netlink: &Netlink) -> Result<()> {
+    for change in changes {
+        match change {
+            copies::Change::Replace(route) => {
+                let message = messages::route_message(route);
+                netlink.add_route(message, true).await.with_context(|| {
+                    format!("cannot copy route {} to table {}", route.destination, route.table)
+                })?;
+            }
+            copies::Change::Remove(route) => {
+                let removed = netlink.remove_route(messages::route_message(route)).await;
+                absent_is_fine(removed).with_context(|| {
+                    format!("cannot remove route {} table {}", route.destination, route.table)
+                })?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What is not there need not be removed: no such route (`ESRCH`), rule or neighbour (`ENOENT`), address
+/// (`EADDRNOTAVAIL`), interface (`ENODEV`, `ENXIO`).
+fn absent_is_fine(removed: io::Result<()>) -> io::Result<Undone> {
+    let absent = [libc::ESRCH, libc::ENOENT, libc::EADDRNOTAVAIL, libc::ENODEV, libc::ENXIO];
+    match removed {
+        Ok(()) => Ok(Undone::Yes),
+        Err(error) if error.raw_os_error().is_some_and(|errno| absent.contains(&errno)) => {
+            Ok(Undone::Gone)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// For callers that name an address in a message.
+pub(super) fn only_v4(address: IpAddr) -> Option<std::net::Ipv4Addr> {
+    match address {
+        IpAddr::V4(address) => Some(address),
+        IpAddr::V6(_) => None,
+    }
+}

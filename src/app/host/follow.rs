@@ -1,0 +1,114 @@
+//! Keeping the host as planned while it changes: interfaces that appear, links that flap, routes that move.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use log::{info, warn};
+use tokio::time::{sleep, timeout};
+
+use crate::host::{Announcement, Facts, Object, Plan, Step, copies};
+use crate::sys::netlink::Events;
+
+use super::{Role, Session};
+
+/// A burst of changes is over when nothing has come for this long …
+const QUIET: Duration = Duration::from_millis(100);
+/// … and is acted upon after this many events in any case.
+const BURST: u32 = 1_000;
+/// Between attempts to hear of changes.
+const RETRY: Duration = Duration::from_secs(1);
+
+impl Session {
+    /// Follows the host's changes until it is dropped. It may be dropped at any await point and called again: a
+    /// change that was heard of and not acted upon is remembered.
+    pub async fn follow(&mut self) {
+        loop {
+            if let Err(error) = self.hear().await {
+                self.events = None;
+                warn!("cannot hear of changes of this host: {error:#}");
+                sleep(RETRY).await;
+                continue;
+            }
+            let result = self.sync().await;
+            self.changed = false;
+            self.report(result.err());
+        }
+    }
+
+    /// Waits for a burst of changes to be over.
+    async fn hear(&mut self) -> Result<()> {
+        let events = match &mut self.events {
+            Some(events) => events,
+            none => {
+                // What happened before is not heard any more.
+                self.changed = true;
+                none.insert(Events::open().context("cannot open a netlink socket")?)
+            }
+        };
+        if !self.changed {
+            events.next().await?;
+            self.changed = true;
+        }
+        for _ in 0..BURST {
+            match timeout(QUIET, events.next()).await {
+                Ok(heard) => heard?,
+                Err(_) => break,
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks at the host and makes what it lacks. Nothing is taken away: what a plan does not want for a moment,
+    /// while an interface is without its address, it may want again.
+    async fn sync(&mut self) -> Result<()> {
+        let Some(role) = self.role.clone() else { return Ok(()) };
+        let facts = self.look(&role, true).await?;
+        let plan = role.plan(&facts)?;
+        if facts.link(&plan.tun).is_none() {
+            // The packet loop meets it too, and ends the program.
+            return Ok(());
+        }
+        self.warn(&plan.warnings);
+        self.warn(&unseen_rules(&role, &facts));
+        let lost = lost(&plan, &facts);
+        self.carry_out(&role, &plan, &facts).await?;
+        self.copy_routes(&role, &facts).await?;
+        self.announce(&lost, &facts);
+        Ok(())
+    }
+
+    /// The same failure over and over is said once.
+    fn report(&mut self, error: Option<anyhow::Error>) {
+        let failing = error.map(|error| format!("{error:#}"));
+        if failing != self.failing {
+            match &failing {
+                Some(error) => warn!("this host is not as planned: {error}"),
+                None => info!("this host is as planned again"),
+            }
+        }
+        self.failing = failing;
+    }
+}
+
+/// Addresses that nobody answers for any more: taking an interface down takes its proxy entries away.
+fn lost(plan: &Plan, facts: &Facts) -> Vec<Announcement> {
+    let lacks = |one: &&Announcement| {
+        let (address, link) = (one.address, one.link.clone());
+        facts.lacks(&Step::Add(Object::Proxy { address, link }))
+    };
+    plan.announcements.iter().filter(lacks).cloned().collect()
+}
+
+fn unseen_rules(role: &Role, facts: &Facts) -> Vec<String> {
+    let Role::RealServer(wishes) = role else { return Vec::new() };
+    if !wishes.mss_route {
+        return Vec::new();
+    }
+    let warning = |priority| {
+        format!(
+            "routing rule {priority} is not seen by packets from the virtual IPs: they follow the rules of priority {}, which cannot copy it; give it a priority below that, or set `mss = \"off\"`",
+            wishes.rule_priority
+        )
+    };
+    copies::unseen_rules(wishes, facts).into_iter().map(warning).collect()
+}

@@ -1,0 +1,218 @@
+//! Carrying out a plan.
+
+use std::io;
+
+use anyhow::{Context, Result, bail};
+use log::{debug, info, warn};
+
+use crate::host::{Announcement, Facts, Object, Plan, Step, copies};
+use crate::sys::sysctl;
+
+use super::apply::{apply, copy};
+use super::state::{self, State};
+use super::undo::Mode;
+use super::{Prepared, Role, Session, conflict};
+
+/// What to do about one step.
+enum Due {
+    /// It holds already.
+    Nothing,
+    /// Make it; it is in the state file.
+    Again(Step),
+    /// Write it down, then make it.
+    New(Step),
+    /// Write it down: another daemon has made it.
+    Claim(Step),
+}
+
+impl Session {
+    /// Makes the host as planned. The TUN must be there; it is set up here. What a killed predecessor left is taken
+    /// over where the plan wants it and undone where not. Called again with another plan, it makes the difference.
+    ///
+    /// # Errors
+    ///
+    /// Another host has a virtual IP, or a step fails: what this call did is undone then, and on the first call what
+    /// a predecessor left as well.
+    pub async fn install(&mut self, prepared: Prepared) -> Result<()> {
+        let Prepared { role, .. } = prepared;
+        let facts = self.look(&role, true).await?;
+        // Once more: the TUN is there now, and with it its settings.
+        let plan = role.plan(&facts)?;
+        let new = self.unannounced(&plan.announcements);
+        refuse_conflicts(&role, &new, &facts).await?;
+
+        let before = if self.role.is_some() { self.state.steps.clone() } else { Vec::new() };
+        if let Err(error) = self.carry_out(&role, &plan, &facts).await {
+            self.roll_back(&before).await;
+            return Err(error);
+        }
+        self.prune(&plan).await;
+        self.announce(&new, &facts);
+        self.role = Some(role);
+        self.changed = true;
+        Ok(())
+    }
+
+    /// What the host lacks of the plan.
+    pub(super) async fn carry_out(
+        &mut self,
+        role: &Role,
+        plan: &Plan,
+        facts: &Facts,
+    ) -> Result<()> {
+        self.forget_lost_links(facts);
+        let others = state::living(self.place.control(), &self.state.namespace);
+        let on_tun = self.due(&plan.on_tun, facts, &others)?;
+        let steps = self.due(&plan.steps, facts, &others)?;
+        self.record(on_tun.iter().chain(&steps))?;
+
+        self.make(&on_tun, role, facts).await?;
+        let tun = facts.link(&plan.tun).with_context(|| format!("{} is gone", plan.tun))?;
+        if !tun.up || tun.mtu != u32::from(plan.tun_mtu) {
+            let raised = self.netlink.raise(tun.index, plan.tun_mtu.into()).await;
+            raised.with_context(|| format!("cannot set interface {} up", plan.tun))?;
+        }
+        self.make(&steps, role, facts).await
+    }
+
+    /// Interfaces that are gone, or others under the same name, have none of what was made on them.
+    fn forget_lost_links(&mut self, facts: &Facts) {
+        let known = std::mem::take(&mut self.indices);
+        let lost = |name: &str| {
+            let now = facts.link(name).map(|link| link.index);
+            known.get(name).is_some_and(|index| Some(*index) != now)
+        };
+        self.state.steps.retain(|step| !step.link().is_some_and(lost));
+        self.indices = facts.links.iter().map(|link| (link.name.clone(), link.index)).collect();
+    }
+
+    fn due(&self, steps: &[Step], facts: &Facts, others: &[State]) -> Result<Vec<Due>> {
+        steps.iter().map(|step| self.due_one(step, facts, others)).collect()
+    }
+
+    fn due_one(&self, step: &Step, facts: &Facts, others: &[State]) -> Result<Due> {
+        let recorded = self.state.steps.iter().find(|known| known.same_end(step));
+        let Step::Write { sysctl, to, .. } = step else {
+            return Ok(match recorded {
+                Some(_) if facts.lacks(step) => Due::Again(step.clone()),
+                Some(_) => Due::Nothing,
+                None => Due::New(step.clone()),
+            });
+        };
+        let now = match sysctl::read(sysctl) {
+            Ok(now) => now,
+            // The interface has gone since the host was looked at.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Due::Nothing),
+            Err(error) => {
+                return Err(error).with_context(|| format!("cannot read sysctl {sysctl}"));
+            }
+        };
+        let write = |from: &str| Step::Write {
+            sysctl: sysctl.clone(),
+            from: from.to_owned(),
+            to: to.clone(),
+        };
+        let claimed = others.iter().find_map(|other| other.original(sysctl, to));
+        Ok(match recorded {
+            Some(Step::Write { from, .. }) if now == *from && now != *to => Due::Again(write(from)),
+            // Ours; or, while we run, somebody else's wish, which we respect; or, after a predecessor, a new original.
+            Some(_) if now == *to || self.role.is_some() => Due::Nothing,
+            _ if now != *to => Due::New(write(&now)),
+            _ => claimed.map_or(Due::Nothing, |original| Due::Claim(write(original))),
+        })
+    }
+
+    fn record<'a>(&mut self, due: impl Iterator<Item = &'a Due>) -> Result<()> {
+        let mut changed = false;
+        for due in due {
+            let (Due::New(step) | Due::Claim(step)) = due else { continue };
+            self.state.steps.retain(|known| !step.supersedes(known) && !known.same_end(step));
+            self.state.steps.push(step.clone());
+            changed = true;
+        }
+        if changed { self.save() } else { Ok(()) }
+    }
+
+    async fn make(&mut self, due: &[Due], role: &Role, facts: &Facts) -> Result<()> {
+        for due in due {
+            let (Due::New(step) | Due::Again(step)) = due else { continue };
+            // A route whose source has changed is still there under the same key.
+            let replace = matches!(step, Step::Add(Object::Route { .. })) && !facts.lacks(step);
+            match apply(step, replace, &self.netlink).await {
+                Ok(()) => debug!("host: {step}"),
+                Err(error) if step.optional() => {
+                    warn!("{error:#}");
+                    self.state.forget(step);
+                }
+                Err(error) => return Err(error),
+            }
+            if let Step::Add(Object::Copies { .. }) = step {
+                self.copy_routes(role, facts).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Brings the table of copies in step with the tables it is copied from.
+    pub(super) async fn copy_routes(&self, role: &Role, facts: &Facts) -> Result<()> {
+        let Role::RealServer(wishes) = role else { return Ok(()) };
+        if !wishes.mss_route {
+            return Ok(());
+        }
+        let changes = copies::changes(wishes, facts);
+        if !changes.is_empty() {
+            debug!("host: {} changes in table {}", changes.len(), wishes.table);
+        }
+        copy(&changes, &self.netlink).await
+    }
+
+    /// Undoes what is recorded and not in the plan.
+    async fn prune(&mut self, plan: &Plan) {
+        let wanted =
+            |step: &Step| plan.on_tun.iter().chain(&plan.steps).any(|other| other.same_end(step));
+        let unwanted = self.state.steps.iter().filter(|step| !wanted(step)).cloned().collect();
+        self.undo_steps(unwanted, Mode::Prune).await;
+    }
+
+    async fn roll_back(&mut self, keep: &[Step]) {
+        let new = self.state.steps.iter().filter(|step| !keep.contains(step)).cloned().collect();
+        self.undo_steps(new, Mode::RollBack).await;
+    }
+
+    /// Those that no recorded proxy entry stands for yet.
+    fn unannounced(&self, announcements: &[Announcement]) -> Vec<Announcement> {
+        let known = |one: &Announcement| {
+            let (address, link) = (one.address, one.link.clone());
+            self.state.steps.contains(&Step::Add(Object::Proxy { address, link }))
+        };
+        // A predecessor's entries say nothing about who has had the address since it died.
+        let first = self.role.is_none();
+        announcements.iter().filter(|one| first || !known(one)).cloned().collect()
+    }
+
+    pub(super) fn announce(&mut self, announcements: &[Announcement], facts: &Facts) {
+        if announcements.is_empty() {
+            return;
+        }
+        for Announcement { link, address } in announcements {
+            info!("announcing {address} on {link}");
+        }
+        if let Some(before) = self.announcing.replace(conflict::announce(announcements, facts)) {
+            before.abort();
+        }
+    }
+}
+
+async fn refuse_conflicts(role: &Role, new: &[Announcement], facts: &Facts) -> Result<()> {
+    let Role::Director(wishes) = role else { return Ok(()) };
+    let conflicts = conflict::probe(new, facts).await;
+    for conflict in &conflicts {
+        warn!("{conflict}");
+    }
+    match conflicts.first() {
+        Some(conflict) if !wishes.force => bail!(
+            "{conflict}; stop that host, or start with --force to announce the address nevertheless"
+        ),
+        _ => Ok(()),
+    }
+}

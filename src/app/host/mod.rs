@@ -1,0 +1,221 @@
+//! The host set-up of a daemon, from the lock on its control socket to the last sysctl put back.
+//!
+//! ```text
+//! Session::open → plan_* → (the caller makes the TUN) → install → follow … → undo
+//! ```
+//!
+//! Each step is written to the state file before it is made, so that whatever a killed daemon leaves behind is known
+//! by name: the next start takes it over, and [`cleanup`](super::cleanup) removes it without a start.
+
+mod apply;
+mod conflict;
+mod follow;
+mod gather;
+mod install;
+mod messages;
+mod place;
+mod state;
+mod undo;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use log::warn;
+use tokio::task::JoinHandle;
+
+use crate::host::{Facts, Plan, director, realserver};
+use crate::sys::netlink::{Events, Netlink};
+use crate::sys::netns;
+
+pub use crate::host::director::Wishes as DirectorWishes;
+pub use crate::host::realserver::Wishes as RealServerWishes;
+pub use undo::Outcome;
+
+use place::{LOCK, Place, STATE, beside};
+use state::State;
+
+/// A daemon's hold on its host.
+#[derive(Debug)]
+pub struct Session {
+    netlink: Netlink,
+    state: State,
+    /// What was asked for, once it is installed.
+    role: Option<Role>,
+    /// The interfaces' numbers when they were last looked at: another number is another interface.
+    indices: BTreeMap<String, u32>,
+    /// What has been warned about.
+    warned: BTreeSet<String>,
+    announcing: Option<JoinHandle<()>>,
+    events: Option<Events>,
+    /// Why the host is not as planned, said last.
+    failing: Option<String>,
+    /// Something has changed on the host that was not looked at yet.
+    changed: bool,
+    /// Last, so that the lock outlives all the rest.
+    place: Place,
+}
+
+/// A plan and what it was made from, ready to be installed.
+#[derive(Clone, Debug)]
+pub struct Prepared {
+    role: Role,
+    plan: Plan,
+}
+
+#[derive(Clone, Debug)]
+enum Role {
+    Director(DirectorWishes),
+    RealServer(RealServerWishes),
+}
+
+impl Session {
+    /// Takes the lock beside the control socket, makes the socket's directory where it is missing, removes a dead
+    /// daemon's socket and reads what it has left on the host. Needs a tokio runtime with IO and time.
+    ///
+    /// # Errors
+    ///
+    /// Another daemon has the lock; files or netlink cannot be used. Nothing has changed then.
+    pub fn open(control: &Path) -> Result<Self> {
+        Self::enter(control, Elsewhere::Ignore)
+    }
+
+    /// As [`Self::open`], to undo what is left and no more.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::open`]; the state file was written in another network namespace, where it has to be undone.
+    pub(crate) fn open_to_clean(control: &Path) -> Result<Self> {
+        Self::enter(control, Elsewhere::Refuse)
+    }
+
+    /// Whether there is any file of a daemon at that control socket.
+    pub(crate) fn leftovers(control: &Path) -> bool {
+        let files = [control.to_owned(), beside(control, STATE), beside(control, LOCK)];
+        files.iter().any(|file| file.symlink_metadata().is_ok())
+    }
+
+    fn enter(control: &Path, elsewhere: Elsewhere) -> Result<Self> {
+        let mut place = Place::take(control)?;
+        let namespace = netns::identity().context("cannot tell the network namespace")?;
+        let state = inherit(&mut place, &namespace, elsewhere)?;
+        let netlink = Netlink::open().context("cannot open a netlink socket")?;
+        Ok(Self {
+            netlink,
+            state,
+            role: None,
+            indices: BTreeMap::new(),
+            warned: BTreeSet::new(),
+            announcing: None,
+            events: None,
+            failing: None,
+            changed: true,
+            place,
+        })
+    }
+
+    /// What a director's host needs. Changes nothing. After a reload: the same again, then [`Self::install`].
+    ///
+    /// # Errors
+    ///
+    /// The host cannot be looked at, or a [`Refusal`](crate::host::Refusal) with what mends it.
+    pub async fn plan_director(&mut self, wishes: &DirectorWishes) -> Result<Prepared> {
+        self.prepare(Role::Director(wishes.clone())).await
+    }
+
+    /// What a real server's host needs. Changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::plan_director`].
+    pub async fn plan_realserver(&mut self, wishes: &RealServerWishes) -> Result<Prepared> {
+        self.prepare(Role::RealServer(wishes.clone())).await
+    }
+
+    async fn prepare(&mut self, role: Role) -> Result<Prepared> {
+        let facts = self.look(&role, self.role.is_some()).await?;
+        let plan = role.plan(&facts)?;
+        self.warn(&plan.warnings);
+        Ok(Prepared { role, plan })
+    }
+
+    /// Looks at the host. `installed`: a TUN of that name is ours.
+    async fn look(&self, role: &Role, installed: bool) -> Result<Facts> {
+        let destinations = match role {
+            Role::Director(wishes) => wishes.reals.as_slice(),
+            Role::RealServer(_) => &[],
+        };
+        gather::facts(&self.netlink, destinations, installed).await
+    }
+
+    /// Each warning once.
+    fn warn(&mut self, warnings: &[String]) {
+        for warning in warnings {
+            if self.warned.insert(warning.clone()) {
+                warn!("{warning}");
+            }
+        }
+    }
+
+    fn save(&self) -> Result<()> {
+        self.state.save(&self.place.state())
+    }
+}
+
+impl Prepared {
+    /// The MTU in bytes that the TUN is to have.
+    #[must_use]
+    pub fn tun_mtu(&self) -> u16 {
+        self.plan.tun_mtu
+    }
+
+    /// The MSS in bytes that this host tells clients of its virtual IPs (real server).
+    #[must_use]
+    pub fn advertised_mss(&self) -> u16 {
+        self.plan.advertised_mss
+    }
+}
+
+impl Role {
+    fn plan(&self, facts: &Facts) -> Result<Plan> {
+        Ok(match self {
+            Self::Director(wishes) => director::plan(wishes, facts)?,
+            Self::RealServer(wishes) => realserver::plan(wishes, facts)?,
+        })
+    }
+}
+
+/// What to do about a state file of another network namespace.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Elsewhere {
+    Ignore,
+    Refuse,
+}
+
+/// The state a dead predecessor left, or an empty one.
+fn inherit(place: &mut Place, namespace: &str, elsewhere: Elsewhere) -> Result<State> {
+    let path = place.state();
+    let mut state = State::new(namespace.to_owned(), place.made().to_vec());
+    let Some(left) = State::load(&path)? else { return Ok(state) };
+    if left.namespace != namespace {
+        let what = format!(
+            "{} was written by process {} in another network namespace or before a reboot",
+            path.display(),
+            left.pid
+        );
+        if elsewhere == Elsewhere::Refuse {
+            bail!("{what}; clean up there, or remove the file if that namespace is gone");
+        }
+        warn!("{what}; what it names is not on this host");
+        return Ok(state);
+    }
+    if elsewhere == Elsewhere::Ignore {
+        for step in &left.steps {
+            warn!("left on this host by process {}, taken over: {step}", left.pid);
+        }
+    }
+    place.inherit(left.directories);
+    state.directories = place.made().to_vec();
+    state.steps = left.steps;
+    Ok(state)
+}

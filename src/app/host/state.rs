@@ -1,0 +1,108 @@
+//! The state file: what a daemon changes on its host, written down before it is changed.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Serialize};
+
+use crate::host::Step;
+use crate::sys::lock;
+
+use super::place::{LOCK, STATE, beside};
+
+/// The only version so far.
+const VERSION: u32 = 1;
+
+/// What is in the file.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub(super) struct State {
+    version: u32,
+    /// The network namespace that the steps were made in; elsewhere they mean nothing.
+    pub(super) namespace: String,
+    /// The process that made them.
+    pub(super) pid: u32,
+    /// Directories it made.
+    pub(super) directories: Vec<PathBuf>,
+    /// In the order in which they were made.
+    pub(super) steps: Vec<Step>,
+}
+
+impl State {
+    pub(super) fn new(namespace: String, directories: Vec<PathBuf>) -> Self {
+        let pid = std::process::id();
+        Self { version: VERSION, namespace, pid, directories, steps: Vec::new() }
+    }
+
+    /// Reads the file; none: there is none.
+    pub(super) fn load(path: &Path) -> Result<Option<Self>> {
+        let text = match fs::read(path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => {
+                return Err(error).with_context(|| format!("cannot read {}", path.display()));
+            }
+        };
+        let state: Self = serde_json::from_slice(&text).with_context(|| {
+            format!(
+                "{} is no state file; look at what it says, undo that by hand, and remove it",
+                path.display()
+            )
+        })?;
+        if state.version != VERSION {
+            bail!(
+                "{} is of version {}, this program knows {VERSION}; run the `vstun cleanup` of the version that wrote it",
+                path.display(),
+                state.version
+            );
+        }
+        Ok(Some(state))
+    }
+
+    /// Writes the file: after a crash it is the old one or the new one, never half of it.
+    pub(super) fn save(&self, path: &Path) -> Result<()> {
+        write(self, path).with_context(|| format!("cannot write {}", path.display()))
+    }
+
+    /// The original value of a setting that this state holds at `value`.
+    pub(super) fn original(&self, setting: &str, value: &str) -> Option<&str> {
+        self.steps.iter().find_map(|step| match step {
+            Step::Write { sysctl, from, to } if sysctl == setting && to == value => {
+                Some(from.as_str())
+            }
+            _ => None,
+        })
+    }
+
+    pub(super) fn forget(&mut self, gone: &Step) {
+        self.steps.retain(|step| step != gone);
+    }
+}
+
+/// The states of other daemons that live, in this directory and this network namespace.
+pub(super) fn living(control: &Path, namespace: &str) -> Vec<State> {
+    let own = beside(control, STATE);
+    let Some(Ok(entries)) = own.parent().map(fs::read_dir) else { return Vec::new() };
+    entries
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| path.extension().is_some_and(|suffix| suffix == STATE) && *path != own)
+        .filter(|path| lock::held(&path.with_extension(LOCK)).unwrap_or(false))
+        .filter_map(|path| State::load(&path).ok().flatten())
+        .filter(|state| state.namespace == namespace)
+        .collect()
+}
+
+fn write(state: &State, path: &Path) -> io::Result<()> {
+    let new = path.with_extension("state.new");
+    let mut file = File::create(&new)?;
+    serde_json::to_writer_pretty(&mut file, state)?;
+    file.write_all(b"\n")?;
+    file.sync_all()?;
+    fs::rename(&new, path)?;
+    // The new name, too, must be on the disk before the step is made.
+    match path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        Some(directory) => File::open(directory)?.sync_all(),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,107 @@
+//! Undoing, last step first; a failure is logged and the rest goes on.
+
+use anyhow::{Result, bail};
+use log::{error, info, warn};
+
+use crate::host::Step;
+
+use super::apply::{Undone, undo};
+use super::{Session, state};
+
+/// Why steps are undone; decides how loud it is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Mode {
+    /// The program ends.
+    End,
+    /// The plan does not want them any more.
+    Prune,
+    /// A later step failed.
+    RollBack,
+}
+
+/// One undone step, for people.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Outcome {
+    /// The step.
+    pub step: String,
+    /// What came of it.
+    pub result: String,
+}
+
+impl Session {
+    /// Undoes everything, then removes the state file, the control socket, the lock and the directory if it was made
+    /// here. What could not be undone stays in the state file.
+    ///
+    /// # Errors
+    ///
+    /// The number of steps that could not be undone; each is in the log.
+    pub async fn undo(&mut self) -> Result<()> {
+        self.finish().await.map(|_| ())
+    }
+
+    /// As [`Self::undo`], and says what became of each step.
+    pub(crate) async fn finish(&mut self) -> Result<Vec<Outcome>> {
+        if let Some(announcing) = self.announcing.take() {
+            announcing.abort();
+        }
+        self.events = None;
+        let outcomes = self.undo_steps(self.state.steps.clone(), Mode::End).await;
+        self.role = None;
+        let left = self.state.steps.len();
+        if left > 0 {
+            bail!(
+                "{left} changes of this host could not be undone; `vstun cleanup` tries again, {} names them",
+                self.place.state().display()
+            );
+        }
+        self.remove_state()?;
+        Ok(outcomes)
+    }
+
+    pub(super) async fn undo_steps(&mut self, steps: Vec<Step>, mode: Mode) -> Vec<Outcome> {
+        let others = state::living(self.place.control(), &self.state.namespace);
+        let mut outcomes = Vec::new();
+        for step in steps.into_iter().rev() {
+            let result = match undo(&step, &self.netlink, &others).await {
+                Ok(undone) => {
+                    self.state.forget(&step);
+                    describe(&step, undone, mode)
+                }
+                Err(error) => {
+                    error!("cannot undo {step}: {error:#}");
+                    format!("failed: {error:#}")
+                }
+            };
+            outcomes.push(Outcome { step: step.to_string(), result });
+        }
+        if !outcomes.is_empty()
+            && let Err(error) = self.save()
+        {
+            warn!("{error:#}");
+        }
+        outcomes
+    }
+
+    fn remove_state(&self) -> Result<()> {
+        match std::fs::remove_file(self.place.state()) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                bail!("cannot remove {}: {error}", self.place.state().display())
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn describe(step: &Step, undone: Undone, mode: Mode) -> String {
+    let result = match undone {
+        Undone::Yes => "undone",
+        Undone::Gone => "was gone already",
+        Undone::Changed => "left alone: somebody else has changed it since",
+        Undone::Claimed => "left to another daemon that relies on it",
+    };
+    match (mode, undone) {
+        (Mode::Prune, _) | (_, Undone::Changed | Undone::Claimed) => info!("{step}: {result}"),
+        _ => log::debug!("{step}: {result}"),
+    }
+    result.to_owned()
+}

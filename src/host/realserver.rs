@@ -1,0 +1,152 @@
+//! What a real server needs of its host.
+
+use std::net::IpAddr;
+
+use super::copies;
+use super::director::silent_ipv6;
+use super::facts::{Facts, Link, sysctl};
+use super::plan::{Plan, Refusal, check_tun, distinct, write};
+use super::step::{Object, Step};
+
+/// The TUN's MTU: what a real server writes into it may be larger, and nothing leaves by it.
+const TUN_MTU: u16 = 1500;
+
+/// What the configuration asks for.
+#[derive(Clone, Debug, Default)]
+pub struct Wishes {
+    /// The TUN's name.
+    pub tun: String,
+    /// The virtual IPs.
+    pub vips: Vec<IpAddr>,
+    /// Advertise an MSS that leaves room for the tunnel's header.
+    pub mss_route: bool,
+    /// The priority of the rules that do it.
+    pub rule_priority: u32,
+    /// The table of the routes that do it.
+    pub table: u32,
+}
+
+/// The steps that make the host a real server.
+///
+/// # Errors
+///
+/// A [`Refusal`] says what is in the way and how to mend it.
+pub fn plan(wishes: &Wishes, facts: &Facts) -> Result<Plan, Refusal> {
+    check_tun(&wishes.tun, facts)?;
+    let vips = distinct(&wishes.vips)?;
+    let mut warnings = check_vips(wishes, &vips, facts)?;
+    warnings.extend(ipip(facts));
+
+    // Silent first: no moment may exist in which the address is there and ARP answers for it.
+    let mut steps = Vec::new();
+    for link in facts.links.iter().filter(|link| !link.loopback && link.name != wishes.tun) {
+        steps.extend(silent_arp(link, facts));
+    }
+    warnings.extend(arp_ignore_elsewhere(facts));
+    for &address in &vips {
+        steps.push(Step::Add(Object::Address { address, link: wishes.tun.clone() }));
+    }
+    if wishes.mss_route {
+        copies::check(wishes, facts)?;
+        // Routes before rules: a rule to an empty table would be passed over, but only until it is half full.
+        steps.push(Step::Add(Object::Copies { table: wishes.table }));
+        for &from in &vips {
+            let (table, priority) = (wishes.table, wishes.rule_priority);
+            steps.push(Step::Add(Object::Rule { from, table, priority }));
+        }
+    }
+    Ok(Plan {
+        tun: wishes.tun.clone(),
+        tun_mtu: TUN_MTU,
+        on_tun: [loose_rp_filter(&wishes.tun, facts), silent_ipv6(&wishes.tun, facts)]
+            .into_iter()
+            .flatten()
+            .collect(),
+        steps,
+        announcements: Vec::new(),
+        warnings,
+        advertised_mss: copies::advertised_mss(wishes, facts),
+    })
+}
+
+/// An address on loopback is an old LVS recipe and harmless beside ours. On any other interface the kernel answers
+/// ARP for it there, `arp_ignore` = 1 or not, and clients that hear it go round the director.
+fn check_vips(wishes: &Wishes, vips: &[IpAddr], facts: &Facts) -> Result<Vec<String>, Refusal> {
+    let mut warnings = Vec::new();
+    for &address in vips {
+        for (own, link) in facts.owners(address).filter(|(_, link)| link.name != wishes.tun) {
+            if !link.loopback {
+                return Err(Refusal::VipOnLink {
+                    address,
+                    prefix: own.subnet.prefix_len(),
+                    link: link.name.clone(),
+                });
+            }
+            warnings.push(format!(
+                "virtual IP {address} is an address of {} too; that is not needed here: `ip addr del {address}/{} dev {}`",
+                link.name,
+                own.subnet.prefix_len(),
+                link.name
+            ));
+        }
+    }
+    Ok(warnings)
+}
+
+/// The module takes each tunnelled packet as well as our raw socket does: where a tunnel of it is up the packet is
+/// delivered twice, where none is it is refused with an ICMP error to the director.
+fn ipip(facts: &Facts) -> Option<String> {
+    let link = facts.links.iter().find(|link| link.ipip)?;
+    Some(format!(
+        "interface {} belongs to the kernel's ipip module, which takes every tunnelled packet too: packets are delivered twice or refused towards the director; unload it with `modprobe -r ipip`, or delete the tunnel with `ip link del {}`",
+        link.name, link.name
+    ))
+}
+
+/// `arp_ignore` = 1: answer only for addresses of the interface asked on. `arp_announce` = 2: never give the virtual
+/// IP as the sender of a request. What is in force is the larger of `all` and the interface's.
+fn silent_arp(link: &Link, facts: &Facts) -> Vec<Step> {
+    let name = &link.name;
+    let ignore = facts.conf(name, "arp_ignore");
+    let announce = facts.conf(name, "arp_announce");
+    let ignoring = ignores(ignore.max(facts.conf("all", "arp_ignore")));
+    let announcing = announce.max(facts.conf("all", "arp_announce")) >= 2;
+    let mut steps = Vec::new();
+    // A value that is ours already stays in the plan: it may be a dead predecessor's, to be taken over.
+    if !ignoring || ignore == 1 {
+        steps.extend(write(facts, sysctl::conf(name, "arp_ignore"), "", "1"));
+    }
+    if !announcing || announce == 2 {
+        steps.extend(write(facts, sysctl::conf(name, "arp_announce"), "", "2"));
+    }
+    steps
+}
+
+/// Whether this `arp_ignore` keeps the kernel from answering for an address of another interface: 3 does not (it
+/// only leaves out addresses of host scope), 4 to 7 mean nothing.
+fn ignores(value: u32) -> bool {
+    matches!(value, 1 | 2 | 8)
+}
+
+/// A larger value on `all` wins over ours.
+fn arp_ignore_elsewhere(facts: &Facts) -> Option<String> {
+    let all = facts.conf("all", "arp_ignore");
+    (all > 1 && !ignores(all)).then(|| {
+        format!(
+            "sysctl net.ipv4.conf.all.arp_ignore is {all}: this server answers ARP for its virtual IPs and clients go round the director; `sysctl -w net.ipv4.conf.all.arp_ignore=1`"
+        )
+    })
+}
+
+/// Clients' addresses are not reached by way of the TUN: strict reverse path filtering would drop every packet.
+fn loose_rp_filter(tun: &str, facts: &Facts) -> Option<Step> {
+    let own = match facts.link(tun) {
+        Some(_) => facts.conf(tun, "rp_filter"),
+        None => facts.conf("default", "rp_filter"),
+    };
+    if own.max(facts.conf("all", "rp_filter")) != 1 && own != 2 {
+        return None;
+    }
+    let fallback = sysctl::conf("default", "rp_filter");
+    write(facts, sysctl::conf(tun, "rp_filter"), &fallback, "2")
+}

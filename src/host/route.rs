@@ -1,0 +1,129 @@
+//! A route of the kernel's tables, complete enough to be copied.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+/// A route. What decides about packets is spelt out; attributes that are merely carried along when it is copied
+/// (encapsulation, realms) stay raw.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Route {
+    /// Where to.
+    pub destination: IpNet,
+    /// Type of service it is for; 0: any.
+    pub tos: u8,
+    /// The table it is in.
+    pub table: u32,
+    /// Who made it.
+    pub protocol: u8,
+    /// `rtm_scope`: 0 universe, 253 link, 254 host.
+    pub scope: u8,
+    /// What happens to the packet.
+    pub kind: Kind,
+    /// Its metric: the lowest of equal prefixes is used.
+    pub priority: u32,
+    /// Source address for packets without one.
+    pub source: Option<IpAddr>,
+    /// The number of a nexthop object; `hops` then says what is in it.
+    pub nexthop: Option<u32>,
+    /// Ways out; more than one: multipath.
+    pub hops: Vec<Hop>,
+    /// `RTAX_*` metrics by number, see [`metric`].
+    pub metrics: BTreeMap<u16, u32>,
+    /// TCP congestion control on this route.
+    pub congestion: Option<String>,
+    /// Attributes carried along.
+    pub rest: Vec<Raw>,
+}
+
+/// One way out.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Hop {
+    /// The number of the interface.
+    pub link: u32,
+    /// The router, of either family.
+    pub gateway: Option<IpAddr>,
+    /// Weight minus one, as the kernel has it.
+    pub weight: u8,
+    /// The gateway is on the link, whatever its address says.
+    pub onlink: bool,
+    /// Attributes carried along.
+    pub rest: Vec<Raw>,
+}
+
+/// A netlink attribute: number and bytes.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Raw {
+    /// `RTA_*`, with its flag bits.
+    pub kind: u16,
+    /// The payload in the kernel's own layout.
+    pub value: Vec<u8>,
+}
+
+/// `rtm_type`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Kind {
+    /// To a gateway or a link.
+    Unicast,
+    /// To this host.
+    Local,
+    /// Dropped in silence.
+    Blackhole,
+    /// Refused with an ICMP error.
+    Unreachable,
+    /// Refused with another ICMP error.
+    Prohibit,
+    /// On to the next rule.
+    Throw,
+    /// Broadcast, multicast, NAT …
+    Other(u8),
+}
+
+/// `RTAX_*`, the numbers of route metrics.
+pub mod metric {
+    /// A bit for each metric that path MTU discovery must not change.
+    pub const LOCK: u16 = 1;
+    /// MTU in bytes.
+    pub const MTU: u16 = 2;
+    /// The MSS to advertise in bytes.
+    pub const ADVMSS: u16 = 8;
+}
+
+impl Kind {
+    /// From `rtm_type`.
+    #[must_use]
+    pub fn from_number(number: u8) -> Self {
+        match number {
+            1 => Self::Unicast,
+            2 => Self::Local,
+            6 => Self::Blackhole,
+            7 => Self::Unreachable,
+            8 => Self::Prohibit,
+            9 => Self::Throw,
+            other => Self::Other(other),
+        }
+    }
+
+    /// To `rtm_type`.
+    #[must_use]
+    pub fn number(self) -> u8 {
+        match self {
+            Self::Unicast => 1,
+            Self::Local => 2,
+            Self::Blackhole => 6,
+            Self::Unreachable => 7,
+            Self::Prohibit => 8,
+            Self::Throw => 9,
+            Self::Other(other) => other,
+        }
+    }
+}
+
+impl Route {
+    /// What tells two routes of a table apart.
+    #[must_use]
+    pub fn key(&self) -> (IpNet, u8, u32) {
+        (self.destination, self.tos, self.priority)
+    }
+}

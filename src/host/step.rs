@@ -1,0 +1,163 @@
+//! One change of the host, and its inverse.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+/// The routing protocol number on every route, rule and proxy neighbour entry of ours
+/// (`ip route show table all proto 176`), free in iproute2's `rt_protos`.
+pub const PROTOCOL: u8 = 176;
+
+/// One change of the host. It is recorded in the state file before it is made.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Step {
+    /// A kernel setting gets another value.
+    Write {
+        /// Its path below `/proc/sys`, with slashes, since interface names may hold dots.
+        sysctl: String,
+        /// The value before.
+        from: String,
+        /// The value after.
+        to: String,
+    },
+    /// Something is made.
+    Add(Object),
+    /// Something is taken away.
+    Remove(Object),
+}
+
+/// What can be made on a host.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Object {
+    /// A proxy neighbour entry: the kernel answers ARP for the address on the interface.
+    Proxy {
+        /// The virtual IP.
+        address: IpAddr,
+        /// The interface's name.
+        link: String,
+    },
+    /// A local address with a full-length prefix.
+    Address {
+        /// The virtual IP.
+        address: IpAddr,
+        /// The interface's name.
+        link: String,
+    },
+    /// A route of one address into an interface.
+    Route {
+        /// The virtual IP.
+        address: IpAddr,
+        /// The interface's name.
+        link: String,
+        /// The routing table.
+        table: u32,
+        /// Source address of the host's own connections to the virtual IP.
+        source: Option<IpAddr>,
+    },
+    /// A rule that sends packets from an address to a table.
+    Rule {
+        /// The virtual IP.
+        from: IpAddr,
+        /// The routing table.
+        table: u32,
+        /// The rule's priority.
+        priority: u32,
+    },
+    /// All routes with our protocol number in a table of our own. One entry stands for all of them, since they
+    /// follow the main table's and change with it.
+    Copies {
+        /// The routing table.
+        table: u32,
+    },
+}
+
+impl Step {
+    /// The step that undoes this one.
+    #[must_use]
+    pub fn inverse(&self) -> Self {
+        match self {
+            Self::Write { sysctl, from, to } => {
+                Self::Write { sysctl: sysctl.clone(), from: to.clone(), to: from.clone() }
+            }
+            Self::Add(object) => Self::Remove(object.clone()),
+            Self::Remove(object) => Self::Add(object.clone()),
+        }
+    }
+
+    /// Whether both steps lead to the same state, whatever the host looked like before.
+    #[must_use]
+    pub fn same_end(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Write { sysctl, to, .. }, Self::Write { sysctl: other, to: other_to, .. }) => {
+                sysctl == other && to == other_to
+            }
+            _ => self == other,
+        }
+    }
+
+    /// Whether this route takes the place of that one: same address, same table.
+    #[must_use]
+    pub fn supersedes(&self, other: &Self) -> bool {
+        match (self, other) {
+            (
+                Self::Add(Object::Route { address, table, .. }),
+                Self::Add(Object::Route { address: other, table: other_table, .. }),
+            ) => address == other && table == other_table,
+            _ => false,
+        }
+    }
+
+    /// The interface the step hangs on; what it made is gone when the interface is gone.
+    #[must_use]
+    pub fn link(&self) -> Option<&str> {
+        match self {
+            // net/ipv4/conf/LINK/name, net/ipv4/neigh/LINK/name
+            Self::Write { sysctl, .. } => sysctl.split('/').nth(3),
+            Self::Add(object) | Self::Remove(object) => match object {
+                Object::Proxy { link, .. }
+                | Object::Address { link, .. }
+                | Object::Route { link, .. } => Some(link),
+                Object::Rule { .. } | Object::Copies { .. } => None,
+            },
+        }
+    }
+
+    /// Whether traffic flows without it, so that a kernel or container that refuses it is no reason to stop:
+    /// `proxy_delay` costs up to 0.8 s per ARP answer, IPv6 on the TUN costs a few dropped packets.
+    #[must_use]
+    pub fn optional(&self) -> bool {
+        let Self::Write { sysctl, .. } = self else { return false };
+        sysctl.ends_with("/proxy_delay") || sysctl.starts_with("net/ipv6/")
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Write { sysctl, from, to } => write!(f, "sysctl {sysctl} = {to} (was {from})"),
+            Self::Add(object) => write!(f, "{object}"),
+            Self::Remove(object) => write!(f, "removal of {object}"),
+        }
+    }
+}
+
+impl fmt::Display for Object {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Proxy { address, link } => {
+                write!(f, "proxy neighbour entry {address} dev {link}")
+            }
+            Self::Address { address, link } => write!(f, "address {address} dev {link}"),
+            Self::Route { address, link, table, .. } => {
+                write!(f, "route {address} dev {link} table {table}")
+            }
+            Self::Rule { from, table, priority } => {
+                write!(f, "rule {priority}: from {from} lookup {table}")
+            }
+            Self::Copies { table } => write!(f, "copied routes in table {table}"),
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! ARP over an `AF_PACKET` socket: probes (RFC 5227 2.1.1), answers to them, announcements (RFC 5227 2.3).
+
+use std::io::{self, Read};
+use std::net::Ipv4Addr;
+
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use tokio::io::unix::AsyncFd;
+
+/// Bytes of an Ethernet header and an ARP packet for IPv4.
+const FRAME: usize = 14 + 28;
+const ETHERTYPE_ARP: u16 = 0x0806;
+const BROADCAST: [u8; 6] = [0xff; 6];
+
+/// A socket on one Ethernet interface.
+#[derive(Debug)]
+pub struct Arp {
+    socket: AsyncFd<Socket>,
+    mac: [u8; 6],
+}
+
+impl Arp {
+    /// Opens a socket on the interface with that number and hardware address. Needs a tokio runtime with IO, and
+    /// `CAP_NET_RAW`.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's.
+    pub fn open(link: u32, mac: [u8; 6]) -> io::Result<Self> {
+        let protocol = i32::from(ETHERTYPE_ARP.to_be());
+        let socket = Socket::new(Domain::PACKET, Type::RAW, Some(Protocol::from(protocol)))?;
+        socket.bind(&address(link)?)?;
+        socket.set_nonblocking(true)?;
+        // SAFETY: a `Socket` owns its descriptor, gives the same one each time, and `AsyncFd` owns the `Socket`.
+        let socket = unsafe { AsyncFd::register(socket) }.map_err(io::Error::from)?;
+        Ok(Self { socket, mac })
+    }
+
+    /// Asks who has the address, without saying that we want it: the sender's address is zero.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's, `ENETDOWN` where the interface is down.
+    pub fn probe(&self, wanted: Ipv4Addr) -> io::Result<()> {
+        self.send(Ipv4Addr::UNSPECIFIED, wanted)
+    }
+
+    /// Tells everybody that we have the address: sender and target are the same.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::probe`].
+    pub fn announce(&self, owned: Ipv4Addr) -> io::Result<()> {
+        self.send(owned, owned)
+    }
+
+    /// Waits for another host's ARP packet.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's, `ENETDOWN` where the interface goes down.
+    pub async fn heard(&self) -> io::Result<Heard> {
+        loop {
+            let mut ready = self.socket.readable().await?;
+            let mut frame = [0; 128];
+            let read = ready.try_io(|socket| socket.get_ref().read(&mut frame));
+            let Ok(length) = read else { continue };
+            let heard = frame.get(..length?).and_then(parse);
+            if let Some(heard) = heard.filter(|heard| heard.mac != self.mac) {
+                return Ok(heard);
+            }
+        }
+    }
+
+    fn send(&self, sender: Ipv4Addr, target: Ipv4Addr) -> io::Result<()> {
+        let frame = request(self.mac, sender, target);
+        self.socket.get_ref().send(&frame).map(|_| ())
+    }
+}
+
+/// Another host's ARP packet.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Heard {
+    /// The hardware address of the sender.
+    pub mac: [u8; 6],
+    /// The address it says it has; unspecified: none, it is probing.
+    pub sender: Ipv4Addr,
+    /// The address it asks about or answers to.
+    pub target: Ipv4Addr,
+}
+
+impl Heard {
+    /// Whether it shows that the other host has the address, or is about to take it (RFC 5227 2.1.1).
+    #[must_use]
+    pub fn conflicts(&self, address: Ipv4Addr) -> bool {
+        self.sender == address || (self.sender.is_unspecified() && self.target == address)
+    }
+}
+
+/// An Ethernet frame, broadcast, with an ARP request (RFC 826).
+fn request(mac: [u8; 6], sender: Ipv4Addr, target: Ipv4Addr) -> [u8; FRAME] {
+    let parts: [&[u8]; 8] = [
+        &BROADCAST,
+        &mac,
+        &ETHERTYPE_ARP.to_be_bytes(),
+        // Ethernet, IPv4, their address lengths, request.
+        &[0, 1, 0x08, 0x00, 6, 4, 0, 1],
+        &mac,
+        &sender.octets(),
+        // The hardware address that is asked for.
+        &[0; 6],
+        &target.octets(),
+    ];
+    let mut frame = [0; FRAME];
+    for (byte, part) in frame.iter_mut().zip(parts.concat()) {
+        *byte = part;
+    }
+    frame
+}
+
+fn parse(frame: &[u8]) -> Option<Heard> {
+    let arp = frame.get(14..FRAME)?;
+    let (kind, body) = arp.split_first_chunk::<6>()?;
+    if kind != &[0, 1, 0x08, 0x00, 6, 4] {
+        return None;
+    }
+    // Request and answer both show who has what.
+    let (_, body) = body.split_first_chunk::<2>()?;
+    let (mac, body) = body.split_first_chunk::<6>()?;
+    let (sender, body) = body.split_first_chunk::<4>()?;
+    let (_, body) = body.split_first_chunk::<6>()?;
+    let target = body.first_chunk::<4>()?;
+    Some(Heard { mac: *mac, sender: Ipv4Addr::from(*sender), target: Ipv4Addr::from(*target) })
+}
+
+fn address(link: u32) -> io::Result<SockAddr> {
+    let link = libc::c_int::try_from(link).map_err(io::Error::other)?;
+    // SAFETY: `try_init` gives zeroed storage of `sockaddr_storage`'s size and alignment, which every
+    // `sockaddr_ll` fits in, and all of whose bit patterns are valid; the length set is that of `sockaddr_ll`.
+    let ((), address) = unsafe {
+        SockAddr::try_init(|storage, length| {
+            let ll = storage.cast::<libc::sockaddr_ll>();
+            (*ll).sll_family = libc::AF_PACKET as libc::sa_family_t;
+            (*ll).sll_protocol = ETHERTYPE_ARP.to_be();
+            (*ll).sll_ifindex = link;
+            *length = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
+            Ok(())
+        })?
+    };
+    Ok(address)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
+    const VIP: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 10);
+
+    #[test]
+    fn a_probe_names_no_sender() {
+        let frame = request(MAC, Ipv4Addr::UNSPECIFIED, VIP);
+        let heard = parse(&frame).expect("an ARP packet");
+        assert_eq!(heard, Heard { mac: MAC, sender: Ipv4Addr::UNSPECIFIED, target: VIP });
+        assert!(heard.conflicts(VIP), "another host probes for it");
+        assert!(!heard.conflicts(Ipv4Addr::new(192, 0, 2, 11)));
+    }
+
+    #[test]
+    fn an_announcement_conflicts_and_a_question_does_not() {
+        let announced = parse(&request(MAC, VIP, VIP)).expect("an ARP packet");
+        assert!(announced.conflicts(VIP));
+        let client = Ipv4Addr::new(192, 0, 2, 99);
+        let asked = parse(&request(MAC, client, VIP)).expect("an ARP packet");
+        assert!(!asked.conflicts(VIP));
+    }
+
+    #[test]
+    fn short_or_foreign_frames_are_nothing() {
+        let frame = request(MAC, VIP, VIP);
+        for length in 0..FRAME {
+            assert_eq!(parse(frame.get(..length).expect("shorter")), None, "{length} bytes");
+        }
+        let mut token_ring = frame;
+        token_ring[15] = 6;
+        assert_eq!(parse(&token_ring), None);
+    }
+}

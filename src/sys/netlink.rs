@@ -1,0 +1,282 @@
+//! rtnetlink: messages in and out, errors as `io::Error` with the kernel's errno.
+//!
+//! A connection is driven by a task of the tokio runtime it is opened in, and lives in the network namespace of the
+//! thread that opens it.
+
+use std::future::Future;
+use std::io;
+use std::net::IpAddr;
+
+use futures_util::{Stream, StreamExt, TryStreamExt};
+use rtnetlink::packet_core::NetlinkMessage;
+use rtnetlink::packet_route::address::AddressMessage;
+use rtnetlink::packet_route::link::LinkMessage;
+use rtnetlink::packet_route::neighbour::{NeighbourFlags, NeighbourMessage};
+use rtnetlink::packet_route::route::RouteMessage;
+use rtnetlink::packet_route::rule::RuleMessage;
+use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
+use rtnetlink::{Handle, IpVersion, LinkUnspec, MulticastGroup};
+use tokio::task::JoinHandle;
+
+pub use rtnetlink::packet_core;
+pub use rtnetlink::packet_route;
+
+/// A connection for requests.
+#[derive(Debug)]
+pub struct Netlink {
+    handle: Handle,
+    driver: JoinHandle<()>,
+}
+
+/// A connection that hears of changes.
+#[derive(Debug)]
+pub struct Events {
+    messages: Messages,
+    driver: JoinHandle<()>,
+}
+
+type Messages = std::pin::Pin<Box<dyn MessageStream>>;
+
+/// Boxed, since the channel's type is not re-exported.
+trait MessageStream: Stream<Item = NetlinkMessage<RouteNetlinkMessage>> + Send {}
+impl<S: Stream<Item = NetlinkMessage<RouteNetlinkMessage>> + Send> MessageStream for S {}
+
+impl std::fmt::Debug for dyn MessageStream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("MessageStream")
+    }
+}
+
+impl Netlink {
+    /// Opens a connection. Needs a running tokio runtime with IO.
+    ///
+    /// # Errors
+    ///
+    /// No netlink socket can be had.
+    pub fn open() -> io::Result<Self> {
+        let (connection, handle, _) = rtnetlink::new_connection()?;
+        Ok(Self { handle, driver: tokio::spawn(connection) })
+    }
+
+    /// Every interface.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's.
+    pub async fn links(&self) -> io::Result<Vec<LinkMessage>> {
+        all(self.handle.link().get().execute()).await
+    }
+
+    /// The number of the interface of that name.
+    ///
+    /// # Errors
+    ///
+    /// `ENODEV`: there is none; others of the kernel's.
+    pub async fn index(&self, name: &str) -> io::Result<u32> {
+        let request = self.handle.link().get().match_name(name.to_owned());
+        let mut answers = std::pin::pin!(request.execute());
+        let answer = answers.try_next().await.map_err(error)?;
+        let link = answer.ok_or_else(|| io::Error::from_raw_os_error(libc::ENODEV))?;
+        Ok(link.header.index)
+    }
+
+    /// Every local address of both families.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's.
+    pub async fn addresses(&self) -> io::Result<Vec<AddressMessage>> {
+        all(self.handle.address().get().execute()).await
+    }
+
+    /// Every IPv4 route of every table.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's.
+    pub async fn routes(&self) -> io::Result<Vec<RouteMessage>> {
+        let mut request = RouteMessage::default();
+        request.header.address_family = AddressFamily::Inet;
+        all(self.handle.route().get(request).execute()).await
+    }
+
+    /// Every IPv4 rule.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's.
+    pub async fn rules(&self) -> io::Result<Vec<RuleMessage>> {
+        all(self.handle.rule().get(IpVersion::V4).execute()).await
+    }
+
+    /// Every IPv4 proxy neighbour entry.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's.
+    pub async fn proxies(&self) -> io::Result<Vec<NeighbourMessage>> {
+        let request = self.handle.neighbours().get().proxies();
+        all(request.set_address_family(AddressFamily::Inet).execute()).await
+    }
+
+    /// The route that a packet built from this request would take (`ip route get`).
+    ///
+    /// # Errors
+    ///
+    /// `ENETUNREACH`, `EHOSTUNREACH` and others where there is none.
+    pub async fn lookup(&self, request: RouteMessage) -> io::Result<RouteMessage> {
+        let mut answers = std::pin::pin!(self.handle.route().get(request).execute());
+        let answer = answers.try_next().await.map_err(error)?;
+        answer.ok_or_else(|| io::Error::other("the kernel did not answer a route lookup"))
+    }
+
+    /// Makes a route; `replace`: in the place of one with the same destination, type of service and metric.
+    ///
+    /// # Errors
+    ///
+    /// `EEXIST` without `replace`; others of the kernel's.
+    pub async fn add_route(&self, route: RouteMessage, replace: bool) -> io::Result<()> {
+        let request = self.handle.route().add(route);
+        done((if replace { request.replace() } else { request }).execute()).await
+    }
+
+    /// Removes a route.
+    ///
+    /// # Errors
+    ///
+    /// `ESRCH`: there is none; others of the kernel's.
+    pub async fn remove_route(&self, route: RouteMessage) -> io::Result<()> {
+        done(self.handle.route().del(route).execute()).await
+    }
+
+    /// Makes a rule.
+    ///
+    /// # Errors
+    ///
+    /// `EEXIST`; others of the kernel's.
+    pub async fn add_rule(&self, rule: RuleMessage) -> io::Result<()> {
+        let mut request = self.handle.rule().add();
+        *request.message_mut() = rule;
+        done(request.execute()).await
+    }
+
+    /// Removes a rule.
+    ///
+    /// # Errors
+    ///
+    /// `ENOENT`: there is none; others of the kernel's.
+    pub async fn remove_rule(&self, rule: RuleMessage) -> io::Result<()> {
+        done(self.handle.rule().del(rule).execute()).await
+    }
+
+    /// Makes a proxy neighbour entry. One that exists takes the new protocol number.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's.
+    pub async fn add_proxy(&self, link: u32, address: IpAddr, protocol: u8) -> io::Result<()> {
+        use rtnetlink::packet_route::neighbour::NeighbourAttribute;
+        let mut request = self.handle.neighbours().add(link, address).flags(NeighbourFlags::Proxy);
+        let tag = NeighbourAttribute::Protocol(protocol.into());
+        request.message_mut().attributes.push(tag);
+        done(request.execute()).await
+    }
+
+    /// Removes a proxy neighbour entry.
+    ///
+    /// # Errors
+    ///
+    /// `ENOENT`: there is none; others of the kernel's.
+    pub async fn remove_proxy(&self, link: u32, address: IpAddr) -> io::Result<()> {
+        // The request to add builds the message that the one to remove needs.
+        let mut request = self.handle.neighbours().add(link, address).flags(NeighbourFlags::Proxy);
+        let message = std::mem::take(request.message_mut());
+        done(self.handle.neighbours().del(message).execute()).await
+    }
+
+    /// Gives an interface an address.
+    ///
+    /// # Errors
+    ///
+    /// `EEXIST`; others of the kernel's.
+    pub async fn add_address(&self, link: u32, address: IpAddr, prefix: u8) -> io::Result<()> {
+        done(self.handle.address().add(link, address, prefix).execute()).await
+    }
+
+    /// Takes an address off an interface.
+    ///
+    /// # Errors
+    ///
+    /// `EADDRNOTAVAIL`: it is not there; others of the kernel's.
+    pub async fn remove_address(&self, link: u32, address: IpAddr, prefix: u8) -> io::Result<()> {
+        let mut request = self.handle.address().add(link, address, prefix);
+        let message = std::mem::take(request.message_mut());
+        done(self.handle.address().del(message).execute()).await
+    }
+
+    /// Sets an interface up, with this MTU.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's.
+    pub async fn raise(&self, link: u32, mtu: u32) -> io::Result<()> {
+        let message = LinkUnspec::new_with_index(link).mtu(mtu).up().build();
+        done(self.handle.link().set(message).execute()).await
+    }
+}
+
+impl Drop for Netlink {
+    fn drop(&mut self) {
+        self.driver.abort();
+    }
+}
+
+impl Events {
+    /// Subscribes to changes of interfaces, IPv4 addresses, routes and rules.
+    ///
+    /// # Errors
+    ///
+    /// No netlink socket can be had.
+    pub fn open() -> io::Result<Self> {
+        use MulticastGroup::{Ipv4Ifaddr, Ipv4Route, Ipv4Rule, Link};
+        let groups = [Link, Ipv4Ifaddr, Ipv4Route, Ipv4Rule];
+        let (connection, _, messages) = rtnetlink::new_multicast_connection(&groups)?;
+        Ok(Self {
+            messages: Box::pin(messages.map(|(message, _)| message)),
+            driver: tokio::spawn(connection),
+        })
+    }
+
+    /// Waits for a change. What changed is not said: messages can be lost, so the host is looked at anew.
+    ///
+    /// # Errors
+    ///
+    /// The connection is broken.
+    pub async fn next(&mut self) -> io::Result<()> {
+        match self.messages.next().await {
+            Some(_) => Ok(()),
+            None => Err(io::Error::other("the netlink connection is closed")),
+        }
+    }
+}
+
+impl Drop for Events {
+    fn drop(&mut self) {
+        self.driver.abort();
+    }
+}
+
+async fn all<T>(answers: impl Stream<Item = Result<T, rtnetlink::Error>>) -> io::Result<Vec<T>> {
+    answers.try_collect().await.map_err(error)
+}
+
+async fn done(request: impl Future<Output = Result<(), rtnetlink::Error>>) -> io::Result<()> {
+    request.await.map_err(error)
+}
+
+fn error(error: rtnetlink::Error) -> io::Error {
+    match error {
+        rtnetlink::Error::NetlinkError(message) => message.to_io(),
+        other => io::Error::other(other.to_string()),
+    }
+}
