@@ -1,0 +1,35 @@
+# lc and wlc with connections that stay open: the shares follow the weights exactly, and the listing counts them as active.
+source "$(dirname "$0")/lib.sh"
+source "$here/topology.sh"
+source "$here/daemons.sh"
+
+held() { # SCHEDULER WEIGHTS SHARES
+    local weights expected name index=0
+    read -ra weights <<<"$2"
+    read -ra expected <<<"$3"
+    start_director "$1" "${weights[@]}"
+    mkfifo "$WORK/release"
+    spawn vt-client hold sh -c "exec python3 '$here/traffic/hold.py' $VIP 80 60 <'$WORK/release'"
+    exec {release}>"$WORK/release"
+    wait_for "60 open connections" log_has hold '^held'
+    for name in "${REALS[@]}"; do
+        expect_eq "$1, open at $name of weight ${weights[$index]}" "$(share "$(<"$WORK/hold.log")" "$name")" "${expected[$index]}"
+        expect_eq "$1, active at $name in vstun list" "$(real_field "$name" active)" "${expected[$index]}"
+        index=$((index + 1))
+    done
+    expect_eq "connections in the table" "$(number director list .connections.current)" 60
+    exec {release}>&-
+    exit_code hold
+    log_has hold '^alive 60' || fail "not all connections were alive at the end"
+    expect_accounted
+    rm "$WORK/release"
+    stop director
+}
+
+make_topology
+start_web "${REALS[@]}"
+start_real "${REALS[@]}"
+held lc  "1 1 1" "20 20 20"
+held lc  "1 5 0" "30 30 0"
+held wlc "1 2 3" "10 20 30"
+expect_direct_replies 400

@@ -1,0 +1,56 @@
+# A real server that cannot be reached any more, in the middle of its traffic: no route, and a firewall's EPERM. Those
+# packets are counted, the rest of each batch goes on, and the stalled upload ends well once the way is free.
+source "$(dirname "$0")/lib.sh"
+source "$here/topology.sh"
+source "$here/daemons.sh"
+
+make_topology
+start_web "${REALS[@]}"
+start_real "${REALS[@]}"
+start_director rr 1 1 1
+head -c 30000000 /dev/urandom >"$WORK/files/random"
+
+send_errors() { number director stats '[.send_errors[]] | add // 0'; }
+
+uploads() { # HOW BLOCK-FUNCTION UNBLOCK-FUNCTION
+    local name errors
+    errors=$(send_errors)
+    # One connection each, in the order of rr.
+    for name in "${REALS[@]}"; do
+        spawn vt-client "up-$name" curl -sSf --max-time 60 --limit-rate 20M -T "$WORK/files/random" "http://$VIP/upload/$1"
+        wait_for "the connection to $name" connected "$name"
+    done
+    "$2"
+    wait_for "send errors ($1)" more_errors "$errors"
+    for name in real1 real3; do
+        exit_code "up-$name"
+        expect_eq "$1, upload to $name" "$CODE" 0
+    done
+    is_running up-real2 || fail "$1: the upload to real2 ended although its packets cannot leave"
+    "$3"
+    exit_code up-real2
+    expect_eq "$1, upload to real2 after the way was free" "$CODE" 0
+    for name in "${REALS[@]}"; do
+        cmp "$WORK/files/random" "$WORK/$name/upload/$1" || fail "$1: the upload to $name differs"
+        rm "$WORK/$name/upload/$1"
+    done
+}
+declare -A opened=([real1]=0 [real2]=0 [real3]=0)
+connected() { # NAME
+    (($(real_field "$1" connections) > opened[$1])) || return 1
+    opened[$1]=$((opened[$1] + 1))
+}
+more_errors() { (($(send_errors) > $1 + 3)); }
+
+unreachable() { ip -n vt-director route add unreachable "${ADDRESS[real2]}"; }
+reachable() { ip -n vt-director route del unreachable "${ADDRESS[real2]}"; }
+forbidden() {
+    at vt-director nft "add table inet firewall; add chain inet firewall output { type filter hook output priority 0; };
+        add rule inet firewall output ip daddr ${ADDRESS[real2]} drop"
+}
+allowed() { at vt-director nft delete table inet firewall; }
+
+uploads no-route unreachable reachable
+uploads firewall forbidden allowed
+expect_direct_replies 1000
+expect_accounted

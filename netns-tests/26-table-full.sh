@@ -1,0 +1,33 @@
+# A full connection table: a new connection is still served, without an entry, and carries 100 kB each way; the connections
+# in the table live on.
+source "$(dirname "$0")/lib.sh"
+source "$here/topology.sh"
+source "$here/daemons.sh"
+
+DIRECTOR_KEYS='max_connections = 64'
+make_topology
+start_web "${REALS[@]}"
+start_real "${REALS[@]}"
+start_director wlc 1 2 1
+head -c 100000 /dev/urandom >"$WORK/files/random"
+mkfifo "$WORK/release"
+spawn vt-client hold sh -c "exec python3 '$here/traffic/hold.py' $VIP 80 64 <'$WORK/release'"
+exec {release}>"$WORK/release"
+wait_for "64 open connections" log_has hold '^held'
+expect_eq "connections in the table" "$(number director list .connections.current)" 64
+expect_eq "packets without an entry" "$(number director stats .packets.without_entry)" 0
+
+for _ in {1..10}; do
+    at vt-client curl -sSf --max-time 10 "http://$VIP/files/random" | cmp - "$WORK/files/random" || fail "the download differs"
+    at vt-client curl -sSf --max-time 10 -T "$WORK/files/random" "http://$VIP/upload/up" -o /dev/null
+done
+cat "$WORK"/real?/upload/up | head -c 100000 | cmp - "$WORK/files/random" || fail "the upload differs"
+expect_eq "connections in the table" "$(number director list .connections.current)" 64
+expect_between "packets without an entry" "$(number director stats .packets.without_entry)" 100 10000
+expect_log director 'table'
+
+exec {release}>&-
+exit_code hold
+log_has hold '^alive 64' || fail "not all connections in the table lived on"
+expect_direct_replies 1000
+expect_accounted

@@ -1,0 +1,32 @@
+# An idle director sleeps: nothing wakes it, and a table for a million connections takes no memory while it is empty.
+source "$(dirname "$0")/lib.sh"
+source "$here/topology.sh"
+source "$here/daemons.sh"
+
+# Times that any of its threads was put on a CPU, from the scheduler's own count.
+wakeups() { awk '{ n += $3 } END { print n }' /proc/"${PID[$1]}"/task/*/schedstat; } # NAME
+resident() { awk '$1 == "VmRSS:" { print $2 }' "/proc/${PID[$1]}/status"; }
+
+# A second in which nothing happens, if there is one: first, IPv6 set-up of fresh interfaces has to end.
+quiet_second() { # NAME
+    local before
+    before=$(wakeups "$1")
+    read -r -t 1 <>"$WORK/never" || true # the kernel's clock, not a wait for readiness
+    (($(wakeups "$1") == before))
+}
+
+make_topology
+mkfifo "$WORK/never"
+DIRECTOR_KEYS='max_connections = 1_000_000'
+start_real real1
+start_director wlc 1
+expect_eq "the table's capacity" "$(number director list .connections.capacity)" 1000000
+WAIT=30
+for name in director real1; do
+    expect_between "resident memory of $name in kB" "$(resident "$name")" 100 30000
+    wait_for "a second without a wake-up of $name" quiet_second "$name"
+    # From now on it stays quiet.
+    before=$(wakeups "$name")
+    for _ in 1 2 3; do quiet_second "$name" || true; done
+    expect_between "wake-ups of $name in three seconds" $(($(wakeups "$name") - before)) 0 1
+done

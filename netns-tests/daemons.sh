@@ -1,0 +1,144 @@
+# The programs under test on the topology, the servers behind them, and what they say of themselves. Sourced after
+# lib.sh and topology.sh.
+# shellcheck shell=bash
+
+# --- director and real servers -----------------------------------------------------------------------------
+
+DIRECTOR_KEYS=  # further lines of [director]
+SERVICE_KEYS=   # further lines of [[service]]
+LISTEN='"192.0.2.10:80/tcp", "192.0.2.10:9000/tcp", "192.0.2.10:9000/udp"'
+
+# Writes the director's configuration: a service `web` with the real servers of the given weights, in order.
+configure() { # FILE SCHEDULER WEIGHT...
+    local file=$1 scheduler=$2 weight index=0
+    shift 2
+    {
+        printf '[director]\ncontrol = "%s/director.sock"\n%s\n' "$CONTROL" "$DIRECTOR_KEYS"
+        printf '[[service]]\nname = "web"\nlisten = [%s]\nscheduler = "%s"\n%s\n' "$LISTEN" "$scheduler" "$SERVICE_KEYS"
+        for weight in "$@"; do
+            printf '[[service.real]]\naddress = "%s"\nweight = %d\n' "${ADDRESS[${REALS[$index]}]}" "$weight"
+            index=$((index + 1))
+        done
+    } >"$file"
+}
+
+start_director() { # SCHEDULER WEIGHT...
+    configure "$WORK/director.toml" "$@"
+    spawn vt-director director "$VSTUN_BIN/vstun-director" --config "$WORK/director.toml"
+    wait_ready director
+}
+
+REAL_KEYS=      # further lines of [realserver]
+start_real() { # NAME...
+    local name
+    for name in "$@"; do
+        printf '[realserver]\nvips = ["%s"]\ndirectors = ["%s/32"]\ncontrol = "%s/%s.sock"\n%s\n' \
+            "$VIP" "$DIRECTOR" "$CONTROL" "$name" "$REAL_KEYS" >"$WORK/$name.toml"
+        spawn "vt-$name" "$name" "$VSTUN_BIN/vstun-realserver" --config "$WORK/$name.toml"
+    done
+    for name in "$@"; do wait_ready "$name"; done
+}
+
+# Ready is said once, in the log; a daemon that ends instead fails at once.
+wait_ready() { # NAME
+    wait_for "$1 to be ready" ready_or_ended "$1"
+    log_has "$1" '\bready\b' || fail "$1 ended before it was ready"
+}
+
+ready_or_ended() { log_has "$1" '\bready\b' || has_ended "$1"; } # NAME
+
+# --- what they say -----------------------------------------------------------------------------------------
+
+ask() { # DAEMON COMMAND...
+    local daemon=$1
+    shift
+    at "vt-$daemon" "$VSTUN_BIN/vstun" --socket "$CONTROL/$daemon.sock" "$@"
+}
+
+# A number from a daemon's JSON.
+number() { # DAEMON COMMAND JQ-FILTER
+    ask "$1" "$2" --json | jq -r "$3"
+}
+
+real_field() { # NAME FIELD: of the service `web`
+    number director list ".services[0].reals[] | select(.address == \"${ADDRESS[$1]}\") | .$2"
+}
+
+dropped() { number director list ".drops.$1"; }     # REASON
+refused() { number "$1" drops ".drops.$2"; }        # REAL REASON
+connections_given() { number director list '[.services[0].reals[].connections] | add'; }
+protocol_unreachable() { # REAL...: from these together
+    local name sum=0
+    for name in "$@"; do
+        sum=$((sum + $(number director stats \
+            "[.tunnel_errors[] | select(.real == \"${ADDRESS[$name]}\") | .protocol_unreachable] | add // 0")))
+    done
+    echo "$sum"
+}
+packets_given() { number director list '[.services[0].reals[].packets] | add'; }
+
+# Every packet that the director read was tunnelled, answered or dropped for a reason.
+expect_accounted() {
+    local counts
+    counts=$(ask director stats --json)
+    jq -e '.packets.read > 0 and .packets.read == .packets.tunnelled + .packets.replied + .packets.dropped' \
+        <<<"$counts" >/dev/null || fail "packets are not accounted for: $counts"
+    say "accounted for: $(jq -c .packets <<<"$counts")"
+}
+
+# Replies went straight from the real servers to the client.
+expect_direct_replies() { # AT-LEAST
+    local direct
+    direct=$(counter vt-router replies)
+    ((direct >= $1)) || fail "the router forwarded $direct replies, expected at least $1"
+    expect_eq "replies through the director" "$(counter vt-director replies)" 0
+}
+
+# --- servers -----------------------------------------------------------------------------------------------
+
+# A web server on each real server: its name at /, files at /files/, PUT to /upload/.
+start_web() { # NAME...
+    local name root
+    for name in "$@"; do
+        root=$WORK/$name
+        mkdir -p "$root/upload" "$root/temp" "$WORK/files"
+        ln -sfn "$WORK/files" "$root/files"
+        echo "$name" >"$root/index.html"
+        if command -v nginx >/dev/null; then
+            nginx_configuration "$name" >"$root/nginx.conf"
+            spawn "vt-$name" "$name-web" nginx -e stderr -p "$root" -c nginx.conf
+        else
+            spawn "vt-$name" "$name-web" python3 "$here/traffic/web.py" "$root"
+        fi
+    done
+    for name in "$@"; do
+        wait_for "$name's web server" at "vt-$name" curl -fso /dev/null http://127.0.0.1/
+    done
+}
+
+nginx_configuration() { # NAME
+    local root=$WORK/$1 kind
+    echo 'daemon off; user root; worker_processes 1; error_log stderr error;'
+    echo "pid $root/nginx.pid; events { worker_connections 1024; }"
+    echo 'http { access_log off; client_max_body_size 0; sendfile on;'
+    for kind in client_body proxy fastcgi uwsgi scgi; do
+        echo "${kind}_temp_path $root/temp/$kind;"
+    done
+    echo "server { listen 80; root $root; location /upload/ { dav_methods PUT; } } }"
+}
+
+# Answers each datagram at VIP:9000 with its own name and the datagram.
+start_echo() { # NAME...
+    local name
+    for name in "$@"; do
+        spawn "vt-$name" "$name-echo" python3 "$here/traffic/udp_echo.py" "$name" "$VIP" 9000
+    done
+    for name in "$@"; do wait_for "$name's echo server" log_has "$name-echo" '^ready'; done
+}
+
+# Fetches http://VIP/ N times, each on a connection of its own, and prints `COUNT NAME` for each server that answered.
+fetch() { # N
+    at vt-client curl -sS --max-time 60 -H 'Connection: close' "http://$VIP/?[1-$1]" | sort | uniq -c
+}
+
+share() { awk -v name="$2" '$2 == name { n = $1 } END { print n + 0 }' <<<"$1"; } # SHARES NAME

@@ -1,0 +1,36 @@
+# What a daemon may have changed on its host, as text to compare. Sourced after lib.sh.
+# shellcheck shell=bash
+
+# Everything that design and documentation promise to leave as it was. What changes by itself is left out: a neighbour
+# table's random reachable time, counters behind sysctls, and how often a route was used.
+host_state() { # NAMESPACE
+    echo "# addresses"
+    at "$1" ip -d address
+    echo "# routes"
+    at "$1" ip route show table all
+    at "$1" ip -6 route show table all
+    echo "# rules"
+    at "$1" ip rule
+    at "$1" ip -6 rule
+    echo "# proxy neighbours"
+    at "$1" ip neigh show proxy
+    at "$1" ip -6 neigh show proxy
+    echo "# neighbour tables"
+    at "$1" ip ntable | sed -E 's/ reachable [0-9]+//'
+    echo "# sysctls"
+    at "$1" sysctl -a -r '^net' 2>/dev/null | grep -vE 'nf_conntrack_count|stable_secret'
+}
+
+# Fails with the difference unless the namespace is as the file says.
+expect_host_state() { # WHEN NAMESPACE FILE
+    host_state "$2" >"$WORK/state.now"
+    diff -U 0 "$3" "$WORK/state.now" || fail "$1: $2 is not as before"
+    say "$1: $2 is as before"
+}
+
+# IPv6 addresses settle by themselves within seconds (duplicate address detection); only then is a state worth keeping.
+keep_host_state() { # NAMESPACE FILE
+    wait_for "settled addresses in $1" settled "$1"
+    host_state "$1" >"$2"
+}
+settled() { ! at "$1" ip -6 address | grep -q tentative; }

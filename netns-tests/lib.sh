@@ -1,0 +1,113 @@
+# What every test uses: namespaces, processes, waiting, counting, asserting. Sourced first by each NN-name.sh.
+# shellcheck shell=bash
+set -euo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+
+# Never on the host itself: `run` makes the namespaces.
+if [[ ${VSTUN_NETNS:-} != private ]]; then
+    VERBOSE=1 exec "$here/run" "$(basename "$0")"
+fi
+
+WORK=/run/test      # logs, configuration, web content; gone with the mount namespace
+CONTROL=/run/vstun  # control sockets
+WAIT=10             # seconds until a wait fails
+
+mount -t tmpfs tmpfs /run
+mkdir -p /run/netns "$WORK" "$CONTROL"
+ip link set dev lo up
+
+declare -A PID=()   # by the process's name
+trap 'code=$?; trap - EXIT; finish $code' EXIT
+trap 'exit 130' INT TERM
+
+# --- namespaces and processes ------------------------------------------------------------------------------
+
+at() { ip netns exec "$@"; } # NAMESPACE COMMAND...
+
+# Starts COMMAND in the background; its output goes to $WORK/NAME.log. `ip netns exec` becomes the command, so PID[NAME]
+# is the command's own.
+spawn() { # NAMESPACE NAME COMMAND...
+    local namespace=$1 name=$2
+    shift 2
+    ip netns exec "$namespace" "$@" >"$WORK/$name.log" 2>&1 &
+    PID[$name]=$!
+}
+
+is_running() { kill -0 "${PID[$1]}" 2>/dev/null; } # NAME
+
+# Signals the process, waits for its end and prints its exit code.
+stop() { # NAME [SIGNAL]
+    kill "-${2:-TERM}" "${PID[$1]}" 2>/dev/null || true
+    exit_code "$1"
+}
+
+# Waits for the process to end by itself; sets CODE.
+exit_code() { # NAME
+    local name=$1
+    wait_for "the end of $name" has_ended "$name"
+    CODE=0
+    wait "${PID[$name]}" || CODE=$?
+    unset "PID[$name]"
+}
+
+has_ended() { # NAME
+    local state
+    state=$(awk '{ print $3 }' "/proc/${PID[$1]}/stat" 2>/dev/null) || return 0
+    [[ $state == Z ]]
+}
+
+finish() { # EXIT-CODE
+    local name log
+    for name in "${!PID[@]}"; do
+        kill -KILL "${PID[$name]}" 2>/dev/null || true
+        wait "${PID[$name]}" 2>/dev/null || true
+    done
+    if (($1 != 0 && $1 != 77)); then
+        for log in "$WORK"/*.log; do
+            [[ -s $log ]] || continue
+            echo "--- last lines of $(basename "$log")"
+            tail -n 12 "$log"
+        done
+    fi
+    exit "$1"
+}
+
+# --- waiting -----------------------------------------------------------------------------------------------
+
+# Until COMMAND succeeds, up to $WAIT seconds.
+wait_for() { # WHAT COMMAND...
+    local what=$1 deadline=$((SECONDS + WAIT))
+    shift
+    until "$@"; do
+        ((SECONDS < deadline)) || fail "waited $WAIT s for $what"
+        sleep 0.02
+    done
+}
+
+log_has() { grep -qE -- "$2" "$WORK/$1.log"; } # NAME PATTERN
+
+# --- saying and asserting ----------------------------------------------------------------------------------
+
+say() { echo "$*"; }
+fail() { echo "FAILED: $*" >&2; exit 1; }
+skip() { echo "$*"; exit 77; }
+
+expect_eq() { # WHAT IS EXPECTED
+    [[ $2 == "$3" ]] || fail "$1: is '$2', expected '$3'"
+    say "$1: $2"
+}
+
+expect_between() { # WHAT IS LOW HIGH
+    (($2 >= $3 && $2 <= $4)) || fail "$1: is $2, expected $3 to $4"
+    say "$1: $2"
+}
+
+expect_fails() { # WHAT COMMAND...
+    local what=$1
+    shift
+    if "$@"; then fail "$what: succeeded"; fi
+}
+
+expect_log() { # NAME PATTERN
+    log_has "$1" "$2" || fail "$1 did not say '$2'"
+}

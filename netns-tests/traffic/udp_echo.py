@@ -1,0 +1,22 @@
+"""udp_echo.py NAME ADDRESS PORT [gro]: answers each datagram with `NAME datagram`, from ADDRESS.
+
+With `gro` the socket takes merged datagrams (UDP_GRO), and each merged one is reported on standard output.
+"""
+
+import socket
+import sys
+
+UDP_GRO = 104  # linux/udp.h
+
+name, address, port = sys.argv[1].encode(), sys.argv[2], int(sys.argv[3])
+server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+server.bind((address, port))
+if "gro" in sys.argv:
+    server.setsockopt(socket.SOL_UDP, UDP_GRO, 1)
+print("ready", flush=True)
+while True:
+    data, ancillary, _, client = server.recvmsg(65535, 64)
+    if any(kind == UDP_GRO for _, kind, _ in ancillary):
+        print("merged", len(data), flush=True)
+    server.sendto(name + b" " + data[:64], client)

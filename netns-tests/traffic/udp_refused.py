@@ -1,0 +1,16 @@
+"""udp_refused.py ADDRESS PORT: sends a datagram and prints `refused` where ICMP port unreachable comes back."""
+
+import socket
+import sys
+
+client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+client.settimeout(5)
+client.connect((sys.argv[1], int(sys.argv[2])))
+client.send(b"anybody there")
+try:
+    client.recv(100)
+    print("answered")
+except ConnectionRefusedError:
+    print("refused")
+except TimeoutError:
+    print("silence")
