@@ -4,6 +4,7 @@ mod cleanup;
 pub mod cli;
 mod config_file;
 mod daemon;
+mod demo;
 mod director;
 pub mod host;
 mod line;
@@ -11,9 +12,3 @@ mod operator;
 mod quiet;
 mod realserver;
 mod serve;
-
-mod demo {
-    pub(super) fn run(_keep: bool) -> anyhow::Result<()> {
-        anyhow::bail!("not there yet")
-    }
-}

@@ -1,0 +1,82 @@
+//! What the demonstration needs of this machine.
+
+use std::fs::OpenOptions;
+use std::io::ErrorKind;
+use std::process::{Command, Stdio};
+
+use anyhow::{Result, bail};
+
+use super::namespaces;
+
+const TUN: &str = "/dev/net/tun";
+
+/// Programs, and the Debian package of each.
+const PROGRAMS: &[(&str, &str)] = &[
+    ("ip", "iproute2"),
+    ("nft", "nftables"),
+    ("curl", "curl"),
+    ("unshare", "util-linux"),
+    ("mount", "mount"),
+    ("sysctl", "procps"),
+    ("kill", "procps"),
+];
+
+/// One of them serves the web pages.
+const WEB_SERVERS: &[&str] = &["nginx", "python3"];
+
+/// Says all that is missing at once, and what to do about it.
+pub(super) fn check() -> Result<()> {
+    let missing: Vec<String> =
+        [programs(), web_server(), tun(), own_namespaces()].into_iter().flatten().collect();
+    if !missing.is_empty() {
+        bail!("this machine lacks what the demo needs\n  - {}", missing.join("\n  - "));
+    }
+    Ok(())
+}
+
+fn programs() -> Option<String> {
+    let missing: Vec<_> =
+        PROGRAMS.iter().filter(|(program, _)| namespaces::find(program).is_none()).collect();
+    let names: Vec<_> = missing.iter().map(|(program, _)| *program).collect();
+    let packages: Vec<_> = missing.iter().map(|(_, package)| *package).collect();
+    (!missing.is_empty())
+        .then(|| format!("programs {}: `apt-get install {}`", names.join(", "), packages.join(" ")))
+}
+
+fn web_server() -> Option<String> {
+    WEB_SERVERS
+        .iter()
+        .all(|program| namespaces::find(program).is_none())
+        .then(|| "a web server, nginx or python3: `apt-get install nginx-light`".to_owned())
+}
+
+fn tun() -> Option<String> {
+    let error = OpenOptions::new().read(true).write(true).open(TUN).err()?;
+    Some(match error.kind() {
+        ErrorKind::NotFound => format!(
+            "{TUN}: `modprobe tun`; a container wants `--device {TUN}`, \
+             or `mkdir -p /dev/net && mknod {TUN} c 10 200 && chmod 666 {TUN}`"
+        ),
+        ErrorKind::PermissionDenied => {
+            format!("access to {TUN}: run as root, or `chmod 666 {TUN}`")
+        }
+        _ => format!("{TUN}: {error}; in a container allow the device (`--device {TUN}`)"),
+    })
+}
+
+fn own_namespaces() -> Option<String> {
+    namespaces::find("unshare")?;
+    let works = Command::new("unshare")
+        .args(namespaces::flags())
+        .arg("true")
+        .env("PATH", namespaces::SEARCH_PATH)
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success());
+    (!works).then(|| {
+        "namespaces of its own: run as root, or allow user namespaces \
+         (`sysctl -w kernel.unprivileged_userns_clone=1 kernel.apparmor_restrict_unprivileged_userns=0`); \
+         a container wants `--cap-add SYS_ADMIN --cap-add NET_ADMIN --security-opt apparmor=unconfined`"
+            .to_owned()
+    })
+}

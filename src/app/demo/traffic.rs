@@ -1,0 +1,97 @@
+//! What the client does, and what is counted meanwhile.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context as _, Result, ensure};
+
+use super::cables::{VIP, at};
+use super::namespaces::{FOLDER, sibling};
+use super::{cast, output};
+
+/// The large download's size in bytes.
+pub(super) const DOWNLOAD_BYTES: u64 = 200_000_000;
+const LARGE_FILE: &str = "large";
+/// Bytes written at a time.
+const CHUNK: usize = 1 << 20;
+/// Seconds that the requests, or the download, may take.
+const TIME_LIMIT: &str = "60";
+
+/// Packets from the VIP.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Replies {
+    /// That the router handed to the client.
+    pub(super) direct: u64,
+    /// That reached the director.
+    pub(super) through_director: u64,
+}
+
+/// Sends `count` requests, each on a connection of its own; who served how many.
+pub(super) fn requests(count: usize) -> Result<BTreeMap<String, usize>> {
+    let answers = output(
+        at("client", "curl")
+            .args(["-sS", "--max-time", TIME_LIMIT, "-H", "Connection: close"])
+            .arg(format!("http://{VIP}/?[1-{count}]")),
+    )?;
+    let mut served = BTreeMap::new();
+    for name in answers.lines() {
+        *served.entry(name.to_owned()).or_default() += 1;
+    }
+    Ok(served)
+}
+
+/// Downloads the large file; bytes per second.
+pub(super) fn download() -> Result<f64> {
+    let figures = output(
+        at("client", "curl")
+            .args(["-sSf", "--max-time", TIME_LIMIT, "-o", "/dev/null"])
+            .args(["-w", "%{size_download} %{speed_download}"])
+            .arg(format!("http://{VIP}/{LARGE_FILE}")),
+    )?;
+    let (size, speed) = figures.split_once(' ').context("curl prints no figures")?;
+    ensure!(size == DOWNLOAD_BYTES.to_string(), "the download ended after {size} bytes");
+    speed.trim().parse().context("curl prints no speed")
+}
+
+/// The counters of replies.
+pub(super) fn replies() -> Result<Replies> {
+    Ok(Replies { direct: counter("router")?, through_director: counter("director")? })
+}
+
+fn counter(host: &str) -> Result<u64> {
+    let text = output(at(host, "nft").args(["list", "counter", "inet", "demo", "replies"]))?;
+    let mut words = text.split_whitespace().skip_while(|word| *word != "packets").skip(1);
+    words.next().and_then(|word| word.parse().ok()).context("nft prints no counter")
+}
+
+/// `vstun list`.
+pub(super) fn list() -> Result<String> {
+    output(
+        Command::new(sibling("vstun")?).arg("--socket").arg(cast::socket("director")).arg("list"),
+    )
+}
+
+/// Puts the large file into a web server's folder. It is written once; the others link to it.
+pub(super) fn write_large_file(root: &Path) -> Result<()> {
+    let shared = Path::new(FOLDER).join(LARGE_FILE);
+    if !shared.exists() {
+        write_pattern(&shared)
+            .context("cannot write the large file; are 200 MB of memory free?")?;
+    }
+    fs::hard_link(&shared, root.join(LARGE_FILE)).context("cannot link the large file")
+}
+
+fn write_pattern(path: &Path) -> std::io::Result<()> {
+    use std::io::Write as _;
+    let mut file = fs::File::create(path)?;
+    let chunk = vec![b'v'; CHUNK];
+    let mut left = DOWNLOAD_BYTES;
+    while left > 0 {
+        let len = usize::try_from(left).map_or(CHUNK, |left| left.min(CHUNK));
+        file.write_all(&chunk[..len])?;
+        left -= len as u64;
+    }
+    Ok(())
+}
