@@ -111,8 +111,8 @@ fn result_path() -> PathBuf {
     release.and_then(Path::parent).unwrap_or(Path::new("target")).join("bench.json")
 }
 
-const FULL: Plan = Plan { rounds: 7, window: 1.0 };
-const QUICK: Plan = Plan { rounds: 3, window: 0.5 };
+const FULL: Plan = Plan { rounds: 11, window: 0.6 };
+const QUICK: Plan = Plan { rounds: 5, window: 0.4 };
 const LIMIT: Duration = Duration::from_secs(900);
 const QUICK_LIMIT: Duration = Duration::from_secs(180);
 /// Where the harness runs, beside the nodes' CPU 0.

@@ -10,12 +10,13 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 
 /// What the run needs, by the Debian package that has it.
-const TOOLS: [(&str, &str); 6] = [
+const TOOLS: [(&str, &str); 7] = [
     ("ip", "iproute2"),
     ("tc", "iproute2"),
     ("ethtool", "ethtool"),
     ("unshare", "util-linux"),
     ("taskset", "util-linux"),
+    ("renice", "bsdutils"),
     ("setpriv", "util-linux"),
 ];
 

@@ -55,6 +55,7 @@ impl Side {
         let config = written("director.toml", &text)?;
         let command = [env!("CARGO_BIN_EXE_vstun-director"), "--config", &config];
         let director = Program::start(&topology.director, VSTUN, &command)?;
+        topology.deepen_queue("vstun0")?;
         topology.announce(vip)?;
         Ok(Self { name: VSTUN, vip, director: Some(director) })
     }
@@ -72,6 +73,7 @@ impl Side {
         let (from, to) = (DIRECTOR.to_string(), REAL.to_string());
         let director = yardstick(&topology.director, name, &["bare-director", tun, &from, &to])?;
         topology.director.run(&format!("ip route add {vip}/32 dev {tun}"))?;
+        topology.deepen_queue(tun)?;
         topology.announce(vip)?;
         Ok(Self { name, vip, director: Some(director) })
     }

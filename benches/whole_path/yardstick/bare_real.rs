@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use socket2::{Domain, Protocol, Socket, Type};
 use tun_rs::{DeviceBuilder, Layer};
 
-use super::{OUTER, fold, ready, sum};
+use super::{OUTER, enlarge_receive_buffer, fold, ready, sum};
 
 /// Writes the inner packet of everything that arrives with protocol 4 into `tun`.
 pub(super) fn run(tun: &str) -> Result<()> {
@@ -18,7 +18,7 @@ pub(super) fn run(tun: &str) -> Result<()> {
     let device = device.build_sync().with_context(|| format!("create {tun}"))?;
     let mut socket = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::from(libc::IPPROTO_IPIP)))
         .context("open a raw socket")?;
-    socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
+    enlarge_receive_buffer(&socket)?;
     let mut buffer = vec![0; usize::from(u16::MAX)];
     ready()?;
     loop {
@@ -71,5 +71,3 @@ const NEEDS_CHECKSUM: u8 = 1;
 const GSO_TCP_V4: u8 = 1;
 /// What the topology's route tells clients to send at most (`advmss`).
 const ADVERTISED_MSS: usize = 1440;
-/// Room for a batch of 64 KB super-packets while the loop writes.
-const RECEIVE_BUFFER: usize = 4 << 20;

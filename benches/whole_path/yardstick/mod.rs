@@ -4,6 +4,9 @@
 //! A generator reads one order a line from its standard input and answers each with one line of JSON; it
 //! stays alive between orders, so that no measured window holds a program's start.
 
+// Two options without safe wrappers, here and in `ready_made`: what a daemon's `sys` layer does, done small.
+#![allow(unsafe_code)]
+
 mod bare_director;
 mod bare_real;
 mod ready_made;
@@ -13,9 +16,10 @@ mod udp;
 use std::env;
 use std::io::{self, BufRead, Write};
 use std::net::Ipv4Addr;
+use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixDatagram;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 use socket2::{Domain, Protocol, SockFilter, Socket, Type};
 
@@ -64,6 +68,23 @@ fn sending_socket() -> Result<Socket> {
     const BPF_RETURN_CONSTANT: u16 = 0x06;
     socket.attach_filter(&[SockFilter::new(BPF_RETURN_CONSTANT, 0, 0, 0)])?;
     Ok(socket)
+}
+
+/// Room for what arrives while a reader waits for its turn on the CPU, beyond the system's limit.
+fn enlarge_receive_buffer(socket: &impl AsRawFd) -> Result<()> {
+    let bytes: libc::c_int = 16 << 20;
+    // SAFETY: the value is a live `c_int`, and its own length is passed.
+    let done = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_RCVBUFFORCE,
+            (&raw const bytes).cast(),
+            size_of_val(&bytes) as libc::socklen_t,
+        )
+    };
+    ensure!(done == 0, "SO_RCVBUFFORCE: {}", io::Error::last_os_error());
+    Ok(())
 }
 
 /// The 20 bytes in front of every tunnelled packet. The kernel fills in length and checksum (raw(7)).

@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
-use super::{obey, ready};
+use super::{enlarge_receive_buffer, obey, ready};
 
 /// Receives and forgets; the kernel counts (`/proc/net/snmp`).
 pub(super) fn sink(port: u16) -> Result<()> {
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port))?;
+    enlarge_receive_buffer(&socket)?;
     let mut datagram = [0; 2048];
     ready()?;
     loop {
