@@ -1,12 +1,13 @@
 //! One TCP stream up or down, and the server at its other end.
 
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddrV4, TcpListener, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
+use socket2::{Domain, SockRef, Socket, Type};
 
 use super::{obey, ready};
 
@@ -15,6 +16,9 @@ use super::{obey, ready};
 pub(super) fn server(sink: u16, source: u16) -> Result<()> {
     let sinks = TcpListener::bind((Ipv4Addr::UNSPECIFIED, sink))?;
     let sources = TcpListener::bind((Ipv4Addr::UNSPECIFIED, source))?;
+    // What is accepted inherits it.
+    plain_congestion_control(SockRef::from(&sinks))?;
+    plain_congestion_control(SockRef::from(&sources))?;
     ready()?;
     thread::spawn(move || serve(&sinks, swallow));
     serve(&sources, pour);
@@ -81,11 +85,20 @@ fn moved(bytes: u64, begin: Instant) -> Value {
 }
 
 fn connect(vip: &str, port: u16) -> Result<TcpStream> {
-    let to = (vip.parse::<Ipv4Addr>()?, port).into();
-    let stream = TcpStream::connect_timeout(&to, PATIENCE).context("connect")?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
-    Ok(stream)
+    let to = SocketAddrV4::new(vip.parse::<Ipv4Addr>()?, port);
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    plain_congestion_control(SockRef::from(&socket))?;
+    socket.connect_timeout(&to.into(), PATIENCE).context("connect")?;
+    socket.set_read_timeout(Some(PATIENCE))?;
+    socket.set_write_timeout(Some(PATIENCE))?;
+    Ok(socket.into())
+}
+
+/// BBR, the default on some machines, paces by timers whose work is billed to whoever runs when they fire.
+///
+/// Set before the connection is made: a stream that began with BBR goes on being paced.
+fn plain_congestion_control(socket: SockRef<'_>) -> Result<()> {
+    socket.set_tcp_congestion(b"cubic").context("cubic is missing: modprobe tcp_cubic")
 }
 
 fn duration(seconds: &str) -> Result<Duration> {
