@@ -1,0 +1,245 @@
+//! ```text
+//!   this namespace: eth0 10.1.0.1/24 ─── 10.1.0.2/24 eth0 :client
+//!                   eth1 10.2.0.1/24 ─── 10.2.0.2/24 eth0 :real
+//! ```
+
+use std::path::Path;
+
+use super::net::{alone, assert_same, picture, run, sh, there, until, wait_for};
+use vstun::app::host::{DirectorWishes, Session};
+
+pub(crate) const CONTROL: &str = "/run/vstun/director.sock";
+
+pub(crate) fn hosts() {
+    sh("
+        for n in client real; do ip netns add $n; done
+        ip link add eth0 type veth peer name eth0 netns client
+        ip link add eth1 type veth peer name eth0 netns real
+        ip addr add 10.1.0.1/24 dev eth0; ip -n client addr add 10.1.0.2/24 dev eth0
+        ip addr add 10.2.0.1/24 dev eth1; ip -n real addr add 10.2.0.2/24 dev eth0
+        ip link set eth0 up; ip link set eth1 up
+        ip -n client link set eth0 up; ip -n real link set eth0 up
+    ");
+    // Link-local addresses leave their tentative state by themselves.
+    wait_for("test $(ip -6 addr show scope link -tentative | grep -c inet6) = 2");
+}
+
+pub(crate) fn wishes() -> DirectorWishes {
+    DirectorWishes {
+        tun: "vstun0".into(),
+        vips: vec!["10.1.0.10".parse().unwrap(), "10.1.0.11".parse().unwrap()],
+        reals: vec!["10.2.0.2".parse().unwrap()],
+        arp: true,
+        ..DirectorWishes::default()
+    }
+}
+
+/// Stands in for the packet loop's device, which is made between planning and installing.
+pub(crate) fn tun() {
+    sh("ip tuntap add vstun0 mode tun");
+}
+
+pub(crate) fn no_tun() {
+    sh("ip tuntap del vstun0 mode tun");
+}
+
+pub(crate) async fn start(wishes: &DirectorWishes) -> Session {
+    let mut session = Session::open(Path::new(CONTROL)).unwrap();
+    let prepared = session.plan_director(wishes).await.unwrap();
+    assert_eq!(prepared.tun_mtu(), 1480);
+    tun();
+    session.install(prepared).await.unwrap();
+    session
+}
+
+/// Why it does not start.
+async fn refused(wishes: &DirectorWishes) -> String {
+    let mut session = Session::open(Path::new(CONTROL)).unwrap();
+    format!("{:#}", session.plan_director(wishes).await.unwrap_err())
+}
+
+#[test]
+fn after_undo_the_host_is_as_before() {
+    alone("director::after_undo_the_host_is_as_before", || {
+        hosts();
+        sh("sysctl -qw net.ipv4.conf.all.rp_filter=1");
+        let before = picture();
+        run(async {
+            let wishes = DirectorWishes { announce_table: 77, ..wishes() };
+            let mut session = start(&wishes).await;
+            assert_eq!(sh("sysctl -n net.ipv4.conf.eth0.forwarding"), "1\n");
+            assert_eq!(sh("sysctl -n net.ipv4.conf.eth1.forwarding"), "0\n", "no uplink");
+            assert_eq!(sh("sysctl -n net.ipv4.ip_forward"), "0\n");
+            assert_eq!(sh("sysctl -n net.ipv4.conf.eth0.rp_filter"), "2\n");
+            assert_eq!(sh("sysctl -n net.ipv4.conf.eth1.rp_filter"), "2\n", "probes' replies");
+            let route = sh("ip route show 10.1.0.10 proto 176");
+            assert!(route.contains("dev vstun0") && route.contains("src 10.2.0.1"), "{route}");
+            assert!(sh("ip route show table 77 proto 176").contains("10.1.0.11 dev vstun0"));
+            let proxy = sh("ip neigh show proxy");
+            assert!(proxy.contains("10.1.0.10 dev eth0 proxy"), "{proxy}");
+            assert!(proxy.contains("proto 176"), "{proxy}");
+            assert!(!proxy.contains("eth1"), "{proxy}");
+            assert!(sh("ip link show vstun0").contains("mtu 1480"));
+            assert_eq!(sh("ip -6 addr show dev vstun0"), "");
+            session.undo().await.unwrap();
+        });
+        no_tun();
+        assert_same(&before, &picture());
+    });
+}
+
+#[test]
+fn a_device_that_goes_first_is_no_failure() {
+    alone("director::a_device_that_goes_first_is_no_failure", || {
+        hosts();
+        let before = picture();
+        run(async {
+            let mut session = start(&wishes()).await;
+            no_tun();
+            sh("ip link del eth1");
+            session.undo().await.unwrap();
+        });
+        let after = picture();
+        assert_eq!(
+            before.lines().filter(|line| line.contains("eth0")).collect::<Vec<_>>(),
+            after.lines().filter(|line| line.contains("eth0")).collect::<Vec<_>>()
+        );
+        assert!(!there("/run/vstun"));
+    });
+}
+
+#[test]
+fn the_uplink_answers_arp_until_undone() {
+    alone("director::the_uplink_answers_arp_until_undone", || {
+        hosts();
+        let asked = || {
+            sh("ip -n client neigh flush all
+                ip netns exec client ping -c1 -W1 10.1.0.10 >/dev/null 2>&1 || true
+                ip -n client neigh show 10.1.0.10")
+        };
+        run(async {
+            let mut session = start(&wishes()).await;
+            let link = sh("ip -br link show eth0");
+            let mac = link.split_whitespace().nth(2).unwrap();
+            let seen = asked();
+            assert!(seen.contains(mac), "{mac}: {seen}");
+            session.undo().await.unwrap();
+        });
+        no_tun();
+        let seen = asked();
+        assert!(!seen.contains("lladdr"), "{seen}");
+    });
+}
+
+#[test]
+fn another_host_with_the_address_is_named_and_refused() {
+    alone("director::another_host_with_the_address_is_named_and_refused", || {
+        hosts();
+        sh("ip -n client addr add 10.1.0.11/24 dev eth0");
+        let link = sh("ip -n client -br link show eth0");
+        let mac = link.split_whitespace().nth(2).unwrap().to_owned();
+        let before = picture();
+        run(async {
+            let mut session = Session::open(Path::new(CONTROL)).unwrap();
+            let prepared = session.plan_director(&wishes()).await.unwrap();
+            tun();
+            let error = format!("{:#}", session.install(prepared).await.unwrap_err());
+            assert!(error.contains(&mac) && error.contains("10.1.0.11"), "{error}");
+            assert!(error.contains("eth0") && error.contains("--force"), "{error}");
+        });
+        no_tun();
+        assert_same(&before, &picture());
+        run(async {
+            let mut session = start(&DirectorWishes { force: true, ..wishes() }).await;
+            assert!(sh("ip neigh show proxy").contains("10.1.0.11 dev eth0"));
+            session.undo().await.unwrap();
+        });
+        no_tun();
+    });
+}
+
+#[test]
+fn refusals_change_nothing() {
+    alone("director::refusals_change_nothing", || {
+        hosts();
+        sh("ip addr add 10.1.0.12/32 dev lo; ip tuntap add tun9 mode tun");
+        sh("ip route add 10.1.0.13/32 dev eth1");
+        let before = picture();
+        run(async {
+            let vip = |vip: &str| DirectorWishes { vips: vec![vip.parse().unwrap()], ..wishes() };
+            let error = refused(&vip("10.1.0.12")).await;
+            assert!(error.contains("ip addr del 10.1.0.12/32 dev lo"), "{error}");
+            let error = refused(&vip("10.1.0.13")).await;
+            assert!(error.contains("ip route del 10.1.0.13 table 254"), "{error}");
+            let error = refused(&DirectorWishes { tun: "tun9".into(), ..wishes() }).await;
+            assert!(error.contains("\"tun9\" exists already"), "{error}");
+            let uplinks = Some(vec!["eth9".to_owned()]);
+            let error = refused(&DirectorWishes { uplinks, ..wishes() }).await;
+            assert!(error.contains("no interface \"eth9\""), "{error}");
+        });
+        assert_same(&before, &picture());
+    });
+}
+
+#[test]
+fn a_failed_step_undoes_those_before_it() {
+    alone("director::a_failed_step_undoes_those_before_it", || {
+        hosts();
+        let before = picture();
+        run(async {
+            let mut session = Session::open(Path::new(CONTROL)).unwrap();
+            let prepared = session.plan_director(&wishes()).await.unwrap();
+            tun();
+            // As in many containers.
+            sh("mount --bind /proc/sys/net/ipv4/conf/eth0 /proc/sys/net/ipv4/conf/eth0");
+            sh("mount -o remount,bind,ro /proc/sys/net/ipv4/conf/eth0");
+            let error = format!("{:#}", session.install(prepared).await.unwrap_err());
+            assert!(error.contains("sysctl net/ipv4/conf/eth0/forwarding to 1"), "{error}");
+            assert!(error.contains("sysctl -w"), "{error}");
+            sh("umount /proc/sys/net/ipv4/conf/eth0");
+        });
+        no_tun();
+        assert_same(&before, &picture());
+    });
+}
+
+#[test]
+fn a_link_that_flaps_is_announced_again() {
+    alone("director::a_link_that_flaps_is_announced_again", || {
+        hosts();
+        run(async {
+            let mut session = start(&wishes()).await;
+            sh("ip link set eth0 down");
+            assert_eq!(sh("ip neigh show proxy"), "", "the kernel takes the entries away");
+            sh("ip link set eth0 up");
+            tokio::select! {
+                () = session.follow() => {}
+                () = until("ip neigh show proxy | grep -q '10.1.0.10 dev eth0'") => {}
+            }
+            session.undo().await.unwrap();
+        });
+        no_tun();
+    });
+}
+
+#[test]
+fn a_reload_makes_the_difference() {
+    alone("director::a_reload_makes_the_difference", || {
+        hosts();
+        let before = picture();
+        run(async {
+            let mut session = start(&wishes()).await;
+            let vips = vec!["10.1.0.11".parse().unwrap(), "10.1.0.12".parse().unwrap()];
+            let wishes = DirectorWishes { vips, ..wishes() };
+            let prepared = session.plan_director(&wishes).await.unwrap();
+            session.install(prepared).await.unwrap();
+            let proxy = sh("ip neigh show proxy");
+            assert!(proxy.contains("10.1.0.12") && proxy.contains("10.1.0.11"), "{proxy}");
+            assert!(!proxy.contains("10.1.0.10"), "{proxy}");
+            assert_eq!(sh("ip route show 10.1.0.10 proto 176"), "");
+            session.undo().await.unwrap();
+        });
+        no_tun();
+        assert_same(&before, &picture());
+    });
+}

@@ -1,0 +1,9 @@
+//! The daemons' host set-up and its undoing, on real kernels' tables in private namespaces.
+//!
+//! Each test runs this binary again inside `unshare`, for itself alone. Without root it takes a user namespace too.
+#![allow(clippy::unwrap_used)]
+
+mod director;
+mod leftovers;
+mod net;
+mod realserver;

@@ -1,0 +1,137 @@
+//! Private network and mount namespaces for tests, made by the test itself.
+
+use std::fmt::Write as _;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// Set in a process that runs inside the namespaces.
+const INSIDE: &str = "VSTUN_TEST_NAMESPACE";
+/// Set in a process that is to be killed.
+const VICTIM: &str = "VSTUN_TEST_VICTIM";
+/// The longest that anything waited for may take.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Runs `body` in namespaces of its own, by running this test's binary again for this one test.
+pub(crate) fn alone(test: &str, body: fn()) {
+    if std::env::var_os(INSIDE).is_some() {
+        if !victim() {
+            // `ip netns` and control sockets stay in here.
+            sh("mount -t tmpfs tmpfs /run && ip link set lo up");
+        }
+        return body();
+    }
+    let id = Command::new("id").arg("-u").output().expect("id is there");
+    let flags = if id.stdout == b"0\n" { "-nm" } else { "-Urnm" };
+    let output = Command::new("unshare")
+        .arg(flags)
+        .arg(std::env::current_exe().expect("a test has a binary"))
+        .args(["--exact", test, "--nocapture"])
+        .env(INSIDE, "1")
+        .output()
+        .expect("unshare of util-linux is installed");
+    let text = String::from_utf8_lossy(&output.stdout);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{text}\n{errors}");
+    assert!(text.contains("1 passed"), "{test} is no test's name\n{text}");
+}
+
+/// Whether this process is the one to be killed.
+pub(crate) fn victim() -> bool {
+    std::env::var_os(VICTIM).is_some()
+}
+
+/// Says that the victim has done its work, and waits for its end.
+pub(crate) async fn await_the_kill() {
+    println!("\nready");
+    std::future::pending::<()>().await;
+}
+
+/// Runs the test's body again as the victim, calls `meanwhile` with its process number once it is ready, and kills it.
+pub(crate) fn kill_one(test: &str, meanwhile: impl FnOnce(u32)) {
+    let mut child = Command::new(std::env::current_exe().expect("a test has a binary"))
+        .args(["--exact", test, "--nocapture"])
+        .env(VICTIM, "1")
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("this binary runs");
+    let stdout = child.stdout.take().expect("piped");
+    let ready = BufReader::new(stdout).lines().map_while(Result::ok).any(|line| line == "ready");
+    if ready {
+        meanwhile(child.id());
+    }
+    child.kill().expect("it runs");
+    child.wait().expect("it is ours");
+    assert!(ready, "the victim failed before it was killed");
+}
+
+/// Runs a shell script; gives what it prints.
+pub(crate) fn sh(script: &str) -> String {
+    let output = Command::new("sh").args(["-ec", script]).output().expect("sh is there");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{script}: {errors}");
+    String::from_utf8(output.stdout).expect("text")
+}
+
+/// Everything about a host's network that the program could have changed, and the files it could have left.
+pub(crate) fn picture() -> String {
+    let mut picture = String::new();
+    for look in [
+        "ip -d addr",
+        "ip route show table all",
+        "ip -6 route show table all",
+        "ip rule",
+        "ip -6 rule",
+        "ip neigh show proxy",
+        "ip ntable",
+        "sysctl -a -r '^net' 2>/dev/null",
+        "find /run",
+    ] {
+        let _ = writeln!(picture, "# {look}\n{}", sh(look));
+    }
+    picture
+}
+
+/// Fails with the lines that differ.
+pub(crate) fn assert_same(before: &str, after: &str) {
+    let gone = before.lines().filter(|line| !after.lines().any(|other| other == *line));
+    let new = after.lines().filter(|line| !before.lines().any(|other| other == *line));
+    let diff: Vec<String> =
+        gone.map(|line| format!("- {line}")).chain(new.map(|line| format!("+ {line}"))).collect();
+    assert!(diff.is_empty(), "the host is not as before:\n{}", diff.join("\n"));
+    assert_eq!(before, after, "lines are repeated or in another order");
+}
+
+/// Runs a future as the control thread does.
+pub(crate) fn run<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime")
+        .block_on(future)
+}
+
+/// Waits until the script succeeds, while other futures run.
+pub(crate) async fn until(script: &str) {
+    let start = Instant::now();
+    while !succeeds(script) {
+        assert!(start.elapsed() < PATIENCE, "never: {script}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Waits until the script succeeds: some changes take the kernel a moment.
+pub(crate) fn wait_for(script: &str) {
+    run(until(script));
+}
+
+/// Whether the file is there.
+pub(crate) fn there(path: &str) -> bool {
+    Path::new(path).symlink_metadata().is_ok()
+}
+
+fn succeeds(script: &str) -> bool {
+    let output = Command::new("sh").args(["-ec", script]).output();
+    output.expect("sh is there").status.success()
+}
