@@ -15,6 +15,9 @@ pub mod realserver;
 mod route;
 mod step;
 
+#[cfg(test)]
+mod tests;
+
 pub use facts::{Address, Facts, Link, Lookup, Proxy, Rule, sysctl, sysctls_of};
 pub use plan::{Announcement, MIN_TUN_MTU, OUTER_V4, Plan, Refusal};
 pub use route::{Hop, Kind, Raw, Route, metric};

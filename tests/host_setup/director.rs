@@ -196,7 +196,7 @@ fn a_failed_step_undoes_those_before_it() {
             let error = format!("{:#}", session.install(prepared).await.unwrap_err());
             assert!(error.contains("sysctl net/ipv4/conf/eth0/forwarding to 1"), "{error}");
             assert!(error.contains("sysctl -w"), "{error}");
-            sh("umount /proc/sys/net/ipv4/conf/eth0");
+            sh("umount /proc/sys/net/ipv4/conf/eth0; rm -rf /run/mount");
         });
         no_tun();
         assert_same(&before, &picture());

@@ -79,11 +79,11 @@ fn a_setting_changed_by_others_stays() {
             return be_killed();
         }
         hosts();
-        sh("sysctl -qw net.ipv4.neigh.eth0.proxy_delay=50");
+        sh("sysctl -qw net.ipv4.neigh.eth0.proxy_delay=60");
         killed(TEST, |_| {});
-        sh("sysctl -qw net.ipv4.neigh.eth0.proxy_delay=33");
+        sh("sysctl -qw net.ipv4.neigh.eth0.proxy_delay=40");
         cleanup::run(Path::new(CONTROL)).unwrap();
-        assert_eq!(sh("sysctl -n net.ipv4.neigh.eth0.proxy_delay"), "33\n");
+        assert_eq!(sh("sysctl -n net.ipv4.neigh.eth0.proxy_delay"), "40\n");
         assert_eq!(sh("sysctl -n net.ipv4.conf.eth0.forwarding"), "0\n");
     });
 }

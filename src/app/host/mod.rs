@@ -157,8 +157,10 @@ impl Session {
         }
     }
 
+    /// Writes the state down; where nothing is left to undo, that is no file.
     fn save(&self) -> Result<()> {
-        self.state.save(&self.place.state())
+        let path = self.place.state();
+        if self.state.steps.is_empty() { state::remove(&path) } else { self.state.save(&path) }
     }
 }
 

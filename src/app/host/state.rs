@@ -93,6 +93,16 @@ pub(super) fn living(control: &Path, namespace: &str) -> Vec<State> {
         .collect()
 }
 
+/// Removes the file, if it is there.
+pub(super) fn remove(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot remove {}", path.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
 fn write(state: &State, path: &Path) -> io::Result<()> {
     let new = path.with_extension("state.new");
     let mut file = File::create(&new)?;

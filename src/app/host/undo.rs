@@ -54,7 +54,7 @@ impl Session {
                 self.place.state().display()
             );
         }
-        self.remove_state()?;
+        self.save()?;
         Ok(outcomes)
     }
 
@@ -80,15 +80,6 @@ impl Session {
             warn!("{error:#}");
         }
         outcomes
-    }
-
-    fn remove_state(&self) -> Result<()> {
-        match std::fs::remove_file(self.place.state()) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                bail!("cannot remove {}: {error}", self.place.state().display())
-            }
-            _ => Ok(()),
-        }
     }
 }
 
