@@ -4,8 +4,8 @@ use std::net::IpAddr;
 
 /// A one's complement sum that is not folded yet.
 ///
-/// Kept in the host's byte order over eight-byte words: the sum is independent of byte order and of
-/// the width it is done in (RFC 1071 section 2), so only [`Sum::fold`] swaps, and folds once.
+/// Kept in the host's byte order and wider than 16 bits: the sum depends on neither byte order nor
+/// width (RFC 1071 section 2), so only [`Sum::fold`] swaps, and folds once.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Sum(u64);
 
@@ -14,25 +14,18 @@ impl Sum {
     #[inline]
     #[must_use]
     pub fn of(bytes: &[u8]) -> Self {
-        let (lines, rest) = bytes.as_chunks::<64>();
-        let mut sum = 0_u64;
-        let mut carry = false;
+        // Four-byte words into eight-byte lanes: no carry to follow (lanes overflow after 2^32 words), so
+        // the compiler makes vector instructions of it, 1.5 times as fast as a chain of add-with-carry.
+        let (lines, rest) = bytes.as_chunks::<32>();
+        let mut lanes = [0_u64; 8];
         for line in lines {
-            // Eight additions whose carry flows on: one add-with-carry instruction each.
-            for word in line.as_chunks::<8>().0 {
-                (sum, carry) = sum.carrying_add(u64::from_ne_bytes(*word), carry);
+            for (lane, word) in lanes.iter_mut().zip(line.as_chunks().0) {
+                *lane += u64::from(u32::from_ne_bytes(*word));
             }
         }
-        let (words, tail) = rest.as_chunks::<8>();
-        for word in words {
-            (sum, carry) = sum.carrying_add(u64::from_ne_bytes(*word), carry);
-        }
-        let mut last = [0; 8];
-        for (to, from) in last.iter_mut().zip(tail) {
-            *to = *from;
-        }
-        (sum, carry) = sum.carrying_add(u64::from_ne_bytes(last), carry);
-        Self(sum).add(Self(u64::from(carry)))
+        let (words, tail) = rest.as_chunks();
+        let rest: u64 = words.iter().map(|word| u64::from(u32::from_ne_bytes(*word))).sum();
+        Self(lanes.iter().sum::<u64>() + rest + Self::tail(tail))
     }
 
     /// The sum of both.
@@ -93,6 +86,19 @@ impl Sum {
     #[must_use]
     pub fn checksum(self) -> u16 {
         !self.fold()
+    }
+
+    /// The sum of less than four bytes.
+    #[inline]
+    fn tail(tail: &[u8]) -> u64 {
+        match *tail {
+            [a, b, c] => {
+                u64::from(u16::from_ne_bytes([a, b])) + u64::from(u16::from_ne_bytes([c, 0]))
+            }
+            [a, b] => u64::from(u16::from_ne_bytes([a, b])),
+            [a] => u64::from(u16::from_ne_bytes([a, 0])),
+            _ => 0,
+        }
     }
 
     #[inline]
