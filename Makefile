@@ -24,7 +24,6 @@ test: deps  ## everything; the last line counts it
 
 cargo-test: ## unit, table, pair, layering and fuzz smoke tests
 	$(CARGO) test --locked --no-fail-fast
-	$(if $(wildcard fuzz/Cargo.toml),$(CARGO) test --locked --no-fail-fast --manifest-path fuzz/Cargo.toml)
 
 netns-test: deps ## scripted tests in private network namespaces; TESTS="10-ping 20-udp" runs these alone
 	$(CARGO) build --locked --bins

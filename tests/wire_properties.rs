@@ -367,7 +367,8 @@ fn same_transport(ours: &Packet<'_>, theirs: &SlicedPacket<'_>) -> Result<(), Te
         }
         // etherparse reads no transport out of fragments; we do out of the first.
         (_, None) => {
-            prop_assert!(ours.fragment != Fragment::Whole || ours.transport == Transport::Other)
+            let hidden = ours.fragment != Fragment::Whole || ours.transport == Transport::Other;
+            prop_assert!(hidden, "{:?}", ours.transport);
         }
         (ours, theirs) => prop_assert!(false, "{:?} against {:?}", ours, theirs),
     }
