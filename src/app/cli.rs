@@ -135,10 +135,10 @@ pub fn realserver() -> ExitCode {
         Err(refused) => return misused(refused),
     };
     if args.check {
-        let source = args.config.as_deref().unwrap_or("flags".as_ref()).display();
+        let source = args.config.unwrap_or_else(|| "flags".into());
         let vips = counted(config.vips.len(), "virtual IP");
         let directors = counted(config.directors.len(), "range");
-        println!("{source}: ok ({vips}, {directors} of directors)");
+        println!("{}: ok ({vips}, {directors} of directors)", source.display());
         return ExitCode::SUCCESS;
     }
     start_log(args.log);

@@ -162,7 +162,7 @@ fn timeouts(entry: Entry<'_>, faults: &mut Faults) -> Timeouts {
         ("udp", &mut timeouts.udp),
     ] {
         if let Some(value) =
-            section.entry(key).and_then(|entry| entry.parsed(value::timeout, faults))
+            section.entry(key).and_then(|entry| entry.duration(value::timeout, faults))
         {
             *field = value;
         }

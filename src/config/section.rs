@@ -129,6 +129,19 @@ impl<'a> Entry<'a> {
         text
     }
 
+    /// A text in quotes that is a duration, checked by `parse`. A bare number gets its own answer.
+    pub(super) fn duration<T>(
+        &self,
+        parse: impl FnOnce(&str) -> Result<T, String>,
+        faults: &mut Faults,
+    ) -> Option<T> {
+        if self.value.get_ref().is_integer() {
+            self.fault("has no unit; write a text such as \"15m\" or \"2s\"", faults);
+            return None;
+        }
+        self.parsed(parse, faults)
+    }
+
     /// `true` or `false`.
     pub(super) fn boolean(&self, faults: &mut Faults) -> Option<bool> {
         let value = self.value.get_ref().as_bool();

@@ -17,6 +17,8 @@ pub const MAX_SERVICES: usize = 4096;
 pub const MAX_LISTENS: usize = 16_384;
 /// The most real servers of all services together; one in two services counts twice.
 pub const MAX_REALS: usize = 16_384;
+/// The most real servers of one service: schedulers compare them all.
+pub const MAX_REALS_PER_SERVICE: usize = 1024;
 /// The longest name of a service in bytes.
 pub const MAX_NAME_LEN: usize = 63;
 
@@ -151,7 +153,14 @@ impl<'a> Services<'a> {
     }
 
     fn read_reals(&mut self, section: &Section<'a>, faults: &mut Faults) -> Vec<RealSpec> {
-        let tables = section.entry("real").map(|entry| entry.tables(faults)).unwrap_or_default();
+        let Some(entry) = section.entry("real") else { return Vec::new() };
+        let tables = entry.tables(faults);
+        if tables.len() > MAX_REALS_PER_SERVICE {
+            let count = tables.len();
+            let message = format!("{count} real servers; a service has at most");
+            entry.fault(format!("{message} {MAX_REALS_PER_SERVICE}"), faults);
+            return Vec::new();
+        }
         let mut reals = Vec::with_capacity(tables.len());
         let mut first_entries: HashMap<IpAddr, Entry<'_>> = HashMap::new();
         for table in tables {

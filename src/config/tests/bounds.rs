@@ -1,0 +1,241 @@
+//! Each bound: what just fits is taken, one more is refused.
+
+use std::fmt::Write as _;
+
+use crate::config::{self, Director, RealServer};
+
+use super::{lines, with_services};
+
+const SERVICE: &str = "[[service]]\nname = \"a\"\nlisten = [\"192.0.2.1:1/tcp\"]\n";
+
+/// A director with one line of its own and one service.
+fn with_key(line: &str) -> String {
+    format!("[director]\n{line}\n{SERVICE}")
+}
+
+/// Whether the director takes `text`; if not, it has one fault that contains `refusal`.
+#[track_caller]
+fn takes(text: &str, refusal: &str) -> bool {
+    match config::director(text) {
+        Ok(_) => true,
+        Err(faults) => {
+            let lines = lines(&faults);
+            assert!(lines.len() == 1 && lines[0].contains(refusal), "{lines:?}");
+            false
+        }
+    }
+}
+
+fn takes_realserver(keys: &str, refusal: &str) -> bool {
+    match config::realserver(&format!("[realserver]\n{keys}")) {
+        Ok(_) => true,
+        Err(faults) => {
+            let lines = lines(&faults);
+            assert!(lines.len() == 1 && lines[0].contains(refusal), "{lines:?}");
+            false
+        }
+    }
+}
+
+#[test]
+fn length_of_the_file() {
+    let mut text = with_key("");
+    text += &"#".repeat(config::MAX_LEN - text.len());
+    assert!(takes(&text, ""));
+    text.push('#');
+    assert!(!takes(&text, "longer than 1048576 bytes"));
+}
+
+#[test]
+fn numbers() {
+    let connections = |count: u64| with_key(&format!("max_connections = {count}"));
+    assert!(takes(&connections(1), ""));
+    assert!(!takes(&connections(0), "out of range"));
+    assert!(takes(&connections(u64::from(config::MAX_CONNECTIONS)), ""));
+    assert!(!takes(&connections(u64::from(config::MAX_CONNECTIONS) + 1), "out of range"));
+
+    let announce = |table: u64| with_key(&format!("announce_table = {table}"));
+    for table in [0, 1, 252, 256, u64::from(u32::MAX)] {
+        assert!(takes(&announce(table), ""), "{table}");
+    }
+    for table in [253, 254, 255] {
+        assert!(!takes(&announce(table), "the kernel's table"), "{table}");
+    }
+    assert!(!takes(&announce(u64::from(u32::MAX) + 1), "out of range"));
+
+    let weight = |weight: u32| {
+        with_key("") + &format!("[[service.real]]\naddress = \"10.0.0.1\"\nweight = {weight}\n")
+    };
+    assert!(takes(&weight(0), "") && takes(&weight(65_535), ""));
+    assert!(!takes(&weight(65_536), "out of range"));
+}
+
+#[test]
+fn durations() {
+    let udp = |text: &str| with_key(&format!("timeouts.udp = \"{text}\""));
+    assert!(takes(&udp("1s"), "") && takes(&udp("31d"), ""));
+    assert!(!takes(&udp("999ms"), "write from 1s to 31d"));
+    assert!(!takes(&udp("31d1ms"), "write from 1s to 31d"));
+}
+
+#[test]
+fn lengths_of_names_and_paths() {
+    let tun = |len: usize| with_key(&format!("tun = \"{}\"", "t".repeat(len)));
+    assert!(takes(&tun(1), "") && takes(&tun(config::MAX_INTERFACE_LEN), ""));
+    assert!(!takes(&tun(0), "1 to 15") && !takes(&tun(config::MAX_INTERFACE_LEN + 1), "1 to 15"));
+
+    let control = |len: usize| with_key(&format!("control = \"/{}\"", "s".repeat(len - 1)));
+    assert!(takes(&control(2), "") && takes(&control(config::MAX_CONTROL_LEN), ""));
+    assert!(!takes(&control(config::MAX_CONTROL_LEN + 1), "108 bytes"));
+    assert!(!takes(&control(1), "absolute path"));
+
+    let name = |len: usize| with_key("").replace("\"a\"", &format!("\"{}\"", "n".repeat(len)));
+    assert!(takes(&name(1), "") && takes(&name(config::MAX_NAME_LEN), ""));
+    assert!(!takes(&name(0), "1 to 63") && !takes(&name(config::MAX_NAME_LEN + 1), "1 to 63"));
+}
+
+#[test]
+fn legal_names_of_interfaces() {
+    for name in ["eth0.100", "br-0_x", "wg0@home", "..."] {
+        assert!(takes(&with_key(&format!("tun = '{name}'")), ""), "{name}");
+    }
+    for name in [".", "..", "a b", "a/b", "a:b", "tun%d", "\u{e9}", "a\tb"] {
+        assert!(!takes(&with_key(&format!("tun = '{name}'")), "is no interface name"), "{name}");
+    }
+}
+
+#[test]
+fn uplinks() {
+    let uplinks = |count: usize| {
+        let names: Vec<_> = (0..count).map(|name| format!("\"eth{name}\"")).collect();
+        with_key(&format!("uplinks = [{}]", names.join(", ")))
+    };
+    assert!(takes(&uplinks(config::MAX_UPLINKS), ""));
+    assert!(!takes(&uplinks(config::MAX_UPLINKS + 1), "65 elements"));
+}
+
+#[test]
+fn services() {
+    let services = |count: usize| {
+        let mut text = with_services("");
+        for port in 1..=count {
+            let _ = writeln!(text, "[[service]]\nname = \"s{port}\"");
+            let _ = writeln!(text, "listen = [\"192.0.2.1:{port}/tcp\"]");
+        }
+        text
+    };
+    assert!(takes(&services(config::MAX_SERVICES), ""));
+    assert!(!takes(&services(config::MAX_SERVICES + 1), "4097 services"));
+    assert!(!takes(&services(0), "no [[service]]"));
+}
+
+#[test]
+fn listens() {
+    let listens = |count: usize| {
+        let texts: Vec<_> = (1..=count).map(|port| format!("\"192.0.2.1:{port}/tcp\"")).collect();
+        with_services(&format!("[[service]]\nname = \"a\"\nlisten = [{}]\n", texts.join(",")))
+    };
+    assert!(takes(&listens(config::MAX_LISTENS), ""));
+    assert!(!takes(&listens(config::MAX_LISTENS + 1), "16385 listens in all"));
+    assert!(!takes(&listens(0), "the list is empty"));
+}
+
+#[test]
+fn real_servers() {
+    let reals = |services: usize, each: usize, more: usize| {
+        let mut text = with_services("");
+        for service in 0..services {
+            let each = if service == 0 { each + more } else { each };
+            let reals: Vec<_> = (0..each)
+                .map(|real| format!("{{address=\"10.0.{}.{}\"}}", real / 256, real % 256))
+                .collect();
+            let _ = writeln!(text, "[[service]]\nname = \"s{service}\"");
+            let _ = writeln!(text, "listen = [\"192.0.2.1:{}/tcp\"]", service + 1);
+            let _ = writeln!(text, "real = [{}]", reals.join(","));
+        }
+        text
+    };
+    let most = config::MAX_REALS_PER_SERVICE;
+    assert!(takes(&reals(1, most, 0), ""));
+    assert!(!takes(&reals(1, most, 1), "1025 real servers; a service has at most 1024"));
+    let (services, each) = (32, config::MAX_REALS / 32);
+    assert!(takes(&reals(services, each, 0), ""));
+    assert!(!takes(&reals(services, each, 1), "16385 real servers in all"));
+    assert!(takes(&reals(1, 0, 0), ""), "a service may wait for its real servers");
+}
+
+#[test]
+fn addresses_of_one_host() {
+    let real =
+        |address: &str| with_key("") + &format!("[[service.real]]\naddress = \"{address}\"\n");
+    for address in ["1.0.0.0", "126.255.255.255", "128.0.0.0", "223.255.255.255", "10.0.0.255"] {
+        assert!(takes(&real(address), ""), "{address}");
+    }
+    for address in ["0.0.0.0", "0.255.255.255", "127.0.0.1", "224.0.0.0", "239.255.255.255"] {
+        assert!(!takes(&real(address), "write the address of one host"), "{address}");
+    }
+    for address in ["255.255.255.255", "::", "::1", "ff02::1"] {
+        assert!(!takes(&real(address), "write the address of one host"), "{address}");
+    }
+    assert!(!takes(&real("::ffff:10.0.0.1"), "write 10.0.0.1"));
+    assert!(!takes(&real("2001:db8::1"), "IPv6 comes in a later version"));
+}
+
+#[test]
+fn a_real_servers_lists() {
+    let keys = |vips: usize, directors: usize| {
+        let list = |count: usize, net: &str| -> String {
+            let texts: Vec<_> =
+                (0..count).map(|at| format!("\"{net}.{}.{}\"", at / 256, at % 256)).collect();
+            texts.join(",")
+        };
+        let (vips, directors) = (list(vips, "192.0"), list(directors, "10.0"));
+        format!("vips = [{vips}]\ndirectors = [{directors}]\n")
+    };
+    assert!(takes_realserver(&keys(config::MAX_VIPS, config::MAX_DIRECTORS), ""));
+    assert!(!takes_realserver(&keys(config::MAX_VIPS + 1, 1), "1025 elements"));
+    assert!(!takes_realserver(&keys(1, config::MAX_DIRECTORS + 1), "257 elements"));
+    assert!(!takes_realserver(&keys(0, 1), "the list is empty"));
+    assert!(!takes_realserver(&keys(1, 0), "the list is empty"));
+
+    let ranges = |range: &str| format!("vips = [\"192.0.2.1\"]\ndirectors = [\"{range}\"]\n");
+    assert!(takes_realserver(&ranges("128.0.0.0/1"), ""));
+    assert!(!takes_realserver(&ranges("0.0.0.0/0"), "lets anybody"));
+    assert!(!takes_realserver(&ranges("10.0.0.0/33"), "no address range"));
+
+    let priority = |priority: u32| keys(1, 1) + &format!("rule_priority = {priority}\n");
+    assert!(takes_realserver(&priority(1), ""));
+    assert!(takes_realserver(&priority(RealServer::MAX_RULE_PRIORITY), ""));
+    assert!(!takes_realserver(&priority(0), "out of range"));
+    assert!(!takes_realserver(&priority(RealServer::MAX_RULE_PRIORITY + 1), "out of range"));
+    let table = |table: u32| keys(1, 1) + &format!("table = {table}\n");
+    assert!(takes_realserver(&table(1), "") && takes_realserver(&table(u32::MAX), ""));
+    assert!(!takes_realserver(&table(0), "out of range"));
+    assert!(!takes_realserver(&table(254), "the kernel's table main"));
+}
+
+#[test]
+fn the_defaults_pass_their_own_checks() {
+    let keys = [
+        format!("tun = \"{}\"", Director::TUN),
+        format!("control = \"{}\"", Director::CONTROL),
+        format!("max_connections = {}", Director::CONNECTIONS),
+    ];
+    assert!(takes(&with_key(&keys.join("\n")), ""));
+}
+
+#[test]
+fn hostile_shapes_end() {
+    let deep = "a.".repeat(400_000) + "a = 1\n";
+    let nested = "a = ".to_owned() + &"[".repeat(1_000_000);
+    let same_reals = "{address=\"10.0.0.1\"},".repeat(1024);
+    let same_listens = "\"192.0.2.1:1-65535/tcp\",".repeat(16_384);
+    let crowded =
+        format!("[[service]]\nname=\"a\"\nlisten=[{same_listens}]\nreal=[{same_reals}]\n");
+    let unequal = "=\n".repeat(500_000);
+    let tables = "[[a]]\n".repeat(170_000);
+    for text in [deep, nested, with_services(&crowded), unequal, tables] {
+        let faults = config::director(&text).unwrap_err();
+        assert!(!faults.is_empty() && faults.len() <= config::MAX_FAULTS + 1);
+    }
+}

@@ -1,0 +1,211 @@
+//! What leads from one configuration to another.
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use crate::balancer::{Change, ServiceSpec};
+use crate::config::{Director, diff, director};
+
+use super::lines;
+
+fn read(services: &str) -> Director {
+    director(&format!("[director]\n{services}")).unwrap()
+}
+
+/// A service of real servers with weights, each on its own line.
+fn service(name: &str, scheduler: &str, listens: &[String], reals: &[(u8, u32)]) -> String {
+    let listens: Vec<_> = listens.iter().map(|listen| format!("\"192.0.2.1:{listen}\"")).collect();
+    let reals: Vec<_> = reals
+        .iter()
+        .map(|(host, weight)| format!("{{ address = \"10.0.0.{host}\", weight = {weight} }}"))
+        .collect();
+    format!(
+        "[[service]]\nname = \"{name}\"\nscheduler = \"{scheduler}\"\nlisten = [{}]\nreal = [{}]\n",
+        listens.join(", "),
+        reals.join(", ")
+    )
+}
+
+fn owned(texts: &[&str]) -> Vec<String> {
+    texts.iter().map(ToString::to_string).collect()
+}
+
+/// The naive twin of `Balancer::apply`: panics where a change conflicts with what is there.
+fn apply(services: &mut Vec<ServiceSpec>, change: &Change) {
+    let find = |services: &mut Vec<ServiceSpec>, name: &str| {
+        services.iter().position(|service| service.name == *name).expect("the service exists")
+    };
+    match change {
+        Change::AddService(spec) => {
+            assert!(services.iter().all(|service| service.name != spec.name));
+            services.push(spec.clone());
+        }
+        Change::RemoveService { service } => {
+            let at = find(services, service);
+            services.remove(at);
+        }
+        Change::SetListens { service, listens } => {
+            let at = find(services, service);
+            services[at].listens.clone_from(listens);
+        }
+        Change::SetScheduler { service, scheduler } => {
+            let at = find(services, service);
+            services[at].scheduler = *scheduler;
+        }
+        Change::AddReal { service, real } => {
+            let at = find(services, service);
+            assert!(services[at].reals.iter().all(|other| other.address != real.address));
+            services[at].reals.push(*real);
+        }
+        Change::RemoveReal { service, address } => {
+            let at = find(services, service);
+            let before = services[at].reals.len();
+            services[at].reals.retain(|real| real.address != *address);
+            assert_eq!(services[at].reals.len(), before - 1);
+        }
+        Change::SetWeight { service, address, weight } => {
+            let at = find(services, service);
+            let real = services[at].reals.iter_mut().find(|real| real.address == *address);
+            real.expect("the real server exists").weight = *weight;
+        }
+        Change::SetTimeouts(_) => {}
+    }
+    let listens: Vec<_> = services.iter().flat_map(|service| &service.listens).collect();
+    for (at, one) in listens.iter().enumerate() {
+        for other in &listens[at + 1..] {
+            let place = (one.protocol, one.address) == (other.protocol, other.address);
+            assert!(!place || !one.ports.overlaps(other.ports), "{one} {other} after {change:?}");
+        }
+    }
+}
+
+/// Services without the orders that do not matter.
+fn sorted(services: &[ServiceSpec]) -> Vec<ServiceSpec> {
+    let mut services = services.to_vec();
+    services.sort_by(|one, other| one.name.cmp(&other.name));
+    for service in &mut services {
+        service.listens.sort();
+        service.reals.sort_by_key(|real| real.address);
+    }
+    services
+}
+
+#[test]
+fn nothing_changes_nothing() {
+    let text = service("a", "rr", &owned(&["80/tcp"]), &[(1, 1), (2, 2)]);
+    assert_eq!(diff(&read(&text), &read(&text)), Ok(Vec::new()));
+    let reordered = service("a", "rr", &owned(&["80/tcp"]), &[(2, 2), (1, 1)]);
+    assert_eq!(diff(&read(&text), &read(&reordered)), Ok(Vec::new()));
+}
+
+#[test]
+fn each_kind_of_change_is_found() {
+    let old = read(
+        &(service("gone", "rr", &owned(&["1/tcp"]), &[])
+            + &service("kept", "rr", &owned(&["2/tcp"]), &[(1, 1), (2, 2)])),
+    );
+    let new = read(
+        &("timeouts.udp = \"9s\"\n".to_owned()
+            + &service("kept", "lc", &owned(&["2/tcp", "3/tcp"]), &[(2, 3), (4, 4)])
+            + &service("new", "wlc", &owned(&["1/tcp"]), &[(1, 1)])),
+    );
+    let changes: Vec<_> = diff(&old, &new).unwrap().iter().map(|c| format!("{c:?}")).collect();
+    let starts = [
+        "RemoveService { service: \"gone\" }",
+        "SetScheduler { service: \"kept\", scheduler: LeastConnections }",
+        "RemoveReal { service: \"kept\", address: 10.0.0.1 }",
+        "SetWeight { service: \"kept\", address: 10.0.0.2, weight: 3 }",
+        "AddReal { service: \"kept\", real: RealSpec { address: 10.0.0.4, weight: 4 } }",
+        "SetListens { service: \"kept\", listens: [Listen {",
+        "AddService(ServiceSpec { name: \"new\"",
+        "SetTimeouts(Timeouts {",
+    ];
+    assert_eq!(changes.len(), starts.len(), "{changes:#?}");
+    for (change, start) in changes.iter().zip(starts) {
+        assert!(change.starts_with(start), "{change} for {start}");
+    }
+}
+
+#[test]
+fn services_can_swap_their_ports() {
+    let services = |one: &str, other: &str| {
+        read(
+            &(service("a", "rr", &owned(&[one]), &[]) + &service("b", "rr", &owned(&[other]), &[])),
+        )
+    };
+    let (old, new) = (services("1-50/tcp", "51-99/tcp"), services("40-99/tcp", "1-39/tcp"));
+    let mut state = old.services.clone();
+    diff(&old, &new).unwrap().iter().for_each(|change| apply(&mut state, change));
+    assert_eq!(state, new.services);
+}
+
+#[test]
+fn what_needs_a_restart_is_refused_at_its_line() {
+    let services = service("a", "rr", &owned(&["80/tcp"]), &[]);
+    let old = read(&services);
+    for (key, value) in [
+        ("tun", "\"tun9\""),
+        ("uplinks", "[\"eth0\"]"),
+        ("arp", "false"),
+        ("source", "\"10.0.0.9\""),
+        ("announce_table", "9"),
+        ("control", "\"/run/9.sock\""),
+        ("max_connections", "9"),
+        ("offload", "false"),
+    ] {
+        let new = read(&format!("\n{key} = {value}\n{services}"));
+        let message =
+            format!("director.{key}: a change needs a restart; put the old value back, or restart");
+        assert_eq!(lines(&diff(&old, &new).unwrap_err()), [format!("3: {message}")]);
+        // Back to the default: the key is gone, so the fault stands at the table.
+        assert_eq!(lines(&diff(&new, &old).unwrap_err()), [format!("1: {message}")]);
+    }
+}
+
+#[test]
+fn the_set_of_virtual_ips_needs_a_restart() {
+    let old = read("[[service]]\nname = \"a\"\nlisten = [\"192.0.2.1:80/tcp\"]\n");
+    let new = read(
+        "[[service]]\nname = \"a\"\nlisten = [\n\"192.0.2.2:80/tcp\",\n\"192.0.2.2:81/tcp\"\n]\n",
+    );
+    let expected = [
+        "1: service.listen: no service listens on virtual IP 192.0.2.1 any more, which needs a \
+         restart; to stop the traffic, let its service have no real servers",
+        "5: service.listen: 192.0.2.2 is a new virtual IP, which needs a restart",
+    ];
+    assert_eq!(lines(&diff(&old, &new).unwrap_err()), expected);
+}
+
+/// A configuration of up to four services that share the ports 1 to 12 of one virtual IP out.
+fn configurations() -> impl Strategy<Value = Director> {
+    let reals = vec((1_u8..6, 0_u32..3), 0..4);
+    let services = vec((0_usize..4, reals), 1..5);
+    (services, vec(0_usize..5, 12)).prop_map(|(services, owners)| {
+        let mut text = String::new();
+        for (at, (scheduler, mut reals)) in services.into_iter().enumerate() {
+            let ports = owners.iter().zip(1..).filter(|(owner, _)| **owner == at);
+            let listens: Vec<_> = ports.map(|(_, port)| format!("{port}/tcp")).collect();
+            let listens =
+                if listens.is_empty() { vec![format!("{}/udp", at + 1)] } else { listens };
+            reals.sort_unstable();
+            reals.dedup_by_key(|(host, _)| *host);
+            let scheduler = ["rr", "wrr", "lc", "wlc"][scheduler];
+            text += &service(&format!("s{at}"), scheduler, &listens, &reals);
+        }
+        read(&text)
+    })
+}
+
+proptest! {
+    #[test]
+    fn changes_lead_from_any_configuration_to_any_other(
+        old in configurations(),
+        new in configurations(),
+    ) {
+        let mut state = old.services.clone();
+        for change in diff(&old, &new).unwrap() {
+            apply(&mut state, &change);
+        }
+        prop_assert_eq!(sorted(&state), sorted(&new.services));
+    }
+}

@@ -1,0 +1,122 @@
+//! `config.example` is what it says: valid, complete, and with the defaults of the code.
+
+#![allow(clippy::unwrap_used)]
+
+use vstun::balancer::{SchedulerKind, Timeouts};
+use vstun::config::{self, Director, Mss, RealServer, duration, keys};
+
+const EXAMPLE: &str = include_str!("../config.example");
+
+/// The smallest text that each daemon accepts: what is not in it has its default.
+const MINIMAL: &str = r#"
+[director]
+[[service]]
+name = "web"
+listen = ["192.0.2.10:80/tcp", "192.0.2.10:443/tcp"]
+[[service.real]]
+address = "10.0.0.11"
+[[service.real]]
+address = "10.0.0.12"
+[realserver]
+vips = ["192.0.2.10"]
+directors = ["10.0.0.1/32"]
+"#;
+
+/// The keys that the example shows, by table; commented keys stand at the start of a line, without a space.
+fn shown() -> Vec<(String, String)> {
+    let mut table = String::new();
+    let mut keys = Vec::new();
+    for line in EXAMPLE.lines() {
+        if let Some(header) = line.strip_prefix('[') {
+            table = header.trim_matches(['[', ']']).to_owned();
+        } else if let Some((key, _)) = line.split_once(" = ") {
+            let key = key.strip_prefix('#').unwrap_or(key);
+            if !key.starts_with(' ') {
+                keys.push((table.clone(), key.to_owned()));
+            }
+        }
+    }
+    keys
+}
+
+#[test]
+fn the_example_shows_the_defaults() {
+    let example = config::director(EXAMPLE).unwrap();
+    let minimal = config::director(MINIMAL).unwrap();
+    assert_eq!(example.tun, minimal.tun);
+    assert_eq!(example.uplinks, minimal.uplinks);
+    assert_eq!(example.arp, minimal.arp);
+    assert_eq!(example.source, minimal.source);
+    assert_eq!(example.announce_table, minimal.announce_table);
+    assert_eq!(example.control, minimal.control);
+    assert_eq!(example.max_connections, minimal.max_connections);
+    assert_eq!(example.offload, minimal.offload);
+    assert_eq!(example.timeouts, minimal.timeouts);
+    assert_eq!(example.services, minimal.services);
+    assert_eq!(config::realserver(EXAMPLE).unwrap(), config::realserver(MINIMAL).unwrap());
+}
+
+#[test]
+fn the_defaults_are_those_of_the_design() {
+    let director = config::director(MINIMAL).unwrap();
+    assert_eq!(director.tun, "vstun0");
+    assert_eq!((director.uplinks, director.source), (None, None));
+    assert!(director.arp && director.offload);
+    assert_eq!(director.announce_table, 0);
+    assert_eq!(director.control.to_str(), Some("/run/vstun/director.sock"));
+    assert_eq!(director.max_connections, 1_000_000);
+    assert_eq!(director.timeouts, Timeouts::DEFAULT);
+    assert_eq!(director.services[0].scheduler, SchedulerKind::WeightedLeastConnections);
+    assert_eq!(director.services[0].reals[0].weight, 1);
+    let realserver = config::realserver(MINIMAL).unwrap();
+    assert_eq!(realserver.tun, "vstun0");
+    assert_eq!(realserver.control.to_str(), Some("/run/vstun/realserver.sock"));
+    assert_eq!(realserver.mss, Mss::Route);
+    assert!(realserver.offload);
+}
+
+#[test]
+fn every_key_is_shown_and_nothing_else() {
+    let shown = shown();
+    for (table, known) in keys::ALL {
+        for key in known {
+            // Tables are shown by their headers.
+            let header = EXAMPLE.contains(&format!("[{table}.{key}]"));
+            let entry = shown.contains(&(table.to_owned(), (*key).to_owned()));
+            assert!(header || entry, "config.example lacks {table}.{key}");
+        }
+    }
+    for (table, key) in &shown {
+        let known = keys::ALL.iter().find(|(name, _)| name == table);
+        assert!(known.is_some_and(|(_, keys)| keys.contains(&key.as_str())), "{table}.{key}");
+    }
+}
+
+#[test]
+fn commented_keys_are_valid_when_they_are_taken_in() {
+    let text = EXAMPLE.replace("\n#uplinks", "\nuplinks").replace("\n#source", "\nsource");
+    let director = config::director(&text).unwrap();
+    assert_eq!(director.uplinks, Some(vec!["eth0".to_owned()]));
+    assert_eq!(director.source, Some("10.0.0.1".parse().unwrap()));
+}
+
+#[test]
+fn the_bounds_in_the_comments_are_those_of_the_code() {
+    let weights = format!("0 to {}", vstun::balancer::change::MAX_WEIGHT);
+    let timeouts =
+        format!("from {} to {}", duration::Text(Timeouts::MIN), duration::Text(Timeouts::MAX));
+    for bound in [
+        format!("at most {} bytes", config::MAX_CONTROL_LEN),
+        format!("1 to {}", config::MAX_CONNECTIONS),
+        format!("1 to {} letters", config::MAX_NAME_LEN),
+        format!("1 to {}", RealServer::MAX_RULE_PRIORITY),
+        weights,
+        timeouts,
+    ] {
+        assert!(EXAMPLE.contains(&bound), "{bound}");
+    }
+    for kind in SchedulerKind::ALL {
+        assert!(EXAMPLE.contains(&format!("{} (", kind.name())), "{}", kind.name());
+    }
+    assert!(EXAMPLE.contains(Director::CONTROL) && EXAMPLE.contains(RealServer::CONTROL));
+}
