@@ -19,6 +19,9 @@ mod request;
 mod stats;
 mod table;
 
+#[cfg(test)]
+mod tests;
+
 pub use connections::{Connection, Connections, PAGE};
 pub use counts::{Counts, Drops};
 pub use list::{List, Real, Service, Use};

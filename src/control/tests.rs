@@ -1,0 +1,341 @@
+#![allow(clippy::unwrap_used)]
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::balancer::snapshot::{self, RealState};
+use crate::balancer::{Counters, Protocol, Reason, SchedulerKind, Snapshot, Verdict};
+
+use super::*;
+
+fn address(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+fn socket(text: &str) -> SocketAddr {
+    text.parse().unwrap()
+}
+
+fn real(host: &str) -> snapshot::Real {
+    snapshot::Real {
+        address: address(host),
+        weight: 1,
+        state: RealState::Up,
+        active: 3,
+        inactive: 1,
+        connections: 17,
+        packets: 240,
+        bytes: 31_337,
+        protocol_unreachable: 0,
+        unreachable: 0,
+        path_mtu: None,
+    }
+}
+
+/// The state that the design's example of `vstun list --json` shows, with a second service.
+fn state() -> Snapshot {
+    let mut counters = Counters::default();
+    counters.count(Verdict::Drop(Reason::NoService));
+    counters.count(Verdict::Drop(Reason::NoService));
+    counters.count(Verdict::Reply);
+    let mut far = real("10.1.0.11");
+    (far.state, far.protocol_unreachable, far.path_mtu) = (RealState::Draining, 2, Some(1400));
+    let service = |name: &str, listens: &[&str], reals| snapshot::Service {
+        name: name.to_owned(),
+        listens: listens.iter().map(|listen| listen.parse().unwrap()).collect(),
+        scheduler: SchedulerKind::WeightedLeastConnections,
+        reals,
+    };
+    Snapshot {
+        connections: 12,
+        capacity: 1_000_000,
+        services: vec![
+            service("web", &["192.0.2.10:80/tcp"], vec![real("10.0.0.11"), far]),
+            service("dns", &["192.0.2.10:53/udp", "192.0.2.10:53/tcp"], Vec::new()),
+        ],
+        counters,
+    }
+}
+
+fn connection(port: u16) -> snapshot::Connection {
+    snapshot::Connection {
+        protocol: Protocol::Tcp,
+        client: SocketAddr::new(address("198.51.100.7"), port),
+        virtual_address: socket("192.0.2.10:80"),
+        real: address("10.0.0.11"),
+        state: "ESTABLISHED",
+        expires: Duration::from_millis(754_900),
+    }
+}
+
+fn parse(line: &str) -> Value {
+    assert_eq!(line.matches('\n').count(), 1, "one line: {line}");
+    assert!(line.ends_with('\n'), "{line}");
+    serde_json::from_str(line).unwrap()
+}
+
+#[test]
+fn list_has_the_shape_of_the_design() {
+    let line = encode(&List::from(&state()));
+    assert!(line.starts_with(r#"{"version":1,"connections":{"current":12,"capacity":1000000},"#));
+    let value = parse(&line);
+    let web = json!({
+        "name": "web", "listen": ["192.0.2.10:80/tcp"], "scheduler": "wlc",
+        "reals": [
+            {"address": "10.0.0.11", "weight": 1, "state": "up", "active": 3, "inactive": 1,
+             "connections": 17, "packets": 240, "bytes": 31337},
+            {"address": "10.1.0.11", "weight": 1, "state": "draining", "active": 3, "inactive": 1,
+             "connections": 17, "packets": 240, "bytes": 31337},
+        ],
+    });
+    assert_eq!(value["services"][0], web);
+    let names: Vec<_> = value["drops"].as_object().unwrap().keys().cloned().collect();
+    assert_eq!(names.len(), Reason::ALL.len());
+    assert_eq!(
+        (&value["drops"]["malformed"], &value["drops"]["no_service"]),
+        (&json!(0), &json!(2))
+    );
+}
+
+#[test]
+fn drops_keep_the_order_of_the_reasons() {
+    let line = encode(&Drops::from(&state().counters));
+    let order: Vec<_> = decode::<Drops>(line.as_bytes()).unwrap().drops.0;
+    let names: Vec<_> = order.iter().map(|(name, _)| name.as_str()).collect();
+    let reasons: Vec<_> = Reason::ALL.iter().map(|reason| reason.name()).collect();
+    assert_eq!(names, reasons);
+    let meanings = &parse(&line)["meanings"];
+    for reason in Reason::ALL {
+        assert_eq!(meanings[reason.name()], reason.meaning());
+    }
+}
+
+#[test]
+fn replies_come_back_as_they_went() {
+    fn assert_round_trip<T>(reply: &T)
+    where
+        T: serde::Serialize + serde::de::DeserializeOwned + PartialEq + std::fmt::Debug,
+    {
+        assert_eq!(&decode::<T>(encode(reply).as_bytes()).unwrap(), reply);
+    }
+    let state = state();
+    assert_round_trip(&List::from(&state));
+    assert_round_trip(&Drops::from(&state.counters));
+    assert_round_trip(&Connections::page(&[connection(4000)], true));
+    assert_round_trip(&Stats::Director(DirectorStats::from(&state)));
+    assert_round_trip(&Stats::RealServer(RealServerStats { read: 7, ..Default::default() }));
+    let (role, program) = ("director".to_owned(), "0.1.0".to_owned());
+    assert_round_trip(&Status { role, program, uptime_seconds: 1, done: String::new() });
+}
+
+#[test]
+fn fields_that_a_newer_daemon_adds_are_passed_over() {
+    let line = br#"{"version":1,"connections":{"current":1,"capacity":2,"new":3},"services":[],
+        "drops":{"new_reason":4},"new":{"a":[1]}}"#;
+    let list: List = decode(line).unwrap();
+    assert_eq!((list.connections.current, list.drops.total()), (1, 4));
+    let line = br#"{"version":1,"role":"director","packets":{"read":1},"new":2}"#;
+    let Stats::Director(stats) = decode(line).unwrap() else { panic!("a director's") };
+    assert_eq!((stats.packets.read, stats.packets.dropped), (1, 0));
+}
+
+#[test]
+fn stats_start_from_the_snapshot_and_add_up() {
+    let stats = DirectorStats::from(&state());
+    let packets = stats.packets;
+    assert_eq!((packets.read, packets.replied, packets.dropped), (3, 1, 2));
+    assert_eq!(packets.read, packets.tunnelled + packets.replied + packets.dropped);
+    let errors = TunnelErrors {
+        service: "web".to_owned(),
+        real: address("10.1.0.11"),
+        protocol_unreachable: 2,
+        unreachable: 0,
+        path_mtu: Some(1400),
+    };
+    assert_eq!(stats.tunnel_errors, [errors]);
+    let value = parse(&encode(&Stats::Director(stats)));
+    assert_eq!((&value["version"], &value["role"]), (&json!(1), &json!("director")));
+    assert_eq!(value["packets"]["read"], 3);
+}
+
+#[test]
+fn a_real_servers_drops_come_from_its_figures() {
+    let dropped = ["source", "not_vip"].map(|name| RealServerDrop {
+        name: name.to_owned(),
+        meaning: format!("About {name}."),
+        count: 5,
+    });
+    let stats = RealServerStats { dropped: dropped.to_vec(), ..Default::default() };
+    let drops = Drops::from(&stats);
+    assert_eq!(drops.drops.total(), 10);
+    assert_eq!(drops.drops.0[0].0, "source");
+    assert_eq!(drops.meanings["not_vip"], "About not_vip.");
+}
+
+#[test]
+fn requests_are_one_line_each_and_come_back() {
+    for (request, line) in [
+        (Request::List, r#"{"version":1,"verb":"list"}"#),
+        (Request::Connections { limit: None }, r#"{"version":1,"verb":"connections"}"#),
+        (
+            Request::Connections { limit: Some(5) },
+            r#"{"version":1,"verb":"connections","limit":5}"#,
+        ),
+        (Request::Stats, r#"{"version":1,"verb":"stats"}"#),
+        (Request::Drops, r#"{"version":1,"verb":"drops"}"#),
+        (Request::Reload, r#"{"version":1,"verb":"reload"}"#),
+        (Request::Status, r#"{"version":1,"verb":"status"}"#),
+    ] {
+        assert_eq!(encode(&request), format!("{line}\n"));
+        assert_eq!(Request::parse(line.as_bytes()).unwrap(), request);
+        assert_eq!(Request::parse(format!("{line}\r\n").as_bytes()).unwrap(), request);
+    }
+}
+
+#[test]
+fn bad_requests_are_refused_with_a_reason() {
+    for (line, reason) in [
+        (&b""[..], "cannot read the request"),
+        (b"\xff\xfe", "cannot read the request"),
+        (b"list", "cannot read the request"),
+        (b"[]", "cannot read the request"),
+        (br#"{"verb":"list"}"#, "missing field `version`"),
+        (br#"{"version":-1,"verb":"list"}"#, "cannot read the request"),
+        (br#"{"version":2,"verb":"list"}"#, "this daemon speaks version 1, not 2"),
+        (br#"{"version":1,"verb":"lisst"}"#, "unknown variant `lisst`"),
+        (br#"{"version":1}"#, "missing field `verb`"),
+        (br#"{"version":1,"verb":"connections","limit":"a"}"#, "cannot read the request"),
+    ] {
+        let error = Request::parse(line).unwrap_err().to_string();
+        assert!(error.contains(reason), "{error}");
+    }
+    let nested = "[".repeat(MAX_REQUEST_LEN);
+    assert!(Request::parse(nested.as_bytes()).is_err());
+}
+
+#[test]
+fn a_request_of_just_the_bound_is_read_and_one_byte_more_is_not() {
+    let mut line = br#"{"version":1,"verb":"list"}"#.to_vec();
+    line.resize(MAX_REQUEST_LEN, b' ');
+    assert_eq!(Request::parse(&line).unwrap(), Request::List);
+    line.push(b' ');
+    assert!(matches!(Request::parse(&line), Err(RequestError::TooLong)));
+}
+
+#[test]
+fn a_refusal_is_one_line_and_reads_as_an_error() {
+    let line = encode_error("no \"such\"\nthing");
+    assert_eq!(parse(&line), json!({"version": 1, "error": "no \"such\"\nthing"}));
+    let error = decode::<List>(line.as_bytes()).unwrap_err();
+    assert_eq!(error.to_string(), "no \"such\"\nthing");
+    assert_eq!(encode(&Failure { error: "x".to_owned() }), encode_error("x"));
+    let newer = decode::<List>(br#"{"version":2,"services":{}}"#).unwrap_err();
+    assert!(newer.to_string().contains("speaks version 2, this vstun 1"), "{newer}");
+    assert!(decode::<List>(br#"{"version":1}"#).is_err());
+}
+
+#[test]
+fn the_longest_list_fits_into_a_reply() {
+    // Widest values, and as many services, listens and real servers as a configuration may have.
+    let real = snapshot::Real {
+        weight: 65_535,
+        state: RealState::Draining,
+        active: u64::MAX,
+        inactive: u64::MAX,
+        connections: u64::MAX,
+        packets: u64::MAX,
+        bytes: u64::MAX,
+        ..real("2001:db8:1111:2222:3333:4444:5555:6666")
+    };
+    let (reals, listens, services) = (16_384, 16_384, 4096);
+    let service = snapshot::Service {
+        name: "n".repeat(63),
+        listens: vec![
+            "[2001:db8:1111:2222:3333:4444:5555:6666]:10000-20000/udp".parse().unwrap();
+            listens / services
+        ],
+        scheduler: SchedulerKind::WeightedLeastConnections,
+        reals: vec![real; reals / services],
+    };
+    let list = List::from(&Snapshot { services: vec![service; services], ..state() });
+    assert!(encode(&list).len() <= MAX_REPLY_LEN);
+}
+
+#[test]
+fn list_prints_its_columns() {
+    let expected = "\
+12 of 1000000 connections
+
+  REAL SERVER  WEIGHT  STATE     ACTIVE  INACTIVE  CONNECTIONS  PACKETS  BYTES
+web (wlc) 192.0.2.10:80/tcp
+  10.0.0.11         1  up             3         1           17      240  31337
+  10.1.0.11         1  draining       3         1           17      240  31337
+dns (wlc) 192.0.2.10:53/udp 192.0.2.10:53/tcp
+  no real server
+";
+    assert_eq!(List::from(&state()).human(), expected);
+}
+
+#[test]
+fn connections_print_their_columns() {
+    let page = Connections::page(&[connection(4000)], false);
+    assert_eq!(
+        format!("{}\n{}", Connections::header(), page.human()),
+        "\
+PROTO   EXPIRES  STATE        CLIENT                 VIRTUAL                REAL SERVER
+tcp       12:34  ESTABLISHED  198.51.100.7:4000      192.0.2.10:80          10.0.0.11
+"
+    );
+    assert_eq!(
+        parse(&encode(&page)),
+        json!({"version": 1, "more": false, "connections": [{
+            "protocol": "tcp", "expires_seconds": 754, "state": "ESTABLISHED",
+            "client": "198.51.100.7:4000", "virtual": "192.0.2.10:80", "real": "10.0.0.11",
+        }]})
+    );
+}
+
+#[test]
+fn drops_print_what_occurred_or_all() {
+    let drops = Drops::from(&state().counters);
+    let text = drops.human(false);
+    assert_eq!(text.lines().count(), 2, "{text}");
+    assert!(text.starts_with("REASON      PACKETS  MEANING\nno_service        2  "), "{text}");
+    assert!(text.contains(Reason::NoService.meaning()));
+    assert_eq!(drops.human(true).lines().count(), 1 + Reason::ALL.len());
+    let none = Drops::from(&Counters::default());
+    assert_eq!(none.human(false), "no packet was dropped\n");
+}
+
+#[test]
+fn stats_print_their_figures() {
+    let mut stats = DirectorStats::from(&state());
+    stats.send_errors = [("ENOBUFS", 3), ("EPERM", 0)].into_iter().collect();
+    let text = Stats::Director(stats).human();
+    for expected in [
+        "packets read                          3\n",
+        "packets dropped                       2\n",
+        "\nsegments refused, by error\nENOBUFS  3\n",
+        "web      10.1.0.11                       2             0      1400\n",
+    ] {
+        assert!(text.contains(expected), "{text}");
+    }
+    assert!(!text.contains("EPERM"), "{text}");
+    let text = Stats::RealServer(RealServerStats { read: 9, ..Default::default() }).human();
+    assert!(text.starts_with("packets read                  9\n"), "{text}");
+}
+
+#[test]
+fn a_status_prints_itself_or_what_was_done() {
+    let status = Status {
+        role: "director".to_owned(),
+        program: "0.1.0".to_owned(),
+        uptime_seconds: 3723,
+        done: String::new(),
+    };
+    assert_eq!(status.human(), "director, vstun 0.1.0, up 1:02:03\n");
+    let done = Status { done: "reloaded".to_owned(), ..status };
+    assert_eq!(done.human(), "reloaded\n");
+}

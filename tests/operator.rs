@@ -1,0 +1,193 @@
+//! `vstun` against a daemon that is only a socket and a script of answers.
+
+#![allow(clippy::unwrap_used)]
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::thread::{self, JoinHandle};
+
+const LIST: &str =
+    r#"{"version":1,"connections":{"current":1,"capacity":2},"services":[],"drops":{"not_ip":0}}"#;
+
+/// A daemon that takes one connection, reads one request, answers `lines`, and closes.
+struct Daemon {
+    socket: PathBuf,
+    served: JoinHandle<String>,
+}
+
+impl Daemon {
+    fn start(name: &str, lines: Vec<String>) -> Self {
+        let socket = scratch(name);
+        let listener = UnixListener::bind(&socket).unwrap();
+        let served = thread::spawn(move || {
+            let (stream, _) = listener.accept().unwrap();
+            let mut request = String::new();
+            BufReader::new(&stream).read_line(&mut request).unwrap();
+            for line in lines {
+                // The client may have seen enough.
+                if (&stream).write_all(line.as_bytes()).is_err() {
+                    break;
+                }
+            }
+            request
+        });
+        Self { socket, served }
+    }
+
+    /// Runs `vstun` against it; gives back what came of it and the request.
+    fn serve(self, args: &[&str]) -> (Output, String) {
+        let output = vstun(&self.socket).args(args).output().unwrap();
+        let request = self.served.join().unwrap();
+        std::fs::remove_file(&self.socket).unwrap();
+        (output, request)
+    }
+}
+
+fn scratch(name: &str) -> PathBuf {
+    let path = std::env::temp_dir().join(format!("vstun-{}-{name}.sock", std::process::id()));
+    let _ = std::fs::remove_file(&path);
+    path
+}
+
+fn vstun(socket: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_vstun"));
+    command.arg("--socket").arg(socket);
+    command
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap()
+}
+
+fn page(port: usize, more: bool) -> String {
+    format!(
+        "{{\"version\":1,\"connections\":[{{\"protocol\":\"tcp\",\"expires_seconds\":61,\
+         \"state\":\"ESTABLISHED\",\"client\":\"198.51.100.7:{port}\",\"virtual\":\"192.0.2.10:80\",\
+         \"real\":\"10.0.0.11\"}}],\"more\":{more}}}\n"
+    )
+}
+
+#[test]
+fn json_is_the_daemons_answer_as_it_came() {
+    let answer = LIST.replace("\"services\"", "\"newer\":1,\"services\"") + "\n";
+    let (output, request) = Daemon::start("json", vec![answer.clone()]).serve(&["list", "--json"]);
+    assert_eq!(text(&output.stdout), answer);
+    assert_eq!(request, "{\"version\":1,\"verb\":\"list\"}\n");
+    assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), ""));
+}
+
+#[test]
+fn people_get_columns() {
+    let (output, _) = Daemon::start("human", vec![format!("{LIST}\n")]).serve(&["list"]);
+    assert!(text(&output.stdout).starts_with("1 of 2 connections\n"), "{output:?}");
+    let drops = r#"{"version":1,"drops":{"a":1,"b":0},"meanings":{"a":"About a."}}"#;
+    let (output, _) = Daemon::start("some", vec![format!("{drops}\n")]).serve(&["drops"]);
+    assert_eq!(text(&output.stdout).lines().nth(1), Some("a             1  About a."));
+    let (output, _) = Daemon::start("all", vec![format!("{drops}\n")]).serve(&["drops", "--all"]);
+    assert_eq!(text(&output.stdout).lines().count(), 3);
+}
+
+#[test]
+fn connections_go_on_to_the_last_page() {
+    let pages = vec![page(4001, true), page(4002, true), page(4003, false)];
+    let (output, request) =
+        Daemon::start("pages", pages.clone()).serve(&["connections", "--limit", "3"]);
+    let lines: Vec<_> = text(&output.stdout).lines().collect();
+    assert_eq!(lines.len(), 4, "{lines:?}");
+    assert!(lines[0].starts_with("PROTO") && lines[3].contains("198.51.100.7:4003"), "{lines:?}");
+    assert_eq!(request, "{\"version\":1,\"verb\":\"connections\",\"limit\":3}\n");
+    let (output, _) = Daemon::start("jsonpages", pages.clone()).serve(&["--json", "connections"]);
+    assert_eq!(text(&output.stdout), pages.concat());
+}
+
+#[test]
+fn a_refusal_is_an_error() {
+    let refusal = "{\"version\":1,\"error\":\"ask the director\"}\n".to_owned();
+    let (output, _) = Daemon::start("refusal", vec![refusal]).serve(&["list", "--json"]);
+    assert_eq!((output.status.code(), text(&output.stdout)), (Some(1), ""));
+    assert_eq!(text(&output.stderr), "vstun: ask the director\n");
+}
+
+#[test]
+fn a_daemon_that_breaks_off_is_an_error() {
+    for (name, lines) in [("nothing", vec![]), ("half", vec!["{\"version\":1,".to_owned()])] {
+        let (output, _) = Daemon::start(name, lines).serve(&["stats"]);
+        assert_eq!(output.status.code(), Some(1));
+        assert!(text(&output.stderr).contains("closed the connection; see its log"), "{output:?}");
+    }
+    let (output, _) = Daemon::start("lost", vec![page(4001, true)]).serve(&["connections"]);
+    assert_eq!(output.status.code(), Some(1));
+    let (output, _) = Daemon::start("garbage", vec!["what?\n".to_owned()]).serve(&["list"]);
+    assert!(text(&output.stderr).contains("cannot read the daemon's reply"), "{output:?}");
+}
+
+#[test]
+fn a_line_without_end_is_cut_off_at_the_bound() {
+    let endless = vec!["x".repeat(1 << 20); 17];
+    let (output, _) = Daemon::start("endless", endless).serve(&["list"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("a line of more than 16777216 bytes"), "{output:?}");
+}
+
+#[test]
+fn a_reader_that_has_seen_enough_is_no_error() {
+    let pages: Vec<_> = (0..20_000).map(|port| page(port, port < 19_999)).collect();
+    let daemon = Daemon::start("pipe", pages);
+    let mut child = vstun(&daemon.socket)
+        .arg("connections")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut first = [0; 5];
+    let mut stdout = child.stdout.take().unwrap();
+    stdout.read_exact(&mut first).unwrap();
+    assert_eq!(&first, b"PROTO");
+    drop(stdout);
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), ""));
+    daemon.served.join().unwrap();
+    std::fs::remove_file(&daemon.socket).unwrap();
+}
+
+#[test]
+fn without_a_daemon_it_says_what_was_tried_and_what_to_do() {
+    let socket = scratch("missing");
+    let output = vstun(&socket).arg("list").output().unwrap();
+    let expected = format!(
+        "vstun: no daemon answers\n  {}: is not there; start the daemon, or give --socket PATH as its \
+         `control` key has it\n",
+        socket.display()
+    );
+    assert_eq!((output.status.code(), text(&output.stderr)), (Some(1), expected.as_str()));
+
+    let socket = scratch("dead");
+    drop(UnixListener::bind(&socket).unwrap());
+    let output = vstun(&socket).arg("list").output().unwrap();
+    assert!(text(&output.stderr).contains("run vstun cleanup"), "{output:?}");
+    std::fs::remove_file(&socket).unwrap();
+}
+
+#[test]
+fn wrong_usage_is_exit_code_2_and_help_is_0() {
+    for (program, args, code) in [
+        (env!("CARGO_BIN_EXE_vstun"), &["lisst"][..], 2),
+        (env!("CARGO_BIN_EXE_vstun"), &[], 2),
+        (env!("CARGO_BIN_EXE_vstun-director"), &[], 2),
+        (env!("CARGO_BIN_EXE_vstun-director"), &["--config", "x", "--log", "loud"], 2),
+        (env!("CARGO_BIN_EXE_vstun-realserver"), &["--check"], 2),
+        (env!("CARGO_BIN_EXE_vstun-realserver"), &["--config", "x", "--vip", "192.0.2.1"], 2),
+        (env!("CARGO_BIN_EXE_vstun"), &["--help"], 0),
+        (env!("CARGO_BIN_EXE_vstun-director"), &["--help"], 0),
+        (env!("CARGO_BIN_EXE_vstun-realserver"), &["--help"], 0),
+    ] {
+        let output = Command::new(program).args(args).output().unwrap();
+        assert_eq!(output.status.code(), Some(code), "{program} {args:?}");
+        if code == 0 {
+            let help = text(&output.stdout);
+            assert!(help.contains("Exit codes:") && help.contains("Examples:"), "{help}");
+        }
+    }
+}
