@@ -57,7 +57,7 @@ struct DirectorArgs {
     #[arg(long)]
     force: bool,
     /// How much to log: off, error, warn, info or debug [default: info]
-    #[arg(long, value_name = "LEVEL", value_parser = level())]
+    #[arg(long, value_name = "LEVEL", value_parser = level(), hide_possible_values = true)]
     log: Option<LevelFilter>,
 }
 
@@ -71,6 +71,9 @@ struct DirectorArgs {
 #[command(
     name = "vstun-realserver",
     version,
+    override_usage = "\
+vstun-realserver --config <FILE> [OPTIONS]
+       vstun-realserver --vip <ADDR>... --director <CIDR>... [OPTIONS]",
     after_help = EXIT_CODES,
     after_long_help = format!("\
 Examples:
@@ -105,7 +108,7 @@ struct RealServerArgs {
     #[arg(long)]
     check: bool,
     /// How much to log: off, error, warn, info or debug [default: info]
-    #[arg(long, value_name = "LEVEL", value_parser = level())]
+    #[arg(long, value_name = "LEVEL", value_parser = level(), hide_possible_values = true)]
     log: Option<LevelFilter>,
 }
 

@@ -46,7 +46,7 @@ impl<'i> Document<'i> {
     fn refuse_unknown_tables(&self, faults: &mut Faults) {
         for (key, _) in &self.root {
             let name: &str = key.get_ref();
-            if !keys::TABLES.contains(&name) {
+            if !keys::TABLES.contains(&name) && !faults.is_full() {
                 let line = self.lines.at(key.span().start);
                 faults.add(line, keys::shown(name), keys::unknown_table(name));
             }

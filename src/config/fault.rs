@@ -56,10 +56,14 @@ pub(super) struct Faults(Vec<Fault>);
 
 impl Faults {
     pub(super) fn add(&mut self, line: usize, key: impl fmt::Display, message: impl Into<String>) {
-        // One past the bound is kept: it says that there are more.
-        if self.0.len() <= MAX_FAULTS {
+        if !self.is_full() {
             self.0.push(Fault { line, key: key.to_string(), message: message.into() });
         }
+    }
+
+    /// Whether more would not be kept. One past the bound is: it says that there are more.
+    pub(super) fn is_full(&self) -> bool {
+        self.0.len() > MAX_FAULTS
     }
 
     /// The value, or what speaks against it.

@@ -54,7 +54,7 @@ impl<'a> Section<'a> {
         let section = Self { name, table, lines: entry.lines, line: entry.line };
         for (key, _) in table {
             let text: &str = key.get_ref();
-            if !known.contains(&text) {
+            if !known.contains(&text) && !faults.is_full() {
                 let line = section.lines.at(key.span().start);
                 let shown = format!("{name}.{}", keys::shown(text));
                 faults.add(line, shown, keys::unknown(name, known, text));
