@@ -34,7 +34,7 @@ use document::Document;
 use fault::Faults;
 
 /// Reads the director's part of a configuration: `[director]` and `[[service]]`. A `[realserver]`
-/// table in the same text is left to [`realserver`].
+/// table in the same text is left to [`realserver()`].
 ///
 /// # Errors
 /// Every fault of the text, by line.
@@ -46,7 +46,7 @@ pub fn director(text: &str) -> Result<Director, Vec<Fault>> {
 }
 
 /// Reads the real server's part of a configuration: `[realserver]`. The director's tables in the same
-/// text are left to [`director`].
+/// text are left to [`director()`].
 ///
 /// # Errors
 /// Every fault of the text, by line.
