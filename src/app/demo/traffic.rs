@@ -17,7 +17,7 @@ const LARGE_FILE: &str = "large";
 /// Bytes written at a time.
 const CHUNK: usize = 1 << 20;
 /// Seconds that the requests, or the download, may take.
-const TIME_LIMIT: &str = "60";
+const TIME_LIMIT: &str = "30";
 
 /// Packets from the VIP.
 #[derive(Clone, Copy, Debug)]
@@ -32,7 +32,7 @@ pub(super) struct Replies {
 pub(super) fn requests(count: usize) -> Result<BTreeMap<String, usize>> {
     let answers = output(
         at("client", "curl")
-            .args(["-sS", "--max-time", TIME_LIMIT, "-H", "Connection: close"])
+            .args(["-sS", "--fail-early", "--max-time", TIME_LIMIT, "-H", "Connection: close"])
             .arg(format!("http://{VIP}/?[1-{count}]")),
     )?;
     let mut served = BTreeMap::new();
