@@ -30,7 +30,7 @@ expect_between "packets answered by the director" "$(number director stats .pack
 expect_accounted
 
 own=$(at vt-director cat /sys/class/net/eth0/address)
-expect_eq "who has the VIP on the uplink" "$(at vt-router python3 "$here/traffic/arp.py" uplink "$VIP")" "$own"
-expect_eq "who has the VIP on the servers' network" "$(at vt-router python3 "$here/traffic/arp.py" lan "$VIP")" ""
+expect_eq "who has the VIP on the uplink" "$(at vt-router python3 "$here/traffic/arp.py" uplink 192.0.2.1 "$VIP")" "$own"
+expect_eq "who has the VIP on the servers' network" "$(at vt-router python3 "$here/traffic/arp.py" lan 10.0.0.254 "$VIP")" ""
 stop director
-expect_eq "who has the VIP when the director has stopped" "$(at vt-router python3 "$here/traffic/arp.py" uplink "$VIP")" ""
+expect_eq "who has the VIP when the director has stopped" "$(at vt-router python3 "$here/traffic/arp.py" uplink 192.0.2.1 "$VIP")" ""

@@ -21,7 +21,9 @@ for _ in {1..10}; do
     at vt-client curl -sSf --max-time 10 "http://$VIP/files/random" | cmp - "$WORK/files/random" || fail "the download differs"
     at vt-client curl -sSf --max-time 10 -T "$WORK/files/random" "http://$VIP/upload/up" -o /dev/null
 done
-cat "$WORK"/real?/upload/up | head -c 100000 | cmp - "$WORK/files/random" || fail "the upload differs"
+for file in "$WORK"/real?/upload/up; do
+    cmp "$file" "$WORK/files/random" || fail "an upload differs"
+done
 expect_eq "connections in the table" "$(number director list .connections.current)" 64
 expect_between "packets without an entry" "$(number director stats .packets.without_entry)" 100 10000
 expect_log director 'table'

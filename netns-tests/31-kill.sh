@@ -5,7 +5,7 @@ source "$here/topology.sh"
 source "$here/daemons.sh"
 source "$here/host_state.sh"
 
-who_has() { at vt-router python3 "$here/traffic/arp.py" uplink "$VIP"; }
+who_has() { at vt-router python3 "$here/traffic/arp.py" uplink 192.0.2.1 "$VIP"; }
 
 make_topology
 start_web real1
