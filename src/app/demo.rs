@@ -24,7 +24,7 @@ const REQUESTS: usize = 1_000;
 ///
 /// # Errors
 /// What is missing on this machine, or what went wrong; by then every process of the demonstration has ended.
-pub fn run(keep: bool) -> Result<()> {
+pub(super) fn run(keep: bool) -> Result<()> {
     if namespaces::are_private() {
         perform(keep)
     } else {
