@@ -108,7 +108,7 @@ fn setting(placement: Placement, plan: Plan) -> Result<Value> {
 /// `bench.json` in the target directory, wherever that is.
 fn result_path() -> PathBuf {
     let release = Path::new(env!("CARGO_BIN_EXE_vstun-director")).parent();
-    release.and_then(Path::parent).unwrap_or(Path::new("target")).join("bench.json")
+    release.and_then(Path::parent).unwrap_or_else(|| Path::new("target")).join("bench.json")
 }
 
 const FULL: Plan = Plan { rounds: 11, window: 0.6 };

@@ -7,6 +7,7 @@ use anyhow::{Result, ensure};
 
 use super::{HOST, MICROSECONDS, PROCESS, number};
 use crate::bed::Bed;
+use crate::node::Program;
 use crate::report::{Row, Target};
 use crate::rounds::{Plan, Sample, interleave};
 use crate::side::{BARE_LOOP, VSTUN};
@@ -59,7 +60,7 @@ fn sample(bed: &mut Bed, place: usize, tick_us: u32, seconds: f64) -> Result<Sam
 
 fn attempt(bed: &mut Bed, place: usize, tick_us: u32, seconds: f64) -> Result<Sample> {
     let side = &bed.sides[place];
-    let process = side.director.as_ref().map(|director| director.pid());
+    let process = side.director.as_ref().map(Program::pid);
     let order = format!("send {} {FLOWS} {RATE} {tick_us} {seconds}", side.vip);
     let before = bed.topology.real.datagrams()?;
     let (cost, answer) = bed.cost(process, |bed| bed.udp_load.ask(&order))?;

@@ -73,6 +73,7 @@ fn sending_socket() -> Result<Socket> {
 /// Room for what arrives while a reader waits for its turn on the CPU, beyond the system's limit.
 fn enlarge_receive_buffer(socket: &impl AsRawFd) -> Result<()> {
     let bytes: libc::c_int = 16 << 20;
+    let length = libc::socklen_t::try_from(size_of_val(&bytes))?;
     // SAFETY: the value is a live `c_int`, and its own length is passed.
     let done = unsafe {
         libc::setsockopt(
@@ -80,7 +81,7 @@ fn enlarge_receive_buffer(socket: &impl AsRawFd) -> Result<()> {
             libc::SOL_SOCKET,
             libc::SO_RCVBUFFORCE,
             (&raw const bytes).cast(),
-            size_of_val(&bytes) as libc::socklen_t,
+            length,
         )
     };
     ensure!(done == 0, "SO_RCVBUFFORCE: {}", io::Error::last_os_error());

@@ -5,6 +5,8 @@
 
 // The one system call here that has no safe wrapper, `sendmmsg` over arrays made once, is the thing measured.
 #![allow(unsafe_code)]
+// Every length here is a constant that fits.
+#![allow(clippy::cast_possible_truncation)]
 
 use std::net::Ipv4Addr;
 use std::os::fd::{AsRawFd, RawFd};

@@ -17,8 +17,8 @@ pub(super) fn server(sink: u16, source: u16) -> Result<()> {
     let sinks = TcpListener::bind((Ipv4Addr::UNSPECIFIED, sink))?;
     let sources = TcpListener::bind((Ipv4Addr::UNSPECIFIED, source))?;
     // What is accepted inherits it.
-    plain_congestion_control(SockRef::from(&sinks))?;
-    plain_congestion_control(SockRef::from(&sources))?;
+    plain_congestion_control(&SockRef::from(&sinks))?;
+    plain_congestion_control(&SockRef::from(&sources))?;
     ready()?;
     thread::spawn(move || serve(&sinks, swallow));
     serve(&sources, pour);
@@ -87,7 +87,7 @@ fn moved(bytes: u64, begin: Instant) -> Value {
 fn connect(vip: &str, port: u16) -> Result<TcpStream> {
     let to = SocketAddrV4::new(vip.parse::<Ipv4Addr>()?, port);
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
-    plain_congestion_control(SockRef::from(&socket))?;
+    plain_congestion_control(&SockRef::from(&socket))?;
     socket.connect_timeout(&to.into(), PATIENCE).context("connect")?;
     socket.set_read_timeout(Some(PATIENCE))?;
     socket.set_write_timeout(Some(PATIENCE))?;
@@ -97,7 +97,7 @@ fn connect(vip: &str, port: u16) -> Result<TcpStream> {
 /// BBR, the default on some machines, paces by timers whose work is billed to whoever runs when they fire.
 ///
 /// Set before the connection is made: a stream that began with BBR goes on being paced.
-fn plain_congestion_control(socket: SockRef<'_>) -> Result<()> {
+fn plain_congestion_control(socket: &SockRef<'_>) -> Result<()> {
     socket.set_tcp_congestion(b"cubic").context("cubic is missing: modprobe tcp_cubic")
 }
 

@@ -27,7 +27,8 @@ pub(super) fn load(port: u16) -> Result<()> {
     obey(|order| match *order {
         ["send", vip, count, rate, tick, seconds] => {
             flows.open(vip.parse()?, port, count.parse()?)?;
-            flows.send(rate.parse()?, Duration::from_micros(tick.parse()?), seconds.parse()?)
+            let tick = Duration::from_micros(tick.parse()?);
+            flows.send(rate.parse()?, tick, Duration::try_from_secs_f64(seconds.parse()?)?)
         }
         _ => bail!("no such order"),
     })
@@ -55,9 +56,9 @@ impl Flows {
         Ok(())
     }
 
-    fn send(&self, rate: u32, tick: Duration, seconds: f64) -> Result<Value> {
-        let per_tick = (f64::from(rate) * tick.as_secs_f64()).round() as usize;
-        let ticks = (seconds / tick.as_secs_f64()).round() as u32;
+    fn send(&self, rate: u32, tick: Duration, span: Duration) -> Result<Value> {
+        let per_tick = usize::try_from(u128::from(rate) * tick.as_micros() / 1_000_000)?;
+        let ticks = u32::try_from(span.as_micros() / tick.as_micros())?;
         let begin = Instant::now();
         let mut flows = self.sockets.iter().cycle();
         let (mut sent, mut refused) = (0_u64, 0_u64);
