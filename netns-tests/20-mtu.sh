@@ -47,6 +47,6 @@ upload
 expect_eq "SYN-ACKs with MSS 1440, still" "$(mss_counter clamped)" 1
 expect_between "segments that did not fit" "$(mss_counter unfit)" 1 100
 expect_between "ICMP fragmentation needed at the client" "$(counter vt-client too_big)" 1 100
-at vt-client ip route get "$VIP" | grep -q 'mtu 1480' || fail "the client has not learnt the path MTU"
+[[ $(at vt-client ip route get "$VIP") == *"mtu 1480"* ]] || fail "the client has not learnt the path MTU"
 expect_direct_replies 100
 expect_accounted

@@ -15,7 +15,7 @@ refusals() { # WHAT PORT COUNTER: TCP is refused at once, UDP with ICMP port unr
 make_topology
 start_web real1
 start_real real1
-LISTEN='"192.0.2.10:80/tcp", "192.0.2.10:81/tcp", "192.0.2.10:81/udp"'
+LISTENS="80/tcp 81/tcp 81/udp"
 start_director rr 0
 
 at vt-client ping -c 3 -i 0.2 -W 2 "$VIP" >/dev/null || fail "the VIP does not answer ping"

@@ -6,7 +6,7 @@ source "$here/host_state.sh"
 
 make_topology
 start_web real1
-for name in director real1; do keep_host_state "vt-$name" "$WORK/$name.before"; done
+for name in director real1; do host_state "vt-$name" >"$WORK/$name.before"; done
 for signal in TERM INT; do
     start_real real1
     start_director wlc 1

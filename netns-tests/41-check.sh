@@ -5,7 +5,7 @@ source "$here/daemons.sh"
 source "$here/host_state.sh"
 
 make_topology
-keep_host_state vt-director "$WORK/before"
+host_state vt-director >"$WORK/before"
 configure "$WORK/director.toml" wrr 1 2 3
 at vt-director "$VSTUN_BIN/vstun-director" --config "$WORK/director.toml" --check
 at vt-director "$VSTUN_BIN/vstun-director" --config "$here/../config.example" --check

@@ -6,15 +6,17 @@
 
 DIRECTOR_KEYS=  # further lines of [director]
 SERVICE_KEYS=   # further lines of [[service]]
-LISTEN='"192.0.2.10:80/tcp", "192.0.2.10:9000/tcp", "192.0.2.10:9000/udp"'
+LISTENS="80/tcp 9000/tcp 9000/udp"
 
 # Writes the director's configuration: a service `web` with the real servers of the given weights, in order.
 configure() { # FILE SCHEDULER WEIGHT...
-    local file=$1 scheduler=$2 weight index=0
+    local file=$1 scheduler=$2 weight index=0 listen
     shift 2
+    # shellcheck disable=SC2086 # a list
+    listen=$(printf "\"$VIP:%s\"," $LISTENS)
     {
         printf '[director]\ncontrol = "%s/director.sock"\n%s\n' "$CONTROL" "$DIRECTOR_KEYS"
-        printf '[[service]]\nname = "web"\nlisten = [%s]\nscheduler = "%s"\n%s\n' "$LISTEN" "$scheduler" "$SERVICE_KEYS"
+        printf '[[service]]\nname = "web"\nlisten = [%s]\nscheduler = "%s"\n%s\n' "${listen%,}" "$scheduler" "$SERVICE_KEYS"
         for weight in "$@"; do
             printf '[[service.real]]\naddress = "%s"\nweight = %d\n' "${ADDRESS[${REALS[$index]}]}" "$weight"
             index=$((index + 1))

@@ -2,7 +2,7 @@
 # shellcheck shell=bash
 
 # Everything that design and documentation promise to leave as it was. What changes by itself is left out: a neighbour
-# table's random reachable time, counters behind sysctls, and how often a route was used.
+# table's random reachable time and its references, a counter behind a sysctl.
 host_state() { # NAMESPACE
     echo "# addresses"
     at "$1" ip -d address
@@ -16,7 +16,7 @@ host_state() { # NAMESPACE
     at "$1" ip neigh show proxy
     at "$1" ip -6 neigh show proxy
     echo "# neighbour tables"
-    at "$1" ip ntable | sed -E 's/ reachable [0-9]+//'
+    at "$1" ip ntable | sed -E 's/ (reachable|refcnt) [0-9]+//g'
     echo "# sysctls"
     at "$1" sysctl -a -r '^net' 2>/dev/null | grep -vE 'nf_conntrack_count|stable_secret'
 }
@@ -27,10 +27,3 @@ expect_host_state() { # WHEN NAMESPACE FILE
     diff -U 0 "$3" "$WORK/state.now" || fail "$1: $2 is not as before"
     say "$1: $2 is as before"
 }
-
-# IPv6 addresses settle by themselves within seconds (duplicate address detection); only then is a state worth keeping.
-keep_host_state() { # NAMESPACE FILE
-    wait_for "settled addresses in $1" settled "$1"
-    host_state "$1" >"$2"
-}
-settled() { ! at "$1" ip -6 address | grep -q tentative; }

@@ -29,7 +29,9 @@ at() { ip netns exec "$@"; } # NAMESPACE COMMAND...
 spawn() { # NAMESPACE NAME COMMAND...
     local namespace=$1 name=$2
     shift 2
-    ip netns exec "$namespace" "$@" >"$WORK/$name.log" 2>&1 &
+    # Emptied here, not by the background process: nobody may read a word of an earlier process of that name.
+    : >"$WORK/$name.log"
+    ip netns exec "$namespace" "$@" >>"$WORK/$name.log" 2>&1 &
     PID[$name]=$!
 }
 

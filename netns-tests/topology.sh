@@ -24,7 +24,9 @@ make_topology() {
     for name in client router director "${REALS[@]}"; do
         ip netns add "vt-$name"
         ip -n "vt-$name" link set dev lo up
-        at "vt-$name" sysctl -qw net.ipv4.conf.all.rp_filter=1 net.ipv4.conf.default.rp_filter=1
+        # IPv6 addresses are there at once, not after seconds of duplicate detection.
+        at "vt-$name" sysctl -qw net.ipv4.conf.all.rp_filter=1 net.ipv4.conf.default.rp_filter=1 \
+            net.ipv6.conf.all.accept_dad=0 net.ipv6.conf.default.accept_dad=0
     done
     at vt-router sysctl -qw net.ipv4.ip_forward=1 net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.default.rp_filter=0
     bridge uplink 192.0.2.1/24
