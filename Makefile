@@ -17,10 +17,10 @@ demo: deps build ## client, director and three real servers on this machine; KEE
 	target/release/vstun demo $(if $(KEEP),--keep)
 
 test: deps  ## everything; the last line counts it
-	@log=$$(mktemp) && trap 'rm -f '$$log EXIT && failed=0; \
-	{ $(MAKE) --no-print-directory cargo-test || failed=1; \
-	  netns-tests/run || failed=1; exit $$failed; } 2>&1 | tee $$log || failed=1; \
-	netns-tests/tally $$failed $$log
+	@log=$$(mktemp) && trap 'rm -f '$$log EXIT; \
+	{ $(MAKE) --no-print-directory cargo-test || echo "broken: cargo test"; \
+	  netns-tests/run || echo "broken: netns-tests"; } 2>&1 | tee $$log; \
+	netns-tests/tally $$log
 
 cargo-test: ## unit, table, pair, layering and fuzz smoke tests
 	$(CARGO) test --locked --no-fail-fast
