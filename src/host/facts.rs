@@ -25,6 +25,8 @@ pub struct Facts {
     pub proxies: Vec<Proxy>,
     /// Kernel settings by their path below `/proc/sys`, with slashes; those the kernel lacks are not in here.
     pub sysctls: BTreeMap<String, String>,
+    /// A kernel module that takes tunnelled packets is loaded (`ipip`, or `tunnel4` that it and `sit` stand on).
+    pub tunnel_module: Option<String>,
     /// The TUN of that name is this process's own: a second plan after a reload, or after a change of the host.
     pub tun_is_ours: bool,
 }

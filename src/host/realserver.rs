@@ -93,13 +93,17 @@ fn check_vips(wishes: &Wishes, vips: &[IpAddr], facts: &Facts) -> Result<Vec<Str
     Ok(warnings)
 }
 
-/// The module takes each tunnelled packet as well as our raw socket does: where a tunnel of it is up the packet is
-/// delivered twice, where none is it is refused with an ICMP error to the director.
+/// The kernel's own tunnels take each tunnelled packet as well as our raw socket does: where a tunnel is up the packet
+/// is delivered twice, where none is `tunnel4_rcv()` refuses it with an ICMP error to the director.
 fn ipip(facts: &Facts) -> Option<String> {
-    let link = facts.links.iter().find(|link| link.ipip)?;
+    if let Some(Link { name, .. }) = facts.links.iter().find(|link| link.ipip) {
+        return Some(format!(
+            "interface {name} belongs to the kernel's ipip module, which takes every tunnelled packet too: packets are delivered twice, or refused towards the director; unload it with `modprobe -r ipip`, or delete the tunnel with `ip link del {name}`"
+        ));
+    }
+    let module = facts.tunnel_module.as_ref()?;
     Some(format!(
-        "interface {} belongs to the kernel's ipip module, which takes every tunnelled packet too: packets are delivered twice or refused towards the director; unload it with `modprobe -r ipip`, or delete the tunnel with `ip link del {}`",
-        link.name, link.name
+        "the kernel module {module} is loaded, so the kernel also answers every tunnelled packet with an ICMP error towards the director; unload it with `modprobe -r ipip sit tunnel4`"
     ))
 }
 

@@ -134,15 +134,17 @@ fn parse(frame: &[u8]) -> Option<Heard> {
 
 fn address(link: u32) -> io::Result<SockAddr> {
     let link = libc::c_int::try_from(link).map_err(io::Error::other)?;
+    let family = libc::sa_family_t::try_from(libc::AF_PACKET).map_err(io::Error::other)?;
+    let size = size_of::<libc::sockaddr_ll>().try_into().map_err(io::Error::other)?;
     // SAFETY: `try_init` gives zeroed storage of `sockaddr_storage`'s size and alignment, which every
     // `sockaddr_ll` fits in, and all of whose bit patterns are valid; the length set is that of `sockaddr_ll`.
     let ((), address) = unsafe {
         SockAddr::try_init(|storage, length| {
             let ll = storage.cast::<libc::sockaddr_ll>();
-            (*ll).sll_family = libc::AF_PACKET as libc::sa_family_t;
+            (*ll).sll_family = family;
             (*ll).sll_protocol = ETHERTYPE_ARP.to_be();
             (*ll).sll_ifindex = link;
-            *length = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
+            *length = size;
             Ok(())
         })?
     };

@@ -132,6 +132,22 @@ fn the_uplink_answers_arp_until_undone() {
 }
 
 #[test]
+fn neighbours_that_knew_another_are_told() {
+    alone("director::neighbours_that_knew_another_are_told", || {
+        hosts();
+        sh("ip -n client neigh add 10.1.0.10 lladdr 02:00:00:00:00:99 dev eth0 nud stale");
+        run(async {
+            let mut session = start(&wishes()).await;
+            let link = sh("ip -br link show eth0");
+            let mac = link.split_whitespace().nth(2).unwrap();
+            until(&format!("ip -n client neigh show 10.1.0.10 | grep -q {mac}")).await;
+            session.undo().await.unwrap();
+        });
+        no_tun();
+    });
+}
+
+#[test]
 fn another_host_with_the_address_is_named_and_refused() {
     alone("director::another_host_with_the_address_is_named_and_refused", || {
         hosts();

@@ -5,7 +5,10 @@
 use std::path::Path;
 
 use super::director::{no_tun, tun};
-use super::net::{alone, assert_same, picture, run, sh, until, wait_for};
+use super::net::{
+    alone, assert_same, await_the_kill, kill_one, picture, run, sh, until, victim, wait_for,
+};
+use vstun::app::cleanup;
 use vstun::app::host::{RealServerWishes, Session};
 
 const CONTROL: &str = "/run/vstun/realserver.sock";
@@ -220,5 +223,53 @@ fn the_server_does_not_answer_arp_for_the_vip() {
         sh("ip addr add 192.0.2.10/32 dev lo");
         let seen = asked();
         assert!(seen.contains("lladdr"), "{seen}");
+    });
+}
+
+#[test]
+fn cleanup_removes_what_a_killed_real_server_left() {
+    const TEST: &str = "realserver::cleanup_removes_what_a_killed_real_server_left";
+    alone(TEST, || {
+        if victim() {
+            return run(async {
+                let _session = start(&wishes()).await;
+                await_the_kill().await;
+            });
+        }
+        host();
+        let before = picture();
+        kill_one(TEST, |_| {});
+        no_tun();
+        assert!(sh("ip rule").contains("192.0.2.10"), "it left something behind");
+        assert!(sh("ip route show table 17600").contains("default"));
+        cleanup::run(Path::new(CONTROL)).unwrap();
+        assert_same(&before, &picture());
+    });
+}
+
+#[test]
+fn the_next_start_takes_over_from_a_killed_real_server() {
+    const TEST: &str = "realserver::the_next_start_takes_over_from_a_killed_real_server";
+    alone(TEST, || {
+        if victim() {
+            return run(async {
+                let _session = start(&wishes()).await;
+                await_the_kill().await;
+            });
+        }
+        host();
+        let before = picture();
+        kill_one(TEST, |_| {});
+        no_tun();
+        run(async {
+            let moved = RealServerWishes { rule_priority: 18_000, table: 18_000, ..wishes() };
+            let mut session = start(&moved).await;
+            assert_eq!(sh("ip rule show pref 17600"), "", "the old rule is gone");
+            assert_eq!(sh("ip route show table all | grep -c 'table 17600' || true"), "0\n");
+            assert!(sh("ip rule show pref 18000").contains("lookup 18000"));
+            session.undo().await.unwrap();
+        });
+        no_tun();
+        assert_same(&before, &picture());
     });
 }

@@ -9,8 +9,8 @@ use crate::host::{Object, PROTOCOL, Step, copies};
 use crate::sys::netlink::Netlink;
 use crate::sys::sysctl;
 
-use super::messages;
 use super::state::State;
+use super::{messages, routes};
 
 /// What came of undoing a step.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -89,7 +89,7 @@ async fn add(object: &Object, replace: bool, netlink: &Netlink) -> io::Result<()
         }
         Object::Route { address, link, table, source } => {
             let link = netlink.index(link).await?;
-            let message = messages::host_route(*address, link, *table, *source);
+            let message = routes::host_route(*address, link, *table, *source);
             netlink.add_route(message, replace).await
         }
         Object::Rule { from, table, priority } => {
@@ -115,7 +115,7 @@ async fn remove(object: &Object, netlink: &Netlink) -> io::Result<()> {
         }
         Object::Route { address, link, table, source } => {
             let link = netlink.index(link).await?;
-            netlink.remove_route(messages::host_route(*address, link, *table, *source)).await
+            netlink.remove_route(routes::host_route(*address, link, *table, *source)).await
         }
         Object::Rule { from, table, priority } => {
             netlink.remove_rule(messages::rule_message(*from, *table, *priority)).await
@@ -127,11 +127,11 @@ async fn remove(object: &Object, netlink: &Netlink) -> io::Result<()> {
 /// Removes all routes with our protocol number from the table.
 async fn empty(table: u32, netlink: &Netlink) -> io::Result<()> {
     let routes = netlink.routes().await?;
-    let ours = routes.iter().filter_map(messages::route);
+    let ours = routes.iter().filter_map(routes::route);
     let mut found = false;
     for route in ours.filter(|route| route.table == table && route.protocol == PROTOCOL) {
         found = true;
-        absent_is_fine(netlink.remove_route(messages::route_message(&route)).await)?;
+        absent_is_fine(netlink.remove_route(routes::route_message(&route)).await)?;
     }
     if found { Ok(()) } else { Err(io::Error::from_raw_os_error(libc::ESRCH)) }
 }
@@ -141,13 +141,13 @@ pub(super) async fn copy(changes: &[copies::Change], netlink: &Netlink) -> Resul
     for change in changes {
         match change {
             copies::Change::Replace(route) => {
-                let message = messages::route_message(route);
+                let message = routes::route_message(route);
                 netlink.add_route(message, true).await.with_context(|| {
                     format!("cannot copy route {} to table {}", route.destination, route.table)
                 })?;
             }
             copies::Change::Remove(route) => {
-                let removed = netlink.remove_route(messages::route_message(route)).await;
+                let removed = netlink.remove_route(routes::route_message(route)).await;
                 absent_is_fine(removed).with_context(|| {
                     format!("cannot remove route {} table {}", route.destination, route.table)
                 })?;

@@ -10,7 +10,7 @@ use crate::host::{Facts, Link, Lookup, sysctls_of};
 use crate::sys::netlink::Netlink;
 use crate::sys::sysctl;
 
-use super::messages;
+use super::{messages, routes};
 
 /// What plans depend on, with a route lookup for each of `destinations`.
 pub(super) async fn facts(
@@ -30,9 +30,10 @@ pub(super) async fn facts(
         links,
         addresses: addresses.iter().filter_map(messages::address).collect(),
         lookups: lookups(netlink, destinations).await,
-        routes: routes.iter().filter_map(messages::route).collect(),
+        routes: routes.iter().filter_map(routes::route).collect(),
         rules: rules.iter().map(messages::rule).collect(),
         proxies: proxies.iter().filter_map(messages::proxy).collect(),
+        tunnel_module: tunnel_module(),
         tun_is_ours,
     })
 }
@@ -46,6 +47,13 @@ async fn lookups(netlink: &Netlink, destinations: &[IpAddr]) -> BTreeMap<IpAddr,
         }
     }
     lookups
+}
+
+/// Compiled into the kernel it is not listed; then only a tunnel interface shows it.
+fn tunnel_module() -> Option<String> {
+    let modules = std::fs::read_to_string("/proc/modules").ok()?;
+    let loaded = |name: &&str| modules.lines().any(|line| line.split(' ').next() == Some(*name));
+    ["ipip", "tunnel4"].into_iter().find(loaded).map(str::to_owned)
 }
 
 fn sysctls(links: &[Link]) -> Result<BTreeMap<String, String>> {

@@ -4,8 +4,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use crate::host::{Address, Hop, Kind, Link, Lookup, PROTOCOL, Proxy, Raw, Route, Rule, metric};
-use crate::sys::netlink::packet_core::{DefaultNla, Nla};
+use crate::host::{Address, Kind, Link, Lookup, PROTOCOL, Proxy, Rule, metric};
 use crate::sys::netlink::packet_route::AddressFamily;
 use crate::sys::netlink::packet_route::address::{AddressAttribute, AddressMessage};
 use crate::sys::netlink::packet_route::link::{
@@ -14,11 +13,10 @@ use crate::sys::netlink::packet_route::link::{
 use crate::sys::netlink::packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourMessage,
 };
-use crate::sys::netlink::packet_route::route::{
-    RouteAddress, RouteAttribute, RouteFlags, RouteMessage, RouteMetric, RouteNextHop,
-    RouteNextHopFlags, RouteScope, RouteVia,
-};
+use crate::sys::netlink::packet_route::route::{RouteAttribute, RouteMessage};
 use crate::sys::netlink::packet_route::rule::{RuleAction, RuleAttribute, RuleMessage};
+
+use super::routes::route;
 
 pub(super) fn link(message: &LinkMessage) -> Option<Link> {
     let mut name = None;
@@ -143,206 +141,7 @@ pub(super) fn lookup(message: &RouteMessage) -> Lookup {
     }
 }
 
-/// A route into an interface for one address, by our protocol number.
-pub(super) fn host_route(
-    to: IpAddr,
-    link: u32,
-    table: u32,
-    source: Option<IpAddr>,
-) -> RouteMessage {
-    route_message(&Route {
-        destination: to.into(),
-        tos: 0,
-        table,
-        protocol: PROTOCOL,
-        scope: RouteScope::Link.into(),
-        kind: Kind::Unicast,
-        priority: 0,
-        source,
-        nexthop: None,
-        hops: vec![Hop { link, gateway: None, weight: 0, onlink: false, rest: Vec::new() }],
-        metrics: [].into(),
-        congestion: None,
-        rest: Vec::new(),
-    })
-}
-
-pub(super) fn route(message: &RouteMessage) -> Option<Route> {
-    let header = &message.header;
-    let mut route = Route {
-        destination: IpNet::new(any(header.address_family)?, header.destination_prefix_length)
-            .ok()?,
-        tos: header.tos,
-        table: u32::from(header.table),
-        protocol: header.protocol.into(),
-        scope: header.scope.into(),
-        kind: Kind::from_number(header.kind.into()),
-        priority: 0,
-        source: None,
-        nexthop: None,
-        hops: Vec::new(),
-        metrics: [].into(),
-        congestion: None,
-        rest: Vec::new(),
-    };
-    let onlink = header.flags.contains(RouteFlags::Onlink);
-    let mut single = Hop { link: 0, gateway: None, weight: 0, onlink, rest: Vec::new() };
-    for attribute in &message.attributes {
-        match attribute {
-            RouteAttribute::Destination(to) => {
-                route.destination = IpNet::new(ip(to)?, header.destination_prefix_length).ok()?;
-            }
-            RouteAttribute::Table(table) => route.table = *table,
-            RouteAttribute::Priority(priority) => route.priority = *priority,
-            RouteAttribute::PrefSource(from) => route.source = ip(from),
-            RouteAttribute::NhId(id) => route.nexthop = Some(*id),
-            RouteAttribute::Metrics(metrics) => read_metrics(metrics, &mut route),
-            RouteAttribute::MultiPath(hops) => route.hops.extend(hops.iter().map(hop)),
-            RouteAttribute::Oif(link) => single.link = *link,
-            other => read_hop(other, &mut single),
-        }
-    }
-    if single.link != 0 {
-        route.hops.push(single);
-    } else {
-        route.rest = single.rest;
-    }
-    Some(route)
-}
-
-fn hop(message: &RouteNextHop) -> Hop {
-    let mut hop = Hop {
-        link: message.interface_index,
-        gateway: None,
-        weight: message.hops,
-        onlink: message.flags.contains(RouteNextHopFlags::Onlink),
-        rest: Vec::new(),
-    };
-    for attribute in &message.attributes {
-        read_hop(attribute, &mut hop);
-    }
-    hop
-}
-
-/// What a way out is made of. State of the moment (cache, dead links, offload) is no part of a route.
-fn read_hop(attribute: &RouteAttribute, hop: &mut Hop) {
-    match attribute {
-        RouteAttribute::Gateway(gateway) => hop.gateway = ip(gateway),
-        RouteAttribute::Via(RouteVia::Inet(gateway)) => hop.gateway = Some((*gateway).into()),
-        RouteAttribute::Via(RouteVia::Inet6(gateway)) => hop.gateway = Some((*gateway).into()),
-        RouteAttribute::Realm(_) | RouteAttribute::EncapType(_) | RouteAttribute::Encap(_) => {
-            let mut value = vec![0; attribute.value_len()];
-            attribute.emit_value(&mut value);
-            hop.rest.push(Raw { kind: attribute.kind(), value });
-        }
-        _ => {}
-    }
-}
-
-fn read_metrics(metrics: &[RouteMetric], route: &mut Route) {
-    for one in metrics {
-        if let RouteMetric::CcAlgo(name) = one {
-            route.congestion = Some(name.clone());
-            continue;
-        }
-        let mut value = [0; 4];
-        if one.value_len() == value.len() {
-            one.emit_value(&mut value);
-            route.metrics.insert(one.kind(), u32::from_ne_bytes(value));
-        }
-    }
-}
-
-pub(super) fn route_message(route: &Route) -> RouteMessage {
-    let mut message = RouteMessage::default();
-    let address = route.destination.addr();
-    message.header.address_family = family(address);
-    message.header.destination_prefix_length = route.destination.prefix_len();
-    message.header.tos = route.tos;
-    message.header.protocol = route.protocol.into();
-    message.header.scope = route.scope.into();
-    message.header.kind = route.kind.number().into();
-    let attributes = &mut message.attributes;
-    attributes.push(RouteAttribute::Destination(address.into()));
-    attributes.push(RouteAttribute::Table(route.table));
-    if route.priority != 0 {
-        attributes.push(RouteAttribute::Priority(route.priority));
-    }
-    attributes.extend(route.source.map(|source| RouteAttribute::PrefSource(source.into())));
-    let metrics = metrics(route);
-    if !metrics.is_empty() {
-        attributes.push(RouteAttribute::Metrics(metrics));
-    }
-    attributes.extend(raw(&route.rest));
-    match (route.nexthop, route.hops.as_slice()) {
-        // The kernel takes the object or its content, not both.
-        (Some(id), _) => attributes.push(RouteAttribute::NhId(id)),
-        (None, []) => {}
-        (None, [hop]) => {
-            attributes.push(RouteAttribute::Oif(hop.link));
-            attributes.extend(hop_attributes(hop, address));
-            if hop.onlink {
-                message.header.flags = RouteFlags::Onlink;
-            }
-        }
-        (None, hops) => {
-            let hops = hops.iter().map(|hop| hop_message(hop, address)).collect();
-            attributes.push(RouteAttribute::MultiPath(hops));
-        }
-    }
-    message
-}
-
-fn hop_message(hop: &Hop, destination: IpAddr) -> RouteNextHop {
-    let mut message = RouteNextHop::default();
-    message.interface_index = hop.link;
-    message.hops = hop.weight;
-    if hop.onlink {
-        message.flags = RouteNextHopFlags::Onlink;
-    }
-    message.attributes = hop_attributes(hop, destination).collect();
-    message
-}
-
-fn hop_attributes(hop: &Hop, destination: IpAddr) -> impl Iterator<Item = RouteAttribute> {
-    let gateway = hop.gateway.map(|gateway| match gateway {
-        IpAddr::V6(gateway) if destination.is_ipv4() => {
-            RouteAttribute::Via(RouteVia::Inet6(gateway))
-        }
-        _ => RouteAttribute::Gateway(gateway.into()),
-    });
-    gateway.into_iter().chain(raw(&hop.rest).collect::<Vec<_>>())
-}
-
-fn raw(rest: &[Raw]) -> impl Iterator<Item = RouteAttribute> {
-    rest.iter().map(|raw| RouteAttribute::Other(DefaultNla::new(raw.kind, raw.value.clone())))
-}
-
-fn metrics(route: &Route) -> Vec<RouteMetric> {
-    let number = |(kind, value): (&u16, &u32)| {
-        RouteMetric::Other(DefaultNla::new(*kind, value.to_ne_bytes().to_vec()))
-    };
-    let congestion = route.congestion.clone().map(RouteMetric::CcAlgo);
-    route.metrics.iter().map(number).chain(congestion).collect()
-}
-
-fn ip(address: &RouteAddress) -> Option<IpAddr> {
-    match address {
-        RouteAddress::Inet(ip) => Some((*ip).into()),
-        RouteAddress::Inet6(ip) => Some((*ip).into()),
-        _ => None,
-    }
-}
-
-fn any(family: AddressFamily) -> Option<IpAddr> {
-    match family {
-        AddressFamily::Inet => Some(IpAddr::from([0; 4])),
-        AddressFamily::Inet6 => Some(IpAddr::from([0; 16])),
-        _ => None,
-    }
-}
-
-fn family(address: IpAddr) -> AddressFamily {
+pub(super) fn family(address: IpAddr) -> AddressFamily {
     if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 }
 }
 

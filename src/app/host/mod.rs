@@ -14,6 +14,7 @@ mod gather;
 mod install;
 mod messages;
 mod place;
+mod routes;
 mod state;
 mod undo;
 
@@ -30,7 +31,6 @@ use crate::sys::netns;
 
 pub use crate::host::director::Wishes as DirectorWishes;
 pub use crate::host::realserver::Wishes as RealServerWishes;
-pub use undo::Outcome;
 
 use place::{LOCK, Place, STATE, beside};
 use state::State;

@@ -1,7 +1,8 @@
 //! The files around a control socket: `<control>.lock`, `<control>.state`, and the directory they are in.
 
 use std::ffi::OsString;
-use std::os::unix::fs::FileTypeExt;
+use std::fs::DirBuilder;
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
@@ -122,6 +123,6 @@ fn make_directory(control: &Path) -> Result<Vec<PathBuf>> {
         .map(Path::to_owned)
         .collect();
     let context = || format!("cannot make the directory {}", directory.display());
-    fs::create_dir_all(directory).with_context(context)?;
+    DirBuilder::new().recursive(true).mode(0o755).create(directory).with_context(context)?;
     Ok(missing.into_iter().rev().collect())
 }

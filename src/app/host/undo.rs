@@ -21,11 +21,11 @@ pub(super) enum Mode {
 
 /// One undone step, for people.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Outcome {
+pub(crate) struct Outcome {
     /// The step.
-    pub step: String,
+    pub(crate) step: String,
     /// What came of it.
-    pub result: String,
+    pub(crate) result: String,
 }
 
 impl Session {

@@ -1,0 +1,134 @@
+//! The copies of routes that the MSS clamp needs.
+
+use super::*;
+use crate::host::copies;
+
+fn rule(priority: u32, from: Option<&str>, table: u32) -> Rule {
+    let from = from.map(|net| net.parse().unwrap());
+    Rule { priority, from, table: Some(table), special: false, protocol: 3 }
+}
+
+fn destinations(facts: &Facts) -> Vec<String> {
+    let copies = copies::wanted(&server_wishes(), facts);
+    copies.iter().map(|route| route.destination.to_string()).collect()
+}
+
+#[test]
+fn narrow_before_wide() {
+    assert_eq!(destinations(&facts()), ["10.1.0.0/24", "10.2.0.0/24", "0.0.0.0/0"]);
+}
+
+#[test]
+fn the_mss_leaves_room_for_the_tunnel() {
+    // link's MTU, route's MTU, route's own advmss → the copy's
+    let table = [
+        (1500, None, None, 1440),
+        (9000, None, None, 8940),
+        (9000, Some(1500), None, 1440),
+        (1500, Some(9000), None, 1440),
+        (1500, None, Some(1000), 1000),
+        (1500, None, Some(1460), 1440),
+        (596, None, None, 536),
+        (595, None, None, 536),
+        (65_555, None, None, 65_495),
+        (65_556, None, None, 65_495),
+    ];
+    for (link, mtu, own, expected) in table {
+        let mut facts = facts();
+        facts.links[1].mtu = link;
+        let metrics = &mut facts.routes[0].metrics;
+        metrics.extend(mtu.map(|mtu| (metric::MTU, mtu)));
+        metrics.extend(own.map(|own| (metric::ADVMSS, own)));
+        let copies = copies::wanted(&server_wishes(), &facts);
+        let default = copies.last().unwrap();
+        assert_eq!(default.metrics[&metric::ADVMSS], expected, "{link} {mtu:?} {own:?}");
+    }
+}
+
+#[test]
+fn a_multipath_route_takes_its_narrowest_way() {
+    let mut facts = facts();
+    facts.links[2].mtu = 1400;
+    let other = facts.routes[2].hops[0].clone();
+    facts.routes[0].hops.push(other);
+    let copies = copies::wanted(&server_wishes(), &facts);
+    let default = copies.last().unwrap();
+    assert_eq!((default.hops.len(), default.metrics[&metric::ADVMSS]), (2, 1340));
+}
+
+#[test]
+fn a_refusing_route_is_copied_without_an_mss() {
+    let mut facts = facts();
+    let mut refusing = route("192.168.0.0/16", 2, None);
+    refusing.hops.clear();
+    refusing.kind = Kind::Unreachable;
+    facts.routes.push(refusing);
+    let copies = copies::wanted(&server_wishes(), &facts);
+    let copy = copies.iter().find(|copy| copy.kind == Kind::Unreachable).unwrap();
+    assert_eq!(copy.metrics, [].into());
+    assert_eq!((copy.table, copy.protocol), (100, PROTOCOL));
+}
+
+#[test]
+fn rules_of_the_administrator_are_followed_in_order() {
+    let mut facts = facts();
+    facts.rules.push(rule(200, Some("192.0.2.0/24"), 50));
+    facts.rules.push(rule(201, Some("198.51.100.0/24"), 51));
+    facts.routes.push(Route { table: 50, ..route("10.0.0.0/8", 2, Some("10.1.0.9")) });
+    facts.routes.push(Route { table: 51, ..route("172.16.0.0/12", 2, None) });
+    // Table 50 hides what it covers of the main table; 51 is for others.
+    assert_eq!(destinations(&facts), ["10.0.0.0/8", "0.0.0.0/0"]);
+}
+
+#[test]
+fn a_throw_uncovers_the_next_table() {
+    let mut facts = facts();
+    facts.rules.push(rule(200, None, 50));
+    facts.routes.push(Route { table: 50, ..route("0.0.0.0/0", 2, Some("10.1.0.9")) });
+    let throw =
+        Route { table: 50, kind: Kind::Throw, hops: vec![], ..route("10.2.0.0/16", 2, None) };
+    facts.routes.push(throw);
+    assert_eq!(destinations(&facts), ["10.2.0.0/24", "10.2.0.0/16", "0.0.0.0/0"]);
+    facts.routes.last_mut().unwrap().destination = "10.2.0.0/24".parse().unwrap();
+    let copies = copies::wanted(&server_wishes(), &facts);
+    let kinds: Vec<Kind> = copies.iter().map(|copy| copy.kind).collect();
+    assert_eq!(kinds, [Kind::Unicast, Kind::Unicast], "the route takes the throw's place");
+}
+
+#[test]
+fn special_rules_are_named() {
+    let mut facts = facts();
+    facts.rules.push(Rule { special: true, ..rule(300, None, 50) });
+    facts.rules.push(Rule { special: true, ..rule(50, None, 50) });
+    assert_eq!(copies::unseen_rules(&server_wishes(), &facts), [300]);
+}
+
+#[test]
+fn only_what_differs_is_changed() {
+    let wishes = server_wishes();
+    let mut facts = facts();
+    let wanted = copies::wanted(&wishes, &facts);
+    let all: Vec<_> = wanted.iter().cloned().map(copies::Change::Replace).collect();
+    assert_eq!(copies::changes(&wishes, &facts), all);
+
+    facts.routes.extend(wanted.clone());
+    assert_eq!(copies::changes(&wishes, &facts), [], "in step");
+
+    facts.routes[0].hops[0].gateway = Some(ip("10.1.0.253"));
+    let gone = facts.routes.remove(2);
+    let changes = copies::changes(&wishes, &facts);
+    assert_eq!(changes.len(), 2);
+    let copies::Change::Replace(route) = &changes[0] else { panic!("{changes:?}") };
+    assert_eq!(route.hops[0].gateway, Some(ip("10.1.0.253")));
+    let copies::Change::Remove(route) = &changes[1] else { panic!("{changes:?}") };
+    assert_eq!(route.destination, gone.destination);
+}
+
+#[test]
+fn the_tun_s_own_routes_are_not_copied() {
+    let mut facts = facts();
+    facts.links.push(link(9, "vstun0"));
+    facts.tun_is_ours = true;
+    facts.routes.push(route("192.168.7.0/24", 9, None));
+    assert_eq!(destinations(&facts).len(), 3);
+}

@@ -1,0 +1,177 @@
+//! A director.
+
+use super::*;
+use crate::host::director;
+
+#[test]
+fn settings_then_capture_then_announcement() {
+    let plan = director::plan(&director_wishes(), &facts()).unwrap();
+    assert_eq!(lines(&plan.on_tun), ["sysctl net/ipv6/conf/vstun0/disable_ipv6 = 1 (was 0)"]);
+    assert_eq!(
+        lines(&plan.steps),
+        [
+            "sysctl net/ipv4/conf/eth0/forwarding = 1 (was 0)",
+            "sysctl net/ipv4/neigh/eth0/proxy_delay = 0 (was 80)",
+            "route 10.1.0.10 dev vstun0 table 254",
+            "proxy neighbour entry 10.1.0.10 dev eth0",
+        ]
+    );
+    let source = Some(ip("10.2.0.1"));
+    assert!(plan.steps.contains(&Step::Add(Object::Route {
+        address: ip("10.1.0.10"),
+        link: "vstun0".into(),
+        table: 254,
+        source
+    })));
+    assert_eq!(plan.tun_mtu, 1480);
+    assert_eq!(plan.warnings, [] as [String; 0]);
+}
+
+#[test]
+fn without_arp_only_the_capture() {
+    let wishes = director::Wishes { arp: false, announce_table: 7, ..director_wishes() };
+    let plan = director::plan(&wishes, &facts()).unwrap();
+    let routes = ["route 10.1.0.10 dev vstun0 table 254", "route 10.1.0.10 dev vstun0 table 7"];
+    assert_eq!(lines(&plan.steps)[2..], routes);
+    assert_eq!(plan.announcements, []);
+}
+
+#[test]
+fn rp_filter_is_loosened_where_the_larger_of_two_is_strict() {
+    // all, eth0 → the value to be written
+    let table = [("0", "0", None), ("1", "0", Some("2")), ("0", "1", Some("2")), ("2", "1", None)];
+    for (all, eth0, expected) in table {
+        let mut facts = facts();
+        set(&mut facts, "net/ipv4/conf/all/rp_filter", all);
+        set(&mut facts, "net/ipv4/conf/eth0/rp_filter", eth0);
+        let plan = director::plan(&director_wishes(), &facts).unwrap();
+        let written = plan.steps.iter().find_map(|step| match step {
+            Step::Write { sysctl, to, .. } if sysctl.ends_with("eth0/rp_filter") => {
+                Some(to.as_str())
+            }
+            _ => None,
+        });
+        assert_eq!(written, expected, "all {all}, eth0 {eth0}");
+    }
+}
+
+#[test]
+fn uplinks_are_where_the_vips_live_else_where_the_default_route_goes() {
+    let table = [("10.1.0.10", "eth0"), ("10.2.0.10", "eth1"), ("192.0.2.10", "eth0")];
+    for (vip, uplink) in table {
+        let wishes = director::Wishes { vips: vec![ip(vip)], ..director_wishes() };
+        let plan = director::plan(&wishes, &facts()).unwrap();
+        let expected = [Announcement { link: uplink.into(), address: ip(vip) }];
+        assert_eq!(plan.announcements, expected);
+    }
+    let mut facts = facts();
+    facts.routes.remove(0);
+    let wishes = director::Wishes { vips: vec![ip("192.0.2.10")], ..director_wishes() };
+    assert_eq!(director::plan(&wishes, &facts), Err(Refusal::UplinkMissing));
+}
+
+#[test]
+fn the_tun_is_as_small_as_the_narrowest_way_less_the_tunnel() {
+    let mut facts = facts();
+    let mut wishes = director_wishes();
+    wishes.reals.push(ip("10.3.0.2"));
+    for (mtu, expected) in [(1500, 1480), (1400, 1380), (596, 576), (595, 576), (68, 576)] {
+        let lookup = Lookup { mtu: Some(mtu), ..towards(2, "10.1.0.1") };
+        facts.lookups.insert(ip("10.3.0.2"), lookup);
+        let plan = director::plan(&wishes, &facts).unwrap();
+        assert_eq!(plan.tun_mtu, expected, "way of {mtu}");
+    }
+    let jumbo = |mtu| {
+        let mut facts = facts.clone();
+        facts.lookups.remove(&ip("10.3.0.2"));
+        facts.links.iter_mut().for_each(|link| link.mtu = mtu);
+        director::plan(&director_wishes(), &facts).unwrap().tun_mtu
+    };
+    assert_eq!(jumbo(9000), 8980);
+    assert_eq!(jumbo(65_555), 65_535);
+    assert_eq!(jumbo(65_556), 65_535);
+    let none = director::Wishes { reals: vec![], ..director_wishes() };
+    assert_eq!(director::plan(&none, &facts).unwrap().tun_mtu, 1480);
+}
+
+#[test]
+fn a_real_server_without_a_route_is_a_warning() {
+    let mut wishes = director_wishes();
+    wishes.reals.push(ip("10.9.0.2"));
+    let plan = director::plan(&wishes, &facts()).unwrap();
+    assert_eq!(plan.warnings.len(), 1);
+    assert!(plan.warnings[0].contains("no route to real server 10.9.0.2"));
+}
+
+#[test]
+fn another_s_proxy_entry_is_left_to_it() {
+    let mut facts = facts();
+    facts.proxies.push(Proxy { link: 2, address: ip("10.1.0.10"), protocol: 0 });
+    let proxies = |facts: &Facts| {
+        let plan = director::plan(&director_wishes(), facts).unwrap();
+        lines(&plan.steps).iter().filter(|line| line.starts_with("proxy")).count()
+    };
+    assert_eq!(proxies(&facts), 0);
+    facts.proxies[0].protocol = PROTOCOL;
+    assert_eq!(proxies(&facts), 1, "a predecessor's is taken over");
+}
+
+#[test]
+fn refusals() {
+    let wish = director_wishes;
+    let vip = |vip: &str| director::Wishes { vips: vec![ip(vip)], ..wish() };
+    let uplink = |name: &str| director::Wishes { uplinks: Some(vec![name.into()]), ..wish() };
+    let mut taken = facts();
+    taken.routes.push(route("10.1.0.10/32", 3, None));
+    let table = [
+        (
+            vip("10.2.0.1"),
+            facts(),
+            Refusal::VipIsLocal { address: ip("10.2.0.1"), prefix: 24, link: "eth1".into() },
+        ),
+        (wish(), taken, Refusal::RouteExists { address: ip("10.1.0.10"), table: 254 }),
+        (vip("2001:db8::10"), facts(), Refusal::Ipv6(ip("2001:db8::10"))),
+        (uplink("eth7"), facts(), Refusal::UplinkUnknown("eth7".into())),
+        (uplink("lo"), facts(), Refusal::UplinkUnfit("lo".into())),
+        (
+            director::Wishes { tun: "eth1".into(), ..wish() },
+            facts(),
+            Refusal::TunExists("eth1".into()),
+        ),
+        (
+            director::Wishes { source: Some(ip("10.9.9.9")), ..wish() },
+            facts(),
+            Refusal::SourceForeign(ip("10.9.9.9")),
+        ),
+        (
+            director::Wishes { announce_table: 254, ..wish() },
+            facts(),
+            Refusal::TableReserved { key: "announce_table", table: 254 },
+        ),
+    ];
+    for (wishes, facts, refusal) in table {
+        assert_eq!(director::plan(&wishes, &facts), Err(refusal));
+    }
+}
+
+#[test]
+fn interface_names_at_the_bound() {
+    for (name, fits) in
+        [("", false), ("fifteen-bytes-x", true), ("sixteen-bytes-xy", false), ("a b", false)]
+    {
+        let wishes = director::Wishes { tun: name.into(), ..director_wishes() };
+        let refused = director::plan(&wishes, &facts()) == Err(Refusal::TunName(name.into()));
+        assert_eq!(refused, !fits, "{name:?}");
+    }
+}
+
+#[test]
+fn our_own_routes_do_not_stop_a_second_plan() {
+    let mut facts = facts();
+    facts.links.push(link(9, "vstun0"));
+    facts.routes.push(route("10.1.0.10/32", 9, None));
+    let wishes = director_wishes();
+    assert_eq!(director::plan(&wishes, &facts), Err(Refusal::TunExists("vstun0".into())));
+    facts.tun_is_ours = true;
+    assert!(director::plan(&wishes, &facts).is_ok());
+}

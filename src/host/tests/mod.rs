@@ -1,0 +1,121 @@
+//! Plans as tables: what the host looks like, what is wished, what comes of it.
+#![allow(clippy::unwrap_used)]
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use super::*;
+
+mod copies;
+mod director;
+mod realserver;
+mod steps;
+
+fn ip(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+fn link(index: u32, name: &str) -> Link {
+    Link {
+        index,
+        name: name.into(),
+        mtu: 1500,
+        up: true,
+        loopback: name == "lo",
+        arp: name != "lo",
+        mac: Some([2, 0, 0, 0, 0, 1]),
+        ipip: false,
+    }
+}
+
+fn own(link: u32, cidr: &str) -> Address {
+    let subnet: IpNet = cidr.parse().unwrap();
+    Address { link, address: subnet.addr(), subnet: subnet.trunc() }
+}
+
+fn towards(link: u32, source: &str) -> Lookup {
+    Lookup { kind: Kind::Unicast, link: Some(link), source: Some(ip(source)), mtu: None }
+}
+
+fn route(to: &str, link: u32, gateway: Option<&str>) -> Route {
+    Route {
+        destination: to.parse().unwrap(),
+        tos: 0,
+        table: 254,
+        protocol: 3,
+        scope: if gateway.is_some() { 0 } else { 253 },
+        kind: Kind::Unicast,
+        priority: 0,
+        source: None,
+        nexthop: None,
+        hops: vec![Hop { link, gateway: gateway.map(ip), weight: 0, onlink: false, rest: vec![] }],
+        metrics: [].into(),
+        congestion: None,
+        rest: vec![],
+    }
+}
+
+/// lo; eth0 10.1.0.1/24 towards clients, with the default route; eth1 10.2.0.1/24 towards real servers.
+fn facts() -> Facts {
+    let links = vec![link(1, "lo"), link(2, "eth0"), link(3, "eth1")];
+    let names = links.iter().map(|link| link.name.clone());
+    let names: Vec<String> = names.chain(["all".into(), "default".into()]).collect();
+    Facts {
+        addresses: vec![own(1, "127.0.0.1/8"), own(2, "10.1.0.1/24"), own(3, "10.2.0.1/24")],
+        lookups: [(ip("10.2.0.2"), towards(3, "10.2.0.1"))].into(),
+        routes: vec![
+            route("0.0.0.0/0", 2, Some("10.1.0.254")),
+            route("10.1.0.0/24", 2, None),
+            route("10.2.0.0/24", 3, None),
+        ],
+        rules: [(0, 255), (32_766, 254), (32_767, 253)]
+            .into_iter()
+            .map(|(priority, table)| Rule {
+                priority,
+                from: None,
+                table: Some(table),
+                special: false,
+                protocol: 2,
+            })
+            .collect(),
+        sysctls: names
+            .iter()
+            .flat_map(|name| sysctls_of(name))
+            .map(|path| {
+                let value = if path.ends_with("proxy_delay") { "80" } else { "0" };
+                (path, value.to_owned())
+            })
+            .collect(),
+        links,
+        ..Facts::default()
+    }
+}
+
+fn set(facts: &mut Facts, path: &str, value: &str) {
+    facts.sysctls.insert(path.to_owned(), value.to_owned());
+}
+
+fn director_wishes() -> crate::host::director::Wishes {
+    crate::host::director::Wishes {
+        tun: "vstun0".into(),
+        vips: vec![ip("10.1.0.10")],
+        reals: vec![ip("10.2.0.2")],
+        arp: true,
+        ..crate::host::director::Wishes::default()
+    }
+}
+
+fn server_wishes() -> crate::host::realserver::Wishes {
+    crate::host::realserver::Wishes {
+        tun: "vstun0".into(),
+        vips: vec![ip("192.0.2.10")],
+        mss_route: true,
+        rule_priority: 100,
+        table: 100,
+    }
+}
+
+fn lines(steps: &[Step]) -> Vec<String> {
+    steps.iter().map(ToString::to_string).collect()
+}

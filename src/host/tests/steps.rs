@@ -1,0 +1,55 @@
+//! Steps, their inverses and their text.
+
+use super::*;
+
+fn every_kind() -> Vec<Step> {
+    let address = ip("192.0.2.10");
+    let link = "eth0.100".to_owned();
+    vec![
+        Step::Write {
+            sysctl: sysctl::conf("eth0.100", "forwarding"),
+            from: "0".into(),
+            to: "1".into(),
+        },
+        Step::Add(Object::Proxy { address, link: link.clone() }),
+        Step::Add(Object::Address { address, link: link.clone() }),
+        Step::Add(Object::Route { address, link, table: 254, source: None }),
+        Step::Add(Object::Rule { from: address, table: 100, priority: 100 }),
+        Step::Remove(Object::Copies { table: 100 }),
+    ]
+}
+
+#[test]
+fn the_inverse_of_the_inverse_is_the_step() {
+    for step in every_kind() {
+        assert_ne!(step.inverse(), step);
+        assert_eq!(step.inverse().inverse(), step);
+    }
+}
+
+#[test]
+fn a_step_survives_the_state_file() {
+    for step in every_kind() {
+        let text = serde_json::to_string(&step).unwrap();
+        assert_eq!(serde_json::from_str::<Step>(&text).unwrap(), step, "{text}");
+    }
+    let text = serde_json::to_string(&every_kind()[1]).unwrap();
+    assert_eq!(text, r#"{"add":{"proxy":{"address":"192.0.2.10","link":"eth0.100"}}}"#);
+}
+
+#[test]
+fn a_step_knows_its_interface() {
+    let links: Vec<_> = every_kind().iter().map(|step| step.link().map(str::to_owned)).collect();
+    let eth = || Some("eth0.100".to_owned());
+    assert_eq!(links, [eth(), eth(), eth(), eth(), None, None]);
+}
+
+#[test]
+fn a_route_with_another_source_takes_the_place_of_the_old_one() {
+    let route = |source| {
+        let (address, link) = (ip("192.0.2.10"), "vstun0".to_owned());
+        Step::Add(Object::Route { address, link, table: 254, source })
+    };
+    assert!(route(Some(ip("10.0.0.1"))).supersedes(&route(None)));
+    assert!(!route(None).supersedes(&every_kind()[1]));
+}
