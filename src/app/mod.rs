@@ -1,6 +1,6 @@
 //! The glue: packet loops, control thread, host plan execution, command lines.
 
-mod cleanup;
+pub mod cleanup;
 pub mod cli;
 mod config_file;
 mod daemon;

@@ -259,3 +259,47 @@ fn a_reload_makes_the_difference() {
         assert_same(&before, &picture());
     });
 }
+
+#[test]
+fn an_uplink_that_is_plugged_in_again_is_set_up_again() {
+    alone("director::an_uplink_that_is_plugged_in_again_is_set_up_again", || {
+        hosts();
+        run(async {
+            let mut session = start(&wishes()).await;
+            sh("ip link del eth0");
+            sh("
+                ip link add eth0 type veth peer name eth0 netns client
+                ip addr add 10.1.0.1/24 dev eth0; ip link set eth0 up
+            ");
+            tokio::select! {
+                () = session.follow() => {}
+                () = until("
+                    ip neigh show proxy | grep -q '10.1.0.10 dev eth0'
+                    test $(sysctl -n net.ipv4.conf.eth0.forwarding) = 1
+                ") => {}
+            }
+            session.undo().await.unwrap();
+        });
+        no_tun();
+        assert_eq!(sh("sysctl -n net.ipv4.conf.eth0.forwarding"), "0\n");
+    });
+}
+
+#[test]
+fn the_capture_outlives_its_source_address() {
+    alone("director::the_capture_outlives_its_source_address", || {
+        hosts();
+        run(async {
+            let mut session = start(&wishes()).await;
+            sh("ip addr del 10.2.0.1/24 dev eth1");
+            assert_eq!(sh("ip route show 10.1.0.10 proto 176"), "", "the kernel takes it away");
+            sh("ip addr add 10.2.0.3/24 dev eth1");
+            tokio::select! {
+                () = session.follow() => {}
+                () = until("ip route show 10.1.0.10 proto 176 | grep -q 'src 10.2.0.3'") => {}
+            }
+            session.undo().await.unwrap();
+        });
+        no_tun();
+    });
+}

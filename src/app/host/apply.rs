@@ -1,7 +1,6 @@
 //! One step, done to the host or undone.
 
 use std::io;
-use std::net::IpAddr;
 
 use anyhow::{Context, Result, anyhow};
 
@@ -167,13 +166,5 @@ fn absent_is_fine(removed: io::Result<()>) -> io::Result<Undone> {
             Ok(Undone::Gone)
         }
         Err(error) => Err(error),
-    }
-}
-
-/// For callers that name an address in a message.
-pub(super) fn only_v4(address: IpAddr) -> Option<std::net::Ipv4Addr> {
-    match address {
-        IpAddr::V4(address) => Some(address),
-        IpAddr::V6(_) => None,
     }
 }

@@ -1,7 +1,7 @@
 //! Does another host have the address? Then: announcing that we have it.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use log::warn;
@@ -10,8 +10,6 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::host::{Announcement, Facts, Link};
 use crate::sys::arp::Arp;
-
-use super::apply::only_v4;
 
 /// Probes and announcements sent for each address. RFC 5227 1.1 has three and two; three of each survive a switch
 /// port that is slow to forward.
@@ -120,7 +118,11 @@ async fn probe_link(
 fn by_link(announcements: &[Announcement], facts: &Facts) -> Vec<(Link, Vec<Ipv4Addr>)> {
     let mut grouped: BTreeMap<&str, Vec<Ipv4Addr>> = BTreeMap::new();
     for announcement in announcements {
-        grouped.entry(&announcement.link).or_default().extend(only_v4(announcement.address));
+        let addresses = grouped.entry(&announcement.link).or_default();
+        // IPv6 has neighbour discovery instead.
+        if let IpAddr::V4(address) = announcement.address {
+            addresses.push(address);
+        }
     }
     grouped
         .into_iter()
