@@ -1,6 +1,6 @@
 //! The glue: packet loops, control thread, host plan execution, command lines.
 
-pub mod cleanup;
+mod cleanup;
 pub mod cli;
 mod config_file;
 mod daemon;

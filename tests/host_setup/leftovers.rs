@@ -3,8 +3,9 @@
 use std::path::Path;
 
 use super::director::{CONTROL, hosts, no_tun, start, wishes};
-use super::net::{alone, assert_same, await_the_kill, kill_one, picture, run, sh, there, victim};
-use vstun::app::cleanup;
+use super::net::{
+    alone, assert_same, await_the_kill, cleanup, kill_one, picture, run, sh, there, victim,
+};
 use vstun::app::host::{DirectorWishes, Session};
 
 /// A director that starts and is killed.
@@ -33,16 +34,18 @@ fn cleanup_removes_what_a_killed_director_left() {
         let before = picture();
         killed(TEST, |pid| {
             let with_daemon = picture();
-            let error = format!("{:#}", cleanup::run(Path::new(CONTROL)).unwrap_err());
+            let error = cleanup(CONTROL).unwrap_err();
             assert!(error.contains(&format!("process {pid}")), "{error}");
             assert!(error.contains(CONTROL), "{error}");
             let error = run(async { Session::open(Path::new(CONTROL)).unwrap_err() });
             assert!(format!("{error:#}").contains(CONTROL), "{error:#}");
             assert_same(&with_daemon, &picture());
         });
-        cleanup::run(Path::new(CONTROL)).unwrap();
+        let said = cleanup(CONTROL).unwrap();
+        assert!(said.contains("proxy neighbour entry 10.1.0.10 dev eth0: undone"), "{said}");
         assert_same(&before, &picture());
-        cleanup::run(Path::new(CONTROL)).unwrap();
+        let said = cleanup(CONTROL).unwrap();
+        assert!(said.contains("nothing to clean up"), "{said}");
         assert_same(&before, &picture());
     });
 }
@@ -82,7 +85,7 @@ fn a_setting_changed_by_others_stays() {
         sh("sysctl -qw net.ipv4.neigh.eth0.proxy_delay=60");
         killed(TEST, |_| {});
         sh("sysctl -qw net.ipv4.neigh.eth0.proxy_delay=40");
-        cleanup::run(Path::new(CONTROL)).unwrap();
+        cleanup(CONTROL).unwrap();
         assert_eq!(sh("sysctl -n net.ipv4.neigh.eth0.proxy_delay"), "40\n");
         assert_eq!(sh("sysctl -n net.ipv4.conf.eth0.forwarding"), "0\n");
     });
@@ -100,7 +103,7 @@ fn a_state_file_of_another_namespace_is_not_acted_upon() {
         let state = format!("{CONTROL}.state");
         let text = std::fs::read_to_string(&state).unwrap();
         std::fs::write(&state, text.replace("\"namespace\": \"", "\"namespace\": \"not ")).unwrap();
-        let error = format!("{:#}", cleanup::run(Path::new(CONTROL)).unwrap_err());
+        let error = cleanup(CONTROL).unwrap_err();
         assert!(error.contains("another network namespace"), "{error}");
         assert_eq!(sh("sysctl -n net.ipv4.conf.eth0.forwarding"), "1\n");
         assert!(there(&state));

@@ -74,6 +74,16 @@ pub(crate) fn sh(script: &str) -> String {
     String::from_utf8(output.stdout).expect("text")
 }
 
+/// What the operator's command says; an error where it fails.
+pub(crate) fn cleanup(control: &str) -> Result<String, String> {
+    let output = Command::new(env!("CARGO_BIN_EXE_vstun"))
+        .args(["--socket", control, "cleanup"])
+        .output()
+        .expect("the operator's command runs");
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
+    if output.status.success() { Ok(text(output.stdout)) } else { Err(text(output.stderr)) }
+}
+
 /// Everything about a host's network that the program could have changed, and the files it could have left.
 pub(crate) fn picture() -> String {
     let mut picture = String::new();

@@ -6,9 +6,9 @@ use std::path::Path;
 
 use super::director::{no_tun, tun};
 use super::net::{
-    alone, assert_same, await_the_kill, kill_one, picture, run, sh, until, victim, wait_for,
+    alone, assert_same, await_the_kill, cleanup, kill_one, picture, run, sh, until, victim,
+    wait_for,
 };
-use vstun::app::cleanup;
 use vstun::app::host::{RealServerWishes, Session};
 
 const CONTROL: &str = "/run/vstun/realserver.sock";
@@ -242,7 +242,7 @@ fn cleanup_removes_what_a_killed_real_server_left() {
         no_tun();
         assert!(sh("ip rule").contains("192.0.2.10"), "it left something behind");
         assert!(sh("ip route show table 17600").contains("default"));
-        cleanup::run(Path::new(CONTROL)).unwrap();
+        cleanup(CONTROL).unwrap();
         assert_same(&before, &picture());
     });
 }
