@@ -36,7 +36,7 @@ impl Balancer {
         if self.find_service(&spec.name).is_ok() {
             return Err(ChangeError::ServiceExists(spec.name.clone()));
         }
-        self.check_listens(&spec.listens, None)?;
+        self.check_listens(&spec.name, &spec.listens, None)?;
         for (place, real) in spec.reals.iter().enumerate() {
             check_weight(real.weight)?;
             if spec.reals.iter().take(place).any(|other| other.address == real.address) {
@@ -81,7 +81,7 @@ impl Balancer {
 
     fn set_listens(&mut self, name: &str, listens: &[Listen]) -> Result<(), ChangeError> {
         let id = self.find_service(name)?;
-        self.check_listens(listens, Some(id))?;
+        self.check_listens(name, listens, Some(id))?;
         let Some(service) = self.services.get_mut(id.0).and_then(Option::as_mut) else {
             return Ok(());
         };
@@ -203,8 +203,18 @@ impl Balancer {
             .ok_or_else(|| ChangeError::NoReal { service: name.to_owned(), address })
     }
 
-    fn check_listens(&self, listens: &[Listen], own: Option<ServiceId>) -> Result<(), ChangeError> {
-        for &listen in listens {
+    /// That `listens` of the service `name`, which is `own` when it exists, overlap neither each other nor
+    /// another service's.
+    fn check_listens(
+        &self,
+        name: &str,
+        listens: &[Listen],
+        own: Option<ServiceId>,
+    ) -> Result<(), ChangeError> {
+        for (place, &listen) in listens.iter().enumerate() {
+            if listens.iter().take(place).any(|&other| listen.overlaps(other)) {
+                return Err(ChangeError::Overlap { listen, other: name.to_owned() });
+            }
             if let Some(other) = self.listens.overlap(listen, own) {
                 let other = self.services.get(other.0).and_then(Option::as_ref);
                 let other = other.map_or_else(String::new, |service| service.name.clone());

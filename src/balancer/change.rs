@@ -76,6 +76,15 @@ pub struct Listen {
     pub ports: PortRange,
 }
 
+impl Listen {
+    /// Whether the two share a port of one address and transport.
+    #[must_use]
+    pub fn overlaps(self, other: Self) -> bool {
+        (self.protocol, self.address) == (other.protocol, other.address)
+            && self.ports.overlaps(other.ports)
+    }
+}
+
 impl fmt::Display for Listen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.address {
@@ -288,4 +297,93 @@ pub enum ChangeError {
     /// A weight above [`MAX_WEIGHT`].
     #[error("weight {0} is above {MAX_WEIGHT}")]
     Weight(u32),
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn listens_as_people_write_them() {
+        let rows = [
+            ("192.0.2.10:80/tcp", Protocol::Tcp, "192.0.2.10", 80, 80),
+            ("[2001:db8::10]:443/udp", Protocol::Udp, "2001:db8::10", 443, 443),
+            ("192.0.2.10:5000-5099/udp", Protocol::Udp, "192.0.2.10", 5_000, 5_099),
+            ("192.0.2.10:*/tcp", Protocol::Tcp, "192.0.2.10", 1, 65_535),
+            ("192.0.2.10:1/tcp", Protocol::Tcp, "192.0.2.10", 1, 1),
+            ("192.0.2.10:65535/tcp", Protocol::Tcp, "192.0.2.10", 65_535, 65_535),
+        ];
+        for (text, protocol, address, first, last) in rows {
+            let address = address.parse().unwrap();
+            let listen = Listen { protocol, address, ports: PortRange { first, last } };
+            assert_eq!(text.parse(), Ok(listen), "{text}");
+            assert_eq!(listen.to_string(), text);
+        }
+        assert_eq!("192.0.2.10:80-80/tcp".parse(), "192.0.2.10:80/tcp".parse::<Listen>());
+        assert_eq!("192.0.2.10:1-65535/tcp".parse(), "192.0.2.10:*/tcp".parse::<Listen>());
+    }
+
+    #[test]
+    fn what_is_no_listen_and_why() {
+        let rows = [
+            ("", ListenError::Protocol),
+            ("192.0.2.10:80", ListenError::Protocol),
+            ("192.0.2.10:80/", ListenError::Protocol),
+            ("192.0.2.10:80/sctp", ListenError::Protocol),
+            ("192.0.2.10:80/TCP", ListenError::Protocol),
+            ("80/tcp", ListenError::Address),
+            (":80/tcp", ListenError::Address),
+            ("192.0.2:80/tcp", ListenError::Address),
+            ("web.example:80/tcp", ListenError::Address),
+            ("2001:db8::10:80/tcp", ListenError::Address),
+            ("[2001:db8::10]/tcp", ListenError::Address),
+            ("192.0.2.10:/tcp", ListenError::Ports),
+            ("192.0.2.10:0/tcp", ListenError::Ports),
+            ("192.0.2.10:0-10/tcp", ListenError::Ports),
+            ("192.0.2.10:65536/tcp", ListenError::Ports),
+            ("192.0.2.10:1-65536/tcp", ListenError::Ports),
+            ("192.0.2.10:90-80/tcp", ListenError::Ports),
+            ("192.0.2.10:80-/tcp", ListenError::Ports),
+            ("192.0.2.10:-80/tcp", ListenError::Ports),
+            ("192.0.2.10:http/tcp", ListenError::Ports),
+            ("192.0.2.10: 80/tcp", ListenError::Ports),
+        ];
+        for (text, error) in rows {
+            assert_eq!(text.parse::<Listen>(), Err(error), "{text}");
+        }
+    }
+
+    #[test]
+    fn ranges_overlap_where_they_share_a_port() {
+        let range = |first, last| PortRange { first, last };
+        for (other, expected) in [
+            (range(1, 9), false),
+            (range(1, 10), true),
+            (range(12, 13), true),
+            (range(1, 65_535), true),
+            (range(20, 30), true),
+            (range(21, 30), false),
+        ] {
+            assert_eq!(range(10, 20).overlaps(other), expected, "{other:?}");
+            assert_eq!(other.overlaps(range(10, 20)), expected, "{other:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_listen_s_text_reads_back(address: IpAddr, ports: (u16, u16), udp: bool) {
+            let (first, last) = (ports.0.min(ports.1).max(1), ports.0.max(ports.1).max(1));
+            let protocol = if udp { Protocol::Udp } else { Protocol::Tcp };
+            let listen = Listen { protocol, address, ports: PortRange { first, last } };
+            prop_assert_eq!(listen.to_string().parse(), Ok(listen));
+        }
+
+        #[test]
+        fn any_text_reads_or_is_refused(text: String) {
+            let _ = text.parse::<Listen>();
+        }
+    }
 }

@@ -249,3 +249,75 @@ impl Listens {
         self.ranges.remove(&(listen.protocol, listen.address, listen.ports.first));
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::balancer::change::PortRange;
+
+    const VIP: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 10));
+
+    fn listen() -> impl Strategy<Value = Listen> {
+        let ports = (1_u16..40, 0_u16..10);
+        let address = prop::sample::select(vec![VIP, "192.0.2.11".parse().unwrap()]);
+        (ports, address, any::<bool>()).prop_map(|((first, more), address, udp)| Listen {
+            protocol: if udp { Protocol::Udp } else { Protocol::Tcp },
+            address,
+            ports: PortRange { first, last: first + more },
+        })
+    }
+
+    proptest! {
+        /// The model: a list, searched from one end to the other.
+        #[test]
+        fn listens_are_found_as_in_a_list(candidates in prop::collection::vec(listen(), 0..30)) {
+            let mut listens = Listens::default();
+            let mut model: Vec<(Listen, ServiceId)> = Vec::new();
+            for (number, candidate) in candidates.into_iter().enumerate() {
+                let id = ServiceId(number % 4);
+                let taken = |except| {
+                    model
+                        .iter()
+                        .filter(|(other, service)| {
+                            other.overlaps(candidate) && Some(*service) != except
+                        })
+                        .count()
+                };
+                prop_assert_eq!(listens.overlap(candidate, None).is_some(), taken(None) > 0);
+                prop_assert_eq!(listens.overlap(candidate, Some(id)).is_some(), taken(Some(id)) > 0);
+                if taken(None) == 0 {
+                    listens.insert(candidate, id);
+                    model.push((candidate, id));
+                } else if number % 3 == 0 {
+                    listens.remove(model.swap_remove(0).0);
+                }
+            }
+            for port in 0..60 {
+                for protocol in [Protocol::Tcp, Protocol::Udp] {
+                    let ports = PortRange { first: port, last: port };
+                    let here = Listen { protocol, address: VIP, ports };
+                    let expected = model.iter().find(|(listen, _)| listen.overlaps(here));
+                    prop_assert_eq!(
+                        listens.find(protocol, VIP, port),
+                        expected.map(|(_, service)| *service)
+                    );
+                }
+            }
+            let vip = model.iter().any(|(listen, _)| listen.address == VIP);
+            prop_assert_eq!(listens.is_vip(VIP), vip);
+        }
+    }
+
+    #[test]
+    fn port_zero_is_no_port_even_where_all_are_listened_on() {
+        let mut listens = Listens::default();
+        let (protocol, address, ports) = (Protocol::Tcp, VIP, PortRange::ALL);
+        listens.insert(Listen { protocol, address, ports }, ServiceId(0));
+        assert_eq!(listens.find(Protocol::Tcp, VIP, 0), None);
+        assert_eq!(listens.find(Protocol::Tcp, VIP, 1), Some(ServiceId(0)));
+        assert_eq!(listens.find(Protocol::Tcp, VIP, 65_535), Some(ServiceId(0)));
+    }
+}

@@ -1,0 +1,172 @@
+//! Every change, and every refusal of one.
+
+use super::*;
+
+#[test]
+fn a_service_appears_with_all_that_was_asked_for() {
+    let director = Director::with(SchedulerKind::WeightedRoundRobin, &[(A, 3), (B, 0)]);
+    let services = director.balancer.snapshot().services;
+    assert_eq!(services.len(), 1);
+    assert_eq!(services[0].name, "web");
+    assert_eq!(services[0].listens, listens(&["192.0.2.10:80/tcp", "192.0.2.10:80/udp"]));
+    assert_eq!(services[0].scheduler, SchedulerKind::WeightedRoundRobin);
+    let reals: Vec<_> = services[0].reals.iter().map(|real| (real.address, real.weight)).collect();
+    assert_eq!(reals, [(A.into(), 3), (B.into(), 0)]);
+}
+
+#[test]
+fn a_refused_change_has_changed_nothing() {
+    let mut director = Director::with(SchedulerKind::RoundRobin, &[(A, 1), (B, 1)]);
+    let mail = ServiceSpec {
+        name: "mail".to_owned(),
+        listens: listens(&["192.0.2.10:25/tcp", "192.0.2.10:100-200/tcp"]),
+        ..web(SchedulerKind::RoundRobin, &[(A, 1)])
+    };
+    director.apply(Change::AddService(mail.clone()));
+    director.connect(flow(1));
+
+    let named = |name: &str, texts: &[&str]| ServiceSpec {
+        name: name.to_owned(),
+        listens: listens(texts),
+        ..mail.clone()
+    };
+    let set =
+        |texts: &[&str]| Change::SetListens { service: "mail".to_owned(), listens: listens(texts) };
+    let overlap = |text: &str, other: &str| ChangeError::Overlap {
+        listen: text.parse().unwrap(),
+        other: other.to_owned(),
+    };
+    let free = ["192.0.2.10:443/tcp"];
+    let nobody = || ChangeError::NoService("nobody".to_owned());
+    let no_real = || ChangeError::NoReal { service: "web".to_owned(), address: C.into() };
+    let twice =
+        |name: &str| ChangeError::RealExists { service: name.to_owned(), address: A.into() };
+    let service = || "nobody".to_owned();
+    let heavy = ServiceSpec { reals: vec![spec(A, 1), spec(B, 65_536)], ..named("new", &free) };
+    let double = ServiceSpec { reals: vec![spec(A, 1), spec(A, 2)], ..named("new", &free) };
+
+    let rows = [
+        (Change::AddService(named("web", &free)), ChangeError::ServiceExists("web".to_owned())),
+        (Change::AddService(heavy), ChangeError::Weight(65_536)),
+        (Change::AddService(double), twice("new")),
+        (
+            Change::AddService(named("new", &["192.0.2.10:80/tcp"])),
+            overlap("192.0.2.10:80/tcp", "web"),
+        ),
+        (
+            Change::AddService(named("new", &["192.0.2.10:*/udp"])),
+            overlap("192.0.2.10:*/udp", "web"),
+        ),
+        (
+            Change::AddService(named("new", &["192.0.2.10:90-100/tcp"])),
+            overlap("192.0.2.10:90-100/tcp", "mail"),
+        ),
+        (
+            Change::AddService(named("new", &["192.0.2.10:200-210/tcp"])),
+            overlap("192.0.2.10:200-210/tcp", "mail"),
+        ),
+        (
+            Change::AddService(named("new", &["192.0.2.10:300-310/tcp", "192.0.2.10:305/tcp"])),
+            overlap("192.0.2.10:305/tcp", "new"),
+        ),
+        (
+            Change::AddService(named("new", &["192.0.2.10:443/tcp", "192.0.2.10:443/tcp"])),
+            overlap("192.0.2.10:443/tcp", "new"),
+        ),
+        (set(&["192.0.2.10:443/tcp", "192.0.2.10:80/tcp"]), overlap("192.0.2.10:80/tcp", "web")),
+        (
+            set(&["192.0.2.10:10-20/tcp", "192.0.2.10:5-10/tcp"]),
+            overlap("192.0.2.10:5-10/tcp", "mail"),
+        ),
+        (Change::SetListens { service: service(), listens: listens(&free) }, nobody()),
+        (Change::RemoveService { service: service() }, nobody()),
+        (
+            Change::SetScheduler { service: service(), scheduler: SchedulerKind::RoundRobin },
+            nobody(),
+        ),
+        (Change::AddReal { service: service(), real: spec(C, 1) }, nobody()),
+        (add_real(A, 1), twice("web")),
+        (add_real(C, 65_536), ChangeError::Weight(65_536)),
+        (Change::RemoveReal { service: service(), address: A.into() }, nobody()),
+        (remove_real(C), no_real()),
+        (Change::SetWeight { service: service(), address: A.into(), weight: 1 }, nobody()),
+        (set_weight(C, 1), no_real()),
+        (set_weight(A, 65_536), ChangeError::Weight(65_536)),
+    ];
+    for (change, error) in &rows {
+        director.refuses(change, error);
+    }
+    // The places behind the snapshot are as they were too.
+    assert_eq!(director.syn(flow(2)), B);
+    let closed = Flow { client: 3, port: 443 };
+    director.resets(&closed.tcp(Flags::SYN));
+}
+
+#[test]
+fn the_largest_weight_is_accepted() {
+    let mut director = Director::with(SchedulerKind::RoundRobin, &[(A, 65_535)]);
+    director.apply(set_weight(A, 0));
+    director.apply(set_weight(A, 65_535));
+    director.apply(add_real(B, 65_535));
+    assert_eq!(director.real(B).unwrap().weight, 65_535);
+}
+
+#[test]
+fn adjacent_listens_and_those_of_the_other_transport_do_not_overlap() {
+    let mut director = Director::with(SchedulerKind::RoundRobin, &[(A, 1)]);
+    for (name, texts) in [
+        ("below", &["192.0.2.10:1-79/tcp"][..]),
+        ("above", &["192.0.2.10:81-65535/tcp", "192.0.2.10:81-65535/udp"]),
+        ("elsewhere", &["192.0.2.11:80/tcp", "[2001:db8::10]:80/tcp"]),
+    ] {
+        let listens = listens(texts);
+        let spec = web(SchedulerKind::RoundRobin, &[(B, 1)]);
+        director.apply(Change::AddService(ServiceSpec { name: name.to_owned(), listens, ..spec }));
+    }
+    for (port, real) in [(1, B), (79, B), (80, A), (81, B), (65_535, B)] {
+        assert_eq!(director.syn(Flow { client: 1, port }), real, "port {port}");
+    }
+}
+
+#[test]
+fn set_listens_moves_the_service_and_keeps_its_connections() {
+    let mut director = Director::with(SchedulerKind::RoundRobin, &[(A, 1), (B, 1)]);
+    let real = director.connect(flow(1));
+    let moved = listens(&["192.0.2.10:8080/tcp", "192.0.2.10:70-90/udp"]);
+    director.apply(Change::SetListens { service: "web".to_owned(), listens: moved.clone() });
+    assert_eq!(director.balancer.snapshot().services[0].listens, moved);
+
+    assert_eq!(director.ack(flow(1)), real, "an open connection goes on");
+    director.resets(&flow(2).tcp(Flags::SYN));
+    director.syn(Flow { client: 2, port: 8080 });
+    director.to(&Flow { client: 2, port: 90 }.udp());
+    let again = listens(&["192.0.2.10:80/tcp", "192.0.2.10:8080/tcp"]);
+    director.apply(Change::SetListens { service: "web".to_owned(), listens: again });
+    director.syn(flow(2));
+    assert_eq!(director.forward(&Flow { client: 3, port: 90 }.udp()), Verdict::Reply);
+}
+
+#[test]
+fn another_scheduler_chooses_from_now_on() {
+    let mut director = Director::with(SchedulerKind::RoundRobin, &[(A, 3), (B, 1)]);
+    assert_eq!([director.syn(flow(1)), director.syn(flow(2))], [A, B]);
+    let scheduler = SchedulerKind::WeightedRoundRobin;
+    director.apply(Change::SetScheduler { service: "web".to_owned(), scheduler });
+    assert_eq!(director.balancer.snapshot().services[0].scheduler, scheduler);
+    let next: Vec<_> = (3..7).map(|number| director.syn(flow(number))).collect();
+    assert_eq!(next, [A, A, A, B]);
+}
+
+#[test]
+fn new_timeouts_hold_from_a_flow_s_next_packet_on() {
+    let mut director = Director::with(SchedulerKind::RoundRobin, &[(A, 1)]);
+    director.connect(flow(1));
+    director.connect(flow(2));
+    let timeouts = Timeouts { tcp_established: seconds(20), ..Timeouts::DEFAULT };
+    director.apply(Change::SetTimeouts(timeouts));
+    director.ack(flow(1));
+    director.pass(seconds(21));
+    assert_eq!(director.connections(), 1);
+    director.pass(seconds(900));
+    assert_eq!(director.connections(), 0);
+}

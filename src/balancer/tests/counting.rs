@@ -1,0 +1,228 @@
+//! Counters, limits, and what holds after any sequence of packets and changes.
+
+use proptest::prelude::*;
+
+use super::*;
+
+#[test]
+fn refusals_have_a_rate_of_their_own_each() {
+    let mut director = Director::new(10);
+    let limits = Limits { connections: 10, refusals_per_second: 3 };
+    director.balancer = Balancer::new(limits, Seed(1, 2));
+    director.apply(Change::AddService(web(SchedulerKind::RoundRobin, &[(A, 1)])));
+    let closed = Flow { client: 1, port: 443 };
+    for _ in 0..2 {
+        for _ in 0..3 {
+            director.resets(&closed.tcp(Flags::SYN));
+        }
+        let over = director.forward(&closed.tcp(Flags::SYN));
+        assert_eq!(over, Verdict::Drop(Reason::NoService));
+        assert_eq!(director.forward(&flow(1).tcp(Flags::ACK)), Verdict::Drop(Reason::NoConnection));
+        for _ in 0..3 {
+            assert_eq!(director.forward(&closed.udp()), Verdict::Reply);
+        }
+        assert_eq!(director.forward(&closed.udp()), Verdict::Drop(Reason::NoService));
+        director.pass(seconds(1));
+    }
+    assert_eq!(director.balancer.counters().replied, 12);
+    director.syn(flow(2));
+}
+
+#[test]
+fn an_rst_that_nobody_wants_costs_no_token() {
+    let limits = Limits { connections: 10, refusals_per_second: 1 };
+    let mut director = Director::new(10);
+    director.balancer = Balancer::new(limits, Seed(1, 2));
+    director.apply(Change::AddService(web(SchedulerKind::RoundRobin, &[(A, 1)])));
+    for _ in 0..5 {
+        let verdict = director.forward(&flow(1).tcp(Flags::RST | Flags::ACK));
+        assert_eq!(verdict, Verdict::Drop(Reason::NoConnection));
+    }
+    director.resets(&flow(1).tcp(Flags::ACK));
+}
+
+#[test]
+fn tunnel_errors_count_for_every_real_server_of_that_address() {
+    let mut director = Director::with(SchedulerKind::RoundRobin, &[(A, 1), (B, 1)]);
+    let mail = ServiceSpec {
+        name: "mail".to_owned(),
+        listens: listens(&["192.0.2.10:25/tcp"]),
+        ..web(SchedulerKind::RoundRobin, &[(A, 1)])
+    };
+    director.apply(Change::AddService(mail));
+    let mut error =
+        |kind| director.balancer.tunnel_error(director.now, TunnelError { real: A.into(), kind });
+    assert_eq!(error(TunnelErrorKind::ProtocolUnreachable), Verdict::Drop(Reason::TunnelError));
+    assert_eq!(error(TunnelErrorKind::Unreachable), Verdict::Drop(Reason::TunnelError));
+    assert_eq!(error(TunnelErrorKind::Unreachable), Verdict::Drop(Reason::TunnelError));
+    assert_eq!(error(TunnelErrorKind::PathMtu(1_400)), Verdict::Drop(Reason::PathMtu));
+    assert_eq!(error(TunnelErrorKind::PathMtu(1_280)), Verdict::Drop(Reason::PathMtu));
+    assert_eq!(error(TunnelErrorKind::PathMtu(1_500)), Verdict::Drop(Reason::PathMtu));
+
+    let snapshot = director.balancer.snapshot();
+    let of = |service: usize, real: usize| {
+        let real = &snapshot.services[service].reals[real];
+        (real.protocol_unreachable, real.unreachable, real.path_mtu)
+    };
+    let noted = (1, 2, Some(1_280));
+    assert_eq!((of(0, 0), of(0, 1), of(1, 0)), (noted, (0, 0, None), noted));
+    let counters = &snapshot.counters;
+    assert_eq!((counters.tunnel_errors, counters.read), (6, 6));
+    assert_eq!(counters.dropped(Reason::TunnelError), 3);
+    assert_eq!(counters.dropped(Reason::PathMtu), 3);
+}
+
+#[test]
+fn an_error_from_an_unknown_address_is_counted_all_the_same() {
+    let mut director = Director::with(SchedulerKind::RoundRobin, &[(A, 1)]);
+    let error = TunnelError { real: C.into(), kind: TunnelErrorKind::Unreachable };
+    director.balancer.tunnel_error(director.now, error);
+    assert_eq!(director.balancer.counters().tunnel_errors, 1);
+    assert_eq!(director.real(A).unwrap().unreachable, 0);
+}
+
+#[test]
+fn dispatch_counts_wire_packets_and_bytes() {
+    let mut director = Director::with(SchedulerKind::RoundRobin, &[(A, 1)]);
+    let Verdict::Tunnel(real) = director.forward(&flow(1).tcp(Flags::SYN)) else { panic!() };
+    assert_eq!(director.balancer.dispatch(real, 45, 65_000), Some(A.into()));
+    assert_eq!(director.balancer.dispatch(real, 1, 40), Some(A.into()));
+    let counted = director.real(A).unwrap();
+    assert_eq!((counted.packets, counted.bytes), (46, 65_040));
+    assert_eq!(director.balancer.dispatch(RealId(77), 1, 1), None);
+}
+
+/// What may happen to a director.
+#[derive(Clone, Debug)]
+enum Event {
+    Tcp(Flow, u8),
+    Udp(Flow),
+    Bytes(Vec<u8>),
+    Error([u8; 4]),
+    Change(Change),
+    Pass(u64),
+}
+
+fn flows() -> impl Strategy<Value = Flow> {
+    (0_u32..8, prop::sample::select(vec![80, 80, 80, 443]))
+        .prop_map(|(client, port)| Flow { client, port })
+}
+
+fn change() -> impl Strategy<Value = Change> {
+    let real = || prop::sample::select(vec![A, B, C]);
+    let scheduler = || prop::sample::select(SchedulerKind::ALL.to_vec());
+    let reals = prop::collection::vec((real(), 0_u32..3), 0..3);
+    prop_oneof![
+        (scheduler(), reals)
+            .prop_map(|(scheduler, reals)| Change::AddService(web(scheduler, &reals))),
+        Just(remove_web()),
+        (real(), 0_u32..3).prop_map(|(real, weight)| add_real(real, weight)),
+        real().prop_map(remove_real),
+        (real(), 0_u32..3).prop_map(|(real, weight)| set_weight(real, weight)),
+        scheduler()
+            .prop_map(|scheduler| Change::SetScheduler { service: "web".to_owned(), scheduler }),
+        prop::sample::select(vec!["192.0.2.10:80/tcp", "192.0.2.10:*/udp", "192.0.2.10:1-442/tcp"])
+            .prop_map(|text| Change::SetListens {
+                service: "web".to_owned(),
+                listens: listens(&[text])
+            }),
+    ]
+}
+
+fn events() -> impl Strategy<Value = Vec<Event>> {
+    let flags = prop::sample::select(vec![
+        Flags::SYN,
+        Flags::SYN,
+        Flags::ACK,
+        Flags::FIN | Flags::ACK,
+        Flags::RST,
+        Flags::SYN | Flags::ACK,
+        0,
+    ]);
+    let event = prop_oneof![
+        6 => (flows(), flags).prop_map(|(flow, flags)| Event::Tcp(flow, flags)),
+        2 => flows().prop_map(Event::Udp),
+        1 => prop::collection::vec(any::<u8>(), 0..60).prop_map(Event::Bytes),
+        1 => prop::sample::select(vec![A, C]).prop_map(Event::Error),
+        2 => change().prop_map(Event::Change),
+        2 => (0_u64..200).prop_map(Event::Pass),
+    ];
+    prop::collection::vec(event, 1..150)
+}
+
+/// What the daemon does with bytes that came in.
+fn read(director: &mut Director, bytes: &[u8]) -> Verdict {
+    match Packet::parse(bytes) {
+        Ok(packet) => director.balancer.forward(director.now, &packet),
+        Err(error) => director.balancer.refuse(error.into()),
+    }
+}
+
+/// How many listed connections each real server of the service has: active ones and others.
+fn listed(director: &Director, address: IpAddr) -> (u64, u64) {
+    let (connections, _) = director.balancer.connections(director.now, 0, usize::MAX);
+    let of_it = connections.iter().filter(|connection| connection.real == address);
+    let (active, inactive): (Vec<_>, Vec<_>) = of_it.partition(|connection| {
+        matches!(connection.state, "ESTABLISHED" | "SYN_RECV" | "SYN_SENT")
+    });
+    (active.len() as u64, inactive.len() as u64)
+}
+
+proptest! {
+    #[test]
+    fn every_packet_and_every_connection_is_accounted_for(events in events(), capacity in 1_u32..12) {
+        let mut director = Director::new(capacity);
+        director.apply(Change::AddService(web(SchedulerKind::RoundRobin, &[(A, 1), (B, 2)])));
+        let (mut reads, mut removed) = (0, false);
+        for event in events {
+            match event {
+                Event::Pass(seconds) => director.pass(Duration::from_secs(seconds)),
+                Event::Change(change) => {
+                    let before = director.balancer.snapshot();
+                    let result = director.balancer.apply(&change);
+                    removed |= result.is_ok() && change == remove_web();
+                    prop_assert!(result.is_ok() || director.balancer.snapshot() == before);
+                }
+                packet => {
+                    reads += 1;
+                    let verdict = match packet {
+                        Event::Tcp(flow, flags) => director.forward(&flow.tcp(flags)),
+                        Event::Udp(flow) => director.forward(&flow.udp()),
+                        Event::Bytes(bytes) => read(&mut director, &bytes),
+                        Event::Error(real) => director.balancer.tunnel_error(
+                            director.now,
+                            TunnelError { real: real.into(), kind: TunnelErrorKind::Unreachable },
+                        ),
+                        Event::Change(_) | Event::Pass(_) => unreachable!(),
+                    };
+                    if let Verdict::Tunnel(real) = verdict {
+                        prop_assert!(director.balancer.dispatch(real, 1, 40).is_some());
+                    }
+                }
+            }
+            let snapshot = director.balancer.snapshot();
+            let counters = &snapshot.counters;
+            prop_assert_eq!(counters.read, reads);
+            prop_assert_eq!(
+                counters.read,
+                counters.tunnelled + counters.replied + counters.dropped_total()
+            );
+            prop_assert!(snapshot.connections <= snapshot.capacity);
+            // A removed service's entries are listed with addresses that a new one may have too.
+            for real in snapshot.services.iter().flat_map(|service| &service.reals) {
+                prop_assert!(real.state == snapshot::RealState::Up || real.active + real.inactive > 0);
+                if !removed {
+                    prop_assert_eq!((real.active, real.inactive), listed(&director, real.address));
+                }
+            }
+        }
+        director.pass(seconds(2_000));
+        prop_assert_eq!(director.connections(), 0);
+        let snapshot = director.balancer.snapshot();
+        for real in snapshot.services.iter().flat_map(|service| &service.reals) {
+            prop_assert_eq!((real.state, real.active, real.inactive), (snapshot::RealState::Up, 0, 0));
+        }
+        let live: usize = snapshot.services.iter().map(|service| service.reals.len()).sum();
+        prop_assert_eq!(director.balancer.reals.len(), live + director.balancer.free_reals.len(), "no place is lost or free twice");
+    }
+}

@@ -1,0 +1,162 @@
+//! A full connection table: flows go on, without entries, by hash.
+
+use std::collections::BTreeMap;
+
+use super::*;
+
+const FLOWS: u32 = 4_000;
+
+/// A director whose table of ten is full of established connections.
+fn full(scheduler: SchedulerKind, reals: &[([u8; 4], u32)]) -> Director {
+    let mut director = Director::new(10);
+    director.apply(Change::AddService(web(scheduler, reals)));
+    for number in 0..10 {
+        director.connect(flow(number));
+    }
+    director
+}
+
+fn placed(director: &mut Director, packet: impl Fn(Flow) -> Vec<u8>) -> Vec<[u8; 4]> {
+    (100..100 + FLOWS).map(|number| director.to(&packet(flow(number)))).collect()
+}
+
+fn shares(placed: &[[u8; 4]]) -> BTreeMap<[u8; 4], usize> {
+    let mut shares = BTreeMap::new();
+    for &real in placed {
+        *shares.entry(real).or_default() += 1;
+    }
+    shares
+}
+
+#[test]
+fn the_table_takes_as_many_as_it_says_and_then_no_more() {
+    let mut director = full(SchedulerKind::RoundRobin, &[(A, 1)]);
+    assert_eq!(director.connections(), 10);
+    assert_eq!(director.balancer.counters().without_entry, 0);
+    director.syn(flow(10));
+    assert_eq!(director.connections(), 10);
+    assert_eq!(director.balancer.counters().without_entry, 1);
+}
+
+#[test]
+fn new_flows_go_by_weight_whatever_the_scheduler() {
+    let mut choices = Vec::new();
+    for scheduler in SchedulerKind::ALL {
+        let mut director = full(scheduler, &[(A, 3), (B, 1), (C, 0)]);
+        let placed = placed(&mut director, |flow| flow.tcp(Flags::SYN));
+        let shares = shares(&placed);
+        assert_eq!(shares.keys().copied().collect::<Vec<_>>(), [A, B], "{}", scheduler.name());
+        // Three quarters of 4,000, give or take four standard deviations.
+        assert!((2_890..=3_110).contains(&shares[&A]), "{} {shares:?}", scheduler.name());
+        choices.push(placed);
+    }
+    assert!(choices.windows(2).all(|pair| pair[0] == pair[1]), "the scheduler has no say");
+}
+
+#[test]
+fn a_flow_without_an_entry_stays_with_its_server() {
+    let mut director = full(SchedulerKind::RoundRobin, &[(A, 1), (B, 1)]);
+    let opened = placed(&mut director, |flow| flow.tcp(Flags::SYN));
+    assert_eq!(placed(&mut director, |flow| flow.tcp(Flags::SYN)), opened, "SYN again");
+    assert_eq!(placed(&mut director, |flow| flow.tcp(Flags::ACK)), opened, "no reset");
+    assert_eq!(placed(&mut director, |flow| flow.tcp(Flags::FIN | Flags::ACK)), opened);
+    assert_eq!(director.balancer.counters().without_entry, u64::from(4 * FLOWS));
+    let datagrams = placed(&mut director, Flow::udp);
+    assert_eq!(placed(&mut director, Flow::udp), datagrams);
+}
+
+#[test]
+fn established_flows_are_untouched() {
+    let mut director = full(SchedulerKind::RoundRobin, &[(A, 1), (B, 1)]);
+    let before = [director.counts(A), director.counts(B)];
+    placed(&mut director, |flow| flow.tcp(Flags::SYN));
+    for number in 0..10 {
+        assert_eq!(director.ack(flow(number)), if number % 2 == 0 { A } else { B });
+    }
+    assert_eq!([director.counts(A), director.counts(B)], before);
+}
+
+#[test]
+fn a_removed_server_s_flows_move_and_only_they() {
+    let mut director = full(SchedulerKind::RoundRobin, &[(A, 1), (B, 1), (C, 1)]);
+    let before = placed(&mut director, |flow| flow.tcp(Flags::SYN));
+    director.apply(set_weight(C, 0));
+    let after = placed(&mut director, |flow| flow.tcp(Flags::ACK));
+    for (before, after) in before.into_iter().zip(after) {
+        assert!(before == after || before == C && after != C);
+    }
+}
+
+#[test]
+fn unknown_tcp_is_reset_again_when_no_such_flow_can_live_any_more() {
+    let mut director = full(SchedulerKind::RoundRobin, &[(A, 1), (B, 1)]);
+    let stray = flow(50).tcp(Flags::ACK);
+    director.resets(&stray);
+    director.syn(flow(10));
+    director.pass(seconds(900) - Duration::from_millis(1));
+    director.to(&stray);
+    director.pass(seconds(900) - Duration::from_millis(1));
+    director.to(&stray);
+    director.pass(seconds(900));
+    director.resets(&stray);
+}
+
+#[test]
+fn the_longest_timeout_is_how_long_such_a_flow_can_live() {
+    let mut director = full(SchedulerKind::RoundRobin, &[(A, 1), (B, 1)]);
+    let (tcp_established, udp) = (seconds(30), seconds(50));
+    director.apply(Change::SetTimeouts(Timeouts { tcp_established, udp, ..Timeouts::DEFAULT }));
+    director.to(&flow(10).udp());
+    director.pass(seconds(50) - Duration::from_millis(1));
+    director.to(&flow(11).tcp(Flags::ACK));
+    director.pass(seconds(50));
+    director.resets(&flow(11).tcp(Flags::ACK));
+}
+
+#[test]
+fn another_service_s_unknown_tcp_is_reset_as_ever() {
+    let mut director = full(SchedulerKind::RoundRobin, &[(A, 1)]);
+    let mail = ServiceSpec {
+        name: "mail".to_owned(),
+        listens: listens(&["192.0.2.10:25/tcp"]),
+        ..web(SchedulerKind::RoundRobin, &[(A, 1)])
+    };
+    director.apply(Change::AddService(mail));
+    director.syn(flow(10));
+    director.resets(&Flow { client: 10, port: 25 }.tcp(Flags::ACK));
+    director.resets(&Flow { client: 10, port: 443 }.tcp(Flags::ACK));
+}
+
+/// While flows without an entry live, a new entry must not take one of them to another server.
+#[test]
+fn with_room_again_flows_get_entries_where_the_hash_had_put_them() {
+    let mut director = full(SchedulerKind::RoundRobin, &[(A, 1), (B, 1)]);
+    let hashed: Vec<_> = (20..28).map(|number| director.to(&flow(number).udp())).collect();
+    for number in 0..10 {
+        director.to(&flow(number).tcp(Flags::RST));
+    }
+    director.pass(seconds(11));
+    assert_eq!(director.connections(), 0);
+    let entered: Vec<_> = (20..28).map(|number| director.to(&flow(number).udp())).collect();
+    assert_eq!(entered, hashed);
+    assert_eq!(director.connections(), 8);
+    assert_eq!(director.balancer.counters().without_entry, 8);
+}
+
+#[test]
+fn nobody_usable_is_refused_as_with_room() {
+    let mut director = full(SchedulerKind::RoundRobin, &[(A, 1)]);
+    director.syn(flow(10));
+    director.apply(set_weight(A, 0));
+    director.resets(&flow(10).tcp(Flags::SYN));
+    director.resets(&flow(10).tcp(Flags::ACK));
+    assert_eq!(director.forward(&flow(10).udp()), Verdict::Reply);
+}
+
+#[test]
+fn a_table_without_room_for_one() {
+    let mut director = Director::new(0);
+    director.apply(Change::AddService(web(SchedulerKind::RoundRobin, &[(A, 1)])));
+    assert_eq!(director.connect(flow(1)), A);
+    assert_eq!((director.connections(), director.balancer.next_deadline()), (0, None));
+}
