@@ -88,7 +88,8 @@ impl Bench {
     }
 }
 
-/// Round robin: a pointer that walks the list, twice at most, to the next usable one.
+/// Round robin: a pointer that walks the list, twice at most, to the next usable one; it stays where it is when
+/// there is none, and does not fall off a list that has become shorter.
 #[derive(Default)]
 struct NaiveRoundRobin {
     pointer: usize,
@@ -96,16 +97,14 @@ struct NaiveRoundRobin {
 
 impl NaiveRoundRobin {
     fn pick(&mut self, members: &[Member]) -> Option<usize> {
-        for _ in 0..2 {
-            while self.pointer < members.len() {
-                self.pointer += 1;
-                if members[self.pointer - 1].usable() {
-                    return Some(self.pointer - 1);
-                }
-            }
-            self.pointer = 0;
-        }
-        None
+        let twice = (0..members.len()).chain(0..members.len());
+        self.pointer = self.pointer.min(members.len());
+        let place = twice
+            .enumerate()
+            .find(|&(step, place)| step >= self.pointer && members[place].usable())
+            .map(|(_, place)| place)?;
+        self.pointer = place + 1;
+        Some(place)
     }
 }
 
