@@ -1,0 +1,265 @@
+//! No heap allocation per packet, and no memory for connections that are not there.
+#![allow(clippy::unwrap_used)]
+// A global allocator is an unsafe trait to implement.
+#![allow(unsafe_code)]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::hint::black_box;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use vstun::balancer::outer::Inner;
+use vstun::balancer::{
+    Balancer, Change, Limits, Listen, Millis, RealSpec, SchedulerKind, Seed, ServiceSpec, Verdict,
+};
+use vstun::decap::{Gate, Outcome};
+use vstun::wire::Packet;
+use vstun::wire::encap::{MAX_OUTER_LEN, ipip};
+use vstun::wire::segment::{MAX_HEADER_LEN, Plan};
+use vstun::wire::tcp::Flags;
+use vstun::wire::virtio::Offload;
+
+#[path = "forwarding/build.rs"]
+#[allow(dead_code)] // the table needs more of it
+mod build;
+
+use build::{Ip, VIP, icmp_echo, icmp_error, tcp, udp};
+
+const A: [u8; 4] = [10, 0, 0, 11];
+const B: [u8; 4] = [10, 0, 0, 12];
+const DIRECTOR: [u8; 4] = [10, 0, 0, 1];
+
+/// The system's allocator, counting each thread's calls that ask for memory.
+struct Counting;
+
+thread_local! {
+    static CALLS: Cell<u64> = const { Cell::new(0) };
+}
+
+fn count() {
+    CALLS.with(|calls| calls.set(calls.get() + 1));
+}
+
+// SAFETY: every method hands its arguments on to `System`, which keeps the contract; counting touches only a
+// constant-initialised thread-local without destructor, which neither allocates nor unwinds.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count();
+        // SAFETY: the caller's promises are those that `System::alloc` asks for.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        count();
+        // SAFETY: the caller's promises are those that `System::alloc_zeroed` asks for.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        count();
+        // SAFETY: `block` came from `System`, through this allocator, with `layout`.
+        unsafe { System.realloc(block, layout, size) }
+    }
+
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        // SAFETY: `block` came from `System`, through this allocator, with `layout`.
+        unsafe { System.dealloc(block, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// How often `act` asks for memory.
+fn allocations(act: impl FnOnce()) -> u64 {
+    let before = CALLS.get();
+    act();
+    CALLS.get() - before
+}
+
+#[test]
+fn the_counter_counts() {
+    assert_eq!(allocations(|| drop(black_box(vec![1]))), 1);
+    assert_eq!(allocations(|| drop(black_box(vec![0; 9]))), 1, "zeroed");
+    let mut grown = Vec::with_capacity(1);
+    assert_eq!(allocations(|| grown.extend([1, 2, 3])), 1, "grown");
+    assert_eq!(allocations(|| ()), 0);
+}
+
+fn director(capacity: u32) -> Balancer {
+    let limits = Limits { connections: capacity, refusals_per_second: 1_000_000 };
+    let mut director = Balancer::new(limits, Seed(1, 2));
+    let listens = ["192.0.2.10:80/tcp", "192.0.2.10:53/udp"];
+    let listens = listens.map(|text| text.parse::<Listen>().unwrap()).to_vec();
+    let reals = [A, B].map(|real| RealSpec { address: real.into(), weight: 1 }).to_vec();
+    let (name, scheduler) = ("web".to_owned(), SchedulerKind::WeightedLeastConnections);
+    director.apply(&Change::AddService(ServiceSpec { name, listens, scheduler, reals })).unwrap();
+    director
+}
+
+fn forward(director: &mut Balancer, now: u64, packet: &[u8]) -> Verdict {
+    let verdict = director.forward(Millis(now), &Packet::parse(packet).unwrap());
+    if let Verdict::Tunnel(real) = verdict {
+        director.dispatch(real, 1, packet.len() as u64).unwrap();
+    }
+    black_box(verdict)
+}
+
+#[test]
+fn packets_of_known_flows_allocate_nothing() {
+    let mut director = director(1_000);
+    let packets: Vec<_> = (0..500)
+        .flat_map(|port| [tcp(Flags::SYN).from_port(port).bytes(), udp(53).from_port(port).bytes()])
+        .collect();
+    for packet in &packets {
+        forward(&mut director, 0, packet);
+    }
+    let established: Vec<_> =
+        (0..500).map(|port| tcp(Flags::ACK).from_port(port).data(b"data").bytes()).collect();
+    let steady = allocations(|| {
+        for now in 0..10 {
+            for packet in packets.iter().chain(&established) {
+                assert!(matches!(forward(&mut director, now * 100, packet), Verdict::Tunnel(_)));
+            }
+            director.expire(Millis(now * 100));
+        }
+    });
+    assert_eq!(steady, 0);
+}
+
+#[test]
+fn connections_come_and_go_without_allocating() {
+    let mut director = director(256);
+    let opening: Vec<_> = (0..256).map(|port| tcp(Flags::SYN).from_port(port).bytes()).collect();
+    let closing: Vec<_> = (0..256).map(|port| tcp(Flags::RST).from_port(port).bytes()).collect();
+    let life = |director: &mut Balancer, start: u64| {
+        for packet in opening.iter().chain(&closing) {
+            assert!(matches!(forward(director, start, packet), Verdict::Tunnel(_)));
+        }
+        let mut now = Millis(start).after(Duration::from_secs(70));
+        while let Some(due) = director.next_deadline() {
+            now = now.max(due);
+            director.expire(now);
+        }
+    };
+    // From the very first connection on: the room was reserved at the start.
+    assert_eq!(allocations(|| life(&mut director, 0)), 0);
+    assert_eq!(allocations(|| life(&mut director, 1_000_000)), 0);
+}
+
+#[test]
+fn a_full_table_allocates_nothing() {
+    let mut director = director(4);
+    let packets: Vec<_> = (0..64).map(|port| tcp(Flags::SYN).from_port(port).bytes()).collect();
+    let full = allocations(|| {
+        for packet in &packets {
+            assert!(matches!(forward(&mut director, 0, packet), Verdict::Tunnel(_)));
+        }
+    });
+    assert_eq!(full, 0);
+    assert_eq!(director.counters().without_entry, 60);
+}
+
+#[test]
+fn answers_and_drops_allocate_nothing() {
+    let mut director = director(16);
+    forward(&mut director, 0, &tcp(Flags::SYN).bytes());
+    let largest = vec![7; 65_507];
+    let rows: [(&str, Ip, bool); 8] = [
+        ("echo", icmp_echo(b"ping"), true),
+        ("the longest echo", icmp_echo(&largest), true),
+        ("reset", tcp(Flags::ACK).to_port(443), true),
+        ("port unreachable", udp(80).data(&[7; 1_400]), true),
+        ("stray ACK", tcp(Flags::ACK).from_port(9), true),
+        ("stray RST", tcp(Flags::RST).from_port(9), false),
+        ("bad source", tcp(Flags::SYN).from([127, 0, 0, 1]), false),
+        ("ICMP error", icmp_error(3, 4, &tcp(Flags::ACK).from_port(9).backwards().bytes()), false),
+    ];
+    for (name, packet, answered) in rows {
+        let packet = packet.bytes();
+        let calls = allocations(|| {
+            for _ in 0..100 {
+                assert_eq!(
+                    forward(&mut director, 0, &packet) == Verdict::Reply,
+                    answered,
+                    "{name}"
+                );
+            }
+        });
+        assert_eq!(calls, 0, "{name}");
+    }
+    let hostile: [&[u8]; 4] = [&[], &[0x45; 19], &[0x60; 40], &[0xff; 1_500]];
+    let refused = allocations(|| {
+        for bytes in hostile {
+            director.refuse(Packet::parse(bytes).unwrap_err().into());
+        }
+    });
+    assert_eq!(refused, 0);
+}
+
+#[test]
+fn a_super_frame_is_split_and_wrapped_without_allocating() {
+    let mut director = director(16);
+    forward(&mut director, 0, &tcp(Flags::SYN).bytes());
+    let frame = tcp(Flags::ACK).data(&vec![7; 64_000]).bytes();
+    let mut room = [0; MAX_OUTER_LEN + MAX_HEADER_LEN];
+    let mut segments = 0;
+    let calls = allocations(|| {
+        let packet = Packet::parse(&frame).unwrap();
+        let plan = Plan::new(&packet, Offload::Tcp { segment: 1_440, start: 20 }).unwrap();
+        let Verdict::Tunnel(real) = director.forward(Millis(0), &packet) else { panic!() };
+        let real = director.dispatch(real, plan.count() as u64, 64_000).unwrap();
+        for index in 0..plan.count() {
+            let (outer_room, header) = room.split_at_mut(MAX_OUTER_LEN);
+            let payload = plan.write(index, packet.bytes(), header).unwrap();
+            let outer = Inner::of(&packet).outer(DIRECTOR.into(), real, 7);
+            ipip::write(&outer, 4, plan.header_len() + payload.len(), outer_room).unwrap();
+            segments += 1;
+        }
+    });
+    assert_eq!((calls, segments), (0, 45));
+}
+
+#[test]
+fn the_gate_opens_without_allocating() {
+    let mut gate = Gate::new(vec!["10.0.0.1/32".parse().unwrap()], vec![VIP.into()], 1_440);
+    let inner = tcp(Flags::ACK).data(&[7; 1_440]).bytes();
+    let mut datagram = vec![0; 20];
+    let packet = Packet::parse(&inner).unwrap();
+    let outer = Inner::of(&packet).outer(DIRECTOR.into(), IpAddr::from(A), 7);
+    ipip::write(&outer, 4, inner.len(), &mut datagram).unwrap();
+    datagram.extend_from_slice(&inner);
+    let mut foreign = datagram.clone();
+    foreign[12] = 11;
+    let mut scratch = datagram.clone();
+    let calls = allocations(|| {
+        for _ in 0..100 {
+            scratch.copy_from_slice(&datagram);
+            assert!(matches!(gate.open(&mut scratch), Outcome::Deliver(_)));
+            scratch.copy_from_slice(&foreign);
+            assert!(matches!(gate.open(&mut scratch), Outcome::Drop(_)));
+        }
+    });
+    assert_eq!(calls, 0);
+}
+
+/// Resident memory in bytes, from `/proc/self/statm` (proc(5)): the second number, in pages.
+fn resident() -> u64 {
+    const PAGE: u64 = 4_096;
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
+    statm.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * PAGE
+}
+
+#[test]
+fn an_empty_table_of_a_million_is_mapped_but_not_touched() {
+    const ENOUGH: u64 = 4 << 20;
+    let before = resident();
+    let mut director = director(1_000_000);
+    forward(&mut director, 0, &tcp(Flags::SYN).bytes());
+    let grown = resident().saturating_sub(before);
+    // Other tests of this program run beside it, each with less than a megabyte; 30 MB is what the whole
+    // idle director may have.
+    assert!(grown < ENOUGH, "{grown} bytes");
+    assert_eq!(director.snapshot().capacity, 1_000_000);
+}
