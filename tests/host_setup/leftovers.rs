@@ -43,6 +43,7 @@ fn cleanup_removes_what_a_killed_director_left() {
         });
         let said = cleanup(CONTROL).unwrap();
         assert!(said.contains("proxy neighbour entry 10.1.0.10 dev eth0: undone"), "{said}");
+        assert!(!said.contains("vstun0"), "what hung on the TUN is gone: {said}");
         assert_same(&before, &picture());
         let said = cleanup(CONTROL).unwrap();
         assert!(said.contains("nothing to clean up"), "{said}");

@@ -19,15 +19,17 @@ mod state;
 mod undo;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use log::warn;
 use tokio::task::JoinHandle;
 
-use crate::host::{Facts, Plan, director, realserver};
+use crate::host::{self, Facts, Plan, director, realserver};
 use crate::sys::netlink::{Events, Netlink};
 use crate::sys::netns;
+use crate::sys::sysctl;
 
 pub use crate::host::director::Wishes as DirectorWishes;
 pub use crate::host::realserver::Wishes as RealServerWishes;
@@ -211,13 +213,23 @@ fn inherit(place: &mut Place, namespace: &str, elsewhere: Elsewhere) -> Result<S
         warn!("{what}; what it names is not on this host");
         return Ok(state);
     }
+    state.steps = left.steps;
+    state.steps.retain(|step| step.link().is_none_or(link_exists));
     if elsewhere == Elsewhere::Ignore {
-        for step in &left.steps {
+        for step in &state.steps {
             warn!("left on this host by process {}, taken over: {step}", left.pid);
         }
     }
     place.inherit(left.directories);
     state.directories = place.made().to_vec();
-    state.steps = left.steps;
     Ok(state)
+}
+
+/// Whether there is anything left of what was made on the interface: a TUN is gone with its daemon. Every interface
+/// that speaks IPv4 has this setting.
+fn link_exists(link: &str) -> bool {
+    match sysctl::read(&host::sysctl::conf(link, "forwarding")) {
+        Err(error) => error.kind() != io::ErrorKind::NotFound,
+        Ok(_) => true,
+    }
 }
