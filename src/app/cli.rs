@@ -176,13 +176,12 @@ fn level() -> impl TypedValueParser<Value = LevelFilter> {
 }
 
 fn start_log(level: Option<LevelFilter>) {
-    let mut log = match level {
-        Some(level) => {
-            let mut log = env_logger::Builder::new();
-            log.filter_level(level);
-            log
-        }
-        None => env_logger::Builder::from_env(env_logger::Env::new().default_filter_or("info")),
+    let mut log = env_logger::Builder::new();
+    // The netlink library warns of every answer whose asker has stopped waiting, which is no fault here.
+    log.filter_module("netlink_proto", LevelFilter::Error);
+    match level {
+        Some(level) => log.filter_level(level),
+        None => log.filter_level(LevelFilter::Info).parse_default_env(),
     };
     log.init();
 }

@@ -70,7 +70,7 @@ async fn direct(
             tokio::select! {
                 ended = thread.ended() => ended,
                 served = serve::serve(listener, Arc::clone(&desk)) => served,
-                () = session.follow() => Ok(()),
+                gone = session.follow() => Err(gone),
                 () = obey(signals, &desk) => Ok(()),
             }
         }

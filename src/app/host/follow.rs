@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Error, Result, anyhow};
 use log::{info, warn};
 use tokio::time::{sleep, timeout};
 
@@ -18,10 +18,17 @@ const BURST: u32 = 1_000;
 /// Between attempts to hear of changes.
 const RETRY: Duration = Duration::from_secs(1);
 
+/// Whether the TUN is still there. A real server's packet loop does not hear of its end until a packet comes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Tun {
+    There,
+    Gone,
+}
+
 impl Session {
-    /// Follows the host's changes until it is dropped. It may be dropped at any await point and called again: a
-    /// change that was heard of and not acted upon is remembered.
-    pub async fn follow(&mut self) {
+    /// Follows the host's changes until it is dropped, or until the TUN is gone: then it says so. It may be dropped
+    /// at any await point and called again: a change that was heard of and not acted upon is remembered.
+    pub async fn follow(&mut self) -> Error {
         loop {
             if let Err(error) = self.hear().await {
                 self.events = None;
@@ -31,7 +38,11 @@ impl Session {
             }
             let result = self.sync().await;
             self.changed = false;
-            self.report(result.err());
+            match result {
+                Ok(Tun::Gone) => return anyhow!("the TUN device is gone: somebody has deleted it"),
+                Ok(Tun::There) => self.report(None),
+                Err(error) => self.report(Some(error)),
+            }
         }
     }
 
@@ -60,13 +71,12 @@ impl Session {
 
     /// Looks at the host and makes what it lacks. Nothing is taken away: what a plan does not want for a moment,
     /// while an interface is without its address, it may want again.
-    async fn sync(&mut self) -> Result<()> {
-        let Some(role) = self.role.clone() else { return Ok(()) };
+    async fn sync(&mut self) -> Result<Tun> {
+        let Some(role) = self.role.clone() else { return Ok(Tun::There) };
         let facts = self.look(&role, true).await?;
         let plan = role.plan(&facts)?;
         if facts.link(&plan.tun).is_none() {
-            // The packet loop meets it too, and ends the program.
-            return Ok(());
+            return Ok(Tun::Gone);
         }
         self.warn(&plan.warnings);
         self.warn(&unseen_rules(&role, &facts));
@@ -74,11 +84,11 @@ impl Session {
         self.carry_out(&role, &plan, &facts).await?;
         self.copy_routes(&role, &facts).await?;
         self.announce(&lost, &facts);
-        Ok(())
+        Ok(Tun::There)
     }
 
     /// The same failure over and over is said once.
-    fn report(&mut self, error: Option<anyhow::Error>) {
+    fn report(&mut self, error: Option<Error>) {
         let failing = error.map(|error| format!("{error:#}"));
         if failing != self.failing {
             match &failing {

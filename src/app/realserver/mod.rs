@@ -62,7 +62,7 @@ async fn serve_reals(
             tokio::select! {
                 ended = thread.ended() => ended,
                 served = serve::serve(listener, desk) => served,
-                () = session.follow() => Ok(()),
+                gone = session.follow() => Err(gone),
                 () = obey(signals) => Ok(()),
             }
         }
