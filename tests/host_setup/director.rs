@@ -264,6 +264,7 @@ fn a_reload_makes_the_difference() {
 fn an_uplink_that_is_plugged_in_again_is_set_up_again() {
     alone("director::an_uplink_that_is_plugged_in_again_is_set_up_again", || {
         hosts();
+        sh("sysctl -qw net.ipv4.neigh.eth0.proxy_delay=60");
         run(async {
             let mut session = start(&wishes()).await;
             sh("ip link del eth0");
@@ -276,12 +277,14 @@ fn an_uplink_that_is_plugged_in_again_is_set_up_again() {
                 () = until("
                     ip neigh show proxy | grep -q '10.1.0.10 dev eth0'
                     test $(sysctl -n net.ipv4.conf.eth0.forwarding) = 1
+                    test $(sysctl -n net.ipv4.neigh.eth0.proxy_delay) = 0
                 ") => {}
             }
             session.undo().await.unwrap();
         });
         no_tun();
         assert_eq!(sh("sysctl -n net.ipv4.conf.eth0.forwarding"), "0\n");
+        assert_eq!(sh("sysctl -n net.ipv4.neigh.eth0.proxy_delay"), "80\n", "the new one's own");
     });
 }
 
