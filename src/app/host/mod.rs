@@ -5,7 +5,7 @@
 //! ```
 //!
 //! Each step is written to the state file before it is made, so that whatever a killed daemon leaves behind is known
-//! by name: the next start takes it over, and [`cleanup`](super::cleanup) removes it without a start.
+//! by name: the next start takes it over, and `vstun cleanup` removes it without a start.
 
 mod apply;
 mod conflict;
