@@ -58,7 +58,7 @@ struct Bench {
 
 impl Bench {
     fn new(kind: SchedulerKind, members: &[Member]) -> Self {
-        let mut bench = Self { scheduler: super::new(kind), members: members.to_vec() };
+        let mut bench = Self { scheduler: new(kind), members: members.to_vec() };
         bench.changed();
         bench
     }
