@@ -110,13 +110,13 @@ fn forward(director: &mut Balancer, now: u64, packet: &[u8]) -> Verdict {
 fn packets_of_known_flows_allocate_nothing() {
     let mut director = director(1_000);
     let packets: Vec<_> = (0..500)
-        .flat_map(|port| [tcp(Flags::SYN).from_port(port).bytes(), udp(53).from_port(port).bytes()])
+        .flat_map(|port| [tcp(Flags::SYN).source_port(port).bytes(), udp(53).source_port(port).bytes()])
         .collect();
     for packet in &packets {
         forward(&mut director, 0, packet);
     }
     let established: Vec<_> =
-        (0..500).map(|port| tcp(Flags::ACK).from_port(port).data(b"data").bytes()).collect();
+        (0..500).map(|port| tcp(Flags::ACK).source_port(port).data(b"data").bytes()).collect();
     let steady = allocations(|| {
         for now in 0..10 {
             for packet in packets.iter().chain(&established) {
@@ -131,8 +131,8 @@ fn packets_of_known_flows_allocate_nothing() {
 #[test]
 fn connections_come_and_go_without_allocating() {
     let mut director = director(256);
-    let opening: Vec<_> = (0..256).map(|port| tcp(Flags::SYN).from_port(port).bytes()).collect();
-    let closing: Vec<_> = (0..256).map(|port| tcp(Flags::RST).from_port(port).bytes()).collect();
+    let opening: Vec<_> = (0..256).map(|port| tcp(Flags::SYN).source_port(port).bytes()).collect();
+    let closing: Vec<_> = (0..256).map(|port| tcp(Flags::RST).source_port(port).bytes()).collect();
     let life = |director: &mut Balancer, start: u64| {
         for packet in opening.iter().chain(&closing) {
             assert!(matches!(forward(director, start, packet), Verdict::Tunnel(_)));
@@ -151,7 +151,7 @@ fn connections_come_and_go_without_allocating() {
 #[test]
 fn a_full_table_allocates_nothing() {
     let mut director = director(4);
-    let packets: Vec<_> = (0..64).map(|port| tcp(Flags::SYN).from_port(port).bytes()).collect();
+    let packets: Vec<_> = (0..64).map(|port| tcp(Flags::SYN).source_port(port).bytes()).collect();
     let full = allocations(|| {
         for packet in &packets {
             assert!(matches!(forward(&mut director, 0, packet), Verdict::Tunnel(_)));
@@ -169,12 +169,12 @@ fn answers_and_drops_allocate_nothing() {
     let rows: [(&str, Ip, bool); 8] = [
         ("echo", icmp_echo(b"ping"), true),
         ("the longest echo", icmp_echo(&largest), true),
-        ("reset", tcp(Flags::ACK).to_port(443), true),
+        ("reset", tcp(Flags::ACK).destination_port(443), true),
         ("port unreachable", udp(80).data(&[7; 1_400]), true),
-        ("stray ACK", tcp(Flags::ACK).from_port(9), true),
-        ("stray RST", tcp(Flags::RST).from_port(9), false),
+        ("stray ACK", tcp(Flags::ACK).source_port(9), true),
+        ("stray RST", tcp(Flags::RST).source_port(9), false),
         ("bad source", tcp(Flags::SYN).from([127, 0, 0, 1]), false),
-        ("ICMP error", icmp_error(3, 4, &tcp(Flags::ACK).from_port(9).backwards().bytes()), false),
+        ("ICMP error", icmp_error(3, 4, &tcp(Flags::ACK).source_port(9).backwards().bytes()), false),
     ];
     for (name, packet, answered) in rows {
         let packet = packet.bytes();

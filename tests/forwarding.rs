@@ -138,16 +138,16 @@ fn opening() -> Vec<Row> {
 
 fn refusals() -> Vec<Row> {
     vec![
-        ("TCP to a closed port", tcp(Flags::SYN).to_port(443).bytes(), Reply),
-        ("a stray ACK to a closed port", tcp(Flags::ACK).to_port(443).bytes(), Reply),
+        ("TCP to a closed port", tcp(Flags::SYN).destination_port(443).bytes(), Reply),
+        ("a stray ACK to a closed port", tcp(Flags::ACK).destination_port(443).bytes(), Reply),
         ("UDP to a closed port", udp(80).bytes(), Reply),
-        ("TCP to a port that only UDP has", tcp(Flags::SYN).to_port(53).bytes(), Reply),
-        ("TCP to port zero", tcp(Flags::SYN).to_port(0).bytes(), Reply),
+        ("TCP to a port that only UDP has", tcp(Flags::SYN).destination_port(53).bytes(), Reply),
+        ("TCP to port zero", tcp(Flags::SYN).destination_port(0).bytes(), Reply),
         ("a stray ACK", tcp(Flags::ACK).bytes(), Reply),
         ("a stray SYN with ACK", tcp(Flags::SYN | Flags::ACK).bytes(), Reply),
         ("a stray FIN", tcp(Flags::FIN).bytes(), Reply),
         ("a segment without flags", tcp(0).bytes(), Reply),
-        ("a SYN to a service without servers", tcp(Flags::SYN).to_port(81).bytes(), Reply),
+        ("a SYN to a service without servers", tcp(Flags::SYN).destination_port(81).bytes(), Reply),
         ("UDP to a service without servers", udp(81).bytes(), Reply),
         ("an echo request", icmp_echo(b"ping").bytes(), Reply),
         ("an echo request without data", icmp_echo(b"").bytes(), Reply),
@@ -158,10 +158,10 @@ fn refusals() -> Vec<Row> {
             Drop(Reason::NoConnection),
         ),
         ("nor for one with SYN", tcp(Flags::RST | Flags::SYN).bytes(), Drop(Reason::NoConnection)),
-        ("a reset to a closed port", tcp(Flags::RST).to_port(443).bytes(), Drop(Reason::NoService)),
+        ("a reset to a closed port", tcp(Flags::RST).destination_port(443).bytes(), Drop(Reason::NoService)),
         (
             "a reset to a service without servers",
-            tcp(Flags::RST).to_port(81).bytes(),
+            tcp(Flags::RST).destination_port(81).bytes(),
             Drop(Reason::NoConnection),
         ),
     ]
@@ -305,16 +305,16 @@ fn the_other_reasons_come_where_they_should() {
         assert_eq!(director.balancer.tunnel_error(director.now, error), Verdict::Drop(reason));
     }
     for _ in 0..1_000 {
-        assert_eq!(director.take(&tcp(Flags::SYN).to_port(81).bytes()), Reply);
+        assert_eq!(director.take(&tcp(Flags::SYN).destination_port(81).bytes()), Reply);
     }
-    let over = director.take(&tcp(Flags::SYN).to_port(81).bytes());
+    let over = director.take(&tcp(Flags::SYN).destination_port(81).bytes());
     assert_eq!(over, Drop(Reason::NoRealServer));
 }
 
 #[test]
 fn a_connection_s_packets_follow_its_first() {
     let mut director = Director::new();
-    let from = |port| tcp(Flags::SYN).from_port(port);
+    let from = |port| tcp(Flags::SYN).source_port(port);
     assert_eq!(director.take(&from(1).bytes()), To(A));
     assert_eq!(director.take(&from(2).bytes()), To(B));
     assert_eq!(director.take(&from(3).bytes()), To(A));
@@ -326,7 +326,7 @@ fn a_connection_s_packets_follow_its_first() {
         ("FIN", from(2).flags(Flags::FIN | Flags::ACK).bytes(), To(B)),
         ("RST", from(3).flags(Flags::RST).bytes(), To(A)),
         ("an unknown port's ACK", from(4).flags(Flags::ACK).bytes(), Reply),
-        ("the same ports in UDP", udp(80).from_port(2).bytes(), Reply),
+        ("the same ports in UDP", udp(80).source_port(2).bytes(), Reply),
     ] {
         assert_eq!(director.take(&packet), expected, "{name}");
     }
@@ -335,12 +335,12 @@ fn a_connection_s_packets_follow_its_first() {
 #[test]
 fn icmp_errors_go_to_the_real_server_of_the_flow_they_quote() {
     let mut director = Director::new();
-    director.take(&tcp(Flags::SYN).from_port(1).bytes());
-    director.take(&tcp(Flags::SYN).from_port(2).bytes());
-    director.take(&udp(53).from_port(9).data(b"query").bytes());
+    director.take(&tcp(Flags::SYN).source_port(1).bytes());
+    director.take(&tcp(Flags::SYN).source_port(2).bytes());
+    director.take(&udp(53).source_port(9).data(b"query").bytes());
     // What B sent to the client, straight: from the VIP.
-    let reply = tcp(Flags::ACK).from_port(2).data(&[7; 600]).backwards().bytes();
-    let datagram = udp(53).from_port(9).data(&[7; 600]).backwards().bytes();
+    let reply = tcp(Flags::ACK).source_port(2).data(&[7; 600]).backwards().bytes();
+    let datagram = udp(53).source_port(9).data(&[7; 600]).backwards().bytes();
     let router = [203, 0, 113, 1];
     for (name, packet, expected) in [
         ("fragmentation needed", icmp_error(3, 4, &reply).from(router).bytes(), To(B)),
@@ -353,12 +353,12 @@ fn icmp_errors_go_to_the_real_server_of_the_flow_they_quote() {
         ("a byte less", icmp_error(3, 4, &reply[..27]).bytes(), Drop(Reason::IcmpNoFlow)),
         (
             "another flow",
-            icmp_error(3, 4, &tcp(Flags::ACK).from_port(3).backwards().bytes()).bytes(),
+            icmp_error(3, 4, &tcp(Flags::ACK).source_port(3).backwards().bytes()).bytes(),
             Drop(Reason::IcmpNoFlow),
         ),
         (
             "a quote the wrong way round",
-            icmp_error(3, 4, &tcp(Flags::ACK).from_port(2).bytes()).bytes(),
+            icmp_error(3, 4, &tcp(Flags::ACK).source_port(2).bytes()).bytes(),
             Drop(Reason::IcmpNoFlow),
         ),
         (
@@ -368,7 +368,7 @@ fn icmp_errors_go_to_the_real_server_of_the_flow_they_quote() {
         ),
         (
             "a quote of a later fragment",
-            icmp_error(11, 1, &tcp(Flags::ACK).from_port(2).backwards().set(7, 100).bytes())
+            icmp_error(11, 1, &tcp(Flags::ACK).source_port(2).backwards().set(7, 100).bytes())
                 .bytes(),
             Drop(Reason::IcmpNoFlow),
         ),
@@ -389,7 +389,7 @@ fn icmp_errors_go_to_the_real_server_of_the_flow_they_quote() {
 fn resets_carry_the_numbers_that_their_receiver_expects() {
     const SEQUENCE: u32 = 0xffff_fff0;
     const ACKNOWLEDGED: u32 = 0x1234_5678;
-    let segment = |flags| tcp(flags).sequence(SEQUENCE).acknowledgement(ACKNOWLEDGED).to_port(443);
+    let segment = |flags| tcp(flags).sequence(SEQUENCE).acknowledgement(ACKNOWLEDGED).destination_port(443);
     let all = |count: u32| SEQUENCE.wrapping_add(count);
     for (name, packet, sequence, acknowledgement) in [
         ("SYN", segment(Flags::SYN), 0, Some(all(1))),

@@ -182,7 +182,7 @@ fn merged(datagrams: &[([u8; 4], Vec<u8>)]) -> Vec<u8> {
 #[test]
 fn a_tcp_connection_from_syn_to_timeout() {
     let mut pair = Pair::new();
-    let client = |flags| tcp(flags).from_port(50_000);
+    let client = |flags| tcp(flags).source_port(50_000);
     assert_eq!(pair.send(&client(Flags::SYN).bytes()), A);
     assert_eq!(pair.send(&client(Flags::ACK).bytes()), A);
     for len in [1, 536, 1_399, 1_440, 65_475] {
@@ -206,16 +206,16 @@ fn connections_and_datagrams_of_two_real_servers() {
     let mut expected = [A, B].into_iter().cycle();
     let clients: Vec<_> = (0..20).map(|n| (1_000 + n, expected.next().unwrap())).collect();
     for &(port, real) in &clients {
-        assert_eq!(pair.send(&tcp(Flags::SYN).from_port(port).bytes()), real);
+        assert_eq!(pair.send(&tcp(Flags::SYN).source_port(port).bytes()), real);
     }
     let lookups: Vec<_> = (0..10)
-        .map(|n| (n, pair.send(&udp(53).from_port(n).data(&data(usize::from(n))).bytes())))
+        .map(|n| (n, pair.send(&udp(53).source_port(n).data(&data(usize::from(n))).bytes())))
         .collect();
     for &(port, real) in &clients {
-        assert_eq!(pair.send(&tcp(Flags::ACK).from_port(port).data(b"GET /").bytes()), real);
+        assert_eq!(pair.send(&tcp(Flags::ACK).source_port(port).data(b"GET /").bytes()), real);
     }
     for (port, real) in lookups {
-        assert_eq!(pair.send(&udp(53).from_port(port).data(b"again").bytes()), real);
+        assert_eq!(pair.send(&udp(53).source_port(port).data(b"again").bytes()), real);
     }
     let delivered: u64 = pair.reals.values().map(|gate| gate.counters().delivered).sum();
     assert_eq!(delivered, pair.director.counters().tunnelled);
@@ -306,7 +306,7 @@ fn a_udp_super_frame_arrives_as_datagrams_that_no_card_merges() {
 #[test]
 fn a_real_server_is_removed_in_the_middle_of_a_connection() {
     let mut pair = Pair::new();
-    let client = |port, flags| tcp(flags).from_port(port).bytes();
+    let client = |port, flags| tcp(flags).source_port(port).bytes();
     assert_eq!(pair.send(&client(1, Flags::SYN)), A);
     assert_eq!(pair.send(&client(1, Flags::ACK)), A);
     let (service, address) = ("web".to_owned(), A.into());
@@ -343,9 +343,9 @@ fn a_congestion_mark_on_the_way_reaches_the_inner_packet() {
 #[test]
 fn an_icmp_error_reaches_the_server_whose_segment_was_too_long() {
     let mut pair = Pair::new();
-    pair.send(&tcp(Flags::SYN).from_port(1).bytes());
-    assert_eq!(pair.send(&tcp(Flags::SYN).from_port(2).bytes()), B);
-    let too_long = tcp(Flags::ACK).from_port(2).data(&data(1_460)).backwards().bytes();
+    pair.send(&tcp(Flags::SYN).source_port(1).bytes());
+    assert_eq!(pair.send(&tcp(Flags::SYN).source_port(2).bytes()), B);
+    let too_long = tcp(Flags::ACK).source_port(2).data(&data(1_460)).backwards().bytes();
     let error = build::icmp_error(3, 4, &too_long[..548]).from([203, 0, 113, 1]).bytes();
     assert_eq!(pair.send(&error), B);
     pair.ends();

@@ -1,4 +1,4 @@
-//! Command lines of the daemons: parse, check, run, exit code. The operator's is in [`super::operator`].
+//! Command lines of the daemons: parse, check, run, exit code. The operator's is in `operator`.
 
 use std::fmt::Display;
 use std::path::PathBuf;

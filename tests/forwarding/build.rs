@@ -88,7 +88,7 @@ impl Ip {
         self
     }
 
-    pub(crate) fn from_port(mut self, port: u16) -> Self {
+    pub(crate) fn source_port(mut self, port: u16) -> Self {
         match &mut self.transport {
             Transport::Tcp(header) => header.source_port = port,
             Transport::Udp(header) => header.source_port = port,
@@ -97,7 +97,7 @@ impl Ip {
         self
     }
 
-    pub(crate) fn to_port(mut self, port: u16) -> Self {
+    pub(crate) fn destination_port(mut self, port: u16) -> Self {
         match &mut self.transport {
             Transport::Tcp(header) => header.destination_port = port,
             Transport::Udp(header) => header.destination_port = port,
