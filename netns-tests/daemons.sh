@@ -120,7 +120,8 @@ start_web() { # NAME...
 
 nginx_configuration() { # NAME
     local root=$WORK/$1 kind
-    echo 'daemon off; user root; worker_processes 1; error_log stderr error;'
+    # One process, since a worker would change its user, which a user namespace does not allow.
+    echo 'daemon off; master_process off; user root root; error_log stderr error;'
     echo "pid $root/nginx.pid; events { worker_connections 1024; }"
     echo 'http { access_log off; client_max_body_size 0; sendfile on;'
     for kind in client_body proxy fastcgi uwsgi scgi; do

@@ -41,11 +41,15 @@ impl Tun {
             .name(name)
             .mtu(mtu)
             .with(|builder| {
-                builder.offload(offload).tx_queue_len(QUEUE_LEN).packet_information(false);
+                builder.offload(offload).packet_information(false);
             })
             .build_sync()?;
         device.set_nonblocking(true)?;
-        Ok(Self { device, offload })
+        // This ioctl wants rights of the initial user namespace; without them the default has to do.
+        match device.set_tx_queue_len(QUEUE_LEN) {
+            Err(error) if error.kind() != io::ErrorKind::PermissionDenied => return Err(error),
+            _ => Ok(Self { device, offload }),
+        }
     }
 
     /// Reads one frame into `buffer`, which should hold [`MAX_FRAME_LEN`] bytes; its length.

@@ -109,7 +109,7 @@ fn web_server(name: &str) -> Result<Command> {
 fn nginx_configuration(root: &Path) -> String {
     let root = root.display();
     let mut text = format!(
-        "daemon off; user root; worker_processes 1; error_log stderr error; pid {root}/nginx.pid;\n\
+        "daemon off; master_process off; user root root; error_log stderr error; pid {root}/nginx.pid;\n\
          events {{ worker_connections 1024; }}\n\
          http {{\n access_log off; sendfile on;\n server {{ listen 80; root {root}; }}\n"
     );
