@@ -1,0 +1,36 @@
+//! The machine's latency of reads that wait for each other.
+
+/// A ring through all its places in random order: each holds the next one's number.
+pub(crate) struct Ring {
+    /// One cache line each, as a connection has.
+    places: Vec<Place>,
+    at: u32,
+}
+
+#[derive(Clone, Copy)]
+#[repr(align(64))]
+struct Place(u32);
+
+impl Ring {
+    pub(crate) fn new(places: u32) -> Self {
+        // Sattolo's shuffle makes one cycle through all.
+        let mut order: Vec<u32> = (0..places).collect();
+        let mut random = 0x9e37_79b9_7f4a_7c15_u64;
+        for last in (1..order.len()).rev() {
+            random ^= random << 13;
+            random ^= random >> 7;
+            random ^= random << 17;
+            let other = usize::try_from(random % last as u64).unwrap_or_default();
+            order.swap(last, other);
+        }
+        Self { places: order.into_iter().map(Place).collect(), at: 0 }
+    }
+
+    /// Follows the ring for so many reads.
+    pub(crate) fn walk(&mut self, reads: u64) -> u32 {
+        for _ in 0..reads {
+            self.at = self.places[self.at as usize].0;
+        }
+        self.at
+    }
+}
