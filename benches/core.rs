@@ -1,4 +1,5 @@
-//! What one packet costs in the pure layers, without a kernel: `cargo bench --bench core`.
+//! What one packet costs in the pure layers, without a kernel: `cargo bench --bench core [-- WORD...]`, with
+//! words for the rows whose names have one of them.
 //!
 //! Each row is the median of rounds in which all rows take turns, in nanoseconds and as a ratio to parsing
 //! the packet and hashing its key, which no balancer of ours can do without. Rows that walk a large table
@@ -18,44 +19,47 @@ mod memory;
 #[path = "core/rows.rs"]
 mod rows;
 
-use rows::Row;
-
 /// Rounds, of which the median counts.
 const ROUNDS: usize = 21;
+
+/// Operations of each kind in a round.
+const OPERATIONS: u64 = 200_000;
 
 fn main() {
     // `cargo test` runs benches with `--test`; there is nothing to test here.
     if std::env::args().any(|argument| argument == "--test") {
         return;
     }
-    let mut rows = rows::all();
-    let mut times = vec![Vec::with_capacity(ROUNDS); rows.len()];
+    let words: Vec<_> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
+    let wanted = |name: &str| words.is_empty() || words.iter().any(|word| name.contains(word));
+    let rows = rows::ALL.iter().filter(|(name, _)| *name == rows::YARDSTICK || wanted(name));
+    let mut rows: Vec<_> = rows.map(|(name, set_up)| (*name, set_up(), Vec::new())).collect();
     for _ in 0..ROUNDS {
-        for (row, times) in rows.iter_mut().zip(&mut times) {
-            times.push(measure(row));
+        for (_, run, times) in &mut rows {
+            times.push(measure(run));
         }
     }
-    let medians: Vec<f64> = times.iter_mut().map(|times| median(times)).collect();
-    let yardstick = rows.iter().zip(&medians).find(|(row, _)| row.name == rows::YARDSTICK);
-    let yardstick = *yardstick.expect("the yardstick is a row").1;
-    println!("{:<48} {:>10} {:>8}", "median of rounds that take turns", "ns", "ratio");
-    for (row, median) in rows.iter().zip(&medians) {
-        println!("{:<48} {median:>10.1} {:>8.2}", row.name, median / yardstick);
+    let medians: Vec<_> = rows.into_iter().map(|(name, _, times)| (name, median(times))).collect();
+    let yardstick = medians.iter().find(|(name, _)| *name == rows::YARDSTICK);
+    let yardstick = yardstick.map_or(f64::NAN, |(_, median)| *median);
+    println!("{:<40} {:>10} {:>8}", "median of rounds that take turns", "ns", "ratio");
+    for (name, median) in medians {
+        println!("{name:<40} {median:>10.1} {:>8.2}", median / yardstick);
     }
 }
 
 /// Nanoseconds of one operation.
-fn measure(row: &mut Row) -> f64 {
+fn measure(run: &mut dyn FnMut(u64)) -> f64 {
     let start = Instant::now();
-    (row.run)(row.count);
+    run(OPERATIONS);
     #[allow(clippy::cast_precision_loss)] // counts and times far below 2^52
-    let (elapsed, count) = (start.elapsed().as_nanos() as f64, row.count as f64);
+    let (elapsed, count) = (start.elapsed().as_nanos() as f64, OPERATIONS as f64);
     elapsed / count
 }
 
-fn median(times: &mut [f64]) -> f64 {
+fn median(mut times: Vec<f64>) -> f64 {
     times.sort_by(f64::total_cmp);
-    times[times.len() / 2]
+    times.get(times.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
 /// Parses the packet and hashes its key: the least that finding a connection takes.

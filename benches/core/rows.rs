@@ -17,7 +17,7 @@ use vstun::wire::virtio::Offload;
 use super::memory::Ring;
 use super::{checksum, parse_and_hash};
 
-/// The row that all others are compared with.
+/// The row that all others are compared with; rows that forward contain it.
 pub(crate) const YARDSTICK: &str = "parse + keyed hash";
 
 const SEED: Seed = Seed(0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3210);
@@ -26,61 +26,38 @@ const REALS: [[u8; 4]; 4] = [[10, 0, 0, 11], [10, 0, 0, 12], [10, 0, 0, 13], [10
 const DIRECTOR: [u8; 4] = [10, 0, 0, 1];
 /// Flows of the large table.
 const MILLION: u32 = 1_000_000;
-/// Operations of one round, where one takes less than a microsecond.
-const MANY: u64 = 200_000;
 
-/// One thing that is measured.
-pub(crate) struct Row {
-    pub(crate) name: &'static str,
-    /// Operations in one round.
-    pub(crate) count: u64,
-    /// Does so many operations.
-    pub(crate) run: Box<dyn FnMut(u64)>,
-}
+/// Does so many operations of one kind.
+type Run = Box<dyn FnMut(u64)>;
 
-pub(crate) fn all() -> Vec<Row> {
-    let tcp = segment(client(0), &[]);
-    let full = segment(client(0), &[7; 1_448]);
-    vec![
-        row(
-            "parse",
-            MANY,
-            repeated(tcp.clone(), |bytes| {
-                black_box(Packet::parse(black_box(bytes))).unwrap();
-            }),
-        ),
-        row(
-            YARDSTICK,
-            MANY,
-            repeated(tcp.clone(), |bytes| {
-                black_box(parse_and_hash(bytes, SEED));
-            }),
-        ),
-        row("parse + forward, one TCP flow", MANY, forward(vec![tcp])),
-        row("parse + forward, one UDP flow", MANY, forward(vec![datagram(client(0))])),
-        row(
-            "parse + forward, 256 flows in turn",
-            MANY,
-            forward((0..256).map(|n| segment(client(n), &[])).collect()),
-        ),
-        row("parse + forward, 1,000,000 flows at random", MANY, forward_many()),
-        row("dependent read from 64 MB at random", MANY, ring()),
-        row("split a super-frame, per segment", MANY, split()),
-        row(
-            "checksum of 1,448 bytes",
-            MANY,
-            repeated(full[40..].to_vec(), |bytes| {
-                black_box(checksum(bytes));
-            }),
-        ),
-        row("outer header", MANY, outer(full.clone())),
-        row("gate, 1,448 bytes of data", MANY, gate(&full)),
-    ]
-}
-
-fn row(name: &'static str, count: u64, run: impl FnMut(u64) + 'static) -> Row {
-    Row { name, count, run: Box::new(run) }
-}
+/// What is measured, by name, and how it is set up.
+pub(crate) const ALL: &[(&str, fn() -> Run)] = &[
+    ("parse", || {
+        Box::new(repeated(segment(client(0), &[]), |bytes| {
+            black_box(Packet::parse(black_box(bytes))).unwrap();
+        }))
+    }),
+    (YARDSTICK, || {
+        Box::new(repeated(segment(client(0), &[]), |bytes| {
+            black_box(parse_and_hash(bytes, SEED));
+        }))
+    }),
+    ("forward, one TCP flow", || Box::new(forward(vec![segment(client(0), &[])]))),
+    ("forward, one UDP flow", || Box::new(forward(vec![datagram(client(0))]))),
+    ("forward, 256 flows in turn", || {
+        Box::new(forward((0..256).map(|number| segment(client(number), &[])).collect()))
+    }),
+    ("forward, 1,000,000 flows at random", || Box::new(forward_many())),
+    ("dependent read from 64 MB at random", || Box::new(ring())),
+    ("split a super-frame, per segment", || Box::new(split())),
+    ("checksum of 1,448 bytes", || {
+        Box::new(repeated(vec![7; 1_448], |bytes| {
+            black_box(checksum(bytes));
+        }))
+    }),
+    ("outer header", || Box::new(outer(segment(client(0), &[7; 1_448])))),
+    ("gate, 1,448 bytes of data", || Box::new(gate(&segment(client(0), &[7; 1_448])))),
+];
 
 fn repeated(bytes: Vec<u8>, act: impl Fn(&[u8])) -> impl FnMut(u64) {
     move |count| {
