@@ -110,7 +110,9 @@ fn forward(director: &mut Balancer, now: u64, packet: &[u8]) -> Verdict {
 fn packets_of_known_flows_allocate_nothing() {
     let mut director = director(1_000);
     let packets: Vec<_> = (0..500)
-        .flat_map(|port| [tcp(Flags::SYN).source_port(port).bytes(), udp(53).source_port(port).bytes()])
+        .flat_map(|port| {
+            [tcp(Flags::SYN).source_port(port).bytes(), udp(53).source_port(port).bytes()]
+        })
         .collect();
     for packet in &packets {
         forward(&mut director, 0, packet);
@@ -174,7 +176,11 @@ fn answers_and_drops_allocate_nothing() {
         ("stray ACK", tcp(Flags::ACK).source_port(9), true),
         ("stray RST", tcp(Flags::RST).source_port(9), false),
         ("bad source", tcp(Flags::SYN).from([127, 0, 0, 1]), false),
-        ("ICMP error", icmp_error(3, 4, &tcp(Flags::ACK).source_port(9).backwards().bytes()), false),
+        (
+            "ICMP error",
+            icmp_error(3, 4, &tcp(Flags::ACK).source_port(9).backwards().bytes()),
+            false,
+        ),
     ];
     for (name, packet, answered) in rows {
         let packet = packet.bytes();

@@ -158,7 +158,11 @@ fn refusals() -> Vec<Row> {
             Drop(Reason::NoConnection),
         ),
         ("nor for one with SYN", tcp(Flags::RST | Flags::SYN).bytes(), Drop(Reason::NoConnection)),
-        ("a reset to a closed port", tcp(Flags::RST).destination_port(443).bytes(), Drop(Reason::NoService)),
+        (
+            "a reset to a closed port",
+            tcp(Flags::RST).destination_port(443).bytes(),
+            Drop(Reason::NoService),
+        ),
         (
             "a reset to a service without servers",
             tcp(Flags::RST).destination_port(81).bytes(),
@@ -389,7 +393,8 @@ fn icmp_errors_go_to_the_real_server_of_the_flow_they_quote() {
 fn resets_carry_the_numbers_that_their_receiver_expects() {
     const SEQUENCE: u32 = 0xffff_fff0;
     const ACKNOWLEDGED: u32 = 0x1234_5678;
-    let segment = |flags| tcp(flags).sequence(SEQUENCE).acknowledgement(ACKNOWLEDGED).destination_port(443);
+    let segment =
+        |flags| tcp(flags).sequence(SEQUENCE).acknowledgement(ACKNOWLEDGED).destination_port(443);
     let all = |count: u32| SEQUENCE.wrapping_add(count);
     for (name, packet, sequence, acknowledgement) in [
         ("SYN", segment(Flags::SYN), 0, Some(all(1))),

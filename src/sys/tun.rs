@@ -31,7 +31,7 @@ impl std::fmt::Debug for Tun {
 }
 
 impl Tun {
-    /// Makes the device and brings it up. With `offload` the kernel hands over and takes super-frames of up
+    /// Makes the device and leaves it down, so that nothing is sent into it before it is set up. With `offload` the kernel hands over and takes super-frames of up
     /// to 64 KB and leaves checksums to be completed; without, each frame is one wire packet.
     ///
     /// # Errors
@@ -40,16 +40,19 @@ impl Tun {
         let device = DeviceBuilder::new()
             .name(name)
             .mtu(mtu)
+            .enable(false)
             .with(|builder| {
                 builder.offload(offload).packet_information(false);
             })
             .build_sync()?;
         device.set_nonblocking(true)?;
         // This ioctl wants rights of the initial user namespace; without them the default has to do.
-        match device.set_tx_queue_len(QUEUE_LEN) {
-            Err(error) if error.kind() != io::ErrorKind::PermissionDenied => return Err(error),
-            _ => Ok(Self { device, offload }),
+        if let Err(error) = device.set_tx_queue_len(QUEUE_LEN)
+            && error.kind() != io::ErrorKind::PermissionDenied
+        {
+            return Err(error);
         }
+        Ok(Self { device, offload })
     }
 
     /// Reads one frame into `buffer`, which should hold [`MAX_FRAME_LEN`] bytes; its length.
