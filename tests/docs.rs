@@ -1,0 +1,222 @@
+//! The documentation says what the code does: reasons, figures, dependencies, configurations, links.
+
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use vstun::balancer::Reason;
+use vstun::config::{self, keys};
+use vstun::control::{DirectorStats, RealServerStats, Stats, encode};
+use vstun::decap::Refusal;
+
+/// What a reader of the README will bear.
+const README_LINES: usize = 150;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(path: impl AsRef<Path>) -> String {
+    let path = root().join(path);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// Every page, relative to the root.
+fn pages() -> Vec<PathBuf> {
+    let docs = fs::read_dir(root().join("docs")).unwrap();
+    let docs = docs.map(|entry| Path::new("docs").join(entry.unwrap().file_name()));
+    let docs = docs.filter(|path| path.extension().is_some_and(|extension| extension == "md"));
+    ["README.md", "CONTRIBUTING.md"].into_iter().map(PathBuf::from).chain(docs).collect()
+}
+
+/// The part of a page below a heading, up to the next one of any level.
+fn section<'a>(page: &'a str, heading: &str) -> &'a str {
+    let (_, after) = page
+        .split_once(&format!("\n## {heading}\n"))
+        .unwrap_or_else(|| panic!("no heading {heading:?}"));
+    after.split("\n#").next().unwrap_or(after)
+}
+
+/// The names in the first column of a section's table, each in backquotes.
+fn rows(section: &str) -> BTreeSet<&str> {
+    section.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect()
+}
+
+/// Fenced blocks of a language.
+fn blocks<'a>(page: &'a str, language: &str) -> Vec<&'a str> {
+    let opening = format!("```{language}\n");
+    page.split(opening.as_str()).skip(1).map(|rest| rest.split("```").next().unwrap()).collect()
+}
+
+/// What stands in single backquotes, outside of fenced and indented blocks.
+fn quoted(page: &str) -> Vec<&str> {
+    let mut fenced = false;
+    let mut found = Vec::new();
+    for line in page.lines() {
+        fenced ^= line.starts_with("```");
+        if !fenced && !line.starts_with("    ") {
+            found.extend(line.split('`').skip(1).step_by(2));
+        }
+    }
+    found
+}
+
+#[test]
+fn every_drop_has_its_line_and_no_line_is_stale() {
+    let page = read("docs/drops.md");
+    let director: BTreeSet<_> = Reason::ALL.iter().map(|reason| reason.name()).collect();
+    assert_eq!(rows(section(&page, "The director")), director);
+    let real_server: BTreeSet<_> = Refusal::ALL.iter().map(|refusal| refusal.name()).collect();
+    assert_eq!(rows(section(&page, "The real server")), real_server);
+}
+
+/// The names of failed sends and writes are the daemons' own, so they are taken from the source.
+#[test]
+fn every_failed_send_and_write_has_its_line() {
+    let page = read("docs/drops.md");
+    let output = read("src/app/director/output.rs");
+    let sends: BTreeSet<_> =
+        output.split('"').filter(|text| text.starts_with("send_") && !text.contains(' ')).collect();
+    assert!(sends.contains("send_again"), "the names have moved: {sends:?}");
+    assert_eq!(rows(section(&page, "The director, sending")), sends);
+    let desk = read("src/app/realserver/desk.rs");
+    for name in rows(section(&page, "The real server, writing")) {
+        assert!(desk.contains(&format!("(\"{name}\"")), "{name} is no write error");
+    }
+    assert!(page.contains("`write_failed`"));
+}
+
+#[test]
+fn every_figure_of_stats_is_explained() {
+    let page = read("docs/operations.md");
+    let director = section(&page, "vstun stats, at a director");
+    let real_server = section(&page, "vstun stats, at a real server");
+    for (part, stats) in [
+        (director, Stats::Director(DirectorStats::default())),
+        (real_server, Stats::RealServer(RealServerStats::default())),
+    ] {
+        let value: serde_json::Value = serde_json::from_str(&encode(&stats)).unwrap();
+        let fields = value.as_object().unwrap().keys();
+        for field in fields.filter(|field| !["version", "role"].contains(&field.as_str())) {
+            let named =
+                part.contains(&format!("`{field}`")) || part.contains(&format!("`{field}."));
+            assert!(named, "docs/operations.md does not explain {field}");
+        }
+    }
+}
+
+#[test]
+fn every_dependency_has_its_reason_and_no_reason_is_stale() {
+    let design = read("docs/design.md");
+    let reasons: BTreeSet<_> = section(&design, "Dependencies")
+        .lines()
+        .filter_map(|line| line.strip_prefix("- `")?.split_once("`: "))
+        .map(|(name, _)| name)
+        .collect();
+    let manifest = read("Cargo.toml");
+    let dependencies: BTreeSet<_> = ["dependencies", "dev-dependencies"]
+        .into_iter()
+        .filter_map(|table| manifest.split_once(&format!("\n[{table}]\n")))
+        .flat_map(|(_, after)| after.split("\n[").next().unwrap().lines())
+        .filter_map(|line| line.split_once(" = "))
+        .map(|(name, _)| name)
+        .collect();
+    assert!(dependencies.contains("proptest") && dependencies.contains("mio"), "{dependencies:?}");
+    assert_eq!(reasons, dependencies);
+}
+
+#[test]
+fn the_readme_is_short() {
+    let lines = read("README.md").lines().count();
+    assert!(lines <= README_LINES, "{lines} lines, at most {README_LINES}");
+}
+
+#[test]
+fn every_configuration_is_accepted() {
+    let mut seen = 0;
+    for page in pages() {
+        for text in blocks(&read(&page), "toml") {
+            let (director, real_server) = (config::director(text), config::realserver(text));
+            if text.contains("[director]") {
+                assert!(director.is_ok(), "{}: {director:?}", page.display());
+            } else {
+                assert!(real_server.is_ok(), "{}: {real_server:?}", page.display());
+            }
+            seen += 1;
+        }
+    }
+    assert!(seen >= 3, "only {seen} configurations found");
+}
+
+#[test]
+fn every_key_that_is_named_exists() {
+    let known: BTreeSet<&str> = keys::DIRECTOR
+        .iter()
+        .chain(&keys::TIMEOUTS)
+        .chain(&keys::SERVICE)
+        .chain(&keys::REAL)
+        .chain(&keys::REALSERVER)
+        .copied()
+        .collect();
+    let mut seen = 0;
+    for page in pages() {
+        for span in quoted(&read(&page)) {
+            let Some((key, _)) = span.split_once(" = ") else { continue };
+            if key.chars().all(|c| c.is_ascii_lowercase() || c == '_') {
+                assert!(known.contains(key), "{}: `{span}`: no such key", page.display());
+                seen += 1;
+            }
+        }
+    }
+    assert!(seen >= 5, "only {seen} keys found");
+}
+
+/// What a reload refuses is listed as such: all keys of `[director]` but the timeouts.
+#[test]
+fn every_key_that_needs_a_restart_is_said_to() {
+    let page = read("docs/operations.md");
+    let line = page.lines().find(|line| line.ends_with("refused: needs a restart |")).unwrap();
+    for key in keys::DIRECTOR.iter().filter(|key| **key != "timeouts") {
+        assert!(line.contains(&format!("`{key}`")), "{key} is missing");
+    }
+}
+
+#[test]
+fn every_link_leads_somewhere() {
+    let mut seen = 0;
+    for page in pages() {
+        let text = read(&page);
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            if link.contains("://") {
+                continue;
+            }
+            let (file, anchor) = link.split_once('#').unwrap_or((link, ""));
+            let target = match file {
+                "" => page.clone(),
+                _ => page.parent().unwrap().join(file),
+            };
+            assert!(root().join(&target).exists(), "{}: {link}", page.display());
+            assert!(
+                anchor.is_empty() || anchors(&read(&target)).contains(anchor),
+                "{}: {link}: no such heading",
+                page.display()
+            );
+            seen += 1;
+        }
+    }
+    assert!(seen >= 10, "only {seen} links found");
+}
+
+/// Headings as links name them: lower case, spaces to hyphens, punctuation left out.
+fn anchors(page: &str) -> BTreeSet<String> {
+    let headings = page.lines().filter(|line| line.starts_with('#'));
+    headings
+        .map(|heading| {
+            let text = heading.trim_start_matches('#').trim().to_lowercase();
+            let kept = text.chars().filter(|c| c.is_alphanumeric() || " -_".contains(*c));
+            kept.map(|c| if c == ' ' { '-' } else { c }).collect()
+        })
+        .collect()
+}
