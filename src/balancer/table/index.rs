@@ -1,31 +1,126 @@
 //! The hash index of the connection table: open addressing, linear probing, deletion by shifting back.
 //!
 //! A slot is one word, tag (32 bits of the keyed hash) and entry number, so a miss costs one cache line
-//! and a hit one more for the entry itself. There are at least twice as many slots as entries; the index is
-//! allocated zeroed in one piece, which the kernel backs with memory only where it is touched.
+//! and a hit one more for the entry itself. At most half the slots are full.
+//!
+//! The index grows with the table, four times at each step: the slots of few connections lie on few pages, and a
+//! lookup among them misses neither the cache nor the TLB (measured with 256 flows and room for a million: 6 % of
+//! a small packet's cost). It never stops to grow: each insertion moves a few slots. All sizes have their room
+//! in one zeroed allocation, which the kernel backs with memory only where it is touched:
+//!
+//! ```text
+//! | 512 | 2,048 | 8,192 | ...             | two to four times the capacity |
+//!         old →   current
+//! ```
 
 /// Finds entry numbers by hash.
 #[derive(Debug)]
 pub(super) struct Index {
     slots: Vec<u64>,
-    mask: u32,
+    current: Region,
+    /// What the current region has grown from, and its first slot that may still be full.
+    old: Option<(Region, u32)>,
+    len: u32,
 }
 
 const EMPTY: u64 = 0;
 
+/// How many times larger the next region is.
+const GROWTH: u32 = 4;
+
+/// A region that is this large or smaller is the first.
+const SMALL: u32 = 1_024;
+
+/// Slots that one insertion moves on by. A region of n slots is left when n/2 are full, and the next one is full
+/// after n × 3/2 insertions more: at least one slot each would do.
+const STEPS: usize = 4;
+
+/// A power of two of neighbouring slots.
+#[derive(Clone, Copy, Debug)]
+struct Region {
+    start: usize,
+    mask: u32,
+}
+
 impl Index {
     /// An index for up to `capacity` entries.
     pub(super) fn new(capacity: u32) -> Self {
-        let slots = (capacity.max(8) * 2).next_power_of_two();
-        Self { slots: vec![EMPTY; slots as usize], mask: slots - 1 }
+        let largest = (capacity.max(8) * 2).next_power_of_two();
+        let (mut size, mut slots) = (largest, largest as usize);
+        while size > SMALL {
+            size /= GROWTH;
+            slots += size as usize;
+        }
+        let current = Region { start: 0, mask: size - 1 };
+        Self { slots: vec![EMPTY; slots], current, old: None, len: 0 }
     }
 
     /// The first entry with this tag for which `is_it` holds.
     #[inline]
     pub(super) fn find(&self, tag: u32, mut is_it: impl FnMut(u32) -> bool) -> Option<u32> {
+        let found = self.current.find(&self.slots, tag, &mut is_it);
+        match &self.old {
+            Some((old, _)) if found.is_none() => old.find(&self.slots, tag, &mut is_it),
+            _ => found,
+        }
+    }
+
+    /// Adds an entry that is not there yet. The table never holds more entries than the index was made for.
+    pub(super) fn insert(&mut self, tag: u32, entry: u32) {
+        self.grow();
+        self.current.insert(&mut self.slots, slot(tag, entry));
+        self.len += 1;
+    }
+
+    /// Takes an entry out.
+    pub(super) fn remove(&mut self, tag: u32, entry: u32) {
+        let slot = slot(tag, entry);
+        let removed = self.current.remove(&mut self.slots, slot)
+            || self.old.is_some_and(|(old, _)| old.remove(&mut self.slots, slot));
+        self.len -= u32::from(removed);
+    }
+
+    /// Goes on to the next region when half of this one is full, and moves a few slots.
+    fn grow(&mut self) {
+        let next = self.current.next();
+        if self.old.is_none() && self.len > self.current.mask / 2 && next.end() <= self.slots.len()
+        {
+            self.old = Some((std::mem::replace(&mut self.current, next), 0));
+        }
+        let Some((old, mut place)) = self.old else { return };
+        for _ in 0..STEPS {
+            match self.slots[old.start + place as usize] {
+                EMPTY => place += 1,
+                // Removal fills the gap from behind, so this place is looked at once more: what lies
+                // beyond an empty place never belongs before it.
+                slot => {
+                    old.remove(&mut self.slots, slot);
+                    self.current.insert(&mut self.slots, slot);
+                }
+            }
+            if place > old.mask {
+                self.old = None;
+                return;
+            }
+        }
+        self.old = Some((old, place));
+    }
+}
+
+impl Region {
+    fn end(self) -> usize {
+        self.start + self.mask as usize + 1
+    }
+
+    fn next(self) -> Self {
+        Self { start: self.end(), mask: (self.mask + 1).saturating_mul(GROWTH) - 1 }
+    }
+
+    #[inline]
+    fn find(self, slots: &[u64], tag: u32, is_it: &mut impl FnMut(u32) -> bool) -> Option<u32> {
         let mut place = tag & self.mask;
         loop {
-            let slot = self.slots[place as usize];
+            let slot = slots[self.start + place as usize];
             if slot == EMPTY {
                 return None;
             }
@@ -36,41 +131,46 @@ impl Index {
         }
     }
 
-    /// Adds an entry that is not there yet. The table never holds more entries than the index was made for.
-    pub(super) fn insert(&mut self, tag: u32, entry: u32) {
-        let mut place = tag & self.mask;
-        while self.slots[place as usize] != EMPTY {
+    fn insert(self, slots: &mut [u64], slot: u64) {
+        let mut place = slot_tag(slot) & self.mask;
+        while slots[self.start + place as usize] != EMPTY {
             place = (place + 1) & self.mask;
         }
-        self.slots[place as usize] = u64::from(tag) << 32 | (u64::from(entry) + 1);
+        slots[self.start + place as usize] = slot;
     }
 
-    /// Takes an entry out and closes the gap, so that no probe sequence meets a hole.
-    pub(super) fn remove(&mut self, tag: u32, entry: u32) {
-        let mut gap = tag & self.mask;
+    /// Takes a slot out and closes the gap, so that no probe sequence meets a hole. Whether it was there.
+    fn remove(self, slots: &mut [u64], slot: u64) -> bool {
+        let mut gap = slot_tag(slot) & self.mask;
         loop {
-            match self.slots[gap as usize] {
-                EMPTY => return,
-                slot if slot_tag(slot) == tag && slot_entry(slot) == entry => break,
+            match slots[self.start + gap as usize] {
+                EMPTY => return false,
+                other if other == slot => break,
                 _ => gap = (gap + 1) & self.mask,
             }
         }
         let mut place = gap;
         loop {
             place = (place + 1) & self.mask;
-            let slot = self.slots[place as usize];
+            let slot = slots[self.start + place as usize];
             if slot == EMPTY {
                 break;
             }
             // The slot may fill the gap if the gap is not before its home on its probe sequence.
             let home = slot_tag(slot) & self.mask;
             if place.wrapping_sub(home) & self.mask >= place.wrapping_sub(gap) & self.mask {
-                self.slots[gap as usize] = slot;
+                slots[self.start + gap as usize] = slot;
                 gap = place;
             }
         }
-        self.slots[gap as usize] = EMPTY;
+        slots[self.start + gap as usize] = EMPTY;
+        true
     }
+}
+
+#[inline]
+fn slot(tag: u32, entry: u32) -> u64 {
+    u64::from(tag) << 32 | (u64::from(entry) + 1)
 }
 
 #[inline]
@@ -115,5 +215,51 @@ mod tests {
                 }
             }
         }
+
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(12))]
+
+        /// Up through several regions and down again, with homes that crowd at both ends of a region.
+        #[test]
+        fn finds_all_while_it_grows(tags in prop::collection::vec(any::<u32>(), 1_500), crowd: bool) {
+            let tag = |n: usize| if crowd { (tags[n] % 64).wrapping_sub(32) } else { tags[n] };
+            let mut index = Index::new(1_500);
+            let found = |index: &Index, n: u32| index.find(tag(n as usize), |entry| entry == n).is_some();
+            for n in 0..1_500 {
+                index.insert(tag(n as usize), n);
+                prop_assert!(found(&index, n / 2) && found(&index, n), "{n} inserted");
+                if n % 3 == 0 {
+                    index.remove(tag(n as usize), n);
+                    prop_assert!(!found(&index, n));
+                    index.insert(tag(n as usize), n);
+                }
+            }
+            for n in 0..1_500 {
+                prop_assert!(found(&index, n), "{n} before removal");
+                index.remove(tag(n as usize), n);
+                prop_assert!(!found(&index, n), "{n} after removal");
+            }
+            prop_assert!(index.slots.iter().all(|slot| *slot == EMPTY));
+        }
+    }
+
+    #[test]
+    fn a_small_table_stays_on_few_pages_and_a_full_one_uses_the_largest_region() {
+        let mut index = Index::new(1_000_000);
+        for n in 0..256_u32 {
+            index.insert(n.wrapping_mul(0x9e37_79b9), n);
+        }
+        assert!(index.current.end() <= 1_024, "{:?}", index.current);
+        for n in 256..1_000_000_u32 {
+            index.insert(n.wrapping_mul(0x9e37_79b9), n);
+        }
+        assert_eq!(index.current.end(), index.slots.len());
+        assert!(index.old.is_none());
+        assert!(
+            index.slots.len() * size_of::<u64>() <= 23 * 1_000_000,
+            "23 bytes for each of a million"
+        );
     }
 }
