@@ -21,17 +21,27 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("kill", "procps"),
 ];
 
+/// vstun's own, beside this one.
+const SIBLINGS: &[&str] = &["vstun-director", "vstun-realserver"];
+
 /// One of them serves the web pages.
 const WEB_SERVERS: &[&str] = &["nginx", "python3"];
 
 /// Says all that is missing at once, and what to do about it.
 pub(super) fn check() -> Result<()> {
-    let missing: Vec<String> =
-        [programs(), web_server(), tun(), own_namespaces()].into_iter().flatten().collect();
+    let missing: Vec<String> = [siblings(), programs(), web_server(), tun(), own_namespaces()]
+        .into_iter()
+        .flatten()
+        .collect();
     if !missing.is_empty() {
         bail!("this machine lacks what the demo needs\n  - {}", missing.join("\n  - "));
     }
     Ok(())
+}
+
+fn siblings() -> Option<String> {
+    let errors = SIBLINGS.iter().filter_map(|program| namespaces::sibling(program).err());
+    errors.map(|error| error.to_string()).reduce(|all, error| format!("{all}; {error}"))
 }
 
 fn programs() -> Option<String> {

@@ -1,0 +1,37 @@
+# SIGHUP: new weights and real servers count for new connections, open ones stay where they are. A configuration with a
+# fault changes nothing, and the log says what is wrong.
+source "$(dirname "$0")/lib.sh"
+source "$here/topology.sh"
+source "$here/daemons.sh"
+
+make_topology
+start_web "${REALS[@]}"
+start_real "${REALS[@]}"
+start_director wrr 1 1
+mkfifo "$WORK/release"
+spawn vt-client hold sh -c "exec python3 '$here/traffic/hold.py' $VIP 80 10 <'$WORK/release'"
+exec {release}>"$WORK/release"
+wait_for "10 open connections" log_has hold '^held'
+
+configure "$WORK/director.toml" wrr 0 1 3
+kill -HUP "${PID[director]}"
+has_three() { [[ $(number director list '.services[0].reals | length') == 3 ]]; }
+wait_for "the third real server" has_three
+served=$(fetch 40)
+expect_eq "requests to real1, now of weight 0" "$(share "$served" real1)" 0
+expect_eq "requests to real2 of weight 1" "$(share "$served" real2)" 10
+expect_eq "requests to real3 of weight 3" "$(share "$served" real3)" 30
+expect_eq "open connections of real1" "$(real_field real1 active)" 5
+
+ask director list --json | jq '[.services[].reals[] | {address, weight}]' >"$WORK/before"
+sed 's/scheduler = "wrr"/scheduler = "wrx"/' "$WORK/director.toml" >"$WORK/bad" && cp "$WORK/bad" "$WORK/director.toml"
+kill -HUP "${PID[director]}"
+wait_for "the fault in the log" log_has director 'scheduler'
+ask director list --json | jq '[.services[].reals[] | {address, weight}]' | cmp - "$WORK/before" || fail "a bad reload changed something"
+expect_eq "requests served after a bad reload" "$(fetch 40 | awk '{ n += $1 } END { print n }')" 40
+
+exec {release}>&-
+exit_code hold
+log_has hold '^alive 10' || fail "not all open connections lived on"
+expect_direct_replies 200
+expect_accounted
