@@ -12,7 +12,7 @@ use std::time::Duration;
 use etherparse::PacketBuilder;
 
 use super::*;
-use crate::wire::Packet;
+use crate::wire::{Packet, Transport};
 use crate::wire::tcp::Flags;
 
 const VIP: [u8; 4] = [192, 0, 2, 10];
@@ -68,12 +68,12 @@ impl Director {
     /// One service, `web`, on port 80 of both transports.
     fn with(scheduler: SchedulerKind, reals: &[([u8; 4], u32)]) -> Self {
         let mut director = Self::new(1_000);
-        director.apply(Change::AddService(web(scheduler, reals)));
+        director.apply(&Change::AddService(web(scheduler, reals)));
         director
     }
 
-    fn apply(&mut self, change: Change) {
-        self.balancer.apply(&change).unwrap();
+    fn apply(&mut self, change: &Change) {
+        self.balancer.apply(change).unwrap();
     }
 
     /// The change is refused so, and nothing has changed.
@@ -155,8 +155,6 @@ impl Director {
         listed.into_iter().map(|connection| connection.state).collect()
     }
 }
-
-use crate::wire::Transport;
 
 fn listens(texts: &[&str]) -> Vec<Listen> {
     texts.iter().map(|text| text.parse().unwrap()).collect()

@@ -22,7 +22,7 @@ fn a_refused_change_has_changed_nothing() {
         listens: listens(&["192.0.2.10:25/tcp", "192.0.2.10:100-200/tcp"]),
         ..web(SchedulerKind::RoundRobin, &[(A, 1)])
     };
-    director.apply(Change::AddService(mail.clone()));
+    director.apply(&Change::AddService(mail.clone()));
     director.connect(flow(1));
 
     let named = |name: &str, texts: &[&str]| ServiceSpec {
@@ -105,9 +105,9 @@ fn a_refused_change_has_changed_nothing() {
 #[test]
 fn the_largest_weight_is_accepted() {
     let mut director = Director::with(SchedulerKind::RoundRobin, &[(A, 65_535)]);
-    director.apply(set_weight(A, 0));
-    director.apply(set_weight(A, 65_535));
-    director.apply(add_real(B, 65_535));
+    director.apply(&set_weight(A, 0));
+    director.apply(&set_weight(A, 65_535));
+    director.apply(&add_real(B, 65_535));
     assert_eq!(director.real(B).unwrap().weight, 65_535);
 }
 
@@ -121,7 +121,7 @@ fn adjacent_listens_and_those_of_the_other_transport_do_not_overlap() {
     ] {
         let listens = listens(texts);
         let spec = web(SchedulerKind::RoundRobin, &[(B, 1)]);
-        director.apply(Change::AddService(ServiceSpec { name: name.to_owned(), listens, ..spec }));
+        director.apply(&Change::AddService(ServiceSpec { name: name.to_owned(), listens, ..spec }));
     }
     for (port, real) in [(1, B), (79, B), (80, A), (81, B), (65_535, B)] {
         assert_eq!(director.syn(Flow { client: 1, port }), real, "port {port}");
@@ -133,7 +133,7 @@ fn set_listens_moves_the_service_and_keeps_its_connections() {
     let mut director = Director::with(SchedulerKind::RoundRobin, &[(A, 1), (B, 1)]);
     let real = director.connect(flow(1));
     let moved = listens(&["192.0.2.10:8080/tcp", "192.0.2.10:70-90/udp"]);
-    director.apply(Change::SetListens { service: "web".to_owned(), listens: moved.clone() });
+    director.apply(&Change::SetListens { service: "web".to_owned(), listens: moved.clone() });
     assert_eq!(director.balancer.snapshot().services[0].listens, moved);
 
     assert_eq!(director.ack(flow(1)), real, "an open connection goes on");
@@ -141,7 +141,7 @@ fn set_listens_moves_the_service_and_keeps_its_connections() {
     director.syn(Flow { client: 2, port: 8080 });
     director.to(&Flow { client: 2, port: 90 }.udp());
     let again = listens(&["192.0.2.10:80/tcp", "192.0.2.10:8080/tcp"]);
-    director.apply(Change::SetListens { service: "web".to_owned(), listens: again });
+    director.apply(&Change::SetListens { service: "web".to_owned(), listens: again });
     director.syn(flow(2));
     assert_eq!(director.forward(&Flow { client: 3, port: 90 }.udp()), Verdict::Reply);
 }
@@ -151,7 +151,7 @@ fn another_scheduler_chooses_from_now_on() {
     let mut director = Director::with(SchedulerKind::RoundRobin, &[(A, 3), (B, 1)]);
     assert_eq!([director.syn(flow(1)), director.syn(flow(2))], [A, B]);
     let scheduler = SchedulerKind::WeightedRoundRobin;
-    director.apply(Change::SetScheduler { service: "web".to_owned(), scheduler });
+    director.apply(&Change::SetScheduler { service: "web".to_owned(), scheduler });
     assert_eq!(director.balancer.snapshot().services[0].scheduler, scheduler);
     let next: Vec<_> = (3..7).map(|number| director.syn(flow(number))).collect();
     assert_eq!(next, [A, A, A, B]);
@@ -163,7 +163,7 @@ fn new_timeouts_hold_from_a_flow_s_next_packet_on() {
     director.connect(flow(1));
     director.connect(flow(2));
     let timeouts = Timeouts { tcp_established: seconds(20), ..Timeouts::DEFAULT };
-    director.apply(Change::SetTimeouts(timeouts));
+    director.apply(&Change::SetTimeouts(timeouts));
     director.ack(flow(1));
     director.pass(seconds(21));
     assert_eq!(director.connections(), 1);

@@ -9,7 +9,7 @@ fn refusals_have_a_rate_of_their_own_each() {
     let mut director = Director::new(10);
     let limits = Limits { connections: 10, refusals_per_second: 3 };
     director.balancer = Balancer::new(limits, Seed(1, 2));
-    director.apply(Change::AddService(web(SchedulerKind::RoundRobin, &[(A, 1)])));
+    director.apply(&Change::AddService(web(SchedulerKind::RoundRobin, &[(A, 1)])));
     let closed = Flow { client: 1, port: 443 };
     for _ in 0..2 {
         for _ in 0..3 {
@@ -33,7 +33,7 @@ fn an_rst_that_nobody_wants_costs_no_token() {
     let limits = Limits { connections: 10, refusals_per_second: 1 };
     let mut director = Director::new(10);
     director.balancer = Balancer::new(limits, Seed(1, 2));
-    director.apply(Change::AddService(web(SchedulerKind::RoundRobin, &[(A, 1)])));
+    director.apply(&Change::AddService(web(SchedulerKind::RoundRobin, &[(A, 1)])));
     for _ in 0..5 {
         let verdict = director.forward(&flow(1).tcp(Flags::RST | Flags::ACK));
         assert_eq!(verdict, Verdict::Drop(Reason::NoConnection));
@@ -49,7 +49,7 @@ fn tunnel_errors_count_for_every_real_server_of_that_address() {
         listens: listens(&["192.0.2.10:25/tcp"]),
         ..web(SchedulerKind::RoundRobin, &[(A, 1)])
     };
-    director.apply(Change::AddService(mail));
+    director.apply(&Change::AddService(mail));
     let mut error =
         |kind| director.balancer.tunnel_error(director.now, TunnelError { real: A.into(), kind });
     assert_eq!(error(TunnelErrorKind::ProtocolUnreachable), Verdict::Drop(Reason::TunnelError));
@@ -172,7 +172,7 @@ proptest! {
     #[test]
     fn every_packet_and_every_connection_is_accounted_for(events in events(), capacity in 1_u32..12) {
         let mut director = Director::new(capacity);
-        director.apply(Change::AddService(web(SchedulerKind::RoundRobin, &[(A, 1), (B, 2)])));
+        director.apply(&Change::AddService(web(SchedulerKind::RoundRobin, &[(A, 1), (B, 2)])));
         let (mut reads, mut removed) = (0, false);
         for event in events {
             match event {

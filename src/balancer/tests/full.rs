@@ -9,7 +9,7 @@ const FLOWS: u32 = 4_000;
 /// A director whose table of ten is full of established connections.
 fn full(scheduler: SchedulerKind, reals: &[([u8; 4], u32)]) -> Director {
     let mut director = Director::new(10);
-    director.apply(Change::AddService(web(scheduler, reals)));
+    director.apply(&Change::AddService(web(scheduler, reals)));
     for number in 0..10 {
         director.connect(flow(number));
     }
@@ -80,7 +80,7 @@ fn established_flows_are_untouched() {
 fn a_removed_server_s_flows_move_and_only_they() {
     let mut director = full(SchedulerKind::RoundRobin, &[(A, 1), (B, 1), (C, 1)]);
     let before = placed(&mut director, |flow| flow.tcp(Flags::SYN));
-    director.apply(set_weight(C, 0));
+    director.apply(&set_weight(C, 0));
     let after = placed(&mut director, |flow| flow.tcp(Flags::ACK));
     for (before, after) in before.into_iter().zip(after) {
         assert!(before == after || before == C && after != C);
@@ -105,7 +105,7 @@ fn unknown_tcp_is_reset_again_when_no_such_flow_can_live_any_more() {
 fn the_longest_timeout_is_how_long_such_a_flow_can_live() {
     let mut director = full(SchedulerKind::RoundRobin, &[(A, 1), (B, 1)]);
     let (tcp_established, udp) = (seconds(30), seconds(50));
-    director.apply(Change::SetTimeouts(Timeouts { tcp_established, udp, ..Timeouts::DEFAULT }));
+    director.apply(&Change::SetTimeouts(Timeouts { tcp_established, udp, ..Timeouts::DEFAULT }));
     director.to(&flow(10).udp());
     director.pass(seconds(50) - Duration::from_millis(1));
     director.to(&flow(11).tcp(Flags::ACK));
@@ -121,7 +121,7 @@ fn another_service_s_unknown_tcp_is_reset_as_ever() {
         listens: listens(&["192.0.2.10:25/tcp"]),
         ..web(SchedulerKind::RoundRobin, &[(A, 1)])
     };
-    director.apply(Change::AddService(mail));
+    director.apply(&Change::AddService(mail));
     director.syn(flow(10));
     director.resets(&Flow { client: 10, port: 25 }.tcp(Flags::ACK));
     director.resets(&Flow { client: 10, port: 443 }.tcp(Flags::ACK));
@@ -147,7 +147,7 @@ fn with_room_again_flows_get_entries_where_the_hash_had_put_them() {
 fn nobody_usable_is_refused_as_with_room() {
     let mut director = full(SchedulerKind::RoundRobin, &[(A, 1)]);
     director.syn(flow(10));
-    director.apply(set_weight(A, 0));
+    director.apply(&set_weight(A, 0));
     director.resets(&flow(10).tcp(Flags::SYN));
     director.resets(&flow(10).tcp(Flags::ACK));
     assert_eq!(director.forward(&flow(10).udp()), Verdict::Reply);
@@ -156,7 +156,7 @@ fn nobody_usable_is_refused_as_with_room() {
 #[test]
 fn a_table_without_room_for_one() {
     let mut director = Director::new(0);
-    director.apply(Change::AddService(web(SchedulerKind::RoundRobin, &[(A, 1)])));
+    director.apply(&Change::AddService(web(SchedulerKind::RoundRobin, &[(A, 1)])));
     assert_eq!(director.connect(flow(1)), A);
     assert_eq!((director.connections(), director.balancer.next_deadline()), (0, None));
 }

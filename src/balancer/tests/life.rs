@@ -7,7 +7,7 @@ use SchedulerKind::RoundRobin;
 fn a_removed_real_server_keeps_its_connections_and_goes_with_the_last() {
     let mut director = Director::with(RoundRobin, &[(A, 1), (B, 1)]);
     assert_eq!([director.connect(flow(1)), director.connect(flow(2))], [A, B]);
-    director.apply(remove_real(A));
+    director.apply(&remove_real(A));
     let real = director.real(A).unwrap();
     assert_eq!((real.state, real.active), (snapshot::RealState::Draining, 1));
     assert_eq!(director.ack(flow(1)), A);
@@ -25,7 +25,7 @@ fn a_removed_real_server_keeps_its_connections_and_goes_with_the_last() {
 #[test]
 fn a_real_server_without_connections_goes_at_once() {
     let mut director = Director::with(RoundRobin, &[(A, 1), (B, 1)]);
-    director.apply(remove_real(A));
+    director.apply(&remove_real(A));
     assert_eq!(director.real(A), None);
     director.refuses(
         &remove_real(A),
@@ -38,9 +38,9 @@ fn a_real_server_without_connections_goes_at_once() {
 fn a_real_server_that_comes_back_has_its_connections_and_counters() {
     let mut director = Director::with(RoundRobin, &[(A, 1), (B, 1)]);
     director.connect(flow(1));
-    director.apply(remove_real(A));
+    director.apply(&remove_real(A));
     let before = director.real(A).unwrap();
-    director.apply(add_real(A, 7));
+    director.apply(&add_real(A, 7));
     let expected = snapshot::Real { state: snapshot::RealState::Up, weight: 7, ..before };
     assert_eq!(director.real(A), Some(expected));
     assert_eq!(director.ack(flow(1)), A);
@@ -52,9 +52,9 @@ fn a_real_server_that_comes_back_has_its_connections_and_counters() {
 fn a_real_server_that_was_gone_comes_back_as_new() {
     let mut director = Director::with(RoundRobin, &[(A, 1), (B, 1)]);
     director.connect(flow(1));
-    director.apply(remove_real(A));
+    director.apply(&remove_real(A));
     director.pass(seconds(901));
-    director.apply(add_real(A, 1));
+    director.apply(&add_real(A, 1));
     let real = director.real(A).unwrap();
     assert_eq!((real.connections, real.packets, real.bytes), (0, 0, 0));
 }
@@ -64,7 +64,7 @@ fn a_removed_service_s_connections_die() {
     let mut director = Director::with(RoundRobin, &[(A, 1)]);
     director.connect(flow(1));
     director.to(&flow(2).udp());
-    director.apply(remove_web());
+    director.apply(&remove_web());
     assert!(director.balancer.snapshot().services.is_empty());
     assert_eq!(director.forward(&flow(1).tcp(Flags::ACK)), Verdict::Drop(Reason::NotVip));
     assert_eq!(director.connections(), 1, "the packet took the entry with it");
@@ -78,8 +78,8 @@ fn a_new_service_in_a_removed_one_s_place_gets_none_of_its_connections() {
     for number in 0..4 {
         director.connect(flow(number));
     }
-    director.apply(remove_web());
-    director.apply(Change::AddService(web(RoundRobin, &[(C, 1), (A, 1)])));
+    director.apply(&remove_web());
+    director.apply(&Change::AddService(web(RoundRobin, &[(C, 1), (A, 1)])));
     assert_eq!(director.counts(C), (0, 0));
     assert_eq!(director.counts(A), (0, 0), "another real server of the same address");
 
@@ -95,7 +95,7 @@ fn a_new_service_in_a_removed_one_s_place_gets_none_of_its_connections() {
     assert_eq!((director.counts(C), director.counts(A)), ((1, 0), (1, 0)));
 
     // Places of real servers are used anew only now; nothing may meet there.
-    director.apply(add_real(B, 1));
+    director.apply(&add_real(B, 1));
     assert_eq!(director.counts(B), (0, 0));
     director.pass(seconds(1_000));
     assert_eq!((director.counts(C), director.counts(A)), ((0, 0), (0, 0)));
@@ -105,12 +105,12 @@ fn a_new_service_in_a_removed_one_s_place_gets_none_of_its_connections() {
 fn weight_zero_keeps_what_is_there_and_takes_nothing_new() {
     let mut director = Director::with(RoundRobin, &[(A, 1), (B, 1)]);
     assert_eq!(director.connect(flow(1)), A);
-    director.apply(set_weight(A, 0));
+    director.apply(&set_weight(A, 0));
     assert_eq!(director.ack(flow(1)), A);
     for number in 2..6 {
         assert_eq!(director.syn(flow(number)), B);
     }
-    director.apply(set_weight(B, 0));
+    director.apply(&set_weight(B, 0));
     director.resets(&flow(7).tcp(Flags::SYN));
     assert_eq!(director.forward(&flow(7).udp()), Verdict::Reply);
     assert_eq!(director.ack(flow(1)), A);
