@@ -31,7 +31,10 @@ const MILLION: u32 = 1_000_000;
 type Run = Box<dyn FnMut(u64)>;
 
 /// What is measured, by name, and how it is set up.
-pub(crate) const ALL: &[(&str, fn() -> Run)] = &[
+type Row = (&'static str, fn() -> Run);
+
+/// All that is measured.
+pub(crate) const ALL: &[Row] = &[
     ("parse", || {
         Box::new(repeated(segment(client(0), &[]), |bytes| {
             black_box(Packet::parse(black_box(bytes))).unwrap();
@@ -142,7 +145,7 @@ fn forward_many() -> impl FnMut(u64) {
         for _ in 0..count {
             random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
             // The upper bits are the better ones.
-            let number = u64::from(random) * u64::from(MILLION) >> 32;
+            let number = (u64::from(random) * u64::from(MILLION)) >> 32;
             packet[12..16].copy_from_slice(&client(u32::try_from(number).unwrap()));
             take(&mut director, &packet);
         }
