@@ -47,6 +47,7 @@ impl Director {
             ("web", &["192.0.2.10:80/tcp"][..], &[A, B][..]),
             ("dns", &["192.0.2.10:53/udp"], &[A]),
             ("empty", &["192.0.2.10:81/tcp", "192.0.2.10:81/udp"], &[]),
+            ("other", &["192.0.2.12:80/tcp"], &[B]),
         ] {
             let listens = listens.iter().map(|text| text.parse::<Listen>().unwrap()).collect();
             let real = |&address: &[u8; 4]| RealSpec { address: address.into(), weight: 1 };
@@ -378,7 +379,12 @@ fn icmp_errors_go_to_the_real_server_of_the_flow_they_quote() {
         ),
         ("a wrong checksum", icmp_error(3, 4, &reply).flip(40).bytes(), Drop(Reason::Malformed)),
         (
-            "an error to another address than the quoted source",
+            "an error to another virtual IP than the quoted source",
+            icmp_error(3, 4, &reply).to([192, 0, 2, 12]).bytes(),
+            Drop(Reason::IcmpNoFlow),
+        ),
+        (
+            "an error to no virtual IP",
             icmp_error(3, 4, &reply).to([192, 0, 2, 11]).bytes(),
             Drop(Reason::NotVip),
         ),
