@@ -12,8 +12,8 @@ use std::time::Duration;
 use etherparse::PacketBuilder;
 
 use super::*;
-use crate::wire::{Packet, Transport};
 use crate::wire::tcp::Flags;
+use crate::wire::{Packet, Transport};
 
 const VIP: [u8; 4] = [192, 0, 2, 10];
 const A: [u8; 4] = [10, 0, 0, 11];
