@@ -89,7 +89,7 @@ impl Bench {
 }
 
 /// Round robin: a pointer that walks the list, twice at most, to the next usable one; it stays where it is when
-/// there is none, and does not fall off a list that has become shorter.
+/// there is none.
 #[derive(Default)]
 struct NaiveRoundRobin {
     pointer: usize,
@@ -98,10 +98,10 @@ struct NaiveRoundRobin {
 impl NaiveRoundRobin {
     fn pick(&mut self, members: &[Member]) -> Option<usize> {
         let twice = (0..members.len()).chain(0..members.len());
-        self.pointer = self.pointer.min(members.len());
+        let start = self.pointer.min(members.len());
         let place = twice
             .enumerate()
-            .find(|&(step, place)| step >= self.pointer && members[place].usable())
+            .find(|&(step, place)| step >= start && members[place].usable())
             .map(|(_, place)| place)?;
         self.pointer = place + 1;
         Some(place)
