@@ -43,6 +43,7 @@ impl Bed {
         let mut sides = vec![
             Side::bare_loop(&topology)?,
             Side::bare_loop_again(&topology)?,
+            Side::bare_batched(&topology)?,
             Side::kernel(&topology)?,
         ];
         match Side::vstun(&topology) {

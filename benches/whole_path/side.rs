@@ -24,12 +24,17 @@ pub(crate) struct Side {
 impl Side {
     /// The smallest possible director.
     pub(crate) fn bare_loop(topology: &Topology) -> Result<Self> {
-        Self::bare(topology, BARE_LOOP, vip(10), "bare0")
+        Self::bare(topology, BARE_LOOP, vip(10), "bare0", "bare-director")
     }
 
     /// A second, equal one: its ratio to the first is the noise of the meter.
     pub(crate) fn bare_loop_again(topology: &Topology) -> Result<Self> {
-        Self::bare(topology, "bare loop (again)", vip(11), "bare1")
+        Self::bare(topology, "bare loop (again)", vip(11), "bare1", "bare-director")
+    }
+
+    /// The director's shape without its mind: for small packets only.
+    pub(crate) fn bare_batched(topology: &Topology) -> Result<Self> {
+        Self::bare(topology, BARE_BATCHED, vip(14), "bare2", "bare-batched")
     }
 
     /// The director this project is about.
@@ -69,9 +74,16 @@ impl Side {
         Ok(Self { name: KERNEL, vip, director: None })
     }
 
-    fn bare(topology: &Topology, name: &'static str, vip: Ipv4Addr, tun: &str) -> Result<Self> {
+    fn bare(
+        topology: &Topology,
+        name: &'static str,
+        vip: Ipv4Addr,
+        tun: &str,
+        program: &str,
+    ) -> Result<Self> {
         let (from, to) = (DIRECTOR.to_string(), REAL.to_string());
-        let director = yardstick(&topology.director, name, &["bare-director", tun, &from, &to])?;
+        let director = yardstick(&topology.director, name, &[program, tun, &from, &to])?;
+        topology.director.run(&format!("ip link set {tun} up"))?;
         topology.director.run(&format!("ip route add {vip}/32 dev {tun}"))?;
         topology.deepen_queue(tun)?;
         topology.announce(vip)?;
@@ -134,8 +146,8 @@ fn written(file: &str, text: &str) -> Result<String> {
 }
 
 /// The VIPs behind a director.
-fn tunnelled() -> [Ipv4Addr; 3] {
-    [vip(10), vip(11), vip(12)]
+fn tunnelled() -> [Ipv4Addr; 4] {
+    [vip(10), vip(11), vip(12), vip(14)]
 }
 
 const fn vip(host: u8) -> Ipv4Addr {
@@ -143,6 +155,7 @@ const fn vip(host: u8) -> Ipv4Addr {
 }
 
 pub(crate) const BARE_LOOP: &str = "bare loop";
+pub(crate) const BARE_BATCHED: &str = "bare loop, batched";
 pub(crate) const VSTUN: &str = "vstun-director";
 pub(crate) const KERNEL: &str = "no balancer";
 /// Ports of the services behind every VIP.

@@ -1,6 +1,7 @@
 //! A packet's way: from its view to its verdict.
 //!
-//! 1. Refuse what no client sends: fragments for now, sources that cannot be answered.
+//! 1. Refuse what no client sends: fragments for now, sources that cannot be answered. (A virtual IP as source
+//!    is one; that it is one is looked up only where no connection is found.)
 //! 2. TCP and UDP: the connection, if there is one; its next state; its real server.
 //! 3. None: the service that listens there, and its scheduler's choice for a new connection.
 //! 4. Nobody wants it: reset or port unreachable, within a rate.
@@ -59,6 +60,9 @@ impl Balancer {
             }
             self.drop_connection(handle);
         }
+        if self.listens.is_vip(packet.source) {
+            return Verdict::Drop(Reason::BadSource);
+        }
         let Some(service) = self.listens.find(Protocol::Tcp, key.vip(), key.virtual_port()) else {
             return self.nobody(now, packet);
         };
@@ -78,6 +82,9 @@ impl Balancer {
             self.advance(now, handle, state, State::Udp, real);
             return Verdict::Tunnel(real);
         }
+        if self.listens.is_vip(packet.source) {
+            return Verdict::Drop(Reason::BadSource);
+        }
         match self.listens.find(Protocol::Udp, key.vip(), port) {
             Some(service) => self.open(now, packet, key, service, State::Udp),
             None => self.nobody(now, packet),
@@ -87,6 +94,9 @@ impl Balancer {
     fn icmp(&mut self, now: Millis, packet: &Packet<'_>, kind: u8) -> Verdict {
         if !self.listens.is_vip(packet.destination) {
             return Verdict::Drop(Reason::NotVip);
+        }
+        if self.listens.is_vip(packet.source) {
+            return Verdict::Drop(Reason::BadSource);
         }
         if !icmp::checksum_ok(packet) {
             return Verdict::Drop(Reason::Malformed);

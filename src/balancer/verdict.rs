@@ -36,7 +36,7 @@ reasons! {
         Unsupported = "unsupported",
         /// A fragment of a datagram.
         Fragment = "fragment",
-        /// A source address that no client can have: multicast, broadcast, loopback or unspecified.
+        /// A source address that no client can have: a virtual IP, multicast, broadcast, loopback or unspecified.
         BadSource = "bad_source",
         /// A destination that is no virtual IP of any service.
         NotVip = "not_vip",

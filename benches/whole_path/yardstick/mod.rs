@@ -7,6 +7,7 @@
 // Two options without safe wrappers, here and in `ready_made`: what a daemon's `sys` layer does, done small.
 #![allow(unsafe_code)]
 
+mod bare_batched;
 mod bare_director;
 mod bare_real;
 mod ready_made;
@@ -28,6 +29,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match *arguments.as_slice() {
         ["bare-director", tun, from, to] => bare_director::run(tun, from.parse()?, to.parse()?),
+        ["bare-batched", tun, from, to] => bare_batched::run(tun, from.parse()?, to.parse()?),
         ["bare-real", tun] => bare_real::run(tun),
         ["ready-made", from, to] => ready_made::run(from.parse()?, to.parse()?),
         ["udp-sink", port] => udp::sink(port.parse()?),

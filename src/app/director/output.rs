@@ -137,8 +137,11 @@ impl Output {
         let IpAddr::V4(destination) = real else { return };
         let outer = inner.outer(self.source, real, self.random());
         let Range { start, end } = input.packet_range();
-        if let Some(outer_len) = ipip::write(&outer, 4, end - start, input.before_packet()) {
-            self.push(Message { destination, header: 0..0, payload: start - outer_len..end });
+        match ipip::write(&outer, 4, end - start, input.before_packet()) {
+            Some(outer_len) => {
+                self.push(Message { destination, header: 0..0, payload: start - outer_len..end });
+            }
+            None => self.too_big(),
         }
     }
 
@@ -159,9 +162,14 @@ impl Output {
             else {
                 return;
             };
-            let Some(payload) = plan.write(index, input.packet(), header) else { return };
-            let len = plan.header_len() + payload.len();
-            let Some(outer_len) = ipip::write(&outer, 4, len, room) else { return };
+            let written = plan.write(index, input.packet(), header).and_then(|payload| {
+                let len = plan.header_len() + payload.len();
+                Some((payload, ipip::write(&outer, 4, len, room)?))
+            });
+            let Some((payload, outer_len)) = written else {
+                self.too_big();
+                continue;
+            };
             let header = slot + MAX_OUTER_LEN;
             self.push(Message {
                 destination,
@@ -191,6 +199,13 @@ impl Output {
         self.sent.queued += 1;
         self.sent.bytes += (message.header.len() + message.payload.len()) as u64;
         self.batch.push(message);
+    }
+
+    /// A packet that no outer header fits before: with it the datagram would be longer than IP allows.
+    #[cold]
+    fn too_big(&mut self) {
+        self.sent.queued += 1;
+        self.sent.failed[SendError::TooBig as usize] += 1;
     }
 
     /// Marsaglia's xorshift64: ids only have to differ, not to be secret.
