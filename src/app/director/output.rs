@@ -117,24 +117,17 @@ impl Output {
         &self.sent
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.batch.is_empty()
-    }
-
-    /// Whether the next packet may need a flush first.
-    pub(super) fn is_full(&self) -> bool {
-        self.batch.is_full()
-    }
-
     /// Queues a packet that goes as it is: an answer. It lies at `at` in the input.
-    pub(super) fn plain(&mut self, destination: IpAddr, at: Range<usize>) {
+    pub(super) fn plain(&mut self, input: &Input, destination: IpAddr, at: Range<usize>) {
         let IpAddr::V4(destination) = destination else { return };
+        self.make_room(input);
         self.push(Message { destination, header: 0..0, payload: at });
     }
 
     /// Queues a packet, encapsulated in place: the outer header goes into the room before it.
     pub(super) fn whole(&mut self, input: &mut Input, inner: Inner, real: IpAddr) {
         let IpAddr::V4(destination) = real else { return };
+        self.make_room(input);
         let outer = inner.outer(self.source, real, self.random());
         let Range { start, end } = input.packet_range();
         match ipip::write(&outer, 4, end - start, input.before_packet()) {
@@ -150,9 +143,7 @@ impl Output {
         let IpAddr::V4(destination) = real else { return };
         let packet = input.packet_range();
         for index in 0..plan.count() {
-            if self.batch.is_full() {
-                self.flush(input);
-            }
+            self.make_room(input);
             let outer = inner.outer(self.source, real, self.random());
             let slot = self.batch.len() * SLOT;
             let Some((room, header)) = self
@@ -193,6 +184,12 @@ impl Output {
             }
         });
         sent.calls += calls as u64;
+    }
+
+    fn make_room(&mut self, input: &Input) {
+        if self.batch.is_full() {
+            self.flush(input);
+        }
     }
 
     fn push(&mut self, message: Message) {

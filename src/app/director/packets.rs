@@ -172,45 +172,42 @@ impl Packets {
 
     /// Reads frames until there are none or the budget is used up, and sends what became of them.
     fn frames(&mut self, now: Millis) -> anyhow::Result<()> {
-        let mut outcome = Ok(());
-        for _ in 0..TURN {
-            if !self.tun_ready {
-                break;
+        let mut budget = TURN;
+        while self.tun_ready && budget > 0 {
+            let outcome = self.read(&mut budget);
+            for index in 0..self.input.len() {
+                self.input.select(index);
+                self.frame(now);
             }
-            self.make_room();
+            self.output.flush(&self.input);
+            self.input.clear();
+            outcome?;
+        }
+        Ok(())
+    }
+
+    /// Reads as many frames as there is room for, or as there are.
+    fn read(&mut self, budget: &mut usize) -> anyhow::Result<()> {
+        while self.input.has_room() && *budget > 0 {
             match self.tun.read(self.input.room()) {
                 Ok(len) => {
                     self.reads.frames += 1;
-                    self.frame(now, len);
+                    *budget -= 1;
+                    self.input.filled(len);
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.tun_ready = false,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => {
-                    outcome = Err(error).context("the TUN device is gone or broken");
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.tun_ready = false;
                     break;
                 }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error).context("the TUN device is gone or broken"),
             }
         }
-        self.flush();
-        outcome
-    }
-
-    fn make_room(&mut self) {
-        if self.output.is_full() || !self.input.has_room() {
-            self.flush();
-        } else if self.output.is_empty() {
-            self.input.clear();
-        }
-    }
-
-    fn flush(&mut self) {
-        self.output.flush(&self.input);
-        self.input.clear();
+        Ok(())
     }
 
     /// One frame: what the kernel left to do, its verdict, and the deed.
-    fn frame(&mut self, now: Millis, len: usize) {
-        self.input.filled(len);
+    fn frame(&mut self, now: Millis) {
         let Ok(offload) = self.complete() else {
             self.balancer.refuse(Reason::BadOffload);
             return;
@@ -240,9 +237,14 @@ impl Packets {
     }
 
     fn answer(&mut self, client: IpAddr) {
-        if let Some(place) = self.input.replace(self.balancer.reply()) {
-            self.output.plain(client, place);
-            self.input.keep();
+        let mut place = self.input.answer(self.balancer.reply());
+        if place.is_none() {
+            self.output.flush(&self.input);
+            self.input.clear_answers();
+            place = self.input.answer(self.balancer.reply());
+        }
+        if let Some(place) = place {
+            self.output.plain(&self.input, client, place);
         }
     }
 
@@ -260,7 +262,6 @@ impl Packets {
                 self.output.split(&self.input, inner, plan, real);
             }
         }
-        self.input.keep();
     }
 
     /// Waits for the next thing to do: at once when something is left to read, else until a deadline.
