@@ -81,9 +81,9 @@ pub struct DirectorStats {
     pub super_frames: u64,
     /// Times that the packet loop slept and woke.
     pub wakeups: u64,
-    /// Wire segments handed to the kernel, without replies.
+    /// Wire segments and replies that the kernel took.
     pub segments_sent: u64,
-    /// Bytes of those segments, with the outer header.
+    /// Bytes of them, with the outer headers.
     pub bytes_sent: u64,
     /// `sendmmsg` calls.
     pub batches: u64,
