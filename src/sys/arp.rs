@@ -1,4 +1,4 @@
-//! ARP over an `AF_PACKET` socket: probes (RFC 5227 2.1.1), answers to them, announcements (RFC 5227 2.3).
+//! ARP over an `AF_PACKET` socket: probes (RFC 5227 2.1.1), requests (RFC 826), answers, announcements (RFC 5227 2.3).
 
 use std::io::{self, Read};
 use std::net::Ipv4Addr;
@@ -42,6 +42,16 @@ impl Arp {
     /// The kernel's, `ENETDOWN` where the interface is down.
     pub fn probe(&self, wanted: Ipv4Addr) -> io::Result<()> {
         self.send(Ipv4Addr::UNSPECIFIED, wanted)
+    }
+
+    /// Asks who has the address in the name of one that we have, as any host does before it sends a packet there.
+    /// Linux answers a probe for its own addresses only, this one also for those that it is a proxy for.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::probe`].
+    pub fn ask(&self, own: Ipv4Addr, wanted: Ipv4Addr) -> io::Result<()> {
+        self.send(own, wanted)
     }
 
     /// Tells everybody that we have the address: sender and target are the same.

@@ -1,6 +1,7 @@
 //! Does another host have the address? Then: announcing that we have it.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
@@ -39,13 +40,32 @@ impl std::fmt::Display for Conflict {
     }
 }
 
+/// What is asked about one address.
+#[derive(Clone, Copy, Debug)]
+struct Question {
+    address: Ipv4Addr,
+    /// An address of the interface's own, to ask in the name of: another director answers as a proxy, and a proxy
+    /// answers no probe.
+    asker: Option<Ipv4Addr>,
+}
+
+impl Question {
+    fn send(self, arp: &Arp) -> io::Result<()> {
+        arp.probe(self.address)?;
+        self.asker.map_or(Ok(()), |asker| arp.ask(asker, self.address))
+    }
+}
+
 /// Probes for every address on every interface, all at the same time; takes [`TIMES`] × [`PROBE_INTERVAL`].
 pub(super) async fn probe(announcements: &[Announcement], facts: &Facts) -> Vec<Conflict> {
     let own: Vec<[u8; 6]> = facts.links.iter().filter_map(|link| link.mac).collect();
     let mut probes = JoinSet::new();
     for (link, addresses) in by_link(announcements, facts) {
         if let Some(arp) = open(&link) {
-            probes.spawn(probe_link(arp, link.name, addresses, own.clone()));
+            let asker = |address| asker(facts, link.index, address);
+            let question = |address| Question { address, asker: asker(address) };
+            let questions = addresses.into_iter().map(question).collect();
+            probes.spawn(probe_link(arp, link.name, questions, own.clone()));
         }
     }
     let mut conflicts = probes.join_all().await.concat();
@@ -81,14 +101,14 @@ pub(super) fn announce(announcements: &[Announcement], facts: &Facts) -> JoinHan
 async fn probe_link(
     arp: Arp,
     link: String,
-    addresses: Vec<Ipv4Addr>,
+    questions: Vec<Question>,
     own: Vec<[u8; 6]>,
 ) -> Vec<Conflict> {
     let mut conflicts: Vec<Conflict> = Vec::new();
     for _ in 0..TIMES {
-        for address in &addresses {
-            if let Err(error) = arp.probe(*address) {
-                warn!("cannot probe for {address} on {link}: {error}");
+        for question in &questions {
+            if let Err(error) = question.send(&arp) {
+                warn!("cannot probe for {} on {link}: {error}", question.address);
                 return conflicts;
             }
         }
@@ -104,7 +124,8 @@ async fn probe_link(
             if own.contains(&heard.mac) {
                 continue;
             }
-            for &address in addresses.iter().filter(|address| heard.conflicts(**address)) {
+            let addresses = questions.iter().map(|question| question.address);
+            for address in addresses.filter(|address| heard.conflicts(*address)) {
                 let conflict = Conflict { link: link.clone(), address, mac: heard.mac };
                 if !conflicts.contains(&conflict) {
                     conflicts.push(conflict);
@@ -113,6 +134,18 @@ async fn probe_link(
         }
     }
     conflicts
+}
+
+/// The interface's own address to ask in the name of: one in the subnet asked about where there is one, since a strict
+/// reverse path filter on the other host refuses others.
+fn asker(facts: &Facts, link: u32, wanted: Ipv4Addr) -> Option<Ipv4Addr> {
+    let wanted = IpAddr::V4(wanted);
+    let own = facts.addresses.iter().filter(|own| own.link == link && own.address.is_ipv4());
+    let best = own.max_by_key(|own| own.subnet.contains(&wanted))?;
+    match best.address {
+        IpAddr::V4(address) => Some(address),
+        IpAddr::V6(_) => None,
+    }
 }
 
 fn by_link(announcements: &[Announcement], facts: &Facts) -> Vec<(Link, Vec<Ipv4Addr>)> {

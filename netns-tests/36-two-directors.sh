@@ -1,0 +1,39 @@
+# Another director for the same VIP, alive or killed, has no address that an ARP probe finds: it answers as a proxy. The
+# second start is refused all the same and names the first one's MAC; --force goes on.
+#
+# The VIP is outside of the uplink's subnet and the default route leads to the servers' network, so that a killed director
+# answers on (31-kill).
+source "$(dirname "$0")/lib.sh"
+source "$here/topology.sh"
+source "$here/daemons.sh"
+
+VIP=203.0.113.10
+DIRECTOR_KEYS='uplinks = ["eth0"]'
+make_topology
+ip -n vt-router route add "$VIP" dev uplink
+ip netns add vt-other
+ip -n vt-other link set dev lo up
+at vt-other sysctl -qw net.ipv4.conf.all.rp_filter=1 net.ipv4.conf.default.rp_filter=1
+wire vt-other eth0 192.0.2.3/24 up-other uplink
+wire vt-other eth1 10.0.0.2/24 lan-other lan
+for name in director other; do ip -n "vt-$name" route replace default via 10.0.0.254; done
+first=$(at vt-director cat /sys/class/net/eth0/address)
+
+start_director wlc 1
+sed "s|$CONTROL/director.sock|$CONTROL/other.sock|" "$WORK/director.toml" >"$WORK/other.toml"
+second_start() { spawn vt-other other "$VSTUN_BIN/vstun-director" --config "$WORK/other.toml" "$@"; }
+expect_refused() { # WHAT
+    second_start
+    exit_code other
+    expect_eq "$1: exit code of the second" "$CODE" 1
+    expect_log other "$VIP.*$first.*--force"
+    say "$1: $(tail -n 1 "$WORK/other.log")"
+}
+
+expect_refused "the first lives"
+is_running director || fail "the first director has ended"
+stop director KILL
+expect_refused "the first was killed"
+second_start --force
+wait_ready other
+expect_log other "$first"
