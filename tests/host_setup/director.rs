@@ -4,6 +4,7 @@
 //! ```
 
 use std::path::Path;
+use std::sync::Mutex;
 
 use super::net::{alone, assert_same, picture, run, sh, there, until, wait_for};
 use vstun::app::host::{DirectorWishes, Session};
@@ -202,6 +203,8 @@ fn a_failed_step_undoes_those_before_it() {
     alone("director::a_failed_step_undoes_those_before_it", || {
         hosts();
         let before = picture();
+        log::set_logger(&SAID).unwrap();
+        log::set_max_level(log::LevelFilter::Info);
         run(async {
             let mut session = Session::open(Path::new(CONTROL)).unwrap();
             let prepared = session.plan_director(&wishes()).await.unwrap();
@@ -216,7 +219,26 @@ fn a_failed_step_undoes_those_before_it() {
         });
         no_tun();
         assert_same(&before, &picture());
+        let said = SAID.0.lock().unwrap().join("\n");
+        assert!(!said.contains("net/ipv4/conf/eth0"), "it was never changed: {said}");
     });
+}
+
+static SAID: Said = Said(Mutex::new(Vec::new()));
+
+/// A log that keeps its lines.
+struct Said(Mutex<Vec<String>>);
+
+impl log::Log for Said {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        self.0.lock().unwrap().push(record.args().to_string());
+    }
+
+    fn flush(&self) {}
 }
 
 #[test]

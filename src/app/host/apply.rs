@@ -18,6 +18,8 @@ pub(super) enum Undone {
     Yes,
     /// There was nothing left to undo.
     Gone,
+    /// The setting is as it was before: it was never changed, or somebody has put it back.
+    AsBefore,
     /// Somebody else has set another value since.
     Changed,
     /// Another daemon that lives relies on it, and will undo it.
@@ -55,6 +57,7 @@ fn restore(setting: &str, from: &str, to: &str, others: &[State]) -> Result<Undo
     match sysctl::read(setting) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Undone::Gone),
         Err(error) => return Err(error).with_context(|| format!("cannot read sysctl {setting}")),
+        Ok(now) if now == from && now != to => return Ok(Undone::AsBefore),
         Ok(now) if now != to => return Ok(Undone::Changed),
         Ok(_) => {}
     }

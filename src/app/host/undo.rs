@@ -87,6 +87,7 @@ fn describe(step: &Step, undone: Undone, mode: Mode) -> String {
     let result = match undone {
         Undone::Yes => "undone",
         Undone::Gone => "was gone already",
+        Undone::AsBefore => "was as before already",
         Undone::Changed => "left alone: somebody else has changed it since",
         Undone::Claimed => "left to another daemon that relies on it",
     };
