@@ -14,7 +14,7 @@ for name in director real1; do
     ip -n "vt-$name" link delete vstun0
     exit_code "$name"
     expect_eq "exit code of $name" "$CODE" 1
-    expect_log "$name" 'TUN.*(gone|deleted)'
+    expect_log "$name" 'TUN device "vstun0" is gone'
     say "$name: $(tail -n 1 "$WORK/$name.log")"
     expect_host_state "without its TUN" "vt-$name" "$WORK/$name.before"
 done

@@ -1,13 +1,13 @@
 # Hosts on which a start is refused: the VIP is an address of the director (its TUN would never see a packet), or another
-# host has it. Each time with the reason; --force goes on against another host's claim.
+# host has it, or a TUN cannot be made. Each time with the reason; --force goes on against another host's claim.
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
 source "$here/daemons.sh"
 
 make_topology
 configure "$WORK/director.toml" wlc 1
-refused_start() { # WHAT PATTERN
-    spawn vt-director director "$VSTUN_BIN/vstun-director" --config "$WORK/director.toml"
+refused_start() { # WHAT PATTERN [COMMAND...]: started by COMMAND
+    spawn vt-director director "${@:3}" "$VSTUN_BIN/vstun-director" --config "$WORK/director.toml"
     exit_code director
     expect_between "$1: exit code" "$CODE" 1 2
     expect_log director "$2"
@@ -17,6 +17,12 @@ refused_start() { # WHAT PATTERN
 ip -n vt-director address add "$VIP/32" dev lo
 refused_start "the VIP is local" 'ip addr(ess)? del'
 ip -n vt-director address del "$VIP/32" dev lo
+
+refused_start "no right to make a TUN" '"vstun0".*CAP_NET_ADMIN' setpriv --bounding-set -net_admin
+# Read-only, so that nobody makes the device there; bound into the mount namespace of the start.
+mount -t tmpfs -o ro tmpfs /dev/net
+refused_start "no /dev/net/tun" '"vstun0".*modprobe tun.*--device /dev/net/tun'
+umount /dev/net
 
 ip netns add vt-other
 ip -n vt-other link set dev lo up

@@ -1,15 +1,17 @@
-//! What both daemons do alike: the control thread's runtime, signals, readiness.
+//! What both daemons do alike: the control thread's runtime, the TUN, signals, readiness.
 
-use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::thread::JoinHandle;
+use std::{fs, io};
 
 use anyhow::{Context, anyhow};
 use tokio::net::UnixListener;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
+
+use crate::sys::tun::Tun;
 
 /// The control thread's runtime: it lives on the thread that called.
 pub(super) fn runtime() -> anyhow::Result<Runtime> {
@@ -18,6 +20,27 @@ pub(super) fn runtime() -> anyhow::Result<Runtime> {
         .enable_time()
         .build()
         .context("could not start the control thread's runtime")
+}
+
+/// Makes the TUN device; an error says what the host or the container lacks.
+pub(super) fn tun(name: &str, mtu: u16, offload: bool) -> anyhow::Result<Tun> {
+    Tun::create(name, mtu, offload).map_err(|error| {
+        let advice = tun_advice(&error);
+        anyhow!("could not make the TUN device {name:?}: {error}{advice}")
+    })
+}
+
+fn tun_advice(error: &io::Error) -> &'static str {
+    match error.raw_os_error() {
+        // No such file, or one without a driver behind it.
+        Some(libc::ENOENT | libc::ENODEV | libc::ENXIO) => {
+            "; /dev/net/tun is missing: `modprobe tun`, or start the container with `--device /dev/net/tun`"
+        }
+        Some(libc::EPERM | libc::EACCES) => {
+            "; run as root or with CAP_NET_ADMIN, and with a /dev/net/tun that may be read and written: see its mode, or start the container with `--device /dev/net/tun`"
+        }
+        _ => "",
+    }
 }
 
 /// The signals that a daemon obeys.

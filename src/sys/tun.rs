@@ -18,6 +18,7 @@ const QUEUE_LEN: u32 = 4_096;
 /// A TUN device, non-blocking, gone when dropped.
 pub struct Tun {
     device: SyncDevice,
+    name: String,
     offload: bool,
 }
 
@@ -25,6 +26,7 @@ impl std::fmt::Debug for Tun {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Tun")
             .field("fd", &self.as_raw_fd())
+            .field("name", &self.name)
             .field("offload", &self.offload)
             .finish()
     }
@@ -52,7 +54,7 @@ impl Tun {
         {
             return Err(error);
         }
-        Ok(Self { device, offload })
+        Ok(Self { device, name: name.to_owned(), offload })
     }
 
     /// Reads one frame into `buffer`, which should hold [`MAX_FRAME_LEN`] bytes; its length.
@@ -82,6 +84,12 @@ impl Tun {
         }
         let packet = frame.get(VIRTIO_HEADER_LEN..).ok_or(io::ErrorKind::InvalidInput)?;
         self.device.send(packet)
+    }
+
+    /// The name it was made with, also when it was deleted.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// The interface's index.

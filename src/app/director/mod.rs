@@ -59,8 +59,7 @@ async fn direct(
 ) -> anyhow::Result<()> {
     let plan = session.plan_director(&wishes(&config, options.force)).await?;
     let (sender, errors) = sockets()?;
-    let tun = Tun::create(&config.tun, plan.tun_mtu(), config.offload)
-        .with_context(|| format!("could not make the TUN device {:?}", config.tun))?;
+    let tun = daemon::tun(&config.tun, plan.tun_mtu(), config.offload)?;
     let (line, mut thread) = start(&config, tun, sender, errors)?;
     let installed = install(&config, session, plan, &line).await;
     let outcome = match installed {

@@ -200,7 +200,11 @@ impl Packets {
                     break;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error).context("the TUN device is gone or broken"),
+                Err(error) => {
+                    let name = self.tun.name();
+                    return Err(error)
+                        .with_context(|| format!("the TUN device {name:?} is gone or broken"));
+                }
             }
         }
         Ok(())

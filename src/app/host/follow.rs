@@ -19,10 +19,11 @@ const BURST: u32 = 1_000;
 const RETRY: Duration = Duration::from_secs(1);
 
 /// Whether the TUN is still there. A real server's packet loop does not hear of its end until a packet comes.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 enum Tun {
     There,
-    Gone,
+    /// The one of that name is not.
+    Gone(String),
 }
 
 impl Session {
@@ -39,7 +40,9 @@ impl Session {
             let result = self.sync().await;
             self.changed = false;
             match result {
-                Ok(Tun::Gone) => return anyhow!("the TUN device is gone: somebody has deleted it"),
+                Ok(Tun::Gone(name)) => {
+                    return anyhow!("the TUN device {name:?} is gone: somebody has deleted it");
+                }
                 Ok(Tun::There) => self.report(None),
                 Err(error) => self.report(Some(error)),
             }
@@ -76,7 +79,7 @@ impl Session {
         let facts = self.look(&role, true).await?;
         let plan = role.plan(&facts)?;
         if facts.link(&plan.tun).is_none() {
-            return Ok(Tun::Gone);
+            return Ok(Tun::Gone(plan.tun));
         }
         self.warn(&plan.warnings);
         self.warn(&unseen_rules(&role, &facts));

@@ -146,7 +146,8 @@ impl Delivery {
     fn failed(&mut self, error: io::Error) -> anyhow::Result<()> {
         self.written.failed += 1;
         if error.raw_os_error() == Some(libc::EBADFD) {
-            return Err(error).context("the TUN device is gone");
+            let name = self.tun.name();
+            return Err(error).with_context(|| format!("the TUN device {name:?} is gone"));
         }
         if let Some(count) = self.quiet.note(Instant::now()) {
             log::warn!("the TUN did not take a packet: {error} ({count} times)");

@@ -17,7 +17,6 @@ use super::serve;
 use crate::config;
 use crate::decap::Gate;
 use crate::sys::raw::Receiver;
-use crate::sys::tun::Tun;
 use delivery::Delivery;
 use desk::Desk;
 use messages::Message;
@@ -43,8 +42,7 @@ async fn serve_reals(
     signals: &mut Signals,
 ) -> anyhow::Result<()> {
     let plan = session.plan_realserver(&wishes(&config)).await?;
-    let tun = Tun::create(&config.tun, plan.tun_mtu(), config.offload)
-        .with_context(|| format!("could not make the TUN device {:?}", config.tun))?;
+    let tun = daemon::tun(&config.tun, plan.tun_mtu(), config.offload)?;
     let mss = plan.advertised_mss();
     session.install(plan).await?;
     // The raw socket last: from now on the kernel sends no more protocol-unreachable, so the director may
