@@ -5,6 +5,7 @@ PREFIX ?= /usr/local
 CARGO ?= cargo
 BINS := $(DESTDIR)$(PREFIX)/bin
 DOCS := $(DESTDIR)$(PREFIX)/share/doc/vstun
+UNITS := $(DESTDIR)$(PREFIX)/lib/systemd/system
 
 .PHONY: help build demo test cargo-test netns-test bench lint doc fuzz deps install uninstall clean
 help:       ## this list
@@ -47,13 +48,16 @@ fuzz:       ## fuzz each target for FUZZ_SECONDS (60)
 deps:       ## names what is missing for demo and test, and installs it
 	@netns-tests/deps
 
-install: build ## programs and documentation below DESTDIR/PREFIX (/usr/local)
-	install -d $(BINS) $(DOCS)
+install: build ## programs, documentation and systemd units below DESTDIR/PREFIX (/usr/local)
+	install -d $(BINS) $(DOCS) $(UNITS)
 	install -m 755 target/release/vstun target/release/vstun-director target/release/vstun-realserver $(BINS)
 	install -m 644 $(wildcard config.example README.md CHANGELOG.md LICENSE-* docs/*.md) $(DOCS)
+	for unit in dist/systemd/*.service; do \
+	  sed 's|/usr/local|$(PREFIX)|g' $$unit | install -m 644 /dev/stdin $(UNITS)/$${unit##*/}; done
 
 uninstall:  ## what install put there
 	rm -f $(BINS)/vstun $(BINS)/vstun-director $(BINS)/vstun-realserver
+	rm -f $(addprefix $(UNITS)/,$(notdir $(wildcard dist/systemd/*.service)))
 	rm -rf $(DOCS)
 
 clean:      ## what the build made
