@@ -1,5 +1,5 @@
 # SIGHUP: new weights and real servers count for new connections, open ones stay where they are. A configuration with a
-# fault changes nothing, and the log says what is wrong.
+# fault changes nothing, and the log says what is wrong, whoever asked.
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
 source "$here/daemons.sh"
@@ -29,6 +29,13 @@ kill -HUP "${PID[director]}"
 wait_for "the fault in the log" log_has director 'scheduler'
 ask director list --json | jq '[.services[].reals[] | {address, weight}]' | cmp - "$WORK/before" || fail "a bad reload changed something"
 expect_eq "requests served after a bad reload" "$(fetch 40 | awk '{ n += $1 } END { print n }')" 40
+
+expect_fails "vstun reload of a bad configuration" ask director reload
+faults() { grep -c 'reload: .*scheduler' "$WORK/director.log"; }
+expect_eq "faults in the log, by SIGHUP and by vstun reload" "$(faults)" 2
+configure "$WORK/director.toml" wrr 1 1 1
+ask director reload
+expect_eq "reloads in the log" "$(grep -c 'reloaded ' "$WORK/director.log")" 2
 
 exec {release}>&-
 exit_code hold

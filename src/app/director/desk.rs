@@ -30,8 +30,18 @@ impl Desk {
         Self { line, config: Mutex::new(config), config_path, since: Instant::now(), offload }
     }
 
-    /// Reads the configuration again and applies what differs; a faulty one changes nothing.
+    /// Reads the configuration again and applies what differs; a faulty one changes nothing. What comes of it is in
+    /// the log, whoever asked.
     pub(super) async fn reload(&self) -> anyhow::Result<String> {
+        let outcome = self.apply_file().await;
+        match &outcome {
+            Ok(done) => log::info!("{done}"),
+            Err(error) => log::error!("reload: {error:#}; what was running runs on"),
+        }
+        outcome
+    }
+
+    async fn apply_file(&self) -> anyhow::Result<String> {
         let mut running = self.config.lock().await;
         let (wanted, changes) = config_file::reload(&self.config_path, &running)?;
         let count = changes.len();
