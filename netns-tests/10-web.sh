@@ -21,6 +21,7 @@ shares() { # SCHEDULER SLACK WEIGHTS SHARES
     # SYN, ACK, request and FIN at least, for each.
     expect_between "$scheduler, packets through the director" "$(packets_given)" 1200 100000
     expect_accounted
+    expect_between "$scheduler, milliseconds until the next timer" "$(number director stats .timers.next_milliseconds)" 0 120000
     stop director
     expect_eq "$scheduler, the director's exit code" "$CODE" 0
 }

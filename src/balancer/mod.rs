@@ -145,6 +145,7 @@ impl Balancer {
         Snapshot {
             connections: self.connections.len(),
             capacity: self.connections.capacity(),
+            turnover: self.connections.turnover(),
             services: self.services.iter().flatten().map(service).collect(),
             counters: self.counters.clone(),
         }

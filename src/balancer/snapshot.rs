@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::change::{Listen, Protocol, SchedulerKind};
 use super::counters::Counters;
+use super::table::Turnover;
 
 /// The state of a real server.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -90,6 +91,8 @@ pub struct Snapshot {
     pub connections: usize,
     /// How many fit.
     pub capacity: usize,
+    /// What has become of the connections' timers.
+    pub turnover: Turnover,
     /// The services, in configuration order.
     pub services: Vec<Service>,
     /// What became of the packets.

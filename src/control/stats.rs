@@ -58,7 +58,7 @@ pub struct TunnelErrors {
 pub struct Timers {
     /// Connections that have expired.
     pub expired: u64,
-    /// Timers that came due early and were queued again, because packets had come meanwhile.
+    /// Timers that came due early and were queued again, mostly because packets had come meanwhile.
     pub requeued: u64,
     /// Milliseconds until the next timer is due; absent when none waits.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -113,6 +113,11 @@ impl From<&Snapshot> for DirectorStats {
             connections: Use {
                 current: snapshot.connections as u64,
                 capacity: snapshot.capacity as u64,
+            },
+            timers: Timers {
+                expired: snapshot.turnover.expired,
+                requeued: snapshot.turnover.requeued,
+                next_milliseconds: None,
             },
             tunnel_errors_received: counters.tunnel_errors,
             tunnel_errors: tunnel_errors(snapshot),

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::balancer::snapshot::{self, RealState};
+use crate::balancer::table::Turnover;
 use crate::balancer::{Counters, Protocol, Reason, SchedulerKind, Snapshot, Verdict};
 
 use super::*;
@@ -51,6 +52,7 @@ fn state() -> Snapshot {
     Snapshot {
         connections: 12,
         capacity: 1_000_000,
+        turnover: Turnover { expired: 5, requeued: 8 },
         services: vec![
             service("web", &["192.0.2.10:80/tcp"], vec![real("10.0.0.11"), far]),
             service("dns", &["192.0.2.10:53/udp", "192.0.2.10:53/tcp"], Vec::new()),
@@ -147,6 +149,7 @@ fn stats_start_from_the_snapshot_and_add_up() {
     let packets = stats.packets;
     assert_eq!((packets.read, packets.replied, packets.dropped), (3, 1, 2));
     assert_eq!(packets.read, packets.tunnelled + packets.replied + packets.dropped);
+    assert_eq!((stats.timers.expired, stats.timers.requeued), (5, 8));
     let errors = TunnelErrors {
         service: "web".to_owned(),
         real: address("10.1.0.11"),
@@ -317,6 +320,8 @@ fn stats_print_their_figures() {
     for expected in [
         "packets read                          3\n",
         "packets dropped                       2\n",
+        "connections expired                   5\n",
+        "timers queued again                   8\n",
         "\nsegments refused, by error\nENOBUFS  3\n",
         "web      10.1.0.11                       2             0      1400\n",
     ] {

@@ -12,7 +12,7 @@ use crate::app::config_file;
 use crate::app::line::Line;
 use crate::app::serve;
 use crate::config;
-use crate::control::{self, DirectorStats, Drops, List, Request, Stats, Status};
+use crate::control::{self, DirectorStats, Drops, List, Request, Stats, Status, Timers};
 
 /// Answers for the director.
 #[derive(Debug)]
@@ -62,6 +62,8 @@ impl Desk {
     fn stats(&self, report: &Report) -> Stats {
         let failed = SendError::ALL.map(|kind| (kind.name(), report.sent.failed[kind as usize]));
         let refused: u64 = report.sent.failed.iter().sum();
+        let next_timer = report.next_timer.map(|until| until.as_millis());
+        let base = DirectorStats::from(&report.snapshot);
         Stats::Director(DirectorStats {
             uptime_seconds: self.since.elapsed().as_secs(),
             reads: report.reads.frames,
@@ -72,7 +74,11 @@ impl Desk {
             batches: report.sent.calls,
             send_errors: failed.into_iter().collect(),
             offload: self.offload,
-            ..DirectorStats::from(&report.snapshot)
+            timers: Timers {
+                next_milliseconds: next_timer.and_then(|millis| millis.try_into().ok()),
+                ..base.timers
+            },
+            ..base
         })
     }
 }

@@ -1,5 +1,7 @@
 //! What the control thread says to the packet thread.
 
+use std::time::Duration;
+
 use tokio::sync::oneshot::Sender;
 
 use crate::balancer::{Change, ChangeError, Snapshot, snapshot};
@@ -13,6 +15,8 @@ pub(super) struct Report {
     pub(super) snapshot: Snapshot,
     pub(super) sent: Sent,
     pub(super) reads: Reads,
+    /// How long until the next timer is due; none: none waits.
+    pub(super) next_timer: Option<Duration>,
 }
 
 /// A piece of the connection list, and the place from which it goes on.

@@ -127,6 +127,7 @@ impl Packets {
                 snapshot: self.balancer.snapshot(),
                 sent: self.output.sent().clone(),
                 reads: self.reads,
+                next_timer: self.balancer.next_deadline().map(|deadline| now.until(deadline)),
             };
             match message {
                 Message::Stop => return Next::Stop,

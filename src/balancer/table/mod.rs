@@ -70,12 +70,22 @@ pub struct Handle(u32);
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Full;
 
+/// What the timers have come to.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Turnover {
+    /// Connections that have expired.
+    pub expired: u64,
+    /// Timers that came due before their connection's time was up, and were queued again.
+    pub requeued: u64,
+}
+
 /// The connection table.
 #[derive(Debug)]
 pub struct Table {
     seed: Seed,
     capacity: u32,
     len: u32,
+    turnover: Turnover,
     entries: Slab,
     index: Index,
     wheel: Wheel,
@@ -104,6 +114,7 @@ impl Table {
             seed,
             capacity,
             len: 0,
+            turnover: Turnover::default(),
             entries: Slab {
                 entries: Vec::with_capacity(capacity as usize),
                 free: Vec::with_capacity(capacity as usize),
@@ -129,6 +140,12 @@ impl Table {
     #[must_use]
     pub fn capacity(&self) -> usize {
         self.capacity as usize
+    }
+
+    /// What [`Self::expire`] has done so far.
+    #[must_use]
+    pub fn turnover(&self) -> Turnover {
+        self.turnover
     }
 
     /// Finds a connection. One whose time is up is still found until [`Self::expire`] takes it; the caller
@@ -213,8 +230,12 @@ impl Table {
                 Some(Some(entry)) if entry.deadline > now => {
                     let deadline = entry.deadline;
                     self.wheel.queue(&mut self.entries, place, deadline);
+                    self.turnover.requeued += 1;
                 }
-                _ => return self.remove(Handle(place)),
+                _ => {
+                    self.turnover.expired += 1;
+                    return self.remove(Handle(place));
+                }
             }
         }
         None

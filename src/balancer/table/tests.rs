@@ -46,6 +46,7 @@ fn the_capacity_is_hard_and_a_removed_entry_makes_room() {
     assert_eq!(full, Err(Full));
     assert_eq!(table.len(), 3);
     table.remove(handles[1]).unwrap();
+    assert_eq!(table.turnover(), Turnover::default(), "removed, not expired");
     insert(&mut table, 3, at(0), seconds(60));
     assert!(table.find(&key(1)).is_none());
     for client in [0, 2, 3] {
@@ -71,8 +72,10 @@ fn a_later_deadline_is_found_out_when_the_first_comes() {
     table.touch(handle, State::Established, at(50), seconds(900));
     assert_eq!(table.next_deadline(), Some(at(60)), "a packet touches no timer");
     assert_eq!(expired(&mut table, at(60)), []);
+    assert_eq!(table.turnover(), Turnover { expired: 0, requeued: 1 });
     assert_eq!(table.next_deadline(), Some(at(950)));
     assert_eq!(expired(&mut table, at(950)), [key(1)]);
+    assert_eq!(table.turnover(), Turnover { expired: 1, requeued: 1 });
 }
 
 #[test]
