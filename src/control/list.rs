@@ -61,6 +61,15 @@ pub struct Real {
     pub packets: u64,
     /// Bytes of those packets, without the outer header.
     pub bytes: u64,
+    /// ICMP protocol-unreachable: nobody listens for the tunnel there.
+    #[serde(default)]
+    pub protocol_unreachable: u64,
+    /// Other unreachable and time-exceeded errors.
+    #[serde(default)]
+    pub unreachable: u64,
+    /// The smallest path MTU signalled, in bytes; absent when none was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path_mtu: Option<u16>,
 }
 
 impl From<&Snapshot> for List {
@@ -98,6 +107,9 @@ impl From<&snapshot::Real> for Real {
             connections: real.connections,
             packets: real.packets,
             bytes: real.bytes,
+            protocol_unreachable: real.protocol_unreachable,
+            unreachable: real.unreachable,
+            path_mtu: real.path_mtu,
         }
     }
 }
@@ -140,11 +152,10 @@ impl List {
 
 impl Real {
     fn cells(&self) -> Vec<String> {
-        let Self { address, weight, state, active, inactive, connections, packets, bytes } = self;
-        let numbers = [active, inactive, connections, packets, bytes];
-        [address.clone(), weight.to_string(), state.clone()]
+        let numbers = [self.active, self.inactive, self.connections, self.packets, self.bytes];
+        [self.address.clone(), self.weight.to_string(), self.state.clone()]
             .into_iter()
-            .chain(numbers.map(ToString::to_string))
+            .chain(numbers.map(|number| number.to_string()))
             .collect()
     }
 }

@@ -87,9 +87,11 @@ fn list_has_the_shape_of_the_design() {
         "name": "web", "listen": ["192.0.2.10:80/tcp"], "scheduler": "wlc",
         "reals": [
             {"address": "10.0.0.11", "weight": 1, "state": "up", "active": 3, "inactive": 1,
-             "connections": 17, "packets": 240, "bytes": 31337},
+             "connections": 17, "packets": 240, "bytes": 31337,
+             "protocol_unreachable": 0, "unreachable": 0},
             {"address": "10.1.0.11", "weight": 1, "state": "draining", "active": 3, "inactive": 1,
-             "connections": 17, "packets": 240, "bytes": 31337},
+             "connections": 17, "packets": 240, "bytes": 31337,
+             "protocol_unreachable": 2, "unreachable": 0, "path_mtu": 1400},
         ],
     });
     assert_eq!(value["services"][0], web);
@@ -250,6 +252,9 @@ fn the_longest_list_fits_into_a_reply() {
         connections: u64::MAX,
         packets: u64::MAX,
         bytes: u64::MAX,
+        protocol_unreachable: u64::MAX,
+        unreachable: u64::MAX,
+        path_mtu: Some(u16::MAX),
         ..real("2001:db8:1111:2222:3333:4444:5555:6666")
     };
     let (reals, listens, services) = (16_384, 16_384, 4096);
