@@ -69,10 +69,14 @@ impl Balancer {
         if opens {
             return self.open(now, packet, key, service, State::None.next(header.flags));
         }
-        match self.adopt(now, &key, service) {
-            Some(real) => Verdict::Tunnel(real),
-            None => self.refuse_packet(now, packet, Reason::NoConnection),
+        let Some(real) = self.hashed(now, &key, service) else {
+            return self.refuse_packet(now, packet, Reason::NoConnection);
+        };
+        if !header.flags.rst() {
+            // From now on it has an entry if there is room, in a state that a stray packet does not keep for long.
+            self.enter(now, key, service, real, State::SynRecv);
         }
+        Verdict::Tunnel(real)
     }
 
     #[inline]
@@ -128,7 +132,7 @@ impl Balancer {
         }
         let protocol = Protocol::from_number(quote.protocol)?;
         let service = self.listens.find(protocol, quote.source, quote.source_port)?;
-        self.adopt(now, &key, service)
+        self.hashed(now, &key, service)
     }
 
     /// The connection with this key, unless its service is gone.
@@ -174,6 +178,21 @@ impl Balancer {
         let Some(real) = chosen else {
             return self.refuse_packet(now, packet, Reason::NoRealServer);
         };
+        self.enter(now, key, id, real, state);
+        Verdict::Tunnel(real)
+    }
+
+    /// Where a packet without an entry belongs, while flows without an entry may be alive.
+    fn hashed(&self, now: Millis, key: &Key, id: ServiceId) -> Option<RealId> {
+        let service = self.services.get(id.0)?.as_ref()?;
+        if !service.hashed(now) {
+            return None;
+        }
+        placement::by_hash(key.hash(self.seed), &service.reals, &self.reals)
+    }
+
+    /// Enters a connection in the table, if there is room.
+    fn enter(&mut self, now: Millis, key: Key, id: ServiceId, real: RealId, state: State) {
         let timeout = state.timeout(&self.timeouts);
         if self.connections.insert(key, real, state, now, timeout).is_err() {
             self.placed_without_entry(now, id);
@@ -181,21 +200,10 @@ impl Balancer {
             real.bind();
             real.moved(State::None, state);
         }
-        Verdict::Tunnel(real)
     }
 
-    /// Where a packet without an entry belongs, while flows without an entry may be alive.
-    fn adopt(&mut self, now: Millis, key: &Key, id: ServiceId) -> Option<RealId> {
-        let service = self.services.get(id.0)?.as_ref()?;
-        if !service.hashed(now) {
-            return None;
-        }
-        let real = placement::by_hash(key.hash(self.seed), &service.reals, &self.reals)?;
-        self.placed_without_entry(now, id);
-        Some(real)
-    }
-
-    /// From now on, for as long as such a flow may live, the service's unknown packets are its flows'.
+    /// From now on, for as long as such a flow may live, the service's unknown packets are its flows'. The time
+    /// is extended only while the table is full: once there is room, a flow's next packet enters it.
     fn placed_without_entry(&mut self, now: Millis, id: ServiceId) {
         self.counters.without_entry += 1;
         let longest = self.timeouts.tcp_established.max(self.timeouts.udp);

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use super::change::{Listen, Protocol, RealSpec, SchedulerKind};
+use super::placement;
 use super::sched::{self, Pool, Scheduler};
 use super::snapshot::{self, RealState};
 use super::tcp::State;
@@ -32,6 +33,8 @@ pub(super) enum Life {
 pub(super) struct Real {
     service: ServiceId,
     address: IpAddr,
+    /// See [`placement::salt`].
+    salt: u64,
     weight: u32,
     life: Life,
     active: u64,
@@ -55,6 +58,7 @@ impl Real {
         Self {
             service,
             address: spec.address,
+            salt: placement::salt(spec.address),
             weight: spec.weight,
             life: Life::Up,
             active: 0,
@@ -107,6 +111,10 @@ impl Real {
 
     pub(super) fn address(&self) -> IpAddr {
         self.address
+    }
+
+    pub(super) fn salt(&self) -> u64 {
+        self.salt
     }
 
     pub(super) fn weight(&self) -> u32 {

@@ -101,6 +101,28 @@ fn unknown_tcp_is_reset_again_when_no_such_flow_can_live_any_more() {
     director.resets(&stray);
 }
 
+/// Background noise must not keep a service placing by hash: only a table that is full does.
+#[test]
+fn once_there_is_room_a_flow_enters_the_table_and_strays_extend_nothing() {
+    let mut director = full(SchedulerKind::RoundRobin, &[(A, 1), (B, 1)]);
+    let real = director.syn(flow(10));
+    for number in 0..10 {
+        director.to(&flow(number).tcp(Flags::RST | Flags::ACK));
+    }
+    director.pass(seconds(11));
+    assert_eq!(director.connections(), 0);
+    let without_entry = director.balancer.counters().without_entry;
+    assert_eq!(director.ack(flow(10)), real, "the same server as without an entry");
+    assert_eq!(director.connections(), 1);
+    for _ in 0..10 {
+        director.pass(seconds(88));
+        director.to(&flow(50).tcp(Flags::ACK));
+    }
+    assert_eq!(director.balancer.counters().without_entry, without_entry);
+    director.pass(seconds(60));
+    director.resets(&flow(50).tcp(Flags::ACK));
+}
+
 #[test]
 fn the_longest_timeout_is_how_long_such_a_flow_can_live() {
     let mut director = full(SchedulerKind::RoundRobin, &[(A, 1), (B, 1)]);
