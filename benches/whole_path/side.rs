@@ -32,7 +32,7 @@ impl Side {
         Self::bare(topology, "bare loop (again)", vip(11), "bare1", "bare-director")
     }
 
-    /// The director's shape without its mind: for small packets only.
+    /// The director's shape without its mind.
     pub(crate) fn bare_batched(topology: &Topology) -> Result<Self> {
         Self::bare(topology, BARE_BATCHED, vip(14), "bare2", "bare-batched")
     }

@@ -12,14 +12,15 @@ use crate::bed::{Bed, Cost, READY_MADE};
 use crate::node::Program;
 use crate::report::{Row, Target};
 use crate::rounds::{Plan, Sample, interleave};
-use crate::side::{BARE_LOOP, KERNEL, VSTUN};
+use crate::side::{BARE_BATCHED, BARE_LOOP, KERNEL, VSTUN};
 
 /// Measures each way, and the ready-made packets.
 pub(crate) fn run(bed: &mut Bed, plan: Plan) -> Result<Vec<Row>> {
-    let mut contestants: Vec<(&'static str, Option<usize>)> = [VSTUN, BARE_LOOP, KERNEL]
-        .into_iter()
-        .filter_map(|name| Some((name, Some(bed.side(name)?))))
-        .collect();
+    let mut contestants: Vec<(&'static str, Option<usize>)> =
+        [VSTUN, BARE_BATCHED, BARE_LOOP, KERNEL]
+            .into_iter()
+            .filter_map(|name| Some((name, Some(bed.side(name)?))))
+            .collect();
     contestants.push((READY_MADE, None));
     let all = interleave(WORK, plan, &contestants, |&side| match side {
         Some(place) => stream(bed, place, plan.window),
@@ -42,6 +43,7 @@ pub(crate) fn run(bed: &mut Bed, plan: Plan) -> Result<Vec<Row>> {
     };
     let rows = [
         row(PROCESS, MICROSECONDS, VSTUN, READY_MADE, Some(Target::AtMost(1.20))),
+        row(PROCESS, MICROSECONDS, BARE_BATCHED, READY_MADE, None),
         row(PROCESS, MICROSECONDS, BARE_LOOP, READY_MADE, None),
         row(PROCESS, MICROSECONDS, VSTUN, BARE_LOOP, None),
         row(HOST, MICROSECONDS, VSTUN, BARE_LOOP, None),

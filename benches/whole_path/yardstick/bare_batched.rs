@@ -1,9 +1,9 @@
 //! The bare loop with batches: TUN with offload, `sendmmsg`, no tables, no logic.
 //!
-//! What a program of the director's shape costs before it decides anything: the floor of the small-packet figure. It
-//! completes checksums, which offload leaves to it, and looks at nothing else; super-frames would not pass.
+//! What a program of the director's shape costs before it decides anything: the floor of the figures. It does what
+//! offload leaves to it, checksums and the splitting of super-frames, and nothing else.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::Ipv4Addr;
 use std::os::fd::AsRawFd;
 
 use anyhow::{Context, Result};
@@ -11,45 +11,106 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 use vstun::sys::raw::{Batch, Message, Sender};
 use vstun::sys::tun::{MAX_FRAME_LEN, Tun, VIRTIO_HEADER_LEN};
-use vstun::wire::segment;
+use vstun::wire::Packet;
+use vstun::wire::segment::{self, MAX_HEADER_LEN, Plan};
 use vstun::wire::virtio::{self, Offload};
 
 use super::{OUTER, outer_header, ready};
 
-/// Packets a batch, and bytes for each: only small packets come here.
+/// Packets a batch, and bytes for each; a super-frame takes the rooms behind its own.
 const BATCH: usize = 64;
 const ROOM: usize = 2_048;
 /// Where a frame goes in its room, so that the outer header ends where the packet starts.
 const FRAME: usize = OUTER - VIRTIO_HEADER_LEN;
+/// Room for a segment's headers.
+const SLOT: usize = OUTER + MAX_HEADER_LEN;
 
 /// Sends every packet that arrives at `tun` to the real server `to`, from the tunnel address `from`.
 pub(super) fn run(tun: &str, from: Ipv4Addr, to: Ipv4Addr) -> Result<()> {
     let device = Tun::create(tun, 1480, true).with_context(|| format!("create {tun}"))?;
-    let sender = Sender::open()?;
-    let mut batch = Batch::new(BATCH);
-    let mut buffer = vec![0; BATCH * ROOM + MAX_FRAME_LEN];
-    let header = outer_header(from, to);
     let mut poll = Poll::new()?;
     let mut events = Events::with_capacity(4);
-    poll.registry().register(&mut SourceFd(&device.as_raw_fd()), Token(0), Interest::READABLE)?;
+    let mut source = SourceFd(&device.as_raw_fd());
+    poll.registry().register(&mut source, Token(0), Interest::READABLE)?;
+    let mut queue = Queue {
+        sender: Sender::open()?,
+        batch: Batch::new(BATCH),
+        frames: vec![0; BATCH * ROOM + MAX_FRAME_LEN],
+        headers: vec![0; BATCH * SLOT],
+        outer: outer_header(from, to),
+        to,
+    };
     ready()?;
-    let destination = *SocketAddrV4::new(to, 0).ip();
     loop {
-        while let Ok(length) = device.read(&mut buffer[batch.len() * ROOM + FRAME..]) {
-            let start = batch.len() * ROOM;
-            let frame = &mut buffer[start + FRAME..start + FRAME + length];
-            if let Ok((Offload::Checksum { start, offset }, _)) = virtio::split_frame(frame) {
+        while let Ok(length) = device.read(queue.room()) {
+            queue.add(length);
+        }
+        queue.flush();
+        poll.poll(&mut events, None)?;
+    }
+}
+
+struct Queue {
+    sender: Sender,
+    batch: Batch,
+    frames: Vec<u8>,
+    headers: Vec<u8>,
+    outer: [u8; OUTER],
+    to: Ipv4Addr,
+}
+
+impl Queue {
+    /// Where the next frame goes.
+    fn room(&mut self) -> &mut [u8] {
+        let start = self.batch.len() * ROOM + FRAME;
+        &mut self.frames[start..start + MAX_FRAME_LEN]
+    }
+
+    fn add(&mut self, length: usize) {
+        let start = self.batch.len() * ROOM;
+        let frame = &mut self.frames[start + FRAME..start + FRAME + length];
+        match virtio::split_frame(frame) {
+            Ok((Offload::Checksum { start, offset }, _)) => {
                 let packet = &mut frame[VIRTIO_HEADER_LEN..];
                 let _ = segment::complete_checksum(packet, start, offset);
             }
-            buffer[start..start + OUTER].copy_from_slice(&header);
-            let payload = start..start + FRAME + length;
-            batch.push(Message { destination, header: 0..0, payload });
-            if batch.is_full() {
-                batch.flush(&sender, &[], &buffer, |_, _| {});
+            Ok((offload @ Offload::Tcp { .. }, _)) => {
+                return self.split(start + OUTER, length, offload);
             }
+            _ => {}
         }
-        batch.flush(&sender, &[], &buffer, |_, _| {});
-        poll.poll(&mut events, None)?;
+        self.frames[start..start + OUTER].copy_from_slice(&self.outer);
+        let payload = start..start + FRAME + length;
+        self.push(Message { destination: self.to, header: 0..0, payload });
+    }
+
+    fn split(&mut self, start: usize, length: usize, offload: Offload) {
+        let end = start + length - VIRTIO_HEADER_LEN;
+        let plan = Packet::parse(&self.frames[start..end]).ok();
+        let Some(plan) = plan.and_then(|packet| Plan::new(&packet, offload).ok()) else { return };
+        for index in 0..plan.count() {
+            let slot = self.batch.len() * SLOT;
+            let header = &mut self.headers[slot..slot + SLOT];
+            header[..OUTER].copy_from_slice(&self.outer);
+            let packet = &self.frames[start..end];
+            let Some(payload) = plan.write(index, packet, &mut header[OUTER..]) else { return };
+            self.push(Message {
+                destination: self.to,
+                header: slot..slot + OUTER + plan.header_len(),
+                payload: start + payload.start..start + payload.end,
+            });
+        }
+        self.flush();
+    }
+
+    fn push(&mut self, message: Message) {
+        self.batch.push(message);
+        if self.batch.is_full() {
+            self.flush();
+        }
+    }
+
+    fn flush(&mut self) {
+        self.batch.flush(&self.sender, &self.headers, &self.frames, |_, _| {});
     }
 }
