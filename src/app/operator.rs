@@ -166,9 +166,14 @@ impl Daemon {
 
     fn ask(&mut self, request: &Request) -> anyhow::Result<()> {
         let line = control::encode(request);
-        let sent = self.stream.get_mut().write_all(line.as_bytes());
+        let Err(error) = self.stream.get_mut().write_all(line.as_bytes()) else { return Ok(()) };
+        // A daemon that has no room for one more client has said so before it closed.
+        let refused = self.line().ok().and_then(|line| control::decode::<Status>(&line).err());
         // As text: a broken pipe here is a failure, unlike one on our own output.
-        sent.map_err(|error| anyhow!("cannot write to {}: {error}", self.socket.display()))
+        Err(refused.map_or_else(
+            || anyhow!("cannot write to {}: {error}", self.socket.display()),
+            anyhow::Error::from,
+        ))
     }
 
     /// Reads one reply and prints it: as it came, or as `human` puts it.
