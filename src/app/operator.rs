@@ -129,8 +129,15 @@ fn connections(daemon: &mut Daemon, json: bool, out: &mut impl Write) -> anyhow:
     Ok(())
 }
 
+/// Cleans up at every socket: a daemon that lives at one is no reason to leave what is at the other.
 fn clean_up(args: &Args) -> anyhow::Result<()> {
-    sockets(args).iter().try_for_each(|socket| cleanup::run(socket))
+    let outcomes = sockets(args).into_iter().map(|socket| cleanup::run(&socket));
+    let failures: Vec<_> = outcomes.filter_map(Result::err).collect();
+    if failures.is_empty() {
+        return Ok(());
+    }
+    let lines: Vec<_> = failures.iter().map(|error| format!("{error:#}")).collect();
+    bail!("{}", lines.join("\n"))
 }
 
 fn sockets(args: &Args) -> Vec<PathBuf> {
