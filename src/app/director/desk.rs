@@ -1,53 +1,29 @@
 //! The control socket's desk at a director.
 
-use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::bail;
-use tokio::sync::Mutex;
 
 use super::messages::{Message, Page, Report};
 use super::output::SendError;
-use crate::app::config_file;
+use super::reload;
 use crate::app::line::Line;
 use crate::app::serve;
-use crate::config;
 use crate::control::{self, DirectorStats, Drops, List, Request, Stats, Status, Timers};
 
 /// Answers for the director.
 #[derive(Debug)]
 pub(super) struct Desk {
     line: Line<Message>,
-    config: Mutex<config::Director>,
-    config_path: PathBuf,
+    reloads: reload::Orders,
     since: Instant,
     offload: bool,
 }
 
 impl Desk {
-    pub(super) fn new(line: Line<Message>, config: config::Director, config_path: PathBuf) -> Self {
-        let offload = config.offload;
-        Self { line, config: Mutex::new(config), config_path, since: Instant::now(), offload }
-    }
-
-    /// Reads the configuration again and applies what differs; a faulty one changes nothing. What comes of it is in
-    /// the log, whoever asked.
-    pub(super) async fn reload(&self) -> anyhow::Result<String> {
-        let outcome = self.apply_file().await;
-        match &outcome {
-            Ok(done) => log::info!("{done}"),
-            Err(error) => log::error!("reload: {error:#}; what was running runs on"),
-        }
-        outcome
-    }
-
-    async fn apply_file(&self) -> anyhow::Result<String> {
-        let mut running = self.config.lock().await;
-        let (wanted, changes) = config_file::reload(&self.config_path, &running)?;
-        let count = changes.len();
-        self.line.ask(|answer| Message::Apply { changes, answer }).await??;
-        *running = wanted;
-        Ok(format!("reloaded {}: {count} changes", self.config_path.display()))
+    /// `offload`: whether the TUN gives out super-frames.
+    pub(super) fn new(line: Line<Message>, reloads: reload::Orders, offload: bool) -> Self {
+        Self { line, reloads, since: Instant::now(), offload }
     }
 
     fn status(&self, done: String) -> String {
@@ -93,7 +69,7 @@ impl serve::Desk for Desk {
                 let report = report().await?;
                 Ok(control::encode(&Drops::from(&report.snapshot.counters)))
             }
-            Request::Reload => Ok(self.status(self.reload().await?)),
+            Request::Reload => Ok(self.status(self.reloads.reload().await?)),
             Request::Status => Ok(self.status(String::new())),
             Request::Connections { .. } => bail!("connections are answered in pages"),
         }

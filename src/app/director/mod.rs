@@ -6,13 +6,16 @@ mod logs;
 mod messages;
 mod output;
 mod packets;
+mod reload;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::Arc;
 
 use anyhow::Context;
 use mio::Poll;
+use tokio::net::UnixListener;
 
 use super::daemon::{self, Order, Signals, Thread};
 use super::host::{DirectorWishes, Prepared, Session};
@@ -27,6 +30,7 @@ use desk::Desk;
 use messages::Message;
 use output::Output;
 use packets::Packets;
+use reload::Running;
 
 /// What the command line says beside the configuration.
 #[derive(Clone, Debug)]
@@ -64,14 +68,10 @@ async fn direct(
     let installed = install(&config, session, plan, &line).await;
     let outcome = match installed {
         Ok(listener) => {
-            let desk = Arc::new(Desk::new(line.clone(), config, options.config_path));
-            daemon::ready();
-            tokio::select! {
-                ended = thread.ended() => ended,
-                served = serve::serve(listener, Arc::clone(&desk)) => served,
-                gone = session.follow() => Err(gone),
-                () = obey(signals, &desk) => Ok(()),
-            }
+            let Options { config_path: path, force } = options;
+            let offload = config.offload;
+            let running = Running { config, path, force, line: line.clone() };
+            steer(running, offload, listener, session, signals, &mut thread).await
         }
         Err(error) => Err(error),
     };
@@ -83,12 +83,43 @@ async fn direct(
     outcome.and(undone)
 }
 
+/// Answers, follows the host and reloads, until a signal says stop or something ends that should not.
+async fn steer(
+    mut running: Running,
+    offload: bool,
+    listener: UnixListener,
+    session: &mut Session,
+    signals: &mut Signals,
+    thread: &mut Thread,
+) -> anyhow::Result<()> {
+    let (orders, mut reloads) = reload::Orders::new();
+    let desk = Arc::new(Desk::new(running.line.clone(), orders, offload));
+    let mut served = pin!(serve::serve(listener, desk));
+    daemon::ready();
+    loop {
+        // Following the host is given up for each reload, which needs the session, and taken up again.
+        let asker = tokio::select! {
+            ended = thread.ended() => return ended,
+            served = &mut served => return served,
+            gone = session.follow() => return Err(gone),
+            Some(asker) = reloads.recv() => Some(asker),
+            order = signals.next() => match order {
+                Order::Stop => return Ok(()),
+                Order::Reload => None,
+            },
+        };
+        let outcome = running.reload(session).await;
+        // Whoever has hung up, or sent a signal, finds what came of it in the log.
+        let _ = asker.map(|asker| asker.send(outcome));
+    }
+}
+
 async fn install(
     config: &config::Director,
     session: &mut Session,
     plan: Prepared,
     line: &Line<Message>,
-) -> anyhow::Result<tokio::net::UnixListener> {
+) -> anyhow::Result<UnixListener> {
     let changes = std::iter::once(Change::SetTimeouts(config.timeouts))
         .chain(config.services.iter().cloned().map(Change::AddService))
         .collect();
@@ -137,12 +168,4 @@ fn start(
     let packets = Packets::new(poll, tun, errors, output, balancer, inbox)
         .context("could not watch the TUN and the raw sockets")?;
     Ok((line, Thread::start(move || packets.run())?))
-}
-
-/// Obeys signals until one says stop.
-async fn obey(signals: &mut Signals, desk: &Desk) {
-    while signals.next().await == Order::Reload {
-        // The log has what came of it; there is nobody else to tell.
-        let _ = desk.reload().await;
-    }
 }
