@@ -42,7 +42,8 @@ pub fn plan(wishes: &Wishes, facts: &Facts) -> Result<Plan, Refusal> {
     check_tables(wishes, &vips, facts)?;
     check_addresses(wishes, &vips, facts)?;
     let uplinks = uplinks(wishes, &vips, facts)?;
-    let (egress, warnings) = egress(wishes, facts);
+    let (egress, mut warnings) = egress(wishes, facts);
+    warnings.extend(uplinks.iter().filter_map(|uplink| router(uplink, &wishes.tun, facts)));
 
     let mut steps = Vec::new();
     for uplink in &uplinks {
@@ -189,6 +190,16 @@ fn receive(uplink: &Link, facts: &Facts) -> Vec<Step> {
     .into_iter()
     .flatten()
     .collect()
+}
+
+/// Forwarding is for all that arrives there, not only for what goes to the virtual IPs.
+fn router(uplink: &Link, tun: &str, facts: &Facts) -> Option<String> {
+    let name = &uplink.name;
+    (facts.conf(name, "forwarding") == 0).then(|| {
+        format!(
+            "forwarding is turned on for interface {name}: hosts there can now use this host as a router to its other networks; to let them reach {tun} only: `nft add rule inet filter forward iifname \"{name}\" oifname != \"{tun}\" drop`"
+        )
+    })
 }
 
 /// Replies of real servers to the director's own probes come from the virtual IP, whose route leads to the TUN:

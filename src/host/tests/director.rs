@@ -24,7 +24,18 @@ fn settings_then_capture_then_announcement() {
         source
     })));
     assert_eq!(plan.tun_mtu, 1480);
-    assert_eq!(plan.warnings, [] as [String; 0]);
+}
+
+#[test]
+fn a_host_that_becomes_a_router_is_warned_of_with_what_restricts_it() {
+    let mut facts = facts();
+    let plan = director::plan(&director_wishes(), &facts).unwrap();
+    assert_eq!(plan.warnings.len(), 1, "{:?}", plan.warnings);
+    let rule = r#"forward iifname "eth0" oifname != "vstun0" drop"#;
+    assert!(plan.warnings[0].contains(rule), "{:?}", plan.warnings);
+    set(&mut facts, "net/ipv4/conf/eth0/forwarding", "1");
+    let plan = director::plan(&director_wishes(), &facts).unwrap();
+    assert_eq!(plan.warnings, [] as [String; 0], "it was a router before");
 }
 
 #[test]
@@ -99,7 +110,6 @@ fn a_real_server_without_a_route_is_a_warning() {
     let mut wishes = director_wishes();
     wishes.reals.push(ip("10.9.0.2"));
     let plan = director::plan(&wishes, &facts()).unwrap();
-    assert_eq!(plan.warnings.len(), 1);
     assert!(plan.warnings[0].contains("no route to real server 10.9.0.2"));
 }
 
