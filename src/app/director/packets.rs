@@ -34,6 +34,10 @@ pub(super) const WAKER: Token = Token(2);
 /// Frames read in one turn before timers and messages have theirs.
 const TURN: usize = 256;
 
+/// Reads that fail one after the other before the director gives up: one failure is a packet that the kernel could
+/// not describe and has dropped, this many are a device that does not work.
+const FAILURES: u32 = 1_000;
+
 /// Tunnel errors read in one turn.
 const ERRORS_A_TURN: usize = 64;
 
@@ -60,6 +64,8 @@ pub(super) struct Packets {
     inbox: Receiver<Message>,
     started: Instant,
     reads: Reads,
+    /// Reads of the TUN that have failed since one did not.
+    failures: u32,
     tun_ready: bool,
     errors_ready: bool,
     tunnel_log: TunnelLog,
@@ -90,6 +96,7 @@ impl Packets {
             inbox,
             started: Instant::now(),
             reads: Reads::default(),
+            failures: 0,
             tun_ready: true,
             errors_ready: true,
             tunnel_log: TunnelLog::default(),
@@ -194,6 +201,7 @@ impl Packets {
                 Ok(len) => {
                     self.reads.frames += 1;
                     *budget -= 1;
+                    self.failures = 0;
                     self.input.filled(len);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -202,12 +210,25 @@ impl Packets {
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
-                    let name = self.tun.name();
-                    return Err(error)
-                        .with_context(|| format!("the TUN device {name:?} is gone or broken"));
+                    *budget -= 1;
+                    self.failed(error)?;
                 }
             }
         }
+        Ok(())
+    }
+
+    /// A read has failed: with it a packet is lost, or the device is.
+    #[cold]
+    fn failed(&mut self, error: io::Error) -> anyhow::Result<()> {
+        self.failures += 1;
+        if is_end(&error, self.failures) {
+            let name = self.tun.name();
+            return Err(error)
+                .with_context(|| format!("the TUN device {name:?} is gone or broken"));
+        }
+        self.reads.frames += 1;
+        self.balancer.refuse(Reason::BadOffload);
         Ok(())
     }
 
@@ -295,6 +316,11 @@ impl Packets {
     }
 }
 
+/// Whether a read that failed, the `failures`th in a row, is the device's end.
+fn is_end(error: &io::Error, failures: u32) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EBADFD | libc::EFAULT)) || failures >= FAILURES
+}
+
 /// The packet and, for a super-frame, how it is split.
 fn view(bytes: &[u8], offload: Offload) -> Result<(Packet<'_>, Option<Plan>), Reason> {
     let packet = Packet::parse(bytes)?;
@@ -305,4 +331,19 @@ fn view(bytes: &[u8], offload: Offload) -> Result<(Packet<'_>, Option<Plan>), Re
         }
     };
     Ok((packet, plan))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_failed_read_is_a_lost_packet_and_a_thousand_in_a_row_or_a_deleted_device_the_end() {
+        let error = io::Error::from_raw_os_error;
+        assert!(!is_end(&error(libc::EINVAL), 1));
+        assert!(!is_end(&error(libc::EINVAL), FAILURES - 1));
+        assert!(is_end(&error(libc::EINVAL), FAILURES));
+        assert!(is_end(&error(libc::EBADFD), 1));
+        assert!(is_end(&error(libc::EFAULT), 1));
+    }
 }
