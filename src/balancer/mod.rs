@@ -35,6 +35,10 @@ use limit::Limit;
 use service::{Listens, Real, Service, ServiceId};
 use table::{Entry, Table};
 
+/// Places of the connection table that one page of a listing looks at, so that a large table with few connections
+/// cannot hold up packets.
+pub const PLACES_A_PAGE: usize = 16_384;
+
 /// What bounds a balancer.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -151,7 +155,8 @@ impl Balancer {
         }
     }
 
-    /// Up to `most` connections from place `from` on, and the place to go on from when there may be more.
+    /// Up to `most` connections from place `from` on, and the place to go on from when there may be more. Looks at
+    /// [`PLACES_A_PAGE`] at most: an almost empty table gives pages without a connection.
     #[must_use]
     pub fn connections(
         &self,
@@ -159,11 +164,16 @@ impl Balancer {
         from: usize,
         most: usize,
     ) -> (Vec<snapshot::Connection>, Option<usize>) {
-        let mut entries = self.connections.iter_from(from);
-        let listed: Vec<_> = entries.by_ref().take(most).collect();
-        let next = listed.last().map(|(place, _)| place + 1).filter(|_| listed.len() == most);
+        let places = self.connections.places();
+        let end = from.saturating_add(PLACES_A_PAGE).min(places);
+        let listed: Vec<_> = self.connections.iter_in(from..end).take(most).collect();
+        let next = if listed.len() < most {
+            end
+        } else {
+            listed.last().map_or(from, |(place, _)| place + 1)
+        };
         let line = |(_, entry): (usize, &Entry)| self.listed(now, entry);
-        (listed.into_iter().filter_map(line).collect(), next)
+        (listed.into_iter().filter_map(line).collect(), (next < places).then_some(next))
     }
 
     fn listed(&self, now: Millis, entry: &Entry) -> Option<snapshot::Connection> {

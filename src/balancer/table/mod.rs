@@ -7,6 +7,7 @@
 mod index;
 mod wheel;
 
+use std::ops::Range;
 use std::time::Duration;
 
 use super::flow::{Key, Seed};
@@ -247,14 +248,17 @@ impl Table {
         self.wheel.next_tick().map(|tick| Millis(u64::from(tick) * TICK_MILLIS))
     }
 
-    /// The connections from place `from` on, with their places.
-    pub fn iter_from(&self, from: usize) -> impl Iterator<Item = (usize, &Entry)> {
-        self.entries
-            .entries
-            .iter()
-            .enumerate()
-            .skip(from)
-            .filter_map(|(place, entry)| Some((place, entry.as_ref()?)))
+    /// Places that hold or have held a connection.
+    #[must_use]
+    pub fn places(&self) -> usize {
+        self.entries.entries.len()
+    }
+
+    /// The connections in some of the places, with their places.
+    pub fn iter_in(&self, places: Range<usize>) -> impl Iterator<Item = (usize, &Entry)> {
+        let Range { start, end } = places;
+        let entries = self.entries.entries.iter().enumerate().take(end).skip(start);
+        entries.filter_map(|(place, entry)| Some((place, entry.as_ref()?)))
     }
 
     /// The upper half of the keyed hash: what the index files an entry under.
