@@ -22,7 +22,7 @@ const REFUSALS: u64 = 8;
 pub(super) struct Written {
     /// Bytes of the inner packets that the kernel took.
     pub(super) bytes: u64,
-    /// Frames that it did not take.
+    /// Frames that it did not take, or that were not fit to be offered.
     pub(super) failed: u64,
     /// Super-frames that it refused and that were split instead.
     pub(super) refused_super_frames: u64,
@@ -67,7 +67,7 @@ impl Delivery {
     /// The TUN is gone. A frame that the kernel refuses is counted, and no more than that.
     #[inline]
     pub(super) fn deliver(&mut self, frame: &mut [u8]) -> anyhow::Result<()> {
-        let Ok((offload, _)) = virtio::split_frame(frame) else { return Ok(()) };
+        let Ok((offload, _)) = virtio::split_frame(frame) else { return self.unfit() };
         if self.splits && offload != Offload::None {
             return self.split(frame, offload);
         }
@@ -102,23 +102,25 @@ impl Delivery {
     /// Completes the frame's checksum, or writes its segments one by one.
     fn split(&mut self, frame: &mut [u8], offload: Offload) -> anyhow::Result<()> {
         let Some((header, packet)) = frame.split_at_mut_checked(VIRTIO_HEADER_LEN) else {
-            return Ok(());
+            return self.unfit();
         };
         header.fill(0);
         if let Offload::Checksum { start, offset } = offload {
-            if segment::complete_checksum(packet, start, offset).is_ok() {
-                let taken = self.tun.write(frame);
-                self.note(taken, frame.len())?;
+            if segment::complete_checksum(packet, start, offset).is_err() {
+                return self.unfit();
             }
-            return Ok(());
+            let taken = self.tun.write(frame);
+            return self.note(taken, frame.len());
         }
         let plan = Packet::parse(packet).ok().and_then(|packet| Plan::new(&packet, offload).ok());
-        let Some(plan) = plan else { return Ok(()) };
+        let Some(plan) = plan else { return self.unfit() };
         for index in 0..plan.count() {
-            if let Some(len) = self.segment(&plan, index, packet) {
-                let taken = self.tun.write(self.scratch.get(..len).unwrap_or_default());
-                self.note(taken, len)?;
-            }
+            let Some(len) = self.segment(&plan, index, packet) else {
+                self.unfit()?;
+                continue;
+            };
+            let taken = self.tun.write(self.scratch.get(..len).unwrap_or_default());
+            self.note(taken, len)?;
         }
         Ok(())
     }
@@ -140,6 +142,12 @@ impl Delivery {
             Err(error) => self.failed(error)?,
         }
         Ok(())
+    }
+
+    /// A frame that cannot be taken apart, or a segment of it.
+    #[cold]
+    fn unfit(&mut self) -> anyhow::Result<()> {
+        self.failed(io::Error::new(io::ErrorKind::InvalidData, "it cannot be taken apart"))
     }
 
     #[cold]
