@@ -50,9 +50,9 @@ pub enum ReplyError {
     /// The daemon refused the request.
     #[error("{0}")]
     Refused(String),
-    /// No JSON object of the expected reply.
+    /// No JSON object of the expected reply. Its message holds the cause, which is therefore no source.
     #[error("cannot read the daemon's reply: {0}")]
-    Json(#[from] serde_json::Error),
+    Json(serde_json::Error),
     /// Another version of the protocol.
     #[error("the daemon speaks version {0}, this vstun {VERSION}; use the vstun of its release")]
     Version(u32),
@@ -94,12 +94,12 @@ pub fn encode_error(message: &str) -> String {
 /// # Errors
 /// See [`ReplyError`]; a refusal by the daemon is one.
 pub fn decode<T: DeserializeOwned>(line: &[u8]) -> Result<T, ReplyError> {
-    let head: Head = serde_json::from_slice(line)?;
+    let head: Head = serde_json::from_slice(line).map_err(ReplyError::Json)?;
     if let Some(error) = head.error {
         return Err(ReplyError::Refused(error));
     }
     if head.version != VERSION {
         return Err(ReplyError::Version(head.version));
     }
-    Ok(serde_json::from_slice(line)?)
+    serde_json::from_slice(line).map_err(ReplyError::Json)
 }

@@ -35,9 +35,9 @@ pub enum RequestError {
     /// Longer than [`MAX_REQUEST_LEN`].
     #[error("the request is longer than {MAX_REQUEST_LEN} bytes; send one JSON object per line")]
     TooLong,
-    /// No JSON object of a request.
+    /// No JSON object of a request. Its message holds the cause, which is therefore no source.
     #[error("cannot read the request: {0}")]
-    Json(#[from] serde_json::Error),
+    Json(serde_json::Error),
     /// Another version of the protocol.
     #[error("this daemon speaks version {VERSION}, not {0}; use the vstun of the same release")]
     Version(u32),
@@ -57,10 +57,10 @@ impl Request {
         if line.len() > MAX_REQUEST_LEN {
             return Err(RequestError::TooLong);
         }
-        let head: Head = serde_json::from_slice(line)?;
+        let head: Head = serde_json::from_slice(line).map_err(RequestError::Json)?;
         if head.version != VERSION {
             return Err(RequestError::Version(head.version));
         }
-        Ok(serde_json::from_slice(line)?)
+        serde_json::from_slice(line).map_err(RequestError::Json)
     }
 }
