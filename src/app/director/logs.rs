@@ -48,7 +48,7 @@ fn describe(cause: Cause) -> &'static str {
     }
 }
 
-/// Flows that were forwarded without an entry, because the table was full.
+/// Flows that were forwarded without an entry, because the table was full: now, or when they began.
 #[derive(Debug, Default)]
 pub(super) struct FullLog {
     known: u64,
@@ -69,8 +69,8 @@ impl FullLog {
         self.known = without_entry;
         if self.quiet.note(Instant::now()).is_some() {
             log::warn!(
-                "the connection table is full: new flows are placed by hash, without an entry \
-                 ({without_entry} packets so far); raise max_connections"
+                "flows without an entry: {without_entry} packets placed by hash since the connection table was \
+                 full; raise max_connections"
             );
         }
     }
