@@ -34,3 +34,11 @@ second "real server, same control socket" vt-real1 "$WORK/real-socket.toml" vstu
 
 expect_fails "cleanup under a running director" ask director cleanup
 expect_host_state "cleanup under a running director" vt-director "$WORK/director.before"
+
+# Without --socket it goes on to the other socket all the same.
+CODE=0
+at vt-director "$VSTUN_BIN/vstun" cleanup >"$WORK/cleanup.log" 2>&1 || CODE=$?
+expect_eq "cleanup of both sockets under a running director: exit code" "$CODE" 1
+log_has cleanup "$CONTROL/director" || fail "cleanup does not name the socket that it left alone"
+log_has cleanup "nothing to clean up at $CONTROL/realserver.sock" || fail "cleanup did not go on to the second socket"
+expect_host_state "cleanup of both sockets under a running director" vt-director "$WORK/director.before"
