@@ -111,6 +111,20 @@ fn a_refusal_is_an_error() {
 }
 
 #[test]
+fn a_refusal_without_a_look_at_the_request_is_told_as_well() {
+    let socket = scratch("busy");
+    let listener = UnixListener::bind(&socket).unwrap();
+    let served = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        stream.write_all(b"{\"version\":1,\"error\":\"busy: try again\"}\n").unwrap();
+    });
+    let output = vstun(&socket).arg("list").output().unwrap();
+    served.join().unwrap();
+    std::fs::remove_file(&socket).unwrap();
+    assert_eq!((output.status.code(), text(&output.stderr)), (Some(1), "vstun: busy: try again\n"));
+}
+
+#[test]
 fn a_daemon_that_breaks_off_is_an_error() {
     for (name, lines) in [("nothing", vec![]), ("half", vec!["{\"version\":1,".to_owned()])] {
         let (output, _) = Daemon::start(name, lines).serve(&["stats"]);
