@@ -19,6 +19,7 @@ expect_between "bad packets from the client" "$sent" 4000 5000
 sent=$(at vt-director python3 "$here/traffic/hostile.py" device vstun0 "$CLIENT" "$VIP" 20000)
 expect_between "bad frames at the director's TUN" "$sent" 15000 20000
 sent=$(at vt-director python3 "$here/traffic/hostile.py" tunnel "$DIRECTOR" "${ADDRESS[real1]}" "$VIP" 5000)
+OTHERS_SENT=$sent
 expect_between "bad packets through the tunnel" "$sent" 4000 5000
 is_running good || fail "good traffic stopped meanwhile"
 stop good

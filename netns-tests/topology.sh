@@ -41,7 +41,7 @@ make_topology() {
     done
     ip -n vt-client route add default via 198.51.100.1
     ip -n vt-director route add default via 192.0.2.1
-    count_replies
+    count_packets
 }
 
 bridge() { # NAME ADDRESS/LENGTH
@@ -79,7 +79,8 @@ gro() { # NAMESPACE DEVICE on|off
         2>/dev/null || skip "needs root: a user namespace may not set gro_flush_timeout"
 }
 
-count_replies() {
+count_packets() {
+    # At the director also what leaves it, behind any firewall's chain: tunnelled packets and its own answers.
     # Bridged frames pass the bridge's own hooks only; a reply is counted where the router forwards it.
     at vt-router sh -c 'echo 0 >/proc/sys/net/bridge/bridge-nf-call-iptables' 2>/dev/null || true
     at vt-router nft -f - <<-NFT
@@ -99,6 +100,14 @@ count_replies() {
 	        ip saddr $VIP counter name replies
 	    }
 	}
+	table inet sent {
+	    counter sent {}
+	    chain output {
+	        type filter hook output priority 300
+	        ip protocol 4 counter name sent
+	        ip saddr $VIP counter name sent
+	    }
+	}
 	NFT
     at vt-client nft -f - <<-NFT
 	table inet count {
@@ -111,6 +120,6 @@ count_replies() {
 	NFT
 }
 
-counter() { # NAMESPACE NAME: packets counted
-    at "$1" nft -j list counter inet count "$2" | jq '[.nftables[].counter? // empty | .packets][0]'
+counter() { # NAMESPACE NAME [TABLE]: packets counted
+    at "$1" nft -j list counter inet "${3:-count}" "$2" | jq '[.nftables[].counter? // empty | .packets][0]'
 }

@@ -11,22 +11,23 @@ import sys
 address, port, flows, datagrams = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
 length = int(sys.argv[5]) if len(sys.argv) > 5 else 100
 servers, answers = collections.Counter(), 0
-for flow in range(flows):
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
-        client.settimeout(2)
-        client.connect((address, port))
-        sent = [b"%d-%d" % (flow, i) for i in range(datagrams)]
-        for tag in sent:
-            client.send(tag.ljust(length, b"."))
-        missing, names = set(sent), set()
-        while missing:
-            try:
-                name, _, tag = client.recv(65535).partition(b" ")
-            except TimeoutError:
-                sys.exit(f"flow {flow}: no answer to {len(missing)} of {datagrams} datagrams")
-            names.add(name.decode())
-            missing.discard(tag.rstrip(b"."))
-            answers += 1
+# Open until the end: a port that is free again may be another flow's.
+clients = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(flows)]
+for flow, client in enumerate(clients):
+    client.settimeout(2)
+    client.connect((address, port))
+    sent = [b"%d-%d" % (flow, i) for i in range(datagrams)]
+    for tag in sent:
+        client.send(tag.ljust(length, b"."))
+    missing, names = set(sent), set()
+    while missing:
+        try:
+            name, _, tag = client.recv(65535).partition(b" ")
+        except TimeoutError:
+            sys.exit(f"flow {flow}: no answer to {len(missing)} of {datagrams} datagrams")
+        names.add(name.decode())
+        missing.discard(tag.rstrip(b"."))
+        answers += 1
     if len(names) != 1:
         sys.exit(f"flow {flow}: answered by {sorted(names)}")
     servers.update(names)
