@@ -1,0 +1,49 @@
+# The VIP is announced by gratuitous ARP: three times at the director's start, at once where the uplink was down and the
+# kernel has forgotten the proxy entry, and never without a change. The router counts what it hears.
+source "$(dirname "$0")/lib.sh"
+source "$here/topology.sh"
+source "$here/daemons.sh"
+
+heard() { at vt-router nft -j list counter arp count "$1" | jq '[.nftables[].counter? // empty | .packets][0]'; } # NAME
+has_heard() { (($(heard "$1") >= $2)); } # NAME AT-LEAST
+
+make_topology
+at vt-router nft -f - <<-NFT
+	table arp count {
+	    counter announced {}
+	    counter others {}
+	    chain input {
+	        type filter hook input priority 0
+	        arp saddr ip $VIP arp daddr ip $VIP arp operation request iifname "uplink" counter name announced
+	        arp saddr ip $VIP arp daddr ip $VIP iifname != "uplink" counter name others
+	    }
+	}
+	NFT
+start_web real1
+start_real real1
+# Taking the uplink down takes the default route away that it would be known by.
+DIRECTOR_KEYS='uplinks = ["eth0"]'
+start_director rr 1
+wait_for "three announcements" has_heard announced 3
+
+# A router that has learnt another host's address for the VIP meanwhile hears of the director's again.
+ip -n vt-director link set dev eth0 down
+expect_eq "the proxy entry while the uplink is down" "$(ip -n vt-director neigh show proxy)" ""
+expect_eq "announcements until the uplink is up again" "$(heard announced)" 3
+ip -n vt-router neigh replace "$VIP" lladdr 02:00:00:00:00:99 dev uplink nud stale
+ip -n vt-director link set dev eth0 up
+ip -n vt-director route replace default via 192.0.2.1
+wait_for "announcements after the uplink was down" has_heard announced 4
+own=$(at vt-director cat /sys/class/net/eth0/address)
+learnt() { [[ $(ip -n vt-router neigh show "$VIP") == *"$own"* ]]; }
+wait_for "the router to learn the director's address" learnt
+wait_for "all three announcements after it" has_heard announced 6
+expect_eq "requests served" "$(share "$(fetch 20)" real1)" 20
+
+# A reload that changes nothing about the VIP is no news.
+configure "$WORK/director.toml" wrr 1
+ask director reload
+expect_eq "requests served" "$(share "$(fetch 20)" real1)" 20
+expect_eq "announcements after a reload" "$(heard announced)" 6
+expect_eq "announcements on the servers' network" "$(heard others)" 0
+expect_accounted
