@@ -1,5 +1,6 @@
 # A real server that cannot be reached any more, in the middle of its traffic: no route, and a firewall's EPERM. Those
-# packets are counted, the rest of each batch goes on, and the stalled upload ends well once the way is free.
+# packets are counted, the rest of each batch goes on, and the stalled upload ends well once the way is free. UDP besides,
+# where nobody sends again what was lost.
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
 source "$here/daemons.sh"
@@ -7,8 +8,36 @@ source "$here/daemons.sh"
 make_topology
 start_web "${REALS[@]}"
 start_real "${REALS[@]}"
+start_echo "${REALS[@]}"
 start_director rr 1 1 1
 head -c 30000000 /dev/urandom >"$WORK/files/random"
+
+DATAGRAMS=100   # to each real server; all three's fit into the TUN's queue of 500
+mkfifo "$WORK/go"
+datagrams() { # HOW BLOCK-FUNCTION UNBLOCK-FUNCTION
+    local errors batches name go
+    spawn vt-client udp sh -c "exec python3 '$here/traffic/udp_held.py' $VIP 9000 3 $DATAGRAMS $((2 * DATAGRAMS)) <'$WORK/go'"
+    exec {go}>"$WORK/go"
+    wait_for "a flow to each real server" log_has udp '^held'
+    "$2"
+    errors=$(send_errors)
+    batches=$(number director stats .batches)
+    # It finds all of them at once, and so sends them in full batches.
+    kill -STOP "${PID[director]}"
+    echo >&"$go"
+    wait_for "datagrams" log_has udp '^sent'
+    kill -CONT "${PID[director]}"
+    exit_code udp
+    exec {go}>&-
+    expect_eq "$1, the client's exit code" "$CODE" 0
+    for name in real1 real3; do
+        expect_eq "$1, datagrams answered by $name" "$(share "$(cat "$WORK/udp.log")" "$name")" "$DATAGRAMS"
+    done
+    expect_eq "$1, send errors" $(($(send_errors) - errors)) "$DATAGRAMS"
+    # Of three datagrams two arrive, in one call, and the third fails in another. Without batches there were three calls.
+    expect_between "$1, calls" $(($(number director stats .batches) - batches)) "$DATAGRAMS" $((2 * DATAGRAMS + 10))
+    "$3"
+}
 
 send_errors() { number director stats '[.send_errors[]] | add // 0'; }
 
@@ -50,6 +79,8 @@ forbidden() {
 }
 allowed() { at vt-director nft delete table inet firewall; }
 
+datagrams no-route unreachable reachable
+datagrams firewall forbidden allowed
 uploads no-route unreachable reachable
 uploads firewall forbidden allowed
 expect_direct_replies 1000

@@ -1,0 +1,31 @@
+"""udp_held.py ADDRESS PORT FLOWS DATAGRAMS ANSWERS: one datagram on each of FLOWS sockets, and once each is answered `held`. After
+a line on standard input DATAGRAMS more on each, in turns and without waiting in between, then `sent`; after ANSWERS answers
+`COUNT NAME` for each server."""
+
+import collections
+import select
+import socket
+import sys
+
+address, port, flows, datagrams, wanted = sys.argv[1], *map(int, sys.argv[2:])
+clients = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(flows)]
+for client in clients:
+    client.settimeout(5)
+    client.connect((address, port))
+    client.send(b"first")
+    client.recv(100)
+print("held", flush=True)
+sys.stdin.readline()
+for i in range(datagrams):
+    for client in clients:
+        client.send(b"%d" % i)
+print("sent", flush=True)
+answers = set()
+while len(answers) < wanted:
+    ready, _, _ = select.select(clients, [], [], 5)
+    if not ready:
+        sys.exit(f"{len(answers)} of {wanted} datagrams were answered")
+    answers.update((client, client.recv(100)) for client in ready)
+servers = collections.Counter(answer.split()[0].decode() for _, answer in answers)
+for name, count in sorted(servers.items()):
+    print(count, name)
