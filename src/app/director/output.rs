@@ -54,7 +54,9 @@ impl SendError {
     pub(super) fn meaning(self) -> &'static str {
         match self {
             Self::Again => "the send buffer was full; the uplink is slower than the traffic",
-            Self::NoBuffers => "a queue on the way out was full",
+            Self::NoBuffers => {
+                "a queue on the way out was full; Linux tells raw sockets so only seldom"
+            }
             Self::TooBig => "larger than the MTU of the way to the real server",
             Self::Refused => "a firewall on the director refused it; let IP protocol 4 out",
             Self::Unreachable => "no route to the real server",
