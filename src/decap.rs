@@ -122,16 +122,12 @@ pub struct Gate {
 impl Gate {
     /// A gate that lets in what `directors` send to `vips`.
     ///
-    /// `mss_v4` is the MSS that this host advertises for the VIPs, in bytes; clients cut their segments by it.
+    /// `mss_v4` is the MSS that this host advertises for the VIPs, in bytes; clients cut their segments by it. Below
+    /// [`MIN_MSS`] it is taken as that.
     #[must_use]
     pub fn new(directors: Vec<IpNet>, mut vips: Vec<IpAddr>, mss_v4: u16) -> Self {
         vips.sort_unstable();
         Self { directors, vips, mss_v4: mss_v4.max(MIN_MSS), counters: Counters::default() }
-    }
-
-    /// Changes the advertised MSS, in bytes; below [`MIN_MSS`] it is taken as that.
-    pub fn set_mss(&mut self, mss_v4: u16) {
-        self.mss_v4 = mss_v4.max(MIN_MSS);
     }
 
     /// Decides on `datagram`, which starts with the outer IPv4 header as a raw socket delivers it.

@@ -14,8 +14,12 @@ const DIRECTOR: [u8; 4] = [10, 0, 0, 1];
 const MSS: u16 = 1440;
 
 fn gate() -> Gate {
+    gate_with(MSS)
+}
+
+fn gate_with(mss: u16) -> Gate {
     let directors = vec!["10.0.0.0/30".parse().unwrap(), "10.9.0.1/32".parse().unwrap()];
-    Gate::new(directors, vec![VIP.into(), OTHER_VIP.into()], MSS)
+    Gate::new(directors, vec![VIP.into(), OTHER_VIP.into()], mss)
 }
 
 fn tunnelled(source: [u8; 4], traffic_class: u8, inner: &[u8]) -> Vec<u8> {
@@ -132,10 +136,8 @@ fn a_partial_checksum_of_one_segment_is_no_super_frame() {
 fn the_mss_decides_the_segment_size_and_has_a_floor() {
     let mut packet = tcp_packet(&[b'x'; 5000]);
     make_partial(&mut packet, 16);
-    let mut gate = gate();
     for (mss, expected) in [(536, 524), (MIN_MSS, 76), (MIN_MSS - 1, 76), (0, 76)] {
-        gate.set_mss(mss);
-        let (header, _) = delivered(&mut gate, &mut tunnelled(DIRECTOR, 0, &packet));
+        let (header, _) = delivered(&mut gate_with(mss), &mut tunnelled(DIRECTOR, 0, &packet));
         assert_eq!(header.gso_size, expected, "mss {mss}");
     }
 }
