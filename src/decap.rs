@@ -4,7 +4,7 @@
 //! sent to a configured VIP. In order:
 //!
 //! 1. the outer header: IPIP, whole, from a director;
-//! 2. the inner packet: IPv4, well formed, to a VIP, from what a client can be;
+//! 2. the inner packet: well formed, of the version that the outer header says, to a VIP, from what a client can be;
 //! 3. congestion marks: RFC 6040;
 //! 4. what the receiving NIC merged: GRO hands a raw socket packets of up to 64 KB whose TCP checksum is
 //!    only the pseudo-header's sum. They go on to the TUN as one super-frame. Merged UDP is lost:
@@ -12,6 +12,9 @@
 //!
 //! Inner fragments pass as they are: the kernel behind the TUN reassembles them. The inner header's own
 //! checksum and TCP's and UDP's, where they are complete, are the kernel's to verify too.
+//!
+//! Linux hands over an IPv4 outer header with the datagram, of IPv6 only what follows it: hence [`Gate::open`] and
+//! [`Gate::open_payload`].
 
 use std::net::IpAddr;
 use std::ops::Range;
@@ -20,11 +23,11 @@ use ipnet::IpNet;
 
 use crate::wire::checksum::{self, Sum};
 use crate::wire::ecn;
-use crate::wire::encap::ipip;
+use crate::wire::encap::{Opened, ipip};
 use crate::wire::packet::IPV4_HEADER_LEN;
 use crate::wire::reasons::reasons;
 use crate::wire::tcp;
-use crate::wire::virtio::{self, GSO_TCPV4, HEADER_LEN, NEEDS_CSUM};
+use crate::wire::virtio::{self, GSO_TCPV4, GSO_TCPV6, HEADER_LEN, NEEDS_CSUM};
 use crate::wire::{Fragment, Packet, ParseError, Transport};
 
 /// The smallest MSS that the gate works with, and Linux's own floor (`TCP_MIN_MSS`): room for 40 bytes of TCP options.
@@ -44,15 +47,18 @@ reasons! {
         Truncated = "truncated",
         /// Lengths or offsets that contradict each other, outside or inside.
         Malformed = "malformed",
-        /// An IPv4 source route option, outside or inside.
+        /// An IPv4 source route option or an IPv6 routing header with segments left or of type 0, outside or inside.
         SourceRoute = "source_route",
-        /// An address family or encapsulation that is not supported.
+        /// A chain of IPv6 extension headers that is too long, out of order, or holds a jumbo payload or nested fragments.
+        ExtensionHeader = "extension_header",
+        /// An encapsulation that is not opened, or an IPv6 extension header that is not walked.
         Unsupported = "unsupported",
         /// An outer source address that is no configured director.
         Source = "source",
         /// An inner destination that is no configured virtual IP.
         NotVip = "not_vip",
-        /// An inner source address that no client can have: a virtual IP, multicast, broadcast, loopback or unspecified.
+        /// An inner source address that no client can have: a virtual IP, multicast, broadcast, loopback, unspecified or
+        /// IPv4-mapped.
         BadSource = "bad_source",
         /// A congestion mark on a packet whose sender does not understand it (RFC 6040).
         Ecn = "ecn",
@@ -68,6 +74,7 @@ impl From<ParseError> for Refusal {
             ParseError::Truncated => Self::Truncated,
             ParseError::Malformed => Self::Malformed,
             ParseError::SourceRoute => Self::SourceRoute,
+            ParseError::ExtensionHeader => Self::ExtensionHeader,
             ParseError::Unsupported => Self::Unsupported,
         }
     }
@@ -109,25 +116,32 @@ impl Counters {
     }
 }
 
+/// The MSS in bytes that this host advertises for its virtual IPs of each family; clients cut their segments by it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Mss {
+    /// For IPv4 clients.
+    pub v4: u16,
+    /// For IPv6 clients.
+    pub v6: u16,
+}
+
 /// The real server's gate between the tunnel and its TUN.
 #[derive(Clone, Debug)]
 pub struct Gate {
     directors: Vec<IpNet>,
     /// Sorted.
     vips: Vec<IpAddr>,
-    mss_v4: u16,
+    mss: Mss,
     counters: Counters,
 }
 
 impl Gate {
-    /// A gate that lets in what `directors` send to `vips`.
-    ///
-    /// `mss_v4` is the MSS that this host advertises for the VIPs, in bytes; clients cut their segments by it. Below
-    /// [`MIN_MSS`] it is taken as that.
+    /// A gate that lets in what `directors` send to `vips`. An `mss` below [`MIN_MSS`] is taken as that.
     #[must_use]
-    pub fn new(directors: Vec<IpNet>, mut vips: Vec<IpAddr>, mss_v4: u16) -> Self {
+    pub fn new(directors: Vec<IpNet>, mut vips: Vec<IpAddr>, mss: Mss) -> Self {
         vips.sort_unstable();
-        Self { directors, vips, mss_v4: mss_v4.max(MIN_MSS), counters: Counters::default() }
+        let mss = Mss { v4: mss.v4.max(MIN_MSS), v6: mss.v6.max(MIN_MSS) };
+        Self { directors, vips, mss, counters: Counters::default() }
     }
 
     /// Decides on `datagram`, which starts with the outer IPv4 header as a raw socket delivers it.
@@ -136,7 +150,17 @@ impl Gate {
     /// field is updated in place. A dropped datagram is left as it was.
     #[inline]
     pub fn open(&mut self, datagram: &mut [u8]) -> Outcome {
-        match self.admit(datagram) {
+        match ipip::open(datagram) {
+            Ok(outer) => self.open_payload(&outer, datagram),
+            Err(error) => self.refuse(error.into()),
+        }
+    }
+
+    /// Decides on `datagram`, whose outer header the kernel has taken off and told about as `outer`. The inner packet
+    /// lies at `outer.inner`, at least [`virtio::HEADER_LEN`] bytes from the start; the rest is as for [`Self::open`].
+    #[inline]
+    pub fn open_payload(&mut self, outer: &Opened, datagram: &mut [u8]) -> Outcome {
+        match self.admit(outer, datagram) {
             Ok((frame, header)) => {
                 self.counters.read += 1;
                 self.counters.delivered += 1;
@@ -161,13 +185,20 @@ impl Gate {
     }
 
     #[inline]
-    fn admit(&self, datagram: &mut [u8]) -> Result<(Range<usize>, virtio::Header), Refusal> {
-        let outer = ipip::open(datagram)?;
+    fn admit(
+        &self,
+        outer: &Opened,
+        datagram: &mut [u8],
+    ) -> Result<(Range<usize>, virtio::Header), Refusal> {
         if !self.directors.iter().any(|director| director.contains(&outer.source)) {
             return Err(Refusal::Source);
         }
         let start = outer.inner.start;
-        let packet = Packet::parse(datagram.get(outer.inner).ok_or(Refusal::Truncated)?)?;
+        let inner = datagram.get(outer.inner.clone()).ok_or(Refusal::Truncated)?;
+        let packet = Packet::parse(inner)?;
+        if packet.version() != outer.inner_version {
+            return Err(Refusal::Malformed);
+        }
         self.check_addresses(&packet)?;
         let traffic_class = packet.traffic_class;
         let marked = ecn::decapsulate(outer.traffic_class, traffic_class).ok_or(Refusal::Ecn)?;
@@ -197,7 +228,10 @@ impl Gate {
                     || source.is_unspecified()
             }
             IpAddr::V6(source) => {
-                source.is_loopback() || source.is_multicast() || source.is_unspecified()
+                source.is_loopback()
+                    || source.is_multicast()
+                    || source.is_unspecified()
+                    || source.to_ipv4_mapped().is_some()
             }
         };
         if nobody || self.is_vip(packet.source) {
@@ -233,15 +267,19 @@ impl Gate {
         if field(segment, TCP_CHECKSUM_OFFSET) != partial {
             return virtio::Header::default();
         }
+        let (mss, gso_type) = match packet.source {
+            IpAddr::V4(_) => (self.mss.v4, GSO_TCPV4),
+            IpAddr::V6(_) => (self.mss.v6, GSO_TCPV6),
+        };
         let ip_len = u16::from(packet.header_len);
         let tcp_len = u16::from(header.header_len);
         // Who sends full segments to us sends as much as our MSS minus its options (RFC 6691); at least 48 bytes.
         let options = tcp_len.saturating_sub(TCP_HEADER_LEN);
-        let gso_size = self.mss_v4.saturating_sub(options);
+        let gso_size = mss.saturating_sub(options);
         let merged = segment.len() > usize::from(tcp_len) + usize::from(gso_size);
         virtio::Header {
             flags: NEEDS_CSUM,
-            gso_type: if merged { GSO_TCPV4 } else { virtio::GSO_NONE },
+            gso_type: if merged { gso_type } else { virtio::GSO_NONE },
             hdr_len: ip_len + tcp_len,
             gso_size: if merged { gso_size } else { 0 },
             csum_start: ip_len,
@@ -277,9 +315,14 @@ fn field(bytes: &[u8], at: u16) -> Option<u16> {
     bytes.get(usize::from(at)..)?.first_chunk().map(|field| u16::from_be_bytes(*field))
 }
 
-/// Sets the traffic class of an IPv4 packet and keeps its header checksum as right or wrong as it was.
+/// Sets the traffic class of a packet. An IPv4 header's checksum stays as right or wrong as it was; IPv6 has none.
 fn mark(packet: &mut [u8], traffic_class: u8) -> Option<()> {
     let header = packet.first_chunk_mut::<IPV4_HEADER_LEN>()?;
+    if header[0] >> 4 == 6 {
+        header[0] = 0x60 | traffic_class >> 4;
+        header[1] = traffic_class << 4 | header[1] & 0x0f;
+        return Some(());
+    }
     let old = u16::from_be_bytes([header[0], header[1]]);
     let new = u16::from_be_bytes([header[0], traffic_class]);
     let check = checksum::update(u16::from_be_bytes([header[10], header[11]]), old, new);

@@ -6,14 +6,14 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::hint::black_box;
-use std::net::IpAddr;
 use std::time::Duration;
 
 use vstun::balancer::outer::Inner;
 use vstun::balancer::{
-    Balancer, Change, Limits, Listen, Millis, RealSpec, SchedulerKind, Seed, ServiceSpec, Verdict,
+    Balancer, Change, Limits, Listen, Millis, RealSpec, SchedulerKind, Seed, ServiceSpec, Tunnel,
+    Verdict,
 };
-use vstun::decap::{Gate, Outcome};
+use vstun::decap::{Gate, Mss, Outcome};
 use vstun::wire::Packet;
 use vstun::wire::encap::{MAX_OUTER_LEN, ipip};
 use vstun::wire::segment::{MAX_HEADER_LEN, Plan};
@@ -215,11 +215,11 @@ fn a_super_frame_is_split_and_wrapped_without_allocating() {
         let packet = Packet::parse(&frame).unwrap();
         let plan = Plan::new(&packet, Offload::Tcp { segment: 1_440, start: 20 }).unwrap();
         let Verdict::Tunnel(real) = director.forward(Millis(0), &packet) else { panic!() };
-        let real = director.dispatch(real, plan.count() as u64, 64_000).unwrap();
+        let tunnel = director.dispatch(real, plan.count() as u64, 64_000).unwrap();
         for index in 0..plan.count() {
             let (outer_room, header) = room.split_at_mut(MAX_OUTER_LEN);
             let payload = plan.write(index, packet.bytes(), header).unwrap();
-            let outer = Inner::of(&packet).outer(DIRECTOR.into(), real, 7);
+            let outer = Inner::of(&packet, 7).outer(&tunnel, index, DIRECTOR.into(), 7);
             ipip::write(&outer, 4, plan.header_len() + payload.len(), outer_room).unwrap();
             segments += 1;
         }
@@ -229,11 +229,16 @@ fn a_super_frame_is_split_and_wrapped_without_allocating() {
 
 #[test]
 fn the_gate_opens_without_allocating() {
-    let mut gate = Gate::new(vec!["10.0.0.1/32".parse().unwrap()], vec![VIP.into()], 1_440);
+    let mut gate = Gate::new(
+        vec!["10.0.0.1/32".parse().unwrap()],
+        vec![VIP.into()],
+        Mss { v4: 1_440, v6: 1_420 },
+    );
     let inner = tcp(Flags::ACK).data(&[7; 1_440]).bytes();
     let mut datagram = vec![0; 20];
     let packet = Packet::parse(&inner).unwrap();
-    let outer = Inner::of(&packet).outer(DIRECTOR.into(), IpAddr::from(A), 7);
+    let tunnel = Tunnel { real: A.into(), source: None, sequence: 0 };
+    let outer = Inner::of(&packet, 7).outer(&tunnel, 0, DIRECTOR.into(), 7);
     ipip::write(&outer, 4, inner.len(), &mut datagram).unwrap();
     datagram.extend_from_slice(&inner);
     let mut foreign = datagram.clone();

@@ -10,7 +10,7 @@ use vstun::balancer::outer::Inner;
 use vstun::balancer::{
     Balancer, Change, Limits, Listen, Millis, RealSpec, SchedulerKind, Seed, ServiceSpec, Verdict,
 };
-use vstun::decap::{Gate, Outcome, Refusal};
+use vstun::decap::{Gate, Mss, Outcome, Refusal};
 use vstun::wire::Packet;
 use vstun::wire::checksum::Sum;
 use vstun::wire::encap::{MAX_OUTER_LEN, ipip};
@@ -55,7 +55,13 @@ impl Pair {
         let (name, scheduler) = ("web".to_owned(), SchedulerKind::RoundRobin);
         let spec = ServiceSpec { name, listens, scheduler, reals };
         director.apply(&Change::AddService(spec)).unwrap();
-        let gate = || Gate::new(vec!["10.0.0.1/32".parse().unwrap()], vec![VIP.into()], MSS);
+        let gate = || {
+            Gate::new(
+                vec!["10.0.0.1/32".parse().unwrap()],
+                vec![VIP.into()],
+                Mss { v4: MSS, v6: MSS },
+            )
+        };
         Self { director, reals: [(A, gate()), (B, gate())].into(), now: Millis(0), random: 0 }
     }
 
@@ -70,12 +76,12 @@ impl Pair {
             _ => split(packet, offload),
         };
         let bytes = pieces.iter().map(|piece| piece.len() as u64).sum();
-        let real = self.director.dispatch(id, pieces.len() as u64, bytes).unwrap();
-        let IpAddr::V4(address) = real else { panic!("{real}") };
-        let inner = Inner::of(&parsed);
+        let tunnel = self.director.dispatch(id, pieces.len() as u64, bytes).unwrap();
+        let IpAddr::V4(address) = tunnel.real else { panic!("{tunnel:?}") };
+        let inner = Inner::of(&parsed, 7);
         let mut datagram = |piece: Vec<u8>| {
             self.random = self.random.wrapping_add(0x5bd1);
-            let outer = inner.outer(DIRECTOR.into(), real, self.random);
+            let outer = inner.outer(&tunnel, 0, DIRECTOR.into(), self.random);
             let mut room = [0; MAX_OUTER_LEN];
             let len = ipip::write(&outer, 4, piece.len(), &mut room).unwrap();
             (address.octets(), [&room[MAX_OUTER_LEN - len..], &piece].concat())

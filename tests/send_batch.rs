@@ -12,7 +12,7 @@ use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
 use net::{alone, sh};
-use vstun::sys::raw::{Batch, Datagrams, Message, Receiver, Sender};
+use vstun::sys::raw::{Batch, Datagrams, Message, Received, Receiver, Sender};
 
 /// As the director has it.
 const BATCH: usize = 64;
@@ -45,6 +45,7 @@ impl Packets {
         self.payloads.extend(number.to_be_bytes());
         self.payloads.resize(payload + len, 0);
         let (header, payload) = (header..self.headers.len(), payload..self.payloads.len());
+        let destination = destination.into();
         self.batch.push(Message { destination, header, payload });
         number
     }
@@ -61,6 +62,11 @@ impl Packets {
     }
 }
 
+/// The socket for IPv4 packets in IPv4.
+fn receiver() -> Receiver {
+    Receiver::open_each().unwrap().into_iter().next().unwrap()
+}
+
 /// The numbers of the next packets received, in their order.
 fn received(receiver: &Receiver, wanted: usize) -> Vec<u32> {
     let (start, mut numbers) = (Instant::now(), Vec::new());
@@ -68,7 +74,10 @@ fn received(receiver: &Receiver, wanted: usize) -> Vec<u32> {
     while numbers.len() < wanted {
         assert!(start.elapsed() < PATIENCE, "{} of {wanted} packets: {numbers:?}", numbers.len());
         if datagrams.receive(receiver).is_ok() {
-            let number = |packet: &mut [u8]| *packet[HEADER..].first_chunk().unwrap();
+            let number = |packet: Received<'_>| match packet {
+                Received::V4(packet) => *packet[HEADER..].first_chunk().unwrap(),
+                Received::V6 { .. } => panic!("{packet:?}"),
+            };
             numbers.extend(datagrams.iter_mut().map(number).map(u32::from_be_bytes));
         }
         std::thread::yield_now();
@@ -92,7 +101,7 @@ fn a_refused_packet_is_told_once_and_the_rest_arrives() {
             (Ipv4Addr::new(10, 9, 0, 4), 100, libc::EPERM),
             (HERE, 1500 - HEADER + 1, libc::EMSGSIZE),
         ];
-        let (sender, receiver) = (Sender::open().unwrap(), Receiver::open().unwrap());
+        let (sender, receiver) = (Sender::open().unwrap(), receiver());
         let mut packets = Packets::new();
         let (mut good, mut bad) = (Vec::new(), Vec::new());
         // Good ones before, between and after; at the end two failures in a row, the last of them the queue's last.
@@ -146,7 +155,7 @@ fn a_full_send_buffer_is_told_for_each_packet() {
         let bytes = sh("ip -s -j link show v0 | jq '.[0].stats64.tx.bytes'");
         let bytes: usize = bytes.trim().parse().unwrap();
         assert_eq!(bytes / (14 + HEADER + len), kept);
-        let receiver = Receiver::open().unwrap();
+        let receiver = receiver();
         let mut packets = Packets::new();
         let last = packets.push(HERE, 100);
         assert_eq!(packets.flush(&sender), [], "the buffer is free again");

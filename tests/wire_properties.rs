@@ -9,7 +9,7 @@ use etherparse::{
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
-use vstun::decap::{Gate, MIN_MSS, Outcome, Refusal};
+use vstun::decap::{Gate, MIN_MSS, Mss, Outcome, Refusal};
 use vstun::wire::checksum::Sum;
 use vstun::wire::encap::{Outer, ipip};
 use vstun::wire::segment::{MAX_HEADER_LEN, Plan};
@@ -153,6 +153,7 @@ fn tunnelled(traffic_class: u8, inner: &[u8]) -> Vec<u8> {
         ttl: 64,
         dont_fragment: true,
         identification: 0,
+        flow_label: 0,
     };
     let mut datagram = vec![0; 20];
     ipip::write(&outer, 4, inner.len(), &mut datagram).unwrap();
@@ -161,7 +162,7 @@ fn tunnelled(traffic_class: u8, inner: &[u8]) -> Vec<u8> {
 }
 
 fn gate(mss: u16) -> Gate {
-    Gate::new(vec![IpAddr::from(DIRECTOR).into()], vec![VIP.into()], mss)
+    Gate::new(vec![IpAddr::from(DIRECTOR).into()], vec![VIP.into()], Mss { v4: mss, v6: mss })
 }
 
 /// IP and transport checksums, by etherparse.

@@ -6,9 +6,10 @@ use std::net::{IpAddr, Ipv4Addr};
 use etherparse::PacketBuilder;
 use vstun::balancer::outer::Inner;
 use vstun::balancer::{
-    Balancer, Change, Limits, Listen, Millis, RealSpec, SchedulerKind, Seed, ServiceSpec, Verdict,
+    Balancer, Change, Limits, Listen, Millis, RealSpec, SchedulerKind, Seed, ServiceSpec, Tunnel,
+    Verdict,
 };
-use vstun::decap::Gate;
+use vstun::decap::{Gate, Mss};
 use vstun::wire::Packet;
 use vstun::wire::encap::{MAX_OUTER_LEN, ipip};
 use vstun::wire::segment::{MAX_HEADER_LEN, Plan};
@@ -178,21 +179,29 @@ fn split() -> impl FnMut(u64) {
 
 fn outer(packet: Vec<u8>) -> impl FnMut(u64) {
     let mut room = [0; MAX_OUTER_LEN];
-    let (source, real) = (IpAddr::from(DIRECTOR), IpAddr::from(REALS[0]));
+    let (source, tunnel) = (IpAddr::from(DIRECTOR), tunnel());
     move |count| {
-        let inner = Inner::of(&Packet::parse(&packet).unwrap());
+        let inner = Inner::of(&Packet::parse(&packet).unwrap(), 7);
         for _ in 0..count {
-            let outer = black_box(inner).outer(source, black_box(real), 7);
+            let outer = black_box(inner).outer(black_box(&tunnel), 0, source, 7);
             black_box(ipip::write(&outer, 4, packet.len(), &mut room)).unwrap();
         }
     }
 }
 
+fn tunnel() -> Tunnel {
+    Tunnel { real: REALS[0].into(), source: None, sequence: 0 }
+}
+
 fn gate(inner: &[u8]) -> impl FnMut(u64) + use<> {
-    let mut gate = Gate::new(vec!["10.0.0.1/32".parse().unwrap()], vec![VIP.into()], 1_440);
+    let mut gate = Gate::new(
+        vec!["10.0.0.1/32".parse().unwrap()],
+        vec![VIP.into()],
+        Mss { v4: 1_440, v6: 1_420 },
+    );
     let mut datagram = vec![0; 20];
-    let header = Inner::of(&Packet::parse(inner).unwrap());
-    let header = header.outer(DIRECTOR.into(), REALS[0].into(), 7);
+    let header = Inner::of(&Packet::parse(inner).unwrap(), 7);
+    let header = header.outer(&tunnel(), 0, DIRECTOR.into(), 7);
     ipip::write(&header, 4, inner.len(), &mut datagram).unwrap();
     datagram.extend_from_slice(inner);
     let outer: [u8; 20] = *datagram.first_chunk().unwrap();

@@ -139,6 +139,7 @@ fn tunnelled(traffic_class: u8, inner: &[u8]) -> Vec<u8> {
         ttl: 64,
         dont_fragment: true,
         identification: 0,
+        flow_label: 0,
     };
     let mut datagram = vec![0; 20];
     ipip::write(&outer, 4, inner.len(), &mut datagram).expect("seeds are short");

@@ -25,6 +25,10 @@ impl Balancer {
             Change::SetWeight { service, address, weight } => {
                 self.set_weight(service, *address, *weight)
             }
+            Change::SetSources(sources) => {
+                self.set_sources(sources);
+                Ok(())
+            }
             Change::SetTimeouts(timeouts) => {
                 self.timeouts = *timeouts;
                 Ok(())
@@ -167,7 +171,7 @@ impl Balancer {
     }
 
     fn new_real(&mut self, service: ServiceId, spec: RealSpec) -> RealId {
-        let real = Real::new(service, spec);
+        let real = Real::new(service, spec, self.sources.get(&spec.address).copied());
         if let Some(id) = self.free_reals.pop()
             && let Some(place) = self.reals.get_mut(id.0 as usize)
         {

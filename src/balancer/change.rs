@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
 use super::time::Timeouts;
+use super::tunnel::Sources;
 use crate::wire::protocol;
 
 /// The transports that are balanced.
@@ -257,6 +258,8 @@ pub enum Change {
         /// 0 to [`MAX_WEIGHT`].
         weight: u32,
     },
+    /// The director's own addresses towards the real servers, all of them: also for those that join later.
+    SetSources(Sources),
     /// New timeouts; flows take them with their next packet.
     SetTimeouts(Timeouts),
 }

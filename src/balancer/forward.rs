@@ -11,7 +11,7 @@ use std::net::IpAddr;
 
 use super::change::Protocol;
 use super::flow::Key;
-use super::limit::Limit;
+use super::limit::within;
 use super::placement;
 use super::service::{Life, ServiceId};
 use super::table::Handle;
@@ -37,14 +37,14 @@ impl Balancer {
             return Verdict::Drop(Reason::Fragment);
         }
         if !answerable(packet.source) {
-            return Verdict::Drop(Reason::BadSource);
+            return unanswerable(packet);
         }
         match packet.transport {
             Transport::Tcp(header) => self.tcp(now, packet, header),
             Transport::Udp { source_port, destination_port } => {
                 self.udp(now, packet, source_port, destination_port)
             }
-            Transport::Icmp { kind, .. } => self.icmp(now, packet, kind),
+            Transport::Icmp { .. } => self.icmp(now, packet),
             Transport::Other => Verdict::Drop(Reason::Protocol),
         }
     }
@@ -56,7 +56,7 @@ impl Balancer {
         if let Some((handle, state, real)) = self.connection(&key) {
             if !(opens && state.reusable()) {
                 self.advance(now, handle, state, state.next(header.flags), real);
-                return Verdict::Tunnel(real);
+                return self.tunnel(now, packet, real);
             }
             self.drop_connection(handle);
         }
@@ -76,7 +76,7 @@ impl Balancer {
             // From now on it has an entry if there is room, in a state that a stray packet does not keep for long.
             self.enter(now, key, service, real, State::SynRecv);
         }
-        Verdict::Tunnel(real)
+        self.tunnel(now, packet, real)
     }
 
     #[inline]
@@ -84,7 +84,7 @@ impl Balancer {
         let key = key(packet, client, port);
         if let Some((handle, state, real)) = self.connection(&key) {
             self.advance(now, handle, state, State::Udp, real);
-            return Verdict::Tunnel(real);
+            return self.tunnel(now, packet, real);
         }
         if self.listens.is_vip(packet.source) {
             return Verdict::Drop(Reason::BadSource);
@@ -95,7 +95,10 @@ impl Balancer {
         }
     }
 
-    fn icmp(&mut self, now: Millis, packet: &Packet<'_>, kind: u8) -> Verdict {
+    fn icmp(&mut self, now: Millis, packet: &Packet<'_>) -> Verdict {
+        if icmp::concerns_the_link(packet) {
+            return Verdict::Drop(Reason::LinkNoise);
+        }
         if !self.listens.is_vip(packet.destination) {
             return Verdict::Drop(Reason::NotVip);
         }
@@ -105,7 +108,7 @@ impl Balancer {
         if !icmp::checksum_ok(packet) {
             return Verdict::Drop(Reason::Malformed);
         }
-        if icmp::is_error(kind) {
+        if icmp::is_error(packet) {
             return match self.quoted(now, packet) {
                 Some(real) => Verdict::Tunnel(real),
                 None => Verdict::Drop(Reason::IcmpNoFlow),
@@ -179,7 +182,7 @@ impl Balancer {
             return self.refuse_packet(now, packet, Reason::NoRealServer);
         };
         self.enter(now, key, id, real, state);
-        Verdict::Tunnel(real)
+        self.tunnel(now, packet, real)
     }
 
     /// Where a packet without an entry belongs, while flows without an entry may be alive.
@@ -244,13 +247,18 @@ impl Balancer {
     }
 }
 
-fn within(limit: &mut Limit, now: Millis) -> Option<()> {
-    limit.allow(now).then_some(())
-}
-
 #[inline]
 fn key(packet: &Packet<'_>, client_port: u16, virtual_port: u16) -> Key {
     Key::new(packet.protocol, packet.source, client_port, packet.destination, virtual_port)
+}
+
+/// A packet from where no client is. A host without an address yet asks for routers and reports its groups from `::`.
+#[cold]
+fn unanswerable(packet: &Packet<'_>) -> Verdict {
+    if icmp::concerns_the_link(packet) {
+        return Verdict::Drop(Reason::LinkNoise);
+    }
+    Verdict::Drop(Reason::BadSource)
 }
 
 /// Whether an address can be a client's: one that an answer could be sent to (RFC 1122 section 3.2.1.3).

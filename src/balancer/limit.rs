@@ -33,6 +33,11 @@ impl Limit {
     }
 }
 
+/// Something while there is an answer's worth left, and then with one less.
+pub(super) fn within(limit: &mut Limit, now: Millis) -> Option<()> {
+    limit.allow(now).then_some(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -16,10 +16,9 @@ pub mod snapshot;
 pub mod table;
 pub mod tcp;
 pub mod time;
+mod tunnel;
 mod tunnel_error;
 pub mod verdict;
-
-use std::net::IpAddr;
 
 pub use change::{
     Change, ChangeError, Listen, PortRange, Protocol, RealSpec, SchedulerKind, ServiceSpec,
@@ -28,12 +27,15 @@ pub use counters::Counters;
 pub use flow::Seed;
 pub use snapshot::Snapshot;
 pub use time::{Millis, Timeouts};
+pub use tunnel::{Sources, Tunnel};
 pub use tunnel_error::{TunnelError, TunnelErrorKind};
 pub use verdict::{RealId, Reason, Verdict};
 
 use limit::Limit;
 use service::{Listens, Real, Service, ServiceId};
 use table::{Entry, Table};
+
+use crate::wire::packet::MAX_PACKET_LEN;
 
 /// Places of the connection table that one page of a listing looks at, so that a large table with few connections
 /// cannot hold up packets.
@@ -44,7 +46,7 @@ pub const PLACES_A_PAGE: usize = 16_384;
 pub struct Limits {
     /// Connections that fit the table, at most [`table::MAX_CAPACITY`].
     pub connections: u32,
-    /// Resets a second in answer to TCP that nobody wants, and as many port-unreachables.
+    /// Resets a second in answer to TCP that nobody wants, and as many ICMP errors.
     pub refusals_per_second: u32,
 }
 
@@ -62,6 +64,7 @@ pub struct Balancer {
     free_reals: Vec<RealId>,
     listens: Listens,
     connections: Table,
+    sources: Sources,
     timeouts: Timeouts,
     counters: Counters,
     resets: Limit,
@@ -80,23 +83,15 @@ impl Balancer {
             free_reals: Vec::new(),
             listens: Listens::default(),
             connections: Table::new(limits.connections, seed),
+            sources: Sources::new(),
             timeouts: Timeouts::DEFAULT,
             counters: Counters::default(),
             resets: Limit::new(limits.refusals_per_second),
             unreachables: Limit::new(limits.refusals_per_second),
             seed,
             // The longest answer is that to an echo request of the longest packet there is.
-            reply: Vec::with_capacity(usize::from(u16::MAX)),
+            reply: Vec::with_capacity(MAX_PACKET_LEN),
         }
-    }
-
-    /// Counts `packets` with `bytes` in all for a real server and tells where it is. For a super-frame these
-    /// are its wire segments.
-    #[inline]
-    pub fn dispatch(&mut self, real: RealId, packets: u64, bytes: u64) -> Option<IpAddr> {
-        let real = self.reals.get_mut(real.0 as usize)?;
-        real.count(packets, bytes);
-        Some(real.address())
     }
 
     /// Takes connections out whose time is up, at most [`table::EXPIRE_BUDGET`] looked at; call it at every

@@ -60,7 +60,7 @@ mod tests {
     fn reals(weights: &[u32]) -> (Vec<RealId>, Vec<Real>) {
         let real = |(n, &weight): (usize, &u32)| {
             let address = IpAddr::from([10, 0, 0, u8::try_from(n).unwrap_or_default()]);
-            Real::new(ServiceId(0), RealSpec { address, weight })
+            Real::new(ServiceId(0), RealSpec { address, weight }, None)
         };
         let ids = (0..u32::try_from(weights.len()).unwrap_or_default()).map(RealId).collect();
         (ids, weights.iter().enumerate().map(real).collect())

@@ -9,6 +9,7 @@ use super::sched::{self, Pool, Scheduler};
 use super::snapshot::{self, RealState};
 use super::tcp::State;
 use super::time::Millis;
+use super::tunnel::{Room, Tunnel};
 use super::verdict::RealId;
 
 /// An index into the balancer's services.
@@ -42,6 +43,9 @@ pub(super) struct Real {
     connections: u64,
     packets: u64,
     bytes: u64,
+    /// See [`Sources`](super::tunnel::Sources).
+    source: Option<IpAddr>,
+    pub(super) room: Room,
     pub(super) errors: TunnelErrors,
 }
 
@@ -54,7 +58,7 @@ pub(super) struct TunnelErrors {
 }
 
 impl Real {
-    pub(super) fn new(service: ServiceId, spec: RealSpec) -> Self {
+    pub(super) fn new(service: ServiceId, spec: RealSpec, source: Option<IpAddr>) -> Self {
         Self {
             service,
             address: spec.address,
@@ -66,6 +70,8 @@ impl Real {
             connections: 0,
             packets: 0,
             bytes: 0,
+            source,
+            room: Room::UNKNOWN,
             errors: TunnelErrors::default(),
         }
     }
@@ -98,11 +104,17 @@ impl Real {
         }
     }
 
-    /// Counts what was sent to it.
+    /// Counts what is sent to it, and tells the tunnel.
     #[inline]
-    pub(super) fn count(&mut self, packets: u64, bytes: u64) {
+    pub(super) fn count(&mut self, packets: u64, bytes: u64) -> Tunnel {
+        let tunnel = Tunnel { real: self.address, source: self.source, sequence: self.packets };
         self.packets += packets;
         self.bytes += bytes;
+        tunnel
+    }
+
+    pub(super) fn set_source(&mut self, source: Option<IpAddr>) {
+        self.source = source;
     }
 
     pub(super) fn service(&self) -> ServiceId {

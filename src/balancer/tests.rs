@@ -101,7 +101,7 @@ impl Director {
     /// The real server that the packet is tunnelled to.
     fn to(&mut self, packet: &[u8]) -> [u8; 4] {
         match self.forward(packet) {
-            Verdict::Tunnel(real) => match self.balancer.dispatch(real, 1, 40).unwrap() {
+            Verdict::Tunnel(real) => match self.balancer.dispatch(real, 1, 40).unwrap().real {
                 IpAddr::V4(address) => address.octets(),
                 IpAddr::V6(address) => panic!("{address}"),
             },

@@ -8,7 +8,8 @@ use super::{Balancer, Millis};
 /// What went wrong.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum TunnelErrorKind {
-    /// Nobody receives IPIP there: the real server's daemon does not run.
+    /// Nobody receives tunnelled packets there: the real server's daemon does not run. An IPv4 host says "protocol
+    /// unreachable", an IPv6 host "unrecognized next header" (RFC 4443 section 3.4).
     ProtocolUnreachable,
     /// The real server cannot be reached, or a packet ran out of hops on the way.
     Unreachable,
@@ -26,8 +27,9 @@ pub struct TunnelError {
 }
 
 impl Balancer {
-    /// Notes an error with each real server of that address. The kernel keeps the path MTU itself.
-    pub fn tunnel_error(&mut self, _now: Millis, error: TunnelError) -> Verdict {
+    /// Notes an error with each real server of that address. The kernel keeps a path MTU itself and refuses to send more;
+    /// here it is kept so that clients are told.
+    pub fn tunnel_error(&mut self, now: Millis, error: TunnelError) -> Verdict {
         self.counters.tunnel_errors += 1;
         for real in self.reals.iter_mut().filter(|real| real.address() == error.real) {
             match error.kind {
@@ -36,6 +38,7 @@ impl Balancer {
                 TunnelErrorKind::PathMtu(mtu) => {
                     let known = real.errors.path_mtu.unwrap_or(mtu);
                     real.errors.path_mtu = Some(known.min(mtu));
+                    real.room.narrow(now, error.real, mtu);
                 }
             }
         }

@@ -30,13 +30,18 @@ reasons! {
         Malformed = "malformed",
         /// A bad offload header from the kernel, or a super-frame that cannot be split.
         BadOffload = "bad_offload",
-        /// An IPv4 source route option.
+        /// An IPv4 source route option, or an IPv6 routing header with segments left or of type 0.
         SourceRoute = "source_route",
-        /// An address family or header that is not supported.
+        /// A chain of IPv6 extension headers that is too long, out of order, or holds a jumbo payload or nested fragments.
+        ExtensionHeader = "extension_header",
+        /// An IPv6 extension header that is not walked: authentication, mobility and the like.
         Unsupported = "unsupported",
+        /// Neighbour discovery, router solicitations and multicast reports: what a kernel says on any IPv6 link.
+        LinkNoise = "link_noise",
         /// A fragment of a datagram.
         Fragment = "fragment",
-        /// A source address that no client can have: a virtual IP, multicast, broadcast, loopback or unspecified.
+        /// A source address that no client can have: a virtual IP, multicast, broadcast, loopback, unspecified or
+        /// IPv4-mapped.
         BadSource = "bad_source",
         /// A destination that is no virtual IP of any service.
         NotVip = "not_vip",
@@ -66,6 +71,7 @@ impl From<ParseError> for Reason {
             ParseError::Truncated => Self::Truncated,
             ParseError::Malformed => Self::Malformed,
             ParseError::SourceRoute => Self::SourceRoute,
+            ParseError::ExtensionHeader => Self::ExtensionHeader,
             ParseError::Unsupported => Self::Unsupported,
         }
     }

@@ -19,7 +19,7 @@ fn gate() -> Gate {
 
 fn gate_with(mss: u16) -> Gate {
     let directors = vec!["10.0.0.0/30".parse().unwrap(), "10.9.0.1/32".parse().unwrap()];
-    Gate::new(directors, vec![VIP.into(), OTHER_VIP.into()], mss)
+    Gate::new(directors, vec![VIP.into(), OTHER_VIP.into()], Mss { v4: mss, v6: mss })
 }
 
 fn tunnelled(source: [u8; 4], traffic_class: u8, inner: &[u8]) -> Vec<u8> {
@@ -30,6 +30,7 @@ fn tunnelled(source: [u8; 4], traffic_class: u8, inner: &[u8]) -> Vec<u8> {
         ttl: 64,
         dont_fragment: true,
         identification: 0,
+        flow_label: 0,
     };
     let mut datagram = vec![0; 20];
     ipip::write(&outer, 4, inner.len(), &mut datagram).unwrap();
@@ -248,7 +249,7 @@ fn bad_packets_have_their_reason() {
     };
     refused(&[], Refusal::NotIp);
     refused(&edited(0, 0x05), Refusal::NotIp);
-    refused(&edited(0, 0x65), Refusal::Unsupported);
+    refused(&edited(0, 0x65), Refusal::Truncated);
     refused(&edited(0, 0x44), Refusal::Malformed);
     refused(&edited(2, 0xff), Refusal::Truncated);
     refused(&edited(25, 0), Refusal::Malformed);

@@ -6,8 +6,8 @@ use std::io;
 ///
 /// # Errors
 /// Those of `getrandom(2)`, which has none once the system has booted.
-pub fn words() -> io::Result<[u64; 3]> {
-    let mut words = [0u64; 3];
+pub fn words<const N: usize>() -> io::Result<[u64; N]> {
+    let mut words = [0u64; N];
     let len = size_of_val(&words);
     // SAFETY: `words` is writable for `len` bytes, and any bytes are valid integers.
     let filled = unsafe { libc::getrandom(words.as_mut_ptr().cast(), len, 0) };

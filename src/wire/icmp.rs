@@ -1,22 +1,17 @@
-//! ICMP (RFC 792): what an error quotes, and the answers that are ICMP.
+//! ICMP of both families (RFC 792, RFC 4443): what an error quotes, and the answers that are ICMP.
 //!
 //! An error that reaches the director is about a packet which a real server sent straight to a client.
 //! The packet quoted inside names the flow, seen from the real server: source = VIP, destination = client.
 
 use std::net::IpAddr;
 
-use etherparse::Ipv4HeaderSlice;
+use etherparse::{Ipv4HeaderSlice, Ipv6HeaderSlice};
 
 use super::checksum::Sum;
-use super::packet::ICMP_HEADER_LEN;
+use super::packet::{ICMP_HEADER_LEN, IPV6_HEADER_LEN, extension};
 use super::{Fragment, Packet, Transport, protocol};
 
-pub use super::reply::{MAX_ERROR_LEN, echo_reply, fragmentation_needed, port_unreachable};
-
-/// ICMP type of an echo request.
-pub const ECHO_REQUEST: u8 = 8;
-/// ICMP type of a destination unreachable error.
-pub const DESTINATION_UNREACHABLE: u8 = 3;
+pub use super::reply::{echo_reply, packet_too_big, port_unreachable};
 
 /// The flow that an ICMP error quotes, as the quoted packet has it.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -33,21 +28,26 @@ pub struct Quote {
     pub destination_port: u16,
 }
 
-/// What a tunnel error quotes.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct TunnelQuote {
-    /// The real server that the tunnelled packet was for.
-    pub destination: IpAddr,
-    /// The client's flow in it, from client to VIP, where enough was quoted: RFC 792 asks for only eight
-    /// bytes after the outer header; most systems send far more (RFC 1812 section 4.3.2.3).
-    pub inner: Option<Quote>,
+/// Whether the packet is an ICMP error that quotes another. IPv4: destination unreachable, source quench, time
+/// exceeded, parameter problem; redirect is not, it concerns routers, not flows. IPv6: destination unreachable,
+/// packet too big, time exceeded, parameter problem.
+#[must_use]
+pub fn is_error(packet: &Packet<'_>) -> bool {
+    let Transport::Icmp { kind, .. } = packet.transport else { return false };
+    match packet.source {
+        IpAddr::V4(_) => matches!(kind, 3 | 4 | 11 | 12),
+        IpAddr::V6(_) => matches!(kind, 1..=4),
+    }
 }
 
-/// Whether an ICMP type is an error that quotes a packet: destination unreachable, source quench,
-/// time exceeded, parameter problem. Redirect is not: it concerns routers, not flows.
+/// Whether the packet concerns nobody but the hosts of one link: neighbour discovery (RFC 4861 section 4), multicast
+/// listener discovery (RFC 2710 section 3, RFC 3810 section 5). A kernel speaks it on a new TUN as on any interface.
 #[must_use]
-pub fn is_error(kind: u8) -> bool {
-    matches!(kind, DESTINATION_UNREACHABLE | 4 | 11 | 12)
+pub fn concerns_the_link(packet: &Packet<'_>) -> bool {
+    match packet.transport {
+        Transport::Icmp { kind, .. } => packet.source.is_ipv6() && matches!(kind, 130..=137 | 143),
+        _ => false,
+    }
 }
 
 /// Whether `packet` is a whole ICMP message with a right checksum.
@@ -55,52 +55,66 @@ pub fn is_error(kind: u8) -> bool {
 /// A frame from a TUN may carry a partial checksum: complete it first ([`super::segment::complete_checksum`]).
 #[must_use]
 pub fn checksum_ok(packet: &Packet<'_>) -> bool {
+    let message = packet.payload();
+    let pseudo = match packet.source {
+        IpAddr::V4(_) => Sum::default(),
+        // RFC 4443 section 2.3.
+        IpAddr::V6(_) => {
+            let length = u32::try_from(message.len()).unwrap_or(u32::MAX);
+            Sum::pseudo_header(packet.source, packet.destination, packet.protocol, length)
+        }
+    };
     matches!(packet.transport, Transport::Icmp { .. })
         && packet.fragment == Fragment::Whole
-        && Sum::of(packet.payload()).checksum() == 0
+        && pseudo.add_bytes(message).checksum() == 0
 }
 
 /// The flow that an ICMP error quotes. `None` for anything but an error about TCP or UDP, or when the
 /// quote is a later fragment or has fewer than the eight transport bytes of RFC 792.
 #[must_use]
 pub fn quote(packet: &Packet<'_>) -> Option<Quote> {
-    match packet.transport {
-        Transport::Icmp { kind, .. } if is_error(kind) && packet.fragment == Fragment::Whole => {
-            flow(packet.payload().get(ICMP_HEADER_LEN..)?)
-        }
-        _ => None,
-    }
-}
-
-/// What the error about a tunnelled packet quotes; `quoted_outer` starts with the outer IP header, as an
-/// `IP_RECVERR` error queue delivers it. `None` when that is no IPIP header.
-#[must_use]
-pub fn tunnel_quote(quoted_outer: &[u8]) -> Option<TunnelQuote> {
-    let outer = Ipv4HeaderSlice::from_slice(quoted_outer).ok()?;
-    if outer.protocol().0 != protocol::IPIP || outer.fragments_offset().value() != 0 {
+    if !is_error(packet) || packet.fragment != Fragment::Whole {
         return None;
     }
-    let inner = quoted_outer.get(outer.slice().len()..).and_then(flow);
-    Some(TunnelQuote { destination: outer.destination_addr().into(), inner })
-}
-
-/// The flow of a quoted packet. Its total length is not believed: what is quoted is cut off, and some
-/// systems return the field in their own byte order.
-fn flow(quoted: &[u8]) -> Option<Quote> {
-    let header = Ipv4HeaderSlice::from_slice(quoted).ok()?;
-    let number = header.protocol().0;
-    if header.fragments_offset().value() != 0 || !matches!(number, protocol::TCP | protocol::UDP) {
-        return None;
-    }
+    let quoted = packet.payload().get(ICMP_HEADER_LEN..)?;
+    let (source, destination, protocol, transport) = match packet.source {
+        IpAddr::V4(_) => transport_v4(quoted)?,
+        IpAddr::V6(_) => transport_v6(quoted)?,
+    };
     // TCP and UDP both start with the ports.
-    let (transport, _) = quoted.get(header.slice().len()..)?.split_first_chunk::<8>()?;
-    Some(Quote {
-        source: header.source_addr().into(),
-        destination: header.destination_addr().into(),
-        protocol: number,
-        source_port: u16::from_be_bytes([transport[0], transport[1]]),
-        destination_port: u16::from_be_bytes([transport[2], transport[3]]),
+    let (ports, _) = transport.split_first_chunk::<8>()?;
+    matches!(protocol, protocol::TCP | protocol::UDP).then(|| Quote {
+        source,
+        destination,
+        protocol,
+        source_port: u16::from_be_bytes([ports[0], ports[1]]),
+        destination_port: u16::from_be_bytes([ports[2], ports[3]]),
     })
+}
+
+/// Source, destination, protocol and transport header of a quoted packet. Its length is not believed: what is quoted is
+/// cut off, and some systems return the field in their own byte order.
+fn transport_v4(quoted: &[u8]) -> Option<(IpAddr, IpAddr, u8, &[u8])> {
+    let header = Ipv4HeaderSlice::from_slice(quoted).ok()?;
+    let transport = quoted.get(header.slice().len()..)?;
+    let addresses = (header.source_addr().into(), header.destination_addr().into());
+    (header.fragments_offset().value() == 0).then_some((
+        addresses.0,
+        addresses.1,
+        header.protocol().0,
+        transport,
+    ))
+}
+
+/// The same of IPv6. The whole chain of extension headers must be quoted.
+fn transport_v6(quoted: &[u8]) -> Option<(IpAddr, IpAddr, u8, &[u8])> {
+    let header = Ipv6HeaderSlice::from_slice(quoted).ok()?;
+    let upper = quoted.get(IPV6_HEADER_LEN..)?;
+    let chain = extension::walk(header.next_header().0, upper).ok()?;
+    let transport = upper.get(chain.len..)?;
+    let later = chain.piece.is_some_and(|(piece, _)| piece.offset > 0);
+    let addresses = (header.source_addr().into(), header.destination_addr().into());
+    (!later).then_some((addresses.0, addresses.1, chain.protocol, transport))
 }
 
 #[cfg(test)]

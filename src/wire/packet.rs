@@ -1,26 +1,36 @@
 //! One IP packet, parsed once at the edge.
 //!
 //! The view answers what the balancer asks: addresses, protocol, fragment or not, ports and TCP flags.
-//! Nothing later indexes raw header bytes. IPv6 is recognised and refused until it is supported.
+//! Nothing later indexes raw header bytes.
 
-use std::net::{IpAddr, Ipv4Addr};
+pub mod extension;
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::{protocol, tcp};
+use extension::Piece;
 
 /// Length of an IPv4 header without options (RFC 791 section 3.1).
 pub const IPV4_HEADER_LEN: usize = 20;
+/// Length of an IPv6 header without extension headers (RFC 8200 section 3).
+pub const IPV6_HEADER_LEN: usize = 40;
+/// The longest packet that vstun handles: an IPv6 header and all that its length field can count. Jumbograms
+/// (RFC 2675) are longer, and no link has them.
+pub const MAX_PACKET_LEN: usize = IPV6_HEADER_LEN + 65_535;
 /// Length of a UDP header (RFC 768).
 pub const UDP_HEADER_LEN: usize = 8;
-/// Length of an ICMP header (RFC 792).
+/// Length of an ICMP header of either family (RFC 792, RFC 4443 section 2.1).
 pub const ICMP_HEADER_LEN: usize = 8;
 
+/// [`IPV6_HEADER_LEN`] as [`Packet::header_len`] has it.
+const FIXED_V6: u8 = 40;
 /// IPv4 flags and fragment offset (RFC 791 section 3.1). The reserved bit is ignored, as Linux does.
 const DONT_FRAGMENT: u16 = 0x4000;
 const MORE_FRAGMENTS: u16 = 0x2000;
 const OFFSET: u16 = 0x1fff;
 /// Fragment offsets count in units of eight bytes.
 const FRAGMENT_UNIT: usize = 8;
-/// The longest datagram, header included.
+/// The longest datagram: of IPv4 header included, of IPv6 without the fixed header.
 const MAX_DATAGRAM_LEN: usize = 65_535;
 
 /// Why bytes are not a packet that vstun can handle.
@@ -35,10 +45,14 @@ pub enum ParseError {
     /// Lengths or offsets that contradict each other.
     #[error("malformed")]
     Malformed,
-    /// A source route option (RFC 791 section 3.1; refused as RFC 7126 section 4.3 advises).
-    #[error("source route option")]
+    /// A source route: an IPv4 option (RFC 791 section 3.1; refused as RFC 7126 section 4.3 advises), or an IPv6
+    /// routing header of type 0 (RFC 5095) or with segments left.
+    #[error("source route")]
     SourceRoute,
-    /// A family or header that is not supported yet.
+    /// An IPv6 extension header that no such packet may have: see [`extension::walk`].
+    #[error("bad chain of extension headers")]
+    ExtensionHeader,
+    /// An IPv6 extension header that is not walked, or an encapsulation that is not opened.
     #[error("unsupported")]
     Unsupported,
 }
@@ -81,13 +95,14 @@ pub enum Transport {
 #[derive(Clone, Copy, Debug)]
 pub struct Packet<'a> {
     bytes: &'a [u8],
+    wire_len: usize,
     /// Source address.
     pub source: IpAddr,
     /// Destination address.
     pub destination: IpAddr,
     /// The transport's protocol number.
     pub protocol: u8,
-    /// Length of the IP header with options, in bytes; the transport header starts here.
+    /// Length of the IP header with options or extension headers, in bytes; the transport header starts here.
     pub header_len: u8,
     /// DSCP and ECN: the IPv4 TOS byte or the IPv6 traffic class.
     pub traffic_class: u8,
@@ -110,7 +125,7 @@ impl<'a> Packet<'a> {
     pub fn parse(bytes: &'a [u8]) -> Result<Self, ParseError> {
         match bytes.first().map(|first| first >> 4) {
             Some(4) => Self::parse_v4(bytes),
-            Some(6) => Err(ParseError::Unsupported),
+            Some(6) => Self::parse_v6(bytes),
             _ => Err(ParseError::NotIp),
         }
     }
@@ -121,7 +136,29 @@ impl<'a> Packet<'a> {
         self.bytes
     }
 
-    /// What follows the IP header.
+    /// The IP version, 4 or 6.
+    #[inline]
+    #[must_use]
+    pub fn version(&self) -> u8 {
+        if self.source.is_ipv4() { 4 } else { 6 }
+    }
+
+    /// The length in bytes of the longest packet on the wire that this one stands for: its own, or of a super-frame a
+    /// segment's.
+    #[inline]
+    #[must_use]
+    pub fn wire_len(&self) -> usize {
+        self.wire_len
+    }
+
+    /// The same packet as a super-frame, whose segments have at most `wire_len` bytes.
+    #[inline]
+    #[must_use]
+    pub fn split_to(self, wire_len: usize) -> Self {
+        Self { wire_len, ..self }
+    }
+
+    /// What follows the IP header and its extension headers.
     #[must_use]
     pub fn payload(&self) -> &'a [u8] {
         self.bytes.get(usize::from(self.header_len)..).unwrap_or_default()
@@ -146,10 +183,13 @@ impl<'a> Packet<'a> {
         let flags_and_offset = u16::from_be_bytes([fixed[6], fixed[7]]);
         let fragment = match flags_and_offset & (MORE_FRAGMENTS | OFFSET) {
             0 => Fragment::Whole,
-            _ => fragment(flags_and_offset, header_len, payload.len(), protocol)?,
+            _ => {
+                fragment(piece(flags_and_offset), usize::from(header_len), payload.len(), protocol)?
+            }
         };
         Ok(Self {
             bytes,
+            wire_len: bytes.len(),
             source: IpAddr::V4(Ipv4Addr::new(fixed[12], fixed[13], fixed[14], fixed[15])),
             destination: IpAddr::V4(Ipv4Addr::new(fixed[16], fixed[17], fixed[18], fixed[19])),
             protocol,
@@ -161,32 +201,102 @@ impl<'a> Packet<'a> {
             transport: if fragment == Fragment::Later {
                 Transport::Other
             } else {
-                parse_transport(protocol, payload, fragment)?
+                parse_transport(protocol, protocol::ICMP, payload, fragment)?
+            },
+        })
+    }
+
+    #[inline]
+    fn parse_v6(bytes: &'a [u8]) -> Result<Self, ParseError> {
+        let (fixed, rest) =
+            bytes.split_first_chunk::<IPV6_HEADER_LEN>().ok_or(ParseError::Truncated)?;
+        let payload_len = usize::from(u16::from_be_bytes([fixed[4], fixed[5]]));
+        let upper = rest.get(..payload_len).ok_or(ParseError::Truncated)?;
+        let bytes = bytes.get(..IPV6_HEADER_LEN + payload_len).ok_or(ParseError::Truncated)?;
+        let (protocol, header_len, fragment) = match fixed[6] {
+            next if extension::is_extension(next) => chain(next, upper)?,
+            next => (next, FIXED_V6, Fragment::Whole),
+        };
+        let payload = bytes.get(usize::from(header_len)..).ok_or(ParseError::Malformed)?;
+        Ok(Self {
+            bytes,
+            wire_len: bytes.len(),
+            source: address_v6(fixed, 8),
+            destination: address_v6(fixed, 24),
+            protocol,
+            header_len,
+            traffic_class: fixed[0] << 4 | fixed[1] >> 4,
+            ttl: fixed[7],
+            dont_fragment: true,
+            fragment,
+            transport: if fragment == Fragment::Later {
+                Transport::Other
+            } else {
+                parse_transport(protocol, protocol::ICMPV6, payload, fragment)?
             },
         })
     }
 }
 
+/// The IPv6 address at `at` of the fixed header.
+#[inline]
+fn address_v6(header: &[u8; IPV6_HEADER_LEN], at: usize) -> IpAddr {
+    let octets = header[at..].first_chunk::<16>().copied().unwrap_or_default();
+    IpAddr::V6(Ipv6Addr::from(octets))
+}
+
+/// The transport's protocol, the length of all headers before it, and which fragment the packet is.
+#[cold]
+fn chain(next: u8, upper: &[u8]) -> Result<(u8, u8, Fragment), ParseError> {
+    let chain = extension::walk(next, upper)?;
+    let header_len =
+        u8::try_from(IPV6_HEADER_LEN + chain.len).map_err(|_| ParseError::ExtensionHeader)?;
+    let fragment = match chain.piece {
+        None => Fragment::Whole,
+        // The length field of the whole datagram does not count the fixed header (RFC 8200 section 4.5).
+        Some((piece, at)) => {
+            let len = upper.len().saturating_sub(at + extension::FRAGMENT_LEN);
+            fragment(piece, at, len, chain.protocol)?
+        }
+    };
+    Ok((chain.protocol, header_len, fragment))
+}
+
+/// What the IPv4 flags and fragment offset say.
+fn piece(flags_and_offset: u16) -> Piece {
+    Piece {
+        offset: usize::from(flags_and_offset & OFFSET) * FRAGMENT_UNIT,
+        more: flags_and_offset & MORE_FRAGMENTS != 0,
+    }
+}
+
 /// Which fragment it is. Refuses what no sender cuts and what would not fit once put together:
-/// [CVE-1999-0128], RFC 791 section 3.2 and, for TCP flags out of the first fragment, RFC 1858 section 3.2.
+/// [CVE-1999-0128], RFC 791 section 3.2, RFC 8200 section 4.5 and, for TCP flags out of the first fragment, RFC 1858
+/// section 3.2.
+///
+/// `before` is how many bytes of headers the whole datagram's length counts before the data that is cut up.
 ///
 /// [CVE-1999-0128]: https://www.cve.org/CVERecord?id=CVE-1999-0128
 #[cold]
 fn fragment(
-    flags_and_offset: u16,
-    header_len: u8,
+    piece: Piece,
+    before: usize,
     payload_len: usize,
     protocol: u8,
 ) -> Result<Fragment, ParseError> {
-    let more = flags_and_offset & MORE_FRAGMENTS != 0;
-    let offset = usize::from(flags_and_offset & OFFSET) * FRAGMENT_UNIT;
-    let end = usize::from(header_len) + offset + payload_len;
+    let Piece { offset, more } = piece;
     let uneven = more && !payload_len.is_multiple_of(FRAGMENT_UNIT);
+    let too_long = before + offset + payload_len > MAX_DATAGRAM_LEN;
     let rewrites_tcp = protocol == protocol::TCP && offset == FRAGMENT_UNIT;
-    if payload_len == 0 || uneven || end > MAX_DATAGRAM_LEN || rewrites_tcp {
+    if payload_len == 0 || uneven || too_long || rewrites_tcp {
         return Err(ParseError::Malformed);
     }
-    Ok(if offset == 0 { Fragment::First } else { Fragment::Later })
+    Ok(match (offset, more) {
+        // An atomic fragment is a whole packet (RFC 6946): some translators make them.
+        (0, false) => Fragment::Whole,
+        (0, true) => Fragment::First,
+        _ => Fragment::Later,
+    })
 }
 
 /// Walks IPv4 options (RFC 791 section 3.1): refuses source routes and lengths that run out of the header.
@@ -215,6 +325,7 @@ fn check_options(mut options: &[u8]) -> Result<(), ParseError> {
 #[inline]
 fn parse_transport(
     number: u8,
+    icmp: u8,
     payload: &[u8],
     fragment: Fragment,
 ) -> Result<Transport, ParseError> {
@@ -235,7 +346,8 @@ fn parse_transport(
                 destination_port: u16::from_be_bytes([header[2], header[3]]),
             })
         }
-        protocol::ICMP => {
+        // Each family has an ICMP of its own; the other one's is no protocol of a host.
+        _ if number == icmp => {
             let (header, _) =
                 payload.split_first_chunk::<ICMP_HEADER_LEN>().ok_or(ParseError::Malformed)?;
             Ok(Transport::Icmp { kind: header[0], code: header[1] })

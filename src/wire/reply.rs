@@ -1,53 +1,68 @@
 //! What the director answers itself: echo replies, ICMP errors, TCP resets. The slow path, built with etherparse.
 //!
-//! Every builder clears `out` and writes one packet to it, so a caller's buffer of [`MAX_ERROR_LEN`]
-//! bytes (or the request's length, for echo) never grows. `None`: no answer is allowed, and `out` is empty.
-//! Identification is zero: the kernel chooses one where DF is off (RFC 6864 section 4.1).
+//! Every builder clears `out` and writes one packet to it, so a caller's buffer of [`MAX_PACKET_LEN`] bytes never grows.
+//! `None`: no answer is allowed, and `out` is empty. IPv4 identification is zero: the kernel chooses one where DF is off
+//! (RFC 6864 section 4.1).
+//!
+//! [`MAX_PACKET_LEN`]: super::packet::MAX_PACKET_LEN
 
 use std::net::{IpAddr, Ipv4Addr};
 
+use etherparse::icmpv4::DestUnreachableHeader;
+use etherparse::icmpv6::DestUnreachableCode;
 use etherparse::{
-    IcmpEchoHeader, Icmpv4Header, Icmpv4Type, IpDscp, IpNumber, Ipv4Header, TcpHeader,
-    icmpv4::DestUnreachableHeader,
+    IcmpEchoHeader, Icmpv4Header, Icmpv4Type, Icmpv6Header, Icmpv6Type, IpDscp, IpNumber,
+    Ipv4Header, Ipv6FlowLabel, Ipv6Header, TcpHeader,
 };
 
-use super::packet::ICMP_HEADER_LEN;
+use super::packet::{ICMP_HEADER_LEN, IPV4_HEADER_LEN, IPV6_HEADER_LEN};
 use super::{Fragment, Packet, Transport, tcp};
 
-/// The longest ICMP error, in bytes, outer header included (RFC 1812 section 4.3.2.3).
-pub const MAX_ERROR_LEN: usize = 576;
+/// The longest ICMP error, in bytes, its own IP header included (RFC 1812 section 4.3.2.3).
+const MAX_ERROR_LEN_V4: usize = 576;
+/// The same for ICMPv6: what every link carries (RFC 4443 section 2.4).
+const MAX_ERROR_LEN_V6: usize = 1280;
 
 const TTL: u8 = 64;
 /// DSCP of ICMP errors: precedence 6, internetwork control (RFC 1812 section 4.3.2.5).
 const INTERNETWORK_CONTROL: u8 = 0xc0;
+/// The traffic class's bits for congestion notification.
+const ECN: u8 = 0b11;
 
-/// The answer to an ICMP echo request: same identifier, sequence number, data and DSCP; IP options are dropped.
+/// An answer's ICMP message in either family.
+enum Message {
+    EchoReply(IcmpEchoHeader),
+    PortUnreachable,
+    PacketTooBig(u16),
+}
+
+/// The answer to an ICMP echo request: same identifier, sequence number, data and DSCP; IP options and extension headers
+/// are dropped.
 ///
 /// The caller has verified the request's checksum ([`super::icmp::checksum_ok`]).
 pub fn echo_reply(packet: &Packet<'_>, out: &mut Vec<u8>) -> Option<()> {
     out.clear();
-    let (Transport::Icmp { kind: 8, code: 0 }, Fragment::Whole) =
-        (packet.transport, packet.fragment)
-    else {
-        return None;
-    };
+    let request = if packet.source.is_ipv4() { 8 } else { 128 };
+    match (packet.transport, packet.fragment) {
+        (Transport::Icmp { kind, code: 0 }, Fragment::Whole) if kind == request => {}
+        _ => return None,
+    }
     let (header, data) = packet.payload().split_first_chunk::<ICMP_HEADER_LEN>()?;
     let id = u16::from_be_bytes([header[4], header[5]]);
     let seq = u16::from_be_bytes([header[6], header[7]]);
-    let icmp = Icmpv4Header::with_checksum(Icmpv4Type::EchoReply(IcmpEchoHeader { id, seq }), data);
-    let ip = answer(packet, IpNumber::ICMP, ICMP_HEADER_LEN + data.len(), packet.traffic_class)?;
-    append(out, ip, &icmp.to_bytes(), data)
+    let message = Message::EchoReply(IcmpEchoHeader { id, seq });
+    icmp(packet, &message, data, packet.traffic_class, out)
 }
 
 /// ICMP port unreachable, from the packet's destination: nobody listens there.
 pub fn port_unreachable(packet: &Packet<'_>, out: &mut Vec<u8>) -> Option<()> {
-    unreachable(packet, DestUnreachableHeader::Port, out)
+    error(packet, &Message::PortUnreachable, out)
 }
 
-/// ICMP fragmentation needed and DF set, from the packet's destination; `mtu` is the next hop's (RFC 1191 section 4).
-pub fn fragmentation_needed(packet: &Packet<'_>, mtu: u16, out: &mut Vec<u8>) -> Option<()> {
-    let code = DestUnreachableHeader::FragmentationNeeded { next_hop_mtu: mtu };
-    unreachable(packet, code, out)
+/// ICMP fragmentation needed and DF set (RFC 1191 section 4), or ICMPv6 packet too big (RFC 8201), from the packet's
+/// destination; `mtu` is the next hop's.
+pub fn packet_too_big(packet: &Packet<'_>, mtu: u16, out: &mut Vec<u8>) -> Option<()> {
+    error(packet, &Message::PacketTooBig(mtu), out)
 }
 
 /// The RST that answers a segment for which there is no connection (RFC 9293 section 3.10.7.1).
@@ -73,14 +88,23 @@ pub fn reset(packet: &Packet<'_>, out: &mut Vec<u8>) -> Option<()> {
         header.ack = true;
         header.acknowledgment_number = segment.sequence.wrapping_add(len);
     }
-    let mut ip = answer(packet, IpNumber::TCP, tcp::MIN_HEADER_LEN, packet.traffic_class)?;
-    ip.dont_fragment = true;
-    header.checksum = header.calc_checksum_ipv4_raw(ip.source, ip.destination, &[]).ok()?;
-    append(out, ip, &header.to_bytes(), &[])
+    let mut ip = Head::answer(packet, IpNumber::TCP, tcp::MIN_HEADER_LEN, packet.traffic_class)?;
+    header.checksum = match &mut ip {
+        Head::V4(ip) => {
+            ip.dont_fragment = true;
+            header.calc_checksum_ipv4_raw(ip.source, ip.destination, &[])
+        }
+        Head::V6(ip) => header.calc_checksum_ipv6_raw(ip.source, ip.destination, &[]),
+    }
+    .ok()?;
+    ip.append(out);
+    out.extend_from_slice(&header.to_bytes());
+    Some(())
 }
 
-/// Destination unreachable, where RFC 1122 section 3.2.2 allows it: not about ICMP, later fragments, multicast.
-fn unreachable(packet: &Packet<'_>, code: DestUnreachableHeader, out: &mut Vec<u8>) -> Option<()> {
+/// An ICMP error, where RFC 1122 section 3.2.2 and RFC 4443 section 2.4 allow it: not about ICMP (they allow it about
+/// queries, to which this program has an answer), later fragments, multicast.
+fn error(packet: &Packet<'_>, message: &Message, out: &mut Vec<u8>) -> Option<()> {
     out.clear();
     if packet.fragment == Fragment::Later
         || matches!(packet.transport, Transport::Icmp { .. })
@@ -89,40 +113,115 @@ fn unreachable(packet: &Packet<'_>, code: DestUnreachableHeader, out: &mut Vec<u
     {
         return None;
     }
-    const ROOM: usize = MAX_ERROR_LEN - Ipv4Header::MIN_LEN - ICMP_HEADER_LEN;
-    let quote = packet.bytes().get(..ROOM).unwrap_or_else(|| packet.bytes());
-    let icmp = Icmpv4Header::with_checksum(Icmpv4Type::DestinationUnreachable(code), quote);
-    let ip = answer(packet, IpNumber::ICMP, ICMP_HEADER_LEN + quote.len(), INTERNETWORK_CONTROL)?;
-    append(out, ip, &icmp.to_bytes(), quote)
-}
-
-/// The header of an answer to `packet`: addresses swapped, the DSCP of `traffic_class`, no ECN
-/// (an answer is not part of a flow whose sender heeds marks), no DF.
-fn answer(
-    packet: &Packet<'_>,
-    protocol: IpNumber,
-    payload_len: usize,
-    traffic_class: u8,
-) -> Option<Ipv4Header> {
-    let (IpAddr::V4(client), IpAddr::V4(vip)) = (packet.source, packet.destination) else {
-        return None;
+    let room = match packet.source {
+        IpAddr::V4(_) => MAX_ERROR_LEN_V4 - IPV4_HEADER_LEN - ICMP_HEADER_LEN,
+        IpAddr::V6(_) => MAX_ERROR_LEN_V6 - IPV6_HEADER_LEN - ICMP_HEADER_LEN,
     };
-    let payload_len = u16::try_from(payload_len).ok()?;
-    let mut ip = Ipv4Header::new(payload_len, TTL, protocol, vip.octets(), client.octets()).ok()?;
-    ip.dscp = IpDscp::try_new(traffic_class >> 2).ok()?;
-    ip.dont_fragment = false;
-    Some(ip)
+    let quote = packet.bytes().get(..room).unwrap_or_else(|| packet.bytes());
+    icmp(packet, message, quote, INTERNETWORK_CONTROL, out)
 }
 
-fn append(out: &mut Vec<u8>, mut ip: Ipv4Header, transport: &[u8], data: &[u8]) -> Option<()> {
-    ip.header_checksum = ip.calc_header_checksum();
-    out.extend_from_slice(&ip.to_bytes());
-    out.extend_from_slice(transport);
+/// An ICMP message of the packet's own family to its sender, with `data` after its header.
+fn icmp(
+    packet: &Packet<'_>,
+    message: &Message,
+    data: &[u8],
+    traffic_class: u8,
+    out: &mut Vec<u8>,
+) -> Option<()> {
+    let number = if packet.source.is_ipv4() { IpNumber::ICMP } else { IpNumber::IPV6_ICMP };
+    let ip = Head::answer(packet, number, ICMP_HEADER_LEN + data.len(), traffic_class)?;
+    let (v4, v6);
+    let header: &[u8] = match &ip {
+        Head::V4(_) => {
+            v4 = Icmpv4Header::with_checksum(message.v4(), data).to_bytes();
+            &v4
+        }
+        Head::V6(ip) => {
+            let header = Icmpv6Header::with_checksum(message.v6(), ip.source, ip.destination, data);
+            v6 = header.ok()?.to_bytes();
+            &v6
+        }
+    };
+    ip.append(out);
+    out.extend_from_slice(header);
     out.extend_from_slice(data);
     Some(())
 }
 
-/// Whether `source` names a single host, to which alone an answer may go (RFC 1122 section 3.2.2).
+impl Message {
+    fn v4(&self) -> Icmpv4Type {
+        match self {
+            Self::EchoReply(echo) => Icmpv4Type::EchoReply(*echo),
+            Self::PortUnreachable => {
+                Icmpv4Type::DestinationUnreachable(DestUnreachableHeader::Port)
+            }
+            Self::PacketTooBig(mtu) => {
+                let code = DestUnreachableHeader::FragmentationNeeded { next_hop_mtu: *mtu };
+                Icmpv4Type::DestinationUnreachable(code)
+            }
+        }
+    }
+
+    fn v6(&self) -> Icmpv6Type {
+        match self {
+            Self::EchoReply(echo) => Icmpv6Type::EchoReply(*echo),
+            Self::PortUnreachable => Icmpv6Type::DestinationUnreachable(DestUnreachableCode::Port),
+            Self::PacketTooBig(mtu) => Icmpv6Type::PacketTooBig { mtu: u32::from(*mtu) },
+        }
+    }
+}
+
+/// An answer's IP header.
+enum Head {
+    V4(Ipv4Header),
+    V6(Ipv6Header),
+}
+
+impl Head {
+    /// The header of an answer to `packet`: addresses swapped, the DSCP of `traffic_class`, no ECN
+    /// (an answer is not part of a flow whose sender heeds marks), no DF, no extension headers.
+    fn answer(
+        packet: &Packet<'_>,
+        protocol: IpNumber,
+        payload_len: usize,
+        traffic_class: u8,
+    ) -> Option<Self> {
+        let payload_length = u16::try_from(payload_len).ok()?;
+        match (packet.source, packet.destination) {
+            (IpAddr::V4(client), IpAddr::V4(vip)) => {
+                let (source, destination) = (vip.octets(), client.octets());
+                let ip = Ipv4Header::new(payload_length, TTL, protocol, source, destination);
+                let mut ip = ip.ok()?;
+                ip.dscp = IpDscp::try_new(traffic_class >> 2).ok()?;
+                ip.dont_fragment = false;
+                Some(Self::V4(ip))
+            }
+            (IpAddr::V6(client), IpAddr::V6(vip)) => Some(Self::V6(Ipv6Header {
+                traffic_class: traffic_class & !ECN,
+                flow_label: Ipv6FlowLabel::ZERO,
+                payload_length,
+                next_header: protocol,
+                hop_limit: TTL,
+                source: vip.octets(),
+                destination: client.octets(),
+            })),
+            _ => None,
+        }
+    }
+
+    fn append(self, out: &mut Vec<u8>) {
+        match self {
+            Self::V4(mut ip) => {
+                ip.header_checksum = ip.calc_header_checksum();
+                out.extend_from_slice(&ip.to_bytes());
+            }
+            Self::V6(ip) => out.extend_from_slice(&ip.to_bytes()),
+        }
+    }
+}
+
+/// Whether `source` names a single host, to which alone an answer may go (RFC 1122 section 3.2.2, RFC 4443 section 2.4).
 fn names_one_host(source: IpAddr) -> bool {
     const CLASS_E: u8 = 240;
     match source {

@@ -10,17 +10,18 @@
 //! segments   [IP'|TCP'] + payload 0   [IP'|TCP'] + payload 1   …
 //! ```
 
-use std::net::IpAddr;
 use std::ops::Range;
 
 use super::checksum::Sum;
-use super::packet::{IPV4_HEADER_LEN, UDP_HEADER_LEN};
+use super::packet::extension;
+use super::packet::{IPV4_HEADER_LEN, IPV6_HEADER_LEN, UDP_HEADER_LEN};
 use super::tcp::{self, Flags};
 use super::virtio::{Offload, OffloadError};
 use super::{Fragment, Packet, Transport};
 
-/// The longest header that [`Plan::write`] writes: an IPv4 and a TCP header, both with 40 bytes of options.
-pub const MAX_HEADER_LEN: usize = 120;
+/// The longest header that [`Plan::write`] writes: an IPv6 header with extension headers and a TCP header with 40 bytes
+/// of options. (IPv4 with options is shorter.)
+pub const MAX_HEADER_LEN: usize = IPV6_HEADER_LEN + extension::MAX_LEN + tcp::MIN_HEADER_LEN + 40;
 
 /// Completes a checksum whose field, at `start + offset`, holds the pseudo-header's sum.
 ///
@@ -61,6 +62,8 @@ enum Network {
         /// Sum of the header without total length, identification and checksum.
         sum: Sum,
     },
+    /// Only the payload length differs; there is no checksum. Extension headers go with every segment.
+    V6,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -74,7 +77,7 @@ impl Plan {
     ///
     /// # Errors
     /// The offload is of another kind than the packet, or none; its checksum does not start where the
-    /// transport header does; a fragment; a family not supported yet.
+    /// transport header does; a fragment.
     #[inline]
     pub fn new(packet: &Packet<'_>, offload: Offload) -> Result<Self, OffloadError> {
         if packet.fragment != Fragment::Whole {
@@ -129,6 +132,13 @@ impl Plan {
         self.header_len
     }
 
+    /// Length of the longest segment, headers and all.
+    #[inline]
+    #[must_use]
+    pub fn wire_len(&self) -> usize {
+        (self.header_len + self.segment).min(self.packet_len)
+    }
+
     /// Writes the headers of segment `index` to the first [`Plan::header_len`] bytes of `header` and
     /// returns where in `packet`, the super-frame, the segment's payload is.
     ///
@@ -166,7 +176,9 @@ impl Plan {
 impl Network {
     #[inline]
     fn new(packet: &Packet<'_>) -> Result<Self, OffloadError> {
-        let IpAddr::V4(_) = packet.source else { return Err(OffloadError::Unsupported) };
+        if packet.source.is_ipv6() {
+            return Ok(Self::V6);
+        }
         let header = packet
             .bytes()
             .get(..usize::from(packet.header_len))
@@ -181,7 +193,11 @@ impl Network {
 
     #[inline]
     fn write(self, header: &mut [u8], index: usize, total_len: u16) -> Option<()> {
-        let Self::V4 { identification, sum } = self;
+        let Self::V4 { identification, sum } = self else {
+            let payload_len = total_len.checked_sub(u16::try_from(IPV6_HEADER_LEN).ok()?)?;
+            header.get_mut(4..6)?.copy_from_slice(&payload_len.to_be_bytes());
+            return Some(());
+        };
         let header = header.first_chunk_mut::<IPV4_HEADER_LEN>()?;
         let identification = identification.wrapping_add(u16::try_from(index).ok()?);
         let check = sum.add_u16(total_len).add_u16(identification).checksum();

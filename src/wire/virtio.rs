@@ -123,9 +123,6 @@ pub enum OffloadError {
     /// A fragment cannot be a super-frame.
     #[error("super-frame that is a fragment")]
     Fragment,
-    /// A family that is not supported yet.
-    #[error("super-frame of an unsupported family")]
-    Unsupported,
 }
 
 /// Splits a frame read from the TUN into what is left to do and the IP packet.

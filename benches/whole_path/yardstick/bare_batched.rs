@@ -81,7 +81,7 @@ impl Queue {
         }
         self.frames[start..start + OUTER].copy_from_slice(&self.outer);
         let payload = start..start + FRAME + length;
-        self.push(Message { destination: self.to, header: 0..0, payload });
+        self.push(Message { destination: self.to.into(), header: 0..0, payload });
     }
 
     fn split(&mut self, start: usize, length: usize, offload: Offload) {
@@ -95,7 +95,7 @@ impl Queue {
             let packet = &self.frames[start..end];
             let Some(payload) = plan.write(index, packet, &mut header[OUTER..]) else { return };
             self.push(Message {
-                destination: self.to,
+                destination: self.to.into(),
                 header: slot..slot + OUTER + plan.header_len(),
                 payload: start + payload.start..start + payload.end,
             });

@@ -37,9 +37,9 @@ impl TunnelLog {
 fn describe(cause: Cause) -> &'static str {
     match cause {
         Cause::ProtocolUnreachable => "protocol unreachable: is vstun-realserver running there?",
-        Cause::Unreachable(1) => "host unreachable: is it up?",
-        Cause::Unreachable(9 | 10 | 13) => {
-            "refused by a firewall on the way; let IP protocol 4 pass"
+        Cause::HostUnreachable => "host unreachable: is it up?",
+        Cause::Prohibited => {
+            "refused by a firewall on the way; let IP protocols 4 and 41 (IPv6 inside) pass"
         }
         Cause::Unreachable(_) => "unreachable",
         Cause::PathMtu(_) => "the path takes smaller packets",

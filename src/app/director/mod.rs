@@ -8,7 +8,7 @@ mod output;
 mod packets;
 mod reload;
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
@@ -159,13 +159,17 @@ fn start(
         connections: config.max_connections,
         refusals_per_second: Limits::REFUSALS_PER_SECOND,
     };
-    let [first, second, third] = random::words().context("no random numbers from the kernel")?;
+    let [first, second, third, label_key] =
+        random::words().context("no random numbers from the kernel")?;
     let balancer = Balancer::new(limits, Seed(first, second));
-    let source = config.source.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
-    let output = Output::new(sender, source, third);
+    let source_v4 = config.source.and_then(|source| match source {
+        IpAddr::V4(source) => Some(source),
+        IpAddr::V6(_) => None,
+    });
+    let output = Output::new(sender, source_v4, third);
     let poll = Poll::new().context("could not make an epoll instance")?;
     let (line, inbox) = Line::new(&poll, packets::WAKER)?;
-    let packets = Packets::new(poll, tun, errors, output, balancer, inbox)
+    let packets = Packets::new(poll, tun, errors, output, balancer, inbox, label_key)
         .context("could not watch the TUN and the raw sockets")?;
     Ok((line, Thread::start(move || packets.run())?))
 }

@@ -6,6 +6,7 @@ use std::ops::Range;
 use std::time::Instant;
 
 use crate::app::quiet::Quiet;
+use crate::balancer::Tunnel;
 use crate::balancer::outer::Inner;
 use crate::sys::raw::{Batch, Message, Sender};
 use crate::wire::encap::{MAX_OUTER_LEN, ipip};
@@ -58,7 +59,9 @@ impl SendError {
                 "a queue on the way out was full; Linux tells raw sockets so only seldom"
             }
             Self::TooBig => "larger than the MTU of the way to the real server",
-            Self::Refused => "a firewall on the director refused it; let IP protocol 4 out",
+            Self::Refused => {
+                "a firewall on the director refused it; let IP protocols 4 and 41 (IPv6 inside) out"
+            }
             Self::Unreachable => "no route to the real server",
             Self::Other => "another error; the log names it",
         }
@@ -95,20 +98,21 @@ pub(super) struct Output {
     sender: Sender,
     batch: Batch,
     headers: Vec<u8>,
-    source: IpAddr,
+    source_v4: IpAddr,
     random: u64,
     sent: Sent,
     quiet: [Quiet; SendError::ALL.len()],
 }
 
 impl Output {
-    /// `source` is the outer source address, 0.0.0.0 for the routing table's choice; `seed` is not zero.
-    pub(super) fn new(sender: Sender, source: IpAddr, seed: u64) -> Self {
+    /// `source_v4` is the outer source address of IPv4, none for the routing table's choice; that of IPv6 comes with each
+    /// tunnel. `seed` is not zero.
+    pub(super) fn new(sender: Sender, source_v4: Option<Ipv4Addr>, seed: u64) -> Self {
         Self {
             sender,
             batch: Batch::new(BATCH),
             headers: vec![0; BATCH * SLOT],
-            source,
+            source_v4: source_v4.unwrap_or(Ipv4Addr::UNSPECIFIED).into(),
             random: seed.max(1),
             sent: Sent::default(),
             quiet: Default::default(),
@@ -121,32 +125,36 @@ impl Output {
 
     /// Queues a packet that goes as it is: an answer. It lies at `at` in the input.
     pub(super) fn plain(&mut self, input: &Input, destination: IpAddr, at: Range<usize>) {
-        let IpAddr::V4(destination) = destination else { return };
         self.make_room(input);
         self.push(Message { destination, header: 0..0, payload: at });
     }
 
     /// Queues a packet, encapsulated in place: the outer header goes into the room before it.
-    pub(super) fn whole(&mut self, input: &mut Input, inner: Inner, real: IpAddr) {
-        let IpAddr::V4(destination) = real else { return };
+    pub(super) fn whole(&mut self, input: &mut Input, inner: Inner, tunnel: &Tunnel) {
+        if !self.has_source(tunnel) {
+            return self.refused(SendError::Unreachable, 1);
+        }
         self.make_room(input);
-        let outer = inner.outer(self.source, real, self.random());
+        let outer = inner.outer(tunnel, 0, self.source_v4, self.random());
         let Range { start, end } = input.packet_range();
-        match ipip::write(&outer, 4, end - start, input.before_packet()) {
+        match ipip::write(&outer, inner.version, end - start, input.before_packet()) {
             Some(outer_len) => {
-                self.push(Message { destination, header: 0..0, payload: start - outer_len..end });
+                let (destination, payload) = (tunnel.real, start - outer_len..end);
+                self.push(Message { destination, header: 0..0, payload });
             }
-            None => self.too_big(),
+            None => self.refused(SendError::TooBig, 1),
         }
     }
 
     /// Queues a super-frame's wire segments: headers in this queue's own room, payloads where they are.
-    pub(super) fn split(&mut self, input: &Input, inner: Inner, plan: &Plan, real: IpAddr) {
-        let IpAddr::V4(destination) = real else { return };
+    pub(super) fn split(&mut self, input: &Input, inner: Inner, plan: &Plan, tunnel: &Tunnel) {
+        if !self.has_source(tunnel) {
+            return self.refused(SendError::Unreachable, plan.count());
+        }
         let packet = input.packet_range();
         for index in 0..plan.count() {
             self.make_room(input);
-            let outer = inner.outer(self.source, real, self.random());
+            let outer = inner.outer(tunnel, index, self.source_v4, self.random());
             let slot = self.batch.len() * SLOT;
             let Some((room, header)) = self
                 .headers
@@ -157,15 +165,15 @@ impl Output {
             };
             let written = plan.write(index, input.packet(), header).and_then(|payload| {
                 let len = plan.header_len() + payload.len();
-                Some((payload, ipip::write(&outer, 4, len, room)?))
+                Some((payload, ipip::write(&outer, inner.version, len, room)?))
             });
             let Some((payload, outer_len)) = written else {
-                self.too_big();
+                self.refused(SendError::TooBig, 1);
                 continue;
             };
             let header = slot + MAX_OUTER_LEN;
             self.push(Message {
-                destination,
+                destination: tunnel.real,
                 header: header - outer_len..header + plan.header_len(),
                 payload: packet.start + payload.start..packet.start + payload.end,
             });
@@ -200,11 +208,18 @@ impl Output {
         self.batch.push(message);
     }
 
-    /// A packet that no outer header fits before: with it the datagram would be longer than IP allows.
+    /// Linux does not fill in the source of an IPv6 header; where the host has no route to a real server there is none.
+    #[inline]
+    fn has_source(&self, tunnel: &Tunnel) -> bool {
+        tunnel.real.is_ipv4() || tunnel.source.is_some()
+    }
+
+    /// Packets that are not worth a try: no outer header fits before them (with it the datagram would be longer than IP
+    /// allows), or nobody knows a way.
     #[cold]
-    fn too_big(&mut self) {
-        self.sent.queued += 1;
-        self.sent.failed[SendError::TooBig as usize] += 1;
+    fn refused(&mut self, kind: SendError, packets: usize) {
+        self.sent.queued += packets as u64;
+        self.sent.failed[kind as usize] += packets as u64;
     }
 
     /// Marsaglia's xorshift64: ids only have to differ, not to be secret.
@@ -217,7 +232,7 @@ impl Output {
 }
 
 #[cold]
-fn log_failure(destination: Ipv4Addr, error: &io::Error, kind: SendError, count: u64) {
+fn log_failure(destination: IpAddr, error: &io::Error, kind: SendError, count: u64) {
     log::warn!(
         "could not send to {destination}: {error} ({}; {count} such failures since the last report)",
         kind.meaning()

@@ -63,6 +63,8 @@ pub(super) struct Packets {
     balancer: Balancer,
     inbox: Receiver<Message>,
     started: Instant,
+    /// See [`Inner::of`].
+    label_key: u64,
     reads: Reads,
     /// Reads of the TUN that have failed since one did not.
     failures: u32,
@@ -73,7 +75,7 @@ pub(super) struct Packets {
 }
 
 impl Packets {
-    /// Registers the sources with `poll`, on which the control thread's waker has [`WAKER`].
+    /// Registers the sources with `poll`, on which the control thread's waker has [`WAKER`]. `label_key` is random.
     pub(super) fn new(
         poll: Poll,
         tun: Tun,
@@ -81,11 +83,14 @@ impl Packets {
         output: Output,
         balancer: Balancer,
         inbox: Receiver<Message>,
+        label_key: u64,
     ) -> io::Result<Self> {
         let registry = poll.registry();
         registry.register(&mut SourceFd(&tun.as_raw_fd()), TUN, Interest::READABLE)?;
         // An error queue shows as EPOLLERR, which needs no interest of its own; mio wants one.
-        registry.register(&mut SourceFd(&errors.as_raw_fd()), ERRORS, Interest::READABLE)?;
+        for descriptor in errors.descriptors() {
+            registry.register(&mut SourceFd(&descriptor), ERRORS, Interest::READABLE)?;
+        }
         Ok(Self {
             poll,
             tun,
@@ -95,6 +100,7 @@ impl Packets {
             balancer,
             inbox,
             started: Instant::now(),
+            label_key,
             reads: Reads::default(),
             failures: 0,
             tun_ready: true,
@@ -160,7 +166,6 @@ impl Packets {
                 Ok(Some(error)) => self.tunnel_error(now, error),
                 Ok(None) => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                // Whatever else the queue says is about itself and gone by being read.
                 Err(_) => self.errors_ready = false,
             }
         }
@@ -170,9 +175,7 @@ impl Packets {
         let kind = match error.cause {
             raw::Cause::ProtocolUnreachable => TunnelErrorKind::ProtocolUnreachable,
             raw::Cause::PathMtu(mtu) => TunnelErrorKind::PathMtu(mtu),
-            raw::Cause::Unreachable(_) | raw::Cause::TimeExceeded | raw::Cause::Other(_) => {
-                TunnelErrorKind::Unreachable
-            }
+            _ => TunnelErrorKind::Unreachable,
         };
         self.balancer.tunnel_error(now, TunnelError { real: error.real, kind });
         self.tunnel_log.note(error);
@@ -245,7 +248,8 @@ impl Packets {
                 return;
             }
         };
-        let (source, inner, len) = (packet.source, Inner::of(&packet), packet.bytes().len());
+        let inner = Inner::of(&packet, self.label_key);
+        let (source, len) = (packet.source, packet.bytes().len());
         match self.balancer.forward(now, &packet) {
             Verdict::Drop(_) => {}
             Verdict::Reply => self.answer(source),
@@ -277,15 +281,14 @@ impl Packets {
     fn tunnel(&mut self, real: RealId, inner: Inner, len: usize, plan: Option<&Plan>) {
         let segments = plan.map_or(1, Plan::count) as u64;
         let repeated = plan.map_or(0, |plan| plan.header_len() as u64) * (segments - 1);
-        let Some(real) = self.balancer.dispatch(real, segments, len as u64 + repeated) else {
-            return;
-        };
+        let dispatched = self.balancer.dispatch(real, segments, len as u64 + repeated);
+        let Some(tunnel) = dispatched else { return };
         self.input.cut(len);
         match plan {
-            None => self.output.whole(&mut self.input, inner, real),
+            None => self.output.whole(&mut self.input, inner, &tunnel),
             Some(plan) => {
                 self.reads.super_frames += 1;
-                self.output.split(&self.input, inner, plan, real);
+                self.output.split(&self.input, inner, plan, &tunnel);
             }
         }
     }
@@ -324,13 +327,13 @@ fn is_end(error: &io::Error, failures: u32) -> bool {
 /// The packet and, for a super-frame, how it is split.
 fn view(bytes: &[u8], offload: Offload) -> Result<(Packet<'_>, Option<Plan>), Reason> {
     let packet = Packet::parse(bytes)?;
-    let plan = match offload {
-        Offload::None | Offload::Checksum { .. } => None,
+    match offload {
+        Offload::None | Offload::Checksum { .. } => Ok((packet, None)),
         Offload::Tcp { .. } | Offload::Udp { .. } => {
-            Some(Plan::new(&packet, offload).map_err(|_| Reason::BadOffload)?)
+            let plan = Plan::new(&packet, offload).map_err(|_| Reason::BadOffload)?;
+            Ok((packet.split_to(plan.wire_len()), Some(plan)))
         }
-    };
-    Ok((packet, plan))
+    }
 }
 
 #[cfg(test)]

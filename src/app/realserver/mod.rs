@@ -15,7 +15,7 @@ use super::host::{RealServerWishes, Session};
 use super::line::Line;
 use super::serve;
 use crate::config;
-use crate::decap::Gate;
+use crate::decap::{Gate, Mss};
 use crate::sys::raw::Receiver;
 use delivery::Delivery;
 use desk::Desk;
@@ -45,14 +45,17 @@ async fn serve_reals(
     let tun = daemon::tun(&config.tun, plan.tun_mtu(), config.offload)?;
     let mss = plan.advertised_mss();
     session.install(plan).await?;
-    // The raw socket last: from now on the kernel sends no more protocol-unreachable, so the director may
+    // The raw sockets last: from now on the kernel sends no more protocol-unreachable, so the director may
     // believe that this host serves.
-    let receiver =
-        Receiver::open().context("could not open a raw socket; run as root or with CAP_NET_RAW")?;
-    log::debug!("receive buffer: {} bytes", receiver.buffer().unwrap_or_default());
+    let receivers = Receiver::open_each()
+        .context("could not open a raw socket; run as root or with CAP_NET_RAW")?;
+    for receiver in &receivers {
+        log::debug!("receive buffer: {} bytes", receiver.buffer().unwrap_or_default());
+    }
+    let mss = Mss { v4: mss, v6: mss };
     let gate = Gate::new(config.directors.clone(), config.vips.clone(), mss);
     let delivery = Delivery::new(tun, config.offload);
-    let (line, mut thread) = start(receiver, delivery, gate)?;
+    let (line, mut thread) = start(receivers, delivery, gate)?;
     let outcome = match daemon::listen(&config.control) {
         Ok(listener) => {
             let desk = Arc::new(Desk::new(line.clone()));
@@ -86,14 +89,14 @@ fn wishes(config: &config::RealServer) -> RealServerWishes {
 
 /// Starts the packet thread.
 fn start(
-    receiver: Receiver,
+    receivers: Vec<Receiver>,
     delivery: Delivery,
     gate: Gate,
 ) -> anyhow::Result<(Line<Message>, Thread)> {
     let poll = Poll::new().context("could not make an epoll instance")?;
     let (line, inbox) = Line::new(&poll, packets::WAKER)?;
-    let packets = Packets::new(poll, receiver, delivery, gate, inbox)
-        .context("could not watch the raw socket")?;
+    let packets = Packets::new(poll, receivers, delivery, gate, inbox)
+        .context("could not watch the raw sockets")?;
     Ok((line, Thread::start(move || packets.run())?))
 }
 

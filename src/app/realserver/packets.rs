@@ -1,4 +1,4 @@
-//! The real server's packet thread: raw socket → gate → TUN, one mio loop.
+//! The real server's packet thread: raw sockets → gate → TUN, one mio loop.
 
 use std::io;
 use std::os::fd::AsRawFd;
@@ -11,55 +11,68 @@ use mio::{Events, Interest, Poll, Token};
 
 use crate::app::quiet::Quiet;
 use crate::decap::{Gate, Outcome, Refusal};
-use crate::sys::raw::{Datagrams, Receiver};
+use crate::sys::raw::{Datagrams, HEADROOM, Received, Receiver};
+use crate::wire::encap::Opened;
 
 use super::delivery::Delivery;
 use super::messages::{Message, Next, Report};
 
-const RAW: Token = Token(0);
-/// The control thread's waker.
-pub(super) const WAKER: Token = Token(1);
+/// The control thread's waker. The raw sockets' tokens are their places in the list.
+pub(super) const WAKER: Token = Token(usize::MAX - 1);
 
 /// Datagrams in one `recvmmsg`. Each may be 64 KB of merged segments, so more would only cool the caches.
 const BATCH: usize = 16;
 
-/// Batches in one turn before messages have theirs.
+/// Batches of each socket in one turn before messages have theirs.
 const TURN: usize = 16;
 
 /// The packet thread's state.
 #[derive(Debug)]
 pub(super) struct Packets {
     poll: Poll,
-    receiver: Receiver,
+    sources: Vec<Source>,
     delivery: Delivery,
     gate: Gate,
     datagrams: Datagrams,
     inbox: Inbox<Message>,
     /// Calls of `recvmmsg` that brought something.
     batches: u64,
-    ready: bool,
     merged_udp: Quiet,
 }
 
+/// A raw socket, and whether there may be something to receive.
+#[derive(Debug)]
+struct Source {
+    receiver: Receiver,
+    ready: bool,
+}
+
 impl Packets {
-    /// Registers the raw socket with `poll`, on which the control thread's waker has [`WAKER`].
+    /// Registers the raw sockets with `poll`, on which the control thread's waker has [`WAKER`].
     pub(super) fn new(
         poll: Poll,
-        receiver: Receiver,
+        receivers: Vec<Receiver>,
         delivery: Delivery,
         gate: Gate,
         inbox: Inbox<Message>,
     ) -> io::Result<Self> {
-        poll.registry().register(&mut SourceFd(&receiver.as_raw_fd()), RAW, Interest::READABLE)?;
+        for (place, receiver) in receivers.iter().enumerate() {
+            let descriptor = receiver.as_raw_fd();
+            poll.registry().register(
+                &mut SourceFd(&descriptor),
+                Token(place),
+                Interest::READABLE,
+            )?;
+        }
+        let ready = |receiver| Source { receiver, ready: true };
         Ok(Self {
             poll,
-            receiver,
+            sources: receivers.into_iter().map(ready).collect(),
             delivery,
             gate,
             datagrams: Datagrams::new(BATCH),
             inbox,
             batches: 0,
-            ready: true,
             merged_udp: Quiet::default(),
         })
     }
@@ -74,18 +87,20 @@ impl Packets {
             if self.messages() == Next::Stop {
                 return Ok(());
             }
-            for _ in 0..TURN {
-                if !self.ready {
-                    break;
-                }
-                self.batch()?;
+            for place in 0..self.sources.len() {
+                self.turn(place)?;
             }
-            let timeout = self.ready.then_some(Duration::ZERO);
-            match self.poll.poll(&mut events, timeout) {
+            let busy = self.sources.iter().any(|source| source.ready);
+            match self.poll.poll(&mut events, busy.then_some(Duration::ZERO)) {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => {
                     return Err(error).context("waiting for packets failed");
                 }
-                _ => self.ready |= events.iter().any(|event| event.token() == RAW),
+                _ => {}
+            }
+            for event in &events {
+                if let Some(source) = self.sources.get_mut(event.token().0) {
+                    source.ready = true;
+                }
             }
         }
     }
@@ -107,29 +122,53 @@ impl Packets {
         Next::GoOn
     }
 
-    /// Receives one batch and lets in what may come in.
-    fn batch(&mut self) -> anyhow::Result<()> {
-        match self.datagrams.receive(&self.receiver) {
-            Ok(_) => self.batches += 1,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                self.ready = false;
-                return Ok(());
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
-            Err(error) => return Err(error).context("receiving tunnelled packets failed"),
-        }
-        let Self { datagrams, gate, delivery, merged_udp, .. } = self;
-        for datagram in datagrams.iter_mut() {
-            match gate.open(datagram) {
-                Outcome::Deliver(frame) => {
-                    delivery.deliver(datagram.get_mut(frame).unwrap_or_default())?;
+    /// Lets in what one socket has received, up to its budget.
+    fn turn(&mut self, place: usize) -> anyhow::Result<()> {
+        let Self { sources, datagrams, batches, .. } = self;
+        let Some(source) = sources.get_mut(place) else { return Ok(()) };
+        let version = source.receiver.inner_version();
+        let mut budget = TURN;
+        while source.ready && budget > 0 {
+            budget -= 1;
+            match datagrams.receive(&source.receiver) {
+                Ok(_) => *batches += 1,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    source.ready = false;
+                    break;
                 }
-                Outcome::Drop(Refusal::UdpSuperPacket) => explain_merged_udp(merged_udp),
-                Outcome::Drop(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error).context("receiving tunnelled packets failed"),
+            }
+            for datagram in datagrams.iter_mut() {
+                admit(&mut self.gate, &mut self.delivery, &mut self.merged_udp, datagram, version)?;
             }
         }
         Ok(())
     }
+}
+
+/// One datagram: past the gate, into the TUN.
+fn admit(
+    gate: &mut Gate,
+    delivery: &mut Delivery,
+    merged_udp: &mut Quiet,
+    datagram: Received<'_>,
+    inner_version: u8,
+) -> anyhow::Result<()> {
+    let (outcome, bytes) = match datagram {
+        Received::V4(bytes) => (gate.open(bytes), bytes),
+        Received::V6 { source, traffic_class, bytes } => {
+            let inner = HEADROOM..bytes.len();
+            let outer = Opened { source: source.into(), traffic_class, inner_version, inner };
+            (gate.open_payload(&outer, bytes), bytes)
+        }
+    };
+    match outcome {
+        Outcome::Deliver(frame) => delivery.deliver(bytes.get_mut(frame).unwrap_or_default())?,
+        Outcome::Drop(Refusal::UdpSuperPacket) => explain_merged_udp(merged_udp),
+        Outcome::Drop(_) => {}
+    }
+    Ok(())
 }
 
 #[cold]

@@ -36,6 +36,7 @@ impl Member {
         let mut real = Real::new(
             ServiceId(0),
             RealSpec { address: IpAddr::from([10, 0, 0, 1]), weight: self.weight },
+            None,
         );
         if self.draining {
             real.set_life(Life::Draining);

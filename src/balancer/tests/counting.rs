@@ -85,8 +85,9 @@ fn an_error_from_an_unknown_address_is_counted_all_the_same() {
 fn dispatch_counts_wire_packets_and_bytes() {
     let mut director = Director::with(SchedulerKind::RoundRobin, &[(A, 1)]);
     let Verdict::Tunnel(real) = director.forward(&flow(1).tcp(Flags::SYN)) else { panic!() };
-    assert_eq!(director.balancer.dispatch(real, 45, 65_000), Some(A.into()));
-    assert_eq!(director.balancer.dispatch(real, 1, 40), Some(A.into()));
+    let tunnel = |sequence| Some(Tunnel { real: A.into(), source: None, sequence });
+    assert_eq!(director.balancer.dispatch(real, 45, 65_000), tunnel(0));
+    assert_eq!(director.balancer.dispatch(real, 1, 40), tunnel(45));
     let counted = director.real(A).unwrap();
     assert_eq!((counted.packets, counted.bytes), (46, 65_040));
     assert_eq!(director.balancer.dispatch(RealId(77), 1, 1), None);

@@ -1,82 +1,64 @@
 //! Many packets in one `sendmmsg`, each of a header and a payload that lie in buffers of the caller's.
 
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::ops::Range;
 use std::os::fd::AsRawFd;
+
+use socket2::Socket;
 
 use super::Sender;
 
 /// One packet: where its parts lie in the two buffers that [`Batch::flush`] is given.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Message {
-    /// Where the packet goes.
-    pub destination: Ipv4Addr,
+    /// Where the packet goes; of the family of its IP header.
+    pub destination: IpAddr,
     /// Its first bytes, in the first buffer; may be empty.
     pub header: Range<usize>,
     /// The rest, in the second buffer; may be empty.
     pub payload: Range<usize>,
 }
 
-/// A queue of packets for one `sendmmsg`. Its arrays are made once.
+/// A queue of packets for one `sendmmsg` in each family. Its arrays are made once.
 #[derive(Debug)]
 pub struct Batch {
-    messages: Vec<Message>,
+    v4: Queue,
+    v6: Queue,
     capacity: usize,
-    addresses: Vec<libc::sockaddr_in>,
-    parts: Vec<[libc::iovec; 2]>,
-    headers: Vec<libc::mmsghdr>,
 }
-
-// SAFETY: the raw pointers in `parts` and `headers` are written anew by each `flush` before the kernel reads
-// them, point into memory that this value or the caller's borrow owns for that call, and are never read
-// otherwise; so the value can be used from any one thread.
-unsafe impl Send for Batch {}
 
 impl Batch {
     /// A queue of at most `capacity` packets; the kernel takes no more than 1,024 at once.
     #[must_use]
     pub fn new(capacity: usize) -> Self {
-        // SAFETY: all-zero bytes are valid values of these C structs: integers and null pointers.
-        let (address, part, header) = unsafe {
-            (
-                std::mem::zeroed::<libc::sockaddr_in>(),
-                [std::mem::zeroed::<libc::iovec>(); 2],
-                std::mem::zeroed(),
-            )
-        };
-        Self {
-            messages: Vec::with_capacity(capacity),
-            capacity,
-            addresses: vec![address; capacity],
-            parts: vec![part; capacity],
-            headers: vec![header; capacity],
-        }
+        Self { v4: Queue::new(capacity), v6: Queue::new(capacity), capacity }
     }
 
     /// How many packets are queued.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.messages.len()
+        self.v4.messages.len() + self.v6.messages.len()
     }
 
     /// Whether none is queued.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.messages.is_empty()
+        self.len() == 0
     }
 
     /// Whether no more fit.
     #[must_use]
     pub fn is_full(&self) -> bool {
-        self.messages.len() >= self.capacity
+        self.len() >= self.capacity
     }
 
     /// Queues a packet; the caller flushes before the queue is full, a packet too many is not taken.
     #[inline]
     pub fn push(&mut self, message: Message) {
         if !self.is_full() {
-            self.messages.push(message);
+            let queue = if message.destination.is_ipv4() { &mut self.v4 } else { &mut self.v6 };
+            queue.messages.push(message);
         }
     }
 
@@ -90,12 +72,72 @@ impl Batch {
         payloads: &[u8],
         mut failed: impl FnMut(&Message, io::Error),
     ) -> usize {
-        self.prepare(headers, payloads);
+        let v4 = self.v4.flush(Some(&sender.v4), headers, payloads, &mut failed);
+        v4 + self.v6.flush(sender.v6.as_ref(), headers, payloads, &mut failed)
+    }
+}
+
+/// The queue of one family.
+struct Queue {
+    messages: Vec<Message>,
+    addresses: Vec<Address>,
+    parts: Vec<[libc::iovec; 2]>,
+    headers: Vec<libc::mmsghdr>,
+}
+
+/// A socket address of either family, zero at first.
+#[derive(Clone, Copy)]
+#[repr(C)]
+union Address {
+    v4: libc::sockaddr_in,
+    v6: libc::sockaddr_in6,
+}
+
+// SAFETY: the raw pointers in `parts` and `headers` are written anew by each `flush` before the kernel reads
+// them, point into memory that this value or the caller's borrow owns for that call, and are never read
+// otherwise; so the value can be used from any one thread.
+unsafe impl Send for Queue {}
+
+impl std::fmt::Debug for Queue {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Queue").field("messages", &self.messages).finish_non_exhaustive()
+    }
+}
+
+impl Queue {
+    fn new(capacity: usize) -> Self {
+        // SAFETY: all-zero bytes are valid values of these C structs: integers and null pointers.
+        let (address, part, header) = unsafe {
+            (
+                std::mem::zeroed::<Address>(),
+                [std::mem::zeroed::<libc::iovec>(); 2],
+                std::mem::zeroed(),
+            )
+        };
+        Self {
+            messages: Vec::with_capacity(capacity),
+            addresses: vec![address; capacity],
+            parts: vec![part; capacity],
+            headers: vec![header; capacity],
+        }
+    }
+
+    fn flush(
+        &mut self,
+        socket: Option<&Socket>,
+        headers: &[u8],
+        payloads: &[u8],
+        failed: &mut impl FnMut(&Message, io::Error),
+    ) -> usize {
         let count = self.messages.len();
+        if count == 0 {
+            return 0;
+        }
+        self.prepare(headers, payloads);
         let (mut done, mut calls) = (0, 0);
         while done < count {
             calls += 1;
-            match self.send(sender, done, count) {
+            match self.send(socket, done, count) {
                 Ok(sent) => done += sent.max(1),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
@@ -111,15 +153,11 @@ impl Batch {
     /// Points the kernel's structs at the packets. A range that is not in its buffer becomes empty, which
     /// the kernel refuses as too short; pushing one is a bug of the caller.
     fn prepare(&mut self, headers: &[u8], payloads: &[u8]) {
-        let address_len =
-            libc::socklen_t::try_from(size_of::<libc::sockaddr_in>()).unwrap_or_default();
-        let family = libc::sa_family_t::try_from(libc::AF_INET).unwrap_or_default();
         for (place, message) in self.messages.iter().enumerate() {
             let header = headers.get(message.header.clone()).unwrap_or_default();
             let payload = payloads.get(message.payload.clone()).unwrap_or_default();
             let address = &mut self.addresses[place];
-            address.sin_family = family;
-            address.sin_addr.s_addr = u32::from_ne_bytes(message.destination.octets());
+            let address_len = address.set(message.destination);
             let parts = &mut self.parts[place];
             *parts = [part(header), part(payload)];
             // A packet in one piece is one part: half the work for the kernel's import of them.
@@ -132,13 +170,39 @@ impl Batch {
         }
     }
 
-    fn send(&mut self, sender: &Sender, from: usize, to: usize) -> io::Result<usize> {
+    /// Without a socket of the family every packet fails as it would on a kernel that has none.
+    fn send(&mut self, socket: Option<&Socket>, from: usize, to: usize) -> io::Result<usize> {
+        let socket = socket.ok_or_else(|| io::Error::from_raw_os_error(libc::EAFNOSUPPORT))?;
         let waiting = &mut self.headers[from..to];
         let count = libc::c_uint::try_from(waiting.len()).unwrap_or_default();
         // SAFETY: `waiting` holds `count` headers that `prepare` has pointed at addresses and parts of this
         // value and at bytes of the slices that `flush` still borrows.
-        let sent = unsafe { libc::sendmmsg(sender.as_raw_fd(), waiting.as_mut_ptr(), count, 0) };
+        let sent = unsafe { libc::sendmmsg(socket.as_raw_fd(), waiting.as_mut_ptr(), count, 0) };
         usize::try_from(sent).map_err(|_| io::Error::last_os_error())
+    }
+}
+
+impl Address {
+    /// Sets the address and returns its length. The port stays zero: for a raw socket it would be a protocol.
+    #[inline]
+    #[allow(clippy::cast_possible_truncation)] // small constants
+    fn set(&mut self, destination: IpAddr) -> libc::socklen_t {
+        match destination {
+            IpAddr::V4(destination) => {
+                // SAFETY: any bytes are a valid sockaddr_in, all of them integers.
+                let address = unsafe { &mut self.v4 };
+                address.sin_family = libc::AF_INET as libc::sa_family_t;
+                address.sin_addr.s_addr = u32::from_ne_bytes(destination.octets());
+                size_of::<libc::sockaddr_in>() as libc::socklen_t
+            }
+            IpAddr::V6(destination) => {
+                // SAFETY: any bytes are a valid sockaddr_in6, all of them integers.
+                let address = unsafe { &mut self.v6 };
+                address.sin6_family = libc::AF_INET6 as libc::sa_family_t;
+                address.sin6_addr.s6_addr = destination.octets();
+                size_of::<libc::sockaddr_in6>() as libc::socklen_t
+            }
+        }
     }
 }
 

@@ -1,9 +1,11 @@
-//! Raw IPv4 sockets of protocol 4 (IPIP): one that sends, one that hears of errors, one that receives.
+//! Raw sockets of protocols 4 and 41 (IP in IP) over both families: some that send, some that hear of errors, some that
+//! receive.
 //!
-//! Three sockets because of how Linux reports ICMP errors (`raw_err`): with `IP_RECVERR` on the sending
-//! socket one real server's error would fail the next send to another.
+//! Apart because of how Linux reports ICMP errors (`raw_err`, `rawv6_err`): with `IP_RECVERR` on a sending socket one real
+//! server's error would fail the next send to another. A kernel without IPv6 has the IPv4 ones alone.
 
 mod batch;
+mod control;
 mod errors;
 mod receive;
 
@@ -14,39 +16,54 @@ use socket2::{Domain, SockFilter, Socket, Type};
 
 pub use batch::{Batch, Message};
 pub use errors::{Cause, ErrorQueue, TunnelError};
-pub use receive::{Datagrams, Receiver};
+pub use receive::{Datagrams, HEADROOM, Received, Receiver};
 
-const IPPROTO_IPIP: i32 = 4;
+/// The protocol number of an IPv4 packet in an IP packet.
+const IPV4_INSIDE: i32 = 4;
+/// The protocol number of an IPv6 packet in an IP packet.
+const IPV6_INSIDE: i32 = 41;
+
+/// `linux/in6.h`; libc names it for other systems only.
+const IPV6_HDRINCL: i32 = 36;
 
 /// Buffer wanted for a socket, in bytes: some ten milliseconds at 10 Gbit/s.
 const BUFFER: usize = 8 << 20;
 
-/// The sending socket: whole packets with their IP header.
+/// The sending sockets: whole packets with their IP header.
 #[derive(Debug)]
 pub struct Sender {
-    socket: Socket,
+    v4: Socket,
+    /// None: the kernel has no IPv6.
+    v6: Option<Socket>,
 }
 
 impl Sender {
-    /// Opens the socket. Protocol 4 and not `IPPROTO_RAW`: only so does the kernel learn path MTUs from ICMP
-    /// errors. It receives nothing, though every raw socket is offered a copy of each packet.
+    /// Opens the sockets. They are of protocol 4 and not `IPPROTO_RAW`: that one never hears of path MTUs. What a header says
+    /// is inside is not looked at, so one socket sends both; [`ErrorQueue`] has sockets of either protocol, and through
+    /// them the kernel learns of both. They receive nothing, though every raw socket is offered a copy of each packet.
     ///
     /// # Errors
     /// `EPERM` without `CAP_NET_RAW`.
     pub fn open() -> io::Result<Self> {
-        let socket = open()?;
-        socket.attach_filter(&DROP_ALL)?;
-        socket.set_header_included_v4(true)?;
-        force_buffer(&socket, libc::SO_SNDBUFFORCE, libc::SO_SNDBUF)?;
-        Ok(Self { socket })
+        let v4 = open(Domain::IPV4, IPV4_INSIDE)?;
+        v4.set_header_included_v4(true)?;
+        let v6 = if_there(open(Domain::IPV6, IPV4_INSIDE))?;
+        if let Some(v6) = &v6 {
+            set_option(v6, libc::IPPROTO_IPV6, IPV6_HDRINCL, 1)?;
+        }
+        for socket in std::iter::once(&v4).chain(&v6) {
+            socket.attach_filter(&DROP_ALL)?;
+            force_buffer(socket, libc::SO_SNDBUFFORCE, libc::SO_SNDBUF)?;
+        }
+        Ok(Self { v4, v6 })
     }
 
-    /// The send buffer obtained, in bytes.
+    /// The send buffer obtained for each family, in bytes.
     ///
     /// # Errors
     /// That of `getsockopt`.
     pub fn buffer(&self) -> io::Result<usize> {
-        self.socket.send_buffer_size()
+        self.v4.send_buffer_size()
     }
 }
 
@@ -54,10 +71,28 @@ impl Sender {
 const DROP_ALL: [SockFilter; 1] = [SockFilter::new(BPF_RET_K, 0, 0, 0)];
 const BPF_RET_K: u16 = 0x06;
 
-fn open() -> io::Result<Socket> {
-    let socket = Socket::new(Domain::IPV4, Type::RAW, Some(IPPROTO_IPIP.into()))?;
+fn open(domain: Domain, protocol: i32) -> io::Result<Socket> {
+    let socket = Socket::new(domain, Type::RAW, Some(protocol.into()))?;
     socket.set_nonblocking(true)?;
     Ok(socket)
+}
+
+/// None for a family that the kernel was built or started without.
+fn if_there<T>(opened: io::Result<T>) -> io::Result<Option<T>> {
+    match opened {
+        Err(error) if error.raw_os_error() == Some(libc::EAFNOSUPPORT) => Ok(None),
+        other => other.map(Some),
+    }
+}
+
+/// One of each protocol over each family that there is.
+fn each<T>(open: impl Fn(Domain, i32) -> io::Result<T>) -> io::Result<Vec<T>> {
+    let mut all = Vec::with_capacity(4);
+    for protocol in [IPV4_INSIDE, IPV6_INSIDE] {
+        all.push(open(Domain::IPV4, protocol)?);
+        all.extend(if_there(open(Domain::IPV6, protocol))?);
+    }
+    Ok(all)
 }
 
 /// Asks for a large buffer: past the system's limit where we may, up to it otherwise (user namespaces).
@@ -74,10 +109,4 @@ fn set_option(socket: &impl AsRawFd, level: i32, name: i32, value: i32) -> io::R
         libc::setsockopt(socket.as_raw_fd(), level, name, (&raw const value).cast(), len)
     };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
-}
-
-impl AsRawFd for Sender {
-    fn as_raw_fd(&self) -> i32 {
-        self.socket.as_raw_fd()
-    }
 }

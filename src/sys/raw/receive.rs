@@ -1,30 +1,49 @@
 //! Many packets by one `recvmmsg`, each buffer as long as the longest: NICs merge (GRO) what they receive.
+//!
+//! A raw IPv4 socket delivers the outer header with each datagram. A raw IPv6 socket delivers only what follows it, behind any
+//! extension headers; the source comes as the message's address, the traffic class as a control message
+//! (RFC 3542 sections 3 and 6.5).
 
 use std::io;
+use std::net::Ipv6Addr;
 use std::os::fd::{AsRawFd, RawFd};
 
-use socket2::Socket;
+use socket2::{Domain, Socket};
 
-use super::{force_buffer, open};
+use super::{IPV6_INSIDE, each, force_buffer, open, set_option};
 
-/// Bytes reserved for a packet: an IPv4 packet's most, in whole cache lines.
-const SLOT: usize = 65_536;
+/// Bytes before each datagram that the caller may write to.
+pub const HEADROOM: usize = 64;
 
-/// The receiving socket of a real server: every packet of protocol 4 to any address of the host.
+/// Bytes reserved for a packet: the most that an IP length field can count, in whole cache lines.
+const SLOT: usize = HEADROOM + 65_536;
+
+/// Room for the control messages of a datagram: one int, its header, and some to spare.
+const CONTROL: usize = 64;
+
+/// A receiving socket of a real server: every packet of one protocol and family to any address of the host.
 #[derive(Debug)]
 pub struct Receiver {
     socket: Socket,
+    domain: Domain,
+    protocol: i32,
 }
 
 impl Receiver {
-    /// Opens the socket. While it is open the kernel sends no ICMP protocol-unreachable for tunnelled packets.
+    /// Opens a socket for each kind of tunnel: protocols 4 and 41 over IPv4 and, where the kernel has it, IPv6. While they are
+    /// open the kernel sends no ICMP protocol-unreachable or ICMPv6 unrecognized-next-header for tunnelled packets.
     ///
     /// # Errors
     /// `EPERM` without `CAP_NET_RAW`.
-    pub fn open() -> io::Result<Self> {
-        let socket = open()?;
-        force_buffer(&socket, libc::SO_RCVBUFFORCE, libc::SO_RCVBUF)?;
-        Ok(Self { socket })
+    pub fn open_each() -> io::Result<Vec<Self>> {
+        each(|domain, protocol| {
+            let socket = open(domain, protocol)?;
+            force_buffer(&socket, libc::SO_RCVBUFFORCE, libc::SO_RCVBUF)?;
+            if domain == Domain::IPV6 {
+                set_option(&socket, libc::IPPROTO_IPV6, libc::IPV6_RECVTCLASS, 1)?;
+            }
+            Ok(Self { socket, domain, protocol })
+        })
     }
 
     /// The receive buffer obtained, in bytes.
@@ -34,6 +53,12 @@ impl Receiver {
     pub fn buffer(&self) -> io::Result<usize> {
         self.socket.recv_buffer_size()
     }
+
+    /// The version of the packets inside, 4 or 6.
+    #[must_use]
+    pub fn inner_version(&self) -> u8 {
+        if self.protocol == IPV6_INSIDE { 6 } else { 4 }
+    }
 }
 
 impl AsRawFd for Receiver {
@@ -42,11 +67,31 @@ impl AsRawFd for Receiver {
     }
 }
 
+/// A received datagram.
+#[derive(Debug, Eq, PartialEq)]
+pub enum Received<'a> {
+    /// An IPv4 datagram, which starts with its header.
+    V4(&'a mut [u8]),
+    /// An IPv6 datagram without its header.
+    V6 {
+        /// Who sent it.
+        source: Ipv6Addr,
+        /// DSCP and ECN.
+        traffic_class: u8,
+        /// [`HEADROOM`] bytes to write to, then what followed the header.
+        bytes: &'a mut [u8],
+    },
+}
+
 /// Room for the packets of one `recvmmsg`; made once.
 #[derive(Debug)]
 pub struct Datagrams {
     room: Vec<u8>,
-    lens: Vec<usize>,
+    received: usize,
+    domain: Domain,
+    names: Vec<libc::sockaddr_in6>,
+    /// Control messages start with a size_t, and must be aligned for it.
+    controls: Vec<[u64; CONTROL / 8]>,
     parts: Vec<libc::iovec>,
     headers: Vec<libc::mmsghdr>,
 }
@@ -60,10 +105,14 @@ impl Datagrams {
     #[must_use]
     pub fn new(count: usize) -> Self {
         // SAFETY: all-zero bytes are valid values of these C structs: integers and null pointers.
-        let (part, header) = unsafe { (std::mem::zeroed(), std::mem::zeroed()) };
+        let (name, part, header) =
+            unsafe { (std::mem::zeroed(), std::mem::zeroed(), std::mem::zeroed()) };
         Self {
             room: vec![0; count * SLOT],
-            lens: Vec::with_capacity(count),
+            received: 0,
+            domain: Domain::IPV4,
+            names: vec![name; count],
+            controls: vec![[0; CONTROL / 8]; count],
             parts: vec![part; count],
             headers: vec![header; count],
         }
@@ -74,16 +123,13 @@ impl Datagrams {
     /// # Errors
     /// `WouldBlock` when there is nothing.
     pub fn receive(&mut self, receiver: &Receiver) -> io::Result<usize> {
-        self.lens.clear();
-        let slots = self.room.chunks_exact_mut(SLOT).zip(&mut self.parts).zip(&mut self.headers);
-        for ((room, part), header) in slots {
-            *part = libc::iovec { iov_base: room.as_mut_ptr().cast(), iov_len: SLOT };
-            header.msg_hdr.msg_iov = part;
-            header.msg_hdr.msg_iovlen = 1;
-        }
+        self.received = 0;
+        self.domain = receiver.domain;
+        self.prepare();
         let count = libc::c_uint::try_from(self.headers.len()).unwrap_or_default();
-        // SAFETY: `headers` holds `count` headers, each pointing at one part that names SLOT bytes of `room`,
-        // which nothing else uses during the call; no timeout is given.
+        // SAFETY: `headers` holds `count` headers, each pointing at one part that names the bytes of a slot behind its
+        // headroom and, for IPv6, at an address and a control buffer of this value, which nothing else uses during the
+        // call; no timeout is given.
         let received = unsafe {
             libc::recvmmsg(
                 receiver.as_raw_fd(),
@@ -93,20 +139,52 @@ impl Datagrams {
                 std::ptr::null_mut(),
             )
         };
-        let received = usize::try_from(received).map_err(|_| io::Error::last_os_error())?;
-        let len = |header: &libc::mmsghdr| usize::try_from(header.msg_len).unwrap_or_default();
-        self.lens.extend(self.headers.iter().take(received).map(len));
-        Ok(received)
+        self.received = usize::try_from(received).map_err(|_| io::Error::last_os_error())?;
+        Ok(self.received)
     }
 
-    /// The packets of the last [`Self::receive`], with their outer IPv4 headers.
-    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut [u8]> {
-        let packet = |(room, &len): (_, &usize)| -> &mut [u8] { cut(room, len) };
-        self.room.chunks_exact_mut(SLOT).zip(&self.lens).map(packet)
+    fn prepare(&mut self) {
+        let v6 = self.domain == Domain::IPV6;
+        let name_len = libc::socklen_t::try_from(size_of::<libc::sockaddr_in6>());
+        let slots = self.room.chunks_exact_mut(SLOT).zip(&mut self.parts).zip(&mut self.headers);
+        let extras = self.names.iter_mut().zip(&mut self.controls);
+        for (((slot, part), header), (name, control)) in slots.zip(extras) {
+            let room = slot.get_mut(HEADROOM..).unwrap_or_default();
+            *part = libc::iovec { iov_base: room.as_mut_ptr().cast(), iov_len: room.len() };
+            let header = &mut header.msg_hdr;
+            header.msg_iov = part;
+            header.msg_iovlen = 1;
+            // An IPv4 datagram says all this itself.
+            header.msg_name = if v6 { (&raw mut *name).cast() } else { std::ptr::null_mut() };
+            header.msg_namelen = if v6 { name_len.unwrap_or_default() } else { 0 };
+            header.msg_control =
+                if v6 { control.as_mut_ptr().cast() } else { std::ptr::null_mut() };
+            header.msg_controllen = if v6 { CONTROL } else { 0 };
+        }
+    }
+
+    /// The packets of the last [`Self::receive`].
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = Received<'_>> {
+        let v6 = self.domain == Domain::IPV6;
+        let slots = self.room.chunks_exact_mut(SLOT).zip(&self.headers).zip(&self.names);
+        slots.take(self.received).map(move |((slot, header), name)| {
+            let len = usize::try_from(header.msg_len).unwrap_or_default();
+            let end = HEADROOM + len.min(SLOT - HEADROOM);
+            if v6 {
+                Received::V6 {
+                    source: Ipv6Addr::from(name.sin6_addr.s6_addr),
+                    traffic_class: traffic_class(&header.msg_hdr),
+                    bytes: &mut slot[..end],
+                }
+            } else {
+                Received::V4(&mut slot[HEADROOM..end])
+            }
+        })
     }
 }
 
-fn cut(room: &mut [u8], len: usize) -> &mut [u8] {
-    let len = len.min(room.len());
-    &mut room[..len]
+/// The traffic class among the control messages that `recvmmsg` has filled in; 0 where it is not.
+fn traffic_class(header: &libc::msghdr) -> u8 {
+    let class = super::control::find::<libc::c_int>(header, libc::IPPROTO_IPV6, libc::IPV6_TCLASS);
+    class.and_then(|class| u8::try_from(class).ok()).unwrap_or_default()
 }

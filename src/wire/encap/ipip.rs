@@ -4,10 +4,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::{Opened, Outer};
 use crate::wire::checksum::Sum;
-use crate::wire::packet::IPV4_HEADER_LEN;
+use crate::wire::packet::{IPV4_HEADER_LEN, IPV6_HEADER_LEN};
 use crate::wire::{Fragment, Packet, ParseError, protocol};
 
-const IPV6_HEADER_LEN: usize = 40;
+/// The flow label's 20 bits.
+const FLOW_LABEL: u32 = 0x000f_ffff;
 const DONT_FRAGMENT: u16 = 0x4000;
 
 /// Writes the outer header into the last bytes of `room`, so that it directly precedes an inner packet of
@@ -47,16 +48,18 @@ pub fn write(outer: &Outer, inner_version: u8, inner_len: usize, room: &mut [u8]
 #[inline]
 pub fn open(datagram: &[u8]) -> Result<Opened, ParseError> {
     let outer = Packet::parse(datagram)?;
-    if !matches!(outer.protocol, protocol::IPIP | protocol::IPV6) {
-        return Err(ParseError::Unsupported);
-    }
+    let inner_version = match outer.protocol {
+        protocol::IPIP => 4,
+        protocol::IPV6 => 6,
+        _ => return Err(ParseError::Unsupported),
+    };
     if outer.fragment != Fragment::Whole {
         return Err(ParseError::Malformed);
     }
     Ok(Opened {
         source: outer.source,
-        destination: outer.destination,
         traffic_class: outer.traffic_class,
+        inner_version,
         inner: usize::from(outer.header_len)..outer.bytes().len(),
     })
 }
@@ -95,8 +98,8 @@ fn header_v6(
     payload_len: u16,
 ) -> [u8; IPV6_HEADER_LEN] {
     let mut header = [0; IPV6_HEADER_LEN];
-    header[0] = 0x60 | outer.traffic_class >> 4;
-    header[1] = outer.traffic_class << 4;
+    let first = 6 << 28 | u32::from(outer.traffic_class) << 20 | outer.flow_label & FLOW_LABEL;
+    header[0..4].copy_from_slice(&first.to_be_bytes());
     header[4..6].copy_from_slice(&payload_len.to_be_bytes());
     header[6] = next;
     header[7] = outer.ttl;
@@ -120,6 +123,7 @@ mod tests {
             ttl: 63,
             dont_fragment: true,
             identification: 0x1234,
+            flow_label: 0xfff_abcde,
         }
     }
 
@@ -149,6 +153,7 @@ mod tests {
         assert_eq!(header.payload_length(), 1440);
         assert_eq!(header.next_header(), IpNumber::IPV6);
         assert_eq!((header.hop_limit(), header.traffic_class()), (63, 0xb9));
+        assert_eq!(header.flow_label().value(), 0xabcde, "20 bits, no more");
         assert_eq!(IpAddr::V6(header.source_addr()), outer.source);
         assert_eq!(IpAddr::V6(header.destination_addr()), outer.destination);
     }
@@ -174,8 +179,7 @@ mod tests {
         write(&outer("10.0.0.1", "10.0.0.11"), 4, 5, &mut datagram[..20]).unwrap();
         let opened = open(&datagram).unwrap();
         assert_eq!(opened.source, IpAddr::from([10, 0, 0, 1]));
-        assert_eq!(opened.destination, IpAddr::from([10, 0, 0, 11]));
-        assert_eq!((opened.traffic_class, opened.inner), (0xb9, 20..25));
+        assert_eq!((opened.traffic_class, opened.inner_version, opened.inner), (0xb9, 4, 20..25));
         assert_eq!(open(&datagram[..24]), Err(ParseError::Truncated));
     }
 

@@ -3,7 +3,6 @@
 use etherparse::PacketBuilder;
 
 use super::*;
-use crate::wire::encap::{Outer, ipip};
 
 const CLIENT: [u8; 4] = [198, 51, 100, 7];
 const VIP: [u8; 4] = [192, 0, 2, 10];
@@ -43,7 +42,8 @@ fn the_flow_quoted_by_each_kind_of_error() {
     for kind in 0..=u8::MAX {
         let expected = [3, 4, 11, 12].contains(&kind).then(|| flow_to_client(6)).flatten();
         assert_eq!(quote_of(kind, &from_real_server()), expected, "type {kind}");
-        assert_eq!(is_error(kind), expected.is_some());
+        let packet = error(kind, &from_real_server());
+        assert_eq!(is_error(&Packet::parse(&packet).unwrap()), expected.is_some());
     }
 }
 
@@ -105,34 +105,4 @@ fn the_checksum_covers_every_byte() {
         assert!(!checksum_ok(&Packet::parse(&bad).unwrap()), "byte {at}");
     }
     assert!(!checksum_ok(&Packet::parse(&from_real_server()).unwrap()), "not ICMP");
-}
-
-#[test]
-fn a_tunnel_error_names_the_real_server_and_where_possible_the_flow() {
-    let outer = Outer {
-        source: [10, 0, 0, 1].into(),
-        destination: [10, 0, 0, 11].into(),
-        traffic_class: 0,
-        ttl: 64,
-        dont_fragment: true,
-        identification: 0,
-    };
-    let mut inner = from_real_server();
-    inner[12..16].copy_from_slice(&CLIENT);
-    inner[16..20].copy_from_slice(&VIP);
-    let mut quoted = vec![0; 20];
-    ipip::write(&outer, 4, inner.len(), &mut quoted).unwrap();
-    quoted.extend(inner);
-    let flow = flow_to_client(6).map(|flow| Quote {
-        source: CLIENT.into(),
-        destination: VIP.into(),
-        ..flow
-    });
-    for (len, inner) in [(20, None), (28, None), (47, None), (48, flow), (quoted.len(), flow)] {
-        let expected = TunnelQuote { destination: outer.destination, inner };
-        assert_eq!(tunnel_quote(&quoted[..len]), Some(expected), "{len} bytes");
-    }
-    assert_eq!(tunnel_quote(&quoted[..19]), None);
-    quoted[9] = protocol::UDP;
-    assert_eq!(tunnel_quote(&quoted), None, "not a tunnel");
 }

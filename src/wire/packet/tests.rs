@@ -50,14 +50,14 @@ fn every_field_is_where_rfc_791_has_it() {
 }
 
 #[test]
-fn versions_other_than_4_have_their_error() {
+fn versions_other_than_4_and_6_are_no_ip() {
     let version = |nibble: u8| {
         let mut packet = udp(10);
         packet[0] = nibble << 4 | 5;
         parse(&packet)
     };
     assert_eq!(parse(&[]), Err(ParseError::NotIp));
-    assert_eq!(version(6), Err(ParseError::Unsupported));
+    assert_eq!(version(6), Err(ParseError::Truncated), "its header is longer");
     for nibble in [0, 1, 2, 3, 5, 7, 8, 15] {
         assert_eq!(version(nibble), Err(ParseError::NotIp), "version {nibble}");
     }

@@ -108,7 +108,7 @@ fn port_unreachable_quotes_up_to_576_bytes_in_all() {
 #[test]
 fn fragmentation_needed_names_the_mtu() {
     let answer =
-        answer_to(&udp(CLIENT, VIP, 1472), |packet, out| fragmentation_needed(packet, 1480, out));
+        answer_to(&udp(CLIENT, VIP, 1472), |packet, out| packet_too_big(packet, 1480, out));
     let code = DestUnreachableHeader::FragmentationNeeded { next_hop_mtu: 1480 };
     assert_eq!(icmp(&answer).icmp_type(), Icmpv4Type::DestinationUnreachable(code));
 }
@@ -176,7 +176,7 @@ fn nothing_is_reset_but_whole_segments_that_are_no_reset() {
 
 #[test]
 fn a_buffer_with_room_never_grows() {
-    let mut out = Vec::with_capacity(MAX_ERROR_LEN);
+    let mut out = Vec::with_capacity(MAX_ERROR_LEN_V4);
     let packets = [udp(CLIENT, VIP, 60_000), tcp(Flags::SYN, 5, 0, 0), echo(8, 0, &[7; 548])];
     let room = (out.as_ptr(), out.capacity());
     for packet in &packets {

@@ -1,0 +1,110 @@
+//! The tunnels to the real servers: from where to where, and how large a packet fits into each.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use super::time::Millis;
+use super::verdict::{RealId, Reason, Verdict};
+use super::{Balancer, limit};
+use crate::wire::{Packet, encap, icmp};
+
+/// How long a path MTU that a router has told is believed: RFC 1191 section 6.3, RFC 8201 section 4, Linux's `mtu_expires`.
+const PATH_MTU_LIFETIME: Duration = Duration::from_secs(10 * 60);
+
+/// The smallest path MTU that is believed of an IPv4 router, Linux's `min_pmtu`: who forges an error must not stop the
+/// traffic with it.
+const MIN_PATH_MTU_V4: u16 = 552;
+/// The smallest MTU of an IPv6 link (RFC 8200 section 5), and of an IPv6 packet that is told to be too big.
+const MIN_MTU_V6: u16 = 1280;
+
+/// Where a packet goes, and what its outer header has to know of the tunnel.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Tunnel {
+    /// The real server.
+    pub real: IpAddr,
+    /// The director's own address on the way there, where it is known.
+    pub source: Option<IpAddr>,
+    /// How many packets went this way before.
+    pub sequence: u64,
+}
+
+/// The director's own address towards each real server that needs to be told one.
+///
+/// Linux puts the address that its routing table picks into an IPv4 header whose source is 0.0.0.0 (`IP_HDRINCL`); an
+/// IPv6 header goes out as it was written (`IPV6_HDRINCL`).
+pub type Sources = BTreeMap<IpAddr, IpAddr>;
+
+/// How large a packet fits into a tunnel.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Room {
+    /// Bytes of the inner packet.
+    limit: usize,
+    /// When that is forgotten.
+    until: Millis,
+}
+
+impl Room {
+    pub(super) const UNKNOWN: Self = Self { limit: usize::MAX, until: Millis(0) };
+
+    /// A router on the way to `real` takes outer packets of `mtu` bytes.
+    pub(super) fn narrow(&mut self, now: Millis, real: IpAddr, mtu: u16) {
+        let mtu = mtu.max(if real.is_ipv4() { MIN_PATH_MTU_V4 } else { MIN_MTU_V6 });
+        let limit = usize::from(mtu).saturating_sub(encap::outer_len(real));
+        let known = if now < self.until { self.limit } else { usize::MAX };
+        *self = Self { limit: limit.min(known), until: now.after(PATH_MTU_LIFETIME) };
+    }
+
+    /// Whether a packet of `len` bytes is too large, as far as is known.
+    #[inline]
+    pub(super) fn excludes(self, len: usize) -> bool {
+        len > self.limit
+    }
+}
+
+impl Balancer {
+    /// Counts `packets` with `bytes` in all for a real server and tells the tunnel to it. For a super-frame these
+    /// are its wire segments.
+    #[inline]
+    pub fn dispatch(&mut self, real: RealId, packets: u64, bytes: u64) -> Option<Tunnel> {
+        Some(self.reals.get_mut(real.0 as usize)?.count(packets, bytes))
+    }
+
+    pub(super) fn set_sources(&mut self, sources: &Sources) {
+        self.sources.clone_from(sources);
+        for real in &mut self.reals {
+            real.set_source(sources.get(&real.address()).copied());
+        }
+    }
+
+    /// The verdict for a packet of a real server's: into the tunnel, if it fits.
+    #[inline]
+    pub(super) fn tunnel(&mut self, now: Millis, packet: &Packet<'_>, id: RealId) -> Verdict {
+        match self.reals.get(id.0 as usize) {
+            Some(real) if real.room.excludes(packet.wire_len()) => self.too_big(now, packet, id),
+            _ => Verdict::Tunnel(id),
+        }
+    }
+
+    /// The kernel tells clients what fits into the TUN, whose MTU is that of the interfaces towards the real servers. Only
+    /// what a router further on takes less than that comes here.
+    #[cold]
+    fn too_big(&mut self, now: Millis, packet: &Packet<'_>, id: RealId) -> Verdict {
+        let Some(real) = self.reals.get_mut(id.0 as usize) else { return Verdict::Tunnel(id) };
+        if now >= real.room.until {
+            real.room = Room::UNKNOWN;
+            return Verdict::Tunnel(id);
+        }
+        let mut mtu = u16::try_from(real.room.limit).unwrap_or(u16::MAX);
+        if packet.version() == 6 {
+            mtu = mtu.max(MIN_MTU_V6);
+        }
+        // What may be cut on its way, or can be no smaller, has to try.
+        if !packet.dont_fragment || packet.wire_len() <= usize::from(mtu) {
+            return Verdict::Tunnel(id);
+        }
+        let told = limit::within(&mut self.unreachables, now)
+            .and_then(|()| icmp::packet_too_big(packet, mtu, &mut self.reply));
+        told.map_or(Verdict::Drop(Reason::PathMtu), |()| Verdict::Reply)
+    }
+}
