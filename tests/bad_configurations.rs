@@ -51,7 +51,7 @@ impl Drop for Scratch {
 #[test]
 fn every_bad_configuration_gets_its_lines_and_exit_code_2() {
     let files = bad_configurations();
-    assert!(files.len() >= 50, "only {} bad configurations found", files.len());
+    assert!(files.len() >= 90, "only {} bad configurations found", files.len());
     for file in files {
         let text = fs::read_to_string(&file).unwrap();
         let expected: String = text
@@ -81,8 +81,8 @@ fn a_daemon_refuses_a_bad_configuration_without_check_too() {
 fn the_example_is_fine_for_both_daemons() {
     let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("config.example");
     for (program, summary) in [
-        (DIRECTOR, "1 service, 2 listens, 2 real servers"),
-        (REALSERVER, "1 virtual IP, 1 range of directors"),
+        (DIRECTOR, "1 service, 4 listens, 3 real servers"),
+        (REALSERVER, "2 virtual IPs, 2 ranges of directors"),
     ] {
         let output = check(program, &example);
         let expected = format!("{}: ok ({summary})\n", example.display());
@@ -136,11 +136,25 @@ fn flags_go_through_the_same_checks() {
     assert_eq!((stderr(&output).as_str(), output.status.code()), (expected, Some(2)));
 
     let output = Command::new(REALSERVER)
-        .args(["--check", "--vip", "192.0.2.10", "192.0.2.11", "--director", "10.0.0.0/24"])
+        .args(["--check", "--vip", "192.0.2.10", "2001:db8::10"])
+        .args(["--director", "10.0.0.0/24", "2001:db8:1::/64", "2001:db8:2::1"])
         .output()
         .unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-    assert_eq!(output.stdout, b"flags: ok (2 virtual IPs, 1 range of directors)\n");
+    assert_eq!(output.stdout, b"flags: ok (2 virtual IPs, 3 ranges of directors)\n");
+
+    let output = Command::new(REALSERVER)
+        .args(["--check", "--vip", "::ffff:192.0.2.10", "fe80::1%eth0"])
+        .args(["--director", "fe80::1", "::ffff:10.0.0.0/120"])
+        .output()
+        .unwrap();
+    let expected = "\
+--vip: ::ffff:192.0.2.10 is an IPv4-mapped address; write 192.0.2.10
+--vip: \"fe80::1%eth0\" has a zone; write a global or unique local address without one
+--director: fe80::1 is a link-local address, which means nothing without an interface; write a global or unique local address
+--director: ::ffff:10.0.0.0/120 is a range of IPv4-mapped addresses; write 10.0.0.0/24
+";
+    assert_eq!((stderr(&output).as_str(), output.status.code()), (expected, Some(2)));
 
     let output =
         Command::new(REALSERVER).args(["--check", "--vip", "192.0.2.10"]).output().unwrap();

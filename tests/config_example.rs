@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+use std::net::IpAddr;
+
 use vstun::balancer::{SchedulerKind, Timeouts};
 use vstun::config::{self, Director, Mss, RealServer, duration, keys};
 
@@ -12,14 +14,16 @@ const MINIMAL: &str = r#"
 [director]
 [[service]]
 name = "web"
-listen = ["192.0.2.10:80/tcp", "192.0.2.10:443/tcp"]
+listen = ["192.0.2.10:80/tcp", "192.0.2.10:443/tcp", "[2001:db8::10]:80/tcp", "[2001:db8::10]:443/tcp"]
 [[service.real]]
 address = "10.0.0.11"
 [[service.real]]
 address = "10.0.0.12"
+[[service.real]]
+address = "2001:db8:1::13"
 [realserver]
-vips = ["192.0.2.10"]
-directors = ["10.0.0.1/32"]
+vips = ["192.0.2.10", "2001:db8::10"]
+directors = ["10.0.0.1/32", "2001:db8:1::1/128"]
 "#;
 
 /// The keys that the example shows, by table; commented keys stand at the start of a line, without a space.
@@ -46,7 +50,7 @@ fn the_example_shows_the_defaults() {
     assert_eq!(example.tun, minimal.tun);
     assert_eq!(example.uplinks, minimal.uplinks);
     assert_eq!(example.arp, minimal.arp);
-    assert_eq!(example.source, minimal.source);
+    assert_eq!(example.sources, minimal.sources);
     assert_eq!(example.announce_table, minimal.announce_table);
     assert_eq!(example.control, minimal.control);
     assert_eq!(example.max_connections, minimal.max_connections);
@@ -57,10 +61,24 @@ fn the_example_shows_the_defaults() {
 }
 
 #[test]
+fn the_example_is_dual_stack() {
+    let director = config::director(EXAMPLE).unwrap();
+    let realserver = config::realserver(EXAMPLE).unwrap();
+    assert_eq!(director.services.len(), 1);
+    let mixed = |addresses: &[IpAddr]| {
+        addresses.iter().any(IpAddr::is_ipv4) && addresses.iter().any(IpAddr::is_ipv6)
+    };
+    assert!(mixed(&director.vips()) && mixed(&director.reals()) && mixed(&realserver.vips));
+    assert!(mixed(&realserver.directors.iter().map(ipnet::IpNet::addr).collect::<Vec<_>>()));
+    assert_eq!(director.vips(), realserver.vips);
+}
+
+#[test]
 fn the_defaults_are_those_of_the_design() {
     let director = config::director(MINIMAL).unwrap();
     assert_eq!(director.tun, "vstun0");
-    assert_eq!((director.uplinks, director.source), (None, None));
+    assert_eq!(director.uplinks, None);
+    assert!(director.sources.is_empty());
     assert!(director.arp && director.offload);
     assert_eq!(director.announce_table, 0);
     assert_eq!(director.control.to_str(), Some("/run/vstun/director.sock"));
@@ -97,7 +115,8 @@ fn commented_keys_are_valid_when_they_are_taken_in() {
     let text = EXAMPLE.replace("\n#uplinks", "\nuplinks").replace("\n#source", "\nsource");
     let director = config::director(&text).unwrap();
     assert_eq!(director.uplinks, Some(vec!["eth0".to_owned()]));
-    assert_eq!(director.source, Some("10.0.0.1".parse().unwrap()));
+    let sources = ["10.0.0.1", "2001:db8:1::1"].map(|source| source.parse::<IpAddr>().unwrap());
+    assert_eq!(director.sources, sources);
 }
 
 #[test]

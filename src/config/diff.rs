@@ -25,7 +25,7 @@ fn check_fixed_keys(old: &Director, new: &Director, faults: &mut Faults) {
         ("tun", old.tun != new.tun),
         ("uplinks", old.uplinks != new.uplinks),
         ("arp", old.arp != new.arp),
-        ("source", old.source != new.source),
+        ("source", old.sources != new.sources),
         ("announce_table", old.announce_table != new.announce_table),
         ("control", old.control != new.control),
         ("max_connections", old.max_connections != new.max_connections),

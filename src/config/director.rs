@@ -6,12 +6,16 @@ use std::path::PathBuf;
 
 use crate::balancer::{ServiceSpec, Timeouts};
 
+use super::address;
 use super::document::Document;
 use super::fault::Faults;
 use super::keys;
 use super::section::{Entry, Section};
-use super::service;
+use super::service::{self, Services};
 use super::value;
+
+/// The most sources of tunnels: one of each family.
+const MAX_SOURCES: usize = 2;
 
 /// A checked director configuration.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -23,8 +27,9 @@ pub struct Director {
     pub uplinks: Option<Vec<String>>,
     /// Whether to answer ARP for the VIPs on the uplinks and announce them.
     pub arp: bool,
-    /// The tunnels' source address; `None`: what the routing table picks for each real server.
-    pub source: Option<IpAddr>,
+    /// The tunnels' source addresses, at most one of each family, IPv4 first; for a family without one,
+    /// what the routing table picks for each real server.
+    pub sources: Vec<IpAddr>,
     /// The routing table to which the VIPs are copied for a routing daemon; 0: none.
     pub announce_table: u32,
     /// Where the control socket is made.
@@ -82,11 +87,7 @@ impl Director {
             KeyLines { section: section.line, keys: keys.collect(), vips: services.vip_lines() };
         let tun = section.entry("tun").and_then(|entry| entry.parsed(value::interface, faults));
         let tun = tun.unwrap_or_else(|| Self::TUN.to_owned());
-        let source = section.entry("source").and_then(|entry| {
-            let source = entry.parsed(value::unicast, faults)?;
-            services.check_source(source, &entry, faults);
-            Some(source)
-        });
+        let sources = section.entry("source").map(|entry| sources(&entry, &services, faults));
         let control = section.entry("control");
         let control = control.and_then(|entry| entry.parsed(value::control, faults));
         let connections = section.entry("max_connections");
@@ -96,7 +97,7 @@ impl Director {
             uplinks: section.entry("uplinks").map(|entry| uplinks(&entry, &tun, faults)),
             tun,
             arp: boolean(&section, "arp", faults),
-            source,
+            sources: sources.unwrap_or_default(),
             announce_table: section
                 .entry("announce_table")
                 .and_then(|entry| announce_table(&entry, faults))
@@ -135,6 +136,34 @@ fn uplinks(entry: &Entry<'_>, tun: &str, faults: &mut Faults) -> Vec<String> {
         entry.fault("the list is empty; leave the key out to let vstun choose", faults);
     }
     value::set(entry, value::MAX_UPLINKS, parse, faults)
+}
+
+/// One source of tunnels for each family; the real servers of one may come with a reload only.
+fn sources(entry: &Entry<'_>, services: &Services<'_>, faults: &mut Faults) -> Vec<IpAddr> {
+    if entry.is_empty_list() {
+        entry.fault("the list is empty; leave the key out to let the routing table choose", faults);
+    }
+    let elements = entry.texts(faults);
+    if elements.len() > MAX_SOURCES {
+        let message =
+            format!("{} elements; write at most one address of each family", elements.len());
+        entry.fault(message, faults);
+        return Vec::new();
+    }
+    let mut sources: Vec<IpAddr> = Vec::with_capacity(elements.len());
+    for element in elements {
+        let Some(source) = element.parsed(address::unicast, faults) else { continue };
+        services.check_source(source, &element, faults);
+        if let Some(first) = sources.iter().find(|first| first.is_ipv4() == source.is_ipv4()) {
+            let message = format!("{source} is of the same family as {first}; keep one of them");
+            element.fault(message, faults);
+        } else {
+            sources.push(source);
+        }
+    }
+    // Their order says nothing, so it must not be a change.
+    sources.sort_unstable();
+    sources
 }
 
 /// A routing table's number. The kernel's own three are refused: the routes would not be an

@@ -2,12 +2,13 @@
 //!
 //! 1. `document`: TOML to tables, each value with its line; syntax errors end it here.
 //! 2. `section`: one table, its known keys, its entries.
-//! 3. `value`: one text to one checked value; the command line's flags go through the same functions.
+//! 3. `value`, `address`: one text to one checked value; the command line's flags go through the same functions.
 //! 4. `director`, `service`, `realserver`: the models, and what must hold between their values.
 //! 5. `diff`: two models to the changes that lead from one to the other.
 //!
 //! Every fault of a text is reported at once, each with its line, its key, and what to write instead.
 
+mod address;
 mod diff;
 mod director;
 mod document;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use ipnet::IpNet;
 
+use super::address;
 use super::director::boolean;
 use super::document::Document;
 use super::fault::Faults;
@@ -69,8 +70,9 @@ impl RealServer {
         control: Option<&str>,
     ) -> Result<Self, Vec<super::Fault>> {
         let mut faults = Faults::default();
-        let vips = flags("--vip", vips, MAX_VIPS, value::vip, &mut faults);
-        let directors = flags("--director", directors, MAX_DIRECTORS, value::network, &mut faults);
+        let vips = flags("--vip", vips, MAX_VIPS, address::vip, &mut faults);
+        let directors =
+            flags("--director", directors, MAX_DIRECTORS, address::network, &mut faults);
         let control = value::control(control.unwrap_or(Self::CONTROL))
             .map_err(|message| faults.add(0, "--control", message))
             .unwrap_or_default();
@@ -153,7 +155,7 @@ fn read_vips(section: &Section<'_>, faults: &mut Faults) -> Vec<IpAddr> {
     if entry.is_empty_list() {
         entry.fault(format!("the list is empty; {hint}"), faults);
     }
-    value::set(&entry, MAX_VIPS, value::vip, faults)
+    value::set(&entry, MAX_VIPS, address::vip, faults)
 }
 
 fn read_directors(section: &Section<'_>, vips: &[IpAddr], faults: &mut Faults) -> Vec<IpNet> {
@@ -165,7 +167,7 @@ fn read_directors(section: &Section<'_>, vips: &[IpAddr], faults: &mut Faults) -
         entry.fault(format!("the list is empty; {hint}"), faults);
     }
     let parse = |text: &str| {
-        let range = value::network(text)?;
+        let range = address::network(text)?;
         match inside(&range, vips) {
             Some(vip) => Err(own_vip(&range, vip)),
             None => Ok(range),

@@ -180,6 +180,19 @@ impl<'a> Entry<'a> {
         array.iter().map(|value| Self { value, ..*self }.located()).collect()
     }
 
+    /// The elements of a list, or one text in quotes in a list's place.
+    pub(super) fn texts(&self, faults: &mut Faults) -> Vec<Self> {
+        let value = self.value.get_ref();
+        if value.is_str() {
+            return vec![*self];
+        }
+        if !value.is_array() {
+            self.expected("a text in quotes, or a list of them in square brackets", faults);
+            return Vec::new();
+        }
+        self.list(faults)
+    }
+
     /// The elements of an array of tables. One table in single brackets gets its own answer.
     pub(super) fn tables(&self, faults: &mut Faults) -> Vec<Self> {
         if self.value.get_ref().is_table() {

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use crate::balancer::{Listen, RealSpec, SchedulerKind, ServiceSpec, change::MAX_WEIGHT};
 
+use super::address;
 use super::document::Document;
 use super::fault::{Faults, quoted};
 use super::keys;
@@ -144,7 +145,7 @@ impl<'a> Services<'a> {
         }
         let mut listens = Vec::with_capacity(elements.len());
         for element in elements {
-            if let Some(listen) = element.parsed(value::listen, faults) {
+            if let Some(listen) = element.parsed(address::listen, faults) {
                 listens.push(listen);
                 self.listens.push(ListenAt { listen, service, entry: element });
             }
@@ -171,7 +172,7 @@ impl<'a> Services<'a> {
             let weight = weight.and_then(|entry| entry.number(0..=MAX_WEIGHT, faults));
             let hint = "write address = \"10.0.0.11\"";
             let Some(entry) = section.required_entry("address", hint, faults) else { continue };
-            let Some(address) = entry.parsed(value::real, faults) else { continue };
+            let Some(address) = entry.parsed(address::real, faults) else { continue };
             if let Some(first) = first_entries.get(&address) {
                 let line = first.line;
                 let message = format!("{address} is in this service already, at line {line}");

@@ -1,5 +1,6 @@
 #![allow(clippy::unwrap_used)]
 
+mod addresses;
 mod bounds;
 mod changes;
 
@@ -79,7 +80,7 @@ fn the_model_has_what_the_text_says() {
     assert_eq!(director.tun, "tun7");
     assert_eq!(director.uplinks, Some(vec!["eth0".to_owned(), "eth1".to_owned()]));
     assert!(!director.arp && !director.offload);
-    assert_eq!(director.source, Some(address("10.0.0.1")));
+    assert_eq!(director.sources, [address("10.0.0.1")]);
     assert_eq!(director.announce_table, u32::MAX);
     assert_eq!(director.control.to_str(), Some("/run/d.sock"));
     assert_eq!(director.max_connections, 16);
@@ -116,19 +117,25 @@ fn a_real_server_reads_its_own_table_only() {
 #[test]
 fn flags_give_the_same_model_as_a_file() {
     let owned = |texts: &[&str]| -> Vec<String> { texts.iter().map(ToString::to_string).collect() };
-    let flags = RealServer::from_flags(&owned(&["192.0.2.10"]), &owned(&["10.0.0.1/32"]), None);
-    let file = "[realserver]\nvips = [\"192.0.2.10\"]\ndirectors = [\"10.0.0.1\"]\n";
+    let flags = RealServer::from_flags(
+        &owned(&["192.0.2.10", "2001:DB8:0::10"]),
+        &owned(&["10.0.0.1/32", "2001:db8:1::1"]),
+        None,
+    );
+    let file = "[realserver]\nvips = [\"192.0.2.10\", \"2001:db8::10\"]\n\
+                directors = [\"10.0.0.1\", \"2001:db8:1::1/128\"]\n";
     assert_eq!(flags, realserver(file));
 
     let flags = RealServer::from_flags(
-        &owned(&["192.0.2.10", "192.0.2.10", "2001:db8::1"]),
+        &owned(&["192.0.2.10", "192.0.2.10", "fe80::1"]),
         &owned(&["192.0.2.10"]),
         Some("/"),
     );
     let faults = lines(&flags.unwrap_err());
     let expected = [
         "--vip: 192.0.2.10 is given twice; keep one",
-        "--vip: 2001:db8::1: IPv6 comes in a later version; write an IPv4 address",
+        "--vip: fe80::1 is a link-local address, which means nothing without an interface; write a global or unique \
+         local address",
         "--control: \"/\" is no absolute path of a file; write one such as /run/vstun/director.sock",
         "--director: 192.0.2.10/32 is the virtual IP 192.0.2.10; write the director's own address",
     ];

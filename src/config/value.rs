@@ -3,14 +3,10 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry as Slot;
 use std::hash::Hash;
-use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use ipnet::IpNet;
-
-use crate::balancer::change::ListenError;
-use crate::balancer::{Listen, SchedulerKind, Timeouts};
+use crate::balancer::{SchedulerKind, Timeouts};
 
 use super::duration;
 use super::fault::{Faults, quoted};
@@ -58,104 +54,6 @@ pub(super) fn control(text: &str) -> Result<PathBuf, String> {
         ));
     }
     Ok(PathBuf::from(text))
-}
-
-/// An address that one host can have.
-pub(super) fn unicast(text: &str) -> Result<IpAddr, String> {
-    let address: IpAddr = text
-        .parse()
-        .map_err(|_| format!("{} is no IP address; write one such as 192.0.2.10", quoted(text)))?;
-    check_unicast(address)?;
-    Ok(address)
-}
-
-/// A virtual IP. One with a port gets its own answer: that belongs to the director's listens.
-pub(super) fn vip(text: &str) -> Result<IpAddr, String> {
-    if let Some(address) = before_port(text) {
-        return Err(format!(
-            "{} has a port; write {address}, the whole address comes through the tunnel",
-            quoted(text)
-        ));
-    }
-    unicast(text)
-}
-
-/// A real server's address. One with a port gets its own answer: tunnelled packets arrive as they were
-/// sent, so the port is the client's choice.
-pub(super) fn real(text: &str) -> Result<IpAddr, String> {
-    if let Some(address) = before_port(text) {
-        return Err(format!(
-            "{} has a port, and tunnelling cannot change ports; write {address} and let the \
-             application listen on the virtual IP's port",
-            quoted(text)
-        ));
-    }
-    unicast(text)
-}
-
-fn before_port(text: &str) -> Option<IpAddr> {
-    text.parse::<SocketAddr>().ok().map(|address| address.ip())
-}
-
-/// Where a service listens.
-pub(super) fn listen(text: &str) -> Result<Listen, String> {
-    let listen: Listen = text.parse().map_err(|error: ListenError| match error {
-        ListenError::Protocol => {
-            format!("{} {error}; write 192.0.2.10:80/tcp", quoted(text))
-        }
-        _ => format!("{} {error}", quoted(text)),
-    })?;
-    check_unicast(listen.address)?;
-    Ok(listen)
-}
-
-/// Refuses what no packet on the wire carries as one host's address (RFC 6890), and the two-faced
-/// IPv4-mapped form, which would make two keys of one address.
-fn check_unicast(address: IpAddr) -> Result<(), String> {
-    let why = match address {
-        IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some() => {
-            let v4 = address.to_canonical();
-            return Err(format!("{address} is an IPv4-mapped address; write {v4}"));
-        }
-        _ if address.is_unspecified() => "unspecified",
-        _ if address.is_multicast() => "a multicast address",
-        _ if address.is_loopback() => "a loopback address",
-        IpAddr::V4(v4) if v4.is_broadcast() => "the broadcast address",
-        IpAddr::V4(v4) if v4.octets()[0] == 0 => "in 0.0.0.0/8, which no host has",
-        _ => return refuse_ipv6(address),
-    };
-    Err(format!("{address} is {why}; write the address of one host"))
-}
-
-/// The models hold both families; the packet path does not yet. Goes when it does.
-fn refuse_ipv6(address: IpAddr) -> Result<(), String> {
-    if address.is_ipv6() {
-        return Err(format!("{address}: IPv6 comes in a later version; write an IPv4 address"));
-    }
-    Ok(())
-}
-
-/// A range of addresses that tunnelled packets may come from. A lone address is a range of one.
-pub(super) fn network(text: &str) -> Result<IpNet, String> {
-    let address = text.split_once('/').map_or(text, |(address, _)| address);
-    let network = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
-    let Ok(network) = network else {
-        return Err(format!("{} is no address range; write one such as 10.0.0.1/32", quoted(text)));
-    };
-    if network.prefix_len() == 0 {
-        return Err(format!(
-            "{network} lets anybody send packets into the virtual IPs; write the directors' addresses"
-        ));
-    }
-    if network != network.trunc() {
-        return Err(format!(
-            "{network} has bits beyond its prefix; write {} or {address}/{}",
-            network.trunc(),
-            network.max_prefix_len()
-        ));
-    }
-    check_unicast(network.addr())?;
-    Ok(network)
 }
 
 /// The name of a routing table that is the kernel's own (`RT_TABLE_*` of rtnetlink(7)).

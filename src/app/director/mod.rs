@@ -135,7 +135,7 @@ fn wishes(config: &config::Director, force: bool) -> DirectorWishes {
         reals: config.reals(),
         uplinks: config.uplinks.clone(),
         arp: config.arp,
-        source: config.source,
+        source: config.sources.iter().copied().find(IpAddr::is_ipv4),
         announce_table: config.announce_table,
         force,
     }
@@ -162,8 +162,8 @@ fn start(
     let [first, second, third, label_key] =
         random::words().context("no random numbers from the kernel")?;
     let balancer = Balancer::new(limits, Seed(first, second));
-    let source_v4 = config.source.and_then(|source| match source {
-        IpAddr::V4(source) => Some(source),
+    let source_v4 = config.sources.iter().find_map(|source| match source {
+        IpAddr::V4(source) => Some(*source),
         IpAddr::V6(_) => None,
     });
     let output = Output::new(sender, source_v4, third);

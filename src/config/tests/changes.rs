@@ -148,6 +148,7 @@ fn what_needs_a_restart_is_refused_at_its_line() {
         ("uplinks", "[\"eth0\"]"),
         ("arp", "false"),
         ("source", "\"10.0.0.9\""),
+        ("source", "[\"10.0.0.9\", \"2001:db8::9\"]"),
         ("announce_table", "9"),
         ("control", "\"/run/9.sock\""),
         ("max_connections", "9"),
@@ -163,6 +164,41 @@ fn what_needs_a_restart_is_refused_at_its_line() {
 }
 
 #[test]
+fn another_spelling_of_the_sources_is_no_change() {
+    let services = service("a", "rr", &owned(&["80/tcp"]), &[]);
+    let with = |source: &str| read(&format!("source = {source}\n{services}"));
+    for (old, new) in [
+        (r#""2001:db8::9""#, r#"["2001:DB8:0::9"]"#),
+        (r#"["10.0.0.9", "2001:db8::9"]"#, r#"["2001:db8::9", "10.0.0.9"]"#),
+    ] {
+        assert_eq!(diff(&with(old), &with(new)), Ok(Vec::new()), "{old} {new}");
+    }
+    let (one, both) = (with(r#""10.0.0.9""#), with(r#"["10.0.0.9", "2001:db8::9"]"#));
+    assert!(diff(&one, &both).is_err() && diff(&both, &one).is_err());
+}
+
+#[test]
+fn both_families_change_alike() {
+    let service = |listens: &str, reals: &str| {
+        read(&format!(
+            "[[service]]\nname = \"a\"\nlisten = [{listens}, \"[2001:db8::1]:9/udp\"]\nreal = [{reals}]\n"
+        ))
+    };
+    let old = service(r#""[2001:db8::1]:80/tcp""#, r#"{ address = "2001:db8:1::1" }"#);
+    let respelt = service(r#""[2001:DB8:0::1]:80/tcp""#, r#"{ address = "2001:db8:1:0::1" }"#);
+    assert_eq!(diff(&old, &respelt), Ok(Vec::new()));
+    let new = service(
+        r#""[2001:db8::1]:81/tcp""#,
+        r#"{ address = "2001:db8:1::1", weight = 2 }, { address = "10.0.0.1" }"#,
+    );
+    let mut state = old.services.clone();
+    let changes = diff(&old, &new).unwrap();
+    assert_eq!(changes.len(), 4, "{changes:#?}");
+    changes.iter().for_each(|change| apply(&mut state, change));
+    assert_eq!(sorted(&state), sorted(&new.services));
+}
+
+#[test]
 fn the_set_of_virtual_ips_needs_a_restart() {
     let old = read("[[service]]\nname = \"a\"\nlisten = [\"192.0.2.1:80/tcp\"]\n");
     let new = read(
@@ -174,6 +210,12 @@ fn the_set_of_virtual_ips_needs_a_restart() {
         "5: service.listen: 192.0.2.2 is a new virtual IP, which needs a restart",
     ];
     assert_eq!(lines(&diff(&old, &new).unwrap_err()), expected);
+
+    let both = read(
+        "[[service]]\nname = \"a\"\nlisten = [\"192.0.2.1:80/tcp\", \"[2001:db8::1]:80/tcp\"]\n",
+    );
+    let added = "4: service.listen: 2001:db8::1 is a new virtual IP, which needs a restart";
+    assert_eq!(lines(&diff(&old, &both).unwrap_err()), [added]);
 }
 
 /// A configuration of up to four services that share the ports 1 to 12 of one virtual IP out.
