@@ -3,12 +3,15 @@
 //! 1. says what is missing on this machine, and what to do;
 //! 2. runs itself again inside new namespaces, so that nothing on the host changes and everything goes with it;
 //! 3. lays the cables, starts web servers, real servers and the director;
-//! 4. sends requests and a large download, counting on the way;
+//! 4. sends requests and large downloads over both address families, counting on the way;
 //! 5. prints what it saw, or fails with the reason.
 
 use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
+
+use cables::{FAMILIES, REALS, Real};
+use traffic::{Replies, Served};
 
 mod cables;
 mod cast;
@@ -17,8 +20,8 @@ mod needs;
 mod process;
 mod traffic;
 
-/// How many requests are sent.
-const REQUESTS: usize = 1_000;
+/// How many requests are sent over each address family.
+const REQUESTS: usize = 500;
 
 /// Runs the demonstration; with `keep` it then opens a shell among its namespaces.
 ///
@@ -51,40 +54,76 @@ fn perform(keep: bool) -> Result<()> {
 }
 
 fn show_traffic() -> Result<()> {
-    step(&format!("sending {REQUESTS} requests to http://{}/", cables::VIP));
-    let served = traffic::requests(REQUESTS)?;
-    step(&format!("downloading {} MB", traffic::DOWNLOAD_BYTES / 1_000_000));
-    let speed = traffic::download()?;
-    let replies = traffic::replies()?;
-    println!();
-    for (name, count) in &served {
-        println!("{name} served {count} requests");
+    let mut served = Vec::new();
+    for family in &FAMILIES {
+        step(&format!("sending {REQUESTS} requests to http://{}/", family.host()));
+        served.push(traffic::requests(family, REQUESTS)?);
     }
-    println!(
-        "{} reply packets reached the client, {} of them through the director",
-        replies.direct, replies.through_director
-    );
-    println!("download: {:.0} MB/s ({:.2} Gbit/s)", speed / 1e6, speed * 8.0 / 1e9);
+    let mut speeds = Vec::new();
+    for family in &FAMILIES {
+        let megabytes = traffic::DOWNLOAD_BYTES / 1_000_000;
+        step(&format!("downloading {megabytes} MB over {}", family.name));
+        speeds.push(traffic::download(family)?);
+    }
+    println!();
+    for real in &REALS {
+        let shares = shares(real, &served);
+        println!("{}, tunnelled to over {}, served {shares}", real.name, real.tunnel().name);
+    }
+    for (family, speed) in FAMILIES.iter().zip(speeds) {
+        let Replies { direct, through_director } = traffic::replies(family)?;
+        let name = family.name;
+        println!(
+            "{name}: {direct} reply packets reached the client, {through_director} of them through the director"
+        );
+        println!("{name}: download at {:.0} MB/s ({:.2} Gbit/s)", speed / 1e6, speed * 8.0 / 1e9);
+        ensure!(direct > 0, "no {name} reply was counted on its way to the client");
+        ensure!(through_director == 0, "{name} replies came through the director");
+    }
     println!("\n{}", traffic::list()?);
-    ensure!(served.values().sum::<usize>() == REQUESTS, "not every request was answered");
-    ensure!(served.len() == cables::REALS.len(), "not every real server was used");
-    ensure!(replies.direct > 0, "no reply was counted on its way to the client");
-    ensure!(replies.through_director == 0, "replies came through the director");
+    check_shares(&served)
+}
+
+/// How many requests over each family the real server served.
+fn shares(real: &Real, served: &[Served]) -> String {
+    let shares = FAMILIES.iter().zip(served).map(|(family, served)| {
+        format!("{} requests over {}", served.get(real.name).unwrap_or(&0), family.name)
+    });
+    shares.collect::<Vec<_>>().join(" and ")
+}
+
+/// Each request is over before the next, so that wrr gives exact shares.
+fn check_shares(served: &[Served]) -> Result<()> {
+    let weights: usize = REALS.iter().map(|real| real.weight).sum();
+    for (family, served) in FAMILIES.iter().zip(served) {
+        let name = family.name;
+        let answered = served.values().sum::<usize>();
+        ensure!(
+            answered == REQUESTS,
+            "{answered} of {REQUESTS} requests over {name} were answered"
+        );
+        for real in &REALS {
+            let (share, due) = (served.get(real.name), REQUESTS * real.weight / weights);
+            ensure!(share == Some(&due), "{} should serve {due} requests over {name}", real.name);
+        }
+    }
     Ok(())
 }
 
 fn open_shell() -> Result<()> {
     println!(
         "A shell in the client's namespace; `exit` ends the demonstration. Try:\n\
-         \n    curl http://{vip}/                      one of the three answers\
+         \n    curl http://{v4}/                 one of the three answers\
+         \n    curl 'http://{v6}/'         the same over IPv6\
          \n    vstun list                              the director's table\
          \n    vstun connections                       and its connections\
          \n    vstun stats; vstun drops                what became of the packets\
-         \n    ip netns exec director ip route         the VIP is routed to the TUN, and is no local address\
-         \n    ip netns exec real1 ip address          there it is one, on the TUN\
+         \n    ip netns exec director ip -6 route      the VIP is routed to the TUN, and is no local address\
+         \n    ip netns exec real1 ip address          there both VIPs are, on the TUN\
          \n    ip netns exec real1 tcpdump -ni eth0    requests come tunnelled, replies leave as they are\
-         \n    ls {logs}                         logs and configuration\n",
-        vip = cables::VIP,
+         \n    ls {logs}                            logs and configuration\n",
+        v4 = FAMILIES[0].host(),
+        v6 = FAMILIES[1].host(),
         logs = namespaces::FOLDER,
     );
     // The shell's own exit code says nothing about the demonstration.

@@ -70,8 +70,8 @@ fn no_listen(text: &str, error: ListenError) -> String {
         ListenError::Protocol => {
             let whole = format!("{text}/tcp");
             let meant = whole.parse().ok().or_else(|| with_brackets(&whole));
-            let meant = meant.map_or("192.0.2.10:80/tcp".to_owned(), |meant| meant.to_string());
-            format!("{shown} {error}; write {meant}")
+            let meant = meant.map(|meant: Listen| meant.to_string());
+            format!("{shown} {error}; write {}", meant.as_deref().unwrap_or("192.0.2.10:80/tcp"))
         }
         ListenError::Address => match with_brackets(text) {
             Some(meant) if text.starts_with('[') => format!("{shown} has no port; write {meant}"),
@@ -178,7 +178,8 @@ fn check_mapped(network: Ipv6Net) -> Result<(), String> {
     let mapped = network.addr().to_ipv4_mapped();
     if let (Some(v4), Some(len)) = (mapped, network.prefix_len().checked_sub(PREFIX)) {
         let v4 = Ipv4Net::new(v4, len).map(|v4| v4.trunc()).ok().filter(|_| len > 0);
-        let meant = v4.map_or("the directors' IPv4 addresses".to_owned(), |v4| v4.to_string());
+        let meant = v4.map(|v4| v4.to_string());
+        let meant = meant.as_deref().unwrap_or("the directors' IPv4 addresses");
         return Err(format!("{network} is a range of IPv4-mapped addresses; write {meant}"));
     }
     if network.contains(&Ipv4Addr::UNSPECIFIED.to_ipv6_mapped()) {

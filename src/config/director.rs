@@ -25,7 +25,7 @@ pub struct Director {
     /// The interfaces on which clients' packets arrive; `None`: those whose subnets hold the VIPs, or
     /// the default route's.
     pub uplinks: Option<Vec<String>>,
-    /// Whether to answer ARP for the VIPs on the uplinks and announce them.
+    /// Whether to answer ARP and neighbour discovery for the VIPs on the uplinks and announce them.
     pub arp: bool,
     /// The tunnels' source addresses, at most one of each family, IPv4 first; for a family without one,
     /// what the routing table picks for each real server.

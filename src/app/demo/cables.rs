@@ -1,11 +1,13 @@
-//! The demonstration's network: each host is a network namespace, each cable a pair of veth devices.
+//! The demonstration's network: each host is a network namespace, each cable a pair of veth devices. All have both
+//! address families.
 //!
 //! ```text
-//!   client 198.51.100.10 ──── router ──┬─ uplink ── eth0 192.0.2.2  director  (the VIP 192.0.2.10 is announced here)
-//!                                      └─ lan ──┬── eth1 10.0.0.1
-//!                                               ├── real1 10.0.0.11
-//!                                               ├── real2 10.0.0.12
-//!                                               └── real3 10.0.0.13
+//!   client 198.51.100.10 ──── router ──┬─ uplink ── eth0 192.0.2.2  director  (the VIPs are announced here:
+//!          2001:db8:100::10            │                 2001:db8:2::2         192.0.2.10 and 2001:db8:2::10)
+//!                                      └─ lan ──┬── eth1 10.0.0.1   2001:db8:10::1
+//!                                               ├── real1 10.0.0.11  2001:db8:10::11
+//!                                               ├── real2 10.0.0.12  2001:db8:10::12
+//!                                               └── real3 10.0.0.13  2001:db8:10::13
 //! ```
 
 use std::process::Command;
@@ -14,13 +16,67 @@ use anyhow::Result;
 
 use super::output;
 
-/// The virtual IP.
-pub(super) const VIP: &str = "192.0.2.10";
-/// The director's address towards the real servers.
-pub(super) const DIRECTOR: &str = "10.0.0.1";
-/// The real servers: name, address, weight.
-pub(super) const REALS: [(&str, &str, u32); 3] =
-    [("real1", "10.0.0.11", 1), ("real2", "10.0.0.12", 1), ("real3", "10.0.0.13", 2)];
+/// An address family, and what has an address of it.
+#[derive(Debug)]
+pub(super) struct Family {
+    pub(super) name: &'static str,
+    /// The virtual IP.
+    pub(super) vip: &'static str,
+    /// The director towards the real servers.
+    pub(super) director: &'static str,
+    /// The length of every subnet's prefix.
+    prefix: u8,
+    /// The name of its header in nftables.
+    header: &'static str,
+}
+
+/// Where a host has two addresses, they are in this order.
+pub(super) const FAMILIES: [Family; 2] = [
+    Family { name: "IPv4", vip: "192.0.2.10", director: "10.0.0.1", prefix: 24, header: "ip" },
+    Family {
+        name: "IPv6",
+        vip: "2001:db8:2::10",
+        director: "2001:db8:10::1",
+        prefix: 64,
+        header: "ip6",
+    },
+];
+
+/// A real server.
+#[derive(Debug)]
+pub(super) struct Real {
+    pub(super) name: &'static str,
+    addresses: [&'static str; 2],
+    /// Which of them the director sends to.
+    tunnel: usize,
+    pub(super) weight: usize,
+}
+
+/// Both kinds of tunnel carry half of the requests, of either family.
+pub(super) const REALS: [Real; 3] = [
+    Real { name: "real1", addresses: ["10.0.0.11", "2001:db8:10::11"], tunnel: 0, weight: 1 },
+    Real { name: "real2", addresses: ["10.0.0.12", "2001:db8:10::12"], tunnel: 0, weight: 1 },
+    Real { name: "real3", addresses: ["10.0.0.13", "2001:db8:10::13"], tunnel: 1, weight: 2 },
+];
+
+impl Real {
+    /// Where the director sends to.
+    pub(super) fn address(&self) -> &'static str {
+        self.addresses[self.tunnel]
+    }
+
+    /// The outer family of its tunnel.
+    pub(super) fn tunnel(&self) -> &'static Family {
+        &FAMILIES[self.tunnel]
+    }
+}
+
+impl Family {
+    /// The virtual IP as it stands before a port.
+    pub(super) fn host(&self) -> String {
+        if self.vip.contains(':') { format!("[{}]", self.vip) } else { self.vip.to_owned() }
+    }
+}
 
 /// A command in a namespace.
 pub(super) fn at(namespace: &str, program: impl AsRef<std::ffi::OsStr>) -> Command {
@@ -31,33 +87,53 @@ pub(super) fn at(namespace: &str, program: impl AsRef<std::ffi::OsStr>) -> Comma
 
 /// Makes all of it, and the counters of replies.
 pub(super) fn lay() -> Result<()> {
-    for host in ["client", "router", "director"].into_iter().chain(REALS.map(|(name, ..)| name)) {
+    for host in ["client", "router", "director"].into_iter().chain(REALS.map(|real| real.name)) {
         ip(&format!("netns add {host}"))?;
+        allow_ipv6(host)?;
         ip(&format!("-n {host} link set dev lo up"))?;
     }
-    output(at("router", "sysctl").args(["-qw", "net.ipv4.ip_forward=1"]))?;
-    for (bridge, address) in [("uplink", "192.0.2.1/24"), ("lan", "10.0.0.254/24")] {
+    let forwarding = ["net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1"];
+    output(at("router", "sysctl").arg("-qw").args(forwarding))?;
+    let (uplink, lan) = (["192.0.2.1", "2001:db8:2::1"], ["10.0.0.254", "2001:db8:10::fe"]);
+    for (bridge, addresses) in [("uplink", uplink), ("lan", lan)] {
         ip(&format!("-n router link add {bridge} type bridge"))?;
-        ip(&format!("-n router address add {address} dev {bridge}"))?;
+        address("router", bridge, addresses)?;
         ip(&format!("-n router link set dev {bridge} up"))?;
     }
-    cable("client", "eth0", "198.51.100.10/24", "client", None)?;
-    ip("-n router address add 198.51.100.1/24 dev client")?;
-    ip("-n client route add default via 198.51.100.1")?;
-    cable("director", "eth0", "192.0.2.2/24", "director-up", Some("uplink"))?;
-    cable("director", "eth1", &format!("{DIRECTOR}/24"), "director-lan", Some("lan"))?;
-    ip("-n director route add default via 192.0.2.1")?;
-    for (name, address, _) in REALS {
-        cable(name, "eth0", &format!("{address}/24"), name, Some("lan"))?;
-        ip(&format!("-n {name} route add default via 10.0.0.254"))?;
+    cable("client", "eth0", ["198.51.100.10", "2001:db8:100::10"], "client", None)?;
+    let client = ["198.51.100.1", "2001:db8:100::1"];
+    address("router", "client", client)?;
+    default_route("client", client)?;
+    cable("director", "eth0", ["192.0.2.2", "2001:db8:2::2"], "director-up", Some("uplink"))?;
+    let director = FAMILIES.map(|family| family.director);
+    cable("director", "eth1", director, "director-lan", Some("lan"))?;
+    default_route("director", uplink)?;
+    for Real { name, addresses, .. } in REALS {
+        cable(name, "eth0", addresses, name, Some("lan"))?;
+        default_route(name, lan)?;
     }
     count_replies()
 }
 
+/// Also where the machine has it switched off for new interfaces; and addresses are there at once, not after the
+/// second that duplicate detection takes.
+fn allow_ipv6(host: &str) -> Result<()> {
+    let settings = ["all", "default"].map(|interface| {
+        ["disable_ipv6", "accept_dad"].map(|key| format!("net.ipv6.conf.{interface}.{key}=0"))
+    });
+    output(at(host, "sysctl").arg("-qw").args(settings.as_flattened())).map(drop)
+}
+
 /// From the host's `device` to the router's `port`, which joins the `bridge`.
-fn cable(host: &str, device: &str, address: &str, port: &str, bridge: Option<&str>) -> Result<()> {
+fn cable(
+    host: &str,
+    device: &str,
+    addresses: [&str; 2],
+    port: &str,
+    bridge: Option<&str>,
+) -> Result<()> {
     ip(&format!("-n {host} link add {device} type veth peer name {port} netns router"))?;
-    ip(&format!("-n {host} address add {address} dev {device}"))?;
+    address(host, device, addresses)?;
     if let Some(bridge) = bridge {
         ip(&format!("-n router link set dev {port} master {bridge}"))?;
     }
@@ -65,16 +141,30 @@ fn cable(host: &str, device: &str, address: &str, port: &str, bridge: Option<&st
     ip(&format!("-n {host} link set dev {device} up"))
 }
 
-/// Packets from the VIP: those that the router hands to the client, and those that reach the director.
+fn address(host: &str, device: &str, addresses: [&str; 2]) -> Result<()> {
+    for (family, address) in FAMILIES.iter().zip(addresses) {
+        ip(&format!("-n {host} address add {address}/{} dev {device}", family.prefix))?;
+    }
+    Ok(())
+}
+
+fn default_route(host: &str, routers: [&str; 2]) -> Result<()> {
+    routers.iter().try_for_each(|router| ip(&format!("-n {host} route add default via {router}")))
+}
+
+/// Packets from the VIPs: those that the router hands to the client, and those that reach the director.
 fn count_replies() -> Result<()> {
     for (host, hook, from) in
         [("router", "forward", "iifname lan oifname client "), ("director", "prerouting", "")]
     {
-        let rules = format!(
-            "add table inet demo; add counter inet demo replies; \
-             add chain inet demo count {{ type filter hook {hook} priority -300; }}; \
-             add rule inet demo count {from}ip saddr {VIP} counter name replies"
-        );
+        let chain = format!("type filter hook {hook} priority -300;");
+        let mut rules = format!("add table inet demo; add chain inet demo count {{ {chain} }}; ");
+        for Family { name, vip, header, .. } in &FAMILIES {
+            rules += &format!(
+                "add counter inet demo {name}; \
+                 add rule inet demo count {from}{header} saddr {vip} counter name {name}; "
+            );
+        }
         output(at(host, "nft").arg(rules))?;
     }
     Ok(())

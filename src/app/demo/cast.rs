@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result};
 
-use super::cables::{DIRECTOR, REALS, VIP, at};
+use super::cables::{FAMILIES, REALS, Real, at};
 use super::namespaces::{self, FOLDER, sibling};
 use super::process::Process;
 use super::traffic;
@@ -23,14 +23,18 @@ pub(super) struct Cast {
 
 impl Cast {
     pub(super) fn start_real_servers(&mut self) -> Result<()> {
-        for (name, ..) in REALS {
+        for Real { name, .. } in REALS {
             let mut web = Process::start(&format!("{name}-web"), &mut web_server(name)?)?;
-            web.wait_until(|| succeeds(at(name, "curl").args(["-fsS", "http://127.0.0.1/"])))?;
+            web.wait_until(|| {
+                let answers = |host| succeeds(at(name, "curl").args(["-fsS", host]));
+                answers("http://127.0.0.1/") && answers("http://[::1]/")
+            })?;
             self.web_servers.push(web);
             let socket = socket(name);
             let mut command = at(name, sibling("vstun-realserver")?);
-            command.args(["--vip", VIP, "--director", &format!("{DIRECTOR}/32"), "--control"]);
-            let daemon = Process::start(name, command.arg(&socket))?;
+            command.arg("--vip").args(FAMILIES.map(|family| family.vip));
+            command.arg("--director").args(FAMILIES.map(|family| family.director));
+            let daemon = Process::start(name, command.arg("--control").arg(&socket))?;
             self.daemons.push(ready(daemon, &socket)?);
         }
         Ok(())
@@ -76,11 +80,14 @@ pub(super) fn socket(host: &str) -> PathBuf {
 }
 
 fn configuration() -> String {
+    let listens = FAMILIES.map(|family| format!("\"{}:80/tcp\"", family.host()));
     let mut text = format!(
-        "[director]\ncontrol = \"{}\"\n\n[[service]]\nname = \"web\"\nlisten = [\"{VIP}:80/tcp\"]\nscheduler = \"wrr\"\n",
-        socket("director").display()
+        "[director]\ncontrol = \"{}\"\n\n[[service]]\nname = \"web\"\nlisten = [{}]\nscheduler = \"wrr\"\n",
+        socket("director").display(),
+        listens.join(", ")
     );
-    for (_, address, weight) in REALS {
+    for real in REALS {
+        let (address, weight) = (real.address(), real.weight);
         // Writing to a String cannot fail.
         let _ = write!(text, "\n[[service.real]]\naddress = \"{address}\"\nweight = {weight}\n");
     }
@@ -102,7 +109,8 @@ fn web_server(name: &str) -> Result<Command> {
         return Ok(command);
     }
     let mut command = at(name, "python3");
-    command.args(["-m", "http.server", "80", "--directory"]).arg(root);
+    // Python takes IPv4 at `::` too.
+    command.args(["-m", "http.server", "80", "--bind", "::", "--directory"]).arg(root);
     Ok(command)
 }
 
@@ -111,7 +119,7 @@ fn nginx_configuration(root: &Path) -> String {
     let mut text = format!(
         "daemon off; master_process off; user root root; error_log stderr error; pid {root}/nginx.pid;\n\
          events {{ worker_connections 1024; }}\n\
-         http {{\n access_log off; sendfile on;\n server {{ listen 80; root {root}; }}\n"
+         http {{\n access_log off; sendfile on;\n server {{ listen 80; listen [::]:80; root {root}; }}\n"
     );
     for kind in NGINX_TEMPORARY {
         let _ = writeln!(text, " {kind}_temp_path {root}/temporary/{kind};");

@@ -2,6 +2,7 @@
 
 use std::fs::OpenOptions;
 use std::io::ErrorKind;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Result, bail};
@@ -9,6 +10,8 @@ use anyhow::{Result, bail};
 use super::namespaces;
 
 const TUN: &str = "/dev/net/tun";
+/// The kernel's list of IPv6 addresses; missing where it has no IPv6 or was started with `ipv6.disable=1`.
+const IPV6: &str = "/proc/net/if_inet6";
 
 /// Programs, and the Debian package of each.
 const PROGRAMS: &[(&str, &str)] = &[
@@ -29,10 +32,11 @@ const WEB_SERVERS: &[&str] = &["nginx", "python3"];
 
 /// Says all that is missing at once, and what to do about it.
 pub(super) fn check() -> Result<()> {
-    let missing: Vec<String> = [siblings(), programs(), web_server(), tun(), own_namespaces()]
-        .into_iter()
-        .flatten()
-        .collect();
+    let missing: Vec<String> =
+        [siblings(), programs(), web_server(), tun(), ipv6(), own_namespaces()]
+            .into_iter()
+            .flatten()
+            .collect();
     if !missing.is_empty() {
         bail!("this machine lacks what the demo needs\n  - {}", missing.join("\n  - "));
     }
@@ -71,6 +75,13 @@ fn tun() -> Option<String> {
             format!("access to {TUN}: run as root, or `chmod 666 {TUN}`")
         }
         _ => format!("{TUN}: {error}; in a container allow the device (`--device {TUN}`)"),
+    })
+}
+
+fn ipv6() -> Option<String> {
+    (!Path::new(IPV6).exists()).then(|| {
+        "IPv6: `modprobe ipv6`, or start the kernel without the parameter `ipv6.disable=1`"
+            .to_owned()
     })
 }
 

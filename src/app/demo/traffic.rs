@@ -7,19 +7,22 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::cables::{VIP, at};
+use super::cables::{Family, at};
 use super::namespaces::{FOLDER, sibling};
 use super::{cast, output};
 
-/// The large download's size in bytes.
-pub(super) const DOWNLOAD_BYTES: u64 = 200_000_000;
+/// The size of a large download in bytes.
+pub(super) const DOWNLOAD_BYTES: u64 = 100_000_000;
 const LARGE_FILE: &str = "large";
 /// Bytes written at a time.
 const CHUNK: usize = 1 << 20;
-/// Seconds that the requests, or the download, may take.
+/// Seconds that the requests over a family, or a download, may take.
 const TIME_LIMIT: &str = "30";
 
-/// Packets from the VIP.
+/// Who served how many requests.
+pub(super) type Served = BTreeMap<String, usize>;
+
+/// Packets from a VIP.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Replies {
     /// That the router handed to the client.
@@ -28,40 +31,41 @@ pub(super) struct Replies {
     pub(super) through_director: u64,
 }
 
-/// Sends `count` requests, each on a connection of its own; who served how many.
-pub(super) fn requests(count: usize) -> Result<BTreeMap<String, usize>> {
+/// Sends `count` requests over a family, each on a connection of its own.
+pub(super) fn requests(family: &Family, count: usize) -> Result<Served> {
     let answers = output(
         at("client", "curl")
             .args(["-sS", "--fail-early", "--max-time", TIME_LIMIT, "-H", "Connection: close"])
-            .arg(format!("http://{VIP}/?[1-{count}]")),
+            .arg(format!("http://{}/?[1-{count}]", family.host())),
     )?;
-    let mut served = BTreeMap::new();
+    let mut served = Served::new();
     for name in answers.lines() {
         *served.entry(name.to_owned()).or_default() += 1;
     }
     Ok(served)
 }
 
-/// Downloads the large file; bytes per second.
-pub(super) fn download() -> Result<f64> {
+/// Downloads the large file over a family; bytes per second.
+pub(super) fn download(family: &Family) -> Result<f64> {
     let figures = output(
         at("client", "curl")
             .args(["-sSf", "--max-time", TIME_LIMIT, "-o", "/dev/null"])
             .args(["-w", "%{size_download} %{speed_download}"])
-            .arg(format!("http://{VIP}/{LARGE_FILE}")),
+            .arg(format!("http://{}/{LARGE_FILE}", family.host())),
     )?;
     let (size, speed) = figures.split_once(' ').context("curl prints no figures")?;
     ensure!(size == DOWNLOAD_BYTES.to_string(), "the download ended after {size} bytes");
     speed.trim().parse().context("curl prints no speed")
 }
 
-/// The counters of replies.
-pub(super) fn replies() -> Result<Replies> {
+/// The counters of replies over a family.
+pub(super) fn replies(family: &Family) -> Result<Replies> {
+    let counter = |host| counter(host, family.name);
     Ok(Replies { direct: counter("router")?, through_director: counter("director")? })
 }
 
-fn counter(host: &str) -> Result<u64> {
-    let text = output(at(host, "nft").args(["list", "counter", "inet", "demo", "replies"]))?;
+fn counter(host: &str, name: &str) -> Result<u64> {
+    let text = output(at(host, "nft").args(["list", "counter", "inet", "demo", name]))?;
     let mut words = text.split_whitespace().skip_while(|word| *word != "packets").skip(1);
     words.next().and_then(|word| word.parse().ok()).context("nft prints no counter")
 }
@@ -78,7 +82,7 @@ pub(super) fn write_large_file(root: &Path) -> Result<()> {
     let shared = Path::new(FOLDER).join(LARGE_FILE);
     if !shared.exists() {
         write_pattern(&shared)
-            .context("cannot write the large file; are 200 MB of memory free?")?;
+            .context("cannot write the large file; are 100 MB of memory free?")?;
     }
     fs::hard_link(&shared, root.join(LARGE_FILE)).context("cannot link the large file")
 }
