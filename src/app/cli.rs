@@ -53,7 +53,7 @@ struct DirectorArgs {
     /// Only check the configuration: name each fault with file, line, key and what to write instead
     #[arg(long)]
     check: bool,
-    /// Start although another host answers ARP for a virtual IP
+    /// Start although another host answers ARP or neighbour discovery for a virtual IP
     #[arg(long)]
     force: bool,
     /// How much to log: off, error, warn, info or debug [default: info]

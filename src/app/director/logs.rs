@@ -8,7 +8,7 @@ use crate::app::quiet::Quiet;
 use crate::sys::raw::{Cause, TunnelError};
 
 /// Real servers that are remembered; errors about more of them are counted but not logged. Anybody can
-/// send an ICMP error, though the kernel checks that it quotes a packet of protocol 4.
+/// send an ICMP error, though the kernel checks that it quotes a packet of protocol 4 or 41.
 const REMEMBERED: usize = 1_024;
 
 /// Tunnel errors, by real server and kind.

@@ -37,7 +37,7 @@ use reload::Running;
 pub(super) struct Options {
     /// The configuration file, for reloads.
     pub(super) config_path: PathBuf,
-    /// Announce the VIPs even if another host answers ARP for one of them.
+    /// Announce the VIPs even if another host answers ARP or neighbour discovery for one of them.
     pub(super) force: bool,
 }
 
