@@ -2,10 +2,21 @@
 
 use std::net::IpAddr;
 
-use super::facts::{Facts, Link, sysctl};
-use super::plan::{Announcement, MIN_TUN_MTU, OUTER_V4, Plan, Refusal, check_tun, distinct, write};
-use super::route::Kind;
+use ipnet::IpNet;
+
+use super::facts::{Address, Facts, Link};
+use super::family::Family;
+use super::ipv6;
+use super::plan::{Announcement, Mss, Plan, Refusal, check_tun, distinct, write};
 use super::step::{Object, PROTOCOL, Step};
+use super::sysctl::conf;
+use uplinks::Distinct;
+
+mod egress;
+mod forwarding;
+mod uplinks;
+
+pub use egress::outer_sources;
 
 /// The main routing table.
 const MAIN: u32 = 254;
@@ -21,13 +32,13 @@ pub struct Wishes {
     pub reals: Vec<IpAddr>,
     /// Where clients' packets arrive; none: found from the subnets, else from the default route.
     pub uplinks: Option<Vec<String>>,
-    /// Answer ARP for the virtual IPs and announce them.
+    /// Answer ARP and neighbour discovery for the virtual IPs and announce them.
     pub arp: bool,
-    /// Outer source address; none: what the routing table picks.
-    pub source: Option<IpAddr>,
+    /// Outer source addresses, at most one of each family; none: what the routing table picks.
+    pub sources: Vec<IpAddr>,
     /// A table in which routing daemons find the virtual IPs; 0: none.
     pub announce_table: u32,
-    /// Go on although another host answers ARP for a virtual IP.
+    /// Go on although another host answers for a virtual IP.
     pub force: bool,
 }
 
@@ -38,36 +49,45 @@ pub struct Wishes {
 /// A [`Refusal`] says what is in the way and how to mend it.
 pub fn plan(wishes: &Wishes, facts: &Facts) -> Result<Plan, Refusal> {
     check_tun(&wishes.tun, facts)?;
-    let vips = distinct(&wishes.vips)?;
-    check_tables(wishes, &vips, facts)?;
+    let vips = distinct(&wishes.vips);
+    ipv6::check(&vips, &wishes.tun, facts)?;
     check_addresses(wishes, &vips, facts)?;
-    let uplinks = uplinks(wishes, &vips, facts)?;
-    let (egress, mut warnings) = egress(wishes, facts);
-    warnings.extend(uplinks.iter().filter_map(|uplink| router(uplink, &wishes.tun, facts)));
+    check_tables(wishes, &vips, facts)?;
+    let (uplinks, mut warnings) = uplinks::find(wishes, &vips, facts)?;
+    let families: Vec<Family> =
+        Family::BOTH.into_iter().filter(|family| family.is_among(&vips)).collect();
+    let (egress, unreachable) = egress::links(wishes, facts);
+    warnings.extend(unreachable);
+    let (tun_mtu, small) = egress::tun_mtu(wishes, &vips, facts);
+    warnings.extend(small);
+    warnings.extend(forwarding::warnings(wishes, &uplinks, &families, facts));
 
     let mut steps = Vec::new();
-    for uplink in &uplinks {
-        steps.extend(receive(uplink, facts));
+    if families.contains(&Family::V4) {
+        steps.extend(uplinks.iter().flat_map(|uplink| forwarding::v4(uplink, facts)));
+        let mut links = Distinct::default();
+        links.extend(uplinks.iter().copied().chain(egress));
+        steps.extend(links.0.iter().filter_map(|link| loose_rp_filter(&link.name, facts)));
     }
-    for link in uplinks.iter().chain(&egress).copied().collect::<Distinct<'_>>().0 {
-        steps.extend(loose_rp_filter(&link.name, facts));
+    if families.contains(&Family::V6) {
+        steps.extend(forwarding::v6(wishes, &uplinks, facts));
     }
-    let source = source(wishes, facts);
-    steps.extend(vips.iter().map(|&vip| route(wishes, vip, MAIN, source)));
+    steps.extend(vips.iter().map(|&vip| route(wishes, vip, MAIN, facts)));
     if wishes.announce_table != 0 {
-        steps.extend(vips.iter().map(|&vip| route(wishes, vip, wishes.announce_table, source)));
+        steps.extend(vips.iter().map(|&vip| route(wishes, vip, wishes.announce_table, facts)));
     }
-    let announcements = if wishes.arp { announcements(&uplinks, &vips) } else { Vec::new() };
+    let announcements = if wishes.arp { announcements(&uplinks, &vips, facts) } else { Vec::new() };
     steps.extend(announcements.iter().filter_map(|one| proxy(one, facts)));
 
     Ok(Plan {
         tun: wishes.tun.clone(),
-        tun_mtu: tun_mtu(wishes, facts),
-        on_tun: silent_ipv6(&wishes.tun, facts).into_iter().collect(),
+        tun_mtu,
+        on_tun: ipv6::on_tun(&wishes.tun, &vips, facts),
         steps,
         announcements,
         warnings,
-        advertised_mss: 0,
+        advertised_mss: Mss::default(),
+        outer_sources: outer_sources(wishes, facts),
     })
 }
 
@@ -100,148 +120,53 @@ fn check_addresses(wishes: &Wishes, vips: &[IpAddr], facts: &Facts) -> Result<()
             });
         }
     }
-    match wishes.source {
-        Some(source) if facts.owners(source).next().is_none() => {
-            Err(Refusal::SourceForeign(source))
-        }
-        _ => Ok(()),
+    if let Some((address, own, link)) = vips.iter().find_map(|vip| anycast(*vip, facts)) {
+        return Err(Refusal::VipIsAnycast { address, subnet: own, link });
+    }
+    match wishes.sources.iter().find(|source| facts.owners(**source).next().is_none()) {
+        Some(foreign) => Err(Refusal::SourceForeign(*foreign)),
+        None => Ok(()),
     }
 }
 
-fn uplinks<'a>(
-    wishes: &Wishes,
-    vips: &[IpAddr],
-    facts: &'a Facts,
-) -> Result<Vec<&'a Link>, Refusal> {
-    let Some(names) = &wishes.uplinks else { return default_uplinks(wishes, vips, facts) };
-    let mut links: Vec<&Link> = Vec::new();
-    for name in names {
-        let link = facts.link(name).ok_or_else(|| Refusal::UplinkUnknown(name.clone()))?;
-        if link.loopback || link.name == wishes.tun {
-            return Err(Refusal::UplinkUnfit(name.clone()));
-        }
-        if !links.contains(&link) {
-            links.push(link);
-        }
-    }
-    Ok(links)
-}
-
-fn default_uplinks<'a>(
-    wishes: &Wishes,
-    vips: &[IpAddr],
-    facts: &'a Facts,
-) -> Result<Vec<&'a Link>, Refusal> {
-    let holding = |vip: IpAddr| {
-        facts.addresses.iter().filter(move |own| own.subnet.contains(&vip)).map(|own| own.link)
+/// A router has the address with a subnet's prefix and zeros (RFC 4291 2.6.1), except where links have but two ends
+/// (RFC 6164): turned into one, this host would deliver packets for it to itself.
+fn anycast(vip: IpAddr, facts: &Facts) -> Option<(IpAddr, IpNet, String)> {
+    let first = |own: &&Address| {
+        vip.is_ipv6() && own.subnet.network() == vip && own.subnet.prefix_len() < 127
     };
-    let mut indices: Vec<u32> = vips.iter().flat_map(|&vip| holding(vip)).collect();
-    if vips.iter().any(|&vip| holding(vip).next().is_none()) {
-        indices.extend(default_route_links(facts));
-    }
-    let links = indices
-        .into_iter()
-        .filter_map(|index| facts.link_at(index))
-        .filter(|link| !link.loopback && link.name != wishes.tun)
-        .collect::<Distinct<'_>>()
-        .0;
-    if links.is_empty() && !vips.is_empty() { Err(Refusal::UplinkMissing) } else { Ok(links) }
-}
-
-fn default_route_links(facts: &Facts) -> Vec<u32> {
-    facts
-        .routes
-        .iter()
-        .filter(|route| route.table == MAIN && route.destination.prefix_len() == 0)
-        .filter(|route| route.destination.addr().is_ipv4())
-        .min_by_key(|route| route.priority)
-        .map(|route| route.hops.iter().map(|hop| hop.link).collect())
-        .unwrap_or_default()
-}
-
-/// The interfaces towards the real servers, and what is odd about the way there.
-fn egress<'a>(wishes: &Wishes, facts: &'a Facts) -> (Vec<&'a Link>, Vec<String>) {
-    let mut links = Vec::new();
-    let mut warnings = Vec::new();
-    for real in &wishes.reals {
-        match facts.lookups.get(real) {
-            Some(lookup) if lookup.kind == Kind::Local => warnings.push(format!(
-                "real server {real} is an address of this director; one network namespace cannot be both"
-            )),
-            Some(lookup) if lookup.kind == Kind::Unicast => {
-                links.extend(lookup.link.and_then(|index| facts.link_at(index)));
-            }
-            _ => warnings.push(format!(
-                "there is no route to real server {real}; its packets are lost until there is one"
-            )),
-        }
-    }
-    (links, warnings)
-}
-
-/// The kernel forwards what comes in by an interface whose own `forwarding` is on, proxy ARP included; the global
-/// `ip_forward` would make a router of the host. A proxied answer is otherwise delayed by up to `proxy_delay`.
-fn receive(uplink: &Link, facts: &Facts) -> Vec<Step> {
-    let name = &uplink.name;
-    [
-        write(facts, sysctl::conf(name, "forwarding"), "", "1"),
-        write(facts, sysctl::neigh(name, "proxy_delay"), "", "0"),
-    ]
-    .into_iter()
-    .flatten()
-    .collect()
-}
-
-/// Forwarding is for all that arrives there, not only for what goes to the virtual IPs.
-fn router(uplink: &Link, tun: &str, facts: &Facts) -> Option<String> {
-    let name = &uplink.name;
-    (facts.conf(name, "forwarding") == 0).then(|| {
-        format!(
-            "forwarding is turned on for interface {name}: hosts there can now use this host as a router to its other networks; to let them reach {tun} only: `nft add rule inet filter forward iifname \"{name}\" oifname != \"{tun}\" drop`"
-        )
-    })
+    let own = facts.addresses.iter().find(first)?;
+    Some((vip, own.subnet, facts.link_at(own.link)?.name.clone()))
 }
 
 /// Replies of real servers to the director's own probes come from the virtual IP, whose route leads to the TUN:
 /// strict reverse path filtering drops them, loose does not. What is in force is the larger of `all` and the
-/// interface's. A 2 that is there already is kept in the plan: it may be another daemon's, which may go first.
+/// interface's. A 2 that is there already is kept in the plan: it may be another daemon's, which may go first. IPv6 has
+/// no such filter.
 fn loose_rp_filter(link: &str, facts: &Facts) -> Option<Step> {
     let own = facts.conf(link, "rp_filter");
     let all = facts.conf("all", "rp_filter");
     if own.max(all) == 1 || own == 2 {
-        write(facts, sysctl::conf(link, "rp_filter"), "", "2")
+        write(facts, conf(link, "rp_filter"), "", "2")
     } else {
         None
     }
 }
 
-/// Router solicitations and multicast reports of the host itself would otherwise come out of a new TUN.
-pub(super) fn silent_ipv6(tun: &str, facts: &Facts) -> Option<Step> {
-    let fallback = sysctl::conf6("default", "disable_ipv6");
-    write(facts, sysctl::conf6(tun, "disable_ipv6"), &fallback, "1")
-}
-
-/// The address that the director uses towards the servers: its own connections to a virtual IP would otherwise
-/// take some interface's first address.
-fn source(wishes: &Wishes, facts: &Facts) -> Option<IpAddr> {
-    wishes.source.or_else(|| {
-        let towards = wishes.reals.iter().filter_map(|real| facts.lookups.get(real));
-        towards.filter(|lookup| lookup.kind == Kind::Unicast).find_map(|lookup| lookup.source)
-    })
-}
-
-fn route(wishes: &Wishes, address: IpAddr, table: u32, source: Option<IpAddr>) -> Step {
+fn route(wishes: &Wishes, address: IpAddr, table: u32, facts: &Facts) -> Step {
+    let source = egress::source(wishes, Family::of(address), facts);
     Step::Add(Object::Route { address, link: wishes.tun.clone(), table, source })
 }
 
-fn announcements(uplinks: &[&Link], vips: &[IpAddr]) -> Vec<Announcement> {
+fn announcements(uplinks: &[&Link], vips: &[IpAddr], facts: &Facts) -> Vec<Announcement> {
     uplinks
         .iter()
         // Taken down, an interface loses its entries; they are made when it is up.
         .filter(|link| link.arp && link.up)
         .flat_map(|link| {
+            let heard = |vip: &&IpAddr| vip.is_ipv4() || ipv6::speaks(link, facts);
             let announce = |&address| Announcement { link: link.name.clone(), address };
-            vips.iter().map(announce)
+            vips.iter().filter(heard).map(announce)
         })
         .collect()
 }
@@ -255,35 +180,4 @@ fn proxy(announcement: &Announcement, facts: &Facts) -> Option<Step> {
         .iter()
         .any(|p| p.link == index && p.address == *address && p.protocol != PROTOCOL);
     (!foreign).then(|| Step::Add(Object::Proxy { address: *address, link: link.clone() }))
-}
-
-/// With the TUN's MTU at what fits into every tunnel, the kernel itself tells clients "fragmentation needed".
-fn tun_mtu(wishes: &Wishes, facts: &Facts) -> u16 {
-    let smallest = wishes
-        .reals
-        .iter()
-        .filter_map(|real| facts.lookups.get(real))
-        .filter(|lookup| lookup.kind == Kind::Unicast)
-        .filter_map(|lookup| {
-            let link = facts.link_at(lookup.link?)?;
-            Some(lookup.mtu.map_or(link.mtu, |mtu| mtu.min(link.mtu)))
-        })
-        .min()
-        .unwrap_or(1500);
-    u16::try_from(smallest.saturating_sub(OUTER_V4)).unwrap_or(u16::MAX).max(MIN_TUN_MTU)
-}
-
-/// Interfaces in the order of their first mention, each once.
-struct Distinct<'a>(Vec<&'a Link>);
-
-impl<'a> FromIterator<&'a Link> for Distinct<'a> {
-    fn from_iter<I: IntoIterator<Item = &'a Link>>(links: I) -> Self {
-        let mut distinct: Vec<&Link> = Vec::new();
-        for link in links {
-            if !distinct.contains(&link) {
-                distinct.push(link);
-            }
-        }
-        Self(distinct)
-    }
 }

@@ -5,8 +5,14 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+use super::family::Family;
 use super::route::{Kind, Route};
 use super::step::{Object, Step};
+use super::sysctl;
+
+/// Kernel modules that take tunnelled packets: over IPv4 `ipip` those of protocol 4 and `sit` those of protocol 41,
+/// both by way of `tunnel4`; over IPv6 `ip6_tunnel` both, by way of `tunnel6`.
+pub const TUNNEL_MODULES: [&str; 5] = ["ipip", "sit", "tunnel4", "ip6_tunnel", "tunnel6"];
 
 /// The state of the host at one moment.
 #[derive(Clone, Debug, Default)]
@@ -25,8 +31,10 @@ pub struct Facts {
     pub proxies: Vec<Proxy>,
     /// Kernel settings by their path below `/proc/sys`, with slashes; those the kernel lacks are not in here.
     pub sysctls: BTreeMap<String, String>,
-    /// A kernel module that takes tunnelled packets is loaded (`ipip`, or `tunnel4` that it and `sit` stand on).
-    pub tunnel_module: Option<String>,
+    /// What settings were before this daemon, or the dead one that it takes over from, changed them.
+    pub originals: BTreeMap<String, String>,
+    /// Those of [`TUNNEL_MODULES`] that are loaded.
+    pub tunnel_modules: Vec<String>,
     /// The TUN of that name is this process's own: a second plan after a reload, or after a change of the host.
     pub tun_is_ours: bool,
 }
@@ -44,12 +52,35 @@ pub struct Link {
     pub up: bool,
     /// Whether it is a loopback interface.
     pub loopback: bool,
-    /// Whether it is an Ethernet that speaks ARP.
+    /// Whether it is an Ethernet that speaks ARP and neighbour discovery.
     pub arp: bool,
     /// Its hardware address, where it is six bytes long.
     pub mac: Option<[u8; 6]>,
-    /// Whether it is a tunnel of the kernel's `ipip` module.
-    pub ipip: bool,
+    /// The kind of kernel tunnel it is, where it is one that could take our packets.
+    pub tunnel: Option<Tunnel>,
+}
+
+/// A kind of tunnel of the kernel's own.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Tunnel {
+    /// `ipip`: protocol 4 over IPv4.
+    Ipip,
+    /// `sit`: protocol 41 over IPv4.
+    Sit,
+    /// `ip6tnl`: protocols 4 and 41 over IPv6.
+    Ip6Tnl,
+}
+
+impl Tunnel {
+    /// The kernel module that it belongs to.
+    #[must_use]
+    pub fn module(self) -> &'static str {
+        match self {
+            Self::Ipip => "ipip",
+            Self::Sit => "sit",
+            Self::Ip6Tnl => "ip6_tunnel",
+        }
+    }
 }
 
 /// A local address.
@@ -61,6 +92,9 @@ pub struct Address {
     pub address: IpAddr,
     /// The subnet it makes reachable on the interface.
     pub subnet: IpNet,
+    /// Whether the kernel is still finding out if another host has it (RFC 4862 5.4), or has found one: no packet may
+    /// have it as its source, and no route as its preferred one.
+    pub tentative: bool,
 }
 
 /// The answer of the routing tables for one destination.
@@ -90,6 +124,8 @@ pub struct Proxy {
 /// A routing rule.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Rule {
+    /// The packets it is for.
+    pub family: Family,
     /// Rules are asked in the order of their priority.
     pub priority: u32,
     /// Packets from here; none: from anywhere.
@@ -127,6 +163,22 @@ impl Facts {
         self.sysctl(&sysctl::conf(link, name)).and_then(|value| value.parse().ok()).unwrap_or(0)
     }
 
+    /// An IPv6 setting of an interface as a number; none where the kernel lacks it, or shows no number.
+    #[must_use]
+    pub fn conf6(&self, link: &str, name: &str) -> Option<u32> {
+        self.sysctl(&sysctl::conf6(link, name))?.parse().ok()
+    }
+
+    /// The largest packet of the family that leaves by the link, in bytes: a router may have announced less for IPv6
+    /// than the link has (RFC 4861 4.6.4).
+    #[must_use]
+    pub fn mtu(&self, link: &Link, family: Family) -> u32 {
+        match family {
+            Family::V4 => link.mtu,
+            Family::V6 => self.conf6(&link.name, "mtu").map_or(link.mtu, |mtu| mtu.min(link.mtu)),
+        }
+    }
+
     /// Whether the host lacks what the step makes. What a step does to settings and copies is not looked at.
     #[must_use]
     pub fn lacks(&self, step: &Step) -> bool {
@@ -140,9 +192,9 @@ impl Facts {
             Object::Address { address, link } => {
                 !self.owners(*address).any(|(_, owner)| owner.name == *link)
             }
-            Object::Route { address, table, .. } => {
-                let to = IpNet::from(*address);
-                !self.routes.iter().any(|r| r.table == *table && r.destination == to)
+            // IPv6 takes the source out of a route when the address goes, IPv4 the whole route.
+            Object::Route { address, table, source, .. } => {
+                !self.routes_to(*address, *table).any(|route| route.source == *source)
             }
             Object::Rule { from, table, priority } => {
                 let from = Some(IpNet::from(*from));
@@ -154,6 +206,12 @@ impl Facts {
         }
     }
 
+    /// The routes of the table that are for this address alone.
+    pub fn routes_to(&self, address: IpAddr, table: u32) -> impl Iterator<Item = &Route> {
+        let to = IpNet::from(address);
+        self.routes.iter().filter(move |route| route.table == table && route.destination == to)
+    }
+
     /// The local addresses with their interfaces' names.
     pub fn owners(&self, address: IpAddr) -> impl Iterator<Item = (&Address, &Link)> {
         self.addresses
@@ -161,38 +219,4 @@ impl Facts {
             .filter(move |own| own.address == address)
             .filter_map(|own| self.link_at(own.link).map(|link| (own, link)))
     }
-}
-
-/// Paths of kernel settings.
-pub mod sysctl {
-    /// An IPv4 setting of an interface, `all` or `default`.
-    #[must_use]
-    pub fn conf(link: &str, name: &str) -> String {
-        format!("net/ipv4/conf/{link}/{name}")
-    }
-
-    /// A setting of an interface's IPv4 neighbour table.
-    #[must_use]
-    pub fn neigh(link: &str, name: &str) -> String {
-        format!("net/ipv4/neigh/{link}/{name}")
-    }
-
-    /// An IPv6 setting of an interface, `all` or `default`.
-    #[must_use]
-    pub fn conf6(link: &str, name: &str) -> String {
-        format!("net/ipv6/conf/{link}/{name}")
-    }
-}
-
-/// The settings of an interface (or `all`, or `default`) that plans look at.
-#[must_use]
-pub fn sysctls_of(link: &str) -> [String; 6] {
-    [
-        sysctl::conf(link, "forwarding"),
-        sysctl::conf(link, "rp_filter"),
-        sysctl::conf(link, "arp_ignore"),
-        sysctl::conf(link, "arp_announce"),
-        sysctl::neigh(link, "proxy_delay"),
-        sysctl::conf6(link, "disable_ipv6"),
-    ]
 }

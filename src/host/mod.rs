@@ -3,22 +3,26 @@
 //! [`Facts`] are what the host looks like; a role's wishes and the facts give a [`Plan`] or a [`Refusal`].
 //! Nothing here touches the host: the plan is read, recorded and carried out elsewhere.
 //!
-//! Two routes, two meanings: the **capture** `VIP/32 dev TUN` brings a virtual IP's packets into the program
+//! Two routes, two meanings: the **capture** `VIP dev TUN` brings a virtual IP's packets into the program
 //! and stays from start to exit; the **announcement** (proxy neighbour entries, the copy of the route in
 //! `announce_table`) tells others where the virtual IP is, and taking it away withdraws it.
 
 pub mod copies;
 pub mod director;
 mod facts;
+mod family;
+mod ipv6;
 mod plan;
 pub mod realserver;
 mod route;
 mod step;
+pub mod sysctl;
 
 #[cfg(test)]
 mod tests;
 
-pub use facts::{Address, Facts, Link, Lookup, Proxy, Rule, sysctl, sysctls_of};
-pub use plan::{Announcement, MIN_TUN_MTU, OUTER_V4, Plan, Refusal};
+pub use facts::{Address, Facts, Link, Lookup, Proxy, Rule, TUNNEL_MODULES, Tunnel};
+pub use family::Family;
+pub use plan::{Announcement, MIN_TUN_MTU, MIN_TUN_MTU_V6, Mss, OuterSources, Plan, Refusal};
 pub use route::{Hop, Kind, Raw, Route, metric};
 pub use step::{Object, PROTOCOL, Step};

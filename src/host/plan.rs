@@ -1,15 +1,33 @@
 //! What a plan is, and why there may be none.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use super::facts::Facts;
-use super::step::Step;
+use ipnet::IpNet;
 
-/// Bytes of the outer IPv4 header.
-pub const OUTER_V4: u32 = 20;
+use super::facts::Facts;
+use super::family::Family;
+use super::step::Step;
 
 /// The smallest MTU a TUN gets: what every IPv4 host must accept (RFC 791).
 pub const MIN_TUN_MTU: u16 = 576;
+
+/// The smallest MTU of a TUN with an IPv6 virtual IP: what every link must carry (RFC 8200 5); below it the kernel
+/// turns IPv6 off on the interface.
+pub const MIN_TUN_MTU_V6: u16 = 1280;
+
+/// For each IPv6 real server that has a unicast route the source address of tunnelled packets to it. The kernel fills in
+/// an IPv4 source under `IP_HDRINCL`; under `IPV6_HDRINCL` an unspecified one goes out as it is.
+pub type OuterSources = BTreeMap<IpAddr, IpAddr>;
+
+/// The MSS in bytes that clients are told.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Mss {
+    /// Those of IPv4 virtual IPs.
+    pub v4: u16,
+    /// Those of IPv6 virtual IPs.
+    pub v6: u16,
+}
 
 /// What is to be done to the host, in this order: `on_tun`, the TUN up, `steps`, `announcements`.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -22,15 +40,17 @@ pub struct Plan {
     pub on_tun: Vec<Step>,
     /// Everything else.
     pub steps: Vec<Step>,
-    /// Addresses to be probed for (RFC 5227) before the first step, and announced after the last.
+    /// Addresses to be probed for (RFC 5227, RFC 4862 5.4) before the first step, and announced after the last.
     pub announcements: Vec<Announcement>,
     /// What the operator should know; nothing that keeps the program from running.
     pub warnings: Vec<String>,
-    /// The MSS in bytes that this host's kernel tells clients of the virtual IPs (real server).
-    pub advertised_mss: u16,
+    /// The MSS that this host's kernel tells clients of the virtual IPs (real server).
+    pub advertised_mss: Mss,
+    /// The tunnels' source addresses (director).
+    pub outer_sources: OuterSources,
 }
 
-/// An address that an interface answers ARP for.
+/// An address that an interface answers ARP or neighbour discovery for.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Announcement {
     /// The interface's name.
@@ -64,9 +84,22 @@ pub enum Refusal {
         /// The interface's name.
         link: String,
     },
-    /// The interface would answer ARP for it whatever its `arp_ignore`.
+    /// Routers of the subnet have it, and the director becomes one.
     #[error(
-        "virtual IP {address} is an address of interface {link}, so this server would answer ARP for it and clients would go round the director; remove it with `ip addr del {address}/{prefix} dev {link}`"
+        "virtual IP {address} is the subnet-router anycast address of interface {link} (RFC 4291 2.6.1), which this director has itself once it forwards; choose another address of {subnet}"
+    )]
+    VipIsAnycast {
+        /// The virtual IP.
+        address: IpAddr,
+        /// The subnet.
+        subnet: IpNet,
+        /// The interface's name.
+        link: String,
+    },
+    /// The interface would answer for it: ARP whatever its `arp_ignore`, neighbour discovery for its own addresses.
+    #[error(
+        "virtual IP {address} is an address of interface {link}, so this server would answer {} for it and clients would go round the director; remove it with `ip addr del {address}/{prefix} dev {link}`",
+        resolution(*address)
     )]
     VipOnLink {
         /// The virtual IP.
@@ -78,7 +111,8 @@ pub enum Refusal {
     },
     /// The capture has no place.
     #[error(
-        "there is a route to virtual IP {address} in table {table} already; remove it with `ip route del {address} table {table}`"
+        "there is a route to virtual IP {address} in table {table} already; remove it with `{} route del {address} table {table}`",
+        Family::of(*address).command()
     )]
     RouteExists {
         /// The virtual IP.
@@ -94,9 +128,9 @@ pub enum Refusal {
     UplinkUnfit(String),
     /// Nothing to guess the uplinks from.
     #[error(
-        "no interface's subnet holds a virtual IP and there is no default route; name the interfaces that clients' packets arrive at in `uplinks`"
+        "no interface's subnet holds virtual IP {0} and there is no default route for it; name the interfaces that clients' packets arrive at in `uplinks`"
     )]
-    UplinkMissing,
+    UplinkMissing(IpAddr),
     /// The outer source must be an address of this host.
     #[error("source {0} is no address of this host; `ip addr` lists them")]
     SourceForeign(IpAddr),
@@ -114,9 +148,30 @@ pub enum Refusal {
     /// Its place in the order of rules is taken, or it would come before local delivery.
     #[error("rule priority {0} is taken or not above that of the local table; choose another")]
     Priority(u32),
-    /// Not yet.
-    #[error("virtual IP {0}: IPv6 is not supported yet; use an IPv4 address")]
-    Ipv6(IpAddr),
+    /// No packet of the family can arrive.
+    #[error(
+        "virtual IP {address} is IPv6, which is off on this host; turn it on with `sysctl -w {sysctl}=0`"
+    )]
+    Ipv6Off {
+        /// The virtual IP.
+        address: IpAddr,
+        /// The setting that says so.
+        sysctl: String,
+    },
+    /// As [`Self::Ipv6Off`], for good.
+    #[error(
+        "virtual IP {0} is IPv6, which this kernel lacks (there is no sysctl net.ipv6.conf.all.disable_ipv6); boot it without `ipv6.disable=1`, or load its module ipv6"
+    )]
+    Ipv6Missing(IpAddr),
+}
+
+/// How others ask who has the address.
+#[must_use]
+pub(super) fn resolution(address: IpAddr) -> &'static str {
+    match Family::of(address) {
+        Family::V4 => "ARP",
+        Family::V6 => "neighbour discovery",
+    }
 }
 
 /// What holds for the TUN of either role.
@@ -133,19 +188,16 @@ pub(super) fn check_tun(tun: &str, facts: &Facts) -> Result<(), Refusal> {
 }
 
 /// Virtual IPs in order, each once.
-pub(super) fn distinct(vips: &[IpAddr]) -> Result<Vec<IpAddr>, Refusal> {
+pub(super) fn distinct(vips: &[IpAddr]) -> Vec<IpAddr> {
     let mut vips = vips.to_vec();
     vips.sort_unstable();
     vips.dedup();
-    match vips.iter().find(|vip| vip.is_ipv6()) {
-        Some(vip) => Err(Refusal::Ipv6(*vip)),
-        None => Ok(vips),
-    }
+    vips
 }
 
 /// A write to a setting that the kernel has; its value now is taken from the facts, or from `default` where the
 /// interface does not exist yet.
 pub(super) fn write(facts: &Facts, sysctl: String, fallback: &str, to: &str) -> Option<Step> {
     let from = facts.sysctl(&sysctl).or_else(|| facts.sysctl(fallback))?.to_owned();
-    Some(Step::Write { sysctl, from, to: to.to_owned() })
+    Some(Step::Write { sysctl, from, to: to.to_owned(), beside: BTreeMap::new() })
 }

@@ -2,11 +2,15 @@
 
 use std::net::IpAddr;
 
+use ipnet::IpNet;
+
 use super::copies;
-use super::director::silent_ipv6;
-use super::facts::{Facts, Link, sysctl};
-use super::plan::{Plan, Refusal, check_tun, distinct, write};
+use super::facts::{Facts, Link, Tunnel};
+use super::family::Family;
+use super::ipv6;
+use super::plan::{OuterSources, Plan, Refusal, check_tun, distinct, write};
 use super::step::{Object, Step};
+use super::sysctl::conf;
 
 /// The TUN's MTU: what a real server writes into it may be larger, and nothing leaves by it.
 const TUN_MTU: u16 = 1500;
@@ -18,6 +22,8 @@ pub struct Wishes {
     pub tun: String,
     /// The virtual IPs.
     pub vips: Vec<IpAddr>,
+    /// Who may send tunnelled packets; their families say how long the outer headers may be.
+    pub directors: Vec<IpNet>,
     /// Advertise an MSS that leaves room for the tunnel's header.
     pub mss_route: bool,
     /// The priority of the rules that do it.
@@ -33,16 +39,20 @@ pub struct Wishes {
 /// A [`Refusal`] says what is in the way and how to mend it.
 pub fn plan(wishes: &Wishes, facts: &Facts) -> Result<Plan, Refusal> {
     check_tun(&wishes.tun, facts)?;
-    let vips = distinct(&wishes.vips)?;
+    let vips = distinct(&wishes.vips);
+    ipv6::check(&vips, &wishes.tun, facts)?;
     let mut warnings = check_vips(wishes, &vips, facts)?;
-    warnings.extend(ipip(facts));
+    warnings.extend(tunnels(wishes, facts));
 
     // Silent first: no moment may exist in which the address is there and ARP answers for it.
     let mut steps = Vec::new();
-    for link in facts.links.iter().filter(|link| !link.loopback && link.name != wishes.tun) {
-        steps.extend(silent_arp(link, facts));
+    let v4 = Family::V4.is_among(&vips);
+    if v4 {
+        for link in facts.links.iter().filter(|link| !link.loopback && link.name != wishes.tun) {
+            steps.extend(silent_arp(link, facts));
+        }
+        warnings.extend(arp_ignore_elsewhere(facts));
     }
-    warnings.extend(arp_ignore_elsewhere(facts));
     for &address in &vips {
         steps.push(Step::Add(Object::Address { address, link: wishes.tun.clone() }));
     }
@@ -58,19 +68,23 @@ pub fn plan(wishes: &Wishes, facts: &Facts) -> Result<Plan, Refusal> {
     Ok(Plan {
         tun: wishes.tun.clone(),
         tun_mtu: TUN_MTU,
-        on_tun: [loose_rp_filter(&wishes.tun, facts), silent_ipv6(&wishes.tun, facts)]
+        on_tun: loose_rp_filter(&wishes.tun, facts)
+            .filter(|_| v4)
             .into_iter()
-            .flatten()
+            .chain(ipv6::on_tun(&wishes.tun, &vips, facts))
             .collect(),
         steps,
         announcements: Vec::new(),
         warnings,
         advertised_mss: copies::advertised_mss(wishes, facts),
+        outer_sources: OuterSources::new(),
     })
 }
 
 /// An address on loopback is an old LVS recipe and harmless beside ours. On any other interface the kernel answers
-/// ARP for it there, `arp_ignore` = 1 or not, and clients that hear it go round the director.
+/// ARP for it there, `arp_ignore` = 1 or not, and clients that hear it go round the director. Neighbour discovery needs
+/// no settings: `ndisc_recv_ns()` answers for addresses of the interface asked on and for no others, whatever the host has
+/// on its TUN or on loopback.
 fn check_vips(wishes: &Wishes, vips: &[IpAddr], facts: &Facts) -> Result<Vec<String>, Refusal> {
     let mut warnings = Vec::new();
     for &address in vips {
@@ -94,16 +108,36 @@ fn check_vips(wishes: &Wishes, vips: &[IpAddr], facts: &Facts) -> Result<Vec<Str
 }
 
 /// The kernel's own tunnels take each tunnelled packet as well as our raw socket does: where a tunnel is up the packet
-/// is delivered twice, where none is `tunnel4_rcv()` refuses it with an ICMP error to the director.
-fn ipip(facts: &Facts) -> Option<String> {
-    if let Some(Link { name, .. }) = facts.links.iter().find(|link| link.ipip) {
+/// is delivered twice, where none is `tunnel4_rcv()` or `tunnel6_rcv()` refuses it with an ICMP error to the director.
+fn tunnels(wishes: &Wishes, facts: &Facts) -> Vec<String> {
+    let inner = |family: Family| family.is_among(&wishes.vips);
+    let outer = |family| wishes.directors.iter().any(|net| Family::of_net(net) == family);
+    let kinds = [
+        (Tunnel::Ipip, outer(Family::V4) && inner(Family::V4)),
+        (Tunnel::Sit, outer(Family::V4) && inner(Family::V6)),
+        (Tunnel::Ip6Tnl, outer(Family::V6)),
+    ];
+    let competing = kinds.into_iter().filter(|(_, competes)| *competes);
+    let mut warnings: Vec<String> = competing.filter_map(|(kind, _)| tunnel(kind, facts)).collect();
+    warnings.dedup();
+    warnings
+}
+
+fn tunnel(kind: Tunnel, facts: &Facts) -> Option<String> {
+    let module = kind.module();
+    if let Some(Link { name, .. }) = facts.links.iter().find(|link| link.tunnel == Some(kind)) {
         return Some(format!(
-            "interface {name} belongs to the kernel's ipip module, which takes every tunnelled packet too: packets are delivered twice, or refused towards the director; unload it with `modprobe -r ipip`, or delete the tunnel with `ip link del {name}`"
+            "interface {name} belongs to the kernel's {module} module, which takes every tunnelled packet too: packets are delivered twice, or refused towards the director; unload it with `modprobe -r {module}`, or delete the tunnel with `ip link del {name}`"
         ));
     }
-    let module = facts.tunnel_module.as_ref()?;
+    let (below, all) = match kind {
+        Tunnel::Ipip | Tunnel::Sit => ("tunnel4", "ipip sit tunnel4"),
+        Tunnel::Ip6Tnl => ("tunnel6", "ip6_tunnel tunnel6"),
+    };
+    let loaded =
+        facts.tunnel_modules.iter().find(|loaded| *loaded == module || *loaded == below)?;
     Some(format!(
-        "the kernel module {module} is loaded, so the kernel also answers every tunnelled packet with an ICMP error towards the director; unload it with `modprobe -r ipip sit tunnel4`"
+        "the kernel module {loaded} is loaded, so the kernel also answers every tunnelled packet with an ICMP error towards the director; unload it with `modprobe -r {all}`"
     ))
 }
 
@@ -118,10 +152,10 @@ fn silent_arp(link: &Link, facts: &Facts) -> Vec<Step> {
     let mut steps = Vec::new();
     // A value that is ours already stays in the plan: it may be a dead predecessor's, to be taken over.
     if !ignoring || ignore == 1 {
-        steps.extend(write(facts, sysctl::conf(name, "arp_ignore"), "", "1"));
+        steps.extend(write(facts, conf(name, "arp_ignore"), "", "1"));
     }
     if !announcing || announce == 2 {
-        steps.extend(write(facts, sysctl::conf(name, "arp_announce"), "", "2"));
+        steps.extend(write(facts, conf(name, "arp_announce"), "", "2"));
     }
     steps
 }
@@ -151,6 +185,6 @@ fn loose_rp_filter(tun: &str, facts: &Facts) -> Option<Step> {
     if own.max(facts.conf("all", "rp_filter")) != 1 && own != 2 {
         return None;
     }
-    let fallback = sysctl::conf("default", "rp_filter");
-    write(facts, sysctl::conf(tun, "rp_filter"), &fallback, "2")
+    let fallback = conf("default", "rp_filter");
+    write(facts, conf(tun, "rp_filter"), &fallback, "2")
 }

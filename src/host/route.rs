@@ -6,11 +6,13 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 /// A route. What decides about packets is spelt out; attributes that are merely carried along when it is copied
-/// (encapsulation, realms) stay raw.
+/// (encapsulation, realms, router preference) stay raw.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Route {
     /// Where to.
     pub destination: IpNet,
+    /// Packets from here only (IPv6 with source-specific routing); none: from anywhere.
+    pub from: Option<IpNet>,
     /// Type of service it is for; 0: any.
     pub tos: u8,
     /// The table it is in.
@@ -80,6 +82,12 @@ pub enum Kind {
     Other(u8),
 }
 
+/// `RTA_*`, the numbers of attributes that are carried along and looked at all the same.
+pub(super) mod attribute {
+    /// The preference of a router (RFC 4191), one byte.
+    pub(in crate::host) const PREF: u16 = 20;
+}
+
 /// `RTAX_*`, the numbers of route metrics.
 pub mod metric {
     /// A bit for each metric that path MTU discovery must not change.
@@ -123,7 +131,7 @@ impl Kind {
 impl Route {
     /// What tells two routes of a table apart.
     #[must_use]
-    pub fn key(&self) -> (IpNet, u8, u32) {
-        (self.destination, self.tos, self.priority)
+    pub fn key(&self) -> (IpNet, Option<IpNet>, u8, u32) {
+        (self.destination, self.from, self.tos, self.priority)
     }
 }

@@ -1,5 +1,6 @@
 //! One change of the host, and its inverse.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 
@@ -21,6 +22,10 @@ pub enum Step {
         from: String,
         /// The value after.
         to: String,
+        /// Other settings that the kernel makes equal to this one with every write to it, by what they were before;
+        /// those that were `from` are left out.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        beside: BTreeMap<String, String>,
     },
     /// Something is made.
     Add(Object),
@@ -32,7 +37,7 @@ pub enum Step {
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Object {
-    /// A proxy neighbour entry: the kernel answers ARP for the address on the interface.
+    /// A proxy neighbour entry: the kernel answers ARP or neighbour discovery for the address on the interface.
     Proxy {
         /// The virtual IP.
         address: IpAddr,
@@ -79,9 +84,12 @@ impl Step {
     #[must_use]
     pub fn inverse(&self) -> Self {
         match self {
-            Self::Write { sysctl, from, to } => {
-                Self::Write { sysctl: sysctl.clone(), from: to.clone(), to: from.clone() }
-            }
+            Self::Write { sysctl, from, to, beside } => Self::Write {
+                sysctl: sysctl.clone(),
+                from: to.clone(),
+                to: from.clone(),
+                beside: beside.clone(),
+            },
             Self::Add(object) => Self::Remove(object.clone()),
             Self::Remove(object) => Self::Add(object.clone()),
         }
@@ -126,18 +134,33 @@ impl Step {
     }
 
     /// Whether traffic flows without it, so that a kernel or container that refuses it is no reason to stop:
-    /// `proxy_delay` costs up to 0.8 s per ARP answer, IPv6 on the TUN costs a few dropped packets.
+    /// `proxy_delay` costs up to 0.8 s per answer, IPv6 on a TUN that has no use for it and an address or router
+    /// advertisements there cost a few dropped packets.
     #[must_use]
     pub fn optional(&self) -> bool {
-        let Self::Write { sysctl, .. } = self else { return false };
-        sysctl.ends_with("/proxy_delay") || sysctl.starts_with("net/ipv6/")
+        let Self::Write { sysctl, to, .. } = self else { return false };
+        match (sysctl.rsplit('/').next().unwrap_or_default(), to.as_str()) {
+            ("proxy_delay" | "addr_gen_mode", _) | ("disable_ipv6", "1") | ("accept_ra", "0") => {
+                true
+            }
+            // Without it the host loses its default routes with the first step that turns forwarding on.
+            _ => false,
+        }
+    }
+
+    /// Whether it guards the host against what other steps do, so that it is undone after all of them.
+    #[must_use]
+    pub fn guards(&self) -> bool {
+        matches!(self, Self::Write { sysctl, .. } if sysctl.ends_with("/accept_ra"))
     }
 }
 
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Write { sysctl, from, to } => write!(f, "sysctl {sysctl} = {to} (was {from})"),
+            Self::Write { sysctl, from, to, .. } => {
+                write!(f, "sysctl {sysctl} = {to} (was {from})")
+            }
             Self::Add(object) => write!(f, "{object}"),
             Self::Remove(object) => write!(f, "removal of {object}"),
         }

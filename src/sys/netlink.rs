@@ -9,15 +9,16 @@ use std::net::IpAddr;
 
 use futures_util::{Stream, StreamExt, TryStreamExt};
 use rtnetlink::packet_core::NetlinkMessage;
-use rtnetlink::packet_route::address::AddressMessage;
+use rtnetlink::packet_route::address::{AddressHeaderFlags, AddressMessage};
 use rtnetlink::packet_route::link::LinkMessage;
 use rtnetlink::packet_route::neighbour::{NeighbourFlags, NeighbourMessage};
 use rtnetlink::packet_route::route::RouteMessage;
 use rtnetlink::packet_route::rule::RuleMessage;
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
-use rtnetlink::{Handle, IpVersion, LinkUnspec, MulticastGroup};
+use rtnetlink::{Handle, LinkUnspec, MulticastGroup};
 use tokio::task::JoinHandle;
 
+pub use rtnetlink::IpVersion;
 pub use rtnetlink::packet_core;
 pub use rtnetlink::packet_route;
 
@@ -89,34 +90,34 @@ impl Netlink {
         all(self.handle.address().get().execute()).await
     }
 
-    /// Every IPv4 route of every table.
+    /// Every route of every table.
     ///
     /// # Errors
     ///
     /// The kernel's.
-    pub async fn routes(&self) -> io::Result<Vec<RouteMessage>> {
+    pub async fn routes(&self, version: &IpVersion) -> io::Result<Vec<RouteMessage>> {
         let mut request = RouteMessage::default();
-        request.header.address_family = AddressFamily::Inet;
+        request.header.address_family = family(version);
         all(self.handle.route().get(request).execute()).await
     }
 
-    /// Every IPv4 rule.
+    /// Every rule.
     ///
     /// # Errors
     ///
     /// The kernel's.
-    pub async fn rules(&self) -> io::Result<Vec<RuleMessage>> {
-        all(self.handle.rule().get(IpVersion::V4).execute()).await
+    pub async fn rules(&self, version: &IpVersion) -> io::Result<Vec<RuleMessage>> {
+        all(self.handle.rule().get(version.clone()).execute()).await
     }
 
-    /// Every IPv4 proxy neighbour entry.
+    /// Every proxy neighbour entry.
     ///
     /// # Errors
     ///
     /// The kernel's.
-    pub async fn proxies(&self) -> io::Result<Vec<NeighbourMessage>> {
+    pub async fn proxies(&self, version: &IpVersion) -> io::Result<Vec<NeighbourMessage>> {
         let request = self.handle.neighbours().get().proxies();
-        all(request.set_address_family(AddressFamily::Inet).execute()).await
+        all(request.set_address_family(family(version)).execute()).await
     }
 
     /// The route that a packet built from this request would take (`ip route get`).
@@ -130,7 +131,8 @@ impl Netlink {
         answer.ok_or_else(|| io::Error::other("the kernel did not answer a route lookup"))
     }
 
-    /// Makes a route; `replace`: in the place of one with the same destination, type of service and metric.
+    /// Makes a route; `replace`: in the place of one with the same destination, type of service and metric. IPv6 may have
+    /// several such; it replaces the first of the same sort (with a gateway or without), or else the first.
     ///
     /// # Errors
     ///
@@ -194,13 +196,17 @@ impl Netlink {
         done(self.handle.neighbours().del(message).execute()).await
     }
 
-    /// Gives an interface an address.
+    /// Gives an interface an address. IPv6 uses it at once: no other host on the link is asked whether it has it too.
     ///
     /// # Errors
     ///
     /// `EEXIST`; others of the kernel's.
     pub async fn add_address(&self, link: u32, address: IpAddr, prefix: u8) -> io::Result<()> {
-        done(self.handle.address().add(link, address, prefix).execute()).await
+        let mut request = self.handle.address().add(link, address, prefix);
+        if address.is_ipv6() {
+            request.message_mut().header.flags = AddressHeaderFlags::Nodad;
+        }
+        done(request.execute()).await
     }
 
     /// Takes an address off an interface.
@@ -232,14 +238,16 @@ impl Drop for Netlink {
 }
 
 impl Events {
-    /// Subscribes to changes of interfaces, IPv4 addresses, routes and rules.
+    /// Subscribes to changes of interfaces, addresses, routes and rules.
     ///
     /// # Errors
     ///
     /// No netlink socket can be had.
     pub fn open() -> io::Result<Self> {
-        use MulticastGroup::{Ipv4Ifaddr, Ipv4Route, Ipv4Rule, Link};
-        let groups = [Link, Ipv4Ifaddr, Ipv4Route, Ipv4Rule];
+        use MulticastGroup::{
+            Ipv4Ifaddr, Ipv4Route, Ipv4Rule, Ipv6Ifaddr, Ipv6Route, Ipv6Rule, Link,
+        };
+        let groups = [Link, Ipv4Ifaddr, Ipv4Route, Ipv4Rule, Ipv6Ifaddr, Ipv6Route, Ipv6Rule];
         let (connection, _, messages) = rtnetlink::new_multicast_connection(&groups)?;
         Ok(Self {
             messages: Box::pin(messages.map(|(message, _)| message)),
@@ -263,6 +271,13 @@ impl Events {
 impl Drop for Events {
     fn drop(&mut self) {
         self.driver.abort();
+    }
+}
+
+fn family(version: &IpVersion) -> AddressFamily {
+    match version {
+        IpVersion::V4 => AddressFamily::Inet,
+        IpVersion::V6 => AddressFamily::Inet6,
     }
 }
 

@@ -251,7 +251,7 @@ fn a_link_that_flaps_is_announced_again() {
             assert_eq!(sh("ip neigh show proxy"), "", "the kernel takes the entries away");
             sh("ip link set eth0 up");
             tokio::select! {
-                gone = session.follow() => panic!("{gone:#}"),
+                told = session.follow() => panic!("{told:?}"),
                 () = until("ip neigh show proxy | grep -q '10.1.0.10 dev eth0'") => {}
             }
             session.undo().await.unwrap();
@@ -295,7 +295,7 @@ fn an_uplink_that_is_plugged_in_again_is_set_up_again() {
                 ip addr add 10.1.0.1/24 dev eth0; ip link set eth0 up
             ");
             tokio::select! {
-                gone = session.follow() => panic!("{gone:#}"),
+                told = session.follow() => panic!("{told:?}"),
                 () = until("
                     ip neigh show proxy | grep -q '10.1.0.10 dev eth0'
                     test $(sysctl -n net.ipv4.conf.eth0.forwarding) = 1
@@ -320,7 +320,7 @@ fn the_capture_outlives_its_source_address() {
             assert_eq!(sh("ip route show 10.1.0.10 proto 176"), "", "the kernel takes it away");
             sh("ip addr add 10.2.0.3/24 dev eth1");
             tokio::select! {
-                gone = session.follow() => panic!("{gone:#}"),
+                told = session.follow() => panic!("{told:?}"),
                 () = until("ip route show 10.1.0.10 proto 176 | grep -q 'src 10.2.0.3'") => {}
             }
             session.undo().await.unwrap();

@@ -29,6 +29,7 @@ fn wishes() -> RealServerWishes {
     RealServerWishes {
         tun: "vstun0".into(),
         vips: vec![VIP.parse().unwrap()],
+        directors: vec!["10.2.0.1/32".parse().unwrap()],
         mss_route: true,
         rule_priority: 17_600,
         table: 17_600,
@@ -38,7 +39,7 @@ fn wishes() -> RealServerWishes {
 async fn start(wishes: &RealServerWishes) -> Session {
     let mut session = Session::open(Path::new(CONTROL)).unwrap();
     let prepared = session.plan_realserver(wishes).await.unwrap();
-    assert_eq!(prepared.advertised_mss(), if wishes.mss_route { 1440 } else { 1460 });
+    assert_eq!(prepared.advertised_mss().v4, if wishes.mss_route { 1440 } else { 1460 });
     tun();
     session.install(prepared).await.unwrap();
     session
@@ -161,7 +162,7 @@ fn copies_follow_route_changes_and_new_interfaces() {
             let mut session = start(&wishes()).await;
             sh("ip route replace default via 10.2.0.7; ip route add 198.18.0.0/15 via 10.2.0.1");
             tokio::select! {
-                gone = session.follow() => panic!("{gone:#}"),
+                told = session.follow() => panic!("{told:?}"),
                 () = until("
                     ip route show table 17600 | grep -q 'default via 10.2.0.7.*advmss 1440'
                     ip route show table 17600 | grep -q 198.18.0.0/15
@@ -170,7 +171,7 @@ fn copies_follow_route_changes_and_new_interfaces() {
             // Dropped and called again, it has missed nothing.
             sh("ip route del 198.18.0.0/15; ip link add late type veth peer name later");
             tokio::select! {
-                gone = session.follow() => panic!("{gone:#}"),
+                told = session.follow() => panic!("{told:?}"),
                 () = until("
                     test $(ip route show table 17600 | grep -c 198.18.0.0/15) = 0
                     test $(sysctl -n net.ipv4.conf.late.arp_ignore) = 1

@@ -101,7 +101,10 @@ async fn steer(
         let asker = tokio::select! {
             ended = thread.ended() => return ended,
             served = &mut served => return served,
-            gone = session.follow() => return Err(gone),
+            sources = session.follow() => {
+                sources?;
+                continue;
+            }
             Some(asker) = reloads.recv() => Some(asker),
             order = signals.next() => match order {
                 Order::Stop => return Ok(()),
@@ -135,7 +138,7 @@ fn wishes(config: &config::Director, force: bool) -> DirectorWishes {
         reals: config.reals(),
         uplinks: config.uplinks.clone(),
         arp: config.arp,
-        source: config.sources.iter().copied().find(IpAddr::is_ipv4),
+        sources: config.sources.clone(),
         announce_table: config.announce_table,
         force,
     }

@@ -1,5 +1,6 @@
 //! One step, done to the host or undone.
 
+use std::collections::BTreeMap;
 use std::io;
 
 use anyhow::{Context, Result, anyhow};
@@ -9,7 +10,7 @@ use crate::sys::netlink::Netlink;
 use crate::sys::sysctl;
 
 use super::state::State;
-use super::{messages, routes};
+use super::{gather, messages, routes};
 
 /// What came of undoing a step.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -43,7 +44,13 @@ pub(super) async fn apply(step: &Step, replace: bool, netlink: &Netlink) -> Resu
 /// Undoes a step.
 pub(super) async fn undo(step: &Step, netlink: &Netlink, others: &[State]) -> Result<Undone> {
     match step {
-        Step::Write { sysctl, from, to } => restore(sysctl, from, to, others),
+        Step::Write { sysctl, from, to, beside } => {
+            let undone = restore(sysctl, from, to, others)?;
+            if undone == Undone::Yes {
+                restore_beside(beside, from)?;
+            }
+            Ok(undone)
+        }
         Step::Add(object) => absent_is_fine(remove(object, netlink).await)
             .with_context(|| format!("cannot remove {object}")),
         Step::Remove(_) => {
@@ -61,10 +68,21 @@ fn restore(setting: &str, from: &str, to: &str, others: &[State]) -> Result<Undo
         Ok(now) if now != to => return Ok(Undone::Changed),
         Ok(_) => {}
     }
-    if others.iter().any(|other| other.original(setting, to).is_some()) {
+    if others.iter().any(|other| other.holder(setting, to).is_some()) {
         return Ok(Undone::Claimed);
     }
     write(setting, from).map(|()| Undone::Yes)
+}
+
+/// Puts back what the kernel has set to `written` along with another setting.
+fn restore_beside(beside: &BTreeMap<String, String>, written: &str) -> Result<()> {
+    for (setting, before) in beside {
+        // Its interface may be gone, and somebody may have set it since.
+        if sysctl::read(setting).is_ok_and(|now| now == written) {
+            write(setting, before)?;
+        }
+    }
+    Ok(())
 }
 
 fn write(setting: &str, value: &str) -> Result<()> {
@@ -128,12 +146,14 @@ async fn remove(object: &Object, netlink: &Netlink) -> io::Result<()> {
 
 /// Removes all routes with our protocol number from the table.
 async fn empty(table: u32, netlink: &Netlink) -> io::Result<()> {
-    let routes = netlink.routes().await?;
-    let ours = routes.iter().filter_map(routes::route);
     let mut found = false;
-    for route in ours.filter(|route| route.table == table && route.protocol == PROTOCOL) {
-        found = true;
-        absent_is_fine(netlink.remove_route(routes::route_message(&route)).await)?;
+    for family in gather::families() {
+        let routes = netlink.routes(&messages::version(family)).await?;
+        let ours = routes.iter().filter_map(routes::route);
+        for route in ours.filter(|route| route.table == table && route.protocol == PROTOCOL) {
+            found = true;
+            absent_is_fine(netlink.remove_route(routes::route_message(&route)).await)?;
+        }
     }
     if found { Ok(()) } else { Err(io::Error::from_raw_os_error(libc::ESRCH)) }
 }

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Error, Result, anyhow};
+use anyhow::{Context, Error, Result, bail};
 use log::{info, warn};
 use tokio::time::{sleep, timeout};
 
-use crate::host::{Announcement, Facts, Object, Plan, Step, copies};
+use crate::host::{Announcement, Facts, Object, OuterSources, Plan, Step, copies};
 use crate::sys::netlink::Events;
 
 use super::{Role, Session};
@@ -27,9 +27,14 @@ enum Tun {
 }
 
 impl Session {
-    /// Follows the host's changes until it is dropped, or until the TUN is gone: then it says so. It may be dropped
-    /// at any await point and called again: a change that was heard of and not acted upon is remembered.
-    pub async fn follow(&mut self) -> Error {
+    /// Follows the host's changes until it is dropped, or until the tunnels' source addresses are others than those
+    /// that [`Self::install`] or this last gave out: then it gives them. A real server has none. It may be dropped at any
+    /// await point and called again: a change that was heard of and not acted upon is remembered.
+    ///
+    /// # Errors
+    ///
+    /// The TUN is gone.
+    pub async fn follow(&mut self) -> Result<OuterSources> {
         loop {
             if let Err(error) = self.hear().await {
                 self.events = None;
@@ -41,10 +46,15 @@ impl Session {
             self.changed = false;
             match result {
                 Ok(Tun::Gone(name)) => {
-                    return anyhow!("the TUN device {name:?} is gone: somebody has deleted it");
+                    bail!("the TUN device {name:?} is gone: somebody has deleted it");
                 }
                 Ok(Tun::There) => self.report(None),
                 Err(error) => self.report(Some(error)),
+            }
+            // No await from here to the return, or a change could be given to nobody.
+            if self.sources != self.told {
+                self.told = self.sources.clone();
+                return Ok(self.told.clone());
             }
         }
     }
@@ -77,6 +87,8 @@ impl Session {
     async fn sync(&mut self) -> Result<Tun> {
         let Some(role) = self.role.clone() else { return Ok(Tun::There) };
         let facts = self.look(&role, true).await?;
+        // Whatever else is wrong with the host.
+        self.sources = role.outer_sources(&facts);
         let plan = role.plan(&facts)?;
         if facts.link(&plan.tun).is_none() {
             return Ok(Tun::Gone(plan.tun));

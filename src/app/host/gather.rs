@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use anyhow::{Context, Result};
 
-use crate::host::{Facts, Link, Lookup, sysctls_of};
+use crate::host::{self, Facts, Family, Link, Lookup, TUNNEL_MODULES};
 use crate::sys::netlink::Netlink;
 use crate::sys::sysctl;
 
@@ -21,21 +21,34 @@ pub(super) async fn facts(
     let context = |what| move || format!("cannot read the {what} of this host");
     let links = netlink.links().await.with_context(context("interfaces"))?;
     let addresses = netlink.addresses().await.with_context(context("addresses"))?;
-    let routes = netlink.routes().await.with_context(context("routes"))?;
-    let rules = netlink.rules().await.with_context(context("routing rules"))?;
-    let proxies = netlink.proxies().await.with_context(context("proxy neighbours"))?;
-    let links: Vec<Link> = links.iter().filter_map(messages::link).collect();
-    Ok(Facts {
-        sysctls: sysctls(&links)?,
-        links,
+    let mut facts = Facts {
+        links: links.iter().filter_map(messages::link).collect(),
         addresses: addresses.iter().filter_map(messages::address).collect(),
-        lookups: lookups(netlink, destinations).await,
-        routes: routes.iter().filter_map(routes::route).collect(),
-        rules: rules.iter().map(messages::rule).collect(),
-        proxies: proxies.iter().filter_map(messages::proxy).collect(),
-        tunnel_module: tunnel_module(),
+        tunnel_modules: tunnel_modules(),
         tun_is_ours,
-    })
+        ..Facts::default()
+    };
+    facts.sysctls = sysctls(&facts.links)?;
+    for family in families() {
+        let version = &messages::version(family);
+        let routes = netlink.routes(version).await.with_context(context("routes"))?;
+        let rules = netlink.rules(version).await.with_context(context("routing rules"))?;
+        let proxies = netlink.proxies(version).await.with_context(context("proxy neighbours"))?;
+        facts.routes.extend(routes.iter().filter_map(routes::route));
+        facts.rules.extend(rules.iter().filter_map(messages::rule));
+        facts.proxies.extend(proxies.iter().filter_map(messages::proxy));
+    }
+    facts.lookups = lookups(netlink, destinations).await;
+    Ok(facts)
+}
+
+/// Those that the kernel has. Asked about one that it lacks, it answers for another.
+pub(super) fn families() -> impl Iterator<Item = Family> {
+    let has = |family: &Family| match family {
+        Family::V4 => true,
+        Family::V6 => sysctl::read(&host::sysctl::conf6("all", "disable_ipv6")).is_ok(),
+    };
+    Family::BOTH.into_iter().filter(has)
 }
 
 /// A destination without a route is left out: the kernel says so with an error.
@@ -49,17 +62,18 @@ async fn lookups(netlink: &Netlink, destinations: &[IpAddr]) -> BTreeMap<IpAddr,
     lookups
 }
 
-/// Compiled into the kernel it is not listed; then only a tunnel interface shows it.
-fn tunnel_module() -> Option<String> {
-    let modules = std::fs::read_to_string("/proc/modules").ok()?;
-    let loaded = |name: &&str| modules.lines().any(|line| line.split(' ').next() == Some(*name));
-    ["ipip", "tunnel4"].into_iter().find(loaded).map(str::to_owned)
+/// Compiled into the kernel they are not listed; then only a tunnel interface shows it.
+fn tunnel_modules() -> Vec<String> {
+    let modules = std::fs::read_to_string("/proc/modules").unwrap_or_default();
+    let loaded: Vec<&str> = modules.lines().filter_map(|line| line.split(' ').next()).collect();
+    let ours = TUNNEL_MODULES.iter().filter(|name| loaded.contains(name));
+    ours.map(|name| (*name).to_owned()).collect()
 }
 
 fn sysctls(links: &[Link]) -> Result<BTreeMap<String, String>> {
     let names = links.iter().map(|link| link.name.as_str()).chain(["all", "default"]);
     let mut values = BTreeMap::new();
-    for path in names.flat_map(sysctls_of) {
+    for path in names.flat_map(host::sysctl::of_link) {
         match sysctl::read(&path) {
             Ok(value) => {
                 values.insert(path, value);

@@ -34,7 +34,7 @@ impl Session {
     /// Another host has a virtual IP, or a step fails: what this call did is undone then, and on the first call what
     /// a predecessor left as well.
     pub async fn install(&mut self, prepared: Prepared) -> Result<()> {
-        let Prepared { role, .. } = prepared;
+        let Prepared { role, plan: promised } = prepared;
         let facts = self.look(&role, true).await?;
         // Once more: the TUN is there now, and with it its settings.
         let plan = role.plan(&facts)?;
@@ -49,6 +49,7 @@ impl Session {
         self.prune(&plan).await;
         self.announce(&new, &facts);
         self.role = Some(role);
+        self.told = promised.outer_sources;
         self.changed = true;
         Ok(())
     }
@@ -92,7 +93,7 @@ impl Session {
 
     fn due_one(&self, step: &Step, facts: &Facts, others: &[State]) -> Result<Due> {
         let recorded = self.state.steps.iter().find(|known| known.same_end(step));
-        let Step::Write { sysctl, to, .. } = step else {
+        let Step::Write { sysctl, to, beside, .. } = step else {
             return Ok(match recorded {
                 Some(_) if facts.lacks(step) => Due::Again(step.clone()),
                 Some(_) => Due::Nothing,
@@ -107,18 +108,20 @@ impl Session {
                 return Err(error).with_context(|| format!("cannot read sysctl {sysctl}"));
             }
         };
-        let write = |from: &str| Step::Write {
-            sysctl: sysctl.clone(),
-            from: from.to_owned(),
-            to: to.clone(),
-        };
-        let claimed = others.iter().find_map(|other| other.original(sysctl, to));
+        let claimed = others.iter().find_map(|other| other.holder(sysctl, to));
         Ok(match recorded {
-            Some(Step::Write { from, .. }) if now == *from && now != *to => Due::Again(write(from)),
+            Some(known @ Step::Write { from, .. }) if now == *from && now != *to => {
+                Due::Again(known.clone())
+            }
             // Ours; or, while we run, somebody else's wish, which we respect; or, after a predecessor, a new original.
             Some(_) if now == *to || self.role.is_some() => Due::Nothing,
-            _ if now != *to => Due::New(write(&now)),
-            _ => claimed.map_or(Due::Nothing, |original| Due::Claim(write(original))),
+            _ if now != *to => Due::New(Step::Write {
+                sysctl: sysctl.clone(),
+                from: now,
+                to: to.clone(),
+                beside: beside.clone(),
+            }),
+            _ => claimed.map_or(Due::Nothing, |original| Due::Claim(original.clone())),
         })
     }
 
@@ -126,8 +129,7 @@ impl Session {
         let mut changed = false;
         for due in due {
             let (Due::New(step) | Due::Claim(step)) = due else { continue };
-            self.state.steps.retain(|known| !step.supersedes(known) && !known.same_end(step));
-            self.state.steps.push(step.clone());
+            self.state.add(step);
             changed = true;
         }
         if changed { self.save() } else { Ok(()) }
@@ -137,7 +139,12 @@ impl Session {
         for due in due {
             let (Due::New(step) | Due::Again(step)) = due else { continue };
             // A route whose source has changed is still there under the same key.
-            let replace = matches!(step, Step::Add(Object::Route { .. })) && !facts.lacks(step);
+            let replace = match step {
+                Step::Add(Object::Route { address, table, .. }) => {
+                    facts.routes_to(*address, *table).next().is_some()
+                }
+                _ => false,
+            };
             match apply(step, replace, &self.netlink).await {
                 Ok(()) => debug!("host: {step}"),
                 Err(error) if step.optional() => {

@@ -4,9 +4,12 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use crate::host::{Address, Kind, Link, Lookup, PROTOCOL, Proxy, Rule, metric};
+use crate::host::{Address, Family, Kind, Link, Lookup, PROTOCOL, Proxy, Rule, Tunnel, metric};
+use crate::sys::netlink::IpVersion;
 use crate::sys::netlink::packet_route::AddressFamily;
-use crate::sys::netlink::packet_route::address::{AddressAttribute, AddressMessage};
+use crate::sys::netlink::packet_route::address::{
+    AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage,
+};
 use crate::sys::netlink::packet_route::link::{
     InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage,
 };
@@ -22,14 +25,14 @@ pub(super) fn link(message: &LinkMessage) -> Option<Link> {
     let mut name = None;
     let mut mtu = 0;
     let mut mac = None;
-    let mut ipip = false;
+    let mut tunnel = None;
     for attribute in &message.attributes {
         match attribute {
             LinkAttribute::IfName(text) => name = Some(text.clone()),
             LinkAttribute::Mtu(bytes) => mtu = *bytes,
             LinkAttribute::Address(bytes) => mac = bytes.as_slice().try_into().ok(),
             LinkAttribute::LinkInfo(infos) => {
-                ipip = infos.contains(&LinkInfo::Kind(InfoKind::IpIp));
+                tunnel = infos.iter().find_map(tunnel_kind);
             }
             _ => {}
         }
@@ -44,24 +47,42 @@ pub(super) fn link(message: &LinkMessage) -> Option<Link> {
         loopback: flags.contains(LinkFlags::Loopback),
         arp: ethernet && !flags.contains(LinkFlags::Noarp),
         mac,
-        ipip,
+        tunnel,
     })
+}
+
+fn tunnel_kind(info: &LinkInfo) -> Option<Tunnel> {
+    match info {
+        LinkInfo::Kind(InfoKind::IpIp) => Some(Tunnel::Ipip),
+        LinkInfo::Kind(InfoKind::SitTun) => Some(Tunnel::Sit),
+        LinkInfo::Kind(InfoKind::Ip6Tnl) => Some(Tunnel::Ip6Tnl),
+        _ => None,
+    }
 }
 
 pub(super) fn address(message: &AddressMessage) -> Option<Address> {
     let mut local = None;
     let mut net = None;
+    let doubtful = AddressHeaderFlags::Tentative | AddressHeaderFlags::Dadfailed;
+    // An optimistic one is tentative too, and may be used (RFC 4429).
+    let mut optimistic = message.header.flags.contains(AddressHeaderFlags::Optimistic);
     for attribute in &message.attributes {
         match attribute {
             AddressAttribute::Local(ip) => local = Some(*ip),
             AddressAttribute::Address(ip) => net = Some(*ip),
+            AddressAttribute::Flags(flags) => optimistic = flags.contains(AddressFlags::Optimistic),
             _ => {}
         }
     }
     // On a point-to-point interface the peer's address and not our own names the subnet.
     let net = net.or(local)?;
     let subnet = IpNet::new(net, message.header.prefix_len).ok()?;
-    Some(Address { link: message.header.index, address: local.unwrap_or(net), subnet })
+    Some(Address {
+        link: message.header.index,
+        address: local.unwrap_or(net),
+        subnet,
+        tentative: message.header.flags.intersects(doubtful) && !optimistic,
+    })
 }
 
 pub(super) fn proxy(message: &NeighbourMessage) -> Option<Proxy> {
@@ -72,6 +93,9 @@ pub(super) fn proxy(message: &NeighbourMessage) -> Option<Proxy> {
             NeighbourAttribute::Destination(NeighbourAddress::Inet(ip)) => {
                 address = Some(IpAddr::V4(*ip));
             }
+            NeighbourAttribute::Destination(NeighbourAddress::Inet6(ip)) => {
+                address = Some(IpAddr::V6(*ip));
+            }
             NeighbourAttribute::Protocol(tag) => protocol = u8::from(*tag),
             _ => {}
         }
@@ -79,10 +103,15 @@ pub(super) fn proxy(message: &NeighbourMessage) -> Option<Proxy> {
     Some(Proxy { link: message.header.ifindex, address: address?, protocol })
 }
 
-pub(super) fn rule(message: &RuleMessage) -> Rule {
+pub(super) fn rule(message: &RuleMessage) -> Option<Rule> {
     let header = &message.header;
     let mut table = u32::from(header.table);
     let mut rule = Rule {
+        family: match header.family {
+            AddressFamily::Inet => Family::V4,
+            AddressFamily::Inet6 => Family::V6,
+            _ => return None,
+        },
         priority: 0,
         from: None,
         table: None,
@@ -102,7 +131,7 @@ pub(super) fn rule(message: &RuleMessage) -> Rule {
         }
     }
     rule.table = (header.action == RuleAction::ToTable).then_some(table);
-    rule
+    Some(rule)
 }
 
 /// `FIB_RULE_INVERT`.
@@ -143,6 +172,13 @@ pub(super) fn lookup(message: &RouteMessage) -> Lookup {
 
 pub(super) fn family(address: IpAddr) -> AddressFamily {
     if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 }
+}
+
+pub(super) fn version(family: Family) -> IpVersion {
+    match family {
+        Family::V4 => IpVersion::V4,
+        Family::V6 => IpVersion::V6,
+    }
 }
 
 /// The prefix length of one address.

@@ -26,7 +26,7 @@ use anyhow::{Context, Result, bail};
 use log::warn;
 use tokio::task::JoinHandle;
 
-use crate::host::{self, Facts, Plan, director, realserver};
+use crate::host::{self, Facts, Mss, OuterSources, Plan, director, realserver};
 use crate::sys::netlink::{Events, Netlink};
 use crate::sys::netns;
 use crate::sys::sysctl;
@@ -46,6 +46,10 @@ pub struct Session {
     role: Option<Role>,
     /// The interfaces' numbers when they were last looked at: another number is another interface.
     indices: BTreeMap<String, u32>,
+    /// The tunnels' source addresses that the caller knows of.
+    told: OuterSources,
+    /// Those that the host had when it was last looked at.
+    sources: OuterSources,
     /// What has been warned about.
     warned: BTreeSet<String>,
     announcing: Option<JoinHandle<()>>,
@@ -107,6 +111,8 @@ impl Session {
             state,
             role: None,
             indices: BTreeMap::new(),
+            told: OuterSources::new(),
+            sources: OuterSources::new(),
             warned: BTreeSet::new(),
             announcing: None,
             events: None,
@@ -147,7 +153,8 @@ impl Session {
             Role::Director(wishes) => wishes.reals.as_slice(),
             Role::RealServer(_) => &[],
         };
-        gather::facts(&self.netlink, destinations, installed).await
+        let facts = gather::facts(&self.netlink, destinations, installed).await?;
+        Ok(Facts { originals: self.state.originals(), ..facts })
     }
 
     /// Each warning once.
@@ -173,14 +180,27 @@ impl Prepared {
         self.plan.tun_mtu
     }
 
-    /// The MSS in bytes that this host tells clients of its virtual IPs (real server).
+    /// The MSS that this host tells clients of its virtual IPs (real server).
     #[must_use]
-    pub fn advertised_mss(&self) -> u16 {
+    pub fn advertised_mss(&self) -> Mss {
         self.plan.advertised_mss
+    }
+
+    /// The source addresses of tunnels to IPv6 real servers (director). [`Session::follow`] tells when they change.
+    #[must_use]
+    pub fn outer_sources(&self) -> OuterSources {
+        self.plan.outer_sources.clone()
     }
 }
 
 impl Role {
+    fn outer_sources(&self, facts: &Facts) -> OuterSources {
+        match self {
+            Self::Director(wishes) => director::outer_sources(wishes, facts),
+            Self::RealServer(_) => OuterSources::new(),
+        }
+    }
+
     fn plan(&self, facts: &Facts) -> Result<Plan> {
         Ok(match self {
             Self::Director(wishes) => director::plan(wishes, facts)?,

@@ -23,10 +23,12 @@ pub(super) fn host_route(
 ) -> RouteMessage {
     route_message(&Route {
         destination: to.into(),
+        from: None,
         tos: 0,
         table,
         protocol: PROTOCOL,
-        scope: RouteScope::Link.into(),
+        // IPv6 has no scopes, and shows the widest.
+        scope: if to.is_ipv4() { RouteScope::Link } else { RouteScope::Universe }.into(),
         kind: Kind::Unicast,
         priority: 0,
         source,
@@ -43,6 +45,7 @@ pub(super) fn route(message: &RouteMessage) -> Option<Route> {
     let mut route = Route {
         destination: IpNet::new(any(header.address_family)?, header.destination_prefix_length)
             .ok()?,
+        from: None,
         tos: header.tos,
         table: u32::from(header.table),
         protocol: header.protocol.into(),
@@ -62,6 +65,9 @@ pub(super) fn route(message: &RouteMessage) -> Option<Route> {
         match attribute {
             RouteAttribute::Destination(to) => {
                 route.destination = IpNet::new(ip(to)?, header.destination_prefix_length).ok()?;
+            }
+            RouteAttribute::Source(from) => {
+                route.from = IpNet::new(ip(from)?, header.source_prefix_length).ok();
             }
             RouteAttribute::Table(table) => route.table = *table,
             RouteAttribute::Priority(priority) => route.priority = *priority,
@@ -101,7 +107,10 @@ fn read_hop(attribute: &RouteAttribute, hop: &mut Hop) {
         RouteAttribute::Gateway(gateway) => hop.gateway = ip(gateway),
         RouteAttribute::Via(RouteVia::Inet(gateway)) => hop.gateway = Some((*gateway).into()),
         RouteAttribute::Via(RouteVia::Inet6(gateway)) => hop.gateway = Some((*gateway).into()),
-        RouteAttribute::Realm(_) | RouteAttribute::EncapType(_) | RouteAttribute::Encap(_) => {
+        RouteAttribute::Realm(_)
+        | RouteAttribute::EncapType(_)
+        | RouteAttribute::Encap(_)
+        | RouteAttribute::Preference(_) => {
             let mut value = vec![0; attribute.value_len()];
             attribute.emit_value(&mut value);
             hop.rest.push(Raw { kind: attribute.kind(), value });
@@ -135,6 +144,10 @@ pub(super) fn route_message(route: &Route) -> RouteMessage {
     message.header.kind = route.kind.number().into();
     let attributes = &mut message.attributes;
     attributes.push(RouteAttribute::Destination(address.into()));
+    if let Some(from) = route.from {
+        message.header.source_prefix_length = from.prefix_len();
+        attributes.push(RouteAttribute::Source(from.addr().into()));
+    }
     attributes.push(RouteAttribute::Table(route.table));
     if route.priority != 0 {
         attributes.push(RouteAttribute::Priority(route.priority));

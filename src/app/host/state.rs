@@ -1,5 +1,6 @@
 //! The state file: what a daemon changes on its host, written down before it is changed.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -65,14 +66,29 @@ impl State {
         write(self, path).with_context(|| format!("cannot write {}", path.display()))
     }
 
-    /// The original value of a setting that this state holds at `value`.
-    pub(super) fn original(&self, setting: &str, value: &str) -> Option<&str> {
-        self.steps.iter().find_map(|step| match step {
-            Step::Write { sysctl, from, to } if sysctl == setting && to == value => {
-                Some(from.as_str())
-            }
-            _ => None,
+    /// The write that holds a setting at `value`.
+    pub(super) fn holder(&self, setting: &str, value: &str) -> Option<&Step> {
+        self.steps.iter().find(|step| {
+            matches!(step, Step::Write { sysctl, to, .. } if sysctl == setting && to == value)
         })
+    }
+
+    /// What settings were before they were written to.
+    pub(super) fn originals(&self) -> BTreeMap<String, String> {
+        let mut originals = BTreeMap::new();
+        for step in &self.steps {
+            let Step::Write { sysctl, from, beside, .. } = step else { continue };
+            originals.extend(beside.clone());
+            originals.entry(sysctl.clone()).or_insert_with(|| from.clone());
+        }
+        originals
+    }
+
+    /// Writes steps down, in the place of those that they supersede. Guards come first, so that they are undone last.
+    pub(super) fn add(&mut self, step: &Step) {
+        self.steps.retain(|known| !step.supersedes(known) && !known.same_end(step));
+        self.steps.push(step.clone());
+        self.steps.sort_by_key(|step| !step.guards());
     }
 
     pub(super) fn forget(&mut self, gone: &Step) {

@@ -43,7 +43,7 @@ async fn serve_reals(
 ) -> anyhow::Result<()> {
     let plan = session.plan_realserver(&wishes(&config)).await?;
     let tun = daemon::tun(&config.tun, plan.tun_mtu(), config.offload)?;
-    let mss = plan.advertised_mss();
+    let mss = plan.advertised_mss().v4;
     session.install(plan).await?;
     // The raw sockets last: from now on the kernel sends no more protocol-unreachable, so the director may
     // believe that this host serves.
@@ -63,7 +63,7 @@ async fn serve_reals(
             tokio::select! {
                 ended = thread.ended() => ended,
                 served = serve::serve(listener, desk) => served,
-                gone = session.follow() => Err(gone),
+                gone = session.follow() => gone.map(drop),
                 () = obey(signals) => Ok(()),
             }
         }
@@ -81,6 +81,7 @@ fn wishes(config: &config::RealServer) -> RealServerWishes {
     RealServerWishes {
         tun: config.tun.clone(),
         vips: config.vips.clone(),
+        directors: config.directors.clone(),
         mss_route: config.mss == config::Mss::Route,
         rule_priority: config.rule_priority,
         table: config.table,

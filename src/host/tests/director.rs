@@ -78,7 +78,7 @@ fn uplinks_are_where_the_vips_live_else_where_the_default_route_goes() {
     let mut facts = facts();
     facts.routes.remove(0);
     let wishes = director::Wishes { vips: vec![ip("192.0.2.10")], ..director_wishes() };
-    assert_eq!(director::plan(&wishes, &facts), Err(Refusal::UplinkMissing));
+    assert_eq!(director::plan(&wishes, &facts), Err(Refusal::UplinkMissing(ip("192.0.2.10"))));
 }
 
 #[test]
@@ -140,7 +140,6 @@ fn refusals() {
             Refusal::VipIsLocal { address: ip("10.2.0.1"), prefix: 24, link: "eth1".into() },
         ),
         (wish(), taken, Refusal::RouteExists { address: ip("10.1.0.10"), table: 254 }),
-        (vip("2001:db8::10"), facts(), Refusal::Ipv6(ip("2001:db8::10"))),
         (uplink("eth7"), facts(), Refusal::UplinkUnknown("eth7".into())),
         (uplink("lo"), facts(), Refusal::UplinkUnfit("lo".into())),
         (
@@ -149,7 +148,7 @@ fn refusals() {
             Refusal::TunExists("eth1".into()),
         ),
         (
-            director::Wishes { source: Some(ip("10.9.9.9")), ..wish() },
+            director::Wishes { sources: vec![ip("10.9.9.9")], ..wish() },
             facts(),
             Refusal::SourceForeign(ip("10.9.9.9")),
         ),

@@ -25,13 +25,13 @@ fn link(index: u32, name: &str) -> Link {
         loopback: name == "lo",
         arp: name != "lo",
         mac: Some([2, 0, 0, 0, 0, 1]),
-        ipip: false,
+        tunnel: None,
     }
 }
 
 fn own(link: u32, cidr: &str) -> Address {
     let subnet: IpNet = cidr.parse().unwrap();
-    Address { link, address: subnet.addr(), subnet: subnet.trunc() }
+    Address { link, address: subnet.addr(), subnet: subnet.trunc(), tentative: false }
 }
 
 fn towards(link: u32, source: &str) -> Lookup {
@@ -41,6 +41,7 @@ fn towards(link: u32, source: &str) -> Lookup {
 fn route(to: &str, link: u32, gateway: Option<&str>) -> Route {
     Route {
         destination: to.parse().unwrap(),
+        from: None,
         tos: 0,
         table: 254,
         protocol: 3,
@@ -72,6 +73,7 @@ fn facts() -> Facts {
         rules: [(0, 255), (32_766, 254), (32_767, 253)]
             .into_iter()
             .map(|(priority, table)| Rule {
+                family: Family::V4,
                 priority,
                 from: None,
                 table: Some(table),
@@ -81,7 +83,7 @@ fn facts() -> Facts {
             .collect(),
         sysctls: names
             .iter()
-            .flat_map(|name| sysctls_of(name))
+            .flat_map(|name| sysctl::of_link(name))
             .map(|path| {
                 let value = if path.ends_with("proxy_delay") { "80" } else { "0" };
                 (path, value.to_owned())
@@ -110,6 +112,7 @@ fn server_wishes() -> crate::host::realserver::Wishes {
     crate::host::realserver::Wishes {
         tun: "vstun0".into(),
         vips: vec![ip("192.0.2.10")],
+        directors: vec!["10.0.0.1/32".parse().unwrap()],
         mss_route: true,
         rule_priority: 100,
         table: 100,

@@ -18,11 +18,11 @@ fn silence_before_the_address_and_routes_before_the_rule() {
             "rule 100: from 192.0.2.10 lookup 100",
         ]
     );
-    assert_eq!(plan.advertised_mss, 1440);
+    assert_eq!(plan.advertised_mss, Mss { v4: 1440, v6: 1420 });
     let off = realserver::Wishes { mss_route: false, ..server_wishes() };
     let plan = realserver::plan(&off, &facts()).unwrap();
     assert_eq!(plan.steps.len(), 5);
-    assert_eq!(plan.advertised_mss, 1460);
+    assert_eq!(plan.advertised_mss, Mss { v4: 1460, v6: 1440 });
 }
 
 #[test]
@@ -53,14 +53,14 @@ fn arp_settings_that_do_are_not_written() {
 #[test]
 fn a_tunnel_of_the_ipip_module_is_a_warning() {
     let mut facts = facts();
-    facts.links.push(Link { ipip: true, ..link(7, "tunl0") });
+    facts.links.push(Link { tunnel: Some(Tunnel::Ipip), ..link(7, "tunl0") });
     let plan = realserver::plan(&server_wishes(), &facts).unwrap();
     assert!(plan.warnings[0].contains("tunl0") && plan.warnings[0].contains("modprobe -r ipip"));
 }
 
 #[test]
 fn a_loaded_tunnel_module_without_a_tunnel_is_a_warning() {
-    let facts = Facts { tunnel_module: Some("tunnel4".into()), ..facts() };
+    let facts = Facts { tunnel_modules: vec!["tunnel4".into()], ..facts() };
     let plan = realserver::plan(&server_wishes(), &facts).unwrap();
     assert!(plan.warnings[0].contains("module tunnel4 is loaded"), "{:?}", plan.warnings);
 }

@@ -10,6 +10,7 @@ fn every_kind() -> Vec<Step> {
             sysctl: sysctl::conf("eth0.100", "forwarding"),
             from: "0".into(),
             to: "1".into(),
+            beside: [(sysctl::conf("eth1", "forwarding"), "2".to_owned())].into(),
         },
         Step::Add(Object::Proxy { address, link: link.clone() }),
         Step::Add(Object::Address { address, link: link.clone() }),

@@ -1,0 +1,140 @@
+//! What makes the kernel take packets for the virtual IPs off an uplink and forward them, without making more of a
+//! router of the host than it must.
+
+use std::collections::BTreeMap;
+
+use super::Wishes;
+use crate::host::facts::{Facts, Link};
+use crate::host::family::Family;
+use crate::host::ipv6;
+use crate::host::plan::write;
+use crate::host::step::Step;
+use crate::host::sysctl::{self, FORCE_FORWARDING, conf, conf6};
+
+/// IPv4. The kernel forwards what comes in by an interface whose own `forwarding` is on, proxy ARP included; the global
+/// `ip_forward` would make a router of the whole host. A proxied answer is otherwise delayed by up to `proxy_delay`.
+pub(super) fn v4(uplink: &Link, facts: &Facts) -> Vec<Step> {
+    let name = &uplink.name;
+    [
+        write(facts, conf(name, "forwarding"), "", "1"),
+        write(facts, sysctl::neigh(Family::V4, name, "proxy_delay"), "", "0"),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+/// IPv6. `ip6_forward()` asks `all/forwarding`, or the uplink's own `force_forwarding` where there is one; neighbour
+/// discovery is proxied where the uplink's own `forwarding` is on and `proxy_ndp`.
+pub(super) fn v6(wishes: &Wishes, uplinks: &[&Link], facts: &Facts) -> Vec<Step> {
+    let uplinks: Vec<&&Link> = uplinks.iter().filter(|link| ipv6::speaks(link, facts)).collect();
+    let mut steps = accept_ra(&wishes.tun, facts);
+    if uplinks.iter().any(|link| !forces(link, facts)) {
+        steps.extend(forward_everywhere(&wishes.tun, facts));
+    }
+    for link in uplinks {
+        let name = &link.name;
+        if forces(link, facts) {
+            steps.extend(write(facts, conf6(name, FORCE_FORWARDING), "", "1"));
+        }
+        steps.extend(write(facts, conf6(name, "forwarding"), "", "1"));
+        if wishes.arp {
+            steps.extend(write(facts, conf6(name, "proxy_ndp"), "", "1"));
+            let delay = sysctl::neigh(Family::V6, name, "proxy_delay");
+            steps.extend(write(facts, delay, "", "0"));
+        }
+    }
+    steps
+}
+
+/// What the operator should know: forwarding is for all that arrives there, not only for what goes to the virtual IPs.
+pub(super) fn warnings(
+    wishes: &Wishes,
+    uplinks: &[&Link],
+    families: &[Family],
+    facts: &Facts,
+) -> Vec<String> {
+    let tun = &wishes.tun;
+    let mut warnings = Vec::new();
+    let v6 = families.contains(&Family::V6);
+    let everywhere = v6 && !all_force(uplinks, facts);
+    if everywhere && facts.conf6("all", "forwarding") == Some(0) {
+        warnings.push(format!(
+            "IPv6 forwarding is turned on for every interface, since this kernel has no `force_forwarding` (Linux 6.17) for one alone: hosts everywhere can now use this host as a router; to let them reach {tun} only: `nft add rule inet filter forward meta nfproto ipv6 oifname != \"{tun}\" drop`"
+        ));
+    }
+    for link in uplinks {
+        let name = &link.name;
+        let off = |family: &&Family| {
+            let forwarding = facts.sysctl(&sysctl::conf_of(**family, name, "forwarding"));
+            forwarding == Some("0") && !(everywhere && **family == Family::V6)
+        };
+        let names: Vec<&str> = families.iter().filter(off).map(|family| family.name()).collect();
+        if !names.is_empty() {
+            warnings.push(format!(
+                "{} forwarding is turned on for interface {name}: hosts there can now use this host as a router to its other networks; to let them reach {tun} only: `nft add rule inet filter forward iifname \"{name}\" oifname != \"{tun}\" drop`",
+                names.join(" and ")
+            ));
+        }
+        if v6 && !ipv6::speaks(link, facts) {
+            warnings.push(format!(
+                "IPv6 is off on uplink {name}, so no packet for an IPv6 virtual IP arrives there; turn it on with `sysctl -w net/ipv6/conf/{name}/disable_ipv6=0`"
+            ));
+        }
+    }
+    warnings
+}
+
+/// Turning any interface's `forwarding` on, the kernel forgets the default routes that it has learnt from router
+/// advertisements on interfaces with `accept_ra` = 1, all of them (`rt6_purge_dflt_routes()`); and where it is on, 1 means
+/// that no more are learnt. 2 is the same as 1, forwarding or not. Interfaces that were routers before had learnt none.
+fn accept_ra(tun: &str, facts: &Facts) -> Vec<Step> {
+    let learns = |link: &&Link| match facts.conf6(&link.name, "accept_ra") {
+        Some(1) => before(&link.name, facts) == Some(0),
+        // It may be ours already.
+        Some(2) => true,
+        _ => false,
+    };
+    facts
+        .links
+        .iter()
+        .filter(|link| !link.loopback && link.name != tun)
+        .filter(learns)
+        .filter_map(|link| write(facts, conf6(&link.name, "accept_ra"), "", "2"))
+        .collect()
+}
+
+/// The interface's own `forwarding` as it would be without us.
+fn before(link: &str, facts: &Facts) -> Option<u32> {
+    let original = |link| facts.originals.get(&conf6(link, "forwarding"));
+    match original(link).or_else(|| original("all")) {
+        Some(value) => value.parse().ok(),
+        None => facts.conf6(link, "forwarding"),
+    }
+}
+
+/// `all/forwarding`, which the kernel writes to `default` and to every interface too, on the way back as well.
+fn forward_everywhere(tun: &str, facts: &Facts) -> Option<Step> {
+    let Step::Write { sysctl, from, to, .. } = write(facts, conf6("all", "forwarding"), "", "1")?
+    else {
+        return None;
+    };
+    let links = facts.links.iter().map(|link| link.name.as_str());
+    let beside: BTreeMap<String, String> = links
+        .filter(|name| *name != tun)
+        .chain(["default"])
+        .map(|name| conf6(name, "forwarding"))
+        .filter_map(|path| Some((path.clone(), facts.sysctl(&path)?.to_owned())))
+        .filter(|(_, value)| *value != from)
+        .collect();
+    Some(Step::Write { sysctl, from, to, beside })
+}
+
+fn all_force(uplinks: &[&Link], facts: &Facts) -> bool {
+    uplinks.iter().filter(|link| ipv6::speaks(link, facts)).all(|link| forces(link, facts))
+}
+
+/// Whether the kernel has the setting for the interface, and shows it.
+fn forces(link: &Link, facts: &Facts) -> bool {
+    facts.conf6(&link.name, FORCE_FORWARDING).is_some()
+}

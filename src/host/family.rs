@@ -1,0 +1,64 @@
+//! The two IP versions.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+/// An IP version.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Family {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
+}
+
+impl Family {
+    /// Both.
+    pub const BOTH: [Self; 2] = [Self::V4, Self::V6];
+
+    /// The address's.
+    #[must_use]
+    pub fn of(address: IpAddr) -> Self {
+        if address.is_ipv4() { Self::V4 } else { Self::V6 }
+    }
+
+    /// The range's.
+    #[must_use]
+    pub fn of_net(net: &IpNet) -> Self {
+        Self::of(net.addr())
+    }
+
+    /// Bytes of its header without options or extension headers, around a tunnelled packet or inside.
+    #[must_use]
+    pub fn header(self) -> u32 {
+        match self {
+            Self::V4 => 20,
+            Self::V6 => 40,
+        }
+    }
+
+    /// For people.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::V4 => "IPv4",
+            Self::V6 => "IPv6",
+        }
+    }
+
+    /// The command that shows and changes its addresses, routes and rules.
+    #[must_use]
+    pub fn command(self) -> &'static str {
+        match self {
+            Self::V4 => "ip",
+            Self::V6 => "ip -6",
+        }
+    }
+
+    /// Whether one of the addresses is of it.
+    #[must_use]
+    pub fn is_among(self, addresses: &[IpAddr]) -> bool {
+        addresses.iter().any(|address| Self::of(*address) == self)
+    }
+}

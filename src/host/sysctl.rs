@@ -1,0 +1,58 @@
+//! Kernel settings that plans read and write: their paths below `/proc/sys`, with slashes, since the names of interfaces
+//! may hold dots.
+
+use super::family::Family;
+
+/// Of an interface, `all` or `default`: whether the kernel forwards IPv6 that arrives there whatever
+/// `all/forwarding` says (Linux 6.17).
+pub const FORCE_FORWARDING: &str = "force_forwarding";
+
+/// An IPv4 setting of an interface, `all` or `default`.
+#[must_use]
+pub fn conf(link: &str, name: &str) -> String {
+    conf_of(Family::V4, link, name)
+}
+
+/// An IPv6 setting of an interface, `all` or `default`.
+#[must_use]
+pub fn conf6(link: &str, name: &str) -> String {
+    conf_of(Family::V6, link, name)
+}
+
+/// A setting of an interface, `all` or `default`.
+#[must_use]
+pub fn conf_of(family: Family, link: &str, name: &str) -> String {
+    format!("net/{}/conf/{link}/{name}", directory(family))
+}
+
+/// A setting of an interface's neighbour table.
+#[must_use]
+pub fn neigh(family: Family, link: &str, name: &str) -> String {
+    format!("net/{}/neigh/{link}/{name}", directory(family))
+}
+
+/// The settings of an interface (or `all`, or `default`) that plans look at.
+#[must_use]
+pub fn of_link(link: &str) -> Vec<String> {
+    let v4 = ["forwarding", "rp_filter", "arp_ignore", "arp_announce"];
+    let v6 = [
+        "forwarding",
+        FORCE_FORWARDING,
+        "accept_ra",
+        "proxy_ndp",
+        "disable_ipv6",
+        "addr_gen_mode",
+        "mtu",
+    ];
+    let v4 = v4.iter().map(|name| conf(link, name));
+    let v6 = v6.iter().map(|name| conf6(link, name));
+    let delays = Family::BOTH.map(|family| neigh(family, link, "proxy_delay"));
+    v4.chain(v6).chain(delays).collect()
+}
+
+fn directory(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "ipv4",
+        Family::V6 => "ipv6",
+    }
+}
