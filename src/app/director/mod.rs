@@ -102,7 +102,7 @@ async fn steer(
             ended = thread.ended() => return ended,
             served = &mut served => return served,
             sources = session.follow() => {
-                sources?;
+                running.apply(vec![Change::SetSources(sources?)]).await?;
                 continue;
             }
             Some(asker) = reloads.recv() => Some(asker),
@@ -123,7 +123,8 @@ async fn install(
     plan: Prepared,
     line: &Line<Message>,
 ) -> anyhow::Result<UnixListener> {
-    let changes = std::iter::once(Change::SetTimeouts(config.timeouts))
+    let changes = [Change::SetTimeouts(config.timeouts), Change::SetSources(plan.outer_sources())]
+        .into_iter()
         .chain(config.services.iter().cloned().map(Change::AddService))
         .collect();
     line.ask(|answer| Message::Apply { changes, answer }).await??;

@@ -65,7 +65,9 @@ impl Running {
         let (wanted, changes) = config_file::reload(&self.path, &self.config)?;
         let count = changes.len();
         let plan = session.plan_director(&wishes(&wanted, self.force)).await?;
-        self.apply(changes).await?;
+        // A new real server must not be without its tunnel's source.
+        let sources = Change::SetSources(plan.outer_sources());
+        self.apply(std::iter::once(sources).chain(changes).collect()).await?;
         if let Err(error) = session.install(plan).await {
             self.take_back(&wanted).await;
             return Err(error);
@@ -74,7 +76,7 @@ impl Running {
         Ok(format!("reloaded {}: {count} changes", self.path.display()))
     }
 
-    async fn apply(&self, changes: Vec<Change>) -> anyhow::Result<()> {
+    pub(super) async fn apply(&self, changes: Vec<Change>) -> anyhow::Result<()> {
         Ok(self.line.ask(|answer| Message::Apply { changes, answer }).await??)
     }
 

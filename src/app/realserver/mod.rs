@@ -16,6 +16,7 @@ use super::line::Line;
 use super::serve;
 use crate::config;
 use crate::decap::{Gate, Mss};
+use crate::host;
 use crate::sys::raw::Receiver;
 use delivery::Delivery;
 use desk::Desk;
@@ -43,7 +44,7 @@ async fn serve_reals(
 ) -> anyhow::Result<()> {
     let plan = session.plan_realserver(&wishes(&config)).await?;
     let tun = daemon::tun(&config.tun, plan.tun_mtu(), config.offload)?;
-    let mss = plan.advertised_mss().v4;
+    let host::Mss { v4, v6 } = plan.advertised_mss();
     session.install(plan).await?;
     // The raw sockets last: from now on the kernel sends no more protocol-unreachable, so the director may
     // believe that this host serves.
@@ -52,7 +53,7 @@ async fn serve_reals(
     for receiver in &receivers {
         log::debug!("receive buffer: {} bytes", receiver.buffer().unwrap_or_default());
     }
-    let mss = Mss { v4: mss, v6: mss };
+    let mss = Mss { v4, v6 };
     let gate = Gate::new(config.directors.clone(), config.vips.clone(), mss);
     let delivery = Delivery::new(tun, config.offload);
     let (line, mut thread) = start(receivers, delivery, gate)?;
