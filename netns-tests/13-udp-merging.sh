@@ -19,7 +19,7 @@ expect_eq "UDP super-packets dropped" "$(refused real1 udp_super_packet)" 0
 expect_direct_replies 400
 expect_accounted
 
-at vt-director python3 "$here/traffic/ipip.py" "$DIRECTOR" "${ADDRESS[real1]}" "$CLIENT" "$VIP" 200 merge
+at vt-director python3 "$here/traffic/tunnel.py" "$DIRECTOR" "${ADDRESS[real1]}" "$CLIENT" "$VIP" 200 merge
 merged() { (($(refused real1 udp_super_packet) > 0)); }
 wait_for "a merged datagram to be dropped" merged
 expect_log real1 'UDP'

@@ -13,10 +13,10 @@ start_echo real1
 head -c 20000000 /dev/urandom >"$WORK/files/random"
 start_director rr 1
 frames=$(number director stats .packets.read)
-at vt-client curl -sSf --max-time 60 -T "$WORK/files/random" "http://$VIP/upload/up" -o /dev/null
+at vt-client curl -sSf --max-time 60 -T "$WORK/files/random" "$(url /upload/up)" -o /dev/null
 cmp "$WORK/files/random" "$WORK/real1/upload/up" || fail "the upload differs"
 expect_between "frames read for 20 MB" $(($(number director stats .packets.read) - frames)) 100 10000
-at vt-client curl -sSf --max-time 60 "http://$VIP/files/random" | cmp - "$WORK/files/random" || fail "the download differs"
+at vt-client curl -sSf --max-time 60 "$(url /files/random)" | cmp - "$WORK/files/random" || fail "the download differs"
 at vt-client python3 "$here/traffic/udp_client.py" "$VIP" 9000 3 20 >/dev/null
 expect_direct_replies 100
 expect_accounted

@@ -1,21 +1,27 @@
-# The VIP is announced by gratuitous ARP: three times at the director's start, at once where the uplink was down and the
+# The VIP is announced by gratuitous ARP or unsolicited neighbour advertisements (RFC 4861 section 7.2.6): three times at the director's start, at once where the uplink was down and the
 # kernel has forgotten the proxy entry, and never without a change. The router counts what it hears.
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
 source "$here/daemons.sh"
 
-heard() { at vt-router nft -j list counter arp count "$1" | jq '[.nftables[].counter? // empty | .packets][0]'; } # NAME
+NFT_TABLE=([4]=arp [6]=ip6)
+heard() { counter vt-router "$1" announcements "${NFT_TABLE[$INNER]}"; } # NAME
 has_heard() { (($(heard "$1") >= $2)); } # NAME AT-LEAST
 
 make_topology
+# To all nodes, from and about the VIP, with the override flag: an old entry gives way at once.
+ANNOUNCEMENT=([4]="arp saddr ip $VIP arp daddr ip $VIP arp operation request"
+    [6]="ip6 saddr $VIP ip6 daddr ff02::1 icmpv6 type nd-neighbor-advert @th,32,8 & 0x20 == 0x20")
+# Whatever its form.
+ANY_OF_THE_VIP=([4]="arp saddr ip $VIP" [6]="ip6 saddr $VIP icmpv6 type nd-neighbor-advert")
 at vt-router nft -f - <<-NFT
-	table arp count {
+	table ${NFT_TABLE[$INNER]} announcements {
 	    counter announced {}
 	    counter others {}
 	    chain input {
 	        type filter hook input priority 0
-	        arp saddr ip $VIP arp daddr ip $VIP arp operation request iifname "uplink" counter name announced
-	        arp saddr ip $VIP arp daddr ip $VIP iifname != "uplink" counter name others
+	        ${ANNOUNCEMENT[$INNER]} iifname "uplink" counter name announced
+	        ${ANY_OF_THE_VIP[$INNER]} iifname != "uplink" counter name others
 	    }
 	}
 	NFT
@@ -28,11 +34,15 @@ wait_for "three announcements" has_heard announced 3
 
 # A router that has learnt another host's address for the VIP meanwhile hears of the director's again.
 ip -n vt-director link set dev eth0 down
-expect_eq "the proxy entry while the uplink is down" "$(ip -n vt-director neigh show proxy)" ""
+expect_eq "the proxy entry while the uplink is down" "$(ip -n vt-director "-$INNER" neigh show proxy)" ""
 expect_eq "announcements until the uplink is up again" "$(heard announced)" 3
 ip -n vt-router neigh replace "$VIP" lladdr 02:00:00:00:00:99 dev uplink nud stale
 ip -n vt-director link set dev eth0 up
-ip -n vt-director route replace default via 192.0.2.1
+# IPv6 addresses went with the link, and are set again by whoever set them up.
+for family in 4 6; do
+    ip -n vt-director address replace "$(in_subnet "${UPLINK_DIRECTORS[$family]}")" dev eth0
+    ip -n vt-director route replace default via "${UPLINK_ROUTERS[$family]}"
+done
 wait_for "announcements after the uplink was down" has_heard announced 4
 own=$(at vt-director cat /sys/class/net/eth0/address)
 learnt() { [[ $(ip -n vt-router neigh show "$VIP") == *"$own"* ]]; }

@@ -5,13 +5,14 @@ source "$here/topology.sh"
 source "$here/daemons.sh"
 
 make_topology
-ip -n vt-router route replace 198.51.100.0/24 dev cl mtu 1300
+# Locked, since a router of IPv6 goes by the device otherwise.
+ip -n vt-router route add "$CLIENT" dev cl mtu lock 1300
 start_web "${REALS[@]}"
 start_real "${REALS[@]}"
 head -c 1000000 /dev/urandom >"$WORK/files/random"
 start_director rr 1 1 1
 for name in "${REALS[@]}"; do
-    at vt-client curl -sSf --max-time 20 "http://$VIP/files/random" | cmp - "$WORK/files/random" || fail "the download differs"
+    at vt-client curl -sSf --max-time 20 "$(url /files/random)" | cmp - "$WORK/files/random" || fail "the download differs"
     [[ $(at "vt-$name" ip route get "$CLIENT" from "$VIP") == *"mtu 1300"* ]] || fail "$name has not learnt the path MTU"
 done
 expect_eq "ICMP errors without a flow" "$(dropped icmp_no_flow)" 0
@@ -22,8 +23,8 @@ import sys
 sys.path.insert(0, sys.argv[1])
 import frames
 client, vip = sys.argv[2:]
-quote = frames.tcp(vip, 80, client, 9, 0x10)[:28]
-frames.raw_socket().sendto(frames.icmp(client, vip, 3, 4, 1300, quote), (vip, 0))
+quote = frames.tcp(vip, 80, client, 9, 0x10)[:-12]
+frames.send(frames.too_big(client, vip, 1300, quote))
 PYTHON
 counted() { [[ $(dropped icmp_no_flow) == 1 ]]; }
 wait_for "the error without a flow to be counted" counted

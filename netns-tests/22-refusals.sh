@@ -1,16 +1,18 @@
 # What the director answers itself, since the VIP is no address of its own: ping, closed ports, stray TCP; and who answers
-# ARP for the VIP.
+# ARP or neighbour discovery for the VIP. The client's kernel takes the answers, and each one's checksums are looked at.
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
 source "$here/daemons.sh"
 
 refusals() { # WHAT PORT COUNTER: TCP is refused at once, UDP with ICMP port unreachable
     local code=0 start=$EPOCHREALTIME
-    at vt-client curl -s --max-time 5 "http://$VIP:$2/" || code=$?
+    at vt-client curl -s --max-time 5 "http://$(in_url "$VIP"):$2/" || code=$?
     expect_eq "$1: curl's exit code (7: refused)" "$code" 7
     expect_between "$1: milliseconds until refused" "$(awk -v a="$start" -v b="$EPOCHREALTIME" 'BEGIN { printf "%d", (b - a) * 1000 }')" 0 900
     expect_eq "$1: UDP" "$(at vt-client python3 "$here/traffic/udp_refused.py" "$VIP" "$2")" refused
 }
+
+who_has() { at vt-router python3 "$here/traffic/who_has.py" "$1" "$2" "$VIP"; } # DEVICE ASKER
 
 make_topology
 start_web real1
@@ -18,19 +20,30 @@ start_real real1
 LISTENS="80/tcp 81/tcp 81/udp"
 start_director rr 0
 
+spawn vt-client checked python3 "$here/traffic/checksums.py" eth0 "$VIP"
+wait_for "the sniffer" log_has checked '^ready'
 at vt-client ping -c 3 -i 0.2 -W 2 "$VIP" >/dev/null || fail "the VIP does not answer ping"
-at vt-client ping -c 1 -s 1400 -W 2 "$VIP" >/dev/null || fail "the VIP does not answer a large ping"
+# Odd and even, nothing, and as much as the TUN takes.
+for size in 0 1 1401 $((TUN_MTU - IP_HEADER[INNER] - 8)); do
+    at vt-client ping -c 1 -s "$size" -W 2 "$VIP" >/dev/null || fail "the VIP does not answer a ping of $size bytes"
+done
 refusals "no service on the port" 82
 refusals "every real server has weight 0" 81
 expect_eq "connections given" "$(connections_given)" 0
 mapfile -t answers < <(at vt-client python3 "$here/traffic/stray_ack.py" "$CLIENT" "$VIP" 80)
 expect_eq "answer to a stray ACK" "${answers[0]}" "rst 777"
 expect_eq "answer to a stray RST" "${answers[1]}" "silence"
-expect_between "packets answered by the director" "$(number director stats .packets.replied)" 9 20
+expect_between "packets answered by the director" "$(number director stats .packets.replied)" 12 20
 expect_accounted
+ECHO_REPLY=([4]="icmp 0/0" [6]="icmpv6 129/0")
+PORT_UNREACHABLE=([4]="icmp 3/3" [6]="icmpv6 1/4")
+expect_eq "echo replies with the right checksums" "$(grep -c "^${ECHO_REPLY[$INNER]} right" "$WORK/checked.log")" 7
+expect_eq "port unreachables with the right checksums" "$(grep -c "^${PORT_UNREACHABLE[$INNER]} right" "$WORK/checked.log")" 2
+expect_eq "resets with the right checksums" "$(grep -c "^tcp rst right" "$WORK/checked.log")" 3
+expect_eq "answers with wrong checksums" "$(grep -c "wrong" "$WORK/checked.log" || true)" 0
 
 own=$(at vt-director cat /sys/class/net/eth0/address)
-expect_eq "who has the VIP on the uplink" "$(at vt-router python3 "$here/traffic/arp.py" uplink 192.0.2.1 "$VIP")" "$own"
-expect_eq "who has the VIP on the servers' network" "$(at vt-router python3 "$here/traffic/arp.py" lan 10.0.0.254 "$VIP")" ""
+expect_eq "who has the VIP on the uplink" "$(who_has uplink "${UPLINK_ROUTERS[$INNER]}")" "$own"
+expect_eq "who has the VIP on the servers' network" "$(who_has lan "${LAN_ROUTERS[$INNER]}")" ""
 stop director
-expect_eq "who has the VIP when the director has stopped" "$(at vt-router python3 "$here/traffic/arp.py" uplink 192.0.2.1 "$VIP")" ""
+expect_eq "who has the VIP when the director has stopped" "$(who_has uplink "${UPLINK_ROUTERS[$INNER]}")" ""

@@ -6,12 +6,12 @@ source "$here/daemons.sh"
 make_topology
 start_real real1
 start_echo real1
-tunnel() { at "$1" python3 "$here/traffic/ipip.py" "$2" "${ADDRESS[real1]}" "$CLIENT" "$3" 5; }
+tunnel() { at "$1" python3 "$here/traffic/tunnel.py" "$2" "${ADDRESS[real1]}" "$CLIENT" "$3" 5; }
 all_refused() { [[ $(refused real1 "$1") == 5 ]]; }
 
-tunnel vt-router 10.0.0.254 "$VIP"
+tunnel vt-router "${LAN_ROUTERS[$OUTER]}" "$VIP"
 wait_for "packets of an unknown director to be refused" all_refused source
-tunnel vt-director "$DIRECTOR" "${ADDRESS[real1]}"
+tunnel vt-director "$DIRECTOR" "${REAL_ADDRESSES[real1/$INNER]}"
 wait_for "packets to no VIP to be refused" all_refused not_vip
 expect_eq "answers so far" "$(counter vt-router replies)" 0
 

@@ -46,7 +46,7 @@ uploads() { # HOW BLOCK-FUNCTION UNBLOCK-FUNCTION
     errors=$(send_errors)
     # One connection each, in the order of rr.
     for name in "${REALS[@]}"; do
-        spawn vt-client "up-$name" curl -sSf --max-time 60 --limit-rate 20M -T "$WORK/files/random" "http://$VIP/upload/$1"
+        spawn vt-client "up-$name" curl -sSf --max-time 60 --limit-rate 20M -T "$WORK/files/random" "$(url "/upload/$1")"
         wait_for "the connection to $name" connected "$name"
     done
     "$2"
@@ -75,7 +75,7 @@ unreachable() { ip -n vt-director route add unreachable "${ADDRESS[real2]}"; }
 reachable() { ip -n vt-director route del unreachable "${ADDRESS[real2]}"; }
 forbidden() {
     at vt-director nft "add table inet firewall; add chain inet firewall output { type filter hook output priority 0; };
-        add rule inet firewall output ip daddr ${ADDRESS[real2]} drop"
+        add rule inet firewall output ${NFT_IP[$OUTER]} daddr ${ADDRESS[real2]} drop"
 }
 allowed() { at vt-director nft delete table inet firewall; }
 

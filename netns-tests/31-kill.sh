@@ -1,21 +1,22 @@
 # After SIGKILL: the next start names what was left and takes it over; `vstun cleanup` removes it without a start, and then
-# nobody answers ARP for the VIP.
+# nobody answers ARP or neighbour discovery for the VIP.
 #
-# The kernel answers as a proxy while its own way to the address leads out of another interface. So the VIP is outside of
+# The kernel answers ARP as a proxy while its own way to the address leads out of another interface (and neighbour discovery
+# in any case). So the VIP is outside of
 # the uplink's subnet here, and the director's default route leads to the servers' network: then a dead director answers on.
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
 source "$here/daemons.sh"
 source "$here/host_state.sh"
 
-who_has() { at vt-router python3 "$here/traffic/arp.py" uplink 192.0.2.1 "$VIP"; }
+who_has() { at vt-router python3 "$here/traffic/who_has.py" uplink "${UPLINK_ROUTERS[$INNER]}" "$VIP"; }
 
-VIP=203.0.113.10
+VIP=${OUTSIDE_VIPS[$INNER]}
 DIRECTOR_KEYS='uplinks = ["eth0"]'
 make_topology
 ip -n vt-router route add "$VIP" dev uplink
-ip -n vt-director route add 198.51.100.0/24 via 192.0.2.1
-ip -n vt-director route replace default via 10.0.0.254
+ip -n vt-director route add "$CLIENT" via "${UPLINK_ROUTERS[$INNER]}"
+ip -n vt-director route replace default via "${LAN_ROUTERS[$INNER]}"
 start_web real1
 for name in director real1; do host_state "vt-$name" >"$WORK/$name.before"; done
 own=$(at vt-director cat /sys/class/net/eth0/address)

@@ -14,9 +14,9 @@ refused_start() { # WHAT PATTERN [COMMAND...]: started by COMMAND
     say "$1: $(tail -n 1 "$WORK/director.log")"
 }
 
-ip -n vt-director address add "$VIP/32" dev lo
+ip -n vt-director address add "$(alone "$VIP")" dev lo
 refused_start "the VIP is local" 'ip addr(ess)? del'
-ip -n vt-director address del "$VIP/32" dev lo
+ip -n vt-director address del "$(alone "$VIP")" dev lo
 
 refused_start "no right to make a TUN" '"vstun0".*CAP_NET_ADMIN' setpriv --bounding-set -net_admin
 # Read-only, so that nobody makes the device there; bound into the mount namespace of the start.
@@ -24,9 +24,8 @@ mount -t tmpfs -o ro tmpfs /dev/net
 refused_start "no /dev/net/tun" '"vstun0".*modprobe tun.*--device /dev/net/tun'
 umount /dev/net
 
-ip netns add vt-other
-ip -n vt-other link set dev lo up
-wire vt-other eth0 "$VIP/24" up-other uplink
+make_host vt-other
+wire vt-other eth0 up-other uplink "$VIP"
 other=$(at vt-other cat /sys/class/net/eth0/address)
 refused_start "another host has the VIP" "$other"
 spawn vt-director director "$VSTUN_BIN/vstun-director" --config "$WORK/director.toml" --force

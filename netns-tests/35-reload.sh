@@ -45,24 +45,24 @@ expect_accounted
 
 # The host is planned anew: with a real server behind a narrow path the TUN takes less, and more again without it.
 tun_mtu() { [[ $(at vt-director ip -j link show vstun0 | jq '.[0].mtu') == "$1" ]] || return 1; }
-tun_mtu 1480 || fail "the TUN's MTU is not 1480"
-at vt-director ip route add 10.0.0.12/32 dev eth1 mtu lock 1300
+tun_mtu "$TUN_MTU" || fail "the TUN's MTU is not $TUN_MTU"
+at vt-director ip route add "${ADDRESS[real2]}" dev eth1 mtu lock 1400
 configure "$WORK/director.toml" wrr 1
 ask director reload
-tun_mtu 1480 || fail "the TUN's MTU counts a real server that was removed"
+tun_mtu "$TUN_MTU" || fail "the TUN's MTU counts a real server that was removed"
 configure "$WORK/director.toml" wrr 1 1
 ask director reload
-tun_mtu 1280 || fail "the TUN's MTU is not that of the added real server's path"
+tun_mtu $((TUN_MTU - 100)) || fail "the TUN's MTU is not that of the added real server's path"
 configure "$WORK/director.toml" wrr 1
 kill -HUP "${PID[director]}"
-wait_for "the TUN's MTU of the path that is left" tun_mtu 1480
+wait_for "the TUN's MTU of the path that is left" tun_mtu "$TUN_MTU"
 
 # A host that is not fit for it refuses a reload as a whole.
-at vt-director ip address add "$VIP/32" dev lo
+at vt-director ip address add "$(alone "$VIP")" dev lo
 configure "$WORK/director.toml" wrr 5 1
 expect_fails "vstun reload on a host with the VIP" ask director reload
 log_has director 'reload: virtual IP .* is a local address' || fail "the log does not say why the reload was refused"
 expect_eq "real servers after the refused reload" "$(number director list '[.services[0].reals[] | select(.state == "up") | .weight] | @csv')" 1
-at vt-director ip address delete "$VIP/32" dev lo
+at vt-director ip address delete "$(alone "$VIP")" dev lo
 stop director
 expect_eq "the director's exit code" "$CODE" 0

@@ -1,4 +1,4 @@
-# Another director for the same VIP, alive or killed, has no address that an ARP probe finds: it answers as a proxy. The
+# Another director for the same VIP, alive or killed, has no address that a probe finds: it answers as a proxy. The
 # second start is refused all the same and names the first one's MAC; --force goes on.
 #
 # The VIP is outside of the uplink's subnet and the default route leads to the servers' network, so that a killed director
@@ -7,16 +7,14 @@ source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
 source "$here/daemons.sh"
 
-VIP=203.0.113.10
+VIP=${OUTSIDE_VIPS[$INNER]}
 DIRECTOR_KEYS='uplinks = ["eth0"]'
 make_topology
 ip -n vt-router route add "$VIP" dev uplink
-ip netns add vt-other
-ip -n vt-other link set dev lo up
-at vt-other sysctl -qw net.ipv4.conf.all.rp_filter=1 net.ipv4.conf.default.rp_filter=1
-wire vt-other eth0 192.0.2.3/24 up-other uplink
-wire vt-other eth1 10.0.0.2/24 lan-other lan
-for name in director other; do ip -n "vt-$name" route replace default via 10.0.0.254; done
+make_host vt-other
+wire vt-other eth0 up-other uplink "${UPLINK_OTHERS[@]}"
+wire vt-other eth1 lan-other lan "${LAN_OTHERS[@]}"
+for name in director other; do ip -n "vt-$name" route replace default via "${LAN_ROUTERS[$INNER]}"; done
 first=$(at vt-director cat /sys/class/net/eth0/address)
 
 start_director wlc 1

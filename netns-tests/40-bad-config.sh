@@ -1,5 +1,8 @@
 # Configurations that are refused: exit 2, and one message for each of the file's first lines `# expect: LINE: TEXT`, no
 # more and no fewer. The file's name begins with the role. `--check` says the same as a start.
+#
+# Nothing is sent, and the files are of either family.
+# mixes: 4in4
 source "$(dirname "$0")/lib.sh"
 
 ip netns add vt-host

@@ -7,13 +7,14 @@
 DIRECTOR_KEYS=  # further lines of [director]
 SERVICE_KEYS=   # further lines of [[service]]
 LISTENS="80/tcp 9000/tcp 9000/udp"
+SERVED=()       # the VIPs, if not just $VIP
 
 # Writes the director's configuration: a service `web` with the real servers of the given weights, in order.
 configure() { # FILE SCHEDULER WEIGHT...
-    local file=$1 scheduler=$2 weight index=0 listen
+    local file=$1 scheduler=$2 weight index=0 listen vip
     shift 2
     # shellcheck disable=SC2086 # a list
-    listen=$(printf "\"$VIP:%s\"," $LISTENS)
+    listen=$(for vip in "${SERVED[@]:-$VIP}"; do printf "\"$(in_url "$vip"):%s\"," $LISTENS; done)
     {
         printf '[director]\ncontrol = "%s/director.sock"\n%s\n' "$CONTROL" "$DIRECTOR_KEYS"
         printf '[[service]]\nname = "web"\nlisten = [%s]\nscheduler = "%s"\n%s\n' "${listen%,}" "$scheduler" "$SERVICE_KEYS"
@@ -33,10 +34,11 @@ start_director() { # SCHEDULER WEIGHT...
 
 REAL_KEYS=      # further lines of [realserver]
 start_real() { # NAME...
-    local name
+    local name vips
     for name in "$@"; do
-        printf '[realserver]\nvips = ["%s"]\ndirectors = ["%s/32"]\ncontrol = "%s/%s.sock"\n%s\n' \
-            "$VIP" "$DIRECTOR" "$CONTROL" "$name" "$REAL_KEYS" >"$WORK/$name.toml"
+        vips=$(printf '"%s",' "${SERVED[@]:-$VIP}")
+        printf '[realserver]\nvips = [%s]\ndirectors = ["%s"]\ncontrol = "%s/%s.sock"\n%s\n' \
+            "${vips%,}" "$(alone "$DIRECTOR")" "$CONTROL" "$name" "$REAL_KEYS" >"$WORK/$name.toml"
         spawn "vt-$name" "$name" "$VSTUN_BIN/vstun-realserver" --config "$WORK/$name.toml"
     done
     for name in "$@"; do wait_ready "$name"; done
@@ -82,7 +84,6 @@ packets_given() { number director list '[.services[0].reals[].packets] | add'; }
 
 # Every packet that the director read was tunnelled, answered or dropped for a reason, and every packet that it made of
 # those was sent or refused. `reads`, `segments_sent` and the kernel's own counter are counted apart from the rest.
-OTHERS_SENT=0   # tunnelled packets that the test itself sent from the director's namespace
 expect_accounted() {
     wait_for "packets that are accounted for" accounted_for
     say "accounted for: $(cat "$WORK/accounts.log")"
@@ -91,7 +92,7 @@ expect_accounted() {
 # Traffic may go on meanwhile; what is lost never comes to agree.
 accounted_for() {
     local left counts
-    left=$(($(counter vt-director sent sent) - OTHERS_SENT))
+    left=$(counter vt-director sent sent)
     counts=$(ask director stats --json | jq -c --argjson left "$left" --argjson given "$(packets_given)" \
         '.packets + {reads, tunnel_errors_received, segments_sent, given: $given, left: $left, failed: [.send_errors[]] | add}')
     echo "$counts" >"$WORK/accounts.log"
@@ -141,21 +142,25 @@ nginx_configuration() { # NAME
     for kind in client_body proxy fastcgi uwsgi scgi; do
         echo "${kind}_temp_path $root/temp/$kind;"
     done
-    echo "server { listen 80; root $root; location /upload/ { dav_methods PUT; } } }"
+    echo "server { listen 80; listen [::]:80; root $root; location /upload/ { dav_methods PUT; } } }"
 }
 
-# Answers each datagram at VIP:9000 with its own name and the datagram.
+# Answers each datagram at port 9000 of the VIPs with its own name and the datagram.
 start_echo() { # NAME...
-    local name
+    local name vip
     for name in "$@"; do
-        spawn "vt-$name" "$name-echo" python3 "$here/traffic/udp_echo.py" "$name" "$VIP" 9000
+        for vip in "${SERVED[@]:-$VIP}"; do
+            spawn "vt-$name" "$name-echo$(family "$vip")" python3 "$here/traffic/udp_echo.py" "$name" "$vip" 9000
+        done
     done
-    for name in "$@"; do wait_for "$name's echo server" log_has "$name-echo" '^ready'; done
+    for name in "$@"; do
+        for vip in "${SERVED[@]:-$VIP}"; do wait_for "$name's echo server" log_has "$name-echo$(family "$vip")" '^ready'; done
+    done
 }
 
 # Fetches http://VIP/ N times, each on a connection of its own, and prints `COUNT NAME` for each server that answered.
 fetch() { # N
-    at vt-client curl -sS --fail-early --connect-timeout 3 --max-time 10 -H 'Connection: close' "http://$VIP/?[1-$1]" | sort | uniq -c
+    at vt-client curl -sS --fail-early --connect-timeout 3 --max-time 10 -H 'Connection: close' "$(url "/?[1-$1]")" | sort | uniq -c
 }
 
 share() { awk -v name="$2" '$2 == name { n = $1 } END { print n + 0 }' <<<"$1"; } # SHARES NAME

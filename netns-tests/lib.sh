@@ -5,7 +5,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
 # Never on the host itself: `run` makes the namespaces.
 if [[ ${VSTUN_NETNS:-} != private ]]; then
-    VERBOSE=1 exec "$here/run" "$(basename "$0")"
+    VERBOSE=1 exec "$here/run" "$(basename "$0" .sh)${MIX:+@$MIX}"
 fi
 
 WORK=/run/test      # logs, configuration, web content; gone with the mount namespace

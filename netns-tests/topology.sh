@@ -1,63 +1,72 @@
-# A client, a director and three real servers around a router:
+# A client, a director and three real servers around a router, every host with IPv4 and IPv6:
 #
-#   vt-client            vt-router                          vt-director
+#   vt-client            vt-router                              vt-director
 #   eth0 198.51.100.10 ─ cl 198.51.100.1
-#                        uplink 192.0.2.1 (bridge) ──────── eth0 192.0.2.2    the VIP 192.0.2.10 is announced here
-#                        lan 10.0.0.254 (bridge) ─┬──────── eth1 10.0.0.1     tunnelled packets leave here
-#                                                 ├─ eth0 10.0.0.11 vt-real1
-#                                                 ├─ eth0 10.0.0.12 vt-real2
-#                                                 └─ eth0 10.0.0.13 vt-real3
+#        2001:db8:c::10     2001:db8:c::1
+#                        uplink 192.0.2.1 (bridge) ──────────── eth0 192.0.2.2      the VIP 192.0.2.10 or 2001:db8:b::10
+#                               2001:db8:b::1                        2001:db8:b::2  is announced here
+#                        lan 10.0.0.254 (bridge) ────┬───────── eth1 10.0.0.1       tunnelled packets leave here
+#                            2001:db8:a::254         │               2001:db8:a::1
+#                                                    ├─ eth0 10.0.0.11 2001:db8:a::11 vt-real1
+#                                                    ├─ eth0 10.0.0.12 2001:db8:a::12 vt-real2
+#                                                    └─ eth0 10.0.0.13 2001:db8:a::13 vt-real3
 #
 # Requests: client → cl → uplink → director → lan → real server. Replies: real server → lan → cl → client; the director's
 # counter `replies` says that none came its way. Every MTU is 1500. Devices are set as a wire is: nothing larger than the
 # MTU, checksums complete; a NIC's merging is switched on by `gro`. Reverse path filters are strict, as many hosts have them.
-# shellcheck shell=bash disable=SC2034 # the names are for the tests
-
-VIP=192.0.2.10
-CLIENT=198.51.100.10
-DIRECTOR=10.0.0.1
-REALS=(real1 real2 real3)
-declare -A ADDRESS=([real1]=10.0.0.11 [real2]=10.0.0.12 [real3]=10.0.0.13)
+# Which addresses a test uses is its mix's affair (mix.sh).
+# shellcheck shell=bash
+source "$here/mix.sh"
 
 make_topology() {
-    local name
-    for name in client router director "${REALS[@]}"; do
-        ip netns add "vt-$name"
-        ip -n "vt-$name" link set dev lo up
-        # IPv6 addresses are there at once, not after seconds of duplicate detection.
-        at "vt-$name" sysctl -qw net.ipv4.conf.all.rp_filter=1 net.ipv4.conf.default.rp_filter=1 \
-            net.ipv6.conf.all.accept_dad=0 net.ipv6.conf.default.accept_dad=0
-    done
-    at vt-router sysctl -qw net.ipv4.ip_forward=1 net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.default.rp_filter=0
-    bridge uplink 192.0.2.1/24
-    bridge lan 10.0.0.254/24
-    wire vt-client eth0 198.51.100.10/24 cl
-    ip -n vt-router address add 198.51.100.1/24 dev cl
-    wire vt-director eth0 192.0.2.2/24 up-dir uplink
-    wire vt-director eth1 10.0.0.1/24 lan-dir lan
+    local name family
+    for name in client router director "${REALS[@]}"; do make_host "vt-$name"; done
+    at vt-router sysctl -qw net.ipv4.ip_forward=1 net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.default.rp_filter=0 \
+        net.ipv6.conf.all.forwarding=1
+    bridge uplink "${UPLINK_ROUTERS[@]}"
+    bridge lan "${LAN_ROUTERS[@]}"
+    wire vt-client eth0 cl - "${CLIENTS[@]}"
+    wire vt-director eth0 up-dir uplink "${UPLINK_DIRECTORS[@]}"
+    wire vt-director eth1 lan-dir lan "${DIRECTORS[@]}"
     for name in "${REALS[@]}"; do
-        wire "vt-$name" eth0 "${ADDRESS[$name]}/24" "lan-$name" lan
-        ip -n "vt-$name" route add default via 10.0.0.254
+        wire "vt-$name" eth0 "lan-$name" lan "${REAL_ADDRESSES[$name/4]}" "${REAL_ADDRESSES[$name/6]}"
     done
-    ip -n vt-client route add default via 198.51.100.1
-    ip -n vt-director route add default via 192.0.2.1
+    for family in 4 6; do
+        ip -n vt-router address add "$(in_subnet "${CLIENT_ROUTERS[$family]}")" dev cl
+        ip -n vt-client route add default via "${CLIENT_ROUTERS[$family]}"
+        ip -n vt-director route add default via "${UPLINK_ROUTERS[$family]}"
+        for name in "${REALS[@]}"; do
+            ip -n "vt-$name" route add default via "${LAN_ROUTERS[$family]}"
+        done
+    done
     count_packets
 }
 
-bridge() { # NAME ADDRESS/LENGTH
-    ip -n vt-router link add "$1" type bridge
-    ip -n vt-router address add "$2" dev "$1"
+make_host() { # NAMESPACE
+    ip netns add "$1"
+    ip -n "$1" link set dev lo up
+    # IPv6 addresses are there at once, not after seconds of duplicate detection.
+    at "$1" sysctl -qw net.ipv4.conf.all.rp_filter=1 net.ipv4.conf.default.rp_filter=1 \
+        net.ipv6.conf.all.accept_dad=0 net.ipv6.conf.default.accept_dad=0
+}
+
+bridge() { # NAME ADDRESS...
+    local address
+    # Without a querier on the link, snooping is a guess about who wants which multicast.
+    ip -n vt-router link add "$1" type bridge mcast_snooping 0
+    for address in "${@:2}"; do ip -n vt-router address add "$(in_subnet "$address")" dev "$1"; done
     ip -n vt-router link set dev "$1" up
 }
 
-# A cable from the namespace's DEVICE to the router's PORT, a bridge's port where BRIDGE is given.
-wire() { # NAMESPACE DEVICE ADDRESS/LENGTH PORT [BRIDGE]
-    ip -n "$1" link add "$2" type veth peer name "$4" netns vt-router
-    ip -n "$1" address add "$3" dev "$2"
-    [[ -z ${5:-} ]] || ip -n vt-router link set dev "$4" master "$5"
+# A cable from the namespace's DEVICE to the router's PORT, which is BRIDGE's unless that is `-`.
+wire() { # NAMESPACE DEVICE PORT BRIDGE ADDRESS...
+    local address
+    ip -n "$1" link add "$2" type veth peer name "$3" netns vt-router
+    for address in "${@:5}"; do ip -n "$1" address add "$(in_subnet "$address")" dev "$2"; done
+    [[ $4 == - ]] || ip -n vt-router link set dev "$3" master "$4"
     as_a_wire "$1" "$2"
-    as_a_wire vt-router "$4"
-    ip -n vt-router link set dev "$4" up
+    as_a_wire vt-router "$3"
+    ip -n vt-router link set dev "$3" up
     ip -n "$1" link set dev "$2" up
 }
 
@@ -80,15 +89,19 @@ gro() { # NAMESPACE DEVICE on|off
 }
 
 count_packets() {
-    # At the director also what leaves it, behind any firewall's chain: tunnelled packets and its own answers.
-    # Bridged frames pass the bridge's own hooks only; a reply is counted where the router forwards it.
-    at vt-router sh -c 'echo 0 >/proc/sys/net/bridge/bridge-nf-call-iptables' 2>/dev/null || true
+    local match from_vip4="ip saddr { ${VIPS[4]}, ${OUTSIDE_VIPS[4]} }" from_vip6="ip6 saddr { ${VIPS[6]}, ${OUTSIDE_VIPS[6]} }"
+    # At the director also what leaves it, behind any firewall's chain: tunnelled packets and its own answers, but not the
+    # news that it has an IPv6 VIP. Bridged frames pass the bridge's own hooks only; a reply is counted where the router
+    # forwards it.
+    at vt-router sh -c 'echo 0 >/proc/sys/net/bridge/bridge-nf-call-iptables;
+        echo 0 >/proc/sys/net/bridge/bridge-nf-call-ip6tables' 2>/dev/null || true
     at vt-router nft -f - <<-NFT
 	table inet count {
 	    counter replies {}
 	    chain forward {
 	        type filter hook forward priority 0
-	        iifname "lan" oifname "cl" ip saddr $VIP counter name replies
+	        iifname "lan" oifname "cl" $from_vip4 counter name replies
+	        iifname "lan" oifname "cl" $from_vip6 counter name replies
 	    }
 	}
 	NFT
@@ -97,15 +110,18 @@ count_packets() {
 	    counter replies {}
 	    chain prerouting {
 	        type filter hook prerouting priority -300
-	        ip saddr $VIP counter name replies
+	        $from_vip4 counter name replies
+	        $from_vip6 counter name replies
 	    }
 	}
 	table inet sent {
 	    counter sent {}
 	    chain output {
 	        type filter hook output priority 300
-	        ip protocol 4 counter name sent
-	        ip saddr $VIP counter name sent
+	        icmpv6 type nd-neighbor-advert return
+	        $(for match in "${TUNNELLED[@]}"; do echo "$match counter name sent"; done)
+	        $from_vip4 counter name sent
+	        $from_vip6 counter name sent
 	    }
 	}
 	NFT
@@ -114,12 +130,13 @@ count_packets() {
 	    counter too_big {}
 	    chain prerouting {
 	        type filter hook prerouting priority -300
-	        icmp type destination-unreachable icmp code frag-needed counter name too_big
+	        ${NFT_TOO_BIG[4]} counter name too_big
+	        ${NFT_TOO_BIG[6]} counter name too_big
 	    }
 	}
 	NFT
 }
 
-counter() { # NAMESPACE NAME [TABLE]: packets counted
-    at "$1" nft -j list counter inet "${3:-count}" "$2" | jq '[.nftables[].counter? // empty | .packets][0]'
+counter() { # NAMESPACE NAME [TABLE [FAMILY]]: packets counted
+    at "$1" nft -j list counter "${4:-inet}" "${3:-count}" "$2" | jq '[.nftables[].counter? // empty | .packets][0]'
 }

@@ -10,19 +10,20 @@ import frames
 
 RST, ACK = 0x04, 0x10
 client, address, port = sys.argv[1], sys.argv[2], int(sys.argv[3])
-receiver = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_TCP)
-sender = frames.raw_socket()
+receiver = socket.socket(frames.address_family(address), socket.SOCK_RAW, socket.IPPROTO_TCP)
+# An IPv6 raw socket hands over what follows the header.
+header = 20 if frames.family(address) == 4 else 0
 
 
 def answer(own_port, flags, seconds):
     receiver.settimeout(seconds)
-    sender.sendto(frames.tcp(client, own_port, address, port, flags, acknowledgement=777), (address, 0))
+    frames.send(frames.tcp(client, own_port, address, port, flags, acknowledgement=777))
     while True:
         try:
             packet = receiver.recv(65535)
         except TimeoutError:
             return None
-        source, to, sequence, _, _, bits = struct.unpack("!HHIIBB", packet[20:34])
+        source, to, sequence, _, _, bits = struct.unpack("!HHIIBB", packet[header : header + 14])
         if (source, to) == (port, own_port):
             return ("rst" if bits & RST else "flags %#x" % bits), sequence
 

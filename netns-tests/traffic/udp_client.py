@@ -8,11 +8,13 @@ import collections
 import socket
 import sys
 
+import frames
+
 address, port, flows, datagrams = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
 length = int(sys.argv[5]) if len(sys.argv) > 5 else 100
 servers, answers = collections.Counter(), 0
 # Open until the end: a port that is free again may be another flow's.
-clients = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(flows)]
+clients = [socket.socket(frames.address_family(address), socket.SOCK_DGRAM) for _ in range(flows)]
 for flow, client in enumerate(clients):
     client.settimeout(2)
     client.connect((address, port))

@@ -6,10 +6,12 @@ With `gro` the socket takes merged datagrams (UDP_GRO), and each merged one is r
 import socket
 import sys
 
+import frames
+
 UDP_GRO = 104  # linux/udp.h
 
 name, address, port = sys.argv[1].encode(), sys.argv[2], int(sys.argv[3])
-server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+server = socket.socket(frames.address_family(address), socket.SOCK_DGRAM)
 server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
 server.bind((address, port))
 if "gro" in sys.argv:

@@ -7,8 +7,10 @@ import select
 import socket
 import sys
 
+import frames
+
 address, port, flows, datagrams, wanted = sys.argv[1], *map(int, sys.argv[2:])
-clients = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(flows)]
+clients = [socket.socket(frames.address_family(address), socket.SOCK_DGRAM) for _ in range(flows)]
 for client in clients:
     client.settimeout(5)
     client.connect((address, port))

@@ -3,9 +3,12 @@
 import socket
 import sys
 
-client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+import frames
+
+address, port = sys.argv[1], int(sys.argv[2])
+client = socket.socket(frames.address_family(address), socket.SOCK_DGRAM)
 client.settimeout(5)
-client.connect((sys.argv[1], int(sys.argv[2])))
+client.connect((address, port))
 client.send(b"anybody there")
 try:
     client.recv(100)

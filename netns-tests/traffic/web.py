@@ -4,6 +4,7 @@ import http.server
 import os
 import pathlib
 import shutil
+import socket
 import sys
 
 
@@ -27,5 +28,13 @@ class Handler(http.server.SimpleHTTPRequestHandler):
         pass
 
 
+class Server(http.server.ThreadingHTTPServer):
+    address_family = socket.AF_INET6
+
+    def server_bind(self):
+        self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)  # IPv4 besides
+        super().server_bind()
+
+
 os.chdir(sys.argv[1])
-http.server.ThreadingHTTPServer(("", 80), Handler).serve_forever()
+Server(("::", 80), Handler).serve_forever()
