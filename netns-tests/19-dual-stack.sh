@@ -1,0 +1,98 @@
+# One service with an IPv4 and an IPv6 VIP, and real servers of both families behind it: clients of both families share its
+# scheduler, each real server hears all of them through its own tunnel, and tells them an MSS for it.
+# mixes: dual
+source "$(dirname "$0")/lib.sh"
+source "$here/topology.sh"
+source "$here/daemons.sh"
+
+count_mss() {
+    at vt-router nft -f - <<-NFT
+	table inet mss {
+	    counter v4in4 { }
+	    counter v4in6 { }
+	    counter v6in4 { }
+	    counter v6in6 { }
+	    chain forward {
+	        type filter hook forward priority 0
+	        tcp flags & (syn | ack) != (syn | ack) return
+	        ip saddr ${VIPS[4]} tcp option maxseg size $(mss 4 4) counter name v4in4
+	        ip saddr ${VIPS[4]} tcp option maxseg size $(mss 4 6) counter name v4in6
+	        ip6 saddr ${VIPS[6]} tcp option maxseg size $(mss 6 4) counter name v6in4
+	        ip6 saddr ${VIPS[6]} tcp option maxseg size $(mss 6 6) counter name v6in6
+	    }
+	}
+	NFT
+}
+
+# Sums the lines `COUNT NAME` of both families.
+both() { share "$(awk '{ n[$2] += $1 } END { for (name in n) print n[name], name }' <<<"$served4"$'\n'"$served6")" "$1"; } # NAME
+
+# rr's turn goes on from the one family to the other: with a turn of its own for each, real1 would have 11.
+shared() { # WHAT COMMAND...: a command that uses $VIP and takes a number
+    local what=$1 name
+    VIP=${VIPS[4]} served4=$("${@:2}" 10)
+    VIP=${VIPS[6]} served6=$("${@:2}" 20)
+    for name in "${REALS[@]}"; do
+        expect_eq "$what by $name for both families" "$(both "$name")" 10
+        expect_between "$what by $name for IPv4" "$(share "$served4" "$name")" 3 4
+    done
+}
+datagrams() { at vt-client python3 "$here/traffic/udp_client.py" "$VIP" 9000 "$1" 5; }
+
+make_topology
+count_mss
+SERVED=("${VIPS[@]}")
+ADDRESS[real2]=${REAL_ADDRESSES[real2/6]}
+start_web "${REALS[@]}"
+DIRECTOR=${DIRECTORS[4]} start_real real1 real3
+DIRECTOR=${DIRECTORS[6]} start_real real2
+start_echo "${REALS[@]}"
+start_director rr 1 1 1
+
+shared "requests served" fetch
+for inner in 4 6; do
+    served=served$inner
+    for name in real2:6 real1:4; do # the family of each one's tunnel
+        expected=$(share "${!served}" "${name%:*}")
+        [[ $name == *:6 ]] || expected=$((expected + $(share "${!served}" real3)))
+        expect_eq "SYN-ACKs with MSS $(mss $inner "${name#*:}") to IPv$inner clients" "$(counter vt-router "v${inner}in${name#*:}" mss)" "$expected"
+    done
+done
+shared "flows answered" datagrams
+for name in "${REALS[@]}"; do
+    expect_eq "connections of $name in vstun list" "$(real_field "$name" connections)" 20
+done
+
+# The TUN takes what fits into the longest tunnel header: clients learn of it where the MSS of a short one let them send more.
+head -c 1000000 /dev/urandom >"$WORK/files/random"
+for VIP in "${VIPS[@]}"; do
+    for _ in "${REALS[@]}"; do
+        at vt-client curl -sSf --max-time 30 -T "$WORK/files/random" "$(url /upload/up)" -o /dev/null
+    done
+    for name in "${REALS[@]}"; do
+        cmp "$WORK/files/random" "$WORK/$name/upload/up" || fail "the upload to $name at $VIP differs"
+        rm "$WORK/$name/upload/up"
+    done
+    [[ $(at vt-client ip route get "$VIP") == *"mtu 1460"* ]] || fail "the client has not learnt the path MTU to $VIP"
+done
+expect_accounted
+stop director
+
+# Connections of both families count as active for lc.
+start_director lc 1 1 1
+mkfifo "$WORK/release4" "$WORK/release6"
+for family in 4 6; do
+    spawn vt-client "hold$family" sh -c "exec python3 '$here/traffic/hold.py' ${VIPS[$family]} 80 $((family == 4 ? 4 : 8)) <'$WORK/release$family'"
+    exec {release[family]}>"$WORK/release$family"
+    wait_for "open connections over IPv$family" log_has "hold$family" '^held'
+done
+for name in "${REALS[@]}"; do
+    expect_eq "open at $name" "$(real_field "$name" active)" 4
+done
+for family in 4 6; do exec {release[family]}>&-; done
+# In this order: the second one has inherited the first one's fifo.
+exit_code hold6
+exit_code hold4
+log_has hold4 '^alive 4' && log_has hold6 '^alive 8' || fail "not all connections were alive at the end"
+expect_direct_replies 500
+expect_accounted
