@@ -26,7 +26,7 @@ test: deps  ## everything; the last line counts it
 cargo-test: ## unit, table, pair, layering and fuzz smoke tests
 	$(CARGO) test --locked --no-fail-fast
 
-netns-test: deps ## scripted tests in private network namespaces; TESTS="10-ping 20-udp" runs these alone
+netns-test: deps ## scripted tests in private network namespaces; TESTS="10-web 12-udp@6in4" runs these alone
 	$(CARGO) build --locked --bins
 	netns-tests/run $(TESTS)
 

@@ -1,5 +1,5 @@
-# Without ARP and neighbour discovery: the router has a route to the VIP, as a routing daemon would learn it from `announce_table`; and with an outer
-# source address of its own.
+# Without ARP and neighbour discovery: the router has a route to the VIP, as a routing daemon would learn it from
+# `announce_table`; and with an outer source address of its own.
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
 source "$here/daemons.sh"

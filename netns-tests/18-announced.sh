@@ -1,5 +1,6 @@
-# The VIP is announced by gratuitous ARP or unsolicited neighbour advertisements (RFC 4861 section 7.2.6): three times at the director's start, at once where the uplink was down and the
-# kernel has forgotten the proxy entry, and never without a change. The router counts what it hears.
+# The VIP is announced by gratuitous ARP or unsolicited neighbour advertisements (RFC 4861 section 7.2.6): three times at the
+# director's start, at once where the uplink was down and the kernel has forgotten the proxy entry, and never without a
+# change. The router counts what it hears.
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
 source "$here/daemons.sh"

@@ -1,5 +1,5 @@
-# MTU 1500 everywhere, and 20 or 40 bytes of it are the tunnel's. With the MSS clamp the client's first full segment fits; without
-# it the client, which sets DF, learns the MTU by ICMP.
+# MTU 1500 everywhere, and 20 or 40 bytes of it are the tunnel's. With the MSS clamp the client's first full segment fits;
+# without it the client, which sets DF, learns the MTU by ICMP.
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
 source "$here/daemons.sh"
