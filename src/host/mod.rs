@@ -23,6 +23,8 @@ mod tests;
 
 pub use facts::{Address, Facts, Link, Lookup, Proxy, Rule, TUNNEL_MODULES, Tunnel};
 pub use family::Family;
-pub use plan::{Announcement, MIN_TUN_MTU, MIN_TUN_MTU_V6, Mss, OuterSources, Plan, Refusal};
+pub use plan::{
+    Announcement, MIN_TUN_MTU, MIN_TUN_MTU_V6, Mss, OuterSources, Plan, Refusal, resolution,
+};
 pub use route::{Hop, Kind, Raw, Route, metric};
 pub use step::{Object, PROTOCOL, Step};

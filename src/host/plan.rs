@@ -167,7 +167,7 @@ pub enum Refusal {
 
 /// How others ask who has the address.
 #[must_use]
-pub(super) fn resolution(address: IpAddr) -> &'static str {
+pub fn resolution(address: IpAddr) -> &'static str {
     match Family::of(address) {
         Family::V4 => "ARP",
         Family::V6 => "neighbour discovery",

@@ -1,20 +1,18 @@
 //! ARP over an `AF_PACKET` socket: probes (RFC 5227 2.1.1), requests (RFC 826), answers, announcements (RFC 5227 2.3).
 
-use std::io::{self, Read};
+use std::io;
 use std::net::Ipv4Addr;
 
-use socket2::{Domain, Protocol, SockAddr, Socket, Type};
-use tokio::io::unix::AsyncFd;
+use super::frames::{BROADCAST, Frames, HEADER};
 
 /// Bytes of an Ethernet header and an ARP packet for IPv4.
-const FRAME: usize = 14 + 28;
+const FRAME: usize = HEADER + 28;
 const ETHERTYPE_ARP: u16 = 0x0806;
-const BROADCAST: [u8; 6] = [0xff; 6];
 
 /// A socket on one Ethernet interface.
 #[derive(Debug)]
 pub struct Arp {
-    socket: AsyncFd<Socket>,
+    frames: Frames,
     mac: [u8; 6],
 }
 
@@ -26,13 +24,7 @@ impl Arp {
     ///
     /// The kernel's.
     pub fn open(link: u32, mac: [u8; 6]) -> io::Result<Self> {
-        let protocol = i32::from(ETHERTYPE_ARP.to_be());
-        let socket = Socket::new(Domain::PACKET, Type::RAW, Some(Protocol::from(protocol)))?;
-        socket.bind(&address(link)?)?;
-        socket.set_nonblocking(true)?;
-        // SAFETY: a `Socket` owns its descriptor, gives the same one each time, and `AsyncFd` owns the `Socket`.
-        let socket = unsafe { AsyncFd::register(socket) }.map_err(io::Error::from)?;
-        Ok(Self { socket, mac })
+        Ok(Self { frames: Frames::open(link, ETHERTYPE_ARP, &[])?, mac })
     }
 
     /// Asks who has the address, without saying that we want it: the sender's address is zero.
@@ -69,12 +61,9 @@ impl Arp {
     ///
     /// The kernel's, `ENETDOWN` where the interface goes down.
     pub async fn heard(&self) -> io::Result<Heard> {
+        let mut buffer = [0; 128];
         loop {
-            let mut ready = self.socket.readable().await?;
-            let mut frame = [0; 128];
-            let read = ready.try_io(|socket| socket.get_ref().read(&mut frame));
-            let Ok(length) = read else { continue };
-            let heard = frame.get(..length?).and_then(parse);
+            let heard = parse(self.frames.receive(&mut buffer).await?);
             if let Some(heard) = heard.filter(|heard| heard.mac != self.mac) {
                 return Ok(heard);
             }
@@ -82,8 +71,7 @@ impl Arp {
     }
 
     fn send(&self, sender: Ipv4Addr, target: Ipv4Addr) -> io::Result<()> {
-        let frame = request(self.mac, sender, target);
-        self.socket.get_ref().send(&frame).map(|_| ())
+        self.frames.send(&request(self.mac, sender, target))
     }
 }
 
@@ -128,7 +116,7 @@ fn request(mac: [u8; 6], sender: Ipv4Addr, target: Ipv4Addr) -> [u8; FRAME] {
 }
 
 fn parse(frame: &[u8]) -> Option<Heard> {
-    let arp = frame.get(14..FRAME)?;
+    let arp = frame.get(HEADER..FRAME)?;
     let (kind, body) = arp.split_first_chunk::<6>()?;
     if kind != &[0, 1, 0x08, 0x00, 6, 4] {
         return None;
@@ -140,25 +128,6 @@ fn parse(frame: &[u8]) -> Option<Heard> {
     let (_, body) = body.split_first_chunk::<6>()?;
     let target = body.first_chunk::<4>()?;
     Some(Heard { mac: *mac, sender: Ipv4Addr::from(*sender), target: Ipv4Addr::from(*target) })
-}
-
-fn address(link: u32) -> io::Result<SockAddr> {
-    let link = libc::c_int::try_from(link).map_err(io::Error::other)?;
-    let family = libc::sa_family_t::try_from(libc::AF_PACKET).map_err(io::Error::other)?;
-    let size = size_of::<libc::sockaddr_ll>().try_into().map_err(io::Error::other)?;
-    // SAFETY: `try_init` gives zeroed storage of `sockaddr_storage`'s size and alignment, which every
-    // `sockaddr_ll` fits in, and all of whose bit patterns are valid; the length set is that of `sockaddr_ll`.
-    let ((), address) = unsafe {
-        SockAddr::try_init(|storage, length| {
-            let ll = storage.cast::<libc::sockaddr_ll>();
-            (*ll).sll_family = family;
-            (*ll).sll_protocol = ETHERTYPE_ARP.to_be();
-            (*ll).sll_ifindex = link;
-            *length = size;
-            Ok(())
-        })?
-    };
-    Ok(address)
 }
 
 #[cfg(test)]

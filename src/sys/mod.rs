@@ -4,7 +4,9 @@
 #![allow(unsafe_code)]
 
 pub mod arp;
+mod frames;
 pub mod lock;
+pub mod ndisc;
 pub mod netlink;
 pub mod netns;
 pub mod random;

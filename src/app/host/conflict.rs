@@ -1,7 +1,6 @@
 //! Does another host have the address? Then: announcing that we have it.
 
 use std::collections::BTreeMap;
-use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
@@ -9,8 +8,9 @@ use log::warn;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep_until};
 
-use crate::host::{Announcement, Facts, Link};
-use crate::sys::arp::Arp;
+use crate::host::{Announcement, Facts, Family, Link, resolution};
+
+use super::speaker::{Speaker, asker};
 
 /// Probes and announcements sent for each address. RFC 5227 1.1 has three and two; three of each survive a switch
 /// port that is slow to forward.
@@ -25,7 +25,7 @@ const ANNOUNCE_INTERVAL: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct Conflict {
     link: String,
-    address: Ipv4Addr,
+    address: IpAddr,
     mac: [u8; 6],
 }
 
@@ -34,8 +34,10 @@ impl std::fmt::Display for Conflict {
         let [a, b, c, d, e, g] = self.mac;
         write!(
             f,
-            "another host answers ARP for virtual IP {} on {}: {a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}",
-            self.address, self.link
+            "another host answers {} for virtual IP {} on {}: {a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}",
+            resolution(self.address),
+            self.address,
+            self.link
         )
     }
 }
@@ -43,30 +45,19 @@ impl std::fmt::Display for Conflict {
 /// What is asked about one address.
 #[derive(Clone, Copy, Debug)]
 struct Question {
-    address: Ipv4Addr,
-    /// An address of the interface's own, to ask in the name of: another director answers as a proxy, and a proxy
-    /// answers no probe.
+    address: IpAddr,
     asker: Option<Ipv4Addr>,
-}
-
-impl Question {
-    fn send(self, arp: &Arp) -> io::Result<()> {
-        arp.probe(self.address)?;
-        self.asker.map_or(Ok(()), |asker| arp.ask(asker, self.address))
-    }
 }
 
 /// Probes for every address on every interface, all at the same time; takes [`TIMES`] × [`PROBE_INTERVAL`].
 pub(super) async fn probe(announcements: &[Announcement], facts: &Facts) -> Vec<Conflict> {
     let own: Vec<[u8; 6]> = facts.links.iter().filter_map(|link| link.mac).collect();
     let mut probes = JoinSet::new();
-    for (link, addresses) in by_link(announcements, facts) {
-        if let Some(arp) = open(&link) {
-            let asker = |address| asker(facts, link.index, address);
-            let question = |address| Question { address, asker: asker(address) };
-            let questions = addresses.into_iter().map(question).collect();
-            probes.spawn(probe_link(arp, link.name, questions, own.clone()));
-        }
+    for (speaker, link, addresses) in speakers(announcements, facts) {
+        let asker = |address| asker(facts, link.index, address);
+        let question = |address| Question { address, asker: asker(address) };
+        let questions = addresses.into_iter().map(question).collect();
+        probes.spawn(probe_link(speaker, link.name, questions, own.clone()));
     }
     let mut conflicts = probes.join_all().await.concat();
     conflicts.sort_by(|a, b| (a.address, &a.link).cmp(&(b.address, &b.link)));
@@ -76,15 +67,12 @@ pub(super) async fn probe(announcements: &[Announcement], facts: &Facts) -> Vec<
 /// Announces every address on every interface: once at once, then from a task of its own, which the caller ends
 /// when the addresses are withdrawn.
 pub(super) fn announce(announcements: &[Announcement], facts: &Facts) -> JoinHandle<()> {
-    let sockets: Vec<(Arp, String, Vec<Ipv4Addr>)> = by_link(announcements, facts)
-        .into_iter()
-        .filter_map(|(link, addresses)| Some((open(&link)?, link.name, addresses)))
-        .collect();
+    let speakers = speakers(announcements, facts);
     let say = move || {
-        for (arp, link, addresses) in &sockets {
+        for (speaker, link, addresses) in &speakers {
             for address in addresses {
-                if let Err(error) = arp.announce(*address) {
-                    warn!("cannot announce {address} on {link}: {error}");
+                if let Err(error) = speaker.announce(*address) {
+                    warn!("cannot announce {address} on {}: {error}", link.name);
                 }
             }
         }
@@ -99,16 +87,19 @@ pub(super) fn announce(announcements: &[Announcement], facts: &Facts) -> JoinHan
 }
 
 async fn probe_link(
-    arp: Arp,
+    speaker: Speaker,
     link: String,
     questions: Vec<Question>,
     own: Vec<[u8; 6]>,
 ) -> Vec<Conflict> {
     let mut conflicts: Vec<Conflict> = Vec::new();
+    for question in &questions {
+        speaker.listen(question.address);
+    }
     for _ in 0..TIMES {
-        for question in &questions {
-            if let Err(error) = question.send(&arp) {
-                warn!("cannot probe for {} on {link}: {error}", question.address);
+        for Question { address, asker } in &questions {
+            if let Err(error) = speaker.ask(*address, *asker) {
+                warn!("cannot probe for {address} on {link}: {error}");
                 return conflicts;
             }
         }
@@ -117,16 +108,16 @@ async fn probe_link(
         loop {
             let heard = tokio::select! {
                 () = &mut end => break,
-                heard = arp.heard() => heard,
+                heard = speaker.heard() => heard,
             };
             let Ok(heard) = heard else { break };
             // Two of our interfaces in one network hear each other.
-            if own.contains(&heard.mac) {
+            if own.contains(&heard.mac()) {
                 continue;
             }
             let addresses = questions.iter().map(|question| question.address);
             for address in addresses.filter(|address| heard.conflicts(*address)) {
-                let conflict = Conflict { link: link.clone(), address, mac: heard.mac };
+                let conflict = Conflict { link: link.clone(), address, mac: heard.mac() };
                 if !conflicts.contains(&conflict) {
                     conflicts.push(conflict);
                 }
@@ -136,38 +127,19 @@ async fn probe_link(
     conflicts
 }
 
-/// The interface's own address to ask in the name of: one in the subnet asked about where there is one, since a strict
-/// reverse path filter on the other host refuses others.
-fn asker(facts: &Facts, link: u32, wanted: Ipv4Addr) -> Option<Ipv4Addr> {
-    let wanted = IpAddr::V4(wanted);
-    let own = facts.addresses.iter().filter(|own| own.link == link && own.address.is_ipv4());
-    let best = own.max_by_key(|own| own.subnet.contains(&wanted))?;
-    match best.address {
-        IpAddr::V4(address) => Some(address),
-        IpAddr::V6(_) => None,
+/// Who speaks about which addresses where.
+fn speakers(announcements: &[Announcement], facts: &Facts) -> Vec<(Speaker, Link, Vec<IpAddr>)> {
+    let mut grouped: BTreeMap<(&str, Family), Vec<IpAddr>> = BTreeMap::new();
+    for Announcement { link, address } in announcements {
+        grouped.entry((link, Family::of(*address))).or_default().push(*address);
     }
-}
-
-fn by_link(announcements: &[Announcement], facts: &Facts) -> Vec<(Link, Vec<Ipv4Addr>)> {
-    let mut grouped: BTreeMap<&str, Vec<Ipv4Addr>> = BTreeMap::new();
-    for announcement in announcements {
-        let addresses = grouped.entry(&announcement.link).or_default();
-        // IPv6 has neighbour discovery instead.
-        if let IpAddr::V4(address) = announcement.address {
-            addresses.push(address);
-        }
-    }
-    grouped
-        .into_iter()
-        .filter_map(|(name, addresses)| Some((facts.link(name)?.clone(), addresses)))
-        .collect()
-}
-
-fn open(link: &Link) -> Option<Arp> {
-    let mac = link.mac?;
-    Arp::open(link.index, mac)
-        .inspect_err(|error| {
-            warn!("cannot speak ARP on {}: {error}; addresses are not announced there", link.name);
-        })
-        .ok()
+    let speaker = |((name, family), addresses): ((&str, Family), Vec<IpAddr>)| {
+        let link = facts.link(name)?.clone();
+        let speaker = Speaker::open(&link, family)?;
+        let speaker = speaker.inspect_err(|error| {
+            warn!("cannot speak to the neighbours on {name}: {error}; {} addresses are not announced there", family.name());
+        });
+        Some((speaker.ok()?, link, addresses))
+    };
+    grouped.into_iter().filter_map(speaker).collect()
 }

@@ -15,6 +15,7 @@ mod install;
 mod messages;
 mod place;
 mod routes;
+mod speaker;
 mod state;
 mod undo;
 

@@ -1,0 +1,108 @@
+//! Asking and telling the neighbours on an Ethernet who has an address: ARP for IPv4, neighbour discovery for IPv6.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr};
+
+use log::debug;
+
+use crate::host::{Facts, Family, Link};
+use crate::sys::arp::Arp;
+use crate::sys::ndisc::Ndisc;
+
+/// A socket on one interface.
+#[derive(Debug)]
+pub(super) enum Speaker {
+    /// For IPv4.
+    Arp(Arp),
+    /// For IPv6.
+    Ndisc(Ndisc),
+}
+
+/// Another host's packet.
+#[derive(Debug)]
+pub(super) enum Heard {
+    /// For IPv4.
+    Arp(crate::sys::arp::Heard),
+    /// For IPv6.
+    Ndisc(crate::sys::ndisc::Heard),
+}
+
+impl Speaker {
+    /// Opens one, where the interface has a hardware address.
+    pub(super) fn open(link: &Link, family: Family) -> Option<io::Result<Self>> {
+        let mac = link.mac?;
+        Some(match family {
+            Family::V4 => Arp::open(link.index, mac).map(Self::Arp),
+            Family::V6 => Ndisc::open(link.index, mac).map(Self::Ndisc),
+        })
+    }
+
+    /// Makes sure that other hosts' probes for the address are heard.
+    pub(super) fn listen(&self, address: IpAddr) {
+        if let (Self::Ndisc(ndisc), IpAddr::V6(address)) = (self, address)
+            && let Err(error) = ndisc.listen(address)
+        {
+            debug!("cannot listen to probes for {address}: {error}");
+        }
+    }
+
+    /// Asks who has the address. `asker`: an IPv4 address of the interface's own, to ask in the name of: another director
+    /// answers as a proxy, and a proxy answers no ARP probe. One for neighbour discovery answers probes too.
+    pub(super) fn ask(&self, address: IpAddr, asker: Option<Ipv4Addr>) -> io::Result<()> {
+        match (self, address) {
+            (Self::Arp(arp), IpAddr::V4(address)) => {
+                arp.probe(address)?;
+                asker.map_or(Ok(()), |asker| arp.ask(asker, address))
+            }
+            (Self::Ndisc(ndisc), IpAddr::V6(address)) => ndisc.probe(address),
+            _ => Ok(()),
+        }
+    }
+
+    /// Tells everybody that we have the address.
+    pub(super) fn announce(&self, address: IpAddr) -> io::Result<()> {
+        match (self, address) {
+            (Self::Arp(arp), IpAddr::V4(address)) => arp.announce(address),
+            (Self::Ndisc(ndisc), IpAddr::V6(address)) => ndisc.announce(address),
+            _ => Ok(()),
+        }
+    }
+
+    /// Waits for another host's packet.
+    pub(super) async fn heard(&self) -> io::Result<Heard> {
+        match self {
+            Self::Arp(arp) => arp.heard().await.map(Heard::Arp),
+            Self::Ndisc(ndisc) => ndisc.heard().await.map(Heard::Ndisc),
+        }
+    }
+}
+
+impl Heard {
+    /// The hardware address of the sender.
+    pub(super) fn mac(&self) -> [u8; 6] {
+        match self {
+            Self::Arp(heard) => heard.mac,
+            Self::Ndisc(heard) => heard.mac,
+        }
+    }
+
+    /// Whether it shows that the other host has the address, or is about to take it.
+    pub(super) fn conflicts(&self, address: IpAddr) -> bool {
+        match (self, address) {
+            (Self::Arp(heard), IpAddr::V4(address)) => heard.conflicts(address),
+            (Self::Ndisc(heard), IpAddr::V6(address)) => heard.conflicts(address),
+            _ => false,
+        }
+    }
+}
+
+/// The interface's own address to ask in the name of: one in the subnet asked about where there is one, since a strict
+/// reverse path filter on the other host refuses others.
+pub(super) fn asker(facts: &Facts, link: u32, wanted: IpAddr) -> Option<Ipv4Addr> {
+    let own = facts.addresses.iter().filter(|own| own.link == link && own.address.is_ipv4());
+    let best = own.max_by_key(|own| own.subnet.contains(&wanted))?;
+    match best.address {
+        IpAddr::V4(address) => Some(address),
+        IpAddr::V6(_) => None,
+    }
+}
