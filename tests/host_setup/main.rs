@@ -4,6 +4,9 @@
 #![allow(clippy::unwrap_used)]
 
 mod director;
+mod director6;
 mod leftovers;
 mod net;
 mod realserver;
+mod realserver6;
+mod routers;

@@ -10,13 +10,15 @@ use std::time::{Duration, Instant};
 const INSIDE: &str = "VSTUN_TEST_NAMESPACE";
 /// Set in a process that is to be killed.
 const VICTIM: &str = "VSTUN_TEST_VICTIM";
+/// Set in a process that does something in another namespace.
+const ERRAND: &str = "VSTUN_TEST_ERRAND";
 /// The longest that anything waited for may take.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Runs `body` in namespaces of its own, by running this test's binary again for this one test.
 pub(crate) fn alone(test: &str, body: fn()) {
     if std::env::var_os(INSIDE).is_some() {
-        if !victim() {
+        if !victim() && !on_errand() {
             // `ip netns` and control sockets stay in here.
             sh("mount -t tmpfs tmpfs /run && ip link set lo up");
         }
@@ -66,6 +68,23 @@ pub(crate) fn kill_one(test: &str, meanwhile: impl FnOnce(u32)) {
     assert!(ready, "the victim failed before it was killed");
 }
 
+/// Whether this process was sent into another namespace.
+pub(crate) fn on_errand() -> bool {
+    std::env::var_os(ERRAND).is_some()
+}
+
+/// Runs the test's body again in the named network namespace, where [`on_errand`] is true.
+pub(crate) fn send_into(namespace: &str, test: &str) {
+    let output = Command::new("ip")
+        .args(["netns", "exec", namespace])
+        .arg(std::env::current_exe().expect("a test has a binary"))
+        .args(["--exact", test, "--nocapture"])
+        .env(ERRAND, "1")
+        .output()
+        .expect("iproute2 is installed");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+}
+
 /// Runs a shell script; gives what it prints.
 pub(crate) fn sh(script: &str) -> String {
     let output = Command::new("sh").args(["-ec", script]).output().expect("sh is there");
@@ -89,11 +108,14 @@ pub(crate) fn picture() -> String {
     let mut picture = String::new();
     for look in [
         "ip -d addr",
+        "ip maddr",
         "ip route show table all",
-        "ip -6 route show table all",
+        // Learnt routes grow older.
+        "ip -6 route show table all | sed -E 's/ expires [0-9]+sec//'",
         "ip rule",
         "ip -6 rule",
         "ip neigh show proxy",
+        "ip -6 neigh show proxy",
         // The kernel draws the reachable time anew every five minutes.
         "ip ntable | sed -E 's/ (reachable|refcnt) [0-9]+//g'",
         "sysctl -a -r '^net' 2>/dev/null",

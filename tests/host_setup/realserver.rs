@@ -11,10 +11,10 @@ use super::net::{
 };
 use vstun::app::host::{RealServerWishes, Session};
 
-const CONTROL: &str = "/run/vstun/realserver.sock";
+pub(crate) const CONTROL: &str = "/run/vstun/realserver.sock";
 const VIP: &str = "192.0.2.10";
 
-fn host() {
+pub(crate) fn host() {
     sh("
         ip netns add router
         ip link add eth0 type veth peer name eth0 netns router
@@ -25,7 +25,7 @@ fn host() {
     wait_for("test $(ip -6 addr show scope link -tentative | grep -c inet6) = 1");
 }
 
-fn wishes() -> RealServerWishes {
+pub(crate) fn wishes() -> RealServerWishes {
     RealServerWishes {
         tun: "vstun0".into(),
         vips: vec![VIP.parse().unwrap()],
@@ -134,7 +134,7 @@ async fn start_unchecked() -> Session {
 }
 
 /// Routes without what a copy changes: who made it, where it is, the MSS.
-fn plain(routes: &str) -> Vec<String> {
+pub(crate) fn plain(routes: &str) -> Vec<String> {
     let mut lines: Vec<String> = routes
         .lines()
         .map(|line| {

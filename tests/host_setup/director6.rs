@@ -1,0 +1,441 @@
+//! A director with IPv6, beside IPv4 and alone, on the hosts of `director`:
+//!
+//! ```text
+//!   this namespace: eth0 2001:db8:1::1/64 ─── 2001:db8:1::2/64 eth0 :client
+//!                   eth1 2001:db8:2::1/64 ─── 2001:db8:2::2/64 eth0 :real
+//! ```
+
+use std::path::Path;
+
+use super::director::{CONTROL, hosts, no_tun, tun};
+use super::net::{
+    alone, assert_same, await_the_kill, cleanup, kill_one, picture, run, sh, until, victim,
+};
+use vstun::app::host::{DirectorWishes, Session};
+use vstun::sys::tun::Tun;
+
+pub(crate) const VIP: &str = "2001:db8:1::10";
+const REAL: &str = "2001:db8:2::2";
+
+/// How the host is made to forward: `force_forwarding` where the kernel has it, or `all/forwarding`.
+const VARIANTS: [bool; 2] = [false, true];
+
+pub(crate) fn hosts6() {
+    hosts();
+    sh("
+        ip addr add 2001:db8:1::1/64 dev eth0 nodad
+        ip -n client addr add 2001:db8:1::2/64 dev eth0 nodad
+        ip addr add 2001:db8:2::1/64 dev eth1 nodad
+        ip -n real addr add 2001:db8:2::2/64 dev eth0 nodad
+    ");
+}
+
+/// A kernel older than Linux 6.17 has no such setting.
+pub(crate) fn without_force_forwarding() {
+    sh("
+        file=/proc/sys/net/ipv6/conf/eth0/force_forwarding
+        test ! -e $file || mount --bind /dev/null $file
+    ");
+}
+
+fn forces() -> bool {
+    sh("cat /proc/sys/net/ipv6/conf/eth0/force_forwarding || true").trim() == "0"
+}
+
+pub(crate) fn dual() -> DirectorWishes {
+    DirectorWishes {
+        vips: vec!["10.1.0.10".parse().unwrap(), VIP.parse().unwrap()],
+        reals: vec!["10.2.0.2".parse().unwrap(), REAL.parse().unwrap()],
+        ..super::director::wishes()
+    }
+}
+
+fn only6() -> DirectorWishes {
+    DirectorWishes {
+        vips: vec![VIP.parse().unwrap()],
+        reals: vec![REAL.parse().unwrap()],
+        ..super::director::wishes()
+    }
+}
+
+pub(crate) async fn start(wishes: &DirectorWishes) -> Session {
+    let mut session = Session::open(Path::new(CONTROL)).unwrap();
+    let prepared = session.plan_director(wishes).await.unwrap();
+    assert_eq!(prepared.tun_mtu(), 1460, "the narrower tunnel's");
+    let source = "2001:db8:2::1".parse().unwrap();
+    assert_eq!(prepared.outer_sources(), [(REAL.parse().unwrap(), source)].into());
+    tun();
+    session.install(prepared).await.unwrap();
+    session
+}
+
+fn mac_of(link: &str) -> String {
+    sh(&format!("ip {link} -br link show eth0 | awk '{{print $3}}'")).trim().to_owned()
+}
+
+#[test]
+fn after_undo_the_host_is_as_before() {
+    alone("director6::after_undo_the_host_is_as_before", || {
+        hosts6();
+        // One that is a router on its own account, and must be one again.
+        sh("sysctl -qw net.ipv6.conf.eth1.forwarding=1");
+        for masked in VARIANTS {
+            if masked {
+                without_force_forwarding();
+            }
+            let forces = forces();
+            for wishes in [dual(), only6()] {
+                let before = picture();
+                run(async {
+                    let wishes = DirectorWishes { announce_table: 77, ..wishes };
+                    let mut session = start(&wishes).await;
+                    check_installed(forces);
+                    session.undo().await.unwrap();
+                });
+                no_tun();
+                assert_same(&before, &picture());
+            }
+        }
+    });
+}
+
+fn check_installed(forces: bool) {
+    let route = sh(&format!("ip -6 route show {VIP} proto 176"));
+    assert!(route.contains("dev vstun0") && route.contains("src 2001:db8:2::1"), "{route}");
+    assert!(sh("ip -6 route show table 77 proto 176").contains(&format!("{VIP} dev vstun0")));
+    let proxy = sh("ip -6 neigh show proxy");
+    assert_eq!(proxy.trim(), format!("{VIP} dev eth0 proxy proto 176"));
+    let setting = |path: &str| sh(&format!("cat /proc/sys/net/ipv6/{path}")).trim().to_owned();
+    assert_eq!(setting("conf/eth0/proxy_ndp"), "1");
+    assert_eq!(setting("neigh/eth0/proxy_delay"), "0");
+    assert_eq!(setting("conf/eth0/forwarding"), "1");
+    assert_eq!(setting("conf/eth0/accept_ra"), "2");
+    assert_eq!(setting("conf/all/forwarding"), if forces { "0" } else { "1" });
+    assert_eq!(setting("conf/lo/forwarding"), if forces { "0" } else { "1" });
+    assert_eq!(setting("conf/eth1/accept_ra"), "1", "it learns nothing: it is a router");
+    assert_eq!(setting("conf/vstun0/disable_ipv6"), "0");
+    assert_eq!(setting("conf/vstun0/accept_ra"), "0");
+    assert_eq!(sh("ip -6 addr show dev vstun0"), "", "no router solicitations");
+}
+
+#[test]
+fn cleanup_removes_what_a_killed_director_left() {
+    const TEST: &str = "director6::cleanup_removes_what_a_killed_director_left";
+    alone(TEST, || {
+        if victim() {
+            return run(async {
+                let _session = start(&dual()).await;
+                await_the_kill().await;
+            });
+        }
+        hosts6();
+        sh("sysctl -qw net.ipv6.conf.eth1.forwarding=1");
+        for masked in VARIANTS {
+            if masked {
+                without_force_forwarding();
+            }
+            let before = picture();
+            kill_one(TEST, |_| {});
+            no_tun();
+            assert!(sh("ip -6 neigh show proxy").contains(VIP), "it left something behind");
+            cleanup(CONTROL).unwrap();
+            assert_same(&before, &picture());
+        }
+    });
+}
+
+#[test]
+fn the_next_start_takes_over_and_undoes_it_all() {
+    const TEST: &str = "director6::the_next_start_takes_over_and_undoes_it_all";
+    alone(TEST, || {
+        if victim() {
+            return run(async {
+                let _session = start(&dual()).await;
+                await_the_kill().await;
+            });
+        }
+        hosts6();
+        sh("sysctl -qw net.ipv6.conf.eth1.forwarding=1");
+        for masked in VARIANTS {
+            if masked {
+                without_force_forwarding();
+            }
+            let forces = forces();
+            let before = picture();
+            kill_one(TEST, |_| {});
+            no_tun();
+            run(async {
+                let wishes = DirectorWishes { announce_table: 77, ..dual() };
+                let mut session = start(&wishes).await;
+                check_installed(forces);
+                session.undo().await.unwrap();
+            });
+            no_tun();
+            assert_same(&before, &picture());
+        }
+    });
+}
+
+#[test]
+fn packets_come_out_of_the_tun() {
+    alone("director6::packets_come_out_of_the_tun", || {
+        hosts6();
+        for masked in VARIANTS {
+            if masked {
+                without_force_forwarding();
+            }
+            run(async {
+                let mut session = Session::open(Path::new(CONTROL)).unwrap();
+                let prepared = session.plan_director(&dual()).await.unwrap();
+                let tun = Tun::create("vstun0", prepared.tun_mtu(), false).unwrap();
+                session.install(prepared).await.unwrap();
+                sh(&format!("ip netns exec client ping -c1 -W1 {VIP} >/dev/null || true"));
+                let heard = packets_for_the_vip(&tun);
+                let types: Vec<[u8; 2]> =
+                    heard.iter().map(|packet| [packet[6], packet[40]]).collect();
+                assert_eq!(types, [[58, 128]], "one ICMPv6 echo request");
+                session.undo().await.unwrap();
+            });
+        }
+    });
+}
+
+/// What has come already; the kernel's own multicast reports, which come as well, are left out.
+fn packets_for_the_vip(tun: &Tun) -> Vec<Vec<u8>> {
+    let vip = VIP.parse::<std::net::Ipv6Addr>().unwrap().octets();
+    let mut frame = [0; 2000];
+    let mut packets = Vec::new();
+    while let Ok(read) = tun.read(&mut frame) {
+        if frame[10] >> 4 == 6 && frame[10 + 24..10 + 40] == vip {
+            packets.push(frame[10..read].to_vec());
+        }
+    }
+    packets
+}
+
+#[test]
+fn the_uplink_answers_neighbour_discovery_until_undone() {
+    alone("director6::the_uplink_answers_neighbour_discovery_until_undone", || {
+        hosts6();
+        let asked = || {
+            sh(&format!(
+                "ip -n client neigh flush all
+                ip netns exec client ping -c1 -W1 {VIP} >/dev/null 2>&1 || true
+                ip -n client -6 neigh show {VIP}"
+            ))
+        };
+        run(async {
+            let mut session = start(&only6()).await;
+            let (mac, seen) = (mac_of(""), asked());
+            assert!(seen.contains(&mac), "{mac}: {seen}");
+            session.undo().await.unwrap();
+        });
+        no_tun();
+        let seen = asked();
+        assert!(!seen.contains("lladdr"), "{seen}");
+    });
+}
+
+#[test]
+fn neighbours_that_knew_another_are_told() {
+    alone("director6::neighbours_that_knew_another_are_told", || {
+        hosts6();
+        let forget =
+            format!("ip -n client neigh replace {VIP} lladdr 02:00:00:00:00:99 dev eth0 nud stale");
+        let told = format!("ip -n client neigh show {VIP} | grep -q {}", mac_of(""));
+        sh(&forget);
+        run(async {
+            let mut session = start(&dual()).await;
+            until(&told).await;
+            // And once more after the link was down.
+            sh("ip link set eth0 down; ip link set eth0 up");
+            sh("ip addr add 2001:db8:1::1/64 dev eth0 nodad");
+            sh(&forget);
+            tokio::select! {
+                told = session.follow() => panic!("{told:?}"),
+                () = until(&told) => {}
+            }
+            session.undo().await.unwrap();
+        });
+        no_tun();
+    });
+}
+
+#[test]
+fn another_host_with_the_address_is_named_and_refused() {
+    alone("director6::another_host_with_the_address_is_named_and_refused", || {
+        hosts6();
+        let has = "addr add 2001:db8:1::10/64 dev eth0 nodad";
+        let had = "addr del 2001:db8:1::10/64 dev eth0";
+        // Another director answers as a proxy.
+        let proxy = "neigh add proxy 2001:db8:1::10 dev eth0";
+        let no_proxy = "neigh del proxy 2001:db8:1::10 dev eth0";
+        sh("ip netns exec client sysctl -qw \
+            net.ipv6.conf.eth0.forwarding=1 net.ipv6.conf.eth0.proxy_ndp=1 \
+            net.ipv6.neigh.eth0.proxy_delay=0");
+        for (there, gone) in [(has, had), (proxy, no_proxy)] {
+            sh(&format!("ip -n client -6 {there}"));
+            let before = picture();
+            run(async {
+                let mut session = Session::open(Path::new(CONTROL)).unwrap();
+                let prepared = session.plan_director(&dual()).await.unwrap();
+                tun();
+                let error = format!("{:#}", session.install(prepared).await.unwrap_err());
+                let said = format!(
+                    "another host answers neighbour discovery for virtual IP {VIP} on eth0"
+                );
+                assert!(error.contains(&said) && error.contains(&mac_of("-n client")), "{error}");
+                assert!(error.contains("--force"), "{error}");
+            });
+            no_tun();
+            assert_same(&before, &picture());
+            run(async {
+                let mut session = start(&DirectorWishes { force: true, ..dual() }).await;
+                assert!(sh("ip -6 neigh show proxy").contains(VIP));
+                session.undo().await.unwrap();
+            });
+            no_tun();
+            sh(&format!("ip -n client -6 {gone}"));
+        }
+    });
+}
+
+#[test]
+fn a_changed_source_address_is_told() {
+    alone("director6::a_changed_source_address_is_told", || {
+        hosts6();
+        let real = REAL.parse().unwrap();
+        run(async {
+            let mut session = start(&dual()).await;
+            sh(
+                "ip addr del 2001:db8:2::1/64 dev eth1; ip addr add 2001:db8:2::3/64 dev eth1 nodad",
+            );
+            let told = session.follow().await.unwrap();
+            assert_eq!(told, [(real, "2001:db8:2::3".parse().unwrap())].into());
+            let route = format!("ip -6 route show {VIP} proto 176 | grep -q 'src 2001:db8:2::3'");
+            until(&route).await;
+
+            // Given up and taken up again, it has missed nothing.
+            sh("ip addr del 2001:db8:2::3/64 dev eth1");
+            drop(tokio::time::timeout(std::time::Duration::ZERO, session.follow()).await);
+            assert_eq!(session.follow().await.unwrap(), [].into(), "no route");
+            sh("ip addr add 2001:db8:2::1/64 dev eth1 nodad");
+            let told = session.follow().await.unwrap();
+            assert_eq!(told, [(real, "2001:db8:2::1".parse().unwrap())].into());
+            session.undo().await.unwrap();
+        });
+        no_tun();
+    });
+}
+
+#[test]
+fn a_source_that_loses_its_place_in_the_route_gets_it_back() {
+    alone("director6::a_source_that_loses_its_place_in_the_route_gets_it_back", || {
+        hosts6();
+        run(async {
+            let mut session = start(&dual()).await;
+            sh(
+                "ip addr del 2001:db8:2::1/64 dev eth1; ip addr add 2001:db8:2::1/64 dev eth1 nodad",
+            );
+            let route = sh(&format!("ip -6 route show {VIP} proto 176"));
+            assert!(!route.contains("src"), "the kernel keeps the route without it: {route}");
+            let again = format!("ip -6 route show {VIP} proto 176 | grep -q 'src 2001:db8:2::1'");
+            tokio::select! {
+                told = session.follow() => panic!("{told:?}"),
+                () = until(&again) => {}
+            }
+            session.undo().await.unwrap();
+        });
+        no_tun();
+    });
+}
+
+#[test]
+fn a_reload_adds_and_removes_ipv6() {
+    alone("director6::a_reload_adds_and_removes_ipv6", || {
+        hosts6();
+        let before = picture();
+        run(async {
+            let only4 = super::director::wishes();
+            let mut session = super::director::start(&only4).await;
+            let with4 = settings();
+            let prepared = session.plan_director(&dual()).await.unwrap();
+            session.install(prepared).await.unwrap();
+            assert!(sh(&format!("ip -6 route show {VIP}")).contains("vstun0"));
+            assert_eq!(sh("ip -6 addr show dev vstun0"), "");
+            let prepared = session.plan_director(&only4).await.unwrap();
+            session.install(prepared).await.unwrap();
+            assert_same(&with4, &settings());
+            session.undo().await.unwrap();
+        });
+        no_tun();
+        assert_same(&before, &picture());
+    });
+}
+
+/// Those that are no matter of the TUN, which goes.
+fn settings() -> String {
+    sh("sysctl -a -r '^net' 2>/dev/null | grep -v vstun0; ip -6 route show table all")
+}
+
+#[test]
+fn two_directors_share_forwarding_and_the_last_restores_it() {
+    alone("director6::two_directors_share_forwarding_and_the_last_restores_it", || {
+        hosts6();
+        sh("sysctl -qw net.ipv6.conf.eth1.forwarding=1");
+        without_force_forwarding();
+        let before = picture();
+        run(async {
+            let mut first = start(&dual()).await;
+            let mut second = Session::open(Path::new("/run/vstun/second.sock")).unwrap();
+            let wishes = DirectorWishes {
+                tun: "vstun1".into(),
+                vips: vec!["2001:db8:1::20".parse().unwrap()],
+                ..dual()
+            };
+            let prepared = second.plan_director(&wishes).await.unwrap();
+            sh("ip tuntap add vstun1 mode tun");
+            second.install(prepared).await.unwrap();
+            first.undo().await.unwrap();
+            drop(first);
+            assert_eq!(sh("sysctl -n net.ipv6.conf.all.forwarding"), "1\n", "still relied on");
+            assert_eq!(sh("sysctl -n net.ipv6.conf.eth0.accept_ra"), "2\n", "still relied on");
+            second.undo().await.unwrap();
+        });
+        sh("ip tuntap del vstun1 mode tun");
+        no_tun();
+        let after = picture();
+        assert_same(&before.replace("/run/vstun\n", ""), &after.replace("/run/vstun\n", ""));
+    });
+}
+
+#[test]
+fn a_host_without_ipv6_serves_ipv4_and_refuses_the_rest() {
+    alone("director6::a_host_without_ipv6_serves_ipv4_and_refuses_the_rest", || {
+        hosts();
+        let only4 = super::director::wishes();
+        let refused = || {
+            run(async {
+                let mut session = Session::open(Path::new(CONTROL)).unwrap();
+                format!("{:#}", session.plan_director(&dual()).await.unwrap_err())
+            })
+        };
+        let serves = || {
+            let before = picture();
+            run(async {
+                let mut session = super::director::start(&only4).await;
+                session.undo().await.unwrap();
+            });
+            no_tun();
+            assert_same(&before, &picture());
+        };
+        sh("sysctl -qw net.ipv6.conf.all.disable_ipv6=1");
+        serves();
+        let error = refused();
+        assert!(error.contains("sysctl -w net.ipv6.conf.all.disable_ipv6=0"), "{error}");
+        sh("mkdir /run/none; mount --bind /run/none /proc/sys/net/ipv6");
+        serves();
+        let error = refused();
+        assert!(error.contains("no sysctl net.ipv6.conf.all.disable_ipv6"), "{error}");
+    });
+}
