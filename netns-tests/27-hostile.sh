@@ -4,8 +4,8 @@ source "$here/topology.sh"
 source "$here/daemons.sh"
 
 # Why the director drops them, by the clients' family.
-REASONS=([4]="truncated malformed not_ip protocol source_route unsupported fragment"
-    [6]="truncated malformed not_ip protocol source_route extension_header fragment link_noise")
+REASONS=([4]="truncated malformed not_ip protocol source_route fragment"
+    [6]="truncated malformed not_ip protocol source_route extension_header unsupported fragment link_noise")
 
 make_topology
 start_web real1

@@ -9,6 +9,7 @@ import sys
 import frames
 
 ETH_P_ALL = 3
+SO_RCVBUFFORCE = 33
 
 
 def header(packet):
@@ -28,6 +29,11 @@ def header(packet):
 
 
 link = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(ETH_P_ALL))
+# Room for all that a test sends, however late this program runs; a user namespace may have no more than the system's default.
+try:
+    link.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 16 << 20)
+except PermissionError:
+    pass
 link.bind((sys.argv[1], ETH_P_ALL))
 print("ready", flush=True)
 while True:

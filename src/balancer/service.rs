@@ -113,8 +113,8 @@ impl Real {
         tunnel
     }
 
-    pub(super) fn set_source(&mut self, source: Option<IpAddr>) {
-        self.source = source;
+    pub(super) fn set_source(&mut self, source: IpAddr) {
+        self.source = Some(source);
     }
 
     pub(super) fn service(&self) -> ServiceId {

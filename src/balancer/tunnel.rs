@@ -72,8 +72,11 @@ impl Balancer {
 
     pub(super) fn set_sources(&mut self, sources: &Sources) {
         self.sources.clone_from(sources);
+        // One that has no source now is out of reach. The last one lets the kernel say why.
         for real in &mut self.reals {
-            real.set_source(sources.get(&real.address()).copied());
+            if let Some(&source) = sources.get(&real.address()) {
+                real.set_source(source);
+            }
         }
     }
 

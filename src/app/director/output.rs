@@ -132,7 +132,7 @@ impl Output {
     /// Queues a packet, encapsulated in place: the outer header goes into the room before it.
     pub(super) fn whole(&mut self, input: &mut Input, inner: Inner, tunnel: &Tunnel) {
         if !self.has_source(tunnel) {
-            return self.refused(SendError::Unreachable, 1);
+            return self.unreachable(tunnel.real, 1);
         }
         self.make_room(input);
         let outer = inner.outer(tunnel, 0, self.source_v4, self.random());
@@ -142,14 +142,14 @@ impl Output {
                 let (destination, payload) = (tunnel.real, start - outer_len..end);
                 self.push(Message { destination, header: 0..0, payload });
             }
-            None => self.refused(SendError::TooBig, 1),
+            None => self.too_big(),
         }
     }
 
     /// Queues a super-frame's wire segments: headers in this queue's own room, payloads where they are.
     pub(super) fn split(&mut self, input: &Input, inner: Inner, plan: &Plan, tunnel: &Tunnel) {
         if !self.has_source(tunnel) {
-            return self.refused(SendError::Unreachable, plan.count());
+            return self.unreachable(tunnel.real, plan.count());
         }
         let packet = input.packet_range();
         for index in 0..plan.count() {
@@ -168,7 +168,7 @@ impl Output {
                 Some((payload, ipip::write(&outer, inner.version, len, room)?))
             });
             let Some((payload, outer_len)) = written else {
-                self.refused(SendError::TooBig, 1);
+                self.too_big();
                 continue;
             };
             let header = slot + MAX_OUTER_LEN;
@@ -214,12 +214,22 @@ impl Output {
         tunnel.real.is_ipv4() || tunnel.source.is_some()
     }
 
-    /// Packets that are not worth a try: no outer header fits before them (with it the datagram would be longer than IP
-    /// allows), or nobody knows a way.
+    /// Packets to an IPv6 real server that this host never had a route to, so no source either.
     #[cold]
-    fn refused(&mut self, kind: SendError, packets: usize) {
+    fn unreachable(&mut self, real: IpAddr, packets: usize) {
+        let kind = SendError::Unreachable;
         self.sent.queued += packets as u64;
         self.sent.failed[kind as usize] += packets as u64;
+        if let Some(count) = self.quiet[kind as usize].note(Instant::now()) {
+            log_failure(real, &io::Error::from_raw_os_error(libc::ENETUNREACH), kind, count);
+        }
+    }
+
+    /// A packet that no outer header fits before: with it the datagram would be longer than IP allows.
+    #[cold]
+    fn too_big(&mut self) {
+        self.sent.queued += 1;
+        self.sent.failed[SendError::TooBig as usize] += 1;
     }
 
     /// Marsaglia's xorshift64: ids only have to differ, not to be secret.
