@@ -84,6 +84,7 @@ packets_given() { number director list '[.services[0].reals[].packets] | add'; }
 
 # Every packet that the director read was tunnelled, answered or dropped for a reason, and every packet that it made of
 # those was sent or refused. `reads`, `segments_sent` and the kernel's own counter are counted apart from the rest.
+REFUSED_LATE=0  # at most so often the kernel's counter has seen a packet that is too big for its path, and is not sent
 expect_accounted() {
     wait_for "packets that are accounted for" accounted_for
     say "accounted for: $(cat "$WORK/accounts.log")"
@@ -93,14 +94,14 @@ expect_accounted() {
 accounted_for() {
     local left counts
     left=$(counter vt-director sent sent)
-    counts=$(ask director stats --json | jq -c --argjson left "$left" --argjson given "$(packets_given)" \
-        '.packets + {reads, tunnel_errors_received, segments_sent, given: $given, left: $left, failed: [.send_errors[]] | add}')
+    counts=$(ask director stats --json | jq -c --argjson left "$left" --argjson given "$(packets_given)" --argjson late "$REFUSED_LATE" \
+        '.packets + {reads, tunnel_errors_received, segments_sent, given: $given, left: $left, late: $late, failed: [.send_errors[]] | add}')
     echo "$counts" >"$WORK/accounts.log"
     jq -e '.read > 0
         and .read == .tunnelled + .replied + .dropped
         and .read == .reads + .tunnel_errors_received
         and .given + .replied == .segments_sent + .failed
-        and .segments_sent == .left' <<<"$counts" >/dev/null
+        and .segments_sent <= .left and .left <= .segments_sent + .late' <<<"$counts" >/dev/null
 }
 
 # Replies went straight from the real servers to the client.

@@ -1,0 +1,42 @@
+# A link on the way to a real server takes less than the director's own: a router's error tells the director, the director
+# tells the client, and the upload goes on with smaller packets. Then another client's: it is told at once, and nothing is
+# refused on the way any more.
+source "$(dirname "$0")/lib.sh"
+source "$here/topology.sh"
+source "$here/daemons.sh"
+
+FAR=([4]=10.7.0.11 [6]=2001:db8:7::11)
+SECOND_CLIENT=([4]=198.51.100.11 [6]=2001:db8:c::11)
+NARROW=1400
+
+upload() { # CLIENT
+    at vt-client curl -sSf --interface "$1" --max-time 30 -T "$WORK/files/random" "$(url /upload/up)" -o /dev/null
+    cmp "$WORK/files/random" "$WORK/real1/upload/up" || fail "the upload differs"
+    rm "$WORK/real1/upload/up"
+    [[ $(at vt-client ip route get "$VIP" from "$1") == *"mtu $((NARROW - IP_HEADER[OUTER]))"* ]] || fail "$1 has not learnt the path MTU"
+}
+too_big_errors() { number director stats .tunnel_errors_received; }
+
+make_topology
+ip -n vt-real1 address add "$(alone "${FAR[$OUTER]}")" dev eth0
+# Locked, since a router of IPv6 goes by the device otherwise.
+ip -n vt-router route add "${FAR[$OUTER]}" via "${ADDRESS[real1]}" dev lan mtu lock $NARROW
+ip -n vt-client address add "$(in_subnet "${SECOND_CLIENT[$INNER]}")" dev eth0
+ADDRESS[real1]=${FAR[$OUTER]}
+DIRECTOR=${UPLINK_DIRECTORS[$OUTER]} # it leaves by the default route now
+start_web real1
+start_real real1
+head -c 1000000 /dev/urandom >"$WORK/files/random"
+start_director rr 1
+
+upload "$CLIENT"
+expect_eq "the path MTU in vstun stats" "$(number director stats '.tunnel_errors[0].path_mtu')" "$NARROW"
+expect_between "too big by ICMP at the client" "$(counter vt-client too_big)" 1 100
+expect_between "errors from the router" "$(too_big_errors)" 1 100
+
+before=$(too_big_errors)
+upload "${SECOND_CLIENT[$INNER]}"
+expect_eq "errors from the router for the second client" "$(($(too_big_errors) - before))" 0
+expect_direct_replies 50
+REFUSED_LATE=100
+expect_accounted
