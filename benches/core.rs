@@ -1,9 +1,10 @@
 //! What one packet costs in the pure layers, without a kernel: `cargo bench --bench core [-- WORD...]`, with
-//! words for the rows whose names have one of them.
+//! words for the rows whose names have one of them; a whole name means that row alone. `QUICK=1` for fewer rounds.
 //!
 //! Each row is the median of rounds in which all rows take turns, in nanoseconds and as a ratio to parsing
-//! the packet and hashing its key, which no balancer of ours can do without. Rows that walk a large table
-//! stand beside the machine's own latency of a dependent read from as much memory.
+//! the packet and hashing its key, which no balancer of ours can do without. Rows of IPv6 are held against their
+//! likes of IPv4 as well. Rows that walk a large table stand beside the machine's own latency of a dependent read from as
+//! much memory. `benches/against` holds the rows against those of another revision.
 #![allow(clippy::unwrap_used)]
 
 use std::hint::black_box;
@@ -14,13 +15,20 @@ use vstun::balancer::flow::Key;
 use vstun::wire::checksum::Sum;
 use vstun::wire::{Packet, Transport};
 
+use rows::{Row, Run};
+
 #[path = "core/memory.rs"]
 mod memory;
+#[path = "core/packets.rs"]
+mod packets;
 #[path = "core/rows.rs"]
 mod rows;
+#[path = "core/tunnels.rs"]
+mod tunnels;
 
 /// Rounds, of which the median counts.
 const ROUNDS: usize = 21;
+const QUICK_ROUNDS: usize = 7;
 
 /// Operations of each kind in a round.
 const OPERATIONS: u64 = 200_000;
@@ -31,20 +39,52 @@ fn main() {
         return;
     }
     let words: Vec<_> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
-    let wanted = |name: &str| words.is_empty() || words.iter().any(|word| name.contains(word));
-    let rows = rows::ALL.iter().filter(|(name, _)| *name == rows::YARDSTICK || wanted(name));
-    let mut rows: Vec<_> = rows.map(|(name, set_up)| (*name, set_up(), Vec::new())).collect();
-    for _ in 0..ROUNDS {
-        for (_, run, times) in &mut rows {
+    let quick = std::env::var_os("QUICK").is_some_and(|value| value == "1");
+    let mut runs: Vec<(&Row, Run, Vec<f64>)> =
+        wanted(&words).into_iter().map(|row| (row, (row.set_up)(), Vec::new())).collect();
+    for _ in 0..if quick { QUICK_ROUNDS } else { ROUNDS } {
+        for (_, run, times) in &mut runs {
             times.push(measure(run));
         }
     }
-    let medians: Vec<_> = rows.into_iter().map(|(name, _, times)| (name, median(times))).collect();
-    let yardstick = medians.iter().find(|(name, _)| *name == rows::YARDSTICK);
-    let yardstick = yardstick.map_or(f64::NAN, |(_, median)| *median);
-    println!("{:<40} {:>10} {:>8}", "median of rounds that take turns", "ns", "ratio");
-    for (name, median) in medians {
-        println!("{name:<40} {median:>10.1} {:>8.2}", median / yardstick);
+    let medians: Vec<_> = runs.into_iter().map(|(row, _, times)| (row, median(times))).collect();
+    print(&medians);
+}
+
+/// The rows that some word names, and what they are held against.
+fn wanted(words: &[String]) -> Vec<&'static Row> {
+    let named = |row: &Row| {
+        words.iter().any(|word| match rows::ALL.iter().any(|row| row.name == word) {
+            true => row.name == word,
+            false => row.name.contains(word.as_str()),
+        })
+    };
+    let chosen = |row: &Row| words.is_empty() || named(row);
+    let needed = |row: &Row| {
+        row.name == rows::YARDSTICK
+            || rows::ALL.iter().any(|other| other.against == Some(row.name) && chosen(other))
+    };
+    rows::ALL.iter().filter(|row| chosen(row) || needed(row)).collect()
+}
+
+fn print(medians: &[(&Row, f64)]) {
+    let of = |name| medians.iter().find(|(row, _)| row.name == name).map(|(_, median)| *median);
+    let yardstick = of(rows::YARDSTICK).unwrap_or(f64::NAN);
+    println!(
+        "{:<40} {:>10} {:>8} {:>8} {:>8}",
+        "median of rounds that take turns", "ns", "ratio", "v6 / v4", "target"
+    );
+    for (row, median) in medians {
+        print!("{:<40} {median:>10.1} {:>8.2}", row.name, median / yardstick);
+        let ratio = row.against.and_then(of).map(|against| median / against);
+        match (ratio, row.at_most) {
+            (Some(ratio), Some(limit)) => {
+                let verdict = if ratio <= limit { "met" } else { "MISSED" };
+                println!(" {ratio:>8.2} {:>8} {verdict}", format!("<= {limit:.2}"));
+            }
+            (Some(ratio), None) => println!(" {ratio:>8.2}"),
+            (None, _) => println!(),
+        }
     }
 }
 

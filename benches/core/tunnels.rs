@@ -1,0 +1,79 @@
+//! Into the tunnel and out of it, in the four mixes of families.
+
+use std::hint::black_box;
+
+use vstun::balancer::Tunnel;
+use vstun::balancer::outer::Inner;
+use vstun::decap::{Gate, Mss, Outcome};
+use vstun::sys::raw::HEADROOM;
+use vstun::wire::Packet;
+use vstun::wire::encap::{MAX_OUTER_LEN, Opened, ipip};
+
+use super::packets::Family::{self, V4, V6};
+use super::rows::Run;
+
+/// Makes flow labels.
+const KEY: u64 = 0x5bd1_e995_9e37_79b9;
+/// Any but zero.
+const RANDOM: u16 = 7;
+/// What a full segment has for an IPv4 client.
+const DATA: [u8; 1_448] = [7; 1_448];
+
+fn tunnel(real: Family) -> Tunnel {
+    Tunnel { real: real.real(0), source: Some(real.director()), sequence: 0 }
+}
+
+/// Writes the outer header of a packet of one family towards a real server of another.
+pub(crate) fn outer(inner: Family, real: Family) -> Run {
+    let packet = inner.segment(0, &DATA);
+    let mut room = [0; MAX_OUTER_LEN];
+    let (source, tunnel) = (V4.director(), tunnel(real));
+    Box::new(move |count| {
+        let packet = Packet::parse(&packet).unwrap();
+        for _ in 0..count {
+            let inner = Inner::of(black_box(&packet), KEY);
+            let outer = inner.outer(black_box(&tunnel), 0, source, RANDOM);
+            let len = packet.bytes().len();
+            black_box(ipip::write(&outer, inner.version, len, &mut room)).unwrap();
+        }
+    })
+}
+
+/// Lets in what such a tunnel carries.
+pub(crate) fn gate(inner: Family, real: Family) -> Run {
+    let mut gate = Gate::new(
+        [V4, V6].map(|family| family.director().into()).to_vec(),
+        [V4, V6].map(Family::vip).to_vec(),
+        Mss { v4: 1_440, v6: 1_400 },
+    );
+    let packet = inner.segment(0, &DATA);
+    let mut datagram = vec![0; HEADROOM];
+    datagram.extend_from_slice(&packet);
+    if real == V6 {
+        // The kernel keeps the outer header to itself.
+        let (source, inner_version) = (real.director(), inner.version());
+        let outer =
+            Opened { source, traffic_class: 0, inner_version, inner: HEADROOM..datagram.len() };
+        return Box::new(move |count| {
+            for _ in 0..count {
+                admitted(&gate.open_payload(black_box(&outer), black_box(&mut datagram)));
+            }
+        });
+    }
+    let mut header = [0; 20];
+    let outer = Inner::of(&Packet::parse(&packet).unwrap(), KEY);
+    let outer = outer.outer(&tunnel(real), 0, real.director(), RANDOM);
+    ipip::write(&outer, inner.version(), packet.len(), &mut header).unwrap();
+    let start = HEADROOM - header.len();
+    Box::new(move |count| {
+        for _ in 0..count {
+            // The gate has written over its end.
+            datagram[start..HEADROOM].copy_from_slice(&header);
+            admitted(&gate.open(black_box(&mut datagram[start..])));
+        }
+    })
+}
+
+fn admitted(outcome: &Outcome) {
+    assert!(matches!(black_box(outcome), Outcome::Deliver(_)));
+}
