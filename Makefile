@@ -30,7 +30,7 @@ netns-test: deps ## scripted tests in private network namespaces; TESTS="10-web 
 	$(CARGO) build --locked --bins
 	netns-tests/run $(TESTS)
 
-bench: deps ## ratios to the bare loop, plain routing and other balancers
+bench: deps ## each layer's cost, and ratios to the bare loop and plain routing
 	benches/run
 
 lint:       ## formatting, clippy, documentation, licences

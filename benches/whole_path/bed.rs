@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::meter;
 use crate::node::Program;
-use crate::side::{DOWNLOAD, RealEnd, Side, UDP, UPLOAD, yardstick};
+use crate::side::{self, DOWNLOAD, RealEnd, Side, UDP, UPLOAD, yardstick};
 use crate::topology::{DIRECTOR, Placement, REAL, Topology};
 
 /// The whole set-up of a run.
@@ -15,6 +15,7 @@ pub(crate) struct Bed {
     pub(crate) topology: Topology,
     /// Every way there is; those that could not be started are in `missing`.
     pub(crate) sides: Vec<Side>,
+    directors: Vec<Program>,
     pub(crate) real_end: Option<RealEnd>,
     pub(crate) udp_load: Program,
     pub(crate) tcp_load: Program,
@@ -40,14 +41,17 @@ impl Bed {
     pub(crate) fn build(placement: Placement) -> Result<Self> {
         let topology = Topology::build(placement)?;
         let mut missing = Vec::new();
-        let mut sides = vec![
-            Side::bare_loop(&topology)?,
-            Side::bare_loop_again(&topology)?,
-            Side::bare_batched(&topology)?,
-            Side::kernel(&topology)?,
-        ];
-        match Side::vstun(&topology) {
-            Ok(side) => sides.push(side),
+        let mut sides = vec![side::kernel(&topology)?];
+        let mut directors = Vec::new();
+        for (side, director) in side::bare_directors(&topology)? {
+            sides.push(side);
+            directors.push(director);
+        }
+        match side::vstun(&topology) {
+            Ok((more, director)) => {
+                sides.extend(more);
+                directors.push(director);
+            }
             Err(e) => missing.push(format!("vstun-director: {e:#}")),
         }
         let ports = [UDP, UPLOAD, DOWNLOAD].map(|port| port.to_string());
@@ -64,6 +68,7 @@ impl Bed {
             ready_made: yardstick(&topology.director, READY_MADE, &["ready-made", &from, &to])?,
             topology,
             sides,
+            directors,
             missing,
         })
     }
@@ -86,6 +91,11 @@ impl Bed {
         self.sides.iter().position(|side| side.name == name)
     }
 
+    /// The ways of these names that could be started, with their places.
+    pub(crate) fn sides(&self, names: &[&'static str]) -> Vec<(&'static str, usize)> {
+        names.iter().filter_map(|name| Some((*name, self.side(name)?))).collect()
+    }
+
     /// Does `load` and reads what `process` in the director's node has spent on it.
     pub(crate) fn cost<T>(
         &mut self,
@@ -96,9 +106,7 @@ impl Bed {
         let result = load(self)?;
         self.drained()?;
         let after = self.reading(process)?;
-        for side in &mut self.sides {
-            side.director.as_mut().map_or(Ok(()), Program::check_alive)?;
-        }
+        self.directors.iter_mut().try_for_each(Program::check_alive)?;
         let [process_ns, receive_ns, packets] =
             [0, 1, 2].map(|figure| (after[figure] - before[figure]) as f64);
         ensure!(packets > 0.0, "no packet left the director for the real server");

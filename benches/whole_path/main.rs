@@ -67,9 +67,10 @@ fn bench() -> Result<()> {
 
 fn works(bed: &mut Bed, plan: Plan) -> Result<Vec<Row>> {
     type Work = (&'static str, fn(&mut Bed, Plan) -> Result<Vec<Row>>);
-    let all: [Work; 4] = [
+    let all: [Work; 5] = [
         ("idle", work::idle::run),
         ("small-udp", work::small_udp::run),
+        ("families", work::families::run),
         ("upload", work::upload::run),
         // Last: it changes the real server's end.
         ("download", work::download::run),

@@ -28,7 +28,10 @@ impl Node {
             .spawn()
             .with_context(|| format!("start in the namespace {name}"))?;
         let node = Self { name, cpu, anchor };
-        node.sysctl("net/ipv6/conf/all/disable_ipv6", "1")?;
+        // Addresses that serve at once, and devices that say nothing unasked.
+        for key in ["accept_dad", "accept_ra", "router_solicitations"] {
+            node.sysctl(&format!("net/ipv6/conf/default/{key}"), "0")?;
+        }
         node.run("ip link set lo up")?;
         Ok(node)
     }
@@ -66,15 +69,18 @@ impl Node {
         Ok(packets.parse()?)
     }
 
-    /// UDP datagrams delivered to programs.
+    /// UDP datagrams of either family delivered to programs.
     pub(crate) fn datagrams(&self) -> Result<u64> {
+        let table = fs::read_to_string(format!("/proc/{}/net/snmp6", self.anchor.id()))?;
+        let v6 = table.lines().find_map(|line| line.strip_prefix("Udp6InDatagrams"));
+        let v6: u64 = v6.context("no Udp6InDatagrams")?.trim().parse()?;
         let table = fs::read_to_string(format!("/proc/{}/net/snmp", self.anchor.id()))?;
         let mut rows = table.lines().filter_map(|line| line.strip_prefix("Udp: "));
         let (names, values) = rows.next().zip(rows.next()).context("no UDP counters")?;
         let mut pairs = names.split_whitespace().zip(values.split_whitespace());
         let (_, value) =
             pairs.find(|(name, _)| *name == "InDatagrams").context("no InDatagrams")?;
-        Ok(value.parse()?)
+        Ok(value.parse::<u64>()? + v6)
     }
 }
 

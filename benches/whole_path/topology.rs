@@ -10,9 +10,10 @@
 //! - 1,500-byte packets arrive everywhere (`tso off` at the sender), and receive offload merges them (GRO).
 //! - A bounded `pfifo` gives back-pressure; without it bursts are lost at the peer's 256-entry ring.
 //! - Everything is pinned to one CPU, or the director alone to another.
+//! - Each wire has addresses of both families.
 
 use std::fs;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::process::{self, Command};
 
 use anyhow::{Context, Result, ensure};
@@ -21,10 +22,13 @@ use crate::node::{Node, PRIORITY, checked};
 
 /// The client's address on the request wire, the source of every request.
 pub(crate) const CLIENT: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 1);
+pub(crate) const CLIENT_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, 1);
 /// The director's address on the tunnel wire, the source of every tunnelled packet.
 pub(crate) const DIRECTOR: Ipv4Addr = Ipv4Addr::new(10, 2, 0, 1);
+pub(crate) const DIRECTOR_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 2, 0, 0, 0, 0, 1);
 /// The real server's address on the tunnel wire.
 pub(crate) const REAL: Ipv4Addr = Ipv4Addr::new(10, 2, 0, 2);
+pub(crate) const REAL_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 2, 0, 0, 0, 0, 2);
 
 /// Which CPU runs what.
 #[derive(Clone, Copy, Debug)]
@@ -59,12 +63,18 @@ impl Topology {
         let mark = mark();
         let name = |role: &str| format!("{role}{mark}");
         let (uplink, tunnel_wire, reply_wire) = (name("dc"), name("dr"), name("rc"));
-        wire((&client, &name("cd"), "10.1.0.1/24"), (&director, &uplink, "10.1.0.2/24"))?;
-        wire((&director, &tunnel_wire, "10.2.0.1/24"), (&real, &name("rd"), "10.2.0.2/24"))?;
-        wire((&real, &reply_wire, "10.3.0.2/24"), (&client, &name("cr"), "10.3.0.1/24"))?;
+        wire(1, (&client, &name("cd"), 1), (&director, &uplink, 2))?;
+        wire(2, (&director, &tunnel_wire, 1), (&real, &name("rd"), 2))?;
+        wire(3, (&real, &reply_wire, 2), (&client, &name("cr"), 1))?;
         director.sysctl("net/ipv4/ip_forward", "1")?;
-        // A tunnelled client must send segments 20 bytes smaller (advmss): 1,440 for 1,460.
+        director.sysctl("net/ipv6/conf/all/forwarding", "1")?;
+        // TUNs, all that is made from now on, get no link-local address: in its name the kernel would send into them.
+        for node in [&director, &real] {
+            node.sysctl("net/ipv6/conf/default/addr_gen_mode", "1")?;
+        }
+        // A tunnelled client must send segments smaller by the outer header (advmss): 1,440 for 1,460.
         real.run(&format!("ip route add {CLIENT}/32 via 10.3.0.1 advmss 1440"))?;
+        real.run(&format!("ip route add {CLIENT_V6}/128 via 2001:db8:3::1 advmss 1400"))?;
         let director_receive = [&uplink, &tunnel_wire]
             .map(|device| receive_thread(device, placement.director))
             .into_iter()
@@ -76,8 +86,13 @@ impl Topology {
     }
 
     /// Sends the client's packets for `vip` to the director.
-    pub(crate) fn announce(&self, vip: Ipv4Addr) -> Result<()> {
-        self.client.run(&format!("ip route replace {vip}/32 via 10.1.0.2 src {CLIENT}"))
+    pub(crate) fn announce(&self, vip: IpAddr) -> Result<()> {
+        let (next, source): (&str, IpAddr) = match vip {
+            IpAddr::V4(_) => ("10.1.0.2", CLIENT.into()),
+            IpAddr::V6(_) => ("2001:db8:1::2", CLIENT_V6.into()),
+        };
+        let vip = alone(vip);
+        self.client.run(&format!("ip route replace {vip} via {next} src {source}"))
     }
 
     /// Gives a director's TUN a queue that outlasts 100 ms without the CPU: every director the same.
@@ -92,15 +107,23 @@ impl Topology {
     }
 }
 
-type End<'a> = (&'a Node, &'a str, &'a str);
+/// The prefix that holds this address and no other.
+pub(crate) fn alone(address: IpAddr) -> String {
+    format!("{address}/{}", if address.is_ipv4() { 32 } else { 128 })
+}
 
-fn wire(left: End<'_>, right: End<'_>) -> Result<()> {
+/// A node, its device, and its host number on the wire.
+type End<'a> = (&'a Node, &'a str, u8);
+
+/// The `number`th wire is 10.`number`.0.0/24 and 2001:db8:`number`::/64.
+fn wire(number: u8, left: End<'_>, right: End<'_>) -> Result<()> {
     let mut link = Command::new("ip");
     link.args(["link", "add", left.1, "netns", left.0.name(), "type", "veth"]);
     link.args(["peer", "name", right.1, "netns", right.0.name()]);
     checked(&mut link)?;
-    for (node, device, address) in [left, right] {
-        node.run(&format!("ip addr add {address} dev {device}"))?;
+    for (node, device, host) in [left, right] {
+        node.run(&format!("ip addr add 10.{number}.0.{host}/24 dev {device}"))?;
+        node.run(&format!("ip addr add 2001:db8:{number}::{host}/64 dev {device} nodad"))?;
         node.run(&format!("ethtool -K {device} tso off gro on"))?;
         node.run(&format!("ip link set {device} up"))?;
         node.run(&format!("tc qdisc replace dev {device} root {QUEUE}"))?;

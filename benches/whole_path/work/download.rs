@@ -21,10 +21,7 @@ pub(crate) fn run(bed: &mut Bed, plan: Plan) -> Result<Vec<Row>> {
 }
 
 fn wire(bed: &mut Bed, plan: Plan, work: &'static str, target: Option<Target>) -> Result<Vec<Row>> {
-    let contestants: Vec<(&'static str, usize)> = [VSTUN, BARE_LOOP, KERNEL]
-        .into_iter()
-        .filter_map(|name| Some((name, bed.side(name)?)))
-        .collect();
+    let contestants = bed.sides(&[VSTUN, BARE_LOOP, KERNEL]);
     let all = interleave(work, plan, &contestants, |&place| {
         let order = format!("down {} {}", bed.sides[place].vip, plan.window);
         let (_, answer) = bed.cost(None, |bed| bed.tcp_load.ask(&order))?;

@@ -13,9 +13,9 @@ use crate::side::VSTUN;
 
 /// Measures this project's director before it has seen a packet.
 pub(crate) fn run(bed: &mut Bed, plan: Plan) -> Result<Vec<Row>> {
-    let director = bed.side(VSTUN).and_then(|place| bed.sides[place].director.as_ref());
-    let Some(director) = director else { return Ok(Vec::new()) };
-    let contestants = [(VSTUN, director.pid())];
+    let process = bed.side(VSTUN).and_then(|place| bed.sides[place].process);
+    let Some(process) = process else { return Ok(Vec::new()) };
+    let contestants = [(VSTUN, process)];
     let all = interleave(WORK, plan, &contestants, |&process| {
         let before = meter::sleeps(process)?;
         thread::sleep(Duration::from_secs_f64(plan.window));

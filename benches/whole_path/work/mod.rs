@@ -1,6 +1,7 @@
 //! The works: each loads the bed in one way, round by round, and says what the figures are held against.
 
 pub(crate) mod download;
+pub(crate) mod families;
 pub(crate) mod idle;
 pub(crate) mod small_udp;
 pub(crate) mod upload;

@@ -7,10 +7,9 @@ use anyhow::{Result, ensure};
 
 use super::{HOST, MICROSECONDS, PROCESS, number};
 use crate::bed::Bed;
-use crate::node::Program;
 use crate::report::{Row, Target};
 use crate::rounds::{Plan, Sample, interleave};
-use crate::side::{BARE_LOOP, VSTUN};
+use crate::side::{BARE_BATCHED, BARE_LOOP, BARE_LOOP_AGAIN, VSTUN};
 
 /// Measures each director with packets that arrive in bursts, then evenly.
 pub(crate) fn run(bed: &mut Bed, plan: Plan) -> Result<Vec<Row>> {
@@ -20,13 +19,7 @@ pub(crate) fn run(bed: &mut Bed, plan: Plan) -> Result<Vec<Row>> {
 }
 
 fn bursts(bed: &mut Bed, plan: Plan, work: &'static str, tick_us: u32) -> Result<Vec<Row>> {
-    let contestants: Vec<(&'static str, usize)> = bed
-        .sides
-        .iter()
-        .enumerate()
-        .filter(|(_, side)| side.director.is_some())
-        .map(|(place, side)| (side.name, place))
-        .collect();
+    let contestants = bed.sides(&[BARE_LOOP, BARE_LOOP_AGAIN, BARE_BATCHED, VSTUN]);
     let all =
         interleave(work, plan, &contestants, |&place| sample(bed, place, tick_us, plan.window))?;
     let Some(bare) = all.get(BARE_LOOP) else { return Ok(Vec::new()) };
@@ -47,7 +40,7 @@ fn bursts(bed: &mut Bed, plan: Plan, work: &'static str, tick_us: u32) -> Result
 }
 
 /// One window, again if something else took the CPU meanwhile.
-fn sample(bed: &mut Bed, place: usize, tick_us: u32, seconds: f64) -> Result<Sample> {
+pub(super) fn sample(bed: &mut Bed, place: usize, tick_us: u32, seconds: f64) -> Result<Sample> {
     let mut result = attempt(bed, place, tick_us, seconds);
     for _ in 1..ATTEMPTS {
         if let Err(e) = &result {
@@ -60,7 +53,7 @@ fn sample(bed: &mut Bed, place: usize, tick_us: u32, seconds: f64) -> Result<Sam
 
 fn attempt(bed: &mut Bed, place: usize, tick_us: u32, seconds: f64) -> Result<Sample> {
     let side = &bed.sides[place];
-    let process = side.director.as_ref().map(Program::pid);
+    let process = side.process;
     let order = format!("send {} {FLOWS} {RATE} {tick_us} {seconds}", side.vip);
     let before = bed.topology.real.datagrams()?;
     let (cost, answer) = bed.cost(process, |bed| bed.udp_load.ask(&order))?;
@@ -84,7 +77,7 @@ const FLOWS: usize = 256;
 /// Packets a second.
 const RATE: u32 = 50_000;
 /// How generators pace (iperf3 does so by default): 50 packets every millisecond.
-const BURSTS_US: u32 = 1000;
+pub(super) const BURSTS_US: u32 = 1000;
 /// As evenly as a sleeping process can: 5 packets every 100 microseconds.
 const EVEN_US: u32 = 100;
 /// Of the datagrams sent; below, a full queue was measured and not the director.

@@ -9,7 +9,6 @@ use serde_json::Value;
 
 use super::{GIGABITS, HOST, MICROSECONDS, PROCESS, THROUGHPUT, gigabits};
 use crate::bed::{Bed, Cost, READY_MADE};
-use crate::node::Program;
 use crate::report::{Row, Target};
 use crate::rounds::{Plan, Sample, interleave};
 use crate::side::{BARE_BATCHED, BARE_LOOP, KERNEL, VSTUN};
@@ -55,8 +54,7 @@ pub(crate) fn run(bed: &mut Bed, plan: Plan) -> Result<Vec<Row>> {
 
 fn stream(bed: &mut Bed, place: usize, seconds: f64) -> Result<Sample> {
     let side = &bed.sides[place];
-    let process = side.director.as_ref().map(Program::pid);
-    let order = format!("up {} {seconds}", side.vip);
+    let (process, order) = (side.process, format!("up {} {seconds}", side.vip));
     let (cost, answer) = bed.cost(process, |bed| bed.tcp_load.ask(&order))?;
     let mut sample = per_packet(cost);
     sample.push((THROUGHPUT, gigabits(&answer)?));

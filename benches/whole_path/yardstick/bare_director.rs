@@ -3,28 +3,38 @@
 //! One read and one send for each packet, no offload, no tables, no logic. What a director costs below this is
 //! what batching saves; what it costs above is what deciding costs.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
+use socket2::Domain;
 use tun_rs::{DeviceBuilder, Layer};
 
-use super::{OUTER, outer_header, ready, sending_socket};
+use super::{outer_header, outer_header_v6, ready, sending_socket};
 
-/// Sends every packet that arrives at `tun` to the real server `to`, from the tunnel address `from`.
-pub(super) fn run(tun: &str, from: Ipv4Addr, to: Ipv4Addr) -> Result<()> {
-    let device = DeviceBuilder::new().name(tun).mtu(TUN_MTU).layer(Layer::L3);
+/// Sends every packet that arrives at `tun` to the real server `to`, from the tunnel address `from`. All of one family.
+pub(super) fn run(tun: &str, from: IpAddr, to: IpAddr) -> Result<()> {
+    let (family, header) = match (from, to) {
+        (IpAddr::V4(from), IpAddr::V4(to)) => (Domain::IPV4, outer_header(from, to).to_vec()),
+        (IpAddr::V6(from), IpAddr::V6(to)) => (Domain::IPV6, outer_header_v6(from, to).to_vec()),
+        _ => bail!("{from} and {to} are of two families"),
+    };
+    let mtu = WIRE_MTU - u16::try_from(header.len())?;
+    let device = DeviceBuilder::new().name(tun).mtu(mtu).layer(Layer::L3);
     let device = device.build_sync().with_context(|| format!("create {tun}"))?;
-    let socket = sending_socket()?;
-    let destination = SocketAddrV4::new(to, 0).into();
-    let mut packet = [0; OUTER + TUN_MTU as usize];
-    packet[..OUTER].copy_from_slice(&outer_header(from, to));
+    let socket = sending_socket(family)?;
+    let destination = SocketAddr::new(to, 0).into();
+    let mut packet = [0; WIRE_MTU as usize];
+    let outer = header.len();
+    packet[..outer].copy_from_slice(&header);
     ready()?;
     loop {
-        let length = device.recv(&mut packet[OUTER..]).context("read the TUN")?;
+        let length = device.recv(&mut packet[outer..]).context("read the TUN")?;
+        if family == Domain::IPV6 {
+            packet[4..6].copy_from_slice(&u16::try_from(length)?.to_be_bytes());
+        }
         // A packet that cannot be sent is lost, as on any wire.
-        let _ = socket.send_to(&packet[..OUTER + length], &destination);
+        let _ = socket.send_to(&packet[..outer + length], &destination);
     }
 }
 
-/// The veth's 1,500 bytes less the outer header.
-const TUN_MTU: u16 = 1480;
+const WIRE_MTU: u16 = 1500;

@@ -2,25 +2,56 @@
 //!
 //! One receive of up to 64 KB, one write; the inner packet is not copied, since the virtio-net header is laid over the
 //! end of the outer one. No check of sources or destinations. A packet that the kernel merged on the way in
-//! (GRO) carries only the pseudo-header's sum as TCP checksum, and must be written as one TCP super-frame.
+//! (GRO) carries only the pseudo-header's sum as TCP checksum, and must be written as one TCP super-frame: here only
+//! of IPv4 in IPv4, since only datagrams come by the other mixes of families.
 
 use std::io::Read;
+use std::sync::Arc;
+use std::thread;
 
 use anyhow::{Context, Result};
-use socket2::{Domain, Protocol, Socket, Type};
-use tun_rs::{DeviceBuilder, Layer};
+use socket2::{Domain, Socket};
+use tun_rs::{DeviceBuilder, Layer, SyncDevice};
 
-use super::{OUTER, enlarge_receive_buffer, fold, ready, sum};
+use super::{OUTER, enlarge_receive_buffer, fold, raw_socket, ready, sum};
 
-/// Writes the inner packet of everything that arrives with protocol 4 into `tun`.
+/// Writes the inner packet of everything that arrives with protocol 4 or 41 into `tun`; a thread for each kind of tunnel.
 pub(super) fn run(tun: &str) -> Result<()> {
     let device = DeviceBuilder::new().name(tun).mtu(1500).layer(Layer::L3).offload(true);
     let device = device.build_sync().with_context(|| format!("create {tun}"))?;
-    let mut socket = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::from(libc::IPPROTO_IPIP)))
-        .context("open a raw socket")?;
-    enlarge_receive_buffer(&socket)?;
-    let mut buffer = vec![0; usize::from(u16::MAX)];
+    let device = Arc::new(device);
+    let open = |family, protocol| {
+        let socket = raw_socket(family, protocol)?;
+        enlarge_receive_buffer(&socket).map(|()| socket)
+    };
+    let main = open(Domain::IPV4, libc::IPPROTO_IPIP)?;
+    let others = [
+        (Domain::IPV4, libc::IPPROTO_IPV6),
+        (Domain::IPV6, libc::IPPROTO_IPIP),
+        (Domain::IPV6, libc::IPPROTO_IPV6),
+    ];
+    for (family, protocol) in others {
+        let (socket, device) = (open(family, protocol)?, Arc::clone(&device));
+        let outer = if family == Domain::IPV4 { OUTER } else { 0 };
+        thread::spawn(move || unwrap_plainly(socket, outer, &device));
+    }
     ready()?;
+    unwrap(main, &device)
+}
+
+/// Packets that nothing was done to, behind `outer` bytes of header that the kernel hands over.
+fn unwrap_plainly(mut socket: Socket, outer: usize, device: &SyncDevice) -> Result<()> {
+    const NOTHING: [u8; 10] = [0; 10];
+    let mut buffer = vec![0; NOTHING.len() + usize::from(u16::MAX)];
+    loop {
+        let length = socket.read(&mut buffer[NOTHING.len()..]).context("receive")?;
+        buffer[outer..outer + NOTHING.len()].copy_from_slice(&NOTHING);
+        let _ = device.send(&buffer[outer..NOTHING.len() + length]);
+    }
+}
+
+fn unwrap(mut socket: Socket, device: &SyncDevice) -> Result<()> {
+    let mut buffer = vec![0; usize::from(u16::MAX)];
     loop {
         let length = socket.read(&mut buffer).context("receive a tunnelled packet")?;
         let outer = usize::from(buffer[0] & 0x0f) * 4;

@@ -16,7 +16,7 @@ mod udp;
 
 use std::env;
 use std::io::{self, BufRead, Write};
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixDatagram;
 
@@ -62,14 +62,22 @@ fn obey(mut order: impl FnMut(&[&str]) -> Result<Value>) -> Result<()> {
     Ok(())
 }
 
-/// A raw IPIP socket that sends whole packets, outer header included, and receives none.
-fn sending_socket() -> Result<Socket> {
-    let socket = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::from(libc::IPPROTO_IPIP)))
-        .context("open a raw socket")?;
-    socket.set_header_included_v4(true)?;
+/// A raw socket of this family that sends whole packets, outer header included, and receives none.
+fn sending_socket(family: Domain) -> Result<Socket> {
+    let v6 = family == Domain::IPV6;
+    let socket = raw_socket(family, if v6 { libc::IPPROTO_IPV6 } else { libc::IPPROTO_IPIP })?;
+    if v6 {
+        socket.set_header_included_v6(true)?;
+    } else {
+        socket.set_header_included_v4(true)?;
+    }
     const BPF_RETURN_CONSTANT: u16 = 0x06;
     socket.attach_filter(&[SockFilter::new(BPF_RETURN_CONSTANT, 0, 0, 0)])?;
     Ok(socket)
+}
+
+fn raw_socket(family: Domain, protocol: libc::c_int) -> Result<Socket> {
+    Socket::new(family, Type::RAW, Some(Protocol::from(protocol))).context("open a raw socket")
 }
 
 /// Room for what arrives while a reader waits for its turn on the CPU, beyond the system's limit.
@@ -104,6 +112,17 @@ fn outer_header(from: Ipv4Addr, to: Ipv4Addr) -> [u8; OUTER] {
     header
 }
 
+/// The same of IPv6, before an IPv6 packet. The kernel fills in nothing: the payload's length is the sender's to write.
+fn outer_header_v6(from: Ipv6Addr, to: Ipv6Addr) -> [u8; OUTER_V6] {
+    let mut header = [0; OUTER_V6];
+    header[0] = 0x60;
+    header[6] = 41;
+    header[7] = 64;
+    header[8..24].copy_from_slice(&from.octets());
+    header[24..40].copy_from_slice(&to.octets());
+    header
+}
+
 /// The sum of 16-bit words that RFC 1071 folds into a checksum; an odd last byte is padded.
 fn sum(bytes: &[u8]) -> u64 {
     let word = |pair: &[u8]| u64::from(pair[0]) << 8 | pair.get(1).map_or(0, |&low| u64::from(low));
@@ -120,3 +139,5 @@ fn fold(mut sum: u64) -> u16 {
 
 /// Length of an IPv4 header without options.
 const OUTER: usize = 20;
+/// Length of an IPv6 header.
+const OUTER_V6: usize = 40;

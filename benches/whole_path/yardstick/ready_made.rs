@@ -15,12 +15,13 @@ use std::{io, ptr};
 
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
+use socket2::Domain;
 
 use super::{OUTER, fold, obey, outer_header, sending_socket, sum};
 
 /// Obeys `send SECONDS`: packets from the tunnel address `from` to the real server `to`.
 pub(super) fn run(from: Ipv4Addr, to: Ipv4Addr) -> Result<()> {
-    let socket = sending_socket()?;
+    let socket = sending_socket(Domain::IPV4)?;
     let mut batch = Batch::new(from, to);
     obey(|order| match *order {
         ["send", seconds] => send_for(&mut batch, socket.as_raw_fd(), seconds.parse()?),

@@ -1,6 +1,6 @@
 //! Small datagrams: a paced generator of many flows, and what swallows them.
 
-use std::net::{Ipv4Addr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -9,9 +9,9 @@ use serde_json::{Value, json};
 
 use super::{enlarge_receive_buffer, obey, ready};
 
-/// Receives and forgets; the kernel counts (`/proc/net/snmp`).
+/// Receives and forgets, of both families; the kernel counts (`/proc/net/snmp`).
 pub(super) fn sink(port: u16) -> Result<()> {
-    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port))?;
+    let socket = UdpSocket::bind((Ipv6Addr::UNSPECIFIED, port))?;
     enlarge_receive_buffer(&socket)?;
     let mut datagram = [0; 2048];
     ready()?;
@@ -23,7 +23,7 @@ pub(super) fn sink(port: u16) -> Result<()> {
 /// Obeys `send VIP FLOWS RATE TICK_US SECONDS`: 18-byte datagrams to `port`, `RATE` a second over all flows, those due
 /// sent together every `TICK_US` microseconds.
 pub(super) fn load(port: u16) -> Result<()> {
-    let mut flows = Flows { to: Ipv4Addr::UNSPECIFIED, sockets: Vec::new() };
+    let mut flows = Flows { to: Ipv4Addr::UNSPECIFIED.into(), sockets: Vec::new() };
     obey(|order| match *order {
         ["send", vip, count, rate, tick, seconds] => {
             flows.open(vip.parse()?, port, count.parse()?)?;
@@ -35,20 +35,24 @@ pub(super) fn load(port: u16) -> Result<()> {
 }
 
 struct Flows {
-    to: Ipv4Addr,
+    to: IpAddr,
     sockets: Vec<UdpSocket>,
 }
 
 impl Flows {
     /// One connected socket a flow; those of the previous order serve again if they lead to the same VIP.
-    fn open(&mut self, to: Ipv4Addr, port: u16, count: usize) -> Result<()> {
+    fn open(&mut self, to: IpAddr, port: u16, count: usize) -> Result<()> {
         if self.to == to && self.sockets.len() == count {
             return Ok(());
         }
         self.sockets.clear();
+        let any: IpAddr = match to {
+            IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+            IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+        };
         for flow in 0..count {
             let from = FIRST_PORT + u16::try_from(flow).context("too many flows")?;
-            let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, from))?;
+            let socket = UdpSocket::bind((any, from))?;
             socket.connect((to, port))?;
             self.sockets.push(socket);
         }
@@ -75,7 +79,7 @@ impl Flows {
     }
 }
 
-/// What makes the smallest Ethernet frame: 18 bytes of payload, 46 of IP packet.
+/// What makes the smallest Ethernet frame: 18 bytes of payload, 46 of IPv4 packet. For IPv6 the same payload.
 const PAYLOAD: [u8; 18] = [b'.'; 18];
 /// The flows' source ports, below Linux's ephemeral range.
 const FIRST_PORT: u16 = 20_000;
