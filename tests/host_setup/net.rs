@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// Runs `body` in namespaces of its own, by running this test's binary again for this one test.
 pub(crate) fn alone(test: &str, body: fn()) {
     if std::env::var_os(INSIDE).is_some() {
-        if !victim() && !on_errand() {
+        if !victim() && errand().is_none() {
             // `ip netns` and control sockets stay in here.
             sh("mount -t tmpfs tmpfs /run && ip link set lo up");
         }
@@ -68,21 +68,21 @@ pub(crate) fn kill_one(test: &str, meanwhile: impl FnOnce(u32)) {
     assert!(ready, "the victim failed before it was killed");
 }
 
-/// Whether this process was sent into another namespace.
-pub(crate) fn on_errand() -> bool {
-    std::env::var_os(ERRAND).is_some()
+/// What this process was sent into another namespace for.
+pub(crate) fn errand() -> Option<String> {
+    std::env::var(ERRAND).ok()
 }
 
-/// Runs the test's body again in the named network namespace, where [`on_errand`] is true.
-pub(crate) fn send_into(namespace: &str, test: &str) {
+/// Runs the test's body again in the named network namespace, where [`errand`] says what for.
+pub(crate) fn send_into(namespace: &str, test: &str, errand: &str) {
     let output = Command::new("ip")
         .args(["netns", "exec", namespace])
         .arg(std::env::current_exe().expect("a test has a binary"))
         .args(["--exact", test, "--nocapture"])
-        .env(ERRAND, "1")
+        .env(ERRAND, errand)
         .output()
         .expect("iproute2 is installed");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 /// Runs a shell script; gives what it prints.

@@ -25,14 +25,14 @@ fn host6() {
     ");
 }
 
-fn dual() -> RealServerWishes {
+pub(crate) fn dual() -> RealServerWishes {
     RealServerWishes {
         vips: vec!["192.0.2.10".parse().unwrap(), VIP.parse().unwrap()],
         ..super::realserver::wishes()
     }
 }
 
-async fn start(wishes: &RealServerWishes) -> Session {
+pub(crate) async fn start(wishes: &RealServerWishes) -> Session {
     let mut session = Session::open(Path::new(CONTROL)).unwrap();
     let prepared = session.plan_realserver(wishes).await.unwrap();
     tun();

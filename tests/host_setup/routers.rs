@@ -6,24 +6,34 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use super::director::no_tun;
 use super::director6::{dual, hosts6, start, without_force_forwarding};
-use super::net::{alone, assert_same, on_errand, picture, run, send_into, sh, until, wait_for};
+use super::net::{alone, assert_same, errand, picture, run, send_into, sh, until, wait_for};
+use super::{realserver, realserver6};
 
-/// Sends a router advertisement out of `eth0` of this namespace: a router for half an hour, and no more.
-fn advertise() {
+/// Sends a router advertisement out of `eth0` of this namespace. The errand: from which address, with how many seconds
+/// to live and which preference (RFC 4191 2.2: 8 is high, 0 medium).
+fn advertise(errand: &str) {
+    let words: Vec<&str> = errand.split(' ').collect();
+    let [from, life, preference] = words[..] else { panic!("{errand}") };
+    let from: Ipv6Addr = from.parse().unwrap();
+    let [high, low] = life.parse::<u16>().unwrap().to_be_bytes();
     let socket = Socket::new(Domain::IPV6, Type::RAW, Some(Protocol::ICMPV6)).unwrap();
     let link: u32 = sh("cat /sys/class/net/eth0/ifindex").trim().parse().unwrap();
     socket.set_multicast_hops_v6(255).unwrap();
-    let [high, low] = 1800_u16.to_be_bytes();
-    // Type 134, its checksum to be filled in by the kernel, hop limit 64, no flags, lifetime, no times.
-    let message = [134, 0, 0, 0, 64, 0, high, low, 0, 0, 0, 0, 0, 0, 0, 0];
+    socket.bind(&SocketAddrV6::new(from, 0, 0, link).into()).unwrap();
+    // Type 134, its checksum to be filled in by the kernel, hop limit 64, flags, lifetime, no times.
+    let flags = preference.parse().unwrap();
+    let message = [134, 0, 0, 0, 64, flags, high, low, 0, 0, 0, 0, 0, 0, 0, 0];
     let all_nodes = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
     socket.send_to(&message, &SocketAddrV6::new(all_nodes, 0, 0, link).into()).unwrap();
 }
 
+/// A router for half an hour.
+const ROUTER: &str = "fe80::1 1800 0";
 const LEARNT: &str = "ip -6 route show default | grep -q 'via fe80::.* dev eth0 proto ra'";
 
 fn learn(test: &str) {
-    send_into("client", test);
+    sh("ip -n client addr add fe80::1/64 dev eth0 nodad");
+    send_into("client", test, ROUTER);
     wait_for(LEARNT);
 }
 
@@ -35,7 +45,7 @@ fn survives_start_and_stop(test: &str) {
         sh(LEARNT);
         // And where it is lost, it is learnt again.
         sh("ip -6 route del default");
-        send_into("client", test);
+        send_into("client", test, ROUTER);
         until(LEARNT).await;
         session.undo().await.unwrap();
     });
@@ -48,8 +58,8 @@ fn survives_start_and_stop(test: &str) {
 fn a_learnt_default_route_survives() {
     const TEST: &str = "routers::a_learnt_default_route_survives";
     alone(TEST, || {
-        if on_errand() {
-            return advertise();
+        if let Some(errand) = errand() {
+            return advertise(&errand);
         }
         hosts6();
         survives_start_and_stop(TEST);
@@ -60,8 +70,8 @@ fn a_learnt_default_route_survives() {
 fn a_learnt_default_route_survives_forwarding_everywhere() {
     const TEST: &str = "routers::a_learnt_default_route_survives_forwarding_everywhere";
     alone(TEST, || {
-        if on_errand() {
-            return advertise();
+        if let Some(errand) = errand() {
+            return advertise(&errand);
         }
         hosts6();
         // Undoing writes to it last, which would purge the route anew.
@@ -73,11 +83,7 @@ fn a_learnt_default_route_survives_forwarding_everywhere() {
 
 #[test]
 fn an_interface_that_comes_later_learns_routes_too() {
-    const TEST: &str = "routers::an_interface_that_comes_later_learns_routes_too";
-    alone(TEST, || {
-        if on_errand() {
-            return advertise();
-        }
+    alone("routers::an_interface_that_comes_later_learns_routes_too", || {
         hosts6();
         without_force_forwarding();
         run(async {
@@ -100,5 +106,46 @@ fn an_interface_that_comes_later_learns_routes_too() {
         no_tun();
         assert_eq!(sh("sysctl -n net.ipv6.conf.eth1.accept_ra"), "1\n");
         assert_eq!(sh("sysctl -n net.ipv6.conf.eth1.forwarding"), "0\n");
+    });
+}
+
+#[test]
+fn learnt_default_routers_are_copied_in_their_order() {
+    const TEST: &str = "routers::learnt_default_routers_are_copied_in_their_order";
+    alone(TEST, || {
+        if let Some(errand) = errand() {
+            return advertise(&errand);
+        }
+        realserver::host();
+        sh("for a in fe80::1 fe80::2; do ip -n router addr add $a/64 dev eth0 nodad; done");
+        let before = picture();
+        send_into("router", TEST, "fe80::1 1800 0");
+        send_into("router", TEST, "fe80::2 1800 8");
+        wait_for("test $(ip -6 route show default proto ra | wc -l) = 2");
+        run(async {
+            let mut session = realserver6::start(&realserver6::dual()).await;
+            let copies = sh("ip -6 route show table 17600");
+            let copy = |router: &str| copies.lines().find(|line| line.contains(router)).unwrap();
+            let preferred = copy("via fe80::2 ");
+            assert!(
+                preferred.contains("metric 1024") && preferred.contains("pref high"),
+                "{copies}"
+            );
+            assert!(copy("via fe80::1 ").contains("metric 1025"), "{copies}");
+            assert_eq!(copies.matches("advmss 1420").count(), 2, "{copies}");
+            // It says that it is a router no more, then the other.
+            for router in ["fe80::2", "fe80::1"] {
+                send_into("router", TEST, &format!("{router} 0 0"));
+                let gone =
+                    format!("test $(ip -6 route show table 17600 | grep -c 'via {router} ') = 0");
+                tokio::select! {
+                    told = session.follow() => panic!("{told:?}"),
+                    () = until(&gone) => {}
+                }
+            }
+            session.undo().await.unwrap();
+        });
+        no_tun();
+        assert_same(&before, &picture());
     });
 }

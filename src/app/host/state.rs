@@ -132,3 +132,42 @@ fn write(state: &State, path: &Path) -> io::Result<()> {
         None => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    fn write(sysctl: &str, from: &str, to: &str) -> Step {
+        let (sysctl, from, to) = (sysctl.to_owned(), from.to_owned(), to.to_owned());
+        Step::Write { sysctl, from, to, beside: BTreeMap::new() }
+    }
+
+    #[test]
+    fn what_guards_the_host_is_undone_last_though_it_came_later() {
+        let mut state = State::default();
+        let forwarding = write("net/ipv6/conf/eth0/forwarding", "0", "1");
+        let guard = write("net/ipv6/conf/eth1/accept_ra", "1", "2");
+        state.add(&forwarding);
+        state.add(&guard);
+        state.add(&guard);
+        assert_eq!(state.steps, [guard, forwarding]);
+    }
+
+    #[test]
+    fn originals_are_those_before_the_first_write() {
+        let mut state = State::default();
+        let beside = [("net/ipv6/conf/eth1/forwarding".to_owned(), "1".to_owned())].into();
+        state.add(&Step::Write {
+            sysctl: "net/ipv6/conf/all/forwarding".into(),
+            from: "0".into(),
+            to: "1".into(),
+            beside,
+        });
+        state.add(&write("net/ipv6/conf/eth0/forwarding", "0", "1"));
+        let originals = state.originals();
+        assert_eq!(originals["net/ipv6/conf/eth1/forwarding"], "1");
+        assert_eq!(originals["net/ipv6/conf/eth0/forwarding"], "0");
+    }
+}

@@ -9,7 +9,9 @@ use super::*;
 
 mod copies;
 mod director;
+mod director6;
 mod realserver;
+mod realserver6;
 mod steps;
 
 fn ip(text: &str) -> IpAddr {
@@ -92,6 +94,35 @@ fn facts() -> Facts {
         links,
         ..Facts::default()
     }
+}
+
+/// The same with IPv6 beside: eth0 2001:db8:1::1/64 with the default route, eth1 2001:db8:2::1/64.
+fn facts6() -> Facts {
+    let mut facts = facts();
+    let rules = [(0, 255), (32_766, 254)].map(|(priority, table)| Rule {
+        family: Family::V6,
+        priority,
+        from: None,
+        table: Some(table),
+        special: false,
+        protocol: 2,
+    });
+    facts.rules.extend(rules);
+    facts.addresses.extend([own(2, "2001:db8:1::1/64"), own(3, "2001:db8:2::1/64")]);
+    facts.lookups.insert(ip("2001:db8:2::2"), towards(3, "2001:db8:2::1"));
+    let route6 =
+        |to, link, gateway, priority| Route { scope: 0, priority, ..route(to, link, gateway) };
+    facts.routes.extend([
+        route6("::/0", 2, Some("fe80::1"), 1024),
+        route6("2001:db8:1::/64", 2, None, 256),
+        route6("2001:db8:2::/64", 3, None, 256),
+        route6("fe80::/64", 2, None, 256),
+    ]);
+    for link in ["all", "default", "lo", "eth0", "eth1"] {
+        set(&mut facts, &sysctl::conf6(link, "accept_ra"), "1");
+        set(&mut facts, &sysctl::conf6(link, "mtu"), if link == "lo" { "65536" } else { "1500" });
+    }
+    facts
 }
 
 fn set(facts: &mut Facts, path: &str, value: &str) {

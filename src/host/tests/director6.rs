@@ -1,0 +1,276 @@
+//! A director with IPv6.
+
+use super::*;
+use crate::host::director::{self, Wishes};
+
+fn wishes() -> Wishes {
+    Wishes {
+        vips: vec![ip("10.1.0.10"), ip("2001:db8:1::10")],
+        reals: vec![ip("10.2.0.2"), ip("2001:db8:2::2")],
+        ..director_wishes()
+    }
+}
+
+fn only6() -> Wishes {
+    Wishes { vips: vec![ip("2001:db8:1::10")], reals: vec![ip("2001:db8:2::2")], ..wishes() }
+}
+
+/// A kernel older than Linux 6.17.
+fn without_force_forwarding() -> Facts {
+    let mut facts = facts6();
+    facts.sysctls.retain(|path, _| !path.ends_with("/force_forwarding"));
+    facts
+}
+
+#[test]
+fn one_uplink_forwards_where_the_kernel_can_be_told_so() {
+    let plan = director::plan(&only6(), &facts6()).unwrap();
+    assert_eq!(
+        lines(&plan.on_tun),
+        [
+            "sysctl net/ipv6/conf/vstun0/addr_gen_mode = 1 (was 0)",
+            "sysctl net/ipv6/conf/vstun0/accept_ra = 0 (was 1)",
+            "sysctl net/ipv6/conf/vstun0/disable_ipv6 = 0 (was 0)",
+        ]
+    );
+    assert_eq!(
+        lines(&plan.steps),
+        [
+            "sysctl net/ipv6/conf/eth0/accept_ra = 2 (was 1)",
+            "sysctl net/ipv6/conf/eth1/accept_ra = 2 (was 1)",
+            "sysctl net/ipv6/conf/eth0/force_forwarding = 1 (was 0)",
+            "sysctl net/ipv6/conf/eth0/forwarding = 1 (was 0)",
+            "sysctl net/ipv6/conf/eth0/proxy_ndp = 1 (was 0)",
+            "sysctl net/ipv6/neigh/eth0/proxy_delay = 0 (was 80)",
+            "route 2001:db8:1::10 dev vstun0 table 254",
+            "proxy neighbour entry 2001:db8:1::10 dev eth0",
+        ]
+    );
+    assert_eq!(plan.outer_sources, [(ip("2001:db8:2::2"), ip("2001:db8:2::1"))].into());
+    assert_eq!(plan.warnings.len(), 1, "{:?}", plan.warnings);
+    assert!(plan.warnings[0].starts_with("IPv6 forwarding is turned on for interface eth0"));
+}
+
+#[test]
+fn else_every_interface_forwards_and_what_each_had_is_kept() {
+    for masked in [false, true] {
+        let mut facts = without_force_forwarding();
+        if masked {
+            set(&mut facts, "net/ipv6/conf/eth0/force_forwarding", "");
+        }
+        set(&mut facts, "net/ipv6/conf/eth1/forwarding", "1");
+        let plan = director::plan(&only6(), &facts).unwrap();
+        let expected = Step::Write {
+            sysctl: "net/ipv6/conf/all/forwarding".into(),
+            from: "0".into(),
+            to: "1".into(),
+            beside: [("net/ipv6/conf/eth1/forwarding".to_owned(), "1".to_owned())].into(),
+        };
+        assert_eq!(plan.steps[1], expected);
+        assert_eq!(
+            lines(&plan.steps[..1]),
+            ["sysctl net/ipv6/conf/eth0/accept_ra = 2 (was 1)"],
+            "eth1 is a router and learns nothing"
+        );
+        assert_eq!(plan.warnings.len(), 1, "{:?}", plan.warnings);
+        assert!(plan.warnings[0].contains("for every interface"), "{:?}", plan.warnings);
+        assert!(plan.warnings[0].contains("nfproto ipv6 oifname != \"vstun0\" drop"));
+    }
+}
+
+#[test]
+fn a_second_plan_wants_the_same() {
+    let first = director::plan(&only6(), &without_force_forwarding()).unwrap();
+    let mut facts = without_force_forwarding();
+    for step in &first.steps {
+        let Step::Write { sysctl, from, to, .. } = step else { continue };
+        facts.originals.insert(sysctl.clone(), from.clone());
+        set(&mut facts, sysctl, to);
+    }
+    for link in ["default", "lo", "eth1"] {
+        set(&mut facts, &sysctl::conf6(link, "forwarding"), "1");
+    }
+    let second = director::plan(&only6(), &facts).unwrap();
+    assert_eq!(second.steps.len(), first.steps.len());
+    assert!(second.steps.iter().zip(&first.steps).all(|(a, b)| a.same_end(b)));
+    assert_eq!(second.warnings, [] as [String; 0], "it was said");
+
+    // One that comes later has its `forwarding` from `default`, and would learn without us.
+    facts.links.push(link(4, "eth2"));
+    set(&mut facts, "net/ipv6/conf/eth2/forwarding", "1");
+    set(&mut facts, "net/ipv6/conf/eth2/accept_ra", "1");
+    let third = lines(&director::plan(&only6(), &facts).unwrap().steps);
+    assert!(third.contains(&"sysctl net/ipv6/conf/eth2/accept_ra = 2 (was 1)".to_owned()));
+}
+
+#[test]
+fn accept_ra_is_raised_only_where_routes_are_learnt() {
+    // accept_ra, forwarding → written
+    for (accept, forwarding, written) in
+        [("0", "0", false), ("1", "0", true), ("1", "1", false), ("2", "0", true)]
+    {
+        let mut facts = facts6();
+        set(&mut facts, "net/ipv6/conf/eth1/accept_ra", accept);
+        set(&mut facts, "net/ipv6/conf/eth1/forwarding", forwarding);
+        let steps = lines(&director::plan(&only6(), &facts).unwrap().steps);
+        let found = steps.iter().any(|line| line.contains("eth1/accept_ra"));
+        assert_eq!(found, written, "accept_ra {accept}, forwarding {forwarding}");
+    }
+}
+
+#[test]
+fn the_tun_s_mtu_by_mix() {
+    // MTU of the way, family of VIP, of real server → the TUN's, whether it is too small
+    let v4 = ("10.1.0.10", "10.2.0.2");
+    let v6 = ("2001:db8:1::10", "2001:db8:2::2");
+    let table = [
+        (1500, v4.0, v4.1, 1480, false),
+        (1500, v6.0, v4.1, 1480, false),
+        (1500, v4.0, v6.1, 1460, false),
+        (1500, v6.0, v6.1, 1460, false),
+        (1300, v6.0, v4.1, 1280, false),
+        (1299, v6.0, v4.1, 1280, true),
+        (1299, v4.0, v4.1, 1279, false),
+        (1320, v6.0, v6.1, 1280, false),
+        (1319, v6.0, v6.1, 1280, true),
+        (1319, v4.0, v6.1, 1279, false),
+        (68, v4.0, v4.1, 576, false),
+        (68, v6.0, v4.1, 1280, true),
+    ];
+    for (mtu, vip, real, expected, small) in table {
+        let mut facts = facts6();
+        facts.lookups.get_mut(&ip(real)).unwrap().mtu = Some(mtu);
+        let wishes = Wishes { vips: vec![ip(vip)], reals: vec![ip(real)], ..wishes() };
+        let plan = director::plan(&wishes, &facts).unwrap();
+        assert_eq!(plan.tun_mtu, expected, "{vip} to {real} over {mtu}");
+        let said = plan
+            .warnings
+            .iter()
+            .any(|text| text.contains(&format!("real server {real} has an MTU of {mtu}")));
+        assert_eq!(said, small, "{vip} to {real} over {mtu}: {:?}", plan.warnings);
+    }
+    assert_eq!(director::plan(&wishes(), &facts6()).unwrap().tun_mtu, 1460, "both");
+    let mut announced = facts6();
+    set(&mut announced, "net/ipv6/conf/eth1/mtu", "1400");
+    assert_eq!(director::plan(&wishes(), &announced).unwrap().tun_mtu, 1360, "by a router");
+    let mut unknown = facts6();
+    unknown.lookups.clear();
+    assert_eq!(director::plan(&only6(), &unknown).unwrap().tun_mtu, 1460);
+}
+
+#[test]
+fn each_family_has_its_uplinks() {
+    let mut facts = facts6();
+    let uplinks = |vips: &[&str], facts: &Facts| {
+        let vips = vips.iter().map(|vip| ip(vip)).collect();
+        let plan = director::plan(&Wishes { vips, ..wishes() }, facts)?;
+        let one = |a: &Announcement| format!("{} {}", a.link, a.address);
+        Ok::<_, Refusal>(plan.announcements.iter().map(one).collect::<Vec<_>>())
+    };
+    assert_eq!(uplinks(&["2001:db8:2::10"], &facts).unwrap(), ["eth1 2001:db8:2::10"]);
+    assert_eq!(uplinks(&["2001:db8:9::10"], &facts).unwrap(), ["eth0 2001:db8:9::10"]);
+    // IPv4's default route is no help.
+    facts.routes.retain(|route| route.destination.to_string() != "::/0");
+    let refusal = Refusal::UplinkMissing(ip("2001:db8:9::10"));
+    assert_eq!(uplinks(&["2001:db8:9::10"], &facts), Err(refusal.clone()));
+    // Where others have one it is a warning: an interface that is down has lost its IPv6 addresses.
+    assert_eq!(uplinks(&["10.1.0.10", "2001:db8:9::10"], &facts).unwrap().len(), 2);
+    let vips = vec![ip("10.1.0.10"), ip("2001:db8:9::10")];
+    let plan = director::plan(&Wishes { vips, ..wishes() }, &facts).unwrap();
+    assert!(plan.warnings.contains(&refusal.to_string()), "{:?}", plan.warnings);
+}
+
+#[test]
+fn sources_by_family() {
+    let source = |plan: &Plan, vip: &str| {
+        plan.steps.iter().find_map(|step| match step {
+            Step::Add(Object::Route { address, source, .. }) if *address == ip(vip) => *source,
+            _ => None,
+        })
+    };
+    let plan = director::plan(&wishes(), &facts6()).unwrap();
+    assert_eq!(source(&plan, "10.1.0.10"), Some(ip("10.2.0.1")));
+    assert_eq!(source(&plan, "2001:db8:1::10"), Some(ip("2001:db8:2::1")));
+
+    let sources = vec![ip("10.1.0.1"), ip("2001:db8:1::1")];
+    let wished = Wishes { sources, ..wishes() };
+    let plan = director::plan(&wished, &facts6()).unwrap();
+    assert_eq!(source(&plan, "10.1.0.10"), Some(ip("10.1.0.1")));
+    assert_eq!(source(&plan, "2001:db8:1::10"), Some(ip("2001:db8:1::1")));
+    assert_eq!(plan.outer_sources, [(ip("2001:db8:2::2"), ip("2001:db8:1::1"))].into());
+
+    // The kernel refuses a route with a tentative one.
+    let mut tentative = facts6();
+    let own = tentative.addresses.iter_mut().find(|own| own.address == ip("2001:db8:1::1"));
+    own.unwrap().tentative = true;
+    let plan = director::plan(&wished, &tentative).unwrap();
+    assert_eq!(source(&plan, "2001:db8:1::10"), None);
+    assert_eq!(plan.outer_sources.len(), 1);
+
+    let mut unreachable = facts6();
+    unreachable.lookups.get_mut(&ip("2001:db8:2::2")).unwrap().kind = Kind::Unreachable;
+    let plan = director::plan(&wished, &unreachable).unwrap();
+    assert_eq!(plan.outer_sources, OuterSources::new(), "no route");
+}
+
+#[test]
+fn a_host_without_ipv6() {
+    let vip = ip("2001:db8:1::10");
+    let mut none = facts();
+    none.sysctls.retain(|path, _| !path.starts_with("net/ipv6/"));
+    assert_eq!(director::plan(&only6(), &none), Err(Refusal::Ipv6Missing(vip)));
+    let plan = director::plan(&director_wishes(), &none).unwrap();
+    assert_eq!((plan.on_tun.len(), plan.steps.len()), (0, 4), "{:?}", lines(&plan.steps));
+
+    let mut off = facts6();
+    for link in ["all", "lo", "eth0", "eth1"] {
+        set(&mut off, &sysctl::conf6(link, "disable_ipv6"), "1");
+    }
+    let sysctl = "net.ipv6.conf.all.disable_ipv6".to_owned();
+    assert_eq!(director::plan(&only6(), &off), Err(Refusal::Ipv6Off { address: vip, sysctl }));
+    assert!(director::plan(&director_wishes(), &off).is_ok());
+
+    // An interface of its own mind counts, whatever was last written to `all`.
+    set(&mut off, "net/ipv6/conf/eth1/disable_ipv6", "0");
+    let sysctl = "net/ipv6/conf/eth0/disable_ipv6".to_owned();
+    assert_eq!(director::plan(&only6(), &off), Err(Refusal::Ipv6Off { address: vip, sysctl }));
+    set(&mut off, "net/ipv6/conf/eth0/disable_ipv6", "0");
+    assert!(director::plan(&only6(), &off).is_ok());
+
+    // One of two uplinks without it is a warning.
+    set(&mut off, "net/ipv6/conf/eth1/disable_ipv6", "1");
+    let uplinks = Some(vec!["eth0".to_owned(), "eth1".to_owned()]);
+    let plan = director::plan(&Wishes { uplinks, ..only6() }, &off).unwrap();
+    assert!(plan.warnings.iter().any(|text| text.contains("IPv6 is off on uplink eth1")));
+    assert_eq!(plan.announcements.len(), 1);
+}
+
+#[test]
+fn refusals_speak_of_ipv6() {
+    let mut taken = facts6();
+    taken.routes.push(route("2001:db8:1::10/128", 3, None));
+    let refusal = director::plan(&only6(), &taken).unwrap_err();
+    assert!(refusal.to_string().contains("`ip -6 route del 2001:db8:1::10 table 254`"));
+
+    let anycast = Wishes { vips: vec![ip("2001:db8:1::")], ..only6() };
+    let refusal = director::plan(&anycast, &facts6()).unwrap_err();
+    let subnet = "2001:db8:1::/64".parse().unwrap();
+    let link = "eth0".to_owned();
+    assert_eq!(refusal, Refusal::VipIsAnycast { address: ip("2001:db8:1::"), subnet, link });
+
+    let own = Wishes { vips: vec![ip("2001:db8:1::1")], ..only6() };
+    let refusal = director::plan(&own, &facts6()).unwrap_err();
+    assert!(refusal.to_string().contains("`ip addr del 2001:db8:1::1/64 dev eth0`"));
+}
+
+#[test]
+fn only_what_traffic_needs_is_required() {
+    let plan = director::plan(&only6(), &without_force_forwarding()).unwrap();
+    let required = |steps: &[Step]| {
+        lines(&steps.iter().filter(|step| !step.optional()).cloned().collect::<Vec<_>>())
+    };
+    assert_eq!(required(&plan.on_tun), ["sysctl net/ipv6/conf/vstun0/disable_ipv6 = 0 (was 0)"]);
+    assert_eq!(required(&plan.steps).len(), plan.steps.len() - 1, "all but proxy_delay");
+    let only4 = director::plan(&director_wishes(), &facts6()).unwrap();
+    assert_eq!(required(&only4.on_tun), [] as [String; 0]);
+}
