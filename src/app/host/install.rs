@@ -49,6 +49,7 @@ impl Session {
         self.prune(&plan).await;
         self.announce(&new, &facts);
         self.role = Some(role);
+        self.sources.clone_from(&promised.outer_sources);
         self.told = promised.outer_sources;
         self.changed = true;
         Ok(())
