@@ -10,12 +10,12 @@ use std::time::Duration;
 
 use vstun::balancer::outer::Inner;
 use vstun::balancer::{
-    Balancer, Change, Limits, Listen, Millis, RealSpec, SchedulerKind, Seed, ServiceSpec, Tunnel,
-    Verdict,
+    Balancer, Change, Limits, Listen, Millis, PortRange, Protocol, RealSpec, SchedulerKind, Seed,
+    ServiceSpec, Tunnel, TunnelError, TunnelErrorKind, Verdict,
 };
 use vstun::decap::{Gate, Mss, Outcome};
 use vstun::wire::Packet;
-use vstun::wire::encap::{MAX_OUTER_LEN, ipip};
+use vstun::wire::encap::{MAX_OUTER_LEN, Opened, ipip};
 use vstun::wire::segment::{MAX_HEADER_LEN, Plan};
 use vstun::wire::tcp::Flags;
 use vstun::wire::virtio::Offload;
@@ -24,11 +24,7 @@ use vstun::wire::virtio::Offload;
 #[allow(dead_code)] // the table needs more of it
 mod build;
 
-use build::{Ip, VIP, icmp_echo, icmp_error, tcp, udp};
-
-const A: [u8; 4] = [10, 0, 0, 11];
-const B: [u8; 4] = [10, 0, 0, 12];
-const DIRECTOR: [u8; 4] = [10, 0, 0, 1];
+use build::{DESTINATION_OPTIONS, FAMILIES, Family, Ip, MIXES};
 
 /// The system's allocator, counting each thread's calls that ask for memory.
 struct Counting;
@@ -87,12 +83,21 @@ fn the_counter_counts() {
     assert_eq!(allocations(|| ()), 0);
 }
 
+/// Both families' virtual IPs before real servers of both.
 fn director(capacity: u32) -> Balancer {
     let limits = Limits { connections: capacity, refusals_per_second: 1_000_000 };
     let mut director = Balancer::new(limits, Seed(1, 2));
-    let listens = ["192.0.2.10:80/tcp", "192.0.2.10:53/udp"];
-    let listens = listens.map(|text| text.parse::<Listen>().unwrap()).to_vec();
-    let reals = [A, B].map(|real| RealSpec { address: real.into(), weight: 1 }).to_vec();
+    let listen = |address, protocol, port| Listen {
+        protocol,
+        address,
+        ports: PortRange { first: port, last: port },
+    };
+    let listens = FAMILIES
+        .map(Family::vip)
+        .into_iter()
+        .flat_map(|vip| [listen(vip, Protocol::Tcp, 80), listen(vip, Protocol::Udp, 53)])
+        .collect();
+    let reals = FAMILIES.map(|family| RealSpec { address: family.real(11), weight: 1 }).to_vec();
     let (name, scheduler) = ("web".to_owned(), SchedulerKind::WeightedLeastConnections);
     director.apply(&Change::AddService(ServiceSpec { name, listens, scheduler, reals })).unwrap();
     director
@@ -106,22 +111,29 @@ fn forward(director: &mut Balancer, now: u64, packet: &[u8]) -> Verdict {
     black_box(verdict)
 }
 
+/// One packet of each of so many clients of each family.
+fn of_clients(ports: std::ops::Range<u16>, packet: impl Fn(Family) -> Ip) -> Vec<Vec<u8>> {
+    let of = |port| FAMILIES.map(|family| packet(family).source_port(port).bytes());
+    ports.flat_map(of).collect()
+}
+
 #[test]
 fn packets_of_known_flows_allocate_nothing() {
-    let mut director = director(1_000);
-    let packets: Vec<_> = (0..500)
-        .flat_map(|port| {
-            [tcp(Flags::SYN).source_port(port).bytes(), udp(53).source_port(port).bytes()]
-        })
-        .collect();
-    for packet in &packets {
+    let mut director = director(2_000);
+    let opening = [
+        of_clients(0..500, |family| family.tcp(Flags::SYN)),
+        of_clients(0..500, |family| family.udp(53)),
+    ]
+    .concat();
+    for packet in &opening {
         forward(&mut director, 0, packet);
     }
-    let established: Vec<_> =
-        (0..500).map(|port| tcp(Flags::ACK).source_port(port).data(b"data").bytes()).collect();
+    let established = of_clients(0..500, |family| family.tcp(Flags::ACK).data(b"data"));
+    let dressed = Family::V6.tcp(Flags::ACK).source_port(7);
+    let dressed = dressed.extension(DESTINATION_OPTIONS, &[1, 4, 0, 0, 0, 0]).bytes();
     let steady = allocations(|| {
         for now in 0..10 {
-            for packet in packets.iter().chain(&established) {
+            for packet in opening.iter().chain(&established).chain([&dressed]) {
                 assert!(matches!(forward(&mut director, now * 100, packet), Verdict::Tunnel(_)));
             }
             director.expire(Millis(now * 100));
@@ -133,8 +145,8 @@ fn packets_of_known_flows_allocate_nothing() {
 #[test]
 fn connections_come_and_go_without_allocating() {
     let mut director = director(256);
-    let opening: Vec<_> = (0..256).map(|port| tcp(Flags::SYN).source_port(port).bytes()).collect();
-    let closing: Vec<_> = (0..256).map(|port| tcp(Flags::RST).source_port(port).bytes()).collect();
+    let opening = of_clients(0..128, |family| family.tcp(Flags::SYN));
+    let closing = of_clients(0..128, |family| family.tcp(Flags::RST));
     let life = |director: &mut Balancer, start: u64| {
         for packet in opening.iter().chain(&closing) {
             assert!(matches!(forward(director, start, packet), Verdict::Tunnel(_)));
@@ -153,7 +165,7 @@ fn connections_come_and_go_without_allocating() {
 #[test]
 fn a_full_table_allocates_nothing() {
     let mut director = director(4);
-    let packets: Vec<_> = (0..64).map(|port| tcp(Flags::SYN).source_port(port).bytes()).collect();
+    let packets = of_clients(0..32, |family| family.tcp(Flags::SYN));
     let full = allocations(|| {
         for packet in &packets {
             assert!(matches!(forward(&mut director, 0, packet), Verdict::Tunnel(_)));
@@ -165,94 +177,109 @@ fn a_full_table_allocates_nothing() {
 
 #[test]
 fn answers_and_drops_allocate_nothing() {
-    let mut director = director(16);
-    forward(&mut director, 0, &tcp(Flags::SYN).bytes());
-    let largest = vec![7; 65_507];
-    let rows: [(&str, Ip, bool); 8] = [
-        ("echo", icmp_echo(b"ping"), true),
-        ("the longest echo", icmp_echo(&largest), true),
-        ("reset", tcp(Flags::ACK).destination_port(443), true),
-        ("port unreachable", udp(80).data(&[7; 1_400]), true),
-        ("stray ACK", tcp(Flags::ACK).source_port(9), true),
-        ("stray RST", tcp(Flags::RST).source_port(9), false),
-        ("bad source", tcp(Flags::SYN).from([127, 0, 0, 1]), false),
-        (
-            "ICMP error",
-            icmp_error(3, 4, &tcp(Flags::ACK).source_port(9).backwards().bytes()),
-            false,
-        ),
-    ];
-    for (name, packet, answered) in rows {
-        let packet = packet.bytes();
-        let calls = allocations(|| {
-            for _ in 0..100 {
-                assert_eq!(
-                    forward(&mut director, 0, &packet) == Verdict::Reply,
-                    answered,
-                    "{name}"
-                );
+    for family in FAMILIES {
+        let mut director = director(16);
+        forward(&mut director, 0, &family.tcp(Flags::SYN).bytes());
+        for real in FAMILIES.map(|family| family.real(11)) {
+            let kind = TunnelErrorKind::PathMtu(1_400);
+            let calls = allocations(|| {
+                director.tunnel_error(Millis(0), TunnelError { real, kind });
+            });
+            assert_eq!(calls, 0);
+        }
+        let stray = || family.tcp(Flags::ACK).source_port(9);
+        let quoted = stray().backwards().bytes();
+        let rows = [
+            ("echo", family.icmp_echo(b"ping"), true),
+            ("the longest echo", family.icmp_echo(&vec![7; family.pick(65_507, 65_527)]), true),
+            ("reset", family.tcp(Flags::ACK).destination_port(443), true),
+            ("port unreachable", family.udp(80).data(&[7; 1_400]), true),
+            ("too big", family.tcp(Flags::ACK).data(&[7; 1_400]), true),
+            ("stray ACK", stray(), true),
+            ("stray RST", family.tcp(Flags::RST).source_port(9), false),
+            ("bad source", family.tcp(Flags::SYN).from(family.vip()), false),
+            ("ICMP error", family.icmp_error(family.too_big(), &quoted), false),
+        ];
+        for (name, packet, answered) in rows {
+            let packet = packet.bytes();
+            let calls = allocations(|| {
+                for _ in 0..100 {
+                    let verdict = forward(&mut director, 0, &packet);
+                    assert_eq!(verdict == Verdict::Reply, answered, "{name} {family:?}");
+                }
+            });
+            assert_eq!(calls, 0, "{name} {family:?}");
+        }
+        let hostile: [&[u8]; 4] = [&[], &[0x45; 19], &[0x60; 40], &[0xff; 1_500]];
+        let refused = allocations(|| {
+            for bytes in hostile {
+                director.refuse(Packet::parse(bytes).unwrap_err().into());
             }
         });
-        assert_eq!(calls, 0, "{name}");
+        assert_eq!(refused, 0);
     }
-    let hostile: [&[u8]; 4] = [&[], &[0x45; 19], &[0x60; 40], &[0xff; 1_500]];
-    let refused = allocations(|| {
-        for bytes in hostile {
-            director.refuse(Packet::parse(bytes).unwrap_err().into());
-        }
-    });
-    assert_eq!(refused, 0);
+}
+
+fn tunnel(outer: Family) -> Tunnel {
+    let source = Some(outer.director());
+    Tunnel { real: outer.real(11), source, sequence: 0, limit: usize::MAX }
 }
 
 #[test]
 fn a_super_frame_is_split_and_wrapped_without_allocating() {
-    let mut director = director(16);
-    forward(&mut director, 0, &tcp(Flags::SYN).bytes());
-    let frame = tcp(Flags::ACK).data(&vec![7; 64_000]).bytes();
-    let mut room = [0; MAX_OUTER_LEN + MAX_HEADER_LEN];
-    let mut segments = 0;
-    let calls = allocations(|| {
-        let packet = Packet::parse(&frame).unwrap();
-        let plan = Plan::new(&packet, Offload::Tcp { segment: 1_440, start: 20 }).unwrap();
-        let Verdict::Tunnel(real) = director.forward(Millis(0), &packet) else { panic!() };
-        let tunnel = director.dispatch(real, plan.count() as u64, 64_000).unwrap();
-        for index in 0..plan.count() {
-            let (outer_room, header) = room.split_at_mut(MAX_OUTER_LEN);
-            let payload = plan.write(index, packet.bytes(), header).unwrap();
-            let outer = Inner::of(&packet, 7).outer(&tunnel, index, DIRECTOR.into(), 7);
-            ipip::write(&outer, 4, plan.header_len() + payload.len(), outer_room).unwrap();
-            segments += 1;
-        }
-    });
-    assert_eq!((calls, segments), (0, 45));
+    for (family, outer) in MIXES {
+        let mut director = director(16);
+        forward(&mut director, 0, &family.tcp(Flags::SYN).bytes());
+        let frame = family.tcp(Flags::ACK).data(&vec![7; 64_000]).bytes();
+        let start = u16::try_from(family.header_len()).unwrap();
+        let tunnel = tunnel(outer);
+        let mut room = [0; MAX_OUTER_LEN + MAX_HEADER_LEN];
+        let mut segments = 0;
+        let calls = allocations(|| {
+            let packet = Packet::parse(&frame).unwrap();
+            let plan = Plan::new(&packet, Offload::Tcp { segment: 1_440, start }).unwrap();
+            let Verdict::Tunnel(real) = director.forward(Millis(0), &packet) else { panic!() };
+            director.dispatch(real, plan.count() as u64, 64_000).unwrap();
+            let inner = Inner::of(&packet, 7);
+            for index in 0..plan.count() {
+                let (outer_room, header) = room.split_at_mut(MAX_OUTER_LEN);
+                let payload = plan.write(index, packet.bytes(), header).unwrap();
+                let outer = inner.outer(&tunnel, index, outer.director(), 7);
+                let len = plan.header_len() + payload.len();
+                ipip::write(&outer, inner.version, len, outer_room).unwrap();
+                segments += 1;
+            }
+        });
+        assert_eq!((calls, segments), (0, 45));
+    }
 }
 
 #[test]
 fn the_gate_opens_without_allocating() {
-    let mut gate = Gate::new(
-        vec!["10.0.0.1/32".parse().unwrap()],
-        vec![VIP.into()],
-        Mss { v4: 1_440, v6: 1_420 },
-    );
-    let inner = tcp(Flags::ACK).data(&[7; 1_440]).bytes();
-    let mut datagram = vec![0; 20];
-    let packet = Packet::parse(&inner).unwrap();
-    let tunnel = Tunnel { real: A.into(), source: None, sequence: 0 };
-    let outer = Inner::of(&packet, 7).outer(&tunnel, 0, DIRECTOR.into(), 7);
-    ipip::write(&outer, 4, inner.len(), &mut datagram).unwrap();
-    datagram.extend_from_slice(&inner);
-    let mut foreign = datagram.clone();
-    foreign[12] = 11;
-    let mut scratch = datagram.clone();
-    let calls = allocations(|| {
-        for _ in 0..100 {
-            scratch.copy_from_slice(&datagram);
-            assert!(matches!(gate.open(&mut scratch), Outcome::Deliver(_)));
-            scratch.copy_from_slice(&foreign);
-            assert!(matches!(gate.open(&mut scratch), Outcome::Drop(_)));
-        }
-    });
-    assert_eq!(calls, 0);
+    let directors = FAMILIES.map(|family| family.director().into()).to_vec();
+    let vips = FAMILIES.map(Family::vip).to_vec();
+    let mut gate = Gate::new(directors, vips, Mss { v4: 1_440, v6: 1_420 });
+    for (family, outer) in MIXES {
+        let packet = family.tcp(Flags::ACK).data(&[7; 1_440]).bytes();
+        let inner = Inner::of(&Packet::parse(&packet).unwrap(), 7);
+        let header = inner.outer(&tunnel(outer), 0, outer.director(), 7);
+        let mut datagram = vec![0; outer.header_len()];
+        ipip::write(&header, inner.version, packet.len(), &mut datagram).unwrap();
+        datagram.extend_from_slice(&packet);
+        let opened = ipip::open(&datagram).unwrap();
+        let foreign = Opened { source: family.client(), ..opened.clone() };
+        let mut scratch = datagram.clone();
+        let calls = allocations(|| {
+            for _ in 0..100 {
+                scratch.copy_from_slice(&datagram);
+                assert!(matches!(gate.open(&mut scratch), Outcome::Deliver(_)));
+                scratch.copy_from_slice(&datagram);
+                assert!(matches!(gate.open_payload(&opened, &mut scratch), Outcome::Deliver(_)));
+                assert!(matches!(gate.open_payload(&foreign, &mut scratch), Outcome::Drop(_)));
+            }
+        });
+        assert_eq!(calls, 0);
+    }
 }
 
 /// Resident memory in bytes, from `/proc/self/statm` (proc(5)): the second number, in pages.
@@ -267,7 +294,7 @@ fn an_empty_table_of_a_million_is_mapped_but_not_touched() {
     const ENOUGH: u64 = 4 << 20;
     let before = resident();
     let mut director = director(1_000_000);
-    forward(&mut director, 0, &tcp(Flags::SYN).bytes());
+    forward(&mut director, 0, &Family::V6.tcp(Flags::SYN).bytes());
     let grown = resident().saturating_sub(before);
     // Other tests of this program run beside it, each with less than a megabyte; 30 MB is what the whole
     // idle director may have.

@@ -1,5 +1,5 @@
 //! Director and real servers together, on one simulated clock: what a client sends is what a real server's
-//! kernel gets, to the byte.
+//! kernel gets, to the byte. Every script runs over the four mixes of the client's family and the tunnel's.
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
@@ -8,12 +8,13 @@ use std::time::Duration;
 
 use vstun::balancer::outer::Inner;
 use vstun::balancer::{
-    Balancer, Change, Limits, Listen, Millis, RealSpec, SchedulerKind, Seed, ServiceSpec, Verdict,
+    Balancer, Change, Limits, Listen, Millis, PortRange, Protocol, RealSpec, SchedulerKind, Seed,
+    ServiceSpec, TunnelError, TunnelErrorKind, Verdict,
 };
 use vstun::decap::{Gate, Mss, Outcome, Refusal};
 use vstun::wire::Packet;
 use vstun::wire::checksum::Sum;
-use vstun::wire::encap::{MAX_OUTER_LEN, ipip};
+use vstun::wire::encap::{MAX_OUTER_LEN, Opened, ipip};
 use vstun::wire::segment::{MAX_HEADER_LEN, Plan};
 use vstun::wire::tcp::Flags;
 use vstun::wire::virtio::{self, Offload};
@@ -22,51 +23,57 @@ use vstun::wire::virtio::{self, Offload};
 #[allow(dead_code)] // the table needs more of it
 mod build;
 
-use build::{VIP, tcp, udp};
+use build::{Family, Ip, MIXES};
 
-const DIRECTOR: [u8; 4] = [10, 0, 0, 1];
-const A: [u8; 4] = [10, 0, 0, 11];
-const B: [u8; 4] = [10, 0, 0, 12];
-const MSS: u16 = 1_440;
+/// The real servers, by the number in their address.
+const A: u8 = 11;
+const B: u8 = 12;
+/// Bytes of a segment of either family, for whatever mix.
+const SEGMENT: u16 = 1_400;
+/// What the kernel leaves before a datagram whose outer header it takes off.
+const HEADROOM: usize = 64;
 
 /// A packet that a real server's kernel gets from its TUN.
 #[derive(Clone, Debug, Eq, PartialEq)]
 struct Delivered {
-    real: [u8; 4],
+    real: u8,
     header: virtio::Header,
     packet: Vec<u8>,
 }
 
 struct Pair {
+    inner: Family,
+    outer: Family,
     director: Balancer,
-    reals: BTreeMap<[u8; 4], Gate>,
+    reals: BTreeMap<u8, Gate>,
     now: Millis,
     random: u16,
 }
 
 impl Pair {
     /// `web` on ports 80/tcp and 53/udp with A and B, round robin.
-    fn new() -> Self {
+    fn new((inner, outer): (Family, Family)) -> Self {
         let limits = Limits { connections: 100, refusals_per_second: 1_000 };
         let mut director = Balancer::new(limits, Seed(1, 2));
-        let listens = ["192.0.2.10:80/tcp", "192.0.2.10:53/udp"];
-        let listens = listens.map(|text| text.parse::<Listen>().unwrap()).to_vec();
-        let reals = [A, B].map(|real| RealSpec { address: real.into(), weight: 1 }).to_vec();
+        let listen = |(protocol, port)| {
+            let ports = PortRange { first: port, last: port };
+            Listen { protocol, address: inner.vip(), ports }
+        };
+        let listens = [(Protocol::Tcp, 80), (Protocol::Udp, 53)].map(listen).to_vec();
+        let reals = [A, B].map(|real| RealSpec { address: outer.real(real), weight: 1 }).to_vec();
         let (name, scheduler) = ("web".to_owned(), SchedulerKind::RoundRobin);
         let spec = ServiceSpec { name, listens, scheduler, reals };
         director.apply(&Change::AddService(spec)).unwrap();
-        let gate = || {
-            Gate::new(
-                vec!["10.0.0.1/32".parse().unwrap()],
-                vec![VIP.into()],
-                Mss { v4: MSS, v6: MSS },
-            )
-        };
-        Self { director, reals: [(A, gate()), (B, gate())].into(), now: Millis(0), random: 0 }
+        let sources = [A, B].map(|real| (outer.real(real), outer.director()));
+        director.apply(&Change::SetSources(sources.into())).unwrap();
+        let mss = Mss { v4: SEGMENT, v6: SEGMENT };
+        let gate = || Gate::new(vec![outer.director().into()], vec![inner.vip()], mss);
+        let reals = [(A, gate()), (B, gate())].into();
+        Self { inner, outer, director, reals, now: Millis(0), random: 0 }
     }
 
     /// What the director sends for a frame, as whole datagrams with their real server.
-    fn tunnelled(&mut self, packet: &[u8], offload: Offload) -> Vec<([u8; 4], Vec<u8>)> {
+    fn tunnelled(&mut self, packet: &[u8], offload: Offload) -> Vec<(u8, Vec<u8>)> {
         let parsed = Packet::parse(packet).unwrap();
         let Verdict::Tunnel(id) = self.director.forward(self.now, &parsed) else {
             return Vec::new();
@@ -77,20 +84,32 @@ impl Pair {
         };
         let bytes = pieces.iter().map(|piece| piece.len() as u64).sum();
         let tunnel = self.director.dispatch(id, pieces.len() as u64, bytes).unwrap();
-        let IpAddr::V4(address) = tunnel.real else { panic!("{tunnel:?}") };
+        let real = [A, B].into_iter().find(|&real| self.outer.real(real) == tunnel.real).unwrap();
         let inner = Inner::of(&parsed, 7);
-        let mut datagram = |piece: Vec<u8>| {
+        let mut datagram = |(index, piece): (usize, Vec<u8>)| {
             self.random = self.random.wrapping_add(0x5bd1);
-            let outer = inner.outer(&tunnel, 0, DIRECTOR.into(), self.random);
+            let outer = inner.outer(&tunnel, index, [0; 4].into(), self.random);
             let mut room = [0; MAX_OUTER_LEN];
-            let len = ipip::write(&outer, 4, piece.len(), &mut room).unwrap();
-            (address.octets(), [&room[MAX_OUTER_LEN - len..], &piece].concat())
+            let len = ipip::write(&outer, inner.version, piece.len(), &mut room).unwrap();
+            (real, [&room[MAX_OUTER_LEN - len..], &piece].concat())
         };
-        pieces.into_iter().map(&mut datagram).collect()
+        pieces.into_iter().enumerate().map(&mut datagram).collect()
     }
 
-    fn open(&mut self, real: [u8; 4], mut datagram: Vec<u8>) -> Result<Delivered, Refusal> {
-        match self.reals.get_mut(&real).unwrap().open(&mut datagram) {
+    /// A datagram as Linux hands it over: of IPv6 without its header.
+    fn open(&mut self, real: u8, mut datagram: Vec<u8>) -> Result<Delivered, Refusal> {
+        let gate = self.reals.get_mut(&real).unwrap();
+        let outcome = if self.outer == Family::V4 {
+            gate.open(&mut datagram)
+        } else {
+            let Opened { source, traffic_class, inner_version, inner } =
+                ipip::open(&datagram).unwrap();
+            datagram = [&[0; HEADROOM], &datagram[inner]].concat();
+            let inner = HEADROOM..datagram.len();
+            let outer = Opened { source, traffic_class, inner_version, inner };
+            gate.open_payload(&outer, &mut datagram)
+        };
+        match outcome {
             Outcome::Drop(refusal) => Err(refusal),
             Outcome::Deliver(frame) => {
                 let (header, packet) = virtio::Header::decode(&datagram[frame]).unwrap();
@@ -100,13 +119,24 @@ impl Pair {
     }
 
     /// One packet all the way: it arrives as it was sent, and there is nothing left to do for the kernel.
-    fn send(&mut self, packet: &[u8]) -> [u8; 4] {
-        let datagrams = self.tunnelled(packet, Offload::None);
+    fn send(&mut self, packet: Ip) -> u8 {
+        let packet = packet.bytes();
+        let datagrams = self.tunnelled(&packet, Offload::None);
         let [(real, datagram)] = &datagrams[..] else { panic!("{} datagrams", datagrams.len()) };
         let delivered = self.open(*real, datagram.clone()).unwrap();
         assert_eq!(delivered.packet, packet);
         assert_eq!(delivered.header, virtio::Header::default());
         *real
+    }
+
+    /// A segment of the client's.
+    fn tcp(&self, flags: u8) -> Ip {
+        self.inner.tcp(flags)
+    }
+
+    /// What the kernel says of a super-frame of the client's.
+    fn start(&self) -> u16 {
+        u16::try_from(self.inner.header_len()).unwrap()
     }
 
     fn pass(&mut self, duration: Duration) {
@@ -158,201 +188,277 @@ fn data(len: usize) -> Vec<u8> {
 fn make_partial(packet: &mut [u8], field: usize) {
     let parsed = Packet::parse(packet).unwrap();
     let length = u32::try_from(parsed.payload().len()).unwrap();
+    let at = usize::from(parsed.header_len) + field;
     let sum = Sum::pseudo_header(parsed.source, parsed.destination, parsed.protocol, length);
-    packet[20 + field..22 + field].copy_from_slice(&sum.fold().to_be_bytes());
+    packet[at..at + 2].copy_from_slice(&sum.fold().to_be_bytes());
+}
+
+/// Sets the length field, and of IPv4 the checksum, of the packet that `bytes` are.
+fn set_length(bytes: &mut [u8]) {
+    if bytes[0] >> 4 == 6 {
+        let length = u16::try_from(bytes.len() - 40).unwrap();
+        bytes[4..6].copy_from_slice(&length.to_be_bytes());
+        return;
+    }
+    let length = u16::try_from(bytes.len()).unwrap();
+    bytes[2..4].copy_from_slice(&length.to_be_bytes());
+    bytes[10..12].fill(0);
+    let check = Sum::of(&bytes[..20]).checksum();
+    bytes[10..12].copy_from_slice(&check.to_be_bytes());
 }
 
 /// What a real server's network card makes of consecutive datagrams of one TCP stream: one datagram, the
 /// inner lengths summed up, the inner checksum partial.
-fn merged(datagrams: &[([u8; 4], Vec<u8>)]) -> Vec<u8> {
-    const HEADERS: usize = 60;
+fn merged(pair: &Pair, datagrams: &[(u8, Vec<u8>)]) -> Vec<u8> {
+    let outer_len = pair.outer.header_len();
+    let headers = outer_len + pair.inner.header_len() + 20;
     let mut whole = datagrams[0].1.clone();
     for (_, datagram) in &datagrams[1..] {
-        assert_eq!(datagram[4..6], [0, 0], "an id of zero");
-        assert_eq!(datagram[6..9], whole[6..9], "DF and TTL as the first one's");
-        whole.extend_from_slice(&datagram[HEADERS..]);
+        match pair.outer {
+            Family::V4 => {
+                assert_eq!(datagram[4..6], [0, 0], "an id of zero");
+                assert_eq!(datagram[6..9], whole[6..9], "DF and TTL as the first one's");
+            }
+            Family::V6 => {
+                assert_eq!(datagram[..4], whole[..4], "the first one's flow label");
+                assert_eq!(datagram[7], whole[7], "and hop limit");
+            }
+        }
+        whole.extend_from_slice(&datagram[headers..]);
     }
-    whole[33 + 20] |= datagrams.last().unwrap().1[33 + 20];
-    let (outer_len, inner_len) = (whole.len(), whole.len() - 20);
-    whole[2..4].copy_from_slice(&u16::try_from(outer_len).unwrap().to_be_bytes());
-    whole[22..24].copy_from_slice(&u16::try_from(inner_len).unwrap().to_be_bytes());
-    for start in [0, 20] {
-        whole[start + 10..start + 12].fill(0);
-        let check = Sum::of(&whole[start..start + 20]).checksum();
-        whole[start + 10..start + 12].copy_from_slice(&check.to_be_bytes());
-    }
-    make_partial(&mut whole[20..], 16);
+    let flags = headers - 20 + 13;
+    whole[flags] |= datagrams.last().unwrap().1[flags];
+    set_length(&mut whole);
+    set_length(&mut whole[outer_len..]);
+    make_partial(&mut whole[outer_len..], 16);
     whole
 }
 
 #[test]
 fn a_tcp_connection_from_syn_to_timeout() {
-    let mut pair = Pair::new();
-    let client = |flags| tcp(flags).source_port(50_000);
-    assert_eq!(pair.send(&client(Flags::SYN).bytes()), A);
-    assert_eq!(pair.send(&client(Flags::ACK).bytes()), A);
-    for len in [1, 536, 1_399, 1_440, 65_475] {
-        let segment = client(Flags::ACK | Flags::PSH).data(&data(len)).bytes();
-        assert_eq!(pair.send(&segment), A, "{len} bytes");
+    for mix in MIXES {
+        let mut pair = Pair::new(mix);
+        let client = |flags| mix.0.tcp(flags).source_port(50_000);
+        assert_eq!(pair.send(client(Flags::SYN)), A);
+        assert_eq!(pair.send(client(Flags::ACK)), A);
+        // The last one's datagram is the longest that IPv4 has.
+        for len in [1, 536, 1_399, 1_440, 65_535 - 20 - mix.0.header_len() - 20] {
+            let segment = client(Flags::ACK | Flags::PSH).data(&data(len));
+            assert_eq!(pair.send(segment), A, "{len} bytes");
+        }
+        pair.pass(Duration::from_secs(890));
+        assert_eq!(pair.send(client(Flags::ACK)), A, "kept alive");
+        assert_eq!(pair.send(client(Flags::FIN | Flags::ACK)), A);
+        assert_eq!(pair.send(client(Flags::ACK)), A, "the last ACK");
+        pair.pass(Duration::from_secs(119));
+        assert_eq!(pair.connections(), 1);
+        pair.pass(Duration::from_secs(2));
+        assert_eq!(pair.connections(), 0);
+        pair.ends();
     }
-    pair.pass(Duration::from_secs(890));
-    assert_eq!(pair.send(&client(Flags::ACK).bytes()), A, "kept alive");
-    assert_eq!(pair.send(&client(Flags::FIN | Flags::ACK).bytes()), A);
-    assert_eq!(pair.send(&client(Flags::ACK).bytes()), A, "the last ACK");
-    pair.pass(Duration::from_secs(119));
-    assert_eq!(pair.connections(), 1);
-    pair.pass(Duration::from_secs(2));
-    assert_eq!(pair.connections(), 0);
-    pair.ends();
 }
 
 #[test]
 fn connections_and_datagrams_of_two_real_servers() {
-    let mut pair = Pair::new();
-    let mut expected = [A, B].into_iter().cycle();
-    let clients: Vec<_> = (0..20).map(|n| (1_000 + n, expected.next().unwrap())).collect();
-    for &(port, real) in &clients {
-        assert_eq!(pair.send(&tcp(Flags::SYN).source_port(port).bytes()), real);
+    for mix in MIXES {
+        let mut pair = Pair::new(mix);
+        let tcp = |flags, port| mix.0.tcp(flags).source_port(port);
+        let udp = |port| mix.0.udp(53).source_port(port);
+        let mut expected = [A, B].into_iter().cycle();
+        let clients: Vec<_> = (0..20).map(|n| (1_000 + n, expected.next().unwrap())).collect();
+        for &(port, real) in &clients {
+            assert_eq!(pair.send(tcp(Flags::SYN, port)), real);
+        }
+        let lookups: Vec<_> =
+            (0..10).map(|n| (n, pair.send(udp(n).data(&data(usize::from(n)))))).collect();
+        for &(port, real) in &clients {
+            assert_eq!(pair.send(tcp(Flags::ACK, port).data(b"GET /")), real);
+        }
+        for (port, real) in lookups {
+            assert_eq!(pair.send(udp(port).data(b"again")), real);
+        }
+        let delivered: u64 = pair.reals.values().map(|gate| gate.counters().delivered).sum();
+        assert_eq!(delivered, pair.director.counters().tunnelled);
+        pair.ends();
     }
-    let lookups: Vec<_> = (0..10)
-        .map(|n| (n, pair.send(&udp(53).source_port(n).data(&data(usize::from(n))).bytes())))
-        .collect();
-    for &(port, real) in &clients {
-        assert_eq!(pair.send(&tcp(Flags::ACK).source_port(port).data(b"GET /").bytes()), real);
-    }
-    for (port, real) in lookups {
-        assert_eq!(pair.send(&udp(53).source_port(port).data(b"again").bytes()), real);
-    }
-    let delivered: u64 = pair.reals.values().map(|gate| gate.counters().delivered).sum();
-    assert_eq!(delivered, pair.director.counters().tunnelled);
-    pair.ends();
 }
 
 #[test]
 fn a_super_frame_arrives_as_the_segments_that_the_client_cut() {
-    let mut pair = Pair::new();
-    pair.send(&tcp(Flags::SYN).bytes());
-    let sent = data(40_000);
-    let segment = |start: usize, flags| {
-        let end = sent.len().min(start + 1_440);
-        let sequence = 5_000 + u32::try_from(start).unwrap();
-        tcp(flags).sequence(sequence).data(&sent[start..end])
-    };
-    let mut frame = tcp(Flags::ACK | Flags::PSH).sequence(5_000).data(&sent).bytes();
-    make_partial(&mut frame, 16);
-    let datagrams = pair.tunnelled(&frame, Offload::Tcp { segment: 1_440, start: 20 });
-    assert_eq!(datagrams.len(), 28);
-    for (index, (real, datagram)) in datagrams.into_iter().enumerate() {
-        let delivered = pair.open(real, datagram).unwrap();
-        let flags = if index == 27 { Flags::ACK | Flags::PSH } else { Flags::ACK };
-        // A sender's own segments have consecutive ids.
-        let mut expected = segment(index * 1_440, flags).bytes();
-        expected[4..6].copy_from_slice(&u16::try_from(index).unwrap().to_be_bytes());
-        expected[10..12].fill(0);
-        let check = Sum::of(&expected[..20]).checksum();
-        expected[10..12].copy_from_slice(&check.to_be_bytes());
-        assert_eq!(delivered.packet, expected, "segment {index}");
-        assert_eq!(delivered.header, virtio::Header::default());
+    for mix in MIXES {
+        let mut pair = Pair::new(mix);
+        pair.send(pair.tcp(Flags::SYN));
+        let sent = data(40_000);
+        let size = usize::from(SEGMENT);
+        let segment = |index: usize, flags| {
+            let start = index * size;
+            let sequence = 5_000 + u32::try_from(start).unwrap();
+            // A sender's own segments have consecutive ids.
+            mix.0
+                .tcp(flags)
+                .sequence(sequence)
+                .identification(u16::try_from(index).unwrap())
+                .data(&sent[start..sent.len().min(start + size)])
+        };
+        let mut frame = pair.tcp(Flags::ACK | Flags::PSH).sequence(5_000).data(&sent).bytes();
+        make_partial(&mut frame, 16);
+        let offload = Offload::Tcp { segment: SEGMENT, start: pair.start() };
+        let datagrams = pair.tunnelled(&frame, offload);
+        assert_eq!(datagrams.len(), 29);
+        for (index, (real, datagram)) in datagrams.into_iter().enumerate() {
+            let delivered = pair.open(real, datagram).unwrap();
+            let flags = if index == 28 { Flags::ACK | Flags::PSH } else { Flags::ACK };
+            assert_eq!(delivered.packet, segment(index, flags).bytes(), "segment {index}");
+            assert_eq!(delivered.header, virtio::Header::default());
+        }
+        let headers = mix.0.header_len() as u64 + 20;
+        let real = &pair.director.snapshot().services[0].reals[0];
+        assert_eq!((real.packets, real.bytes), (30, 40_000 + 30 * headers));
+        pair.ends();
     }
-    let real = &pair.director.snapshot().services[0].reals[0];
-    assert_eq!((real.packets, real.bytes), (29, 40 + 40_000 + 28 * 40));
-    pair.ends();
 }
 
 #[test]
 fn segments_that_the_network_card_merged_arrive_as_one_super_frame() {
-    let mut pair = Pair::new();
-    pair.send(&tcp(Flags::SYN).bytes());
-    let sent = data(20 * 1_440 + 7);
-    let mut frame = tcp(Flags::ACK | Flags::PSH).data(&sent).bytes();
-    make_partial(&mut frame, 16);
-    let datagrams = pair.tunnelled(&frame, Offload::Tcp { segment: 1_440, start: 20 });
-    let delivered = pair.open(datagrams[0].0, merged(&datagrams)).unwrap();
-    let expected = virtio::Header {
-        flags: virtio::NEEDS_CSUM,
-        gso_type: virtio::GSO_TCPV4,
-        hdr_len: 40,
-        gso_size: MSS,
-        csum_start: 20,
-        csum_offset: 16,
-    };
-    assert_eq!(delivered.header, expected);
-    assert_eq!(&delivered.packet[40..], sent);
-    assert_eq!(delivered.packet, frame, "the frame that the director had read");
-    let offload = Offload::Tcp { segment: MSS, start: 20 };
-    let again = split(&delivered.packet, offload);
-    let cut: Vec<_> = datagrams.iter().map(|(_, datagram)| datagram[20..].to_vec()).collect();
-    assert_eq!(again, cut, "and its segments are those that the card had merged");
-    assert_eq!(pair.reals[&A].counters().super_packets, 1);
-    pair.ends();
+    for mix in MIXES {
+        let mut pair = Pair::new(mix);
+        pair.send(pair.tcp(Flags::SYN));
+        let sent = data(20 * usize::from(SEGMENT) + 7);
+        let mut frame = pair.tcp(Flags::ACK | Flags::PSH).data(&sent).bytes();
+        make_partial(&mut frame, 16);
+        let offload = Offload::Tcp { segment: SEGMENT, start: pair.start() };
+        let datagrams = pair.tunnelled(&frame, offload);
+        let delivered = pair.open(datagrams[0].0, merged(&pair, &datagrams)).unwrap();
+        let headers = mix.0.header_len() + 20;
+        let expected = virtio::Header {
+            flags: virtio::NEEDS_CSUM,
+            gso_type: mix.0.pick(virtio::GSO_TCPV4, virtio::GSO_TCPV6),
+            hdr_len: u16::try_from(headers).unwrap(),
+            gso_size: SEGMENT,
+            csum_start: pair.start(),
+            csum_offset: 16,
+        };
+        assert_eq!(delivered.header, expected);
+        assert_eq!(&delivered.packet[headers..], sent);
+        assert_eq!(delivered.packet, frame, "the frame that the director had read");
+        let again = split(&delivered.packet, offload);
+        let outer_len = mix.1.header_len();
+        let cut: Vec<_> =
+            datagrams.iter().map(|(_, datagram)| datagram[outer_len..].to_vec()).collect();
+        assert_eq!(again, cut, "and its segments are those that the card had merged");
+        assert_eq!(pair.reals[&A].counters().super_packets, 1);
+        pair.ends();
+    }
 }
 
-/// Merging would lose the datagrams' boundaries for good: ids that differ and no DF keep a card from it.
+/// Merging would lose the datagrams' boundaries for good. Over IPv4 ids that differ and no DF keep a card from it, over IPv6
+/// hop limits that differ.
 #[test]
 fn a_udp_super_frame_arrives_as_datagrams_that_no_card_merges() {
-    let mut pair = Pair::new();
-    let mut frame = udp(53).data(&data(1_000)).bytes();
-    make_partial(&mut frame, 6);
-    let datagrams = pair.tunnelled(&frame, Offload::Udp { segment: 300, start: 20 });
-    let ids: std::collections::BTreeSet<_> =
-        datagrams.iter().map(|(_, datagram)| datagram[4..6].to_vec()).collect();
-    assert_eq!(ids.len(), 4);
-    let mut received = Vec::new();
-    for (real, datagram) in datagrams {
-        assert_eq!(datagram[6..8], [0, 0], "neither DF nor a fragment");
-        let delivered = pair.open(real, datagram).unwrap();
-        assert_eq!(delivered.header, virtio::Header::default());
-        received.push(delivered.packet[28..].to_vec());
+    for mix in MIXES {
+        let mut pair = Pair::new(mix);
+        let mut frame = mix.0.udp(53).data(&data(1_000)).bytes();
+        make_partial(&mut frame, 6);
+        let offload = Offload::Udp { segment: 300, start: pair.start() };
+        let mut datagrams = pair.tunnelled(&frame, offload);
+        let next = mix.0.udp(53).data(b"another").bytes();
+        datagrams.extend(pair.tunnelled(&next, Offload::None));
+        let telling = mix.1.pick(4..6, 7..8);
+        let told: std::collections::BTreeSet<_> =
+            datagrams.iter().map(|(_, datagram)| datagram[telling.clone()].to_vec()).collect();
+        assert_eq!(told.len(), 5, "all differ");
+        let mut received = Vec::new();
+        for (real, datagram) in datagrams {
+            if mix.1 == Family::V4 {
+                assert_eq!(datagram[6..8], [0, 0], "neither DF nor a fragment");
+            }
+            let delivered = pair.open(real, datagram).unwrap();
+            assert_eq!(delivered.header, virtio::Header::default());
+            received.push(delivered.packet[mix.0.header_len() + 8..].to_vec());
+        }
+        assert_eq!(received.iter().map(Vec::len).collect::<Vec<_>>(), [300, 300, 300, 100, 7]);
+        assert_eq!(received[..4].concat(), data(1_000));
+        pair.ends();
     }
-    assert_eq!(received.iter().map(Vec::len).collect::<Vec<_>>(), [300, 300, 300, 100]);
-    assert_eq!(received.concat(), data(1_000));
-    pair.ends();
 }
 
 #[test]
 fn a_real_server_is_removed_in_the_middle_of_a_connection() {
-    let mut pair = Pair::new();
-    let client = |port, flags| tcp(flags).source_port(port).bytes();
-    assert_eq!(pair.send(&client(1, Flags::SYN)), A);
-    assert_eq!(pair.send(&client(1, Flags::ACK)), A);
-    let (service, address) = ("web".to_owned(), A.into());
-    pair.director.apply(&Change::RemoveReal { service, address }).unwrap();
-    assert_eq!(pair.send(&client(2, Flags::SYN)), B);
-    assert_eq!(pair.send(&client(3, Flags::SYN)), B);
-    assert_eq!(pair.send(&client(1, Flags::ACK | Flags::PSH)), A, "served to its end");
-    assert_eq!(pair.send(&client(1, Flags::FIN | Flags::ACK)), A);
-    pair.pass(Duration::from_secs(121));
-    let left: Vec<_> =
-        pair.director.snapshot().services[0].reals.iter().map(|real| real.address).collect();
-    assert_eq!(left, [IpAddr::from(B)]);
-    assert_eq!(pair.send(&client(1, Flags::SYN)), B, "the port comes again");
-    pair.ends();
+    for mix in MIXES {
+        let mut pair = Pair::new(mix);
+        let client = |port, flags| mix.0.tcp(flags).source_port(port);
+        assert_eq!(pair.send(client(1, Flags::SYN)), A);
+        assert_eq!(pair.send(client(1, Flags::ACK)), A);
+        let (service, address) = ("web".to_owned(), mix.1.real(A));
+        pair.director.apply(&Change::RemoveReal { service, address }).unwrap();
+        assert_eq!(pair.send(client(2, Flags::SYN)), B);
+        assert_eq!(pair.send(client(3, Flags::SYN)), B);
+        assert_eq!(pair.send(client(1, Flags::ACK | Flags::PSH)), A, "served to its end");
+        assert_eq!(pair.send(client(1, Flags::FIN | Flags::ACK)), A);
+        pair.pass(Duration::from_secs(121));
+        let left: Vec<IpAddr> =
+            pair.director.snapshot().services[0].reals.iter().map(|real| real.address).collect();
+        assert_eq!(left, [mix.1.real(B)]);
+        assert_eq!(pair.send(client(1, Flags::SYN)), B, "the port comes again");
+        pair.ends();
+    }
 }
 
 #[test]
 fn a_congestion_mark_on_the_way_reaches_the_inner_packet() {
-    let mut pair = Pair::new();
-    pair.send(&tcp(Flags::SYN).bytes());
-    let ect = tcp(Flags::ACK).traffic_class(0xb8 | 2).data(&data(100));
-    let (real, mut datagram) = pair.tunnelled(&ect.clone().bytes(), Offload::None).remove(0);
-    datagram[1] |= 3;
-    let delivered = pair.open(real, datagram).unwrap();
-    assert_eq!(delivered.packet, ect.traffic_class(0xb8 | 3).bytes());
+    // The mark: in IPv4 the last bits of the second byte, in IPv6 in the middle of it.
+    let mark = |outer: Family, datagram: &mut Vec<u8>| datagram[1] |= outer.pick(0x03, 0x30);
+    for mix in MIXES {
+        let mut pair = Pair::new(mix);
+        pair.send(pair.tcp(Flags::SYN));
+        let ect = pair.tcp(Flags::ACK).traffic_class(0xb8 | 2).data(&data(100));
+        let (real, mut datagram) = pair.tunnelled(&ect.clone().bytes(), Offload::None).remove(0);
+        mark(mix.1, &mut datagram);
+        if mix.1 == Family::V4 {
+            set_length(&mut datagram);
+        }
+        let delivered = pair.open(real, datagram).unwrap();
+        assert_eq!(delivered.packet, ect.traffic_class(0xb8 | 3).bytes());
 
-    let not_ect = tcp(Flags::ACK).bytes();
-    let (real, mut datagram) = pair.tunnelled(&not_ect, Offload::None).remove(0);
-    datagram[1] |= 3;
-    assert_eq!(pair.open(real, datagram), Err(Refusal::Ecn));
-    pair.ends();
+        let not_ect = pair.tcp(Flags::ACK).bytes();
+        let (real, mut datagram) = pair.tunnelled(&not_ect, Offload::None).remove(0);
+        mark(mix.1, &mut datagram);
+        assert_eq!(pair.open(real, datagram), Err(Refusal::Ecn));
+        pair.ends();
+    }
 }
 
 #[test]
 fn an_icmp_error_reaches_the_server_whose_segment_was_too_long() {
-    let mut pair = Pair::new();
-    pair.send(&tcp(Flags::SYN).source_port(1).bytes());
-    assert_eq!(pair.send(&tcp(Flags::SYN).source_port(2).bytes()), B);
-    let too_long = tcp(Flags::ACK).source_port(2).data(&data(1_460)).backwards().bytes();
-    let error = build::icmp_error(3, 4, &too_long[..548]).from([203, 0, 113, 1]).bytes();
-    assert_eq!(pair.send(&error), B);
-    pair.ends();
+    for mix in MIXES {
+        let mut pair = Pair::new(mix);
+        let tcp = |flags, port| mix.0.tcp(flags).source_port(port);
+        pair.send(tcp(Flags::SYN, 1));
+        assert_eq!(pair.send(tcp(Flags::SYN, 2)), B);
+        let too_long = tcp(Flags::ACK, 2).data(&data(1_460)).backwards().bytes();
+        let quote = &too_long[..mix.0.pick(548, 1_232)];
+        let error = mix.0.icmp_error(mix.0.too_big(), quote).from(mix.0.router());
+        assert_eq!(pair.send(error), B);
+        pair.ends();
+    }
+}
+
+/// A client that is told of a smaller path sends what fits, and that arrives.
+#[test]
+fn a_smaller_path_is_told_and_then_kept_to() {
+    for mix in MIXES {
+        let mut pair = Pair::new(mix);
+        pair.send(pair.tcp(Flags::SYN));
+        let kind = TunnelErrorKind::PathMtu(1_400);
+        let error = TunnelError { real: mix.1.real(A), kind };
+        pair.director.tunnel_error(pair.now, error);
+        let mtu = 1_400 - mix.1.header_len();
+        let segment = |len: usize| mix.0.tcp(Flags::ACK).data(&data(len - mix.0.header_len() - 20));
+        assert_eq!(pair.tunnelled(&segment(mtu + 1).bytes(), Offload::None), []);
+        let answer = Packet::parse(pair.director.reply()).unwrap();
+        let told = answer.payload()[4..8].try_into().unwrap();
+        assert_eq!(usize::try_from(u32::from_be_bytes(told)), Ok(mtu));
+        assert_eq!(pair.send(segment(mtu)), A);
+        pair.ends();
+    }
 }

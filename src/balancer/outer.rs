@@ -24,6 +24,7 @@ pub struct Inner {
     /// IP version, 4 or 6.
     pub version: u8,
     traffic_class: u8,
+    wire_len: usize,
     mergeable: bool,
     flow_label: u32,
 }
@@ -36,6 +37,7 @@ impl Inner {
         Self {
             version: packet.version(),
             traffic_class: packet.traffic_class,
+            wire_len: packet.wire_len(),
             mergeable: packet.protocol == protocol::TCP,
             flow_label: flow_label(packet, key),
         }
@@ -47,6 +49,8 @@ impl Inner {
     #[inline]
     #[must_use]
     pub fn outer(self, tunnel: &Tunnel, index: usize, fallback: IpAddr, random: u16) -> Outer {
+        // What does not fit and yet is sent can only arrive in pieces.
+        let dont_fragment = self.mergeable && self.wire_len <= tunnel.limit;
         Outer {
             source: tunnel.source.unwrap_or(fallback),
             destination: tunnel.real,
@@ -57,9 +61,9 @@ impl Inner {
                 let number = tunnel.sequence.wrapping_add(index as u64) % u64::from(HOP_LIMITS);
                 TTL + u8::try_from(number).unwrap_or_default()
             },
-            dont_fragment: self.mergeable,
+            dont_fragment,
             // The kernel would fill an id of 0 where DF is not set, from a counter that lets GRO merge.
-            identification: if self.mergeable { 0 } else { random.max(1) },
+            identification: if dont_fragment { 0 } else { random.max(1) },
             flow_label: self.flow_label,
         }
     }

@@ -107,7 +107,8 @@ impl Real {
     /// Counts what is sent to it, and tells the tunnel.
     #[inline]
     pub(super) fn count(&mut self, packets: u64, bytes: u64) -> Tunnel {
-        let tunnel = Tunnel { real: self.address, source: self.source, sequence: self.packets };
+        let (real, source, sequence) = (self.address, self.source, self.packets);
+        let tunnel = Tunnel { real, source, sequence, limit: self.room.limit() };
         self.packets += packets;
         self.bytes += bytes;
         tunnel

@@ -27,6 +27,8 @@ pub struct Tunnel {
     pub source: Option<IpAddr>,
     /// How many packets went this way before.
     pub sequence: u64,
+    /// Bytes of the longest packet that the way there takes in one piece, as far as is known.
+    pub limit: usize,
 }
 
 /// The director's own address towards each real server that needs to be told one.
@@ -53,6 +55,11 @@ impl Room {
         let limit = usize::from(mtu).saturating_sub(encap::outer_len(real));
         let known = if now < self.until { self.limit } else { usize::MAX };
         *self = Self { limit: limit.min(known), until: now.after(PATH_MTU_LIFETIME) };
+    }
+
+    /// Bytes of the longest packet that fits, as far as is known.
+    pub(super) fn limit(self) -> usize {
+        self.limit
     }
 
     /// Whether a packet of `len` bytes is too large, as far as is known.
@@ -102,7 +109,8 @@ impl Balancer {
         if packet.version() == 6 {
             mtu = mtu.max(MIN_MTU_V6);
         }
-        // What may be cut on its way, or can be no smaller, has to try.
+        // What may be cut, or can be no smaller (RFC 4213 section 3.2.2), has to try: over IPv4 its outer header lets
+        // routers cut it.
         if !packet.dont_fragment || packet.wire_len() <= usize::from(mtu) {
             return Verdict::Tunnel(id);
         }

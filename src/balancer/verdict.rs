@@ -59,7 +59,8 @@ reasons! {
         Protocol = "protocol",
         /// A tunnel error from a real server or a router on the way, counted by real server.
         TunnelError = "tunnel_error",
-        /// A packet too large for the path to the real server; the kernel tells the client.
+        /// A router's word that the path to a real server takes less, or a packet too large for it whose sender was not
+        /// told because that would have been over the rate limit.
         PathMtu = "path_mtu",
     }
 }

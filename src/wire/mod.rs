@@ -14,6 +14,12 @@ pub mod segment;
 pub mod tcp;
 pub mod virtio;
 
+/// Packets for tests: those of the pure layers and those in `tests/` share them.
+#[cfg(test)]
+#[allow(dead_code)] // each of them needs a part
+#[path = "../../tests/forwarding/build.rs"]
+pub(crate) mod build;
+
 pub use packet::{Fragment, Packet, ParseError, Transport};
 
 /// IP protocol numbers (IANA "Protocol Numbers") that vstun knows by name.

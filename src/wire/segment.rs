@@ -157,8 +157,7 @@ impl Plan {
         header.copy_from_slice(packet.get(..self.header_len)?);
         let (network, transport) = header.split_at_mut_checked(self.network_len)?;
         let transport_len = u16::try_from(transport.len() + payload.len()).ok()?;
-        let total_len = u16::try_from(self.header_len + payload.len()).ok()?;
-        self.network.write(network, index, total_len)?;
+        self.network.write(network, index, self.header_len + payload.len())?;
 
         let sum = self.transport_sum.add_u16(transport_len).add_bytes(payload);
         match self.transport {
@@ -192,12 +191,13 @@ impl Network {
     }
 
     #[inline]
-    fn write(self, header: &mut [u8], index: usize, total_len: u16) -> Option<()> {
+    fn write(self, header: &mut [u8], index: usize, total_len: usize) -> Option<()> {
         let Self::V4 { identification, sum } = self else {
-            let payload_len = total_len.checked_sub(u16::try_from(IPV6_HEADER_LEN).ok()?)?;
+            let payload_len = u16::try_from(total_len.checked_sub(IPV6_HEADER_LEN)?).ok()?;
             header.get_mut(4..6)?.copy_from_slice(&payload_len.to_be_bytes());
             return Some(());
         };
+        let total_len = u16::try_from(total_len).ok()?;
         let header = header.first_chunk_mut::<IPV4_HEADER_LEN>()?;
         let identification = identification.wrapping_add(u16::try_from(index).ok()?);
         let check = sum.add_u16(total_len).add_u16(identification).checksum();

@@ -85,7 +85,8 @@ fn an_error_from_an_unknown_address_is_counted_all_the_same() {
 fn dispatch_counts_wire_packets_and_bytes() {
     let mut director = Director::with(SchedulerKind::RoundRobin, &[(A, 1)]);
     let Verdict::Tunnel(real) = director.forward(&flow(1).tcp(Flags::SYN)) else { panic!() };
-    let tunnel = |sequence| Some(Tunnel { real: A.into(), source: None, sequence });
+    let tunnel =
+        |sequence| Some(Tunnel { real: A.into(), source: None, sequence, limit: usize::MAX });
     assert_eq!(director.balancer.dispatch(real, 45, 65_000), tunnel(0));
     assert_eq!(director.balancer.dispatch(real, 1, 40), tunnel(45));
     let counted = director.real(A).unwrap();

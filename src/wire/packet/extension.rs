@@ -70,10 +70,15 @@ fn is_walked(number: u8) -> bool {
 ///
 /// # Errors
 /// [`ParseError::ExtensionHeader`] for more than [`MAX_HEADERS`] headers or [`MAX_LEN`] bytes, hop-by-hop options anywhere
-/// but first (RFC 8200 section 4.1), a fragment in a fragment, a jumbo payload option (RFC 2675).
+/// but first (RFC 8200 section 4.1), a fragment in a fragment, a jumbo payload (RFC 2675).
 /// [`ParseError::SourceRoute`] for a routing header of type 0 (RFC 5095) or with segments left: the packet is for
-/// somebody else then. [`ParseError::Unsupported`] for a header that is not walked. [`ParseError::Malformed`] for a chain or an option that runs out of what it is in.
+/// somebody else then. [`ParseError::Unsupported`] for a header that is not walked. [`ParseError::Malformed`] for a
+/// chain or an option that runs out of what it is in.
 pub fn walk(first: u8, upper: &[u8]) -> Result<Chain, ParseError> {
+    // A jumbogram's payload length is zero (RFC 2675 section 3): its options are not within the packet as we know it.
+    if first == HOP_BY_HOP && upper.is_empty() {
+        return Err(ParseError::ExtensionHeader);
+    }
     let mut chain = Chain { protocol: first, len: 0, piece: None };
     for place in 0..=MAX_HEADERS {
         if NOT_WALKED.contains(&chain.protocol) {
@@ -115,7 +120,8 @@ fn header(kind: u8, rest: &[u8]) -> Result<&[u8], ParseError> {
     rest.get(..len).ok_or(ParseError::Malformed)
 }
 
-/// Walks options (RFC 8200 section 4.2). What they ask for is the destination's business.
+/// Walks options (RFC 8200 section 4.2). What they ask for is the destination's business; but a jumbo payload among
+/// destination options, where no host knows it, asks to be dropped by its very number.
 fn check_options(header: &[u8]) -> Result<(), ParseError> {
     const PAD_1: u8 = 0;
     const JUMBO_PAYLOAD: u8 = 0xc2;

@@ -1,132 +1,197 @@
 #![allow(clippy::unwrap_used)]
 
-use etherparse::{Icmpv4Slice, Ipv4HeaderSlice, PacketBuilder, TcpHeaderSlice};
+use std::net::Ipv6Addr;
 
+use etherparse::{Icmpv4Slice, Icmpv6Slice, Ipv4HeaderSlice, Ipv6HeaderSlice, TcpHeaderSlice};
+
+use super::super::packet::MAX_PACKET_LEN;
 use super::*;
+use crate::wire::build::{DESTINATION_OPTIONS, FAMILIES, Family, HOP_BY_HOP, Ip};
 use crate::wire::tcp::Flags;
 
-const CLIENT: [u8; 4] = [198, 51, 100, 7];
-const VIP: [u8; 4] = [192, 0, 2, 10];
+const PADDED: [u8; 6] = [1, 4, 0, 0, 0, 0];
 
-fn udp(source: [u8; 4], destination: [u8; 4], data_len: usize) -> Vec<u8> {
-    let builder = PacketBuilder::ipv4(source, destination, 60).udp(40_000, 53);
-    let mut packet = vec![0; builder.size(data_len)];
-    builder.write_to_slice(&mut packet, &vec![7; data_len]).unwrap();
-    packet
+fn udp(family: Family, data_len: usize) -> Ip {
+    family.udp(53).data(&vec![7; data_len])
 }
 
-fn echo(kind: u8, code: u8, data: &[u8]) -> Vec<u8> {
-    let builder = PacketBuilder::ipv4(CLIENT, VIP, 60);
-    let builder = builder.icmpv4_raw(kind, code, [0x12, 0x34, 0, 7]);
-    let mut packet = vec![0; builder.size(data.len())];
-    builder.write_to_slice(&mut packet, data).unwrap();
-    packet[1] = 0xb8 | 1;
-    packet
-}
-
-fn tcp(flags: u8, sequence: u32, acknowledgement: u32, data_len: usize) -> Vec<u8> {
-    let builder = PacketBuilder::ipv4(CLIENT, VIP, 60).tcp(40_000, 80, sequence, 500);
-    let mut packet = vec![0; builder.size(data_len)];
-    builder.write_to_slice(&mut packet, &vec![7; data_len]).unwrap();
-    packet[28..32].copy_from_slice(&acknowledgement.to_be_bytes());
-    packet[33] = flags;
-    packet
+fn tcp(family: Family, flags: u8, data_len: usize) -> Ip {
+    family.tcp(flags).sequence(5).acknowledgement(99).data(&vec![7; data_len])
 }
 
 type Builder = fn(&Packet<'_>, &mut Vec<u8>) -> Option<()>;
 
+fn too_big_for_1400(packet: &Packet<'_>, out: &mut Vec<u8>) -> Option<()> {
+    packet_too_big(packet, 1_400, out)
+}
+
 /// The answer, whose IP header is right and goes from the VIP to the client.
-fn answer_to(bytes: &[u8], builder: Builder) -> Vec<u8> {
+fn answer_to(request: &Ip, builder: Builder) -> Vec<u8> {
+    let bytes = request.clone().bytes();
+    let request = Packet::parse(&bytes).unwrap();
     let mut out = b"left from before".to_vec();
-    builder(&Packet::parse(bytes).unwrap(), &mut out).unwrap();
-    let ip = Ipv4HeaderSlice::from_slice(&out).unwrap();
-    assert_eq!((ip.source(), ip.destination()), (VIP, CLIENT));
-    assert_eq!((ip.ttl(), ip.slice().len()), (64, 20));
-    assert_eq!(usize::from(ip.total_len()), out.len());
-    assert_eq!(ip.header_checksum(), ip.to_header().calc_header_checksum());
-    assert!(Packet::parse(&out).is_ok());
+    builder(&request, &mut out).unwrap();
+    if request.version() == 4 {
+        let ip = Ipv4HeaderSlice::from_slice(&out).unwrap();
+        assert_eq!((ip.ttl(), ip.slice().len()), (64, 20));
+        assert_eq!(usize::from(ip.total_len()), out.len());
+        assert_eq!(ip.header_checksum(), ip.to_header().calc_header_checksum());
+    } else {
+        let ip = Ipv6HeaderSlice::from_slice(&out).unwrap();
+        assert_eq!((ip.hop_limit(), ip.flow_label()), (64, Ipv6FlowLabel::ZERO));
+        assert_eq!(usize::from(ip.payload_length()), out.len() - 40);
+    }
+    let answer = Packet::parse(&out).unwrap();
+    assert_eq!((answer.source, answer.destination), (request.destination, request.source));
     out
 }
 
-fn no_answer(bytes: &[u8], builder: Builder) {
+fn no_answer(request: Ip, builder: Builder) {
+    let bytes = request.bytes();
     let mut out = b"left from before".to_vec();
-    assert_eq!(builder(&Packet::parse(bytes).unwrap(), &mut out), None);
+    assert_eq!(builder(&Packet::parse(&bytes).unwrap(), &mut out), None);
     assert!(out.is_empty(), "nothing left to be sent by mistake");
 }
 
-fn icmp(answer: &[u8]) -> Icmpv4Slice<'_> {
-    let icmp = Icmpv4Slice::from_slice(&answer[20..]).unwrap();
-    let expected = icmp.icmp_type().calc_checksum(icmp.payload());
-    assert_eq!(icmp.checksum(), expected);
-    icmp
+/// Type, code, the four bytes after the checksum, and the data of an ICMP message whose checksum etherparse finds right.
+fn icmp(answer: &[u8]) -> (u8, u8, [u8; 4], &[u8]) {
+    let packet = Packet::parse(answer).unwrap();
+    match (packet.source, packet.destination) {
+        (IpAddr::V4(_), IpAddr::V4(_)) => {
+            assert_eq!(packet.protocol, 1);
+            let icmp = Icmpv4Slice::from_slice(packet.payload()).unwrap();
+            assert_eq!(icmp.checksum(), icmp.icmp_type().calc_checksum(icmp.payload()));
+            (icmp.type_u8(), icmp.code_u8(), icmp.bytes5to8(), &answer[28..])
+        }
+        (IpAddr::V6(source), IpAddr::V6(destination)) => {
+            assert_eq!(packet.protocol, 58);
+            let icmp = Icmpv6Slice::from_slice(packet.payload()).unwrap();
+            assert!(icmp.is_checksum_valid(source.octets(), destination.octets()));
+            (icmp.type_u8(), icmp.code_u8(), icmp.bytes5to8(), &answer[48..])
+        }
+        mixed => panic!("{mixed:?}"),
+    }
 }
 
 #[test]
 fn an_echo_reply_repeats_the_request() {
-    for data_len in [0, 1, 56, 65_507] {
-        let data = vec![b'x'; data_len];
-        let answer = answer_to(&echo(8, 0, &data), echo_reply);
-        let echo = IcmpEchoHeader { id: 0x1234, seq: 7 };
-        assert_eq!(icmp(&answer).icmp_type(), Icmpv4Type::EchoReply(echo));
-        assert_eq!(icmp(&answer).payload(), data);
-        assert_eq!(answer[1], 0xb8, "the DSCP of the request, without ECN");
+    for family in FAMILIES {
+        for data_len in [0, 1, 56, family.pick(65_507, 65_527)] {
+            let data = vec![b'x'; data_len];
+            let answer = answer_to(&family.icmp_echo(&data).traffic_class(0xb8 | 1), echo_reply);
+            let expected = (family.echo_reply(), 0, [0x12, 0x34, 0, 5], &data[..]);
+            assert_eq!(icmp(&answer), expected);
+            let traffic_class = Packet::parse(&answer).unwrap().traffic_class;
+            assert_eq!(traffic_class, 0xb8, "the DSCP of the request, without ECN");
+            assert!(answer.len() <= MAX_PACKET_LEN);
+        }
     }
 }
 
 #[test]
-fn an_echo_reply_drops_ip_options() {
-    let request = echo(8, 0, b"ping");
-    let mut with_options = [&request[..20], &[7, 4, 0, 0], &request[20..]].concat();
-    with_options[0] = 0x46;
-    with_options[3] += 4;
-    assert_eq!(icmp(&answer_to(&with_options, echo_reply)).payload(), b"ping");
+fn an_answer_has_neither_options_nor_extension_headers() {
+    for (family, request) in [
+        (Family::V4, Family::V4.icmp_echo(b"ping").options(&[7, 4, 0, 0])),
+        (Family::V6, Family::V6.icmp_echo(b"ping").extension(HOP_BY_HOP, &PADDED)),
+        // Some hosts send them as an atomic fragment (RFC 6946).
+        (Family::V6, Family::V6.icmp_echo(b"ping").fragment(0, false)),
+    ] {
+        let answer = answer_to(&request, echo_reply);
+        assert_eq!(answer.len(), family.header_len() + 8 + 4);
+        assert_eq!(icmp(&answer).3, b"ping");
+    }
+    let reset =
+        answer_to(&tcp(Family::V6, Flags::ACK, 1).extension(DESTINATION_OPTIONS, &PADDED), reset);
+    assert_eq!(reset.len(), 60);
 }
 
 #[test]
 fn only_whole_echo_requests_are_echoed() {
-    no_answer(&echo(0, 0, b"reply"), echo_reply);
-    no_answer(&echo(8, 1, b"no such code"), echo_reply);
-    no_answer(&udp(CLIENT, VIP, 10), echo_reply);
-    let mut fragment = echo(8, 0, b"12345678");
-    fragment[6] = 0x20;
-    no_answer(&fragment, echo_reply);
+    for family in FAMILIES {
+        for kind in (0..=u8::MAX).filter(|&kind| kind != family.echo_request()) {
+            no_answer(family.icmp_echo(b"not a request").icmp_type(kind), echo_reply);
+        }
+        no_answer(family.icmp_echo(b"no such code").icmp_code(1), echo_reply);
+        no_answer(udp(family, 10), echo_reply);
+        no_answer(family.icmp_echo(b"12345678").fragment(0, true), echo_reply);
+        no_answer(family.icmp_echo(b"").protocol(family.pick(58, 1)), echo_reply);
+    }
 }
 
+/// RFC 1812 section 4.3.2.3, RFC 4443 sections 2.4 (c) and 3.1.
 #[test]
-fn port_unreachable_quotes_up_to_576_bytes_in_all() {
-    for (data_len, answer_len) in [(10, 66), (520, 576), (521, 576), (60_000, 576)] {
-        let packet = udp(CLIENT, VIP, data_len);
-        let answer = answer_to(&packet, port_unreachable);
-        assert_eq!(answer.len(), answer_len, "{data_len} bytes");
-        let expected = Icmpv4Type::DestinationUnreachable(DestUnreachableHeader::Port);
-        assert_eq!(icmp(&answer).icmp_type(), expected);
-        assert_eq!(icmp(&answer).payload(), &packet[..answer_len - 28]);
-        assert_eq!(answer[1], 0xc0, "internetwork control");
+fn port_unreachable_quotes_as_much_as_576_or_1280_bytes_hold() {
+    for family in FAMILIES {
+        let (room, headers) = family.pick((576, 28), (1_280, 48));
+        // Answer's headers, quoted headers.
+        let fits = room - 2 * headers;
+        for data_len in [0, 10, fits - 1, fits, fits + 1, 60_000] {
+            let packet = udp(family, data_len);
+            let bytes = packet.clone().bytes();
+            let answer = answer_to(&packet, port_unreachable);
+            let quoted = bytes.len().min(room - headers);
+            assert_eq!(answer.len(), headers + quoted, "{data_len} bytes");
+            let (kind, code) = family.port_unreachable();
+            assert_eq!(icmp(&answer), (kind, code, [0; 4], &bytes[..quoted]));
+            let traffic_class = Packet::parse(&answer).unwrap().traffic_class;
+            assert_eq!(traffic_class, 0xc0, "internetwork control");
+        }
     }
 }
 
 #[test]
-fn fragmentation_needed_names_the_mtu() {
-    let answer =
-        answer_to(&udp(CLIENT, VIP, 1472), |packet, out| packet_too_big(packet, 1480, out));
-    let code = DestUnreachableHeader::FragmentationNeeded { next_hop_mtu: 1480 };
-    assert_eq!(icmp(&answer).icmp_type(), Icmpv4Type::DestinationUnreachable(code));
+fn a_quote_has_the_extension_headers_as_they_were() {
+    let packet = udp(Family::V6, 5).extension(HOP_BY_HOP, &PADDED);
+    let bytes = packet.clone().bytes();
+    assert_eq!(icmp(&answer_to(&packet, port_unreachable)).3, bytes);
 }
 
+/// RFC 1191 section 4, RFC 4443 section 3.2: 16 bits behind two of zero, and 32.
 #[test]
-fn errors_are_sent_only_where_rfc_1122_allows() {
-    no_answer(&echo(8, 0, b"ping"), port_unreachable);
-    no_answer(&echo(3, 3, &udp(VIP, CLIENT, 8)), port_unreachable);
-    no_answer(&udp(CLIENT, [224, 0, 0, 1], 10), port_unreachable);
-    let nobody = [[0; 4], [0, 0, 0, 1], [127, 0, 0, 1], [224, 0, 0, 1], [240, 0, 0, 1], [255; 4]];
-    for source in nobody {
-        no_answer(&udp(source, VIP, 10), port_unreachable);
+fn too_big_names_the_mtu() {
+    for family in FAMILIES {
+        for request in [udp(family, 1_472), tcp(family, Flags::ACK, 1_472)] {
+            let answer = answer_to(&request, too_big_for_1400);
+            let (kind, code) = family.too_big();
+            let (said_kind, said_code, rest, quoted) = icmp(&answer);
+            assert_eq!((said_kind, said_code, rest), (kind, code, [0, 0, 0x05, 0x78]));
+            assert_eq!(quoted, &request.bytes()[..quoted.len()]);
+            let room = family.pick(576, 1_280);
+            assert_eq!(answer.len(), room);
+        }
     }
-    let mut later = udp(CLIENT, VIP, 16);
-    later[7] = 9;
-    no_answer(&later, port_unreachable);
-    later[6..8].copy_from_slice(&[0x20, 0]);
-    answer_to(&later, port_unreachable);
+}
+
+/// RFC 1122 section 3.2.2, RFC 4443 section 2.4 (e).
+#[test]
+fn errors_are_sent_only_where_they_are_allowed() {
+    for builder in [port_unreachable as Builder, too_big_for_1400] {
+        for family in FAMILIES {
+            for kind in 0..=u8::MAX {
+                no_answer(family.icmp_echo(&[0; 16]).icmp_type(kind), builder);
+            }
+            no_answer(udp(family, 16).fragment(8, true), builder);
+            answer_to(&udp(family, 16).fragment(0, true), builder);
+        }
+        no_answer(udp(Family::V4, 10).to([224, 0, 0, 1]), builder);
+        no_answer(udp(Family::V6, 10).to([0xff0e, 0, 0, 0, 0, 0, 0, 1]), builder);
+        for nobody in nobodies() {
+            let family = if nobody.is_ipv4() { Family::V4 } else { Family::V6 };
+            no_answer(udp(family, 10).from(nobody), builder);
+        }
+    }
+}
+
+/// Sources that name no single host.
+fn nobodies() -> Vec<IpAddr> {
+    let v4 = [[0; 4], [0, 0, 0, 1], [127, 0, 0, 1], [224, 0, 0, 1], [240, 0, 0, 1], [255; 4]];
+    let v6 = [
+        Ipv6Addr::UNSPECIFIED,
+        Ipv6Addr::LOCALHOST,
+        Ipv6Addr::from([0xff02, 0, 0, 0, 0, 0, 0, 1]),
+        Ipv6Addr::from([0xff0e, 0, 0, 0, 0, 0, 0, 1]),
+    ];
+    v4.into_iter().map(IpAddr::from).chain(v6.into_iter().map(IpAddr::from)).collect()
 }
 
 #[test]
@@ -146,44 +211,69 @@ fn a_reset_follows_rfc_9293() {
         (0, 0, (0, 0, true)),
         (0, 65_495, (0, 65_495, true)),
     ];
-    for sequence in [5, u32::MAX] {
-        for (flags, data_len, (seq, ack, has_ack)) in cases {
-            let answer = answer_to(&tcp(flags, sequence, 99, data_len), reset);
-            let ip = Ipv4HeaderSlice::from_slice(&answer).unwrap();
-            let tcp = TcpHeaderSlice::from_slice(&answer[20..]).unwrap();
-            let ack = if has_ack { sequence.wrapping_add(ack) } else { 0 };
-            assert_eq!((tcp.source_port(), tcp.destination_port()), (80, 40_000));
-            assert_eq!((tcp.sequence_number(), tcp.acknowledgment_number()), (seq, ack));
-            assert_eq!((tcp.rst(), tcp.ack(), tcp.syn()), (true, has_ack, false), "{flags:#x}");
-            assert_eq!(tcp.checksum(), tcp.calc_checksum_ipv4(&ip, &[]).unwrap());
-            assert_eq!((answer.len(), ip.dont_fragment()), (40, true));
+    for family in FAMILIES {
+        for sequence in [5, u32::MAX] {
+            for (flags, data_len, (seq, ack, has_ack)) in cases {
+                let segment = tcp(family, flags, data_len).sequence(sequence);
+                let answer = answer_to(&segment, reset);
+                assert_eq!(answer.len(), family.header_len() + 20);
+                let tcp = TcpHeaderSlice::from_slice(&answer[family.header_len()..]).unwrap();
+                let ack = if has_ack { sequence.wrapping_add(ack) } else { 0 };
+                assert_eq!((tcp.source_port(), tcp.destination_port()), (80, 40_000));
+                assert_eq!((tcp.sequence_number(), tcp.acknowledgment_number()), (seq, ack));
+                assert_eq!((tcp.rst(), tcp.ack(), tcp.syn()), (true, has_ack, false), "{flags:#x}");
+                let check = if family == Family::V4 {
+                    let ip = Ipv4HeaderSlice::from_slice(&answer).unwrap();
+                    assert!(ip.dont_fragment());
+                    tcp.calc_checksum_ipv4(&ip, &[])
+                } else {
+                    tcp.calc_checksum_ipv6(&Ipv6HeaderSlice::from_slice(&answer).unwrap(), &[])
+                };
+                assert_eq!(tcp.checksum(), check.unwrap());
+            }
         }
     }
 }
 
 #[test]
+fn the_longest_segment_of_ipv6_is_acknowledged_whole() {
+    let answer = answer_to(&tcp(Family::V6, 0, 65_515), reset);
+    let tcp = TcpHeaderSlice::from_slice(&answer[40..]).unwrap();
+    assert_eq!(tcp.acknowledgment_number(), 5 + 65_515);
+}
+
+#[test]
 fn nothing_is_reset_but_whole_segments_that_are_no_reset() {
-    no_answer(&tcp(Flags::RST, 5, 99, 0), reset);
-    no_answer(&tcp(Flags::RST | Flags::ACK, 5, 99, 0), reset);
-    no_answer(&udp(CLIENT, VIP, 10), reset);
-    let mut fragment = tcp(Flags::ACK, 5, 99, 4);
-    fragment[6] = 0x20;
-    no_answer(&fragment, reset);
-    let mut from_nobody = tcp(Flags::ACK, 5, 99, 0);
-    from_nobody[12] = 127;
-    no_answer(&from_nobody, reset);
+    for family in FAMILIES {
+        no_answer(tcp(family, Flags::RST, 0), reset);
+        no_answer(tcp(family, Flags::RST | Flags::ACK, 0), reset);
+        no_answer(udp(family, 10), reset);
+        no_answer(tcp(family, Flags::ACK, 4).fragment(0, true), reset);
+    }
+    for nobody in nobodies() {
+        let family = if nobody.is_ipv4() { Family::V4 } else { Family::V6 };
+        no_answer(tcp(family, Flags::ACK, 0).from(nobody), reset);
+    }
 }
 
 #[test]
 fn a_buffer_with_room_never_grows() {
-    let mut out = Vec::with_capacity(MAX_ERROR_LEN_V4);
-    let packets = [udp(CLIENT, VIP, 60_000), tcp(Flags::SYN, 5, 0, 0), echo(8, 0, &[7; 548])];
-    let room = (out.as_ptr(), out.capacity());
-    for packet in &packets {
-        let packet = Packet::parse(packet).unwrap();
-        for builder in [port_unreachable, reset, echo_reply] as [Builder; 3] {
-            let _ = builder(&packet, &mut out);
-            assert_eq!((out.as_ptr(), out.capacity()), room);
+    for family in FAMILIES {
+        let mut out = Vec::with_capacity(family.pick(MAX_ERROR_LEN_V4, MAX_ERROR_LEN_V6));
+        let room = (out.as_ptr(), out.capacity());
+        let echo = family.icmp_echo(&[7; 548]);
+        for packet in [udp(family, 60_000), tcp(family, Flags::SYN, 0), echo] {
+            let bytes = packet.bytes();
+            let packet = Packet::parse(&bytes).unwrap();
+            for builder in [port_unreachable, too_big_for_1400, reset, echo_reply] as [Builder; 4] {
+                let _ = builder(&packet, &mut out);
+                assert_eq!((out.as_ptr(), out.capacity()), room);
+            }
         }
+        let longest = family.icmp_echo(&vec![7; family.pick(65_507, 65_527)]).bytes();
+        let mut out = Vec::with_capacity(MAX_PACKET_LEN);
+        let room = (out.as_ptr(), out.capacity());
+        echo_reply(&Packet::parse(&longest).unwrap(), &mut out).unwrap();
+        assert_eq!((out.as_ptr(), out.capacity()), room);
     }
 }
