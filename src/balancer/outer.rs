@@ -83,10 +83,10 @@ fn flow_label(packet: &Packet<'_>, key: u64) -> u32 {
         }
         _ => 0,
     };
-    let hash = fold(
-        fold(word(packet.source, key), word(packet.destination, !key)),
-        u64::from(ports) << 8 | u64::from(packet.protocol),
-    );
+    // What distinguishes flows goes through both products: a single one would make neighbouring ports neighbouring labels.
+    let source = word(packet.source, key) ^ u64::from(ports) << 32;
+    let destination = word(packet.destination, !key) ^ u64::from(packet.protocol) << 32;
+    let hash = fold(fold(source, destination), key);
     u32::try_from(hash >> (u64::BITS - BITS)).unwrap_or_default().max(1)
 }
 

@@ -1,278 +1,447 @@
 #![allow(clippy::unwrap_used)]
 
-use std::net::Ipv4Addr;
-
-use etherparse::{Ipv4Header, Ipv4HeaderSlice, PacketBuilder, TcpOptionElement};
+use etherparse::Ipv4HeaderSlice;
 
 use super::*;
+use crate::wire::build::{
+    DESTINATION_OPTIONS, FAMILIES, FRAGMENT, Family, HOP_BY_HOP, Ip, MIXES, ROUTING,
+};
 use crate::wire::encap::Outer;
 
-const CLIENT: [u8; 4] = [198, 51, 100, 7];
-const VIP: [u8; 4] = [192, 0, 2, 10];
-const OTHER_VIP: [u8; 4] = [192, 0, 2, 9];
-const DIRECTOR: [u8; 4] = [10, 0, 0, 1];
-const MSS: u16 = 1440;
+const MSS: Mss = Mss { v4: 1440, v6: 1420 };
+/// Bytes before a datagram whose outer header the kernel has taken off.
+const HEADROOM: usize = 64;
+const PADDED: [u8; 6] = [1, 4, 0, 0, 0, 0];
+/// Ten bytes of timestamp option, padded to twelve.
+const TIMESTAMP: [u8; 12] = [1, 1, 8, 10, 0, 0, 0, 1, 0, 0, 0, 2];
+
+/// Virtual IPs beside those of the builder.
+const OTHER_VIPS: [&str; 2] = ["192.0.2.9", "2001:db8::9"];
+
+fn address(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
 
 fn gate() -> Gate {
     gate_with(MSS)
 }
 
-fn gate_with(mss: u16) -> Gate {
-    let directors = vec!["10.0.0.0/30".parse().unwrap(), "10.9.0.1/32".parse().unwrap()];
-    Gate::new(directors, vec![VIP.into(), OTHER_VIP.into()], Mss { v4: mss, v6: mss })
+fn gate_with(mss: Mss) -> Gate {
+    let directors = ["10.0.0.0/30", "10.9.0.1/32", "fd00::/126", "fd09::1/128"];
+    let directors = directors.map(|text| text.parse().unwrap()).to_vec();
+    let vips = FAMILIES.map(Family::vip).into_iter().chain(OTHER_VIPS.map(address));
+    Gate::new(directors, vips.collect(), mss)
 }
 
-fn tunnelled(source: [u8; 4], traffic_class: u8, inner: &[u8]) -> Vec<u8> {
+/// A datagram in the tunnel. What says its version is believed of anything but an IP packet.
+fn tunnelled(source: IpAddr, traffic_class: u8, inner: &[u8]) -> Vec<u8> {
     let outer = Outer {
-        source: source.into(),
-        destination: [10, 0, 0, 11].into(),
+        source,
+        destination: if source.is_ipv4() { Family::V4 } else { Family::V6 }.real(11),
         traffic_class,
         ttl: 64,
         dont_fragment: true,
         identification: 0,
-        flow_label: 0,
+        flow_label: 0x1_2345,
     };
-    let mut datagram = vec![0; 20];
-    ipip::write(&outer, 4, inner.len(), &mut datagram).unwrap();
+    let mut datagram = vec![0; crate::wire::encap::outer_len(source)];
+    let version = inner.first().map_or(4, |first| if first >> 4 == 6 { 6 } else { 4 });
+    ipip::write(&outer, version, inner.len(), &mut datagram).unwrap();
     datagram.extend_from_slice(inner);
     datagram
 }
 
-/// A TCP packet with ten bytes of timestamp option, padded to twelve.
-fn tcp_packet(data: &[u8]) -> Vec<u8> {
-    let options = [TcpOptionElement::Timestamp(1, 2)];
-    let builder = PacketBuilder::ipv4(CLIENT, VIP, 60).tcp(40_000, 80, 7, 1000);
-    let builder = builder.ack(9).options(&options).unwrap();
-    let mut packet = vec![0; builder.size(data.len())];
-    builder.write_to_slice(&mut packet, data).unwrap();
-    packet
+fn from_director(outer: Family, inner: &[u8]) -> Vec<u8> {
+    tunnelled(outer.director(), 0, inner)
 }
 
-fn udp_packet(data: &[u8]) -> Vec<u8> {
-    let builder = PacketBuilder::ipv4(CLIENT, VIP, 60).udp(40_000, 53);
-    let mut packet = vec![0; builder.size(data.len())];
-    builder.write_to_slice(&mut packet, data).unwrap();
-    packet
+/// A TCP packet with a timestamp.
+fn tcp_packet(family: Family, data_len: usize) -> Ip {
+    family.tcp(0x10).tcp_options(&TIMESTAMP).data(&vec![b'x'; data_len])
+}
+
+fn udp_packet(family: Family) -> Ip {
+    family.udp(53).data(b"query")
 }
 
 /// Leaves in the checksum field what GRO leaves there: the pseudo-header's sum.
-fn make_partial(packet: &mut [u8], field: usize) {
-    let parsed = Packet::parse(packet).unwrap();
+fn partial(packet: Ip) -> Vec<u8> {
+    let (at, mut packet) = (packet.header_len(), packet.bytes());
+    let parsed = Packet::parse(&packet).unwrap();
+    let field = if parsed.protocol == 6 { 16 } else { 6 };
     let length = u32::try_from(parsed.payload().len()).unwrap();
     let sum = pseudo_header(&parsed, length).fold();
-    packet[20 + field..22 + field].copy_from_slice(&sum.to_be_bytes());
+    packet[at + field..at + field + 2].copy_from_slice(&sum.to_be_bytes());
+    packet
 }
 
-fn delivered(gate: &mut Gate, datagram: &mut [u8]) -> (virtio::Header, Vec<u8>) {
-    match gate.open(datagram) {
+/// The datagram as Linux hands it over where it takes the outer header off.
+fn without_header(datagram: &[u8]) -> (Opened, Vec<u8>) {
+    let opened = ipip::open(datagram).unwrap();
+    let bytes = [&[0; HEADROOM], &datagram[opened.inner.clone()]].concat();
+    (Opened { inner: HEADROOM..bytes.len(), ..opened }, bytes)
+}
+
+/// What is delivered of a datagram, by both entrances.
+fn delivered(gate: &mut Gate, datagram: &[u8]) -> (virtio::Header, Vec<u8>) {
+    let (opened, mut payload) = without_header(datagram);
+    let mut whole = datagram.to_vec();
+    let frame = |outcome, bytes: &[u8]| match outcome {
         Outcome::Deliver(range) => {
-            let (header, packet) = virtio::Header::decode(&datagram[range]).unwrap();
+            let (header, packet) = virtio::Header::decode(&bytes[range]).unwrap();
             (header, packet.to_vec())
         }
         Outcome::Drop(refusal) => panic!("refused: {refusal:?}"),
-    }
+    };
+    let outcome = gate.open(&mut whole);
+    let by_header = frame(outcome, &whole);
+    let outcome = gate.open_payload(&opened, &mut payload);
+    assert_eq!(frame(outcome, &payload), by_header);
+    by_header
 }
 
-/// The datagram is refused so, counted so, and left as it was.
-fn refused(inner_or_datagram: &[u8], refusal: Refusal) {
+/// The datagram is refused so, counted so, and left as it was; by both entrances, where the outer header is right.
+fn refused(datagram: &[u8], refusal: Refusal) {
     let mut gate = gate();
-    let mut datagram = inner_or_datagram.to_vec();
-    assert_eq!(gate.open(&mut datagram), Outcome::Drop(refusal));
-    assert_eq!(datagram, inner_or_datagram);
-    assert_eq!(gate.counters().dropped(refusal), 1);
-    assert_eq!((gate.counters().read, gate.counters().dropped_total()), (1, 1));
+    let mut bytes = datagram.to_vec();
+    assert_eq!(gate.open(&mut bytes), Outcome::Drop(refusal));
+    assert_eq!(bytes, datagram);
+    let mut read = 1;
+    if ipip::open(datagram).is_ok() {
+        let (opened, payload) = without_header(datagram);
+        let mut bytes = payload.clone();
+        assert_eq!(gate.open_payload(&opened, &mut bytes), Outcome::Drop(refusal));
+        assert_eq!(bytes, payload);
+        read = 2;
+    }
+    assert_eq!(gate.counters().dropped(refusal), read);
+    assert_eq!((gate.counters().read, gate.counters().dropped_total()), (read, read));
 }
 
 #[test]
 fn whole_packets_pass_untouched() {
-    for packet in [tcp_packet(b"GET /"), udp_packet(b"query")] {
-        let mut gate = gate();
-        let (header, inner) = delivered(&mut gate, &mut tunnelled(DIRECTOR, 0, &packet));
-        assert_eq!((header, inner), (virtio::Header::default(), packet));
-        assert_eq!(gate.counters().delivered, 1);
-        assert_eq!(gate.counters().super_packets, 0);
+    for (family, outer) in MIXES {
+        for packet in [tcp_packet(family, 5), udp_packet(family), family.icmp_echo(b"ping")] {
+            let (packet, mut gate) = (packet.bytes(), gate());
+            let (header, inner) = delivered(&mut gate, &from_director(outer, &packet));
+            assert_eq!((header, inner), (virtio::Header::default(), packet));
+            assert_eq!((gate.counters().read, gate.counters().delivered), (2, 2));
+            assert_eq!(gate.counters().super_packets, 0);
+        }
     }
 }
 
 #[test]
 fn what_follows_the_outer_or_the_inner_packet_is_cut() {
-    let packet = udp_packet(b"query");
-    let mut padded = tunnelled(DIRECTOR, 0, &[&packet[..], b"inner padding"].concat());
-    padded.extend(b"outer padding");
-    assert_eq!(delivered(&mut gate(), &mut padded).1, packet);
+    for (family, outer) in MIXES {
+        let packet = udp_packet(family).bytes();
+        let padded = udp_packet(family).append(b"inner padding").bytes();
+        let padded = [&from_director(outer, &padded)[..], b"outer padding"].concat();
+        assert_eq!(delivered(&mut gate(), &padded).1, packet);
+    }
 }
 
+/// The protocol number says which version is inside (RFC 2003 section 3.1, RFC 4213 section 3.5).
 #[test]
-fn merged_tcp_becomes_one_super_frame() {
-    let mut packet = tcp_packet(&vec![b'x'; 20_000]);
-    make_partial(&mut packet, 16);
-    let mut gate = gate();
-    let (header, inner) = delivered(&mut gate, &mut tunnelled(DIRECTOR, 0, &packet));
-    let expected = virtio::Header {
-        flags: NEEDS_CSUM,
-        gso_type: GSO_TCPV4,
-        hdr_len: 52,
-        gso_size: MSS - 12,
-        csum_start: 20,
-        csum_offset: 16,
-    };
-    assert_eq!((header, inner), (expected, packet));
-    assert_eq!(gate.counters().super_packets, 1);
-}
-
-#[test]
-fn a_partial_checksum_of_one_segment_is_no_super_frame() {
-    for (len, merged) in [(0, false), (1428, false), (1429, true)] {
-        let mut packet = tcp_packet(&vec![b'x'; len]);
-        make_partial(&mut packet, 16);
-        let (header, _) = delivered(&mut gate(), &mut tunnelled(DIRECTOR, 0, &packet));
-        assert_eq!(header.flags, NEEDS_CSUM, "{len} bytes");
-        assert_eq!((header.csum_start, header.csum_offset), (20, 16), "{len} bytes");
-        assert_eq!(header.gso_type == GSO_TCPV4, merged, "{len} bytes");
-        assert_eq!(header.gso_size, if merged { MSS - 12 } else { 0 }, "{len} bytes");
+fn a_packet_of_another_version_than_the_outer_header_says_is_malformed() {
+    for (family, outer) in MIXES {
+        let mut datagram = from_director(outer, &udp_packet(family).bytes());
+        datagram[outer.pick(9, 6)] = family.pick(41, 4);
+        refused(&datagram, Refusal::Malformed);
     }
 }
 
 #[test]
-fn the_mss_decides_the_segment_size_and_has_a_floor() {
-    let mut packet = tcp_packet(&[b'x'; 5000]);
-    make_partial(&mut packet, 16);
-    for (mss, expected) in [(536, 524), (MIN_MSS, 76), (MIN_MSS - 1, 76), (0, 76)] {
-        let (header, _) = delivered(&mut gate_with(mss), &mut tunnelled(DIRECTOR, 0, &packet));
-        assert_eq!(header.gso_size, expected, "mss {mss}");
+fn merged_tcp_becomes_one_super_frame() {
+    for (family, outer) in MIXES {
+        for extra in [0, 16] {
+            let mut packet = tcp_packet(family, 20_000);
+            if extra > 0 {
+                packet = match family {
+                    Family::V4 => packet.options(&[1; 16]),
+                    Family::V6 => packet.extension(HOP_BY_HOP, &[&[1, 12][..], &[0; 12]].concat()),
+                };
+            }
+            let at = u16::try_from(packet.header_len()).unwrap();
+            let (packet, mut gate) = (partial(packet), gate());
+            let (header, inner) = delivered(&mut gate, &from_director(outer, &packet));
+            let expected = virtio::Header {
+                flags: NEEDS_CSUM,
+                gso_type: family.pick(GSO_TCPV4, GSO_TCPV6),
+                hdr_len: at + 32,
+                gso_size: family.pick(MSS.v4, MSS.v6) - 12,
+                csum_start: at,
+                csum_offset: 16,
+            };
+            assert_eq!((header, inner), (expected, packet));
+            assert_eq!(gate.counters().super_packets, 2);
+        }
+    }
+}
+
+#[test]
+fn a_partial_checksum_of_one_segment_is_no_super_frame() {
+    for (family, outer) in MIXES {
+        let full = family.pick(MSS.v4, MSS.v6) - 12;
+        let at = u16::try_from(family.header_len()).unwrap();
+        for (len, merged) in [(0, false), (full, false), (full + 1, true)] {
+            let packet = partial(tcp_packet(family, len.into()));
+            let (header, _) = delivered(&mut gate(), &from_director(outer, &packet));
+            assert_eq!(header.flags, NEEDS_CSUM, "{len} bytes");
+            assert_eq!((header.csum_start, header.csum_offset), (at, 16), "{len} bytes");
+            assert_eq!(header.gso_type != virtio::GSO_NONE, merged, "{len} bytes");
+            assert_eq!(header.gso_size, if merged { full } else { 0 }, "{len} bytes");
+        }
+    }
+}
+
+#[test]
+fn the_mss_of_the_family_decides_the_segment_size_and_has_a_floor() {
+    for (family, outer) in MIXES {
+        let packet = partial(tcp_packet(family, 5_000));
+        for (mss, expected) in [(536, 524), (MIN_MSS, 76), (MIN_MSS - 1, 76), (0, 76)] {
+            let both = Mss { v4: family.pick(mss, 999), v6: family.pick(999, mss) };
+            let (header, _) = delivered(&mut gate_with(both), &from_director(outer, &packet));
+            assert_eq!(header.gso_size, expected, "mss {mss}");
+        }
     }
 }
 
 #[test]
 fn merged_udp_is_refused_and_counted() {
-    let mut packet = udp_packet(&[b'x'; 3000]);
-    make_partial(&mut packet, 6);
-    refused(&tunnelled(DIRECTOR, 0, &packet), Refusal::UdpSuperPacket);
+    for (family, outer) in MIXES {
+        let packet = partial(family.udp(53).data(&[b'x'; 3000]));
+        refused(&from_director(outer, &packet), Refusal::UdpSuperPacket);
+    }
 }
 
 #[test]
 fn udp_whose_checksum_equals_the_pseudo_sum_by_chance_passes() {
-    // Payload chosen so that the right checksum is the pseudo-header's sum.
-    let packet = (0..=u16::MAX)
-        .map(|salt| udp_packet(&salt.to_be_bytes()))
-        .find(|packet| {
-            let mut partial = packet.clone();
-            make_partial(&mut partial, 6);
-            partial == *packet
-        })
-        .unwrap();
-    assert_eq!(delivered(&mut gate(), &mut tunnelled(DIRECTOR, 0, &packet)).1, packet);
+    for family in FAMILIES {
+        // Payload chosen so that the right checksum is the pseudo-header's sum.
+        let packet = (0..=u16::MAX)
+            .map(|salt| family.udp(53).data(&salt.to_be_bytes()))
+            .find(|packet| partial(packet.clone()) == packet.clone().bytes())
+            .unwrap()
+            .bytes();
+        assert_eq!(delivered(&mut gate(), &from_director(family, &packet)).1, packet);
+    }
 }
 
 #[test]
 fn udp_without_checksum_passes() {
-    let mut packet = udp_packet(b"query");
-    packet[26..28].fill(0);
-    assert_eq!(delivered(&mut gate(), &mut tunnelled(DIRECTOR, 0, &packet)).1, packet);
+    for (family, outer) in MIXES {
+        let packet = udp_packet(family).set_upper(6, 0).set_upper(7, 0).bytes();
+        assert_eq!(delivered(&mut gate(), &from_director(outer, &packet)).1, packet);
+    }
+}
+
+/// RFC 6040 figure 4, on packets: a row per inner field; columns are the outer Not-ECT, ECT(0), ECT(1), CE.
+#[test]
+fn congestion_marks_are_combined_by_rfc_6040_in_every_mix() {
+    let figure: [(u8, [Option<u8>; 4]); 4] = [
+        (0, [Some(0), Some(0), Some(0), None]),
+        (2, [Some(2), Some(2), Some(1), Some(3)]),
+        (1, [Some(1), Some(1), Some(1), Some(3)]),
+        (3, [Some(3), Some(3), Some(3), Some(3)]),
+    ];
+    for (family, outer) in MIXES {
+        for (inner, row) in figure {
+            for (mark, expected) in [0, 2, 1, 3].into_iter().zip(row) {
+                let of = |ecn| {
+                    let packet = udp_packet(family).traffic_class(0xb8 | ecn);
+                    packet.flow_label(family.pick(0, 0xf_edcb)).bytes()
+                };
+                // The outer DSCP is another, and goes with the outer header (RFC 2983).
+                let datagram = tunnelled(outer.director(), 0x28 | mark, &of(inner));
+                match expected {
+                    // The whole packet, so IPv4's checksum, the DSCP and the flow label too.
+                    Some(ecn) => assert_eq!(delivered(&mut gate(), &datagram).1, of(ecn)),
+                    None => refused(&datagram, Refusal::Ecn),
+                }
+            }
+        }
+    }
 }
 
 #[test]
-fn a_congestion_mark_goes_into_the_inner_header_and_its_checksum() {
-    let mut packet = udp_packet(b"query");
-    packet[1] = 0xb8 | 2;
-    let check = Ipv4HeaderSlice::from_slice(&packet).unwrap().to_header().calc_header_checksum();
-    packet[10..12].copy_from_slice(&check.to_be_bytes());
-    let (_, inner) = delivered(&mut gate(), &mut tunnelled(DIRECTOR, 3, &packet));
-    let header = Ipv4Header::from_slice(&inner).unwrap().0;
-    assert_eq!(inner[1], 0xb8 | 3);
-    assert_eq!(header.header_checksum, header.calc_header_checksum());
-    assert_eq!(inner[12..], packet[12..]);
-}
-
-#[test]
-fn a_congestion_mark_on_a_sender_without_ecn_is_a_loss() {
-    refused(&tunnelled(DIRECTOR, 3, &udp_packet(b"query")), Refusal::Ecn);
+fn a_header_checksum_that_was_wrong_stays_wrong() {
+    let packet = udp_packet(Family::V4).traffic_class(2).set(10, 0x55).bytes();
+    let (_, inner) = delivered(&mut gate(), &tunnelled(Family::V4.director(), 3, &packet));
+    let header = Ipv4HeaderSlice::from_slice(&inner).unwrap();
+    assert_ne!(header.header_checksum(), header.to_header().calc_header_checksum());
 }
 
 #[test]
 fn only_directors_may_send() {
-    let packet = udp_packet(b"query");
-    for source in [[10, 0, 0, 0], [10, 0, 0, 3], [10, 9, 0, 1]] {
-        delivered(&mut gate(), &mut tunnelled(source, 0, &packet));
-    }
-    for source in [[10, 0, 0, 4], [10, 9, 0, 2], [9, 255, 255, 255], CLIENT, VIP] {
-        refused(&tunnelled(source, 0, &packet), Refusal::Source);
+    for family in FAMILIES {
+        let packet = udp_packet(family).bytes();
+        for source in ["10.0.0.0", "10.0.0.3", "10.9.0.1", "fd00::", "fd00::3", "fd09::1"] {
+            delivered(&mut gate(), &tunnelled(address(source), 0, &packet));
+        }
+        for source in [
+            "10.0.0.4",
+            "10.9.0.2",
+            "9.255.255.255",
+            "198.51.100.7",
+            "192.0.2.10",
+            "fd00::4",
+            "fd09::2",
+            "fcff:ffff::1",
+            "2001:db8::10",
+            "::",
+            "::ffff:10.0.0.1",
+            "::10.0.0.1",
+        ] {
+            refused(&tunnelled(address(source), 0, &packet), Refusal::Source);
+        }
     }
 }
 
 #[test]
 fn only_vips_are_reached() {
-    let mut packet = udp_packet(b"query");
-    packet[16..20].copy_from_slice(&OTHER_VIP);
-    delivered(&mut gate(), &mut tunnelled(DIRECTOR, 0, &packet));
-    for destination in [[192, 0, 2, 8], [192, 0, 2, 11], [127, 0, 0, 1], [10, 0, 0, 11]] {
-        packet[16..20].copy_from_slice(&destination);
-        refused(&tunnelled(DIRECTOR, 0, &packet), Refusal::NotVip);
+    let others = OTHER_VIPS.map(address);
+    for (family, outer) in MIXES {
+        let to =
+            |destination: IpAddr| from_director(outer, &udp_packet(family).to(destination).bytes());
+        delivered(&mut gate(), &to(family.pick(others[0], others[1])));
+        let strangers = family.pick(
+            ["192.0.2.8", "192.0.2.11", "127.0.0.1", "10.0.0.11", "224.0.0.1"],
+            ["2001:db8::8", "2001:db8::11", "::1", "::ffff:192.0.2.10", "ff02::1"],
+        );
+        for stranger in strangers {
+            refused(&to(address(stranger)), Refusal::NotVip);
+        }
     }
 }
 
 #[test]
 fn sources_that_no_client_can_have_are_refused() {
-    let mut packet = udp_packet(b"query");
-    for source in
-        [VIP, OTHER_VIP, [127, 0, 0, 1], [224, 0, 0, 1], [255; 4], Ipv4Addr::UNSPECIFIED.octets()]
-    {
-        packet[12..16].copy_from_slice(&source);
-        refused(&tunnelled(DIRECTOR, 0, &packet), Refusal::BadSource);
+    for (family, outer) in MIXES {
+        let nobodies = family.pick(
+            ["192.0.2.10", "192.0.2.9", "127.0.0.1", "224.0.0.1", "255.255.255.255", "0.0.0.0"],
+            ["2001:db8::10", "2001:db8::9", "::1", "ff0e::1", "::ffff:198.51.100.7", "::"],
+        );
+        for nobody in nobodies {
+            let packet = udp_packet(family).from(address(nobody)).bytes();
+            refused(&from_director(outer, &packet), Refusal::BadSource);
+        }
     }
 }
 
 #[test]
 fn inner_fragments_pass_uninterpreted() {
-    let whole = udp_packet(&[b'x'; 1000]);
-    let mut first = whole[..20 + 504].to_vec();
-    first[2..4].copy_from_slice(&524_u16.to_be_bytes());
-    first[6] = 0x20;
-    make_partial(&mut first, 6); // the first fragment of a datagram that happens to look merged
-    let mut later = [&whole[..20], &whole[20 + 504..]].concat();
-    let len = u16::try_from(later.len()).unwrap();
-    later[2..4].copy_from_slice(&len.to_be_bytes());
-    later[6..8].copy_from_slice(&63_u16.to_be_bytes());
-    for fragment in [first, later] {
-        let (header, inner) = delivered(&mut gate(), &mut tunnelled(DIRECTOR, 0, &fragment));
-        assert_eq!((header, inner), (virtio::Header::default(), fragment));
+    for (family, outer) in MIXES {
+        // The first of a datagram that happens to look merged, and a later one.
+        let first = partial(family.udp(53).data(&[b'x'; 496]).fragment(0, true));
+        let later = family.udp(53).data(&[b'x'; 101]).fragment(504, false).bytes();
+        for fragment in [first, later] {
+            let (header, inner) = delivered(&mut gate(), &from_director(outer, &fragment));
+            assert_eq!((header, inner), (virtio::Header::default(), fragment));
+        }
     }
 }
 
 #[test]
 fn bad_packets_have_their_reason() {
-    let packet = udp_packet(b"query");
-    let edited = |at: usize, value: u8| {
-        let mut packet = packet.clone();
-        packet[at] = value;
-        tunnelled(DIRECTOR, 0, &packet)
-    };
+    for (family, outer) in MIXES {
+        let inside = |packet: Ip, refusal| refused(&from_director(outer, &packet.bytes()), refusal);
+        let packet = || udp_packet(family);
+        inside(packet().set(0, 0x05), Refusal::NotIp);
+        inside(packet().claim(1), Refusal::Truncated);
+        inside(packet().drop_end(1), Refusal::Truncated);
+        inside(packet().cut(family.header_len() - 1), Refusal::Truncated);
+        inside(packet().set_upper(5, 0), Refusal::Malformed);
+        refused(&from_director(outer, &[]), Refusal::NotIp);
+        let whole = from_director(outer, &packet().bytes());
+        refused(&whole[..whole.len() - 1], Refusal::Truncated);
+        refused(&whole[..1], Refusal::Truncated);
+        let mut gre = whole;
+        gre[outer.pick(9, 6)] = 47;
+        refused(&gre, Refusal::Unsupported);
+    }
     refused(&[], Refusal::NotIp);
-    refused(&edited(0, 0x05), Refusal::NotIp);
-    refused(&edited(0, 0x65), Refusal::Truncated);
-    refused(&edited(0, 0x44), Refusal::Malformed);
-    refused(&edited(2, 0xff), Refusal::Truncated);
-    refused(&edited(25, 0), Refusal::Malformed);
-    refused(&tunnelled(DIRECTOR, 0, &[]), Refusal::NotIp);
-    refused(&tunnelled(DIRECTOR, 0, &packet[..19]), Refusal::Truncated);
-    refused(&tunnelled(DIRECTOR, 0, &packet)[..40], Refusal::Truncated);
-    let mut gre = tunnelled(DIRECTOR, 0, &packet);
-    gre[9] = 47;
-    refused(&gre, Refusal::Unsupported);
-    let mut routed =
-        tunnelled(DIRECTOR, 0, &[&packet[..20], &[131, 3, 4, 0], &packet[20..]].concat());
-    routed[20] = 0x46;
-    routed[23] += 4;
-    refused(&routed, Refusal::SourceRoute);
+    for outer in FAMILIES {
+        let inside = |packet: Ip, refusal| refused(&from_director(outer, &packet.bytes()), refusal);
+        inside(udp_packet(Family::V4).set(0, 0x44), Refusal::Malformed);
+        inside(udp_packet(Family::V4).set(0, 0x65), Refusal::Truncated);
+        inside(udp_packet(Family::V4).options(&[131, 3, 4, 0]), Refusal::SourceRoute);
+        inside(udp_packet(Family::V6).extension(ROUTING, &[0; 6]), Refusal::SourceRoute);
+        inside(
+            udp_packet(Family::V6).extension(ROUTING, &[4, 1, 0, 0, 0, 0]),
+            Refusal::SourceRoute,
+        );
+        let jumbo = udp_packet(Family::V6).extension(HOP_BY_HOP, &[0xc2, 4, 0, 1, 0, 0]);
+        inside(jumbo, Refusal::ExtensionHeader);
+        let nested = udp_packet(Family::V6).fragment(0, true).extension(FRAGMENT, &[0; 6]);
+        inside(nested, Refusal::ExtensionHeader);
+        inside(udp_packet(Family::V6).protocol(51), Refusal::Unsupported);
+    }
+}
+
+/// The outer header's own extension headers: Linux's tunnels write a limit of encapsulations there (RFC 2473 section 4.1.1).
+#[test]
+fn an_outer_header_with_extension_headers_is_opened() {
+    let limit = [4, 1, 4, 1, 1, 0];
+    for family in FAMILIES {
+        let packet = udp_packet(family).bytes();
+        let outer = || {
+            let shell = Family::V6.udp(0).from(Family::V6.director()).to(Family::V6.real(11));
+            let shell = shell.protocol(family.pick(4, 41)).data(&packet);
+            // The builder's UDP header is not wanted.
+            (shell, packet.len())
+        };
+        let wrapped = |shell: Ip, inner_len: usize| {
+            let (at, bytes) = (shell.header_len(), shell.claim(-8).bytes());
+            let datagram = [&bytes[..at], &bytes[at + 8..]].concat();
+            assert_eq!(datagram.len(), at + inner_len);
+            datagram
+        };
+        let (shell, len) = outer();
+        let datagram = wrapped(shell.extension(DESTINATION_OPTIONS, &limit), len);
+        assert_eq!(delivered(&mut gate(), &datagram).1, packet);
+        let (shell, len) = outer();
+        let datagram = wrapped(shell.fragment(0, false), len);
+        assert_eq!(delivered(&mut gate(), &datagram).1, packet, "an atomic fragment");
+        let (shell, len) = outer();
+        let routed = shell.extension(DESTINATION_OPTIONS, &PADDED).extension(ROUTING, &[0; 6]);
+        refused(&wrapped(routed, len), Refusal::SourceRoute);
+    }
+    let fragment =
+        Family::V6.udp(0).from(Family::V6.director()).protocol(41).data(&[0; 8]).fragment(0, true);
+    refused(&fragment.bytes(), Refusal::Malformed);
 }
 
 #[test]
 fn the_longest_datagram_passes() {
-    let mut packet = tcp_packet(&vec![b'x'; 65_535 - 20 - 52]);
-    make_partial(&mut packet, 16);
-    let mut datagram = tunnelled(DIRECTOR, 0, &packet);
-    assert_eq!(datagram.len(), 65_535);
-    assert_eq!(delivered(&mut gate(), &mut datagram).1, packet);
+    for (family, outer) in MIXES {
+        // What the outer length field can count, and the inner one.
+        let room = outer.pick(65_515, 65_535);
+        let data_len = room - family.header_len() - 32;
+        let packet = partial(tcp_packet(family, data_len));
+        assert_eq!(packet.len(), room);
+        assert_eq!(delivered(&mut gate(), &from_director(outer, &packet)).1, packet);
+    }
+}
+
+/// A payload without room for the virtio-net header before it is a caller's mistake; it is refused, not written over.
+#[test]
+fn a_payload_without_headroom_is_refused() {
+    let packet = udp_packet(Family::V6).bytes();
+    for room in [0, HEADER_LEN - 1, HEADER_LEN] {
+        let mut bytes = [&vec![0; room][..], &packet].concat();
+        let outer = Opened {
+            source: Family::V6.director(),
+            traffic_class: 0,
+            inner_version: 6,
+            inner: room..bytes.len(),
+        };
+        let fits = matches!(gate().open_payload(&outer, &mut bytes), Outcome::Deliver(_));
+        assert_eq!(fits, room == HEADER_LEN, "{room} bytes");
+        let beyond = Opened { inner: room..bytes.len() + 1, ..outer };
+        let outcome = gate().open_payload(&beyond, &mut bytes);
+        assert_eq!(outcome, Outcome::Drop(Refusal::Truncated));
+    }
 }
 
 #[test]
