@@ -5,22 +5,22 @@ mod apply;
 mod counting;
 mod full;
 mod life;
+mod tunnels;
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
-use etherparse::PacketBuilder;
-
 use super::*;
+use crate::wire::build::{Family, Ip};
 use crate::wire::tcp::Flags;
 use crate::wire::{Packet, Transport};
 
-const VIP: [u8; 4] = [192, 0, 2, 10];
-const A: [u8; 4] = [10, 0, 0, 11];
-const B: [u8; 4] = [10, 0, 0, 12];
-const C: [u8; 4] = [10, 0, 0, 13];
+/// Real servers of both families: what holds for one holds for a service that mixes them.
+const A: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 11));
+const B: IpAddr = IpAddr::V6(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 12));
+const C: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 13));
 
-/// A client's flow to the virtual IP; clients differ by port and address.
+/// A client's flow to the virtual IP; clients differ by port and address, and every other one is of IPv6.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 struct Flow {
     client: u32,
@@ -33,23 +33,31 @@ fn flow(number: u32) -> Flow {
 }
 
 impl Flow {
-    fn source(self) -> [u8; 4] {
-        (u32::from(Ipv4Addr::new(198, 18, 0, 0)) + self.client).to_be_bytes()
+    fn family(self) -> Family {
+        if self.client.is_multiple_of(2) { Family::V4 } else { Family::V6 }
+    }
+
+    fn source(self) -> IpAddr {
+        let v4 = u32::from(Ipv4Addr::new(198, 18, 0, 0)) + self.client;
+        let v6 =
+            u128::from(Ipv6Addr::new(0x2001, 0xdb8, 0xc, 0, 0, 0, 0, 0)) + u128::from(self.client);
+        self.family().pick(Ipv4Addr::from(v4).into(), Ipv6Addr::from(v6).into())
+    }
+
+    fn segment(self, flags: u8) -> Ip {
+        self.family().tcp(flags).from(self.source()).destination_port(self.port)
+    }
+
+    fn datagram(self) -> Ip {
+        self.family().udp(self.port).from(self.source()).data(b"data")
     }
 
     fn tcp(self, flags: u8) -> Vec<u8> {
-        let builder = PacketBuilder::ipv4(self.source(), VIP, 60).tcp(40_000, self.port, 7, 1_000);
-        let mut packet = vec![0; builder.size(0)];
-        builder.write_to_slice(&mut packet, &[]).unwrap();
-        packet[33] = flags;
-        packet
+        self.segment(flags).bytes()
     }
 
     fn udp(self) -> Vec<u8> {
-        let builder = PacketBuilder::ipv4(self.source(), VIP, 60).udp(40_000, self.port);
-        let mut packet = vec![0; builder.size(4)];
-        builder.write_to_slice(&mut packet, b"data").unwrap();
-        packet
+        self.datagram().bytes()
     }
 }
 
@@ -66,7 +74,7 @@ impl Director {
     }
 
     /// One service, `web`, on port 80 of both transports.
-    fn with(scheduler: SchedulerKind, reals: &[([u8; 4], u32)]) -> Self {
+    fn with(scheduler: SchedulerKind, reals: &[(IpAddr, u32)]) -> Self {
         let mut director = Self::new(1_000);
         director.apply(&Change::AddService(web(scheduler, reals)));
         director
@@ -99,12 +107,9 @@ impl Director {
     }
 
     /// The real server that the packet is tunnelled to.
-    fn to(&mut self, packet: &[u8]) -> [u8; 4] {
+    fn to(&mut self, packet: &[u8]) -> IpAddr {
         match self.forward(packet) {
-            Verdict::Tunnel(real) => match self.balancer.dispatch(real, 1, 40).unwrap().real {
-                IpAddr::V4(address) => address.octets(),
-                IpAddr::V6(address) => panic!("{address}"),
-            },
+            Verdict::Tunnel(real) => self.balancer.dispatch(real, 1, 40).unwrap().real,
             verdict => panic!("{verdict:?}"),
         }
     }
@@ -117,31 +122,28 @@ impl Director {
         assert!(header.flags.rst());
     }
 
-    fn syn(&mut self, flow: Flow) -> [u8; 4] {
+    fn syn(&mut self, flow: Flow) -> IpAddr {
         self.to(&flow.tcp(Flags::SYN))
     }
 
-    fn ack(&mut self, flow: Flow) -> [u8; 4] {
+    fn ack(&mut self, flow: Flow) -> IpAddr {
         self.to(&flow.tcp(Flags::ACK))
     }
 
     /// Handshake of a new connection.
-    fn connect(&mut self, flow: Flow) -> [u8; 4] {
+    fn connect(&mut self, flow: Flow) -> IpAddr {
         let real = self.syn(flow);
         assert_eq!(self.ack(flow), real);
         real
     }
 
-    fn real(&self, address: [u8; 4]) -> Option<snapshot::Real> {
+    fn real(&self, address: IpAddr) -> Option<snapshot::Real> {
         let services = self.balancer.snapshot().services;
-        services
-            .into_iter()
-            .flat_map(|service| service.reals)
-            .find(|real| real.address == IpAddr::from(address))
+        services.into_iter().flat_map(|service| service.reals).find(|real| real.address == address)
     }
 
     /// Active and inactive connections.
-    fn counts(&self, address: [u8; 4]) -> (u64, u64) {
+    fn counts(&self, address: IpAddr) -> (u64, u64) {
         let real = self.real(address).unwrap();
         (real.active, real.inactive)
     }
@@ -156,11 +158,17 @@ impl Director {
     }
 }
 
+/// What is said of the virtual IP of IPv4 is said of that of IPv6 too.
 fn listens(texts: &[&str]) -> Vec<Listen> {
-    texts.iter().map(|text| text.parse().unwrap()).collect()
+    let both = |text: &&str| {
+        let twin =
+            text.contains("192.0.2.10:").then(|| text.replace("192.0.2.10", "[2001:db8::10]"));
+        std::iter::once((*text).to_owned()).chain(twin).map(|text| text.parse().unwrap())
+    };
+    texts.iter().flat_map(both).collect::<Vec<Listen>>()
 }
 
-fn web(scheduler: SchedulerKind, reals: &[([u8; 4], u32)]) -> ServiceSpec {
+fn web(scheduler: SchedulerKind, reals: &[(IpAddr, u32)]) -> ServiceSpec {
     ServiceSpec {
         name: "web".to_owned(),
         listens: listens(&["192.0.2.10:80/tcp", "192.0.2.10:80/udp"]),
@@ -169,20 +177,20 @@ fn web(scheduler: SchedulerKind, reals: &[([u8; 4], u32)]) -> ServiceSpec {
     }
 }
 
-fn spec(address: [u8; 4], weight: u32) -> RealSpec {
-    RealSpec { address: address.into(), weight }
+fn spec(address: IpAddr, weight: u32) -> RealSpec {
+    RealSpec { address, weight }
 }
 
-fn set_weight(address: [u8; 4], weight: u32) -> Change {
-    Change::SetWeight { service: "web".to_owned(), address: address.into(), weight }
+fn set_weight(address: IpAddr, weight: u32) -> Change {
+    Change::SetWeight { service: "web".to_owned(), address, weight }
 }
 
-fn add_real(address: [u8; 4], weight: u32) -> Change {
+fn add_real(address: IpAddr, weight: u32) -> Change {
     Change::AddReal { service: "web".to_owned(), real: spec(address, weight) }
 }
 
-fn remove_real(address: [u8; 4]) -> Change {
-    Change::RemoveReal { service: "web".to_owned(), address: address.into() }
+fn remove_real(address: IpAddr) -> Change {
+    Change::RemoveReal { service: "web".to_owned(), address }
 }
 
 fn remove_web() -> Change {

@@ -2,18 +2,24 @@
 #![allow(clippy::unwrap_used)]
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use proptest::prelude::*;
 
 use super::*;
+use crate::wire::build::Family;
 
 const SEED: Seed = Seed(7, 9);
 const REAL: RealId = RealId(0);
 
+/// A flow of the client of that number; every other one is of IPv6.
 fn key(client: u32) -> Key {
-    let vip = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 10));
-    Key::new(6, IpAddr::V4(Ipv4Addr::from_bits(client)), 1_000, vip, 80)
+    let family = if client.is_multiple_of(2) { Family::V4 } else { Family::V6 };
+    let client = family.pick(
+        IpAddr::V4(Ipv4Addr::from_bits(client)),
+        IpAddr::V6(Ipv6Addr::from_bits(0x2001_0db8 << 96 | u128::from(client))),
+    );
+    Key::new(6, client, 1_000, family.vip(), 80)
 }
 
 fn seconds(seconds: u64) -> Duration {

@@ -11,7 +11,7 @@ fn a_service_appears_with_all_that_was_asked_for() {
     assert_eq!(services[0].listens, listens(&["192.0.2.10:80/tcp", "192.0.2.10:80/udp"]));
     assert_eq!(services[0].scheduler, SchedulerKind::WeightedRoundRobin);
     let reals: Vec<_> = services[0].reals.iter().map(|real| (real.address, real.weight)).collect();
-    assert_eq!(reals, [(A.into(), 3), (B.into(), 0)]);
+    assert_eq!(reals, [(A, 3), (B, 0)]);
 }
 
 #[test]
@@ -38,9 +38,8 @@ fn a_refused_change_has_changed_nothing() {
     };
     let free = ["192.0.2.10:443/tcp"];
     let nobody = || ChangeError::NoService("nobody".to_owned());
-    let no_real = || ChangeError::NoReal { service: "web".to_owned(), address: C.into() };
-    let twice =
-        |name: &str| ChangeError::RealExists { service: name.to_owned(), address: A.into() };
+    let no_real = || ChangeError::NoReal { service: "web".to_owned(), address: C };
+    let twice = |name: &str| ChangeError::RealExists { service: name.to_owned(), address: A };
     let service = || "nobody".to_owned();
     let heavy = ServiceSpec { reals: vec![spec(A, 1), spec(B, 65_536)], ..named("new", &free) };
     let double = ServiceSpec { reals: vec![spec(A, 1), spec(A, 2)], ..named("new", &free) };
@@ -87,9 +86,9 @@ fn a_refused_change_has_changed_nothing() {
         (Change::AddReal { service: service(), real: spec(C, 1) }, nobody()),
         (add_real(A, 1), twice("web")),
         (add_real(C, 65_536), ChangeError::Weight(65_536)),
-        (Change::RemoveReal { service: service(), address: A.into() }, nobody()),
+        (Change::RemoveReal { service: service(), address: A }, nobody()),
         (remove_real(C), no_real()),
-        (Change::SetWeight { service: service(), address: A.into(), weight: 1 }, nobody()),
+        (Change::SetWeight { service: service(), address: A, weight: 1 }, nobody()),
         (set_weight(C, 1), no_real()),
         (set_weight(A, 65_536), ChangeError::Weight(65_536)),
     ];
@@ -117,7 +116,7 @@ fn adjacent_listens_and_those_of_the_other_transport_do_not_overlap() {
     for (name, texts) in [
         ("below", &["192.0.2.10:1-79/tcp"][..]),
         ("above", &["192.0.2.10:81-65535/tcp", "192.0.2.10:81-65535/udp"]),
-        ("elsewhere", &["192.0.2.11:80/tcp", "[2001:db8::10]:80/tcp"]),
+        ("elsewhere", &["192.0.2.11:80/tcp", "[2001:db8::11]:80/tcp"]),
     ] {
         let listens = listens(texts);
         let spec = web(SchedulerKind::RoundRobin, &[(B, 1)]);

@@ -51,7 +51,7 @@ fn tunnel_errors_count_for_every_real_server_of_that_address() {
     };
     director.apply(&Change::AddService(mail));
     let mut error =
-        |kind| director.balancer.tunnel_error(director.now, TunnelError { real: A.into(), kind });
+        |kind| director.balancer.tunnel_error(director.now, TunnelError { real: A, kind });
     assert_eq!(error(TunnelErrorKind::ProtocolUnreachable), Verdict::Drop(Reason::TunnelError));
     assert_eq!(error(TunnelErrorKind::Unreachable), Verdict::Drop(Reason::TunnelError));
     assert_eq!(error(TunnelErrorKind::Unreachable), Verdict::Drop(Reason::TunnelError));
@@ -75,7 +75,7 @@ fn tunnel_errors_count_for_every_real_server_of_that_address() {
 #[test]
 fn an_error_from_an_unknown_address_is_counted_all_the_same() {
     let mut director = Director::with(SchedulerKind::RoundRobin, &[(A, 1)]);
-    let error = TunnelError { real: C.into(), kind: TunnelErrorKind::Unreachable };
+    let error = TunnelError { real: C, kind: TunnelErrorKind::Unreachable };
     director.balancer.tunnel_error(director.now, error);
     assert_eq!(director.balancer.counters().tunnel_errors, 1);
     assert_eq!(director.real(A).unwrap().unreachable, 0);
@@ -85,8 +85,7 @@ fn an_error_from_an_unknown_address_is_counted_all_the_same() {
 fn dispatch_counts_wire_packets_and_bytes() {
     let mut director = Director::with(SchedulerKind::RoundRobin, &[(A, 1)]);
     let Verdict::Tunnel(real) = director.forward(&flow(1).tcp(Flags::SYN)) else { panic!() };
-    let tunnel =
-        |sequence| Some(Tunnel { real: A.into(), source: None, sequence, limit: usize::MAX });
+    let tunnel = |sequence| Some(Tunnel { real: A, source: None, sequence, limit: usize::MAX });
     assert_eq!(director.balancer.dispatch(real, 45, 65_000), tunnel(0));
     assert_eq!(director.balancer.dispatch(real, 1, 40), tunnel(45));
     let counted = director.real(A).unwrap();
@@ -97,10 +96,11 @@ fn dispatch_counts_wire_packets_and_bytes() {
 /// What may happen to a director.
 #[derive(Clone, Debug)]
 enum Event {
-    Tcp(Flow, u8),
+    Tcp(Flow, u8, usize),
     Udp(Flow),
     Bytes(Vec<u8>),
-    Error([u8; 4]),
+    Icmp(Flow, u8),
+    Error(IpAddr, TunnelErrorKind),
     Change(Change),
     Pass(u64),
 }
@@ -118,6 +118,10 @@ fn change() -> impl Strategy<Value = Change> {
         (scheduler(), reals)
             .prop_map(|(scheduler, reals)| Change::AddService(web(scheduler, &reals))),
         Just(remove_web()),
+        any::<bool>().prop_map(|known| {
+            let known = known.then(|| (B, Family::V6.director()));
+            Change::SetSources(known.into_iter().collect())
+        }),
         (real(), 0_u32..3).prop_map(|(real, weight)| add_real(real, weight)),
         real().prop_map(remove_real),
         (real(), 0_u32..3).prop_map(|(real, weight)| set_weight(real, weight)),
@@ -141,11 +145,17 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
         Flags::SYN | Flags::ACK,
         0,
     ]);
+    let kind = prop_oneof![
+        Just(TunnelErrorKind::Unreachable),
+        any::<u16>().prop_map(TunnelErrorKind::PathMtu),
+    ];
     let event = prop_oneof![
-        6 => (flows(), flags).prop_map(|(flow, flags)| Event::Tcp(flow, flags)),
+        6 => (flows(), flags, prop::sample::select(vec![0, 1_400]))
+            .prop_map(|(flow, flags, len)| Event::Tcp(flow, flags, len)),
+        1 => (flows(), any::<u8>()).prop_map(|(flow, kind)| Event::Icmp(flow, kind)),
         2 => flows().prop_map(Event::Udp),
         1 => prop::collection::vec(any::<u8>(), 0..60).prop_map(Event::Bytes),
-        1 => prop::sample::select(vec![A, C]).prop_map(Event::Error),
+        1 => (prop::sample::select(vec![A, B]), kind).prop_map(|(real, kind)| Event::Error(real, kind)),
         2 => change().prop_map(Event::Change),
         2 => (0_u64..200).prop_map(Event::Pass),
     ];
@@ -188,13 +198,20 @@ proptest! {
                 packet => {
                     reads += 1;
                     let verdict = match packet {
-                        Event::Tcp(flow, flags) => director.forward(&flow.tcp(flags)),
+                        Event::Tcp(flow, flags, len) => {
+                            director.forward(&flow.segment(flags).data(&vec![7; len]).bytes())
+                        }
+                        Event::Icmp(flow, kind) => {
+                            let quote = flow.segment(Flags::ACK).backwards().bytes();
+                            let error = flow.family().icmp_error((kind, 0), &quote);
+                            director.forward(&error.from(flow.source()).bytes())
+                        }
                         Event::Udp(flow) => director.forward(&flow.udp()),
                         Event::Bytes(bytes) => read(&mut director, &bytes),
-                        Event::Error(real) => director.balancer.tunnel_error(
-                            director.now,
-                            TunnelError { real: real.into(), kind: TunnelErrorKind::Unreachable },
-                        ),
+                        Event::Error(real, kind) => {
+                            let error = TunnelError { real, kind };
+                            director.balancer.tunnel_error(director.now, error)
+                        }
                         Event::Change(_) | Event::Pass(_) => unreachable!(),
                     };
                     if let Verdict::Tunnel(real) = verdict {

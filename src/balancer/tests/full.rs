@@ -7,7 +7,7 @@ use super::*;
 const FLOWS: u32 = 4_000;
 
 /// A director whose table of ten is full of established connections.
-fn full(scheduler: SchedulerKind, reals: &[([u8; 4], u32)]) -> Director {
+fn full(scheduler: SchedulerKind, reals: &[(IpAddr, u32)]) -> Director {
     let mut director = Director::new(10);
     director.apply(&Change::AddService(web(scheduler, reals)));
     for number in 0..10 {
@@ -16,11 +16,11 @@ fn full(scheduler: SchedulerKind, reals: &[([u8; 4], u32)]) -> Director {
     director
 }
 
-fn placed(director: &mut Director, packet: impl Fn(Flow) -> Vec<u8>) -> Vec<[u8; 4]> {
+fn placed(director: &mut Director, packet: impl Fn(Flow) -> Vec<u8>) -> Vec<IpAddr> {
     (100..100 + FLOWS).map(|number| director.to(&packet(flow(number)))).collect()
 }
 
-fn shares(placed: &[[u8; 4]]) -> BTreeMap<[u8; 4], usize> {
+fn shares(placed: &[IpAddr]) -> BTreeMap<IpAddr, usize> {
     let mut shares = BTreeMap::new();
     for &real in placed {
         *shares.entry(real).or_default() += 1;

@@ -1,0 +1,307 @@
+//! The tunnels: from where, how large, and what is told to clients whose packets do not fit.
+
+use SchedulerKind::RoundRobin;
+use proptest::prelude::*;
+
+use super::*;
+use crate::wire::build::{FAMILIES, MIXES};
+
+const TEN_MINUTES: Duration = Duration::from_secs(600);
+
+/// A director with one real server of the family, and a connection to it of each family.
+fn director(outer: Family) -> Director {
+    let mut director = Director::with(RoundRobin, &[(outer.real(11), 1)]);
+    for family in FAMILIES {
+        director.to(&client(family, Flags::SYN, 0));
+        director.to(&client(family, Flags::ACK, 0));
+    }
+    director
+}
+
+/// A client's packet of that many bytes, or as few as it can have.
+fn client(family: Family, flags: u8, len: usize) -> Vec<u8> {
+    segment(family, flags, len).bytes()
+}
+
+fn segment(family: Family, flags: u8, len: usize) -> Ip {
+    family.tcp(flags).data(&vec![7; len.saturating_sub(family.header_len() + 20)])
+}
+
+impl Director {
+    fn path_mtu(&mut self, real: IpAddr, mtu: u16) {
+        let error = TunnelError { real, kind: TunnelErrorKind::PathMtu(mtu) };
+        let verdict = self.balancer.tunnel_error(self.now, error);
+        assert_eq!(verdict, Verdict::Drop(Reason::PathMtu));
+    }
+
+    /// The MTU that the answer to the packet names, if it is answered and not tunnelled.
+    fn told(&mut self, packet: &[u8]) -> Option<u32> {
+        match self.forward(packet) {
+            Verdict::Tunnel(_) => None,
+            Verdict::Reply => {
+                let (sent, reply) =
+                    (Packet::parse(packet).unwrap(), Packet::parse(self.balancer.reply()).unwrap());
+                assert_eq!((reply.source, reply.destination), (sent.destination, sent.source));
+                assert!(crate::wire::icmp::checksum_ok(&reply));
+                let expected = if sent.version() == 4 { (3, 4) } else { (2, 0) };
+                let Transport::Icmp { kind, code } = reply.transport else { panic!("{reply:?}") };
+                assert_eq!((kind, code), expected);
+                Some(u32::from_be_bytes(reply.payload()[4..8].try_into().unwrap()))
+            }
+            verdict => panic!("{verdict:?}"),
+        }
+    }
+}
+
+#[test]
+fn packets_too_big_for_the_path_are_answered_with_what_fits() {
+    for (inner, outer) in MIXES {
+        let mut director = director(outer);
+        let longest = client(inner, Flags::ACK, 1_500);
+        assert_eq!(director.told(&longest), None, "nothing is known yet");
+        director.path_mtu(outer.real(11), 1_400);
+        let fits = 1_400 - outer.header_len();
+        assert_eq!(director.told(&longest), Some(u32::try_from(fits).unwrap()));
+        assert_eq!(
+            director.told(&client(inner, Flags::ACK, fits + 1)).map(|mtu| mtu as usize),
+            Some(fits)
+        );
+        assert_eq!(director.told(&client(inner, Flags::ACK, fits)), None);
+        let counters = director.balancer.counters();
+        assert_eq!(
+            (counters.replied, counters.dropped(Reason::PathMtu)),
+            (2, 1),
+            "told, not dropped"
+        );
+    }
+}
+
+/// RFC 8200 section 5: no IPv6 packet needs to be smaller than 1,280 bytes. Such is sent though it does not fit.
+#[test]
+fn ipv6_is_never_told_less_than_1280() {
+    for (outer, mtu) in
+        [(Family::V4, 1_299), (Family::V4, 1_000), (Family::V6, 1_319), (Family::V6, 1_280)]
+    {
+        let mut director = director(outer);
+        director.path_mtu(outer.real(11), mtu);
+        assert_eq!(director.told(&client(Family::V6, Flags::ACK, 1_281)), Some(1_280));
+        let smallest = client(Family::V6, Flags::ACK, 1_280);
+        let Verdict::Tunnel(real) = director.forward(&smallest) else { panic!("{mtu}") };
+        let tunnel = director.balancer.dispatch(real, 1, 1_280).unwrap();
+        assert_eq!(tunnel.limit, usize::from(mtu) - outer.header_len());
+        let header = outer::Inner::of(&Packet::parse(&smallest).unwrap(), 7);
+        let header = header.outer(&tunnel, 0, outer.director(), 5);
+        assert!(!header.dont_fragment, "RFC 4213 section 3.2.2: over IPv4 it may be cut");
+    }
+}
+
+/// Who forges an error must not stop the traffic with it.
+#[test]
+fn no_path_is_believed_to_take_less_than_its_floor() {
+    for (outer, floor) in [(Family::V4, 552), (Family::V6, 1_280)] {
+        let fits = floor - u32::try_from(outer.header_len()).unwrap();
+        for mtu in [0, 1, 68, floor - 1, floor] {
+            let mut director = director(outer);
+            director.path_mtu(outer.real(11), u16::try_from(mtu).unwrap());
+            let told = director.told(&client(Family::V4, Flags::ACK, 1_500));
+            assert_eq!(told, Some(fits), "{mtu}");
+        }
+    }
+    let mut director = director(Family::V4);
+    director.path_mtu(Family::V4.real(11), 553);
+    assert_eq!(
+        director.told(&client(Family::V4, Flags::ACK, 1_500)),
+        Some(533),
+        "one more than it"
+    );
+}
+
+#[test]
+fn the_smaller_word_holds_and_is_forgotten_after_ten_minutes() {
+    for (inner, outer) in MIXES {
+        let mut director = director(outer);
+        director.apply(&Change::SetTimeouts(Timeouts {
+            tcp_established: seconds(4_000),
+            ..Timeouts::DEFAULT
+        }));
+        director.forward(&client(inner, Flags::ACK, 0));
+        let longest = client(inner, Flags::ACK, 1_500);
+        let told = |mtu: u32| Some(mtu - u32::try_from(outer.header_len()).unwrap());
+        director.path_mtu(outer.real(11), 1_450);
+        director.path_mtu(outer.real(11), 1_400);
+        assert_eq!(director.told(&longest), told(1_400));
+        director.path_mtu(outer.real(11), 1_480);
+        assert_eq!(director.told(&longest), told(1_400), "another route's word does not widen it");
+        director.pass(TEN_MINUTES - Duration::from_millis(1));
+        assert_eq!(director.told(&longest), told(1_400));
+        director.pass(Duration::from_millis(1));
+        assert_eq!(director.told(&longest), None);
+        let Verdict::Tunnel(real) = director.forward(&longest) else { panic!() };
+        assert_eq!(director.balancer.dispatch(real, 1, 1).unwrap().limit, usize::MAX, "forgotten");
+        director.path_mtu(outer.real(11), 1_450);
+        assert_eq!(director.told(&longest), told(1_450), "what was known before has no say");
+    }
+}
+
+#[test]
+fn a_path_is_one_real_server_s_in_every_service() {
+    let mut director = Director::with(RoundRobin, &[(A, 1), (B, 1)]);
+    let mail = ServiceSpec {
+        name: "mail".to_owned(),
+        listens: listens(&["192.0.2.10:25/tcp"]),
+        ..web(RoundRobin, &[(A, 1)])
+    };
+    director.apply(&Change::AddService(mail));
+    director.path_mtu(A, 1_400);
+    let long = |flow: Flow, flags| flow.segment(flags).data(&[7; 1_400]).bytes();
+    let mailer = Flow { client: 0, port: 25 };
+    assert_eq!([director.syn(flow(0)), director.syn(flow(2)), director.syn(mailer)], [A, B, A]);
+    assert_eq!(director.told(&long(flow(0), Flags::ACK)), Some(1_380));
+    assert_eq!(director.told(&long(mailer, Flags::ACK)), Some(1_380));
+    assert_eq!(director.told(&long(flow(2), Flags::ACK)), None);
+}
+
+/// A super-frame is as large on the wire as its segments.
+#[test]
+fn super_frames_are_judged_by_their_segments() {
+    for (inner, outer) in MIXES {
+        let mut director = director(outer);
+        director.path_mtu(outer.real(11), 1_400);
+        let fits = 1_400 - outer.header_len();
+        let frame = client(inner, Flags::ACK, 60_000);
+        let of = |len| Packet::parse(&frame).unwrap().split_to(len);
+        let verdict = director.balancer.forward(director.now, &of(fits));
+        assert!(matches!(verdict, Verdict::Tunnel(_)), "{verdict:?}");
+        assert_eq!(director.balancer.forward(director.now, &of(fits + 1)), Verdict::Reply);
+    }
+}
+
+/// IPv4 without DF may be cut on its way, so it goes.
+#[test]
+fn what_may_be_cut_is_not_answered() {
+    for outer in FAMILIES {
+        let mut director = director(outer);
+        director.path_mtu(outer.real(11), 1_400);
+        let packet = segment(Family::V4, Flags::ACK, 1_500).dont_fragment(false).bytes();
+        assert_eq!(director.told(&packet), None);
+        let datagram = Family::V4.udp(80).data(&[7; 1_472]);
+        assert_eq!(director.told(&datagram.clone().dont_fragment(false).bytes()), None);
+        assert!(director.told(&datagram.bytes()).is_some());
+    }
+}
+
+#[test]
+fn answers_over_the_limit_are_drops_and_the_connection_lives_on() {
+    for (inner, outer) in MIXES {
+        let limits = Limits { connections: 10, refusals_per_second: 3 };
+        let mut director = Director::new(10);
+        director.balancer = Balancer::new(limits, Seed(1, 2));
+        director.apply(&Change::AddService(web(RoundRobin, &[(outer.real(11), 1)])));
+        director.to(&client(inner, Flags::SYN, 0));
+        director.path_mtu(outer.real(11), 1_400);
+        let longest = client(inner, Flags::ACK, 1_500);
+        for _ in 0..3 {
+            assert!(director.told(&longest).is_some());
+        }
+        assert_eq!(director.forward(&longest), Verdict::Drop(Reason::PathMtu));
+        director.to(&client(inner, Flags::ACK, 0));
+        director.pass(seconds(1));
+        assert!(director.told(&longest).is_some());
+        let counters = director.balancer.counters();
+        assert_eq!((counters.read, counters.tunnelled, counters.replied), (8, 2, 4));
+        assert_eq!(counters.dropped(Reason::PathMtu), 2, "a router's word is one");
+    }
+}
+
+#[test]
+fn sources_are_those_of_real_servers_now_and_later() {
+    let mut director = Director::with(RoundRobin, &[(A, 1), (B, 1)]);
+    let source = |director: &mut Director, number| {
+        let Verdict::Tunnel(real) = director.forward(&flow(number).tcp(Flags::SYN)) else {
+            panic!()
+        };
+        let tunnel = director.balancer.dispatch(real, 1, 40).unwrap();
+        (tunnel.real, tunnel.source)
+    };
+    let (near, far) = (Family::V6.director(), Family::V6.router());
+    assert_eq!([source(&mut director, 0), source(&mut director, 2)], [(A, None), (B, None)]);
+    let later = Family::V6.real(14);
+    director.apply(&Change::SetSources([(B, near), (later, far)].into()));
+    assert_eq!([source(&mut director, 4), source(&mut director, 6)], [(A, None), (B, Some(near))]);
+    director.apply(&add_real(later, 1));
+    director.apply(&set_weight(A, 0));
+    director.apply(&set_weight(B, 0));
+    assert_eq!(source(&mut director, 8), (later, Some(far)), "it joined later");
+    director.apply(&remove_real(later));
+    director.pass(seconds(1_000));
+    director.apply(&add_real(later, 1));
+    assert_eq!(source(&mut director, 10), (later, Some(far)), "and again");
+    director.apply(&Change::SetSources([(later, near)].into()));
+    assert_eq!(source(&mut director, 12), (later, Some(near)), "another one");
+    director.apply(&Change::SetSources(Sources::new()));
+    assert_eq!(source(&mut director, 14), (later, None), "the whole map is told each time");
+    director.apply(&set_weight(B, 1));
+    director.apply(&set_weight(later, 0));
+    assert_eq!(source(&mut director, 16), (B, None));
+}
+
+#[test]
+fn a_place_that_is_used_anew_has_neither_the_source_nor_the_path_of_the_one_before() {
+    let mut director = Director::with(RoundRobin, &[(A, 1)]);
+    director.apply(&Change::SetSources([(A, Family::V4.director())].into()));
+    director.path_mtu(A, 1_400);
+    director.apply(&remove_real(A));
+    director.apply(&add_real(B, 1));
+    let Verdict::Tunnel(real) = director.forward(&flow(0).tcp(Flags::SYN)) else { panic!() };
+    let expected = Tunnel { real: B, source: None, sequence: 0, limit: usize::MAX };
+    assert_eq!(director.balancer.dispatch(real, 1, 40), Some(expected));
+}
+
+#[test]
+fn shares_follow_the_weights_whatever_family_a_real_server_or_a_client_is_of() {
+    use SchedulerKind::{WeightedLeastConnections, WeightedRoundRobin};
+    for scheduler in [WeightedRoundRobin, WeightedLeastConnections] {
+        let v6 = Family::V6.real(14);
+        let mut director = Director::with(scheduler, &[(A, 3), (B, 2), (C, 1), (v6, 2)]);
+        for number in 0..80 {
+            director.connect(flow(number));
+        }
+        let shares = [A, B, C, v6].map(|real| director.real(real).unwrap().connections);
+        assert_eq!(shares, [30, 20, 10, 20], "{}", scheduler.name());
+    }
+}
+
+proptest! {
+    /// Whatever routers say and clients send: what is told fits, what is tunnelled fits or may not be smaller.
+    #[test]
+    fn what_is_tunnelled_fits_or_has_to_try(
+        mix in prop::sample::select(MIXES.to_vec()),
+        words in prop::collection::vec((any::<u16>(), 0_u64..890), 1..6),
+        len in 40_usize..2_000,
+        dont_fragment: bool,
+    ) {
+        let (inner, outer) = mix;
+        let mut director = director(outer);
+        for (mtu, pause) in words {
+            director.path_mtu(outer.real(11), mtu);
+            director.pass(seconds(pause));
+            director.to(&client(inner, Flags::ACK, 0));
+            let packet = segment(inner, Flags::ACK, len).dont_fragment(dont_fragment).bytes();
+            match director.told(&packet) {
+                Some(told) => {
+                    prop_assert!((told as usize) < packet.len());
+                    prop_assert!(told >= inner.pick(532, 1_280));
+                    let fitting = segment(inner, Flags::ACK, told as usize).bytes();
+                    prop_assert_eq!(director.told(&fitting), None);
+                }
+                None => {
+                    let Verdict::Tunnel(real) = director.forward(&packet) else { panic!() };
+                    let limit = director.balancer.dispatch(real, 1, 40).unwrap().limit;
+                    let free = inner == Family::V4 && !dont_fragment;
+                    let smallest = inner == Family::V6 && packet.len() <= 1_280;
+                    prop_assert!(packet.len() <= limit || free || smallest);
+                }
+            }
+        }
+    }
+}
