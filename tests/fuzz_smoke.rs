@@ -49,6 +49,31 @@ fn smoke(target: &str) {
     }
 }
 
+/// A seed that were refused at the first look would be none.
+#[test]
+fn seeds_reach_the_far_ends() {
+    use vstun::wire::{Packet, icmp, virtio};
+    let of = |target: &str| {
+        let (_, seeds) = seeds::all().into_iter().find(|(name, _)| *name == target).expect("it");
+        seeds
+    };
+    for frame in of("frames") {
+        let (offload, packet) = virtio::split_frame(&frame).expect("a frame");
+        let packet = Packet::parse(packet).expect("a packet");
+        if let virtio::Offload::Tcp { .. } | virtio::Offload::Udp { .. } = offload {
+            vstun::wire::segment::Plan::new(&packet, offload).expect("a super-frame");
+        }
+    }
+    let quotes = of("quotes");
+    let named = |bytes: &&Vec<u8>| icmp::quote(&Packet::parse(bytes).expect("a packet")).is_some();
+    assert_eq!(quotes.iter().filter(named).count(), 2 * 2 + 4, "all but the later fragment's");
+    for text in of("configuration") {
+        let text = std::str::from_utf8(&text).expect("text");
+        let faults = (vstun::config::director(text).err(), vstun::config::realserver(text).err());
+        assert!(faults.0.is_none() || faults.1.is_none(), "{faults:?}");
+    }
+}
+
 /// A panic is what a target fails by; this adds the input to its message.
 fn run(body: Body, input: &[u8]) {
     struct OnPanic<'a>(&'a [u8]);

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use vstun::config;
 use vstun::decap::{Gate, Mss, Outcome};
 use vstun::wire::checksum::Sum;
-use vstun::wire::encap::{MAX_OUTER_LEN, Outer, ipip};
+use vstun::wire::encap::{MAX_OUTER_LEN, Opened, Outer, ipip};
 use vstun::wire::packet::MAX_PACKET_LEN;
 use vstun::wire::segment::{MAX_HEADER_LEN, Plan, complete_checksum};
 use vstun::wire::virtio::{self, Offload};
@@ -40,13 +40,30 @@ pub fn frames(frame: &[u8]) {
     }
 }
 
-/// A datagram as the real server's raw socket gives it.
+/// Bytes before a datagram whose outer header the kernel has taken off.
+const HEADROOM: usize = 64;
+
+/// A datagram as the real server's raw sockets give it: with its outer header; and without, where the first byte stands for the
+/// outer traffic class and the second for the socket's protocol.
 pub fn decapsulation(datagram: &[u8]) {
-    let vip = IpAddr::from([192, 0, 2, 10]);
-    let directors = vec!["10.0.0.0/8".parse().expect("a network")];
-    let mut gate = Gate::new(directors, vec![vip], Mss { v4: 1440, v6: 1420 });
+    admission(datagram, |gate, room| gate.open(room));
+    let [traffic_class, version, inner @ ..] = datagram else { return };
+    let (traffic_class, inner_version) = (*traffic_class, if version & 1 == 0 { 4 } else { 6 });
+    let room = [&[0; HEADROOM], inner].concat();
+    admission(&room, |gate, room| {
+        let source = "fd00::1".parse().expect("an address");
+        let inner = HEADROOM..room.len();
+        gate.open_payload(&Opened { source, traffic_class, inner_version, inner }, room)
+    });
+}
+
+fn admission(datagram: &[u8], open: impl FnOnce(&mut Gate, &mut [u8]) -> Outcome) {
+    let vips = ["192.0.2.10", "2001:db8::10"].map(|vip| vip.parse::<IpAddr>().expect("an address"));
+    let directors = ["10.0.0.0/8", "fd00::/64"].map(|net| net.parse().expect("a network"));
+    let mss = Mss { v4: 1440, v6: 1420 };
+    let mut gate = Gate::new(directors.to_vec(), vips.to_vec(), mss);
     let mut room = datagram.to_vec();
-    let outcome = gate.open(&mut room);
+    let outcome = open(&mut gate, &mut room);
     let counters = gate.counters();
     assert_eq!(counters.read, counters.delivered + counters.dropped_total());
     match outcome {
@@ -57,8 +74,8 @@ pub fn decapsulation(datagram: &[u8]) {
         Outcome::Deliver(range) => {
             let (offload, packet) = virtio::split_frame(&room[range]).expect("a frame for the TUN");
             let packet = Packet::parse(packet).expect("a whole inner packet");
-            assert_eq!(packet.destination, vip);
-            assert_ne!(packet.source, vip);
+            assert!(vips.contains(&packet.destination));
+            assert!(!vips.contains(&packet.source));
             if let Offload::Tcp { .. } = offload {
                 segments(&packet, offload);
             }
@@ -73,6 +90,9 @@ pub fn quotes(bytes: &[u8]) {
     assert!(icmp::is_error(&packet));
     assert!(matches!(quote.protocol, protocol::TCP | protocol::UDP));
     let _ = icmp::checksum_ok(&packet);
+    assert_eq!(quote.source.is_ipv4(), packet.source.is_ipv4());
+    assert_eq!(quote.destination.is_ipv4(), packet.source.is_ipv4());
+    assert!(!icmp::concerns_the_link(&packet));
     let mut out = Vec::new();
     assert_eq!(icmp::port_unreachable(&packet, &mut out), None, "no error about an error");
 }
@@ -91,7 +111,9 @@ pub fn configuration(text: &[u8]) {
 /// Every answer is a packet from the asked to the asker, with right checksums.
 fn answers(packet: &Packet<'_>) {
     let mut out = Vec::with_capacity(MAX_PACKET_LEN);
-    for build in [icmp::echo_reply, icmp::port_unreachable, tcp::reset] {
+    let too_big = |packet: &Packet<'_>, out: &mut Vec<u8>| icmp::packet_too_big(packet, 1280, out);
+    let room = (out.as_ptr(), out.capacity());
+    for build in [icmp::echo_reply, icmp::port_unreachable, too_big, tcp::reset] {
         if build(packet, &mut out).is_none() {
             assert!(out.is_empty());
             continue;
@@ -104,6 +126,7 @@ fn answers(packet: &Packet<'_>) {
             Transport::Icmp { .. } => assert!(icmp::checksum_ok(&answer)),
             _ => assert_eq!(transport_sum(&answer), 0xffff),
         }
+        assert_eq!((out.as_ptr(), out.capacity()), room, "the longest answer fits");
         assert_eq!(tcp::reset(&answer, &mut Vec::new()), None, "no answer to an answer");
     }
 }
@@ -112,15 +135,8 @@ fn answers(packet: &Packet<'_>) {
 fn segments(packet: &Packet<'_>, offload: Offload) {
     let Ok(plan) = Plan::new(packet, offload) else { return };
     assert!(plan.header_len() <= MAX_HEADER_LEN);
-    let outer = Outer {
-        source: [10, 0, 0, 1].into(),
-        destination: [10, 0, 0, 11].into(),
-        traffic_class: packet.traffic_class,
-        ttl: 64,
-        dont_fragment: true,
-        identification: 0,
-        flow_label: 0,
-    };
+    let ends: [(IpAddr, usize); 2] =
+        [([10, 0, 0, 1].into(), 20), ([0xfd00, 0, 0, 0, 0, 0, 0, 1].into(), 40)];
     let mut end = plan.header_len();
     for index in 0..plan.count() {
         let mut header = [0; MAX_OUTER_LEN + MAX_HEADER_LEN];
@@ -134,15 +150,40 @@ fn segments(packet: &Packet<'_>, offload: Offload) {
         assert_eq!(parsed.bytes().len(), segment.len());
         assert_eq!((parsed.source, parsed.destination), (packet.source, packet.destination));
         assert_eq!((header_sum(&parsed), transport_sum(&parsed)), (0xffff, 0xffff));
-        let written = ipip::write(&outer, 4, segment.len(), room);
-        assert_eq!(written, (segment.len() <= 65_515).then_some(20));
+        assert!(segment.len() <= plan.wire_len());
+        for (end, len) in ends {
+            let outer = Outer {
+                source: end,
+                destination: end,
+                traffic_class: packet.traffic_class,
+                ttl: 64,
+                dont_fragment: true,
+                identification: 0,
+                flow_label: 1,
+            };
+            let written = ipip::write(&outer, packet.version(), segment.len(), room);
+            // IPv4's length field counts the header too.
+            let longest = 65_535 - if len == 20 { 20 } else { 0 };
+            assert_eq!(written, (segment.len() <= longest).then_some(len));
+            if let Some(len) = written {
+                let datagram = [&room[MAX_OUTER_LEN - len..], &segment].concat();
+                let opened = ipip::open(&datagram).expect("what was wrapped is opened");
+                assert_eq!(
+                    (opened.inner, opened.inner_version),
+                    (len..datagram.len(), packet.version())
+                );
+            }
+        }
     }
     assert_eq!(end, packet.bytes().len());
     assert_eq!(plan.write(plan.count(), packet.bytes(), &mut [0; MAX_HEADER_LEN]), None);
 }
 
-/// All ones where the header checksum is right.
+/// All ones where the header checksum is right; IPv6 has none.
 fn header_sum(packet: &Packet<'_>) -> u16 {
+    if packet.version() == 6 {
+        return 0xffff;
+    }
     Sum::of(&packet.bytes()[..usize::from(packet.header_len)]).fold()
 }
 

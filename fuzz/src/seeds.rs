@@ -1,12 +1,49 @@
 //! Inputs that reach the far ends of the code, from which the mutations start.
 
-use vstun::wire::checksum::Sum;
-use vstun::wire::encap::{Outer, ipip};
-use vstun::wire::protocol;
-use vstun::wire::virtio::{self, GSO_TCPV4, GSO_UDP_L4, NEEDS_CSUM};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-const CLIENT: [u8; 4] = [198, 51, 100, 7];
-const VIP: [u8; 4] = [192, 0, 2, 10];
+use vstun::wire::checksum::Sum;
+use vstun::wire::encap::{Outer, ipip, outer_len};
+use vstun::wire::virtio::{self, GSO_TCPV4, GSO_TCPV6, GSO_UDP_L4, NEEDS_CSUM};
+use vstun::wire::{Packet, protocol};
+
+/// The two ends of a flow, and a router between them.
+#[derive(Clone, Copy)]
+struct Ends {
+    client: IpAddr,
+    vip: IpAddr,
+    router: IpAddr,
+    director: IpAddr,
+    real: IpAddr,
+}
+
+const V4: Ends = Ends {
+    client: IpAddr::V4(Ipv4Addr::new(198, 51, 100, 7)),
+    vip: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 10)),
+    router: IpAddr::V4(Ipv4Addr::new(203, 0, 113, 1)),
+    director: IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1)),
+    real: IpAddr::V4(Ipv4Addr::new(10, 0, 0, 11)),
+};
+
+const V6: Ends = Ends {
+    client: IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0xc, 0, 0, 0, 0, 7)),
+    vip: IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x10)),
+    router: IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0xff, 0, 0, 0, 0, 1)),
+    director: IpAddr::V6(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 1)),
+    real: IpAddr::V6(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 11)),
+};
+
+const FAMILIES: [Ends; 2] = [V4, V6];
+
+/// IPv6 extension headers without the byte that names the next: their number, and the rest.
+type Chain<'a> = &'a [(u8, &'a [u8])];
+
+const OPTIONS: Chain<'_> =
+    &[(0, &[0, 5, 2, 0, 0, 1, 0]), (60, &[1, 1, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0])];
+const ROUTE: Chain<'_> = &[(43, &[0, 2, 0, 0, 0, 0, 0])];
+const ATOMIC: Chain<'_> = &[(44, &[0, 0, 0, 0, 0, 0, 9])];
+const FIRST: Chain<'_> = &[(60, &[0, 1, 4, 0, 0, 0, 0]), (44, &[0, 0, 1, 0, 0, 0, 9])];
+const LATER: Chain<'_> = &[(44, &[0, 0, 72, 0, 0, 0, 9])];
 
 /// The seeds of every target, by its name.
 pub fn all() -> [(&'static str, Vec<Vec<u8>>); 4] {
@@ -19,40 +56,84 @@ pub fn all() -> [(&'static str, Vec<Vec<u8>>); 4] {
 }
 
 fn frames() -> Vec<Vec<u8>> {
-    let kind = |flags, gso_type, gso_size, csum_offset| virtio::Header {
-        flags,
-        gso_type,
-        hdr_len: 40,
-        gso_size,
-        csum_start: 20,
-        csum_offset,
-    };
-    let frame = |header: virtio::Header, packet: Vec<u8>| [&header.encode()[..], &packet].concat();
+    FAMILIES.into_iter().flat_map(frames_of).chain(dressed_frames()).collect()
+}
+
+fn kind(flags: u8, gso_type: u8, gso_size: u16, start: u16, csum_offset: u16) -> [u8; 10] {
+    virtio::Header { flags, gso_type, hdr_len: 40, gso_size, csum_start: start, csum_offset }
+        .encode()
+}
+
+fn frames_of(ends: Ends) -> Vec<Vec<u8>> {
+    let (start, gso) = if ends.vip.is_ipv4() { (20, GSO_TCPV4) } else { (40, GSO_TCPV6) };
+    let echo = if ends.vip.is_ipv4() { 8 } else { 128 };
     vec![
-        frame(kind(NEEDS_CSUM, GSO_TCPV4, 100, 16), tcp(0x19, 450)),
-        frame(kind(NEEDS_CSUM, GSO_TCPV4, 1, 16), tcp(0x10, 40)),
-        frame(kind(NEEDS_CSUM, GSO_UDP_L4, 64, 6), udp(CLIENT, VIP, 200)),
-        frame(kind(NEEDS_CSUM, 0, 0, 16), tcp(0x02, 0)),
-        frame(kind(0, 0, 0, 0), udp(CLIENT, VIP, 30)),
-        frame(kind(0, 0, 0, 0), icmp(8, &[7; 56])),
+        [&kind(NEEDS_CSUM, gso, 100, start, 16)[..], &tcp(ends, &[], 0x19, 450)].concat(),
+        [&kind(NEEDS_CSUM, gso, 1, start, 16)[..], &tcp(ends, &[], 0x10, 40)].concat(),
+        [&kind(NEEDS_CSUM, GSO_UDP_L4, 64, start, 6)[..], &udp(ends.client, ends.vip, &[], 200)]
+            .concat(),
+        [&kind(NEEDS_CSUM, 0, 0, start, 16)[..], &tcp(ends, &[], 0x02, 0)].concat(),
+        [&kind(0, 0, 0, 0, 0)[..], &udp(ends.client, ends.vip, &[], 30)].concat(),
+        [&kind(0, 0, 0, 0, 0)[..], &icmp(ends, echo, &[7; 56])].concat(),
     ]
 }
 
+/// Behind extension headers.
+fn dressed_frames() -> Vec<Vec<u8>> {
+    let udp = |chain| udp(V6.client, V6.vip, chain, 200);
+    vec![
+        [&kind(NEEDS_CSUM, GSO_TCPV6, 100, 64, 16)[..], &tcp(V6, OPTIONS, 0x18, 450)].concat(),
+        [&kind(NEEDS_CSUM, GSO_UDP_L4, 64, 64, 6)[..], &udp(OPTIONS)].concat(),
+        [&kind(0, 0, 0, 0, 0)[..], &udp(ROUTE)].concat(),
+        [&kind(0, 0, 0, 0, 0)[..], &udp(ATOMIC)].concat(),
+        [&kind(0, 0, 0, 0, 0)[..], &udp(FIRST)].concat(),
+        [&kind(0, 0, 0, 0, 0)[..], &udp(LATER)].concat(),
+    ]
+}
+
+/// Whole datagrams, and those without their outer header: see the target.
 fn decapsulation() -> Vec<Vec<u8>> {
     let fragment = |offset_and_flags: [u8; 2]| {
-        let mut packet = udp(CLIENT, VIP, 64);
+        let mut packet = udp(V4.client, V4.vip, &[], 64);
         packet[6..8].copy_from_slice(&offset_and_flags);
         packet
     };
-    [tcp(0x18, 2000), tcp(0x02, 0), udp(CLIENT, VIP, 100), fragment([0x20, 0]), fragment([0, 9])]
-        .iter()
-        .flat_map(|inner| [tunnelled(0, inner), tunnelled(3, &partial(inner.clone()))])
-        .collect()
+    let mut inners = vec![fragment([0x20, 0]), fragment([0, 9])];
+    for ends in FAMILIES {
+        inners.extend([tcp(ends, &[], 0x18, 2000), tcp(ends, &[], 0x02, 0)]);
+        inners.push(udp(ends.client, ends.vip, &[], 100));
+    }
+    inners.extend([tcp(V6, OPTIONS, 0x18, 2000), tcp(V6, ATOMIC, 0x18, 9)]);
+    inners.extend([FIRST, LATER].map(|chain| udp(V6.client, V6.vip, chain, 64)));
+    let datagrams = |inner: &Vec<u8>| {
+        let merged = partial(inner.clone());
+        let version = if inner[0] >> 4 == 4 { 0 } else { 1 };
+        vec![
+            tunnelled(V4, 0, inner),
+            tunnelled(V6, 3, &merged),
+            [&[0, version][..], inner].concat(),
+            [&[3, version][..], &merged].concat(),
+        ]
+    };
+    inners.iter().flat_map(datagrams).collect()
 }
 
 fn quotes() -> Vec<Vec<u8>> {
-    let quoted = udp(VIP, CLIENT, 40);
-    vec![icmp(3, &quoted), icmp(11, &quoted[..28]), icmp(8, &[7; 20]), tunnelled(0, &quoted)]
+    let of = |ends: Ends| {
+        let quoted = udp(ends.vip, ends.client, &[], 40);
+        let (unreachable, exceeded, echo) =
+            if ends.vip.is_ipv4() { (3, 11, 8) } else { (1, 3, 128) };
+        let shortest = quoted.len() - 40;
+        vec![
+            icmp(ends, unreachable, &quoted),
+            icmp(ends, exceeded, &quoted[..shortest]),
+            icmp(ends, echo, &[7; 20]),
+            tunnelled(ends, 0, &quoted),
+        ]
+    };
+    let chains = [OPTIONS, ROUTE, ATOMIC, FIRST, LATER];
+    let dressed = chains.map(|chain| icmp(V6, 2, &udp(V6.vip, V6.client, chain, 40)));
+    FAMILIES.into_iter().flat_map(of).chain(dressed).collect()
 }
 
 fn configuration() -> Vec<Vec<u8>> {
@@ -77,72 +158,118 @@ weight = 1
 [[service.real]]
 address = "10.0.0.12"
 weight = 0
+[[service.real]]
+address = "fd00::11"
+"#;
+    let dual = r#"
+[director]
+source = ["10.0.0.1", "fd00::1"]
+[[service]]
+name = "web"
+listen = ["[2001:db8::10]:80/tcp", "[2001:db8::10]:5000-5099/udp", "192.0.2.10:80/tcp"]
+[[service.real]]
+address = "fd00::11"
+[[service.real]]
+address = "10.0.0.11"
 "#;
     let realserver = r#"
 [realserver]
 tun = "vstun0"
-vips = ["192.0.2.10"]
-directors = ["10.0.0.1/32"]
+vips = ["192.0.2.10", "2001:db8::10"]
+directors = ["10.0.0.1/32", "fd00::/64"]
 mss = "route"
 control = "/run/vstun/realserver.sock"
 "#;
-    [director, realserver].map(|text| text.as_bytes().to_vec()).to_vec()
+    [director, dual, realserver].map(|text| text.as_bytes().to_vec()).to_vec()
 }
 
-fn tcp(flags: u8, data_len: usize) -> Vec<u8> {
+fn tcp(ends: Ends, chain: Chain<'_>, flags: u8, data_len: usize) -> Vec<u8> {
     let mut segment =
         vec![0x9c, 0x40, 0, 80, 0, 0, 0, 7, 0, 0, 0, 9, 0x50, flags, 1, 0, 0, 0, 0, 0];
     segment.resize(20 + data_len, b'x');
-    ip(CLIENT, VIP, protocol::TCP, &segment)
+    ip(ends.client, ends.vip, chain, protocol::TCP, &segment)
 }
 
-fn udp(source: [u8; 4], destination: [u8; 4], data_len: usize) -> Vec<u8> {
+fn udp(source: IpAddr, destination: IpAddr, chain: Chain<'_>, data_len: usize) -> Vec<u8> {
     let [high, low] = length(8 + data_len);
     let mut datagram = vec![0x9c, 0x40, 0, 53, high, low, 0, 0];
     datagram.resize(8 + data_len, b'x');
-    ip(source, destination, protocol::UDP, &datagram)
+    ip(source, destination, chain, protocol::UDP, &datagram)
 }
 
-fn icmp(kind: u8, data: &[u8]) -> Vec<u8> {
+fn icmp(ends: Ends, kind: u8, data: &[u8]) -> Vec<u8> {
     let mut message = [&[kind, 0, 0, 0, 0, 1, 0, 2][..], data].concat();
-    let check = Sum::of(&message).checksum();
+    let (number, pseudo) = match ends.vip {
+        IpAddr::V4(_) => (protocol::ICMP, Sum::default()),
+        IpAddr::V6(_) => {
+            let len = u32::from(u16::from_be_bytes(length(message.len())));
+            (protocol::ICMPV6, Sum::pseudo_header(ends.router, ends.vip, protocol::ICMPV6, len))
+        }
+    };
+    let check = pseudo.add_bytes(&message).checksum();
     message[2..4].copy_from_slice(&check.to_be_bytes());
-    ip([203, 0, 113, 1], VIP, protocol::ICMP, &message)
+    ip(ends.router, ends.vip, &[], number, &message)
 }
 
-fn ip(source: [u8; 4], destination: [u8; 4], protocol: u8, payload: &[u8]) -> Vec<u8> {
-    let [high, low] = length(20 + payload.len());
-    let mut packet = vec![0x45, 0, high, low, 0, 1, 0, 0, 60, protocol, 0, 0];
-    packet.extend(source);
-    packet.extend(destination);
-    let check = Sum::of(&packet).checksum();
-    packet[10..12].copy_from_slice(&check.to_be_bytes());
-    packet.extend(payload);
-    packet
+fn ip(
+    source: IpAddr,
+    destination: IpAddr,
+    chain: Chain<'_>,
+    protocol: u8,
+    payload: &[u8],
+) -> Vec<u8> {
+    match (source, destination) {
+        (IpAddr::V4(source), IpAddr::V4(destination)) => {
+            let [high, low] = length(20 + payload.len());
+            let mut packet = vec![0x45, 0, high, low, 0, 1, 0, 0, 60, protocol, 0, 0];
+            packet.extend(source.octets());
+            packet.extend(destination.octets());
+            let check = Sum::of(&packet).checksum();
+            packet[10..12].copy_from_slice(&check.to_be_bytes());
+            packet.extend(payload);
+            packet
+        }
+        (IpAddr::V6(source), IpAddr::V6(destination)) => {
+            let mut numbers: Vec<u8> = chain.iter().map(|(number, _)| *number).collect();
+            numbers.push(protocol);
+            let headers = chain.iter().zip(&numbers[1..]);
+            let headers: Vec<u8> =
+                headers.flat_map(|((_, rest), next)| [&[*next], *rest].concat()).collect();
+            let [high, low] = length(headers.len() + payload.len());
+            let mut packet = vec![0x60, 0x0a, 0xbc, 0xde, high, low, numbers[0], 60];
+            packet.extend(source.octets());
+            packet.extend(destination.octets());
+            packet.extend(headers);
+            packet.extend(payload);
+            packet
+        }
+        _ => panic!("addresses of two families"),
+    }
 }
 
 /// What GRO makes of a packet: its transport checksum holds the pseudo-header's sum.
 fn partial(mut packet: Vec<u8>) -> Vec<u8> {
-    let number = packet[9];
-    let field = 20 + if number == protocol::TCP { 16 } else { 6 };
-    let payload_len = u32::from(u16::from_be_bytes(length(packet.len() - 20)));
-    let sum = Sum::pseudo_header(CLIENT.into(), VIP.into(), number, payload_len);
+    let Ok(parsed) = Packet::parse(&packet) else { return packet };
+    let (at, number) = (usize::from(parsed.header_len), parsed.protocol);
+    let field = at + if number == protocol::TCP { 16 } else { 6 };
+    let payload_len = u32::from(u16::from_be_bytes(length(packet.len() - at)));
+    let sum = Sum::pseudo_header(parsed.source, parsed.destination, number, payload_len);
     packet[field..field + 2].copy_from_slice(&sum.fold().to_be_bytes());
     packet
 }
 
-fn tunnelled(traffic_class: u8, inner: &[u8]) -> Vec<u8> {
+fn tunnelled(ends: Ends, traffic_class: u8, inner: &[u8]) -> Vec<u8> {
     let outer = Outer {
-        source: [10, 0, 0, 1].into(),
-        destination: [10, 0, 0, 11].into(),
+        source: ends.director,
+        destination: ends.real,
         traffic_class,
         ttl: 64,
         dont_fragment: true,
         identification: 0,
-        flow_label: 0,
+        flow_label: 0x1_2345,
     };
-    let mut datagram = vec![0; 20];
-    ipip::write(&outer, 4, inner.len(), &mut datagram).expect("seeds are short");
+    let mut datagram = vec![0; outer_len(ends.real)];
+    ipip::write(&outer, inner[0] >> 4, inner.len(), &mut datagram).expect("seeds are short");
     datagram.extend(inner);
     datagram
 }
