@@ -8,44 +8,67 @@
 mod net;
 
 use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
 use net::{alone, sh};
-use vstun::sys::raw::{Batch, Datagrams, Message, Received, Receiver, Sender};
+use vstun::sys::raw::{Batch, Datagrams, HEADROOM, Message, Received, Receiver, Sender};
 
 /// As the director has it.
 const BATCH: usize = 64;
-const HEADER: usize = 20;
 const PATIENCE: Duration = Duration::from_secs(20);
 
-const HERE: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 1);
-const ELSEWHERE: Ipv4Addr = Ipv4Addr::new(10, 8, 0, 2);
+const HERE: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 9, 0, 1));
+const HERE_V6: Ipv6Addr = Ipv6Addr::new(0xfd09, 0, 0, 0, 0, 0, 0, 1);
+const ELSEWHERE: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 8, 0, 2));
 
 /// Packets made by hand: each has a header and a number that names it, in two buffers.
 struct Packets {
     batch: Batch,
     headers: Vec<u8>,
     payloads: Vec<u8>,
-    count: u32,
+    /// Where each packet's header starts.
+    starts: Vec<usize>,
+}
+
+/// Length of an IP header towards that address.
+fn header_len(destination: IpAddr) -> usize {
+    if destination.is_ipv4() { 20 } else { 40 }
 }
 
 impl Packets {
     fn new() -> Self {
-        Self { batch: Batch::new(BATCH), headers: Vec::new(), payloads: Vec::new(), count: 0 }
+        let (headers, payloads, starts) = (Vec::new(), Vec::new(), Vec::new());
+        Self { batch: Batch::new(BATCH), headers, payloads, starts }
     }
 
     /// Queues a packet of that many bytes without its header; gives its number.
-    fn push(&mut self, destination: Ipv4Addr, len: usize) -> u32 {
-        let (number, header, payload) = (self.count, self.headers.len(), self.payloads.len());
-        self.count += 1;
-        // RFC 791: version and length, DF, a TTL, protocol 4. The kernel fills in total length, source and checksum.
-        self.headers.extend([0x45, 0, 0, 0, 0, 1, 0x40, 0, 64, 4, 0, 0, 0, 0, 0, 0]);
-        self.headers.extend(destination.octets());
+    fn push(&mut self, destination: IpAddr, len: usize) -> u32 {
+        self.push_with(destination, len, true)
+    }
+
+    fn push_with(&mut self, destination: IpAddr, len: usize, dont_fragment: bool) -> u32 {
+        let (header, payload) = (self.headers.len(), self.payloads.len());
+        let number = u32::try_from(self.starts.len()).unwrap();
+        self.starts.push(header);
+        match destination {
+            IpAddr::V4(destination) => {
+                // RFC 791: version and length, DF, a TTL, protocol 4. The kernel fills in total length, source and checksum.
+                let flags = if dont_fragment { 0x40 } else { 0 };
+                self.headers.extend([0x45, 0, 0, 0, 0, 1, flags, 0, 64, 4, 0, 0, 0, 0, 0, 0]);
+                self.headers.extend(destination.octets());
+            }
+            IpAddr::V6(destination) => {
+                // RFC 8200: of this the kernel fills in nothing.
+                let [high, low] = u16::try_from(len).unwrap().to_be_bytes();
+                self.headers.extend([0x60, 0, 0, 0, high, low, 4, 64]);
+                self.headers.extend(HERE_V6.octets());
+                self.headers.extend(destination.octets());
+            }
+        }
         self.payloads.extend(number.to_be_bytes());
         self.payloads.resize(payload + len, 0);
         let (header, payload) = (header..self.headers.len(), payload..self.payloads.len());
-        let destination = destination.into();
         self.batch.push(Message { destination, header, payload });
         number
     }
@@ -54,72 +77,145 @@ impl Packets {
     fn flush(&mut self, sender: &Sender) -> Vec<(u32, i32)> {
         let mut told = Vec::new();
         self.batch.flush(sender, &self.headers, &self.payloads, |message, error| {
-            let number = u32::try_from(message.header.start / HEADER).unwrap();
-            told.push((number, error.raw_os_error().unwrap()));
+            let number = self.starts.binary_search(&message.header.start).unwrap();
+            told.push((u32::try_from(number).unwrap(), error.raw_os_error().unwrap()));
         });
         assert!(self.batch.is_empty());
         told
     }
 }
 
-/// The socket for IPv4 packets in IPv4.
-fn receiver() -> Receiver {
-    Receiver::open_each().unwrap().into_iter().next().unwrap()
+/// The sockets for IPv4 packets, in IPv4 and in IPv6.
+fn receivers() -> Vec<Receiver> {
+    let mut receivers = Receiver::open_each().unwrap();
+    receivers.retain(|receiver| receiver.inner_version() == 4);
+    assert_eq!(receivers.len(), 2, "one of each family");
+    receivers
 }
 
-/// The numbers of the next packets received, in their order.
-fn received(receiver: &Receiver, wanted: usize) -> Vec<u32> {
-    let (start, mut numbers) = (Instant::now(), Vec::new());
+/// The numbers of the next packets received, in their order within each family, those of IPv4 first; and their lengths.
+fn received(receivers: &[Receiver], wanted: usize) -> Vec<(u32, usize)> {
+    let start = Instant::now();
+    let (mut v4, mut v6) = (Vec::new(), Vec::new());
     let mut datagrams = Datagrams::new(BATCH);
-    while numbers.len() < wanted {
-        assert!(start.elapsed() < PATIENCE, "{} of {wanted} packets: {numbers:?}", numbers.len());
-        if datagrams.receive(receiver).is_ok() {
-            let number = |packet: Received<'_>| match packet {
-                Received::V4(packet) => *packet[HEADER..].first_chunk().unwrap(),
-                Received::V6 { .. } => panic!("{packet:?}"),
-            };
-            numbers.extend(datagrams.iter_mut().map(number).map(u32::from_be_bytes));
+    while v4.len() + v6.len() < wanted {
+        assert!(start.elapsed() < PATIENCE, "of {wanted} packets: {v4:?} {v6:?}");
+        for receiver in receivers {
+            if datagrams.receive(receiver).is_err() {
+                continue;
+            }
+            for datagram in datagrams.iter_mut() {
+                let (payload, numbers) = match datagram {
+                    Received::V4(packet) => (&packet[20..], &mut v4),
+                    Received::V6 { source, bytes, .. } => {
+                        assert_eq!(source, HERE_V6);
+                        (&bytes[HEADROOM..], &mut v6)
+                    }
+                };
+                let number = u32::from_be_bytes(*payload.first_chunk().unwrap());
+                numbers.push((number, payload.len()));
+            }
         }
         std::thread::yield_now();
     }
-    numbers
+    [v4, v6].concat()
+}
+
+/// A refused packet: where to, its length without its header, and why.
+type Refused = (IpAddr, usize, i32);
+
+/// What is not sent, by family.
+fn refused() -> [Vec<Refused>; 2] {
+    let v4 = |third, last| IpAddr::from([10, 9, third, last]);
+    let v6 = |third, last| IpAddr::from([0xfd09, 0, 0, third, 0, 0, 0, last]);
+    [
+        vec![
+            (v4(1, 1), 100, libc::ENETUNREACH),
+            (v4(1, 2), 100, libc::EHOSTUNREACH),
+            (v4(1, 3), 100, libc::EACCES),
+            (v4(0, 4), 100, libc::EPERM),
+            (HERE, 1500 - 20 + 1, libc::EMSGSIZE),
+        ],
+        vec![
+            (v6(1, 1), 100, libc::ENETUNREACH),
+            (v6(1, 2), 100, libc::EHOSTUNREACH),
+            (v6(1, 3), 100, libc::EACCES),
+            (v6(0, 4), 100, libc::EPERM),
+            (HERE_V6.into(), 1500 - 40 + 1, libc::EMSGSIZE),
+        ],
+    ]
+}
+
+fn network() {
+    sh("ip link set lo mtu 1500; ip addr add 10.9.0.1/24 dev lo
+        ip addr add fd09::1/64 dev lo nodad; ip route add local fd09::/64 dev lo
+        ip route add unreachable 10.9.1.2; ip route add prohibit 10.9.1.3
+        ip route add unreachable fd09:0:0:1::2; ip route add prohibit fd09:0:0:1::3
+        nft 'add table inet firewall
+             add chain inet firewall output { type filter hook output priority 0; }
+             add rule inet firewall output ip daddr 10.9.0.4 drop
+             add rule inet firewall output ip6 daddr fd09::4 drop'");
+}
+
+/// Fills the queue with good packets and, between them, refused ones, and sends it.
+fn send_refused_among_good(targets: &[(IpAddr, Vec<Refused>)]) {
+    let (sender, receivers) = (Sender::open().unwrap(), receivers());
+    let mut packets = Packets::new();
+    let (mut good, mut bad) = (Vec::new(), Vec::new());
+    let mut turn = targets.iter().cycle();
+    let mut count = 0;
+    // Good ones before, between and after; at the end two failures in a row, the last of them the queue's last.
+    while packets.batch.len() < BATCH - 2 {
+        let (here, refused) = turn.next().unwrap();
+        let (destination, len, errno) = refused[count / targets.len() % refused.len()];
+        count += 1;
+        let longest = 1500 - header_len(*here);
+        good.push((here.is_ipv6(), packets.push(*here, longest), longest));
+        bad.push((destination.is_ipv6(), packets.push(destination, len), errno));
+    }
+    for (destination, len, errno) in targets.last().unwrap().1[..2].to_vec() {
+        bad.push((destination.is_ipv6(), packets.push(destination, len), errno));
+    }
+    assert!(packets.batch.is_full());
+    // Each family is sent at once, IPv4 first.
+    good.sort_by_key(|(v6, ..)| *v6);
+    bad.sort_by_key(|(v6, ..)| *v6);
+
+    let told: Vec<_> = bad.iter().map(|&(_, number, errno)| (number, errno)).collect();
+    assert_eq!(packets.flush(&sender), told);
+    let arrived: Vec<_> = good.iter().map(|&(_, number, len)| (number, len)).collect();
+    assert_eq!(received(&receivers, good.len()), arrived);
+    for (here, _) in targets {
+        let last = packets.push(*here, 100);
+        assert_eq!(packets.flush(&sender), [], "nothing of the batch before is left");
+        assert_eq!(received(&receivers, 1), [(last, 100)], "and none came twice");
+    }
 }
 
 #[test]
 fn a_refused_packet_is_told_once_and_the_rest_arrives() {
     alone("a_refused_packet_is_told_once_and_the_rest_arrives", || {
-        sh("ip link set lo mtu 1500; ip addr add 10.9.0.1/24 dev lo
-            ip route add unreachable 10.9.1.2; ip route add prohibit 10.9.1.3
-            nft 'add table inet firewall
-                 add chain inet firewall output { type filter hook output priority 0; }
-                 add rule inet firewall output ip daddr 10.9.0.4 drop'");
-        let at = |last| Ipv4Addr::new(10, 9, 1, last);
-        let refused = [
-            (at(1), 100, libc::ENETUNREACH),
-            (at(2), 100, libc::EHOSTUNREACH),
-            (at(3), 100, libc::EACCES),
-            (Ipv4Addr::new(10, 9, 0, 4), 100, libc::EPERM),
-            (HERE, 1500 - HEADER + 1, libc::EMSGSIZE),
-        ];
-        let (sender, receiver) = (Sender::open().unwrap(), receiver());
-        let mut packets = Packets::new();
-        let (mut good, mut bad) = (Vec::new(), Vec::new());
-        // Good ones before, between and after; at the end two failures in a row, the last of them the queue's last.
-        while packets.batch.len() < BATCH - 2 {
-            let (destination, len, errno) = refused[bad.len() % refused.len()];
-            good.push(packets.push(HERE, 1500 - HEADER));
-            bad.push((packets.push(destination, len), errno));
-        }
-        for (destination, len, errno) in &refused[..2] {
-            bad.push((packets.push(*destination, *len), *errno));
-        }
-        assert!(packets.batch.is_full());
+        network();
+        let [v4, v6] = refused();
+        send_refused_among_good(&[(HERE, v4.clone())]);
+        send_refused_among_good(&[(HERE_V6.into(), v6.clone())]);
+        send_refused_among_good(&[(HERE, v4), (HERE_V6.into(), v6)]);
+    });
+}
 
-        assert_eq!(packets.flush(&sender), bad);
-        assert_eq!(received(&receiver, good.len()), good);
-        let last = packets.push(HERE, 100);
-        assert_eq!(packets.flush(&sender), [], "nothing of the batch before is left");
-        assert_eq!(received(&receiver, 1), [last], "and none came twice");
+/// RFC 4213 section 3.2.2, and what `balancer::outer` builds on: without DF the kernel cuts what its path does not take.
+#[test]
+fn a_path_s_mtu_refuses_what_has_dont_fragment_and_cuts_the_rest() {
+    alone("a_path_s_mtu_refuses_what_has_dont_fragment_and_cuts_the_rest", || {
+        network();
+        sh("ip route change local 10.9.0.1 dev lo table local mtu 600");
+        let (sender, receivers) = (Sender::open().unwrap(), receivers());
+        let mut packets = Packets::new();
+        let refused = packets.push_with(HERE, 1_000, true);
+        let cut = packets.push_with(HERE, 1_000, false);
+        let fits = packets.push_with(HERE, 580, true);
+        assert_eq!(packets.flush(&sender), [(refused, libc::EMSGSIZE)]);
+        assert_eq!(received(&receivers, 2), [(cut, 1_000), (fits, 580)]);
     });
 }
 
@@ -154,11 +250,11 @@ fn a_full_send_buffer_is_told_for_each_packet() {
         sh("ip neigh replace 10.8.0.2 lladdr 02:00:00:00:00:02 dev v0");
         let bytes = sh("ip -s -j link show v0 | jq '.[0].stats64.tx.bytes'");
         let bytes: usize = bytes.trim().parse().unwrap();
-        assert_eq!(bytes / (14 + HEADER + len), kept);
-        let receiver = receiver();
+        assert_eq!(bytes / (14 + header_len(ELSEWHERE) + len), kept);
+        let receivers = receivers();
         let mut packets = Packets::new();
         let last = packets.push(HERE, 100);
         assert_eq!(packets.flush(&sender), [], "the buffer is free again");
-        assert_eq!(received(&receiver, 1), [last]);
+        assert_eq!(received(&receivers, 1), [(last, 100)]);
     });
 }
