@@ -173,7 +173,7 @@ fn send_refused_among_good(targets: &[(IpAddr, Vec<Refused>)]) {
         good.push((here.is_ipv6(), packets.push(*here, longest), longest));
         bad.push((destination.is_ipv6(), packets.push(destination, len), errno));
     }
-    for (destination, len, errno) in targets.last().unwrap().1[..2].to_vec() {
+    for &(destination, len, errno) in &targets.last().unwrap().1[..2] {
         bad.push((destination.is_ipv6(), packets.push(destination, len), errno));
     }
     assert!(packets.batch.is_full());

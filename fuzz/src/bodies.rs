@@ -46,7 +46,7 @@ const HEADROOM: usize = 64;
 /// A datagram as the real server's raw sockets give it: with its outer header; and without, where the first byte stands for the
 /// outer traffic class and the second for the socket's protocol.
 pub fn decapsulation(datagram: &[u8]) {
-    admission(datagram, |gate, room| gate.open(room));
+    admission(datagram, Gate::open);
     let [traffic_class, version, inner @ ..] = datagram else { return };
     let (traffic_class, inner_version) = (*traffic_class, if version & 1 == 0 { 4 } else { 6 });
     let room = [&[0; HEADROOM], inner].concat();
