@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use vstun::balancer::outer::Inner;
 use vstun::balancer::{
-    Balancer, Change, Limits, Listen, Millis, PortRange, Protocol, RealSpec, SchedulerKind, Seed,
-    ServiceSpec, Tunnel, TunnelError, TunnelErrorKind, Verdict,
+    Balancer, Change, Limits, Listen, Millis, Policy, PortRange, Protocol, RealSpec, SchedulerKind,
+    Seed, ServiceSpec, Tunnel, TunnelError, TunnelErrorKind, Verdict,
 };
 use vstun::decap::{Gate, Mss, Outcome};
 use vstun::wire::Packet;
@@ -99,7 +99,15 @@ fn director(capacity: u32) -> Balancer {
         .collect();
     let reals = FAMILIES.map(|family| RealSpec { address: family.real(11), weight: 1 }).to_vec();
     let (name, scheduler) = ("web".to_owned(), SchedulerKind::WeightedLeastConnections);
-    director.apply(&Change::AddService(ServiceSpec { name, listens, scheduler, reals })).unwrap();
+    director
+        .apply(&Change::AddService(ServiceSpec {
+            name,
+            listens,
+            scheduler,
+            reals,
+            policy: Policy::default(),
+        }))
+        .unwrap();
     director
 }
 

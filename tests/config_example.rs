@@ -121,7 +121,7 @@ fn commented_keys_are_valid_when_they_are_taken_in() {
 
 #[test]
 fn the_bounds_in_the_comments_are_those_of_the_code() {
-    let weights = format!("0 to {}", vstun::balancer::change::MAX_WEIGHT);
+    let weights = format!("0 to {}", vstun::balancer::spec::MAX_WEIGHT);
     let timeouts =
         format!("from {} to {}", duration::Text(Timeouts::MIN), duration::Text(Timeouts::MAX));
     for bound in [

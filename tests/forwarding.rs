@@ -7,8 +7,8 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use vstun::balancer::{
-    Balancer, Change, Limits, Listen, Millis, PortRange, Protocol, RealSpec, Reason, SchedulerKind,
-    Seed, ServiceSpec, TunnelError, TunnelErrorKind, Verdict,
+    Balancer, Change, Limits, Listen, Millis, Policy, PortRange, Protocol, RealSpec, Reason,
+    SchedulerKind, Seed, ServiceSpec, TunnelError, TunnelErrorKind, Verdict,
 };
 use vstun::wire::Packet;
 use vstun::wire::tcp::Flags;
@@ -75,7 +75,13 @@ impl Director {
             let (listens, reals) =
                 (listens.iter().map(listen).collect(), reals.iter().map(real).collect());
             let scheduler = SchedulerKind::RoundRobin;
-            let spec = ServiceSpec { name: name.to_owned(), listens, scheduler, reals };
+            let spec = ServiceSpec {
+                name: name.to_owned(),
+                listens,
+                scheduler,
+                reals,
+                policy: Policy::default(),
+            };
             balancer.apply(&Change::AddService(spec)).unwrap();
         }
         Self { balancer, now: Millis(1_000), outer }

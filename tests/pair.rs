@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use vstun::balancer::outer::Inner;
 use vstun::balancer::{
-    Balancer, Change, Limits, Listen, Millis, PortRange, Protocol, RealSpec, SchedulerKind, Seed,
-    ServiceSpec, TunnelError, TunnelErrorKind, Verdict,
+    Balancer, Change, Limits, Listen, Millis, Policy, PortRange, Protocol, RealSpec, SchedulerKind,
+    Seed, ServiceSpec, TunnelError, TunnelErrorKind, Verdict,
 };
 use vstun::decap::{Gate, Mss, Outcome, Refusal};
 use vstun::wire::Packet;
@@ -62,7 +62,7 @@ impl Pair {
         let listens = [(Protocol::Tcp, 80), (Protocol::Udp, 53)].map(listen).to_vec();
         let reals = [A, B].map(|real| RealSpec { address: outer.real(real), weight: 1 }).to_vec();
         let (name, scheduler) = ("web".to_owned(), SchedulerKind::RoundRobin);
-        let spec = ServiceSpec { name, listens, scheduler, reals };
+        let spec = ServiceSpec { name, listens, scheduler, reals, policy: Policy::default() };
         director.apply(&Change::AddService(spec)).unwrap();
         let sources = [A, B].map(|real| (outer.real(real), outer.director()));
         director.apply(&Change::SetSources(sources.into())).unwrap();

@@ -3,8 +3,8 @@
 use std::hint::black_box;
 
 use vstun::balancer::{
-    Balancer, Change, Limits, Listen, Millis, PortRange, Protocol, RealSpec, SchedulerKind, Seed,
-    ServiceSpec, Verdict,
+    Balancer, Change, Limits, Listen, Millis, Policy, PortRange, Protocol, RealSpec, SchedulerKind,
+    Seed, ServiceSpec, Verdict,
 };
 use vstun::wire::segment::{MAX_HEADER_LEN, Plan};
 use vstun::wire::virtio::Offload;
@@ -133,7 +133,15 @@ fn director(family: Family, capacity: u32) -> Balancer {
     let reals = [0, 1, 2, 3].map(|real| RealSpec { address: family.real(real), weight: 1 });
     let (name, scheduler) = ("web".to_owned(), SchedulerKind::WeightedLeastConnections);
     let reals = reals.to_vec();
-    director.apply(&Change::AddService(ServiceSpec { name, listens, scheduler, reals })).unwrap();
+    director
+        .apply(&Change::AddService(ServiceSpec {
+            name,
+            listens,
+            scheduler,
+            reals,
+            policy: Policy::default(),
+        }))
+        .unwrap();
     director
 }
 

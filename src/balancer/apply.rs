@@ -3,10 +3,9 @@
 use std::net::IpAddr;
 
 use super::Balancer;
-use super::change::{
-    Change, ChangeError, Listen, MAX_WEIGHT, RealSpec, SchedulerKind, ServiceSpec,
-};
+use super::change::{Change, ChangeError, Listen};
 use super::service::{Life, Real, Service, ServiceId};
+use super::spec::{MAX_WEIGHT, Policy, RealSpec, SchedulerKind, ServiceSpec};
 use super::verdict::RealId;
 
 impl Balancer {
@@ -20,6 +19,7 @@ impl Balancer {
             Change::RemoveService { service } => self.remove_service(service),
             Change::SetListens { service, listens } => self.set_listens(service, listens),
             Change::SetScheduler { service, scheduler } => self.set_scheduler(service, *scheduler),
+            Change::SetPolicy { service, policy } => self.set_policy(service, *policy),
             Change::AddReal { service, real } => self.add_real(service, *real),
             Change::RemoveReal { service, address } => self.remove_real(service, *address),
             Change::SetWeight { service, address, weight } => {
@@ -52,6 +52,7 @@ impl Balancer {
         let id = ServiceId(free.unwrap_or(self.services.len()));
         let mut service = Service::new(spec.name.clone(), spec.scheduler);
         service.listens.clone_from(&spec.listens);
+        service.policy = spec.policy;
         service.reals = spec.reals.iter().map(|&real| self.new_real(id, real)).collect();
         service.changed(&self.reals);
         for &listen in &spec.listens {
@@ -102,6 +103,14 @@ impl Balancer {
         let id = self.find_service(name)?;
         if let Some(Some(service)) = self.services.get_mut(id.0) {
             service.set_scheduler(scheduler, &self.reals);
+        }
+        Ok(())
+    }
+
+    fn set_policy(&mut self, name: &str, policy: Policy) -> Result<(), ChangeError> {
+        let id = self.find_service(name)?;
+        if let Some(service) = self.service(id) {
+            service.policy = policy;
         }
         Ok(())
     }

@@ -5,6 +5,7 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
+use super::spec::{MAX_WEIGHT, Policy, RealSpec, SchedulerKind, ServiceSpec};
 use super::time::Timeouts;
 use super::tunnel::Sources;
 use crate::wire::protocol;
@@ -146,71 +147,6 @@ fn parse_ports(text: &str) -> Result<PortRange, ListenError> {
     Ok(PortRange { first, last })
 }
 
-/// The schedulers, by the names of LVS.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub enum SchedulerKind {
-    /// Round robin.
-    RoundRobin,
-    /// Weighted round robin.
-    WeightedRoundRobin,
-    /// Least connections.
-    LeastConnections,
-    /// Weighted least connections, the default.
-    WeightedLeastConnections,
-}
-
-impl SchedulerKind {
-    /// Every scheduler, in the order in which help texts list them.
-    pub const ALL: [Self; 4] = [
-        Self::RoundRobin,
-        Self::WeightedRoundRobin,
-        Self::LeastConnections,
-        Self::WeightedLeastConnections,
-    ];
-
-    /// The name in configuration and listings, as LVS has it.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::RoundRobin => "rr",
-            Self::WeightedRoundRobin => "wrr",
-            Self::LeastConnections => "lc",
-            Self::WeightedLeastConnections => "wlc",
-        }
-    }
-
-    /// The scheduler of that name.
-    #[must_use]
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.name() == name)
-    }
-}
-
-/// The largest weight of a real server (keepalived's bound).
-pub const MAX_WEIGHT: u32 = 65_535;
-
-/// A real server as configured.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct RealSpec {
-    /// Where tunnelled packets go.
-    pub address: IpAddr,
-    /// Share of new connections, 0 to [`MAX_WEIGHT`]; 0 takes no new connection.
-    pub weight: u32,
-}
-
-/// A service as configured.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct ServiceSpec {
-    /// Its name, unique.
-    pub name: String,
-    /// Where it listens.
-    pub listens: Vec<Listen>,
-    /// How it chooses.
-    pub scheduler: SchedulerKind,
-    /// Among whom it chooses.
-    pub reals: Vec<RealSpec>,
-}
-
 /// One change. Names and addresses, not ids: a change can come from outside.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Change {
@@ -234,6 +170,13 @@ pub enum Change {
         service: String,
         /// The new scheduler.
         scheduler: SchedulerKind,
+    },
+    /// Another way to treat its flows; those there are keep what they have.
+    SetPolicy {
+        /// The service's name.
+        service: String,
+        /// The new policy.
+        policy: Policy,
     },
     /// A real server joins; one that was being drained comes back with its connections and counters.
     AddReal {

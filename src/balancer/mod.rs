@@ -13,6 +13,7 @@ mod placement;
 mod sched;
 mod service;
 pub mod snapshot;
+pub mod spec;
 pub mod table;
 pub mod tcp;
 pub mod time;
@@ -20,12 +21,11 @@ mod tunnel;
 mod tunnel_error;
 pub mod verdict;
 
-pub use change::{
-    Change, ChangeError, Listen, PortRange, Protocol, RealSpec, SchedulerKind, ServiceSpec,
-};
+pub use change::{Change, ChangeError, Listen, PortRange, Protocol};
 pub use counters::Counters;
 pub use flow::Seed;
 pub use snapshot::Snapshot;
+pub use spec::{Policy, RealSpec, SchedulerKind, ServiceSpec};
 pub use time::{Millis, Timeouts};
 pub use tunnel::{Sources, Tunnel};
 pub use tunnel_error::{TunnelError, TunnelErrorKind};

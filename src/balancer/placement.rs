@@ -54,8 +54,8 @@ fn mix(mut bits: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::balancer::change::RealSpec;
     use crate::balancer::service::ServiceId;
+    use crate::balancer::spec::RealSpec;
 
     fn reals(weights: &[u32]) -> (Vec<RealId>, Vec<Real>) {
         let real = |(n, &weight): (usize, &u32)| {

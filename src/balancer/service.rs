@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use super::change::{Listen, Protocol, RealSpec, SchedulerKind};
+use super::change::{Listen, Protocol};
 use super::placement;
 use super::sched::{self, Pool, Scheduler};
 use super::snapshot::{self, RealState};
+use super::spec::{Policy, RealSpec, SchedulerKind};
 use super::tcp::State;
 use super::time::Millis;
 use super::tunnel::{Room, Tunnel};
@@ -187,6 +188,7 @@ pub(super) struct Service {
     pub(super) name: String,
     pub(super) listens: Vec<Listen>,
     pub(super) kind: SchedulerKind,
+    pub(super) policy: Policy,
     scheduler: Box<dyn Scheduler>,
     /// Its real servers in configuration order, draining ones among them.
     pub(super) reals: Vec<RealId>,
@@ -200,6 +202,7 @@ impl Service {
             name,
             listens: Vec::new(),
             kind,
+            policy: Policy::default(),
             scheduler: sched::new(kind),
             reals: Vec::new(),
             hashed_until: None,

@@ -3,8 +3,9 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use super::change::{Listen, Protocol, SchedulerKind};
+use super::change::{Listen, Protocol};
 use super::counters::Counters;
+use super::spec::SchedulerKind;
 use super::table::Turnover;
 
 /// The state of a real server.

@@ -174,6 +174,7 @@ fn web(scheduler: SchedulerKind, reals: &[(IpAddr, u32)]) -> ServiceSpec {
         listens: listens(&["192.0.2.10:80/tcp", "192.0.2.10:80/udp"]),
         scheduler,
         reals: reals.iter().map(|&(address, weight)| spec(address, weight)).collect(),
+        policy: Policy::default(),
     }
 }
 

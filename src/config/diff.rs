@@ -103,6 +103,9 @@ fn service_changes(old: &ServiceSpec, new: &ServiceSpec) -> Vec<Change> {
     if old.scheduler != new.scheduler {
         changes.push(Change::SetScheduler { service: service(), scheduler: new.scheduler });
     }
+    if old.policy != new.policy {
+        changes.push(Change::SetPolicy { service: service(), policy: new.policy });
+    }
     for RealSpec { address, .. } in &old.reals {
         if !new_reals.contains_key(address) {
             changes.push(Change::RemoveReal { service: service(), address: *address });

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
-use crate::balancer::{Listen, RealSpec, SchedulerKind, ServiceSpec, change::MAX_WEIGHT};
+use crate::balancer::spec::MAX_WEIGHT;
+use crate::balancer::{Listen, Policy, RealSpec, SchedulerKind, ServiceSpec};
 
 use super::address;
 use super::document::Document;
@@ -105,6 +106,7 @@ impl<'a> Services<'a> {
             listens: self.read_listens(name, section, faults),
             scheduler: scheduler.unwrap_or(SchedulerKind::WeightedLeastConnections),
             reals: self.read_reals(section, faults),
+            policy: policy(section, faults),
         };
         self.specs.push(spec);
     }
@@ -232,6 +234,11 @@ impl<'a> Services<'a> {
             }
         }
     }
+}
+
+/// The keys that say how a service treats its flows.
+fn policy(_section: &Section<'_>, _faults: &mut Faults) -> Policy {
+    Policy {}
 }
 
 /// The fault stands at the later of the two and names the earlier.

@@ -9,8 +9,8 @@ mod wrr;
 
 use std::fmt::Debug;
 
-use super::change::SchedulerKind;
 use super::service::Real;
+use super::spec::SchedulerKind;
 use super::verdict::RealId;
 
 /// Chooses the real server of a new connection.

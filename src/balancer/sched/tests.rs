@@ -6,8 +6,8 @@ use std::net::IpAddr;
 use proptest::prelude::*;
 
 use super::*;
-use crate::balancer::change::RealSpec;
 use crate::balancer::service::{Life, ServiceId};
+use crate::balancer::spec::RealSpec;
 use crate::balancer::tcp::State;
 
 /// What a model knows of a real server.

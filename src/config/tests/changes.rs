@@ -52,6 +52,10 @@ fn apply(services: &mut Vec<ServiceSpec>, change: &Change) {
             let at = find(services, service);
             services[at].scheduler = *scheduler;
         }
+        Change::SetPolicy { service, policy } => {
+            let at = find(services, service);
+            services[at].policy = *policy;
+        }
         Change::AddReal { service, real } => {
             let at = find(services, service);
             assert!(services[at].reals.iter().all(|other| other.address != real.address));
