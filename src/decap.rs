@@ -28,7 +28,7 @@ use crate::wire::packet::IPV4_HEADER_LEN;
 use crate::wire::reasons::reasons;
 use crate::wire::tcp;
 use crate::wire::virtio::{self, GSO_TCPV4, GSO_TCPV6, HEADER_LEN, NEEDS_CSUM};
-use crate::wire::{Fragment, Packet, ParseError, Transport};
+use crate::wire::{Fragment, Packet, ParseError, Transport, is_host};
 
 /// The smallest MSS that the gate works with, and Linux's own floor (`TCP_MIN_MSS`): room for 40 bytes of TCP options.
 pub const MIN_MSS: u16 = 88;
@@ -57,8 +57,8 @@ reasons! {
         Source = "source",
         /// An inner destination that is no configured virtual IP.
         NotVip = "not_vip",
-        /// An inner source address that no client can have: a virtual IP, multicast, broadcast, loopback, unspecified or
-        /// IPv4-mapped.
+        /// An inner source address that no client can have: a virtual IP, multicast, broadcast, loopback, unspecified,
+        /// link-local or IPv4-mapped.
         BadSource = "bad_source",
         /// A congestion mark on a packet whose sender does not understand it (RFC 6040).
         Ecn = "ecn",
@@ -220,21 +220,7 @@ impl Gate {
         if !self.is_vip(packet.destination) {
             return Err(Refusal::NotVip);
         }
-        let nobody = match packet.source {
-            IpAddr::V4(source) => {
-                source.is_loopback()
-                    || source.is_multicast()
-                    || source.is_broadcast()
-                    || source.is_unspecified()
-            }
-            IpAddr::V6(source) => {
-                source.is_loopback()
-                    || source.is_multicast()
-                    || source.is_unspecified()
-                    || source.to_ipv4_mapped().is_some()
-            }
-        };
-        if nobody || self.is_vip(packet.source) {
+        if !is_host(packet.source) || self.is_vip(packet.source) {
             return Err(Refusal::BadSource);
         }
         Ok(())

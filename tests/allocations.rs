@@ -100,13 +100,16 @@ fn director(capacity: u32) -> Balancer {
     let reals = FAMILIES.map(|family| RealSpec { address: family.real(11), weight: 1 }).to_vec();
     let (name, scheduler) = ("web".to_owned(), SchedulerKind::WeightedLeastConnections);
     director
-        .apply(&Change::AddService(ServiceSpec {
-            name,
-            listens,
-            scheduler,
-            reals,
-            policy: Policy::default(),
-        }))
+        .apply(
+            Millis(0),
+            &Change::AddService(ServiceSpec {
+                name,
+                listens,
+                scheduler,
+                reals,
+                policy: Policy::default(),
+            }),
+        )
         .unwrap();
     director
 }

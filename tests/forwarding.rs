@@ -82,7 +82,7 @@ impl Director {
                 reals,
                 policy: Policy::default(),
             };
-            balancer.apply(&Change::AddService(spec)).unwrap();
+            balancer.apply(Millis(0), &Change::AddService(spec)).unwrap();
         }
         Self { balancer, now: Millis(1_000), outer }
     }

@@ -63,9 +63,9 @@ impl Pair {
         let reals = [A, B].map(|real| RealSpec { address: outer.real(real), weight: 1 }).to_vec();
         let (name, scheduler) = ("web".to_owned(), SchedulerKind::RoundRobin);
         let spec = ServiceSpec { name, listens, scheduler, reals, policy: Policy::default() };
-        director.apply(&Change::AddService(spec)).unwrap();
+        director.apply(Millis(0), &Change::AddService(spec)).unwrap();
         let sources = [A, B].map(|real| (outer.real(real), outer.director()));
-        director.apply(&Change::SetSources(sources.into())).unwrap();
+        director.apply(Millis(0), &Change::SetSources(sources.into())).unwrap();
         let mss = Mss { v4: SEGMENT, v6: SEGMENT };
         let gate = || Gate::new(vec![outer.director().into()], vec![inner.vip()], mss);
         let reals = [(A, gate()), (B, gate())].into();
@@ -390,7 +390,7 @@ fn a_real_server_is_removed_in_the_middle_of_a_connection() {
         assert_eq!(pair.send(client(1, Flags::SYN)), A);
         assert_eq!(pair.send(client(1, Flags::ACK)), A);
         let (service, address) = ("web".to_owned(), mix.1.real(A));
-        pair.director.apply(&Change::RemoveReal { service, address }).unwrap();
+        pair.director.apply(Millis(0), &Change::RemoveReal { service, address }).unwrap();
         assert_eq!(pair.send(client(2, Flags::SYN)), B);
         assert_eq!(pair.send(client(3, Flags::SYN)), B);
         assert_eq!(pair.send(client(1, Flags::ACK | Flags::PSH)), A, "served to its end");

@@ -134,13 +134,16 @@ fn director(family: Family, capacity: u32) -> Balancer {
     let (name, scheduler) = ("web".to_owned(), SchedulerKind::WeightedLeastConnections);
     let reals = reals.to_vec();
     director
-        .apply(&Change::AddService(ServiceSpec {
-            name,
-            listens,
-            scheduler,
-            reals,
-            policy: Policy::default(),
-        }))
+        .apply(
+            Millis(0),
+            &Change::AddService(ServiceSpec {
+                name,
+                listens,
+                scheduler,
+                reals,
+                policy: Policy::default(),
+            }),
+        )
         .unwrap();
     director
 }

@@ -6,6 +6,7 @@ use super::Balancer;
 use super::change::{Change, ChangeError, Listen};
 use super::service::{Life, Real, Service, ServiceId};
 use super::spec::{MAX_WEIGHT, Policy, RealSpec, SchedulerKind, ServiceSpec};
+use super::time::Millis;
 use super::verdict::RealId;
 
 impl Balancer {
@@ -13,7 +14,7 @@ impl Balancer {
     ///
     /// # Errors
     /// See [`ChangeError`]; nothing has changed then.
-    pub fn apply(&mut self, change: &Change) -> Result<(), ChangeError> {
+    pub fn apply(&mut self, _now: Millis, change: &Change) -> Result<(), ChangeError> {
         match change {
             Change::AddService(spec) => self.add_service(spec),
             Change::RemoveService { service } => self.remove_service(service),

@@ -7,8 +7,6 @@
 //! 4. Nobody wants it: reset or port unreachable, within a rate.
 //! 5. ICMP: an echo request is answered; an error goes to the real server whose flow it quotes.
 
-use std::net::IpAddr;
-
 use super::change::Protocol;
 use super::flow::Key;
 use super::limit::within;
@@ -18,7 +16,7 @@ use super::table::Handle;
 use super::tcp::State;
 use super::verdict::{RealId, Reason, Verdict};
 use super::{Balancer, Millis};
-use crate::wire::{Fragment, Packet, Transport, icmp, tcp};
+use crate::wire::{Fragment, Packet, Transport, icmp, is_host, tcp};
 
 impl Balancer {
     /// Decides what becomes of a packet that came to a virtual IP, and counts it.
@@ -36,7 +34,7 @@ impl Balancer {
         if packet.fragment != Fragment::Whole {
             return Verdict::Drop(Reason::Fragment);
         }
-        if !answerable(packet.source) {
+        if !is_host(packet.source) {
             return unanswerable(packet);
         }
         match packet.transport {
@@ -259,21 +257,4 @@ fn unanswerable(packet: &Packet<'_>) -> Verdict {
         return Verdict::Drop(Reason::LinkNoise);
     }
     Verdict::Drop(Reason::BadSource)
-}
-
-/// Whether an address can be a client's: one that an answer could be sent to (RFC 1122 section 3.2.1.3).
-#[inline]
-fn answerable(source: IpAddr) -> bool {
-    match source {
-        IpAddr::V4(source) => {
-            let first = source.octets()[0];
-            first != 0 && first != 127 && first < 224
-        }
-        IpAddr::V6(source) => {
-            !(source.is_unspecified()
-                || source.is_loopback()
-                || source.is_multicast()
-                || source.to_ipv4_mapped().is_some())
-        }
-    }
 }

@@ -15,7 +15,8 @@ use crate::wire::{Fragment, Packet, Transport, ecn, encap::Outer, protocol};
 pub const TTL: u8 = 64;
 
 /// Hop limits of tunnelled UDP over IPv6, in turn from [`TTL`] on. A NIC's merging holds at most 64 packets at a
-/// time (`MAX_GRO_SKBS` in each of `GRO_HASH_BUCKETS`), so no packet ever meets one of its own flow with the same.
+/// time (`MAX_GRO_SKBS` in each of `GRO_HASH_BUCKETS`), so a packet meets one of its own flow with the same only where
+/// exactly a multiple of so many others came between and none of them was merged.
 const HOP_LIMITS: u8 = 128;
 
 /// What the outer header takes from the inner packet.

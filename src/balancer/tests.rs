@@ -81,13 +81,13 @@ impl Director {
     }
 
     fn apply(&mut self, change: &Change) {
-        self.balancer.apply(change).unwrap();
+        self.balancer.apply(self.now, change).unwrap();
     }
 
     /// The change is refused so, and nothing has changed.
     fn refuses(&mut self, change: &Change, error: &ChangeError) {
         let before = self.balancer.snapshot();
-        assert_eq!(self.balancer.apply(change).as_ref(), Err(error), "{change:?}");
+        assert_eq!(self.balancer.apply(self.now, change).as_ref(), Err(error), "{change:?}");
         assert_eq!(self.balancer.snapshot(), before, "{change:?}");
     }
 

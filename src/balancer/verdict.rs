@@ -40,8 +40,8 @@ reasons! {
         LinkNoise = "link_noise",
         /// A fragment of a datagram.
         Fragment = "fragment",
-        /// A source address that no client can have: a virtual IP, multicast, broadcast, loopback, unspecified or
-        /// IPv4-mapped.
+        /// A source address that no client can have: a virtual IP, multicast, broadcast, loopback, unspecified,
+        /// link-local or IPv4-mapped.
         BadSource = "bad_source",
         /// A destination that is no virtual IP of any service.
         NotVip = "not_vip",

@@ -20,7 +20,7 @@ pub mod virtio;
 #[path = "../../tests/forwarding/build.rs"]
 pub(crate) mod build;
 
-pub use packet::{Fragment, Packet, ParseError, Transport};
+pub use packet::{Fragment, Packet, ParseError, Transport, is_host};
 
 /// IP protocol numbers (IANA "Protocol Numbers") that vstun knows by name.
 pub mod protocol {

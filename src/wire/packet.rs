@@ -238,6 +238,27 @@ impl<'a> Packet<'a> {
     }
 }
 
+/// Whether an address is one that a host on another link can have, so that an answer may go there: RFC 1122 section
+/// 3.2.1.3, RFC 4443 section 2.4; a router forwards nothing from an IPv6 link-local address (RFC 4291 section 2.5.6), and
+/// no packet may carry an IPv4-mapped one.
+#[inline]
+#[must_use]
+pub fn is_host(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => {
+            let first = address.octets()[0];
+            first != 0 && first != 127 && first < 224
+        }
+        IpAddr::V6(address) => {
+            !(address.is_unspecified()
+                || address.is_loopback()
+                || address.is_multicast()
+                || address.is_unicast_link_local()
+                || address.to_ipv4_mapped().is_some())
+        }
+    }
+}
+
 /// The IPv6 address at `at` of the fixed header.
 #[inline]
 fn address_v6(header: &[u8; IPV6_HEADER_LEN], at: usize) -> IpAddr {

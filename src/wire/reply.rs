@@ -6,7 +6,7 @@
 //!
 //! [`MAX_PACKET_LEN`]: super::packet::MAX_PACKET_LEN
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 use etherparse::icmpv4::DestUnreachableHeader;
 use etherparse::icmpv6::DestUnreachableCode;
@@ -16,7 +16,7 @@ use etherparse::{
 };
 
 use super::packet::{ICMP_HEADER_LEN, IPV4_HEADER_LEN, IPV6_HEADER_LEN};
-use super::{Fragment, Packet, Transport, tcp};
+use super::{Fragment, Packet, Transport, is_host, tcp};
 
 /// The longest ICMP error, in bytes, its own IP header included (RFC 1812 section 4.3.2.3).
 const MAX_ERROR_LEN_V4: usize = 576;
@@ -73,7 +73,7 @@ pub fn reset(packet: &Packet<'_>, out: &mut Vec<u8>) -> Option<()> {
     let (Transport::Tcp(segment), Fragment::Whole) = (packet.transport, packet.fragment) else {
         return None;
     };
-    if segment.flags.rst() || !names_one_host(packet.source) {
+    if segment.flags.rst() || !is_host(packet.source) {
         return None;
     }
     let mut header = TcpHeader::new(segment.destination_port, segment.source_port, 0, 0);
@@ -109,7 +109,7 @@ fn error(packet: &Packet<'_>, message: &Message, out: &mut Vec<u8>) -> Option<()
     if packet.fragment == Fragment::Later
         || matches!(packet.transport, Transport::Icmp { .. })
         || packet.destination.is_multicast()
-        || !names_one_host(packet.source)
+        || !is_host(packet.source)
     {
         return None;
     }
@@ -217,22 +217,6 @@ impl Head {
                 out.extend_from_slice(&ip.to_bytes());
             }
             Self::V6(ip) => out.extend_from_slice(&ip.to_bytes()),
-        }
-    }
-}
-
-/// Whether `source` names a single host, to which alone an answer may go (RFC 1122 section 3.2.2, RFC 4443 section 2.4).
-fn names_one_host(source: IpAddr) -> bool {
-    const CLASS_E: u8 = 240;
-    match source {
-        IpAddr::V4(address) => {
-            !(address.is_loopback()
-                || address.is_multicast()
-                || address.octets()[0] >= CLASS_E
-                || address.octets()[0] == Ipv4Addr::UNSPECIFIED.octets()[0])
-        }
-        IpAddr::V6(address) => {
-            !(address.is_loopback() || address.is_multicast() || address.is_unspecified())
         }
     }
 }

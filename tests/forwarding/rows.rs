@@ -295,7 +295,7 @@ fn link_noise() -> Vec<Row> {
         (
             "UDP on a link is none of it",
             Family::V6.udp(5_353).from(own).to(reports),
-            Drop(Reason::NotVip),
+            Drop(Reason::BadSource),
         ),
         (
             "nor is an echo request from nowhere",

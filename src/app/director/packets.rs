@@ -14,7 +14,9 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 
 use crate::balancer::outer::Inner;
-use crate::balancer::{Balancer, Millis, RealId, Reason, TunnelError, TunnelErrorKind, Verdict};
+use crate::balancer::{
+    Balancer, Change, Millis, RealId, Reason, TunnelError, TunnelErrorKind, Verdict,
+};
 use crate::sys::raw::{self, ErrorQueue};
 use crate::sys::tun::Tun;
 use crate::wire::Packet;
@@ -149,7 +151,8 @@ impl Packets {
                     drop(answer.send(self.balancer.connections(now, from, most)));
                 }
                 Message::Apply { changes, answer } => {
-                    let applied = changes.iter().try_for_each(|change| self.balancer.apply(change));
+                    let mut apply = |change: &Change| self.balancer.apply(now, change);
+                    let applied = changes.iter().try_for_each(&mut apply);
                     drop(answer.send(applied));
                 }
             }

@@ -191,7 +191,7 @@ proptest! {
                 Event::Pass(seconds) => director.pass(Duration::from_secs(seconds)),
                 Event::Change(change) => {
                     let before = director.balancer.snapshot();
-                    let result = director.balancer.apply(&change);
+                    let result = director.balancer.apply(director.now, &change);
                     removed |= result.is_ok() && change == remove_web();
                     prop_assert!(result.is_ok() || director.balancer.snapshot() == before);
                 }
