@@ -258,3 +258,50 @@ fn a_full_send_buffer_is_told_for_each_packet() {
         assert_eq!(received(&receivers, 1), [(last, 100)]);
     });
 }
+
+/// One IPv6 packet without data from `source`: what the kernel says to it.
+fn send_v6(sender: &Sender, source: Ipv6Addr, destination: Ipv6Addr) -> Option<i32> {
+    let mut packet = vec![0x60, 0, 0, 0, 0, 0, 41, 64];
+    packet.extend(source.octets());
+    packet.extend(destination.octets());
+    let (mut batch, mut told) = (Batch::new(1), None);
+    let payload = 0..packet.len();
+    batch.push(Message { destination: destination.into(), header: 0..0, payload });
+    batch.flush(sender, &[], &packet, |_, error| told = error.raw_os_error());
+    told
+}
+
+#[test]
+fn a_source_told_to_the_kernel_finds_the_route_and_leaves_the_header_alone() {
+    alone("a_source_told_to_the_kernel_finds_the_route_and_leaves_the_header_alone", || {
+        sh("ip addr add 2001:db8::1/128 dev lo nodad; ip addr add 2001:db8::2/128 dev lo nodad
+            ip -6 rule add from 2001:db8::1 prohibit priority 1
+            ip -6 rule add lookup local priority 2; ip -6 rule del priority 0");
+        let at = |last| Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, last);
+        let sender = Sender::open().unwrap();
+        let [_, _, _, receiver]: [Receiver; 4] =
+            Receiver::open_each().unwrap().try_into().expect("both families");
+        let mut datagrams = Datagrams::new(BATCH);
+        let mut arrived = |from| {
+            let start = Instant::now();
+            while datagrams.receive(&receiver).is_err() {
+                assert!(start.elapsed() < PATIENCE, "nothing from {from}");
+                std::thread::yield_now();
+            }
+            datagrams
+                .iter_mut()
+                .all(|packet| matches!(packet, Received::V6 { source, .. } if source == from))
+        };
+        assert_eq!(send_v6(&sender, at(1), at(2)), None, "not told");
+        assert!(arrived(at(1)));
+        sender.set_source_v6(Some(at(1)));
+        assert_eq!(send_v6(&sender, at(2), at(2)), Some(libc::EACCES), "routed as from ::1");
+        sender.set_source_v6(Some(at(2)));
+        assert_eq!(send_v6(&sender, at(1), at(2)), None, "routed as from ::2");
+        assert!(arrived(at(1)), "but the header stands");
+        sender.set_source_v6(Some(at(1)));
+        sender.set_source_v6(Some(at(3)));
+        assert_eq!(send_v6(&sender, at(1), at(2)), None, "no such address, so none is told");
+        assert!(arrived(at(1)));
+    });
+}

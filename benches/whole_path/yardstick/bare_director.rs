@@ -23,6 +23,10 @@ pub(super) fn run(tun: &str, from: IpAddr, to: IpAddr) -> Result<()> {
     let device = device.build_sync().with_context(|| format!("create {tun}"))?;
     let socket = sending_socket(family)?;
     let destination = SocketAddr::new(to, 0).into();
+    if family == Domain::IPV6 {
+        // Otherwise the kernel looks for a source for each packet, though its header has one.
+        socket.bind(&SocketAddr::new(from, 0).into())?;
+    }
     let mut packet = [0; WIRE_MTU as usize];
     let outer = header.len();
     packet[..outer].copy_from_slice(&header);

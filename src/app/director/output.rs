@@ -1,13 +1,13 @@
 //! The way out: outer headers, wire segments, one `sendmmsg` for many packets.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::Range;
 use std::time::Instant;
 
 use crate::app::quiet::Quiet;
-use crate::balancer::Tunnel;
 use crate::balancer::outer::Inner;
+use crate::balancer::{Sources, Tunnel};
 use crate::sys::raw::{Batch, Message, Sender};
 use crate::wire::encap::{MAX_OUTER_LEN, ipip};
 use crate::wire::segment::{MAX_HEADER_LEN, Plan};
@@ -121,6 +121,11 @@ impl Output {
 
     pub(super) fn sent(&self) -> &Sent {
         &self.sent
+    }
+
+    /// The tunnels' sources have changed: each packet says its own, but where all say one the kernel need not look for it.
+    pub(super) fn sources_changed(&self, sources: &Sources) {
+        self.sender.set_source_v6(only_v6(sources));
     }
 
     /// Queues a packet that goes as it is: an answer. It lies at `at` in the input.
@@ -241,10 +246,41 @@ impl Output {
     }
 }
 
+/// The IPv6 address that is every tunnel's source.
+fn only_v6(sources: &Sources) -> Option<Ipv6Addr> {
+    let v6 = |source: &IpAddr| match source {
+        IpAddr::V6(source) => Some(*source),
+        IpAddr::V4(_) => None,
+    };
+    let mut all = sources.values().filter_map(v6);
+    let first = all.next()?;
+    all.all(|source| source == first).then_some(first)
+}
+
 #[cold]
 fn log_failure(destination: IpAddr, error: &io::Error, kind: SendError, count: u64) {
     log::warn!(
         "could not send to {destination}: {error} ({}; {count} such failures since the last report)",
         kind.meaning()
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernel_is_told_a_source_only_where_all_tunnels_have_it() {
+        let address = |text: &str| text.parse::<IpAddr>().expect("an address");
+        let sources = |all: &[(&str, &str)]| -> Sources {
+            all.iter().map(|(real, source)| (address(real), address(source))).collect()
+        };
+        let one = [("2001:db8::11", "2001:db8::1"), ("10.0.0.11", "10.0.0.1")];
+        let same = [one[0], one[1], ("2001:db8::12", "2001:db8::1")];
+        let other = [one[0], one[1], ("2001:db8::12", "2001:db8::2")];
+        assert_eq!(only_v6(&sources(&one)), "2001:db8::1".parse().ok());
+        assert_eq!(only_v6(&sources(&same)), "2001:db8::1".parse().ok());
+        assert_eq!(only_v6(&sources(&other)), None);
+        assert_eq!(only_v6(&sources(&one[1..])), None);
+    }
 }

@@ -15,7 +15,7 @@ use mio::{Events, Interest, Poll, Token};
 
 use crate::balancer::outer::Inner;
 use crate::balancer::{
-    Balancer, Change, Millis, RealId, Reason, TunnelError, TunnelErrorKind, Verdict,
+    Balancer, Change, ChangeError, Millis, RealId, Reason, TunnelError, TunnelErrorKind, Verdict,
 };
 use crate::sys::raw::{self, ErrorQueue};
 use crate::sys::tun::Tun;
@@ -151,13 +151,20 @@ impl Packets {
                     drop(answer.send(self.balancer.connections(now, from, most)));
                 }
                 Message::Apply { changes, answer } => {
-                    let mut apply = |change: &Change| self.balancer.apply(now, change);
+                    let mut apply = |change: &Change| self.apply(now, change);
                     let applied = changes.iter().try_for_each(&mut apply);
                     drop(answer.send(applied));
                 }
             }
         }
         Next::GoOn
+    }
+
+    fn apply(&mut self, now: Millis, change: &Change) -> Result<(), ChangeError> {
+        if let Change::SetSources(sources) = change {
+            self.output.sources_changed(sources);
+        }
+        self.balancer.apply(now, change)
     }
 
     fn tunnel_errors(&mut self, now: Millis) {
