@@ -10,6 +10,7 @@ use std::path::Path;
 use super::director::{CONTROL, hosts, no_tun, tun};
 use super::net::{
     alone, assert_same, await_the_kill, cleanup, kill_one, picture, run, sh, until, victim,
+    wait_for,
 };
 use vstun::app::host::{DirectorWishes, Session};
 use vstun::sys::tun::Tun;
@@ -323,6 +324,34 @@ fn a_changed_source_address_is_told() {
             sh("ip addr add 2001:db8:2::1/64 dev eth1 nodad");
             let told = session.follow().await.unwrap();
             assert_eq!(told, [(real, "2001:db8:2::1".parse().unwrap())].into());
+            session.undo().await.unwrap();
+        });
+        no_tun();
+    });
+}
+
+#[test]
+fn a_director_starts_while_its_only_usable_address_is_link_local() {
+    alone("director6::a_director_starts_while_its_only_usable_address_is_link_local", || {
+        hosts6();
+        sh("
+            ip addr del 2001:db8:1::1/64 dev eth0
+            ip addr del 2001:db8:2::1/64 dev eth1
+            ip route add 2001:db8:2::/64 dev eth1
+        ");
+        wait_for(&format!("ip -6 route get {REAL} | grep -q 'src fe80:'"));
+        run(async {
+            let mut session = Session::open(Path::new(CONTROL)).unwrap();
+            let wishes = DirectorWishes { uplinks: Some(vec!["eth0".into()]), ..only6() };
+            let prepared = session.plan_director(&wishes).await.unwrap();
+            assert_eq!(prepared.outer_sources(), [].into());
+            tun();
+            session.install(prepared).await.unwrap();
+            sh("ip addr add 2001:db8:2::1/64 dev eth1 nodad");
+            let told = session.follow().await.unwrap();
+            let source = "2001:db8:2::1".parse().unwrap();
+            assert_eq!(told, [(REAL.parse().unwrap(), source)].into());
+            until(&format!("ip -6 route show {VIP} proto 176 | grep -q 'src 2001:db8:2::1'")).await;
             session.undo().await.unwrap();
         });
         no_tun();

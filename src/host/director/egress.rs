@@ -22,6 +22,11 @@ pub(super) fn links<'a>(wishes: &Wishes, facts: &'a Facts) -> (Vec<&'a Link>, Ve
             )),
             Some(lookup) if lookup.kind == Kind::Unicast => {
                 links.extend(lookup.link.and_then(|index| facts.link_at(index)));
+                if wished(wishes, Family::of(*real)).is_none() && lookup.source.is_some_and(is_of_the_link) {
+                    warnings.push(format!(
+                        "no address but a link-local one leads to real server {real}; its packets are lost until there is another"
+                    ));
+                }
             }
             _ => warnings.push(format!(
                 "there is no route to real server {real}; its packets are lost until there is one"
@@ -39,14 +44,14 @@ pub(super) fn source(wishes: &Wishes, family: Family, facts: &Facts) -> Option<I
         return usable.then_some(wished);
     }
     let reals = wishes.reals.iter().filter(|real| Family::of(**real) == family);
-    reals.filter_map(|real| unicast(real, facts)).find_map(|lookup| lookup.source)
+    reals.filter_map(|real| unicast(real, facts)).find_map(picked)
 }
 
 /// The source of the tunnels to each IPv6 real server that can be reached.
 #[must_use]
 pub fn outer_sources(wishes: &Wishes, facts: &Facts) -> OuterSources {
     let wished = wished(wishes, Family::V6);
-    let source = |real: &IpAddr| wished.or(unicast(real, facts)?.source);
+    let source = |real: &IpAddr| wished.or(picked(unicast(real, facts)?));
     let reals = wishes.reals.iter().filter(|real| real.is_ipv6());
     reals
         .filter(|real| unicast(real, facts).is_some())
@@ -87,6 +92,16 @@ fn path_mtu(real: &IpAddr, facts: &Facts) -> Option<u32> {
 
 fn wished(wishes: &Wishes, family: Family) -> Option<IpAddr> {
     wishes.sources.iter().copied().find(|source| Family::of(*source) == family)
+}
+
+/// The source that the routing table picks. While the others are tentative, or gone, that is a link-local address: the real
+/// server refuses it, routers drop it, and no route into the TUN may prefer it.
+fn picked(lookup: &Lookup) -> Option<IpAddr> {
+    lookup.source.filter(|source| !is_of_the_link(*source))
+}
+
+fn is_of_the_link(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(address) if address.is_unicast_link_local())
 }
 
 fn unicast<'a>(real: &IpAddr, facts: &'a Facts) -> Option<&'a Lookup> {

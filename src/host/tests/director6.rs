@@ -213,6 +213,27 @@ fn sources_by_family() {
     assert_eq!(plan.outer_sources, OuterSources::new(), "no route");
 }
 
+/// What a lookup picks while the interface's other addresses are still being asked for (RFC 4862 5.4).
+#[test]
+fn a_link_local_address_is_no_source() {
+    let mut facts = facts6();
+    facts.lookups.insert(ip("2001:db8:2::2"), towards(3, "fe80::3"));
+    let plan = director::plan(&only6(), &facts).unwrap();
+    assert_eq!(plan.outer_sources, [].into());
+    let object = Object::Route {
+        address: ip("2001:db8:1::10"),
+        link: "vstun0".into(),
+        table: 254,
+        source: None,
+    };
+    assert!(plan.steps.contains(&Step::Add(object)), "{:?}", plan.steps);
+    assert!(plan.warnings.iter().any(|warning| warning.contains("link-local")));
+    let wishes = Wishes { sources: vec![ip("2001:db8:2::1")], ..only6() };
+    let plan = director::plan(&wishes, &facts).unwrap();
+    assert_eq!(plan.outer_sources, [(ip("2001:db8:2::2"), ip("2001:db8:2::1"))].into());
+    assert!(!plan.warnings.iter().any(|warning| warning.contains("link-local")));
+}
+
 #[test]
 fn a_host_without_ipv6() {
     let vip = ip("2001:db8:1::10");
