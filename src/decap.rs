@@ -28,7 +28,7 @@ use crate::wire::packet::IPV4_HEADER_LEN;
 use crate::wire::reasons::reasons;
 use crate::wire::tcp;
 use crate::wire::virtio::{self, GSO_TCPV4, GSO_TCPV6, HEADER_LEN, NEEDS_CSUM};
-use crate::wire::{Fragment, Packet, ParseError, Transport, is_host};
+use crate::wire::{Fragment, Packet, ParseError, Transport, is_host, protocol};
 
 /// The smallest MSS that the gate works with, and Linux's own floor (`TCP_MIN_MSS`): room for 40 bytes of TCP options.
 pub const MIN_MSS: u16 = 88;
@@ -51,7 +51,7 @@ reasons! {
         SourceRoute = "source_route",
         /// A chain of IPv6 extension headers that is too long, out of order, or holds a jumbo payload or nested fragments.
         ExtensionHeader = "extension_header",
-        /// An encapsulation that is not opened, or an IPv6 extension header that is not walked.
+        /// An encapsulation that is not opened, another tunnel inside, or an IPv6 extension header that is not walked.
         Unsupported = "unsupported",
         /// An outer source address that is no configured director.
         Source = "source",
@@ -198,6 +198,10 @@ impl Gate {
         let packet = Packet::parse(inner)?;
         if packet.version() != outer.inner_version {
             return Err(Refusal::Malformed);
+        }
+        // A tunnel in the tunnel would come back to the raw sockets by way of the TUN, layer by layer.
+        if matches!(packet.protocol, protocol::IPIP | protocol::IPV6) {
+            return Err(Refusal::Unsupported);
         }
         self.check_addresses(&packet)?;
         let traffic_class = packet.traffic_class;

@@ -352,6 +352,11 @@ fn bad_packets_have_their_reason() {
         inside(packet().drop_end(1), Refusal::Truncated);
         inside(packet().cut(family.header_len() - 1), Refusal::Truncated);
         inside(packet().set_upper(5, 0), Refusal::Malformed);
+        // A tunnel in the tunnel, and a piece of one.
+        for number in [protocol::IPIP, protocol::IPV6] {
+            inside(packet().protocol(number), Refusal::Unsupported);
+            inside(packet().protocol(number).fragment(8, false), Refusal::Unsupported);
+        }
         refused(&from_director(outer, &[]), Refusal::NotIp);
         let whole = from_director(outer, &packet().bytes());
         refused(&whole[..whole.len() - 1], Refusal::Truncated);
