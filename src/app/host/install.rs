@@ -149,7 +149,8 @@ impl Session {
             match apply(step, replace, &self.netlink).await {
                 Ok(()) => debug!("host: {step}"),
                 Err(error) if step.optional() => {
-                    warn!("{error:#}");
+                    // Tried again with every change of the host, said once.
+                    self.warn(&[format!("{error:#}")]);
                     self.state.forget(step);
                 }
                 Err(error) => return Err(error),
