@@ -78,6 +78,7 @@ vstun-realserver --config <FILE> [OPTIONS]
     after_long_help = format!("\
 Examples:
   vstun-realserver --vip 192.0.2.10 --director 10.0.0.1/32
+  vstun-realserver --vip 192.0.2.10 --vip 2001:db8::10 --director 2001:db8:1::1
   vstun-realserver --config /etc/vstun/realserver.toml --check
   vstun-realserver --config /etc/vstun/realserver.toml
   vstun drops                     what was not let in, from another terminal

@@ -293,8 +293,8 @@ fn connections_print_their_columns() {
     assert_eq!(
         format!("{}\n{}", Connections::header(), page.human()),
         "\
-PROTO   EXPIRES  STATE        CLIENT                 VIRTUAL                REAL SERVER
-tcp       12:34  ESTABLISHED  198.51.100.7:4000      192.0.2.10:80          10.0.0.11
+PROTO   EXPIRES  STATE        CLIENT                       VIRTUAL                      REAL SERVER
+tcp       12:34  ESTABLISHED  198.51.100.7:4000            192.0.2.10:80                10.0.0.11
 "
     );
     assert_eq!(

@@ -13,6 +13,7 @@ use super::net::{
     wait_for,
 };
 use vstun::app::host::{DirectorWishes, Session};
+use vstun::host::OuterSources;
 use vstun::sys::tun::Tun;
 
 pub(crate) const VIP: &str = "2001:db8:1::10";
@@ -302,6 +303,12 @@ fn another_host_with_the_address_is_named_and_refused() {
     });
 }
 
+/// The sources that the session tells of next; a test that waits for them in vain ends.
+async fn news(session: &mut Session) -> OuterSources {
+    let patience = std::time::Duration::from_secs(20);
+    tokio::time::timeout(patience, session.follow()).await.expect("news of the sources").unwrap()
+}
+
 #[test]
 fn a_changed_source_address_is_told() {
     alone("director6::a_changed_source_address_is_told", || {
@@ -312,7 +319,7 @@ fn a_changed_source_address_is_told() {
             sh(
                 "ip addr del 2001:db8:2::1/64 dev eth1; ip addr add 2001:db8:2::3/64 dev eth1 nodad",
             );
-            let told = session.follow().await.unwrap();
+            let told = news(&mut session).await;
             assert_eq!(told, [(real, "2001:db8:2::3".parse().unwrap())].into());
             let route = format!("ip -6 route show {VIP} proto 176 | grep -q 'src 2001:db8:2::3'");
             until(&route).await;
@@ -320,9 +327,9 @@ fn a_changed_source_address_is_told() {
             // Given up and taken up again, it has missed nothing.
             sh("ip addr del 2001:db8:2::3/64 dev eth1");
             drop(tokio::time::timeout(std::time::Duration::ZERO, session.follow()).await);
-            assert_eq!(session.follow().await.unwrap(), [].into(), "no route");
+            assert_eq!(news(&mut session).await, [].into(), "no route");
             sh("ip addr add 2001:db8:2::1/64 dev eth1 nodad");
-            let told = session.follow().await.unwrap();
+            let told = news(&mut session).await;
             assert_eq!(told, [(real, "2001:db8:2::1".parse().unwrap())].into());
             session.undo().await.unwrap();
         });
@@ -348,7 +355,7 @@ fn a_director_starts_while_its_only_usable_address_is_link_local() {
             tun();
             session.install(prepared).await.unwrap();
             sh("ip addr add 2001:db8:2::1/64 dev eth1 nodad");
-            let told = session.follow().await.unwrap();
+            let told = news(&mut session).await;
             let source = "2001:db8:2::1".parse().unwrap();
             assert_eq!(told, [(REAL.parse().unwrap(), source)].into());
             until(&format!("ip -6 route show {VIP} proto 176 | grep -q 'src 2001:db8:2::1'")).await;

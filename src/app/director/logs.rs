@@ -27,11 +27,25 @@ impl TunnelLog {
         let Some(count) = quiet.note(Instant::now()) else { return };
         match error.cause {
             Cause::PathMtu(mtu) => {
-                log::warn!("real server {}: {what}: {mtu} bytes ({count} times)", error.real);
+                let lost = if mtu < needed(error.real) {
+                    format!(
+                        "; IPv6 clients' packets of 1280 bytes need {} and are lost",
+                        needed(error.real)
+                    )
+                } else {
+                    String::new()
+                };
+                log::warn!("real server {}: {what}: {mtu} bytes ({count} times){lost}", error.real);
             }
             _ => log::warn!("real server {}: {what} ({count} times)", error.real),
         }
     }
+}
+
+/// The path MTU that lets through the tunnel what every IPv6 sender may send unasked (RFC 8200 section 5). Over IPv4 the
+/// tunnel's packets may be cut on the way (RFC 4213 section 3.2.2), over IPv6 not.
+fn needed(real: IpAddr) -> u16 {
+    if real.is_ipv4() { 0 } else { 1320 }
 }
 
 fn describe(cause: Cause) -> &'static str {

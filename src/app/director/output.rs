@@ -73,7 +73,8 @@ impl SendError {
             Some(libc::ENOBUFS) => Self::NoBuffers,
             Some(libc::EMSGSIZE) => Self::TooBig,
             Some(libc::EPERM) => Self::Refused,
-            Some(libc::ENETUNREACH | libc::EHOSTUNREACH) => Self::Unreachable,
+            // EADDRNOTAVAIL: an IPv6 packet on a host whose IPv6 is off.
+            Some(libc::ENETUNREACH | libc::EHOSTUNREACH | libc::EADDRNOTAVAIL) => Self::Unreachable,
             _ => Self::Other,
         }
     }

@@ -34,17 +34,25 @@ pub(super) fn v6(wishes: &Wishes, uplinks: &[&Link], facts: &Facts) -> Vec<Step>
     }
     for link in uplinks {
         let name = &link.name;
-        if forces(link, facts) {
+        if forces(link, facts) && !suffices("forwarding", name, FORCE_FORWARDING, facts) {
             steps.extend(write(facts, conf6(name, FORCE_FORWARDING), "", "1"));
         }
         steps.extend(write(facts, conf6(name, "forwarding"), "", "1"));
         if wishes.arp {
-            steps.extend(write(facts, conf6(name, "proxy_ndp"), "", "1"));
+            if !suffices("proxy_ndp", name, "proxy_ndp", facts) {
+                steps.extend(write(facts, conf6(name, "proxy_ndp"), "", "1"));
+            }
             let delay = sysctl::neigh(Family::V6, name, "proxy_delay");
             steps.extend(write(facts, delay, "", "0"));
         }
     }
     steps
+}
+
+/// Whether the whole host has the setting, so that the interface's own, which is off, is not needed: a container may
+/// have been given the one and no right to write the other. One that is on stays in the plan, it may be ours.
+fn suffices(everywhere: &str, link: &str, own: &str, facts: &Facts) -> bool {
+    facts.conf6("all", everywhere) == Some(1) && facts.conf6(link, own) == Some(0)
 }
 
 /// What the operator should know: forwarding is for all that arrives there, not only for what goes to the virtual IPs.

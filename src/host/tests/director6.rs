@@ -51,6 +51,25 @@ fn one_uplink_forwards_where_the_kernel_can_be_told_so() {
     assert!(plan.warnings[0].starts_with("IPv6 forwarding is turned on for interface eth0"));
 }
 
+/// A container is given settings of `all` and may write none.
+#[test]
+fn what_the_whole_host_has_an_uplink_need_not_have() {
+    let own = |facts: &Facts| -> Vec<String> {
+        let steps = lines(&director::plan(&only6(), facts).unwrap().steps);
+        let about = |line: &String| line.contains("force_forwarding") || line.contains("proxy_ndp");
+        steps.into_iter().filter(about).collect()
+    };
+    let mut facts = facts6();
+    for setting in ["forwarding", "proxy_ndp"] {
+        set(&mut facts, &format!("net/ipv6/conf/all/{setting}"), "1");
+    }
+    assert_eq!(own(&facts), [""; 0]);
+    for setting in ["force_forwarding", "proxy_ndp"] {
+        set(&mut facts, &format!("net/ipv6/conf/eth0/{setting}"), "1");
+    }
+    assert_eq!(own(&facts).len(), 2, "they may be ours, to be undone");
+}
+
 #[test]
 fn else_every_interface_forwards_and_what_each_had_is_kept() {
     for masked in [false, true] {
