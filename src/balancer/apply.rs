@@ -1,9 +1,11 @@
 //! Changes: the one path that writes services and real servers. A change that fails has changed nothing.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use super::Balancer;
 use super::change::{Change, ChangeError, Listen};
+use super::maglev;
 use super::service::{Life, Real, Service, ServiceId};
 use super::spec::{MAX_WEIGHT, Policy, RealSpec, SchedulerKind, ServiceSpec};
 use super::time::Millis;
@@ -25,6 +27,11 @@ impl Balancer {
             Change::RemoveReal { service, address } => self.remove_real(service, *address),
             Change::SetWeight { service, address, weight } => {
                 self.set_weight(service, *address, *weight)
+            }
+            Change::SetMaglev { service, table } => self.set_maglev(service, table),
+            Change::SetHashSeed(seed) => {
+                self.hash_seed = *seed;
+                Ok(())
             }
             Change::SetSources(sources) => {
                 self.set_sources(sources);
@@ -51,7 +58,8 @@ impl Balancer {
         }
         let free = self.services.iter().position(Option::is_none);
         let id = ServiceId(free.unwrap_or(self.services.len()));
-        let mut service = Service::new(spec.name.clone(), spec.scheduler);
+        let random = self.seed.number(id.0 as u64);
+        let mut service = Service::new(spec.name.clone(), spec.scheduler, random);
         service.listens.clone_from(&spec.listens);
         service.policy = spec.policy;
         service.reals = spec.reals.iter().map(|&real| self.new_real(id, real)).collect();
@@ -112,6 +120,14 @@ impl Balancer {
         let id = self.find_service(name)?;
         if let Some(service) = self.service(id) {
             service.policy = policy;
+        }
+        Ok(())
+    }
+
+    fn set_maglev(&mut self, name: &str, table: &Arc<maglev::Table>) -> Result<(), ChangeError> {
+        let id = self.find_service(name)?;
+        if let Some(Some(service)) = self.services.get_mut(id.0) {
+            service.set_maglev(Arc::clone(table), &self.reals);
         }
         Ok(())
     }

@@ -4,7 +4,10 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
+use std::sync::Arc;
 
+use super::flow::Seed;
+use super::maglev;
 use super::spec::{MAX_WEIGHT, Policy, RealSpec, SchedulerKind, ServiceSpec};
 use super::time::Timeouts;
 use super::tunnel::Sources;
@@ -201,6 +204,15 @@ pub enum Change {
         /// 0 to [`MAX_WEIGHT`].
         weight: u32,
     },
+    /// A service's Maglev table, made by a [`maglev::Keeper`]; used while its scheduler is mh.
+    SetMaglev {
+        /// The service's name.
+        service: String,
+        /// The table.
+        table: Arc<maglev::Table>,
+    },
+    /// What flows that are placed by hash are hashed with. Directors that are to agree have the same.
+    SetHashSeed(Seed),
     /// The director's own addresses towards the real servers, all of them: also for those that join later.
     SetSources(Sources),
     /// New timeouts; flows take them with their next packet.

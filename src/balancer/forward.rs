@@ -10,7 +10,7 @@
 use super::change::Protocol;
 use super::flow::Key;
 use super::limit::within;
-use super::placement;
+use super::placement::Flow;
 use super::service::{Life, ServiceId};
 use super::table::Handle;
 use super::tcp::State;
@@ -169,11 +169,10 @@ impl Balancer {
         state: State,
     ) -> Verdict {
         let full = self.connections.len() >= self.connections.capacity();
+        let flow = Flow { key: &key, seed: self.hash_seed };
         let chosen = match self.services.get_mut(id.0) {
-            Some(Some(service)) if full || service.hashed(now) => {
-                placement::by_hash(key.hash(self.seed), &service.reals, &self.reals)
-            }
-            Some(Some(service)) => service.schedule(&self.reals),
+            Some(Some(service)) if full || service.hashed(now) => service.place(flow, &self.reals),
+            Some(Some(service)) => service.schedule(flow, &self.reals),
             _ => None,
         };
         let Some(real) = chosen else {
@@ -189,7 +188,13 @@ impl Balancer {
         if !service.hashed(now) {
             return None;
         }
-        placement::by_hash(key.hash(self.seed), &service.reals, &self.reals)
+        self.belongs(key, id)
+    }
+
+    /// Where a flow belongs by hash: the same in every director with one configuration and one hash seed.
+    pub(super) fn belongs(&self, key: &Key, id: ServiceId) -> Option<RealId> {
+        let service = self.services.get(id.0)?.as_ref()?;
+        service.place(Flow { key, seed: self.hash_seed }, &self.reals)
     }
 
     /// Enters a connection in the table, if there is room.

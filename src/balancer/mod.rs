@@ -8,6 +8,7 @@ pub mod counters;
 pub mod flow;
 mod forward;
 mod limit;
+pub mod maglev;
 pub mod outer;
 mod placement;
 mod sched;
@@ -70,11 +71,13 @@ pub struct Balancer {
     resets: Limit,
     unreachables: Limit,
     seed: Seed,
+    /// For flows that are placed by hash; see [`placement`].
+    hash_seed: Seed,
     reply: Vec<u8>,
 }
 
 impl Balancer {
-    /// A balancer without services.
+    /// A balancer without services. `seed` is nobody else's; until [`Change::SetHashSeed`] flows are placed by it too.
     #[must_use]
     pub fn new(limits: Limits, seed: Seed) -> Self {
         Self {
@@ -89,6 +92,7 @@ impl Balancer {
             resets: Limit::new(limits.refusals_per_second),
             unreachables: Limit::new(limits.refusals_per_second),
             seed,
+            hash_seed: seed,
             // The longest answer is that to an echo request of the longest packet there is.
             reply: Vec::with_capacity(MAX_PACKET_LEN),
         }
@@ -135,6 +139,7 @@ impl Balancer {
             name: service.name.clone(),
             listens: service.listens.clone(),
             scheduler: service.kind,
+            maglev: service.maglev(),
             reals: service
                 .reals
                 .iter()

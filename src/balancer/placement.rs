@@ -1,32 +1,73 @@
-//! Placement by hash: where a flow goes that has no entry in the table.
+//! Placement by hash: where a flow belongs, whatever came before it.
 //!
 //! Weighted rendezvous hashing: each real server draws a number from the flow's keyed hash and its own
 //! address, and the best draw wins. The same flow always meets the same server, shares follow the weights, and
 //! a server that comes or goes moves only the flows it wins or had won.
+//!
+//! The seed is not the connection table's: several directors share it, and then agree on every flow.
 
 use std::net::IpAddr;
 
+use super::flow::{Key, Seed};
+use super::sched::Pool;
 use super::service::Real;
-use super::verdict::RealId;
 
-/// The usable real server that a flow with this hash belongs to. One draw for each server: some ten nanoseconds.
-pub(super) fn by_hash(flow: u64, ids: &[RealId], reals: &[Real]) -> Option<RealId> {
-    ids.iter()
-        .filter_map(|&id| Some((id, reals.get(id.0 as usize)?)))
-        .filter(|(_, real)| real.usable())
-        .map(|(id, real)| (draw(flow, real), id))
+/// A flow that is to be placed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Flow<'a> {
+    pub(super) key: &'a Key,
+    pub(super) seed: Seed,
+}
+
+impl Flow<'_> {
+    /// The hash of everything that tells it from others.
+    pub(super) fn hash(self) -> u64 {
+        self.key.hash(self.seed)
+    }
+
+    /// The hash of its client: of the whole flow, or of the address, which all of a client's flows have in common.
+    pub(super) fn client_hash(self, with_ports: bool) -> u64 {
+        if with_ports { self.hash() } else { self.key.client_hash(self.seed) }
+    }
+
+    /// The hash of its virtual address.
+    pub(super) fn vip_hash(self) -> u64 {
+        self.key.vip_hash(self.seed)
+    }
+}
+
+/// The place of the usable real server that a flow with this hash belongs to. One draw for each server: some ten
+/// nanoseconds.
+pub(super) fn usable(hash: u64, pool: Pool<'_>, weight: fn(&Real) -> u32) -> Option<usize> {
+    best(hash, pool.usable(), weight)
+}
+
+/// As [`usable()`], but without the policy's fallback nobody else stands in for a server that takes no new flow.
+pub(super) fn by_policy(hash: u64, pool: Pool<'_>, weight: fn(&Real) -> u32) -> Option<usize> {
+    if pool.policy.fallback {
+        return usable(hash, pool, weight);
+    }
+    best(hash, pool.configured(), weight).filter(|&place| pool.is_usable(place))
+}
+
+fn best<'a>(
+    hash: u64,
+    reals: impl Iterator<Item = (usize, &'a Real)>,
+    weight: fn(&Real) -> u32,
+) -> Option<usize> {
+    reals
+        .map(|(place, real)| (draw(hash ^ real.salt(), weight(real)), place))
         .min_by(|(a, _), (b, _)| a.total_cmp(b))
-        .map(|(_, id)| id)
+        .map(|(_, place)| place)
 }
 
 /// An exponential variate with the weight as its rate: the smallest of several is each one's with a
 /// probability proportional to its weight.
-fn draw(flow: u64, real: &Real) -> f64 {
-    let bits = mix(flow ^ real.salt());
+fn draw(bits: u64, weight: u32) -> f64 {
     // The upper 53 bits make a number in (0, 1] that a float holds exactly.
     #[allow(clippy::cast_precision_loss)]
-    let uniform = ((bits >> 11) + 1) as f64 / (1u64 << 53) as f64;
-    -uniform.ln() / f64::from(real.weight())
+    let uniform = ((mix(bits) >> 11) + 1) as f64 / (1u64 << 53) as f64;
+    -uniform.ln() / f64::from(weight)
 }
 
 /// What tells a real server's draws from another's: the same for an address in every service and every run.
@@ -42,6 +83,15 @@ pub(super) fn salt(address: IpAddr) -> u64 {
     })
 }
 
+/// The step of `SplitMix64`: 2^64 divided by the golden ratio.
+pub(super) const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// The hash that follows `hash` where another one is needed.
+pub(super) fn next_hash(hash: u64) -> u64 {
+    // Without the step 0 would follow 0.
+    mix(hash.wrapping_add(STEP))
+}
+
 /// The finaliser of SplitMix64: every bit of the input moves every bit of the output.
 fn mix(mut bits: u64) -> u64 {
     bits ^= bits >> 30;
@@ -55,7 +105,11 @@ fn mix(mut bits: u64) -> u64 {
 mod tests {
     use super::*;
     use crate::balancer::service::ServiceId;
-    use crate::balancer::spec::RealSpec;
+    use crate::balancer::spec::{Policy, RealSpec};
+    use crate::balancer::verdict::RealId;
+
+    const FALLS_BACK: Policy = Policy { hash_ports: None, fallback: true };
+    const REFUSES: Policy = Policy { hash_ports: None, fallback: false };
 
     fn reals(weights: &[u32]) -> (Vec<RealId>, Vec<Real>) {
         let real = |(n, &weight): (usize, &u32)| {
@@ -66,28 +120,41 @@ mod tests {
         (ids, weights.iter().enumerate().map(real).collect())
     }
 
+    fn by_hash(flow: u64, ids: &[RealId], reals: &[Real], policy: &Policy) -> Option<usize> {
+        by_policy(mix(flow), Pool { ids, reals, policy, maglev: None }, Real::hash_weight)
+    }
+
     #[test]
     fn shares_follow_the_weights_and_weight_zero_takes_nothing() {
         let (ids, reals) = reals(&[1, 3, 0]);
-        let mut shares = [0; 3];
-        for flow in 0..40_000 {
-            shares[by_hash(mix(flow), &ids, &reals).expect("two are usable").0 as usize] += 1;
+        for policy in [FALLS_BACK, REFUSES] {
+            let mut shares = [0; 3];
+            for flow in 0..40_000 {
+                shares[by_hash(flow, &ids, &reals, &policy).expect("two are usable")] += 1;
+            }
+            assert!((9_500..10_500).contains(&shares[0]), "{shares:?}");
+            assert_eq!(shares[2], 0);
         }
-        assert!((9_500..10_500).contains(&shares[0]), "{shares:?}");
-        assert_eq!(shares[2], 0);
     }
 
     #[test]
     fn a_lost_server_moves_only_its_own_flows() {
         let (ids, mut reals) = reals(&[1, 1, 1, 1]);
-        let before: Vec<_> = (0..10_000).map(|flow| by_hash(mix(flow), &ids, &reals)).collect();
+        let placed = |reals: &[Real], policy: &Policy| -> Vec<_> {
+            (0..10_000).map(|flow| by_hash(flow, &ids, reals, policy)).collect()
+        };
+        let before = placed(&reals, &FALLS_BACK);
+        assert_eq!(placed(&reals, &REFUSES), before);
         reals[2].set_weight(0);
-        for (flow, before) in (0..10_000).zip(before) {
-            if before != Some(RealId(2)) {
-                assert_eq!(by_hash(mix(flow), &ids, &reals), before, "flow {flow}");
+        let (others, nobody) = (placed(&reals, &FALLS_BACK), placed(&reals, &REFUSES));
+        for (flow, before) in before.iter().enumerate() {
+            if *before == Some(2) {
+                assert!(others[flow].is_some() && nobody[flow].is_none(), "flow {flow}");
+            } else {
+                assert_eq!((others[flow], nobody[flow]), (*before, *before), "flow {flow}");
             }
         }
         reals.iter_mut().for_each(|real| real.set_weight(0));
-        assert_eq!(by_hash(1, &ids, &reals), None);
+        assert_eq!(by_hash(1, &ids, &reals, &FALLS_BACK), None);
     }
 }

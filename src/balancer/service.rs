@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use super::change::{Listen, Protocol};
-use super::placement;
+use super::maglev;
+use super::placement::{self, Flow};
 use super::sched::{self, Pool, Scheduler};
 use super::snapshot::{self, RealState};
 use super::spec::{Policy, RealSpec, SchedulerKind};
@@ -38,6 +40,8 @@ pub(super) struct Real {
     /// See [`placement::salt`].
     salt: u64,
     weight: u32,
+    /// The last weight that was not 0.
+    hash_weight: u32,
     life: Life,
     active: u64,
     inactive: u64,
@@ -65,6 +69,7 @@ impl Real {
             address: spec.address,
             salt: placement::salt(spec.address),
             weight: spec.weight,
+            hash_weight: spec.weight,
             life: Life::Up,
             active: 0,
             inactive: 0,
@@ -148,8 +153,22 @@ impl Real {
         self.life == Life::Up && self.weight > 0
     }
 
+    /// Whether flows belong to it, usable or not.
+    pub(super) fn configured(&self) -> bool {
+        self.life == Life::Up
+    }
+
+    /// The share of flows that belong to it by hash: its weight, or its last one that was not 0, so that weight 0 makes
+    /// nobody else's flows move.
+    pub(super) fn hash_weight(&self) -> u32 {
+        self.hash_weight
+    }
+
     pub(super) fn set_weight(&mut self, weight: u32) {
         self.weight = weight;
+        if weight > 0 {
+            self.hash_weight = weight;
+        }
     }
 
     pub(super) fn set_life(&mut self, life: Life) {
@@ -190,6 +209,10 @@ pub(super) struct Service {
     pub(super) kind: SchedulerKind,
     pub(super) policy: Policy,
     scheduler: Box<dyn Scheduler>,
+    /// For a scheduler that draws lots.
+    random: u64,
+    /// See [`maglev`]; only with that scheduler.
+    maglev: Option<Arc<maglev::Table>>,
     /// Its real servers in configuration order, draining ones among them.
     pub(super) reals: Vec<RealId>,
     /// Until then flows without an entry may be alive, which only the hash can place.
@@ -197,33 +220,59 @@ pub(super) struct Service {
 }
 
 impl Service {
-    pub(super) fn new(name: String, kind: SchedulerKind) -> Self {
+    /// `random` is the service's own.
+    pub(super) fn new(name: String, kind: SchedulerKind, random: u64) -> Self {
         Self {
             name,
             listens: Vec::new(),
             kind,
             policy: Policy::default(),
-            scheduler: sched::new(kind),
+            scheduler: sched::new(kind, random),
+            random,
+            maglev: None,
             reals: Vec::new(),
             hashed_until: None,
         }
     }
 
-    /// The scheduler's choice for a new connection.
-    pub(super) fn schedule(&mut self, reals: &[Real]) -> Option<RealId> {
-        let place = self.scheduler.pick(Pool { ids: &self.reals, reals })?;
-        self.reals.get(place).copied()
+    /// The scheduler's choice for a new flow.
+    pub(super) fn schedule(&mut self, flow: Flow<'_>, reals: &[Real]) -> Option<RealId> {
+        let Self { scheduler, reals: ids, policy, maglev, .. } = self;
+        let place = scheduler.pick(flow, Pool { ids, reals, policy, maglev: maglev.as_deref() })?;
+        ids.get(place).copied()
+    }
+
+    /// Where a flow belongs by hash: by the scheduler's own, or by rendezvous hashing where it has none.
+    pub(super) fn place(&self, flow: Flow<'_>, reals: &[Real]) -> Option<RealId> {
+        let Self { reals: ids, policy, maglev, .. } = self;
+        let pool = Pool { ids, reals, policy, maglev: maglev.as_deref() };
+        ids.get(self.scheduler.place(flow, pool)?).copied()
     }
 
     pub(super) fn set_scheduler(&mut self, kind: SchedulerKind, reals: &[Real]) {
         self.kind = kind;
-        self.scheduler = sched::new(kind);
+        self.scheduler = sched::new(kind, self.random);
+        self.maglev = None;
+        self.changed(reals);
+    }
+
+    pub(super) fn set_maglev(&mut self, table: Arc<maglev::Table>, reals: &[Real]) {
+        self.maglev = Some(table);
         self.changed(reals);
     }
 
     /// Members or weights have changed.
     pub(super) fn changed(&mut self, reals: &[Real]) {
-        self.scheduler.changed(Pool { ids: &self.reals, reals });
+        let Self { scheduler, reals: ids, policy, maglev, .. } = self;
+        scheduler.changed(Pool { ids, reals, policy, maglev: maglev.as_deref() });
+    }
+
+    /// What a listing says of its Maglev table. With a policy that places otherwise the checksum is another too.
+    pub(super) fn maglev(&self) -> Option<snapshot::Maglev> {
+        let table = self.maglev.as_deref().filter(|_| self.kind == SchedulerKind::Maglev)?;
+        let Policy { hash_ports, fallback, .. } = self.policy;
+        let policy = u64::from(hash_ports == Some(false)) << 1 | u64::from(!fallback);
+        Some(snapshot::Maglev { slots: table.slots(), checksum: table.checksum() ^ policy })
     }
 
     /// Whether the hash, not the scheduler, places flows now.

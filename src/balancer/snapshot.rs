@@ -64,8 +64,19 @@ pub struct Service {
     pub listens: Vec<Listen>,
     /// How it chooses.
     pub scheduler: SchedulerKind,
+    /// Its Maglev table, if that is how it chooses.
+    pub maglev: Option<Maglev>,
     /// Among whom, in configuration order.
     pub reals: Vec<Real>,
+}
+
+/// A Maglev table at a glance.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Maglev {
+    /// How many slots it has.
+    pub slots: usize,
+    /// The same in all directors that place flows alike.
+    pub checksum: u64,
 }
 
 /// One connection, for `vstun connections`.

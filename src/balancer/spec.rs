@@ -15,15 +15,39 @@ pub enum SchedulerKind {
     LeastConnections,
     /// Weighted least connections, the default.
     WeightedLeastConnections,
+    /// Shortest expected delay.
+    ShortestExpectedDelay,
+    /// Never queue.
+    NeverQueue,
+    /// Source hashing.
+    SourceHashing,
+    /// Destination hashing.
+    DestinationHashing,
+    /// Maglev hashing.
+    Maglev,
+    /// Weighted failover.
+    Failover,
+    /// Weighted overflow.
+    Overflow,
+    /// Power of two choices.
+    TwoChoices,
 }
 
 impl SchedulerKind {
     /// Every scheduler, in the order in which help texts list them.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 12] = [
         Self::RoundRobin,
         Self::WeightedRoundRobin,
         Self::LeastConnections,
         Self::WeightedLeastConnections,
+        Self::ShortestExpectedDelay,
+        Self::NeverQueue,
+        Self::SourceHashing,
+        Self::DestinationHashing,
+        Self::Maglev,
+        Self::Failover,
+        Self::Overflow,
+        Self::TwoChoices,
     ];
 
     /// The name in configuration and listings, as LVS has it.
@@ -34,6 +58,14 @@ impl SchedulerKind {
             Self::WeightedRoundRobin => "wrr",
             Self::LeastConnections => "lc",
             Self::WeightedLeastConnections => "wlc",
+            Self::ShortestExpectedDelay => "sed",
+            Self::NeverQueue => "nq",
+            Self::SourceHashing => "sh",
+            Self::DestinationHashing => "dh",
+            Self::Maglev => "mh",
+            Self::Failover => "fo",
+            Self::Overflow => "ovf",
+            Self::TwoChoices => "twos",
         }
     }
 
@@ -41,6 +73,12 @@ impl SchedulerKind {
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+
+    /// Whether the flow and the real servers alone say who is chosen, nothing that came before.
+    #[must_use]
+    pub fn by_hash(self) -> bool {
+        matches!(self, Self::SourceHashing | Self::DestinationHashing | Self::Maglev)
     }
 }
 
@@ -72,5 +110,18 @@ pub struct ServiceSpec {
 }
 
 /// How a service treats its flows, beside who is chosen for a new one. What a configuration does not say is the default.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct Policy {}
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Policy {
+    /// For mh and sh: whether ports are part of what is hashed, so that one client's connections may go to several real
+    /// servers. `None`: with mh they are, with sh they are not.
+    pub hash_ports: Option<bool>,
+    /// For mh, sh and dh: whether a flow whose real server takes no new connection goes to another (the default), or is
+    /// refused.
+    pub fallback: bool,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self { hash_ports: None, fallback: true }
+    }
+}

@@ -9,7 +9,8 @@ use super::director::Director;
 use super::fault::{Fault, Faults};
 
 /// The changes that make `old` into `new`, in an order in which none of them conflicts with what is
-/// there: whatever goes, goes first. The order of services and of real servers is not compared.
+/// there: whatever goes, goes first. The order of services and of real servers is not compared. `hash_seed`
+/// and `maglev_slots` are not either: see [`Keeper::remake`](crate::balancer::maglev::Keeper::remake).
 ///
 /// # Errors
 /// One fault, at its line in `new`, for each key whose change needs a restart.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use crate::balancer::{ServiceSpec, Timeouts};
+use crate::balancer::{ServiceSpec, Timeouts, maglev};
 
 use super::address;
 use super::document::Document;
@@ -38,6 +38,10 @@ pub struct Director {
     pub max_connections: u32,
     /// Whether the TUN hands over super-frames (virtio-net offload).
     pub offload: bool,
+    /// What several directors that are to place flows alike are told; `None`: a random seed.
+    pub hash_seed: Option<String>,
+    /// How many slots a Maglev table has: a prime.
+    pub maglev_slots: u32,
     /// How long idle flows are kept.
     pub timeouts: Timeouts,
     /// The services, in the order of the file.
@@ -105,6 +109,13 @@ impl Director {
             control: control.unwrap_or_else(|| Self::CONTROL.into()),
             max_connections: connections.unwrap_or(Self::CONNECTIONS),
             offload: boolean(&section, "offload", faults),
+            hash_seed: section
+                .entry("hash_seed")
+                .and_then(|entry| entry.parsed(value::hash_seed, faults)),
+            maglev_slots: section
+                .entry("maglev_slots")
+                .and_then(|entry| maglev_slots(&entry, faults))
+                .unwrap_or(maglev::SLOTS),
             timeouts: section
                 .entry("timeouts")
                 .map(|entry| timeouts(entry, faults))
@@ -175,6 +186,17 @@ fn announce_table(entry: &Entry<'_>, faults: &mut Faults) -> Option<u32> {
         entry.fault(message, faults);
     }
     Some(table)
+}
+
+/// A prime: only then does a real server's order of the slots come to each of them.
+fn maglev_slots(entry: &Entry<'_>, faults: &mut Faults) -> Option<u32> {
+    let slots = entry.number(maglev::MIN_SLOTS..=maglev::MAX_SLOTS, faults)?;
+    if !maglev::is_prime(slots) {
+        let next = (slots..=maglev::MAX_SLOTS).find(|number| maglev::is_prime(*number));
+        let next = next.unwrap_or(maglev::MAX_SLOTS);
+        entry.fault(format!("{slots} is no prime number; the next is {next}"), faults);
+    }
+    Some(slots)
 }
 
 fn timeouts(entry: Entry<'_>, faults: &mut Faults) -> Timeouts {

@@ -6,7 +6,7 @@ use super::fault::quoted;
 /// The top-level tables.
 pub const TABLES: [&str; 3] = ["director", "service", "realserver"];
 /// The keys of `[director]`.
-pub const DIRECTOR: [&str; 9] = [
+pub const DIRECTOR: [&str; 11] = [
     "tun",
     "uplinks",
     "arp",
@@ -15,13 +15,15 @@ pub const DIRECTOR: [&str; 9] = [
     "control",
     "max_connections",
     "offload",
+    "hash_seed",
+    "maglev_slots",
     "timeouts",
 ];
 /// The keys of `[director.timeouts]`.
 pub const TIMEOUTS: [&str; 6] =
     ["tcp_established", "tcp_syn_recv", "tcp_fin_wait", "tcp_time_wait", "tcp_close", "udp"];
 /// The keys of `[[service]]`.
-pub const SERVICE: [&str; 4] = ["name", "listen", "scheduler", "real"];
+pub const SERVICE: [&str; 6] = ["name", "listen", "scheduler", "hash_ports", "fallback", "real"];
 /// The keys of `[[service.real]]`.
 pub const REAL: [&str; 2] = ["address", "weight"];
 /// The keys of `[realserver]`.

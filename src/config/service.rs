@@ -100,13 +100,16 @@ impl<'a> Services<'a> {
     fn read(&mut self, section: &Section<'a>, faults: &mut Faults) {
         let name = self.read_name(section, faults).unwrap_or_default();
         let scheduler = section.entry("scheduler");
-        let scheduler = scheduler.and_then(|entry| entry.parsed(value::scheduler, faults));
+        let scheduler = scheduler
+            .map_or(Some(SchedulerKind::WeightedLeastConnections), |entry| {
+                entry.parsed(value::scheduler, faults)
+            });
         let spec = ServiceSpec {
             name: name.to_owned(),
             listens: self.read_listens(name, section, faults),
             scheduler: scheduler.unwrap_or(SchedulerKind::WeightedLeastConnections),
             reals: self.read_reals(section, faults),
-            policy: policy(section, faults),
+            policy: policy(section, scheduler, faults),
         };
         self.specs.push(spec);
     }
@@ -236,9 +239,26 @@ impl<'a> Services<'a> {
     }
 }
 
-/// The keys that say how a service treats its flows.
-fn policy(_section: &Section<'_>, _faults: &mut Faults) -> Policy {
-    Policy {}
+/// The keys that say how a service treats its flows. `scheduler` is `None` where there is none of that name.
+fn policy(
+    section: &Section<'_>,
+    scheduler: Option<SchedulerKind>,
+    faults: &mut Faults,
+) -> Policy {
+    use SchedulerKind::{DestinationHashing, Maglev, SourceHashing};
+    let mut only = |key, known: &[SchedulerKind]| {
+        let entry = section.entry(key)?;
+        if let Some(other) = scheduler.filter(|scheduler| !known.contains(scheduler)) {
+            let names: Vec<_> = known.iter().map(|kind| kind.name()).collect();
+            let message = format!("says nothing to {}; it is for {}", other.name(), names.join(", "));
+            entry.fault(message + "; take it out, or write one of these schedulers", faults);
+        }
+        entry.boolean(faults)
+    };
+    Policy {
+        hash_ports: only("hash_ports", &[Maglev, SourceHashing]),
+        fallback: only("fallback", &[Maglev, SourceHashing, DestinationHashing]).unwrap_or(true),
+    }
 }
 
 /// The fault stands at the later of the two and names the earlier.

@@ -22,6 +22,11 @@ pub const MAX_UPLINKS: usize = 64;
 /// The longest path of a control socket in bytes (`sun_path` of unix(7) less the final zero).
 pub const MAX_CONTROL_LEN: usize = 107;
 
+/// The shortest hash seed in bytes: one that is guessed lets a client choose its real server.
+pub const MIN_HASH_SEED_LEN: usize = 8;
+/// The longest hash seed in bytes.
+pub const MAX_HASH_SEED_LEN: usize = 256;
+
 /// The name of a network interface (the kernel's `dev_valid_name`). `%` is refused too: TUNSETIFF would
 /// take the name for a pattern.
 pub(super) fn interface(text: &str) -> Result<String, String> {
@@ -79,6 +84,17 @@ pub(super) fn timeout(text: &str) -> Result<Duration, String> {
         return Err(format!("{text} is out of range; write from {least} to {most}"));
     }
     Ok(value)
+}
+
+/// What directors place flows by; not shown, since it is a secret.
+pub(super) fn hash_seed(text: &str) -> Result<String, String> {
+    if (MIN_HASH_SEED_LEN..=MAX_HASH_SEED_LEN).contains(&text.len()) {
+        return Ok(text.to_owned());
+    }
+    Err(format!(
+        "is {} bytes long; write {MIN_HASH_SEED_LEN} to {MAX_HASH_SEED_LEN} that nobody guesses",
+        text.len()
+    ))
 }
 
 /// A scheduler by its name.

@@ -38,8 +38,20 @@ pub struct Service {
     pub listen: Vec<String>,
     /// Its scheduler's name.
     pub scheduler: String,
+    /// Its Maglev table; absent with other schedulers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub maglev: Option<Maglev>,
     /// Its real servers, in configuration order.
     pub reals: Vec<Real>,
+}
+
+/// A Maglev table at a glance.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Maglev {
+    /// How many slots it has.
+    pub slots: u64,
+    /// 16 hexadecimal digits: the same in all directors that place flows alike.
+    pub checksum: String,
 }
 
 /// A real server.
@@ -91,6 +103,10 @@ impl From<&snapshot::Service> for Service {
             name: service.name.clone(),
             listen: service.listens.iter().map(ToString::to_string).collect(),
             scheduler: service.scheduler.name().to_owned(),
+            maglev: service.maglev.map(|maglev| Maglev {
+                slots: maglev.slots as u64,
+                checksum: format!("{:016x}", maglev.checksum),
+            }),
             reals: service.reals.iter().map(Real::from).collect(),
         }
     }
@@ -139,8 +155,10 @@ impl List {
             let _ = writeln!(text, "  {}", lines.next().unwrap_or_default());
         };
         indented(&mut text);
-        for Service { name, listen, scheduler, reals } in &self.services {
-            let _ = writeln!(text, "{name} ({scheduler}) {}", listen.join(" "));
+        for Service { name, listen, scheduler, maglev, reals } in &self.services {
+            let table = maglev.as_ref().map(|maglev| format!(", table {}", maglev.checksum));
+            let table = table.unwrap_or_default();
+            let _ = writeln!(text, "{name} ({scheduler}{table}) {}", listen.join(" "));
             reals.iter().for_each(|_| indented(&mut text));
             if reals.is_empty() {
                 text.push_str("  no real server\n");

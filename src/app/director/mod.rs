@@ -64,13 +64,14 @@ async fn direct(
     let plan = session.plan_director(&wishes(&config, options.force)).await?;
     let (sender, errors) = sockets()?;
     let tun = daemon::tun(&config.tun, plan.tun_mtu(), config.offload)?;
+    let [first, second] = random_words()?;
     let (line, mut thread) = start(&config, tun, sender, errors)?;
-    let installed = install(&config, session, plan, &line).await;
+    let Options { config_path: path, force } = options;
+    let offload = config.offload;
+    let mut running = Running::new(config, path, force, line.clone(), Seed(first, second));
+    let installed = install(&mut running, session, plan).await;
     let outcome = match installed {
         Ok(listener) => {
-            let Options { config_path: path, force } = options;
-            let offload = config.offload;
-            let running = Running { config, path, force, line: line.clone() };
             steer(running, offload, listener, session, signals, &mut thread).await
         }
         Err(error) => Err(error),
@@ -93,7 +94,7 @@ async fn steer(
     thread: &mut Thread,
 ) -> anyhow::Result<()> {
     let (orders, mut reloads) = reload::Orders::new();
-    let desk = Arc::new(Desk::new(running.line.clone(), orders, offload));
+    let desk = Arc::new(Desk::new(running.line().clone(), orders, offload));
     let mut served = pin!(serve::serve(listener, desk));
     daemon::ready();
     loop {
@@ -118,18 +119,20 @@ async fn steer(
 }
 
 async fn install(
-    config: &config::Director,
+    running: &mut Running,
     session: &mut Session,
     plan: Prepared,
-    line: &Line<Message>,
 ) -> anyhow::Result<UnixListener> {
-    let changes = [Change::SetTimeouts(config.timeouts), Change::SetSources(plan.outer_sources())]
+    let config = running.config();
+    let changes = running
+        .settings()
         .into_iter()
+        .chain([Change::SetSources(plan.outer_sources())])
         .chain(config.services.iter().cloned().map(Change::AddService))
         .collect();
-    line.ask(|answer| Message::Apply { changes, answer }).await??;
+    running.apply(changes).await?;
     session.install(plan).await?;
-    daemon::listen(&config.control)
+    daemon::listen(&running.config().control)
 }
 
 fn wishes(config: &config::Director, force: bool) -> DirectorWishes {
@@ -152,6 +155,10 @@ fn sockets() -> anyhow::Result<(Sender, ErrorQueue)> {
     Ok((sender, ErrorQueue::open().context(hint)?))
 }
 
+fn random_words<const N: usize>() -> anyhow::Result<[u64; N]> {
+    random::words().context("no random numbers from the kernel")
+}
+
 /// Starts the packet thread.
 fn start(
     config: &config::Director,
@@ -163,8 +170,7 @@ fn start(
         connections: config.max_connections,
         refusals_per_second: Limits::REFUSALS_PER_SECOND,
     };
-    let [first, second, third, label_key] =
-        random::words().context("no random numbers from the kernel")?;
+    let [first, second, third, label_key] = random_words()?;
     let balancer = Balancer::new(limits, Seed(first, second));
     let source_v4 = config.sources.iter().find_map(|source| match source {
         IpAddr::V4(source) => Some(*source),

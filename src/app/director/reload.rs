@@ -10,7 +10,8 @@ use super::wishes;
 use crate::app::config_file;
 use crate::app::host::Session;
 use crate::app::line::Line;
-use crate::balancer::Change;
+use crate::balancer::maglev::Keeper;
+use crate::balancer::{Change, Seed};
 use crate::config;
 
 /// Reloads that wait for the main task; more of their askers wait.
@@ -43,13 +44,44 @@ impl Orders {
 /// The configuration that runs, and where the next one is read.
 #[derive(Debug)]
 pub(super) struct Running {
-    pub(super) config: config::Director,
-    pub(super) path: PathBuf,
-    pub(super) force: bool,
-    pub(super) line: Line<Message>,
+    config: config::Director,
+    path: PathBuf,
+    force: bool,
+    line: Line<Message>,
+    /// Makes the Maglev tables, here and not where packets would wait for it.
+    keeper: Keeper,
+    /// What flows are placed by where the configuration has no `hash_seed`.
+    random: Seed,
 }
 
 impl Running {
+    /// For a packet thread at the other end of `line` that has not heard of the configuration yet. `random` is for want
+    /// of a `hash_seed`.
+    pub(super) fn new(
+        config: config::Director,
+        path: PathBuf,
+        force: bool,
+        line: Line<Message>,
+        random: Seed,
+    ) -> Self {
+        let keeper = Keeper::new(hash_seed(&config, random), config.maglev_slots);
+        Self { config, path, force, line, keeper, random }
+    }
+
+    /// What tells the packet thread of the configuration, but for its services.
+    pub(super) fn settings(&self) -> [Change; 2] {
+        let seed = hash_seed(&self.config, self.random);
+        [Change::SetTimeouts(self.config.timeouts), Change::SetHashSeed(seed)]
+    }
+
+    pub(super) fn config(&self) -> &config::Director {
+        &self.config
+    }
+
+    pub(super) fn line(&self) -> &Line<Message> {
+        &self.line
+    }
+
     /// Reads the configuration again and applies what differs, to the balancer and to the host; a faulty one, or one
     /// that the host is not fit for, changes nothing. What comes of it is in the log, whoever asked.
     pub(super) async fn reload(&mut self, session: &mut Session) -> Outcome {
@@ -63,11 +95,13 @@ impl Running {
 
     async fn apply_file(&mut self, session: &mut Session) -> Outcome {
         let (wanted, changes) = config_file::reload(&self.path, &self.config)?;
-        let count = changes.len();
+        let count = changes.len()
+            + usize::from(wanted.hash_seed != self.config.hash_seed)
+            + usize::from(wanted.maglev_slots != self.config.maglev_slots);
         let plan = session.plan_director(&wishes(&wanted, self.force)).await?;
         // A new real server must not be without its tunnel's source.
         let sources = Change::SetSources(plan.outer_sources());
-        self.apply(std::iter::once(sources).chain(changes).collect()).await?;
+        self.lead_to(&wanted, std::iter::once(sources).chain(changes).collect()).await?;
         if let Err(error) = session.install(plan).await {
             self.take_back(&wanted).await;
             return Err(error);
@@ -76,16 +110,48 @@ impl Running {
         Ok(format!("reloaded {}: {count} changes", self.path.display()))
     }
 
-    pub(super) async fn apply(&self, changes: Vec<Change>) -> anyhow::Result<()> {
-        Ok(self.line.ask(|answer| Message::Apply { changes, answer }).await??)
+    /// Applies changes to what runs, and with them the Maglev tables that they need.
+    pub(super) async fn apply(&mut self, changes: Vec<Change>) -> anyhow::Result<()> {
+        let (seed, slots) = (hash_seed(&self.config, self.random), self.config.maglev_slots);
+        self.apply_with(seed, slots, changes).await
+    }
+
+    /// Applies the changes that lead to `wanted`, those of `hash_seed` and `maglev_slots` among them.
+    async fn lead_to(
+        &mut self,
+        wanted: &config::Director,
+        changes: Vec<Change>,
+    ) -> anyhow::Result<()> {
+        self.apply_with(hash_seed(wanted, self.random), wanted.maglev_slots, changes).await
+    }
+
+    async fn apply_with(
+        &mut self,
+        seed: Seed,
+        slots: u32,
+        changes: Vec<Change>,
+    ) -> anyhow::Result<()> {
+        // What is refused has not happened.
+        let mut keeper = self.keeper.clone();
+        let mut all = keeper.remake(seed, slots);
+        all.extend(changes);
+        let changes = keeper.follow(all);
+        self.line.ask(|answer| Message::Apply { changes, answer }).await??;
+        self.keeper = keeper;
+        Ok(())
     }
 
     /// The way back from `wanted`. What the configuration cannot name, connections of a service that was away, is
     /// lost.
-    async fn take_back(&self, wanted: &config::Director) {
+    async fn take_back(&mut self, wanted: &config::Director) {
         let Ok(changes) = config::diff(wanted, &self.config) else { return };
         if let Err(error) = self.apply(changes).await {
             log::error!("reload: the balancer cannot go back to what was running: {error:#}");
         }
     }
+}
+
+/// What flows are placed by: what the configuration says, or something that no client knows.
+fn hash_seed(config: &config::Director, random: Seed) -> Seed {
+    config.hash_seed.as_deref().map_or(random, Seed::from_text)
 }

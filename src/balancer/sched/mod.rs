@@ -1,48 +1,86 @@
 //! Schedulers: each a file, all behind one tiny trait, chosen by name in [`new`] alone.
 //!
-//! The algorithms are IPVS's; real servers are walked in configuration order (IPVS walks from the newest to
-//! the oldest), so ties go to the one configured first.
+//! The algorithms are IPVS's unless their file says otherwise; real servers are walked in configuration order (IPVS
+//! walks from the newest to the oldest), so ties go to the one configured first.
 
-mod least;
+mod dh;
+mod fo;
+mod lc;
+mod load;
+mod mh;
+mod nq;
+mod ovf;
 mod rr;
+mod sed;
+mod sh;
+mod twos;
+mod wlc;
 mod wrr;
 
 use std::fmt::Debug;
 
+use super::maglev;
+use super::placement::{self, Flow};
 use super::service::Real;
-use super::spec::SchedulerKind;
+use super::spec::{Policy, SchedulerKind};
 use super::verdict::RealId;
 
-/// Chooses the real server of a new connection.
+/// Chooses the real server of a new flow.
 pub(super) trait Scheduler: Debug + Send {
-    /// The place in `pool` of the chosen one; `None` when none is usable.
-    fn pick(&mut self, pool: Pool<'_>) -> Option<usize>;
+    /// The place in `pool` of the chosen one; `None` when there is none.
+    fn pick(&mut self, flow: Flow<'_>, pool: Pool<'_>) -> Option<usize>;
 
-    /// The pool has changed: members or weights.
+    /// Where the flow belongs by hash alone, the same however often it is asked: for flows without an entry.
+    fn place(&self, flow: Flow<'_>, pool: Pool<'_>) -> Option<usize> {
+        placement::usable(flow.hash(), pool, Real::hash_weight)
+    }
+
+    /// The pool has changed: members, weights, or the table.
     fn changed(&mut self, _pool: Pool<'_>) {}
 }
 
-/// The scheduler of that kind.
-pub(super) fn new(kind: SchedulerKind) -> Box<dyn Scheduler> {
+/// The scheduler of that kind; `seed` is random.
+pub(super) fn new(kind: SchedulerKind, seed: u64) -> Box<dyn Scheduler> {
     match kind {
         SchedulerKind::RoundRobin => Box::new(rr::RoundRobin::default()),
         SchedulerKind::WeightedRoundRobin => Box::new(wrr::WeightedRoundRobin::default()),
-        SchedulerKind::LeastConnections => Box::new(least::Connections),
-        SchedulerKind::WeightedLeastConnections => Box::new(least::WeightedConnections),
+        SchedulerKind::LeastConnections => Box::new(lc::LeastConnections),
+        SchedulerKind::WeightedLeastConnections => Box::new(wlc::WeightedLeastConnections),
+        SchedulerKind::ShortestExpectedDelay => Box::new(sed::ShortestExpectedDelay),
+        SchedulerKind::NeverQueue => Box::new(nq::NeverQueue),
+        SchedulerKind::SourceHashing => Box::new(sh::SourceHashing),
+        SchedulerKind::DestinationHashing => Box::new(dh::DestinationHashing),
+        SchedulerKind::Maglev => Box::new(mh::Maglev::default()),
+        SchedulerKind::Failover => Box::new(fo::Failover),
+        SchedulerKind::Overflow => Box::new(ovf::Overflow),
+        SchedulerKind::TwoChoices => Box::new(twos::TwoChoices::new(seed)),
     }
 }
 
-/// A service's real servers in configuration order.
+/// A service's real servers in configuration order, and what its configuration says of choosing among them.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Pool<'a> {
     pub(super) ids: &'a [RealId],
     pub(super) reals: &'a [Real],
+    pub(super) policy: &'a Policy,
+    pub(super) maglev: Option<&'a maglev::Table>,
 }
 
 impl<'a> Pool<'a> {
     /// The real servers that may take a new connection, with their places.
     pub(super) fn usable(self) -> impl Iterator<Item = (usize, &'a Real)> {
         self.iter().filter(|(_, real)| real.usable())
+    }
+
+    /// Those to which flows belong, whether they may take a new one or not.
+    pub(super) fn configured(self) -> impl Iterator<Item = (usize, &'a Real)> {
+        self.iter().filter(|(_, real)| real.configured() && real.hash_weight() > 0)
+    }
+
+    /// Whether the one at that place may take a new connection.
+    pub(super) fn is_usable(self, place: usize) -> bool {
+        let real = self.ids.get(place).and_then(|id| self.reals.get(id.0 as usize));
+        real.is_some_and(Real::usable)
     }
 
     fn iter(self) -> impl Iterator<Item = (usize, &'a Real)> {

@@ -1,6 +1,7 @@
 //! Round robin: each usable real server in turn.
 
 use super::{Pool, Scheduler};
+use crate::balancer::placement::Flow;
 
 #[derive(Debug, Default)]
 pub(super) struct RoundRobin {
@@ -9,7 +10,7 @@ pub(super) struct RoundRobin {
 }
 
 impl Scheduler for RoundRobin {
-    fn pick(&mut self, pool: Pool<'_>) -> Option<usize> {
+    fn pick(&mut self, _flow: Flow<'_>, pool: Pool<'_>) -> Option<usize> {
         let after = pool.usable().find(|&(place, _)| place >= self.next);
         let (place, _) = after.or_else(|| pool.usable().next())?;
         self.next = place + 1;

@@ -1,60 +1,66 @@
-//! Weighted round robin, IPVS's interleaved form: rounds of falling thresholds, in each of which every real
-//! server with at least that weight has its turn. Weights 3 and 1 give A A A B.
+//! Weighted round robin, the smooth form: weights 3 and 1 give A A B A and not A A A B.
+//!
+//! Each turn every usable real server earns its weight, and the one with the most pays for the turn with the sum of all
+//! weights; of equal ones the first. Over as many turns as that sum each is chosen exactly as often as its weight says,
+//! as with IPVS's interleaved rounds, but spread out.
+
+use std::collections::HashMap;
 
 use super::{Pool, Scheduler};
+use crate::balancer::placement::Flow;
+use crate::balancer::verdict::RealId;
 
 #[derive(Debug, Default)]
 pub(super) struct WeightedRoundRobin {
-    /// The place after the last one chosen.
-    next: usize,
-    /// The weight that has its turn in this round.
-    current: u32,
-    /// The first round's weight: the highest at which a round differs from the one before.
-    highest: u32,
-    /// By how much a round's weight falls: the weights' greatest common divisor.
-    step: u32,
+    /// What each place of the pool has earned and not paid.
+    credits: Vec<Credit>,
+    /// The sum of the weights by which they were earned.
+    total: i64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Credit {
+    real: RealId,
+    earned: i64,
 }
 
 impl Scheduler for WeightedRoundRobin {
-    fn pick(&mut self, pool: Pool<'_>) -> Option<usize> {
-        if self.step == 0 {
-            self.changed(pool);
-        }
-        // Each round that finds nobody lowers the threshold; at `step` everybody usable qualifies, so one
-        // full cycle of rounds finds somebody or there is nobody.
-        let rounds = self.highest.div_ceil(self.step.max(1)) + 1;
-        for _ in 0..=rounds {
-            let turn = pool
-                .usable()
-                .find(|&(place, real)| place >= self.next && real.weight() >= self.current.max(1));
-            if let Some((place, _)) = turn {
-                self.next = place + 1;
-                return Some(place);
+    fn pick(&mut self, _flow: Flow<'_>, pool: Pool<'_>) -> Option<usize> {
+        self.settle(pool.usable().map(|(_, real)| i64::from(real.weight())).sum());
+        let mut richest: Option<(usize, i64)> = None;
+        for (place, real) in pool.usable() {
+            let Some(credit) = self.credits.get_mut(place) else { continue };
+            credit.earned += i64::from(real.weight());
+            if richest.is_none_or(|(_, most)| credit.earned > most) {
+                richest = Some((place, credit.earned));
             }
-            self.next = 0;
-            self.current = match self.current.saturating_sub(self.step) {
-                0 => self.highest,
-                lower => lower,
-            };
         }
-        None
+        let (place, _) = richest?;
+        if let Some(credit) = self.credits.get_mut(place) {
+            credit.earned -= self.total;
+        }
+        Some(place)
     }
 
     fn changed(&mut self, pool: Pool<'_>) {
-        let weights = || pool.usable().map(|(_, real)| real.weight());
-        self.step = weights().fold(0, gcd);
-        let max = weights().max().unwrap_or_default();
-        self.highest = (max + 1).saturating_sub(self.step);
-        self.next = 0;
-        self.current = match self.current {
-            0 => self.highest,
-            current if current > self.highest => self.highest,
-            current if self.step > 1 => current / self.step * self.step + 1,
-            current => current,
-        };
+        let kept: HashMap<_, _> =
+            self.credits.iter().map(|credit| (credit.real, credit.earned)).collect();
+        let credit = |&real| Credit { real, earned: kept.get(&real).copied().unwrap_or_default() };
+        self.credits = pool.ids.iter().map(credit).collect();
     }
 }
 
-fn gcd(a: u32, b: u32) -> u32 {
-    if b == 0 { a } else { gcd(b, a % b) }
+impl WeightedRoundRobin {
+    /// Where weights change, credits grow and shrink with their sum: everybody keeps his place in the cycle, and what was
+    /// earned with large weights is no burst among small ones.
+    fn settle(&mut self, total: i64) {
+        if self.total == total {
+            return;
+        }
+        for credit in &mut self.credits {
+            // Neither exceeds a service's sum of weights, 1,024 × 65,535, so their product stays below 2^53.
+            credit.earned = credit.earned.saturating_mul(total) / self.total.max(1);
+        }
+        self.total = total;
+    }
 }

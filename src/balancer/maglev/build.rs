@@ -1,0 +1,115 @@
+//! Filling the slots.
+//!
+//! Every member has its own order of all slots, and the members take turns: whoever's turn it is takes the first slot
+//! of its order that is free. With weights, a member's turns come at moments `(k + phase) / weight` for k = 0, 1, …, as
+//! if each walked at its own speed; its phase is a hash of its address. So a member's turns depend on nothing but itself,
+//! and where one comes, goes or changes its weight the others keep the order of their turns. (IPVS gives each member
+//! `weight / gcd` turns a round: there one weight that changes the divisor moves several per cent of all flows.)
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+use std::hash::Hasher;
+use std::net::IpAddr;
+
+use siphasher::sip::SipHasher13;
+
+use super::super::flow::Seed;
+use super::{Member, bytes};
+
+/// A slot that nobody has taken.
+const FREE: Member = Member::MAX;
+
+/// A real server while the table is filled.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Claimant {
+    pub(super) address: IpAddr,
+    weight: u64,
+    /// The slot that its order comes to next.
+    next: u64,
+    /// How far it goes from one slot to the next: less than a prime number of slots, so it comes to each.
+    skip: u64,
+    /// In units of 2^-32 turns.
+    phase: u64,
+}
+
+impl Claimant {
+    fn new(seed: Seed, slots: u64, address: IpAddr, weight: u32) -> Self {
+        let draw = |what: u8| {
+            let mut hasher = SipHasher13::new_with_keys(seed.0, seed.1);
+            hasher.write(&bytes(address));
+            hasher.write(&[what]);
+            hasher.finish()
+        };
+        Self {
+            address,
+            weight: u64::from(weight),
+            next: draw(0) % slots,
+            skip: draw(1) % (slots - 1) + 1,
+            phase: draw(2) >> 32,
+        }
+    }
+
+    /// The moment of its turn `number`. The first comes before everybody's second, so that each has a slot, as in IPVS:
+    /// a flow may find the smallest weight.
+    fn moment(&self, number: u64) -> u64 {
+        if number == 0 {
+            return 0;
+        }
+        // Turns are fewer than 2^20, so the sum is below 2^52.
+        (((number << 32) + self.phase) << 12) / self.weight
+    }
+
+    /// The first slot of its order that is free, taken for `member`. There has to be one.
+    fn take(&mut self, slots: &mut [Member], member: Member) {
+        let count = slots.len() as u64;
+        for _ in 0..count {
+            let slot = usize::try_from(self.next).ok().and_then(|slot| slots.get_mut(slot));
+            self.next = (self.next + self.skip) % count;
+            if let Some(slot) = slot.filter(|slot| **slot == FREE) {
+                *slot = member;
+                return;
+            }
+        }
+    }
+}
+
+/// Those that get slots, in the order of their addresses; at most as many as there are slots.
+pub(super) fn members(
+    seed: Seed,
+    slots: u32,
+    reals: impl IntoIterator<Item = (IpAddr, u32)>,
+) -> Vec<Claimant> {
+    let weights: BTreeMap<_, _> = reals.into_iter().collect();
+    let most = usize::from(FREE).min(slots as usize);
+    let slots = u64::from(slots.max(2));
+    weights
+        .into_iter()
+        .filter(|(_, weight)| *weight > 0)
+        .take(most)
+        .map(|(address, weight)| Claimant::new(seed, slots, address, weight))
+        .collect()
+}
+
+/// The slots, each with the place of its owner.
+pub(super) fn slots(count: u32, members: &[Claimant]) -> Vec<Member> {
+    if members.is_empty() {
+        return Vec::new();
+    }
+    let mut members = members.to_vec();
+    let mut slots = vec![FREE; count as usize];
+    // Whose turn comes next; at one moment the lower phase, then the lower address.
+    let turn = |member: &Claimant, number: u64, place: usize| {
+        Reverse((member.moment(number), member.phase, place, number))
+    };
+    let mut turns: BinaryHeap<_> =
+        members.iter().enumerate().map(|(place, member)| turn(member, 0, place)).collect();
+    for _ in 0..count {
+        let Some(Reverse((_, _, place, number))) = turns.pop() else { break };
+        let (Some(member), Ok(name)) = (members.get_mut(place), Member::try_from(place)) else {
+            continue;
+        };
+        member.take(&mut slots, name);
+        turns.push(turn(member, number + 1, place));
+    }
+    slots
+}

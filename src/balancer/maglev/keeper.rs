@@ -1,0 +1,145 @@
+//! Which services need which tables, as changes go by.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use super::super::change::Change;
+use super::super::flow::Seed;
+use super::super::spec::{SchedulerKind, ServiceSpec};
+use super::Table;
+
+/// Keeps, beside a balancer, what its Maglev tables are made of, and the tables. Whoever sends changes to the balancer
+/// sends them through [`Keeper::follow`] first: building takes milliseconds, which no packet shall wait for.
+///
+/// A real server of weight 0 keeps the slots of its last other weight, as in IPVS, so that setting 0 moves nobody else's
+/// flows; one that never had another has none.
+#[derive(Clone, Debug)]
+pub struct Keeper {
+    seed: Seed,
+    slots: u32,
+    pools: BTreeMap<String, Pool>,
+}
+
+#[derive(Clone, Debug)]
+struct Pool {
+    scheduler: SchedulerKind,
+    /// The last weight of each real server that was not 0, or 0.
+    weights: BTreeMap<IpAddr, u32>,
+    table: Option<Arc<Table>>,
+    /// Whether something of what its table is made of may have changed.
+    stale: bool,
+}
+
+impl Keeper {
+    /// For a balancer without services, which places by `seed`; tables have `slots` slots, a prime.
+    #[must_use]
+    pub fn new(seed: Seed, slots: u32) -> Self {
+        Self { seed, slots, pools: BTreeMap::new() }
+    }
+
+    /// Tables are made with this seed and so many slots from now on. The changes that differ in it come before those that
+    /// are then given to [`Self::follow`], or alone; none where nothing differs.
+    #[must_use]
+    pub fn remake(&mut self, seed: Seed, slots: u32) -> Vec<Change> {
+        if (self.seed, self.slots) == (seed, slots) {
+            return Vec::new();
+        }
+        let change = (self.seed != seed).then_some(Change::SetHashSeed(seed));
+        (self.seed, self.slots) = (seed, slots);
+        self.all_stale();
+        change.into_iter().collect()
+    }
+
+    /// Takes note of `changes` and gives them back with the tables that they need behind them: one for each service
+    /// whose table is another than before. They have to be applied together, so that no packet comes in between.
+    #[must_use]
+    pub fn follow(&mut self, mut changes: Vec<Change>) -> Vec<Change> {
+        changes.iter().for_each(|change| self.note(change));
+        changes.extend(self.tables());
+        changes
+    }
+
+    /// The table of a service, where it has one.
+    #[must_use]
+    pub fn table(&self, service: &str) -> Option<&Arc<Table>> {
+        self.pools.get(service)?.table.as_ref()
+    }
+
+    fn note(&mut self, change: &Change) {
+        match change {
+            Change::AddService(spec) => {
+                self.pools.insert(spec.name.clone(), Pool::new(spec));
+            }
+            Change::RemoveService { service } => {
+                self.pools.remove(service);
+            }
+            Change::SetScheduler { service, scheduler } => {
+                if let Some(pool) = self.pools.get_mut(service) {
+                    // The balancer forgets its table with the scheduler.
+                    (pool.scheduler, pool.table, pool.stale) = (*scheduler, None, true);
+                }
+            }
+            Change::AddReal { service, real } => {
+                self.set_weight(service, real.address, Some(real.weight));
+            }
+            Change::RemoveReal { service, address } => self.set_weight(service, *address, None),
+            Change::SetWeight { service, address, weight } if *weight > 0 => {
+                self.set_weight(service, *address, Some(*weight));
+            }
+            Change::SetHashSeed(seed) => {
+                self.seed = *seed;
+                self.all_stale();
+            }
+            // Who is down, drains or warms up keeps its slots; its flows find others by `fallback`.
+            Change::SetWeight { .. }
+            | Change::SetListens { .. }
+            | Change::SetPolicy { .. }
+            | Change::SetMaglev { .. }
+            | Change::SetSources(_)
+            | Change::SetTimeouts(_) => {}
+        }
+    }
+
+    /// `None`: it has gone.
+    fn set_weight(&mut self, service: &str, address: IpAddr, weight: Option<u32>) {
+        let Some(pool) = self.pools.get_mut(service) else { return };
+        pool.stale = true;
+        match weight {
+            Some(weight) => pool.weights.insert(address, weight),
+            None => pool.weights.remove(&address),
+        };
+    }
+
+    fn all_stale(&mut self) {
+        self.pools.values_mut().for_each(|pool| pool.stale = true);
+    }
+
+    /// The tables that are not what they were. Services with the same real servers share one.
+    fn tables(&mut self) -> Vec<Change> {
+        let (seed, slots) = (self.seed, self.slots);
+        let mut made: HashMap<BTreeMap<IpAddr, u32>, Arc<Table>> = HashMap::new();
+        let mut changes = Vec::new();
+        for (name, pool) in &mut self.pools {
+            if !std::mem::take(&mut pool.stale) || pool.scheduler != SchedulerKind::Maglev {
+                continue;
+            }
+            let table = made.entry(pool.weights.clone()).or_insert_with(|| {
+                Arc::new(Table::new(seed, slots, pool.weights.iter().map(|(&a, &w)| (a, w))))
+            });
+            if pool.table.as_ref() != Some(table) {
+                pool.table = Some(Arc::clone(table));
+                let (service, table) = (name.clone(), Arc::clone(table));
+                changes.push(Change::SetMaglev { service, table });
+            }
+        }
+        changes
+    }
+}
+
+impl Pool {
+    fn new(spec: &ServiceSpec) -> Self {
+        let weights = spec.reals.iter().map(|real| (real.address, real.weight)).collect();
+        Self { scheduler: spec.scheduler, weights, table: None, stale: true }
+    }
+}

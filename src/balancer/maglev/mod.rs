@@ -1,0 +1,138 @@
+//! Maglev: a table that says for each flow's hash which real server it belongs to, the same on every director.
+//!
+//! The algorithm is that of Eisenbud et al., "Maglev: A Fast and Reliable Software Network Load Balancer" (NSDI 2016,
+//! section 3.4), with weights. Built where nothing waits for it, off the packet thread, and handed over whole in a
+//! [`Change`](super::Change).
+//!
+//! 1. `build`: real servers with weights, a number of slots and a seed → slots.
+//! 2. `keeper`: follows the changes and says which tables they need.
+
+mod build;
+mod keeper;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::hash::Hasher;
+use std::net::IpAddr;
+
+use siphasher::sip::SipHasher13;
+
+use super::flow::Seed;
+
+pub use keeper::Keeper;
+
+/// Slots by default: the smallest prime above 2^16.
+pub const SLOTS: u32 = 65_537;
+/// The fewest slots that are taken: the smallest prime above the most real servers of a service.
+pub const MIN_SLOTS: u32 = 1_031;
+/// The most slots that are taken: the largest prime below 2^20, a table of 2 MB.
+pub const MAX_SLOTS: u32 = 1_048_573;
+
+/// A real server's place in the order of a table's members.
+type Member = u16;
+
+/// Which real server each slot belongs to.
+#[derive(Clone, Eq, PartialEq)]
+pub struct Table {
+    /// In the order of their addresses.
+    members: Vec<IpAddr>,
+    slots: Vec<Member>,
+    checksum: u64,
+}
+
+impl Table {
+    /// The table of `slots` slots, a prime, for real servers with their weights. Those of weight 0 get none; of two
+    /// with one address the last counts. Their order does not matter, nor does the machine.
+    #[must_use]
+    pub fn new(
+        seed: Seed,
+        slots: u32,
+        reals: impl IntoIterator<Item = (IpAddr, u32)>,
+    ) -> Self {
+        let members = build::members(seed, slots, reals);
+        let slots = build::slots(slots, &members);
+        let members: Vec<_> = members.into_iter().map(|member| member.address).collect();
+        let checksum = checksum(&members, &slots);
+        Self { members, slots, checksum }
+    }
+
+    /// How many slots it has; none without a member.
+    #[must_use]
+    pub fn slots(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// The real servers that have slots, in the order of their addresses.
+    #[must_use]
+    pub fn members(&self) -> &[IpAddr] {
+        &self.members
+    }
+
+    /// Says at a glance whether two directors place alike: a hash of members and slots, the same on every machine.
+    #[must_use]
+    pub fn checksum(&self) -> u64 {
+        self.checksum
+    }
+
+    /// The place in [`Self::members`] that a flow with this hash belongs to.
+    pub(super) fn member(&self, hash: u64) -> Option<usize> {
+        let slot = hash.checked_rem(self.slots.len() as u64)?;
+        self.slots.get(usize::try_from(slot).ok()?).copied().map(usize::from)
+    }
+
+    /// In how many slots the two tables name different real servers; all that there are when they have not the same
+    /// number of them.
+    #[must_use]
+    pub fn moved(&self, other: &Self) -> usize {
+        if self.slots.len() != other.slots.len() {
+            return self.slots.len().max(other.slots.len());
+        }
+        let differ = |(one, two): &(&Member, &Member)| {
+            self.members.get(usize::from(**one)) != other.members.get(usize::from(**two))
+        };
+        self.slots.iter().zip(&other.slots).filter(differ).count()
+    }
+
+    /// How many slots the real server has.
+    #[must_use]
+    pub fn slots_of(&self, address: IpAddr) -> usize {
+        let Ok(place) = self.members.binary_search(&address) else { return 0 };
+        self.slots.iter().filter(|&&member| usize::from(member) == place).count()
+    }
+}
+
+/// Not every slot: there are 65,537.
+impl fmt::Debug for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { members, slots, checksum } = self;
+        write!(f, "Table({} members, {} slots, {checksum:016x})", members.len(), slots.len())
+    }
+}
+
+/// Everything as bytes in a fixed order: the sum must be the same whatever the machine's own is.
+fn checksum(members: &[IpAddr], slots: &[Member]) -> u64 {
+    let mut hasher = SipHasher13::new();
+    for address in members {
+        hasher.write(&bytes(*address));
+    }
+    for member in slots {
+        hasher.write(&member.to_le_bytes());
+    }
+    hasher.finish()
+}
+
+/// An address of either family as 16 bytes, in network order; IPv4 in its mapped form.
+fn bytes(address: IpAddr) -> [u8; 16] {
+    match address {
+        IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
+        IpAddr::V6(address) => address.octets(),
+    }
+}
+
+/// Whether it is a prime: by trial, for numbers as small as slots.
+#[must_use]
+pub fn is_prime(number: u32) -> bool {
+    let divisors = (2_u32..).take_while(|divisor| u64::from(*divisor).pow(2) <= u64::from(number));
+    number >= 2 && divisors.into_iter().all(|divisor| !number.is_multiple_of(divisor))
+}

@@ -1,0 +1,14 @@
+//! Weighted failover: everything to the server of the highest weight; the next one stands by.
+
+use super::load::heavier;
+use super::{Pool, Scheduler};
+use crate::balancer::placement::Flow;
+
+#[derive(Debug)]
+pub(super) struct Failover;
+
+impl Scheduler for Failover {
+    fn pick(&mut self, _flow: Flow<'_>, pool: Pool<'_>) -> Option<usize> {
+        pool.usable().reduce(heavier).map(|(place, _)| place)
+    }
+}

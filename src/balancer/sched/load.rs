@@ -1,0 +1,30 @@
+//! What a real server's connections weigh, for those schedulers that compare it.
+
+use std::cmp::Ordering;
+
+use super::Pool;
+use crate::balancer::service::Real;
+
+/// IPVS's overhead of a real server: 256 × active + all. An active connection weighs as much as 257 inactive ones.
+pub(super) fn overhead(real: &Real) -> u64 {
+    257 * real.active() + real.inactive()
+}
+
+/// The usable one whose load per weight is the least; of several the one configured first.
+pub(super) fn least(pool: Pool<'_>, load: fn(&Real) -> u64) -> Option<usize> {
+    pool.usable().min_by(|(_, a), (_, b)| by_weight(a, b, load)).map(|(place, _)| place)
+}
+
+/// Compares load per weight, crosswise, so that nothing is rounded. At most 2^24 connections and a weight below
+/// 2^16 stay below 2^49.
+pub(super) fn by_weight(a: &Real, b: &Real, load: fn(&Real) -> u64) -> Ordering {
+    (load(a) * u64::from(b.weight())).cmp(&(load(b) * u64::from(a.weight())))
+}
+
+/// Of two, the one with the larger weight; of equal ones the first.
+pub(super) fn heavier<'a>(
+    one: (usize, &'a Real),
+    other: (usize, &'a Real),
+) -> (usize, &'a Real) {
+    if other.1.weight() > one.1.weight() { other } else { one }
+}

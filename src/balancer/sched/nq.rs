@@ -1,0 +1,15 @@
+//! Never queue: the first server without an active connection, whatever its weight; where all have one, as sed.
+
+use super::sed::shortest;
+use super::{Pool, Scheduler};
+use crate::balancer::placement::Flow;
+
+#[derive(Debug)]
+pub(super) struct NeverQueue;
+
+impl Scheduler for NeverQueue {
+    fn pick(&mut self, _flow: Flow<'_>, pool: Pool<'_>) -> Option<usize> {
+        let idle = pool.usable().find(|(_, real)| real.active() == 0);
+        idle.map(|(place, _)| place).or_else(|| shortest(pool))
+    }
+}

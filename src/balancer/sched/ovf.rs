@@ -1,0 +1,20 @@
+//! Weighted overflow: everything to the server of the highest weight until its active connections exceed that weight,
+//! then to the next. Where all are full nobody is chosen, as in IPVS.
+
+use super::load::heavier;
+use super::{Pool, Scheduler};
+use crate::balancer::placement::Flow;
+use crate::balancer::service::Real;
+
+#[derive(Debug)]
+pub(super) struct Overflow;
+
+impl Scheduler for Overflow {
+    fn pick(&mut self, _flow: Flow<'_>, pool: Pool<'_>) -> Option<usize> {
+        pool.usable().filter(|(_, real)| has_room(real)).reduce(heavier).map(|(place, _)| place)
+    }
+}
+
+fn has_room(real: &Real) -> bool {
+    real.active() <= u64::from(real.weight())
+}

@@ -1,0 +1,21 @@
+//! Shortest expected delay: the least active connections per weight, the new one counted in. So a server that is twice
+//! as fast is the first to be asked when all are idle, where wlc takes any.
+
+use super::load::least;
+use super::{Pool, Scheduler};
+use crate::balancer::placement::Flow;
+use crate::balancer::service::Real;
+
+#[derive(Debug)]
+pub(super) struct ShortestExpectedDelay;
+
+impl Scheduler for ShortestExpectedDelay {
+    fn pick(&mut self, _flow: Flow<'_>, pool: Pool<'_>) -> Option<usize> {
+        shortest(pool)
+    }
+}
+
+/// The choice of sed.
+pub(super) fn shortest(pool: Pool<'_>) -> Option<usize> {
+    least(pool, |real: &Real| real.active() + 1)
+}

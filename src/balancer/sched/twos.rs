@@ -1,0 +1,55 @@
+//! The power of two choices: two real servers drawn at random by weight, of which the less loaded one is taken. Almost as
+//! even as wlc, and several directors that do not know of each other's connections do not all run to the same server.
+//!
+//! IPVS draws from one number more than there are, which is the last server's; here shares are exact.
+
+use super::load::{by_weight, overhead};
+use super::{Pool, Scheduler};
+use crate::balancer::placement::{Flow, STEP, next_hash};
+use crate::balancer::service::Real;
+
+#[derive(Debug)]
+pub(super) struct TwoChoices {
+    random: Generator,
+}
+
+impl TwoChoices {
+    pub(super) fn new(seed: u64) -> Self {
+        Self { random: Generator(seed) }
+    }
+}
+
+impl Scheduler for TwoChoices {
+    fn pick(&mut self, _flow: Flow<'_>, pool: Pool<'_>) -> Option<usize> {
+        let total: u64 = pool.usable().map(|(_, real)| u64::from(real.weight())).sum();
+        let (one, other) = (self.random.below(total), self.random.below(total));
+        let (one, other) = (at(pool, one)?, at(pool, other)?);
+        let chosen = if by_weight(other.1, one.1, overhead).is_lt() { other } else { one };
+        Some(chosen.0)
+    }
+}
+
+/// The real server that a number below the sum of all weights falls on, laid end to end.
+fn at(pool: Pool<'_>, mut number: u64) -> Option<(usize, &Real)> {
+    pool.usable().find(|(_, real)| match number.checked_sub(u64::from(real.weight())) {
+        Some(rest) => {
+            number = rest;
+            false
+        }
+        None => true,
+    })
+}
+
+/// `SplitMix64` (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014).
+#[derive(Debug)]
+pub(super) struct Generator(pub(super) u64);
+
+impl Generator {
+    /// A number below `bound`; 0 for a bound of 0.
+    pub(super) fn below(&mut self, bound: u64) -> u64 {
+        let random = next_hash(self.0);
+        self.0 = self.0.wrapping_add(STEP);
+        // Lemire's way without a division; the bias is below 2^-38 for 1,024 servers of the largest weight.
+        u64::try_from(u128::from(random) * u128::from(bound) >> 64).unwrap_or_default()
+    }
+}

@@ -1,0 +1,14 @@
+//! Weighted least connections: the least load per weight.
+
+use super::load::{least, overhead};
+use super::{Pool, Scheduler};
+use crate::balancer::placement::Flow;
+
+#[derive(Debug)]
+pub(super) struct WeightedLeastConnections;
+
+impl Scheduler for WeightedLeastConnections {
+    fn pick(&mut self, _flow: Flow<'_>, pool: Pool<'_>) -> Option<usize> {
+        least(pool, overhead)
+    }
+}
