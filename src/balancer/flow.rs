@@ -223,11 +223,14 @@ mod tests {
     #[test]
     fn the_hashes_are_the_same_on_every_machine() {
         let seed = Seed::from_text("one for all");
-        assert_eq!((seed.0, seed.1), (0, 0));
+        assert_eq!((seed.0, seed.1), (0x1f12_f0ea_425f_11f0, 0x2ebd_2b79_7f37_8774));
         let v4 = key("198.51.100.7", "192.0.2.10");
         let v6 = key("2001:db8::7", "2001:db8::1");
-        assert_eq!([v4.hash(seed), v4.client_hash(seed)], [0, 0]);
-        assert_eq!([v6.hash(seed), v6.client_hash(seed), v6.vip_hash(seed)], [0, 0, 0]);
+        assert_eq!(v4.hash(seed), 0x2594_af60_e900_1b7c);
+        assert_eq!(v4.client_hash(seed), 0x862d_3a09_c674_29be);
+        assert_eq!(v6.hash(seed), 0x9c93_7734_a9c3_2b38);
+        assert_eq!(v6.client_hash(seed), 0xafd8_bf13_1949_5853);
+        assert_eq!(v6.vip_hash(seed), 0x3204_c258_a3c8_e3e3);
     }
 
     #[test]

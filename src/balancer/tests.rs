@@ -5,6 +5,7 @@ mod apply;
 mod counting;
 mod full;
 mod life;
+mod placing;
 mod tunnels;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};

@@ -100,10 +100,9 @@ impl<'a> Services<'a> {
     fn read(&mut self, section: &Section<'a>, faults: &mut Faults) {
         let name = self.read_name(section, faults).unwrap_or_default();
         let scheduler = section.entry("scheduler");
-        let scheduler = scheduler
-            .map_or(Some(SchedulerKind::WeightedLeastConnections), |entry| {
-                entry.parsed(value::scheduler, faults)
-            });
+        let scheduler = scheduler.map_or(Some(SchedulerKind::WeightedLeastConnections), |entry| {
+            entry.parsed(value::scheduler, faults)
+        });
         let spec = ServiceSpec {
             name: name.to_owned(),
             listens: self.read_listens(name, section, faults),
@@ -240,17 +239,14 @@ impl<'a> Services<'a> {
 }
 
 /// The keys that say how a service treats its flows. `scheduler` is `None` where there is none of that name.
-fn policy(
-    section: &Section<'_>,
-    scheduler: Option<SchedulerKind>,
-    faults: &mut Faults,
-) -> Policy {
+fn policy(section: &Section<'_>, scheduler: Option<SchedulerKind>, faults: &mut Faults) -> Policy {
     use SchedulerKind::{DestinationHashing, Maglev, SourceHashing};
     let mut only = |key, known: &[SchedulerKind]| {
         let entry = section.entry(key)?;
         if let Some(other) = scheduler.filter(|scheduler| !known.contains(scheduler)) {
             let names: Vec<_> = known.iter().map(|kind| kind.name()).collect();
-            let message = format!("says nothing to {}; it is for {}", other.name(), names.join(", "));
+            let message =
+                format!("says nothing to {}; it is for {}", other.name(), names.join(", "));
             entry.fault(message + "; take it out, or write one of these schedulers", faults);
         }
         entry.boolean(faults)

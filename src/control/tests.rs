@@ -47,6 +47,7 @@ fn state() -> Snapshot {
         name: name.to_owned(),
         listens: listens.iter().map(|listen| listen.parse().unwrap()).collect(),
         scheduler: SchedulerKind::WeightedLeastConnections,
+        maglev: None,
         reals,
     };
     Snapshot {
@@ -265,7 +266,8 @@ fn the_longest_list_fits_into_a_reply() {
             "[2001:db8:1111:2222:3333:4444:5555:6666]:10000-20000/udp".parse().unwrap();
             listens / services
         ],
-        scheduler: SchedulerKind::WeightedLeastConnections,
+        scheduler: SchedulerKind::Maglev,
+        maglev: Some(snapshot::Maglev { slots: usize::MAX, checksum: u64::MAX }),
         reals: vec![real; reals / services],
     };
     let list = List::from(&Snapshot { services: vec![service; services], ..state() });
@@ -285,6 +287,21 @@ dns (wlc) 192.0.2.10:53/udp 192.0.2.10:53/tcp
   no real server
 ";
     assert_eq!(List::from(&state()).human(), expected);
+}
+
+#[test]
+fn a_maglev_table_is_shown_by_its_checksum() {
+    let mut state = state();
+    state.services.truncate(1);
+    state.services[0].scheduler = SchedulerKind::Maglev;
+    state.services[0].maglev = Some(snapshot::Maglev { slots: 65_537, checksum: 0x0123_4567_89ab });
+    let list = List::from(&state);
+    let value = parse(&encode(&list));
+    let expected = json!({"slots": 65_537, "checksum": "00000123456789ab"});
+    assert_eq!(value["services"][0]["maglev"], expected);
+    assert_eq!(decode::<List>(encode(&list).as_bytes()).unwrap(), list);
+    let shown = "\nweb (mh, table 00000123456789ab) 192.0.2.10:80/tcp\n";
+    assert!(list.human().contains(shown), "{}", list.human());
 }
 
 #[test]

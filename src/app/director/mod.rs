@@ -71,9 +71,7 @@ async fn direct(
     let mut running = Running::new(config, path, force, line.clone(), Seed(first, second));
     let installed = install(&mut running, session, plan).await;
     let outcome = match installed {
-        Ok(listener) => {
-            steer(running, offload, listener, session, signals, &mut thread).await
-        }
+        Ok(listener) => steer(running, offload, listener, session, signals, &mut thread).await,
         Err(error) => Err(error),
     };
     // The host first: as long as packets are led here, somebody has to read them.

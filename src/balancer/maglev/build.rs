@@ -62,7 +62,7 @@ impl Claimant {
     /// The first slot of its order that is free, taken for `member`. There has to be one.
     fn take(&mut self, slots: &mut [Member], member: Member) {
         let count = slots.len() as u64;
-        for _ in 0..count {
+        for _ in 0..=count {
             let slot = usize::try_from(self.next).ok().and_then(|slot| slots.get_mut(slot));
             self.next = (self.next + self.skip) % count;
             if let Some(slot) = slot.filter(|slot| **slot == FREE) {

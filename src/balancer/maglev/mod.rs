@@ -45,11 +45,7 @@ impl Table {
     /// The table of `slots` slots, a prime, for real servers with their weights. Those of weight 0 get none; of two
     /// with one address the last counts. Their order does not matter, nor does the machine.
     #[must_use]
-    pub fn new(
-        seed: Seed,
-        slots: u32,
-        reals: impl IntoIterator<Item = (IpAddr, u32)>,
-    ) -> Self {
+    pub fn new(seed: Seed, slots: u32, reals: impl IntoIterator<Item = (IpAddr, u32)>) -> Self {
         let members = build::members(seed, slots, reals);
         let slots = build::slots(slots, &members);
         let members: Vec<_> = members.into_iter().map(|member| member.address).collect();

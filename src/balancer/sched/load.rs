@@ -22,9 +22,6 @@ pub(super) fn by_weight(a: &Real, b: &Real, load: fn(&Real) -> u64) -> Ordering 
 }
 
 /// Of two, the one with the larger weight; of equal ones the first.
-pub(super) fn heavier<'a>(
-    one: (usize, &'a Real),
-    other: (usize, &'a Real),
-) -> (usize, &'a Real) {
+pub(super) fn heavier<'a>(one: (usize, &'a Real), other: (usize, &'a Real)) -> (usize, &'a Real) {
     if other.1.weight() > one.1.weight() { other } else { one }
 }

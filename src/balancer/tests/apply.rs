@@ -153,7 +153,7 @@ fn another_scheduler_chooses_from_now_on() {
     director.apply(&Change::SetScheduler { service: "web".to_owned(), scheduler });
     assert_eq!(director.balancer.snapshot().services[0].scheduler, scheduler);
     let next: Vec<_> = (3..7).map(|number| director.syn(flow(number))).collect();
-    assert_eq!(next, [A, A, A, B]);
+    assert_eq!(next, [A, A, B, A]);
 }
 
 #[test]

@@ -41,8 +41,9 @@ fn the_table_takes_as_many_as_it_says_and_then_no_more() {
 #[test]
 fn new_flows_go_by_weight_whatever_the_scheduler() {
     let mut choices = Vec::new();
-    for scheduler in SchedulerKind::ALL {
-        let mut director = full(scheduler, &[(A, 3), (B, 1), (C, 0)]);
+    // Those that place by hash go on to do so: see tests/placing.rs.
+    for scheduler in SchedulerKind::ALL.into_iter().filter(|kind| !kind.by_hash()) {
+        let mut director = full(scheduler, &[(A, 30), (B, 10), (C, 0)]);
         let placed = placed(&mut director, |flow| flow.tcp(Flags::SYN));
         let shares = shares(&placed);
         assert_eq!(shares.keys().copied().collect::<Vec<_>>(), [A, B], "{}", scheduler.name());

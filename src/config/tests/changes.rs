@@ -72,7 +72,10 @@ fn apply(services: &mut Vec<ServiceSpec>, change: &Change) {
             let real = services[at].reals.iter_mut().find(|real| real.address == *address);
             real.expect("the real server exists").weight = *weight;
         }
-        Change::SetSources(_) | Change::SetTimeouts(_) => {}
+        Change::SetMaglev { .. }
+        | Change::SetHashSeed(_)
+        | Change::SetSources(_)
+        | Change::SetTimeouts(_) => {}
     }
     let listens: Vec<_> = services.iter().flat_map(|service| &service.listens).collect();
     for (at, one) in listens.iter().enumerate() {
