@@ -1,5 +1,6 @@
 //! What one packet costs in the pure layers, without a kernel: `cargo bench --bench core [-- WORD...]`, with
-//! words for the rows whose names have one of them; a whole name means that row alone. `QUICK=1` for fewer rounds.
+//! words for the rows whose names have one of them; a whole name means that row alone. `QUICK=1` for fewer rounds. Last
+//! comes what changes of a pool move with Maglev; `disruption` means that alone.
 //!
 //! Each row is the median of rounds in which all rows take turns, in nanoseconds and as a ratio to parsing
 //! the packet and hashing its key, which no balancer of ours can do without. Rows of IPv6 are held against their
@@ -17,6 +18,8 @@ use vstun::wire::{Packet, Transport};
 
 use rows::{Row, Run};
 
+#[path = "core/disruption.rs"]
+mod disruption;
 #[path = "core/memory.rs"]
 mod memory;
 #[path = "core/packets.rs"]
@@ -49,6 +52,9 @@ fn main() {
     }
     let medians: Vec<_> = runs.into_iter().map(|(row, _, times)| (row, median(times))).collect();
     print(&medians);
+    if words.is_empty() || words.iter().any(|word| word == "disruption") {
+        disruption::print();
+    }
 }
 
 /// The rows that some word names, and what they are held against.

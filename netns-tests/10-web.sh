@@ -3,8 +3,9 @@ source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
 source "$here/daemons.sh"
 
-# Each request is over before the next: rr and wrr give exact shares. For lc and wlc closed connections count little but
-# do count, which evens the shares out to a few.
+# Each request is over before the next: rr and wrr give exact shares, and so do sed, nq, fo and ovf, to which closed
+# connections are none. For lc, wlc and twos these count little but do count, which evens the shares out to a few; to mh
+# each is a new flow, placed by its port.
 shares() { # SCHEDULER SLACK WEIGHTS SHARES
     local scheduler=$1 slack=$2 served name index=0 weights expected
     read -ra weights <<<"$3"
@@ -26,6 +27,17 @@ shares() { # SCHEDULER SLACK WEIGHTS SHARES
     expect_eq "$scheduler, the director's exit code" "$CODE" 0
 }
 
+# One client, one virtual address: everything to one real server.
+at_one() { # SCHEDULER
+    local served
+    start_director "$1" 1 2 3
+    served=$(fetch 60)
+    expect_eq "$1, real servers that answered" "$(wc -l <<<"$served")" 1
+    expect_eq "$1, connections given" "$(connections_given)" 60
+    expect_accounted
+    stop director
+}
+
 make_topology
 start_web "${REALS[@]}"
 start_real "${REALS[@]}"
@@ -35,4 +47,12 @@ shares lc  3 "1 1 1" "40 40 40"
 shares wlc 3 "1 2 3" "20 40 60"
 shares wrr 0 "0 1 2" "0 40 80"
 shares wlc 3 "2 0 1" "80 0 40"
-expect_direct_replies 1200
+shares sed 0 "1 2 3" "0 0 120"
+shares nq  0 "0 1 3" "0 120 0"
+shares fo  0 "1 3 2" "0 120 0"
+shares ovf 0 "1 3 2" "0 120 0"
+shares twos 12 "1 1 1" "40 40 40"
+shares mh  25 "1 2 3" "20 40 60"
+at_one sh
+at_one dh
+expect_direct_replies 2500

@@ -1,4 +1,4 @@
-# lc and wlc with connections that stay open: the shares follow the weights exactly, and the listing counts them as active.
+# Schedulers that count connections, with some that stay open: the shares are exact, and the listing counts them as active.
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
 source "$here/daemons.sh"
@@ -32,4 +32,9 @@ start_real "${REALS[@]}"
 held lc  "1 1 1" "20 20 20"
 held lc  "1 5 0" "30 30 0"
 held wlc "1 2 3" "10 20 30"
-expect_direct_replies 400
+held sed "1 2 3" "10 20 30"
+held nq  "1 2 3" "10 20 30"
+# One more than its weight, as in IPVS.
+held ovf "10 30 20" "8 31 21"
+held fo  "10 30 20" "0 60 0"
+expect_direct_replies 1000

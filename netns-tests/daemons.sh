@@ -33,12 +33,14 @@ start_director() { # SCHEDULER WEIGHT...
 }
 
 REAL_KEYS=      # further lines of [realserver]
+TRUSTED=()      # the directors, if not just $DIRECTOR
 start_real() { # NAME...
-    local name vips
+    local name vips director directors
     for name in "$@"; do
         vips=$(printf '"%s",' "${SERVED[@]:-$VIP}")
-        printf '[realserver]\nvips = [%s]\ndirectors = ["%s"]\ncontrol = "%s/%s.sock"\n%s\n' \
-            "${vips%,}" "$(alone "$DIRECTOR")" "$CONTROL" "$name" "$REAL_KEYS" >"$WORK/$name.toml"
+        directors=$(for director in "${TRUSTED[@]:-$DIRECTOR}"; do printf '"%s",' "$(alone "$director")"; done)
+        printf '[realserver]\nvips = [%s]\ndirectors = [%s]\ncontrol = "%s/%s.sock"\n%s\n' \
+            "${vips%,}" "${directors%,}" "$CONTROL" "$name" "$REAL_KEYS" >"$WORK/$name.toml"
         spawn "vt-$name" "$name" "$VSTUN_BIN/vstun-realserver" --config "$WORK/$name.toml"
     done
     for name in "$@"; do wait_ready "$name"; done

@@ -4,7 +4,7 @@
 
 use std::net::IpAddr;
 
-use vstun::balancer::{SchedulerKind, Timeouts};
+use vstun::balancer::{Policy, SchedulerKind, Timeouts, maglev};
 use vstun::config::{self, Director, Mss, RealServer, duration, keys};
 
 const EXAMPLE: &str = include_str!("../config.example");
@@ -55,6 +55,8 @@ fn the_example_shows_the_defaults() {
     assert_eq!(example.control, minimal.control);
     assert_eq!(example.max_connections, minimal.max_connections);
     assert_eq!(example.offload, minimal.offload);
+    assert_eq!(example.hash_seed, minimal.hash_seed);
+    assert_eq!(example.maglev_slots, minimal.maglev_slots);
     assert_eq!(example.timeouts, minimal.timeouts);
     assert_eq!(example.services, minimal.services);
     assert_eq!(config::realserver(EXAMPLE).unwrap(), config::realserver(MINIMAL).unwrap());
@@ -83,6 +85,7 @@ fn the_defaults_are_those_of_the_design() {
     assert_eq!(director.announce_table, 0);
     assert_eq!(director.control.to_str(), Some("/run/vstun/director.sock"));
     assert_eq!(director.max_connections, 1_000_000);
+    assert_eq!((director.hash_seed.as_deref(), director.maglev_slots), (None, 65_537));
     assert_eq!(director.timeouts, Timeouts::DEFAULT);
     assert_eq!(director.services[0].scheduler, SchedulerKind::WeightedLeastConnections);
     assert_eq!(director.services[0].reals[0].weight, 1);
@@ -112,11 +115,17 @@ fn every_key_is_shown_and_nothing_else() {
 
 #[test]
 fn commented_keys_are_valid_when_they_are_taken_in() {
-    let text = EXAMPLE.replace("\n#uplinks", "\nuplinks").replace("\n#source", "\nsource");
+    let taken_in = ["uplinks", "source", "hash_seed", "hash_ports", "fallback"];
+    let text = taken_in.iter().fold(EXAMPLE.to_owned(), |text, key| {
+        text.replace(&format!("\n#{key} = "), &format!("\n{key} = "))
+    });
+    let text = text.replace("\nscheduler = \"wlc\"", "\nscheduler = \"mh\"");
     let director = config::director(&text).unwrap();
     assert_eq!(director.uplinks, Some(vec!["eth0".to_owned()]));
     let sources = ["10.0.0.1", "2001:db8:1::1"].map(|source| source.parse::<IpAddr>().unwrap());
     assert_eq!(director.sources, sources);
+    assert!(director.hash_seed.is_some());
+    assert_eq!(director.services[0].policy, Policy { hash_ports: Some(true), fallback: true });
 }
 
 #[test]
@@ -127,6 +136,8 @@ fn the_bounds_in_the_comments_are_those_of_the_code() {
     for bound in [
         format!("at most {} bytes", config::MAX_CONTROL_LEN),
         format!("1 to {}", config::MAX_CONNECTIONS),
+        format!("{} to {} bytes", config::MIN_HASH_SEED_LEN, config::MAX_HASH_SEED_LEN),
+        format!("{} to {}", maglev::MIN_SLOTS, maglev::MAX_SLOTS),
         format!("1 to {} letters", config::MAX_NAME_LEN),
         format!("1 to {}", RealServer::MAX_RULE_PRIORITY),
         weights,

@@ -7,6 +7,8 @@ mod changes;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use crate::balancer::Policy;
+
 use super::{Fault, MAX_FAULTS, Mss, RealServer, director, duration, realserver};
 
 /// A director with `services`, which may bring keys of its own in front.
@@ -63,6 +65,8 @@ fn the_model_has_what_the_text_says() {
         control = "/run/d.sock"
         max_connections = 0x10
         offload = false
+        hash_seed = "told to both directors"
+        maglev_slots = 131_071
         timeouts = { udp = "1h30m", tcp_close = "1s" }
         [[service]]
         name = "web"
@@ -72,6 +76,9 @@ fn the_model_has_what_the_text_says() {
         [[service]]
         name = "empty"
         listen = ["192.0.2.10:*/tcp"]
+        scheduler = "mh"
+        hash_ports = false
+        fallback = false
         [realserver]
         whatever = "is for the other daemon to check"
         "#,
@@ -84,6 +91,8 @@ fn the_model_has_what_the_text_says() {
     assert_eq!(director.announce_table, u32::MAX);
     assert_eq!(director.control.to_str(), Some("/run/d.sock"));
     assert_eq!(director.max_connections, 16);
+    assert_eq!(director.hash_seed.as_deref(), Some("told to both directors"));
+    assert_eq!(director.maglev_slots, 131_071);
     assert_eq!(director.timeouts.udp, Duration::from_secs(5400));
     assert_eq!(director.timeouts.tcp_close, Duration::from_secs(1));
     assert_eq!(director.timeouts.tcp_established, Duration::from_secs(900));
@@ -91,9 +100,34 @@ fn the_model_has_what_the_text_says() {
     assert_eq!(director.reals(), [address("10.0.0.11"), address("10.0.0.12")]);
     let [web, empty] = &director.services[..] else { panic!("{:?}", director.services) };
     assert_eq!((web.name.as_str(), web.scheduler.name()), ("web", "rr"));
+    assert_eq!(web.policy, Policy { hash_ports: None, fallback: true });
+    assert_eq!(empty.policy, Policy { hash_ports: Some(false), fallback: false });
     assert_eq!(web.listens[1].to_string(), "192.0.2.10:5000-5099/udp");
     assert_eq!((web.reals[0].weight, web.reals[1].weight), (0, 1));
     assert_eq!((empty.listens[0].to_string().as_str(), empty.reals.len()), ("192.0.2.10:*/tcp", 0));
+}
+
+/// Each key of hashing for those that hash, and for nobody else.
+#[test]
+fn only_who_hashes_has_keys_for_it() {
+    for (scheduler, hash_ports, fallback) in
+        [("mh", true, true), ("sh", true, true), ("dh", false, true), ("wlc", false, false)]
+    {
+        for (key, known) in [("hash_ports", hash_ports), ("fallback", fallback)] {
+            let text = with_services(&format!(
+                "[[service]]\nname = \"a\"\nlisten = [\"192.0.2.1:1/tcp\"]\n\
+                 scheduler = \"{scheduler}\"\n{key} = true"
+            ));
+            let faults = director(&text).map(drop).err().unwrap_or_default();
+            let expected =
+                format!("6: service.{key}: says nothing to {scheduler}; it is for mh, sh");
+            assert_eq!(faults.is_empty(), known, "{scheduler} {key} {faults:?}");
+            assert!(lines(&faults).iter().all(|line| line.starts_with(&expected)), "{faults:?}");
+        }
+    }
+    // One fault for a name that does not exist, and none for keys that it might know.
+    let text = "[[service]]\nname = \"a\"\nlisten = [\"192.0.2.1:1/tcp\"]\nscheduler = \"hm\"\nfallback = true";
+    assert_eq!(director(&with_services(text)).unwrap_err().len(), 1);
 }
 
 #[test]

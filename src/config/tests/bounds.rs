@@ -64,11 +64,32 @@ fn numbers() {
     }
     assert!(!takes(&announce(u64::from(u32::MAX) + 1), "out of range"));
 
+    let slots = |slots: u32| with_key(&format!("maglev_slots = {slots}"));
+    for prime in [1_031, 65_537, 1_048_573] {
+        assert!(takes(&slots(prime), ""), "{prime}");
+    }
+    assert!(!takes(&slots(1_030), "write a number from 1031 to 1048573"));
+    assert!(!takes(&slots(1_048_574), "out of range"));
+    assert!(!takes(&slots(1_032), "1032 is no prime number; the next is 1033"));
+    assert!(!takes(&slots(1_048_572), "the next is 1048573"));
+
     let weight = |weight: u32| {
         with_key("") + &format!("[[service.real]]\naddress = \"10.0.0.1\"\nweight = {weight}\n")
     };
     assert!(takes(&weight(0), "") && takes(&weight(65_535), ""));
     assert!(!takes(&weight(65_536), "out of range"));
+}
+
+#[test]
+fn length_of_the_hash_seed() {
+    let seed = |len: usize| with_key(&format!("hash_seed = \"{}\"", "s".repeat(len)));
+    assert!(takes(&seed(config::MIN_HASH_SEED_LEN), ""));
+    assert!(!takes(&seed(config::MIN_HASH_SEED_LEN - 1), "is 7 bytes long; write 8 to 256"));
+    assert!(takes(&seed(config::MAX_HASH_SEED_LEN), ""));
+    assert!(!takes(&seed(config::MAX_HASH_SEED_LEN + 1), "is 257 bytes long"));
+    // Nobody reads a secret in a log.
+    let faults = config::director(&with_key("hash_seed = \"secret\"")).unwrap_err();
+    assert!(!lines(&faults)[0].contains("secret"), "{faults:?}");
 }
 
 #[test]

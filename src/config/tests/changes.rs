@@ -170,6 +170,24 @@ fn what_needs_a_restart_is_refused_at_its_line() {
     }
 }
 
+/// Whoever keeps the Maglev tables sees to it.
+#[test]
+fn what_places_by_hash_can_be_changed_and_is_no_change_of_a_service() {
+    let services = service("a", "mh", &owned(&["80/tcp"]), &[(1, 1)]);
+    let old = read(&services);
+    for line in ["hash_seed = \"another one\"", "maglev_slots = 1031"] {
+        let new = read(&format!("{line}\n{services}"));
+        assert_ne!(old, new);
+        assert_eq!((diff(&old, &new), diff(&new, &old)), (Ok(Vec::new()), Ok(Vec::new())));
+    }
+    let otherwise = read(&(services + "fallback = false\n"));
+    let changes = diff(&old, &otherwise).unwrap();
+    assert!(
+        matches!(&changes[..], [Change::SetPolicy { policy, .. }] if !policy.fallback),
+        "{changes:?}"
+    );
+}
+
 #[test]
 fn another_spelling_of_the_sources_is_no_change() {
     let services = service("a", "rr", &owned(&["80/tcp"]), &[]);
