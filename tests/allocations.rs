@@ -8,6 +8,7 @@ use std::cell::Cell;
 use std::hint::black_box;
 use std::time::Duration;
 
+use vstun::balancer::maglev::{self, Keeper};
 use vstun::balancer::outer::Inner;
 use vstun::balancer::{
     Balancer, Change, Limits, Listen, Millis, Policy, PortRange, Protocol, RealSpec, SchedulerKind,
@@ -84,9 +85,7 @@ fn the_counter_counts() {
 }
 
 /// Both families' virtual IPs before real servers of both.
-fn director(capacity: u32) -> Balancer {
-    let limits = Limits { connections: capacity, refusals_per_second: 1_000_000 };
-    let mut director = Balancer::new(limits, Seed(1, 2));
+fn service() -> ServiceSpec {
     let listen = |address, protocol, port| Listen {
         protocol,
         address,
@@ -99,18 +98,13 @@ fn director(capacity: u32) -> Balancer {
         .collect();
     let reals = FAMILIES.map(|family| RealSpec { address: family.real(11), weight: 1 }).to_vec();
     let (name, scheduler) = ("web".to_owned(), SchedulerKind::WeightedLeastConnections);
-    director
-        .apply(
-            Millis(0),
-            &Change::AddService(ServiceSpec {
-                name,
-                listens,
-                scheduler,
-                reals,
-                policy: Policy::default(),
-            }),
-        )
-        .unwrap();
+    ServiceSpec { name, listens, scheduler, reals, policy: Policy::default() }
+}
+
+fn director(capacity: u32) -> Balancer {
+    let limits = Limits { connections: capacity, refusals_per_second: 1_000_000 };
+    let mut director = Balancer::new(limits, Seed(1, 2));
+    director.apply(Millis(0), &Change::AddService(service())).unwrap();
     director
 }
 
@@ -171,6 +165,35 @@ fn connections_come_and_go_without_allocating() {
     // From the very first connection on: the room was reserved at the start.
     assert_eq!(allocations(|| life(&mut director, 0)), 0);
     assert_eq!(allocations(|| life(&mut director, 1_000_000)), 0);
+}
+
+#[test]
+fn no_scheduler_allocates_for_a_new_flow() {
+    for scheduler in SchedulerKind::ALL {
+        let mut director = director(2_000);
+        let mut service = service();
+        // For ovf, which refuses what is too much for all.
+        service.reals.iter_mut().for_each(|real| real.weight = 1_000);
+        let (name, reals) = (service.name.clone(), service.reals.clone());
+        let mut keeper = Keeper::new(Seed(1, 2), maglev::SLOTS);
+        let mut changes = vec![
+            Change::RemoveService { service: name.clone() },
+            Change::AddService(ServiceSpec { scheduler, ..service }),
+        ];
+        // One that takes no new flow, so that those who hash look for another.
+        let address = reals[0].address;
+        changes.push(Change::SetWeight { service: name, address, weight: 0 });
+        for change in keeper.follow(changes) {
+            director.apply(Millis(0), &change).unwrap();
+        }
+        let packets = of_clients(0..500, |family| family.tcp(Flags::SYN));
+        let calls = allocations(|| {
+            for packet in &packets {
+                assert!(matches!(forward(&mut director, 0, packet), Verdict::Tunnel(_)));
+            }
+        });
+        assert_eq!(calls, 0, "{}", scheduler.name());
+    }
 }
 
 #[test]

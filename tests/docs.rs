@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use vstun::balancer::Reason;
+use vstun::balancer::{Reason, SchedulerKind};
 use vstun::config::{self, keys};
 use vstun::control::{DirectorStats, RealServerStats, Stats, encode};
 use vstun::decap::Refusal;
@@ -221,4 +221,12 @@ fn anchors(page: &str) -> BTreeSet<String> {
             kept.map(|c| if c == ' ' { '-' } else { c }).collect()
         })
         .collect()
+}
+
+#[test]
+fn every_scheduler_has_its_line() {
+    let page = read("docs/schedulers.md");
+    let table = page.split("\n\n").find(|part| part.starts_with("| name |")).unwrap();
+    let names: BTreeSet<_> = SchedulerKind::ALL.iter().map(|kind| kind.name()).collect();
+    assert_eq!(rows(table), names);
 }

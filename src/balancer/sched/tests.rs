@@ -23,7 +23,7 @@ const RANDOM: u64 = 42;
 const SEED: Seed = Seed(11, 13);
 
 /// What a model knows of a real server.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 struct Member {
     /// Of everybody who ever was in the pool.
     id: u32,
@@ -97,7 +97,7 @@ impl Bench {
             table: None,
             flows: 0,
         };
-        members.iter().for_each(|member| bench.join(member.clone()));
+        members.iter().for_each(|member| bench.join(*member));
         bench.changed();
         bench
     }

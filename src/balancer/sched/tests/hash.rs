@@ -112,7 +112,7 @@ proptest! {
         start in prop::collection::vec((member(), prop::option::weighted(0.3, Just(()))), 1..6),
         policy in policies(),
     ) {
-        let members: Vec<_> = start.iter().map(|(member, _)| member.clone()).collect();
+        let members: Vec<_> = start.iter().map(|(member, _)| *member).collect();
         let mut bench = Bench::new(SchedulerKind::Maglev, &members).with_policy(policy).with_table();
         for (member, (_, quiet)) in bench.members.iter_mut().zip(&start) {
             if quiet.is_some() {

@@ -65,7 +65,7 @@ fn two_choices(random: &mut Generator, members: &[Member]) -> Option<usize> {
         .filter(|(_, member)| member.usable())
         .flat_map(|(place, member)| std::iter::repeat_n(place, member.weight as usize))
         .collect();
-    let draws = [0; 2].map(|_| random.below(lots.len() as u64) as usize);
+    let draws = [0; 2].map(|_| usize::try_from(random.below(lots.len() as u64)).unwrap());
     let (first, second) = (*lots.get(draws[0])?, *lots.get(draws[1])?);
     Some(if lighter(&members[second], &members[first]) { second } else { first })
 }

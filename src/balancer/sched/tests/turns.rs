@@ -55,7 +55,9 @@ impl NaiveSmooth {
 
 /// How often each of the weights is picked in IPVS's interleaved rounds, over one cycle of them.
 fn shares_of_ipvs(weights: &[u32]) -> Vec<u32> {
-    let gcd = |a: u32, b: u32| (1..=a.max(b)).rev().find(|d| a % d == 0 && b % d == 0).unwrap();
+    let gcd = |a: u32, b: u32| {
+        (1..=a.max(b)).rev().find(|d| a.is_multiple_of(*d) && b.is_multiple_of(*d)).unwrap()
+    };
     let used: Vec<_> = weights.iter().copied().filter(|weight| *weight > 0).collect();
     let step = used.iter().copied().reduce(gcd).unwrap_or(1);
     let mut shares = vec![0; weights.len()];
