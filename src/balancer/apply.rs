@@ -193,6 +193,7 @@ impl Balancer {
         if let Some(real) = self.reals.get_mut(id.0 as usize) {
             real.set_life(Life::Free);
         }
+        self.fragments.real_is_gone(id);
         self.free_reals.push(id);
     }
 

@@ -2,7 +2,7 @@
 
 use super::verdict::{Reason, Verdict};
 
-/// What became of the packets read. `read == tunnelled + replied + dropped`, always.
+/// What became of the packets read. `read == tunnelled + replied + dropped + held`, always.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Counters {
     /// Packets read; a super-frame is one.
@@ -13,6 +13,8 @@ pub struct Counters {
     pub replied: u64,
     /// Packets dropped, by [`Reason`].
     pub dropped: [u64; Reason::ALL.len()],
+    /// Fragments that are held now; each will be tunnelled or dropped.
+    pub held: u64,
     /// Packets forwarded without a connection entry, because the table was full.
     pub without_entry: u64,
     /// ICMP protocol-unreachable, host-unreachable and the like from the tunnels' far ends.
@@ -27,7 +29,20 @@ impl Counters {
             Verdict::Drop(reason) => self.dropped[reason as usize] += 1,
             Verdict::Reply => self.replied += 1,
             Verdict::Tunnel(_) => self.tunnelled += 1,
+            Verdict::Hold => self.held += 1,
         }
+    }
+
+    /// A fragment that was held is tunnelled.
+    pub(super) fn release(&mut self) {
+        self.held = self.held.saturating_sub(1);
+        self.tunnelled += 1;
+    }
+
+    /// So many fragments that were held are dropped.
+    pub(super) fn unhold(&mut self, reason: Reason, count: u64) {
+        self.held = self.held.saturating_sub(count);
+        self.dropped[reason as usize] += count;
     }
 
     /// How many were dropped for `reason`.

@@ -1,7 +1,7 @@
 //! A packet's way: from its view to its verdict.
 //!
-//! 1. Refuse what no client sends: fragments for now, sources that cannot be answered. (A virtual IP as source
-//!    is one; that it is one is looked up only where no connection is found.)
+//! 1. Refuse what no client sends: sources that cannot be answered. (A virtual IP as source is one; that it is one is
+//!    looked up only where no connection is found.) A fragment goes its own way: [`super::fragments`].
 //! 2. TCP and UDP: the connection, if there is one; its next state; its real server.
 //! 3. None: the service that listens there, and its scheduler's choice for a new connection.
 //! 4. Nobody wants it: reset or port unreachable, within a rate.
@@ -31,12 +31,18 @@ impl Balancer {
 
     #[inline]
     fn decide(&mut self, now: Millis, packet: &Packet<'_>) -> Verdict {
-        if packet.fragment != Fragment::Whole {
-            return Verdict::Drop(Reason::Fragment);
-        }
         if !is_host(packet.source) {
             return unanswerable(packet);
         }
+        if packet.fragment != Fragment::Whole {
+            return self.fragment(now, packet);
+        }
+        self.transport(now, packet)
+    }
+
+    /// What becomes of a packet that shows its ports: a whole one, or the first fragment of a datagram.
+    #[inline]
+    pub(super) fn transport(&mut self, now: Millis, packet: &Packet<'_>) -> Verdict {
         match packet.transport {
             Transport::Tcp(header) => self.tcp(now, packet, header),
             Transport::Udp { source_port, destination_port } => {

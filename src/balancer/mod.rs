@@ -1,12 +1,13 @@
 //! The balancer: services, real servers, schedulers, connections. Pure; imports only `wire`.
 //!
-//! One packet in, one [`Verdict`] out. Time, seeds and limits are arguments.
+//! One packet in, one [`Verdict`] out; a fragment ahead of its datagram's first one comes out later ([`fragments`]). Time, seeds and limits are arguments.
 
 mod apply;
 pub mod change;
 pub mod counters;
 pub mod flow;
 mod forward;
+pub mod fragments;
 mod limit;
 pub mod maglev;
 pub mod outer;
@@ -32,6 +33,7 @@ pub use tunnel::{Sources, Tunnel};
 pub use tunnel_error::{TunnelError, TunnelErrorKind};
 pub use verdict::{RealId, Reason, Verdict};
 
+use fragments::{Bounds, Fragments};
 use limit::Limit;
 use service::{Listens, Real, Service, ServiceId};
 use table::{Entry, Table};
@@ -65,6 +67,7 @@ pub struct Balancer {
     free_reals: Vec<RealId>,
     listens: Listens,
     connections: Table,
+    fragments: Fragments,
     sources: Sources,
     timeouts: Timeouts,
     counters: Counters,
@@ -86,6 +89,7 @@ impl Balancer {
             free_reals: Vec::new(),
             listens: Listens::default(),
             connections: Table::new(limits.connections, seed),
+            fragments: Fragments::new(Bounds::DEFAULT, seed),
             sources: Sources::new(),
             timeouts: Timeouts::DEFAULT,
             counters: Counters::default(),
@@ -98,13 +102,14 @@ impl Balancer {
         }
     }
 
-    /// Takes connections out whose time is up, at most [`table::EXPIRE_BUDGET`] looked at; call it at every
-    /// wake-up, before the packets.
+    /// Takes connections out whose time is up, at most [`table::EXPIRE_BUDGET`] looked at, and drops fragments that were held
+    /// in vain; call it at every wake-up, before the packets.
     pub fn expire(&mut self, now: Millis) {
         let mut budget = table::EXPIRE_BUDGET;
         while let Some(entry) = self.connections.expire(now, &mut budget) {
             self.forget(&entry);
         }
+        self.fragments.expire(now, &mut self.counters);
     }
 
     /// Counts a packet that never came to be one, and so has no verdict of [`Self::forward`].
@@ -123,7 +128,7 @@ impl Balancer {
     /// When [`Self::expire`] has something to do.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Millis> {
-        self.connections.next_deadline()
+        [self.connections.next_deadline(), self.fragments.next_deadline()].into_iter().flatten().min()
     }
 
     /// The counters.
@@ -150,6 +155,7 @@ impl Balancer {
             connections: self.connections.len(),
             capacity: self.connections.capacity(),
             turnover: self.connections.turnover(),
+            fragments: self.fragments.snapshot(),
             services: self.services.iter().flatten().map(service).collect(),
             counters: self.counters.clone(),
         }

@@ -39,7 +39,8 @@ impl Inner {
             version: packet.version(),
             traffic_class: packet.traffic_class,
             wire_len: packet.wire_len(),
-            mergeable: packet.protocol == protocol::TCP,
+            // What is a part of a datagram no NIC merges, whatever it is a part of.
+            mergeable: packet.protocol == protocol::TCP && packet.fragment == Fragment::Whole,
             flow_label: flow_label(packet, key),
         }
     }
@@ -75,18 +76,20 @@ impl Inner {
 #[inline]
 fn flow_label(packet: &Packet<'_>, key: u64) -> u32 {
     const BITS: u32 = 20;
-    let ports = match (packet.transport, packet.fragment) {
-        (Transport::Tcp(header), Fragment::Whole) => {
-            pair(header.source_port, header.destination_port)
+    let (protocol, ports) = match (packet.fragment, packet.transport) {
+        // Nor need they name the same protocol: with extension headers in the data, IPv6's name those.
+        (Fragment::First | Fragment::Later, _) => (0, 0),
+        (_, Transport::Tcp(header)) => {
+            (packet.protocol, pair(header.source_port, header.destination_port))
         }
-        (Transport::Udp { source_port, destination_port }, Fragment::Whole) => {
-            pair(source_port, destination_port)
+        (_, Transport::Udp { source_port, destination_port }) => {
+            (packet.protocol, pair(source_port, destination_port))
         }
-        _ => 0,
+        _ => (packet.protocol, 0),
     };
     // What distinguishes flows goes through both products: a single one would make neighbouring ports neighbouring labels.
     let source = word(packet.source, key) ^ u64::from(ports) << 32;
-    let destination = word(packet.destination, !key) ^ u64::from(packet.protocol) << 32;
+    let destination = word(packet.destination, !key) ^ u64::from(protocol) << 32;
     let hash = fold(fold(source, destination), key);
     u32::try_from(hash >> (u64::BITS - BITS)).unwrap_or_default().max(1)
 }

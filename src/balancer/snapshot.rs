@@ -96,6 +96,17 @@ pub struct Connection {
     pub expires: Duration,
 }
 
+/// Datagrams that come in fragments.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Fragments {
+    /// Datagrams whose first fragment has not come.
+    pub waiting: usize,
+    /// Datagrams whose first fragment has come and others have not, and those that are refused.
+    pub decided: usize,
+    /// Bytes of the fragments that are held.
+    pub bytes: usize,
+}
+
 /// Everything that `vstun list`, `stats` and `drops` show of the balancer.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Snapshot {
@@ -105,6 +116,8 @@ pub struct Snapshot {
     pub capacity: usize,
     /// What has become of the connections' timers.
     pub turnover: Turnover,
+    /// What comes in fragments.
+    pub fragments: Fragments,
     /// The services, in configuration order.
     pub services: Vec<Service>,
     /// What became of the packets.

@@ -16,6 +16,9 @@ pub enum Verdict {
     Reply,
     /// Encapsulate it towards this real server.
     Tunnel(RealId),
+    /// Nothing for now: a fragment ahead of its datagram's first one. It has been copied, and comes back by
+    /// `Balancer::release` when that one is tunnelled.
+    Hold,
 }
 
 reasons! {
@@ -38,8 +41,16 @@ reasons! {
         Unsupported = "unsupported",
         /// Neighbour discovery, router solicitations and multicast reports: what a kernel says on any IPv6 link.
         LinkNoise = "link_noise",
-        /// A fragment of a datagram.
+        /// A fragment that goes nowhere: of ICMP, or its datagram's first one was refused, answered or had no real server.
         Fragment = "fragment",
+        /// A fragment that came before, exactly alike.
+        FragmentDuplicate = "fragment_duplicate",
+        /// Fragments that overlap or contradict each other: nothing of their datagram passes.
+        FragmentOverlap = "fragment_overlap",
+        /// A datagram in too many fragments, or fragments that were held and had to give way to newer ones.
+        FragmentLimit = "fragment_limit",
+        /// Fragments that were held, and whose datagram's first one did not come in time.
+        FragmentExpired = "fragment_expired",
         /// A source address that no client can have: a virtual IP, multicast, broadcast, loopback, unspecified,
         /// link-local or IPv4-mapped.
         BadSource = "bad_source",

@@ -20,7 +20,7 @@ pub enum Stats {
     RealServer(RealServerStats),
 }
 
-/// What became of the packets read: `read == tunnelled + replied + dropped`, always.
+/// What became of the packets read: `read == tunnelled + replied + dropped + held`, always.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(default)]
 pub struct Packets {
@@ -32,6 +32,8 @@ pub struct Packets {
     pub replied: u64,
     /// Dropped, whatever the reason.
     pub dropped: u64,
+    /// Fragments that are held until their datagram's first one comes.
+    pub held: u64,
     /// Tunnelled without a connection entry, because the table was full.
     pub without_entry: u64,
 }
@@ -50,6 +52,18 @@ pub struct TunnelErrors {
     /// The smallest path MTU signalled, in bytes; absent when none was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path_mtu: Option<u16>,
+}
+
+/// Datagrams that come in fragments.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(default)]
+pub struct Fragments {
+    /// Datagrams whose first fragment has not come.
+    pub waiting: u64,
+    /// Datagrams whose first fragment has come and others have not, and those that are refused.
+    pub decided: u64,
+    /// Bytes of the fragments that are held.
+    pub held_bytes: u64,
 }
 
 /// The timer wheel.
@@ -75,6 +89,8 @@ pub struct DirectorStats {
     pub packets: Packets,
     /// The connection table.
     pub connections: Use,
+    /// What comes in fragments.
+    pub fragments: Fragments,
     /// Read calls on the TUN that gave a frame.
     pub reads: u64,
     /// Frames that were super-frames.
@@ -108,11 +124,17 @@ impl From<&Snapshot> for DirectorStats {
                 tunnelled: counters.tunnelled,
                 replied: counters.replied,
                 dropped: counters.dropped_total(),
+                held: counters.held,
                 without_entry: counters.without_entry,
             },
             connections: Use {
                 current: snapshot.connections as u64,
                 capacity: snapshot.capacity as u64,
+            },
+            fragments: Fragments {
+                waiting: snapshot.fragments.waiting as u64,
+                decided: snapshot.fragments.decided as u64,
+                held_bytes: snapshot.fragments.bytes as u64,
             },
             timers: Timers {
                 expired: snapshot.turnover.expired,
@@ -211,6 +233,10 @@ impl DirectorStats {
             ("  of them without an entry", packets.without_entry),
             ("packets replied to", packets.replied),
             ("packets dropped", packets.dropped),
+            ("fragments held", packets.held),
+            ("  bytes of them", self.fragments.held_bytes),
+            ("datagrams without their first fragment", self.fragments.waiting),
+            ("datagrams without a later fragment", self.fragments.decided),
             ("segments sent", self.segments_sent),
             ("bytes sent", self.bytes_sent),
             ("segments refused by the kernel", self.send_errors.total()),

@@ -4,11 +4,13 @@
 //! Nothing later indexes raw header bytes.
 
 pub mod extension;
+mod part;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::{protocol, tcp};
 use extension::Piece;
+pub use part::Part;
 
 /// Length of an IPv4 header without options (RFC 791 section 3.1).
 pub const IPV4_HEADER_LEN: usize = 20;
@@ -31,7 +33,7 @@ const OFFSET: u16 = 0x1fff;
 /// Fragment offsets count in units of eight bytes.
 const FRAGMENT_UNIT: usize = 8;
 /// The longest datagram: of IPv4 header included, of IPv6 without the fixed header.
-const MAX_DATAGRAM_LEN: usize = 65_535;
+pub const MAX_DATAGRAM_LEN: usize = 65_535;
 
 /// Why bytes are not a packet that vstun can handle.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]

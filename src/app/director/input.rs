@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use crate::sys::tun::{MAX_FRAME_LEN, VIRTIO_HEADER_LEN};
 use crate::wire::encap::MAX_OUTER_LEN;
+use crate::wire::packet::MAX_PACKET_LEN;
 
 use super::output::BATCH;
 
@@ -105,9 +106,8 @@ impl Input {
         self.packet.end = self.packet.end.min(self.packet.start + len);
     }
 
-    /// The room before its packet, for the outer header.
-    pub(super) fn before_packet(&mut self) -> &mut [u8] {
-        let start = self.packet.start;
+    /// The room before a packet that starts there, for its outer header.
+    pub(super) fn before(&mut self, start: usize) -> &mut [u8] {
         self.bytes.get_mut(start.saturating_sub(MAX_OUTER_LEN)..start).unwrap_or_default()
     }
 
@@ -117,6 +117,20 @@ impl Input {
         self.bytes.get_mut(place.clone())?.copy_from_slice(answer);
         self.answered = place.end;
         Some(place)
+    }
+
+    /// Room among the answers for a packet of any length that has waited to be sent; none when those before it have to be
+    /// sent first.
+    pub(super) fn released_room(&mut self) -> &mut [u8] {
+        let start = self.answered + MAX_OUTER_LEN;
+        self.bytes.get_mut(start..start + MAX_PACKET_LEN).unwrap_or_default()
+    }
+
+    /// A packet of `len` bytes has been copied there; says where that is.
+    pub(super) fn released(&mut self, len: usize) -> Range<usize> {
+        let start = self.answered + MAX_OUTER_LEN;
+        self.answered = start + len;
+        start..self.answered
     }
 
     /// The answers have been sent.
@@ -150,6 +164,23 @@ mod tests {
         assert_eq!(input.answer(&longest), None);
         input.clear_answers();
         assert!(input.answer(&longest).is_some());
+    }
+
+    #[test]
+    fn a_released_packet_of_any_length_fits_with_its_outer_header() {
+        let mut input = Input::new();
+        let mut answers = input.answered..input.bytes().len();
+        for len in [1_500, MAX_PACKET_LEN] {
+            assert_eq!(input.released_room().len(), MAX_PACKET_LEN);
+            let place = input.released(len);
+            assert_eq!(input.before(place.start).len(), MAX_OUTER_LEN);
+            assert_eq!(place.len(), len);
+            assert!(place.start - MAX_OUTER_LEN >= answers.start && place.end <= answers.end);
+            answers.start = place.end;
+        }
+        assert!(input.released_room().is_empty());
+        input.clear_answers();
+        assert!(!input.released_room().is_empty());
     }
 
     #[test]

@@ -135,15 +135,22 @@ impl Output {
         self.push(Message { destination, header: 0..0, payload: at });
     }
 
-    /// Queues a packet, encapsulated in place: the outer header goes into the room before it.
-    pub(super) fn whole(&mut self, input: &mut Input, inner: Inner, tunnel: &Tunnel) {
+    /// Queues the packet that lies at `at` in the input, encapsulated in place: the outer header goes into the room before
+    /// it.
+    pub(super) fn whole(
+        &mut self,
+        input: &mut Input,
+        at: Range<usize>,
+        inner: Inner,
+        tunnel: &Tunnel,
+    ) {
         if !self.has_source(tunnel) {
             return self.unreachable(tunnel.real, 1);
         }
         self.make_room(input);
         let outer = inner.outer(tunnel, 0, self.source_v4, self.random());
-        let Range { start, end } = input.packet_range();
-        match ipip::write(&outer, inner.version, end - start, input.before_packet()) {
+        let Range { start, end } = at;
+        match ipip::write(&outer, inner.version, end - start, input.before(start)) {
             Some(outer_len) => {
                 let (destination, payload) = (tunnel.real, start - outer_len..end);
                 self.push(Message { destination, header: 0..0, payload });

@@ -261,9 +261,14 @@ impl Packets {
         let inner = Inner::of(&packet, self.label_key);
         let (source, len) = (packet.source, packet.bytes().len());
         match self.balancer.forward(now, &packet) {
-            Verdict::Drop(_) => {}
+            Verdict::Drop(_) | Verdict::Hold => {}
             Verdict::Reply => self.answer(source),
-            Verdict::Tunnel(real) => self.tunnel(real, inner, len, plan.as_ref()),
+            Verdict::Tunnel(real) => {
+                self.tunnel(real, inner, len, plan.as_ref());
+                if self.balancer.has_released() {
+                    self.release(now);
+                }
+            }
         }
     }
 
@@ -295,11 +300,31 @@ impl Packets {
         let Some(tunnel) = dispatched else { return };
         self.input.cut(len);
         match plan {
-            None => self.output.whole(&mut self.input, inner, &tunnel),
+            None => {
+                let at = self.input.packet_range();
+                self.output.whole(&mut self.input, at, inner, &tunnel);
+            }
             Some(plan) => {
                 self.reads.super_frames += 1;
                 self.output.split(&self.input, inner, plan, &tunnel);
             }
+        }
+    }
+
+    /// Sends the fragments that were ahead of the one just sent.
+    #[cold]
+    fn release(&mut self, now: Millis) {
+        while self.balancer.has_released() {
+            if self.input.released_room().is_empty() {
+                self.output.flush(&self.input);
+                self.input.clear_answers();
+            }
+            let room = self.input.released_room();
+            let Some((real, packet)) = self.balancer.release(now, room) else { return };
+            let (inner, len) = (Inner::of(&packet, self.label_key), packet.bytes().len());
+            let Some(tunnel) = self.balancer.dispatch(real, 1, len as u64) else { continue };
+            let at = self.input.released(len);
+            self.output.whole(&mut self.input, at, inner, &tunnel);
         }
     }
 

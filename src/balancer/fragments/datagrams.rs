@@ -1,0 +1,286 @@
+//! The datagrams of which fragments have come: a fixed number, found by keyed hash, in two lists by age.
+
+use super::seen::Seen;
+use super::store::Queue;
+use crate::balancer::flow::{Key, Seed};
+use crate::balancer::time::Millis;
+use crate::balancer::verdict::{RealId, Reason};
+
+/// No datagram.
+const NIL: u32 = u32::MAX;
+
+/// What is known of a datagram.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum State {
+    /// Its first fragment has not come.
+    Waiting,
+    /// Its first fragment has gone to this real server, or to none.
+    Decided(Option<RealId>),
+    /// Nothing of it passes, for this reason.
+    Refused(Reason),
+}
+
+/// Which of the two lists: each has a bound of its own, so that a flood of one kind does not push out the other.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Kind {
+    /// Those whose first fragment has not come. They alone hold packets.
+    Waiting,
+    /// The others.
+    Decided,
+}
+
+/// A datagram.
+#[derive(Debug)]
+pub(super) struct Datagram {
+    key: Key,
+    /// When what is known of it is forgotten.
+    pub(super) until: Millis,
+    pub(super) state: State,
+    pub(super) held: Queue,
+    pub(super) seen: Seen,
+    kind: Kind,
+    bucket: u32,
+    /// The next one in its bucket, or the next free place.
+    chain: u32,
+    older: u32,
+    newer: u32,
+}
+
+impl Datagram {
+    pub(super) fn kind(&self) -> Kind {
+        self.kind
+    }
+}
+
+/// A list by age.
+#[derive(Clone, Copy, Debug)]
+struct List {
+    oldest: u32,
+    newest: u32,
+    len: usize,
+    most: usize,
+}
+
+/// The datagrams.
+#[derive(Debug)]
+pub(super) struct Datagrams {
+    seed: Seed,
+    /// Places that are or have been in use.
+    places: Vec<Datagram>,
+    free: u32,
+    buckets: Vec<u32>,
+    waiting: List,
+    decided: List,
+}
+
+impl Datagrams {
+    /// Room for so many of each kind.
+    pub(super) fn new(waiting: usize, decided: usize, seed: Seed) -> Self {
+        let list = |most| List { oldest: NIL, newest: NIL, len: 0, most };
+        Self {
+            seed,
+            places: Vec::with_capacity(waiting + decided),
+            free: NIL,
+            buckets: vec![NIL; ((waiting + decided) * 2).next_power_of_two()],
+            waiting: list(waiting),
+            decided: list(decided),
+        }
+    }
+
+    pub(super) fn len(&self, kind: Kind) -> usize {
+        self.list(kind).len
+    }
+
+    pub(super) fn is_full(&self, kind: Kind) -> bool {
+        let list = self.list(kind);
+        list.len >= list.most
+    }
+
+    /// The one that has been in this list for longest.
+    pub(super) fn oldest(&self, kind: Kind) -> Option<u32> {
+        Some(self.list(kind).oldest).filter(|&place| place != NIL)
+    }
+
+    pub(super) fn get(&self, place: u32) -> Option<&Datagram> {
+        self.places.get(place as usize)
+    }
+
+    pub(super) fn get_mut(&mut self, place: u32) -> Option<&mut Datagram> {
+        self.places.get_mut(place as usize)
+    }
+
+    pub(super) fn find(&self, key: &Key) -> Option<u32> {
+        let mut at = *self.buckets.get(self.bucket(key) as usize)?;
+        while let Some(datagram) = self.get(at) {
+            if datagram.key == *key {
+                return Some(at);
+            }
+            at = datagram.chain;
+        }
+        None
+    }
+
+    /// A new datagram, nothing of which has come, as the newest of its kind, of which there is [room](Self::is_full).
+    pub(super) fn insert(&mut self, key: Key, kind: Kind, until: Millis) -> u32 {
+        let bucket = self.bucket(&key);
+        let chain = self.buckets.get(bucket as usize).copied().unwrap_or(NIL);
+        let (state, held, seen) = (State::Waiting, Queue::EMPTY, Seen::NOTHING);
+        let (older, newer) = (NIL, NIL);
+        let datagram =
+            Datagram { key, until, state, held, seen, kind, bucket, chain, older, newer };
+        let place = match self.places.get_mut(self.free as usize) {
+            Some(free) => {
+                let next = std::mem::replace(free, datagram).chain;
+                std::mem::replace(&mut self.free, next)
+            }
+            None => {
+                self.places.push(datagram);
+                u32::try_from(self.places.len() - 1).unwrap_or(NIL)
+            }
+        };
+        if let Some(head) = self.buckets.get_mut(bucket as usize) {
+            *head = place;
+        }
+        self.link(place, kind);
+        place
+    }
+
+    /// Takes a datagram out, which holds nothing any more.
+    pub(super) fn remove(&mut self, place: u32) {
+        self.unlink(place);
+        let Some(&Datagram { bucket, chain, .. }) = self.get(place) else { return };
+        let mut at = self.buckets.get(bucket as usize).copied().unwrap_or(NIL);
+        if at == place {
+            self.buckets[bucket as usize] = chain;
+        }
+        while let Some(datagram) = self.get_mut(at) {
+            at = datagram.chain;
+            if at == place {
+                datagram.chain = chain;
+            }
+        }
+        let free = std::mem::replace(&mut self.free, place);
+        if let Some(datagram) = self.get_mut(place) {
+            datagram.chain = free;
+        }
+    }
+
+    /// Makes a datagram the newest of the decided, of which there is room.
+    pub(super) fn decide(&mut self, place: u32) {
+        self.unlink(place);
+        self.link(place, Kind::Decided);
+    }
+
+    /// All that are decided.
+    pub(super) fn decided(&mut self) -> impl Iterator<Item = &mut Datagram> {
+        // Free places keep what they were, and are not worth telling apart.
+        self.places.iter_mut().filter(|datagram| datagram.kind == Kind::Decided)
+    }
+
+    fn bucket(&self, key: &Key) -> u32 {
+        let mask = self.buckets.len() as u64 - 1;
+        u32::try_from(key.hash(self.seed) & mask).unwrap_or_default()
+    }
+
+    fn list(&self, kind: Kind) -> &List {
+        match kind {
+            Kind::Waiting => &self.waiting,
+            Kind::Decided => &self.decided,
+        }
+    }
+
+    fn list_mut(&mut self, kind: Kind) -> &mut List {
+        match kind {
+            Kind::Waiting => &mut self.waiting,
+            Kind::Decided => &mut self.decided,
+        }
+    }
+
+    fn link(&mut self, place: u32, kind: Kind) {
+        let list = self.list_mut(kind);
+        let older = std::mem::replace(&mut list.newest, place);
+        if older == NIL {
+            list.oldest = place;
+        }
+        list.len += 1;
+        if let Some(datagram) = self.get_mut(older) {
+            datagram.newer = place;
+        }
+        if let Some(datagram) = self.get_mut(place) {
+            (datagram.kind, datagram.older, datagram.newer) = (kind, older, NIL);
+        }
+    }
+
+    fn unlink(&mut self, place: u32) {
+        let Some(&Datagram { kind, older, newer, .. }) = self.get(place) else { return };
+        match self.get_mut(older) {
+            Some(datagram) => datagram.newer = newer,
+            None => self.list_mut(kind).oldest = newer,
+        }
+        match self.get_mut(newer) {
+            Some(datagram) => datagram.older = older,
+            None => self.list_mut(kind).newest = older,
+        }
+        self.list_mut(kind).len -= 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    fn key(number: u16) -> Key {
+        Key::new(17, [198, 51, 100, 7].into(), 0, [192, 0, 2, 10].into(), number)
+    }
+
+    fn number(datagrams: &Datagrams, place: u32) -> u16 {
+        datagrams.get(place).map(|datagram| datagram.key.virtual_port()).unwrap_or_default()
+    }
+
+    /// Both lists from the oldest on.
+    fn listed(datagrams: &Datagrams) -> [Vec<u16>; 2] {
+        [Kind::Waiting, Kind::Decided].map(|kind| {
+            let next = |&place: &u32| {
+                datagrams.get(place).map(|it| it.newer).filter(|&newer| newer != NIL)
+            };
+            let places = std::iter::successors(datagrams.oldest(kind), next);
+            places.map(|place| number(datagrams, place)).collect()
+        })
+    }
+
+    #[test]
+    fn datagrams_are_found_and_listed_by_age_through_any_changes() {
+        let mut datagrams = Datagrams::new(4, 4, Seed(1, 2));
+        let mut places = BTreeMap::new();
+        let mut model: [Vec<u16>; 2] = Default::default();
+        // What comes next is any number without a pattern: a multiple of a prime.
+        for step in 0_u16..2_000 {
+            let name = step.wrapping_mul(7_919) % 11;
+            let place = places.get(&name).copied();
+            assert_eq!(datagrams.find(&key(name)), place, "{step}");
+            match place {
+                None if !datagrams.is_full(Kind::Waiting) => {
+                    let place = datagrams.insert(key(name), Kind::Waiting, Millis(0));
+                    places.insert(name, place);
+                    model[0].push(name);
+                }
+                Some(place) if model[0].contains(&name) && !datagrams.is_full(Kind::Decided) => {
+                    datagrams.decide(place);
+                    model[0].retain(|&other| other != name);
+                    model[1].push(name);
+                }
+                Some(place) => {
+                    datagrams.remove(place);
+                    places.remove(&name);
+                    model.iter_mut().for_each(|list| list.retain(|&other| other != name));
+                }
+                None => {}
+            }
+            assert_eq!(listed(&datagrams), model, "{step}");
+            assert_eq!(datagrams.len(Kind::Waiting), model[0].len());
+        }
+        assert!(datagrams.places.len() <= 8, "places are used anew");
+    }
+}
