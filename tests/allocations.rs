@@ -11,12 +11,13 @@ use std::time::Duration;
 use vstun::balancer::maglev::{self, Keeper};
 use vstun::balancer::outer::Inner;
 use vstun::balancer::{
-    Balancer, Change, Limits, Listen, Millis, Policy, PortRange, Protocol, RealSpec, SchedulerKind,
-    Seed, ServiceSpec, Tunnel, TunnelError, TunnelErrorKind, Verdict,
+    Balancer, Change, Limits, Listen, Millis, Policy, PortRange, Protocol, RealSpec, Reason,
+    SchedulerKind, Seed, ServiceSpec, Tunnel, TunnelError, TunnelErrorKind, Verdict,
 };
 use vstun::decap::{Gate, Mss, Outcome};
 use vstun::wire::Packet;
 use vstun::wire::encap::{MAX_OUTER_LEN, Opened, ipip};
+use vstun::wire::packet::MAX_PACKET_LEN;
 use vstun::wire::segment::{MAX_HEADER_LEN, Plan};
 use vstun::wire::tcp::Flags;
 use vstun::wire::virtio::Offload;
@@ -25,7 +26,11 @@ use vstun::wire::virtio::Offload;
 #[allow(dead_code)] // the table needs more of it
 mod build;
 
+#[path = "forwarding/pieces.rs"]
+mod pieces;
+
 use build::{DESTINATION_OPTIONS, FAMILIES, Family, Ip, MIXES};
+use pieces::{cut, piece};
 
 /// The system's allocator, counting each thread's calls that ask for memory.
 struct Counting;
@@ -165,6 +170,48 @@ fn connections_come_and_go_without_allocating() {
     // From the very first connection on: the room was reserved at the start.
     assert_eq!(allocations(|| life(&mut director, 0)), 0);
     assert_eq!(allocations(|| life(&mut director, 1_000_000)), 0);
+}
+
+/// In order, out of order, refused, expired, and more than there is room for.
+#[test]
+fn fragments_are_held_and_released_without_allocating() {
+    let mut director = director(16);
+    let pieces: Vec<Vec<u8>> = (0..4_000)
+        .flat_map(|number| {
+            let family = FAMILIES[number as usize % 2];
+            let whole = family.udp(53).data(&[7; 1_992]).bytes();
+            let mut pieces = cut(&whole, number, &[1_200]);
+            match number % 8 {
+                0 | 1 => pieces.reverse(),
+                2 | 3 => pieces.truncate(1),
+                4 | 5 => {
+                    pieces = vec![pieces[1].clone(), piece(&whole, number, 1_192..1_208, true)]
+                }
+                _ => {}
+            }
+            // Ahead of their first ones, all of them lone.
+            pieces.extend(
+                (0..4).map(|lone| piece(&whole, 5_000 + 8 * number + lone, 8..1_400, true)),
+            );
+            pieces
+        })
+        .collect();
+    let mut room = vec![0; MAX_PACKET_LEN];
+    let calls = allocations(|| {
+        for (place, packet) in pieces.iter().enumerate() {
+            let now = place as u64;
+            forward(&mut director, now, packet);
+            while let Some((real, released)) = director.release(Millis(now), &mut room) {
+                let len = released.bytes().len() as u64;
+                assert!(director.dispatch(real, 1, len).is_some());
+            }
+        }
+        director.expire(Millis(60_000));
+    });
+    let counters = director.counters();
+    assert_eq!(calls, 0);
+    assert_eq!((counters.tunnelled, counters.dropped(Reason::FragmentOverlap)), (5_000, 2_000));
+    assert!(counters.dropped(Reason::FragmentLimit) > 10_000);
 }
 
 #[test]

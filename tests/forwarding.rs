@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
 
 use vstun::balancer::{
     Balancer, Change, Limits, Listen, Millis, Policy, PortRange, Protocol, RealSpec, Reason,
@@ -20,10 +21,14 @@ mod answers;
 mod build;
 #[path = "forwarding/headers.rs"]
 mod headers;
+#[path = "forwarding/pieces.rs"]
+#[allow(dead_code)] // others need more of it
+mod pieces;
 #[path = "forwarding/rows.rs"]
 mod rows;
 
 use build::{DESTINATION_OPTIONS, FAMILIES, Family, MIXES};
+use pieces::piece;
 use rows::{Row, drops, opening, refusals};
 
 /// The real servers, by the number in their address.
@@ -36,10 +41,11 @@ enum Deed {
     /// To the real server of that number.
     To(u8),
     Reply,
+    Hold,
     Drop(Reason),
 }
 
-use Deed::{Drop, Reply, To};
+use Deed::{Drop, Hold, Reply, To};
 
 struct Director {
     balancer: Balancer,
@@ -98,6 +104,7 @@ impl Director {
         let (tunnelled, replied, dropped) = match verdict {
             Verdict::Tunnel(_) => (1, 0, 0),
             Verdict::Reply => (0, 1, 0),
+            Verdict::Hold => (0, 0, 0),
             Verdict::Drop(reason) => {
                 assert_eq!(counters.dropped(reason), before.dropped(reason) + 1, "{reason:?}");
                 (0, 0, 1)
@@ -107,9 +114,11 @@ impl Director {
         assert_eq!(counters.tunnelled, before.tunnelled + tunnelled);
         assert_eq!(counters.replied, before.replied + replied);
         assert_eq!(counters.dropped_total(), before.dropped_total() + dropped);
+        assert_eq!(counters.held, before.held + u64::from(verdict == Verdict::Hold));
         match verdict {
             Verdict::Drop(reason) => Drop(reason),
             Verdict::Reply => Reply,
+            Verdict::Hold => Hold,
             Verdict::Tunnel(real) => {
                 let tunnel = self.balancer.dispatch(real, 1, 1).unwrap();
                 To([A, B].into_iter().find(|&n| self.outer.real(n) == tunnel.real).unwrap())
@@ -157,8 +166,16 @@ fn sources_next_to_the_refused_ranges_are_clients() {
 
 /// What only the packet loop can say: a bad offload header, or more than the limit of answers, which a table of
 /// single packets does not reach; and errors that come back from the tunnel.
-const NOT_BY_ONE_PACKET: &[Reason] =
-    &[Reason::BadOffload, Reason::NoRealServer, Reason::TunnelError, Reason::PathMtu];
+const NOT_BY_ONE_PACKET: &[Reason] = &[
+    Reason::BadOffload,
+    Reason::FragmentDuplicate,
+    Reason::FragmentOverlap,
+    Reason::FragmentLimit,
+    Reason::FragmentExpired,
+    Reason::NoRealServer,
+    Reason::TunnelError,
+    Reason::PathMtu,
+];
 
 #[test]
 fn every_reason_has_a_row() {
@@ -193,6 +210,27 @@ fn the_other_reasons_come_where_they_should() {
             assert_eq!(director.take(&syn), Reply);
         }
         assert_eq!(director.take(&syn), Drop(Reason::NoRealServer));
+    }
+}
+
+/// Of one datagram at a time: what else the others come to is in the balancer's own tests.
+#[test]
+fn the_reasons_of_fragments_come_where_they_should() {
+    for (inner, outer) in MIXES {
+        let mut director = Director::new(inner, outer);
+        let whole = inner.udp(53).data(&[7; 1_400]).bytes();
+        let part = |number, start, end| piece(&whole, number, start..end, true);
+        assert_eq!(director.take(&part(1, 0, 24)), To(A));
+        assert_eq!(director.take(&part(1, 24, 48)), To(A));
+        assert_eq!(director.take(&part(1, 24, 48)), Drop(Reason::FragmentDuplicate));
+        assert_eq!(director.take(&part(1, 40, 56)), Drop(Reason::FragmentOverlap));
+        for start in 0..128 {
+            assert_eq!(director.take(&part(2, start * 8, start * 8 + 8)), To(A));
+        }
+        assert_eq!(director.take(&part(2, 1_024, 1_032)), Drop(Reason::FragmentLimit));
+        assert_eq!(director.take(&part(3, 24, 48)), Hold);
+        director.balancer.expire(director.now.after(Duration::from_secs(30)));
+        assert_eq!(director.balancer.counters().dropped(Reason::FragmentExpired), 1);
     }
 }
 

@@ -8,13 +8,14 @@ use std::time::Duration;
 
 use vstun::balancer::outer::Inner;
 use vstun::balancer::{
-    Balancer, Change, Limits, Listen, Millis, Policy, PortRange, Protocol, RealSpec, SchedulerKind,
-    Seed, ServiceSpec, TunnelError, TunnelErrorKind, Verdict,
+    Balancer, Change, Limits, Listen, Millis, Policy, PortRange, Protocol, RealId, RealSpec,
+    SchedulerKind, Seed, ServiceSpec, TunnelError, TunnelErrorKind, Verdict,
 };
 use vstun::decap::{Gate, Mss, Outcome, Refusal};
 use vstun::wire::Packet;
 use vstun::wire::checksum::Sum;
 use vstun::wire::encap::{MAX_OUTER_LEN, Opened, ipip};
+use vstun::wire::packet::MAX_PACKET_LEN;
 use vstun::wire::segment::{MAX_HEADER_LEN, Plan};
 use vstun::wire::tcp::Flags;
 use vstun::wire::virtio::{self, Offload};
@@ -23,7 +24,11 @@ use vstun::wire::virtio::{self, Offload};
 #[allow(dead_code)] // the table needs more of it
 mod build;
 
+#[path = "forwarding/pieces.rs"]
+mod pieces;
+
 use build::{Family, Ip, MIXES};
+use pieces::{cut, piece};
 
 /// The real servers, by the number in their address.
 const A: u8 = 11;
@@ -78,14 +83,29 @@ impl Pair {
         let Verdict::Tunnel(id) = self.director.forward(self.now, &parsed) else {
             return Vec::new();
         };
-        let pieces = match offload {
+        let segments = match offload {
             Offload::None => vec![packet.to_vec()],
             _ => split(packet, offload),
         };
+        let mut sent = self.wrapped(id, &parsed, segments);
+        let mut room = vec![0; MAX_PACKET_LEN];
+        while let Some((id, released)) = self.director.release(self.now, &mut room) {
+            sent.extend(self.wrapped(id, &released, vec![released.bytes().to_vec()]));
+        }
+        sent
+    }
+
+    /// A packet's wire segments in their tunnel.
+    fn wrapped(
+        &mut self,
+        id: RealId,
+        parsed: &Packet<'_>,
+        pieces: Vec<Vec<u8>>,
+    ) -> Vec<(u8, Vec<u8>)> {
         let bytes = pieces.iter().map(|piece| piece.len() as u64).sum();
         let tunnel = self.director.dispatch(id, pieces.len() as u64, bytes).unwrap();
         let real = [A, B].into_iter().find(|&real| self.outer.real(real) == tunnel.real).unwrap();
-        let inner = Inner::of(&parsed, 7);
+        let inner = Inner::of(parsed, 7);
         let mut datagram = |(index, piece): (usize, Vec<u8>)| {
             self.random = self.random.wrapping_add(0x5bd1);
             let outer = inner.outer(&tunnel, index, [0; 4].into(), self.random);
@@ -158,6 +178,7 @@ impl Pair {
         assert_eq!((self.connections(), self.director.next_deadline()), (0, None));
         let snapshot = self.director.snapshot();
         let counters = &snapshot.counters;
+        assert_eq!(counters.held, 0);
         assert_eq!(counters.read, counters.tunnelled + counters.replied + counters.dropped_total());
         for real in snapshot.services.iter().flat_map(|service| &service.reals) {
             assert_eq!((real.active, real.inactive), (0, 0), "{}", real.address);
@@ -378,6 +399,39 @@ fn a_udp_super_frame_arrives_as_datagrams_that_no_card_merges() {
         }
         assert_eq!(received.iter().map(Vec::len).collect::<Vec<_>>(), [300, 300, 300, 100, 7]);
         assert_eq!(received[..4].concat(), data(1_000));
+        pair.ends();
+    }
+}
+
+/// A real server's kernel puts them together: it gets each one as it was sent, whole datagrams of a flow and the fragments of
+/// others alike, and none of a datagram that another receiver could read in another way.
+#[test]
+fn fragments_reach_the_real_server_of_their_flow_as_they_were_sent() {
+    for mix in MIXES {
+        let mut pair = Pair::new(mix);
+        let udp = |port| mix.0.udp(53).source_port(port).data(&data(4_000)).bytes();
+        assert_eq!(pair.send(mix.0.udp(53).source_port(1)), A);
+        assert_eq!(pair.send(mix.0.udp(53).source_port(2)), B);
+        let of = |port: u16| cut(&udp(port), port.into(), &[1_400, 2_800]);
+        let (one, other, bad) = (of(1), of(2), of(3));
+        let overlap = piece(&udp(3), 3, 2_792..4_008, false);
+        let shuffled = [
+            &bad[2], &other[1], &one[2], &other[2], &one[0], &overlap, &one[1], &bad[0], &other[0],
+            &bad[1],
+        ];
+        let mut arrived = Vec::new();
+        for packet in shuffled {
+            for (real, datagram) in pair.tunnelled(packet, Offload::None) {
+                let delivered = pair.open(real, datagram).unwrap();
+                assert_eq!(delivered.header, virtio::Header::default());
+                arrived.push((real, delivered.packet));
+            }
+        }
+        let expected = [
+            [A; 3].into_iter().zip([0, 2, 1].map(|at: usize| one[at].clone())).collect::<Vec<_>>(),
+            [B; 3].into_iter().zip([0, 1, 2].map(|at: usize| other[at].clone())).collect(),
+        ];
+        assert_eq!(arrived, expected.concat());
         pair.ends();
     }
 }

@@ -128,7 +128,10 @@ impl Balancer {
     /// When [`Self::expire`] has something to do.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Millis> {
-        [self.connections.next_deadline(), self.fragments.next_deadline()].into_iter().flatten().min()
+        [self.connections.next_deadline(), self.fragments.next_deadline()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// The counters.

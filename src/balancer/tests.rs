@@ -3,6 +3,7 @@
 
 mod apply;
 mod counting;
+mod fragments;
 mod full;
 mod life;
 mod placing;

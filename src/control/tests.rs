@@ -41,6 +41,7 @@ fn state() -> Snapshot {
     counters.count(Verdict::Drop(Reason::NoService));
     counters.count(Verdict::Drop(Reason::NoService));
     counters.count(Verdict::Reply);
+    counters.count(Verdict::Hold);
     let mut far = real("10.1.0.11");
     (far.state, far.protocol_unreachable, far.path_mtu) = (RealState::Draining, 2, Some(1400));
     let service = |name: &str, listens: &[&str], reals| snapshot::Service {
@@ -51,6 +52,7 @@ fn state() -> Snapshot {
         reals,
     };
     Snapshot {
+        fragments: snapshot::Fragments { waiting: 1, decided: 2, bytes: 1_500 },
         connections: 12,
         capacity: 1_000_000,
         turnover: Turnover { expired: 5, requeued: 8 },
@@ -150,8 +152,11 @@ fn fields_that_a_newer_daemon_adds_are_passed_over() {
 fn stats_start_from_the_snapshot_and_add_up() {
     let stats = DirectorStats::from(&state());
     let packets = stats.packets;
-    assert_eq!((packets.read, packets.replied, packets.dropped), (3, 1, 2));
-    assert_eq!(packets.read, packets.tunnelled + packets.replied + packets.dropped);
+    assert_eq!((packets.read, packets.replied, packets.dropped, packets.held), (4, 1, 2, 1));
+    let fates = packets.tunnelled + packets.replied + packets.dropped + packets.held;
+    assert_eq!(packets.read, fates);
+    let fragments = stats.fragments;
+    assert_eq!((fragments.waiting, fragments.decided, fragments.held_bytes), (1, 2, 1_500));
     assert_eq!((stats.timers.expired, stats.timers.requeued), (5, 8));
     let errors = TunnelErrors {
         service: "web".to_owned(),
@@ -163,7 +168,8 @@ fn stats_start_from_the_snapshot_and_add_up() {
     assert_eq!(stats.tunnel_errors, [errors]);
     let value = parse(&encode(&Stats::Director(stats)));
     assert_eq!((&value["version"], &value["role"]), (&json!(1), &json!("director")));
-    assert_eq!(value["packets"]["read"], 3);
+    assert_eq!(value["packets"]["read"], 4);
+    assert_eq!(value["packets"]["held"], 1);
 }
 
 #[test]

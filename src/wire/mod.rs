@@ -19,6 +19,9 @@ pub mod virtio;
 #[allow(dead_code)] // each of them needs a part
 #[path = "../../tests/forwarding/build.rs"]
 pub(crate) mod build;
+#[cfg(test)]
+#[path = "../../tests/forwarding/pieces.rs"]
+pub(crate) mod pieces;
 
 pub use packet::{Fragment, Packet, ParseError, Transport, is_host};
 

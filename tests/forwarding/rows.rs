@@ -6,7 +6,7 @@ use vstun::balancer::Reason;
 use vstun::wire::tcp::Flags;
 
 use super::A;
-use super::Deed::{self, Drop, Reply, To};
+use super::Deed::{self, Drop, Hold, Reply, To};
 use super::build::{DESTINATION_OPTIONS, FRAGMENT, Family, HOP_BY_HOP, Ip, ROUTING};
 
 pub(crate) type Row = (&'static str, Vec<u8>, Deed);
@@ -30,6 +30,9 @@ pub(crate) fn opening(family: Family) -> Vec<Row> {
         ("a TTL of one is the kernel's business", syn().ttl(1), To(A)),
         ("a wrong TCP checksum is the server's business", syn().flip_upper(16), To(A)),
         ("bytes after the packet are cut off", syn().append(&[0; 6]), To(A)),
+        ("a first fragment opens", syn().data(&[0; 12]).fragment(0, true), To(A)),
+        ("a later fragment is held", syn().data(&[0; 12]).fragment(800, true), Hold),
+        ("the last fragment is held", syn().data(&[0; 11]).fragment(800, false), Hold),
     ]);
     [both, family.pick(opening_v4 as fn() -> Vec<Row>, opening_v6)()].concat()
 }
@@ -110,6 +113,9 @@ pub(crate) fn drops(family: Family) -> Vec<Row> {
 fn broken(family: Family) -> Vec<Row> {
     let syn = || family.tcp(Flags::SYN);
     let udp = || family.udp(53);
+    let ping = || family.icmp_echo(&[7; 16]);
+    // Eight bytes of a TCP header, and the length says so.
+    let tiny = syn().fragment(0, true).claim(-12);
     let half = family.header_len() - 1;
     let mut broken = rows([
         ("version 5", syn().set(0, 0x55), Drop(Reason::NotIp)),
@@ -123,9 +129,9 @@ fn broken(family: Family) -> Vec<Row> {
         ("a UDP length past the end", udp().set_upper(5, 9), Drop(Reason::Malformed)),
         ("an ICMP header cut short", family.icmp_echo(b"").claim(-1), Drop(Reason::Malformed)),
         ("a wrong ICMP checksum", family.icmp_echo(b"ping").flip_upper(8), Drop(Reason::Malformed)),
-        ("a first fragment", syn().data(&[0; 12]).fragment(0, true), Drop(Reason::Fragment)),
-        ("a later fragment", syn().data(&[0; 12]).fragment(800, true), Drop(Reason::Fragment)),
-        ("the last fragment", syn().data(&[0; 11]).fragment(800, false), Drop(Reason::Fragment)),
+        ("a fragment of a ping", ping().fragment(0, true), Drop(Reason::Fragment)),
+        ("a later fragment of a ping", ping().fragment(800, true), Drop(Reason::Fragment)),
+        ("a first fragment without its flags", tiny, Drop(Reason::Malformed)),
         ("no whole units", syn().data(&[0; 11]).fragment(800, true), Drop(Reason::Malformed)),
         ("a fragment past the end", syn().fragment(65_528, false), Drop(Reason::Malformed)),
         ("a fragment that rewrites TCP flags", syn().fragment(8, false), Drop(Reason::Malformed)),

@@ -24,14 +24,8 @@ pub(super) struct Seen {
 }
 
 impl Seen {
-    pub(super) const NOTHING: Self = Self {
-        parts: [(0, 0); MAX_PARTS],
-        count: 0,
-        bytes: 0,
-        furthest: 0,
-        end: None,
-        before: 0,
-    };
+    pub(super) const NOTHING: Self =
+        Self { parts: [(0, 0); MAX_PARTS], count: 0, bytes: 0, furthest: 0, end: None, before: 0 };
 
     /// Adds a part.
     ///

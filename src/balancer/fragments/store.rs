@@ -150,11 +150,8 @@ impl Store {
             at = next;
         }
         self.held -= len as usize;
-        *queue = if next_packet == NIL {
-            Queue::EMPTY
-        } else {
-            Queue { first: next_packet, ..*queue }
-        };
+        *queue =
+            if next_packet == NIL { Queue::EMPTY } else { Queue { first: next_packet, ..*queue } };
     }
 
     /// A block that was free, with `next` behind it.

@@ -52,11 +52,7 @@ impl Balancer {
     /// which they came. It is copied to `room`, which has [`MAX_PACKET_LEN`](crate::wire::packet::MAX_PACKET_LEN) bytes, and
     /// is to be tunnelled to this real server.
     #[cold]
-    pub fn release<'a>(
-        &mut self,
-        now: Millis,
-        room: &'a mut [u8],
-    ) -> Option<(RealId, Packet<'a>)> {
+    pub fn release<'a>(&mut self, now: Millis, room: &'a mut [u8]) -> Option<(RealId, Packet<'a>)> {
         let (real, len) = loop {
             let (real, len) = self.fragments.take_released(room)?;
             let packet = Packet::parse(room.get(..len)?).ok()?;

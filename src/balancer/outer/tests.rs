@@ -70,6 +70,24 @@ fn all_fragments_of_a_datagram_have_one_label() {
         assert_eq!(of(0, true), of(1_480, false));
         assert_ne!(of(0, true), label(family.udp(53)));
     }
+    // The first one's headers lead on to the transport; the later one's name what comes next.
+    let of = |offset, more| Family::V6.udp(53).data(&[0; 16]).fragment(offset, more);
+    let first = of(0, true).extension(DESTINATION_OPTIONS, &[1, 4, 0, 0, 0, 0]);
+    assert_eq!(label(first), label(of(24, false).protocol(DESTINATION_OPTIONS)));
+}
+
+/// Of TCP too: nobody merges them, so a router may cut them.
+#[test]
+fn fragments_go_as_udp_does() {
+    for family in FAMILIES {
+        let piece = inner(family.tcp(Flags::ACK).data(&[0; 12]).fragment(0, true), KEY);
+        let over_v4 = piece.outer(&tunnel(Family::V4, 0), 0, Family::V4.director(), 9);
+        assert_eq!((over_v4.dont_fragment, over_v4.identification), (false, 9));
+        let hop_limits = [0, 1].map(|sequence| {
+            piece.outer(&tunnel(Family::V6, sequence), 0, Family::V6.director(), 9).ttl
+        });
+        assert_ne!(hop_limits[0], hop_limits[1]);
+    }
 }
 
 /// Labels of flows that hardly differ, in 64 buckets by their upper and by their lower bits: chi-square of 63 degrees of

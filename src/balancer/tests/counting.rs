@@ -224,7 +224,7 @@ proptest! {
             prop_assert_eq!(counters.read, reads);
             prop_assert_eq!(
                 counters.read,
-                counters.tunnelled + counters.replied + counters.dropped_total()
+                counters.tunnelled + counters.replied + counters.dropped_total() + counters.held
             );
             prop_assert!(snapshot.connections <= snapshot.capacity);
             // A removed service's entries are listed with addresses that a new one may have too.
