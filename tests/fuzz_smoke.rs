@@ -18,6 +18,11 @@ fn frames_with_segmentation() {
 }
 
 #[test]
+fn fragments_in_any_order() {
+    smoke("fragments");
+}
+
+#[test]
 fn decapsulation() {
     smoke("decapsulation");
 }

@@ -1,7 +1,12 @@
 //! One function per fuzz target: takes any bytes, and panics where a promise of the code under test is broken.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
+use vstun::balancer::fragments::{Bounds, LIFETIME};
+use vstun::balancer::{
+    Balancer, Change, Limits, Millis, Policy, RealSpec, SchedulerKind, Seed, ServiceSpec, Verdict,
+};
 use vstun::config;
 use vstun::decap::{Gate, Mss, Outcome};
 use vstun::wire::checksum::Sum;
@@ -11,12 +16,19 @@ use vstun::wire::segment::{MAX_HEADER_LEN, Plan, complete_checksum};
 use vstun::wire::virtio::{self, Offload};
 use vstun::wire::{Fragment, Packet, Transport, icmp, protocol, tcp};
 
+#[path = "../../tests/forwarding/pieces.rs"]
+#[allow(dead_code)] // tests need more of it
+mod pieces;
+
+use pieces::piece;
+
 /// A target's function.
 pub type Body = fn(&[u8]);
 
 /// Every target by name.
-pub const ALL: [(&str, Body); 4] = [
+pub const ALL: [(&str, Body); 5] = [
     ("frames", frames),
+    ("fragments", fragments),
     ("decapsulation", decapsulation),
     ("quotes", quotes),
     ("configuration", configuration),
@@ -38,6 +50,94 @@ pub fn frames(frame: &[u8]) {
     if matches!(offload, Offload::Tcp { .. } | Offload::Udp { .. }) {
         segments(&packet, offload);
     }
+}
+
+/// A stream of fragments and pauses, eight bytes each: what it is, the datagram's number, where the fragment starts, how long it
+/// is. Whatever comes, every packet is accounted for, the bounds hold, and only a first fragment releases others.
+pub fn fragments(script: &[u8]) {
+    let mut director = director();
+    let (mut now, mut room) = (Millis(0), vec![0; MAX_PACKET_LEN]);
+    for step in script.chunks_exact(8) {
+        let [kind, number, start_high, start_low, len_high, len_low, more, port] = *step else {
+            unreachable!("chunks of eight")
+        };
+        let len = usize::from(u16::from_be_bytes([len_high, len_low]));
+        if kind & 0xf0 == 0xf0 {
+            now = now.after(Duration::from_millis(len as u64));
+            director.expire(now);
+            assert!(!director.has_released(), "time sends nothing");
+            continue;
+        }
+        let start = usize::from(u16::from_be_bytes([start_high, start_low])) & !7;
+        let whole = datagram(kind & 1 == 1, kind & 2 == 2, 80 + port % 2);
+        // A page is enough, and quick.
+        let end = start + (len & 0xfff);
+        let bytes = piece(&whole, number.into(), start..end, more & 1 == 1);
+        let Ok(packet) = Packet::parse(&bytes) else { continue };
+        let verdict = director.forward(now, &packet);
+        let first = matches!(verdict, Verdict::Tunnel(_)) && packet.fragment == Fragment::First;
+        assert!(first || !director.has_released());
+        while let Some((_, released)) = director.release(now, &mut room) {
+            assert_eq!(released.fragment, Fragment::Later);
+            assert_eq!(
+                (released.source, released.destination),
+                (packet.source, packet.destination)
+            );
+        }
+        accounted(&director);
+    }
+    while director.snapshot().fragments.waiting + director.snapshot().fragments.decided > 0 {
+        director.expire(now.after(LIFETIME));
+    }
+    assert_eq!(director.counters().held, 0);
+    assert_eq!(director.snapshot().fragments.bytes, 0);
+}
+
+/// Both families' virtual IPs at port 80, before one real server.
+fn director() -> Balancer {
+    let limits = Limits { connections: 16, refusals_per_second: 10 };
+    let mut director = Balancer::new(limits, Seed(1, 2));
+    let listens = [
+        "192.0.2.10:80/tcp",
+        "192.0.2.10:80/udp",
+        "[2001:db8::10]:80/tcp",
+        "[2001:db8::10]:80/udp",
+    ];
+    let spec = ServiceSpec {
+        name: "web".to_owned(),
+        listens: listens.map(|listen| listen.parse().expect("a listen")).to_vec(),
+        scheduler: SchedulerKind::RoundRobin,
+        reals: vec![RealSpec { address: [10, 0, 0, 11].into(), weight: 1 }],
+        policy: Policy::default(),
+    };
+    director.apply(Millis(0), &Change::AddService(spec)).expect("a service");
+    director
+}
+
+/// A packet from a client to the virtual IP, whose data is its transport header.
+fn datagram(is_ipv6: bool, is_tcp: bool, port: u8) -> Vec<u8> {
+    let protocol = if is_tcp { protocol::TCP } else { protocol::UDP };
+    let header = if is_ipv6 {
+        let (client, vip) = ([0x20, 1, 0xd, 0xb8, 0, 7], [0x20, 1, 0xd, 0xb8, 0, 0]);
+        let address = |prefix: [u8; 6], last| [&prefix[..], &[0; 9], &[last]].concat();
+        [&[0x60, 0, 0, 0, 0, 0, protocol, 64][..], &address(client, 7), &address(vip, 0x10)]
+            .concat()
+    } else {
+        vec![0x45, 0, 0, 0, 0, 0, 0, 0, 64, protocol, 0, 0, 198, 51, 100, 7, 192, 0, 2, 10]
+    };
+    let transport = [156, 64, 0, port, 255, 255, 0, 0, 0, 0, 0, 0, 0x50, tcp::Flags::SYN];
+    [header, transport.to_vec()].concat()
+}
+
+fn accounted(director: &Balancer) {
+    let counters = director.counters();
+    let fates = counters.tunnelled + counters.replied + counters.dropped_total() + counters.held;
+    assert_eq!(counters.read, fates);
+    let fragments = director.snapshot().fragments;
+    assert!(fragments.waiting <= Bounds::DEFAULT.waiting);
+    assert!(fragments.decided <= Bounds::DEFAULT.decided);
+    assert!(fragments.bytes <= Bounds::DEFAULT.bytes);
+    assert!(fragments.waiting as u64 <= counters.held, "who waits holds something");
 }
 
 /// Bytes before a datagram whose outer header the kernel has taken off.

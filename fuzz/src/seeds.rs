@@ -46,13 +46,38 @@ const FIRST: Chain<'_> = &[(60, &[0, 1, 4, 0, 0, 0, 0]), (44, &[0, 0, 1, 0, 0, 0
 const LATER: Chain<'_> = &[(44, &[0, 0, 72, 0, 0, 0, 9])];
 
 /// The seeds of every target, by its name.
-pub fn all() -> [(&'static str, Vec<Vec<u8>>); 4] {
+pub fn all() -> [(&'static str, Vec<Vec<u8>>); 5] {
     [
         ("frames", frames()),
+        ("fragments", fragments()),
         ("decapsulation", decapsulation()),
         ("quotes", quotes()),
         ("configuration", configuration()),
     ]
+}
+
+/// Datagrams of three fragments in other orders, with an overlap, with pauses, and in too many fragments.
+fn fragments() -> Vec<Vec<u8>> {
+    let step = |kind: u8, start: u16, len: u16, more: u8| {
+        let ([a, b], [c, d]) = (start.to_be_bytes(), len.to_be_bytes());
+        [kind, 5, a, b, c, d, more, 0]
+    };
+    let of = |kind: u8| {
+        let (first, middle, last) =
+            (step(kind, 0, 1_400, 1), step(kind, 1_400, 1_400, 1), step(kind, 2_800, 77, 0));
+        let overlap = step(kind, 1_392, 16, 1);
+        let (pause, long) = (step(0xf0, 0, 20_000, 0), step(0xf0, 0, 30_000, 0));
+        let tiny = (0..130).map(|place| step(kind, place * 24, 24, 1)).rev();
+        [
+            [first, middle, last].concat(),
+            [last, middle, first].concat(),
+            [middle, first, pause, last, first].concat(),
+            [middle, overlap, last, first, long, last, first].concat(),
+            [last, first, first, middle, pause].concat(),
+            tiny.collect::<Vec<_>>().concat(),
+        ]
+    };
+    (0..4).flat_map(of).collect()
 }
 
 fn frames() -> Vec<Vec<u8>> {
