@@ -84,7 +84,7 @@ protocol_unreachable() { # REAL...: from these together
 }
 packets_given() { number director list '[.services[0].reals[].packets] | add'; }
 
-# Every packet that the director read was tunnelled, answered or dropped for a reason, and every packet that it made of
+# Every packet that the director read was tunnelled, answered, dropped for a reason or is a fragment that is held, and every packet that it made of
 # those was sent or refused. `reads`, `segments_sent` and the kernel's own counter are counted apart from the rest.
 REFUSED_LATE=0  # at most so often the kernel's counter has seen a packet that is too big for its path, and is not sent
 expect_accounted() {
@@ -100,7 +100,7 @@ accounted_for() {
         '.packets + {reads, tunnel_errors_received, segments_sent, given: $given, left: $left, late: $late, failed: [.send_errors[]] | add}')
     echo "$counts" >"$WORK/accounts.log"
     jq -e '.read > 0
-        and .read == .tunnelled + .replied + .dropped
+        and .read == .tunnelled + .replied + .dropped + .held
         and .read == .reads + .tunnel_errors_received
         and .given + .replied == .segments_sent + .failed
         and .segments_sent <= .left and .left <= .segments_sent + .late' <<<"$counts" >/dev/null

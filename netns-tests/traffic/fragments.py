@@ -1,0 +1,141 @@
+"""fragments.py kernel VIP PORT FLOWS DATAGRAMS LENGTH   sends datagrams that the client's own kernel cuts
+fragments.py by-hand CLIENT VIP PORT ROUNDS ID         sends datagrams cut by hand: backwards, the first last, shuffled, repeated
+fragments.py hostile CLIENT VIP PORT N ID              sends N datagrams of each kind that must not arrive, and a ping in fragments
+fragments.py lone CLIENT VIP PORT                      sends later fragments of which there is no first one, until it is stopped
+
+Datagrams cut by hand are numbered from ID on: one must not have the number of an earlier one of which something may be left.
+Each datagram has to be answered by a digest of it (udp_digest.py); of a flow by one server. Prints `COUNT NAME` for each server
+that answered, or how many datagrams were sent that must not be answered.
+"""
+
+import collections
+import hashlib
+import itertools
+import random
+import socket
+import struct
+import sys
+
+import frames
+
+FRAGMENT = 44
+SIZE = 1000  # of a fragment's data: with every header it passes any TUN here
+random.seed(1)
+servers = collections.Counter()
+
+
+def piece(packet, identification, start, end, more):
+    """The fragment with these bytes of the packet's data, zeros past its end."""
+    is_ipv6 = frames.version(packet) == 6
+    header = 40 if is_ipv6 else 20
+    data = packet[header:][start:end].ljust(end - start, b"\0")
+    if is_ipv6:
+        fragment = struct.pack("!BBHI", packet[6], 0, start | more, identification) + data
+        return packet[:4] + struct.pack("!HB", len(fragment), FRAGMENT) + packet[7:40] + fragment
+    fields = struct.pack("!HHH", header + len(data), identification, start >> 3 | more << 13)
+    head = packet[:2] + fields + packet[8:10]
+    return head + struct.pack("!H", frames.checksum(head + b"\0\0" + packet[12:20])) + packet[12:20] + data
+
+
+def cut(packet, identification):
+    length = len(packet) - (40 if frames.version(packet) == 6 else 20)
+    ends = [*range(SIZE, length, SIZE), length]
+    return [piece(packet, identification, max(0, (end - 1) // SIZE * SIZE), end, end < length) for end in ends]
+
+
+def flow(vip, port):
+    client = socket.socket(frames.address_family(vip), socket.SOCK_DGRAM)
+    client.settimeout(1)
+    client.connect((vip, port))
+    return client
+
+
+def answer(client, data, send):
+    """Who answers, with the right digest. What the client's kernel has not learnt yet of the path costs a datagram."""
+    expected = hashlib.sha256(data).hexdigest()
+    for _ in range(3):
+        send()
+        try:
+            name, _, digest = client.recv(200).decode().partition(" ")
+        except (TimeoutError, OSError):  # or what it has just learnt
+            continue
+        if digest != expected:
+            sys.exit("a datagram arrived changed")
+        return name
+    sys.exit("no answer to a datagram")
+
+
+def kernel(vip, port, flows, datagrams, length):
+    for _ in range(flows):
+        client, names = flow(vip, port), set()
+        for _ in range(datagrams):
+            data = random.randbytes(length)
+            names.add(answer(client, data, lambda: client.send(data)))
+        if len(names) != 1:
+            sys.exit(f"a flow was answered by {sorted(names)}")
+        servers.update(names)
+
+
+def orders(count):
+    """Orders in which a datagram's fragments come; some of them twice."""
+    places = list(range(count))
+    yield places[::-1]
+    yield [*places[1:], 0]
+    yield [places[-1], *places[:-1]]
+    yield random.sample(places * 2, 2 * count)
+
+
+def by_hand(source, vip, port, rounds, identification):
+    identifications = itertools.count(identification)
+    for _ in range(rounds):
+        client, names = flow(vip, port), set()
+        data = random.randbytes(4000)
+        packet = frames.udp(source, client.getsockname()[1], vip, port, data)
+        pieces = cut(packet, 0)
+        for order in orders(len(pieces)):
+            def send():
+                cuts = cut(packet, next(identifications))
+                for place in order:
+                    frames.send(cuts[place])
+            names.add(answer(client, data, send))
+        if len(names) != 1:
+            sys.exit(f"a flow was answered by {sorted(names)}")
+        servers.update(names)
+
+
+def hostile(source, vip, port, count, identification):
+    identifications = itertools.count(identification)
+    client = flow(vip, port)
+    client_port = client.getsockname()[1]
+    for _ in range(count):
+        packet = frames.udp(source, client_port, vip, port, random.randbytes(4000))
+        first, *others, last = cut(packet, number := next(identifications))
+        for bad in (piece(packet, number, SIZE - 8, SIZE + 800, 1), last, first, *others):  # an overlap with both
+            frames.send(bad)
+        number = next(identifications)
+        tiny = range(0, 200 * 8, 8)
+        for start in reversed(tiny):  # too many fragments
+            frames.send(piece(packet, number, start, start + 8, 1))
+        syn = frames.tcp(source, client_port, vip, port, 2, data=bytes(40))
+        frames.send(piece(syn, next(identifications), 0, 16, 1))  # no whole TCP header
+        frames.send(piece(syn, next(identifications), 8, 24, 1))  # what would rewrite one
+        ping = frames.icmp(source, vip, 128 if frames.family(vip) == 6 else 8, 0, 1, bytes(2000))
+        for part in cut(ping, next(identifications)):
+            frames.send(part)
+    try:
+        sys.exit(f"answered: {client.recv(200)}")
+    except TimeoutError:
+        print(count)
+
+
+def lone(source, vip, port):
+    packet = frames.udp(source, 1024, vip, port, bytes(4000))
+    for number in itertools.cycle(range(1 << 16)):
+        frames.send(piece(packet, number, SIZE, 2 * SIZE, 1))
+
+
+mode, *arguments = sys.argv[1:]
+arguments = [int(argument) if argument.isdigit() else argument for argument in arguments]
+{"kernel": kernel, "by-hand": by_hand, "hostile": hostile, "lone": lone}[mode](*arguments)
+for name, count in sorted(servers.items()):
+    print(count, name)
