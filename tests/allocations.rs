@@ -185,7 +185,7 @@ fn fragments_are_held_and_released_without_allocating() {
                 0 | 1 => pieces.reverse(),
                 2 | 3 => pieces.truncate(1),
                 4 | 5 => {
-                    pieces = vec![pieces[1].clone(), piece(&whole, number, 1_192..1_208, true)]
+                    pieces = vec![pieces[1].clone(), piece(&whole, number, 1_192..1_208, true)];
                 }
                 _ => {}
             }

@@ -17,7 +17,7 @@ pub(crate) fn piece(whole: &[u8], identification: u32, data: Range<usize>, more:
         let [_, _, id @ ..] = identification.to_be_bytes();
         header[2..4].copy_from_slice(&length.to_be_bytes());
         header[4..6].copy_from_slice(&id);
-        header[6..8].copy_from_slice(&(offset / 8 | u16::from(more) << 13).to_be_bytes());
+        header[6..8].copy_from_slice(&(offset / 8 + (u16::from(more) << 13)).to_be_bytes());
         header[10..12].fill(0);
         let check = checksum(&header);
         header[10..12].copy_from_slice(&check.to_be_bytes());

@@ -114,8 +114,7 @@ fn as_many_fragments_of_a_datagram_as_the_bound_and_one_more() {
             }
             let sent: usize = pieces.iter().map(|piece| out(&mut director, piece).len()).sum();
             let expected = match (count, in_order) {
-                (MAX_PARTS, _) => MAX_PARTS,
-                (_, true) => MAX_PARTS,
+                (MAX_PARTS, _) | (_, true) => MAX_PARTS,
                 (_, false) => 0,
             };
             assert_eq!(sent, expected, "{count} {in_order} {family:?}");

@@ -191,8 +191,11 @@ fn adds_up(director: &Director) -> Result<(), TestCaseError> {
     Ok(())
 }
 
+/// What left, and where it went.
+type Outcome = Vec<(IpAddr, Vec<u8>)>;
+
 /// An event, and what came of it; a pause has no verdict.
-fn play(director: &mut Director, event: &Event) -> Option<(Verdict, Vec<(IpAddr, Vec<u8>)>)> {
+fn play(director: &mut Director, event: &Event) -> Option<(Verdict, Outcome)> {
     let Event::Piece(number, range, more) = event.clone() else {
         let Event::Pass(millis) = *event else { unreachable!() };
         director.pass(Duration::from_millis(millis));
