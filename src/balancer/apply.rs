@@ -7,7 +7,7 @@ use super::Balancer;
 use super::change::{Change, ChangeError, Listen};
 use super::maglev;
 use super::service::{Life, Real, Service, ServiceId};
-use super::spec::{MAX_WEIGHT, Policy, RealSpec, SchedulerKind, ServiceSpec};
+use super::spec::{MAX_WEIGHT, Policy, RealSpec, SchedulerKind, ServiceSpec, Wanted};
 use super::time::Millis;
 use super::verdict::RealId;
 
@@ -32,6 +32,9 @@ impl Balancer {
             Change::SetHashSeed(seed) => {
                 self.hash_seed = *seed;
                 Ok(())
+            }
+            Change::SetState { service, address, state } => {
+                self.set_state(service, *address, *state)
             }
             Change::SetSources(sources) => {
                 self.set_sources(sources);
@@ -171,6 +174,16 @@ impl Balancer {
         let real = self.find_real(name, address)?;
         if let Some(real) = self.reals.get_mut(real.0 as usize) {
             real.set_weight(weight);
+        }
+        self.pool_changed(id);
+        Ok(())
+    }
+
+    fn set_state(&mut self, name: &str, address: IpAddr, state: Wanted) -> Result<(), ChangeError> {
+        let id = self.find_service(name)?;
+        let real = self.find_real(name, address)?;
+        if let Some(real) = self.reals.get_mut(real.0 as usize) {
+            real.set_wanted(state);
         }
         self.pool_changed(id);
         Ok(())

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::flow::Seed;
 use super::maglev;
-use super::spec::{MAX_WEIGHT, Policy, RealSpec, SchedulerKind, ServiceSpec};
+use super::spec::{MAX_WEIGHT, Policy, RealSpec, SchedulerKind, ServiceSpec, Wanted};
 use super::time::Timeouts;
 use super::tunnel::Sources;
 use crate::wire::protocol;
@@ -213,6 +213,15 @@ pub enum Change {
     },
     /// What flows that are placed by hash are hashed with. Directors that are to agree have the same.
     SetHashSeed(Seed),
+    /// Another state of a real server.
+    SetState {
+        /// The service's name.
+        service: String,
+        /// The real server's address.
+        address: IpAddr,
+        /// What is wanted of it from now on.
+        state: Wanted,
+    },
     /// The director's own addresses towards the real servers, all of them: also for those that join later.
     SetSources(Sources),
     /// New timeouts; flows take them with their next packet.

@@ -27,7 +27,7 @@ pub use change::{Change, ChangeError, Listen, PortRange, Protocol};
 pub use counters::Counters;
 pub use flow::Seed;
 pub use snapshot::Snapshot;
-pub use spec::{Policy, RealSpec, SchedulerKind, ServiceSpec};
+pub use spec::{Policy, RealSpec, SchedulerKind, ServiceSpec, Wanted};
 pub use time::{Millis, Timeouts};
 pub use tunnel::{Sources, Tunnel};
 pub use tunnel_error::{TunnelError, TunnelErrorKind};

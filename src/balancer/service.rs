@@ -9,7 +9,7 @@ use super::maglev;
 use super::placement::{self, Flow};
 use super::sched::{self, Pool, Scheduler};
 use super::snapshot::{self, RealState};
-use super::spec::{Policy, RealSpec, SchedulerKind};
+use super::spec::{Policy, RealSpec, SchedulerKind, Wanted};
 use super::tcp::State;
 use super::time::Millis;
 use super::tunnel::{Room, Tunnel};
@@ -43,6 +43,7 @@ pub(super) struct Real {
     /// The last weight that was not 0.
     hash_weight: u32,
     life: Life,
+    wanted: Wanted,
     active: u64,
     inactive: u64,
     connections: u64,
@@ -71,6 +72,7 @@ impl Real {
             weight: spec.weight,
             hash_weight: spec.weight,
             life: Life::Up,
+            wanted: Wanted::Up,
             active: 0,
             inactive: 0,
             connections: 0,
@@ -150,7 +152,11 @@ impl Real {
 
     /// Whether it may take a new connection.
     pub(super) fn usable(&self) -> bool {
-        self.life == Life::Up && self.weight > 0
+        self.life == Life::Up && self.wanted == Wanted::Up && self.weight > 0
+    }
+
+    pub(super) fn set_wanted(&mut self, wanted: Wanted) {
+        self.wanted = wanted;
     }
 
     /// Whether flows belong to it, usable or not.
@@ -184,11 +190,20 @@ impl Real {
         self.active == 0 && self.inactive == 0
     }
 
+    fn state(&self) -> RealState {
+        match (self.life, self.wanted) {
+            (Life::Up, Wanted::Up) => RealState::Up,
+            (_, Wanted::Down) => RealState::Down,
+            (_, Wanted::Disabled) => RealState::Disabled,
+            _ => RealState::Draining,
+        }
+    }
+
     pub(super) fn snapshot(&self) -> snapshot::Real {
         snapshot::Real {
             address: self.address,
             weight: self.weight,
-            state: if self.life == Life::Up { RealState::Up } else { RealState::Draining },
+            state: self.state(),
             active: self.active,
             inactive: self.inactive,
             connections: self.connections,

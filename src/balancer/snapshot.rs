@@ -13,8 +13,12 @@ use super::table::Turnover;
 pub enum RealState {
     /// Takes new connections (unless its weight is 0).
     Up,
-    /// Removed from the configuration; serves its last connections.
+    /// Takes no new connection and keeps those it has, up to a deadline where there is one.
     Draining,
+    /// Dead.
+    Down,
+    /// Out of service by the operator's own word.
+    Disabled,
 }
 
 impl RealState {
@@ -24,6 +28,8 @@ impl RealState {
         match self {
             Self::Up => "up",
             Self::Draining => "draining",
+            Self::Down => "down",
+            Self::Disabled => "disabled",
         }
     }
 }

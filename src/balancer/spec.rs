@@ -1,6 +1,7 @@
 //! Services and real servers as they are configured.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use super::change::Listen;
 
@@ -92,6 +93,36 @@ pub struct RealSpec {
     pub address: IpAddr,
     /// Share of new connections, 0 to [`MAX_WEIGHT`]; 0 takes no new connection.
     pub weight: u32,
+}
+
+/// What is wanted of a real server, by its configuration or its operator.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Wanted {
+    /// Takes new flows (unless its weight is 0).
+    #[default]
+    Up,
+    /// Takes no new flow; those it has go on.
+    Draining {
+        /// After this long those that are left are ended; `None`: the service's own deadline, if it has one.
+        deadline: Option<Duration>,
+    },
+    /// Dead: takes no new flow, and nothing that is sent there arrives.
+    Down,
+    /// Out of service by the operator's own word, which no health check undoes.
+    Disabled,
+}
+
+impl Wanted {
+    /// The name in configuration, requests and listings.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::Draining { .. } => "draining",
+            Self::Down => "down",
+            Self::Disabled => "disabled",
+        }
+    }
 }
 
 /// A service as configured.

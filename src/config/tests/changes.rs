@@ -74,6 +74,7 @@ fn apply(services: &mut Vec<ServiceSpec>, change: &Change) {
         }
         Change::SetMaglev { .. }
         | Change::SetHashSeed(_)
+        | Change::SetState { .. }
         | Change::SetSources(_)
         | Change::SetTimeouts(_) => {}
     }
