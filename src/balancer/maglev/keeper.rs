@@ -96,6 +96,7 @@ impl Keeper {
             | Change::SetListens { .. }
             | Change::SetPolicy { .. }
             | Change::SetMaglev { .. }
+            | Change::SetState { .. }
             | Change::SetSources(_)
             | Change::SetTimeouts(_) => {}
         }
