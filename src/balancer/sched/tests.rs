@@ -172,7 +172,7 @@ fn members() -> impl Strategy<Value = Vec<Member>> {
 }
 
 /// What happens to a pool between picks.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 enum Step {
     Picks(usize),
     Weight(usize, u32),
