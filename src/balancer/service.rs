@@ -226,7 +226,7 @@ pub(super) struct Service {
     scheduler: Box<dyn Scheduler>,
     /// For a scheduler that draws lots.
     random: u64,
-    /// See [`maglev`]; only with that scheduler.
+    /// See [`maglev`]; gone with that scheduler.
     maglev: Option<Arc<maglev::Table>>,
     /// Its real servers in configuration order, draining ones among them.
     pub(super) reals: Vec<RealId>,
@@ -284,7 +284,7 @@ impl Service {
 
     /// What a listing says of its Maglev table. With a policy that places otherwise the checksum is another too.
     pub(super) fn maglev(&self) -> Option<snapshot::Maglev> {
-        let table = self.maglev.as_deref().filter(|_| self.kind == SchedulerKind::Maglev)?;
+        let table = self.maglev.as_deref()?;
         let Policy { hash_ports, fallback, .. } = self.policy;
         let policy = u64::from(hash_ports == Some(false)) << 1 | u64::from(!fallback);
         Some(snapshot::Maglev { slots: table.slots(), checksum: table.checksum() ^ policy })
