@@ -4,9 +4,10 @@
 //! it are held until it comes. Nothing is put together here: that the real server's kernel does, which gets every fragment
 //! as it was sent. But what would make two receivers see two different datagrams is refused, and with it the whole datagram.
 //!
-//! Everything is bounded: the datagrams of each [kind](datagrams::Kind), where the oldest gives way to the newest; the
-//! fragments of one; the bytes held; and the time, which counts from the fragment of a datagram that comes first. A datagram that
-//! is complete is forgotten at once, for busy clients use a number of 16 bits again within seconds (RFC 6864 section 4.3).
+//! Everything is bounded: the datagrams whose first fragment has come, and the others, of each of which the oldest gives way
+//! to the newest; the fragments of one; the bytes held; and the time, which counts from the fragment of a datagram that comes
+//! first. A datagram that is complete is forgotten at once, for busy clients use a number of 16 bits again within seconds
+//! (RFC 6864 section 4.3).
 
 mod datagrams;
 mod seen;
