@@ -6,13 +6,15 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::hint::black_box;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use vstun::balancer::maglev::{self, Keeper};
 use vstun::balancer::outer::Inner;
 use vstun::balancer::{
-    Balancer, Change, Limits, Listen, Millis, Policy, PortRange, Protocol, RealSpec, Reason,
-    SchedulerKind, Seed, ServiceSpec, Tunnel, TunnelError, TunnelErrorKind, Verdict,
+    Balancer, Change, Limits, Listen, Millis, Persistence, Policy, PortRange, Protocol, Quiescent,
+    RealSpec, Reason, SchedulerKind, Seed, ServiceSpec, Tunnel, TunnelError, TunnelErrorKind,
+    Verdict,
 };
 use vstun::decap::{Gate, Mss, Outcome};
 use vstun::wire::Packet;
@@ -101,7 +103,7 @@ fn service() -> ServiceSpec {
         .into_iter()
         .flat_map(|vip| [listen(vip, Protocol::Tcp, 80), listen(vip, Protocol::Udp, 53)])
         .collect();
-    let reals = FAMILIES.map(|family| RealSpec { address: family.real(11), weight: 1 }).to_vec();
+    let reals = FAMILIES.map(|family| RealSpec::new(family.real(11), 1)).to_vec();
     let (name, scheduler) = ("web".to_owned(), SchedulerKind::WeightedLeastConnections);
     ServiceSpec { name, listens, scheduler, reals, policy: Policy::default() }
 }
@@ -241,6 +243,38 @@ fn no_scheduler_allocates_for_a_new_flow() {
         });
         assert_eq!(calls, 0, "{}", scheduler.name());
     }
+}
+
+#[test]
+fn templates_come_and_go_without_allocating() {
+    let mut director = director(256);
+    let persistence = Persistence {
+        timeout: Duration::from_secs(60),
+        prefix_v4: 32,
+        prefix_v6: 128,
+        quiescent: Quiescent::Keep,
+    };
+    let policy = Policy { persistence: Some(persistence), ..Policy::default() };
+    director.apply(Millis(0), &Change::SetPolicy { service: "web".to_owned(), policy }).unwrap();
+    // One more client of each family than there is room for.
+    let from = |family: Family, client: u8| match family {
+        Family::V4 => IpAddr::from([198, 51, 100, client]),
+        Family::V6 => IpAddr::from([0x2001, 0xdb8, 9, 0, 0, 0, 0, u16::from(client)]),
+    };
+    let clients = (1..=33).flat_map(|client| FAMILIES.map(|family| (family, from(family, client))));
+    let opening: Vec<_> =
+        clients.map(|(family, client)| family.tcp(Flags::SYN).from(client).bytes()).collect();
+    let life = |director: &mut Balancer, start: u64| {
+        for packet in &opening {
+            assert!(matches!(forward(director, start, packet), Verdict::Tunnel(_)));
+        }
+        while let Some(due) = director.next_deadline() {
+            director.expire(due);
+        }
+    };
+    assert_eq!(allocations(|| life(&mut director, 0)), 0);
+    assert_eq!(allocations(|| life(&mut director, 1_000_000)), 0);
+    assert_eq!((director.counters().without_template, director.snapshot().templates), (4, 0));
 }
 
 #[test]

@@ -125,7 +125,7 @@ fn commented_keys_are_valid_when_they_are_taken_in() {
     let sources = ["10.0.0.1", "2001:db8:1::1"].map(|source| source.parse::<IpAddr>().unwrap());
     assert_eq!(director.sources, sources);
     assert!(director.hash_seed.is_some());
-    assert_eq!(director.services[0].policy, Policy { hash_ports: Some(true), fallback: true });
+    assert_eq!(director.services[0].policy, Policy { hash_ports: Some(true), ..Policy::default() });
 }
 
 #[test]

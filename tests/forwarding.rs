@@ -77,7 +77,7 @@ impl Director {
                 let ports = PortRange { first: port, last: port };
                 Listen { protocol, address, ports }
             };
-            let real = |&number: &u8| RealSpec { address: outer.real(number), weight: 1 };
+            let real = |&number: &u8| RealSpec::new(outer.real(number), 1);
             let (listens, reals) =
                 (listens.iter().map(listen).collect(), reals.iter().map(real).collect());
             let scheduler = SchedulerKind::RoundRobin;

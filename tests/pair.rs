@@ -65,7 +65,7 @@ impl Pair {
             Listen { protocol, address: inner.vip(), ports }
         };
         let listens = [(Protocol::Tcp, 80), (Protocol::Udp, 53)].map(listen).to_vec();
-        let reals = [A, B].map(|real| RealSpec { address: outer.real(real), weight: 1 }).to_vec();
+        let reals = [A, B].map(|real| RealSpec::new(outer.real(real), 1)).to_vec();
         let (name, scheduler) = ("web".to_owned(), SchedulerKind::RoundRobin);
         let spec = ServiceSpec { name, listens, scheduler, reals, policy: Policy::default() };
         director.apply(Millis(0), &Change::AddService(spec)).unwrap();

@@ -130,7 +130,7 @@ fn director(family: Family, capacity: u32) -> Balancer {
     let listens = [Protocol::Tcp, Protocol::Udp]
         .map(|protocol| Listen { protocol, address: family.vip(), ports })
         .to_vec();
-    let reals = [0, 1, 2, 3].map(|real| RealSpec { address: family.real(real), weight: 1 });
+    let reals = [0, 1, 2, 3].map(|real| RealSpec::new(family.real(real), 1));
     let (name, scheduler) = ("web".to_owned(), SchedulerKind::WeightedLeastConnections);
     let reals = reals.to_vec();
     director

@@ -107,7 +107,7 @@ fn director() -> Balancer {
         name: "web".to_owned(),
         listens: listens.map(|listen| listen.parse().expect("a listen")).to_vec(),
         scheduler: SchedulerKind::RoundRobin,
-        reals: vec![RealSpec { address: [10, 0, 0, 11].into(), weight: 1 }],
+        reals: vec![RealSpec::new([10, 0, 0, 11].into(), 1)],
         policy: Policy::default(),
     };
     director.apply(Millis(0), &Change::AddService(spec)).expect("a service");

@@ -6,8 +6,10 @@ use std::sync::Arc;
 use super::Balancer;
 use super::change::{Change, ChangeError, Listen};
 use super::maglev;
+use super::policy::Policy;
 use super::service::{Life, Real, Service, ServiceId};
-use super::spec::{MAX_WEIGHT, Policy, RealSpec, SchedulerKind, ServiceSpec, Wanted};
+use super::spec::{MAX_WEIGHT, RealSpec, SchedulerKind, ServiceSpec, Wanted};
+use super::thresholds::Thresholds;
 use super::time::Millis;
 use super::verdict::RealId;
 
@@ -36,12 +38,15 @@ impl Balancer {
             Change::SetState { service, address, state } => {
                 self.set_state(service, *address, *state)
             }
+            Change::SetThresholds { service, address, thresholds } => {
+                self.set_thresholds(service, *address, *thresholds)
+            }
             Change::SetSources(sources) => {
                 self.set_sources(sources);
                 Ok(())
             }
             Change::SetTimeouts(timeouts) => {
-                self.timeouts = *timeouts;
+                self.timeouts = timeouts.ordered();
                 Ok(())
             }
         }
@@ -53,7 +58,7 @@ impl Balancer {
         }
         self.check_listens(&spec.name, &spec.listens, None)?;
         for (place, real) in spec.reals.iter().enumerate() {
-            check_weight(real.weight)?;
+            check_real(real)?;
             if spec.reals.iter().take(place).any(|other| other.address == real.address) {
                 let (service, address) = (spec.name.clone(), real.address);
                 return Err(ChangeError::RealExists { service, address });
@@ -137,7 +142,7 @@ impl Balancer {
 
     fn add_real(&mut self, name: &str, spec: RealSpec) -> Result<(), ChangeError> {
         let id = self.find_service(name)?;
-        check_weight(spec.weight)?;
+        check_real(&spec)?;
         if let Ok(real) = self.find_real(name, spec.address) {
             // IPVS revives a deleted destination from its trash, connections and counters with it.
             let Some(real) = self.reals.get_mut(real.0 as usize) else { return Ok(()) };
@@ -147,6 +152,7 @@ impl Balancer {
             }
             real.set_life(Life::Up);
             real.set_weight(spec.weight);
+            real.set_thresholds(spec.thresholds);
         } else {
             let real = self.new_real(id, spec);
             if let Some(service) = self.service(id) {
@@ -189,25 +195,41 @@ impl Balancer {
         Ok(())
     }
 
-    /// Gives the place of a real server free that has been removed and has no connection left.
+    fn set_thresholds(
+        &mut self,
+        name: &str,
+        address: IpAddr,
+        thresholds: Thresholds,
+    ) -> Result<(), ChangeError> {
+        check_thresholds(thresholds)?;
+        let real = self.find_real(name, address)?;
+        if let Some(real) = self.reals.get_mut(real.0 as usize) {
+            real.set_thresholds(thresholds);
+        }
+        Ok(())
+    }
+
+    /// Takes a real server that has been removed off its service's list when it has no connection left, and gives its place
+    /// free when no template names it either.
     pub(super) fn collect(&mut self, id: RealId) {
         let Some(real) = self.reals.get(id.0 as usize) else { return };
         if real.life() == Life::Up || !real.idle() {
             return;
         }
-        let service = real.service();
-        let gone = real.life() == Life::Gone;
-        if !gone {
+        let (service, remembered) = (real.service(), real.remembered());
+        if real.life() == Life::Draining {
             if let Some(service) = self.service(service) {
                 service.reals.retain(|&other| other != id);
             }
             self.pool_changed(service);
         }
         if let Some(real) = self.reals.get_mut(id.0 as usize) {
-            real.set_life(Life::Free);
+            real.set_life(if remembered { Life::Gone } else { Life::Free });
         }
         self.fragments.real_is_gone(id);
-        self.free_reals.push(id);
+        if !remembered {
+            self.free_reals.push(id);
+        }
     }
 
     fn new_real(&mut self, service: ServiceId, spec: RealSpec) -> RealId {
@@ -267,6 +289,15 @@ impl Balancer {
         }
         Ok(())
     }
+}
+
+fn check_real(real: &RealSpec) -> Result<(), ChangeError> {
+    check_weight(real.weight)?;
+    check_thresholds(real.thresholds)
+}
+
+fn check_thresholds(thresholds: Thresholds) -> Result<(), ChangeError> {
+    if thresholds.valid() { Ok(()) } else { Err(ChangeError::Thresholds(thresholds)) }
 }
 
 fn check_weight(weight: u32) -> Result<(), ChangeError> {

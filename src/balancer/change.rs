@@ -8,7 +8,9 @@ use std::sync::Arc;
 
 use super::flow::Seed;
 use super::maglev;
-use super::spec::{MAX_WEIGHT, Policy, RealSpec, SchedulerKind, ServiceSpec, Wanted};
+use super::policy::Policy;
+use super::spec::{MAX_WEIGHT, RealSpec, SchedulerKind, ServiceSpec, Wanted};
+use super::thresholds::Thresholds;
 use super::time::Timeouts;
 use super::tunnel::Sources;
 use crate::wire::protocol;
@@ -222,6 +224,15 @@ pub enum Change {
         /// What is wanted of it from now on.
         state: Wanted,
     },
+    /// Other thresholds.
+    SetThresholds {
+        /// The service's name.
+        service: String,
+        /// The real server's address.
+        address: IpAddr,
+        /// How many connections it takes.
+        thresholds: Thresholds,
+    },
     /// The director's own addresses towards the real servers, all of them: also for those that join later.
     SetSources(Sources),
     /// New timeouts; flows take them with their next packet.
@@ -264,6 +275,9 @@ pub enum ChangeError {
     /// A weight above [`MAX_WEIGHT`].
     #[error("weight {0} is above {MAX_WEIGHT}")]
     Weight(u32),
+    /// Thresholds that contradict each other, or an upper one above what the largest table holds.
+    #[error("threshold lower = {} is above upper = {}, or that above {}", .0.lower, .0.upper, Thresholds::MAX)]
+    Thresholds(Thresholds),
 }
 
 #[cfg(test)]

@@ -17,6 +17,8 @@ pub struct Counters {
     pub held: u64,
     /// Packets forwarded without a connection entry, because the table was full.
     pub without_entry: u64,
+    /// New flows of persistent clients placed by hash, because there was no room for another template.
+    pub without_template: u64,
     /// ICMP protocol-unreachable, host-unreachable and the like from the tunnels' far ends.
     pub tunnel_errors: u64,
 }

@@ -70,6 +70,17 @@ impl Key {
         Self { client: words(client), vip: words(vip), ports, protocol }
     }
 
+    /// A client of a service, whatever its flows: no packet has such a key, since its protocol is 0. The hash of the
+    /// service 0 tells clients apart and nothing else.
+    pub(super) fn of_client(client: IpAddr, service: u32) -> Self {
+        // The family's own unspecified address, so that IPv4 is hashed as briefly as in a flow.
+        let nowhere = match client {
+            IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        };
+        Self { client: words(client), vip: words(nowhere), ports: service, protocol: 0 }
+    }
+
     /// The transport's protocol number.
     #[must_use]
     pub fn protocol(&self) -> u8 {

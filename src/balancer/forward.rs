@@ -10,13 +10,13 @@
 use super::change::Protocol;
 use super::flow::Key;
 use super::limit::within;
-use super::placement::Flow;
-use super::service::{Life, ServiceId};
+use super::persistence::Choice;
+use super::service::{Life, Real, Service, ServiceId};
 use super::table::Handle;
 use super::tcp::State;
 use super::verdict::{RealId, Reason, Verdict};
 use super::{Balancer, Millis};
-use crate::wire::{Fragment, Packet, Transport, icmp, is_host, tcp};
+use crate::wire::{Fragment, Packet, Transport, icmp, is_host, protocol, tcp};
 
 impl Balancer {
     /// Decides what becomes of a packet that came to a virtual IP, and counts it.
@@ -58,7 +58,7 @@ impl Balancer {
         let key = key(packet, header.source_port, header.destination_port);
         let opens = header.flags.syn() && !header.flags.ack() && !header.flags.rst();
         if let Some((handle, state, real)) = self.connection(&key) {
-            if !(opens && state.reusable()) {
+            if !(opens && (state.reusable() || self.leaving(real))) {
                 self.advance(now, handle, state, state.next(header.flags), real);
                 return self.tunnel(now, packet, real);
             }
@@ -73,14 +73,7 @@ impl Balancer {
         if opens {
             return self.open(now, packet, key, service, State::None.next(header.flags));
         }
-        let Some(real) = self.hashed(now, &key, service) else {
-            return self.refuse_packet(now, packet, Reason::NoConnection);
-        };
-        if !header.flags.rst() {
-            // From now on it has an entry if there is room, in a state that a stray packet does not keep for long.
-            self.enter(now, key, service, real, State::SynRecv);
-        }
-        self.tunnel(now, packet, real)
+        self.unknown(now, packet, key, service, header.flags)
     }
 
     #[inline]
@@ -139,7 +132,7 @@ impl Balancer {
         }
         let protocol = Protocol::from_number(quote.protocol)?;
         let service = self.listens.find(protocol, quote.source, quote.source_port)?;
-        self.hashed(now, &key, service)
+        self.placed(now, &key, service)
     }
 
     /// The connection with this key, unless its service is gone.
@@ -155,6 +148,11 @@ impl Balancer {
         Some((handle, state, real))
     }
 
+    /// Whether a real server takes nothing new although it is alive, so that a SYN on one of its connections is for another.
+    fn leaving(&self, real: RealId) -> bool {
+        self.reals.get(real.0 as usize).is_none_or(Real::leaving)
+    }
+
     #[inline]
     fn advance(&mut self, now: Millis, handle: Handle, before: State, after: State, real: RealId) {
         self.connections.touch(handle, after, now, after.timeout(&self.timeouts));
@@ -165,7 +163,8 @@ impl Balancer {
         }
     }
 
-    /// A new connection: scheduled and entered in the table, or placed by hash while it is full.
+    /// A new connection: scheduled and entered in the table, or placed by hash while it is full. A datagram that is
+    /// scheduled alone leaves no entry.
     fn open(
         &mut self,
         now: Millis,
@@ -175,42 +174,76 @@ impl Balancer {
         state: State,
     ) -> Verdict {
         let full = self.connections.len() >= self.connections.capacity();
-        let flow = Flow { key: &key, seed: self.hash_seed };
-        let chosen = match self.services.get_mut(id.0) {
-            Some(Some(service)) if full || service.hashed(now) => service.place(flow, &self.reals),
-            Some(Some(service)) => service.schedule(flow, &self.reals),
-            _ => None,
-        };
-        let Some(real) = chosen else {
+        let service = self.services.get(id.0).and_then(Option::as_ref);
+        let alone = state == State::Udp && service.is_some_and(|service| service.policy.one_packet);
+        let by_hash = !alone && (full || service.is_some_and(|service| service.hashed(now)));
+        let Some(choice) = self.choose(now, &key, id, by_hash) else {
             return self.refuse_packet(now, packet, Reason::NoRealServer);
         };
-        self.enter(now, key, id, real, state);
-        self.tunnel(now, packet, real)
-    }
-
-    /// Where a packet without an entry belongs, while flows without an entry may be alive.
-    fn hashed(&self, now: Millis, key: &Key, id: ServiceId) -> Option<RealId> {
-        let service = self.services.get(id.0)?.as_ref()?;
-        if !service.hashed(now) {
-            return None;
+        if !alone {
+            self.enter(now, key, id, choice, state);
+        } else if let Some(real) = self.reals.get_mut(choice.real.0 as usize) {
+            real.visit();
         }
-        self.belongs(key, id)
+        self.tunnel(now, packet, choice.real)
     }
 
-    /// Where a flow belongs by hash: the same in every director with one configuration and one hash seed.
-    pub(super) fn belongs(&self, key: &Key, id: ServiceId) -> Option<RealId> {
+    /// TCP that opens nothing and has no entry: a flow of before where the service adopts such, or while flows without an
+    /// entry may be alive. From now on it has an entry if there is room.
+    #[cold]
+    fn unknown(
+        &mut self,
+        now: Millis,
+        packet: &Packet<'_>,
+        key: Key,
+        id: ServiceId,
+        flags: tcp::Flags,
+    ) -> Verdict {
+        let service = self.services.get(id.0).and_then(Option::as_ref);
+        let adopts = service.is_some_and(Service::adopts);
+        // No client answers a server's SYN in a flow of before.
+        let adopts = adopts && !flags.syn();
+        if !(adopts || service.is_some_and(|service| service.hashed(now))) {
+            return self.refuse_packet(now, packet, Reason::NoConnection);
+        }
+        // The real server has to hear of a reset, but then there is nothing left to remember.
+        let real = if flags.rst() {
+            service.and_then(|service| self.belongs(&key, id, service))
+        } else {
+            self.choose(now, &key, id, true).map(|choice| {
+                // Not adopted, in a state that a stray packet does not keep for long.
+                let state = if adopts { State::Established.next(flags) } else { State::SynRecv };
+                self.enter(now, key, id, choice, state);
+                choice.real
+            })
+        };
+        match real {
+            Some(real) => self.tunnel(now, packet, real),
+            None => self.refuse_packet(now, packet, Reason::NoConnection),
+        }
+    }
+
+    /// Where a packet without an entry belongs, where such flows may be alive.
+    fn placed(&self, now: Millis, key: &Key, id: ServiceId) -> Option<RealId> {
         let service = self.services.get(id.0)?.as_ref()?;
-        service.place(Flow { key, seed: self.hash_seed }, &self.reals)
+        let adopted = key.protocol() == protocol::TCP && service.adopts();
+        if adopted || service.hashed(now) { self.belongs(key, id, service) } else { None }
     }
 
     /// Enters a connection in the table, if there is room.
-    fn enter(&mut self, now: Millis, key: Key, id: ServiceId, real: RealId, state: State) {
+    fn enter(&mut self, now: Millis, key: Key, id: ServiceId, choice: Choice, state: State) {
         let timeout = state.timeout(&self.timeouts);
-        if self.connections.insert(key, real, state, now, timeout).is_err() {
+        let Ok(handle) = self.connections.insert(key, choice.real, state, now, timeout) else {
             self.placed_without_entry(now, id);
-        } else if let Some(real) = self.reals.get_mut(real.0 as usize) {
+            return;
+        };
+        if let Some(real) = self.reals.get_mut(choice.real.0 as usize) {
             real.bind();
             real.moved(State::None, state);
+        }
+        if let Some(template) = choice.template {
+            self.connections.set_template(handle, template);
+            self.templates.bind(template);
         }
     }
 

@@ -11,13 +11,16 @@ pub mod fragments;
 mod limit;
 pub mod maglev;
 pub mod outer;
+mod persistence;
 mod placement;
+pub mod policy;
 mod sched;
 mod service;
 pub mod snapshot;
 pub mod spec;
 pub mod table;
 pub mod tcp;
+pub mod thresholds;
 pub mod time;
 mod tunnel;
 mod tunnel_error;
@@ -26,8 +29,10 @@ pub mod verdict;
 pub use change::{Change, ChangeError, Listen, PortRange, Protocol};
 pub use counters::Counters;
 pub use flow::Seed;
+pub use policy::{Persistence, Policy, Quiescent, Unknown};
 pub use snapshot::Snapshot;
-pub use spec::{Policy, RealSpec, SchedulerKind, ServiceSpec, Wanted};
+pub use spec::{RealSpec, SchedulerKind, ServiceSpec, Wanted};
+pub use thresholds::Thresholds;
 pub use time::{Millis, Timeouts};
 pub use tunnel::{Sources, Tunnel};
 pub use tunnel_error::{TunnelError, TunnelErrorKind};
@@ -35,8 +40,9 @@ pub use verdict::{RealId, Reason, Verdict};
 
 use fragments::{Bounds, Fragments};
 use limit::Limit;
+use persistence::Templates;
 use service::{Listens, Real, Service, ServiceId};
-use table::{Entry, Table};
+use table::{Entry, Handle, Table};
 
 use crate::wire::packet::MAX_PACKET_LEN;
 
@@ -68,6 +74,7 @@ pub struct Balancer {
     listens: Listens,
     connections: Table,
     fragments: Fragments,
+    templates: Templates,
     sources: Sources,
     timeouts: Timeouts,
     counters: Counters,
@@ -90,6 +97,7 @@ impl Balancer {
             listens: Listens::default(),
             connections: Table::new(limits.connections, seed),
             fragments: Fragments::new(Bounds::DEFAULT, seed),
+            templates: Templates::new(limits.connections, seed),
             sources: Sources::new(),
             timeouts: Timeouts::DEFAULT,
             counters: Counters::default(),
@@ -102,14 +110,33 @@ impl Balancer {
         }
     }
 
-    /// Takes connections out whose time is up, at most [`table::EXPIRE_BUDGET`] looked at, and drops fragments that were held
-    /// in vain; call it at every wake-up, before the packets.
+    /// Takes connections and templates out whose time is up, at most [`table::EXPIRE_BUDGET`] looked at, and drops fragments
+    /// that were held in vain; call it at every wake-up, before the packets.
     pub fn expire(&mut self, now: Millis) {
-        let mut budget = table::EXPIRE_BUDGET;
-        while let Some(entry) = self.connections.expire(now, &mut budget) {
-            self.forget(&entry);
+        let mut budget = table::EXPIRE_BUDGET - persistence::EXPIRE_BUDGET;
+        while let Some(handle) = self.connections.due(now, &mut budget) {
+            self.time_is_up(handle);
         }
+        // After the connections: a template ends with the last of its own.
+        let mut budget = budget + persistence::EXPIRE_BUDGET;
+        self.expire_templates(now, &mut budget);
         self.fragments.expire(now, &mut self.counters);
+    }
+
+    /// Ends a connection, or lets it go on in the state that comes after its own.
+    fn time_is_up(&mut self, handle: Handle) {
+        let Some(entry) = self.connections.entry(handle) else { return };
+        let (before, real) = (entry.state(), entry.real());
+        let Some(after) = before.after_timeout(&self.timeouts) else {
+            if let Some(entry) = self.connections.end(handle) {
+                self.forget(&entry);
+            }
+            return;
+        };
+        self.connections.renew(handle, after, after.timeout(&self.timeouts));
+        if let Some(real) = self.reals.get_mut(real.0 as usize) {
+            real.moved(before, after);
+        }
     }
 
     /// Counts a packet that never came to be one, and so has no verdict of [`Self::forward`].
@@ -128,10 +155,10 @@ impl Balancer {
     /// When [`Self::expire`] has something to do.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Millis> {
-        [self.connections.next_deadline(), self.fragments.next_deadline()]
-            .into_iter()
-            .flatten()
-            .min()
+        let connections = self.connections.next_deadline();
+        let deadlines =
+            [connections, self.templates.next_deadline(), self.fragments.next_deadline()];
+        deadlines.into_iter().flatten().min()
     }
 
     /// The counters.
@@ -157,6 +184,8 @@ impl Balancer {
         Snapshot {
             connections: self.connections.len(),
             capacity: self.connections.capacity(),
+            templates: self.templates.len(),
+            templates_capacity: self.templates.capacity(),
             turnover: self.connections.turnover(),
             fragments: self.fragments.snapshot(),
             services: self.services.iter().flatten().map(service).collect(),
@@ -186,14 +215,17 @@ impl Balancer {
     }
 
     fn listed(&self, now: Millis, entry: &Entry) -> Option<snapshot::Connection> {
-        let key = entry.key();
+        let (key, state) = (entry.key(), entry.state());
+        let next = state.after_timeout(&self.timeouts);
+        let rest = next.map(|next| next.timeout(&self.timeouts)).unwrap_or_default();
         Some(snapshot::Connection {
             protocol: Protocol::from_number(key.protocol())?,
             client: (key.client(), key.client_port()).into(),
             virtual_address: (key.vip(), key.virtual_port()).into(),
             real: self.reals.get(entry.real().0 as usize)?.address(),
-            state: entry.state().name(),
-            expires: entry.expires(now),
+            state: state.name(),
+            active: state.active(),
+            expires: entry.expires(now) + rest,
         })
     }
 
@@ -202,6 +234,9 @@ impl Balancer {
         let id = entry.real();
         if let Some(real) = self.reals.get_mut(id.0 as usize) {
             real.unbind(entry.state());
+        }
+        if let Some(template) = entry.template() {
+            self.templates.unbind(template);
         }
         self.collect(id);
     }

@@ -104,24 +104,35 @@ fn mix(mut bits: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::balancer::policy::Policy;
     use crate::balancer::service::ServiceId;
-    use crate::balancer::spec::{Policy, RealSpec};
+    use crate::balancer::spec::RealSpec;
     use crate::balancer::verdict::RealId;
 
-    const FALLS_BACK: Policy = Policy { hash_ports: None, fallback: true };
-    const REFUSES: Policy = Policy { hash_ports: None, fallback: false };
+    const FALLS_BACK: Policy = Policy {
+        hash_ports: None,
+        fallback: true,
+        unknown: None,
+        persistence: None,
+        one_packet: false,
+    };
+    const REFUSES: Policy = Policy { fallback: false, ..FALLS_BACK };
 
     fn reals(weights: &[u32]) -> (Vec<RealId>, Vec<Real>) {
         let real = |(n, &weight): (usize, &u32)| {
             let address = IpAddr::from([10, 0, 0, u8::try_from(n).unwrap_or_default()]);
-            Real::new(ServiceId(0), RealSpec { address, weight }, None)
+            Real::new(ServiceId(0), RealSpec::new(address, weight), None)
         };
         let ids = (0..u32::try_from(weights.len()).unwrap_or_default()).map(RealId).collect();
         (ids, weights.iter().enumerate().map(real).collect())
     }
 
     fn by_hash(flow: u64, ids: &[RealId], reals: &[Real], policy: &Policy) -> Option<usize> {
-        by_policy(mix(flow), Pool { ids, reals, policy, maglev: None }, Real::hash_weight)
+        by_policy(
+            mix(flow),
+            Pool { ids, reals, policy, maglev: None, full_too: false },
+            Real::hash_weight,
+        )
     }
 
     #[test]

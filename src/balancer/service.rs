@@ -7,10 +7,12 @@ use std::sync::Arc;
 use super::change::{Listen, Protocol};
 use super::maglev;
 use super::placement::{self, Flow};
+use super::policy::{Policy, Quiescent};
 use super::sched::{self, Pool, Scheduler};
 use super::snapshot::{self, RealState};
-use super::spec::{Policy, RealSpec, SchedulerKind, Wanted};
+use super::spec::{RealSpec, SchedulerKind, Wanted};
 use super::tcp::State;
+use super::thresholds::Thresholds;
 use super::time::Millis;
 use super::tunnel::{Room, Tunnel};
 use super::verdict::RealId;
@@ -26,7 +28,7 @@ pub(super) enum Life {
     Up,
     /// Removed from its service, which still lists it while it has connections.
     Draining,
-    /// Its service was removed; the connections that still name it are dead.
+    /// No service lists it any more; the connections and templates that still name it are dead.
     Gone,
     /// Nothing names it; its place can be used anew.
     Free,
@@ -44,9 +46,14 @@ pub(super) struct Real {
     hash_weight: u32,
     life: Life,
     wanted: Wanted,
+    thresholds: Thresholds,
+    /// Whether it has had as many connections as it takes, and still has too many.
+    full: bool,
     active: u64,
     inactive: u64,
     connections: u64,
+    /// Persistence templates that name it.
+    templates: u64,
     packets: u64,
     bytes: u64,
     /// See [`Sources`](super::tunnel::Sources).
@@ -73,9 +80,12 @@ impl Real {
             hash_weight: spec.weight,
             life: Life::Up,
             wanted: Wanted::Up,
+            thresholds: spec.thresholds,
+            full: false,
             active: 0,
             inactive: 0,
             connections: 0,
+            templates: 0,
             packets: 0,
             bytes: 0,
             source,
@@ -88,12 +98,39 @@ impl Real {
     pub(super) fn bind(&mut self) {
         self.inactive += 1;
         self.connections += 1;
+        self.full = self.thresholds.full(self.active + self.inactive, self.full);
+    }
+
+    /// A datagram comes to it that is a flow of its own.
+    pub(super) fn visit(&mut self) {
+        self.connections += 1;
     }
 
     /// A connection in `state` leaves it.
     pub(super) fn unbind(&mut self, state: State) {
         let count = if state.active() { &mut self.active } else { &mut self.inactive };
         *count = count.saturating_sub(1);
+        self.full = self.thresholds.full(self.active + self.inactive, self.full);
+    }
+
+    /// A template names it from now on.
+    pub(super) fn remember(&mut self) {
+        self.templates += 1;
+    }
+
+    /// A template names it no more.
+    pub(super) fn forget(&mut self) {
+        self.templates = self.templates.saturating_sub(1);
+    }
+
+    /// Whether a template that names it is good for a new flow.
+    pub(super) fn persists(&self, quiescent: Quiescent) -> bool {
+        self.life == Life::Up && (self.weight > 0 || quiescent == Quiescent::Keep)
+    }
+
+    /// Whether a template names it.
+    pub(super) fn remembered(&self) -> bool {
+        self.templates > 0
     }
 
     /// One of its connections goes from one state to another.
@@ -152,6 +189,12 @@ impl Real {
 
     /// Whether it may take a new connection.
     pub(super) fn usable(&self) -> bool {
+        self.in_rotation() && !self.full
+    }
+
+    /// Whether it has a share of the flows, even if it is full at the moment. Where a flow without an entry belongs must not
+    /// depend on how many connections others have.
+    pub(super) fn in_rotation(&self) -> bool {
         self.life == Life::Up && self.wanted == Wanted::Up && self.weight > 0
     }
 
@@ -168,6 +211,16 @@ impl Real {
     /// nobody else's flows move.
     pub(super) fn hash_weight(&self) -> u32 {
         self.hash_weight
+    }
+
+    /// Whether a SYN on one of its connections is to be another's: it is being drained.
+    pub(super) fn leaving(&self) -> bool {
+        self.life != Life::Up
+    }
+
+    pub(super) fn set_thresholds(&mut self, thresholds: Thresholds) {
+        self.thresholds = thresholds;
+        self.full = thresholds.full(self.active + self.inactive, self.full);
     }
 
     pub(super) fn set_weight(&mut self, weight: u32) {
@@ -207,6 +260,9 @@ impl Real {
             active: self.active,
             inactive: self.inactive,
             connections: self.connections,
+            templates: self.templates,
+            thresholds: self.thresholds,
+            full: self.full,
             packets: self.packets,
             bytes: self.bytes,
             protocol_unreachable: self.errors.protocol_unreachable,
@@ -253,14 +309,15 @@ impl Service {
     /// The scheduler's choice for a new flow.
     pub(super) fn schedule(&mut self, flow: Flow<'_>, reals: &[Real]) -> Option<RealId> {
         let Self { scheduler, reals: ids, policy, maglev, .. } = self;
-        let place = scheduler.pick(flow, Pool { ids, reals, policy, maglev: maglev.as_deref() })?;
+        let place = scheduler
+            .pick(flow, Pool { ids, reals, policy, maglev: maglev.as_deref(), full_too: false })?;
         ids.get(place).copied()
     }
 
     /// Where a flow belongs by hash: by the scheduler's own, or by rendezvous hashing where it has none.
     pub(super) fn place(&self, flow: Flow<'_>, reals: &[Real]) -> Option<RealId> {
         let Self { reals: ids, policy, maglev, .. } = self;
-        let pool = Pool { ids, reals, policy, maglev: maglev.as_deref() };
+        let pool = Pool { ids, reals, policy, maglev: maglev.as_deref(), full_too: true };
         ids.get(self.scheduler.place(flow, pool)?).copied()
     }
 
@@ -279,7 +336,7 @@ impl Service {
     /// Members or weights have changed.
     pub(super) fn changed(&mut self, reals: &[Real]) {
         let Self { scheduler, reals: ids, policy, maglev, .. } = self;
-        scheduler.changed(Pool { ids, reals, policy, maglev: maglev.as_deref() });
+        scheduler.changed(Pool { ids, reals, policy, maglev: maglev.as_deref(), full_too: false });
     }
 
     /// What a listing says of its Maglev table. With a policy that places otherwise the checksum is another too.
@@ -288,6 +345,11 @@ impl Service {
         let Policy { hash_ports, fallback, .. } = self.policy;
         let policy = u64::from(hash_ports == Some(false)) << 1 | u64::from(!fallback);
         Some(snapshot::Maglev { slots: table.slots(), checksum: table.checksum() ^ policy })
+    }
+
+    /// Whether TCP that opens nothing and has no entry is taken for a flow of before.
+    pub(super) fn adopts(&self) -> bool {
+        self.policy.adopts(self.kind)
     }
 
     /// Whether the hash, not the scheduler, places flows now.

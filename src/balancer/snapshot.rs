@@ -7,6 +7,7 @@ use super::change::{Listen, Protocol};
 use super::counters::Counters;
 use super::spec::SchedulerKind;
 use super::table::Turnover;
+use super::thresholds::Thresholds;
 
 /// The state of a real server.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -49,6 +50,12 @@ pub struct Real {
     pub inactive: u64,
     /// Connections ever given to it.
     pub connections: u64,
+    /// Persistence templates that name it (IPVS's PersistConn).
+    pub templates: u64,
+    /// How many connections it takes.
+    pub thresholds: Thresholds,
+    /// Whether it takes no new connection because of its thresholds.
+    pub full: bool,
     /// Packets given to it; a super-frame counts as its wire segments.
     pub packets: u64,
     /// Bytes of those packets: inner IP packets, without the outer header.
@@ -98,6 +105,8 @@ pub struct Connection {
     pub real: IpAddr,
     /// The state's name as IPVS has it.
     pub state: &'static str,
+    /// Whether it counts as active.
+    pub active: bool,
     /// How long it lives if no packet comes.
     pub expires: Duration,
 }
@@ -120,6 +129,10 @@ pub struct Snapshot {
     pub connections: usize,
     /// How many fit.
     pub capacity: usize,
+    /// Persistence templates.
+    pub templates: usize,
+    /// How many of them fit.
+    pub templates_capacity: usize,
     /// What has become of the connections' timers.
     pub turnover: Turnover,
     /// What comes in fragments.

@@ -4,6 +4,8 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::change::Listen;
+use super::policy::Policy;
+use super::thresholds::Thresholds;
 
 /// The schedulers, by the names of LVS.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -70,6 +72,25 @@ impl SchedulerKind {
         }
     }
 
+    /// Whether it goes by how many connections each real server has.
+    #[must_use]
+    pub fn counts_connections(self) -> bool {
+        match self {
+            Self::RoundRobin
+            | Self::WeightedRoundRobin
+            | Self::SourceHashing
+            | Self::DestinationHashing
+            | Self::Maglev
+            | Self::Failover => false,
+            Self::LeastConnections
+            | Self::WeightedLeastConnections
+            | Self::ShortestExpectedDelay
+            | Self::NeverQueue
+            | Self::Overflow
+            | Self::TwoChoices => true,
+        }
+    }
+
     /// The scheduler of that name.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
@@ -93,6 +114,16 @@ pub struct RealSpec {
     pub address: IpAddr,
     /// Share of new connections, 0 to [`MAX_WEIGHT`]; 0 takes no new connection.
     pub weight: u32,
+    /// How many connections it takes.
+    pub thresholds: Thresholds,
+}
+
+impl RealSpec {
+    /// A real server with that weight and the defaults.
+    #[must_use]
+    pub fn new(address: IpAddr, weight: u32) -> Self {
+        Self { address, weight, thresholds: Thresholds::default() }
+    }
 }
 
 /// What is wanted of a real server, by its configuration or its operator.
@@ -138,21 +169,4 @@ pub struct ServiceSpec {
     pub policy: Policy,
     /// Among whom it chooses.
     pub reals: Vec<RealSpec>,
-}
-
-/// How a service treats its flows, beside who is chosen for a new one. What a configuration does not say is the default.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Policy {
-    /// For mh and sh: whether ports are part of what is hashed, so that one client's connections may go to several real
-    /// servers. `None`: with mh they are, with sh they are not.
-    pub hash_ports: Option<bool>,
-    /// For mh, sh and dh: whether a flow whose real server takes no new connection goes to another (the default), or is
-    /// refused.
-    pub fallback: bool,
-}
-
-impl Default for Policy {
-    fn default() -> Self {
-        Self { hash_ports: None, fallback: true }
-    }
 }

@@ -34,6 +34,9 @@ pub enum State {
     Listen,
     /// Reached only with IPVS's `secure_tcp`.
     SynAck,
+    /// ESTABLISHED without a packet for [`Timeouts::tcp_idle`]. A server's reset goes past the director, and the client
+    /// that got it sends nothing more: what may be dead does not count as active.
+    Idle,
     /// Any UDP flow.
     Udp,
 }
@@ -51,18 +54,18 @@ pub enum Event {
     Rst,
 }
 
-const TCP_STATES: usize = 11;
+const TCP_STATES: usize = 12;
 
 use State::{Close, CloseWait, Established, FinWait, LastAck, Listen, SynRecv, SynSent, TimeWait};
 
 /// The next state: one row per event, one column per state, in the order of the enums.
 #[rustfmt::skip]
 const NEXT: [[State; TCP_STATES]; 4] = [
-    //       None         Established  SynSent      SynRecv      FinWait  TimeWait  Close    CloseWait  LastAck  Listen   SynAck
-    /*SYN*/ [SynRecv,     Established, Established, SynRecv,     SynRecv, SynRecv,  SynRecv, SynRecv,   SynRecv, SynRecv, SynRecv],
-    /*FIN*/ [Close,       FinWait,     SynSent,     TimeWait,    FinWait, TimeWait, Close,   CloseWait, LastAck, Listen,  TimeWait],
-    /*ACK*/ [Established, Established, SynSent,     Established, FinWait, TimeWait, Close,   CloseWait, Close,   Listen,  Established],
-    /*RST*/ [Close,       Close,       Close,       SynRecv,     Close,   Close,    Close,   Close,     LastAck, Listen,  Close],
+    //       None         Established  SynSent      SynRecv      FinWait  TimeWait  Close    CloseWait  LastAck  Listen   SynAck       Idle
+    /*SYN*/ [SynRecv,     Established, Established, SynRecv,     SynRecv, SynRecv,  SynRecv, SynRecv,   SynRecv, SynRecv, SynRecv,     Established],
+    /*FIN*/ [Close,       FinWait,     SynSent,     TimeWait,    FinWait, TimeWait, Close,   CloseWait, LastAck, Listen,  TimeWait,    FinWait],
+    /*ACK*/ [Established, Established, SynSent,     Established, FinWait, TimeWait, Close,   CloseWait, Close,   Listen,  Established, Established],
+    /*RST*/ [Close,       Close,       Close,       SynRecv,     Close,   Close,    Close,   Close,     LastAck, Listen,  Close,       Close],
 ];
 
 impl Event {
@@ -92,13 +95,15 @@ impl State {
         NEXT[event as usize].get(self as usize).copied().unwrap_or(self)
     }
 
-    /// How long a flow in this state lives without a packet.
+    /// How long a flow stays in this state without a packet.
     #[inline]
     #[must_use]
     pub fn timeout(self, timeouts: &Timeouts) -> Duration {
         match self {
             Self::None => Duration::from_secs(2),
-            Self::Established => timeouts.tcp_established,
+            // What comes then is `Idle`.
+            Self::Established => timeouts.tcp_idle,
+            Self::Idle => timeouts.tcp_established.saturating_sub(timeouts.tcp_idle),
             Self::SynRecv => timeouts.tcp_syn_recv,
             Self::FinWait => timeouts.tcp_fin_wait,
             Self::TimeWait => timeouts.tcp_time_wait,
@@ -108,6 +113,13 @@ impl State {
             Self::SynSent | Self::Listen | Self::SynAck => Duration::from_secs(120),
             Self::Udp => timeouts.udp,
         }
+    }
+
+    /// The state that a flow goes to when its time in this one is up; `None`: that was its end.
+    #[must_use]
+    pub fn after_timeout(self, timeouts: &Timeouts) -> Option<Self> {
+        (self == Self::Established && timeouts.tcp_idle < timeouts.tcp_established)
+            .then_some(Self::Idle)
     }
 
     /// Whether the flow counts as active for the schedulers (IPVS's ActiveConn). UDP never does.
@@ -129,7 +141,7 @@ impl State {
     pub fn name(self) -> &'static str {
         match self {
             Self::None => "NONE",
-            Self::Established => "ESTABLISHED",
+            Self::Established | Self::Idle => "ESTABLISHED",
             Self::SynSent => "SYN_SENT",
             Self::SynRecv => "SYN_RECV",
             Self::FinWait => "FIN_WAIT",
@@ -146,7 +158,7 @@ impl State {
 
 #[cfg(test)]
 mod tests {
-    use super::State::{None as Nothing, SynAck};
+    use super::State::{Idle, None as Nothing, SynAck};
     use super::*;
 
     const STATES: [State; TCP_STATES] = [
@@ -161,13 +173,14 @@ mod tests {
         LastAck,
         Listen,
         SynAck,
+        Idle,
     ];
 
     /// The reference, written the other way round: per state its successors on SYN, FIN, ACK, RST.
     fn expected(state: State) -> [State; 4] {
         match state {
             Nothing => [SynRecv, Close, Established, Close],
-            Established => [Established, FinWait, Established, Close],
+            Established | Idle => [Established, FinWait, Established, Close],
             SynSent => [Established, SynSent, SynSent, Close],
             SynRecv => [SynRecv, TimeWait, Established, SynRecv],
             FinWait => [SynRecv, FinWait, FinWait, Close],
@@ -201,7 +214,8 @@ mod tests {
     #[test]
     fn default_timeouts_are_ipvs_s() {
         let seconds = STATES.map(|state| state.timeout(&Timeouts::DEFAULT).as_secs());
-        assert_eq!(seconds, [2, 900, 120, 60, 120, 120, 10, 60, 30, 120, 120]);
+        assert_eq!(seconds, [2, 60, 120, 60, 120, 120, 10, 60, 30, 120, 120, 840]);
+        assert_eq!(Established.after_timeout(&Timeouts::DEFAULT), Some(Idle), "900 together");
         assert_eq!(State::Udp.timeout(&Timeouts::DEFAULT).as_secs(), 300);
     }
 

@@ -5,9 +5,14 @@ mod apply;
 mod counting;
 mod fragments;
 mod full;
+mod idle;
 mod life;
+mod one_packet;
+mod persistence;
 mod placing;
+mod thresholds;
 mod tunnels;
+mod unknown;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
@@ -181,7 +186,7 @@ fn web(scheduler: SchedulerKind, reals: &[(IpAddr, u32)]) -> ServiceSpec {
 }
 
 fn spec(address: IpAddr, weight: u32) -> RealSpec {
-    RealSpec { address, weight }
+    RealSpec::new(address, weight)
 }
 
 fn set_weight(address: IpAddr, weight: u32) -> Change {
@@ -198,6 +203,17 @@ fn remove_real(address: IpAddr) -> Change {
 
 fn remove_web() -> Change {
     Change::RemoveService { service: "web".to_owned() }
+}
+
+fn set_policy(policy: Policy) -> Change {
+    Change::SetPolicy { service: "web".to_owned(), policy }
+}
+
+/// A director that adopts TCP flows it does not know.
+fn adopting(reals: &[(IpAddr, u32)]) -> Director {
+    let mut director = Director::with(SchedulerKind::RoundRobin, reals);
+    director.apply(&set_policy(Policy { unknown: Some(Unknown::Adopt), ..Policy::default() }));
+    director
 }
 
 fn seconds(seconds: u64) -> Duration {

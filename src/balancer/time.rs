@@ -20,11 +20,13 @@ impl Millis {
     }
 }
 
-/// How long an idle flow is kept, by state. The defaults are IPVS's (`ip_vs_proto_tcp.c`, `_udp.c`).
+/// How long an idle flow is kept, by state. The defaults are IPVS's (`ip_vs_proto_tcp.c`, `_udp.c`), but for `tcp_idle`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Timeouts {
     /// TCP with data flowing: 15 minutes.
     pub tcp_established: Duration,
+    /// TCP with data flowing, until it no longer counts as active: 1 minute. IPVS has no such timeout.
+    pub tcp_idle: Duration,
     /// TCP after the client's SYN, no further packet yet: 1 minute.
     pub tcp_syn_recv: Duration,
     /// TCP after the client's FIN: 2 minutes.
@@ -41,6 +43,7 @@ impl Timeouts {
     /// IPVS's defaults.
     pub const DEFAULT: Self = Self {
         tcp_established: Duration::from_secs(15 * 60),
+        tcp_idle: Duration::from_secs(60),
         tcp_syn_recv: Duration::from_secs(60),
         tcp_fin_wait: Duration::from_secs(2 * 60),
         tcp_time_wait: Duration::from_secs(2 * 60),
@@ -51,6 +54,11 @@ impl Timeouts {
     pub const MIN: Duration = Duration::from_secs(1);
     /// The longest timeout that is accepted: 31 days, IPVS's bound for persistence.
     pub const MAX: Duration = Duration::from_secs(31 * 24 * 60 * 60);
+
+    /// The same, with nothing that is idle for longer than it lives.
+    pub(super) fn ordered(self) -> Self {
+        Self { tcp_idle: self.tcp_idle.min(self.tcp_established), ..self }
+    }
 }
 
 impl Default for Timeouts {

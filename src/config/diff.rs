@@ -113,18 +113,27 @@ fn service_changes(old: &ServiceSpec, new: &ServiceSpec) -> Vec<Change> {
         }
     }
     for real in &new.reals {
-        let RealSpec { address, weight } = *real;
-        match old_reals.get(&address) {
+        match old_reals.get(&real.address) {
             None => changes.push(Change::AddReal { service: service(), real: *real }),
-            Some(old_weight) if *old_weight != weight => {
-                changes.push(Change::SetWeight { service: service(), address, weight });
-            }
-            Some(_) => {}
+            Some(old) => changes.extend(real_changes(&new.name, old, real)),
         }
     }
     changes
 }
 
-fn by_address(service: &ServiceSpec) -> HashMap<IpAddr, u32> {
-    service.reals.iter().map(|real| (real.address, real.weight)).collect()
+fn real_changes(service: &str, old: &RealSpec, new: &RealSpec) -> Vec<Change> {
+    let RealSpec { address, weight, thresholds } = *new;
+    let service = || service.to_owned();
+    let mut changes = Vec::new();
+    if old.weight != weight {
+        changes.push(Change::SetWeight { service: service(), address, weight });
+    }
+    if old.thresholds != thresholds {
+        changes.push(Change::SetThresholds { service: service(), address, thresholds });
+    }
+    changes
+}
+
+fn by_address(service: &ServiceSpec) -> HashMap<IpAddr, &RealSpec> {
+    service.reals.iter().map(|real| (real.address, real)).collect()
 }

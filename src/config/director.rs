@@ -206,6 +206,7 @@ fn timeouts(entry: Entry<'_>, faults: &mut Faults) -> Timeouts {
     };
     for (key, field) in [
         ("tcp_established", &mut timeouts.tcp_established),
+        ("tcp_idle", &mut timeouts.tcp_idle),
         ("tcp_syn_recv", &mut timeouts.tcp_syn_recv),
         ("tcp_fin_wait", &mut timeouts.tcp_fin_wait),
         ("tcp_time_wait", &mut timeouts.tcp_time_wait),

@@ -20,12 +20,32 @@ pub const DIRECTOR: [&str; 11] = [
     "timeouts",
 ];
 /// The keys of `[director.timeouts]`.
-pub const TIMEOUTS: [&str; 6] =
-    ["tcp_established", "tcp_syn_recv", "tcp_fin_wait", "tcp_time_wait", "tcp_close", "udp"];
+pub const TIMEOUTS: [&str; 7] = [
+    "tcp_established",
+    "tcp_idle",
+    "tcp_syn_recv",
+    "tcp_fin_wait",
+    "tcp_time_wait",
+    "tcp_close",
+    "udp",
+];
 /// The keys of `[[service]]`.
-pub const SERVICE: [&str; 6] = ["name", "listen", "scheduler", "hash_ports", "fallback", "real"];
+pub const SERVICE: [&str; 12] = [
+    "name",
+    "listen",
+    "scheduler",
+    "hash_ports",
+    "fallback",
+    "unknown",
+    "persistence",
+    "persistence_prefix_v4",
+    "persistence_prefix_v6",
+    "quiescent",
+    "one_packet",
+    "real",
+];
 /// The keys of `[[service.real]]`.
-pub const REAL: [&str; 2] = ["address", "weight"];
+pub const REAL: [&str; 4] = ["address", "weight", "upper", "lower"];
 /// The keys of `[realserver]`.
 pub const REALSERVER: [&str; 8] =
     ["tun", "vips", "directors", "control", "mss", "rule_priority", "table", "offload"];

@@ -15,6 +15,7 @@ mod document;
 pub mod duration;
 mod fault;
 pub mod keys;
+mod policy;
 mod realserver;
 mod section;
 mod service;

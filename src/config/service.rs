@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
 use crate::balancer::spec::MAX_WEIGHT;
-use crate::balancer::{Listen, Policy, RealSpec, SchedulerKind, ServiceSpec};
+use crate::balancer::{Listen, RealSpec, SchedulerKind, ServiceSpec, Thresholds};
 
 use super::address;
 use super::document::Document;
 use super::fault::{Faults, quoted};
 use super::keys;
+use super::policy;
 use super::section::{Entry, Section};
 use super::value;
 
@@ -108,8 +109,9 @@ impl<'a> Services<'a> {
             listens: self.read_listens(name, section, faults),
             scheduler: scheduler.unwrap_or(SchedulerKind::WeightedLeastConnections),
             reals: self.read_reals(section, faults),
-            policy: policy(section, scheduler, faults),
+            policy: policy::read(section, scheduler, faults),
         };
+        policy::check_one_packet(&spec, section, faults);
         self.specs.push(spec);
     }
 
@@ -184,7 +186,8 @@ impl<'a> Services<'a> {
             } else {
                 first_entries.insert(address, entry);
             }
-            reals.push(RealSpec { address, weight: weight.unwrap_or(1) });
+            let thresholds = thresholds(&section, faults);
+            reals.push(RealSpec { thresholds, ..RealSpec::new(address, weight.unwrap_or(1)) });
             self.reals.push(RealAt { address, entry });
         }
         reals
@@ -238,23 +241,19 @@ impl<'a> Services<'a> {
     }
 }
 
-/// The keys that say how a service treats its flows. `scheduler` is `None` where there is none of that name.
-fn policy(section: &Section<'_>, scheduler: Option<SchedulerKind>, faults: &mut Faults) -> Policy {
-    use SchedulerKind::{DestinationHashing, Maglev, SourceHashing};
-    let mut only = |key, known: &[SchedulerKind]| {
-        let entry = section.entry(key)?;
-        if let Some(other) = scheduler.filter(|scheduler| !known.contains(scheduler)) {
-            let names: Vec<_> = known.iter().map(|kind| kind.name()).collect();
-            let message =
-                format!("says nothing to {}; it is for {}", other.name(), names.join(", "));
-            entry.fault(message + "; take it out, or write one of these schedulers", faults);
-        }
-        entry.boolean(faults)
+/// How many connections a real server takes.
+fn thresholds(section: &Section<'_>, faults: &mut Faults) -> Thresholds {
+    let mut number = |key| match section.entry(key) {
+        None => Some(0),
+        Some(entry) => entry.number(0..=Thresholds::MAX, faults),
     };
-    Policy {
-        hash_ports: only("hash_ports", &[Maglev, SourceHashing]),
-        fallback: only("fallback", &[Maglev, SourceHashing, DestinationHashing]).unwrap_or(true),
+    let (upper, lower) = (number("upper"), number("lower"));
+    let (Some(upper), Some(lower)) = (upper, lower) else { return Thresholds::default() };
+    let thresholds = Thresholds { upper, lower };
+    if let Some(entry) = section.entry("lower").filter(|_| !thresholds.valid()) {
+        entry.fault(format!("{lower} is above upper, {upper}; write at most that"), faults);
     }
+    thresholds
 }
 
 /// The fault stands at the later of the two and names the earlier.

@@ -100,8 +100,11 @@ fn the_model_has_what_the_text_says() {
     assert_eq!(director.reals(), [address("10.0.0.11"), address("10.0.0.12")]);
     let [web, empty] = &director.services[..] else { panic!("{:?}", director.services) };
     assert_eq!((web.name.as_str(), web.scheduler.name()), ("web", "rr"));
-    assert_eq!(web.policy, Policy { hash_ports: None, fallback: true });
-    assert_eq!(empty.policy, Policy { hash_ports: Some(false), fallback: false });
+    assert_eq!(web.policy, Policy::default());
+    assert_eq!(
+        empty.policy,
+        Policy { hash_ports: Some(false), fallback: false, ..Policy::default() }
+    );
     assert_eq!(web.listens[1].to_string(), "192.0.2.10:5000-5099/udp");
     assert_eq!((web.reals[0].weight, web.reals[1].weight), (0, 1));
     assert_eq!((empty.listens[0].to_string().as_str(), empty.reals.len()), ("192.0.2.10:*/tcp", 0));

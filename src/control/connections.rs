@@ -29,6 +29,9 @@ pub struct Connection {
     pub expires_seconds: u64,
     /// The state's name as IPVS has it.
     pub state: String,
+    /// Whether it counts as active.
+    #[serde(default)]
+    pub active: bool,
     /// The client.
     pub client: SocketAddr,
     /// The virtual IP and port.
@@ -44,6 +47,7 @@ impl From<&snapshot::Connection> for Connection {
             protocol: connection.protocol.to_string(),
             expires_seconds: connection.expires.as_secs(),
             state: connection.state.to_owned(),
+            active: connection.active,
             client: connection.client,
             virtual_address: connection.virtual_address,
             real: connection.real,

@@ -23,6 +23,9 @@ pub struct Use {
 pub struct List {
     /// The connection table.
     pub connections: Use,
+    /// Persistence templates.
+    #[serde(default)]
+    pub templates: Use,
     /// The services, in configuration order.
     pub services: Vec<Service>,
     /// Packets dropped, by reason.
@@ -69,6 +72,18 @@ pub struct Real {
     pub inactive: u64,
     /// Connections ever given to it.
     pub connections: u64,
+    /// Persistence templates that name it.
+    #[serde(default)]
+    pub templates: u64,
+    /// At so many connections it takes no new one; absent where it always does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upper: Option<u32>,
+    /// Below so many it takes new ones again; absent where that is three quarters of `upper`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lower: Option<u32>,
+    /// Whether it takes no new connection because of its thresholds.
+    #[serde(default)]
+    pub full: bool,
     /// Packets given to it.
     pub packets: u64,
     /// Bytes of those packets, without the outer header.
@@ -90,6 +105,10 @@ impl From<&Snapshot> for List {
             connections: Use {
                 current: snapshot.connections as u64,
                 capacity: snapshot.capacity as u64,
+            },
+            templates: Use {
+                current: snapshot.templates as u64,
+                capacity: snapshot.templates_capacity as u64,
             },
             services: snapshot.services.iter().map(Service::from).collect(),
             drops: (&snapshot.counters).into(),
@@ -121,6 +140,10 @@ impl From<&snapshot::Real> for Real {
             active: real.active,
             inactive: real.inactive,
             connections: real.connections,
+            templates: real.templates,
+            upper: Some(real.thresholds.upper).filter(|&upper| upper > 0),
+            lower: Some(real.thresholds.lower).filter(|&lower| lower > 0),
+            full: real.full,
             packets: real.packets,
             bytes: real.bytes,
             protocol_unreachable: real.protocol_unreachable,
@@ -134,6 +157,9 @@ impl List {
     /// Lines for people: the columns are the same for all services, whose lines stand between.
     #[must_use]
     pub fn human(&self) -> String {
+        let reals = || self.services.iter().flat_map(|service| &service.reals);
+        // A column that most have no use for.
+        let templates = reals().any(|real| real.templates > 0);
         let header = [
             "REAL SERVER",
             "WEIGHT",
@@ -144,14 +170,19 @@ impl List {
             "PACKETS",
             "BYTES",
         ];
-        let reals = self.services.iter().flat_map(|service| &service.reals);
-        let rows = reals.map(Real::cells).collect();
-        let columns = table::text(header, rows, &[1, 3, 4, 5, 6, 7]);
+        let header = header.into_iter().chain(templates.then_some("TEMPLATES"));
+        let rows = reals().map(|real| real.cells(templates)).collect();
+        let columns = table::text(header, rows, &[1, 3, 4, 5, 6, 7, 8]);
         let mut lines = columns.lines();
         let Use { current, capacity } = self.connections;
-        let mut text = format!("{current} of {capacity} connections\n\n");
-        let mut indented = |text: &mut String| {
+        let mut text = format!("{current} of {capacity} connections");
+        let Use { current, capacity } = self.templates;
+        if current > 0 {
             // Writing to a String does not fail.
+            let _ = write!(text, ", {current} of {capacity} templates");
+        }
+        text.push_str("\n\n");
+        let mut indented = |text: &mut String| {
             let _ = writeln!(text, "  {}", lines.next().unwrap_or_default());
         };
         indented(&mut text);
@@ -169,9 +200,11 @@ impl List {
 }
 
 impl Real {
-    fn cells(&self) -> Vec<String> {
+    fn cells(&self, templates: bool) -> Vec<String> {
         let numbers = [self.active, self.inactive, self.connections, self.packets, self.bytes];
-        [self.address.clone(), self.weight.to_string(), self.state.clone()]
+        let numbers = numbers.into_iter().chain(templates.then_some(self.templates));
+        let state = if self.full { format!("{}, full", self.state) } else { self.state.clone() };
+        [self.address.clone(), self.weight.to_string(), state]
             .into_iter()
             .chain(numbers.map(|number| number.to_string()))
             .collect()

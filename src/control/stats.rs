@@ -36,6 +36,8 @@ pub struct Packets {
     pub held: u64,
     /// Tunnelled without a connection entry, because the table was full.
     pub without_entry: u64,
+    /// New flows of persistent clients placed by hash, because there was no room for another template.
+    pub without_template: u64,
 }
 
 /// What the tunnel to one real server has signalled.
@@ -126,6 +128,7 @@ impl From<&Snapshot> for DirectorStats {
                 dropped: counters.dropped_total(),
                 held: counters.held,
                 without_entry: counters.without_entry,
+                without_template: counters.without_template,
             },
             connections: Use {
                 current: snapshot.connections as u64,
@@ -231,6 +234,7 @@ impl DirectorStats {
             ("  of them super-frames", self.super_frames),
             ("packets tunnelled", packets.tunnelled),
             ("  of them without an entry", packets.without_entry),
+            ("  of them without a template", packets.without_template),
             ("packets replied to", packets.replied),
             ("packets dropped", packets.dropped),
             ("fragments held", packets.held),

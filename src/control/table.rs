@@ -3,15 +3,15 @@
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 
 /// Rows as columns under a header, two spaces apart; the columns in `numbers` stand at the right.
-pub(super) fn text<const N: usize>(
-    header: [&str; N],
+pub(super) fn text<'a>(
+    header: impl IntoIterator<Item = &'a str>,
     rows: Vec<Vec<String>>,
     numbers: &[usize],
 ) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
     table.set_content_arrangement(ContentArrangement::Disabled);
-    table.set_header(header);
+    table.set_header(header.into_iter().collect::<Vec<_>>());
     table.add_rows(rows);
     for (index, column) in table.column_iter_mut().enumerate() {
         column.set_padding((0, 2));

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::balancer::snapshot::{self, RealState};
 use crate::balancer::table::Turnover;
-use crate::balancer::{Counters, Protocol, Reason, SchedulerKind, Snapshot, Verdict};
+use crate::balancer::{Counters, Protocol, Reason, SchedulerKind, Snapshot, Thresholds, Verdict};
 
 use super::*;
 
@@ -27,6 +27,9 @@ fn real(host: &str) -> snapshot::Real {
         active: 3,
         inactive: 1,
         connections: 17,
+        templates: 0,
+        thresholds: Thresholds::default(),
+        full: false,
         packets: 240,
         bytes: 31_337,
         protocol_unreachable: 0,
@@ -55,6 +58,8 @@ fn state() -> Snapshot {
         fragments: snapshot::Fragments { waiting: 1, decided: 2, bytes: 1_500 },
         connections: 12,
         capacity: 1_000_000,
+        templates: 0,
+        templates_capacity: 250_000,
         turnover: Turnover { expired: 5, requeued: 8 },
         services: vec![
             service("web", &["192.0.2.10:80/tcp"], vec![real("10.0.0.11"), far]),
@@ -71,6 +76,7 @@ fn connection(port: u16) -> snapshot::Connection {
         virtual_address: socket("192.0.2.10:80"),
         real: address("10.0.0.11"),
         state: "ESTABLISHED",
+        active: true,
         expires: Duration::from_millis(754_900),
     }
 }
@@ -90,10 +96,10 @@ fn list_has_the_shape_of_the_design() {
         "name": "web", "listen": ["192.0.2.10:80/tcp"], "scheduler": "wlc",
         "reals": [
             {"address": "10.0.0.11", "weight": 1, "state": "up", "active": 3, "inactive": 1,
-             "connections": 17, "packets": 240, "bytes": 31337,
+             "connections": 17, "templates": 0, "full": false, "packets": 240, "bytes": 31337,
              "protocol_unreachable": 0, "unreachable": 0},
             {"address": "10.1.0.11", "weight": 1, "state": "draining", "active": 3, "inactive": 1,
-             "connections": 17, "packets": 240, "bytes": 31337,
+             "connections": 17, "templates": 0, "full": false, "packets": 240, "bytes": 31337,
              "protocol_unreachable": 2, "unreachable": 0, "path_mtu": 1400},
         ],
     });
@@ -258,6 +264,9 @@ fn the_longest_list_fits_into_a_reply() {
         active: u64::MAX,
         inactive: u64::MAX,
         connections: u64::MAX,
+        templates: u64::MAX,
+        thresholds: Thresholds { upper: Thresholds::MAX, lower: Thresholds::MAX },
+        full: true,
         packets: u64::MAX,
         bytes: u64::MAX,
         protocol_unreachable: u64::MAX,
@@ -311,6 +320,28 @@ fn a_maglev_table_is_shown_by_its_checksum() {
 }
 
 #[test]
+fn list_shows_templates_and_full_servers_where_there_are_any() {
+    let mut state = state();
+    (state.templates, state.services[0].reals[0].templates) = (7, 7);
+    state.services[0].reals[0].full = true;
+    let expected = "\
+12 of 1000000 connections, 7 of 250000 templates
+
+  REAL SERVER  WEIGHT  STATE     ACTIVE  INACTIVE  CONNECTIONS  PACKETS  BYTES  TEMPLATES
+web (wlc) 192.0.2.10:80/tcp
+  10.0.0.11         1  up, full       3         1           17      240  31337          7
+  10.1.0.11         1  draining       3         1           17      240  31337          0
+dns (wlc) 192.0.2.10:53/udp 192.0.2.10:53/tcp
+  no real server
+";
+    assert_eq!(List::from(&state).human(), expected);
+    let json = parse(&encode(&List::from(&state)));
+    assert_eq!(json["templates"], json!({"current": 7, "capacity": 250_000}));
+    let real = &json["services"][0]["reals"][0];
+    assert_eq!((&real["templates"], &real["full"]), (&json!(7), &json!(true)));
+}
+
+#[test]
 fn connections_print_their_columns() {
     let page = Connections::page(&[connection(4000)], false);
     assert_eq!(
@@ -323,7 +354,7 @@ tcp       12:34  ESTABLISHED  198.51.100.7:4000            192.0.2.10:80        
     assert_eq!(
         parse(&encode(&page)),
         json!({"version": 1, "more": false, "connections": [{
-            "protocol": "tcp", "expires_seconds": 754, "state": "ESTABLISHED",
+            "protocol": "tcp", "expires_seconds": 754, "state": "ESTABLISHED", "active": true,
             "client": "198.51.100.7:4000", "virtual": "192.0.2.10:80", "real": "10.0.0.11",
         }]})
     );

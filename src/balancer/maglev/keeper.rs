@@ -93,6 +93,7 @@ impl Keeper {
             }
             // Who is down, drains or warms up keeps its slots; its flows find others by `fallback`.
             Change::SetWeight { .. }
+            | Change::SetThresholds { .. }
             | Change::SetListens { .. }
             | Change::SetPolicy { .. }
             | Change::SetMaglev { .. }

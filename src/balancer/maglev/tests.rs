@@ -7,7 +7,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::balancer::change::Change;
-use crate::balancer::spec::{Policy, RealSpec, SchedulerKind, ServiceSpec};
+use crate::balancer::policy::Policy;
+use crate::balancer::spec::{RealSpec, SchedulerKind, ServiceSpec};
 
 const SEED: Seed = Seed(17, 19);
 const SMALL: u32 = MIN_SLOTS;
@@ -194,7 +195,7 @@ fn primes_and_the_bounds() {
 // What the keeper makes of changes.
 
 fn service(name: &str, scheduler: SchedulerKind, weights: &[u32]) -> Change {
-    let reals = reals(weights).into_iter().map(|(address, weight)| RealSpec { address, weight });
+    let reals = reals(weights).into_iter().map(|(address, weight)| RealSpec::new(address, weight));
     Change::AddService(ServiceSpec {
         name: name.to_owned(),
         listens: Vec::new(),
@@ -244,7 +245,7 @@ fn a_table_comes_with_its_service_and_behind_everything_else() {
 #[test]
 fn what_changes_the_table_brings_one() {
     let web = || "web".to_owned();
-    let real = RealSpec { address: address(3), weight: 4 };
+    let real = RealSpec::new(address(3), 4);
     let rows = [
         (set_weight(2, 7), Some(table(SMALL, &[1, 2, 7]))),
         (set_weight(2, 3), None),

@@ -21,8 +21,9 @@ use std::fmt::Debug;
 
 use super::maglev;
 use super::placement::{self, Flow};
+use super::policy::Policy;
 use super::service::Real;
-use super::spec::{Policy, SchedulerKind};
+use super::spec::SchedulerKind;
 use super::verdict::RealId;
 
 /// Chooses the real server of a new flow.
@@ -64,12 +65,15 @@ pub(super) struct Pool<'a> {
     pub(super) reals: &'a [Real],
     pub(super) policy: &'a Policy,
     pub(super) maglev: Option<&'a maglev::Table>,
+    /// Whether full real servers take the flow too: where a flow without an entry belongs must not depend on how many others
+    /// there are.
+    pub(super) full_too: bool,
 }
 
 impl<'a> Pool<'a> {
     /// The real servers that may take a new connection, with their places.
     pub(super) fn usable(self) -> impl Iterator<Item = (usize, &'a Real)> {
-        self.iter().filter(|(_, real)| real.usable())
+        self.iter().filter(move |(_, real)| self.takes(real))
     }
 
     /// Those to which flows belong, whether they may take a new one or not.
@@ -80,7 +84,11 @@ impl<'a> Pool<'a> {
     /// Whether the one at that place may take a new connection.
     pub(super) fn is_usable(self, place: usize) -> bool {
         let real = self.ids.get(place).and_then(|id| self.reals.get(id.0 as usize));
-        real.is_some_and(Real::usable)
+        real.is_some_and(|real| self.takes(real))
+    }
+
+    fn takes(self, real: &Real) -> bool {
+        if self.full_too { real.in_rotation() } else { real.usable() }
     }
 
     fn iter(self) -> impl Iterator<Item = (usize, &'a Real)> {

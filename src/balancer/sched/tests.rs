@@ -61,7 +61,7 @@ impl Member {
     }
 
     fn real(&self) -> Real {
-        let spec = RealSpec { address: self.address(), weight: self.last_weight };
+        let spec = RealSpec::new(self.address(), self.last_weight);
         let mut real = Real::new(ServiceId(0), spec, None);
         real.set_weight(self.weight);
         if self.draining {
@@ -119,7 +119,10 @@ impl Bench {
         }
         let ids: Vec<_> = self.members.iter().map(|member| RealId(member.id)).collect();
         let (policy, maglev) = (&self.policy, self.table.as_ref());
-        act(self.scheduler.as_mut(), Pool { ids: &ids, reals: &reals, policy, maglev })
+        act(
+            self.scheduler.as_mut(),
+            Pool { ids: &ids, reals: &reals, policy, maglev, full_too: false },
+        )
     }
 
     fn changed(&mut self) {

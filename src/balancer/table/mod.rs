@@ -20,7 +20,7 @@ use wheel::{Linked, Links, NIL, TICK_MILLIS, Wheel};
 /// The largest capacity: the index then takes 512 MiB of address space.
 pub const MAX_CAPACITY: u32 = 16_777_216;
 
-/// The most entries that one call of [`Table::expire`] looks at, so that a burst of deadlines cannot
+/// The most entries that one turn looks at, so that a burst of deadlines cannot
 /// hold up packets.
 pub const EXPIRE_BUDGET: usize = 4_096;
 
@@ -30,6 +30,7 @@ pub const EXPIRE_BUDGET: usize = 4_096;
 pub struct Entry {
     key: Key,
     state: State,
+    template: TemplatePlace,
     tag: u32,
     real: RealId,
     /// The tick at whose end the connection is over.
@@ -56,7 +57,12 @@ impl Entry {
         self.real
     }
 
-    /// How long it lives if no packet comes.
+    /// The template that it came by, in the table of templates.
+    pub(super) fn template(&self) -> Option<Handle> {
+        self.template.handle()
+    }
+
+    /// How long it stays in its state if no packet comes.
     #[must_use]
     pub fn expires(&self, now: Millis) -> Duration {
         now.until(Millis(u64::from(self.deadline) * TICK_MILLIS))
@@ -66,6 +72,31 @@ impl Entry {
 /// An entry's place in the table, valid until the entry is removed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Handle(u32);
+
+/// A template's place in what an entry has room for: three bytes. There are fewer templates than that holds.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+struct TemplatePlace([u8; 3]);
+
+impl TemplatePlace {
+    const NONE: Self = Self([u8::MAX; 3]);
+
+    fn of(handle: Handle) -> Self {
+        let [high, rest @ ..] = handle.0.to_be_bytes();
+        if high == 0 { Self(rest) } else { Self::NONE }
+    }
+
+    fn handle(self) -> Option<Handle> {
+        let Self([a, b, c]) = self;
+        (self != Self::NONE).then_some(Handle(u32::from_be_bytes([0, a, b, c])))
+    }
+}
+
+impl Handle {
+    /// Where in the table it is, below its capacity.
+    pub(super) fn place(self) -> usize {
+        self.0 as usize
+    }
+}
 
 /// The table is full.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -143,14 +174,14 @@ impl Table {
         self.capacity as usize
     }
 
-    /// What [`Self::expire`] has done so far.
+    /// What the timers have come to so far.
     #[must_use]
     pub fn turnover(&self) -> Turnover {
         self.turnover
     }
 
-    /// Finds a connection. One whose time is up is still found until [`Self::expire`] takes it; the caller
-    /// runs that before each batch of packets.
+    /// Finds a connection. One whose time is up is still found until [`Self::due`] hands it out; the caller
+    /// asks for them before each batch of packets.
     #[inline]
     #[must_use]
     pub fn find(&self, key: &Key) -> Option<Handle> {
@@ -186,7 +217,8 @@ impl Table {
         }
         let tag = self.tag(&key);
         let deadline = tick_after(now, timeout);
-        let entry = Some(Entry { key, state, tag, real, deadline, links: Links::NONE });
+        let template = TemplatePlace::NONE;
+        let entry = Some(Entry { key, state, template, tag, real, deadline, links: Links::NONE });
         let place = self.entries.put(entry);
         self.index.insert(tag, place);
         self.wheel.queue(&mut self.entries, place, deadline);
@@ -211,6 +243,19 @@ impl Table {
         before
     }
 
+    /// Notes which template a connection came by.
+    pub(super) fn set_template(&mut self, handle: Handle, template: Handle) {
+        if let Some(Some(entry)) = self.entries.entries.get_mut(handle.place()) {
+            entry.template = TemplatePlace::of(template);
+        }
+    }
+
+    /// Gives an entry to another real server; returns the one that had it.
+    pub(super) fn set_real(&mut self, handle: Handle, real: RealId) -> Option<RealId> {
+        let entry = self.entries.entries.get_mut(handle.place())?.as_mut()?;
+        Some(std::mem::replace(&mut entry.real, real))
+    }
+
     /// Takes a connection out.
     pub fn remove(&mut self, handle: Handle) -> Option<Entry> {
         self.entry(handle)?;
@@ -221,8 +266,9 @@ impl Table {
         Some(entry)
     }
 
-    /// Takes out the next connection whose time is up. `budget` counts down by each entry looked at.
-    pub fn expire(&mut self, now: Millis, budget: &mut usize) -> Option<Entry> {
+    /// The next connection whose time is up. No timer waits for it any more: [`Self::renew`] it, or [`Self::end`] it.
+    /// `budget` counts down by each entry looked at.
+    pub fn due(&mut self, now: Millis, budget: &mut usize) -> Option<Handle> {
         let now = tick(now);
         while *budget > 0 {
             let place = self.wheel.pop(&mut self.entries, now)?;
@@ -233,16 +279,32 @@ impl Table {
                     self.wheel.queue(&mut self.entries, place, deadline);
                     self.turnover.requeued += 1;
                 }
-                _ => {
-                    self.turnover.expired += 1;
-                    return self.remove(Handle(place));
-                }
+                _ => return Some(Handle(place)),
             }
         }
         None
     }
 
-    /// When [`Self::expire`] has something to look at.
+    /// Gives a connection whose time was up some more, in another state.
+    pub fn renew(&mut self, handle: Handle, state: State, timeout: Duration) {
+        let Some(Some(entry)) = self.entries.entries.get_mut(handle.place()) else { return };
+        entry.state = state;
+        let due = Millis(u64::from(entry.deadline) * TICK_MILLIS);
+        entry.deadline = tick_after(due, timeout);
+        let deadline = entry.deadline;
+        self.wheel.unqueue(&mut self.entries, handle.0);
+        self.wheel.queue(&mut self.entries, handle.0, deadline);
+        self.turnover.requeued += 1;
+    }
+
+    /// Takes a connection out whose time is up.
+    pub fn end(&mut self, handle: Handle) -> Option<Entry> {
+        let entry = self.remove(handle)?;
+        self.turnover.expired += 1;
+        Some(entry)
+    }
+
+    /// When [`Self::due`] has something to look at.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Millis> {
         self.wheel.next_tick().map(|tick| Millis(u64::from(tick) * TICK_MILLIS))

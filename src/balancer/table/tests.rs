@@ -36,7 +36,8 @@ fn insert(table: &mut Table, client: u32, now: Millis, timeout: Duration) -> Han
 
 fn expired(table: &mut Table, now: Millis) -> Vec<Key> {
     let mut budget = EXPIRE_BUDGET;
-    std::iter::from_fn(|| table.expire(now, &mut budget)).map(|entry| *entry.key()).collect()
+    let next = || table.due(now, &mut budget).and_then(|handle| table.end(handle));
+    std::iter::from_fn(next).map(|entry| *entry.key()).collect()
 }
 
 #[test]
@@ -130,6 +131,35 @@ fn a_wheel_that_lags_behind_by_more_than_a_turn_loses_nothing() {
     insert(&mut table, 3, at(20_000), seconds(10));
     assert_eq!(expired(&mut table, at(20_010)), [key(3)]);
     assert_eq!(expired(&mut table, at(40_055)), [key(2)]);
+}
+
+#[test]
+fn an_entry_whose_time_is_up_can_have_some_more_from_then_on() {
+    let mut table = Table::new(8, SEED);
+    insert(&mut table, 1, at(0), seconds(60));
+    let mut budget = EXPIRE_BUDGET;
+    // The turn comes late; the time is counted from when it was up.
+    let handle = table.due(at(70), &mut budget).unwrap();
+    assert_eq!(table.due(at(70), &mut budget), None, "it is handed out once");
+    table.renew(handle, State::Idle, seconds(840));
+    assert_eq!(table.turnover(), Turnover { expired: 0, requeued: 1 });
+    assert_eq!(table.entry(handle).unwrap().state(), State::Idle);
+    assert_eq!(expired(&mut table, at(900)), [key(1)]);
+    assert_eq!(table.turnover(), Turnover { expired: 1, requeued: 1 });
+}
+
+#[test]
+fn a_template_s_place_is_kept_up_to_the_last_that_three_bytes_hold() {
+    let mut table = Table::new(8, SEED);
+    let handle = insert(&mut table, 1, at(0), seconds(60));
+    assert_eq!(table.entry(handle).unwrap().template(), None);
+    for (place, kept) in
+        [(0, true), (1, true), (0xff_fffe, true), (0xff_ffff, false), (1 << 24, false)]
+    {
+        table.set_template(handle, Handle(place));
+        let template = table.entry(handle).unwrap().template();
+        assert_eq!(template, kept.then_some(Handle(place)), "{place}");
+    }
 }
 
 #[derive(Clone, Debug)]

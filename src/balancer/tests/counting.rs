@@ -125,6 +125,12 @@ fn change() -> impl Strategy<Value = Change> {
         (real(), 0_u32..3).prop_map(|(real, weight)| add_real(real, weight)),
         real().prop_map(remove_real),
         (real(), 0_u32..3).prop_map(|(real, weight)| set_weight(real, weight)),
+        (real(), 0_u32..5, 0_u32..5).prop_map(|(address, upper, lower)| Change::SetThresholds {
+            service: "web".to_owned(),
+            address,
+            thresholds: Thresholds { upper, lower },
+        }),
+        policy().prop_map(|policy| Change::SetPolicy { service: "web".to_owned(), policy }),
         scheduler()
             .prop_map(|scheduler| Change::SetScheduler { service: "web".to_owned(), scheduler }),
         prop::sample::select(vec!["192.0.2.10:80/tcp", "192.0.2.10:*/udp", "192.0.2.10:1-442/tcp"])
@@ -133,6 +139,28 @@ fn change() -> impl Strategy<Value = Change> {
                 listens: listens(&[text])
             }),
     ]
+}
+
+fn policy() -> impl Strategy<Value = Policy> {
+    let persistence =
+        (1_u64..300, 30_u8..=32, any::<bool>()).prop_map(|(timeout, prefix, moves)| {
+            let quiescent = if moves { Quiescent::Move } else { Quiescent::Keep };
+            Persistence {
+                timeout: seconds(timeout),
+                prefix_v4: prefix,
+                prefix_v6: prefix * 4,
+                quiescent,
+            }
+        });
+    let unknown = prop::sample::select(vec![None, Some(Unknown::Reset), Some(Unknown::Adopt)]);
+    (unknown, prop::option::of(persistence), any::<bool>()).prop_map(
+        |(unknown, persistence, one_packet)| Policy {
+            unknown,
+            persistence,
+            one_packet,
+            ..Policy::default()
+        },
+    )
 }
 
 fn events() -> impl Strategy<Value = Vec<Event>> {
@@ -175,7 +203,8 @@ fn listed(director: &Director, address: IpAddr) -> (u64, u64) {
     let (connections, _) = director.balancer.connections(director.now, 0, usize::MAX);
     let of_it = connections.iter().filter(|connection| connection.real == address);
     let (active, inactive): (Vec<_>, Vec<_>) = of_it.partition(|connection| {
-        matches!(connection.state, "ESTABLISHED" | "SYN_RECV" | "SYN_SENT")
+        assert!(!connection.active || matches!(connection.state, "ESTABLISHED" | "SYN_RECV"));
+        connection.active
     });
     (active.len() as u64, inactive.len() as u64)
 }
@@ -227,6 +256,10 @@ proptest! {
                 counters.tunnelled + counters.replied + counters.dropped_total() + counters.held
             );
             prop_assert!(snapshot.connections <= snapshot.capacity);
+            prop_assert!(snapshot.templates <= snapshot.templates_capacity);
+            let reals = snapshot.services.iter().flat_map(|service| &service.reals);
+            let named: u64 = reals.map(|real| real.templates).sum();
+            prop_assert!(named <= snapshot.templates as u64, "removed real servers have the others");
             // A removed service's entries are listed with addresses that a new one may have too.
             for real in snapshot.services.iter().flat_map(|service| &service.reals) {
                 prop_assert!(real.state == snapshot::RealState::Up || real.active + real.inactive > 0);
@@ -238,8 +271,10 @@ proptest! {
         director.pass(seconds(2_000));
         prop_assert_eq!(director.connections(), 0);
         let snapshot = director.balancer.snapshot();
+        prop_assert_eq!(snapshot.templates, 0);
         for real in snapshot.services.iter().flat_map(|service| &service.reals) {
             prop_assert_eq!((real.state, real.active, real.inactive), (snapshot::RealState::Up, 0, 0));
+            prop_assert_eq!((real.templates, real.full), (0, false));
         }
         let live: usize = snapshot.services.iter().map(|service| service.reals.len()).sum();
         prop_assert_eq!(director.balancer.reals.len(), live + director.balancer.free_reals.len(), "no place is lost or free twice");

@@ -90,7 +90,7 @@ fn a_new_service_in_a_removed_one_s_place_gets_none_of_its_connections() {
     director.ack(flow(9));
     director.pass(seconds(100));
     assert_eq!(director.connections(), 2);
-    assert_eq!((director.counts(C), director.counts(A)), ((1, 0), (1, 0)));
+    assert_eq!((director.counts(C), director.counts(A)), ((0, 1), (0, 1)), "idle since");
 
     // Places of real servers are used anew only now; nothing may meet there.
     director.apply(&add_real(B, 1));

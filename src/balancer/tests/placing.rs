@@ -103,7 +103,8 @@ fn whoever_places_otherwise_has_another_checksum() {
         kept.maglev().unwrap().checksum
     };
     let base = checksum(Vec::new());
-    let policy = |hash_ports, fallback| set_policy(Policy { hash_ports, fallback });
+    let policy =
+        |hash_ports, fallback| set_policy(Policy { hash_ports, fallback, ..Policy::default() });
     // Another history, the same placement.
     let there_and_back = vec![set_weight(A, 7), add_real(C, 3), remove_real(C), set_weight(A, 1)];
     assert_eq!(checksum(there_and_back), base);
@@ -203,7 +204,9 @@ fn change(act: &Act) -> Change {
         Act::Leave(real) => remove_real(candidate(real)),
         Act::Scheduler(scheduler) => Change::SetScheduler { service: service(), scheduler },
         Act::Seed(seed) => Change::SetHashSeed(Seed(seed, 1)),
-        Act::Policy(hash_ports, fallback) => set_policy(Policy { hash_ports, fallback }),
+        Act::Policy(hash_ports, fallback) => {
+            set_policy(Policy { hash_ports, fallback, ..Policy::default() })
+        }
     }
 }
 

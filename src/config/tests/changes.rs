@@ -72,6 +72,11 @@ fn apply(services: &mut Vec<ServiceSpec>, change: &Change) {
             let real = services[at].reals.iter_mut().find(|real| real.address == *address);
             real.expect("the real server exists").weight = *weight;
         }
+        Change::SetThresholds { service, address, thresholds } => {
+            let at = find(services, service);
+            let real = services[at].reals.iter_mut().find(|real| real.address == *address);
+            real.expect("the real server exists").thresholds = *thresholds;
+        }
         Change::SetMaglev { .. }
         | Change::SetHashSeed(_)
         | Change::SetState { .. }
@@ -123,7 +128,7 @@ fn each_kind_of_change_is_found() {
         "SetScheduler { service: \"kept\", scheduler: LeastConnections }",
         "RemoveReal { service: \"kept\", address: 10.0.0.1 }",
         "SetWeight { service: \"kept\", address: 10.0.0.2, weight: 3 }",
-        "AddReal { service: \"kept\", real: RealSpec { address: 10.0.0.4, weight: 4 } }",
+        "AddReal { service: \"kept\", real: RealSpec { address: 10.0.0.4, weight: 4, ",
         "SetListens { service: \"kept\", listens: [Listen {",
         "AddService(ServiceSpec { name: \"new\"",
         "SetTimeouts(Timeouts {",
@@ -242,6 +247,45 @@ fn the_set_of_virtual_ips_needs_a_restart() {
     );
     let added = "4: service.listen: 2001:db8::1 is a new virtual IP, which needs a restart";
     assert_eq!(lines(&diff(&old, &both).unwrap_err()), [added]);
+}
+
+#[test]
+fn how_flows_are_treated_changes_in_place() {
+    let service = |keys: &str, real: &str| {
+        read(&format!(
+            "[[service]]\nname = \"a\"\nlisten = [\"192.0.2.1:80/udp\"]\n{keys}\n\
+             [[service.real]]\naddress = \"10.0.0.1\"\n{real}\n"
+        ))
+    };
+    let plain = service("", "");
+    let rows = [
+        ("unknown = \"adopt\"", ""),
+        ("persistence = \"6m\"", ""),
+        ("persistence = \"6m\"\npersistence_prefix_v4 = 24", ""),
+        ("persistence = \"6m\"\npersistence_prefix_v6 = 64", ""),
+        ("persistence = \"6m\"\nquiescent = \"move\"", ""),
+        ("scheduler = \"rr\"\none_packet = true", ""),
+        ("", "upper = 9"),
+        ("", "upper = 9\nlower = 3"),
+        ("", "upper = 9\nweight = 2"),
+    ];
+    for (keys, real) in rows {
+        let other = service(keys, real);
+        for (old, new) in [(&plain, &other), (&other, &plain)] {
+            let changes = diff(old, new).unwrap();
+            assert!(!changes.is_empty(), "{keys} {real}");
+            let kept = |change: &Change| {
+                !matches!(change, Change::RemoveReal { .. } | Change::RemoveService { .. })
+            };
+            assert!(changes.iter().all(kept), "{changes:#?}");
+            let mut state = old.services.clone();
+            changes.iter().for_each(|change| apply(&mut state, change));
+            assert_eq!(state, new.services, "{keys} {real}");
+        }
+    }
+    // What is the default anyway is no change.
+    let spelt = service("one_packet = false", "upper = 0\nlower = 0");
+    assert_eq!(diff(&plain, &spelt), Ok(Vec::new()));
 }
 
 /// A configuration of up to four services that share the ports 1 to 12 of one virtual IP out.

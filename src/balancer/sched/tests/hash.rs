@@ -37,8 +37,11 @@ impl Bench {
 }
 
 fn policies() -> impl Strategy<Value = Policy> {
-    (any::<Option<bool>>(), any::<bool>())
-        .prop_map(|(hash_ports, fallback)| Policy { hash_ports, fallback })
+    (any::<Option<bool>>(), any::<bool>()).prop_map(|(hash_ports, fallback)| Policy {
+        hash_ports,
+        fallback,
+        ..Policy::default()
+    })
 }
 
 /// Whom a flow belongs to by rendezvous among those that may be asked.

@@ -1,0 +1,255 @@
+//! Persistence: a client's new flows go where its flows went before.
+//!
+//! A template says where: one for each client (or network of clients) of a service, whatever the port that it comes to, so
+//! that several listens of one service share it (IPVS needs firewall marks for that). A new flow arms it for the service's
+//! time; as long as a flow lives that came by it, it lives too. Only flows that have no connection are looked up here: a
+//! connection's packets never touch a template.
+
+use std::time::Duration;
+
+use super::flow::{Key, Seed};
+use super::placement::Flow;
+use super::policy::{Persistence, Quiescent};
+use super::service::{Service, ServiceId};
+use super::spec::SchedulerKind;
+use super::table::{Full, Handle, MAX_CAPACITY, Table};
+use super::tcp::State;
+use super::time::Millis;
+use super::verdict::RealId;
+use super::{Balancer, table};
+
+/// There is room for one template for so many connections that fit: clients have several, or there would be no need of it.
+pub(super) const CONNECTIONS_FOR_A_TEMPLATE: u32 = 4;
+
+/// What is left to templates of the due timers that a turn looks at.
+pub(super) const EXPIRE_BUDGET: usize = table::EXPIRE_BUDGET / 4;
+
+/// How much longer a template lives whose time is up while a flow of its client lives, again and again: as in IPVS.
+const HELD: Duration = Duration::from_secs(60);
+
+/// The templates of all services. Their number is bounded as that of connections is, and memory is touched as they come.
+#[derive(Debug)]
+pub(super) struct Templates {
+    table: Table,
+    /// How many connections came by the template at each place and live.
+    flows: Vec<u32>,
+}
+
+impl Templates {
+    /// Templates beside a table of so many connections.
+    pub(super) fn new(connections: u32, seed: Seed) -> Self {
+        let connections = connections.min(MAX_CAPACITY);
+        let table = Table::new(connections.div_ceil(CONNECTIONS_FOR_A_TEMPLATE), seed);
+        Self { flows: Vec::with_capacity(table.capacity()), table }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    pub(super) fn capacity(&self) -> usize {
+        self.table.capacity()
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<Millis> {
+        self.table.next_deadline()
+    }
+
+    /// The client's template and the real server that it names.
+    fn find(&self, client: &Key) -> Option<(Handle, RealId)> {
+        if self.table.is_empty() {
+            return None;
+        }
+        let handle = self.table.find(client)?;
+        Some((handle, self.table.entry(handle)?.real()))
+    }
+
+    fn insert(
+        &mut self,
+        client: Key,
+        real: RealId,
+        now: Millis,
+        timeout: Duration,
+    ) -> Result<Handle, Full> {
+        let template = self.table.insert(client, real, State::None, now, timeout)?;
+        // Places are taken in their order, and none is further than one past those that were taken before.
+        match self.flows.get_mut(template.place()) {
+            Some(flows) => *flows = 0,
+            None => self.flows.push(0),
+        }
+        Ok(template)
+    }
+
+    /// A flow has come by the template: its time starts anew.
+    fn arm(&mut self, template: Handle, now: Millis, timeout: Duration) {
+        self.table.touch(template, State::None, now, timeout);
+    }
+
+    /// A flow that came by the template has an entry.
+    pub(super) fn bind(&mut self, template: Handle) {
+        if let Some(flows) = self.flows.get_mut(template.place()) {
+            *flows += 1;
+        }
+    }
+
+    /// The entry of such a flow is gone.
+    pub(super) fn unbind(&mut self, template: Handle) {
+        if let Some(flows) = self.flows.get_mut(template.place()) {
+            *flows = flows.saturating_sub(1);
+        }
+    }
+
+    /// Takes out the next template whose time is up and whose flows are gone; the real server that it named.
+    fn expire(&mut self, now: Millis, budget: &mut usize) -> Option<RealId> {
+        while let Some(template) = self.table.due(now, budget) {
+            if self.flows.get(template.place()).is_some_and(|&flows| flows > 0) {
+                self.table.renew(template, State::None, HELD);
+            } else if let Some(entry) = self.table.end(template) {
+                return Some(entry.real());
+            }
+        }
+        None
+    }
+}
+
+/// Who a new flow goes to.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Choice {
+    pub(super) real: RealId,
+    /// The template that says so, or will from now on.
+    pub(super) template: Option<Handle>,
+}
+
+impl Balancer {
+    /// Who a new flow goes to: its client's real server of before, else the scheduler's choice, or the hash's.
+    pub(super) fn choose(
+        &mut self,
+        now: Millis,
+        key: &Key,
+        id: ServiceId,
+        by_hash: bool,
+    ) -> Option<Choice> {
+        let service = self.services.get_mut(id.0)?.as_mut()?;
+        if let Some(persistence) = service.policy.persistence {
+            return self.persist(now, key, id, persistence, by_hash);
+        }
+        let flow = Flow { key, seed: self.hash_seed };
+        let real = if by_hash {
+            service.place(flow, &self.reals)
+        } else {
+            service.schedule(flow, &self.reals)
+        };
+        Some(Choice { real: real?, template: None })
+    }
+
+    /// The choice where clients are remembered.
+    fn persist(
+        &mut self,
+        now: Millis,
+        key: &Key,
+        id: ServiceId,
+        persistence: Persistence,
+        by_hash: bool,
+    ) -> Option<Choice> {
+        let client = persistence.client(key, number(id));
+        let known = self.templates.find(&client);
+        if let Some((template, real)) = known
+            && self.honoured(real, persistence.quiescent)
+        {
+            self.templates.arm(template, now, persistence.timeout);
+            return Some(Choice { real, template: Some(template) });
+        }
+        // Without room for a template the hash takes its place: it gives all flows of a client to one real server too.
+        let by_hash =
+            by_hash || known.is_none() && self.templates.len() >= self.templates.capacity();
+        let service = self.services.get_mut(id.0)?.as_mut()?;
+        let key = placed(key, persistence, service.kind);
+        let flow = Flow { key: &key, seed: self.hash_seed };
+        let real = if by_hash {
+            service.place(flow, &self.reals)?
+        } else {
+            service.schedule(flow, &self.reals)?
+        };
+        let template = match known {
+            Some((template, _)) => {
+                self.move_template(template, real);
+                self.templates.arm(template, now, persistence.timeout);
+                Some(template)
+            }
+            None => self.new_template(client, real, now, persistence.timeout),
+        };
+        Some(Choice { real, template })
+    }
+
+    /// Where a flow without an entry belongs, by its client's template if there is one, else by hash.
+    pub(super) fn belongs(&self, key: &Key, id: ServiceId, service: &Service) -> Option<RealId> {
+        let by_hash = |key| service.place(Flow { key, seed: self.hash_seed }, &self.reals);
+        let Some(persistence) = service.policy.persistence else { return by_hash(key) };
+        let known = self.templates.find(&persistence.client(key, number(id)));
+        match known {
+            Some((_, real)) if self.honoured(real, Quiescent::Keep) => Some(real),
+            _ => by_hash(&placed(key, persistence, service.kind)),
+        }
+    }
+
+    /// Whether a template that names this real server is good for a new flow. Its thresholds do not matter, as in IPVS.
+    fn honoured(&self, real: RealId, quiescent: Quiescent) -> bool {
+        self.reals.get(real.0 as usize).is_some_and(|real| real.persists(quiescent))
+    }
+
+    fn new_template(
+        &mut self,
+        client: Key,
+        real: RealId,
+        now: Millis,
+        timeout: Duration,
+    ) -> Option<Handle> {
+        let Ok(template) = self.templates.insert(client, real, now, timeout) else {
+            self.counters.without_template += 1;
+            return None;
+        };
+        if let Some(real) = self.reals.get_mut(real.0 as usize) {
+            real.remember();
+        }
+        Some(template)
+    }
+
+    fn move_template(&mut self, template: Handle, to: RealId) {
+        let from = self.templates.table.set_real(template, to);
+        if let Some(real) = self.reals.get_mut(to.0 as usize) {
+            real.remember();
+        }
+        if let Some(from) = from {
+            self.forget_template(from);
+        }
+    }
+
+    /// Takes templates out whose time is up.
+    pub(super) fn expire_templates(&mut self, now: Millis, budget: &mut usize) {
+        while let Some(real) = self.templates.expire(now, budget) {
+            self.forget_template(real);
+        }
+    }
+
+    fn forget_template(&mut self, id: RealId) {
+        if let Some(real) = self.reals.get_mut(id.0 as usize) {
+            real.forget();
+        }
+        self.collect(id);
+    }
+}
+
+/// What a persistent client's flow is placed by: its client alone, so that all flows of a client belong to one real server in
+/// every director, whatever templates it has. Destination hashing asks for something else.
+fn placed(key: &Key, persistence: Persistence, scheduler: SchedulerKind) -> Key {
+    match scheduler {
+        SchedulerKind::DestinationHashing => *key,
+        _ => persistence.client(key, 0),
+    }
+}
+
+/// The service in a template's key. A removed service's number may be another's later: its templates name real servers that
+/// are gone.
+fn number(id: ServiceId) -> u32 {
+    u32::try_from(id.0).unwrap_or(u32::MAX)
+}
