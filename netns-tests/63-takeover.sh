@@ -1,0 +1,52 @@
+# Two directors with one configuration and Maglev hashing: the router's route to the VIP moves from one to the other and
+# back under traffic, and none of 2,000 open connections breaks, although each director knows only what came to it.
+source "$(dirname "$0")/lib.sh"
+source "$here/topology.sh"
+source "$here/daemons.sh"
+
+connections=2000
+DIRECTOR_KEYS='arp = false
+hash_seed = "63-takeover"'
+TRUSTED=("$DIRECTOR" "${LAN_OTHERS[$OUTER]}")
+WAIT=60
+make_topology
+make_host vt-other
+wire vt-other eth0 up-other uplink "${UPLINK_OTHERS[@]}"
+wire vt-other eth1 lan-other lan "${LAN_OTHERS[@]}"
+for family in 4 6; do ip -n vt-other route add default via "${UPLINK_ROUTERS[$family]}"; done
+start_web "${REALS[@]}"
+start_real "${REALS[@]}"
+start_director mh 1 2 3
+sed "s|$CONTROL/director.sock|$CONTROL/other.sock|" "$WORK/director.toml" >"$WORK/other.toml"
+spawn vt-other other "$VSTUN_BIN/vstun-director" --config "$WORK/other.toml"
+wait_ready other
+
+route_to() { ip -n vt-router route replace "$VIP" via "$1"; } # DIRECTOR
+turns() { grep -c '^turn' "$WORK/busy.log" || true; }
+turn_after() { (($(turns) > $1)); } # TURNS
+more_turns() { # WHAT: one that was under way, and a whole one
+    wait_for "a turn of all connections $1" turn_after "$(($(turns) + 1))"
+}
+
+route_to "${UPLINK_DIRECTORS[$INNER]}"
+mkfifo "$WORK/release"
+spawn vt-client busy sh -c "exec python3 '$here/traffic/busy.py' $VIP 80 $connections <'$WORK/release'"
+exec {release}>"$WORK/release"
+wait_for "$connections open connections" log_has busy '^held'
+expect_eq "connections that the second director knows" "$(number other list .connections.current)" 0
+route_to "${UPLINK_OTHERS[$INNER]}"
+more_turns "by the second director"
+expect_eq "connections that the second director has adopted" "$(number other list .connections.current)" "$connections"
+expect_eq "of them active" "$(number other list '[.services[].reals[].active] | add')" "$connections"
+route_to "${UPLINK_DIRECTORS[$INNER]}"
+more_turns "by the first again"
+
+# A restart forgets everything.
+stop director
+start_director mh 1 2 3
+more_turns "by the first, started anew"
+exec {release}>&-
+exit_code busy
+expect_eq "broken connections" "$(sed -n 's/^broken //p' "$WORK/busy.log")" 0
+expect_eq "resets by the first" "$(number director stats .packets.replied)" 0
+expect_eq "resets by the second" "$(number other stats .packets.replied)" 0

@@ -1,0 +1,45 @@
+"""busy.py ADDRESS PORT N: opens N HTTP connections and uses each in turns until its standard input ends, and once more after
+that. Prints `COUNT NAME` for each server that answered first and `held`; after each turn `turn K`; at the end `broken B`, the
+connections that were reset, closed, silent, or answered by another server than before."""
+
+import collections
+import http.client
+import resource
+import select
+import sys
+
+
+class Connection(http.client.HTTPConnection):
+    auto_open = 0  # a connection that is gone is not opened anew
+
+
+def ask(connection):
+    connection.request("GET", "/")
+    return connection.getresponse().read().decode().strip()
+
+
+address, port, n = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+_, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (min(n + 100, most), most))
+alive = {}
+for _ in range(n):
+    connection = Connection(address, port, timeout=10)
+    connection.connect()
+    alive[connection] = ask(connection)
+for name, count in sorted(collections.Counter(alive.values()).items()):
+    print(count, name)
+print("held", flush=True)
+turn, last = 0, False
+while not last:
+    last = bool(select.select([sys.stdin], [], [], 0)[0])
+    for connection, name in list(alive.items()):
+        try:
+            same = ask(connection) == name
+        except (OSError, http.client.HTTPException) as error:
+            print("broken:", repr(error), flush=True)
+            same = False
+        if not same:
+            del alive[connection]
+    turn += 1
+    print("turn", turn, flush=True)
+print("broken", n - len(alive), flush=True)
