@@ -16,7 +16,7 @@ wire vt-other eth1 lan-other lan "${LAN_OTHERS[@]}"
 for family in 4 6; do ip -n vt-other route add default via "${UPLINK_ROUTERS[$family]}"; done
 start_web "${REALS[@]}"
 start_real "${REALS[@]}"
-start_director mh 1 2 3
+start_director mh 2 3 3
 sed "s|$CONTROL/director.sock|$CONTROL/other.sock|" "$WORK/director.toml" >"$WORK/other.toml"
 spawn vt-other other "$VSTUN_BIN/vstun-director" --config "$WORK/other.toml"
 wait_ready other
@@ -43,9 +43,9 @@ more_turns "by the first again"
 
 # A restart forgets everything.
 stop director
-start_director mh 1 2 3
+start_director mh 2 3 3
 more_turns "by the first, started anew"
-exec {release}>&-
+echo >&"$release" # the new director has the pipe's end too, so it is not closed
 exit_code busy
 expect_eq "broken connections" "$(sed -n 's/^broken //p' "$WORK/busy.log")" 0
 expect_eq "resets by the first" "$(number director stats .packets.replied)" 0

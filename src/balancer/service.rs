@@ -125,7 +125,8 @@ impl Real {
 
     /// Whether a template that names it is good for a new flow.
     pub(super) fn persists(&self, quiescent: Quiescent) -> bool {
-        self.life == Life::Up && (self.weight > 0 || quiescent == Quiescent::Keep)
+        let alive = matches!(self.wanted, Wanted::Up | Wanted::Draining { .. });
+        self.in_rotation() || self.life == Life::Up && alive && quiescent == Quiescent::Keep
     }
 
     /// Whether a template names it.
@@ -213,9 +214,9 @@ impl Real {
         self.hash_weight
     }
 
-    /// Whether a SYN on one of its connections is to be another's: it is being drained.
+    /// Whether a SYN on one of its connections is to be another's: it is removed, being drained, down or disabled.
     pub(super) fn leaving(&self) -> bool {
-        self.life != Life::Up
+        self.life != Life::Up || self.wanted != Wanted::Up
     }
 
     pub(super) fn set_thresholds(&mut self, thresholds: Thresholds) {

@@ -154,6 +154,26 @@ fn weight_zero_keeps_persistent_clients_or_moves_them() {
 }
 
 #[test]
+fn draining_keeps_persistent_clients_or_moves_them_and_what_is_dead_moves_them_always() {
+    let draining = Wanted::Draining { deadline: None };
+    let rows = [
+        (draining, Quiescent::Keep, true),
+        (draining, Quiescent::Move, false),
+        (Wanted::Down, Quiescent::Keep, false),
+        (Wanted::Disabled, Quiescent::Keep, false),
+        (Wanted::Up, Quiescent::Move, true),
+    ];
+    for (state, quiescent, stays) in rows {
+        let mut director = director(1_000, Persistence { quiescent, ..persistence(360) });
+        assert_eq!(director.connect(flow(0)), A);
+        director.apply(&Change::SetState { service: "web".to_owned(), address: A, state });
+        let next = director.to(&segment(flow(0), 9, Flags::SYN));
+        assert_eq!(next == A, stays, "{state:?} {quiescent:?}");
+        assert_eq!(templates_of(&director, next), 1, "{state:?} {quiescent:?}");
+    }
+}
+
+#[test]
 fn a_removed_real_server_s_clients_are_scheduled_anew_whatever_is_kept() {
     let mut director = director(1_000, persistence(360));
     assert_eq!(director.connect(flow(0)), A);
