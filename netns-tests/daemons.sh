@@ -140,7 +140,7 @@ nginx_configuration() { # NAME
     local root=$WORK/$1 kind
     # One process, since a worker would change its user, which a user namespace does not allow.
     echo 'daemon off; master_process off; user root root; error_log stderr error;'
-    echo "pid $root/nginx.pid; events { worker_connections 1024; }"
+    echo "pid $root/nginx.pid; events { worker_connections 4096; }"
     echo 'http { access_log off; client_max_body_size 0; sendfile on;'
     for kind in client_body proxy fastcgi uwsgi scgi; do
         echo "${kind}_temp_path $root/temp/$kind;"

@@ -11,6 +11,7 @@ fi
 WORK=/run/test      # logs, configuration, web content; gone with the mount namespace
 CONTROL=/run/vstun  # control sockets
 WAIT=10             # seconds until a wait fails
+ulimit -n "$(ulimit -Hn)" # thousands of connections to one web server
 
 mount -t tmpfs tmpfs /run
 mkdir -p /run/netns "$WORK" "$CONTROL"
