@@ -14,7 +14,7 @@ use vstun::balancer::outer::Inner;
 use vstun::balancer::{
     Balancer, Change, Limits, Listen, Millis, Persistence, Policy, PortRange, Protocol, Quiescent,
     RealSpec, Reason, SchedulerKind, Seed, ServiceSpec, Tunnel, TunnelError, TunnelErrorKind,
-    Verdict,
+    Verdict, Wanted,
 };
 use vstun::decap::{Gate, Mss, Outcome};
 use vstun::wire::Packet;
@@ -325,6 +325,17 @@ fn answers_and_drops_allocate_nothing() {
             });
             assert_eq!(calls, 0, "{name} {family:?}");
         }
+        let over = Change::SetState {
+            service: "web".to_owned(),
+            address: Family::V4.real(11),
+            state: Wanted::Draining { deadline: Some(Duration::ZERO) },
+        };
+        director.apply(Millis(0), &over).unwrap();
+        let ended = family.tcp(Flags::ACK).data(b"data").bytes();
+        let calls = allocations(|| {
+            assert!(matches!(forward(&mut director, 0, &ended), Verdict::Reset(_)));
+        });
+        assert_eq!(calls, 0, "{family:?}");
         let hostile: [&[u8]; 4] = [&[], &[0x45; 19], &[0x60; 40], &[0xff; 1_500]];
         let refused = allocations(|| {
             for bytes in hostile {

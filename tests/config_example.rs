@@ -3,8 +3,9 @@
 #![allow(clippy::unwrap_used)]
 
 use std::net::IpAddr;
+use std::time::Duration;
 
-use vstun::balancer::{Policy, SchedulerKind, Timeouts, maglev};
+use vstun::balancer::{Existing, Policy, SchedulerKind, Timeouts, Wanted, maglev};
 use vstun::config::{self, Director, Mss, RealServer, duration, keys};
 
 const EXAMPLE: &str = include_str!("../config.example");
@@ -89,6 +90,10 @@ fn the_defaults_are_those_of_the_design() {
     assert_eq!(director.timeouts, Timeouts::DEFAULT);
     assert_eq!(director.services[0].scheduler, SchedulerKind::WeightedLeastConnections);
     assert_eq!(director.services[0].reals[0].weight, 1);
+    assert_eq!(director.services[0].reals[0].state, Wanted::Up);
+    let policy = director.services[0].policy;
+    assert_eq!((policy.existing, policy.drain_deadline), (Existing::Keep, None));
+    assert_eq!(policy.slow_start, Duration::ZERO);
     let realserver = config::realserver(MINIMAL).unwrap();
     assert_eq!(realserver.tun, "vstun0");
     assert_eq!(realserver.control.to_str(), Some("/run/vstun/realserver.sock"));
@@ -115,7 +120,7 @@ fn every_key_is_shown_and_nothing_else() {
 
 #[test]
 fn commented_keys_are_valid_when_they_are_taken_in() {
-    let taken_in = ["uplinks", "source", "hash_seed", "hash_ports", "fallback"];
+    let taken_in = ["uplinks", "source", "hash_seed", "hash_ports", "fallback", "drain_deadline"];
     let text = taken_in.iter().fold(EXAMPLE.to_owned(), |text, key| {
         text.replace(&format!("\n#{key} = "), &format!("\n{key} = "))
     });
@@ -125,7 +130,12 @@ fn commented_keys_are_valid_when_they_are_taken_in() {
     let sources = ["10.0.0.1", "2001:db8:1::1"].map(|source| source.parse::<IpAddr>().unwrap());
     assert_eq!(director.sources, sources);
     assert!(director.hash_seed.is_some());
-    assert_eq!(director.services[0].policy, Policy { hash_ports: Some(true), ..Policy::default() });
+    let expected = Policy {
+        hash_ports: Some(true),
+        drain_deadline: Some(Duration::from_secs(600)),
+        ..Policy::default()
+    };
+    assert_eq!(director.services[0].policy, expected);
 }
 
 #[test]
@@ -140,6 +150,7 @@ fn the_bounds_in_the_comments_are_those_of_the_code() {
         format!("{} to {}", maglev::MIN_SLOTS, maglev::MAX_SLOTS),
         format!("1 to {} letters", config::MAX_NAME_LEN),
         format!("1 to {}", RealServer::MAX_RULE_PRIORITY),
+        format!("0s to {}", duration::Text(Policy::MAX_SLOW_START)),
         weights,
         timeouts,
     ] {

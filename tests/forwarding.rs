@@ -103,7 +103,7 @@ impl Director {
         let counters = self.balancer.counters();
         let (tunnelled, replied, dropped) = match verdict {
             Verdict::Tunnel(_) => (1, 0, 0),
-            Verdict::Reply => (0, 1, 0),
+            Verdict::Reply | Verdict::Reset(_) => (0, 1, 0),
             Verdict::Hold => (0, 0, 0),
             Verdict::Drop(reason) => {
                 assert_eq!(counters.dropped(reason), before.dropped(reason) + 1, "{reason:?}");
@@ -119,6 +119,7 @@ impl Director {
             Verdict::Drop(reason) => Drop(reason),
             Verdict::Reply => Reply,
             Verdict::Hold => Hold,
+            Verdict::Reset(_) => panic!("every real server is up"),
             Verdict::Tunnel(real) => {
                 let tunnel = self.balancer.dispatch(real, 1, 1).unwrap();
                 To([A, B].into_iter().find(|&n| self.outer.real(n) == tunnel.real).unwrap())

@@ -7,7 +7,9 @@ use super::Balancer;
 use super::change::{Change, ChangeError, Listen};
 use super::maglev;
 use super::policy::Policy;
-use super::service::{Life, Real, Service, ServiceId};
+use super::ramp::Ramp;
+use super::real::{Life, Real};
+use super::service::{Service, ServiceId};
 use super::spec::{MAX_WEIGHT, RealSpec, SchedulerKind, ServiceSpec, Wanted};
 use super::thresholds::Thresholds;
 use super::time::Millis;
@@ -18,17 +20,18 @@ impl Balancer {
     ///
     /// # Errors
     /// See [`ChangeError`]; nothing has changed then.
-    pub fn apply(&mut self, _now: Millis, change: &Change) -> Result<(), ChangeError> {
+    pub fn apply(&mut self, now: Millis, change: &Change) -> Result<(), ChangeError> {
+        self.now = now;
         match change {
-            Change::AddService(spec) => self.add_service(spec),
+            Change::AddService(spec) => self.add_service(now, spec),
             Change::RemoveService { service } => self.remove_service(service),
             Change::SetListens { service, listens } => self.set_listens(service, listens),
             Change::SetScheduler { service, scheduler } => self.set_scheduler(service, *scheduler),
             Change::SetPolicy { service, policy } => self.set_policy(service, *policy),
-            Change::AddReal { service, real } => self.add_real(service, *real),
-            Change::RemoveReal { service, address } => self.remove_real(service, *address),
+            Change::AddReal { service, real } => self.add_real(now, service, *real),
+            Change::RemoveReal { service, address } => self.remove_real(now, service, *address),
             Change::SetWeight { service, address, weight } => {
-                self.set_weight(service, *address, *weight)
+                self.set_weight(now, service, *address, *weight)
             }
             Change::SetMaglev { service, table } => self.set_maglev(service, table),
             Change::SetHashSeed(seed) => {
@@ -36,7 +39,12 @@ impl Balancer {
                 Ok(())
             }
             Change::SetState { service, address, state } => {
-                self.set_state(service, *address, *state)
+                self.set_state(now, service, *address, *state)
+            }
+            Change::SetHealth { service, address, health } => {
+                let real = self.find_real(service, *address)?;
+                self.alter(now, real, |real| real.standing_mut().hear(*health));
+                Ok(())
             }
             Change::SetThresholds { service, address, thresholds } => {
                 self.set_thresholds(service, *address, *thresholds)
@@ -52,7 +60,7 @@ impl Balancer {
         }
     }
 
-    fn add_service(&mut self, spec: &ServiceSpec) -> Result<(), ChangeError> {
+    fn add_service(&mut self, now: Millis, spec: &ServiceSpec) -> Result<(), ChangeError> {
         if self.find_service(&spec.name).is_ok() {
             return Err(ChangeError::ServiceExists(spec.name.clone()));
         }
@@ -70,7 +78,9 @@ impl Balancer {
         let mut service = Service::new(spec.name.clone(), spec.scheduler, random);
         service.listens.clone_from(&spec.listens);
         service.policy = spec.policy;
-        service.reals = spec.reals.iter().map(|&real| self.new_real(id, real)).collect();
+        // They start together, so none of them has to start slowly.
+        let real = |&real| self.new_real(now, id, spec.policy, real);
+        service.reals = spec.reals.iter().map(real).collect();
         service.changed(&self.reals);
         for &listen in &spec.listens {
             self.listens.insert(listen, id);
@@ -140,58 +150,66 @@ impl Balancer {
         Ok(())
     }
 
-    fn add_real(&mut self, name: &str, spec: RealSpec) -> Result<(), ChangeError> {
+    fn add_real(&mut self, now: Millis, name: &str, spec: RealSpec) -> Result<(), ChangeError> {
         let id = self.find_service(name)?;
         check_real(&spec)?;
+        let policy = self.policy(id);
         if let Ok(real) = self.find_real(name, spec.address) {
             // IPVS revives a deleted destination from its trash, connections and counters with it.
-            let Some(real) = self.reals.get_mut(real.0 as usize) else { return Ok(()) };
-            if real.life() == Life::Up {
+            if self.reals.get(real.0 as usize).is_some_and(|real| real.life() == Life::Up) {
                 let (service, address) = (name.to_owned(), spec.address);
                 return Err(ChangeError::RealExists { service, address });
             }
-            real.set_life(Life::Up);
-            real.set_weight(spec.weight);
-            real.set_thresholds(spec.thresholds);
-        } else {
-            let real = self.new_real(id, spec);
-            if let Some(service) = self.service(id) {
-                service.reals.push(real);
-            }
+            let until = drain_until(now, spec.state, policy);
+            self.alter(now, real, |real| real.restore(spec, until));
+            return Ok(());
         }
+        let real = self.new_real(now, id, policy, spec);
+        if let Some(service) = self.service(id) {
+            service.reals.push(real);
+        }
+        self.start(now, real);
         self.pool_changed(id);
         Ok(())
     }
 
-    fn remove_real(&mut self, name: &str, address: IpAddr) -> Result<(), ChangeError> {
+    fn remove_real(&mut self, now: Millis, name: &str, address: IpAddr) -> Result<(), ChangeError> {
         let id = self.find_service(name)?;
         let real = self.find_real(name, address)?;
-        if let Some(real) = self.reals.get_mut(real.0 as usize) {
-            real.set_life(Life::Draining);
-        }
+        let until = self.policy(id).drain_deadline.map(|deadline| now.after(deadline));
+        self.alter(now, real, |real| real.remove(until));
         self.collect(real);
-        self.pool_changed(id);
         Ok(())
     }
 
-    fn set_weight(&mut self, name: &str, address: IpAddr, weight: u32) -> Result<(), ChangeError> {
+    fn set_weight(
+        &mut self,
+        now: Millis,
+        name: &str,
+        address: IpAddr,
+        weight: u32,
+    ) -> Result<(), ChangeError> {
         check_weight(weight)?;
-        let id = self.find_service(name)?;
         let real = self.find_real(name, address)?;
-        if let Some(real) = self.reals.get_mut(real.0 as usize) {
-            real.set_weight(weight);
-        }
-        self.pool_changed(id);
+        self.alter(now, real, |real| real.set_weight(weight));
         Ok(())
     }
 
-    fn set_state(&mut self, name: &str, address: IpAddr, state: Wanted) -> Result<(), ChangeError> {
+    fn set_state(
+        &mut self,
+        now: Millis,
+        name: &str,
+        address: IpAddr,
+        state: Wanted,
+    ) -> Result<(), ChangeError> {
         let id = self.find_service(name)?;
         let real = self.find_real(name, address)?;
-        if let Some(real) = self.reals.get_mut(real.0 as usize) {
-            real.set_wanted(state);
+        let removed = self.reals.get(real.0 as usize).is_some_and(|real| real.life() != Life::Up);
+        if removed && state == Wanted::Up {
+            return Err(ChangeError::Removed { service: name.to_owned(), address });
         }
-        self.pool_changed(id);
+        let until = drain_until(now, state, self.policy(id));
+        self.alter(now, real, |real| real.standing_mut().want(state, until));
         Ok(())
     }
 
@@ -207,6 +225,31 @@ impl Balancer {
             real.set_thresholds(thresholds);
         }
         Ok(())
+    }
+
+    /// Changes a real server; where it comes up by that, it starts slowly.
+    fn alter(&mut self, now: Millis, id: RealId, change: impl FnOnce(&mut Real)) {
+        let Some(real) = self.reals.get_mut(id.0 as usize) else { return };
+        let (service, before) = (real.service(), real.in_service());
+        change(real);
+        if !(before && real.in_service()) {
+            self.start(now, id);
+        }
+        self.pool_changed(service);
+    }
+
+    /// A real server that was not there for new connections is, or one that was is not.
+    fn start(&mut self, now: Millis, id: RealId) {
+        let Some(real) = self.reals.get_mut(id.0 as usize) else { return };
+        let Some(Some(service)) = self.services.get_mut(real.service().0) else { return };
+        let ramp = Ramp::new(now, service.policy.slow_start).filter(|_| real.in_service());
+        real.start(ramp);
+        service.ramping |= ramp.is_some();
+    }
+
+    fn policy(&self, id: ServiceId) -> Policy {
+        let service = self.services.get(id.0).and_then(Option::as_ref);
+        service.map(|service| service.policy).unwrap_or_default()
     }
 
     /// Takes a real server that has been removed off its service's list when it has no connection left, and gives its place
@@ -232,8 +275,15 @@ impl Balancer {
         }
     }
 
-    fn new_real(&mut self, service: ServiceId, spec: RealSpec) -> RealId {
-        let real = Real::new(service, spec, self.sources.get(&spec.address).copied());
+    fn new_real(
+        &mut self,
+        now: Millis,
+        service: ServiceId,
+        policy: Policy,
+        spec: RealSpec,
+    ) -> RealId {
+        let mut real = Real::new(service, spec, self.sources.get(&spec.address).copied());
+        real.standing_mut().want(spec.state, drain_until(now, spec.state, policy));
         if let Some(id) = self.free_reals.pop()
             && let Some(place) = self.reals.get_mut(id.0 as usize)
         {
@@ -289,6 +339,12 @@ impl Balancer {
         }
         Ok(())
     }
+}
+
+/// When a real server of which `state` is wanted from now on has no more time for its flows.
+fn drain_until(now: Millis, state: Wanted, policy: Policy) -> Option<Millis> {
+    let Wanted::Draining { deadline } = state else { return None };
+    deadline.or(policy.drain_deadline).map(|deadline| now.after(deadline))
 }
 
 fn check_real(real: &RealSpec) -> Result<(), ChangeError> {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::flow::Seed;
 use super::maglev;
 use super::policy::Policy;
-use super::spec::{MAX_WEIGHT, RealSpec, SchedulerKind, ServiceSpec, Wanted};
+use super::spec::{Health, MAX_WEIGHT, RealSpec, SchedulerKind, ServiceSpec, Wanted};
 use super::thresholds::Thresholds;
 use super::time::Timeouts;
 use super::tunnel::Sources;
@@ -224,6 +224,15 @@ pub enum Change {
         /// What is wanted of it from now on.
         state: Wanted,
     },
+    /// What health checks say of a real server; what is wanted of it stays as it is.
+    SetHealth {
+        /// The service's name.
+        service: String,
+        /// The real server's address.
+        address: IpAddr,
+        /// Their word.
+        health: Health,
+    },
     /// Other thresholds.
     SetThresholds {
         /// The service's name.
@@ -259,6 +268,14 @@ pub enum ChangeError {
     /// The service does not have that real server.
     #[error("service {service:?} has no real server {address}")]
     NoReal {
+        /// The service's name.
+        service: String,
+        /// The address.
+        address: IpAddr,
+    },
+    /// The real server was removed and only serves its last flows.
+    #[error("real server {address} was removed from service {service:?}; add it to have it back")]
+    Removed {
         /// The service's name.
         service: String,
         /// The address.

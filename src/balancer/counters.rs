@@ -9,7 +9,7 @@ pub struct Counters {
     pub read: u64,
     /// Packets given to a real server.
     pub tunnelled: u64,
-    /// Packets answered by the director itself.
+    /// Packets answered by the director itself, [`Self::ended`] among them.
     pub replied: u64,
     /// Packets dropped, by [`Reason`].
     pub dropped: [u64; Reason::ALL.len()],
@@ -19,6 +19,8 @@ pub struct Counters {
     pub without_entry: u64,
     /// New flows of persistent clients placed by hash, because there was no room for another template.
     pub without_template: u64,
+    /// Connections that were reset because of their real server's state, whether or not it was told too.
+    pub ended: u64,
     /// ICMP protocol-unreachable, host-unreachable and the like from the tunnels' far ends.
     pub tunnel_errors: u64,
 }
@@ -29,7 +31,8 @@ impl Counters {
         self.read += 1;
         match verdict {
             Verdict::Drop(reason) => self.dropped[reason as usize] += 1,
-            Verdict::Reply => self.replied += 1,
+            // The client's packet is answered; what the real server is told is a packet of the director's own.
+            Verdict::Reply | Verdict::Reset(_) => self.replied += 1,
             Verdict::Tunnel(_) => self.tunnelled += 1,
             Verdict::Hold => self.held += 1,
         }

@@ -2,7 +2,7 @@
 //!
 //! 1. Refuse what no client sends: sources that cannot be answered. (A virtual IP as source is one; that it is one is
 //!    looked up only where no connection is found.) A fragment goes its own way: [`super::fragments`].
-//! 2. TCP and UDP: the connection, if there is one; its next state; its real server.
+//! 2. TCP and UDP: the connection, if there is one; its next state; its real server, unless that has no time left for it.
 //! 3. None: the service that listens there, and its scheduler's choice for a new connection.
 //! 4. Nobody wants it: reset or port unreachable, within a rate.
 //! 5. ICMP: an echo request is answered; an error goes to the real server whose flow it quotes.
@@ -11,7 +11,8 @@ use super::change::Protocol;
 use super::flow::Key;
 use super::limit::within;
 use super::persistence::Choice;
-use super::service::{Life, Real, Service, ServiceId};
+use super::real::Life;
+use super::service::{Service, ServiceId};
 use super::table::Handle;
 use super::tcp::State;
 use super::verdict::{RealId, Reason, Verdict};
@@ -59,6 +60,11 @@ impl Balancer {
         let opens = header.flags.syn() && !header.flags.ack() && !header.flags.rst();
         if let Some((handle, state, real)) = self.connection(&key) {
             if !(opens && (state.reusable() || self.leaving(real))) {
+                // The client's own reset goes its way: it says to the real server what there is to say.
+                let ending = self.ending(now, real, Protocol::Tcp);
+                if let Some(ending) = ending.filter(|_| !header.flags.rst()) {
+                    return self.end(now, packet, (handle, state, real), ending);
+                }
                 self.advance(now, handle, state, state.next(header.flags), real);
                 return self.tunnel(now, packet, real);
             }
@@ -80,8 +86,11 @@ impl Balancer {
     fn udp(&mut self, now: Millis, packet: &Packet<'_>, client: u16, port: u16) -> Verdict {
         let key = key(packet, client, port);
         if let Some((handle, state, real)) = self.connection(&key) {
-            self.advance(now, handle, state, State::Udp, real);
-            return self.tunnel(now, packet, real);
+            if self.ending(now, real, Protocol::Udp).is_none() {
+                self.advance(now, handle, state, State::Udp, real);
+                return self.tunnel(now, packet, real);
+            }
+            self.drop_connection(handle);
         }
         if self.listens.is_vip(packet.source) {
             return Verdict::Drop(Reason::BadSource);
@@ -148,13 +157,15 @@ impl Balancer {
         Some((handle, state, real))
     }
 
-    /// Whether a real server takes nothing new although it is alive, so that a SYN on one of its connections is for another.
-    fn leaving(&self, real: RealId) -> bool {
-        self.reals.get(real.0 as usize).is_none_or(Real::leaving)
-    }
-
     #[inline]
-    fn advance(&mut self, now: Millis, handle: Handle, before: State, after: State, real: RealId) {
+    pub(super) fn advance(
+        &mut self,
+        now: Millis,
+        handle: Handle,
+        before: State,
+        after: State,
+        real: RealId,
+    ) {
         self.connections.touch(handle, after, now, after.timeout(&self.timeouts));
         if before != after
             && let Some(real) = self.reals.get_mut(real.0 as usize)
@@ -208,7 +219,7 @@ impl Balancer {
         }
         // The real server has to hear of a reset, but then there is nothing left to remember.
         let real = if flags.rst() {
-            service.and_then(|service| self.belongs(&key, id, service))
+            service.and_then(|service| self.belongs(now, &key, id, service))
         } else {
             self.choose(now, &key, id, true).map(|choice| {
                 // Not adopted, in a state that a stray packet does not keep for long.
@@ -227,7 +238,7 @@ impl Balancer {
     fn placed(&self, now: Millis, key: &Key, id: ServiceId) -> Option<RealId> {
         let service = self.services.get(id.0)?.as_ref()?;
         let adopted = key.protocol() == protocol::TCP && service.adopts();
-        if adopted || service.hashed(now) { self.belongs(key, id, service) } else { None }
+        if adopted || service.hashed(now) { self.belongs(now, key, id, service) } else { None }
     }
 
     /// Enters a connection in the table, if there is room.

@@ -5,6 +5,7 @@
 mod apply;
 pub mod change;
 pub mod counters;
+mod ending;
 pub mod flow;
 mod forward;
 pub mod fragments;
@@ -14,10 +15,13 @@ pub mod outer;
 mod persistence;
 mod placement;
 pub mod policy;
+mod ramp;
+mod real;
 mod sched;
 mod service;
 pub mod snapshot;
 pub mod spec;
+mod standing;
 pub mod table;
 pub mod tcp;
 pub mod thresholds;
@@ -29,9 +33,9 @@ pub mod verdict;
 pub use change::{Change, ChangeError, Listen, PortRange, Protocol};
 pub use counters::Counters;
 pub use flow::Seed;
-pub use policy::{Persistence, Policy, Quiescent, Unknown};
+pub use policy::{Existing, Persistence, Policy, Quiescent, Unknown};
 pub use snapshot::Snapshot;
-pub use spec::{RealSpec, SchedulerKind, ServiceSpec, Wanted};
+pub use spec::{Health, RealSpec, SchedulerKind, ServiceSpec, Wanted};
 pub use thresholds::Thresholds;
 pub use time::{Millis, Timeouts};
 pub use tunnel::{Sources, Tunnel};
@@ -41,10 +45,12 @@ pub use verdict::{RealId, Reason, Verdict};
 use fragments::{Bounds, Fragments};
 use limit::Limit;
 use persistence::Templates;
-use service::{Listens, Real, Service, ServiceId};
+use real::Real;
+use service::{Listens, Service, ServiceId};
 use table::{Entry, Handle, Table};
 
 use crate::wire::packet::MAX_PACKET_LEN;
+use crate::wire::tcp::MAX_RESET_LEN;
 
 /// Places of the connection table that one page of a listing looks at, so that a large table with few connections
 /// cannot hold up packets.
@@ -84,6 +90,9 @@ pub struct Balancer {
     /// For flows that are placed by hash; see [`placement`].
     hash_seed: Seed,
     reply: Vec<u8>,
+    farewell: Vec<u8>,
+    /// The latest moment that this has heard of, for listings.
+    now: Millis,
 }
 
 impl Balancer {
@@ -107,12 +116,15 @@ impl Balancer {
             hash_seed: seed,
             // The longest answer is that to an echo request of the longest packet there is.
             reply: Vec::with_capacity(MAX_PACKET_LEN),
+            farewell: Vec::with_capacity(MAX_RESET_LEN),
+            now: Millis(0),
         }
     }
 
     /// Takes connections and templates out whose time is up, at most [`table::EXPIRE_BUDGET`] looked at, and drops fragments
     /// that were held in vain; call it at every wake-up, before the packets.
     pub fn expire(&mut self, now: Millis) {
+        self.now = now;
         let mut budget = table::EXPIRE_BUDGET - persistence::EXPIRE_BUDGET;
         while let Some(handle) = self.connections.due(now, &mut budget) {
             self.time_is_up(handle);
@@ -146,10 +158,17 @@ impl Balancer {
         verdict
     }
 
-    /// The answer that belongs to the last [`Verdict::Reply`]: a whole IP packet.
+    /// The answer that belongs to the last [`Verdict::Reply`] or [`Verdict::Reset`]: a whole IP packet.
     #[must_use]
     pub fn reply(&self) -> &[u8] {
         &self.reply
+    }
+
+    /// The reset that belongs to the last [`Verdict::Reset`]: a whole IP packet from the client to the virtual IP, no
+    /// longer than the one that it takes the place of.
+    #[must_use]
+    pub fn farewell(&self) -> &[u8] {
+        &self.farewell
     }
 
     /// When [`Self::expire`] has something to do.
@@ -167,7 +186,7 @@ impl Balancer {
         &self.counters
     }
 
-    /// Everything that listings show.
+    /// Everything that listings show, as of the latest moment given to [`Self::expire`] or [`Self::apply`].
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         let service = |service: &Service| snapshot::Service {
@@ -178,7 +197,7 @@ impl Balancer {
             reals: service
                 .reals
                 .iter()
-                .filter_map(|id| Some(self.reals.get(id.0 as usize)?.snapshot()))
+                .filter_map(|id| Some(self.reals.get(id.0 as usize)?.snapshot(self.now)))
                 .collect(),
         };
         Snapshot {

@@ -137,7 +137,7 @@ impl Balancer {
         let real = if by_hash {
             service.place(flow, &self.reals)
         } else {
-            service.schedule(flow, &self.reals)
+            service.schedule(now, flow, &mut self.reals)
         };
         Some(Choice { real: real?, template: None })
     }
@@ -154,7 +154,7 @@ impl Balancer {
         let client = persistence.client(key, number(id));
         let known = self.templates.find(&client);
         if let Some((template, real)) = known
-            && self.honoured(real, persistence.quiescent)
+            && self.honoured(now, real, persistence.quiescent)
         {
             self.templates.arm(template, now, persistence.timeout);
             return Some(Choice { real, template: Some(template) });
@@ -168,7 +168,7 @@ impl Balancer {
         let real = if by_hash {
             service.place(flow, &self.reals)?
         } else {
-            service.schedule(flow, &self.reals)?
+            service.schedule(now, flow, &mut self.reals)?
         };
         let template = match known {
             Some((template, _)) => {
@@ -182,19 +182,25 @@ impl Balancer {
     }
 
     /// Where a flow without an entry belongs, by its client's template if there is one, else by hash.
-    pub(super) fn belongs(&self, key: &Key, id: ServiceId, service: &Service) -> Option<RealId> {
+    pub(super) fn belongs(
+        &self,
+        now: Millis,
+        key: &Key,
+        id: ServiceId,
+        service: &Service,
+    ) -> Option<RealId> {
         let by_hash = |key| service.place(Flow { key, seed: self.hash_seed }, &self.reals);
         let Some(persistence) = service.policy.persistence else { return by_hash(key) };
         let known = self.templates.find(&persistence.client(key, number(id)));
         match known {
-            Some((_, real)) if self.honoured(real, Quiescent::Keep) => Some(real),
+            Some((_, real)) if self.honoured(now, real, Quiescent::Keep) => Some(real),
             _ => by_hash(&placed(key, persistence, service.kind)),
         }
     }
 
     /// Whether a template that names this real server is good for a new flow. Its thresholds do not matter, as in IPVS.
-    fn honoured(&self, real: RealId, quiescent: Quiescent) -> bool {
-        self.reals.get(real.0 as usize).is_some_and(|real| real.persists(quiescent))
+    fn honoured(&self, now: Millis, real: RealId, quiescent: Quiescent) -> bool {
+        self.reals.get(real.0 as usize).is_some_and(|real| real.persists(now, quiescent))
     }
 
     fn new_template(

@@ -9,8 +9,8 @@
 use std::net::IpAddr;
 
 use super::flow::{Key, Seed};
+use super::real::Real;
 use super::sched::Pool;
-use super::service::Real;
 
 /// A flow that is to be placed.
 #[derive(Clone, Copy, Debug)]
@@ -103,8 +103,10 @@ fn mix(mut bits: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
-    use crate::balancer::policy::Policy;
+    use crate::balancer::policy::{Existing, Policy};
     use crate::balancer::service::ServiceId;
     use crate::balancer::spec::RealSpec;
     use crate::balancer::verdict::RealId;
@@ -115,6 +117,9 @@ mod tests {
         unknown: None,
         persistence: None,
         one_packet: false,
+        existing: Existing::Keep,
+        drain_deadline: None,
+        slow_start: Duration::ZERO,
     };
     const REFUSES: Policy = Policy { fallback: false, ..FALLS_BACK };
 

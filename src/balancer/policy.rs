@@ -22,6 +22,12 @@ pub struct Policy {
     pub persistence: Option<Persistence>,
     /// Whether each UDP datagram is scheduled alone and leaves no entry (LVS's one-packet scheduling).
     pub one_packet: bool,
+    /// What becomes of the connections of a real server that goes down or is disabled.
+    pub existing: Existing,
+    /// How long a real server that drains, or was removed, keeps its flows; `None`: until they end by themselves.
+    pub drain_deadline: Option<Duration>,
+    /// Over how long the weight of a real server that comes up grows to what it is; zero: at once.
+    pub slow_start: Duration,
 }
 
 impl Default for Policy {
@@ -32,11 +38,17 @@ impl Default for Policy {
             unknown: None,
             persistence: None,
             one_packet: false,
+            existing: Existing::default(),
+            drain_deadline: None,
+            slow_start: Duration::ZERO,
         }
     }
 }
 
 impl Policy {
+    /// The longest [`Self::slow_start`] that is accepted: 1 day.
+    pub const MAX_SLOW_START: Duration = Duration::from_secs(24 * 60 * 60);
+
     /// Whether TCP that opens nothing and has no entry is taken for a flow of before, in a service of this scheduler.
     pub(super) fn adopts(&self, scheduler: SchedulerKind) -> bool {
         self.unknown.unwrap_or_else(|| Unknown::suiting(scheduler)) == Unknown::Adopt
@@ -76,6 +88,30 @@ impl Unknown {
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|unknown| unknown.name() == name)
+    }
+}
+
+/// What becomes of the connections of a real server that goes down or is disabled.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Existing {
+    /// They stay where they are: a check may have erred, and who is disabled still answers.
+    #[default]
+    Keep,
+    /// TCP is reset with its next packet, UDP goes elsewhere with its next packet.
+    Reset,
+}
+
+impl Existing {
+    /// Both, in the order in which help texts list them.
+    pub const ALL: [Self; 2] = [Self::Keep, Self::Reset];
+
+    /// The name in the configuration.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Keep => "keep",
+            Self::Reset => "reset",
+        }
     }
 }
 
@@ -124,7 +160,7 @@ fn masked(address: IpAddr, prefix: u8) -> IpAddr {
 }
 
 /// What becomes of a persistent client's new flow when its real server takes nothing new: its weight is 0, or it is being
-/// drained.
+/// drained. From one that is down, disabled, removed or past its deadline the client moves in any case.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Quiescent {
     /// It goes there all the same, IPVS's default.

@@ -1,4 +1,4 @@
-//! Services and their real servers.
+//! Services, and who listens where.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -6,272 +6,18 @@ use std::sync::Arc;
 
 use super::change::{Listen, Protocol};
 use super::maglev;
-use super::placement::{self, Flow};
-use super::policy::{Policy, Quiescent};
+use super::placement::Flow;
+use super::policy::Policy;
+use super::real::Real;
 use super::sched::{self, Pool, Scheduler};
-use super::snapshot::{self, RealState};
-use super::spec::{RealSpec, SchedulerKind, Wanted};
-use super::tcp::State;
-use super::thresholds::Thresholds;
+use super::snapshot;
+use super::spec::SchedulerKind;
 use super::time::Millis;
-use super::tunnel::{Room, Tunnel};
 use super::verdict::RealId;
 
 /// An index into the balancer's services.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct ServiceId(pub(super) usize);
-
-/// Where a real server is in its life.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Life {
-    /// Configured.
-    Up,
-    /// Removed from its service, which still lists it while it has connections.
-    Draining,
-    /// No service lists it any more; the connections and templates that still name it are dead.
-    Gone,
-    /// Nothing names it; its place can be used anew.
-    Free,
-}
-
-/// A real server of one service, with its counters.
-#[derive(Debug)]
-pub(super) struct Real {
-    service: ServiceId,
-    address: IpAddr,
-    /// See [`placement::salt`].
-    salt: u64,
-    weight: u32,
-    /// The last weight that was not 0.
-    hash_weight: u32,
-    life: Life,
-    wanted: Wanted,
-    thresholds: Thresholds,
-    /// Whether it has had as many connections as it takes, and still has too many.
-    full: bool,
-    active: u64,
-    inactive: u64,
-    connections: u64,
-    /// Persistence templates that name it.
-    templates: u64,
-    packets: u64,
-    bytes: u64,
-    /// See [`Sources`](super::tunnel::Sources).
-    source: Option<IpAddr>,
-    pub(super) room: Room,
-    pub(super) errors: TunnelErrors,
-}
-
-/// What came back from the tunnel to one real server.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct TunnelErrors {
-    pub(super) protocol_unreachable: u64,
-    pub(super) unreachable: u64,
-    pub(super) path_mtu: Option<u16>,
-}
-
-impl Real {
-    pub(super) fn new(service: ServiceId, spec: RealSpec, source: Option<IpAddr>) -> Self {
-        Self {
-            service,
-            address: spec.address,
-            salt: placement::salt(spec.address),
-            weight: spec.weight,
-            hash_weight: spec.weight,
-            life: Life::Up,
-            wanted: Wanted::Up,
-            thresholds: spec.thresholds,
-            full: false,
-            active: 0,
-            inactive: 0,
-            connections: 0,
-            templates: 0,
-            packets: 0,
-            bytes: 0,
-            source,
-            room: Room::UNKNOWN,
-            errors: TunnelErrors::default(),
-        }
-    }
-
-    /// A connection comes to it, in no state that counts as active yet.
-    pub(super) fn bind(&mut self) {
-        self.inactive += 1;
-        self.connections += 1;
-        self.full = self.thresholds.full(self.active + self.inactive, self.full);
-    }
-
-    /// A datagram comes to it that is a flow of its own.
-    pub(super) fn visit(&mut self) {
-        self.connections += 1;
-    }
-
-    /// A connection in `state` leaves it.
-    pub(super) fn unbind(&mut self, state: State) {
-        let count = if state.active() { &mut self.active } else { &mut self.inactive };
-        *count = count.saturating_sub(1);
-        self.full = self.thresholds.full(self.active + self.inactive, self.full);
-    }
-
-    /// A template names it from now on.
-    pub(super) fn remember(&mut self) {
-        self.templates += 1;
-    }
-
-    /// A template names it no more.
-    pub(super) fn forget(&mut self) {
-        self.templates = self.templates.saturating_sub(1);
-    }
-
-    /// Whether a template that names it is good for a new flow.
-    pub(super) fn persists(&self, quiescent: Quiescent) -> bool {
-        let alive = matches!(self.wanted, Wanted::Up | Wanted::Draining { .. });
-        self.in_rotation() || self.life == Life::Up && alive && quiescent == Quiescent::Keep
-    }
-
-    /// Whether a template names it.
-    pub(super) fn remembered(&self) -> bool {
-        self.templates > 0
-    }
-
-    /// One of its connections goes from one state to another.
-    #[inline]
-    pub(super) fn moved(&mut self, before: State, after: State) {
-        match (before.active(), after.active()) {
-            (false, true) => {
-                self.inactive = self.inactive.saturating_sub(1);
-                self.active += 1;
-            }
-            (true, false) => {
-                self.active = self.active.saturating_sub(1);
-                self.inactive += 1;
-            }
-            (true, true) | (false, false) => {}
-        }
-    }
-
-    /// Counts what is sent to it, and tells the tunnel.
-    #[inline]
-    pub(super) fn count(&mut self, packets: u64, bytes: u64) -> Tunnel {
-        let (real, source, sequence) = (self.address, self.source, self.packets);
-        let tunnel = Tunnel { real, source, sequence, limit: self.room.limit() };
-        self.packets += packets;
-        self.bytes += bytes;
-        tunnel
-    }
-
-    pub(super) fn set_source(&mut self, source: IpAddr) {
-        self.source = Some(source);
-    }
-
-    pub(super) fn service(&self) -> ServiceId {
-        self.service
-    }
-
-    pub(super) fn address(&self) -> IpAddr {
-        self.address
-    }
-
-    pub(super) fn salt(&self) -> u64 {
-        self.salt
-    }
-
-    pub(super) fn weight(&self) -> u32 {
-        self.weight
-    }
-
-    pub(super) fn active(&self) -> u64 {
-        self.active
-    }
-
-    pub(super) fn inactive(&self) -> u64 {
-        self.inactive
-    }
-
-    /// Whether it may take a new connection.
-    pub(super) fn usable(&self) -> bool {
-        self.in_rotation() && !self.full
-    }
-
-    /// Whether it has a share of the flows, even if it is full at the moment. Where a flow without an entry belongs must not
-    /// depend on how many connections others have.
-    pub(super) fn in_rotation(&self) -> bool {
-        self.life == Life::Up && self.wanted == Wanted::Up && self.weight > 0
-    }
-
-    pub(super) fn set_wanted(&mut self, wanted: Wanted) {
-        self.wanted = wanted;
-    }
-
-    /// Whether flows belong to it, usable or not.
-    pub(super) fn configured(&self) -> bool {
-        self.life == Life::Up
-    }
-
-    /// The share of flows that belong to it by hash: its weight, or its last one that was not 0, so that weight 0 makes
-    /// nobody else's flows move.
-    pub(super) fn hash_weight(&self) -> u32 {
-        self.hash_weight
-    }
-
-    /// Whether a SYN on one of its connections is to be another's: it is removed, being drained, down or disabled.
-    pub(super) fn leaving(&self) -> bool {
-        self.life != Life::Up || self.wanted != Wanted::Up
-    }
-
-    pub(super) fn set_thresholds(&mut self, thresholds: Thresholds) {
-        self.thresholds = thresholds;
-        self.full = thresholds.full(self.active + self.inactive, self.full);
-    }
-
-    pub(super) fn set_weight(&mut self, weight: u32) {
-        self.weight = weight;
-        if weight > 0 {
-            self.hash_weight = weight;
-        }
-    }
-
-    pub(super) fn set_life(&mut self, life: Life) {
-        self.life = life;
-    }
-
-    pub(super) fn life(&self) -> Life {
-        self.life
-    }
-
-    /// Whether no connection needs it any more.
-    pub(super) fn idle(&self) -> bool {
-        self.active == 0 && self.inactive == 0
-    }
-
-    fn state(&self) -> RealState {
-        match (self.life, self.wanted) {
-            (Life::Up, Wanted::Up) => RealState::Up,
-            (_, Wanted::Down) => RealState::Down,
-            (_, Wanted::Disabled) => RealState::Disabled,
-            _ => RealState::Draining,
-        }
-    }
-
-    pub(super) fn snapshot(&self) -> snapshot::Real {
-        snapshot::Real {
-            address: self.address,
-            weight: self.weight,
-            state: self.state(),
-            active: self.active,
-            inactive: self.inactive,
-            connections: self.connections,
-            templates: self.templates,
-            thresholds: self.thresholds,
-            full: self.full,
-            packets: self.packets,
-            bytes: self.bytes,
-            protocol_unreachable: self.errors.protocol_unreachable,
-            unreachable: self.errors.unreachable,
-            path_mtu: self.errors.path_mtu,
-        }
-    }
-}
 
 /// A service: who listens where, and who is chosen how.
 #[derive(Debug)]
@@ -287,6 +33,8 @@ pub(super) struct Service {
     maglev: Option<Arc<maglev::Table>>,
     /// Its real servers in configuration order, draining ones among them.
     pub(super) reals: Vec<RealId>,
+    /// Whether one of them may be in its slow start.
+    pub(super) ramping: bool,
     /// Until then flows without an entry may be alive, which only the hash can place.
     pub(super) hashed_until: Option<Millis>,
 }
@@ -303,12 +51,21 @@ impl Service {
             random,
             maglev: None,
             reals: Vec::new(),
+            ramping: false,
             hashed_until: None,
         }
     }
 
     /// The scheduler's choice for a new flow.
-    pub(super) fn schedule(&mut self, flow: Flow<'_>, reals: &[Real]) -> Option<RealId> {
+    pub(super) fn schedule(
+        &mut self,
+        now: Millis,
+        flow: Flow<'_>,
+        reals: &mut [Real],
+    ) -> Option<RealId> {
+        if self.ramping {
+            self.grow(now, reals);
+        }
         let Self { scheduler, reals: ids, policy, maglev, .. } = self;
         let place = scheduler
             .pick(flow, Pool { ids, reals, policy, maglev: maglev.as_deref(), full_too: false })?;
@@ -320,6 +77,16 @@ impl Service {
         let Self { reals: ids, policy, maglev, .. } = self;
         let pool = Pool { ids, reals, policy, maglev: maglev.as_deref(), full_too: true };
         ids.get(self.scheduler.place(flow, pool)?).copied()
+    }
+
+    /// Lets its real servers have as much of their weights as they have by now.
+    fn grow(&mut self, now: Millis, reals: &mut [Real]) {
+        self.ramping = false;
+        for id in &self.reals {
+            if let Some(real) = reals.get_mut(id.0 as usize) {
+                self.ramping |= real.grow(now);
+            }
+        }
     }
 
     pub(super) fn set_scheduler(&mut self, kind: SchedulerKind, reals: &[Real]) {

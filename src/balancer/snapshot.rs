@@ -44,6 +44,12 @@ pub struct Real {
     pub weight: u32,
     /// Its state.
     pub state: RealState,
+    /// Whether it was removed, and goes with its last connection.
+    pub removed: bool,
+    /// How long until the connections that it has are ended; `None`: they are not.
+    pub deadline: Option<Duration>,
+    /// Its weight so far, in thousandths, while it starts slowly; `None` when it has all of `weight`.
+    pub effective_weight: Option<u32>,
     /// Connections in an active state (IPVS's ActiveConn).
     pub active: u64,
     /// The others (IPVS's InActConn).

@@ -116,13 +116,16 @@ pub struct RealSpec {
     pub weight: u32,
     /// How many connections it takes.
     pub thresholds: Thresholds,
+    /// The state it begins in.
+    pub state: Wanted,
 }
 
 impl RealSpec {
-    /// A real server with that weight and the defaults.
+    /// One that is up, with that weight and the defaults.
     #[must_use]
-    pub fn new(address: IpAddr, weight: u32) -> Self {
-        Self { address, weight, thresholds: Thresholds::default() }
+    pub const fn new(address: IpAddr, weight: u32) -> Self {
+        let thresholds = Thresholds { upper: 0, lower: 0 };
+        Self { address, weight, thresholds, state: Wanted::Up }
     }
 }
 
@@ -169,4 +172,14 @@ pub struct ServiceSpec {
     pub policy: Policy,
     /// Among whom it chooses.
     pub reals: Vec<RealSpec>,
+}
+
+/// What health checks say of a real server: a word of its own beside what is [`Wanted`].
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Health {
+    /// It answers, or nobody has asked.
+    #[default]
+    Up,
+    /// It does not answer.
+    Down,
 }

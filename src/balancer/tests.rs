@@ -10,6 +10,8 @@ mod life;
 mod one_packet;
 mod persistence;
 mod placing;
+mod slow_start;
+mod states;
 mod thresholds;
 mod tunnels;
 mod unknown;
@@ -137,6 +139,31 @@ impl Director {
         self.to(&flow.tcp(Flags::ACK))
     }
 
+    /// The connection is ended: the client is answered by a reset, and where the real server is told too, this is who and
+    /// with what sequence number.
+    fn ends(&mut self, packet: &[u8]) -> Option<(IpAddr, u32)> {
+        let sent = Packet::parse(packet).unwrap();
+        let Transport::Tcp(segment) = sent.transport else { panic!("{sent:?}") };
+        let verdict = self.forward(packet);
+        let reply = Packet::parse(self.balancer.reply()).unwrap();
+        assert_eq!((reply.source, reply.destination), (sent.destination, sent.source));
+        let Transport::Tcp(reset) = reply.transport else { panic!("{reply:?}") };
+        assert!(reset.flags.rst() && !reset.flags.ack());
+        assert_eq!(reset.sequence, segment.acknowledgement);
+        let real = match verdict {
+            Verdict::Reply => return None,
+            Verdict::Reset(real) => real,
+            verdict => panic!("{verdict:?}"),
+        };
+        let farewell = Packet::parse(self.balancer.farewell()).unwrap();
+        assert_eq!((farewell.source, farewell.destination), (sent.source, sent.destination));
+        let Transport::Tcp(reset) = farewell.transport else { panic!("{farewell:?}") };
+        let ports = (reset.source_port, reset.destination_port);
+        assert_eq!(ports, (segment.source_port, segment.destination_port));
+        assert!(reset.flags.rst());
+        Some((self.balancer.dispatch(real, 1, 40).unwrap().real, reset.sequence))
+    }
+
     /// Handshake of a new connection.
     fn connect(&mut self, flow: Flow) -> IpAddr {
         let real = self.syn(flow);
@@ -201,12 +228,20 @@ fn remove_real(address: IpAddr) -> Change {
     Change::RemoveReal { service: "web".to_owned(), address }
 }
 
-fn remove_web() -> Change {
-    Change::RemoveService { service: "web".to_owned() }
+fn set_state(address: IpAddr, state: Wanted) -> Change {
+    Change::SetState { service: "web".to_owned(), address, state }
+}
+
+fn set_health(address: IpAddr, health: Health) -> Change {
+    Change::SetHealth { service: "web".to_owned(), address, health }
 }
 
 fn set_policy(policy: Policy) -> Change {
     Change::SetPolicy { service: "web".to_owned(), policy }
+}
+
+fn remove_web() -> Change {
+    Change::RemoveService { service: "web".to_owned() }
 }
 
 /// A director that adopts TCP flows it does not know.

@@ -14,6 +14,9 @@ pub enum Verdict {
     Drop(Reason),
     /// Send the answer that the balancer has built (`Balancer::reply`).
     Reply,
+    /// End the connection: send the answer (`Balancer::reply`) and, encapsulated towards this real server in the packet's
+    /// place, the reset that the balancer has built (`Balancer::farewell`).
+    Reset(RealId),
     /// Encapsulate it towards this real server.
     Tunnel(RealId),
     /// Nothing for now: a fragment ahead of its datagram's first one. It has been copied, and comes back by

@@ -122,7 +122,7 @@ fn service_changes(old: &ServiceSpec, new: &ServiceSpec) -> Vec<Change> {
 }
 
 fn real_changes(service: &str, old: &RealSpec, new: &RealSpec) -> Vec<Change> {
-    let RealSpec { address, weight, thresholds } = *new;
+    let RealSpec { address, weight, thresholds, state } = *new;
     let service = || service.to_owned();
     let mut changes = Vec::new();
     if old.weight != weight {
@@ -130,6 +130,9 @@ fn real_changes(service: &str, old: &RealSpec, new: &RealSpec) -> Vec<Change> {
     }
     if old.thresholds != thresholds {
         changes.push(Change::SetThresholds { service: service(), address, thresholds });
+    }
+    if old.state != state {
+        changes.push(Change::SetState { service: service(), address, state });
     }
     changes
 }

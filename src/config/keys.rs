@@ -30,7 +30,7 @@ pub const TIMEOUTS: [&str; 7] = [
     "udp",
 ];
 /// The keys of `[[service]]`.
-pub const SERVICE: [&str; 12] = [
+pub const SERVICE: [&str; 15] = [
     "name",
     "listen",
     "scheduler",
@@ -42,10 +42,13 @@ pub const SERVICE: [&str; 12] = [
     "persistence_prefix_v6",
     "quiescent",
     "one_packet",
+    "existing",
+    "drain_deadline",
+    "slow_start",
     "real",
 ];
 /// The keys of `[[service.real]]`.
-pub const REAL: [&str; 4] = ["address", "weight", "upper", "lower"];
+pub const REAL: [&str; 5] = ["address", "weight", "upper", "lower", "state"];
 /// The keys of `[realserver]`.
 pub const REALSERVER: [&str; 8] =
     ["tun", "vips", "directors", "control", "mss", "rule_priority", "table", "offload"];

@@ -32,12 +32,20 @@ pub(super) fn read(
     let fallback = only("fallback", &[Maglev, SourceHashing, DestinationHashing]);
     let unknown = section.entry("unknown").and_then(|entry| entry.parsed(unknown, faults));
     let one_packet = section.entry("one_packet").and_then(|entry| entry.boolean(faults));
+    let existing = section.entry("existing");
+    let existing = existing.and_then(|entry| entry.parsed(value::existing, faults));
+    let drain_deadline = section.entry("drain_deadline");
+    let slow_start = section.entry("slow_start");
+    let slow_start = slow_start.and_then(|entry| entry.duration(value::slow_start, faults));
     Policy {
         hash_ports,
         fallback: fallback.unwrap_or(true),
         unknown,
         persistence: persistence(section, faults),
         one_packet: one_packet.unwrap_or(false),
+        existing: existing.unwrap_or_default(),
+        drain_deadline: drain_deadline.and_then(|entry| entry.duration(value::timeout, faults)),
+        slow_start: slow_start.unwrap_or_default(),
     }
 }
 

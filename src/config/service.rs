@@ -176,6 +176,8 @@ impl<'a> Services<'a> {
             };
             let weight = section.entry("weight");
             let weight = weight.and_then(|entry| entry.number(0..=MAX_WEIGHT, faults));
+            let state = section.entry("state");
+            let state = state.and_then(|entry| entry.parsed(value::state, faults));
             let hint = "write address = \"10.0.0.11\"";
             let Some(entry) = section.required_entry("address", hint, faults) else { continue };
             let Some(address) = entry.parsed(address::real, faults) else { continue };
@@ -186,8 +188,9 @@ impl<'a> Services<'a> {
             } else {
                 first_entries.insert(address, entry);
             }
+            let (weight, state) = (weight.unwrap_or(1), state.unwrap_or_default());
             let thresholds = thresholds(&section, faults);
-            reals.push(RealSpec { thresholds, ..RealSpec::new(address, weight.unwrap_or(1)) });
+            reals.push(RealSpec { address, weight, thresholds, state });
             self.reals.push(RealAt { address, entry });
         }
         reals

@@ -6,7 +6,7 @@ use std::hash::Hash;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::balancer::{SchedulerKind, Timeouts};
+use crate::balancer::{Existing, Policy, SchedulerKind, Timeouts, Wanted};
 
 use super::duration;
 use super::fault::{Faults, quoted};
@@ -71,16 +71,25 @@ pub(super) fn kernel_table(table: u32) -> Option<&'static str> {
     }
 }
 
-/// A timeout of a flow.
+/// A timeout of a flow, or how long a real server drains.
 pub(super) fn timeout(text: &str) -> Result<Duration, String> {
+    within(text, Timeouts::MIN, Timeouts::MAX)
+}
+
+/// How long a slow start takes.
+pub(super) fn slow_start(text: &str) -> Result<Duration, String> {
+    within(text, Duration::ZERO, Policy::MAX_SLOW_START)
+}
+
+fn within(text: &str, least: Duration, most: Duration) -> Result<Duration, String> {
     let Some(value) = duration::parse(text) else {
         return Err(format!(
             "{} is no duration; write one such as \"15m\", \"2s\" or \"1h30m\"",
             quoted(text)
         ));
     };
-    if !(Timeouts::MIN..=Timeouts::MAX).contains(&value) {
-        let (least, most) = (duration::Text(Timeouts::MIN), duration::Text(Timeouts::MAX));
+    if !(least..=most).contains(&value) {
+        let (least, most) = (duration::Text(least), duration::Text(most));
         return Err(format!("{text} is out of range; write from {least} to {most}"));
     }
     Ok(value)
@@ -95,6 +104,28 @@ pub(super) fn hash_seed(text: &str) -> Result<String, String> {
         "is {} bytes long; write {MIN_HASH_SEED_LEN} to {MAX_HASH_SEED_LEN} that nobody guesses",
         text.len()
     ))
+}
+
+/// What becomes of the connections of a real server that goes down or is disabled.
+pub(super) fn existing(text: &str) -> Result<Existing, String> {
+    one_of(text, &Existing::ALL, Existing::name)
+}
+
+/// The state that a real server begins in. That it is down is for others to find out.
+pub(super) fn state(text: &str) -> Result<Wanted, String> {
+    let states = [Wanted::Up, Wanted::Draining { deadline: None }, Wanted::Disabled];
+    one_of(text, &states, Wanted::name)
+}
+
+/// The value of that name.
+fn one_of<T: Copy>(text: &str, all: &[T], name: fn(T) -> &'static str) -> Result<T, String> {
+    all.iter().copied().find(|&value| name(value) == text).ok_or_else(|| {
+        let names: Vec<_> = all.iter().copied().map(name).collect();
+        let meant = keys::nearest(&names, text)
+            .map(|meant| format!("did you mean {meant}? "))
+            .unwrap_or_default();
+        format!("{} is unknown here; {meant}write one of {}", quoted(text), names.join(", "))
+    })
 }
 
 /// A scheduler by its name.

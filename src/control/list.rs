@@ -64,8 +64,17 @@ pub struct Real {
     pub address: String,
     /// Its weight.
     pub weight: u32,
-    /// `up` or `draining`.
+    /// `up`, `draining`, `down` or `disabled`.
     pub state: String,
+    /// Whether it was removed, and goes with its last connection; absent when not.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub removed: bool,
+    /// Seconds until the connections that it has are ended; absent when they are not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline_seconds: Option<u64>,
+    /// Its weight so far, while it starts slowly; absent when it has all of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub effective_weight: Option<Thousandths>,
     /// Connections in an active state.
     pub active: u64,
     /// The others.
@@ -97,6 +106,25 @@ pub struct Real {
     /// The smallest path MTU signalled, in bytes; absent when none was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path_mtu: Option<u16>,
+}
+
+/// A number with three decimals: 0.25 is 250 thousandths.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(from = "f64", into = "f64")]
+pub struct Thousandths(pub u32);
+
+impl From<Thousandths> for f64 {
+    fn from(Thousandths(number): Thousandths) -> Self {
+        Self::from(number) / 1_000.0
+    }
+}
+
+/// What is no such number is the nearest that is.
+impl From<f64> for Thousandths {
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // a cast of a float saturates
+    fn from(number: f64) -> Self {
+        Self((number * 1_000.0).round() as u32)
+    }
 }
 
 impl From<&Snapshot> for List {
@@ -137,6 +165,9 @@ impl From<&snapshot::Real> for Real {
             address: real.address.to_string(),
             weight: real.weight,
             state: real.state.name().to_owned(),
+            removed: real.removed,
+            deadline_seconds: real.deadline.map(|left| left.as_secs()),
+            effective_weight: real.effective_weight.map(Thousandths),
             active: real.active,
             inactive: real.inactive,
             connections: real.connections,
@@ -203,7 +234,14 @@ impl Real {
     fn cells(&self, templates: bool) -> Vec<String> {
         let numbers = [self.active, self.inactive, self.connections, self.packets, self.bytes];
         let numbers = numbers.into_iter().chain(templates.then_some(self.templates));
-        let state = if self.full { format!("{}, full", self.state) } else { self.state.clone() };
+        let mut state = match (self.deadline_seconds, self.effective_weight) {
+            (Some(left), _) => format!("{} {left}s", self.state),
+            (None, Some(weight)) => format!("{} {}", self.state, f64::from(weight)),
+            (None, None) => self.state.clone(),
+        };
+        if self.full {
+            state.push_str(", full");
+        }
         [self.address.clone(), self.weight.to_string(), state]
             .into_iter()
             .chain(numbers.map(|number| number.to_string()))

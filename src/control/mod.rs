@@ -24,7 +24,7 @@ mod tests;
 
 pub use connections::{Connection, Connections, PAGE};
 pub use counts::{Counts, Drops};
-pub use list::{List, Real, Service, Use};
+pub use list::{List, Real, Service, Thousandths, Use};
 pub use reply::{Failure, MAX_REPLY_LEN, ReplyError, Status, decode, encode, encode_error};
 pub use request::{MAX_REQUEST_LEN, Request, RequestError};
 pub use stats::{

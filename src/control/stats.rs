@@ -32,6 +32,8 @@ pub struct Packets {
     pub replied: u64,
     /// Dropped, whatever the reason.
     pub dropped: u64,
+    /// Answered by a reset that ended a connection because of its real server's state.
+    pub ended: u64,
     /// Fragments that are held until their datagram's first one comes.
     pub held: u64,
     /// Tunnelled without a connection entry, because the table was full.
@@ -126,6 +128,7 @@ impl From<&Snapshot> for DirectorStats {
                 tunnelled: counters.tunnelled,
                 replied: counters.replied,
                 dropped: counters.dropped_total(),
+                ended: counters.ended,
                 held: counters.held,
                 without_entry: counters.without_entry,
                 without_template: counters.without_template,
@@ -236,6 +239,7 @@ impl DirectorStats {
             ("  of them without an entry", packets.without_entry),
             ("  of them without a template", packets.without_template),
             ("packets replied to", packets.replied),
+            ("  of them ending a connection", packets.ended),
             ("packets dropped", packets.dropped),
             ("fragments held", packets.held),
             ("  bytes of them", self.fragments.held_bytes),

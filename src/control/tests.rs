@@ -24,6 +24,9 @@ fn real(host: &str) -> snapshot::Real {
         address: address(host),
         weight: 1,
         state: RealState::Up,
+        removed: false,
+        deadline: None,
+        effective_weight: None,
         active: 3,
         inactive: 1,
         connections: 17,
@@ -261,6 +264,9 @@ fn the_longest_list_fits_into_a_reply() {
     let real = snapshot::Real {
         weight: 65_535,
         state: RealState::Draining,
+        removed: true,
+        deadline: Some(Duration::from_millis(u64::MAX)),
+        effective_weight: Some(65_534_999),
         active: u64::MAX,
         inactive: u64::MAX,
         connections: u64::MAX,
@@ -339,6 +345,35 @@ dns (wlc) 192.0.2.10:53/udp 192.0.2.10:53/tcp
     assert_eq!(json["templates"], json!({"current": 7, "capacity": 250_000}));
     let real = &json["services"][0]["reals"][0];
     assert_eq!((&real["templates"], &real["full"]), (&json!(7), &json!(true)));
+}
+
+#[test]
+fn list_shows_where_a_real_server_stands() {
+    let mut snapshot = state();
+    let reals = &mut snapshot.services[0].reals;
+    reals[0].effective_weight = Some(250);
+    reals[1].removed = true;
+    reals[1].deadline = Some(Duration::from_millis(290_999));
+    let list = List::from(&snapshot);
+    let value = parse(&encode(&list));
+    let real = |at: usize| &value["services"][0]["reals"][at];
+    assert_eq!(real(0)["effective_weight"], json!(0.25));
+    assert_eq!((&real(0)["removed"], &real(0)["deadline_seconds"]), (&json!(null), &json!(null)));
+    assert_eq!((&real(1)["removed"], &real(1)["deadline_seconds"]), (&json!(true), &json!(290)));
+    assert_eq!(decode::<List>(encode(&list).as_bytes()).unwrap(), list);
+    let text = list.human();
+    assert!(text.contains("  10.0.0.11         1  up 0.25 "), "{text}");
+    assert!(text.contains("  10.1.0.11         1  draining 290s "), "{text}");
+}
+
+#[test]
+fn a_number_of_thousandths_reads_back() {
+    for number in [0, 1, 250, 999, 1_000, 65_534_999, u32::MAX] {
+        assert_eq!(Thousandths::from(f64::from(Thousandths(number))), Thousandths(number));
+    }
+    assert_eq!(Thousandths::from(f64::NAN), Thousandths(0));
+    assert_eq!(Thousandths::from(-1.0), Thousandths(0));
+    assert_eq!(Thousandths::from(1e300), Thousandths(u32::MAX));
 }
 
 #[test]

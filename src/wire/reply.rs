@@ -1,4 +1,4 @@
-//! What the director answers itself: echo replies, ICMP errors, TCP resets. The slow path, built with etherparse.
+//! What the director says itself: echo replies, ICMP errors, TCP resets. The slow path, built with etherparse.
 //!
 //! Every builder clears `out` and writes one packet to it, so a caller's buffer of [`MAX_PACKET_LEN`] bytes never grows.
 //! `None`: no answer is allowed, and `out` is empty. IPv4 identification is zero: the kernel chooses one where DF is off
@@ -22,6 +22,9 @@ use super::{Fragment, Packet, Transport, is_host, tcp};
 const MAX_ERROR_LEN_V4: usize = 576;
 /// The same for ICMPv6: what every link carries (RFC 4443 section 2.4).
 const MAX_ERROR_LEN_V6: usize = 1280;
+
+/// The longest reset, in bytes: an IPv6 header and a TCP header without options.
+pub const MAX_RESET_LEN: usize = IPV6_HEADER_LEN + tcp::MIN_HEADER_LEN;
 
 const TTL: u8 = 64;
 /// DSCP of ICMP errors: precedence 6, internetwork control (RFC 1812 section 4.3.2.5).
@@ -88,7 +91,32 @@ pub fn reset(packet: &Packet<'_>, out: &mut Vec<u8>) -> Option<()> {
         header.ack = true;
         header.acknowledgment_number = segment.sequence.wrapping_add(len);
     }
-    let mut ip = Head::answer(packet, IpNumber::TCP, tcp::MIN_HEADER_LEN, packet.traffic_class)?;
+    let ip = Head::answer(packet, IpNumber::TCP, tcp::MIN_HEADER_LEN, packet.traffic_class)?;
+    append_reset(ip, header, out)
+}
+
+/// The RST that tells a segment's receiver in its sender's name that the connection is over. It has the segment's own
+/// sequence number, the next that the receiver expects where nothing was lost (RFC 9293 section 3.10.7.4), and is no
+/// longer than the segment.
+///
+/// `None` for a segment that is an RST itself. `packet` may be a super-frame.
+pub fn hang_up(packet: &Packet<'_>, out: &mut Vec<u8>) -> Option<()> {
+    out.clear();
+    let (Transport::Tcp(segment), Fragment::Whole) = (packet.transport, packet.fragment) else {
+        return None;
+    };
+    if segment.flags.rst() {
+        return None;
+    }
+    let (source, destination) = (segment.source_port, segment.destination_port);
+    let mut header = TcpHeader::new(source, destination, segment.sequence, 0);
+    header.rst = true;
+    let ends = (packet.source, packet.destination);
+    let ip = Head::new(ends, IpNumber::TCP, tcp::MIN_HEADER_LEN, packet.traffic_class)?;
+    append_reset(ip, header, out)
+}
+
+fn append_reset(mut ip: Head, mut header: TcpHeader, out: &mut Vec<u8>) -> Option<()> {
     header.checksum = match &mut ip {
         Head::V4(ip) => {
             ip.dont_fragment = true;
@@ -179,32 +207,42 @@ enum Head {
 }
 
 impl Head {
-    /// The header of an answer to `packet`: addresses swapped, the DSCP of `traffic_class`, no ECN
-    /// (an answer is not part of a flow whose sender heeds marks), no DF, no extension headers.
+    /// The header of an answer to `packet`: addresses swapped.
     fn answer(
         packet: &Packet<'_>,
         protocol: IpNumber,
         payload_len: usize,
         traffic_class: u8,
     ) -> Option<Self> {
+        Self::new((packet.destination, packet.source), protocol, payload_len, traffic_class)
+    }
+
+    /// A header from the one end to the other: the DSCP of `traffic_class`, no ECN (what is made here is not part of a
+    /// flow whose sender heeds marks), no DF, no extension headers.
+    fn new(
+        ends: (IpAddr, IpAddr),
+        protocol: IpNumber,
+        payload_len: usize,
+        traffic_class: u8,
+    ) -> Option<Self> {
         let payload_length = u16::try_from(payload_len).ok()?;
-        match (packet.source, packet.destination) {
-            (IpAddr::V4(client), IpAddr::V4(vip)) => {
-                let (source, destination) = (vip.octets(), client.octets());
+        match ends {
+            (IpAddr::V4(source), IpAddr::V4(destination)) => {
+                let (source, destination) = (source.octets(), destination.octets());
                 let ip = Ipv4Header::new(payload_length, TTL, protocol, source, destination);
                 let mut ip = ip.ok()?;
                 ip.dscp = IpDscp::try_new(traffic_class >> 2).ok()?;
                 ip.dont_fragment = false;
                 Some(Self::V4(ip))
             }
-            (IpAddr::V6(client), IpAddr::V6(vip)) => Some(Self::V6(Ipv6Header {
+            (IpAddr::V6(source), IpAddr::V6(destination)) => Some(Self::V6(Ipv6Header {
                 traffic_class: traffic_class & !ECN,
                 flow_label: Ipv6FlowLabel::ZERO,
                 payload_length,
                 next_header: protocol,
                 hop_limit: TTL,
-                source: vip.octets(),
-                destination: client.octets(),
+                source: source.octets(),
+                destination: destination.octets(),
             })),
             _ => None,
         }

@@ -1,6 +1,6 @@
 //! The part of a TCP header that a half connection needs (RFC 9293 section 3.1), and the reset that answers a stray segment.
 
-pub use super::reply::reset;
+pub use super::reply::{MAX_RESET_LEN, hang_up, reset};
 
 /// The flag bits of a TCP header's fourteenth byte.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]

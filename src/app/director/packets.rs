@@ -1,6 +1,6 @@
 //! The packet thread: one mio loop that owns the balancer, the TUN and the raw sockets.
 //!
-//! Each turn: messages from the control thread, tunnel errors, timers, then a budget of packets. mio is
+//! Each turn: timers, messages from the control thread, tunnel errors, then a budget of packets. mio is
 //! edge-triggered: a source that was not drained stays ready, and the next poll does not wait.
 
 use std::io;
@@ -120,11 +120,12 @@ impl Packets {
         let mut events = Events::with_capacity(16);
         loop {
             let now = self.now();
+            // A report is of this moment.
+            self.balancer.expire(now);
             if self.messages(now) == Next::Stop {
                 return Ok(());
             }
             self.tunnel_errors(now);
-            self.balancer.expire(now);
             self.frames(now)?;
             self.full_log.note(self.balancer.counters().without_entry);
             self.wait(&mut events)?;
@@ -263,6 +264,10 @@ impl Packets {
         match self.balancer.forward(now, &packet) {
             Verdict::Drop(_) | Verdict::Hold => {}
             Verdict::Reply => self.answer(source),
+            Verdict::Reset(real) => {
+                self.answer(source);
+                self.hang_up(real);
+            }
             Verdict::Tunnel(real) => {
                 self.tunnel(real, inner, len, plan.as_ref());
                 if self.balancer.has_released() {
@@ -291,6 +296,17 @@ impl Packets {
         if let Some(place) = place {
             self.output.plain(&self.input, client, place);
         }
+    }
+
+    /// The reset takes the place of the packet that it ends the connection of, and its way.
+    #[cold]
+    fn hang_up(&mut self, real: RealId) {
+        let reset = self.balancer.farewell();
+        let Ok(packet) = Packet::parse(reset) else { return };
+        let (inner, len) = (Inner::of(&packet, self.label_key), reset.len());
+        let Some(room) = self.input.packet_mut().get_mut(..len) else { return };
+        room.copy_from_slice(reset);
+        self.tunnel(real, inner, len, None);
     }
 
     fn tunnel(&mut self, real: RealId, inner: Inner, len: usize, plan: Option<&Plan>) {

@@ -2,7 +2,7 @@
 
 use super::Role;
 use crate::balancer::flow::Key;
-use crate::balancer::service::{Life, Real};
+use crate::balancer::real::{Life, Real};
 use crate::balancer::verdict::{RealId, Reason, Verdict};
 use crate::balancer::{Balancer, Millis};
 use crate::wire::packet::extension::is_extension;

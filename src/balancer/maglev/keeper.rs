@@ -98,6 +98,7 @@ impl Keeper {
             | Change::SetPolicy { .. }
             | Change::SetMaglev { .. }
             | Change::SetState { .. }
+            | Change::SetHealth { .. }
             | Change::SetSources(_)
             | Change::SetTimeouts(_) => {}
         }

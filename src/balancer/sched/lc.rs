@@ -1,14 +1,18 @@
-//! Least connections. Weights count for nothing, but for 0.
+//! Least connections. Weights count for nothing, but for 0; how far a slow start has come does.
 
 use super::load::overhead;
 use super::{Pool, Scheduler};
 use crate::balancer::placement::Flow;
+use crate::balancer::real::Real;
 
 #[derive(Debug)]
 pub(super) struct LeastConnections;
 
 impl Scheduler for LeastConnections {
     fn pick(&mut self, _flow: Flow<'_>, pool: Pool<'_>) -> Option<usize> {
-        pool.usable().min_by_key(|(_, real)| overhead(real)).map(|(place, _)| place)
+        let by_growth = |a: &Real, b: &Real| {
+            (overhead(a) * u64::from(b.grown())).cmp(&(overhead(b) * u64::from(a.grown())))
+        };
+        pool.usable().min_by(|(_, a), (_, b)| by_growth(a, b)).map(|(place, _)| place)
     }
 }

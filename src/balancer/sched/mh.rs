@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use super::{Pool, Scheduler};
 use crate::balancer::maglev::Table;
 use crate::balancer::placement::{self, Flow};
-use crate::balancer::service::Real;
+use crate::balancer::real::Real;
 
 /// How often a flow is hashed again before all servers are looked at.
 const REHASHES: usize = 32;

@@ -13,6 +13,7 @@ mod ovf;
 mod rr;
 mod sed;
 mod sh;
+mod turns;
 mod twos;
 mod wlc;
 mod wrr;
@@ -22,7 +23,7 @@ use std::fmt::Debug;
 use super::maglev;
 use super::placement::{self, Flow};
 use super::policy::Policy;
-use super::service::Real;
+use super::real::Real;
 use super::spec::SchedulerKind;
 use super::verdict::RealId;
 
@@ -36,7 +37,7 @@ pub(super) trait Scheduler: Debug + Send {
         placement::usable(flow.hash(), pool, Real::hash_weight)
     }
 
-    /// The pool has changed: members, weights, or the table.
+    /// The pool has changed: members, weights, or the table. (That a slow start goes on is no change.)
     fn changed(&mut self, _pool: Pool<'_>) {}
 }
 
@@ -73,12 +74,17 @@ pub(super) struct Pool<'a> {
 impl<'a> Pool<'a> {
     /// The real servers that may take a new connection, with their places.
     pub(super) fn usable(self) -> impl Iterator<Item = (usize, &'a Real)> {
-        self.iter().filter(move |(_, real)| self.takes(real))
+        self.usable_from(0)
+    }
+
+    /// The same from one place on.
+    pub(super) fn usable_from(self, first: usize) -> impl Iterator<Item = (usize, &'a Real)> {
+        self.iter_from(first).filter(move |(_, real)| self.takes(real))
     }
 
     /// Those to which flows belong, whether they may take a new one or not.
     pub(super) fn configured(self) -> impl Iterator<Item = (usize, &'a Real)> {
-        self.iter().filter(|(_, real)| real.configured() && real.hash_weight() > 0)
+        self.iter_from(0).filter(|(_, real)| real.configured() && real.hash_weight() > 0)
     }
 
     /// Whether the one at that place may take a new connection.
@@ -88,14 +94,12 @@ impl<'a> Pool<'a> {
     }
 
     fn takes(self, real: &Real) -> bool {
-        if self.full_too { real.in_rotation() } else { real.usable() }
+        if self.full_too { real.in_service() } else { real.usable() }
     }
 
-    fn iter(self) -> impl Iterator<Item = (usize, &'a Real)> {
-        self.ids
-            .iter()
-            .enumerate()
-            .filter_map(move |(place, id)| Some((place, self.reals.get(id.0 as usize)?)))
+    fn iter_from(self, first: usize) -> impl Iterator<Item = (usize, &'a Real)> {
+        let places = self.ids.iter().enumerate().skip(first);
+        places.filter_map(move |(place, id)| Some((place, self.reals.get(id.0 as usize)?)))
     }
 }
 

@@ -4,7 +4,7 @@
 use super::load::heavier;
 use super::{Pool, Scheduler};
 use crate::balancer::placement::Flow;
-use crate::balancer::service::Real;
+use crate::balancer::real::Real;
 
 #[derive(Debug)]
 pub(super) struct Overflow;

@@ -1,5 +1,6 @@
 //! Round robin: each usable real server in turn.
 
+use super::turns::Turns;
 use super::{Pool, Scheduler};
 use crate::balancer::placement::Flow;
 
@@ -7,13 +8,18 @@ use crate::balancer::placement::Flow;
 pub(super) struct RoundRobin {
     /// The place after the last one chosen.
     next: usize,
+    turns: Turns,
 }
 
 impl Scheduler for RoundRobin {
     fn pick(&mut self, _flow: Flow<'_>, pool: Pool<'_>) -> Option<usize> {
-        let after = pool.usable().find(|&(place, _)| place >= self.next);
-        let (place, _) = after.or_else(|| pool.usable().next())?;
+        let mut walk = pool.usable_from(self.next).chain(pool.usable());
+        let (place, _) = walk.find(|&(place, real)| self.turns.takes(pool, place, real))?;
         self.next = place + 1;
         Some(place)
+    }
+
+    fn changed(&mut self, pool: Pool<'_>) {
+        self.turns.changed(pool);
     }
 }

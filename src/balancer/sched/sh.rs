@@ -5,7 +5,7 @@
 
 use super::{Pool, Scheduler};
 use crate::balancer::placement::{Flow, by_policy};
-use crate::balancer::service::Real;
+use crate::balancer::real::Real;
 
 #[derive(Debug)]
 pub(super) struct SourceHashing;

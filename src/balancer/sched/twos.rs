@@ -6,7 +6,7 @@
 use super::load::{by_weight, overhead};
 use super::{Pool, Scheduler};
 use crate::balancer::placement::{Flow, STEP, next_hash};
-use crate::balancer::service::Real;
+use crate::balancer::real::Real;
 
 #[derive(Debug)]
 pub(super) struct TwoChoices {
@@ -21,7 +21,7 @@ impl TwoChoices {
 
 impl Scheduler for TwoChoices {
     fn pick(&mut self, _flow: Flow<'_>, pool: Pool<'_>) -> Option<usize> {
-        let total: u64 = pool.usable().map(|(_, real)| u64::from(real.weight())).sum();
+        let total: u64 = pool.usable().map(|(_, real)| real.share()).sum();
         let (one, other) = (self.random.below(total), self.random.below(total));
         let (one, other) = (at(pool, one)?, at(pool, other)?);
         let chosen = if by_weight(other.1, one.1, overhead).is_lt() { other } else { one };
@@ -29,9 +29,9 @@ impl Scheduler for TwoChoices {
     }
 }
 
-/// The real server that a number below the sum of all weights falls on, laid end to end.
+/// The real server that a number below the sum of all shares falls on, laid end to end.
 fn at(pool: Pool<'_>, mut number: u64) -> Option<(usize, &Real)> {
-    pool.usable().find(|(_, real)| match number.checked_sub(u64::from(real.weight())) {
+    pool.usable().find(|(_, real)| match number.checked_sub(real.share()) {
         Some(rest) => {
             number = rest;
             false
@@ -49,7 +49,7 @@ impl Generator {
     pub(super) fn below(&mut self, bound: u64) -> u64 {
         let random = next_hash(self.0);
         self.0 = self.0.wrapping_add(STEP);
-        // Lemire's way without a division; the bias is below 2^-38 for 1,024 servers of the largest weight.
+        // Lemire's way without a division; the bias is below 2^-28 for 1,024 servers of the largest weight.
         u64::try_from((u128::from(random) * u128::from(bound)) >> 64).unwrap_or_default()
     }
 }

@@ -1,6 +1,6 @@
 //! Weighted round robin, the smooth form: weights 3 and 1 give A A B A and not A A A B.
 //!
-//! Each turn every usable real server earns its weight, and the one with the most pays for the turn with the sum of all
+//! Each turn every usable real server earns its weight (in thousandths, so that a slow start counts), and the one with the most pays for the turn with the sum of all
 //! weights; of equal ones the first. Over as many turns as that sum each is chosen exactly as often as its weight says,
 //! as with IPVS's interleaved rounds, but spread out.
 
@@ -8,13 +8,14 @@ use std::collections::HashMap;
 
 use super::{Pool, Scheduler};
 use crate::balancer::placement::Flow;
+use crate::balancer::real::Real;
 use crate::balancer::verdict::RealId;
 
 #[derive(Debug, Default)]
 pub(super) struct WeightedRoundRobin {
     /// What each place of the pool has earned and not paid.
     credits: Vec<Credit>,
-    /// The sum of the weights by which they were earned.
+    /// The sum of the shares by which they were earned.
     total: i64,
 }
 
@@ -26,11 +27,11 @@ struct Credit {
 
 impl Scheduler for WeightedRoundRobin {
     fn pick(&mut self, _flow: Flow<'_>, pool: Pool<'_>) -> Option<usize> {
-        self.settle(pool.usable().map(|(_, real)| i64::from(real.weight())).sum());
+        self.settle(pool.usable().map(|(_, real)| share(real)).sum());
         let mut richest: Option<(usize, i64)> = None;
         for (place, real) in pool.usable() {
             let Some(credit) = self.credits.get_mut(place) else { continue };
-            credit.earned += i64::from(real.weight());
+            credit.earned += share(real);
             if richest.is_none_or(|(_, most)| credit.earned > most) {
                 richest = Some((place, credit.earned));
             }
@@ -50,16 +51,22 @@ impl Scheduler for WeightedRoundRobin {
     }
 }
 
+fn share(real: &Real) -> i64 {
+    i64::try_from(real.share()).unwrap_or(i64::MAX)
+}
+
 impl WeightedRoundRobin {
-    /// Where weights change, credits grow and shrink with their sum: everybody keeps his place in the cycle, and what was
+    /// Where shares change, credits grow and shrink with their sum: everybody keeps his place in the cycle, and what was
     /// earned with large weights is no burst among small ones.
     fn settle(&mut self, total: i64) {
         if self.total == total {
             return;
         }
         for credit in &mut self.credits {
-            // Neither exceeds a service's sum of weights, 1,024 × 65,535, so their product stays below 2^53.
-            credit.earned = credit.earned.saturating_mul(total) / self.total.max(1);
+            // Neither exceeds a service's sum of shares, 1,024 × 65,535 × 1,000, but their product is beyond 64 bits.
+            let settled =
+                i128::from(credit.earned) * i128::from(total) / i128::from(self.total.max(1));
+            credit.earned = i64::try_from(settled).unwrap_or_default();
         }
         self.total = total;
     }

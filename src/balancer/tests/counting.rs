@@ -130,7 +130,10 @@ fn change() -> impl Strategy<Value = Change> {
             address,
             thresholds: Thresholds { upper, lower },
         }),
-        policy().prop_map(|policy| Change::SetPolicy { service: "web".to_owned(), policy }),
+        (real(), wanted()).prop_map(|(real, wanted)| set_state(real, wanted)),
+        (real(), prop::sample::select(vec![Health::Up, Health::Down]))
+            .prop_map(|(real, health)| set_health(real, health)),
+        policy().prop_map(set_policy),
         scheduler()
             .prop_map(|scheduler| Change::SetScheduler { service: "web".to_owned(), scheduler }),
         prop::sample::select(vec!["192.0.2.10:80/tcp", "192.0.2.10:*/udp", "192.0.2.10:1-442/tcp"])
@@ -138,6 +141,16 @@ fn change() -> impl Strategy<Value = Change> {
                 service: "web".to_owned(),
                 listens: listens(&[text])
             }),
+    ]
+}
+
+fn wanted() -> impl Strategy<Value = Wanted> {
+    let deadline = prop::option::of((0_u64..90).prop_map(seconds));
+    prop_oneof![
+        Just(Wanted::Up),
+        deadline.prop_map(|deadline| Wanted::Draining { deadline }),
+        Just(Wanted::Down),
+        Just(Wanted::Disabled),
     ]
 }
 
@@ -153,11 +166,16 @@ fn policy() -> impl Strategy<Value = Policy> {
             }
         });
     let unknown = prop::sample::select(vec![None, Some(Unknown::Reset), Some(Unknown::Adopt)]);
-    (unknown, prop::option::of(persistence), any::<bool>()).prop_map(
-        |(unknown, persistence, one_packet)| Policy {
+    let of_states =
+        (prop::sample::select(&Existing::ALL[..]), prop::option::of(1_u64..90), 0_u64..60);
+    (unknown, prop::option::of(persistence), any::<bool>(), of_states).prop_map(
+        |(unknown, persistence, one_packet, (existing, deadline, slow_start))| Policy {
             unknown,
             persistence,
             one_packet,
+            existing,
+            drain_deadline: deadline.map(seconds),
+            slow_start: seconds(slow_start),
             ..Policy::default()
         },
     )
@@ -184,7 +202,7 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
         2 => flows().prop_map(Event::Udp),
         1 => prop::collection::vec(any::<u8>(), 0..60).prop_map(Event::Bytes),
         1 => (prop::sample::select(vec![A, B]), kind).prop_map(|(real, kind)| Event::Error(real, kind)),
-        2 => change().prop_map(Event::Change),
+        3 => change().prop_map(Event::Change),
         2 => (0_u64..200).prop_map(Event::Pass),
     ];
     prop::collection::vec(event, 1..150)
@@ -226,6 +244,7 @@ proptest! {
                 }
                 packet => {
                     reads += 1;
+                    let udp = matches!(packet, Event::Udp(_));
                     let verdict = match packet {
                         Event::Tcp(flow, flags, len) => {
                             director.forward(&flow.segment(flags).data(&vec![7; len]).bytes())
@@ -243,8 +262,13 @@ proptest! {
                         }
                         Event::Change(_) | Event::Pass(_) => unreachable!(),
                     };
-                    if let Verdict::Tunnel(real) = verdict {
-                        prop_assert!(director.balancer.dispatch(real, 1, 40).is_some());
+                    if let Verdict::Tunnel(real) | Verdict::Reset(real) = verdict {
+                        let tunnel = director.balancer.dispatch(real, 1, 40);
+                        let state = tunnel.and_then(|tunnel| director.real(tunnel.real)).map(|real| real.state);
+                        prop_assert!(state.is_some());
+                        if matches!(verdict, Verdict::Reset(_)) || udp {
+                            prop_assert_ne!(state, Some(snapshot::RealState::Down), "nothing arrives there");
+                        }
                     }
                 }
             }
@@ -262,7 +286,8 @@ proptest! {
             prop_assert!(named <= snapshot.templates as u64, "removed real servers have the others");
             // A removed service's entries are listed with addresses that a new one may have too.
             for real in snapshot.services.iter().flat_map(|service| &service.reals) {
-                prop_assert!(real.state == snapshot::RealState::Up || real.active + real.inactive > 0);
+                prop_assert!(!real.removed || real.active + real.inactive > 0);
+                prop_assert!(real.state != snapshot::RealState::Up || real.deadline.is_none());
                 if !removed {
                     prop_assert_eq!((real.active, real.inactive), listed(&director, real.address));
                 }
@@ -273,7 +298,7 @@ proptest! {
         let snapshot = director.balancer.snapshot();
         prop_assert_eq!(snapshot.templates, 0);
         for real in snapshot.services.iter().flat_map(|service| &service.reals) {
-            prop_assert_eq!((real.state, real.active, real.inactive), (snapshot::RealState::Up, 0, 0));
+            prop_assert_eq!((real.removed, real.active, real.inactive), (false, 0, 0));
             prop_assert_eq!((real.templates, real.full), (0, false));
         }
         let live: usize = snapshot.services.iter().map(|service| service.reals.len()).sum();

@@ -48,6 +48,26 @@ fn length_of_the_file() {
 }
 
 #[test]
+fn durations_of_a_service() {
+    let with = |key: &str, value: &str| format!("[director]\n{SERVICE}{key} = \"{value}\"\n");
+    for (key, least, below, most, above) in [
+        ("drain_deadline", "1s", "999ms", "31d", "31d1ms"),
+        ("slow_start", "0s", "", "1d", "1d1ms"),
+    ] {
+        assert!(takes(&with(key, least), ""), "{key}");
+        assert!(takes(&with(key, most), ""), "{key}");
+        assert!(!takes(&with(key, above), "out of range"), "{key}");
+        assert!(
+            !takes(
+                &with(key, below),
+                if below.is_empty() { "no duration" } else { "out of range" }
+            ),
+            "{key}"
+        );
+    }
+}
+
+#[test]
 fn numbers() {
     let connections = |count: u64| with_key(&format!("max_connections = {count}"));
     assert!(takes(&connections(1), ""));

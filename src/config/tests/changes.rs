@@ -3,7 +3,7 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use crate::balancer::{Change, ServiceSpec};
+use crate::balancer::{Change, ServiceSpec, Wanted};
 use crate::config::{Director, diff, director};
 
 use super::lines;
@@ -77,9 +77,14 @@ fn apply(services: &mut Vec<ServiceSpec>, change: &Change) {
             let real = services[at].reals.iter_mut().find(|real| real.address == *address);
             real.expect("the real server exists").thresholds = *thresholds;
         }
+        Change::SetState { service, address, state } => {
+            let at = find(services, service);
+            let real = services[at].reals.iter_mut().find(|real| real.address == *address);
+            real.expect("the real server exists").state = *state;
+        }
+        Change::SetHealth { .. } => panic!("no configuration speaks of health"),
         Change::SetMaglev { .. }
         | Change::SetHashSeed(_)
-        | Change::SetState { .. }
         | Change::SetSources(_)
         | Change::SetTimeouts(_) => {}
     }
@@ -136,6 +141,36 @@ fn each_kind_of_change_is_found() {
     assert_eq!(changes.len(), starts.len(), "{changes:#?}");
     for (change, start) in changes.iter().zip(starts) {
         assert!(change.starts_with(start), "{change} for {start}");
+    }
+}
+
+/// The policy first, so that a removal or a drain of the same reload has the new deadline.
+#[test]
+fn another_policy_and_another_state_are_changes_of_their_own() {
+    let with = |keys: &str, reals: &str| {
+        read(&format!(
+            "[[service]]\nname = \"a\"\nlisten = [\"192.0.2.1:80/tcp\"]\n{keys}real = [{reals}]\n"
+        ))
+    };
+    let one = r#"{ address = "10.0.0.1" }, { address = "10.0.0.2" }"#;
+    let old = with("", one);
+    for keys in ["existing = \"reset\"\n", "drain_deadline = \"9s\"\n", "slow_start = \"9s\"\n"] {
+        let new = with(keys, one);
+        let policy = new.services[0].policy;
+        let expected = Change::SetPolicy { service: "a".to_owned(), policy };
+        assert_eq!(diff(&old, &new), Ok(vec![expected]), "{keys}");
+        assert_ne!(policy, old.services[0].policy);
+    }
+    let drains = r#"{ address = "10.0.0.1", state = "draining" }"#;
+    let changes = diff(&old, &with("drain_deadline = \"9s\"\n", drains)).unwrap();
+    let names: Vec<_> = changes.iter().map(|change| format!("{change:?}")).collect();
+    assert!(names[0].starts_with("SetPolicy"), "{names:?}");
+    assert!(names[1].starts_with("RemoveReal"), "{names:?}");
+    let address = "10.0.0.1".parse().unwrap();
+    let state = Wanted::Draining { deadline: None };
+    assert_eq!(changes[2], Change::SetState { service: "a".to_owned(), address, state });
+    for same in [r#"{ address = "10.0.0.1", state = "up" }, { address = "10.0.0.2" }"#, one] {
+        assert_eq!(diff(&old, &with("existing = \"keep\"\n", same)), Ok(Vec::new()));
     }
 }
 

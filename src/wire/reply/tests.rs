@@ -256,6 +256,44 @@ fn nothing_is_reset_but_whole_segments_that_are_no_reset() {
     }
 }
 
+/// What the receiver's side of a connection is told: RFC 9293 section 3.10.7.4, first check.
+#[test]
+fn hanging_up_takes_the_segment_s_own_ends_and_sequence_number() {
+    for family in FAMILIES {
+        for (flags, len) in [
+            (Flags::ACK, 0),
+            (Flags::ACK | Flags::PSH, 1_448),
+            (Flags::ACK | Flags::FIN, 7),
+            (0, 60_000),
+        ] {
+            let segment = tcp(family, flags, len).sequence(u32::MAX);
+            let bytes = segment.clone().bytes();
+            let mut out = Vec::with_capacity(MAX_RESET_LEN);
+            let room = out.as_ptr();
+            hang_up(&Packet::parse(&bytes).unwrap(), &mut out).unwrap();
+            assert_eq!((out.len(), out.as_ptr()), (family.header_len() + 20, room));
+            assert!(out.len() <= bytes.len(), "it takes the segment's place");
+            let reset = Packet::parse(&out).unwrap();
+            assert_eq!((reset.source, reset.destination), (family.client(), family.vip()));
+            let check = if family == Family::V4 {
+                let ip = Ipv4HeaderSlice::from_slice(&out).unwrap();
+                assert_eq!(ip.header_checksum(), ip.to_header().calc_header_checksum());
+                TcpHeaderSlice::from_slice(&out[20..]).unwrap().calc_checksum_ipv4(&ip, &[])
+            } else {
+                let ip = Ipv6HeaderSlice::from_slice(&out).unwrap();
+                TcpHeaderSlice::from_slice(&out[40..]).unwrap().calc_checksum_ipv6(&ip, &[])
+            };
+            let tcp = TcpHeaderSlice::from_slice(&out[family.header_len()..]).unwrap();
+            assert_eq!(tcp.checksum(), check.unwrap());
+            assert_eq!((tcp.source_port(), tcp.destination_port()), (40_000, 80));
+            assert_eq!((tcp.sequence_number(), tcp.rst(), tcp.ack()), (u32::MAX, true, false));
+        }
+        no_answer(tcp(family, Flags::RST, 0), hang_up);
+        no_answer(udp(family, 10), hang_up);
+        no_answer(tcp(family, Flags::ACK, 4).fragment(0, true), hang_up);
+    }
+}
+
 #[test]
 fn a_buffer_with_room_never_grows() {
     for family in FAMILIES {

@@ -24,18 +24,18 @@ impl NaiveRoundRobin {
     }
 }
 
-/// Smooth weighted round robin as its file tells it: all earn, the richest pays, and credits grow with the total.
+/// Smooth weighted round robin as its file tells it, in thousandths: all earn, the richest pays, and credits grow with the total.
 #[derive(Default)]
 struct NaiveSmooth {
-    credits: HashMap<u32, i64>,
-    total: i64,
+    credits: HashMap<u32, i128>,
+    total: i128,
 }
 
 impl NaiveSmooth {
     fn pick(&mut self, members: &[Member]) -> Option<usize> {
         self.credits.retain(|id, _| members.iter().any(|member| member.id == *id));
         let usable = || members.iter().filter(|member| member.usable());
-        let total = usable().map(|member| i64::from(member.weight)).sum();
+        let total = usable().map(|member| i128::from(member.weight) * 1_000).sum();
         if total != self.total {
             self.credits
                 .values_mut()
@@ -43,7 +43,7 @@ impl NaiveSmooth {
             self.total = total;
         }
         usable().for_each(|member| {
-            *self.credits.entry(member.id).or_default() += i64::from(member.weight);
+            *self.credits.entry(member.id).or_default() += i128::from(member.weight) * 1_000;
         });
         let most = usable().map(|member| self.credits[&member.id]).max()?;
         let is_richest = |member: &Member| member.usable() && self.credits[&member.id] == most;
@@ -78,6 +78,20 @@ fn longest_runs(turns: &[usize], servers: usize) -> Vec<usize> {
         runs[run[0]] = runs[run[0]].max(run.len());
     }
     runs
+}
+
+/// As many real servers of the largest weight as a service may have, before and after one of them has the smallest.
+#[test]
+fn the_largest_sum_of_weights_does_not_overflow() {
+    let mut bench = Bench::of_weights(SchedulerKind::WeightedRoundRobin, &[65_535; 1_024]);
+    let mut model = NaiveSmooth::default();
+    for weight in [65_535, 1, 65_535] {
+        bench.members[0].set_weight(weight);
+        bench.changed();
+        for _ in 0..20 {
+            assert_eq!(bench.pick(), model.pick(&bench.members));
+        }
+    }
 }
 
 proptest! {

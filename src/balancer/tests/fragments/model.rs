@@ -234,7 +234,7 @@ proptest! {
                     let fate = match verdict {
                         Verdict::Tunnel(_) => Fate::Sent(sent.iter().map(|it| it.1.clone()).collect()),
                         Verdict::Hold => Fate::Held,
-                        Verdict::Reply => Fate::Answered,
+                        Verdict::Reply | Verdict::Reset(_) => Fate::Answered,
                         Verdict::Drop(reason) => Fate::Dropped(reason),
                     };
                     prop_assert_eq!(fate, expected, "{:?}", event);

@@ -1,0 +1,61 @@
+//! Flows whose real server has no time left for them: past its drain deadline, down, or disabled.
+
+use super::change::Protocol;
+use super::snapshot::RealState;
+use super::standing::Ending;
+use super::table::Handle;
+use super::tcp::State;
+use super::verdict::{RealId, Reason, Verdict};
+use super::{Balancer, Millis};
+use crate::wire::{Packet, tcp};
+
+impl Balancer {
+    /// Whether, and how, a flow of this real server's ends with its next packet.
+    #[inline]
+    pub(super) fn ending(&self, now: Millis, id: RealId, protocol: Protocol) -> Option<Ending> {
+        let standing = self.reals.get(id.0 as usize)?.standing();
+        if standing.state() == RealState::Up {
+            return None;
+        }
+        let service = self.reals.get(id.0 as usize)?.service();
+        let policy = self.services.get(service.0)?.as_ref()?.policy;
+        standing.ending(now, policy.existing, protocol)
+    }
+
+    /// Whether a real server takes nothing new, so that a SYN on one of its connections is for another.
+    #[inline]
+    pub(super) fn leaving(&self, id: RealId) -> bool {
+        self.reals.get(id.0 as usize).is_none_or(|real| real.standing().state() != RealState::Up)
+    }
+
+    /// Ends a TCP connection with the packet at hand, which is no reset and opens nothing.
+    ///
+    /// The client is answered as by a host without the connection, the real server is told in the client's name. The
+    /// entry stays for `tcp_close`: where a reset is lost, or only draws the real server's challenge (RFC 5961 section
+    /// 3.2), the client answers what the real server still sends with a reset of its own, which has to find its way.
+    #[cold]
+    pub(super) fn end(
+        &mut self,
+        now: Millis,
+        packet: &Packet<'_>,
+        (handle, state, real): (Handle, State, RealId),
+        ending: Ending,
+    ) -> Verdict {
+        // One answer for each connection is not to be saved on; what else was on its way counts as stray.
+        if state == State::Close && !self.resets.allow(now) {
+            return Verdict::Drop(Reason::NoConnection);
+        }
+        if tcp::reset(packet, &mut self.reply).is_none() {
+            return Verdict::Drop(Reason::NoConnection);
+        }
+        self.counters.ended += u64::from(state != State::Close);
+        self.advance(now, handle, state, State::Close, real);
+        match ending {
+            Ending::Client => Verdict::Reply,
+            Ending::Both => match tcp::hang_up(packet, &mut self.farewell) {
+                Some(()) => Verdict::Reset(real),
+                None => Verdict::Reply,
+            },
+        }
+    }
+}

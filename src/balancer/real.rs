@@ -1,0 +1,315 @@
+//! A real server of a service, as the balancer knows it.
+
+use std::net::IpAddr;
+
+use super::placement;
+use super::policy::Quiescent;
+use super::ramp::{FULL, Ramp};
+use super::service::ServiceId;
+use super::snapshot::{self, RealState};
+use super::spec::RealSpec;
+use super::standing::Standing;
+use super::tcp::State;
+use super::thresholds::Thresholds;
+use super::time::Millis;
+use super::tunnel::{Room, Tunnel};
+
+/// Where a real server is in its life.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Life {
+    /// Configured.
+    Up,
+    /// Removed from its service, which still lists it while it has connections.
+    Draining,
+    /// No service lists it any more; the connections and templates that still name it are dead.
+    Gone,
+    /// Nothing names it; its place can be used anew.
+    Free,
+}
+
+/// A real server of one service, with its counters.
+#[derive(Debug)]
+pub(super) struct Real {
+    service: ServiceId,
+    address: IpAddr,
+    /// See [`placement::salt`].
+    salt: u64,
+    weight: u32,
+    /// The last weight that was not 0.
+    hash_weight: u32,
+    life: Life,
+    standing: Standing,
+    /// Its slow start, while that lasts.
+    ramp: Option<Ramp>,
+    /// Thousandths of its weight that schedulers give it; see [`Self::grow`].
+    grown: u32,
+    thresholds: Thresholds,
+    /// Whether it has had as many connections as it takes, and still has too many.
+    full: bool,
+    active: u64,
+    inactive: u64,
+    connections: u64,
+    /// Persistence templates that name it.
+    templates: u64,
+    packets: u64,
+    bytes: u64,
+    /// See [`Sources`](super::tunnel::Sources).
+    source: Option<IpAddr>,
+    pub(super) room: Room,
+    pub(super) errors: TunnelErrors,
+}
+
+/// What came back from the tunnel to one real server.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct TunnelErrors {
+    pub(super) protocol_unreachable: u64,
+    pub(super) unreachable: u64,
+    pub(super) path_mtu: Option<u16>,
+}
+
+impl Real {
+    pub(super) fn new(service: ServiceId, spec: RealSpec, source: Option<IpAddr>) -> Self {
+        Self {
+            service,
+            address: spec.address,
+            salt: placement::salt(spec.address),
+            weight: spec.weight,
+            hash_weight: spec.weight,
+            life: Life::Up,
+            standing: Standing::new(spec.state, None),
+            ramp: None,
+            grown: FULL,
+            thresholds: spec.thresholds,
+            full: false,
+            active: 0,
+            inactive: 0,
+            connections: 0,
+            templates: 0,
+            packets: 0,
+            bytes: 0,
+            source,
+            room: Room::UNKNOWN,
+            errors: TunnelErrors::default(),
+        }
+    }
+
+    /// A connection comes to it, in no state that counts as active yet.
+    pub(super) fn bind(&mut self) {
+        self.inactive += 1;
+        self.connections += 1;
+        self.full = self.thresholds.full(self.active + self.inactive, self.full);
+    }
+
+    /// A datagram comes to it that is a flow of its own.
+    pub(super) fn visit(&mut self) {
+        self.connections += 1;
+    }
+
+    /// A connection in `state` leaves it.
+    pub(super) fn unbind(&mut self, state: State) {
+        let count = if state.active() { &mut self.active } else { &mut self.inactive };
+        *count = count.saturating_sub(1);
+        self.full = self.thresholds.full(self.active + self.inactive, self.full);
+    }
+
+    /// A template names it from now on.
+    pub(super) fn remember(&mut self) {
+        self.templates += 1;
+    }
+
+    /// A template names it no more.
+    pub(super) fn forget(&mut self) {
+        self.templates = self.templates.saturating_sub(1);
+    }
+
+    /// Whether a template that names it is good for a new flow.
+    pub(super) fn persists(&self, now: Millis, quiescent: Quiescent) -> bool {
+        let lives = match self.standing.state() {
+            RealState::Up => true,
+            RealState::Draining => !self.standing.is_over(now),
+            RealState::Down | RealState::Disabled => false,
+        };
+        self.in_service() || (self.life == Life::Up && lives && quiescent == Quiescent::Keep)
+    }
+
+    /// Whether a template names it.
+    pub(super) fn remembered(&self) -> bool {
+        self.templates > 0
+    }
+
+    /// One of its connections goes from one state to another.
+    #[inline]
+    pub(super) fn moved(&mut self, before: State, after: State) {
+        match (before.active(), after.active()) {
+            (false, true) => {
+                self.inactive = self.inactive.saturating_sub(1);
+                self.active += 1;
+            }
+            (true, false) => {
+                self.active = self.active.saturating_sub(1);
+                self.inactive += 1;
+            }
+            (true, true) | (false, false) => {}
+        }
+    }
+
+    /// Counts what is sent to it, and tells the tunnel.
+    #[inline]
+    pub(super) fn count(&mut self, packets: u64, bytes: u64) -> Tunnel {
+        let (real, source, sequence) = (self.address, self.source, self.packets);
+        let tunnel = Tunnel { real, source, sequence, limit: self.room.limit() };
+        self.packets += packets;
+        self.bytes += bytes;
+        tunnel
+    }
+
+    pub(super) fn set_source(&mut self, source: IpAddr) {
+        self.source = Some(source);
+    }
+
+    pub(super) fn service(&self) -> ServiceId {
+        self.service
+    }
+
+    pub(super) fn address(&self) -> IpAddr {
+        self.address
+    }
+
+    pub(super) fn salt(&self) -> u64 {
+        self.salt
+    }
+
+    pub(super) fn weight(&self) -> u32 {
+        self.weight
+    }
+
+    pub(super) fn active(&self) -> u64 {
+        self.active
+    }
+
+    pub(super) fn inactive(&self) -> u64 {
+        self.inactive
+    }
+
+    /// Whether it may take a new connection.
+    pub(super) fn usable(&self) -> bool {
+        self.in_service() && !self.full
+    }
+
+    /// Whether it is there for new connections, even if it is full at the moment: what begins a slow start when it comes to be
+    /// so. Where a flow without an entry belongs must not depend on how many connections others have.
+    pub(super) fn in_service(&self) -> bool {
+        self.life == Life::Up && self.standing.state() == RealState::Up && self.weight > 0
+    }
+
+    #[inline]
+    pub(super) fn standing(&self) -> Standing {
+        self.standing
+    }
+
+    pub(super) fn standing_mut(&mut self) -> &mut Standing {
+        &mut self.standing
+    }
+
+    /// Its service has it no longer; it serves its last flows, until `until` where that is set.
+    pub(super) fn remove(&mut self, until: Option<Millis>) {
+        self.life = Life::Draining;
+        self.standing.remove(until);
+    }
+
+    /// Its service has it again, as `spec` says, with its flows and counters; `until`, where it is to drain, is when that
+    /// ends.
+    pub(super) fn restore(&mut self, spec: RealSpec, until: Option<Millis>) {
+        self.life = Life::Up;
+        self.set_weight(spec.weight);
+        self.set_thresholds(spec.thresholds);
+        self.standing = Standing::new(spec.state, until);
+    }
+
+    /// From now on it starts slowly, unless there is nothing to ramp over.
+    pub(super) fn start(&mut self, ramp: Option<Ramp>) {
+        self.ramp = ramp;
+        self.grown = ramp.map_or(FULL, |_| 1);
+    }
+
+    /// Takes as much of its weight as it has at `now`; whether that is not all of it yet.
+    pub(super) fn grow(&mut self, now: Millis) -> bool {
+        self.grown = self.ramp.map_or(FULL, |ramp| ramp.at(now));
+        if self.grown == FULL {
+            self.ramp = None;
+        }
+        self.ramp.is_some()
+    }
+
+    /// Thousandths of its weight that it has: [`FULL`] but in a slow start.
+    pub(super) fn grown(&self) -> u32 {
+        self.grown
+    }
+
+    /// Its effective weight in thousandths, which schedulers that heed weights compare. Those that place by hash heed
+    /// [`Self::weight`]: their choice must not change with time.
+    pub(super) fn share(&self) -> u64 {
+        u64::from(self.weight) * u64::from(self.grown)
+    }
+
+    /// Whether flows belong to it, usable or not.
+    pub(super) fn configured(&self) -> bool {
+        self.life == Life::Up
+    }
+
+    /// The share of flows that belong to it by hash: its weight, or its last one that was not 0, so that weight 0 makes
+    /// nobody else's flows move.
+    pub(super) fn hash_weight(&self) -> u32 {
+        self.hash_weight
+    }
+
+    pub(super) fn set_thresholds(&mut self, thresholds: Thresholds) {
+        self.thresholds = thresholds;
+        self.full = thresholds.full(self.active + self.inactive, self.full);
+    }
+
+    pub(super) fn set_weight(&mut self, weight: u32) {
+        self.weight = weight;
+        if weight > 0 {
+            self.hash_weight = weight;
+        }
+    }
+
+    pub(super) fn set_life(&mut self, life: Life) {
+        self.life = life;
+    }
+
+    pub(super) fn life(&self) -> Life {
+        self.life
+    }
+
+    /// Whether no connection needs it any more.
+    pub(super) fn idle(&self) -> bool {
+        self.active == 0 && self.inactive == 0
+    }
+
+    pub(super) fn snapshot(&self, now: Millis) -> snapshot::Real {
+        snapshot::Real {
+            address: self.address,
+            weight: self.weight,
+            state: self.standing.state(),
+            removed: self.standing.is_removed(),
+            deadline: self.standing.left(now),
+            effective_weight: self.ramp.and_then(|ramp| {
+                let grown = Some(ramp.at(now)).filter(|&grown| grown < FULL)?;
+                Some(self.weight.saturating_mul(grown))
+            }),
+            active: self.active,
+            inactive: self.inactive,
+            connections: self.connections,
+            templates: self.templates,
+            thresholds: self.thresholds,
+            full: self.full,
+            packets: self.packets,
+            bytes: self.bytes,
+            protocol_unreachable: self.errors.protocol_unreachable,
+            unreachable: self.errors.unreachable,
+            path_mtu: self.errors.path_mtu,
+        }
+    }
+}

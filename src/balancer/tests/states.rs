@@ -1,0 +1,321 @@
+//! What becomes of flows when their real server drains, goes down, is disabled, or is removed.
+
+use super::*;
+use SchedulerKind::RoundRobin;
+use snapshot::RealState;
+
+const DRAIN: Wanted = Wanted::Draining { deadline: None };
+
+fn drain(after: u64) -> Wanted {
+    Wanted::Draining { deadline: Some(seconds(after)) }
+}
+
+fn resetting() -> Change {
+    set_policy(Policy { existing: Existing::Reset, ..Policy::default() })
+}
+
+/// A director of A and B with one TCP connection of each family, both at A, and one UDP flow there.
+fn settled() -> Director {
+    let mut director = Director::with(RoundRobin, &[(A, 1), (B, 0)]);
+    for number in 0..2 {
+        assert_eq!(director.connect(flow(number)), A);
+    }
+    assert_eq!(director.to(&flow(9).udp()), A);
+    director.apply(&set_weight(B, 1));
+    director
+}
+
+fn segment(number: u32) -> Ip {
+    flow(number).segment(Flags::ACK | Flags::PSH).sequence(7_000 + number).acknowledgement(99)
+}
+
+fn data(number: u32) -> Vec<u8> {
+    segment(number).data(b"more").bytes()
+}
+
+#[test]
+fn who_is_not_up_takes_nothing_new_and_keeps_what_it_has() {
+    for state in [DRAIN, Wanted::Down, Wanted::Disabled] {
+        let mut director = settled();
+        director.apply(&set_state(A, state));
+        assert_eq!(director.real(A).unwrap().state.name(), state.name());
+        for number in 0..2 {
+            assert_eq!(director.to(&data(number)), A, "{state:?}");
+        }
+        for number in 2..6 {
+            assert_eq!(director.syn(flow(number)), B, "{state:?}");
+        }
+        director.apply(&set_state(A, Wanted::Up));
+        assert!((10..12).any(|number| director.syn(flow(number)) == A), "{state:?}");
+    }
+}
+
+#[test]
+fn a_syn_on_a_connection_of_who_is_not_up_goes_elsewhere_at_once() {
+    for state in [DRAIN, Wanted::Down, Wanted::Disabled] {
+        let mut director = settled();
+        director.apply(&set_weight(B, 0));
+        assert_eq!(director.syn(flow(5)), A);
+        director.apply(&set_weight(B, 1));
+        director.apply(&set_state(A, state));
+        for number in [0, 5] {
+            assert_eq!(director.syn(flow(number)), B, "{state:?}");
+        }
+        assert_eq!((director.counts(A), director.counts(B)), ((1, 1), (2, 0)), "{state:?}");
+    }
+}
+
+#[test]
+fn at_the_deadline_the_client_and_the_real_server_are_told() {
+    let mut director = settled();
+    director.apply(&set_state(A, drain(30)));
+    assert_eq!(director.real(A).unwrap().deadline, Some(seconds(30)));
+    director.pass(seconds(30) - Duration::from_millis(1));
+    assert_eq!(director.to(&data(0)), A);
+    director.pass(Duration::from_millis(1));
+    for number in 0..2 {
+        assert_eq!(director.ends(&data(number)), Some((A, 7_000 + number)));
+    }
+    assert_eq!(director.real(A).unwrap().deadline, Some(Duration::ZERO));
+    let counters = director.balancer.counters();
+    assert_eq!((counters.ended, counters.replied), (2, 2));
+    assert_eq!(counters.read, counters.tunnelled + counters.replied);
+}
+
+#[test]
+fn a_super_frame_is_one_packet_of_the_connection_that_it_ends() {
+    let mut director = settled();
+    director.apply(&set_state(A, drain(0)));
+    let large = segment(0).data(&[7; 60_000]).bytes();
+    assert_eq!(director.ends(&large), Some((A, 7_000)));
+    assert_eq!(director.balancer.farewell().len(), 40);
+    assert_eq!(director.ends(&segment(1).bytes()), Some((A, 7_001)));
+    assert_eq!(director.balancer.farewell().len(), 60);
+}
+
+#[test]
+fn an_ended_connection_counts_as_closed_and_goes_soon() {
+    let mut director = settled();
+    director.apply(&set_state(A, drain(0)));
+    assert_eq!(director.counts(A), (2, 1));
+    director.ends(&data(0));
+    director.ends(&data(1));
+    assert_eq!(director.counts(A), (0, 3));
+    director.pass(seconds(11));
+    assert_eq!(director.counts(A), (0, 1));
+}
+
+/// Where the real server's half was not where the reset said, it answers; what the client says to that has to arrive.
+#[test]
+fn the_client_s_own_reset_goes_on_to_the_real_server() {
+    let mut director = settled();
+    director.apply(&set_state(A, drain(0)));
+    assert_eq!(director.to(&flow(0).tcp(Flags::RST)), A);
+    director.ends(&data(1));
+    assert_eq!(director.to(&flow(1).tcp(Flags::RST)), A);
+    assert_eq!(director.balancer.counters().ended, 1);
+}
+
+#[test]
+fn what_follows_an_end_is_stray_and_answered_within_the_rate() {
+    let limits = Limits { connections: 10, refusals_per_second: 2 };
+    let mut director = settled();
+    director.balancer = Balancer::new(limits, Seed(1, 2));
+    director.apply(&Change::AddService(web(RoundRobin, &[(A, 1)])));
+    for number in 0..5 {
+        director.connect(flow(number));
+    }
+    director.apply(&set_state(A, drain(0)));
+    for number in 0..5 {
+        assert_eq!(director.ends(&data(number)), Some((A, 7_000 + number)), "each has its answer");
+    }
+    assert!(director.ends(&data(0)).is_some());
+    assert!(director.ends(&data(1)).is_some());
+    assert_eq!(director.forward(&data(2)), Verdict::Drop(Reason::NoConnection));
+    assert_eq!(director.balancer.counters().ended, 5);
+}
+
+#[test]
+fn past_its_deadline_a_port_used_again_and_datagrams_go_elsewhere_at_once() {
+    let mut director = settled();
+    director.apply(&set_state(A, drain(10)));
+    assert_eq!(director.to(&flow(9).udp()), A);
+    director.pass(seconds(10));
+    assert_eq!(director.syn(flow(0)), B);
+    assert_eq!(director.to(&flow(9).udp()), B);
+    assert_eq!((director.counts(A), director.counts(B)), ((1, 0), (1, 1)));
+    director.apply(&set_weight(B, 0));
+    director.apply(&set_state(B, drain(0)));
+    assert_eq!(director.forward(&flow(9).udp()), Verdict::Reply, "nobody is left");
+}
+
+#[test]
+fn down_with_reset_tells_the_client_alone_and_disabled_both() {
+    for (change, told) in [
+        (set_state(A, Wanted::Down), false),
+        (set_health(A, Health::Down), false),
+        (set_state(A, Wanted::Disabled), true),
+    ] {
+        let mut director = settled();
+        director.apply(&resetting());
+        director.apply(&change);
+        for number in 0..2 {
+            let expected = told.then_some((A, 7_000 + number));
+            assert_eq!(director.ends(&data(number)), expected, "{change:?}");
+        }
+        assert_eq!(director.to(&flow(9).udp()), B, "{change:?}");
+        assert_eq!(director.balancer.counters().ended, 2);
+    }
+}
+
+#[test]
+fn datagrams_never_stick_to_who_is_down() {
+    let mut director = settled();
+    director.apply(&set_health(A, Health::Down));
+    assert_eq!(director.to(&flow(9).udp()), B);
+    assert_eq!(director.to(&data(0)), A, "a connection may have something to lose");
+    director.apply(&set_health(A, Health::Up));
+    assert_eq!(director.to(&flow(9).udp()), B, "and it stays there");
+}
+
+#[test]
+fn a_reset_policy_is_heeded_as_it_is_and_not_as_it_was() {
+    let mut director = settled();
+    director.apply(&set_state(A, Wanted::Disabled));
+    assert_eq!(director.to(&data(0)), A);
+    director.apply(&resetting());
+    assert_eq!(director.ends(&data(0)), Some((A, 7_000)));
+}
+
+#[test]
+fn health_s_word_does_not_undo_the_operator_s() {
+    let mut director = settled();
+    director.apply(&set_state(A, Wanted::Disabled));
+    director.apply(&set_health(A, Health::Down));
+    director.apply(&set_health(A, Health::Up));
+    assert_eq!(director.real(A).unwrap().state, RealState::Disabled);
+    assert_eq!(director.syn(flow(5)), B);
+    director.apply(&set_health(A, Health::Down));
+    director.apply(&set_state(A, Wanted::Up));
+    assert_eq!(director.real(A).unwrap().state, RealState::Down);
+    director.apply(&set_health(A, Health::Up));
+    assert_eq!(director.real(A).unwrap().state, RealState::Up);
+}
+
+#[test]
+fn the_service_s_deadline_holds_for_draining_and_removal_and_a_drain_may_name_its_own() {
+    let policy = Policy { drain_deadline: Some(seconds(60)), ..Policy::default() };
+    let deadline = |director: &Director| director.real(A).unwrap().deadline;
+    let mut director = settled();
+    director.apply(&set_policy(policy));
+    director.apply(&set_state(A, DRAIN));
+    assert_eq!(deadline(&director), Some(seconds(60)));
+    director.apply(&set_state(A, drain(5)));
+    assert_eq!(deadline(&director), Some(seconds(5)));
+    director.apply(&set_state(A, Wanted::Up));
+    assert_eq!(deadline(&director), None);
+    director.apply(&remove_real(A));
+    assert_eq!(deadline(&director), Some(seconds(60)));
+    director.pass(seconds(20));
+    director.apply(&remove_real(A));
+    assert_eq!(deadline(&director), Some(seconds(40)), "another removal gives no more time");
+    director.pass(seconds(40));
+    assert_eq!(director.ends(&data(0)), Some((A, 7_000)));
+}
+
+#[test]
+fn a_removed_one_that_comes_back_has_its_connections_and_no_deadline() {
+    let mut director = settled();
+    director.apply(&set_policy(Policy { drain_deadline: Some(seconds(60)), ..Policy::default() }));
+    director.apply(&remove_real(A));
+    let removed = director.real(A).unwrap();
+    assert_eq!((removed.state, removed.removed), (RealState::Draining, true));
+    director.apply(&add_real(A, 1));
+    let back = director.real(A).unwrap();
+    assert_eq!((back.state, back.removed, back.deadline), (RealState::Up, false, None));
+    assert_eq!((back.connections, director.counts(A)), (3, (2, 1)));
+    director.pass(seconds(61));
+    assert_eq!(director.to(&data(0)), A);
+}
+
+/// What was wanted of it before, and what was said of it, went with it.
+#[test]
+fn one_that_comes_back_stands_as_it_is_configured() {
+    for before in [set_state(A, Wanted::Disabled), set_health(A, Health::Down)] {
+        for state in [Wanted::Up, DRAIN, Wanted::Disabled] {
+            let mut director = settled();
+            director.apply(&before);
+            director.apply(&remove_real(A));
+            let real = RealSpec { state, ..spec(A, 1) };
+            director.apply(&Change::AddReal { service: "web".to_owned(), real });
+            assert_eq!(director.real(A).unwrap().state.name(), state.name());
+        }
+    }
+}
+
+#[test]
+fn one_that_drains_from_the_start_takes_nothing() {
+    let mut director = Director::new(100);
+    let reals = vec![RealSpec { state: drain(30), ..spec(A, 1) }, spec(B, 1)];
+    director.apply(&Change::AddService(ServiceSpec { reals, ..web(RoundRobin, &[]) }));
+    let real = director.real(A).unwrap();
+    assert_eq!((real.state, real.deadline), (RealState::Draining, Some(seconds(30))));
+    for number in 0..4 {
+        assert_eq!(director.syn(flow(number)), B);
+    }
+}
+
+#[test]
+fn a_removed_one_is_had_back_by_adding_it_alone() {
+    let mut director = settled();
+    director.apply(&remove_real(A));
+    let error = ChangeError::Removed { service: "web".to_owned(), address: A };
+    director.refuses(&set_state(A, Wanted::Up), &error);
+    director.apply(&set_state(A, drain(3)));
+    assert_eq!(director.real(A).unwrap().deadline, Some(seconds(3)));
+    director.apply(&resetting());
+    director.apply(&set_state(A, Wanted::Down));
+    assert_eq!(director.ends(&data(0)), None);
+}
+
+#[test]
+fn who_is_unknown_has_no_state() {
+    let mut director = settled();
+    let nobody = ChangeError::NoReal { service: "web".to_owned(), address: C };
+    director.refuses(&set_state(C, Wanted::Down), &nobody);
+    director.refuses(&set_health(C, Health::Down), &nobody);
+}
+
+/// Otherwise its new connection would be reset at once, again and again.
+#[test]
+fn a_persistent_client_leaves_who_has_no_time_left_whatever_quiescent_says() {
+    let persistence = Persistence {
+        timeout: seconds(300),
+        prefix_v4: 32,
+        prefix_v6: 128,
+        quiescent: Quiescent::Keep,
+    };
+    for state in [drain(10), Wanted::Down, Wanted::Disabled] {
+        let mut director = Director::with(RoundRobin, &[(A, 1), (B, 0)]);
+        let policy = Policy { persistence: Some(persistence), ..Policy::default() };
+        director.apply(&set_policy(policy));
+        for number in 0..2 {
+            assert_eq!(director.connect(flow(number)), A);
+        }
+        director.apply(&set_weight(B, 1));
+        director.apply(&set_state(A, state));
+        if let Wanted::Draining { .. } = state {
+            director.pass(Duration::from_millis(9_999));
+            let last = flow(0).segment(Flags::SYN).source_port(3).bytes();
+            assert_eq!(director.to(&last), A, "it has a millisecond left");
+            director.pass(Duration::from_millis(1));
+        }
+        for number in 0..2 {
+            let again = flow(number).segment(Flags::SYN).source_port(1).bytes();
+            assert_eq!(director.to(&again), B, "{state:?}");
+        }
+        director.apply(&set_state(A, Wanted::Up));
+        let again = flow(0).segment(Flags::SYN).source_port(2).bytes();
+        assert_eq!(director.to(&again), B, "{state:?}: it is remembered where it went");
+    }
+}
