@@ -85,7 +85,7 @@ protocol_unreachable() { # REAL...: from these together
 packets_given() { number director list '[.services[0].reals[].packets] | add'; }
 
 # Every packet that the director read was tunnelled, answered, dropped for a reason or is a fragment that is held, and every packet that it made of
-# those was sent or refused. `reads`, `segments_sent` and the kernel's own counter are counted apart from the rest.
+# those was sent or refused. One that ends a connection is answered, and what its real server gets instead counts as given. `reads`, `segments_sent` and the kernel's own counter are counted apart from the rest.
 REFUSED_LATE=0  # at most so often the kernel's counter has seen a packet that is too big for its path, and is not sent
 expect_accounted() {
     wait_for "packets that are accounted for" accounted_for

@@ -1,0 +1,111 @@
+# The states of real servers under traffic. Draining: connections live, new ones go elsewhere, and at the deadline client
+# and real server are told. Disabled with existing = "reset": told at once. Slow start: a share that grows.
+source "$(dirname "$0")/lib.sh"
+source "$here/topology.sh"
+source "$here/daemons.sh"
+
+state_of() { sed -i "/address = \"${ADDRESS[$1]}\"/a state = \"$2\"" "$WORK/director.toml"; } # NAME STATE
+sockets() { at "vt-$1" ss -Htn state established '( sport = :80 )' | wc -l; } # NAME
+no_socket() { [[ $(sockets "$1") == 0 ]]; }
+
+# Every open connection is used once more.
+step() { # NAME ALIVE RESET
+    echo "$1" >&"$steps"
+    wait_for "step $1" log_has steps "^$1 "
+    local said
+    said=$(grep "^$1 " "$WORK/steps.log")
+    say "$said"
+    [[ $said == "$1 alive $2 reset $3 milliseconds "* ]] || fail "step $1: expected alive $2, reset $3"
+    # At once, and not after a timeout of the client's kernel: its shortest is 200 ms, its next ones twice as long.
+    ((${said##* } < 1000)) || fail "step $1: the slowest answer took ${said##* } ms"
+}
+
+make_topology
+start_web "${REALS[@]}"
+start_real "${REALS[@]}"
+SERVICE_KEYS='drain_deadline = "3s"'
+start_director rr 1 1 1
+mkfifo "$WORK/steps"
+spawn vt-client steps sh -c "exec python3 '$here/traffic/steps.py' $VIP 80 12 <'$WORK/steps'"
+exec {steps}>"$WORK/steps"
+wait_for "12 open connections" log_has steps '^open'
+expect_eq "connections of real1" "$(sockets real1)" 4
+
+# --- draining ---
+
+state_of real1 draining
+ask director reload
+expect_eq "state of real1" "$(real_field real1 state)" draining
+expect_between "seconds left to real1" "$(real_field real1 deadline_seconds)" 1 3
+step draining 12 0
+served=$(fetch 20)
+expect_eq "new connections to real1 while it drains" "$(share "$served" real1)" 0
+expect_eq "connections served meanwhile" "$(awk '{ n += $1 } END { print n }' <<<"$served")" 20
+is_over() { [[ $(ask director list --json | jq --arg real "${ADDRESS[real1]}" '.services[0].reals[] | select(.address == $real) | .deadline_seconds') == 0 ]]; }
+wait_for "the deadline's last second" is_over
+step_until_reset() {
+    local seen
+    seen=$(grep -c '^last ' "$WORK/steps.log" || true)
+    echo last >&"$steps"
+    wait_for "another step" more_than "$seen"
+    grep -q '^last alive 8 reset 4 ' "$WORK/steps.log"
+}
+more_than() { (($(grep -c '^last ' "$WORK/steps.log") > $1)); }
+wait_for "the resets at the deadline" step_until_reset
+wait_for "the end of real1's sockets" no_socket real1
+step drained 8 0
+expect_eq "packets that ended a connection" "$(number director stats .packets.ended)" 4
+
+# --- disabled, with resets ---
+
+SERVICE_KEYS='existing = "reset"'
+configure "$WORK/director.toml" rr 1 1 1
+state_of real2 disabled
+ask director reload
+expect_eq "state of real1, which is back" "$(real_field real1 state)" up
+expect_eq "state of real2" "$(real_field real2 state)" disabled
+expect_eq "connections of real2 before they are used" "$(sockets real2)" 4
+step disabled 4 4
+wait_for "the end of real2's sockets" no_socket real2
+served=$(fetch 20)
+expect_eq "new connections to real2, which is disabled" "$(share "$served" real2)" 0
+expect_eq "new connections to real1, which is back" "$(share "$served" real1)" 10
+
+# --- slow start ---
+
+SERVICE_KEYS=
+configure "$WORK/director.toml" rr 1 1 1
+ask director reload # real2 is back before anybody starts slowly
+SERVICE_KEYS='slow_start = "8s"'
+configure "$WORK/director.toml" rr 1 1
+ask director reload
+expect_eq "real3, which was removed and has connections" "$(real_field real3 removed)" true
+given=$(real_field real3 connections)
+step removed 4 0
+configure "$WORK/director.toml" rr 0 1 1
+ask director reload
+expect_between "connections of real3 before and now" "$(real_field real3 connections)" "$given" "$given"
+# Beside the whole of real2: at least what it had grown to before, at most what it has afterwards, give or take one.
+expect_grown() { # WHEN
+    local before after
+    before=$(effective_weight)
+    served=$(fetch 20)
+    after=$(effective_weight)
+    expect_between "connections to real3 of 20, $1, with $before to $after of its weight" "$(share "$served" real3)" \
+        "$(awk -v w="$before" 'BEGIN { print int(20 * w / (1 + w)) - 1 }')" \
+        "$(awk -v w="$after" 'BEGIN { print int(20 * w / (1 + w)) + 2 }')"
+}
+effective_weight() { real_field real3 'effective_weight // 1'; }
+expect_grown "just back"
+has_grown() { effective_weight | jq -e '. >= 0.25' >/dev/null; }
+wait_for "a quarter of real3's weight" has_grown
+expect_grown "a little later"
+has_all() { [[ $(effective_weight) == 1 ]]; }
+wait_for "all of real3's weight" has_all
+expect_eq "connections to real3 with all of it, of 20" "$(share "$(fetch 20)" real3)" 10
+step grown 4 0
+
+exec {steps}>&-
+exit_code steps
+expect_direct_replies 200
+expect_accounted
