@@ -268,7 +268,7 @@ impl Balancer {
         }
     }
 
-    fn drop_connection(&mut self, handle: Handle) {
+    pub(super) fn drop_connection(&mut self, handle: Handle) {
         if let Some(entry) = self.connections.remove(handle) {
             self.forget(&entry);
         }

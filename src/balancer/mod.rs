@@ -6,7 +6,9 @@ mod apply;
 pub mod change;
 pub mod counters;
 mod ending;
+mod explain;
 pub mod flow;
+mod flush;
 mod forward;
 pub mod fragments;
 mod limit;
@@ -32,7 +34,9 @@ pub mod verdict;
 
 pub use change::{Change, ChangeError, Listen, PortRange, Protocol};
 pub use counters::Counters;
+pub use explain::{Explanation, Flow, FlowError, Why};
 pub use flow::Seed;
+pub use flush::{Flush, Flushed};
 pub use policy::{Existing, Persistence, Policy, Quiescent, Unknown};
 pub use snapshot::Snapshot;
 pub use spec::{Health, RealSpec, SchedulerKind, ServiceSpec, Wanted};
@@ -41,6 +45,8 @@ pub use time::{Millis, Timeouts};
 pub use tunnel::{Sources, Tunnel};
 pub use tunnel_error::{TunnelError, TunnelErrorKind};
 pub use verdict::{RealId, Reason, Verdict};
+
+use std::time::Duration;
 
 use fragments::{Bounds, Fragments};
 use limit::Limit;
@@ -233,10 +239,15 @@ impl Balancer {
         (listed.into_iter().filter_map(line).collect(), (next < places).then_some(next))
     }
 
+    /// How long a connection lives if no packet comes, in all the states that it then goes through.
+    fn lives(&self, now: Millis, entry: &Entry) -> Duration {
+        let next = entry.state().after_timeout(&self.timeouts);
+        let rest = next.map(|next| next.timeout(&self.timeouts)).unwrap_or_default();
+        entry.expires(now) + rest
+    }
+
     fn listed(&self, now: Millis, entry: &Entry) -> Option<snapshot::Connection> {
         let (key, state) = (entry.key(), entry.state());
-        let next = state.after_timeout(&self.timeouts);
-        let rest = next.map(|next| next.timeout(&self.timeouts)).unwrap_or_default();
         Some(snapshot::Connection {
             protocol: Protocol::from_number(key.protocol())?,
             client: (key.client(), key.client_port()).into(),
@@ -244,7 +255,7 @@ impl Balancer {
             real: self.reals.get(entry.real().0 as usize)?.address(),
             state: state.name(),
             active: state.active(),
-            expires: entry.expires(now) + rest,
+            expires: self.lives(now, entry),
         })
     }
 

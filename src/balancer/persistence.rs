@@ -120,6 +120,14 @@ pub(super) struct Choice {
     pub(super) template: Option<Handle>,
 }
 
+/// What says who a new flow goes to.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum By {
+    Template,
+    Hash,
+    Scheduler,
+}
+
 impl Balancer {
     /// Who a new flow goes to: its client's real server of before, else the scheduler's choice, or the hash's.
     pub(super) fn choose(
@@ -179,6 +187,35 @@ impl Balancer {
             None => self.new_template(client, real, now, persistence.timeout),
         };
         Some(Choice { real, template })
+    }
+
+    /// What [`Self::choose`] would say, and what would say so; nothing changes.
+    pub(super) fn preview(
+        &self,
+        now: Millis,
+        key: &Key,
+        id: ServiceId,
+        service: &Service,
+        by_hash: bool,
+    ) -> (Option<RealId>, By) {
+        let persistence = service.policy.persistence;
+        let client =
+            persistence.map(|persistence| (persistence, persistence.client(key, number(id))));
+        let known = client.and_then(|(persistence, client)| {
+            let (_, real) = self.templates.find(&client)?;
+            Some((real, self.honoured(now, real, persistence.quiescent)))
+        });
+        if let Some((real, true)) = known {
+            return (Some(real), By::Template);
+        }
+        let no_room = known.is_none() && self.templates.len() >= self.templates.capacity();
+        let key = persistence.map_or(*key, |persistence| placed(key, persistence, service.kind));
+        let flow = Flow { key: &key, seed: self.hash_seed };
+        if by_hash || (persistence.is_some() && no_room) {
+            (service.place(flow, &self.reals), By::Hash)
+        } else {
+            (service.preview(flow, &self.reals), By::Scheduler)
+        }
     }
 
     /// Where a flow without an entry belongs, by its client's template if there is one, else by hash.

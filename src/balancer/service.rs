@@ -89,6 +89,13 @@ impl Service {
         }
     }
 
+    /// What [`Self::schedule`] would say; nothing changes.
+    pub(super) fn preview(&self, flow: Flow<'_>, reals: &[Real]) -> Option<RealId> {
+        let Self { reals: ids, policy, maglev, .. } = self;
+        let pool = Pool { ids, reals, policy, maglev: maglev.as_deref(), full_too: false };
+        ids.get(self.scheduler.copied().pick(flow, pool)?).copied()
+    }
+
     pub(super) fn set_scheduler(&mut self, kind: SchedulerKind, reals: &[Real]) {
         self.kind = kind;
         self.scheduler = sched::new(kind, self.random);

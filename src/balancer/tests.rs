@@ -3,6 +3,7 @@
 
 mod apply;
 mod counting;
+mod explain;
 mod fragments;
 mod full;
 mod idle;

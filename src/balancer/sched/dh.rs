@@ -5,7 +5,7 @@
 use super::{Pool, Scheduler};
 use crate::balancer::placement::{Flow, by_policy};
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct DestinationHashing;
 
 impl Scheduler for DestinationHashing {

@@ -4,7 +4,7 @@ use super::load::heavier;
 use super::{Pool, Scheduler};
 use crate::balancer::placement::Flow;
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Failover;
 
 impl Scheduler for Failover {

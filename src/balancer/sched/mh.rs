@@ -13,7 +13,7 @@ use crate::balancer::real::Real;
 /// How often a flow is hashed again before all servers are looked at.
 const REHASHES: usize = 32;
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Maglev {
     /// The place in the pool of each of the table's members.
     places: Vec<Option<usize>>,

@@ -28,7 +28,7 @@ use super::spec::SchedulerKind;
 use super::verdict::RealId;
 
 /// Chooses the real server of a new flow.
-pub(super) trait Scheduler: Debug + Send {
+pub(super) trait Scheduler: Debug + Send + Copied {
     /// The place in `pool` of the chosen one; `None` when there is none.
     fn pick(&mut self, flow: Flow<'_>, pool: Pool<'_>) -> Option<usize>;
 
@@ -39,6 +39,18 @@ pub(super) trait Scheduler: Debug + Send {
 
     /// The pool has changed: members, weights, or the table. (That a slow start goes on is no change.)
     fn changed(&mut self, _pool: Pool<'_>) {}
+}
+
+/// A scheduler that is cloned can be asked what it would say without a change of the one that decides.
+pub(super) trait Copied {
+    /// The same, in the same state.
+    fn copied(&self) -> Box<dyn Scheduler>;
+}
+
+impl<S: Scheduler + Clone + 'static> Copied for S {
+    fn copied(&self) -> Box<dyn Scheduler> {
+        Box::new(self.clone())
+    }
 }
 
 /// The scheduler of that kind; `seed` is random.

@@ -4,7 +4,7 @@ use super::sed::shortest;
 use super::{Pool, Scheduler};
 use crate::balancer::placement::Flow;
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct NeverQueue;
 
 impl Scheduler for NeverQueue {

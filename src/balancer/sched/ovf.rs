@@ -6,7 +6,7 @@ use super::{Pool, Scheduler};
 use crate::balancer::placement::Flow;
 use crate::balancer::real::Real;
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Overflow;
 
 impl Scheduler for Overflow {

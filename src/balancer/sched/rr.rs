@@ -4,7 +4,7 @@ use super::turns::Turns;
 use super::{Pool, Scheduler};
 use crate::balancer::placement::Flow;
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct RoundRobin {
     /// The place after the last one chosen.
     next: usize,

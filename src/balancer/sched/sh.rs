@@ -7,7 +7,7 @@ use super::{Pool, Scheduler};
 use crate::balancer::placement::{Flow, by_policy};
 use crate::balancer::real::Real;
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct SourceHashing;
 
 impl Scheduler for SourceHashing {

@@ -5,7 +5,7 @@ use crate::balancer::ramp::FULL;
 use crate::balancer::real::Real;
 
 /// What each real server has saved up towards its next turn.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Turns {
     saved: Vec<u32>,
 }

@@ -8,7 +8,7 @@ use super::{Pool, Scheduler};
 use crate::balancer::placement::{Flow, STEP, next_hash};
 use crate::balancer::real::Real;
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct TwoChoices {
     random: Generator,
 }
@@ -41,7 +41,7 @@ fn at(pool: Pool<'_>, mut number: u64) -> Option<(usize, &Real)> {
 }
 
 /// `SplitMix64` (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014).
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Generator(pub(super) u64);
 
 impl Generator {

@@ -4,7 +4,7 @@ use super::load::{least, overhead};
 use super::{Pool, Scheduler};
 use crate::balancer::placement::Flow;
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct WeightedLeastConnections;
 
 impl Scheduler for WeightedLeastConnections {

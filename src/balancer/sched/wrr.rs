@@ -11,7 +11,7 @@ use crate::balancer::placement::Flow;
 use crate::balancer::real::Real;
 use crate::balancer::verdict::RealId;
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct WeightedRoundRobin {
     /// What each place of the pool has earned and not paid.
     credits: Vec<Credit>,

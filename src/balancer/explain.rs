@@ -1,0 +1,204 @@
+//! Where a flow goes and why, without sending it there: what [`Balancer::forward`] would decide now.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::str::FromStr;
+use std::time::Duration;
+
+use super::change::Protocol;
+use super::flow::Key;
+use super::persistence::By;
+use super::real::Life;
+use super::service::{Service, ServiceId};
+use super::spec::SchedulerKind;
+use super::table::Entry;
+use super::tcp::State;
+use super::verdict::RealId;
+use super::{Balancer, Millis};
+use crate::wire::protocol;
+
+/// A flow as people write it: `tcp 198.51.100.7:40000 192.0.2.10:80`, or `udp [2001:db8::7]:40000 [2001:db8::10]:53`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Flow {
+    /// The transport.
+    pub protocol: Protocol,
+    /// The client.
+    pub client: SocketAddr,
+    /// The virtual IP and port.
+    pub virtual_address: SocketAddr,
+}
+
+/// Why a text is no [`Flow`]; the message says what to write.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum FlowError {
+    /// Not three words.
+    #[error("{0} words; write three, as in tcp 198.51.100.7:40000 192.0.2.10:80")]
+    Words(usize),
+    /// The first word is neither `tcp` nor `udp`.
+    #[error("{0:?} is no transport; write tcp or udp")]
+    Protocol(String),
+    /// The second or third word is no address with a port.
+    #[error("{0:?} is no address with a port; write 198.51.100.7:40000 or [2001:db8::7]:40000")]
+    Address(String),
+    /// Client and virtual IP are of different families.
+    #[error("{0} and {1} are of different families, which no packet is")]
+    Families(IpAddr, IpAddr),
+}
+
+impl fmt::Display for Flow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} {}", self.protocol, self.client, self.virtual_address)
+    }
+}
+
+impl FromStr for Flow {
+    type Err = FlowError;
+
+    fn from_str(text: &str) -> Result<Self, FlowError> {
+        let words: Vec<&str> = text.split_whitespace().collect();
+        let [protocol, client, virtual_address] = words[..] else {
+            return Err(FlowError::Words(words.len()));
+        };
+        let protocol = match protocol {
+            "tcp" => Protocol::Tcp,
+            "udp" => Protocol::Udp,
+            other => return Err(FlowError::Protocol(cut(other))),
+        };
+        let (client, virtual_address) = (endpoint(client)?, endpoint(virtual_address)?);
+        if client.is_ipv4() != virtual_address.is_ipv4() {
+            return Err(FlowError::Families(client.ip(), virtual_address.ip()));
+        }
+        Ok(Self { protocol, client, virtual_address })
+    }
+}
+
+/// The parser takes a zone that is a number, and a mapped address would be the key of an IPv4 flow: no packet has either.
+fn endpoint(text: &str) -> Result<SocketAddr, FlowError> {
+    let mapped = |address: &SocketAddr| address.ip().to_canonical() != address.ip();
+    let parsed = text.parse().ok().filter(|address| !text.contains('%') && !mapped(address));
+    parsed.ok_or_else(|| FlowError::Address(cut(text)))
+}
+
+/// Text from outside, for a message.
+fn cut(text: &str) -> String {
+    const SHOWN: usize = 64;
+    text.chars().take(SHOWN).collect()
+}
+
+/// What would become of a flow's next packet.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Explanation {
+    /// The service that it belongs to.
+    pub service: Option<String>,
+    /// Where it would go, if it opens a connection or has one.
+    pub real: Option<IpAddr>,
+    /// Where it would go if it opens nothing: TCP in mid-stream. None: it is refused.
+    pub mid_stream: Option<IpAddr>,
+    /// Why.
+    pub why: Why,
+}
+
+/// Why a flow goes where it goes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Why {
+    /// It has an entry in the connection table.
+    Entry {
+        /// The state's name as IPVS has it.
+        state: &'static str,
+        /// Since its last packet.
+        idle: Duration,
+        /// How long it lives if no packet comes.
+        expires: Duration,
+        /// Whether a SYN makes a new connection of it, which goes where such go.
+        reusable: bool,
+    },
+    /// It has none, but its client is remembered.
+    Template,
+    /// It has none: as a new one it is the scheduler's to place.
+    Scheduler(SchedulerKind),
+    /// It never has one: each datagram is the scheduler's to place.
+    OnePacket(SchedulerKind),
+    /// It has none, and a table is or was full, that of connections or that of remembered clients: the hash places it.
+    Hash,
+    /// No real server of the service takes new connections.
+    NoRealServer,
+    /// The virtual IP is one, but no service listens on that port.
+    NoService,
+    /// No service listens on that address.
+    NotVip,
+}
+
+impl Balancer {
+    /// Where the flow's next packet would go, and why; TCP's is taken to be a SYN where there is no entry. Changes nothing.
+    #[must_use]
+    pub fn explain(&self, now: Millis, flow: &Flow) -> Explanation {
+        let Flow { protocol, client, virtual_address: vip } = flow;
+        let key = Key::new(protocol.number(), client.ip(), client.port(), vip.ip(), vip.port());
+        if let Some(explained) = self.explain_entry(now, &key) {
+            return explained;
+        }
+        let refused = |why| Explanation { service: None, real: None, mid_stream: None, why };
+        if !self.listens.is_vip(vip.ip()) {
+            return refused(Why::NotVip);
+        }
+        let Some(id) = self.listens.find(*protocol, vip.ip(), vip.port()) else {
+            return refused(Why::NoService);
+        };
+        match self.service_at(id) {
+            Some(service) => self.explain_new(now, &key, id, service),
+            None => refused(Why::NoService),
+        }
+    }
+
+    /// For a flow without an entry.
+    fn explain_new(&self, now: Millis, key: &Key, id: ServiceId, service: &Service) -> Explanation {
+        let (tcp, kind) = (key.protocol() == protocol::TCP, service.kind);
+        let full = self.connections.len() >= self.connections.capacity();
+        let hashed = service.hashed(now);
+        let alone = !tcp && service.policy.one_packet;
+        let (chosen, by) = self.preview(now, key, id, service, !alone && (full || hashed));
+        let real = chosen.and_then(|real| self.address_of(real));
+        let known = tcp && (service.adopts() || hashed);
+        let mid_stream = known.then(|| self.preview(now, key, id, service, true).0).flatten();
+        Explanation {
+            service: Some(service.name.clone()),
+            real,
+            mid_stream: mid_stream.and_then(|real| self.address_of(real)),
+            why: match by {
+                _ if real.is_none() => Why::NoRealServer,
+                By::Template => Why::Template,
+                By::Hash => Why::Hash,
+                By::Scheduler if alone => Why::OnePacket(kind),
+                By::Scheduler => Why::Scheduler(kind),
+            },
+        }
+    }
+
+    fn explain_entry(&self, now: Millis, key: &Key) -> Option<Explanation> {
+        let entry: &Entry = self.connections.entry(self.connections.find(key)?)?;
+        let real = self.reals.get(entry.real().0 as usize)?;
+        // Its next packet takes such an entry out.
+        if real.life() == Life::Gone {
+            return None;
+        }
+        let expires = self.lives(now, entry);
+        let whole = match entry.state() {
+            State::Established | State::Idle => self.timeouts.tcp_established,
+            state => state.timeout(&self.timeouts),
+        };
+        let idle = whole.saturating_sub(expires);
+        let service = self.service_at(real.service()).map(|service| service.name.clone());
+        let reusable = entry.state().reusable() || self.leaving(entry.real());
+        let why = Why::Entry { state: entry.state().name(), idle, expires, reusable };
+        let (real, mid_stream) = (Some(real.address()), Some(real.address()));
+        Some(Explanation { service, real, mid_stream, why })
+    }
+
+    fn service_at(&self, id: ServiceId) -> Option<&Service> {
+        self.services.get(id.0)?.as_ref()
+    }
+
+    fn address_of(&self, id: RealId) -> Option<IpAddr> {
+        Some(self.reals.get(id.0 as usize)?.address())
+    }
+}

@@ -1,0 +1,53 @@
+//! Forgetting connections, a stretch of the table at a time.
+
+use std::net::IpAddr;
+
+use super::table::Entry;
+use super::{Balancer, PLACES_A_PAGE};
+
+/// Which connections are forgotten: those of the service and of the real server, where they are named.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Flush {
+    /// Only those of this service.
+    pub service: Option<String>,
+    /// Only those of this real server.
+    pub real: Option<IpAddr>,
+}
+
+/// What came of it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Flushed {
+    /// So many connections were forgotten.
+    pub connections: usize,
+    /// The place from which it goes on, when there may be more.
+    pub next: Option<usize>,
+}
+
+impl Balancer {
+    /// Forgets connections from place `from` of the table on, as if their time were up; who remembers its
+    /// clients still does. Looks at [`PLACES_A_PAGE`] at most,
+    /// so that a large table cannot hold up packets.
+    pub fn flush(&mut self, which: &Flush, from: usize) -> Flushed {
+        let places = self.connections.places();
+        let end = from.saturating_add(PLACES_A_PAGE).min(places);
+        let listed = self.connections.iter_in(from..end);
+        let found = listed.filter(|(_, entry)| self.concerns(which, entry));
+        let keys: Vec<_> = found.map(|(_, entry)| *entry.key()).collect();
+        for key in &keys {
+            if let Some(handle) = self.connections.find(key) {
+                self.drop_connection(handle);
+            }
+        }
+        Flushed { connections: keys.len(), next: (end < places).then_some(end) }
+    }
+
+    fn concerns(&self, which: &Flush, entry: &Entry) -> bool {
+        let Flush { service, real: address } = which;
+        let Some(real) = self.reals.get(entry.real().0 as usize) else { return false };
+        if address.is_some_and(|address| address != real.address()) {
+            return false;
+        }
+        let own = || self.services.get(real.service().0).and_then(Option::as_ref);
+        service.as_ref().is_none_or(|name| own().is_some_and(|own| own.name == *name))
+    }
+}
