@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use vstun::balancer::{Existing, Policy, SchedulerKind, Timeouts, Wanted, maglev};
-use vstun::config::{self, Director, Mss, RealServer, duration, keys};
+use vstun::config::{self, Access, Director, Mss, RealServer, duration, keys};
 
 const EXAMPLE: &str = include_str!("../config.example");
 
@@ -52,8 +52,10 @@ fn the_example_shows_the_defaults() {
     assert_eq!(example.uplinks, minimal.uplinks);
     assert_eq!(example.arp, minimal.arp);
     assert_eq!(example.sources, minimal.sources);
+    assert_eq!(example.announce, minimal.announce);
     assert_eq!(example.announce_table, minimal.announce_table);
     assert_eq!(example.control, minimal.control);
+    assert_eq!(example.access, minimal.access);
     assert_eq!(example.max_connections, minimal.max_connections);
     assert_eq!(example.offload, minimal.offload);
     assert_eq!(example.hash_seed, minimal.hash_seed);
@@ -82,7 +84,8 @@ fn the_defaults_are_those_of_the_design() {
     assert_eq!(director.tun, "vstun0");
     assert_eq!(director.uplinks, None);
     assert!(director.sources.is_empty());
-    assert!(director.arp && director.offload);
+    assert!(director.arp && director.announce && director.offload);
+    assert_eq!(director.access, Access { mode: 0o660, group: None });
     assert_eq!(director.announce_table, 0);
     assert_eq!(director.control.to_str(), Some("/run/vstun/director.sock"));
     assert_eq!(director.max_connections, 1_000_000);
@@ -120,11 +123,20 @@ fn every_key_is_shown_and_nothing_else() {
 
 #[test]
 fn commented_keys_are_valid_when_they_are_taken_in() {
-    let taken_in = ["uplinks", "source", "hash_seed", "hash_ports", "fallback", "drain_deadline"];
+    let taken_in = [
+        "uplinks",
+        "source",
+        "control_group",
+        "hash_seed",
+        "hash_ports",
+        "fallback",
+        "drain_deadline",
+    ];
     let text = taken_in.iter().fold(EXAMPLE.to_owned(), |text, key| {
         text.replace(&format!("\n#{key} = "), &format!("\n{key} = "))
     });
     let text = text.replace("\nscheduler = \"wlc\"", "\nscheduler = \"mh\"");
+    assert_eq!(config::realserver(&text).unwrap().access.group.as_deref(), Some("vstun"));
     let director = config::director(&text).unwrap();
     assert_eq!(director.uplinks, Some(vec!["eth0".to_owned()]));
     let sources = ["10.0.0.1", "2001:db8:1::1"].map(|source| source.parse::<IpAddr>().unwrap());
@@ -136,6 +148,7 @@ fn commented_keys_are_valid_when_they_are_taken_in() {
         ..Policy::default()
     };
     assert_eq!(director.services[0].policy, expected);
+    assert_eq!(director.access.group.as_deref(), Some("vstun"));
 }
 
 #[test]

@@ -27,8 +27,11 @@ fn check_fixed_keys(old: &Director, new: &Director, faults: &mut Faults) {
         ("uplinks", old.uplinks != new.uplinks),
         ("arp", old.arp != new.arp),
         ("source", old.sources != new.sources),
+        ("announce", old.announce != new.announce),
         ("announce_table", old.announce_table != new.announce_table),
         ("control", old.control != new.control),
+        ("control_mode", old.access.mode != new.access.mode),
+        ("control_group", old.access.group != new.access.group),
         ("max_connections", old.max_connections != new.max_connections),
         ("offload", old.offload != new.offload),
     ] {

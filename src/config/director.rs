@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use crate::balancer::{ServiceSpec, Timeouts, maglev};
 
+use super::access::Access;
 use super::address;
 use super::document::Document;
 use super::fault::Faults;
@@ -30,10 +31,14 @@ pub struct Director {
     /// The tunnels' source addresses, at most one of each family, IPv4 first; for a family without one,
     /// what the routing table picks for each real server.
     pub sources: Vec<IpAddr>,
+    /// Whether the VIPs are announced from the start, or only when `vstun announce` says so.
+    pub announce: bool,
     /// The routing table to which the VIPs are copied for a routing daemon; 0: none.
     pub announce_table: u32,
     /// Where the control socket is made.
     pub control: PathBuf,
+    /// Who may use the control socket.
+    pub access: Access,
     /// How many connections the table holds.
     pub max_connections: u32,
     /// Whether the TUN hands over super-frames (virtio-net offload).
@@ -102,11 +107,13 @@ impl Director {
             tun,
             arp: boolean(&section, "arp", faults),
             sources: sources.unwrap_or_default(),
+            announce: boolean(&section, "announce", faults),
             announce_table: section
                 .entry("announce_table")
                 .and_then(|entry| announce_table(&entry, faults))
                 .unwrap_or(0),
             control: control.unwrap_or_else(|| Self::CONTROL.into()),
+            access: Access::read(&section, faults),
             max_connections: connections.unwrap_or(Self::CONNECTIONS),
             offload: boolean(&section, "offload", faults),
             hash_seed: section

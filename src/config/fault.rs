@@ -50,6 +50,8 @@ impl fmt::Display for InFile<'_> {
     }
 }
 
+impl std::error::Error for Fault {}
+
 /// Collects faults while reading goes on.
 #[derive(Debug, Default)]
 pub(super) struct Faults(Vec<Fault>);

@@ -6,13 +6,16 @@ use super::fault::quoted;
 /// The top-level tables.
 pub const TABLES: [&str; 3] = ["director", "service", "realserver"];
 /// The keys of `[director]`.
-pub const DIRECTOR: [&str; 11] = [
+pub const DIRECTOR: [&str; 14] = [
     "tun",
     "uplinks",
     "arp",
     "source",
+    "announce",
     "announce_table",
     "control",
+    "control_mode",
+    "control_group",
     "max_connections",
     "offload",
     "hash_seed",
@@ -50,8 +53,18 @@ pub const SERVICE: [&str; 15] = [
 /// The keys of `[[service.real]]`.
 pub const REAL: [&str; 5] = ["address", "weight", "upper", "lower", "state"];
 /// The keys of `[realserver]`.
-pub const REALSERVER: [&str; 8] =
-    ["tun", "vips", "directors", "control", "mss", "rule_priority", "table", "offload"];
+pub const REALSERVER: [&str; 10] = [
+    "tun",
+    "vips",
+    "directors",
+    "control",
+    "control_mode",
+    "control_group",
+    "mss",
+    "rule_priority",
+    "table",
+    "offload",
+];
 
 /// Every table that has keys, by the name under which faults show it.
 pub const ALL: [(&str, &[&str]); 5] = [

@@ -8,11 +8,13 @@
 //!
 //! Every fault of a text is reported at once, each with its line, its key, and what to write instead.
 
+mod access;
 mod address;
 mod diff;
 mod director;
 mod document;
 pub mod duration;
+mod edit;
 mod fault;
 pub mod keys;
 mod policy;
@@ -24,9 +26,11 @@ mod value;
 #[cfg(test)]
 mod tests;
 
+pub use access::{Access, MAX_GROUP_LEN};
 pub use diff::diff;
 pub use director::Director;
 pub use document::MAX_LEN;
+pub use edit::{Edit, Selected, Target, deadline, real, vip};
 pub use fault::{Fault, MAX_FAULTS};
 pub use realserver::{MAX_DIRECTORS, MAX_VIPS, Mss, RealServer};
 pub use service::{MAX_LISTENS, MAX_NAME_LEN, MAX_REALS, MAX_REALS_PER_SERVICE, MAX_SERVICES};

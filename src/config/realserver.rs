@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use ipnet::IpNet;
 
+use super::access::Access;
 use super::address;
 use super::director::boolean;
 use super::document::Document;
@@ -38,6 +39,8 @@ pub struct RealServer {
     pub directors: Vec<IpNet>,
     /// Where the control socket is made.
     pub control: PathBuf,
+    /// Who may use the control socket.
+    pub access: Access,
     /// The clamp of the segment size.
     pub mss: Mss,
     /// The priority of the rules that lead packets from the VIPs to `table`.
@@ -99,6 +102,7 @@ impl RealServer {
             directors: read_directors(&section, &vips, faults),
             vips,
             control: control.unwrap_or(default.control),
+            access: Access::read(&section, faults),
             mss: mss.unwrap_or(default.mss),
             rule_priority: priority.unwrap_or(default.rule_priority),
             table: table.unwrap_or(default.table),
@@ -115,6 +119,7 @@ impl Default for RealServer {
             vips: Vec::new(),
             directors: Vec::new(),
             control: Self::CONTROL.into(),
+            access: Access::default(),
             mss: Mss::Route,
             rule_priority: Self::RULE_PRIORITY,
             table: Self::TABLE,

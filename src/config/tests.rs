@@ -3,6 +3,7 @@
 mod addresses;
 mod bounds;
 mod changes;
+mod edits;
 
 use std::net::IpAddr;
 use std::time::Duration;

@@ -1,0 +1,239 @@
+//! A configuration with one change, as an operator's verb asks for it at run time.
+//!
+//! The text of a verb goes through the same checks as that of a file. The answer to a fault has the verb's argument as
+//! its key.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use crate::balancer::spec::MAX_WEIGHT;
+use crate::balancer::{RealSpec, ServiceSpec, Thresholds};
+
+use super::address;
+use super::director::Director;
+use super::fault::{Fault, quoted};
+use super::keys;
+use super::service::{MAX_REALS, MAX_REALS_PER_SERVICE};
+use super::value;
+
+/// Which real servers are meant.
+#[derive(Clone, Copy, Debug)]
+pub struct Target<'a> {
+    /// The address, as somebody wrote it.
+    pub address: &'a str,
+    /// Only in this service.
+    pub service: Option<&'a str>,
+    /// In every service that it concerns. Without either there may be one such service only.
+    pub all_services: bool,
+}
+
+/// What is to be done with them.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Edit {
+    /// Another weight.
+    SetWeight(u32),
+    /// They join, with a weight.
+    Add(u32),
+    /// They leave.
+    Remove,
+}
+
+/// The services and the address that a [`Target`] means.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Selected {
+    /// The names of the services, at least one.
+    pub services: Vec<String>,
+    /// The real server.
+    pub address: IpAddr,
+}
+
+impl Director {
+    /// Whom the target means among the real servers there are.
+    ///
+    /// # Errors
+    /// The argument that names nobody, or more than one service.
+    pub fn select(&self, target: Target<'_>) -> Result<Selected, Fault> {
+        let address = real(target.address)?;
+        let has = |service: &&ServiceSpec| service.reals.iter().any(|real| real.address == address);
+        if let Some(name) = target.service {
+            let service = self.service(name)?;
+            if !has(&service) {
+                return Err(fault("address", no_real(service, address)));
+            }
+            return Ok(Selected { services: vec![name.to_owned()], address });
+        }
+        let services: Vec<_> = self.services.iter().filter(has).collect();
+        if services.is_empty() {
+            let hint = "`vstun list` names those there are";
+            return Err(fault(
+                "address",
+                format!("{address} is no real server of any service; {hint}"),
+            ));
+        }
+        one_or_all(&services, target, "is in")
+    }
+
+    /// The same configuration with one change.
+    ///
+    /// # Errors
+    /// The argument that is wrong, and the rule.
+    pub fn edited(&self, target: Target<'_>, edit: Edit) -> Result<Self, Fault> {
+        if let Edit::SetWeight(weight) | Edit::Add(weight) = edit
+            && weight > MAX_WEIGHT
+        {
+            let hint = format!("write a number from 0 to {MAX_WEIGHT}");
+            return Err(fault("weight", format!("{weight} is out of range; {hint}")));
+        }
+        let Selected { services, address } = match edit {
+            Edit::Add(_) => self.select_new(target)?,
+            _ => self.select(target)?,
+        };
+        let mut wanted = self.clone();
+        for service in wanted.services.iter_mut().filter(|one| services.contains(&one.name)) {
+            let here = service.reals.iter_mut().find(|real| real.address == address);
+            match (edit, here) {
+                (Edit::SetWeight(weight), Some(real)) => real.weight = weight,
+                (Edit::Add(weight), _) => {
+                    let thresholds = Thresholds::default();
+                    service.reals.push(RealSpec { address, weight, thresholds });
+                }
+                _ => service.reals.retain(|real| real.address != address),
+            }
+        }
+        wanted.check_totals()?;
+        Ok(wanted)
+    }
+
+    /// The service of that name.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn service(&self, name: &str) -> Result<&ServiceSpec, Fault> {
+        self.services.iter().find(|service| service.name == name).ok_or_else(|| {
+            let names: Vec<&str> =
+                self.services.iter().map(|service| service.name.as_str()).collect();
+            let hint = match keys::nearest(&names, name) {
+                Some(meant) => format!("did you mean {meant}?"),
+                None => "`vstun list` names those there are".to_owned(),
+            };
+            fault("service", format!("{} is no service; {hint}", quoted(name)))
+        })
+    }
+
+    /// The services that a new real server joins.
+    fn select_new(&self, target: Target<'_>) -> Result<Selected, Fault> {
+        let address = real(target.address)?;
+        if self.vips().contains(&address) {
+            let hint = "write the real server's own address";
+            return Err(fault("address", format!("{address} is a virtual IP; {hint}")));
+        }
+        if self.sources.contains(&address) {
+            let hint = "which is the director's own address (`source`)";
+            return Err(fault("address", format!("{address}, {hint}, cannot be a real server")));
+        }
+        let lacks =
+            |service: &&ServiceSpec| service.reals.iter().all(|real| real.address != address);
+        if let Some(name) = target.service {
+            if !lacks(&self.service(name)?) {
+                return Err(fault("address", format!("{address} is in service {name} already")));
+            }
+            return Ok(Selected { services: vec![name.to_owned()], address });
+        }
+        let services: Vec<_> = match target.all_services {
+            true => self.services.iter().filter(lacks).collect(),
+            false => self.services.iter().collect(),
+        };
+        match services.as_slice() {
+            [] => Err(fault("address", format!("{address} is in every service already"))),
+            [one] if !lacks(one) => {
+                Err(fault("address", format!("{address} is in service {} already", one.name)))
+            }
+            several => one_or_all(several, target, "could join"),
+        }
+    }
+
+    fn check_totals(&self) -> Result<(), Fault> {
+        let most = MAX_REALS_PER_SERVICE;
+        if let Some(service) = self.services.iter().find(|service| service.reals.len() > most) {
+            let message =
+                format!("{} has {most} real servers, as many as a service may have", service.name);
+            return Err(fault("service", message));
+        }
+        if self.services.iter().map(|service| service.reals.len()).sum::<usize>() > MAX_REALS {
+            return Err(fault(
+                "address",
+                format!("there are {MAX_REALS} real servers, as many as there may be"),
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// The virtual IP that a text names.
+///
+/// # Errors
+/// It is no address, or none that a service listens on.
+pub fn vip(director: &Director, text: &str) -> Result<IpAddr, Fault> {
+    let address = address::vip(text).map_err(|message| fault("address", message))?;
+    if director.vips().contains(&address) {
+        return Ok(address);
+    }
+    Err(fault(
+        "address",
+        format!("no service listens on {address}; `vstun list` names the virtual IPs"),
+    ))
+}
+
+/// How long a drain may take.
+///
+/// # Errors
+/// It is no duration, or out of range.
+pub fn deadline(text: &str) -> Result<Duration, Fault> {
+    value::timeout(text).map_err(|message| fault("deadline", message))
+}
+
+fn one_or_all(
+    services: &[&ServiceSpec],
+    target: Target<'_>,
+    verb: &str,
+) -> Result<Selected, Fault> {
+    let names: Vec<String> = services.iter().map(|service| service.name.clone()).collect();
+    let address = real(target.address)?;
+    if names.len() > 1 && !target.all_services {
+        let shown = shown(&names);
+        let hint = "name one with --service, or all of them with --all-services";
+        return Err(fault(
+            "service",
+            format!("{address} {verb} {} services ({shown}); {hint}", names.len()),
+        ));
+    }
+    Ok(Selected { services: names, address })
+}
+
+fn no_real(service: &ServiceSpec, address: IpAddr) -> String {
+    let known: Vec<String> = service.reals.iter().map(|real| real.address.to_string()).collect();
+    let name = &service.name;
+    match known.is_empty() {
+        true => format!("{address} is no real server of {name}, which has none"),
+        false => format!("{address} is no real server of {name}, which has {}", shown(&known)),
+    }
+}
+
+/// The first few of them.
+fn shown(names: &[String]) -> String {
+    const SHOWN: usize = 8;
+    let more = if names.len() > SHOWN { ", …" } else { "" };
+    names.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ") + more
+}
+
+/// A real server's address.
+///
+/// # Errors
+/// It is no address of one host.
+pub fn real(text: &str) -> Result<IpAddr, Fault> {
+    address::real(text).map_err(|message| fault("address", message))
+}
+
+fn fault(key: &str, message: String) -> Fault {
+    Fault { line: 0, key: key.to_owned(), message }
+}

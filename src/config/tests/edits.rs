@@ -1,0 +1,172 @@
+//! A configuration with one change, and what is refused.
+
+use super::*;
+use crate::config::{Director, Edit, Target, deadline, diff, vip};
+
+const TWO: &str = r#"
+source = "10.0.0.1"
+[[service]]
+name = "web"
+listen = ["192.0.2.10:80/tcp", "[2001:db8::10]:80/tcp"]
+real = [{ address = "10.0.0.11" }, { address = "2001:db8:1::12", weight = 2 }]
+[[service]]
+name = "mail"
+listen = ["192.0.2.10:25/tcp"]
+real = [{ address = "10.0.0.11", weight = 7 }]
+"#;
+
+fn two() -> Director {
+    director(&with_services(TWO)).unwrap()
+}
+
+fn target<'a>(address: &'a str, service: Option<&'a str>, all_services: bool) -> Target<'a> {
+    Target { address, service, all_services }
+}
+
+/// The weights of a real server, by service.
+fn weights(director: &Director, of: &str) -> Vec<(String, u32)> {
+    let here = |service: &crate::balancer::ServiceSpec| {
+        let real = service.reals.iter().find(|real| real.address == address(of))?;
+        Some((service.name.clone(), real.weight))
+    };
+    director.services.iter().filter_map(here).collect()
+}
+
+fn owned(weights: &[(&str, u32)]) -> Vec<(String, u32)> {
+    weights.iter().map(|(name, weight)| ((*name).to_owned(), *weight)).collect()
+}
+
+#[test]
+fn one_change_in_one_service_or_in_all() {
+    let two = two();
+    let edited = |target, edit| two.edited(target, edit).unwrap();
+    let only = edited(target("2001:db8:1::12", None, false), Edit::SetWeight(65_535));
+    assert_eq!(weights(&only, "2001:db8:1::12"), owned(&[("web", 65_535)]));
+    assert_eq!(diff(&two, &only).unwrap().len(), 1);
+    let web = edited(target("10.0.0.11", Some("web"), false), Edit::SetWeight(0));
+    assert_eq!(weights(&web, "10.0.0.11"), owned(&[("web", 0), ("mail", 7)]));
+    let all = edited(target("10.0.0.11", None, true), Edit::SetWeight(3));
+    assert_eq!(weights(&all, "10.0.0.11"), owned(&[("web", 3), ("mail", 3)]));
+    let gone = edited(target("10.0.0.11", None, true), Edit::Remove);
+    assert_eq!(weights(&gone, "10.0.0.11"), []);
+    let more = edited(target("10.0.0.13", Some("mail"), false), Edit::Add(4));
+    assert_eq!(weights(&more, "10.0.0.13"), owned(&[("mail", 4)]));
+    let where_it_lacks = edited(target("2001:db8:1::12", None, true), Edit::Add(4));
+    assert_eq!(weights(&where_it_lacks, "2001:db8:1::12"), owned(&[("web", 2), ("mail", 4)]));
+}
+
+#[test]
+fn what_is_refused_and_why() {
+    let two = two();
+    let (set, add) = (Edit::SetWeight(1), Edit::Add(1));
+    let rows = [
+        (
+            target("10.0.0.11", None, false),
+            set,
+            "service: 10.0.0.11 is in 2 services (web, mail); name one with --service, or all of them with --all-services",
+        ),
+        (
+            target("10.0.0.13", None, false),
+            add,
+            "service: 10.0.0.13 could join 2 services (web, mail); name one with --service, or all of them with --all-services",
+        ),
+        (
+            target("10.0.0.12", None, false),
+            set,
+            "address: 10.0.0.12 is no real server of any service; `vstun list` names those there are",
+        ),
+        (
+            target("2001:db8:1::12", Some("mail"), false),
+            Edit::Remove,
+            "address: 2001:db8:1::12 is no real server of mail, which has 10.0.0.11",
+        ),
+        (
+            target("10.0.0.11", Some("wbe"), false),
+            set,
+            "service: \"wbe\" is no service; did you mean web?",
+        ),
+        (
+            target("10.0.0.11", Some("x\n"), false),
+            set,
+            "service: \"x\\n\" is no service; `vstun list` names those there are",
+        ),
+        (
+            target("10.0.0.11", Some("web"), false),
+            Edit::SetWeight(65_536),
+            "weight: 65536 is out of range; write a number from 0 to 65535",
+        ),
+        (
+            target("10.0.0.13", Some("web"), false),
+            Edit::Add(65_536),
+            "weight: 65536 is out of range; write a number from 0 to 65535",
+        ),
+        (
+            target("10.0.0.11", Some("web"), false),
+            add,
+            "address: 10.0.0.11 is in service web already",
+        ),
+        (target("10.0.0.11", None, true), add, "address: 10.0.0.11 is in every service already"),
+        (
+            target("2001:db8::10", Some("mail"), false),
+            add,
+            "address: 2001:db8::10 is a virtual IP; write the real server's own address",
+        ),
+        (
+            target("10.0.0.1", Some("mail"), false),
+            add,
+            "address: 10.0.0.1, which is the director's own address (`source`), cannot be a real server",
+        ),
+        (
+            target("::ffff:10.0.0.9", Some("mail"), false),
+            add,
+            "address: ::ffff:10.0.0.9 is an IPv4-mapped address; write 10.0.0.9",
+        ),
+    ];
+    for (target, edit, expected) in rows {
+        assert_eq!(two.edited(target, edit).unwrap_err().to_string(), expected);
+    }
+    let port = two.edited(target("10.0.0.11:80", None, false), set).unwrap_err().to_string();
+    assert!(port.contains("tunnelling cannot change ports"), "{port}");
+}
+
+#[test]
+fn with_one_service_nobody_has_to_name_it() {
+    let one = director(&with_services(TWO.split("[[service]]\nname = \"mail\"").next().unwrap()))
+        .unwrap();
+    let more = one.edited(target("10.0.0.13", None, false), Edit::Add(1)).unwrap();
+    assert_eq!(weights(&more, "10.0.0.13"), owned(&[("web", 1)]));
+    let twice = more.edited(target("10.0.0.13", None, false), Edit::Add(1)).unwrap_err();
+    assert_eq!(twice.to_string(), "address: 10.0.0.13 is in service web already");
+}
+
+#[test]
+fn a_service_takes_as_many_real_servers_as_a_file_may_give_it() {
+    let mut one = two();
+    let last = u32::try_from(crate::config::MAX_REALS_PER_SERVICE).unwrap() - 3;
+    for number in 0..=last {
+        let address = std::net::Ipv4Addr::from(0x0a01_0000 + number).to_string();
+        one = one.edited(target(&address, Some("web"), false), Edit::Add(1)).unwrap();
+    }
+    assert_eq!(one.services[0].reals.len(), crate::config::MAX_REALS_PER_SERVICE);
+    let full = one.edited(target("10.2.0.1", Some("web"), false), Edit::Add(1)).unwrap_err();
+    assert_eq!(
+        full.to_string(),
+        "service: web has 1024 real servers, as many as a service may have"
+    );
+}
+
+#[test]
+fn virtual_ips_and_deadlines_are_checked() {
+    let two = two();
+    assert_eq!(vip(&two, "2001:db8::10"), Ok(address("2001:db8::10")));
+    let refused = |text| vip(&two, text).unwrap_err().to_string();
+    assert!(refused("192.0.2.11").starts_with("address: no service listens on 192.0.2.11"));
+    assert!(refused("192.0.2.10:80").contains("has a port; write 192.0.2.10"));
+    assert!(refused("x").starts_with("address: \"x\" is no IP address"));
+    assert_eq!(deadline("31d"), Ok(Duration::from_secs(31 * 86_400)));
+    assert_eq!(deadline("1s"), Ok(Duration::from_secs(1)));
+    let refused = |text| deadline(text).unwrap_err().to_string();
+    assert_eq!(refused("31d1s"), "deadline: 31d1s is out of range; write from 1s to 31d");
+    assert_eq!(refused("999ms"), "deadline: 999ms is out of range; write from 1s to 31d");
+    assert!(refused("10").starts_with("deadline: \"10\" is no duration"));
+}
