@@ -1,5 +1,6 @@
 //! What a director needs of its host.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -38,6 +39,8 @@ pub struct Wishes {
     pub sources: Vec<IpAddr>,
     /// A table in which routing daemons find the virtual IPs; 0: none.
     pub announce_table: u32,
+    /// Virtual IPs that are captured and not announced: neither answered for nor in `announce_table`.
+    pub withdrawn: BTreeSet<IpAddr>,
     /// Go on although another host answers for a virtual IP.
     pub force: bool,
 }
@@ -73,10 +76,12 @@ pub fn plan(wishes: &Wishes, facts: &Facts) -> Result<Plan, Refusal> {
         steps.extend(forwarding::v6(wishes, &uplinks, facts));
     }
     steps.extend(vips.iter().map(|&vip| route(wishes, vip, MAIN, facts)));
+    let told: Vec<IpAddr> =
+        vips.iter().copied().filter(|vip| !wishes.withdrawn.contains(vip)).collect();
     if wishes.announce_table != 0 {
-        steps.extend(vips.iter().map(|&vip| route(wishes, vip, wishes.announce_table, facts)));
+        steps.extend(told.iter().map(|&vip| route(wishes, vip, wishes.announce_table, facts)));
     }
-    let announcements = if wishes.arp { announcements(&uplinks, &vips, facts) } else { Vec::new() };
+    let announcements = if wishes.arp { announcements(&uplinks, &told, facts) } else { Vec::new() };
     steps.extend(announcements.iter().filter_map(|one| proxy(one, facts)));
 
     Ok(Plan {

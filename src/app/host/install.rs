@@ -34,20 +34,24 @@ impl Session {
     /// Another host has a virtual IP, or a step fails: what this call did is undone then, and on the first call what
     /// a predecessor left as well.
     pub async fn install(&mut self, prepared: Prepared) -> Result<()> {
-        let Prepared { role, plan: promised } = prepared;
+        let Prepared { role, plan: promised, at_once } = prepared;
         let facts = self.look(&role, true).await?;
         // Once more: the TUN is there now, and with it its settings.
         let plan = role.plan(&facts)?;
         let new = self.unannounced(&plan.announcements);
-        refuse_conflicts(&role, &new, &facts).await?;
+        let taken = |one: &&Announcement| Some(one.address) == at_once;
+        let asked: Vec<_> = new.iter().filter(|one| !taken(one)).cloned().collect();
+        refuse_conflicts(&role, &asked, &facts).await?;
 
         let before = if self.role.is_some() { self.state.steps.clone() } else { Vec::new() };
         if let Err(error) = self.carry_out(&role, &plan, &facts).await {
             self.roll_back(&before).await;
             return Err(error);
         }
+        self.hush(&plan.announcements, &facts);
         self.prune(&plan).await;
-        self.announce(&new, &facts);
+        let told: Vec<_> = plan.announcements.iter().filter(taken).cloned().chain(asked).collect();
+        self.announce(&told, &facts);
         self.role = Some(role);
         self.sources.clone_from(&promised.outer_sources);
         self.told = promised.outer_sources;
@@ -206,8 +210,32 @@ impl Session {
         for Announcement { link, address } in announcements {
             info!("announcing {address} on {link}");
         }
-        if let Some(before) = self.announcing.replace(conflict::announce(announcements, facts)) {
-            before.abort();
+        self.say(announcements.to_vec(), facts);
+    }
+
+    fn say(&mut self, announcements: Vec<Announcement>, facts: &Facts) {
+        self.announcing.retain(|(_, saying)| !saying.is_finished());
+        let saying = conflict::announce(&announcements, facts);
+        self.announcing.push((announcements, saying));
+    }
+
+    /// Nothing is said again that is not `wanted` any more: a neighbour that heard it would send here what has gone to
+    /// another director. The rest of what was being said begins anew.
+    fn hush(&mut self, wanted: &[Announcement], facts: &Facts) {
+        let unwanted = |one: &Announcement| !wanted.contains(one);
+        let (over, still): (Vec<_>, Vec<_>) = std::mem::take(&mut self.announcing)
+            .into_iter()
+            .partition(|(said, _)| said.iter().any(unwanted));
+        self.announcing = still;
+        for (mut said, saying) in over {
+            if saying.is_finished() {
+                continue;
+            }
+            saying.abort();
+            said.retain(|one| wanted.contains(one));
+            if !said.is_empty() {
+                self.say(said, facts);
+            }
         }
     }
 }

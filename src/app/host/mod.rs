@@ -21,13 +21,16 @@ mod undo;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::net::IpAddr;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use log::warn;
 use tokio::task::JoinHandle;
 
-use crate::host::{self, Facts, Mss, OuterSources, Plan, director, realserver};
+use crate::host::{
+    self, Announcement, Facts, Mss, Object, OuterSources, Plan, Step, director, realserver,
+};
 use crate::sys::netlink::{Events, Netlink};
 use crate::sys::netns;
 use crate::sys::sysctl;
@@ -53,7 +56,8 @@ pub struct Session {
     sources: OuterSources,
     /// What has been warned about.
     warned: BTreeSet<String>,
-    announcing: Option<JoinHandle<()>>,
+    /// What is being announced, and the tasks that say it again.
+    announcing: Vec<(Vec<Announcement>, JoinHandle<()>)>,
     events: Option<Events>,
     /// Why the host is not as planned, said last.
     failing: Option<String>,
@@ -68,6 +72,8 @@ pub struct Session {
 pub struct Prepared {
     role: Role,
     plan: Plan,
+    /// See [`Self::at_once`].
+    at_once: Option<IpAddr>,
 }
 
 #[derive(Clone, Debug)]
@@ -115,7 +121,7 @@ impl Session {
             told: OuterSources::new(),
             sources: OuterSources::new(),
             warned: BTreeSet::new(),
-            announcing: None,
+            announcing: Vec::new(),
             events: None,
             failing: None,
             changed: true,
@@ -142,10 +148,42 @@ impl Session {
     }
 
     async fn prepare(&mut self, role: Role) -> Result<Prepared> {
+        let prepared = self.look_ahead(role).await?;
+        self.warn(&prepared.plan.warnings);
+        Ok(prepared)
+    }
+
+    /// As [`Self::plan_director`], for somebody who only asks: nothing is warned about.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::plan_director`].
+    pub async fn preview_director(&self, wishes: &DirectorWishes) -> Result<Prepared> {
+        self.look_ahead(Role::Director(wishes.clone())).await
+    }
+
+    async fn look_ahead(&self, role: Role) -> Result<Prepared> {
         let facts = self.look(&role, self.role.is_some()).await?;
         let plan = role.plan(&facts)?;
-        self.warn(&plan.warnings);
-        Ok(Prepared { role, plan })
+        Ok(Prepared { role, plan, at_once: None })
+    }
+
+    /// Where others are told of the virtual IP: each proxy entry and each route for routing daemons that is recorded.
+    #[must_use]
+    pub fn announced(&self, vip: IpAddr) -> Vec<String> {
+        let Some(Role::Director(DirectorWishes { announce_table, .. })) = &self.role else {
+            return Vec::new();
+        };
+        let place = |step: &Step| match step {
+            Step::Add(Object::Proxy { address, link }) if *address == vip => Some(link.clone()),
+            Step::Add(Object::Route { address, table, .. })
+                if *address == vip && table == announce_table =>
+            {
+                Some(format!("table {table}"))
+            }
+            _ => None,
+        };
+        self.state.steps.iter().filter_map(place).collect()
     }
 
     /// Looks at the host. `installed`: a TUN of that name is ours.
@@ -175,6 +213,19 @@ impl Session {
 }
 
 impl Prepared {
+    /// Takes the virtual IP over: it is announced without a question whether another host has it, since the answer is
+    /// known, and even where it is announced already, since neighbours may have heard the other one last.
+    #[must_use]
+    pub fn at_once(self, vip: IpAddr) -> Self {
+        Self { at_once: Some(vip), ..self }
+    }
+
+    /// What is odd about the host.
+    #[must_use]
+    pub fn warnings(&self) -> &[String] {
+        &self.plan.warnings
+    }
+
     /// The MTU in bytes that the TUN is to have.
     #[must_use]
     pub fn tun_mtu(&self) -> u16 {

@@ -41,8 +41,8 @@ impl Session {
 
     /// As [`Self::undo`], and says what became of each step.
     pub(crate) async fn finish(&mut self) -> Result<Vec<Outcome>> {
-        if let Some(announcing) = self.announcing.take() {
-            announcing.abort();
+        for (_, saying) in self.announcing.drain(..) {
+            saying.abort();
         }
         self.events = None;
         let outcomes = self.undo_steps(self.state.steps.clone(), Mode::End).await;

@@ -48,6 +48,23 @@ fn without_arp_only_the_capture() {
 }
 
 #[test]
+fn a_withdrawn_virtual_ip_is_captured_and_nothing_else() {
+    let withdrawn = [ip("10.1.0.10")].into();
+    let vips = vec![ip("10.1.0.10"), ip("10.1.0.11")];
+    let wishes = director::Wishes { vips, announce_table: 7, withdrawn, ..director_wishes() };
+    let plan = director::plan(&wishes, &facts()).unwrap();
+    let expected = [
+        "route 10.1.0.10 dev vstun0 table 254",
+        "route 10.1.0.11 dev vstun0 table 254",
+        "route 10.1.0.11 dev vstun0 table 7",
+        "proxy neighbour entry 10.1.0.11 dev eth0",
+    ];
+    assert_eq!(lines(&plan.steps)[2..], expected);
+    let announced: Vec<_> = plan.announcements.iter().map(|one| one.address).collect();
+    assert_eq!(announced, [ip("10.1.0.11")]);
+}
+
+#[test]
 fn rp_filter_is_loosened_where_the_larger_of_two_is_strict() {
     // all, eth0 → the value to be written
     let table = [("0", "0", None), ("1", "0", Some("2")), ("0", "1", Some("2")), ("2", "1", None)];

@@ -314,3 +314,21 @@ fn only_what_traffic_needs_is_required() {
     let only4 = director::plan(&director_wishes(), &facts6()).unwrap();
     assert_eq!(required(&only4.on_tun), [] as [String; 0]);
 }
+
+#[test]
+fn a_withdrawn_virtual_ip_of_ipv6_is_captured_and_nothing_else() {
+    let vips = vec![ip("2001:db8:1::10")];
+    let told = Wishes { vips, announce_table: 7, ..director_wishes() };
+    let withdrawn = [ip("2001:db8:1::10")].into();
+    let kept = Wishes { withdrawn, ..told.clone() };
+    let (told, kept) =
+        [told, kept].map(|wishes| director::plan(&wishes, &facts6()).unwrap()).into();
+    let missing: Vec<_> =
+        told.steps.iter().filter(|step| !kept.steps.contains(step)).cloned().collect();
+    let expected = [
+        "route 2001:db8:1::10 dev vstun0 table 7",
+        "proxy neighbour entry 2001:db8:1::10 dev eth0",
+    ];
+    assert_eq!(lines(&missing), expected);
+    assert_eq!((told.announcements.len(), kept.announcements.len()), (1, 0));
+}
