@@ -24,7 +24,12 @@ impl Daemon {
         let served = thread::spawn(move || {
             let (stream, _) = listener.accept().unwrap();
             let mut request = String::new();
-            BufReader::new(&stream).read_line(&mut request).unwrap();
+            let mut reader = BufReader::new(&stream);
+            reader.read_line(&mut request).unwrap();
+            // What follows a `plan`: the file of the test that has one.
+            if request.contains("\"bytes\":") {
+                reader.read_exact(&mut [0; PLANNED.len()]).unwrap();
+            }
             for line in lines {
                 // The client may have seen enough.
                 if (&stream).write_all(line.as_bytes()).is_err() {
@@ -100,6 +105,114 @@ fn connections_go_on_to_the_last_page() {
     assert_eq!(request, "{\"version\":1,\"verb\":\"connections\",\"limit\":3}\n");
     let (output, _) = Daemon::start("jsonpages", pages.clone()).serve(&["--json", "connections"]);
     assert_eq!(text(&output.stdout), pages.concat());
+}
+
+/// The text of a `plan`.
+const PLANNED: &str = "[director]\n";
+
+const STATUS: &str = r#"{"version":1,"role":"director","program":"0","uptime_seconds":1"#;
+
+/// The request that a command line makes.
+#[test]
+fn verbs_are_requests_and_their_answers_are_shown() {
+    for (number, (args, request)) in [
+        (
+            &["set-weight", "10.0.0.11", "--weight", "3"][..],
+            r#""verb":"set-weight","address":"10.0.0.11","weight":3"#,
+        ),
+        (
+            &["set-weight", "--service", "web", "--weight", "0", "2001:db8::11"],
+            r#""verb":"set-weight","address":"2001:db8::11","service":"web","weight":0"#,
+        ),
+        (
+            &["drain", "10.0.0.11", "--deadline", "10m", "--all-services"],
+            r#""verb":"drain","address":"10.0.0.11","all_services":true,"deadline":"10m""#,
+        ),
+        (&["enable", "10.0.0.11"], r#""verb":"enable","address":"10.0.0.11""#),
+        (&["disable", "10.0.0.11"], r#""verb":"disable","address":"10.0.0.11""#),
+        (
+            &["add-real", "--service", "web", "--weight", "1", "10.0.0.11"],
+            r#""verb":"add-real","address":"10.0.0.11","service":"web","weight":1"#,
+        ),
+        (&["add-real", "10.0.0.11"], r#""verb":"add-real","address":"10.0.0.11""#),
+        (&["remove-real", "10.0.0.11"], r#""verb":"remove-real","address":"10.0.0.11""#),
+        (&["flush", "--all"], r#""verb":"flush","all":true"#),
+        (
+            &["flush", "--service", "web", "--real", "10.0.0.11"],
+            r#""verb":"flush","service":"web","address":"10.0.0.11""#,
+        ),
+        (&["announce", "192.0.2.10"], r#""verb":"announce","address":"192.0.2.10""#),
+        (&["withdraw", "2001:db8::10"], r#""verb":"withdraw","address":"2001:db8::10""#),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let answer = format!("{STATUS},\"done\":\"what was done\"}}\n");
+        let (output, sent) =
+            Daemon::start(&format!("verb{number}"), vec![answer.clone()]).serve(args);
+        assert_eq!(sent, format!("{{\"version\":1,{request}}}\n"), "{args:?}");
+        assert_eq!((output.status.code(), text(&output.stdout)), (Some(0), "what was done\n"));
+        let json = [args, &["--json"]].concat();
+        let (output, _) =
+            Daemon::start(&format!("json{number}"), vec![answer.clone()]).serve(&json);
+        assert_eq!(text(&output.stdout), answer);
+    }
+}
+
+#[test]
+fn a_flow_may_be_one_word_or_three() {
+    let answer = r#"{"version":1,"flow":"f","real":"10.0.0.11","why":"hash","because":"so it is"}"#;
+    for (name, args) in [
+        ("three", &["explain", "tcp", "198.51.100.7:1", "192.0.2.10:80"][..]),
+        ("one", &["explain", "tcp 198.51.100.7:1 192.0.2.10:80"]),
+    ] {
+        let (output, request) = Daemon::start(name, vec![format!("{answer}\n")]).serve(args);
+        let flow = "tcp 198.51.100.7:1 192.0.2.10:80";
+        assert_eq!(
+            request,
+            format!("{{\"version\":1,\"verb\":\"explain\",\"flow\":\"{flow}\"}}\n")
+        );
+        assert!(text(&output.stdout).contains("real server  10.0.0.11\n"), "{output:?}");
+    }
+}
+
+#[test]
+fn a_plan_s_exit_code_says_whether_something_would_change() {
+    let file = std::env::temp_dir().join(format!("vstun-{}-plan.toml", std::process::id()));
+    std::fs::write(&file, PLANNED).unwrap();
+    let nothing = r#"{"version":1,"changes":[],"connections_lost":0,"connections_drained":0}"#;
+    let change = r#"{"what":"weight","before":"1","after":"2","connections":3,"fate":"kept"}"#;
+    let something = nothing.replace("[]", &format!("[{change}]"));
+    let refusal = r#"{"version":1,"error":"x:1: director: no"}"#;
+    for (name, answer, code) in
+        [("same", nothing, 0), ("other", something.as_str(), 3), ("faulty", refusal, 1)]
+    {
+        let daemon = Daemon::start(name, vec![format!("{answer}\n")]);
+        let (output, request) = daemon.serve(&["plan", file.to_str().unwrap()]);
+        assert_eq!(output.status.code(), Some(code), "{output:?}");
+        assert!(
+            request.contains("\"verb\":\"plan\"") && request.contains("\"bytes\":11"),
+            "{request}"
+        );
+    }
+    std::fs::write(&file, "#".repeat((1 << 20) + 1)).unwrap();
+    let output = vstun(&scratch("unasked")).arg("plan").arg(&file).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("at most 1048576 are read"), "{output:?}");
+    std::fs::remove_file(&file).unwrap();
+}
+
+#[test]
+fn events_are_printed_as_they_come_until_the_daemon_ends() {
+    let event = r#"{"version":1,"time":"t","who":"operator","verb":"enable","what":"state"}"#;
+    let lines = vec![format!("{STATUS}}}\n"), format!("{event}\n"), format!("{event}\n")];
+    let (output, request) = Daemon::start("events", lines).serve(&["events"]);
+    assert_eq!(request, "{\"version\":1,\"verb\":\"events\"}\n");
+    assert_eq!(text(&output.stdout), format!("{event}\n{event}\n"));
+    assert_eq!(output.status.code(), Some(1), "nobody ended it");
+    let busy = vec!["{\"version\":1,\"error\":\"busy\"}\n".to_owned()];
+    let (output, _) = Daemon::start("busyevents", busy).serve(&["events"]);
+    assert_eq!((output.status.code(), text(&output.stderr)), (Some(1), "vstun: busy\n"));
 }
 
 #[test]
@@ -189,6 +302,16 @@ fn wrong_usage_is_exit_code_2_and_help_is_0() {
     for (program, args, code) in [
         (env!("CARGO_BIN_EXE_vstun"), &["lisst"][..], 2),
         (env!("CARGO_BIN_EXE_vstun"), &[], 2),
+        (env!("CARGO_BIN_EXE_vstun"), &["set-weight", "10.0.0.11"], 2),
+        (env!("CARGO_BIN_EXE_vstun"), &["set-weight", "10.0.0.11", "--weight", "65536"], 2),
+        (
+            env!("CARGO_BIN_EXE_vstun"),
+            &["drain", "10.0.0.11", "--service", "a", "--all-services"],
+            2,
+        ),
+        (env!("CARGO_BIN_EXE_vstun"), &["flush"], 2),
+        (env!("CARGO_BIN_EXE_vstun"), &["flush", "--all", "--service", "web"], 2),
+        (env!("CARGO_BIN_EXE_vstun"), &["explain"], 2),
         (env!("CARGO_BIN_EXE_vstun-director"), &[], 2),
         (env!("CARGO_BIN_EXE_vstun-director"), &["--config", "x", "--log", "loud"], 2),
         (env!("CARGO_BIN_EXE_vstun-realserver"), &["--check"], 2),

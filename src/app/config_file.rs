@@ -45,9 +45,37 @@ pub(super) fn reload(
     path: &Path,
     running: &config::Director,
 ) -> Result<(config::Director, Vec<Change>), Refused> {
-    let wanted = director(path)?;
+    compare(path, read(path)?, running)
+}
+
+/// Checks a configuration that somebody else has read, for the changes that lead to it from `running`. `path` is what
+/// faults call it.
+///
+/// # Errors
+/// As those of [`reload`].
+pub(super) fn compare(
+    path: &Path,
+    bytes: Vec<u8>,
+    running: &config::Director,
+) -> Result<(config::Director, Vec<Change>), Refused> {
+    let wanted = config::director(&utf8(path, bytes)?).map_err(|faults| refused(path, &faults))?;
     let changes = config::diff(running, &wanted).map_err(|faults| refused(path, &faults))?;
     Ok((wanted, changes))
+}
+
+/// A configuration as it is in the file.
+///
+/// # Errors
+/// The file cannot be read.
+pub(super) fn read(path: &Path) -> Result<Vec<u8>, Refused> {
+    let cannot_read =
+        |error: io::Error| Refused(vec![format!("cannot read {}: {error}", path.display())]);
+    let mut bytes = Vec::new();
+    let file = File::open(path).map_err(cannot_read)?;
+    // One byte more than is accepted tells a file that is too long from one that just fits.
+    let bound = config::MAX_LEN as u64 + 1;
+    file.take(bound).read_to_end(&mut bytes).map_err(cannot_read)?;
+    Ok(bytes)
 }
 
 fn refused(path: &Path, faults: &[Fault]) -> Refused {
@@ -56,13 +84,10 @@ fn refused(path: &Path, faults: &[Fault]) -> Refused {
 }
 
 fn text(path: &Path) -> Result<String, Refused> {
-    let cannot_read =
-        |error: io::Error| Refused(vec![format!("cannot read {}: {error}", path.display())]);
-    let mut bytes = Vec::new();
-    let file = File::open(path).map_err(cannot_read)?;
-    // One byte more than is accepted tells a file that is too long from one that just fits.
-    let bound = config::MAX_LEN as u64 + 1;
-    file.take(bound).read_to_end(&mut bytes).map_err(cannot_read)?;
+    utf8(path, read(path)?)
+}
+
+fn utf8(path: &Path, bytes: Vec<u8>) -> Result<String, Refused> {
     String::from_utf8(bytes).map_err(|error| {
         let valid = error.as_bytes().get(..error.utf8_error().valid_up_to()).unwrap_or_default();
         let line = valid.iter().filter(|byte| **byte == b'\n').count() + 1;

@@ -1,17 +1,25 @@
 //! What both daemons do alike: the control thread's runtime, the TUN, signals, readiness.
 
-use std::os::unix::fs::PermissionsExt;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::Path;
 use std::thread::JoinHandle;
 use std::{fs, io};
 
 use anyhow::{Context, anyhow};
+use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::net::UnixListener;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 
+use super::serve::{Control, Writers};
+use crate::config::Access;
+use crate::sys::peer;
 use crate::sys::tun::Tun;
+
+/// Clients that wait to be accepted, at most (the kernel's own bound is `net.core.somaxconn`).
+const BACKLOG: i32 = 128;
 
 /// The control thread's runtime: it lives on the thread that called.
 pub(super) fn runtime() -> anyhow::Result<Runtime> {
@@ -77,13 +85,38 @@ impl Signals {
     }
 }
 
-/// Makes the control socket, for its owner and group only.
-pub(super) fn listen(path: &Path) -> anyhow::Result<UnixListener> {
-    let listener = UnixListener::bind(path)
-        .with_context(|| format!("could not make the control socket {}", path.display()))?;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o660))
-        .with_context(|| format!("could not set the mode of {}", path.display()))?;
-    Ok(listener)
+/// The control socket's group as a number; `None`: the daemon's own.
+///
+/// # Errors
+/// There is no such group.
+pub(super) fn group(access: &Access) -> anyhow::Result<Option<u32>> {
+    let Some(name) = &access.group else { return Ok(None) };
+    if let Ok(number) = name.parse() {
+        return Ok(Some(number));
+    }
+    let found = peer::group(name).with_context(|| format!("cannot look up group {name:?}"))?;
+    let hint = format!("make it with `groupadd --system {name}`, or write another");
+    found.map(Some).with_context(|| format!("control_group: there is no group {name:?}; {hint}"))
+}
+
+/// Makes the control socket. Nobody can connect before its mode and group are what they should be.
+pub(super) fn listen(path: &Path, access: &Access) -> anyhow::Result<Control> {
+    let group = group(access)?;
+    let cannot = |what: &str| format!("could not {what} the control socket {}", path.display());
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None).with_context(|| cannot("make"))?;
+    let address = SockAddr::unix(path).with_context(|| cannot("name"))?;
+    socket.bind(&address).with_context(|| cannot("make"))?;
+    if group.is_some() {
+        chown(path, None, group).with_context(|| cannot("set the group of"))?;
+    }
+    fs::set_permissions(path, fs::Permissions::from_mode(access.mode))
+        .with_context(|| cannot("set the mode of"))?;
+    let meta = fs::metadata(path).with_context(|| cannot("look at"))?;
+    socket.listen(BACKLOG).with_context(|| cannot("listen on"))?;
+    socket.set_nonblocking(true).with_context(|| cannot("listen on"))?;
+    let listener = UnixListener::from_std(OwnedFd::from(socket).into())
+        .with_context(|| cannot("listen on"))?;
+    Ok(Control { listener, writers: Writers { owner: meta.uid(), group: meta.gid() } })
 }
 
 /// Says that everything is installed and the control socket answers.

@@ -6,6 +6,7 @@ mod config_file;
 mod daemon;
 mod demo;
 mod director;
+mod events;
 pub mod host;
 mod line;
 mod operator;

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::balancer::spec::MAX_WEIGHT;
-use crate::balancer::{RealSpec, ServiceSpec, Thresholds};
+use crate::balancer::{RealSpec, ServiceSpec};
 
 use super::address;
 use super::director::Director;
@@ -94,8 +94,7 @@ impl Director {
             match (edit, here) {
                 (Edit::SetWeight(weight), Some(real)) => real.weight = weight,
                 (Edit::Add(weight), _) => {
-                    let thresholds = Thresholds::default();
-                    service.reals.push(RealSpec { address, weight, thresholds });
+                    service.reals.push(RealSpec::new(address, weight));
                 }
                 _ => service.reals.retain(|real| real.address != address),
             }

@@ -1,6 +1,7 @@
 //! The answer to `list`: services, their real servers, and the drops.
 
 use std::fmt::Write as _;
+use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
@@ -30,6 +31,18 @@ pub struct List {
     pub services: Vec<Service>,
     /// Packets dropped, by reason.
     pub drops: Counts,
+    /// The virtual IPs.
+    #[serde(default)]
+    pub vips: Vec<VirtualIp>,
+}
+
+/// A virtual IP.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct VirtualIp {
+    /// Its address.
+    pub address: IpAddr,
+    /// Whether this director answers for it and announces it; if not, it still forwards what arrives.
+    pub announced: bool,
 }
 
 /// A service.
@@ -140,6 +153,7 @@ impl From<&Snapshot> for List {
             },
             services: snapshot.services.iter().map(Service::from).collect(),
             drops: (&snapshot.counters).into(),
+            vips: Vec::new(),
         }
     }
 }
@@ -212,7 +226,11 @@ impl List {
             // Writing to a String does not fail.
             let _ = write!(text, ", {current} of {capacity} templates");
         }
-        text.push_str("\n\n");
+        text.push('\n');
+        for vip in self.vips.iter().filter(|vip| !vip.announced) {
+            let _ = writeln!(text, "{} is withdrawn", vip.address);
+        }
+        text.push('\n');
         let mut indented = |text: &mut String| {
             let _ = writeln!(text, "  {}", lines.next().unwrap_or_default());
         };

@@ -11,9 +11,13 @@
 //! ← {"version":1,"error":"cannot read the request: unknown variant `lisst`, …"}
 //! ```
 
+mod alteration;
 mod connections;
 mod counts;
+mod event;
+mod explain;
 mod list;
+mod plan;
 mod reply;
 mod request;
 mod stats;
@@ -22,11 +26,15 @@ mod table;
 #[cfg(test)]
 mod tests;
 
+pub use alteration::{Alteration, Before};
 pub use connections::{Connection, Connections, PAGE};
 pub use counts::{Counts, Drops};
-pub use list::{List, Real, Service, Thousandths, Use};
+pub use event::{Event, Missed};
+pub use explain::Explained;
+pub use list::{List, Real, Service, Thousandths, Use, VirtualIp};
+pub use plan::{Moved, Plan, Planned};
 pub use reply::{Failure, MAX_REPLY_LEN, ReplyError, Status, decode, encode, encode_error};
-pub use request::{MAX_REQUEST_LEN, Request, RequestError};
+pub use request::{MAX_BODY_LEN, MAX_REQUEST_LEN, Request, RequestError, Which};
 pub use stats::{
     DirectorStats, Packets, RealServerDrop, RealServerStats, Stats, Timers, TunnelErrors,
 };

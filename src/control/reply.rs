@@ -4,6 +4,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::VERSION;
+use super::alteration::Alteration;
 
 /// The longest reply line in bytes that a client takes: beyond the longest list that a configuration's
 /// bounds allow.
@@ -28,13 +29,16 @@ pub struct Status {
     /// What was done, for people; empty when only the status was asked for.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub done: String,
+    /// What an order has changed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub changes: Vec<Alteration>,
 }
 
 impl Status {
     /// Lines for people.
     #[must_use]
     pub fn human(&self) -> String {
-        let Self { role, program, uptime_seconds: up, done } = self;
+        let Self { role, program, uptime_seconds: up, done, .. } = self;
         let (hours, minutes, seconds) = (up / 3600, up / 60 % 60, up % 60);
         if done.is_empty() {
             format!("{role}, vstun {program}, up {hours}:{minutes:02}:{seconds:02}\n")

@@ -11,6 +11,8 @@ use crate::balancer::{Counters, Protocol, Reason, SchedulerKind, Snapshot, Thres
 
 use super::*;
 
+mod changes;
+
 fn address(text: &str) -> IpAddr {
     text.parse().unwrap()
 }
@@ -143,7 +145,24 @@ fn replies_come_back_as_they_went() {
     assert_round_trip(&Stats::Director(DirectorStats::from(&state)));
     assert_round_trip(&Stats::RealServer(RealServerStats { read: 7, ..Default::default() }));
     let (role, program) = ("director".to_owned(), "0.1.0".to_owned());
-    assert_round_trip(&Status { role, program, uptime_seconds: 1, done: String::new() });
+    let changes =
+        vec![Alteration::of("weight", Some("web"), Some(address("10.0.0.11"))).from_to(1, 3)];
+    assert_round_trip(&Status {
+        role,
+        program,
+        uptime_seconds: 1,
+        done: String::new(),
+        changes: changes.clone(),
+    });
+    let change = changes[0].clone();
+    let event = Event {
+        time: "2026-01-02T03:04:05.678Z".to_owned(),
+        uid: Some(0),
+        change,
+        ..Event::default()
+    };
+    assert_round_trip(&event);
+    assert_round_trip(&Missed { missed: 7 });
 }
 
 #[test]
@@ -208,11 +227,53 @@ fn requests_are_one_line_each_and_come_back() {
         (Request::Drops, r#"{"version":1,"verb":"drops"}"#),
         (Request::Reload, r#"{"version":1,"verb":"reload"}"#),
         (Request::Status, r#"{"version":1,"verb":"status"}"#),
+        (Request::Events, r#"{"version":1,"verb":"events"}"#),
+        (
+            Request::Explain { flow: "tcp [2001:db8::7]:1 [2001:db8::10]:80".to_owned() },
+            r#"{"version":1,"verb":"explain","flow":"tcp [2001:db8::7]:1 [2001:db8::10]:80"}"#,
+        ),
+        (
+            Request::Plan { file: "new.toml".to_owned(), bytes: 12 },
+            r#"{"version":1,"verb":"plan","file":"new.toml","bytes":12}"#,
+        ),
+        (
+            Request::SetWeight { real: which("10.0.0.11", Some("web"), false), weight: 3 },
+            r#"{"version":1,"verb":"set-weight","address":"10.0.0.11","service":"web","weight":3}"#,
+        ),
+        (
+            Request::Drain {
+                real: which("10.0.0.11", None, true),
+                deadline: Some("10m".to_owned()),
+            },
+            r#"{"version":1,"verb":"drain","address":"10.0.0.11","all_services":true,"deadline":"10m"}"#,
+        ),
+        (
+            Request::Enable { real: which("2001:db8::11", None, false) },
+            r#"{"version":1,"verb":"enable","address":"2001:db8::11"}"#,
+        ),
+        (
+            Request::AddReal { real: which("10.0.0.11", None, false), weight: None },
+            r#"{"version":1,"verb":"add-real","address":"10.0.0.11"}"#,
+        ),
+        (
+            Request::Flush { service: Some("web".to_owned()), address: None, all: false },
+            r#"{"version":1,"verb":"flush","service":"web"}"#,
+        ),
+        (
+            Request::Withdraw { address: "192.0.2.10".to_owned() },
+            r#"{"version":1,"verb":"withdraw","address":"192.0.2.10"}"#,
+        ),
     ] {
         assert_eq!(encode(&request), format!("{line}\n"));
+        assert!(line.contains(&format!(r#""verb":"{}""#, request.verb())), "{line}");
         assert_eq!(Request::parse(line.as_bytes()).unwrap(), request);
         assert_eq!(Request::parse(format!("{line}\r\n").as_bytes()).unwrap(), request);
     }
+}
+
+fn which(address: &str, service: Option<&str>, all_services: bool) -> Which {
+    let (address, service) = (address.to_owned(), service.map(str::to_owned));
+    Which { address, service, all_services }
 }
 
 #[test]
@@ -228,6 +289,10 @@ fn bad_requests_are_refused_with_a_reason() {
         (br#"{"version":1,"verb":"lisst"}"#, "unknown variant `lisst`"),
         (br#"{"version":1}"#, "missing field `verb`"),
         (br#"{"version":1,"verb":"connections","limit":"a"}"#, "cannot read the request"),
+        (br#"{"version":1,"verb":"set-weight","weight":1}"#, "missing field `address`"),
+        (br#"{"version":1,"verb":"set-weight","address":"10.0.0.1"}"#, "missing field `weight`"),
+        (br#"{"version":1,"verb":"set-weight","address":"10.0.0.1","weight":-1}"#, "-1"),
+        (br#"{"version":1,"verb":"plan","file":"f","bytes":1048577}"#, "at most 1048576"),
     ] {
         let error = Request::parse(line).unwrap_err();
         assert!(std::error::Error::source(&error).is_none(), "said twice where causes are listed");
@@ -436,8 +501,20 @@ fn a_status_prints_itself_or_what_was_done() {
         program: "0.1.0".to_owned(),
         uptime_seconds: 3723,
         done: String::new(),
+        changes: Vec::new(),
     };
     assert_eq!(status.human(), "director, vstun 0.1.0, up 1:02:03\n");
     let done = Status { done: "reloaded".to_owned(), ..status };
     assert_eq!(done.human(), "reloaded\n");
+}
+
+#[test]
+fn a_text_of_just_the_bound_may_follow_and_one_byte_more_may_not() {
+    let plan = |bytes| encode(&Request::Plan { file: String::new(), bytes });
+    let fits = Request::parse(plan(MAX_BODY_LEN).as_bytes()).unwrap();
+    assert_eq!(fits.body_len(), MAX_BODY_LEN);
+    let longer = Request::parse(plan(MAX_BODY_LEN + 1).as_bytes());
+    assert!(matches!(longer, Err(RequestError::Body(bytes)) if bytes == MAX_BODY_LEN + 1));
+    assert_eq!(Request::List.body_len(), 0);
+    assert_eq!(MAX_BODY_LEN, crate::config::MAX_LEN, "what is planned can be reloaded");
 }

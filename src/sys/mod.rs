@@ -9,6 +9,7 @@ pub mod lock;
 pub mod ndisc;
 pub mod netlink;
 pub mod netns;
+pub mod peer;
 pub mod random;
 pub mod raw;
 pub mod sysctl;

@@ -2,36 +2,51 @@
 
 use std::time::Instant;
 
-use anyhow::bail;
+use anyhow::{Context, bail};
+use tokio::sync::watch;
 
 use super::messages::{Message, Page, Report};
+use super::orders::{Answer, Order, Orders, Who};
 use super::output::SendError;
-use super::reload;
+use crate::app::events::{Events, Listener};
 use crate::app::line::Line;
-use crate::app::serve;
-use crate::control::{self, DirectorStats, Drops, List, Request, Stats, Status, Timers};
+use crate::app::serve::{self, Peer};
+use crate::balancer::Flow;
+use crate::control::{
+    self, Alteration, DirectorStats, Drops, Explained, List, Request, Stats, Status, Timers,
+    VirtualIp,
+};
 
 /// Answers for the director.
 #[derive(Debug)]
 pub(super) struct Desk {
     line: Line<Message>,
-    reloads: reload::Orders,
+    orders: Orders,
+    events: Events,
+    vips: watch::Receiver<Vec<VirtualIp>>,
     since: Instant,
     offload: bool,
 }
 
 impl Desk {
     /// `offload`: whether the TUN gives out super-frames.
-    pub(super) fn new(line: Line<Message>, reloads: reload::Orders, offload: bool) -> Self {
-        Self { line, reloads, since: Instant::now(), offload }
+    pub(super) fn new(
+        line: Line<Message>,
+        orders: Orders,
+        events: Events,
+        vips: watch::Receiver<Vec<VirtualIp>>,
+        offload: bool,
+    ) -> Self {
+        Self { line, orders, events, vips, since: Instant::now(), offload }
     }
 
-    fn status(&self, done: String) -> String {
+    fn status(&self, done: String, changes: Vec<Alteration>) -> String {
         control::encode(&Status {
             role: "director".to_owned(),
             program: env!("CARGO_PKG_VERSION").to_owned(),
             uptime_seconds: self.since.elapsed().as_secs(),
             done,
+            changes,
         })
     }
 
@@ -60,19 +75,37 @@ impl Desk {
 }
 
 impl serve::Desk for Desk {
-    async fn answer(&self, request: Request) -> anyhow::Result<String> {
+    async fn answer(&self, request: Request, body: Vec<u8>, peer: &Peer) -> anyhow::Result<String> {
         let report = || self.line.ask(Message::Report);
         match request {
-            Request::List => Ok(control::encode(&List::from(&report().await?.snapshot))),
+            Request::List => {
+                let vips = self.vips.borrow().clone();
+                Ok(control::encode(&List { vips, ..List::from(&report().await?.snapshot) }))
+            }
             Request::Stats => Ok(control::encode(&self.stats(&report().await?))),
             Request::Drops => {
                 let report = report().await?;
                 Ok(control::encode(&Drops::from(&report.snapshot.counters)))
             }
-            Request::Reload => Ok(self.status(self.reloads.reload().await?)),
-            Request::Status => Ok(self.status(String::new())),
-            Request::Connections { .. } => bail!("connections are answered in pages"),
+            Request::Status => Ok(self.status(String::new(), Vec::new())),
+            Request::Explain { flow } => {
+                let flow: Flow = flow.parse().context("flow")?;
+                let explanation = self.line.ask(|answer| Message::Explain { flow, answer }).await?;
+                Ok(control::encode(&Explained::new(&flow, explanation)))
+            }
+            Request::Connections { .. } | Request::Events => bail!("answered in several lines"),
+            request => {
+                let order = Order { request, body, who: Who::Operator(peer.clone()) };
+                match self.orders.give(order).await? {
+                    Answer::Done(done, changes) => Ok(self.status(done, changes)),
+                    Answer::Planned(plan) => Ok(control::encode(&plan)),
+                }
+            }
         }
+    }
+
+    fn listen(&self) -> anyhow::Result<Listener> {
+        self.events.listen()
     }
 
     async fn connections(&self, from: usize, most: usize) -> anyhow::Result<Page> {

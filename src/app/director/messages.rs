@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot::Sender;
 
-use crate::balancer::{Change, ChangeError, Snapshot, snapshot};
+use crate::balancer::{Change, ChangeError, Explanation, Flow, Flush, Flushed, Snapshot, snapshot};
 
 use super::output::Sent;
 use super::packets::Reads;
@@ -33,6 +33,10 @@ pub(super) enum Message {
     Connections { from: usize, most: usize, answer: Sender<Page> },
     /// Applies changes in their order, up to the first that fails.
     Apply { changes: Vec<Change>, answer: Sender<Result<(), ChangeError>> },
+    /// Asks where a flow goes and why.
+    Explain { flow: Flow, answer: Sender<Explanation> },
+    /// Forgets connections from place `from` on.
+    Flush { which: Flush, from: usize, answer: Sender<Flushed> },
 }
 
 /// Whether the loop goes on.

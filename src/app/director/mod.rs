@@ -4,10 +4,13 @@ mod desk;
 mod input;
 mod logs;
 mod messages;
+mod operate;
+mod orders;
 mod output;
 mod packets;
 mod reload;
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::pin::pin;
@@ -15,19 +18,20 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use mio::Poll;
-use tokio::net::UnixListener;
 
-use super::daemon::{self, Order, Signals, Thread};
+use super::daemon::{self, Signals, Thread};
 use super::host::{DirectorWishes, Prepared, Session};
 use super::line::Line;
-use super::serve;
+use super::serve::{self, Control};
 use crate::balancer::{Balancer, Change, Limits, Seed};
 use crate::config;
+use crate::control::Request;
 use crate::sys::random;
 use crate::sys::raw::{ErrorQueue, Sender};
 use crate::sys::tun::Tun;
 use desk::Desk;
 use messages::Message;
+use orders::{Order, Orders, Who};
 use output::Output;
 use packets::Packets;
 use reload::Running;
@@ -48,6 +52,8 @@ pub(super) struct Options {
 pub(super) fn run(config: config::Director, options: Options) -> anyhow::Result<()> {
     daemon::runtime()?.block_on(async {
         let mut signals = Signals::new()?;
+        // Before anything on the host changes.
+        daemon::group(&config.access)?;
         let mut session = Session::open(&config.control)?;
         let outcome = direct(config, options, &mut session, &mut signals).await;
         // Once more, for what failed before anything ran.
@@ -61,17 +67,19 @@ async fn direct(
     session: &mut Session,
     signals: &mut Signals,
 ) -> anyhow::Result<()> {
-    let plan = session.plan_director(&wishes(&config, options.force)).await?;
+    let withdrawn: BTreeSet<IpAddr> =
+        if config.announce { BTreeSet::new() } else { config.vips().into_iter().collect() };
+    let plan = session.plan_director(&wishes(&config, withdrawn.clone(), options.force)).await?;
+    let sources = plan.outer_sources();
     let (sender, errors) = sockets()?;
     let tun = daemon::tun(&config.tun, plan.tun_mtu(), config.offload)?;
     let [first, second] = random_words()?;
     let (line, mut thread) = start(&config, tun, sender, errors)?;
-    let Options { config_path: path, force } = options;
-    let offload = config.offload;
-    let mut running = Running::new(config, path, force, line.clone(), Seed(first, second));
+    let random = Seed(first, second);
+    let mut running = Running::new(config, options, line.clone(), random, withdrawn, sources);
     let installed = install(&mut running, session, plan).await;
     let outcome = match installed {
-        Ok(listener) => steer(running, offload, listener, session, signals, &mut thread).await,
+        Ok(control) => steer(running, control, session, signals, &mut thread).await,
         Err(error) => Err(error),
     };
     // The host first: as long as packets are led here, somebody has to read them.
@@ -85,32 +93,36 @@ async fn direct(
 /// Answers, follows the host and reloads, until a signal says stop or something ends that should not.
 async fn steer(
     mut running: Running,
-    offload: bool,
-    listener: UnixListener,
+    control: Control,
     session: &mut Session,
     signals: &mut Signals,
     thread: &mut Thread,
 ) -> anyhow::Result<()> {
-    let (orders, mut reloads) = reload::Orders::new();
-    let desk = Arc::new(Desk::new(running.line().clone(), orders, offload));
-    let mut served = pin!(serve::serve(listener, desk));
+    let (orders, mut inbox) = Orders::new();
+    let (line, events, vips) =
+        (running.line.clone(), running.events.clone(), running.vips.subscribe());
+    let desk = Arc::new(Desk::new(line, orders, events, vips, running.config.offload));
+    let mut served = pin!(serve::serve(control, desk));
     daemon::ready();
     loop {
-        // Following the host is given up for each reload, which needs the session, and taken up again.
-        let asker = tokio::select! {
+        // Following the host is given up for each order, which needs the session, and taken up again.
+        let (order, asker) = tokio::select! {
             ended = thread.ended() => return ended,
             served = &mut served => return served,
             sources = session.follow() => {
-                running.apply(vec![Change::SetSources(sources?)]).await?;
+                running.follow(sources?).await?;
                 continue;
             }
-            Some(asker) = reloads.recv() => Some(asker),
+            Some((order, asker)) = inbox.recv() => (order, Some(asker)),
             order = signals.next() => match order {
-                Order::Stop => return Ok(()),
-                Order::Reload => None,
+                daemon::Order::Stop => return Ok(()),
+                daemon::Order::Reload => {
+                    let (request, body) = (Request::Reload, Vec::new());
+                    (Order { request, body, who: Who::Signal }, None)
+                }
             },
         };
-        let outcome = running.reload(session).await;
+        let outcome = running.obey(session, order).await;
         // Whoever has hung up, or sent a signal, finds what came of it in the log.
         let _ = asker.map(|asker| asker.send(outcome));
     }
@@ -120,20 +132,19 @@ async fn install(
     running: &mut Running,
     session: &mut Session,
     plan: Prepared,
-) -> anyhow::Result<UnixListener> {
-    let config = running.config();
+) -> anyhow::Result<Control> {
     let changes = running
         .settings()
         .into_iter()
         .chain([Change::SetSources(plan.outer_sources())])
-        .chain(config.services.iter().cloned().map(Change::AddService))
+        .chain(running.config.services.iter().cloned().map(Change::AddService))
         .collect();
     running.apply(changes).await?;
     session.install(plan).await?;
-    daemon::listen(&running.config().control)
+    daemon::listen(&running.config.control, &running.config.access)
 }
 
-fn wishes(config: &config::Director, force: bool) -> DirectorWishes {
+fn wishes(config: &config::Director, withdrawn: BTreeSet<IpAddr>, force: bool) -> DirectorWishes {
     DirectorWishes {
         tun: config.tun.clone(),
         vips: config.vips(),
@@ -142,6 +153,7 @@ fn wishes(config: &config::Director, force: bool) -> DirectorWishes {
         arp: config.arp,
         sources: config.sources.clone(),
         announce_table: config.announce_table,
+        withdrawn,
         force,
     }
 }

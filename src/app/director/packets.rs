@@ -156,6 +156,12 @@ impl Packets {
                     let applied = changes.iter().try_for_each(&mut apply);
                     drop(answer.send(applied));
                 }
+                Message::Explain { flow, answer } => {
+                    drop(answer.send(self.balancer.explain(now, &flow)));
+                }
+                Message::Flush { which, from, answer } => {
+                    let _ = answer.send(self.balancer.flush(&which, from));
+                }
             }
         }
         Next::GoOn

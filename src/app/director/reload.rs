@@ -1,53 +1,38 @@
-//! Reading the configuration again. The main task does it, which has the host's session.
+//! The configuration that runs, and the one way from it to another: plan the host, tell the balancer, install, or go back.
 
+use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
-use anyhow::Context;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::watch;
 
-use super::messages::Message;
-use super::wishes;
+use super::messages::{Message, Report};
+use super::operate::virtual_ips;
+use super::orders::{Answer, Order, Outcome, Who};
+use super::{Options, wishes};
 use crate::app::config_file;
-use crate::app::host::Session;
+use crate::app::events::Events;
+use crate::app::host::{DirectorWishes, Session};
 use crate::app::line::Line;
 use crate::balancer::maglev::Keeper;
-use crate::balancer::{Change, Seed};
+use crate::balancer::{Change, Seed, Snapshot, Sources};
 use crate::config;
-
-/// Reloads that wait for the main task; more of their askers wait.
-const WAITING: usize = 4;
-
-/// What was done, or why nothing was.
-type Outcome = anyhow::Result<String>;
-
-/// Where others ask for a reload.
-#[derive(Clone, Debug)]
-pub(super) struct Orders(mpsc::Sender<oneshot::Sender<Outcome>>);
-
-/// Where the main task hears of it.
-pub(super) type Inbox = mpsc::Receiver<oneshot::Sender<Outcome>>;
-
-impl Orders {
-    pub(super) fn new() -> (Self, Inbox) {
-        let (orders, inbox) = mpsc::channel(WAITING);
-        (Self(orders), inbox)
-    }
-
-    /// Asks for a reload and waits for what comes of it.
-    pub(super) async fn reload(&self) -> Outcome {
-        let (answer, answered) = oneshot::channel();
-        self.0.send(answer).await.ok().context("the director is stopping")?;
-        answered.await.context("the director is stopping")?
-    }
-}
+use crate::control::{Alteration, Before, Plan, Request, VirtualIp};
 
 /// The configuration that runs, and where the next one is read.
 #[derive(Debug)]
 pub(super) struct Running {
-    config: config::Director,
-    path: PathBuf,
-    force: bool,
-    line: Line<Message>,
+    pub(super) config: config::Director,
+    pub(super) path: PathBuf,
+    pub(super) force: bool,
+    pub(super) line: Line<Message>,
+    pub(super) events: Events,
+    /// Virtual IPs that are not announced now.
+    pub(super) withdrawn: BTreeSet<IpAddr>,
+    /// The same for listings.
+    pub(super) vips: watch::Sender<Vec<VirtualIp>>,
+    /// The tunnels' sources that the balancer knows.
+    pub(super) sources: Sources,
     /// Makes the Maglev tables, here and not where packets would wait for it.
     keeper: Keeper,
     /// What flows are placed by where the configuration has no `hash_seed`.
@@ -59,13 +44,17 @@ impl Running {
     /// of a `hash_seed`.
     pub(super) fn new(
         config: config::Director,
-        path: PathBuf,
-        force: bool,
+        options: Options,
         line: Line<Message>,
         random: Seed,
+        withdrawn: BTreeSet<IpAddr>,
+        sources: Sources,
     ) -> Self {
+        let Options { config_path: path, force } = options;
         let keeper = Keeper::new(hash_seed(&config, random), config.maglev_slots);
-        Self { config, path, force, line, keeper, random }
+        let vips = watch::Sender::new(virtual_ips(&config, &withdrawn));
+        let events = Events::new();
+        Self { config, path, force, line, events, withdrawn, vips, sources, keeper, random }
     }
 
     /// What tells the packet thread of the configuration, but for its services.
@@ -74,46 +63,122 @@ impl Running {
         [Change::SetTimeouts(self.config.timeouts), Change::SetHashSeed(seed)]
     }
 
-    pub(super) fn config(&self) -> &config::Director {
-        &self.config
-    }
-
-    pub(super) fn line(&self) -> &Line<Message> {
-        &self.line
-    }
-
-    /// Reads the configuration again and applies what differs, to the balancer and to the host; a faulty one, or one
-    /// that the host is not fit for, changes nothing. What comes of it is in the log, whoever asked.
-    pub(super) async fn reload(&mut self, session: &mut Session) -> Outcome {
-        let outcome = self.apply_file(session).await;
+    /// Does what is asked, or changes nothing. What comes of it is in the log, whoever asked.
+    pub(super) async fn obey(&mut self, session: &mut Session, order: Order) -> Outcome {
+        let Order { request, body, who } = order;
+        let verb = request.verb();
+        let outcome = match request {
+            Request::Reload => self.reload(session).await,
+            Request::Plan { file, .. } => {
+                return self.plan(session, file.into(), body).await.map(Answer::Planned);
+            }
+            request => self.operate(session, request).await,
+        };
         match &outcome {
-            Ok(done) => log::info!("{done}"),
-            Err(error) => log::error!("reload: {error:#}; what was running runs on"),
+            Ok(Answer::Done(done, changes)) => {
+                if changes.is_empty() || verb == "reload" {
+                    log::info!("{done} ({verb} by {who})");
+                }
+                self.tell(&who, verb, changes).await;
+            }
+            Ok(Answer::Planned(_)) => {}
+            Err(error) => {
+                log::error!("{verb}: {error:#}; what was running runs on ({verb} by {who})");
+            }
         }
         outcome
     }
 
-    async fn apply_file(&mut self, session: &mut Session) -> Outcome {
+    /// Follows the host: the tunnels' sources are others now.
+    pub(super) async fn follow(&mut self, sources: Sources) -> anyhow::Result<()> {
+        self.apply(vec![Change::SetSources(sources.clone())]).await?;
+        let shown = |source: Option<&IpAddr>| source.map(ToString::to_string);
+        let moved = sources.iter().filter(|(real, new)| self.sources.get(real) != Some(*new));
+        let changes = moved.map(|(&real, new)| Alteration {
+            before: shown(self.sources.get(&real)),
+            after: shown(Some(new)),
+            ..Alteration::of("source", None, Some(real))
+        });
+        let changes: Vec<_> = changes.collect();
+        self.sources.extend(sources);
+        self.tell(&Who::Host, "follow", &changes).await;
+        Ok(())
+    }
+
+    async fn tell(&self, who: &Who, verb: &str, changes: &[Alteration]) {
+        let events = changes.iter().map(|change| who.event(verb, change.clone())).collect();
+        self.events.tell(events).await;
+    }
+
+    /// Reads the configuration again and applies what differs, to the balancer and to the host; a faulty one, or one
+    /// that the host is not fit for, changes nothing.
+    async fn reload(&mut self, session: &mut Session) -> Outcome {
         let (wanted, changes) = config_file::reload(&self.path, &self.config)?;
-        let count = changes.len()
-            + usize::from(wanted.hash_seed != self.config.hash_seed)
-            + usize::from(wanted.maglev_slots != self.config.maglev_slots);
-        let plan = session.plan_director(&wishes(&wanted, self.force)).await?;
+        let altered = self.switch(session, wanted, changes).await?;
+        let count = altered.len();
+        Ok(Answer::Done(format!("reloaded {}: {count} changes", self.path.display()), altered))
+    }
+
+    /// What a reload of that text would do. Changes nothing.
+    async fn plan(&self, session: &Session, file: PathBuf, text: Vec<u8>) -> anyhow::Result<Plan> {
+        let (wanted, changes) = config_file::compare(&file, text, &self.config)?;
+        let then = session.preview_director(&self.wishes(&wanted)).await?;
+        // The running configuration was fit for the host when it was installed; the host may have changed since.
+        let now = session.preview_director(&self.wishes(&self.config)).await.ok();
+        let (mtu_now, known) = match &now {
+            Some(now) => (now.tun_mtu(), now.warnings()),
+            None => (then.tun_mtu(), [].as_slice()),
+        };
+        let running = self.snapshot().await?;
+        let settings = settings(&self.config, &wanted);
+        let plan = Plan::new(&changes, self.before(&running)).with(settings);
+        let (keeper, _) = self.prepare(&wanted, changes);
+        let warnings = then.warnings().iter().filter(|warning| !known.contains(warning));
+        Ok(Plan {
+            tun_mtu: Some(then.tun_mtu()).filter(|mtu| *mtu != mtu_now),
+            warnings: warnings.cloned().collect(),
+            ..plan.with_tables(&self.keeper, &keeper)
+        })
+    }
+
+    /// Makes `wanted` of what runs, by changes that lead there. A failure has changed nothing.
+    pub(super) async fn switch(
+        &mut self,
+        session: &mut Session,
+        wanted: config::Director,
+        changes: Vec<Change>,
+    ) -> anyhow::Result<Vec<Alteration>> {
+        let mut altered = self.altered(&changes).await?;
+        altered.extend(settings(&self.config, &wanted));
+        let plan = session.plan_director(&self.wishes(&wanted)).await?;
+        let sources = plan.outer_sources();
         // A new real server must not be without its tunnel's source.
-        let sources = Change::SetSources(plan.outer_sources());
-        self.lead_to(&wanted, std::iter::once(sources).chain(changes).collect()).await?;
+        let changes = std::iter::once(Change::SetSources(sources.clone())).chain(changes).collect();
+        if let Err(error) = self.lead_to(&wanted, changes).await {
+            self.take_back_some(&wanted).await;
+            return Err(error);
+        }
         if let Err(error) = session.install(plan).await {
             self.take_back(&wanted).await;
             return Err(error);
         }
+        self.sources.extend(sources);
         self.config = wanted;
-        Ok(format!("reloaded {}: {count} changes", self.path.display()))
+        Ok(altered)
+    }
+
+    /// The changes as they are shown, before they are made.
+    pub(super) async fn altered(&self, changes: &[Change]) -> anyhow::Result<Vec<Alteration>> {
+        let running = self.snapshot().await?;
+        let mut altered = Alteration::list(changes, self.before(&running));
+        altered.retain(|change| change.before != change.after);
+        Ok(altered)
     }
 
     /// Applies changes to what runs, and with them the Maglev tables that they need.
     pub(super) async fn apply(&mut self, changes: Vec<Change>) -> anyhow::Result<()> {
-        let (seed, slots) = (hash_seed(&self.config, self.random), self.config.maglev_slots);
-        self.apply_with(seed, slots, changes).await
+        let prepared = self.prepare(&self.config, changes);
+        self.apply_prepared(prepared).await
     }
 
     /// Applies the changes that lead to `wanted`, those of `hash_seed` and `maglev_slots` among them.
@@ -122,23 +187,42 @@ impl Running {
         wanted: &config::Director,
         changes: Vec<Change>,
     ) -> anyhow::Result<()> {
-        self.apply_with(hash_seed(wanted, self.random), wanted.maglev_slots, changes).await
+        let prepared = self.prepare(wanted, changes);
+        self.apply_prepared(prepared).await
     }
 
-    async fn apply_with(
-        &mut self,
-        seed: Seed,
-        slots: u32,
-        changes: Vec<Change>,
-    ) -> anyhow::Result<()> {
-        // What is refused has not happened.
+    /// The changes with everything that comes with them, and what makes tables after them.
+    fn prepare(&self, wanted: &config::Director, changes: Vec<Change>) -> (Keeper, Vec<Change>) {
         let mut keeper = self.keeper.clone();
-        let mut all = keeper.remake(seed, slots);
+        let mut all = keeper.remake(hash_seed(wanted, self.random), wanted.maglev_slots);
         all.extend(changes);
         let changes = keeper.follow(all);
+        (keeper, changes)
+    }
+
+    async fn apply_prepared(
+        &mut self,
+        (keeper, changes): (Keeper, Vec<Change>),
+    ) -> anyhow::Result<()> {
         self.line.ask(|answer| Message::Apply { changes, answer }).await??;
+        // What is refused has not happened.
         self.keeper = keeper;
         Ok(())
+    }
+
+    pub(super) async fn snapshot(&self) -> anyhow::Result<Snapshot> {
+        let Report { snapshot, .. } = self.line.ask(Message::Report).await?;
+        Ok(snapshot)
+    }
+
+    /// What the configuration asks of the host, together with what the operator has said since.
+    pub(super) fn wishes(&self, config: &config::Director) -> DirectorWishes {
+        wishes(config, self.withdrawn.clone(), self.force)
+    }
+
+    fn before<'a>(&'a self, running: &'a Snapshot) -> Before<'a> {
+        let config::Director { services, timeouts, .. } = &self.config;
+        Before { services, timeouts, running: &running.services }
     }
 
     /// The way back from `wanted`. What the configuration cannot name, connections of a service that was away, is
@@ -146,9 +230,41 @@ impl Running {
     async fn take_back(&mut self, wanted: &config::Director) {
         let Ok(changes) = config::diff(wanted, &self.config) else { return };
         if let Err(error) = self.apply(changes).await {
-            log::error!("reload: the balancer cannot go back to what was running: {error:#}");
+            log::error!("the balancer cannot go back to what was running: {error:#}");
         }
     }
+
+    /// The way back from somewhere on the way to `wanted`, for which no tables were made yet.
+    async fn take_back_some(&mut self, wanted: &config::Director) {
+        let Ok(changes) = config::diff(wanted, &self.config) else { return };
+        let seed = Change::SetHashSeed(hash_seed(&self.config, self.random));
+        for change in std::iter::once(seed).chain(changes) {
+            // Where the way ended before it, there is nothing to go back from, and it is refused.
+            if let Err(error) = self.apply(vec![change]).await {
+                log::debug!("on the way back: {error:#}");
+            }
+        }
+    }
+}
+
+/// What differs in the settings that no [`Change`] of a comparison names.
+fn settings(old: &config::Director, new: &config::Director) -> Vec<Alteration> {
+    let mut altered = Vec::new();
+    if old.hash_seed != new.hash_seed {
+        // Who knows the seed can choose its real server.
+        let shown = |seed: &Option<String>| if seed.is_some() { "configured" } else { "random" };
+        let after = match shown(&new.hash_seed) {
+            after if after == shown(&old.hash_seed) => "another",
+            after => after,
+        };
+        let change = Alteration::of("hash_seed", None, None);
+        altered.push(change.from_to(shown(&old.hash_seed), after));
+    }
+    if old.maglev_slots != new.maglev_slots {
+        let change = Alteration::of("maglev_slots", None, None);
+        altered.push(change.from_to(old.maglev_slots, new.maglev_slots));
+    }
+    altered
 }
 
 /// What flows are placed by: what the configuration says, or something that no client knows.

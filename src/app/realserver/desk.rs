@@ -5,8 +5,9 @@ use std::time::Instant;
 use anyhow::bail;
 
 use super::messages::{Message, Report};
+use crate::app::events::Listener;
 use crate::app::line::Line;
-use crate::app::serve;
+use crate::app::serve::{self, Peer};
 use crate::balancer::snapshot;
 use crate::control::{self, Drops, RealServerDrop, RealServerStats, Request, Stats, Status};
 use crate::decap::Refusal;
@@ -50,7 +51,12 @@ impl Desk {
 }
 
 impl serve::Desk for Desk {
-    async fn answer(&self, request: Request) -> anyhow::Result<String> {
+    async fn answer(
+        &self,
+        request: Request,
+        _body: Vec<u8>,
+        _peer: &Peer,
+    ) -> anyhow::Result<String> {
         match request {
             Request::Stats => Ok(control::encode(&Stats::RealServer(self.stats().await?))),
             Request::Drops => Ok(control::encode(&Drops::from(&self.stats().await?))),
@@ -59,14 +65,17 @@ impl serve::Desk for Desk {
                 program: env!("CARGO_PKG_VERSION").to_owned(),
                 uptime_seconds: self.since.elapsed().as_secs(),
                 done: String::new(),
+                changes: Vec::new(),
             })),
-            Request::List | Request::Connections { .. } => {
-                bail!("a real server keeps no services and no connections; ask the director")
-            }
             Request::Reload => {
                 bail!("a real server does not reload; restart it to change its configuration")
             }
+            _ => bail!("a real server keeps no services and no connections; ask the director"),
         }
+    }
+
+    fn listen(&self) -> anyhow::Result<Listener> {
+        bail!("nothing changes at a real server; ask the director")
     }
 
     async fn connections(

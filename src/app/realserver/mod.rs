@@ -30,6 +30,8 @@ use packets::Packets;
 pub(super) fn run(config: config::RealServer) -> anyhow::Result<()> {
     daemon::runtime()?.block_on(async {
         let mut signals = Signals::new()?;
+        // Before anything on the host changes.
+        daemon::group(&config.access)?;
         let mut session = Session::open(&config.control)?;
         let outcome = serve_reals(config, &mut session, &mut signals).await;
         // Once more, for what failed before anything ran.
@@ -57,13 +59,13 @@ async fn serve_reals(
     let gate = Gate::new(config.directors.clone(), config.vips.clone(), mss);
     let delivery = Delivery::new(tun, config.offload);
     let (line, mut thread) = start(receivers, delivery, gate)?;
-    let outcome = match daemon::listen(&config.control) {
-        Ok(listener) => {
+    let outcome = match daemon::listen(&config.control, &config.access) {
+        Ok(control) => {
             let desk = Arc::new(Desk::new(line.clone()));
             daemon::ready();
             tokio::select! {
                 ended = thread.ended() => ended,
-                served = serve::serve(listener, desk) => served,
+                served = serve::serve(control, desk) => served,
                 gone = session.follow() => gone.map(drop),
                 () = obey(signals) => Ok(()),
             }

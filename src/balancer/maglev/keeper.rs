@@ -56,7 +56,7 @@ impl Keeper {
     #[must_use]
     pub fn follow(&mut self, mut changes: Vec<Change>) -> Vec<Change> {
         changes.iter().for_each(|change| self.note(change));
-        changes.extend(self.tables());
+        changes.extend(self.make());
         changes
     }
 
@@ -64,6 +64,11 @@ impl Keeper {
     #[must_use]
     pub fn table(&self, service: &str) -> Option<&Arc<Table>> {
         self.pools.get(service)?.table.as_ref()
+    }
+
+    /// The services that have a table, with it.
+    pub fn tables(&self) -> impl Iterator<Item = (&str, &Table)> {
+        self.pools.iter().filter_map(|(name, pool)| Some((name.as_str(), pool.table.as_deref()?)))
     }
 
     fn note(&mut self, change: &Change) {
@@ -119,7 +124,7 @@ impl Keeper {
     }
 
     /// The tables that are not what they were. Services with the same real servers share one.
-    fn tables(&mut self) -> Vec<Change> {
+    fn make(&mut self) -> Vec<Change> {
         let (seed, slots) = (self.seed, self.slots);
         let mut made: HashMap<BTreeMap<IpAddr, u32>, Arc<Table>> = HashMap::new();
         let mut changes = Vec::new();

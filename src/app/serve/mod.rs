@@ -1,5 +1,7 @@
 //! The control socket's server: JSON lines, a bounded number of clients, and none that can stall another.
 
+mod peer;
+
 use std::future::Future;
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -12,7 +14,10 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use crate::balancer::snapshot;
-use crate::control::{self, Connections, MAX_REQUEST_LEN, PAGE, Request};
+use crate::control::{self, Connections, MAX_REQUEST_LEN, PAGE, Request, RequestError};
+
+use super::events::Listener;
+pub(super) use peer::{Peer, Writers};
 
 /// Clients served at the same time; one more is told so and turned away.
 const CLIENTS: usize = 32;
@@ -27,10 +32,26 @@ const READING: Duration = Duration::from_secs(5);
 /// What is read and thrown away of a request that is too long, so that its sender gets to the answer.
 const DRAIN: u64 = 1 << 20;
 
+/// A control socket that is listened on.
+#[derive(Debug)]
+pub(super) struct Control {
+    pub(super) listener: UnixListener,
+    /// Who may change something.
+    pub(super) writers: Writers,
+}
+
 /// Who answers.
 pub(super) trait Desk: Send + Sync + 'static {
-    /// The reply line to any request but `connections`.
-    fn answer(&self, request: Request) -> impl Future<Output = anyhow::Result<String>> + Send;
+    /// The reply line to any request but `connections` and `events`. `body` is what followed the request's line.
+    fn answer(
+        &self,
+        request: Request,
+        body: Vec<u8>,
+        peer: &Peer,
+    ) -> impl Future<Output = anyhow::Result<String>> + Send;
+
+    /// From now on, what changes.
+    fn listen(&self) -> anyhow::Result<Listener>;
 
     /// Up to `most` connections from place `from` on, perhaps none, and the place from which it goes on.
     fn connections(
@@ -41,7 +62,8 @@ pub(super) trait Desk: Send + Sync + 'static {
 }
 
 /// Serves until dropped.
-pub(super) async fn serve<D: Desk>(listener: UnixListener, desk: Arc<D>) -> anyhow::Result<()> {
+pub(super) async fn serve<D: Desk>(control: Control, desk: Arc<D>) -> anyhow::Result<()> {
+    let Control { listener, writers } = control;
     let places = Arc::new(Semaphore::new(CLIENTS));
     loop {
         let stream = match listener.accept().await {
@@ -60,7 +82,7 @@ pub(super) async fn serve<D: Desk>(listener: UnixListener, desk: Arc<D>) -> anyh
         };
         let desk = Arc::clone(&desk);
         tokio::spawn(async move {
-            if let Err(error) = client(stream, desk.as_ref()).await {
+            if let Err(error) = client(stream, writers, desk.as_ref()).await {
                 log::debug!("control socket: {error:#}");
             }
             drop(place);
@@ -74,7 +96,8 @@ fn turn_away(stream: UnixStream) -> io::Result<()> {
     stream.into_std()?.write_all(control::encode_error(&line).as_bytes())
 }
 
-async fn client<D: Desk>(stream: UnixStream, desk: &D) -> anyhow::Result<()> {
+async fn client<D: Desk>(stream: UnixStream, writers: Writers, desk: &D) -> anyhow::Result<()> {
+    let peer = Peer::of(&stream, writers)?;
     let (reader, mut writer) = stream.into_split();
     let mut reader = BufReader::new(reader);
     let mut line = Vec::new();
@@ -85,19 +108,69 @@ async fn client<D: Desk>(stream: UnixStream, desk: &D) -> anyhow::Result<()> {
         if timeout(SENDING, request.read_until(b'\n', &mut line)).await?? == 0 {
             return Ok(());
         }
-        let reply = match Request::parse(&line) {
+        let request = Request::parse(&line);
+        // A sender who is not through yet, or will not be understood when it goes on.
+        let lost = !line.ends_with(b"\n") || matches!(request, Err(RequestError::Body(_)));
+        let reply = match request {
             Ok(Request::Connections { limit }) => {
                 connections(desk, &mut writer, limit).await?;
                 continue;
             }
-            Ok(request) => desk.answer(request).await,
+            Ok(Request::Events) => return events(desk, &peer, reader, writer).await,
+            Ok(request) => {
+                let mut body = vec![0; request.body_len()];
+                timeout(SENDING, reader.read_exact(&mut body)).await??;
+                ask(desk, request, body, &peer).await
+            }
             Err(error) => Err(error.into()),
         };
         let failed = reply.is_err();
         write(&mut writer, &reply.unwrap_or_else(|error| refusal(&error))).await?;
-        if failed && !line.ends_with(b"\n") {
+        if failed && lost {
             return hang_up(reader, writer).await;
         }
+    }
+}
+
+/// The desk's answer, if this client may ask for it.
+async fn ask<D: Desk>(
+    desk: &D,
+    request: Request,
+    body: Vec<u8>,
+    peer: &Peer,
+) -> anyhow::Result<String> {
+    if request.writes()
+        && let Err(refused) = peer.may_write()
+    {
+        log::warn!("{}: {refused}", request.verb());
+        return Err(refused);
+    }
+    desk.answer(request, body, peer).await
+}
+
+/// Sends what changes, as it happens, until the client closes or says something out of turn; one that does not read is
+/// cut off by [`READING`], and told what it has missed if it begins again before.
+async fn events<D: Desk>(
+    desk: &D,
+    peer: &Peer,
+    mut reader: BufReader<OwnedReadHalf>,
+    mut writer: OwnedWriteHalf,
+) -> anyhow::Result<()> {
+    let mut listener = match desk.listen() {
+        Ok(listener) => listener,
+        Err(error) => return write(&mut writer, &refusal(&error)).await,
+    };
+    // What happens from now on is heard, so this may take its time.
+    let status = ask(desk, Request::Status, Vec::new(), peer).await?;
+    write(&mut writer, &status).await?;
+    let mut byte = [0];
+    loop {
+        let line = tokio::select! {
+            line = listener.next() => line,
+            _ = reader.read(&mut byte) => return Ok(()),
+        };
+        let Some(line) = line else { return Ok(()) };
+        write(&mut writer, &line).await?;
     }
 }
 
@@ -144,104 +217,4 @@ async fn write(writer: &mut OwnedWriteHalf, line: &str) -> anyhow::Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-
-    use std::io::{BufRead, BufReader, Read};
-    use std::os::unix::net::UnixStream;
-    use std::thread;
-
-    use anyhow::bail;
-
-    use super::*;
-
-    struct Echo;
-
-    impl Desk for Echo {
-        async fn answer(&self, request: Request) -> anyhow::Result<String> {
-            Ok(format!("{request:?}\n"))
-        }
-
-        async fn connections(
-            &self,
-            from: usize,
-            _most: usize,
-        ) -> anyhow::Result<(Vec<snapshot::Connection>, Option<usize>)> {
-            match from {
-                0 => Ok((Vec::new(), Some(7))),
-                7 => Ok((Vec::new(), None)),
-                _ => bail!("from {from}"),
-            }
-        }
-    }
-
-    /// Serves in a thread for as long as `clients` runs, which gets a way to connect.
-    fn with_server(name: &str, clients: impl FnOnce(&dyn Fn() -> UnixStream)) {
-        let path = std::env::temp_dir().join(format!("vstun-{}-{name}", std::process::id()));
-        let _ = std::fs::remove_file(&path);
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let listener = {
-            let _entered = runtime.enter();
-            UnixListener::bind(&path).unwrap()
-        };
-        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-        let server = thread::spawn(move || {
-            runtime.block_on(async {
-                tokio::select! {
-                    _ = serve(listener, Arc::new(Echo)) => {}
-                    _ = stopped => {}
-                }
-            });
-        });
-        clients(&|| {
-            let stream = UnixStream::connect(&path).unwrap();
-            stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-            stream
-        });
-        drop(stop);
-        server.join().unwrap();
-        std::fs::remove_file(&path).unwrap();
-    }
-
-    fn line(stream: &UnixStream) -> String {
-        let mut line = String::new();
-        BufReader::new(stream).read_line(&mut line).unwrap();
-        line
-    }
-
-    #[test]
-    fn idle_clients_turn_one_more_away_at_once_and_are_soon_gone() {
-        with_server("idle", |connect| {
-            let idle: Vec<_> = (0..CLIENTS).map(|_| connect()).collect();
-            let refused = line(&connect());
-            assert!(refused.starts_with(r#"{"version":1,"error":"busy: "#), "{refused}");
-            for mut client in idle {
-                assert_eq!(client.read(&mut [0]).unwrap(), 0, "closed by the server");
-            }
-            let mut client = connect();
-            client.write_all(b"{\"version\":1,\"verb\":\"status\"}\n").unwrap();
-            assert_eq!(line(&client), "Status\n");
-        });
-    }
-
-    #[test]
-    fn a_client_that_sends_too_much_gets_to_the_answer() {
-        with_server("long", |connect| {
-            let mut client = connect();
-            client.write_all(&vec![b'x'; 1_000_000]).unwrap();
-            assert!(line(&client).contains("longer than 4096 bytes"));
-        });
-    }
-
-    #[test]
-    fn an_empty_page_is_no_line_unless_it_is_the_last() {
-        with_server("pages", |connect| {
-            let mut client = connect();
-            client.write_all(b"{\"version\":1,\"verb\":\"connections\"}\n").unwrap();
-            client.shutdown(std::net::Shutdown::Write).unwrap();
-            let mut reply = String::new();
-            client.read_to_string(&mut reply).unwrap();
-            assert_eq!(reply, "{\"version\":1,\"connections\":[],\"more\":false}\n");
-        });
-    }
-}
+mod tests;

@@ -1,0 +1,203 @@
+//! The operator's verbs: the running configuration with one change.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use anyhow::bail;
+
+use super::messages::Message;
+use super::orders::{Answer, Outcome};
+use super::reload::Running;
+use super::wishes;
+use crate::app::host::Session;
+use crate::balancer::spec::Wanted;
+use crate::balancer::{Change, Flush, Flushed};
+use crate::config::{self, Edit, Fault, Selected, Target};
+use crate::control::{Alteration, Request, VirtualIp, Which};
+
+/// The weight of a real server that is added without one, as in a configuration.
+const WEIGHT: u32 = 1;
+
+impl Running {
+    pub(super) async fn operate(&mut self, session: &mut Session, request: Request) -> Outcome {
+        match request {
+            Request::SetWeight { real, weight } => {
+                self.edit(session, &real, Edit::SetWeight(weight)).await
+            }
+            Request::AddReal { real, weight } => {
+                self.edit(session, &real, Edit::Add(weight.unwrap_or(WEIGHT))).await
+            }
+            Request::RemoveReal { real } => self.edit(session, &real, Edit::Remove).await,
+            Request::Drain { real, deadline } => {
+                let deadline = deadline.as_deref().map(config::deadline).transpose()?;
+                self.set_state(&real, Wanted::Draining { deadline }).await
+            }
+            Request::Enable { real } => self.set_state(&real, Wanted::Up).await,
+            Request::Disable { real } => self.set_state(&real, Wanted::Disabled).await,
+            Request::Flush { service, address, all } => self.flush(service, address, all).await,
+            Request::Announce { address } => self.announce(session, &address).await,
+            Request::Withdraw { address } => self.withdraw(session, &address).await,
+            other => bail!("{} is no order", other.verb()),
+        }
+    }
+
+    async fn edit(&mut self, session: &mut Session, real: &Which, edit: Edit) -> Outcome {
+        let wanted = self.config.edited(target(real), edit)?;
+        let changes = config::diff(&self.config, &wanted).map_err(first)?;
+        // Another weight is nothing that the host has to know.
+        if let Edit::SetWeight(_) = edit {
+            let altered = self.altered(&changes).await?;
+            self.apply(changes).await?;
+            self.config = wanted;
+            return Ok(Answer::of(altered));
+        }
+        self.switch(session, wanted, changes).await.map(Answer::of)
+    }
+
+    async fn set_state(&mut self, real: &Which, state: Wanted) -> Outcome {
+        let Selected { services, address } = self.config.select(target(real))?;
+        let change = |service| Change::SetState { service, address, state };
+        let changes: Vec<Change> = services.into_iter().map(change).collect();
+        let altered = self.altered(&changes).await?;
+        self.apply(changes).await?;
+        Ok(Answer::of(altered))
+    }
+
+    async fn flush(
+        &mut self,
+        service: Option<String>,
+        address: Option<String>,
+        all: bool,
+    ) -> Outcome {
+        if all == (service.is_some() || address.is_some()) {
+            bail!(
+                "whose connections? write --service NAME, --real ADDRESS or both, or --all alone"
+            );
+        }
+        if let Some(name) = &service {
+            self.config.service(name)?;
+        }
+        let real = match &address {
+            Some(text) => Some(self.known(text, service.as_deref()).await?),
+            None => None,
+        };
+        let which = Flush { service, real };
+        let (mut connections, mut next) = (0, Some(0));
+        while let Some(from) = next {
+            let which = which.clone();
+            let flushed = self.line.ask(|answer| Message::Flush { which, from, answer }).await?;
+            let Flushed { connections: more, next: then } = flushed;
+            (connections, next) = (connections + more, then);
+        }
+        let before = Some(format!("{connections} connections"));
+        let change = Alteration::of("flush", which.service.as_deref(), real);
+        let changes =
+            if connections > 0 { vec![Alteration { before, ..change }] } else { Vec::new() };
+        Ok(Answer::Done(format!("{connections} connections forgotten"), changes))
+    }
+
+    /// A real server, also one that was removed and serves its last connections.
+    async fn known(&self, text: &str, service: Option<&str>) -> anyhow::Result<IpAddr> {
+        let address = config::real(text)?;
+        let running = self.snapshot().await?;
+        let services = running.services.iter();
+        let mut asked = services.filter(|one| service.is_none_or(|name| one.name == name));
+        if !asked.any(|service| service.reals.iter().any(|real| real.address == address)) {
+            let place = service.map_or_else(|| "any service".to_owned(), ToOwned::to_owned);
+            bail!(
+                "address: {address} is no real server of {place}; `vstun list` names those there are"
+            );
+        }
+        Ok(address)
+    }
+
+    async fn announce(&mut self, session: &mut Session, text: &str) -> Outcome {
+        let vip = config::vip(&self.config, text)?;
+        let mut withdrawn = self.withdrawn.clone();
+        withdrawn.remove(&vip);
+        self.set_withdrawn(session, withdrawn, Some(vip)).await?;
+        let places = session.announced(vip).join(", ");
+        let done = match places.is_empty() {
+            true => format!("{vip} is announced as soon as an uplink is up"),
+            false => format!("{vip} is announced: {places}"),
+        };
+        Ok(Answer::Done(done, self.publish(vip)))
+    }
+
+    async fn withdraw(&mut self, session: &mut Session, text: &str) -> Outcome {
+        let vip = config::vip(&self.config, text)?;
+        let before = self.withdrawn.clone();
+        let mut withdrawn = before.clone();
+        withdrawn.insert(vip);
+        self.set_withdrawn(session, withdrawn, None).await?;
+        let places = session.announced(vip);
+        if !places.is_empty() {
+            self.set_withdrawn(session, before, None).await?;
+            bail!("{vip} is still announced: {}; the log says why", places.join(", "));
+        }
+        let done = format!("{vip} is withdrawn; what arrives for it is forwarded as before");
+        Ok(Answer::Done(done, self.publish(vip)))
+    }
+
+    /// Has all virtual IPs announced but these, and `at_once` without a question.
+    async fn set_withdrawn(
+        &mut self,
+        session: &mut Session,
+        withdrawn: BTreeSet<IpAddr>,
+        at_once: Option<IpAddr>,
+    ) -> anyhow::Result<()> {
+        if !self.config.arp && self.config.announce_table == 0 {
+            bail!("nothing announces virtual IPs here: `arp` is false and `announce_table` is 0");
+        }
+        let wishes = wishes(&self.config, withdrawn.clone(), self.force);
+        let plan = session.plan_director(&wishes).await?;
+        let sources = plan.outer_sources();
+        self.apply(vec![Change::SetSources(sources.clone())]).await?;
+        let plan = match at_once {
+            Some(vip) => plan.at_once(vip),
+            None => plan,
+        };
+        session.install(plan).await?;
+        self.sources.extend(sources);
+        self.withdrawn = withdrawn;
+        Ok(())
+    }
+
+    /// Tells the listings whether the virtual IP is announced, and says what is new about that.
+    fn publish(&self, vip: IpAddr) -> Vec<Alteration> {
+        let announced = !self.withdrawn.contains(&vip);
+        let mut changes = Vec::new();
+        self.vips.send_modify(|vips| {
+            for one in vips.iter_mut().filter(|one| one.address == vip) {
+                if one.announced != announced {
+                    let change = Alteration::of("announced", None, Some(vip));
+                    changes.push(change.from_to(one.announced, announced));
+                }
+                one.announced = announced;
+            }
+        });
+        changes
+    }
+}
+
+/// What listings say of the virtual IPs.
+pub(super) fn virtual_ips(
+    config: &config::Director,
+    withdrawn: &BTreeSet<IpAddr>,
+) -> Vec<VirtualIp> {
+    let line = |address| VirtualIp { address, announced: !withdrawn.contains(&address) };
+    config.vips().into_iter().map(line).collect()
+}
+
+fn target(real: &Which) -> Target<'_> {
+    let Which { address, service, all_services } = real;
+    Target { address, service: service.as_deref(), all_services: *all_services }
+}
+
+/// A configuration that was checked differs from another in nothing that has more than one fault.
+fn first(faults: Vec<Fault>) -> anyhow::Error {
+    match faults.into_iter().next() {
+        Some(fault) => fault.into(),
+        None => anyhow::anyhow!("the configuration cannot be compared with the running one"),
+    }
+}

@@ -1,0 +1,113 @@
+//! What is asked of the main task, which alone has the host's session and the running configuration: one thing at a time.
+
+use std::fmt;
+
+use anyhow::Context;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::app::serve::Peer;
+use crate::control::{Alteration, Event, Plan, Request};
+
+/// Orders that wait for the main task; more of their askers wait.
+const WAITING: usize = 4;
+
+/// Who asks for something.
+#[derive(Clone, Debug)]
+pub(super) enum Who {
+    /// Somebody at the control socket.
+    Operator(Peer),
+    /// SIGHUP.
+    Signal,
+    /// The director itself, after a change of its host.
+    Host,
+}
+
+/// What is asked for.
+#[derive(Debug)]
+pub(super) struct Order {
+    pub(super) request: Request,
+    /// What followed the request.
+    pub(super) body: Vec<u8>,
+    pub(super) who: Who,
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub(super) enum Answer {
+    /// It was done: in words, and what has changed by it.
+    Done(String, Vec<Alteration>),
+    /// What would be done.
+    Planned(Plan),
+}
+
+/// What was done, or why nothing was.
+pub(super) type Outcome = anyhow::Result<Answer>;
+
+/// An order, and where its outcome goes.
+pub(super) type Asked = (Order, oneshot::Sender<Outcome>);
+
+/// Where others give orders.
+#[derive(Clone, Debug)]
+pub(super) struct Orders(mpsc::Sender<Asked>);
+
+/// Where the main task hears of them.
+pub(super) type Inbox = mpsc::Receiver<Asked>;
+
+impl Orders {
+    pub(super) fn new() -> (Self, Inbox) {
+        let (orders, inbox) = mpsc::channel(WAITING);
+        (Self(orders), inbox)
+    }
+
+    /// Gives an order and waits for what comes of it.
+    pub(super) async fn give(&self, order: Order) -> Outcome {
+        let (answer, answered) = oneshot::channel();
+        self.0.send((order, answer)).await.ok().context("the director is stopping")?;
+        answered.await.context("the director is stopping")?
+    }
+}
+
+impl Answer {
+    /// As it is told: each change on its line, or that there was none.
+    pub(super) fn of(changes: Vec<Alteration>) -> Self {
+        let lines: Vec<String> = changes.iter().map(ToString::to_string).collect();
+        let text =
+            if lines.is_empty() { "nothing has changed".to_owned() } else { lines.join("\n") };
+        Self::Done(text, changes)
+    }
+}
+
+impl Who {
+    /// The event of a change that the verb has made.
+    pub(super) fn event(&self, verb: &str, change: Alteration) -> Event {
+        let peer = if let Self::Operator(peer) = self { Some(peer) } else { None };
+        let now = jiff::Timestamp::now();
+        Event {
+            time: format!("{now:.3}"),
+            who: self.name().to_owned(),
+            uid: peer.map(|peer| peer.uid),
+            gid: peer.map(|peer| peer.gid),
+            pid: peer.and_then(|peer| peer.pid),
+            verb: verb.to_owned(),
+            change,
+        }
+    }
+
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Operator(_) => "operator",
+            Self::Signal => "signal",
+            Self::Host => "host",
+        }
+    }
+}
+
+impl fmt::Display for Who {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())?;
+        match self {
+            Self::Operator(peer) => write!(f, ", {peer}"),
+            Self::Signal | Self::Host => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! What changes, told to whoever listens.
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::broadcast::{self, Receiver, Sender};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::control::{self, Event, Missed};
+
+/// Events that wait for a slow listener; those before are lost to it, and it is told how many.
+pub(super) const QUEUE: usize = 1024;
+
+/// Listeners at the same time: fewer than the control socket has places, so that they cannot lock the operator out.
+pub(super) const LISTENERS: usize = 16;
+
+/// Events of one order that have a line of their own in the log.
+const LOGGED: usize = 50;
+
+/// Events after which listeners get a turn.
+const TURN: usize = 64;
+
+/// Where changes are told.
+#[derive(Clone, Debug)]
+pub(super) struct Events {
+    lines: Sender<Arc<str>>,
+    places: Arc<Semaphore>,
+}
+
+/// Somebody who listens.
+#[derive(Debug)]
+pub(super) struct Listener {
+    lines: Receiver<Arc<str>>,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Events {
+    pub(super) fn new() -> Self {
+        Self { lines: broadcast::channel(QUEUE).0, places: Arc::new(Semaphore::new(LISTENERS)) }
+    }
+
+    /// Listens from now on.
+    ///
+    /// # Errors
+    /// [`LISTENERS`] do already.
+    pub(super) fn listen(&self) -> anyhow::Result<Listener> {
+        let place = Arc::clone(&self.places).try_acquire_owned();
+        let place = place.ok().with_context(|| {
+            format!("busy: {LISTENERS} clients listen to events; end one of them first")
+        })?;
+        Ok(Listener { lines: self.lines.subscribe(), _place: place })
+    }
+
+    /// Tells what has changed, in the log too.
+    pub(super) async fn tell(&self, events: Vec<Event>) {
+        for event in events.iter().take(LOGGED) {
+            log::info!("{event}");
+        }
+        if events.len() > LOGGED {
+            log::info!("and {} changes more, which `vstun events` shows", events.len() - LOGGED);
+        }
+        for (number, event) in events.iter().enumerate() {
+            // Without a listener there is nobody to tell.
+            let _ = self.lines.send(control::encode(event).into());
+            if number % TURN == TURN - 1 {
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+}
+
+impl Listener {
+    /// The next line; `None`: there will be no more.
+    pub(super) async fn next(&mut self) -> Option<Arc<str>> {
+        match self.lines.recv().await {
+            Ok(line) => Some(line),
+            Err(RecvError::Lagged(missed)) => Some(control::encode(&Missed { missed }).into()),
+            Err(RecvError::Closed) => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    fn block_on(future: impl Future<Output = ()>) {
+        tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future);
+    }
+
+    fn event(number: usize) -> Event {
+        Event { verb: number.to_string(), ..Event::default() }
+    }
+
+    #[test]
+    fn every_listener_hears_every_event_in_order() {
+        block_on(async {
+            let events = Events::new();
+            let mut listeners = [events.listen().unwrap(), events.listen().unwrap()];
+            events.tell((0..QUEUE).map(event).collect()).await;
+            for listener in &mut listeners {
+                for number in 0..QUEUE {
+                    let line = listener.next().await.unwrap();
+                    let heard: Event = control::decode(line.as_bytes()).unwrap();
+                    assert_eq!(heard, event(number));
+                }
+            }
+        });
+    }
+
+    #[test]
+    fn a_listener_that_is_one_event_too_slow_is_told_how_many_it_has_missed() {
+        block_on(async {
+            let events = Events::new();
+            let mut listener = events.listen().unwrap();
+            events.tell((0..=QUEUE).map(event).collect()).await;
+            let line = listener.next().await.unwrap();
+            assert_eq!(control::decode::<Missed>(line.as_bytes()).unwrap(), Missed { missed: 1 });
+            let line = listener.next().await.unwrap();
+            assert_eq!(control::decode::<Event>(line.as_bytes()).unwrap(), event(1));
+        });
+    }
+
+    #[test]
+    fn one_listener_more_than_there_is_room_for_is_refused_until_one_ends() {
+        let events = Events::new();
+        let mut listeners: Vec<_> = (0..LISTENERS).map(|_| events.listen().unwrap()).collect();
+        assert!(events.listen().unwrap_err().to_string().starts_with("busy: 16 clients"));
+        listeners.pop();
+        assert!(events.listen().is_ok());
+    }
+}

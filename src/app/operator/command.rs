@@ -1,0 +1,196 @@
+//! What `vstun` can be told, and the requests that come of it.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use crate::balancer::spec::MAX_WEIGHT;
+use crate::control::{Request, Which};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Services and real servers with their connections, packets and bytes
+    List,
+    /// Connections with their state and the time they have left
+    Connections {
+        /// At most so many
+        #[arg(long, value_name = "NUMBER")]
+        limit: Option<u64>,
+    },
+    /// Packets, batches, errors and timers of the daemon
+    Stats,
+    /// Packets dropped, by reason
+    Drops {
+        /// Show the reasons that never occurred as well
+        #[arg(long)]
+        all: bool,
+    },
+    /// Which service and which real server a flow belongs to, and why
+    ///
+    /// For a flow that the director knows, its entry; for any other, what the scheduler or the hash would say now.
+    /// Nothing changes.
+    #[command(after_help = "\
+Examples:
+  vstun explain tcp 198.51.100.7:40000 192.0.2.10:80
+  vstun explain udp [2001:db8::7]:40000 [2001:db8::10]:53")]
+    Explain {
+        /// Transport, client and virtual IP with their ports
+        #[arg(required = true, num_args = 1..=3, value_names = ["TRANSPORT", "CLIENT:PORT", "VIP:PORT"])]
+        flow: Vec<String>,
+    },
+    /// Another weight, from the next connection on
+    SetWeight {
+        /// Share of new connections; 0 takes none and keeps those there are
+        #[arg(long, value_name = "NUMBER", value_parser = weight())]
+        weight: u32,
+        #[command(flatten)]
+        real: Real,
+    },
+    /// No new connections for a real server; those it has go on
+    Drain {
+        /// End those that are left after so long, as in 10m
+        #[arg(long, value_name = "DURATION")]
+        deadline: Option<String>,
+        #[command(flatten)]
+        real: Real,
+    },
+    /// A drained, disabled or dead real server is back in service
+    Enable {
+        #[command(flatten)]
+        real: Real,
+    },
+    /// A real server is out of service until it is enabled
+    Disable {
+        #[command(flatten)]
+        real: Real,
+    },
+    /// A real server joins a service, until the next reload of a configuration without it
+    AddReal {
+        /// Share of new connections [default: 1]
+        #[arg(long, value_name = "NUMBER", value_parser = weight())]
+        weight: Option<u32>,
+        #[command(flatten)]
+        real: Real,
+    },
+    /// A real server leaves; its connections go on to their end
+    RemoveReal {
+        #[command(flatten)]
+        real: Real,
+    },
+    /// Forget connections, as if their time were up
+    ///
+    /// The next packet of a TCP connection that was forgotten is answered with a reset; a UDP flow is scheduled anew.
+    #[command(group = clap::ArgGroup::new("whose").required(true).multiple(true))]
+    Flush {
+        /// Those of this service
+        #[arg(long, value_name = "NAME", group = "whose")]
+        service: Option<String>,
+        /// Those of this real server
+        #[arg(long, value_name = "ADDR", group = "whose")]
+        real: Option<String>,
+        /// Every one
+        #[arg(long, group = "whose", conflicts_with_all = ["service", "real"])]
+        all: bool,
+    },
+    /// Answer for a virtual IP and announce it, at once and without asking who else has it
+    ///
+    /// For the hooks of keepalived and others that know who is to have it.
+    #[command(after_help = "\
+Examples:
+  vstun announce 192.0.2.10              notify_master of keepalived
+  vstun withdraw 192.0.2.10              notify_backup, notify_fault, notify_stop")]
+    Announce {
+        /// The virtual IP
+        #[arg(value_name = "VIP")]
+        address: String,
+    },
+    /// Do not answer for a virtual IP any more; what still arrives for it is forwarded
+    Withdraw {
+        /// The virtual IP
+        #[arg(value_name = "VIP")]
+        address: String,
+    },
+    /// Changes as they happen, one JSON object per line, until Ctrl-C
+    ///
+    /// Whoever made them: an operator, a reload, the director itself.
+    Events,
+    /// Read the configuration again; what is wrong with it changes nothing
+    Reload,
+    /// What a reload of a file would change, and how many connections it would touch
+    ///
+    /// Exit codes: 0 nothing would change, 1 the file has faults or the host is not fit for it, 3 something would change.
+    Plan {
+        /// The configuration
+        file: PathBuf,
+    },
+    /// Which daemon answers, and for how long it has run
+    Status,
+    /// Remove what a killed daemon left on this host, without starting one
+    Cleanup,
+    /// Client, director and three real servers on this machine, in private network namespaces
+    Demo {
+        /// Leave everything up and open a shell in it
+        #[arg(long)]
+        keep: bool,
+    },
+}
+
+/// A real server, in one service or in all of them.
+#[derive(Debug, Args)]
+pub(super) struct Real {
+    /// The real server's address
+    #[arg(value_name = "ADDR")]
+    address: String,
+    /// In this service only; needed where several are possible
+    #[arg(long, value_name = "NAME", conflicts_with = "all_services")]
+    service: Option<String>,
+    /// In every service
+    #[arg(long)]
+    all_services: bool,
+}
+
+impl Real {
+    fn which(&self) -> Which {
+        let Self { address, service, all_services } = self;
+        let (address, service) = (address.clone(), service.clone());
+        Which { address, service, all_services: *all_services }
+    }
+}
+
+impl Command {
+    /// The request, for those that are one and nothing else.
+    pub(super) fn request(&self) -> Option<Request> {
+        Some(match self {
+            Self::List => Request::List,
+            Self::Connections { limit } => Request::Connections { limit: *limit },
+            Self::Stats => Request::Stats,
+            Self::Drops { .. } => Request::Drops,
+            Self::Explain { flow } => Request::Explain { flow: flow.join(" ") },
+            Self::SetWeight { weight, real } => {
+                Request::SetWeight { real: real.which(), weight: *weight }
+            }
+            Self::Drain { deadline, real } => {
+                Request::Drain { real: real.which(), deadline: deadline.clone() }
+            }
+            Self::Enable { real } => Request::Enable { real: real.which() },
+            Self::Disable { real } => Request::Disable { real: real.which() },
+            Self::AddReal { weight, real } => {
+                Request::AddReal { real: real.which(), weight: *weight }
+            }
+            Self::RemoveReal { real } => Request::RemoveReal { real: real.which() },
+            Self::Flush { service, real, all } => {
+                Request::Flush { service: service.clone(), address: real.clone(), all: *all }
+            }
+            Self::Announce { address } => Request::Announce { address: address.clone() },
+            Self::Withdraw { address } => Request::Withdraw { address: address.clone() },
+            Self::Events => Request::Events,
+            Self::Reload => Request::Reload,
+            Self::Status => Request::Status,
+            Self::Plan { .. } | Self::Cleanup | Self::Demo { .. } => return None,
+        })
+    }
+}
+
+fn weight() -> clap::builder::RangedI64ValueParser<u32> {
+    clap::value_parser!(u32).range(0..=i64::from(MAX_WEIGHT))
+}

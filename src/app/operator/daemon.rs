@@ -1,0 +1,110 @@
+//! The daemon at the other end of the control socket.
+
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, anyhow, bail};
+use serde::de::DeserializeOwned;
+
+use crate::control::{self, ReplyError, Request, Status};
+
+/// How long a daemon may take to answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A daemon that listens.
+pub(super) struct Daemon {
+    socket: PathBuf,
+    stream: BufReader<UnixStream>,
+}
+
+impl Daemon {
+    /// Connects to the first of `sockets` that somebody listens on.
+    pub(super) fn connect(sockets: &[PathBuf]) -> anyhow::Result<Self> {
+        let mut tried = Vec::new();
+        for socket in sockets {
+            match UnixStream::connect(socket) {
+                Ok(stream) => {
+                    stream.set_read_timeout(Some(PATIENCE))?;
+                    stream.set_write_timeout(Some(PATIENCE))?;
+                    return Ok(Self { socket: socket.clone(), stream: BufReader::new(stream) });
+                }
+                Err(error) => tried.push((socket, error)),
+            }
+        }
+        let tried: Vec<_> = tried.iter().map(|(socket, error)| failure(socket, error)).collect();
+        bail!("no daemon answers\n{}", tried.join("\n"))
+    }
+
+    /// Sends a request, and the text that belongs to it.
+    pub(super) fn ask(&mut self, request: &Request, body: &[u8]) -> anyhow::Result<()> {
+        let line = control::encode(request);
+        let stream = self.stream.get_mut();
+        let sent = stream.write_all(line.as_bytes()).and_then(|()| stream.write_all(body));
+        let Err(error) = sent else { return Ok(()) };
+        // A daemon that has no room for one more client has said so before it closed.
+        let refused = self.line().ok().and_then(|line| control::decode::<Status>(&line).err());
+        let refused = refused.filter(|error| matches!(error, ReplyError::Refused(_)));
+        // As text: a broken pipe here is a failure, unlike one on our own output.
+        Err(refused.map_or_else(
+            || anyhow!("cannot write to {}: {error}", self.socket.display()),
+            anyhow::Error::from,
+        ))
+    }
+
+    /// Reads one reply and prints it: as it came, or as `human` puts it.
+    pub(super) fn answer<T: DeserializeOwned>(
+        &mut self,
+        json: bool,
+        out: &mut impl Write,
+        human: impl FnOnce(&T) -> String,
+    ) -> anyhow::Result<()> {
+        let line = self.line()?;
+        let text = human(&control::decode(&line)?);
+        if json {
+            out.write_all(&line)?;
+        } else {
+            out.write_all(text.as_bytes())?;
+        }
+        Ok(())
+    }
+
+    /// Waits for the next line for as long as it takes.
+    pub(super) fn be_patient(&mut self) -> anyhow::Result<()> {
+        Ok(self.stream.get_mut().set_read_timeout(None)?)
+    }
+
+    /// Reads one line.
+    pub(super) fn line(&mut self) -> anyhow::Result<Vec<u8>> {
+        let mut line = Vec::new();
+        let bound = control::MAX_REPLY_LEN as u64;
+        let read = self.stream.by_ref().take(bound).read_until(b'\n', &mut line);
+        let socket = self.socket.display();
+        match read {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                bail!("the daemon at {socket} gave no answer within {} s", PATIENCE.as_secs())
+            }
+            Err(error) => Err(error).with_context(|| format!("cannot read from {socket}")),
+            Ok(_) if line.ends_with(b"\n") => Ok(line),
+            Ok(read) if read as u64 == bound => {
+                bail!("the daemon at {socket} sent a line of more than {bound} bytes")
+            }
+            Ok(_) => bail!("the daemon at {socket} closed the connection; see its log"),
+        }
+    }
+}
+
+fn failure(socket: &Path, error: &io::Error) -> String {
+    let what = match error.kind() {
+        io::ErrorKind::NotFound => {
+            "is not there; start the daemon, or give --socket PATH as its `control` key has it"
+        }
+        io::ErrorKind::PermissionDenied => "permission denied; ask as root, with sudo",
+        io::ErrorKind::ConnectionRefused => {
+            "nobody listens: the daemon was killed; start it, or run vstun cleanup"
+        }
+        _ => return format!("  {}: {error}", socket.display()),
+    };
+    format!("  {}: {what}", socket.display())
+}

@@ -1,0 +1,169 @@
+//! `vstun`, the operator's command: asks a running daemon over its control socket and prints the answer.
+
+mod command;
+mod daemon;
+
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::bail;
+use clap::Parser;
+
+use crate::config;
+use crate::control::{
+    self, Connections, Drops, Explained, List, MAX_BODY_LEN, Plan, Request, RequestError, Stats,
+    Status,
+};
+
+use super::cli::exit;
+use super::{cleanup, config_file, demo};
+use command::Command;
+use daemon::Daemon;
+
+/// Exit code of `plan`: something would change.
+const WOULD_CHANGE: u8 = 3;
+
+/// Asks a running vstun-director or vstun-realserver what it does, and tells a director what to do.
+#[derive(Debug, Parser)]
+#[command(
+    name = "vstun",
+    version,
+    after_help = "\
+Examples:
+  vstun list                               services, real servers and their connections
+  vstun list --json | jq .drops            the same for programs
+  vstun drops --all                        every reason for which packets can be dropped
+  vstun explain tcp 198.51.100.7:40000 192.0.2.10:80
+  vstun set-weight 10.0.0.11 --weight 3
+  vstun drain 10.0.0.11 --deadline 10m     before maintenance; `vstun enable 10.0.0.11` after it
+  vstun plan /etc/vstun/director.toml      what `vstun reload` would do
+  vstun events                             what changes, by whom, as it happens
+  vstun --socket /run/vstun/realserver.sock stats
+
+Exit codes:
+  0  done
+  1  failed or refused: nothing has changed; or no daemon answered
+  2  wrong usage
+  3  plan: something would change"
+)]
+struct Args {
+    /// The daemon's control socket [default: /run/vstun/director.sock, then /run/vstun/realserver.sock]
+    #[arg(long, value_name = "PATH", global = true)]
+    socket: Option<PathBuf>,
+    /// Print the daemon's answer as JSON, one object per line
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// `vstun`.
+#[must_use]
+pub fn operator() -> ExitCode {
+    let args = Args::parse();
+    match run(&args) {
+        Ok(code) => code,
+        // The reader of our output, `head` for one, has seen enough.
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => exit("vstun", Err(error)),
+    }
+}
+
+fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    match &args.command {
+        Command::Cleanup => clean_up(args)?,
+        Command::Demo { keep } => demo::run(*keep)?,
+        Command::Plan { file } => return plan(args, file),
+        command => {
+            if let Some(request) = command.request() {
+                ask(args, &request)?;
+            }
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn ask(args: &Args, request: &Request) -> anyhow::Result<()> {
+    let mut out = BufWriter::new(io::stdout().lock());
+    let mut daemon = Daemon::connect(&sockets(args))?;
+    daemon.ask(request, &[])?;
+    match args.command {
+        Command::List => daemon.answer(args.json, &mut out, List::human)?,
+        Command::Connections { .. } => connections(&mut daemon, args.json, &mut out)?,
+        Command::Stats => daemon.answer(args.json, &mut out, Stats::human)?,
+        Command::Drops { all } => daemon.answer(args.json, &mut out, |d: &Drops| d.human(all))?,
+        Command::Explain { .. } => daemon.answer(args.json, &mut out, Explained::human)?,
+        Command::Events => events(&mut daemon, &mut out)?,
+        _ => daemon.answer(args.json, &mut out, Status::human)?,
+    }
+    Ok(out.flush()?)
+}
+
+/// Sends the file's text, since the daemon may not be able to read what the operator can.
+fn plan(args: &Args, file: &Path) -> anyhow::Result<ExitCode> {
+    let text = config_file::read(file)?;
+    if text.len() > MAX_BODY_LEN {
+        return Err(RequestError::Body(text.len()).into());
+    }
+    let mut out = BufWriter::new(io::stdout().lock());
+    let mut daemon = Daemon::connect(&sockets(args))?;
+    let file = file.display().to_string();
+    daemon.ask(&Request::Plan { file, bytes: text.len() }, &text)?;
+    let mut nothing = true;
+    daemon.answer(args.json, &mut out, |plan: &Plan| {
+        nothing = plan.is_empty();
+        plan.human()
+    })?;
+    out.flush()?;
+    Ok(if nothing { ExitCode::SUCCESS } else { ExitCode::from(WOULD_CHANGE) })
+}
+
+/// Prints the lines as they come, after the one that says that the daemon is listening to us.
+fn events(daemon: &mut Daemon, out: &mut impl Write) -> anyhow::Result<()> {
+    control::decode::<Status>(&daemon.line()?)?;
+    daemon.be_patient()?;
+    eprintln!("listening; Ctrl-C ends it");
+    loop {
+        let line = daemon.line()?;
+        out.write_all(&line)?;
+        out.flush()?;
+    }
+}
+
+fn connections(daemon: &mut Daemon, json: bool, out: &mut impl Write) -> anyhow::Result<()> {
+    if !json {
+        writeln!(out, "{}", Connections::header())?;
+    }
+    let mut more = true;
+    while more {
+        daemon.answer(json, out, |page: &Connections| {
+            more = page.more;
+            page.human()
+        })?;
+    }
+    Ok(())
+}
+
+/// Cleans up at every socket: a daemon that lives at one is no reason to leave what is at the other.
+fn clean_up(args: &Args) -> anyhow::Result<()> {
+    let outcomes = sockets(args).into_iter().map(|socket| cleanup::run(&socket));
+    let failures: Vec<_> = outcomes.filter_map(Result::err).collect();
+    if failures.is_empty() {
+        return Ok(());
+    }
+    let lines: Vec<_> = failures.iter().map(|error| format!("{error:#}")).collect();
+    bail!("{}", lines.join("\n"))
+}
+
+fn sockets(args: &Args) -> Vec<PathBuf> {
+    match &args.socket {
+        Some(socket) => vec![socket.clone()],
+        None => [config::Director::CONTROL, config::RealServer::CONTROL].map(PathBuf::from).into(),
+    }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let io_error = error.downcast_ref::<io::Error>();
+    io_error.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}

@@ -1,0 +1,82 @@
+//! Who asks: the kernel's word about the process at the other end of the control socket.
+
+use std::fmt;
+use std::os::fd::AsFd;
+
+use anyhow::{Context, bail};
+use tokio::net::UnixStream;
+
+use crate::sys::peer;
+
+/// Who may change something: root, and these. Whoever can connect may read.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(in crate::app) struct Writers {
+    /// The owner of the socket's file: the daemon's own user.
+    pub(in crate::app) owner: u32,
+    /// Its group.
+    pub(in crate::app) group: u32,
+}
+
+/// A client, as it was when it connected (`SO_PEERCRED` of unix(7)).
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(in crate::app) struct Peer {
+    pub(in crate::app) uid: u32,
+    pub(in crate::app) gid: u32,
+    /// `None`: it is of a process namespace that is not seen from here.
+    pub(in crate::app) pid: Option<i32>,
+    groups: Vec<u32>,
+    writers: Writers,
+}
+
+impl Peer {
+    /// Who is at the other end.
+    pub(super) fn of(stream: &UnixStream, writers: Writers) -> anyhow::Result<Self> {
+        let credentials = stream.peer_cred().context("cannot tell who asks")?;
+        // Without them the first group has to do.
+        let groups = peer::groups(stream.as_fd()).unwrap_or_default();
+        let pid = credentials.pid().filter(|pid| *pid > 0);
+        Ok(Self { uid: credentials.uid(), gid: credentials.gid(), pid, groups, writers })
+    }
+
+    /// Whether it may change something.
+    ///
+    /// # Errors
+    /// It may not; the message says who may.
+    pub(super) fn may_write(&self) -> anyhow::Result<()> {
+        let Writers { owner, group } = self.writers;
+        let member = self.gid == group || self.groups.contains(&group);
+        if self.uid == 0 || self.uid == owner || member {
+            return Ok(());
+        }
+        bail!(
+            "{self} may read but not change anything: root, user {owner} and the members of group {group} may, as `control_group` says"
+        )
+    }
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { uid, gid, pid, .. } = self;
+        write!(f, "uid {uid} gid {gid}")?;
+        pid.map_or(Ok(()), |pid| write!(f, " pid {pid}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn root_the_owner_and_the_group_may_write_and_nobody_else() {
+        let may = |uid, gid, groups: &[u32]| {
+            let writers = Writers { owner: 500, group: 600 };
+            Peer { uid, gid, pid: None, groups: groups.to_vec(), writers }.may_write().is_ok()
+        };
+        assert!(may(0, 0, &[]));
+        assert!(may(500, 1, &[]));
+        assert!(may(1000, 600, &[]));
+        assert!(may(1000, 1000, &[4, 600]));
+        assert!(!may(1000, 1000, &[4, 24]));
+        assert!(!may(600, 500, &[500, 0]), "numbers of users and groups are not the same");
+    }
+}

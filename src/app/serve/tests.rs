@@ -1,0 +1,184 @@
+#![allow(clippy::unwrap_used)]
+
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::net::UnixStream;
+use std::thread;
+
+use anyhow::bail;
+
+use super::*;
+use crate::app::events::Events;
+use crate::control::{Event, MAX_BODY_LEN};
+
+/// Answers with the request, and tells what is told to it.
+struct Echo(Events);
+
+impl Desk for Echo {
+    async fn answer(
+        &self,
+        request: Request,
+        body: Vec<u8>,
+        _peer: &Peer,
+    ) -> anyhow::Result<String> {
+        match request {
+            Request::Plan { .. } => Ok(format!("{} bytes\n", body.len())),
+            request => Ok(format!("{request:?}\n")),
+        }
+    }
+
+    fn listen(&self) -> anyhow::Result<Listener> {
+        self.0.listen()
+    }
+
+    async fn connections(
+        &self,
+        from: usize,
+        _most: usize,
+    ) -> anyhow::Result<(Vec<snapshot::Connection>, Option<usize>)> {
+        match from {
+            0 => Ok((Vec::new(), Some(7))),
+            7 => Ok((Vec::new(), None)),
+            _ => bail!("from {from}"),
+        }
+    }
+}
+
+/// Serves in a thread for as long as `clients` runs, which gets a way to connect.
+fn with_server(name: &str, clients: impl FnOnce(&dyn Fn() -> UnixStream)) {
+    let own = Writers { owner: 0, group: 0 };
+    with_server_for(name, own, &Events::new(), clients);
+}
+
+fn with_server_for(
+    name: &str,
+    writers: Writers,
+    events: &Events,
+    clients: impl FnOnce(&dyn Fn() -> UnixStream),
+) {
+    let desk = Arc::new(Echo(events.clone()));
+    let path = std::env::temp_dir().join(format!("vstun-{}-{name}", std::process::id()));
+    let _ = std::fs::remove_file(&path);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let listener = {
+        let _entered = runtime.enter();
+        UnixListener::bind(&path).unwrap()
+    };
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let server = thread::spawn(move || {
+        runtime.block_on(async {
+            tokio::select! {
+                _ = serve(Control { listener, writers }, desk) => {}
+                _ = stopped => {}
+            }
+        });
+    });
+    clients(&|| {
+        let stream = UnixStream::connect(&path).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        stream
+    });
+    drop(stop);
+    server.join().unwrap();
+    std::fs::remove_file(&path).unwrap();
+}
+
+fn line(stream: &UnixStream) -> String {
+    let mut line = String::new();
+    BufReader::new(stream).read_line(&mut line).unwrap();
+    line
+}
+
+#[test]
+fn idle_clients_turn_one_more_away_at_once_and_are_soon_gone() {
+    with_server("idle", |connect| {
+        let idle: Vec<_> = (0..CLIENTS).map(|_| connect()).collect();
+        let refused = line(&connect());
+        assert!(refused.starts_with(r#"{"version":1,"error":"busy: "#), "{refused}");
+        for mut client in idle {
+            assert_eq!(client.read(&mut [0]).unwrap(), 0, "closed by the server");
+        }
+        let mut client = connect();
+        client.write_all(b"{\"version\":1,\"verb\":\"status\"}\n").unwrap();
+        assert_eq!(line(&client), "Status\n");
+    });
+}
+
+#[test]
+fn a_client_that_sends_too_much_gets_to_the_answer() {
+    with_server("long", |connect| {
+        let mut client = connect();
+        client.write_all(&vec![b'x'; 1_000_000]).unwrap();
+        assert!(line(&client).contains("longer than 4096 bytes"));
+    });
+}
+
+#[test]
+fn an_empty_page_is_no_line_unless_it_is_the_last() {
+    with_server("pages", |connect| {
+        let mut client = connect();
+        client.write_all(b"{\"version\":1,\"verb\":\"connections\"}\n").unwrap();
+        client.shutdown(std::net::Shutdown::Write).unwrap();
+        let mut reply = String::new();
+        client.read_to_string(&mut reply).unwrap();
+        assert_eq!(reply, "{\"version\":1,\"connections\":[],\"more\":false}\n");
+    });
+}
+
+fn send(client: &mut UnixStream, text: &str) -> String {
+    client.write_all(text.as_bytes()).unwrap();
+    line(client)
+}
+
+#[test]
+fn a_text_follows_its_request_up_to_the_bound() {
+    with_server("body", |connect| {
+        let plan = |bytes| {
+            format!("{{\"version\":1,\"verb\":\"plan\",\"file\":\"f\",\"bytes\":{bytes}}}\n")
+        };
+        let mut client = connect();
+        for bytes in [0, 3, MAX_BODY_LEN] {
+            let text = "\n".repeat(bytes);
+            assert_eq!(send(&mut client, &(plan(bytes) + &text)), format!("{bytes} bytes\n"));
+        }
+        let refused = send(&mut client, &plan(MAX_BODY_LEN + 1));
+        assert!(refused.contains("at most 1048576 are read"), "{refused}");
+        assert_eq!(client.read(&mut [0]).unwrap(), 0, "what follows is not understood");
+    });
+}
+
+#[test]
+fn who_may_not_write_is_told_who_may_and_may_read() {
+    // Root may in any case; whoever else runs this test is neither that user nor of that group.
+    let writers = Writers { owner: u32::MAX - 1, group: u32::MAX - 1 };
+    with_server_for("peer", writers, &Events::new(), |connect| {
+        let mut client = connect();
+        let root = std::fs::metadata("/proc/self").unwrap().uid() == 0;
+        let answer = send(&mut client, "{\"version\":1,\"verb\":\"reload\"}\n");
+        assert_eq!(answer == "Reload\n", root, "{answer}");
+        assert!(root || answer.contains("may read but not change anything"), "{answer}");
+        assert_eq!(send(&mut client, "{\"version\":1,\"verb\":\"status\"}\n"), "Status\n");
+    });
+}
+
+#[test]
+fn listeners_hear_events_until_they_speak_or_hang_up() {
+    let events = Events::new();
+    let writers = Writers { owner: 0, group: 0 };
+    with_server_for("events", writers, &events, |connect| {
+        let mut client = connect();
+        let mut hello = String::new();
+        client.write_all(b"{\"version\":1,\"verb\":\"events\"}\n").unwrap();
+        let mut reader = BufReader::new(client.try_clone().unwrap());
+        reader.read_line(&mut hello).unwrap();
+        assert_eq!(hello, "Status\n");
+        let event = Event { verb: "set-weight".to_owned(), ..Event::default() };
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(events.tell(vec![event.clone()]));
+        let mut heard = String::new();
+        reader.read_line(&mut heard).unwrap();
+        assert_eq!(control::decode::<Event>(heard.as_bytes()).unwrap(), event);
+        client.write_all(b"x").unwrap();
+        assert_eq!(reader.read(&mut [0]).unwrap(), 0, "closed");
+    });
+}

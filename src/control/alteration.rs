@@ -1,0 +1,203 @@
+//! One change of the running configuration as it is shown: what, where, from what to what.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::balancer::spec::Wanted;
+use crate::balancer::{Change, RealSpec, ServiceSpec, Thresholds, Timeouts, snapshot};
+
+/// One change, for people and programs.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Alteration {
+    /// What changes: `weight`, `state`, `add_real`, …
+    pub what: String,
+    /// The service that it concerns.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<String>,
+    /// The real server, or the virtual IP.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<IpAddr>,
+    /// What it was; absent where there was nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<String>,
+    /// What it is from now on; absent where nothing is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<String>,
+}
+
+/// `web 10.0.0.11: weight 1 → 3`.
+impl fmt::Display for Alteration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { what, service, address, before, after } = self;
+        let place = [service.clone(), address.map(|address| address.to_string())];
+        let place: Vec<String> = place.into_iter().flatten().collect();
+        if !place.is_empty() {
+            write!(f, "{}: ", place.join(" "))?;
+        }
+        f.write_str(&what.replace('_', " "))?;
+        match (before, after) {
+            (Some(before), Some(after)) => write!(f, " {before} → {after}"),
+            (Some(only), None) | (None, Some(only)) => write!(f, " ({only})"),
+            (None, None) => Ok(()),
+        }
+    }
+}
+
+/// What runs before the changes.
+#[derive(Clone, Copy, Debug)]
+pub struct Before<'a> {
+    /// The services as configured.
+    pub services: &'a [ServiceSpec],
+    /// The timeouts.
+    pub timeouts: &'a Timeouts,
+    /// The services as they are, for the states of real servers.
+    pub running: &'a [snapshot::Service],
+}
+
+impl Alteration {
+    /// A change of a real server, or of a virtual IP.
+    #[must_use]
+    pub fn of(what: &str, service: Option<&str>, address: Option<IpAddr>) -> Self {
+        let (what, service) = (what.to_owned(), service.map(str::to_owned));
+        Self { what, service, address, before: None, after: None }
+    }
+
+    /// From one value to the other.
+    #[must_use]
+    pub fn from_to(self, before: impl fmt::Display, after: impl fmt::Display) -> Self {
+        Self { before: Some(before.to_string()), after: Some(after.to_string()), ..self }
+    }
+
+    /// The changes, in their order. What only prepares others is left out: the tunnels' sources, and the first of two
+    /// changes of the same listens.
+    #[must_use]
+    pub fn list(changes: &[Change], before: Before<'_>) -> Vec<Self> {
+        Self::each(changes, before).map(|(_, alteration)| alteration).collect()
+    }
+
+    /// The same, each with its change.
+    pub(super) fn each<'a>(
+        changes: &'a [Change],
+        before: Before<'a>,
+    ) -> impl Iterator<Item = (&'a Change, Self)> {
+        let last = move |place: usize| {
+            match changes.get(place) {
+            Some(Change::SetListens { service, .. }) => !changes.iter().skip(place + 1).any(
+                |later| matches!(later, Change::SetListens { service: other, .. } if other == service),
+            ),
+            _ => true,
+        }
+        };
+        let places = changes.iter().enumerate().filter(move |(place, _)| last(*place));
+        places.filter_map(move |(_, change)| Some((change, before.alteration(change)?)))
+    }
+}
+
+impl Before<'_> {
+    fn alteration(self, change: &Change) -> Option<Alteration> {
+        let of = Alteration::of;
+        Some(match change {
+            Change::AddService(spec) => Alteration {
+                after: Some(summary(spec)),
+                ..of("add_service", Some(&spec.name), None)
+            },
+            Change::RemoveService { service } => {
+                let before = self.service(service).map(summary);
+                Alteration { before, ..of("remove_service", Some(service), None) }
+            }
+            Change::SetListens { service, listens } => {
+                let shown = |listens: &[crate::balancer::Listen]| {
+                    listens.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+                };
+                let before = self.service(service).map(|spec| shown(&spec.listens));
+                of("listen", Some(service), None)
+                    .from_to(before.unwrap_or_default(), shown(listens))
+            }
+            Change::SetScheduler { service, scheduler } => {
+                let before = self.service(service).map_or("", |spec| spec.scheduler.name());
+                of("scheduler", Some(service), None).from_to(before, scheduler.name())
+            }
+            Change::SetPolicy { service, policy } => {
+                let before = self.service(service).map(|spec| spec.policy).unwrap_or_default();
+                let (before, after) = (format!("{before:?}"), format!("{policy:?}"));
+                of("policy", Some(service), None).from_to(before, after)
+            }
+            Change::AddReal { service, real } => {
+                let after = Some(weight(real));
+                Alteration { after, ..of("add_real", Some(service), Some(real.address)) }
+            }
+            Change::RemoveReal { service, address } => {
+                let before = self.real(service, *address).map(weight);
+                Alteration { before, ..of("remove_real", Some(service), Some(*address)) }
+            }
+            Change::SetWeight { service, address, weight } => {
+                let before = self.real(service, *address).map_or(0, |real| real.weight);
+                of("weight", Some(service), Some(*address)).from_to(before, weight)
+            }
+            Change::SetState { service, address, state } => {
+                let before = self.state(service, *address);
+                of("state", Some(service), Some(*address)).from_to(before, shown(*state))
+            }
+            Change::SetHealth { service, address, health } => {
+                let after = Some(format!("{health:?}").to_lowercase());
+                Alteration { after, ..of("health", Some(service), Some(*address)) }
+            }
+            Change::SetTimeouts(timeouts) => {
+                let (before, after) = (format!("{:?}", self.timeouts), format!("{timeouts:?}"));
+                of("timeouts", None, None).from_to(before, after)
+            }
+            Change::SetThresholds { service, address, thresholds } => {
+                let before = self.real(service, *address).map(|real| real.thresholds);
+                of("thresholds", Some(service), Some(*address))
+                    .from_to(bounds(before.unwrap_or_default()), bounds(*thresholds))
+            }
+            // What comes with other changes, or is shown where the configuration is at hand.
+            Change::SetSources(_) | Change::SetMaglev { .. } | Change::SetHashSeed(_) => {
+                return None;
+            }
+        })
+    }
+
+    fn service(&self, name: &str) -> Option<&ServiceSpec> {
+        self.services.iter().find(|service| service.name == name)
+    }
+
+    fn real(&self, service: &str, address: IpAddr) -> Option<&RealSpec> {
+        self.service(service)?.reals.iter().find(|real| real.address == address)
+    }
+
+    fn state(&self, service: &str, address: IpAddr) -> &'static str {
+        let service = self.running.iter().find(|running| running.name == service);
+        let reals = service.map(|service| service.reals.as_slice()).unwrap_or_default();
+        reals.iter().find(|real| real.address == address).map_or("", |real| real.state.name())
+    }
+}
+
+fn shown(state: Wanted) -> String {
+    match state {
+        Wanted::Draining { deadline: Some(deadline) } => {
+            format!("{}, for {} s at most", state.name(), deadline.as_secs())
+        }
+        _ => state.name().to_owned(),
+    }
+}
+
+fn summary(spec: &ServiceSpec) -> String {
+    let listens: Vec<String> = spec.listens.iter().map(ToString::to_string).collect();
+    format!("{} {}, {} real servers", spec.scheduler.name(), listens.join(" "), spec.reals.len())
+}
+
+fn bounds(thresholds: Thresholds) -> String {
+    let Thresholds { upper, lower } = thresholds;
+    match (upper, lower) {
+        (0, _) => "none".to_owned(),
+        (_, 0) => format!("upper {upper}"),
+        _ => format!("upper {upper} lower {lower}"),
+    }
+}
+
+fn weight(real: &RealSpec) -> String {
+    format!("weight {}", real.weight)
+}

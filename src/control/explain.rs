@@ -1,0 +1,134 @@
+//! The answer to `explain`: which service, which real server, why.
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::balancer::{Explanation, Flow, Protocol, Why};
+
+/// Where a flow's next packet would go, and why.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Explained {
+    /// The flow.
+    pub flow: String,
+    /// The service that it belongs to; absent: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<String>,
+    /// The real server; absent: the packet is refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub real: Option<IpAddr>,
+    /// Where TCP in mid-stream goes, which opens nothing; absent: it is reset, or the flow is no TCP.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mid_stream: Option<IpAddr>,
+    /// `entry`, `template`, `scheduler`, `one_packet`, `hash`, `no_real_server`, `no_service` or `not_vip`.
+    pub why: String,
+    /// The entry's state; absent without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<String>,
+    /// Seconds since the entry's last packet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idle_seconds: Option<u64>,
+    /// Seconds until the entry goes if no packet comes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_seconds: Option<u64>,
+    /// The scheduler that would choose.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scheduler: Option<String>,
+    /// The same in words.
+    pub because: String,
+}
+
+impl Explained {
+    /// The explanation of a flow.
+    #[must_use]
+    pub fn new(flow: &Flow, explanation: Explanation) -> Self {
+        let Explanation { service, real, mid_stream, why } = explanation;
+        let (state, idle, expires) = match why {
+            Why::Entry { state, idle, expires, .. } => {
+                (Some(state.to_owned()), Some(idle.as_secs()), Some(expires.as_secs()))
+            }
+            _ => (None, None, None),
+        };
+        let scheduler = match why {
+            Why::Scheduler(kind) | Why::OnePacket(kind) => Some(kind.name().to_owned()),
+            _ => None,
+        };
+        Self {
+            flow: flow.to_string(),
+            service,
+            real,
+            mid_stream,
+            why: name(why).to_owned(),
+            state,
+            idle_seconds: idle,
+            expires_seconds: expires,
+            scheduler,
+            because: because(flow.protocol, why) + &opens_nothing(flow.protocol, mid_stream, why),
+        }
+    }
+
+    /// Lines for people.
+    #[must_use]
+    pub fn human(&self) -> String {
+        let service = self.service.as_deref().unwrap_or("none");
+        let real = self.real.map_or_else(|| "none".to_owned(), |real| real.to_string());
+        let Self { flow, because, .. } = self;
+        format!(
+            "flow         {flow}\nservice      {service}\nreal server  {real}\nwhy          {because}\n"
+        )
+    }
+}
+
+fn name(why: Why) -> &'static str {
+    match why {
+        Why::Entry { .. } => "entry",
+        Why::Template => "template",
+        Why::Scheduler(_) => "scheduler",
+        Why::OnePacket(_) => "one_packet",
+        Why::Hash => "hash",
+        Why::NoRealServer => "no_real_server",
+        Why::NoService => "no_service",
+        Why::NotVip => "not_vip",
+    }
+}
+
+fn because(protocol: Protocol, why: Why) -> String {
+    let refusal = match protocol {
+        Protocol::Tcp => "a reset",
+        Protocol::Udp => "port unreachable",
+    };
+    match why {
+        Why::Entry { state, idle, expires, reusable } => {
+            let (idle, expires) = (idle.as_secs(), expires.as_secs());
+            let left = format!("{:02}:{:02}", expires / 60, expires % 60);
+            let syn = if reusable && protocol == Protocol::Tcp { "; a SYN is a new flow" } else { "" };
+            format!("it has an entry, {state}: last packet {idle} s ago, expires in {left}{syn}")
+        }
+        Why::Template => "it has no entry, but its client is remembered (persistence)".to_owned(),
+        Why::Scheduler(kind) => {
+            format!("it has no entry: {} would choose this one now", kind.name())
+        }
+        Why::OnePacket(kind) => {
+            let kind = kind.name();
+            format!("each datagram is scheduled alone: {kind} would choose this one for the next")
+        }
+        Why::Hash => "it has no entry, and the table (of connections, or of remembered clients) is or was full: a hash \
+                      of the flow places it"
+            .to_owned(),
+        Why::NoRealServer => {
+            format!("no real server of the service takes new connections: answered with {refusal}")
+        }
+        Why::NoService => format!("no service listens on that port: answered with {refusal}"),
+        Why::NotVip => "no service listens on that address: dropped".to_owned(),
+    }
+}
+
+/// What becomes of TCP in mid-stream, where that is another thing than what becomes of a SYN.
+fn opens_nothing(protocol: Protocol, mid_stream: Option<IpAddr>, why: Why) -> String {
+    match (why, mid_stream) {
+        (Why::Entry { .. } | Why::NoRealServer | Why::NoService | Why::NotVip, _) => String::new(),
+        _ if protocol == Protocol::Udp => String::new(),
+        (_, None) => "; TCP that is no SYN is answered with a reset".to_owned(),
+        (_, Some(real)) => format!("; TCP that is no SYN is adopted, by {real}"),
+    }
+}

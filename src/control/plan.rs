@@ -1,0 +1,188 @@
+//! The answer to `plan`: what a reload would change, and whom it would touch.
+
+use std::fmt::Write as _;
+
+use serde::{Deserialize, Serialize};
+
+use crate::balancer::maglev::Keeper;
+use crate::balancer::{Change, Wanted, snapshot};
+
+use super::alteration::{Alteration, Before};
+
+/// What a reload would do.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Plan {
+    /// The changes, in their order; none: nothing would change.
+    pub changes: Vec<Planned>,
+    /// Connections that would end, of all changes together.
+    pub connections_lost: u64,
+    /// Connections whose real server would take no new ones, and serve them to their end.
+    pub connections_drained: u64,
+    /// Services whose Maglev table would be another.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub maglev: Vec<Moved>,
+    /// The TUN's MTU in bytes after the reload; absent when it stays.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tun_mtu: Option<u16>,
+    /// What is odd about the host with it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
+}
+
+/// One change, and the connections there are now that it touches.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Planned {
+    /// The change.
+    #[serde(flatten)]
+    pub change: Alteration,
+    /// Connections of the real server or service that changes.
+    pub connections: u64,
+    /// What becomes of them: `kept`, `drained` or `lost`.
+    pub fate: String,
+}
+
+/// How many of a service's Maglev slots would name another real server.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Moved {
+    /// The service.
+    pub service: String,
+    /// Slots that would move. New flows in them go elsewhere; those with an entry stay.
+    pub moved: u64,
+    /// Slots that its table has now.
+    pub slots: u64,
+}
+
+impl Plan {
+    /// The plan of changes that were found by a comparison.
+    #[must_use]
+    pub fn new(changes: &[Change], before: Before<'_>) -> Self {
+        let mut plan = Self::default();
+        for (change, shown) in Alteration::each(changes, before) {
+            let (connections, fate) = touched(change, before.running);
+            match fate {
+                Fate::Kept => {}
+                Fate::Drained => plan.connections_drained += connections,
+                Fate::Lost => plan.connections_lost += connections,
+            }
+            let fate = fate.name().to_owned();
+            plan.changes.push(Planned { change: shown, connections, fate });
+        }
+        plan
+    }
+
+    /// The plan with changes that touch no connection.
+    #[must_use]
+    pub fn with(mut self, settings: Vec<Alteration>) -> Self {
+        let planned = |change| {
+            let fate = Fate::Kept.name().to_owned();
+            Planned { change, connections: 0, fate }
+        };
+        self.changes.extend(settings.into_iter().map(planned));
+        self
+    }
+
+    /// The plan with what moves from one keeper's tables to the other's. Services that have a table in one of them only
+    /// change their scheduler, or come or go, which the changes say.
+    #[must_use]
+    pub fn with_tables(self, now: &Keeper, then: &Keeper) -> Self {
+        let maglev = now.tables().filter_map(|(service, old)| {
+            let moved = old.moved(then.table(service)?) as u64;
+            let (service, slots) = (service.to_owned(), old.slots() as u64);
+            (moved > 0).then_some(Moved { service, moved, slots })
+        });
+        Self { maglev: maglev.collect(), ..self }
+    }
+
+    /// Whether a reload would change nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.changes.is_empty() && self.tun_mtu.is_none()
+    }
+
+    /// Lines for people.
+    #[must_use]
+    pub fn human(&self) -> String {
+        let mut text = String::new();
+        for Planned { change, connections, fate } in &self.changes {
+            // Writing to a String does not fail.
+            let _ = match connections {
+                0 => writeln!(text, "{change}"),
+                _ => writeln!(text, "{change}; {connections} connections {fate}"),
+            };
+        }
+        for Moved { service, moved, slots } in &self.maglev {
+            let _ = writeln!(text, "{service}: {moved} of {slots} Maglev slots move");
+        }
+        if let Some(mtu) = self.tun_mtu {
+            let _ = writeln!(text, "MTU of the TUN: {mtu}");
+        }
+        for warning in &self.warnings {
+            let _ = writeln!(text, "warning: {warning}");
+        }
+        let Self { connections_lost: lost, connections_drained: drained, .. } = self;
+        let _ = match self.is_empty() {
+            true => writeln!(text, "nothing would change"),
+            false => writeln!(
+                text,
+                "{} changes; {drained} connections drained, {lost} lost",
+                self.changes.len()
+            ),
+        };
+        text
+    }
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Fate {
+    Kept,
+    Drained,
+    Lost,
+}
+
+impl Fate {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Kept => "kept",
+            Self::Drained => "drained",
+            Self::Lost => "lost",
+        }
+    }
+}
+
+/// How many connections a change touches, and what becomes of them.
+fn touched(change: &Change, running: &[snapshot::Service]) -> (u64, Fate) {
+    let find = |name: &str| running.iter().find(|service| service.name == name);
+    let all =
+        |name: &str| find(name).map_or(0, |service| service.reals.iter().map(connections).sum());
+    let one = |name: &str, address| {
+        let mut reals = find(name).into_iter().flat_map(|service| &service.reals);
+        reals.find(|real| real.address == address).map_or(0, connections)
+    };
+    match change {
+        Change::RemoveService { service } => (all(service), Fate::Lost),
+        Change::RemoveReal { service, address } => (one(service, *address), Fate::Drained),
+        Change::SetState { service, address, state } => {
+            let fate = if *state == Wanted::Up { Fate::Kept } else { Fate::Drained };
+            (one(service, *address), fate)
+        }
+        Change::SetWeight { service, address, weight } => {
+            let fate = if *weight == 0 { Fate::Drained } else { Fate::Kept };
+            (one(service, *address), fate)
+        }
+        Change::AddReal { service, real } => (one(service, real.address), Fate::Kept),
+        Change::SetThresholds { service, address, .. }
+        | Change::SetHealth { service, address, .. } => (one(service, *address), Fate::Kept),
+        Change::SetListens { service, .. }
+        | Change::SetScheduler { service, .. }
+        | Change::SetPolicy { service, .. } => (all(service), Fate::Kept),
+        Change::AddService(_)
+        | Change::SetMaglev { .. }
+        | Change::SetHashSeed(_)
+        | Change::SetSources(_)
+        | Change::SetTimeouts(_) => (0, Fate::Kept),
+    }
+}
+
+fn connections(real: &snapshot::Real) -> u64 {
+    real.active + real.inactive
+}

@@ -1,0 +1,197 @@
+//! Changes as plans, events and explanations show them.
+
+use super::*;
+use crate::balancer::maglev::Keeper;
+use crate::balancer::{Change, Explanation, Flow, Seed, Why};
+use crate::config::{Director, diff, director};
+
+fn specs(text: &str) -> Director {
+    director(&format!("[director]\n{text}")).unwrap()
+}
+
+/// What leads from one configuration to the other, as it is shown, over the running services of [`state`].
+fn plan(before: &str, after: &str) -> Plan {
+    let (old, new) = (specs(before), specs(after));
+    let running = state().services;
+    let changes = diff(&old, &new).unwrap();
+    let before = Before { services: &old.services, timeouts: &old.timeouts, running: &running };
+    Plan::new(&changes, before)
+}
+
+const WEB: &str = "[[service]]\nname = \"web\"\nlisten = [\"192.0.2.10:80/tcp\"]\n";
+const DNS: &str =
+    "[[service]]\nname = \"dns\"\nlisten = [\"192.0.2.10:53/udp\", \"192.0.2.10:53/tcp\"]\n";
+
+fn reals(reals: &[(&str, u32)]) -> String {
+    let line = |(address, weight): &(&str, u32)| {
+        format!("[[service.real]]\naddress = \"{address}\"\nweight = {weight}\n")
+    };
+    reals.iter().map(line).collect()
+}
+
+#[test]
+fn a_plan_says_what_would_change_and_whom_it_touches() {
+    let old = WEB.to_owned() + &reals(&[("10.0.0.11", 1), ("10.1.0.11", 2)]) + DNS;
+    let new = WEB.replace("80/tcp", "80/tcp\", \"192.0.2.10:53/udp")
+        + "scheduler = \"rr\"\n"
+        + &reals(&[("10.0.0.11", 3), ("2001:db8::12", 1)]);
+    let plan = plan(&old, &new);
+    let expected = "\
+dns: remove service (wlc 192.0.2.10:53/udp 192.0.2.10:53/tcp, 0 real servers)
+web: scheduler wlc → rr; 8 connections kept
+web 10.1.0.11: remove real (weight 2); 4 connections drained
+web 10.0.0.11: weight 1 → 3; 4 connections kept
+web 2001:db8::12: add real (weight 1)
+web: listen 192.0.2.10:80/tcp → 192.0.2.10:80/tcp 192.0.2.10:53/udp; 8 connections kept
+6 changes; 4 connections drained, 0 lost
+";
+    assert_eq!(plan.human(), expected);
+    let value = parse(&encode(&plan));
+    let weight = json!({"what": "weight", "service": "web", "address": "10.0.0.11",
+        "before": "1", "after": "3", "connections": 4, "fate": "kept"});
+    assert_eq!(value["changes"][3], weight);
+    assert_eq!((&value["connections_drained"], &value["connections_lost"]), (&json!(4), &json!(0)));
+    assert_eq!(decode::<Plan>(encode(&plan).as_bytes()).unwrap(), plan);
+}
+
+#[test]
+fn a_plan_counts_connections_that_would_be_lost() {
+    let dns = DNS.to_owned() + &reals(&[("10.0.0.11", 1)]);
+    let old = WEB.to_owned() + &reals(&[("10.0.0.11", 1), ("10.1.0.11", 2)]) + &dns;
+    let gone = plan(&old, &dns.replace("53/tcp", "80/tcp"));
+    assert_eq!((gone.connections_lost, gone.connections_drained), (8, 0));
+    let zero = plan(&old, &old.replace("weight = 2", "weight = 0"));
+    assert_eq!((zero.connections_lost, zero.connections_drained), (0, 4));
+}
+
+#[test]
+fn a_plan_of_the_same_is_empty() {
+    let same = WEB.to_owned() + &reals(&[("10.0.0.11", 1)]);
+    let plan = plan(&same, &same);
+    assert!(plan.is_empty());
+    assert_eq!(plan.human(), "nothing would change\n");
+    assert!(!Plan { tun_mtu: Some(1380), ..plan }.is_empty());
+}
+
+#[test]
+fn listens_that_swap_ports_are_one_change_each() {
+    let old = WEB.to_owned() + DNS;
+    let new = WEB.replace("80/tcp", "53/tcp") + &DNS.replace("53/tcp", "80/tcp");
+    let shown: Vec<_> = plan(&old, &new).changes.iter().map(|one| one.change.to_string()).collect();
+    let expected = [
+        "web: listen 192.0.2.10:80/tcp → 192.0.2.10:53/tcp",
+        "dns: listen 192.0.2.10:53/udp 192.0.2.10:53/tcp → 192.0.2.10:53/udp 192.0.2.10:80/tcp",
+    ];
+    assert_eq!(shown, expected);
+}
+
+#[test]
+fn a_plan_counts_the_maglev_slots_that_move() {
+    let text = |weight| {
+        WEB.to_owned() + "scheduler = \"mh\"\n" + &reals(&[("10.0.0.11", 1), ("10.1.0.11", weight)])
+    };
+    let keeper = |text: &str| {
+        let services = specs(text).services.into_iter().map(Change::AddService).collect();
+        let mut keeper = Keeper::new(Seed(1, 2), 1_031);
+        let _ = keeper.follow(services);
+        keeper
+    };
+    let (now, then) = (keeper(&text(1)), keeper(&text(3)));
+    let same = plan(&text(1), &text(1)).with_tables(&now, &now);
+    assert!(same.maglev.is_empty() && same.is_empty());
+    let plan = plan(&text(1), &text(3)).with_tables(&now, &then);
+    let expected = now.table("web").unwrap().moved(then.table("web").unwrap()) as u64;
+    let moved = Moved { service: "web".to_owned(), moved: expected, slots: 1_031 };
+    assert!((200..400).contains(&expected), "a quarter: {expected}");
+    assert_eq!(plan.maglev, [moved]);
+    assert!(plan.human().contains(&format!("web: {expected} of 1031 Maglev slots move\n")));
+}
+
+#[test]
+fn thresholds_and_settings_are_shown() {
+    let old = WEB.to_owned() + &reals(&[("10.0.0.11", 1)]);
+    let new = old.clone() + "upper = 10\nlower = 4\n";
+    let slots = Alteration::of("maglev_slots", None, None).from_to(65_537, 1_031);
+    let text = plan(&old, &new).with(vec![slots]).human();
+    let expected = "\
+web 10.0.0.11: thresholds none → upper 10 lower 4; 4 connections kept
+maglev slots 65537 → 1031
+2 changes; 0 connections drained, 0 lost
+";
+    assert_eq!(text, expected);
+}
+
+#[test]
+fn an_event_is_one_flat_line() {
+    let change = Alteration::of("weight", Some("web"), Some(address("10.0.0.11"))).from_to(1, 3);
+    let event = Event {
+        time: "2026-01-02T03:04:05.678Z".to_owned(),
+        who: "operator".to_owned(),
+        uid: Some(1000),
+        gid: Some(100),
+        pid: Some(4711),
+        verb: "set-weight".to_owned(),
+        change,
+    };
+    let expected = json!({"version": 1, "time": "2026-01-02T03:04:05.678Z", "who": "operator",
+        "uid": 1000, "gid": 100, "pid": 4711, "verb": "set-weight", "what": "weight",
+        "service": "web", "address": "10.0.0.11", "before": "1", "after": "3"});
+    assert_eq!(parse(&encode(&event)), expected);
+    let shown = "web 10.0.0.11: weight 1 → 3 (set-weight by operator, uid 1000 gid 100 pid 4711)";
+    assert_eq!(event.to_string(), shown);
+    let host = Event { who: "host".to_owned(), verb: "follow".to_owned(), ..Event::default() };
+    assert_eq!(host.to_string(), " (follow by host)");
+}
+
+#[test]
+fn explanations_say_why() {
+    let flow: Flow = "tcp 198.51.100.7:40000 192.0.2.10:80".parse().unwrap();
+    let web = Some("web".to_owned());
+    let real = Some(address("10.0.0.11"));
+    let why = Why::Entry {
+        state: "ESTABLISHED",
+        idle: Duration::from_secs(3),
+        expires: Duration::from_secs(897),
+        reusable: false,
+    };
+    let explained = |real, mid_stream, why| {
+        Explained::new(&flow, Explanation { service: web.clone(), real, mid_stream, why })
+    };
+    let entry = explained(real, real, why);
+    let expected = "\
+flow         tcp 198.51.100.7:40000 192.0.2.10:80
+service      web
+real server  10.0.0.11
+why          it has an entry, ESTABLISHED: last packet 3 s ago, expires in 14:57
+";
+    assert_eq!(entry.human(), expected);
+    let value = parse(&encode(&entry));
+    assert_eq!(value["why"], "entry");
+    assert_eq!((&value["idle_seconds"], &value["expires_seconds"]), (&json!(3), &json!(897)));
+    let why = Why::Scheduler(SchedulerKind::WeightedLeastConnections);
+    let new = explained(real, None, why);
+    assert_eq!(new.scheduler.as_deref(), Some("wlc"));
+    assert!(new.because.ends_with("TCP that is no SYN is answered with a reset"), "{new:?}");
+    let adopted = explained(real, Some(address("10.1.0.11")), why);
+    assert!(
+        adopted.because.ends_with("TCP that is no SYN is adopted, by 10.1.0.11"),
+        "{adopted:?}"
+    );
+    assert_eq!(parse(&encode(&adopted))["mid_stream"], "10.1.0.11");
+    let template = explained(real, None, Why::Template);
+    assert!(template.human().contains("its client is remembered"), "{template:?}");
+    let why = Why::NotVip;
+    let nobody = Explanation { service: None, real: None, mid_stream: None, why };
+    let nobody = Explained::new(&flow, nobody);
+    assert!(nobody.human().contains("service      none\nreal server  none\n"), "{nobody:?}");
+}
+
+#[test]
+fn withdrawn_virtual_ips_are_listed() {
+    let vip = |text, announced| VirtualIp { address: address(text), announced };
+    let vips = vec![vip("192.0.2.10", true), vip("2001:db8::10", false)];
+    let list = List { vips, ..List::from(&state()) };
+    let text = list.human();
+    assert!(text.starts_with("12 of 1000000 connections\n2001:db8::10 is withdrawn\n\n"), "{text}");
+    assert_eq!(parse(&encode(&list))["vips"][1]["announced"], false);
+}
