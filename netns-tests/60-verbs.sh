@@ -1,0 +1,150 @@
+# The operator's verbs: weights change shares, a drained, disabled or removed server keeps its connections and gets no new
+# ones, a server that is added gets its share, a flush forgets. What is refused changes nothing and says why. Every change is
+# one line in `vstun events`, with who asked for what; `explain` names the server that then gets the connection.
+source "$(dirname "$0")/lib.sh"
+source "$here/topology.sh"
+source "$here/daemons.sh"
+
+make_topology
+start_web "${REALS[@]}"
+start_real "${REALS[@]}"
+start_director wrr 1 1
+
+spawn vt-director events sh -c "exec '$VSTUN_BIN/vstun' --socket '$CONTROL/director.sock' events 2>'$WORK/listening'"
+wait_for "the listener to be heard out" grep -qs listening "$WORK/listening"
+changes=0
+# One change: it is made, and heard of once.
+changed() { # VERB WHAT BEFORE AFTER
+    changes=$((changes + 1))
+    has_event() { (($(wc -l <"$WORK/events.log") >= changes)); }
+    wait_for "event $changes" has_event
+    expect_eq "event $changes" "$(tail -n +"$changes" "$WORK/events.log" | jq -rs '.[0] | "\(.who) \(.uid) \(.verb) \(.what) \(.before // "-") \(.after // "-")"')" \
+        "operator 0 $1 $2 $3 $4"
+}
+
+# --- weights -----------------------------------------------------------------------------------------------
+
+ask director set-weight "${ADDRESS[real2]}" --weight 3
+changed set-weight weight 1 3
+served=$(fetch 40)
+expect_eq "requests to real1 of weight 1" "$(share "$served" real1)" 10
+expect_eq "requests to real2 of weight 3" "$(share "$served" real2)" 30
+
+# --- a server more, and one less ---------------------------------------------------------------------------
+
+# The way to the added server takes less: so does the TUN, at once.
+at vt-director ip route add "${ADDRESS[real3]}" dev eth1 mtu lock 1400
+ask director add-real "${ADDRESS[real3]}" --weight 4
+changed add-real add_real - "weight 4"
+expect_eq "the TUN's MTU with the added server" "$(at vt-director ip -j link show vstun0 | jq '.[0].mtu')" $((TUN_MTU - 100))
+served=$(fetch 40)
+expect_eq "requests to real3, added with weight 4" "$(share "$served" real3)" 20
+
+mkfifo "$WORK/release"
+spawn vt-client hold sh -c "exec python3 '$here/traffic/hold.py' $VIP 80 16 <'$WORK/release'"
+exec {release}>"$WORK/release"
+wait_for "16 open connections" log_has hold '^held'
+held() { share "$(cat "$WORK/hold.log")" "$1"; }
+expect_eq "open connections to real3" "$(held real3)" 8
+
+ask director remove-real "${ADDRESS[real3]}"
+changed remove-real remove_real "weight 4" -
+expect_eq "state of the removed server" "$(real_field real3 state)" draining
+expect_eq "open connections of the removed server" "$(real_field real3 active)" 8
+expect_eq "requests to the removed server" "$(share "$(fetch 40)" real3)" 0
+
+# --- states ------------------------------------------------------------------------------------------------
+
+ask director drain "${ADDRESS[real2]}" --deadline 10m
+changed drain state up "draining, for 600 s at most"
+expect_eq "state of the drained server" "$(real_field real2 state)" draining
+expect_eq "requests to the drained server" "$(share "$(fetch 20)" real2)" 0
+ask director enable "${ADDRESS[real2]}"
+changed enable state draining up
+ask director disable "${ADDRESS[real1]}"
+changed disable state up disabled
+expect_eq "requests to the disabled server" "$(share "$(fetch 20)" real1)" 0
+# A reload of the same file brings nothing back that the file does not name.
+ask director reload
+changed reload weight 3 1
+expect_eq "state of the disabled server after a reload" "$(real_field real1 state)" disabled
+ask director enable "${ADDRESS[real1]}" --service web --json >"$WORK/enable.json"
+changed enable state disabled up
+expect_eq "the answer as JSON" "$(jq -r '.changes[0] | "\(.service) \(.what) \(.before) \(.after)"' "$WORK/enable.json")" "web state disabled up"
+exec {release}>&-
+exit_code hold
+log_has hold '^alive 16' || fail "not all open connections lived on: $(tail -n 1 "$WORK/hold.log")"
+
+# --- explain -----------------------------------------------------------------------------------------------
+
+explained() { ask director explain tcp "$(in_url "$CLIENT"):$1" "$(in_url "$VIP"):80" --json; } # PORT
+for port in 40001 40002 40003 40004; do
+    said=$(explained $port | jq -r .real)
+    got=$(at vt-client curl -sS --local-port $port "$(url /)")
+    expect_eq "the server of the connection from port $port, as explained" "${ADDRESS[$got]}" "$said"
+    expect_eq "and again, by its entry" "$(explained $port | jq -r '"\(.service) \(.real) \(.why)"')" "web $said entry"
+done
+expect_eq "why a port without a service" "$(ask director explain tcp "$(in_url "$CLIENT"):1" "$(in_url "$VIP"):81" --json | jq -r .why)" no_service
+
+# --- what is refused changes nothing -----------------------------------------------------------------------
+
+state() { ask director list --json | jq -c '[.services[].reals[] | {address, weight, state}] + .vips'; }
+refused() { # PATTERN VERB...
+    local pattern=$1 before
+    shift
+    before=$(state)
+    if ask director "$@" >"$WORK/refused.out" 2>&1; then fail "vstun $* was not refused"; fi
+    grep -qE -- "$pattern" "$WORK/refused.out" || fail "vstun $*: said '$(cat "$WORK/refused.out")', expected '$pattern'"
+    expect_eq "after the refused $1" "$(state)" "$before"
+}
+refused "address: ${ADDRESS[real3]} is no real server" set-weight "${ADDRESS[real3]}" --weight 1
+refused 'service: "wob" is no service; did you mean web' drain "${ADDRESS[real1]}" --service wob
+refused 'address: .* is in service web already' add-real "${ADDRESS[real1]}"
+refused "address: $VIP is a virtual IP" add-real "$VIP"
+refused 'address: .* has a port' enable "$(in_url "${ADDRESS[real1]}"):80"
+refused 'deadline: "soon" is no duration' drain "${ADDRESS[real1]}" --deadline soon
+refused 'deadline: 32d is out of range' drain "${ADDRESS[real1]}" --deadline 32d
+refused '65536 is not in 0..=65535' set-weight "${ADDRESS[real1]}" --weight 65536
+refused "address: no service listens on $CLIENT" withdraw "$CLIENT"
+refused 'flow: "80" is no address with a port' explain tcp 80 81
+expect_eq "what went over the socket past the range is refused too" \
+    "$(printf '{"version":1,"verb":"set-weight","address":"%s","weight":65536}\n' "${ADDRESS[real1]}" | at vt-director python3 -c "
+import socket, sys
+s = socket.socket(socket.AF_UNIX); s.connect('$CONTROL/director.sock'); s.sendall(sys.stdin.buffer.read())
+print(s.makefile().readline().strip())" | jq -r .error)" "weight: 65536 is out of range; write a number from 0 to 65535"
+
+# --- forgetting connections --------------------------------------------------------------------------------
+
+entries() { number director list .connections.current; }
+expect_fails "nothing is left to flush" test "$(entries)" = 0
+expect_fails "flush without saying whose" ask director flush
+ask director flush --all
+changes=$((changes + 1))
+expect_eq "connections after the flush" "$(entries)" 0
+expect_eq "requests after it" "$(fetch 20 | awk '{ n += $1 } END { print n }')" 20
+
+# --- who may -----------------------------------------------------------------------------------------------
+
+expect_eq "mode of the socket" "$(stat -c %a "$CONTROL/director.sock")" 660
+stop director
+exit_code events
+expect_eq "lines that the listener heard" "$(wc -l <"$WORK/events.log")" "$changes"
+DIRECTOR_KEYS=$'control_mode = "0666"\ncontrol_group = "4242"'
+start_director wrr 1 1
+expect_eq "mode and group of the socket" "$(stat -c '%a %g' "$CONTROL/director.sock")" "666 4242"
+as() { setpriv --reuid 1000 --regid 1000 "${@:2}" "$VSTUN_BIN/vstun" --socket "$CONTROL/director.sock" ${1}; } # "VERB..." FLAG...
+if setpriv --reuid 1000 --regid 1000 --clear-groups true 2>/dev/null && [[ -x $VSTUN_BIN/vstun ]]; then
+    at vt-director bash -c "$(declare -f as); VSTUN_BIN='$VSTUN_BIN' CONTROL='$CONTROL'; as 'list' --clear-groups" >/dev/null
+    before=$(state)
+    expect_fails "a stranger's change" at vt-director bash -c "$(declare -f as); VSTUN_BIN='$VSTUN_BIN' CONTROL='$CONTROL'; as 'set-weight ${ADDRESS[real1]} --weight 9' --clear-groups" 2>"$WORK/stranger.log"
+    grep -q 'uid 1000 gid 1000 .*may read but not change' "$WORK/stranger.log" || fail "the stranger was told: $(cat "$WORK/stranger.log")"
+    expect_log director 'set-weight: uid 1000'
+    expect_eq "after the stranger's change" "$(state)" "$before"
+    at vt-director bash -c "$(declare -f as); VSTUN_BIN='$VSTUN_BIN' CONTROL='$CONTROL'; as 'set-weight ${ADDRESS[real1]} --weight 9' --groups 4242"
+    expect_eq "weight after a member's change" "$(real_field real1 weight)" 9
+    expect_log director 'weight 1 → 9 .set-weight by operator, uid 1000 gid 1000 pid'
+else
+    say "this user namespace has one user: who may write is not tried"
+fi
+stop director
+expect_eq "the director's exit code" "$CODE" 0
