@@ -4,6 +4,7 @@
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
 source "$here/daemons.sh"
+source "$here/host_state.sh"
 
 make_topology
 start_web "${REALS[@]}"
@@ -127,24 +128,41 @@ expect_eq "requests after it" "$(fetch 20 | awk '{ n += $1 } END { print n }')" 
 
 expect_eq "mode of the socket" "$(stat -c %a "$CONTROL/director.sock")" 660
 stop director
+expect_eq "the director's exit code" "$CODE" 0
 exit_code events
 expect_eq "lines that the listener heard" "$(wc -l <"$WORK/events.log")" "$changes"
+
+# A user namespace may have one user and one group only.
+can_be_others() { touch "$WORK/own" && chgrp 4242 "$WORK/own" && setpriv --reuid 1000 --regid 1000 --clear-groups true; }
+if ! can_be_others 2>/dev/null; then
+    say "there is nobody else here: who may change something is not tried"
+    exit 0
+fi
 DIRECTOR_KEYS=$'control_mode = "0666"\ncontrol_group = "4242"'
 start_director wrr 1 1
 expect_eq "mode and group of the socket" "$(stat -c '%a %g' "$CONTROL/director.sock")" "666 4242"
-as() { setpriv --reuid 1000 --regid 1000 "${@:2}" "$VSTUN_BIN/vstun" --socket "$CONTROL/director.sock" ${1}; } # "VERB..." FLAG...
-if setpriv --reuid 1000 --regid 1000 --clear-groups true 2>/dev/null && [[ -x $VSTUN_BIN/vstun ]]; then
-    at vt-director bash -c "$(declare -f as); VSTUN_BIN='$VSTUN_BIN' CONTROL='$CONTROL'; as 'list' --clear-groups" >/dev/null
-    before=$(state)
-    expect_fails "a stranger's change" at vt-director bash -c "$(declare -f as); VSTUN_BIN='$VSTUN_BIN' CONTROL='$CONTROL'; as 'set-weight ${ADDRESS[real1]} --weight 9' --clear-groups" 2>"$WORK/stranger.log"
-    grep -q 'uid 1000 gid 1000 .*may read but not change' "$WORK/stranger.log" || fail "the stranger was told: $(cat "$WORK/stranger.log")"
-    expect_log director 'set-weight: uid 1000'
-    expect_eq "after the stranger's change" "$(state)" "$before"
-    at vt-director bash -c "$(declare -f as); VSTUN_BIN='$VSTUN_BIN' CONTROL='$CONTROL'; as 'set-weight ${ADDRESS[real1]} --weight 9' --groups 4242"
-    expect_eq "weight after a member's change" "$(real_field real1 weight)" 9
-    expect_log director 'weight 1 → 9 .set-weight by operator, uid 1000 gid 1000 pid'
-else
-    say "this user namespace has one user: who may write is not tried"
-fi
+cp "$VSTUN_BIN/vstun" "$WORK/vstun" # where anybody can run it
+as() { # "FLAG..." VERB...
+    # shellcheck disable=SC2086 # flags
+    at vt-director setpriv --reuid 1000 --regid 1000 $1 "$WORK/vstun" --socket "$CONTROL/director.sock" "${@:2}"
+}
+as --clear-groups list >"$WORK/stranger.log"
+before=$(state)
+expect_fails "a stranger's change" as --clear-groups set-weight "${ADDRESS[real1]}" --weight 9 2>"$WORK/stranger.log"
+grep -q 'uid 1000 gid 1000 .*may read but not change' "$WORK/stranger.log" || fail "the stranger was told: $(cat "$WORK/stranger.log")"
+expect_log director 'set-weight: uid 1000'
+expect_eq "after the stranger's change" "$(state)" "$before"
+as "--groups 4242" set-weight "${ADDRESS[real1]}" --weight 9
+expect_eq "weight after a member's change" "$(real_field real1 weight)" 9
+expect_log director 'weight 1 → 9 .set-weight by operator, uid 1000 gid 1000 pid'
+
+# What cannot be is refused before anything happens.
 stop director
-expect_eq "the director's exit code" "$CODE" 0
+host_state vt-director >"$WORK/before"
+DIRECTOR_KEYS='control_group = "no-such-group"'
+configure "$WORK/director.toml" wrr 1
+spawn vt-director director "$VSTUN_BIN/vstun-director" --config "$WORK/director.toml"
+exit_code director
+expect_eq "exit code with a group that is not there" "$CODE" 1
+expect_log director 'control_group: there is no group "no-such-group"'
+expect_host_state "after that" vt-director "$WORK/before"

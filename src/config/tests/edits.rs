@@ -170,3 +170,29 @@ fn virtual_ips_and_deadlines_are_checked() {
     assert_eq!(refused("999ms"), "deadline: 999ms is out of range; write from 1s to 31d");
     assert!(refused("10").starts_with("deadline: \"10\" is no duration"));
 }
+
+#[test]
+fn there_are_as_many_real_servers_as_a_file_may_have() {
+    let reals = |service: usize, count: usize| {
+        let real = |number: usize| {
+            format!("{{ address = \"10.{service}.{}.{}\" }}", number / 250, number % 250 + 1)
+        };
+        (0..count).map(real).collect::<Vec<_>>().join(", ")
+    };
+    let most = crate::config::MAX_REALS_PER_SERVICE;
+    let service = |number: usize, count: usize| {
+        format!(
+            "[[service]]\nname = \"s{number}\"\nlisten = [\"192.0.2.1:{}/tcp\"]\nreal = [{}]\n",
+            number + 1,
+            reals(number, count)
+        )
+    };
+    let full = crate::config::MAX_REALS / most;
+    let text: String =
+        (0..full).map(|number| service(number, most - usize::from(number == 0))).collect();
+    let nearly = director(&with_services(&(text + &service(full, 0)))).unwrap();
+    let last = format!("s{full}");
+    let all = nearly.edited(target("10.99.0.1", Some(&last), false), Edit::Add(1)).unwrap();
+    let more = all.edited(target("10.99.0.2", Some(&last), false), Edit::Add(1)).unwrap_err();
+    assert_eq!(more.to_string(), "address: there are 16384 real servers, as many as there may be");
+}
