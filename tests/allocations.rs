@@ -12,9 +12,9 @@ use std::time::Duration;
 use vstun::balancer::maglev::{self, Keeper};
 use vstun::balancer::outer::Inner;
 use vstun::balancer::{
-    Balancer, Change, Limits, Listen, Millis, Persistence, Policy, PortRange, Protocol, Quiescent,
-    RealSpec, Reason, SchedulerKind, Seed, ServiceSpec, Tunnel, TunnelError, TunnelErrorKind,
-    Verdict, Wanted,
+    Balancer, Change, FloodMarks, Limits, Listen, Millis, Persistence, Policy, PortRange, Protocol,
+    Quiescent, RealSpec, Reason, SchedulerKind, Seed, ServiceSpec, Tunnel, TunnelError,
+    TunnelErrorKind, Verdict, Wanted,
 };
 use vstun::decap::{Gate, Mss, Outcome};
 use vstun::wire::Packet;
@@ -105,7 +105,8 @@ fn service() -> ServiceSpec {
         .collect();
     let reals = FAMILIES.map(|family| RealSpec::new(family.real(11), 1)).to_vec();
     let (name, scheduler) = ("web".to_owned(), SchedulerKind::WeightedLeastConnections);
-    ServiceSpec { name, listens, scheduler, reals, policy: Policy::default() }
+    let policy = Policy { flood: FloodMarks::OFF, ..Policy::default() };
+    ServiceSpec { name, listens, scheduler, reals, policy }
 }
 
 fn director(capacity: u32) -> Balancer {
@@ -288,6 +289,28 @@ fn a_full_table_allocates_nothing() {
     });
     assert_eq!(full, 0);
     assert_eq!(director.counters().without_entry, 60);
+}
+
+#[test]
+fn a_flood_allocates_nothing_once_it_is_seen() {
+    let mut director = director(64);
+    let flood = FloodMarks { new_flows: 10, table_use: 90 };
+    let (service, policy) = ("web".to_owned(), Policy { flood, ..Policy::default() });
+    director.apply(Millis(0), &Change::SetPolicy { service, policy }).unwrap();
+    let opening = of_clients(0..64, |family| family.tcp(Flags::SYN));
+    let stray = of_clients(0..64, |family| family.tcp(Flags::ACK));
+    let datagrams = of_clients(0..64, |family| family.udp(53));
+    let mut turn = |now: u64| {
+        director.expire(Millis(now));
+        for packet in opening.iter().chain(&stray).chain(&datagrams) {
+            assert!(matches!(forward(&mut director, now, packet), Verdict::Tunnel(_)));
+        }
+    };
+    turn(0);
+    let calls = allocations(|| (1..20).for_each(|turn_number| turn(turn_number * 500)));
+    assert_eq!(calls, 0);
+    let snapshot = director.snapshot();
+    assert!(snapshot.services[0].flood.active && snapshot.turnover.evicted > 1_000);
 }
 
 #[test]

@@ -165,6 +165,10 @@ impl Balancer {
             return Ok(());
         }
         let real = self.new_real(now, id, policy, spec);
+        let flooded = self.flooded(id);
+        if let Some(real) = self.reals.get_mut(real.0 as usize) {
+            real.set_flooded(flooded);
+        }
         if let Some(service) = self.service(id) {
             service.reals.push(real);
         }

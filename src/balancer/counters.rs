@@ -15,7 +15,7 @@ pub struct Counters {
     pub dropped: [u64; Reason::ALL.len()],
     /// Fragments that are held now; each will be tunnelled or dropped.
     pub held: u64,
-    /// Packets forwarded without a connection entry, because the table was full.
+    /// Packets forwarded without a connection entry, because the table was full or the service in flood mode.
     pub without_entry: u64,
     /// New flows of persistent clients placed by hash, because there was no room for another template.
     pub without_template: u64,
@@ -27,6 +27,7 @@ pub struct Counters {
 
 impl Counters {
     /// Counts one packet read and what became of it.
+    #[inline]
     pub fn count(&mut self, verdict: Verdict) {
         self.read += 1;
         match verdict {

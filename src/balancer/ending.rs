@@ -49,7 +49,8 @@ impl Balancer {
             return Verdict::Drop(Reason::NoConnection);
         }
         self.counters.ended += u64::from(state != State::Close);
-        self.advance(now, handle, state, State::Close, real);
+        // Also where it is on probation: this is the director's decision, and no packet's.
+        self.enter_state(now, handle, state, State::Close, real);
         match ending {
             Ending::Client => Verdict::Reply,
             Ending::Both => match tcp::hang_up(packet, &mut self.farewell) {

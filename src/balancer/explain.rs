@@ -118,7 +118,8 @@ pub enum Why {
     Scheduler(SchedulerKind),
     /// It never has one: each datagram is the scheduler's to place.
     OnePacket(SchedulerKind),
-    /// It has none, and a table is or was full, that of connections or that of remembered clients: the hash places it.
+    /// It has none, and a table is or was full, that of connections or that of remembered clients, or its service is or was in
+    /// flood mode: the hash places it.
     Hash,
     /// No real server of the service takes new connections.
     NoRealServer,

@@ -8,6 +8,7 @@
 //! 5. ICMP: an echo request is answered; an error goes to the real server whose flow it quotes.
 
 use super::change::Protocol;
+use super::flood::{Beginning, PROBATION};
 use super::flow::Key;
 use super::limit::within;
 use super::persistence::Choice;
@@ -145,11 +146,9 @@ impl Balancer {
     }
 
     /// The connection with this key, unless its service is gone.
-    #[inline]
+    #[inline(always)]
     fn connection(&mut self, key: &Key) -> Option<(Handle, State, RealId)> {
-        let handle = self.connections.find(key)?;
-        let entry = self.connections.entry(handle)?;
-        let (state, real) = (entry.state(), entry.real());
+        let (handle, state, real) = self.connections.look_up(key)?;
         if self.reals.get(real.0 as usize)?.life() == Life::Gone {
             self.drop_connection(handle);
             return None;
@@ -157,7 +156,7 @@ impl Balancer {
         Some((handle, state, real))
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn advance(
         &mut self,
         now: Millis,
@@ -166,16 +165,43 @@ impl Balancer {
         after: State,
         real: RealId,
     ) {
-        self.connections.touch(handle, after, now, after.timeout(&self.timeouts));
-        if before != after
-            && let Some(real) = self.reals.get_mut(real.0 as usize)
-        {
-            real.moved(before, after);
+        if before == after {
+            self.connections.touch(handle, after, now, after.timeout(&self.timeouts));
+        } else if !self.too_early(now, handle, before) {
+            self.enter_state(now, handle, before, after, real);
         }
     }
 
-    /// A new connection: scheduled and entered in the table, or placed by hash while it is full. A datagram that is
-    /// scheduled alone leaves no entry.
+    /// Whether the connection is on probation, so that a packet changes nothing in it.
+    #[inline]
+    fn too_early(&self, now: Millis, handle: Handle, state: State) -> bool {
+        if !state.on_probation() {
+            return false;
+        }
+        let timeout = state.timeout(&self.timeouts);
+        let silent = self.connections.entry(handle).map(|entry| entry.silent(now, timeout));
+        // A timeout may be as short as the probation.
+        silent.is_none_or(|silent| silent < PROBATION.min(timeout / 2))
+    }
+
+    /// Takes a connection to another state, which its real server counts.
+    #[cold]
+    pub(super) fn enter_state(
+        &mut self,
+        now: Millis,
+        handle: Handle,
+        before: State,
+        after: State,
+        real: RealId,
+    ) {
+        if let Some(real) = self.reals.get_mut(real.0 as usize) {
+            real.moved(before, after);
+        }
+        self.connections.touch(handle, after, now, after.timeout(&self.timeouts));
+    }
+
+    /// A new connection: scheduled and entered in the table, or placed by hash while it is full or the service flooded. A
+    /// datagram that is scheduled alone leaves no entry.
     fn open(
         &mut self,
         now: Millis,
@@ -184,10 +210,13 @@ impl Balancer {
         id: ServiceId,
         state: State,
     ) -> Verdict {
-        let full = self.connections.len() >= self.connections.capacity();
         let service = self.services.get(id.0).and_then(Option::as_ref);
         let alone = state == State::Udp && service.is_some_and(|service| service.policy.one_packet);
-        let by_hash = !alone && (full || service.is_some_and(|service| service.hashed(now)));
+        let hashed = service.is_some_and(|service| service.hashed(now));
+        if !alone && self.new_flow(now, id, Beginning::Opening) {
+            return self.open_flooded(now, packet, key, id, state);
+        }
+        let by_hash = !alone && (self.connections.is_full() || hashed);
         let Some(choice) = self.choose(now, &key, id, by_hash) else {
             return self.refuse_packet(now, packet, Reason::NoRealServer);
         };
@@ -217,9 +246,12 @@ impl Balancer {
         if !(adopts || service.is_some_and(|service| service.hashed(now))) {
             return self.refuse_packet(now, packet, Reason::NoConnection);
         }
+        if !flags.rst() && self.new_flow(now, id, Beginning::Middle) {
+            return self.unknown_flooded(now, packet, key, id);
+        }
         // The real server has to hear of a reset, but then there is nothing left to remember.
         let real = if flags.rst() {
-            service.and_then(|service| self.belongs(now, &key, id, service))
+            self.belonging(now, &key, id)
         } else {
             self.choose(now, &key, id, true).map(|choice| {
                 // Not adopted, in a state that a stray packet does not keep for long.
@@ -241,16 +273,26 @@ impl Balancer {
         if adopted || service.hashed(now) { self.belongs(now, key, id, service) } else { None }
     }
 
-    /// Enters a connection in the table, if there is room.
-    fn enter(&mut self, now: Millis, key: Key, id: ServiceId, choice: Choice, state: State) {
+    /// Enters a connection in the table, if there is room. In a flood there is while something unproven is there.
+    pub(super) fn enter(
+        &mut self,
+        now: Millis,
+        key: Key,
+        id: ServiceId,
+        choice: Choice,
+        state: State,
+    ) {
+        if self.flooded(id) {
+            self.expect_unknown(now, id);
+            self.make_room();
+        }
         let timeout = state.timeout(&self.timeouts);
         let Ok(handle) = self.connections.insert(key, choice.real, state, now, timeout) else {
             self.placed_without_entry(now, id);
             return;
         };
         if let Some(real) = self.reals.get_mut(choice.real.0 as usize) {
-            real.bind();
-            real.moved(State::None, state);
+            real.bind(state);
         }
         if let Some(template) = choice.template {
             self.connections.set_template(handle, template);
@@ -258,10 +300,25 @@ impl Balancer {
         }
     }
 
-    /// From now on, for as long as such a flow may live, the service's unknown packets are its flows'. The time
-    /// is extended only while the table is full: once there is room, a flow's next packet enters it.
-    fn placed_without_entry(&mut self, now: Millis, id: ServiceId) {
+    fn make_room(&mut self) {
+        if self.connections.is_full()
+            && let Some(evicted) = self.connections.evict()
+        {
+            self.forget(&evicted);
+        }
+    }
+
+    pub(super) fn placed_without_entry(&mut self, now: Millis, id: ServiceId) {
         self.counters.without_entry += 1;
+        self.expect_unknown(now, id);
+        if let Some(service) = self.service(id).filter(|service| service.watch.flooded()) {
+            service.watch.placed_without_entry();
+        }
+    }
+
+    /// From now on, for as long as such a flow may live, the service's unknown packets are its flows'. The time
+    /// is extended only while the table is full or the service flooded: after that a flow's next packet enters it.
+    fn expect_unknown(&mut self, now: Millis, id: ServiceId) {
         let longest = self.timeouts.tcp_established.max(self.timeouts.udp);
         if let Some(service) = self.service(id) {
             service.hashed_until = Some(now.after(longest));
@@ -284,7 +341,12 @@ impl Balancer {
 
     /// Answers as a host does to whom nobody listens: TCP by RST (RFC 9293 section 3.10.7.1), UDP by
     /// ICMP port unreachable (RFC 1122 section 4.1.3.1). Drops when over the rate or not to be answered.
-    fn refuse_packet(&mut self, now: Millis, packet: &Packet<'_>, reason: Reason) -> Verdict {
+    pub(super) fn refuse_packet(
+        &mut self,
+        now: Millis,
+        packet: &Packet<'_>,
+        reason: Reason,
+    ) -> Verdict {
         let refused = match packet.transport {
             Transport::Tcp(header) if header.flags.rst() => None,
             Transport::Tcp(_) => {
@@ -301,7 +363,7 @@ impl Balancer {
 }
 
 #[inline]
-fn key(packet: &Packet<'_>, client_port: u16, virtual_port: u16) -> Key {
+pub(super) fn key(packet: &Packet<'_>, client_port: u16, virtual_port: u16) -> Key {
     Key::new(packet.protocol, packet.source, client_port, packet.destination, virtual_port)
 }
 

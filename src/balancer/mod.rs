@@ -2,11 +2,13 @@
 //!
 //! One packet in, one [`Verdict`] out; a fragment ahead of its datagram's first one comes out later ([`fragments`]). Time, seeds and limits are arguments.
 
+mod ahead;
 mod apply;
 pub mod change;
 pub mod counters;
 mod ending;
 mod explain;
+pub mod flood;
 pub mod flow;
 mod flush;
 mod forward;
@@ -35,6 +37,7 @@ pub mod verdict;
 pub use change::{Change, ChangeError, Listen, PortRange, Protocol};
 pub use counters::Counters;
 pub use explain::{Explanation, Flow, FlowError, Why};
+pub use flood::{FloodMarks, FloodNotice};
 pub use flow::Seed;
 pub use flush::{Flush, Flushed};
 pub use policy::{Existing, Persistence, Policy, Quiescent, Unknown};
@@ -48,6 +51,7 @@ pub use verdict::{RealId, Reason, Verdict};
 
 use std::time::Duration;
 
+use flood::Floods;
 use fragments::{Bounds, Fragments};
 use limit::Limit;
 use persistence::Templates;
@@ -87,6 +91,7 @@ pub struct Balancer {
     connections: Table,
     fragments: Fragments,
     templates: Templates,
+    floods: Floods,
     sources: Sources,
     timeouts: Timeouts,
     counters: Counters,
@@ -113,6 +118,7 @@ impl Balancer {
             connections: Table::new(limits.connections, seed),
             fragments: Fragments::new(Bounds::DEFAULT, seed),
             templates: Templates::new(limits.connections, seed),
+            floods: Floods::default(),
             sources: Sources::new(),
             timeouts: Timeouts::DEFAULT,
             counters: Counters::default(),
@@ -127,8 +133,8 @@ impl Balancer {
         }
     }
 
-    /// Takes connections and templates out whose time is up, at most [`table::EXPIRE_BUDGET`] looked at, and drops fragments
-    /// that were held in vain; call it at every wake-up, before the packets.
+    /// Takes connections and templates out whose time is up, at most [`table::EXPIRE_BUDGET`] looked at, drops fragments that
+    /// were held in vain, and looks whether floods are over; call it at every wake-up, before the packets.
     pub fn expire(&mut self, now: Millis) {
         self.now = now;
         let mut budget = table::EXPIRE_BUDGET - persistence::EXPIRE_BUDGET;
@@ -139,6 +145,7 @@ impl Balancer {
         let mut budget = budget + persistence::EXPIRE_BUDGET;
         self.expire_templates(now, &mut budget);
         self.fragments.expire(now, &mut self.counters);
+        self.look_for_calm(now);
     }
 
     /// Ends a connection, or lets it go on in the state that comes after its own.
@@ -177,12 +184,21 @@ impl Balancer {
         &self.farewell
     }
 
+    /// Where the connection table lies in the process's memory. It stays there, and is touched only as connections come.
+    #[must_use]
+    pub fn memory(&self) -> [std::ops::Range<usize>; 2] {
+        self.connections.memory()
+    }
+
     /// When [`Self::expire`] has something to do.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Millis> {
-        let connections = self.connections.next_deadline();
-        let deadlines =
-            [connections, self.templates.next_deadline(), self.fragments.next_deadline()];
+        let deadlines = [
+            self.connections.next_deadline(),
+            self.templates.next_deadline(),
+            self.fragments.next_deadline(),
+            self.floods.next_look(),
+        ];
         deadlines.into_iter().flatten().min()
     }
 
@@ -200,6 +216,11 @@ impl Balancer {
             listens: service.listens.clone(),
             scheduler: service.kind,
             maglev: service.maglev(),
+            flood: snapshot::Flood {
+                active: service.watch.flooded(),
+                floods: service.watch.floods(),
+                without_entry: service.watch.without_entry(),
+            },
             reals: service
                 .reals
                 .iter()

@@ -106,6 +106,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::balancer::flood::FloodMarks;
     use crate::balancer::policy::{Existing, Policy};
     use crate::balancer::service::ServiceId;
     use crate::balancer::spec::RealSpec;
@@ -120,6 +121,7 @@ mod tests {
         existing: Existing::Keep,
         drain_deadline: None,
         slow_start: Duration::ZERO,
+        flood: FloodMarks::OFF,
     };
     const REFUSES: Policy = Policy { fallback: false, ..FALLS_BACK };
 

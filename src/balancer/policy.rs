@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use super::flood::FloodMarks;
 use super::flow::Key;
 use super::spec::SchedulerKind;
 
@@ -28,6 +29,8 @@ pub struct Policy {
     pub drain_deadline: Option<Duration>,
     /// Over how long the weight of a real server that comes up grows to what it is; zero: at once.
     pub slow_start: Duration,
+    /// From where on its new flows are a flood.
+    pub flood: FloodMarks,
 }
 
 impl Default for Policy {
@@ -41,6 +44,7 @@ impl Default for Policy {
             existing: Existing::default(),
             drain_deadline: None,
             slow_start: Duration::ZERO,
+            flood: FloodMarks::default(),
         }
     }
 }

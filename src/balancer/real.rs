@@ -47,7 +47,10 @@ pub(super) struct Real {
     /// Whether it has had as many connections as it takes, and still has too many.
     full: bool,
     active: u64,
+    half_open: u64,
     inactive: u64,
+    /// Whether its service is in flood mode.
+    flooded: bool,
     connections: u64,
     /// Persistence templates that name it.
     templates: u64,
@@ -82,7 +85,9 @@ impl Real {
             thresholds: spec.thresholds,
             full: false,
             active: 0,
+            half_open: 0,
             inactive: 0,
+            flooded: false,
             connections: 0,
             templates: 0,
             packets: 0,
@@ -93,11 +98,11 @@ impl Real {
         }
     }
 
-    /// A connection comes to it, in no state that counts as active yet.
-    pub(super) fn bind(&mut self) {
-        self.inactive += 1;
+    /// A connection in `state` comes to it.
+    pub(super) fn bind(&mut self, state: State) {
+        *self.count_of(state) += 1;
         self.connections += 1;
-        self.full = self.thresholds.full(self.active + self.inactive, self.full);
+        self.recount();
     }
 
     /// A datagram comes to it that is a flow of its own.
@@ -107,9 +112,9 @@ impl Real {
 
     /// A connection in `state` leaves it.
     pub(super) fn unbind(&mut self, state: State) {
-        let count = if state.active() { &mut self.active } else { &mut self.inactive };
+        let count = self.count_of(state);
         *count = count.saturating_sub(1);
-        self.full = self.thresholds.full(self.active + self.inactive, self.full);
+        self.recount();
     }
 
     /// A template names it from now on.
@@ -137,20 +142,37 @@ impl Real {
         self.templates > 0
     }
 
+    /// The count that a connection in `state` is part of. A connection is in one of them, whatever the service's mode.
+    fn count_of(&mut self, state: State) -> &mut u64 {
+        if state.half_open() {
+            &mut self.half_open
+        } else if state.active() {
+            &mut self.active
+        } else {
+            &mut self.inactive
+        }
+    }
+
     /// One of its connections goes from one state to another.
     #[inline]
     pub(super) fn moved(&mut self, before: State, after: State) {
-        match (before.active(), after.active()) {
-            (false, true) => {
-                self.inactive = self.inactive.saturating_sub(1);
-                self.active += 1;
-            }
-            (true, false) => {
-                self.active = self.active.saturating_sub(1);
-                self.inactive += 1;
-            }
-            (true, true) | (false, false) => {}
+        let count = self.count_of(before);
+        *count = count.saturating_sub(1);
+        *self.count_of(after) += 1;
+        if self.flooded && before.half_open() != after.half_open() {
+            self.recount();
         }
+    }
+
+    /// Its service has entered flood mode, or left it.
+    pub(super) fn set_flooded(&mut self, flooded: bool) {
+        self.flooded = flooded;
+        self.recount();
+    }
+
+    /// Compares with the thresholds anew.
+    fn recount(&mut self) {
+        self.full = self.thresholds.full(self.active() + self.inactive, self.full);
     }
 
     /// Counts what is sent to it, and tells the tunnel.
@@ -183,8 +205,9 @@ impl Real {
         self.weight
     }
 
+    /// Active connections, as the schedulers count them: handshakes that are not finished are no load during a flood.
     pub(super) fn active(&self) -> u64 {
-        self.active
+        if self.flooded { self.active } else { self.active + self.half_open }
     }
 
     pub(super) fn inactive(&self) -> u64 {
@@ -265,7 +288,7 @@ impl Real {
 
     pub(super) fn set_thresholds(&mut self, thresholds: Thresholds) {
         self.thresholds = thresholds;
-        self.full = thresholds.full(self.active + self.inactive, self.full);
+        self.recount();
     }
 
     pub(super) fn set_weight(&mut self, weight: u32) {
@@ -285,7 +308,7 @@ impl Real {
 
     /// Whether no connection needs it any more.
     pub(super) fn idle(&self) -> bool {
-        self.active == 0 && self.inactive == 0
+        self.active == 0 && self.half_open == 0 && self.inactive == 0
     }
 
     pub(super) fn snapshot(&self, now: Millis) -> snapshot::Real {
@@ -299,7 +322,8 @@ impl Real {
                 let grown = Some(ramp.at(now)).filter(|&grown| grown < FULL)?;
                 Some(self.weight.saturating_mul(grown))
             }),
-            active: self.active,
+            active: self.active + self.half_open,
+            half_open: self.half_open,
             inactive: self.inactive,
             connections: self.connections,
             templates: self.templates,

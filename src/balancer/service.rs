@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::change::{Listen, Protocol};
+use super::flood::Watch;
 use super::maglev;
 use super::placement::Flow;
 use super::policy::Policy;
@@ -37,6 +38,7 @@ pub(super) struct Service {
     pub(super) ramping: bool,
     /// Until then flows without an entry may be alive, which only the hash can place.
     pub(super) hashed_until: Option<Millis>,
+    pub(super) watch: Watch,
 }
 
 impl Service {
@@ -53,6 +55,7 @@ impl Service {
             reals: Vec::new(),
             ramping: false,
             hashed_until: None,
+            watch: Watch::default(),
         }
     }
 

@@ -52,6 +52,8 @@ pub struct Real {
     pub effective_weight: Option<u32>,
     /// Connections in an active state (IPVS's ActiveConn).
     pub active: u64,
+    /// Those of them whose handshake has not been seen to its end.
+    pub half_open: u64,
     /// The others (IPVS's InActConn).
     pub inactive: u64,
     /// Connections ever given to it.
@@ -74,6 +76,17 @@ pub struct Real {
     pub path_mtu: Option<u16>,
 }
 
+/// What a service has seen of floods.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Flood {
+    /// Whether it is in flood mode.
+    pub active: bool,
+    /// How often it has entered it.
+    pub floods: u64,
+    /// Packets that were placed without an entry because of that.
+    pub without_entry: u64,
+}
+
 /// A service.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Service {
@@ -85,6 +98,8 @@ pub struct Service {
     pub scheduler: SchedulerKind,
     /// Its Maglev table, if that is how it chooses.
     pub maglev: Option<Maglev>,
+    /// What it has seen of floods.
+    pub flood: Flood,
     /// Among whom, in configuration order.
     pub reals: Vec<Real>,
 }

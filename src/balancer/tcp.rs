@@ -32,13 +32,15 @@ pub enum State {
     LastAck,
     /// Not reached with one direction only.
     Listen,
-    /// Reached only with IPVS's `secure_tcp`.
+    /// Came without a SYN that was remembered, during a flood: on probation (IPVS: reached only with `secure_tcp`).
     SynAck,
     /// ESTABLISHED without a packet for [`Timeouts::tcp_idle`]. A server's reset goes past the director, and the client
     /// that got it sends nothing more: what may be dead does not count as active.
     Idle,
     /// Any UDP flow.
     Udp,
+    /// A UDP flow that began during a flood: on probation.
+    UdpNew,
 }
 
 /// What a packet means to the state machine, in IPVS's order of precedence.
@@ -104,13 +106,14 @@ impl State {
             // What comes then is `Idle`.
             Self::Established => timeouts.tcp_idle,
             Self::Idle => timeouts.tcp_established.saturating_sub(timeouts.tcp_idle),
-            Self::SynRecv => timeouts.tcp_syn_recv,
+            // All that is unproven has one timeout: see `Table::insert`.
+            Self::SynRecv | Self::SynAck | Self::UdpNew => timeouts.tcp_syn_recv,
             Self::FinWait => timeouts.tcp_fin_wait,
             Self::TimeWait => timeouts.tcp_time_wait,
             Self::Close => timeouts.tcp_close,
             Self::CloseWait => Duration::from_secs(60),
             Self::LastAck => Duration::from_secs(30),
-            Self::SynSent | Self::Listen | Self::SynAck => Duration::from_secs(120),
+            Self::SynSent | Self::Listen => Duration::from_secs(120),
             Self::Udp => timeouts.udp,
         }
     }
@@ -127,6 +130,30 @@ impl State {
     #[must_use]
     pub fn active(self) -> bool {
         matches!(self, Self::Established | Self::SynSent | Self::SynRecv | Self::SynAck)
+    }
+
+    /// Whether it is active, but whether there is a client at all is not known: the handshake has not been seen to its end.
+    #[inline]
+    #[must_use]
+    pub fn half_open(self) -> bool {
+        matches!(self, Self::SynRecv | Self::SynAck)
+    }
+
+    /// Whether a flood of forged sources can have made this of one packet each. Such a connection may be taken out to make
+    /// room for another.
+    #[inline]
+    #[must_use]
+    pub fn unproven(self) -> bool {
+        const UNPROVEN: u16 =
+            1 << SynRecv as u8 | 1 << State::SynAck as u8 | 1 << State::UdpNew as u8;
+        UNPROVEN >> self as u8 & 1 != 0
+    }
+
+    /// Whether it began during a flood, so that [`PROBATION`](super::flood::PROBATION) has to pass before a packet changes it.
+    #[inline]
+    #[must_use]
+    pub fn on_probation(self) -> bool {
+        matches!(self, Self::SynAck | Self::UdpNew)
     }
 
     /// Whether a SYN on this entry is a new connection from a reused port: IPVS's `conn_reuse_mode`
@@ -151,7 +178,7 @@ impl State {
             Self::LastAck => "LAST_ACK",
             Self::Listen => "LISTEN",
             Self::SynAck => "SYNACK",
-            Self::Udp => "UDP",
+            Self::Udp | Self::UdpNew => "UDP",
         }
     }
 }
@@ -191,12 +218,13 @@ mod tests {
             Listen => [SynRecv, Listen, Listen, Listen],
             SynAck => [SynRecv, TimeWait, Established, Close],
             State::Udp => [State::Udp; 4],
+            State::UdpNew => [State::UdpNew; 4],
         }
     }
 
     #[test]
     fn every_pair_of_state_and_event_goes_where_ipvs_goes() {
-        for state in STATES.into_iter().chain([State::Udp]) {
+        for state in STATES.into_iter().chain([State::Udp, State::UdpNew]) {
             let [syn, fin, ack, rst] = expected(state);
             assert_eq!(state.next(Flags(Flags::SYN)), syn, "{state:?} SYN");
             assert_eq!(state.next(Flags(Flags::SYN | Flags::ACK)), syn, "{state:?} SYN+ACK");
@@ -212,9 +240,9 @@ mod tests {
     }
 
     #[test]
-    fn default_timeouts_are_ipvs_s() {
+    fn default_timeouts_are_ipvs_s_but_for_what_is_on_probation() {
         let seconds = STATES.map(|state| state.timeout(&Timeouts::DEFAULT).as_secs());
-        assert_eq!(seconds, [2, 60, 120, 60, 120, 120, 10, 60, 30, 120, 120, 840]);
+        assert_eq!(seconds, [2, 60, 120, 60, 120, 120, 10, 60, 30, 120, 60, 840]);
         assert_eq!(Established.after_timeout(&Timeouts::DEFAULT), Some(Idle), "900 together");
         assert_eq!(State::Udp.timeout(&Timeouts::DEFAULT).as_secs(), 300);
     }
@@ -223,6 +251,18 @@ mod tests {
     fn active_states_are_ipvs_s() {
         let active: Vec<_> = STATES.into_iter().filter(|state| state.active()).collect();
         assert_eq!(active, [Established, SynSent, SynRecv, SynAck]);
-        assert!(!State::Udp.active());
+        assert!(!State::Udp.active() && !State::UdpNew.active());
+    }
+
+    #[test]
+    fn what_is_unproven_has_one_timeout() {
+        let all = STATES.into_iter().chain([State::Udp, State::UdpNew]);
+        let unproven: Vec<_> = all.filter(|state| state.unproven()).collect();
+        assert_eq!(unproven, [SynRecv, SynAck, State::UdpNew]);
+        for state in unproven {
+            let timeouts = Timeouts::DEFAULT;
+            assert_eq!(state.timeout(&timeouts), timeouts.tcp_syn_recv, "{state:?}");
+            assert_eq!(state.half_open(), state.active(), "{state:?}");
+        }
     }
 }

@@ -4,6 +4,7 @@
 mod apply;
 mod counting;
 mod explain;
+mod flood;
 mod fragments;
 mod full;
 mod idle;
@@ -209,7 +210,8 @@ fn web(scheduler: SchedulerKind, reals: &[(IpAddr, u32)]) -> ServiceSpec {
         listens: listens(&["192.0.2.10:80/tcp", "192.0.2.10:80/udp"]),
         scheduler,
         reals: reals.iter().map(|&(address, weight)| spec(address, weight)).collect(),
-        policy: Policy::default(),
+        // Tables are small here.
+        policy: Policy { flood: FloodMarks::OFF, ..Policy::default() },
     }
 }
 

@@ -8,9 +8,12 @@ pub struct Millis(pub u64);
 
 impl Millis {
     /// This moment plus `duration`; saturates.
+    #[inline]
     #[must_use]
     pub fn after(self, duration: Duration) -> Self {
-        Self(self.0.saturating_add(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)))
+        // `Duration::as_millis` is in 128 bits, which every packet would pay for.
+        let millis = duration.as_secs().saturating_mul(1_000);
+        Self(self.0.saturating_add(millis).saturating_add(u64::from(duration.subsec_millis())))
     }
 
     /// How long until `later`; zero when it has passed.

@@ -33,7 +33,7 @@ pub const TIMEOUTS: [&str; 7] = [
     "udp",
 ];
 /// The keys of `[[service]]`.
-pub const SERVICE: [&str; 15] = [
+pub const SERVICE: [&str; 17] = [
     "name",
     "listen",
     "scheduler",
@@ -48,6 +48,8 @@ pub const SERVICE: [&str; 15] = [
     "existing",
     "drain_deadline",
     "slow_start",
+    "flood_new_flows",
+    "flood_table_use",
     "real",
 ];
 /// The keys of `[[service.real]]`.

@@ -1,7 +1,7 @@
 //! The keys of `[[service]]` that say how a service treats its flows.
 
 use crate::balancer::{
-    Persistence, Policy, Protocol, Quiescent, SchedulerKind, ServiceSpec, Unknown,
+    FloodMarks, Persistence, Policy, Protocol, Quiescent, SchedulerKind, ServiceSpec, Unknown,
 };
 
 use super::fault::{Faults, quoted};
@@ -46,6 +46,19 @@ pub(super) fn read(
         existing: existing.unwrap_or_default(),
         drain_deadline: drain_deadline.and_then(|entry| entry.duration(value::timeout, faults)),
         slow_start: slow_start.unwrap_or_default(),
+        flood: flood_marks(section, faults),
+    }
+}
+
+fn flood_marks(section: &Section<'_>, faults: &mut Faults) -> FloodMarks {
+    let unsaid = FloodMarks::default();
+    let new_flows = section.entry("flood_new_flows");
+    let new_flows = new_flows.and_then(|entry| entry.number(0..=FloodMarks::MAX_NEW_FLOWS, faults));
+    let table_use = section.entry("flood_table_use");
+    let table_use = table_use.and_then(|entry| entry.parsed(value::table_use, faults));
+    FloodMarks {
+        new_flows: new_flows.unwrap_or(unsaid.new_flows),
+        table_use: table_use.unwrap_or(unsaid.table_use),
     }
 }
 

@@ -128,6 +128,18 @@ fn one_of<T: Copy>(text: &str, all: &[T], name: fn(T) -> &'static str) -> Result
     })
 }
 
+/// A part of the connection table in hundredths, `"1%"` to `"100%"`; `"off"` is 0.
+pub(super) fn table_use(text: &str) -> Result<u8, String> {
+    if text == "off" {
+        return Ok(0);
+    }
+    let digits = text.strip_suffix('%').filter(|digits| digits.bytes().all(|b| b.is_ascii_digit()));
+    let hundredths = digits.and_then(|digits| digits.parse().ok());
+    hundredths.filter(|hundredths| (1..=100).contains(hundredths)).ok_or_else(|| {
+        format!("{} is no part of the table; write \"1%\" to \"100%\", or \"off\"", quoted(text))
+    })
+}
+
 /// A scheduler by its name.
 pub(super) fn scheduler(text: &str) -> Result<SchedulerKind, String> {
     SchedulerKind::from_name(text).ok_or_else(|| {

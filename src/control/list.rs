@@ -57,6 +57,9 @@ pub struct Service {
     /// Its Maglev table; absent with other schedulers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub maglev: Option<Maglev>,
+    /// What it has seen of floods.
+    #[serde(default)]
+    pub flood: Flood,
     /// Its real servers, in configuration order.
     pub reals: Vec<Real>,
 }
@@ -68,6 +71,18 @@ pub struct Maglev {
     pub slots: u64,
     /// 16 hexadecimal digits: the same in all directors that place flows alike.
     pub checksum: String,
+}
+
+/// What a service has seen of floods.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(default)]
+pub struct Flood {
+    /// Whether it is in flood mode.
+    pub active: bool,
+    /// How often it has entered it.
+    pub floods: u64,
+    /// Packets that were placed without an entry because of that.
+    pub without_entry: u64,
 }
 
 /// A real server.
@@ -90,6 +105,9 @@ pub struct Real {
     pub effective_weight: Option<Thousandths>,
     /// Connections in an active state.
     pub active: u64,
+    /// Those of them whose handshake has not been seen to its end.
+    #[serde(default)]
+    pub half_open: u64,
     /// The others.
     pub inactive: u64,
     /// Connections ever given to it.
@@ -168,8 +186,16 @@ impl From<&snapshot::Service> for Service {
                 slots: maglev.slots as u64,
                 checksum: format!("{:016x}", maglev.checksum),
             }),
+            flood: service.flood.into(),
             reals: service.reals.iter().map(Real::from).collect(),
         }
+    }
+}
+
+impl From<snapshot::Flood> for Flood {
+    fn from(flood: snapshot::Flood) -> Self {
+        let snapshot::Flood { active, floods, without_entry } = flood;
+        Self { active, floods, without_entry }
     }
 }
 
@@ -183,6 +209,7 @@ impl From<&snapshot::Real> for Real {
             deadline_seconds: real.deadline.map(|left| left.as_secs()),
             effective_weight: real.effective_weight.map(Thousandths),
             active: real.active,
+            half_open: real.half_open,
             inactive: real.inactive,
             connections: real.connections,
             templates: real.templates,
@@ -235,10 +262,11 @@ impl List {
             let _ = writeln!(text, "  {}", lines.next().unwrap_or_default());
         };
         indented(&mut text);
-        for Service { name, listen, scheduler, maglev, reals } in &self.services {
+        for Service { name, listen, scheduler, maglev, flood, reals } in &self.services {
             let table = maglev.as_ref().map(|maglev| format!(", table {}", maglev.checksum));
             let table = table.unwrap_or_default();
-            let _ = writeln!(text, "{name} ({scheduler}{table}) {}", listen.join(" "));
+            let mode = if flood.active { ", in flood mode" } else { "" };
+            let _ = writeln!(text, "{name} ({scheduler}{table}{mode}) {}", listen.join(" "));
             reals.iter().for_each(|_| indented(&mut text));
             if reals.is_empty() {
                 text.push_str("  no real server\n");

@@ -36,7 +36,7 @@ pub struct Packets {
     pub ended: u64,
     /// Fragments that are held until their datagram's first one comes.
     pub held: u64,
-    /// Tunnelled without a connection entry, because the table was full.
+    /// Tunnelled without a connection entry, because the table was full or the service in flood mode.
     pub without_entry: u64,
     /// New flows of persistent clients placed by hash, because there was no room for another template.
     pub without_template: u64,
@@ -78,6 +78,8 @@ pub struct Timers {
     pub expired: u64,
     /// Timers that came due early and were queued again, mostly because packets had come meanwhile.
     pub requeued: u64,
+    /// Connections that were taken out before their time: floods of new flows found no room.
+    pub evicted: u64,
     /// Milliseconds until the next timer is due; absent when none waits.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_milliseconds: Option<u64>,
@@ -145,6 +147,7 @@ impl From<&Snapshot> for DirectorStats {
             timers: Timers {
                 expired: snapshot.turnover.expired,
                 requeued: snapshot.turnover.requeued,
+                evicted: snapshot.turnover.evicted,
                 next_milliseconds: None,
             },
             tunnel_errors_received: counters.tunnel_errors,
@@ -255,6 +258,7 @@ impl DirectorStats {
             ("connections that fit", table.capacity),
             ("connections expired", self.timers.expired),
             ("timers queued again", self.timers.requeued),
+            ("connections evicted in floods", self.timers.evicted),
             ("tunnel errors received", self.tunnel_errors_received),
             ("uptime in seconds", self.uptime_seconds),
         ]);

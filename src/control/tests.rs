@@ -30,6 +30,7 @@ fn real(host: &str) -> snapshot::Real {
         deadline: None,
         effective_weight: None,
         active: 3,
+        half_open: 2,
         inactive: 1,
         connections: 17,
         templates: 0,
@@ -57,6 +58,7 @@ fn state() -> Snapshot {
         listens: listens.iter().map(|listen| listen.parse().unwrap()).collect(),
         scheduler: SchedulerKind::WeightedLeastConnections,
         maglev: None,
+        flood: snapshot::Flood { active: name == "dns", floods: 1, without_entry: 7 },
         reals,
     };
     Snapshot {
@@ -65,7 +67,7 @@ fn state() -> Snapshot {
         capacity: 1_000_000,
         templates: 0,
         templates_capacity: 250_000,
-        turnover: Turnover { expired: 5, requeued: 8 },
+        turnover: Turnover { expired: 5, requeued: 8, evicted: 3 },
         services: vec![
             service("web", &["192.0.2.10:80/tcp"], vec![real("10.0.0.11"), far]),
             service("dns", &["192.0.2.10:53/udp", "192.0.2.10:53/tcp"], Vec::new()),
@@ -99,11 +101,14 @@ fn list_has_the_shape_of_the_design() {
     let value = parse(&line);
     let web = json!({
         "name": "web", "listen": ["192.0.2.10:80/tcp"], "scheduler": "wlc",
+        "flood": {"active": false, "floods": 1, "without_entry": 7},
         "reals": [
-            {"address": "10.0.0.11", "weight": 1, "state": "up", "active": 3, "inactive": 1,
+            {"address": "10.0.0.11", "weight": 1, "state": "up", "active": 3, "half_open": 2,
+             "inactive": 1,
              "connections": 17, "templates": 0, "full": false, "packets": 240, "bytes": 31337,
              "protocol_unreachable": 0, "unreachable": 0},
-            {"address": "10.1.0.11", "weight": 1, "state": "draining", "active": 3, "inactive": 1,
+            {"address": "10.1.0.11", "weight": 1, "state": "draining", "active": 3, "half_open": 2,
+             "inactive": 1,
              "connections": 17, "templates": 0, "full": false, "packets": 240, "bytes": 31337,
              "protocol_unreachable": 2, "unreachable": 0, "path_mtu": 1400},
         ],
@@ -185,7 +190,8 @@ fn stats_start_from_the_snapshot_and_add_up() {
     assert_eq!(packets.read, fates);
     let fragments = stats.fragments;
     assert_eq!((fragments.waiting, fragments.decided, fragments.held_bytes), (1, 2, 1_500));
-    assert_eq!((stats.timers.expired, stats.timers.requeued), (5, 8));
+    let timers = stats.timers;
+    assert_eq!((timers.expired, timers.requeued, timers.evicted), (5, 8, 3));
     let errors = TunnelErrors {
         service: "web".to_owned(),
         real: address("10.1.0.11"),
@@ -333,6 +339,7 @@ fn the_longest_list_fits_into_a_reply() {
         deadline: Some(Duration::from_millis(u64::MAX)),
         effective_weight: Some(65_534_999),
         active: u64::MAX,
+        half_open: u64::MAX,
         inactive: u64::MAX,
         connections: u64::MAX,
         templates: u64::MAX,
@@ -354,6 +361,7 @@ fn the_longest_list_fits_into_a_reply() {
         ],
         scheduler: SchedulerKind::Maglev,
         maglev: Some(snapshot::Maglev { slots: usize::MAX, checksum: u64::MAX }),
+        flood: snapshot::Flood { active: false, floods: u64::MAX, without_entry: u64::MAX },
         reals: vec![real; reals / services],
     };
     let list = List::from(&Snapshot { services: vec![service; services], ..state() });
@@ -369,7 +377,7 @@ fn list_prints_its_columns() {
 web (wlc) 192.0.2.10:80/tcp
   10.0.0.11         1  up             3         1           17      240  31337
   10.1.0.11         1  draining       3         1           17      240  31337
-dns (wlc) 192.0.2.10:53/udp 192.0.2.10:53/tcp
+dns (wlc, in flood mode) 192.0.2.10:53/udp 192.0.2.10:53/tcp
   no real server
 ";
     assert_eq!(List::from(&state()).human(), expected);
@@ -402,7 +410,7 @@ fn list_shows_templates_and_full_servers_where_there_are_any() {
 web (wlc) 192.0.2.10:80/tcp
   10.0.0.11         1  up, full       3         1           17      240  31337          7
   10.1.0.11         1  draining       3         1           17      240  31337          0
-dns (wlc) 192.0.2.10:53/udp 192.0.2.10:53/tcp
+dns (wlc, in flood mode) 192.0.2.10:53/udp 192.0.2.10:53/tcp
   no real server
 ";
     assert_eq!(List::from(&state).human(), expected);

@@ -6,6 +6,7 @@
 pub mod arp;
 mod frames;
 pub mod lock;
+pub mod memory;
 pub mod ndisc;
 pub mod netlink;
 pub mod netns;

@@ -75,6 +75,11 @@ impl Input {
         self.packets.len()
     }
 
+    /// The packets of all frames that have been read.
+    pub(super) fn packets(&self) -> impl ExactSizeIterator<Item = &[u8]> {
+        self.packets.iter().map(|place| self.bytes.get(place.clone()).unwrap_or_default())
+    }
+
     /// Turns to frame `index`.
     pub(super) fn select(&mut self, index: usize) {
         self.packet = self.packets.get(index).cloned().unwrap_or_default();

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::time::Instant;
 
 use crate::app::quiet::Quiet;
+use crate::balancer::FloodNotice;
 use crate::sys::raw::{Cause, TunnelError};
 
 /// Real servers that are remembered; errors about more of them are counted but not logged. Anybody can
@@ -62,6 +63,22 @@ fn describe(cause: Cause) -> &'static str {
     }
 }
 
+/// A service that has entered or left flood mode: at most one line in some seconds each.
+pub(super) fn flood(notice: &FloodNotice) {
+    let FloodNotice { service, new_flows, connections, capacity, without_entry, .. } = notice;
+    if notice.entered {
+        log::warn!(
+            "service {service}: flood mode: {new_flows} new flows in this second, {connections} of {capacity} \
+             connections in use"
+        );
+    } else {
+        log::warn!(
+            "service {service}: flood mode is over: {without_entry} packets placed without an entry in floods so \
+             far, {connections} of {capacity} connections in use"
+        );
+    }
+}
+
 /// Flows that were forwarded without an entry, because the table was full: now, or when they began.
 #[derive(Debug, Default)]
 pub(super) struct FullLog {
@@ -84,7 +101,7 @@ impl FullLog {
         if self.quiet.note(Instant::now()).is_some() {
             log::warn!(
                 "flows without an entry: {without_entry} packets placed by hash since the connection table was \
-                 full; raise max_connections"
+                 full or a service flooded; raise max_connections"
             );
         }
     }

@@ -26,9 +26,9 @@ use super::serve::{self, Control};
 use crate::balancer::{Balancer, Change, Limits, Seed};
 use crate::config;
 use crate::control::Request;
-use crate::sys::random;
 use crate::sys::raw::{ErrorQueue, Sender};
 use crate::sys::tun::Tun;
+use crate::sys::{memory, random};
 use desk::Desk;
 use messages::Message;
 use orders::{Order, Orders, Who};
@@ -182,6 +182,11 @@ fn start(
     };
     let [first, second, third, label_key] = random_words()?;
     let balancer = Balancer::new(limits, Seed(first, second));
+    for part in balancer.memory() {
+        if let Err(error) = memory::prefer_huge_pages(part) {
+            log::debug!("no huge pages for the connection table: {error}");
+        }
+    }
     let source_v4 = config.sources.iter().find_map(|source| match source {
         IpAddr::V4(source) => Some(*source),
         IpAddr::V6(_) => None,

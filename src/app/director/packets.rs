@@ -24,7 +24,7 @@ use crate::wire::segment::{self, Plan};
 use crate::wire::virtio::{self, Offload, OffloadError};
 
 use super::input::Input;
-use super::logs::{FullLog, TunnelLog};
+use super::logs::{self, FullLog, TunnelLog};
 use super::messages::{Message, Next, Report};
 use super::output::Output;
 
@@ -128,6 +128,7 @@ impl Packets {
             self.tunnel_errors(now);
             self.frames(now)?;
             self.full_log.note(self.balancer.counters().without_entry);
+            self.balancer.flood_notices().iter().for_each(logs::flood);
             self.wait(&mut events)?;
         }
     }
@@ -203,6 +204,7 @@ impl Packets {
         let mut budget = TURN;
         while self.tun_ready && budget > 0 {
             let outcome = self.read(&mut budget);
+            self.balancer.look_ahead(self.input.packets());
             for index in 0..self.input.len() {
                 self.input.select(index);
                 self.frame(now);

@@ -68,11 +68,11 @@ impl Member {
         if self.draining {
             real.set_life(Life::Draining);
         }
-        for _ in 0..self.active + self.inactive {
-            real.bind();
-        }
         for _ in 0..self.active {
-            real.moved(State::None, State::Established);
+            real.bind(State::Established);
+        }
+        for _ in 0..self.inactive {
+            real.bind(State::None);
         }
         real
     }

@@ -5,6 +5,7 @@
 //! 87 bytes in a full table of a million (IPVS: 256 to 300).
 
 mod index;
+mod waiting;
 mod wheel;
 
 use std::ops::Range;
@@ -15,6 +16,7 @@ use super::tcp::State;
 use super::time::Millis;
 use super::verdict::RealId;
 use index::Index;
+use waiting::Waiting;
 use wheel::{Linked, Links, NIL, TICK_MILLIS, Wheel};
 
 /// The largest capacity: the index then takes 512 MiB of address space.
@@ -23,6 +25,9 @@ pub const MAX_CAPACITY: u32 = 16_777_216;
 /// The most entries that one turn looks at, so that a burst of deadlines cannot
 /// hold up packets.
 pub const EXPIRE_BUDGET: usize = 4_096;
+
+/// The most flows that one call of [`Table::look_ahead`] looks for.
+pub const AHEAD: usize = 64;
 
 /// A connection.
 #[derive(Clone, Debug)]
@@ -67,6 +72,12 @@ impl Entry {
     pub fn expires(&self, now: Millis) -> Duration {
         now.until(Millis(u64::from(self.deadline) * TICK_MILLIS))
     }
+
+    /// How long no packet has come, to a tick, if its timeout was `timeout` then.
+    #[must_use]
+    pub fn silent(&self, now: Millis, timeout: Duration) -> Duration {
+        timeout.saturating_sub(self.expires(now))
+    }
 }
 
 /// An entry's place in the table, valid until the entry is removed.
@@ -109,6 +120,8 @@ pub struct Turnover {
     pub expired: u64,
     /// Timers that came due before their connection's time was up, and were queued again.
     pub requeued: u64,
+    /// Connections that were taken out before their time, to make room ([`Table::evict`]).
+    pub evicted: u64,
 }
 
 /// The connection table.
@@ -121,6 +134,8 @@ pub struct Table {
     entries: Slab,
     index: Index,
     wheel: Wheel,
+    /// Connections in a state that is [`State::unproven`]; all others are on the wheel.
+    waiting: Waiting,
 }
 
 /// The entries; free ones are chained through `links.next` by the table.
@@ -132,7 +147,7 @@ struct Slab {
 
 impl Linked for Slab {
     fn links(&mut self, entry: u32) -> &mut Links {
-        // The wheel only names entries that are queued, and removal takes an entry off the wheel first.
+        // Lists only name entries that are on them, and removal takes an entry off its list first.
         &mut self.entries[entry as usize].as_mut().expect("a queued entry is alive").links
     }
 }
@@ -153,6 +168,7 @@ impl Table {
             },
             index: Index::new(capacity),
             wheel: Wheel::new(),
+            waiting: Waiting::EMPTY,
         }
     }
 
@@ -174,7 +190,13 @@ impl Table {
         self.capacity as usize
     }
 
-    /// What the timers have come to so far.
+    /// Whether there is no room for another.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.len >= self.capacity
+    }
+
+    /// What the timers have come to so far, and [`Self::evict`].
     #[must_use]
     pub fn turnover(&self) -> Turnover {
         self.turnover
@@ -193,6 +215,23 @@ impl Table {
             .map(Handle)
     }
 
+    /// Finds a connection, as [`Self::find`], and with it what a packet of it has to know.
+    #[inline(always)]
+    #[must_use]
+    pub fn look_up(&self, key: &Key) -> Option<(Handle, State, RealId)> {
+        let mut found = None;
+        let entries = &self.entries.entries;
+        let place = self.index.find(self.tag(key), |place| match entries.get(place as usize) {
+            Some(Some(entry)) if entry.key == *key => {
+                found = Some((entry.state, entry.real));
+                true
+            }
+            _ => false,
+        })?;
+        let (state, real) = found?;
+        Some((Handle(place), state, real))
+    }
+
     /// The connection at a handle that [`Self::find`] or [`Self::insert`] gave.
     #[inline]
     #[must_use]
@@ -200,7 +239,8 @@ impl Table {
         self.entries.entries.get(handle.0 as usize)?.as_ref()
     }
 
-    /// Adds a connection whose key is not in the table.
+    /// Adds a connection whose key is not in the table. Those that are [`State::unproven`] end in the order in which they
+    /// were last heard of: the caller gives them all one timeout.
     ///
     /// # Errors
     /// [`Full`] at the capacity; nothing has changed then.
@@ -212,7 +252,7 @@ impl Table {
         now: Millis,
         timeout: Duration,
     ) -> Result<Handle, Full> {
-        if self.len >= self.capacity {
+        if self.is_full() {
             return Err(Full);
         }
         let tag = self.tag(&key);
@@ -221,13 +261,13 @@ impl Table {
         let entry = Some(Entry { key, state, template, tag, real, deadline, links: Links::NONE });
         let place = self.entries.put(entry);
         self.index.insert(tag, place);
-        self.wheel.queue(&mut self.entries, place, deadline);
+        self.queue(place, state, deadline);
         self.len += 1;
         Ok(Handle(place))
     }
 
     /// Notes a packet: the new state and, from now on, the new timeout. Returns the state before.
-    #[inline]
+    #[inline(always)]
     pub fn touch(&mut self, handle: Handle, state: State, now: Millis, timeout: Duration) -> State {
         let Some(Some(entry)) = self.entries.entries.get_mut(handle.0 as usize) else {
             return state;
@@ -236,9 +276,8 @@ impl Table {
         let deadline = tick_after(now, timeout);
         let sooner = deadline < entry.deadline;
         entry.deadline = deadline;
-        if sooner {
-            self.wheel.unqueue(&mut self.entries, handle.0);
-            self.wheel.queue(&mut self.entries, handle.0, deadline);
+        if sooner || before.unproven() || state.unproven() {
+            self.requeue(handle.0, before, state, deadline);
         }
         before
     }
@@ -256,20 +295,42 @@ impl Table {
         Some(std::mem::replace(&mut entry.real, real))
     }
 
+    /// The rarer half of [`Self::touch`].
+    #[cold]
+    fn requeue(&mut self, place: u32, before: State, after: State, deadline: u32) {
+        self.unqueue(place, before);
+        self.queue(place, after, deadline);
+    }
+
     /// Takes a connection out.
     pub fn remove(&mut self, handle: Handle) -> Option<Entry> {
-        self.entry(handle)?;
-        self.wheel.unqueue(&mut self.entries, handle.0);
+        let state = self.entry(handle)?.state;
+        self.unqueue(handle.0, state);
         let entry = self.entries.take(handle.0)?;
         self.index.remove(entry.tag, handle.0);
         self.len -= 1;
         Some(entry)
     }
 
+    /// Takes out the connection that has proved nothing and has been silent longest, so that another finds room.
+    pub fn evict(&mut self) -> Option<Entry> {
+        let evicted = self.remove(Handle(self.waiting.first()?));
+        self.turnover.evicted += u64::from(evicted.is_some());
+        evicted
+    }
+
     /// The next connection whose time is up. No timer waits for it any more: [`Self::renew`] it, or [`Self::end`] it.
     /// `budget` counts down by each entry looked at.
     pub fn due(&mut self, now: Millis, budget: &mut usize) -> Option<Handle> {
         let now = tick(now);
+        if let Some((place, deadline)) = self.first_waiting()
+            && deadline <= now
+            && *budget > 0
+        {
+            *budget -= 1;
+            self.waiting.remove(&mut self.entries, place);
+            return Some(Handle(place));
+        }
         while *budget > 0 {
             let place = self.wheel.pop(&mut self.entries, now)?;
             *budget -= 1;
@@ -288,12 +349,11 @@ impl Table {
     /// Gives a connection whose time was up some more, in another state.
     pub fn renew(&mut self, handle: Handle, state: State, timeout: Duration) {
         let Some(Some(entry)) = self.entries.entries.get_mut(handle.place()) else { return };
-        entry.state = state;
+        let before = std::mem::replace(&mut entry.state, state);
         let due = Millis(u64::from(entry.deadline) * TICK_MILLIS);
         entry.deadline = tick_after(due, timeout);
         let deadline = entry.deadline;
-        self.wheel.unqueue(&mut self.entries, handle.0);
-        self.wheel.queue(&mut self.entries, handle.0, deadline);
+        self.requeue(handle.0, before, state, deadline);
         self.turnover.requeued += 1;
     }
 
@@ -307,7 +367,32 @@ impl Table {
     /// When [`Self::due`] has something to look at.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Millis> {
-        self.wheel.next_tick().map(|tick| Millis(u64::from(tick) * TICK_MILLIS))
+        let waiting = self.first_waiting().map(|(_, deadline)| deadline);
+        let tick = self.wheel.next_tick().into_iter().chain(waiting).min();
+        tick.map(|tick| Millis(u64::from(tick) * TICK_MILLIS))
+    }
+
+    /// The place and the deadline of the first connection that has proved nothing yet.
+    fn first_waiting(&self) -> Option<(u32, u32)> {
+        let place = self.waiting.first()?;
+        Some((place, self.entry(Handle(place))?.deadline))
+    }
+
+    /// Puts an entry on the list where those of its state wait for their end.
+    fn queue(&mut self, place: u32, state: State, deadline: u32) {
+        if state.unproven() {
+            self.waiting.push(&mut self.entries, place);
+        } else {
+            self.wheel.queue(&mut self.entries, place, deadline);
+        }
+    }
+
+    fn unqueue(&mut self, place: u32, state: State) {
+        if state.unproven() {
+            self.waiting.remove(&mut self.entries, place);
+        } else {
+            self.wheel.unqueue(&mut self.entries, place);
+        }
     }
 
     /// Places that hold or have held a connection.
@@ -321,6 +406,36 @@ impl Table {
         let Range { start, end } = places;
         let entries = self.entries.entries.iter().enumerate().take(end).skip(start);
         entries.filter_map(|(place, entry)| Some((place, entry.as_ref()?)))
+    }
+
+    /// Brings the connections of these flows into the processor's caches, if they are in the table: first all their slots
+    /// of the index, then all the entries that those name. Reads that do not wait for each other overlap.
+    pub fn look_ahead(&self, keys: impl Iterator<Item = Key>) {
+        let mut tags = [0; AHEAD];
+        let mut count = 0;
+        for (tag, key) in tags.iter_mut().zip(keys) {
+            *tag = self.tag(&key);
+            count += 1;
+        }
+        let mut places = [0; AHEAD];
+        for (place, &tag) in places.iter_mut().zip(&tags).take(count) {
+            *place = self.index.first_at(tag);
+        }
+        let mut states = 0;
+        for &place in places.iter().take(count) {
+            if let Some(Some(entry)) = self.entries.entries.get(place as usize) {
+                states ^= entry.state as u8;
+            }
+        }
+        std::hint::black_box(states);
+    }
+
+    /// Where index and entries lie in the process's memory, for who tells the kernel how to back them.
+    #[must_use]
+    pub fn memory(&self) -> [Range<usize>; 2] {
+        let entries = &self.entries.entries;
+        let start = entries.as_ptr() as usize;
+        [self.index.memory(), start..start + entries.capacity() * size_of::<Option<Entry>>()]
     }
 
     /// The upper half of the keyed hash: what the index files an entry under.
@@ -357,7 +472,8 @@ fn tick(now: Millis) -> u32 {
 /// The first tick that begins at or after `timeout` from `now`.
 #[inline]
 fn tick_after(now: Millis, timeout: Duration) -> u32 {
-    u32::try_from(now.after(timeout).0.div_ceil(TICK_MILLIS)).unwrap_or(u32::MAX)
+    let last = now.after(timeout).0.saturating_add(TICK_MILLIS - 1);
+    u32::try_from(last / TICK_MILLIS).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]

@@ -79,10 +79,10 @@ fn a_later_deadline_is_found_out_when_the_first_comes() {
     table.touch(handle, State::Established, at(50), seconds(900));
     assert_eq!(table.next_deadline(), Some(at(60)), "a packet touches no timer");
     assert_eq!(expired(&mut table, at(60)), []);
-    assert_eq!(table.turnover(), Turnover { expired: 0, requeued: 1 });
+    assert_eq!(table.turnover(), Turnover { expired: 0, requeued: 1, evicted: 0 });
     assert_eq!(table.next_deadline(), Some(at(950)));
     assert_eq!(expired(&mut table, at(950)), [key(1)]);
-    assert_eq!(table.turnover(), Turnover { expired: 1, requeued: 1 });
+    assert_eq!(table.turnover(), Turnover { expired: 1, requeued: 1, evicted: 0 });
 }
 
 #[test]
@@ -142,10 +142,10 @@ fn an_entry_whose_time_is_up_can_have_some_more_from_then_on() {
     let handle = table.due(at(70), &mut budget).unwrap();
     assert_eq!(table.due(at(70), &mut budget), None, "it is handed out once");
     table.renew(handle, State::Idle, seconds(840));
-    assert_eq!(table.turnover(), Turnover { expired: 0, requeued: 1 });
+    assert_eq!(table.turnover(), Turnover { expired: 0, requeued: 1, evicted: 0 });
     assert_eq!(table.entry(handle).unwrap().state(), State::Idle);
     assert_eq!(expired(&mut table, at(900)), [key(1)]);
-    assert_eq!(table.turnover(), Turnover { expired: 1, requeued: 1 });
+    assert_eq!(table.turnover(), Turnover { expired: 1, requeued: 1, evicted: 0 });
 }
 
 #[test]
@@ -162,29 +162,92 @@ fn a_template_s_place_is_kept_up_to_the_last_that_three_bytes_hold() {
     }
 }
 
+/// There is nothing to see of it but that nothing happens, whatever it is asked for.
+#[test]
+fn looking_ahead_changes_nothing() {
+    for count in [0, 1, u32::try_from(AHEAD).unwrap(), 3_000] {
+        let mut table = Table::new(4_000, SEED);
+        for client in 0..count {
+            insert(&mut table, client, at(0), seconds(60));
+        }
+        for asked in [0, 1, AHEAD - 1, AHEAD, AHEAD + 1, 5_000] {
+            table.look_ahead((0..u32::try_from(asked).unwrap()).map(key));
+        }
+        assert_eq!(table.len(), count as usize);
+        assert!((0..count).all(|client| table.find(&key(client)).is_some()));
+    }
+}
+
+#[test]
+fn the_unproven_make_room_in_the_order_in_which_they_were_last_heard_of() {
+    let mut table = Table::new(8, SEED);
+    let mut enter = |client, state| {
+        table.insert(key(client), REAL, state, at(u64::from(client)), seconds(60)).unwrap()
+    };
+    let handles = [
+        enter(0, State::SynRecv),
+        enter(1, State::Established),
+        enter(2, State::SynAck),
+        enter(3, State::UdpNew),
+        enter(4, State::SynRecv),
+        enter(5, State::SynRecv),
+    ];
+    table.touch(handles[0], State::SynRecv, at(10), seconds(60));
+    table.touch(handles[4], State::Established, at(10), seconds(900));
+    let evicted: Vec<_> = std::iter::from_fn(|| table.evict()).map(|entry| *entry.key()).collect();
+    assert_eq!(evicted, [key(2), key(3), key(5), key(0)]);
+    assert_eq!(table.turnover(), Turnover { expired: 0, requeued: 0, evicted: 4 });
+    assert!(table.find(&key(1)).is_some() && table.find(&key(4)).is_some());
+}
+
+#[test]
+fn the_unproven_end_at_their_timeout_and_share_the_turn_s_budget() {
+    let mut table = Table::new(10_000, SEED);
+    let most = u32::try_from(EXPIRE_BUDGET).unwrap();
+    for client in 0..=most {
+        table.insert(key(client), REAL, State::SynRecv, at(0), seconds(60)).unwrap();
+    }
+    assert_eq!(table.next_deadline(), Some(at(60)));
+    assert_eq!(expired(&mut table, Millis(59_999)), []);
+    insert(&mut table, most + 1, at(0), seconds(60));
+    assert_eq!(expired(&mut table, at(60)).len(), EXPIRE_BUDGET);
+    assert_eq!(table.next_deadline(), Some(at(60)), "the rest is still due");
+    assert_eq!(expired(&mut table, at(60)).len(), 2);
+    assert_eq!(table.next_deadline(), None);
+}
+
 #[derive(Clone, Debug)]
 enum Operation {
     Insert(u32, u64),
+    /// A flow that has proved nothing.
+    Knock(u32),
+    Evict,
     Touch(u32, u64),
     Remove(u32),
     Pass(u64),
 }
 
+/// The one timeout of all that is unproven.
+const UNPROVEN_SECONDS: u64 = 60;
+
 fn operation() -> impl Strategy<Value = Operation> {
     prop_oneof![
         (0u32..20, 1u64..2_000).prop_map(|(client, timeout)| Operation::Insert(client, timeout)),
         (0u32..20, 1u64..2_000).prop_map(|(client, timeout)| Operation::Touch(client, timeout)),
+        (0u32..20).prop_map(Operation::Knock),
+        Just(Operation::Evict),
         (0u32..20).prop_map(Operation::Remove),
         (0u64..1_500).prop_map(Operation::Pass),
     ]
 }
 
 proptest! {
-    /// The naive model: a map from client to the second in which its entry ends.
+    /// The naive model: a map from client to the second in which its entry ends, and a list of those that wait.
     #[test]
     fn behaves_like_a_map_with_deadlines(operations in prop::collection::vec(operation(), 1..120)) {
         let mut table = Table::new(16, SEED);
         let mut model: HashMap<u32, u64> = HashMap::new();
+        let mut waiting: Vec<u32> = Vec::new();
         let mut now = 0;
         for operation in operations {
             match operation {
@@ -200,16 +263,37 @@ proptest! {
                     if let Some(handle) = table.find(&key(client)) {
                         table.touch(handle, State::Udp, at(now), seconds(timeout));
                         model.insert(client, now + timeout);
+                        waiting.retain(|other| *other != client);
                     }
+                }
+                Operation::Knock(client) => {
+                    let (state, timeout) = (State::SynRecv, seconds(UNPROVEN_SECONDS));
+                    if let Some(handle) = table.find(&key(client)) {
+                        table.touch(handle, state, at(now), timeout);
+                    } else if table.insert(key(client), REAL, state, at(now), timeout).is_err() {
+                        prop_assert_eq!(model.len(), 16);
+                        continue;
+                    }
+                    model.insert(client, now + UNPROVEN_SECONDS);
+                    waiting.retain(|other| *other != client);
+                    waiting.push(client);
+                }
+                Operation::Evict => {
+                    let evicted = table.evict().map(|entry| *entry.key());
+                    let first = (!waiting.is_empty()).then(|| waiting.remove(0));
+                    prop_assert_eq!(evicted, first.map(key));
+                    first.map(|client| model.remove(&client));
                 }
                 Operation::Remove(client) => {
                     let removed = table.find(&key(client)).and_then(|handle| table.remove(handle));
                     prop_assert_eq!(removed.is_some(), model.remove(&client).is_some());
+                    waiting.retain(|other| *other != client);
                 }
                 Operation::Pass(seconds) => {
                     now += seconds;
                     expired(&mut table, at(now));
                     model.retain(|_, deadline| *deadline > now);
+                    waiting.retain(|client| model.contains_key(client));
                 }
                 Operation::Insert(..) => {}
             }

@@ -16,11 +16,11 @@ pub(super) const NIL: u32 = u32::MAX;
 /// In a `prev` link: the entry is its list's first, and the lower bits are the slot.
 const FIRST: u32 = 0x8000_0000;
 
-/// The links that an entry carries for the wheel.
+/// The links that an entry carries for the list it is on: one of the wheel's, or the waiting ones'.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Links {
-    next: u32,
-    prev: u32,
+    pub(super) next: u32,
+    pub(super) prev: u32,
 }
 
 impl Links {

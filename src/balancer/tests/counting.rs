@@ -221,7 +221,8 @@ fn listed(director: &Director, address: IpAddr) -> (u64, u64) {
     let (connections, _) = director.balancer.connections(director.now, 0, usize::MAX);
     let of_it = connections.iter().filter(|connection| connection.real == address);
     let (active, inactive): (Vec<_>, Vec<_>) = of_it.partition(|connection| {
-        assert!(!connection.active || matches!(connection.state, "ESTABLISHED" | "SYN_RECV"));
+        let active = ["ESTABLISHED", "SYN_RECV", "SYNACK"];
+        assert!(!connection.active || active.contains(&connection.state));
         connection.active
     });
     (active.len() as u64, inactive.len() as u64)

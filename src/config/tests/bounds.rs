@@ -113,6 +113,21 @@ fn length_of_the_hash_seed() {
 }
 
 #[test]
+fn marks_of_floods() {
+    let flows = |flows: u64| with_key("") + &format!("flood_new_flows = {flows}\n");
+    assert!(takes(&flows(0), "") && takes(&flows(10_000_000), ""));
+    assert!(!takes(&flows(10_000_001), "write a number from 0 to 10000000"));
+
+    let table = |part: &str| with_key("") + &format!("flood_table_use = \"{part}\"\n");
+    for part in ["off", "1%", "100%"] {
+        assert!(takes(&table(part), ""), "{part}");
+    }
+    for part in ["0%", "101%", "80", "%", "-1%", "+80%", "8 0%", "80 %", "256%", "on", ""] {
+        assert!(!takes(&table(part), "write \"1%\" to \"100%\", or \"off\""), "{part}");
+    }
+}
+
+#[test]
 fn durations() {
     let udp = |text: &str| with_key(&format!("timeouts.udp = \"{text}\""));
     assert!(takes(&udp("1s"), "") && takes(&udp("31d"), ""));

@@ -3,7 +3,7 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use crate::balancer::{Change, ServiceSpec, Wanted};
+use crate::balancer::{Change, FloodMarks, Policy, ServiceSpec, Wanted};
 use crate::config::{Director, diff, director};
 
 use super::lines;
@@ -172,6 +172,20 @@ fn another_policy_and_another_state_are_changes_of_their_own() {
     for same in [r#"{ address = "10.0.0.1", state = "up" }, { address = "10.0.0.2" }"#, one] {
         assert_eq!(diff(&old, &with("existing = \"keep\"\n", same)), Ok(Vec::new()));
     }
+}
+
+#[test]
+fn marks_of_floods_are_part_of_the_policy() {
+    let text = service("a", "rr", &owned(&["80/tcp"]), &[]);
+    let with = |marks: &str| text.replace("real = ", &format!("{marks}\nreal = "));
+    let marked = with("flood_new_flows = 500\nflood_table_use = \"75%\"");
+    let flood = FloodMarks { new_flows: 500, table_use: 75 };
+    let policy = Policy { flood, ..Policy::default() };
+    let change = |policy| Change::SetPolicy { service: "a".to_owned(), policy };
+    assert_eq!(diff(&read(&text), &read(&marked)), Ok(vec![change(policy)]));
+    assert_eq!(diff(&read(&marked), &read(&text)), Ok(vec![change(Policy::default())]));
+    let said = with("flood_new_flows = 0\nflood_table_use = \"90%\"");
+    assert_eq!(diff(&read(&text), &read(&said)), Ok(Vec::new()), "the defaults, said");
 }
 
 #[test]

@@ -1,0 +1,311 @@
+//! Flood mode: what a service does with new flows while there are more of them than can be honest.
+//!
+//! A service enters it with the new flow that is one too many, in its second or for the table, and leaves it when both
+//! have been well below for [`CALM`]. In the mode:
+//!
+//! - A SYN is placed by hash and leaves nothing in the table. The client's next packet meets the same server by the same
+//!   hash, and only then the flow gets an entry, on probation.
+//! - An entry on probation is one that a single packet of a forged source can have made. Packets in its first second
+//!   ([`PROBATION`]) change nothing in it, so that it takes two packets a second apart to make an established connection,
+//!   and an entry that is still there after that second.
+//! - A UDP flow has no handshake to wait for: it gets its entry on probation at once.
+//! - Where the table is full, the unproven entry that has been silent longest makes room for the next one.
+//! - TCP that opens nothing is on probation too, where a service adopts such flows.
+//! - Handshakes that are not finished are no load for the schedulers, and the thresholds do not count them.
+//! - No template is made; a client that has one still goes where it says.
+//!
+//! Nothing established is touched. A flow without an entry goes where its entry would have sent it, as long as the
+//! service's real servers stay, so an attacker who takes all the entries there are takes nothing else.
+
+use std::time::Duration;
+
+use super::Balancer;
+use super::flow::Key;
+use super::persistence::Choice;
+use super::service::ServiceId;
+use super::tcp::State;
+use super::time::Millis;
+use super::verdict::{RealId, Reason, Verdict};
+use crate::wire::Packet;
+
+/// How long the rate and the table's use have to be well below their marks before a flood is over.
+pub const CALM: Duration = Duration::from_secs(10);
+
+/// How long a flow that began during a flood stays on probation at least.
+pub const PROBATION: Duration = Duration::from_secs(1);
+
+/// Over this time new flows are counted.
+const SECOND: Duration = Duration::from_secs(1);
+
+/// From where on new flows are a flood.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct FloodMarks {
+    /// More new flows than this in one second, at most [`Self::MAX_NEW_FLOWS`]; 0: whatever their number.
+    pub new_flows: u32,
+    /// So many hundredths of the connection table in use, by any service, at most 100; 0: however full it is.
+    pub table_use: u8,
+}
+
+impl FloodMarks {
+    /// No flood is ever seen.
+    pub const OFF: Self = Self { new_flows: 0, table_use: 0 };
+    /// The highest mark for new flows a second: more than one thread takes.
+    pub const MAX_NEW_FLOWS: u32 = 10_000_000;
+}
+
+/// The last tenth of the table is for those who finish their handshakes.
+impl Default for FloodMarks {
+    fn default() -> Self {
+        Self { new_flows: 0, table_use: 90 }
+    }
+}
+
+/// How a flow that has no entry is seen first.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Beginning {
+    /// By its SYN, or a datagram.
+    Opening,
+    /// By TCP that opens nothing, where that may be a flow of before.
+    Middle,
+}
+
+/// How full the table is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Fill {
+    pub(super) connections: usize,
+    pub(super) capacity: usize,
+}
+
+impl Fill {
+    fn reaches(self, hundredths: u8) -> bool {
+        hundredths > 0
+            && self.capacity > 0
+            && self.connections * 100 >= self.capacity * usize::from(hundredths)
+    }
+
+    /// An eighth below the mark.
+    fn is_well_below(self, hundredths: u8) -> bool {
+        hundredths == 0 || self.connections * 800 < self.capacity * usize::from(hundredths) * 7
+    }
+}
+
+/// One service's watch for floods.
+#[derive(Debug, Default)]
+pub(super) struct Watch {
+    /// When the second began that is counted.
+    second: Millis,
+    /// New flows in it, by [`Beginning`].
+    new_flows: [u32; 2],
+    flooded: bool,
+    /// Since when there has been no flood to see, while the mode lasts.
+    calm_since: Millis,
+    floods: u64,
+    without_entry: u64,
+}
+
+impl Watch {
+    pub(super) fn flooded(&self) -> bool {
+        self.flooded
+    }
+
+    /// Floods so far, the running one among them.
+    pub(super) fn floods(&self) -> u64 {
+        self.floods
+    }
+
+    /// Packets that were placed without an entry because of floods.
+    pub(super) fn without_entry(&self) -> u64 {
+        self.without_entry
+    }
+
+    pub(super) fn placed_without_entry(&mut self) {
+        self.without_entry += 1;
+    }
+
+    /// New flows in the second that is counted. During a flood an honest one is counted twice, by its SYN and by the packet
+    /// after it, so the two are not added up.
+    fn new_flows(&self) -> u32 {
+        self.new_flows.into_iter().max().unwrap_or_default()
+    }
+
+    /// Counts a new flow. Whether a flood begins with it.
+    fn begins(&mut self, now: Millis, beginning: Beginning, marks: FloodMarks, fill: Fill) -> bool {
+        if !self.flooded && self.second.until(now) >= SECOND {
+            (self.second, self.new_flows) = (now, [0; 2]);
+        }
+        if let Some(count) = self.new_flows.get_mut(beginning as usize) {
+            *count = count.saturating_add(1);
+        }
+        let too_many = marks.new_flows > 0 && self.new_flows() > marks.new_flows;
+        let begins = !self.flooded && (too_many || fill.reaches(marks.table_use));
+        if begins {
+            self.flooded = true;
+            self.floods += 1;
+            (self.second, self.calm_since) = (now, now);
+        }
+        begins
+    }
+
+    /// Looks at the time since the last look, a second or more. Whether the flood is over.
+    fn ends(&mut self, now: Millis, marks: FloodMarks, fill: Fill) -> bool {
+        let passed = u64::try_from(self.second.until(now).as_millis()).unwrap_or(u64::MAX).max(1);
+        let rate = u64::from(self.new_flows()) * 1_000 / passed;
+        let few = marks.new_flows == 0 || rate <= u64::from(marks.new_flows / 2);
+        if !few || !fill.is_well_below(marks.table_use) {
+            self.calm_since = now;
+        }
+        (self.second, self.new_flows) = (now, [0; 2]);
+        let over = marks == FloodMarks::OFF || self.calm_since.until(now) >= CALM;
+        self.flooded = !over;
+        over
+    }
+}
+
+/// A service has entered or left flood mode.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct FloodNotice {
+    /// The service's name.
+    pub service: String,
+    /// Whether it has entered it.
+    pub entered: bool,
+    /// New flows of the service in the second that runs, with which it was entered; 0 where it was left.
+    pub new_flows: u32,
+    /// Connections in the table.
+    pub connections: usize,
+    /// How many fit.
+    pub capacity: usize,
+    /// Packets of the service that were placed without an entry because of floods, so far.
+    pub without_entry: u64,
+}
+
+/// The services in flood mode, and what there is to say of it.
+#[derive(Debug, Default)]
+pub(super) struct Floods {
+    services: Vec<ServiceId>,
+    /// When they are looked at next.
+    look: Option<Millis>,
+    notices: Vec<FloodNotice>,
+}
+
+impl Floods {
+    pub(super) fn next_look(&self) -> Option<Millis> {
+        self.look
+    }
+}
+
+impl Balancer {
+    /// What services have entered or left flood mode since the last call. The caller asks once a turn, so there are few.
+    pub fn flood_notices(&mut self) -> Vec<FloodNotice> {
+        std::mem::take(&mut self.floods.notices)
+    }
+
+    /// Counts a new flow of a service. Whether the service is in flood mode.
+    pub(super) fn new_flow(&mut self, now: Millis, id: ServiceId, beginning: Beginning) -> bool {
+        let fill = self.fill();
+        let Some(service) = self.service(id) else { return false };
+        let marks = service.policy.flood;
+        if service.watch.begins(now, beginning, marks, fill) {
+            self.floods.services.push(id);
+            self.floods.look.get_or_insert_with(|| now.after(SECOND));
+            self.flood_changed(id);
+            return true;
+        }
+        self.flooded(id)
+    }
+
+    /// A new flow during a flood. One of UDP has an entry at once, since there may be nothing else to tell it from a new one
+    /// again.
+    #[cold]
+    pub(super) fn open_flooded(
+        &mut self,
+        now: Millis,
+        packet: &Packet<'_>,
+        key: Key,
+        id: ServiceId,
+        state: State,
+    ) -> Verdict {
+        let Some(real) = self.belonging(now, &key, id) else {
+            return self.refuse_packet(now, packet, Reason::NoRealServer);
+        };
+        if state == State::Udp {
+            self.enter(now, key, id, Choice { real, template: None }, State::UdpNew);
+        } else {
+            self.placed_without_entry(now, id);
+        }
+        self.tunnel(now, packet, real)
+    }
+
+    /// TCP that opens nothing and has no entry, during a flood: on probation from now on.
+    #[cold]
+    pub(super) fn unknown_flooded(
+        &mut self,
+        now: Millis,
+        packet: &Packet<'_>,
+        key: Key,
+        id: ServiceId,
+    ) -> Verdict {
+        let Some(real) = self.belonging(now, &key, id) else {
+            return self.refuse_packet(now, packet, Reason::NoConnection);
+        };
+        self.enter(now, key, id, Choice { real, template: None }, State::SynAck);
+        self.tunnel(now, packet, real)
+    }
+
+    /// Where a flow without an entry belongs.
+    pub(super) fn belonging(&self, now: Millis, key: &Key, id: ServiceId) -> Option<RealId> {
+        self.belongs(now, key, id, self.services.get(id.0)?.as_ref()?)
+    }
+
+    /// Whether a service is in flood mode.
+    pub(super) fn flooded(&self, id: ServiceId) -> bool {
+        let service = self.services.get(id.0).and_then(Option::as_ref);
+        service.is_some_and(|service| service.watch.flooded())
+    }
+
+    /// Looks once a second whether floods are over.
+    pub(super) fn look_for_calm(&mut self, now: Millis) {
+        if self.floods.look.is_none_or(|look| now < look) {
+            return;
+        }
+        let fill = self.fill();
+        let mut place = 0;
+        while let Some(&id) = self.floods.services.get(place) {
+            // A service may have gone, and another come in its place.
+            let service = self.service(id).filter(|service| service.watch.flooded);
+            let over = service.map(|service| service.watch.ends(now, service.policy.flood, fill));
+            if over == Some(false) {
+                place += 1;
+                continue;
+            }
+            self.floods.services.swap_remove(place);
+            if over == Some(true) {
+                self.flood_changed(id);
+            }
+        }
+        self.floods.look = (!self.floods.services.is_empty()).then(|| now.after(SECOND));
+    }
+
+    /// The service has entered or left flood mode: its real servers count otherwise now, and somebody is to be told.
+    fn flood_changed(&mut self, id: ServiceId) {
+        let Fill { connections, capacity } = self.fill();
+        let Some(service) = self.services.get(id.0).and_then(Option::as_ref) else { return };
+        let entered = service.watch.flooded;
+        for real in &service.reals {
+            if let Some(real) = self.reals.get_mut(real.0 as usize) {
+                real.set_flooded(entered);
+            }
+        }
+        self.floods.notices.push(FloodNotice {
+            service: service.name.clone(),
+            entered,
+            new_flows: service.watch.new_flows(),
+            connections,
+            capacity,
+            without_entry: service.watch.without_entry,
+        });
+    }
+
+    fn fill(&self) -> Fill {
+        Fill { connections: self.connections.len(), capacity: self.connections.capacity() }
+    }
+}
