@@ -5,6 +5,7 @@ source "$here/topology.sh"
 source "$here/daemons.sh"
 
 DIRECTOR_KEYS='max_connections = 64'
+SERVICE_KEYS='flood_table_use = "off"'
 make_topology
 start_web "${REALS[@]}"
 start_real "${REALS[@]}"
