@@ -20,6 +20,8 @@ use rows::{Row, Run};
 
 #[path = "core/disruption.rs"]
 mod disruption;
+#[path = "core/many.rs"]
+mod many;
 #[path = "core/memory.rs"]
 mod memory;
 #[path = "core/packets.rs"]

@@ -3,13 +3,16 @@
 use std::hint::black_box;
 
 use vstun::balancer::{
-    Balancer, Change, Limits, Listen, Millis, Policy, PortRange, Protocol, RealSpec, SchedulerKind,
-    Seed, ServiceSpec, Verdict,
+    Balancer, Change, FloodMarks, Limits, Listen, Millis, Policy, PortRange, Protocol, RealSpec,
+    SchedulerKind, Seed, ServiceSpec, Verdict,
 };
 use vstun::wire::segment::{MAX_HEADER_LEN, Plan};
 use vstun::wire::virtio::Offload;
 use vstun::wire::{Packet, protocol};
 
+use super::many::{
+    MILLION, Pages, forward_batches, forward_flood, forward_many, forward_new_among_many,
+};
 use super::memory::Ring;
 use super::packets::Family::{self, V4, V6};
 use super::packets::{PORT, segment_with_extensions};
@@ -20,8 +23,6 @@ use super::{checksum, parse_and_hash};
 pub(crate) const YARDSTICK: &str = "parse + keyed hash";
 
 const SEED: Seed = Seed(0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3210);
-/// Flows of the large table.
-const MILLION: u32 = 1_000_000;
 /// What deciding on an IPv6 packet may cost of what it costs for IPv4.
 const FORWARD_V6: f64 = 1.30;
 
@@ -53,15 +54,24 @@ pub(crate) const ALL: &[Row] = &[
     row("forward, one UDP flow, v6", || forward(V6, vec![V6.datagram(0)]))
         .against(UDP)
         .at_most(FORWARD_V6),
+    row(ALONE, || forward_alone(V4)).against(YARDSTICK).at_most(1.5),
+    row("forward() alone, v6", || forward_alone(V6)).against("parse + keyed hash, v6").at_most(1.5),
     row(TURNS, || forward_in_turn(V4)),
     row("forward, 256 flows in turn, v6", || forward_in_turn(V6))
         .against(TURNS)
         .at_most(FORWARD_V6),
     row(NEW, || forward_new(V4)),
     row("forward, a new flow, v6", || forward_new(V6)).against(NEW),
-    row(MANY, || forward_many(V4)),
-    row("forward, 1,000,000 flows at random, v6", || forward_many(V6)).against(MANY),
-    row("dependent read from 64 MB at random", ring),
+    row(RING, ring),
+    row(MANY, || forward_many(V4, Pages::Usual)).against(RING).at_most(2.5),
+    row("forward, 1,000,000 flows at random, v6", || forward_many(V6, Pages::Usual)).against(MANY),
+    row("the same, huge pages", || forward_many(V4, Pages::Huge)).against(RING).at_most(2.5),
+    row("the same, batches", || forward_batches(V4, Pages::Usual)).against(RING).at_most(2.5),
+    row("the same, batches, huge pages", || forward_batches(V4, Pages::Huge))
+        .against(RING)
+        .at_most(2.5),
+    row("forward, new among 900,000", || forward_new_among_many(V4)).against(RING).at_most(2.0),
+    row("forward, a SYN of a flood", || forward_flood(V4)).against(RING),
     row(SPLIT, || split(V4, 1_448)),
     row("split a super-frame, per segment, v6", || split(V6, 1_428)).against(SPLIT),
     row("checksum of 1,448 bytes", || {
@@ -85,6 +95,8 @@ const UDP: &str = "forward, one UDP flow";
 const TURNS: &str = "forward, 256 flows in turn";
 const NEW: &str = "forward, a new flow";
 const MANY: &str = "forward, 1,000,000 flows at random";
+const RING: &str = "dependent read from 64 MB at random";
+const ALONE: &str = "forward() alone, one TCP flow";
 const SPLIT: &str = "split a super-frame, per segment";
 const OUTER: &str = "outer header";
 const GATE: &str = "gate, 1,448 bytes of data";
@@ -123,7 +135,7 @@ fn hash(family: Family) -> Run {
     })
 }
 
-fn director(family: Family, capacity: u32) -> Balancer {
+pub(crate) fn director(family: Family, capacity: u32) -> Balancer {
     let limits = Limits { connections: capacity, refusals_per_second: 0 };
     let mut director = Balancer::new(limits, SEED);
     let ports = PortRange { first: PORT, last: PORT };
@@ -141,17 +153,19 @@ fn director(family: Family, capacity: u32) -> Balancer {
                 listens,
                 scheduler,
                 reals,
-                policy: Policy::default(),
+                policy: Policy { flood: FloodMarks::OFF, ..Policy::default() },
             }),
         )
         .unwrap();
     director
 }
 
+/// Where the flags stand in a TCP header.
+pub(crate) const FLAGS: usize = 13;
+pub(crate) const SYN: u8 = 2;
+
 /// Opens the packet's flow; TCP needs a SYN first.
-fn open(director: &mut Balancer, packet: &[u8]) {
-    const FLAGS: usize = 13;
-    const SYN: u8 = 2;
+pub(crate) fn open(director: &mut Balancer, packet: &[u8]) {
     let mut opening = packet.to_vec();
     let parsed = Packet::parse(packet).unwrap();
     if parsed.protocol == protocol::TCP {
@@ -164,7 +178,7 @@ fn open(director: &mut Balancer, packet: &[u8]) {
 }
 
 /// What the packet loop does with a packet, but for the outer header.
-fn take(director: &mut Balancer, now: Millis, packet: &[u8]) {
+pub(crate) fn take(director: &mut Balancer, now: Millis, packet: &[u8]) {
     let packet = Packet::parse(black_box(packet)).unwrap();
     if let Verdict::Tunnel(real) = director.forward(now, &packet) {
         black_box(director.dispatch(real, 1, packet.bytes().len() as u64));
@@ -179,6 +193,19 @@ fn forward(family: Family, packets: Vec<Vec<u8>>) -> Run {
         for _ in 0..count {
             take(&mut director, Millis(1), &packets[next]);
             next = if next + 1 == packets.len() { 0 } else { next + 1 };
+        }
+    })
+}
+
+/// The call alone, of a packet that has been parsed.
+fn forward_alone(family: Family) -> Run {
+    let mut director = director(family, 1_024);
+    let bytes = family.segment(0, &[]);
+    open(&mut director, &bytes);
+    Box::new(move |count| {
+        let packet = Packet::parse(&bytes).unwrap();
+        for _ in 0..count {
+            black_box(director.forward(Millis(1), black_box(&packet)));
         }
     })
 }
@@ -206,26 +233,6 @@ fn forward_new(family: Family) -> Run {
             number += 1;
         }
         assert_eq!(director.counters().without_entry, 0, "the table has room");
-    })
-}
-
-/// One packet whose client changes, so that only the table is far away.
-fn forward_many(family: Family) -> Run {
-    let mut director = director(family, MILLION);
-    let mut packet = family.segment(0, &[]);
-    for number in 0..MILLION {
-        family.set_client(&mut packet, number);
-        open(&mut director, &packet);
-    }
-    let mut random = 1_u32;
-    Box::new(move |count| {
-        for _ in 0..count {
-            random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            // The upper bits are the better ones.
-            let number = (u64::from(random) * u64::from(MILLION)) >> 32;
-            family.set_client(&mut packet, u32::try_from(number).unwrap());
-            take(&mut director, Millis(1), &packet);
-        }
     })
 }
 
