@@ -34,6 +34,7 @@ fn check_fixed_keys(old: &Director, new: &Director, faults: &mut Faults) {
         ("control_group", old.access.group != new.access.group),
         ("max_connections", old.max_connections != new.max_connections),
         ("offload", old.offload != new.offload),
+        ("busy_poll", old.busy_poll != new.busy_poll),
     ] {
         if changed {
             let line = new.lines.keys.get(key).copied().unwrap_or(new.lines.section);

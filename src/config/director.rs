@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::balancer::{ServiceSpec, Timeouts, maglev};
 
@@ -43,6 +44,8 @@ pub struct Director {
     pub max_connections: u32,
     /// Whether the TUN hands over super-frames (virtio-net offload).
     pub offload: bool,
+    /// How long the packet loop looks for more before it sleeps.
+    pub busy_poll: Duration,
     /// What several directors that are to place flows alike are told; `None`: a random seed.
     pub hash_seed: Option<String>,
     /// How many slots a Maglev table has: a prime.
@@ -116,6 +119,7 @@ impl Director {
             access: Access::read(&section, faults),
             max_connections: connections.unwrap_or(Self::CONNECTIONS),
             offload: boolean(&section, "offload", faults),
+            busy_poll: busy_poll(&section, faults),
             hash_seed: section
                 .entry("hash_seed")
                 .and_then(|entry| entry.parsed(value::hash_seed, faults)),
@@ -140,6 +144,12 @@ fn unique(addresses: impl Iterator<Item = IpAddr>) -> Vec<IpAddr> {
 /// A switch that is on unless the file says otherwise.
 pub(super) fn boolean(section: &Section<'_>, key: &'static str, faults: &mut Faults) -> bool {
     section.entry(key).and_then(|entry| entry.boolean(faults)).unwrap_or(true)
+}
+
+/// Zero unless the file says otherwise.
+pub(super) fn busy_poll(section: &Section<'_>, faults: &mut Faults) -> Duration {
+    let entry = section.entry("busy_poll");
+    entry.and_then(|entry| entry.duration(value::busy_poll, faults)).unwrap_or_default()
 }
 
 fn uplinks(entry: &Entry<'_>, tun: &str, faults: &mut Faults) -> Vec<String> {

@@ -6,7 +6,7 @@ use super::fault::quoted;
 /// The top-level tables.
 pub const TABLES: [&str; 3] = ["director", "service", "realserver"];
 /// The keys of `[director]`.
-pub const DIRECTOR: [&str; 14] = [
+pub const DIRECTOR: [&str; 15] = [
     "tun",
     "uplinks",
     "arp",
@@ -18,6 +18,7 @@ pub const DIRECTOR: [&str; 14] = [
     "control_group",
     "max_connections",
     "offload",
+    "busy_poll",
     "hash_seed",
     "maglev_slots",
     "timeouts",
@@ -55,7 +56,7 @@ pub const SERVICE: [&str; 17] = [
 /// The keys of `[[service.real]]`.
 pub const REAL: [&str; 5] = ["address", "weight", "upper", "lower", "state"];
 /// The keys of `[realserver]`.
-pub const REALSERVER: [&str; 10] = [
+pub const REALSERVER: [&str; 11] = [
     "tun",
     "vips",
     "directors",
@@ -66,6 +67,7 @@ pub const REALSERVER: [&str; 10] = [
     "rule_priority",
     "table",
     "offload",
+    "busy_poll",
 ];
 
 /// Every table that has keys, by the name under which faults show it.

@@ -2,12 +2,13 @@
 
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use ipnet::IpNet;
 
 use super::access::Access;
 use super::address;
-use super::director::boolean;
+use super::director::{boolean, busy_poll};
 use super::document::Document;
 use super::fault::Faults;
 use super::keys;
@@ -49,6 +50,8 @@ pub struct RealServer {
     pub table: u32,
     /// Whether super-frames are written to the TUN (virtio-net offload).
     pub offload: bool,
+    /// How long the packet loop looks for more before it sleeps.
+    pub busy_poll: Duration,
 }
 
 impl RealServer {
@@ -107,6 +110,7 @@ impl RealServer {
             rule_priority: priority.unwrap_or(default.rule_priority),
             table: table.unwrap_or(default.table),
             offload: boolean(&section, "offload", faults),
+            busy_poll: busy_poll(&section, faults),
         })
     }
 }
@@ -124,6 +128,7 @@ impl Default for RealServer {
             rule_priority: Self::RULE_PRIORITY,
             table: Self::TABLE,
             offload: true,
+            busy_poll: Duration::ZERO,
         }
     }
 }

@@ -39,13 +39,15 @@ fn durations_are_read_and_printed() {
         assert_eq!(duration::parse(text), Some(Duration::from_secs(seconds)), "{text}");
     }
     assert_eq!(duration::parse("1s500ms"), Some(Duration::from_millis(1500)));
-    for text in ["", "15", "m", "15 m", "1m1h", "1m1m", "-1s", "1.5s", "15M", "1y", "1ms1s", "٣s"]
+    assert_eq!(duration::parse("1ms50us"), Some(Duration::from_micros(1050)));
+    for text in
+        ["", "15", "m", "15 m", "1m1h", "1m1m", "-1s", "1.5s", "15M", "1y", "1ms1s", "1us1ms", "٣s"]
     {
         assert_eq!(duration::parse(text), None, "{text}");
     }
     assert_eq!(duration::parse("18446744073709551616s"), None);
     assert_eq!(duration::parse("18446744073709551615d"), None);
-    for text in ["1s", "15m", "1h30m", "31d", "1500ms", "1d1ms"] {
+    for text in ["1s", "15m", "1h30m", "31d", "1500ms", "1d1ms", "50us"] {
         let printed = duration::Text(duration::parse(text).unwrap()).to_string();
         assert_eq!(duration::parse(&printed), duration::parse(text), "{text} printed {printed}");
     }

@@ -26,6 +26,8 @@ pub const MAX_CONTROL_LEN: usize = 107;
 pub const MIN_HASH_SEED_LEN: usize = 8;
 /// The longest hash seed in bytes.
 pub const MAX_HASH_SEED_LEN: usize = 256;
+/// The longest time that a packet loop looks for more before it sleeps.
+pub const MAX_BUSY_POLL: Duration = Duration::from_secs(1);
 
 /// The name of a network interface (the kernel's `dev_valid_name`). `%` is refused too: TUNSETIFF would
 /// take the name for a pattern.
@@ -79,6 +81,11 @@ pub(super) fn timeout(text: &str) -> Result<Duration, String> {
 /// How long a slow start takes.
 pub(super) fn slow_start(text: &str) -> Result<Duration, String> {
     within(text, Duration::ZERO, Policy::MAX_SLOW_START)
+}
+
+/// How long a packet loop looks for more before it sleeps.
+pub(super) fn busy_poll(text: &str) -> Result<Duration, String> {
+    within(text, Duration::ZERO, MAX_BUSY_POLL)
 }
 
 fn within(text: &str, least: Duration, most: Duration) -> Result<Duration, String> {

@@ -195,6 +195,7 @@ fn start(
     let poll = Poll::new().context("could not make an epoll instance")?;
     let (line, inbox) = Line::new(&poll, packets::WAKER)?;
     let packets = Packets::new(poll, tun, errors, output, balancer, inbox, label_key)
-        .context("could not watch the TUN and the raw sockets")?;
+        .context("could not watch the TUN and the raw sockets")?
+        .busy_polling(config.busy_poll);
     Ok((line, Thread::start(move || packets.run())?))
 }

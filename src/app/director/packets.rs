@@ -13,6 +13,7 @@ use anyhow::Context;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 
+use crate::app::busy_poll::BusyPoll;
 use crate::balancer::outer::Inner;
 use crate::balancer::{
     Balancer, Change, ChangeError, Millis, RealId, Reason, TunnelError, TunnelErrorKind, Verdict,
@@ -72,6 +73,7 @@ pub(super) struct Packets {
     failures: u32,
     tun_ready: bool,
     errors_ready: bool,
+    busy_poll: BusyPoll,
     tunnel_log: TunnelLog,
     full_log: FullLog,
 }
@@ -107,9 +109,16 @@ impl Packets {
             failures: 0,
             tun_ready: true,
             errors_ready: true,
+            busy_poll: BusyPoll::new(Duration::ZERO),
             tunnel_log: TunnelLog::default(),
             full_log: FullLog::default(),
         })
+    }
+
+    /// Lets the loop look for more for so long before it sleeps.
+    pub(super) fn busy_polling(mut self, length: Duration) -> Self {
+        self.busy_poll = BusyPoll::new(length);
+        self
     }
 
     /// Runs until a message says stop.
@@ -134,7 +143,12 @@ impl Packets {
     }
 
     fn now(&self) -> Millis {
-        Millis(u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX))
+        self.millis(Instant::now())
+    }
+
+    fn millis(&self, moment: Instant) -> Millis {
+        let passed = moment.saturating_duration_since(self.started);
+        Millis(u64::try_from(passed.as_millis()).unwrap_or(u64::MAX))
     }
 
     /// Answers the control thread.
@@ -354,8 +368,9 @@ impl Packets {
 
     /// Waits for the next thing to do: at once when something is left to read, else until a deadline.
     fn wait(&mut self, events: &mut Events) -> anyhow::Result<()> {
-        let busy = self.tun_ready || self.errors_ready;
-        let now = self.now();
+        let moment = Instant::now();
+        let busy = self.tun_ready || self.errors_ready || self.busy_poll.goes_on(moment);
+        let now = self.millis(moment);
         let timeout = if busy {
             Some(Duration::ZERO)
         } else {
@@ -369,7 +384,10 @@ impl Packets {
         self.reads.wakeups += u64::from(!busy);
         for event in events.iter() {
             match event.token() {
-                TUN => self.tun_ready = true,
+                TUN => {
+                    self.tun_ready = true;
+                    self.busy_poll.note(Instant::now);
+                }
                 ERRORS => self.errors_ready = true,
                 _ => {}
             }

@@ -6,6 +6,7 @@ mod messages;
 mod packets;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use mio::Poll;
@@ -58,7 +59,7 @@ async fn serve_reals(
     let mss = Mss { v4, v6 };
     let gate = Gate::new(config.directors.clone(), config.vips.clone(), mss);
     let delivery = Delivery::new(tun, config.offload);
-    let (line, mut thread) = start(receivers, delivery, gate)?;
+    let (line, mut thread) = start(receivers, delivery, gate, config.busy_poll)?;
     let outcome = match daemon::listen(&config.control, &config.access) {
         Ok(control) => {
             let desk = Arc::new(Desk::new(line.clone()));
@@ -96,11 +97,13 @@ fn start(
     receivers: Vec<Receiver>,
     delivery: Delivery,
     gate: Gate,
+    busy_poll: Duration,
 ) -> anyhow::Result<(Line<Message>, Thread)> {
     let poll = Poll::new().context("could not make an epoll instance")?;
     let (line, inbox) = Line::new(&poll, packets::WAKER)?;
     let packets = Packets::new(poll, receivers, delivery, gate, inbox)
-        .context("could not watch the raw sockets")?;
+        .context("could not watch the raw sockets")?
+        .busy_polling(busy_poll);
     Ok((line, Thread::start(move || packets.run())?))
 }
 

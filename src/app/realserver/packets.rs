@@ -9,6 +9,7 @@ use anyhow::Context;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 
+use crate::app::busy_poll::BusyPoll;
 use crate::app::quiet::Quiet;
 use crate::decap::{Gate, Outcome, Refusal};
 use crate::sys::raw::{Datagrams, HEADROOM, Received, Receiver};
@@ -37,6 +38,7 @@ pub(super) struct Packets {
     inbox: Inbox<Message>,
     /// Calls of `recvmmsg` that brought something.
     batches: u64,
+    busy_poll: BusyPoll,
     merged_udp: Quiet,
 }
 
@@ -73,8 +75,15 @@ impl Packets {
             datagrams: Datagrams::new(BATCH),
             inbox,
             batches: 0,
+            busy_poll: BusyPoll::new(Duration::ZERO),
             merged_udp: Quiet::default(),
         })
+    }
+
+    /// Lets the loop look for more for so long before it sleeps.
+    pub(super) fn busy_polling(mut self, length: Duration) -> Self {
+        self.busy_poll = BusyPoll::new(length);
+        self
     }
 
     /// Runs until a message says stop.
@@ -90,7 +99,8 @@ impl Packets {
             for place in 0..self.sources.len() {
                 self.turn(place)?;
             }
-            let busy = self.sources.iter().any(|source| source.ready);
+            let ready = self.sources.iter().any(|source| source.ready);
+            let busy = ready || self.busy_poll.goes_on(Instant::now());
             match self.poll.poll(&mut events, busy.then_some(Duration::ZERO)) {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => {
                     return Err(error).context("waiting for packets failed");
@@ -100,6 +110,7 @@ impl Packets {
             for event in &events {
                 if let Some(source) = self.sources.get_mut(event.token().0) {
                     source.ready = true;
+                    self.busy_poll.note(Instant::now);
                 }
             }
         }

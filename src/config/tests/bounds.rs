@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::config::{self, Director, RealServer};
+use crate::config::{self, Director, RealServer, duration};
 
 use super::{lines, with_services};
 
@@ -65,6 +65,21 @@ fn durations_of_a_service() {
             "{key}"
         );
     }
+}
+
+#[test]
+fn busy_polling() {
+    let director = |value: &str| with_key(&format!("busy_poll = \"{value}\""));
+    let realserver = |value: &str| {
+        format!("vips = [\"192.0.2.10\"]\ndirectors = [\"10.0.0.1/32\"]\nbusy_poll = \"{value}\"\n")
+    };
+    let most = duration::Text(config::MAX_BUSY_POLL).to_string();
+    for value in ["0s", "1us", "50us", &most] {
+        assert!(takes(&director(value), "") && takes_realserver(&realserver(value), ""), "{value}");
+    }
+    let refusal = "1s1us is out of range; write from 0s to 1s";
+    assert!(!takes(&director("1s1us"), refusal));
+    assert!(!takes_realserver(&realserver("1s1us"), refusal));
 }
 
 #[test]

@@ -1,0 +1,36 @@
+# Busy polling: while packets come the loops do not sleep, and a second after the last one they do.
+# mixes: 4in4 6in6
+source "$(dirname "$0")/lib.sh"
+source "$here/topology.sh"
+source "$here/daemons.sh"
+
+# Of all its threads, from the scheduler's own counts.
+wakeups() { awk '{ n += $3 } END { print n }' /proc/"${PID[$1]}"/task/*/schedstat; } # NAME
+milliseconds() { awk '{ n += $1 } END { print int(n / 1000000) }' /proc/"${PID[$1]}"/task/*/schedstat; } # NAME
+
+quiet_second() { # NAME
+    local before
+    before=$(wakeups "$1")
+    read -r -t 1 <>"$WORK/never" || true # the kernel's clock, not a wait for readiness
+    (($(wakeups "$1") == before))
+}
+
+make_topology
+mkfifo "$WORK/never"
+DIRECTOR_KEYS='busy_poll = "1s"'
+REAL_KEYS='busy_poll = "1s"'
+start_web real1
+start_real real1
+start_director wlc 1
+fetch 1 >/dev/null
+slept=$(number director stats .wakeups)
+spent=$(milliseconds real1)
+expect_eq "requests answered" "$(fetch 60 | awk '{ n += $1 } END { print n }')" 60
+# Each request is some five packets, with a pause before each.
+expect_between "times that the director slept" $(($(number director stats .wakeups) - slept)) 0 30
+expect_between "milliseconds that real1 looked" $(($(milliseconds real1) - spent)) 100 600000
+WAIT=30
+for name in director real1; do
+    wait_for "a second without a wake-up of $name" quiet_second "$name"
+done
+expect_accounted
