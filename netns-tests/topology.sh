@@ -91,8 +91,8 @@ gro() { # NAMESPACE DEVICE on|off
 count_packets() {
     local match from_vip4="ip saddr { ${VIPS[4]}, ${OUTSIDE_VIPS[4]} }" from_vip6="ip6 saddr { ${VIPS[6]}, ${OUTSIDE_VIPS[6]} }"
     # At the director also what leaves it, behind any firewall's chain: tunnelled packets and its own answers, but not the
-    # news that it has an IPv6 VIP. Bridged frames pass the bridge's own hooks only; a reply is counted where the router
-    # forwards it.
+    # news that it, or another director, has an IPv6 VIP. Bridged frames pass the bridge's own hooks only; a reply is
+    # counted where the router forwards it.
     at vt-router sh -c 'echo 0 >/proc/sys/net/bridge/bridge-nf-call-iptables;
         echo 0 >/proc/sys/net/bridge/bridge-nf-call-ip6tables' 2>/dev/null || true
     at vt-router nft -f - <<-NFT
@@ -110,6 +110,7 @@ count_packets() {
 	    counter replies {}
 	    chain prerouting {
 	        type filter hook prerouting priority -300
+	        icmpv6 type nd-neighbor-advert return
 	        $from_vip4 counter name replies
 	        $from_vip6 counter name replies
 	    }

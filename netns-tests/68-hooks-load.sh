@@ -1,0 +1,76 @@
+# Two directors with one configuration and Maglev hashing, told by hooks who is to have the VIP: it moves back and forth, as
+# after keepalived's elections, while 600 open connections send requests all the time, and none of them breaks.
+source "$(dirname "$0")/lib.sh"
+source "$here/topology.sh"
+source "$here/daemons.sh"
+
+connections=600
+DIRECTOR_KEYS='announce = false
+uplinks = ["eth0"]
+hash_seed = "68-hooks-load"'
+SERVICE_KEYS='unknown = "adopt"'
+TRUSTED=("$DIRECTOR" "${LAN_OTHERS[$OUTER]}")
+WAIT=60
+make_topology
+make_host vt-other
+wire vt-other eth0 up-other uplink "${UPLINK_OTHERS[@]}"
+wire vt-other eth1 lan-other lan "${LAN_OTHERS[@]}"
+for family in 4 6; do ip -n vt-other route add default via "${UPLINK_ROUTERS[$family]}"; done
+start_web "${REALS[@]}"
+start_real "${REALS[@]}"
+start_director mh 2 3 3
+sed "s|$CONTROL/director.sock|$CONTROL/other.sock|" "$WORK/director.toml" >"$WORK/other.toml"
+spawn vt-other other "$VSTUN_BIN/vstun-director" --config "$WORK/other.toml"
+wait_ready other
+
+learnt() { ip -n vt-router neigh show "$VIP" dev uplink | grep -q "$(at "vt-$1" cat /sys/class/net/eth0/address)"; } # DIRECTOR
+tunnelled() { number "$1" stats .packets.tunnelled; } # DIRECTOR
+turns() { grep -c '^turn' "$WORK/busy.log" || true; }
+turn_after() { (($(turns) > $1)); } # TURNS
+
+# The new master first, as with VRRP, where it does not wait for the old one.
+move() { # FROM TO
+    ask "$2" announce "$VIP" >"$WORK/announce.out"
+    wait_for "the router to learn $2's address" learnt "$2"
+    ask "$1" withdraw "$VIP" >"$WORK/withdraw.out"
+}
+
+ask director announce "$VIP"
+mkfifo "$WORK/release"
+spawn vt-client busy sh -c "exec python3 '$here/traffic/busy.py' $VIP 80 $connections <'$WORK/release'"
+exec {release}>"$WORK/release"
+wait_for "$connections open connections" log_has busy '^held'
+expect_eq "connections that the second director knows" "$(number other list .connections.current)" 0
+
+carried=0 # packets that one of the two has tunnelled while it alone was announced
+for round in "director other" "other director" "director other" "other director"; do
+    read -r from to <<<"$round"
+    before=$(tunnelled "$to")
+    move "$from" "$to"
+    still=$(tunnelled "$from")
+    # The turn that is under way, and a whole one.
+    seen=$(turns)
+    wait_for "a turn of all connections by $to" turn_after "$((seen + 1))"
+    more=$(($(tunnelled "$to") - before))
+    # A request is at least a packet with it and an acknowledgement of its answer, or the two in one.
+    ((more >= connections)) || fail "$to has tunnelled $more packets of $connections connections"
+    expect_between "packets of $from after its withdrawal, while $to tunnelled $more" "$(($(tunnelled "$from") - still))" 0 "$((more / 10))"
+    carried=$((carried + more))
+done
+say "carried across the moves: $carried packets"
+expect_eq "connections that the second director has adopted" "$(number other list .connections.current)" "$connections"
+
+# Quick moves, one after the other, in the middle of a turn each.
+for round in "director other" "other director" "director other"; do
+    read -r from to <<<"$round"
+    move "$from" "$to"
+done
+seen=$(turns)
+wait_for "a turn of all connections after the quick moves" turn_after "$((seen + 1))"
+echo >&"$release"
+exit_code busy
+expect_eq "broken connections" "$(sed -n 's/^broken //p' "$WORK/busy.log")" 0
+for name in director other; do
+    expect_eq "answers by $name, resets among them" "$(number "$name" stats .packets.replied)" 0
+done
+expect_direct_replies $((connections * 8))
