@@ -118,9 +118,10 @@ pub(super) fn existing(text: &str) -> Result<Existing, String> {
     one_of(text, &Existing::ALL, Existing::name)
 }
 
-/// The state that a real server begins in. That it is down is for others to find out.
+/// The state that a real server begins in.
 pub(super) fn state(text: &str) -> Result<Wanted, String> {
-    let states = [Wanted::Up, Wanted::Draining { deadline: None }, Wanted::Disabled];
+    let states =
+        [Wanted::Up, Wanted::Draining { deadline: None }, Wanted::Disabled, Wanted::Down];
     one_of(text, &states, Wanted::name)
 }
 
