@@ -25,6 +25,8 @@ start_web "${REALS[@]}"
 start_real "${REALS[@]}"
 SERVICE_KEYS='drain_deadline = "3s"'
 start_director rr 1 1 1
+spawn vt-director events sh -c "exec '$VSTUN_BIN/vstun' --socket '$CONTROL/director.sock' events 2>'$WORK/listening'"
+wait_for "a listener to events" test -s "$WORK/listening"
 mkfifo "$WORK/steps"
 spawn vt-client steps sh -c "exec python3 '$here/traffic/steps.py' $VIP 80 12 <'$WORK/steps'"
 exec {steps}>"$WORK/steps"
@@ -41,17 +43,12 @@ step draining 12 0
 served=$(fetch 20)
 expect_eq "new connections to real1 while it drains" "$(share "$served" real1)" 0
 expect_eq "connections served meanwhile" "$(awk '{ n += $1 } END { print n }' <<<"$served")" 20
-is_over() { [[ $(ask director list --json | jq --arg real "${ADDRESS[real1]}" '.services[0].reals[] | select(.address == $real) | .deadline_seconds') == 0 ]]; }
-wait_for "the deadline's last second" is_over
-step_until_reset() {
-    local seen
-    seen=$(grep -c '^last ' "$WORK/steps.log" || true)
-    echo last >&"$steps"
-    wait_for "another step" more_than "$seen"
-    grep -q '^last alive 8 reset 4 ' "$WORK/steps.log"
-}
-more_than() { (($(grep -c '^last ' "$WORK/steps.log") > $1)); }
-wait_for "the resets at the deadline" step_until_reset
+wait_for "the deadline's event" log_has events '"deadline"'
+expect_eq "events: the drain, and its deadline with the connections left" \
+    "$(jq -r '"\(.who) \(.verb) \(.what) \(.service) \(.address) \(.before) \(.after)"' "$WORK/events.log" | tail -n 2)" \
+    "operator reload state web ${ADDRESS[real1]} up draining
+director deadline ended web ${ADDRESS[real1]} 4 connections null"
+step last 8 4
 wait_for "the end of real1's sockets" no_socket real1
 step drained 8 0
 expect_eq "packets that ended a connection" "$(number director stats .packets.ended)" 4

@@ -57,7 +57,7 @@ expect_eq "requests to the removed server" "$(share "$(fetch 40)" real3)" 0
 # --- states ------------------------------------------------------------------------------------------------
 
 ask director drain "${ADDRESS[real2]}" --deadline 10m
-changed drain state up "draining, for 600 s at most"
+changed drain state up "draining, for 10m at most"
 expect_eq "state of the drained server" "$(real_field real2 state)" draining
 expect_eq "requests to the drained server" "$(share "$(fetch 20)" real2)" 0
 ask director enable "${ADDRESS[real2]}"

@@ -239,6 +239,7 @@ impl Balancer {
         if !(before && real.in_service()) {
             self.start(now, id);
         }
+        self.watch_deadline(id);
         self.pool_changed(service);
     }
 
@@ -288,14 +289,16 @@ impl Balancer {
     ) -> RealId {
         let mut real = Real::new(service, spec, self.sources.get(&spec.address).copied());
         real.standing_mut().want(spec.state, drain_until(now, spec.state, policy));
-        if let Some(id) = self.free_reals.pop()
-            && let Some(place) = self.reals.get_mut(id.0 as usize)
-        {
-            *place = real;
-            return id;
+        let id = match self.free_reals.pop() {
+            Some(id) => id,
+            None => RealId(u32::try_from(self.reals.len()).unwrap_or(u32::MAX)),
+        };
+        match self.reals.get_mut(id.0 as usize) {
+            Some(place) => *place = real,
+            None => self.reals.push(real),
         }
-        self.reals.push(real);
-        RealId(u32::try_from(self.reals.len() - 1).unwrap_or(u32::MAX))
+        self.watch_deadline(id);
+        id
     }
 
     fn pool_changed(&mut self, id: ServiceId) {

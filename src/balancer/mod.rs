@@ -6,6 +6,8 @@ mod ahead;
 mod apply;
 pub mod change;
 pub mod counters;
+mod deadline;
+pub mod duration;
 mod ending;
 mod explain;
 pub mod flood;
@@ -36,6 +38,7 @@ pub mod verdict;
 
 pub use change::{Change, ChangeError, Listen, PortRange, Protocol};
 pub use counters::Counters;
+pub use deadline::DeadlineNotice;
 pub use explain::{Explanation, Flow, FlowError, Why};
 pub use flood::{FloodMarks, FloodNotice};
 pub use flow::Seed;
@@ -51,6 +54,7 @@ pub use verdict::{RealId, Reason, Verdict};
 
 use std::time::Duration;
 
+use deadline::Deadlines;
 use flood::Floods;
 use fragments::{Bounds, Fragments};
 use limit::Limit;
@@ -92,6 +96,7 @@ pub struct Balancer {
     fragments: Fragments,
     templates: Templates,
     floods: Floods,
+    deadlines: Deadlines,
     sources: Sources,
     timeouts: Timeouts,
     counters: Counters,
@@ -119,6 +124,7 @@ impl Balancer {
             fragments: Fragments::new(Bounds::DEFAULT, seed),
             templates: Templates::new(limits.connections, seed),
             floods: Floods::default(),
+            deadlines: Deadlines::default(),
             sources: Sources::new(),
             timeouts: Timeouts::DEFAULT,
             counters: Counters::default(),
@@ -134,9 +140,11 @@ impl Balancer {
     }
 
     /// Takes connections and templates out whose time is up, at most [`table::EXPIRE_BUDGET`] looked at, drops fragments that
-    /// were held in vain, and looks whether floods are over; call it at every wake-up, before the packets.
+    /// were held in vain, looks whether floods are over, and notes drain deadlines ([`Self::deadline_notices`]); call it at
+    /// every wake-up, before the packets.
     pub fn expire(&mut self, now: Millis) {
         self.now = now;
+        self.look_for_deadlines(now);
         let mut budget = table::EXPIRE_BUDGET - persistence::EXPIRE_BUDGET;
         while let Some(handle) = self.connections.due(now, &mut budget) {
             self.time_is_up(handle);
@@ -198,6 +206,7 @@ impl Balancer {
             self.templates.next_deadline(),
             self.fragments.next_deadline(),
             self.floods.next_look(),
+            self.deadlines.next(),
         ];
         deadlines.into_iter().flatten().min()
     }

@@ -39,6 +39,8 @@ pub(super) struct Real {
     hash_weight: u32,
     life: Life,
     standing: Standing,
+    /// The deadline of which somebody has been told that it is reached.
+    told: Option<Millis>,
     /// Its slow start, while that lasts.
     ramp: Option<Ramp>,
     /// Thousandths of its weight that schedulers give it; see [`Self::grow`].
@@ -80,6 +82,7 @@ impl Real {
             hash_weight: spec.weight,
             life: Life::Up,
             standing: Standing::new(spec.state, None),
+            told: None,
             ramp: None,
             grown: FULL,
             thresholds: spec.thresholds,
@@ -232,6 +235,16 @@ impl Real {
 
     pub(super) fn standing_mut(&mut self) -> &mut Standing {
         &mut self.standing
+    }
+
+    /// When its flows are ended, unless its service is gone or somebody has been told already that the time has come.
+    pub(super) fn deadline(&self) -> Option<Millis> {
+        let listed = matches!(self.life, Life::Up | Life::Draining);
+        self.standing.until().filter(|until| listed && self.told != Some(*until))
+    }
+
+    pub(super) fn deadline_is_told(&mut self) {
+        self.told = self.standing.until();
     }
 
     /// Its service has it no longer; it serves its last flows, until `until` where that is set.

@@ -104,6 +104,11 @@ impl Standing {
         self.until.is_some_and(|until| now >= until)
     }
 
+    /// When the flows that are left are ended.
+    pub(super) fn until(self) -> Option<Millis> {
+        self.until
+    }
+
     /// How long until the flows that are left are ended.
     pub(super) fn left(self, now: Millis) -> Option<Duration> {
         self.until.map(|until| now.until(until))

@@ -3,6 +3,7 @@
 
 mod apply;
 mod counting;
+mod deadlines;
 mod explain;
 mod flood;
 mod fragments;

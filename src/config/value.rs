@@ -120,8 +120,7 @@ pub(super) fn existing(text: &str) -> Result<Existing, String> {
 
 /// The state that a real server begins in.
 pub(super) fn state(text: &str) -> Result<Wanted, String> {
-    let states =
-        [Wanted::Up, Wanted::Draining { deadline: None }, Wanted::Disabled, Wanted::Down];
+    let states = [Wanted::Up, Wanted::Draining { deadline: None }, Wanted::Disabled, Wanted::Down];
     one_of(text, &states, Wanted::name)
 }
 

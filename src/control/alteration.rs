@@ -5,13 +5,15 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use super::settings;
+use crate::balancer::duration::Text;
 use crate::balancer::spec::Wanted;
 use crate::balancer::{Change, RealSpec, ServiceSpec, Thresholds, Timeouts, snapshot};
 
 /// One change, for people and programs.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Alteration {
-    /// What changes: `weight`, `state`, `add_real`, …
+    /// What changes: `weight`, `state`, `add_real`, …; of a policy or the timeouts the key.
     pub what: String,
     /// The service that it concerns.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -36,11 +38,13 @@ impl fmt::Display for Alteration {
         if !place.is_empty() {
             write!(f, "{}: ", place.join(" "))?;
         }
-        f.write_str(&what.replace('_', " "))?;
         match (before, after) {
-            (Some(before), Some(after)) => write!(f, " {before} → {after}"),
-            (Some(only), None) | (None, Some(only)) => write!(f, " ({only})"),
-            (None, None) => Ok(()),
+            // A value has changed, so this is a key, and stays as it is written.
+            (Some(before), Some(after)) => write!(f, "{what} {before} → {after}"),
+            (Some(only), None) | (None, Some(only)) => {
+                write!(f, "{} ({only})", what.replace('_', " "))
+            }
+            (None, None) => f.write_str(&what.replace('_', " ")),
         }
     }
 }
@@ -91,11 +95,29 @@ impl Alteration {
         }
         };
         let places = changes.iter().enumerate().filter(move |(place, _)| last(*place));
-        places.filter_map(move |(_, change)| Some((change, before.alteration(change)?)))
+        places.flat_map(move |(_, change)| {
+            before.alterations(change).into_iter().map(move |shown| (change, shown))
+        })
     }
 }
 
 impl Before<'_> {
+    /// What a change is shown as: one alteration, or one for each key that it changes.
+    fn alterations(self, change: &Change) -> Vec<Alteration> {
+        match change {
+            Change::SetPolicy { service, policy } => {
+                let before = self.service(service).map(|spec| spec.policy).unwrap_or_default();
+                let (before, after) = (settings::of_policy(&before), settings::of_policy(policy));
+                settings::altered(Some(service), before, after)
+            }
+            Change::SetTimeouts(timeouts) => {
+                let before = settings::of_timeouts(self.timeouts);
+                settings::altered(None, before, settings::of_timeouts(timeouts))
+            }
+            other => self.alteration(other).into_iter().collect(),
+        }
+    }
+
     fn alteration(self, change: &Change) -> Option<Alteration> {
         let of = Alteration::of;
         Some(match change {
@@ -119,11 +141,6 @@ impl Before<'_> {
                 let before = self.service(service).map_or("", |spec| spec.scheduler.name());
                 of("scheduler", Some(service), None).from_to(before, scheduler.name())
             }
-            Change::SetPolicy { service, policy } => {
-                let before = self.service(service).map(|spec| spec.policy).unwrap_or_default();
-                let (before, after) = (format!("{before:?}"), format!("{policy:?}"));
-                of("policy", Some(service), None).from_to(before, after)
-            }
             Change::AddReal { service, real } => {
                 let after = Some(weight(real));
                 Alteration { after, ..of("add_real", Some(service), Some(real.address)) }
@@ -144,17 +161,17 @@ impl Before<'_> {
                 let after = Some(format!("{health:?}").to_lowercase());
                 Alteration { after, ..of("health", Some(service), Some(*address)) }
             }
-            Change::SetTimeouts(timeouts) => {
-                let (before, after) = (format!("{:?}", self.timeouts), format!("{timeouts:?}"));
-                of("timeouts", None, None).from_to(before, after)
-            }
             Change::SetThresholds { service, address, thresholds } => {
                 let before = self.real(service, *address).map(|real| real.thresholds);
                 of("thresholds", Some(service), Some(*address))
                     .from_to(bounds(before.unwrap_or_default()), bounds(*thresholds))
             }
-            // What comes with other changes, or is shown where the configuration is at hand.
-            Change::SetSources(_) | Change::SetMaglev { .. } | Change::SetHashSeed(_) => {
+            // What is one alteration a key, comes with other changes, or is shown where the configuration is at hand.
+            Change::SetPolicy { .. }
+            | Change::SetTimeouts(_)
+            | Change::SetSources(_)
+            | Change::SetMaglev { .. }
+            | Change::SetHashSeed(_) => {
                 return None;
             }
         })
@@ -178,7 +195,7 @@ impl Before<'_> {
 fn shown(state: Wanted) -> String {
     match state {
         Wanted::Draining { deadline: Some(deadline) } => {
-            format!("{}, for {} s at most", state.name(), deadline.as_secs())
+            format!("{}, for {} at most", state.name(), Text(deadline))
         }
         _ => state.name().to_owned(),
     }

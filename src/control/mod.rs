@@ -20,6 +20,7 @@ mod list;
 mod plan;
 mod reply;
 mod request;
+mod settings;
 mod stats;
 mod table;
 

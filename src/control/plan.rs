@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use serde::{Deserialize, Serialize};
 
 use crate::balancer::maglev::Keeper;
-use crate::balancer::{Change, Wanted, snapshot};
+use crate::balancer::{Change, Existing, Wanted, snapshot};
 
 use super::alteration::{Alteration, Before};
 
@@ -14,7 +14,8 @@ use super::alteration::{Alteration, Before};
 pub struct Plan {
     /// The changes, in their order; none: nothing would change.
     pub changes: Vec<Planned>,
-    /// Connections that would end, of all changes together.
+    /// Connections that would end, of all changes together: their service goes, or their real server with
+    /// `existing = "reset"`.
     pub connections_lost: u64,
     /// Connections whose real server would take no new ones, and serve them to their end.
     pub connections_drained: u64,
@@ -59,6 +60,7 @@ impl Plan {
         let mut plan = Self::default();
         for (change, shown) in Alteration::each(changes, before) {
             let (connections, fate) = touched(change, before.running);
+            let fate = if ends(change, changes, before) { Fate::Lost } else { fate };
             match fate {
                 Fate::Kept => {}
                 Fate::Drained => plan.connections_drained += connections,
@@ -147,6 +149,19 @@ impl Fate {
             Self::Lost => "lost",
         }
     }
+}
+
+/// Whether a change of state ends the connections there are, by what the service says of existing ones afterwards.
+fn ends(change: &Change, changes: &[Change], before: Before<'_>) -> bool {
+    let Change::SetState { service, state: Wanted::Down | Wanted::Disabled, .. } = change else {
+        return false;
+    };
+    let new = changes.iter().rev().find_map(|change| match change {
+        Change::SetPolicy { service: other, policy } if other == service => Some(*policy),
+        _ => None,
+    });
+    let old = || before.services.iter().find(|spec| spec.name == *service).map(|spec| spec.policy);
+    new.or_else(old).is_some_and(|policy| policy.existing == Existing::Reset)
 }
 
 /// How many connections a change touches, and what becomes of them.

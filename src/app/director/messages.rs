@@ -1,10 +1,15 @@
-//! What the control thread says to the packet thread.
+//! What the control thread and the packet thread say to each other.
 
+use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
+use tokio::sync::mpsc;
 use tokio::sync::oneshot::Sender;
 
-use crate::balancer::{Change, ChangeError, Explanation, Flow, Flush, Flushed, Snapshot, snapshot};
+use crate::balancer::{
+    Change, ChangeError, DeadlineNotice, Explanation, FloodNotice, Flow, Flush, Flushed, Snapshot,
+    snapshot,
+};
 
 use super::output::Sent;
 use super::packets::Reads;
@@ -37,6 +42,26 @@ pub(super) enum Message {
     Explain { flow: Flow, answer: Sender<Explanation> },
     /// Forgets connections from place `from` on.
     Flush { which: Flush, from: usize, answer: Sender<Flushed> },
+}
+
+/// Notices that wait for the control thread, which may be busy with a reload: more than there are real servers, whose
+/// deadlines may all be one.
+pub(super) const NOTICES: usize = 32_768;
+
+/// What the packet thread says without having been asked: what has changed by itself.
+#[derive(Debug)]
+pub(super) enum Notice {
+    /// A real server's drain deadline has been reached.
+    Deadline(DeadlineNotice),
+    /// A service has entered or left flood mode.
+    Flood(FloodNotice),
+}
+
+/// The packet thread's ends.
+#[derive(Debug)]
+pub(super) struct Ends {
+    pub(super) inbox: Receiver<Message>,
+    pub(super) notices: mpsc::Sender<Notice>,
 }
 
 /// Whether the loop goes on.

@@ -18,6 +18,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use mio::Poll;
+use tokio::sync::mpsc;
 
 use super::daemon::{self, Signals, Thread};
 use super::host::{DirectorWishes, Prepared, Session};
@@ -30,7 +31,7 @@ use crate::sys::raw::{ErrorQueue, Sender};
 use crate::sys::tun::Tun;
 use crate::sys::{memory, random};
 use desk::Desk;
-use messages::Message;
+use messages::{Ends, Message, NOTICES, Notice};
 use orders::{Order, Orders, Who};
 use output::Output;
 use packets::Packets;
@@ -74,12 +75,13 @@ async fn direct(
     let (sender, errors) = sockets()?;
     let tun = daemon::tun(&config.tun, plan.tun_mtu(), config.offload)?;
     let [first, second] = random_words()?;
-    let (line, mut thread) = start(&config, tun, sender, errors)?;
+    let (notices, noticed) = mpsc::channel(NOTICES);
+    let (line, mut thread) = start(&config, tun, sender, errors, notices)?;
     let random = Seed(first, second);
     let mut running = Running::new(config, options, line.clone(), random, withdrawn, sources);
     let installed = install(&mut running, session, plan).await;
     let outcome = match installed {
-        Ok(control) => steer(running, control, session, signals, &mut thread).await,
+        Ok(control) => steer(running, control, session, signals, noticed, &mut thread).await,
         Err(error) => Err(error),
     };
     // The host first: as long as packets are led here, somebody has to read them.
@@ -96,6 +98,7 @@ async fn steer(
     control: Control,
     session: &mut Session,
     signals: &mut Signals,
+    mut noticed: mpsc::Receiver<Notice>,
     thread: &mut Thread,
 ) -> anyhow::Result<()> {
     let (orders, mut inbox) = Orders::new();
@@ -111,6 +114,10 @@ async fn steer(
             served = &mut served => return served,
             sources = session.follow() => {
                 running.follow(sources?).await?;
+                continue;
+            }
+            Some(notice) = noticed.recv() => {
+                running.notice(notice).await;
                 continue;
             }
             Some((order, asker)) = inbox.recv() => (order, Some(asker)),
@@ -175,6 +182,7 @@ fn start(
     tun: Tun,
     sender: Sender,
     errors: ErrorQueue,
+    notices: mpsc::Sender<Notice>,
 ) -> anyhow::Result<(Line<Message>, Thread)> {
     let limits = Limits {
         connections: config.max_connections,
@@ -194,7 +202,8 @@ fn start(
     let output = Output::new(sender, source_v4, third);
     let poll = Poll::new().context("could not make an epoll instance")?;
     let (line, inbox) = Line::new(&poll, packets::WAKER)?;
-    let packets = Packets::new(poll, tun, errors, output, balancer, inbox, label_key)
+    let ends = Ends { inbox, notices };
+    let packets = Packets::new(poll, tun, errors, output, balancer, ends, label_key)
         .context("could not watch the TUN and the raw sockets")?
         .busy_polling(config.busy_poll);
     Ok((line, Thread::start(move || packets.run())?))

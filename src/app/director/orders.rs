@@ -20,6 +20,8 @@ pub(super) enum Who {
     Signal,
     /// The director itself, after a change of its host.
     Host,
+    /// The director itself, because of time or traffic.
+    Director,
 }
 
 /// What is asked for.
@@ -98,6 +100,7 @@ impl Who {
             Self::Operator(_) => "operator",
             Self::Signal => "signal",
             Self::Host => "host",
+            Self::Director => "director",
         }
     }
 }
@@ -107,7 +110,7 @@ impl fmt::Display for Who {
         f.write_str(self.name())?;
         match self {
             Self::Operator(peer) => write!(f, ", {peer}"),
-            Self::Signal | Self::Host => Ok(()),
+            Self::Signal | Self::Host | Self::Director => Ok(()),
         }
     }
 }

@@ -6,7 +6,6 @@
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::AsRawFd;
-use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -26,7 +25,7 @@ use crate::wire::virtio::{self, Offload, OffloadError};
 
 use super::input::Input;
 use super::logs::{self, FullLog, TunnelLog};
-use super::messages::{Message, Next, Report};
+use super::messages::{Ends, Message, Next, Notice, Report};
 use super::output::Output;
 
 const TUN: Token = Token(0);
@@ -64,7 +63,7 @@ pub(super) struct Packets {
     input: Input,
     output: Output,
     balancer: Balancer,
-    inbox: Receiver<Message>,
+    ends: Ends,
     started: Instant,
     /// See [`Inner::of`].
     label_key: u64,
@@ -86,7 +85,7 @@ impl Packets {
         errors: ErrorQueue,
         output: Output,
         balancer: Balancer,
-        inbox: Receiver<Message>,
+        ends: Ends,
         label_key: u64,
     ) -> io::Result<Self> {
         let registry = poll.registry();
@@ -102,7 +101,7 @@ impl Packets {
             input: Input::new(),
             output,
             balancer,
-            inbox,
+            ends,
             started: Instant::now(),
             label_key,
             reads: Reads::default(),
@@ -137,7 +136,7 @@ impl Packets {
             self.tunnel_errors(now);
             self.frames(now)?;
             self.full_log.note(self.balancer.counters().without_entry);
-            self.balancer.flood_notices().iter().for_each(logs::flood);
+            self.notices();
             self.wait(&mut events)?;
         }
     }
@@ -153,7 +152,7 @@ impl Packets {
 
     /// Answers the control thread.
     fn messages(&mut self, now: Millis) -> Next {
-        while let Ok(message) = self.inbox.try_recv() {
+        while let Ok(message) = self.ends.inbox.try_recv() {
             let report = || Report {
                 snapshot: self.balancer.snapshot(),
                 sent: self.output.sent().clone(),
@@ -180,6 +179,18 @@ impl Packets {
             }
         }
         Next::GoOn
+    }
+
+    /// Says what has changed by itself.
+    fn notices(&mut self) {
+        let floods = self.balancer.flood_notices();
+        floods.iter().for_each(logs::flood);
+        let deadlines = self.balancer.deadline_notices().into_iter().map(Notice::Deadline);
+        for notice in deadlines.chain(floods.into_iter().map(Notice::Flood)) {
+            if let Err(error) = self.ends.notices.try_send(notice) {
+                log::warn!("an event is lost: {error}");
+            }
+        }
     }
 
     fn apply(&mut self, now: Millis, change: &Change) -> Result<(), ChangeError> {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use tokio::sync::watch;
 
-use super::messages::{Message, Report};
+use super::messages::{Message, Notice, Report};
 use super::operate::virtual_ips;
 use super::orders::{Answer, Order, Outcome, Who};
 use super::{Options, wishes};
@@ -15,7 +15,7 @@ use crate::app::events::Events;
 use crate::app::host::{DirectorWishes, Session};
 use crate::app::line::Line;
 use crate::balancer::maglev::Keeper;
-use crate::balancer::{Change, Seed, Snapshot, Sources};
+use crate::balancer::{Change, DeadlineNotice, FloodNotice, Seed, Snapshot, Sources};
 use crate::config;
 use crate::control::{Alteration, Before, Plan, Request, VirtualIp};
 
@@ -103,6 +103,23 @@ impl Running {
         self.sources.extend(sources);
         self.tell(&Who::Host, "follow", &changes).await;
         Ok(())
+    }
+
+    /// Tells what has changed by itself.
+    pub(super) async fn notice(&self, notice: Notice) {
+        let (verb, change) = match notice {
+            Notice::Deadline(DeadlineNotice { service, address, connections }) => {
+                let before = Some(format!("{connections} connections"));
+                let ended = Alteration::of("ended", Some(&service), Some(address));
+                ("deadline", Alteration { before, ..ended })
+            }
+            Notice::Flood(FloodNotice { service, entered, .. }) => {
+                let (before, after) = if entered { ("off", "on") } else { ("on", "off") };
+                let mode = Alteration::of("flood_mode", Some(&service), None);
+                ("flood", mode.from_to(before, after))
+            }
+        };
+        self.tell(&Who::Director, verb, &[change]).await;
     }
 
     async fn tell(&self, who: &Who, verb: &str, changes: &[Alteration]) {

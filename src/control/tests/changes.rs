@@ -62,6 +62,18 @@ fn a_plan_counts_connections_that_would_be_lost() {
     assert_eq!((gone.connections_lost, gone.connections_drained), (8, 0));
     let zero = plan(&old, &old.replace("weight = 2", "weight = 0"));
     assert_eq!((zero.connections_lost, zero.connections_drained), (0, 4));
+    for state in ["disabled", "down"] {
+        let state = format!("weight = 2\nstate = \"{state}\"");
+        let out = old.replace("weight = 2", &state);
+        let kept = plan(&old, &out);
+        assert_eq!((kept.connections_lost, kept.connections_drained), (0, 4));
+        let reset =
+            |text: &str| text.replacen("name = \"web\"", "name = \"web\"\nexisting = \"reset\"", 1);
+        for old in [old.clone(), reset(&old)] {
+            let ended = plan(&old, &reset(&out));
+            assert_eq!((ended.connections_lost, ended.connections_drained), (4, 0), "{state}");
+        }
+    }
 }
 
 #[test]
@@ -115,10 +127,28 @@ fn thresholds_and_settings_are_shown() {
     let text = plan(&old, &new).with(vec![slots]).human();
     let expected = "\
 web 10.0.0.11: thresholds none → upper 10 lower 4; 4 connections kept
-maglev slots 65537 → 1031
+maglev_slots 65537 → 1031
 2 changes; 0 connections drained, 0 lost
 ";
     assert_eq!(text, expected);
+}
+
+#[test]
+fn policies_and_timeouts_are_shown_key_by_key() {
+    let old = WEB.to_owned() + "persistence = \"300s\"\n" + &reals(&[("10.0.0.11", 1)]);
+    let new = old.replace("300s", "1h") + "[director.timeouts]\nudp = \"90s\"\n";
+    let plan = plan(&old, &new.replace("persistence", "existing = \"reset\"\npersistence"));
+    let expected = "\
+web: persistence 5m → 1h; 8 connections kept
+web: existing keep → reset; 8 connections kept
+timeouts.udp 5m → 1m30s
+3 changes; 0 connections drained, 0 lost
+";
+    assert_eq!(plan.human(), expected);
+    let value = parse(&encode(&plan));
+    let persistence = json!({"what": "persistence", "service": "web", "before": "5m", "after": "1h",
+        "connections": 8, "fate": "kept"});
+    assert_eq!(value["changes"][0], persistence);
 }
 
 #[test]

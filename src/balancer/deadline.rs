@@ -1,0 +1,79 @@
+//! Drain deadlines that are reached. Nothing happens at that moment, since each packet is compared with it
+//! ([`super::ending`]), but that somebody is to be told.
+
+use std::net::IpAddr;
+
+use super::Balancer;
+use super::real::Real;
+use super::time::Millis;
+use super::verdict::RealId;
+
+/// A real server's drain deadline has been reached.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct DeadlineNotice {
+    /// The service's name.
+    pub service: String,
+    /// The real server.
+    pub address: IpAddr,
+    /// The connections that it had left, active or not: each ends with its next packet.
+    pub connections: u64,
+}
+
+/// When to look for deadlines next, and what there is to say of them.
+#[derive(Debug, Default)]
+pub(super) struct Deadlines {
+    /// Not after the earliest that is still to come; before it where that one has been given up meanwhile.
+    next: Option<Millis>,
+    notices: Vec<DeadlineNotice>,
+}
+
+impl Deadlines {
+    pub(super) fn next(&self) -> Option<Millis> {
+        self.next
+    }
+
+    fn watch(&mut self, deadline: Option<Millis>) {
+        self.next = [self.next, deadline].into_iter().flatten().min();
+    }
+}
+
+impl Balancer {
+    /// The real servers whose deadline has been reached since the last call.
+    pub fn deadline_notices(&mut self) -> Vec<DeadlineNotice> {
+        std::mem::take(&mut self.deadlines.notices)
+    }
+
+    /// A real server may have another deadline than before.
+    pub(super) fn watch_deadline(&mut self, id: RealId) {
+        let deadline = self.reals.get(id.0 as usize).and_then(Real::deadline);
+        self.deadlines.watch(deadline);
+    }
+
+    /// Looks whether deadlines have been reached, where one can have been.
+    #[inline]
+    pub(super) fn look_for_deadlines(&mut self, now: Millis) {
+        if self.deadlines.next.is_some_and(|next| now >= next) {
+            self.note_deadlines(now);
+        }
+    }
+
+    #[cold]
+    fn note_deadlines(&mut self, now: Millis) {
+        self.deadlines.next = None;
+        for real in &mut self.reals {
+            let Some(deadline) = real.deadline() else { continue };
+            if now < deadline {
+                self.deadlines.watch(Some(deadline));
+                continue;
+            }
+            real.deadline_is_told();
+            let service = self.services.get(real.service().0).and_then(Option::as_ref);
+            let Some(service) = service else { continue };
+            self.deadlines.notices.push(DeadlineNotice {
+                service: service.name.clone(),
+                address: real.address(),
+                connections: real.active() + real.inactive(),
+            });
+        }
+    }
+}
