@@ -1,5 +1,6 @@
 //! The answer to `plan`: what a reload would change, and whom it would touch.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
@@ -19,7 +20,7 @@ pub struct Plan {
     pub connections_lost: u64,
     /// Connections whose real server would take no new ones, and serve them to their end.
     pub connections_drained: u64,
-    /// Services whose Maglev table would be another.
+    /// Services whose Maglev table would be another, come or go.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub maglev: Vec<Moved>,
     /// The TUN's MTU in bytes after the reload; absent when it stays.
@@ -42,14 +43,16 @@ pub struct Planned {
     pub fate: String,
 }
 
-/// How many of a service's Maglev slots would name another real server.
+/// What becomes of a service's Maglev table.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Moved {
     /// The service.
     pub service: String,
-    /// Slots that would move. New flows in them go elsewhere; those with an entry stay.
-    pub moved: u64,
-    /// Slots that its table has now.
+    /// Slots that would name another real server. New flows in them go elsewhere; those with an entry stay. `null` where
+    /// there is nothing to compare slot by slot: the table comes or goes with the scheduler, or `hash_ports` changes what
+    /// is hashed.
+    pub moved: Option<u64>,
+    /// Slots that its table has now; where it has none, will have.
     pub slots: u64,
 }
 
@@ -83,16 +86,34 @@ impl Plan {
         self
     }
 
-    /// The plan with what moves from one keeper's tables to the other's. Services that have a table in one of them only
-    /// change their scheduler, or come or go, which the changes say.
+    /// The plan with what moves from one keeper's tables to the other's. What becomes of the tables of services that come
+    /// or go, the changes say.
     #[must_use]
     pub fn with_tables(self, now: &Keeper, then: &Keeper) -> Self {
-        let maglev = now.tables().filter_map(|(service, old)| {
-            let moved = old.moved(then.table(service)?) as u64;
-            let (service, slots) = (service.to_owned(), old.slots() as u64);
-            (moved > 0).then_some(Moved { service, moved, slots })
-        });
-        Self { maglev: maglev.collect(), ..self }
+        let stays = |service: &&str| now.has(service) && then.has(service);
+        let all: BTreeSet<&str> = now.tables().chain(then.tables()).map(|(name, _)| name).collect();
+        let moved = |service: &str| {
+            let (old, new) = (now.table(service), then.table(service));
+            let (moved, slots) = match (old, new) {
+                (Some(old), Some(_)) if self.hashes_otherwise(service) => (None, old.slots()),
+                (Some(old), Some(new)) => (Some(old.moved(new) as u64), old.slots()),
+                (one, other) => (None, one.or(other)?.slots()),
+            };
+            let (service, slots) = (service.to_owned(), slots as u64);
+            (moved != Some(0)).then_some(Moved { service, moved, slots })
+        };
+        let maglev = all.into_iter().filter(stays).filter_map(moved).collect();
+        Self { maglev, ..self }
+    }
+
+    /// Whether mh hashes something else of this service's flows afterwards.
+    fn hashes_otherwise(&self, service: &str) -> bool {
+        let with_ports = |value: &Option<String>| value.as_deref() != Some("false");
+        let changes = self.changes.iter().map(|planned| &planned.change);
+        let mut of_service = changes.filter(|change| change.service.as_deref() == Some(service));
+        of_service.any(|change| {
+            change.what == "hash_ports" && with_ports(&change.before) != with_ports(&change.after)
+        })
     }
 
     /// Whether a reload would change nothing.
@@ -113,7 +134,13 @@ impl Plan {
             };
         }
         for Moved { service, moved, slots } in &self.maglev {
-            let _ = writeln!(text, "{service}: {moved} of {slots} Maglev slots move");
+            let _ = match moved {
+                Some(moved) => writeln!(text, "{service}: {moved} of {slots} Maglev slots move"),
+                None => writeln!(
+                    text,
+                    "{service}: new flows are hashed otherwise; its {slots} Maglev slots cannot be compared"
+                ),
+            };
         }
         if let Some(mtu) = self.tun_mtu {
             let _ = writeln!(text, "MTU of the TUN: {mtu}");

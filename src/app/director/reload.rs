@@ -288,3 +288,6 @@ fn settings(old: &config::Director, new: &config::Director) -> Vec<Alteration> {
 fn hash_seed(config: &config::Director, random: Seed) -> Seed {
     config.hash_seed.as_deref().map_or(random, Seed::from_text)
 }
+
+#[cfg(test)]
+mod tests;

@@ -60,6 +60,12 @@ impl Keeper {
         changes
     }
 
+    /// Whether it knows the service, with a table or without.
+    #[must_use]
+    pub fn has(&self, service: &str) -> bool {
+        self.pools.contains_key(service)
+    }
+
     /// The table of a service, where it has one.
     #[must_use]
     pub fn table(&self, service: &str) -> Option<&Arc<Table>> {

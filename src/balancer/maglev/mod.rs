@@ -77,12 +77,19 @@ impl Table {
         self.slots.get(usize::try_from(slot).ok()?).copied().map(usize::from)
     }
 
-    /// In how many slots the two tables name different real servers; all that there are when they have not the same
-    /// number of them.
+    /// In how many slots the two tables name different real servers. Where they have not the same number of slots, which
+    /// are primes, a hash's remainders say nothing of each other: as many as hold the share of flows that then goes elsewhere.
     #[must_use]
     pub fn moved(&self, other: &Self) -> usize {
-        if self.slots.len() != other.slots.len() {
-            return self.slots.len().max(other.slots.len());
+        let (mine, theirs) = (self.slots.len(), other.slots.len());
+        if mine == 0 || theirs == 0 {
+            return mine.max(theirs);
+        }
+        if mine != theirs {
+            // Of all pairs of slots those that name one real server.
+            let common = |address: &IpAddr| self.slots_of(*address) * other.slots_of(*address);
+            let stay: usize = self.members.iter().map(common).sum();
+            return mine - stay / theirs;
         }
         let differ = |(one, two): &(&Member, &Member)| {
             self.members.get(usize::from(**one)) != other.members.get(usize::from(**two))

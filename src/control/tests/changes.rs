@@ -97,26 +97,68 @@ fn listens_that_swap_ports_are_one_change_each() {
     assert_eq!(shown, expected);
 }
 
+/// Two services' keepers, as before and after a reload.
+fn keeper(text: &str, slots: u32) -> Keeper {
+    let services = specs(text).services.into_iter().map(Change::AddService).collect();
+    let mut keeper = Keeper::new(Seed(1, 2), slots);
+    let _ = keeper.follow(services);
+    keeper
+}
+
+/// A service of two real servers, the one with weight 1.
+fn maglev(keys: &str, weight: u32) -> String {
+    WEB.to_owned() + keys + &reals(&[("10.0.0.11", 1), ("10.1.0.11", weight)])
+}
+
+const MH: &str = "scheduler = \"mh\"\n";
+
 #[test]
 fn a_plan_counts_the_maglev_slots_that_move() {
-    let text = |weight| {
-        WEB.to_owned() + "scheduler = \"mh\"\n" + &reals(&[("10.0.0.11", 1), ("10.1.0.11", weight)])
-    };
-    let keeper = |text: &str| {
-        let services = specs(text).services.into_iter().map(Change::AddService).collect();
-        let mut keeper = Keeper::new(Seed(1, 2), 1_031);
-        let _ = keeper.follow(services);
-        keeper
-    };
-    let (now, then) = (keeper(&text(1)), keeper(&text(3)));
-    let same = plan(&text(1), &text(1)).with_tables(&now, &now);
+    let (old, new) = (maglev(MH, 1), maglev(MH, 3));
+    let (now, then) = (keeper(&old, 1_031), keeper(&new, 1_031));
+    let same = plan(&old, &old).with_tables(&now, &now);
     assert!(same.maglev.is_empty() && same.is_empty());
-    let plan = plan(&text(1), &text(3)).with_tables(&now, &then);
+    let plan = plan(&old, &new).with_tables(&now, &then);
     let expected = now.table("web").unwrap().moved(then.table("web").unwrap()) as u64;
-    let moved = Moved { service: "web".to_owned(), moved: expected, slots: 1_031 };
+    let moved = Moved { service: "web".to_owned(), moved: Some(expected), slots: 1_031 };
     assert!((200..400).contains(&expected), "a quarter: {expected}");
     assert_eq!(plan.maglev, [moved]);
     assert!(plan.human().contains(&format!("web: {expected} of 1031 Maglev slots move\n")));
+}
+
+#[test]
+fn a_plan_of_another_number_of_slots_counts_the_share_of_flows_that_moves() {
+    let text = maglev(MH, 1);
+    let (now, then) = (keeper(&text, 1_031), keeper(&text, 2_053));
+    let plan = plan(&text, &text).with_tables(&now, &then);
+    // Of two of equal weight every other flow meets the same one.
+    let moved = plan.maglev[0].moved.unwrap();
+    assert!((510..521).contains(&moved), "a half: {moved}");
+    let alone = maglev(MH, 0);
+    let (now, then) = (keeper(&alone, 1_031), keeper(&alone, 2_053));
+    assert!(Plan::default().with_tables(&now, &then).maglev.is_empty(), "there is nobody else");
+}
+
+#[test]
+fn a_plan_says_where_maglev_slots_cannot_be_compared() {
+    let by_client = MH.to_owned() + "hash_ports = false\n";
+    let (rr, mh, by_client) = (maglev("", 1), maglev(MH, 1), maglev(&by_client, 1));
+    for (old, new) in [(&rr, &mh), (&mh, &rr), (&mh, &by_client), (&by_client, &mh)] {
+        let (now, then) = (keeper(old, 1_031), keeper(new, 1_031));
+        let plan = plan(old, new).with_tables(&now, &then);
+        assert_eq!(
+            parse(&encode(&plan))["maglev"],
+            json!([{"service": "web", "moved": null, "slots": 1031}])
+        );
+        assert!(plan.human().contains("web: new flows are hashed otherwise;"), "{}", plan.human());
+        assert_eq!(decode::<Plan>(encode(&plan).as_bytes()).unwrap(), plan);
+    }
+    // What mh does anyway, written down, changes no hash; what comes or goes is a change of its own.
+    let written = maglev(&(MH.to_owned() + "hash_ports = true\n"), 1);
+    for (old, new) in [(&mh, &written), (&mh, &DNS.to_owned()), (&DNS.to_owned(), &mh)] {
+        let (now, then) = (keeper(old, 1_031), keeper(new, 1_031));
+        assert!(plan(old, new).with_tables(&now, &then).maglev.is_empty());
+    }
 }
 
 #[test]
