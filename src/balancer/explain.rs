@@ -9,6 +9,7 @@ use super::change::Protocol;
 use super::flow::Key;
 use super::persistence::By;
 use super::real::Life;
+use super::sched::Whom;
 use super::service::{Service, ServiceId};
 use super::spec::SchedulerKind;
 use super::table::Entry;
@@ -157,10 +158,12 @@ impl Balancer {
         let full = self.connections.len() >= self.connections.capacity();
         let hashed = service.hashed(now);
         let alone = !tcp && service.policy.one_packet;
-        let (chosen, by) = self.preview(now, key, id, service, !alone && (full || hashed));
+        let by_hash = (!alone && (full || hashed)).then_some(Whom::InService);
+        let (chosen, by) = self.preview(now, key, id, service, by_hash);
         let real = chosen.and_then(|real| self.address_of(real));
         let known = tcp && (service.adopts() || hashed);
-        let mid_stream = known.then(|| self.preview(now, key, id, service, true).0).flatten();
+        let whom = if service.adopts() { Whom::Serving } else { Whom::InService };
+        let mid_stream = known.then(|| self.preview(now, key, id, service, Some(whom)).0).flatten();
         Explanation {
             service: Some(service.name.clone()),
             real,

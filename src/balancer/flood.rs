@@ -22,6 +22,7 @@ use std::time::Duration;
 use super::Balancer;
 use super::flow::Key;
 use super::persistence::Choice;
+use super::sched::Whom;
 use super::service::ServiceId;
 use super::tcp::State;
 use super::time::Millis;
@@ -224,7 +225,7 @@ impl Balancer {
         id: ServiceId,
         state: State,
     ) -> Verdict {
-        let Some(real) = self.belonging(now, &key, id) else {
+        let Some(real) = self.belonging(now, &key, id, Whom::InService) else {
             return self.refuse_packet(now, packet, Reason::NoRealServer);
         };
         if state == State::Udp {
@@ -243,8 +244,9 @@ impl Balancer {
         packet: &Packet<'_>,
         key: Key,
         id: ServiceId,
+        whom: Whom,
     ) -> Verdict {
-        let Some(real) = self.belonging(now, &key, id) else {
+        let Some(real) = self.belonging(now, &key, id, whom) else {
             return self.refuse_packet(now, packet, Reason::NoConnection);
         };
         self.enter(now, key, id, Choice { real, template: None }, State::SynAck);
@@ -252,8 +254,14 @@ impl Balancer {
     }
 
     /// Where a flow without an entry belongs.
-    pub(super) fn belonging(&self, now: Millis, key: &Key, id: ServiceId) -> Option<RealId> {
-        self.belongs(now, key, id, self.services.get(id.0)?.as_ref()?)
+    pub(super) fn belonging(
+        &self,
+        now: Millis,
+        key: &Key,
+        id: ServiceId,
+        whom: Whom,
+    ) -> Option<RealId> {
+        self.belongs(now, key, id, self.services.get(id.0)?.as_ref()?, whom)
     }
 
     /// Whether a service is in flood mode.

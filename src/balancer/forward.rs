@@ -13,6 +13,7 @@ use super::flow::Key;
 use super::limit::within;
 use super::persistence::Choice;
 use super::real::Life;
+use super::sched::Whom;
 use super::service::{Service, ServiceId};
 use super::table::Handle;
 use super::tcp::State;
@@ -217,6 +218,7 @@ impl Balancer {
             return self.open_flooded(now, packet, key, id, state);
         }
         let by_hash = !alone && (self.connections.is_full() || hashed);
+        let by_hash = by_hash.then_some(Whom::InService);
         let Some(choice) = self.choose(now, &key, id, by_hash) else {
             return self.refuse_packet(now, packet, Reason::NoRealServer);
         };
@@ -246,14 +248,15 @@ impl Balancer {
         if !(adopts || service.is_some_and(|service| service.hashed(now))) {
             return self.refuse_packet(now, packet, Reason::NoConnection);
         }
+        let whom = if adopts { Whom::Serving } else { Whom::InService };
         if !flags.rst() && self.new_flow(now, id, Beginning::Middle) {
-            return self.unknown_flooded(now, packet, key, id);
+            return self.unknown_flooded(now, packet, key, id, whom);
         }
         // The real server has to hear of a reset, but then there is nothing left to remember.
         let real = if flags.rst() {
-            self.belonging(now, &key, id)
+            self.belonging(now, &key, id, whom)
         } else {
-            self.choose(now, &key, id, true).map(|choice| {
+            self.choose(now, &key, id, Some(whom)).map(|choice| {
                 // Not adopted, in a state that a stray packet does not keep for long.
                 let state = if adopts { State::Established.next(flags) } else { State::SynRecv };
                 self.enter(now, key, id, choice, state);
@@ -270,7 +273,9 @@ impl Balancer {
     fn placed(&self, now: Millis, key: &Key, id: ServiceId) -> Option<RealId> {
         let service = self.services.get(id.0)?.as_ref()?;
         let adopted = key.protocol() == protocol::TCP && service.adopts();
-        if adopted || service.hashed(now) { self.belongs(now, key, id, service) } else { None }
+        let whom = if adopted { Whom::Serving } else { Whom::InService };
+        let known = adopted || service.hashed(now);
+        if known { self.belongs(now, key, id, service, whom) } else { None }
     }
 
     /// Enters a connection in the table, if there is room. In a flood there is while something unproven is there.

@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::flow::{Key, Seed};
 use super::placement::Flow;
 use super::policy::{Persistence, Quiescent};
+use super::sched::Whom;
 use super::service::{Service, ServiceId};
 use super::spec::SchedulerKind;
 use super::table::{Full, Handle, MAX_CAPACITY, Table};
@@ -135,17 +136,16 @@ impl Balancer {
         now: Millis,
         key: &Key,
         id: ServiceId,
-        by_hash: bool,
+        by_hash: Option<Whom>,
     ) -> Option<Choice> {
         let service = self.services.get_mut(id.0)?.as_mut()?;
         if let Some(persistence) = service.policy.persistence {
             return self.persist(now, key, id, persistence, by_hash);
         }
         let flow = Flow { key, seed: self.hash_seed };
-        let real = if by_hash {
-            service.place(flow, &self.reals)
-        } else {
-            service.schedule(now, flow, &mut self.reals)
+        let real = match by_hash {
+            Some(whom) => service.place(flow, whom, &self.reals),
+            None => service.schedule(now, flow, &mut self.reals),
         };
         Some(Choice { real: real?, template: None })
     }
@@ -157,7 +157,7 @@ impl Balancer {
         key: &Key,
         id: ServiceId,
         persistence: Persistence,
-        by_hash: bool,
+        by_hash: Option<Whom>,
     ) -> Option<Choice> {
         let client = persistence.client(key, number(id));
         let known = self.templates.find(&client);
@@ -168,15 +168,14 @@ impl Balancer {
             return Some(Choice { real, template: Some(template) });
         }
         // Without room for a template the hash takes its place: it gives all flows of a client to one real server too.
-        let by_hash =
-            by_hash || known.is_none() && self.templates.len() >= self.templates.capacity();
+        let no_room = known.is_none() && self.templates.len() >= self.templates.capacity();
+        let by_hash = by_hash.or_else(|| no_room.then_some(Whom::InService));
         let service = self.services.get_mut(id.0)?.as_mut()?;
         let key = placed(key, persistence, service.kind);
         let flow = Flow { key: &key, seed: self.hash_seed };
-        let real = if by_hash {
-            service.place(flow, &self.reals)?
-        } else {
-            service.schedule(now, flow, &mut self.reals)?
+        let real = match by_hash {
+            Some(whom) => service.place(flow, whom, &self.reals)?,
+            None => service.schedule(now, flow, &mut self.reals)?,
         };
         let template = match known {
             Some((template, _)) => {
@@ -196,7 +195,7 @@ impl Balancer {
         key: &Key,
         id: ServiceId,
         service: &Service,
-        by_hash: bool,
+        by_hash: Option<Whom>,
     ) -> (Option<RealId>, By) {
         let persistence = service.policy.persistence;
         let client =
@@ -208,13 +207,15 @@ impl Balancer {
         if let Some((real, true)) = known {
             return (Some(real), By::Template);
         }
-        let no_room = known.is_none() && self.templates.len() >= self.templates.capacity();
+        let no_room = persistence.is_some()
+            && known.is_none()
+            && self.templates.len() >= self.templates.capacity();
+        let by_hash = by_hash.or_else(|| no_room.then_some(Whom::InService));
         let key = persistence.map_or(*key, |persistence| placed(key, persistence, service.kind));
         let flow = Flow { key: &key, seed: self.hash_seed };
-        if by_hash || (persistence.is_some() && no_room) {
-            (service.place(flow, &self.reals), By::Hash)
-        } else {
-            (service.preview(flow, &self.reals), By::Scheduler)
+        match by_hash {
+            Some(whom) => (service.place(flow, whom, &self.reals), By::Hash),
+            None => (service.preview(flow, &self.reals), By::Scheduler),
         }
     }
 
@@ -225,8 +226,9 @@ impl Balancer {
         key: &Key,
         id: ServiceId,
         service: &Service,
+        whom: Whom,
     ) -> Option<RealId> {
-        let by_hash = |key| service.place(Flow { key, seed: self.hash_seed }, &self.reals);
+        let by_hash = |key| service.place(Flow { key, seed: self.hash_seed }, whom, &self.reals);
         let Some(persistence) = service.policy.persistence else { return by_hash(key) };
         let known = self.templates.find(&persistence.client(key, number(id)));
         match known {

@@ -108,6 +108,7 @@ mod tests {
     use super::*;
     use crate::balancer::flood::FloodMarks;
     use crate::balancer::policy::{Existing, Policy};
+    use crate::balancer::sched::Whom;
     use crate::balancer::service::ServiceId;
     use crate::balancer::spec::RealSpec;
     use crate::balancer::verdict::RealId;
@@ -137,7 +138,7 @@ mod tests {
     fn by_hash(flow: u64, ids: &[RealId], reals: &[Real], policy: &Policy) -> Option<usize> {
         by_policy(
             mix(flow),
-            Pool { ids, reals, policy, maglev: None, full_too: false },
+            Pool { ids, reals, policy, maglev: None, whom: Whom::Usable },
             Real::hash_weight,
         )
     }

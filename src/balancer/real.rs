@@ -228,6 +228,11 @@ impl Real {
         self.life == Life::Up && self.standing.state() == RealState::Up && self.weight > 0
     }
 
+    /// Whether its service has it and connections there may be with it go on, as far as anybody knows.
+    pub(super) fn serves(&self) -> bool {
+        self.life == Life::Up && self.standing.state() != RealState::Down
+    }
+
     #[inline]
     pub(super) fn standing(&self) -> Standing {
         self.standing

@@ -10,7 +10,7 @@ use super::maglev;
 use super::placement::Flow;
 use super::policy::Policy;
 use super::real::Real;
-use super::sched::{self, Pool, Scheduler};
+use super::sched::{self, Pool, Scheduler, Whom};
 use super::snapshot;
 use super::spec::SchedulerKind;
 use super::time::Millis;
@@ -70,15 +70,17 @@ impl Service {
             self.grow(now, reals);
         }
         let Self { scheduler, reals: ids, policy, maglev, .. } = self;
-        let place = scheduler
-            .pick(flow, Pool { ids, reals, policy, maglev: maglev.as_deref(), full_too: false })?;
+        let place = scheduler.pick(
+            flow,
+            Pool { ids, reals, policy, maglev: maglev.as_deref(), whom: Whom::Usable },
+        )?;
         ids.get(place).copied()
     }
 
     /// Where a flow belongs by hash: by the scheduler's own, or by rendezvous hashing where it has none.
-    pub(super) fn place(&self, flow: Flow<'_>, reals: &[Real]) -> Option<RealId> {
+    pub(super) fn place(&self, flow: Flow<'_>, whom: Whom, reals: &[Real]) -> Option<RealId> {
         let Self { reals: ids, policy, maglev, .. } = self;
-        let pool = Pool { ids, reals, policy, maglev: maglev.as_deref(), full_too: true };
+        let pool = Pool { ids, reals, policy, maglev: maglev.as_deref(), whom };
         ids.get(self.scheduler.place(flow, pool)?).copied()
     }
 
@@ -95,7 +97,7 @@ impl Service {
     /// What [`Self::schedule`] would say; nothing changes.
     pub(super) fn preview(&self, flow: Flow<'_>, reals: &[Real]) -> Option<RealId> {
         let Self { reals: ids, policy, maglev, .. } = self;
-        let pool = Pool { ids, reals, policy, maglev: maglev.as_deref(), full_too: false };
+        let pool = Pool { ids, reals, policy, maglev: maglev.as_deref(), whom: Whom::Usable };
         ids.get(self.scheduler.copied().pick(flow, pool)?).copied()
     }
 
@@ -114,7 +116,13 @@ impl Service {
     /// Members or weights have changed.
     pub(super) fn changed(&mut self, reals: &[Real]) {
         let Self { scheduler, reals: ids, policy, maglev, .. } = self;
-        scheduler.changed(Pool { ids, reals, policy, maglev: maglev.as_deref(), full_too: false });
+        scheduler.changed(Pool {
+            ids,
+            reals,
+            policy,
+            maglev: maglev.as_deref(),
+            whom: Whom::Usable,
+        });
     }
 
     /// What a listing says of its Maglev table. With a policy that places otherwise the checksum is another too.

@@ -70,12 +70,15 @@ pub fn packet_too_big(packet: &Packet<'_>, mtu: u16, out: &mut Vec<u8>) -> Optio
 
 /// The RST that answers a segment for which there is no connection (RFC 9293 section 3.10.7.1).
 ///
-/// `None` for a segment that is an RST itself. `packet` may be a super-frame: it is acknowledged whole.
+/// `None` for a segment that is an RST itself. `packet` may be a super-frame: it is acknowledged whole. Of a segment in
+/// fragments the first has all that the answer to an ACK needs; without one it would need the length, which only the last
+/// shows.
 pub fn reset(packet: &Packet<'_>, out: &mut Vec<u8>) -> Option<()> {
     out.clear();
-    let (Transport::Tcp(segment), Fragment::Whole) = (packet.transport, packet.fragment) else {
+    let Transport::Tcp(segment) = packet.transport else { return None };
+    if packet.fragment != Fragment::Whole && !segment.flags.ack() {
         return None;
-    };
+    }
     if segment.flags.rst() || !is_host(packet.source) {
         return None;
     }
@@ -99,12 +102,10 @@ pub fn reset(packet: &Packet<'_>, out: &mut Vec<u8>) -> Option<()> {
 /// sequence number, the next that the receiver expects where nothing was lost (RFC 9293 section 3.10.7.4), and is no
 /// longer than the segment.
 ///
-/// `None` for a segment that is an RST itself. `packet` may be a super-frame.
+/// `None` for a segment that is an RST itself. `packet` may be a super-frame, or the first fragment of a segment.
 pub fn hang_up(packet: &Packet<'_>, out: &mut Vec<u8>) -> Option<()> {
     out.clear();
-    let (Transport::Tcp(segment), Fragment::Whole) = (packet.transport, packet.fragment) else {
-        return None;
-    };
+    let Transport::Tcp(segment) = packet.transport else { return None };
     if segment.flags.rst() {
         return None;
     }

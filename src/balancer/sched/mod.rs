@@ -78,9 +78,20 @@ pub(super) struct Pool<'a> {
     pub(super) reals: &'a [Real],
     pub(super) policy: &'a Policy,
     pub(super) maglev: Option<&'a maglev::Table>,
-    /// Whether full real servers take the flow too: where a flow without an entry belongs must not depend on how many others
-    /// there are.
-    pub(super) full_too: bool,
+    pub(super) whom: Whom,
+}
+
+/// Who may be chosen.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Whom {
+    /// Those who may take a new connection.
+    Usable,
+    /// Full ones too: where a flow without an entry belongs must not depend on how many others there are.
+    InService,
+    /// For a flow that has begun before, without a fallback: those too who take nothing new and serve what they have, since
+    /// nobody else can have been chosen for it. With a fallback it may have begun before or after its real server
+    /// stopped to take new flows, which nobody can tell, and goes where such a new one would go.
+    Serving,
 }
 
 impl<'a> Pool<'a> {
@@ -106,7 +117,11 @@ impl<'a> Pool<'a> {
     }
 
     fn takes(self, real: &Real) -> bool {
-        if self.full_too { real.in_service() } else { real.usable() }
+        match self.whom {
+            Whom::Usable => real.usable(),
+            Whom::Serving if !self.policy.fallback => real.serves(),
+            Whom::InService | Whom::Serving => real.in_service(),
+        }
     }
 
     fn iter_from(self, first: usize) -> impl Iterator<Item = (usize, &'a Real)> {

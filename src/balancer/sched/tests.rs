@@ -122,7 +122,7 @@ impl Bench {
         let (policy, maglev) = (&self.policy, self.table.as_ref());
         act(
             self.scheduler.as_mut(),
-            Pool { ids: &ids, reals: &reals, policy, maglev, full_too: false },
+            Pool { ids: &ids, reals: &reals, policy, maglev, whom: Whom::Usable },
         )
     }
 

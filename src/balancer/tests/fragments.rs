@@ -104,6 +104,37 @@ fn fragments_belong_to_their_flow() {
     }
 }
 
+/// The first one has the numbers that both resets need; the others are dropped, whether they come before it or after.
+#[test]
+fn a_segment_in_fragments_ends_its_connection_as_a_whole_one_does() {
+    for family in FAMILIES {
+        for first_at in 0..3 {
+            let mut director = two();
+            let flow = |flags| family.tcp(flags).sequence(7_000).acknowledgement(99);
+            assert_eq!(director.to(&flow(Flags::SYN).bytes()), A);
+            director.apply(&set_state(A, Wanted::Draining { deadline: Some(Duration::ZERO) }));
+            let pieces = cut(&flow(Flags::ACK).data(&[7; 80]).bytes(), 5, &[40, 72]);
+            let (first, others) = pieces.split_first().unwrap();
+            for other in &others[..first_at] {
+                assert_eq!(director.forward(other), Verdict::Hold);
+            }
+            assert_eq!(director.ends(first), Some((A, 7_000)), "{family:?}");
+            assert!(!director.balancer.has_released());
+            assert!(director.balancer.farewell().len() <= first.len(), "it takes its place");
+            for other in &others[first_at..] {
+                assert_eq!(director.forward(other), Verdict::Drop(Reason::Fragment));
+            }
+            assert_eq!(dropped(&director, Reason::Fragment), 2);
+            assert_eq!(held(&director), (0, 0));
+            let counters = director.balancer.counters();
+            assert_eq!((counters.ended, counters.read), (1, 4));
+            assert_eq!(director.states(), ["CLOSE"]);
+            // What follows is as stray as of any ended connection.
+            assert_eq!(director.ends(&flow(Flags::ACK).data(&[7; 80]).bytes()), Some((A, 7_000)));
+        }
+    }
+}
+
 /// Datagrams are told apart by both addresses and their number, of IPv4 by the protocol too.
 #[test]
 fn fragments_of_several_datagrams_do_not_mix() {
@@ -214,10 +245,15 @@ fn what_was_held_of_a_refused_datagram_is_dropped_with_it() {
 fn where_the_first_one_goes_nowhere_the_others_go_nowhere() {
     for family in FAMILIES {
         let udp = |port| family.udp(port).data(&[7; 88]).bytes();
-        let tcp = family.tcp(Flags::ACK).data(&[7; 76]).bytes();
+        let tcp = |flags| family.tcp(flags).data(&[7; 76]).bytes();
         let rows = [
             ("nobody listens", udp(81), Verdict::Reply),
-            ("stray TCP", tcp, Verdict::Drop(Reason::NoConnection)),
+            ("stray TCP", tcp(Flags::ACK), Verdict::Reply),
+            (
+                "what only its end could answer",
+                tcp(Flags::FIN),
+                Verdict::Drop(Reason::NoConnection),
+            ),
         ];
         for (name, whole, verdict) in rows {
             let mut director = two();

@@ -247,3 +247,80 @@ proptest! {
         }
     }
 }
+
+/// Where 60 flows in mid-stream go that nobody has seen before; each as it was explained.
+fn adopted(director: &mut Director) -> Vec<Option<IpAddr>> {
+    let place = |number| {
+        let flow = flow(number);
+        let vip: IpAddr =
+            flow.family().pick("192.0.2.10".parse().unwrap(), "2001:db8::10".parse().unwrap());
+        let asked = crate::balancer::Flow {
+            protocol: Protocol::Tcp,
+            client: (flow.source(), 40_000).into(),
+            virtual_address: (vip, flow.port).into(),
+        };
+        let said = director.balancer.explain(director.now, &asked).mid_stream;
+        let quote = flow.segment(Flags::ACK).backwards().bytes();
+        let error = flow.family().icmp_error(flow.family().too_big(), &quote).from(flow.source());
+        let error = director.forward(&error.bytes());
+        let went = match director.forward(&flow.tcp(Flags::ACK)) {
+            Verdict::Tunnel(real) => {
+                assert_eq!(error, Verdict::Tunnel(real), "an error about it goes there too");
+                Some(director.balancer.dispatch(real, 1, 40).unwrap().real)
+            }
+            Verdict::Reply => None,
+            verdict => panic!("{verdict:?}"),
+        };
+        assert_eq!(went, said, "{number}");
+        went
+    };
+    (0..60).map(place).collect()
+}
+
+/// Nobody else can have been chosen for them, whenever they began.
+#[test]
+fn without_a_fallback_established_flows_find_whoever_takes_no_new_ones() {
+    let policy = Policy { unknown: Some(Unknown::Adopt), fallback: false, ..Policy::default() };
+    let all = [(A, 1), (B, 1), (C, 1)];
+    for scheduler in BY_HASH {
+        let fresh = || {
+            let mut kept = Kept::with(scheduler, &all);
+            kept.apply(vec![set_policy(policy)]);
+            kept
+        };
+        let before = adopted(&mut fresh().director);
+        let quiet = before.iter().flatten().next().copied().unwrap();
+        let drain = Wanted::Draining { deadline: None };
+        for change in
+            [set_weight(quiet, 0), set_state(quiet, drain), set_state(quiet, Wanted::Disabled)]
+        {
+            let mut another = fresh();
+            another.apply(vec![change.clone()]);
+            let new = another.placed(0..60);
+            assert!(!new.contains(&Some(quiet)), "{scheduler:?} {change:?}");
+            assert!(new.contains(&None), "{scheduler:?} {change:?}: its flows are refused");
+            assert_eq!(adopted(&mut another.director), before, "{scheduler:?} {change:?}");
+        }
+        let mut another = fresh();
+        another.apply(vec![set_state(quiet, Wanted::Down)]);
+        let left = adopted(&mut another.director);
+        let expected: Vec<_> =
+            before.iter().map(|real| real.filter(|&real| real != quiet)).collect();
+        assert_eq!(left, expected, "{scheduler:?}: nothing arrives there");
+    }
+}
+
+/// With one they may have begun before or after: they go where a new one would.
+#[test]
+fn with_a_fallback_established_flows_go_where_new_ones_would() {
+    let policy = Policy { unknown: Some(Unknown::Adopt), ..Policy::default() };
+    for scheduler in BY_HASH {
+        let mut kept = Kept::with(scheduler, &[(A, 1), (B, 1), (C, 1)]);
+        kept.apply(vec![set_policy(policy), set_weight(A, 0)]);
+        let adopted = adopted(&mut kept.director);
+        kept.director.balancer.flush(&Flush::default(), 0);
+        let new: Vec<_> = (0..60).map(|number| Some(kept.director.syn(flow(number)))).collect();
+        assert_eq!(adopted, new, "{scheduler:?}");
+        assert!(!new.contains(&Some(A)));
+    }
+}

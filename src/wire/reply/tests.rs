@@ -243,16 +243,34 @@ fn the_longest_segment_of_ipv6_is_acknowledged_whole() {
 }
 
 #[test]
-fn nothing_is_reset_but_whole_segments_that_are_no_reset() {
+fn nothing_is_reset_but_segments_that_are_no_reset() {
     for family in FAMILIES {
         no_answer(tcp(family, Flags::RST, 0), reset);
         no_answer(tcp(family, Flags::RST | Flags::ACK, 0), reset);
         no_answer(udp(family, 10), reset);
-        no_answer(tcp(family, Flags::ACK, 4).fragment(0, true), reset);
+        no_answer(tcp(family, Flags::ACK, 40).fragment(24, false), reset);
+        no_answer(tcp(family, Flags::SYN, 4).fragment(0, true), reset);
     }
     for nobody in nobodies() {
         let family = if nobody.is_ipv4() { Family::V4 } else { Family::V6 };
         no_answer(tcp(family, Flags::ACK, 0).from(nobody), reset);
+    }
+}
+
+#[test]
+fn a_first_fragment_with_an_ack_is_answered_as_the_whole_segment() {
+    for family in FAMILIES {
+        let whole = tcp(family, Flags::ACK | Flags::FIN, 4);
+        let first = whole.clone().fragment(0, true);
+        assert_eq!(answer_to(&first, reset), answer_to(&whole, reset));
+        let (first, whole) = (first.bytes(), whole.bytes());
+        let told = |bytes: &[u8]| {
+            let mut out = Vec::new();
+            hang_up(&Packet::parse(bytes).unwrap(), &mut out).unwrap();
+            assert!(out.len() <= bytes.len(), "it takes the fragment's place");
+            out
+        };
+        assert_eq!(told(&first), told(&whole));
     }
 }
 
@@ -290,7 +308,7 @@ fn hanging_up_takes_the_segment_s_own_ends_and_sequence_number() {
         }
         no_answer(tcp(family, Flags::RST, 0), hang_up);
         no_answer(udp(family, 10), hang_up);
-        no_answer(tcp(family, Flags::ACK, 4).fragment(0, true), hang_up);
+        no_answer(tcp(family, Flags::ACK, 40).fragment(24, false), hang_up);
     }
 }
 
