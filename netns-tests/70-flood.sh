@@ -18,6 +18,8 @@ ip -n vt-router route add blackhole "${FORGED[$INNER]}"
 start_web "${REALS[@]}"
 start_real "${REALS[@]}"
 start_director wlc 1 1 1
+spawn vt-director events sh -c "exec '$VSTUN_BIN/vstun' --socket '$CONTROL/director.sock' events 2>'$WORK/listening'"
+wait_for "a listener to events" test -s "$WORK/listening"
 mkfifo "$WORK/release"
 spawn vt-client hold sh -c "exec python3 '$here/traffic/hold.py' $VIP 80 1000 <'$WORK/release'"
 exec {release}>"$WORK/release"
@@ -40,6 +42,11 @@ expect_log director 'service web: flood mode:'
 wait_for "the end of flood mode" in_flood_mode false
 expect_log director 'service web: flood mode is over'
 expect_eq "floods" "$(flood_field floods)" 1
+both_events() { (($(wc -l <"$WORK/events.log") >= 2)); }
+wait_for "the events of its beginning and its end" both_events
+expect_eq "events" "$(jq -r '"\(.who) \(.verb) \(.what) \(.service) \(.before) \(.after)"' "$WORK/events.log")" \
+    "director flood flood_mode web off on
+director flood flood_mode web on off"
 exec {release}>&-
 exit_code hold
 log_has hold '^alive 1000' || fail "not all connections lived on"
