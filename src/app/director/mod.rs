@@ -24,7 +24,7 @@ use super::daemon::{self, Signals, Thread};
 use super::host::{DirectorWishes, Prepared, Session};
 use super::line::Line;
 use super::serve::{self, Control};
-use crate::balancer::{Balancer, Change, Limits, Seed};
+use crate::balancer::{Balancer, Change, Limits, SchedulerKind, Seed};
 use crate::config;
 use crate::control::Request;
 use crate::sys::raw::{ErrorQueue, Sender};
@@ -36,6 +36,9 @@ use orders::{Order, Orders, Who};
 use output::Output;
 use packets::Packets;
 use reload::Running;
+
+/// Services with a Maglev table from which on the start says that it makes them: about a second of work at worst.
+const MANY_TABLES: usize = 64;
 
 /// What the command line says beside the configuration.
 #[derive(Clone, Debug)]
@@ -146,6 +149,11 @@ async fn install(
         .chain([Change::SetSources(plan.outer_sources())])
         .chain(running.config.services.iter().cloned().map(Change::AddService))
         .collect();
+    let services = running.config.services.iter();
+    let tables = services.filter(|service| service.scheduler == SchedulerKind::Maglev).count();
+    if tables >= MANY_TABLES {
+        log::info!("making the Maglev tables of {tables} services, which can take seconds");
+    }
     running.apply(changes).await?;
     session.install(plan).await?;
     daemon::listen(&running.config.control, &running.config.access)
