@@ -18,6 +18,7 @@ use vstun::balancer::{
 };
 use vstun::decap::{Gate, Mss, Outcome};
 use vstun::wire::Packet;
+use vstun::wire::coalesce::{self, Coalescer};
 use vstun::wire::encap::{MAX_OUTER_LEN, Opened, ipip};
 use vstun::wire::packet::MAX_PACKET_LEN;
 use vstun::wire::segment::{MAX_HEADER_LEN, Plan};
@@ -429,6 +430,31 @@ fn the_gate_opens_without_allocating() {
         });
         assert_eq!(calls, 0);
     }
+}
+
+#[test]
+fn a_batch_is_coalesced_without_allocating() {
+    let segment = |family: Family, index: u32| {
+        let ip = family.tcp(Flags::ACK).sequence(index * 1_400).data(&[7; 1_400]);
+        [&[0; 10][..], &ip.bytes()].concat()
+    };
+    let of_both = |index| FAMILIES.map(|family| segment(family, index));
+    let frames: Vec<_> = (0..32).flat_map(of_both).collect();
+    let mut coalescer = Coalescer::default();
+    let (mut room, mut written) = ([0; coalesce::MAX_HEADER_LEN], 0);
+    let calls = allocations(|| {
+        for _ in 0..10 {
+            assert_eq!(coalescer.sort(&frames), 64);
+            for group in coalescer.groups() {
+                written += Coalescer::header(group, &frames[group.first()], &mut room).unwrap();
+                written += coalescer
+                    .places(group)
+                    .map(|place| group.payload(&frames[place]).len())
+                    .sum::<usize>();
+            }
+        }
+    });
+    assert_eq!((calls, written), (0, 10 * (2 * 32 * 1_400 + 50 + 70)));
 }
 
 /// Resident memory in bytes, from `/proc/self/statm` (proc(5)): the second number, in pages.

@@ -101,7 +101,7 @@ fn the_defaults_are_those_of_the_design() {
     assert_eq!(realserver.tun, "vstun0");
     assert_eq!(realserver.control.to_str(), Some("/run/vstun/realserver.sock"));
     assert_eq!(realserver.mss, Mss::Route);
-    assert!(realserver.offload);
+    assert!(realserver.offload && realserver.coalesce);
 }
 
 #[test]

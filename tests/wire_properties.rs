@@ -14,6 +14,8 @@ use vstun::wire::{Packet, ecn};
 #[path = "forwarding/build.rs"]
 #[allow(dead_code)] // the table needs more of it
 mod build;
+#[path = "wire_properties/coalescing.rs"]
+mod coalescing;
 #[path = "wire_properties/parsing.rs"]
 mod parsing;
 

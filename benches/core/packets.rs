@@ -67,6 +67,11 @@ impl Family {
         segment(self.ip(number, Ipv6Extensions::default()), data)
     }
 
+    /// The same at a place of its stream.
+    pub(crate) fn stream(self, number: u32, sequence: u32, data: &[u8]) -> Vec<u8> {
+        segment_at(self.ip(number, Ipv6Extensions::default()), sequence, data)
+    }
+
     /// The smallest datagram that fills an Ethernet frame.
     pub(crate) fn datagram(self, number: u32) -> Vec<u8> {
         let builder = self.ip(number, Ipv6Extensions::default()).udp(CLIENT_PORT, PORT);
@@ -117,7 +122,11 @@ pub(crate) fn segment_with_extensions() -> Vec<u8> {
 }
 
 fn segment(ip: PacketBuilderStep<IpHeaders>, data: &[u8]) -> Vec<u8> {
-    let builder = ip.tcp(CLIENT_PORT, PORT, 7, 1_000).ack(9);
+    segment_at(ip, 7, data)
+}
+
+fn segment_at(ip: PacketBuilderStep<IpHeaders>, sequence: u32, data: &[u8]) -> Vec<u8> {
+    let builder = ip.tcp(CLIENT_PORT, PORT, sequence, 1_000).ack(9);
     let mut packet = vec![0; builder.size(data.len())];
     builder.write_to_slice(&mut packet, data).unwrap();
     packet

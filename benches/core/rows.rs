@@ -6,6 +6,7 @@ use vstun::balancer::{
     Balancer, Change, FloodMarks, Limits, Listen, Millis, Policy, PortRange, Protocol, RealSpec,
     SchedulerKind, Seed, ServiceSpec, Verdict,
 };
+use vstun::wire::coalesce::{self, Coalescer};
 use vstun::wire::segment::{MAX_HEADER_LEN, Plan};
 use vstun::wire::virtio::Offload;
 use vstun::wire::{Packet, protocol};
@@ -74,6 +75,9 @@ pub(crate) const ALL: &[Row] = &[
     row("forward, a SYN of a flood", || forward_flood(V4)).against(RING),
     row(SPLIT, || split(V4, 1_448)),
     row("split a super-frame, per segment, v6", || split(V6, 1_428)).against(SPLIT),
+    row(COALESCE, || coalesce(V4, 1_448)),
+    row("coalesce, per segment, v6", || coalesce(V6, 1_428)).against(COALESCE),
+    row("coalesce, nothing to merge, per packet", || coalesce_nothing(V4)),
     row("checksum of 1,448 bytes", || {
         repeated(vec![7; 1_448], |bytes| {
             black_box(checksum(bytes));
@@ -98,6 +102,7 @@ const MANY: &str = "forward, 1,000,000 flows at random";
 const RING: &str = "dependent read from 64 MB at random";
 const ALONE: &str = "forward() alone, one TCP flow";
 const SPLIT: &str = "split a super-frame, per segment";
+const COALESCE: &str = "coalesce, per segment";
 const OUTER: &str = "outer header";
 const GATE: &str = "gate, 1,448 bytes of data";
 
@@ -256,6 +261,38 @@ fn split(family: Family, segment: u16) -> Run {
                 black_box(plan.write(index, packet.bytes(), &mut header)).unwrap();
             }
             done += plan.count() as u64;
+        }
+    })
+}
+
+/// Batches of 44 segments of one stream: sorted, verified, and the merged frame's headers written.
+fn coalesce(family: Family, segment: u16) -> Run {
+    coalesce_batches((0..44).map(|index| stream(family, 0, index, segment)).collect())
+}
+
+/// Batches in which every packet is of another flow.
+fn coalesce_nothing(family: Family) -> Run {
+    coalesce_batches((0..44).map(|number| stream(family, number, 0, 1_448)).collect())
+}
+
+/// A segment of a client's stream, as the gate leaves it.
+fn stream(family: Family, client: u32, index: u16, segment: u16) -> Vec<u8> {
+    let sequence = u32::from(index) * u32::from(segment);
+    let packet = family.stream(client, sequence, &vec![7; segment.into()]);
+    [&[0; 10][..], &packet].concat()
+}
+
+fn coalesce_batches(frames: Vec<Vec<u8>>) -> Run {
+    let mut coalescer = Coalescer::default();
+    let mut room = [0; coalesce::MAX_HEADER_LEN];
+    Box::new(move |count| {
+        let mut done = 0;
+        while done < count {
+            black_box(coalescer.sort(black_box(&frames)));
+            for group in coalescer.groups() {
+                black_box(Coalescer::header(group, &frames[group.first()], &mut room));
+            }
+            done += frames.len() as u64;
         }
     })
 }

@@ -56,7 +56,7 @@ pub const SERVICE: [&str; 17] = [
 /// The keys of `[[service.real]]`.
 pub const REAL: [&str; 5] = ["address", "weight", "upper", "lower", "state"];
 /// The keys of `[realserver]`.
-pub const REALSERVER: [&str; 11] = [
+pub const REALSERVER: [&str; 12] = [
     "tun",
     "vips",
     "directors",
@@ -68,6 +68,7 @@ pub const REALSERVER: [&str; 11] = [
     "table",
     "offload",
     "busy_poll",
+    "coalesce",
 ];
 
 /// Every table that has keys, by the name under which faults show it.

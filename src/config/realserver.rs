@@ -52,6 +52,8 @@ pub struct RealServer {
     pub offload: bool,
     /// How long the packet loop looks for more before it sleeps.
     pub busy_poll: Duration,
+    /// Whether segments that the NIC did not merge are put together to super-frames here; only with `offload`.
+    pub coalesce: bool,
 }
 
 impl RealServer {
@@ -111,6 +113,7 @@ impl RealServer {
             table: table.unwrap_or(default.table),
             offload: boolean(&section, "offload", faults),
             busy_poll: busy_poll(&section, faults),
+            coalesce: boolean(&section, "coalesce", faults),
         })
     }
 }
@@ -129,6 +132,7 @@ impl Default for RealServer {
             table: Self::TABLE,
             offload: true,
             busy_poll: Duration::ZERO,
+            coalesce: true,
         }
     }
 }

@@ -199,8 +199,12 @@ pub struct RealServerStats {
     pub delivered: u64,
     /// Packets that the kernel had merged (GRO).
     pub super_packets: u64,
-    /// Bytes written to the TUN.
+    /// Bytes of the packets that the TUN took.
     pub bytes_delivered: u64,
+    /// Packets of them that were put together with others of their stream, because the NIC had not merged them.
+    pub coalesced_packets: u64,
+    /// The frames that they became.
+    pub coalesced_frames: u64,
     /// `recvmmsg` calls that gave packets.
     pub batches: u64,
     /// Writes the TUN refused, by errno's name.
@@ -209,6 +213,8 @@ pub struct RealServerStats {
     pub dropped: Vec<RealServerDrop>,
     /// Whether super-frames are written to the TUN.
     pub offload: bool,
+    /// Whether packets are put together.
+    pub coalesce: bool,
 }
 
 impl From<&RealServerStats> for Drops {
@@ -291,6 +297,8 @@ impl RealServerStats {
             ("packets read", self.read),
             ("  of them super-packets", self.super_packets),
             ("packets delivered", self.delivered),
+            ("  of them coalesced", self.coalesced_packets),
+            ("  into frames", self.coalesced_frames),
             ("bytes delivered", self.bytes_delivered),
             ("packets dropped", self.dropped.iter().map(|drop| drop.count).sum()),
             ("writes refused by the kernel", self.write_errors.total()),

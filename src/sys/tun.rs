@@ -1,6 +1,6 @@
 //! The TUN device: frames with a 10-byte virtio-net header in front, whatever the kernel was asked for.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::os::fd::{AsRawFd, RawFd};
 
 use tun_rs::{DeviceBuilder, SyncDevice};
@@ -84,6 +84,19 @@ impl Tun {
         }
         let packet = frame.get(VIRTIO_HEADER_LEN..).ok_or(io::ErrorKind::InvalidInput)?;
         self.device.send(packet)
+    }
+
+    /// Writes one frame that lies in parts, of which the first begins with the virtio-net header. For devices with offload:
+    /// there is no other use for it.
+    ///
+    /// # Errors
+    /// As [`Self::write`]; `InvalidInput` without offload.
+    #[inline]
+    pub fn write_parts(&self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+        if !self.offload {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        self.device.send_vectored(parts)
     }
 
     /// The name it was made with, also when it was deleted.

@@ -4,6 +4,7 @@
 //! of them or an error that names what is wrong; nothing panics and nothing allocates.
 
 pub mod checksum;
+pub mod coalesce;
 pub mod ecn;
 pub mod encap;
 pub mod icmp;

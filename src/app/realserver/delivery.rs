@@ -3,7 +3,7 @@
 //! Some kernels refuse or corrupt super-frames that are written to a TUN. Where the configuration says so, or
 //! after the kernel has refused several, they are split here: slower, and traffic goes on.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::time::Instant;
 
 use anyhow::Context;
@@ -11,6 +11,7 @@ use anyhow::Context;
 use crate::app::quiet::Quiet;
 use crate::sys::tun::{MAX_FRAME_LEN, Tun, VIRTIO_HEADER_LEN};
 use crate::wire::Packet;
+use crate::wire::coalesce::{Coalescer, Group, MAX_BATCH, MAX_HEADER_LEN};
 use crate::wire::segment::{self, Plan};
 use crate::wire::virtio::{self, Offload};
 
@@ -26,6 +27,10 @@ pub(super) struct Written {
     pub(super) failed: u64,
     /// Super-frames that it refused and that were split instead.
     pub(super) refused_super_frames: u64,
+    /// Super-frames that were put together here, and that the kernel took.
+    pub(super) coalesced_frames: u64,
+    /// The packets in them.
+    pub(super) coalesced_packets: u64,
 }
 
 /// The TUN and how it is written to.
@@ -34,18 +39,21 @@ pub(super) struct Delivery {
     tun: Tun,
     /// Whether super-frames are split here.
     splits: bool,
+    /// Whether super-frames are put together here.
+    coalesce: bool,
     scratch: Vec<u8>,
     written: Written,
     quiet: Quiet,
 }
 
 impl Delivery {
-    /// `offload`: whether the TUN takes super-frames.
-    pub(super) fn new(tun: Tun, offload: bool) -> Self {
+    /// `offload`: whether the TUN takes super-frames; `coalesce`: whether they may be put together here.
+    pub(super) fn new(tun: Tun, offload: bool, coalesce: bool) -> Self {
         let scratch = vec![0; MAX_FRAME_LEN];
         Self {
             tun,
             splits: !offload,
+            coalesce,
             scratch,
             written: Written::default(),
             quiet: Quiet::default(),
@@ -59,6 +67,67 @@ impl Delivery {
     /// Whether super-frames go into the TUN as they are.
     pub(super) fn offload(&self) -> bool {
         !self.splits
+    }
+
+    /// Whether packets of a batch may become super-frames here.
+    #[inline]
+    pub(super) fn coalesces(&self) -> bool {
+        self.coalesce && !self.splits
+    }
+
+    /// Delivers a group of a batch's `frames`, as one frame where it is more than one.
+    ///
+    /// # Errors
+    /// As [`Self::deliver`].
+    pub(super) fn deliver_group(
+        &mut self,
+        coalescer: &Coalescer,
+        group: &Group,
+        frames: &mut [&mut [u8]],
+    ) -> anyhow::Result<()> {
+        if group.count() > 1 && self.coalesces() && self.deliver_merged(coalescer, group, frames)? {
+            return Ok(());
+        }
+        for place in coalescer.places(group) {
+            if let Some(frame) = frames.get_mut(place) {
+                self.deliver(frame)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes a group as one frame: its headers, and the payloads where they are. Copying them together was not measurably
+    /// cheaper. `false` when the kernel refuses, and each frame is to be written alone.
+    fn deliver_merged(
+        &mut self,
+        coalescer: &Coalescer,
+        group: &Group,
+        frames: &[&mut [u8]],
+    ) -> anyhow::Result<bool> {
+        let mut header = [0; MAX_HEADER_LEN];
+        let first = frames.get(group.first()).map_or(&[][..], |frame| frame);
+        let Some(header_len) = Coalescer::header(group, first, &mut header) else {
+            return Ok(false);
+        };
+        let mut parts = [IoSlice::new(&[]); 1 + MAX_BATCH];
+        let (head, payloads) = parts.split_at_mut(1);
+        head.fill(IoSlice::new(header.get(..header_len).unwrap_or_default()));
+        for (part, place) in payloads.iter_mut().zip(coalescer.places(group)) {
+            *part = IoSlice::new(frames.get(place).map_or(&[], |frame| group.payload(frame)));
+        }
+        match self.tun.write_parts(parts.get(..=group.count()).unwrap_or_default()) {
+            Ok(_) => {
+                self.written.bytes += group.packets_len() as u64;
+                self.written.coalesced_frames += 1;
+                self.written.coalesced_packets += group.count() as u64;
+                Ok(true)
+            }
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
+                self.refused_super_frame(&error);
+                Ok(false)
+            }
+            Err(error) => self.failed(error, group.count() as u64).map(|()| true),
+        }
     }
 
     /// Delivers a frame of the gate's.
@@ -86,17 +155,22 @@ impl Delivery {
     ) -> anyhow::Result<()> {
         let super_frame = matches!(offload, Offload::Tcp { .. } | Offload::Udp { .. });
         if !super_frame || error.raw_os_error() != Some(libc::EINVAL) {
-            return self.failed(error);
+            return self.failed(error, 1);
         }
+        self.refused_super_frame(&error);
+        self.split(frame, offload)
+    }
+
+    #[cold]
+    fn refused_super_frame(&mut self, error: &io::Error) {
         self.written.refused_super_frames += 1;
         if self.written.refused_super_frames == REFUSALS {
             log::warn!(
-                "this kernel does not take super-frames on a TUN ({error}); splitting them from now on; set \
+                "this kernel does not take super-frames on a TUN ({error}); every packet goes alone from now on; set \
                  offload = false to start so"
             );
             self.splits = true;
         }
-        self.split(frame, offload)
     }
 
     /// Completes the frame's checksum, or writes its segments one by one.
@@ -139,7 +213,7 @@ impl Delivery {
     fn note(&mut self, taken: io::Result<usize>, len: usize) -> anyhow::Result<()> {
         match taken {
             Ok(_) => self.written.bytes += len.saturating_sub(VIRTIO_HEADER_LEN) as u64,
-            Err(error) => self.failed(error)?,
+            Err(error) => self.failed(error, 1)?,
         }
         Ok(())
     }
@@ -147,12 +221,13 @@ impl Delivery {
     /// A frame that cannot be taken apart, or a segment of it.
     #[cold]
     fn unfit(&mut self) -> anyhow::Result<()> {
-        self.failed(io::Error::new(io::ErrorKind::InvalidData, "it cannot be taken apart"))
+        self.failed(io::Error::new(io::ErrorKind::InvalidData, "it cannot be taken apart"), 1)
     }
 
+    /// Counts `packets` that were not taken.
     #[cold]
-    fn failed(&mut self, error: io::Error) -> anyhow::Result<()> {
-        self.written.failed += 1;
+    fn failed(&mut self, error: io::Error, packets: u64) -> anyhow::Result<()> {
+        self.written.failed += packets;
         if error.raw_os_error() == Some(libc::EBADFD) {
             let name = self.tun.name();
             return Err(error).with_context(|| format!("the TUN device {name:?} is gone"));

@@ -25,7 +25,8 @@ impl Desk {
     }
 
     async fn stats(&self) -> anyhow::Result<RealServerStats> {
-        let Report { gate, written, batches, offload } = self.line.ask(Message::Report).await?;
+        let Report { gate, written, batches, offload, coalesce } =
+            self.line.ask(Message::Report).await?;
         let dropped = |refusal: &Refusal| RealServerDrop {
             name: refusal.name().to_owned(),
             meaning: refusal.meaning().to_owned(),
@@ -37,6 +38,8 @@ impl Desk {
             delivered: gate.delivered,
             super_packets: gate.super_packets,
             bytes_delivered: written.bytes,
+            coalesced_packets: written.coalesced_packets,
+            coalesced_frames: written.coalesced_frames,
             batches,
             write_errors: [
                 ("write_failed", written.failed),
@@ -46,6 +49,7 @@ impl Desk {
             .collect(),
             dropped: Refusal::ALL.iter().map(dropped).collect(),
             offload,
+            coalesce,
         })
     }
 }

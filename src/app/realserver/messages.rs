@@ -13,6 +13,7 @@ pub(super) struct Report {
     pub(super) written: Written,
     pub(super) batches: u64,
     pub(super) offload: bool,
+    pub(super) coalesce: bool,
 }
 
 /// A message; the answer goes back through the channel in it.

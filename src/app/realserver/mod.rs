@@ -58,7 +58,7 @@ async fn serve_reals(
     }
     let mss = Mss { v4, v6 };
     let gate = Gate::new(config.directors.clone(), config.vips.clone(), mss);
-    let delivery = Delivery::new(tun, config.offload);
+    let delivery = Delivery::new(tun, config.offload, config.coalesce);
     let (line, mut thread) = start(receivers, delivery, gate, config.busy_poll)?;
     let outcome = match daemon::listen(&config.control, &config.access) {
         Ok(control) => {

@@ -13,6 +13,7 @@ use crate::app::busy_poll::BusyPoll;
 use crate::app::quiet::Quiet;
 use crate::decap::{Gate, Outcome, Refusal};
 use crate::sys::raw::{Datagrams, HEADROOM, Received, Receiver};
+use crate::wire::coalesce::{Coalescer, MAX_BATCH};
 use crate::wire::encap::Opened;
 
 use super::delivery::Delivery;
@@ -23,6 +24,9 @@ pub(super) const WAKER: Token = Token(usize::MAX - 1);
 
 /// Datagrams in one `recvmmsg`. Each may be 64 KB of merged segments, so more would only cool the caches.
 const BATCH: usize = 16;
+
+/// Datagrams in one `recvmmsg` after one that was full of packets which the NIC had not merged.
+const LONG_BATCH: usize = MAX_BATCH;
 
 /// Batches of each socket in one turn before messages have theirs.
 const TURN: usize = 16;
@@ -35,6 +39,9 @@ pub(super) struct Packets {
     delivery: Delivery,
     gate: Gate,
     datagrams: Datagrams,
+    coalescer: Coalescer,
+    /// Datagrams that the next `recvmmsg` may bring.
+    most: usize,
     inbox: Inbox<Message>,
     /// Calls of `recvmmsg` that brought something.
     batches: u64,
@@ -72,7 +79,9 @@ impl Packets {
             sources: receivers.into_iter().map(ready).collect(),
             delivery,
             gate,
-            datagrams: Datagrams::new(BATCH),
+            datagrams: Datagrams::new(LONG_BATCH),
+            coalescer: Coalescer::default(),
+            most: BATCH,
             inbox,
             batches: 0,
             busy_poll: BusyPoll::new(Duration::ZERO),
@@ -126,6 +135,7 @@ impl Packets {
                         written: self.delivery.written(),
                         batches: self.batches,
                         offload: self.delivery.offload(),
+                        coalesce: self.delivery.coalesces(),
                     }));
                 }
             }
@@ -135,37 +145,68 @@ impl Packets {
 
     /// Lets in what one socket has received, up to its budget.
     fn turn(&mut self, place: usize) -> anyhow::Result<()> {
-        let Self { sources, datagrams, batches, .. } = self;
-        let Some(source) = sources.get_mut(place) else { return Ok(()) };
-        let version = source.receiver.inner_version();
         let mut budget = TURN;
-        while source.ready && budget > 0 {
+        while budget > 0 {
+            let Some(source) = self.sources.get_mut(place).filter(|source| source.ready) else {
+                break;
+            };
             budget -= 1;
-            match datagrams.receive(&source.receiver) {
-                Ok(_) => *batches += 1,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    source.ready = false;
-                    break;
+            let version = source.receiver.inner_version();
+            match self.datagrams.receive(&source.receiver, self.most) {
+                Ok(count) => {
+                    self.batches += 1;
+                    self.batch(count, version)?;
                 }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => source.ready = false,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error).context("receiving tunnelled packets failed"),
-            }
-            for datagram in datagrams.iter_mut() {
-                admit(&mut self.gate, &mut self.delivery, &mut self.merged_udp, datagram, version)?;
             }
         }
         Ok(())
     }
+
+    /// Lets in the `count` datagrams of one `recvmmsg`.
+    fn batch(&mut self, count: usize, inner_version: u8) -> anyhow::Result<()> {
+        let Self { delivery, gate, datagrams, coalescer, merged_udp, most, .. } = self;
+        if count < 2 || !delivery.coalesces() {
+            *most = BATCH;
+            for datagram in datagrams.iter_mut() {
+                if let Some(frame) = admit(gate, merged_udp, datagram, inner_version) {
+                    delivery.deliver(frame)?;
+                }
+            }
+            return Ok(());
+        }
+        let merged_before = gate.counters().super_packets;
+        let mut frames: [&mut [u8]; MAX_BATCH] = std::array::from_fn(|_| Default::default());
+        let admitted = datagrams
+            .iter_mut()
+            .filter_map(|datagram| admit(gate, merged_udp, datagram, inner_version));
+        let mut len = 0;
+        for (room, frame) in frames.iter_mut().zip(admitted) {
+            *room = frame;
+            len += 1;
+        }
+        let frames = frames.get_mut(..len).unwrap_or_default();
+        coalescer.sort(frames);
+        for group in coalescer.groups() {
+            delivery.deliver_group(coalescer, group, frames)?;
+        }
+        // Where the NIC merges, more than a few would only cool the caches.
+        let long = count >= BATCH && gate.counters().super_packets == merged_before;
+        *most = if long { LONG_BATCH } else { BATCH };
+        Ok(())
+    }
 }
 
-/// One datagram: past the gate, into the TUN.
-fn admit(
+/// Sends one datagram past the gate: the frame for the TUN, where it is let in.
+#[inline]
+fn admit<'d>(
     gate: &mut Gate,
-    delivery: &mut Delivery,
     merged_udp: &mut Quiet,
-    datagram: Received<'_>,
+    datagram: Received<'d>,
     inner_version: u8,
-) -> anyhow::Result<()> {
+) -> Option<&'d mut [u8]> {
     let (outcome, bytes) = match datagram {
         Received::V4(bytes) => (gate.open(bytes), bytes),
         Received::V6 { source, traffic_class, bytes } => {
@@ -175,11 +216,11 @@ fn admit(
         }
     };
     match outcome {
-        Outcome::Deliver(frame) => delivery.deliver(bytes.get_mut(frame).unwrap_or_default())?,
+        Outcome::Deliver(frame) => return bytes.get_mut(frame),
         Outcome::Drop(Refusal::UdpSuperPacket) => explain_merged_udp(merged_udp),
         Outcome::Drop(_) => {}
     }
-    Ok(())
+    None
 }
 
 #[cold]

@@ -118,18 +118,19 @@ impl Datagrams {
         }
     }
 
-    /// Receives what is there, up to the room. Returns how many.
+    /// Receives what is there, up to `most` and to the room. Returns how many.
     ///
     /// # Errors
     /// `WouldBlock` when there is nothing.
-    pub fn receive(&mut self, receiver: &Receiver) -> io::Result<usize> {
+    pub fn receive(&mut self, receiver: &Receiver, most: usize) -> io::Result<usize> {
         self.received = 0;
         self.domain = receiver.domain;
-        self.prepare();
-        let count = libc::c_uint::try_from(self.headers.len()).unwrap_or_default();
-        // SAFETY: `headers` holds `count` headers, each pointing at one part that names the bytes of a slot behind its
-        // headroom and, for IPv6, at an address and a control buffer of this value, which nothing else uses during the
-        // call; no timeout is given.
+        let most = most.min(self.headers.len());
+        self.prepare(most);
+        let count = libc::c_uint::try_from(most).unwrap_or_default();
+        // SAFETY: `headers` holds at least `count` headers, and so many have been prepared: each points at one part that
+        // names the bytes of a slot behind its headroom and, for IPv6, at an address and a control buffer of this value,
+        // which nothing else uses during the call; no timeout is given.
         let received = unsafe {
             libc::recvmmsg(
                 receiver.as_raw_fd(),
@@ -143,12 +144,12 @@ impl Datagrams {
         Ok(self.received)
     }
 
-    fn prepare(&mut self) {
+    fn prepare(&mut self, most: usize) {
         let v6 = self.domain == Domain::IPV6;
         let name_len = libc::socklen_t::try_from(size_of::<libc::sockaddr_in6>());
         let slots = self.room.chunks_exact_mut(SLOT).zip(&mut self.parts).zip(&mut self.headers);
         let extras = self.names.iter_mut().zip(&mut self.controls);
-        for (((slot, part), header), (name, control)) in slots.zip(extras) {
+        for (((slot, part), header), (name, control)) in slots.zip(extras).take(most) {
             let room = slot.get_mut(HEADROOM..).unwrap_or_default();
             *part = libc::iovec { iov_base: room.as_mut_ptr().cast(), iov_len: room.len() };
             let header = &mut header.msg_hdr;
