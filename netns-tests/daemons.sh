@@ -8,6 +8,7 @@ DIRECTOR_KEYS=  # further lines of [director]
 SERVICE_KEYS=   # further lines of [[service]]
 LISTENS="80/tcp 9000/tcp 9000/udp"
 SERVED=()       # the VIPs, if not just $VIP
+UNDER=()        # a command and its arguments that become the daemon
 
 # Writes the director's configuration: a service `web` with the real servers of the given weights, in order.
 configure() { # FILE SCHEDULER WEIGHT...
@@ -28,7 +29,7 @@ configure() { # FILE SCHEDULER WEIGHT...
 start_director() { # SCHEDULER WEIGHT...
     configure "$WORK/director.toml" "$@"
     at vt-director nft reset counter inet sent sent >/dev/null
-    spawn vt-director director "$VSTUN_BIN/vstun-director" --config "$WORK/director.toml"
+    spawn vt-director director "${UNDER[@]}" "$VSTUN_BIN/vstun-director" --config "$WORK/director.toml"
     wait_ready director
 }
 
@@ -41,7 +42,7 @@ start_real() { # NAME...
         directors=$(for director in "${TRUSTED[@]:-$DIRECTOR}"; do printf '"%s",' "$(alone "$director")"; done)
         printf '[realserver]\nvips = [%s]\ndirectors = [%s]\ncontrol = "%s/%s.sock"\n%s\n' \
             "${vips%,}" "${directors%,}" "$CONTROL" "$name" "$REAL_KEYS" >"$WORK/$name.toml"
-        spawn "vt-$name" "$name" "$VSTUN_BIN/vstun-realserver" --config "$WORK/$name.toml"
+        spawn "vt-$name" "$name" "${UNDER[@]}" "$VSTUN_BIN/vstun-realserver" --config "$WORK/$name.toml"
     done
     for name in "$@"; do wait_ready "$name"; done
 }

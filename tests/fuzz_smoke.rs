@@ -28,6 +28,11 @@ fn decapsulation() {
 }
 
 #[test]
+fn coalescing() {
+    smoke("coalescing");
+}
+
+#[test]
 fn icmp_quotes() {
     smoke("quotes");
 }
@@ -68,6 +73,11 @@ fn seeds_reach_the_far_ends() {
         if let virtio::Offload::Tcp { .. } | virtio::Offload::Udp { .. } = offload {
             vstun::wire::segment::Plan::new(&packet, offload).expect("a super-frame");
         }
+    }
+    for batch in of("coalescing") {
+        let mut coalescer = vstun::wire::coalesce::Coalescer::default();
+        coalescer.sort(&bodies::batch(&batch));
+        assert!(coalescer.groups().any(|group| group.count() == 4), "a merged frame");
     }
     let quotes = of("quotes");
     let named = |bytes: &&Vec<u8>| icmp::quote(&Packet::parse(bytes).expect("a packet")).is_some();

@@ -10,6 +10,7 @@ use vstun::balancer::{
 use vstun::config;
 use vstun::decap::{Gate, Mss, Outcome};
 use vstun::wire::checksum::Sum;
+use vstun::wire::coalesce::{self, Coalescer, Group, MAX_BATCH};
 use vstun::wire::encap::{MAX_OUTER_LEN, Opened, Outer, ipip};
 use vstun::wire::packet::MAX_PACKET_LEN;
 use vstun::wire::segment::{MAX_HEADER_LEN, Plan, complete_checksum};
@@ -26,10 +27,11 @@ use pieces::piece;
 pub type Body = fn(&[u8]);
 
 /// Every target by name.
-pub const ALL: [(&str, Body); 5] = [
+pub const ALL: [(&str, Body); 6] = [
     ("frames", frames),
     ("fragments", fragments),
     ("decapsulation", decapsulation),
+    ("coalescing", coalescing),
     ("quotes", quotes),
     ("configuration", configuration),
 ];
@@ -180,6 +182,60 @@ fn admission(datagram: &[u8], open: impl FnOnce(&mut Gate, &mut [u8]) -> Outcome
                 segments(&packet, offload);
             }
         }
+    }
+}
+
+/// A batch of frames as the gate leaves them: each is two bytes of length, a byte of virtio flags, and the packet.
+pub fn batch(mut batch: &[u8]) -> Vec<Vec<u8>> {
+    let mut frames = Vec::new();
+    while let [high, low, flags, rest @ ..] = batch {
+        let len = usize::from(u16::from_be_bytes([*high, *low])).min(rest.len());
+        let (packet, others) = rest.split_at(len);
+        let header = virtio::Header { flags: flags & 1, ..virtio::Header::default() };
+        frames.push([&header.encode()[..], packet].concat());
+        batch = others;
+    }
+    frames
+}
+
+/// A batch, coalesced and split again.
+pub fn coalescing(input: &[u8]) {
+    let frames = batch(input);
+    let mut coalescer = Coalescer::default();
+    let sorted = coalescer.sort(&frames);
+    assert_eq!(sorted, frames.len().min(MAX_BATCH));
+    let mut places: Vec<_> = coalescer.groups().flat_map(|group| coalescer.places(group)).collect();
+    places.sort_unstable();
+    assert_eq!(places, (0..sorted).collect::<Vec<_>>(), "each is written once");
+    for group in coalescer.groups().filter(|group| group.count() > 1) {
+        comes_apart(&coalescer, group, &frames);
+    }
+}
+
+/// A merged frame is a packet, and splits into those that it was made of.
+fn comes_apart(coalescer: &Coalescer, group: &Group, frames: &[Vec<u8>]) {
+    let mut room = [0; coalesce::MAX_HEADER_LEN];
+    let len = Coalescer::header(group, &frames[group.first()], &mut room).expect("a merged frame");
+    let payloads = coalescer.places(group).flat_map(|place| group.payload(&frames[place]));
+    let frame: Vec<u8> = room[..len].iter().chain(payloads).copied().collect();
+    let (offload, packet) = virtio::split_frame(&frame).expect("a frame");
+    let packet = Packet::parse(packet).expect("a packet");
+    assert_eq!(packet.bytes().len(), group.packet_len());
+    let plan = Plan::new(&packet, offload).expect("a super-frame");
+    assert_eq!(plan.count(), group.count());
+    for (index, place) in coalescer.places(group).enumerate() {
+        let mut header = [0; MAX_HEADER_LEN];
+        let payload = plan.write(index, packet.bytes(), &mut header).expect("a segment");
+        let after = [&header[..plan.header_len()], &packet.bytes()[payload]].concat();
+        let before = &frames[place][virtio::HEADER_LEN..];
+        assert_eq!(after.len(), before.len());
+        // All but the identification, the checksums and what has two zeros there.
+        let checksums = usize::from(packet.header_len) + 16;
+        let same = after.iter().zip(before).enumerate().all(|(at, (after, before))| {
+            let in_header = packet.version() == 4 && ([4, 5, 10, 11].contains(&at));
+            after == before || in_header || [checksums, checksums + 1].contains(&at)
+        });
+        assert!(same, "segment {index}");
     }
 }
 

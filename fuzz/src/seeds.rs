@@ -46,11 +46,12 @@ const FIRST: Chain<'_> = &[(60, &[0, 1, 4, 0, 0, 0, 0]), (44, &[0, 0, 1, 0, 0, 0
 const LATER: Chain<'_> = &[(44, &[0, 0, 72, 0, 0, 0, 9])];
 
 /// The seeds of every target, by its name.
-pub fn all() -> [(&'static str, Vec<Vec<u8>>); 5] {
+pub fn all() -> [(&'static str, Vec<Vec<u8>>); 6] {
     [
         ("frames", frames()),
         ("fragments", fragments()),
         ("decapsulation", decapsulation()),
+        ("coalescing", coalescing()),
         ("quotes", quotes()),
         ("configuration", configuration()),
     ]
@@ -141,6 +142,39 @@ fn decapsulation() -> Vec<Vec<u8>> {
         ]
     };
     inners.iter().flat_map(datagrams).collect()
+}
+
+/// Batches that are merged, one flow's and two flows' in turn.
+fn coalescing() -> Vec<Vec<u8>> {
+    let batched = |packet: &Vec<u8>| [&length(packet.len())[..], &[0], packet].concat();
+    let stream = |ends: Ends| -> Vec<Vec<u8>> {
+        (0..4_u8).map(|index| batched(&segment(ends, index))).collect()
+    };
+    let datagram = batched(&udp(V4.client, V4.vip, &[], 40));
+    let in_turn = stream(V4).into_iter().zip(stream(V6)).map(|(v4, v6)| [v4, v6].concat());
+    vec![
+        stream(V4).concat(),
+        stream(V6).concat(),
+        in_turn.collect::<Vec<_>>().concat(),
+        [stream(V4).concat(), datagram, stream(V6).concat()].concat(),
+    ]
+}
+
+/// A segment of 60 bytes of a stream, with right checksums.
+fn segment(ends: Ends, index: u8) -> Vec<u8> {
+    let mut packet = tcp(ends, &[], 0x10, 60);
+    let at = if ends.vip.is_ipv4() { 20 } else { 40 };
+    if ends.vip.is_ipv4() {
+        packet[5] = index;
+        packet[10..12].fill(0);
+        let check = Sum::of(&packet[..20]).checksum();
+        packet[10..12].copy_from_slice(&check.to_be_bytes());
+    }
+    packet[at + 7] = index * 60;
+    let sum = Sum::pseudo_header(ends.client, ends.vip, protocol::TCP, 80);
+    let check = sum.add_bytes(&packet[at..]).checksum();
+    packet[at + 16..at + 18].copy_from_slice(&check.to_be_bytes());
+    packet
 }
 
 fn quotes() -> Vec<Vec<u8>> {

@@ -30,9 +30,21 @@ pub(super) fn runtime() -> anyhow::Result<Runtime> {
         .context("could not start the control thread's runtime")
 }
 
-/// Makes the TUN device; an error says what the host or the container lacks.
+/// Makes the TUN device; an error says what the host or the container lacks. Where the kernel makes it only without
+/// `offload`, that is warned of, and [`Tun::offload`] says so.
 pub(super) fn tun(name: &str, mtu: u16, offload: bool) -> anyhow::Result<Tun> {
-    Tun::create(name, mtu, offload).map_err(|error| {
+    let made = Tun::create(name, mtu, offload).or_else(|error| {
+        // Whatever is wrong with it, more than a device without is not to be had.
+        let Some(tun) = offload.then(|| Tun::create(name, mtu, false).ok()).flatten() else {
+            return Err(error);
+        };
+        log::warn!(
+            "this kernel makes no TUN device with offload ({error}); every packet goes alone, which is slower; set \
+             offload = false to start so"
+        );
+        Ok(tun)
+    });
+    made.map_err(|error: io::Error| {
         let advice = tun_advice(&error);
         anyhow!("could not make the TUN device {name:?}: {error}{advice}")
     })

@@ -119,6 +119,8 @@ pub struct DirectorStats {
     pub timers: Timers,
     /// Whether the TUN hands over super-frames.
     pub offload: bool,
+    /// Times that the kernel was asked for a TUN with offload and made none: then the daemon works without.
+    pub offload_refused: u64,
 }
 
 impl From<&Snapshot> for DirectorStats {
@@ -213,6 +215,8 @@ pub struct RealServerStats {
     pub dropped: Vec<RealServerDrop>,
     /// Whether super-frames are written to the TUN.
     pub offload: bool,
+    /// Times that the kernel was asked for a TUN with offload and made none: then the daemon works without.
+    pub offload_refused: u64,
     /// Whether packets are put together.
     pub coalesce: bool,
 }

@@ -33,11 +33,12 @@ impl std::fmt::Debug for Tun {
 }
 
 impl Tun {
-    /// Makes the device and leaves it down, so that nothing is sent into it before it is set up. With `offload` the kernel hands over and takes super-frames of up
-    /// to 64 KB and leaves checksums to be completed; without, each frame is one wire packet.
+    /// Makes the device and leaves it down, so that nothing is sent into it before it is set up. With `offload` the kernel hands
+    /// over and takes super-frames of up to 64 KB and leaves checksums to be completed; without, each frame is one wire packet.
     ///
     /// # Errors
-    /// Those of `/dev/net/tun` and its ioctls: `ENOENT`, `EPERM`, `EBUSY` for a name in use.
+    /// Those of `/dev/net/tun` and its ioctls: `ENOENT`, `EPERM`, `EBUSY` for a name in use. `EINVAL` or the like, or
+    /// `Unsupported`, where the kernel refuses `offload`: then it may do without.
     pub fn create(name: &str, mtu: u16, offload: bool) -> io::Result<Self> {
         let device = DeviceBuilder::new()
             .name(name)
@@ -47,6 +48,10 @@ impl Tun {
                 builder.offload(offload).packet_information(false);
             })
             .build_sync()?;
+        // Linux ignores flags that it does not know.
+        if offload && !has_virtio_header(&device)? {
+            return Err(io::Error::new(io::ErrorKind::Unsupported, "no virtio-net header"));
+        }
         device.set_nonblocking(true)?;
         // This ioctl wants rights of the initial user namespace; without them the default has to do.
         if let Err(error) = device.set_tx_queue_len(QUEUE_LEN)
@@ -99,6 +104,12 @@ impl Tun {
         self.device.send_vectored(parts)
     }
 
+    /// Whether it was made with offload.
+    #[must_use]
+    pub fn offload(&self) -> bool {
+        self.offload
+    }
+
     /// The name it was made with, also when it was deleted.
     #[must_use]
     pub fn name(&self) -> &str {
@@ -112,6 +123,20 @@ impl Tun {
     pub fn index(&self) -> io::Result<u32> {
         self.device.if_index()
     }
+}
+
+/// Whether the device has `IFF_VNET_HDR`.
+fn has_virtio_header(device: &impl AsRawFd) -> io::Result<bool> {
+    // SAFETY: all-zero bytes are a valid value of this C struct: a name, and a union of integers and pointers.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    // SAFETY: TUNGETIFF writes a whole `ifreq` to where it is told.
+    let done = unsafe { libc::ioctl(device.as_raw_fd(), libc::TUNGETIFF, &raw mut request) };
+    if done < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: it fills in the name and the flags.
+    let flags = unsafe { request.ifr_ifru.ifru_flags };
+    Ok(libc::c_int::from(flags) & libc::IFF_VNET_HDR != 0)
 }
 
 /// `read(2)` by its number: in a program with threads libc's own is a cancellation point, whose bookkeeping was

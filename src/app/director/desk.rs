@@ -26,18 +26,20 @@ pub(super) struct Desk {
     vips: watch::Receiver<Vec<VirtualIp>>,
     since: Instant,
     offload: bool,
+    offload_refused: bool,
 }
 
 impl Desk {
-    /// `offload`: whether the TUN gives out super-frames.
+    /// `offload`: whether the TUN gives out super-frames; `offload_refused`: whether it was to, and the kernel did not.
     pub(super) fn new(
         line: Line<Message>,
         orders: Orders,
         events: Events,
         vips: watch::Receiver<Vec<VirtualIp>>,
         offload: bool,
+        offload_refused: bool,
     ) -> Self {
-        Self { line, orders, events, vips, since: Instant::now(), offload }
+        Self { line, orders, events, vips, since: Instant::now(), offload, offload_refused }
     }
 
     fn status(&self, done: String, changes: Vec<Alteration>) -> String {
@@ -65,6 +67,7 @@ impl Desk {
             batches: report.sent.calls,
             send_errors: failed.into_iter().collect(),
             offload: self.offload,
+            offload_refused: u64::from(self.offload_refused),
             timers: Timers {
                 next_milliseconds: next_timer.and_then(|millis| millis.try_into().ok()),
                 ..base.timers

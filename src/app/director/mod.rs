@@ -77,6 +77,7 @@ async fn direct(
     let sources = plan.outer_sources();
     let (sender, errors) = sockets()?;
     let tun = daemon::tun(&config.tun, plan.tun_mtu(), config.offload)?;
+    let offload = tun.offload();
     let [first, second] = random_words()?;
     let (notices, noticed) = mpsc::channel(NOTICES);
     let (line, mut thread) = start(&config, tun, sender, errors, notices)?;
@@ -84,7 +85,9 @@ async fn direct(
     let mut running = Running::new(config, options, line.clone(), random, withdrawn, sources);
     let installed = install(&mut running, session, plan).await;
     let outcome = match installed {
-        Ok(control) => steer(running, control, session, signals, noticed, &mut thread).await,
+        Ok(control) => {
+            steer(running, control, session, signals, noticed, &mut thread, offload).await
+        }
         Err(error) => Err(error),
     };
     // The host first: as long as packets are led here, somebody has to read them.
@@ -103,11 +106,13 @@ async fn steer(
     signals: &mut Signals,
     mut noticed: mpsc::Receiver<Notice>,
     thread: &mut Thread,
+    offload: bool,
 ) -> anyhow::Result<()> {
     let (orders, mut inbox) = Orders::new();
     let (line, events, vips) =
         (running.line.clone(), running.events.clone(), running.vips.subscribe());
-    let desk = Arc::new(Desk::new(line, orders, events, vips, running.config.offload));
+    let refused = running.config.offload && !offload;
+    let desk = Arc::new(Desk::new(line, orders, events, vips, offload, refused));
     let mut served = pin!(serve::serve(control, desk));
     daemon::ready();
     loop {

@@ -15,8 +15,9 @@ use crate::wire::coalesce::{Coalescer, Group, MAX_BATCH, MAX_HEADER_LEN};
 use crate::wire::segment::{self, Plan};
 use crate::wire::virtio::{self, Offload};
 
-/// Super-frames that the kernel may refuse before none is offered any more.
-const REFUSALS: u64 = 8;
+/// Frames with offload that the kernel may refuse in a row before none is offered any more. One that it takes between
+/// shows that it was the frame's fault, which a sender may have made so.
+const REFUSALS: u32 = 8;
 
 /// What writing to the TUN came to.
 #[derive(Clone, Copy, Debug, Default)]
@@ -25,7 +26,7 @@ pub(super) struct Written {
     pub(super) bytes: u64,
     /// Frames that it did not take, or that were not fit to be offered.
     pub(super) failed: u64,
-    /// Super-frames that it refused and that were split instead.
+    /// Frames with offload that it refused and that were written without instead.
     pub(super) refused_super_frames: u64,
     /// Super-frames that were put together here, and that the kernel took.
     pub(super) coalesced_frames: u64,
@@ -41,19 +42,22 @@ pub(super) struct Delivery {
     splits: bool,
     /// Whether super-frames are put together here.
     coalesce: bool,
+    /// Frames with offload that the kernel has refused since it took one.
+    refusals: u32,
     scratch: Vec<u8>,
     written: Written,
     quiet: Quiet,
 }
 
 impl Delivery {
-    /// `offload`: whether the TUN takes super-frames; `coalesce`: whether they may be put together here.
-    pub(super) fn new(tun: Tun, offload: bool, coalesce: bool) -> Self {
+    /// `coalesce`: whether super-frames may be put together here, where the TUN takes them.
+    pub(super) fn new(tun: Tun, coalesce: bool) -> Self {
         let scratch = vec![0; MAX_FRAME_LEN];
         Self {
+            splits: !tun.offload(),
             tun,
-            splits: !offload,
             coalesce,
+            refusals: 0,
             scratch,
             written: Written::default(),
             quiet: Quiet::default(),
@@ -96,8 +100,8 @@ impl Delivery {
         Ok(())
     }
 
-    /// Writes a group as one frame: its headers, and the payloads where they are. Copying them together was not measurably
-    /// cheaper. `false` when the kernel refuses, and each frame is to be written alone.
+    /// Writes a group as one frame: its headers, and the payloads where they are; copying them together was no cheaper.
+    /// `false` when the kernel refuses, and each frame is to be written alone.
     fn deliver_merged(
         &mut self,
         coalescer: &Coalescer,
@@ -117,13 +121,14 @@ impl Delivery {
         }
         match self.tun.write_parts(parts.get(..=group.count()).unwrap_or_default()) {
             Ok(_) => {
+                self.refusals = 0;
                 self.written.bytes += group.packets_len() as u64;
                 self.written.coalesced_frames += 1;
                 self.written.coalesced_packets += group.count() as u64;
                 Ok(true)
             }
-            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
-                self.refused_super_frame(&error);
+            Err(error) if is_refusal(&error) => {
+                self.refused(&error);
                 Ok(false)
             }
             Err(error) => self.failed(error, group.count() as u64).map(|()| true),
@@ -137,34 +142,31 @@ impl Delivery {
     #[inline]
     pub(super) fn deliver(&mut self, frame: &mut [u8]) -> anyhow::Result<()> {
         let Ok((offload, _)) = virtio::split_frame(frame) else { return self.unfit() };
-        if self.splits && offload != Offload::None {
+        if offload == Offload::None {
+            let taken = self.tun.write(frame);
+            return self.note(taken, frame.len());
+        }
+        if self.splits {
             return self.split(frame, offload);
         }
         match self.tun.write(frame) {
-            Err(error) => self.refused(frame, offload, error),
-            taken => self.note(taken, frame.len()),
+            Err(error) if is_refusal(&error) => {
+                self.refused(&error);
+                self.split(frame, offload)
+            }
+            taken => {
+                self.refusals = 0;
+                self.note(taken, frame.len())
+            }
         }
     }
 
+    /// Counts a frame with offload that the kernel refused.
     #[cold]
-    fn refused(
-        &mut self,
-        frame: &mut [u8],
-        offload: Offload,
-        error: io::Error,
-    ) -> anyhow::Result<()> {
-        let super_frame = matches!(offload, Offload::Tcp { .. } | Offload::Udp { .. });
-        if !super_frame || error.raw_os_error() != Some(libc::EINVAL) {
-            return self.failed(error, 1);
-        }
-        self.refused_super_frame(&error);
-        self.split(frame, offload)
-    }
-
-    #[cold]
-    fn refused_super_frame(&mut self, error: &io::Error) {
+    fn refused(&mut self, error: &io::Error) {
         self.written.refused_super_frames += 1;
-        if self.written.refused_super_frames == REFUSALS {
+        self.refusals += 1;
+        if self.refusals == REFUSALS {
             log::warn!(
                 "this kernel does not take super-frames on a TUN ({error}); every packet goes alone from now on; set \
                  offload = false to start so"
@@ -237,4 +239,9 @@ impl Delivery {
         }
         Ok(())
     }
+}
+
+/// Whether the kernel says that it does not take the virtio-net header.
+fn is_refusal(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::EINVAL)
 }

@@ -17,11 +17,13 @@ use crate::decap::Refusal;
 pub(super) struct Desk {
     line: Line<Message>,
     since: Instant,
+    /// Whether the kernel made no TUN with offload.
+    offload_refused: bool,
 }
 
 impl Desk {
-    pub(super) fn new(line: Line<Message>) -> Self {
-        Self { line, since: Instant::now() }
+    pub(super) fn new(line: Line<Message>, offload_refused: bool) -> Self {
+        Self { line, since: Instant::now(), offload_refused }
     }
 
     async fn stats(&self) -> anyhow::Result<RealServerStats> {
@@ -49,6 +51,7 @@ impl Desk {
             .collect(),
             dropped: Refusal::ALL.iter().map(dropped).collect(),
             offload,
+            offload_refused: u64::from(self.offload_refused),
             coalesce,
         })
     }

@@ -58,11 +58,12 @@ async fn serve_reals(
     }
     let mss = Mss { v4, v6 };
     let gate = Gate::new(config.directors.clone(), config.vips.clone(), mss);
-    let delivery = Delivery::new(tun, config.offload, config.coalesce);
+    let refused = config.offload && !tun.offload();
+    let delivery = Delivery::new(tun, config.coalesce);
     let (line, mut thread) = start(receivers, delivery, gate, config.busy_poll)?;
     let outcome = match daemon::listen(&config.control, &config.access) {
         Ok(control) => {
-            let desk = Arc::new(Desk::new(line.clone()));
+            let desk = Arc::new(Desk::new(line.clone(), refused));
             daemon::ready();
             tokio::select! {
                 ended = thread.ended() => ended,

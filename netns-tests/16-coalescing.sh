@@ -1,0 +1,72 @@
+# Where the real server's NIC does not merge, the segments of one stream that come at once are put together to one frame for
+# the TUN: an upload arrives whole, UDP keeps its datagrams, and a wrong checksum stays one for the kernel to find.
+source "$(dirname "$0")/lib.sh"
+source "$here/topology.sh"
+source "$here/daemons.sh"
+
+SIZE=20000000
+upload() { # HOW
+    local sum
+    at vt-client curl -sSf --max-time 60 -T "$WORK/files/random" "$(url /upload/up)" -o /dev/null
+    read -r sum _ < <(sha256sum "$WORK/real1/upload/up")
+    expect_eq "$1, upload's checksum" "$sum" "$SUM"
+    rm "$WORK/real1/upload/up"
+}
+tcp_wrong() { at vt-real1 cat /proc/net/snmp | awk '/^Tcp:/ && $2 ~ /^[0-9]/ { print $NF }'; }
+delivered_all() { (($(number real1 stats .delivered) >= $1)); }
+
+# Segments and datagrams in turn, all of which the daemon finds when it goes on: one batch.
+in_one_batch() { # COUNT [WRONG]
+    local before
+    before=$(number real1 stats .delivered)
+    kill -STOP "${PID[real1]}"
+    at vt-director python3 "$here/traffic/segments.py" "$DIRECTOR" "${ADDRESS[real1]}" "$CLIENT" "$VIP" 9000 "$@"
+    kill -CONT "${PID[real1]}"
+    wait_for "the batch to be delivered" delivered_all $((before + 2 * $1))
+}
+
+make_topology
+start_web real1
+head -c "$SIZE" /dev/urandom >"$WORK/files/random"
+read -r SUM _ < <(sha256sum "$WORK/files/random")
+start_real real1
+start_director rr 1
+upload "coalescing"
+expect_eq "super-packets from the NIC" "$(number real1 stats .super_packets)" 0
+packets=$(number real1 stats .coalesced_packets)
+expect_between "packets coalesced" "$packets" $((SIZE / MSS / 4)) $((SIZE / 400))
+expect_between "frames of them" "$(number real1 stats .coalesced_frames)" 1 $((packets / 2))
+expect_eq "writes that the kernel refused" "$(number real1 stats '[.write_errors[]] | add')" 0
+expect_eq "segments with a wrong checksum" "$(tcp_wrong)" 0
+expect_accounted
+expect_direct_replies 1
+
+start_echo real1
+before=$(counter vt-router replies)
+in_one_batch 8
+expect_eq "segments of a batch coalesced" "$(number real1 stats .coalesced_packets)" $((packets + 8))
+answers() { echo $(($(counter vt-router replies) - before)); }
+answered() { (($(answers) >= 8 + 1)); }
+wait_for "eight answers from the echo server and a reset" answered
+expect_eq "answers to eight datagrams and a frame" "$(answers)" 9
+
+# Its neighbours are merged, it is not.
+in_one_batch 8 3
+expect_eq "segments coalesced around a wrong one" "$(number real1 stats .coalesced_packets)" $((packets + 8 + 7))
+wrong_seen() { [[ $(tcp_wrong) == 1 ]]; }
+wait_for "the kernel to count the wrong checksum" wrong_seen
+stop real1
+
+REAL_KEYS='coalesce = false'
+start_real real1
+upload "coalesce = false"
+in_one_batch 8
+expect_eq "packets coalesced" "$(number real1 stats .coalesced_packets)" 0
+expect_eq "whether it may" "$(number real1 stats .coalesce)" false
+stop real1
+
+REAL_KEYS='offload = false'
+start_real real1
+upload "offload = false"
+expect_eq "packets coalesced" "$(number real1 stats .coalesced_packets)" 0
+expect_eq "whether it may" "$(number real1 stats .coalesce)" false

@@ -1,0 +1,124 @@
+"""refusing.py WHAT COMMAND...: becomes COMMAND, for which this kernel is one that knows less of TUN devices:
+
+    header   ignores IFF_VNET_HDR, as Linux ignores flags that it does not know: the device has none
+    device   EINVAL for a device with IFF_VNET_HDR
+    offload  EINVAL for offloads (TUNSETOFFLOAD)
+    frame    EINVAL for a frame whose virtio-net header asks for anything
+
+A seccomp filter sends the calls in question to a process of this script's, which looks at their arguments and refuses them or
+lets the kernel go on (seccomp_unotify(2)).
+"""
+
+import array
+import ctypes
+import os
+import select
+import socket
+import struct
+import sys
+
+# System calls by their numbers.
+NUMBERS = {"x86_64": (1, 16, 20, 317), "aarch64": (64, 29, 66, 277)}
+WRITE, IOCTL, WRITEV, SECCOMP = NUMBERS[os.uname().machine]
+TUNSETIFF, TUNSETOFFLOAD = 0x400454CA, 0x400454D0
+IFF_VNET_HDR = 0x4000
+EINVAL = 22
+
+SET_MODE_FILTER, NEW_LISTENER = 1, 8
+PR_SET_NO_NEW_PRIVS = 38
+NOTIF_RECV, NOTIF_SEND = 0xC0502100, 0xC0182101
+GO_ON = 1  # SECCOMP_USER_NOTIF_FLAG_CONTINUE
+ALLOW, USER_NOTIF = 0x7FFF0000, 0x7FC00000
+
+CALLS = {"header": (IOCTL, TUNSETIFF), "device": (IOCTL, TUNSETIFF), "offload": (IOCTL, TUNSETOFFLOAD), "frame": (WRITE, WRITEV)}
+libc = ctypes.CDLL(None, use_errno=True)
+
+
+def check(result):
+    if result < 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    return result
+
+
+def filter_program(what):
+    """seccomp_data is the call's number (32 bits), architecture, instruction pointer, then six arguments of 64 bits."""
+    load, equal, give = 0x20, 0x15, 0x06
+    if what == "frame":
+        rows = [(load, 0, 0, 0), (equal, 1, 0, WRITE), (equal, 0, 1, WRITEV), (give, 0, 0, USER_NOTIF), (give, 0, 0, ALLOW)]
+    else:
+        number, request = CALLS[what]
+        rows = [(load, 0, 0, 0), (equal, 0, 3, number), (load, 0, 0, 24), (equal, 0, 1, request), (give, 0, 0, USER_NOTIF), (give, 0, 0, ALLOW)]
+    return b"".join(struct.pack("HBBI", *row) for row in rows)
+
+
+def install(what):
+    """The filter on this process; the descriptor by which it asks."""
+    program = filter_program(what)
+    code = ctypes.create_string_buffer(program, len(program))
+    head = struct.pack("HxxxxxxQ", len(program) // 8, ctypes.addressof(code))
+    check(libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
+    return check(libc.syscall(SECCOMP, SET_MODE_FILTER, NEW_LISTENER, head))
+
+
+def is_refused(what, process, arguments):
+    with open(f"/proc/{process}/mem", "r+b", buffering=0) as memory:
+
+        def read(at, length):
+            memory.seek(at)
+            return memory.read(length)
+
+        if what == "offload":
+            return arguments[2] != 0
+        if what in ("header", "device"):
+            at = arguments[2] + 16  # behind the name
+            (flags,) = struct.unpack("H", read(at, 2))
+            if what == "header":
+                memory.seek(at)
+                memory.write(struct.pack("H", flags & ~IFF_VNET_HDR))
+            return what == "device" and flags & IFF_VNET_HDR != 0
+        return os.readlink(f"/proc/{process}/fd/{arguments[0]}") == "/dev/net/tun" and asks(read, arguments)
+
+
+def asks(read, arguments):
+    """Whether the virtio-net header of a frame asks for anything: the first part is longer than it."""
+    number, _, first, length = arguments[-1], *arguments[:3]
+    if number == WRITEV:
+        first, length = struct.unpack("QQ", read(first, 16))
+    return length >= 10 and any(read(first, 10))
+
+
+def supervise(what, listener):
+    poll = select.poll()
+    poll.register(listener, select.POLLIN)
+    while True:
+        if any(event & select.POLLHUP for _, event in poll.poll()):
+            return  # the last process with the filter has ended
+        call = ctypes.create_string_buffer(80)
+        if libc.ioctl(listener, NOTIF_RECV, call) < 0:
+            continue  # who asked has ended meanwhile
+        identity, process, _, number, _, _, *arguments = struct.unpack("QIIiIQ6Q", call.raw)
+        try:
+            refused = is_refused(what, process, [*arguments, number])
+        except OSError:  # it has ended meanwhile
+            refused = False
+        answer = struct.pack("QqiI", identity, 0, -EINVAL if refused else 0, 0 if refused else GO_ON)
+        libc.ioctl(listener, NOTIF_SEND, ctypes.create_string_buffer(answer, len(answer)))
+
+
+def main(what, command):
+    ours, its = socket.socketpair()
+    if os.fork() == 0:
+        ours.close()
+        _, control, _, _ = its.recvmsg(1, socket.CMSG_SPACE(4))
+        its.close()
+        supervise(what, array.array("i", control[0][2])[0])
+        os._exit(0)
+    its.close()
+    listener = install(what)
+    ours.sendmsg([b"."], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [listener]))])
+    os.close(listener)
+    ours.close()
+    os.execvp(command[0], command)
+
+
+main(sys.argv[1], sys.argv[2:])
