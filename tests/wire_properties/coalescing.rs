@@ -84,7 +84,8 @@ fn flow() -> impl Strategy<Value = Flow> {
 
 impl Flow {
     fn segment(&self, len: usize) -> Ip {
-        let data: Vec<u8> = (0..len).map(|at| (at as u8) ^ (self.sequence as u8)).collect();
+        let data: Vec<u8> =
+            (0..=250).cycle().skip(self.sequence as usize % 251).take(len).collect();
         let ip = self.family.tcp(0x10).source_port(self.port).sequence(self.sequence);
         let ip = ip.tcp_options(&self.options).identification(self.identification).data(&data);
         match self.family {
