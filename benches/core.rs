@@ -4,7 +4,7 @@
 //!
 //! Each row is the median of rounds in which all rows take turns, in nanoseconds and as a ratio to parsing
 //! the packet and hashing its key, which no balancer of ours can do without. Rows of IPv6 are held against their
-//! likes of IPv4 as well. Rows that walk a large table stand beside the machine's own latency of a dependent read from as
+//! likes of IPv4 as well, each scheduler's against the packet of a known flow, which is not scheduled. Rows that walk a large table stand beside the machine's own latency of a dependent read from as
 //! much memory. `benches/against` holds the rows against those of another revision.
 #![allow(clippy::unwrap_used)]
 
@@ -28,6 +28,8 @@ mod memory;
 mod packets;
 #[path = "core/rows.rs"]
 mod rows;
+#[path = "core/schedulers.rs"]
+mod schedulers;
 #[path = "core/tunnels.rs"]
 mod tunnels;
 
@@ -80,7 +82,7 @@ fn print(medians: &[(&Row, f64)]) {
     let yardstick = of(rows::YARDSTICK).unwrap_or(f64::NAN);
     println!(
         "{:<40} {:>10} {:>8} {:>8} {:>8}",
-        "median of rounds that take turns", "ns", "ratio", "v6 / v4", "target"
+        "median of rounds that take turns", "ns", "ratio", "to like", "target"
     );
     for (row, median) in medians {
         print!("{:<40} {median:>10.1} {:>8.2}", row.name, median / yardstick);

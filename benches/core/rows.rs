@@ -17,13 +17,14 @@ use super::many::{
 use super::memory::Ring;
 use super::packets::Family::{self, V4, V6};
 use super::packets::{PORT, segment_with_extensions};
+use super::schedulers::schedule;
 use super::tunnels::{gate, outer};
 use super::{checksum, parse_and_hash};
 
 /// The row that all others are compared with; rows that forward contain it.
 pub(crate) const YARDSTICK: &str = "parse + keyed hash";
 
-const SEED: Seed = Seed(0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3210);
+pub(crate) const SEED: Seed = Seed(0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3210);
 /// What deciding on an IPv6 packet may cost of what it costs for IPv4.
 const FORWARD_V6: f64 = 1.30;
 
@@ -73,6 +74,19 @@ pub(crate) const ALL: &[Row] = &[
         .at_most(2.5),
     row("forward, new among 900,000", || forward_new_among_many(V4)).against(RING).at_most(2.0),
     row("forward, a SYN of a flood", || forward_flood(V4)).against(RING),
+    row("schedule among 16, rr", || schedule(SchedulerKind::RoundRobin)).against(UDP),
+    row("schedule among 16, wrr", || schedule(SchedulerKind::WeightedRoundRobin)).against(UDP),
+    row("schedule among 16, lc", || schedule(SchedulerKind::LeastConnections)).against(UDP),
+    row("schedule among 16, wlc", || schedule(SchedulerKind::WeightedLeastConnections))
+        .against(UDP),
+    row("schedule among 16, sed", || schedule(SchedulerKind::ShortestExpectedDelay)).against(UDP),
+    row("schedule among 16, nq", || schedule(SchedulerKind::NeverQueue)).against(UDP),
+    row("schedule among 16, sh", || schedule(SchedulerKind::SourceHashing)).against(UDP),
+    row("schedule among 16, dh", || schedule(SchedulerKind::DestinationHashing)).against(UDP),
+    row("schedule among 16, mh", || schedule(SchedulerKind::Maglev)).against(UDP),
+    row("schedule among 16, fo", || schedule(SchedulerKind::Failover)).against(UDP),
+    row("schedule among 16, ovf", || schedule(SchedulerKind::Overflow)).against(UDP),
+    row("schedule among 16, twos", || schedule(SchedulerKind::TwoChoices)).against(UDP),
     row(SPLIT, || split(V4, 1_448)),
     row("split a super-frame, per segment, v6", || split(V6, 1_428)).against(SPLIT),
     row(COALESCE, || coalesce(V4, 1_448)),
