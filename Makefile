@@ -30,7 +30,8 @@ netns-test: deps ## scripted tests in private network namespaces; TESTS="10-web 
 	$(CARGO) build --locked --bins
 	netns-tests/run $(TESTS)
 
-bench: deps ## each layer's cost, and ratios to the bare loop and plain routing
+bench:      ## each layer's cost, and ratios to bare loops, the kernel's routing, HAProxy and nginx; QUICK=1 for 3 minutes
+	@netns-tests/deps bench
 	benches/run
 
 lint:       ## formatting, clippy, documentation, licences
@@ -45,13 +46,13 @@ doc:        ## API documentation, target/doc/vstun
 fuzz:       ## fuzz each target for FUZZ_SECONDS (60)
 	fuzz/run $(or $(FUZZ_SECONDS),60)
 
-deps:       ## names what is missing for demo and test, and installs it
+deps:       ## names what is missing for demo and test, and installs it (bench looks after itself)
 	@netns-tests/deps
 
 install: build ## programs, documentation and systemd units below DESTDIR/PREFIX (/usr/local)
 	install -d $(BINS) $(DOCS) $(UNITS)
 	install -m 755 target/release/vstun target/release/vstun-director target/release/vstun-realserver $(BINS)
-	install -m 644 $(wildcard config.example README.md CHANGELOG.md LICENSE-* docs/*.md) $(DOCS)
+	install -m 644 $(wildcard config.example README.md CHANGELOG.md LICENSE-* docs/*.md docs/*.svg) $(DOCS)
 	for unit in dist/systemd/*.service; do \
 	  sed 's|/usr/local|$(PREFIX)|g' $$unit | install -m 644 /dev/stdin $(UNITS)/$${unit##*/}; done
 

@@ -7,8 +7,9 @@ use anyhow::{Context, Result, ensure};
 
 use crate::meter;
 use crate::node::Program;
-use crate::side::{self, DOWNLOAD, RealEnd, Side, UDP, UPLOAD, yardstick};
-use crate::topology::{DIRECTOR, Placement, REAL, Topology};
+use crate::side::{self, DOWNLOAD, Side, UDP, UPLOAD, WEB, yardstick};
+use crate::topology::{DIRECTOR, End, Placement, Topology};
+use crate::{peer, tunnel_end};
 
 /// The whole set-up of a run.
 pub(crate) struct Bed {
@@ -16,13 +17,24 @@ pub(crate) struct Bed {
     /// Every way there is; those that could not be started are in `missing`.
     pub(crate) sides: Vec<Side>,
     directors: Vec<Program>,
-    pub(crate) real_end: Option<RealEnd>,
+    bare_real: Program,
+    vstun_real: Option<Program>,
     pub(crate) udp_load: Program,
     pub(crate) tcp_load: Program,
+    pub(crate) web_load: Program,
     pub(crate) ready_made: Program,
     /// What this run goes without, and why.
     pub(crate) missing: Vec<String>,
-    _sinks: [Program; 2],
+    _servers: Vec<Program>,
+}
+
+/// Whose CPU a window's cost is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Spenders {
+    /// The process under test in the director's node.
+    pub(crate) director: Option<u32>,
+    /// What ends the tunnel at the real server.
+    pub(crate) tunnel_end: Option<u32>,
 }
 
 /// What one window of load has cost.
@@ -32,7 +44,9 @@ pub(crate) struct Cost {
     pub(crate) process_ns: f64,
     /// The same and that of the kernel threads that receive for the director.
     pub(crate) host_ns: f64,
-    /// Packets that left by the tunnel wire: each wire segment is one.
+    /// CPU of what ends the tunnel at the real server.
+    pub(crate) tunnel_end_ns: f64,
+    /// Packets that left for the real servers: each wire segment is one.
     pub(crate) packets: f64,
 }
 
@@ -41,49 +55,46 @@ impl Bed {
     pub(crate) fn build(placement: Placement) -> Result<Self> {
         let topology = Topology::build(placement)?;
         let mut missing = Vec::new();
-        let mut sides = vec![side::kernel(&topology)?];
+        let mut servers = servers_at(&topology, End::Bare)?;
+        servers.extend(servers_at(&topology, End::Vstun)?);
+        let bare_real = tunnel_end::bare(&topology)?;
+        let vstun_real =
+            started(tunnel_end::VSTUN_REAL, tunnel_end::vstun(&topology), &mut missing);
+        let mut sides = vec![peer::direct_return(&topology)?, peer::routing(&topology)?];
         let mut directors = Vec::new();
         for (side, director) in side::bare_directors(&topology)? {
             sides.push(side);
             directors.push(director);
         }
-        match side::vstun(&topology) {
-            Ok((more, director)) => {
-                sides.extend(more);
-                directors.push(director);
-            }
-            Err(e) => missing.push(format!("vstun-director: {e:#}")),
+        if let Some((more, director)) = started(side::VSTUN, side::vstun(&topology), &mut missing) {
+            sides.extend(more);
+            directors.push(director);
         }
-        let ports = [UDP, UPLOAD, DOWNLOAD].map(|port| port.to_string());
-        let [udp, upload, download] = ports.each_ref().map(String::as_str);
-        let (from, to) = (DIRECTOR.to_string(), REAL.to_string());
+        for (name, peer) in
+            [(side::HAPROXY, peer::haproxy(&topology)), (side::NGINX, peer::nginx(&topology))]
+        {
+            if let Some((side, proxy)) = started(name, peer, &mut missing) {
+                sides.push(side);
+                directors.push(proxy);
+            }
+        }
+        sides.retain(|side| side.end == End::Bare || vstun_real.is_some());
+        let ports = [UDP, UPLOAD, DOWNLOAD, WEB].map(|port| port.to_string());
+        let [udp, upload, download, web] = ports.each_ref().map(String::as_str);
+        let (from, to) = (DIRECTOR.to_string(), End::Bare.v4().to_string());
         Ok(Self {
-            _sinks: [
-                yardstick(&topology.real, "udp sink", &["udp-sink", udp])?,
-                yardstick(&topology.real, "tcp server", &["tcp-server", upload, download])?,
-            ],
-            real_end: Some(RealEnd::bare(&topology)?),
+            bare_real,
+            vstun_real,
             udp_load: yardstick(&topology.client, "udp load", &["udp-load", udp])?,
             tcp_load: yardstick(&topology.client, "tcp load", &["tcp-load", upload, download])?,
+            web_load: yardstick(&topology.client, "web load", &["web-load", web])?,
             ready_made: yardstick(&topology.director, READY_MADE, &["ready-made", &from, &to])?,
             topology,
             sides,
             directors,
             missing,
+            _servers: servers,
         })
-    }
-
-    /// Puts this project's real server in place of the bare one, or says why not.
-    pub(crate) fn use_vstun_realserver(&mut self) -> Result<()> {
-        self.real_end = None;
-        self.real_end = match RealEnd::vstun(&self.topology) {
-            Ok(end) => Some(end),
-            Err(e) => {
-                self.missing.push(format!("vstun-realserver: {e:#}"));
-                Some(RealEnd::bare(&self.topology)?)
-            }
-        };
-        Ok(())
     }
 
     /// The place of the way called `name`, if it could be started.
@@ -96,38 +107,56 @@ impl Bed {
         names.iter().filter_map(|name| Some((*name, self.side(name)?))).collect()
     }
 
-    /// Does `load` and reads what `process` in the director's node has spent on it.
-    pub(crate) fn cost<T>(
-        &mut self,
-        process: Option<u32>,
-        load: impl FnOnce(&mut Self) -> Result<T>,
-    ) -> Result<(Cost, T)> {
-        let before = self.reading(process)?;
-        let result = load(self)?;
-        self.drained()?;
-        let after = self.reading(process)?;
-        self.directors.iter_mut().try_for_each(Program::check_alive)?;
-        let [process_ns, receive_ns, packets] =
-            [0, 1, 2].map(|figure| (after[figure] - before[figure]) as f64);
-        ensure!(packets > 0.0, "no packet left the director for the real server");
-        Ok((Cost { process_ns, host_ns: process_ns + receive_ns, packets }, result))
+    /// The way called `side`, if it could be started, under another name in the table.
+    pub(crate) fn renamed(&self, side: &str, name: &'static str) -> Option<(&'static str, usize)> {
+        Some((name, self.side(side)?))
     }
 
-    fn reading(&self, process: Option<u32>) -> Result<[u64; 3]> {
+    /// Who works on the way at `place`.
+    pub(crate) fn spenders(&self, place: usize) -> Spenders {
+        let side = &self.sides[place];
+        let tunnel_end = match side.end {
+            End::Bare => Some(&self.bare_real),
+            End::Vstun => self.vstun_real.as_ref(),
+        };
+        Spenders { director: side.process, tunnel_end: tunnel_end.map(Program::pid) }
+    }
+
+    /// Does `load` and reads what the `spenders` have spent on it.
+    pub(crate) fn cost<T>(
+        &mut self,
+        spenders: Spenders,
+        load: impl FnOnce(&mut Self) -> Result<T>,
+    ) -> Result<(Cost, T)> {
+        let before = self.reading(spenders)?;
+        let result = load(self)?;
+        self.drained()?;
+        let after = self.reading(spenders)?;
+        self.directors.iter_mut().try_for_each(Program::check_alive)?;
+        let [process_ns, receive_ns, tunnel_end_ns, packets] =
+            [0, 1, 2, 3].map(|figure| (after[figure] - before[figure]) as f64);
+        ensure!(packets > 0.0, "no packet left the director for the real server");
+        let host_ns = process_ns + receive_ns;
+        Ok((Cost { process_ns, host_ns, tunnel_end_ns, packets }, result))
+    }
+
+    fn reading(&self, spenders: Spenders) -> Result<[u64; 4]> {
         let mut receive = 0;
         for &thread in &self.topology.director_receive {
             receive += meter::cpu_ns(thread).context("read a receive thread")?;
         }
-        Ok([process.map_or(Ok(0), meter::cpu_ns)?, receive, self.tunnelled()?])
+        let of = |process: Option<u32>| process.map_or(Ok(0), meter::cpu_ns);
+        let tunnelled = self.topology.tunnelled()?;
+        Ok([of(spenders.director)?, receive, of(spenders.tunnel_end)?, tunnelled])
     }
 
     /// Waits until nothing leaves by the tunnel wire any more.
     fn drained(&self) -> Result<()> {
         let deadline = Instant::now() + DRAIN_LIMIT;
-        let mut last = self.tunnelled()?;
+        let mut last = self.topology.tunnelled()?;
         loop {
             thread::sleep(QUIET);
-            let now = self.tunnelled()?;
+            let now = self.topology.tunnelled()?;
             if now == last {
                 return Ok(());
             }
@@ -135,10 +164,24 @@ impl Bed {
             last = now;
         }
     }
+}
 
-    fn tunnelled(&self) -> Result<u64> {
-        self.topology.director.sent_packets(&self.topology.tunnel_wire)
-    }
+/// What could be started; otherwise why not goes below the table.
+fn started<T>(name: &str, result: Result<T>, missing: &mut Vec<String>) -> Option<T> {
+    result.map_err(|e| missing.push(format!("{name}: {e:#}"))).ok()
+}
+
+/// The services of one real server.
+fn servers_at(topology: &Topology, end: End) -> Result<Vec<Program>> {
+    let node = &topology.real(end).node;
+    let ports = [UDP, UPLOAD, DOWNLOAD, WEB].map(|port| port.to_string());
+    let [udp, upload, download, web] = ports.each_ref().map(String::as_str);
+    let named = |what: &str| format!("{what} at {}", node.name());
+    Ok(vec![
+        yardstick(node, &named("udp sink"), &["udp-sink", udp])?,
+        yardstick(node, &named("tcp server"), &["tcp-server", upload, download])?,
+        yardstick(node, &named("web server"), &["web-server", web])?,
+    ])
 }
 
 pub(crate) const READY_MADE: &str = "ready-made sendmmsg";

@@ -7,11 +7,14 @@
 mod bed;
 mod meter;
 mod node;
+mod peer;
+mod plot;
 mod report;
 mod rounds;
 mod sandbox;
 mod side;
 mod topology;
+mod tunnel_end;
 mod work;
 mod yardstick;
 
@@ -20,7 +23,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 use std::{env, fs};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
 use crate::bed::Bed;
@@ -52,7 +55,7 @@ fn bench() -> Result<()> {
     sandbox::end_after(if quick { QUICK_LIMIT } else { LIMIT });
     let plan = if quick { QUICK } else { FULL };
     let begin = Instant::now();
-    println!("building three nodes: {placement:?}");
+    println!("building the nodes: {placement:?}");
     let mut bed = Bed::build(placement)?;
     for what in &bed.missing {
         println!("goes without {what}");
@@ -60,22 +63,49 @@ fn bench() -> Result<()> {
     let rows = works(&mut bed, plan)?;
     report::print(&rows, &bed.missing);
     let path = result_path();
-    report::write(&path, &setting(placement, plan)?, &rows, &bed.missing)?;
+    let setting = setting(placement, plan)?;
+    report::write(&path, &setting, &rows, &bed.missing)?;
     println!("{} written after {} s", path.display(), begin.elapsed().as_secs());
+    let plot = path.with_extension("svg");
+    plot::write(&plot, &caption(&setting), &rows)?;
+    println!("{} written", plot.display());
+    // Documentation shows whole runs of the usual placement alone.
+    let whole = !quick && bed.missing.is_empty() && wanted_works().is_empty();
+    if whole && placement.director == placement.others {
+        fs::copy(&plot, DOCUMENTED_PLOT).context("keep the plot")?;
+        println!("{DOCUMENTED_PLOT} written");
+    }
     Ok(())
+}
+
+/// How the run was made, in a line.
+fn caption(setting: &Value) -> String {
+    let [kernel, director, others, rounds] =
+        ["kernel", "director_cpu", "other_nodes_cpu", "rounds"].map(|key| setting.get(key));
+    let number = |value: Option<&Value>| value.and_then(Value::as_u64).unwrap_or_default();
+    format!(
+        "Linux {}; director on CPU {}, the other nodes on CPU {}; medians of {} rounds",
+        kernel.and_then(Value::as_str).unwrap_or_default(),
+        number(director),
+        number(others),
+        number(rounds),
+    )
 }
 
 fn works(bed: &mut Bed, plan: Plan) -> Result<Vec<Row>> {
     type Work = (&'static str, fn(&mut Bed, Plan) -> Result<Vec<Row>>);
-    let all: [Work; 5] = [
+    let all: [Work; 9] = [
         ("idle", work::idle::run),
         ("small-udp", work::small_udp::run),
         ("families", work::families::run),
+        ("pingpong", work::pingpong::run),
+        ("connections", work::connections::run),
+        ("replies", work::replies::run),
         ("upload", work::upload::run),
-        // Last: it changes the real server's end.
         ("download", work::download::run),
+        ("real-server", work::real_server::run),
     ];
-    let wanted = env::var("WORK").unwrap_or_default();
+    let wanted = wanted_works();
     let mut rows = Vec::new();
     for (name, run) in all.into_iter().filter(|(name, _)| name.contains(&wanted)) {
         println!("{name}");
@@ -85,6 +115,11 @@ fn works(bed: &mut Bed, plan: Plan) -> Result<Vec<Row>> {
         }
     }
     Ok(rows)
+}
+
+/// What the names of the works that are wanted hold; empty: all.
+fn wanted_works() -> String {
+    env::var("WORK").unwrap_or_default()
 }
 
 fn placement() -> Placement {
@@ -102,6 +137,7 @@ fn setting(placement: Placement, plan: Plan) -> Result<Value> {
         "other_nodes_cpu": placement.others,
         "rounds": plan.rounds,
         "window_seconds": plan.window,
+        // Unless the work's name says otherwise.
         "receive_offload_at_real_server": true,
     }))
 }
@@ -112,9 +148,11 @@ fn result_path() -> PathBuf {
     release.and_then(Path::parent).unwrap_or_else(|| Path::new("target")).join("bench.json")
 }
 
-const FULL: Plan = Plan { rounds: 11, window: 0.6 };
-const QUICK: Plan = Plan { rounds: 5, window: 0.4 };
-const LIMIT: Duration = Duration::from_secs(900);
+const FULL: Plan = Plan { rounds: 9, window: 0.6 };
+const QUICK: Plan = Plan { rounds: 3, window: 0.2 };
+const LIMIT: Duration = Duration::from_secs(2400);
 const QUICK_LIMIT: Duration = Duration::from_secs(180);
+/// Beside the text that refers to it.
+const DOCUMENTED_PLOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/performance.svg");
 /// Where the harness runs, beside the nodes' CPU 0.
 const HARNESS_CPU: usize = 1;

@@ -2,9 +2,11 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
+use std::net::SocketAddrV4;
 use std::os::unix::net::UnixDatagram;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Output, Stdio};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
@@ -32,6 +34,11 @@ impl Node {
         for key in ["accept_dad", "accept_ra", "router_solicitations"] {
             node.sysctl(&format!("net/ipv6/conf/default/{key}"), "0")?;
         }
+        // BBR, the default on some machines, paces by timers whose work is billed to whoever runs when they fire. Of
+        // the others, this one may be chosen in every namespace.
+        node.sysctl("net/ipv4/tcp_congestion_control", "reno")?;
+        // Room for thousands of short connections a second.
+        node.sysctl("net/ipv4/ip_local_port_range", "10240 65535")?;
         node.run("ip link set lo up")?;
         Ok(node)
     }
@@ -69,6 +76,18 @@ impl Node {
         Ok(packets.parse()?)
     }
 
+    /// Whether some program listens there.
+    pub(crate) fn listens(&self, address: SocketAddrV4) -> Result<bool> {
+        let table = fs::read_to_string(format!("/proc/{}/net/tcp", self.anchor.id()))?;
+        let bits = u32::from_ne_bytes(address.ip().octets());
+        let local = format!("{bits:08X}:{:04X}", address.port());
+        const LISTEN: &str = "0A";
+        Ok(table.lines().any(|line| {
+            let mut fields = line.split_whitespace().skip(1);
+            fields.next() == Some(&local) && fields.nth(1) == Some(LISTEN)
+        }))
+    }
+
     /// UDP datagrams of either family delivered to programs.
     pub(crate) fn datagrams(&self) -> Result<u64> {
         let table = fs::read_to_string(format!("/proc/{}/net/snmp6", self.anchor.id()))?;
@@ -103,16 +122,40 @@ pub(crate) struct Program {
 impl Program {
     /// Starts `command` and waits until it says it is ready (sd_notify(3)).
     pub(crate) fn start(node: &Node, name: &str, command: &[&str]) -> Result<Self> {
-        let file = name.replace(' ', "-");
-        let notify = sandbox::scratch().join(format!("{file}.notify"));
-        let log = sandbox::scratch().join(format!("{file}.log"));
+        let notify = sandbox::scratch().join(format!("{}.notify", name.replace(' ', "-")));
         let _ = fs::remove_file(&notify);
         let readiness = UnixDatagram::bind(&notify)?;
-        readiness.set_read_timeout(Some(Duration::from_millis(50)))?;
+        readiness.set_read_timeout(Some(READY_POLL))?;
+        let mut program = Self::spawn(node, name, command, &notify)?;
+        let mut message = [0; 256];
+        program.await_ready(|| match readiness.recv(&mut message) {
+            Ok(length) => Ok(message[..length].starts_with(b"READY=1")),
+            Err(_) => Ok(false),
+        })?;
+        Ok(program)
+    }
+
+    /// Starts `command`, which says nothing, and waits until it listens at `address`.
+    pub(crate) fn start_listener(
+        node: &Node,
+        name: &str,
+        command: &[&str],
+        address: SocketAddrV4,
+    ) -> Result<Self> {
+        let mut program = Self::spawn(node, name, command, Path::new(""))?;
+        program.await_ready(|| {
+            thread::sleep(READY_POLL);
+            node.listens(address)
+        })?;
+        Ok(program)
+    }
+
+    fn spawn(node: &Node, name: &str, command: &[&str], notify: &Path) -> Result<Self> {
+        let log = sandbox::scratch().join(format!("{}.log", name.replace(' ', "-")));
         let mut child = enter(node.name)
             .args(["nice", "-n", PRIORITY, "taskset", "-c", &node.cpu.to_string()])
             .args(command)
-            .env("NOTIFY_SOCKET", &notify)
+            .env("NOTIFY_SOCKET", notify)
             .env("RUST_LOG", "info")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -121,9 +164,7 @@ impl Program {
             .with_context(|| format!("start {name}"))?;
         let orders = child.stdin.take().context("no standard input")?;
         let answers = BufReader::new(child.stdout.take().context("no standard output")?);
-        let mut program = Self { name: name.to_owned(), child, orders, answers, log };
-        program.await_ready(&readiness)?;
-        Ok(program)
+        Ok(Self { name: name.to_owned(), child, orders, answers, log })
     }
 
     /// Sends one order and waits for its answer.
@@ -154,14 +195,13 @@ impl Program {
         self.child.id()
     }
 
-    fn await_ready(&mut self, readiness: &UnixDatagram) -> Result<()> {
+    /// Asks until it is.
+    fn await_ready(&mut self, mut is_ready: impl FnMut() -> Result<bool>) -> Result<()> {
         let deadline = Instant::now() + START_LIMIT;
-        let mut message = [0; 256];
         while Instant::now() < deadline {
             self.check_alive()?;
-            match readiness.recv(&mut message) {
-                Ok(length) if message[..length].starts_with(b"READY=1") => return Ok(()),
-                _ => {}
+            if is_ready()? {
+                return Ok(());
             }
         }
         bail!(
@@ -209,3 +249,5 @@ pub(crate) fn checked(command: &mut Command) -> Result<Output> {
 pub(crate) const PRIORITY: &str = "-15";
 /// A daemon that is not ready by then will not be.
 const START_LIMIT: Duration = Duration::from_secs(15);
+/// How long one look takes.
+const READY_POLL: Duration = Duration::from_millis(50);

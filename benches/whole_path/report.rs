@@ -32,13 +32,13 @@ pub(crate) struct Row {
 
 impl Row {
     /// Median over median.
-    fn ratio(&self) -> Option<f64> {
+    pub(crate) fn ratio(&self) -> Option<f64> {
         let (_, yardstick) = self.yardstick.as_ref()?;
         Some(median(&self.subject.1) / median(yardstick))
     }
 
     /// The smallest and the largest ratio of a single round.
-    fn spread(&self) -> Option<(f64, f64)> {
+    pub(crate) fn spread(&self) -> Option<(f64, f64)> {
         let (_, yardstick) = self.yardstick.as_ref()?;
         let ratios = self.subject.1.iter().zip(yardstick).map(|(a, b)| a / b);
         Some(ratios.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), ratio| {
@@ -46,7 +46,8 @@ impl Row {
         }))
     }
 
-    fn met(&self) -> Option<bool> {
+    /// Whether the target, if there is one, is met.
+    pub(crate) fn met(&self) -> Option<bool> {
         let value = self.ratio().unwrap_or_else(|| median(&self.subject.1));
         self.target.map(|target| match target {
             Target::AtMost(limit) => value <= limit,
@@ -63,12 +64,14 @@ impl Row {
             self.yardstick.as_ref().map_or_else(String::new, |(name, _)| name.clone()),
             self.yardstick.as_ref().map_or_else(String::new, |(_, values)| number(values)),
             match (self.ratio(), self.spread()) {
-                (Some(ratio), Some((low, high))) => format!("{ratio:.2} ({low:.2}-{high:.2})"),
+                (Some(ratio), Some((low, high))) => {
+                    format!("{} ({low:.2}-{high:.2})", short(ratio))
+                }
                 _ => String::new(),
             },
             match self.target {
-                Some(Target::AtMost(limit)) => format!("<= {limit:.2}"),
-                Some(Target::AtLeast(limit)) => format!(">= {limit:.2}"),
+                Some(Target::AtMost(limit)) => format!("<= {}", short(limit)),
+                Some(Target::AtLeast(limit)) => format!(">= {}", short(limit)),
                 None => String::new(),
             },
             self.met().map_or("", |met| if met { "met" } else { "MISSED" }).to_owned(),
@@ -89,6 +92,11 @@ impl Row {
             "target": target, "met": self.met(),
         })
     }
+}
+
+/// With two decimals, or three where two say little.
+pub(crate) fn short(ratio: f64) -> String {
+    if ratio < 0.5 { format!("{ratio:.3}") } else { format!("{ratio:.2}") }
 }
 
 /// Prints the table.

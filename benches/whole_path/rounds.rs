@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
+
+use crate::bed::Bed;
 
 /// How much of everything a run does.
 #[derive(Clone, Copy, Debug)]
@@ -27,30 +29,45 @@ impl Series {
     pub(crate) fn figure(&self, name: &str) -> &[f64] {
         self.figures.get(name).map_or(&[], Vec::as_slice)
     }
+
+    fn add(&mut self, round: Sample) {
+        for (figure, value) in round {
+            self.figures.entry(figure).or_default().push(value);
+        }
+    }
 }
 
 /// Measures every contestant once a round, one after the other, and throws the first round away.
+///
+/// One that fails has no rounds, and the reason goes below the table; the others go on.
 pub(crate) fn interleave<C>(
+    bed: &mut Bed,
     work: &str,
     plan: Plan,
     contestants: &[(&'static str, C)],
-    mut measure: impl FnMut(&C) -> Result<Sample>,
-) -> Result<BTreeMap<&'static str, Series>> {
-    let mut all: BTreeMap<&'static str, Series> = BTreeMap::new();
+    mut measure: impl FnMut(&mut Bed, &C) -> Result<Sample>,
+) -> BTreeMap<&'static str, Series> {
+    let mut all: BTreeMap<&'static str, Series> =
+        contestants.iter().map(|(name, _)| (*name, Series::default())).collect();
     for round in 0..=plan.rounds {
         match round {
             0 => println!("  {work}: warm-up"),
             _ => println!("  {work}: round {round} of {}", plan.rounds),
         }
         for (name, contestant) in contestants {
-            let sample = measure(contestant).with_context(|| format!("{work}, {name}"))?;
-            let series = all.entry(name).or_default();
-            for (figure, value) in sample.into_iter().filter(|_| round > 0) {
-                series.figures.entry(figure).or_default().push(value);
+            let Some(series) = all.get_mut(name) else { continue };
+            match measure(bed, contestant) {
+                Ok(sample) if round > 0 => series.add(sample),
+                Ok(_) => {}
+                Err(e) => {
+                    println!("  goes on without {name}: {e:#}");
+                    bed.missing.push(format!("{work}, {name}: {e:#}"));
+                    all.remove(name);
+                }
             }
         }
     }
-    Ok(all)
+    all
 }
 
 /// The middle value; of an even number, the mean of the middle two; of none, not a number.

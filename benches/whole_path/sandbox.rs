@@ -55,6 +55,14 @@ pub(crate) fn end_after(limit: Duration) {
     });
 }
 
+/// The program's path, also where only root's PATH leads.
+pub(crate) fn find(program: &str) -> Option<String> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let paths = env::split_paths(&path).chain(["/usr/sbin", "/sbin"].map(PathBuf::from));
+    let found = paths.map(|path| path.join(program)).find(|path| path.exists())?;
+    Some(found.display().to_string())
+}
+
 fn check_machine(harness: usize) -> Result<()> {
     let cpus = thread::available_parallelism()?.get();
     ensure!(cpus > harness, "the bench needs two CPUs: one for the nodes, one for itself");
@@ -64,11 +72,7 @@ fn check_machine(harness: usize) -> Result<()> {
         Path::new("/dev/net/tun").exists(),
         "/dev/net/tun is missing: modprobe tun, or start the container with --device /dev/net/tun"
     );
-    let paths: Vec<_> = env::split_paths(&env::var_os("PATH").unwrap_or_default()).collect();
-    let missing: Vec<_> = TOOLS
-        .iter()
-        .filter(|(tool, _)| !paths.iter().any(|path| path.join(tool).exists()))
-        .collect();
+    let missing: Vec<_> = TOOLS.iter().filter(|(tool, _)| find(tool).is_none()).collect();
     if let Some((tool, package)) = missing.first() {
         bail!("{tool} is missing: apt install {package}");
     }

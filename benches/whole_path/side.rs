@@ -7,9 +7,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use anyhow::{Context, Result};
 
-use crate::node::Program;
+use crate::node::{Node, Program};
 use crate::sandbox;
-use crate::topology::{DIRECTOR, DIRECTOR_V6, REAL, REAL_V6, Topology, alone};
+use crate::topology::{DIRECTOR, DIRECTOR_V6, End, Topology, alone};
 
 /// One way to a VIP.
 pub(crate) struct Side {
@@ -17,18 +17,22 @@ pub(crate) struct Side {
     pub(crate) name: &'static str,
     /// Where the client sends.
     pub(crate) vip: IpAddr,
-    /// The director's process, if there is a director on the way.
+    /// The director's process, or the proxy's, if there is one on the way.
     pub(crate) process: Option<u32>,
+    /// Where it leads.
+    pub(crate) end: End,
 }
 
 /// The bare loop, a second, equal one, whose ratio to the first is the noise of the meter, the director's shape without its
-/// mind, and the bare loop for IPv6.
-pub(crate) fn bare_directors(topology: &Topology) -> Result<[(Side, Program); 4]> {
+/// mind, the bare loop for IPv6, and the bare loop before this project's real server.
+pub(crate) fn bare_directors(topology: &Topology) -> Result<[(Side, Program); 5]> {
+    const LOOP: &str = "bare-director";
     Ok([
-        bare(topology, BARE_LOOP, V4_BARE, ("bare0", "bare-director"))?,
-        bare(topology, BARE_LOOP_AGAIN, V4_BARE_AGAIN, ("bare1", "bare-director"))?,
-        bare(topology, BARE_BATCHED, V4_BATCHED, ("bare2", "bare-batched"))?,
-        bare(topology, BARE_LOOP_6IN6, V6_BARE, ("bare3", "bare-director"))?,
+        bare(topology, BARE_LOOP, V4_BARE, End::Bare, ("bare0", LOOP))?,
+        bare(topology, BARE_LOOP_AGAIN, V4_BARE_AGAIN, End::Bare, ("bare1", LOOP))?,
+        bare(topology, BARE_BATCHED, V4_BATCHED, End::Bare, ("bare2", "bare-batched"))?,
+        bare(topology, BARE_LOOP_6IN6, V6_BARE, End::Bare, ("bare3", LOOP))?,
+        bare(topology, BARE_LOOP_VSTUN, V4_BARE_VSTUN, End::Vstun, ("bare4", LOOP))?,
     ])
 }
 
@@ -37,11 +41,12 @@ fn bare(
     topology: &Topology,
     name: &'static str,
     vip: IpAddr,
+    end: End,
     (tun, program): (&str, &str),
 ) -> Result<(Side, Program)> {
     let (from, to): (IpAddr, IpAddr) = match vip {
-        IpAddr::V4(_) => (DIRECTOR.into(), REAL.into()),
-        IpAddr::V6(_) => (DIRECTOR_V6.into(), REAL_V6.into()),
+        IpAddr::V4(_) => (DIRECTOR.into(), end.v4().into()),
+        IpAddr::V6(_) => (DIRECTOR_V6.into(), end.v6().into()),
     };
     let (from, to) = (from.to_string(), to.to_string());
     let director = yardstick(&topology.director, name, &[program, tun, &from, &to])?;
@@ -49,10 +54,11 @@ fn bare(
     topology.director.run(&format!("ip route add {} dev {tun}", alone(vip)))?;
     topology.deepen_queue(tun)?;
     topology.announce(vip)?;
-    Ok((Side { name, vip, process: Some(director.pid()) }, director))
+    Ok((Side { name, vip, process: Some(director.pid()), end }, director))
 }
 
-/// The director this project is about: one process for the four mixes of families, a service for each.
+/// The director this project is about: one process for the four mixes of families and for both real servers, a service
+/// for each.
 pub(crate) fn vstun(topology: &Topology) -> Result<(Vec<Side>, Program)> {
     let mut text = format!(
         "[director]\n\
@@ -64,19 +70,19 @@ pub(crate) fn vstun(topology: &Topology) -> Result<(Vec<Side>, Program)> {
         uplink = topology.uplink,
         control = sandbox::scratch().join("director.sock").display(),
     );
-    MIXES.iter().for_each(|mix| text.push_str(&service(mix)));
+    WAYS.iter().for_each(|way| text.push_str(&service(way)));
     let config = written("director.toml", &text)?;
     let command = [env!("CARGO_BIN_EXE_vstun-director"), "--config", &config];
     let director = Program::start(&topology.director, VSTUN, &command)?;
     topology.deepen_queue("vstun0")?;
     let process = Some(director.pid());
-    let sides = MIXES.map(|(name, vip, _)| Side { name, vip, process });
+    let sides = WAYS.map(|(name, vip, _, end)| Side { name, vip, process, end });
     sides.iter().try_for_each(|side| topology.announce(side.vip))?;
     Ok((sides.into(), director))
 }
 
-fn service(&(name, vip, real): &Mix) -> String {
-    let listens = [(UDP, "udp"), (UPLOAD, "tcp"), (DOWNLOAD, "tcp")]
+fn service(&(name, vip, real, _): &Way) -> String {
+    let listens = [(UDP, "udp"), (UPLOAD, "tcp"), (DOWNLOAD, "tcp"), (WEB, "tcp")]
         .map(|(port, protocol)| match vip {
             IpAddr::V4(vip) => format!("\"{vip}:{port}/{protocol}\""),
             IpAddr::V6(vip) => format!("\"[{vip}]:{port}/{protocol}\""),
@@ -94,74 +100,29 @@ fn service(&(name, vip, real): &Mix) -> String {
     )
 }
 
-/// No balancer: the kernel routes requests to a real server that owns the VIP, replies go straight back.
-pub(crate) fn kernel(topology: &Topology) -> Result<Side> {
-    let (name, vip) = (KERNEL, V4_KERNEL);
-    topology.director.run(&format!("ip route add {} via {REAL}", alone(vip)))?;
-    topology.real.run(&format!("ip addr add {} dev lo", alone(vip)))?;
-    topology.announce(vip)?;
-    Ok(Side { name, vip, process: None })
-}
-
-/// The tunnel's other end, for every way that tunnels.
-pub(crate) struct RealEnd {
-    /// What it is called in the table.
-    pub(crate) name: &'static str,
-    _program: Program,
-}
-
-impl RealEnd {
-    /// The bare loop's twin.
-    pub(crate) fn bare(topology: &Topology) -> Result<Self> {
-        let name = "bare real server";
-        let program = yardstick(&topology.real, name, &["bare-real", "real0"])?;
-        for vip in tunnelled() {
-            let nodad = if vip.is_ipv4() { "" } else { "nodad" };
-            topology.real.run(&format!("ip addr add {} dev real0 {nodad}", alone(vip)))?;
-        }
-        Ok(Self { name, _program: program })
-    }
-
-    /// This project's.
-    pub(crate) fn vstun(topology: &Topology) -> Result<Self> {
-        let name = "vstun-realserver";
-        let vips: Vec<_> = tunnelled().map(|vip| format!("\"{vip}\"")).collect();
-        let vips = vips.join(", ");
-        let text = format!(
-            "[realserver]\n\
-             tun = \"vstun0\"\n\
-             vips = [{vips}]\n\
-             directors = [\"{DIRECTOR}/32\", \"{DIRECTOR_V6}/128\"]\n\
-             control = \"{control}\"\n",
-            control = sandbox::scratch().join("realserver.sock").display(),
-        );
-        let config = written("realserver.toml", &text)?;
-        let command = [env!("CARGO_BIN_EXE_vstun-realserver"), "--config", &config];
-        Ok(Self { name, _program: Program::start(&topology.real, name, &command)? })
-    }
-}
-
 /// Starts one of this binary's own yardsticks in a node.
-pub(crate) fn yardstick(
-    node: &crate::node::Node,
-    name: &str,
-    arguments: &[&str],
-) -> Result<Program> {
+pub(crate) fn yardstick(node: &Node, name: &str, arguments: &[&str]) -> Result<Program> {
     let itself = std::env::current_exe()?;
     let itself = itself.to_str().context("the path of the bench is not UTF-8")?;
     let command = [&[itself, "yardstick"], arguments].concat();
     Program::start(node, name, &command)
 }
 
-fn written(file: &str, text: &str) -> Result<String> {
+/// Writes a file that only this run sees.
+pub(crate) fn written(file: &str, text: &str) -> Result<String> {
     let path = sandbox::scratch().join(file);
     fs::write(&path, text)?;
     Ok(path.display().to_string())
 }
 
-/// The VIPs behind a director.
-fn tunnelled() -> impl Iterator<Item = IpAddr> {
-    [V4_BARE, V4_BARE_AGAIN, V4_BATCHED, V6_BARE].into_iter().chain(MIXES.map(|(_, vip, _)| vip))
+/// The VIPs whose tunnels lead to `end`.
+pub(crate) fn tunnelled(end: End) -> Vec<IpAddr> {
+    let bare: &[IpAddr] = match end {
+        End::Bare => &[V4_BARE, V4_BARE_AGAIN, V4_BATCHED, V6_BARE],
+        End::Vstun => &[V4_BARE_VSTUN],
+    };
+    let ways = WAYS.iter().filter(|way| way.3 == end).map(|way| way.1);
+    bare.iter().copied().chain(ways).collect()
 }
 
 const fn v4(host: u8) -> IpAddr {
@@ -172,20 +133,25 @@ const fn v6(host: u16) -> IpAddr {
     IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0xa, 0, 0, 0, 0, host))
 }
 
-/// A way through this project's director: its name, its VIP and its real server.
-type Mix = (&'static str, IpAddr, IpAddr);
+/// A way through this project's director: its name, its VIP, its real server and what ends the tunnel there.
+type Way = (&'static str, IpAddr, IpAddr, End);
 
-const MIXES: [Mix; 4] = [
-    (VSTUN, v4(12), IpAddr::V4(REAL)),
-    (VSTUN_6IN6, v6(0x10), IpAddr::V6(REAL_V6)),
-    (VSTUN_6IN4, v6(0x11), IpAddr::V4(REAL)),
-    (VSTUN_4IN6, v4(15), IpAddr::V6(REAL_V6)),
+const WAYS: [Way; 5] = [
+    (VSTUN, v4(12), IpAddr::V4(End::Bare.v4()), End::Bare),
+    (VSTUN_6IN6, v6(0x10), IpAddr::V6(End::Bare.v6()), End::Bare),
+    (VSTUN_6IN4, v6(0x11), IpAddr::V4(End::Bare.v4()), End::Bare),
+    (VSTUN_4IN6, v4(15), IpAddr::V6(End::Bare.v6()), End::Bare),
+    (VSTUN_BOTH, v4(16), IpAddr::V4(End::Vstun.v4()), End::Vstun),
 ];
 
 const V4_BARE: IpAddr = v4(10);
 const V4_BARE_AGAIN: IpAddr = v4(11);
-const V4_KERNEL: IpAddr = v4(13);
+pub(crate) const V4_KERNEL: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 13);
 const V4_BATCHED: IpAddr = v4(14);
+const V4_BARE_VSTUN: IpAddr = v4(17);
+pub(crate) const V4_ROUTING: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 18);
+pub(crate) const V4_HAPROXY: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 19);
+pub(crate) const V4_NGINX: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 20);
 const V6_BARE: IpAddr = v6(0x12);
 
 pub(crate) const BARE_LOOP: &str = "bare loop";
@@ -197,10 +163,22 @@ pub(crate) const VSTUN: &str = "vstun-director";
 pub(crate) const VSTUN_6IN6: &str = "vstun-director 6in6";
 pub(crate) const VSTUN_6IN4: &str = "vstun-director 6in4";
 pub(crate) const VSTUN_4IN6: &str = "vstun-director 4in6";
-pub(crate) const KERNEL: &str = "no balancer";
+/// Both ends of the tunnel.
+pub(crate) const VSTUN_BOTH: &str = "vstun-director and vstun-realserver";
+/// The way of the bare loop, called by both of its programs.
+pub(crate) const BARE_BOTH: &str = "bare loop and bare real server";
+pub(crate) const BARE_LOOP_VSTUN: &str = "bare loop and vstun-realserver";
+/// Replies pass the director as well.
+pub(crate) const ROUTING: &str = "plain routing";
+/// Replies go straight back.
+pub(crate) const KERNEL: &str = "kernel direct return";
+pub(crate) const HAPROXY: &str = "HAProxy";
+pub(crate) const NGINX: &str = "nginx stream";
 /// Ports of the services behind every VIP.
 pub(crate) const UDP: u16 = 9000;
 /// Swallows.
 pub(crate) const UPLOAD: u16 = 9001;
 /// Pours.
 pub(crate) const DOWNLOAD: u16 = 9002;
+/// Answers requests.
+pub(crate) const WEB: u16 = 9003;

@@ -1,4 +1,4 @@
-//! Three nodes and three wires, made so that cost can be read honestly:
+//! Four nodes and five wires, made so that cost can be read honestly:
 //!
 //! ```text
 //!   client ──── requests ────► director ──── tunnelled requests ────► real server
@@ -6,6 +6,8 @@
 //!      └───────────────────────────── replies ─────────────────────────────┘
 //! ```
 //!
+//! - There are two real servers with wires of their own, one for each kind of tunnel end: a namespace has room for one
+//!   only, since every raw socket in it receives everything that is tunnelled to it.
 //! - Each veth's receive work runs in a kernel thread of its own (threaded NAPI): the sender is not billed for it.
 //! - 1,500-byte packets arrive everywhere (`tso off` at the sender), and receive offload merges them (GRO).
 //! - A bounded `pfifo` gives back-pressure; without it bursts are lost at the peer's 256-entry ring.
@@ -26,9 +28,35 @@ pub(crate) const CLIENT_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 
 /// The director's address on the tunnel wire, the source of every tunnelled packet.
 pub(crate) const DIRECTOR: Ipv4Addr = Ipv4Addr::new(10, 2, 0, 1);
 pub(crate) const DIRECTOR_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 2, 0, 0, 0, 0, 1);
-/// The real server's address on the tunnel wire.
-pub(crate) const REAL: Ipv4Addr = Ipv4Addr::new(10, 2, 0, 2);
-pub(crate) const REAL_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 2, 0, 0, 0, 0, 2);
+
+/// Which of the two real servers, by the program that ends its tunnels.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum End {
+    /// The bare one; the ways without a tunnel lead here too.
+    Bare,
+    /// This project's.
+    Vstun,
+}
+
+impl End {
+    /// The number of the wire from the director; the wire to the client has the next one.
+    const fn wire(self) -> u8 {
+        match self {
+            Self::Bare => 2,
+            Self::Vstun => 4,
+        }
+    }
+
+    /// The real server's address on the tunnel wire.
+    pub(crate) const fn v4(self) -> Ipv4Addr {
+        Ipv4Addr::new(10, self.wire(), 0, 2)
+    }
+
+    /// The same of IPv6.
+    pub(crate) const fn v6(self) -> Ipv6Addr {
+        Ipv6Addr::new(0x2001, 0xdb8, self.wire() as u16, 0, 0, 0, 0, 2)
+    }
+}
 
 /// Which CPU runs what.
 #[derive(Clone, Copy, Debug)]
@@ -39,19 +67,32 @@ pub(crate) struct Placement {
     pub(crate) others: usize,
 }
 
+/// A real server and the devices whose counters and queues matter.
+pub(crate) struct RealNode {
+    pub(crate) node: Node,
+    /// Where tunnelled packets leave the director.
+    pub(crate) tunnel_wire: String,
+    /// Where they arrive.
+    inlet: String,
+    /// Where replies leave for the client.
+    reply_wire: String,
+    /// Where they arrive.
+    outlet: String,
+}
+
 /// The nodes, and the devices whose counters and threads are read.
 pub(crate) struct Topology {
     pub(crate) client: Node,
     pub(crate) director: Node,
-    pub(crate) real: Node,
-    /// Where clients' packets reach the director.
+    bare: RealNode,
+    vstun: RealNode,
+    /// Where clients' packets leave the client.
+    request_wire: String,
+    /// Where they reach the director.
     pub(crate) uplink: String,
-    /// Where tunnelled packets leave the director.
-    pub(crate) tunnel_wire: String,
-    /// Where replies leave the real server.
-    pub(crate) reply_wire: String,
     /// Threads of the kernel that do the director's receive work.
     pub(crate) director_receive: Vec<u32>,
+    placement: Placement,
 }
 
 impl Topology {
@@ -59,30 +100,50 @@ impl Topology {
     pub(crate) fn build(placement: Placement) -> Result<Self> {
         let client = Node::new("client", placement.others)?;
         let director = Node::new("director", placement.director)?;
-        let real = Node::new("real", placement.others)?;
-        let mark = mark();
-        let name = |role: &str| format!("{role}{mark}");
-        let (uplink, tunnel_wire, reply_wire) = (name("dc"), name("dr"), name("rc"));
-        wire(1, (&client, &name("cd"), 1), (&director, &uplink, 2))?;
-        wire(2, (&director, &tunnel_wire, 1), (&real, &name("rd"), 2))?;
-        wire(3, (&real, &reply_wire, 2), (&client, &name("cr"), 1))?;
+        let (request_wire, uplink) = (device("cd"), device("dc"));
+        wire(1, (&client, &request_wire, 1), (&director, &uplink, 2))?;
         director.sysctl("net/ipv4/ip_forward", "1")?;
         director.sysctl("net/ipv6/conf/all/forwarding", "1")?;
+        let bare = real(&client, &director, End::Bare, placement)?;
+        let vstun = real(&client, &director, End::Vstun, placement)?;
         // TUNs, all that is made from now on, get no link-local address: in its name the kernel would send into them.
-        for node in [&director, &real] {
+        for node in [&director, &bare.node, &vstun.node] {
             node.sysctl("net/ipv6/conf/default/addr_gen_mode", "1")?;
         }
-        // A tunnelled client must send segments smaller by the outer header (advmss): 1,440 for 1,460.
-        real.run(&format!("ip route add {CLIENT}/32 via 10.3.0.1 advmss 1440"))?;
-        real.run(&format!("ip route add {CLIENT_V6}/128 via 2001:db8:3::1 advmss 1400"))?;
-        let director_receive = [&uplink, &tunnel_wire]
+        let director_receive = [&uplink, &bare.tunnel_wire, &vstun.tunnel_wire]
             .map(|device| receive_thread(device, placement.director))
             .into_iter()
             .collect::<Result<_>>()?;
-        for device in [name("cd"), name("cr"), name("rd"), name("rc")] {
-            receive_thread(&device, placement.others)?;
+        receive_thread(&request_wire, placement.others)?;
+        let all = Self {
+            client,
+            director,
+            bare,
+            vstun,
+            request_wire,
+            uplink,
+            director_receive,
+            placement,
+        };
+        Ok(all)
+    }
+
+    /// The real server with that tunnel end.
+    pub(crate) fn real(&self, end: End) -> &RealNode {
+        match end {
+            End::Bare => &self.bare,
+            End::Vstun => &self.vstun,
         }
-        Ok(Self { client, director, real, uplink, tunnel_wire, reply_wire, director_receive })
+    }
+
+    fn reals(&self) -> [&RealNode; 2] {
+        [&self.bare, &self.vstun]
+    }
+
+    /// Packets that have left the director for the real servers.
+    pub(crate) fn tunnelled(&self) -> Result<u64> {
+        let sent = |real: &RealNode| self.director.sent_packets(&real.tunnel_wire);
+        Ok(sent(&self.bare)? + sent(&self.vstun)?)
     }
 
     /// Sends the client's packets for `vip` to the director.
@@ -100,11 +161,81 @@ impl Topology {
         self.director.run(&format!("ip link set {tun} txqueuelen 5000"))
     }
 
-    /// Shapes the replies' wire to 1 Gbit/s, or gives it its plain queue back.
-    pub(crate) fn shape_replies(&self, shaped: bool) -> Result<()> {
+    /// Shapes requests and replies, by whatever way they go, to 1 Gbit/s, or gives their wires the plain queues back.
+    pub(crate) fn shape(&self, shaped: bool) -> Result<()> {
         let queue = if shaped { SHAPER } else { QUEUE };
-        self.real.run(&format!("tc qdisc replace dev {} root {queue}", self.reply_wire))
+        let shape = |node: &Node, device: &str| {
+            node.run(&format!("tc qdisc replace dev {device} root {queue}"))
+        };
+        shape(&self.client, &self.request_wire)?;
+        for real in self.reals() {
+            shape(&real.node, &real.reply_wire)?;
+            // Replies of the ways that lead back through the director.
+            shape(&real.node, &real.inlet)?;
+        }
+        Ok(())
     }
+
+    /// Whether every receiver waits for more packets to merge (the usual), or hands over at once what it has: a lone packet
+    /// would be late by the whole wait on every wire.
+    pub(crate) fn wait_to_merge(&self, waits: bool) -> Result<()> {
+        let set = |node: &Node, device: &str| {
+            let knobs = if waits {
+                MERGING
+            } else {
+                [("gro_flush_timeout", "0"), ("napi_defer_hard_irqs", "0")]
+            };
+            receive_knobs(node, device, &knobs)
+        };
+        set(&self.client, &self.request_wire)?;
+        set(&self.director, &self.uplink)?;
+        for real in self.reals() {
+            set(&self.director, &real.tunnel_wire)?;
+            set(&real.node, &real.inlet)?;
+            set(&real.node, &real.reply_wire)?;
+            set(&self.client, &real.outlet)?;
+        }
+        Ok(())
+    }
+
+    /// Whether the real servers' NICs merge tunnelled packets (GRO).
+    ///
+    /// Without GRO a veth has no receive thread: its work is billed to whoever sends. So figures of the director mean
+    /// nothing meanwhile.
+    pub(crate) fn merge_at_real_servers(&self, merged: bool) -> Result<()> {
+        let gro = if merged { "on" } else { "off" };
+        for real in self.reals() {
+            real.node.run(&format!("ethtool -K {} gro {gro}", real.inlet))?;
+            if merged {
+                receive_knobs(&real.node, &real.inlet, &[THREADED])?;
+                receive_knobs(&real.node, &real.inlet, &MERGING)?;
+                receive_thread(&real.inlet, self.placement.others)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A real server between director and client.
+fn real(client: &Node, director: &Node, end: End, placement: Placement) -> Result<RealNode> {
+    let (name, mark) = match end {
+        End::Bare => ("bare-real", 'b'),
+        End::Vstun => ("vstun-real", 'v'),
+    };
+    let node = Node::new(name, placement.others)?;
+    let [tunnel_wire, inlet] = [device(&format!("d{mark}")), device(&format!("{mark}d"))];
+    let [reply_wire, outlet] = [device(&format!("{mark}c")), device(&format!("c{mark}"))];
+    let number = end.wire();
+    wire(number, (director, &tunnel_wire, 1), (&node, &inlet, 2))?;
+    wire(number + 1, (&node, &reply_wire, 2), (client, &outlet, 1))?;
+    // A tunnelled client must send segments smaller by the outer header (advmss): 1,440 for 1,460.
+    let number = number + 1;
+    node.run(&format!("ip route add {CLIENT}/32 via 10.{number}.0.1 advmss 1440"))?;
+    node.run(&format!("ip route add {CLIENT_V6}/128 via 2001:db8:{number}::1 advmss 1400"))?;
+    for device in [&inlet, &reply_wire, &outlet] {
+        receive_thread(device, placement.others)?;
+    }
+    Ok(RealNode { node, tunnel_wire, inlet, reply_wire, outlet })
 }
 
 /// The prefix that holds this address and no other.
@@ -113,10 +244,10 @@ pub(crate) fn alone(address: IpAddr) -> String {
 }
 
 /// A node, its device, and its host number on the wire.
-type End<'a> = (&'a Node, &'a str, u8);
+type Attached<'a> = (&'a Node, &'a str, u8);
 
 /// The `number`th wire is 10.`number`.0.0/24 and 2001:db8:`number`::/64.
-fn wire(number: u8, left: End<'_>, right: End<'_>) -> Result<()> {
+fn wire(number: u8, left: Attached<'_>, right: Attached<'_>) -> Result<()> {
     let mut link = Command::new("ip");
     link.args(["link", "add", left.1, "netns", left.0.name(), "type", "veth"]);
     link.args(["peer", "name", right.1, "netns", right.0.name()]);
@@ -127,13 +258,17 @@ fn wire(number: u8, left: End<'_>, right: End<'_>) -> Result<()> {
         node.run(&format!("ethtool -K {device} tso off gro on"))?;
         node.run(&format!("ip link set {device} up"))?;
         node.run(&format!("tc qdisc replace dev {device} root {QUEUE}"))?;
-        let knobs =
-            [("threaded", "1"), ("gro_flush_timeout", "100000"), ("napi_defer_hard_irqs", "2")];
-        for (knob, value) in knobs {
-            node.write(&format!("/sys/class/net/{device}/{knob}"), value)?;
-        }
+        receive_knobs(node, device, &[THREADED])?;
+        receive_knobs(node, device, &MERGING)?;
     }
     Ok(())
+}
+
+/// How a device receives.
+fn receive_knobs(node: &Node, device: &str, knobs: &[(&str, &str)]) -> Result<()> {
+    knobs
+        .iter()
+        .try_for_each(|(knob, value)| node.write(&format!("/sys/class/net/{device}/{knob}"), value))
 }
 
 /// Finds the threaded NAPI of `device` and pins it.
@@ -155,12 +290,17 @@ fn receive_thread(device: &str, cpu: usize) -> Result<u32> {
     Ok(id)
 }
 
-/// Two characters that keep this run's device names, and so its kernel threads' names, apart from another run's.
-fn mark() -> String {
+/// A device's name for its role, with two characters that keep this run's names, and so its kernel threads' names, apart
+/// from another run's.
+fn device(role: &str) -> String {
     let digit = |n: u32| char::from_digit(n % 36, 36).unwrap_or('0');
-    [digit(process::id() / 36), digit(process::id())].iter().collect()
+    format!("{role}{}{}", digit(process::id() / 36), digit(process::id()))
 }
 
+/// A receive thread of its own.
+const THREADED: (&str, &str) = ("threaded", "1");
+/// Receivers wait 100 microseconds for more to merge.
+const MERGING: [(&str, &str); 2] = [("gro_flush_timeout", "100000"), ("napi_defer_hard_irqs", "2")];
 /// More than one TCP window, so that a stream is held back and not cut.
 const QUEUE: &str = "pfifo limit 5000";
 /// 1 Gbit/s with bursts of 1 ms; room for a whole TCP window, since a loss here would measure TCP's recovery.

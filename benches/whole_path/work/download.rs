@@ -1,48 +1,63 @@
-//! Download of one TCP stream: the bytes pass no director, only their acknowledgements do.
+//! Downloads: the bytes pass no director, only their acknowledgements do.
 //!
 //! Over a wire shaped to 1 Gbit/s a balancer must not be seen at all; unshaped, the machine's one CPU is the limit.
 
 use anyhow::Result;
 
-use super::{GIGABITS, THROUGHPUT, gigabits};
+use super::streams::{Load, sample};
+use super::{HOST_GB, PROCESS_GB, Spec, THROUGHPUT, at_least, rows};
 use crate::bed::Bed;
-use crate::report::{Row, Target};
+use crate::report::Row;
 use crate::rounds::{Plan, interleave};
-use crate::side::{BARE_LOOP, KERNEL, VSTUN};
+use crate::side::{
+    BARE_BOTH, BARE_LOOP, BARE_LOOP_VSTUN, HAPROXY, KERNEL, NGINX, ROUTING, VSTUN_BOTH,
+};
 
 /// Measures each way over the shaped and the plain wire.
 pub(crate) fn run(bed: &mut Bed, plan: Plan) -> Result<Vec<Row>> {
-    bed.use_vstun_realserver()?;
-    bed.topology.shape_replies(true)?;
-    let mut rows = wire(bed, plan, "download over 1 Gbit/s", Some(Target::AtLeast(0.98)))?;
-    bed.topology.shape_replies(false)?;
-    rows.extend(wire(bed, plan, "download", None)?);
+    let mut rows = Vec::new();
+    for load in LOADS {
+        bed.topology.shape(load.shaped)?;
+        let measured = streams(bed, plan, load);
+        bed.topology.shape(false)?;
+        rows.extend(measured?);
+    }
     Ok(rows)
 }
 
-fn wire(bed: &mut Bed, plan: Plan, work: &'static str, target: Option<Target>) -> Result<Vec<Row>> {
-    let contestants = bed.sides(&[VSTUN, BARE_LOOP, KERNEL]);
-    let all = interleave(work, plan, &contestants, |&place| {
-        let order = format!("down {} {}", bed.sides[place].vip, plan.window);
-        let (_, answer) = bed.cost(None, |bed| bed.tcp_load.ask(&order))?;
-        Ok(vec![(THROUGHPUT, gigabits(&answer)?)])
-    })?;
-    let figures = |name: &str| {
-        let series = all.get(name)?;
-        Some((name.to_owned(), series.figure(THROUGHPUT).to_vec()))
-    };
-    let end = bed.real_end.as_ref().map_or("", |end| end.name);
-    let rows = [(VSTUN, target), (BARE_LOOP, None)].into_iter().filter_map(|(name, target)| {
-        let (name, rounds) = figures(name)?;
-        let subject = (format!("{name} and {end}"), rounds);
-        Some(Row {
-            work,
-            figure: THROUGHPUT,
-            unit: GIGABITS,
-            subject,
-            yardstick: figures(KERNEL),
-            target,
-        })
+fn streams(bed: &mut Bed, plan: Plan, load: Load) -> Result<Vec<Row>> {
+    let mut contestants = bed.sides(&[VSTUN_BOTH, BARE_LOOP_VSTUN, ROUTING, KERNEL]);
+    if !load.shaped {
+        contestants.extend(bed.sides(&[HAPROXY, NGINX]));
+        contestants.extend(bed.renamed(BARE_LOOP, BARE_BOTH));
+    }
+    let all = interleave(bed, load.work, plan, &contestants, |bed, &place| {
+        sample(bed, place, "down", load, plan.window)
     });
-    Ok(rows.collect())
+    Ok(rows(load.work, &all, if load.shaped { SHAPED } else { PLAIN }))
 }
+
+const SHAPED: &[Spec] = &[
+    (THROUGHPUT, VSTUN_BOTH, ROUTING, at_least(0.99)),
+    (THROUGHPUT, VSTUN_BOTH, KERNEL, None),
+    (HOST_GB, VSTUN_BOTH, ROUTING, None),
+    (HOST_GB, VSTUN_BOTH, BARE_LOOP_VSTUN, None),
+    (PROCESS_GB, VSTUN_BOTH, BARE_LOOP_VSTUN, None),
+];
+const PLAIN: &[Spec] = &[
+    (THROUGHPUT, VSTUN_BOTH, ROUTING, None),
+    (THROUGHPUT, VSTUN_BOTH, KERNEL, None),
+    (THROUGHPUT, VSTUN_BOTH, BARE_LOOP_VSTUN, None),
+    (THROUGHPUT, VSTUN_BOTH, HAPROXY, None),
+    (HOST_GB, VSTUN_BOTH, HAPROXY, None),
+    (HOST_GB, VSTUN_BOTH, NGINX, None),
+    (HOST_GB, VSTUN_BOTH, ROUTING, None),
+    (HOST_GB, VSTUN_BOTH, KERNEL, None),
+    (PROCESS_GB, VSTUN_BOTH, BARE_BOTH, None),
+];
+const LOADS: [Load; 4] = [
+    Load { work: "download over 1 Gbit/s, one stream", streams: 1, shaped: true },
+    Load { work: "download over 1 Gbit/s, eight streams", streams: 8, shaped: true },
+    Load { work: "download, one stream", streams: 1, shaped: false },
+    Load { work: "download, eight streams", streams: 8, shaped: false },
+];

@@ -16,12 +16,12 @@ pub(crate) fn run(bed: &mut Bed, plan: Plan) -> Result<Vec<Row>> {
     let process = bed.side(VSTUN).and_then(|place| bed.sides[place].process);
     let Some(process) = process else { return Ok(Vec::new()) };
     let contestants = [(VSTUN, process)];
-    let all = interleave(WORK, plan, &contestants, |&process| {
+    let all = interleave(bed, WORK, plan, &contestants, |_, &process| {
         let before = meter::sleeps(process)?;
         thread::sleep(Duration::from_secs_f64(plan.window));
         let wakes = (meter::sleeps(process)? - before) as f64 / plan.window;
         Ok(vec![(MEMORY, meter::resident_kb(process)? as f64 / 1024.0), (WAKES, wakes)])
-    })?;
+    });
     let Some(series) = all.get(VSTUN) else { return Ok(Vec::new()) };
     let row = |figure, unit, target| Row {
         work: WORK,

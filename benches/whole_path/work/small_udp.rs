@@ -1,86 +1,116 @@
-//! Small packets below saturation: 18 bytes of UDP, 256 flows, 50,000 a second.
+//! Small packets: 18 bytes of UDP, 256 flows; below saturation 50,000 a second, at its edge twice as many, and beyond.
 //!
 //! Nothing can be merged here, so every packet costs a TUN read and a pass through the kernel's output. What a
 //! director may win is system calls, by batches; what it may lose is the logic.
 
 use anyhow::{Result, ensure};
 
-use super::{HOST, MICROSECONDS, PROCESS, number};
+use super::{Figure, HOST, PROCESS, Spec, at_most, figure, number, per_packet, rows};
 use crate::bed::Bed;
-use crate::report::{Row, Target};
+use crate::report::Row;
 use crate::rounds::{Plan, Sample, interleave};
-use crate::side::{BARE_BATCHED, BARE_LOOP, BARE_LOOP_AGAIN, VSTUN};
+use crate::side::{BARE_BATCHED, BARE_LOOP, BARE_LOOP_AGAIN, KERNEL, ROUTING, VSTUN};
 
-/// Measures each director with packets that arrive in bursts, then evenly.
+/// How packets are offered.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Offer {
+    work: &'static str,
+    /// Packets a second.
+    rate: u32,
+    /// Those due are sent together so often, microseconds.
+    tick_us: u32,
+    /// Of the datagrams sent; below, a full queue was measured and not the director.
+    least_delivered: f64,
+}
+
+/// Measures each director with each offer.
 pub(crate) fn run(bed: &mut Bed, plan: Plan) -> Result<Vec<Row>> {
-    let mut rows = bursts(bed, plan, WORK, BURSTS_US)?;
-    rows.extend(bursts(bed, plan, EVEN_WORK, EVEN_US)?);
+    let mut all = offered(bed, plan, BURSTS, CLEAN)?;
+    all.extend(offered(bed, plan, EVEN, CLEAN)?);
+    all.extend(offered(bed, plan, TWICE, FULL)?);
+    all.extend(offered(bed, plan, UNLIMITED, FULL)?);
+    Ok(all)
+}
+
+fn offered(bed: &mut Bed, plan: Plan, offer: Offer, specs: &[Spec]) -> Result<Vec<Row>> {
+    let names = [BARE_LOOP, BARE_LOOP_AGAIN, BARE_BATCHED, VSTUN, ROUTING, KERNEL];
+    // Only those that some row has.
+    let has = |name| specs.iter().any(|spec| spec.1 == name || spec.2 == name);
+    let names: Vec<_> = names.into_iter().filter(|name| has(*name)).collect();
+    let contestants = bed.sides(&names);
+    let measured = interleave(bed, offer.work, plan, &contestants, |bed, &place| {
+        sample(bed, place, offer, plan.window)
+    });
+    let mut rows = rows(offer.work, &measured, specs);
+    if offer.tick_us == EVEN.tick_us {
+        rows.iter_mut().for_each(|row| row.target = None);
+    }
     Ok(rows)
 }
 
-fn bursts(bed: &mut Bed, plan: Plan, work: &'static str, tick_us: u32) -> Result<Vec<Row>> {
-    let contestants = bed.sides(&[BARE_LOOP, BARE_LOOP_AGAIN, BARE_BATCHED, VSTUN]);
-    let all =
-        interleave(work, plan, &contestants, |&place| sample(bed, place, tick_us, plan.window))?;
-    let Some(bare) = all.get(BARE_LOOP) else { return Ok(Vec::new()) };
-    let others = all.iter().filter(|(name, _)| **name != BARE_LOOP);
-    Ok(others
-        .flat_map(|(name, series)| {
-            [PROCESS, HOST].map(|figure| Row {
-                work,
-                figure,
-                unit: MICROSECONDS,
-                subject: ((*name).to_owned(), series.figure(figure).to_vec()),
-                yardstick: Some((BARE_LOOP.to_owned(), bare.figure(figure).to_vec())),
-                target: (*name == VSTUN && figure == PROCESS && tick_us == BURSTS_US)
-                    .then_some(Target::AtMost(1.00)),
-            })
-        })
-        .collect())
-}
-
 /// One window, again if something else took the CPU meanwhile.
-pub(super) fn sample(bed: &mut Bed, place: usize, tick_us: u32, seconds: f64) -> Result<Sample> {
-    let mut result = attempt(bed, place, tick_us, seconds);
+pub(super) fn sample(bed: &mut Bed, place: usize, offer: Offer, seconds: f64) -> Result<Sample> {
+    let mut result = attempt(bed, place, offer, seconds);
     for _ in 1..ATTEMPTS {
         if let Err(e) = &result {
             println!("  {e:#}: again");
-            result = attempt(bed, place, tick_us, seconds);
+            result = attempt(bed, place, offer, seconds);
         }
     }
     result
 }
 
-fn attempt(bed: &mut Bed, place: usize, tick_us: u32, seconds: f64) -> Result<Sample> {
+fn attempt(bed: &mut Bed, place: usize, offer: Offer, seconds: f64) -> Result<Sample> {
     let side = &bed.sides[place];
-    let process = side.process;
-    let order = format!("send {} {FLOWS} {RATE} {tick_us} {seconds}", side.vip);
-    let before = bed.topology.real.datagrams()?;
-    let (cost, answer) = bed.cost(process, |bed| bed.udp_load.ask(&order))?;
-    let delivered = (bed.topology.real.datagrams()? - before) as f64;
+    let (vip, end) = (side.vip, side.end);
+    let order = format!("send {vip} {FLOWS} {} {} {seconds}", offer.rate, offer.tick_us);
+    let arrived = |bed: &Bed| bed.topology.real(end).node.datagrams();
+    let before = arrived(bed)?;
+    let (cost, (answer, meanwhile)) = bed.cost(bed.spenders(place), |bed| {
+        let answer = bed.udp_load.ask(&order)?;
+        Ok((answer, arrived(bed)? - before))
+    })?;
+    let delivered = (arrived(bed)? - before) as f64;
     let sent = number(&answer, "sent")?;
     ensure!(
-        delivered >= sent * LEAST_DELIVERED,
+        delivered >= sent * offer.least_delivered,
         "only {delivered} of {sent} datagrams arrived, the machine is too busy to measure"
     );
     let seconds = number(&answer, "seconds")?;
-    Ok(vec![
-        (PROCESS, cost.process_ns / cost.packets / 1e3),
-        (HOST, cost.host_ns / cost.packets / 1e3),
-        (OFFERED, sent / seconds),
-    ])
+    let mut sample = per_packet(cost);
+    sample.push((OFFERED, sent / seconds));
+    sample.push((DELIVERED.name, meanwhile as f64 / seconds / 1e3));
+    Ok(sample)
 }
 
-const WORK: &str = "small UDP";
-const EVEN_WORK: &str = "small UDP, evenly spaced";
+const CLEAN: &[Spec] = &[
+    (PROCESS, BARE_LOOP_AGAIN, BARE_LOOP, None),
+    (HOST, BARE_LOOP_AGAIN, BARE_LOOP, None),
+    (PROCESS, BARE_BATCHED, BARE_LOOP, None),
+    (HOST, BARE_BATCHED, BARE_LOOP, None),
+    (PROCESS, VSTUN, BARE_LOOP, at_most(0.95)),
+    (HOST, VSTUN, BARE_LOOP, None),
+    (HOST, VSTUN, ROUTING, None),
+    (HOST, VSTUN, KERNEL, None),
+];
+const FULL: &[Spec] = &[
+    (DELIVERED, VSTUN, BARE_LOOP, None),
+    (DELIVERED, VSTUN, BARE_BATCHED, None),
+    (DELIVERED, VSTUN, ROUTING, None),
+    (PROCESS, VSTUN, BARE_LOOP, None),
+    (HOST, VSTUN, BARE_LOOP, None),
+];
+const DELIVERED: Figure = figure("packets delivered", "k/s");
 const FLOWS: usize = 256;
-/// Packets a second.
-const RATE: u32 = 50_000;
 /// How generators pace (iperf3 does so by default): 50 packets every millisecond.
-pub(super) const BURSTS_US: u32 = 1000;
+pub(super) const BURSTS: Offer =
+    Offer { work: "small UDP, 50k/s", rate: 50_000, tick_us: 1000, least_delivered: 0.99 };
 /// As evenly as a sleeping process can: 5 packets every 100 microseconds.
-const EVEN_US: u32 = 100;
-/// Of the datagrams sent; below, a full queue was measured and not the director.
-const LEAST_DELIVERED: f64 = 0.99;
+const EVEN: Offer = Offer { work: "small UDP, 50k/s evenly spaced", tick_us: 100, ..BURSTS };
+/// More than one CPU has for the three nodes of some ways.
+const TWICE: Offer =
+    Offer { work: "small UDP, 100k/s", rate: 100_000, tick_us: 1000, least_delivered: 0.0 };
+/// More than the generator can send.
+const UNLIMITED: Offer = Offer { work: "small UDP, unlimited", rate: 4_000_000, ..TWICE };
 const ATTEMPTS: usize = 5;
 const OFFERED: &str = "packets a second";

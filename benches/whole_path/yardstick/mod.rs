@@ -13,6 +13,8 @@ mod bare_real;
 mod ready_made;
 mod tcp;
 mod udp;
+mod web;
+mod web_load;
 
 use std::env;
 use std::io::{self, BufRead, Write};
@@ -35,6 +37,8 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
         ["udp-sink", port] => udp::sink(port.parse()?),
         ["udp-load", port] => udp::load(port.parse()?),
         ["tcp-server", sink, source] => tcp::server(sink.parse()?, source.parse()?),
+        ["web-server", port] => web::server(port.parse()?),
+        ["web-load", port] => web_load::load(port.parse()?),
         ["tcp-load", sink, source] => tcp::load(sink.parse()?, source.parse()?),
         _ => bail!("no such yardstick: {}", arguments.join(" ")),
     }

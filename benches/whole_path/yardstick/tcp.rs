@@ -1,13 +1,13 @@
-//! One TCP stream up or down, and the server at its other end.
+//! TCP streams up or down, and the server at its other end.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddrV4, TcpListener, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
-use serde_json::{Value, json};
-use socket2::{Domain, SockRef, Socket, Type};
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use serde_json::json;
+use socket2::{Domain, Socket, Type};
 
 use super::{obey, ready};
 
@@ -16,9 +16,6 @@ use super::{obey, ready};
 pub(super) fn server(sink: u16, source: u16) -> Result<()> {
     let sinks = TcpListener::bind((Ipv4Addr::UNSPECIFIED, sink))?;
     let sources = TcpListener::bind((Ipv4Addr::UNSPECIFIED, source))?;
-    // What is accepted inherits it.
-    plain_congestion_control(&SockRef::from(&sinks))?;
-    plain_congestion_control(&SockRef::from(&sources))?;
     ready()?;
     thread::spawn(move || serve(&sinks, swallow));
     serve(&sources, pour);
@@ -45,16 +42,49 @@ fn pour(mut stream: TcpStream) {
     while stream.write_all(&buffer).is_ok() {}
 }
 
-/// Obeys `up VIP SECONDS` and `down VIP SECONDS` with the bytes moved and the time they took.
+/// Obeys `up VIP SECONDS STREAMS` and `down VIP SECONDS STREAMS` with the bytes moved and the time they took, and
+/// with all bytes, those before a download's rate is taken included.
 pub(super) fn load(sink: u16, source: u16) -> Result<()> {
-    obey(|order| match *order {
-        ["up", vip, seconds] => up(connect(vip, sink)?, duration(seconds)?),
-        ["down", vip, seconds] => down(connect(vip, source)?, duration(seconds)?),
-        _ => bail!("no such order"),
+    obey(|order| {
+        let [direction, vip, seconds, streams] = *order else { bail!("no such order") };
+        let (port, stream): (u16, Stream) = match direction {
+            "up" => (sink, up),
+            "down" => (source, down),
+            _ => bail!("no such order"),
+        };
+        let span = Duration::try_from_secs_f64(seconds.parse()?)?;
+        let streams = (0..streams.parse::<usize>()?)
+            .map(|_| connect(vip, port))
+            .collect::<Result<Vec<_>>>()?;
+        let begin = Instant::now();
+        let [bytes, all_bytes] = together(streams, |open| stream(open, span))?;
+        let elapsed = begin.elapsed();
+        let seconds = if direction == "up" { elapsed } else { span }.as_secs_f64();
+        Ok(json!({"bytes": bytes, "all_bytes": all_bytes, "seconds": seconds}))
     })
 }
 
-fn up(mut stream: TcpStream, span: Duration) -> Result<Value> {
+/// Moves bytes for so long: those that count for the rate, and all of them.
+type Stream = fn(TcpStream, Duration) -> Result<[u64; 2]>;
+
+/// Runs each stream in a thread, and adds up.
+fn together(
+    streams: Vec<TcpStream>,
+    work: impl Fn(TcpStream) -> Result<[u64; 2]> + Sync,
+) -> Result<[u64; 2]> {
+    thread::scope(|scope| {
+        let running: Vec<_> =
+            streams.into_iter().map(|stream| scope.spawn(|| work(stream))).collect();
+        let mut total = [0; 2];
+        for one in running {
+            let moved = one.join().map_err(|_| anyhow!("a stream panicked"))??;
+            total = [total[0] + moved[0], total[1] + moved[1]];
+        }
+        Ok(total)
+    })
+}
+
+fn up(mut stream: TcpStream, span: Duration) -> Result<[u64; 2]> {
     let buffer = vec![b'.'; CHUNK];
     let begin = Instant::now();
     while begin.elapsed() < span {
@@ -63,46 +93,29 @@ fn up(mut stream: TcpStream, span: Duration) -> Result<Value> {
     stream.shutdown(Shutdown::Write)?;
     let mut total = [0; 8];
     stream.read_exact(&mut total).context("wait for the server's count")?;
-    Ok(moved(u64::from_be_bytes(total), begin))
+    Ok([u64::from_be_bytes(total); 2])
 }
 
-fn down(mut stream: TcpStream, span: Duration) -> Result<Value> {
+fn down(mut stream: TcpStream, span: Duration) -> Result<[u64; 2]> {
     let mut buffer = vec![0; CHUNK];
-    let opened = Instant::now();
-    while opened.elapsed() < SLOW_START {
-        let _ = stream.read(&mut buffer).context("receive")?;
-    }
     let begin = Instant::now();
-    let mut total = 0;
-    while begin.elapsed() < span {
-        total += stream.read(&mut buffer).context("receive")? as u64;
+    let (mut counted, mut all) = (0, 0);
+    while begin.elapsed() < SLOW_START + span {
+        let length = stream.read(&mut buffer).context("receive")? as u64;
+        ensure!(length > 0, "the server ended the stream");
+        all += length;
+        counted += if begin.elapsed() < SLOW_START { 0 } else { length };
     }
-    Ok(moved(total, begin))
-}
-
-fn moved(bytes: u64, begin: Instant) -> Value {
-    json!({"bytes": bytes, "seconds": begin.elapsed().as_secs_f64()})
+    Ok([counted, all])
 }
 
 fn connect(vip: &str, port: u16) -> Result<TcpStream> {
     let to = SocketAddrV4::new(vip.parse::<Ipv4Addr>()?, port);
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
-    plain_congestion_control(&SockRef::from(&socket))?;
     socket.connect_timeout(&to.into(), PATIENCE).context("connect")?;
     socket.set_read_timeout(Some(PATIENCE))?;
     socket.set_write_timeout(Some(PATIENCE))?;
     Ok(socket.into())
-}
-
-/// BBR, the default on some machines, paces by timers whose work is billed to whoever runs when they fire.
-///
-/// Set before the connection is made: a stream that began with BBR goes on being paced.
-fn plain_congestion_control(socket: &SockRef<'_>) -> Result<()> {
-    socket.set_tcp_congestion(b"cubic").context("cubic is missing: modprobe tcp_cubic")
-}
-
-fn duration(seconds: &str) -> Result<Duration> {
-    Ok(Duration::try_from_secs_f64(seconds.parse()?)?)
 }
 
 const CHUNK: usize = 128 << 10;

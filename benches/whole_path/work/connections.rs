@@ -1,0 +1,41 @@
+//! New connections: connect, ask, 100 bytes of answer, close; 32 clients at a time.
+//!
+//! Nothing is gained by large packets here: each connection is half a dozen small ones, and an entry in the table. All
+//! nodes share a CPU, so the rate is what one connection costs altogether, the client's and the server's part included.
+
+use anyhow::Result;
+
+use super::{HOST_1000, PROCESS_1000, RATE, Spec, at_least, at_most, per_request, rows};
+use crate::bed::Bed;
+use crate::report::Row;
+use crate::rounds::{Plan, interleave};
+use crate::side::{BARE_BOTH, BARE_LOOP, HAPROXY, KERNEL, NGINX, ROUTING, VSTUN_BOTH};
+
+/// Measures each way.
+pub(crate) fn run(bed: &mut Bed, plan: Plan) -> Result<Vec<Row>> {
+    let mut contestants = bed.sides(&[VSTUN_BOTH, ROUTING, KERNEL, HAPROXY, NGINX]);
+    contestants.extend(bed.renamed(BARE_LOOP, BARE_BOTH));
+    let all = interleave(bed, WORK, plan, &contestants, |bed, &place| {
+        let order = format!("connections {} {CLIENTS} 100 {}", bed.sides[place].vip, plan.window);
+        let (cost, answer) = bed.cost(bed.spenders(place), |bed| bed.web_load.ask(&order))?;
+        per_request(cost, &answer)
+    });
+    Ok(rows(WORK, &all, ROWS))
+}
+
+const ROWS: &[Spec] = &[
+    (HOST_1000, VSTUN_BOTH, HAPROXY, at_most(1.0 / 3.5)),
+    (HOST_1000, VSTUN_BOTH, NGINX, None),
+    (HOST_1000, BARE_BOTH, HAPROXY, None),
+    (HOST_1000, VSTUN_BOTH, BARE_BOTH, None),
+    (HOST_1000, VSTUN_BOTH, ROUTING, None),
+    (HOST_1000, VSTUN_BOTH, KERNEL, None),
+    (PROCESS_1000, VSTUN_BOTH, BARE_BOTH, None),
+    (RATE, VSTUN_BOTH, HAPROXY, at_least(1.4)),
+    (RATE, VSTUN_BOTH, NGINX, None),
+    (RATE, VSTUN_BOTH, ROUTING, at_least(0.75)),
+    (RATE, VSTUN_BOTH, BARE_BOTH, None),
+    (RATE, VSTUN_BOTH, KERNEL, None),
+];
+const WORK: &str = "new connections, 100-byte replies";
+const CLIENTS: usize = 32;

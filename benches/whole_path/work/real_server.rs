@@ -1,0 +1,50 @@
+//! Uploads seen from the real server: what its daemon spends on the bytes that come out of the tunnel.
+//!
+//! The same director feeds both ends, each in a namespace of its own. Where the NIC merges (GRO), a daemon has one receive
+//! and one write for up to 64 KB; where it does not, the bare one writes each packet by itself.
+
+use anyhow::Result;
+
+use super::streams::{Load, sample};
+use super::{END_GB, Spec, THROUGHPUT, at_most, rows};
+use crate::bed::Bed;
+use crate::report::Row;
+use crate::rounds::{Plan, interleave};
+use crate::side::{VSTUN, VSTUN_BOTH};
+use crate::tunnel_end::{BARE_REAL, VSTUN_REAL};
+
+/// Measures both ends with and without GRO.
+pub(crate) fn run(bed: &mut Bed, plan: Plan) -> Result<Vec<Row>> {
+    let mut rows = streams(bed, plan, MERGED, BARE_REAL, MERGED_ROWS)?;
+    bed.topology.merge_at_real_servers(false)?;
+    let single = streams(bed, plan, SINGLE, ONE_WRITE, SINGLE_ROWS);
+    bed.topology.merge_at_real_servers(true)?;
+    rows.extend(single?);
+    Ok(rows)
+}
+
+fn streams(
+    bed: &mut Bed,
+    plan: Plan,
+    load: Load,
+    bare: &'static str,
+    specs: &[Spec],
+) -> Result<Vec<Row>> {
+    let contestants: Vec<_> = [bed.renamed(VSTUN_BOTH, VSTUN_REAL), bed.renamed(VSTUN, bare)]
+        .into_iter()
+        .flatten()
+        .collect();
+    let all = interleave(bed, load.work, plan, &contestants, |bed, &place| {
+        sample(bed, place, "up", load, plan.window)
+    });
+    Ok(rows(load.work, &all, specs))
+}
+
+const MERGED_ROWS: &[Spec] =
+    &[(END_GB, VSTUN_REAL, BARE_REAL, at_most(1.10)), (THROUGHPUT, VSTUN_REAL, BARE_REAL, None)];
+const SINGLE_ROWS: &[Spec] =
+    &[(END_GB, VSTUN_REAL, ONE_WRITE, at_most(0.60)), (THROUGHPUT, VSTUN_REAL, ONE_WRITE, None)];
+const MERGED: Load = Load { work: "upload at the real server, GRO on", streams: 1, shaped: false };
+const SINGLE: Load = Load { work: "upload at the real server, GRO off", streams: 1, shaped: false };
+/// What the bare real server comes to where nothing is merged.
+const ONE_WRITE: &str = "one write per packet";

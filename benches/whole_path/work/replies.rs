@@ -1,0 +1,47 @@
+//! Replies of 100 kB on 16 connections that are kept: what a web server mostly does.
+//!
+//! The bytes pass a proxy, and with plain routing the director; with direct return only their acknowledgements do.
+
+use anyhow::Result;
+
+use super::{
+    HOST_1000, HOST_GB, RATE, Spec, THROUGHPUT, at_most, gigabits, number, per_gigabyte,
+    per_request, rows,
+};
+use crate::bed::Bed;
+use crate::report::Row;
+use crate::rounds::{Plan, interleave};
+use crate::side::{BARE_BOTH, BARE_LOOP, HAPROXY, KERNEL, NGINX, ROUTING, VSTUN_BOTH};
+
+/// Measures each way.
+pub(crate) fn run(bed: &mut Bed, plan: Plan) -> Result<Vec<Row>> {
+    let mut contestants = bed.sides(&[VSTUN_BOTH, ROUTING, KERNEL, HAPROXY, NGINX]);
+    contestants.extend(bed.renamed(BARE_LOOP, BARE_BOTH));
+    let all = interleave(bed, WORK, plan, &contestants, |bed, &place| {
+        let vip = bed.sides[place].vip;
+        let order = format!("requests {vip} {CLIENTS} {BYTES} {}", plan.window);
+        let (cost, answer) = bed.cost(bed.spenders(place), |bed| bed.web_load.ask(&order))?;
+        let mut sample = per_request(cost, &answer)?;
+        sample.extend(per_gigabyte(cost, number(&answer, "bytes")?));
+        sample.push((THROUGHPUT.name, gigabits(&answer)?));
+        Ok(sample)
+    });
+    Ok(rows(WORK, &all, ROWS))
+}
+
+const ROWS: &[Spec] = &[
+    (HOST_GB, VSTUN_BOTH, HAPROXY, at_most(1.0 / 6.0)),
+    (HOST_GB, VSTUN_BOTH, NGINX, at_most(1.0 / 6.0)),
+    (HOST_GB, BARE_BOTH, HAPROXY, None),
+    (HOST_GB, VSTUN_BOTH, BARE_BOTH, None),
+    (HOST_GB, VSTUN_BOTH, ROUTING, None),
+    (HOST_GB, VSTUN_BOTH, KERNEL, None),
+    (HOST_1000, VSTUN_BOTH, HAPROXY, None),
+    (RATE, VSTUN_BOTH, HAPROXY, None),
+    (RATE, VSTUN_BOTH, NGINX, None),
+    (RATE, VSTUN_BOTH, ROUTING, None),
+    (THROUGHPUT, VSTUN_BOTH, KERNEL, None),
+];
+const WORK: &str = "100 kB replies, 16 connections";
+const CLIENTS: usize = 16;
+const BYTES: usize = 100_000;

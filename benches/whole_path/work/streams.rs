@@ -1,0 +1,33 @@
+//! TCP streams as the loads that move bytes have them: one or eight, over plain wires or over 1 Gbit/s.
+
+use anyhow::Result;
+
+use super::{THROUGHPUT, gigabits, number, per_gigabyte, per_packet};
+use crate::bed::Bed;
+use crate::rounds::Sample;
+
+/// One of the four ways to load with streams.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Load {
+    /// Its name in the table.
+    pub(super) work: &'static str,
+    pub(super) streams: usize,
+    /// Over 1 Gbit/s.
+    pub(super) shaped: bool,
+}
+
+/// One window of streams `up` or `down` by the way at `place`.
+pub(super) fn sample(
+    bed: &mut Bed,
+    place: usize,
+    direction: &str,
+    load: Load,
+    seconds: f64,
+) -> Result<Sample> {
+    let order = format!("{direction} {} {seconds} {}", bed.sides[place].vip, load.streams);
+    let (cost, answer) = bed.cost(bed.spenders(place), |bed| bed.tcp_load.ask(&order))?;
+    let mut sample = per_packet(cost);
+    sample.extend(per_gigabyte(cost, number(&answer, "all_bytes")?));
+    sample.push((THROUGHPUT.name, gigabits(&answer)?));
+    Ok(sample)
+}

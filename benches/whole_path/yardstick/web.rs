@@ -1,0 +1,140 @@
+//! The web server: answers each request with as many bytes as it asks for.
+//!
+//! HTTP as far as a balancer could tell: a request of fixed length that names the length of the answer, and by its
+//! version whether the connection is kept. One thread and no work beside the kernel's, so that it is not what is measured.
+
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream};
+use std::os::fd::AsRawFd;
+
+use anyhow::{Context, Result, ensure};
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Registry, Token};
+use socket2::{Domain, Socket, Type};
+
+use super::ready;
+
+/// Length of every request.
+pub(super) const REQUEST: usize = 64;
+
+/// A request for `bytes` bytes, after which the server closes the connection or does not.
+pub(super) fn request(bytes: usize, closes: bool) -> Result<[u8; REQUEST]> {
+    ensure!(bytes <= LARGEST, "the server has {LARGEST} bytes");
+    let version = if closes { "1.0" } else { "1.1" };
+    let start = format!("GET /{bytes} HTTP/{version}\r\nx: ");
+    let mut request = [b'.'; REQUEST];
+    request.get_mut(..start.len()).context("too long")?.copy_from_slice(start.as_bytes());
+    request[REQUEST - 4..].copy_from_slice(b"\r\n\r\n");
+    Ok(request)
+}
+
+/// How many bytes a request asks for, and whether the connection ends after them.
+fn asked(request: &[u8; REQUEST]) -> Option<(usize, bool)> {
+    let text = std::str::from_utf8(request).ok()?;
+    let (bytes, rest) = text.strip_prefix("GET /")?.split_once(" HTTP/1.")?;
+    let bytes = bytes.parse().ok().filter(|&bytes| bytes <= LARGEST)?;
+    Some((bytes, rest.starts_with('0')))
+}
+
+/// Serves the port until it is killed.
+pub(super) fn server(port: u16) -> Result<()> {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port).into())?;
+    socket.listen(BACKLOG)?;
+    let listener = TcpListener::from(socket);
+    let mut poll = Poll::new()?;
+    let mut source = SourceFd(&listener.as_raw_fd());
+    poll.registry().register(&mut source, LISTENER, Interest::READABLE)?;
+    let mut events = Events::with_capacity(256);
+    let mut server =
+        Server { connections: Vec::new(), free: Vec::new(), body: vec![b'.'; LARGEST] };
+    ready()?;
+    loop {
+        poll.poll(&mut events, None)?;
+        for event in &events {
+            match event.token() {
+                LISTENER => server.accept(&listener, poll.registry())?,
+                Token(place) => server.serve(place),
+            }
+        }
+    }
+}
+
+struct Server {
+    connections: Vec<Option<Connection>>,
+    /// Places in `connections` that are empty.
+    free: Vec<usize>,
+    body: Vec<u8>,
+}
+
+struct Connection {
+    stream: TcpStream,
+    request: [u8; REQUEST],
+    /// Bytes of the request that have come.
+    come: usize,
+    /// Bytes of the answer that have not gone.
+    due: usize,
+    closes: bool,
+}
+
+impl Server {
+    fn accept(&mut self, listener: &TcpListener, registry: &Registry) -> Result<()> {
+        while let Ok((stream, _)) = listener.accept() {
+            stream.set_nonblocking(true)?;
+            stream.set_nodelay(true)?;
+            let place = self.free.pop().unwrap_or_else(|| {
+                self.connections.push(None);
+                self.connections.len() - 1
+            });
+            let interest = Interest::READABLE | Interest::WRITABLE;
+            registry.register(&mut SourceFd(&stream.as_raw_fd()), Token(place), interest)?;
+            let request = [0; REQUEST];
+            let connection = Connection { stream, request, come: 0, due: 0, closes: false };
+            self.connections[place] = Some(connection);
+        }
+        Ok(())
+    }
+
+    /// Does what can be done for a connection, and forgets it at its end.
+    fn serve(&mut self, place: usize) {
+        let Some(connection) = &mut self.connections[place] else { return };
+        match connection.advance(&self.body) {
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+            _ => {
+                self.connections[place] = None;
+                self.free.push(place);
+            }
+        }
+    }
+}
+
+impl Connection {
+    /// Goes on until the connection ends, or fails, if only because it would block.
+    fn advance(&mut self, body: &[u8]) -> io::Result<()> {
+        loop {
+            while self.due > 0 {
+                self.due -= self.stream.write(&body[..self.due])?;
+                if self.due == 0 && self.closes {
+                    return Ok(());
+                }
+            }
+            let length = self.stream.read(&mut self.request[self.come..])?;
+            if length == 0 {
+                return Ok(());
+            }
+            self.come += length;
+            if self.come == REQUEST {
+                let asked = asked(&self.request).ok_or(io::ErrorKind::InvalidData)?;
+                (self.due, self.closes) = asked;
+                self.come = 0;
+            }
+        }
+    }
+}
+
+const LISTENER: Token = Token(usize::MAX - 1);
+const BACKLOG: i32 = 4096;
+/// The longest answer.
+const LARGEST: usize = 1 << 20;
