@@ -1,5 +1,6 @@
 //! What choosing a real server takes: each scheduler, asked for every packet.
 
+use vstun::balancer::maglev::{self, Keeper};
 use vstun::balancer::{
     Balancer, Change, FloodMarks, Limits, Listen, Millis, Policy, PortRange, Protocol, RealSpec,
     SchedulerKind, ServiceSpec,
@@ -28,7 +29,11 @@ pub(crate) fn schedule(scheduler: SchedulerKind) -> Run {
         policy,
         reals: reals.collect(),
     };
-    director.apply(Millis(0), &Change::AddService(service)).unwrap();
+    // For mh, whose table is made elsewhere.
+    let mut keeper = Keeper::new(SEED, maglev::SLOTS);
+    for change in keeper.follow(vec![Change::AddService(service)]) {
+        director.apply(Millis(0), &change).unwrap();
+    }
     let packets: Vec<_> = (0..CLIENTS).map(|client| V4.datagram(client)).collect();
     Box::new(move |count| {
         let count = usize::try_from(count).unwrap();
