@@ -29,6 +29,7 @@ fn check_fixed_keys(old: &Director, new: &Director, faults: &mut Faults) {
         ("source", old.sources != new.sources),
         ("announce", old.announce != new.announce),
         ("announce_table", old.announce_table != new.announce_table),
+        ("neighbour_routes", old.neighbour_routes != new.neighbour_routes),
         ("control", old.control != new.control),
         ("control_mode", old.access.mode != new.access.mode),
         ("control_group", old.access.group != new.access.group),

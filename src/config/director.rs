@@ -36,6 +36,8 @@ pub struct Director {
     pub announce: bool,
     /// The routing table to which the VIPs are copied for a routing daemon; 0: none.
     pub announce_table: u32,
+    /// Whether real servers on directly connected networks get routes of their own.
+    pub neighbour_routes: bool,
     /// Where the control socket is made.
     pub control: PathBuf,
     /// Who may use the control socket.
@@ -115,6 +117,10 @@ impl Director {
                 .entry("announce_table")
                 .and_then(|entry| announce_table(&entry, faults))
                 .unwrap_or(0),
+            neighbour_routes: section
+                .entry("neighbour_routes")
+                .and_then(|entry| entry.boolean(faults))
+                .unwrap_or(false),
             control: control.unwrap_or_else(|| Self::CONTROL.into()),
             access: Access::read(&section, faults),
             max_connections: connections.unwrap_or(Self::CONNECTIONS),

@@ -6,13 +6,14 @@ use super::fault::quoted;
 /// The top-level tables.
 pub const TABLES: [&str; 3] = ["director", "service", "realserver"];
 /// The keys of `[director]`.
-pub const DIRECTOR: [&str; 15] = [
+pub const DIRECTOR: [&str; 16] = [
     "tun",
     "uplinks",
     "arp",
     "source",
     "announce",
     "announce_table",
+    "neighbour_routes",
     "control",
     "control_mode",
     "control_group",

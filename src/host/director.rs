@@ -9,18 +9,16 @@ use super::facts::{Address, Facts, Link};
 use super::family::Family;
 use super::ipv6;
 use super::plan::{Announcement, Mss, Plan, Refusal, check_tun, distinct, write};
-use super::step::{Object, PROTOCOL, Step};
+use super::step::{MAIN, Object, PROTOCOL, Step};
 use super::sysctl::conf;
 use uplinks::Distinct;
 
 mod egress;
 mod forwarding;
+mod neighbours;
 mod uplinks;
 
 pub use egress::outer_sources;
-
-/// The main routing table.
-const MAIN: u32 = 254;
 
 /// What the configuration asks for.
 #[derive(Clone, Debug, Default)]
@@ -41,6 +39,8 @@ pub struct Wishes {
     pub announce_table: u32,
     /// Virtual IPs that are captured and not announced: neither answered for nor in `announce_table`.
     pub withdrawn: BTreeSet<IpAddr>,
+    /// Give real servers on directly connected networks routes of their own, by way of themselves.
+    pub neighbour_routes: bool,
     /// Go on although another host answers for a virtual IP.
     pub force: bool,
 }
@@ -83,6 +83,9 @@ pub fn plan(wishes: &Wishes, facts: &Facts) -> Result<Plan, Refusal> {
     }
     let announcements = if wishes.arp { announcements(&uplinks, &told, facts) } else { Vec::new() };
     steps.extend(announcements.iter().filter_map(|one| proxy(one, facts)));
+    if wishes.neighbour_routes {
+        steps.extend(neighbours::routes(&wishes.reals, facts));
+    }
 
     Ok(Plan {
         tun: wishes.tun.clone(),

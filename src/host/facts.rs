@@ -7,7 +7,7 @@ use ipnet::IpNet;
 
 use super::family::Family;
 use super::route::{Kind, Route};
-use super::step::{Object, Step};
+use super::step::{MAIN, Object, Step};
 use super::sysctl;
 
 /// Kernel modules that take tunnelled packets: over IPv4 `ipip` those of protocol 4 and `sit` those of protocol 41,
@@ -195,6 +195,15 @@ impl Facts {
             // IPv6 takes the source out of a route when the address goes, IPv4 the whole route.
             Object::Route { address, table, source, .. } => {
                 !self.routes_to(*address, *table).any(|route| route.source == *source)
+            }
+            Object::Neighbour { address, link, source } => {
+                let made = |route: &Route| {
+                    let hop = route.hops.first();
+                    hop.is_some_and(|hop| {
+                        hop.gateway == Some(*address) && Some(hop.link) == index(link)
+                    }) && route.source == *source
+                };
+                !self.routes_to(*address, MAIN).any(made)
             }
             Object::Rule { from, table, priority } => {
                 let from = Some(IpNet::from(*from));

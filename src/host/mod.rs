@@ -27,4 +27,4 @@ pub use plan::{
     Announcement, MIN_TUN_MTU, MIN_TUN_MTU_V6, Mss, OuterSources, Plan, Refusal, resolution,
 };
 pub use route::{Hop, Kind, Raw, Route, metric};
-pub use step::{Object, PROTOCOL, Step};
+pub use step::{MAIN, Object, PROTOCOL, Step};

@@ -10,6 +10,9 @@ use serde::{Deserialize, Serialize};
 /// (`ip route show table all proto 176`), free in iproute2's `rt_protos`.
 pub const PROTOCOL: u8 = 176;
 
+/// The main routing table.
+pub const MAIN: u32 = 254;
+
 /// One change of the host. It is recorded in the state file before it is made.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -62,6 +65,15 @@ pub enum Object {
         /// Source address of the host's own connections to the virtual IP.
         source: Option<IpAddr>,
     },
+    /// A route of one address on a directly connected network by way of itself, in the main table.
+    Neighbour {
+        /// The real server.
+        address: IpAddr,
+        /// The interface's name.
+        link: String,
+        /// The source that the network's own route prefers.
+        source: Option<IpAddr>,
+    },
     /// A rule that sends packets from an address to a table.
     Rule {
         /// The virtual IP.
@@ -106,6 +118,12 @@ impl Step {
         }
     }
 
+    /// Whether it hides a route of somebody else's, so that it has to go as soon as no plan wants it.
+    #[must_use]
+    pub fn hides(&self) -> bool {
+        matches!(self, Self::Add(Object::Neighbour { .. }))
+    }
+
     /// Whether this route takes the place of that one: same address, same table.
     #[must_use]
     pub fn supersedes(&self, other: &Self) -> bool {
@@ -114,6 +132,10 @@ impl Step {
                 Self::Add(Object::Route { address, table, .. }),
                 Self::Add(Object::Route { address: other, table: other_table, .. }),
             ) => address == other && table == other_table,
+            (
+                Self::Add(Object::Neighbour { address, .. }),
+                Self::Add(Object::Neighbour { address: other, .. }),
+            ) => address == other,
             _ => false,
         }
     }
@@ -127,7 +149,8 @@ impl Step {
             Self::Add(object) | Self::Remove(object) => match object {
                 Object::Proxy { link, .. }
                 | Object::Address { link, .. }
-                | Object::Route { link, .. } => Some(link),
+                | Object::Route { link, .. }
+                | Object::Neighbour { link, .. } => Some(link),
                 Object::Rule { .. } | Object::Copies { .. } => None,
             },
         }
@@ -135,9 +158,12 @@ impl Step {
 
     /// Whether traffic flows without it, so that a kernel or container that refuses it is no reason to stop:
     /// `proxy_delay` costs up to 0.8 s per answer, IPv6 on a TUN that has no use for it and an address or router
-    /// advertisements there cost a few dropped packets.
+    /// advertisements there cost a few dropped packets, a neighbour's route saves work.
     #[must_use]
     pub fn optional(&self) -> bool {
+        if matches!(self, Self::Add(Object::Neighbour { .. })) {
+            return true;
+        }
         let Self::Write { sysctl, to, .. } = self else { return false };
         match (sysctl.rsplit('/').next().unwrap_or_default(), to.as_str()) {
             ("proxy_delay" | "addr_gen_mode", _) | ("disable_ipv6", "1") | ("accept_ra", "0") => {
@@ -176,6 +202,9 @@ impl fmt::Display for Object {
             Self::Address { address, link } => write!(f, "address {address} dev {link}"),
             Self::Route { address, link, table, .. } => {
                 write!(f, "route {address} dev {link} table {table}")
+            }
+            Self::Neighbour { address, link, .. } => {
+                write!(f, "route {address} by way of itself dev {link}")
             }
             Self::Rule { from, table, priority } => {
                 write!(f, "rule {priority}: from {from} lookup {table}")

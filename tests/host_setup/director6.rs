@@ -476,3 +476,68 @@ fn a_host_without_ipv6_serves_ipv4_and_refuses_the_rest() {
         assert!(error.contains("no sysctl net.ipv6.conf.all.disable_ipv6"), "{error}");
     });
 }
+
+/// Real servers that the director reaches without a router.
+fn with_neighbour_routes() -> DirectorWishes {
+    DirectorWishes { neighbour_routes: true, ..dual() }
+}
+
+#[test]
+fn neighbours_are_reached_by_way_of_themselves_and_all_is_as_before_in_the_end() {
+    alone(
+        "director6::neighbours_are_reached_by_way_of_themselves_and_all_is_as_before_in_the_end",
+        || {
+            hosts6();
+            let before = picture();
+            run(async {
+                let mut session = start(&with_neighbour_routes()).await;
+                let way = sh("ip route get 10.2.0.2");
+                assert!(way.contains("via 10.2.0.2 dev eth1 src 10.2.0.1"), "{way}");
+                let way = sh("ip -6 route get 2001:db8:2::2");
+                assert!(way.contains("via 2001:db8:2::2 dev eth1"), "{way}");
+                sh("ping -c 1 -W 5 10.2.0.2; ping -c 1 -W 5 2001:db8:2::2");
+                let fewer = DirectorWishes { reals: dual().reals[1..].to_vec(), ..dual() };
+                let prepared = session.plan_director(&fewer).await.unwrap();
+                session.install(prepared).await.unwrap();
+                assert_eq!(sh("ip route show 10.2.0.2; ip -6 route show 2001:db8:2::2"), "");
+                session.undo().await.unwrap();
+            });
+            no_tun();
+            // What pings have learnt is the kernel's own.
+            sh("ip neigh flush all");
+            assert_same(&before, &picture());
+        },
+    );
+}
+
+/// A route to one address hides every route to its network.
+#[test]
+fn a_real_server_that_moves_behind_a_router_is_found_there() {
+    alone("director6::a_real_server_that_moves_behind_a_router_is_found_there", || {
+        hosts6();
+        run(async {
+            let mut session = start(&with_neighbour_routes()).await;
+            sh("
+                ip addr add 10.9.0.1/24 dev eth1; ip addr del 10.2.0.1/24 dev eth1
+                ip route add 10.2.0.0/24 via 10.9.0.2 dev eth1
+            ");
+            tokio::select! {
+                told = session.follow() => panic!("{told:?}"),
+                () = until("ip route get 10.2.0.2 | grep -q 'via 10.9.0.2 dev eth1'") => {}
+            }
+            sh("ip route del 10.2.0.0/24; ip addr add 10.2.0.1/24 dev eth1");
+            tokio::select! {
+                told = session.follow() => panic!("{told:?}"),
+                () = until("ip route get 10.2.0.2 | grep -q 'via 10.2.0.2 dev eth1'") => {}
+            }
+            // A second address of the network's takes nothing away; only a router in between does.
+            sh("ip route add 10.2.0.0/25 via 10.9.0.2 dev eth1");
+            tokio::select! {
+                told = session.follow() => panic!("{told:?}"),
+                () = until("ip route get 10.2.0.2 | grep -q 'via 10.9.0.2 dev eth1'") => {}
+            }
+            session.undo().await.unwrap();
+        });
+        no_tun();
+    });
+}

@@ -173,6 +173,7 @@ fn wishes(config: &config::Director, withdrawn: BTreeSet<IpAddr>, force: bool) -
         arp: config.arp,
         sources: config.sources.clone(),
         announce_table: config.announce_table,
+        neighbour_routes: config.neighbour_routes,
         withdrawn,
         force,
     }

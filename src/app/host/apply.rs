@@ -112,6 +112,10 @@ async fn add(object: &Object, replace: bool, netlink: &Netlink) -> io::Result<()
             let message = routes::host_route(*address, link, *table, *source);
             netlink.add_route(message, replace).await
         }
+        Object::Neighbour { address, link, source } => {
+            let link = netlink.index(link).await?;
+            netlink.add_route(routes::neighbour(*address, link, *source), replace).await
+        }
         Object::Rule { from, table, priority } => {
             netlink.add_rule(messages::rule_message(*from, *table, *priority)).await
         }
@@ -136,6 +140,10 @@ async fn remove(object: &Object, netlink: &Netlink) -> io::Result<()> {
         Object::Route { address, link, table, source } => {
             let link = netlink.index(link).await?;
             netlink.remove_route(routes::host_route(*address, link, *table, *source)).await
+        }
+        Object::Neighbour { address, link, source } => {
+            let link = netlink.index(link).await?;
+            netlink.remove_route(routes::neighbour(*address, link, *source)).await
         }
         Object::Rule { from, table, priority } => {
             netlink.remove_rule(messages::rule_message(*from, *table, *priority)).await

@@ -82,8 +82,8 @@ impl Session {
         Ok(())
     }
 
-    /// Looks at the host and makes what it lacks. Nothing is taken away: what a plan does not want for a moment,
-    /// while an interface is without its address, it may want again.
+    /// Looks at the host and makes what it lacks. Nothing is taken away but what hides a route of somebody else's: what a
+    /// plan does not want for a moment, while an interface is without its address, it may want again.
     async fn sync(&mut self) -> Result<Tun> {
         let Some(role) = self.role.clone() else { return Ok(Tun::There) };
         let facts = self.look(&role, true).await?;
@@ -95,6 +95,7 @@ impl Session {
         }
         self.warn(&plan.warnings);
         self.warn(&unseen_rules(&role, &facts));
+        self.uncover(&plan).await;
         let lost = lost(&plan, &facts);
         self.carry_out(&role, &plan, &facts).await?;
         self.copy_routes(&role, &facts).await?;

@@ -5,7 +5,7 @@ use std::io;
 use anyhow::{Context, Result, bail};
 use log::{debug, info, warn};
 
-use crate::host::{Announcement, Facts, Object, Plan, Step, copies};
+use crate::host::{Announcement, Facts, MAIN, Object, Plan, Step, copies};
 use crate::sys::sysctl;
 
 use super::apply::{apply, copy};
@@ -148,6 +148,10 @@ impl Session {
                 Step::Add(Object::Route { address, table, .. }) => {
                     facts.routes_to(*address, *table).next().is_some()
                 }
+                // Only ours: a plan wants none where somebody else has one.
+                Step::Add(Object::Neighbour { address, .. }) => {
+                    facts.routes_to(*address, MAIN).next().is_some()
+                }
                 _ => false,
             };
             match apply(step, replace, &self.netlink).await {
@@ -185,6 +189,16 @@ impl Session {
             |step: &Step| plan.on_tun.iter().chain(&plan.steps).any(|other| other.same_end(step));
         let unwanted = self.state.steps.iter().filter(|step| !wanted(step)).cloned().collect();
         self.undo_steps(unwanted, Mode::Prune).await;
+    }
+
+    /// Takes away what hides a route of somebody else's and is not in the plan.
+    pub(super) async fn uncover(&mut self, plan: &Plan) {
+        let wanted = |step: &Step| plan.steps.iter().any(|other| other.same_end(step));
+        let hiding = self.state.steps.iter().filter(|step| step.hides() && !wanted(step));
+        let hiding: Vec<_> = hiding.cloned().collect();
+        if !hiding.is_empty() {
+            self.undo_steps(hiding, Mode::Prune).await;
+        }
     }
 
     async fn roll_back(&mut self, keep: &[Step]) {

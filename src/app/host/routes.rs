@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use crate::host::{Hop, Kind, PROTOCOL, Raw, Route};
+use crate::host::{Hop, Kind, MAIN, PROTOCOL, Raw, Route};
 use crate::sys::netlink::packet_core::{DefaultNla, Nla};
 use crate::sys::netlink::packet_route::AddressFamily;
 use crate::sys::netlink::packet_route::route::{
@@ -21,7 +21,21 @@ pub(super) fn host_route(
     table: u32,
     source: Option<IpAddr>,
 ) -> RouteMessage {
-    route_message(&Route {
+    route_message(&host_route_to(to, link, table, source))
+}
+
+/// A route to one address on the link by way of itself, by our protocol number.
+pub(super) fn neighbour(to: IpAddr, link: u32, source: Option<IpAddr>) -> RouteMessage {
+    let mut route = host_route_to(to, link, MAIN, source);
+    route.scope = RouteScope::Universe.into();
+    for hop in &mut route.hops {
+        (hop.gateway, hop.onlink) = (Some(to), true);
+    }
+    route_message(&route)
+}
+
+fn host_route_to(to: IpAddr, link: u32, table: u32, source: Option<IpAddr>) -> Route {
+    Route {
         destination: to.into(),
         from: None,
         tos: 0,
@@ -37,7 +51,7 @@ pub(super) fn host_route(
         metrics: [].into(),
         congestion: None,
         rest: Vec::new(),
-    })
+    }
 }
 
 pub(super) fn route(message: &RouteMessage) -> Option<Route> {

@@ -10,6 +10,7 @@ use super::*;
 mod copies;
 mod director;
 mod director6;
+mod neighbours;
 mod realserver;
 mod realserver6;
 mod steps;

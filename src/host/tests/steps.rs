@@ -14,7 +14,8 @@ fn every_kind() -> Vec<Step> {
         },
         Step::Add(Object::Proxy { address, link: link.clone() }),
         Step::Add(Object::Address { address, link: link.clone() }),
-        Step::Add(Object::Route { address, link, table: 254, source: None }),
+        Step::Add(Object::Route { address, link: link.clone(), table: 254, source: None }),
+        Step::Add(Object::Neighbour { address, link, source: None }),
         Step::Add(Object::Rule { from: address, table: 100, priority: 100 }),
         Step::Remove(Object::Copies { table: 100 }),
     ]
@@ -42,7 +43,7 @@ fn a_step_survives_the_state_file() {
 fn a_step_knows_its_interface() {
     let links: Vec<_> = every_kind().iter().map(|step| step.link().map(str::to_owned)).collect();
     let eth = || Some("eth0.100".to_owned());
-    assert_eq!(links, [eth(), eth(), eth(), eth(), None, None]);
+    assert_eq!(links, [eth(), eth(), eth(), eth(), eth(), None, None]);
 }
 
 #[test]

@@ -1,0 +1,51 @@
+//! Routes of real servers on directly connected networks by way of themselves.
+//!
+//! For a packet of a raw socket with its own header Linux makes a route of its own, anew for each packet, where the next hop is
+//! the destination (`FLOWI_FLAG_KNOWN_NH` in `__mkroute_output` and `ip6_pol_route`), since the header may name another. Where
+//! the route names a gateway, even if that is the destination, it uses the one that it has made before.
+
+use std::cmp::Reverse;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use crate::host::facts::Facts;
+use crate::host::route::{Hop, Kind, Route, attribute};
+use crate::host::step::{MAIN, Object, PROTOCOL, Step};
+
+/// A route for each real server that is a plain neighbour. Those that anything else is said of are left alone.
+pub(super) fn routes<'a>(reals: &'a [IpAddr], facts: &'a Facts) -> impl Iterator<Item = Step> + 'a {
+    reals.iter().filter_map(|real| route(*real, facts)).map(Step::Add)
+}
+
+fn route(real: IpAddr, facts: &Facts) -> Option<Object> {
+    let network = network(real, facts)?;
+    let [hop] = network.hops.as_slice() else { return None };
+    // Rules may lead elsewhere: what is asked for the real server has to agree.
+    let lookup = facts.lookups.get(&real)?;
+    let agrees = lookup.kind == Kind::Unicast && lookup.link == Some(hop.link);
+    let link = facts.link_at(hop.link).filter(|link| agrees && link.arp && link.up)?;
+    Some(Object::Neighbour { address: real, link: link.name.clone(), source: network.source })
+}
+
+/// The route that packets to the real server take without ours, if it says no more than that a network is on a link.
+fn network(real: IpAddr, facts: &Facts) -> Option<&Route> {
+    let to = IpNet::from(real);
+    let others = facts.routes.iter().filter(|route| {
+        route.table == MAIN && route.protocol != PROTOCOL && route.destination.contains(&to)
+    });
+    let longest =
+        others.max_by_key(|route| (route.destination.prefix_len(), Reverse(route.priority)))?;
+    // The preference among routers says nothing where there is none.
+    let bare =
+        |hop: &Hop| hop.gateway.is_none() && hop.rest.iter().all(|raw| raw.kind == attribute::PREF);
+    let plain = longest.kind == Kind::Unicast
+        && longest.destination != to
+        && longest.from.is_none()
+        && longest.tos == 0
+        && longest.nexthop.is_none()
+        && longest.metrics.is_empty()
+        && longest.congestion.is_none()
+        && longest.hops.iter().all(bare);
+    plain.then_some(longest)
+}

@@ -1,0 +1,108 @@
+//! Which real servers get a route by way of themselves.
+
+use super::*;
+use crate::host::director::{Wishes, plan};
+
+fn wishes() -> Wishes {
+    let reals = vec![ip("10.2.0.2"), ip("2001:db8:2::2")];
+    let vips = vec![ip("10.1.0.10"), ip("2001:db8:1::10")];
+    Wishes { reals, vips, neighbour_routes: true, ..director_wishes() }
+}
+
+/// The routes that a plan has, as text.
+fn planned(wishes: &Wishes, facts: &Facts) -> Vec<String> {
+    let steps = plan(wishes, facts).unwrap().steps;
+    let hiding: Vec<_> = steps.into_iter().filter(Step::hides).collect();
+    assert!(hiding.iter().all(Step::optional), "traffic flows without");
+    lines(&hiding)
+}
+
+/// What the plan has after `change` of one IPv4 real server's network.
+fn after(change: fn(&mut Route)) -> Vec<String> {
+    let mut facts = facts6();
+    let to: IpNet = "10.2.0.0/24".parse().unwrap();
+    facts.routes.iter_mut().filter(|route| route.destination == to).for_each(change);
+    planned(&wishes(), &facts)
+}
+
+const V4: &str = "route 10.2.0.2 by way of itself dev eth1";
+const V6: &str = "route 2001:db8:2::2 by way of itself dev eth1";
+
+#[test]
+fn plain_neighbours_have_one_where_it_is_wished() {
+    assert_eq!(planned(&wishes(), &facts6()), [V4, V6]);
+    let silent = Wishes { neighbour_routes: false, ..wishes() };
+    assert_eq!(planned(&silent, &facts6()), Vec::<String>::new());
+}
+
+#[test]
+fn the_source_is_that_of_the_network_s_route() {
+    let mut facts = facts6();
+    let to: IpNet = "10.2.0.0/24".parse().unwrap();
+    let networks = facts.routes.iter_mut().filter(|route| route.destination == to);
+    networks.for_each(|route| route.source = Some(ip("10.2.0.1")));
+    let steps = plan(&wishes(), &facts).unwrap().steps;
+    let (address, link, source) = (ip("10.2.0.2"), "eth1".to_owned(), Some(ip("10.2.0.1")));
+    assert!(steps.contains(&Step::Add(Object::Neighbour { address, link, source })));
+}
+
+/// Whatever else a route says would be hidden.
+#[test]
+fn who_is_no_plain_neighbour_has_none() {
+    let none = |change| assert_eq!(after(change), [V6]);
+    assert_eq!(after(|_| {}), [V4, V6]);
+    none(|route| route.hops[0].gateway = Some(ip("10.2.0.254")));
+    none(|route| route.hops.push(route.hops[0].clone()));
+    none(|route| route.hops[0].rest.push(Raw { kind: 22, value: vec![1] }));
+    none(|route| route.kind = Kind::Blackhole);
+    none(|route| route.tos = 8);
+    none(|route| route.nexthop = Some(7));
+    none(|route| route.congestion = Some("reno".to_owned()));
+    none(|route| route.metrics = [(metric::MTU, 1400)].into());
+    none(|route| route.table = 100);
+}
+
+#[test]
+fn somebody_else_s_route_of_its_own_is_left_alone_and_ours_is_no_reason() {
+    let mut facts = facts6();
+    facts.routes.push(route("10.2.0.2/32", 3, None));
+    assert_eq!(planned(&wishes(), &facts), [V6]);
+    let own = facts.routes.last_mut().unwrap();
+    own.protocol = PROTOCOL;
+    own.hops[0].gateway = Some(ip("10.2.0.2"));
+    assert_eq!(planned(&wishes(), &facts), [V4, V6]);
+    facts.routes.retain(|route| route.destination.prefix_len() != 24);
+    assert_eq!(planned(&wishes(), &facts), [V6], "the network is gone, and ours hides the way");
+}
+
+#[test]
+fn a_rule_that_leads_elsewhere_and_a_link_that_is_down_or_has_no_neighbours_are_heeded() {
+    let mut facts = facts6();
+    facts.lookups.insert(ip("10.2.0.2"), towards(2, "10.1.0.1"));
+    assert_eq!(planned(&wishes(), &facts), [V6]);
+    for change in [|link: &mut Link| link.up = false, |link: &mut Link| link.arp = false] {
+        let mut facts = facts6();
+        facts.links.iter_mut().filter(|link| link.name == "eth1").for_each(change);
+        assert_eq!(planned(&wishes(), &facts), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn the_host_lacks_one_that_goes_elsewhere_or_has_another_source() {
+    let (address, link) = (ip("10.2.0.2"), "eth1".to_owned());
+    let step = Step::Add(Object::Neighbour { address, link, source: Some(ip("10.2.0.1")) });
+    let mut facts = facts();
+    assert!(facts.lacks(&step));
+    let mut own = route("10.2.0.2/32", 3, Some("10.2.0.2"));
+    own.source = Some(ip("10.2.0.1"));
+    for (made, lacks) in [
+        (own.clone(), false),
+        (Route { source: None, ..own.clone() }, true),
+        (Route { table: 100, ..own.clone() }, true),
+        (route("10.2.0.2/32", 3, None), true),
+        (Route { source: own.source, ..route("10.2.0.2/32", 2, Some("10.2.0.2")) }, true),
+    ] {
+        facts.routes = vec![made.clone()];
+        assert_eq!(facts.lacks(&step), lacks, "{made:?}");
+    }
+}
