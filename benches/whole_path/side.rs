@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 
 use crate::node::{Node, Program};
 use crate::sandbox;
-use crate::topology::{DIRECTOR, DIRECTOR_V6, End, Topology, alone};
+use crate::topology::{DIRECTOR, DIRECTOR_V6, End, NEIGHBOUR, NEIGHBOUR_V6, Topology, alone};
 
 /// One way to a VIP.
 pub(crate) struct Side {
@@ -96,7 +96,7 @@ fn service(&(name, vip, real, _): &Way) -> String {
          [[service.real]]\n\
          address = \"{real}\"\n\
          weight = 1\n",
-        name = name.replace(' ', "-"),
+        name = name.replace(", ", "-").replace(' ', "-"),
     )
 }
 
@@ -136,11 +136,13 @@ const fn v6(host: u16) -> IpAddr {
 /// A way through this project's director: its name, its VIP, its real server and what ends the tunnel there.
 type Way = (&'static str, IpAddr, IpAddr, End);
 
-const WAYS: [Way; 5] = [
+const WAYS: [Way; 7] = [
     (VSTUN, v4(12), IpAddr::V4(End::Bare.v4()), End::Bare),
     (VSTUN_6IN6, v6(0x10), IpAddr::V6(End::Bare.v6()), End::Bare),
     (VSTUN_6IN4, v6(0x11), IpAddr::V4(End::Bare.v4()), End::Bare),
     (VSTUN_4IN6, v4(15), IpAddr::V6(End::Bare.v6()), End::Bare),
+    (VSTUN_NEIGHBOUR, v4(21), IpAddr::V4(NEIGHBOUR), End::Bare),
+    (VSTUN_6IN6_NEIGHBOUR, v6(0x13), IpAddr::V6(NEIGHBOUR_V6), End::Bare),
     (VSTUN_BOTH, v4(16), IpAddr::V4(End::Vstun.v4()), End::Vstun),
 ];
 
@@ -163,6 +165,9 @@ pub(crate) const VSTUN: &str = "vstun-director";
 pub(crate) const VSTUN_6IN6: &str = "vstun-director 6in6";
 pub(crate) const VSTUN_6IN4: &str = "vstun-director 6in4";
 pub(crate) const VSTUN_4IN6: &str = "vstun-director 4in6";
+/// With `neighbour_routes`.
+pub(crate) const VSTUN_NEIGHBOUR: &str = "vstun-director, neighbour route";
+pub(crate) const VSTUN_6IN6_NEIGHBOUR: &str = "vstun-director 6in6, neighbour route";
 /// Both ends of the tunnel.
 pub(crate) const VSTUN_BOTH: &str = "vstun-director and vstun-realserver";
 /// The way of the bare loop, called by both of its programs.

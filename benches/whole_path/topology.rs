@@ -58,6 +58,10 @@ impl End {
     }
 }
 
+/// The bare real server once more, on the same wire and by a route by way of itself, as `neighbour_routes` makes it.
+pub(crate) const NEIGHBOUR: Ipv4Addr = Ipv4Addr::new(10, 2, 0, 3);
+pub(crate) const NEIGHBOUR_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 2, 0, 0, 0, 0, 3);
+
 /// Which CPU runs what.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Placement {
@@ -106,6 +110,7 @@ impl Topology {
         director.sysctl("net/ipv6/conf/all/forwarding", "1")?;
         let bare = real(&client, &director, End::Bare, placement)?;
         let vstun = real(&client, &director, End::Vstun, placement)?;
+        neighbour(&director, &bare)?;
         // TUNs, all that is made from now on, get no link-local address: in its name the kernel would send into them.
         for node in [&director, &bare.node, &vstun.node] {
             node.sysctl("net/ipv6/conf/default/addr_gen_mode", "1")?;
@@ -236,6 +241,15 @@ fn real(client: &Node, director: &Node, end: End, placement: Placement) -> Resul
         receive_thread(device, placement.others)?;
     }
     Ok(RealNode { node, tunnel_wire, inlet, reply_wire, outlet })
+}
+
+/// The second addresses of a real server, and the ways to them.
+fn neighbour(director: &Node, real: &RealNode) -> Result<()> {
+    real.node.run(&format!("ip addr add {NEIGHBOUR}/24 dev {}", real.inlet))?;
+    real.node.run(&format!("ip addr add {NEIGHBOUR_V6}/64 dev {} nodad", real.inlet))?;
+    let wire = &real.tunnel_wire;
+    director.run(&format!("ip route add {NEIGHBOUR}/32 via {NEIGHBOUR} dev {wire} onlink"))?;
+    director.run(&format!("ip route add {NEIGHBOUR_V6}/128 via {NEIGHBOUR_V6} dev {wire} onlink"))
 }
 
 /// The prefix that holds this address and no other.

@@ -9,11 +9,16 @@ use super::{HOST, PROCESS, Spec, at_most, rows};
 use crate::bed::Bed;
 use crate::report::{Row, Target};
 use crate::rounds::{Plan, interleave};
-use crate::side::{BARE_LOOP, BARE_LOOP_6IN6, VSTUN, VSTUN_4IN6, VSTUN_6IN4, VSTUN_6IN6};
+use crate::side::{
+    BARE_LOOP, BARE_LOOP_6IN6, VSTUN, VSTUN_4IN6, VSTUN_6IN4, VSTUN_6IN6, VSTUN_6IN6_NEIGHBOUR,
+    VSTUN_NEIGHBOUR,
+};
 
 /// Measures each mix, and each family's bare loop.
 pub(crate) fn run(bed: &mut Bed, plan: Plan) -> Result<Vec<Row>> {
-    let names = [VSTUN, VSTUN_6IN6, VSTUN_6IN4, VSTUN_4IN6, BARE_LOOP, BARE_LOOP_6IN6];
+    let ways = [VSTUN, VSTUN_6IN6, VSTUN_6IN4, VSTUN_4IN6];
+    let neighbours = [VSTUN_NEIGHBOUR, VSTUN_6IN6_NEIGHBOUR];
+    let names = [&ways[..], &neighbours, &[BARE_LOOP, BARE_LOOP_6IN6]].concat();
     let contestants = bed.sides(&names);
     let all = interleave(bed, WORK, plan, &contestants, |bed, &place| {
         small_udp::sample(bed, place, BURSTS, plan.window)
@@ -29,6 +34,9 @@ const ROWS: &[Spec] = &[
     (PROCESS, BARE_LOOP_6IN6, BARE_LOOP, None),
     (PROCESS, VSTUN, BARE_LOOP, None),
     (PROCESS, VSTUN_6IN6, BARE_LOOP_6IN6, None),
+    (PROCESS, VSTUN_NEIGHBOUR, VSTUN, None),
+    (PROCESS, VSTUN_6IN6_NEIGHBOUR, VSTUN_6IN6, None),
+    (PROCESS, VSTUN_6IN6_NEIGHBOUR, VSTUN_NEIGHBOUR, V6),
 ];
 /// What an IPv6 client's packet may cost of what an IPv4 client's does.
 const V6: Option<Target> = at_most(1.10);
