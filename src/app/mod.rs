@@ -1,5 +1,6 @@
 //! The glue: packet loops, control thread, host plan execution, command lines.
 
+mod budgets;
 mod busy_poll;
 mod cleanup;
 pub mod cli;

@@ -2,11 +2,10 @@
 
 use std::ops::Range;
 
+use crate::app::budgets::director::{BATCH, LARGE};
 use crate::sys::tun::{MAX_FRAME_LEN, VIRTIO_HEADER_LEN};
 use crate::wire::encap::MAX_OUTER_LEN;
 use crate::wire::packet::MAX_PACKET_LEN;
-
-use super::output::BATCH;
 
 /// Room before each packet for its outer header, of which the virtio-net header is the last part.
 const HEADROOM: usize = MAX_OUTER_LEN - VIRTIO_HEADER_LEN;
@@ -16,9 +15,6 @@ const USUAL: usize = 1_600;
 
 /// Room for answers: one of the longest there is, or a batch of usual ones.
 const ANSWERS: usize = BATCH * USUAL;
-
-/// A frame this long is a super-frame: it is worth a turn of its own, while it is in the cache.
-const LARGE: usize = 4_096;
 
 /// The buffer that frames are read into.
 ///

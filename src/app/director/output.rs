@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::Range;
 use std::time::Instant;
 
+use crate::app::budgets::director::BATCH;
 use crate::app::quiet::Quiet;
 use crate::balancer::outer::Inner;
 use crate::balancer::{Sources, Tunnel};
@@ -13,9 +14,6 @@ use crate::wire::encap::{MAX_OUTER_LEN, ipip};
 use crate::wire::segment::{MAX_HEADER_LEN, Plan};
 
 use super::input::Input;
-
-/// Packets in one `sendmmsg`. Past some 32 the call's own cost is below the noise.
-pub(super) const BATCH: usize = 64;
 
 /// Room for one segment's headers: the outer one before the inner ones, in whole cache lines.
 const SLOT: usize = (MAX_OUTER_LEN + MAX_HEADER_LEN).next_multiple_of(64);

@@ -12,6 +12,7 @@ use anyhow::Context;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 
+use crate::app::budgets::director::{ERRORS_A_TURN, TURN};
 use crate::app::busy_poll::BusyPoll;
 use crate::balancer::outer::Inner;
 use crate::balancer::{
@@ -33,15 +34,9 @@ const ERRORS: Token = Token(1);
 /// The control thread's waker.
 pub(super) const WAKER: Token = Token(2);
 
-/// Frames read in one turn before timers and messages have theirs.
-const TURN: usize = 256;
-
 /// Reads that fail one after the other before the director gives up: one failure is a packet that the kernel could
 /// not describe and has dropped, this many are a device that does not work.
 const FAILURES: u32 = 1_000;
-
-/// Tunnel errors read in one turn.
-const ERRORS_A_TURN: usize = 64;
 
 /// What the loop has read, beside what the balancer counts.
 #[derive(Clone, Copy, Debug, Default)]

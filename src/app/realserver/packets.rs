@@ -9,6 +9,7 @@ use anyhow::Context;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 
+use crate::app::budgets::realserver::{BATCH, LONG_BATCH, TURN};
 use crate::app::busy_poll::BusyPoll;
 use crate::app::quiet::Quiet;
 use crate::decap::{Gate, Outcome, Refusal};
@@ -21,16 +22,6 @@ use super::messages::{Message, Next, Report};
 
 /// The control thread's waker. The raw sockets' tokens are their places in the list.
 pub(super) const WAKER: Token = Token(usize::MAX - 1);
-
-/// Datagrams in one `recvmmsg`. Each may be 64 KB of merged segments, so more would only cool the caches.
-const BATCH: usize = 16;
-
-/// Datagrams in one `recvmmsg` after one that was full of packets which the NIC had not merged: 5 % less CPU time for an
-/// upload than with [`BATCH`] (docs/performance.md).
-const LONG_BATCH: usize = MAX_BATCH;
-
-/// Batches of each socket in one turn before messages have theirs.
-const TURN: usize = 16;
 
 /// The packet thread's state.
 #[derive(Debug)]
