@@ -106,6 +106,7 @@ impl Balancer {
             if let Some(real) = self.reals.get_mut(real.0 as usize) {
                 real.set_life(Life::Gone);
             }
+            self.fragments.real_is_gone(real);
             self.collect(real);
         }
         Ok(())
@@ -270,11 +271,12 @@ impl Balancer {
                 service.reals.retain(|&other| other != id);
             }
             self.pool_changed(service);
+            // Once: of those that are gone each template that expires comes by here.
+            self.fragments.real_is_gone(id);
         }
         if let Some(real) = self.reals.get_mut(id.0 as usize) {
             real.set_life(if remembered { Life::Gone } else { Life::Free });
         }
-        self.fragments.real_is_gone(id);
         if !remembered {
             self.free_reals.push(id);
         }

@@ -56,6 +56,9 @@ pub(super) struct Fragments {
     store: Store,
     /// Held fragments whose first one has come.
     released: Queue,
+    /// How often all decided datagrams have been looked at.
+    #[cfg(test)]
+    pub(super) sweeps: usize,
 }
 
 /// A datagram's place, until another one's fragment comes.
@@ -79,6 +82,8 @@ impl Fragments {
             datagrams: Datagrams::new(bounds.waiting, bounds.decided, seed),
             store: Store::new(bounds.bytes),
             released: Queue::EMPTY,
+            #[cfg(test)]
+            sweeps: 0,
         }
     }
 
@@ -191,8 +196,13 @@ impl Fragments {
         [Kind::Waiting, Kind::Decided].into_iter().filter_map(until).min()
     }
 
-    /// A real server's place is free: what was on its way to it goes nowhere.
+    /// No service has the real server any more: what was on its way to it goes nowhere, also when its place is another's.
+    /// Looks at all datagrams.
     pub(super) fn real_is_gone(&mut self, real: RealId) {
+        #[cfg(test)]
+        {
+            self.sweeps += 1;
+        }
         for datagram in self.datagrams.decided() {
             if datagram.state == State::Decided(Some(real)) {
                 datagram.state = State::Decided(None);

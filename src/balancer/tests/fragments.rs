@@ -378,3 +378,49 @@ fn a_first_fragment_that_comes_late_gives_no_more_time() {
         assert_eq!(director.balancer.snapshot().fragments, snapshot::Fragments::default());
     }
 }
+
+/// A template that expires must not look through the datagrams again: thousands of them do within one turn.
+#[test]
+fn a_real_server_that_goes_is_looked_for_once_among_the_datagrams() {
+    let persistence = Persistence {
+        timeout: seconds(60),
+        prefix_v4: 32,
+        prefix_v6: 128,
+        quiescent: Quiescent::Keep,
+    };
+    for change in [remove_real(A), remove_web()] {
+        let mut director = Director::with(SchedulerKind::RoundRobin, &[(A, 1)]);
+        director.apply(&set_policy(Policy { persistence: Some(persistence), ..Policy::default() }));
+        for number in 0..50 {
+            director.connect(flow(number));
+        }
+        assert_eq!(out(&mut director, &four(Family::V4, 5)[0]).len(), 1);
+        for number in 0..50 {
+            director.to(&flow(number).tcp(Flags::RST));
+        }
+        director.apply(&change);
+        // The datagram's own flow is the last to go.
+        director.pass(seconds(1_000));
+        assert_eq!(director.balancer.snapshot().templates, 0);
+        assert_eq!(director.balancer.fragments.sweeps, 1, "{change:?}");
+        assert_eq!(director.balancer.free_reals.len(), 1);
+    }
+}
+
+/// The place is another's now: what is still to come of the datagram must not go there.
+#[test]
+fn fragments_for_a_real_server_that_went_do_not_go_to_the_next_in_its_place() {
+    let mut director = Director::with(SchedulerKind::RoundRobin, &[(A, 1)]);
+    let pieces = four(Family::V4, 5);
+    assert_eq!(out(&mut director, &pieces[0]).len(), 1);
+    let idle = Timeouts { udp: seconds(1), ..Timeouts::DEFAULT };
+    director.apply(&Change::SetTimeouts(idle));
+    director.apply(&remove_real(A));
+    assert_eq!(out(&mut director, &pieces[1]).len(), 1, "it serves its last flows");
+    let udp = Family::V4.udp(80).data(&[7; 88]).bytes();
+    director.to(&udp);
+    director.pass(seconds(2));
+    assert!(director.real(A).is_none());
+    director.apply(&add_real(B, 1));
+    assert_eq!(director.forward(&pieces[2]), Verdict::Drop(Reason::Fragment));
+}
