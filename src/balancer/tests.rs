@@ -12,6 +12,7 @@ mod idle;
 mod life;
 mod one_packet;
 mod persistence;
+mod placed_by_weight;
 mod placing;
 mod slow_start;
 mod states;

@@ -1,4 +1,5 @@
-//! Weighted failover: everything to the server of the highest weight; the next one stands by.
+//! Weighted failover: everything to the server of the highest weight; the next one stands by. So it is for flows without an
+//! entry: no hash is asked.
 
 use super::load::heavier;
 use super::{Pool, Scheduler};
@@ -8,7 +9,11 @@ use crate::balancer::placement::Flow;
 pub(super) struct Failover;
 
 impl Scheduler for Failover {
-    fn pick(&mut self, _flow: Flow<'_>, pool: Pool<'_>) -> Option<usize> {
+    fn pick(&mut self, flow: Flow<'_>, pool: Pool<'_>) -> Option<usize> {
+        self.place(flow, pool)
+    }
+
+    fn place(&self, _flow: Flow<'_>, pool: Pool<'_>) -> Option<usize> {
         pool.usable().reduce(heavier).map(|(place, _)| place)
     }
 }

@@ -32,7 +32,8 @@ pub(super) trait Scheduler: Debug + Send + Copied {
     /// The place in `pool` of the chosen one; `None` when there is none.
     fn pick(&mut self, flow: Flow<'_>, pool: Pool<'_>) -> Option<usize>;
 
-    /// Where the flow belongs by hash alone, the same however often it is asked: for flows without an entry.
+    /// Where the flow belongs whatever flows there are, the same however often it is asked: for flows without an entry. By
+    /// hash, unless a scheduler has no need of one.
     fn place(&self, flow: Flow<'_>, pool: Pool<'_>) -> Option<usize> {
         placement::usable(flow.hash(), pool, Real::hash_weight)
     }

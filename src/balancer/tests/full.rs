@@ -42,7 +42,10 @@ fn the_table_takes_as_many_as_it_says_and_then_no_more() {
 fn new_flows_go_by_weight_whatever_the_scheduler() {
     let mut choices = Vec::new();
     // Those that place by hash go on to do so: see tests/placing.rs.
-    for scheduler in SchedulerKind::ALL.into_iter().filter(|kind| !kind.by_hash()) {
+    // Failover remains failover: see tests/placed_by_weight.rs.
+    let placed_otherwise =
+        |kind: &SchedulerKind| kind.by_hash() || *kind == SchedulerKind::Failover;
+    for scheduler in SchedulerKind::ALL.into_iter().filter(|kind| !placed_otherwise(kind)) {
         let mut director = full(scheduler, &[(A, 30), (B, 10), (C, 0)]);
         let placed = placed(&mut director, |flow| flow.tcp(Flags::SYN));
         let shares = shares(&placed);

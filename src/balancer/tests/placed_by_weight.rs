@@ -1,0 +1,77 @@
+//! fo and ovf where counts say nothing: in flood mode, in a full table, and for as long after as flows without an entry live.
+
+use super::*;
+use crate::balancer::flood::CALM;
+use SchedulerKind::{Failover, Overflow};
+
+const WEIGHTS: [(IpAddr, u32); 3] = [(A, 9), (B, 10), (C, 1)];
+
+/// So many new flows, from `first` on, and how many of them went to each.
+fn shares(director: &mut Director, first: u32) -> [usize; 3] {
+    let went: Vec<_> = (first..first + 300).map(|number| director.connect(flow(number))).collect();
+    [A, B, C].map(|real| went.iter().filter(|&&other| other == real).count())
+}
+
+fn flooded(scheduler: SchedulerKind) -> Director {
+    let mut director = Director::with(scheduler, &WEIGHTS);
+    let flood = FloodMarks { new_flows: 1, table_use: 0 };
+    director.apply(&set_policy(Policy { flood, ..Policy::default() }));
+    for number in 0..2 {
+        director.syn(flow(number));
+    }
+    assert!(director.balancer.snapshot().services[0].flood.active);
+    director
+}
+
+/// The same with a table that two connections fill.
+fn full(scheduler: SchedulerKind) -> Director {
+    let mut director = Director::new(2);
+    director.apply(&Change::AddService(web(scheduler, &WEIGHTS)));
+    for number in 0..2 {
+        director.connect(flow(number));
+    }
+    director
+}
+
+#[test]
+fn failover_stays_failover() {
+    for make in [flooded, full] {
+        let mut director = make(Failover);
+        assert_eq!(shares(&mut director, 100), [0, 300, 0]);
+        director.apply(&set_state(B, Wanted::Disabled));
+        assert_eq!(shares(&mut director, 1_000), [300, 0, 0], "the next one stands in");
+        director.apply(&set_state(B, Wanted::Up));
+        assert_eq!(shares(&mut director, 2_000), [0, 300, 0]);
+        director.apply(&set_weight(A, 10));
+        assert_eq!(shares(&mut director, 3_000), [300, 0, 0], "of equal ones the first");
+    }
+}
+
+#[test]
+fn failover_stays_failover_after_a_flood() {
+    let mut director = flooded(Failover);
+    director.pass(CALM * 2);
+    assert!(!director.balancer.snapshot().services[0].flood.active);
+    assert!(director.balancer.services[0].as_ref().unwrap().hashed(director.now));
+    assert_eq!(director.connect(flow(100)), B);
+}
+
+/// Where a flow without an entry belongs must not depend on how many others there are.
+#[test]
+fn failover_in_a_flood_does_not_heed_thresholds() {
+    let mut director = flooded(Failover);
+    let thresholds = Thresholds { upper: 1, lower: 0 };
+    director.apply(&Change::SetThresholds { service: "web".to_owned(), address: B, thresholds });
+    assert_eq!(shares(&mut director, 100), [0, 300, 0]);
+}
+
+/// Everything to one of them would be more than it is said to bear.
+#[test]
+fn overflow_shares_by_weight() {
+    for make in [flooded, full] {
+        let [a, b, c] = shares(&mut make(Overflow), 100);
+        // 135, 150 and 15, give or take four standard deviations.
+        assert!((100..=170).contains(&a) && (115..=185).contains(&b), "{a} {b} {c}");
+        assert!((1..=30).contains(&c), "{a} {b} {c}");
+    }
+}
