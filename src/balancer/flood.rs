@@ -1,7 +1,7 @@
 //! Flood mode: what a service does with new flows while there are more of them than can be honest.
 //!
-//! A service enters it with the new flow that is one too many, in its second or for the table, and leaves it when both
-//! have been well below for [`CALM`]. In the mode:
+//! A service enters it with the new flow that is one too many, in its second or for the table, and leaves it when over a
+//! whole [`CALM`] there were few new flows, and the table is well below. In the mode:
 //!
 //! - A SYN is placed by hash and leaves nothing in the table. The client's next packet meets the same server by the same
 //!   hash, and only then the flow gets an entry, on probation.
@@ -10,9 +10,9 @@
 //!   and an entry that is still there after that second.
 //! - A UDP flow has no handshake to wait for: it gets its entry on probation at once.
 //! - Where the table is full, the unproven entry that has been silent longest makes room for the next one.
-//! - TCP that opens nothing is on probation too, where a service adopts such flows.
+//! - TCP that opens nothing is on probation too, where a service adopts such flows; so it is outside of the mode.
 //! - Handshakes that are not finished are no load for the schedulers, and the thresholds do not count them.
-//! - No template is made; a client that has one still goes where it says.
+//! - No template is made; a client that has one goes where it says, and its flows arm and hold it as ever.
 //!
 //! Nothing established is touched. A flow without an entry goes where its entry would have sent it, as long as the
 //! service's real servers stay, so an attacker who takes all the entries there are takes nothing else.
@@ -21,7 +21,6 @@ use std::time::Duration;
 
 use super::Balancer;
 use super::flow::Key;
-use super::persistence::Choice;
 use super::sched::Whom;
 use super::service::ServiceId;
 use super::tcp::State;
@@ -29,13 +28,15 @@ use super::time::Millis;
 use super::verdict::{RealId, Reason, Verdict};
 use crate::wire::Packet;
 
-/// How long the rate and the table's use have to be well below their marks before a flood is over.
+/// Over this time, one stretch after the other, new flows are counted in a flood. It is over at the end of one that had half
+/// the mark's rate at most, if the table is well below its mark then. So it costs half the mark on average to hold the mode,
+/// however the packets are spread.
 pub const CALM: Duration = Duration::from_secs(10);
 
 /// How long a flow that began during a flood stays on probation at least.
 pub const PROBATION: Duration = Duration::from_secs(1);
 
-/// Over this time new flows are counted.
+/// Over this time new flows are counted outside of floods; as often services are looked at in them.
 const SECOND: Duration = Duration::from_secs(1);
 
 /// From where on new flows are a flood.
@@ -93,13 +94,11 @@ impl Fill {
 /// One service's watch for floods.
 #[derive(Debug, Default)]
 pub(super) struct Watch {
-    /// When the second began that is counted.
-    second: Millis,
+    /// When the stretch began that is counted: a second, or [`CALM`] while the mode lasts.
+    since: Millis,
     /// New flows in it, by [`Beginning`].
     new_flows: [u32; 2],
     flooded: bool,
-    /// Since when there has been no flood to see, while the mode lasts.
-    calm_since: Millis,
     floods: u64,
     without_entry: u64,
 }
@@ -123,42 +122,56 @@ impl Watch {
         self.without_entry += 1;
     }
 
-    /// New flows in the second that is counted. During a flood an honest one is counted twice, by its SYN and by the packet
+    /// New flows in the stretch that is counted. During a flood an honest one is counted twice, by its SYN and by the packet
     /// after it, so the two are not added up.
     fn new_flows(&self) -> u32 {
         self.new_flows.into_iter().max().unwrap_or_default()
     }
 
-    /// Counts a new flow. Whether a flood begins with it.
-    fn begins(&mut self, now: Millis, beginning: Beginning, marks: FloodMarks, fill: Fill) -> bool {
-        if !self.flooded && self.second.until(now) >= SECOND {
-            (self.second, self.new_flows) = (now, [0; 2]);
+    /// Counts a new flow. Where a flood begins with it: how many there were in its second.
+    fn begins(
+        &mut self,
+        now: Millis,
+        beginning: Beginning,
+        marks: FloodMarks,
+        fill: Fill,
+    ) -> Option<u32> {
+        if !self.flooded && self.since.until(now) >= SECOND {
+            self.count_anew(now);
         }
         if let Some(count) = self.new_flows.get_mut(beginning as usize) {
             *count = count.saturating_add(1);
         }
         let too_many = marks.new_flows > 0 && self.new_flows() > marks.new_flows;
-        let begins = !self.flooded && (too_many || fill.reaches(marks.table_use));
-        if begins {
-            self.flooded = true;
-            self.floods += 1;
-            (self.second, self.calm_since) = (now, now);
+        if self.flooded || !(too_many || fill.reaches(marks.table_use)) {
+            return None;
         }
-        begins
+        self.flooded = true;
+        self.floods += 1;
+        let so_many = self.new_flows();
+        self.count_anew(now);
+        Some(so_many)
     }
 
-    /// Looks at the time since the last look, a second or more. Whether the flood is over.
+    /// Whether the flood is over.
     fn ends(&mut self, now: Millis, marks: FloodMarks, fill: Fill) -> bool {
-        let passed = u64::try_from(self.second.until(now).as_millis()).unwrap_or(u64::MAX).max(1);
-        let rate = u64::from(self.new_flows()) * 1_000 / passed;
-        let few = marks.new_flows == 0 || rate <= u64::from(marks.new_flows / 2);
-        if !few || !fill.is_well_below(marks.table_use) {
-            self.calm_since = now;
+        let passed = self.since.until(now);
+        if marks != FloodMarks::OFF && passed < CALM {
+            return false;
         }
-        (self.second, self.new_flows) = (now, [0; 2]);
-        let over = marks == FloodMarks::OFF || self.calm_since.until(now) >= CALM;
+        // By the rate, since a look may come late.
+        let passed = u64::try_from(passed.as_millis()).unwrap_or(u64::MAX);
+        let few = marks.new_flows == 0
+            || u64::from(self.new_flows()) * 2 * 1_000
+                <= passed.saturating_mul(marks.new_flows.into());
+        self.count_anew(now);
+        let over = marks == FloodMarks::OFF || few && fill.is_well_below(marks.table_use);
         self.flooded = !over;
         over
+    }
+
+    fn count_anew(&mut self, now: Millis) {
+        (self.since, self.new_flows) = (now, [0; 2]);
     }
 }
 
@@ -205,10 +218,10 @@ impl Balancer {
         let fill = self.fill();
         let Some(service) = self.service(id) else { return false };
         let marks = service.policy.flood;
-        if service.watch.begins(now, beginning, marks, fill) {
+        if let Some(new_flows) = service.watch.begins(now, beginning, marks, fill) {
             self.floods.services.push(id);
             self.floods.look.get_or_insert_with(|| now.after(SECOND));
-            self.flood_changed(id);
+            self.flood_changed(id, new_flows);
             return true;
         }
         self.flooded(id)
@@ -225,32 +238,15 @@ impl Balancer {
         id: ServiceId,
         state: State,
     ) -> Verdict {
-        let Some(real) = self.belonging(now, &key, id, Whom::InService) else {
+        let Some(choice) = self.choose(now, &key, id, Some(Whom::InService)) else {
             return self.refuse_packet(now, packet, Reason::NoRealServer);
         };
         if state == State::Udp {
-            self.enter(now, key, id, Choice { real, template: None }, State::UdpNew);
+            self.enter(now, key, id, choice, State::UdpNew);
         } else {
             self.placed_without_entry(now, id);
         }
-        self.tunnel(now, packet, real)
-    }
-
-    /// TCP that opens nothing and has no entry, during a flood: on probation from now on.
-    #[cold]
-    pub(super) fn unknown_flooded(
-        &mut self,
-        now: Millis,
-        packet: &Packet<'_>,
-        key: Key,
-        id: ServiceId,
-        whom: Whom,
-    ) -> Verdict {
-        let Some(real) = self.belonging(now, &key, id, whom) else {
-            return self.refuse_packet(now, packet, Reason::NoConnection);
-        };
-        self.enter(now, key, id, Choice { real, template: None }, State::SynAck);
-        self.tunnel(now, packet, real)
+        self.tunnel(now, packet, choice.real)
     }
 
     /// Where a flow without an entry belongs.
@@ -287,14 +283,14 @@ impl Balancer {
             }
             self.floods.services.swap_remove(place);
             if over == Some(true) {
-                self.flood_changed(id);
+                self.flood_changed(id, 0);
             }
         }
         self.floods.look = (!self.floods.services.is_empty()).then(|| now.after(SECOND));
     }
 
     /// The service has entered or left flood mode: its real servers count otherwise now, and somebody is to be told.
-    fn flood_changed(&mut self, id: ServiceId) {
+    fn flood_changed(&mut self, id: ServiceId, new_flows: u32) {
         let Fill { connections, capacity } = self.fill();
         let Some(service) = self.services.get(id.0).and_then(Option::as_ref) else { return };
         let entered = service.watch.flooded;
@@ -306,7 +302,7 @@ impl Balancer {
         self.floods.notices.push(FloodNotice {
             service: service.name.clone(),
             entered,
-            new_flows: service.watch.new_flows(),
+            new_flows,
             connections,
             capacity,
             without_entry: service.watch.without_entry,

@@ -249,16 +249,20 @@ impl Balancer {
             return self.refuse_packet(now, packet, Reason::NoConnection);
         }
         let whom = if adopts { Whom::Serving } else { Whom::InService };
-        if !flags.rst() && self.new_flow(now, id, Beginning::Middle) {
-            return self.unknown_flooded(now, packet, key, id, whom);
-        }
+        let flooded = !flags.rst() && self.new_flow(now, id, Beginning::Middle);
         // The real server has to hear of a reset, but then there is nothing left to remember.
         let real = if flags.rst() {
             self.belonging(now, &key, id, whom)
         } else {
             self.choose(now, &key, id, Some(whom)).map(|choice| {
                 // Not adopted, in a state that a stray packet does not keep for long.
-                let state = if adopts { State::Established.next(flags) } else { State::SynRecv };
+                let state = if flooded {
+                    State::SynAck
+                } else if adopts {
+                    State::Established.next(flags)
+                } else {
+                    State::SynRecv
+                };
                 self.enter(now, key, id, choice, state);
                 choice.real
             })

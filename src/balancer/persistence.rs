@@ -3,7 +3,7 @@
 //! A template says where: one for each client (or network of clients) of a service, whatever the port that it comes to, so
 //! that several listens of one service share it (IPVS needs firewall marks for that). A new flow arms it for the service's
 //! time; as long as a flow lives that came by it, it lives too. Only flows that have no connection are looked up here: a
-//! connection's packets never touch a template.
+//! connection's packets never touch a template. A flood makes none, and arms and holds those there are as ever.
 
 use std::time::Duration;
 
@@ -171,6 +171,7 @@ impl Balancer {
         let no_room = known.is_none() && self.templates.len() >= self.templates.capacity();
         let by_hash = by_hash.or_else(|| no_room.then_some(Whom::InService));
         let service = self.services.get_mut(id.0)?.as_mut()?;
+        let flooded = service.watch.flooded();
         let key = placed(key, persistence, service.kind);
         let flow = Flow { key: &key, seed: self.hash_seed };
         let real = match by_hash {
@@ -183,6 +184,8 @@ impl Balancer {
                 self.templates.arm(template, now, persistence.timeout);
                 Some(template)
             }
+            // Forged sources would fill the table. The hash gives all flows of a client to one real server too.
+            None if flooded => None,
             None => self.new_template(client, real, now, persistence.timeout),
         };
         Some(Choice { real, template })
@@ -232,7 +235,7 @@ impl Balancer {
         let Some(persistence) = service.policy.persistence else { return by_hash(key) };
         let known = self.templates.find(&persistence.client(key, number(id)));
         match known {
-            Some((_, real)) if self.honoured(now, real, Quiescent::Keep) => Some(real),
+            Some((_, real)) if self.honoured(now, real, persistence.quiescent) => Some(real),
             _ => by_hash(&placed(key, persistence, service.kind)),
         }
     }

@@ -1,5 +1,7 @@
 //! Floods: what enters the mode and what ends it, who keeps what, and that every count is right whatever the mode.
 
+mod remembered;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -96,15 +98,15 @@ fn what_is_switched_off_is_never_seen() {
 fn the_mode_ends_after_calm_and_not_while_the_rate_is_above_half() {
     let mut director = flooded(10_000);
     for second in 0..30 {
-        flood(&mut director, second * 1_000, RATE / 2 + 1);
+        flood(&mut director, (second + 1) * 1_000, RATE / 2 + 1);
         director.pass(seconds(1));
         assert!(director.flood().active, "second {second}");
     }
     let start = director.now;
     while director.flood().active {
-        flood(&mut director, 0, RATE / 2);
+        flood(&mut director, 100_000, RATE / 2);
         director.pass(seconds(1));
-        assert!(start.until(director.now) <= CALM + seconds(1));
+        assert!(start.until(director.now) <= CALM);
     }
     assert!(start.until(director.now) >= CALM);
     let notices = director.balancer.flood_notices();
@@ -114,10 +116,38 @@ fn the_mode_ends_after_calm_and_not_while_the_rate_is_above_half() {
     assert_eq!(director.flood().floods, 1);
 }
 
+/// Calm is judged over its whole time: bursts hold the mode no cheaper than an even stream does.
+#[test]
+fn half_the_mark_on_average_ends_the_mode_and_one_more_does_not() {
+    let all = 10 * RATE / 2;
+    for (flows, over) in [(all, true), (all + 1, false)] {
+        let mut director = flooded(10_000);
+        director.pass(seconds(8));
+        flood(&mut director, 1_000, flows);
+        director.pass(CALM - seconds(8));
+        assert_eq!(!director.flood().active, over, "{flows} in a burst");
+    }
+}
+
+#[test]
+fn after_a_flood_the_mode_lasts_no_longer_than_twice_the_calm() {
+    for second in 0..10 {
+        let mut director = flooded(10_000);
+        director.pass(seconds(second));
+        flood(&mut director, 1_000, 100 * RATE);
+        let end = director.now;
+        while director.flood().active {
+            director.pass(seconds(1));
+        }
+        let lasted = end.until(director.now);
+        assert!(CALM < lasted && lasted <= CALM * 2, "{lasted:?} after second {second}");
+    }
+}
+
 #[test]
 fn an_idle_director_still_sees_that_a_flood_is_over_and_then_sleeps() {
     let mut director = flooded(10_000);
-    director.pass(seconds(60) + CALM);
+    director.pass(CALM);
     assert!(!director.flood().active);
     director.pass(seconds(900));
     assert_eq!(director.balancer.next_deadline(), None);
@@ -142,7 +172,7 @@ fn the_mode_ends_when_the_table_is_an_eighth_below_the_mark() {
     director.pass(CALM * 3);
     assert!(director.flood().active, "700 are not below seven eighths of 800");
     close(&mut director, 100..101);
-    director.pass(CALM);
+    director.pass(CALM * 2);
     assert!(!director.flood().active);
 }
 
@@ -163,6 +193,8 @@ fn a_removed_service_takes_its_flood_with_it() {
     assert_eq!(director.flood(), snapshot::Flood::default());
     let notices = director.balancer.flood_notices();
     assert_eq!(notices.len(), 1, "the old service's: {notices:?}");
+    director.pass(seconds(900));
+    assert_eq!(director.balancer.next_deadline(), None, "nobody looks for its end");
 }
 
 #[test]
@@ -268,6 +300,22 @@ fn handshakes_that_were_under_way_go_on() {
     assert!(director.flood().active);
     assert_eq!(director.ack(flow(1)), real);
     assert_eq!(director.state_of(flow(1)), Some("ESTABLISHED"));
+}
+
+/// Its flood makes room by evicting the handshake, and leaves no flow without an entry itself.
+#[test]
+fn a_handshake_that_a_flood_of_udp_evicts_is_not_reset() {
+    let mut director = watchful(10, SchedulerKind::RoundRobin, 90);
+    director.apply(&marks(0, 90));
+    director.syn(flow(1));
+    for number in 100..200 {
+        director.to(&flow(number).udp());
+    }
+    assert!(director.flood().active);
+    assert_eq!(director.state_of(flow(1)), None);
+    assert_eq!(director.flood().without_entry, 0);
+    director.ack(flow(1));
+    assert_eq!(director.state_of(flow(1)), Some("SYNACK"));
 }
 
 #[test]
@@ -399,6 +447,20 @@ fn half_open_connections_fill_no_threshold_in_the_mode() {
     assert_eq!(full(&director), [true; 3]);
 }
 
+#[test]
+fn a_handshake_that_is_finished_in_the_mode_fills_a_threshold() {
+    let mut director = flooded(1_000);
+    let thresholds = Thresholds { upper: 2, lower: 2 };
+    let on_a: Vec<_> = (0..30).map(flow).filter(|&flow| director.ack(flow) == A).collect();
+    director.apply(&Change::SetThresholds { service: "web".to_owned(), address: A, thresholds });
+    director.pass(PROBATION + Duration::from_millis(250));
+    let full = |director: &Director| director.real(A).unwrap().full;
+    director.ack(on_a[0]);
+    assert!(!full(&director), "one is established");
+    director.ack(on_a[1]);
+    assert!(full(&director), "two are");
+}
+
 /// The flood: ten times what the table holds, from as many sources. Honest clients meanwhile: a thousand connections
 /// that send something each second, and new ones.
 #[test]
@@ -437,7 +499,7 @@ fn a_flood_of_ten_times_the_table_costs_honest_clients_nothing() {
         .sum();
     assert_eq!(active, u64::from(honest));
     assert_eq!(director.balancer.counters().dropped_total(), 0);
-    director.pass(seconds(60) + CALM);
+    director.pass(seconds(60) + CALM * 2);
     assert!(!director.flood().active);
     assert_eq!(director.connections(), homes.len(), "only the honest are left");
 }
