@@ -112,8 +112,8 @@ fn because(protocol: Protocol, why: Why) -> String {
             let kind = kind.name();
             format!("each datagram is scheduled alone: {kind} would choose this one for the next")
         }
-        Why::Hash => "it has no entry, and the table (of connections, or of remembered clients) is or was full: a hash \
-                      of the flow places it"
+        Why::Hash => "it has no entry, and the service is or was in flood mode, or a table full (of connections, or of \
+                      remembered clients): placed by hash, not by the scheduler's counts"
             .to_owned(),
         Why::NoRealServer => {
             format!("no real server of the service takes new connections: answered with {refusal}")
@@ -130,5 +130,23 @@ fn opens_nothing(protocol: Protocol, mid_stream: Option<IpAddr>, why: Why) -> St
         _ if protocol == Protocol::Udp => String::new(),
         (_, None) => "; TCP that is no SYN is answered with a reset".to_owned(),
         (_, Some(real)) => format!("; TCP that is no SYN is adopted, by {real}"),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hash_in_a_flood_is_not_laid_to_a_full_table_alone() {
+        let flow = "tcp 198.51.100.7:40000 192.0.2.10:80".parse().unwrap();
+        let (service, real) = (Some("web".to_owned()), None);
+        let explanation = Explanation { service, real, mid_stream: None, why: Why::Hash };
+        let explained = Explained::new(&flow, explanation);
+        assert_eq!(explained.why, "hash");
+        for word in ["flood mode", "full", "hash"] {
+            assert!(explained.because.contains(word), "{}", explained.because);
+        }
     }
 }
