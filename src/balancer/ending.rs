@@ -51,6 +51,27 @@ impl Balancer {
         self.counters.ended += u64::from(state != State::Close);
         // Also where it is on probation: this is the director's decision, and no packet's.
         self.enter_state(now, handle, state, State::Close, real);
+        self.hang_up(packet, real, ending)
+    }
+
+    /// The same for a flow of before, which has no entry and gets none: whoever sends its packet may be nobody. So it is
+    /// answered within the rate of resets. The client's own finds its way by the hash.
+    #[cold]
+    pub(super) fn end_unknown(
+        &mut self,
+        now: Millis,
+        packet: &Packet<'_>,
+        real: RealId,
+        ending: Ending,
+    ) -> Verdict {
+        match self.refuse_packet(now, packet, Reason::NoConnection) {
+            Verdict::Reply => self.hang_up(packet, real, ending),
+            dropped => dropped,
+        }
+    }
+
+    /// The client has its answer; now the real server is told, where that can be.
+    fn hang_up(&mut self, packet: &Packet<'_>, real: RealId, ending: Ending) -> Verdict {
         match ending {
             Ending::Client => Verdict::Reply,
             Ending::Both => match tcp::hang_up(packet, &mut self.farewell) {

@@ -156,7 +156,7 @@ impl Balancer {
     fn explain_new(&self, now: Millis, key: &Key, id: ServiceId, service: &Service) -> Explanation {
         let (tcp, kind) = (key.protocol() == protocol::TCP, service.kind);
         let full = self.connections.len() >= self.connections.capacity();
-        let hashed = service.hashed(now);
+        let hashed = service.hashed(now) || service.watch.flooded();
         let alone = !tcp && service.policy.one_packet;
         let by_hash = (!alone && (full || hashed)).then_some(Whom::InService);
         let (chosen, by) = self.preview(now, key, id, service, by_hash);
@@ -164,6 +164,7 @@ impl Balancer {
         let known = tcp && (service.adopts() || hashed);
         let whom = if service.adopts() { Whom::Serving } else { Whom::InService };
         let mid_stream = known.then(|| self.preview(now, key, id, service, Some(whom)).0).flatten();
+        let mid_stream = mid_stream.filter(|&real| self.ending(now, real, Protocol::Tcp).is_none());
         Explanation {
             service: Some(service.name.clone()),
             real,

@@ -180,9 +180,10 @@ impl Balancer {
             return false;
         }
         let timeout = state.timeout(&self.timeouts);
-        let silent = self.connections.entry(handle).map(|entry| entry.silent(now, timeout));
-        // A timeout may be as short as the probation.
-        silent.is_none_or(|silent| silent < PROBATION.min(timeout / 2))
+        let Some(entry) = self.connections.entry(handle) else { return false };
+        // A timeout may be as short as the probation. One that was longer when the flow began says nothing any more, and nobody
+        // is to wait until it does.
+        entry.silent(now, timeout).is_some_and(|silent| silent < PROBATION.min(timeout / 2))
     }
 
     /// Takes a connection to another state, which its real server counts.
@@ -251,26 +252,28 @@ impl Balancer {
         let whom = if adopts { Whom::Serving } else { Whom::InService };
         let flooded = !flags.rst() && self.new_flow(now, id, Beginning::Middle);
         // The real server has to hear of a reset, but then there is nothing left to remember.
-        let real = if flags.rst() {
-            self.belonging(now, &key, id, whom)
-        } else {
-            self.choose(now, &key, id, Some(whom)).map(|choice| {
-                // Not adopted, in a state that a stray packet does not keep for long.
-                let state = if flooded {
-                    State::SynAck
-                } else if adopts {
-                    State::Established.next(flags)
-                } else {
-                    State::SynRecv
-                };
-                self.enter(now, key, id, choice, state);
-                choice.real
-            })
-        };
-        match real {
-            Some(real) => self.tunnel(now, packet, real),
-            None => self.refuse_packet(now, packet, Reason::NoConnection),
+        let home = self.belonging(now, &key, id, whom).filter(|_| !flags.rst());
+        if let Some(real) = home
+            && let Some(ending) = self.ending(now, real, Protocol::Tcp)
+        {
+            return self.end_unknown(now, packet, real, ending);
         }
+        let choice = if flags.rst() {
+            self.belonging(now, &key, id, whom).map(|real| Choice { real, template: None })
+        } else {
+            self.choose(now, &key, id, Some(whom))
+        };
+        let Some(choice) = choice else {
+            return self.refuse_packet(now, packet, Reason::NoConnection);
+        };
+        if !flags.rst() {
+            // On probation, in and out of floods: whoever sends one such packet may be nobody. A flow of before loses nothing
+            // by it, since what has placed it now does so again if its entry goes. A flow that was left without an entry is
+            // known for a time only, so its next packet is enough.
+            let state = if adopts || flooded { State::SynAck } else { State::SynRecv };
+            self.enter(now, key, id, choice, state);
+        }
+        self.tunnel(now, packet, choice.real)
     }
 
     /// Where a packet without an entry belongs, where such flows may be alive.

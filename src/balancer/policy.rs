@@ -64,7 +64,7 @@ impl Policy {
 pub enum Unknown {
     /// It is reset, as by a host that knows nothing of it.
     Reset,
-    /// It is placed by hash and has an entry from then on: IPVS's `sloppy_tcp`. Where all flows are placed by hash,
+    /// It is placed by hash and has an entry from then on, on probation at first: IPVS's `sloppy_tcp`. Where all flows are placed by hash,
     /// connections outlive a restart of the director, or go on through another one.
     Adopt,
 }

@@ -32,7 +32,8 @@ pub enum State {
     LastAck,
     /// Not reached with one direction only.
     Listen,
-    /// Came without a SYN that was remembered, during a flood: on probation (IPVS: reached only with `secure_tcp`).
+    /// Came without a SYN that was remembered, during a flood or where such flows are adopted: on probation (IPVS: reached
+    /// only with `secure_tcp`).
     SynAck,
     /// ESTABLISHED without a packet for [`Timeouts::tcp_idle`]. A server's reset goes past the director, and the client
     /// that got it sends nothing more: what may be dead does not count as active.
@@ -149,7 +150,7 @@ impl State {
         UNPROVEN >> self as u8 & 1 != 0
     }
 
-    /// Whether it began during a flood, so that [`PROBATION`](super::flood::PROBATION) has to pass before a packet changes it.
+    /// Whether it began during a flood, or was adopted, so that [`PROBATION`](super::flood::PROBATION) has to pass before a packet changes it.
     #[inline]
     #[must_use]
     pub fn on_probation(self) -> bool {

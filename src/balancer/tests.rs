@@ -14,6 +14,7 @@ mod one_packet;
 mod persistence;
 mod placed_by_weight;
 mod placing;
+mod probation;
 mod slow_start;
 mod states;
 mod thresholds;

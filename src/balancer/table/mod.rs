@@ -73,10 +73,13 @@ impl Entry {
         now.until(Millis(u64::from(self.deadline) * TICK_MILLIS))
     }
 
-    /// How long no packet has come, to a tick, if its timeout was `timeout` then.
+    /// How long no packet has come, to a tick, if its timeout was `timeout` then; `None`: it was longer.
     #[must_use]
-    pub fn silent(&self, now: Millis, timeout: Duration) -> Duration {
-        timeout.saturating_sub(self.expires(now))
+    pub fn silent(&self, now: Millis, timeout: Duration) -> Option<Duration> {
+        let expires = self.expires(now);
+        // A deadline is at a tick's end.
+        let longer = expires > timeout + Duration::from_millis(TICK_MILLIS);
+        (!longer).then(|| timeout.saturating_sub(expires))
     }
 }
 

@@ -100,6 +100,43 @@ fn what_becomes_of_a_flow_in_mid_stream_is_said() {
 }
 
 #[test]
+fn a_flow_of_before_that_is_not_adopted_is_said_to_be_reset() {
+    let mut director = Director::with(SchedulerKind::SourceHashing, &[(A, 1)]);
+    let (unknown, existing) = (Some(Unknown::Adopt), Existing::Reset);
+    director.apply(&set_policy(Policy { fallback: false, unknown, existing, ..Policy::default() }));
+    assert_eq!(mid_stream(&mut director, flow(1)), Some(A));
+    director.apply(&set_state(A, Wanted::Disabled));
+    assert_eq!(mid_stream(&mut director, flow(2)), None);
+}
+
+/// Also where the mode has outlasted the last flow that was placed by it.
+#[test]
+fn in_flood_mode_the_hash_places() {
+    let mut director = Director::new(10);
+    let reals = [(A, 1), (B, 1), (C, 1)];
+    director.apply(&Change::AddService(web(SchedulerKind::RoundRobin, &reals)));
+    let flood = FloodMarks { new_flows: 0, table_use: 50 };
+    director.apply(&set_policy(Policy { flood, ..Policy::default() }));
+    for number in 0..5 {
+        director.connect(flow(number));
+    }
+    director.syn(flow(5));
+    for _ in 0..20 {
+        director.pass(seconds(50));
+        for number in 0..5 {
+            director.ack(flow(number));
+        }
+    }
+    assert!(director.balancer.snapshot().services[0].flood.active);
+    for number in 100..130 {
+        let (real, why) = director.explain(flow(number));
+        assert_eq!(why, Why::Hash);
+        assert_eq!(Some(director.syn(flow(number))), real, "{number}");
+        director.pass(seconds(1));
+    }
+}
+
+#[test]
 fn a_client_that_is_remembered_and_a_datagram_alone() {
     let persistence = Persistence {
         timeout: seconds(300),

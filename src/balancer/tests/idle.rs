@@ -67,13 +67,18 @@ proptest! {
         idle in 1_u64..100,
         established in 1_u64..300,
     ) {
-        let mut director = adopting(&[(A, 1)]);
+        let mut director = Director::with(RoundRobin, &[(A, 1)]);
         let (tcp_idle, tcp_established) = (seconds(idle), seconds(established));
         let timeouts = Timeouts { tcp_idle, tcp_established, ..Timeouts::DEFAULT };
         director.apply(&Change::SetTimeouts(timeouts));
         let mut model: BTreeMap<u32, (u64, bool)> = BTreeMap::new();
         let mut now = 0;
         for event in events {
+            if let Event::Packet(number) | Event::Fin(number) = event
+                && !model.contains_key(&number)
+            {
+                director.connect(flow(number));
+            }
             match event {
                 Event::Packet(number) => {
                     director.ack(flow(number));

@@ -319,3 +319,48 @@ fn a_persistent_client_leaves_who_has_no_time_left_whatever_quiescent_says() {
         assert_eq!(director.to(&again), B, "{state:?}: it is remembered where it went");
     }
 }
+
+/// Without a fallback a flow of before is known to be its real server's, and what ends that one's connections ends it too.
+#[test]
+fn a_flow_of_before_whose_real_server_has_no_time_left_is_not_adopted() {
+    let dead = Wanted::Down;
+    for (state, existing, told) in [
+        (drain(1), Existing::Keep, true),
+        (Wanted::Disabled, Existing::Reset, true),
+        (dead, Existing::Reset, false),
+    ] {
+        let mut director = Director::with(SchedulerKind::SourceHashing, &[(A, 1)]);
+        let unknown = Some(Unknown::Adopt);
+        let policy = Policy { fallback: false, unknown, existing, ..Policy::default() };
+        director.apply(&set_policy(policy));
+        director.apply(&set_state(A, state));
+        director.pass(seconds(2));
+        for number in 0..2 {
+            // Twice: nothing is remembered of the first.
+            for _ in 0..2 {
+                let ended = director.ends(&data(number));
+                assert_eq!(ended, told.then_some((A, 7_000 + number)), "{state:?}");
+            }
+            if told {
+                assert_eq!(director.to(&flow(number).tcp(Flags::RST)), A, "the client's reset");
+            }
+        }
+        assert_eq!(director.connections(), 0, "{state:?}");
+        assert_eq!(director.balancer.snapshot().templates, 0);
+    }
+}
+
+/// Who it is from is not known, so it must not be answered more often than anything else that is refused.
+#[test]
+fn flows_of_before_are_ended_within_the_rate_of_resets() {
+    let mut director = Director::with(SchedulerKind::SourceHashing, &[(A, 1)]);
+    let (unknown, existing) = (Some(Unknown::Adopt), Existing::Reset);
+    director.apply(&set_policy(Policy { fallback: false, unknown, existing, ..Policy::default() }));
+    director.apply(&set_state(A, Wanted::Disabled));
+    for number in 0..1_000 {
+        assert!(director.ends(&data(number)).is_some());
+    }
+    assert_eq!(director.forward(&data(1_000)), Verdict::Drop(Reason::NoConnection));
+    director.pass(seconds(1));
+    assert!(director.ends(&data(1_000)).is_some());
+}
