@@ -59,6 +59,7 @@ for round in "director other" "other director" "director other" "other director"
 done
 say "carried across the moves: $carried packets"
 expect_eq "connections that the second director has adopted" "$(number other list .connections.current)" "$connections"
+expect_eq "of them active" "$(number other list '[.services[].reals[].active] | add')" "$connections"
 
 # Quick moves, one after the other, in the middle of a turn each.
 for round in "director other" "other director" "director other"; do

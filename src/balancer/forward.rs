@@ -251,28 +251,24 @@ impl Balancer {
         }
         let whom = if adopts { Whom::Serving } else { Whom::InService };
         let flooded = !flags.rst() && self.new_flow(now, id, Beginning::Middle);
-        // The real server has to hear of a reset, but then there is nothing left to remember.
-        let home = self.belonging(now, &key, id, whom).filter(|_| !flags.rst());
-        if let Some(real) = home
-            && let Some(ending) = self.ending(now, real, Protocol::Tcp)
-        {
-            return self.end_unknown(now, packet, real, ending);
-        }
-        let choice = if flags.rst() {
-            self.belonging(now, &key, id, whom).map(|real| Choice { real, template: None })
-        } else {
-            self.choose(now, &key, id, Some(whom))
-        };
-        let Some(choice) = choice else {
+        let Some(home) = self.belonging(now, &key, id, whom) else {
             return self.refuse_packet(now, packet, Reason::NoConnection);
         };
-        if !flags.rst() {
-            // On probation, in and out of floods: whoever sends one such packet may be nobody. A flow of before loses nothing
-            // by it, since what has placed it now does so again if its entry goes. A flow that was left without an entry is
-            // known for a time only, so its next packet is enough.
-            let state = if adopts || flooded { State::SynAck } else { State::SynRecv };
-            self.enter(now, key, id, choice, state);
+        // The real server has to hear of a reset, but then there is nothing left to remember.
+        if flags.rst() {
+            return self.tunnel(now, packet, home);
         }
+        if let Some(ending) = self.ending(now, home, Protocol::Tcp) {
+            return self.end_unknown(now, packet, home, ending);
+        }
+        let Some(choice) = self.choose(now, &key, id, Some(whom)) else {
+            return self.refuse_packet(now, packet, Reason::NoConnection);
+        };
+        // On probation, in and out of floods: whoever sends one such packet may be nobody. A flow of before loses nothing by it,
+        // since what has placed it now does so again if its entry goes. A flow that was left without an entry is known for a
+        // time only, so its next packet is enough.
+        let state = if adopts || flooded { State::SynAck } else { State::SynRecv };
+        self.enter(now, key, id, choice, state);
         self.tunnel(now, packet, choice.real)
     }
 
