@@ -312,6 +312,8 @@ fn wrong_usage_is_exit_code_2_and_help_is_0() {
         (env!("CARGO_BIN_EXE_vstun"), &["flush"], 2),
         (env!("CARGO_BIN_EXE_vstun"), &["flush", "--all", "--service", "web"], 2),
         (env!("CARGO_BIN_EXE_vstun"), &["explain"], 2),
+        (env!("CARGO_BIN_EXE_vstun"), &["explain", "tcp", "198.51.100.7:1"], 2),
+        (env!("CARGO_BIN_EXE_vstun"), &["explain", "tcp 198.51.100.7:1"], 2),
         (env!("CARGO_BIN_EXE_vstun-director"), &[], 2),
         (env!("CARGO_BIN_EXE_vstun-director"), &["--config", "x", "--log", "loud"], 2),
         (env!("CARGO_BIN_EXE_vstun-realserver"), &["--check"], 2),
@@ -327,4 +329,20 @@ fn wrong_usage_is_exit_code_2_and_help_is_0() {
             assert!(help.contains("Exit codes:") && help.contains("Examples:"), "{help}");
         }
     }
+}
+
+/// The text of `vstun VERB --help`, in one line.
+fn help(verb: &str) -> String {
+    let output = Command::new(env!("CARGO_BIN_EXE_vstun")).args([verb, "--help"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    text(&output.stdout).split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn help_says_which_arguments_are_needed_and_what_becomes_of_forgotten_connections() {
+    let explain = help("explain");
+    let usage = "vstun explain [OPTIONS] <TRANSPORT> <CLIENT:PORT> <VIP:PORT>";
+    assert!(explain.contains(usage) && !explain.contains("[CLIENT:PORT]"), "{explain}");
+    let flush = help("flush");
+    assert!(flush.contains("a reset, or adopted") && flush.contains("mh"), "{flush}");
 }

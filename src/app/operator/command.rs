@@ -7,6 +7,9 @@ use clap::{Args, Subcommand};
 use crate::balancer::spec::MAX_WEIGHT;
 use crate::control::{Request, Which};
 
+/// The words of a flow: its transport and both ends. In quotes they may be one argument.
+const FLOW_WORDS: usize = 3;
+
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// Services and real servers with their connections, packets and bytes
@@ -29,13 +32,16 @@ pub(super) enum Command {
     ///
     /// For a flow that the director knows, its entry; for any other, what the scheduler or the hash would say now.
     /// Nothing changes.
-    #[command(after_help = "\
+    #[command(
+        override_usage = "vstun explain [OPTIONS] <TRANSPORT> <CLIENT:PORT> <VIP:PORT>",
+        after_help = "\
 Examples:
   vstun explain tcp 198.51.100.7:40000 192.0.2.10:80
-  vstun explain udp [2001:db8::7]:40000 [2001:db8::10]:53")]
+  vstun explain udp [2001:db8::7]:40000 [2001:db8::10]:53"
+    )]
     Explain {
-        /// Transport, client and virtual IP with their ports
-        #[arg(required = true, num_args = 1..=3, value_names = ["TRANSPORT", "CLIENT:PORT", "VIP:PORT"])]
+        /// Transport, client and virtual IP with their ports, all three
+        #[arg(required = true, num_args = 1..=FLOW_WORDS, value_name = "FLOW")]
         flow: Vec<String>,
     },
     /// Another weight, from the next connection on
@@ -79,7 +85,8 @@ Examples:
     },
     /// Forget connections, as if their time were up
     ///
-    /// The next packet of a TCP connection that was forgotten is answered with a reset; a UDP flow is scheduled anew.
+    /// The next packet of a TCP connection that was forgotten is answered with a reset, or adopted and placed by hash where
+    /// the service has unknown = "adopt", the default with scheduler mh. A UDP flow is scheduled anew.
     #[command(group = clap::ArgGroup::new("whose").required(true).multiple(true))]
     Flush {
         /// Those of this service
@@ -158,6 +165,17 @@ impl Real {
 }
 
 impl Command {
+    /// What is wrong with the arguments and cannot be told by each of them alone.
+    pub(super) fn fault(&self) -> Option<String> {
+        let Self::Explain { flow } = self else { return None };
+        let words = flow.iter().flat_map(|argument| argument.split_whitespace()).count();
+        (words != FLOW_WORDS).then(|| {
+            format!(
+                "a flow has {FLOW_WORDS} words, not {words}: write TRANSPORT CLIENT:PORT VIP:PORT"
+            )
+        })
+    }
+
     /// The request, for those that are one and nothing else.
     pub(super) fn request(&self) -> Option<Request> {
         Some(match self {

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::bail;
-use clap::Parser;
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser};
 
 use crate::config;
 use crate::control::{
@@ -62,6 +63,9 @@ struct Args {
 #[must_use]
 pub fn operator() -> ExitCode {
     let args = Args::parse();
+    if let Some(fault) = args.command.fault() {
+        Args::command().error(ErrorKind::WrongNumberOfValues, fault).exit();
+    }
     match run(&args) {
         Ok(code) => code,
         // The reader of our output, `head` for one, has seen enough.
