@@ -152,6 +152,39 @@ expect_fails "a stranger's change" as --clear-groups set-weight "${ADDRESS[real1
 grep -q 'uid 1000 gid 1000 .*may read but not change' "$WORK/stranger.log" || fail "the stranger was told: $(cat "$WORK/stranger.log")"
 expect_log director 'set-weight: uid 1000'
 expect_eq "after the stranger's change" "$(state)" "$before"
+expect_fails "a stranger's plan, which takes work" as --clear-groups plan "$WORK/director.toml" 2>"$WORK/stranger.log"
+grep -q 'uid 1000 gid 1000 .*may read but not' "$WORK/stranger.log" || fail "the stranger was told: $(cat "$WORK/stranger.log")"
+for _ in {1..20}; do as --clear-groups set-weight "${ADDRESS[real1]}" --weight 9 2>/dev/null || :; done
+expect_eq "lines about refused strangers" "$(grep -c 'may read but not' "$WORK/director.log")" 1
+# Strangers on every place that they can have are no reason to turn root away.
+cat >"$WORK/crowd.py" <<'EOF'
+import os, socket, sys, time
+os.setgroups([]), os.setgid(1000), os.setuid(1000)
+crowd, served = [], 0
+for _ in range(40):
+    one = socket.socket(socket.AF_UNIX)
+    one.connect(sys.argv[1])
+    try:
+        one.sendall(b'{"version":1,"verb":"status"}\n')
+        served += b'busy' not in one.recv(1000)
+    except OSError:
+        pass
+    crowd.append(one)
+print("served", served, flush=True)
+while True:  # or they would be idle, and gone
+    time.sleep(0.5)
+    for one in crowd:
+        try:
+            one.sendall(b'{"version":1,"verb":"status"}\n')
+            one.recv(1000)
+        except OSError:
+            pass
+EOF
+spawn vt-director crowd python3 "$WORK/crowd.py" "$CONTROL/director.sock"
+wait_for "the crowd of strangers" log_has crowd '^served'
+expect_eq "strangers served at the same time" "$(cat "$WORK/crowd.log")" "served 28"
+ask director enable "${ADDRESS[real1]}"
+stop crowd
 as "--groups 4242" set-weight "${ADDRESS[real1]}" --weight 9
 expect_eq "weight after a member's change" "$(real_field real1 weight)" 9
 expect_log director 'weight 1 → 9 .set-weight by operator, uid 1000 gid 1000 pid'

@@ -131,7 +131,7 @@ impl Director {
                 .and_then(|entry| entry.parsed(value::hash_seed, faults)),
             maglev_slots: section
                 .entry("maglev_slots")
-                .and_then(|entry| maglev_slots(&entry, faults))
+                .and_then(|entry| maglev_slots(&entry, &services, faults))
                 .unwrap_or(maglev::SLOTS),
             timeouts: section
                 .entry("timeouts")
@@ -212,12 +212,21 @@ fn announce_table(entry: &Entry<'_>, faults: &mut Faults) -> Option<u32> {
 }
 
 /// A prime: only then does a real server's order of the slots come to each of them.
-fn maglev_slots(entry: &Entry<'_>, faults: &mut Faults) -> Option<u32> {
+fn maglev_slots(entry: &Entry<'_>, services: &Services<'_>, faults: &mut Faults) -> Option<u32> {
     let slots = entry.number(maglev::MIN_SLOTS..=maglev::MAX_SLOTS, faults)?;
     if !maglev::is_prime(slots) {
         let next = (slots..=maglev::MAX_SLOTS).find(|number| maglev::is_prime(*number));
         let next = next.unwrap_or(maglev::MAX_SLOTS);
         entry.fault(format!("{slots} is no prime number; the next is {next}"), faults);
+    }
+    let (tables, most) = (services.with_maglev(), value::MAX_MAGLEV_SLOTS);
+    // Without the key no number of services is too large.
+    if tables as u64 * u64::from(slots) > most {
+        let all = tables as u64 * u64::from(slots);
+        let message = format!(
+            "{slots} for {tables} services with scheduler mh are {all} slots; at most {most}"
+        );
+        entry.fault(message + " are taken in all, write fewer", faults);
     }
     Some(slots)
 }

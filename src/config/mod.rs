@@ -34,7 +34,7 @@ pub use edit::{Edit, Selected, Target, deadline, real, vip};
 pub use fault::{Fault, MAX_FAULTS};
 pub use realserver::{MAX_DIRECTORS, MAX_VIPS, Mss, RealServer};
 pub use service::{MAX_LISTENS, MAX_NAME_LEN, MAX_REALS, MAX_REALS_PER_SERVICE, MAX_SERVICES};
-pub use value::{MAX_BUSY_POLL, MAX_HASH_SEED_LEN, MIN_HASH_SEED_LEN};
+pub use value::{MAX_BUSY_POLL, MAX_HASH_SEED_LEN, MAX_MAGLEV_SLOTS, MIN_HASH_SEED_LEN};
 pub use value::{MAX_CONNECTIONS, MAX_CONTROL_LEN, MAX_INTERFACE_LEN, MAX_UPLINKS};
 
 use document::Document;

@@ -76,6 +76,11 @@ impl<'a> Services<'a> {
         self.specs
     }
 
+    /// How many of them have a Maglev table.
+    pub(super) fn with_maglev(&self) -> usize {
+        self.specs.iter().filter(|spec| spec.scheduler == SchedulerKind::Maglev).count()
+    }
+
     /// The line of the first listen of each VIP.
     pub(super) fn vip_lines(&self) -> BTreeMap<IpAddr, usize> {
         let mut lines = BTreeMap::new();

@@ -6,12 +6,13 @@ use std::hash::Hash;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::balancer::{Existing, Policy, SchedulerKind, Timeouts, Wanted};
+use crate::balancer::{Existing, Policy, SchedulerKind, Timeouts, Wanted, maglev};
 
 use super::duration;
 use super::fault::{Faults, quoted};
 use super::keys;
 use super::section::Entry;
+use super::service::MAX_SERVICES;
 
 /// The most connections a table can be made for: 16 Mi, IPVS's largest table.
 pub const MAX_CONNECTIONS: u32 = 16_777_216;
@@ -21,6 +22,10 @@ pub const MAX_INTERFACE_LEN: usize = 15;
 pub const MAX_UPLINKS: usize = 64;
 /// The longest path of a control socket in bytes (`sun_path` of unix(7) less the final zero).
 pub const MAX_CONTROL_LEN: usize = 107;
+
+/// The most slots of all Maglev tables together, 512 MB: as many services as there may be, each with the usual table. A
+/// table is made on one CPU, slot by slot, at the start and at each reload.
+pub const MAX_MAGLEV_SLOTS: u64 = MAX_SERVICES as u64 * maglev::SLOTS as u64;
 
 /// The shortest hash seed in bytes: one that is guessed lets a client choose its real server.
 pub const MIN_HASH_SEED_LEN: usize = 8;

@@ -180,9 +180,10 @@ impl Request {
         if let Self::Plan { bytes, .. } = self { *bytes } else { 0 }
     }
 
-    /// Whether it changes something. Any client may ask the others.
+    /// Whether it is for those who may change something: it does, or takes as much work as a change. Any client may ask
+    /// the others.
     #[must_use]
-    pub fn writes(&self) -> bool {
+    pub fn is_for_writers(&self) -> bool {
         match self {
             Self::List
             | Self::Connections { .. }
@@ -190,9 +191,10 @@ impl Request {
             | Self::Drops
             | Self::Status
             | Self::Explain { .. }
-            | Self::Plan { .. }
             | Self::Events => false,
-            Self::Reload
+            // Reads up to a megabyte and makes all the Maglev tables that a reload would.
+            Self::Plan { .. }
+            | Self::Reload
             | Self::SetWeight { .. }
             | Self::Drain { .. }
             | Self::Enable { .. }

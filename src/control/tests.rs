@@ -526,3 +526,21 @@ fn a_text_of_just_the_bound_may_follow_and_one_byte_more_may_not() {
     assert_eq!(Request::List.body_len(), 0);
     assert_eq!(MAX_BODY_LEN, crate::config::MAX_LEN, "what is planned can be reloaded");
 }
+
+/// What changes something, and what costs as much as a change.
+#[test]
+fn verbs_that_are_for_writers() {
+    let readers = r#"{"verb":"list"} {"verb":"connections"} {"verb":"stats"} {"verb":"drops"} {"verb":"status"}
+        {"verb":"explain","flow":"f"} {"verb":"events"}"#;
+    let writers = r#"{"verb":"plan","file":"f","bytes":1} {"verb":"reload"} {"verb":"set-weight","address":"a","weight":1}
+        {"verb":"drain","address":"a"} {"verb":"enable","address":"a"} {"verb":"disable","address":"a"}
+        {"verb":"add-real","address":"a"} {"verb":"remove-real","address":"a"} {"verb":"flush","all":true}
+        {"verb":"announce","address":"a"} {"verb":"withdraw","address":"a"}"#;
+    for (lines, expected) in [(readers, false), (writers, true)] {
+        for line in lines.split_whitespace() {
+            let line = line.replacen('{', "{\"version\":1,", 1);
+            let request = Request::parse(line.as_bytes()).unwrap();
+            assert_eq!(request.is_for_writers(), expected, "{line}");
+        }
+    }
+}

@@ -4,23 +4,28 @@ mod peer;
 
 use std::future::Future;
 use std::io::{self, Write};
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, copy, sink};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use crate::balancer::snapshot;
 use crate::control::{self, Connections, MAX_REQUEST_LEN, PAGE, Request, RequestError};
 
 use super::events::Listener;
+use super::quiet::Quiet;
 pub(super) use peer::{Peer, Writers};
 
 /// Clients served at the same time; one more is told so and turned away.
 const CLIENTS: usize = 32;
+
+/// How many of these may be clients that may read only: the rest is for those who may change something, whom no reader
+/// shall lock out.
+const READERS: usize = CLIENTS - 4;
 
 /// How long a client may take to send a request: together with [`READING`] less than `vstun` waits for an answer, so
 /// that idle clients cannot lock the operator out.
@@ -61,10 +66,57 @@ pub(super) trait Desk: Send + Sync + 'static {
     ) -> impl Future<Output = anyhow::Result<(Vec<snapshot::Connection>, Option<usize>)>> + Send;
 }
 
+/// The places for clients.
+#[derive(Debug)]
+struct Places {
+    all: Arc<Semaphore>,
+    readers: Arc<Semaphore>,
+}
+
+/// A client's place, given free when dropped.
+struct Place {
+    _one: OwnedSemaphorePermit,
+    _reader: Option<OwnedSemaphorePermit>,
+}
+
+impl Places {
+    fn new() -> Self {
+        Self { all: Semaphore::new(CLIENTS).into(), readers: Semaphore::new(READERS).into() }
+    }
+
+    /// A place for one client more, or how many there are for its like: all are taken.
+    fn take(&self, peer: &Peer) -> Result<Place, usize> {
+        let take = |places: &Arc<Semaphore>, many| {
+            Arc::clone(places).try_acquire_owned().map_err(|_| many)
+        };
+        let reader = match peer.may_write() {
+            Ok(()) => None,
+            Err(_) => Some(take(&self.readers, READERS)?),
+        };
+        Ok(Place { _one: take(&self.all, CLIENTS)?, _reader: reader })
+    }
+}
+
+/// Refusals for want of rights, of which not each has a line in the log: whoever may connect can have as many as it likes.
+#[derive(Debug, Default)]
+struct Refusals(Mutex<Quiet>);
+
+impl Refusals {
+    fn note(&self, verb: &str, refused: &anyhow::Error) {
+        // A count cannot be left half written.
+        let mut quiet = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        match quiet.note(Instant::now()) {
+            Some(1) => log::warn!("{verb}: {refused}"),
+            Some(count) => log::warn!("{verb}: {refused} ({count} refusals since the last line)"),
+            None => log::debug!("{verb}: {refused}"),
+        }
+    }
+}
+
 /// Serves until dropped.
 pub(super) async fn serve<D: Desk>(control: Control, desk: Arc<D>) -> anyhow::Result<()> {
     let Control { listener, writers } = control;
-    let places = Arc::new(Semaphore::new(CLIENTS));
+    let (places, refusals) = (Places::new(), Arc::new(Refusals::default()));
     loop {
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
@@ -74,15 +126,25 @@ pub(super) async fn serve<D: Desk>(control: Control, desk: Arc<D>) -> anyhow::Re
                 continue;
             }
         };
-        let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
-            if let Err(error) = turn_away(stream) {
-                log::debug!("control socket: {error}");
+        let peer = match Peer::of(&stream, writers) {
+            Ok(peer) => peer,
+            Err(error) => {
+                log::debug!("control socket: {error:#}");
+                continue;
             }
-            continue;
         };
-        let desk = Arc::clone(&desk);
+        let place = match places.take(&peer) {
+            Ok(place) => place,
+            Err(many) => {
+                if let Err(error) = turn_away(stream, many) {
+                    log::debug!("control socket: {error}");
+                }
+                continue;
+            }
+        };
+        let (desk, refusals) = (Arc::clone(&desk), Arc::clone(&refusals));
         tokio::spawn(async move {
-            if let Err(error) = client(stream, writers, desk.as_ref()).await {
+            if let Err(error) = client(stream, &peer, &refusals, desk.as_ref()).await {
                 log::debug!("control socket: {error:#}");
             }
             drop(place);
@@ -91,13 +153,17 @@ pub(super) async fn serve<D: Desk>(control: Control, desk: Arc<D>) -> anyhow::Re
 }
 
 /// Says why and closes. The line fits into an empty socket buffer, so nothing waits.
-fn turn_away(stream: UnixStream) -> io::Result<()> {
-    let line = format!("busy: {CLIENTS} clients are being served; try again in a few seconds");
+fn turn_away(stream: UnixStream, many: usize) -> io::Result<()> {
+    let line = format!("busy: {many} clients are being served; try again in a few seconds");
     stream.into_std()?.write_all(control::encode_error(&line).as_bytes())
 }
 
-async fn client<D: Desk>(stream: UnixStream, writers: Writers, desk: &D) -> anyhow::Result<()> {
-    let peer = Peer::of(&stream, writers)?;
+async fn client<D: Desk>(
+    stream: UnixStream,
+    peer: &Peer,
+    refusals: &Refusals,
+    desk: &D,
+) -> anyhow::Result<()> {
     let (reader, mut writer) = stream.into_split();
     let mut reader = BufReader::new(reader);
     let mut line = Vec::new();
@@ -109,20 +175,28 @@ async fn client<D: Desk>(stream: UnixStream, writers: Writers, desk: &D) -> anyh
             return Ok(());
         }
         let request = Request::parse(&line);
+        let body = match &request {
+            Ok(request) => request.body_len() > 0,
+            Err(error) => matches!(error, RequestError::Body(_)),
+        };
+        let request = request.map_err(anyhow::Error::from).and_then(|request| {
+            allowed(&request, peer, refusals)?;
+            Ok(request)
+        });
         // A sender who is not through yet, or will not be understood when it goes on.
-        let lost = !line.ends_with(b"\n") || matches!(request, Err(RequestError::Body(_)));
+        let lost = !line.ends_with(b"\n") || body;
         let reply = match request {
             Ok(Request::Connections { limit }) => {
                 connections(desk, &mut writer, limit).await?;
                 continue;
             }
-            Ok(Request::Events) => return events(desk, &peer, reader, writer).await,
+            Ok(Request::Events) => return events(desk, peer, reader, writer).await,
             Ok(request) => {
                 let mut body = vec![0; request.body_len()];
                 timeout(SENDING, reader.read_exact(&mut body)).await??;
-                ask(desk, request, body, &peer).await
+                desk.answer(request, body, peer).await
             }
-            Err(error) => Err(error.into()),
+            Err(error) => Err(error),
         };
         let failed = reply.is_err();
         write(&mut writer, &reply.unwrap_or_else(|error| refusal(&error))).await?;
@@ -132,20 +206,12 @@ async fn client<D: Desk>(stream: UnixStream, writers: Writers, desk: &D) -> anyh
     }
 }
 
-/// The desk's answer, if this client may ask for it.
-async fn ask<D: Desk>(
-    desk: &D,
-    request: Request,
-    body: Vec<u8>,
-    peer: &Peer,
-) -> anyhow::Result<String> {
-    if request.writes()
-        && let Err(refused) = peer.may_write()
-    {
-        log::warn!("{}: {refused}", request.verb());
-        return Err(refused);
+/// Whether this client may ask for it.
+fn allowed(request: &Request, peer: &Peer, refusals: &Refusals) -> anyhow::Result<()> {
+    if !request.is_for_writers() {
+        return Ok(());
     }
-    desk.answer(request, body, peer).await
+    peer.may_write().inspect_err(|refused| refusals.note(request.verb(), refused))
 }
 
 /// Sends what changes, as it happens, until the client closes or says something out of turn; one that does not read is
@@ -161,7 +227,7 @@ async fn events<D: Desk>(
         Err(error) => return write(&mut writer, &refusal(&error)).await,
     };
     // What happens from now on is heard, so this may take its time.
-    let status = ask(desk, Request::Status, Vec::new(), peer).await?;
+    let status = desk.answer(Request::Status, Vec::new(), peer).await?;
     write(&mut writer, &status).await?;
     let mut byte = [0];
     loop {

@@ -38,6 +38,12 @@ impl Peer {
         Ok(Self { uid: credentials.uid(), gid: credentials.gid(), pid, groups, writers })
     }
 
+    /// Somebody of no group.
+    #[cfg(test)]
+    pub(super) fn of_user(uid: u32, writers: Writers) -> Self {
+        Self { uid, gid: uid, pid: None, groups: Vec::new(), writers }
+    }
+
     /// Whether it may change something.
     ///
     /// # Errors
@@ -49,7 +55,7 @@ impl Peer {
             return Ok(());
         }
         bail!(
-            "{self} may read but not change anything: root, user {owner} and the members of group {group} may, as `control_group` says"
+            "{self} may read but not change anything, nor plan it: root, user {owner} and the members of group {group} may, as `control_group` says"
         )
     }
 }

@@ -182,3 +182,30 @@ fn listeners_hear_events_until_they_speak_or_hang_up() {
         assert_eq!(reader.read(&mut [0]).unwrap(), 0, "closed");
     });
 }
+
+/// Readers have places of their own number, and one too many is turned away; writers have the rest, and theirs too.
+#[test]
+fn readers_cannot_take_the_last_places() {
+    let writers = Writers { owner: 500, group: 600 };
+    let (reader, owner) = (Peer::of_user(1_000, writers), Peer::of_user(500, writers));
+    let places = Places::new();
+    let mut readers: Vec<_> = (0..READERS).map(|_| places.take(&reader).unwrap()).collect();
+    assert_eq!(places.take(&reader).err(), Some(READERS));
+    let some: Vec<_> = (READERS..CLIENTS).map(|_| places.take(&owner).unwrap()).collect();
+    assert_eq!((some.len(), places.take(&owner).err()), (4, Some(CLIENTS)));
+    readers.pop();
+    assert!(places.take(&owner).is_ok() && places.take(&reader).is_ok(), "given free");
+}
+
+/// A log of its own would be global, so this looks at what decides.
+#[test]
+fn a_refusal_s_repetitions_are_counted_and_not_logged() {
+    let refusals = Refusals::default();
+    let refused = anyhow::anyhow!("no");
+    for _ in 0..1_000 {
+        refusals.note("drain", &refused);
+    }
+    let later = Instant::now() + Duration::from_secs(61);
+    let unlogged = refusals.0.lock().unwrap().note(later);
+    assert_eq!(unlogged, Some(1_000), "the first has its line, 999 and this wait for one");
+}

@@ -67,6 +67,30 @@ fn durations_of_a_service() {
     }
 }
 
+/// A director of services with a Maglev table each, and one without.
+fn tables(slots: u32, count: usize) -> String {
+    let mut text = with_key(&format!("maglev_slots = {slots}"));
+    for port in 0..count {
+        let _ = writeln!(text, "[[service]]\nname = \"m{port}\"\nscheduler = \"mh\"");
+        let _ = writeln!(text, "listen = [\"192.0.2.2:{}/tcp\"]", port + 1);
+    }
+    text
+}
+
+#[test]
+fn slots_of_all_maglev_tables_together() {
+    assert_eq!(config::MAX_MAGLEV_SLOTS, 4_096 * 65_537);
+    // One service of `tables` has none.
+    let usual = tables(65_537, config::MAX_SERVICES - 1);
+    assert!(takes(&usual, ""));
+    let all = usual.replacen("name = \"a\"", "name = \"a\"\nscheduler = \"mh\"", 1);
+    assert!(takes(&all, ""), "just as many as are taken");
+    let next = all.replace("= 65537", "= 65539");
+    assert!(!takes(&next, "65539 for 4096 services with scheduler mh are 268447744 slots"));
+    assert!(takes(&tables(1_048_573, 256), ""));
+    assert!(!takes(&tables(1_048_573, 257), "at most 268439552 are taken in all"));
+}
+
 #[test]
 fn busy_polling() {
     let director = |value: &str| with_key(&format!("busy_poll = \"{value}\""));
