@@ -64,5 +64,21 @@ expect_fails "vstun reload on a host with the VIP" ask director reload
 log_has director 'reload: virtual IP .* is a local address' || fail "the log does not say why the reload was refused"
 expect_eq "real servers after the refused reload" "$(number director list '[.services[0].reals[] | select(.state == "up") | .weight] | @csv')" 1
 at vt-director ip address delete "$(alone "$VIP")" dev lo
+
+# Tables that take minutes to make hold up neither the control socket nor a stop. (They would be over by then if the
+# director made them before it answered.)
+DIRECTOR_KEYS+=$'\nmaglev_slots = 1048573'
+configure "$WORK/many.toml" wrr 1
+for number in {1..250}; do
+    {
+        printf '[[service]]\nname = "m%d"\nlisten = ["%s:%d/tcp"]\nscheduler = "mh"\n' "$number" "$(in_url "$VIP")" $((20000 + number))
+        printf 'real = [{ address = "%s", weight = %d }, { address = "%s" }]\n' "${ADDRESS[real1]}" "$number" "${ADDRESS[real2]}"
+    } >>"$WORK/many.toml"
+done
+spawn vt-director planning "$VSTUN_BIN/vstun" --socket "$CONTROL/director.sock" plan "$WORK/many.toml"
+makes_tables() { ps -L -o comm= -p "${PID[director]}" | grep -q tokio; }
+wait_for "tables to be made" makes_tables
+ask director list >"$WORK/list.log"
+makes_tables || fail "the plan was over before anybody else could be answered"
 stop director
 expect_eq "the director's exit code" "$CODE" 0

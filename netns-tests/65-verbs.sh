@@ -14,12 +14,12 @@ start_director wrr 1 1
 spawn vt-director events sh -c "exec '$VSTUN_BIN/vstun' --socket '$CONTROL/director.sock' events 2>'$WORK/listening'"
 wait_for "the listener to be heard out" grep -qs listening "$WORK/listening"
 changes=0
-# One change: it is made, and heard of once.
+# One change: it is made, and heard of once. Seconds that pass meanwhile do not count.
 changed() { # VERB WHAT BEFORE AFTER
     changes=$((changes + 1))
     has_event() { (($(wc -l <"$WORK/events.log") >= changes)); }
     wait_for "event $changes" has_event
-    expect_eq "event $changes" "$(tail -n +"$changes" "$WORK/events.log" | jq -rs '.[0] | "\(.who) \(.uid) \(.verb) \(.what) \(.before // "-") \(.after // "-")"')" \
+    expect_eq "event $changes" "$(tail -n +"$changes" "$WORK/events.log" | jq -rs '.[0] | "\(.who) \(.uid) \(.verb) \(.what) \(.before // "-") \(.after // "-")" | gsub("9m5[0-9]s"; "9m5_s")')" \
         "operator 0 $1 $2 $3 $4"
 }
 
@@ -54,14 +54,30 @@ expect_eq "state of the removed server" "$(real_field real3 state)" draining
 expect_eq "open connections of the removed server" "$(real_field real3 active)" 8
 expect_eq "requests to the removed server" "$(share "$(fetch 40)" real3)" 0
 
+# The removed server can be told to end its connections, but comes back by `add-real` alone.
+ask director drain "${ADDRESS[real3]}" --deadline 10m
+changed drain state draining "draining, for 10m at most"
+expect_fails "enabling the removed server" ask director enable "${ADDRESS[real3]}" 2>"$WORK/enable.log"
+grep -q 'was removed from service web .*add-real' "$WORK/enable.log" || fail "enabling the removed server: $(cat "$WORK/enable.log")"
+ask director disable "${ADDRESS[real3]}"
+changed disable state "draining, for 9m5_s at most" disabled
+expect_eq "state of the removed server, disabled" "$(real_field real3 state)" disabled
+expect_eq "its open connections, which are kept" "$(real_field real3 active)" 8
+
 # --- states ------------------------------------------------------------------------------------------------
 
 ask director drain "${ADDRESS[real2]}" --deadline 10m
 changed drain state up "draining, for 10m at most"
 expect_eq "state of the drained server" "$(real_field real2 state)" draining
 expect_eq "requests to the drained server" "$(share "$(fetch 20)" real2)" 0
+# Another deadline is a change like any other: here that of the service, which has none.
+ask director drain "${ADDRESS[real2]}"
+changed drain state "draining, for 9m5_s at most" draining
+expect_eq "deadline of the drained server" "$(real_field real2 deadline_seconds)" null
+ask director drain "${ADDRESS[real2]}" --deadline 10m
+changed drain state draining "draining, for 10m at most"
 ask director enable "${ADDRESS[real2]}"
-changed enable state draining up
+changed enable state "draining, for 9m5_s at most" up
 ask director disable "${ADDRESS[real1]}"
 changed disable state up disabled
 expect_eq "requests to the disabled server" "$(share "$(fetch 20)" real1)" 0
@@ -113,6 +129,16 @@ expect_eq "what went over the socket past the range is refused too" \
 import socket, sys
 s = socket.socket(socket.AF_UNIX); s.connect('$CONTROL/director.sock'); s.sendall(sys.stdin.buffer.read())
 print(s.makefile().readline().strip())" | jq -r .error)" "weight: 65536 is out of range; write a number from 0 to 65535"
+
+# What is odd about the host since is told to whoever asked for it, each time.
+for time in first second; do
+    ask director add-real "$DIRECTOR" --json >"$WORK/own.json" 2>"$WORK/own.log"
+    changed add-real add_real - "weight 1"
+    expect_eq "warnings of the $time own address" "$(jq '.warnings | length' "$WORK/own.json")" 1
+    expect_eq "warnings printed" "$(grep -c "^vstun: warning: .*$DIRECTOR" "$WORK/own.log")" 1
+    ask director remove-real "$DIRECTOR"
+    changed remove-real remove_real "weight 1" -
+done
 
 # --- forgetting connections --------------------------------------------------------------------------------
 

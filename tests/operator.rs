@@ -346,3 +346,17 @@ fn help_says_which_arguments_are_needed_and_what_becomes_of_forgotten_connection
     let flush = help("flush");
     assert!(flush.contains("a reset, or adopted") && flush.contains("mh"), "{flush}");
 }
+
+/// What is odd about the host since the order is said where it does not mix with the answer, and is in the JSON.
+#[test]
+fn warnings_of_an_order_are_shown() {
+    let answer =
+        format!("{STATUS},\"done\":\"added\",\"warnings\":[\"10.0.0.1 is this host\"]}}\n");
+    let args = ["add-real", "10.0.0.1"];
+    let (output, _) = Daemon::start("warned", vec![answer.clone()]).serve(&args);
+    assert_eq!((output.status.code(), text(&output.stdout)), (Some(0), "added\n"));
+    assert_eq!(text(&output.stderr), "vstun: warning: 10.0.0.1 is this host\n");
+    let args = ["add-real", "10.0.0.1", "--json"];
+    let (output, _) = Daemon::start("warnedjson", vec![answer.clone()]).serve(&args);
+    assert_eq!(text(&output.stdout), answer);
+}

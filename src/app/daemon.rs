@@ -88,6 +88,14 @@ impl Signals {
         })
     }
 
+    /// Waits for a signal that says stop; one that asks for a reload waits for [`Self::next`].
+    pub(super) async fn stop(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+
     pub(super) async fn next(&mut self) -> Order {
         tokio::select! {
             _ = self.terminate.recv() => Order::Stop,

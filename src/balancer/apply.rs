@@ -10,7 +10,7 @@ use super::policy::Policy;
 use super::ramp::Ramp;
 use super::real::{Life, Real};
 use super::service::{Service, ServiceId};
-use super::spec::{MAX_WEIGHT, RealSpec, SchedulerKind, ServiceSpec, Wanted};
+use super::spec::{MAX_WEIGHT, RealSpec, SchedulerKind, ServiceSpec, Stood, Wanted};
 use super::thresholds::Thresholds;
 use super::time::Millis;
 use super::verdict::RealId;
@@ -40,6 +40,9 @@ impl Balancer {
             }
             Change::SetState { service, address, state } => {
                 self.set_state(now, service, *address, *state)
+            }
+            Change::SetStanding { service, address, stood } => {
+                self.set_standing(now, service, *address, *stood)
             }
             Change::SetHealth { service, address, health } => {
                 let real = self.find_real(service, *address)?;
@@ -215,6 +218,26 @@ impl Balancer {
         }
         let until = drain_until(now, state, self.policy(id));
         self.alter(now, real, |real| real.standing_mut().want(state, until));
+        Ok(())
+    }
+
+    fn set_standing(
+        &mut self,
+        now: Millis,
+        name: &str,
+        address: IpAddr,
+        stood: Stood,
+    ) -> Result<(), ChangeError> {
+        let id = self.find_real(name, address)?;
+        let until = stood.left.map(|left| now.after(left));
+        self.alter(now, id, |real| {
+            real.standing_mut().stand(stood.wanted, until);
+        });
+        if let Some(real) = self.reals.get_mut(id.0 as usize).filter(|_| stood.grown) {
+            real.start(None);
+            let service = real.service();
+            self.pool_changed(service);
+        }
         Ok(())
     }
 

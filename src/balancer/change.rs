@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::flow::Seed;
 use super::maglev;
 use super::policy::Policy;
-use super::spec::{Health, MAX_WEIGHT, RealSpec, SchedulerKind, ServiceSpec, Wanted};
+use super::spec::{Health, MAX_WEIGHT, RealSpec, SchedulerKind, ServiceSpec, Stood, Wanted};
 use super::thresholds::Thresholds;
 use super::time::Timeouts;
 use super::tunnel::Sources;
@@ -223,6 +223,15 @@ pub enum Change {
         address: IpAddr,
         /// What is wanted of it from now on.
         state: Wanted,
+    },
+    /// A real server stands again as it did before changes that could not be kept.
+    SetStanding {
+        /// The service's name.
+        service: String,
+        /// The real server's address.
+        address: IpAddr,
+        /// How it stood.
+        stood: Stood,
     },
     /// What health checks say of a real server; what is wanted of it stays as it is.
     SetHealth {

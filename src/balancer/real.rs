@@ -264,7 +264,7 @@ impl Real {
         self.life = Life::Up;
         self.set_weight(spec.weight);
         self.set_thresholds(spec.thresholds);
-        self.standing = Standing::new(spec.state, until);
+        self.standing.come_back(spec.state, until);
     }
 
     /// From now on it starts slowly, unless there is nothing to ramp over.
@@ -334,6 +334,7 @@ impl Real {
             address: self.address,
             weight: self.weight,
             state: self.standing.state(),
+            wanted: self.standing.wanted(),
             removed: self.standing.is_removed(),
             deadline: self.standing.left(now),
             effective_weight: self.ramp.and_then(|ramp| {

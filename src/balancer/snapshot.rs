@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::change::{Listen, Protocol};
 use super::counters::Counters;
-use super::spec::SchedulerKind;
+use super::spec::{SchedulerKind, Stood, Wanted};
 use super::table::Turnover;
 use super::thresholds::Thresholds;
 
@@ -44,6 +44,8 @@ pub struct Real {
     pub weight: u32,
     /// Its state.
     pub state: RealState,
+    /// What is wanted of it, whatever health says; how long a drain has is `deadline`.
+    pub wanted: Wanted,
     /// Whether it was removed, and goes with its last connection.
     pub removed: bool,
     /// How long until the connections that it has are ended; `None`: they are not.
@@ -74,6 +76,15 @@ pub struct Real {
     pub unreachable: u64,
     /// Smallest path MTU that was signalled on the way to it, in bytes; `None` when none was.
     pub path_mtu: Option<u16>,
+}
+
+impl Real {
+    /// How it stands.
+    #[must_use]
+    pub fn stood(&self) -> Stood {
+        let grown = self.effective_weight.is_none();
+        Stood { wanted: self.wanted, left: self.deadline, grown }
+    }
 }
 
 /// What a service has seen of floods.

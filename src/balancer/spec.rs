@@ -159,6 +159,17 @@ impl Wanted {
     }
 }
 
+/// How a real server stood at a moment, for the way back to it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Stood {
+    /// What was wanted of it.
+    pub wanted: Wanted,
+    /// How long its flows had, whatever the deadline of its service is; `None`: for as long as they go on.
+    pub left: Option<Duration>,
+    /// Whether it had all of its weight, and need not start slowly again.
+    pub grown: bool,
+}
+
 /// A service as configured.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ServiceSpec {

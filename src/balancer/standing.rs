@@ -52,6 +52,21 @@ impl Standing {
         }
     }
 
+    /// It stands as it did once; whether it is removed, and health's word, are as they are.
+    pub(super) fn stand(&mut self, wanted: Wanted, until: Option<Millis>) {
+        (self.wanted, self.until) = (wanted, until);
+    }
+
+    /// It is not removed any more. Health's word is as before: nothing was heard.
+    pub(super) fn come_back(&mut self, wanted: Wanted, until: Option<Millis>) {
+        self.removed = false;
+        self.want(wanted, until);
+    }
+
+    pub(super) fn wanted(self) -> Wanted {
+        self.wanted
+    }
+
     pub(super) fn hear(&mut self, health: Health) {
         self.health = health;
     }

@@ -53,8 +53,19 @@ impl Director {
     /// # Errors
     /// The argument that names nobody, or more than one service.
     pub fn select(&self, target: Target<'_>) -> Result<Selected, Fault> {
+        self.select_also(target, &[])
+    }
+
+    /// The same, where the services of these names have the real server too: they serve its last connections.
+    ///
+    /// # Errors
+    /// As those of [`Self::select`].
+    pub fn select_also(&self, target: Target<'_>, removed: &[&str]) -> Result<Selected, Fault> {
         let address = real(target.address)?;
-        let has = |service: &&ServiceSpec| service.reals.iter().any(|real| real.address == address);
+        let has = |service: &&ServiceSpec| {
+            removed.contains(&service.name.as_str())
+                || service.reals.iter().any(|real| real.address == address)
+        };
         if let Some(name) = target.service {
             let service = self.service(name)?;
             if !has(&service) {

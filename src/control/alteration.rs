@@ -1,14 +1,17 @@
 //! One change of the running configuration as it is shown: what, where, from what to what.
 
 use std::fmt;
+use std::mem::discriminant;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::settings;
 use crate::balancer::duration::Text;
+use crate::balancer::snapshot::{self, RealState};
 use crate::balancer::spec::Wanted;
-use crate::balancer::{Change, RealSpec, ServiceSpec, Thresholds, Timeouts, snapshot};
+use crate::balancer::{Change, Policy, RealSpec, ServiceSpec, Thresholds, Timeouts};
 
 /// One change, for people and programs.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
@@ -96,14 +99,39 @@ impl Alteration {
         };
         let places = changes.iter().enumerate().filter(move |(place, _)| last(*place));
         places.flat_map(move |(_, change)| {
-            before.alterations(change).into_iter().map(move |shown| (change, shown))
+            let shown = before.alterations(change, changes).into_iter();
+            // A state or a weight that is as wanted already is no change.
+            let altered = shown.filter(|one| one.before.is_none() || one.before != one.after);
+            altered.map(move |shown| (change, shown))
         })
     }
 }
 
-impl Before<'_> {
+impl<'a> Before<'a> {
+    /// The changes without states that real servers are in already: a deadline that an operator has given is not taken
+    /// by a file that asks for no more than what is.
+    #[must_use]
+    pub fn unmet(self, mut changes: Vec<Change>) -> Vec<Change> {
+        let met = |change: &Change| {
+            let Change::SetState { service, address, state } = change else { return false };
+            let wanted = self.running(service, *address).map(|real| real.wanted);
+            wanted.is_some_and(|wanted| discriminant(&wanted) == discriminant(state))
+        };
+        changes.retain(|change| !met(change));
+        changes
+    }
+
+    /// The policy of a service once the changes are made.
+    pub(super) fn policy_after(self, service: &str, changes: &[Change]) -> Policy {
+        let new = changes.iter().rev().find_map(|change| match change {
+            Change::SetPolicy { service: other, policy } if other == service => Some(*policy),
+            _ => None,
+        });
+        new.or_else(|| Some(self.service(service)?.policy)).unwrap_or_default()
+    }
+
     /// What a change is shown as: one alteration, or one for each key that it changes.
-    fn alterations(self, change: &Change) -> Vec<Alteration> {
+    fn alterations(self, change: &Change, changes: &[Change]) -> Vec<Alteration> {
         match change {
             Change::SetPolicy { service, policy } => {
                 let before = self.service(service).map(|spec| spec.policy).unwrap_or_default();
@@ -113,6 +141,18 @@ impl Before<'_> {
             Change::SetTimeouts(timeouts) => {
                 let before = settings::of_timeouts(self.timeouts);
                 settings::altered(None, before, settings::of_timeouts(timeouts))
+            }
+            Change::SetState { service, address, state } => {
+                let deadline = match state {
+                    Wanted::Draining { deadline } => {
+                        deadline.or(self.policy_after(service, changes).drain_deadline)
+                    }
+                    _ => None,
+                };
+                let before = self.stands(service, *address);
+                let state = Alteration::of("state", Some(service), Some(*address))
+                    .from_to(before, standing(state.name(), deadline));
+                vec![state]
             }
             other => self.alteration(other).into_iter().collect(),
         }
@@ -153,10 +193,6 @@ impl Before<'_> {
                 let before = self.real(service, *address).map_or(0, |real| real.weight);
                 of("weight", Some(service), Some(*address)).from_to(before, weight)
             }
-            Change::SetState { service, address, state } => {
-                let before = self.state(service, *address);
-                of("state", Some(service), Some(*address)).from_to(before, shown(*state))
-            }
             Change::SetHealth { service, address, health } => {
                 let after = Some(format!("{health:?}").to_lowercase());
                 Alteration { after, ..of("health", Some(service), Some(*address)) }
@@ -168,6 +204,8 @@ impl Before<'_> {
             }
             // What is one alteration a key, comes with other changes, or is shown where the configuration is at hand.
             Change::SetPolicy { .. }
+            | Change::SetState { .. }
+            | Change::SetStanding { .. }
             | Change::SetTimeouts(_)
             | Change::SetSources(_)
             | Change::SetMaglev { .. }
@@ -177,28 +215,35 @@ impl Before<'_> {
         })
     }
 
-    fn service(&self, name: &str) -> Option<&ServiceSpec> {
+    fn service(self, name: &str) -> Option<&'a ServiceSpec> {
         self.services.iter().find(|service| service.name == name)
     }
 
-    fn real(&self, service: &str, address: IpAddr) -> Option<&RealSpec> {
+    fn real(self, service: &str, address: IpAddr) -> Option<&'a RealSpec> {
         self.service(service)?.reals.iter().find(|real| real.address == address)
     }
 
-    fn state(&self, service: &str, address: IpAddr) -> &'static str {
-        let service = self.running.iter().find(|running| running.name == service);
-        let reals = service.map(|service| service.reals.as_slice()).unwrap_or_default();
-        reals.iter().find(|real| real.address == address).map_or("", |real| real.state.name())
+    /// A real server as it is, also one that was removed.
+    pub(super) fn running(self, service: &str, address: IpAddr) -> Option<&'a snapshot::Real> {
+        let service = self.running.iter().find(|running| running.name == service)?;
+        service.reals.iter().find(|real| real.address == address)
+    }
+
+    /// What is wanted of it now, with the time that its flows have; that of a removed one is a drain's too.
+    fn stands(self, service: &str, address: IpAddr) -> String {
+        let Some(real) = self.running(service, address) else { return String::new() };
+        match real.wanted {
+            Wanted::Up if real.removed => standing(RealState::Draining.name(), real.deadline),
+            Wanted::Draining { .. } => standing(real.wanted.name(), real.deadline),
+            other => standing(other.name(), None),
+        }
     }
 }
 
-fn shown(state: Wanted) -> String {
-    match state {
-        Wanted::Draining { deadline: Some(deadline) } => {
-            format!("{}, for {} at most", state.name(), Text(deadline))
-        }
-        _ => state.name().to_owned(),
-    }
+/// `draining, for 9m58s at most`: in whole seconds, those that have begun not counted.
+fn standing(state: &str, deadline: Option<Duration>) -> String {
+    let Some(deadline) = deadline else { return state.to_owned() };
+    format!("{state}, for {} at most", Text(Duration::from_secs(deadline.as_secs())))
 }
 
 fn summary(spec: &ServiceSpec) -> String {

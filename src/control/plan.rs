@@ -6,7 +6,8 @@ use std::fmt::Write as _;
 use serde::{Deserialize, Serialize};
 
 use crate::balancer::maglev::Keeper;
-use crate::balancer::{Change, Existing, Wanted, snapshot};
+use crate::balancer::snapshot::{self, RealState};
+use crate::balancer::{Change, Existing, Wanted};
 
 use super::alteration::{Alteration, Before};
 
@@ -37,7 +38,7 @@ pub struct Planned {
     /// The change.
     #[serde(flatten)]
     pub change: Alteration,
-    /// Connections of the real server or service that changes.
+    /// Connections of the real server or service that changes; where some of a service's are lost, those alone.
     pub connections: u64,
     /// What becomes of them: `kept`, `drained` or `lost`.
     pub fate: String,
@@ -62,8 +63,7 @@ impl Plan {
     pub fn new(changes: &[Change], before: Before<'_>) -> Self {
         let mut plan = Self::default();
         for (change, shown) in Alteration::each(changes, before) {
-            let (connections, fate) = touched(change, before.running);
-            let fate = if ends(change, changes, before) { Fate::Lost } else { fate };
+            let (connections, fate) = touched(change, &shown, changes, before);
             match fate {
                 Fate::Kept => {}
                 Fate::Drained => plan.connections_drained += connections,
@@ -178,21 +178,61 @@ impl Fate {
     }
 }
 
-/// Whether a change of state ends the connections there are, by what the service says of existing ones afterwards.
-fn ends(change: &Change, changes: &[Change], before: Before<'_>) -> bool {
-    let Change::SetState { service, state: Wanted::Down | Wanted::Disabled, .. } = change else {
-        return false;
-    };
-    let new = changes.iter().rev().find_map(|change| match change {
-        Change::SetPolicy { service: other, policy } if other == service => Some(*policy),
-        _ => None,
-    });
-    let old = || before.services.iter().find(|spec| spec.name == *service).map(|spec| spec.policy);
-    new.or_else(old).is_some_and(|policy| policy.existing == Existing::Reset)
+/// How many connections a change touches, and what becomes of them, by what their service says of existing ones when all
+/// changes are made.
+fn touched(
+    change: &Change,
+    shown: &Alteration,
+    changes: &[Change],
+    before: Before<'_>,
+) -> (u64, Fate) {
+    let (connections, fate) = concerned(change, before.running);
+    let resets = |service: &str| before.policy_after(service, changes).existing == Existing::Reset;
+    match change {
+        Change::SetState { service, state: Wanted::Down | Wanted::Disabled, .. }
+            if resets(service) =>
+        {
+            (connections, Fate::Lost)
+        }
+        Change::RemoveReal { service, address } if resets(service) => {
+            let out = before.running(service, *address).is_some_and(is_out);
+            (connections, if out { Fate::Lost } else { fate })
+        }
+        Change::SetPolicy { service, .. } if shown.what == "existing" && resets(service) => {
+            match already_out(service, changes, before) {
+                0 => (connections, fate),
+                lost => (lost, Fate::Lost),
+            }
+        }
+        _ => (connections, fate),
+    }
 }
 
-/// How many connections a change touches, and what becomes of them.
-fn touched(change: &Change, running: &[snapshot::Service]) -> (u64, Fate) {
+/// Whether a real server serves its connections only because existing ones are kept.
+fn is_out(real: &snapshot::Real) -> bool {
+    matches!(real.state, RealState::Down | RealState::Disabled)
+}
+
+/// The connections of a service's real servers that are out already and have no change of their own.
+fn already_out(name: &str, changes: &[Change], before: Before<'_>) -> u64 {
+    let changed = |real: &&snapshot::Real| {
+        changes.iter().any(|change| match change {
+            Change::SetState { service, address, .. } | Change::RemoveReal { service, address } => {
+                service == name && *address == real.address
+            }
+            Change::AddReal { service, real: added } => {
+                service == name && added.address == real.address
+            }
+            _ => false,
+        })
+    };
+    let services = before.running.iter().filter(|service| service.name == name);
+    let reals = services.flat_map(|service| &service.reals);
+    reals.filter(|real| is_out(real) && !changed(real)).map(connections).sum()
+}
+
+/// How many connections a change touches, and what becomes of them where none is ended.
+fn concerned(change: &Change, running: &[snapshot::Service]) -> (u64, Fate) {
     let find = |name: &str| running.iter().find(|service| service.name == name);
     let all =
         |name: &str| find(name).map_or(0, |service| service.reals.iter().map(connections).sum());
@@ -213,6 +253,7 @@ fn touched(change: &Change, running: &[snapshot::Service]) -> (u64, Fate) {
         }
         Change::AddReal { service, real } => (one(service, real.address), Fate::Kept),
         Change::SetThresholds { service, address, .. }
+        | Change::SetStanding { service, address, .. }
         | Change::SetHealth { service, address, .. } => (one(service, *address), Fate::Kept),
         Change::SetListens { service, .. }
         | Change::SetScheduler { service, .. }

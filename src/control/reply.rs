@@ -32,6 +32,9 @@ pub struct Status {
     /// What an order has changed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub changes: Vec<Alteration>,
+    /// What is odd about the host since the order was carried out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
 }
 
 impl Status {

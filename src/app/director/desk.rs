@@ -6,15 +6,14 @@ use anyhow::{Context, bail};
 use tokio::sync::watch;
 
 use super::messages::{Message, Page, Report};
-use super::orders::{Answer, Order, Orders, Who};
+use super::orders::{Answer, Done, Order, Orders, Who};
 use super::output::SendError;
 use crate::app::events::{Events, Listener};
 use crate::app::line::Line;
 use crate::app::serve::{self, Peer};
 use crate::balancer::Flow;
 use crate::control::{
-    self, Alteration, DirectorStats, Drops, Explained, List, Request, Stats, Status, Timers,
-    VirtualIp,
+    self, DirectorStats, Drops, Explained, List, Request, Stats, Status, Timers, VirtualIp,
 };
 
 /// Answers for the director.
@@ -42,13 +41,15 @@ impl Desk {
         Self { line, orders, events, vips, since: Instant::now(), offload, offload_refused }
     }
 
-    fn status(&self, done: String, changes: Vec<Alteration>) -> String {
+    fn status(&self, done: Done) -> String {
+        let Done { text: done, changes, warnings } = done;
         control::encode(&Status {
             role: "director".to_owned(),
             program: env!("CARGO_PKG_VERSION").to_owned(),
             uptime_seconds: self.since.elapsed().as_secs(),
             done,
             changes,
+            warnings,
         })
     }
 
@@ -90,7 +91,7 @@ impl serve::Desk for Desk {
                 let report = report().await?;
                 Ok(control::encode(&Drops::from(&report.snapshot.counters)))
             }
-            Request::Status => Ok(self.status(String::new(), Vec::new())),
+            Request::Status => Ok(self.status(Done::default())),
             Request::Explain { flow } => {
                 let flow: Flow = flow.parse().context("flow")?;
                 let explanation = self.line.ask(|answer| Message::Explain { flow, answer }).await?;
@@ -100,7 +101,7 @@ impl serve::Desk for Desk {
             request => {
                 let order = Order { request, body, who: Who::Operator(peer.clone()) };
                 match self.orders.give(order).await? {
-                    Answer::Done(done, changes) => Ok(self.status(done, changes)),
+                    Answer::Done(done) => Ok(self.status(done)),
                     Answer::Planned(plan) => Ok(control::encode(&plan)),
                 }
             }

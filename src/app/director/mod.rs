@@ -9,6 +9,8 @@ mod orders;
 mod output;
 mod packets;
 mod reload;
+mod stands;
+mod tables;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -36,6 +38,7 @@ use orders::{Order, Orders, Who};
 use output::Output;
 use packets::Packets;
 use reload::Running;
+use tables::Builder;
 
 /// Services with a Maglev table from which on the start says that it makes them: about a second of work at worst.
 const MANY_TABLES: usize = 64;
@@ -83,12 +86,15 @@ async fn direct(
     let (line, mut thread) = start(&config, tun, sender, errors, notices)?;
     let random = Seed(first, second);
     let mut running = Running::new(config, options, line.clone(), random, withdrawn, sources);
-    let installed = install(&mut running, session, plan).await;
-    let outcome = match installed {
-        Ok(control) => {
+    let builder = running.builder();
+    let installing = install(&mut running, session, plan);
+    let outcome = match attended(installing, signals, &builder).await {
+        // As if the signal had come a moment later.
+        (_, Stop::Asked) => Ok(()),
+        (Ok(control), Stop::No) => {
             steer(running, control, session, signals, noticed, &mut thread, offload).await
         }
-        Err(error) => Err(error),
+        (Err(error), Stop::No) => Err(error),
     };
     // The host first: as long as packets are led here, somebody has to read them.
     let undone = session.undo().await;
@@ -137,10 +143,46 @@ async fn steer(
                 }
             },
         };
-        let outcome = running.obey(session, order).await;
+        let builder = running.builder();
+        let obeying = async {
+            tokio::select! {
+                outcome = running.obey(session, order) => Ok(outcome),
+                served = &mut served => Err(served),
+            }
+        };
+        let (obeyed, stop) = attended(obeying, signals, &builder).await;
+        let outcome = match obeyed {
+            Ok(outcome) => outcome,
+            Err(served) => return served,
+        };
         // Whoever has hung up, or sent a signal, finds what came of it in the log.
         let _ = asker.map(|asker| asker.send(outcome));
+        if stop == Stop::Asked {
+            return Ok(());
+        }
     }
+}
+
+/// Whether a signal says stop.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Stop {
+    No,
+    Asked,
+}
+
+/// Waits for something that may take long only because tables are made. A signal that says stop meanwhile ends the making
+/// of tables, and nothing else: what changes the host comes to its end.
+async fn attended<T>(
+    work: impl Future<Output = T>,
+    signals: &mut Signals,
+    builder: &Builder,
+) -> (T, Stop) {
+    let mut work = pin!(work);
+    tokio::select! {
+        done = &mut work => return (done, Stop::No),
+        () = signals.stop() => builder.stop(),
+    }
+    (work.await, Stop::Asked)
 }
 
 async fn install(
@@ -160,6 +202,7 @@ async fn install(
         log::info!("making the Maglev tables of {tables} services, which can take seconds");
     }
     running.apply(changes).await?;
+    let _ = running.warned(plan.warnings().to_vec());
     session.install(plan).await?;
     daemon::listen(&running.config.control, &running.config.access)
 }

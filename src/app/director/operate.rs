@@ -11,7 +11,7 @@ use super::reload::Running;
 use super::wishes;
 use crate::app::host::Session;
 use crate::balancer::spec::Wanted;
-use crate::balancer::{Change, Flush, Flushed};
+use crate::balancer::{Change, Flush, Flushed, Snapshot, snapshot};
 use crate::config::{self, Edit, Fault, Selected, Target};
 use crate::control::{Alteration, Request, VirtualIp, Which};
 
@@ -46,21 +46,42 @@ impl Running {
         let changes = config::diff(&self.config, &wanted).map_err(first)?;
         // Another weight is nothing that the host has to know.
         if let Edit::SetWeight(_) = edit {
-            let altered = self.altered(&changes).await?;
+            let altered = self.altered(&changes, &self.snapshot().await?);
             self.apply(changes).await?;
             self.config = wanted;
             return Ok(Answer::of(altered));
         }
-        self.switch(session, wanted, changes).await.map(Answer::of)
+        let (altered, warnings) = self.switch(session, wanted, changes).await?;
+        Ok(Answer::of(altered).with(warnings))
     }
 
-    async fn set_state(&mut self, real: &Which, state: Wanted) -> Outcome {
-        let Selected { services, address } = self.config.select(target(real))?;
+    pub(super) async fn set_state(&mut self, real: &Which, state: Wanted) -> Outcome {
+        let running = self.snapshot().await?;
+        let Selected { services, address } = match state {
+            Wanted::Up => self.select_to_enable(real, &running)?,
+            _ => self.config.select_also(target(real), &removed(real, &running))?,
+        };
         let change = |service| Change::SetState { service, address, state };
         let changes: Vec<Change> = services.into_iter().map(change).collect();
-        let altered = self.altered(&changes).await?;
+        let altered = self.altered(&changes, &running);
         self.apply(changes).await?;
         Ok(Answer::of(altered))
+    }
+
+    /// Whom the target means. Where they have been removed, they are up again by being added.
+    fn select_to_enable(&self, real: &Which, running: &Snapshot) -> anyhow::Result<Selected> {
+        self.config.select(target(real)).map_err(|fault| {
+            let named =
+                |service: &&str| real.service.as_deref().is_none_or(|name| name == *service);
+            match removed(real, running).into_iter().find(named) {
+                Some(service) => anyhow::anyhow!(
+                    "address: {} was removed from service {service} and serves its last connections; `vstun add-real` \
+                     brings it back",
+                    real.address
+                ),
+                None => fault.into(),
+            }
+        })
     }
 
     async fn flush(
@@ -93,7 +114,7 @@ impl Running {
         let change = Alteration::of("flush", which.service.as_deref(), real);
         let changes =
             if connections > 0 { vec![Alteration { before, ..change }] } else { Vec::new() };
-        Ok(Answer::Done(format!("{connections} connections forgotten"), changes))
+        Ok(Answer::done(format!("{connections} connections forgotten"), changes))
     }
 
     /// A real server, also one that was removed and serves its last connections.
@@ -115,13 +136,13 @@ impl Running {
         let vip = config::vip(&self.config, text)?;
         let mut withdrawn = self.withdrawn.clone();
         withdrawn.remove(&vip);
-        self.set_withdrawn(session, withdrawn, Some(vip)).await?;
+        let warnings = self.set_withdrawn(session, withdrawn, Some(vip)).await?;
         let places = session.announced(vip).join(", ");
         let done = match places.is_empty() {
             true => format!("{vip} is announced as soon as an uplink is up"),
             false => format!("{vip} is announced: {places}"),
         };
-        Ok(Answer::Done(done, self.publish(vip)))
+        Ok(Answer::done(done, self.publish(vip)).with(warnings))
     }
 
     async fn withdraw(&mut self, session: &mut Session, text: &str) -> Outcome {
@@ -129,29 +150,30 @@ impl Running {
         let before = self.withdrawn.clone();
         let mut withdrawn = before.clone();
         withdrawn.insert(vip);
-        self.set_withdrawn(session, withdrawn, None).await?;
+        let warnings = self.set_withdrawn(session, withdrawn, None).await?;
         let places = session.announced(vip);
         if !places.is_empty() {
             self.set_withdrawn(session, before, None).await?;
             bail!("{vip} is still announced: {}; the log says why", places.join(", "));
         }
         let done = format!("{vip} is withdrawn; what arrives for it is forwarded as before");
-        Ok(Answer::Done(done, self.publish(vip)))
+        Ok(Answer::done(done, self.publish(vip)).with(warnings))
     }
 
-    /// Has all virtual IPs announced but these, and `at_once` without a question.
+    /// Has all virtual IPs announced but these, and `at_once` without a question. What is odd about the host since is given
+    /// back.
     async fn set_withdrawn(
         &mut self,
         session: &mut Session,
         withdrawn: BTreeSet<IpAddr>,
         at_once: Option<IpAddr>,
-    ) -> anyhow::Result<()> {
+    ) -> anyhow::Result<Vec<String>> {
         if !self.config.arp && self.config.announce_table == 0 {
             bail!("nothing announces virtual IPs here: `arp` is false and `announce_table` is 0");
         }
         let wishes = wishes(&self.config, withdrawn.clone(), self.force);
         let plan = session.plan_director(&wishes).await?;
-        let sources = plan.outer_sources();
+        let (sources, warnings) = (plan.outer_sources(), plan.warnings().to_vec());
         self.apply(vec![Change::SetSources(sources.clone())]).await?;
         let plan = match at_once {
             Some(vip) => plan.at_once(vip),
@@ -160,7 +182,7 @@ impl Running {
         session.install(plan).await?;
         self.sources.extend(sources);
         self.withdrawn = withdrawn;
-        Ok(())
+        Ok(self.warned(warnings))
     }
 
     /// Tells the listings whether the virtual IP is announced, and says what is new about that.
@@ -187,6 +209,16 @@ pub(super) fn virtual_ips(
 ) -> Vec<VirtualIp> {
     let line = |address| VirtualIp { address, announced: !withdrawn.contains(&address) };
     config.vips().into_iter().map(line).collect()
+}
+
+/// The services that serve the last connections of this real server, which was removed from them.
+fn removed<'a>(real: &Which, running: &'a Snapshot) -> Vec<&'a str> {
+    // One that is no address is a fault when it is looked for.
+    let Ok(address) = config::real(&real.address) else { return Vec::new() };
+    let has = |service: &&snapshot::Service| {
+        service.reals.iter().any(|real| real.removed && real.address == address)
+    };
+    running.services.iter().filter(has).map(|service| service.name.as_str()).collect()
 }
 
 fn target(real: &Which) -> Target<'_> {

@@ -36,10 +36,21 @@ pub(super) struct Order {
 /// What came of it.
 #[derive(Debug)]
 pub(super) enum Answer {
-    /// It was done: in words, and what has changed by it.
-    Done(String, Vec<Alteration>),
+    /// It was done.
+    Done(Done),
     /// What would be done.
     Planned(Plan),
+}
+
+/// What was done.
+#[derive(Debug, Default)]
+pub(super) struct Done {
+    /// In words.
+    pub(super) text: String,
+    /// What has changed by it.
+    pub(super) changes: Vec<Alteration>,
+    /// What is odd about the host since.
+    pub(super) warnings: Vec<String>,
 }
 
 /// What was done, or why nothing was.
@@ -75,7 +86,19 @@ impl Answer {
         let lines: Vec<String> = changes.iter().map(ToString::to_string).collect();
         let text =
             if lines.is_empty() { "nothing has changed".to_owned() } else { lines.join("\n") };
-        Self::Done(text, changes)
+        Self::done(text, changes)
+    }
+
+    pub(super) fn done(text: String, changes: Vec<Alteration>) -> Self {
+        Self::Done(Done { text, changes, warnings: Vec::new() })
+    }
+
+    /// The same with what is odd about the host since.
+    pub(super) fn with(self, warnings: Vec<String>) -> Self {
+        match self {
+            Self::Done(done) => Self::Done(Done { warnings, ..done }),
+            planned @ Self::Planned(_) => planned,
+        }
     }
 }
 

@@ -8,7 +8,9 @@ use tokio::sync::watch;
 
 use super::messages::{Message, Notice, Report};
 use super::operate::virtual_ips;
-use super::orders::{Answer, Order, Outcome, Who};
+use super::orders::{Answer, Done, Order, Outcome, Who};
+use super::stands::Stands;
+use super::tables::Builder;
 use super::{Options, wishes};
 use crate::app::config_file;
 use crate::app::events::Events;
@@ -33,8 +35,12 @@ pub(super) struct Running {
     pub(super) vips: watch::Sender<Vec<VirtualIp>>,
     /// The tunnels' sources that the balancer knows.
     pub(super) sources: Sources,
-    /// Makes the Maglev tables, here and not where packets would wait for it.
+    /// Knows the Maglev tables.
     keeper: Keeper,
+    /// Makes them, neither where packets would wait for it nor where the control socket would.
+    builder: Builder,
+    /// What is odd about the host as it is set up now.
+    warnings: Vec<String>,
     /// What flows are placed by where the configuration has no `hash_seed`.
     random: Seed,
 }
@@ -54,7 +60,32 @@ impl Running {
         let keeper = Keeper::new(hash_seed(&config, random), config.maglev_slots);
         let vips = watch::Sender::new(virtual_ips(&config, &withdrawn));
         let events = Events::new();
-        Self { config, path, force, line, events, withdrawn, vips, sources, keeper, random }
+        let (builder, warnings) = (Builder::new(), Vec::new());
+        Self {
+            config,
+            path,
+            force,
+            line,
+            events,
+            withdrawn,
+            vips,
+            sources,
+            keeper,
+            builder,
+            warnings,
+            random,
+        }
+    }
+
+    /// Who makes the tables: to be stopped when the director stops.
+    pub(super) fn builder(&self) -> Builder {
+        self.builder.clone()
+    }
+
+    /// These are odd about the host from now on; those that were not before are given back.
+    pub(super) fn warned(&mut self, warnings: Vec<String>) -> Vec<String> {
+        let before = std::mem::replace(&mut self.warnings, warnings);
+        self.warnings.iter().filter(|warning| !before.contains(warning)).cloned().collect()
     }
 
     /// What tells the packet thread of the configuration, but for its services.
@@ -75,9 +106,9 @@ impl Running {
             request => self.operate(session, request).await,
         };
         match &outcome {
-            Ok(Answer::Done(done, changes)) => {
+            Ok(Answer::Done(Done { text, changes, .. })) => {
                 if changes.is_empty() || verb == "reload" {
-                    log::info!("{done} ({verb} by {who})");
+                    log::info!("{text} ({verb} by {who})");
                 }
                 self.tell(&who, verb, changes).await;
             }
@@ -131,9 +162,9 @@ impl Running {
     /// that the host is not fit for, changes nothing.
     async fn reload(&mut self, session: &mut Session) -> Outcome {
         let (wanted, changes) = config_file::reload(&self.path, &self.config)?;
-        let altered = self.switch(session, wanted, changes).await?;
-        let count = altered.len();
-        Ok(Answer::Done(format!("reloaded {}: {count} changes", self.path.display()), altered))
+        let (altered, warnings) = self.switch(session, wanted, changes).await?;
+        let done = format!("reloaded {}: {} changes", self.path.display(), altered.len());
+        Ok(Answer::done(done, altered).with(warnings))
     }
 
     /// What a reload of that text would do. Changes nothing.
@@ -147,74 +178,72 @@ impl Running {
             None => (then.tun_mtu(), [].as_slice()),
         };
         let running = self.snapshot().await?;
+        let changes = self.before(&running).unmet(changes);
         let settings = settings(&self.config, &wanted);
         let plan = Plan::new(&changes, self.before(&running)).with(settings);
-        let (keeper, _) = self.prepare(&wanted, changes);
+        let (keeper, _) = self.prepare(&wanted, changes).await?;
+        let plan = self.builder.compare(plan, self.keeper.clone(), keeper).await?;
         let warnings = then.warnings().iter().filter(|warning| !known.contains(warning));
         Ok(Plan {
             tun_mtu: Some(then.tun_mtu()).filter(|mtu| *mtu != mtu_now),
             warnings: warnings.cloned().collect(),
-            ..plan.with_tables(&self.keeper, &keeper)
+            ..plan
         })
     }
 
-    /// Makes `wanted` of what runs, by changes that lead there. A failure has changed nothing.
+    /// Makes `wanted` of what runs, by changes that lead there: what has changed, and what is odd about the host since. A
+    /// failure has changed nothing.
     pub(super) async fn switch(
         &mut self,
         session: &mut Session,
         wanted: config::Director,
         changes: Vec<Change>,
-    ) -> anyhow::Result<Vec<Alteration>> {
-        let mut altered = self.altered(&changes).await?;
+    ) -> anyhow::Result<(Vec<Alteration>, Vec<String>)> {
+        let running = self.snapshot().await?;
+        let changes = self.before(&running).unmet(changes);
+        let stood = Stands::before(&changes, &running);
+        let mut altered = self.altered(&changes, &running);
         altered.extend(settings(&self.config, &wanted));
         let plan = session.plan_director(&self.wishes(&wanted)).await?;
-        let sources = plan.outer_sources();
+        let (sources, warnings) = (plan.outer_sources(), plan.warnings().to_vec());
         // A new real server must not be without its tunnel's source.
         let changes = std::iter::once(Change::SetSources(sources.clone())).chain(changes).collect();
-        if let Err(error) = self.lead_to(&wanted, changes).await {
-            self.take_back_some(&wanted).await;
+        let prepared = self.prepare(&wanted, changes).await?;
+        if let Err(error) = self.apply_prepared(prepared).await {
+            self.take_back_some(&wanted, stood).await;
             return Err(error);
         }
         if let Err(error) = session.install(plan).await {
-            self.take_back(&wanted).await;
+            self.take_back(&wanted, stood).await;
             return Err(error);
         }
         self.sources.extend(sources);
         self.config = wanted;
-        Ok(altered)
+        Ok((altered, self.warned(warnings)))
     }
 
     /// The changes as they are shown, before they are made.
-    pub(super) async fn altered(&self, changes: &[Change]) -> anyhow::Result<Vec<Alteration>> {
-        let running = self.snapshot().await?;
-        let mut altered = Alteration::list(changes, self.before(&running));
-        altered.retain(|change| change.before != change.after);
-        Ok(altered)
+    pub(super) fn altered(&self, changes: &[Change], running: &Snapshot) -> Vec<Alteration> {
+        Alteration::list(changes, self.before(running))
     }
 
     /// Applies changes to what runs, and with them the Maglev tables that they need.
     pub(super) async fn apply(&mut self, changes: Vec<Change>) -> anyhow::Result<()> {
-        let prepared = self.prepare(&self.config, changes);
+        let prepared = self.prepare(&self.config, changes).await?;
         self.apply_prepared(prepared).await
     }
 
-    /// Applies the changes that lead to `wanted`, those of `hash_seed` and `maglev_slots` among them.
-    async fn lead_to(
-        &mut self,
+    /// The changes that lead to `wanted` with everything that comes with them, those of `hash_seed` and `maglev_slots`
+    /// among it, and what makes tables after them.
+    async fn prepare(
+        &self,
         wanted: &config::Director,
         changes: Vec<Change>,
-    ) -> anyhow::Result<()> {
-        let prepared = self.prepare(wanted, changes);
-        self.apply_prepared(prepared).await
-    }
-
-    /// The changes with everything that comes with them, and what makes tables after them.
-    fn prepare(&self, wanted: &config::Director, changes: Vec<Change>) -> (Keeper, Vec<Change>) {
+    ) -> anyhow::Result<(Keeper, Vec<Change>)> {
         let mut keeper = self.keeper.clone();
         let mut all = keeper.remake(hash_seed(wanted, self.random), wanted.maglev_slots);
         all.extend(changes);
-        let changes = keeper.follow(all);
-        (keeper, changes)
+        self.builder.follow(keeper, all).await
     }
 
     async fn apply_prepared(
@@ -244,19 +273,30 @@ impl Running {
 
     /// The way back from `wanted`. What the configuration cannot name, connections of a service that was away, is
     /// lost.
-    async fn take_back(&mut self, wanted: &config::Director) {
-        let Ok(changes) = config::diff(wanted, &self.config) else { return };
+    async fn take_back(&mut self, wanted: &config::Director, stood: Stands) {
+        let Ok(mut changes) = config::diff(wanted, &self.config) else { return };
+        // At once, so that nothing goes to a server that comes back up and was disabled.
+        let (sure, others) = stood.now();
+        changes.extend(sure);
         if let Err(error) = self.apply(changes).await {
             log::error!("the balancer cannot go back to what was running: {error:#}");
         }
+        self.try_each(others).await;
     }
 
     /// The way back from somewhere on the way to `wanted`, for which no tables were made yet.
-    async fn take_back_some(&mut self, wanted: &config::Director) {
+    async fn take_back_some(&mut self, wanted: &config::Director, stood: Stands) {
         let Ok(changes) = config::diff(wanted, &self.config) else { return };
         let seed = Change::SetHashSeed(hash_seed(&self.config, self.random));
-        for change in std::iter::once(seed).chain(changes) {
-            // Where the way ended before it, there is nothing to go back from, and it is refused.
+        let (sure, others) = stood.now();
+        let all = std::iter::once(seed).chain(changes).chain(sure).chain(others);
+        self.try_each(all.collect()).await;
+    }
+
+    /// Applies those that can be. Where the way ended before one of them there is nothing to go back from, and it is
+    /// refused; a removed real server may have gone meanwhile.
+    async fn try_each(&mut self, changes: Vec<Change>) {
+        for change in changes {
             if let Err(error) = self.apply(vec![change]).await {
                 log::debug!("on the way back: {error:#}");
             }

@@ -13,6 +13,10 @@ use crate::control::{self, ReplyError, Request, Status};
 /// How long a daemon may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// How long it may take to do what changes something: a reload may make Maglev tables for minutes, and all others wait
+/// for it.
+const PATIENCE_FOR_ORDERS: Duration = Duration::from_secs(600);
+
 /// A daemon that listens.
 pub(super) struct Daemon {
     socket: PathBuf,
@@ -41,6 +45,9 @@ impl Daemon {
     pub(super) fn ask(&mut self, request: &Request, body: &[u8]) -> anyhow::Result<()> {
         let line = control::encode(request);
         let stream = self.stream.get_mut();
+        if request.is_for_writers() {
+            stream.set_read_timeout(Some(PATIENCE_FOR_ORDERS))?;
+        }
         let sent = stream.write_all(line.as_bytes()).and_then(|()| stream.write_all(body));
         let Err(error) = sent else { return Ok(()) };
         // A daemon that has no room for one more client has said so before it closed.
@@ -83,7 +90,8 @@ impl Daemon {
         let socket = self.socket.display();
         match read {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                bail!("the daemon at {socket} gave no answer within {} s", PATIENCE.as_secs())
+                let patience = self.stream.get_ref().read_timeout()?.unwrap_or(PATIENCE);
+                bail!("the daemon at {socket} gave no answer within {} s", patience.as_secs())
             }
             Err(error) => Err(error).with_context(|| format!("cannot read from {socket}")),
             Ok(_) if line.ends_with(b"\n") => Ok(line),

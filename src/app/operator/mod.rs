@@ -99,7 +99,11 @@ fn ask(args: &Args, request: &Request) -> anyhow::Result<()> {
         Command::Drops { all } => daemon.answer(args.json, &mut out, |d: &Drops| d.human(all))?,
         Command::Explain { .. } => daemon.answer(args.json, &mut out, Explained::human)?,
         Command::Events => events(&mut daemon, &mut out)?,
-        _ => daemon.answer(args.json, &mut out, Status::human)?,
+        _ => daemon.answer(args.json, &mut out, |status: &Status| {
+            // Where they do not get into the way of whoever reads the answer.
+            status.warnings.iter().for_each(|warning| eprintln!("vstun: warning: {warning}"));
+            status.human()
+        })?,
     }
     Ok(out.flush()?)
 }

@@ -73,6 +73,7 @@ impl serve::Desk for Desk {
                 uptime_seconds: self.since.elapsed().as_secs(),
                 done: String::new(),
                 changes: Vec::new(),
+                warnings: Vec::new(),
             })),
             Request::Reload => {
                 bail!("a real server does not reload; restart it to change its configuration")

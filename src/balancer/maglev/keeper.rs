@@ -55,9 +55,20 @@ impl Keeper {
     /// whose table is another than before. They have to be applied together, so that no packet comes in between.
     #[must_use]
     pub fn follow(&mut self, mut changes: Vec<Change>) -> Vec<Change> {
-        changes.iter().for_each(|change| self.note(change));
-        changes.extend(self.make());
+        self.note_all(&changes);
+        changes.extend(self.make_while(|| true).unwrap_or_default());
         changes
+    }
+
+    /// The first half of [`Self::follow`]: takes note of the changes and makes nothing.
+    pub fn note_all(&mut self, changes: &[Change]) {
+        changes.iter().for_each(|change| self.note(change));
+    }
+
+    /// Whether there is no table to make.
+    #[must_use]
+    pub fn is_current(&self) -> bool {
+        !self.pools.values().any(Pool::wants_table)
     }
 
     /// Whether it knows the service, with a table or without.
@@ -109,6 +120,7 @@ impl Keeper {
             | Change::SetPolicy { .. }
             | Change::SetMaglev { .. }
             | Change::SetState { .. }
+            | Change::SetStanding { .. }
             | Change::SetHealth { .. }
             | Change::SetSources(_)
             | Change::SetTimeouts(_) => {}
@@ -129,14 +141,21 @@ impl Keeper {
         self.pools.values_mut().for_each(|pool| pool.stale = true);
     }
 
-    /// The tables that are not what they were. Services with the same real servers share one.
-    fn make(&mut self) -> Vec<Change> {
+    /// The other half: the tables that are not what they were. Services with the same real servers share one. Before each
+    /// service `go_on` is asked; `None` where it says no: a keeper in the middle of its work is good for nothing more.
+    #[must_use]
+    pub fn make_while(&mut self, go_on: impl Fn() -> bool) -> Option<Vec<Change>> {
         let (seed, slots) = (self.seed, self.slots);
         let mut made: HashMap<BTreeMap<IpAddr, u32>, Arc<Table>> = HashMap::new();
         let mut changes = Vec::new();
         for (name, pool) in &mut self.pools {
-            if !std::mem::take(&mut pool.stale) || pool.scheduler != SchedulerKind::Maglev {
+            let wanted = pool.wants_table();
+            pool.stale = false;
+            if !wanted {
                 continue;
+            }
+            if !go_on() {
+                return None;
             }
             let table = made.entry(pool.weights.clone()).or_insert_with(|| {
                 Arc::new(Table::new(seed, slots, pool.weights.iter().map(|(&a, &w)| (a, w))))
@@ -147,11 +166,15 @@ impl Keeper {
                 changes.push(Change::SetMaglev { service, table });
             }
         }
-        changes
+        Some(changes)
     }
 }
 
 impl Pool {
+    fn wants_table(&self) -> bool {
+        self.stale && self.scheduler == SchedulerKind::Maglev
+    }
+
     fn new(spec: &ServiceSpec) -> Self {
         let weights = spec.reals.iter().map(|real| (real.address, real.weight)).collect();
         Self { scheduler: spec.scheduler, weights, table: None, stale: true }

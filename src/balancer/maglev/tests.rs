@@ -307,3 +307,23 @@ fn other_slots_or_another_seed_are_tables_for_all() {
     assert_eq!(changes.len(), 2);
     assert_eq!(**tables(&changes)[0].1, Table::new(Seed(1, 1), 1_033, reals(&[1, 2, 3])));
 }
+
+/// Somebody who stops may not wait for a thousand of them.
+#[test]
+fn no_table_is_begun_after_the_word_to_stop() {
+    let mut keeper = Keeper::new(SEED, SMALL);
+    assert!(keeper.is_current());
+    keeper.note_all(&[service("dns", SchedulerKind::RoundRobin, &[1])]);
+    assert!(keeper.is_current(), "that one needs none");
+    keeper.note_all(&[
+        service("web", SchedulerKind::Maglev, &[1, 2, 3]),
+        service("mail", SchedulerKind::Maglev, &[1, 2]),
+    ]);
+    assert!(!keeper.is_current());
+    let asked = std::cell::Cell::new(0);
+    let first_only = || asked.replace(asked.get() + 1) == 0;
+    assert_eq!(keeper.clone().make_while(first_only), None);
+    assert_eq!(asked.get(), 2, "before each");
+    assert_eq!(keeper.make_while(|| true).map(|tables| tables.len()), Some(2));
+    assert!(keeper.is_current());
+}

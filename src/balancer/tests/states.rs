@@ -238,19 +238,60 @@ fn a_removed_one_that_comes_back_has_its_connections_and_no_deadline() {
     assert_eq!(director.to(&data(0)), A);
 }
 
-/// What was wanted of it before, and what was said of it, went with it.
+/// What was wanted of it before went with it.
 #[test]
 fn one_that_comes_back_stands_as_it_is_configured() {
-    for before in [set_state(A, Wanted::Disabled), set_health(A, Health::Down)] {
-        for state in [Wanted::Up, DRAIN, Wanted::Disabled] {
-            let mut director = settled();
-            director.apply(&before);
-            director.apply(&remove_real(A));
-            let real = RealSpec { state, ..spec(A, 1) };
-            director.apply(&Change::AddReal { service: "web".to_owned(), real });
-            assert_eq!(director.real(A).unwrap().state.name(), state.name());
-        }
+    for state in [Wanted::Up, DRAIN, Wanted::Disabled] {
+        let mut director = settled();
+        director.apply(&set_state(A, Wanted::Disabled));
+        director.apply(&remove_real(A));
+        let real = RealSpec { state, ..spec(A, 1) };
+        director.apply(&Change::AddReal { service: "web".to_owned(), real });
+        assert_eq!(director.real(A).unwrap().state.name(), state.name());
     }
+}
+
+/// Nobody has heard that it answers again.
+#[test]
+fn one_that_comes_back_with_its_connections_is_as_healthy_as_it_was() {
+    let mut director = settled();
+    director.apply(&set_health(A, Health::Down));
+    director.apply(&remove_real(A));
+    director.apply(&add_real(A, 1));
+    assert_eq!(director.real(A).unwrap().state, RealState::Down);
+    director.apply(&set_health(A, Health::Up));
+    assert_eq!(director.real(A).unwrap().state, RealState::Up);
+}
+
+/// As it was before it was removed, its service's deadline and slow start notwithstanding.
+#[test]
+fn the_way_back_is_to_how_one_stood() {
+    for (state, health) in [
+        (Wanted::Up, Health::Up),
+        (Wanted::Up, Health::Down),
+        (DRAIN, Health::Up),
+        (drain(30), Health::Up),
+        (Wanted::Disabled, Health::Up),
+    ] {
+        let mut director = settled();
+        director.apply(&set_state(A, state));
+        director.apply(&set_health(A, health));
+        let policy = Policy {
+            drain_deadline: Some(seconds(9)),
+            slow_start: seconds(60),
+            ..Policy::default()
+        };
+        director.apply(&set_policy(policy));
+        let before = director.real(A).unwrap();
+        director.apply(&remove_real(A));
+        director.apply(&add_real(A, 1));
+        let (service, stood) = ("web".to_owned(), before.stood());
+        director.apply(&Change::SetStanding { service, address: A, stood });
+        assert_eq!(director.real(A).unwrap(), before, "{state:?} {health:?}");
+    }
+    let (service, stood) = ("web".to_owned(), settled().real(A).unwrap().stood());
+    let nobody = ChangeError::NoReal { service: service.clone(), address: C };
+    settled().refuses(&Change::SetStanding { service, address: C, stood }, &nobody);
 }
 
 #[test]

@@ -82,7 +82,9 @@ fn apply(services: &mut Vec<ServiceSpec>, change: &Change) {
             let real = services[at].reals.iter_mut().find(|real| real.address == *address);
             real.expect("the real server exists").state = *state;
         }
-        Change::SetHealth { .. } => panic!("no configuration speaks of health"),
+        Change::SetHealth { .. } | Change::SetStanding { .. } => {
+            panic!("no configuration speaks of it: {change:?}")
+        }
         Change::SetMaglev { .. }
         | Change::SetHashSeed(_)
         | Change::SetSources(_)

@@ -196,3 +196,19 @@ fn there_are_as_many_real_servers_as_a_file_may_have() {
     let more = all.edited(target("10.99.0.2", Some(&last), false), Edit::Add(1)).unwrap_err();
     assert_eq!(more.to_string(), "address: there are 16384 real servers, as many as there may be");
 }
+
+/// What was removed by hand and serves its last connections can be told to end them.
+#[test]
+fn a_removed_server_is_among_those_that_may_be_meant() {
+    let two = two();
+    let asked = |service, all, removed: &[&str]| {
+        let selected = two.select_also(target("10.0.0.12", service, all), removed);
+        selected.map(|selected| selected.services).map_err(|fault| fault.key)
+    };
+    assert_eq!(asked(None, false, &[]), Err("address".to_owned()));
+    assert_eq!(asked(None, false, &["web"]), Ok(vec!["web".to_owned()]));
+    assert_eq!(asked(Some("web"), false, &["web"]), Ok(vec!["web".to_owned()]));
+    assert_eq!(asked(Some("mail"), false, &["web"]), Err("address".to_owned()));
+    assert_eq!(asked(None, false, &["web", "mail"]), Err("service".to_owned()));
+    assert_eq!(asked(None, true, &["web", "mail"]).map(|all| all.len()), Ok(2));
+}

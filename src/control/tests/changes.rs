@@ -76,6 +76,40 @@ fn a_plan_counts_connections_that_would_be_lost() {
     }
 }
 
+/// Whoever is out already serves its connections only because the service keeps existing ones.
+#[test]
+fn a_plan_counts_connections_of_servers_that_are_out_already_and_would_be_reset() {
+    let old = WEB.to_owned() + &reals(&[("10.0.0.11", 1), ("10.1.0.11", 2)]);
+    let new = old.replacen(
+        "name = \"web\"",
+        "name = \"web\"\nexisting = \"reset\"\npersistence = \"5m\"",
+        1,
+    );
+    let planned = |new: &str, state| {
+        let (old, new) = (specs(&old), specs(new));
+        let mut running = super::state().services;
+        running[0].reals[1].state = state;
+        let changes = diff(&old, &new).unwrap();
+        let before = Before { services: &old.services, timeouts: &old.timeouts, running: &running };
+        Plan::new(&changes, before)
+    };
+    for state in [RealState::Down, RealState::Disabled] {
+        let plan = planned(&new, state);
+        assert_eq!((plan.connections_lost, plan.connections_drained), (4, 0), "{state:?}");
+        let text = plan.human();
+        assert!(text.contains("existing keep → reset; 4 connections lost"), "{text}");
+        assert!(text.contains("persistence unset → 5m; 8 connections kept"), "{text}");
+        // Counted once where it goes as well, and not at all where it comes up.
+        let gone = new.replace("[[service.real]]\naddress = \"10.1.0.11\"\nweight = 2\n", "");
+        let plan = planned(&gone, state);
+        assert_eq!((plan.connections_lost, plan.connections_drained), (4, 0), "{state:?}");
+    }
+    for state in [RealState::Up, RealState::Draining] {
+        let plan = planned(&new, state);
+        assert_eq!((plan.connections_lost, plan.connections_drained), (0, 0), "{state:?}");
+    }
+}
+
 #[test]
 fn a_plan_of_the_same_is_empty() {
     let same = WEB.to_owned() + &reals(&[("10.0.0.11", 1)]);

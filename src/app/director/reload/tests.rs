@@ -2,8 +2,13 @@
 
 use mio::{Poll, Token};
 
+use std::pin::pin;
+use std::time::Duration;
+
 use super::*;
-use crate::balancer::{Balancer, Explanation, Limits, Millis};
+use crate::balancer::{Balancer, Explanation, Limits, Millis, Wanted};
+use crate::config::{Edit, Target};
+use crate::control::Which;
 
 const SERVICES: &str = "
 [[service]]
@@ -41,6 +46,11 @@ fn running(config: config::Director) -> Running {
                 Message::Explain { flow, answer } => {
                     drop(answer.send(balancer.explain(now, &flow)));
                 }
+                Message::Report(answer) => {
+                    let snapshot = balancer.snapshot();
+                    let (sent, reads, next_timer) = Default::default();
+                    drop(answer.send(Report { snapshot, sent, reads, next_timer }));
+                }
                 other => panic!("nobody asks this here: {other:?}"),
             }
         }
@@ -66,6 +76,29 @@ async fn placed(running: &Running) -> Vec<Explanation> {
     all
 }
 
+impl Running {
+    /// Applies the changes that lead to `wanted`.
+    async fn lead_to(
+        &mut self,
+        wanted: &config::Director,
+        changes: Vec<Change>,
+    ) -> anyhow::Result<()> {
+        let prepared = self.prepare(wanted, changes).await?;
+        self.apply_prepared(prepared).await
+    }
+
+    /// Adds the services, as at the start.
+    async fn begin(&mut self) {
+        let services = self.config.services.iter().cloned().map(Change::AddService);
+        let changes = self.settings().into_iter().chain(services).collect();
+        self.apply(changes).await.unwrap();
+    }
+}
+
+fn block_on(test: impl Future<Output = ()>) {
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(test);
+}
+
 /// The checksum of the table that the keeper has.
 fn checksum(running: &Running) -> u64 {
     running.keeper.table("web").unwrap().checksum()
@@ -75,21 +108,20 @@ fn checksum(running: &Running) -> u64 {
 /// than before, and the way still leads there.
 async fn there_and_back(old: &str, new: (&str, &str), to_the_end: bool) {
     let mut running = running(read(old, SERVICES));
-    let services = running.config.services.iter().cloned().map(Change::AddService);
-    let changes = running.settings().into_iter().chain(services).collect();
-    running.apply(changes).await.unwrap();
+    running.begin().await;
     let before = (placed(&running).await, checksum(&running));
     let wanted = read(new.0, new.1);
     let changes = || config::diff(&running.config, &wanted).unwrap();
     let (mut some, all) = (changes(), changes());
+    let stood = Stands::before(&all, &running.snapshot().await.unwrap());
     if to_the_end {
         running.lead_to(&wanted, some).await.unwrap();
         assert_ne!(placed(&running).await, before.0, "the new ones are in force");
-        running.take_back(&wanted).await;
+        running.take_back(&wanted, stood).await;
     } else {
         some.push(Change::RemoveService { service: "nobody".to_owned() });
         running.lead_to(&wanted, some).await.unwrap_err();
-        running.take_back_some(&wanted).await;
+        running.take_back_some(&wanted, stood).await;
     }
     assert_eq!(checksum(&running), before.1, "{new:?}");
     assert_eq!(placed(&running).await, before.0, "{new:?}");
@@ -112,7 +144,7 @@ fn the_way_back_leads_to_the_old_hash_seed_and_slots() {
         (keys, &fewer),
         (keys, &weights),
     ];
-    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+    block_on(async {
         for old in ["", "hash_seed = \"old and secret\"\nmaglev_slots = 2053\n"] {
             for new in wanted {
                 for to_the_end in [true, false] {
@@ -120,5 +152,164 @@ fn the_way_back_leads_to_the_old_hash_seed_and_slots() {
                 }
             }
         }
+    });
+}
+
+/// Four real servers, of which an operator has drained the first with a deadline and the second without one, disabled the
+/// third, and given the fourth another weight.
+async fn operated(keys: &str) -> Running {
+    let reals: Vec<String> = (11..15)
+        .map(|host| format!("{{ address = \"10.0.0.{host}\", weight = 3, upper = 9 }}"))
+        .collect();
+    let services = format!(
+        "[[service]]\nname = \"web\"\nlisten = [\"192.0.2.10:80/tcp\"]\n{keys}real = [{}]\n",
+        reals.join(", ")
+    );
+    let mut running = running(read("", &services));
+    running.begin().await;
+    let which = |host| Which { address: format!("10.0.0.{host}"), ..Which::default() };
+    let minutes = |minutes: u64| Some(Duration::from_secs(60 * minutes));
+    for (host, state) in [
+        (11, Wanted::Draining { deadline: minutes(10) }),
+        (12, Wanted::Draining { deadline: None }),
+        (13, Wanted::Disabled),
+    ] {
+        running.set_state(&which(host), state).await.unwrap();
+    }
+    let other = running.config.edited(
+        Target { address: "10.0.0.14", service: None, all_services: false },
+        Edit::SetWeight(7),
+    );
+    let other = other.unwrap();
+    let changes = config::diff(&running.config, &other).unwrap();
+    running.apply(changes).await.unwrap();
+    running.config = other;
+    running
+}
+
+/// How the real servers are, with deadlines in minutes, by address.
+async fn standings(running: &Running) -> Vec<String> {
+    let snapshot = running.snapshot().await.unwrap();
+    let reals = snapshot.services.iter().flat_map(|service| &service.reals);
+    let mut shown: Vec<_> = reals
+        .map(|real| {
+            let minutes = real.deadline.map(|left| (left.as_secs_f64() / 60.0).round());
+            format!(
+                "{} weight {} upper {} {} {minutes:?} {:?}",
+                real.address,
+                real.weight,
+                real.thresholds.upper,
+                real.state.name(),
+                real.effective_weight
+            )
+        })
+        .collect();
+    shown.sort();
+    shown
+}
+
+/// What the host refuses is taken back to what was, an operator's word and deadlines included, for a real server that
+/// was to go, or to be in another state, or whose service was to go; at the end of the way and in its middle.
+#[test]
+fn the_way_back_leads_to_what_operators_have_said() {
+    block_on(async {
+        for keys in ["", "drain_deadline = \"20m\"\nslow_start = \"5m\"\n"] {
+            for to_the_end in [true, false] {
+                for how in ["remove", "states", "service"] {
+                    let mut running = operated(keys).await;
+                    let before = standings(&running).await;
+                    let mut wanted = running.config.clone();
+                    let web = wanted.services.first_mut().unwrap();
+                    match how {
+                        "remove" => web.reals.clear(),
+                        "states" => web.reals.iter_mut().for_each(|real| real.state = Wanted::Down),
+                        _ => web.name = "another".to_owned(),
+                    }
+                    let mut changes = config::diff(&running.config, &wanted).unwrap();
+                    let stood = Stands::before(&changes, &running.snapshot().await.unwrap());
+                    if to_the_end {
+                        running.lead_to(&wanted, changes).await.unwrap();
+                        assert_ne!(standings(&running).await, before, "{how}");
+                        running.take_back(&wanted, stood).await;
+                    } else {
+                        changes.push(Change::RemoveService { service: "nobody".to_owned() });
+                        running.lead_to(&wanted, changes).await.unwrap_err();
+                        running.take_back_some(&wanted, stood).await;
+                    }
+                    assert_eq!(standings(&running).await, before, "{how} {keys}");
+                }
+            }
+        }
+    });
+}
+
+fn texts(answer: Answer) -> Vec<String> {
+    let Answer::Done(Done { changes, .. }) = answer else { panic!("{answer:?}") };
+    changes.iter().map(ToString::to_string).collect()
+}
+
+/// A deadline is part of the state: another one is a change that is told of, and the same is none.
+#[test]
+fn another_deadline_is_a_change() {
+    block_on(async {
+        let mut running = operated("drain_deadline = \"20m\"\n").await;
+        let which = Which { address: "10.0.0.11".to_owned(), ..Which::default() };
+        let mut drain = async |minutes: Option<u64>| {
+            let deadline = minutes.map(|minutes| Duration::from_secs(60 * minutes));
+            texts(running.set_state(&which, Wanted::Draining { deadline }).await.unwrap())
+        };
+        assert_eq!(drain(Some(10)).await, [""; 0]);
+        let change = |before: &str, after: &str| {
+            [format!(
+                "web 10.0.0.11: state draining, for {before} at most → draining, for {after} at most"
+            )]
+        };
+        assert_eq!(drain(Some(5)).await, change("10m", "5m"));
+        // Without one of its own a drain has the service's.
+        assert_eq!(drain(None).await, change("5m", "20m"));
+        assert_eq!(drain(None).await, [""; 0]);
+    });
+}
+
+/// A file that asks for what an operator has done already takes no deadline away; what plans show is what happens.
+#[test]
+fn a_file_that_has_a_drained_server_drain_leaves_its_deadline_alone() {
+    block_on(async {
+        let running = operated("").await;
+        let mut wanted = running.config.clone();
+        for real in &mut wanted.services.first_mut().unwrap().reals {
+            real.state = Wanted::Draining { deadline: None };
+        }
+        let running_now = running.snapshot().await.unwrap();
+        let changes = config::diff(&running.config, &wanted).unwrap();
+        let changes = running.before(&running_now).unmet(changes);
+        let shown: Vec<_> =
+            running.altered(&changes, &running_now).iter().map(ToString::to_string).collect();
+        let expected =
+            ["web 10.0.0.13: state disabled → draining", "web 10.0.0.14: state up → draining"];
+        assert_eq!(shown, expected);
+        assert_eq!(changes.len(), 2, "and no others are made");
+        let plan = Plan::new(&changes, running.before(&running_now));
+        assert_eq!(plan.changes.len(), 2);
+    });
+}
+
+/// Tables are made beside the thread that answers and hears signals, and not to the end when the director stops.
+#[test]
+fn tables_are_made_while_others_are_answered_and_not_when_the_director_stops() {
+    block_on(async {
+        let mut running = running(read("maglev_slots = 1048573\n", SERVICES));
+        running.begin().await;
+        let wanted = read("maglev_slots = 1048573\nhash_seed = \"another one\"\n", SERVICES);
+        let mut preparing = pin!(running.prepare(&wanted, Vec::new()));
+        tokio::select! {
+            biased;
+            _ = &mut preparing => panic!("it was made at once"),
+            () = tokio::task::yield_now() => {}
+        }
+        assert!(preparing.await.is_ok(), "it is made, and others came in between");
+        running.builder().stop();
+        let refused = running.prepare(&wanted, Vec::new()).await.unwrap_err();
+        assert_eq!(refused.to_string(), "the director is stopping");
     });
 }
