@@ -3,6 +3,7 @@
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
 source "$here/daemons.sh"
+source "$here/host_state.sh"
 
 make_topology
 start_web "${REALS[@]}"
@@ -82,3 +83,11 @@ ask director list >"$WORK/list.log"
 makes_tables || fail "the plan was over before anybody else could be answered"
 stop director
 expect_eq "the director's exit code" "$CODE" 0
+
+# Nor is a stop held up by a start.
+host_state vt-director >"$WORK/before-start"
+spawn vt-director director "$VSTUN_BIN/vstun-director" --config "$WORK/many.toml"
+wait_for "tables to be made at the start" makes_tables
+stop director
+expect_eq "the exit code of a director that was stopped at its start" "$CODE" 0
+expect_host_state "after a start that was stopped" vt-director "$WORK/before-start"
