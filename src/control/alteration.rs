@@ -149,7 +149,7 @@ impl<'a> Before<'a> {
                     }
                     _ => None,
                 };
-                let before = self.stands(service, *address);
+                let before = self.stands(service, *address, deadline);
                 let state = Alteration::of("state", Some(service), Some(*address))
                     .from_to(before, standing(state.name(), deadline));
                 vec![state]
@@ -229,21 +229,26 @@ impl<'a> Before<'a> {
         service.reals.iter().find(|real| real.address == address)
     }
 
-    /// What is wanted of it now, with the time that its flows have; that of a removed one is a drain's too.
-    fn stands(self, service: &str, address: IpAddr) -> String {
+    /// What is wanted of it now, with the time that its flows have; that of a removed one is a drain's too. The time is in
+    /// whole seconds that are left, but where it could be taken for `other`.
+    fn stands(self, service: &str, address: IpAddr, other: Option<Duration>) -> String {
         let Some(real) = self.running(service, address) else { return String::new() };
+        let left = real.deadline.map(|left| {
+            let whole = Duration::from_secs(left.as_secs());
+            if Some(whole) == other { left } else { whole }
+        });
         match real.wanted {
-            Wanted::Up if real.removed => standing(RealState::Draining.name(), real.deadline),
-            Wanted::Draining { .. } => standing(real.wanted.name(), real.deadline),
+            Wanted::Up if real.removed => standing(RealState::Draining.name(), left),
+            Wanted::Draining { .. } => standing(real.wanted.name(), left),
             other => standing(other.name(), None),
         }
     }
 }
 
-/// `draining, for 9m58s at most`: in whole seconds, those that have begun not counted.
+/// `draining, for 9m58s at most`.
 fn standing(state: &str, deadline: Option<Duration>) -> String {
     let Some(deadline) = deadline else { return state.to_owned() };
-    format!("{state}, for {} at most", Text(Duration::from_secs(deadline.as_secs())))
+    format!("{state}, for {} at most", Text(deadline))
 }
 
 fn summary(spec: &ServiceSpec) -> String {

@@ -110,6 +110,27 @@ fn a_plan_counts_connections_of_servers_that_are_out_already_and_would_be_reset(
     }
 }
 
+/// However little a deadline is moved, it is told of.
+#[test]
+fn deadlines_are_shown_in_whole_seconds_unless_that_hides_a_change() {
+    let web = specs(&(WEB.to_owned() + &reals(&[("10.0.0.11", 1), ("10.1.0.11", 2)])));
+    let shown = |left, new| {
+        let mut running = super::state().services;
+        running[0].reals[1].deadline = Some(Duration::from_millis(left));
+        let state = Wanted::Draining { deadline: Some(Duration::from_millis(new)) };
+        let (service, address) = ("web".to_owned(), address("10.1.0.11"));
+        let before = Before { services: &web.services, timeouts: &web.timeouts, running: &running };
+        let changes = [Change::SetState { service, address, state }];
+        let shown = Alteration::list(&changes, before).pop()?;
+        Some(shown.to_string().replace("web 10.1.0.11: state draining, for ", ""))
+    };
+    let text = |text: &str| Some(text.to_owned());
+    assert_eq!(shown(598_700, 600_000), text("9m58s at most → draining, for 10m at most"));
+    assert_eq!(shown(600_400, 600_000), text("10m400ms at most → draining, for 10m at most"));
+    assert_eq!(shown(1_200, 1_500), text("1s at most → draining, for 1s500ms at most"));
+    assert_eq!(shown(600_000, 600_000), None);
+}
+
 #[test]
 fn a_plan_of_the_same_is_empty() {
     let same = WEB.to_owned() + &reals(&[("10.0.0.11", 1)]);
