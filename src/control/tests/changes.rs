@@ -115,7 +115,7 @@ fn a_plan_counts_connections_of_servers_that_are_out_already_and_would_be_reset(
 fn deadlines_are_shown_in_whole_seconds_unless_that_hides_a_change() {
     let web = specs(&(WEB.to_owned() + &reals(&[("10.0.0.11", 1), ("10.1.0.11", 2)])));
     let shown = |left, new| {
-        let mut running = super::state().services;
+        let mut running = state().services;
         running[0].reals[1].deadline = Some(Duration::from_millis(left));
         let state = Wanted::Draining { deadline: Some(Duration::from_millis(new)) };
         let (service, address) = ("web".to_owned(), address("10.1.0.11"));
