@@ -24,6 +24,44 @@ start_director rr 1 1 1
 expect_eq "real servers by way of themselves" "$(neighbours)" 3
 expect_eq "requests served" "$(fetch 30 | awk '{ n += $1 } END { print n }')" 30
 
+# Somebody else's route to one of them comes first at once, whatever its metric, and ours goes; back again without it. The
+# host's routes change all the time meanwhile.
+churn() {
+    local count
+    for ((count = 0; count < 400; count++)); do
+        ip -n vt-director route replace 203.0.113.0/24 dev eth0 metric $((100 + count % 2))
+        read -r -t 0.02 <>"$WORK/never" || true # as often as a busy routing daemon
+    done
+}
+in_between() { # ADDRESS: the router is
+    at vt-director ip route get "$1" | grep -q "via ${LAN_ROUTERS[$OUTER]} dev eth1"
+}
+mkfifo "$WORK/never"
+spawn vt-director churn bash -c "$(declare -f churn); WORK='$WORK' churn"
+ip -n vt-director route add "${ADDRESS[real1]}" via "${LAN_ROUTERS[$OUTER]}" dev eth1 metric 500
+in_between "${ADDRESS[real1]}" || fail "ours comes before somebody else's route"
+wait_for "ours to be gone" eval '(($(at vt-director ip -o route show proto 176 | grep -c "^${ADDRESS[real1]} ") == 0))'
+ip -n vt-director route del "${ADDRESS[real1]}" metric 500
+wait_for "ours to be back" eval '(($(neighbours) == 3))'
+is_running churn || fail "the churn was over too soon to say anything"
+
+# A router in between for all of them, and a host that is no longer fit for a director: no plan, but nothing is hidden.
+case $OUTER in
+    4) ip -n vt-director route add 10.0.0.8/29 via "${LAN_ROUTERS[4]}" dev eth1 ;;
+    6) ip -n vt-director route add 2001:db8:a::10/124 via "${LAN_ROUTERS[6]}" dev eth1 ;;
+esac
+at vt-director ip address add "$VIP" dev lo
+for name in "${REALS[@]}"; do wait_for "$name behind the router" in_between "${ADDRESS[$name]}"; done
+at vt-director ip address del "$VIP" dev lo
+case $OUTER in
+    4) ip -n vt-director route del 10.0.0.8/29 ;;
+    6) ip -n vt-director route del 2001:db8:a::10/124 ;;
+esac
+wait_for "all of them neighbours again" eval '(($(neighbours) == 3))'
+exit_code churn
+ip -n vt-director route flush 203.0.113.0/24
+expect_eq "requests served" "$(fetch 20 | awk '{ n += $1 } END { print n }')" 20
+
 # One less, by a reload.
 configure "$WORK/director.toml" rr 1 1
 ask director reload

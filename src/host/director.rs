@@ -83,9 +83,7 @@ pub fn plan(wishes: &Wishes, facts: &Facts) -> Result<Plan, Refusal> {
     }
     let announcements = if wishes.arp { announcements(&uplinks, &told, facts) } else { Vec::new() };
     steps.extend(announcements.iter().filter_map(|one| proxy(one, facts)));
-    if wishes.neighbour_routes {
-        steps.extend(neighbours::routes(&wishes.reals, facts));
-    }
+    steps.extend(hiding(wishes, facts));
 
     Ok(Plan {
         tun: wishes.tun.clone(),
@@ -97,6 +95,17 @@ pub fn plan(wishes: &Wishes, facts: &Facts) -> Result<Plan, Refusal> {
         advertised_mss: Mss::default(),
         outer_sources: outer_sources(wishes, facts),
     })
+}
+
+/// The steps of a plan that hide routes of others. Also where there can be no plan they are to be there while these say so, and
+/// no longer.
+#[must_use]
+pub fn hiding(wishes: &Wishes, facts: &Facts) -> Vec<Step> {
+    if wishes.neighbour_routes {
+        neighbours::routes(&wishes.reals, facts).collect()
+    } else {
+        Vec::new()
+    }
 }
 
 fn check_tables(wishes: &Wishes, vips: &[IpAddr], facts: &Facts) -> Result<(), Refusal> {

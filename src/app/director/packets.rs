@@ -129,7 +129,12 @@ impl Packets {
                 return Ok(());
             }
             self.tunnel_errors(now);
+            let read = self.reads.frames;
             self.frames(now)?;
+            // From when it has run dry on, however long the turn was.
+            if self.reads.frames != read {
+                self.busy_poll.note(Instant::now);
+            }
             self.full_log.note(self.balancer.counters().without_entry);
             self.notices();
             self.wait(&mut events)?;
@@ -390,10 +395,7 @@ impl Packets {
         self.reads.wakeups += u64::from(!busy);
         for event in events.iter() {
             match event.token() {
-                TUN => {
-                    self.tun_ready = true;
-                    self.busy_poll.note(Instant::now);
-                }
+                TUN => self.tun_ready = true,
                 ERRORS => self.errors_ready = true,
                 _ => {}
             }

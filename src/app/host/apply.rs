@@ -141,9 +141,10 @@ async fn remove(object: &Object, netlink: &Netlink) -> io::Result<()> {
             let link = netlink.index(link).await?;
             netlink.remove_route(routes::host_route(*address, link, *table, *source)).await
         }
-        Object::Neighbour { address, link, source } => {
+        // Whatever source it has by now.
+        Object::Neighbour { address, link, .. } => {
             let link = netlink.index(link).await?;
-            netlink.remove_route(routes::neighbour(*address, link, *source)).await
+            netlink.remove_route(routes::neighbour(*address, link, None)).await
         }
         Object::Rule { from, table, priority } => {
             netlink.remove_rule(messages::rule_message(*from, *table, *priority)).await

@@ -13,8 +13,8 @@ use super::{Role, Session};
 
 /// A burst of changes is over when nothing has come for this long …
 const QUIET: Duration = Duration::from_millis(100);
-/// … and is acted upon after this many events in any case.
-const BURST: u32 = 1_000;
+/// … and is acted upon after this long in any case: meanwhile a neighbour's route may hide where the address has moved to.
+const BURST: Duration = Duration::from_millis(500);
 /// Between attempts to hear of changes.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -73,13 +73,14 @@ impl Session {
             events.next().await?;
             self.changed = true;
         }
-        for _ in 0..BURST {
-            match timeout(QUIET, events.next()).await {
-                Ok(heard) => heard?,
-                Err(_) => break,
+        let burst = async {
+            while let Ok(heard) = timeout(QUIET, events.next()).await {
+                heard?;
             }
-        }
-        Ok(())
+            Ok(())
+        };
+        // What has not been heard by then is heard next time.
+        timeout(BURST, burst).await.unwrap_or(Ok(()))
     }
 
     /// Looks at the host and makes what it lacks. Nothing is taken away but what hides a route of somebody else's: what a
@@ -89,13 +90,13 @@ impl Session {
         let facts = self.look(&role, true).await?;
         // Whatever else is wrong with the host.
         self.sources = role.outer_sources(&facts);
+        self.uncover(&role.hiding(&facts)).await;
         let plan = role.plan(&facts)?;
         if facts.link(&plan.tun).is_none() {
             return Ok(Tun::Gone(plan.tun));
         }
         self.warn(&plan.warnings);
         self.warn(&unseen_rules(&role, &facts));
-        self.uncover(&plan).await;
         let lost = lost(&plan, &facts);
         self.carry_out(&role, &plan, &facts).await?;
         self.copy_routes(&role, &facts).await?;

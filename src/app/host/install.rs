@@ -159,7 +159,10 @@ impl Session {
                 Err(error) if step.optional() => {
                     // Tried again with every change of the host, said once.
                     self.warn(&[format!("{error:#}")]);
-                    self.state.forget(step);
+                    // What hides may be there still with another source: it stays known until it has been taken away.
+                    if !step.hides() {
+                        self.state.forget(step);
+                    }
                 }
                 Err(error) => return Err(error),
             }
@@ -191,9 +194,9 @@ impl Session {
         self.undo_steps(unwanted, Mode::Prune).await;
     }
 
-    /// Takes away what hides a route of somebody else's and is not in the plan.
-    pub(super) async fn uncover(&mut self, plan: &Plan) {
-        let wanted = |step: &Step| plan.steps.iter().any(|other| other.same_end(step));
+    /// Takes away what hides a route of somebody else's and is not to.
+    pub(super) async fn uncover(&mut self, hiding: &[Step]) {
+        let wanted = |step: &Step| hiding.iter().any(|other| other.same_end(step));
         let hiding = self.state.steps.iter().filter(|step| step.hides() && !wanted(step));
         let hiding: Vec<_> = hiding.cloned().collect();
         if !hiding.is_empty() {

@@ -253,6 +253,14 @@ impl Role {
         }
     }
 
+    /// See [`director::hiding`].
+    fn hiding(&self, facts: &Facts) -> Vec<Step> {
+        match self {
+            Self::Director(wishes) => director::hiding(wishes, facts),
+            Self::RealServer(_) => Vec::new(),
+        }
+    }
+
     fn plan(&self, facts: &Facts) -> Result<Plan> {
         Ok(match self {
             Self::Director(wishes) => director::plan(wishes, facts)?,

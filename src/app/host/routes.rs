@@ -28,6 +28,8 @@ pub(super) fn host_route(
 pub(super) fn neighbour(to: IpAddr, link: u32, source: Option<IpAddr>) -> RouteMessage {
     let mut route = host_route_to(to, link, MAIN, source);
     route.scope = RouteScope::Universe.into();
+    // Its prefix is enough to be used. Whoever else has a route to the address alone comes first, and is not refused.
+    route.priority = u32::MAX;
     for hop in &mut route.hops {
         (hop.gateway, hop.onlink) = (Some(to), true);
     }

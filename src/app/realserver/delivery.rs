@@ -131,6 +131,8 @@ impl Delivery {
                 self.refused(&error);
                 Ok(false)
             }
+            // A large frame needs memory in one piece where single packets need little.
+            Err(error) if is_for_want_of_memory(&error) => Ok(false),
             Err(error) => self.failed(error, group.count() as u64).map(|()| true),
         }
     }
@@ -239,6 +241,11 @@ impl Delivery {
         }
         Ok(())
     }
+}
+
+/// Whether there was no room for a frame as long as this.
+fn is_for_want_of_memory(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ENOMEM | libc::ENOBUFS | libc::EAGAIN))
 }
 
 /// Whether the kernel says that it does not take the virtio-net header.

@@ -97,8 +97,13 @@ impl Packets {
             if self.messages() == Next::Stop {
                 return Ok(());
             }
+            let received = self.batches;
             for place in 0..self.sources.len() {
                 self.turn(place)?;
+            }
+            // From when it has run dry on, however long the turn was.
+            if self.batches != received {
+                self.busy_poll.note(Instant::now);
             }
             let ready = self.sources.iter().any(|source| source.ready);
             let busy = ready || self.busy_poll.goes_on(Instant::now());
@@ -111,7 +116,6 @@ impl Packets {
             for event in &events {
                 if let Some(source) = self.sources.get_mut(event.token().0) {
                     source.ready = true;
-                    self.busy_poll.note(Instant::now);
                 }
             }
         }

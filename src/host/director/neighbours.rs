@@ -4,7 +4,6 @@
 //! the destination (`FLOWI_FLAG_KNOWN_NH` in `__mkroute_output` and `ip6_pol_route`), since the header may name another. Where
 //! the route names a gateway, even if that is the destination, it uses the one that it has made before.
 
-use std::cmp::Reverse;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -34,12 +33,14 @@ fn network(real: IpAddr, facts: &Facts) -> Option<&Route> {
     let others = facts.routes.iter().filter(|route| {
         route.table == MAIN && route.protocol != PROTOCOL && route.destination.contains(&to)
     });
-    let longest =
-        others.max_by_key(|route| (route.destination.prefix_len(), Reverse(route.priority)))?;
+    let longest = others.clone().max_by_key(|route| route.destination.prefix_len())?;
+    // Another of the same prefix may be for some packets only.
+    let alone = others.filter(|other| other.destination == longest.destination).count() == 1;
     // The preference among routers says nothing where there is none.
     let bare =
         |hop: &Hop| hop.gateway.is_none() && hop.rest.iter().all(|raw| raw.kind == attribute::PREF);
-    let plain = longest.kind == Kind::Unicast
+    let plain = alone
+        && longest.kind == Kind::Unicast
         && longest.destination != to
         && longest.from.is_none()
         && longest.tos == 0

@@ -63,6 +63,18 @@ fn who_is_no_plain_neighbour_has_none() {
 }
 
 #[test]
+fn another_route_of_the_same_prefix_may_be_for_some_packets_and_is_not_hidden() {
+    let mut facts = facts6();
+    let some = |to: &str, link| Route { tos: 8, ..route(to, link, Some("10.2.0.254")) };
+    facts.routes.push(some("10.2.0.0/24", 3));
+    assert_eq!(planned(&wishes(), &facts), [V6]);
+    facts.routes.rotate_right(1);
+    assert_eq!(planned(&wishes(), &facts), [V6], "whichever comes first");
+    facts.routes[0] = some("10.0.0.0/8", 2);
+    assert_eq!(planned(&wishes(), &facts), [V4, V6], "a shorter one is hidden already");
+}
+
+#[test]
 fn somebody_else_s_route_of_its_own_is_left_alone_and_ours_is_no_reason() {
     let mut facts = facts6();
     facts.routes.push(route("10.2.0.2/32", 3, None));
