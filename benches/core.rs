@@ -5,7 +5,7 @@
 //! Each row is the median of rounds in which all rows take turns, in nanoseconds and as a ratio to parsing
 //! the packet and hashing its key, which no balancer of ours can do without. Rows of IPv6 are held against their
 //! likes of IPv4 as well, each scheduler's against the packet of a known flow, which is not scheduled. Rows that walk a large table stand beside the machine's own latency of a dependent read from as
-//! much memory. `benches/against` holds the rows against those of another revision.
+//! much memory. With `CORE_JSON=FILE` the rows go there and are not printed: `benches/whole_path` shows them. `benches/against` holds the rows against those of another revision.
 #![allow(clippy::unwrap_used)]
 
 use std::hint::black_box;
@@ -54,6 +54,13 @@ fn main() {
             times.push(measure(run));
         }
     }
+    // The whole path's bench has these rows in its own table.
+    if let Some(path) = std::env::var_os("CORE_JSON") {
+        let rows: Vec<_> = runs.iter().map(|(row, _, times)| json(row, times)).collect();
+        std::fs::write(path, serde_json::Value::from(rows).to_string()).unwrap();
+        disruption::print();
+        return;
+    }
     let medians: Vec<_> = runs.into_iter().map(|(row, _, times)| (row, median(times))).collect();
     print(&medians);
     if words.is_empty() || words.iter().any(|word| word == "disruption") {
@@ -75,6 +82,14 @@ fn wanted(words: &[String]) -> Vec<&'static Row> {
             || rows::ALL.iter().any(|other| other.against == Some(row.name) && chosen(other))
     };
     rows::ALL.iter().filter(|row| chosen(row) || needed(row)).collect()
+}
+
+/// A row and its rounds: what it is held against is a row too.
+fn json(row: &Row, times: &[f64]) -> serde_json::Value {
+    serde_json::json!({
+        "name": row.name, "rounds": times, "at_most": row.at_most,
+        "against": row.against.unwrap_or(rows::YARDSTICK),
+    })
 }
 
 fn print(medians: &[(&Row, f64)]) {

@@ -5,10 +5,12 @@
 //! shorter rounds; `PLACEMENT=split` to give the director a CPU of its own; `WORK=word` for the works whose name holds it.
 
 mod bed;
+
 mod meter;
 mod node;
 mod peer;
 mod plot;
+mod pure;
 mod report;
 mod rounds;
 mod sandbox;
@@ -54,13 +56,15 @@ fn bench() -> Result<()> {
     sandbox::enter(HARNESS_CPU)?;
     sandbox::end_after(if quick { QUICK_LIMIT } else { LIMIT });
     let plan = if quick { QUICK } else { FULL };
+    let core = env::var_os("CORE_JSON").map(|path| pure::rows(Path::new(&path))).transpose()?;
     let begin = Instant::now();
     println!("building the nodes: {placement:?}");
     let mut bed = Bed::build(placement)?;
     for what in &bed.missing {
         println!("goes without {what}");
     }
-    let rows = works(&mut bed, plan)?;
+    let mut rows = core.unwrap_or_default();
+    rows.extend(works(&mut bed, plan)?);
     report::print(&rows, &bed.missing);
     let path = result_path();
     let setting = setting(placement, plan)?;

@@ -5,7 +5,7 @@
 
 use anyhow::Result;
 
-use super::{HOST_1000, PROCESS_1000, RATE, Spec, at_least, at_most, per_request, rows};
+use super::{END_1000, HOST_1000, PROCESS_1000, RATE, Spec, at_least, at_most, per_request, rows};
 use crate::bed::Bed;
 use crate::report::Row;
 use crate::rounds::{Plan, interleave};
@@ -31,6 +31,7 @@ const ROWS: &[Spec] = &[
     (HOST_1000, VSTUN_BOTH, ROUTING, None),
     (HOST_1000, VSTUN_BOTH, KERNEL, None),
     (PROCESS_1000, VSTUN_BOTH, BARE_BOTH, None),
+    (END_1000, VSTUN_BOTH, BARE_BOTH, None),
     (RATE, VSTUN_BOTH, HAPROXY, at_least(1.4)),
     (RATE, VSTUN_BOTH, NGINX, None),
     (RATE, VSTUN_BOTH, ROUTING, at_least(0.75)),

@@ -5,7 +5,7 @@
 use anyhow::Result;
 
 use super::streams::{Load, sample};
-use super::{HOST_GB, PROCESS_GB, Spec, THROUGHPUT, at_least, rows};
+use super::{END_GB, HOST_GB, PROCESS_GB, Spec, THROUGHPUT, at_least, rows};
 use crate::bed::Bed;
 use crate::report::Row;
 use crate::rounds::{Plan, interleave};
@@ -54,6 +54,7 @@ const PLAIN: &[Spec] = &[
     (HOST_GB, VSTUN_BOTH, ROUTING, None),
     (HOST_GB, VSTUN_BOTH, KERNEL, None),
     (PROCESS_GB, VSTUN_BOTH, BARE_BOTH, None),
+    (END_GB, VSTUN_BOTH, BARE_BOTH, None),
 ];
 const LOADS: [Load; 4] = [
     Load { work: "download over 1 Gbit/s, one stream", streams: 1, shaped: true },

@@ -42,6 +42,7 @@ const HOST_GB: Figure = figure("host CPU per GB", "s");
 const END_GB: Figure = figure("real server's daemon CPU per GB", "s");
 const HOST_1000: Figure = figure("host CPU per 1,000 requests", "ms");
 const PROCESS_1000: Figure = figure("process CPU per 1,000 requests", "ms");
+const END_1000: Figure = figure("real server's daemon CPU per 1,000 requests", "ms");
 const RATE: Figure = figure("requests a second", "/s");
 const THROUGHPUT: Figure = figure("throughput", "Gbit/s");
 
@@ -92,6 +93,7 @@ fn per_request(cost: Cost, answer: &Value) -> Result<Sample> {
     Ok(vec![
         (PROCESS_1000.name, cost.process_ns / requests / 1e3),
         (HOST_1000.name, cost.host_ns / requests / 1e3),
+        (END_1000.name, cost.tunnel_end_ns / requests / 1e3),
         (RATE.name, requests / number(answer, "seconds")?),
     ])
 }

@@ -5,8 +5,8 @@
 use anyhow::Result;
 
 use super::{
-    HOST_1000, HOST_GB, RATE, Spec, THROUGHPUT, at_most, gigabits, number, per_gigabyte,
-    per_request, rows,
+    END_1000, END_GB, HOST_1000, HOST_GB, RATE, Spec, THROUGHPUT, at_most, gigabits, number,
+    per_gigabyte, per_request, rows,
 };
 use crate::bed::Bed;
 use crate::report::Row;
@@ -37,6 +37,8 @@ const ROWS: &[Spec] = &[
     (HOST_GB, VSTUN_BOTH, ROUTING, None),
     (HOST_GB, VSTUN_BOTH, KERNEL, None),
     (HOST_1000, VSTUN_BOTH, HAPROXY, None),
+    (END_1000, VSTUN_BOTH, BARE_BOTH, None),
+    (END_GB, VSTUN_BOTH, BARE_BOTH, None),
     (RATE, VSTUN_BOTH, HAPROXY, None),
     (RATE, VSTUN_BOTH, NGINX, None),
     (RATE, VSTUN_BOTH, ROUTING, None),
