@@ -46,7 +46,7 @@ expect_eq "connections served meanwhile" "$(awk '{ n += $1 } END { print n }' <<
 wait_for "the deadline's event" log_has events '"deadline"'
 expect_eq "events: the drain, and its deadline with the connections left" \
     "$(jq -r '"\(.who) \(.verb) \(.what) \(.service) \(.address) \(.before) \(.after)"' "$WORK/events.log" | tail -n 2)" \
-    "operator reload state web ${ADDRESS[real1]} up draining
+    "operator reload state web ${ADDRESS[real1]} up draining, for 3s at most
 director deadline ended web ${ADDRESS[real1]} 4 connections null"
 step last 8 4
 wait_for "the end of real1's sockets" no_socket real1
