@@ -2,8 +2,8 @@
 //!
 //! An idle way costs nothing, so rounds change from one to the next without a restart.
 
-use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::{env, fs};
 
 use anyhow::{Context, Result};
 
@@ -70,6 +70,9 @@ pub(crate) fn vstun(topology: &Topology) -> Result<(Vec<Side>, Program)> {
         uplink = topology.uplink,
         control = sandbox::scratch().join("director.sock").display(),
     );
+    if let Ok(length) = env::var("BUSY_POLL") {
+        text.push_str(&format!("busy_poll = \"{length}\"\n"));
+    }
     WAYS.iter().for_each(|way| text.push_str(&service(way)));
     let config = written("director.toml", &text)?;
     let command = [env!("CARGO_BIN_EXE_vstun-director"), "--config", &config];
