@@ -105,7 +105,7 @@ fn service(&(name, vip, real, _): &Way) -> String {
 
 /// Starts one of this binary's own yardsticks in a node.
 pub(crate) fn yardstick(node: &Node, name: &str, arguments: &[&str]) -> Result<Program> {
-    let itself = std::env::current_exe()?;
+    let itself = env::current_exe()?;
     let itself = itself.to_str().context("the path of the bench is not UTF-8")?;
     let command = [&[itself, "yardstick"], arguments].concat();
     Program::start(node, name, &command)
