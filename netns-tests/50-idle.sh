@@ -6,20 +6,9 @@ source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
 source "$here/daemons.sh"
 
-# Times that any of its threads was put on a CPU, from the scheduler's own count.
-wakeups() { awk '{ n += $3 } END { print n }' /proc/"${PID[$1]}"/task/*/schedstat; } # NAME
 resident() { awk '$1 == "VmRSS:" { print $2 }' "/proc/${PID[$1]}/status"; }
 
-# A second in which nothing happens, if there is one: first, IPv6 set-up of fresh interfaces has to end.
-quiet_second() { # NAME
-    local before
-    before=$(wakeups "$1")
-    read -r -t 1 <>"$WORK/never" || true # the kernel's clock, not a wait for readiness
-    (($(wakeups "$1") == before))
-}
-
 make_topology
-mkfifo "$WORK/never"
 DIRECTOR_KEYS='max_connections = 1_000_000'
 start_real real1
 start_director wlc 1

@@ -4,19 +4,10 @@ source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
 source "$here/daemons.sh"
 
-# Of all its threads, from the scheduler's own counts.
-wakeups() { awk '{ n += $3 } END { print n }' /proc/"${PID[$1]}"/task/*/schedstat; } # NAME
+# Of all its threads, from the scheduler's own count.
 milliseconds() { awk '{ n += $1 } END { print int(n / 1000000) }' /proc/"${PID[$1]}"/task/*/schedstat; } # NAME
 
-quiet_second() { # NAME
-    local before
-    before=$(wakeups "$1")
-    read -r -t 1 <>"$WORK/never" || true # the kernel's clock, not a wait for readiness
-    (($(wakeups "$1") == before))
-}
-
 make_topology
-mkfifo "$WORK/never"
 DIRECTOR_KEYS='busy_poll = "1s"'
 REAL_KEYS='busy_poll = "1s"'
 start_web real1

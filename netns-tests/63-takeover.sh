@@ -10,16 +10,11 @@ hash_seed = "63-takeover"'
 TRUSTED=("$DIRECTOR" "${LAN_OTHERS[$OUTER]}")
 WAIT=60
 make_topology
-make_host vt-other
-wire vt-other eth0 up-other uplink "${UPLINK_OTHERS[@]}"
-wire vt-other eth1 lan-other lan "${LAN_OTHERS[@]}"
-for family in 4 6; do ip -n vt-other route add default via "${UPLINK_ROUTERS[$family]}"; done
+make_other
 start_web "${REALS[@]}"
 start_real "${REALS[@]}"
 start_director mh 2 3 3
-sed "s|$CONTROL/director.sock|$CONTROL/other.sock|" "$WORK/director.toml" >"$WORK/other.toml"
-spawn vt-other other "$VSTUN_BIN/vstun-director" --config "$WORK/other.toml"
-wait_ready other
+start_other
 
 route_to() { ip -n vt-router route replace "$VIP" via "$1"; } # DIRECTOR
 turns() { grep -c '^turn' "$WORK/busy.log" || true; }

@@ -12,16 +12,11 @@ SERVICE_KEYS='unknown = "adopt"'
 TRUSTED=("$DIRECTOR" "${LAN_OTHERS[$OUTER]}")
 WAIT=60
 make_topology
-make_host vt-other
-wire vt-other eth0 up-other uplink "${UPLINK_OTHERS[@]}"
-wire vt-other eth1 lan-other lan "${LAN_OTHERS[@]}"
-for family in 4 6; do ip -n vt-other route add default via "${UPLINK_ROUTERS[$family]}"; done
+make_other
 start_web "${REALS[@]}"
 start_real "${REALS[@]}"
 start_director mh 2 3 3
-sed "s|$CONTROL/director.sock|$CONTROL/other.sock|" "$WORK/director.toml" >"$WORK/other.toml"
-spawn vt-other other "$VSTUN_BIN/vstun-director" --config "$WORK/other.toml"
-wait_ready other
+start_other
 
 learnt() { ip -n vt-router neigh show "$VIP" dev uplink | grep -q "$(at "vt-$1" cat /sys/class/net/eth0/address)"; } # DIRECTOR
 tunnelled() { number "$1" stats .packets.tunnelled; } # DIRECTOR

@@ -47,6 +47,13 @@ start_real() { # NAME...
     for name in "$@"; do wait_ready "$name"; done
 }
 
+# Another director beside the first, on a host that `make_other` has made, with the same configuration.
+start_other() {
+    sed "s|$CONTROL/director.sock|$CONTROL/other.sock|" "$WORK/director.toml" >"$WORK/other.toml"
+    spawn vt-other other "$VSTUN_BIN/vstun-director" --config "$WORK/other.toml"
+    wait_ready other
+}
+
 # Ready is said once, in the log; a daemon that ends instead fails at once.
 wait_ready() { # NAME
     wait_for "$1 to be ready" ready_or_ended "$1"
@@ -54,6 +61,18 @@ wait_ready() { # NAME
 }
 
 ready_or_ended() { log_has "$1" '\bready\b' || has_ended "$1"; } # NAME
+
+# Times that any of its threads was put on a CPU, from the scheduler's own count.
+wakeups() { awk '{ n += $3 } END { print n }' /proc/"${PID[$1]}"/task/*/schedstat; } # NAME
+
+# A second in which nothing happens, if there is one: first, IPv6 set-up of fresh interfaces has to end.
+quiet_second() { # NAME
+    local before
+    [[ -p $WORK/never ]] || mkfifo "$WORK/never"
+    before=$(wakeups "$1")
+    read -r -t 1 <>"$WORK/never" || true # the kernel's clock, not a wait for readiness
+    (($(wakeups "$1") == before))
+}
 
 # --- what they say -----------------------------------------------------------------------------------------
 

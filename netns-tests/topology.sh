@@ -42,6 +42,15 @@ make_topology() {
     count_packets
 }
 
+# A second director's host, with the wires of the first.
+make_other() {
+    local family
+    make_host vt-other
+    wire vt-other eth0 up-other uplink "${UPLINK_OTHERS[@]}"
+    wire vt-other eth1 lan-other lan "${LAN_OTHERS[@]}"
+    for family in 4 6; do ip -n vt-other route add default via "${UPLINK_ROUTERS[$family]}"; done
+}
+
 make_host() { # NAMESPACE
     ip netns add "$1"
     ip -n "$1" link set dev lo up
