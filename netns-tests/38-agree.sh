@@ -6,10 +6,7 @@ source "$here/daemons.sh"
 
 FLOWS=300
 make_topology
-make_host vt-other
-wire vt-other eth0 up-other uplink "${UPLINK_OTHERS[@]}"
-wire vt-other eth1 lan-other lan "${LAN_OTHERS[@]}"
-for family in 4 6; do ip -n vt-other route add default via "${UPLINK_ROUTERS[$family]}"; done
+make_other
 
 DIRECTOR_KEYS='arp = false
 hash_seed = "known to both directors"'

@@ -10,10 +10,7 @@ source "$here/host_state.sh"
 TABLE=4711
 DIRECTOR_KEYS=$'announce = false\nuplinks = ["eth0"]\nannounce_table = '$TABLE
 make_topology
-make_host vt-other
-wire vt-other eth0 up-other uplink "${UPLINK_OTHERS[@]}"
-wire vt-other eth1 lan-other lan "${LAN_OTHERS[@]}"
-for family in 4 6; do ip -n vt-other route add default via "${UPLINK_ROUTERS[$family]}"; done
+make_other
 start_web real1 real2
 for name in real1 real2; do
     # Tunnelled packets come from either director.
