@@ -24,26 +24,28 @@ start_director rr 1 1 1
 expect_eq "real servers by way of themselves" "$(neighbours)" 3
 expect_eq "requests served" "$(fetch 30 | awk '{ n += $1 } END { print n }')" 30
 
-# Somebody else's route to one of them comes first at once, whatever its metric, and ours goes; back again without it. The
-# host's routes change all the time meanwhile.
+# A foreign route to one of them applies at once, whatever its metric, and ours is removed; ours is back
+# when the foreign one is gone. The host's routes change all the time meanwhile, as under a busy routing
+# daemon, until the test has seen enough.
 churn() {
-    local count
-    for ((count = 0; count < 400; count++)); do
-        ip -n vt-director route replace 203.0.113.0/24 dev eth0 metric $((100 + count % 2))
-        read -r -t 0.02 <>"$WORK/never" || true # as often as a busy routing daemon
-    done
+    local metric=100
+    while [[ ! -e $WORK/enough ]]; do
+        echo "route replace 203.0.113.0/24 dev eth0 metric $metric"
+        metric=$((201 - metric))
+        read -r -t 0.02 <>"$WORK/never" || true
+    done | ip -batch -
 }
 in_between() { # ADDRESS: the router is
     at vt-director ip route get "$1" | grep -q "via ${LAN_ROUTERS[$OUTER]} dev eth1"
 }
 mkfifo "$WORK/never"
 spawn vt-director churn bash -c "$(declare -f churn); WORK='$WORK' churn"
+wait_for "the churn" eval 'at vt-director ip route show 203.0.113.0/24 | grep -q eth0'
 ip -n vt-director route add "${ADDRESS[real1]}" via "${LAN_ROUTERS[$OUTER]}" dev eth1 metric 500
 in_between "${ADDRESS[real1]}" || fail "ours comes before somebody else's route"
 wait_for "ours to be gone" eval '(($(at vt-director ip -o route show proto 176 | grep -c "^${ADDRESS[real1]} ") == 0))'
 ip -n vt-director route del "${ADDRESS[real1]}" metric 500
 wait_for "ours to be back" eval '(($(neighbours) == 3))'
-is_running churn || fail "the churn was over too soon to say anything"
 
 # A router in between for all of them, and a host that is no longer fit for a director: no plan, but nothing is hidden.
 case $OUTER in
@@ -58,7 +60,10 @@ case $OUTER in
     6) ip -n vt-director route del 2001:db8:a::10/124 ;;
 esac
 wait_for "all of them neighbours again" eval '(($(neighbours) == 3))'
+is_running churn || fail "the churn ended by itself: $(<"$WORK/churn.log")"
+touch "$WORK/enough"
 exit_code churn
+expect_eq "the churn's exit code" "$CODE" 0
 ip -n vt-director route flush 203.0.113.0/24
 expect_eq "requests served" "$(fetch 20 | awk '{ n += $1 } END { print n }')" 20
 
