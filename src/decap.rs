@@ -82,7 +82,7 @@ impl From<ParseError> for Refusal {
 
 /// What becomes of a tunnelled datagram.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Outcome {
+pub enum Decision {
     /// Write this range of the datagram to the TUN, whole: a virtio-net header and the inner packet.
     Deliver(Range<usize>),
     /// Drop it, for a reason that is counted.
@@ -149,7 +149,7 @@ impl Gate {
     /// The virtio-net header is written over the outer header's last bytes, and the inner packet's ECN
     /// field is updated in place. A dropped datagram is left as it was.
     #[inline]
-    pub fn open(&mut self, datagram: &mut [u8]) -> Outcome {
+    pub fn open(&mut self, datagram: &mut [u8]) -> Decision {
         match ipip::open(datagram) {
             Ok(outer) => self.open_payload(&outer, datagram),
             Err(error) => self.refuse(error.into()),
@@ -159,23 +159,23 @@ impl Gate {
     /// Decides on `datagram`, whose outer header the kernel has taken off and told about as `outer`. The inner packet
     /// lies at `outer.inner`, at least [`virtio::HEADER_LEN`] bytes from the start; the rest is as for [`Self::open`].
     #[inline]
-    pub fn open_payload(&mut self, outer: &Opened, datagram: &mut [u8]) -> Outcome {
+    pub fn open_payload(&mut self, outer: &Opened, datagram: &mut [u8]) -> Decision {
         match self.admit(outer, datagram) {
             Ok((frame, header)) => {
                 self.counters.read += 1;
                 self.counters.delivered += 1;
                 self.counters.super_packets += u64::from(header.gso_type != virtio::GSO_NONE);
-                Outcome::Deliver(frame)
+                Decision::Deliver(frame)
             }
             Err(refusal) => self.refuse(refusal),
         }
     }
 
     /// Counts a datagram that the caller could not read whole, or whose fate it knows otherwise.
-    pub fn refuse(&mut self, refusal: Refusal) -> Outcome {
+    pub fn refuse(&mut self, refusal: Refusal) -> Decision {
         self.counters.read += 1;
         self.counters.dropped[refusal as usize] += 1;
-        Outcome::Drop(refusal)
+        Decision::Drop(refusal)
     }
 
     /// What became of all datagrams so far.

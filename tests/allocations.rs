@@ -9,19 +9,19 @@ use std::hint::black_box;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use vstun::balancer::maglev::{self, Keeper};
+use vstun::balancer::maglev::{self, MaglevTables};
 use vstun::balancer::outer::Inner;
 use vstun::balancer::{
     Balancer, Change, FloodMarks, Limits, Listen, Millis, Persistence, Policy, PortRange, Protocol,
     Quiescent, RealSpec, Reason, SchedulerKind, Seed, ServiceSpec, Tunnel, TunnelError,
     TunnelErrorKind, Verdict, Wanted,
 };
-use vstun::decap::{Gate, Mss, Outcome};
+use vstun::decap::{Decision, Gate, Mss};
 use vstun::wire::Packet;
 use vstun::wire::coalesce::{self, Coalescer};
 use vstun::wire::encap::{MAX_OUTER_LEN, Opened, ipip};
 use vstun::wire::packet::MAX_PACKET_LEN;
-use vstun::wire::segment::{MAX_HEADER_LEN, Plan};
+use vstun::wire::segment::{MAX_HEADER_LEN, SplitPlan};
 use vstun::wire::tcp::Flags;
 use vstun::wire::virtio::Offload;
 
@@ -226,7 +226,7 @@ fn no_scheduler_allocates_for_a_new_flow() {
         // For ovf, which refuses what is too much for all.
         service.reals.iter_mut().for_each(|real| real.weight = 1_000);
         let (name, reals) = (service.name.clone(), service.reals.clone());
-        let mut keeper = Keeper::new(Seed(1, 2), maglev::SLOTS);
+        let mut maglev_tables = MaglevTables::new(Seed(1, 2), maglev::SLOTS);
         let mut changes = vec![
             Change::RemoveService { service: name.clone() },
             Change::AddService(ServiceSpec { scheduler, ..service }),
@@ -234,7 +234,7 @@ fn no_scheduler_allocates_for_a_new_flow() {
         // One that takes no new flow, so that those who hash look for another.
         let address = reals[0].address;
         changes.push(Change::SetWeight { service: name, address, weight: 0 });
-        for change in keeper.follow(changes) {
+        for change in maglev_tables.follow(changes) {
             director.apply(Millis(0), &change).unwrap();
         }
         let packets = of_clients(0..500, |family| family.tcp(Flags::SYN));
@@ -387,7 +387,7 @@ fn a_super_frame_is_split_and_wrapped_without_allocating() {
         let mut segments = 0;
         let calls = allocations(|| {
             let packet = Packet::parse(&frame).unwrap();
-            let plan = Plan::new(&packet, Offload::Tcp { segment: 1_440, start }).unwrap();
+            let plan = SplitPlan::new(&packet, Offload::Tcp { segment: 1_440, start }).unwrap();
             let Verdict::Tunnel(real) = director.forward(Millis(0), &packet) else { panic!() };
             director.dispatch(real, plan.count() as u64, 64_000).unwrap();
             let inner = Inner::of(&packet, 7);
@@ -422,10 +422,10 @@ fn the_gate_opens_without_allocating() {
         let calls = allocations(|| {
             for _ in 0..100 {
                 scratch.copy_from_slice(&datagram);
-                assert!(matches!(gate.open(&mut scratch), Outcome::Deliver(_)));
+                assert!(matches!(gate.open(&mut scratch), Decision::Deliver(_)));
                 scratch.copy_from_slice(&datagram);
-                assert!(matches!(gate.open_payload(&opened, &mut scratch), Outcome::Deliver(_)));
-                assert!(matches!(gate.open_payload(&foreign, &mut scratch), Outcome::Drop(_)));
+                assert!(matches!(gate.open_payload(&opened, &mut scratch), Decision::Deliver(_)));
+                assert!(matches!(gate.open_payload(&foreign, &mut scratch), Decision::Drop(_)));
             }
         });
         assert_eq!(calls, 0);

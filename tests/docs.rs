@@ -81,9 +81,9 @@ fn every_failed_send_and_write_has_its_line() {
         output.split('"').filter(|text| text.starts_with("send_") && !text.contains(' ')).collect();
     assert!(sends.contains("send_again"), "the names have moved: {sends:?}");
     assert_eq!(rows(section(&page, "The director, sending")), sends);
-    let desk = read("src/app/realserver/desk.rs");
+    let handler = read("src/app/realserver/request_handler.rs");
     for name in rows(section(&page, "The real server, writing")) {
-        assert!(desk.contains(&format!("(\"{name}\"")), "{name} is no write error");
+        assert!(handler.contains(&format!("(\"{name}\"")), "{name} is no write error");
     }
     assert!(page.contains("`write_failed`"));
 }

@@ -71,7 +71,7 @@ fn seeds_reach_the_far_ends() {
         let (offload, packet) = virtio::split_frame(&frame).expect("a frame");
         let packet = Packet::parse(packet).expect("a packet");
         if let virtio::Offload::Tcp { .. } | virtio::Offload::Udp { .. } = offload {
-            vstun::wire::segment::Plan::new(&packet, offload).expect("a super-frame");
+            vstun::wire::segment::SplitPlan::new(&packet, offload).expect("a super-frame");
         }
     }
     for batch in of("coalescing") {

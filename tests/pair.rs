@@ -11,12 +11,12 @@ use vstun::balancer::{
     Balancer, Change, Limits, Listen, Millis, Policy, PortRange, Protocol, RealId, RealSpec,
     SchedulerKind, Seed, ServiceSpec, TunnelError, TunnelErrorKind, Verdict,
 };
-use vstun::decap::{Gate, Mss, Outcome, Refusal};
+use vstun::decap::{Decision, Gate, Mss, Refusal};
 use vstun::wire::Packet;
 use vstun::wire::checksum::Sum;
 use vstun::wire::encap::{MAX_OUTER_LEN, Opened, ipip};
 use vstun::wire::packet::MAX_PACKET_LEN;
-use vstun::wire::segment::{MAX_HEADER_LEN, Plan};
+use vstun::wire::segment::{MAX_HEADER_LEN, SplitPlan};
 use vstun::wire::tcp::Flags;
 use vstun::wire::virtio::{self, Offload};
 
@@ -130,8 +130,8 @@ impl Pair {
             gate.open_payload(&outer, &mut datagram)
         };
         match outcome {
-            Outcome::Drop(refusal) => Err(refusal),
-            Outcome::Deliver(frame) => {
+            Decision::Drop(refusal) => Err(refusal),
+            Decision::Deliver(frame) => {
                 let (header, packet) = virtio::Header::decode(&datagram[frame]).unwrap();
                 Ok(Delivered { real, header, packet: packet.to_vec() })
             }
@@ -191,7 +191,7 @@ impl Pair {
 
 /// The wire segments of a super-frame.
 fn split(frame: &[u8], offload: Offload) -> Vec<Vec<u8>> {
-    let plan = Plan::new(&Packet::parse(frame).unwrap(), offload).unwrap();
+    let plan = SplitPlan::new(&Packet::parse(frame).unwrap(), offload).unwrap();
     let segment = |index| {
         let mut header = [0; MAX_HEADER_LEN];
         let payload = plan.write(index, frame, &mut header).unwrap();

@@ -7,7 +7,7 @@ use vstun::balancer::{
     SchedulerKind, Seed, ServiceSpec, Verdict,
 };
 use vstun::wire::coalesce::{self, Coalescer};
-use vstun::wire::segment::{MAX_HEADER_LEN, Plan};
+use vstun::wire::segment::{MAX_HEADER_LEN, SplitPlan};
 use vstun::wire::virtio::Offload;
 use vstun::wire::{Packet, protocol};
 
@@ -270,7 +270,7 @@ fn split(family: Family, segment: u16) -> Run {
         let mut done = 0;
         while done < count {
             let packet = Packet::parse(black_box(&frame)).unwrap();
-            let plan = Plan::new(&packet, Offload::Tcp { segment, start }).unwrap();
+            let plan = SplitPlan::new(&packet, Offload::Tcp { segment, start }).unwrap();
             for index in 0..plan.count() {
                 black_box(plan.write(index, packet.bytes(), &mut header)).unwrap();
             }

@@ -1,6 +1,6 @@
 //! What choosing a real server takes: each scheduler, asked for every packet.
 
-use vstun::balancer::maglev::{self, Keeper};
+use vstun::balancer::maglev::{self, MaglevTables};
 use vstun::balancer::{
     Balancer, Change, FloodMarks, Limits, Listen, Millis, Policy, PortRange, Protocol, RealSpec,
     SchedulerKind, ServiceSpec,
@@ -30,8 +30,8 @@ pub(crate) fn schedule(scheduler: SchedulerKind) -> Run {
         reals: reals.collect(),
     };
     // For mh, whose table is made elsewhere.
-    let mut keeper = Keeper::new(SEED, maglev::SLOTS);
-    for change in keeper.follow(vec![Change::AddService(service)]) {
+    let mut maglev_tables = MaglevTables::new(SEED, maglev::SLOTS);
+    for change in maglev_tables.follow(vec![Change::AddService(service)]) {
         director.apply(Millis(0), &change).unwrap();
     }
     let packets: Vec<_> = (0..CLIENTS).map(|client| V4.datagram(client)).collect();

@@ -4,7 +4,7 @@ use std::hint::black_box;
 
 use vstun::balancer::Tunnel;
 use vstun::balancer::outer::Inner;
-use vstun::decap::{Gate, Mss, Outcome};
+use vstun::decap::{Decision, Gate, Mss};
 use vstun::sys::raw::HEADROOM;
 use vstun::wire::Packet;
 use vstun::wire::encap::{MAX_OUTER_LEN, Opened, ipip};
@@ -74,6 +74,6 @@ pub(crate) fn gate(inner: Family, real: Family) -> Run {
     })
 }
 
-fn admitted(outcome: &Outcome) {
-    assert!(matches!(black_box(outcome), Outcome::Deliver(_)));
+fn admitted(outcome: &Decision) {
+    assert!(matches!(black_box(outcome), Decision::Deliver(_)));
 }

@@ -8,12 +8,12 @@ use vstun::balancer::{
     Balancer, Change, Limits, Millis, Policy, RealSpec, SchedulerKind, Seed, ServiceSpec, Verdict,
 };
 use vstun::config;
-use vstun::decap::{Gate, Mss, Outcome};
+use vstun::decap::{Decision, Gate, Mss};
 use vstun::wire::checksum::Sum;
 use vstun::wire::coalesce::{self, Coalescer, Group, MAX_BATCH};
 use vstun::wire::encap::{MAX_OUTER_LEN, Opened, Outer, ipip};
 use vstun::wire::packet::MAX_PACKET_LEN;
-use vstun::wire::segment::{MAX_HEADER_LEN, Plan, complete_checksum};
+use vstun::wire::segment::{MAX_HEADER_LEN, SplitPlan, complete_checksum};
 use vstun::wire::virtio::{self, Offload};
 use vstun::wire::{Fragment, Packet, Transport, icmp, protocol, tcp};
 
@@ -159,7 +159,7 @@ pub fn decapsulation(datagram: &[u8]) {
     });
 }
 
-fn admission(datagram: &[u8], open: impl FnOnce(&mut Gate, &mut [u8]) -> Outcome) {
+fn admission(datagram: &[u8], open: impl FnOnce(&mut Gate, &mut [u8]) -> Decision) {
     let vips = ["192.0.2.10", "2001:db8::10"].map(|vip| vip.parse::<IpAddr>().expect("an address"));
     let directors = ["10.0.0.0/8", "fd00::/64"].map(|net| net.parse().expect("a network"));
     let mss = Mss { v4: 1440, v6: 1420 };
@@ -169,11 +169,11 @@ fn admission(datagram: &[u8], open: impl FnOnce(&mut Gate, &mut [u8]) -> Outcome
     let counters = gate.counters();
     assert_eq!(counters.read, counters.delivered + counters.dropped_total());
     match outcome {
-        Outcome::Drop(refusal) => {
+        Decision::Drop(refusal) => {
             assert_eq!(counters.dropped(refusal), 1);
             assert_eq!(room, datagram, "a refused datagram stays as it was");
         }
-        Outcome::Deliver(range) => {
+        Decision::Deliver(range) => {
             let (offload, packet) = virtio::split_frame(&room[range]).expect("a frame for the TUN");
             let packet = Packet::parse(packet).expect("a whole inner packet");
             assert!(vips.contains(&packet.destination));
@@ -221,7 +221,7 @@ fn comes_apart(coalescer: &Coalescer, group: &Group, frames: &[Vec<u8>]) {
     let (offload, packet) = virtio::split_frame(&frame).expect("a frame");
     let packet = Packet::parse(packet).expect("a packet");
     assert_eq!(packet.bytes().len(), group.packet_len());
-    let plan = Plan::new(&packet, offload).expect("a super-frame");
+    let plan = SplitPlan::new(&packet, offload).expect("a super-frame");
     assert_eq!(plan.count(), group.count());
     for (index, place) in coalescer.places(group).enumerate() {
         let mut header = [0; MAX_HEADER_LEN];
@@ -289,7 +289,7 @@ fn answers(packet: &Packet<'_>) {
 
 /// The segments are packets that carry the super-frame's bytes, all of them and in order, and fit into a tunnel.
 fn segments(packet: &Packet<'_>, offload: Offload) {
-    let Ok(plan) = Plan::new(packet, offload) else { return };
+    let Ok(plan) = SplitPlan::new(packet, offload) else { return };
     assert!(plan.header_len() <= MAX_HEADER_LEN);
     let ends: [(IpAddr, usize); 2] =
         [([10, 0, 0, 1].into(), 20), ([0xfd00, 0, 0, 0, 0, 0, 0, 1].into(), 40)];

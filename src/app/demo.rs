@@ -10,7 +10,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 
-use cables::{FAMILIES, REALS, Real};
+use cables::{DemoReal, FAMILIES, REALS};
 use traffic::{Replies, Served};
 
 mod cables;
@@ -85,7 +85,7 @@ fn show_traffic() -> Result<()> {
 }
 
 /// How many requests over each family the real server served.
-fn shares(real: &Real, served: &[Served]) -> String {
+fn shares(real: &DemoReal, served: &[Served]) -> String {
     let shares = FAMILIES.iter().zip(served).map(|(family, served)| {
         format!("{} requests over {}", served.get(real.name).unwrap_or(&0), family.name)
     });

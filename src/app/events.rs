@@ -25,19 +25,19 @@ const TURN: usize = 64;
 #[derive(Clone, Debug)]
 pub(super) struct Events {
     lines: Sender<Arc<str>>,
-    places: Arc<Semaphore>,
+    slots: Arc<Semaphore>,
 }
 
 /// Somebody who listens.
 #[derive(Debug)]
 pub(super) struct Listener {
     lines: Receiver<Arc<str>>,
-    _place: OwnedSemaphorePermit,
+    _slot: OwnedSemaphorePermit,
 }
 
 impl Events {
     pub(super) fn new() -> Self {
-        Self { lines: broadcast::channel(QUEUE).0, places: Arc::new(Semaphore::new(LISTENERS)) }
+        Self { lines: broadcast::channel(QUEUE).0, slots: Arc::new(Semaphore::new(LISTENERS)) }
     }
 
     /// Listens from now on.
@@ -45,11 +45,11 @@ impl Events {
     /// # Errors
     /// [`LISTENERS`] do already.
     pub(super) fn listen(&self) -> anyhow::Result<Listener> {
-        let place = Arc::clone(&self.places).try_acquire_owned();
-        let place = place.ok().with_context(|| {
+        let slot = Arc::clone(&self.slots).try_acquire_owned();
+        let slot = slot.ok().with_context(|| {
             format!("busy: {LISTENERS} clients listen to events; end one of them first")
         })?;
-        Ok(Listener { lines: self.lines.subscribe(), _place: place })
+        Ok(Listener { lines: self.lines.subscribe(), _slot: slot })
     }
 
     /// Tells what has changed, in the log too.

@@ -10,7 +10,7 @@ use super::policy::Policy;
 use super::ramp::Ramp;
 use super::real::{Life, Real};
 use super::service::{Service, ServiceId};
-use super::spec::{MAX_WEIGHT, RealSpec, SchedulerKind, ServiceSpec, Stood, Wanted};
+use super::spec::{MAX_WEIGHT, RealSpec, SavedState, SchedulerKind, ServiceSpec, Wanted};
 use super::thresholds::Thresholds;
 use super::time::Millis;
 use super::verdict::RealId;
@@ -41,12 +41,12 @@ impl Balancer {
             Change::SetState { service, address, state } => {
                 self.set_state(now, service, *address, *state)
             }
-            Change::SetStanding { service, address, stood } => {
-                self.set_standing(now, service, *address, *stood)
+            Change::RestoreState { service, address, saved } => {
+                self.set_standing(now, service, *address, *saved)
             }
             Change::SetHealth { service, address, health } => {
                 let real = self.find_real(service, *address)?;
-                self.alter(now, real, |real| real.standing_mut().hear(*health));
+                self.alter(now, real, |real| real.availability_mut().set_health(*health));
                 Ok(())
             }
             Change::SetThresholds { service, address, thresholds } => {
@@ -217,7 +217,7 @@ impl Balancer {
             return Err(ChangeError::Removed { service: name.to_owned(), address });
         }
         let until = drain_until(now, state, self.policy(id));
-        self.alter(now, real, |real| real.standing_mut().want(state, until));
+        self.alter(now, real, |real| real.availability_mut().set_wanted(state, until));
         Ok(())
     }
 
@@ -226,14 +226,14 @@ impl Balancer {
         now: Millis,
         name: &str,
         address: IpAddr,
-        stood: Stood,
+        saved: SavedState,
     ) -> Result<(), ChangeError> {
         let id = self.find_real(name, address)?;
-        let until = stood.left.map(|left| now.after(left));
+        let until = saved.left.map(|left| now.after(left));
         self.alter(now, id, |real| {
-            real.standing_mut().stand(stood.wanted, until);
+            real.availability_mut().restore(saved.wanted, until);
         });
-        if let Some(real) = self.reals.get_mut(id.0 as usize).filter(|_| stood.grown) {
+        if let Some(real) = self.reals.get_mut(id.0 as usize).filter(|_| saved.grown) {
             real.start(None);
             let service = real.service();
             self.pool_changed(service);
@@ -313,7 +313,7 @@ impl Balancer {
         spec: RealSpec,
     ) -> RealId {
         let mut real = Real::new(service, spec, self.sources.get(&spec.address).copied());
-        real.standing_mut().want(spec.state, drain_until(now, spec.state, policy));
+        real.availability_mut().set_wanted(spec.state, drain_until(now, spec.state, policy));
         let id = match self.free_reals.pop() {
             Some(id) => id,
             None => RealId(u32::try_from(self.reals.len()).unwrap_or(u32::MAX)),

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::flow::Seed;
 use super::maglev;
 use super::policy::Policy;
-use super::spec::{Health, MAX_WEIGHT, RealSpec, SchedulerKind, ServiceSpec, Stood, Wanted};
+use super::spec::{Health, MAX_WEIGHT, RealSpec, SavedState, SchedulerKind, ServiceSpec, Wanted};
 use super::thresholds::Thresholds;
 use super::time::Timeouts;
 use super::tunnel::Sources;
@@ -206,7 +206,7 @@ pub enum Change {
         /// 0 to [`MAX_WEIGHT`].
         weight: u32,
     },
-    /// A service's Maglev table, made by a [`maglev::Keeper`]; used while its scheduler is mh.
+    /// A service's Maglev table, made by a [`maglev::MaglevTables`]; used while its scheduler is mh.
     SetMaglev {
         /// The service's name.
         service: String,
@@ -225,13 +225,13 @@ pub enum Change {
         state: Wanted,
     },
     /// A real server stands again as it did before changes that could not be kept.
-    SetStanding {
+    RestoreState {
         /// The service's name.
         service: String,
         /// The real server's address.
         address: IpAddr,
         /// How it stood.
-        stood: Stood,
+        saved: SavedState,
     },
     /// What health checks say of a real server; what is wanted of it stays as it is.
     SetHealth {

@@ -1,8 +1,8 @@
 //! Flows whose real server has no time left for them: past its drain deadline, down, or disabled.
 
+use super::availability::Ending;
 use super::change::Protocol;
 use super::snapshot::RealState;
-use super::standing::Ending;
 use super::table::Handle;
 use super::tcp::State;
 use super::verdict::{RealId, Reason, Verdict};
@@ -13,19 +13,21 @@ impl Balancer {
     /// Whether, and how, a flow of this real server's ends with its next packet.
     #[inline]
     pub(super) fn ending(&self, now: Millis, id: RealId, protocol: Protocol) -> Option<Ending> {
-        let standing = self.reals.get(id.0 as usize)?.standing();
-        if standing.state() == RealState::Up {
+        let availability = self.reals.get(id.0 as usize)?.availability();
+        if availability.state() == RealState::Up {
             return None;
         }
         let service = self.reals.get(id.0 as usize)?.service();
         let policy = self.services.get(service.0)?.as_ref()?.policy;
-        standing.ending(now, policy.existing, protocol)
+        availability.ending(now, policy.existing, protocol)
     }
 
     /// Whether a real server takes nothing new, so that a SYN on one of its connections is for another.
     #[inline]
     pub(super) fn leaving(&self, id: RealId) -> bool {
-        self.reals.get(id.0 as usize).is_none_or(|real| real.standing().state() != RealState::Up)
+        self.reals
+            .get(id.0 as usize)
+            .is_none_or(|real| real.availability().state() != RealState::Up)
     }
 
     /// Ends a TCP connection with the packet at hand, which is no reset and opens nothing.
@@ -74,7 +76,7 @@ impl Balancer {
     fn hang_up(&mut self, packet: &Packet<'_>, real: RealId, ending: Ending) -> Verdict {
         match ending {
             Ending::Client => Verdict::Reply,
-            Ending::Both => match tcp::hang_up(packet, &mut self.farewell) {
+            Ending::Both => match tcp::hang_up(packet, &mut self.server_reset) {
                 Some(()) => Verdict::Reset(real),
                 None => Verdict::Reply,
             },

@@ -9,7 +9,7 @@ use super::change::Protocol;
 use super::flow::Key;
 use super::persistence::By;
 use super::real::Life;
-use super::sched::Whom;
+use super::sched::Eligible;
 use super::service::{Service, ServiceId};
 use super::spec::SchedulerKind;
 use super::table::Entry;
@@ -20,7 +20,7 @@ use crate::wire::protocol;
 
 /// A flow as people write it: `tcp 198.51.100.7:40000 192.0.2.10:80`, or `udp [2001:db8::7]:40000 [2001:db8::10]:53`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Flow {
+pub struct FlowQuery {
     /// The transport.
     pub protocol: Protocol,
     /// The client.
@@ -29,7 +29,7 @@ pub struct Flow {
     pub virtual_address: SocketAddr,
 }
 
-/// Why a text is no [`Flow`]; the message says what to write.
+/// Why a text is no [`FlowQuery`]; the message says what to write.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum FlowError {
     /// Not three words.
@@ -46,13 +46,13 @@ pub enum FlowError {
     Families(IpAddr, IpAddr),
 }
 
-impl fmt::Display for Flow {
+impl fmt::Display for FlowQuery {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {} {}", self.protocol, self.client, self.virtual_address)
     }
 }
 
-impl FromStr for Flow {
+impl FromStr for FlowQuery {
     type Err = FlowError;
 
     fn from_str(text: &str) -> Result<Self, FlowError> {
@@ -133,8 +133,8 @@ pub enum Why {
 impl Balancer {
     /// Where the flow's next packet would go, and why; TCP's is taken to be a SYN where there is no entry. Changes nothing.
     #[must_use]
-    pub fn explain(&self, now: Millis, flow: &Flow) -> Explanation {
-        let Flow { protocol, client, virtual_address: vip } = flow;
+    pub fn explain(&self, now: Millis, flow: &FlowQuery) -> Explanation {
+        let FlowQuery { protocol, client, virtual_address: vip } = flow;
         let key = Key::new(protocol.number(), client.ip(), client.port(), vip.ip(), vip.port());
         if let Some(explained) = self.explain_entry(now, &key) {
             return explained;
@@ -158,12 +158,14 @@ impl Balancer {
         let full = self.connections.len() >= self.connections.capacity();
         let hashed = service.hashed(now) || service.watch.flooded();
         let alone = !tcp && service.policy.one_packet;
-        let by_hash = (!alone && (full || hashed)).then_some(Whom::InService);
+        let by_hash = (!alone && (full || hashed)).then_some(Eligible::InRotation);
         let (chosen, by) = self.preview(now, key, id, service, by_hash);
         let real = chosen.and_then(|real| self.address_of(real));
         let known = tcp && (service.adopts() || hashed);
-        let whom = if service.adopts() { Whom::Serving } else { Whom::InService };
-        let mid_stream = known.then(|| self.preview(now, key, id, service, Some(whom)).0).flatten();
+        let eligible =
+            if service.adopts() { Eligible::ForExistingFlows } else { Eligible::InRotation };
+        let mid_stream =
+            known.then(|| self.preview(now, key, id, service, Some(eligible)).0).flatten();
         let mid_stream = mid_stream.filter(|&real| self.ending(now, real, Protocol::Tcp).is_none());
         Explanation {
             service: Some(service.name.clone()),

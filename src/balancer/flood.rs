@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use super::Balancer;
 use super::flow::Key;
-use super::sched::Whom;
+use super::sched::Eligible;
 use super::service::ServiceId;
 use super::tcp::State;
 use super::time::Millis;
@@ -238,7 +238,7 @@ impl Balancer {
         id: ServiceId,
         state: State,
     ) -> Verdict {
-        let Some(choice) = self.choose(now, &key, id, Some(Whom::InService)) else {
+        let Some(choice) = self.choose(now, &key, id, Some(Eligible::InRotation)) else {
             return self.refuse_packet(now, packet, Reason::NoRealServer);
         };
         if state == State::Udp {
@@ -255,9 +255,9 @@ impl Balancer {
         now: Millis,
         key: &Key,
         id: ServiceId,
-        whom: Whom,
+        eligible: Eligible,
     ) -> Option<RealId> {
-        self.belongs(now, key, id, self.services.get(id.0)?.as_ref()?, whom)
+        self.belongs(now, key, id, self.services.get(id.0)?.as_ref()?, eligible)
     }
 
     /// Whether a service is in flood mode.

@@ -13,7 +13,7 @@ use super::flow::Key;
 use super::limit::within;
 use super::persistence::Choice;
 use super::real::Life;
-use super::sched::Whom;
+use super::sched::Eligible;
 use super::service::{Service, ServiceId};
 use super::table::Handle;
 use super::tcp::State;
@@ -219,7 +219,7 @@ impl Balancer {
             return self.open_flooded(now, packet, key, id, state);
         }
         let by_hash = !alone && (self.connections.is_full() || hashed);
-        let by_hash = by_hash.then_some(Whom::InService);
+        let by_hash = by_hash.then_some(Eligible::InRotation);
         let Some(choice) = self.choose(now, &key, id, by_hash) else {
             return self.refuse_packet(now, packet, Reason::NoRealServer);
         };
@@ -249,9 +249,9 @@ impl Balancer {
         if !(adopts || service.is_some_and(|service| service.hashed(now))) {
             return self.refuse_packet(now, packet, Reason::NoConnection);
         }
-        let whom = if adopts { Whom::Serving } else { Whom::InService };
+        let eligible = if adopts { Eligible::ForExistingFlows } else { Eligible::InRotation };
         let flooded = !flags.rst() && self.new_flow(now, id, Beginning::Middle);
-        let Some(home) = self.belonging(now, &key, id, whom) else {
+        let Some(home) = self.belonging(now, &key, id, eligible) else {
             return self.refuse_packet(now, packet, Reason::NoConnection);
         };
         // The real server has to hear of a reset, but then there is nothing left to remember.
@@ -261,7 +261,7 @@ impl Balancer {
         if let Some(ending) = self.ending(now, home, Protocol::Tcp) {
             return self.end_unknown(now, packet, home, ending);
         }
-        let Some(choice) = self.choose(now, &key, id, Some(whom)) else {
+        let Some(choice) = self.choose(now, &key, id, Some(eligible)) else {
             return self.refuse_packet(now, packet, Reason::NoConnection);
         };
         // On probation, in and out of floods: whoever sends one such packet may be nobody. A flow of before loses nothing by it,
@@ -276,9 +276,9 @@ impl Balancer {
     fn placed(&self, now: Millis, key: &Key, id: ServiceId) -> Option<RealId> {
         let service = self.services.get(id.0)?.as_ref()?;
         let adopted = key.protocol() == protocol::TCP && service.adopts();
-        let whom = if adopted { Whom::Serving } else { Whom::InService };
+        let eligible = if adopted { Eligible::ForExistingFlows } else { Eligible::InRotation };
         let known = adopted || service.hashed(now);
-        if known { self.belongs(now, key, id, service, whom) } else { None }
+        if known { self.belongs(now, key, id, service, eligible) } else { None }
     }
 
     /// Enters a connection in the table, if there is room. In a flood there is while something unproven is there.

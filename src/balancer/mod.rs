@@ -4,6 +4,7 @@
 
 mod ahead;
 mod apply;
+mod availability;
 pub mod change;
 pub mod counters;
 mod deadline;
@@ -27,7 +28,6 @@ mod sched;
 mod service;
 pub mod snapshot;
 pub mod spec;
-mod standing;
 pub mod table;
 pub mod tcp;
 pub mod thresholds;
@@ -39,7 +39,7 @@ pub mod verdict;
 pub use change::{Change, ChangeError, Listen, PortRange, Protocol};
 pub use counters::Counters;
 pub use deadline::DeadlineNotice;
-pub use explain::{Explanation, Flow, FlowError, Why};
+pub use explain::{Explanation, FlowError, FlowQuery, Why};
 pub use flood::{FloodMarks, FloodNotice};
 pub use flow::Seed;
 pub use flush::{Flush, Flushed};
@@ -106,7 +106,7 @@ pub struct Balancer {
     /// For flows that are placed by hash; see [`placement`].
     hash_seed: Seed,
     reply: Vec<u8>,
-    farewell: Vec<u8>,
+    server_reset: Vec<u8>,
     /// The latest moment that this has heard of, for listings.
     now: Millis,
 }
@@ -134,7 +134,7 @@ impl Balancer {
             hash_seed: seed,
             // The longest answer is that to an echo request of the longest packet there is.
             reply: Vec::with_capacity(MAX_PACKET_LEN),
-            farewell: Vec::with_capacity(MAX_RESET_LEN),
+            server_reset: Vec::with_capacity(MAX_RESET_LEN),
             now: Millis(0),
         }
     }
@@ -188,8 +188,8 @@ impl Balancer {
     /// The reset that belongs to the last [`Verdict::Reset`]: a whole IP packet from the client to the virtual IP, no
     /// longer than the one that it takes the place of.
     #[must_use]
-    pub fn farewell(&self) -> &[u8] {
-        &self.farewell
+    pub fn server_reset(&self) -> &[u8] {
+        &self.server_reset
     }
 
     /// Where the connection table lies in the process's memory. It stays there, and is touched only as connections come.
@@ -220,12 +220,12 @@ impl Balancer {
     /// Everything that listings show, as of the latest moment given to [`Self::expire`] or [`Self::apply`].
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
-        let service = |service: &Service| snapshot::Service {
+        let service = |service: &Service| snapshot::ServiceSnapshot {
             name: service.name.clone(),
             listens: service.listens.clone(),
             scheduler: service.kind,
             maglev: service.maglev(),
-            flood: snapshot::Flood {
+            flood: snapshot::FloodSnapshot {
                 active: service.watch.flooded(),
                 floods: service.watch.floods(),
                 without_entry: service.watch.without_entry(),
@@ -256,7 +256,7 @@ impl Balancer {
         now: Millis,
         from: usize,
         most: usize,
-    ) -> (Vec<snapshot::Connection>, Option<usize>) {
+    ) -> (Vec<snapshot::ConnectionSnapshot>, Option<usize>) {
         let places = self.connections.places();
         let end = from.saturating_add(PLACES_A_PAGE).min(places);
         let listed: Vec<_> = self.connections.iter_in(from..end).take(most).collect();
@@ -276,9 +276,9 @@ impl Balancer {
         entry.expires(now) + rest
     }
 
-    fn listed(&self, now: Millis, entry: &Entry) -> Option<snapshot::Connection> {
+    fn listed(&self, now: Millis, entry: &Entry) -> Option<snapshot::ConnectionSnapshot> {
         let (key, state) = (entry.key(), entry.state());
-        Some(snapshot::Connection {
+        Some(snapshot::ConnectionSnapshot {
             protocol: Protocol::from_number(key.protocol())?,
             client: (key.client(), key.client_port()).into(),
             virtual_address: (key.vip(), key.virtual_port()).into(),

@@ -8,9 +8,9 @@
 use std::time::Duration;
 
 use super::flow::{Key, Seed};
-use super::placement::Flow;
+use super::placement::PlacementKey;
 use super::policy::{Persistence, Quiescent};
-use super::sched::Whom;
+use super::sched::Eligible;
 use super::service::{Service, ServiceId};
 use super::spec::SchedulerKind;
 use super::table::{Full, Handle, MAX_CAPACITY, Table};
@@ -136,15 +136,15 @@ impl Balancer {
         now: Millis,
         key: &Key,
         id: ServiceId,
-        by_hash: Option<Whom>,
+        by_hash: Option<Eligible>,
     ) -> Option<Choice> {
         let service = self.services.get_mut(id.0)?.as_mut()?;
         if let Some(persistence) = service.policy.persistence {
             return self.persist(now, key, id, persistence, by_hash);
         }
-        let flow = Flow { key, seed: self.hash_seed };
+        let flow = PlacementKey { key, seed: self.hash_seed };
         let real = match by_hash {
-            Some(whom) => service.place(flow, whom, &self.reals),
+            Some(eligible) => service.place(flow, eligible, &self.reals),
             None => service.schedule(now, flow, &mut self.reals),
         };
         Some(Choice { real: real?, template: None })
@@ -157,7 +157,7 @@ impl Balancer {
         key: &Key,
         id: ServiceId,
         persistence: Persistence,
-        by_hash: Option<Whom>,
+        by_hash: Option<Eligible>,
     ) -> Option<Choice> {
         let client = persistence.client(key, number(id));
         let known = self.templates.find(&client);
@@ -169,13 +169,13 @@ impl Balancer {
         }
         // Without room for a template the hash takes its place: it gives all flows of a client to one real server too.
         let no_room = known.is_none() && self.templates.len() >= self.templates.capacity();
-        let by_hash = by_hash.or_else(|| no_room.then_some(Whom::InService));
+        let by_hash = by_hash.or_else(|| no_room.then_some(Eligible::InRotation));
         let service = self.services.get_mut(id.0)?.as_mut()?;
         let flooded = service.watch.flooded();
         let key = placed(key, persistence, service.kind);
-        let flow = Flow { key: &key, seed: self.hash_seed };
+        let flow = PlacementKey { key: &key, seed: self.hash_seed };
         let real = match by_hash {
-            Some(whom) => service.place(flow, whom, &self.reals)?,
+            Some(eligible) => service.place(flow, eligible, &self.reals)?,
             None => service.schedule(now, flow, &mut self.reals)?,
         };
         let template = match known {
@@ -198,7 +198,7 @@ impl Balancer {
         key: &Key,
         id: ServiceId,
         service: &Service,
-        by_hash: Option<Whom>,
+        by_hash: Option<Eligible>,
     ) -> (Option<RealId>, By) {
         let persistence = service.policy.persistence;
         let client =
@@ -213,11 +213,11 @@ impl Balancer {
         let no_room = persistence.is_some()
             && known.is_none()
             && self.templates.len() >= self.templates.capacity();
-        let by_hash = by_hash.or_else(|| no_room.then_some(Whom::InService));
+        let by_hash = by_hash.or_else(|| no_room.then_some(Eligible::InRotation));
         let key = persistence.map_or(*key, |persistence| placed(key, persistence, service.kind));
-        let flow = Flow { key: &key, seed: self.hash_seed };
+        let flow = PlacementKey { key: &key, seed: self.hash_seed };
         match by_hash {
-            Some(whom) => (service.place(flow, whom, &self.reals), By::Hash),
+            Some(eligible) => (service.place(flow, eligible, &self.reals), By::Hash),
             None => (service.preview(flow, &self.reals), By::Scheduler),
         }
     }
@@ -229,9 +229,10 @@ impl Balancer {
         key: &Key,
         id: ServiceId,
         service: &Service,
-        whom: Whom,
+        eligible: Eligible,
     ) -> Option<RealId> {
-        let by_hash = |key| service.place(Flow { key, seed: self.hash_seed }, whom, &self.reals);
+        let by_hash =
+            |key| service.place(PlacementKey { key, seed: self.hash_seed }, eligible, &self.reals);
         let Some(persistence) = service.policy.persistence else { return by_hash(key) };
         let known = self.templates.find(&persistence.client(key, number(id)));
         match known {

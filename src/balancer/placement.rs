@@ -14,12 +14,12 @@ use super::sched::Pool;
 
 /// A flow that is to be placed.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Flow<'a> {
+pub(super) struct PlacementKey<'a> {
     pub(super) key: &'a Key,
     pub(super) seed: Seed,
 }
 
-impl Flow<'_> {
+impl PlacementKey<'_> {
     /// The hash of everything that tells it from others.
     pub(super) fn hash(self) -> u64 {
         self.key.hash(self.seed)
@@ -108,7 +108,7 @@ mod tests {
     use super::*;
     use crate::balancer::flood::FloodMarks;
     use crate::balancer::policy::{Existing, Policy};
-    use crate::balancer::sched::Whom;
+    use crate::balancer::sched::Eligible;
     use crate::balancer::service::ServiceId;
     use crate::balancer::spec::RealSpec;
     use crate::balancer::verdict::RealId;
@@ -138,7 +138,7 @@ mod tests {
     fn by_hash(flow: u64, ids: &[RealId], reals: &[Real], policy: &Policy) -> Option<usize> {
         by_policy(
             mix(flow),
-            Pool { ids, reals, policy, maglev: None, whom: Whom::Usable },
+            Pool { ids, reals, policy, maglev: None, eligible: Eligible::ForNewFlows },
             Real::hash_weight,
         )
     }

@@ -2,13 +2,13 @@
 
 use std::net::IpAddr;
 
+use super::availability::Availability;
 use super::placement;
 use super::policy::Quiescent;
 use super::ramp::{FULL, Ramp};
 use super::service::ServiceId;
 use super::snapshot::{self, RealState};
 use super::spec::RealSpec;
-use super::standing::Standing;
 use super::tcp::State;
 use super::thresholds::Thresholds;
 use super::time::Millis;
@@ -38,7 +38,7 @@ pub(super) struct Real {
     /// The last weight that was not 0.
     hash_weight: u32,
     life: Life,
-    standing: Standing,
+    availability: Availability,
     /// The deadline of which somebody has been told that it is reached.
     told: Option<Millis>,
     /// Its slow start, while that lasts.
@@ -81,7 +81,7 @@ impl Real {
             weight: spec.weight,
             hash_weight: spec.weight,
             life: Life::Up,
-            standing: Standing::new(spec.state, None),
+            availability: Availability::new(spec.state, None),
             told: None,
             ramp: None,
             grown: FULL,
@@ -132,9 +132,9 @@ impl Real {
 
     /// Whether a template that names it is good for a new flow.
     pub(super) fn persists(&self, now: Millis, quiescent: Quiescent) -> bool {
-        let lives = match self.standing.state() {
+        let lives = match self.availability.state() {
             RealState::Up => true,
-            RealState::Draining => !self.standing.is_over(now),
+            RealState::Draining => !self.availability.is_over(now),
             RealState::Down | RealState::Disabled => false,
         };
         self.in_service() || (self.life == Life::Up && lives && quiescent == Quiescent::Keep)
@@ -225,37 +225,37 @@ impl Real {
     /// Whether it is there for new connections, even if it is full at the moment: what begins a slow start when it comes to be
     /// so. Where a flow without an entry belongs must not depend on how many connections others have.
     pub(super) fn in_service(&self) -> bool {
-        self.life == Life::Up && self.standing.state() == RealState::Up && self.weight > 0
+        self.life == Life::Up && self.availability.state() == RealState::Up && self.weight > 0
     }
 
     /// Whether its service has it and connections there may be with it go on, as far as anybody knows.
     pub(super) fn serves(&self) -> bool {
-        self.life == Life::Up && self.standing.state() != RealState::Down
+        self.life == Life::Up && self.availability.state() != RealState::Down
     }
 
     #[inline]
-    pub(super) fn standing(&self) -> Standing {
-        self.standing
+    pub(super) fn availability(&self) -> Availability {
+        self.availability
     }
 
-    pub(super) fn standing_mut(&mut self) -> &mut Standing {
-        &mut self.standing
+    pub(super) fn availability_mut(&mut self) -> &mut Availability {
+        &mut self.availability
     }
 
     /// When its flows are ended, unless its service is gone or somebody has been told already that the time has come.
     pub(super) fn deadline(&self) -> Option<Millis> {
         let listed = matches!(self.life, Life::Up | Life::Draining);
-        self.standing.until().filter(|until| listed && self.told != Some(*until))
+        self.availability.until().filter(|until| listed && self.told != Some(*until))
     }
 
     pub(super) fn deadline_is_told(&mut self) {
-        self.told = self.standing.until();
+        self.told = self.availability.until();
     }
 
     /// Its service has it no longer; it serves its last flows, until `until` where that is set.
     pub(super) fn remove(&mut self, until: Option<Millis>) {
         self.life = Life::Draining;
-        self.standing.remove(until);
+        self.availability.remove(until);
     }
 
     /// Its service has it again, as `spec` says, with its flows and counters; `until`, where it is to drain, is when that
@@ -264,7 +264,7 @@ impl Real {
         self.life = Life::Up;
         self.set_weight(spec.weight);
         self.set_thresholds(spec.thresholds);
-        self.standing.come_back(spec.state, until);
+        self.availability.readd(spec.state, until);
     }
 
     /// From now on it starts slowly, unless there is nothing to ramp over.
@@ -329,14 +329,14 @@ impl Real {
         self.active == 0 && self.half_open == 0 && self.inactive == 0
     }
 
-    pub(super) fn snapshot(&self, now: Millis) -> snapshot::Real {
-        snapshot::Real {
+    pub(super) fn snapshot(&self, now: Millis) -> snapshot::RealSnapshot {
+        snapshot::RealSnapshot {
             address: self.address,
             weight: self.weight,
-            state: self.standing.state(),
-            wanted: self.standing.wanted(),
-            removed: self.standing.is_removed(),
-            deadline: self.standing.left(now),
+            state: self.availability.state(),
+            wanted: self.availability.wanted(),
+            removed: self.availability.is_removed(),
+            deadline: self.availability.left(now),
             effective_weight: self.ramp.and_then(|ramp| {
                 let grown = Some(ramp.at(now)).filter(|&grown| grown < FULL)?;
                 Some(self.weight.saturating_mul(grown))

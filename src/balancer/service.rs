@@ -7,10 +7,10 @@ use std::sync::Arc;
 use super::change::{Listen, Protocol};
 use super::flood::Watch;
 use super::maglev;
-use super::placement::Flow;
+use super::placement::PlacementKey;
 use super::policy::Policy;
 use super::real::Real;
-use super::sched::{self, Pool, Scheduler, Whom};
+use super::sched::{self, Eligible, Pool, Scheduler};
 use super::snapshot;
 use super::spec::SchedulerKind;
 use super::time::Millis;
@@ -63,7 +63,7 @@ impl Service {
     pub(super) fn schedule(
         &mut self,
         now: Millis,
-        flow: Flow<'_>,
+        flow: PlacementKey<'_>,
         reals: &mut [Real],
     ) -> Option<RealId> {
         if self.ramping {
@@ -72,15 +72,20 @@ impl Service {
         let Self { scheduler, reals: ids, policy, maglev, .. } = self;
         let place = scheduler.pick(
             flow,
-            Pool { ids, reals, policy, maglev: maglev.as_deref(), whom: Whom::Usable },
+            Pool { ids, reals, policy, maglev: maglev.as_deref(), eligible: Eligible::ForNewFlows },
         )?;
         ids.get(place).copied()
     }
 
     /// Where a flow belongs by hash: by the scheduler's own, or by rendezvous hashing where it has none.
-    pub(super) fn place(&self, flow: Flow<'_>, whom: Whom, reals: &[Real]) -> Option<RealId> {
+    pub(super) fn place(
+        &self,
+        flow: PlacementKey<'_>,
+        eligible: Eligible,
+        reals: &[Real],
+    ) -> Option<RealId> {
         let Self { reals: ids, policy, maglev, .. } = self;
-        let pool = Pool { ids, reals, policy, maglev: maglev.as_deref(), whom };
+        let pool = Pool { ids, reals, policy, maglev: maglev.as_deref(), eligible };
         ids.get(self.scheduler.place(flow, pool)?).copied()
     }
 
@@ -95,9 +100,10 @@ impl Service {
     }
 
     /// What [`Self::schedule`] would say; nothing changes.
-    pub(super) fn preview(&self, flow: Flow<'_>, reals: &[Real]) -> Option<RealId> {
+    pub(super) fn preview(&self, flow: PlacementKey<'_>, reals: &[Real]) -> Option<RealId> {
         let Self { reals: ids, policy, maglev, .. } = self;
-        let pool = Pool { ids, reals, policy, maglev: maglev.as_deref(), whom: Whom::Usable };
+        let pool =
+            Pool { ids, reals, policy, maglev: maglev.as_deref(), eligible: Eligible::ForNewFlows };
         ids.get(self.scheduler.copied().pick(flow, pool)?).copied()
     }
 
@@ -121,16 +127,16 @@ impl Service {
             reals,
             policy,
             maglev: maglev.as_deref(),
-            whom: Whom::Usable,
+            eligible: Eligible::ForNewFlows,
         });
     }
 
     /// What a listing says of its Maglev table. With a policy that places otherwise the checksum is another too.
-    pub(super) fn maglev(&self) -> Option<snapshot::Maglev> {
+    pub(super) fn maglev(&self) -> Option<snapshot::MaglevSnapshot> {
         let table = self.maglev.as_deref()?;
         let Policy { hash_ports, fallback, .. } = self.policy;
         let policy = u64::from(hash_ports == Some(false)) << 1 | u64::from(!fallback);
-        Some(snapshot::Maglev { slots: table.slots(), checksum: table.checksum() ^ policy })
+        Some(snapshot::MaglevSnapshot { slots: table.slots(), checksum: table.checksum() ^ policy })
     }
 
     /// Whether TCP that opens nothing and has no entry is taken for a flow of before.

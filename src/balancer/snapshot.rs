@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::change::{Listen, Protocol};
 use super::counters::Counters;
-use super::spec::{SchedulerKind, Stood, Wanted};
+use super::spec::{SavedState, SchedulerKind, Wanted};
 use super::table::Turnover;
 use super::thresholds::Thresholds;
 
@@ -37,7 +37,7 @@ impl RealState {
 
 /// A real server and its counters.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Real {
+pub struct RealSnapshot {
     /// Where tunnelled packets go.
     pub address: IpAddr,
     /// Its weight.
@@ -78,18 +78,18 @@ pub struct Real {
     pub path_mtu: Option<u16>,
 }
 
-impl Real {
+impl RealSnapshot {
     /// How it stands.
     #[must_use]
-    pub fn stood(&self) -> Stood {
+    pub fn saved_state(&self) -> SavedState {
         let grown = self.effective_weight.is_none();
-        Stood { wanted: self.wanted, left: self.deadline, grown }
+        SavedState { wanted: self.wanted, left: self.deadline, grown }
     }
 }
 
 /// What a service has seen of floods.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct Flood {
+pub struct FloodSnapshot {
     /// Whether it is in flood mode.
     pub active: bool,
     /// How often it has entered it.
@@ -100,7 +100,7 @@ pub struct Flood {
 
 /// A service.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Service {
+pub struct ServiceSnapshot {
     /// Its name.
     pub name: String,
     /// Where it listens.
@@ -108,16 +108,16 @@ pub struct Service {
     /// How it chooses.
     pub scheduler: SchedulerKind,
     /// Its Maglev table, if that is how it chooses.
-    pub maglev: Option<Maglev>,
+    pub maglev: Option<MaglevSnapshot>,
     /// What it has seen of floods.
-    pub flood: Flood,
+    pub flood: FloodSnapshot,
     /// Among whom, in configuration order.
-    pub reals: Vec<Real>,
+    pub reals: Vec<RealSnapshot>,
 }
 
 /// A Maglev table at a glance.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Maglev {
+pub struct MaglevSnapshot {
     /// How many slots it has.
     pub slots: usize,
     /// The same in all directors that place flows alike.
@@ -126,7 +126,7 @@ pub struct Maglev {
 
 /// One connection, for `vstun connections`.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Connection {
+pub struct ConnectionSnapshot {
     /// The transport.
     pub protocol: Protocol,
     /// The client.
@@ -145,7 +145,7 @@ pub struct Connection {
 
 /// Datagrams that come in fragments.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct Fragments {
+pub struct FragmentsSnapshot {
     /// Datagrams whose first fragment has not come.
     pub waiting: usize,
     /// Datagrams whose first fragment has come and others have not, and those that are refused.
@@ -168,9 +168,9 @@ pub struct Snapshot {
     /// What has become of the connections' timers.
     pub turnover: Turnover,
     /// What comes in fragments.
-    pub fragments: Fragments,
+    pub fragments: FragmentsSnapshot,
     /// The services, in configuration order.
-    pub services: Vec<Service>,
+    pub services: Vec<ServiceSnapshot>,
     /// What became of the packets.
     pub counters: Counters,
 }

@@ -161,7 +161,7 @@ impl Wanted {
 
 /// How a real server stood at a moment, for the way back to it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Stood {
+pub struct SavedState {
     /// What was wanted of it.
     pub wanted: Wanted,
     /// How long its flows had, whatever the deadline of its service is; `None`: for as long as they go on.

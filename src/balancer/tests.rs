@@ -160,9 +160,12 @@ impl Director {
             Verdict::Reset(real) => real,
             verdict => panic!("{verdict:?}"),
         };
-        let farewell = Packet::parse(self.balancer.farewell()).unwrap();
-        assert_eq!((farewell.source, farewell.destination), (sent.source, sent.destination));
-        let Transport::Tcp(reset) = farewell.transport else { panic!("{farewell:?}") };
+        let server_reset = Packet::parse(self.balancer.server_reset()).unwrap();
+        assert_eq!(
+            (server_reset.source, server_reset.destination),
+            (sent.source, sent.destination)
+        );
+        let Transport::Tcp(reset) = server_reset.transport else { panic!("{server_reset:?}") };
         let ports = (reset.source_port, reset.destination_port);
         assert_eq!(ports, (segment.source_port, segment.destination_port));
         assert!(reset.flags.rst());
@@ -176,7 +179,7 @@ impl Director {
         real
     }
 
-    fn real(&self, address: IpAddr) -> Option<snapshot::Real> {
+    fn real(&self, address: IpAddr) -> Option<snapshot::RealSnapshot> {
         let services = self.balancer.snapshot().services;
         services.into_iter().flat_map(|service| service.reals).find(|real| real.address == address)
     }

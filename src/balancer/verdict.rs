@@ -15,7 +15,7 @@ pub enum Verdict {
     /// Send the answer that the balancer has built (`Balancer::reply`).
     Reply,
     /// End the connection: send the answer (`Balancer::reply`) and, encapsulated towards this real server in the packet's
-    /// place, the reset that the balancer has built (`Balancer::farewell`).
+    /// place, the reset that the balancer has built (`Balancer::server_reset`).
     Reset(RealId),
     /// Encapsulate it towards this real server.
     Tunnel(RealId),

@@ -10,7 +10,7 @@ use super::fault::{Fault, Faults};
 
 /// The changes that make `old` into `new`, in an order in which none of them conflicts with what is
 /// there: whatever goes, goes first. The order of services and of real servers is not compared. `hash_seed`
-/// and `maglev_slots` are not either: see [`Keeper::remake`](crate::balancer::maglev::Keeper::remake).
+/// and `maglev_slots` are not either: see [`MaglevTables::remake`](crate::balancer::maglev::MaglevTables::remake).
 ///
 /// # Errors
 /// One fault, at its line in `new`, for each key whose change needs a restart.

@@ -60,7 +60,7 @@ pub struct Before<'a> {
     /// The timeouts.
     pub timeouts: &'a Timeouts,
     /// The services as they are, for the states of real servers.
-    pub running: &'a [snapshot::Service],
+    pub running: &'a [snapshot::ServiceSnapshot],
 }
 
 impl Alteration {
@@ -149,9 +149,9 @@ impl<'a> Before<'a> {
                     }
                     _ => None,
                 };
-                let before = self.stands(service, *address, deadline);
+                let before = self.saved_states(service, *address, deadline);
                 let state = Alteration::of("state", Some(service), Some(*address))
-                    .from_to(before, standing(state.name(), deadline));
+                    .from_to(before, state_text(state.name(), deadline));
                 vec![state]
             }
             other => self.alteration(other).into_iter().collect(),
@@ -205,7 +205,7 @@ impl<'a> Before<'a> {
             // What is one alteration a key, comes with other changes, or is shown where the configuration is at hand.
             Change::SetPolicy { .. }
             | Change::SetState { .. }
-            | Change::SetStanding { .. }
+            | Change::RestoreState { .. }
             | Change::SetTimeouts(_)
             | Change::SetSources(_)
             | Change::SetMaglev { .. }
@@ -224,29 +224,33 @@ impl<'a> Before<'a> {
     }
 
     /// A real server as it is, also one that was removed.
-    pub(super) fn running(self, service: &str, address: IpAddr) -> Option<&'a snapshot::Real> {
+    pub(super) fn running(
+        self,
+        service: &str,
+        address: IpAddr,
+    ) -> Option<&'a snapshot::RealSnapshot> {
         let service = self.running.iter().find(|running| running.name == service)?;
         service.reals.iter().find(|real| real.address == address)
     }
 
     /// What is wanted of it now, with the time that its flows have; that of a removed one is a drain's too. The time is in
     /// whole seconds that are left, but where it could be taken for `other`.
-    fn stands(self, service: &str, address: IpAddr, other: Option<Duration>) -> String {
+    fn saved_states(self, service: &str, address: IpAddr, other: Option<Duration>) -> String {
         let Some(real) = self.running(service, address) else { return String::new() };
         let left = real.deadline.map(|left| {
             let whole = Duration::from_secs(left.as_secs());
             if Some(whole) == other { left } else { whole }
         });
         match real.wanted {
-            Wanted::Up if real.removed => standing(RealState::Draining.name(), left),
-            Wanted::Draining { .. } => standing(real.wanted.name(), left),
-            other => standing(other.name(), None),
+            Wanted::Up if real.removed => state_text(RealState::Draining.name(), left),
+            Wanted::Draining { .. } => state_text(real.wanted.name(), left),
+            other => state_text(other.name(), None),
         }
     }
 }
 
 /// `draining, for 9m58s at most`.
-fn standing(state: &str, deadline: Option<Duration>) -> String {
+fn state_text(state: &str, deadline: Option<Duration>) -> String {
     let Some(deadline) = deadline else { return state.to_owned() };
     format!("{state}, for {} at most", Text(deadline))
 }

@@ -41,8 +41,8 @@ pub struct Connection {
     pub real: IpAddr,
 }
 
-impl From<&snapshot::Connection> for Connection {
-    fn from(connection: &snapshot::Connection) -> Self {
+impl From<&snapshot::ConnectionSnapshot> for Connection {
+    fn from(connection: &snapshot::ConnectionSnapshot) -> Self {
         Self {
             protocol: connection.protocol.to_string(),
             expires_seconds: connection.expires.as_secs(),
@@ -58,7 +58,7 @@ impl From<&snapshot::Connection> for Connection {
 impl Connections {
     /// A page; `connections` holds at most [`PAGE`].
     #[must_use]
-    pub fn page(connections: &[snapshot::Connection], more: bool) -> Self {
+    pub fn page(connections: &[snapshot::ConnectionSnapshot], more: bool) -> Self {
         Self { connections: connections.iter().map(Connection::from).collect(), more }
     }
 

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::balancer::{Explanation, Flow, Protocol, Why};
+use crate::balancer::{Explanation, FlowQuery, Protocol, Why};
 
 /// Where a flow's next packet would go, and why.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -41,7 +41,7 @@ pub struct Explained {
 impl Explained {
     /// The explanation of a flow.
     #[must_use]
-    pub fn new(flow: &Flow, explanation: Explanation) -> Self {
+    pub fn new(flow: &FlowQuery, explanation: Explanation) -> Self {
         let Explanation { service, real, mid_stream, why } = explanation;
         let (state, idle, expires) = match why {
             Why::Entry { state, idle, expires, .. } => {

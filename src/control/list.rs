@@ -28,7 +28,7 @@ pub struct List {
     #[serde(default)]
     pub templates: Use,
     /// The services, in configuration order.
-    pub services: Vec<Service>,
+    pub services: Vec<ListedService>,
     /// Packets dropped, by reason.
     pub drops: Counts,
     /// The virtual IPs.
@@ -47,7 +47,7 @@ pub struct VirtualIp {
 
 /// A service.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-pub struct Service {
+pub struct ListedService {
     /// Its name.
     pub name: String,
     /// Where it listens, as configured.
@@ -56,17 +56,17 @@ pub struct Service {
     pub scheduler: String,
     /// Its Maglev table; absent with other schedulers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub maglev: Option<Maglev>,
+    pub maglev: Option<ListedMaglev>,
     /// What it has seen of floods.
     #[serde(default)]
-    pub flood: Flood,
+    pub flood: ListedFlood,
     /// Its real servers, in configuration order.
-    pub reals: Vec<Real>,
+    pub reals: Vec<ListedReal>,
 }
 
 /// A Maglev table at a glance.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-pub struct Maglev {
+pub struct ListedMaglev {
     /// How many slots it has.
     pub slots: u64,
     /// 16 hexadecimal digits: the same in all directors that place flows alike.
@@ -76,7 +76,7 @@ pub struct Maglev {
 /// What a service has seen of floods.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(default)]
-pub struct Flood {
+pub struct ListedFlood {
     /// Whether it is in flood mode.
     pub active: bool,
     /// How often it has entered it.
@@ -87,7 +87,7 @@ pub struct Flood {
 
 /// A real server.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-pub struct Real {
+pub struct ListedReal {
     /// Its address.
     pub address: String,
     /// Its weight.
@@ -169,38 +169,38 @@ impl From<&Snapshot> for List {
                 current: snapshot.templates as u64,
                 capacity: snapshot.templates_capacity as u64,
             },
-            services: snapshot.services.iter().map(Service::from).collect(),
+            services: snapshot.services.iter().map(ListedService::from).collect(),
             drops: (&snapshot.counters).into(),
             vips: Vec::new(),
         }
     }
 }
 
-impl From<&snapshot::Service> for Service {
-    fn from(service: &snapshot::Service) -> Self {
+impl From<&snapshot::ServiceSnapshot> for ListedService {
+    fn from(service: &snapshot::ServiceSnapshot) -> Self {
         Self {
             name: service.name.clone(),
             listen: service.listens.iter().map(ToString::to_string).collect(),
             scheduler: service.scheduler.name().to_owned(),
-            maglev: service.maglev.map(|maglev| Maglev {
+            maglev: service.maglev.map(|maglev| ListedMaglev {
                 slots: maglev.slots as u64,
                 checksum: format!("{:016x}", maglev.checksum),
             }),
             flood: service.flood.into(),
-            reals: service.reals.iter().map(Real::from).collect(),
+            reals: service.reals.iter().map(ListedReal::from).collect(),
         }
     }
 }
 
-impl From<snapshot::Flood> for Flood {
-    fn from(flood: snapshot::Flood) -> Self {
-        let snapshot::Flood { active, floods, without_entry } = flood;
+impl From<snapshot::FloodSnapshot> for ListedFlood {
+    fn from(flood: snapshot::FloodSnapshot) -> Self {
+        let snapshot::FloodSnapshot { active, floods, without_entry } = flood;
         Self { active, floods, without_entry }
     }
 }
 
-impl From<&snapshot::Real> for Real {
-    fn from(real: &snapshot::Real) -> Self {
+impl From<&snapshot::RealSnapshot> for ListedReal {
+    fn from(real: &snapshot::RealSnapshot) -> Self {
         Self {
             address: real.address.to_string(),
             weight: real.weight,
@@ -262,7 +262,7 @@ impl List {
             let _ = writeln!(text, "  {}", lines.next().unwrap_or_default());
         };
         indented(&mut text);
-        for Service { name, listen, scheduler, maglev, flood, reals } in &self.services {
+        for ListedService { name, listen, scheduler, maglev, flood, reals } in &self.services {
             let table = maglev.as_ref().map(|maglev| format!(", table {}", maglev.checksum));
             let table = table.unwrap_or_default();
             let mode = if flood.active { ", in flood mode" } else { "" };
@@ -276,7 +276,7 @@ impl List {
     }
 }
 
-impl Real {
+impl ListedReal {
     fn cells(&self, templates: bool) -> Vec<String> {
         let numbers = [self.active, self.inactive, self.connections, self.packets, self.bytes];
         let numbers = numbers.into_iter().chain(templates.then_some(self.templates));

@@ -32,8 +32,8 @@ pub use connections::{Connection, Connections, PAGE};
 pub use counts::{Counts, Drops};
 pub use event::{Event, Missed};
 pub use explain::Explained;
-pub use list::{List, Real, Service, Thousandths, Use, VirtualIp};
-pub use plan::{Moved, Plan, Planned};
+pub use list::{List, ListedReal, ListedService, Thousandths, Use, VirtualIp};
+pub use plan::{Moved, Planned, ReloadPlan};
 pub use reply::{Failure, MAX_REPLY_LEN, ReplyError, Status, decode, encode, encode_error};
 pub use request::{MAX_BODY_LEN, MAX_REQUEST_LEN, Request, RequestError, Which};
 pub use stats::{

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
 
-use crate::balancer::maglev::Keeper;
+use crate::balancer::maglev::MaglevTables;
 use crate::balancer::snapshot::{self, RealState};
 use crate::balancer::{Change, Existing, Wanted};
 
@@ -13,7 +13,7 @@ use super::alteration::{Alteration, Before};
 
 /// What a reload would do.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
-pub struct Plan {
+pub struct ReloadPlan {
     /// The changes, in their order; none: nothing would change.
     pub changes: Vec<Planned>,
     /// Connections that would end, of all changes together: their service goes, or their real server with
@@ -57,7 +57,7 @@ pub struct Moved {
     pub slots: u64,
 }
 
-impl Plan {
+impl ReloadPlan {
     /// The plan of changes that were found by a comparison.
     #[must_use]
     pub fn new(changes: &[Change], before: Before<'_>) -> Self {
@@ -89,7 +89,7 @@ impl Plan {
     /// The plan with what moves from one keeper's tables to the other's. What becomes of the tables of services that come
     /// or go, the changes say.
     #[must_use]
-    pub fn with_tables(self, now: &Keeper, then: &Keeper) -> Self {
+    pub fn with_tables(self, now: &MaglevTables, then: &MaglevTables) -> Self {
         let stays = |service: &&str| now.has(service) && then.has(service);
         let all: BTreeSet<&str> = now.tables().chain(then.tables()).map(|(name, _)| name).collect();
         let moved = |service: &str| {
@@ -209,13 +209,13 @@ fn touched(
 }
 
 /// Whether a real server serves its connections only because existing ones are kept.
-fn is_out(real: &snapshot::Real) -> bool {
+fn is_out(real: &snapshot::RealSnapshot) -> bool {
     matches!(real.state, RealState::Down | RealState::Disabled)
 }
 
 /// The connections of a service's real servers that are out already and have no change of their own.
 fn already_out(name: &str, changes: &[Change], before: Before<'_>) -> u64 {
-    let changed = |real: &&snapshot::Real| {
+    let changed = |real: &&snapshot::RealSnapshot| {
         changes.iter().any(|change| match change {
             Change::SetState { service, address, .. } | Change::RemoveReal { service, address } => {
                 service == name && *address == real.address
@@ -232,7 +232,7 @@ fn already_out(name: &str, changes: &[Change], before: Before<'_>) -> u64 {
 }
 
 /// How many connections a change touches, and what becomes of them where none is ended.
-fn concerned(change: &Change, running: &[snapshot::Service]) -> (u64, Fate) {
+fn concerned(change: &Change, running: &[snapshot::ServiceSnapshot]) -> (u64, Fate) {
     let find = |name: &str| running.iter().find(|service| service.name == name);
     let all =
         |name: &str| find(name).map_or(0, |service| service.reals.iter().map(connections).sum());
@@ -253,7 +253,7 @@ fn concerned(change: &Change, running: &[snapshot::Service]) -> (u64, Fate) {
         }
         Change::AddReal { service, real } => (one(service, real.address), Fate::Kept),
         Change::SetThresholds { service, address, .. }
-        | Change::SetStanding { service, address, .. }
+        | Change::RestoreState { service, address, .. }
         | Change::SetHealth { service, address, .. } => (one(service, *address), Fate::Kept),
         Change::SetListens { service, .. }
         | Change::SetScheduler { service, .. }
@@ -266,6 +266,6 @@ fn concerned(change: &Change, running: &[snapshot::Service]) -> (u64, Fate) {
     }
 }
 
-fn connections(real: &snapshot::Real) -> u64 {
+fn connections(real: &snapshot::RealSnapshot) -> u64 {
     real.active + real.inactive
 }

@@ -35,7 +35,7 @@ pub enum Request {
         /// As in `tcp 198.51.100.7:40000 192.0.2.10:80`.
         flow: String,
     },
-    /// What a reload of another configuration would change: answered with [`super::Plan`]. The text follows the line.
+    /// What a reload of another configuration would change: answered with [`super::ReloadPlan`]. The text follows the line.
     Plan {
         /// The file's name, for faults.
         file: String,

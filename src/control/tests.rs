@@ -24,8 +24,8 @@ fn socket(text: &str) -> SocketAddr {
     text.parse().unwrap()
 }
 
-fn real(host: &str) -> snapshot::Real {
-    snapshot::Real {
+fn real(host: &str) -> snapshot::RealSnapshot {
+    snapshot::RealSnapshot {
         address: address(host),
         weight: 1,
         state: RealState::Up,
@@ -58,16 +58,16 @@ fn state() -> Snapshot {
     let mut far = real("10.1.0.11");
     (far.state, far.wanted) = (RealState::Draining, Wanted::Draining { deadline: None });
     (far.protocol_unreachable, far.path_mtu) = (2, Some(1400));
-    let service = |name: &str, listens: &[&str], reals| snapshot::Service {
+    let service = |name: &str, listens: &[&str], reals| snapshot::ServiceSnapshot {
         name: name.to_owned(),
         listens: listens.iter().map(|listen| listen.parse().unwrap()).collect(),
         scheduler: SchedulerKind::WeightedLeastConnections,
         maglev: None,
-        flood: snapshot::Flood { active: name == "dns", floods: 1, without_entry: 7 },
+        flood: snapshot::FloodSnapshot { active: name == "dns", floods: 1, without_entry: 7 },
         reals,
     };
     Snapshot {
-        fragments: snapshot::Fragments { waiting: 1, decided: 2, bytes: 1_500 },
+        fragments: snapshot::FragmentsSnapshot { waiting: 1, decided: 2, bytes: 1_500 },
         connections: 12,
         capacity: 1_000_000,
         templates: 0,
@@ -81,8 +81,8 @@ fn state() -> Snapshot {
     }
 }
 
-fn connection(port: u16) -> snapshot::Connection {
-    snapshot::Connection {
+fn connection(port: u16) -> snapshot::ConnectionSnapshot {
+    snapshot::ConnectionSnapshot {
         protocol: Protocol::Tcp,
         client: SocketAddr::new(address("198.51.100.7"), port),
         virtual_address: socket("192.0.2.10:80"),
@@ -241,7 +241,7 @@ fn a_refusal_is_one_line_and_reads_as_an_error() {
 #[test]
 fn the_longest_list_fits_into_a_reply() {
     // Widest values, and as many services, listens and real servers as a configuration may have.
-    let real = snapshot::Real {
+    let real = snapshot::RealSnapshot {
         weight: 65_535,
         state: RealState::Draining,
         removed: true,
@@ -262,15 +262,15 @@ fn the_longest_list_fits_into_a_reply() {
         ..real("2001:db8:1111:2222:3333:4444:5555:6666")
     };
     let (reals, listens, services) = (16_384, 16_384, 4096);
-    let service = snapshot::Service {
+    let service = snapshot::ServiceSnapshot {
         name: "n".repeat(63),
         listens: vec![
             "[2001:db8:1111:2222:3333:4444:5555:6666]:10000-20000/udp".parse().unwrap();
             listens / services
         ],
         scheduler: SchedulerKind::Maglev,
-        maglev: Some(snapshot::Maglev { slots: usize::MAX, checksum: u64::MAX }),
-        flood: snapshot::Flood { active: false, floods: u64::MAX, without_entry: u64::MAX },
+        maglev: Some(snapshot::MaglevSnapshot { slots: usize::MAX, checksum: u64::MAX }),
+        flood: snapshot::FloodSnapshot { active: false, floods: u64::MAX, without_entry: u64::MAX },
         reals: vec![real; reals / services],
     };
     let list = List::from(&Snapshot { services: vec![service; services], ..state() });
@@ -297,7 +297,8 @@ fn a_maglev_table_is_shown_by_its_checksum() {
     let mut state = state();
     state.services.truncate(1);
     state.services[0].scheduler = SchedulerKind::Maglev;
-    state.services[0].maglev = Some(snapshot::Maglev { slots: 65_537, checksum: 0x0123_4567_89ab });
+    state.services[0].maglev =
+        Some(snapshot::MaglevSnapshot { slots: 65_537, checksum: 0x0123_4567_89ab });
     let list = List::from(&state);
     let value = parse(&encode(&list));
     let expected = json!({"slots": 65_537, "checksum": "00000123456789ab"});

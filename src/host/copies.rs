@@ -9,8 +9,8 @@ use std::net::IpAddr;
 use super::facts::{Facts, Rule};
 use super::family::Family;
 use super::plan::{Mss, Refusal};
-use super::realserver::Wishes;
-use super::route::{Kind, Route, attribute, metric};
+use super::realserver::DesiredRealServer;
+use super::route::{Route, RouteKind, attribute, metric};
 use super::step::PROTOCOL;
 
 /// The local table. Its rule comes first, and its routes are none to be copied.
@@ -32,12 +32,12 @@ pub enum Change {
 }
 
 /// Whether the table and the priority are free for us.
-pub(super) fn check(wishes: &Wishes, facts: &Facts) -> Result<(), Refusal> {
-    let table = wishes.table;
+pub(super) fn check(desired: &DesiredRealServer, facts: &Facts) -> Result<(), Refusal> {
+    let table = desired.table;
     if table == 0 || (253..=255).contains(&table) {
         return Err(Refusal::TableReserved { key: "table", table });
     }
-    let concerned = |family: Family| family.is_among(&wishes.vips);
+    let concerned = |family: Family| family.is_among(&desired.vips);
     let foreign = |route: &&Route| {
         route.table == table
             && route.protocol != PROTOCOL
@@ -46,7 +46,7 @@ pub(super) fn check(wishes: &Wishes, facts: &Facts) -> Result<(), Refusal> {
     if facts.routes.iter().any(|route| foreign(&route)) {
         return Err(Refusal::TableUsed(table));
     }
-    let priority = wishes.rule_priority;
+    let priority = desired.rule_priority;
     let blocked = |rule: &Rule| {
         rule.protocol != PROTOCOL
             && concerned(rule.family)
@@ -60,25 +60,25 @@ pub(super) fn check(wishes: &Wishes, facts: &Facts) -> Result<(), Refusal> {
 
 /// The routes that the table should hold, those of IPv4 first.
 #[must_use]
-pub fn wanted(wishes: &Wishes, facts: &Facts) -> Vec<Route> {
-    let concerned = Family::BOTH.into_iter().filter(|family| family.is_among(&wishes.vips));
-    concerned.flat_map(|family| wanted_of(family, wishes, facts)).collect()
+pub fn wanted(desired: &DesiredRealServer, facts: &Facts) -> Vec<Route> {
+    let concerned = Family::BOTH.into_iter().filter(|family| family.is_among(&desired.vips));
+    concerned.flat_map(|family| wanted_of(family, desired, facts)).collect()
 }
 
-fn wanted_of(family: Family, wishes: &Wishes, facts: &Facts) -> Vec<Route> {
+fn wanted_of(family: Family, desired: &DesiredRealServer, facts: &Facts) -> Vec<Route> {
     let mut copies: Vec<Route> = Vec::new();
-    for table in tables(family, wishes, facts) {
+    for table in tables(family, desired, facts) {
         let earlier = copies.len();
         let mut routes: Vec<&Route> = facts
             .routes
             .iter()
             .filter(|route| route.table == table && Family::of_net(&route.destination) == family)
-            .filter(|route| copied(route, wishes, facts) && !hidden(route, &copies))
+            .filter(|route| copied(route, desired, facts) && !hidden(route, &copies))
             .collect();
         // Among routes of one metric the kernel asks routers in the order of their preference.
         routes.sort_by_key(|route| (route.priority, preference(route)));
         for route in routes {
-            let copy = copy(route, wishes, facts);
+            let copy = copy(route, desired, facts);
             let apart = apart(copy, copies.get(earlier..).unwrap_or_default());
             copies.extend(apart);
         }
@@ -92,11 +92,11 @@ fn wanted_of(family: Family, wishes: &Wishes, facts: &Facts) -> Vec<Route> {
 }
 
 /// Whether a packet from a virtual IP that leaves this host could take it.
-fn copied(route: &Route, wishes: &Wishes, facts: &Facts) -> bool {
-    let tun = facts.link(&wishes.tun).map(|link| link.index);
+fn copied(route: &Route, desired: &DesiredRealServer, facts: &Facts) -> bool {
+    let tun = facts.link(&desired.tun).map(|link| link.index);
     let through_tun = tun.is_some() && route.hops.iter().any(|hop| Some(hop.link) == tun);
-    let out = !matches!(route.kind, Kind::Local | Kind::Other(_));
-    let for_vips = route.from.is_none_or(|net| wishes.vips.iter().any(|vip| net.contains(vip)));
+    let out = !matches!(route.kind, RouteKind::Local | RouteKind::Other(_));
+    let for_vips = route.from.is_none_or(|net| desired.vips.iter().any(|vip| net.contains(vip)));
     let on_link_only = match route.destination.addr() {
         IpAddr::V4(_) => false,
         IpAddr::V6(to) => to.is_unicast_link_local() || to.is_multicast(),
@@ -132,12 +132,12 @@ fn preference(route: &Route) -> u8 {
 
 /// The changes that lead from what the table holds to what it should hold.
 #[must_use]
-pub fn changes(wishes: &Wishes, facts: &Facts) -> Vec<Change> {
-    let wanted = wanted(wishes, facts);
+pub fn changes(desired: &DesiredRealServer, facts: &Facts) -> Vec<Change> {
+    let wanted = wanted(desired, facts);
     let there: BTreeMap<_, _> = facts
         .routes
         .iter()
-        .filter(|route| route.table == wishes.table && route.protocol == PROTOCOL)
+        .filter(|route| route.table == desired.table && route.protocol == PROTOCOL)
         .map(|route| (route.key(), route))
         .collect();
     let extra = there
@@ -151,19 +151,19 @@ pub fn changes(wishes: &Wishes, facts: &Facts) -> Vec<Change> {
 
 /// Rules that packets from the virtual IPs may meet after ours and that no copy can stand for.
 #[must_use]
-pub fn unseen_rules(wishes: &Wishes, facts: &Facts) -> Vec<u32> {
-    let later = facts.rules.iter().filter(|rule| rule.priority > wishes.rule_priority);
-    let later = later.filter(|rule| rule.family.is_among(&wishes.vips));
+pub fn unseen_rules(desired: &DesiredRealServer, facts: &Facts) -> Vec<u32> {
+    let later = facts.rules.iter().filter(|rule| rule.priority > desired.rule_priority);
+    let later = later.filter(|rule| rule.family.is_among(&desired.vips));
     later.filter(|rule| rule.special || rule.table.is_none()).map(|rule| rule.priority).collect()
 }
 
 /// The MSS that clients of the virtual IPs are told: the smallest of all routes that leave the host.
-pub(super) fn advertised_mss(wishes: &Wishes, facts: &Facts) -> Mss {
-    let outer = if wishes.mss_route { outer(wishes) } else { 0 };
+pub(super) fn advertised_mss(desired: &DesiredRealServer, facts: &Facts) -> Mss {
+    let outer = if desired.mss_route { outer(desired) } else { 0 };
     let of = |family: Family| {
-        let smallest = wanted_of(family, wishes, facts)
+        let smallest = wanted_of(family, desired, facts)
             .iter()
-            .filter_map(|route| match wishes.mss_route {
+            .filter_map(|route| match desired.mss_route {
                 true => advmss(route),
                 false => mss(route, facts, 0),
             })
@@ -175,29 +175,29 @@ pub(super) fn advertised_mss(wishes: &Wishes, facts: &Facts) -> Mss {
 }
 
 /// Bytes of the longest outer header that a director may send.
-fn outer(wishes: &Wishes) -> u32 {
-    let headers = wishes.directors.iter().map(|net| Family::of_net(net).header());
+fn outer(desired: &DesiredRealServer) -> u32 {
+    let headers = desired.directors.iter().map(|net| Family::of_net(net).header());
     headers.max().unwrap_or_else(|| Family::V4.header())
 }
 
 /// The tables that a packet from a virtual IP is looked up in after ours, in order.
-fn tables(family: Family, wishes: &Wishes, facts: &Facts) -> Vec<u32> {
+fn tables(family: Family, desired: &DesiredRealServer, facts: &Facts) -> Vec<u32> {
     let from_vip = |rule: &Rule| match rule.from {
         None => true,
         // A rule for one of several virtual IPs counts for all of them: they share one table.
-        Some(net) => wishes.vips.iter().any(|vip| net.contains(vip)),
+        Some(net) => desired.vips.iter().any(|vip| net.contains(vip)),
     };
     let mut rules: Vec<&Rule> = facts
         .rules
         .iter()
         .filter(|rule| rule.family == family && rule.protocol != PROTOCOL)
-        .filter(|rule| rule.priority > wishes.rule_priority)
+        .filter(|rule| rule.priority > desired.rule_priority)
         .filter(|rule| !rule.special && from_vip(rule))
         .collect();
     rules.sort_by_key(|rule| rule.priority);
     let mut tables = Vec::new();
     for table in rules.into_iter().filter_map(|rule| rule.table) {
-        if table != LOCAL && table != wishes.table && !tables.contains(&table) {
+        if table != LOCAL && table != desired.table && !tables.contains(&table) {
             tables.push(table);
         }
     }
@@ -211,7 +211,7 @@ fn hidden(route: &Route, earlier: &[Route]) -> bool {
         .filter(|other| other.destination.contains(&route.destination))
         .filter(|other| other.tos == 0 && other.from.is_none())
         .max_by_key(|other| other.destination.prefix_len())
-        .is_some_and(|other| other.kind != Kind::Throw)
+        .is_some_and(|other| other.kind != RouteKind::Throw)
 }
 
 /// A throw of an earlier table says "go on to the next": the next table's route for the same prefix takes its place.
@@ -222,13 +222,13 @@ fn drop_throws(copies: &mut Vec<Route>, earlier: usize) {
     let mut position = 0;
     copies.retain(|route| {
         position += 1;
-        position > earlier || route.kind != Kind::Throw || !later.contains(&place(route))
+        position > earlier || route.kind != RouteKind::Throw || !later.contains(&place(route))
     });
 }
 
-fn copy(route: &Route, wishes: &Wishes, facts: &Facts) -> Route {
-    let mut copy = Route { table: wishes.table, protocol: PROTOCOL, ..route.clone() };
-    if let Some(mss) = mss(route, facts, outer(wishes)) {
+fn copy(route: &Route, desired: &DesiredRealServer, facts: &Facts) -> Route {
+    let mut copy = Route { table: desired.table, protocol: PROTOCOL, ..route.clone() };
+    if let Some(mss) = mss(route, facts, outer(desired)) {
         let own = advmss(route).unwrap_or(MAX_MSS);
         copy.metrics.insert(metric::ADVMSS, mss.min(own));
     }
@@ -246,5 +246,5 @@ fn mss(route: &Route, facts: &Facts, outer: u32) -> Option<u32> {
     let link = links.map(|link| facts.mtu(link, family)).min()?;
     let mtu = route.metrics.get(&metric::MTU).map_or(link, |mtu| link.min(*mtu));
     let headers = outer + family.header() + TCP_HEADER;
-    (route.kind == Kind::Unicast).then(|| mtu.saturating_sub(headers).clamp(MIN_MSS, MAX_MSS))
+    (route.kind == RouteKind::Unicast).then(|| mtu.saturating_sub(headers).clamp(MIN_MSS, MAX_MSS))
 }

@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use super::facts::{Address, Facts, Link};
 use super::family::Family;
 use super::ipv6;
-use super::plan::{Announcement, Mss, Plan, Refusal, check_tun, distinct, write};
+use super::plan::{Announcement, HostPlan, Mss, Refusal, check_tun, distinct, write};
 use super::step::{MAIN, Object, PROTOCOL, Step};
 use super::sysctl::conf;
 use uplinks::Distinct;
@@ -22,7 +22,7 @@ pub use egress::outer_sources;
 
 /// What the configuration asks for.
 #[derive(Clone, Debug, Default)]
-pub struct Wishes {
+pub struct DesiredDirector {
     /// The TUN's name.
     pub tun: String,
     /// The virtual IPs.
@@ -50,20 +50,20 @@ pub struct Wishes {
 /// # Errors
 ///
 /// A [`Refusal`] says what is in the way and how to mend it.
-pub fn plan(wishes: &Wishes, facts: &Facts) -> Result<Plan, Refusal> {
-    check_tun(&wishes.tun, facts)?;
-    let vips = distinct(&wishes.vips);
-    ipv6::check(&vips, &wishes.tun, facts)?;
-    check_addresses(wishes, &vips, facts)?;
-    check_tables(wishes, &vips, facts)?;
-    let (uplinks, mut warnings) = uplinks::find(wishes, &vips, facts)?;
+pub fn plan(desired: &DesiredDirector, facts: &Facts) -> Result<HostPlan, Refusal> {
+    check_tun(&desired.tun, facts)?;
+    let vips = distinct(&desired.vips);
+    ipv6::check(&vips, &desired.tun, facts)?;
+    check_addresses(desired, &vips, facts)?;
+    check_tables(desired, &vips, facts)?;
+    let (uplinks, mut warnings) = uplinks::find(desired, &vips, facts)?;
     let families: Vec<Family> =
         Family::BOTH.into_iter().filter(|family| family.is_among(&vips)).collect();
-    let (egress, unreachable) = egress::links(wishes, facts);
+    let (egress, unreachable) = egress::links(desired, facts);
     warnings.extend(unreachable);
-    let (tun_mtu, small) = egress::tun_mtu(wishes, &vips, facts);
+    let (tun_mtu, small) = egress::tun_mtu(desired, &vips, facts);
     warnings.extend(small);
-    warnings.extend(forwarding::warnings(wishes, &uplinks, &families, facts));
+    warnings.extend(forwarding::warnings(desired, &uplinks, &families, facts));
 
     let mut steps = Vec::new();
     if families.contains(&Family::V4) {
@@ -73,53 +73,54 @@ pub fn plan(wishes: &Wishes, facts: &Facts) -> Result<Plan, Refusal> {
         steps.extend(links.0.iter().filter_map(|link| loose_rp_filter(&link.name, facts)));
     }
     if families.contains(&Family::V6) {
-        steps.extend(forwarding::v6(wishes, &uplinks, facts));
+        steps.extend(forwarding::v6(desired, &uplinks, facts));
     }
-    steps.extend(vips.iter().map(|&vip| route(wishes, vip, MAIN, facts)));
+    steps.extend(vips.iter().map(|&vip| route(desired, vip, MAIN, facts)));
     let told: Vec<IpAddr> =
-        vips.iter().copied().filter(|vip| !wishes.withdrawn.contains(vip)).collect();
-    if wishes.announce_table != 0 {
-        steps.extend(told.iter().map(|&vip| route(wishes, vip, wishes.announce_table, facts)));
+        vips.iter().copied().filter(|vip| !desired.withdrawn.contains(vip)).collect();
+    if desired.announce_table != 0 {
+        steps.extend(told.iter().map(|&vip| route(desired, vip, desired.announce_table, facts)));
     }
-    let announcements = if wishes.arp { announcements(&uplinks, &told, facts) } else { Vec::new() };
+    let announcements =
+        if desired.arp { announcements(&uplinks, &told, facts) } else { Vec::new() };
     steps.extend(announcements.iter().filter_map(|one| proxy(one, facts)));
-    steps.extend(hiding(wishes, facts));
+    steps.extend(hiding(desired, facts));
 
-    Ok(Plan {
-        tun: wishes.tun.clone(),
+    Ok(HostPlan {
+        tun: desired.tun.clone(),
         tun_mtu,
-        on_tun: ipv6::on_tun(&wishes.tun, &vips, facts),
+        on_tun: ipv6::on_tun(&desired.tun, &vips, facts),
         steps,
         announcements,
         warnings,
         advertised_mss: Mss::default(),
-        outer_sources: outer_sources(wishes, facts),
+        outer_sources: outer_sources(desired, facts),
     })
 }
 
 /// The steps of a plan that hide routes of others. Also where there can be no plan they are to be there while these say so, and
 /// no longer.
 #[must_use]
-pub fn hiding(wishes: &Wishes, facts: &Facts) -> Vec<Step> {
-    if wishes.neighbour_routes {
-        neighbours::routes(&wishes.reals, facts).collect()
+pub fn hiding(desired: &DesiredDirector, facts: &Facts) -> Vec<Step> {
+    if desired.neighbour_routes {
+        neighbours::routes(&desired.reals, facts).collect()
     } else {
         Vec::new()
     }
 }
 
-fn check_tables(wishes: &Wishes, vips: &[IpAddr], facts: &Facts) -> Result<(), Refusal> {
-    if (253..=255).contains(&wishes.announce_table) {
-        let table = wishes.announce_table;
+fn check_tables(desired: &DesiredDirector, vips: &[IpAddr], facts: &Facts) -> Result<(), Refusal> {
+    if (253..=255).contains(&desired.announce_table) {
+        let table = desired.announce_table;
         return Err(Refusal::TableReserved { key: "announce_table", table });
     }
-    let own = facts.link(&wishes.tun).filter(|_| facts.tun_is_ours).map(|link| link.index);
+    let own = facts.link(&desired.tun).filter(|_| facts.tun_is_ours).map(|link| link.index);
     for route in &facts.routes {
         let address = route.destination.addr();
         let ours = own.is_some() && route.hops.first().map(|hop| hop.link) == own;
         let host_route = route.destination.prefix_len() == route.destination.max_prefix_len();
         let wanted = route.table == MAIN
-            || (route.table == wishes.announce_table && wishes.announce_table != 0);
+            || (route.table == desired.announce_table && desired.announce_table != 0);
         if wanted && host_route && !ours && vips.contains(&address) {
             return Err(Refusal::RouteExists { address, table: route.table });
         }
@@ -127,7 +128,11 @@ fn check_tables(wishes: &Wishes, vips: &[IpAddr], facts: &Facts) -> Result<(), R
     Ok(())
 }
 
-fn check_addresses(wishes: &Wishes, vips: &[IpAddr], facts: &Facts) -> Result<(), Refusal> {
+fn check_addresses(
+    desired: &DesiredDirector,
+    vips: &[IpAddr],
+    facts: &Facts,
+) -> Result<(), Refusal> {
     for &vip in vips {
         if let Some((own, link)) = facts.owners(vip).next() {
             return Err(Refusal::VipIsLocal {
@@ -140,7 +145,7 @@ fn check_addresses(wishes: &Wishes, vips: &[IpAddr], facts: &Facts) -> Result<()
     if let Some((address, own, link)) = vips.iter().find_map(|vip| anycast(*vip, facts)) {
         return Err(Refusal::VipIsAnycast { address, subnet: own, link });
     }
-    match wishes.sources.iter().find(|source| facts.owners(**source).next().is_none()) {
+    match desired.sources.iter().find(|source| facts.owners(**source).next().is_none()) {
         Some(foreign) => Err(Refusal::SourceForeign(*foreign)),
         None => Ok(()),
     }
@@ -170,9 +175,9 @@ fn loose_rp_filter(link: &str, facts: &Facts) -> Option<Step> {
     }
 }
 
-fn route(wishes: &Wishes, address: IpAddr, table: u32, facts: &Facts) -> Step {
-    let source = egress::source(wishes, Family::of(address), facts);
-    Step::Add(Object::Route { address, link: wishes.tun.clone(), table, source })
+fn route(desired: &DesiredDirector, address: IpAddr, table: u32, facts: &Facts) -> Step {
+    let source = egress::source(desired, Family::of(address), facts);
+    Step::Add(Object::Route { address, link: desired.tun.clone(), table, source })
 }
 
 fn announcements(uplinks: &[&Link], vips: &[IpAddr], facts: &Facts) -> Vec<Announcement> {

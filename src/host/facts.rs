@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::family::Family;
-use super::route::{Kind, Route};
+use super::route::{Route, RouteKind};
 use super::step::{MAIN, Object, Step};
 use super::sysctl;
 
@@ -101,7 +101,7 @@ pub struct Address {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Lookup {
     /// The kind of the route that was hit.
-    pub kind: Kind,
+    pub kind: RouteKind,
     /// The number of the interface that packets leave by.
     pub link: Option<u32>,
     /// The source address the kernel would use.

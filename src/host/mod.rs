@@ -1,6 +1,6 @@
 //! Host set-up as a plan of steps, each with its inverse. Pure; imports nothing of ours.
 //!
-//! [`Facts`] are what the host looks like; a role's wishes and the facts give a [`Plan`] or a [`Refusal`].
+//! [`Facts`] are what the host looks like; a role's wishes and the facts give a [`HostPlan`] or a [`Refusal`].
 //! Nothing here touches the host: the plan is read, recorded and carried out elsewhere.
 //!
 //! Two routes, two meanings: the **capture** `VIP dev TUN` brings a virtual IP's packets into the program
@@ -24,7 +24,7 @@ mod tests;
 pub use facts::{Address, Facts, Link, Lookup, Proxy, Rule, TUNNEL_MODULES, Tunnel};
 pub use family::Family;
 pub use plan::{
-    Announcement, MIN_TUN_MTU, MIN_TUN_MTU_V6, Mss, OuterSources, Plan, Refusal, resolution,
+    Announcement, HostPlan, MIN_TUN_MTU, MIN_TUN_MTU_V6, Mss, OuterSources, Refusal, resolution,
 };
-pub use route::{Hop, Kind, Raw, Route, metric};
+pub use route::{Hop, Raw, Route, RouteKind, metric};
 pub use step::{MAIN, Object, PROTOCOL, Step};

@@ -31,7 +31,7 @@ pub struct Mss {
 
 /// What is to be done to the host, in this order: `on_tun`, the TUN up, `steps`, `announcements`.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Plan {
+pub struct HostPlan {
     /// The TUN's name. It is made between planning and carrying out.
     pub tun: String,
     /// The TUN's MTU in bytes.

@@ -8,7 +8,7 @@ use super::copies;
 use super::facts::{Facts, Link, Tunnel};
 use super::family::Family;
 use super::ipv6;
-use super::plan::{OuterSources, Plan, Refusal, check_tun, distinct, write};
+use super::plan::{HostPlan, OuterSources, Refusal, check_tun, distinct, write};
 use super::step::{Object, Step};
 use super::sysctl::conf;
 
@@ -17,7 +17,7 @@ const TUN_MTU: u16 = 1500;
 
 /// What the configuration asks for.
 #[derive(Clone, Debug, Default)]
-pub struct Wishes {
+pub struct DesiredRealServer {
     /// The TUN's name.
     pub tun: String,
     /// The virtual IPs.
@@ -37,46 +37,46 @@ pub struct Wishes {
 /// # Errors
 ///
 /// A [`Refusal`] says what is in the way and how to mend it.
-pub fn plan(wishes: &Wishes, facts: &Facts) -> Result<Plan, Refusal> {
-    check_tun(&wishes.tun, facts)?;
-    let vips = distinct(&wishes.vips);
-    ipv6::check(&vips, &wishes.tun, facts)?;
-    let mut warnings = check_vips(wishes, &vips, facts)?;
-    warnings.extend(tunnels(wishes, facts));
+pub fn plan(desired: &DesiredRealServer, facts: &Facts) -> Result<HostPlan, Refusal> {
+    check_tun(&desired.tun, facts)?;
+    let vips = distinct(&desired.vips);
+    ipv6::check(&vips, &desired.tun, facts)?;
+    let mut warnings = check_vips(desired, &vips, facts)?;
+    warnings.extend(tunnels(desired, facts));
 
     // Silent first: no moment may exist in which the address is there and ARP answers for it.
     let mut steps = Vec::new();
     let v4 = Family::V4.is_among(&vips);
     if v4 {
-        for link in facts.links.iter().filter(|link| !link.loopback && link.name != wishes.tun) {
+        for link in facts.links.iter().filter(|link| !link.loopback && link.name != desired.tun) {
             steps.extend(silent_arp(link, facts));
         }
         warnings.extend(arp_ignore_elsewhere(facts));
     }
     for &address in &vips {
-        steps.push(Step::Add(Object::Address { address, link: wishes.tun.clone() }));
+        steps.push(Step::Add(Object::Address { address, link: desired.tun.clone() }));
     }
-    if wishes.mss_route {
-        copies::check(wishes, facts)?;
+    if desired.mss_route {
+        copies::check(desired, facts)?;
         // Routes before rules: a rule to an empty table would be passed over, but only until it is half full.
-        steps.push(Step::Add(Object::Copies { table: wishes.table }));
+        steps.push(Step::Add(Object::Copies { table: desired.table }));
         for &from in &vips {
-            let (table, priority) = (wishes.table, wishes.rule_priority);
+            let (table, priority) = (desired.table, desired.rule_priority);
             steps.push(Step::Add(Object::Rule { from, table, priority }));
         }
     }
-    Ok(Plan {
-        tun: wishes.tun.clone(),
+    Ok(HostPlan {
+        tun: desired.tun.clone(),
         tun_mtu: TUN_MTU,
-        on_tun: loose_rp_filter(&wishes.tun, facts)
+        on_tun: loose_rp_filter(&desired.tun, facts)
             .filter(|_| v4)
             .into_iter()
-            .chain(ipv6::on_tun(&wishes.tun, &vips, facts))
+            .chain(ipv6::on_tun(&desired.tun, &vips, facts))
             .collect(),
         steps,
         announcements: Vec::new(),
         warnings,
-        advertised_mss: copies::advertised_mss(wishes, facts),
+        advertised_mss: copies::advertised_mss(desired, facts),
         outer_sources: OuterSources::new(),
     })
 }
@@ -85,10 +85,14 @@ pub fn plan(wishes: &Wishes, facts: &Facts) -> Result<Plan, Refusal> {
 /// ARP for it there, `arp_ignore` = 1 or not, and clients that hear it go round the director. Neighbour discovery needs
 /// no settings: `ndisc_recv_ns()` answers for addresses of the interface asked on and for no others, whatever the host has
 /// on its TUN or on loopback.
-fn check_vips(wishes: &Wishes, vips: &[IpAddr], facts: &Facts) -> Result<Vec<String>, Refusal> {
+fn check_vips(
+    desired: &DesiredRealServer,
+    vips: &[IpAddr],
+    facts: &Facts,
+) -> Result<Vec<String>, Refusal> {
     let mut warnings = Vec::new();
     for &address in vips {
-        for (own, link) in facts.owners(address).filter(|(_, link)| link.name != wishes.tun) {
+        for (own, link) in facts.owners(address).filter(|(_, link)| link.name != desired.tun) {
             if !link.loopback {
                 return Err(Refusal::VipOnLink {
                     address,
@@ -109,9 +113,9 @@ fn check_vips(wishes: &Wishes, vips: &[IpAddr], facts: &Facts) -> Result<Vec<Str
 
 /// The kernel's own tunnels take each tunnelled packet as well as our raw socket does: where a tunnel is up the packet
 /// is delivered twice, where none is `tunnel4_rcv()` or `tunnel6_rcv()` refuses it with an ICMP error to the director.
-fn tunnels(wishes: &Wishes, facts: &Facts) -> Vec<String> {
-    let inner = |family: Family| family.is_among(&wishes.vips);
-    let outer = |family| wishes.directors.iter().any(|net| Family::of_net(net) == family);
+fn tunnels(desired: &DesiredRealServer, facts: &Facts) -> Vec<String> {
+    let inner = |family: Family| family.is_among(&desired.vips);
+    let outer = |family| desired.directors.iter().any(|net| Family::of_net(net) == family);
     let kinds = [
         (Tunnel::Ipip, outer(Family::V4) && inner(Family::V4)),
         (Tunnel::Sit, outer(Family::V4) && inner(Family::V6)),

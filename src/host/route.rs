@@ -22,7 +22,7 @@ pub struct Route {
     /// `rtm_scope`: 0 universe, 253 link, 254 host.
     pub scope: u8,
     /// What happens to the packet.
-    pub kind: Kind,
+    pub kind: RouteKind,
     /// Its metric: the lowest of equal prefixes is used.
     pub priority: u32,
     /// Source address for packets without one.
@@ -65,7 +65,7 @@ pub struct Raw {
 
 /// `rtm_type`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Kind {
+pub enum RouteKind {
     /// To a gateway or a link.
     Unicast,
     /// To this host.
@@ -98,7 +98,7 @@ pub mod metric {
     pub const ADVMSS: u16 = 8;
 }
 
-impl Kind {
+impl RouteKind {
     /// From `rtm_type`.
     #[must_use]
     pub fn from_number(number: u8) -> Self {

@@ -60,7 +60,7 @@ impl Arp {
     /// # Errors
     ///
     /// The kernel's, `ENETDOWN` where the interface goes down.
-    pub async fn heard(&self) -> io::Result<Heard> {
+    pub async fn receive(&self) -> io::Result<ArpMessage> {
         let mut buffer = [0; 128];
         loop {
             let heard = parse(self.frames.receive(&mut buffer).await?);
@@ -77,7 +77,7 @@ impl Arp {
 
 /// Another host's ARP packet.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Heard {
+pub struct ArpMessage {
     /// The hardware address of the sender.
     pub mac: [u8; 6],
     /// The address it says it has; unspecified: none, it is probing.
@@ -86,7 +86,7 @@ pub struct Heard {
     pub target: Ipv4Addr,
 }
 
-impl Heard {
+impl ArpMessage {
     /// Whether it shows that the other host has the address, or is about to take it (RFC 5227 2.1.1).
     #[must_use]
     pub fn conflicts(&self, address: Ipv4Addr) -> bool {
@@ -115,7 +115,7 @@ fn request(mac: [u8; 6], sender: Ipv4Addr, target: Ipv4Addr) -> [u8; FRAME] {
     frame
 }
 
-fn parse(frame: &[u8]) -> Option<Heard> {
+fn parse(frame: &[u8]) -> Option<ArpMessage> {
     let arp = frame.get(HEADER..FRAME)?;
     let (kind, body) = arp.split_first_chunk::<6>()?;
     if kind != &[0, 1, 0x08, 0x00, 6, 4] {
@@ -127,7 +127,7 @@ fn parse(frame: &[u8]) -> Option<Heard> {
     let (sender, body) = body.split_first_chunk::<4>()?;
     let (_, body) = body.split_first_chunk::<6>()?;
     let target = body.first_chunk::<4>()?;
-    Some(Heard { mac: *mac, sender: Ipv4Addr::from(*sender), target: Ipv4Addr::from(*target) })
+    Some(ArpMessage { mac: *mac, sender: Ipv4Addr::from(*sender), target: Ipv4Addr::from(*target) })
 }
 
 #[cfg(test)]
@@ -141,7 +141,7 @@ mod tests {
     fn a_probe_names_no_sender() {
         let frame = request(MAC, Ipv4Addr::UNSPECIFIED, VIP);
         let heard = parse(&frame).expect("an ARP packet");
-        assert_eq!(heard, Heard { mac: MAC, sender: Ipv4Addr::UNSPECIFIED, target: VIP });
+        assert_eq!(heard, ArpMessage { mac: MAC, sender: Ipv4Addr::UNSPECIFIED, target: VIP });
         assert!(heard.conflicts(VIP), "another host probes for it");
         assert!(!heard.conflicts(Ipv4Addr::new(192, 0, 2, 11)));
     }

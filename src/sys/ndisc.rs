@@ -87,7 +87,7 @@ impl Ndisc {
     /// # Errors
     ///
     /// The kernel's, `ENETDOWN` where the interface goes down.
-    pub async fn heard(&self) -> io::Result<Heard> {
+    pub async fn receive(&self) -> io::Result<NdMessage> {
         let mut buffer = [0; 1600];
         loop {
             let heard = parse(self.frames.receive(&mut buffer).await?);
@@ -100,7 +100,7 @@ impl Ndisc {
 
 /// Another host's solicitation or advertisement.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Heard {
+pub struct NdMessage {
     /// The hardware address of the sender.
     pub mac: [u8; 6],
     /// The address it has sent from; unspecified: none, it is probing.
@@ -111,7 +111,7 @@ pub struct Heard {
     pub advertised: bool,
 }
 
-impl Heard {
+impl NdMessage {
     /// Whether it shows that the other host has the address, or is about to take it (RFC 4862 5.4.3, 5.4.4).
     #[must_use]
     pub fn conflicts(&self, address: Ipv6Addr) -> bool {
@@ -200,7 +200,7 @@ fn checksum(source: Ipv6Addr, destination: Ipv6Addr, message: &[u8]) -> u16 {
 }
 
 /// What other hosts have to take it for as well (RFC 4861 7.1).
-fn parse(frame: &[u8]) -> Option<Heard> {
+fn parse(frame: &[u8]) -> Option<NdMessage> {
     let (ethernet, packet) = frame.split_first_chunk::<HEADER>()?;
     let [_, _, _, _, _, _, mac @ .., 0x86, 0xdd] = ethernet else { return None };
     let (header, rest) = packet.split_first_chunk::<IPV6>()?;
@@ -217,7 +217,7 @@ fn parse(frame: &[u8]) -> Option<Heard> {
         return None;
     }
     let target = Ipv6Addr::from(*body.last_chunk::<16>()?);
-    Some(Heard { mac: *mac, source, target, advertised: kind == ADVERTISEMENT })
+    Some(NdMessage { mac: *mac, source, target, advertised: kind == ADVERTISEMENT })
 }
 
 #[cfg(test)]

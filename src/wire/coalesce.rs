@@ -17,7 +17,7 @@ use super::checksum::Sum;
 use super::packet::{IPV4_HEADER_LEN, IPV6_HEADER_LEN};
 use super::tcp::{self, Flags};
 use super::virtio::{GSO_TCPV4, GSO_TCPV6, HEADER_LEN, Header, NEEDS_CSUM};
-use segment::{CHECKSUM, Kind, Segment};
+use segment::{CHECKSUM, Segment, SegmentKind};
 
 /// The most frames of a batch, and so the most segments of a merged frame. At 1,448 bytes 45 of them fill
 /// [`MAX_MERGED_LEN`].
@@ -231,7 +231,7 @@ impl Coalescer {
         if group.count < 2 {
             return None;
         }
-        let Kind::Tcp(head) = segment::classify(first) else { return None };
+        let SegmentKind::Tcp(head) = segment::classify(first) else { return None };
         let ip_len = head.ip().len();
         let header = virtio_header(group, head.is_ipv6(), ip_len)?;
         let (virtio, packet) = room.split_first_chunk_mut()?;
@@ -255,9 +255,9 @@ impl Coalescer {
             *own = place;
         }
         match segment::classify(frame) {
-            Kind::Tcp(segment) => self.add_tcp(place, segment, open),
-            Kind::Other => self.begin(Group::alone(place)),
-            Kind::AnyFlow => {
+            SegmentKind::Tcp(segment) => self.add_tcp(place, segment, open),
+            SegmentKind::Other => self.begin(Group::alone(place)),
+            SegmentKind::AnyFlow => {
                 *open = Opened::default();
                 self.begin(Group::alone(place));
             }

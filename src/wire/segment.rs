@@ -1,7 +1,7 @@
 //! Finishing what the kernel left to do: partial checksums, and super-frames split into wire segments.
 //!
-//! Nothing is copied but headers. [`Plan::new`] sums once what all segments of a super-frame have in
-//! common; [`Plan::write`] then writes one segment's headers and says where in the super-frame its
+//! Nothing is copied but headers. [`SplitPlan::new`] sums once what all segments of a super-frame have in
+//! common; [`SplitPlan::write`] then writes one segment's headers and says where in the super-frame its
 //! payload is:
 //!
 //! ```text
@@ -19,7 +19,7 @@ use super::tcp::{self, Flags};
 use super::virtio::{Offload, OffloadError};
 use super::{Fragment, Packet, Transport};
 
-/// The longest header that [`Plan::write`] writes: an IPv6 header with extension headers and a TCP header with 40 bytes
+/// The longest header that [`SplitPlan::write`] writes: an IPv6 header with extension headers and a TCP header with 40 bytes
 /// of options. (IPv4 with options is shorter.)
 pub const MAX_HEADER_LEN: usize = IPV6_HEADER_LEN + extension::MAX_LEN + tcp::MIN_HEADER_LEN + 40;
 
@@ -43,7 +43,7 @@ pub fn complete_checksum(packet: &mut [u8], start: u16, offset: u16) -> Result<(
 
 /// How one super-frame is split.
 #[derive(Clone, Copy, Debug)]
-pub struct Plan {
+pub struct SplitPlan {
     network: Network,
     transport: Kind,
     /// Sum of the pseudo-header and the transport header without the fields that differ by segment.
@@ -72,7 +72,7 @@ enum Kind {
     Udp,
 }
 
-impl Plan {
+impl SplitPlan {
     /// Plans how to split `packet`, a super-frame with [`Offload::Tcp`] or [`Offload::Udp`].
     ///
     /// # Errors
@@ -139,7 +139,7 @@ impl Plan {
         (self.header_len + self.segment).min(self.packet_len)
     }
 
-    /// Writes the headers of segment `index` to the first [`Plan::header_len`] bytes of `header` and
+    /// Writes the headers of segment `index` to the first [`SplitPlan::header_len`] bytes of `header` and
     /// returns where in `packet`, the super-frame, the segment's payload is.
     ///
     /// `None` when there is no such segment, `header` is too short, or `packet` is shorter than the planned one.

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Mutex;
 
 use super::net::{alone, assert_same, picture, run, sh, there, until, wait_for};
-use vstun::app::host::{DirectorWishes, Session};
+use vstun::app::host::{DesiredDirector, Session};
 
 pub(crate) const CONTROL: &str = "/run/vstun/director.sock";
 
@@ -25,13 +25,13 @@ pub(crate) fn hosts() {
     wait_for("test $(ip -6 addr show scope link -tentative | grep -c inet6) = 2");
 }
 
-pub(crate) fn wishes() -> DirectorWishes {
-    DirectorWishes {
+pub(crate) fn desired() -> DesiredDirector {
+    DesiredDirector {
         tun: "vstun0".into(),
         vips: vec!["10.1.0.10".parse().unwrap(), "10.1.0.11".parse().unwrap()],
         reals: vec!["10.2.0.2".parse().unwrap()],
         arp: true,
-        ..DirectorWishes::default()
+        ..DesiredDirector::default()
     }
 }
 
@@ -44,9 +44,9 @@ pub(crate) fn no_tun() {
     sh("ip tuntap del vstun0 mode tun");
 }
 
-pub(crate) async fn start(wishes: &DirectorWishes) -> Session {
+pub(crate) async fn start(desired: &DesiredDirector) -> Session {
     let mut session = Session::open(Path::new(CONTROL)).unwrap();
-    let prepared = session.plan_director(wishes).await.unwrap();
+    let prepared = session.plan_director(desired).await.unwrap();
     assert_eq!(prepared.tun_mtu(), 1480);
     tun();
     session.install(prepared).await.unwrap();
@@ -54,9 +54,9 @@ pub(crate) async fn start(wishes: &DirectorWishes) -> Session {
 }
 
 /// Why it does not start.
-async fn refused(wishes: &DirectorWishes) -> String {
+async fn refused(desired: &DesiredDirector) -> String {
     let mut session = Session::open(Path::new(CONTROL)).unwrap();
-    format!("{:#}", session.plan_director(wishes).await.unwrap_err())
+    format!("{:#}", session.plan_director(desired).await.unwrap_err())
 }
 
 #[test]
@@ -66,8 +66,8 @@ fn after_undo_the_host_is_as_before() {
         sh("sysctl -qw net.ipv4.conf.all.rp_filter=1");
         let before = picture();
         run(async {
-            let wishes = DirectorWishes { announce_table: 77, ..wishes() };
-            let mut session = start(&wishes).await;
+            let desired = DesiredDirector { announce_table: 77, ..desired() };
+            let mut session = start(&desired).await;
             assert_eq!(sh("sysctl -n net.ipv4.conf.eth0.forwarding"), "1\n");
             assert_eq!(sh("sysctl -n net.ipv4.conf.eth1.forwarding"), "0\n", "no uplink");
             assert_eq!(sh("sysctl -n net.ipv4.ip_forward"), "0\n");
@@ -95,7 +95,7 @@ fn a_device_that_goes_first_is_no_failure() {
         hosts();
         let before = picture();
         run(async {
-            let mut session = start(&wishes()).await;
+            let mut session = start(&desired()).await;
             no_tun();
             sh("ip link del eth1");
             session.undo().await.unwrap();
@@ -119,7 +119,7 @@ fn the_uplink_answers_arp_until_undone() {
                 ip -n client neigh show 10.1.0.10")
         };
         run(async {
-            let mut session = start(&wishes()).await;
+            let mut session = start(&desired()).await;
             let link = sh("ip -br link show eth0");
             let mac = link.split_whitespace().nth(2).unwrap();
             let seen = asked();
@@ -138,7 +138,7 @@ fn neighbours_that_knew_another_are_told() {
         hosts();
         sh("ip -n client neigh add 10.1.0.10 lladdr 02:00:00:00:00:99 dev eth0 nud stale");
         run(async {
-            let mut session = start(&wishes()).await;
+            let mut session = start(&desired()).await;
             let link = sh("ip -br link show eth0");
             let mac = link.split_whitespace().nth(2).unwrap();
             until(&format!("ip -n client neigh show 10.1.0.10 | grep -q {mac}")).await;
@@ -158,7 +158,7 @@ fn another_host_with_the_address_is_named_and_refused() {
         let before = picture();
         run(async {
             let mut session = Session::open(Path::new(CONTROL)).unwrap();
-            let prepared = session.plan_director(&wishes()).await.unwrap();
+            let prepared = session.plan_director(&desired()).await.unwrap();
             tun();
             let error = format!("{:#}", session.install(prepared).await.unwrap_err());
             assert!(error.contains(&mac) && error.contains("10.1.0.11"), "{error}");
@@ -167,7 +167,7 @@ fn another_host_with_the_address_is_named_and_refused() {
         no_tun();
         assert_same(&before, &picture());
         run(async {
-            let mut session = start(&DirectorWishes { force: true, ..wishes() }).await;
+            let mut session = start(&DesiredDirector { force: true, ..desired() }).await;
             assert!(sh("ip neigh show proxy").contains("10.1.0.11 dev eth0"));
             session.undo().await.unwrap();
         });
@@ -183,15 +183,15 @@ fn refusals_change_nothing() {
         sh("ip route add 10.1.0.13/32 dev eth1");
         let before = picture();
         run(async {
-            let vip = |vip: &str| DirectorWishes { vips: vec![vip.parse().unwrap()], ..wishes() };
+            let vip = |vip: &str| DesiredDirector { vips: vec![vip.parse().unwrap()], ..desired() };
             let error = refused(&vip("10.1.0.12")).await;
             assert!(error.contains("ip addr del 10.1.0.12/32 dev lo"), "{error}");
             let error = refused(&vip("10.1.0.13")).await;
             assert!(error.contains("ip route del 10.1.0.13 table 254"), "{error}");
-            let error = refused(&DirectorWishes { tun: "tun9".into(), ..wishes() }).await;
+            let error = refused(&DesiredDirector { tun: "tun9".into(), ..desired() }).await;
             assert!(error.contains("\"tun9\" exists already"), "{error}");
             let uplinks = Some(vec!["eth9".to_owned()]);
-            let error = refused(&DirectorWishes { uplinks, ..wishes() }).await;
+            let error = refused(&DesiredDirector { uplinks, ..desired() }).await;
             assert!(error.contains("no interface \"eth9\""), "{error}");
         });
         assert_same(&before, &picture());
@@ -207,7 +207,7 @@ fn a_failed_step_undoes_those_before_it() {
         log::set_max_level(log::LevelFilter::Info);
         run(async {
             let mut session = Session::open(Path::new(CONTROL)).unwrap();
-            let prepared = session.plan_director(&wishes()).await.unwrap();
+            let prepared = session.plan_director(&desired()).await.unwrap();
             tun();
             // As in many containers.
             sh("mount --bind /proc/sys/net/ipv4/conf/eth0 /proc/sys/net/ipv4/conf/eth0");
@@ -246,7 +246,7 @@ fn a_link_that_flaps_is_announced_again() {
     alone("director::a_link_that_flaps_is_announced_again", || {
         hosts();
         run(async {
-            let mut session = start(&wishes()).await;
+            let mut session = start(&desired()).await;
             sh("ip link set eth0 down");
             assert_eq!(sh("ip neigh show proxy"), "", "the kernel takes the entries away");
             sh("ip link set eth0 up");
@@ -266,10 +266,10 @@ fn a_reload_makes_the_difference() {
         hosts();
         let before = picture();
         run(async {
-            let mut session = start(&wishes()).await;
+            let mut session = start(&desired()).await;
             let vips = vec!["10.1.0.11".parse().unwrap(), "10.1.0.12".parse().unwrap()];
-            let wishes = DirectorWishes { vips, ..wishes() };
-            let prepared = session.plan_director(&wishes).await.unwrap();
+            let desired = DesiredDirector { vips, ..desired() };
+            let prepared = session.plan_director(&desired).await.unwrap();
             session.install(prepared).await.unwrap();
             let proxy = sh("ip neigh show proxy");
             assert!(proxy.contains("10.1.0.12") && proxy.contains("10.1.0.11"), "{proxy}");
@@ -288,7 +288,7 @@ fn an_uplink_that_is_plugged_in_again_is_set_up_again() {
         hosts();
         sh("sysctl -qw net.ipv4.neigh.eth0.proxy_delay=60");
         run(async {
-            let mut session = start(&wishes()).await;
+            let mut session = start(&desired()).await;
             sh("ip link del eth0");
             sh("
                 ip link add eth0 type veth peer name eth0 netns client
@@ -315,7 +315,7 @@ fn the_capture_outlives_its_source_address() {
     alone("director::the_capture_outlives_its_source_address", || {
         hosts();
         run(async {
-            let mut session = start(&wishes()).await;
+            let mut session = start(&desired()).await;
             sh("ip addr del 10.2.0.1/24 dev eth1");
             assert_eq!(sh("ip route show 10.1.0.10 proto 176"), "", "the kernel takes it away");
             sh("ip addr add 10.2.0.3/24 dev eth1");

@@ -12,7 +12,7 @@ use super::net::{
     alone, assert_same, await_the_kill, cleanup, kill_one, picture, run, sh, until, victim,
     wait_for,
 };
-use vstun::app::host::{DirectorWishes, Session};
+use vstun::app::host::{DesiredDirector, Session};
 use vstun::host::OuterSources;
 use vstun::sys::tun::Tun;
 
@@ -44,25 +44,25 @@ fn forces() -> bool {
     sh("cat /proc/sys/net/ipv6/conf/eth0/force_forwarding || true").trim() == "0"
 }
 
-pub(crate) fn dual() -> DirectorWishes {
-    DirectorWishes {
+pub(crate) fn dual() -> DesiredDirector {
+    DesiredDirector {
         vips: vec!["10.1.0.10".parse().unwrap(), VIP.parse().unwrap()],
         reals: vec!["10.2.0.2".parse().unwrap(), REAL.parse().unwrap()],
-        ..super::director::wishes()
+        ..super::director::desired()
     }
 }
 
-fn only6() -> DirectorWishes {
-    DirectorWishes {
+fn only6() -> DesiredDirector {
+    DesiredDirector {
         vips: vec![VIP.parse().unwrap()],
         reals: vec![REAL.parse().unwrap()],
-        ..super::director::wishes()
+        ..super::director::desired()
     }
 }
 
-pub(crate) async fn start(wishes: &DirectorWishes) -> Session {
+pub(crate) async fn start(desired: &DesiredDirector) -> Session {
     let mut session = Session::open(Path::new(CONTROL)).unwrap();
-    let prepared = session.plan_director(wishes).await.unwrap();
+    let prepared = session.plan_director(desired).await.unwrap();
     assert_eq!(prepared.tun_mtu(), 1460, "the narrower tunnel's");
     let source = "2001:db8:2::1".parse().unwrap();
     assert_eq!(prepared.outer_sources(), [(REAL.parse().unwrap(), source)].into());
@@ -86,11 +86,11 @@ fn after_undo_the_host_is_as_before() {
                 without_force_forwarding();
             }
             let forces = forces();
-            for wishes in [dual(), only6()] {
+            for desired in [dual(), only6()] {
                 let before = picture();
                 run(async {
-                    let wishes = DirectorWishes { announce_table: 77, ..wishes };
-                    let mut session = start(&wishes).await;
+                    let desired = DesiredDirector { announce_table: 77, ..desired };
+                    let mut session = start(&desired).await;
                     check_installed(forces);
                     session.undo().await.unwrap();
                 });
@@ -167,8 +167,8 @@ fn the_next_start_takes_over_and_undoes_it_all() {
             kill_one(TEST, |_| {});
             no_tun();
             run(async {
-                let wishes = DirectorWishes { announce_table: 77, ..dual() };
-                let mut session = start(&wishes).await;
+                let desired = DesiredDirector { announce_table: 77, ..dual() };
+                let mut session = start(&desired).await;
                 check_installed(forces);
                 session.undo().await.unwrap();
             });
@@ -293,7 +293,7 @@ fn another_host_with_the_address_is_named_and_refused() {
             no_tun();
             assert_same(&before, &picture());
             run(async {
-                let mut session = start(&DirectorWishes { force: true, ..dual() }).await;
+                let mut session = start(&DesiredDirector { force: true, ..dual() }).await;
                 assert!(sh("ip -6 neigh show proxy").contains(VIP));
                 session.undo().await.unwrap();
             });
@@ -349,8 +349,8 @@ fn a_director_starts_while_its_only_usable_address_is_link_local() {
         wait_for(&format!("ip -6 route get {REAL} | grep -q 'src fe80:'"));
         run(async {
             let mut session = Session::open(Path::new(CONTROL)).unwrap();
-            let wishes = DirectorWishes { uplinks: Some(vec!["eth0".into()]), ..only6() };
-            let prepared = session.plan_director(&wishes).await.unwrap();
+            let desired = DesiredDirector { uplinks: Some(vec!["eth0".into()]), ..only6() };
+            let prepared = session.plan_director(&desired).await.unwrap();
             assert_eq!(prepared.outer_sources(), [].into());
             tun();
             session.install(prepared).await.unwrap();
@@ -393,7 +393,7 @@ fn a_reload_adds_and_removes_ipv6() {
         hosts6();
         let before = picture();
         run(async {
-            let only4 = super::director::wishes();
+            let only4 = super::director::desired();
             let mut session = super::director::start(&only4).await;
             let with4 = settings();
             let prepared = session.plan_director(&dual()).await.unwrap();
@@ -425,12 +425,12 @@ fn two_directors_share_forwarding_and_the_last_restores_it() {
         run(async {
             let mut first = start(&dual()).await;
             let mut second = Session::open(Path::new("/run/vstun/second.sock")).unwrap();
-            let wishes = DirectorWishes {
+            let desired = DesiredDirector {
                 tun: "vstun1".into(),
                 vips: vec!["2001:db8:1::20".parse().unwrap()],
                 ..dual()
             };
-            let prepared = second.plan_director(&wishes).await.unwrap();
+            let prepared = second.plan_director(&desired).await.unwrap();
             sh("ip tuntap add vstun1 mode tun");
             second.install(prepared).await.unwrap();
             first.undo().await.unwrap();
@@ -450,7 +450,7 @@ fn two_directors_share_forwarding_and_the_last_restores_it() {
 fn a_host_without_ipv6_serves_ipv4_and_refuses_the_rest() {
     alone("director6::a_host_without_ipv6_serves_ipv4_and_refuses_the_rest", || {
         hosts();
-        let only4 = super::director::wishes();
+        let only4 = super::director::desired();
         let refused = || {
             run(async {
                 let mut session = Session::open(Path::new(CONTROL)).unwrap();
@@ -478,8 +478,8 @@ fn a_host_without_ipv6_serves_ipv4_and_refuses_the_rest() {
 }
 
 /// Real servers that the director reaches without a router.
-fn with_neighbour_routes() -> DirectorWishes {
-    DirectorWishes { neighbour_routes: true, ..dual() }
+fn with_neighbour_routes() -> DesiredDirector {
+    DesiredDirector { neighbour_routes: true, ..dual() }
 }
 
 #[test]
@@ -496,7 +496,7 @@ fn neighbours_are_reached_by_way_of_themselves_and_all_is_as_before_in_the_end()
                 let way = sh("ip -6 route get 2001:db8:2::2");
                 assert!(way.contains("via 2001:db8:2::2 dev eth1"), "{way}");
                 sh("ping -c 1 -W 5 10.2.0.2; ping -c 1 -W 5 2001:db8:2::2");
-                let fewer = DirectorWishes { reals: dual().reals[1..].to_vec(), ..dual() };
+                let fewer = DesiredDirector { reals: dual().reals[1..].to_vec(), ..dual() };
                 let prepared = session.plan_director(&fewer).await.unwrap();
                 session.install(prepared).await.unwrap();
                 assert_eq!(sh("ip route show 10.2.0.2; ip -6 route show 2001:db8:2::2"), "");

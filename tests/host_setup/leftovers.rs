@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use super::director::{CONTROL, hosts, no_tun, start, wishes};
+use super::director::{CONTROL, desired, hosts, no_tun, start};
 use super::net::{
     alone, assert_same, await_the_kill, cleanup, kill_one, picture, run, sh, there, victim,
 };
-use vstun::app::host::{DirectorWishes, Session};
+use vstun::app::host::{DesiredDirector, Session};
 
 /// A director that starts and is killed.
 fn killed(test: &str, meanwhile: impl FnOnce(u32)) {
@@ -17,7 +17,7 @@ fn killed(test: &str, meanwhile: impl FnOnce(u32)) {
 
 fn be_killed() {
     run(async {
-        let _session = start(&wishes()).await;
+        let _session = start(&desired()).await;
         let _socket = std::os::unix::net::UnixListener::bind(CONTROL).unwrap();
         await_the_kill().await;
     });
@@ -64,7 +64,7 @@ fn the_next_start_takes_over_and_undoes_it_all() {
         assert!(there(CONTROL), "a killed daemon's socket stays");
         run(async {
             let vips = vec!["10.1.0.11".parse().unwrap()];
-            let mut session = start(&DirectorWishes { vips, ..wishes() }).await;
+            let mut session = start(&DesiredDirector { vips, ..desired() }).await;
             assert!(!there(CONTROL), "or it could not be bound again");
             let proxy = sh("ip neigh show proxy");
             assert!(!proxy.contains("10.1.0.10") && proxy.contains("10.1.0.11"), "{proxy}");
@@ -117,14 +117,14 @@ fn two_daemons_share_a_setting_and_the_last_restores_it() {
         hosts();
         let before = picture();
         run(async {
-            let mut first = start(&wishes()).await;
+            let mut first = start(&desired()).await;
             let mut second = Session::open(Path::new("/run/vstun/second.sock")).unwrap();
-            let wishes = DirectorWishes {
+            let desired = DesiredDirector {
                 tun: "vstun1".into(),
                 vips: vec!["10.1.0.20".parse().unwrap()],
-                ..wishes()
+                ..desired()
             };
-            let prepared = second.plan_director(&wishes).await.unwrap();
+            let prepared = second.plan_director(&desired).await.unwrap();
             sh("ip tuntap add vstun1 mode tun");
             second.install(prepared).await.unwrap();
             first.undo().await.unwrap();

@@ -9,7 +9,7 @@ use super::net::{
     alone, assert_same, await_the_kill, cleanup, kill_one, picture, run, sh, until, victim,
     wait_for,
 };
-use vstun::app::host::{RealServerWishes, Session};
+use vstun::app::host::{DesiredRealServer, Session};
 
 pub(crate) const CONTROL: &str = "/run/vstun/realserver.sock";
 const VIP: &str = "192.0.2.10";
@@ -25,8 +25,8 @@ pub(crate) fn host() {
     wait_for("test $(ip -6 addr show scope link -tentative | grep -c inet6) = 1");
 }
 
-pub(crate) fn wishes() -> RealServerWishes {
-    RealServerWishes {
+pub(crate) fn desired() -> DesiredRealServer {
+    DesiredRealServer {
         tun: "vstun0".into(),
         vips: vec![VIP.parse().unwrap()],
         directors: vec!["10.2.0.1/32".parse().unwrap()],
@@ -36,10 +36,10 @@ pub(crate) fn wishes() -> RealServerWishes {
     }
 }
 
-async fn start(wishes: &RealServerWishes) -> Session {
+async fn start(desired: &DesiredRealServer) -> Session {
     let mut session = Session::open(Path::new(CONTROL)).unwrap();
-    let prepared = session.plan_realserver(wishes).await.unwrap();
-    assert_eq!(prepared.advertised_mss().v4, if wishes.mss_route { 1440 } else { 1460 });
+    let prepared = session.plan_realserver(desired).await.unwrap();
+    assert_eq!(prepared.advertised_mss().v4, if desired.mss_route { 1440 } else { 1460 });
     tun();
     session.install(prepared).await.unwrap();
     session
@@ -52,7 +52,7 @@ fn after_undo_the_host_is_as_before() {
         sh("sysctl -qw net.ipv4.conf.all.rp_filter=1");
         let before = picture();
         run(async {
-            let mut session = start(&wishes()).await;
+            let mut session = start(&desired()).await;
             assert_eq!(sh("sysctl -n net.ipv4.conf.vstun0.rp_filter"), "2\n");
             assert_eq!(sh("sysctl -n net.ipv4.conf.eth0.arp_ignore"), "1\n");
             assert_eq!(sh("sysctl -n net.ipv4.conf.eth0.arp_announce"), "2\n");
@@ -78,7 +78,7 @@ fn values_already_right_are_not_written() {
         host();
         sh("sysctl -qw net.ipv4.conf.all.arp_ignore=1 net.ipv4.conf.all.arp_announce=2");
         run(async {
-            let mut session = start(&wishes()).await;
+            let mut session = start(&desired()).await;
             assert_eq!(sh("sysctl -n net.ipv4.conf.eth0.arp_ignore"), "0\n");
             assert_eq!(sh("sysctl -n net.ipv4.conf.eth0.arp_announce"), "0\n");
             session.undo().await.unwrap();
@@ -127,7 +127,7 @@ fn copies_are_exact_but_for_the_mss() {
 
 async fn start_unchecked() -> Session {
     let mut session = Session::open(Path::new(CONTROL)).unwrap();
-    let prepared = session.plan_realserver(&wishes()).await.unwrap();
+    let prepared = session.plan_realserver(&desired()).await.unwrap();
     tun();
     session.install(prepared).await.unwrap();
     session
@@ -159,7 +159,7 @@ fn copies_follow_route_changes_and_new_interfaces() {
     alone("realserver::copies_follow_route_changes_and_new_interfaces", || {
         host();
         run(async {
-            let mut session = start(&wishes()).await;
+            let mut session = start(&desired()).await;
             sh("ip route replace default via 10.2.0.7; ip route add 198.18.0.0/15 via 10.2.0.1");
             tokio::select! {
                 told = session.follow() => panic!("{told:?}"),
@@ -193,7 +193,7 @@ fn the_vip_on_an_ethernet_is_refused() {
         let before = picture();
         run(async {
             let mut session = Session::open(Path::new(CONTROL)).unwrap();
-            let error = session.plan_realserver(&wishes()).await.unwrap_err();
+            let error = session.plan_realserver(&desired()).await.unwrap_err();
             assert!(
                 format!("{error:#}").contains("ip addr del 192.0.2.10/24 dev eth0"),
                 "{error:#}"
@@ -214,7 +214,7 @@ fn the_server_does_not_answer_arp_for_the_vip() {
                 ip -n router neigh show 192.0.2.10")
         };
         run(async {
-            let mut session = start(&wishes()).await;
+            let mut session = start(&desired()).await;
             let seen = asked();
             assert!(!seen.contains("lladdr"), "{seen}");
             session.undo().await.unwrap();
@@ -233,7 +233,7 @@ fn cleanup_removes_what_a_killed_real_server_left() {
     alone(TEST, || {
         if victim() {
             return run(async {
-                let _session = start(&wishes()).await;
+                let _session = start(&desired()).await;
                 await_the_kill().await;
             });
         }
@@ -254,7 +254,7 @@ fn the_next_start_takes_over_from_a_killed_real_server() {
     alone(TEST, || {
         if victim() {
             return run(async {
-                let _session = start(&wishes()).await;
+                let _session = start(&desired()).await;
                 await_the_kill().await;
             });
         }
@@ -263,7 +263,7 @@ fn the_next_start_takes_over_from_a_killed_real_server() {
         kill_one(TEST, |_| {});
         no_tun();
         run(async {
-            let moved = RealServerWishes { rule_priority: 18_000, table: 18_000, ..wishes() };
+            let moved = DesiredRealServer { rule_priority: 18_000, table: 18_000, ..desired() };
             let mut session = start(&moved).await;
             assert_eq!(sh("ip rule show pref 17600"), "", "the old rule is gone");
             assert_eq!(sh("ip route show table all | grep -c 'table 17600' || true"), "0\n");

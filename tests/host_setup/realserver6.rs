@@ -11,7 +11,7 @@ use super::net::{
     alone, assert_same, await_the_kill, cleanup, kill_one, picture, run, sh, until, victim,
 };
 use super::realserver::{CONTROL, host, plain};
-use vstun::app::host::{RealServerWishes, Session};
+use vstun::app::host::{DesiredRealServer, Session};
 
 const VIP: &str = "2001:db8:9::10";
 
@@ -25,16 +25,16 @@ fn host6() {
     ");
 }
 
-pub(crate) fn dual() -> RealServerWishes {
-    RealServerWishes {
+pub(crate) fn dual() -> DesiredRealServer {
+    DesiredRealServer {
         vips: vec!["192.0.2.10".parse().unwrap(), VIP.parse().unwrap()],
-        ..super::realserver::wishes()
+        ..super::realserver::desired()
     }
 }
 
-pub(crate) async fn start(wishes: &RealServerWishes) -> Session {
+pub(crate) async fn start(desired: &DesiredRealServer) -> Session {
     let mut session = Session::open(Path::new(CONTROL)).unwrap();
-    let prepared = session.plan_realserver(wishes).await.unwrap();
+    let prepared = session.plan_realserver(desired).await.unwrap();
     tun();
     session.install(prepared).await.unwrap();
     session
@@ -45,10 +45,10 @@ fn after_undo_the_host_is_as_before() {
     alone("realserver6::after_undo_the_host_is_as_before", || {
         host6();
         let before = picture();
-        let only6 = RealServerWishes { vips: vec![VIP.parse().unwrap()], ..dual() };
-        for wishes in [dual(), only6] {
+        let only6 = DesiredRealServer { vips: vec![VIP.parse().unwrap()], ..dual() };
+        for desired in [dual(), only6] {
             run(async {
-                let mut session = start(&wishes).await;
+                let mut session = start(&desired).await;
                 let address = sh("ip -6 addr show dev vstun0");
                 assert!(address.contains("2001:db8:9::10/128 scope global nodad"), "{address}");
                 assert!(!address.contains("fe80"), "no router solicitations: {address}");
@@ -79,10 +79,10 @@ fn the_mss_leaves_room_for_the_tunnels_of_the_directors() {
         ];
         for (directors, v4, v6) in table {
             let directors = directors.iter().map(|net| net.parse().unwrap()).collect();
-            let wishes = RealServerWishes { directors, ..dual() };
+            let desired = DesiredRealServer { directors, ..dual() };
             run(async {
                 let mut session = Session::open(Path::new(CONTROL)).unwrap();
-                let prepared = session.plan_realserver(&wishes).await.unwrap();
+                let prepared = session.plan_realserver(&desired).await.unwrap();
                 let mss = prepared.advertised_mss();
                 assert_eq!((mss.v4, mss.v6), (v4, v6));
                 tun();

@@ -12,7 +12,7 @@ use mio::{Events, Interest, Poll, Token};
 use vstun::sys::raw::{Batch, Message, Sender};
 use vstun::sys::tun::{MAX_FRAME_LEN, Tun, VIRTIO_HEADER_LEN};
 use vstun::wire::Packet;
-use vstun::wire::segment::{self, MAX_HEADER_LEN, Plan};
+use vstun::wire::segment::{self, MAX_HEADER_LEN, SplitPlan};
 use vstun::wire::virtio::{self, Offload};
 
 use super::{OUTER, outer_header, ready};
@@ -87,7 +87,9 @@ impl Queue {
     fn split(&mut self, start: usize, length: usize, offload: Offload) {
         let end = start + length - VIRTIO_HEADER_LEN;
         let plan = Packet::parse(&self.frames[start..end]).ok();
-        let Some(plan) = plan.and_then(|packet| Plan::new(&packet, offload).ok()) else { return };
+        let Some(plan) = plan.and_then(|packet| SplitPlan::new(&packet, offload).ok()) else {
+            return;
+        };
         for index in 0..plan.count() {
             let slot = self.batch.len() * SLOT;
             let header = &mut self.headers[slot..slot + SLOT];

@@ -44,7 +44,7 @@ pub(super) const FAMILIES: [Family; 2] = [
 
 /// A real server.
 #[derive(Debug)]
-pub(super) struct Real {
+pub(super) struct DemoReal {
     pub(super) name: &'static str,
     addresses: [&'static str; 2],
     /// Which of them the director sends to.
@@ -53,13 +53,13 @@ pub(super) struct Real {
 }
 
 /// Both kinds of tunnel carry half of the requests, of either family.
-pub(super) const REALS: [Real; 3] = [
-    Real { name: "real1", addresses: ["10.0.0.11", "2001:db8:10::11"], tunnel: 0, weight: 1 },
-    Real { name: "real2", addresses: ["10.0.0.12", "2001:db8:10::12"], tunnel: 0, weight: 1 },
-    Real { name: "real3", addresses: ["10.0.0.13", "2001:db8:10::13"], tunnel: 1, weight: 2 },
+pub(super) const REALS: [DemoReal; 3] = [
+    DemoReal { name: "real1", addresses: ["10.0.0.11", "2001:db8:10::11"], tunnel: 0, weight: 1 },
+    DemoReal { name: "real2", addresses: ["10.0.0.12", "2001:db8:10::12"], tunnel: 0, weight: 1 },
+    DemoReal { name: "real3", addresses: ["10.0.0.13", "2001:db8:10::13"], tunnel: 1, weight: 2 },
 ];
 
-impl Real {
+impl DemoReal {
     /// Where the director sends to.
     pub(super) fn address(&self) -> &'static str {
         self.addresses[self.tunnel]
@@ -108,7 +108,7 @@ pub(super) fn lay() -> Result<()> {
     let director = FAMILIES.map(|family| family.director);
     cable("director", "eth1", director, "director-lan", Some("lan"))?;
     default_route("director", uplink)?;
-    for Real { name, addresses, .. } in REALS {
+    for DemoReal { name, addresses, .. } in REALS {
         cable(name, "eth0", addresses, name, Some("lan"))?;
         default_route(name, lan)?;
     }

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result};
 
-use super::cables::{FAMILIES, REALS, Real, at};
+use super::cables::{DemoReal, FAMILIES, REALS, at};
 use super::namespaces::{self, FOLDER, sibling};
 use super::process::Process;
 use super::traffic;
@@ -23,7 +23,7 @@ pub(super) struct Cast {
 
 impl Cast {
     pub(super) fn start_real_servers(&mut self) -> Result<()> {
-        for Real { name, .. } in REALS {
+        for DemoReal { name, .. } in REALS {
             let mut web = Process::start(&format!("{name}-web"), &mut web_server(name)?)?;
             web.wait_until(|| {
                 let answers = |host| succeeds(at(name, "curl").args(["-fsS", host]));

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::Instant;
 
-use crate::app::quiet::Quiet;
+use crate::app::log_throttle::LogThrottle;
 use crate::balancer::FloodNotice;
 use crate::sys::raw::{Cause, TunnelError};
 
@@ -15,7 +15,7 @@ const REMEMBERED: usize = 1_024;
 /// Tunnel errors, by real server and kind.
 #[derive(Debug, Default)]
 pub(super) struct TunnelLog {
-    seen: HashMap<(IpAddr, &'static str), Quiet>,
+    seen: HashMap<(IpAddr, &'static str), LogThrottle>,
 }
 
 impl TunnelLog {
@@ -24,8 +24,8 @@ impl TunnelLog {
         if self.seen.len() >= REMEMBERED && !self.seen.contains_key(&(error.real, what)) {
             return;
         }
-        let quiet = self.seen.entry((error.real, what)).or_default();
-        let Some(count) = quiet.note(Instant::now()) else { return };
+        let throttle = self.seen.entry((error.real, what)).or_default();
+        let Some(count) = throttle.note(Instant::now()) else { return };
         match error.cause {
             Cause::PathMtu(mtu) => {
                 let lost = if mtu < needed(error.real) {
@@ -83,7 +83,7 @@ pub(super) fn flood(notice: &FloodNotice) {
 #[derive(Debug, Default)]
 pub(super) struct FullLog {
     known: u64,
-    quiet: Quiet,
+    throttle: LogThrottle,
 }
 
 impl FullLog {
@@ -91,14 +91,14 @@ impl FullLog {
     #[inline]
     pub(super) fn note(&mut self, without_entry: u64) {
         if without_entry != self.known {
-            self.say(without_entry);
+            self.write(without_entry);
         }
     }
 
     #[cold]
-    fn say(&mut self, without_entry: u64) {
+    fn write(&mut self, without_entry: u64) {
         self.known = without_entry;
-        if self.quiet.note(Instant::now()).is_some() {
+        if self.throttle.note(Instant::now()).is_some() {
             log::warn!(
                 "flows without an entry: {without_entry} packets placed by hash since the connection table was \
                  full or a service flooded; raise max_connections"

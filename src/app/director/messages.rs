@@ -7,8 +7,8 @@ use tokio::sync::mpsc;
 use tokio::sync::oneshot::Sender;
 
 use crate::balancer::{
-    Change, ChangeError, DeadlineNotice, Explanation, FloodNotice, Flow, Flush, Flushed, Snapshot,
-    snapshot,
+    Change, ChangeError, DeadlineNotice, Explanation, FloodNotice, FlowQuery, Flush, Flushed,
+    Snapshot, snapshot,
 };
 
 use super::output::Sent;
@@ -25,11 +25,11 @@ pub(super) struct Report {
 }
 
 /// A piece of the connection list, and the place from which it goes on.
-pub(super) type Page = (Vec<snapshot::Connection>, Option<usize>);
+pub(super) type Page = (Vec<snapshot::ConnectionSnapshot>, Option<usize>);
 
 /// A message; answers go back through the channel in it.
 #[derive(Debug)]
-pub(super) enum Message {
+pub(super) enum DirectorMessage {
     /// Ends the loop.
     Stop,
     /// Asks for everything but the connections.
@@ -39,7 +39,7 @@ pub(super) enum Message {
     /// Applies changes in their order, up to the first that fails.
     Apply { changes: Vec<Change>, answer: Sender<Result<(), ChangeError>> },
     /// Asks where a flow goes and why.
-    Explain { flow: Flow, answer: Sender<Explanation> },
+    Explain { flow: FlowQuery, answer: Sender<Explanation> },
     /// Forgets connections from place `from` on.
     Flush { which: Flush, from: usize, answer: Sender<Flushed> },
 }
@@ -60,7 +60,7 @@ pub(super) enum Notice {
 /// The packet thread's ends.
 #[derive(Debug)]
 pub(super) struct Ends {
-    pub(super) inbox: Receiver<Message>,
+    pub(super) inbox: Receiver<DirectorMessage>,
     pub(super) notices: mpsc::Sender<Notice>,
 }
 

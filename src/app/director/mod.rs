@@ -1,15 +1,15 @@
 //! Director mode: host set-up, the packet thread, and the control thread that steers them.
 
-mod desk;
+mod commands;
 mod input;
 mod logs;
 mod messages;
 mod operate;
-mod orders;
 mod output;
 mod packets;
 mod reload;
-mod stands;
+mod request_handler;
+mod saved_states;
 mod tables;
 
 use std::collections::BTreeSet;
@@ -23,8 +23,8 @@ use mio::Poll;
 use tokio::sync::mpsc;
 
 use super::daemon::{self, Signals, Thread};
-use super::host::{DirectorWishes, Prepared, Session};
-use super::line::Line;
+use super::host::{DesiredDirector, Prepared, Session};
+use super::packet_thread::PacketThread;
 use super::serve::{self, Control};
 use crate::balancer::{Balancer, Change, Limits, SchedulerKind, Seed};
 use crate::config;
@@ -32,12 +32,12 @@ use crate::control::Request;
 use crate::sys::raw::{ErrorQueue, Sender};
 use crate::sys::tun::Tun;
 use crate::sys::{memory, random};
-use desk::Desk;
-use messages::{Ends, Message, NOTICES, Notice};
-use orders::{Order, Orders, Who};
+use commands::{AdminCommand, AdminCommands, Origin};
+use messages::{DirectorMessage, Ends, NOTICES, Notice};
 use output::Output;
 use packets::Packets;
 use reload::Running;
+use request_handler::Handler;
 use tables::Builder;
 
 /// Services with a Maglev table from which on the start says that it makes them: about a second of work at worst.
@@ -76,21 +76,22 @@ async fn direct(
 ) -> anyhow::Result<()> {
     let withdrawn: BTreeSet<IpAddr> =
         if config.announce { BTreeSet::new() } else { config.vips().into_iter().collect() };
-    let plan = session.plan_director(&wishes(&config, withdrawn.clone(), options.force)).await?;
+    let plan = session.plan_director(&desired(&config, withdrawn.clone(), options.force)).await?;
     let sources = plan.outer_sources();
     let (sender, errors) = sockets()?;
     let tun = daemon::tun(&config.tun, plan.tun_mtu(), config.offload)?;
     let offload = tun.offload();
     let [first, second] = random_words()?;
     let (notices, noticed) = mpsc::channel(NOTICES);
-    let (line, mut thread) = start(&config, tun, sender, errors, notices)?;
+    let (packet_thread, mut thread) = start(&config, tun, sender, errors, notices)?;
     let random = Seed(first, second);
-    let mut running = Running::new(config, options, line.clone(), random, withdrawn, sources);
+    let mut running =
+        Running::new(config, options, packet_thread.clone(), random, withdrawn, sources);
     let builder = running.builder();
     let installing = install(&mut running, session, plan);
     let outcome = match attended(installing, signals, &builder).await {
         // As if the signal had come a moment later.
-        (_, Stop::Asked) => Ok(()),
+        (_, Stop::PendingCommand) => Ok(()),
         (Ok(control), Stop::No) => {
             steer(running, control, session, signals, noticed, &mut thread, offload).await
         }
@@ -99,7 +100,7 @@ async fn direct(
     // The host first: as long as packets are led here, somebody has to read them.
     let undone = session.undo().await;
     // A thread that has ended by itself hears nothing, and need not.
-    let _ = line.send(Message::Stop);
+    let _ = packet_thread.send(DirectorMessage::Stop);
     thread.join();
     outcome.and(undone)
 }
@@ -114,16 +115,16 @@ async fn steer(
     thread: &mut Thread,
     offload: bool,
 ) -> anyhow::Result<()> {
-    let (orders, mut inbox) = Orders::new();
-    let (line, events, vips) =
-        (running.line.clone(), running.events.clone(), running.vips.subscribe());
+    let (commands, mut inbox) = AdminCommands::new();
+    let (packet_thread, events, vips) =
+        (running.packet_thread.clone(), running.events.clone(), running.vips.subscribe());
     let refused = running.config.offload && !offload;
-    let desk = Arc::new(Desk::new(line, orders, events, vips, offload, refused));
-    let mut served = pin!(serve::serve(control, desk));
+    let handler = Arc::new(Handler::new(packet_thread, commands, events, vips, offload, refused));
+    let mut served = pin!(serve::serve(control, handler));
     daemon::ready();
     loop {
         // Following the host is given up for each order, which needs the session, and taken up again.
-        let (order, asker) = tokio::select! {
+        let (command, asker) = tokio::select! {
             ended = thread.ended() => return ended,
             served = &mut served => return served,
             sources = session.follow() => {
@@ -134,19 +135,19 @@ async fn steer(
                 running.notice(notice).await;
                 continue;
             }
-            Some((order, asker)) = inbox.recv() => (order, Some(asker)),
-            order = signals.next() => match order {
-                daemon::Order::Stop => return Ok(()),
-                daemon::Order::Reload => {
+            Some((command, asker)) = inbox.recv() => (command, Some(asker)),
+            command = signals.next() => match command {
+                daemon::SignalAction::Stop => return Ok(()),
+                daemon::SignalAction::Reload => {
                     let (request, body) = (Request::Reload, Vec::new());
-                    (Order { request, body, who: Who::Signal }, None)
+                    (AdminCommand { request, body, origin: Origin::Signal }, None)
                 }
             },
         };
         let builder = running.builder();
         let obeying = async {
             tokio::select! {
-                outcome = running.obey(session, order) => Ok(outcome),
+                outcome = running.obey(session, command) => Ok(outcome),
                 served = &mut served => Err(served),
             }
         };
@@ -157,7 +158,7 @@ async fn steer(
         };
         // Whoever has hung up, or sent a signal, finds what came of it in the log.
         let _ = asker.map(|asker| asker.send(outcome));
-        if stop == Stop::Asked {
+        if stop == Stop::PendingCommand {
             return Ok(());
         }
     }
@@ -167,7 +168,7 @@ async fn steer(
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Stop {
     No,
-    Asked,
+    PendingCommand,
 }
 
 /// Waits for something that may take long only because tables are made. A signal that says stop meanwhile ends the making
@@ -182,7 +183,7 @@ async fn attended<T>(
         done = &mut work => return (done, Stop::No),
         () = signals.stop() => builder.stop(),
     }
-    (work.await, Stop::Asked)
+    (work.await, Stop::PendingCommand)
 }
 
 async fn install(
@@ -207,8 +208,8 @@ async fn install(
     daemon::listen(&running.config.control, &running.config.access)
 }
 
-fn wishes(config: &config::Director, withdrawn: BTreeSet<IpAddr>, force: bool) -> DirectorWishes {
-    DirectorWishes {
+fn desired(config: &config::Director, withdrawn: BTreeSet<IpAddr>, force: bool) -> DesiredDirector {
+    DesiredDirector {
         tun: config.tun.clone(),
         vips: config.vips(),
         reals: config.reals(),
@@ -240,7 +241,7 @@ fn start(
     sender: Sender,
     errors: ErrorQueue,
     notices: mpsc::Sender<Notice>,
-) -> anyhow::Result<(Line<Message>, Thread)> {
+) -> anyhow::Result<(PacketThread<DirectorMessage>, Thread)> {
     let limits = Limits {
         connections: config.max_connections,
         refusals_per_second: Limits::REFUSALS_PER_SECOND,
@@ -258,10 +259,10 @@ fn start(
     });
     let output = Output::new(sender, source_v4, third);
     let poll = Poll::new().context("could not make an epoll instance")?;
-    let (line, inbox) = Line::new(&poll, packets::WAKER)?;
+    let (packet_thread, inbox) = PacketThread::new(&poll, packets::WAKER)?;
     let ends = Ends { inbox, notices };
     let packets = Packets::new(poll, tun, errors, output, balancer, ends, label_key)
         .context("could not watch the TUN and the raw sockets")?
         .busy_polling(config.busy_poll);
-    Ok((line, Thread::start(move || packets.run())?))
+    Ok((packet_thread, Thread::start(move || packets.run())?))
 }

@@ -5,10 +5,10 @@ use std::net::IpAddr;
 
 use anyhow::bail;
 
-use super::messages::Message;
-use super::orders::{Answer, Outcome};
+use super::commands::{Answer, CommandResult};
+use super::desired;
+use super::messages::DirectorMessage;
 use super::reload::Running;
-use super::wishes;
 use crate::app::host::Session;
 use crate::balancer::spec::Wanted;
 use crate::balancer::{Change, Flush, Flushed, Snapshot, snapshot};
@@ -19,7 +19,11 @@ use crate::control::{Alteration, Request, VirtualIp, Which};
 const WEIGHT: u32 = 1;
 
 impl Running {
-    pub(super) async fn operate(&mut self, session: &mut Session, request: Request) -> Outcome {
+    pub(super) async fn operate(
+        &mut self,
+        session: &mut Session,
+        request: Request,
+    ) -> CommandResult {
         match request {
             Request::SetWeight { real, weight } => {
                 self.edit(session, &real, Edit::SetWeight(weight)).await
@@ -37,11 +41,11 @@ impl Running {
             Request::Flush { service, address, all } => self.flush(service, address, all).await,
             Request::Announce { address } => self.announce(session, &address).await,
             Request::Withdraw { address } => self.withdraw(session, &address).await,
-            other => bail!("{} is no order", other.verb()),
+            other => bail!("{} is no command", other.verb()),
         }
     }
 
-    async fn edit(&mut self, session: &mut Session, real: &Which, edit: Edit) -> Outcome {
+    async fn edit(&mut self, session: &mut Session, real: &Which, edit: Edit) -> CommandResult {
         let wanted = self.config.edited(target(real), edit)?;
         let changes = config::diff(&self.config, &wanted).map_err(first)?;
         // Another weight is nothing that the host has to know.
@@ -55,7 +59,7 @@ impl Running {
         Ok(Answer::of(altered).with(warnings))
     }
 
-    pub(super) async fn set_state(&mut self, real: &Which, state: Wanted) -> Outcome {
+    pub(super) async fn set_state(&mut self, real: &Which, state: Wanted) -> CommandResult {
         let running = self.snapshot().await?;
         let Selected { services, address } = match state {
             Wanted::Up => self.select_to_enable(real, &running)?,
@@ -89,7 +93,7 @@ impl Running {
         service: Option<String>,
         address: Option<String>,
         all: bool,
-    ) -> Outcome {
+    ) -> CommandResult {
         if all == (service.is_some() || address.is_some()) {
             bail!(
                 "whose connections? write --service NAME, --real ADDRESS or both, or --all alone"
@@ -106,7 +110,10 @@ impl Running {
         let (mut connections, mut next) = (0, Some(0));
         while let Some(from) = next {
             let which = which.clone();
-            let flushed = self.line.ask(|answer| Message::Flush { which, from, answer }).await?;
+            let flushed = self
+                .packet_thread
+                .ask(|answer| DirectorMessage::Flush { which, from, answer })
+                .await?;
             let Flushed { connections: more, next: then } = flushed;
             (connections, next) = (connections + more, then);
         }
@@ -132,7 +139,7 @@ impl Running {
         Ok(address)
     }
 
-    async fn announce(&mut self, session: &mut Session, text: &str) -> Outcome {
+    async fn announce(&mut self, session: &mut Session, text: &str) -> CommandResult {
         let vip = config::vip(&self.config, text)?;
         let mut withdrawn = self.withdrawn.clone();
         withdrawn.remove(&vip);
@@ -145,7 +152,7 @@ impl Running {
         Ok(Answer::done(done, self.publish(vip)).with(warnings))
     }
 
-    async fn withdraw(&mut self, session: &mut Session, text: &str) -> Outcome {
+    async fn withdraw(&mut self, session: &mut Session, text: &str) -> CommandResult {
         let vip = config::vip(&self.config, text)?;
         let before = self.withdrawn.clone();
         let mut withdrawn = before.clone();
@@ -171,8 +178,8 @@ impl Running {
         if !self.config.arp && self.config.announce_table == 0 {
             bail!("nothing announces virtual IPs here: `arp` is false and `announce_table` is 0");
         }
-        let wishes = wishes(&self.config, withdrawn.clone(), self.force);
-        let plan = session.plan_director(&wishes).await?;
+        let desired = desired(&self.config, withdrawn.clone(), self.force);
+        let plan = session.plan_director(&desired).await?;
         let (sources, warnings) = (plan.outer_sources(), plan.warnings().to_vec());
         self.apply(vec![Change::SetSources(sources.clone())]).await?;
         let plan = match at_once {
@@ -207,15 +214,15 @@ pub(super) fn virtual_ips(
     config: &config::Director,
     withdrawn: &BTreeSet<IpAddr>,
 ) -> Vec<VirtualIp> {
-    let line = |address| VirtualIp { address, announced: !withdrawn.contains(&address) };
-    config.vips().into_iter().map(line).collect()
+    let packet_thread = |address| VirtualIp { address, announced: !withdrawn.contains(&address) };
+    config.vips().into_iter().map(packet_thread).collect()
 }
 
 /// The services that serve the last connections of this real server, which was removed from them.
 fn removed<'a>(real: &Which, running: &'a Snapshot) -> Vec<&'a str> {
     // One that is no address is a fault when it is looked for.
     let Ok(address) = config::real(&real.address) else { return Vec::new() };
-    let has = |service: &&snapshot::Service| {
+    let has = |service: &&snapshot::ServiceSnapshot| {
         service.reals.iter().any(|real| real.removed && real.address == address)
     };
     running.services.iter().filter(has).map(|service| service.name.as_str()).collect()

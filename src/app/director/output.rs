@@ -6,12 +6,12 @@ use std::ops::Range;
 use std::time::Instant;
 
 use crate::app::budgets::director::BATCH;
-use crate::app::quiet::Quiet;
+use crate::app::log_throttle::LogThrottle;
 use crate::balancer::outer::Inner;
 use crate::balancer::{Sources, Tunnel};
 use crate::sys::raw::{Batch, Message, Sender};
 use crate::wire::encap::{MAX_OUTER_LEN, ipip};
-use crate::wire::segment::{MAX_HEADER_LEN, Plan};
+use crate::wire::segment::{MAX_HEADER_LEN, SplitPlan};
 
 use super::input::Input;
 
@@ -100,7 +100,7 @@ pub(super) struct Output {
     source_v4: IpAddr,
     random: u64,
     sent: Sent,
-    quiet: [Quiet; SendError::ALL.len()],
+    throttle: [LogThrottle; SendError::ALL.len()],
 }
 
 impl Output {
@@ -114,7 +114,7 @@ impl Output {
             source_v4: source_v4.unwrap_or(Ipv4Addr::UNSPECIFIED).into(),
             random: seed.max(1),
             sent: Sent::default(),
-            quiet: Default::default(),
+            throttle: Default::default(),
         }
     }
 
@@ -158,7 +158,7 @@ impl Output {
     }
 
     /// Queues a super-frame's wire segments: headers in this queue's own room, payloads where they are.
-    pub(super) fn split(&mut self, input: &Input, inner: Inner, plan: &Plan, tunnel: &Tunnel) {
+    pub(super) fn split(&mut self, input: &Input, inner: Inner, plan: &SplitPlan, tunnel: &Tunnel) {
         if !self.has_source(tunnel) {
             return self.unreachable(tunnel.real, plan.count());
         }
@@ -196,11 +196,11 @@ impl Output {
         if self.batch.is_empty() {
             return;
         }
-        let Self { sender, batch, headers, sent, quiet, .. } = self;
+        let Self { sender, batch, headers, sent, throttle, .. } = self;
         let calls = batch.flush(sender, headers, input.bytes(), |message, error| {
             let kind = SendError::of(&error);
             sent.failed[kind as usize] += 1;
-            if let Some(count) = quiet[kind as usize].note(Instant::now()) {
+            if let Some(count) = throttle[kind as usize].note(Instant::now()) {
                 log_failure(message.destination, &error, kind, count);
             }
         });
@@ -231,7 +231,7 @@ impl Output {
         let kind = SendError::Unreachable;
         self.sent.queued += packets as u64;
         self.sent.failed[kind as usize] += packets as u64;
-        if let Some(count) = self.quiet[kind as usize].note(Instant::now()) {
+        if let Some(count) = self.throttle[kind as usize].note(Instant::now()) {
             log_failure(real, &io::Error::from_raw_os_error(libc::ENETUNREACH), kind, count);
         }
     }

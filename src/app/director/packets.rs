@@ -21,12 +21,12 @@ use crate::balancer::{
 use crate::sys::raw::{self, ErrorQueue};
 use crate::sys::tun::Tun;
 use crate::wire::Packet;
-use crate::wire::segment::{self, Plan};
+use crate::wire::segment::{self, SplitPlan};
 use crate::wire::virtio::{self, Offload, OffloadError};
 
 use super::input::Input;
 use super::logs::{self, FullLog, TunnelLog};
-use super::messages::{Ends, Message, Next, Notice, Report};
+use super::messages::{DirectorMessage, Ends, Next, Notice, Report};
 use super::output::Output;
 
 const TUN: Token = Token(0);
@@ -160,20 +160,20 @@ impl Packets {
                 next_timer: self.balancer.next_deadline().map(|deadline| now.until(deadline)),
             };
             match message {
-                Message::Stop => return Next::Stop,
-                Message::Report(answer) => drop(answer.send(report())),
-                Message::Connections { from, most, answer } => {
+                DirectorMessage::Stop => return Next::Stop,
+                DirectorMessage::Report(answer) => drop(answer.send(report())),
+                DirectorMessage::Connections { from, most, answer } => {
                     drop(answer.send(self.balancer.connections(now, from, most)));
                 }
-                Message::Apply { changes, answer } => {
+                DirectorMessage::Apply { changes, answer } => {
                     let mut apply = |change: &Change| self.apply(now, change);
                     let applied = changes.iter().try_for_each(&mut apply);
                     drop(answer.send(applied));
                 }
-                Message::Explain { flow, answer } => {
+                DirectorMessage::Explain { flow, answer } => {
                     drop(answer.send(self.balancer.explain(now, &flow)));
                 }
-                Message::Flush { which, from, answer } => {
+                DirectorMessage::Flush { which, from, answer } => {
                     let _ = answer.send(self.balancer.flush(&which, from));
                 }
             }
@@ -334,7 +334,7 @@ impl Packets {
     /// The reset takes the place of the packet that it ends the connection of, and its way.
     #[cold]
     fn hang_up(&mut self, real: RealId) {
-        let reset = self.balancer.farewell();
+        let reset = self.balancer.server_reset();
         let Ok(packet) = Packet::parse(reset) else { return };
         let (inner, len) = (Inner::of(&packet, self.label_key), reset.len());
         let Some(room) = self.input.packet_mut().get_mut(..len) else { return };
@@ -342,8 +342,8 @@ impl Packets {
         self.tunnel(real, inner, len, None);
     }
 
-    fn tunnel(&mut self, real: RealId, inner: Inner, len: usize, plan: Option<&Plan>) {
-        let segments = plan.map_or(1, Plan::count) as u64;
+    fn tunnel(&mut self, real: RealId, inner: Inner, len: usize, plan: Option<&SplitPlan>) {
+        let segments = plan.map_or(1, SplitPlan::count) as u64;
         let repeated = plan.map_or(0, |plan| plan.header_len() as u64) * (segments - 1);
         let dispatched = self.balancer.dispatch(real, segments, len as u64 + repeated);
         let Some(tunnel) = dispatched else { return };
@@ -410,12 +410,12 @@ fn is_end(error: &io::Error, failures: u32) -> bool {
 }
 
 /// The packet and, for a super-frame, how it is split.
-fn view(bytes: &[u8], offload: Offload) -> Result<(Packet<'_>, Option<Plan>), Reason> {
+fn view(bytes: &[u8], offload: Offload) -> Result<(Packet<'_>, Option<SplitPlan>), Reason> {
     let packet = Packet::parse(bytes)?;
     match offload {
         Offload::None | Offload::Checksum { .. } => Ok((packet, None)),
         Offload::Tcp { .. } | Offload::Udp { .. } => {
-            let plan = Plan::new(&packet, offload).map_err(|_| Reason::BadOffload)?;
+            let plan = SplitPlan::new(&packet, offload).map_err(|_| Reason::BadOffload)?;
             Ok((packet.split_to(plan.wire_len()), Some(plan)))
         }
     }

@@ -6,20 +6,20 @@ use std::path::PathBuf;
 
 use tokio::sync::watch;
 
-use super::messages::{Message, Notice, Report};
+use super::commands::{AdminCommand, Answer, CommandResult, Done, Origin};
+use super::messages::{DirectorMessage, Notice, Report};
 use super::operate::virtual_ips;
-use super::orders::{Answer, Done, Order, Outcome, Who};
-use super::stands::Stands;
+use super::saved_states::SavedStates;
 use super::tables::Builder;
-use super::{Options, wishes};
+use super::{Options, desired};
 use crate::app::config_file;
 use crate::app::events::Events;
-use crate::app::host::{DirectorWishes, Session};
-use crate::app::line::Line;
-use crate::balancer::maglev::Keeper;
+use crate::app::host::{DesiredDirector, Session};
+use crate::app::packet_thread::PacketThread;
+use crate::balancer::maglev::MaglevTables;
 use crate::balancer::{Change, DeadlineNotice, FloodNotice, Seed, Snapshot, Sources};
 use crate::config;
-use crate::control::{Alteration, Before, Plan, Request, VirtualIp};
+use crate::control::{Alteration, Before, ReloadPlan, Request, VirtualIp};
 
 /// The configuration that runs, and where the next one is read.
 #[derive(Debug)]
@@ -27,7 +27,7 @@ pub(super) struct Running {
     pub(super) config: config::Director,
     pub(super) path: PathBuf,
     pub(super) force: bool,
-    pub(super) line: Line<Message>,
+    pub(super) packet_thread: PacketThread<DirectorMessage>,
     pub(super) events: Events,
     /// Virtual IPs that are not announced now.
     pub(super) withdrawn: BTreeSet<IpAddr>,
@@ -36,7 +36,7 @@ pub(super) struct Running {
     /// The tunnels' sources that the balancer knows.
     pub(super) sources: Sources,
     /// Knows the Maglev tables.
-    keeper: Keeper,
+    maglev_tables: MaglevTables,
     /// Makes them, neither where packets would wait for it nor where the control socket would.
     builder: Builder,
     /// What is odd about the host as it is set up now.
@@ -46,18 +46,18 @@ pub(super) struct Running {
 }
 
 impl Running {
-    /// For a packet thread at the other end of `line` that has not heard of the configuration yet. `random` is for want
+    /// For a packet thread at the other end of `packet_thread` that has not heard of the configuration yet. `random` is for want
     /// of a `hash_seed`.
     pub(super) fn new(
         config: config::Director,
         options: Options,
-        line: Line<Message>,
+        packet_thread: PacketThread<DirectorMessage>,
         random: Seed,
         withdrawn: BTreeSet<IpAddr>,
         sources: Sources,
     ) -> Self {
         let Options { config_path: path, force } = options;
-        let keeper = Keeper::new(hash_seed(&config, random), config.maglev_slots);
+        let maglev_tables = MaglevTables::new(hash_seed(&config, random), config.maglev_slots);
         let vips = watch::Sender::new(virtual_ips(&config, &withdrawn));
         let events = Events::new();
         let (builder, warnings) = (Builder::new(), Vec::new());
@@ -65,12 +65,12 @@ impl Running {
             config,
             path,
             force,
-            line,
+            packet_thread,
             events,
             withdrawn,
             vips,
             sources,
-            keeper,
+            maglev_tables,
             builder,
             warnings,
             random,
@@ -95,8 +95,12 @@ impl Running {
     }
 
     /// Does what is asked, or changes nothing. What comes of it is in the log, whoever asked.
-    pub(super) async fn obey(&mut self, session: &mut Session, order: Order) -> Outcome {
-        let Order { request, body, who } = order;
+    pub(super) async fn obey(
+        &mut self,
+        session: &mut Session,
+        command: AdminCommand,
+    ) -> CommandResult {
+        let AdminCommand { request, body, origin } = command;
         let verb = request.verb();
         let outcome = match request {
             Request::Reload => self.reload(session).await,
@@ -108,13 +112,13 @@ impl Running {
         match &outcome {
             Ok(Answer::Done(Done { text, changes, .. })) => {
                 if changes.is_empty() || verb == "reload" {
-                    log::info!("{text} ({verb} by {who})");
+                    log::info!("{text} ({verb} by {origin})");
                 }
-                self.tell(&who, verb, changes).await;
+                self.tell(&origin, verb, changes).await;
             }
             Ok(Answer::Planned(_)) => {}
             Err(error) => {
-                log::error!("{verb}: {error:#}; what was running runs on ({verb} by {who})");
+                log::error!("{verb}: {error:#}; what was running runs on ({verb} by {origin})");
             }
         }
         outcome
@@ -132,7 +136,7 @@ impl Running {
         });
         let changes: Vec<_> = changes.collect();
         self.sources.extend(sources);
-        self.tell(&Who::Host, "follow", &changes).await;
+        self.tell(&Origin::Host, "follow", &changes).await;
         Ok(())
     }
 
@@ -150,17 +154,17 @@ impl Running {
                 ("flood", mode.from_to(before, after))
             }
         };
-        self.tell(&Who::Director, verb, &[change]).await;
+        self.tell(&Origin::Director, verb, &[change]).await;
     }
 
-    async fn tell(&self, who: &Who, verb: &str, changes: &[Alteration]) {
-        let events = changes.iter().map(|change| who.event(verb, change.clone())).collect();
+    async fn tell(&self, origin: &Origin, verb: &str, changes: &[Alteration]) {
+        let events = changes.iter().map(|change| origin.event(verb, change.clone())).collect();
         self.events.tell(events).await;
     }
 
     /// Reads the configuration again and applies what differs, to the balancer and to the host; a faulty one, or one
     /// that the host is not fit for, changes nothing.
-    async fn reload(&mut self, session: &mut Session) -> Outcome {
+    async fn reload(&mut self, session: &mut Session) -> CommandResult {
         let (wanted, changes) = config_file::reload(&self.path, &self.config)?;
         let (altered, warnings) = self.switch(session, wanted, changes).await?;
         let done = format!("reloaded {}: {} changes", self.path.display(), altered.len());
@@ -168,11 +172,16 @@ impl Running {
     }
 
     /// What a reload of that text would do. Changes nothing.
-    async fn plan(&self, session: &Session, file: PathBuf, text: Vec<u8>) -> anyhow::Result<Plan> {
+    async fn plan(
+        &self,
+        session: &Session,
+        file: PathBuf,
+        text: Vec<u8>,
+    ) -> anyhow::Result<ReloadPlan> {
         let (wanted, changes) = config_file::compare(&file, text, &self.config)?;
-        let then = session.preview_director(&self.wishes(&wanted)).await?;
+        let then = session.preview_director(&self.desired(&wanted)).await?;
         // The running configuration was fit for the host when it was installed; the host may have changed since.
-        let now = session.preview_director(&self.wishes(&self.config)).await.ok();
+        let now = session.preview_director(&self.desired(&self.config)).await.ok();
         let (mtu_now, known) = match &now {
             Some(now) => (now.tun_mtu(), now.warnings()),
             None => (then.tun_mtu(), [].as_slice()),
@@ -180,11 +189,11 @@ impl Running {
         let running = self.snapshot().await?;
         let changes = self.before(&running).unmet(changes);
         let settings = settings(&self.config, &wanted);
-        let plan = Plan::new(&changes, self.before(&running)).with(settings);
-        let (keeper, _) = self.prepare(&wanted, changes).await?;
-        let plan = self.builder.compare(plan, self.keeper.clone(), keeper).await?;
+        let plan = ReloadPlan::new(&changes, self.before(&running)).with(settings);
+        let (maglev_tables, _) = self.prepare(&wanted, changes).await?;
+        let plan = self.builder.compare(plan, self.maglev_tables.clone(), maglev_tables).await?;
         let warnings = then.warnings().iter().filter(|warning| !known.contains(warning));
-        Ok(Plan {
+        Ok(ReloadPlan {
             tun_mtu: Some(then.tun_mtu()).filter(|mtu| *mtu != mtu_now),
             warnings: warnings.cloned().collect(),
             ..plan
@@ -201,20 +210,20 @@ impl Running {
     ) -> anyhow::Result<(Vec<Alteration>, Vec<String>)> {
         let running = self.snapshot().await?;
         let changes = self.before(&running).unmet(changes);
-        let stood = Stands::before(&changes, &running);
+        let saved = SavedStates::before(&changes, &running);
         let mut altered = self.altered(&changes, &running);
         altered.extend(settings(&self.config, &wanted));
-        let plan = session.plan_director(&self.wishes(&wanted)).await?;
+        let plan = session.plan_director(&self.desired(&wanted)).await?;
         let (sources, warnings) = (plan.outer_sources(), plan.warnings().to_vec());
         // A new real server must not be without its tunnel's source.
         let changes = std::iter::once(Change::SetSources(sources.clone())).chain(changes).collect();
         let prepared = self.prepare(&wanted, changes).await?;
         if let Err(error) = self.apply_prepared(prepared).await {
-            self.take_back_some(&wanted, stood).await;
+            self.take_back_some(&wanted, saved).await;
             return Err(error);
         }
         if let Err(error) = session.install(plan).await {
-            self.take_back(&wanted, stood).await;
+            self.take_back(&wanted, saved).await;
             return Err(error);
         }
         self.sources.extend(sources);
@@ -239,31 +248,31 @@ impl Running {
         &self,
         wanted: &config::Director,
         changes: Vec<Change>,
-    ) -> anyhow::Result<(Keeper, Vec<Change>)> {
-        let mut keeper = self.keeper.clone();
-        let mut all = keeper.remake(hash_seed(wanted, self.random), wanted.maglev_slots);
+    ) -> anyhow::Result<(MaglevTables, Vec<Change>)> {
+        let mut maglev_tables = self.maglev_tables.clone();
+        let mut all = maglev_tables.remake(hash_seed(wanted, self.random), wanted.maglev_slots);
         all.extend(changes);
-        self.builder.follow(keeper, all).await
+        self.builder.follow(maglev_tables, all).await
     }
 
     async fn apply_prepared(
         &mut self,
-        (keeper, changes): (Keeper, Vec<Change>),
+        (maglev_tables, changes): (MaglevTables, Vec<Change>),
     ) -> anyhow::Result<()> {
-        self.line.ask(|answer| Message::Apply { changes, answer }).await??;
+        self.packet_thread.ask(|answer| DirectorMessage::Apply { changes, answer }).await??;
         // What is refused has not happened.
-        self.keeper = keeper;
+        self.maglev_tables = maglev_tables;
         Ok(())
     }
 
     pub(super) async fn snapshot(&self) -> anyhow::Result<Snapshot> {
-        let Report { snapshot, .. } = self.line.ask(Message::Report).await?;
+        let Report { snapshot, .. } = self.packet_thread.ask(DirectorMessage::Report).await?;
         Ok(snapshot)
     }
 
     /// What the configuration asks of the host, together with what the operator has said since.
-    pub(super) fn wishes(&self, config: &config::Director) -> DirectorWishes {
-        wishes(config, self.withdrawn.clone(), self.force)
+    pub(super) fn desired(&self, config: &config::Director) -> DesiredDirector {
+        desired(config, self.withdrawn.clone(), self.force)
     }
 
     fn before<'a>(&'a self, running: &'a Snapshot) -> Before<'a> {
@@ -273,10 +282,10 @@ impl Running {
 
     /// The way back from `wanted`. What the configuration cannot name, connections of a service that was away, is
     /// lost.
-    async fn take_back(&mut self, wanted: &config::Director, stood: Stands) {
+    async fn take_back(&mut self, wanted: &config::Director, saved: SavedStates) {
         let Ok(mut changes) = config::diff(wanted, &self.config) else { return };
         // At once, so that nothing goes to a server that comes back up and was disabled.
-        let (sure, others) = stood.now();
+        let (sure, others) = saved.now();
         changes.extend(sure);
         if let Err(error) = self.apply(changes).await {
             log::error!("the balancer cannot go back to what was running: {error:#}");
@@ -285,10 +294,10 @@ impl Running {
     }
 
     /// The way back from somewhere on the way to `wanted`, for which no tables were made yet.
-    async fn take_back_some(&mut self, wanted: &config::Director, stood: Stands) {
+    async fn take_back_some(&mut self, wanted: &config::Director, saved: SavedStates) {
         let Ok(changes) = config::diff(wanted, &self.config) else { return };
         let seed = Change::SetHashSeed(hash_seed(&self.config, self.random));
-        let (sure, others) = stood.now();
+        let (sure, others) = saved.now();
         let all = std::iter::once(seed).chain(changes).chain(sure).chain(others);
         self.try_each(all.collect()).await;
     }

@@ -6,8 +6,8 @@ use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 
 use crate::balancer::Change;
-use crate::balancer::maglev::Keeper;
-use crate::control::Plan;
+use crate::balancer::maglev::MaglevTables;
+use crate::control::ReloadPlan;
 
 /// Has tables made by a thread of their own, one after the other, until it is told to stop.
 #[derive(Clone, Debug)]
@@ -29,18 +29,18 @@ impl Builder {
     /// The director is stopping; the keeper is lost.
     pub(super) async fn follow(
         &self,
-        mut keeper: Keeper,
+        mut maglev_tables: MaglevTables,
         mut changes: Vec<Change>,
-    ) -> anyhow::Result<(Keeper, Vec<Change>)> {
-        keeper.note_all(&changes);
-        if keeper.is_current() {
-            return Ok((keeper, changes));
+    ) -> anyhow::Result<(MaglevTables, Vec<Change>)> {
+        maglev_tables.note_all(&changes);
+        if maglev_tables.is_current() {
+            return Ok((maglev_tables, changes));
         }
         let stopping = self.0.subscribe();
         let make = move || {
-            let tables = keeper.make_while(|| !*stopping.borrow())?;
+            let tables = maglev_tables.make_while(|| !*stopping.borrow())?;
             changes.extend(tables);
-            Some((keeper, changes))
+            Some((maglev_tables, changes))
         };
         self.work(make).await?.context(STOPPING)
     }
@@ -51,10 +51,10 @@ impl Builder {
     /// The director is stopping.
     pub(super) async fn compare(
         &self,
-        plan: Plan,
-        now: Keeper,
-        then: Keeper,
-    ) -> anyhow::Result<Plan> {
+        plan: ReloadPlan,
+        now: MaglevTables,
+        then: MaglevTables,
+    ) -> anyhow::Result<ReloadPlan> {
         self.work(move || plan.with_tables(&now, &then)).await
     }
 

@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::host::{Announcement, Facts, Family, Link, resolution};
 
-use super::speaker::{Speaker, asker};
+use super::neighbour_socket::{NeighbourSocket, asker};
 
 /// Probes and announcements sent for each address. RFC 5227 1.1 has three and two; three of each survive a switch
 /// port that is slow to forward.
@@ -53,11 +53,11 @@ struct Question {
 pub(super) async fn probe(announcements: &[Announcement], facts: &Facts) -> Vec<Conflict> {
     let own: Vec<[u8; 6]> = facts.links.iter().filter_map(|link| link.mac).collect();
     let mut probes = JoinSet::new();
-    for (speaker, link, addresses) in speakers(announcements, facts) {
+    for (neighbour_socket, link, addresses) in neighbour_sockets(announcements, facts) {
         let asker = |address| asker(facts, link.index, address);
         let question = |address| Question { address, asker: asker(address) };
         let questions = addresses.into_iter().map(question).collect();
-        probes.spawn(probe_link(speaker, link.name, questions, own.clone()));
+        probes.spawn(probe_link(neighbour_socket, link.name, questions, own.clone()));
     }
     let mut conflicts = probes.join_all().await.concat();
     conflicts.sort_by(|a, b| (a.address, &a.link).cmp(&(b.address, &b.link)));
@@ -67,11 +67,11 @@ pub(super) async fn probe(announcements: &[Announcement], facts: &Facts) -> Vec<
 /// Announces every address on every interface: once at once, then from a task of its own, which the caller ends
 /// when the addresses are withdrawn.
 pub(super) fn announce(announcements: &[Announcement], facts: &Facts) -> JoinHandle<()> {
-    let speakers = speakers(announcements, facts);
+    let neighbour_sockets = neighbour_sockets(announcements, facts);
     let say = move || {
-        for (speaker, link, addresses) in &speakers {
+        for (neighbour_socket, link, addresses) in &neighbour_sockets {
             for address in addresses {
-                if let Err(error) = speaker.announce(*address) {
+                if let Err(error) = neighbour_socket.announce(*address) {
                     warn!("cannot announce {address} on {}: {error}", link.name);
                 }
             }
@@ -87,18 +87,18 @@ pub(super) fn announce(announcements: &[Announcement], facts: &Facts) -> JoinHan
 }
 
 async fn probe_link(
-    speaker: Speaker,
+    neighbour_socket: NeighbourSocket,
     link: String,
     questions: Vec<Question>,
     own: Vec<[u8; 6]>,
 ) -> Vec<Conflict> {
     let mut conflicts: Vec<Conflict> = Vec::new();
     for question in &questions {
-        speaker.listen(question.address);
+        neighbour_socket.listen(question.address);
     }
     for _ in 0..TIMES {
         for Question { address, asker } in &questions {
-            if let Err(error) = speaker.ask(*address, *asker) {
+            if let Err(error) = neighbour_socket.ask(*address, *asker) {
                 warn!("cannot probe for {address} on {link}: {error}");
                 return conflicts;
             }
@@ -106,18 +106,18 @@ async fn probe_link(
         let end = sleep_until(Instant::now() + PROBE_INTERVAL);
         tokio::pin!(end);
         loop {
-            let heard = tokio::select! {
+            let message = tokio::select! {
                 () = &mut end => break,
-                heard = speaker.heard() => heard,
+                message = neighbour_socket.receive() => message,
             };
-            let Ok(heard) = heard else { break };
+            let Ok(message) = message else { break };
             // Two of our interfaces in one network hear each other.
-            if own.contains(&heard.mac()) {
+            if own.contains(&message.mac()) {
                 continue;
             }
             let addresses = questions.iter().map(|question| question.address);
-            for address in addresses.filter(|address| heard.conflicts(*address)) {
-                let conflict = Conflict { link: link.clone(), address, mac: heard.mac() };
+            for address in addresses.filter(|address| message.conflicts(*address)) {
+                let conflict = Conflict { link: link.clone(), address, mac: message.mac() };
                 if !conflicts.contains(&conflict) {
                     conflicts.push(conflict);
                 }
@@ -128,18 +128,21 @@ async fn probe_link(
 }
 
 /// Who speaks about which addresses where.
-fn speakers(announcements: &[Announcement], facts: &Facts) -> Vec<(Speaker, Link, Vec<IpAddr>)> {
+fn neighbour_sockets(
+    announcements: &[Announcement],
+    facts: &Facts,
+) -> Vec<(NeighbourSocket, Link, Vec<IpAddr>)> {
     let mut grouped: BTreeMap<(&str, Family), Vec<IpAddr>> = BTreeMap::new();
     for Announcement { link, address } in announcements {
         grouped.entry((link, Family::of(*address))).or_default().push(*address);
     }
-    let speaker = |((name, family), addresses): ((&str, Family), Vec<IpAddr>)| {
+    let neighbour_socket = |((name, family), addresses): ((&str, Family), Vec<IpAddr>)| {
         let link = facts.link(name)?.clone();
-        let speaker = Speaker::open(&link, family)?;
-        let speaker = speaker.inspect_err(|error| {
+        let neighbour_socket = NeighbourSocket::open(&link, family)?;
+        let neighbour_socket = neighbour_socket.inspect_err(|error| {
             warn!("cannot speak to the neighbours on {name}: {error}; {} addresses are not announced there", family.name());
         });
-        Some((speaker.ok()?, link, addresses))
+        Some((neighbour_socket.ok()?, link, addresses))
     };
-    grouped.into_iter().filter_map(speaker).collect()
+    grouped.into_iter().filter_map(neighbour_socket).collect()
 }

@@ -6,7 +6,7 @@ use anyhow::{Context, Error, Result, bail};
 use log::{info, warn};
 use tokio::time::{sleep, timeout};
 
-use crate::host::{Announcement, Facts, Object, OuterSources, Plan, Step, copies};
+use crate::host::{Announcement, Facts, HostPlan, Object, OuterSources, Step, copies};
 use crate::sys::netlink::Events;
 
 use super::{Role, Session};
@@ -74,8 +74,8 @@ impl Session {
             self.changed = true;
         }
         let burst = async {
-            while let Ok(heard) = timeout(QUIET, events.next()).await {
-                heard?;
+            while let Ok(message) = timeout(QUIET, events.next()).await {
+                message?;
             }
             Ok(())
         };
@@ -118,7 +118,7 @@ impl Session {
 }
 
 /// Addresses that nobody answers for any more: taking an interface down takes its proxy entries away.
-fn lost(plan: &Plan, facts: &Facts) -> Vec<Announcement> {
+fn lost(plan: &HostPlan, facts: &Facts) -> Vec<Announcement> {
     let lacks = |one: &&Announcement| {
         let (address, link) = (one.address, one.link.clone());
         facts.lacks(&Step::Add(Object::Proxy { address, link }))
@@ -127,15 +127,15 @@ fn lost(plan: &Plan, facts: &Facts) -> Vec<Announcement> {
 }
 
 fn unseen_rules(role: &Role, facts: &Facts) -> Vec<String> {
-    let Role::RealServer(wishes) = role else { return Vec::new() };
-    if !wishes.mss_route {
+    let Role::RealServer(desired) = role else { return Vec::new() };
+    if !desired.mss_route {
         return Vec::new();
     }
     let warning = |priority| {
         format!(
             "routing rule {priority} is not seen by packets from the virtual IPs: they follow the rules of priority {}, which cannot copy it; give it a priority below that, or set `mss = \"off\"`",
-            wishes.rule_priority
+            desired.rule_priority
         )
     };
-    copies::unseen_rules(wishes, facts).into_iter().map(warning).collect()
+    copies::unseen_rules(desired, facts).into_iter().map(warning).collect()
 }

@@ -5,7 +5,7 @@ use std::io;
 use anyhow::{Context, Result, bail};
 use log::{debug, info, warn};
 
-use crate::host::{Announcement, Facts, MAIN, Object, Plan, Step, copies};
+use crate::host::{Announcement, Facts, HostPlan, MAIN, Object, Step, copies};
 use crate::sys::sysctl;
 
 use super::apply::{apply, copy};
@@ -48,7 +48,7 @@ impl Session {
             self.roll_back(&before).await;
             return Err(error);
         }
-        self.hush(&plan.announcements, &facts);
+        self.stop_announcing(&plan.announcements, &facts);
         self.prune(&plan).await;
         let told: Vec<_> = plan.announcements.iter().filter(taken).cloned().chain(asked).collect();
         self.announce(&told, &facts);
@@ -63,11 +63,11 @@ impl Session {
     pub(super) async fn carry_out(
         &mut self,
         role: &Role,
-        plan: &Plan,
+        plan: &HostPlan,
         facts: &Facts,
     ) -> Result<()> {
         self.forget_lost_links(facts);
-        let others = state::living(self.place.control(), &self.state.namespace);
+        let others = state::living(self.files.control(), &self.state.namespace);
         let on_tun = self.due(&plan.on_tun, facts, &others)?;
         let steps = self.due(&plan.steps, facts, &others)?;
         self.record(on_tun.iter().chain(&steps))?;
@@ -175,19 +175,19 @@ impl Session {
 
     /// Brings the table of copies in step with the tables it is copied from.
     pub(super) async fn copy_routes(&self, role: &Role, facts: &Facts) -> Result<()> {
-        let Role::RealServer(wishes) = role else { return Ok(()) };
-        if !wishes.mss_route {
+        let Role::RealServer(desired) = role else { return Ok(()) };
+        if !desired.mss_route {
             return Ok(());
         }
-        let changes = copies::changes(wishes, facts);
+        let changes = copies::changes(desired, facts);
         if !changes.is_empty() {
-            debug!("host: {} changes in table {}", changes.len(), wishes.table);
+            debug!("host: {} changes in table {}", changes.len(), desired.table);
         }
         copy(&changes, &self.netlink).await
     }
 
     /// Undoes what is recorded and not in the plan.
-    async fn prune(&mut self, plan: &Plan) {
+    async fn prune(&mut self, plan: &HostPlan) {
         let wanted =
             |step: &Step| plan.on_tun.iter().chain(&plan.steps).any(|other| other.same_end(step));
         let unwanted = self.state.steps.iter().filter(|step| !wanted(step)).cloned().collect();
@@ -227,10 +227,10 @@ impl Session {
         for Announcement { link, address } in announcements {
             info!("announcing {address} on {link}");
         }
-        self.say(announcements.to_vec(), facts);
+        self.start_announcing(announcements.to_vec(), facts);
     }
 
-    fn say(&mut self, announcements: Vec<Announcement>, facts: &Facts) {
+    fn start_announcing(&mut self, announcements: Vec<Announcement>, facts: &Facts) {
         self.announcing.retain(|(_, saying)| !saying.is_finished());
         let saying = conflict::announce(&announcements, facts);
         self.announcing.push((announcements, saying));
@@ -238,7 +238,7 @@ impl Session {
 
     /// Nothing is said again that is not `wanted` any more: a neighbour that heard it would send here what has gone to
     /// another director. The rest of what was being said begins anew.
-    fn hush(&mut self, wanted: &[Announcement], facts: &Facts) {
+    fn stop_announcing(&mut self, wanted: &[Announcement], facts: &Facts) {
         let unwanted = |one: &Announcement| !wanted.contains(one);
         let (over, still): (Vec<_>, Vec<_>) = std::mem::take(&mut self.announcing)
             .into_iter()
@@ -251,20 +251,20 @@ impl Session {
             saying.abort();
             said.retain(|one| wanted.contains(one));
             if !said.is_empty() {
-                self.say(said, facts);
+                self.start_announcing(said, facts);
             }
         }
     }
 }
 
 async fn refuse_conflicts(role: &Role, new: &[Announcement], facts: &Facts) -> Result<()> {
-    let Role::Director(wishes) = role else { return Ok(()) };
+    let Role::Director(desired) = role else { return Ok(()) };
     let conflicts = conflict::probe(new, facts).await;
     for conflict in &conflicts {
         warn!("{conflict}");
     }
     match conflicts.first() {
-        Some(conflict) if !wishes.force => bail!(
+        Some(conflict) if !desired.force => bail!(
             "{conflict}; stop that host, or start with --force to announce the address nevertheless"
         ),
         _ => Ok(()),

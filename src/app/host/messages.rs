@@ -4,7 +4,9 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use crate::host::{Address, Family, Kind, Link, Lookup, PROTOCOL, Proxy, Rule, Tunnel, metric};
+use crate::host::{
+    Address, Family, Link, Lookup, PROTOCOL, Proxy, RouteKind, Rule, Tunnel, metric,
+};
 use crate::sys::netlink::IpVersion;
 use crate::sys::netlink::packet_route::AddressFamily;
 use crate::sys::netlink::packet_route::address::{
@@ -163,7 +165,7 @@ pub(super) fn lookup_request(to: IpAddr) -> RouteMessage {
 pub(super) fn lookup(message: &RouteMessage) -> Lookup {
     let route = route(message);
     Lookup {
-        kind: Kind::from_number(message.header.kind.into()),
+        kind: RouteKind::from_number(message.header.kind.into()),
         link: route.as_ref().and_then(|route| Some(route.hops.first()?.link)),
         source: route.as_ref().and_then(|route| route.source),
         mtu: route.and_then(|route| route.metrics.get(&metric::MTU).copied()),

@@ -9,13 +9,13 @@
 
 mod apply;
 mod conflict;
+mod control_files;
 mod follow;
 mod gather;
 mod install;
 mod messages;
-mod place;
+mod neighbour_socket;
 mod routes;
-mod speaker;
 mod state;
 mod undo;
 
@@ -29,16 +29,16 @@ use log::warn;
 use tokio::task::JoinHandle;
 
 use crate::host::{
-    self, Announcement, Facts, Mss, Object, OuterSources, Plan, Step, director, realserver,
+    self, Announcement, Facts, HostPlan, Mss, Object, OuterSources, Step, director, realserver,
 };
 use crate::sys::netlink::{Events, Netlink};
 use crate::sys::netns;
 use crate::sys::sysctl;
 
-pub use crate::host::director::Wishes as DirectorWishes;
-pub use crate::host::realserver::Wishes as RealServerWishes;
+pub use crate::host::director::DesiredDirector;
+pub use crate::host::realserver::DesiredRealServer;
 
-use place::{LOCK, Place, STATE, beside};
+use control_files::{ControlFiles, LOCK, STATE, beside};
 use state::State;
 
 /// A daemon's hold on its host.
@@ -64,22 +64,22 @@ pub struct Session {
     /// Something has changed on the host that was not looked at yet.
     changed: bool,
     /// Last, so that the lock outlives all the rest.
-    place: Place,
+    files: ControlFiles,
 }
 
 /// A plan and what it was made from, ready to be installed.
 #[derive(Clone, Debug)]
 pub struct Prepared {
     role: Role,
-    plan: Plan,
+    plan: HostPlan,
     /// See [`Self::at_once`].
     at_once: Option<IpAddr>,
 }
 
 #[derive(Clone, Debug)]
 enum Role {
-    Director(DirectorWishes),
-    RealServer(RealServerWishes),
+    Director(DesiredDirector),
+    RealServer(DesiredRealServer),
 }
 
 impl Session {
@@ -109,9 +109,9 @@ impl Session {
     }
 
     fn enter(control: &Path, elsewhere: Elsewhere) -> Result<Self> {
-        let mut place = Place::take(control)?;
+        let mut files = ControlFiles::take(control)?;
         let namespace = netns::identity().context("cannot tell the network namespace")?;
-        let state = inherit(&mut place, &namespace, elsewhere)?;
+        let state = inherit(&mut files, &namespace, elsewhere)?;
         let netlink = Netlink::open().context("cannot open a netlink socket")?;
         Ok(Self {
             netlink,
@@ -125,7 +125,7 @@ impl Session {
             events: None,
             failing: None,
             changed: true,
-            place,
+            files,
         })
     }
 
@@ -134,8 +134,8 @@ impl Session {
     /// # Errors
     ///
     /// The host cannot be looked at, or a [`Refusal`](crate::host::Refusal) with what mends it.
-    pub async fn plan_director(&mut self, wishes: &DirectorWishes) -> Result<Prepared> {
-        self.prepare(Role::Director(wishes.clone())).await
+    pub async fn plan_director(&mut self, desired: &DesiredDirector) -> Result<Prepared> {
+        self.prepare(Role::Director(desired.clone())).await
     }
 
     /// What a real server's host needs. Changes nothing.
@@ -143,8 +143,8 @@ impl Session {
     /// # Errors
     ///
     /// As [`Self::plan_director`].
-    pub async fn plan_realserver(&mut self, wishes: &RealServerWishes) -> Result<Prepared> {
-        self.prepare(Role::RealServer(wishes.clone())).await
+    pub async fn plan_realserver(&mut self, desired: &DesiredRealServer) -> Result<Prepared> {
+        self.prepare(Role::RealServer(desired.clone())).await
     }
 
     async fn prepare(&mut self, role: Role) -> Result<Prepared> {
@@ -158,8 +158,8 @@ impl Session {
     /// # Errors
     ///
     /// As [`Self::plan_director`].
-    pub async fn preview_director(&self, wishes: &DirectorWishes) -> Result<Prepared> {
-        self.look_ahead(Role::Director(wishes.clone())).await
+    pub async fn preview_director(&self, desired: &DesiredDirector) -> Result<Prepared> {
+        self.look_ahead(Role::Director(desired.clone())).await
     }
 
     async fn look_ahead(&self, role: Role) -> Result<Prepared> {
@@ -171,7 +171,7 @@ impl Session {
     /// Where others are told of the virtual IP: each proxy entry and each route for routing daemons that is recorded.
     #[must_use]
     pub fn announced(&self, vip: IpAddr) -> Vec<String> {
-        let Some(Role::Director(DirectorWishes { announce_table, .. })) = &self.role else {
+        let Some(Role::Director(DesiredDirector { announce_table, .. })) = &self.role else {
             return Vec::new();
         };
         let place = |step: &Step| match step {
@@ -189,7 +189,7 @@ impl Session {
     /// Looks at the host. `installed`: a TUN of that name is ours.
     async fn look(&self, role: &Role, installed: bool) -> Result<Facts> {
         let destinations = match role {
-            Role::Director(wishes) => wishes.reals.as_slice(),
+            Role::Director(desired) => desired.reals.as_slice(),
             Role::RealServer(_) => &[],
         };
         let facts = gather::facts(&self.netlink, destinations, installed).await?;
@@ -207,7 +207,7 @@ impl Session {
 
     /// Writes the state down; where nothing is left to undo, that is no file.
     fn save(&self) -> Result<()> {
-        let path = self.place.state();
+        let path = self.files.state();
         if self.state.steps.is_empty() { state::remove(&path) } else { self.state.save(&path) }
     }
 }
@@ -248,7 +248,7 @@ impl Prepared {
 impl Role {
     fn outer_sources(&self, facts: &Facts) -> OuterSources {
         match self {
-            Self::Director(wishes) => director::outer_sources(wishes, facts),
+            Self::Director(desired) => director::outer_sources(desired, facts),
             Self::RealServer(_) => OuterSources::new(),
         }
     }
@@ -256,15 +256,15 @@ impl Role {
     /// See [`director::hiding`].
     fn hiding(&self, facts: &Facts) -> Vec<Step> {
         match self {
-            Self::Director(wishes) => director::hiding(wishes, facts),
+            Self::Director(desired) => director::hiding(desired, facts),
             Self::RealServer(_) => Vec::new(),
         }
     }
 
-    fn plan(&self, facts: &Facts) -> Result<Plan> {
+    fn plan(&self, facts: &Facts) -> Result<HostPlan> {
         Ok(match self {
-            Self::Director(wishes) => director::plan(wishes, facts)?,
-            Self::RealServer(wishes) => realserver::plan(wishes, facts)?,
+            Self::Director(desired) => director::plan(desired, facts)?,
+            Self::RealServer(desired) => realserver::plan(desired, facts)?,
         })
     }
 }
@@ -277,9 +277,9 @@ enum Elsewhere {
 }
 
 /// The state a dead predecessor left, or an empty one.
-fn inherit(place: &mut Place, namespace: &str, elsewhere: Elsewhere) -> Result<State> {
-    let path = place.state();
-    let mut state = State::new(namespace.to_owned(), place.made().to_vec());
+fn inherit(files: &mut ControlFiles, namespace: &str, elsewhere: Elsewhere) -> Result<State> {
+    let path = files.state();
+    let mut state = State::new(namespace.to_owned(), files.made().to_vec());
     let Some(left) = State::load(&path)? else { return Ok(state) };
     if left.namespace != namespace {
         let what = format!(
@@ -300,8 +300,8 @@ fn inherit(place: &mut Place, namespace: &str, elsewhere: Elsewhere) -> Result<S
             warn!("left on this host by process {}, taken over: {step}", left.pid);
         }
     }
-    place.inherit(left.directories);
-    state.directories = place.made().to_vec();
+    files.inherit(left.directories);
+    state.directories = files.made().to_vec();
     Ok(state)
 }
 

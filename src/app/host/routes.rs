@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use crate::host::{Hop, Kind, MAIN, PROTOCOL, Raw, Route};
+use crate::host::{Hop, MAIN, PROTOCOL, Raw, Route, RouteKind};
 use crate::sys::netlink::packet_core::{DefaultNla, Nla};
 use crate::sys::netlink::packet_route::AddressFamily;
 use crate::sys::netlink::packet_route::route::{
@@ -45,7 +45,7 @@ fn host_route_to(to: IpAddr, link: u32, table: u32, source: Option<IpAddr>) -> R
         protocol: PROTOCOL,
         // IPv6 has no scopes, and shows the widest.
         scope: if to.is_ipv4() { RouteScope::Link } else { RouteScope::Universe }.into(),
-        kind: Kind::Unicast,
+        kind: RouteKind::Unicast,
         priority: 0,
         source,
         nexthop: None,
@@ -66,7 +66,7 @@ pub(super) fn route(message: &RouteMessage) -> Option<Route> {
         table: u32::from(header.table),
         protocol: header.protocol.into(),
         scope: header.scope.into(),
-        kind: Kind::from_number(header.kind.into()),
+        kind: RouteKind::from_number(header.kind.into()),
         priority: 0,
         source: None,
         nexthop: None,

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::host::Step;
 use crate::sys::lock;
 
-use super::place::{LOCK, STATE, beside};
+use super::control_files::{LOCK, STATE, beside};
 
 /// The only version so far.
 const VERSION: u32 = 1;

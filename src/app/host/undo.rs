@@ -21,7 +21,7 @@ pub(super) enum Mode {
 
 /// One undone step, for people.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) struct Outcome {
+pub(crate) struct UndoReport {
     /// The step.
     pub(crate) step: String,
     /// What came of it.
@@ -40,7 +40,7 @@ impl Session {
     }
 
     /// As [`Self::undo`], and says what became of each step.
-    pub(crate) async fn finish(&mut self) -> Result<Vec<Outcome>> {
+    pub(crate) async fn finish(&mut self) -> Result<Vec<UndoReport>> {
         for (_, saying) in self.announcing.drain(..) {
             saying.abort();
         }
@@ -51,15 +51,15 @@ impl Session {
         if left > 0 {
             bail!(
                 "{left} changes of this host could not be undone; `vstun cleanup` tries again, {} names them",
-                self.place.state().display()
+                self.files.state().display()
             );
         }
         self.save()?;
         Ok(outcomes)
     }
 
-    pub(super) async fn undo_steps(&mut self, steps: Vec<Step>, mode: Mode) -> Vec<Outcome> {
-        let others = state::living(self.place.control(), &self.state.namespace);
+    pub(super) async fn undo_steps(&mut self, steps: Vec<Step>, mode: Mode) -> Vec<UndoReport> {
+        let others = state::living(self.files.control(), &self.state.namespace);
         let mut outcomes = Vec::new();
         for step in steps.into_iter().rev() {
             let result = match undo(&step, &self.netlink, &others).await {
@@ -72,7 +72,7 @@ impl Session {
                     format!("failed: {error:#}")
                 }
             };
-            outcomes.push(Outcome { step: step.to_string(), result });
+            outcomes.push(UndoReport { step: step.to_string(), result });
         }
         if !outcomes.is_empty()
             && let Err(error) = self.save()

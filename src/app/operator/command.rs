@@ -50,7 +50,7 @@ Examples:
         #[arg(long, value_name = "NUMBER", value_parser = weight())]
         weight: u32,
         #[command(flatten)]
-        real: Real,
+        real: RealArgument,
     },
     /// No new connections for a real server; those it has go on
     Drain {
@@ -58,17 +58,17 @@ Examples:
         #[arg(long, value_name = "DURATION")]
         deadline: Option<String>,
         #[command(flatten)]
-        real: Real,
+        real: RealArgument,
     },
     /// A drained, disabled or dead real server is back in service
     Enable {
         #[command(flatten)]
-        real: Real,
+        real: RealArgument,
     },
     /// A real server is out of service until it is enabled
     Disable {
         #[command(flatten)]
-        real: Real,
+        real: RealArgument,
     },
     /// A real server joins a service, until the next reload of a configuration without it
     AddReal {
@@ -76,12 +76,12 @@ Examples:
         #[arg(long, value_name = "NUMBER", value_parser = weight())]
         weight: Option<u32>,
         #[command(flatten)]
-        real: Real,
+        real: RealArgument,
     },
     /// A real server leaves; its connections go on to their end
     RemoveReal {
         #[command(flatten)]
-        real: Real,
+        real: RealArgument,
     },
     /// Forget connections, as if their time were up
     ///
@@ -144,7 +144,7 @@ Examples:
 
 /// A real server, in one service or in all of them.
 #[derive(Debug, Args)]
-pub(super) struct Real {
+pub(super) struct RealArgument {
     /// The real server's address
     #[arg(value_name = "ADDR")]
     address: String,
@@ -156,7 +156,7 @@ pub(super) struct Real {
     all_services: bool,
 }
 
-impl Real {
+impl RealArgument {
     fn which(&self) -> Which {
         let Self { address, service, all_services } = self;
         let (address, service) = (address.clone(), service.clone());

@@ -13,8 +13,8 @@ use clap::{CommandFactory, Parser};
 
 use crate::config;
 use crate::control::{
-    self, Connections, Drops, Explained, List, MAX_BODY_LEN, Plan, Request, RequestError, Stats,
-    Status,
+    self, Connections, Drops, Explained, List, MAX_BODY_LEN, ReloadPlan, Request, RequestError,
+    Stats, Status,
 };
 
 use super::cli::exit;
@@ -119,7 +119,7 @@ fn plan(args: &Args, file: &Path) -> anyhow::Result<ExitCode> {
     let file = file.display().to_string();
     daemon.ask(&Request::Plan { file, bytes: text.len() }, &text)?;
     let mut nothing = true;
-    daemon.answer(args.json, &mut out, |plan: &Plan| {
+    daemon.answer(args.json, &mut out, |plan: &ReloadPlan| {
         nothing = plan.is_empty();
         plan.human()
     })?;

@@ -8,11 +8,11 @@ use std::time::Instant;
 
 use anyhow::Context;
 
-use crate::app::quiet::Quiet;
+use crate::app::log_throttle::LogThrottle;
 use crate::sys::tun::{MAX_FRAME_LEN, Tun, VIRTIO_HEADER_LEN};
 use crate::wire::Packet;
 use crate::wire::coalesce::{Coalescer, Group, MAX_BATCH, MAX_HEADER_LEN};
-use crate::wire::segment::{self, Plan};
+use crate::wire::segment::{self, SplitPlan};
 use crate::wire::virtio::{self, Offload};
 
 /// Frames with offload that the kernel may refuse in a row before none is offered any more. One that it takes between
@@ -46,7 +46,7 @@ pub(super) struct Delivery {
     refusals: u32,
     scratch: Vec<u8>,
     written: Written,
-    quiet: Quiet,
+    throttle: LogThrottle,
 }
 
 impl Delivery {
@@ -60,7 +60,7 @@ impl Delivery {
             refusals: 0,
             scratch,
             written: Written::default(),
-            quiet: Quiet::default(),
+            throttle: LogThrottle::default(),
         }
     }
 
@@ -190,7 +190,8 @@ impl Delivery {
             let taken = self.tun.write(frame);
             return self.note(taken, frame.len());
         }
-        let plan = Packet::parse(packet).ok().and_then(|packet| Plan::new(&packet, offload).ok());
+        let plan =
+            Packet::parse(packet).ok().and_then(|packet| SplitPlan::new(&packet, offload).ok());
         let Some(plan) = plan else { return self.unfit() };
         for index in 0..plan.count() {
             let Some(len) = self.segment(&plan, index, packet) else {
@@ -204,7 +205,7 @@ impl Delivery {
     }
 
     /// Puts one segment into the scratch buffer, as a frame; its length.
-    fn segment(&mut self, plan: &Plan, index: usize, packet: &[u8]) -> Option<usize> {
+    fn segment(&mut self, plan: &SplitPlan, index: usize, packet: &[u8]) -> Option<usize> {
         let (header, room) = self.scratch.split_at_mut_checked(VIRTIO_HEADER_LEN)?;
         header.fill(0);
         let payload = packet.get(plan.write(index, packet, room)?)?;
@@ -236,7 +237,7 @@ impl Delivery {
             let name = self.tun.name();
             return Err(error).with_context(|| format!("the TUN device {name:?} is gone"));
         }
-        if let Some(count) = self.quiet.note(Instant::now()) {
+        if let Some(count) = self.throttle.note(Instant::now()) {
             log::warn!("the TUN did not take a packet: {error} ({count} times)");
         }
         Ok(())

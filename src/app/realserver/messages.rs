@@ -18,7 +18,7 @@ pub(super) struct Report {
 
 /// A message; the answer goes back through the channel in it.
 #[derive(Debug)]
-pub(super) enum Message {
+pub(super) enum RealServerMessage {
     /// Ends the loop.
     Stop,
     /// Asks for the counters.

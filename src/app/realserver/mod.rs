@@ -1,9 +1,9 @@
 //! Real-server mode: host set-up, the packet thread, and the control thread that keeps the routes in step.
 
 mod delivery;
-mod desk;
 mod messages;
 mod packets;
+mod request_handler;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,18 +11,18 @@ use std::time::Duration;
 use anyhow::Context;
 use mio::Poll;
 
-use super::daemon::{self, Order, Signals, Thread};
-use super::host::{RealServerWishes, Session};
-use super::line::Line;
+use super::daemon::{self, SignalAction, Signals, Thread};
+use super::host::{DesiredRealServer, Session};
+use super::packet_thread::PacketThread;
 use super::serve;
 use crate::config;
 use crate::decap::{Gate, Mss};
 use crate::host;
 use crate::sys::raw::Receiver;
 use delivery::Delivery;
-use desk::Desk;
-use messages::Message;
+use messages::RealServerMessage;
 use packets::Packets;
+use request_handler::Handler;
 
 /// Runs a real server until a signal stops it. Every change to the host is undone before this returns.
 ///
@@ -45,7 +45,7 @@ async fn serve_reals(
     session: &mut Session,
     signals: &mut Signals,
 ) -> anyhow::Result<()> {
-    let plan = session.plan_realserver(&wishes(&config)).await?;
+    let plan = session.plan_realserver(&desired(&config)).await?;
     let tun = daemon::tun(&config.tun, plan.tun_mtu(), config.offload)?;
     let host::Mss { v4, v6 } = plan.advertised_mss();
     session.install(plan).await?;
@@ -60,14 +60,14 @@ async fn serve_reals(
     let gate = Gate::new(config.directors.clone(), config.vips.clone(), mss);
     let refused = config.offload && !tun.offload();
     let delivery = Delivery::new(tun, config.coalesce);
-    let (line, mut thread) = start(receivers, delivery, gate, config.busy_poll)?;
+    let (packet_thread, mut thread) = start(receivers, delivery, gate, config.busy_poll)?;
     let outcome = match daemon::listen(&config.control, &config.access) {
         Ok(control) => {
-            let desk = Arc::new(Desk::new(line.clone(), refused));
+            let handler = Arc::new(Handler::new(packet_thread.clone(), refused));
             daemon::ready();
             tokio::select! {
                 ended = thread.ended() => ended,
-                served = serve::serve(control, desk) => served,
+                served = serve::serve(control, handler) => served,
                 gone = session.follow() => gone.map(drop),
                 () = obey(signals) => Ok(()),
             }
@@ -77,13 +77,13 @@ async fn serve_reals(
     // The host first: as long as packets are led here, somebody has to read them.
     let undone = session.undo().await;
     // A thread that has ended by itself hears nothing, and need not.
-    let _ = line.send(Message::Stop);
+    let _ = packet_thread.send(RealServerMessage::Stop);
     thread.join();
     outcome.and(undone)
 }
 
-fn wishes(config: &config::RealServer) -> RealServerWishes {
-    RealServerWishes {
+fn desired(config: &config::RealServer) -> DesiredRealServer {
+    DesiredRealServer {
         tun: config.tun.clone(),
         vips: config.vips.clone(),
         directors: config.directors.clone(),
@@ -99,18 +99,18 @@ fn start(
     delivery: Delivery,
     gate: Gate,
     busy_poll: Duration,
-) -> anyhow::Result<(Line<Message>, Thread)> {
+) -> anyhow::Result<(PacketThread<RealServerMessage>, Thread)> {
     let poll = Poll::new().context("could not make an epoll instance")?;
-    let (line, inbox) = Line::new(&poll, packets::WAKER)?;
+    let (packet_thread, inbox) = PacketThread::new(&poll, packets::WAKER)?;
     let packets = Packets::new(poll, receivers, delivery, gate, inbox)
         .context("could not watch the raw sockets")?
         .busy_polling(busy_poll);
-    Ok((line, Thread::start(move || packets.run())?))
+    Ok((packet_thread, Thread::start(move || packets.run())?))
 }
 
 /// Obeys signals until one says stop.
 async fn obey(signals: &mut Signals) {
-    while signals.next().await == Order::Reload {
+    while signals.next().await == SignalAction::Reload {
         log::warn!("a real server does not reload; restart it to change its configuration");
     }
 }

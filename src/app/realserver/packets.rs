@@ -11,14 +11,14 @@ use mio::{Events, Interest, Poll, Token};
 
 use crate::app::budgets::realserver::{BATCH, LONG_BATCH, TURN};
 use crate::app::busy_poll::BusyPoll;
-use crate::app::quiet::Quiet;
-use crate::decap::{Gate, Outcome, Refusal};
+use crate::app::log_throttle::LogThrottle;
+use crate::decap::{Decision, Gate, Refusal};
 use crate::sys::raw::{Datagrams, HEADROOM, Received, Receiver};
 use crate::wire::coalesce::{Coalescer, MAX_BATCH};
 use crate::wire::encap::Opened;
 
 use super::delivery::Delivery;
-use super::messages::{Message, Next, Report};
+use super::messages::{Next, RealServerMessage, Report};
 
 /// The control thread's waker. The raw sockets' tokens are their places in the list.
 pub(super) const WAKER: Token = Token(usize::MAX - 1);
@@ -34,11 +34,11 @@ pub(super) struct Packets {
     coalescer: Coalescer,
     /// Datagrams that the next `recvmmsg` may bring.
     most: usize,
-    inbox: Inbox<Message>,
+    inbox: Inbox<RealServerMessage>,
     /// Calls of `recvmmsg` that brought something.
     batches: u64,
     busy_poll: BusyPoll,
-    merged_udp: Quiet,
+    merged_udp: LogThrottle,
 }
 
 /// A raw socket, and whether there may be something to receive.
@@ -55,7 +55,7 @@ impl Packets {
         receivers: Vec<Receiver>,
         delivery: Delivery,
         gate: Gate,
-        inbox: Inbox<Message>,
+        inbox: Inbox<RealServerMessage>,
     ) -> io::Result<Self> {
         for (place, receiver) in receivers.iter().enumerate() {
             let descriptor = receiver.as_raw_fd();
@@ -77,7 +77,7 @@ impl Packets {
             inbox,
             batches: 0,
             busy_poll: BusyPoll::new(Duration::ZERO),
-            merged_udp: Quiet::default(),
+            merged_udp: LogThrottle::default(),
         })
     }
 
@@ -124,8 +124,8 @@ impl Packets {
     fn messages(&mut self) -> Next {
         while let Ok(message) = self.inbox.try_recv() {
             match message {
-                Message::Stop => return Next::Stop,
-                Message::Report(answer) => {
+                RealServerMessage::Stop => return Next::Stop,
+                RealServerMessage::Report(answer) => {
                     drop(answer.send(Report {
                         gate: self.gate.counters().clone(),
                         written: self.delivery.written(),
@@ -199,7 +199,7 @@ impl Packets {
 #[inline]
 fn admit<'d>(
     gate: &mut Gate,
-    merged_udp: &mut Quiet,
+    merged_udp: &mut LogThrottle,
     datagram: Received<'d>,
     inner_version: u8,
 ) -> Option<&'d mut [u8]> {
@@ -212,16 +212,16 @@ fn admit<'d>(
         }
     };
     match outcome {
-        Outcome::Deliver(frame) => return bytes.get_mut(frame),
-        Outcome::Drop(Refusal::UdpSuperPacket) => explain_merged_udp(merged_udp),
-        Outcome::Drop(_) => {}
+        Decision::Deliver(frame) => return bytes.get_mut(frame),
+        Decision::Drop(Refusal::UdpSuperPacket) => explain_merged_udp(merged_udp),
+        Decision::Drop(_) => {}
     }
     None
 }
 
 #[cold]
-fn explain_merged_udp(quiet: &mut Quiet) {
-    if let Some(count) = quiet.note(Instant::now()) {
+fn explain_merged_udp(throttle: &mut LogThrottle) {
+    if let Some(count) = throttle.note(Instant::now()) {
         log::warn!(
             "dropped {count} UDP packets that the network card had merged and nobody can take apart: a program \
              here receives with UDP_GRO, or rx-udp-gro-forwarding is on; turn it off with `ethtool -K DEV \

@@ -17,7 +17,7 @@ use crate::balancer::snapshot;
 use crate::control::{self, Connections, MAX_REQUEST_LEN, PAGE, Request, RequestError};
 
 use super::events::Listener;
-use super::quiet::Quiet;
+use super::log_throttle::LogThrottle;
 pub(super) use peer::{Peer, Writers};
 
 /// Clients served at the same time; one more is told so and turned away.
@@ -46,7 +46,7 @@ pub(super) struct Control {
 }
 
 /// Who answers.
-pub(super) trait Desk: Send + Sync + 'static {
+pub(super) trait RequestHandler: Send + Sync + 'static {
     /// The reply line to any request but `connections` and `events`. `body` is what followed the request's line.
     fn answer(
         &self,
@@ -63,7 +63,7 @@ pub(super) trait Desk: Send + Sync + 'static {
         &self,
         from: usize,
         most: usize,
-    ) -> impl Future<Output = anyhow::Result<(Vec<snapshot::Connection>, Option<usize>)>> + Send;
+    ) -> impl Future<Output = anyhow::Result<(Vec<snapshot::ConnectionSnapshot>, Option<usize>)>> + Send;
 }
 
 /// The places for clients.
@@ -86,9 +86,8 @@ impl Places {
 
     /// A place for one client more, or how many there are for its like: all are taken.
     fn take(&self, peer: &Peer) -> Result<Place, usize> {
-        let take = |places: &Arc<Semaphore>, many| {
-            Arc::clone(places).try_acquire_owned().map_err(|_| many)
-        };
+        let take =
+            |slots: &Arc<Semaphore>, many| Arc::clone(slots).try_acquire_owned().map_err(|_| many);
         let reader = match peer.may_write() {
             Ok(()) => None,
             Err(_) => Some(take(&self.readers, READERS)?),
@@ -99,13 +98,13 @@ impl Places {
 
 /// Refusals for want of rights, of which not each has a line in the log: whoever may connect can have as many as it likes.
 #[derive(Debug, Default)]
-struct Refusals(Mutex<Quiet>);
+struct Refusals(Mutex<LogThrottle>);
 
 impl Refusals {
     fn note(&self, verb: &str, refused: &anyhow::Error) {
         // A count cannot be left half written.
-        let mut quiet = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        match quiet.note(Instant::now()) {
+        let mut throttle = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        match throttle.note(Instant::now()) {
             Some(1) => log::warn!("{verb}: {refused}"),
             Some(count) => log::warn!("{verb}: {refused} ({count} refusals since the last line)"),
             None => log::debug!("{verb}: {refused}"),
@@ -114,9 +113,12 @@ impl Refusals {
 }
 
 /// Serves until dropped.
-pub(super) async fn serve<D: Desk>(control: Control, desk: Arc<D>) -> anyhow::Result<()> {
+pub(super) async fn serve<D: RequestHandler>(
+    control: Control,
+    handler: Arc<D>,
+) -> anyhow::Result<()> {
     let Control { listener, writers } = control;
-    let (places, refusals) = (Places::new(), Arc::new(Refusals::default()));
+    let (slots, refusals) = (Places::new(), Arc::new(Refusals::default()));
     loop {
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
@@ -133,8 +135,8 @@ pub(super) async fn serve<D: Desk>(control: Control, desk: Arc<D>) -> anyhow::Re
                 continue;
             }
         };
-        let place = match places.take(&peer) {
-            Ok(place) => place,
+        let slot = match slots.take(&peer) {
+            Ok(slot) => slot,
             Err(many) => {
                 if let Err(error) = turn_away(stream, many) {
                     log::debug!("control socket: {error}");
@@ -142,12 +144,12 @@ pub(super) async fn serve<D: Desk>(control: Control, desk: Arc<D>) -> anyhow::Re
                 continue;
             }
         };
-        let (desk, refusals) = (Arc::clone(&desk), Arc::clone(&refusals));
+        let (handler, refusals) = (Arc::clone(&handler), Arc::clone(&refusals));
         tokio::spawn(async move {
-            if let Err(error) = client(stream, &peer, &refusals, desk.as_ref()).await {
+            if let Err(error) = client(stream, &peer, &refusals, handler.as_ref()).await {
                 log::debug!("control socket: {error:#}");
             }
-            drop(place);
+            drop(slot);
         });
     }
 }
@@ -158,11 +160,11 @@ fn turn_away(stream: UnixStream, many: usize) -> io::Result<()> {
     stream.into_std()?.write_all(control::encode_error(&line).as_bytes())
 }
 
-async fn client<D: Desk>(
+async fn client<D: RequestHandler>(
     stream: UnixStream,
     peer: &Peer,
     refusals: &Refusals,
-    desk: &D,
+    handler: &D,
 ) -> anyhow::Result<()> {
     let (reader, mut writer) = stream.into_split();
     let mut reader = BufReader::new(reader);
@@ -187,14 +189,14 @@ async fn client<D: Desk>(
         let lost = !line.ends_with(b"\n") || body;
         let reply = match request {
             Ok(Request::Connections { limit }) => {
-                connections(desk, &mut writer, limit).await?;
+                connections(handler, &mut writer, limit).await?;
                 continue;
             }
-            Ok(Request::Events) => return events(desk, peer, reader, writer).await,
+            Ok(Request::Events) => return events(handler, peer, reader, writer).await,
             Ok(request) => {
                 let mut body = vec![0; request.body_len()];
                 timeout(SENDING, reader.read_exact(&mut body)).await??;
-                desk.answer(request, body, peer).await
+                handler.answer(request, body, peer).await
             }
             Err(error) => Err(error),
         };
@@ -216,18 +218,18 @@ fn allowed(request: &Request, peer: &Peer, refusals: &Refusals) -> anyhow::Resul
 
 /// Sends what changes, as it happens, until the client closes or says something out of turn; one that does not read is
 /// cut off by [`READING`], and told what it has missed if it begins again before.
-async fn events<D: Desk>(
-    desk: &D,
+async fn events<D: RequestHandler>(
+    handler: &D,
     peer: &Peer,
     mut reader: BufReader<OwnedReadHalf>,
     mut writer: OwnedWriteHalf,
 ) -> anyhow::Result<()> {
-    let mut listener = match desk.listen() {
+    let mut listener = match handler.listen() {
         Ok(listener) => listener,
         Err(error) => return write(&mut writer, &refusal(&error)).await,
     };
     // What happens from now on is heard, so this may take its time.
-    let status = desk.answer(Request::Status, Vec::new(), peer).await?;
+    let status = handler.answer(Request::Status, Vec::new(), peer).await?;
     write(&mut writer, &status).await?;
     let mut byte = [0];
     loop {
@@ -251,15 +253,15 @@ async fn hang_up(
 }
 
 /// Sends the connections page by page, so that a million of them never stand in one buffer.
-async fn connections<D: Desk>(
-    desk: &D,
+async fn connections<D: RequestHandler>(
+    handler: &D,
     writer: &mut OwnedWriteHalf,
     limit: Option<u64>,
 ) -> anyhow::Result<()> {
     let mut left = limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
     let mut from = 0;
     loop {
-        let (page, next) = match desk.connections(from, PAGE.min(left)).await {
+        let (page, next) = match handler.connections(from, PAGE.min(left)).await {
             Ok(page) => page,
             Err(error) => return write(writer, &refusal(&error)).await,
         };

@@ -14,7 +14,7 @@ use crate::control::{Event, MAX_BODY_LEN};
 /// Answers with the request, and tells what is told to it.
 struct Echo(Events);
 
-impl Desk for Echo {
+impl RequestHandler for Echo {
     async fn answer(
         &self,
         request: Request,
@@ -35,7 +35,7 @@ impl Desk for Echo {
         &self,
         from: usize,
         _most: usize,
-    ) -> anyhow::Result<(Vec<snapshot::Connection>, Option<usize>)> {
+    ) -> anyhow::Result<(Vec<snapshot::ConnectionSnapshot>, Option<usize>)> {
         match from {
             0 => Ok((Vec::new(), Some(7))),
             7 => Ok((Vec::new(), None)),
@@ -56,7 +56,7 @@ fn with_server_for(
     events: &Events,
     clients: impl FnOnce(&dyn Fn() -> UnixStream),
 ) {
-    let desk = Arc::new(Echo(events.clone()));
+    let handler = Arc::new(Echo(events.clone()));
     let path = std::env::temp_dir().join(format!("vstun-{}-{name}", std::process::id()));
     let _ = std::fs::remove_file(&path);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -68,7 +68,7 @@ fn with_server_for(
     let server = thread::spawn(move || {
         runtime.block_on(async {
             tokio::select! {
-                _ = serve(Control { listener, writers }, desk) => {}
+                _ = serve(Control { listener, writers }, handler) => {}
                 _ = stopped => {}
             }
         });
@@ -188,13 +188,13 @@ fn listeners_hear_events_until_they_speak_or_hang_up() {
 fn readers_cannot_take_the_last_places() {
     let writers = Writers { owner: 500, group: 600 };
     let (reader, owner) = (Peer::of_user(1_000, writers), Peer::of_user(500, writers));
-    let places = Places::new();
-    let mut readers: Vec<_> = (0..READERS).map(|_| places.take(&reader).unwrap()).collect();
-    assert_eq!(places.take(&reader).err(), Some(READERS));
-    let some: Vec<_> = (READERS..CLIENTS).map(|_| places.take(&owner).unwrap()).collect();
-    assert_eq!((some.len(), places.take(&owner).err()), (4, Some(CLIENTS)));
+    let slots = Places::new();
+    let mut readers: Vec<_> = (0..READERS).map(|_| slots.take(&reader).unwrap()).collect();
+    assert_eq!(slots.take(&reader).err(), Some(READERS));
+    let some: Vec<_> = (READERS..CLIENTS).map(|_| slots.take(&owner).unwrap()).collect();
+    assert_eq!((some.len(), slots.take(&owner).err()), (4, Some(CLIENTS)));
     readers.pop();
-    assert!(places.take(&owner).is_ok() && places.take(&reader).is_ok(), "given free");
+    assert!(slots.take(&owner).is_ok() && slots.take(&reader).is_ok(), "given free");
 }
 
 /// A log of its own would be global, so this looks at what decides.

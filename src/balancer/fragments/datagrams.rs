@@ -22,7 +22,7 @@ pub(super) enum State {
 
 /// Which of the two lists: each has a bound of its own, so that a flood of one kind does not push out the other.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Kind {
+pub(super) enum FragmentKind {
     /// Those whose first fragment has not come. They alone hold packets.
     Waiting,
     /// The others.
@@ -38,7 +38,7 @@ pub(super) struct Datagram {
     pub(super) state: State,
     pub(super) held: Queue,
     pub(super) seen: Seen,
-    kind: Kind,
+    kind: FragmentKind,
     bucket: u32,
     /// The next one in its bucket, or the next free place.
     chain: u32,
@@ -47,7 +47,7 @@ pub(super) struct Datagram {
 }
 
 impl Datagram {
-    pub(super) fn kind(&self) -> Kind {
+    pub(super) fn kind(&self) -> FragmentKind {
         self.kind
     }
 }
@@ -87,17 +87,17 @@ impl Datagrams {
         }
     }
 
-    pub(super) fn len(&self, kind: Kind) -> usize {
+    pub(super) fn len(&self, kind: FragmentKind) -> usize {
         self.list(kind).len
     }
 
-    pub(super) fn is_full(&self, kind: Kind) -> bool {
+    pub(super) fn is_full(&self, kind: FragmentKind) -> bool {
         let list = self.list(kind);
         list.len >= list.most
     }
 
     /// The one that has been in this list for longest.
-    pub(super) fn oldest(&self, kind: Kind) -> Option<u32> {
+    pub(super) fn oldest(&self, kind: FragmentKind) -> Option<u32> {
         Some(self.list(kind).oldest).filter(|&place| place != NIL)
     }
 
@@ -121,7 +121,7 @@ impl Datagrams {
     }
 
     /// A new datagram, nothing of which has come, as the newest of its kind, of which there is [room](Self::is_full).
-    pub(super) fn insert(&mut self, key: Key, kind: Kind, until: Millis) -> u32 {
+    pub(super) fn insert(&mut self, key: Key, kind: FragmentKind, until: Millis) -> u32 {
         let bucket = self.bucket(&key);
         let chain = self.buckets.get(bucket as usize).copied().unwrap_or(NIL);
         let (state, held, seen) = (State::Waiting, Queue::EMPTY, Seen::NOTHING);
@@ -168,13 +168,13 @@ impl Datagrams {
     /// Makes a datagram the newest of the decided, of which there is room.
     pub(super) fn decide(&mut self, place: u32) {
         self.unlink(place);
-        self.link(place, Kind::Decided);
+        self.link(place, FragmentKind::Decided);
     }
 
     /// All that are decided.
     pub(super) fn decided(&mut self) -> impl Iterator<Item = &mut Datagram> {
         // Free places keep what they were, and are not worth telling apart.
-        self.places.iter_mut().filter(|datagram| datagram.kind == Kind::Decided)
+        self.places.iter_mut().filter(|datagram| datagram.kind == FragmentKind::Decided)
     }
 
     fn bucket(&self, key: &Key) -> u32 {
@@ -182,21 +182,21 @@ impl Datagrams {
         u32::try_from(key.hash(self.seed) & mask).unwrap_or_default()
     }
 
-    fn list(&self, kind: Kind) -> &List {
+    fn list(&self, kind: FragmentKind) -> &List {
         match kind {
-            Kind::Waiting => &self.waiting,
-            Kind::Decided => &self.decided,
+            FragmentKind::Waiting => &self.waiting,
+            FragmentKind::Decided => &self.decided,
         }
     }
 
-    fn list_mut(&mut self, kind: Kind) -> &mut List {
+    fn list_mut(&mut self, kind: FragmentKind) -> &mut List {
         match kind {
-            Kind::Waiting => &mut self.waiting,
-            Kind::Decided => &mut self.decided,
+            FragmentKind::Waiting => &mut self.waiting,
+            FragmentKind::Decided => &mut self.decided,
         }
     }
 
-    fn link(&mut self, place: u32, kind: Kind) {
+    fn link(&mut self, place: u32, kind: FragmentKind) {
         let list = self.list_mut(kind);
         let older = std::mem::replace(&mut list.newest, place);
         if older == NIL {
@@ -241,7 +241,7 @@ mod tests {
 
     /// Both lists from the oldest on.
     fn listed(datagrams: &Datagrams) -> [Vec<u16>; 2] {
-        [Kind::Waiting, Kind::Decided].map(|kind| {
+        [FragmentKind::Waiting, FragmentKind::Decided].map(|kind| {
             let next = |&place: &u32| {
                 datagrams.get(place).map(|it| it.newer).filter(|&newer| newer != NIL)
             };
@@ -261,12 +261,14 @@ mod tests {
             let place = places.get(&name).copied();
             assert_eq!(datagrams.find(&key(name)), place, "{step}");
             match place {
-                None if !datagrams.is_full(Kind::Waiting) => {
-                    let place = datagrams.insert(key(name), Kind::Waiting, Millis(0));
+                None if !datagrams.is_full(FragmentKind::Waiting) => {
+                    let place = datagrams.insert(key(name), FragmentKind::Waiting, Millis(0));
                     places.insert(name, place);
                     model[0].push(name);
                 }
-                Some(place) if model[0].contains(&name) && !datagrams.is_full(Kind::Decided) => {
+                Some(place)
+                    if model[0].contains(&name) && !datagrams.is_full(FragmentKind::Decided) =>
+                {
                     datagrams.decide(place);
                     model[0].retain(|&other| other != name);
                     model[1].push(name);
@@ -279,7 +281,7 @@ mod tests {
                 None => {}
             }
             assert_eq!(listed(&datagrams), model, "{step}");
-            assert_eq!(datagrams.len(Kind::Waiting), model[0].len());
+            assert_eq!(datagrams.len(FragmentKind::Waiting), model[0].len());
         }
         assert!(datagrams.places.len() <= 8, "places are used anew");
     }

@@ -22,7 +22,7 @@ use super::snapshot;
 use super::time::Millis;
 use super::verdict::{RealId, Reason};
 use crate::wire::packet::Part;
-use datagrams::{Datagrams, Kind, State};
+use datagrams::{Datagrams, FragmentKind, State};
 use store::{Queue, Store};
 
 pub use seen::MAX_PARTS;
@@ -150,7 +150,7 @@ impl Fragments {
     fn hold(&mut self, handle: Handle, packet: &[u8], counters: &mut Counters) -> bool {
         let Handle(place) = handle;
         while !self.store.fits(packet.len()) {
-            match self.datagrams.oldest(Kind::Waiting) {
+            match self.datagrams.oldest(FragmentKind::Waiting) {
                 Some(oldest) if oldest != place => {
                     self.forget(oldest, Reason::FragmentLimit, counters);
                 }
@@ -181,7 +181,7 @@ impl Fragments {
     /// Forgets datagrams whose time is up.
     pub(super) fn expire(&mut self, now: Millis, counters: &mut Counters) {
         for _ in 0..EXPIRE_BUDGET {
-            let due = [Kind::Waiting, Kind::Decided].into_iter().find_map(|kind| {
+            let due = [FragmentKind::Waiting, FragmentKind::Decided].into_iter().find_map(|kind| {
                 let place = self.datagrams.oldest(kind)?;
                 self.datagrams.get(place).filter(|it| it.until <= now).map(|_| place)
             });
@@ -193,7 +193,7 @@ impl Fragments {
     /// When [`Self::expire`] has something to do.
     pub(super) fn next_deadline(&self) -> Option<Millis> {
         let until = |kind| Some(self.datagrams.get(self.datagrams.oldest(kind)?)?.until);
-        [Kind::Waiting, Kind::Decided].into_iter().filter_map(until).min()
+        [FragmentKind::Waiting, FragmentKind::Decided].into_iter().filter_map(until).min()
     }
 
     /// No service has the real server any more: what was on its way to it goes nowhere, also when its place is another's.
@@ -210,10 +210,10 @@ impl Fragments {
         }
     }
 
-    pub(super) fn snapshot(&self) -> snapshot::Fragments {
-        snapshot::Fragments {
-            waiting: self.datagrams.len(Kind::Waiting),
-            decided: self.datagrams.len(Kind::Decided),
+    pub(super) fn snapshot(&self) -> snapshot::FragmentsSnapshot {
+        snapshot::FragmentsSnapshot {
+            waiting: self.datagrams.len(FragmentKind::Waiting),
+            decided: self.datagrams.len(FragmentKind::Decided),
             bytes: self.store.held(),
         }
     }
@@ -231,7 +231,7 @@ impl Fragments {
 
     /// A new datagram, for which the oldest of its kind gives way.
     fn enter(&mut self, now: Millis, key: Key, first: bool, counters: &mut Counters) -> u32 {
-        let kind = if first { Kind::Decided } else { Kind::Waiting };
+        let kind = if first { FragmentKind::Decided } else { FragmentKind::Waiting };
         self.make_room(kind, counters);
         self.datagrams.insert(key, kind, now.after(LIFETIME))
     }
@@ -247,13 +247,13 @@ impl Fragments {
 
     /// A datagram that holds nothing any more is one of the decided.
     fn settle(&mut self, place: u32, counters: &mut Counters) {
-        if self.datagrams.get(place).is_some_and(|it| it.kind() == Kind::Waiting) {
-            self.make_room(Kind::Decided, counters);
+        if self.datagrams.get(place).is_some_and(|it| it.kind() == FragmentKind::Waiting) {
+            self.make_room(FragmentKind::Decided, counters);
             self.datagrams.decide(place);
         }
     }
 
-    fn make_room(&mut self, kind: Kind, counters: &mut Counters) {
+    fn make_room(&mut self, kind: FragmentKind, counters: &mut Counters) {
         if self.datagrams.is_full(kind)
             && let Some(oldest) = self.datagrams.oldest(kind)
         {

@@ -5,10 +5,10 @@
 //! [`Change`](super::Change).
 //!
 //! 1. `build`: real servers with weights, a number of slots and a seed → slots.
-//! 2. `keeper`: follows the changes and says which tables they need.
+//! 2. `maglev_tables`: follows the changes and says which tables they need.
 
 mod build;
-mod keeper;
+mod tables;
 #[cfg(test)]
 mod tests;
 
@@ -20,7 +20,7 @@ use siphasher::sip::SipHasher13;
 
 use super::flow::Seed;
 
-pub use keeper::Keeper;
+pub use tables::MaglevTables;
 
 /// Slots by default: the smallest prime above 2^16.
 pub const SLOTS: u32 = 65_537;

@@ -210,10 +210,10 @@ fn set_weight(number: u32, weight: u32) -> Change {
 }
 
 /// A keeper of one service `web` with mh and the weights 1, 2, 3.
-fn keeper() -> Keeper {
-    let mut keeper = Keeper::new(SEED, SMALL);
-    let _ = keeper.follow(vec![service("web", SchedulerKind::Maglev, &[1, 2, 3])]);
-    keeper
+fn maglev_tables() -> MaglevTables {
+    let mut maglev_tables = MaglevTables::new(SEED, SMALL);
+    let _ = maglev_tables.follow(vec![service("web", SchedulerKind::Maglev, &[1, 2, 3])]);
+    maglev_tables
 }
 
 /// The tables behind the changes, by service.
@@ -227,19 +227,19 @@ fn tables(changes: &[Change]) -> Vec<(&str, &Arc<Table>)> {
 
 #[test]
 fn a_table_comes_with_its_service_and_behind_everything_else() {
-    let mut keeper = Keeper::new(SEED, SMALL);
+    let mut maglev_tables = MaglevTables::new(SEED, SMALL);
     let asked = vec![
         service("web", SchedulerKind::Maglev, &[1, 2, 3]),
         service("dns", SchedulerKind::RoundRobin, &[1]),
         service("mail", SchedulerKind::Maglev, &[1, 2, 3]),
     ];
-    let changes = keeper.follow(asked.clone());
+    let changes = maglev_tables.follow(asked.clone());
     assert_eq!(changes[..3], asked);
     let tables = tables(&changes);
     assert_eq!(tables.iter().map(|(name, _)| *name).collect::<Vec<_>>(), ["mail", "web"]);
     assert_eq!(**tables[0].1, table(SMALL, &[1, 2, 3]));
     assert!(Arc::ptr_eq(tables[0].1, tables[1].1), "the same servers, one table");
-    assert_eq!((keeper.table("web"), keeper.table("dns")), (Some(tables[1].1), None));
+    assert_eq!((maglev_tables.table("web"), maglev_tables.table("dns")), (Some(tables[1].1), None));
 }
 
 #[test]
@@ -261,8 +261,8 @@ fn what_changes_the_table_brings_one() {
         (Change::SetScheduler { service: web(), scheduler: SchedulerKind::Failover }, None),
     ];
     for (change, expected) in rows {
-        let mut keeper = keeper();
-        let changes = keeper.follow(vec![change.clone()]);
+        let mut maglev_tables = maglev_tables();
+        let changes = maglev_tables.follow(vec![change.clone()]);
         assert_eq!(changes[0], change);
         let tables: Vec<_> = tables(&changes).into_iter().map(|(_, table)| &**table).collect();
         assert_eq!(tables, expected.iter().collect::<Vec<_>>(), "{change:?}");
@@ -271,39 +271,39 @@ fn what_changes_the_table_brings_one() {
 
 #[test]
 fn weight_zero_is_the_last_other_weight() {
-    let mut keeper = keeper();
-    let before = Arc::clone(keeper.table("web").unwrap());
-    assert_eq!(keeper.follow(vec![set_weight(1, 0)]).len(), 1);
+    let mut maglev_tables = maglev_tables();
+    let before = Arc::clone(maglev_tables.table("web").unwrap());
+    assert_eq!(maglev_tables.follow(vec![set_weight(1, 0)]).len(), 1);
     // Another change does not bring it up either.
-    let changes = keeper.follow(vec![set_weight(0, 5)]);
+    let changes = maglev_tables.follow(vec![set_weight(0, 5)]);
     assert_eq!(**tables(&changes)[0].1, table(SMALL, &[5, 2, 3]));
-    let changes = keeper.follow(vec![set_weight(0, 1), set_weight(1, 2)]);
+    let changes = maglev_tables.follow(vec![set_weight(0, 1), set_weight(1, 2)]);
     assert_eq!(tables(&changes)[0].1, &before);
 }
 
 #[test]
 fn a_service_that_turns_to_maglev_has_its_table_again() {
-    let mut keeper = keeper();
+    let mut maglev_tables = maglev_tables();
     let to = |scheduler| vec![Change::SetScheduler { service: "web".to_owned(), scheduler }];
-    let _ = keeper.follow(to(SchedulerKind::Failover));
-    assert_eq!(keeper.table("web"), None);
-    let changes = keeper.follow(vec![set_weight(0, 9)]);
+    let _ = maglev_tables.follow(to(SchedulerKind::Failover));
+    assert_eq!(maglev_tables.table("web"), None);
+    let changes = maglev_tables.follow(vec![set_weight(0, 9)]);
     assert_eq!(tables(&changes).len(), 0);
-    let changes = keeper.follow(to(SchedulerKind::Maglev));
+    let changes = maglev_tables.follow(to(SchedulerKind::Maglev));
     assert_eq!(**tables(&changes)[0].1, table(SMALL, &[9, 2, 3]));
 }
 
 #[test]
 fn other_slots_or_another_seed_are_tables_for_all() {
-    let mut keeper = keeper();
-    assert_eq!(keeper.remake(SEED, SMALL), []);
-    assert_eq!(keeper.follow(Vec::new()), []);
-    assert_eq!(keeper.remake(SEED, 1_033), []);
-    let changes = keeper.follow(Vec::new());
+    let mut maglev_tables = maglev_tables();
+    assert_eq!(maglev_tables.remake(SEED, SMALL), []);
+    assert_eq!(maglev_tables.follow(Vec::new()), []);
+    assert_eq!(maglev_tables.remake(SEED, 1_033), []);
+    let changes = maglev_tables.follow(Vec::new());
     assert_eq!(**tables(&changes)[0].1, table(1_033, &[1, 2, 3]));
-    let seed = keeper.remake(Seed(1, 1), 1_033);
+    let seed = maglev_tables.remake(Seed(1, 1), 1_033);
     assert_eq!(seed, [Change::SetHashSeed(Seed(1, 1))]);
-    let changes = keeper.follow(seed);
+    let changes = maglev_tables.follow(seed);
     assert_eq!(changes.len(), 2);
     assert_eq!(**tables(&changes)[0].1, Table::new(Seed(1, 1), 1_033, reals(&[1, 2, 3])));
 }
@@ -311,19 +311,19 @@ fn other_slots_or_another_seed_are_tables_for_all() {
 /// Somebody who stops may not wait for a thousand of them.
 #[test]
 fn no_table_is_begun_after_the_word_to_stop() {
-    let mut keeper = Keeper::new(SEED, SMALL);
-    assert!(keeper.is_current());
-    keeper.note_all(&[service("dns", SchedulerKind::RoundRobin, &[1])]);
-    assert!(keeper.is_current(), "that one needs none");
-    keeper.note_all(&[
+    let mut maglev_tables = MaglevTables::new(SEED, SMALL);
+    assert!(maglev_tables.is_current());
+    maglev_tables.note_all(&[service("dns", SchedulerKind::RoundRobin, &[1])]);
+    assert!(maglev_tables.is_current(), "that one needs none");
+    maglev_tables.note_all(&[
         service("web", SchedulerKind::Maglev, &[1, 2, 3]),
         service("mail", SchedulerKind::Maglev, &[1, 2]),
     ]);
-    assert!(!keeper.is_current());
+    assert!(!maglev_tables.is_current());
     let asked = std::cell::Cell::new(0);
     let first_only = || asked.replace(asked.get() + 1) == 0;
-    assert_eq!(keeper.clone().make_while(first_only), None);
+    assert_eq!(maglev_tables.clone().make_while(first_only), None);
     assert_eq!(asked.get(), 2, "before each");
-    assert_eq!(keeper.make_while(|| true).map(|tables| tables.len()), Some(2));
-    assert!(keeper.is_current());
+    assert_eq!(maglev_tables.make_while(|| true).map(|tables| tables.len()), Some(2));
+    assert!(maglev_tables.is_current());
 }

@@ -3,17 +3,17 @@
 //! As with [`sh`](super::sh), rendezvous hashing in the place of IPVS's buckets.
 
 use super::{Pool, Scheduler};
-use crate::balancer::placement::{Flow, by_policy};
+use crate::balancer::placement::{PlacementKey, by_policy};
 
 #[derive(Clone, Debug)]
 pub(super) struct DestinationHashing;
 
 impl Scheduler for DestinationHashing {
-    fn pick(&mut self, flow: Flow<'_>, pool: Pool<'_>) -> Option<usize> {
+    fn pick(&mut self, flow: PlacementKey<'_>, pool: Pool<'_>) -> Option<usize> {
         self.place(flow, pool)
     }
 
-    fn place(&self, flow: Flow<'_>, pool: Pool<'_>) -> Option<usize> {
+    fn place(&self, flow: PlacementKey<'_>, pool: Pool<'_>) -> Option<usize> {
         by_policy(flow.vip_hash(), pool, |_| 1)
     }
 }

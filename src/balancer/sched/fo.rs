@@ -3,17 +3,17 @@
 
 use super::load::heavier;
 use super::{Pool, Scheduler};
-use crate::balancer::placement::Flow;
+use crate::balancer::placement::PlacementKey;
 
 #[derive(Clone, Debug)]
 pub(super) struct Failover;
 
 impl Scheduler for Failover {
-    fn pick(&mut self, flow: Flow<'_>, pool: Pool<'_>) -> Option<usize> {
+    fn pick(&mut self, flow: PlacementKey<'_>, pool: Pool<'_>) -> Option<usize> {
         self.place(flow, pool)
     }
 
-    fn place(&self, _flow: Flow<'_>, pool: Pool<'_>) -> Option<usize> {
+    fn place(&self, _flow: PlacementKey<'_>, pool: Pool<'_>) -> Option<usize> {
         pool.usable().reduce(heavier).map(|(place, _)| place)
     }
 }

@@ -2,14 +2,14 @@
 
 use super::load::overhead;
 use super::{Pool, Scheduler};
-use crate::balancer::placement::Flow;
+use crate::balancer::placement::PlacementKey;
 use crate::balancer::real::Real;
 
 #[derive(Clone, Debug)]
 pub(super) struct LeastConnections;
 
 impl Scheduler for LeastConnections {
-    fn pick(&mut self, _flow: Flow<'_>, pool: Pool<'_>) -> Option<usize> {
+    fn pick(&mut self, _flow: PlacementKey<'_>, pool: Pool<'_>) -> Option<usize> {
         let by_growth = |a: &Real, b: &Real| {
             (overhead(a) * u64::from(b.grown())).cmp(&(overhead(b) * u64::from(a.grown())))
         };

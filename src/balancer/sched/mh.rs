@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use super::{Pool, Scheduler};
 use crate::balancer::maglev::Table;
-use crate::balancer::placement::{self, Flow};
+use crate::balancer::placement::{self, PlacementKey};
 use crate::balancer::real::Real;
 
 /// How often a flow is hashed again before all servers are looked at.
@@ -20,11 +20,11 @@ pub(super) struct Maglev {
 }
 
 impl Scheduler for Maglev {
-    fn pick(&mut self, flow: Flow<'_>, pool: Pool<'_>) -> Option<usize> {
+    fn pick(&mut self, flow: PlacementKey<'_>, pool: Pool<'_>) -> Option<usize> {
         self.place(flow, pool)
     }
 
-    fn place(&self, flow: Flow<'_>, pool: Pool<'_>) -> Option<usize> {
+    fn place(&self, flow: PlacementKey<'_>, pool: Pool<'_>) -> Option<usize> {
         let mut hash = flow.client_hash(pool.policy.hash_ports.unwrap_or(true));
         let first = hash;
         if let Some(table) = pool.maglev {

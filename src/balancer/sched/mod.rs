@@ -21,7 +21,7 @@ mod wrr;
 use std::fmt::Debug;
 
 use super::maglev;
-use super::placement::{self, Flow};
+use super::placement::{self, PlacementKey};
 use super::policy::Policy;
 use super::real::Real;
 use super::spec::SchedulerKind;
@@ -30,11 +30,11 @@ use super::verdict::RealId;
 /// Chooses the real server of a new flow.
 pub(super) trait Scheduler: Debug + Send + Copied {
     /// The place in `pool` of the chosen one; `None` when there is none.
-    fn pick(&mut self, flow: Flow<'_>, pool: Pool<'_>) -> Option<usize>;
+    fn pick(&mut self, flow: PlacementKey<'_>, pool: Pool<'_>) -> Option<usize>;
 
     /// Where the flow belongs whatever flows there are, the same however often it is asked: for flows without an entry. By
     /// hash, unless a scheduler has no need of one.
-    fn place(&self, flow: Flow<'_>, pool: Pool<'_>) -> Option<usize> {
+    fn place(&self, flow: PlacementKey<'_>, pool: Pool<'_>) -> Option<usize> {
         placement::usable(flow.hash(), pool, Real::hash_weight)
     }
 
@@ -79,20 +79,20 @@ pub(super) struct Pool<'a> {
     pub(super) reals: &'a [Real],
     pub(super) policy: &'a Policy,
     pub(super) maglev: Option<&'a maglev::Table>,
-    pub(super) whom: Whom,
+    pub(super) eligible: Eligible,
 }
 
 /// Who may be chosen.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Whom {
+pub(super) enum Eligible {
     /// Those who may take a new connection.
-    Usable,
+    ForNewFlows,
     /// Full ones too: where a flow without an entry belongs must not depend on how many others there are.
-    InService,
+    InRotation,
     /// For a flow that has begun before, without a fallback: those too who take nothing new and serve what they have, since
     /// nobody else can have been chosen for it. With a fallback it may have begun before or after its real server
     /// stopped to take new flows, which nobody can tell, and goes where such a new one would go.
-    Serving,
+    ForExistingFlows,
 }
 
 impl<'a> Pool<'a> {
@@ -118,10 +118,10 @@ impl<'a> Pool<'a> {
     }
 
     fn takes(self, real: &Real) -> bool {
-        match self.whom {
-            Whom::Usable => real.usable(),
-            Whom::Serving if !self.policy.fallback => real.serves(),
-            Whom::InService | Whom::Serving => real.in_service(),
+        match self.eligible {
+            Eligible::ForNewFlows => real.usable(),
+            Eligible::ForExistingFlows if !self.policy.fallback => real.serves(),
+            Eligible::InRotation | Eligible::ForExistingFlows => real.in_service(),
         }
     }
 

@@ -2,13 +2,13 @@
 
 use super::sed::shortest;
 use super::{Pool, Scheduler};
-use crate::balancer::placement::Flow;
+use crate::balancer::placement::PlacementKey;
 
 #[derive(Clone, Debug)]
 pub(super) struct NeverQueue;
 
 impl Scheduler for NeverQueue {
-    fn pick(&mut self, _flow: Flow<'_>, pool: Pool<'_>) -> Option<usize> {
+    fn pick(&mut self, _flow: PlacementKey<'_>, pool: Pool<'_>) -> Option<usize> {
         let idle = pool.usable().find(|(_, real)| real.active() == 0);
         idle.map(|(place, _)| place).or_else(|| shortest(pool))
     }

@@ -6,14 +6,14 @@
 
 use super::load::heavier;
 use super::{Pool, Scheduler};
-use crate::balancer::placement::Flow;
+use crate::balancer::placement::PlacementKey;
 use crate::balancer::real::Real;
 
 #[derive(Clone, Debug)]
 pub(super) struct Overflow;
 
 impl Scheduler for Overflow {
-    fn pick(&mut self, _flow: Flow<'_>, pool: Pool<'_>) -> Option<usize> {
+    fn pick(&mut self, _flow: PlacementKey<'_>, pool: Pool<'_>) -> Option<usize> {
         pool.usable().filter(|(_, real)| has_room(real)).reduce(heavier).map(|(place, _)| place)
     }
 }

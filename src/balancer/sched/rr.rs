@@ -2,7 +2,7 @@
 
 use super::turns::Turns;
 use super::{Pool, Scheduler};
-use crate::balancer::placement::Flow;
+use crate::balancer::placement::PlacementKey;
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct RoundRobin {
@@ -12,7 +12,7 @@ pub(super) struct RoundRobin {
 }
 
 impl Scheduler for RoundRobin {
-    fn pick(&mut self, _flow: Flow<'_>, pool: Pool<'_>) -> Option<usize> {
+    fn pick(&mut self, _flow: PlacementKey<'_>, pool: Pool<'_>) -> Option<usize> {
         let mut walk = pool.usable_from(self.next).chain(pool.usable());
         let (place, _) = walk.find(|&(place, real)| self.turns.takes(pool, place, real))?;
         self.next = place + 1;

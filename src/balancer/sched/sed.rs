@@ -3,14 +3,14 @@
 
 use super::load::least;
 use super::{Pool, Scheduler};
-use crate::balancer::placement::Flow;
+use crate::balancer::placement::PlacementKey;
 use crate::balancer::real::Real;
 
 #[derive(Clone, Debug)]
 pub(super) struct ShortestExpectedDelay;
 
 impl Scheduler for ShortestExpectedDelay {
-    fn pick(&mut self, _flow: Flow<'_>, pool: Pool<'_>) -> Option<usize> {
+    fn pick(&mut self, _flow: PlacementKey<'_>, pool: Pool<'_>) -> Option<usize> {
         shortest(pool)
     }
 }

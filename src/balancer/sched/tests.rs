@@ -122,7 +122,7 @@ impl Bench {
         let (policy, maglev) = (&self.policy, self.table.as_ref());
         act(
             self.scheduler.as_mut(),
-            Pool { ids: &ids, reals: &reals, policy, maglev, whom: Whom::Usable },
+            Pool { ids: &ids, reals: &reals, policy, maglev, eligible: Eligible::ForNewFlows },
         )
     }
 
@@ -137,7 +137,7 @@ impl Bench {
     }
 
     fn pick_for(&mut self, key: &Key) -> Option<usize> {
-        self.with_pool(|scheduler, pool| scheduler.pick(Flow { key, seed: SEED }, pool))
+        self.with_pool(|scheduler, pool| scheduler.pick(PlacementKey { key, seed: SEED }, pool))
     }
 
     /// Picks as a word: A for the first real server, `-` for none.

@@ -5,7 +5,7 @@
 
 use super::load::{by_weight, overhead};
 use super::{Pool, Scheduler};
-use crate::balancer::placement::{Flow, STEP, next_hash};
+use crate::balancer::placement::{PlacementKey, STEP, next_hash};
 use crate::balancer::real::Real;
 
 #[derive(Clone, Debug)]
@@ -20,7 +20,7 @@ impl TwoChoices {
 }
 
 impl Scheduler for TwoChoices {
-    fn pick(&mut self, _flow: Flow<'_>, pool: Pool<'_>) -> Option<usize> {
+    fn pick(&mut self, _flow: PlacementKey<'_>, pool: Pool<'_>) -> Option<usize> {
         let total: u64 = pool.usable().map(|(_, real)| real.share()).sum();
         let (one, other) = (self.random.below(total), self.random.below(total));
         let (one, other) = (at(pool, one)?, at(pool, other)?);

@@ -2,13 +2,13 @@
 
 use super::load::{least, overhead};
 use super::{Pool, Scheduler};
-use crate::balancer::placement::Flow;
+use crate::balancer::placement::PlacementKey;
 
 #[derive(Clone, Debug)]
 pub(super) struct WeightedLeastConnections;
 
 impl Scheduler for WeightedLeastConnections {
-    fn pick(&mut self, _flow: Flow<'_>, pool: Pool<'_>) -> Option<usize> {
+    fn pick(&mut self, _flow: PlacementKey<'_>, pool: Pool<'_>) -> Option<usize> {
         least(pool, overhead)
     }
 }

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 
 use super::{Pool, Scheduler};
-use crate::balancer::placement::Flow;
+use crate::balancer::placement::PlacementKey;
 use crate::balancer::real::Real;
 use crate::balancer::verdict::RealId;
 
@@ -26,7 +26,7 @@ struct Credit {
 }
 
 impl Scheduler for WeightedRoundRobin {
-    fn pick(&mut self, _flow: Flow<'_>, pool: Pool<'_>) -> Option<usize> {
+    fn pick(&mut self, _flow: PlacementKey<'_>, pool: Pool<'_>) -> Option<usize> {
         self.settle(pool.usable().map(|(_, real)| share(real)).sum());
         let mut richest: Option<(usize, i64)> = None;
         for (place, real) in pool.usable() {

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::balancer::{Flow as Asked, FlowError, Why};
+use crate::balancer::{FlowError, FlowQuery as Asked, Why};
 
 fn asked(flow: Flow) -> Asked {
     let vip: IpAddr = flow.family().pick("192.0.2.10", "2001:db8::10").parse().unwrap();

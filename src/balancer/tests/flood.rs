@@ -45,7 +45,7 @@ fn flood(director: &mut Director, from: u32, count: u32) {
 }
 
 impl Director {
-    fn flood(&self) -> snapshot::Flood {
+    fn flood(&self) -> snapshot::FloodSnapshot {
         self.balancer.snapshot().services[0].flood
     }
 
@@ -55,7 +55,8 @@ impl Director {
 
     fn state_of(&self, flow: Flow) -> Option<&'static str> {
         let (listed, _) = self.balancer.connections(self.now, 0, usize::MAX);
-        let its = |connection: &snapshot::Connection| connection.client.ip() == flow.source();
+        let its =
+            |connection: &snapshot::ConnectionSnapshot| connection.client.ip() == flow.source();
         listed.into_iter().find(its).map(|connection| connection.state)
     }
 }
@@ -93,8 +94,9 @@ fn packets_within_the_probation_change_nothing() {
     }
     assert_eq!(director.state_of(flow(1)), Some("SYNACK"));
     let (after, _) = director.balancer.connections(director.now, 0, usize::MAX);
-    let ends =
-        |listed: &[snapshot::Connection], now: Millis| now.after(listed.last().unwrap().expires);
+    let ends = |listed: &[snapshot::ConnectionSnapshot], now: Millis| {
+        now.after(listed.last().unwrap().expires)
+    };
     assert_eq!(ends(&after, director.now), ends(&before, Millis(1_000)), "it lives no longer");
     director.pass(seconds(60));
     assert_eq!(director.state_of(flow(1)), None);
@@ -208,7 +210,7 @@ fn half_open_connections_are_no_load_in_the_mode_and_load_before_and_after() {
     assert!(director.flood().active);
     assert_eq!(loads(&director), 1);
     let listed: Vec<_> = [A, B, C].map(|real| director.real(real).unwrap()).into();
-    let sum = |count: fn(&snapshot::Real) -> u64| listed.iter().map(count).sum::<u64>();
+    let sum = |count: fn(&snapshot::RealSnapshot) -> u64| listed.iter().map(count).sum::<u64>();
     assert_eq!(sum(|real| real.active), u64::from(RATE), "IPVS's ActiveConn as ever");
     assert_eq!(sum(|real| real.half_open), u64::from(RATE - 1));
 
@@ -415,7 +417,7 @@ proptest! {
             let flooded = director.flood().active;
             for id in &director.balancer.services[0].as_ref().unwrap().reals {
                 let real = &director.balancer.reals[id.0 as usize];
-                let count = |is: &dyn Fn(&snapshot::Connection) -> bool| {
+                let count = |is: &dyn Fn(&snapshot::ConnectionSnapshot) -> bool| {
                     let its = listed.iter().filter(|connection| connection.real == real.address());
                     its.filter(|connection| is(connection)).count() as u64
                 };

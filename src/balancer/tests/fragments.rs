@@ -78,7 +78,7 @@ fn in_every_order_all_go_to_one_real_server_and_each_once() {
                     assert_eq!(out(&mut director, &pieces[place]), [(A, pieces[place].clone())]);
                 }
                 let snapshot = director.balancer.snapshot();
-                assert_eq!(snapshot.fragments, snapshot::Fragments::default(), "forgotten");
+                assert_eq!(snapshot.fragments, snapshot::FragmentsSnapshot::default(), "forgotten");
                 assert_eq!((snapshot.counters.read, snapshot.counters.tunnelled), (4, 4));
                 assert_eq!(director.real(A).unwrap().packets, 4);
                 assert_eq!(director.counts(A), if name == "TCP" { (1, 0) } else { (0, 1) });
@@ -120,7 +120,7 @@ fn a_segment_in_fragments_ends_its_connection_as_a_whole_one_does() {
             }
             assert_eq!(director.ends(first), Some((A, 7_000)), "{family:?}");
             assert!(!director.balancer.has_released());
-            assert!(director.balancer.farewell().len() <= first.len(), "it takes its place");
+            assert!(director.balancer.server_reset().len() <= first.len(), "it takes its place");
             for other in &others[first_at..] {
                 assert_eq!(director.forward(other), Verdict::Drop(Reason::Fragment));
             }
@@ -175,7 +175,7 @@ fn headers_between_the_fragment_header_and_the_transport_s() {
         let mut director = two();
         assert_eq!(director.forward(&later(next)), Verdict::Hold);
         assert_eq!(out(&mut director, &first).len(), 2);
-        assert_eq!(director.balancer.snapshot().fragments, snapshot::Fragments::default());
+        assert_eq!(director.balancer.snapshot().fragments, snapshot::FragmentsSnapshot::default());
     }
 }
 
@@ -268,7 +268,10 @@ fn where_the_first_one_goes_nowhere_the_others_go_nowhere() {
                     "{name}"
                 );
             }
-            assert_eq!(director.balancer.snapshot().fragments, snapshot::Fragments::default());
+            assert_eq!(
+                director.balancer.snapshot().fragments,
+                snapshot::FragmentsSnapshot::default()
+            );
             assert_eq!(released(&mut director), []);
         }
     }
@@ -294,7 +297,10 @@ fn what_is_not_held() {
         for (name, packet, reason) in rows {
             let mut director = two();
             assert_eq!(director.forward(&packet), Verdict::Drop(reason), "{name} {family:?}");
-            assert_eq!(director.balancer.snapshot().fragments, snapshot::Fragments::default());
+            assert_eq!(
+                director.balancer.snapshot().fragments,
+                snapshot::FragmentsSnapshot::default()
+            );
         }
     }
 }
@@ -375,7 +381,7 @@ fn a_first_fragment_that_comes_late_gives_no_more_time() {
         director.pass(Duration::from_millis(1));
         assert_eq!(director.forward(&pieces[3]), Verdict::Hold, "the datagram is forgotten");
         director.pass(LIFETIME);
-        assert_eq!(director.balancer.snapshot().fragments, snapshot::Fragments::default());
+        assert_eq!(director.balancer.snapshot().fragments, snapshot::FragmentsSnapshot::default());
     }
 }
 

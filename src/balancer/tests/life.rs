@@ -39,8 +39,12 @@ fn a_real_server_that_comes_back_has_its_connections_and_counters() {
     director.apply(&remove_real(A));
     let before = director.real(A).unwrap();
     director.apply(&add_real(A, 7));
-    let expected =
-        snapshot::Real { state: snapshot::RealState::Up, removed: false, weight: 7, ..before };
+    let expected = snapshot::RealSnapshot {
+        state: snapshot::RealState::Up,
+        removed: false,
+        weight: 7,
+        ..before
+    };
     assert_eq!(director.real(A), Some(expected));
     assert_eq!(director.ack(flow(1)), A);
     let next: Vec<_> = (2..4).map(|number| director.syn(flow(number))).collect();

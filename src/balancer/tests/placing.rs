@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::balancer::maglev::{Keeper, Table};
+use crate::balancer::maglev::{MaglevTables, Table};
 
 const SLOTS: u32 = maglev::MIN_SLOTS;
 const HASH_SEED: Seed = Seed(21, 22);
@@ -13,7 +13,7 @@ const BY_HASH: [SchedulerKind; 3] =
 /// A director as the daemon has it: changes come with the tables they need.
 struct Kept {
     director: Director,
-    keeper: Keeper,
+    maglev_tables: MaglevTables,
 }
 
 impl Kept {
@@ -22,7 +22,7 @@ impl Kept {
         let limits = Limits { connections: capacity, refusals_per_second: 1_000 };
         let balancer = Balancer::new(limits, secret);
         let director = Director { balancer, now: Millis(1_000) };
-        let mut kept = Self { director, keeper: Keeper::new(HASH_SEED, SLOTS) };
+        let mut kept = Self { director, maglev_tables: MaglevTables::new(HASH_SEED, SLOTS) };
         kept.apply(vec![Change::SetHashSeed(HASH_SEED)]);
         kept
     }
@@ -34,7 +34,7 @@ impl Kept {
     }
 
     fn apply(&mut self, changes: Vec<Change>) {
-        for change in self.keeper.follow(changes) {
+        for change in self.maglev_tables.follow(changes) {
             self.director.apply(&change);
         }
     }
@@ -51,7 +51,7 @@ impl Kept {
         numbers.map(place).collect()
     }
 
-    fn maglev(&self) -> Option<snapshot::Maglev> {
+    fn maglev(&self) -> Option<snapshot::MaglevSnapshot> {
         self.director.balancer.snapshot().services[0].maglev
     }
 }
@@ -90,7 +90,7 @@ fn a_table_is_for_maglev_alone() {
     assert_eq!(kept.maglev(), None);
     kept.apply(to(SchedulerKind::Maglev));
     assert_eq!(kept.maglev(), before);
-    let table = std::sync::Arc::clone(kept.keeper.table("web").unwrap());
+    let table = std::sync::Arc::clone(kept.maglev_tables.table("web").unwrap());
     let nobody = Change::SetMaglev { service: "nobody".to_owned(), table };
     kept.director.refuses(&nobody, &ChangeError::NoService("nobody".to_owned()));
 }
@@ -254,7 +254,7 @@ fn adopted(director: &mut Director) -> Vec<Option<IpAddr>> {
         let flow = flow(number);
         let vip: IpAddr =
             flow.family().pick("192.0.2.10".parse().unwrap(), "2001:db8::10".parse().unwrap());
-        let asked = crate::balancer::Flow {
+        let asked = FlowQuery {
             protocol: Protocol::Tcp,
             client: (flow.source(), 40_000).into(),
             virtual_address: (vip, flow.port).into(),

@@ -88,9 +88,9 @@ fn a_super_frame_is_one_packet_of_the_connection_that_it_ends() {
     director.apply(&set_state(A, drain(0)));
     let large = segment(0).data(&[7; 60_000]).bytes();
     assert_eq!(director.ends(&large), Some((A, 7_000)));
-    assert_eq!(director.balancer.farewell().len(), 40);
+    assert_eq!(director.balancer.server_reset().len(), 40);
     assert_eq!(director.ends(&segment(1).bytes()), Some((A, 7_001)));
-    assert_eq!(director.balancer.farewell().len(), 60);
+    assert_eq!(director.balancer.server_reset().len(), 60);
 }
 
 #[test]
@@ -285,13 +285,13 @@ fn the_way_back_is_to_how_one_stood() {
         let before = director.real(A).unwrap();
         director.apply(&remove_real(A));
         director.apply(&add_real(A, 1));
-        let (service, stood) = ("web".to_owned(), before.stood());
-        director.apply(&Change::SetStanding { service, address: A, stood });
+        let (service, saved) = ("web".to_owned(), before.saved_state());
+        director.apply(&Change::RestoreState { service, address: A, saved });
         assert_eq!(director.real(A).unwrap(), before, "{state:?} {health:?}");
     }
-    let (service, stood) = ("web".to_owned(), settled().real(A).unwrap().stood());
+    let (service, saved) = ("web".to_owned(), settled().real(A).unwrap().saved_state());
     let nobody = ChangeError::NoReal { service: service.clone(), address: C };
-    settled().refuses(&Change::SetStanding { service, address: C, stood }, &nobody);
+    settled().refuses(&Change::RestoreState { service, address: C, saved }, &nobody);
 }
 
 #[test]

@@ -82,7 +82,7 @@ fn apply(services: &mut Vec<ServiceSpec>, change: &Change) {
             let real = services[at].reals.iter_mut().find(|real| real.address == *address);
             real.expect("the real server exists").state = *state;
         }
-        Change::SetHealth { .. } | Change::SetStanding { .. } => {
+        Change::SetHealth { .. } | Change::RestoreState { .. } => {
             panic!("no configuration speaks of it: {change:?}")
         }
         Change::SetMaglev { .. }

@@ -1,8 +1,8 @@
 //! Changes as plans, events and explanations show them.
 
 use super::*;
-use crate::balancer::maglev::Keeper;
-use crate::balancer::{Change, Explanation, Flow, Seed, Why};
+use crate::balancer::maglev::MaglevTables;
+use crate::balancer::{Change, Explanation, FlowQuery, Seed, Why};
 use crate::config::{Director, diff, director};
 
 fn specs(text: &str) -> Director {
@@ -10,12 +10,12 @@ fn specs(text: &str) -> Director {
 }
 
 /// What leads from one configuration to the other, as it is shown, over the running services of [`state`].
-fn plan(before: &str, after: &str) -> Plan {
+fn plan(before: &str, after: &str) -> ReloadPlan {
     let (old, new) = (specs(before), specs(after));
     let running = state().services;
     let changes = diff(&old, &new).unwrap();
     let before = Before { services: &old.services, timeouts: &old.timeouts, running: &running };
-    Plan::new(&changes, before)
+    ReloadPlan::new(&changes, before)
 }
 
 const WEB: &str = "[[service]]\nname = \"web\"\nlisten = [\"192.0.2.10:80/tcp\"]\n";
@@ -51,7 +51,7 @@ web: listen 192.0.2.10:80/tcp → 192.0.2.10:80/tcp 192.0.2.10:53/udp; 8 connect
         "before": "1", "after": "3", "connections": 4, "fate": "kept"});
     assert_eq!(value["changes"][3], weight);
     assert_eq!((&value["connections_drained"], &value["connections_lost"]), (&json!(4), &json!(0)));
-    assert_eq!(decode::<Plan>(encode(&plan).as_bytes()).unwrap(), plan);
+    assert_eq!(decode::<ReloadPlan>(encode(&plan).as_bytes()).unwrap(), plan);
 }
 
 #[test]
@@ -91,7 +91,7 @@ fn a_plan_counts_connections_of_servers_that_are_out_already_and_would_be_reset(
         running[0].reals[1].state = state;
         let changes = diff(&old, &new).unwrap();
         let before = Before { services: &old.services, timeouts: &old.timeouts, running: &running };
-        Plan::new(&changes, before)
+        ReloadPlan::new(&changes, before)
     };
     for state in [RealState::Down, RealState::Disabled] {
         let plan = planned(&new, state);
@@ -137,7 +137,7 @@ fn a_plan_of_the_same_is_empty() {
     let plan = plan(&same, &same);
     assert!(plan.is_empty());
     assert_eq!(plan.human(), "nothing would change\n");
-    assert!(!Plan { tun_mtu: Some(1380), ..plan }.is_empty());
+    assert!(!ReloadPlan { tun_mtu: Some(1380), ..plan }.is_empty());
 }
 
 #[test]
@@ -153,11 +153,11 @@ fn listens_that_swap_ports_are_one_change_each() {
 }
 
 /// Two services' keepers, as before and after a reload.
-fn keeper(text: &str, slots: u32) -> Keeper {
+fn maglev_tables(text: &str, slots: u32) -> MaglevTables {
     let services = specs(text).services.into_iter().map(Change::AddService).collect();
-    let mut keeper = Keeper::new(Seed(1, 2), slots);
-    let _ = keeper.follow(services);
-    keeper
+    let mut maglev_tables = MaglevTables::new(Seed(1, 2), slots);
+    let _ = maglev_tables.follow(services);
+    maglev_tables
 }
 
 /// A service of two real servers, the one with weight 1.
@@ -170,7 +170,7 @@ const MH: &str = "scheduler = \"mh\"\n";
 #[test]
 fn a_plan_counts_the_maglev_slots_that_move() {
     let (old, new) = (maglev(MH, 1), maglev(MH, 3));
-    let (now, then) = (keeper(&old, 1_031), keeper(&new, 1_031));
+    let (now, then) = (maglev_tables(&old, 1_031), maglev_tables(&new, 1_031));
     let same = plan(&old, &old).with_tables(&now, &now);
     assert!(same.maglev.is_empty() && same.is_empty());
     let plan = plan(&old, &new).with_tables(&now, &then);
@@ -184,14 +184,17 @@ fn a_plan_counts_the_maglev_slots_that_move() {
 #[test]
 fn a_plan_of_another_number_of_slots_counts_the_share_of_flows_that_moves() {
     let text = maglev(MH, 1);
-    let (now, then) = (keeper(&text, 1_031), keeper(&text, 2_053));
+    let (now, then) = (maglev_tables(&text, 1_031), maglev_tables(&text, 2_053));
     let plan = plan(&text, &text).with_tables(&now, &then);
     // Of two of equal weight every other flow meets the same one.
     let moved = plan.maglev[0].moved.unwrap();
     assert!((510..521).contains(&moved), "a half: {moved}");
     let alone = maglev(MH, 0);
-    let (now, then) = (keeper(&alone, 1_031), keeper(&alone, 2_053));
-    assert!(Plan::default().with_tables(&now, &then).maglev.is_empty(), "there is nobody else");
+    let (now, then) = (maglev_tables(&alone, 1_031), maglev_tables(&alone, 2_053));
+    assert!(
+        ReloadPlan::default().with_tables(&now, &then).maglev.is_empty(),
+        "there is nobody else"
+    );
 }
 
 #[test]
@@ -199,19 +202,19 @@ fn a_plan_says_where_maglev_slots_cannot_be_compared() {
     let by_client = MH.to_owned() + "hash_ports = false\n";
     let (rr, mh, by_client) = (maglev("", 1), maglev(MH, 1), maglev(&by_client, 1));
     for (old, new) in [(&rr, &mh), (&mh, &rr), (&mh, &by_client), (&by_client, &mh)] {
-        let (now, then) = (keeper(old, 1_031), keeper(new, 1_031));
+        let (now, then) = (maglev_tables(old, 1_031), maglev_tables(new, 1_031));
         let plan = plan(old, new).with_tables(&now, &then);
         assert_eq!(
             parse(&encode(&plan))["maglev"],
             json!([{"service": "web", "moved": null, "slots": 1031}])
         );
         assert!(plan.human().contains("web: new flows are hashed otherwise;"), "{}", plan.human());
-        assert_eq!(decode::<Plan>(encode(&plan).as_bytes()).unwrap(), plan);
+        assert_eq!(decode::<ReloadPlan>(encode(&plan).as_bytes()).unwrap(), plan);
     }
     // What mh does anyway, written down, changes no hash; what comes or goes is a change of its own.
     let written = maglev(&(MH.to_owned() + "hash_ports = true\n"), 1);
     for (old, new) in [(&mh, &written), (&mh, &DNS.to_owned()), (&DNS.to_owned(), &mh)] {
-        let (now, then) = (keeper(old, 1_031), keeper(new, 1_031));
+        let (now, then) = (maglev_tables(old, 1_031), maglev_tables(new, 1_031));
         assert!(plan(old, new).with_tables(&now, &then).maglev.is_empty());
     }
 }
@@ -272,7 +275,7 @@ fn an_event_is_one_flat_line() {
 
 #[test]
 fn explanations_say_why() {
-    let flow: Flow = "tcp 198.51.100.7:40000 192.0.2.10:80".parse().unwrap();
+    let flow: FlowQuery = "tcp 198.51.100.7:40000 192.0.2.10:80".parse().unwrap();
     let web = Some("web".to_owned());
     let real = Some(address("10.0.0.11"));
     let why = Why::Entry {

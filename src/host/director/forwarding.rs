@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::Wishes;
+use super::DesiredDirector;
 use crate::host::facts::{Facts, Link};
 use crate::host::family::Family;
 use crate::host::ipv6;
@@ -26,11 +26,11 @@ pub(super) fn v4(uplink: &Link, facts: &Facts) -> Vec<Step> {
 
 /// IPv6. `ip6_forward()` asks `all/forwarding`, or the uplink's own `force_forwarding` where there is one; neighbour
 /// discovery is proxied where the uplink's own `forwarding` is on and `proxy_ndp`.
-pub(super) fn v6(wishes: &Wishes, uplinks: &[&Link], facts: &Facts) -> Vec<Step> {
+pub(super) fn v6(desired: &DesiredDirector, uplinks: &[&Link], facts: &Facts) -> Vec<Step> {
     let uplinks: Vec<&&Link> = uplinks.iter().filter(|link| ipv6::speaks(link, facts)).collect();
-    let mut steps = accept_ra(&wishes.tun, facts);
+    let mut steps = accept_ra(&desired.tun, facts);
     if uplinks.iter().any(|link| !forces(link, facts)) {
-        steps.extend(forward_everywhere(&wishes.tun, facts));
+        steps.extend(forward_everywhere(&desired.tun, facts));
     }
     for link in uplinks {
         let name = &link.name;
@@ -38,7 +38,7 @@ pub(super) fn v6(wishes: &Wishes, uplinks: &[&Link], facts: &Facts) -> Vec<Step>
             steps.extend(write(facts, conf6(name, FORCE_FORWARDING), "", "1"));
         }
         steps.extend(write(facts, conf6(name, "forwarding"), "", "1"));
-        if wishes.arp {
+        if desired.arp {
             if !suffices("proxy_ndp", name, "proxy_ndp", facts) {
                 steps.extend(write(facts, conf6(name, "proxy_ndp"), "", "1"));
             }
@@ -57,12 +57,12 @@ fn suffices(everywhere: &str, link: &str, own: &str, facts: &Facts) -> bool {
 
 /// What the operator should know: forwarding is for all that arrives there, not only for what goes to the virtual IPs.
 pub(super) fn warnings(
-    wishes: &Wishes,
+    desired: &DesiredDirector,
     uplinks: &[&Link],
     families: &[Family],
     facts: &Facts,
 ) -> Vec<String> {
-    let tun = &wishes.tun;
+    let tun = &desired.tun;
     let mut warnings = Vec::new();
     let v6 = families.contains(&Family::V6);
     let everywhere = v6 && !all_force(uplinks, facts);

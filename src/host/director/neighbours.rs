@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use crate::host::facts::Facts;
-use crate::host::route::{Hop, Kind, Route, attribute};
+use crate::host::route::{Hop, Route, RouteKind, attribute};
 use crate::host::step::{MAIN, Object, PROTOCOL, Step};
 
 /// A route for each real server that is a plain neighbour. Those that anything else is said of are left alone.
@@ -22,7 +22,7 @@ fn route(real: IpAddr, facts: &Facts) -> Option<Object> {
     let [hop] = network.hops.as_slice() else { return None };
     // Rules may lead elsewhere: what is asked for the real server has to agree.
     let lookup = facts.lookups.get(&real)?;
-    let agrees = lookup.kind == Kind::Unicast && lookup.link == Some(hop.link);
+    let agrees = lookup.kind == RouteKind::Unicast && lookup.link == Some(hop.link);
     let link = facts.link_at(hop.link).filter(|link| agrees && link.arp && link.up)?;
     Some(Object::Neighbour { address: real, link: link.name.clone(), source: network.source })
 }
@@ -40,7 +40,7 @@ fn network(real: IpAddr, facts: &Facts) -> Option<&Route> {
     let bare =
         |hop: &Hop| hop.gateway.is_none() && hop.rest.iter().all(|raw| raw.kind == attribute::PREF);
     let plain = alone
-        && longest.kind == Kind::Unicast
+        && longest.kind == RouteKind::Unicast
         && longest.destination != to
         && longest.from.is_none()
         && longest.tos == 0

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::{MAIN, Wishes};
+use super::{DesiredDirector, MAIN};
 use crate::host::facts::{Facts, Link};
 use crate::host::family::Family;
 use crate::host::ipv6;
@@ -12,13 +12,13 @@ use crate::host::sysctl;
 /// The uplinks that were named, else those whose subnets hold the virtual IPs and, for virtual IPs that no subnet holds,
 /// those that the default route of their family leaves by; and what is odd about them.
 pub(super) fn find<'a>(
-    wishes: &Wishes,
+    desired: &DesiredDirector,
     vips: &[IpAddr],
     facts: &'a Facts,
 ) -> Result<(Vec<&'a Link>, Vec<String>), Refusal> {
-    let (links, warnings) = match &wishes.uplinks {
-        Some(names) => (named(names, &wishes.tun, facts)?, Vec::new()),
-        None => default(wishes, vips, facts)?,
+    let (links, warnings) = match &desired.uplinks {
+        Some(names) => (named(names, &desired.tun, facts)?, Vec::new()),
+        None => default(desired, vips, facts)?,
     };
     let address = vips.iter().copied().find(IpAddr::is_ipv6);
     match (address, links.first()) {
@@ -46,7 +46,7 @@ fn named<'a>(names: &[String], tun: &str, facts: &'a Facts) -> Result<Vec<&'a Li
 /// One virtual IP without an uplink is a warning where others have one: IPv6 takes the addresses off an interface that
 /// is set down, and the rest must be kept as planned meanwhile.
 fn default<'a>(
-    wishes: &Wishes,
+    desired: &DesiredDirector,
     vips: &[IpAddr],
     facts: &'a Facts,
 ) -> Result<(Vec<&'a Link>, Vec<String>), Refusal> {
@@ -57,7 +57,7 @@ fn default<'a>(
         if indices.is_empty() {
             indices = default_route_links(Family::of(vip), facts);
         }
-        let fit = |link: &&Link| !link.loopback && link.name != wishes.tun;
+        let fit = |link: &&Link| !link.loopback && link.name != desired.tun;
         let ways: Vec<&Link> =
             indices.into_iter().filter_map(|index| facts.link_at(index)).filter(fit).collect();
         if ways.is_empty() {

@@ -9,7 +9,7 @@ fn rule(priority: u32, from: Option<&str>, table: u32) -> Rule {
 }
 
 fn destinations(facts: &Facts) -> Vec<String> {
-    let copies = copies::wanted(&server_wishes(), facts);
+    let copies = copies::wanted(&desired_server(), facts);
     copies.iter().map(|route| route.destination.to_string()).collect()
 }
 
@@ -39,7 +39,7 @@ fn the_mss_leaves_room_for_the_tunnel() {
         let metrics = &mut facts.routes[0].metrics;
         metrics.extend(mtu.map(|mtu| (metric::MTU, mtu)));
         metrics.extend(own.map(|own| (metric::ADVMSS, own)));
-        let copies = copies::wanted(&server_wishes(), &facts);
+        let copies = copies::wanted(&desired_server(), &facts);
         let default = copies.last().unwrap();
         assert_eq!(default.metrics[&metric::ADVMSS], expected, "{link} {mtu:?} {own:?}");
     }
@@ -51,7 +51,7 @@ fn a_multipath_route_takes_its_narrowest_way() {
     facts.links[2].mtu = 1400;
     let other = facts.routes[2].hops[0].clone();
     facts.routes[0].hops.push(other);
-    let copies = copies::wanted(&server_wishes(), &facts);
+    let copies = copies::wanted(&desired_server(), &facts);
     let default = copies.last().unwrap();
     assert_eq!((default.hops.len(), default.metrics[&metric::ADVMSS]), (2, 1340));
 }
@@ -61,10 +61,10 @@ fn a_refusing_route_is_copied_without_an_mss() {
     let mut facts = facts();
     let mut refusing = route("192.168.0.0/16", 2, None);
     refusing.hops.clear();
-    refusing.kind = Kind::Unreachable;
+    refusing.kind = RouteKind::Unreachable;
     facts.routes.push(refusing);
-    let copies = copies::wanted(&server_wishes(), &facts);
-    let copy = copies.iter().find(|copy| copy.kind == Kind::Unreachable).unwrap();
+    let copies = copies::wanted(&desired_server(), &facts);
+    let copy = copies.iter().find(|copy| copy.kind == RouteKind::Unreachable).unwrap();
     assert_eq!(copy.metrics, [].into());
     assert_eq!((copy.table, copy.protocol), (100, PROTOCOL));
 }
@@ -86,13 +86,17 @@ fn a_throw_uncovers_the_next_table() {
     facts.rules.push(rule(200, None, 50));
     facts.routes.push(Route { table: 50, ..route("0.0.0.0/0", 2, Some("10.1.0.9")) });
     let throw =
-        Route { table: 50, kind: Kind::Throw, hops: vec![], ..route("10.2.0.0/16", 2, None) };
+        Route { table: 50, kind: RouteKind::Throw, hops: vec![], ..route("10.2.0.0/16", 2, None) };
     facts.routes.push(throw);
     assert_eq!(destinations(&facts), ["10.2.0.0/24", "10.2.0.0/16", "0.0.0.0/0"]);
     facts.routes.last_mut().unwrap().destination = "10.2.0.0/24".parse().unwrap();
-    let copies = copies::wanted(&server_wishes(), &facts);
-    let kinds: Vec<Kind> = copies.iter().map(|copy| copy.kind).collect();
-    assert_eq!(kinds, [Kind::Unicast, Kind::Unicast], "the route takes the throw's place");
+    let copies = copies::wanted(&desired_server(), &facts);
+    let kinds: Vec<RouteKind> = copies.iter().map(|copy| copy.kind).collect();
+    assert_eq!(
+        kinds,
+        [RouteKind::Unicast, RouteKind::Unicast],
+        "the route takes the throw's place"
+    );
 }
 
 #[test]
@@ -100,23 +104,23 @@ fn special_rules_are_named() {
     let mut facts = facts();
     facts.rules.push(Rule { special: true, ..rule(300, None, 50) });
     facts.rules.push(Rule { special: true, ..rule(50, None, 50) });
-    assert_eq!(copies::unseen_rules(&server_wishes(), &facts), [300]);
+    assert_eq!(copies::unseen_rules(&desired_server(), &facts), [300]);
 }
 
 #[test]
 fn only_what_differs_is_changed() {
-    let wishes = server_wishes();
+    let desired = desired_server();
     let mut facts = facts();
-    let wanted = copies::wanted(&wishes, &facts);
+    let wanted = copies::wanted(&desired, &facts);
     let all: Vec<_> = wanted.iter().cloned().map(copies::Change::Replace).collect();
-    assert_eq!(copies::changes(&wishes, &facts), all);
+    assert_eq!(copies::changes(&desired, &facts), all);
 
     facts.routes.extend(wanted.clone());
-    assert_eq!(copies::changes(&wishes, &facts), [], "in step");
+    assert_eq!(copies::changes(&desired, &facts), [], "in step");
 
     facts.routes[0].hops[0].gateway = Some(ip("10.1.0.253"));
     let gone = facts.routes.remove(2);
-    let changes = copies::changes(&wishes, &facts);
+    let changes = copies::changes(&desired, &facts);
     assert_eq!(changes.len(), 2);
     let copies::Change::Replace(route) = &changes[0] else { panic!("{changes:?}") };
     assert_eq!(route.hops[0].gateway, Some(ip("10.1.0.253")));

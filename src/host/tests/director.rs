@@ -40,8 +40,8 @@ fn a_host_that_becomes_a_router_is_warned_of_with_what_restricts_it() {
 
 #[test]
 fn without_arp_only_the_capture() {
-    let wishes = director::Wishes { arp: false, announce_table: 7, ..director_wishes() };
-    let plan = director::plan(&wishes, &facts()).unwrap();
+    let desired = director::DesiredDirector { arp: false, announce_table: 7, ..director_wishes() };
+    let plan = director::plan(&desired, &facts()).unwrap();
     let routes = ["route 10.1.0.10 dev vstun0 table 254", "route 10.1.0.10 dev vstun0 table 7"];
     assert_eq!(lines(&plan.steps)[2..], routes);
     assert_eq!(plan.announcements, []);
@@ -51,8 +51,9 @@ fn without_arp_only_the_capture() {
 fn a_withdrawn_virtual_ip_is_captured_and_nothing_else() {
     let withdrawn = [ip("10.1.0.10")].into();
     let vips = vec![ip("10.1.0.10"), ip("10.1.0.11")];
-    let wishes = director::Wishes { vips, announce_table: 7, withdrawn, ..director_wishes() };
-    let plan = director::plan(&wishes, &facts()).unwrap();
+    let desired =
+        director::DesiredDirector { vips, announce_table: 7, withdrawn, ..director_wishes() };
+    let plan = director::plan(&desired, &facts()).unwrap();
     let expected = [
         "route 10.1.0.10 dev vstun0 table 254",
         "route 10.1.0.11 dev vstun0 table 254",
@@ -87,26 +88,26 @@ fn rp_filter_is_loosened_where_the_larger_of_two_is_strict() {
 fn uplinks_are_where_the_vips_live_else_where_the_default_route_goes() {
     let table = [("10.1.0.10", "eth0"), ("10.2.0.10", "eth1"), ("192.0.2.10", "eth0")];
     for (vip, uplink) in table {
-        let wishes = director::Wishes { vips: vec![ip(vip)], ..director_wishes() };
-        let plan = director::plan(&wishes, &facts()).unwrap();
+        let desired = director::DesiredDirector { vips: vec![ip(vip)], ..director_wishes() };
+        let plan = director::plan(&desired, &facts()).unwrap();
         let expected = [Announcement { link: uplink.into(), address: ip(vip) }];
         assert_eq!(plan.announcements, expected);
     }
     let mut facts = facts();
     facts.routes.remove(0);
-    let wishes = director::Wishes { vips: vec![ip("192.0.2.10")], ..director_wishes() };
-    assert_eq!(director::plan(&wishes, &facts), Err(Refusal::UplinkMissing(ip("192.0.2.10"))));
+    let desired = director::DesiredDirector { vips: vec![ip("192.0.2.10")], ..director_wishes() };
+    assert_eq!(director::plan(&desired, &facts), Err(Refusal::UplinkMissing(ip("192.0.2.10"))));
 }
 
 #[test]
 fn the_tun_is_as_small_as_the_narrowest_way_less_the_tunnel() {
     let mut facts = facts();
-    let mut wishes = director_wishes();
-    wishes.reals.push(ip("10.3.0.2"));
+    let mut desired = director_wishes();
+    desired.reals.push(ip("10.3.0.2"));
     for (mtu, expected) in [(1500, 1480), (1400, 1380), (596, 576), (595, 576), (68, 576)] {
         let lookup = Lookup { mtu: Some(mtu), ..towards(2, "10.1.0.1") };
         facts.lookups.insert(ip("10.3.0.2"), lookup);
-        let plan = director::plan(&wishes, &facts).unwrap();
+        let plan = director::plan(&desired, &facts).unwrap();
         assert_eq!(plan.tun_mtu, expected, "way of {mtu}");
     }
     let jumbo = |mtu| {
@@ -118,15 +119,15 @@ fn the_tun_is_as_small_as_the_narrowest_way_less_the_tunnel() {
     assert_eq!(jumbo(9000), 8980);
     assert_eq!(jumbo(65_555), 65_535);
     assert_eq!(jumbo(65_556), 65_535);
-    let none = director::Wishes { reals: vec![], ..director_wishes() };
+    let none = director::DesiredDirector { reals: vec![], ..director_wishes() };
     assert_eq!(director::plan(&none, &facts).unwrap().tun_mtu, 1480);
 }
 
 #[test]
 fn a_real_server_without_a_route_is_a_warning() {
-    let mut wishes = director_wishes();
-    wishes.reals.push(ip("10.9.0.2"));
-    let plan = director::plan(&wishes, &facts()).unwrap();
+    let mut desired = director_wishes();
+    desired.reals.push(ip("10.9.0.2"));
+    let plan = director::plan(&desired, &facts()).unwrap();
     assert!(plan.warnings[0].contains("no route to real server 10.9.0.2"));
 }
 
@@ -146,8 +147,9 @@ fn another_s_proxy_entry_is_left_to_it() {
 #[test]
 fn refusals() {
     let wish = director_wishes;
-    let vip = |vip: &str| director::Wishes { vips: vec![ip(vip)], ..wish() };
-    let uplink = |name: &str| director::Wishes { uplinks: Some(vec![name.into()]), ..wish() };
+    let vip = |vip: &str| director::DesiredDirector { vips: vec![ip(vip)], ..wish() };
+    let uplink =
+        |name: &str| director::DesiredDirector { uplinks: Some(vec![name.into()]), ..wish() };
     let mut taken = facts();
     taken.routes.push(route("10.1.0.10/32", 3, None));
     let table = [
@@ -160,23 +162,23 @@ fn refusals() {
         (uplink("eth7"), facts(), Refusal::UplinkUnknown("eth7".into())),
         (uplink("lo"), facts(), Refusal::UplinkUnfit("lo".into())),
         (
-            director::Wishes { tun: "eth1".into(), ..wish() },
+            director::DesiredDirector { tun: "eth1".into(), ..wish() },
             facts(),
             Refusal::TunExists("eth1".into()),
         ),
         (
-            director::Wishes { sources: vec![ip("10.9.9.9")], ..wish() },
+            director::DesiredDirector { sources: vec![ip("10.9.9.9")], ..wish() },
             facts(),
             Refusal::SourceForeign(ip("10.9.9.9")),
         ),
         (
-            director::Wishes { announce_table: 254, ..wish() },
+            director::DesiredDirector { announce_table: 254, ..wish() },
             facts(),
             Refusal::TableReserved { key: "announce_table", table: 254 },
         ),
     ];
-    for (wishes, facts, refusal) in table {
-        assert_eq!(director::plan(&wishes, &facts), Err(refusal));
+    for (desired, facts, refusal) in table {
+        assert_eq!(director::plan(&desired, &facts), Err(refusal));
     }
 }
 
@@ -185,8 +187,8 @@ fn interface_names_at_the_bound() {
     for (name, fits) in
         [("", false), ("fifteen-bytes-x", true), ("sixteen-bytes-xy", false), ("a b", false)]
     {
-        let wishes = director::Wishes { tun: name.into(), ..director_wishes() };
-        let refused = director::plan(&wishes, &facts()) == Err(Refusal::TunName(name.into()));
+        let desired = director::DesiredDirector { tun: name.into(), ..director_wishes() };
+        let refused = director::plan(&desired, &facts()) == Err(Refusal::TunName(name.into()));
         assert_eq!(refused, !fits, "{name:?}");
     }
 }
@@ -196,8 +198,8 @@ fn our_own_routes_do_not_stop_a_second_plan() {
     let mut facts = facts();
     facts.links.push(link(9, "vstun0"));
     facts.routes.push(route("10.1.0.10/32", 9, None));
-    let wishes = director_wishes();
-    assert_eq!(director::plan(&wishes, &facts), Err(Refusal::TunExists("vstun0".into())));
+    let desired = director_wishes();
+    assert_eq!(director::plan(&desired, &facts), Err(Refusal::TunExists("vstun0".into())));
     facts.tun_is_ours = true;
-    assert!(director::plan(&wishes, &facts).is_ok());
+    assert!(director::plan(&desired, &facts).is_ok());
 }

@@ -1,18 +1,22 @@
 //! A director with IPv6.
 
 use super::*;
-use crate::host::director::{self, Wishes};
+use crate::host::director::{self, DesiredDirector};
 
-fn wishes() -> Wishes {
-    Wishes {
+fn desired() -> DesiredDirector {
+    DesiredDirector {
         vips: vec![ip("10.1.0.10"), ip("2001:db8:1::10")],
         reals: vec![ip("10.2.0.2"), ip("2001:db8:2::2")],
         ..director_wishes()
     }
 }
 
-fn only6() -> Wishes {
-    Wishes { vips: vec![ip("2001:db8:1::10")], reals: vec![ip("2001:db8:2::2")], ..wishes() }
+fn only6() -> DesiredDirector {
+    DesiredDirector {
+        vips: vec![ip("2001:db8:1::10")],
+        reals: vec![ip("2001:db8:2::2")],
+        ..desired()
+    }
 }
 
 /// A kernel older than Linux 6.17.
@@ -159,8 +163,8 @@ fn the_tun_s_mtu_by_mix() {
     for (mtu, vip, real, expected, small) in table {
         let mut facts = facts6();
         facts.lookups.get_mut(&ip(real)).unwrap().mtu = Some(mtu);
-        let wishes = Wishes { vips: vec![ip(vip)], reals: vec![ip(real)], ..wishes() };
-        let plan = director::plan(&wishes, &facts).unwrap();
+        let desired = DesiredDirector { vips: vec![ip(vip)], reals: vec![ip(real)], ..desired() };
+        let plan = director::plan(&desired, &facts).unwrap();
         assert_eq!(plan.tun_mtu, expected, "{vip} to {real} over {mtu}");
         let said = plan
             .warnings
@@ -168,10 +172,10 @@ fn the_tun_s_mtu_by_mix() {
             .any(|text| text.contains(&format!("real server {real} has an MTU of {mtu}")));
         assert_eq!(said, small, "{vip} to {real} over {mtu}: {:?}", plan.warnings);
     }
-    assert_eq!(director::plan(&wishes(), &facts6()).unwrap().tun_mtu, 1460, "both");
+    assert_eq!(director::plan(&desired(), &facts6()).unwrap().tun_mtu, 1460, "both");
     let mut announced = facts6();
     set(&mut announced, "net/ipv6/conf/eth1/mtu", "1400");
-    assert_eq!(director::plan(&wishes(), &announced).unwrap().tun_mtu, 1360, "by a router");
+    assert_eq!(director::plan(&desired(), &announced).unwrap().tun_mtu, 1360, "by a router");
     let mut unknown = facts6();
     unknown.lookups.clear();
     assert_eq!(director::plan(&only6(), &unknown).unwrap().tun_mtu, 1460);
@@ -182,7 +186,7 @@ fn each_family_has_its_uplinks() {
     let mut facts = facts6();
     let uplinks = |vips: &[&str], facts: &Facts| {
         let vips = vips.iter().map(|vip| ip(vip)).collect();
-        let plan = director::plan(&Wishes { vips, ..wishes() }, facts)?;
+        let plan = director::plan(&DesiredDirector { vips, ..desired() }, facts)?;
         let one = |a: &Announcement| format!("{} {}", a.link, a.address);
         Ok::<_, Refusal>(plan.announcements.iter().map(one).collect::<Vec<_>>())
     };
@@ -195,24 +199,24 @@ fn each_family_has_its_uplinks() {
     // Where others have one it is a warning: an interface that is down has lost its IPv6 addresses.
     assert_eq!(uplinks(&["10.1.0.10", "2001:db8:9::10"], &facts).unwrap().len(), 2);
     let vips = vec![ip("10.1.0.10"), ip("2001:db8:9::10")];
-    let plan = director::plan(&Wishes { vips, ..wishes() }, &facts).unwrap();
+    let plan = director::plan(&DesiredDirector { vips, ..desired() }, &facts).unwrap();
     assert!(plan.warnings.contains(&refusal.to_string()), "{:?}", plan.warnings);
 }
 
 #[test]
 fn sources_by_family() {
-    let source = |plan: &Plan, vip: &str| {
+    let source = |plan: &HostPlan, vip: &str| {
         plan.steps.iter().find_map(|step| match step {
             Step::Add(Object::Route { address, source, .. }) if *address == ip(vip) => *source,
             _ => None,
         })
     };
-    let plan = director::plan(&wishes(), &facts6()).unwrap();
+    let plan = director::plan(&desired(), &facts6()).unwrap();
     assert_eq!(source(&plan, "10.1.0.10"), Some(ip("10.2.0.1")));
     assert_eq!(source(&plan, "2001:db8:1::10"), Some(ip("2001:db8:2::1")));
 
     let sources = vec![ip("10.1.0.1"), ip("2001:db8:1::1")];
-    let wished = Wishes { sources, ..wishes() };
+    let wished = DesiredDirector { sources, ..desired() };
     let plan = director::plan(&wished, &facts6()).unwrap();
     assert_eq!(source(&plan, "10.1.0.10"), Some(ip("10.1.0.1")));
     assert_eq!(source(&plan, "2001:db8:1::10"), Some(ip("2001:db8:1::1")));
@@ -227,7 +231,7 @@ fn sources_by_family() {
     assert_eq!(plan.outer_sources.len(), 1);
 
     let mut unreachable = facts6();
-    unreachable.lookups.get_mut(&ip("2001:db8:2::2")).unwrap().kind = Kind::Unreachable;
+    unreachable.lookups.get_mut(&ip("2001:db8:2::2")).unwrap().kind = RouteKind::Unreachable;
     let plan = director::plan(&wished, &unreachable).unwrap();
     assert_eq!(plan.outer_sources, OuterSources::new(), "no route");
 }
@@ -247,8 +251,8 @@ fn a_link_local_address_is_no_source() {
     };
     assert!(plan.steps.contains(&Step::Add(object)), "{:?}", plan.steps);
     assert!(plan.warnings.iter().any(|warning| warning.contains("link-local")));
-    let wishes = Wishes { sources: vec![ip("2001:db8:2::1")], ..only6() };
-    let plan = director::plan(&wishes, &facts).unwrap();
+    let desired = DesiredDirector { sources: vec![ip("2001:db8:2::1")], ..only6() };
+    let plan = director::plan(&desired, &facts).unwrap();
     assert_eq!(plan.outer_sources, [(ip("2001:db8:2::2"), ip("2001:db8:2::1"))].into());
     assert!(!plan.warnings.iter().any(|warning| warning.contains("link-local")));
 }
@@ -280,7 +284,7 @@ fn a_host_without_ipv6() {
     // One of two uplinks without it is a warning.
     set(&mut off, "net/ipv6/conf/eth1/disable_ipv6", "1");
     let uplinks = Some(vec!["eth0".to_owned(), "eth1".to_owned()]);
-    let plan = director::plan(&Wishes { uplinks, ..only6() }, &off).unwrap();
+    let plan = director::plan(&DesiredDirector { uplinks, ..only6() }, &off).unwrap();
     assert!(plan.warnings.iter().any(|text| text.contains("IPv6 is off on uplink eth1")));
     assert_eq!(plan.announcements.len(), 1);
 }
@@ -292,13 +296,13 @@ fn refusals_speak_of_ipv6() {
     let refusal = director::plan(&only6(), &taken).unwrap_err();
     assert!(refusal.to_string().contains("`ip -6 route del 2001:db8:1::10 table 254`"));
 
-    let anycast = Wishes { vips: vec![ip("2001:db8:1::")], ..only6() };
+    let anycast = DesiredDirector { vips: vec![ip("2001:db8:1::")], ..only6() };
     let refusal = director::plan(&anycast, &facts6()).unwrap_err();
     let subnet = "2001:db8:1::/64".parse().unwrap();
     let link = "eth0".to_owned();
     assert_eq!(refusal, Refusal::VipIsAnycast { address: ip("2001:db8:1::"), subnet, link });
 
-    let own = Wishes { vips: vec![ip("2001:db8:1::1")], ..only6() };
+    let own = DesiredDirector { vips: vec![ip("2001:db8:1::1")], ..only6() };
     let refusal = director::plan(&own, &facts6()).unwrap_err();
     assert!(refusal.to_string().contains("`ip addr del 2001:db8:1::1/64 dev eth0`"));
 }
@@ -318,11 +322,11 @@ fn only_what_traffic_needs_is_required() {
 #[test]
 fn a_withdrawn_virtual_ip_of_ipv6_is_captured_and_nothing_else() {
     let vips = vec![ip("2001:db8:1::10")];
-    let told = Wishes { vips, announce_table: 7, ..director_wishes() };
+    let told = DesiredDirector { vips, announce_table: 7, ..director_wishes() };
     let withdrawn = [ip("2001:db8:1::10")].into();
-    let kept = Wishes { withdrawn, ..told.clone() };
+    let kept = DesiredDirector { withdrawn, ..told.clone() };
     let (told, kept) =
-        [told, kept].map(|wishes| director::plan(&wishes, &facts6()).unwrap()).into();
+        [told, kept].map(|desired| director::plan(&desired, &facts6()).unwrap()).into();
     let missing: Vec<_> =
         told.steps.iter().filter(|step| !kept.steps.contains(step)).cloned().collect();
     let expected = [

@@ -38,7 +38,7 @@ fn own(link: u32, cidr: &str) -> Address {
 }
 
 fn towards(link: u32, source: &str) -> Lookup {
-    Lookup { kind: Kind::Unicast, link: Some(link), source: Some(ip(source)), mtu: None }
+    Lookup { kind: RouteKind::Unicast, link: Some(link), source: Some(ip(source)), mtu: None }
 }
 
 fn route(to: &str, link: u32, gateway: Option<&str>) -> Route {
@@ -49,7 +49,7 @@ fn route(to: &str, link: u32, gateway: Option<&str>) -> Route {
         table: 254,
         protocol: 3,
         scope: if gateway.is_some() { 0 } else { 253 },
-        kind: Kind::Unicast,
+        kind: RouteKind::Unicast,
         priority: 0,
         source: None,
         nexthop: None,
@@ -130,18 +130,18 @@ fn set(facts: &mut Facts, path: &str, value: &str) {
     facts.sysctls.insert(path.to_owned(), value.to_owned());
 }
 
-fn director_wishes() -> crate::host::director::Wishes {
-    crate::host::director::Wishes {
+fn director_wishes() -> crate::host::director::DesiredDirector {
+    crate::host::director::DesiredDirector {
         tun: "vstun0".into(),
         vips: vec![ip("10.1.0.10")],
         reals: vec![ip("10.2.0.2")],
         arp: true,
-        ..crate::host::director::Wishes::default()
+        ..crate::host::director::DesiredDirector::default()
     }
 }
 
-fn server_wishes() -> crate::host::realserver::Wishes {
-    crate::host::realserver::Wishes {
+fn desired_server() -> crate::host::realserver::DesiredRealServer {
+    crate::host::realserver::DesiredRealServer {
         tun: "vstun0".into(),
         vips: vec![ip("192.0.2.10")],
         directors: vec!["10.0.0.1/32".parse().unwrap()],

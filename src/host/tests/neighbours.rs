@@ -1,17 +1,17 @@
 //! Which real servers get a route by way of themselves.
 
 use super::*;
-use crate::host::director::{Wishes, plan};
+use crate::host::director::{DesiredDirector, plan};
 
-fn wishes() -> Wishes {
+fn desired() -> DesiredDirector {
     let reals = vec![ip("10.2.0.2"), ip("2001:db8:2::2")];
     let vips = vec![ip("10.1.0.10"), ip("2001:db8:1::10")];
-    Wishes { reals, vips, neighbour_routes: true, ..director_wishes() }
+    DesiredDirector { reals, vips, neighbour_routes: true, ..director_wishes() }
 }
 
 /// The routes that a plan has, as text.
-fn planned(wishes: &Wishes, facts: &Facts) -> Vec<String> {
-    let steps = plan(wishes, facts).unwrap().steps;
+fn planned(desired: &DesiredDirector, facts: &Facts) -> Vec<String> {
+    let steps = plan(desired, facts).unwrap().steps;
     let hiding: Vec<_> = steps.into_iter().filter(Step::hides).collect();
     assert!(hiding.iter().all(Step::optional), "traffic flows without");
     lines(&hiding)
@@ -22,7 +22,7 @@ fn after(change: fn(&mut Route)) -> Vec<String> {
     let mut facts = facts6();
     let to: IpNet = "10.2.0.0/24".parse().unwrap();
     facts.routes.iter_mut().filter(|route| route.destination == to).for_each(change);
-    planned(&wishes(), &facts)
+    planned(&desired(), &facts)
 }
 
 const V4: &str = "route 10.2.0.2 by way of itself dev eth1";
@@ -30,8 +30,8 @@ const V6: &str = "route 2001:db8:2::2 by way of itself dev eth1";
 
 #[test]
 fn plain_neighbours_have_one_where_it_is_wished() {
-    assert_eq!(planned(&wishes(), &facts6()), [V4, V6]);
-    let silent = Wishes { neighbour_routes: false, ..wishes() };
+    assert_eq!(planned(&desired(), &facts6()), [V4, V6]);
+    let silent = DesiredDirector { neighbour_routes: false, ..desired() };
     assert_eq!(planned(&silent, &facts6()), Vec::<String>::new());
 }
 
@@ -41,7 +41,7 @@ fn the_source_is_that_of_the_network_s_route() {
     let to: IpNet = "10.2.0.0/24".parse().unwrap();
     let networks = facts.routes.iter_mut().filter(|route| route.destination == to);
     networks.for_each(|route| route.source = Some(ip("10.2.0.1")));
-    let steps = plan(&wishes(), &facts).unwrap().steps;
+    let steps = plan(&desired(), &facts).unwrap().steps;
     let (address, link, source) = (ip("10.2.0.2"), "eth1".to_owned(), Some(ip("10.2.0.1")));
     assert!(steps.contains(&Step::Add(Object::Neighbour { address, link, source })));
 }
@@ -54,7 +54,7 @@ fn who_is_no_plain_neighbour_has_none() {
     none(|route| route.hops[0].gateway = Some(ip("10.2.0.254")));
     none(|route| route.hops.push(route.hops[0].clone()));
     none(|route| route.hops[0].rest.push(Raw { kind: 22, value: vec![1] }));
-    none(|route| route.kind = Kind::Blackhole);
+    none(|route| route.kind = RouteKind::Blackhole);
     none(|route| route.tos = 8);
     none(|route| route.nexthop = Some(7));
     none(|route| route.congestion = Some("reno".to_owned()));
@@ -67,35 +67,35 @@ fn another_route_of_the_same_prefix_may_be_for_some_packets_and_is_not_hidden() 
     let mut facts = facts6();
     let some = |to: &str, link| Route { tos: 8, ..route(to, link, Some("10.2.0.254")) };
     facts.routes.push(some("10.2.0.0/24", 3));
-    assert_eq!(planned(&wishes(), &facts), [V6]);
+    assert_eq!(planned(&desired(), &facts), [V6]);
     facts.routes.rotate_right(1);
-    assert_eq!(planned(&wishes(), &facts), [V6], "whichever comes first");
+    assert_eq!(planned(&desired(), &facts), [V6], "whichever comes first");
     facts.routes[0] = some("10.0.0.0/8", 2);
-    assert_eq!(planned(&wishes(), &facts), [V4, V6], "a shorter one is hidden already");
+    assert_eq!(planned(&desired(), &facts), [V4, V6], "a shorter one is hidden already");
 }
 
 #[test]
 fn somebody_else_s_route_of_its_own_is_left_alone_and_ours_is_no_reason() {
     let mut facts = facts6();
     facts.routes.push(route("10.2.0.2/32", 3, None));
-    assert_eq!(planned(&wishes(), &facts), [V6]);
+    assert_eq!(planned(&desired(), &facts), [V6]);
     let own = facts.routes.last_mut().unwrap();
     own.protocol = PROTOCOL;
     own.hops[0].gateway = Some(ip("10.2.0.2"));
-    assert_eq!(planned(&wishes(), &facts), [V4, V6]);
+    assert_eq!(planned(&desired(), &facts), [V4, V6]);
     facts.routes.retain(|route| route.destination.prefix_len() != 24);
-    assert_eq!(planned(&wishes(), &facts), [V6], "the network is gone, and ours hides the way");
+    assert_eq!(planned(&desired(), &facts), [V6], "the network is gone, and ours hides the way");
 }
 
 #[test]
 fn a_rule_that_leads_elsewhere_and_a_link_that_is_down_or_has_no_neighbours_are_heeded() {
     let mut facts = facts6();
     facts.lookups.insert(ip("10.2.0.2"), towards(2, "10.1.0.1"));
-    assert_eq!(planned(&wishes(), &facts), [V6]);
+    assert_eq!(planned(&desired(), &facts), [V6]);
     for change in [|link: &mut Link| link.up = false, |link: &mut Link| link.arp = false] {
         let mut facts = facts6();
         facts.links.iter_mut().filter(|link| link.name == "eth1").for_each(change);
-        assert_eq!(planned(&wishes(), &facts), Vec::<String>::new());
+        assert_eq!(planned(&desired(), &facts), Vec::<String>::new());
     }
 }
 

@@ -5,7 +5,7 @@ use crate::host::realserver;
 
 #[test]
 fn silence_before_the_address_and_routes_before_the_rule() {
-    let plan = realserver::plan(&server_wishes(), &facts()).unwrap();
+    let plan = realserver::plan(&desired_server(), &facts()).unwrap();
     assert_eq!(
         lines(&plan.steps),
         [
@@ -19,7 +19,7 @@ fn silence_before_the_address_and_routes_before_the_rule() {
         ]
     );
     assert_eq!(plan.advertised_mss, Mss { v4: 1440, v6: 1420 });
-    let off = realserver::Wishes { mss_route: false, ..server_wishes() };
+    let off = realserver::DesiredRealServer { mss_route: false, ..desired_server() };
     let plan = realserver::plan(&off, &facts()).unwrap();
     assert_eq!(plan.steps.len(), 5);
     assert_eq!(plan.advertised_mss, Mss { v4: 1460, v6: 1440 });
@@ -40,13 +40,13 @@ fn arp_settings_that_do_are_not_written() {
         let mut facts = facts();
         set(&mut facts, "net/ipv4/conf/all/arp_ignore", all);
         set(&mut facts, "net/ipv4/conf/eth0/arp_ignore", eth0);
-        let plan = realserver::plan(&server_wishes(), &facts).unwrap();
+        let plan = realserver::plan(&desired_server(), &facts).unwrap();
         let found = lines(&plan.steps).iter().any(|line| line.contains("eth0/arp_ignore"));
         assert_eq!(found, written, "all {all}, eth0 {eth0}");
     }
     let mut facts = facts();
     set(&mut facts, "net/ipv4/conf/all/arp_ignore", "3");
-    let plan = realserver::plan(&server_wishes(), &facts).unwrap();
+    let plan = realserver::plan(&desired_server(), &facts).unwrap();
     assert!(plan.warnings[0].contains("all.arp_ignore is 3"), "{:?}", plan.warnings);
 }
 
@@ -54,14 +54,14 @@ fn arp_settings_that_do_are_not_written() {
 fn a_tunnel_of_the_ipip_module_is_a_warning() {
     let mut facts = facts();
     facts.links.push(Link { tunnel: Some(Tunnel::Ipip), ..link(7, "tunl0") });
-    let plan = realserver::plan(&server_wishes(), &facts).unwrap();
+    let plan = realserver::plan(&desired_server(), &facts).unwrap();
     assert!(plan.warnings[0].contains("tunl0") && plan.warnings[0].contains("modprobe -r ipip"));
 }
 
 #[test]
 fn a_loaded_tunnel_module_without_a_tunnel_is_a_warning() {
     let facts = Facts { tunnel_modules: vec!["tunnel4".into()], ..facts() };
-    let plan = realserver::plan(&server_wishes(), &facts).unwrap();
+    let plan = realserver::plan(&desired_server(), &facts).unwrap();
     assert!(plan.warnings[0].contains("module tunnel4 is loaded"), "{:?}", plan.warnings);
 }
 
@@ -69,28 +69,28 @@ fn a_loaded_tunnel_module_without_a_tunnel_is_a_warning() {
 fn the_vip_may_be_on_loopback_and_nowhere_else() {
     let mut facts = facts();
     facts.addresses.push(own(1, "192.0.2.10/32"));
-    let plan = realserver::plan(&server_wishes(), &facts).unwrap();
+    let plan = realserver::plan(&desired_server(), &facts).unwrap();
     assert!(plan.warnings[0].contains("ip addr del 192.0.2.10/32 dev lo"));
     facts.addresses.push(own(3, "192.0.2.10/24"));
     let refusal = Refusal::VipOnLink { address: ip("192.0.2.10"), prefix: 24, link: "eth1".into() };
-    assert_eq!(realserver::plan(&server_wishes(), &facts), Err(refusal));
+    assert_eq!(realserver::plan(&desired_server(), &facts), Err(refusal));
 }
 
 #[test]
 fn tables_and_priorities_in_use_are_refused() {
-    let wish = server_wishes;
+    let wish = desired_server;
     let mut used = facts();
     used.routes.push(Route { table: 100, ..route("10.0.0.0/8", 2, None) });
     let mut ours = used.clone();
     ours.routes.last_mut().unwrap().protocol = PROTOCOL;
     assert_eq!(realserver::plan(&wish(), &used), Err(Refusal::TableUsed(100)));
     assert!(realserver::plan(&wish(), &ours).is_ok(), "a predecessor's are taken over");
-    let main = realserver::Wishes { table: 254, ..wish() };
+    let main = realserver::DesiredRealServer { table: 254, ..wish() };
     let refusal = Refusal::TableReserved { key: "table", table: 254 };
     assert_eq!(realserver::plan(&main, &facts()), Err(refusal));
     for (priority, fits) in [(0, false), (1, true), (32_765, true), (32_766, false)] {
-        let wishes = realserver::Wishes { rule_priority: priority, ..wish() };
-        assert_eq!(realserver::plan(&wishes, &facts()).is_ok(), fits, "{priority}");
+        let desired = realserver::DesiredRealServer { rule_priority: priority, ..wish() };
+        assert_eq!(realserver::plan(&desired, &facts()).is_ok(), fits, "{priority}");
     }
     let mut late = facts();
     late.rules[0].priority = 200;

@@ -1,16 +1,16 @@
 //! A real server with IPv6.
 
 use super::*;
-use crate::host::realserver::{self, Wishes};
+use crate::host::realserver::{self, DesiredRealServer};
 use crate::host::route::attribute;
 use crate::host::{TUNNEL_MODULES, copies};
 
-fn wishes() -> Wishes {
-    Wishes { vips: vec![ip("192.0.2.10"), ip("2001:db8:9::10")], ..server_wishes() }
+fn desired() -> DesiredRealServer {
+    DesiredRealServer { vips: vec![ip("192.0.2.10"), ip("2001:db8:9::10")], ..desired_server() }
 }
 
-fn only6() -> Wishes {
-    Wishes { vips: vec![ip("2001:db8:9::10")], ..server_wishes() }
+fn only6() -> DesiredRealServer {
+    DesiredRealServer { vips: vec![ip("2001:db8:9::10")], ..desired_server() }
 }
 
 #[test]
@@ -54,10 +54,10 @@ fn the_mss_by_mix() {
         }
         let said = format!("{mtu} {directors:?}");
         let directors = directors.iter().map(|net| net.parse().unwrap()).collect();
-        let wishes = Wishes { directors, ..wishes() };
-        let plan = realserver::plan(&wishes, &facts).unwrap();
+        let desired = DesiredRealServer { directors, ..desired() };
+        let plan = realserver::plan(&desired, &facts).unwrap();
         assert_eq!(plan.advertised_mss, Mss { v4: for4, v6: for6 }, "{said}");
-        for copy in copies::wanted(&wishes, &facts) {
+        for copy in copies::wanted(&desired, &facts) {
             let mss = if copy.destination.addr().is_ipv4() { for4 } else { for6 };
             assert_eq!(copy.metrics[&metric::ADVMSS], u32::from(mss), "{said}: {copy:?}");
         }
@@ -66,16 +66,16 @@ fn the_mss_by_mix() {
 
 #[test]
 fn copies_of_the_families_that_have_vips() {
-    let destinations = |wishes: &Wishes| {
-        let copies = copies::wanted(wishes, &facts6());
+    let destinations = |desired: &DesiredRealServer| {
+        let copies = copies::wanted(desired, &facts6());
         copies.iter().map(|route| route.destination.to_string()).collect::<Vec<_>>()
     };
     let v4 = ["10.1.0.0/24", "10.2.0.0/24", "0.0.0.0/0"];
     // Link-local destinations are no virtual IP's business.
     let v6 = ["2001:db8:1::/64", "2001:db8:2::/64", "::/0"];
-    assert_eq!(destinations(&server_wishes()), v4);
+    assert_eq!(destinations(&desired_server()), v4);
     assert_eq!(destinations(&only6()), v6);
-    assert_eq!(destinations(&wishes()), [v4, v6].concat());
+    assert_eq!(destinations(&desired()), [v4, v6].concat());
 }
 
 #[test]
@@ -130,13 +130,13 @@ fn tables_and_rules_of_one_family_do_not_stop_the_other() {
         special: true,
         protocol: 3,
     });
-    assert!(realserver::plan(&server_wishes(), &facts).is_ok());
+    assert!(realserver::plan(&desired_server(), &facts).is_ok());
     assert_eq!(realserver::plan(&only6(), &facts), Err(Refusal::TableUsed(100)));
-    let elsewhere = Wishes { table: 101, ..only6() };
+    let elsewhere = DesiredRealServer { table: 101, ..only6() };
     assert_eq!(realserver::plan(&elsewhere, &facts), Err(Refusal::Priority(100)));
     facts.rules.last_mut().unwrap().priority = 200;
     assert_eq!(copies::unseen_rules(&elsewhere, &facts), [200]);
-    assert_eq!(copies::unseen_rules(&server_wishes(), &facts), [] as [u32; 0]);
+    assert_eq!(copies::unseen_rules(&desired_server(), &facts), [] as [u32; 0]);
 }
 
 #[test]
@@ -155,16 +155,16 @@ fn kernel_tunnels_that_compete_are_named() {
         ("2001:db8:9::10", v6, Tunnel::Sit, false),
     ];
     for (vip, director, kind, competes) in table {
-        let wishes = Wishes {
+        let desired = DesiredRealServer {
             vips: vec![ip(vip)],
             directors: vec![director.parse().unwrap()],
-            ..server_wishes()
+            ..desired_server()
         };
         let mut up = facts6();
         up.links.push(Link { tunnel: Some(kind), ..link(7, "kernel0") });
         let modules = vec![kind.module().to_owned()];
         for facts in [up, Facts { tunnel_modules: modules, ..facts6() }] {
-            let warnings = realserver::plan(&wishes, &facts).unwrap().warnings;
+            let warnings = realserver::plan(&desired, &facts).unwrap().warnings;
             let said = warnings.iter().any(|text| text.contains("modprobe -r"));
             assert_eq!(said, competes, "{vip} by {director}, {kind:?}: {warnings:?}");
         }
@@ -172,7 +172,8 @@ fn kernel_tunnels_that_compete_are_named() {
     let modules = TUNNEL_MODULES.map(str::to_owned).to_vec();
     let all = Facts { tunnel_modules: modules, ..facts6() };
     let directors = vec![v4.parse().unwrap(), v6.parse().unwrap()];
-    let warnings = realserver::plan(&Wishes { directors, ..wishes() }, &all).unwrap().warnings;
+    let warnings =
+        realserver::plan(&DesiredRealServer { directors, ..desired() }, &all).unwrap().warnings;
     assert_eq!(warnings.len(), 3, "each once: {warnings:?}");
 }
 
@@ -190,6 +191,6 @@ fn a_host_without_ipv6() {
     let mut none = facts();
     none.sysctls.retain(|path, _| !path.starts_with("net/ipv6/"));
     let vip = ip("2001:db8:9::10");
-    assert_eq!(realserver::plan(&wishes(), &none), Err(Refusal::Ipv6Missing(vip)));
-    assert!(realserver::plan(&server_wishes(), &none).is_ok());
+    assert_eq!(realserver::plan(&desired(), &none), Err(Refusal::Ipv6Missing(vip)));
+    assert!(realserver::plan(&desired_server(), &none).is_ok());
 }

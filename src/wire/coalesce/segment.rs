@@ -15,7 +15,7 @@ const FRAGMENT: u16 = 0x3fff;
 const DONT_FRAGMENT: u8 = 0x40;
 
 /// What a frame holds.
-pub(super) enum Kind<'f> {
+pub(super) enum SegmentKind<'f> {
     /// TCP right behind an IP header without options: its flow is known.
     Tcp(Segment<'f>),
     /// Another protocol: of no TCP flow.
@@ -37,50 +37,50 @@ pub(super) struct Segment<'f> {
 }
 
 #[inline]
-pub(super) fn classify(frame: &[u8]) -> Kind<'_> {
+pub(super) fn classify(frame: &[u8]) -> SegmentKind<'_> {
     let Some((virtio, packet)) = frame.split_first_chunk::<{ virtio::HEADER_LEN }>() else {
-        return Kind::AnyFlow;
+        return SegmentKind::AnyFlow;
     };
     // What the NIC has merged, or left a checksum of, is left alone: its checksums cannot be verified.
     let plain = virtio.iter().all(|byte| *byte == 0);
     match packet.first() {
         Some(0x45) => match packet.split_at_checked(IPV4_HEADER_LEN) {
             Some((ip, tcp)) => of_ipv4(ip, tcp, plain),
-            None => Kind::AnyFlow,
+            None => SegmentKind::AnyFlow,
         },
         Some(0x60..=0x6f) => match packet.split_at_checked(IPV6_HEADER_LEN) {
             Some((ip, tcp)) => of_ipv6(ip, tcp, plain),
-            None => Kind::AnyFlow,
+            None => SegmentKind::AnyFlow,
         },
-        _ => Kind::AnyFlow,
+        _ => SegmentKind::AnyFlow,
     }
 }
 
 #[inline]
-fn of_ipv4<'f>(ip: &'f [u8], tcp: &'f [u8], plain: bool) -> Kind<'f> {
+fn of_ipv4<'f>(ip: &'f [u8], tcp: &'f [u8], plain: bool) -> SegmentKind<'f> {
     if ip.get(9) != Some(&protocol::TCP) {
-        return Kind::Other;
+        return SegmentKind::Other;
     }
     let whole = field(ip, 6) & FRAGMENT == 0;
     if !whole || usize::from(field(ip, 2)) != ip.len() + tcp.len() {
-        return Kind::AnyFlow;
+        return SegmentKind::AnyFlow;
     }
     of_tcp(ip, tcp, plain)
 }
 
 #[inline]
-fn of_ipv6<'f>(ip: &'f [u8], tcp: &'f [u8], plain: bool) -> Kind<'f> {
+fn of_ipv6<'f>(ip: &'f [u8], tcp: &'f [u8], plain: bool) -> SegmentKind<'f> {
     match ip.get(6) {
         Some(&protocol::TCP) if usize::from(field(ip, 4)) == tcp.len() => of_tcp(ip, tcp, plain),
-        Some(&(protocol::UDP | protocol::ICMPV6)) => Kind::Other,
-        _ => Kind::AnyFlow,
+        Some(&(protocol::UDP | protocol::ICMPV6)) => SegmentKind::Other,
+        _ => SegmentKind::AnyFlow,
     }
 }
 
 #[inline]
-fn of_tcp<'f>(ip: &'f [u8], tcp: &'f [u8], plain: bool) -> Kind<'f> {
+fn of_tcp<'f>(ip: &'f [u8], tcp: &'f [u8], plain: bool) -> SegmentKind<'f> {
     let Some(tcp_header) = tcp.first_chunk::<{ tcp::MIN_HEADER_LEN }>() else {
-        return Kind::AnyFlow;
+        return SegmentKind::AnyFlow;
     };
     let tcp_header_len = usize::from(tcp_header[12] >> 4) * 4;
     // Any other flag says something that has its place among the segments; the reserved bits (RFC 9293 section
@@ -91,7 +91,7 @@ fn of_tcp<'f>(ip: &'f [u8], tcp: &'f [u8], plain: bool) -> Kind<'f> {
         && tcp_header[12].trailing_zeros() >= 4
         && tcp_header_len >= tcp::MIN_HEADER_LEN
         && tcp.len() > tcp_header_len;
-    Kind::Tcp(Segment { ip, tcp, tcp_header, tcp_header_len, mergeable })
+    SegmentKind::Tcp(Segment { ip, tcp, tcp_header, tcp_header_len, mergeable })
 }
 
 const ACK_PUSH: u8 = Flags::ACK | Flags::PSH;

@@ -3,7 +3,7 @@
 use super::*;
 use crate::wire::Packet;
 use crate::wire::build::{DESTINATION_OPTIONS, FAMILIES, Family, Ip};
-use crate::wire::segment::{self as split, Plan};
+use crate::wire::segment::{self as split, SplitPlan};
 use crate::wire::virtio::{Offload, split_frame};
 
 const SIZE: usize = 1_000;
@@ -68,7 +68,7 @@ fn merged(frames: &[Vec<u8>]) -> Vec<u8> {
 
 fn split_up(frame: &[u8]) -> Vec<Vec<u8>> {
     let (offload, packet) = split_frame(frame).unwrap();
-    let plan = Plan::new(&Packet::parse(packet).unwrap(), offload).unwrap();
+    let plan = SplitPlan::new(&Packet::parse(packet).unwrap(), offload).unwrap();
     let segment = |index| {
         let mut header = [0; split::MAX_HEADER_LEN];
         let payload = plan.write(index, packet, &mut header).unwrap();

@@ -31,7 +31,7 @@ fn udp(packet: &Ip) -> Offload {
 }
 
 fn split(frame: &[u8], offload: Offload) -> Vec<Vec<u8>> {
-    let plan = Plan::new(&Packet::parse(frame).unwrap(), offload).unwrap();
+    let plan = SplitPlan::new(&Packet::parse(frame).unwrap(), offload).unwrap();
     (0..plan.count())
         .map(|index| {
             let mut header = [0; MAX_HEADER_LEN];
@@ -42,7 +42,7 @@ fn split(frame: &[u8], offload: Offload) -> Vec<Vec<u8>> {
 }
 
 fn refusal(frame: Ip, offload: Offload) -> OffloadError {
-    Plan::new(&Packet::parse(&frame.bytes()).unwrap(), offload).unwrap_err()
+    SplitPlan::new(&Packet::parse(&frame.bytes()).unwrap(), offload).unwrap_err()
 }
 
 /// The transport header of a segment whose lengths and checksums are right.
@@ -164,7 +164,7 @@ fn the_longest_segment_on_the_wire_is_known_beforehand() {
             let frame = tcp_frame(family, data_len);
             let (offload, headers) = (tcp(&frame), family.header_len() + 20);
             let bytes = frame.bytes();
-            let plan = Plan::new(&Packet::parse(&bytes).unwrap(), offload).unwrap();
+            let plan = SplitPlan::new(&Packet::parse(&bytes).unwrap(), offload).unwrap();
             assert_eq!(plan.wire_len(), headers + longest, "{data_len} bytes");
             let lens = split(&bytes, offload).iter().map(Vec::len).max();
             assert_eq!(lens, Some(plan.wire_len()));
@@ -206,7 +206,7 @@ fn segments_of_one_byte_are_as_many_as_there_are_bytes() {
         let start = u16::try_from(family.header_len()).unwrap();
         let bytes = frame.bytes();
         let one = Offload::Tcp { segment: 1, start };
-        let plan = Plan::new(&Packet::parse(&bytes).unwrap(), one).unwrap();
+        let plan = SplitPlan::new(&Packet::parse(&bytes).unwrap(), one).unwrap();
         assert_eq!(plan.count(), data_len);
         let mut header = [0; MAX_HEADER_LEN];
         assert_eq!(plan.write(data_len - 1, &bytes, &mut header), Some(len - 1..len));
@@ -239,7 +239,7 @@ fn the_longest_headers_fit_and_no_shorter_room_does() {
         let frame = frame.tcp_options(&[1; 40]);
         let offload = tcp(&frame);
         let bytes = frame.bytes();
-        let plan = Plan::new(&Packet::parse(&bytes).unwrap(), offload).unwrap();
+        let plan = SplitPlan::new(&Packet::parse(&bytes).unwrap(), offload).unwrap();
         assert_eq!(plan.header_len(), headers);
         assert!(plan.write(0, &bytes, &mut vec![0; headers]).is_some());
         assert_eq!(plan.write(0, &bytes, &mut vec![0; headers - 1]), None);
@@ -255,7 +255,7 @@ fn a_packet_shorter_than_the_planned_one_is_refused() {
         let frame = tcp_frame(family, 2000);
         let (offload, headers) = (tcp(&frame), family.header_len() + 20);
         let bytes = frame.bytes();
-        let plan = Plan::new(&Packet::parse(&bytes).unwrap(), offload).unwrap();
+        let plan = SplitPlan::new(&Packet::parse(&bytes).unwrap(), offload).unwrap();
         let mut header = [0; MAX_HEADER_LEN];
         assert_eq!(plan.write(1, &bytes[..headers + 1999], &mut header), None);
         let second = headers + 1000..headers + 2000;

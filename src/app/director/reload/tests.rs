@@ -30,7 +30,7 @@ fn read(keys: &str, services: &str) -> config::Director {
 /// What runs, with a packet thread that has a balancer and no packets.
 fn running(config: config::Director) -> Running {
     let poll = Poll::new().unwrap();
-    let (line, inbox) = Line::new(&poll, Token(0)).unwrap();
+    let (packet_thread, inbox) = PacketThread::new(&poll, Token(0)).unwrap();
     std::thread::spawn(move || {
         // The waker's other end lives as long as this.
         let _poll = poll;
@@ -39,14 +39,14 @@ fn running(config: config::Director) -> Running {
         while let Ok(message) = inbox.recv() {
             let now = Millis(0);
             match message {
-                Message::Apply { changes, answer } => {
+                DirectorMessage::Apply { changes, answer } => {
                     let applied = changes.iter().try_for_each(|change| balancer.apply(now, change));
                     drop(answer.send(applied));
                 }
-                Message::Explain { flow, answer } => {
+                DirectorMessage::Explain { flow, answer } => {
                     drop(answer.send(balancer.explain(now, &flow)));
                 }
-                Message::Report(answer) => {
+                DirectorMessage::Report(answer) => {
                     let snapshot = balancer.snapshot();
                     let (sent, reads, next_timer) = Default::default();
                     drop(answer.send(Report { snapshot, sent, reads, next_timer }));
@@ -56,7 +56,7 @@ fn running(config: config::Director) -> Running {
         }
     });
     let options = Options { config_path: PathBuf::new(), force: false };
-    Running::new(config, options, line, Seed(5, 6), BTreeSet::new(), Sources::new())
+    Running::new(config, options, packet_thread, Seed(5, 6), BTreeSet::new(), Sources::new())
 }
 
 /// Where 200 flows of each service go, those that are new and those that are adopted.
@@ -70,7 +70,13 @@ async fn placed(running: &Running) -> Vec<Explanation> {
         ];
         for flow in flows {
             let flow = flow.parse().unwrap();
-            all.push(running.line.ask(|answer| Message::Explain { flow, answer }).await.unwrap());
+            all.push(
+                running
+                    .packet_thread
+                    .ask(|answer| DirectorMessage::Explain { flow, answer })
+                    .await
+                    .unwrap(),
+            );
         }
     }
     all
@@ -101,7 +107,7 @@ fn block_on(test: impl Future<Output = ()>) {
 
 /// The checksum of the table that the keeper has.
 fn checksum(running: &Running) -> u64 {
-    running.keeper.table("web").unwrap().checksum()
+    running.maglev_tables.table("web").unwrap().checksum()
 }
 
 /// Starts with the one configuration, goes on the way to the other, up to its end or not, and back; nothing may be another
@@ -113,15 +119,15 @@ async fn there_and_back(old: &str, new: (&str, &str), to_the_end: bool) {
     let wanted = read(new.0, new.1);
     let changes = || config::diff(&running.config, &wanted).unwrap();
     let (mut some, all) = (changes(), changes());
-    let stood = Stands::before(&all, &running.snapshot().await.unwrap());
+    let saved = SavedStates::before(&all, &running.snapshot().await.unwrap());
     if to_the_end {
         running.lead_to(&wanted, some).await.unwrap();
         assert_ne!(placed(&running).await, before.0, "the new ones are in force");
-        running.take_back(&wanted, stood).await;
+        running.take_back(&wanted, saved).await;
     } else {
         some.push(Change::RemoveService { service: "nobody".to_owned() });
         running.lead_to(&wanted, some).await.unwrap_err();
-        running.take_back_some(&wanted, stood).await;
+        running.take_back_some(&wanted, saved).await;
     }
     assert_eq!(checksum(&running), before.1, "{new:?}");
     assert_eq!(placed(&running).await, before.0, "{new:?}");
@@ -226,15 +232,15 @@ fn the_way_back_leads_to_what_operators_have_said() {
                         _ => web.name = "another".to_owned(),
                     }
                     let mut changes = config::diff(&running.config, &wanted).unwrap();
-                    let stood = Stands::before(&changes, &running.snapshot().await.unwrap());
+                    let saved = SavedStates::before(&changes, &running.snapshot().await.unwrap());
                     if to_the_end {
                         running.lead_to(&wanted, changes).await.unwrap();
                         assert_ne!(standings(&running).await, before, "{how}");
-                        running.take_back(&wanted, stood).await;
+                        running.take_back(&wanted, saved).await;
                     } else {
                         changes.push(Change::RemoveService { service: "nobody".to_owned() });
                         running.lead_to(&wanted, changes).await.unwrap_err();
-                        running.take_back_some(&wanted, stood).await;
+                        running.take_back_some(&wanted, saved).await;
                     }
                     assert_eq!(standings(&running).await, before, "{how} {keys}");
                 }
@@ -289,7 +295,7 @@ fn a_file_that_has_a_drained_server_drain_leaves_its_deadline_alone() {
             ["web 10.0.0.13: state disabled → draining", "web 10.0.0.14: state up → draining"];
         assert_eq!(shown, expected);
         assert_eq!(changes.len(), 2, "and no others are made");
-        let plan = Plan::new(&changes, running.before(&running_now));
+        let plan = ReloadPlan::new(&changes, running.before(&running_now));
         assert_eq!(plan.changes.len(), 2);
     });
 }

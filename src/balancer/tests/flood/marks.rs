@@ -6,12 +6,15 @@ use super::*;
 fn one_new_flow_more_than_the_mark_in_a_second_is_a_flood() {
     let mut director = watchful(1_000, SchedulerKind::RoundRobin, 0);
     flood(&mut director, 0, RATE);
-    assert_eq!(director.flood(), snapshot::Flood::default());
+    assert_eq!(director.flood(), snapshot::FloodSnapshot::default());
     director.pass(seconds(1));
     flood(&mut director, 1_000, RATE);
     assert!(!director.flood().active, "another second, another hundred");
     director.syn(flow(1));
-    assert_eq!(director.flood(), snapshot::Flood { active: true, floods: 1, without_entry: 1 });
+    assert_eq!(
+        director.flood(),
+        snapshot::FloodSnapshot { active: true, floods: 1, without_entry: 1 }
+    );
     assert_eq!(director.connections(), 2 * RATE as usize, "the one too many has no entry");
 }
 
@@ -133,7 +136,7 @@ fn a_removed_service_takes_its_flood_with_it() {
     director.apply(&remove_web());
     director.apply(&Change::AddService(web(SchedulerKind::RoundRobin, &[(A, 1)])));
     director.pass(seconds(2));
-    assert_eq!(director.flood(), snapshot::Flood::default());
+    assert_eq!(director.flood(), snapshot::FloodSnapshot::default());
     let notices = director.balancer.flood_notices();
     assert_eq!(notices.len(), 1, "the old service's: {notices:?}");
     director.pass(seconds(900));

@@ -187,7 +187,10 @@ fn good_datagrams_get_through_beside_floods_of_either_end() {
             let full = if lone == 0 { (0, decided - 1) } else { (waiting, 0) };
             assert_eq!((fragments.waiting, fragments.decided), full);
             director.pass(seconds(60));
-            assert_eq!(director.balancer.snapshot().fragments, snapshot::Fragments::default());
+            assert_eq!(
+                director.balancer.snapshot().fragments,
+                snapshot::FragmentsSnapshot::default()
+            );
         }
     }
 }

@@ -266,7 +266,7 @@ proptest! {
             adds_up(&director)?;
         }
         director.pass(seconds(60));
-        prop_assert_eq!(director.balancer.snapshot().fragments, snapshot::Fragments::default());
+        prop_assert_eq!(director.balancer.snapshot().fragments, snapshot::FragmentsSnapshot::default());
         prop_assert_eq!(director.balancer.counters().held, 0);
     }
 

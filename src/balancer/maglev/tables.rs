@@ -10,12 +10,12 @@ use super::super::spec::{SchedulerKind, ServiceSpec};
 use super::Table;
 
 /// Keeps, beside a balancer, what its Maglev tables are made of, and the tables. Whoever sends changes to the balancer
-/// sends them through [`Keeper::follow`] first: building takes milliseconds, which no packet shall wait for.
+/// sends them through [`MaglevTables::follow`] first: building takes milliseconds, which no packet shall wait for.
 ///
 /// A real server of weight 0 keeps the slots of its last other weight, as in IPVS, so that setting 0 moves nobody else's
 /// flows; one that never had another has none.
 #[derive(Clone, Debug)]
-pub struct Keeper {
+pub struct MaglevTables {
     seed: Seed,
     slots: u32,
     pools: BTreeMap<String, Pool>,
@@ -31,7 +31,7 @@ struct Pool {
     stale: bool,
 }
 
-impl Keeper {
+impl MaglevTables {
     /// For a balancer without services, which places by `seed`; tables have `slots` slots, a prime.
     #[must_use]
     pub fn new(seed: Seed, slots: u32) -> Self {
@@ -120,7 +120,7 @@ impl Keeper {
             | Change::SetPolicy { .. }
             | Change::SetMaglev { .. }
             | Change::SetState { .. }
-            | Change::SetStanding { .. }
+            | Change::RestoreState { .. }
             | Change::SetHealth { .. }
             | Change::SetSources(_)
             | Change::SetTimeouts(_) => {}

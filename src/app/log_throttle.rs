@@ -6,12 +6,12 @@ const PAUSE: Duration = Duration::from_secs(60);
 
 /// One kind of error.
 #[derive(Debug, Default)]
-pub(super) struct Quiet {
+pub(super) struct LogThrottle {
     logged: Option<Instant>,
     since: u64,
 }
 
-impl Quiet {
+impl LogThrottle {
     /// Notes one more. `Some(count)` when it is time for a line: how many there were since the last.
     pub(super) fn note(&mut self, now: Instant) -> Option<u64> {
         self.since += 1;
@@ -30,10 +30,10 @@ mod tests {
     #[test]
     fn one_line_a_minute_with_the_count_of_what_it_stands_for() {
         let start = Instant::now();
-        let mut quiet = Quiet::default();
-        assert_eq!(quiet.note(start), Some(1));
-        assert_eq!(quiet.note(start + Duration::from_secs(1)), None);
-        assert_eq!(quiet.note(start + Duration::from_millis(59_999)), None);
-        assert_eq!(quiet.note(start + PAUSE), Some(3));
+        let mut throttle = LogThrottle::default();
+        assert_eq!(throttle.note(start), Some(1));
+        assert_eq!(throttle.note(start + Duration::from_secs(1)), None);
+        assert_eq!(throttle.note(start + Duration::from_millis(59_999)), None);
+        assert_eq!(throttle.note(start + PAUSE), Some(3));
     }
 }

@@ -5,22 +5,22 @@ use std::time::Instant;
 use anyhow::{Context, bail};
 use tokio::sync::watch;
 
-use super::messages::{Message, Page, Report};
-use super::orders::{Answer, Done, Order, Orders, Who};
+use super::commands::{AdminCommand, AdminCommands, Answer, Done, Origin};
+use super::messages::{DirectorMessage, Page, Report};
 use super::output::SendError;
 use crate::app::events::{Events, Listener};
-use crate::app::line::Line;
+use crate::app::packet_thread::PacketThread;
 use crate::app::serve::{self, Peer};
-use crate::balancer::Flow;
+use crate::balancer::FlowQuery;
 use crate::control::{
     self, DirectorStats, Drops, Explained, List, Request, Stats, Status, Timers, VirtualIp,
 };
 
 /// Answers for the director.
 #[derive(Debug)]
-pub(super) struct Desk {
-    line: Line<Message>,
-    orders: Orders,
+pub(super) struct Handler {
+    packet_thread: PacketThread<DirectorMessage>,
+    commands: AdminCommands,
     events: Events,
     vips: watch::Receiver<Vec<VirtualIp>>,
     since: Instant,
@@ -28,17 +28,25 @@ pub(super) struct Desk {
     offload_refused: bool,
 }
 
-impl Desk {
+impl Handler {
     /// `offload`: whether the TUN gives out super-frames; `offload_refused`: whether it was to, and the kernel did not.
     pub(super) fn new(
-        line: Line<Message>,
-        orders: Orders,
+        packet_thread: PacketThread<DirectorMessage>,
+        commands: AdminCommands,
         events: Events,
         vips: watch::Receiver<Vec<VirtualIp>>,
         offload: bool,
         offload_refused: bool,
     ) -> Self {
-        Self { line, orders, events, vips, since: Instant::now(), offload, offload_refused }
+        Self {
+            packet_thread,
+            commands,
+            events,
+            vips,
+            since: Instant::now(),
+            offload,
+            offload_refused,
+        }
     }
 
     fn status(&self, done: Done) -> String {
@@ -78,9 +86,9 @@ impl Desk {
     }
 }
 
-impl serve::Desk for Desk {
+impl serve::RequestHandler for Handler {
     async fn answer(&self, request: Request, body: Vec<u8>, peer: &Peer) -> anyhow::Result<String> {
-        let report = || self.line.ask(Message::Report);
+        let report = || self.packet_thread.ask(DirectorMessage::Report);
         match request {
             Request::List => {
                 let vips = self.vips.borrow().clone();
@@ -93,14 +101,18 @@ impl serve::Desk for Desk {
             }
             Request::Status => Ok(self.status(Done::default())),
             Request::Explain { flow } => {
-                let flow: Flow = flow.parse().context("flow")?;
-                let explanation = self.line.ask(|answer| Message::Explain { flow, answer }).await?;
+                let flow: FlowQuery = flow.parse().context("flow")?;
+                let explanation = self
+                    .packet_thread
+                    .ask(|answer| DirectorMessage::Explain { flow, answer })
+                    .await?;
                 Ok(control::encode(&Explained::new(&flow, explanation)))
             }
             Request::Connections { .. } | Request::Events => bail!("answered in several lines"),
             request => {
-                let order = Order { request, body, who: Who::Operator(peer.clone()) };
-                match self.orders.give(order).await? {
+                let command =
+                    AdminCommand { request, body, origin: Origin::Operator(peer.clone()) };
+                match self.commands.give(command).await? {
                     Answer::Done(done) => Ok(self.status(done)),
                     Answer::Planned(plan) => Ok(control::encode(&plan)),
                 }
@@ -113,6 +125,6 @@ impl serve::Desk for Desk {
     }
 
     async fn connections(&self, from: usize, most: usize) -> anyhow::Result<Page> {
-        self.line.ask(|answer| Message::Connections { from, most, answer }).await
+        self.packet_thread.ask(|answer| DirectorMessage::Connections { from, most, answer }).await
     }
 }

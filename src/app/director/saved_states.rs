@@ -3,12 +3,12 @@
 use std::collections::HashSet;
 use std::time::Instant;
 
-use crate::balancer::spec::Stood;
+use crate::balancer::spec::SavedState;
 use crate::balancer::{Change, Snapshot};
 
 /// The real servers that changes may make stand otherwise, as they stood before.
 #[derive(Debug)]
-pub(super) struct Stands {
+pub(super) struct SavedStates {
     at: Instant,
     /// Those that are configured then.
     configured: Vec<Change>,
@@ -16,7 +16,7 @@ pub(super) struct Stands {
     removed: Vec<Change>,
 }
 
-impl Stands {
+impl SavedStates {
     pub(super) fn before(changes: &[Change], running: &Snapshot) -> Self {
         let (mut services, mut reals) = (HashSet::new(), HashSet::new());
         for change in changes {
@@ -44,8 +44,8 @@ impl Stands {
                 if !services.contains(name) && !reals.contains(&(name, real.address)) {
                     continue;
                 }
-                let (service, address, stood) = (name.to_owned(), real.address, real.stood());
-                let change = Change::SetStanding { service, address, stood };
+                let (service, address, saved) = (name.to_owned(), real.address, real.saved_state());
+                let change = Change::RestoreState { service, address, saved };
                 if real.removed { &mut removed } else { &mut configured }.push(change);
             }
         }
@@ -56,9 +56,9 @@ impl Stands {
     pub(super) fn now(self) -> (Vec<Change>, Vec<Change>) {
         let age = self.at.elapsed();
         let aged = |change| match change {
-            Change::SetStanding { service, address, stood } => {
-                let left = stood.left.map(|left| left.saturating_sub(age));
-                Change::SetStanding { service, address, stood: Stood { left, ..stood } }
+            Change::RestoreState { service, address, saved } => {
+                let left = saved.left.map(|left| left.saturating_sub(age));
+                Change::RestoreState { service, address, saved: SavedState { left, ..saved } }
             }
             other => other,
         };

@@ -23,7 +23,7 @@ pub(super) enum Ending {
 /// The operator's wish and health's word are two fields, and neither overwrites the other: who comes back to health is
 /// still disabled, and who is enabled while it is down is still down.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) struct Standing {
+pub(super) struct Availability {
     /// Its `deadline` is in `until`, as a moment.
     wanted: Wanted,
     health: Health,
@@ -33,16 +33,16 @@ pub(super) struct Standing {
     until: Option<Millis>,
 }
 
-impl Standing {
+impl Availability {
     pub(super) fn new(wanted: Wanted, until: Option<Millis>) -> Self {
-        let mut standing =
+        let mut availability =
             Self { wanted: Wanted::Up, health: Health::Up, removed: false, until: None };
-        standing.want(wanted, until);
-        standing
+        availability.set_wanted(wanted, until);
+        availability
     }
 
     /// Something else is wanted of it; `until`, where it is to drain, is when that ends.
-    pub(super) fn want(&mut self, wanted: Wanted, until: Option<Millis>) {
+    pub(super) fn set_wanted(&mut self, wanted: Wanted, until: Option<Millis>) {
         self.wanted = wanted;
         match wanted {
             Wanted::Draining { .. } => self.until = until,
@@ -53,21 +53,21 @@ impl Standing {
     }
 
     /// It stands as it did once; whether it is removed, and health's word, are as they are.
-    pub(super) fn stand(&mut self, wanted: Wanted, until: Option<Millis>) {
+    pub(super) fn restore(&mut self, wanted: Wanted, until: Option<Millis>) {
         (self.wanted, self.until) = (wanted, until);
     }
 
     /// It is not removed any more. Health's word is as before: nothing was heard.
-    pub(super) fn come_back(&mut self, wanted: Wanted, until: Option<Millis>) {
+    pub(super) fn readd(&mut self, wanted: Wanted, until: Option<Millis>) {
         self.removed = false;
-        self.want(wanted, until);
+        self.set_wanted(wanted, until);
     }
 
     pub(super) fn wanted(self) -> Wanted {
         self.wanted
     }
 
-    pub(super) fn hear(&mut self, health: Health) {
+    pub(super) fn set_health(&mut self, health: Health) {
         self.health = health;
     }
 

@@ -17,7 +17,7 @@ const DRAIN: Wanted = Wanted::Draining { deadline: None };
 #[derive(Clone, Copy, Debug)]
 enum Event {
     Want(Wanted),
-    Hear(Health),
+    SetHealth(Health),
     Remove,
 }
 
@@ -26,8 +26,8 @@ const EVENTS: [Event; 7] = [
     Event::Want(DRAIN),
     Event::Want(Wanted::Down),
     Event::Want(Wanted::Disabled),
-    Event::Hear(Health::Up),
-    Event::Hear(Health::Down),
+    Event::SetHealth(Health::Up),
+    Event::SetHealth(Health::Down),
     Event::Remove,
 ];
 
@@ -53,41 +53,41 @@ const TABLE: [(Wanted, Health, bool, [RealState; 7]); 16] = [
     (Wanted::Disabled, Health::Down, true,  [Down,     Down,     Down, Disabled, Disabled, Disabled, Disabled]),
 ];
 
-fn standing(wanted: Wanted, health: Health, removed: bool) -> Standing {
-    let mut standing = Standing::new(wanted, None);
-    standing.hear(health);
+fn availability(wanted: Wanted, health: Health, removed: bool) -> Availability {
+    let mut availability = Availability::new(wanted, None);
+    availability.set_health(health);
     if removed {
-        standing.remove(None);
+        availability.remove(None);
     }
-    standing
+    availability
 }
 
 #[test]
 fn every_event_leads_from_every_standing_where_the_table_says() {
     for (wanted, health, removed, after) in TABLE {
         for (event, expected) in EVENTS.into_iter().zip(after) {
-            let mut standing = standing(wanted, health, removed);
+            let mut availability = availability(wanted, health, removed);
             match event {
-                Event::Want(wanted) => standing.want(wanted, None),
-                Event::Hear(health) => standing.hear(health),
-                Event::Remove => standing.remove(None),
+                Event::Want(wanted) => availability.set_wanted(wanted, None),
+                Event::SetHealth(health) => availability.set_health(health),
+                Event::Remove => availability.remove(None),
             }
-            assert_eq!(standing.state(), expected, "{wanted:?} {health:?} {removed} {event:?}");
+            assert_eq!(availability.state(), expected, "{wanted:?} {health:?} {removed} {event:?}");
         }
     }
 }
 
 #[test]
 fn no_word_of_health_undoes_the_operator_s_and_no_wish_undoes_health_s() {
-    let mut standing = standing(Wanted::Disabled, Health::Up, false);
-    standing.hear(Health::Down);
-    standing.hear(Health::Up);
-    assert_eq!(standing.state(), Disabled);
-    standing.hear(Health::Down);
-    standing.want(Wanted::Up, None);
-    assert_eq!(standing.state(), Down);
-    standing.hear(Health::Up);
-    assert_eq!(standing.state(), Up);
+    let mut availability = availability(Wanted::Disabled, Health::Up, false);
+    availability.set_health(Health::Down);
+    availability.set_health(Health::Up);
+    assert_eq!(availability.state(), Disabled);
+    availability.set_health(Health::Down);
+    availability.set_wanted(Wanted::Up, None);
+    assert_eq!(availability.state(), Down);
+    availability.set_health(Health::Up);
+    assert_eq!(availability.state(), Up);
 }
 
 /// What becomes of flows of TCP and of UDP, without a deadline and past it.
@@ -109,28 +109,31 @@ fn flows_end_by_state_policy_and_deadline() {
         (Wanted::Disabled, Health::Down, Reset, [Some(Client), Some(Client)], None),
     ];
     for (wanted, health, existing, endings, late) in rows {
-        let standing = standing(wanted, health, false);
+        let availability = availability(wanted, health, false);
         let got = [Protocol::Tcp, Protocol::Udp]
-            .map(|protocol| standing.ending(LATER, existing, protocol));
+            .map(|protocol| availability.ending(LATER, existing, protocol));
         assert_eq!(got, endings, "{wanted:?} {health:?} {existing:?}");
         let Some(late) = late else { continue };
-        let mut standing = standing;
-        standing.want(wanted, Some(LATER));
+        let mut availability = availability;
+        availability.set_wanted(wanted, Some(LATER));
         for protocol in [Protocol::Tcp, Protocol::Udp] {
-            let ending = |now| standing.ending(now, existing, protocol);
-            assert_eq!(ending(Millis(LATER.0 - 1)), standing_without(standing, existing, protocol));
+            let ending = |now| availability.ending(now, existing, protocol);
+            assert_eq!(
+                ending(Millis(LATER.0 - 1)),
+                standing_without(availability, existing, protocol)
+            );
             assert_eq!(ending(LATER), Some(late), "{wanted:?} {health:?} {existing:?}");
         }
     }
 }
 
 fn standing_without(
-    mut standing: Standing,
+    mut availability: Availability,
     existing: Existing,
     protocol: Protocol,
 ) -> Option<Ending> {
-    standing.until = None;
-    standing.ending(LATER, existing, protocol)
+    availability.until = None;
+    availability.ending(LATER, existing, protocol)
 }
 
 #[test]
@@ -143,25 +146,25 @@ fn a_removal_only_brings_a_deadline_forward_and_stays_bound_by_it() {
         (Some(EVEN_LATER), Some(LATER), Some(LATER)),
     ];
     for (drains, removed, expected) in rows {
-        let mut standing = Standing::new(DRAIN, drains);
-        standing.remove(removed);
-        assert_eq!(standing.until, expected);
+        let mut availability = Availability::new(DRAIN, drains);
+        availability.remove(removed);
+        assert_eq!(availability.until, expected);
         for wanted in [Wanted::Down, Wanted::Disabled] {
-            standing.want(wanted, None);
-            assert_eq!(standing.until, expected, "{wanted:?}");
+            availability.set_wanted(wanted, None);
+            assert_eq!(availability.until, expected, "{wanted:?}");
         }
-        standing.want(DRAIN, Some(EVEN_LATER));
-        assert_eq!(standing.until, Some(EVEN_LATER), "but for another one");
+        availability.set_wanted(DRAIN, Some(EVEN_LATER));
+        assert_eq!(availability.until, Some(EVEN_LATER), "but for another one");
     }
 }
 
 #[test]
 fn who_is_wanted_up_down_or_disabled_has_no_deadline_any_more() {
     for wanted in [Wanted::Up, Wanted::Down, Wanted::Disabled] {
-        let mut standing = Standing::new(DRAIN, Some(LATER));
-        assert_eq!(standing.left(NOW), Some(Duration::from_secs(60)));
-        assert_eq!(standing.left(EVEN_LATER), Some(Duration::ZERO));
-        standing.want(wanted, None);
-        assert_eq!(standing.left(NOW), None);
+        let mut availability = Availability::new(DRAIN, Some(LATER));
+        assert_eq!(availability.left(NOW), Some(Duration::from_secs(60)));
+        assert_eq!(availability.left(EVEN_LATER), Some(Duration::ZERO));
+        availability.set_wanted(wanted, None);
+        assert_eq!(availability.left(NOW), None);
     }
 }

@@ -18,25 +18,25 @@ pub(super) const STATE: &str = "state";
 
 /// The locked place of one daemon. Dropped, it leaves nothing of its own behind.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct ControlFiles {
     control: PathBuf,
     /// Directories that we made, outermost first.
     made: Vec<PathBuf>,
     lock: Option<Lock>,
 }
 
-impl Place {
+impl ControlFiles {
     /// Makes the directory and takes the lock.
     pub(super) fn take(control: &Path) -> Result<Self> {
-        let mut place =
+        let mut files =
             Self { control: control.to_owned(), made: make_directory(control)?, lock: None };
         let path = beside(control, LOCK);
         match lock::take(&path).with_context(|| format!("cannot lock {}", path.display()))? {
-            Attempt::Taken(lock) => place.lock = Some(lock),
+            Attempt::Taken(lock) => files.lock = Some(lock),
             Attempt::Held { pid } => bail!("{}", held(control, pid)),
         }
-        place.remove_stale_socket()?;
-        Ok(place)
+        files.remove_stale_socket()?;
+        Ok(files)
     }
 
     pub(super) fn control(&self) -> &Path {
@@ -79,7 +79,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for ControlFiles {
     fn drop(&mut self) {
         if self.lock.is_none() {
             return;

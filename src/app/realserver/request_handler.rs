@@ -4,9 +4,9 @@ use std::time::Instant;
 
 use anyhow::bail;
 
-use super::messages::{Message, Report};
+use super::messages::{RealServerMessage, Report};
 use crate::app::events::Listener;
-use crate::app::line::Line;
+use crate::app::packet_thread::PacketThread;
 use crate::app::serve::{self, Peer};
 use crate::balancer::snapshot;
 use crate::control::{self, Drops, RealServerDrop, RealServerStats, Request, Stats, Status};
@@ -14,21 +14,24 @@ use crate::decap::Refusal;
 
 /// Answers for the real server.
 #[derive(Debug)]
-pub(super) struct Desk {
-    line: Line<Message>,
+pub(super) struct Handler {
+    packet_thread: PacketThread<RealServerMessage>,
     since: Instant,
     /// Whether the kernel made no TUN with offload.
     offload_refused: bool,
 }
 
-impl Desk {
-    pub(super) fn new(line: Line<Message>, offload_refused: bool) -> Self {
-        Self { line, since: Instant::now(), offload_refused }
+impl Handler {
+    pub(super) fn new(
+        packet_thread: PacketThread<RealServerMessage>,
+        offload_refused: bool,
+    ) -> Self {
+        Self { packet_thread, since: Instant::now(), offload_refused }
     }
 
     async fn stats(&self) -> anyhow::Result<RealServerStats> {
         let Report { gate, written, batches, offload, coalesce } =
-            self.line.ask(Message::Report).await?;
+            self.packet_thread.ask(RealServerMessage::Report).await?;
         let dropped = |refusal: &Refusal| RealServerDrop {
             name: refusal.name().to_owned(),
             meaning: refusal.meaning().to_owned(),
@@ -57,7 +60,7 @@ impl Desk {
     }
 }
 
-impl serve::Desk for Desk {
+impl serve::RequestHandler for Handler {
     async fn answer(
         &self,
         request: Request,
@@ -90,7 +93,7 @@ impl serve::Desk for Desk {
         &self,
         _from: usize,
         _most: usize,
-    ) -> anyhow::Result<(Vec<snapshot::Connection>, Option<usize>)> {
+    ) -> anyhow::Result<(Vec<snapshot::ConnectionSnapshot>, Option<usize>)> {
         bail!("a real server keeps no connections; ask the director")
     }
 }

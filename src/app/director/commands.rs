@@ -6,14 +6,14 @@ use anyhow::Context;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::app::serve::Peer;
-use crate::control::{Alteration, Event, Plan, Request};
+use crate::control::{Alteration, Event, ReloadPlan, Request};
 
 /// Orders that wait for the main task; more of their askers wait.
 const WAITING: usize = 4;
 
 /// Who asks for something.
 #[derive(Clone, Debug)]
-pub(super) enum Who {
+pub(super) enum Origin {
     /// Somebody at the control socket.
     Operator(Peer),
     /// SIGHUP.
@@ -26,11 +26,11 @@ pub(super) enum Who {
 
 /// What is asked for.
 #[derive(Debug)]
-pub(super) struct Order {
+pub(super) struct AdminCommand {
     pub(super) request: Request,
     /// What followed the request.
     pub(super) body: Vec<u8>,
-    pub(super) who: Who,
+    pub(super) origin: Origin,
 }
 
 /// What came of it.
@@ -39,7 +39,7 @@ pub(super) enum Answer {
     /// It was done.
     Done(Done),
     /// What would be done.
-    Planned(Plan),
+    Planned(ReloadPlan),
 }
 
 /// What was done.
@@ -54,28 +54,28 @@ pub(super) struct Done {
 }
 
 /// What was done, or why nothing was.
-pub(super) type Outcome = anyhow::Result<Answer>;
+pub(super) type CommandResult = anyhow::Result<Answer>;
 
 /// An order, and where its outcome goes.
-pub(super) type Asked = (Order, oneshot::Sender<Outcome>);
+pub(super) type PendingCommand = (AdminCommand, oneshot::Sender<CommandResult>);
 
 /// Where others give orders.
 #[derive(Clone, Debug)]
-pub(super) struct Orders(mpsc::Sender<Asked>);
+pub(super) struct AdminCommands(mpsc::Sender<PendingCommand>);
 
 /// Where the main task hears of them.
-pub(super) type Inbox = mpsc::Receiver<Asked>;
+pub(super) type CommandQueue = mpsc::Receiver<PendingCommand>;
 
-impl Orders {
-    pub(super) fn new() -> (Self, Inbox) {
-        let (orders, inbox) = mpsc::channel(WAITING);
-        (Self(orders), inbox)
+impl AdminCommands {
+    pub(super) fn new() -> (Self, CommandQueue) {
+        let (commands, inbox) = mpsc::channel(WAITING);
+        (Self(commands), inbox)
     }
 
     /// Gives an order and waits for what comes of it.
-    pub(super) async fn give(&self, order: Order) -> Outcome {
+    pub(super) async fn give(&self, command: AdminCommand) -> CommandResult {
         let (answer, answered) = oneshot::channel();
-        self.0.send((order, answer)).await.ok().context("the director is stopping")?;
+        self.0.send((command, answer)).await.ok().context("the director is stopping")?;
         answered.await.context("the director is stopping")?
     }
 }
@@ -102,7 +102,7 @@ impl Answer {
     }
 }
 
-impl Who {
+impl Origin {
     /// The event of a change that the verb has made.
     pub(super) fn event(&self, verb: &str, change: Alteration) -> Event {
         let peer = if let Self::Operator(peer) = self { Some(peer) } else { None };
@@ -128,7 +128,7 @@ impl Who {
     }
 }
 
-impl fmt::Display for Who {
+impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())?;
         match self {

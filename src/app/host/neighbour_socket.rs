@@ -11,7 +11,7 @@ use crate::sys::ndisc::Ndisc;
 
 /// A socket on one interface.
 #[derive(Debug)]
-pub(super) enum Speaker {
+pub(super) enum NeighbourSocket {
     /// For IPv4.
     Arp(Arp),
     /// For IPv6.
@@ -20,14 +20,14 @@ pub(super) enum Speaker {
 
 /// Another host's packet.
 #[derive(Debug)]
-pub(super) enum Heard {
+pub(super) enum NeighbourMessage {
     /// For IPv4.
-    Arp(crate::sys::arp::Heard),
+    Arp(crate::sys::arp::ArpMessage),
     /// For IPv6.
-    Ndisc(crate::sys::ndisc::Heard),
+    Ndisc(crate::sys::ndisc::NdMessage),
 }
 
-impl Speaker {
+impl NeighbourSocket {
     /// Opens one, where the interface has a hardware address.
     pub(super) fn open(link: &Link, family: Family) -> Option<io::Result<Self>> {
         let mac = link.mac?;
@@ -69,28 +69,28 @@ impl Speaker {
     }
 
     /// Waits for another host's packet.
-    pub(super) async fn heard(&self) -> io::Result<Heard> {
+    pub(super) async fn receive(&self) -> io::Result<NeighbourMessage> {
         match self {
-            Self::Arp(arp) => arp.heard().await.map(Heard::Arp),
-            Self::Ndisc(ndisc) => ndisc.heard().await.map(Heard::Ndisc),
+            Self::Arp(arp) => arp.receive().await.map(NeighbourMessage::Arp),
+            Self::Ndisc(ndisc) => ndisc.receive().await.map(NeighbourMessage::Ndisc),
         }
     }
 }
 
-impl Heard {
+impl NeighbourMessage {
     /// The hardware address of the sender.
     pub(super) fn mac(&self) -> [u8; 6] {
         match self {
-            Self::Arp(heard) => heard.mac,
-            Self::Ndisc(heard) => heard.mac,
+            Self::Arp(message) => message.mac,
+            Self::Ndisc(message) => message.mac,
         }
     }
 
     /// Whether it shows that the other host has the address, or is about to take it.
     pub(super) fn conflicts(&self, address: IpAddr) -> bool {
         match (self, address) {
-            (Self::Arp(heard), IpAddr::V4(address)) => heard.conflicts(address),
-            (Self::Ndisc(heard), IpAddr::V6(address)) => heard.conflicts(address),
+            (Self::Arp(message), IpAddr::V4(address)) => message.conflicts(address),
+            (Self::Ndisc(message), IpAddr::V6(address)) => message.conflicts(address),
             _ => false,
         }
     }

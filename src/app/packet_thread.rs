@@ -9,12 +9,12 @@ use tokio::sync::oneshot;
 
 /// Sends messages of type `M` and wakes the thread that reads them.
 #[derive(Debug)]
-pub(super) struct Line<M> {
+pub(super) struct PacketThread<M> {
     outbox: Sender<M>,
     waker: Arc<Waker>,
 }
 
-impl<M> Line<M> {
+impl<M> PacketThread<M> {
     /// A line to the loop that polls `poll`, where the waker has `token`; and the loop's end of it.
     pub(super) fn new(poll: &Poll, token: Token) -> anyhow::Result<(Self, Receiver<M>)> {
         let waker = Waker::new(poll.registry(), token).context("could not make a waker")?;
@@ -39,7 +39,7 @@ impl<M> Line<M> {
     }
 }
 
-impl<M> Clone for Line<M> {
+impl<M> Clone for PacketThread<M> {
     fn clone(&self) -> Self {
         Self { outbox: self.outbox.clone(), waker: Arc::clone(&self.waker) }
     }
