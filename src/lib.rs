@@ -12,6 +12,7 @@
 //!               ├──► control ──┼──► balancer ──► wire                                pure
 //!               ├──► decap ────┴───────────────►  packets, checksums, encapsulation  pure
 //!               ├──► host         plan of host set-up steps, each with its inverse   pure
+//!               ├──► demo         `vstun demo`: the programs in namespaces of its own   impure
 //!               └──► sys          TUN, raw sockets, netlink, sysctl: all the unsafe  impure
 //! ```
 //!
@@ -23,6 +24,7 @@ pub mod balancer;
 pub mod config;
 pub mod control;
 pub mod decap;
+pub mod demo;
 pub mod host;
 pub mod sys;
 pub mod wire;

@@ -16,7 +16,8 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("control", &["balancer", "wire"]),
     ("host", &[]),
     ("sys", &[]),
-    ("app", &["balancer", "config", "control", "decap", "host", "sys", "wire"]),
+    ("demo", &[]),
+    ("app", &["balancer", "config", "control", "decap", "demo", "host", "sys", "wire"]),
     ("bin", &["app"]),
     ("lib", &[]),
 ];
@@ -75,6 +76,7 @@ fn planted_violations_are_caught() {
         ("decap.rs", "use super::balancer::Verdict;", "decap must not import balancer"),
         ("config/diff.rs", "use crate::control::Reply;", "config must not import control"),
         ("host/mod.rs", "use crate::wire;", "host must not import wire"),
+        ("demo/mod.rs", "use crate::app::cli;", "demo must not import app"),
         ("sys/tun.rs", "use crate::balancer::{Reason, Verdict};", "sys must not import balancer"),
         ("bin/vstun.rs", "use vstun::wire::Packet;", "bin must not import wire"),
         ("app/mod.rs", "use crate::{sys, wire};", "groups of layers"),

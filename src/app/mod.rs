@@ -6,7 +6,6 @@ mod cleanup;
 pub mod cli;
 mod config_file;
 mod daemon;
-mod demo;
 mod director;
 mod events;
 pub mod host;

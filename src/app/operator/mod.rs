@@ -16,9 +16,10 @@ use crate::control::{
     self, Connections, Drops, Explained, List, MAX_BODY_LEN, ReloadPlan, Request, RequestError,
     Stats, Status,
 };
+use crate::demo;
 
 use super::cli::exit;
-use super::{cleanup, config_file, demo};
+use super::{cleanup, config_file};
 use command::Command;
 use daemon::Daemon;
 

@@ -27,7 +27,7 @@ const REQUESTS: usize = 500;
 ///
 /// # Errors
 /// What is missing on this machine, or what went wrong; by then every process of the demonstration has ended.
-pub(super) fn run(keep: bool) -> Result<()> {
+pub fn run(keep: bool) -> Result<()> {
     if namespaces::are_private() {
         perform(keep)
     } else {
