@@ -10,7 +10,7 @@ fi
 
 WORK=/run/test      # logs, configuration, web content; gone with the mount namespace
 CONTROL=/run/vstun  # control sockets
-WAIT=10             # seconds until a wait fails
+WAIT=60             # seconds until a wait fails: generous, since a busy machine is no fault
 ulimit -n "$(ulimit -Hn)" # thousands of connections to one web server
 
 mount -t tmpfs tmpfs /run
@@ -71,6 +71,7 @@ finish() { # EXIT-CODE
             echo "--- last lines of $(basename "$log")"
             tail -n 12 "$log"
         done
+        [[ -z ${KEEP_LOGS:-} ]] || cp "$WORK"/*.log "$WORK"/*.toml "$KEEP_LOGS" 2>/dev/null || true
     fi
     exit "$1"
 }
