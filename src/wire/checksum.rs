@@ -14,8 +14,8 @@ impl Sum {
     #[inline]
     #[must_use]
     pub fn of(bytes: &[u8]) -> Self {
-        // Four-byte words into eight-byte lanes: no carry to follow (lanes overflow after 2^32 words), so
-        // the compiler makes vector instructions of it, 1.5 times as fast as a chain of add-with-carry.
+        // Four-byte words in eight-byte lanes need no carry (a lane overflows after 2^32 words), so
+        // the compiler vectorises the loop: 1.5 times as fast as a chain of add-with-carry.
         let (lines, rest) = bytes.as_chunks::<32>();
         let mut lanes = [0_u64; 8];
         for line in lines {
@@ -38,7 +38,8 @@ impl Sum {
         Self(sum + u64::from(carry))
     }
 
-    /// Adds `bytes`. Everything added before must have had an even length: only the last slice may be odd.
+    /// Adds `bytes`. Everything added before must have had an even length: only the last slice may
+    /// be odd.
     #[inline]
     #[must_use]
     pub fn add_bytes(self, bytes: &[u8]) -> Self {

@@ -1,15 +1,17 @@
-//! Segments of one TCP stream that came in one batch, put together to one super-frame: what a NIC that merges would have
-//! handed over.
+//! Merges the segments of one TCP stream in a batch into one super-frame, as a NIC with GRO does.
 //!
-//! The rules are those of Linux's own merging (TCP GRO), or stricter. Segments go together that follow each other without
-//! a gap and whose headers differ in nothing but what [`super::segment`] makes anew when it splits: lengths, checksums, the
-//! sequence number, IPv4's identification, and PSH, which ends the frame. Whatever does not go together with its flow's open
-//! frame ends it, so a flow's packets stay in order.
+//! The rules are those of Linux's own TCP GRO, or stricter. Segments merge when they follow each
+//! other without a gap and their headers differ only in fields that [`super::segment`] writes when
+//! it splits: lengths, checksums, the sequence number, IPv4's identification, and PSH, which ends
+//! the frame. A packet that does not merge with its flow's open frame ends that frame, so a flow's
+//! packets stay in order.
 //!
-//! Once merged, nobody verifies the checksums any more: the kernel is told to trust them. So they are verified here, of the
-//! packets that are merged and of no others. One that is wrong goes on alone and as it is, for the kernel to count.
+//! The kernel is told to trust the checksums of a merged frame. This module therefore verifies the
+//! checksums of packets that it merges, and of no others. A packet with a wrong checksum goes on
+//! alone and unchanged, and the kernel counts it.
 //!
-//! Nothing is copied but headers, nothing held back: a batch is what one system call brought.
+//! Only headers are copied, and no packet waits for a later batch: a batch is what one system call
+//! returned.
 
 mod segment;
 
@@ -19,25 +21,27 @@ use super::tcp::{self, Flags};
 use super::virtio::{GSO_TCPV4, GSO_TCPV6, HEADER_LEN, Header, NEEDS_CSUM};
 use segment::{CHECKSUM, Segment, SegmentKind};
 
-/// The most frames of a batch, and so the most segments of a merged frame. At 1,448 bytes 45 of them fill
-/// [`MAX_MERGED_LEN`].
+/// The most frames of a batch, and so the most segments of a merged frame. At 1,448 bytes 45 of
+/// them fill [`MAX_MERGED_LEN`].
 pub const MAX_BATCH: usize = 64;
 
-/// Merged frames of a batch that may go on at a time. With one flow more, the one that began first ends: Linux has
-/// eight for each of eight buckets, in a batch that is as long.
+/// Merged frames of a batch that may be open at a time. One more flow closes the oldest. Linux
+/// keeps eight in each of eight buckets, for a batch of the same length.
 pub const MAX_OPEN: usize = 8;
 
-/// The longest merged packet in bytes, headers and all: what IPv4's length field can count, and the kernel's own limit
-/// (`GRO_LEGACY_MAX_SIZE`) for both families.
+/// The longest merged packet in bytes with headers: the maximum of IPv4's length field, and the
+/// kernel's limit (`GRO_LEGACY_MAX_SIZE`) for both families.
 pub const MAX_MERGED_LEN: usize = 65_535;
 
-/// The longest that [`Coalescer::header`] writes: virtio-net, IPv6, and TCP with 40 bytes of options.
+/// The longest that [`Coalescer::header`] writes: virtio-net, IPv6, and TCP with 40 bytes of
+/// options.
 pub const MAX_HEADER_LEN: usize = HEADER_LEN + IPV6_HEADER_LEN + tcp::MIN_HEADER_LEN + 40;
 
-/// How IPv4 identifications go on from one segment to the next.
+/// How the IPv4 identification changes from one segment to the next.
 ///
-/// [`super::segment`] numbers what it splits by ones. That gives the same packets back where the sender numbered so too. Where
-/// it did not number at all, which only goes with DF, the identification means nothing (RFC 6864 section 4.1).
+/// [`super::segment`] counts up by one when it splits, which restores the packets of a sender that
+/// counts. A sender may leave it constant only with DF, and then it means nothing (RFC 6864 section
+/// 4.1).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Numbering {
     /// IPv6, which has none; or the first packet of IPv4.
@@ -84,7 +88,7 @@ impl Group {
         push: false,
     };
 
-    /// The first frame's place in the batch.
+    /// The first frame's index in the batch.
     #[inline]
     #[must_use]
     pub fn first(&self) -> usize {
@@ -136,7 +140,7 @@ impl Group {
         }
     }
 
-    /// How it would be numbered with `next`, where it may go on with that one.
+    /// How the identification continues with `next`; `None` if `next` cannot continue the group.
     #[inline]
     fn continues(&self, head: &Segment<'_>, next: &Segment<'_>) -> Option<Numbering> {
         let fits = next.sequence() == self.sequence
@@ -159,7 +163,7 @@ impl Group {
         (self.numbering == Numbering::Open || self.numbering == found).then_some(found)
     }
 
-    /// Takes `next` in; whether more may follow.
+    /// Adds `next`; returns whether more may follow.
     #[inline]
     fn take(&mut self, place: usize, next: &Segment<'_>, numbering: Numbering) -> bool {
         self.last = place;
@@ -173,20 +177,20 @@ impl Group {
     }
 }
 
-/// A group that goes on, and its first segment.
+/// An open group and its first segment.
 #[derive(Clone, Copy)]
 struct Open<'f> {
     head: Segment<'f>,
     group: usize,
 }
 
-/// Sorts batches into groups; made once.
+/// Sorts batches into groups. Allocated once.
 #[derive(Clone, Debug)]
 pub struct Coalescer {
     /// In the order of their first frames.
     groups: [Group; MAX_BATCH],
     count: usize,
-    /// For each frame, the place of the one that follows it in its group; a last one's own.
+    /// For each frame, the index of the next one in its group; for the last one, its own index.
     next: [usize; MAX_BATCH],
 }
 
@@ -197,8 +201,9 @@ impl Default for Coalescer {
 }
 
 impl Coalescer {
-    /// Sorts `frames`, each a virtio-net header and a packet that [`super::Packet::parse`] takes, into groups, and forgets
-    /// the batch before. Returns how many frames it has sorted: all, or the first [`MAX_BATCH`].
+    /// Sorts `frames`, each a virtio-net header and a packet that [`super::Packet::parse`] takes,
+    /// into groups, and forgets the batch before. Returns how many frames it has sorted: all, or
+    /// the first [`MAX_BATCH`].
     pub fn sort<F: AsRef<[u8]>>(&mut self, frames: &[F]) -> usize {
         self.count = 0;
         let mut open = Opened::default();
@@ -213,7 +218,7 @@ impl Coalescer {
         self.groups.iter().take(self.count)
     }
 
-    /// The places of a group's frames, in order.
+    /// The indexes of a group's frames, in order.
     pub fn places(&self, group: &Group) -> impl Iterator<Item = usize> {
         let mut at = group.first;
         (0..group.count).map(move |_| {
@@ -223,8 +228,9 @@ impl Coalescer {
         })
     }
 
-    /// Writes the merged frame's headers to the beginning of `room` and returns their length; the payloads of the group's
-    /// frames follow. `first` is its first frame, `None` comes of a group that is not merged.
+    /// Writes the merged frame's headers to the beginning of `room` and returns their length; the
+    /// payloads of the group's frames follow. `first` is its first frame, `None` comes of a group
+    /// that is not merged.
     #[inline]
     #[must_use]
     pub fn header(group: &Group, first: &[u8], room: &mut [u8; MAX_HEADER_LEN]) -> Option<usize> {
@@ -276,7 +282,8 @@ impl Coalescer {
             }
             *slot = None;
         }
-        // One that is wrong, ends a frame or may be in none begins none.
+        // A segment with a wrong checksum, or one that ends a frame or cannot be merged, opens no
+        // group.
         if !sound || !segment.mergeable() || segment.push() {
             return self.begin(Group::alone(place));
         }
@@ -284,7 +291,7 @@ impl Coalescer {
         self.begin(Group::begun(place, &segment));
     }
 
-    /// Tries to put a segment to its flow's open group.
+    /// Tries to add a segment to its flow's open group.
     #[inline]
     fn join(&mut self, place: usize, segment: &Segment<'_>, slot: &Option<Open<'_>>) -> Joined {
         let Some(Open { head, group }) = slot else { return Joined::Apart };
@@ -315,26 +322,26 @@ impl Coalescer {
     }
 }
 
-/// What became of a segment and its flow's open group.
+/// The result of adding a segment to its flow's open group.
 enum Joined {
-    /// In, and more may follow.
+    /// Added, and more may follow.
     GoesOn,
-    /// In, as the last one.
+    /// Added as the last one.
     Ended,
-    /// They do not go together.
+    /// The segment does not fit the group.
     Apart,
     /// Its checksums are wrong.
     Unsound,
 }
 
-/// The groups that go on.
+/// The open groups.
 #[derive(Default)]
 struct Opened<'f> {
     slots: [Option<Open<'f>>; MAX_OPEN],
 }
 
 impl<'f> Opened<'f> {
-    /// That of the segment's flow.
+    /// The open group of the segment's flow.
     #[inline]
     fn of(&mut self, segment: &Segment<'_>) -> Option<&mut Option<Open<'f>>> {
         let same = |slot: &&mut Option<Open<'f>>| {
@@ -343,7 +350,7 @@ impl<'f> Opened<'f> {
         self.slots.iter_mut().find(same)
     }
 
-    /// Puts one more in; where there is no room, the oldest has ended.
+    /// Adds a group; if there is no room, closes the oldest.
     #[inline]
     fn put(&mut self, open: Open<'f>) {
         if let Some(slot) = self.slots.iter_mut().find(|slot| slot.is_none()) {
@@ -360,7 +367,7 @@ impl<'f> Opened<'f> {
 /// `None` where a length does not fit, which [`MAX_MERGED_LEN`] prevents.
 #[inline]
 fn virtio_header(group: &Group, is_ipv6: bool, ip_len: usize) -> Option<Header> {
-    // CWR is never merged, so the kernel needs no word of it (`GSO_ECN`).
+    // Segments with CWR are never merged, so `GSO_ECN` is never set.
     Some(Header {
         flags: NEEDS_CSUM,
         gso_type: if is_ipv6 { GSO_TCPV6 } else { GSO_TCPV4 },

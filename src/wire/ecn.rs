@@ -12,18 +12,19 @@ const NOT_ECT: u8 = 0;
 const ECT_1: u8 = 1;
 const CE: u8 = 3;
 
-/// The outer traffic class at the tunnel's entry: normal mode copies the ECN field (RFC 6040 section 4.1);
-/// the DSCP is copied too (RFC 2983 section 3, the uniform model).
+/// The outer traffic class at the tunnel's entry: normal mode copies the ECN field (RFC 6040
+/// section 4.1); the DSCP is copied too (RFC 2983 section 3, the uniform model).
 #[inline]
 #[must_use]
 pub fn encapsulate(inner_traffic_class: u8) -> u8 {
     inner_traffic_class
 }
 
-/// The inner traffic class at the tunnel's exit (RFC 6040 section 4.2, figure 4); the inner DSCP stays.
+/// The inner traffic class at the tunnel's exit (RFC 6040 section 4.2, figure 4); the inner DSCP
+/// stays.
 ///
-/// `None`: a router marked congestion on a packet whose sender cannot understand the mark. It must be
-/// dropped, for that is what the router would have done.
+/// `None`: a router marked congestion on a packet whose sender cannot understand the mark. It must
+/// be dropped, for that is what the router would have done.
 #[inline]
 #[must_use]
 pub fn decapsulate(outer: u8, inner: u8) -> Option<u8> {

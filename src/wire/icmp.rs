@@ -1,7 +1,8 @@
 //! ICMP of both families (RFC 792, RFC 4443): what an error quotes, and the answers that are ICMP.
 //!
-//! An error that reaches the director is about a packet which a real server sent straight to a client.
-//! The packet quoted inside names the flow, seen from the real server: source = VIP, destination = client.
+//! An error that reaches the director is about a packet which a real server sent straight to a
+//! client. The packet quoted inside names the flow, seen from the real server: source = VIP,
+//! destination = client.
 
 use std::net::IpAddr;
 
@@ -16,9 +17,9 @@ pub use super::reply::{echo_reply, packet_too_big, port_unreachable};
 /// The flow that an ICMP error quotes, as the quoted packet has it.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct Quote {
-    /// Who sent the quoted packet: the VIP, where a real server sent it.
+    /// The quoted packet's source: the VIP if a real server sent it.
     pub source: IpAddr,
-    /// Whom it was for: the client, where a real server sent it.
+    /// The quoted packet's destination: the client if a real server sent it.
     pub destination: IpAddr,
     /// TCP or UDP.
     pub protocol: u8,
@@ -28,9 +29,9 @@ pub struct Quote {
     pub destination_port: u16,
 }
 
-/// Whether the packet is an ICMP error that quotes another. IPv4: destination unreachable, source quench, time
-/// exceeded, parameter problem; redirect is not, it concerns routers, not flows. IPv6: destination unreachable,
-/// packet too big, time exceeded, parameter problem.
+/// Whether the packet is an ICMP error that quotes another. IPv4: destination unreachable, source
+/// quench, time exceeded, parameter problem; redirect is not, it concerns routers, not flows. IPv6:
+/// destination unreachable, packet too big, time exceeded, parameter problem.
 #[must_use]
 pub fn is_error(packet: &Packet<'_>) -> bool {
     let Transport::Icmp { kind, .. } = packet.transport else { return false };
@@ -40,8 +41,9 @@ pub fn is_error(packet: &Packet<'_>) -> bool {
     }
 }
 
-/// Whether the packet concerns nobody but the hosts of one link: neighbour discovery (RFC 4861 section 4), multicast
-/// listener discovery (RFC 2710 section 3, RFC 3810 section 5). A kernel speaks it on a new TUN as on any interface.
+/// Whether the packet concerns only the hosts of one link: neighbour discovery (RFC 4861 section
+/// 4), multicast listener discovery (RFC 2710 section 3, RFC 3810 section 5). A kernel sends it on
+/// a new TUN as on any interface.
 #[must_use]
 pub fn concerns_the_link(packet: &Packet<'_>) -> bool {
     match packet.transport {
@@ -52,7 +54,8 @@ pub fn concerns_the_link(packet: &Packet<'_>) -> bool {
 
 /// Whether `packet` is a whole ICMP message with a right checksum.
 ///
-/// A frame from a TUN may carry a partial checksum: complete it first ([`super::segment::complete_checksum`]).
+/// A frame from a TUN may carry a partial checksum: complete it first
+/// ([`super::segment::complete_checksum`]).
 #[must_use]
 pub fn checksum_ok(packet: &Packet<'_>) -> bool {
     let message = packet.payload();
@@ -69,8 +72,8 @@ pub fn checksum_ok(packet: &Packet<'_>) -> bool {
         && pseudo.add_bytes(message).checksum() == 0
 }
 
-/// The flow that an ICMP error quotes. `None` for anything but an error about TCP or UDP, or when the
-/// quote is a later fragment or has fewer than the eight transport bytes of RFC 792.
+/// The flow that an ICMP error quotes. `None` for anything but an error about TCP or UDP, or when
+/// the quote is a later fragment or has fewer than the eight transport bytes of RFC 792.
 #[must_use]
 pub fn quote(packet: &Packet<'_>) -> Option<Quote> {
     if !is_error(packet) || packet.fragment != Fragment::Whole {
@@ -92,8 +95,8 @@ pub fn quote(packet: &Packet<'_>) -> Option<Quote> {
     })
 }
 
-/// Source, destination, protocol and transport header of a quoted packet. Its length is not believed: what is quoted is
-/// cut off, and some systems return the field in their own byte order.
+/// Source, destination, protocol and transport header of a quoted packet. Its length field is
+/// ignored: the quote is truncated, and some systems return the field in their own byte order.
 fn transport_v4(quoted: &[u8]) -> Option<(IpAddr, IpAddr, u8, &[u8])> {
     let header = Ipv4HeaderSlice::from_slice(quoted).ok()?;
     let transport = quoted.get(header.slice().len()..)?;

@@ -1,7 +1,7 @@
 //! One IP packet, parsed once at the edge.
 //!
-//! The view answers what the balancer asks: addresses, protocol, fragment or not, ports and TCP flags.
-//! Nothing later indexes raw header bytes.
+//! The view answers what the balancer asks: addresses, protocol, fragment or not, ports and TCP
+//! flags. Nothing later indexes raw header bytes.
 
 pub mod extension;
 mod part;
@@ -16,8 +16,8 @@ pub use part::Part;
 pub const IPV4_HEADER_LEN: usize = 20;
 /// Length of an IPv6 header without extension headers (RFC 8200 section 3).
 pub const IPV6_HEADER_LEN: usize = 40;
-/// The longest packet that vstun handles: an IPv6 header and all that its length field can count. Jumbograms
-/// (RFC 2675) are longer, and no link has them.
+/// The longest packet that vstun handles: an IPv6 header and all that its length field can count.
+/// Jumbograms (RFC 2675) are longer, and no link has them.
 pub const MAX_PACKET_LEN: usize = IPV6_HEADER_LEN + 65_535;
 /// Length of a UDP header (RFC 768).
 pub const UDP_HEADER_LEN: usize = 8;
@@ -26,7 +26,8 @@ pub const ICMP_HEADER_LEN: usize = 8;
 
 /// [`IPV6_HEADER_LEN`] as [`Packet::header_len`] has it.
 const FIXED_V6: u8 = 40;
-/// IPv4 flags and fragment offset (RFC 791 section 3.1). The reserved bit is ignored, as Linux does.
+/// IPv4 flags and fragment offset (RFC 791 section 3.1). The reserved bit is ignored, as Linux
+/// does.
 const DONT_FRAGMENT: u16 = 0x4000;
 const MORE_FRAGMENTS: u16 = 0x2000;
 const OFFSET: u16 = 0x1fff;
@@ -47,8 +48,8 @@ pub enum ParseError {
     /// Lengths or offsets that contradict each other.
     #[error("malformed")]
     Malformed,
-    /// A source route: an IPv4 option (RFC 791 section 3.1; refused as RFC 7126 section 4.3 advises), or an IPv6
-    /// routing header of type 0 (RFC 5095) or with segments left.
+    /// A source route: an IPv4 option (RFC 791 section 3.1; refused as RFC 7126 section 4.3
+    /// advises), or an IPv6 routing header of type 0 (RFC 5095) or with segments left.
     #[error("source route")]
     SourceRoute,
     /// An IPv6 extension header that no such packet may have: see [`extension::walk`].
@@ -104,7 +105,8 @@ pub struct Packet<'a> {
     pub destination: IpAddr,
     /// The transport's protocol number.
     pub protocol: u8,
-    /// Length of the IP header with options or extension headers, in bytes; the transport header starts here.
+    /// Length of the IP header with options or extension headers, in bytes; the transport header
+    /// starts here.
     pub header_len: u8,
     /// DSCP and ECN: the IPv4 TOS byte or the IPv6 traffic class.
     pub traffic_class: u8,
@@ -119,7 +121,8 @@ pub struct Packet<'a> {
 }
 
 impl<'a> Packet<'a> {
-    /// Parses `bytes`, which start with the IP header. Bytes after the packet's own length are cut off.
+    /// Parses `bytes`, which start with the IP header. Bytes after the packet's own length are cut
+    /// off.
     ///
     /// # Errors
     /// See [`ParseError`].
@@ -145,8 +148,8 @@ impl<'a> Packet<'a> {
         if self.source.is_ipv4() { 4 } else { 6 }
     }
 
-    /// The length in bytes of the longest packet on the wire that this one stands for: its own, or of a super-frame a
-    /// segment's.
+    /// The length in bytes of the longest packet on the wire that this one stands for: its own, or
+    /// of a super-frame a segment's.
     #[inline]
     #[must_use]
     pub fn wire_len(&self) -> usize {
@@ -240,9 +243,9 @@ impl<'a> Packet<'a> {
     }
 }
 
-/// Whether an address is one that a host on another link can have, so that an answer may go there: RFC 1122 section
-/// 3.2.1.3, RFC 4443 section 2.4; a router forwards nothing from an IPv6 link-local address (RFC 4291 section 2.5.6), and
-/// no packet may carry an IPv4-mapped one.
+/// Whether an address is one that a host on another link can have, so that an answer may go there:
+/// RFC 1122 section 3.2.1.3, RFC 4443 section 2.4; a router forwards nothing from an IPv6
+/// link-local address (RFC 4291 section 2.5.6), and no packet may carry an IPv4-mapped one.
 #[inline]
 #[must_use]
 pub fn is_host(address: IpAddr) -> bool {
@@ -276,7 +279,8 @@ fn chain(next: u8, upper: &[u8]) -> Result<(u8, u8, Fragment), ParseError> {
         u8::try_from(IPV6_HEADER_LEN + chain.len).map_err(|_| ParseError::ExtensionHeader)?;
     let fragment = match chain.piece {
         None => Fragment::Whole,
-        // The length field of the whole datagram does not count the fixed header (RFC 8200 section 4.5).
+        // The length field of the whole datagram does not count the fixed header (RFC 8200 section
+        // 4.5).
         Some((piece, at)) => {
             let len = upper.len().saturating_sub(at + extension::FRAGMENT_LEN);
             fragment(piece, at, len, chain.protocol)?
@@ -294,10 +298,11 @@ fn piece(flags_and_offset: u16) -> Piece {
 }
 
 /// Which fragment it is. Refuses what no sender cuts and what would not fit once put together:
-/// [CVE-1999-0128], RFC 791 section 3.2, RFC 8200 section 4.5 and, for TCP flags out of the first fragment, RFC 1858
-/// section 3.2.
+/// [CVE-1999-0128], RFC 791 section 3.2, RFC 8200 section 4.5 and, for TCP flags out of the first
+/// fragment, RFC 1858 section 3.2.
 ///
-/// `before` is how many bytes of headers the whole datagram's length counts before the data that is cut up.
+/// `before` is how many bytes of headers the whole datagram's length counts before the data that is
+/// cut up.
 ///
 /// [CVE-1999-0128]: https://www.cve.org/CVERecord?id=CVE-1999-0128
 #[cold]
@@ -322,7 +327,8 @@ fn fragment(
     })
 }
 
-/// Walks IPv4 options (RFC 791 section 3.1): refuses source routes and lengths that run out of the header.
+/// Walks IPv4 options (RFC 791 section 3.1): refuses source routes and lengths that run out of the
+/// header.
 fn check_options(mut options: &[u8]) -> Result<(), ParseError> {
     const END: u8 = 0;
     const NO_OPERATION: u8 = 1;

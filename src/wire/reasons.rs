@@ -1,6 +1,8 @@
-//! The shape of every list of drop reasons: a variant is a counter, a name in the JSON output and a line in the docs.
+//! The shape of every list of drop reasons: a variant is a counter, a name in the JSON output and a
+//! line in the docs.
 
-/// Declares an enum of reasons from doc comments and counter names, with `ALL`, `name` and `meaning`.
+/// Declares an enum of reasons from doc comments and counter names, with `ALL`, `name` and
+/// `meaning`.
 macro_rules! reasons {
     (
         $(#[doc = $about:literal])+

@@ -1,8 +1,9 @@
-//! What the director says itself: echo replies, ICMP errors, TCP resets. The slow path, built with etherparse.
+//! What the director says itself: echo replies, ICMP errors, TCP resets. The slow path, built with
+//! etherparse.
 //!
-//! Every builder clears `out` and writes one packet to it, so a caller's buffer of [`MAX_PACKET_LEN`] bytes never grows.
-//! `None`: no answer is allowed, and `out` is empty. IPv4 identification is zero: the kernel chooses one where DF is off
-//! (RFC 6864 section 4.1).
+//! Every builder clears `out` and writes one packet to it, so a caller's buffer of
+//! [`MAX_PACKET_LEN`] bytes never grows. `None`: no answer is allowed, and `out` is empty. IPv4
+//! identification is zero: the kernel chooses one where DF is off (RFC 6864 section 4.1).
 //!
 //! [`MAX_PACKET_LEN`]: super::packet::MAX_PACKET_LEN
 
@@ -39,8 +40,8 @@ enum Message {
     PacketTooBig(u16),
 }
 
-/// The answer to an ICMP echo request: same identifier, sequence number, data and DSCP; IP options and extension headers
-/// are dropped.
+/// The answer to an ICMP echo request: same identifier, sequence number, data and DSCP; IP options
+/// and extension headers are dropped.
 ///
 /// The caller has verified the request's checksum ([`super::icmp::checksum_ok`]).
 pub fn echo_reply(packet: &Packet<'_>, out: &mut Vec<u8>) -> Option<()> {
@@ -62,17 +63,17 @@ pub fn port_unreachable(packet: &Packet<'_>, out: &mut Vec<u8>) -> Option<()> {
     error(packet, &Message::PortUnreachable, out)
 }
 
-/// ICMP fragmentation needed and DF set (RFC 1191 section 4), or ICMPv6 packet too big (RFC 8201), from the packet's
-/// destination; `mtu` is the next hop's.
+/// ICMP fragmentation needed and DF set (RFC 1191 section 4), or ICMPv6 packet too big (RFC 8201),
+/// from the packet's destination; `mtu` is the next hop's.
 pub fn packet_too_big(packet: &Packet<'_>, mtu: u16, out: &mut Vec<u8>) -> Option<()> {
     error(packet, &Message::PacketTooBig(mtu), out)
 }
 
 /// The RST that answers a segment for which there is no connection (RFC 9293 section 3.10.7.1).
 ///
-/// `None` for a segment that is an RST itself. `packet` may be a super-frame: it is acknowledged whole. Of a segment in
-/// fragments the first has all that the answer to an ACK needs; without one it would need the length, which only the last
-/// shows.
+/// `None` for a segment that is an RST itself. `packet` may be a super-frame: it is acknowledged
+/// whole. Of a segment in fragments the first has all that the answer to an ACK needs; without one
+/// it would need the length, which only the last shows.
 pub fn reset(packet: &Packet<'_>, out: &mut Vec<u8>) -> Option<()> {
     out.clear();
     let Transport::Tcp(segment) = packet.transport else { return None };
@@ -98,11 +99,12 @@ pub fn reset(packet: &Packet<'_>, out: &mut Vec<u8>) -> Option<()> {
     append_reset(ip, header, out)
 }
 
-/// The RST that tells a segment's receiver in its sender's name that the connection is over. It has the segment's own
-/// sequence number, the next that the receiver expects where nothing was lost (RFC 9293 section 3.10.7.4), and is no
-/// longer than the segment.
+/// The RST that tells a segment's receiver in its sender's name that the connection is over. It has
+/// the segment's own sequence number, the next that the receiver expects where nothing was lost
+/// (RFC 9293 section 3.10.7.4), and is no longer than the segment.
 ///
-/// `None` for a segment that is an RST itself. `packet` may be a super-frame, or the first fragment of a segment.
+/// `None` for a segment that is an RST itself. `packet` may be a super-frame, or the first fragment
+/// of a segment.
 pub fn hang_up(packet: &Packet<'_>, out: &mut Vec<u8>) -> Option<()> {
     out.clear();
     let Transport::Tcp(segment) = packet.transport else { return None };
@@ -131,8 +133,8 @@ fn append_reset(mut ip: Head, mut header: TcpHeader, out: &mut Vec<u8>) -> Optio
     Some(())
 }
 
-/// An ICMP error, where RFC 1122 section 3.2.2 and RFC 4443 section 2.4 allow it: not about ICMP (they allow it about
-/// queries, to which this program has an answer), later fragments, multicast.
+/// An ICMP error, where RFC 1122 section 3.2.2 and RFC 4443 section 2.4 allow it: not about ICMP
+/// (they allow it about queries, to which this program has an answer), later fragments, multicast.
 fn error(packet: &Packet<'_>, message: &Message, out: &mut Vec<u8>) -> Option<()> {
     out.clear();
     if packet.fragment == Fragment::Later
@@ -218,8 +220,8 @@ impl Head {
         Self::new((packet.destination, packet.source), protocol, payload_len, traffic_class)
     }
 
-    /// A header from the one end to the other: the DSCP of `traffic_class`, no ECN (what is made here is not part of a
-    /// flow whose sender heeds marks), no DF, no extension headers.
+    /// A header from the one end to the other: the DSCP of `traffic_class`, no ECN (what is made
+    /// here is not part of a flow whose sender heeds marks), no DF, no extension headers.
     fn new(
         ends: (IpAddr, IpAddr),
         protocol: IpNumber,

@@ -1,8 +1,9 @@
-//! Finishing what the kernel left to do: partial checksums, and super-frames split into wire segments.
+//! Finishing what the kernel left to do: partial checksums, and super-frames split into wire
+//! segments.
 //!
-//! Nothing is copied but headers. [`SplitPlan::new`] sums once what all segments of a super-frame have in
-//! common; [`SplitPlan::write`] then writes one segment's headers and says where in the super-frame its
-//! payload is:
+//! Nothing is copied but headers. [`SplitPlan::new`] sums once what all segments of a super-frame
+//! have in common; [`SplitPlan::write`] then writes one segment's headers and says where in the
+//! super-frame its payload is:
 //!
 //! ```text
 //! super-frame   [IP|TCP|  payload 0  |  payload 1  |  payload 2 ]
@@ -19,8 +20,8 @@ use super::tcp::{self, Flags};
 use super::virtio::{Offload, OffloadError};
 use super::{Fragment, Packet, Transport};
 
-/// The longest header that [`SplitPlan::write`] writes: an IPv6 header with extension headers and a TCP header with 40 bytes
-/// of options. (IPv4 with options is shorter.)
+/// The longest header that [`SplitPlan::write`] writes: an IPv6 header with extension headers and a
+/// TCP header with 40 bytes of options. (IPv4 with options is shorter.)
 pub const MAX_HEADER_LEN: usize = IPV6_HEADER_LEN + extension::MAX_LEN + tcp::MIN_HEADER_LEN + 40;
 
 /// Completes a checksum whose field, at `start + offset`, holds the pseudo-header's sum.
@@ -62,7 +63,8 @@ enum Network {
         /// Sum of the header without total length, identification and checksum.
         sum: Sum,
     },
-    /// Only the payload length differs; there is no checksum. Extension headers go with every segment.
+    /// Only the payload length differs; there is no checksum. Extension headers go with every
+    /// segment.
     V6,
 }
 
@@ -76,8 +78,8 @@ impl SplitPlan {
     /// Plans how to split `packet`, a super-frame with [`Offload::Tcp`] or [`Offload::Udp`].
     ///
     /// # Errors
-    /// The offload is of another kind than the packet, or none; its checksum does not start where the
-    /// transport header does; a fragment.
+    /// The offload is of another kind than the packet, or none; its checksum does not start where
+    /// the transport header does; a fragment.
     #[inline]
     pub fn new(packet: &Packet<'_>, offload: Offload) -> Result<Self, OffloadError> {
         if packet.fragment != Fragment::Whole {
@@ -85,7 +87,8 @@ impl SplitPlan {
         }
         let payload = packet.payload();
         let (segment, start, transport, transport_len) = match (offload, packet.transport) {
-            // SYN counts in the sequence space, so the arithmetic below would be wrong; no sender splits one.
+            // SYN counts in the sequence space, so the arithmetic below would be wrong; no sender
+            // splits one.
             (Offload::Tcp { segment, start }, Transport::Tcp(header)) if !header.flags.syn() => {
                 let kind = Kind::Tcp { sequence: header.sequence, flags: header.flags.0 };
                 (segment, start, kind, usize::from(header.header_len))
@@ -139,10 +142,11 @@ impl SplitPlan {
         (self.header_len + self.segment).min(self.packet_len)
     }
 
-    /// Writes the headers of segment `index` to the first [`SplitPlan::header_len`] bytes of `header` and
-    /// returns where in `packet`, the super-frame, the segment's payload is.
+    /// Writes the headers of segment `index` to the first [`SplitPlan::header_len`] bytes of
+    /// `header` and returns where in `packet`, the super-frame, the segment's payload is.
     ///
-    /// `None` when there is no such segment, `header` is too short, or `packet` is shorter than the planned one.
+    /// `None` when there is no such segment, `header` is too short, or `packet` is shorter than the
+    /// planned one.
     #[inline]
     #[must_use]
     pub fn write(&self, index: usize, packet: &[u8], header: &mut [u8]) -> Option<Range<usize>> {
@@ -209,7 +213,8 @@ impl Network {
 }
 
 impl Kind {
-    /// What all segments' transport checksums have in common; the length in the pseudo-header differs.
+    /// What all segments' transport checksums have in common; the length in the pseudo-header
+    /// differs.
     #[inline]
     fn sum(self, packet: &Packet<'_>, header: &[u8]) -> Option<Sum> {
         let pseudo = Sum::pseudo_header(packet.source, packet.destination, packet.protocol, 0);
@@ -226,7 +231,8 @@ impl Kind {
     }
 }
 
-/// FIN and PSH belong to the last segment, CWR to the first (RFC 3168 section 6.1.2); with more than one segment.
+/// FIN and PSH belong to the last segment, CWR to the first (RFC 3168 section 6.1.2); with more
+/// than one segment.
 #[inline]
 fn segment_flags(flags: u8, first: bool, last: bool) -> u8 {
     let early = if last { 0 } else { Flags::FIN | Flags::PSH };

@@ -1,4 +1,5 @@
-//! The part of a TCP header that a half connection needs (RFC 9293 section 3.1), and the reset that answers a stray segment.
+//! The part of a TCP header that a half connection needs (RFC 9293 section 3.1), and the reset that
+//! answers a stray segment.
 
 pub use super::reply::{MAX_RESET_LEN, hang_up, reset};
 
@@ -68,7 +69,8 @@ pub const MIN_HEADER_LEN: usize = 20;
 impl Header {
     /// Parses the header at the start of `segment`, an IP payload.
     ///
-    /// `None` when the segment is shorter than its header says or the data offset is below five words.
+    /// `None` when the segment is shorter than its header says or the data offset is below five
+    /// words.
     #[must_use]
     pub fn parse(segment: &[u8]) -> Option<Self> {
         let (fixed, _) = segment.split_first_chunk::<MIN_HEADER_LEN>()?;

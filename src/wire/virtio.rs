@@ -7,8 +7,9 @@
 //! +------+---------+----------+-----------+-------------+---------------+
 //! ```
 //!
-//! Numbers are in the host's byte order: the device's default, unless `TUNSETVNETLE` or `TUNSETVNETBE`
-//! says otherwise (Virtual I/O Device specification 1.2, section 5.1.6; legacy layout).
+//! Numbers are in the host's byte order: the device's default, unless `TUNSETVNETLE` or
+//! `TUNSETVNETBE` says otherwise (Virtual I/O Device specification 1.2, section 5.1.6; legacy
+//! layout).
 
 /// Length of the header in bytes, without the mergeable-buffers field.
 pub const HEADER_LEN: usize = 10;
@@ -33,7 +34,8 @@ pub struct Header {
     pub flags: u8,
     /// Kind of super-frame, perhaps with [`GSO_ECN`].
     pub gso_type: u8,
-    /// A hint of how many bytes of headers there are. The kernel puts whatever its buffer's linear part is: never trust it.
+    /// A hint of how many bytes of headers there are. The kernel writes the length of its
+    /// buffer's linear part: never trust it.
     pub hdr_len: u16,
     /// Payload bytes of each segment.
     pub gso_size: u16,
@@ -73,7 +75,7 @@ impl Header {
     }
 }
 
-/// What the kernel left for us to do with a frame.
+/// What the kernel left to user space to do with a frame.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Offload {
     /// Nothing: a packet as on the wire.
@@ -85,15 +87,15 @@ pub enum Offload {
         /// Where the field lies, from `start`.
         offset: u16,
     },
-    /// Split into TCP segments: [`super::segment::Plan`].
+    /// Split into TCP segments: [`super::segment::SplitPlan`].
     Tcp {
         /// Payload bytes of each segment but the last; not zero.
         segment: u16,
-        /// Where the TCP header starts; zero where the kernel did not say, because the checksum had been
-        /// verified already (hardware that merges does that).
+        /// Where the TCP header starts; zero where the kernel did not say, because the checksum had
+        /// been verified already (hardware that merges does that).
         start: u16,
     },
-    /// Split into UDP datagrams: [`super::segment::Plan`].
+    /// Split into UDP datagrams: [`super::segment::SplitPlan`].
     Udp {
         /// Payload bytes of each datagram but the last; not zero.
         segment: u16,

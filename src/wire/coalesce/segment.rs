@@ -1,4 +1,4 @@
-//! A frame as merging looks at it.
+//! A frame as the coalescer sees it.
 
 use std::ops::Range;
 
@@ -18,14 +18,14 @@ const DONT_FRAGMENT: u8 = 0x40;
 pub(super) enum SegmentKind<'f> {
     /// TCP right behind an IP header without options: its flow is known.
     Tcp(Segment<'f>),
-    /// Another protocol: of no TCP flow.
+    /// Another protocol: belongs to no TCP flow.
     Other,
-    /// What may be of any TCP flow, for its ports are not where they are looked for: a fragment, or behind IPv4 options or
-    /// IPv6 extension headers.
+    /// Could belong to any TCP flow: a fragment, or a packet with IPv4 options or IPv6 extension
+    /// headers, whose ports are not looked for.
     AnyFlow,
 }
 
-/// A TCP segment behind a plain IP header, and what of it may be merged.
+/// A TCP segment behind a plain IP header.
 #[derive(Clone, Copy)]
 pub(super) struct Segment<'f> {
     ip: &'f [u8],
@@ -41,7 +41,7 @@ pub(super) fn classify(frame: &[u8]) -> SegmentKind<'_> {
     let Some((virtio, packet)) = frame.split_first_chunk::<{ virtio::HEADER_LEN }>() else {
         return SegmentKind::AnyFlow;
     };
-    // What the NIC has merged, or left a checksum of, is left alone: its checksums cannot be verified.
+    // Frames that the NIC has merged, or whose checksum is partial, cannot be verified.
     let plain = virtio.iter().all(|byte| *byte == 0);
     match packet.first() {
         Some(0x45) => match packet.split_at_checked(IPV4_HEADER_LEN) {
@@ -83,9 +83,9 @@ fn of_tcp<'f>(ip: &'f [u8], tcp: &'f [u8], plain: bool) -> SegmentKind<'f> {
         return SegmentKind::AnyFlow;
     };
     let tcp_header_len = usize::from(tcp_header[12] >> 4) * 4;
-    // Any other flag says something that has its place among the segments; the reserved bits (RFC 9293 section
-    // 3.1), of which one is AccECN's, are nobody's to copy. And a segment without data is an acknowledgement, of which
-    // each counts (RFC 5681 section 3.2).
+    // Any other flag belongs to one position in the stream. The reserved bits (RFC 9293 section
+    // 3.1), one of them AccECN's, must not be copied. A segment without data is an acknowledgement,
+    // and each of those counts (RFC 5681 section 3.2).
     let mergeable = plain
         && matches!(tcp_header[13], Flags::ACK | ACK_PUSH)
         && tcp_header[12].trailing_zeros() >= 4
@@ -108,7 +108,7 @@ impl<'f> Segment<'f> {
         self.ip.len() == IPV6_HEADER_LEN
     }
 
-    /// Whether it may be in a merged frame, whatever the others are.
+    /// Whether it may be part of a merged frame at all.
     #[inline]
     pub(super) fn mergeable(&self) -> bool {
         self.mergeable
@@ -131,7 +131,7 @@ impl<'f> Segment<'f> {
         u32::from_be_bytes([a, b, c, d])
     }
 
-    /// Where the stream goes on behind it.
+    /// The sequence number that follows it.
     #[inline]
     pub(super) fn next_sequence(&self) -> u32 {
         // A packet's length fits.
@@ -143,7 +143,7 @@ impl<'f> Segment<'f> {
         self.tcp_header[13] & Flags::PSH != 0
     }
 
-    /// IPv4's; 0 of IPv6.
+    /// IPv4's identification; 0 for IPv6.
     #[inline]
     pub(super) fn identification(&self) -> u16 {
         if self.is_ipv6() { 0 } else { field(self.ip, 4) }
@@ -162,8 +162,8 @@ impl<'f> Segment<'f> {
             && self.addresses() == other.addresses()
     }
 
-    /// Of two segments of one flow: whether their headers are the same but for lengths, checksums, sequence number,
-    /// identification and PSH.
+    /// Whether the headers of two segments of one flow are the same, except for lengths, checksums,
+    /// sequence number, identification and PSH.
     #[inline]
     pub(super) fn differs_in_position_only(&self, other: &Segment<'_>) -> bool {
         let (own, its) = (self.tcp_header, other.tcp_header);
@@ -175,14 +175,15 @@ impl<'f> Segment<'f> {
             && self.same_way(other)
     }
 
-    /// Whether both checksums are right: IPv4's of the header, and TCP's.
+    /// Whether both checksums are right: the IPv4 header's and TCP's.
     #[inline]
     pub(super) fn checksums_are_right(&self) -> bool {
         (self.is_ipv6() || Sum::of(self.ip).fold() == RIGHT)
             && self.pseudo_header(self.tcp.len()).add_bytes(self.tcp).fold() == RIGHT
     }
 
-    /// The sum of the pseudo-header of a segment of `len` bytes, TCP header and all (RFC 9293 section 3.1).
+    /// The sum of the pseudo-header for `len` bytes of TCP header and payload (RFC 9293 section
+    /// 3.1).
     #[inline]
     pub(super) fn pseudo_header(&self, len: usize) -> Sum {
         // Lengths here are below 2^16.
@@ -190,7 +191,8 @@ impl<'f> Segment<'f> {
         Sum::of(self.addresses()).add_u16(u16::from(protocol::TCP)).add_u32(len)
     }
 
-    /// Traffic class with ECN, TTL, and of IPv4 DF and the reserved bit, of IPv6 the flow label.
+    /// Traffic class with ECN, and TTL; for IPv4 also DF and the reserved bit, for IPv6 the flow
+    /// label.
     #[inline]
     fn same_way(&self, other: &Segment<'_>) -> bool {
         let (own, its) = (self.ip, other.ip);
@@ -212,7 +214,7 @@ impl<'f> Segment<'f> {
     }
 }
 
-/// What everything under a right checksum sums up to (RFC 1071 section 1).
+/// The sum over data with a right checksum field (RFC 1071 section 1).
 const RIGHT: u16 = 0xffff;
 
 #[inline]

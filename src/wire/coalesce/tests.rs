@@ -95,7 +95,8 @@ fn segments_in_order_become_one_frame_and_come_apart_as_they_were() {
     }
 }
 
-/// The kernel puts the complement of the sum of all into the field: then it must be that of a whole packet.
+/// The kernel puts the complement of the sum of all into the field: then it must be that of a whole
+/// packet.
 #[test]
 fn the_merged_frames_checksums_are_those_of_a_large_packet() {
     for family in FAMILIES {
@@ -215,7 +216,8 @@ fn a_wrong_checksum_goes_alone_and_as_it_is() {
     assert_eq!(sorted(&wrong), [[0], [1], [2]], "the IPv4 header's");
 }
 
-/// Their checksums are only the pseudo-header's sum; what they are is said in the virtio-net header.
+/// Their checksums are only the pseudo-header's sum; what they are is said in the virtio-net
+/// header.
 #[test]
 fn what_the_nic_has_merged_is_left_alone() {
     for family in FAMILIES {

@@ -1,4 +1,5 @@
-//! IP in IP: RFC 2003 (protocol 4) and RFC 2473 / RFC 4213 (protocol 41). No header but the outer IP header.
+//! IP in IP: RFC 2003 (protocol 4) and RFC 2473 / RFC 4213 (protocol 41). No header but the outer
+//! IP header.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -11,11 +12,12 @@ use crate::wire::{Fragment, Packet, ParseError, protocol};
 const FLOW_LABEL: u32 = 0x000f_ffff;
 const DONT_FRAGMENT: u16 = 0x4000;
 
-/// Writes the outer header into the last bytes of `room`, so that it directly precedes an inner packet of
-/// `inner_len` bytes which starts where `room` ends.
+/// Writes the outer header into the last bytes of `room`, so that it directly precedes an inner
+/// packet of `inner_len` bytes which starts where `room` ends.
 ///
-/// `inner_version` is the inner packet's IP version, 4 or 6. Returns the header's length; `None` when the
-/// outer addresses are of two families, the datagram would be too long, or `room` is too short.
+/// `inner_version` is the inner packet's IP version, 4 or 6. Returns the header's length; `None`
+/// when the outer addresses are of two families, the datagram would be too long, or `room` is too
+/// short.
 #[inline]
 #[must_use]
 pub fn write(outer: &Outer, inner_version: u8, inner_len: usize, room: &mut [u8]) -> Option<usize> {
@@ -39,12 +41,13 @@ pub fn write(outer: &Outer, inner_version: u8, inner_len: usize, room: &mut [u8]
     }
 }
 
-/// Checks the outer header of `datagram`, which starts with it, and finds the inner packet, whose own
-/// header is not looked at.
+/// Checks the outer header of `datagram`, which starts with it, and finds the inner packet, whose
+/// own header is not looked at.
 ///
 /// # Errors
 /// Those of [`Packet::parse`]; [`ParseError::Unsupported`] for another protocol than 4 and 41;
-/// [`ParseError::Malformed`] for a fragment (the kernel reassembles before a raw socket sees a datagram).
+/// [`ParseError::Malformed`] for a fragment (the kernel reassembles before a raw socket sees a
+/// datagram).
 #[inline]
 pub fn open(datagram: &[u8]) -> Result<Opened, ParseError> {
     let outer = Packet::parse(datagram)?;

@@ -7,7 +7,8 @@ use super::packet::{IPV4_HEADER_LEN, IPV6_HEADER_LEN};
 
 pub mod ipip;
 
-/// The longest outer header that any encapsulation here writes, in bytes: IPv6 without extension headers.
+/// The longest outer header that any encapsulation here writes, in bytes: IPv6 without extension
+/// headers.
 pub const MAX_OUTER_LEN: usize = IPV6_HEADER_LEN;
 
 /// Length in bytes of the outer header towards a real server of that address's family.
@@ -31,8 +32,8 @@ pub struct Outer {
     pub dont_fragment: bool,
     /// IPv4 identification; without meaning for IPv6.
     pub identification: u16,
-    /// IPv6 flow label, 20 bits; without meaning for IPv4. One label for one inner flow lets routers spread tunnels over
-    /// equal paths (RFC 6438).
+    /// IPv6 flow label, 20 bits; without meaning for IPv4. One label for one inner flow lets
+    /// routers spread tunnels over equal paths (RFC 6438).
     pub flow_label: u32,
 }
 

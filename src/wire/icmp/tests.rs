@@ -52,7 +52,8 @@ fn the_flow_quoted_by_each_kind_of_error() {
     }
 }
 
-/// RFC 4861 section 4, RFC 2710 section 3, RFC 3810 section 5.2; mobile prefix and other such requests are for a host.
+/// RFC 4861 section 4, RFC 2710 section 3, RFC 3810 section 5.2; mobile prefix and other such
+/// requests are for a host.
 #[test]
 fn what_concerns_nobody_but_a_link() {
     for family in FAMILIES {

@@ -9,16 +9,16 @@
 //! +--------------+--------------+----------------------------------+
 //! ```
 //!
-//! Authentication, mobility, host identity and shim6 headers are not walked: what they carry is between two hosts, neither of
-//! which a balancer is. (An encapsulating security payload is no such header but a protocol: nothing in it can be read.)
+//! Authentication, mobility, host identity and shim6 headers are not walked: their content concerns
+//! the two end hosts. (An encapsulating security payload is a protocol, and unreadable here.)
 
 use super::ParseError;
 
-/// The most extension headers of one packet. RFC 8200 section 4.1 advises one of each kind and two of destination
-/// options: five of those that are walked.
+/// The most extension headers of one packet. RFC 8200 section 4.1 advises one of each kind and two
+/// of destination options: five of those that are walked.
 pub const MAX_HEADERS: usize = 8;
-/// The most bytes of extension headers. What real packets carry is 8 to 40 (RFC 9098); every byte more is copied
-/// to each segment of a super-frame.
+/// The most bytes of extension headers. Real packets carry 8 to 40 (RFC 9098), and each byte is
+/// copied to every segment of a super-frame.
 pub const MAX_LEN: usize = 160;
 /// Length of a fragment header.
 pub const FRAGMENT_LEN: usize = 8;
@@ -36,7 +36,8 @@ const UNIT: usize = 8;
 /// Where the chain ends.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Chain {
-    /// The number after the last header walked: the transport's, or of what is not walked.
+    /// The next-header number after the last header walked: the transport's, or that of a header
+    /// not walked.
     pub protocol: u8,
     /// Bytes of the headers walked.
     pub len: usize,
@@ -53,7 +54,8 @@ pub struct Piece {
     pub more: bool,
 }
 
-/// Whether this number is an extension header's, so that a transport header does not follow at once.
+/// Whether this number is an extension header's, so that a transport header does not follow at
+/// once.
 #[inline]
 #[must_use]
 pub fn is_extension(number: u8) -> bool {
@@ -65,17 +67,20 @@ fn is_walked(number: u8) -> bool {
     matches!(number, HOP_BY_HOP | ROUTING | FRAGMENT | DESTINATION_OPTIONS)
 }
 
-/// Walks the chain that `upper`, what follows the fixed header, starts with; `first` is the fixed header's next header.
-/// A later fragment's chain ends with its fragment header, since what follows is a piece of anything.
+/// Walks the chain that `upper`, what follows the fixed header, starts with; `first` is the fixed
+/// header's next header. A later fragment's chain ends with its fragment header, since what follows
+/// is a piece of anything.
 ///
 /// # Errors
-/// [`ParseError::ExtensionHeader`] for more than [`MAX_HEADERS`] headers or [`MAX_LEN`] bytes, hop-by-hop options anywhere
-/// but first (RFC 8200 section 4.1), a fragment in a fragment, a jumbo payload (RFC 2675).
-/// [`ParseError::SourceRoute`] for a routing header of type 0 (RFC 5095) or with segments left: the packet is for
-/// somebody else then. [`ParseError::Unsupported`] for a header that is not walked. [`ParseError::Malformed`] for a
-/// chain or an option that runs out of what it is in.
+/// [`ParseError::ExtensionHeader`] for more than [`MAX_HEADERS`] headers or [`MAX_LEN`] bytes,
+/// hop-by-hop options anywhere but first (RFC 8200 section 4.1), a fragment in a fragment, a jumbo
+/// payload (RFC 2675). [`ParseError::SourceRoute`] for a routing header of type 0 (RFC 5095) or
+/// with segments left: the packet is then for another host. [`ParseError::Unsupported`] for a
+/// header that is not walked. [`ParseError::Malformed`] for a chain or an option that runs out of
+/// what it is in.
 pub fn walk(first: u8, upper: &[u8]) -> Result<Chain, ParseError> {
-    // A jumbogram's payload length is zero (RFC 2675 section 3): its options are not within the packet as we know it.
+    // A jumbogram's payload length is zero (RFC 2675 section 3): its options are not within the
+    // packet as we know it.
     if first == HOP_BY_HOP && upper.is_empty() {
         return Err(ParseError::ExtensionHeader);
     }
@@ -120,8 +125,8 @@ fn header(kind: u8, rest: &[u8]) -> Result<&[u8], ParseError> {
     rest.get(..len).ok_or(ParseError::Malformed)
 }
 
-/// Walks options (RFC 8200 section 4.2). What they ask for is the destination's business; but a jumbo payload among
-/// destination options, where no host knows it, asks to be dropped by its very number.
+/// Walks options (RFC 8200 section 4.2). The destination acts on them. A jumbo payload among
+/// destination options is refused: no host knows it there, and its number asks for a drop.
 fn check_options(header: &[u8]) -> Result<(), ParseError> {
     const PAD_1: u8 = 0;
     const JUMBO_PAYLOAD: u8 = 0xc2;
@@ -139,7 +144,8 @@ fn check_options(header: &[u8]) -> Result<(), ParseError> {
     Ok(())
 }
 
-/// A routing header that has been followed to its end may be ignored, unless it is of type 0 (RFC 8200 section 4.4).
+/// A routing header that has been followed to its end may be ignored, unless it is of type 0 (RFC
+/// 8200 section 4.4).
 fn check_routing(header: &[u8]) -> Result<(), ParseError> {
     match header {
         [_, _, kind, 0, ..] if *kind != 0 => Ok(()),

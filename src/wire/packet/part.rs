@@ -3,10 +3,10 @@
 use super::extension::{self, FRAGMENT_LEN};
 use super::{Fragment, IPV4_HEADER_LEN, IPV6_HEADER_LEN, Packet, piece};
 
-/// What a fragment says of its place. That it can be one, its packet's parser has checked.
+/// A fragment's position in its datagram. The packet parser has checked that it is possible.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Part {
-    /// By which a datagram's fragments are told from another's: 16 bits of IPv4, 32 of IPv6.
+    /// The identification that all fragments of a datagram share: 16 bits for IPv4, 32 for IPv6.
     pub identification: u32,
     /// Where its data belongs in the datagram's data, in bytes.
     pub start: u16,
@@ -14,7 +14,8 @@ pub struct Part {
     pub end: u16,
     /// Whether more follows.
     pub more: bool,
-    /// Bytes that the whole datagram's length counts beside the data, if its headers are this fragment's.
+    /// Header bytes that the whole datagram's length counts, if its headers are the same as this
+    /// one's.
     pub before: u16,
 }
 
@@ -47,7 +48,7 @@ impl Packet<'_> {
         Some((identification.into(), piece, before, self.payload().len()))
     }
 
-    /// What the datagram's data is begins behind the fragment header, extension headers and all.
+    /// A datagram's data starts behind the fragment header and includes later extension headers.
     fn part_v6(&self) -> Option<(u32, extension::Piece, usize, usize)> {
         let (header, upper) = self.bytes.split_first_chunk::<IPV6_HEADER_LEN>()?;
         let (piece, at) = extension::walk(header[6], upper).ok()?.piece?;

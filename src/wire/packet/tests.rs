@@ -231,7 +231,8 @@ fn whole_units_are_counted_from_behind_the_fragment_header() {
 
 #[test]
 fn a_datagram_that_would_grow_past_65535_bytes_is_malformed() {
-    // IPv4 counts 20 bytes of header: 8188 units of eight leave 11 bytes. IPv6 counts none: 8190 units leave 15.
+    // IPv4 counts 20 bytes of header: 8188 units of eight leave 11 bytes. IPv6 counts none: 8190
+    // units leave 15.
     for (family, offset, left) in [(Family::V4, 8_188 * 8, 11), (Family::V6, 8_190 * 8, 15)] {
         let of = |len: usize| fragment_of(udp(family, len - 8).fragment(offset, false));
         assert_eq!(of(left), Ok(Fragment::Later));

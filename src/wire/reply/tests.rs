@@ -53,7 +53,8 @@ fn no_answer(request: Ip, builder: Builder) {
     assert!(out.is_empty(), "nothing left to be sent by mistake");
 }
 
-/// Type, code, the four bytes after the checksum, and the data of an ICMP message whose checksum etherparse finds right.
+/// Type, code, the four bytes after the checksum, and the data of an ICMP message whose checksum
+/// etherparse finds right.
 fn icmp(answer: &[u8]) -> (u8, u8, [u8; 4], &[u8]) {
     let packet = Packet::parse(answer).unwrap();
     match (packet.source, packet.destination) {
@@ -199,7 +200,8 @@ fn a_reset_follows_rfc_9293() {
     const ACK: u8 = Flags::ACK;
     const SYN: u8 = Flags::SYN;
     const FIN: u8 = Flags::FIN;
-    // The segment's flags and data length; the reset's sequence, acknowledgement and whether it has ACK.
+    // The segment's flags and data length; the reset's sequence, acknowledgement and whether it has
+    // ACK.
     let cases = [
         (ACK, 0, (99, 0, false)),
         (ACK | SYN, 0, (99, 0, false)),

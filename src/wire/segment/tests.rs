@@ -120,7 +120,8 @@ fn tcp_headers_follow_their_place() {
     }
 }
 
-/// RFC 8200 section 4: they belong to the packet, so to each that it becomes. Nothing of them is changed.
+/// RFC 8200 section 4: they belong to the packet, so to each that it becomes. Nothing of them is
+/// changed.
 #[test]
 fn extension_headers_go_with_every_segment() {
     let dress = |packet: Ip| {
@@ -215,7 +216,8 @@ fn segments_of_one_byte_are_as_many_as_there_are_bytes() {
     }
 }
 
-/// IPv6's length field does not count the fixed header: the longest packet has more bytes than a field can say.
+/// IPv6's length field does not count the fixed header: the longest packet has more bytes than a
+/// field can say.
 #[test]
 fn the_longest_packet_in_one_segment_is_itself() {
     for (family, len) in [(Family::V4, 65_535), (Family::V6, MAX_PACKET_LEN)] {

@@ -140,8 +140,8 @@ fn an_option_that_runs_out_of_its_header_is_malformed() {
     }
 }
 
-/// RFC 2675: the option is one of hop-by-hop options. Among destination options it is one that no host knows, and whose
-/// number asks to be dropped then (RFC 8200 section 4.2).
+/// RFC 2675: the option is one of hop-by-hop options. Among destination options it is one that no
+/// host knows, and whose number asks to be dropped then (RFC 8200 section 4.2).
 #[test]
 fn a_jumbo_payload_is_refused_wherever_it_is_said() {
     let jumbo = [0xc2, 4, 0, 1, 0, 0];
