@@ -11,8 +11,8 @@
 use std::hint::black_box;
 use std::time::Instant;
 
-use vstun::balancer::Seed;
 use vstun::balancer::flow::Key;
+use vstun::model::Seed;
 use vstun::wire::checksum::Sum;
 use vstun::wire::{Packet, Transport};
 

@@ -26,5 +26,6 @@ pub mod control;
 pub mod decap;
 pub mod demo;
 pub mod host;
+pub mod model;
 pub mod sys;
 pub mod wire;

@@ -12,11 +12,13 @@ use std::time::Duration;
 use vstun::balancer::maglev::{self, MaglevTables};
 use vstun::balancer::outer::Inner;
 use vstun::balancer::{
-    Balancer, Change, FloodMarks, Limits, Listen, Millis, Persistence, Policy, PortRange, Protocol,
-    Quiescent, RealSpec, Reason, SchedulerKind, Seed, ServiceSpec, Tunnel, TunnelError,
-    TunnelErrorKind, Verdict, Wanted,
+    Balancer, Change, Limits, Reason, Tunnel, TunnelError, TunnelErrorKind, Verdict,
 };
 use vstun::decap::{Decision, Gate, Mss};
+use vstun::model::{
+    FloodMarks, Listen, Millis, Persistence, Policy, PortRange, Protocol, Quiescent, RealSpec,
+    SchedulerKind, Seed, ServiceSpec, Wanted,
+};
 use vstun::wire::Packet;
 use vstun::wire::coalesce::{self, Coalescer};
 use vstun::wire::encap::{MAX_OUTER_LEN, Opened, ipip};

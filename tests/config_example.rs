@@ -5,8 +5,10 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use vstun::balancer::{Existing, Policy, SchedulerKind, Timeouts, Wanted, maglev};
-use vstun::config::{self, Access, Director, Mss, RealServer, duration, keys};
+use vstun::balancer::maglev;
+use vstun::config::{self, Access, Director, Mss, RealServer, keys};
+use vstun::model::duration;
+use vstun::model::{Existing, Policy, SchedulerKind, Timeouts, Wanted};
 
 const EXAMPLE: &str = include_str!("../config.example");
 
@@ -153,7 +155,7 @@ fn commented_keys_are_valid_when_they_are_taken_in() {
 
 #[test]
 fn the_bounds_in_the_comments_are_those_of_the_code() {
-    let weights = format!("0 to {}", vstun::balancer::spec::MAX_WEIGHT);
+    let weights = format!("0 to {}", vstun::model::MAX_WEIGHT);
     let timeouts =
         format!("from {} to {}", duration::Text(Timeouts::MIN), duration::Text(Timeouts::MAX));
     for bound in [

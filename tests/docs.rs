@@ -6,10 +6,11 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use vstun::balancer::{Reason, SchedulerKind};
+use vstun::balancer::Reason;
 use vstun::config::{self, keys};
 use vstun::control::{DirectorStats, RealServerStats, Stats, encode};
 use vstun::decap::Refusal;
+use vstun::model::SchedulerKind;
 
 /// What a reader of the README will bear.
 const README_LINES: usize = 150;

@@ -7,9 +7,9 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
-use vstun::balancer::{
-    Balancer, Change, Limits, Listen, Millis, Policy, PortRange, Protocol, RealSpec, Reason,
-    SchedulerKind, Seed, ServiceSpec, TunnelError, TunnelErrorKind, Verdict,
+use vstun::balancer::{Balancer, Change, Limits, Reason, TunnelError, TunnelErrorKind, Verdict};
+use vstun::model::{
+    Listen, Millis, Policy, PortRange, Protocol, RealSpec, SchedulerKind, Seed, ServiceSpec,
 };
 use vstun::wire::Packet;
 use vstun::wire::tcp::Flags;

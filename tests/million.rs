@@ -4,9 +4,10 @@
 use std::fs;
 
 use vstun::balancer::table::EXPIRE_BUDGET;
-use vstun::balancer::{
-    Balancer, Change, FloodMarks, Limits, Listen, Millis, Policy, PortRange, Protocol, RealSpec,
-    SchedulerKind, Seed, ServiceSpec, Verdict,
+use vstun::balancer::{Balancer, Change, Limits, Verdict};
+use vstun::model::{
+    FloodMarks, Listen, Millis, Policy, PortRange, Protocol, RealSpec, SchedulerKind, Seed,
+    ServiceSpec,
 };
 use vstun::wire::Packet;
 

@@ -7,11 +7,11 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use vstun::balancer::outer::Inner;
-use vstun::balancer::{
-    Balancer, Change, Limits, Listen, Millis, Policy, PortRange, Protocol, RealId, RealSpec,
-    SchedulerKind, Seed, ServiceSpec, TunnelError, TunnelErrorKind, Verdict,
-};
+use vstun::balancer::{Balancer, Change, Limits, TunnelError, TunnelErrorKind, Verdict};
 use vstun::decap::{Decision, Gate, Mss, Refusal};
+use vstun::model::{
+    Listen, Millis, Policy, PortRange, Protocol, RealId, RealSpec, SchedulerKind, Seed, ServiceSpec,
+};
 use vstun::wire::Packet;
 use vstun::wire::checksum::Sum;
 use vstun::wire::encap::{MAX_OUTER_LEN, Opened, ipip};

@@ -4,8 +4,8 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Instant;
 
-use vstun::balancer::Seed;
 use vstun::balancer::maglev::{SLOTS, Table};
+use vstun::model::Seed;
 
 /// Real servers of a service.
 const POOLS: [u32; 4] = [4, 10, 100, 400];

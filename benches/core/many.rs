@@ -1,7 +1,8 @@
 //! A connection table that no cache holds.
 
 use vstun::balancer::table::AHEAD;
-use vstun::balancer::{Balancer, Change, Millis, Policy, Timeouts};
+use vstun::balancer::{Balancer, Change};
+use vstun::model::{Millis, Policy, Timeouts};
 use vstun::sys::memory::prefer_huge_pages;
 
 use super::packets::Family;

@@ -2,9 +2,10 @@
 
 use std::hint::black_box;
 
-use vstun::balancer::{
-    Balancer, Change, FloodMarks, Limits, Listen, Millis, Policy, PortRange, Protocol, RealSpec,
-    SchedulerKind, Seed, ServiceSpec, Verdict,
+use vstun::balancer::{Balancer, Change, Limits, Verdict};
+use vstun::model::{
+    FloodMarks, Listen, Millis, Policy, PortRange, Protocol, RealSpec, SchedulerKind, Seed,
+    ServiceSpec,
 };
 use vstun::wire::coalesce::{self, Coalescer};
 use vstun::wire::segment::{MAX_HEADER_LEN, SplitPlan};

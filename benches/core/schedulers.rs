@@ -1,9 +1,9 @@
 //! What choosing a real server takes: each scheduler, asked for every packet.
 
 use vstun::balancer::maglev::{self, MaglevTables};
-use vstun::balancer::{
-    Balancer, Change, FloodMarks, Limits, Listen, Millis, Policy, PortRange, Protocol, RealSpec,
-    SchedulerKind, ServiceSpec,
+use vstun::balancer::{Balancer, Change, Limits};
+use vstun::model::{
+    FloodMarks, Listen, Millis, Policy, PortRange, Protocol, RealSpec, SchedulerKind, ServiceSpec,
 };
 
 use super::packets::Family::V4;

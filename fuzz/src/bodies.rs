@@ -4,11 +4,10 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use vstun::balancer::fragments::{Bounds, LIFETIME};
-use vstun::balancer::{
-    Balancer, Change, Limits, Millis, Policy, RealSpec, SchedulerKind, Seed, ServiceSpec, Verdict,
-};
+use vstun::balancer::{Balancer, Change, Limits, Verdict};
 use vstun::config;
 use vstun::decap::{Decision, Gate, Mss};
+use vstun::model::{Millis, Policy, RealSpec, SchedulerKind, Seed, ServiceSpec};
 use vstun::wire::checksum::Sum;
 use vstun::wire::coalesce::{self, Coalescer, Group, MAX_BATCH};
 use vstun::wire::encap::{MAX_OUTER_LEN, Opened, Outer, ipip};

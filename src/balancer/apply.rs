@@ -4,16 +4,15 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::Balancer;
-use super::change::{Change, ChangeError, Listen};
+use super::change::{Change, ChangeError};
 use super::maglev;
-use super::policy::Policy;
 use super::ramp::Ramp;
 use super::real::{Life, Real};
-use super::service::{Service, ServiceId};
-use super::spec::{MAX_WEIGHT, RealSpec, SavedState, SchedulerKind, ServiceSpec, Wanted};
-use super::thresholds::Thresholds;
-use super::time::Millis;
-use super::verdict::RealId;
+use super::service::Service;
+use crate::model::{
+    Listen, MAX_WEIGHT, Millis, Policy, RealId, RealSpec, SavedState, SchedulerKind, ServiceId,
+    ServiceSpec, Thresholds, Wanted,
+};
 
 impl Balancer {
     /// Applies one change.

@@ -3,11 +3,7 @@
 
 use std::time::Duration;
 
-use super::change::Protocol;
-use super::policy::Existing;
-use super::snapshot::RealState;
-use super::spec::{Health, Wanted};
-use super::time::Millis;
+use crate::model::{Existing, Health, Millis, Protocol, RealState, Wanted};
 
 /// How a flow whose real server has no time left for it is ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

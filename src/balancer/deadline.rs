@@ -5,8 +5,7 @@ use std::net::IpAddr;
 
 use super::Balancer;
 use super::real::Real;
-use super::time::Millis;
-use super::verdict::RealId;
+use crate::model::{Millis, RealId};
 
 /// A real server's drain deadline has been reached.
 #[derive(Clone, Debug, Eq, PartialEq)]

@@ -1,12 +1,11 @@
 //! Flows whose real server has no time left for them: past its drain deadline, down, or disabled.
 
+use super::Balancer;
 use super::availability::Ending;
-use super::change::Protocol;
-use super::snapshot::RealState;
 use super::table::Handle;
 use super::tcp::State;
-use super::verdict::{RealId, Reason, Verdict};
-use super::{Balancer, Millis};
+use super::verdict::{Reason, Verdict};
+use crate::model::{Millis, Protocol, RealId, RealState};
 use crate::wire::{Packet, tcp};
 
 impl Balancer {

@@ -5,17 +5,15 @@ use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::change::Protocol;
+use super::Balancer;
 use super::flow::Key;
 use super::persistence::By;
 use super::real::Life;
 use super::sched::Eligible;
-use super::service::{Service, ServiceId};
-use super::spec::SchedulerKind;
+use super::service::Service;
 use super::table::Entry;
 use super::tcp::State;
-use super::verdict::RealId;
-use super::{Balancer, Millis};
+use crate::model::{Millis, Protocol, RealId, SchedulerKind, ServiceId};
 use crate::wire::protocol;
 
 /// A flow as people write it: `tcp 198.51.100.7:40000 192.0.2.10:80`, or `udp [2001:db8::7]:40000 [2001:db8::10]:53`.

@@ -22,10 +22,9 @@ use std::time::Duration;
 use super::Balancer;
 use super::flow::Key;
 use super::sched::Eligible;
-use super::service::ServiceId;
 use super::tcp::State;
-use super::time::Millis;
-use super::verdict::{RealId, Reason, Verdict};
+use super::verdict::{Reason, Verdict};
+use crate::model::{FloodMarks, Millis, RealId, ServiceId};
 use crate::wire::Packet;
 
 /// Over this time, one stretch after the other, new flows are counted in a flood. It is over at the end of one that had half
@@ -38,29 +37,6 @@ pub const PROBATION: Duration = Duration::from_secs(1);
 
 /// Over this time new flows are counted outside of floods; as often services are looked at in them.
 const SECOND: Duration = Duration::from_secs(1);
-
-/// From where on new flows are a flood.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct FloodMarks {
-    /// More new flows than this in one second, at most [`Self::MAX_NEW_FLOWS`]; 0: whatever their number.
-    pub new_flows: u32,
-    /// So many hundredths of the connection table in use, by any service, at most 100; 0: however full it is.
-    pub table_use: u8,
-}
-
-impl FloodMarks {
-    /// No flood is ever seen.
-    pub const OFF: Self = Self { new_flows: 0, table_use: 0 };
-    /// The highest mark for new flows a second: more than one thread takes.
-    pub const MAX_NEW_FLOWS: u32 = 10_000_000;
-}
-
-/// The last tenth of the table is for those who finish their handshakes.
-impl Default for FloodMarks {
-    fn default() -> Self {
-        Self { new_flows: 0, table_use: 90 }
-    }
-}
 
 /// How a flow that has no entry is seen first.
 #[derive(Clone, Copy, Debug)]

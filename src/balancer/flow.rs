@@ -1,43 +1,10 @@
 //! A flow's key, in the form in which the connection table stores and hashes it.
 
-use std::fmt;
+use crate::model::{Persistence, Seed};
 use std::hash::Hasher;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use siphasher::sip::SipHasher13;
-
-/// The secret of the flow hash. Attackers choose the 5-tuple, so the hash must be keyed.
-#[derive(Clone, Copy, Eq, PartialEq)]
-pub struct Seed(pub u64, pub u64);
-
-impl Seed {
-    /// The seed that a text stands for: the same in every director that is told the same.
-    #[must_use]
-    pub fn from_text(text: &str) -> Self {
-        let half = |number: u8| {
-            let mut hasher = SipHasher13::new();
-            hasher.write(&[number]);
-            hasher.write(text.as_bytes());
-            hasher.finish()
-        };
-        Self(half(0), half(1))
-    }
-
-    /// The `index`th of the numbers that it gives to whoever draws lots.
-    #[must_use]
-    pub(super) fn number(self, index: u64) -> u64 {
-        let mut hasher = SipHasher13::new_with_keys(self.0, self.1);
-        hasher.write_u64(index);
-        hasher.finish()
-    }
-}
-
-/// Not its value: changes are printed.
-impl fmt::Debug for Seed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Seed(..)")
-    }
-}
 
 /// A flow: transport, client and virtual address with their ports.
 ///
@@ -79,6 +46,13 @@ impl Key {
             IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
         };
         Self { client: words(client), vip: words(nowhere), ports: service, protocol: 0 }
+    }
+
+    /// The key of the client that this flow is of: one for all flows that the client has with the service.
+    pub(super) fn of_persistent_client(&self, persistence: &Persistence, service: u32) -> Self {
+        let client = self.client();
+        let prefix = if client.is_ipv4() { persistence.prefix_v4 } else { persistence.prefix_v6 };
+        Self::of_client(masked(client, prefix), service)
     }
 
     /// The transport's protocol number.
@@ -138,6 +112,20 @@ impl Key {
     #[must_use]
     pub fn vip_hash(&self, seed: Seed) -> u64 {
         address_hash(self.vip, seed)
+    }
+}
+
+/// The address with all bits past the first `prefix` zero.
+fn masked(address: IpAddr, prefix: u8) -> IpAddr {
+    match address {
+        IpAddr::V4(address) => {
+            let mask = u32::MAX.checked_shl(u32::from(32_u8.saturating_sub(prefix))).unwrap_or(0);
+            IpAddr::V4((address.to_bits() & mask).into())
+        }
+        IpAddr::V6(address) => {
+            let mask = u128::MAX.checked_shl(u32::from(128_u8.saturating_sub(prefix))).unwrap_or(0);
+            IpAddr::V6((address.to_bits() & mask).into())
+        }
     }
 }
 
@@ -245,8 +233,21 @@ mod tests {
     }
 
     #[test]
-    fn a_seed_is_not_printed() {
-        assert_eq!(format!("{:?}", Seed(1, 2)), "Seed(..)");
-        assert_ne!(Seed::from_text("a"), Seed::from_text("b"));
+    fn masks_keep_the_first_bits() {
+        for (address, prefix, expected) in [
+            ("198.51.100.255", 32, "198.51.100.255"),
+            ("198.51.100.255", 31, "198.51.100.254"),
+            ("198.51.100.255", 24, "198.51.100.0"),
+            ("198.51.100.255", 1, "128.0.0.0"),
+            ("198.51.100.255", 0, "0.0.0.0"),
+            ("2001:db8::ffff", 128, "2001:db8::ffff"),
+            ("2001:db8::ffff", 127, "2001:db8::fffe"),
+            ("2001:db8:1:2:3::", 64, "2001:db8:1:2::"),
+            ("ffff::1", 1, "8000::"),
+            ("ffff::1", 0, "::"),
+        ] {
+            let masked = masked(address.parse().expect("address"), prefix);
+            assert_eq!(masked.to_string(), expected, "{address}/{prefix}");
+        }
     }
 }

@@ -7,18 +7,18 @@
 //! 4. Nobody wants it: reset or port unreachable, within a rate.
 //! 5. ICMP: an echo request is answered; an error goes to the real server whose flow it quotes.
 
-use super::change::Protocol;
+use super::Balancer;
 use super::flood::{Beginning, PROBATION};
 use super::flow::Key;
 use super::limit::within;
 use super::persistence::Choice;
 use super::real::Life;
 use super::sched::Eligible;
-use super::service::{Service, ServiceId};
+use super::service::Service;
 use super::table::Handle;
 use super::tcp::State;
-use super::verdict::{RealId, Reason, Verdict};
-use super::{Balancer, Millis};
+use super::verdict::{Reason, Verdict};
+use crate::model::{Millis, Protocol, RealId, ServiceId};
 use crate::wire::{Fragment, Packet, Transport, icmp, is_host, protocol, tcp};
 
 impl Balancer {

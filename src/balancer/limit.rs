@@ -1,6 +1,6 @@
 //! A token bucket, so that answers to packets nobody wants cost a bounded amount of work and bandwidth.
 
-use super::time::Millis;
+use crate::model::Millis;
 
 /// Answers allowed a second, and in one burst after a quiet second.
 #[derive(Debug)]

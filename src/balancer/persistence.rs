@@ -7,17 +7,14 @@
 
 use std::time::Duration;
 
-use super::flow::{Key, Seed};
+use super::flow::Key;
 use super::placement::PlacementKey;
-use super::policy::{Persistence, Quiescent};
 use super::sched::Eligible;
-use super::service::{Service, ServiceId};
-use super::spec::SchedulerKind;
+use super::service::Service;
 use super::table::{Full, Handle, MAX_CAPACITY, Table};
 use super::tcp::State;
-use super::time::Millis;
-use super::verdict::RealId;
 use super::{Balancer, table};
+use crate::model::{Millis, Persistence, Quiescent, RealId, SchedulerKind, Seed, ServiceId};
 
 /// There is room for one template for so many connections that fit: clients have several, or there would be no need of it.
 pub(super) const CONNECTIONS_FOR_A_TEMPLATE: u32 = 4;
@@ -159,7 +156,7 @@ impl Balancer {
         persistence: Persistence,
         by_hash: Option<Eligible>,
     ) -> Option<Choice> {
-        let client = persistence.client(key, number(id));
+        let client = key.of_persistent_client(&persistence, number(id));
         let known = self.templates.find(&client);
         if let Some((template, real)) = known
             && self.honoured(now, real, persistence.quiescent)
@@ -201,8 +198,8 @@ impl Balancer {
         by_hash: Option<Eligible>,
     ) -> (Option<RealId>, By) {
         let persistence = service.policy.persistence;
-        let client =
-            persistence.map(|persistence| (persistence, persistence.client(key, number(id))));
+        let client = persistence
+            .map(|persistence| (persistence, key.of_persistent_client(&persistence, number(id))));
         let known = client.and_then(|(persistence, client)| {
             let (_, real) = self.templates.find(&client)?;
             Some((real, self.honoured(now, real, persistence.quiescent)))
@@ -234,7 +231,7 @@ impl Balancer {
         let by_hash =
             |key| service.place(PlacementKey { key, seed: self.hash_seed }, eligible, &self.reals);
         let Some(persistence) = service.policy.persistence else { return by_hash(key) };
-        let known = self.templates.find(&persistence.client(key, number(id)));
+        let known = self.templates.find(&key.of_persistent_client(&persistence, number(id)));
         match known {
             Some((_, real)) if self.honoured(now, real, persistence.quiescent) => Some(real),
             _ => by_hash(&placed(key, persistence, service.kind)),
@@ -293,7 +290,7 @@ impl Balancer {
 fn placed(key: &Key, persistence: Persistence, scheduler: SchedulerKind) -> Key {
     match scheduler {
         SchedulerKind::DestinationHashing => *key,
-        _ => persistence.client(key, 0),
+        _ => key.of_persistent_client(&persistence, 0),
     }
 }
 

@@ -8,9 +8,10 @@
 
 use std::net::IpAddr;
 
-use super::flow::{Key, Seed};
+use super::flow::Key;
 use super::real::Real;
 use super::sched::Pool;
+use crate::model::Seed;
 
 /// A flow that is to be placed.
 #[derive(Clone, Copy, Debug)]
@@ -106,12 +107,12 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::balancer::flood::FloodMarks;
-    use crate::balancer::policy::{Existing, Policy};
     use crate::balancer::sched::Eligible;
-    use crate::balancer::service::ServiceId;
-    use crate::balancer::spec::RealSpec;
-    use crate::balancer::verdict::RealId;
+    use crate::model::FloodMarks;
+    use crate::model::RealId;
+    use crate::model::RealSpec;
+    use crate::model::ServiceId;
+    use crate::model::{Existing, Policy};
 
     const FALLS_BACK: Policy = Policy {
         hash_ports: None,

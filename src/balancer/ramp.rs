@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use super::time::Millis;
+use crate::model::Millis;
 
 /// All of a weight, in thousandths: the unit in which schedulers compare.
 pub(super) const FULL: u32 = 1_000;

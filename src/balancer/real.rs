@@ -4,15 +4,11 @@ use std::net::IpAddr;
 
 use super::availability::Availability;
 use super::placement;
-use super::policy::Quiescent;
 use super::ramp::{FULL, Ramp};
-use super::service::ServiceId;
-use super::snapshot::{self, RealState};
-use super::spec::RealSpec;
+use super::snapshot;
 use super::tcp::State;
-use super::thresholds::Thresholds;
-use super::time::Millis;
 use super::tunnel::{Room, Tunnel};
+use crate::model::{Millis, Quiescent, RealSpec, RealState, ServiceId, Thresholds};
 
 /// Where a real server is in its life.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

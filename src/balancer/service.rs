@@ -4,21 +4,13 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::change::{Listen, Protocol};
 use super::flood::Watch;
 use super::maglev;
 use super::placement::PlacementKey;
-use super::policy::Policy;
 use super::real::Real;
 use super::sched::{self, Eligible, Pool, Scheduler};
 use super::snapshot;
-use super::spec::SchedulerKind;
-use super::time::Millis;
-use super::verdict::RealId;
-
-/// An index into the balancer's services.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) struct ServiceId(pub(super) usize);
+use crate::model::{Listen, Millis, Policy, Protocol, RealId, SchedulerKind, ServiceId};
 
 /// A service: who listens where, and who is chosen how.
 #[derive(Debug)]
@@ -198,7 +190,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::balancer::change::PortRange;
+    use crate::model::PortRange;
 
     const VIP: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 10));
 

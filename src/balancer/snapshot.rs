@@ -3,37 +3,9 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use super::change::{Listen, Protocol};
 use super::counters::Counters;
-use super::spec::{SavedState, SchedulerKind, Wanted};
 use super::table::Turnover;
-use super::thresholds::Thresholds;
-
-/// The state of a real server.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum RealState {
-    /// Takes new connections (unless its weight is 0).
-    Up,
-    /// Takes no new connection and keeps those it has, up to a deadline where there is one.
-    Draining,
-    /// Dead.
-    Down,
-    /// Out of service by the operator's own word.
-    Disabled,
-}
-
-impl RealState {
-    /// The state's name in listings.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Up => "up",
-            Self::Draining => "draining",
-            Self::Down => "down",
-            Self::Disabled => "disabled",
-        }
-    }
-}
+use crate::model::{Listen, Protocol, RealState, SavedState, SchedulerKind, Thresholds, Wanted};
 
 /// A real server and its counters.
 #[derive(Clone, Debug, Eq, PartialEq)]

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::time::Timeouts;
+use crate::model::Timeouts;
 use crate::wire::tcp::Flags;
 
 /// A flow's state. UDP has one of its own, so that listings and timeouts need no second type.

@@ -25,6 +25,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use super::*;
+use crate::model::{
+    Existing, FloodMarks, Health, Listen, Persistence, Policy, Quiescent, RealSpec, RealState,
+    SchedulerKind, ServiceSpec, Thresholds, Unknown, Wanted,
+};
 use crate::wire::build::{Family, Ip};
 use crate::wire::tcp::Flags;
 use crate::wire::{Packet, Transport};

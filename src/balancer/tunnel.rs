@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::time::Millis;
-use super::verdict::{RealId, Reason, Verdict};
+use super::verdict::{Reason, Verdict};
 use super::{Balancer, limit};
+use crate::model::{Millis, RealId};
 use crate::wire::{Packet, encap, icmp};
 
 /// How long a path MTU that a router has told is believed: RFC 1191 section 6.3, RFC 8201 section 4, Linux's `mtu_expires`.

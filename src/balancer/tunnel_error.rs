@@ -2,8 +2,9 @@
 
 use std::net::IpAddr;
 
+use super::Balancer;
 use super::verdict::{Reason, Verdict};
-use super::{Balancer, Millis};
+use crate::model::Millis;
 
 /// What went wrong.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

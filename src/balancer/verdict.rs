@@ -1,11 +1,8 @@
 //! What becomes of a packet.
 
+use crate::model::RealId;
 use crate::wire::ParseError;
 use crate::wire::reasons::reasons;
-
-/// A real server of one service: an index into the balancer's slab.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub struct RealId(pub(crate) u32);
 
 /// What the balancer decides for one packet.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

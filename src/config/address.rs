@@ -7,8 +7,7 @@ use std::str::FromStr;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use crate::balancer::Listen;
-use crate::balancer::change::ListenError;
+use crate::model::{Listen, ListenError};
 
 use super::fault::quoted;
 

@@ -3,7 +3,8 @@
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 
-use crate::balancer::{Change, RealSpec, ServiceSpec};
+use crate::balancer::Change;
+use crate::model::{RealSpec, ServiceSpec};
 
 use super::director::Director;
 use super::fault::{Fault, Faults};

@@ -5,7 +5,8 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::balancer::{ServiceSpec, Timeouts, maglev};
+use crate::balancer::maglev;
+use crate::model::{ServiceSpec, Timeouts};
 
 use super::access::Access;
 use super::address;

@@ -6,8 +6,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::balancer::spec::MAX_WEIGHT;
-use crate::balancer::{RealSpec, ServiceSpec};
+use crate::model::{MAX_WEIGHT, RealSpec, ServiceSpec};
 
 use super::address;
 use super::director::Director;

@@ -13,7 +13,6 @@ mod address;
 mod diff;
 mod director;
 mod document;
-pub mod duration;
 mod edit;
 mod fault;
 pub mod keys;

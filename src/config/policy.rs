@@ -1,6 +1,6 @@
 //! The keys of `[[service]]` that say how a service treats its flows.
 
-use crate::balancer::{
+use crate::model::{
     FloodMarks, Persistence, Policy, Protocol, Quiescent, SchedulerKind, ServiceSpec, Unknown,
 };
 

@@ -3,8 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
-use crate::balancer::spec::MAX_WEIGHT;
-use crate::balancer::{Listen, RealSpec, SchedulerKind, ServiceSpec, Thresholds};
+use crate::model::{Listen, MAX_WEIGHT, RealSpec, SchedulerKind, ServiceSpec, Thresholds};
 
 use super::address;
 use super::document::Document;

@@ -8,9 +8,9 @@ mod edits;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::balancer::Policy;
+use crate::model::Policy;
 
-use super::{Fault, MAX_FAULTS, Mss, RealServer, director, duration, realserver};
+use super::{Fault, MAX_FAULTS, Mss, RealServer, director, realserver};
 
 /// A director with `services`, which may bring keys of its own in front.
 fn with_services(services: &str) -> String {
@@ -24,35 +24,6 @@ fn lines(faults: &[Fault]) -> Vec<String> {
 
 fn address(text: &str) -> IpAddr {
     text.parse().unwrap()
-}
-
-#[test]
-fn durations_are_read_and_printed() {
-    for (text, seconds) in [
-        ("2s", 2),
-        ("15m", 900),
-        ("1h30m", 5400),
-        ("1d", 86_400),
-        ("1d1h1m1s", 90_061),
-        ("090s", 90),
-    ] {
-        assert_eq!(duration::parse(text), Some(Duration::from_secs(seconds)), "{text}");
-    }
-    assert_eq!(duration::parse("1s500ms"), Some(Duration::from_millis(1500)));
-    assert_eq!(duration::parse("1ms50us"), Some(Duration::from_micros(1050)));
-    for text in
-        ["", "15", "m", "15 m", "1m1h", "1m1m", "-1s", "1.5s", "15M", "1y", "1ms1s", "1us1ms", "٣s"]
-    {
-        assert_eq!(duration::parse(text), None, "{text}");
-    }
-    assert_eq!(duration::parse("18446744073709551616s"), None);
-    assert_eq!(duration::parse("18446744073709551615d"), None);
-    for text in ["1s", "15m", "1h30m", "31d", "1500ms", "1d1ms", "50us"] {
-        let printed = duration::Text(duration::parse(text).unwrap()).to_string();
-        assert_eq!(duration::parse(&printed), duration::parse(text), "{text} printed {printed}");
-    }
-    assert_eq!(duration::Text(Duration::from_secs(5400)).to_string(), "1h30m");
-    assert_eq!(duration::Text(Duration::ZERO).to_string(), "0s");
 }
 
 #[test]

@@ -6,9 +6,10 @@ use std::hash::Hash;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::balancer::{Existing, Policy, SchedulerKind, Timeouts, Wanted, maglev};
+use crate::balancer::maglev;
+use crate::model::duration;
+use crate::model::{Existing, Policy, SchedulerKind, Timeouts, Wanted};
 
-use super::duration;
 use super::fault::{Faults, quoted};
 use super::keys;
 use super::section::Entry;

@@ -8,10 +8,10 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::settings;
-use crate::balancer::duration::Text;
-use crate::balancer::snapshot::{self, RealState};
-use crate::balancer::spec::Wanted;
-use crate::balancer::{Change, Policy, RealSpec, ServiceSpec, Thresholds, Timeouts};
+use crate::balancer::Change;
+use crate::balancer::snapshot;
+use crate::model::duration::Text;
+use crate::model::{Policy, RealSpec, RealState, ServiceSpec, Thresholds, Timeouts, Wanted};
 
 /// One change, for people and programs.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
@@ -170,7 +170,7 @@ impl<'a> Before<'a> {
                 Alteration { before, ..of("remove_service", Some(service), None) }
             }
             Change::SetListens { service, listens } => {
-                let shown = |listens: &[crate::balancer::Listen]| {
+                let shown = |listens: &[crate::model::Listen]| {
                     listens.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
                 };
                 let before = self.service(service).map(|spec| shown(&spec.listens));

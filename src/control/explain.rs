@@ -4,7 +4,8 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::balancer::{Explanation, FlowQuery, Protocol, Why};
+use crate::balancer::{Explanation, FlowQuery, Why};
+use crate::model::Protocol;
 
 /// Where a flow's next packet would go, and why.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]

@@ -5,9 +5,10 @@ use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
 
+use crate::balancer::Change;
 use crate::balancer::maglev::MaglevTables;
-use crate::balancer::snapshot::{self, RealState};
-use crate::balancer::{Change, Existing, Wanted};
+use crate::balancer::snapshot;
+use crate::model::{Existing, RealState, Wanted};
 
 use super::alteration::{Alteration, Before};
 

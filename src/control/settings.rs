@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::alteration::Alteration;
-use crate::balancer::duration::Text;
-use crate::balancer::{FloodMarks, Persistence, Policy, Timeouts, Unknown};
+use crate::model::duration::Text;
+use crate::model::{FloodMarks, Persistence, Policy, Timeouts, Unknown};
 
 /// A key, of a table of its own with that in front, and its value as the configuration has it, without quotes.
 type Setting = (&'static str, String);

@@ -5,11 +5,10 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::balancer::snapshot::{self, RealState};
+use crate::balancer::snapshot;
 use crate::balancer::table::Turnover;
-use crate::balancer::{
-    Counters, Protocol, Reason, SchedulerKind, Snapshot, Thresholds, Verdict, Wanted,
-};
+use crate::balancer::{Counters, Reason, Snapshot, Verdict};
+use crate::model::{Protocol, RealState, SchedulerKind, Thresholds, Wanted};
 
 use super::*;
 

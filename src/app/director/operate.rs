@@ -10,10 +10,10 @@ use super::desired;
 use super::messages::DirectorMessage;
 use super::reload::Running;
 use crate::app::host::Session;
-use crate::balancer::spec::Wanted;
 use crate::balancer::{Change, Flush, Flushed, Snapshot, snapshot};
 use crate::config::{self, Edit, Fault, Selected, Target};
 use crate::control::{Alteration, Request, VirtualIp, Which};
+use crate::model::Wanted;
 
 /// The weight of a real server that is added without one, as in a configuration.
 const WEIGHT: u32 = 1;

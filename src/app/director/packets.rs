@@ -16,8 +16,9 @@ use crate::app::budgets::director::{ERRORS_A_TURN, TURN};
 use crate::app::busy_poll::BusyPoll;
 use crate::balancer::outer::Inner;
 use crate::balancer::{
-    Balancer, Change, ChangeError, Millis, RealId, Reason, TunnelError, TunnelErrorKind, Verdict,
+    Balancer, Change, ChangeError, Reason, TunnelError, TunnelErrorKind, Verdict,
 };
+use crate::model::{Millis, RealId};
 use crate::sys::raw::{self, ErrorQueue};
 use crate::sys::tun::Tun;
 use crate::wire::Packet;

@@ -17,9 +17,10 @@ use crate::app::events::Events;
 use crate::app::host::{DesiredDirector, Session};
 use crate::app::packet_thread::PacketThread;
 use crate::balancer::maglev::MaglevTables;
-use crate::balancer::{Change, DeadlineNotice, FloodNotice, Seed, Snapshot, Sources};
+use crate::balancer::{Change, DeadlineNotice, FloodNotice, Snapshot, Sources};
 use crate::config;
 use crate::control::{Alteration, Before, ReloadPlan, Request, VirtualIp};
+use crate::model::Seed;
 
 /// The configuration that runs, and where the next one is read.
 #[derive(Debug)]

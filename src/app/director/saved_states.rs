@@ -3,8 +3,8 @@
 use std::collections::HashSet;
 use std::time::Instant;
 
-use crate::balancer::spec::SavedState;
 use crate::balancer::{Change, Snapshot};
+use crate::model::SavedState;
 
 /// The real servers that changes may make stand otherwise, as they stood before.
 #[derive(Debug)]

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use crate::balancer::spec::MAX_WEIGHT;
 use crate::control::{Request, Which};
+use crate::model::MAX_WEIGHT;
 
 /// The words of a flow: its transport and both ends. In quotes they may be one argument.
 const FLOW_WORDS: usize = 3;

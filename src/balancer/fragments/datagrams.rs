@@ -2,9 +2,9 @@
 
 use super::seen::Seen;
 use super::store::Queue;
-use crate::balancer::flow::{Key, Seed};
-use crate::balancer::time::Millis;
-use crate::balancer::verdict::{RealId, Reason};
+use crate::balancer::flow::Key;
+use crate::balancer::verdict::Reason;
+use crate::model::{Millis, RealId, Seed};
 
 /// No datagram.
 const NIL: u32 = u32::MAX;

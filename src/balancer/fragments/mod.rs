@@ -17,10 +17,10 @@ mod way;
 use std::time::Duration;
 
 use super::Counters;
-use super::flow::{Key, Seed};
+use super::flow::Key;
 use super::snapshot;
-use super::time::Millis;
-use super::verdict::{RealId, Reason};
+use super::verdict::Reason;
+use crate::model::{Millis, RealId, Seed};
 use crate::wire::packet::Part;
 use datagrams::{Datagrams, FragmentKind, State};
 use store::{Queue, Store};

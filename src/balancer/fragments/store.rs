@@ -1,6 +1,6 @@
 //! Where packets wait: a fixed number of blocks, allocated once. A packet is a chain of blocks.
 
-use crate::balancer::verdict::RealId;
+use crate::model::RealId;
 
 /// Bytes of a block. A full-size packet fills three, and little is lost at its end.
 pub(super) const BLOCK: usize = 512;

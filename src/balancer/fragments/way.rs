@@ -1,10 +1,11 @@
 //! A fragment's way through the balancer.
 
 use super::Role;
+use crate::balancer::Balancer;
 use crate::balancer::flow::Key;
 use crate::balancer::real::{Life, Real};
-use crate::balancer::verdict::{RealId, Reason, Verdict};
-use crate::balancer::{Balancer, Millis};
+use crate::balancer::verdict::{Reason, Verdict};
+use crate::model::{Millis, RealId};
 use crate::wire::packet::extension::is_extension;
 use crate::wire::{Fragment, Packet, protocol};
 

@@ -13,8 +13,8 @@ use std::net::IpAddr;
 
 use siphasher::sip::SipHasher13;
 
-use super::super::flow::Seed;
 use super::{Member, bytes};
+use crate::model::Seed;
 
 /// A slot that nobody has taken.
 const FREE: Member = Member::MAX;

@@ -18,7 +18,7 @@ use std::net::IpAddr;
 
 use siphasher::sip::SipHasher13;
 
-use super::flow::Seed;
+use crate::model::Seed;
 
 pub use tables::MaglevTables;
 

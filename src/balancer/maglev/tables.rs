@@ -5,9 +5,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::super::change::Change;
-use super::super::flow::Seed;
-use super::super::spec::{SchedulerKind, ServiceSpec};
 use super::Table;
+use crate::model::{SchedulerKind, Seed, ServiceSpec};
 
 /// Keeps, beside a balancer, what its Maglev tables are made of, and the tables. Whoever sends changes to the balancer
 /// sends them through [`MaglevTables::follow`] first: building takes milliseconds, which no packet shall wait for.

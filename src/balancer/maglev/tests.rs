@@ -7,8 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::balancer::change::Change;
-use crate::balancer::policy::Policy;
-use crate::balancer::spec::{RealSpec, SchedulerKind, ServiceSpec};
+use crate::model::{Policy, RealSpec, SchedulerKind, ServiceSpec};
 
 const SEED: Seed = Seed(17, 19);
 const SMALL: u32 = MIN_SLOTS;

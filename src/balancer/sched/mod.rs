@@ -22,10 +22,8 @@ use std::fmt::Debug;
 
 use super::maglev;
 use super::placement::{self, PlacementKey};
-use super::policy::Policy;
 use super::real::Real;
-use super::spec::SchedulerKind;
-use super::verdict::RealId;
+use crate::model::{Policy, RealId, SchedulerKind};
 
 /// Chooses the real server of a new flow.
 pub(super) trait Scheduler: Debug + Send + Copied {

@@ -10,12 +10,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use proptest::prelude::*;
 
 use super::*;
-use crate::balancer::flow::{Key, Seed};
+use crate::balancer::flow::Key;
 use crate::balancer::maglev::Table;
 use crate::balancer::real::Life;
-use crate::balancer::service::ServiceId;
-use crate::balancer::spec::RealSpec;
 use crate::balancer::tcp::State;
+use crate::model::{RealSpec, Seed, ServiceId};
 use crate::wire::protocol;
 
 /// The seed of schedulers that draw lots.

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use super::{Pool, Scheduler};
 use crate::balancer::placement::PlacementKey;
 use crate::balancer::real::Real;
-use crate::balancer::verdict::RealId;
+use crate::model::RealId;
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct WeightedRoundRobin {

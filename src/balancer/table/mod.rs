@@ -11,16 +11,15 @@ mod wheel;
 use std::ops::Range;
 use std::time::Duration;
 
-use super::flow::{Key, Seed};
+use super::flow::Key;
 use super::tcp::State;
-use super::time::Millis;
-use super::verdict::RealId;
+use crate::model::{Millis, RealId, Seed, Thresholds};
 use index::Index;
 use waiting::Waiting;
 use wheel::{Linked, Links, NIL, TICK_MILLIS, Wheel};
 
 /// The largest capacity: the index then takes 512 MiB of address space.
-pub const MAX_CAPACITY: u32 = 16_777_216;
+pub const MAX_CAPACITY: u32 = Thresholds::MAX;
 
 /// The most entries that one turn looks at, so that a burst of deadlines cannot
 /// hold up packets.

@@ -268,7 +268,7 @@ proptest! {
                         let state = tunnel.and_then(|tunnel| director.real(tunnel.real)).map(|real| real.state);
                         prop_assert!(state.is_some());
                         if matches!(verdict, Verdict::Reset(_)) || udp {
-                            prop_assert_ne!(state, Some(snapshot::RealState::Down), "nothing arrives there");
+                            prop_assert_ne!(state, Some(RealState::Down), "nothing arrives there");
                         }
                     }
                 }
@@ -288,7 +288,7 @@ proptest! {
             // A removed service's entries are listed with addresses that a new one may have too.
             for real in snapshot.services.iter().flat_map(|service| &service.reals) {
                 prop_assert!(!real.removed || real.active + real.inactive > 0);
-                prop_assert!(real.state != snapshot::RealState::Up || real.deadline.is_none());
+                prop_assert!(real.state != RealState::Up || real.deadline.is_none());
                 if !removed {
                     prop_assert_eq!((real.active, real.inactive), listed(&director, real.address));
                 }

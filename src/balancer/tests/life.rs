@@ -9,7 +9,7 @@ fn a_removed_real_server_keeps_its_connections_and_goes_with_the_last() {
     assert_eq!([director.connect(flow(1)), director.connect(flow(2))], [A, B]);
     director.apply(&remove_real(A));
     let real = director.real(A).unwrap();
-    assert_eq!((real.state, real.active), (snapshot::RealState::Draining, 1));
+    assert_eq!((real.state, real.active), (RealState::Draining, 1));
     assert_eq!(director.ack(flow(1)), A);
     for number in 3..6 {
         assert_eq!(director.syn(flow(number)), B, "no new connection");
@@ -39,12 +39,8 @@ fn a_real_server_that_comes_back_has_its_connections_and_counters() {
     director.apply(&remove_real(A));
     let before = director.real(A).unwrap();
     director.apply(&add_real(A, 7));
-    let expected = snapshot::RealSnapshot {
-        state: snapshot::RealState::Up,
-        removed: false,
-        weight: 7,
-        ..before
-    };
+    let expected =
+        snapshot::RealSnapshot { state: RealState::Up, removed: false, weight: 7, ..before };
     assert_eq!(director.real(A), Some(expected));
     assert_eq!(director.ack(flow(1)), A);
     let next: Vec<_> = (2..4).map(|number| director.syn(flow(number))).collect();
@@ -117,7 +113,7 @@ fn weight_zero_keeps_what_is_there_and_takes_nothing_new() {
     director.resets(&flow(7).tcp(Flags::SYN));
     assert_eq!(director.forward(&flow(7).udp()), Verdict::Reply);
     assert_eq!(director.ack(flow(1)), A);
-    assert_eq!(director.real(A).unwrap().state, snapshot::RealState::Up);
+    assert_eq!(director.real(A).unwrap().state, RealState::Up);
 }
 
 #[test]

@@ -229,7 +229,7 @@ proptest! {
         one.placed(5_000..5_100);
         let mut first = 0;
         for act in &acts {
-            let here = |kept: &Kept, real| kept.director.real(candidate(real)).is_some_and(|real| real.state == snapshot::RealState::Up);
+            let here = |kept: &Kept, real| kept.director.real(candidate(real)).is_some_and(|real| real.state == RealState::Up);
             let fits = match act {
                 Act::Weight(real, _) | Act::Leave(real) => here(&one, *real),
                 Act::Join(real, _) => !here(&one, *real),

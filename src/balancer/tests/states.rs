@@ -1,8 +1,8 @@
 //! What becomes of flows when their real server drains, goes down, is disabled, or is removed.
 
 use super::*;
+use crate::model::RealState;
 use SchedulerKind::RoundRobin;
-use snapshot::RealState;
 
 const DRAIN: Wanted = Wanted::Draining { deadline: None };
 

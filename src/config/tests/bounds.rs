@@ -2,7 +2,8 @@
 
 use std::fmt::Write as _;
 
-use crate::config::{self, Director, RealServer, duration};
+use crate::config::{self, Director, RealServer};
+use crate::model::duration;
 
 use super::{lines, with_services};
 

@@ -3,8 +3,9 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use crate::balancer::{Change, FloodMarks, Policy, ServiceSpec, Wanted};
+use crate::balancer::Change;
 use crate::config::{Director, diff, director};
+use crate::model::{FloodMarks, Policy, ServiceSpec, Wanted};
 
 use super::lines;
 

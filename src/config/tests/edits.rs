@@ -25,7 +25,7 @@ fn target<'a>(address: &'a str, service: Option<&'a str>, all_services: bool) ->
 
 /// The weights of a real server, by service.
 fn weights(director: &Director, of: &str) -> Vec<(String, u32)> {
-    let here = |service: &crate::balancer::ServiceSpec| {
+    let here = |service: &crate::model::ServiceSpec| {
         let real = service.reals.iter().find(|real| real.address == address(of))?;
         Some((service.name.clone(), real.weight))
     };

@@ -2,8 +2,9 @@
 
 use super::*;
 use crate::balancer::maglev::MaglevTables;
-use crate::balancer::{Change, Explanation, FlowQuery, Seed, Why};
+use crate::balancer::{Change, Explanation, FlowQuery, Why};
 use crate::config::{Director, diff, director};
+use crate::model::Seed;
 
 fn specs(text: &str) -> Director {
     director(&format!("[director]\n{text}")).unwrap()

@@ -6,9 +6,10 @@ use std::pin::pin;
 use std::time::Duration;
 
 use super::*;
-use crate::balancer::{Balancer, Explanation, Limits, Millis, Wanted};
+use crate::balancer::{Balancer, Explanation, Limits};
 use crate::config::{Edit, Target};
 use crate::control::Which;
+use crate::model::{Millis, Wanted};
 
 const SERVICES: &str = "
 [[service]]

@@ -1,11 +1,8 @@
 //! How a service treats its flows, beside who is chosen for a new one.
 
-use std::net::IpAddr;
 use std::time::Duration;
 
-use super::flood::FloodMarks;
-use super::flow::Key;
-use super::spec::SchedulerKind;
+use super::scheduler::SchedulerKind;
 
 /// A service's policy as configured. What a configuration does not say is the default.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -54,7 +51,8 @@ impl Policy {
     pub const MAX_SLOW_START: Duration = Duration::from_secs(24 * 60 * 60);
 
     /// Whether TCP that opens nothing and has no entry is taken for a flow of before, in a service of this scheduler.
-    pub(super) fn adopts(&self, scheduler: SchedulerKind) -> bool {
+    #[must_use]
+    pub fn adopts(&self, scheduler: SchedulerKind) -> bool {
         self.unknown.unwrap_or_else(|| Unknown::suiting(scheduler)) == Unknown::Adopt
     }
 }
@@ -138,29 +136,6 @@ impl Persistence {
     pub const PREFIX_V4: u8 = 32;
     /// IPVS's mask of IPv6.
     pub const PREFIX_V6: u8 = 128;
-
-    /// The client that a flow is of, as one key for all flows of one service.
-    pub(super) fn client(&self, flow: &Key, service: u32) -> Key {
-        let client = flow.client();
-        Key::of_client(
-            masked(client, if client.is_ipv4() { self.prefix_v4 } else { self.prefix_v6 }),
-            service,
-        )
-    }
-}
-
-/// The address with all bits past the first `prefix` zero.
-fn masked(address: IpAddr, prefix: u8) -> IpAddr {
-    match address {
-        IpAddr::V4(address) => {
-            let mask = u32::MAX.checked_shl(u32::from(32_u8.saturating_sub(prefix))).unwrap_or(0);
-            IpAddr::V4((address.to_bits() & mask).into())
-        }
-        IpAddr::V6(address) => {
-            let mask = u128::MAX.checked_shl(u32::from(128_u8.saturating_sub(prefix))).unwrap_or(0);
-            IpAddr::V6((address.to_bits() & mask).into())
-        }
-    }
 }
 
 /// What becomes of a persistent client's new flow when its real server takes nothing new: its weight is 0, or it is being
@@ -194,29 +169,32 @@ impl Quiescent {
     }
 }
 
+/// From where on new flows are a flood.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct FloodMarks {
+    /// More new flows than this in one second, at most [`Self::MAX_NEW_FLOWS`]; 0: whatever their number.
+    pub new_flows: u32,
+    /// So many hundredths of the connection table in use, by any service, at most 100; 0: however full it is.
+    pub table_use: u8,
+}
+
+impl FloodMarks {
+    /// No flood is ever seen.
+    pub const OFF: Self = Self { new_flows: 0, table_use: 0 };
+    /// The highest mark for new flows a second: more than one thread takes.
+    pub const MAX_NEW_FLOWS: u32 = 10_000_000;
+}
+
+/// The last tenth of the table is for those who finish their handshakes.
+impl Default for FloodMarks {
+    fn default() -> Self {
+        Self { new_flows: 0, table_use: 90 }
+    }
+}
+
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn masks_keep_the_first_bits() {
-        for (address, prefix, expected) in [
-            ("198.51.100.255", 32, "198.51.100.255"),
-            ("198.51.100.255", 31, "198.51.100.254"),
-            ("198.51.100.255", 24, "198.51.100.0"),
-            ("198.51.100.255", 1, "128.0.0.0"),
-            ("198.51.100.255", 0, "0.0.0.0"),
-            ("2001:db8::ffff", 128, "2001:db8::ffff"),
-            ("2001:db8::ffff", 127, "2001:db8::fffe"),
-            ("2001:db8:1:2:3::", 64, "2001:db8:1:2::"),
-            ("ffff::1", 1, "8000::"),
-            ("ffff::1", 0, "::"),
-        ] {
-            let masked = masked(address.parse().unwrap(), prefix);
-            assert_eq!(masked.to_string(), expected, "{address}/{prefix}");
-        }
-    }
 
     #[test]
     fn names_read_back() {

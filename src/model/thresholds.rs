@@ -10,8 +10,8 @@ pub struct Thresholds {
 }
 
 impl Thresholds {
-    /// The most connections that a threshold can be: as many as the largest table holds.
-    pub const MAX: u32 = super::table::MAX_CAPACITY;
+    /// The most connections that a threshold can be: as many as the largest connection table holds.
+    pub const MAX: u32 = 16_777_216;
 
     /// Whether they make sense together.
     #[must_use]
@@ -21,7 +21,8 @@ impl Thresholds {
 
     /// Whether a real server with `connections` is full, which before was so or not: IPVS's hysteresis. Between the
     /// thresholds it stays what it is.
-    pub(super) fn full(self, connections: u64, before: bool) -> bool {
+    #[must_use]
+    pub fn full(self, connections: u64, before: bool) -> bool {
         if self.upper == 0 {
             return false;
         }

@@ -59,7 +59,8 @@ impl Timeouts {
     pub const MAX: Duration = Duration::from_secs(31 * 24 * 60 * 60);
 
     /// The same, with nothing that is idle for longer than it lives.
-    pub(super) fn ordered(self) -> Self {
+    #[must_use]
+    pub fn ordered(self) -> Self {
         Self { tcp_idle: self.tcp_idle.min(self.tcp_established), ..self }
     }
 }

@@ -1,0 +1,26 @@
+//! The model: services, real servers and policies as values, with their names, texts and bounds. Pure; the lowest layer
+//! but `wire`.
+//!
+//! Everything here is a plain value that configuration, balancer and control socket all speak of. Nothing here knows a
+//! packet, a connection or a file.
+
+pub mod duration;
+mod id;
+mod listen;
+mod policy;
+mod real;
+mod scheduler;
+mod seed;
+mod service;
+mod thresholds;
+mod time;
+
+pub use id::{RealId, ServiceId};
+pub use listen::{Listen, ListenError, PortRange, Protocol};
+pub use policy::{Existing, FloodMarks, Persistence, Policy, Quiescent, Unknown};
+pub use real::{Health, MAX_WEIGHT, RealSpec, RealState, SavedState, Wanted};
+pub use scheduler::SchedulerKind;
+pub use seed::Seed;
+pub use service::ServiceSpec;
+pub use thresholds::Thresholds;
+pub use time::{Millis, Timeouts};
