@@ -8,12 +8,12 @@
 //!
 //! ```text
 //!      bin ──► app          loops, glue, lifecycle                                   impure
-//!               ├──► config ───┐  text → value → checked model → changes             pure
-//!               ├──► control ──┼──► balancer ──► wire                                pure
-//!               ├──► decap ────┴───────────────►  packets, checksums, encapsulation  pure
-//!               ├──► host         plan of host set-up steps, each with its inverse   pure
-//!               ├──► demo         `vstun demo`: the programs in namespaces of its own   impure
-//!               └──► sys          TUN, raw sockets, netlink, sysctl: all the unsafe  impure
+//!               ├──► config ───┐   text → value → checked model → changes            pure
+//!               ├──► control ──┼──► balancer ──► model   services as values          pure
+//!               ├──► decap ────┴──────┴───────► wire     packets, encapsulation      pure
+//!               ├──► host          plan of host set-up steps, each with its inverse  pure
+//!               ├──► demo          `vstun demo`: the programs in its own namespaces  impure
+//!               └──► sys           TUN, raw sockets, netlink, sysctl: all the unsafe impure
 //! ```
 //!
 //! An arrow reads "may import"; `tests/layering.rs` keeps it. Time, random seeds and limits are

@@ -10,20 +10,21 @@ mod source;
 /// Which layers a layer may import, besides itself. `lib` only declares modules.
 const IMPORTS: &[(&str, &[&str])] = &[
     ("wire", &[]),
-    ("balancer", &["wire"]),
+    ("model", &["wire"]),
+    ("balancer", &["model", "wire"]),
     ("decap", &["wire"]),
-    ("config", &["balancer", "wire"]),
-    ("control", &["balancer", "wire"]),
+    ("config", &["balancer", "model", "wire"]),
+    ("control", &["balancer", "model", "wire"]),
     ("host", &[]),
     ("sys", &[]),
     ("demo", &[]),
-    ("app", &["balancer", "config", "control", "decap", "demo", "host", "sys", "wire"]),
+    ("app", &["balancer", "config", "control", "decap", "demo", "host", "model", "sys", "wire"]),
     ("bin", &["app"]),
     ("lib", &[]),
 ];
 
 /// The layers that compute values from values and nothing else.
-const PURE: &[&str] = &["wire", "balancer", "decap", "config", "control", "host"];
+const PURE: &[&str] = &["wire", "model", "balancer", "decap", "config", "control", "host"];
 
 /// Crates that act on the world, or that only the glue may use.
 const IMPURE_CRATES: &[&str] = &[
@@ -75,6 +76,7 @@ fn planted_violations_are_caught() {
         ("wire/tcp.rs", "use super::super::balancer::Verdict;", "wire must not import balancer"),
         ("decap.rs", "use super::balancer::Verdict;", "decap must not import balancer"),
         ("config/diff.rs", "use crate::control::Reply;", "config must not import control"),
+        ("model/listen.rs", "use crate::balancer::Change;", "model must not import balancer"),
         ("host/mod.rs", "use crate::wire;", "host must not import wire"),
         ("demo/mod.rs", "use crate::app::cli;", "demo must not import app"),
         ("sys/tun.rs", "use crate::balancer::{Reason, Verdict};", "sys must not import balancer"),

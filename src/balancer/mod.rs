@@ -1,4 +1,4 @@
-//! The balancer: services, real servers, schedulers, connections. Pure; imports only `wire`.
+//! The balancer: services, real servers, schedulers, connections. Pure; imports `model` and `wire`.
 //!
 //! One packet in, one [`Verdict`] out; a fragment ahead of its datagram's first one comes out later ([`fragments`]). Time, seeds and limits are arguments.
 

@@ -1,4 +1,4 @@
-//! Configuration: text → value → checked model → list of changes. Pure; imports `balancer` and `wire`.
+//! Configuration: text → value → checked model → list of changes. Pure; imports `balancer`, `model` and `wire`.
 //!
 //! 1. `document`: TOML to tables, each value with its line; syntax errors end it here.
 //! 2. `section`: one table, its known keys, its entries.
