@@ -8,21 +8,15 @@ held() { # SCHEDULER WEIGHTS SHARES
     read -ra weights <<<"$2"
     read -ra expected <<<"$3"
     start_director "$1" "${weights[@]}"
-    mkfifo "$WORK/release"
-    spawn vt-client hold sh -c "exec python3 '$here/traffic/hold.py' $VIP 80 60 <'$WORK/release'"
-    exec {release}>"$WORK/release"
-    wait_for "60 open connections" log_has hold '^held'
+    hold held 60
     for name in "${REALS[@]}"; do
-        expect_eq "$1, open at $name of weight ${weights[$index]}" "$(share "$(<"$WORK/hold.log")" "$name")" "${expected[$index]}"
+        expect_eq "$1, open at $name of weight ${weights[$index]}" "$(held_at held "$name")" "${expected[$index]}"
         expect_eq "$1, active at $name in vstun list" "$(real_field "$name" active)" "${expected[$index]}"
         index=$((index + 1))
     done
     expect_eq "connections in the table" "$(number director list .connections.current)" 60
-    exec {release}>&-
-    exit_code hold
-    log_has hold '^alive 60' || fail "not all connections were alive at the end"
+    release held 60
     expect_accounted
-    rm "$WORK/release"
     stop director
 }
 

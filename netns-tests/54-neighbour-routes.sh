@@ -32,14 +32,13 @@ churn() {
     while [[ ! -e $WORK/enough ]]; do
         echo "route replace 203.0.113.0/24 dev eth0 metric $metric"
         metric=$((201 - metric))
-        read -r -t 0.02 <>"$WORK/never" || true
+        pause 0.02
     done | ip -batch -
 }
 in_between() { # ADDRESS: the router is
     at vt-director ip route get "$1" | grep -q "via ${LAN_ROUTERS[$OUTER]} dev eth1"
 }
-mkfifo "$WORK/never"
-spawn vt-director churn bash -c "$(declare -f churn); WORK='$WORK' churn"
+spawn vt-director churn bash -c "$(declare -f churn pause); WORK='$WORK' churn"
 wait_for "the churn" eval 'at vt-director ip route show 203.0.113.0/24 | grep -q eth0'
 ip -n vt-director route add "${ADDRESS[real1]}" via "${LAN_ROUTERS[$OUTER]}" dev eth1 metric 500
 in_between "${ADDRESS[real1]}" || fail "ours comes before somebody else's route"

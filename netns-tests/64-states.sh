@@ -1,5 +1,5 @@
-# The states of real servers under traffic. Draining: connections live, new ones go elsewhere, and at the deadline client
-# and real server are told. Disabled with existing = "reset": told at once. Slow start: a share that grows.
+# States of real servers in the configuration, under traffic. Draining: connections live, new ones go elsewhere,
+# and at the deadline client and real server get resets. Disabled with existing = "reset": resets at once.
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
 source "$here/daemons.sh"
@@ -25,8 +25,7 @@ start_web "${REALS[@]}"
 start_real "${REALS[@]}"
 SERVICE_KEYS='drain_deadline = "3s"'
 start_director rr 1 1 1
-spawn vt-director events sh -c "exec '$VSTUN_BIN/vstun' --socket '$CONTROL/director.sock' events 2>'$WORK/listening'"
-wait_for "a listener to events" test -s "$WORK/listening"
+listen_to_events
 mkfifo "$WORK/steps"
 spawn vt-client steps sh -c "exec python3 '$here/traffic/steps.py' $VIP 80 12 <'$WORK/steps'"
 exec {steps}>"$WORK/steps"
@@ -67,40 +66,6 @@ wait_for "the end of real2's sockets" no_socket real2
 served=$(fetch 20)
 expect_eq "new connections to real2, which is disabled" "$(share "$served" real2)" 0
 expect_eq "new connections to real1, which is back" "$(share "$served" real1)" 10
-
-# --- slow start ---
-
-SERVICE_KEYS=
-configure "$WORK/director.toml" rr 1 1 1
-ask director reload # real2 is back before anybody starts slowly
-SERVICE_KEYS='slow_start = "8s"'
-configure "$WORK/director.toml" rr 1 1
-ask director reload
-expect_eq "real3, which was removed and has connections" "$(real_field real3 removed)" true
-given=$(real_field real3 connections)
-step removed 4 0
-configure "$WORK/director.toml" rr 0 1 1
-ask director reload
-expect_between "connections of real3 before and now" "$(real_field real3 connections)" "$given" "$given"
-# Beside the whole of real2: at least what it had grown to before, at most what it has afterwards, give or take one.
-expect_grown() { # WHEN
-    local before after
-    before=$(effective_weight)
-    served=$(fetch 20)
-    after=$(effective_weight)
-    expect_between "connections to real3 of 20, $1, with $before to $after of its weight" "$(share "$served" real3)" \
-        "$(awk -v w="$before" 'BEGIN { print int(20 * w / (1 + w)) - 1 }')" \
-        "$(awk -v w="$after" 'BEGIN { print int(20 * w / (1 + w)) + 2 }')"
-}
-effective_weight() { real_field real3 'effective_weight // 1'; }
-expect_grown "just back"
-has_grown() { effective_weight | jq -e '. >= 0.25' >/dev/null; }
-wait_for "a quarter of real3's weight" has_grown
-expect_grown "a little later"
-has_all() { [[ $(effective_weight) == 1 ]]; }
-wait_for "all of real3's weight" has_all
-expect_eq "connections to real3 with all of it, of 20" "$(share "$(fetch 20)" real3)" 10
-step grown 4 0
 
 exec {steps}>&-
 exit_code steps

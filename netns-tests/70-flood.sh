@@ -4,7 +4,7 @@ source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
 source "$here/daemons.sh"
 
-WAIT=60
+WAIT=120
 FORGED=([4]=198.18.0.0/15 [6]=2001:db8:5::/48)
 DIRECTOR_KEYS=$'max_connections = 2000\ntimeouts.tcp_syn_recv = "5s"'
 SERVICE_KEYS='flood_new_flows = 1500'
@@ -18,14 +18,11 @@ ip -n vt-router route add blackhole "${FORGED[$INNER]}"
 start_web "${REALS[@]}"
 start_real "${REALS[@]}"
 start_director wlc 1 1 1
-spawn vt-director events sh -c "exec '$VSTUN_BIN/vstun' --socket '$CONTROL/director.sock' events 2>'$WORK/listening'"
-wait_for "a listener to events" test -s "$WORK/listening"
-mkfifo "$WORK/release"
-spawn vt-client hold sh -c "exec python3 '$here/traffic/hold.py' $VIP 80 1000 <'$WORK/release'"
-exec {release}>"$WORK/release"
-wait_for "1000 open connections" log_has hold '^held'
+listen_to_events
+hold held 1000
 expect_eq "flood mode before" "$(flood_field active)" false
 
+began=$SECONDS
 spawn vt-client flood python3 "$here/traffic/syn_flood.py" "${FORGED[$INNER]}" "$VIP" 80 20000 4000
 wait_for "the flood" log_has flood '^flooding'
 wait_for "flood mode" in_flood_mode true
@@ -34,21 +31,22 @@ is_running flood || fail "the flood was over too soon to say anything"
 expect_eq "new clients served meanwhile" "$(awk '{ n += $1 } END { print n }' <<<"$shares")" 50
 exit_code flood
 expect_log flood '^20000 sent'
-expect_eq "flood mode" "$(flood_field active)" true
 expect_between "packets without an entry" "$(flood_field without_entry)" 10000 21000
 expect_between "connections in the table" "$(number director list .connections.current)" 1000 2000
 expect_log director 'service web: flood mode:'
 
 wait_for "the end of flood mode" in_flood_mode false
 expect_log director 'service web: flood mode is over'
-expect_eq "floods" "$(flood_field floods)" 1
-both_events() { (($(wc -l <"$WORK/events.log") >= 2)); }
-wait_for "the events of its beginning and its end" both_events
+# The mode lasts ten seconds at least. A machine that sends slowly has several, one after the other.
+floods=$(flood_field floods)
+expect_between "floods" "$floods" 1 $((1 + (SECONDS - began) / 10))
+all_events() { (($(wc -l <"$WORK/events.log") >= 2 * floods)); }
+wait_for "the events of its beginning and its end" all_events
 expect_eq "events" "$(jq -r '"\(.who) \(.verb) \(.what) \(.service) \(.before) \(.after)"' "$WORK/events.log")" \
-    "director flood flood_mode web off on
-director flood flood_mode web on off"
-exec {release}>&-
-exit_code hold
-log_has hold '^alive 1000' || fail "not all connections lived on"
+    "$(for ((count = 0; count < floods; count++)); do
+        echo "director flood flood_mode web off on"
+        echo "director flood flood_mode web on off"
+    done)"
+release held 1000
 expect_direct_replies 1000
 expect_accounted

@@ -68,9 +68,8 @@ wakeups() { awk '{ n += $3 } END { print n }' /proc/"${PID[$1]}"/task/*/schedsta
 # A second in which nothing happens, if there is one: first, IPv6 set-up of fresh interfaces has to end.
 quiet_second() { # NAME
     local before
-    [[ -p $WORK/never ]] || mkfifo "$WORK/never"
     before=$(wakeups "$1")
-    read -r -t 1 <>"$WORK/never" || true # the kernel's clock, not a wait for readiness
+    pause 1
     (($(wakeups "$1") == before))
 }
 
@@ -81,6 +80,41 @@ ask() { # DAEMON COMMAND...
     shift
     at "vt-$daemon" "$VSTUN_BIN/vstun" --socket "$CONTROL/$daemon.sock" "$@"
 }
+
+# Starts a listener to the director's events; they are lines in $WORK/events.log.
+listen_to_events() {
+    spawn vt-director events sh -c "exec '$VSTUN_BIN/vstun' --socket '$CONTROL/director.sock' events 2>'$WORK/listening'"
+    wait_for "a listener to events" grep -qs listening "$WORK/listening"
+    changes=0
+}
+
+# One change was made, and is one event more. Seconds that pass meanwhile do not count.
+changed() { # VERB WHAT BEFORE AFTER
+    changes=$((changes + 1))
+    has_event() { (($(wc -l <"$WORK/events.log") >= changes)); }
+    wait_for "event $changes" has_event
+    expect_eq "event $changes" "$(tail -n +"$changes" "$WORK/events.log" | jq -rs '.[0]
+        | "\(.who) \(.uid) \(.verb) \(.what) \(.before // "-") \(.after // "-")" | gsub("9m5[0-9]s"; "9m5_s")')" \
+        "operator 0 $1 $2 $3 $4"
+}
+
+# Opens N connections from the client and holds them until `release NAME`; the shares are lines of NAME's log.
+hold() { # NAME N
+    mkfifo "$WORK/$1.release"
+    spawn vt-client "$1" sh -c "exec python3 '$here/traffic/hold.py' $VIP 80 $2 <'$WORK/$1.release'"
+    exec {RELEASE[$1]}>"$WORK/$1.release"
+    wait_for "$2 open connections" log_has "$1" '^held'
+}
+
+# Ends them; all must be alive.
+release() { # NAME N
+    exec {RELEASE[$1]}>&-
+    rm "$WORK/$1.release"
+    exit_code "$1"
+    log_has "$1" "^alive $2" || fail "not all open connections lived on: $(tail -n 1 "$WORK/$1.log")"
+}
+
+held_at() { share "$(<"$WORK/$1.log")" "$2"; } # NAME REAL
 
 # A number from a daemon's JSON.
 number() { # DAEMON COMMAND JQ-FILTER

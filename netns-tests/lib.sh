@@ -17,7 +17,8 @@ mount -t tmpfs tmpfs /run
 mkdir -p /run/netns "$WORK" "$CONTROL"
 ip link set dev lo up
 
-declare -A PID=()   # by the process's name
+declare -A PID=()     # by the process's name
+declare -A RELEASE=() # our ends of the pipes that processes read, by the process's name
 trap 'code=$?; trap - EXIT; finish $code' EXIT
 trap 'exit 130' INT TERM
 
@@ -32,7 +33,11 @@ spawn() { # NAMESPACE NAME COMMAND...
     shift 2
     # Emptied here, not by the background process: nobody may read a word of an earlier process of that name.
     : >"$WORK/$name.log"
-    ip netns exec "$namespace" "$@" >>"$WORK/$name.log" 2>&1 &
+    (
+        # Or the reader of a pipe would not see its end while this process lives.
+        for end in "${RELEASE[@]}"; do exec {end}>&-; done
+        exec ip netns exec "$namespace" "$@" >>"$WORK/$name.log" 2>&1
+    ) &
     PID[$name]=$!
 }
 
@@ -78,14 +83,22 @@ finish() { # EXIT-CODE
 
 # --- waiting -----------------------------------------------------------------------------------------------
 
-# Until COMMAND succeeds, up to $WAIT seconds.
+# Until COMMAND succeeds, up to $WAIT seconds. The pauses grow: each look costs CPU that other tests need.
 wait_for() { # WHAT COMMAND...
-    local what=$1 deadline=$((SECONDS + WAIT))
+    local what=$1 deadline=$((SECONDS + WAIT)) milliseconds=10 length
     shift
     until "$@"; do
         ((SECONDS < deadline)) || fail "waited $WAIT s for $what"
-        sleep 0.02
+        printf -v length '0.%03d' "$milliseconds"
+        pause "$length"
+        ((milliseconds >= 100)) || milliseconds=$((milliseconds + 10))
     done
+}
+
+# Without a process: nobody ever writes into this pipe.
+pause() { # SECONDS
+    [[ -p $WORK/never ]] || mkfifo "$WORK/never"
+    read -r -t "$1" <>"$WORK/never" || true
 }
 
 log_has() { grep -qE -- "$2" "$WORK/$1.log"; } # NAME PATTERN

@@ -1,0 +1,28 @@
+# A reload plans the host again: the TUN's MTU follows the paths to the real servers, and a host that is not fit
+# for the new configuration refuses the whole reload.
+source "$(dirname "$0")/lib.sh"
+source "$here/topology.sh"
+source "$here/daemons.sh"
+
+make_topology
+start_director wrr 1 1
+tun_mtu() { [[ $(at vt-director ip -j link show vstun0 | jq '.[0].mtu') == "$1" ]] || return 1; }
+tun_mtu "$TUN_MTU" || fail "the TUN's MTU is not $TUN_MTU"
+at vt-director ip route add "${ADDRESS[real2]}" dev eth1 mtu lock 1400
+configure "$WORK/director.toml" wrr 1
+ask director reload
+tun_mtu "$TUN_MTU" || fail "the TUN's MTU counts a real server that was removed"
+configure "$WORK/director.toml" wrr 1 1
+ask director reload
+tun_mtu $((TUN_MTU - 100)) || fail "the TUN's MTU is not that of the added real server's path"
+configure "$WORK/director.toml" wrr 1
+kill -HUP "${PID[director]}"
+wait_for "the TUN's MTU of the path that is left" tun_mtu "$TUN_MTU"
+
+# A host that is not fit for it refuses a reload as a whole.
+at vt-director ip address add "$(alone "$VIP")" dev lo
+configure "$WORK/director.toml" wrr 5 1
+expect_fails "vstun reload on a host with the VIP" ask director reload
+log_has director 'reload: virtual IP .* is a local address' || fail "the log does not say why the reload was refused"
+expect_eq "real servers after the refused reload" "$(number director list '[.services[0].reals[] | select(.state == "up") | .weight] | @csv')" 1
+at vt-director ip address delete "$(alone "$VIP")" dev lo

@@ -1,0 +1,42 @@
+# Verbs that change a real server's state: one that is drained or disabled keeps its connections and gets no
+# new ones until it is enabled. A reload keeps what the operator set and the file does not name.
+source "$(dirname "$0")/lib.sh"
+source "$here/topology.sh"
+source "$here/daemons.sh"
+
+make_topology
+start_web real1 real2
+start_real real1 real2
+start_director wrr 1 1
+listen_to_events
+ask director set-weight "${ADDRESS[real2]}" --weight 3
+changed set-weight weight 1 3
+hold held 8
+
+ask director drain "${ADDRESS[real2]}" --deadline 10m
+changed drain state up "draining, for 10m at most"
+expect_eq "state of the drained server" "$(real_field real2 state)" draining
+expect_eq "requests to the drained server" "$(share "$(fetch 20)" real2)" 0
+# Another deadline is a change like any other: here that of the service, which has none.
+ask director drain "${ADDRESS[real2]}"
+changed drain state "draining, for 9m5_s at most" draining
+expect_eq "deadline of the drained server" "$(real_field real2 deadline_seconds)" null
+ask director drain "${ADDRESS[real2]}" --deadline 10m
+changed drain state draining "draining, for 10m at most"
+ask director enable "${ADDRESS[real2]}"
+changed enable state "draining, for 9m5_s at most" up
+
+ask director disable "${ADDRESS[real1]}"
+changed disable state up disabled
+expect_eq "requests to the disabled server" "$(share "$(fetch 20)" real1)" 0
+ask director reload
+changed reload weight 3 1
+expect_eq "state of the disabled server after a reload" "$(real_field real1 state)" disabled
+ask director enable "${ADDRESS[real1]}" --service web --json >"$WORK/enable.json"
+changed enable state disabled up
+expect_eq "the answer as JSON" "$(jq -r '.changes[0] | "\(.service) \(.what) \(.before) \(.after)"' "$WORK/enable.json")" "web state disabled up"
+release held 8
+
+stop director
+exit_code events
+expect_eq "events that the listener got" "$(wc -l <"$WORK/events.log")" "$changes"

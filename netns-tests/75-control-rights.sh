@@ -1,0 +1,58 @@
+# Who may read and who may change something at the control socket: its owner, its group and root may change,
+# everybody who can connect may read, and a crowd of strangers keeps nobody else out.
+source "$(dirname "$0")/lib.sh"
+source "$here/topology.sh"
+source "$here/daemons.sh"
+source "$here/host_state.sh"
+
+state() { ask director list --json | jq -c '[.services[].reals[] | {address, weight, state}] + .vips'; }
+
+make_topology
+start_director wrr 1 1
+expect_eq "mode of the socket" "$(stat -c %a "$CONTROL/director.sock")" 660
+stop director
+
+# A user namespace may have one user and one group only.
+can_be_others() { touch "$WORK/own" && chgrp 4242 "$WORK/own" && setpriv --reuid 1000 --regid 1000 --clear-groups true; }
+if ! can_be_others 2>/dev/null; then
+    say "there is nobody else here: who may change something is not tried"
+    exit 0
+fi
+DIRECTOR_KEYS=$'control_mode = "0666"\ncontrol_group = "4242"'
+start_director wrr 1 1
+expect_eq "mode and group of the socket" "$(stat -c '%a %g' "$CONTROL/director.sock")" "666 4242"
+cp "$VSTUN_BIN/vstun" "$WORK/vstun" # where anybody can run it
+as() { # "FLAG..." VERB...
+    # shellcheck disable=SC2086 # flags
+    at vt-director setpriv --reuid 1000 --regid 1000 $1 "$WORK/vstun" --socket "$CONTROL/director.sock" "${@:2}"
+}
+as --clear-groups list >"$WORK/stranger.log"
+before=$(state)
+expect_fails "a stranger's change" as --clear-groups set-weight "${ADDRESS[real1]}" --weight 9 2>"$WORK/stranger.log"
+grep -q 'uid 1000 gid 1000 .*may read but not change' "$WORK/stranger.log" || fail "the stranger was told: $(cat "$WORK/stranger.log")"
+expect_log director 'set-weight: uid 1000'
+expect_eq "after the stranger's change" "$(state)" "$before"
+expect_fails "a stranger's plan, which takes work" as --clear-groups plan "$WORK/director.toml" 2>"$WORK/stranger.log"
+grep -q 'uid 1000 gid 1000 .*may read but not' "$WORK/stranger.log" || fail "the stranger was told: $(cat "$WORK/stranger.log")"
+for _ in {1..20}; do as --clear-groups set-weight "${ADDRESS[real1]}" --weight 9 2>/dev/null || :; done
+expect_eq "lines about refused strangers" "$(grep -c 'may read but not' "$WORK/director.log")" 1
+# Root is served although strangers hold every connection that they may have.
+spawn vt-director crowd python3 "$here/traffic/crowd.py" "$CONTROL/director.sock"
+wait_for "the crowd of strangers" log_has crowd '^served'
+expect_eq "strangers served at the same time" "$(cat "$WORK/crowd.log")" "served 28"
+ask director enable "${ADDRESS[real1]}"
+stop crowd
+as "--groups 4242" set-weight "${ADDRESS[real1]}" --weight 9
+expect_eq "weight after a member's change" "$(real_field real1 weight)" 9
+expect_log director 'weight 1 → 9 .set-weight by operator, uid 1000 gid 1000 pid'
+
+# A group that does not exist is refused before the host is changed.
+stop director
+host_state vt-director >"$WORK/before"
+DIRECTOR_KEYS='control_group = "no-such-group"'
+configure "$WORK/director.toml" wrr 1
+spawn vt-director director "$VSTUN_BIN/vstun-director" --config "$WORK/director.toml"
+exit_code director
+expect_eq "exit code with a group that is not there" "$CODE" 1
+expect_log director 'control_group: there is no group "no-such-group"'
+expect_host_state "after that" vt-director "$WORK/before"
