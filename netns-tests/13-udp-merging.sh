@@ -1,6 +1,6 @@
 # Datagrams keep their boundaries: with a NIC that merges and a UDP_GRO socket on the VIP's port, the director's outer
 # headers keep tunnelled datagrams apart. A sender whose outer headers do not shows that the test would notice, and that
-# the real server drops and counts what can no longer be taken apart.
+# the real server drops and counts what can no longer be taken apart. Whole ones with an unfinished checksum arrive.
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
 source "$here/daemons.sh"
@@ -23,3 +23,8 @@ at vt-director python3 "$here/traffic/tunnel.py" "$DIRECTOR" "${ADDRESS[real1]}"
 merged() { (($(refused real1 udp_super_packet) > 0)); }
 wait_for "a merged datagram to be dropped" merged
 expect_log real1 'UDP'
+
+at vt-director python3 "$here/traffic/tunnel.py" "$DIRECTOR" "${ADDRESS[real1]}" "$CLIENT" "$VIP" 5 unfinished
+arrived() { (($(grep -c '^unfinished' "$WORK/echo.log") == 5)); }
+wait_for "the datagrams with unfinished checksums" arrived
+expect_eq "packets with unfinished checksums" "$(number real1 stats .partial_checksums)" 5

@@ -8,7 +8,10 @@
 //! 3. congestion marks: RFC 6040;
 //! 4. what the receiving NIC merged: GRO hands a raw socket packets of up to 64 KB whose TCP checksum is
 //!    only the pseudo-header's sum. They go on to the TUN as one super-frame. Merged UDP is lost:
-//!    its datagrams' lengths are known to nobody any more.
+//!    its datagrams' lengths are known to nobody any more;
+//! 5. what a sender on the same machine (IPVS, a container behind a veth, a guest) has left for a
+//!    network card to complete: a whole segment or datagram with the same sum in its checksum field.
+//!    It goes on to the TUN as it is, with a header that says so (`NEEDS_CSUM`).
 //!
 //! Inner fragments pass as they are: the kernel behind the TUN reassembles them. The inner header's own
 //! checksum and TCP's and UDP's, where they are complete, are the kernel's to verify too.
@@ -23,7 +26,7 @@ use ipnet::IpNet;
 
 use crate::wire::checksum::{self, Sum};
 use crate::wire::ecn;
-use crate::wire::encap::{Opened, ipip};
+use crate::wire::encap::{self, Opened, ipip};
 use crate::wire::packet::IPV4_HEADER_LEN;
 use crate::wire::reasons::reasons;
 use crate::wire::tcp;
@@ -33,8 +36,12 @@ use crate::wire::{Fragment, Packet, ParseError, Transport, is_host, protocol};
 /// The smallest MSS that the gate works with, and Linux's own floor (`TCP_MIN_MSS`): room for 40 bytes of TCP options.
 pub const MIN_MSS: u16 = 88;
 
+/// The packets that a link takes where nothing else is said: Ethernet's MTU in bytes.
+const USUAL_MTU: u32 = 1_500;
+
 const TCP_HEADER_LEN: u16 = 20;
 const TCP_CHECKSUM_OFFSET: u16 = 16;
+const UDP_HEADER_LEN: u16 = 8;
 const UDP_LENGTH_OFFSET: u16 = 4;
 const UDP_CHECKSUM_OFFSET: u16 = 6;
 
@@ -98,6 +105,8 @@ pub struct Counters {
     pub delivered: u64,
     /// Those of them that were merged TCP segments.
     pub super_packets: u64,
+    /// Whole segments and datagrams whose checksum the sender has left for a network card to complete.
+    pub partial_checksums: u64,
     /// Datagrams dropped, by [`Refusal`].
     pub dropped: [u64; Refusal::ALL.len()],
 }
@@ -132,6 +141,8 @@ pub struct Gate {
     /// Sorted.
     vips: Vec<IpAddr>,
     mss: Mss,
+    /// Bytes of the longest packet that a link of this host takes.
+    link_mtu: u32,
     counters: Counters,
 }
 
@@ -141,7 +152,14 @@ impl Gate {
     pub fn new(directors: Vec<IpNet>, mut vips: Vec<IpAddr>, mss: Mss) -> Self {
         vips.sort_unstable();
         let mss = Mss { v4: mss.v4.max(MIN_MSS), v6: mss.v6.max(MIN_MSS) };
-        Self { directors, vips, mss, counters: Counters::default() }
+        Self { directors, vips, mss, link_mtu: USUAL_MTU, counters: Counters::default() }
+    }
+
+    /// Says how long the packets are that this host's links take, in bytes, with their outer header:
+    /// a UDP datagram with an unfinished checksum is whole up to this length, and merged above it.
+    #[must_use]
+    pub fn link_mtu(self, link_mtu: u32) -> Self {
+        Self { link_mtu, ..self }
     }
 
     /// Decides on `datagram`, which starts with the outer IPv4 header as a raw socket delivers it.
@@ -164,7 +182,10 @@ impl Gate {
             Ok((frame, header)) => {
                 self.counters.read += 1;
                 self.counters.delivered += 1;
-                self.counters.super_packets += u64::from(header.gso_type != virtio::GSO_NONE);
+                let merged = header.gso_type != virtio::GSO_NONE;
+                self.counters.super_packets += u64::from(merged);
+                let partial = header.flags & NEEDS_CSUM != 0;
+                self.counters.partial_checksums += u64::from(partial && !merged);
                 Decision::Deliver(frame)
             }
             Err(refusal) => self.refuse(refusal),
@@ -206,7 +227,7 @@ impl Gate {
         self.check_addresses(&packet)?;
         let traffic_class = packet.traffic_class;
         let marked = ecn::decapsulate(outer.traffic_class, traffic_class).ok_or(Refusal::Ecn)?;
-        let header = self.offload(&packet)?;
+        let header = self.offload(outer, &packet)?;
 
         let frame =
             start.checked_sub(HEADER_LEN).ok_or(Refusal::Malformed)?..start + packet.bytes().len();
@@ -235,14 +256,12 @@ impl Gate {
         self.vips.binary_search(&address).is_ok()
     }
 
-    /// What the kernel has to be told about the packet: nothing, unless it was merged.
+    /// What the kernel has to be told about the packet: nothing, unless its checksum is unfinished.
     #[inline]
-    fn offload(&self, packet: &Packet<'_>) -> Result<virtio::Header, Refusal> {
+    fn offload(&self, outer: &Opened, packet: &Packet<'_>) -> Result<virtio::Header, Refusal> {
         match (packet.transport, packet.fragment) {
             (Transport::Tcp(header), Fragment::Whole) => Ok(self.offload_tcp(packet, &header)),
-            (Transport::Udp { .. }, Fragment::Whole) => {
-                check_udp(packet).map(|()| virtio::Header::default())
-            }
+            (Transport::Udp { .. }, Fragment::Whole) => self.offload_udp(outer, packet),
             _ => Ok(virtio::Header::default()),
         }
     }
@@ -276,22 +295,39 @@ impl Gate {
             csum_offset: TCP_CHECKSUM_OFFSET,
         }
     }
-}
 
-/// Refuses merged datagrams: their checksum field was left partial by GRO, as TCP's is. A datagram that
-/// came alone can have the same value by chance (one in 65,536); then its checksum is right, and it passes.
-#[inline]
-fn check_udp(packet: &Packet<'_>) -> Result<(), Refusal> {
-    let payload = packet.payload();
-    let length = field(payload, UDP_LENGTH_OFFSET).unwrap_or_default();
-    let pseudo = pseudo_header(packet, u32::from(length));
-    if field(payload, UDP_CHECKSUM_OFFSET) != Some(pseudo.fold()) {
-        return Ok(());
-    }
-    let datagram = payload.get(..usize::from(length)).ok_or(Refusal::Malformed)?;
-    match pseudo.add_bytes(datagram).checksum() {
-        0 => Ok(()),
-        _ => Err(Refusal::UdpSuperPacket),
+    /// GRO leaves in the checksum field what a local sender leaves there for its network card: the
+    /// pseudo-header's sum over the whole length. Nothing else tells the two apart, but a merged
+    /// datagram that fits a link's frame is rare: Linux merges UDP only where a program asks for it
+    /// (`UDP_GRO`) or forwarding is told to, and then mostly far more than a frame.
+    #[inline]
+    fn offload_udp(&self, outer: &Opened, packet: &Packet<'_>) -> Result<virtio::Header, Refusal> {
+        let payload = packet.payload();
+        let length = field(payload, UDP_LENGTH_OFFSET).unwrap_or_default();
+        let pseudo = pseudo_header(packet, u32::from(length));
+        if field(payload, UDP_CHECKSUM_OFFSET) != Some(pseudo.fold()) {
+            return Ok(virtio::Header::default());
+        }
+        let datagram = payload.get(..usize::from(length)).ok_or(Refusal::Malformed)?;
+        // The right checksum can have the same value by chance (one in 65,536).
+        if pseudo.add_bytes(datagram).checksum() == 0 {
+            return Ok(virtio::Header::default());
+        }
+        let outer_len = encap::outer_len(outer.source);
+        // `NEEDS_CSUM` is a checksum over all that follows: what is behind the datagram would be in it.
+        if outer_len + packet.bytes().len() > usize::try_from(self.link_mtu).unwrap_or(usize::MAX)
+            || datagram.len() != payload.len()
+        {
+            return Err(Refusal::UdpSuperPacket);
+        }
+        let ip_len = u16::from(packet.header_len);
+        Ok(virtio::Header {
+            flags: NEEDS_CSUM,
+            hdr_len: ip_len + UDP_HEADER_LEN,
+            csum_start: ip_len,
+            csum_offset: UDP_CHECKSUM_OFFSET,
+            ..virtio::Header::default()
+        })
     }
 }
 

@@ -73,6 +73,14 @@ def udp(source, source_port, destination, port, data, **header):
     return ip(source, destination, UDP, with_checksum(source, destination, UDP, segment, 6), **header)
 
 
+def udp_unfinished(source, source_port, destination, port, data):
+    """A datagram whose checksum field holds the sum of the pseudo-header alone (CHECKSUM_PARTIAL)."""
+    length = 8 + len(data)
+    covered = packed(source) + packed(destination) + struct.pack("!II", length, UDP)
+    segment = struct.pack("!HHHH", source_port, port, length, ~checksum(covered) & 0xFFFF) + data
+    return ip(source, destination, UDP, segment)
+
+
 def tcp(source, source_port, destination, port, flags, sequence=1000, acknowledgement=0, data=b""):
     fields = (source_port, port, sequence, acknowledgement, 5 << 4, flags, 65535, 0, 0)
     segment = struct.pack("!HHIIBBHHH", *fields) + data

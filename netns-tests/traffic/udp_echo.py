@@ -1,6 +1,7 @@
 """udp_echo.py NAME ADDRESS PORT [gro]: answers each datagram with `NAME datagram`, from ADDRESS.
 
-With `gro` the socket takes merged datagrams (UDP_GRO), and each merged one is reported on standard output.
+With `gro` the socket takes merged datagrams (UDP_GRO), and each merged one is reported on standard output. So is
+one that starts with "unfinished".
 """
 
 import socket
@@ -21,4 +22,6 @@ while True:
     data, ancillary, _, client = server.recvmsg(65535, 64)
     if any(kind == UDP_GRO for _, kind, _ in ancillary):
         print("merged", len(data), flush=True)
+    if data.startswith(b"unfinished"):
+        print("unfinished", flush=True)
     server.sendto(name + b" " + data[:64], client)

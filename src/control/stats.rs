@@ -201,6 +201,8 @@ pub struct RealServerStats {
     pub delivered: u64,
     /// Packets that the kernel had merged (GRO).
     pub super_packets: u64,
+    /// Whole packets with a checksum that their sender on the same machine left unfinished.
+    pub partial_checksums: u64,
     /// Bytes of the packets that the TUN took.
     pub bytes_delivered: u64,
     /// Packets of them that were put together with others of their stream, because the NIC had not merged them.
@@ -300,6 +302,7 @@ impl RealServerStats {
         let figures = table::figures([
             ("packets read", self.read),
             ("  of them super-packets", self.super_packets),
+            ("  of them with unfinished checksums", self.partial_checksums),
             ("packets delivered", self.delivered),
             ("  of them coalesced", self.coalesced_packets),
             ("  into frames", self.coalesced_frames),

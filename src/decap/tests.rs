@@ -44,7 +44,7 @@ fn tunnelled(source: IpAddr, traffic_class: u8, inner: &[u8]) -> Vec<u8> {
         identification: 0,
         flow_label: 0x1_2345,
     };
-    let mut datagram = vec![0; crate::wire::encap::outer_len(source)];
+    let mut datagram = vec![0; encap::outer_len(source)];
     let version = inner.first().map_or(4, |first| if first >> 4 == 6 { 6 } else { 4 });
     ipip::write(&outer, version, inner.len(), &mut datagram).unwrap();
     datagram.extend_from_slice(inner);
@@ -212,6 +212,62 @@ fn merged_udp_is_refused_and_counted() {
     for (family, outer) in MIXES {
         let packet = partial(family.udp(53).data(&[b'x'; 3000]));
         refused(&from_director(outer, &packet), Refusal::UdpSuperPacket);
+    }
+}
+
+/// IPVS, a container behind a veth or a guest leaves the checksum to a network card that never comes.
+#[test]
+fn a_whole_datagram_with_an_unfinished_checksum_goes_on_as_such() {
+    for (family, outer) in MIXES {
+        let headers = outer.header_len() + family.header_len() + 8;
+        for link_mtu in [1500, 9000] {
+            let longest = usize::try_from(link_mtu).unwrap() - headers;
+            let packet = |len: usize| partial(family.udp(53).data(&vec![b'x'; len]));
+            for len in [0, 1, 512, longest] {
+                let (packet, mut gate) = (packet(len), gate().link_mtu(link_mtu));
+                let (header, inner) = delivered(&mut gate, &from_director(outer, &packet));
+                let at = u16::try_from(family.header_len()).unwrap();
+                let expected = virtio::Header {
+                    flags: NEEDS_CSUM,
+                    hdr_len: at + 8,
+                    csum_start: at,
+                    csum_offset: 6,
+                    ..virtio::Header::default()
+                };
+                assert_eq!((header, inner), (expected, packet), "{len} bytes");
+                assert_eq!((gate.counters().partial_checksums, gate.counters().read), (2, 2));
+            }
+            let mut gate = gate().link_mtu(link_mtu);
+            let mut merged = from_director(outer, &packet(longest + 1));
+            assert_eq!(gate.open(&mut merged), Decision::Drop(Refusal::UdpSuperPacket));
+        }
+    }
+}
+
+/// `NEEDS_CSUM` has the kernel sum up all that follows the header.
+#[test]
+fn an_unfinished_datagram_with_something_behind_it_is_refused() {
+    for (family, outer) in MIXES {
+        let mut packet = partial(family.udp(53).data(b"query and more"));
+        let at = family.header_len();
+        // Five bytes less, and the sum to match.
+        let length = u16::from_be_bytes([packet[at + 4], packet[at + 5]]) - 5;
+        packet[at + 4..at + 6].copy_from_slice(&length.to_be_bytes());
+        let parsed = Packet::parse(&packet).unwrap();
+        let sum = pseudo_header(&parsed, length.into()).fold();
+        packet[at + 6..at + 8].copy_from_slice(&sum.to_be_bytes());
+        refused(&from_director(outer, &packet), Refusal::UdpSuperPacket);
+    }
+}
+
+#[test]
+fn a_lone_syn_with_an_unfinished_checksum_goes_on_as_such() {
+    for (family, outer) in MIXES {
+        let packet = partial(family.tcp(0x02).tcp_options(&[2, 4, 5, 180]));
+        let mut gate = gate();
+        let (header, inner) = delivered(&mut gate, &from_director(outer, &packet));
+        assert_eq!((header.flags, header.gso_type), (NEEDS_CSUM, virtio::GSO_NONE));
+        assert_eq!((inner, gate.counters().partial_checksums), (packet, 2));
     }
 }
 

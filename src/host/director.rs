@@ -61,6 +61,7 @@ pub fn plan(desired: &DesiredDirector, facts: &Facts) -> Result<HostPlan, Refusa
         Family::BOTH.into_iter().filter(|family| family.is_among(&vips)).collect();
     let (egress, unreachable) = egress::links(desired, facts);
     warnings.extend(unreachable);
+    warnings.extend(egress::temporary(desired, facts));
     let (tun_mtu, small) = egress::tun_mtu(desired, &vips, facts);
     warnings.extend(small);
     warnings.extend(forwarding::warnings(desired, &uplinks, &families, facts));
@@ -95,6 +96,7 @@ pub fn plan(desired: &DesiredDirector, facts: &Facts) -> Result<HostPlan, Refusa
         warnings,
         advertised_mss: Mss::default(),
         outer_sources: outer_sources(desired, facts),
+        link_mtu: 0,
     })
 }
 

@@ -95,6 +95,10 @@ pub struct Address {
     /// Whether the kernel is still finding out if another host has it (RFC 4862 5.4), or has found one: no packet may
     /// have it as its source, and no route as its preferred one.
     pub tentative: bool,
+    /// Whether it is one of the privacy extensions' (RFC 8981): another takes its place within a day.
+    pub temporary: bool,
+    /// Whether new connections should not have it as their source (RFC 4862 5.5.4).
+    pub deprecated: bool,
 }
 
 /// The answer of the routing tables for one destination.

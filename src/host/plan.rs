@@ -48,6 +48,8 @@ pub struct HostPlan {
     pub advertised_mss: Mss,
     /// The tunnels' source addresses (director).
     pub outer_sources: OuterSources,
+    /// Bytes of the longest packet that a link of this host takes (real server).
+    pub link_mtu: u32,
 }
 
 /// An address that an interface answers ARP or neighbour discovery for.

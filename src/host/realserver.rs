@@ -78,7 +78,14 @@ pub fn plan(desired: &DesiredRealServer, facts: &Facts) -> Result<HostPlan, Refu
         warnings,
         advertised_mss: copies::advertised_mss(desired, facts),
         outer_sources: OuterSources::new(),
+        link_mtu: link_mtu(desired, facts),
     })
+}
+
+/// The largest MTU of the links that tunnelled packets can come by.
+fn link_mtu(desired: &DesiredRealServer, facts: &Facts) -> u32 {
+    let others = facts.links.iter().filter(|link| !link.loopback && link.name != desired.tun);
+    others.map(|link| link.mtu).max().unwrap_or_else(|| TUN_MTU.into())
 }
 
 /// An address on loopback is an old LVS recipe and harmless beside ours. On any other interface the kernel answers

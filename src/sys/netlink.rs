@@ -9,7 +9,9 @@ use std::net::IpAddr;
 
 use futures_util::{Stream, StreamExt, TryStreamExt};
 use rtnetlink::packet_core::NetlinkMessage;
-use rtnetlink::packet_route::address::{AddressHeaderFlags, AddressMessage};
+use rtnetlink::packet_route::address::{
+    AddressAttribute, AddressHeaderFlags, AddressMessage, AddressScope, CacheInfo,
+};
 use rtnetlink::packet_route::link::LinkMessage;
 use rtnetlink::packet_route::neighbour::{NeighbourFlags, NeighbourMessage};
 use rtnetlink::packet_route::route::RouteMessage;
@@ -196,15 +198,29 @@ impl Netlink {
         done(self.handle.neighbours().del(message).execute()).await
     }
 
-    /// Gives an interface an address. IPv6 uses it at once: no other host on the link is asked whether it has it too.
+    /// Gives an interface an address that the host serves and does not connect from: the kernel picks
+    /// it as the source of a connection only where there is no other. IPv6 has deprecated addresses for
+    /// that (RFC 6724 rule 3), and uses it at once: no other host on the link is asked whether it has it
+    /// too. For IPv4 the kernel passes over those of host scope (`inet_select_addr`).
     ///
     /// # Errors
     ///
     /// `EEXIST`; others of the kernel's.
-    pub async fn add_address(&self, link: u32, address: IpAddr, prefix: u8) -> io::Result<()> {
+    pub async fn add_served_address(
+        &self,
+        link: u32,
+        address: IpAddr,
+        prefix: u8,
+    ) -> io::Result<()> {
         let mut request = self.handle.address().add(link, address, prefix);
+        let message = request.message_mut();
         if address.is_ipv6() {
-            request.message_mut().header.flags = AddressHeaderFlags::Nodad;
+            message.header.flags = AddressHeaderFlags::Nodad;
+            let mut lifetime = CacheInfo::default();
+            (lifetime.ifa_preferred, lifetime.ifa_valid) = (0, u32::MAX);
+            message.attributes.push(AddressAttribute::CacheInfo(lifetime));
+        } else {
+            message.header.scope = AddressScope::Host;
         }
         done(request.execute()).await
     }

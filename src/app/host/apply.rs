@@ -105,7 +105,7 @@ async fn add(object: &Object, replace: bool, netlink: &Netlink) -> io::Result<()
         }
         Object::Address { address, link } => {
             let link = netlink.index(link).await?;
-            netlink.add_address(link, *address, messages::full(*address)).await
+            netlink.add_served_address(link, *address, messages::full(*address)).await
         }
         Object::Route { address, link, table, source } => {
             let link = netlink.index(link).await?;
@@ -158,7 +158,7 @@ async fn empty(table: u32, netlink: &Netlink) -> io::Result<()> {
     let mut found = false;
     for family in gather::families() {
         let routes = netlink.routes(&messages::version(family)).await?;
-        let ours = routes.iter().filter_map(routes::route);
+        let ours = routes.iter().filter_map(routes::listed);
         for route in ours.filter(|route| route.table == table && route.protocol == PROTOCOL) {
             found = true;
             absent_is_fine(netlink.remove_route(routes::route_message(&route)).await)?;

@@ -34,7 +34,7 @@ pub(super) async fn facts(
         let routes = netlink.routes(version).await.with_context(context("routes"))?;
         let rules = netlink.rules(version).await.with_context(context("routing rules"))?;
         let proxies = netlink.proxies(version).await.with_context(context("proxy neighbours"))?;
-        facts.routes.extend(routes.iter().filter_map(routes::route));
+        facts.routes.extend(routes.iter().filter_map(routes::listed));
         facts.rules.extend(rules.iter().filter_map(messages::rule));
         facts.proxies.extend(proxies.iter().filter_map(messages::proxy));
     }

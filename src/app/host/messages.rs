@@ -67,23 +67,28 @@ pub(super) fn address(message: &AddressMessage) -> Option<Address> {
     let mut net = None;
     let doubtful = AddressHeaderFlags::Tentative | AddressHeaderFlags::Dadfailed;
     // An optimistic one is tentative too, and may be used (RFC 4429).
-    let mut optimistic = message.header.flags.contains(AddressHeaderFlags::Optimistic);
+    let mut flags = AddressFlags::from_bits_retain(message.header.flags.bits().into());
     for attribute in &message.attributes {
         match attribute {
             AddressAttribute::Local(ip) => local = Some(*ip),
             AddressAttribute::Address(ip) => net = Some(*ip),
-            AddressAttribute::Flags(flags) => optimistic = flags.contains(AddressFlags::Optimistic),
+            AddressAttribute::Flags(all) => flags = *all,
             _ => {}
         }
     }
     // On a point-to-point interface the peer's address and not our own names the subnet.
     let net = net.or(local)?;
     let subnet = IpNet::new(net, message.header.prefix_len).ok()?;
+    let is_v6 = net.is_ipv6();
     Some(Address {
         link: message.header.index,
         address: local.unwrap_or(net),
         subnet,
-        tentative: message.header.flags.intersects(doubtful) && !optimistic,
+        tentative: message.header.flags.intersects(doubtful)
+            && !flags.contains(AddressFlags::Optimistic),
+        // Of IPv4 the same bit says that the subnet has an address before this one.
+        temporary: is_v6 && flags.contains(AddressFlags::Secondary),
+        deprecated: flags.contains(AddressFlags::Deprecated),
     })
 }
 

@@ -238,6 +238,12 @@ impl Prepared {
         self.plan.advertised_mss
     }
 
+    /// Bytes of the longest packet that a link of this host takes (real server).
+    #[must_use]
+    pub fn link_mtu(&self) -> u32 {
+        self.plan.link_mtu
+    }
+
     /// The source addresses of tunnels to IPv6 real servers (director). [`Session::follow`] tells when they change.
     #[must_use]
     pub fn outer_sources(&self) -> OuterSources {

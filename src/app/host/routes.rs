@@ -56,6 +56,14 @@ fn host_route_to(to: IpAddr, link: u32, table: u32, source: Option<IpAddr>) -> R
     }
 }
 
+/// A route of a dump or of a notification. None for what the kernel has only remembered: a dump also
+/// lists the path MTUs and redirects that it has learnt for single destinations (`RTM_F_CLONED`). They
+/// carry the protocol of the route below them (IPv6) or none (IPv4), and they are nobody's routes.
+pub(super) fn listed(message: &RouteMessage) -> Option<Route> {
+    if message.header.flags.contains(RouteFlags::Cloned) { None } else { route(message) }
+}
+
+/// A route as the message says it, also the answer to a lookup.
 pub(super) fn route(message: &RouteMessage) -> Option<Route> {
     let header = &message.header;
     let mut route = Route {
@@ -239,5 +247,26 @@ fn any(family: AddressFamily) -> Option<IpAddr> {
         AddressFamily::Inet => Some(IpAddr::from([0; 4])),
         AddressFamily::Inet6 => Some(IpAddr::from([0; 16])),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    /// `ip route show table all cache` after "fragmentation needed": table main, the route's own
+    /// destination, for IPv4 without a protocol, for IPv6 with the one of the route below.
+    #[test]
+    fn a_remembered_path_mtu_is_no_route() {
+        for (to, protocol) in [("198.51.100.7", 0), ("2001:db8::7", 3)] {
+            let route = Route { protocol, ..host_route_to(to.parse().unwrap(), 2, MAIN, None) };
+            let mut message = route_message(&route);
+            assert_eq!(listed(&message), Some(route.clone()));
+            message.header.flags |= RouteFlags::Cloned;
+            assert_eq!(listed(&message), None, "{to}");
+            // The answer to a lookup is always such a clone.
+            assert_eq!(super::route(&message), Some(route));
+        }
     }
 }

@@ -48,6 +48,7 @@ async fn serve_reals(
     let plan = session.plan_realserver(&desired(&config)).await?;
     let tun = daemon::tun(&config.tun, plan.tun_mtu(), config.offload)?;
     let host::Mss { v4, v6 } = plan.advertised_mss();
+    let link_mtu = plan.link_mtu();
     session.install(plan).await?;
     // The raw sockets last: from now on the kernel sends no more protocol-unreachable, so the director may
     // believe that this host serves.
@@ -57,7 +58,7 @@ async fn serve_reals(
         log::debug!("receive buffer: {} bytes", receiver.buffer().unwrap_or_default());
     }
     let mss = Mss { v4, v6 };
-    let gate = Gate::new(config.directors.clone(), config.vips.clone(), mss);
+    let gate = Gate::new(config.directors.clone(), config.vips.clone(), mss).link_mtu(link_mtu);
     let refused = config.offload && !tun.offload();
     let delivery = Delivery::new(tun, config.coalesce);
     let (packet_thread, mut thread) = start(receivers, delivery, gate, config.busy_poll)?;

@@ -42,6 +42,7 @@ impl Handler {
             read: gate.read,
             delivered: gate.delivered,
             super_packets: gate.super_packets,
+            partial_checksums: gate.partial_checksums,
             bytes_delivered: written.bytes,
             coalesced_packets: written.coalesced_packets,
             coalesced_frames: written.coalesced_frames,

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::DesiredDirector;
-use crate::host::facts::{Facts, Link, Lookup};
+use crate::host::facts::{Address, Facts, Link, Lookup};
 use crate::host::family::Family;
 use crate::host::plan::{MIN_TUN_MTU, MIN_TUN_MTU_V6, OuterSources};
 use crate::host::route::RouteKind;
@@ -46,15 +46,15 @@ pub(super) fn source(desired: &DesiredDirector, family: Family, facts: &Facts) -
         let usable = facts.owners(wished).any(|(own, _)| !own.tentative);
         return usable.then_some(wished);
     }
-    let reals = desired.reals.iter().filter(|real| Family::of(**real) == family);
-    reals.filter_map(|real| unicast(real, facts)).find_map(picked)
+    let mut reals = desired.reals.iter().filter(|real| Family::of(**real) == family);
+    reals.find_map(|real| picked(*real, facts))
 }
 
 /// The source of the tunnels to each IPv6 real server that can be reached.
 #[must_use]
 pub fn outer_sources(desired: &DesiredDirector, facts: &Facts) -> OuterSources {
     let wished = wished(desired, Family::V6);
-    let source = |real: &IpAddr| wished.or(picked(unicast(real, facts)?));
+    let source = |real: &IpAddr| wished.or(picked(*real, facts));
     let reals = desired.reals.iter().filter(|real| real.is_ipv6());
     reals
         .filter(|real| unicast(real, facts).is_some())
@@ -101,10 +101,57 @@ fn wished(desired: &DesiredDirector, family: Family) -> Option<IpAddr> {
     desired.sources.iter().copied().find(|source| Family::of(*source) == family)
 }
 
-/// The source that the routing table picks. While the others are tentative, or gone, that is a link-local address: the real
-/// server refuses it, routers drop it, and no route into the TUN may prefer it.
-fn picked(lookup: &Lookup) -> Option<IpAddr> {
-    lookup.source.filter(|source| !is_of_the_link(*source))
+/// The source that the routing table picks, or a lasting one in the place of a temporary one. While the
+/// others are tentative, or gone, it picks a link-local address: the real server refuses it, routers
+/// drop it, and no route into the TUN may prefer it.
+fn picked(real: IpAddr, facts: &Facts) -> Option<IpAddr> {
+    let source = unicast(&real, facts)?.source.filter(|source| !is_of_the_link(*source))?;
+    Some(lasting(source, real, facts).unwrap_or(source))
+}
+
+/// A lasting address in the place of a temporary one of the privacy extensions. Those change by the day,
+/// and the real servers name their directors. A program may prefer public addresses (RFC 6724 rule 7,
+/// RFC 5014); none: the address is no temporary one, or its interface has no other.
+fn lasting(source: IpAddr, real: IpAddr, facts: &Facts) -> Option<IpAddr> {
+    let picked = facts.addresses.iter().find(|own| own.address == source && own.temporary)?;
+    let usable = |own: &&Address| {
+        own.link == picked.link
+            && own.address.is_ipv6()
+            && !own.temporary
+            && !own.tentative
+            && !is_of_the_link(own.address)
+    };
+    // The order of the kernel's own rules (RFC 6724 5): preferred before deprecated, then what is most
+    // like the destination; of two alike, the subnet that the kernel has chosen.
+    let rank = |own: &&Address| {
+        let like = common_prefix(own.address, real);
+        (!own.deprecated, like, own.subnet == picked.subnet)
+    };
+    facts.addresses.iter().filter(usable).max_by_key(rank).map(|own| own.address)
+}
+
+/// The number of leading bits that two IPv6 addresses share.
+fn common_prefix(one: IpAddr, other: IpAddr) -> u32 {
+    match (one, other) {
+        (IpAddr::V6(one), IpAddr::V6(other)) => (one.to_bits() ^ other.to_bits()).leading_zeros(),
+        _ => 0,
+    }
+}
+
+/// A tunnel that has to come from a temporary address is one that breaks within a day.
+pub(super) fn temporary(desired: &DesiredDirector, facts: &Facts) -> Vec<String> {
+    let sources = outer_sources(desired, facts);
+    let is_temporary =
+        |source: &IpAddr| facts.addresses.iter().any(|own| own.address == *source && own.temporary);
+    let mut found: Vec<IpAddr> = sources.into_values().filter(is_temporary).collect();
+    found.sort_unstable();
+    found.dedup();
+    let warning = |source| {
+        format!(
+            "tunnels come from {source}, a temporary address of the IPv6 privacy extensions: real servers refuse the next one; give the interface a lasting address, or name one in `source`"
+        )
+    };
+    found.into_iter().map(warning).collect()
 }
 
 fn is_of_the_link(address: IpAddr) -> bool {

@@ -257,6 +257,37 @@ fn a_link_local_address_is_no_source() {
     assert!(!plan.warnings.iter().any(|warning| warning.contains("link-local")));
 }
 
+/// With `use_tempaddr` = 2 a lookup picks the address of the day (RFC 8981).
+#[test]
+fn a_temporary_address_is_a_source_only_where_there_is_no_other() {
+    let temporary = |cidr| Address { temporary: true, ..own(3, cidr) };
+    let source = |facts: &Facts| {
+        let plan = director::plan(&only6(), facts).unwrap();
+        let warned = plan.warnings.iter().any(|warning| warning.contains("temporary"));
+        (plan.outer_sources[&ip("2001:db8:2::2")], warned)
+    };
+    let mut facts = facts6();
+    facts.addresses.push(temporary("2001:db8:2::7e3b/64"));
+    facts.lookups.insert(ip("2001:db8:2::2"), towards(3, "2001:db8:2::7e3b"));
+    assert_eq!(source(&facts), (ip("2001:db8:2::1"), false));
+
+    // Of several lasting ones: preferred, then like the destination.
+    facts.addresses.insert(0, own(3, "2001:db8:9::1/64"));
+    assert_eq!(source(&facts), (ip("2001:db8:2::1"), false));
+    let nearest = facts.addresses.iter_mut().find(|own| own.address == ip("2001:db8:2::1"));
+    nearest.unwrap().deprecated = true;
+    assert_eq!(source(&facts), (ip("2001:db8:9::1"), false));
+
+    // Neither tentative ones, nor link-local ones, nor those of other interfaces take its place.
+    facts.addresses.retain(|own| own.link != 3 || own.temporary);
+    facts.addresses.push(Address { tentative: true, ..own(3, "2001:db8:2::1/64") });
+    facts.addresses.push(own(3, "fe80::3/64"));
+    assert_eq!(source(&facts), (ip("2001:db8:2::7e3b"), true));
+    let named = DesiredDirector { sources: vec![ip("2001:db8:1::1")], ..only6() };
+    let plan = director::plan(&named, &facts).unwrap();
+    assert!(!plan.warnings.iter().any(|warning| warning.contains("temporary")));
+}
+
 #[test]
 fn a_host_without_ipv6() {
     let vip = ip("2001:db8:1::10");

@@ -34,7 +34,14 @@ fn link(index: u32, name: &str) -> Link {
 
 fn own(link: u32, cidr: &str) -> Address {
     let subnet: IpNet = cidr.parse().unwrap();
-    Address { link, address: subnet.addr(), subnet: subnet.trunc(), tentative: false }
+    Address {
+        link,
+        address: subnet.addr(),
+        subnet: subnet.trunc(),
+        tentative: false,
+        temporary: false,
+        deprecated: false,
+    }
 }
 
 fn towards(link: u32, source: &str) -> Lookup {
