@@ -302,7 +302,7 @@ impl RealServerStats {
         let figures = table::figures([
             ("packets read", self.read),
             ("  of them super-packets", self.super_packets),
-            ("  of them with unfinished checksums", self.partial_checksums),
+            ("  of them partial checksums", self.partial_checksums),
             ("packets delivered", self.delivered),
             ("  of them coalesced", self.coalesced_packets),
             ("  into frames", self.coalesced_frames),

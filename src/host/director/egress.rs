@@ -54,7 +54,7 @@ pub(super) fn source(desired: &DesiredDirector, family: Family, facts: &Facts) -
 #[must_use]
 pub fn outer_sources(desired: &DesiredDirector, facts: &Facts) -> OuterSources {
     let wished = wished(desired, Family::V6);
-    let source = |real: &IpAddr| wished.or(picked(*real, facts));
+    let source = |real: &IpAddr| wished.or_else(|| picked(*real, facts));
     let reals = desired.reals.iter().filter(|real| real.is_ipv6());
     reals
         .filter(|real| unicast(real, facts).is_some())
