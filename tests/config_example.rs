@@ -93,10 +93,10 @@ fn the_defaults_are_those_of_the_design() {
     assert_eq!(director.max_connections, 1_000_000);
     assert_eq!((director.hash_seed.as_deref(), director.maglev_slots), (None, 65_537));
     assert_eq!(director.timeouts, Timeouts::DEFAULT);
-    assert_eq!(director.services[0].scheduler, SchedulerKind::WeightedLeastConnections);
-    assert_eq!(director.services[0].reals[0].weight, 1);
-    assert_eq!(director.services[0].reals[0].state, Wanted::Up);
-    let policy = director.services[0].policy;
+    assert_eq!(director.services[0].spec.scheduler, SchedulerKind::WeightedLeastConnections);
+    assert_eq!(director.services[0].spec.reals[0].weight, 1);
+    assert_eq!(director.services[0].spec.reals[0].state, Wanted::Up);
+    let policy = director.services[0].spec.policy;
     assert_eq!((policy.existing, policy.drain_deadline), (Existing::Keep, None));
     assert_eq!(policy.slow_start, Duration::ZERO);
     let realserver = config::realserver(MINIMAL).unwrap();
@@ -149,7 +149,7 @@ fn commented_keys_are_valid_when_they_are_taken_in() {
         drain_deadline: Some(Duration::from_secs(600)),
         ..Policy::default()
     };
-    assert_eq!(director.services[0].policy, expected);
+    assert_eq!(director.services[0].spec.policy, expected);
     assert_eq!(director.access.group.as_deref(), Some("vstun"));
 }
 

@@ -161,7 +161,7 @@ fn realserver_config(args: &RealServerArgs) -> Result<config::RealServer, String
 }
 
 fn summary(config: &config::Director) -> String {
-    let listens = config.services.iter().map(|service| service.listens.len()).sum();
+    let listens = config.specs().map(|service| service.listens.len()).sum();
     let services = counted(config.services.len(), "service");
     let listens = counted(listens, "listen");
     format!("{services}, {listens}, {}", counted(config.reals().len(), "real server"))

@@ -68,21 +68,20 @@ fn check_vips(old: &Director, new: &Director, faults: &mut Faults) {
 fn changes(old: &Director, new: &Director) -> Vec<Change> {
     let old_services = by_name(old);
     let new_services = by_name(new);
-    let gone = old.services.iter().filter(|old| !new_services.contains_key(old.name.as_str()));
+    let gone = old.specs().filter(|old| !new_services.contains_key(old.name.as_str()));
     let removed = gone.map(|old| Change::RemoveService { service: old.name.clone() });
-    let pairs =
-        || new.services.iter().filter_map(|new| Some((*old_services.get(new.name.as_str())?, new)));
+    let pairs = || new.specs().filter_map(|new| Some((*old_services.get(new.name.as_str())?, new)));
     let shrunk = pairs().filter_map(|(old, new)| listens_without_lost(old, new));
     let altered = pairs().flat_map(|(old, new)| service_changes(old, new));
     let grown = pairs().filter_map(|(old, new)| listens_with_gained(old, new));
-    let fresh = new.services.iter().filter(|new| !old_services.contains_key(new.name.as_str()));
+    let fresh = new.specs().filter(|new| !old_services.contains_key(new.name.as_str()));
     let added = fresh.map(|new| Change::AddService(new.clone()));
     let timeouts = (old.timeouts != new.timeouts).then_some(Change::SetTimeouts(new.timeouts));
     removed.chain(shrunk).chain(altered).chain(grown).chain(added).chain(timeouts).collect()
 }
 
 fn by_name(director: &Director) -> HashMap<&str, &ServiceSpec> {
-    director.services.iter().map(|service| (service.name.as_str(), service)).collect()
+    director.specs().map(|service| (service.name.as_str(), service)).collect()
 }
 
 /// First the ports that a service gives up, so that another can take them.

@@ -14,7 +14,7 @@ use super::document::Document;
 use super::fault::Faults;
 use super::keys;
 use super::section::{Entry, Section};
-use super::service::{self, Services};
+use super::service::{self, Service, Services};
 use super::value;
 
 /// The most sources of tunnels: one of each family.
@@ -56,7 +56,7 @@ pub struct Director {
     /// How long idle flows are kept.
     pub timeouts: Timeouts,
     /// The services, in the order of the file.
-    pub services: Vec<ServiceSpec>,
+    pub services: Vec<Service>,
     pub(super) lines: KeyLines,
 }
 
@@ -79,17 +79,22 @@ impl Director {
     /// The default of `max_connections`.
     pub const CONNECTIONS: u32 = 1_000_000;
 
+    /// The balancer's part of each service, in the order of the file.
+    pub fn specs(&self) -> impl Iterator<Item = &ServiceSpec> {
+        self.services.iter().map(|service| &service.spec)
+    }
+
     /// The virtual IPs: every address that a service listens on, sorted, each once.
     #[must_use]
     pub fn vips(&self) -> Vec<IpAddr> {
-        let listens = self.services.iter().flat_map(|service| &service.listens);
+        let listens = self.specs().flat_map(|service| &service.listens);
         unique(listens.map(|listen| listen.address))
     }
 
     /// The real servers of all services, sorted, each once.
     #[must_use]
     pub fn reals(&self) -> Vec<IpAddr> {
-        let reals = self.services.iter().flat_map(|service| &service.reals);
+        let reals = self.specs().flat_map(|service| &service.reals);
         unique(reals.map(|real| real.address))
     }
 
@@ -138,7 +143,7 @@ impl Director {
                 .entry("timeouts")
                 .map(|entry| timeouts(entry, faults))
                 .unwrap_or_default(),
-            services: services.into_specs(),
+            services: services.into_services(),
             lines,
         })
     }

@@ -6,7 +6,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::model::{MAX_WEIGHT, RealSpec, ServiceSpec};
+use crate::model::{MAX_WEIGHT, RealSpec, ServiceSpec, Target};
 
 use super::address;
 use super::director::Director;
@@ -14,17 +14,6 @@ use super::fault::{Fault, quoted};
 use super::keys;
 use super::service::{MAX_REALS, MAX_REALS_PER_SERVICE};
 use super::value;
-
-/// Which real servers are meant.
-#[derive(Clone, Copy, Debug)]
-pub struct Target<'a> {
-    /// The address, as somebody wrote it.
-    pub address: &'a str,
-    /// Only in this service.
-    pub service: Option<&'a str>,
-    /// In every service that it concerns. Without either there may be one such service only.
-    pub all_services: bool,
-}
 
 /// What is to be done with them.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -51,7 +40,7 @@ impl Director {
     ///
     /// # Errors
     /// The argument that names nobody, or more than one service.
-    pub fn select(&self, target: Target<'_>) -> Result<Selected, Fault> {
+    pub fn select(&self, target: &Target) -> Result<Selected, Fault> {
         self.select_also(target, &[])
     }
 
@@ -59,20 +48,20 @@ impl Director {
     ///
     /// # Errors
     /// As those of [`Self::select`].
-    pub fn select_also(&self, target: Target<'_>, removed: &[&str]) -> Result<Selected, Fault> {
-        let address = real(target.address)?;
+    pub fn select_also(&self, target: &Target, removed: &[&str]) -> Result<Selected, Fault> {
+        let address = real(&target.address)?;
         let has = |service: &&ServiceSpec| {
             removed.contains(&service.name.as_str())
                 || service.reals.iter().any(|real| real.address == address)
         };
-        if let Some(name) = target.service {
+        if let Some(name) = target.service.as_deref() {
             let service = self.service(name)?;
             if !has(&service) {
                 return Err(fault("address", no_real(service, address)));
             }
             return Ok(Selected { services: vec![name.to_owned()], address });
         }
-        let services: Vec<_> = self.services.iter().filter(has).collect();
+        let services: Vec<_> = self.specs().filter(has).collect();
         if services.is_empty() {
             let hint = "`vstun list` names those there are";
             return Err(fault(
@@ -87,7 +76,7 @@ impl Director {
     ///
     /// # Errors
     /// The argument that is wrong, and the rule.
-    pub fn edited(&self, target: Target<'_>, edit: Edit) -> Result<Self, Fault> {
+    pub fn edited(&self, target: &Target, edit: Edit) -> Result<Self, Fault> {
         if let Edit::SetWeight(weight) | Edit::Add(weight) = edit
             && weight > MAX_WEIGHT
         {
@@ -99,7 +88,8 @@ impl Director {
             _ => self.select(target)?,
         };
         let mut wanted = self.clone();
-        for service in wanted.services.iter_mut().filter(|one| services.contains(&one.name)) {
+        let specs = wanted.services.iter_mut().map(|service| &mut service.spec);
+        for service in specs.filter(|one| services.contains(&one.name)) {
             let here = service.reals.iter_mut().find(|real| real.address == address);
             match (edit, here) {
                 (Edit::SetWeight(weight), Some(real)) => real.weight = weight,
@@ -118,9 +108,8 @@ impl Director {
     /// # Errors
     /// There is none.
     pub fn service(&self, name: &str) -> Result<&ServiceSpec, Fault> {
-        self.services.iter().find(|service| service.name == name).ok_or_else(|| {
-            let names: Vec<&str> =
-                self.services.iter().map(|service| service.name.as_str()).collect();
+        self.specs().find(|service| service.name == name).ok_or_else(|| {
+            let names: Vec<&str> = self.specs().map(|service| service.name.as_str()).collect();
             let hint = match keys::nearest(&names, name) {
                 Some(meant) => format!("did you mean {meant}?"),
                 None => "`vstun list` names those there are".to_owned(),
@@ -130,8 +119,8 @@ impl Director {
     }
 
     /// The services that a new real server joins.
-    fn select_new(&self, target: Target<'_>) -> Result<Selected, Fault> {
-        let address = real(target.address)?;
+    fn select_new(&self, target: &Target) -> Result<Selected, Fault> {
+        let address = real(&target.address)?;
         if self.vips().contains(&address) {
             let hint = "write the real server's own address";
             return Err(fault("address", format!("{address} is a virtual IP; {hint}")));
@@ -142,15 +131,15 @@ impl Director {
         }
         let lacks =
             |service: &&ServiceSpec| service.reals.iter().all(|real| real.address != address);
-        if let Some(name) = target.service {
+        if let Some(name) = target.service.as_deref() {
             if !lacks(&self.service(name)?) {
                 return Err(fault("address", format!("{address} is in service {name} already")));
             }
             return Ok(Selected { services: vec![name.to_owned()], address });
         }
         let services: Vec<_> = match target.all_services {
-            true => self.services.iter().filter(lacks).collect(),
-            false => self.services.iter().collect(),
+            true => self.specs().filter(lacks).collect(),
+            false => self.specs().collect(),
         };
         match services.as_slice() {
             [] => Err(fault("address", format!("{address} is in every service already"))),
@@ -163,12 +152,12 @@ impl Director {
 
     fn check_totals(&self) -> Result<(), Fault> {
         let most = MAX_REALS_PER_SERVICE;
-        if let Some(service) = self.services.iter().find(|service| service.reals.len() > most) {
+        if let Some(service) = self.specs().find(|service| service.reals.len() > most) {
             let message =
                 format!("{} has {most} real servers, as many as a service may have", service.name);
             return Err(fault("service", message));
         }
-        if self.services.iter().map(|service| service.reals.len()).sum::<usize>() > MAX_REALS {
+        if self.specs().map(|service| service.reals.len()).sum::<usize>() > MAX_REALS {
             return Err(fault(
                 "address",
                 format!("there are {MAX_REALS} real servers, as many as there may be"),
@@ -201,13 +190,9 @@ pub fn deadline(text: &str) -> Result<Duration, Fault> {
     value::timeout(text).map_err(|message| fault("deadline", message))
 }
 
-fn one_or_all(
-    services: &[&ServiceSpec],
-    target: Target<'_>,
-    verb: &str,
-) -> Result<Selected, Fault> {
+fn one_or_all(services: &[&ServiceSpec], target: &Target, verb: &str) -> Result<Selected, Fault> {
     let names: Vec<String> = services.iter().map(|service| service.name.clone()).collect();
-    let address = real(target.address)?;
+    let address = real(&target.address)?;
     if names.len() > 1 && !target.all_services {
         let shown = shown(&names);
         let hint = "name one with --service, or all of them with --all-services";

@@ -29,10 +29,12 @@ pub use access::{Access, MAX_GROUP_LEN};
 pub use diff::diff;
 pub use director::Director;
 pub use document::MAX_LEN;
-pub use edit::{Edit, Selected, Target, deadline, real, vip};
+pub use edit::{Edit, Selected, deadline, real, vip};
 pub use fault::{Fault, MAX_FAULTS};
 pub use realserver::{MAX_DIRECTORS, MAX_VIPS, Mss, RealServer};
-pub use service::{MAX_LISTENS, MAX_NAME_LEN, MAX_REALS, MAX_REALS_PER_SERVICE, MAX_SERVICES};
+pub use service::{
+    MAX_LISTENS, MAX_NAME_LEN, MAX_REALS, MAX_REALS_PER_SERVICE, MAX_SERVICES, Service,
+};
 pub use value::{MAX_BUSY_POLL, MAX_HASH_SEED_LEN, MAX_MAGLEV_SLOTS, MIN_HASH_SEED_LEN};
 pub use value::{MAX_CONNECTIONS, MAX_CONTROL_LEN, MAX_INTERFACE_LEN, MAX_UPLINKS};
 

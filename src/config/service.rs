@@ -24,10 +24,17 @@ pub const MAX_REALS_PER_SERVICE: usize = 1024;
 /// The longest name of a service in bytes.
 pub const MAX_NAME_LEN: usize = 63;
 
+/// A service as configured: what the balancer has of it, and in time what the balancer need not know.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Service {
+    /// The balancer's part.
+    pub spec: ServiceSpec,
+}
+
 /// The services of a document, with the lines that faults name.
 #[derive(Default)]
 pub(super) struct Services<'a> {
-    specs: Vec<ServiceSpec>,
+    services: Vec<Service>,
     names: HashMap<&'a str, Entry<'a>>,
     listens: Vec<ListenAt<'a>>,
     reals: Vec<RealAt<'a>>,
@@ -71,13 +78,14 @@ pub(super) fn read_all<'a>(document: &'a Document<'_>, faults: &mut Faults) -> S
 }
 
 impl<'a> Services<'a> {
-    pub(super) fn into_specs(self) -> Vec<ServiceSpec> {
-        self.specs
+    pub(super) fn into_services(self) -> Vec<Service> {
+        self.services
     }
 
     /// How many of them have a Maglev table.
     pub(super) fn with_maglev(&self) -> usize {
-        self.specs.iter().filter(|spec| spec.scheduler == SchedulerKind::Maglev).count()
+        let with_maglev = |service: &&Service| service.spec.scheduler == SchedulerKind::Maglev;
+        self.services.iter().filter(with_maglev).count()
     }
 
     /// The line of the first listen of each VIP.
@@ -116,7 +124,7 @@ impl<'a> Services<'a> {
             policy: policy::read(section, scheduler, faults),
         };
         policy::check_one_packet(&spec, section, faults);
-        self.specs.push(spec);
+        self.services.push(Service { spec });
     }
 
     fn read_name(&mut self, section: &Section<'a>, faults: &mut Faults) -> Option<&'a str> {

@@ -72,7 +72,9 @@ fn the_model_has_what_the_text_says() {
     assert_eq!(director.timeouts.tcp_established, Duration::from_secs(900));
     assert_eq!(director.vips(), [address("192.0.2.10"), address("192.0.2.11")]);
     assert_eq!(director.reals(), [address("10.0.0.11"), address("10.0.0.12")]);
-    let [web, empty] = &director.services[..] else { panic!("{:?}", director.services) };
+    let [web, empty] = director.specs().collect::<Vec<_>>()[..] else {
+        panic!("{:?}", director.services)
+    };
     assert_eq!((web.name.as_str(), web.scheduler.name()), ("web", "rr"));
     assert_eq!(web.policy, Policy::default());
     assert_eq!(
@@ -201,7 +203,7 @@ fn overlaps_are_found_past_a_listen_that_ends_early() {
 fn neighbours_do_not_overlap() {
     let service = "[[service]]\nname = \"a\"\nlisten = [\"192.0.2.1:1-9/udp\", \
                    \"192.0.2.1:10-19/udp\", \"192.0.2.1:1-19/tcp\", \"192.0.2.2:1-19/udp\"]\n";
-    assert_eq!(director(&with_services(service)).unwrap().services[0].listens.len(), 4);
+    assert_eq!(director(&with_services(service)).unwrap().services[0].spec.listens.len(), 4);
 }
 
 #[test]

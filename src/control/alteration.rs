@@ -1,5 +1,6 @@
 //! One change of the running configuration as it is shown: what, where, from what to what.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::mem::discriminant;
 use std::net::IpAddr;
@@ -52,15 +53,40 @@ impl fmt::Display for Alteration {
     }
 }
 
-/// What runs before the changes.
-#[derive(Clone, Copy, Debug)]
+/// What runs before the changes, found by name.
+#[derive(Clone, Debug)]
 pub struct Before<'a> {
+    timeouts: &'a Timeouts,
     /// The services as configured.
-    pub services: &'a [ServiceSpec],
-    /// The timeouts.
-    pub timeouts: &'a Timeouts,
+    configured: HashMap<&'a str, &'a ServiceSpec>,
     /// The services as they are, for the states of real servers.
-    pub running: &'a [snapshot::ServiceSnapshot],
+    running: HashMap<&'a str, &'a snapshot::ServiceSnapshot>,
+}
+
+/// What a list of changes says of services, found by name.
+#[derive(Debug)]
+pub(super) struct After<'a> {
+    policies: HashMap<&'a str, Policy>,
+    /// The place of the last change of each service's listens.
+    listens: HashMap<&'a str, usize>,
+}
+
+impl<'a> After<'a> {
+    pub(super) fn new(changes: &'a [Change]) -> Self {
+        let (mut policies, mut listens) = (HashMap::new(), HashMap::new());
+        for (place, change) in changes.iter().enumerate() {
+            match change {
+                Change::SetPolicy { service, policy } => {
+                    policies.insert(service.as_str(), *policy);
+                }
+                Change::SetListens { service, .. } => {
+                    listens.insert(service.as_str(), place);
+                }
+                _ => {}
+            }
+        }
+        Self { policies, listens }
+    }
 }
 
 impl Alteration {
@@ -80,41 +106,54 @@ impl Alteration {
     /// The changes, in their order. What only prepares others is left out: the tunnels' sources, and the first of two
     /// changes of the same listens.
     #[must_use]
-    pub fn list(changes: &[Change], before: Before<'_>) -> Vec<Self> {
-        Self::each(changes, before).map(|(_, alteration)| alteration).collect()
+    pub fn list(changes: &[Change], before: &Before<'_>) -> Vec<Self> {
+        let after = After::new(changes);
+        Self::each(changes, before, &after).into_iter().map(|(_, alteration)| alteration).collect()
     }
 
     /// The same, each with its change.
     pub(super) fn each<'a>(
         changes: &'a [Change],
-        before: Before<'a>,
-    ) -> impl Iterator<Item = (&'a Change, Self)> {
-        let last = move |place: usize| {
-            match changes.get(place) {
-            Some(Change::SetListens { service, .. }) => !changes.iter().skip(place + 1).any(
-                |later| matches!(later, Change::SetListens { service: other, .. } if other == service),
-            ),
+        before: &Before<'_>,
+        after: &After<'_>,
+    ) -> Vec<(&'a Change, Self)> {
+        let counts = |place: usize, change: &Change| match change {
+            Change::SetListens { service, .. } => {
+                after.listens.get(service.as_str()) == Some(&place)
+            }
             _ => true,
-        }
         };
-        let places = changes.iter().enumerate().filter(move |(place, _)| last(*place));
-        places.flat_map(move |(_, change)| {
-            let shown = before.alterations(change, changes).into_iter();
+        let shown = changes.iter().enumerate().filter(|(place, change)| counts(*place, change));
+        let altered = shown.flat_map(|(_, change)| {
+            let altered = before.alterations(change, after).into_iter();
             // A state or a weight that is as wanted already is no change.
-            let altered = shown.filter(|one| one.before.is_none() || one.before != one.after);
-            altered.map(move |shown| (change, shown))
-        })
+            let altered = altered.filter(|one| one.before.is_none() || one.before != one.after);
+            altered.map(move |alteration| (change, alteration))
+        });
+        altered.collect()
     }
 }
 
 impl<'a> Before<'a> {
+    /// What `configured` services with these timeouts are like while they run.
+    #[must_use]
+    pub fn new(
+        configured: impl IntoIterator<Item = &'a ServiceSpec>,
+        timeouts: &'a Timeouts,
+        running: &'a [snapshot::ServiceSnapshot],
+    ) -> Self {
+        let configured = configured.into_iter().map(|spec| (spec.name.as_str(), spec)).collect();
+        let running = running.iter().map(|service| (&*service.name, service)).collect();
+        Self { timeouts, configured, running }
+    }
+
     /// The changes without states that real servers are in already: a deadline that an operator has given is not taken
     /// by a file that asks for no more than what is.
     #[must_use]
-    pub fn unmet(self, mut changes: Vec<Change>) -> Vec<Change> {
+    pub fn unmet(&self, mut changes: Vec<Change>) -> Vec<Change> {
         let met = |change: &Change| {
             let Change::SetState { service, address, state } = change else { return false };
-            let wanted = self.running(service, *address).map(|real| real.wanted);
+            let wanted = self.real_now(service, *address).map(|real| real.wanted);
             wanted.is_some_and(|wanted| discriminant(&wanted) == discriminant(state))
         };
         changes.retain(|change| !met(change));
@@ -122,16 +161,13 @@ impl<'a> Before<'a> {
     }
 
     /// The policy of a service once the changes are made.
-    pub(super) fn policy_after(self, service: &str, changes: &[Change]) -> Policy {
-        let new = changes.iter().rev().find_map(|change| match change {
-            Change::SetPolicy { service: other, policy } if other == service => Some(*policy),
-            _ => None,
-        });
+    pub(super) fn policy_after(&self, service: &str, after: &After<'_>) -> Policy {
+        let new = after.policies.get(service).copied();
         new.or_else(|| Some(self.service(service)?.policy)).unwrap_or_default()
     }
 
     /// What a change is shown as: one alteration, or one for each key that it changes.
-    fn alterations(self, change: &Change, changes: &[Change]) -> Vec<Alteration> {
+    fn alterations(&self, change: &Change, after: &After<'_>) -> Vec<Alteration> {
         match change {
             Change::SetPolicy { service, policy } => {
                 let before = self.service(service).map(|spec| spec.policy).unwrap_or_default();
@@ -145,11 +181,11 @@ impl<'a> Before<'a> {
             Change::SetState { service, address, state } => {
                 let deadline = match state {
                     Wanted::Draining { deadline } => {
-                        deadline.or(self.policy_after(service, changes).drain_deadline)
+                        deadline.or(self.policy_after(service, after).drain_deadline)
                     }
                     _ => None,
                 };
-                let before = self.saved_states(service, *address, deadline);
+                let before = self.wanted_now(service, *address, deadline);
                 let state = Alteration::of("state", Some(service), Some(*address))
                     .from_to(before, state_text(state.name(), deadline));
                 vec![state]
@@ -158,7 +194,7 @@ impl<'a> Before<'a> {
         }
     }
 
-    fn alteration(self, change: &Change) -> Option<Alteration> {
+    fn alteration(&self, change: &Change) -> Option<Alteration> {
         let of = Alteration::of;
         Some(match change {
             Change::AddService(spec) => Alteration {
@@ -215,28 +251,32 @@ impl<'a> Before<'a> {
         })
     }
 
-    fn service(self, name: &str) -> Option<&'a ServiceSpec> {
-        self.services.iter().find(|service| service.name == name)
+    fn service(&self, name: &str) -> Option<&'a ServiceSpec> {
+        self.configured.get(name).copied()
     }
 
-    fn real(self, service: &str, address: IpAddr) -> Option<&'a RealSpec> {
+    fn real(&self, service: &str, address: IpAddr) -> Option<&'a RealSpec> {
         self.service(service)?.reals.iter().find(|real| real.address == address)
     }
 
+    /// The real servers of a service as they are, also those that were removed.
+    pub(super) fn reals_now(&self, service: &str) -> &'a [snapshot::RealSnapshot] {
+        self.running.get(service).map_or(&[], |service| &service.reals)
+    }
+
     /// A real server as it is, also one that was removed.
-    pub(super) fn running(
-        self,
+    pub(super) fn real_now(
+        &self,
         service: &str,
         address: IpAddr,
     ) -> Option<&'a snapshot::RealSnapshot> {
-        let service = self.running.iter().find(|running| running.name == service)?;
-        service.reals.iter().find(|real| real.address == address)
+        self.reals_now(service).iter().find(|real| real.address == address)
     }
 
     /// What is wanted of it now, with the time that its flows have; that of a removed one is a drain's too. The time is in
     /// whole seconds that are left, but where it could be taken for `other`.
-    fn saved_states(self, service: &str, address: IpAddr, other: Option<Duration>) -> String {
-        let Some(real) = self.running(service, address) else { return String::new() };
+    fn wanted_now(&self, service: &str, address: IpAddr, other: Option<Duration>) -> String {
+        let Some(real) = self.real_now(service, address) else { return String::new() };
         let left = real.deadline.map(|left| {
             let whole = Duration::from_secs(left.as_secs());
             if Some(whole) == other { left } else { whole }

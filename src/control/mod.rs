@@ -35,7 +35,7 @@ pub use explain::Explained;
 pub use list::{List, ListedReal, ListedService, Thousandths, Use, VirtualIp};
 pub use plan::{Moved, Planned, ReloadPlan};
 pub use reply::{Failure, MAX_REPLY_LEN, ReplyError, Status, decode, encode, encode_error};
-pub use request::{MAX_BODY_LEN, MAX_REQUEST_LEN, Request, RequestError, Which};
+pub use request::{MAX_BODY_LEN, MAX_REQUEST_LEN, Request, RequestError};
 pub use stats::{
     DirectorStats, Packets, RealServerDrop, RealServerStats, Stats, Timers, TunnelErrors,
 };

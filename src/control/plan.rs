@@ -10,7 +10,7 @@ use crate::balancer::maglev::MaglevTables;
 use crate::balancer::snapshot;
 use crate::model::{Existing, RealState, Wanted};
 
-use super::alteration::{Alteration, Before};
+use super::alteration::{After, Alteration, Before};
 
 /// What a reload would do.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
@@ -61,10 +61,11 @@ pub struct Moved {
 impl ReloadPlan {
     /// The plan of changes that were found by a comparison.
     #[must_use]
-    pub fn new(changes: &[Change], before: Before<'_>) -> Self {
+    pub fn new(changes: &[Change], before: &Before<'_>) -> Self {
         let mut plan = Self::default();
-        for (change, shown) in Alteration::each(changes, before) {
-            let (connections, fate) = touched(change, &shown, changes, before);
+        let after = After::new(changes);
+        for (change, shown) in Alteration::each(changes, before, &after) {
+            let (connections, fate) = touched(change, &shown, changes, before, &after);
             match fate {
                 Fate::Kept => {}
                 Fate::Drained => plan.connections_drained += connections,
@@ -185,10 +186,11 @@ fn touched(
     change: &Change,
     shown: &Alteration,
     changes: &[Change],
-    before: Before<'_>,
+    before: &Before<'_>,
+    after: &After<'_>,
 ) -> (u64, Fate) {
-    let (connections, fate) = concerned(change, before.running);
-    let resets = |service: &str| before.policy_after(service, changes).existing == Existing::Reset;
+    let (connections, fate) = concerned(change, before);
+    let resets = |service: &str| before.policy_after(service, after).existing == Existing::Reset;
     match change {
         Change::SetState { service, state: Wanted::Down | Wanted::Disabled, .. }
             if resets(service) =>
@@ -196,7 +198,7 @@ fn touched(
             (connections, Fate::Lost)
         }
         Change::RemoveReal { service, address } if resets(service) => {
-            let out = before.running(service, *address).is_some_and(is_out);
+            let out = before.real_now(service, *address).is_some_and(is_out);
             (connections, if out { Fate::Lost } else { fate })
         }
         Change::SetPolicy { service, .. } if shown.what == "existing" && resets(service) => {
@@ -215,7 +217,7 @@ fn is_out(real: &snapshot::RealSnapshot) -> bool {
 }
 
 /// The connections of a service's real servers that are out already and have no change of their own.
-fn already_out(name: &str, changes: &[Change], before: Before<'_>) -> u64 {
+fn already_out(name: &str, changes: &[Change], before: &Before<'_>) -> u64 {
     let changed = |real: &&snapshot::RealSnapshot| {
         changes.iter().any(|change| match change {
             Change::SetState { service, address, .. } | Change::RemoveReal { service, address } => {
@@ -227,20 +229,18 @@ fn already_out(name: &str, changes: &[Change], before: Before<'_>) -> u64 {
             _ => false,
         })
     };
-    let services = before.running.iter().filter(|service| service.name == name);
-    let reals = services.flat_map(|service| &service.reals);
-    reals.filter(|real| is_out(real) && !changed(real)).map(connections).sum()
+    before
+        .reals_now(name)
+        .iter()
+        .filter(|real| is_out(real) && !changed(real))
+        .map(connections)
+        .sum()
 }
 
 /// How many connections a change touches, and what becomes of them where none is ended.
-fn concerned(change: &Change, running: &[snapshot::ServiceSnapshot]) -> (u64, Fate) {
-    let find = |name: &str| running.iter().find(|service| service.name == name);
-    let all =
-        |name: &str| find(name).map_or(0, |service| service.reals.iter().map(connections).sum());
-    let one = |name: &str, address| {
-        let mut reals = find(name).into_iter().flat_map(|service| &service.reals);
-        reals.find(|real| real.address == address).map_or(0, connections)
-    };
+fn concerned(change: &Change, before: &Before<'_>) -> (u64, Fate) {
+    let all = |name: &str| before.reals_now(name).iter().map(connections).sum();
+    let one = |name: &str, address| before.real_now(name, address).map_or(0, connections);
     match change {
         Change::RemoveService { service } => (all(service), Fate::Lost),
         Change::RemoveReal { service, address } => (one(service, *address), Fate::Drained),

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::VERSION;
+use crate::model::Target;
 
 /// The longest request line in bytes, the newline included.
 pub const MAX_REQUEST_LEN: usize = 4096;
@@ -50,7 +51,7 @@ pub enum Request {
     SetWeight {
         /// Whose.
         #[serde(flatten)]
-        real: Which,
+        real: Target,
         /// Share of new connections.
         weight: u32,
     },
@@ -58,7 +59,7 @@ pub enum Request {
     Drain {
         /// Who.
         #[serde(flatten)]
-        real: Which,
+        real: Target,
         /// Until their end, as text: `10m`.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         deadline: Option<String>,
@@ -67,19 +68,19 @@ pub enum Request {
     Enable {
         /// Who.
         #[serde(flatten)]
-        real: Which,
+        real: Target,
     },
     /// Out of service.
     Disable {
         /// Who.
         #[serde(flatten)]
-        real: Which,
+        real: Target,
     },
     /// A real server more.
     AddReal {
         /// Who, and where.
         #[serde(flatten)]
-        real: Which,
+        real: Target,
         /// Share of new connections; 1 when absent.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         weight: Option<u32>,
@@ -88,7 +89,7 @@ pub enum Request {
     RemoveReal {
         /// Who.
         #[serde(flatten)]
-        real: Which,
+        real: Target,
     },
     /// Connections are forgotten: those of a service, of a real server, of both together, or all.
     Flush {
@@ -112,19 +113,6 @@ pub enum Request {
         /// The virtual IP.
         address: String,
     },
-}
-
-/// A real server by its address, in one service or in all.
-#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
-pub struct Which {
-    /// Its address.
-    pub address: String,
-    /// The service's name; absent where one alone can be meant.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub service: Option<String>,
-    /// Every service that it concerns.
-    #[serde(default, skip_serializing_if = "is_false")]
-    pub all_services: bool,
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref)] // serde's way

@@ -101,7 +101,7 @@ mod tests {
 
     fn policy(keys: &str) -> Policy {
         let text = "[director]\n[[service]]\nname = \"a\"\nlisten = [\"192.0.2.1:80/tcp\"]\nscheduler = \"mh\"\n";
-        config::director(&format!("{text}{keys}")).unwrap().services[0].policy
+        config::director(&format!("{text}{keys}")).unwrap().services[0].spec.policy
     }
 
     fn lines(changes: &[Alteration]) -> Vec<String> {

@@ -12,6 +12,7 @@ mod real;
 mod scheduler;
 mod seed;
 mod service;
+mod target;
 mod thresholds;
 mod time;
 
@@ -22,5 +23,6 @@ pub use real::{Health, MAX_WEIGHT, RealSpec, RealState, SavedState, Wanted};
 pub use scheduler::SchedulerKind;
 pub use seed::Seed;
 pub use service::ServiceSpec;
+pub use target::Target;
 pub use thresholds::Thresholds;
 pub use time::{Millis, Timeouts};

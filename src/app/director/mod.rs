@@ -196,9 +196,9 @@ async fn install(
         .settings()
         .into_iter()
         .chain([Change::SetSources(plan.outer_sources())])
-        .chain(running.config.services.iter().cloned().map(Change::AddService))
+        .chain(running.config.specs().cloned().map(Change::AddService))
         .collect();
-    let services = running.config.services.iter();
+    let services = running.config.specs();
     let tables = services.filter(|service| service.scheduler == SchedulerKind::Maglev).count();
     if tables >= MANY_TABLES {
         log::info!("making the Maglev tables of {tables} services, which can take seconds");

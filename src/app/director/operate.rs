@@ -11,9 +11,9 @@ use super::messages::DirectorMessage;
 use super::reload::Running;
 use crate::app::host::Session;
 use crate::balancer::{Change, Flush, Flushed, Snapshot, snapshot};
-use crate::config::{self, Edit, Fault, Selected, Target};
-use crate::control::{Alteration, Request, VirtualIp, Which};
-use crate::model::Wanted;
+use crate::config::{self, Edit, Fault, Selected};
+use crate::control::{Alteration, Request, VirtualIp};
+use crate::model::{Target, Wanted};
 
 /// The weight of a real server that is added without one, as in a configuration.
 const WEIGHT: u32 = 1;
@@ -45,8 +45,8 @@ impl Running {
         }
     }
 
-    async fn edit(&mut self, session: &mut Session, real: &Which, edit: Edit) -> CommandResult {
-        let wanted = self.config.edited(target(real), edit)?;
+    async fn edit(&mut self, session: &mut Session, real: &Target, edit: Edit) -> CommandResult {
+        let wanted = self.config.edited(real, edit)?;
         let changes = config::diff(&self.config, &wanted).map_err(first)?;
         // Another weight is nothing that the host has to know.
         if let Edit::SetWeight(_) = edit {
@@ -59,11 +59,11 @@ impl Running {
         Ok(Answer::of(altered).with(warnings))
     }
 
-    pub(super) async fn set_state(&mut self, real: &Which, state: Wanted) -> CommandResult {
+    pub(super) async fn set_state(&mut self, real: &Target, state: Wanted) -> CommandResult {
         let running = self.snapshot().await?;
         let Selected { services, address } = match state {
             Wanted::Up => self.select_to_enable(real, &running)?,
-            _ => self.config.select_also(target(real), &removed(real, &running))?,
+            _ => self.config.select_also(real, &removed(real, &running))?,
         };
         let change = |service| Change::SetState { service, address, state };
         let changes: Vec<Change> = services.into_iter().map(change).collect();
@@ -73,8 +73,8 @@ impl Running {
     }
 
     /// Whom the target means. Where they have been removed, they are up again by being added.
-    fn select_to_enable(&self, real: &Which, running: &Snapshot) -> anyhow::Result<Selected> {
-        self.config.select(target(real)).map_err(|fault| {
+    fn select_to_enable(&self, real: &Target, running: &Snapshot) -> anyhow::Result<Selected> {
+        self.config.select(real).map_err(|fault| {
             let named =
                 |service: &&str| real.service.as_deref().is_none_or(|name| name == *service);
             match removed(real, running).into_iter().find(named) {
@@ -219,18 +219,13 @@ pub(super) fn virtual_ips(
 }
 
 /// The services that serve the last connections of this real server, which was removed from them.
-fn removed<'a>(real: &Which, running: &'a Snapshot) -> Vec<&'a str> {
+fn removed<'a>(real: &Target, running: &'a Snapshot) -> Vec<&'a str> {
     // One that is no address is a fault when it is looked for.
     let Ok(address) = config::real(&real.address) else { return Vec::new() };
     let has = |service: &&snapshot::ServiceSnapshot| {
         service.reals.iter().any(|real| real.removed && real.address == address)
     };
     running.services.iter().filter(has).map(|service| service.name.as_str()).collect()
-}
-
-fn target(real: &Which) -> Target<'_> {
-    let Which { address, service, all_services } = real;
-    Target { address, service: service.as_deref(), all_services: *all_services }
 }
 
 /// A configuration that was checked differs from another in nothing that has more than one fault.

@@ -190,7 +190,7 @@ impl Running {
         let running = self.snapshot().await?;
         let changes = self.before(&running).unmet(changes);
         let settings = settings(&self.config, &wanted);
-        let plan = ReloadPlan::new(&changes, self.before(&running)).with(settings);
+        let plan = ReloadPlan::new(&changes, &self.before(&running)).with(settings);
         let (maglev_tables, _) = self.prepare(&wanted, changes).await?;
         let plan = self.builder.compare(plan, self.maglev_tables.clone(), maglev_tables).await?;
         let warnings = then.warnings().iter().filter(|warning| !known.contains(warning));
@@ -234,7 +234,7 @@ impl Running {
 
     /// The changes as they are shown, before they are made.
     pub(super) fn altered(&self, changes: &[Change], running: &Snapshot) -> Vec<Alteration> {
-        Alteration::list(changes, self.before(running))
+        Alteration::list(changes, &self.before(running))
     }
 
     /// Applies changes to what runs, and with them the Maglev tables that they need.
@@ -277,8 +277,7 @@ impl Running {
     }
 
     fn before<'a>(&'a self, running: &'a Snapshot) -> Before<'a> {
-        let config::Director { services, timeouts, .. } = &self.config;
-        Before { services, timeouts, running: &running.services }
+        Before::new(self.config.specs(), &self.config.timeouts, &running.services)
     }
 
     /// The way back from `wanted`. What the configuration cannot name, connections of a service that was away, is

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use crate::control::{Request, Which};
-use crate::model::MAX_WEIGHT;
+use crate::control::Request;
+use crate::model::{MAX_WEIGHT, Target};
 
 /// The words of a flow: its transport and both ends. In quotes they may be one argument.
 const FLOW_WORDS: usize = 3;
@@ -157,10 +157,10 @@ pub(super) struct RealArgument {
 }
 
 impl RealArgument {
-    fn which(&self) -> Which {
+    fn target(&self) -> Target {
         let Self { address, service, all_services } = self;
         let (address, service) = (address.clone(), service.clone());
-        Which { address, service, all_services: *all_services }
+        Target { address, service, all_services: *all_services }
     }
 }
 
@@ -185,17 +185,17 @@ impl Command {
             Self::Drops { .. } => Request::Drops,
             Self::Explain { flow } => Request::Explain { flow: flow.join(" ") },
             Self::SetWeight { weight, real } => {
-                Request::SetWeight { real: real.which(), weight: *weight }
+                Request::SetWeight { real: real.target(), weight: *weight }
             }
             Self::Drain { deadline, real } => {
-                Request::Drain { real: real.which(), deadline: deadline.clone() }
+                Request::Drain { real: real.target(), deadline: deadline.clone() }
             }
-            Self::Enable { real } => Request::Enable { real: real.which() },
-            Self::Disable { real } => Request::Disable { real: real.which() },
+            Self::Enable { real } => Request::Enable { real: real.target() },
+            Self::Disable { real } => Request::Disable { real: real.target() },
             Self::AddReal { weight, real } => {
-                Request::AddReal { real: real.which(), weight: *weight }
+                Request::AddReal { real: real.target(), weight: *weight }
             }
-            Self::RemoveReal { real } => Request::RemoveReal { real: real.which() },
+            Self::RemoveReal { real } => Request::RemoveReal { real: real.target() },
             Self::Flush { service, real, all } => {
                 Request::Flush { service: service.clone(), address: real.clone(), all: *all }
             }

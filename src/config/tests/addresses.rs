@@ -252,7 +252,7 @@ fn a_service_mixes_families() {
     let director: Director = config::director(text).unwrap();
     assert_eq!(director.vips(), [address("192.0.2.10"), address("2001:db8::10")]);
     assert_eq!(director.reals(), [address("10.0.0.11"), address("2001:db8:1::12")]);
-    assert_eq!(director.services[0].listens[1].to_string(), "[2001:db8::10]:80/tcp");
+    assert_eq!(director.services[0].spec.listens[1].to_string(), "[2001:db8::10]:80/tcp");
 }
 
 #[test]

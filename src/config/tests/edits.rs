@@ -1,7 +1,8 @@
 //! A configuration with one change, and what is refused.
 
 use super::*;
-use crate::config::{Director, Edit, Target, deadline, diff, vip};
+use crate::config::{Director, Edit, deadline, diff, vip};
+use crate::model::Target;
 
 const TWO: &str = r#"
 source = "10.0.0.1"
@@ -19,8 +20,8 @@ fn two() -> Director {
     director(&with_services(TWO)).unwrap()
 }
 
-fn target<'a>(address: &'a str, service: Option<&'a str>, all_services: bool) -> Target<'a> {
-    Target { address, service, all_services }
+fn target(address: &str, service: Option<&str>, all_services: bool) -> Target {
+    Target { address: address.to_owned(), service: service.map(str::to_owned), all_services }
 }
 
 /// The weights of a real server, by service.
@@ -29,7 +30,7 @@ fn weights(director: &Director, of: &str) -> Vec<(String, u32)> {
         let real = service.reals.iter().find(|real| real.address == address(of))?;
         Some((service.name.clone(), real.weight))
     };
-    director.services.iter().filter_map(here).collect()
+    director.specs().filter_map(here).collect()
 }
 
 fn owned(weights: &[(&str, u32)]) -> Vec<(String, u32)> {
@@ -39,7 +40,7 @@ fn owned(weights: &[(&str, u32)]) -> Vec<(String, u32)> {
 #[test]
 fn one_change_in_one_service_or_in_all() {
     let two = two();
-    let edited = |target, edit| two.edited(target, edit).unwrap();
+    let edited = |target, edit| two.edited(&target, edit).unwrap();
     let only = edited(target("2001:db8:1::12", None, false), Edit::SetWeight(65_535));
     assert_eq!(weights(&only, "2001:db8:1::12"), owned(&[("web", 65_535)]));
     assert_eq!(diff(&two, &only).unwrap().len(), 1);
@@ -123,9 +124,9 @@ fn what_is_refused_and_why() {
         ),
     ];
     for (target, edit, expected) in rows {
-        assert_eq!(two.edited(target, edit).unwrap_err().to_string(), expected);
+        assert_eq!(two.edited(&target, edit).unwrap_err().to_string(), expected);
     }
-    let port = two.edited(target("10.0.0.11:80", None, false), set).unwrap_err().to_string();
+    let port = two.edited(&target("10.0.0.11:80", None, false), set).unwrap_err().to_string();
     assert!(port.contains("tunnelling cannot change ports"), "{port}");
 }
 
@@ -133,9 +134,9 @@ fn what_is_refused_and_why() {
 fn with_one_service_nobody_has_to_name_it() {
     let one = director(&with_services(TWO.split("[[service]]\nname = \"mail\"").next().unwrap()))
         .unwrap();
-    let more = one.edited(target("10.0.0.13", None, false), Edit::Add(1)).unwrap();
+    let more = one.edited(&target("10.0.0.13", None, false), Edit::Add(1)).unwrap();
     assert_eq!(weights(&more, "10.0.0.13"), owned(&[("web", 1)]));
-    let twice = more.edited(target("10.0.0.13", None, false), Edit::Add(1)).unwrap_err();
+    let twice = more.edited(&target("10.0.0.13", None, false), Edit::Add(1)).unwrap_err();
     assert_eq!(twice.to_string(), "address: 10.0.0.13 is in service web already");
 }
 
@@ -145,10 +146,10 @@ fn a_service_takes_as_many_real_servers_as_a_file_may_give_it() {
     let last = u32::try_from(crate::config::MAX_REALS_PER_SERVICE).unwrap() - 3;
     for number in 0..=last {
         let address = std::net::Ipv4Addr::from(0x0a01_0000 + number).to_string();
-        one = one.edited(target(&address, Some("web"), false), Edit::Add(1)).unwrap();
+        one = one.edited(&target(&address, Some("web"), false), Edit::Add(1)).unwrap();
     }
-    assert_eq!(one.services[0].reals.len(), crate::config::MAX_REALS_PER_SERVICE);
-    let full = one.edited(target("10.2.0.1", Some("web"), false), Edit::Add(1)).unwrap_err();
+    assert_eq!(one.services[0].spec.reals.len(), crate::config::MAX_REALS_PER_SERVICE);
+    let full = one.edited(&target("10.2.0.1", Some("web"), false), Edit::Add(1)).unwrap_err();
     assert_eq!(
         full.to_string(),
         "service: web has 1024 real servers, as many as a service may have"
@@ -192,8 +193,8 @@ fn there_are_as_many_real_servers_as_a_file_may_have() {
         (0..full).map(|number| service(number, most - usize::from(number == 0))).collect();
     let nearly = director(&with_services(&(text + &service(full, 0)))).unwrap();
     let last = format!("s{full}");
-    let all = nearly.edited(target("10.99.0.1", Some(&last), false), Edit::Add(1)).unwrap();
-    let more = all.edited(target("10.99.0.2", Some(&last), false), Edit::Add(1)).unwrap_err();
+    let all = nearly.edited(&target("10.99.0.1", Some(&last), false), Edit::Add(1)).unwrap();
+    let more = all.edited(&target("10.99.0.2", Some(&last), false), Edit::Add(1)).unwrap_err();
     assert_eq!(more.to_string(), "address: there are 16384 real servers, as many as there may be");
 }
 
@@ -202,7 +203,7 @@ fn there_are_as_many_real_servers_as_a_file_may_have() {
 fn a_removed_server_is_among_those_that_may_be_meant() {
     let two = two();
     let asked = |service, all, removed: &[&str]| {
-        let selected = two.select_also(target("10.0.0.12", service, all), removed);
+        let selected = two.select_also(&target("10.0.0.12", service, all), removed);
         selected.map(|selected| selected.services).map_err(|fault| fault.key)
     };
     assert_eq!(asked(None, false, &[]), Err("address".to_owned()));

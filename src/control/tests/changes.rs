@@ -15,8 +15,8 @@ fn plan(before: &str, after: &str) -> ReloadPlan {
     let (old, new) = (specs(before), specs(after));
     let running = state().services;
     let changes = diff(&old, &new).unwrap();
-    let before = Before { services: &old.services, timeouts: &old.timeouts, running: &running };
-    ReloadPlan::new(&changes, before)
+    let before = Before::new(old.specs(), &old.timeouts, &running);
+    ReloadPlan::new(&changes, &before)
 }
 
 const WEB: &str = "[[service]]\nname = \"web\"\nlisten = [\"192.0.2.10:80/tcp\"]\n";
@@ -91,8 +91,8 @@ fn a_plan_counts_connections_of_servers_that_are_out_already_and_would_be_reset(
         let mut running = super::state().services;
         running[0].reals[1].state = state;
         let changes = diff(&old, &new).unwrap();
-        let before = Before { services: &old.services, timeouts: &old.timeouts, running: &running };
-        ReloadPlan::new(&changes, before)
+        let before = Before::new(old.specs(), &old.timeouts, &running);
+        ReloadPlan::new(&changes, &before)
     };
     for state in [RealState::Down, RealState::Disabled] {
         let plan = planned(&new, state);
@@ -120,9 +120,9 @@ fn deadlines_are_shown_in_whole_seconds_unless_that_hides_a_change() {
         running[0].reals[1].deadline = Some(Duration::from_millis(left));
         let state = Wanted::Draining { deadline: Some(Duration::from_millis(new)) };
         let (service, address) = ("web".to_owned(), address("10.1.0.11"));
-        let before = Before { services: &web.services, timeouts: &web.timeouts, running: &running };
+        let before = Before::new(web.specs(), &web.timeouts, &running);
         let changes = [Change::SetState { service, address, state }];
-        let shown = Alteration::list(&changes, before).pop()?;
+        let shown = Alteration::list(&changes, &before).pop()?;
         Some(shown.to_string().replace("web 10.1.0.11: state draining, for ", ""))
     };
     let text = |text: &str| Some(text.to_owned());
@@ -155,7 +155,7 @@ fn listens_that_swap_ports_are_one_change_each() {
 
 /// Two services' keepers, as before and after a reload.
 fn maglev_tables(text: &str, slots: u32) -> MaglevTables {
-    let services = specs(text).services.into_iter().map(Change::AddService).collect();
+    let services = specs(text).specs().cloned().map(Change::AddService).collect();
     let mut maglev_tables = MaglevTables::new(Seed(1, 2), slots);
     let _ = maglev_tables.follow(services);
     maglev_tables

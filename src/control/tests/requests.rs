@@ -1,6 +1,7 @@
 //! Requests: what can be asked, and by whom.
 
 use super::*;
+use crate::model::Target;
 
 #[test]
 fn requests_are_one_line_each_and_come_back() {
@@ -59,9 +60,9 @@ fn requests_are_one_line_each_and_come_back() {
     }
 }
 
-fn which(address: &str, service: Option<&str>, all_services: bool) -> Which {
+fn which(address: &str, service: Option<&str>, all_services: bool) -> Target {
     let (address, service) = (address.to_owned(), service.map(str::to_owned));
-    Which { address, service, all_services }
+    Target { address, service, all_services }
 }
 
 #[test]

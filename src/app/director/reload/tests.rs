@@ -7,9 +7,8 @@ use std::time::Duration;
 
 use super::*;
 use crate::balancer::{Balancer, Explanation, Limits};
-use crate::config::{Edit, Target};
-use crate::control::Which;
-use crate::model::{Millis, Wanted};
+use crate::config::Edit;
+use crate::model::{Millis, Target, Wanted};
 
 const SERVICES: &str = "
 [[service]]
@@ -96,7 +95,7 @@ impl Running {
 
     /// Adds the services, as at the start.
     async fn begin(&mut self) {
-        let services = self.config.services.iter().cloned().map(Change::AddService);
+        let services = self.config.specs().cloned().map(Change::AddService);
         let changes = self.settings().into_iter().chain(services).collect();
         self.apply(changes).await.unwrap();
     }
@@ -174,7 +173,7 @@ async fn operated(keys: &str) -> Running {
     );
     let mut running = running(read("", &services));
     running.begin().await;
-    let which = |host| Which { address: format!("10.0.0.{host}"), ..Which::default() };
+    let which = |host| Target { address: format!("10.0.0.{host}"), ..Target::default() };
     let minutes = |minutes: u64| Some(Duration::from_secs(60 * minutes));
     for (host, state) in [
         (11, Wanted::Draining { deadline: minutes(10) }),
@@ -184,7 +183,7 @@ async fn operated(keys: &str) -> Running {
         running.set_state(&which(host), state).await.unwrap();
     }
     let other = running.config.edited(
-        Target { address: "10.0.0.14", service: None, all_services: false },
+        &Target { address: "10.0.0.14".to_owned(), service: None, all_services: false },
         Edit::SetWeight(7),
     );
     let other = other.unwrap();
@@ -226,7 +225,7 @@ fn the_way_back_leads_to_what_operators_have_said() {
                     let mut running = operated(keys).await;
                     let before = standings(&running).await;
                     let mut wanted = running.config.clone();
-                    let web = wanted.services.first_mut().unwrap();
+                    let web = &mut wanted.services.first_mut().unwrap().spec;
                     match how {
                         "remove" => web.reals.clear(),
                         "states" => web.reals.iter_mut().for_each(|real| real.state = Wanted::Down),
@@ -260,7 +259,7 @@ fn texts(answer: Answer) -> Vec<String> {
 fn another_deadline_is_a_change() {
     block_on(async {
         let mut running = operated("drain_deadline = \"20m\"\n").await;
-        let which = Which { address: "10.0.0.11".to_owned(), ..Which::default() };
+        let which = Target { address: "10.0.0.11".to_owned(), ..Target::default() };
         let mut drain = async |minutes: Option<u64>| {
             let deadline = minutes.map(|minutes| Duration::from_secs(60 * minutes));
             texts(running.set_state(&which, Wanted::Draining { deadline }).await.unwrap())
@@ -284,7 +283,7 @@ fn a_file_that_has_a_drained_server_drain_leaves_its_deadline_alone() {
     block_on(async {
         let running = operated("").await;
         let mut wanted = running.config.clone();
-        for real in &mut wanted.services.first_mut().unwrap().reals {
+        for real in &mut wanted.services.first_mut().unwrap().spec.reals {
             real.state = Wanted::Draining { deadline: None };
         }
         let running_now = running.snapshot().await.unwrap();
@@ -296,7 +295,7 @@ fn a_file_that_has_a_drained_server_drain_leaves_its_deadline_alone() {
             ["web 10.0.0.13: state disabled → draining", "web 10.0.0.14: state up → draining"];
         assert_eq!(shown, expected);
         assert_eq!(changes.len(), 2, "and no others are made");
-        let plan = ReloadPlan::new(&changes, running.before(&running_now));
+        let plan = ReloadPlan::new(&changes, &running.before(&running_now));
         assert_eq!(plan.changes.len(), 2);
     });
 }
