@@ -13,6 +13,7 @@ CONTROL=/run/vstun  # control sockets
 WAIT=60             # seconds until a wait fails: generous, since a busy machine is no fault
 ulimit -n "$(ulimit -Hn)" # thousands of connections to one web server
 
+umask 022           # a control socket's folder is its owner's alone
 mount -t tmpfs tmpfs /run
 mkdir -p /run/netns "$WORK" "$CONTROL"
 ip link set dev lo up

@@ -3,6 +3,7 @@
 use std::fmt::Display;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
@@ -18,6 +19,9 @@ use super::{director as director_daemon, realserver as realserver_daemon};
 pub(super) const FAILED: u8 = 1;
 /// Exit code: wrong usage or configuration.
 pub(super) const MISUSED: u8 = 2;
+
+/// The default of `--wait`, in seconds: less than systemd gives a start (90 s).
+const WAIT: u32 = 30;
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -56,6 +60,9 @@ struct DirectorArgs {
     /// Start although another host answers ARP or neighbour discovery for a virtual IP
     #[arg(long)]
     force: bool,
+    /// Seconds to wait at the start for an uplink, a route or an address that is not there yet, as at boot
+    #[arg(long, value_name = "SECONDS", default_value_t = WAIT)]
+    wait: u32,
     /// How much to log: off, error, warn, info or debug [default: info]
     #[arg(long, value_name = "LEVEL", value_parser = level(), hide_possible_values = true)]
     log: Option<LevelFilter>,
@@ -126,7 +133,11 @@ pub fn director() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     start_log(args.log);
-    let options = director_daemon::Options { config_path: args.config, force: args.force };
+    let options = director_daemon::Options {
+        config_path: args.config,
+        force: args.force,
+        wait: Duration::from_secs(args.wait.into()),
+    };
     exit("vstun-director", director_daemon::run(config, options))
 }
 

@@ -1,12 +1,16 @@
-//! Configuration files: read with a bound, checked, and refused with one line per fault.
+//! Configuration files: read with a bound, checked, and refused with one line per fault. What may wait for a disk or a
+//! network file system is done by a thread of its own.
 
 use std::fmt;
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
-use std::path::Path;
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
 
 use crate::balancer::Change;
 use crate::config::{self, Fault};
+
+use super::slow_io;
 
 /// Why a configuration file is refused: lines of the form `FILE:LINE: key: message`.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -36,16 +40,18 @@ pub(super) fn realserver(path: &Path) -> Result<config::RealServer, Refused> {
     config::realserver(&text(path)?).map_err(|faults| refused(path, &faults))
 }
 
-/// Reads and checks the director's configuration anew, for a reload: with the changes that lead to it
-/// from `running`.
+/// A configuration, and the changes that lead to it from the running one.
+pub(super) type Compared = (config::Director, Vec<Change>);
+
+/// Reads and checks the director's configuration anew, for a reload from `running`.
 ///
 /// # Errors
-/// The file cannot be read, has faults, or changes what needs a restart.
-pub(super) fn reload(
-    path: &Path,
-    running: &config::Director,
-) -> Result<(config::Director, Vec<Change>), Refused> {
-    compare(path, read(path)?, running)
+/// The file cannot be read in time, has faults, or changes what needs a restart.
+pub(super) async fn reload(path: &Path, running: &config::Director) -> anyhow::Result<Compared> {
+    let what = format!("cannot read {}", path.display());
+    let (path, running) = (path.to_owned(), running.clone());
+    let read = move || compared(&path, read(&path)?, &running);
+    Ok(slow_io::run(&what, read).await??)
 }
 
 /// Checks a configuration that somebody else has read, for the changes that lead to it from `running`. `path` is what
@@ -53,11 +59,17 @@ pub(super) fn reload(
 ///
 /// # Errors
 /// As those of [`reload`].
-pub(super) fn compare(
-    path: &Path,
+pub(super) async fn compare(
+    path: PathBuf,
     bytes: Vec<u8>,
     running: &config::Director,
-) -> Result<(config::Director, Vec<Change>), Refused> {
+) -> anyhow::Result<Compared> {
+    let running = running.clone();
+    let compare = move || compared(&path, bytes, &running);
+    Ok(slow_io::run("cannot compare the configuration", compare).await??)
+}
+
+fn compared(path: &Path, bytes: Vec<u8>, running: &config::Director) -> Result<Compared, Refused> {
     let wanted = config::director(&utf8(path, bytes)?).map_err(|faults| refused(path, &faults))?;
     let changes = config::diff(running, &wanted).map_err(|faults| refused(path, &faults))?;
     Ok((wanted, changes))
@@ -66,16 +78,32 @@ pub(super) fn compare(
 /// A configuration as it is in the file.
 ///
 /// # Errors
-/// The file cannot be read.
+/// The file cannot be read, or is not a regular file.
 pub(super) fn read(path: &Path) -> Result<Vec<u8>, Refused> {
-    let cannot_read =
-        |error: io::Error| Refused(vec![format!("cannot read {}: {error}", path.display())]);
+    bounded(path).map_err(|error| Refused(vec![format!("cannot read {}: {error}", path.display())]))
+}
+
+fn bounded(path: &Path) -> io::Result<Vec<u8>> {
+    let file = open(path)?;
     let mut bytes = Vec::new();
-    let file = File::open(path).map_err(cannot_read)?;
     // One byte more than is accepted tells a file that is too long from one that just fits.
     let bound = config::MAX_LEN as u64 + 1;
-    file.take(bound).read_to_end(&mut bytes).map_err(cannot_read)?;
+    file.take(bound).read_to_end(&mut bytes)?;
     Ok(bytes)
+}
+
+/// A FIFO or a device would keep its reader waiting, or never end.
+fn open(path: &Path) -> io::Result<File> {
+    // Without O_NONBLOCK the opening of a FIFO waits for a writer.
+    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+    let kind = file.metadata()?.file_type();
+    let what = match kind {
+        _ if kind.is_file() => return Ok(file),
+        _ if kind.is_dir() => "a directory",
+        _ if kind.is_fifo() => "a FIFO",
+        _ => "a device",
+    };
+    Err(io::Error::other(format!("it is {what}; give a regular file")))
 }
 
 fn refused(path: &Path, faults: &[Fault]) -> Refused {
@@ -94,4 +122,38 @@ fn utf8(path: &Path, bytes: Vec<u8>) -> Result<String, Refused> {
         let message = "not UTF-8; save the file in UTF-8".to_owned();
         refused(path, &[Fault { line, key: "syntax".to_owned(), message }])
     })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    fn what_is_not_a_regular_file_is_refused_and_not_waited_for() {
+        let fifo = std::env::temp_dir().join(format!("vstun-config-{}", std::process::id()));
+        assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+        let refused = read(&fifo).unwrap_err().to_string();
+        std::fs::remove_file(&fifo).unwrap();
+        assert!(refused.ends_with(": it is a FIFO; give a regular file"), "{refused}");
+        for (path, what) in [("/dev/zero", "a device"), ("/", "a directory")] {
+            let refused = read(Path::new(path)).unwrap_err().to_string();
+            assert!(
+                refused.ends_with(&format!(": it is {what}; give a regular file")),
+                "{refused}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_long_file_is_read_up_to_one_byte_beyond_the_bound() {
+        let path = std::env::temp_dir().join(format!("vstun-config-long-{}", std::process::id()));
+        std::fs::write(&path, vec![b'#'; config::MAX_LEN + 2]).unwrap();
+        let read = read(&path).unwrap().len();
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(read, config::MAX_LEN + 1);
+    }
 }

@@ -14,12 +14,16 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 
 use super::serve::{Control, Writers};
+use super::slow_io;
 use crate::config::Access;
 use crate::sys::peer;
 use crate::sys::tun::Tun;
 
 /// Clients that wait to be accepted, at most (the kernel's own bound is `net.core.somaxconn`).
 const BACKLOG: i32 = 128;
+
+/// The group's bits of a file mode.
+const GROUP_BITS: u32 = 0o070;
 
 /// The control thread's runtime: it lives on the thread that called.
 pub(super) fn runtime() -> anyhow::Result<Runtime> {
@@ -112,38 +116,63 @@ impl Signals {
     }
 }
 
-/// The control socket's group as a number; `None`: the daemon's own.
+/// Who may use the control socket, with the group as a number.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SocketAccess {
+    mode: u32,
+    /// `None`: the daemon's own.
+    group: Option<u32>,
+}
+
+/// Looks up the control socket's group. The group database may be a directory service far away.
 ///
 /// # Errors
-/// There is no such group.
-pub(super) fn group(access: &Access) -> anyhow::Result<Option<u32>> {
-    let Some(name) = &access.group else { return Ok(None) };
+/// There is no such group, or no answer.
+pub(super) async fn access(access: &Access) -> anyhow::Result<SocketAccess> {
+    let &Access { mode, ref group } = access;
+    let Some(name) = group else { return Ok(SocketAccess { mode, group: None }) };
     if let Ok(number) = name.parse() {
-        return Ok(Some(number));
+        return Ok(SocketAccess { mode, group: Some(number) });
     }
-    let found = peer::group(name).with_context(|| format!("cannot look up group {name:?}"))?;
+    let what = format!("control_group: cannot look up group {name:?}");
+    let asked = name.clone();
+    let found = slow_io::run(&what, move || peer::group(&asked)).await?.context(what)?;
     let hint = format!("make it with `groupadd --system {name}`, or write another");
-    found.map(Some).with_context(|| format!("control_group: there is no group {name:?}; {hint}"))
+    let none = || format!("control_group: there is no group {name:?}; {hint}");
+    Ok(SocketAccess { mode, group: Some(found.with_context(none)?) })
 }
 
 /// Makes the control socket. Nobody can connect before its mode and group are what they should be.
-pub(super) fn listen(path: &Path, access: &Access) -> anyhow::Result<Control> {
-    let group = group(access)?;
+pub(super) fn listen(path: &Path, access: SocketAccess) -> anyhow::Result<Control> {
+    let SocketAccess { mode, group } = access;
     let cannot = |what: &str| format!("could not {what} the control socket {}", path.display());
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None).with_context(|| cannot("make"))?;
     let address = SockAddr::unix(path).with_context(|| cannot("name"))?;
     socket.bind(&address).with_context(|| cannot("make"))?;
-    if group.is_some() {
-        chown(path, None, group).with_context(|| cannot("set the group of"))?;
-    }
-    fs::set_permissions(path, fs::Permissions::from_mode(access.mode))
+    let given = match group.map(|group| chown(path, None, Some(group))) {
+        None | Some(Ok(())) => true,
+        Some(Err(error)) if error.kind() == io::ErrorKind::PermissionDenied => false,
+        Some(error) => error.map(|()| true).with_context(|| cannot("set the group of"))?,
+    };
+    // The kernel cannot keep the others out where the file is not the group's.
+    let file_mode = if given { mode } else { mode | (mode & GROUP_BITS) >> 3 };
+    fs::set_permissions(path, fs::Permissions::from_mode(file_mode))
         .with_context(|| cannot("set the mode of"))?;
     let meta = fs::metadata(path).with_context(|| cannot("look at"))?;
     socket.listen(BACKLOG).with_context(|| cannot("listen on"))?;
     socket.set_nonblocking(true).with_context(|| cannot("listen on"))?;
     let listener = UnixListener::from_std(OwnedFd::from(socket).into())
         .with_context(|| cannot("listen on"))?;
-    Ok(Control { listener, writers: Writers { owner: meta.uid(), group: meta.gid() } })
+    let writers = Writers { owner: meta.uid(), group: group.unwrap_or_else(|| meta.gid()) };
+    if !given {
+        log::info!(
+            "no right to give {} to its group (CAP_CHOWN): whoever connects is asked for its groups instead, and the \
+             file's mode is {file_mode:04o}",
+            path.display()
+        );
+    }
+    let ask_mode = (!given).then_some(mode);
+    Ok(Control { listener, writers, ask_mode })
 }
 
 /// Says that everything is installed and the control socket answers.
@@ -151,6 +180,12 @@ pub(super) fn ready() {
     log::info!("ready");
     // Without NOTIFY_SOCKET this does nothing; with a broken one there is nobody to tell.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+}
+
+/// Tells the supervisor what the daemon is about, for `systemctl status`.
+pub(super) fn status(text: &str) {
+    // As for `ready`.
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Status(text)]);
 }
 
 /// The packet thread, from outside.

@@ -14,3 +14,4 @@ mod operator;
 mod packet_thread;
 mod realserver;
 mod serve;
+mod slow_io;

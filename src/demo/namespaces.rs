@@ -2,7 +2,8 @@
 
 use std::env;
 use std::ffi::OsString;
-use std::fs;
+use std::fs::{self, DirBuilder};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -51,7 +52,9 @@ pub(super) fn enter(keep: bool) -> Result<()> {
 pub(super) fn prepare() -> Result<()> {
     output(Command::new("mount").args(["-t", "tmpfs", "tmpfs", "/run"]))?;
     for folder in ["/run/netns", "/run/vstun", FOLDER] {
-        fs::create_dir_all(folder).with_context(|| format!("cannot make {folder}"))?;
+        // Whatever the umask: a daemon takes no folder that its group may write to.
+        let made = DirBuilder::new().recursive(true).mode(0o755).create(folder);
+        made.with_context(|| format!("cannot make {folder}"))?;
     }
     Ok(())
 }

@@ -14,6 +14,7 @@ mod family;
 mod ipv6;
 mod plan;
 pub mod realserver;
+mod recorded;
 mod route;
 mod step;
 pub mod sysctl;

@@ -167,6 +167,14 @@ pub enum Refusal {
     Ipv6Missing(IpAddr),
 }
 
+impl Refusal {
+    /// Whether the host may become fit by itself, as at boot: an interface, an address or a route is not there yet.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        matches!(self, Self::UplinkUnknown(_) | Self::UplinkMissing(_) | Self::SourceForeign(_))
+    }
+}
+
 /// How others ask who has the address.
 #[must_use]
 pub fn resolution(address: IpAddr) -> &'static str {

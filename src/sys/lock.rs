@@ -1,14 +1,21 @@
 //! One process per file: an exclusive `flock` that ends with the process, however it ends.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::sync::Arc;
+
+use super::folder::{FileError, Folder};
+
+/// flock(2) asks for no right to write: whoever may open the file could hold the lock.
+const MODE: u32 = 0o600;
 
 /// A lock that is held. The file holds the holder's process number; it is removed when the lock is dropped.
 #[derive(Debug)]
 pub struct Lock {
-    path: PathBuf,
+    folder: Arc<Folder>,
+    name: OsString,
     _file: File,
 }
 
@@ -28,25 +35,30 @@ pub enum Attempt {
 ///
 /// # Errors
 ///
-/// The file cannot be opened, locked or written.
-pub fn take(path: &Path) -> io::Result<Attempt> {
+/// The file cannot be opened, locked or written, or another user can have made it.
+pub fn take(folder: &Arc<Folder>, name: &OsStr) -> Result<Attempt, FileError> {
     loop {
-        let mut file =
-            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+        let mut how = OpenOptions::new();
+        how.read(true).write(true).create(true).truncate(false);
+        let Some(mut file) = folder.open_file(name, &mut how)? else {
+            return Err(io::Error::from(io::ErrorKind::NotFound).into());
+        };
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Ok(Attempt::Held { pid: holder(&mut file) }),
-            Err(TryLockError::Error(error)) => return Err(error),
+            Err(TryLockError::Error(error)) => return Err(error.into()),
         }
         // The holder before us may have removed the file between our open and our lock: then this lock is on a
         // file without a name, and the next one would lock another.
-        if !same_file(&file, path)? {
+        if !same_file(&file, folder, name)? {
             continue;
         }
+        file.set_permissions(Permissions::from_mode(MODE))?;
         file.set_len(0)?;
         file.rewind()?;
         writeln!(file, "{}", std::process::id())?;
-        return Ok(Attempt::Taken(Lock { path: path.to_owned(), _file: file }));
+        let (folder, name) = (Arc::clone(folder), name.to_owned());
+        return Ok(Attempt::Taken(Lock { folder, name, _file: file }));
     }
 }
 
@@ -54,37 +66,36 @@ pub fn take(path: &Path) -> io::Result<Attempt> {
 ///
 /// # Errors
 ///
-/// The file is there and cannot be opened or asked.
-pub fn held(path: &Path) -> io::Result<bool> {
-    let file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
-        Err(error) => return Err(error),
+/// The file is there and cannot be opened or asked, or another user can have made it.
+pub fn held(folder: &Folder, name: &OsStr) -> Result<bool, FileError> {
+    let Some(file) = folder.open_file(name, OpenOptions::new().read(true))? else {
+        return Ok(false);
     };
     // A shared lock: two that ask at once must not see each other as holders.
     match file.try_lock_shared() {
         Ok(()) => Ok(false),
         Err(TryLockError::WouldBlock) => Ok(true),
-        Err(TryLockError::Error(error)) => Err(error),
+        Err(TryLockError::Error(error)) => Err(error.into()),
     }
 }
 
 impl Drop for Lock {
     fn drop(&mut self) {
         // Still locked: nobody else can have put another file here. A file that stays is no harm.
-        let _ = std::fs::remove_file(&self.path);
+        let _ = self.folder.remove(&self.name);
     }
 }
 
 fn holder(file: &mut File) -> Option<u32> {
     let mut text = String::new();
-    file.read_to_string(&mut text).ok()?;
+    // Longer than any number.
+    file.take(32).read_to_string(&mut text).ok()?;
     text.trim().parse().ok()
 }
 
-fn same_file(file: &File, path: &Path) -> io::Result<bool> {
+fn same_file(file: &File, folder: &Folder, name: &OsStr) -> io::Result<bool> {
     let opened = file.metadata()?;
-    match std::fs::metadata(path) {
+    match fs::symlink_metadata(folder.at(name)) {
         Ok(named) => Ok(named.ino() == opened.ino() && named.dev() == opened.dev()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(error),
@@ -93,33 +104,60 @@ fn same_file(file: &File, path: &Path) -> io::Result<bool> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::os::unix::fs::symlink;
+    use std::path::PathBuf;
+
     use super::*;
 
-    fn place(name: &str) -> PathBuf {
-        std::env::temp_dir().join(format!("vstun-lock-{}-{name}", std::process::id()))
+    const NAME: &str = "d.sock.lock";
+
+    fn place(name: &str) -> (PathBuf, Arc<Folder>) {
+        let path = std::env::temp_dir().join(format!("vstun-lock-{}-{name}", std::process::id()));
+        fs::create_dir(&path).unwrap();
+        let folder = Folder::open(&path).unwrap().into();
+        (path, folder)
     }
 
     #[test]
     fn the_second_is_told_who_is_first() {
-        let path = place("second");
-        let Ok(Attempt::Taken(first)) = take(&path) else { panic!("free") };
-        match take(&path) {
+        let (path, folder) = place("second");
+        let name = OsStr::new(NAME);
+        let Ok(Attempt::Taken(first)) = take(&folder, name) else { panic!("free") };
+        match take(&folder, name) {
             Ok(Attempt::Held { pid }) => assert_eq!(pid, Some(std::process::id())),
             other => panic!("{other:?}"),
         }
-        assert!(held(&path).expect("readable"));
+        assert!(held(&folder, name).unwrap());
         drop(first);
-        assert!(!path.exists());
-        assert!(!held(&path).expect("absent"));
+        assert!(!path.join(NAME).exists());
+        assert!(!held(&folder, name).unwrap());
+        fs::remove_dir(path).unwrap();
     }
 
     #[test]
-    fn a_file_left_by_a_dead_holder_is_taken() {
-        let path = place("dead");
-        std::fs::write(&path, "4194305\n").expect("temp");
-        let Ok(Attempt::Taken(lock)) = take(&path) else { panic!("free") };
-        let text = std::fs::read_to_string(&path).expect("there");
+    fn a_file_left_by_a_dead_holder_is_taken_and_kept_from_others() {
+        let (path, folder) = place("dead");
+        fs::write(path.join(NAME), "4194305\n").unwrap();
+        let Ok(Attempt::Taken(lock)) = take(&folder, OsStr::new(NAME)) else { panic!("free") };
+        let text = fs::read_to_string(path.join(NAME)).unwrap();
         assert_eq!(text.trim(), std::process::id().to_string());
+        assert_eq!(fs::metadata(path.join(NAME)).unwrap().mode() & 0o777, MODE);
         drop(lock);
+        fs::remove_dir(path).unwrap();
+    }
+
+    #[test]
+    fn a_link_is_not_followed() {
+        let (path, folder) = place("link");
+        let precious = path.join("precious");
+        fs::write(&precious, "precious").unwrap();
+        symlink(&precious, path.join(NAME)).unwrap();
+        let name = OsStr::new(NAME);
+        assert!(matches!(take(&folder, name), Err(FileError::NotOurs(_))));
+        assert!(held(&folder, name).is_err());
+        assert_eq!(fs::read_to_string(&precious).unwrap(), "precious");
+        fs::remove_dir_all(path).unwrap();
     }
 }

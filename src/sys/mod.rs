@@ -4,6 +4,7 @@
 #![allow(unsafe_code)]
 
 pub mod arp;
+pub mod folder;
 mod frames;
 pub mod lock;
 pub mod memory;

@@ -1,5 +1,6 @@
 //! Director mode: host set-up, the packet thread, and the control thread that steers them.
 
+mod boot;
 mod commands;
 mod input;
 mod logs;
@@ -17,12 +18,13 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use mio::Poll;
 use tokio::sync::mpsc;
 
-use super::daemon::{self, Signals, Thread};
+use super::daemon::{self, Signals, SocketAccess, Thread};
 use super::host::{DesiredDirector, Prepared, Session};
 use super::packet_thread::PacketThread;
 use super::serve::{self, Control};
@@ -51,6 +53,8 @@ pub(super) struct Options {
     pub(super) config_path: PathBuf,
     /// Announce the VIPs even if another host answers ARP or neighbour discovery for one of them.
     pub(super) force: bool,
+    /// How long to wait at the start for uplinks, routes and addresses that are not there yet.
+    pub(super) wait: Duration,
 }
 
 /// Runs a director until a signal stops it. Every change to the host is undone before this returns.
@@ -61,9 +65,9 @@ pub(super) fn run(config: config::Director, options: Options) -> anyhow::Result<
     daemon::runtime()?.block_on(async {
         let mut signals = Signals::new()?;
         // Before anything on the host changes.
-        daemon::group(&config.access)?;
+        let access = daemon::access(&config.access).await?;
         let mut session = Session::open(&config.control)?;
-        let outcome = direct(config, options, &mut session, &mut signals).await;
+        let outcome = direct(config, options, access, &mut session, &mut signals).await;
         // Once more, for what failed before anything ran.
         outcome.and(session.undo().await)
     })
@@ -72,12 +76,16 @@ pub(super) fn run(config: config::Director, options: Options) -> anyhow::Result<
 async fn direct(
     config: config::Director,
     options: Options,
+    access: SocketAccess,
     session: &mut Session,
     signals: &mut Signals,
 ) -> anyhow::Result<()> {
     let withdrawn: BTreeSet<IpAddr> =
         if config.announce { BTreeSet::new() } else { config.vips().into_iter().collect() };
-    let plan = session.plan_director(&desired(&config, withdrawn.clone(), options.force)).await?;
+    let wanted = desired(&config, withdrawn.clone(), options.force);
+    let Some(plan) = boot::plan(session, &wanted, signals, options.wait).await? else {
+        return Ok(());
+    };
     let sources = plan.outer_sources();
     let (sender, errors) = sockets()?;
     let tun = daemon::tun(&config.tun, plan.tun_mtu(), config.offload)?;
@@ -89,7 +97,7 @@ async fn direct(
     let mut running =
         Running::new(config, options, packet_thread.clone(), random, withdrawn, sources);
     let builder = running.builder();
-    let installing = install(&mut running, session, plan);
+    let installing = install(&mut running, access, session, plan);
     let outcome = match attended(installing, signals, &builder).await {
         // As if the signal had come a moment later.
         (_, Stop::PendingCommand) => Ok(()),
@@ -189,6 +197,7 @@ async fn attended<T>(
 
 async fn install(
     running: &mut Running,
+    access: SocketAccess,
     session: &mut Session,
     plan: Prepared,
 ) -> anyhow::Result<Control> {
@@ -206,7 +215,7 @@ async fn install(
     running.apply(changes).await?;
     let _ = running.warned(plan.warnings().to_vec());
     session.install(plan).await?;
-    daemon::listen(&running.config.control, &running.config.access)
+    daemon::listen(&running.config.control, access)
 }
 
 fn desired(config: &config::Director, withdrawn: BTreeSet<IpAddr>, force: bool) -> DesiredDirector {

@@ -57,7 +57,7 @@ impl Running {
         withdrawn: BTreeSet<IpAddr>,
         sources: Sources,
     ) -> Self {
-        let Options { config_path: path, force } = options;
+        let Options { config_path: path, force, wait: _ } = options;
         let maglev_tables = MaglevTables::new(hash_seed(&config, random), config.maglev_slots);
         let vips = watch::Sender::new(virtual_ips(&config, &withdrawn));
         let events = Events::new();
@@ -166,7 +166,8 @@ impl Running {
     /// Reads the configuration again and applies what differs, to the balancer and to the host; a faulty one, or one
     /// that the host is not fit for, changes nothing.
     async fn reload(&mut self, session: &mut Session) -> CommandResult {
-        let (wanted, changes) = config_file::reload(&self.path, &self.config)?;
+        let (wanted, changes) =
+            self.builder.unless_stopped(config_file::reload(&self.path, &self.config)).await?;
         let (altered, warnings) = self.switch(session, wanted, changes).await?;
         let done = format!("reloaded {}: {} changes", self.path.display(), altered.len());
         Ok(Answer::done(done, altered).with(warnings))
@@ -179,7 +180,7 @@ impl Running {
         file: PathBuf,
         text: Vec<u8>,
     ) -> anyhow::Result<ReloadPlan> {
-        let (wanted, changes) = config_file::compare(&file, text, &self.config)?;
+        let (wanted, changes) = config_file::compare(file, text, &self.config).await?;
         let then = session.preview_director(&self.desired(&wanted)).await?;
         // The running configuration was fit for the host when it was installed; the host may have changed since.
         let now = session.preview_director(&self.desired(&self.config)).await.ok();

@@ -58,6 +58,21 @@ impl Builder {
         self.work(move || plan.with_tables(&now, &then)).await
     }
 
+    /// Waits for something that need not come to its end when the director stops, such as a file to be read.
+    ///
+    /// # Errors
+    /// Its own; the director is stopping.
+    pub(super) async fn unless_stopped<T>(
+        &self,
+        work: impl Future<Output = anyhow::Result<T>>,
+    ) -> anyhow::Result<T> {
+        let mut stopping = self.0.subscribe();
+        tokio::select! {
+            done = work => done,
+            _ = stopping.wait_for(|stopping| *stopping) => bail!(STOPPING),
+        }
+    }
+
     async fn work<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,

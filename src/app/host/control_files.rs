@@ -1,14 +1,17 @@
 //! The files around a control socket: `<control>.lock`, `<control>.state`, and the directory they are in.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::DirBuilder;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::{fs, io};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 
+use crate::app::slow_io;
+use crate::sys::folder::{FileError, Folder};
 use crate::sys::lock::{self, Attempt, Lock};
 
 /// The suffix of the lock file.
@@ -19,7 +22,13 @@ pub(super) const STATE: &str = "state";
 /// The locked place of one daemon. Dropped, it leaves nothing of its own behind.
 #[derive(Debug)]
 pub(super) struct ControlFiles {
-    control: PathBuf,
+    folder: Arc<Folder>,
+    /// The control socket's name in the folder.
+    socket: OsString,
+    state: OsString,
+    /// How often the state was given to be written, and the last of them that was written.
+    given: u64,
+    written: Arc<Mutex<u64>>,
     /// Directories that we made, outermost first.
     made: Vec<PathBuf>,
     lock: Option<Lock>,
@@ -28,33 +37,85 @@ pub(super) struct ControlFiles {
 impl ControlFiles {
     /// Makes the directory and takes the lock.
     pub(super) fn take(control: &Path) -> Result<Self> {
-        let mut files =
-            Self { control: control.to_owned(), made: make_directory(control)?, lock: None };
-        let path = beside(control, LOCK);
-        match lock::take(&path).with_context(|| format!("cannot lock {}", path.display()))? {
-            Attempt::Taken(lock) => files.lock = Some(lock),
-            Attempt::Held { pid } => bail!("{}", held(control, pid)),
+        let socket = control.file_name().context("the control socket's path has no file name")?;
+        let parent = control.parent().unwrap_or_else(|| Path::new(""));
+        let made = make_directory(parent)?;
+        let folder = Arc::new(Folder::open(parent).map_err(|error| unusable(parent, error))?);
+        let mut files = Self {
+            folder,
+            socket: socket.to_owned(),
+            state: with_suffix(socket, STATE),
+            given: 0,
+            written: Arc::default(),
+            made,
+            lock: None,
+        };
+        let name = with_suffix(socket, LOCK);
+        match lock::take(&files.folder, &name) {
+            Ok(Attempt::Taken(lock)) => files.lock = Some(lock),
+            Ok(Attempt::Held { pid }) => bail!("{}", held(control, pid)),
+            Err(FileError::NotOurs(stranger)) => {
+                bail!(
+                    "{stranger}, so it is not used as a lock; remove it, or choose another `control`"
+                )
+            }
+            Err(FileError::Io(error)) => {
+                let path = files.folder.shown(&name);
+                return Err(error).with_context(|| format!("cannot lock {}", path.display()));
+            }
         }
-        files.remove_stale_socket()?;
+        files.remove_stale_socket(control)?;
         Ok(files)
     }
 
-    pub(super) fn control(&self) -> &Path {
-        &self.control
+    pub(super) fn folder(&self) -> &Arc<Folder> {
+        &self.folder
     }
 
+    /// The state file's name in the folder.
+    pub(super) fn state_name(&self) -> &OsStr {
+        &self.state
+    }
+
+    /// The state file's name for people.
     pub(super) fn state(&self) -> PathBuf {
-        beside(&self.control, STATE)
+        self.folder.shown(&self.state)
+    }
+
+    /// Writes the state file, or removes it: `None`.
+    ///
+    /// # Errors
+    /// The file cannot be written, or not within [`slow_io::LIMIT`].
+    pub(super) async fn write_state(&mut self, text: Option<Vec<u8>>) -> Result<()> {
+        self.given += 1;
+        let (number, written) = (self.given, Arc::clone(&self.written));
+        let (folder, name) = (Arc::clone(&self.folder), self.state.clone());
+        let what = format!("cannot write {}", self.state().display());
+        let write = move || {
+            // A number cannot be left half written.
+            let mut last = written.lock().unwrap_or_else(PoisonError::into_inner);
+            // One that hung until a newer one was written comes too late.
+            if number < *last {
+                return Ok(());
+            }
+            *last = number;
+            match text {
+                Some(text) => folder.replace(&name, &text),
+                None => folder.remove(&name),
+            }
+        };
+        slow_io::run(&what, write).await?.context(what)
     }
 
     pub(super) fn made(&self) -> &[PathBuf] {
         &self.made
     }
 
-    /// Directories that a dead predecessor made are ours to remove.
+    /// Directories that a dead predecessor made are ours to remove: those that hold the control socket.
     pub(super) fn inherit(&mut self, made: Vec<PathBuf>) {
+        let socket = self.folder.shown(&self.socket);
         for directory in made {
-            if !self.made.contains(&directory) {
+            if !self.made.contains(&directory) && socket.starts_with(&directory) {
                 self.made.push(directory);
             }
         }
@@ -62,20 +123,34 @@ impl ControlFiles {
     }
 
     /// A socket that nobody listens on is a killed daemon's; one that somebody does belongs to another program.
-    fn remove_stale_socket(&self) -> Result<()> {
-        let control = self.control.display();
-        match fs::symlink_metadata(&self.control) {
+    fn remove_stale_socket(&self, control: &Path) -> Result<()> {
+        let (path, control) = (self.folder.at(&self.socket), control.display());
+        match fs::symlink_metadata(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             Err(error) => Err(error).with_context(|| format!("cannot look at {control}")),
             Ok(meta) if !meta.file_type().is_socket() => {
-                bail!("{control} exists and is no socket; remove it, or choose another `control`")
+                bail!(
+                    "{control} exists and is not a socket; remove it, or choose another `control`"
+                )
             }
-            Ok(_) if UnixStream::connect(&self.control).is_ok() => {
+            Ok(_) if UnixStream::connect(&path).is_ok() => {
                 bail!("another program listens on {control}; choose another `control`")
             }
-            Ok(_) => fs::remove_file(&self.control)
+            Ok(_) => fs::remove_file(&path)
                 .with_context(|| format!("cannot remove the stale socket {control}")),
         }
+    }
+}
+
+/// Why the control socket's folder cannot be used, and what to do.
+fn unusable(folder: &Path, error: FileError) -> anyhow::Error {
+    match error {
+        FileError::NotOurs(stranger) => anyhow!(
+            "{stranger}: another user could put files there that vstun would believe; `chown` or `chmod go-w` it, or \
+             choose a `control` in another directory, such as /run/vstun"
+        ),
+        FileError::Io(error) => anyhow::Error::new(error)
+            .context(format!("cannot open the directory {}", folder.display())),
     }
 }
 
@@ -85,9 +160,10 @@ impl Drop for ControlFiles {
             return;
         }
         // Files first: a directory goes only when it is empty, so what belongs to others keeps it.
-        let socket = fs::symlink_metadata(&self.control);
-        if socket.is_ok_and(|meta| meta.file_type().is_socket()) {
-            let _ = fs::remove_file(&self.control);
+        let socket = self.folder.at(&self.socket);
+        let meta = fs::symlink_metadata(&socket);
+        if meta.is_ok_and(|meta| meta.file_type().is_socket()) {
+            let _ = fs::remove_file(&socket);
         }
         self.lock = None;
         for directory in self.made.iter().rev() {
@@ -98,10 +174,15 @@ impl Drop for ControlFiles {
 
 /// `<control>.<suffix>`.
 pub(super) fn beside(control: &Path, suffix: &str) -> PathBuf {
-    let mut name = OsString::from(control);
+    with_suffix(control.as_os_str(), suffix).into()
+}
+
+/// `<name>.<suffix>`.
+pub(super) fn with_suffix(name: &OsStr, suffix: &str) -> OsString {
+    let mut name = name.to_owned();
     name.push(".");
     name.push(suffix);
-    PathBuf::from(name)
+    name
 }
 
 /// Why a place is not ours.
@@ -113,10 +194,10 @@ fn held(control: &Path, pid: Option<u32>) -> String {
     )
 }
 
-fn make_directory(control: &Path) -> Result<Vec<PathBuf>> {
-    let Some(directory) = control.parent().filter(|parent| !parent.as_os_str().is_empty()) else {
+fn make_directory(directory: &Path) -> Result<Vec<PathBuf>> {
+    if directory.as_os_str().is_empty() {
         return Ok(Vec::new());
-    };
+    }
     let missing: Vec<PathBuf> = directory
         .ancestors()
         .take_while(|ancestor| !ancestor.exists())

@@ -67,10 +67,10 @@ impl Session {
         facts: &Facts,
     ) -> Result<()> {
         self.forget_lost_links(facts);
-        let others = state::living(self.files.control(), &self.state.namespace);
+        let others = state::living(&self.files, &self.state.namespace);
         let on_tun = self.due(&plan.on_tun, facts, &others)?;
         let steps = self.due(&plan.steps, facts, &others)?;
-        self.record(on_tun.iter().chain(&steps))?;
+        self.record(on_tun.iter().chain(&steps)).await?;
 
         self.make(&on_tun, role, facts).await?;
         let tun = facts.link(&plan.tun).with_context(|| format!("{} is gone", plan.tun))?;
@@ -130,14 +130,14 @@ impl Session {
         })
     }
 
-    fn record<'a>(&mut self, due: impl Iterator<Item = &'a Due>) -> Result<()> {
+    async fn record<'a>(&mut self, due: impl Iterator<Item = &'a Due>) -> Result<()> {
         let mut changed = false;
         for due in due {
             let (Due::New(step) | Due::Claim(step)) = due else { continue };
             self.state.add(step);
             changed = true;
         }
-        if changed { self.save() } else { Ok(()) }
+        if changed { self.save().await } else { Ok(()) }
     }
 
     async fn make(&mut self, due: &[Due], role: &Role, facts: &Facts) -> Result<()> {

@@ -31,6 +31,7 @@ use tokio::task::JoinHandle;
 use crate::host::{
     self, Announcement, Facts, HostPlan, Mss, Object, OuterSources, Step, director, realserver,
 };
+use crate::sys::folder::NotOurs;
 use crate::sys::netlink::{Events, Netlink};
 use crate::sys::netns;
 use crate::sys::sysctl;
@@ -206,9 +207,9 @@ impl Session {
     }
 
     /// Writes the state down; where nothing is left to undo, that is no file.
-    fn save(&self) -> Result<()> {
-        let path = self.files.state();
-        if self.state.steps.is_empty() { state::remove(&path) } else { self.state.save(&path) }
+    async fn save(&mut self) -> Result<()> {
+        let text = (!self.state.steps.is_empty()).then(|| self.state.text()).transpose()?;
+        self.files.write_state(text).await
     }
 }
 
@@ -286,7 +287,18 @@ enum Elsewhere {
 fn inherit(files: &mut ControlFiles, namespace: &str, elsewhere: Elsewhere) -> Result<State> {
     let path = files.state();
     let mut state = State::new(namespace.to_owned(), files.made().to_vec());
-    let Some(left) = State::load(&path)? else { return Ok(state) };
+    let left = match State::load(files.folder(), files.state_name()) {
+        Ok(Some(left)) => left,
+        Ok(None) => return Ok(state),
+        Err(error) => match error.downcast_ref::<NotOurs>() {
+            Some(stranger) if elsewhere == Elsewhere::Ignore => {
+                warn!("{}", state::not_believed(stranger));
+                return Ok(state);
+            }
+            Some(stranger) => bail!("{}", state::not_believed(stranger)),
+            None => return Err(error),
+        },
+    };
     if left.namespace != namespace {
         let what = format!(
             "{} was written by process {} in another network namespace or before a reboot",

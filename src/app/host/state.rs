@@ -1,20 +1,25 @@
 //! The state file: what a daemon changes on its host, written down before it is changed.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::ffi::OsStr;
+use std::fs;
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
+use log::warn;
 use serde::{Deserialize, Serialize};
 
 use crate::host::Step;
+use crate::sys::folder::{FileError, Folder, NotOurs};
 use crate::sys::lock;
 
-use super::control_files::{LOCK, STATE, beside};
+use super::control_files::{ControlFiles, LOCK, STATE, with_suffix};
 
 /// The only version so far.
 const VERSION: u32 = 1;
+
+/// The longest state file in bytes that is read: a hundred thousand steps.
+const MAX_LEN: u64 = 16 << 20;
 
 /// What is in the file.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
@@ -36,18 +41,23 @@ impl State {
         Self { version: VERSION, namespace, pid, directories, steps: Vec::new() }
     }
 
-    /// Reads the file; none: there is none.
-    pub(super) fn load(path: &Path) -> Result<Option<Self>> {
-        let text = match fs::read(path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => {
+    /// Reads the file; none: there is none. A step that no plan makes is left out with a warning.
+    ///
+    /// # Errors
+    /// [`NotOurs`]: another user can have written the file. It is no state file, or of another version.
+    pub(super) fn load(folder: &Folder, name: &OsStr) -> Result<Option<Self>> {
+        let path = folder.shown(name);
+        let text = match folder.read(name, MAX_LEN) {
+            Ok(Some(text)) => text,
+            Ok(None) => return Ok(None),
+            Err(FileError::NotOurs(stranger)) => return Err(stranger.into()),
+            Err(FileError::Io(error)) => {
                 return Err(error).with_context(|| format!("cannot read {}", path.display()));
             }
         };
-        let state: Self = serde_json::from_slice(&text).with_context(|| {
+        let mut state: Self = serde_json::from_slice(&text).with_context(|| {
             format!(
-                "{} is no state file; look at what it says, undo that by hand, and remove it",
+                "{} is not a state file; look at what it says, undo that by hand, and remove it",
                 path.display()
             )
         })?;
@@ -58,12 +68,21 @@ impl State {
                 state.version
             );
         }
+        state.steps.retain(|step| {
+            let planned = step.is_planned();
+            if !planned {
+                warn!("{}: vstun makes no such step, it is left alone: {step}", path.display());
+            }
+            planned
+        });
         Ok(Some(state))
     }
 
-    /// Writes the file: after a crash it is the old one or the new one, never half of it.
-    pub(super) fn save(&self, path: &Path) -> Result<()> {
-        write(self, path).with_context(|| format!("cannot write {}", path.display()))
+    /// The file's text.
+    pub(super) fn text(&self) -> Result<Vec<u8>> {
+        let mut text = serde_json::to_vec_pretty(self)?;
+        text.push(b'\n');
+        Ok(text)
     }
 
     /// The write that holds a setting at `value`.
@@ -86,6 +105,10 @@ impl State {
 
     /// Writes steps down, in the place of those that they supersede. Guards come first, so that they are undone last.
     pub(super) fn add(&mut self, step: &Step) {
+        debug_assert!(
+            step.is_planned(),
+            "the next start would not undo {step}; see host::recorded"
+        );
         self.steps.retain(|known| !step.supersedes(known) && !known.same_end(step));
         self.steps.push(step.clone());
         self.steps.sort_by_key(|step| !step.guards());
@@ -96,41 +119,26 @@ impl State {
     }
 }
 
+/// Why a state file is not believed, and what to do.
+pub(super) fn not_believed(stranger: &NotOurs) -> String {
+    format!("{stranger}, so what it says is not believed and not undone; look at it, and remove it")
+}
+
 /// The states of other daemons that live, in this directory and this network namespace.
-pub(super) fn living(control: &Path, namespace: &str) -> Vec<State> {
-    let own = beside(control, STATE);
-    let Some(Ok(entries)) = own.parent().map(fs::read_dir) else { return Vec::new() };
+pub(super) fn living(files: &ControlFiles, namespace: &str) -> Vec<State> {
+    let folder = files.folder();
+    let Ok(entries) = fs::read_dir(folder.at(OsStr::new("."))) else { return Vec::new() };
+    let suffix = format!(".{STATE}");
     entries
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| path.extension().is_some_and(|suffix| suffix == STATE) && *path != own)
-        .filter(|path| lock::held(&path.with_extension(LOCK)).unwrap_or(false))
-        .filter_map(|path| State::load(&path).ok().flatten())
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .filter(|name| OsStr::new(name) != files.state_name())
+        .filter_map(|name| {
+            let lock = with_suffix(OsStr::new(name.strip_suffix(&suffix)?), LOCK);
+            let held = lock::held(folder, &lock).unwrap_or(false);
+            held.then(|| State::load(folder, OsStr::new(&name)).ok().flatten())?
+        })
         .filter(|state| state.namespace == namespace)
         .collect()
-}
-
-/// Removes the file, if it is there.
-pub(super) fn remove(path: &Path) -> Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("cannot remove {}", path.display()))
-        }
-        _ => Ok(()),
-    }
-}
-
-fn write(state: &State, path: &Path) -> io::Result<()> {
-    let new = path.with_extension("state.new");
-    let mut file = File::create(&new)?;
-    serde_json::to_writer_pretty(&mut file, state)?;
-    file.write_all(b"\n")?;
-    file.sync_all()?;
-    fs::rename(&new, path)?;
-    // The new name, too, must be on the disk before the step is made.
-    match path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-        Some(directory) => File::open(directory)?.sync_all(),
-        None => Ok(()),
-    }
 }
 
 #[cfg(test)]

@@ -54,12 +54,12 @@ impl Session {
                 self.files.state().display()
             );
         }
-        self.save()?;
+        self.save().await?;
         Ok(outcomes)
     }
 
     pub(super) async fn undo_steps(&mut self, steps: Vec<Step>, mode: Mode) -> Vec<UndoReport> {
-        let others = state::living(self.files.control(), &self.state.namespace);
+        let others = state::living(&self.files, &self.state.namespace);
         let mut outcomes = Vec::new();
         for step in steps.into_iter().rev() {
             let result = match undo(&step, &self.netlink, &others).await {
@@ -75,7 +75,7 @@ impl Session {
             outcomes.push(UndoReport { step: step.to_string(), result });
         }
         if !outcomes.is_empty()
-            && let Err(error) = self.save()
+            && let Err(error) = self.save().await
         {
             warn!("{error:#}");
         }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::Context;
 use mio::Poll;
 
-use super::daemon::{self, SignalAction, Signals, Thread};
+use super::daemon::{self, SignalAction, Signals, SocketAccess, Thread};
 use super::host::{DesiredRealServer, Session};
 use super::packet_thread::PacketThread;
 use super::serve;
@@ -32,9 +32,9 @@ pub(super) fn run(config: config::RealServer) -> anyhow::Result<()> {
     daemon::runtime()?.block_on(async {
         let mut signals = Signals::new()?;
         // Before anything on the host changes.
-        daemon::group(&config.access)?;
+        let access = daemon::access(&config.access).await?;
         let mut session = Session::open(&config.control)?;
-        let outcome = serve_reals(config, &mut session, &mut signals).await;
+        let outcome = serve_reals(config, access, &mut session, &mut signals).await;
         // Once more, for what failed before anything ran.
         outcome.and(session.undo().await)
     })
@@ -42,6 +42,7 @@ pub(super) fn run(config: config::RealServer) -> anyhow::Result<()> {
 
 async fn serve_reals(
     config: config::RealServer,
+    access: SocketAccess,
     session: &mut Session,
     signals: &mut Signals,
 ) -> anyhow::Result<()> {
@@ -62,7 +63,7 @@ async fn serve_reals(
     let refused = config.offload && !tun.offload();
     let delivery = Delivery::new(tun, config.coalesce);
     let (packet_thread, mut thread) = start(receivers, delivery, gate, config.busy_poll)?;
-    let outcome = match daemon::listen(&config.control, &config.access) {
+    let outcome = match daemon::listen(&config.control, access) {
         Ok(control) => {
             let handler = Arc::new(Handler::new(packet_thread.clone(), refused));
             daemon::ready();

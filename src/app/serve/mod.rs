@@ -43,6 +43,8 @@ pub(super) struct Control {
     pub(super) listener: UnixListener,
     /// Who may change something.
     pub(super) writers: Writers,
+    /// Who may connect, as a file mode, where the file's own is wider because the daemon could not set its group.
+    pub(super) ask_mode: Option<u32>,
 }
 
 /// Who answers.
@@ -117,7 +119,7 @@ pub(super) async fn serve<D: RequestHandler>(
     control: Control,
     handler: Arc<D>,
 ) -> anyhow::Result<()> {
-    let Control { listener, writers } = control;
+    let Control { listener, writers, ask_mode } = control;
     let (slots, refusals) = (Places::new(), Arc::new(Refusals::default()));
     loop {
         let stream = match listener.accept().await {
@@ -135,6 +137,13 @@ pub(super) async fn serve<D: RequestHandler>(
                 continue;
             }
         };
+        if let Some(Err(refused)) = ask_mode.map(|mode| peer.may_connect(mode)) {
+            refusals.note("connect", &refused);
+            if let Err(error) = say(stream, &format!("{refused:#}")) {
+                log::debug!("control socket: {error}");
+            }
+            continue;
+        }
         let slot = match slots.take(&peer) {
             Ok(slot) => slot,
             Err(many) => {
@@ -154,10 +163,13 @@ pub(super) async fn serve<D: RequestHandler>(
     }
 }
 
-/// Says why and closes. The line fits into an empty socket buffer, so nothing waits.
 fn turn_away(stream: UnixStream, many: usize) -> io::Result<()> {
-    let line = format!("busy: {many} clients are being served; try again in a few seconds");
-    stream.into_std()?.write_all(control::encode_error(&line).as_bytes())
+    say(stream, &format!("busy: {many} clients are being served; try again in a few seconds"))
+}
+
+/// Says why and closes. The line fits into an empty socket buffer, so nothing waits.
+fn say(stream: UnixStream, why: &str) -> io::Result<()> {
+    stream.into_std()?.write_all(control::encode_error(why).as_bytes())
 }
 
 async fn client<D: RequestHandler>(

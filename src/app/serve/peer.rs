@@ -44,6 +44,19 @@ impl Peer {
         Self { uid, gid: uid, pid: None, groups: Vec::new(), writers }
     }
 
+    /// Whether a socket file of that mode, of the owner and the group, would let it connect: whoever may write to it may
+    /// (unix(7)). Asked again, because the file may not be the group's.
+    ///
+    /// # Errors
+    /// It may not; the message says who may.
+    pub(super) fn may_connect(&self, mode: u32) -> anyhow::Result<()> {
+        if mode & 0o002 != 0 || self.may_write().is_ok() {
+            return Ok(());
+        }
+        let Writers { owner, group } = self.writers;
+        bail!("{self} may not ask: root, user {owner} and the members of group {group} may")
+    }
+
     /// Whether it may change something.
     ///
     /// # Errors
@@ -71,6 +84,18 @@ impl fmt::Display for Peer {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_stranger_connects_only_where_the_mode_lets_others() {
+        let may = |uid, gid, mode| {
+            let writers = Writers { owner: 500, group: 600 };
+            Peer { uid, gid, pid: None, groups: Vec::new(), writers }.may_connect(mode).is_ok()
+        };
+        assert!(may(0, 0, 0o660) && may(500, 1, 0o660) && may(1000, 600, 0o660));
+        assert!(!may(1000, 1000, 0o660));
+        assert!(!may(1000, 1000, 0o664));
+        assert!(may(1000, 1000, 0o666));
+    }
 
     #[test]
     fn root_the_owner_and_the_group_may_write_and_nobody_else() {

@@ -68,7 +68,7 @@ fn with_server_for(
     let server = thread::spawn(move || {
         runtime.block_on(async {
             tokio::select! {
-                _ = serve(Control { listener, writers }, handler) => {}
+                _ = serve(Control { listener, writers, ask_mode: None }, handler) => {}
                 _ = stopped => {}
             }
         });

@@ -55,7 +55,7 @@ fn running(config: config::Director) -> Running {
             }
         }
     });
-    let options = Options { config_path: PathBuf::new(), force: false };
+    let options = Options { config_path: PathBuf::new(), force: false, wait: Duration::ZERO };
     Running::new(config, options, packet_thread, Seed(5, 6), BTreeSet::new(), Sources::new())
 }
 

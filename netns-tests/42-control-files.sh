@@ -1,0 +1,71 @@
+# Files beside the control socket that another user can have made are neither believed nor followed, by the director, the real
+# server and `vstun cleanup`; a configuration that is not a file is refused and keeps nobody waiting.
+#
+# Nothing is sent, and the files are of either family.
+# mixes: 4in4
+source "$(dirname "$0")/lib.sh"
+source "$here/topology.sh"
+source "$here/daemons.sh"
+
+make_topology
+touch "$WORK/own"
+chown 4242 "$WORK/own" 2>/dev/null || skip "skipped: needs root"
+
+start_director wrr 1
+# Made by a director, so that only its owner makes it wrong.
+sed 's|"steps": \[|&{"write":{"sysctl":"net/ipv4/conf/lo/forwarding","from":"1","to":"1"}},|' \
+    "$CONTROL/director.sock.state" >"$WORK/evil"
+rm "$WORK/director.toml"
+mkfifo "$WORK/director.toml"
+expect_fails "a reload of a FIFO" ask director reload 2>"$WORK/refused.log"
+grep -q 'it is a FIFO; give a regular file' "$WORK/refused.log" || fail "said: $(<"$WORK/refused.log")"
+ask director status
+stop director
+expect_eq "exit code after a FIFO" "$CODE" 0
+rm "$WORK/director.toml"
+
+# Everybody may write there, as to /tmp, and another user was first.
+CONTROL=$WORK/sticky
+mkdir -m 1777 "$CONTROL"
+for name in director real1; do
+    cp "$WORK/evil" "$CONTROL/$name.sock.state"
+    chown 4242 "$CONTROL/$name.sock.state"
+done
+start_director wrr 1
+start_real real1
+for name in director real1; do
+    expect_log "$name" "$name.sock.state belongs to user 4242, so what it says is not believed"
+    stop "$name"
+    expect_eq "exit code of $name" "$CODE" 0
+done
+expect_eq "files that are left" "$(ls -A "$CONTROL")" ""
+cp "$WORK/evil" "$CONTROL/director.sock.state"
+chown 4242 "$CONTROL/director.sock.state"
+expect_fails "a cleanup by another user's file" ask director cleanup 2>"$WORK/refused.log"
+grep -q 'not believed' "$WORK/refused.log" || fail "said: $(<"$WORK/refused.log")"
+rm "$CONTROL"/*
+
+refused() { # WHAT PATTERN
+    spawn vt-director director "$VSTUN_BIN/vstun-director" --config "$WORK/director.toml"
+    exit_code director
+    expect_eq "$1: exit code" "$CODE" 1
+    expect_log director "$2"
+}
+echo precious >"$WORK/precious"
+ln -s "$WORK/precious" "$CONTROL/director.sock.lock"
+refused "a link in the lock's place" 'director.sock.lock is a symbolic link'
+rm "$CONTROL/director.sock.lock"
+mkfifo "$CONTROL/director.sock.lock"
+refused "a FIFO in the lock's place" 'director.sock.lock is a FIFO'
+rm "$CONTROL/director.sock.lock"
+ln -s "$WORK/precious" "$CONTROL/director.sock.state.new"
+start_director wrr 1
+expect_eq "permissions" "$(cd "$CONTROL" && stat -c '%n %a' director.sock.lock director.sock.state)" \
+    $'director.sock.lock 600\ndirector.sock.state 600'
+stop director
+expect_eq "the file behind the links" "$(<"$WORK/precious")" precious
+chmod 777 "$CONTROL"
+refused "a folder for everybody" 'has mode 0777: others may write to it'
+chmod 755 "$CONTROL"
+chown 4242 "$CONTROL"
+refused "another user's folder" 'sticky belongs to user 4242'

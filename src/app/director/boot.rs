@@ -1,0 +1,55 @@
+//! A start before the host's network is complete: at boot an address or an interface may come later than the services.
+
+use std::time::{Duration, Instant};
+
+use crate::app::daemon::{self, Signals};
+use crate::app::host::{DesiredDirector, Prepared, Session};
+use crate::host::Refusal;
+
+/// How often the host is looked at meanwhile.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// What the host needs. Waits up to `wait` for uplinks, routes and addresses that are not there yet; `None`: a signal has
+/// said stop meanwhile.
+///
+/// # Errors
+/// The host is not fit, or not within `wait`.
+pub(super) async fn plan(
+    session: &mut Session,
+    desired: &DesiredDirector,
+    signals: &mut Signals,
+    wait: Duration,
+) -> anyhow::Result<Option<Prepared>> {
+    let began = Instant::now();
+    let mut said = String::new();
+    loop {
+        let error = match session.plan_director(desired).await {
+            Ok(plan) => {
+                if !said.is_empty() {
+                    log::info!(
+                        "the host's network is complete after {} s",
+                        began.elapsed().as_secs()
+                    );
+                }
+                return Ok(Some(plan));
+            }
+            Err(error) => error,
+        };
+        let may_come = error.downcast_ref::<Refusal>().is_some_and(Refusal::may_pass);
+        let left = wait.saturating_sub(began.elapsed());
+        if !may_come || left.is_zero() {
+            return Err(error);
+        }
+        let why = format!("{error:#}");
+        if why != said {
+            let seconds = left.as_secs_f64().ceil();
+            log::warn!("waiting for the host's network, for {seconds} s at most: {why}");
+            daemon::status(&format!("waiting: {why}"));
+            said = why;
+        }
+        tokio::select! {
+            () = signals.stop() => return Ok(None),
+            () = tokio::time::sleep(PAUSE.min(left)) => {}
+        }
+    }
+}

@@ -1,0 +1,332 @@
+//! The folder of a control socket, and the daemon's own files in it.
+//!
+//! A file that another user can have put there is neither read nor written: root would carry out what that user wrote.
+//! Names are looked up in the folder as it was opened (`/proc/self/fd` of proc(5) is openat(2) for std), so nobody can
+//! put another folder in its place.
+
+use std::ffi::OsStr;
+use std::fs::{self, File, Metadata, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+/// Write access of the group and of others.
+const OTHERS_WRITE: u32 = 0o022;
+
+/// `S_ISVTX`: in such a folder nobody removes or renames another user's files.
+const STICKY: u32 = 0o1000;
+
+/// Why a folder or a file is not taken for this user's own.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("{path} {fault}")]
+pub struct NotOurs {
+    path: String,
+    fault: String,
+}
+
+/// Why a file cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum FileError {
+    /// Another user can have made or changed it.
+    #[error(transparent)]
+    NotOurs(#[from] NotOurs),
+    /// The kernel's word.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// A folder that is open, in which other users cannot replace this user's files.
+#[derive(Debug)]
+pub struct Folder {
+    handle: File,
+    path: PathBuf,
+}
+
+impl Folder {
+    /// Opens the folder.
+    ///
+    /// # Errors
+    ///
+    /// It belongs to another user than root and this one, or others may write to it and it is not sticky as `/tmp` is;
+    /// those of open(2).
+    pub fn open(path: &Path) -> Result<Self, FileError> {
+        let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+        let handle = OpenOptions::new().read(true).custom_flags(libc::O_DIRECTORY).open(path)?;
+        let meta = handle.metadata()?;
+        let sticky = meta.mode() & STICKY != 0;
+        let fault = stranger(&meta).or_else(|| {
+            let open = meta.mode() & OTHERS_WRITE != 0 && !sticky;
+            open.then(|| format!("has mode {:04o}: others may write to it", meta.mode() & 0o7777))
+        });
+        match fault {
+            Some(fault) => Err(NotOurs { path: path.display().to_string(), fault }.into()),
+            None => Ok(Self { handle, path: path.to_owned() }),
+        }
+    }
+
+    /// The file's name for people.
+    #[must_use]
+    pub fn shown(&self, name: &OsStr) -> PathBuf {
+        self.path.join(name)
+    }
+
+    /// The file's name for system calls.
+    #[must_use]
+    pub fn at(&self, name: &OsStr) -> PathBuf {
+        Path::new("/proc/self/fd").join(self.handle.as_raw_fd().to_string()).join(name)
+    }
+
+    /// Reads at most `most` bytes of this user's file; `None`: there is none.
+    ///
+    /// # Errors
+    ///
+    /// The file is longer, or [`NotOurs`].
+    pub fn read(&self, name: &OsStr, most: u64) -> Result<Option<Vec<u8>>, FileError> {
+        let Some(file) = self.open_file(name, OpenOptions::new().read(true))? else {
+            return Ok(None);
+        };
+        let mut bytes = Vec::new();
+        file.take(most + 1).read_to_end(&mut bytes)?;
+        if bytes.len() as u64 > most {
+            return Err(io::Error::other(format!("longer than {most} bytes")).into());
+        }
+        Ok(Some(bytes))
+    }
+
+    /// Writes this user's file for this user alone: after a crash it is the old one or the new one, never half of it.
+    ///
+    /// # Errors
+    ///
+    /// Those of the system calls; a name that is taken by something that cannot be removed.
+    pub fn replace(&self, name: &OsStr, bytes: &[u8]) -> io::Result<()> {
+        let mut new = name.to_owned();
+        new.push(".new");
+        let new = self.at(&new);
+        // What is left of a crash, or another user's link: the name goes, not the file behind it.
+        match fs::remove_file(&new) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .custom_flags(libc::O_NOFOLLOW)
+            .open(&new)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&new, self.at(name))?;
+        // The new name, too, is on the disk when this returns.
+        self.handle.sync_all()
+    }
+
+    /// Removes the file, if it is there.
+    ///
+    /// # Errors
+    ///
+    /// Those of unlink(2).
+    pub fn remove(&self, name: &OsStr) -> io::Result<()> {
+        match fs::remove_file(self.at(name)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// Opens this user's file; `None`: there is none. One that is made has mode 0600.
+    pub(super) fn open_file(
+        &self,
+        name: &OsStr,
+        how: &mut OpenOptions,
+    ) -> Result<Option<File>, FileError> {
+        // Without O_NONBLOCK a FIFO waits for its other end.
+        let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
+        let not_ours =
+            |fault: String| NotOurs { path: self.shown(name).display().to_string(), fault };
+        let file = match how.mode(0o600).custom_flags(flags).open(self.at(name)) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) if error.raw_os_error() == Some(libc::ELOOP) => {
+                return Err(not_ours("is a symbolic link".to_owned()).into());
+            }
+            Err(error) if error.raw_os_error() == Some(libc::EISDIR) => {
+                return Err(not_ours("is a directory".to_owned()).into());
+            }
+            Err(error) => return Err(error.into()),
+        };
+        match fault(&file.metadata()?) {
+            Some(fault) => Err(not_ours(fault).into()),
+            None => Ok(Some(file)),
+        }
+    }
+}
+
+/// Why the file cannot be this user's own.
+fn fault(meta: &Metadata) -> Option<String> {
+    let kind = meta.file_type();
+    if !kind.is_file() {
+        let what = match kind {
+            _ if kind.is_dir() => "a directory",
+            _ if kind.is_fifo() => "a FIFO",
+            _ if kind.is_socket() => "a socket",
+            _ => "a device",
+        };
+        return Some(format!("is {what}, not a regular file"));
+    }
+    stranger(meta).or_else(|| match (meta.nlink(), meta.mode() & OTHERS_WRITE) {
+        (1, 0) => None,
+        (1, _) => Some(format!("has mode {:04o}: others may write to it", meta.mode() & 0o7777)),
+        (links, _) => Some(format!("has {links} names (hard links)")),
+    })
+}
+
+/// That another user than root and this one owns it.
+fn stranger(meta: &Metadata) -> Option<String> {
+    // SAFETY: geteuid(2) takes nothing and cannot fail.
+    let own = unsafe { libc::geteuid() };
+    let owner = meta.uid();
+    (owner != 0 && owner != own).then(|| format!("belongs to user {owner}"))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::os::unix::fs::{PermissionsExt, chown, symlink};
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+
+    const NAME: &str = "d.sock.state";
+
+    struct Place(PathBuf);
+
+    impl Place {
+        fn new(name: &str) -> Self {
+            let path =
+                std::env::temp_dir().join(format!("vstun-folder-{}-{name}", std::process::id()));
+            fs::create_dir(&path).unwrap();
+            set_mode(&path, 0o755);
+            Self(path)
+        }
+
+        fn refusal(&self) -> String {
+            let folder = Folder::open(&self.0).unwrap();
+            match folder.read(OsStr::new(NAME), 100) {
+                Err(FileError::NotOurs(fault)) => fault.to_string(),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    impl Drop for Place {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn set_mode(path: &Path, mode: u32) {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    #[test]
+    fn what_is_written_is_read_up_to_the_bound_and_for_this_user_alone() {
+        let place = Place::new("written");
+        let folder = Folder::open(&place.0).unwrap();
+        let name = OsStr::new(NAME);
+        assert!(folder.read(name, 3).unwrap().is_none());
+        folder.replace(name, b"one").unwrap();
+        folder.replace(name, b"two").unwrap();
+        assert_eq!(folder.read(name, 3).unwrap().unwrap(), b"two");
+        assert!(matches!(folder.read(name, 2), Err(FileError::Io(_))));
+        let meta = fs::metadata(place.0.join(NAME)).unwrap();
+        assert_eq!(meta.mode() & 0o777, 0o600);
+        folder.remove(name).unwrap();
+        folder.remove(name).unwrap();
+        assert_eq!(fs::read_dir(&place.0).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_link_in_the_place_of_the_new_file_is_removed_and_not_followed() {
+        let place = Place::new("new");
+        let precious = place.0.join("precious");
+        fs::write(&precious, "precious").unwrap();
+        symlink(&precious, place.0.join("d.sock.state.new")).unwrap();
+        let folder = Folder::open(&place.0).unwrap();
+        folder.replace(OsStr::new(NAME), b"state").unwrap();
+        assert_eq!(fs::read_to_string(&precious).unwrap(), "precious");
+        fs::create_dir(place.0.join("d.sock.state.new")).unwrap();
+        assert!(folder.replace(OsStr::new(NAME), b"state").is_err());
+    }
+
+    #[test]
+    fn what_another_user_can_have_made_or_changed_is_not_read() {
+        let place = Place::new("not-ours");
+        let path = place.0.join(NAME);
+        let other = place.0.join("other");
+        fs::write(&other, "x").unwrap();
+
+        symlink(&other, &path).unwrap();
+        assert!(place.refusal().ends_with("is a symbolic link"), "{}", place.refusal());
+        fs::remove_file(&path).unwrap();
+
+        fs::hard_link(&other, &path).unwrap();
+        assert!(place.refusal().ends_with("has 2 names (hard links)"), "{}", place.refusal());
+        fs::remove_file(&path).unwrap();
+
+        fs::create_dir(&path).unwrap();
+        assert!(place.refusal().contains("is a directory"), "{}", place.refusal());
+        fs::remove_dir(&path).unwrap();
+
+        fs::write(&path, "x").unwrap();
+        set_mode(&path, 0o620);
+        assert!(place.refusal().ends_with("has mode 0620: others may write to it"));
+        set_mode(&path, 0o644);
+        assert!(Folder::open(&place.0).unwrap().read(OsStr::new(NAME), 1).unwrap().is_some());
+        // Only root can give files away.
+        if chown(&path, Some(65_534), None).is_ok()
+            && stranger(&fs::metadata(&path).unwrap()).is_some()
+        {
+            assert!(place.refusal().ends_with("belongs to user 65534"), "{}", place.refusal());
+        }
+        fs::remove_file(&path).unwrap();
+
+        let socket = UnixListener::bind(&path).unwrap();
+        let folder = Folder::open(&place.0).unwrap();
+        assert!(folder.read(OsStr::new(NAME), 1).is_err());
+        drop(socket);
+    }
+
+    #[test]
+    fn a_fifo_is_refused_and_not_waited_for() {
+        let place = Place::new("fifo");
+        let made = std::process::Command::new("mkfifo").arg(place.0.join(NAME)).status();
+        assert!(made.unwrap().success());
+        assert!(place.refusal().ends_with("is a FIFO, not a regular file"), "{}", place.refusal());
+    }
+
+    #[test]
+    fn a_folder_to_which_others_may_write_is_taken_only_if_it_is_sticky() {
+        let place = Place::new("mode");
+        for (mode, fine) in [
+            (0o700, true),
+            (0o755, true),
+            (0o1777, true),
+            (0o777, false),
+            (0o775, false),
+            (0o757, false),
+        ] {
+            set_mode(&place.0, mode);
+            assert_eq!(Folder::open(&place.0).is_ok(), fine, "{mode:o}");
+        }
+        set_mode(&place.0, 0o755);
+        if chown(&place.0, Some(65_534), None).is_ok()
+            && stranger(&fs::metadata(&place.0).unwrap()).is_some()
+        {
+            let refused = Folder::open(&place.0).unwrap_err().to_string();
+            assert!(refused.ends_with("belongs to user 65534"), "{refused}");
+            chown(&place.0, Some(0), None).unwrap();
+        }
+        assert!(Folder::open(&place.0.join("absent")).is_err());
+    }
+}
