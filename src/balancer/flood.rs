@@ -218,7 +218,7 @@ impl Balancer {
             return self.refuse_packet(now, packet, Reason::NoRealServer);
         };
         if state == State::Udp {
-            self.enter(now, key, id, choice, State::UdpNew);
+            self.enter(now, packet, key, id, choice, State::UdpNew);
         } else {
             self.placed_without_entry(now, id);
         }

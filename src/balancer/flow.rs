@@ -12,12 +12,23 @@ use siphasher::sip::SipHasher13;
 /// no IPv6 packet may carry, so the families cannot meet. 40 bytes with its padding.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Key {
+    pub(super) ends: Ends,
+    /// The transport's number, with [`FORMER`] in the key of a connection's former self.
+    pub(super) protocol: u8,
+}
+
+/// Both ends of a flow. Apart from the protocol, so that an entry can use what would be padding.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Ends {
     client: [u32; 4],
     vip: [u32; 4],
     /// Client port in the upper half, virtual port in the lower.
     ports: u32,
-    protocol: u8,
 }
+
+/// The bit that tells the key of a former connection from that of the current one with the same ends: the transports that
+/// have entries, 6 and 17, do not have it.
+const FORMER: u8 = 0x80;
 
 /// The first three words of every mapped IPv4 address (RFC 4291 section 2.5.5.2).
 const MAPPED: [u32; 3] = [0, 0, 0x0000_ffff];
@@ -34,7 +45,7 @@ impl Key {
         virtual_port: u16,
     ) -> Self {
         let ports = u32::from(client_port) << 16 | u32::from(virtual_port);
-        Self { client: words(client), vip: words(vip), ports, protocol }
+        Self { ends: Ends { client: words(client), vip: words(vip), ports }, protocol }
     }
 
     /// A client of a service, whatever its flows: no packet has such a key, since its protocol is 0. The hash of the
@@ -45,7 +56,20 @@ impl Key {
             IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
             IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
         };
-        Self { client: words(client), vip: words(nowhere), ports: service, protocol: 0 }
+        let ends = Ends { client: words(client), vip: words(nowhere), ports: service };
+        Self { ends, protocol: 0 }
+    }
+
+    /// The key of the connection that was there before the one with this key, and may live.
+    #[must_use]
+    pub(super) fn former(self) -> Self {
+        Self { protocol: self.protocol | FORMER, ..self }
+    }
+
+    /// Whether it is a [former](Self::former) key.
+    #[must_use]
+    pub(super) fn is_former(&self) -> bool {
+        self.protocol & FORMER != 0
     }
 
     /// The key of the client that this flow is of: one for all flows that the client has with the service.
@@ -58,31 +82,31 @@ impl Key {
     /// The transport's protocol number.
     #[must_use]
     pub fn protocol(&self) -> u8 {
-        self.protocol
+        self.protocol & !FORMER
     }
 
     /// The client's address.
     #[must_use]
     pub fn client(&self) -> IpAddr {
-        address(self.client)
+        address(self.ends.client)
     }
 
     /// The client's port.
     #[must_use]
     pub fn client_port(&self) -> u16 {
-        u16::try_from(self.ports >> 16).unwrap_or_default()
+        u16::try_from(self.ends.ports >> 16).unwrap_or_default()
     }
 
     /// The virtual address.
     #[must_use]
     pub fn vip(&self) -> IpAddr {
-        address(self.vip)
+        address(self.ends.vip)
     }
 
     /// The virtual port.
     #[must_use]
     pub fn virtual_port(&self) -> u16 {
-        u16::try_from(self.ports & 0xffff).unwrap_or_default()
+        u16::try_from(self.ends.ports & 0xffff).unwrap_or_default()
     }
 
     /// The keyed hash: SipHash-1-3 over the words that differ within a family.
@@ -90,28 +114,28 @@ impl Key {
     #[must_use]
     pub fn hash(&self, seed: Seed) -> u64 {
         let mut hasher = SipHasher13::new_with_keys(seed.0, seed.1);
-        if self.client[..3] == MAPPED && self.vip[..3] == MAPPED {
-            write(&mut hasher, self.client[3], self.vip[3]);
+        if self.ends.client[..3] == MAPPED && self.ends.vip[..3] == MAPPED {
+            write(&mut hasher, self.ends.client[3], self.ends.vip[3]);
         } else {
-            for words in [self.client, self.vip] {
+            for words in [self.ends.client, self.ends.vip] {
                 write(&mut hasher, words[0], words[1]);
                 write(&mut hasher, words[2], words[3]);
             }
         }
-        write(&mut hasher, self.ports, u32::from(self.protocol));
+        write(&mut hasher, self.ends.ports, u32::from(self.protocol));
         hasher.finish()
     }
 
     /// The keyed hash of the client's address alone.
     #[must_use]
     pub fn client_hash(&self, seed: Seed) -> u64 {
-        address_hash(self.client, seed)
+        address_hash(self.ends.client, seed)
     }
 
     /// The keyed hash of the virtual address alone.
     #[must_use]
     pub fn vip_hash(&self, seed: Seed) -> u64 {
-        address_hash(self.vip, seed)
+        address_hash(self.ends.vip, seed)
     }
 }
 
@@ -195,8 +219,8 @@ mod tests {
         let others = [
             key("198.51.100.8", "192.0.2.10"),
             key("198.51.100.7", "192.0.2.11"),
-            Key { ports: base.ports + 1, ..base },
-            Key { ports: base.ports + (1 << 16), ..base },
+            Key { ends: Ends { ports: base.ends.ports + 1, ..base.ends }, ..base },
+            Key { ends: Ends { ports: base.ends.ports + (1 << 16), ..base.ends }, ..base },
             Key { protocol: 17, ..base },
         ];
         for other in others {
@@ -204,10 +228,11 @@ mod tests {
         }
         assert_ne!(base.hash(seed), base.hash(Seed(1, 3)));
         assert_ne!(base.client_hash(seed), base.vip_hash(seed));
-        for other in [key("198.51.100.7", "192.0.2.11"), Key { ports: 0, protocol: 17, ..base }] {
+        let bare = Key { ends: Ends { ports: 0, ..base.ends }, protocol: 17 };
+        for other in [key("198.51.100.7", "192.0.2.11"), bare] {
             assert_eq!(base.client_hash(seed), other.client_hash(seed));
         }
-        for other in [key("198.51.100.8", "192.0.2.10"), Key { ports: 0, protocol: 17, ..base }] {
+        for other in [key("198.51.100.8", "192.0.2.10"), bare] {
             assert_eq!(base.vip_hash(seed), other.vip_hash(seed));
         }
         assert_ne!(base.client_hash(seed), base.client_hash(Seed(1, 3)));

@@ -32,7 +32,9 @@ impl Balancer {
         let end = from.saturating_add(PLACES_A_PAGE).min(places);
         let listed = self.connections.iter_in(from..end);
         let found = listed.filter(|(_, entry)| self.concerns(which, entry));
-        let keys: Vec<_> = found.map(|(_, entry)| *entry.key()).collect();
+        let mut keys: Vec<_> = found.map(|(_, entry)| entry.key()).collect();
+        // A former connection takes the current one's key when that goes.
+        keys.sort_by_key(|key| !key.is_former());
         for key in &keys {
             if let Some(handle) = self.connections.find(key) {
                 self.drop_connection(handle);

@@ -12,8 +12,10 @@ use super::flood::{Beginning, PROBATION};
 use super::flow::Key;
 use super::limit::within;
 use super::persistence::Choice;
+use super::position::{Position, Segment};
 use super::real::Life;
 use super::sched::Eligible;
+use super::segment::{Found, Owner};
 use super::service::Service;
 use super::table::Handle;
 use super::tcp::State;
@@ -60,17 +62,14 @@ impl Balancer {
     fn tcp(&mut self, now: Millis, packet: &Packet<'_>, header: tcp::Header) -> Verdict {
         let key = key(packet, header.source_port, header.destination_port);
         let opens = header.flags.syn() && !header.flags.ack() && !header.flags.rst();
-        if let Some((handle, state, real)) = self.connection(&key) {
-            if !(opens && (state.reusable() || self.leaving(real))) {
-                // The client's own reset goes its way: it says to the real server what there is to say.
-                let ending = self.ending(now, real, Protocol::Tcp);
-                if let Some(ending) = ending.filter(|_| !header.flags.rst()) {
-                    return self.end(now, packet, (handle, state, real), ending);
-                }
-                self.advance(now, handle, state, state.next(header.flags), real);
-                return self.tunnel(now, packet, real);
+        if let Some(found) = self.connection(&key) {
+            let segment = Segment::of(packet, header);
+            if !opens {
+                return self.segment(now, packet, &key, found, &segment);
             }
-            self.drop_connection(handle);
+            if let Some(verdict) = self.syn_on_connection(now, packet, key, found, &segment) {
+                return verdict;
+            }
         }
         if self.listens.is_vip(packet.source) {
             return Verdict::Drop(Reason::BadSource);
@@ -82,6 +81,27 @@ impl Balancer {
             return self.open(now, packet, key, service, State::None.next(header.flags));
         }
         self.unknown(now, packet, key, service, header.flags)
+    }
+
+    /// A segment of a connection that has an entry.
+    #[inline(always)]
+    fn segment(
+        &mut self,
+        now: Millis,
+        packet: &Packet<'_>,
+        key: &Key,
+        found: Found,
+        segment: &Segment,
+    ) -> Verdict {
+        let Owner { found, after } = self.owner(now, key, found, segment);
+        let (handle, state, real) = found;
+        // The client's own reset goes its way: it says to the real server what there is to say.
+        let ending = self.ending(now, real, Protocol::Tcp);
+        if let Some(ending) = ending.filter(|_| !segment.flags.rst()) {
+            return self.end(now, packet, found, ending);
+        }
+        self.advance(now, handle, state, after, real);
+        self.tunnel(now, packet, real)
     }
 
     #[inline]
@@ -147,12 +167,13 @@ impl Balancer {
     }
 
     /// The connection with this key, unless its service is gone.
-    #[inline(always)]
-    fn connection(&mut self, key: &Key) -> Option<(Handle, State, RealId)> {
+    #[inline]
+    pub(super) fn connection(&mut self, key: &Key) -> Option<(Handle, State, RealId)> {
         let (handle, state, real) = self.connections.look_up(key)?;
         if self.reals.get(real.0 as usize)?.life() == Life::Gone {
             self.drop_connection(handle);
-            return None;
+            // A former connection with the same ends has its key now.
+            return self.connection(key);
         }
         Some((handle, state, real))
     }
@@ -166,7 +187,7 @@ impl Balancer {
         after: State,
         real: RealId,
     ) {
-        if before == after {
+        if before == after && !before.on_probation() {
             self.connections.touch(handle, after, now, after.timeout(&self.timeouts));
         } else if !self.too_early(now, handle, before) {
             self.enter_state(now, handle, before, after, real);
@@ -204,7 +225,7 @@ impl Balancer {
 
     /// A new connection: scheduled and entered in the table, or placed by hash while it is full or the service flooded. A
     /// datagram that is scheduled alone leaves no entry.
-    fn open(
+    pub(super) fn open(
         &mut self,
         now: Millis,
         packet: &Packet<'_>,
@@ -224,7 +245,7 @@ impl Balancer {
             return self.refuse_packet(now, packet, Reason::NoRealServer);
         };
         if !alone {
-            self.enter(now, key, id, choice, state);
+            self.enter(now, packet, key, id, choice, state);
         } else if let Some(real) = self.reals.get_mut(choice.real.0 as usize) {
             real.visit();
         }
@@ -268,7 +289,7 @@ impl Balancer {
         // since what has placed it now does so again if its entry goes. A flow that was left without an entry is known for a
         // time only, so its next packet is enough.
         let state = if adopts || flooded { State::SynAck } else { State::SynRecv };
-        self.enter(now, key, id, choice, state);
+        self.enter(now, packet, key, id, choice, state);
         self.tunnel(now, packet, choice.real)
     }
 
@@ -285,6 +306,7 @@ impl Balancer {
     pub(super) fn enter(
         &mut self,
         now: Millis,
+        packet: &Packet<'_>,
         key: Key,
         id: ServiceId,
         choice: Choice,
@@ -299,6 +321,7 @@ impl Balancer {
             self.placed_without_entry(now, id);
             return;
         };
+        self.connections.set_position(handle, Position::of(packet));
         if let Some(real) = self.reals.get_mut(choice.real.0 as usize) {
             real.bind(state);
         }
@@ -340,7 +363,7 @@ impl Balancer {
     }
 
     /// No service listens there.
-    fn nobody(&mut self, now: Millis, packet: &Packet<'_>) -> Verdict {
+    pub(super) fn nobody(&mut self, now: Millis, packet: &Packet<'_>) -> Verdict {
         if !self.listens.is_vip(packet.destination) {
             return Verdict::Drop(Reason::NotVip);
         }

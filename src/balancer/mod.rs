@@ -20,9 +20,12 @@ pub mod maglev;
 pub mod outer;
 mod persistence;
 mod placement;
+mod port_reuse;
+mod position;
 mod ramp;
 mod real;
 mod sched;
+mod segment;
 mod service;
 pub mod snapshot;
 pub mod table;
@@ -280,8 +283,14 @@ impl Balancer {
         })
     }
 
-    /// Settles the accounts of a connection that has left the table.
+    /// Settles the accounts of a connection that has left the table, and lets the former one with its ends follow it.
     fn forget(&mut self, entry: &Entry) {
+        self.settle(entry);
+        self.succeed(entry);
+    }
+
+    /// Settles the accounts of a connection that has left the table.
+    fn settle(&mut self, entry: &Entry) {
         let id = entry.real();
         if let Some(real) = self.reals.get_mut(id.0 as usize) {
             real.unbind(entry.state());

@@ -6,6 +6,7 @@ mod counting;
 mod deadlines;
 mod explain;
 mod flood;
+mod forged;
 mod fragments;
 mod full;
 mod idle;
@@ -62,8 +63,13 @@ impl Flow {
         self.family().pick(Ipv4Addr::from(v4).into(), Ipv6Addr::from(v6).into())
     }
 
+    /// As a client numbers it that sends no data; all but the SYN acknowledge.
     fn segment(self, flags: u8) -> Ip {
-        self.family().tcp(flags).from(self.source()).destination_port(self.port)
+        const SYN: u32 = 1_000;
+        let opens = flags & Flags::SYN != 0;
+        let flags = if opens || flags == 0 { flags } else { flags | Flags::ACK };
+        let segment = self.family().tcp(flags).from(self.source()).destination_port(self.port);
+        segment.sequence(SYN + u32::from(!opens))
     }
 
     fn datagram(self) -> Ip {

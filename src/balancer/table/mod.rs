@@ -11,7 +11,8 @@ mod wheel;
 use std::ops::Range;
 use std::time::Duration;
 
-use super::flow::Key;
+use super::flow::{Ends, Key};
+use super::position::{Position, Segment};
 use super::tcp::State;
 use crate::model::{Millis, RealId, Seed, Thresholds};
 use index::Index;
@@ -32,10 +33,14 @@ pub const AHEAD: usize = 64;
 #[derive(Clone, Debug)]
 #[repr(align(64))]
 pub struct Entry {
-    key: Key,
+    ends: Ends,
+    protocol: u8,
     state: State,
     template: TemplatePlace,
-    tag: u32,
+    /// A TCP client's [`Position`], without its padding.
+    next: u32,
+    acknowledged: u16,
+    marks: Marks,
     real: RealId,
     /// The tick at whose end the connection is over.
     deadline: u32,
@@ -45,8 +50,31 @@ pub struct Entry {
 impl Entry {
     /// Whose packets these are.
     #[must_use]
-    pub fn key(&self) -> &Key {
-        &self.key
+    pub fn key(&self) -> Key {
+        Key { ends: self.ends, protocol: self.protocol }
+    }
+
+    #[inline(always)]
+    fn has_key(&self, key: &Key) -> bool {
+        self.ends == key.ends && self.protocol == key.protocol
+    }
+
+    /// Where its client is, of TCP.
+    #[inline(always)]
+    pub(super) fn position(&self) -> Position {
+        let opening = self.marks.has(Marks::OPENING);
+        Position { next: self.next, acknowledged: self.acknowledged, opening }
+    }
+
+    /// What else is known of it.
+    pub(super) fn marks(&self) -> Marks {
+        self.marks
+    }
+
+    #[inline(always)]
+    fn set_position(&mut self, position: Position) {
+        (self.next, self.acknowledged) = (position.next, position.acknowledged);
+        self.marks.set(Marks::OPENING, position.opening);
     }
 
     /// Its state.
@@ -79,6 +107,31 @@ impl Entry {
         // A deadline is at a tick's end.
         let longer = expires > timeout + Duration::from_millis(TICK_MILLIS);
         (!longer).then(|| timeout.saturating_sub(expires))
+    }
+}
+
+/// What a TCP connection's state does not say.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(super) struct Marks(u8);
+
+impl Marks {
+    /// Nothing but the client's SYN has been seen: see [`Position::opening`].
+    const OPENING: u8 = 1;
+    /// One segment has come after the client's FIN, which may be the last acknowledgement.
+    pub(super) const TALKS: u8 = 2;
+    /// More have come: the client has closed its half and goes on receiving.
+    pub(super) const HALF_CLOSED: u8 = 4;
+    /// There is, or was, a former connection with the same ends: see [`Key::former`].
+    pub(super) const HAS_FORMER: u8 = 8;
+
+    #[inline(always)]
+    pub(super) fn has(self, mark: u8) -> bool {
+        self.0 & mark != 0
+    }
+
+    #[inline(always)]
+    fn set(&mut self, mark: u8, value: bool) {
+        self.0 = if value { self.0 | mark } else { self.0 & !mark };
     }
 }
 
@@ -212,7 +265,7 @@ impl Table {
         let entries = &self.entries.entries;
         self.index
             .find(self.tag(key), |entry| {
-                matches!(entries.get(entry as usize), Some(Some(entry)) if entry.key == *key)
+                matches!(entries.get(entry as usize), Some(Some(entry)) if entry.has_key(key))
             })
             .map(Handle)
     }
@@ -224,7 +277,7 @@ impl Table {
         let mut found = None;
         let entries = &self.entries.entries;
         let place = self.index.find(self.tag(key), |place| match entries.get(place as usize) {
-            Some(Some(entry)) if entry.key == *key => {
+            Some(Some(entry)) if entry.has_key(key) => {
                 found = Some((entry.state, entry.real));
                 true
             }
@@ -260,7 +313,18 @@ impl Table {
         let tag = self.tag(&key);
         let deadline = tick_after(now, timeout);
         let template = TemplatePlace::NONE;
-        let entry = Some(Entry { key, state, template, tag, real, deadline, links: Links::NONE });
+        let entry = Some(Entry {
+            ends: key.ends,
+            protocol: key.protocol,
+            state,
+            template,
+            next: 0,
+            acknowledged: 0,
+            marks: Marks::default(),
+            real,
+            deadline,
+            links: Links::NONE,
+        });
         let place = self.entries.put(entry);
         self.index.insert(tag, place);
         self.queue(place, state, deadline);
@@ -291,6 +355,43 @@ impl Table {
         }
     }
 
+    /// Moves a TCP client's position on by a segment, if that fits it. What does not fit changes nothing.
+    #[inline(always)]
+    pub(super) fn follow(&mut self, handle: Handle, segment: &Segment) -> bool {
+        let Some(Some(entry)) = self.entries.entries.get_mut(handle.0 as usize) else {
+            return false;
+        };
+        let position = entry.position();
+        let fits = position.fits(segment);
+        if fits {
+            entry.set_position(position.moved_by(segment));
+        }
+        fits
+    }
+
+    /// Notes where a TCP client is, whatever was known of it.
+    pub(super) fn set_position(&mut self, handle: Handle, position: Position) {
+        if let Some(Some(entry)) = self.entries.entries.get_mut(handle.place()) {
+            entry.set_position(position);
+        }
+    }
+
+    /// Sets one of the [`Marks`], or takes it away.
+    pub(super) fn mark(&mut self, handle: Handle, mark: u8, value: bool) {
+        if let Some(Some(entry)) = self.entries.entries.get_mut(handle.place()) {
+            entry.marks.set(mark, value);
+        }
+    }
+
+    /// Files a connection under another key, which no other one has.
+    pub(super) fn rekey(&mut self, handle: Handle, key: Key) {
+        let Some(Some(entry)) = self.entries.entries.get_mut(handle.place()) else { return };
+        let before = entry.key();
+        (entry.ends, entry.protocol) = (key.ends, key.protocol);
+        self.index.remove(self.tag(&before), handle.0);
+        self.index.insert(self.tag(&key), handle.0);
+    }
+
     /// Gives an entry to another real server; returns the one that had it.
     pub(super) fn set_real(&mut self, handle: Handle, real: RealId) -> Option<RealId> {
         let entry = self.entries.entries.get_mut(handle.place())?.as_mut()?;
@@ -309,7 +410,7 @@ impl Table {
         let state = self.entry(handle)?.state;
         self.unqueue(handle.0, state);
         let entry = self.entries.take(handle.0)?;
-        self.index.remove(entry.tag, handle.0);
+        self.index.remove(self.tag(&entry.key()), handle.0);
         self.len -= 1;
         Some(entry)
     }

@@ -37,7 +37,7 @@ fn insert(table: &mut Table, client: u32, now: Millis, timeout: Duration) -> Han
 fn expired(table: &mut Table, now: Millis) -> Vec<Key> {
     let mut budget = EXPIRE_BUDGET;
     let next = || table.due(now, &mut budget).and_then(|handle| table.end(handle));
-    std::iter::from_fn(next).map(|entry| *entry.key()).collect()
+    std::iter::from_fn(next).map(|entry| entry.key()).collect()
 }
 
 #[test]
@@ -194,7 +194,7 @@ fn the_unproven_make_room_in_the_order_in_which_they_were_last_heard_of() {
     ];
     table.touch(handles[0], State::SynRecv, at(10), seconds(60));
     table.touch(handles[4], State::Established, at(10), seconds(900));
-    let evicted: Vec<_> = std::iter::from_fn(|| table.evict()).map(|entry| *entry.key()).collect();
+    let evicted: Vec<_> = std::iter::from_fn(|| table.evict()).map(|entry| entry.key()).collect();
     assert_eq!(evicted, [key(2), key(3), key(5), key(0)]);
     assert_eq!(table.turnover(), Turnover { expired: 0, requeued: 0, evicted: 4 });
     assert!(table.find(&key(1)).is_some() && table.find(&key(4)).is_some());
@@ -279,7 +279,7 @@ proptest! {
                     waiting.push(client);
                 }
                 Operation::Evict => {
-                    let evicted = table.evict().map(|entry| *entry.key());
+                    let evicted = table.evict().map(|entry| entry.key());
                     let first = (!waiting.is_empty()).then(|| waiting.remove(0));
                     prop_assert_eq!(evicted, first.map(key));
                     first.map(|client| model.remove(&client));

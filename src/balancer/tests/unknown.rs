@@ -144,7 +144,8 @@ fn a_syn_on_a_connection_of_a_real_server_that_is_not_up_is_another_s() {
         assert_eq!(director.connect(flow(1)), A);
         director.apply(&Change::SetState { service: "web".to_owned(), address: A, state });
         assert_eq!(director.syn(flow(1)) == B, moves, "{state:?}");
-        assert_eq!(director.connections(), 1, "{state:?}");
+        let expected = if moves { 2 } else { 1 };
+        assert_eq!(director.connections(), expected, "{state:?}: the old one may live");
     }
 }
 
@@ -159,7 +160,8 @@ fn a_syn_on_a_connection_of_a_removed_real_server_is_another_s() {
         assert_eq!(director.connect(flow(3)), A);
         director.apply(&remove_real(A));
         assert_eq!(director.syn(flow(1)), B, "{flags:?}");
-        assert_eq!(director.connections(), 3, "in place of the old one");
+        let expected = if flags.len() == 1 { 3 } else { 4 };
+        assert_eq!(director.connections(), expected, "in place of a mere handshake");
         assert_eq!(director.ack(flow(1)), B);
         assert_eq!(director.ack(flow(3)), A, "what is no SYN goes on");
     }

@@ -1,0 +1,138 @@
+//! A SYN on a connection that has an entry: its client uses the port again, or somebody forges the client's address.
+//!
+//! After the connection's own end it is a new one, and the scheduler's to place. Before that nobody but the real server knows:
+//! its kernel answers a SYN on a live connection with a challenge and takes the port of a dead one anew (RFC 5961 section
+//! 4.2). So the SYN goes to the same real server. The new connection has an entry of its own beside the *former* one, which
+//! keeps its key with a mark, so that segments of either are known and neither can end the other. There is one former
+//! connection at most, the oldest that may live; a SYN for which there is no room goes to the same real server unnoticed.
+
+use super::Balancer;
+use super::flow::Key;
+use super::persistence::Choice;
+use super::position::{Position, Segment};
+use super::segment::Found;
+use super::table::{Entry, Handle, Marks};
+use super::tcp::State;
+use super::verdict::Verdict;
+use crate::model::{Millis, Protocol, RealId};
+use crate::wire::Packet;
+
+impl Balancer {
+    /// What becomes of a SYN on a connection; `None`: it is a new flow, and the connection has no entry any more.
+    #[cold]
+    pub(super) fn syn_on_connection(
+        &mut self,
+        now: Millis,
+        packet: &Packet<'_>,
+        key: Key,
+        (handle, state, real): Found,
+        segment: &Segment,
+    ) -> Option<Verdict> {
+        let entry = self.connections.entry(handle)?;
+        let half_closed = entry.marks().has(Marks::HALF_CLOSED);
+        let again = entry.position().is_after_syn(segment);
+        let leaving = self.leaving(real);
+        if again && !leaving && !state.reusable() {
+            self.advance(now, handle, state, state.next(segment.flags), real);
+            return Some(self.tunnel(now, packet, real));
+        }
+        let over = state.reusable() && !half_closed;
+        if over || leaving && state.unproven() {
+            return self.replace(now, packet, key, handle);
+        }
+        if self.has_room_beside(&key, real) {
+            return self.open_beside(now, packet, key, handle, leaving || half_closed);
+        }
+        if leaving {
+            return self.replace(now, packet, key, handle);
+        }
+        if state == State::SynRecv {
+            // One handshake is as good as the other: the later one may be its client's next attempt.
+            self.connections.set_position(handle, Position::after(segment));
+        }
+        self.advance(now, handle, state, state, real);
+        Some(self.tunnel(now, packet, real))
+    }
+
+    /// Whether another connection with the same ends can have an entry: none has yet, and during a flood a SYN has none.
+    fn has_room_beside(&self, key: &Key, real: RealId) -> bool {
+        let service = self.reals.get(real.0 as usize).map(super::real::Real::service);
+        !self.connections.is_full()
+            && service.is_some_and(|service| !self.flooded(service))
+            && self.connections.find(&key.former()).is_none()
+    }
+
+    /// Takes a connection out that is over. Where there is a former one, the new connection opens beside that.
+    fn replace(
+        &mut self,
+        now: Millis,
+        packet: &Packet<'_>,
+        key: Key,
+        handle: Handle,
+    ) -> Option<Verdict> {
+        let entry = self.connections.remove(handle)?;
+        self.settle(&entry);
+        if !entry.marks().has(Marks::HAS_FORMER) {
+            return None;
+        }
+        self.connections.find(&key.former())?;
+        let verdict = self.open_again(now, packet, key);
+        self.tie(&key);
+        Some(verdict)
+    }
+
+    /// Opens a connection beside one that may live.
+    fn open_beside(
+        &mut self,
+        now: Millis,
+        packet: &Packet<'_>,
+        key: Key,
+        handle: Handle,
+        elsewhere: bool,
+    ) -> Option<Verdict> {
+        let entry = self.connections.entry(handle)?;
+        let (real, template) = (entry.real(), entry.template());
+        let service = self.reals.get(real.0 as usize)?.service();
+        self.connections.rekey(handle, key.former());
+        let verdict = if elsewhere {
+            self.open_again(now, packet, key)
+        } else {
+            self.enter(now, packet, key, service, Choice { real, template }, State::SynRecv);
+            self.tunnel(now, packet, real)
+        };
+        self.tie(&key);
+        Some(verdict)
+    }
+
+    fn open_again(&mut self, now: Millis, packet: &Packet<'_>, key: Key) -> Verdict {
+        match self.listens.find(Protocol::Tcp, key.vip(), key.virtual_port()) {
+            Some(service) => self.open(now, packet, key, service, State::SynRecv),
+            None => self.nobody(now, packet),
+        }
+    }
+
+    /// Notes at the connection with this key that it has a former one; where there is none, the former one is it again.
+    fn tie(&mut self, key: &Key) {
+        match self.connections.find(key) {
+            Some(handle) => self.connections.mark(handle, Marks::HAS_FORMER, true),
+            None => self.promote(key),
+        }
+    }
+
+    /// A connection has left the table: the former one with its ends, if there is one, has its key from now on.
+    #[inline]
+    pub(super) fn succeed(&mut self, entry: &Entry) {
+        if entry.marks().has(Marks::HAS_FORMER) {
+            self.promote(&entry.key());
+        }
+    }
+
+    #[cold]
+    fn promote(&mut self, key: &Key) {
+        if self.connections.find(key).is_none()
+            && let Some(former) = self.connections.find(&key.former())
+        {
+            self.connections.rekey(former, *key);
+        }
+    }
+}

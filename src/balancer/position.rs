@@ -1,0 +1,153 @@
+//! Where the client's half of a TCP connection is, so that a segment from elsewhere is not taken for the client's.
+//!
+//! A host acts on a FIN, a reset or an acknowledgement only if it lies in its windows (RFC 9293 section 3.10.7.4, RFC 5961).
+//! The director sees one direction and no window, so it judges by what the client sent last. A segment fits if it starts
+//! where the last one ended, or if both its numbers are near. Who knows addresses and ports alone has to guess about a
+//! million times.
+
+use crate::wire::tcp::{self, Flags};
+use crate::wire::{Packet, Transport};
+
+/// How far a segment's sequence number may be from the end of the one before: more than what is on the way at once of most
+/// connections, so that losses and retransmissions fit.
+pub(super) const SEQUENCE_WINDOW: u32 = 4 << 20;
+
+/// The same for acknowledgement numbers, which are kept to 64 KiB. A client acknowledges much more often.
+pub(super) const ACKNOWLEDGEMENT_WINDOW: u32 = 1 << 20;
+
+/// How far a segment may be from the SYN, while no acknowledgement number is known. The window of the first answer is not
+/// scaled (RFC 7323 section 2.2), so the client may not have sent more.
+pub(super) const OPENING_WINDOW: u32 = 1 << 16;
+
+/// The low bits of an acknowledgement number that are not kept.
+const KEPT_SHIFT: u32 = 16;
+
+/// What a segment says of its sender's position.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Segment {
+    sequence: u32,
+    /// The sequence number after its data, its SYN and its FIN.
+    end: u32,
+    acknowledgement: u32,
+    pub(super) flags: Flags,
+}
+
+impl Segment {
+    /// Of a packet with this TCP header. A super-frame is one long segment.
+    #[inline(always)]
+    pub(super) fn of(packet: &Packet<'_>, header: tcp::Header) -> Self {
+        let headers = usize::from(packet.header_len) + usize::from(header.header_len);
+        let data = packet.bytes().len().saturating_sub(headers);
+        let controls = u32::from(header.flags.syn()) + u32::from(header.flags.fin());
+        // No packet has 4 GiB.
+        #[allow(clippy::cast_possible_truncation)]
+        let end = header.sequence.wrapping_add(data as u32).wrapping_add(controls);
+        Self {
+            sequence: header.sequence,
+            end,
+            acknowledgement: header.acknowledgement,
+            flags: header.flags,
+        }
+    }
+}
+
+/// The client's position, as far as its segments that fitted have shown it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Position {
+    /// The sequence number that comes next.
+    pub(super) next: u32,
+    /// The upper half of the last acknowledgement number.
+    pub(super) acknowledged: u16,
+    /// Whether only the SYN has been seen: no acknowledgement number is known.
+    pub(super) opening: bool,
+}
+
+impl Position {
+    /// Of a flow without sequence numbers.
+    pub(super) const NONE: Self = Self { next: 0, acknowledged: 0, opening: false };
+
+    /// After the first segment that is seen of a connection.
+    #[inline]
+    pub(super) fn after(segment: &Segment) -> Self {
+        // Data in a SYN may be refused, and is then sent again (RFC 7413 section 4.1.2): the SYN alone counts.
+        let syn = segment.flags.syn();
+        Self {
+            next: if syn { segment.sequence.wrapping_add(1) } else { segment.end },
+            acknowledged: upper(segment.acknowledgement),
+            opening: !segment.flags.ack(),
+        }
+    }
+
+    /// After the first packet that is seen of a flow.
+    #[inline]
+    pub(super) fn of(packet: &Packet<'_>) -> Self {
+        match packet.transport {
+            Transport::Tcp(header) => Self::after(&Segment::of(packet, header)),
+            _ => Self::NONE,
+        }
+    }
+
+    /// Whether the segment may be the client's next one.
+    #[inline(always)]
+    pub(super) fn fits(self, segment: &Segment) -> bool {
+        segment.sequence == self.next || self.is_near(segment)
+    }
+
+    /// A reset without an acknowledgement number has to be exact, as at a host (RFC 5961 section 3.2).
+    #[inline]
+    fn is_near(self, segment: &Segment) -> bool {
+        if self.opening {
+            return near(segment.sequence, self.next, OPENING_WINDOW);
+        }
+        // The lower half that is not kept may be anything.
+        let acknowledged = u32::from(self.acknowledged) << KEPT_SHIFT;
+        let acknowledgement = segment.acknowledgement & (u32::MAX << KEPT_SHIFT);
+        segment.flags.ack()
+            && near(segment.sequence, self.next, SEQUENCE_WINDOW)
+            && near(acknowledgement, acknowledged, ACKNOWLEDGEMENT_WINDOW)
+    }
+
+    /// Whether a segment that fits has something that was not sent before.
+    #[inline]
+    pub(super) fn is_extended_by(self, segment: &Segment) -> bool {
+        is_after(segment.end, self.next)
+    }
+
+    /// Where the client is after a segment that fits.
+    #[inline(always)]
+    pub(super) fn moved_by(self, segment: &Segment) -> Self {
+        let ack = segment.flags.ack();
+        Self {
+            next: if is_after(segment.end, self.next) { segment.end } else { self.next },
+            acknowledged: if ack { upper(segment.acknowledgement) } else { self.acknowledged },
+            opening: self.opening && !ack,
+        }
+    }
+
+    /// Whether the segment is the SYN, sent again, after which nothing has come but acknowledgements.
+    pub(super) fn is_after_syn(self, segment: &Segment) -> bool {
+        segment.sequence.wrapping_add(1) == self.next
+    }
+}
+
+/// Whether two numbers are at most `window` apart, either way round (RFC 9293 section 3.4).
+#[inline(always)]
+fn near(number: u32, other: u32, window: u32) -> bool {
+    number.wrapping_sub(other).wrapping_add(window) <= 2 * window
+}
+
+/// Whether one number comes after another, of numbers less than 2 GiB apart.
+#[inline(always)]
+fn is_after(number: u32, other: u32) -> bool {
+    let ahead = number.wrapping_sub(other);
+    ahead != 0 && ahead <= u32::MAX / 2
+}
+
+#[inline(always)]
+#[allow(clippy::cast_possible_truncation)] // the upper half, on purpose
+fn upper(number: u32) -> u16 {
+    (number >> KEPT_SHIFT) as u16
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,108 @@
+//! A TCP segment of a connection that has an entry: whose it is, and what it changes.
+//!
+//! Every segment is forwarded. But only one that [fits](super::position) the client's position changes the state: a reset, a
+//! FIN or an acknowledgement with other numbers comes from elsewhere, and both ends ignore it (RFC 5961).
+
+use super::Balancer;
+use super::flow::Key;
+use super::position::{Position, Segment};
+use super::table::{Handle, Marks};
+use super::tcp::State;
+use crate::model::{Millis, RealId};
+
+/// An entry of the connection table, as it was found.
+pub(super) type Found = (Handle, State, RealId);
+
+/// A segment's connection.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Owner {
+    pub(super) found: Found,
+    /// The state after the segment.
+    pub(super) after: State,
+}
+
+impl Balancer {
+    /// The connection that a segment belongs to, which is no SYN that opens one. Its position is moved on.
+    #[inline(always)]
+    pub(super) fn owner(
+        &mut self,
+        now: Millis,
+        key: &Key,
+        found: Found,
+        segment: &Segment,
+    ) -> Owner {
+        let (handle, state, _) = found;
+        if state.reusable() || !self.connections.follow(handle, segment) {
+            return self.owner_of_rare(now, key, found, segment);
+        }
+        Owner { found, after: state.next(segment.flags) }
+    }
+
+    /// The same for a segment that does not fit, or whose connection is over as far as is known.
+    #[cold]
+    fn owner_of_rare(&mut self, now: Millis, key: &Key, found: Found, segment: &Segment) -> Owner {
+        let (handle, state, _) = found;
+        let Some(entry) = self.connections.entry(handle) else {
+            return Owner { found, after: state };
+        };
+        let (position, marks) = (entry.position(), entry.marks());
+        if position.fits(segment) {
+            self.connections.follow(handle, segment);
+            let after = if state.reusable() {
+                self.after_its_end(handle, state, position, marks, segment)
+            } else {
+                state.next(segment.flags)
+            };
+            return Owner { found, after };
+        }
+        if marks.has(Marks::HAS_FORMER)
+            && !key.is_former()
+            && let Some(former) = self.fitting_former(key, segment)
+        {
+            return self.owner(now, &key.former(), former, segment);
+        }
+        // Of a flow that entered in its middle the first segment may have been anybody's. It has proved nothing, so any other
+        // that looks like a connection's takes its place.
+        let flags = segment.flags;
+        let goes_on = flags.ack() && !flags.rst() && !flags.fin() && !flags.syn();
+        if state.unproven() && !position.opening && goes_on {
+            self.connections.set_position(handle, Position::after(segment));
+            return Owner { found, after: state.next(flags) };
+        }
+        Owner { found, after: state }
+    }
+
+    /// The connection that had this key before, if it is there and the segment fits it.
+    fn fitting_former(&mut self, key: &Key, segment: &Segment) -> Option<Found> {
+        let former = self.connection(&key.former())?;
+        let fits = self.connections.entry(former.0)?.position().fits(segment);
+        fits.then_some(former)
+    }
+
+    /// The state after a segment that fits a connection whose client has sent a FIN or a reset. If it goes on as if it had
+    /// not, it has not: new data takes the connection back. Mere acknowledgements after a FIN, more than the one that every
+    /// connection ends with, say that the client still receives.
+    fn after_its_end(
+        &mut self,
+        handle: Handle,
+        state: State,
+        position: Position,
+        marks: Marks,
+        segment: &Segment,
+    ) -> State {
+        let flags = segment.flags;
+        if !flags.ack() || flags.rst() || flags.fin() || flags.syn() {
+            return state.next(flags);
+        }
+        if position.is_extended_by(segment) {
+            self.connections.mark(handle, Marks::TALKS, false);
+            self.connections.mark(handle, Marks::HALF_CLOSED, false);
+            return State::Established;
+        }
+        if state != State::Close {
+            let mark = if marks.has(Marks::TALKS) { Marks::HALF_CLOSED } else { Marks::TALKS };
+            self.connections.mark(handle, mark, true);
+        }
+        state.next(flags)
+    }
+}
