@@ -108,7 +108,7 @@ pub(super) fn unknown_table(name: &str) -> String {
         return format!("unknown table; did you mean {meant}?");
     }
     if let Some((table, _)) = ALL.iter().find(|(_, keys)| keys.contains(&name)) {
-        return format!("saved_states outside any table; it belongs to [{table}]");
+        return format!("is outside of any table; it belongs to [{table}]");
     }
     "unknown table; there are [director], [[service]] and [realserver]".to_owned()
 }

@@ -39,7 +39,7 @@ fn failover_stays_failover() {
         let mut director = make(Failover);
         assert_eq!(shares(&mut director, 100), [0, 300, 0]);
         director.apply(&set_state(B, Wanted::Disabled));
-        assert_eq!(shares(&mut director, 1_000), [300, 0, 0], "the next one saved_states in");
+        assert_eq!(shares(&mut director, 1_000), [300, 0, 0], "the next one stands in");
         director.apply(&set_state(B, Wanted::Up));
         assert_eq!(shares(&mut director, 2_000), [0, 300, 0]);
         director.apply(&set_weight(A, 10));
