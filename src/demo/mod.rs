@@ -15,6 +15,7 @@ use traffic::{Replies, Served};
 
 mod cables;
 mod cast;
+mod interrupt;
 mod namespaces;
 mod needs;
 mod process;
@@ -37,6 +38,7 @@ pub fn run(keep: bool) -> Result<()> {
 }
 
 fn perform(keep: bool) -> Result<()> {
+    interrupt::end_on_signals()?;
     namespaces::prepare()?;
     step("laying cables between a client, a director and three real servers");
     cables::lay()?;
