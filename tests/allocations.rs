@@ -27,11 +27,11 @@ use vstun::wire::segment::{MAX_HEADER_LEN, SplitPlan};
 use vstun::wire::tcp::Flags;
 use vstun::wire::virtio::Offload;
 
-#[path = "forwarding/build.rs"]
+#[path = "packets/build.rs"]
 #[allow(dead_code)] // the table needs more of it
 mod build;
 
-#[path = "forwarding/pieces.rs"]
+#[path = "packets/pieces.rs"]
 mod pieces;
 
 use build::{DESTINATION_OPTIONS, FAMILIES, Family, Ip, MIXES};

@@ -11,7 +11,7 @@ use vstun::model::{
 };
 use vstun::wire::Packet;
 
-#[path = "forwarding/build.rs"]
+#[path = "packets/build.rs"]
 #[allow(dead_code)] // the table needs more of it
 mod build;
 

@@ -16,7 +16,7 @@ use vstun::wire::segment::{MAX_HEADER_LEN, SplitPlan, complete_checksum};
 use vstun::wire::virtio::{self, Offload};
 use vstun::wire::{Fragment, Packet, Transport, icmp, protocol, tcp};
 
-#[path = "../../tests/forwarding/pieces.rs"]
+#[path = "../../tests/packets/pieces.rs"]
 #[allow(dead_code)] // tests need more of it
 mod pieces;
 

@@ -19,10 +19,10 @@ pub mod virtio;
 /// Packets for tests: those of the pure layers and those in `tests/` share them.
 #[cfg(test)]
 #[allow(dead_code)] // each of them needs a part
-#[path = "../../tests/forwarding/build.rs"]
+#[path = "../../tests/packets/build.rs"]
 pub(crate) mod build;
 #[cfg(test)]
-#[path = "../../tests/forwarding/pieces.rs"]
+#[path = "../../tests/packets/pieces.rs"]
 pub(crate) mod pieces;
 
 pub use packet::{Fragment, Packet, ParseError, Transport, is_host};

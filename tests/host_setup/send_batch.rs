@@ -1,17 +1,11 @@
 //! One packet that the kernel refuses takes none of its batch with it, and is told once: `sys::raw::Batch` on a private
 //! namespace's own routes, firewall and interfaces.
-#![allow(clippy::unwrap_used)]
-
-// Shared with `host_setup`, which uses all of it.
-#[allow(dead_code)]
-#[path = "host_setup/net.rs"]
-mod net;
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
-use net::{alone, sh};
+use super::net::{alone, sh};
 use vstun::sys::raw::{Batch, Datagrams, HEADROOM, Message, Received, Receiver, Sender};
 
 /// As the director has it.
@@ -194,7 +188,7 @@ fn send_refused_among_good(targets: &[(IpAddr, Vec<Refused>)]) {
 
 #[test]
 fn a_refused_packet_is_told_once_and_the_rest_arrives() {
-    alone("a_refused_packet_is_told_once_and_the_rest_arrives", || {
+    alone("send_batch::a_refused_packet_is_told_once_and_the_rest_arrives", || {
         network();
         let [v4, v6] = refused();
         send_refused_among_good(&[(HERE, v4.clone())]);
@@ -206,7 +200,7 @@ fn a_refused_packet_is_told_once_and_the_rest_arrives() {
 /// RFC 4213 section 3.2.2, and what `balancer::outer` builds on: without DF the kernel cuts what its path does not take.
 #[test]
 fn a_path_s_mtu_refuses_what_has_dont_fragment_and_cuts_the_rest() {
-    alone("a_path_s_mtu_refuses_what_has_dont_fragment_and_cuts_the_rest", || {
+    alone("send_batch::a_path_s_mtu_refuses_what_has_dont_fragment_and_cuts_the_rest", || {
         network();
         sh("ip route change local 10.9.0.1 dev lo table local mtu 600");
         let (sender, receivers) = (Sender::open().unwrap(), receivers());
@@ -221,7 +215,7 @@ fn a_path_s_mtu_refuses_what_has_dont_fragment_and_cuts_the_rest() {
 
 #[test]
 fn a_full_send_buffer_is_told_for_each_packet() {
-    alone("a_full_send_buffer_is_told_for_each_packet", || {
+    alone("send_batch::a_full_send_buffer_is_told_for_each_packet", || {
         // Packets wait, at the expense of the sending socket, for a hardware address that nobody tells.
         sh("ip link add v0 mtu 65535 type veth peer name v1 mtu 65535
             for n in v0 v1; do sysctl -qw net.ipv6.conf.$n.disable_ipv6=1; done
@@ -273,35 +267,38 @@ fn send_v6(sender: &Sender, source: Ipv6Addr, destination: Ipv6Addr) -> Option<i
 
 #[test]
 fn a_source_told_to_the_kernel_finds_the_route_and_leaves_the_header_alone() {
-    alone("a_source_told_to_the_kernel_finds_the_route_and_leaves_the_header_alone", || {
-        sh("ip addr add 2001:db8::1/128 dev lo nodad; ip addr add 2001:db8::2/128 dev lo nodad
+    alone(
+        "send_batch::a_source_told_to_the_kernel_finds_the_route_and_leaves_the_header_alone",
+        || {
+            sh("ip addr add 2001:db8::1/128 dev lo nodad; ip addr add 2001:db8::2/128 dev lo nodad
             ip -6 rule add from 2001:db8::1 prohibit priority 1
             ip -6 rule add lookup local priority 2; ip -6 rule del priority 0");
-        let at = |last| Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, last);
-        let sender = Sender::open().unwrap();
-        let [_, _, _, receiver]: [Receiver; 4] =
-            Receiver::open_each().unwrap().try_into().expect("both families");
-        let mut datagrams = Datagrams::new(BATCH);
-        let mut arrived = |from| {
-            let start = Instant::now();
-            while datagrams.receive(&receiver, usize::MAX).is_err() {
-                assert!(start.elapsed() < PATIENCE, "nothing from {from}");
-                std::thread::yield_now();
-            }
-            datagrams
-                .iter_mut()
-                .all(|packet| matches!(packet, Received::V6 { source, .. } if source == from))
-        };
-        assert_eq!(send_v6(&sender, at(1), at(2)), None, "not told");
-        assert!(arrived(at(1)));
-        sender.set_source_v6(Some(at(1)));
-        assert_eq!(send_v6(&sender, at(2), at(2)), Some(libc::EACCES), "routed as from ::1");
-        sender.set_source_v6(Some(at(2)));
-        assert_eq!(send_v6(&sender, at(1), at(2)), None, "routed as from ::2");
-        assert!(arrived(at(1)), "but the header saved_states");
-        sender.set_source_v6(Some(at(1)));
-        sender.set_source_v6(Some(at(3)));
-        assert_eq!(send_v6(&sender, at(1), at(2)), None, "no such address, so none is told");
-        assert!(arrived(at(1)));
-    });
+            let at = |last| Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, last);
+            let sender = Sender::open().unwrap();
+            let [_, _, _, receiver]: [Receiver; 4] =
+                Receiver::open_each().unwrap().try_into().expect("both families");
+            let mut datagrams = Datagrams::new(BATCH);
+            let mut arrived = |from| {
+                let start = Instant::now();
+                while datagrams.receive(&receiver, usize::MAX).is_err() {
+                    assert!(start.elapsed() < PATIENCE, "nothing from {from}");
+                    std::thread::yield_now();
+                }
+                datagrams
+                    .iter_mut()
+                    .all(|packet| matches!(packet, Received::V6 { source, .. } if source == from))
+            };
+            assert_eq!(send_v6(&sender, at(1), at(2)), None, "not told");
+            assert!(arrived(at(1)));
+            sender.set_source_v6(Some(at(1)));
+            assert_eq!(send_v6(&sender, at(2), at(2)), Some(libc::EACCES), "routed as from ::1");
+            sender.set_source_v6(Some(at(2)));
+            assert_eq!(send_v6(&sender, at(1), at(2)), None, "routed as from ::2");
+            assert!(arrived(at(1)), "but the header saved_states");
+            sender.set_source_v6(Some(at(1)));
+            sender.set_source_v6(Some(at(3)));
+            assert_eq!(send_v6(&sender, at(1), at(2)), None, "no such address, so none is told");
+            assert!(arrived(at(1)));
+        },
+    );
 }

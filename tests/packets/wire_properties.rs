@@ -1,5 +1,4 @@
 //! Properties of `wire` and `decap` over arbitrary packets of both families, with etherparse as the judge.
-#![allow(clippy::unwrap_used)]
 
 use etherparse::{NetSlice, SlicedPacket, TcpHeader, TransportSlice};
 use proptest::collection::vec;
@@ -11,15 +10,10 @@ use vstun::wire::segment::{MAX_HEADER_LEN, SplitPlan};
 use vstun::wire::virtio::{self, Offload};
 use vstun::wire::{Packet, ecn};
 
-#[path = "forwarding/build.rs"]
-#[allow(dead_code)] // the table needs more of it
-mod build;
-#[path = "wire_properties/coalescing.rs"]
 mod coalescing;
-#[path = "wire_properties/parsing.rs"]
 mod parsing;
 
-use build::{DESTINATION_OPTIONS, FAMILIES, Family, HOP_BY_HOP, Ip, MIXES, ROUTING};
+use crate::build::{self, DESTINATION_OPTIONS, FAMILIES, Family, HOP_BY_HOP, Ip, MIXES, ROUTING};
 
 /// What a TCP sender decides, but for the data.
 #[derive(Clone, Debug)]

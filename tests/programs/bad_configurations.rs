@@ -3,8 +3,6 @@
 //! `netns-tests/bad-configs/` holds one file per mistake. Its first lines, `# expect: LINE: key: message`, are
 //! what the program named by the file's first word has to say about it, each after the file's name.
 
-#![allow(clippy::unwrap_used)]
-
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

@@ -1,6 +1,5 @@
 //! Director and real servers together, on one simulated clock: what a client sends is what a real server's
 //! kernel gets, to the byte. Every script runs over the four mixes of the client's family and the tunnel's.
-#![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -20,15 +19,8 @@ use vstun::wire::segment::{MAX_HEADER_LEN, SplitPlan};
 use vstun::wire::tcp::Flags;
 use vstun::wire::virtio::{self, Offload};
 
-#[path = "forwarding/build.rs"]
-#[allow(dead_code)] // the table needs more of it
-mod build;
-
-#[path = "forwarding/pieces.rs"]
-mod pieces;
-
-use build::{Family, Ip, MIXES};
-use pieces::{cut, piece};
+use crate::build::{Family, Ip, MIXES};
+use crate::pieces::{cut, piece};
 
 /// The real servers, by the number in their address.
 const A: u8 = 11;

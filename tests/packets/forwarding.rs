@@ -1,7 +1,6 @@
 //! Packet in, verdict and bytes out: one table per kind of packet, through the public API alone.
 //!
 //! Every table runs over the four mixes of the client's family and the real servers'.
-#![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -14,21 +13,12 @@ use vstun::model::{
 use vstun::wire::Packet;
 use vstun::wire::tcp::Flags;
 
-#[path = "forwarding/answers.rs"]
 mod answers;
-#[path = "forwarding/build.rs"]
-#[allow(dead_code)] // others need more of it
-mod build;
-#[path = "forwarding/headers.rs"]
 mod headers;
-#[path = "forwarding/pieces.rs"]
-#[allow(dead_code)] // others need more of it
-mod pieces;
-#[path = "forwarding/rows.rs"]
 mod rows;
 
-use build::{DESTINATION_OPTIONS, FAMILIES, Family, MIXES};
-use pieces::piece;
+use crate::build::{self, DESTINATION_OPTIONS, FAMILIES, Family, MIXES};
+use crate::pieces::piece;
 use rows::{Row, drops, opening, refusals};
 
 /// The real servers, by the number in their address.

@@ -2,10 +2,10 @@
 
 // Public there, for the fuzz crate is a library to its targets.
 #[allow(unreachable_pub)]
-#[path = "../fuzz/src/bodies.rs"]
+#[path = "../../fuzz/src/bodies.rs"]
 mod bodies;
 #[allow(unreachable_pub)]
-#[path = "../fuzz/src/seeds.rs"]
+#[path = "../../fuzz/src/seeds.rs"]
 mod seeds;
 
 use bodies::Body;

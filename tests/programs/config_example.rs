@@ -1,7 +1,5 @@
 //! `config.example` is what it says: valid, complete, and with the defaults of the code.
 
-#![allow(clippy::unwrap_used)]
-
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -10,7 +8,7 @@ use vstun::config::{self, Access, Director, Mss, RealServer, keys};
 use vstun::model::duration;
 use vstun::model::{Existing, Policy, SchedulerKind, Timeouts, Wanted};
 
-const EXAMPLE: &str = include_str!("../config.example");
+const EXAMPLE: &str = include_str!("../../config.example");
 
 /// The smallest text that each daemon accepts: what is not in it has its default.
 const MINIMAL: &str = r#"

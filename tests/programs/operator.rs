@@ -1,7 +1,5 @@
 //! `vstun` against a daemon that is only a socket and a script of answers.
 
-#![allow(clippy::unwrap_used)]
-
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};

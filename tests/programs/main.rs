@@ -1,0 +1,6 @@
+//! The built programs: command lines, configurations, answers. One binary, since each links on its own.
+#![allow(clippy::unwrap_used)]
+
+mod bad_configurations;
+mod config_example;
+mod operator;
