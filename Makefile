@@ -3,6 +3,11 @@ SHELL := /bin/bash
 .SHELLFLAGS := -o pipefail -ec
 PREFIX ?= /usr/local
 CARGO ?= cargo
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+PROGRAMS := vstun vstun-director vstun-realserver
+# Newer than the sources when the release programs are up to date.
+BUILT := $(TARGET)/release/.built
+SOURCES := Cargo.toml Cargo.lock $(shell find src -name '*.rs')
 BINS := $(DESTDIR)$(PREFIX)/bin
 DOCS := $(DESTDIR)$(PREFIX)/share/doc/vstun
 UNITS := $(DESTDIR)$(PREFIX)/lib/systemd/system
@@ -13,9 +18,17 @@ help:       ## this list
 
 build:      ## the three programs, target/release/vstun*
 	$(CARGO) build --release --locked --bins
+	@touch $(BUILT)
+
+# For `sudo make install`: root's PATH often lacks cargo, and needs none if the user has built everything.
+$(BUILT): $(SOURCES)
+	@command -v $(CARGO) >/dev/null || { echo "the programs are not built, or older than their sources, and \
+	there is no $(CARGO) in this PATH: run \`make build\` as the user who has it, then install again" >&2; exit 1; }
+	$(CARGO) build --release --locked --bins
+	@touch $@
 
 demo: deps build ## client, director and three real servers on this machine; KEEP=1 leaves them up and opens a shell
-	target/release/vstun demo $(if $(KEEP),--keep)
+	$(TARGET)/release/vstun demo $(if $(KEEP),--keep)
 
 test: deps  ## everything; the last line counts it
 	@log=$$(mktemp) && trap 'rm -f '$$log EXIT; \
@@ -49,15 +62,16 @@ fuzz:       ## fuzz each target for FUZZ_SECONDS (60)
 deps:       ## names what is missing for demo and test, and installs it (bench looks after itself)
 	@netns-tests/deps
 
-install: build ## programs, documentation and systemd units below DESTDIR/PREFIX (/usr/local)
+install: $(BUILT) ## stripped programs, documentation and systemd units below DESTDIR/PREFIX (/usr/local)
 	install -d $(BINS) $(DOCS) $(UNITS)
-	install -m 755 target/release/vstun target/release/vstun-director target/release/vstun-realserver $(BINS)
+	install -m 755 $(addprefix $(TARGET)/release/,$(PROGRAMS)) $(BINS)
+	! command -v strip >/dev/null || strip --strip-debug $(addprefix $(BINS)/,$(PROGRAMS))
 	install -m 644 $(wildcard config.example README.md CHANGELOG.md LICENSE-* docs/*.md docs/*.svg) $(DOCS)
 	for unit in dist/systemd/*.service; do \
 	  sed 's|/usr/local|$(PREFIX)|g' $$unit | install -m 644 /dev/stdin $(UNITS)/$${unit##*/}; done
 
 uninstall:  ## what install put there
-	rm -f $(BINS)/vstun $(BINS)/vstun-director $(BINS)/vstun-realserver
+	rm -f $(addprefix $(BINS)/,$(PROGRAMS))
 	rm -f $(addprefix $(UNITS)/,$(notdir $(wildcard dist/systemd/*.service)))
 	rm -rf $(DOCS)
 
