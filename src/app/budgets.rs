@@ -13,6 +13,15 @@ pub(super) mod director {
     /// Frames read in one turn before timers and messages have theirs: some 0.6 ms of small packets.
     pub(in crate::app) const TURN: usize = 256;
 
+    /// Messages of the control thread in one turn: readers of listings must not hold up packets.
+    pub(in crate::app) const MESSAGES_A_TURN: usize = 1;
+
+    /// Real servers in one piece of a listing: some 50 µs.
+    pub(in crate::app) const REALS_A_PIECE: usize = 256;
+
+    /// Real servers that are looked at for one piece of those whose tunnels have signalled an error.
+    pub(in crate::app) const LOOKED_AT_A_PIECE: usize = 1_024;
+
     /// Tunnel errors read in one turn: they come from anywhere and must not hold up packets.
     pub(in crate::app) const ERRORS_A_TURN: usize = 64;
 }
@@ -27,6 +36,9 @@ pub(super) mod realserver {
     /// The same after a batch that was full of packets which the NIC had not merged: 0.60 of the daemon's CPU with one write a
     /// packet, where [`BATCH`] always was 0.65.
     pub(in crate::app) const LONG_BATCH: usize = MAX_BATCH;
+
+    /// Messages of the control thread in one turn: readers must not hold up packets.
+    pub(in crate::app) const MESSAGES_A_TURN: usize = 8;
 
     /// Batches of each socket in one turn before messages have theirs.
     pub(in crate::app) const TURN: usize = 16;

@@ -16,6 +16,7 @@ mod flush;
 mod forward;
 pub mod fragments;
 mod limit;
+pub mod listing;
 pub mod maglev;
 pub mod outer;
 mod persistence;
@@ -209,37 +210,6 @@ impl Balancer {
     #[must_use]
     pub fn counters(&self) -> &Counters {
         &self.counters
-    }
-
-    /// Everything that listings show, as of the latest moment given to [`Self::expire`] or [`Self::apply`].
-    #[must_use]
-    pub fn snapshot(&self) -> Snapshot {
-        let service = |service: &Service| snapshot::ServiceSnapshot {
-            name: service.name.clone(),
-            listens: service.listens.clone(),
-            scheduler: service.kind,
-            maglev: service.maglev(),
-            flood: snapshot::FloodSnapshot {
-                active: service.watch.flooded(),
-                floods: service.watch.floods(),
-                without_entry: service.watch.without_entry(),
-            },
-            reals: service
-                .reals
-                .iter()
-                .filter_map(|id| Some(self.reals.get(id.0 as usize)?.snapshot(self.now)))
-                .collect(),
-        };
-        Snapshot {
-            connections: self.connections.len(),
-            capacity: self.connections.capacity(),
-            templates: self.templates.len(),
-            templates_capacity: self.templates.capacity(),
-            turnover: self.connections.turnover(),
-            fragments: self.fragments.snapshot(),
-            services: self.services.iter().flatten().map(service).collect(),
-            counters: self.counters.clone(),
-        }
     }
 
     /// Up to `most` connections from place `from` on, and the place to go on from when there may be more. Looks at

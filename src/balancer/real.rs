@@ -325,6 +325,12 @@ impl Real {
         self.active == 0 && self.half_open == 0 && self.inactive == 0
     }
 
+    /// Whether its tunnel has signalled an error.
+    pub(super) fn has_signalled(&self) -> bool {
+        let TunnelErrors { protocol_unreachable, unreachable, path_mtu, .. } = &self.errors;
+        *protocol_unreachable > 0 || *unreachable > 0 || path_mtu.is_some()
+    }
+
     pub(super) fn snapshot(&self, now: Millis) -> snapshot::RealSnapshot {
         snapshot::RealSnapshot {
             address: self.address,

@@ -11,6 +11,7 @@ mod fragments;
 mod full;
 mod idle;
 mod life;
+mod listing;
 mod one_packet;
 mod persistence;
 mod placed_by_weight;

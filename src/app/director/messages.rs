@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::sync::oneshot::Sender;
 
+use crate::balancer::listing::{Listed, Place};
 use crate::balancer::{
     Change, ChangeError, DeadlineNotice, Explanation, FloodNotice, FlowQuery, Flush, Flushed,
     Snapshot, snapshot,
@@ -14,7 +15,7 @@ use crate::balancer::{
 use super::output::Sent;
 use super::packets::Reads;
 
-/// Everything the packet thread knows.
+/// What the packet thread knows. It answers without the services, which come in pieces.
 #[derive(Debug)]
 pub(super) struct Report {
     pub(super) snapshot: Snapshot,
@@ -22,6 +23,16 @@ pub(super) struct Report {
     pub(super) reads: Reads,
     /// How long until the next timer is due; none: none waits.
     pub(super) next_timer: Option<Duration>,
+}
+
+/// A piece of the list of services.
+#[derive(Debug)]
+pub(super) struct Piece {
+    pub(super) services: Vec<snapshot::ServiceSnapshot>,
+    /// Where it goes on; `None`: nowhere.
+    pub(super) next: Option<Place>,
+    /// How often changes were applied: places mean the same only until the next time.
+    pub(super) applied: u64,
 }
 
 /// A piece of the connection list, and the place from which it goes on.
@@ -32,8 +43,10 @@ pub(super) type Page = (Vec<snapshot::ConnectionSnapshot>, Option<usize>);
 pub(super) enum DirectorMessage {
     /// Ends the loop.
     Stop,
-    /// Asks for everything but the connections.
+    /// Asks for everything but the services and the connections.
     Report(Sender<Report>),
+    /// Asks for services and real servers from a place on.
+    Services { from: Place, listed: Listed, answer: Sender<Piece> },
     /// Asks for up to `most` connections from place `from` on.
     Connections { from: usize, most: usize, answer: Sender<Page> },
     /// Applies changes in their order, up to the first that fails.

@@ -9,6 +9,7 @@ mod operate;
 mod output;
 mod packets;
 mod reload;
+mod reports;
 mod request_handler;
 mod saved_states;
 mod tables;

@@ -12,8 +12,11 @@ use anyhow::Context;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 
-use crate::app::budgets::director::{ERRORS_A_TURN, TURN};
+use crate::app::budgets::director::{
+    ERRORS_A_TURN, LOOKED_AT_A_PIECE, MESSAGES_A_TURN, REALS_A_PIECE, TURN,
+};
 use crate::app::busy_poll::BusyPoll;
+use crate::balancer::listing::{Listed, Place};
 use crate::balancer::outer::Inner;
 use crate::balancer::{
     Balancer, Change, ChangeError, Reason, TunnelError, TunnelErrorKind, Verdict,
@@ -27,7 +30,7 @@ use crate::wire::virtio::{self, Offload, OffloadError};
 
 use super::input::Input;
 use super::logs::{self, FullLog, TunnelLog};
-use super::messages::{DirectorMessage, Ends, Next, Notice, Report};
+use super::messages::{DirectorMessage, Ends, Next, Notice, Piece, Report};
 use super::output::Output;
 
 const TUN: Token = Token(0);
@@ -68,6 +71,9 @@ pub(super) struct Packets {
     failures: u32,
     tun_ready: bool,
     errors_ready: bool,
+    messages_ready: bool,
+    /// How often changes were applied.
+    applied: u64,
     busy_poll: BusyPoll,
     tunnel_log: TunnelLog,
     full_log: FullLog,
@@ -104,6 +110,8 @@ impl Packets {
             failures: 0,
             tun_ready: true,
             errors_ready: true,
+            messages_ready: true,
+            applied: 0,
             busy_poll: BusyPoll::new(Duration::ZERO),
             tunnel_log: TunnelLog::default(),
             full_log: FullLog::default(),
@@ -153,9 +161,13 @@ impl Packets {
 
     /// Answers the control thread.
     fn messages(&mut self, now: Millis) -> Next {
-        while let Ok(message) = self.ends.inbox.try_recv() {
+        for _ in 0..MESSAGES_A_TURN {
+            let Ok(message) = self.ends.inbox.try_recv() else {
+                self.messages_ready = false;
+                return Next::GoOn;
+            };
             let report = || Report {
-                snapshot: self.balancer.snapshot(),
+                snapshot: self.balancer.figures(),
                 sent: self.output.sent().clone(),
                 reads: self.reads,
                 next_timer: self.balancer.next_deadline().map(|deadline| now.until(deadline)),
@@ -163,10 +175,14 @@ impl Packets {
             match message {
                 DirectorMessage::Stop => return Next::Stop,
                 DirectorMessage::Report(answer) => drop(answer.send(report())),
+                DirectorMessage::Services { from, listed, answer } => {
+                    drop(answer.send(self.piece(from, listed)));
+                }
                 DirectorMessage::Connections { from, most, answer } => {
                     drop(answer.send(self.balancer.connections(now, from, most)));
                 }
                 DirectorMessage::Apply { changes, answer } => {
+                    self.applied += 1;
                     let mut apply = |change: &Change| self.apply(now, change);
                     let applied = changes.iter().try_for_each(&mut apply);
                     drop(answer.send(applied));
@@ -180,6 +196,15 @@ impl Packets {
             }
         }
         Next::GoOn
+    }
+
+    fn piece(&self, from: Place, listed: Listed) -> Piece {
+        let most = match listed {
+            Listed::All => REALS_A_PIECE,
+            Listed::Signalled => LOOKED_AT_A_PIECE,
+        };
+        let (services, next) = self.balancer.list(from, most, listed);
+        Piece { services, next, applied: self.applied }
     }
 
     /// Says what has changed by itself.
@@ -381,7 +406,8 @@ impl Packets {
     /// Waits for the next thing to do: at once when something is left to read, else until a deadline.
     fn wait(&mut self, events: &mut Events) -> anyhow::Result<()> {
         let moment = Instant::now();
-        let busy = self.tun_ready || self.errors_ready || self.busy_poll.goes_on(moment);
+        let ready = self.tun_ready || self.errors_ready || self.messages_ready;
+        let busy = ready || self.busy_poll.goes_on(moment);
         let now = self.millis(moment);
         let timeout = if busy {
             Some(Duration::ZERO)
@@ -398,7 +424,7 @@ impl Packets {
             match event.token() {
                 TUN => self.tun_ready = true,
                 ERRORS => self.errors_ready = true,
-                _ => {}
+                _ => self.messages_ready = true,
             }
         }
         Ok(())

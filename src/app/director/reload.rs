@@ -7,15 +7,16 @@ use std::path::PathBuf;
 use tokio::sync::watch;
 
 use super::commands::{AdminCommand, Answer, CommandResult, Done, Origin};
-use super::messages::{DirectorMessage, Notice, Report};
+use super::messages::{DirectorMessage, Notice};
 use super::operate::virtual_ips;
 use super::saved_states::SavedStates;
 use super::tables::Builder;
-use super::{Options, desired};
+use super::{Options, desired, reports};
 use crate::app::config_file;
 use crate::app::events::Events;
 use crate::app::host::{DesiredDirector, Session};
 use crate::app::packet_thread::PacketThread;
+use crate::balancer::listing::Listed;
 use crate::balancer::maglev::MaglevTables;
 use crate::balancer::{Change, DeadlineNotice, FloodNotice, Snapshot, Sources};
 use crate::config;
@@ -268,8 +269,7 @@ impl Running {
     }
 
     pub(super) async fn snapshot(&self) -> anyhow::Result<Snapshot> {
-        let Report { snapshot, .. } = self.packet_thread.ask(DirectorMessage::Report).await?;
-        Ok(snapshot)
+        Ok(reports::collect(&self.packet_thread, Some(Listed::All)).await?.snapshot)
     }
 
     /// What the configuration asks of the host, together with what the operator has said since.

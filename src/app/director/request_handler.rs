@@ -1,5 +1,6 @@
 //! The control socket's desk at a director.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, bail};
@@ -8,6 +9,7 @@ use tokio::sync::watch;
 use super::commands::{AdminCommand, AdminCommands, Answer, Done, Origin};
 use super::messages::{DirectorMessage, Page, Report};
 use super::output::SendError;
+use super::reports::{Kind, Reports};
 use crate::app::events::{Events, Listener};
 use crate::app::packet_thread::PacketThread;
 use crate::app::serve::{self, Peer};
@@ -22,6 +24,13 @@ pub(super) struct Handler {
     packet_thread: PacketThread<DirectorMessage>,
     commands: AdminCommands,
     events: Events,
+    reports: Reports,
+    since: Instant,
+}
+
+/// What puts reports into words.
+#[derive(Debug)]
+struct Words {
     vips: watch::Receiver<Vec<VirtualIp>>,
     since: Instant,
     offload: bool,
@@ -38,15 +47,11 @@ impl Handler {
         offload: bool,
         offload_refused: bool,
     ) -> Self {
-        Self {
-            packet_thread,
-            commands,
-            events,
-            vips,
-            since: Instant::now(),
-            offload,
-            offload_refused,
-        }
+        let since = Instant::now();
+        let words = Words { vips, since, offload, offload_refused };
+        let reports =
+            Reports::new(packet_thread.clone(), move |kind, report| words.text(kind, report));
+        Self { packet_thread, commands, events, reports, since }
     }
 
     fn status(&self, done: Done) -> String {
@@ -59,6 +64,19 @@ impl Handler {
             changes,
             warnings,
         })
+    }
+}
+
+impl Words {
+    fn text(&self, kind: Kind, report: &Report) -> String {
+        match kind {
+            Kind::List => {
+                let vips = self.vips.borrow().clone();
+                control::encode(&List { vips, ..List::from(&report.snapshot) })
+            }
+            Kind::Stats => control::encode(&self.stats(report)),
+            Kind::Drops => control::encode(&Drops::from(&report.snapshot.counters)),
+        }
     }
 
     fn stats(&self, report: &Report) -> Stats {
@@ -87,34 +105,32 @@ impl Handler {
 }
 
 impl serve::RequestHandler for Handler {
-    async fn answer(&self, request: Request, body: Vec<u8>, peer: &Peer) -> anyhow::Result<String> {
-        let report = || self.packet_thread.ask(DirectorMessage::Report);
+    async fn answer(
+        &self,
+        request: Request,
+        body: Vec<u8>,
+        peer: &Peer,
+    ) -> anyhow::Result<Arc<str>> {
         match request {
-            Request::List => {
-                let vips = self.vips.borrow().clone();
-                Ok(control::encode(&List { vips, ..List::from(&report().await?.snapshot) }))
-            }
-            Request::Stats => Ok(control::encode(&self.stats(&report().await?))),
-            Request::Drops => {
-                let report = report().await?;
-                Ok(control::encode(&Drops::from(&report.snapshot.counters)))
-            }
-            Request::Status => Ok(self.status(Done::default())),
+            Request::List => self.reports.text(Kind::List).await,
+            Request::Stats => self.reports.text(Kind::Stats).await,
+            Request::Drops => self.reports.text(Kind::Drops).await,
+            Request::Status => Ok(self.status(Done::default()).into()),
             Request::Explain { flow } => {
                 let flow: FlowQuery = flow.parse().context("flow")?;
                 let explanation = self
                     .packet_thread
                     .ask(|answer| DirectorMessage::Explain { flow, answer })
                     .await?;
-                Ok(control::encode(&Explained::new(&flow, explanation)))
+                Ok(control::encode(&Explained::new(&flow, explanation)).into())
             }
             Request::Connections { .. } | Request::Events => bail!("answered in several lines"),
             request => {
                 let command =
                     AdminCommand { request, body, origin: Origin::Operator(peer.clone()) };
                 match self.commands.give(command).await? {
-                    Answer::Done(done) => Ok(self.status(done)),
-                    Answer::Planned(plan) => Ok(control::encode(&plan)),
+                    Answer::Done(done) => Ok(self.status(done).into()),
+                    Answer::Planned(plan) => Ok(control::encode(&plan).into()),
                 }
             }
         }

@@ -9,7 +9,7 @@ use anyhow::Context;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 
-use crate::app::budgets::realserver::{BATCH, LONG_BATCH, TURN};
+use crate::app::budgets::realserver::{BATCH, LONG_BATCH, MESSAGES_A_TURN, TURN};
 use crate::app::busy_poll::BusyPoll;
 use crate::app::log_throttle::LogThrottle;
 use crate::decap::{Decision, Gate, Refusal};
@@ -35,6 +35,7 @@ pub(super) struct Packets {
     /// Datagrams that the next `recvmmsg` may bring.
     most: usize,
     inbox: Inbox<RealServerMessage>,
+    messages_ready: bool,
     /// Calls of `recvmmsg` that brought something.
     batches: u64,
     busy_poll: BusyPoll,
@@ -75,6 +76,7 @@ impl Packets {
             coalescer: Coalescer::default(),
             most: BATCH,
             inbox,
+            messages_ready: true,
             batches: 0,
             busy_poll: BusyPoll::new(Duration::ZERO),
             merged_udp: LogThrottle::default(),
@@ -105,7 +107,7 @@ impl Packets {
             if self.batches != received {
                 self.busy_poll.note(Instant::now);
             }
-            let ready = self.sources.iter().any(|source| source.ready);
+            let ready = self.messages_ready || self.sources.iter().any(|source| source.ready);
             let busy = ready || self.busy_poll.goes_on(Instant::now());
             match self.poll.poll(&mut events, busy.then_some(Duration::ZERO)) {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => {
@@ -114,15 +116,20 @@ impl Packets {
                 _ => {}
             }
             for event in &events {
-                if let Some(source) = self.sources.get_mut(event.token().0) {
-                    source.ready = true;
+                match self.sources.get_mut(event.token().0) {
+                    Some(source) => source.ready = true,
+                    None => self.messages_ready = true,
                 }
             }
         }
     }
 
     fn messages(&mut self) -> Next {
-        while let Ok(message) = self.inbox.try_recv() {
+        for _ in 0..MESSAGES_A_TURN {
+            let Ok(message) = self.inbox.try_recv() else {
+                self.messages_ready = false;
+                return Next::GoOn;
+            };
             match message {
                 RealServerMessage::Stop => return Next::Stop,
                 RealServerMessage::Report(answer) => {

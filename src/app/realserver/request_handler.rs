@@ -1,5 +1,6 @@
 //! The control socket's desk at a real server.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::bail;
@@ -67,23 +68,24 @@ impl serve::RequestHandler for Handler {
         request: Request,
         _body: Vec<u8>,
         _peer: &Peer,
-    ) -> anyhow::Result<String> {
-        match request {
-            Request::Stats => Ok(control::encode(&Stats::RealServer(self.stats().await?))),
-            Request::Drops => Ok(control::encode(&Drops::from(&self.stats().await?))),
-            Request::Status => Ok(control::encode(&Status {
+    ) -> anyhow::Result<Arc<str>> {
+        Ok(match request {
+            Request::Stats => control::encode(&Stats::RealServer(self.stats().await?)).into(),
+            Request::Drops => control::encode(&Drops::from(&self.stats().await?)).into(),
+            Request::Status => control::encode(&Status {
                 role: "realserver".to_owned(),
                 program: env!("CARGO_PKG_VERSION").to_owned(),
                 uptime_seconds: self.since.elapsed().as_secs(),
                 done: String::new(),
                 changes: Vec::new(),
                 warnings: Vec::new(),
-            })),
+            })
+            .into(),
             Request::Reload => {
                 bail!("a real server does not reload; restart it to change its configuration")
             }
             _ => bail!("a real server keeps no services and no connections; ask the director"),
-        }
+        })
     }
 
     fn listen(&self) -> anyhow::Result<Listener> {

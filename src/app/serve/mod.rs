@@ -55,7 +55,7 @@ pub(super) trait RequestHandler: Send + Sync + 'static {
         request: Request,
         body: Vec<u8>,
         peer: &Peer,
-    ) -> impl Future<Output = anyhow::Result<String>> + Send;
+    ) -> impl Future<Output = anyhow::Result<Arc<str>>> + Send;
 
     /// From now on, what changes.
     fn listen(&self) -> anyhow::Result<Listener>;
@@ -213,7 +213,7 @@ async fn client<D: RequestHandler>(
             Err(error) => Err(error),
         };
         let failed = reply.is_err();
-        write(&mut writer, &reply.unwrap_or_else(|error| refusal(&error))).await?;
+        write(&mut writer, &reply.unwrap_or_else(|error| refusal(&error).into())).await?;
         if failed && lost {
             return hang_up(reader, writer).await;
         }

@@ -20,10 +20,10 @@ impl RequestHandler for Echo {
         request: Request,
         body: Vec<u8>,
         _peer: &Peer,
-    ) -> anyhow::Result<String> {
+    ) -> anyhow::Result<Arc<str>> {
         match request {
-            Request::Plan { .. } => Ok(format!("{} bytes\n", body.len())),
-            request => Ok(format!("{request:?}\n")),
+            Request::Plan { .. } => Ok(format!("{} bytes\n", body.len()).into()),
+            request => Ok(format!("{request:?}\n").into()),
         }
     }
 

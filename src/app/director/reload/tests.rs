@@ -5,6 +5,7 @@ use mio::{Poll, Token};
 use std::pin::pin;
 use std::time::Duration;
 
+use super::super::messages::{Piece, Report};
 use super::*;
 use crate::balancer::{Balancer, Explanation, Limits};
 use crate::config::Edit;
@@ -47,9 +48,13 @@ fn running(config: config::Director) -> Running {
                     drop(answer.send(balancer.explain(now, &flow)));
                 }
                 DirectorMessage::Report(answer) => {
-                    let snapshot = balancer.snapshot();
+                    let snapshot = balancer.figures();
                     let (sent, reads, next_timer) = Default::default();
                     drop(answer.send(Report { snapshot, sent, reads, next_timer }));
+                }
+                DirectorMessage::Services { from, listed, answer } => {
+                    let (services, next) = balancer.list(from, 2, listed);
+                    drop(answer.send(Piece { services, next, applied: 0 }));
                 }
                 other => panic!("nobody asks this here: {other:?}"),
             }

@@ -1,0 +1,135 @@
+//! What the packet thread knows, collected piece by piece. Clients that ask at the same time share one report and its text.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, anyhow};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::spawn_blocking;
+
+use super::messages::{DirectorMessage, Piece, Report};
+use crate::app::packet_thread::PacketThread;
+use crate::balancer::listing::{Listed, Place};
+
+/// How often a list of services is begun again because a change was applied meanwhile; then it may name a service twice
+/// or not at all.
+const ATTEMPTS: usize = 5;
+
+/// The longest rest after a report.
+const REST: Duration = Duration::from_millis(200);
+
+/// What clients ask for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Kind {
+    /// The services.
+    List,
+    /// Figures, and the real servers whose tunnels have signalled errors.
+    Stats,
+    /// Drops by reason.
+    Drops,
+}
+
+impl Kind {
+    const ALL: [Self; 3] = [Self::List, Self::Stats, Self::Drops];
+
+    fn listed(self) -> Option<Listed> {
+        match self {
+            Self::List => Some(Listed::All),
+            Self::Stats => Some(Listed::Signalled),
+            Self::Drops => None,
+        }
+    }
+}
+
+type Asker = oneshot::Sender<Result<Arc<str>, Arc<anyhow::Error>>>;
+
+/// Where reports are asked for.
+#[derive(Clone, Debug)]
+pub(super) struct Reports(mpsc::UnboundedSender<(Kind, Asker)>);
+
+impl Reports {
+    /// Starts the task that makes them, with `text` to put them into words.
+    pub(super) fn new(
+        packet_thread: PacketThread<DirectorMessage>,
+        text: impl Fn(Kind, &Report) -> String + Send + Sync + 'static,
+    ) -> Self {
+        let (ask, asked) = mpsc::unbounded_channel();
+        tokio::spawn(serve(packet_thread, asked, Arc::new(text)));
+        Self(ask)
+    }
+
+    /// The text of a report that was begun after this was asked.
+    pub(super) async fn text(&self, kind: Kind) -> anyhow::Result<Arc<str>> {
+        let (answer, answered) = oneshot::channel();
+        self.0.send((kind, answer)).ok().context("the director is stopping")?;
+        let text = answered.await.context("the director is stopping")?;
+        text.map_err(|error| anyhow!("{error:#}"))
+    }
+}
+
+/// Answers all who have asked until a report is begun with that one.
+async fn serve(
+    packet_thread: PacketThread<DirectorMessage>,
+    mut asked: mpsc::UnboundedReceiver<(Kind, Asker)>,
+    text: Arc<impl Fn(Kind, &Report) -> String + Send + Sync + 'static>,
+) {
+    while let Some(first) = asked.recv().await {
+        let mut all = vec![first];
+        while let Ok(one) = asked.try_recv() {
+            all.push(one);
+        }
+        let began = Instant::now();
+        for kind in Kind::ALL {
+            let (these, others): (Vec<_>, Vec<_>) =
+                all.into_iter().partition(|(one, _)| *one == kind);
+            all = others;
+            if these.is_empty() {
+                continue;
+            }
+            let made = make(&packet_thread, kind, Arc::clone(&text)).await.map_err(Arc::new);
+            for (_, asker) in these {
+                // Whoever has gone needs no answer.
+                let _ = asker.send(made.clone());
+            }
+        }
+        // Readers who ask again and again get at most half of the packet thread's attention and of this processor.
+        tokio::time::sleep(began.elapsed().min(REST)).await;
+    }
+}
+
+async fn make(
+    packet_thread: &PacketThread<DirectorMessage>,
+    kind: Kind,
+    text: Arc<impl Fn(Kind, &Report) -> String + Send + Sync + 'static>,
+) -> anyhow::Result<Arc<str>> {
+    let report = collect(packet_thread, kind.listed()).await?;
+    // Thousands of real servers are megabytes of text: neither packets nor the control socket wait for them.
+    let made = spawn_blocking(move || Arc::from(text(kind, &report)));
+    made.await.context("the listing could not be made")
+}
+
+/// A report with those services.
+pub(super) async fn collect(
+    packet_thread: &PacketThread<DirectorMessage>,
+    listed: Option<Listed>,
+) -> anyhow::Result<Report> {
+    for attempt in 1.. {
+        let mut report = packet_thread.ask(DirectorMessage::Report).await?;
+        let Some(listed) = listed else { return Ok(report) };
+        let (mut next, mut first, mut torn) = (Some(Place::default()), None, false);
+        while let Some(from) = next {
+            let ask = |answer| DirectorMessage::Services { from, listed, answer };
+            let Piece { services, next: then, applied } = packet_thread.ask(ask).await?;
+            torn |= *first.get_or_insert(applied) != applied;
+            if torn && attempt < ATTEMPTS {
+                break;
+            }
+            report.snapshot.append(from, services);
+            next = then;
+        }
+        if !torn || attempt >= ATTEMPTS {
+            return Ok(report);
+        }
+    }
+    unreachable!("the last attempt returns")
+}

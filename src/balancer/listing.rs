@@ -1,0 +1,121 @@
+//! Services and real servers piece by piece, so that a packet waits for a piece and not for thousands of real servers.
+
+use super::service::Service;
+use super::snapshot::{FloodSnapshot, RealSnapshot, ServiceSnapshot};
+use super::{Balancer, Snapshot};
+
+/// Where a listing goes on.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Place {
+    service: usize,
+    real: usize,
+}
+
+/// Which real servers a listing holds.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Listed {
+    /// Every one, and every service.
+    All,
+    /// Those whose tunnels have signalled an error, and their services.
+    Signalled,
+}
+
+impl Balancer {
+    /// Services from `from` on with up to `most` real servers looked at, and the place to go on from. A service whose
+    /// real servers do not fit is in the next piece again, with those that follow. It is all as of the latest moment
+    /// given to [`Self::expire`] or [`Self::apply`].
+    #[must_use]
+    pub fn list(
+        &self,
+        from: Place,
+        most: usize,
+        listed: Listed,
+    ) -> (Vec<ServiceSnapshot>, Option<Place>) {
+        let (mut pieces, mut left) = (Vec::new(), most.max(1));
+        let mut place = from;
+        while let Some(slot) = self.services.get(place.service) {
+            if left == 0 {
+                return (pieces, Some(place));
+            }
+            let Some(service) = slot else {
+                left -= 1;
+                place = Place { service: place.service + 1, real: 0 };
+                continue;
+            };
+            let rest = service.reals.get(place.real..).unwrap_or_default();
+            let taken = rest.len().min(left);
+            // A service costs as much as a real server, for its name.
+            left = left.saturating_sub(taken + 1);
+            let reals: Vec<_> = rest
+                .iter()
+                .take(taken)
+                .filter_map(|id| self.reals.get(id.0 as usize))
+                .filter(|real| listed == Listed::All || real.has_signalled())
+                .map(|real| real.snapshot(self.now))
+                .collect();
+            if listed == Listed::All || !reals.is_empty() {
+                pieces.push(piece(service, reals));
+            }
+            if taken < rest.len() {
+                place.real += taken;
+                return (pieces, Some(place));
+            }
+            place = Place { service: place.service + 1, real: 0 };
+        }
+        (pieces, None)
+    }
+
+    /// Everything that listings show but the services, as of the latest moment given to [`Self::expire`] or
+    /// [`Self::apply`].
+    #[must_use]
+    pub fn figures(&self) -> Snapshot {
+        Snapshot {
+            connections: self.connections.len(),
+            capacity: self.connections.capacity(),
+            templates: self.templates.len(),
+            templates_capacity: self.templates.capacity(),
+            turnover: self.connections.turnover(),
+            fragments: self.fragments.snapshot(),
+            services: Vec::new(),
+            counters: self.counters.clone(),
+        }
+    }
+
+    /// Everything that listings show, at once.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        let (services, _) = self.list(Place::default(), usize::MAX, Listed::All);
+        Snapshot { services, ..self.figures() }
+    }
+}
+
+impl Snapshot {
+    /// Puts a piece of a listing behind those before. `from`: where it began.
+    pub fn append(&mut self, from: Place, pieces: Vec<ServiceSnapshot>) {
+        let mut pieces = pieces.into_iter();
+        if from.real > 0
+            && let Some(rest) = pieces.next()
+        {
+            match self.services.last_mut().filter(|last| last.name == rest.name) {
+                Some(last) => last.reals.extend(rest.reals),
+                None => self.services.push(rest),
+            }
+        }
+        self.services.extend(pieces);
+    }
+}
+
+fn piece(service: &Service, reals: Vec<RealSnapshot>) -> ServiceSnapshot {
+    ServiceSnapshot {
+        name: service.name.clone(),
+        listens: service.listens.clone(),
+        scheduler: service.kind,
+        maglev: service.maglev(),
+        flood: FloodSnapshot {
+            active: service.watch.flooded(),
+            floods: service.watch.floods(),
+            without_entry: service.watch.without_entry(),
+        },
+        reals,
+    }
+}
