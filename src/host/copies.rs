@@ -3,14 +3,17 @@
 //! The size of segments from client to server is set by the MSS in the SYN-ACK, which the director never sees. The
 //! kernel takes it from the route's `advmss`, so packets from the virtual IP get routes of their own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
+
+use ipnet::IpNet;
 
 use super::facts::{Facts, Rule};
 use super::family::Family;
 use super::plan::{Mss, Refusal};
 use super::realserver::DesiredRealServer;
 use super::route::{Route, RouteKind, attribute, metric};
+use super::routes::RouteEvent;
 use super::step::PROTOCOL;
 
 /// The local table. Its rule comes first, and its routes are none to be copied.
@@ -38,12 +41,10 @@ pub(super) fn check(desired: &DesiredRealServer, facts: &Facts) -> Result<(), Re
         return Err(Refusal::TableReserved { key: "table", table });
     }
     let concerned = |family: Family| family.is_among(&desired.vips);
-    let foreign = |route: &&Route| {
-        route.table == table
-            && route.protocol != PROTOCOL
-            && concerned(Family::of_net(&route.destination))
+    let foreign = |route: &Route| {
+        route.protocol != PROTOCOL && concerned(Family::of_net(&route.destination))
     };
-    if facts.routes.iter().any(|route| foreign(&route)) {
+    if facts.routes.of_table(table).any(foreign) {
         return Err(Refusal::TableUsed(table));
     }
     let priority = desired.rule_priority;
@@ -58,37 +59,177 @@ pub(super) fn check(desired: &DesiredRealServer, facts: &Facts) -> Result<(), Re
     Ok(())
 }
 
-/// The routes that the table should hold, those of IPv4 first.
-#[must_use]
-pub fn wanted(desired: &DesiredRealServer, facts: &Facts) -> Vec<Route> {
-    let concerned = Family::BOTH.into_iter().filter(|family| family.is_among(&desired.vips));
-    concerned.flat_map(|family| wanted_of(family, desired, facts)).collect()
+/// What copies are made from: the wishes, the host, and what was found out once for all routes.
+#[derive(Clone, Debug)]
+pub struct Copier<'a> {
+    desired: &'a DesiredRealServer,
+    facts: &'a Facts,
+    /// The tables that a packet from a virtual IP is looked up in after ours, in order, for each of
+    /// [`Family::BOTH`].
+    tables: [Vec<u32>; 2],
+    /// See [`tunnel_room`].
+    room: Option<u32>,
 }
 
-fn wanted_of(family: Family, desired: &DesiredRealServer, facts: &Facts) -> Vec<Route> {
-    let mut copies: Vec<Route> = Vec::new();
-    for table in tables(family, desired, facts) {
-        let earlier = copies.len();
-        let mut routes: Vec<&Route> = facts
-            .routes
-            .iter()
-            .filter(|route| route.table == table && Family::of_net(&route.destination) == family)
-            .filter(|route| copied(route, desired, facts) && !hidden(route, &copies))
-            .collect();
+impl<'a> Copier<'a> {
+    /// For a host that was looked at.
+    #[must_use]
+    pub fn new(desired: &'a DesiredRealServer, facts: &'a Facts) -> Self {
+        let mut copier = Self::with_room(desired, facts, None);
+        copier.room = tunnel_room(desired, facts, &copier.tables);
+        copier
+    }
+
+    /// As [`Self::new`], where it is known what fits into the tunnels.
+    #[must_use]
+    pub fn with_room(
+        desired: &'a DesiredRealServer,
+        facts: &'a Facts,
+        room: Option<u32>,
+    ) -> Self {
+        let tables = Family::BOTH.map(|family| tables(family, desired, facts));
+        Self { desired, facts, tables, room }
+    }
+
+    /// The routes that the table should hold, those of IPv4 first. A gateway must be reachable by a
+    /// route that is there already: narrow scopes and long prefixes come first.
+    #[must_use]
+    pub fn wanted(&self) -> Vec<Route> {
+        let mut all = Vec::new();
+        for family in self.families() {
+            let first = all.len();
+            for destination in self.destinations(family) {
+                all.extend(self.wanted_at(destination));
+            }
+            in_order(all.get_mut(first..).unwrap_or_default());
+        }
+        all
+    }
+
+    /// The routes of one destination that the table should hold.
+    #[must_use]
+    pub fn wanted_at(&self, destination: IpNet) -> Vec<Route> {
+        let family = Family::of_net(&destination);
+        if !family.is_among(&self.desired.vips) {
+            return Vec::new();
+        }
+        let tables = self.tables_of(family);
+        self.copies_at(destination, tables)
+    }
+
+    /// What the tables, the earlier ones first, leave of the destination. Which routes of others count
+    /// is decided by those of earlier tables that cover it, and by nothing else.
+    fn copies_at(&self, destination: IpNet, tables: &[u32]) -> Vec<Route> {
+        let Some((table, earlier)) = tables.split_last() else { return Vec::new() };
+        let mut copies = self.copies_at(destination, earlier);
+        let first = copies.len();
+        let mut routes: Vec<&Route> = self.facts.routes.at(*table, &destination).iter().collect();
+        routes.retain(|route| copied(route, self.desired, self.facts));
+        if routes.is_empty() || self.is_hidden(destination, earlier) {
+            return copies;
+        }
         // Among routes of one metric the kernel asks routers in the order of their preference.
         routes.sort_by_key(|route| (route.priority, preference(route)));
         for route in routes {
-            let copy = copy(route, desired, facts);
-            let apart = apart(copy, copies.get(earlier..).unwrap_or_default());
-            copies.extend(apart);
+            let copy = self.copy(route);
+            copies.extend(apart(copy, copies.get(first..).unwrap_or_default()));
         }
-        drop_throws(&mut copies, earlier);
+        drop_throws(&mut copies, first);
+        copies
     }
-    // A gateway must be reachable by a route that is there already: narrow scopes and long prefixes first.
-    copies.sort_by_key(|route| {
+
+    /// Whether a lookup of the earlier tables always ends before it comes to this destination.
+    fn is_hidden(&self, destination: IpNet, earlier: &[u32]) -> bool {
+        let family = Family::of_net(&destination);
+        if !earlier.iter().any(|table| self.facts.routes.has(*table, family)) {
+            return false;
+        }
+        let wider = std::iter::successors(Some(destination.trunc()), IpNet::supernet);
+        let mut covering = wider.flat_map(|net| {
+            let mut copies = self.copies_at(net, earlier);
+            copies.retain(|other| other.tos == 0 && other.from.is_none());
+            copies.pop()
+        });
+        covering.next().is_some_and(|other| other.kind != RouteKind::Throw)
+    }
+
+    /// Whether copies of other destinations depend on that table's routes: those of a later one that
+    /// they may hide.
+    #[must_use]
+    pub fn hides_others(&self, table: u32, family: Family) -> bool {
+        let later = self.tables_of(family).iter().skip_while(|one| **one != table).skip(1);
+        later.into_iter().any(|later| self.facts.routes.has(*later, family))
+    }
+
+    /// What fits into the tunnels from the directors, in bytes; none where that is not known.
+    #[must_use]
+    pub fn room(&self) -> Option<u32> {
+        self.room
+    }
+
+    /// Whether what fits into the tunnels may be another if this route comes or goes.
+    #[must_use]
+    pub fn may_change_room(&self, route: &Route) -> bool {
+        let to = &route.destination;
+        self.desired.directors.iter().any(|net| {
+            // Inside of a range the narrowest way counts, around it the longest prefix.
+            let room = way_mtu(route, self.facts).map(|mtu| mtu.saturating_sub(outer_of(net)));
+            let narrow = self.room.is_none() || room.is_some_and(|room| Some(room) <= self.room);
+            let hidden = || {
+                let tables = self.tables_of(Family::of_net(net));
+                let longest = way_to(net, self.facts, tables);
+                longest.is_some_and(|way| way.destination.prefix_len() > to.prefix_len())
+            };
+            net.contains(to) && narrow || to.contains(net) && !hidden()
+        })
+    }
+
+    fn families(&self) -> impl Iterator<Item = Family> {
+        let vips = &self.desired.vips;
+        Family::BOTH.into_iter().filter(|family| family.is_among(vips))
+    }
+
+    fn tables_of(&self, family: Family) -> &[u32] {
+        let [v4, v6] = &self.tables;
+        if family == Family::V4 { v4 } else { v6 }
+    }
+
+    fn destinations(&self, family: Family) -> BTreeSet<IpNet> {
+        let tables = self.tables_of(family).iter();
+        tables.flat_map(|table| self.facts.routes.destinations(*table, family)).collect()
+    }
+
+    fn copy(&self, route: &Route) -> Route {
+        let (table, protocol) = (self.desired.table, PROTOCOL);
+        let mut copy = Route { table, protocol, ..route.clone() };
+        if let Some(mss) = self.mss(route) {
+            let own = advmss(route).unwrap_or(MAX_MSS);
+            copy.metrics.insert(metric::ADVMSS, mss.min(own));
+        }
+        copy
+    }
+
+    /// The MSS that leaves room in the packets that come back: as large as those that leave by the
+    /// route, with the outer header, and as those that fit into the tunnels.
+    fn mss(&self, route: &Route) -> Option<u32> {
+        let back = way_mtu(route, self.facts)?.saturating_sub(outer(self.desired));
+        let packet = self.room.map_or(back, |room| room.min(back));
+        let headers = Family::of_net(&route.destination).header() + TCP_HEADER;
+        Some(packet.saturating_sub(headers).clamp(MIN_MSS, MAX_MSS))
+    }
+}
+
+/// The routes that the table should hold, those of IPv4 first.
+#[must_use]
+pub fn wanted(desired: &DesiredRealServer, facts: &Facts) -> Vec<Route> {
+    Copier::new(desired, facts).wanted()
+}
+
+/// Narrow scopes and long prefixes first.
+fn in_order(routes: &mut [Route]) {
+    routes.sort_by_key(|route| {
         (std::cmp::Reverse(route.scope), std::cmp::Reverse(route.destination.prefix_len()))
     });
-    copies
 }
 
 /// Whether a packet from a virtual IP that leaves this host could take it.
@@ -133,20 +274,76 @@ fn preference(route: &Route) -> u8 {
 /// The changes that lead from what the table holds to what it should hold.
 #[must_use]
 pub fn changes(desired: &DesiredRealServer, facts: &Facts) -> Vec<Change> {
-    let wanted = wanted(desired, facts);
-    let there: BTreeMap<_, _> = facts
-        .routes
-        .iter()
-        .filter(|route| route.table == desired.table && route.protocol == PROTOCOL)
-        .map(|route| (route.key(), route))
-        .collect();
-    let extra = there
-        .values()
-        .filter(|route| !wanted.iter().any(|copy| copy.key() == route.key()))
-        .map(|route| Change::Remove((*route).clone()));
-    let new = wanted.iter().filter(|copy| there.get(&copy.key()) != Some(copy));
+    let ours = |route: &&Route| route.protocol == PROTOCOL;
+    let there: Vec<&Route> = facts.routes.of_table(desired.table).filter(ours).collect();
+    difference(there, wanted(desired, facts))
+}
+
+/// The changes that lead from one set of routes of the table to another.
+pub fn difference<'a>(
+    there: impl IntoIterator<Item = &'a Route>,
+    wanted: Vec<Route>,
+) -> Vec<Change> {
+    let mut there: HashMap<_, _> =
+        there.into_iter().map(|route| (route.key(), (route, false))).collect();
+    let mut changes = Vec::new();
+    for copy in wanted {
+        let known = there.get_mut(&copy.key()).map(|(known, kept)| {
+            *kept = true;
+            *known
+        });
+        if known != Some(&copy) {
+            changes.push(Change::Replace(copy));
+        }
+    }
     // New before old: a packet in between finds one or the other.
-    new.cloned().map(Change::Replace).chain(extra.collect::<Vec<_>>()).collect()
+    let extra = there.into_values().filter(|(_, kept)| !kept);
+    let mut extra: Vec<Route> = extra.map(|(route, _)| route.clone()).collect();
+    extra.sort_by_key(Route::key);
+    changes.extend(extra.into_iter().map(Change::Remove));
+    changes
+}
+
+/// Follows events of routes where the table was in step before them: `facts` are as they were then, but
+/// for the table itself, and `room` what fitted into the tunnels. What is left to be done costs as much
+/// as the events' own destinations do, however many routes there are.
+///
+/// None: the events concern more than their own destinations, or do not say enough. The host has to be
+/// looked at then, and `facts` are no good any more.
+#[must_use]
+pub fn follow(
+    desired: &DesiredRealServer,
+    facts: &mut Facts,
+    room: Option<u32>,
+    events: &[RouteEvent],
+) -> Option<Vec<Change>> {
+    let alone = |facts: &Facts, route: &Route| {
+        let copier = Copier::with_room(desired, facts, room);
+        !copier.hides_others(route.table, Family::of_net(&route.destination))
+            && !copier.may_change_room(route)
+            && route.table != desired.table
+    };
+    let destinations: BTreeSet<IpNet> =
+        events.iter().map(|event| event.route().destination.trunc()).collect();
+    let wanted = |facts: &Facts| -> Vec<Route> {
+        let copier = Copier::with_room(desired, facts, room);
+        destinations.iter().flat_map(|to| copier.wanted_at(*to)).collect()
+    };
+    let before = wanted(facts);
+    for event in events {
+        let route = event.route();
+        let there = facts.routes.at(route.table, &route.destination);
+        if !there.iter().chain([route]).all(|route| alone(facts, route)) {
+            return None;
+        }
+        facts.routes.follow(event.clone()).ok()?;
+        if !alone(facts, route) {
+            return None;
+        }
+    }
+    let mut after = wanted(facts);
+    in_order(&mut after);
+    Some(difference(&before, after))
 }
 
 /// Rules that packets from the virtual IPs may meet after ours and that no copy can stand for.
@@ -159,24 +356,64 @@ pub fn unseen_rules(desired: &DesiredRealServer, facts: &Facts) -> Vec<u32> {
 
 /// The MSS that clients of the virtual IPs are told: the smallest of all routes that leave the host.
 pub(super) fn advertised_mss(desired: &DesiredRealServer, facts: &Facts) -> Mss {
-    let outer = if desired.mss_route { outer(desired) } else { 0 };
+    let copier = Copier::new(desired, facts);
+    let usual = 1500 - if desired.mss_route { outer(desired) } else { 0 };
     let of = |family: Family| {
-        let smallest = wanted_of(family, desired, facts)
-            .iter()
+        let plain = |route: &Route| {
+            let mtu = way_mtu(route, facts)?;
+            Some(mtu.saturating_sub(family.header() + TCP_HEADER).clamp(MIN_MSS, MAX_MSS))
+        };
+        // What is hidden by another table's routes is told to nobody, and told too small at worst.
+        let routes = copier.tables_of(family).iter().flat_map(|table| {
+            let all = facts.routes.within(*table, family.everywhere());
+            all.filter(|route| copied(route, desired, facts))
+        });
+        let smallest = routes
             .filter_map(|route| match desired.mss_route {
-                true => advmss(route),
-                false => mss(route, facts, 0),
+                true => copier.mss(route).map(|mss| advmss(route).unwrap_or(MAX_MSS).min(mss)),
+                false => plain(route),
             })
             .min()
-            .unwrap_or_else(|| 1500 - outer - family.header() - TCP_HEADER);
+            .unwrap_or_else(|| usual - family.header() - TCP_HEADER);
         u16::try_from(smallest).unwrap_or(u16::MAX)
     };
     Mss { v4: of(Family::V4), v6: of(Family::V6) }
 }
 
+/// What fits into the tunnels from the directors, in bytes: the smallest MTU of the ways back to them,
+/// less the outer header. A range of directors also counts by the routes inside of it: nobody knows
+/// which of its addresses are in use. None where there is no way to any.
+fn tunnel_room(
+    desired: &DesiredRealServer,
+    facts: &Facts,
+    [v4, v6]: &[Vec<u32>; 2],
+) -> Option<u32> {
+    let room = |net: &IpNet| {
+        let tables = if Family::of_net(net) == Family::V4 { v4 } else { v6 };
+        let inside = tables.iter().flat_map(|table| facts.routes.within(*table, *net));
+        let mtus = way_to(net, facts, tables).into_iter().chain(inside).filter_map(|route| way_mtu(route, facts));
+        Some(mtus.min()?.saturating_sub(outer_of(net)))
+    };
+    desired.directors.iter().filter_map(room).min()
+}
+
+/// The route to a whole range.
+fn way_to<'a>(net: &IpNet, facts: &'a Facts, tables: &[u32]) -> Option<&'a Route> {
+    let covering = |table: &u32| {
+        let mut routes = facts.routes.covering(*table, *net);
+        routes.find(|route| route.kind == RouteKind::Unicast)
+    };
+    tables.iter().find_map(covering)
+}
+
+/// Bytes of the outer header that directors of the range send.
+fn outer_of(net: &IpNet) -> u32 {
+    Family::of_net(net).header()
+}
+
 /// Bytes of the longest outer header that a director may send.
 fn outer(desired: &DesiredRealServer) -> u32 {
-    let headers = desired.directors.iter().map(|net| Family::of_net(net).header());
+    let headers = desired.directors.iter().map(outer_of);
     headers.max().unwrap_or_else(|| Family::V4.header())
 }
 
@@ -204,16 +441,6 @@ fn tables(family: Family, desired: &DesiredRealServer, facts: &Facts) -> Vec<u32
     tables
 }
 
-/// Whether a lookup of the earlier tables always ends before it comes to this route's destination.
-fn hidden(route: &Route, earlier: &[Route]) -> bool {
-    earlier
-        .iter()
-        .filter(|other| other.destination.contains(&route.destination))
-        .filter(|other| other.tos == 0 && other.from.is_none())
-        .max_by_key(|other| other.destination.prefix_len())
-        .is_some_and(|other| other.kind != RouteKind::Throw)
-}
-
 /// A throw of an earlier table says "go on to the next": the next table's route for the same prefix takes its place.
 fn drop_throws(copies: &mut Vec<Route>, earlier: usize) {
     // Whatever its metric: between the two the lower one would win.
@@ -226,25 +453,18 @@ fn drop_throws(copies: &mut Vec<Route>, earlier: usize) {
     });
 }
 
-fn copy(route: &Route, desired: &DesiredRealServer, facts: &Facts) -> Route {
-    let mut copy = Route { table: desired.table, protocol: PROTOCOL, ..route.clone() };
-    if let Some(mss) = mss(route, facts, outer(desired)) {
-        let own = advmss(route).unwrap_or(MAX_MSS);
-        copy.metrics.insert(metric::ADVMSS, mss.min(own));
-    }
-    copy
-}
-
 fn advmss(route: &Route) -> Option<u32> {
     route.metrics.get(&metric::ADVMSS).copied()
 }
 
-/// The smallest MTU of the ways out, less what the headers take; none where there is no way out.
-fn mss(route: &Route, facts: &Facts, outer: u32) -> Option<u32> {
+/// The smallest MTU of the route's ways out, or its own where that is smaller, in bytes; none where there is
+/// no way out.
+fn way_mtu(route: &Route, facts: &Facts) -> Option<u32> {
+    if route.kind != RouteKind::Unicast {
+        return None;
+    }
     let family = Family::of_net(&route.destination);
     let links = route.hops.iter().filter_map(|hop| facts.link_at(hop.link));
     let link = links.map(|link| facts.mtu(link, family)).min()?;
-    let mtu = route.metrics.get(&metric::MTU).map_or(link, |mtu| link.min(*mtu));
-    let headers = outer + family.header() + TCP_HEADER;
-    (route.kind == RouteKind::Unicast).then(|| mtu.saturating_sub(headers).clamp(MIN_MSS, MAX_MSS))
+    Some(route.metrics.get(&metric::MTU).map_or(link, |mtu| link.min(*mtu)))
 }

@@ -117,7 +117,7 @@ fn check_tables(desired: &DesiredDirector, vips: &[IpAddr], facts: &Facts) -> Re
         return Err(Refusal::TableReserved { key: "announce_table", table });
     }
     let own = facts.link(&desired.tun).filter(|_| facts.tun_is_ours).map(|link| link.index);
-    for route in &facts.routes {
+    for route in facts.routes.iter() {
         let address = route.destination.addr();
         let ours = own.is_some() && route.hops.first().map(|hop| hop.link) == own;
         let host_route = route.destination.prefix_len() == route.destination.max_prefix_len();

@@ -7,6 +7,7 @@ use ipnet::IpNet;
 
 use super::family::Family;
 use super::route::{Route, RouteKind};
+use super::routes::Routes;
 use super::step::{MAIN, Object, Step};
 use super::sysctl;
 
@@ -24,7 +25,7 @@ pub struct Facts {
     /// What the routing tables say about the addresses asked for; those without a route are not in here.
     pub lookups: BTreeMap<IpAddr, Lookup>,
     /// The routes of every table.
-    pub routes: Vec<Route>,
+    pub routes: Routes,
     /// The routing rules.
     pub rules: Vec<Rule>,
     /// The proxy neighbour entries.
@@ -221,8 +222,7 @@ impl Facts {
 
     /// The routes of the table that are for this address alone.
     pub fn routes_to(&self, address: IpAddr, table: u32) -> impl Iterator<Item = &Route> {
-        let to = IpNet::from(address);
-        self.routes.iter().filter(move |route| route.table == table && route.destination == to)
+        self.routes.at(table, &IpNet::from(address)).iter()
     }
 
     /// The local addresses with their interfaces' names.

@@ -56,6 +56,15 @@ impl Family {
         }
     }
 
+    /// The range that holds all its addresses.
+    #[must_use]
+    pub fn everywhere(self) -> IpNet {
+        match self {
+            Self::V4 => IpNet::V4(ipnet::Ipv4Net::default()),
+            Self::V6 => IpNet::V6(ipnet::Ipv6Net::default()),
+        }
+    }
+
     /// Whether one of the addresses is of it.
     #[must_use]
     pub fn is_among(self, addresses: &[IpAddr]) -> bool {

@@ -16,6 +16,7 @@ mod plan;
 pub mod realserver;
 mod recorded;
 mod route;
+mod routes;
 mod step;
 pub mod sysctl;
 
@@ -28,4 +29,5 @@ pub use plan::{
     Announcement, HostPlan, MIN_TUN_MTU, MIN_TUN_MTU_V6, Mss, OuterSources, Refusal, resolution,
 };
 pub use route::{Hop, Raw, Route, RouteKind, metric};
+pub use routes::{RouteEvent, Routes, Unclear};
 pub use step::{MAIN, Object, PROTOCOL, Step};

@@ -3,12 +3,15 @@
 //! A connection is driven by a task of the tokio runtime it is opened in, and lives in the network namespace of the
 //! thread that opens it.
 
+mod route_socket;
+
 use std::future::Future;
 use std::io;
 use std::net::IpAddr;
+use std::os::fd::{AsRawFd, BorrowedFd};
 
 use futures_util::{Stream, StreamExt, TryStreamExt};
-use rtnetlink::packet_core::NetlinkMessage;
+use rtnetlink::packet_core::{NLM_F_REPLACE, NetlinkMessage, NetlinkPayload};
 use rtnetlink::packet_route::address::{
     AddressAttribute, AddressHeaderFlags, AddressMessage, AddressScope, CacheInfo,
 };
@@ -18,8 +21,13 @@ use rtnetlink::packet_route::route::RouteMessage;
 use rtnetlink::packet_route::rule::RuleMessage;
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 use rtnetlink::{Handle, LinkUnspec, MulticastGroup};
+use socket2::{SockFilter, SockRef};
+use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 
+use route_socket::RouteSocket;
+
+pub use route_socket::{Refused, RouteRequest};
 pub use rtnetlink::IpVersion;
 pub use rtnetlink::packet_core;
 pub use rtnetlink::packet_route;
@@ -29,6 +37,25 @@ pub use rtnetlink::packet_route;
 pub struct Netlink {
     handle: Handle,
     driver: JoinHandle<()>,
+    /// For dumps and changes of many routes.
+    routes: Mutex<RouteSocket>,
+    route_port: u32,
+}
+
+/// What has changed on the host.
+#[derive(Debug)]
+pub enum Heard {
+    /// A route was made. `replaces`: in the place of one with the same key.
+    RouteMade {
+        /// The route.
+        route: RouteMessage,
+        /// Whether another has gone for it.
+        replaces: bool,
+    },
+    /// A route has gone.
+    RouteGone(RouteMessage),
+    /// Anything else, or messages were lost: the host has to be looked at anew.
+    Other,
 }
 
 /// A connection that hears of changes.
@@ -58,7 +85,10 @@ impl Netlink {
     /// No netlink socket can be had.
     pub fn open() -> io::Result<Self> {
         let (connection, handle, _) = rtnetlink::new_connection()?;
-        Ok(Self { handle, driver: tokio::spawn(connection) })
+        let routes = RouteSocket::open()?;
+        let route_port = routes.port();
+        let routes = Mutex::new(routes);
+        Ok(Self { handle, driver: tokio::spawn(connection), routes, route_port })
     }
 
     /// Every interface.
@@ -92,15 +122,29 @@ impl Netlink {
         all(self.handle.address().get().execute()).await
     }
 
-    /// Every route of every table.
+    /// Gives every route of every table to `each`.
     ///
     /// # Errors
     ///
     /// The kernel's.
-    pub async fn routes(&self, version: &IpVersion) -> io::Result<Vec<RouteMessage>> {
+    pub async fn routes(
+        &self,
+        version: &IpVersion,
+        each: impl FnMut(RouteMessage),
+    ) -> io::Result<()> {
         let mut request = RouteMessage::default();
         request.header.address_family = family(version);
-        all(self.handle.route().get(request).execute()).await
+        self.routes.lock().await.dump(request, each).await
+    }
+
+    /// Makes many changes of routes, in their order. One that is refused does not keep the others from
+    /// being made. [`Events`] that know of this connection do not tell of them.
+    ///
+    /// # Errors
+    ///
+    /// The kernel could not be asked; some may be made then.
+    pub async fn change_routes(&self, requests: &[RouteRequest]) -> io::Result<Vec<Refused>> {
+        self.routes.lock().await.change(requests).await
     }
 
     /// Every rule.
@@ -254,33 +298,50 @@ impl Drop for Netlink {
 }
 
 impl Events {
-    /// Subscribes to changes of interfaces, addresses, routes and rules.
+    /// Subscribes to changes of interfaces, addresses, routes and rules, but for those of routes that
+    /// `netlink` makes by [`Netlink::change_routes`].
     ///
     /// # Errors
     ///
     /// No netlink socket can be had.
-    pub fn open() -> io::Result<Self> {
+    pub fn open(netlink: &Netlink) -> io::Result<Self> {
         use MulticastGroup::{
             Ipv4Ifaddr, Ipv4Route, Ipv4Rule, Ipv6Ifaddr, Ipv6Route, Ipv6Rule, Link,
         };
         let groups = [Link, Ipv4Ifaddr, Ipv4Route, Ipv4Rule, Ipv6Ifaddr, Ipv6Route, Ipv6Rule];
-        let (connection, _, messages) = rtnetlink::new_multicast_connection(&groups)?;
+        let (mut connection, _, messages) = rtnetlink::new_multicast_connection(&groups)?;
+        let descriptor = connection.socket_mut().as_raw_fd();
+        // SAFETY: the connection owns the descriptor and outlives this reference to it.
+        let descriptor = unsafe { BorrowedFd::borrow_raw(descriptor) };
+        let socket = SockRef::from(&descriptor);
+        // Without these the daemon has more to read: its own changes, and all anew after a burst.
+        let _ = socket.attach_filter(&not_from(netlink.route_port));
+        let _ = super::raw::force_buffer(&descriptor, libc::SO_RCVBUFFORCE, libc::SO_RCVBUF);
         Ok(Self {
             messages: Box::pin(messages.map(|(message, _)| message)),
             driver: tokio::spawn(connection),
         })
     }
 
-    /// Waits for a change. What changed is not said: messages can be lost, so the host is looked at anew.
+    /// Waits for a change.
     ///
     /// # Errors
     ///
     /// The connection is broken.
-    pub async fn next(&mut self) -> io::Result<()> {
-        match self.messages.next().await {
-            Some(_) => Ok(()),
-            None => Err(io::Error::other("the netlink connection is closed")),
-        }
+    pub async fn next(&mut self) -> io::Result<Heard> {
+        let Some(message) = self.messages.next().await else {
+            return Err(io::Error::other("the netlink connection is closed"));
+        };
+        let replaces = message.header.flags & NLM_F_REPLACE != 0;
+        Ok(match message.payload {
+            NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewRoute(route)) => {
+                Heard::RouteMade { route, replaces }
+            }
+            NetlinkPayload::InnerMessage(RouteNetlinkMessage::DelRoute(route)) => {
+                Heard::RouteGone(route)
+            }
+            _ => Heard::Other,
+        })
     }
 }
 
@@ -288,6 +349,20 @@ impl Drop for Events {
     fn drop(&mut self) {
         self.driver.abort();
     }
+}
+
+/// A filter program: what a request of that port has caused (`nlmsg_pid`) is not received.
+fn not_from(port: u32) -> [SockFilter; 4] {
+    /// The offset of `nlmsg_pid` in `nlmsghdr`.
+    const PORT: u32 = 12;
+    // BPF_LD | BPF_W | BPF_ABS reads what is in memory as big endian.
+    let port = u32::from_be_bytes(port.to_ne_bytes());
+    [
+        SockFilter::new(0x20, 0, 0, PORT),
+        SockFilter::new(0x15, 0, 1, port),
+        SockFilter::new(0x06, 0, 0, 0),
+        SockFilter::new(0x06, 0, 0, u32::MAX),
+    ]
 }
 
 fn family(version: &IpVersion) -> AddressFamily {

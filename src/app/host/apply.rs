@@ -6,7 +6,8 @@ use std::io;
 use anyhow::{Context, Result, anyhow};
 
 use crate::host::{Object, PROTOCOL, Step, copies};
-use crate::sys::netlink::Netlink;
+use crate::sys::netlink::packet_route::route::RouteMessage;
+use crate::sys::netlink::{Netlink, RouteRequest};
 use crate::sys::sysctl;
 
 use super::state::State;
@@ -155,46 +156,61 @@ async fn remove(object: &Object, netlink: &Netlink) -> io::Result<()> {
 
 /// Removes all routes with our protocol number from the table.
 async fn empty(table: u32, netlink: &Netlink) -> io::Result<()> {
-    let mut found = false;
+    let mut ours = Vec::new();
     for family in gather::families() {
-        let routes = netlink.routes(&messages::version(family)).await?;
-        let ours = routes.iter().filter_map(routes::listed);
-        for route in ours.filter(|route| route.table == table && route.protocol == PROTOCOL) {
-            found = true;
-            absent_is_fine(netlink.remove_route(routes::route_message(&route)).await)?;
-        }
+        let keep = |message: RouteMessage| {
+            let route = routes::listed(&message);
+            ours.extend(route.filter(|route| route.table == table && route.protocol == PROTOCOL));
+        };
+        netlink.routes(&messages::version(family), keep).await?;
     }
-    if found { Ok(()) } else { Err(io::Error::from_raw_os_error(libc::ESRCH)) }
+    if ours.is_empty() {
+        return Err(io::Error::from_raw_os_error(libc::ESRCH));
+    }
+    let removals = ours.iter().map(|route| RouteRequest::Remove(routes::route_message(route)));
+    let refused = netlink.change_routes(&removals.collect::<Vec<_>>()).await?;
+    match refused.iter().find(|refused| !ABSENT.contains(&refused.errno)) {
+        Some(refused) => Err(io::Error::from_raw_os_error(refused.errno)),
+        None => Ok(()),
+    }
 }
 
-/// Brings a table of copies in step.
+/// Brings a table of copies in step. One that the kernel refuses does not stop the others.
 pub(super) async fn copy(changes: &[copies::Change], netlink: &Netlink) -> Result<()> {
-    for change in changes {
-        match change {
-            copies::Change::Replace(route) => {
-                let message = routes::route_message(route);
-                netlink.add_route(message, true).await.with_context(|| {
-                    format!("cannot copy route {} to table {}", route.destination, route.table)
-                })?;
-            }
-            copies::Change::Remove(route) => {
-                let removed = netlink.remove_route(routes::route_message(route)).await;
-                absent_is_fine(removed).with_context(|| {
-                    format!("cannot remove route {} table {}", route.destination, route.table)
-                })?;
-            }
+    let request = |change: &copies::Change| match change {
+        copies::Change::Replace(route) => RouteRequest::Replace(routes::route_message(route)),
+        copies::Change::Remove(route) => RouteRequest::Remove(routes::route_message(route)),
+    };
+    let requests: Vec<_> = changes.iter().map(request).collect();
+    let refused = netlink.change_routes(&requests).await.context("cannot copy routes")?;
+    let mut faults = refused.iter().filter_map(|refused| {
+        let error = io::Error::from_raw_os_error(refused.errno);
+        match changes.get(refused.place)? {
+            copies::Change::Replace(route) => Some(anyhow!(
+                "cannot copy route {} to table {}: {error}",
+                route.destination,
+                route.table
+            )),
+            copies::Change::Remove(_) if ABSENT.contains(&refused.errno) => None,
+            copies::Change::Remove(route) => Some(anyhow!(
+                "cannot remove route {} table {}: {error}",
+                route.destination,
+                route.table
+            )),
         }
-    }
-    Ok(())
+    });
+    faults.next().map_or(Ok(()), Err)
 }
 
 /// What is not there need not be removed: no such route (`ESRCH`), rule or neighbour (`ENOENT`), address
 /// (`EADDRNOTAVAIL`), interface (`ENODEV`, `ENXIO`).
+const ABSENT: [i32; 5] =
+    [libc::ESRCH, libc::ENOENT, libc::EADDRNOTAVAIL, libc::ENODEV, libc::ENXIO];
+
 fn absent_is_fine(removed: io::Result<()>) -> io::Result<Undone> {
-    let absent = [libc::ESRCH, libc::ENOENT, libc::EADDRNOTAVAIL, libc::ENODEV, libc::ENXIO];
     match removed {
         Ok(()) => Ok(Undone::Yes),
-        Err(error) if error.raw_os_error().is_some_and(|errno| absent.contains(&errno)) => {
+        Err(error) if error.raw_os_error().is_some_and(|errno| ABSENT.contains(&errno)) => {
             Ok(Undone::Gone)
         }
         Err(error) => Err(error),

@@ -4,17 +4,23 @@ use std::time::Duration;
 
 use anyhow::{Context, Error, Result, bail};
 use log::{info, warn};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use crate::host::{Announcement, Facts, HostPlan, Object, OuterSources, Step, copies};
+use crate::host::{Announcement, Facts, HostPlan, Object, OuterSources, RouteEvent, Step, copies};
 use crate::sys::netlink::Events;
 
-use super::{Role, Session};
+use super::apply::copy;
+use super::heard::Concern;
+use super::{DesiredRealServer, Known, Role, Session};
 
 /// A burst of changes is over when nothing has come for this long …
 const QUIET: Duration = Duration::from_millis(100);
 /// … and is acted upon after this long in any case: meanwhile a neighbour's route may hide where the address has moved to.
 const BURST: Duration = Duration::from_millis(500);
+/// A whole look at the host is followed by a rest of so many times what it took …
+const REST: u32 = 4;
+/// … and of at most this: with very many routes the daemon must not look all the time.
+const REST_MAX: Duration = Duration::from_secs(5);
 /// Between attempts to hear of changes.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -61,21 +67,30 @@ impl Session {
 
     /// Waits for a burst of changes to be over.
     async fn hear(&mut self) -> Result<()> {
-        let events = match &mut self.events {
+        let Self { events, changed, unseen, known, not_before, netlink, role, .. } = self;
+        let concern = role.as_ref().map_or(Concern::Leaving, Concern::of);
+        let events = match events {
             Some(events) => events,
             none => {
                 // What happened before is not heard any more.
-                self.changed = true;
-                none.insert(Events::open().context("cannot open a netlink socket")?)
+                (*changed, *known) = (true, None);
+                none.insert(Events::open(netlink).context("cannot open a netlink socket")?)
             }
         };
-        if !self.changed {
-            events.next().await?;
-            self.changed = true;
+        while !*changed {
+            *changed = unseen.note(events.next().await?, &concern);
+        }
+        if unseen.other {
+            let rest = async {
+                loop {
+                    unseen.note(events.next().await?, &concern);
+                }
+            };
+            timeout_at(*not_before, rest).await.unwrap_or(Ok::<(), Error>(()))?;
         }
         let burst = async {
-            while let Ok(message) = timeout(QUIET, events.next()).await {
-                message?;
+            while let Ok(heard) = timeout(QUIET, events.next()).await {
+                unseen.note(heard?, &concern);
             }
             Ok(())
         };
@@ -87,7 +102,26 @@ impl Session {
     /// plan does not want for a moment, while an interface is without its address, it may want again.
     async fn sync(&mut self) -> Result<Tun> {
         let Some(role) = self.role.clone() else { return Ok(Tun::There) };
-        let facts = self.look(&role, true).await?;
+        let unseen = std::mem::take(&mut self.unseen);
+        // What ends this early has the next look be at everything.
+        let known = self.known.take().filter(|_| !unseen.other);
+        let known = match (known, &role) {
+            (Some(mut known), Role::RealServer(desired)) if self.failing.is_none() => {
+                if self.follow_routes(desired, &mut known, &unseen.routes).await? {
+                    self.known = Some(known);
+                    return Ok(Tun::There);
+                }
+                None
+            }
+            (Some(known), Role::Director(_)) => Some(known),
+            _ => None,
+        };
+        let mut routes = known.map(|known| known.facts.routes);
+        for event in unseen.routes {
+            routes = routes.and_then(|mut all| all.follow(event).ok().map(|()| all));
+        }
+        let begun = Instant::now();
+        let facts = self.look_with(&role, true, routes).await?;
         // Whatever else is wrong with the host.
         self.sources = role.outer_sources(&facts);
         self.uncover(&role.hiding(&facts)).await;
@@ -101,7 +135,36 @@ impl Session {
         self.carry_out(&role, &plan, &facts).await?;
         self.copy_routes(&role, &facts).await?;
         self.announce(&lost, &facts);
+        self.remember(&role, facts);
+        self.not_before = Instant::now() + (begun.elapsed() * REST).min(REST_MAX);
         Ok(Tun::There)
+    }
+
+    /// Copies what single routes have changed. `false`: it takes a look at the host.
+    async fn follow_routes(
+        &self,
+        desired: &DesiredRealServer,
+        known: &mut Known,
+        events: &[RouteEvent],
+    ) -> Result<bool> {
+        if !desired.mss_route {
+            return Ok(true);
+        }
+        let Known { facts, room } = known;
+        match copies::follow(desired, facts, *room, events) {
+            Some(changes) => copy(&changes, &self.netlink).await.map(|()| true),
+            None => Ok(false),
+        }
+    }
+
+    /// Remembers the host as it is by now.
+    fn remember(&mut self, role: &Role, mut facts: Facts) {
+        let mut room = None;
+        if let Role::RealServer(desired) = role {
+            room = copies::Copier::new(desired, &facts).room();
+            facts.routes.remove_table(desired.table);
+        }
+        self.known = Some(Known { facts, room });
     }
 
     /// The same failure over and over is said once.

@@ -6,17 +6,22 @@ use std::net::IpAddr;
 
 use anyhow::{Context, Result};
 
-use crate::host::{self, Facts, Family, Link, Lookup, TUNNEL_MODULES};
+use crate::host::{self, Facts, Family, Link, Lookup, Routes, TUNNEL_MODULES};
 use crate::sys::netlink::Netlink;
+use crate::sys::netlink::packet_route::route::RouteMessage;
 use crate::sys::sysctl;
 
+use super::heard::Concern;
 use super::{messages, routes};
 
-/// What plans depend on, with a route lookup for each of `destinations`.
+/// What plans depend on, with a route lookup for each of `destinations`. `routes`: those that are known,
+/// else the kernel is asked for those that are a `concern`.
 pub(super) async fn facts(
     netlink: &Netlink,
     destinations: &[IpAddr],
     tun_is_ours: bool,
+    concern: &Concern,
+    routes: Option<Routes>,
 ) -> Result<Facts> {
     let context = |what| move || format!("cannot read the {what} of this host");
     let links = netlink.links().await.with_context(context("interfaces"))?;
@@ -29,12 +34,19 @@ pub(super) async fn facts(
         ..Facts::default()
     };
     facts.sysctls = sysctls(&facts.links)?;
+    let known = routes.is_some();
+    facts.routes = routes.unwrap_or_default();
     for family in families() {
         let version = &messages::version(family);
-        let routes = netlink.routes(version).await.with_context(context("routes"))?;
+        if !known {
+            let keep = |message: RouteMessage| {
+                let route = routes::listed(&message);
+                facts.routes.extend(route.filter(|route| concern.includes(route)));
+            };
+            netlink.routes(version, keep).await.with_context(context("routes"))?;
+        }
         let rules = netlink.rules(version).await.with_context(context("routing rules"))?;
         let proxies = netlink.proxies(version).await.with_context(context("proxy neighbours"))?;
-        facts.routes.extend(routes.iter().filter_map(routes::listed));
         facts.rules.extend(rules.iter().filter_map(messages::rule));
         facts.proxies.extend(proxies.iter().filter_map(messages::proxy));
     }

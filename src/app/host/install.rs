@@ -55,7 +55,8 @@ impl Session {
         self.role = Some(role);
         self.sources.clone_from(&promised.outer_sources);
         self.told = promised.outer_sources;
-        self.changed = true;
+        // Other routes may matter now.
+        (self.changed, self.known) = (true, None);
         Ok(())
     }
 

@@ -12,6 +12,7 @@ mod conflict;
 mod control_files;
 mod follow;
 mod gather;
+mod heard;
 mod install;
 mod messages;
 mod neighbour_socket;
@@ -27,9 +28,11 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use log::warn;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use crate::host::{
-    self, Announcement, Facts, HostPlan, Mss, Object, OuterSources, Step, director, realserver,
+    self, Announcement, Facts, HostPlan, Mss, Object, OuterSources, Routes, Step, director,
+    realserver,
 };
 use crate::sys::folder::NotOurs;
 use crate::sys::netlink::{Events, Netlink};
@@ -40,6 +43,7 @@ pub use crate::host::director::DesiredDirector;
 pub use crate::host::realserver::DesiredRealServer;
 
 use control_files::{ControlFiles, LOCK, STATE, beside};
+use heard::{Concern, Unseen};
 use state::State;
 
 /// A daemon's hold on its host.
@@ -64,6 +68,13 @@ pub struct Session {
     failing: Option<String>,
     /// Something has changed on the host that was not looked at yet.
     changed: bool,
+    /// What that is, as far as it was said.
+    unseen: Unseen,
+    /// The host as it was last looked at, where all has been made as planned since: with the routes that
+    /// matter, but for a real server's copies.
+    known: Option<Known>,
+    /// No whole look at the host before this.
+    not_before: Instant,
     /// Last, so that the lock outlives all the rest.
     files: ControlFiles,
 }
@@ -75,6 +86,14 @@ pub struct Prepared {
     plan: HostPlan,
     /// See [`Self::at_once`].
     at_once: Option<IpAddr>,
+}
+
+/// See [`Session::known`].
+#[derive(Debug)]
+struct Known {
+    facts: Facts,
+    /// What fits into the tunnels, see [`host::copies::Copier::room`].
+    room: Option<u32>,
 }
 
 #[derive(Clone, Debug)]
@@ -126,6 +145,9 @@ impl Session {
             events: None,
             failing: None,
             changed: true,
+            unseen: Unseen::default(),
+            known: None,
+            not_before: Instant::now(),
             files,
         })
     }
@@ -189,11 +211,23 @@ impl Session {
 
     /// Looks at the host. `installed`: a TUN of that name is ours.
     async fn look(&self, role: &Role, installed: bool) -> Result<Facts> {
+        self.look_with(role, installed, None).await
+    }
+
+    /// As [`Self::look`], where the routes may be known.
+    async fn look_with(
+        &self,
+        role: &Role,
+        installed: bool,
+        routes: Option<Routes>,
+    ) -> Result<Facts> {
         let destinations = match role {
             Role::Director(desired) => desired.reals.as_slice(),
             Role::RealServer(_) => &[],
         };
-        let facts = gather::facts(&self.netlink, destinations, installed).await?;
+        let concern = Concern::of(role);
+        let facts =
+            gather::facts(&self.netlink, destinations, installed, &concern, routes).await?;
         Ok(Facts { originals: self.state.originals(), ..facts })
     }
 

@@ -30,12 +30,10 @@ fn route(real: IpAddr, facts: &Facts) -> Option<Object> {
 /// The route that packets to the real server take without ours, if it says no more than that a network is on a link.
 fn network(real: IpAddr, facts: &Facts) -> Option<&Route> {
     let to = IpNet::from(real);
-    let others = facts.routes.iter().filter(|route| {
-        route.table == MAIN && route.protocol != PROTOCOL && route.destination.contains(&to)
-    });
-    let longest = others.clone().max_by_key(|route| route.destination.prefix_len())?;
+    let mut others = facts.routes.covering(MAIN, to).filter(|route| route.protocol != PROTOCOL);
+    let longest = others.next()?;
     // Another of the same prefix may be for some packets only.
-    let alone = others.filter(|other| other.destination == longest.destination).count() == 1;
+    let alone = others.next().is_none_or(|other| other.destination != longest.destination);
     // The preference among routers says nothing where there is none.
     let bare =
         |hop: &Hop| hop.gateway.is_none() && hop.rest.iter().all(|raw| raw.kind == attribute::PREF);

@@ -79,9 +79,8 @@ fn holding(vip: IpAddr, facts: &Facts) -> Vec<u32> {
 fn default_route_links(family: Family, facts: &Facts) -> Vec<u32> {
     facts
         .routes
+        .at(MAIN, &family.everywhere())
         .iter()
-        .filter(|route| route.table == MAIN && route.destination.prefix_len() == 0)
-        .filter(|route| Family::of_net(&route.destination) == family)
         .min_by_key(|route| route.priority)
         .map(|route| route.hops.iter().map(|hop| hop.link).collect())
         .unwrap_or_default()

@@ -13,6 +13,7 @@ mod director6;
 mod neighbours;
 mod realserver;
 mod realserver6;
+mod routes;
 mod steps;
 
 fn ip(text: &str) -> IpAddr {
@@ -75,11 +76,11 @@ fn facts() -> Facts {
     Facts {
         addresses: vec![own(1, "127.0.0.1/8"), own(2, "10.1.0.1/24"), own(3, "10.2.0.1/24")],
         lookups: [(ip("10.2.0.2"), towards(3, "10.2.0.1"))].into(),
-        routes: vec![
+        routes: Routes::from_iter([
             route("0.0.0.0/0", 2, Some("10.1.0.254")),
             route("10.1.0.0/24", 2, None),
             route("10.2.0.0/24", 3, None),
-        ],
+        ]),
         rules: [(0, 255), (32_766, 254), (32_767, 253)]
             .into_iter()
             .map(|(priority, table)| Rule {
@@ -131,6 +132,22 @@ fn facts6() -> Facts {
         set(&mut facts, &sysctl::conf6(link, "mtu"), if link == "lo" { "65536" } else { "1500" });
     }
     facts
+}
+
+/// Makes the routes anew, in the order of their tables and destinations.
+fn remake(facts: &mut Facts, change: impl FnMut(Route) -> Option<Route>) {
+    facts.routes = facts.routes.iter().cloned().filter_map(change).collect();
+}
+
+/// Changes the routes with this destination.
+fn change_route(facts: &mut Facts, to: &str, change: impl Fn(&mut Route)) {
+    let to: IpNet = to.parse().unwrap();
+    remake(facts, |mut route| {
+        if route.destination == to {
+            change(&mut route);
+        }
+        Some(route)
+    });
 }
 
 fn set(facts: &mut Facts, path: &str, value: &str) {

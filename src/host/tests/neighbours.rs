@@ -20,8 +20,7 @@ fn planned(desired: &DesiredDirector, facts: &Facts) -> Vec<String> {
 /// What the plan has after `change` of one IPv4 real server's network.
 fn after(change: fn(&mut Route)) -> Vec<String> {
     let mut facts = facts6();
-    let to: IpNet = "10.2.0.0/24".parse().unwrap();
-    facts.routes.iter_mut().filter(|route| route.destination == to).for_each(change);
+    change_route(&mut facts, "10.2.0.0/24", change);
     planned(&desired(), &facts)
 }
 
@@ -38,9 +37,7 @@ fn plain_neighbours_have_one_where_it_is_wished() {
 #[test]
 fn the_source_is_that_of_the_network_s_route() {
     let mut facts = facts6();
-    let to: IpNet = "10.2.0.0/24".parse().unwrap();
-    let networks = facts.routes.iter_mut().filter(|route| route.destination == to);
-    networks.for_each(|route| route.source = Some(ip("10.2.0.1")));
+    change_route(&mut facts, "10.2.0.0/24", |route| route.source = Some(ip("10.2.0.1")));
     let steps = plan(&desired(), &facts).unwrap().steps;
     let (address, link, source) = (ip("10.2.0.2"), "eth1".to_owned(), Some(ip("10.2.0.1")));
     assert!(steps.contains(&Step::Add(Object::Neighbour { address, link, source })));
@@ -68,9 +65,11 @@ fn another_route_of_the_same_prefix_may_be_for_some_packets_and_is_not_hidden() 
     let some = |to: &str, link| Route { tos: 8, ..route(to, link, Some("10.2.0.254")) };
     facts.routes.push(some("10.2.0.0/24", 3));
     assert_eq!(planned(&desired(), &facts), [V6]);
-    facts.routes.rotate_right(1);
+    let all: Vec<Route> = facts.routes.iter().cloned().collect();
+    facts.routes = all.into_iter().rev().collect();
     assert_eq!(planned(&desired(), &facts), [V6], "whichever comes first");
-    facts.routes[0] = some("10.0.0.0/8", 2);
+    remake(&mut facts, |route| (route.tos == 0).then_some(route));
+    facts.routes.push(some("10.0.0.0/8", 2));
     assert_eq!(planned(&desired(), &facts), [V4, V6], "a shorter one is hidden already");
 }
 
@@ -79,11 +78,12 @@ fn somebody_else_s_route_of_its_own_is_left_alone_and_ours_is_no_reason() {
     let mut facts = facts6();
     facts.routes.push(route("10.2.0.2/32", 3, None));
     assert_eq!(planned(&desired(), &facts), [V6]);
-    let own = facts.routes.last_mut().unwrap();
-    own.protocol = PROTOCOL;
-    own.hops[0].gateway = Some(ip("10.2.0.2"));
+    change_route(&mut facts, "10.2.0.2/32", |own| {
+        own.protocol = PROTOCOL;
+        own.hops[0].gateway = Some(ip("10.2.0.2"));
+    });
     assert_eq!(planned(&desired(), &facts), [V4, V6]);
-    facts.routes.retain(|route| route.destination.prefix_len() != 24);
+    remake(&mut facts, |route| (route.destination.prefix_len() != 24).then_some(route));
     assert_eq!(planned(&desired(), &facts), [V6], "the network is gone, and ours hides the way");
 }
 
@@ -114,7 +114,7 @@ fn the_host_lacks_one_that_goes_elsewhere_or_has_another_source() {
         (route("10.2.0.2/32", 3, None), true),
         (Route { source: own.source, ..route("10.2.0.2/32", 2, Some("10.2.0.2")) }, true),
     ] {
-        facts.routes = vec![made.clone()];
+        facts.routes = Routes::from_iter([made.clone()]);
         assert_eq!(facts.lacks(&step), lacks, "{made:?}");
     }
 }

@@ -82,7 +82,7 @@ fn tables_and_priorities_in_use_are_refused() {
     let mut used = facts();
     used.routes.push(Route { table: 100, ..route("10.0.0.0/8", 2, None) });
     let mut ours = used.clone();
-    ours.routes.last_mut().unwrap().protocol = PROTOCOL;
+    change_route(&mut ours, "10.0.0.0/8", |route| route.protocol = PROTOCOL);
     assert_eq!(realserver::plan(&wish(), &used), Err(Refusal::TableUsed(100)));
     assert!(realserver::plan(&wish(), &ours).is_ok(), "a predecessor's are taken over");
     let main = realserver::DesiredRealServer { table: 254, ..wish() };

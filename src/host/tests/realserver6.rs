@@ -86,7 +86,7 @@ fn routers_of_one_metric_keep_the_order_of_their_preference() {
         default.hops[0].rest = vec![Raw { kind: attribute::PREF, value: vec![preference] }];
         default
     };
-    facts.routes.retain(|route| route.destination.to_string() != "::/0");
+    remake(&mut facts, |route| (route.destination.to_string() != "::/0").then_some(route));
     // medium, low, high; and another after them
     facts.routes.extend([
         preferred("fe80::1", 0),

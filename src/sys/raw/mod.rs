@@ -11,7 +11,7 @@ mod receive;
 
 use std::io;
 use std::net::{Ipv6Addr, SocketAddrV6};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 
 use socket2::{Domain, SockFilter, Socket, Type};
 
@@ -110,17 +110,17 @@ fn each<T>(open: impl Fn(Domain, i32) -> io::Result<T>) -> io::Result<Vec<T>> {
 }
 
 /// Asks for a large buffer: past the system's limit where we may, up to it otherwise (user namespaces).
-fn force_buffer(socket: &Socket, force: i32, plain: i32) -> io::Result<()> {
+pub(super) fn force_buffer(socket: &impl AsFd, force: i32, plain: i32) -> io::Result<()> {
     let size = i32::try_from(BUFFER).unwrap_or(i32::MAX);
     set_option(socket, libc::SOL_SOCKET, force, size)
         .or_else(|_| set_option(socket, libc::SOL_SOCKET, plain, size))
 }
 
-fn set_option(socket: &impl AsRawFd, level: i32, name: i32, value: i32) -> io::Result<()> {
+fn set_option(socket: &impl AsFd, level: i32, name: i32, value: i32) -> io::Result<()> {
     let len = libc::socklen_t::try_from(size_of::<i32>()).unwrap_or_default();
     // SAFETY: `value` is an i32 that outlives the call, and `len` is its size.
     let result = unsafe {
-        libc::setsockopt(socket.as_raw_fd(), level, name, (&raw const value).cast(), len)
+        libc::setsockopt(socket.as_fd().as_raw_fd(), level, name, (&raw const value).cast(), len)
     };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }

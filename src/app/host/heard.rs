@@ -1,0 +1,136 @@
+//! What has been heard of the host since it was looked at, as far as it matters.
+
+use std::net::IpAddr;
+
+use crate::host::{Route, RouteEvent};
+use crate::sys::netlink::Heard;
+
+use super::{Role, routes};
+
+/// The local table. What is in it follows from the addresses.
+const LOCAL: u32 = 255;
+/// Routes that are followed one by one between two looks. More than that are read anew.
+const EVENTS: usize = 10_000;
+
+/// The routes that matter to a daemon.
+#[derive(Clone, Debug)]
+pub(super) enum Concern {
+    /// A director: default routes, and those that one of its addresses lies in, in order. A full table
+    /// of the internet's routes is neither kept nor followed.
+    Addresses(Vec<IpAddr>),
+    /// A real server: all that packets leave by.
+    Leaving,
+}
+
+impl Concern {
+    pub(super) fn of(role: &Role) -> Self {
+        match role {
+            Role::RealServer(_) => Self::Leaving,
+            Role::Director(desired) => {
+                let all = desired.vips.iter().chain(&desired.reals).chain(&desired.sources);
+                let mut addresses: Vec<IpAddr> = all.copied().collect();
+                addresses.sort_unstable();
+                Self::Addresses(addresses)
+            }
+        }
+    }
+
+    /// Whether the route matters.
+    pub(super) fn includes(&self, route: &Route) -> bool {
+        match self {
+            Self::Leaving => route.table != LOCAL,
+            Self::Addresses(addresses) => {
+                let net = route.destination.trunc();
+                let next = addresses.partition_point(|address| *address < net.network());
+                net.prefix_len() == 0 || addresses.get(next).is_some_and(|own| net.contains(own))
+            }
+        }
+    }
+}
+
+/// What has been heard and not acted upon.
+#[derive(Debug, Default)]
+pub(super) struct Unseen {
+    /// Routes that came and went, in order.
+    pub(super) routes: Vec<RouteEvent>,
+    /// Something else, or more than can be followed: everything has to be looked at.
+    pub(super) other: bool,
+}
+
+impl Unseen {
+    /// Remembers it; whether it matters.
+    pub(super) fn note(&mut self, heard: Heard, concern: &Concern) -> bool {
+        let event = match heard {
+            Heard::Other => None,
+            Heard::RouteMade { route, replaces } => match routes::listed(&route) {
+                Some(route) => Some(RouteEvent::Made { route, replaces }),
+                None => return false,
+            },
+            Heard::RouteGone(route) => match routes::listed(&route) {
+                Some(route) => Some(RouteEvent::Gone(route)),
+                None => return false,
+            },
+        };
+        match event {
+            Some(event) if !concern.includes(event.route()) => return false,
+            Some(event) if !self.other && self.routes.len() < EVENTS => self.routes.push(event),
+            _ => {
+                self.other = true;
+                self.routes.clear();
+            }
+        }
+        true
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::host::MAIN;
+
+    fn made(to: &str, table: u32) -> Heard {
+        let mut message = routes::host_route("192.0.2.1".parse().unwrap(), 2, table, None);
+        let net: ipnet::IpNet = to.parse().unwrap();
+        let mut route = routes::listed(&message).unwrap();
+        route.destination = net;
+        message = routes::route_message(&route);
+        Heard::RouteMade { route: message, replaces: false }
+    }
+
+    #[test]
+    fn a_director_follows_the_routes_to_its_addresses() {
+        let addresses = ["10.1.0.10", "10.2.0.2", "2001:db8::2"];
+        let concern = Concern::Addresses(addresses.map(|one| one.parse().unwrap()).to_vec());
+        let table = [
+            ("0.0.0.0/0", true),
+            ("::/0", true),
+            ("10.0.0.0/8", true),
+            ("10.1.0.10/32", true),
+            ("10.2.0.0/24", true),
+            ("10.1.0.11/32", false),
+            ("10.1.0.9/32", false),
+            ("10.3.0.0/16", false),
+            ("9.0.0.0/8", false),
+            ("2001:db8::/32", true),
+            ("2001:db9::/32", false),
+        ];
+        for (to, matters) in table {
+            let mut unseen = Unseen::default();
+            assert_eq!(unseen.note(made(to, MAIN), &concern), matters, "{to}");
+            assert_eq!((unseen.routes.len(), unseen.other), (usize::from(matters), false), "{to}");
+        }
+    }
+
+    #[test]
+    fn a_real_server_follows_all_but_the_local_table_up_to_a_bound() {
+        let mut unseen = Unseen::default();
+        assert!(!unseen.note(made("10.0.0.0/8", LOCAL), &Concern::Leaving));
+        for _ in 0..EVENTS {
+            assert!(unseen.note(made("10.0.0.0/8", MAIN), &Concern::Leaving));
+        }
+        assert_eq!((unseen.routes.len(), unseen.other), (EVENTS, false));
+        assert!(unseen.note(made("10.0.0.0/8", MAIN), &Concern::Leaving));
+        assert_eq!((unseen.routes.len(), unseen.other), (0, true));
+    }
+}

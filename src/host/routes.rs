@@ -1,0 +1,189 @@
+//! Routes by table and destination, and how they follow what the kernel says of them.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+
+use super::family::Family;
+use super::route::Route;
+
+/// The routes of all tables, found by table and destination.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Routes {
+    /// Those of one destination are in the kernel's order.
+    tables: BTreeMap<u32, BTreeMap<IpNet, Vec<Route>>>,
+}
+
+/// What the kernel says of one route (`RTM_NEWROUTE`, `RTM_DELROUTE`).
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum RouteEvent {
+    /// It is there. `replaces`: in the place of the one with the same key (`NLM_F_REPLACE`).
+    Made {
+        /// The route.
+        route: Route,
+        /// Whether another has gone for it.
+        replaces: bool,
+    },
+    /// It is gone.
+    Gone(Route),
+}
+
+/// The event does not say enough: several routes have one key, and which of them is meant depends on
+/// what was asked of the kernel. The tables have to be read again.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Unclear;
+
+impl RouteEvent {
+    /// The route that it is about.
+    #[must_use]
+    pub fn route(&self) -> &Route {
+        match self {
+            Self::Made { route, .. } | Self::Gone(route) => route,
+        }
+    }
+}
+
+impl Routes {
+    /// Adds a route behind those of its destination.
+    pub fn push(&mut self, route: Route) {
+        let table = self.tables.entry(route.table).or_default();
+        match table.get_mut(&route.destination.trunc()) {
+            Some(routes) => routes.push(route),
+            None => drop(table.insert(route.destination.trunc(), vec![route])),
+        }
+    }
+
+    /// All routes, by table and destination.
+    pub fn iter(&self) -> impl Iterator<Item = &Route> {
+        self.tables.values().flat_map(|table| table.values().flatten())
+    }
+
+    /// Those of one table, by destination.
+    pub fn of_table(&self, table: u32) -> impl Iterator<Item = &Route> {
+        self.tables.get(&table).into_iter().flat_map(|table| table.values().flatten())
+    }
+
+    /// Forgets one table.
+    pub fn remove_table(&mut self, table: u32) {
+        self.tables.remove(&table);
+    }
+
+    /// Those of one table with exactly this destination.
+    #[must_use]
+    pub fn at(&self, table: u32, destination: &IpNet) -> &[Route] {
+        let found = self.tables.get(&table).and_then(|table| table.get(&destination.trunc()));
+        found.map_or(&[], Vec::as_slice)
+    }
+
+    /// Those of one table that the range lies in, itself included: the longest prefix first.
+    pub fn covering(&self, table: u32, range: IpNet) -> impl Iterator<Item = &Route> {
+        let wider = std::iter::successors(Some(range.trunc()), IpNet::supernet);
+        let table = self.tables.get(&table);
+        wider.filter_map(move |net| table?.get(&net)).flatten()
+    }
+
+    /// Those of one table that lie in the range, itself included.
+    pub fn within(&self, table: u32, range: IpNet) -> impl Iterator<Item = &Route> {
+        let table = self.tables.get(&table);
+        table.into_iter().flat_map(move |table| table.range(bounds(range)).flat_map(|(_, one)| one))
+    }
+
+    /// Whether the table has routes of the family.
+    #[must_use]
+    pub fn has(&self, table: u32, family: Family) -> bool {
+        self.of_family(table, family).next().is_some()
+    }
+
+    /// The destinations of one table's routes of the family.
+    pub fn destinations(&self, table: u32, family: Family) -> impl Iterator<Item = IpNet> {
+        self.of_family(table, family).map(|(destination, _)| *destination)
+    }
+
+    fn of_family(
+        &self,
+        table: u32,
+        family: Family,
+    ) -> impl Iterator<Item = (&IpNet, &Vec<Route>)> {
+        let all = bounds(family.everywhere());
+        self.tables.get(&table).into_iter().flat_map(move |table| table.range(all.clone()))
+    }
+
+    /// Follows an event. What is known already changes nothing, so events may be older than what the
+    /// tables were read from.
+    ///
+    /// # Errors
+    ///
+    /// [`Unclear`]; nothing has changed then.
+    pub fn follow(&mut self, event: RouteEvent) -> Result<(), Unclear> {
+        let (table, destination) = (event.route().table, event.route().destination.trunc());
+        let there = self.tables.entry(table).or_default().entry(destination).or_default();
+        let key = event.route().key();
+        let mut same_key = there.iter_mut().filter(|route| route.key() == key);
+        let outcome = match (event, same_key.next(), same_key.next()) {
+            (RouteEvent::Made { .. } | RouteEvent::Gone(_), Some(_), Some(_)) => Err(Unclear),
+            (RouteEvent::Made { route, .. }, None, _) => {
+                there.push(route);
+                Ok(())
+            }
+            (RouteEvent::Made { route, replaces }, Some(known), None) => {
+                if replaces {
+                    *known = route;
+                    Ok(())
+                } else if *known == route {
+                    Ok(())
+                } else {
+                    Err(Unclear)
+                }
+            }
+            (RouteEvent::Gone(_), None, _) => Ok(()),
+            (RouteEvent::Gone(route), Some(known), None) => {
+                // Of a multipath route of IPv6 one way can go and the others stay.
+                if known.hops.len() > 1 && known.hops != route.hops {
+                    Err(Unclear)
+                } else {
+                    there.retain(|known| known.key() != key);
+                    Ok(())
+                }
+            }
+        };
+        if there.is_empty() {
+            self.forget(table, destination);
+        }
+        outcome
+    }
+}
+
+impl Routes {
+    fn forget(&mut self, table: u32, destination: IpNet) {
+        let Some(routes) = self.tables.get_mut(&table) else { return };
+        routes.remove(&destination);
+        if routes.is_empty() {
+            self.tables.remove(&table);
+        }
+    }
+}
+
+impl Extend<Route> for Routes {
+    fn extend<I: IntoIterator<Item = Route>>(&mut self, routes: I) {
+        routes.into_iter().for_each(|route| self.push(route));
+    }
+}
+
+impl FromIterator<Route> for Routes {
+    fn from_iter<I: IntoIterator<Item = Route>>(routes: I) -> Self {
+        let mut all = Self::default();
+        all.extend(routes);
+        all
+    }
+}
+
+/// The first and the last of the prefixes that lie in the range, in their order: by address, then by length.
+fn bounds(range: IpNet) -> RangeInclusive<IpNet> {
+    let full = |address: IpAddr| match address {
+        IpAddr::V4(address) => IpNet::V4(Ipv4Net::from(address)),
+        IpAddr::V6(address) => IpNet::V6(Ipv6Net::from(address)),
+    };
+    range.trunc()..=full(range.broadcast())
+}
