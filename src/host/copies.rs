@@ -41,9 +41,8 @@ pub(super) fn check(desired: &DesiredRealServer, facts: &Facts) -> Result<(), Re
         return Err(Refusal::TableReserved { key: "table", table });
     }
     let concerned = |family: Family| family.is_among(&desired.vips);
-    let foreign = |route: &Route| {
-        route.protocol != PROTOCOL && concerned(Family::of_net(&route.destination))
-    };
+    let foreign =
+        |route: &Route| route.protocol != PROTOCOL && concerned(Family::of_net(&route.destination));
     if facts.routes.of_table(table).any(foreign) {
         return Err(Refusal::TableUsed(table));
     }
@@ -82,11 +81,7 @@ impl<'a> Copier<'a> {
 
     /// As [`Self::new`], where it is known what fits into the tunnels.
     #[must_use]
-    pub fn with_room(
-        desired: &'a DesiredRealServer,
-        facts: &'a Facts,
-        room: Option<u32>,
-    ) -> Self {
+    pub fn with_room(desired: &'a DesiredRealServer, facts: &'a Facts, room: Option<u32>) -> Self {
         let tables = Family::BOTH.map(|family| tables(family, desired, facts));
         Self { desired, facts, tables, room }
     }
@@ -391,7 +386,10 @@ fn tunnel_room(
     let room = |net: &IpNet| {
         let tables = if Family::of_net(net) == Family::V4 { v4 } else { v6 };
         let inside = tables.iter().flat_map(|table| facts.routes.within(*table, *net));
-        let mtus = way_to(net, facts, tables).into_iter().chain(inside).filter_map(|route| way_mtu(route, facts));
+        let mtus = way_to(net, facts, tables)
+            .into_iter()
+            .chain(inside)
+            .filter_map(|route| way_mtu(route, facts));
         Some(mtus.min()?.saturating_sub(outer_of(net)))
     };
     desired.directors.iter().filter_map(room).min()

@@ -101,11 +101,7 @@ impl Routes {
         self.of_family(table, family).map(|(destination, _)| *destination)
     }
 
-    fn of_family(
-        &self,
-        table: u32,
-        family: Family,
-    ) -> impl Iterator<Item = (&IpNet, &Vec<Route>)> {
+    fn of_family(&self, table: u32, family: Family) -> impl Iterator<Item = (&IpNet, &Vec<Route>)> {
         let all = bounds(family.everywhere());
         self.tables.get(&table).into_iter().flat_map(move |table| table.range(all.clone()))
     }

@@ -226,8 +226,7 @@ impl Session {
             Role::RealServer(_) => &[],
         };
         let concern = Concern::of(role);
-        let facts =
-            gather::facts(&self.netlink, destinations, installed, &concern, routes).await?;
+        let facts = gather::facts(&self.netlink, destinations, installed, &concern, routes).await?;
         Ok(Facts { originals: self.state.originals(), ..facts })
     }
 

@@ -174,7 +174,8 @@ impl RouteSocket {
         let mut messages = Vec::new();
         while let Some(len) = rest.first_chunk().map(|len| u32::from_ne_bytes(*len)) {
             let len = usize::try_from(len).unwrap_or(usize::MAX);
-            let Some(bytes) = rest.get(..len).filter(|bytes| bytes.len() >= size_of::<u32>()) else {
+            let Some(bytes) = rest.get(..len).filter(|bytes| bytes.len() >= size_of::<u32>())
+            else {
                 break;
             };
             messages.extend(NetlinkMessage::deserialize(bytes));
