@@ -1,4 +1,5 @@
-//! Changes: the one path that writes services and real servers. A change that fails has changed nothing.
+//! Changes: the one path that writes services and real servers. What can be wrong with a change has been checked before
+//! ([`super::batch`]).
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -6,24 +7,26 @@ use std::sync::Arc;
 use super::Balancer;
 use super::change::{Change, ChangeError};
 use super::maglev;
+use super::names::Last;
 use super::ramp::Ramp;
 use super::real::{Life, Real};
 use super::service::Service;
 use crate::model::{
-    Listen, MAX_WEIGHT, Millis, Policy, RealId, RealSpec, SavedState, SchedulerKind, ServiceId,
-    ServiceSpec, Thresholds, Wanted,
+    Listen, Millis, Policy, RealId, RealSpec, SavedState, SchedulerKind, ServiceId, ServiceSpec,
+    Thresholds, Wanted,
 };
 
 impl Balancer {
-    /// Applies one change.
+    /// Applies one change of a batch that has been checked, but for the schedulers of the services that it concerns:
+    /// [`Self::refresh_pools`] ends the batch.
     ///
     /// # Errors
-    /// See [`ChangeError`]; nothing has changed then.
-    pub fn apply(&mut self, now: Millis, change: &Change) -> Result<(), ChangeError> {
-        self.now = now;
+    /// None, since it has been checked: this says what the check has missed.
+    pub(super) fn commit(&mut self, now: Millis, change: &Change) -> Result<(), ChangeError> {
         match change {
             Change::AddService(spec) => self.add_service(now, spec),
             Change::RemoveService { service } => self.remove_service(service),
+            Change::RenameServices { names } => self.rename_services(names),
             Change::SetListens { service, listens } => self.set_listens(service, listens),
             Change::SetScheduler { service, scheduler } => self.set_scheduler(service, *scheduler),
             Change::SetPolicy { service, policy } => self.set_policy(service, *policy),
@@ -63,17 +66,6 @@ impl Balancer {
     }
 
     fn add_service(&mut self, now: Millis, spec: &ServiceSpec) -> Result<(), ChangeError> {
-        if self.find_service(&spec.name).is_ok() {
-            return Err(ChangeError::ServiceExists(spec.name.clone()));
-        }
-        self.check_listens(&spec.name, &spec.listens, None)?;
-        for (place, real) in spec.reals.iter().enumerate() {
-            check_real(real)?;
-            if spec.reals.iter().take(place).any(|other| other.address == real.address) {
-                let (service, address) = (spec.name.clone(), real.address);
-                return Err(ChangeError::RealExists { service, address });
-            }
-        }
         let free = self.services.iter().position(Option::is_none);
         let id = ServiceId(free.unwrap_or(self.services.len()));
         let random = self.seed.number(id.0 as u64);
@@ -87,6 +79,7 @@ impl Balancer {
         for &listen in &spec.listens {
             self.listens.insert(listen, id);
         }
+        self.names.add_service(spec.name.clone(), id);
         match self.services.get_mut(id.0) {
             Some(place) => *place = Some(service),
             None => self.services.push(Some(service)),
@@ -101,12 +94,14 @@ impl Balancer {
         let Some(service) = self.services.get_mut(id.0).and_then(Option::take) else {
             return Ok(());
         };
+        self.names.remove_service(name);
         for listen in service.listens {
             self.listens.remove(listen);
         }
         for real in service.reals {
             if let Some(real) = self.reals.get_mut(real.0 as usize) {
                 real.set_life(Life::Gone);
+                self.names.remove_real(id, real.address());
             }
             self.fragments.real_is_gone(real);
             self.collect(real);
@@ -114,9 +109,21 @@ impl Balancer {
         Ok(())
     }
 
+    /// All names are given up before the first new one is taken, so that services can swap theirs.
+    fn rename_services(&mut self, names: &[(String, String)]) -> Result<(), ChangeError> {
+        let old = names.iter().map(|(old, _)| self.names.remove_service(old)).collect::<Vec<_>>();
+        for ((_, new), id) in names.iter().zip(old) {
+            let Some(id) = id else { continue };
+            if let Some(service) = self.service(id) {
+                service.name = new.as_str().into();
+            }
+            self.names.add_service(new.clone(), id);
+        }
+        Ok(())
+    }
+
     fn set_listens(&mut self, name: &str, listens: &[Listen]) -> Result<(), ChangeError> {
         let id = self.find_service(name)?;
-        self.check_listens(name, listens, Some(id))?;
         let Some(service) = self.services.get_mut(id.0).and_then(Option::as_mut) else {
             return Ok(());
         };
@@ -132,8 +139,9 @@ impl Balancer {
     fn set_scheduler(&mut self, name: &str, scheduler: SchedulerKind) -> Result<(), ChangeError> {
         let id = self.find_service(name)?;
         if let Some(Some(service)) = self.services.get_mut(id.0) {
-            service.set_scheduler(scheduler, &self.reals);
+            service.set_scheduler(scheduler);
         }
+        self.pool_changed(id);
         Ok(())
     }
 
@@ -148,21 +156,17 @@ impl Balancer {
     fn set_maglev(&mut self, name: &str, table: &Arc<maglev::Table>) -> Result<(), ChangeError> {
         let id = self.find_service(name)?;
         if let Some(Some(service)) = self.services.get_mut(id.0) {
-            service.set_maglev(Arc::clone(table), &self.reals);
+            service.set_maglev(Arc::clone(table));
         }
+        self.pool_changed(id);
         Ok(())
     }
 
     fn add_real(&mut self, now: Millis, name: &str, spec: RealSpec) -> Result<(), ChangeError> {
         let id = self.find_service(name)?;
-        check_real(&spec)?;
         let policy = self.policy(id);
         if let Ok(real) = self.find_real(name, spec.address) {
             // IPVS revives a deleted destination from its trash, connections and counters with it.
-            if self.reals.get(real.0 as usize).is_some_and(|real| real.life() == Life::Up) {
-                let (service, address) = (name.to_owned(), spec.address);
-                return Err(ChangeError::RealExists { service, address });
-            }
             let until = drain_until(now, spec.state, policy);
             self.alter(now, real, |real| real.restore(spec, until));
             return Ok(());
@@ -185,7 +189,7 @@ impl Balancer {
         let real = self.find_real(name, address)?;
         let until = self.policy(id).drain_deadline.map(|deadline| now.after(deadline));
         self.alter(now, real, |real| real.remove(until));
-        self.collect(real);
+        self.give_up(real);
         Ok(())
     }
 
@@ -196,7 +200,6 @@ impl Balancer {
         address: IpAddr,
         weight: u32,
     ) -> Result<(), ChangeError> {
-        check_weight(weight)?;
         let real = self.find_real(name, address)?;
         self.alter(now, real, |real| real.set_weight(weight));
         Ok(())
@@ -211,10 +214,6 @@ impl Balancer {
     ) -> Result<(), ChangeError> {
         let id = self.find_service(name)?;
         let real = self.find_real(name, address)?;
-        let removed = self.reals.get(real.0 as usize).is_some_and(|real| real.life() != Life::Up);
-        if removed && state == Wanted::Up {
-            return Err(ChangeError::Removed { service: name.to_owned(), address });
-        }
         let until = drain_until(now, state, self.policy(id));
         self.alter(now, real, |real| real.availability_mut().set_wanted(state, until));
         Ok(())
@@ -227,7 +226,8 @@ impl Balancer {
         address: IpAddr,
         saved: SavedState,
     ) -> Result<(), ChangeError> {
-        let id = self.find_real(name, address)?;
+        // A removed one may have gone with its last connection since its state was saved.
+        let Ok(id) = self.find_real(name, address) else { return Ok(()) };
         let until = saved.left.map(|left| now.after(left));
         self.alter(now, id, |real| {
             real.availability_mut().restore(saved.wanted, until);
@@ -246,7 +246,6 @@ impl Balancer {
         address: IpAddr,
         thresholds: Thresholds,
     ) -> Result<(), ChangeError> {
-        check_thresholds(thresholds)?;
         let real = self.find_real(name, address)?;
         if let Some(real) = self.reals.get_mut(real.0 as usize) {
             real.set_thresholds(thresholds);
@@ -283,12 +282,19 @@ impl Balancer {
     /// Takes a real server that has been removed off its service's list when it has no connection left, and gives its place
     /// free when no template names it either.
     pub(super) fn collect(&mut self, id: RealId) {
+        self.give_up(id);
+        self.refresh_pools();
+    }
+
+    /// The same, within a batch.
+    fn give_up(&mut self, id: RealId) {
         let Some(real) = self.reals.get(id.0 as usize) else { return };
         if real.life() == Life::Up || !real.idle() {
             return;
         }
         let (service, remembered) = (real.service(), real.remembered());
         if real.life() == Life::Draining {
+            self.names.remove_real(service, real.address());
             if let Some(service) = self.service(service) {
                 service.reals.retain(|&other| other != id);
             }
@@ -321,54 +327,72 @@ impl Balancer {
             Some(place) => *place = real,
             None => self.reals.push(real),
         }
+        self.names.add_real(service, spec.address, id);
         self.watch_deadline(id);
         id
     }
 
+    /// The service's scheduler has to look at its real servers again.
     fn pool_changed(&mut self, id: ServiceId) {
-        if let Some(Some(service)) = self.services.get_mut(id.0) {
-            service.changed(&self.reals);
+        if let Some(Some(service)) = self.services.get_mut(id.0)
+            && !service.stale
+        {
+            service.stale = true;
+            self.stale.push(id);
         }
     }
 
-    fn find_service(&self, name: &str) -> Result<ServiceId, ChangeError> {
-        self.services
-            .iter()
-            .position(|service| service.as_ref().is_some_and(|service| service.name == name))
-            .map(ServiceId)
-            .ok_or_else(|| ChangeError::NoService(name.to_owned()))
+    /// Has the schedulers look at what has changed, each once.
+    pub(super) fn refresh_pools(&mut self) {
+        while let Some(id) = self.stale.pop() {
+            if let Some(Some(service)) = self.services.get_mut(id.0) {
+                service.stale = false;
+                service.changed(&self.reals);
+            }
+        }
+    }
+
+    pub(super) fn service_name(&self, id: ServiceId) -> String {
+        let service = self.services.get(id.0).and_then(Option::as_ref);
+        service.map(|service| service.name.to_string()).unwrap_or_default()
+    }
+
+    pub(super) fn find_service(&self, name: &str) -> Result<ServiceId, ChangeError> {
+        let last = self.names.last().service;
+        let named = |id: &ServiceId| {
+            let service = self.services.get(id.0).and_then(Option::as_ref);
+            service.is_some_and(|service| &*service.name == name)
+        };
+        if let Some(id) = last.filter(named) {
+            return Ok(id);
+        }
+        let id = self.names.service(name);
+        self.names.set_last(Last { service: id, next: 0 });
+        id.ok_or_else(|| ChangeError::NoService(name.to_owned()))
     }
 
     fn find_real(&self, name: &str, address: IpAddr) -> Result<RealId, ChangeError> {
-        let id = self.find_service(name)?;
-        let reals = self.services.get(id.0).and_then(Option::as_ref).map(|service| &service.reals);
-        reals
-            .into_iter()
-            .flatten()
-            .copied()
-            .find(|id| self.reals.get(id.0 as usize).is_some_and(|real| real.address() == address))
+        let service = self.find_service(name)?;
+        self.listed_id(service, address)
             .ok_or_else(|| ChangeError::NoReal { service: name.to_owned(), address })
     }
 
-    /// That `listens` of the service `name`, which is `own` when it exists, overlap neither each other nor
-    /// another service's.
-    fn check_listens(
-        &self,
-        name: &str,
-        listens: &[Listen],
-        own: Option<ServiceId>,
-    ) -> Result<(), ChangeError> {
-        for (place, &listen) in listens.iter().enumerate() {
-            if listens.iter().take(place).any(|&other| listen.overlaps(other)) {
-                return Err(ChangeError::Overlap { listen, other: name.to_owned() });
-            }
-            if let Some(other) = self.listens.overlap(listen, own) {
-                let other = self.services.get(other.0).and_then(Option::as_ref);
-                let other = other.map_or_else(String::new, |service| service.name.clone());
-                return Err(ChangeError::Overlap { listen, other });
-            }
+    /// A real server that the service lists.
+    pub(super) fn listed_real(&self, service: ServiceId, address: IpAddr) -> Option<&Real> {
+        self.reals.get(self.listed_id(service, address)?.0 as usize)
+    }
+
+    fn listed_id(&self, service: ServiceId, address: IpAddr) -> Option<RealId> {
+        let next = self.names.last().next;
+        let list = &self.services.get(service.0)?.as_ref()?.reals;
+        let is = |id: &&RealId| {
+            self.reals.get(id.0 as usize).is_some_and(|real| real.address() == address)
+        };
+        if let Some(&id) = list.get(next).filter(is) {
+            self.names.set_last(Last { service: Some(service), next: next + 1 });
+            return Some(id);
         }
-        Ok(())
+        self.names.real(service, address)
     }
 }
 
@@ -376,17 +400,4 @@ impl Balancer {
 fn drain_until(now: Millis, state: Wanted, policy: Policy) -> Option<Millis> {
     let Wanted::Draining { deadline } = state else { return None };
     deadline.or(policy.drain_deadline).map(|deadline| now.after(deadline))
-}
-
-fn check_real(real: &RealSpec) -> Result<(), ChangeError> {
-    check_weight(real.weight)?;
-    check_thresholds(real.thresholds)
-}
-
-fn check_thresholds(thresholds: Thresholds) -> Result<(), ChangeError> {
-    if thresholds.valid() { Ok(()) } else { Err(ChangeError::Thresholds(thresholds)) }
-}
-
-fn check_weight(weight: u32) -> Result<(), ChangeError> {
-    if weight > MAX_WEIGHT { Err(ChangeError::Weight(weight)) } else { Ok(()) }
 }

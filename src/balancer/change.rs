@@ -21,6 +21,11 @@ pub enum Change {
         /// The service's name.
         service: String,
     },
+    /// Services have other names from now on, all at once: two may swap theirs.
+    RenameServices {
+        /// Each service's old name and its new one.
+        names: Vec<(String, String)>,
+    },
     /// Where the service listens, anew.
     SetListens {
         /// The service's name.

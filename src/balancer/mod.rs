@@ -5,6 +5,7 @@
 mod ahead;
 mod apply;
 mod availability;
+mod batch;
 pub mod change;
 pub mod counters;
 mod deadline;
@@ -18,6 +19,7 @@ pub mod fragments;
 mod limit;
 pub mod listing;
 pub mod maglev;
+mod names;
 pub mod outer;
 mod persistence;
 mod placement;
@@ -52,6 +54,7 @@ use deadline::Deadlines;
 use flood::Floods;
 use fragments::{Bounds, Fragments};
 use limit::Limit;
+use names::Names;
 use persistence::Templates;
 use real::Real;
 use service::{Listens, Service};
@@ -86,7 +89,10 @@ pub struct Balancer {
     reals: Vec<Real>,
     /// Places in `reals` that can be used anew.
     free_reals: Vec<RealId>,
-    listens: Listens,
+    listens: Listens<ServiceId>,
+    names: Names,
+    /// Services whose schedulers have to be refreshed before the next packet.
+    stale: Vec<ServiceId>,
     connections: Table,
     fragments: Fragments,
     templates: Templates,
@@ -115,6 +121,9 @@ impl Balancer {
             reals: Vec::new(),
             free_reals: Vec::new(),
             listens: Listens::default(),
+            names: Names::default(),
+            // What ends the last connection of a real server allocates nothing.
+            stale: Vec::with_capacity(1),
             connections: Table::new(limits.connections, seed),
             fragments: Fragments::new(Bounds::DEFAULT, seed),
             templates: Templates::new(limits.connections, seed),

@@ -10,7 +10,7 @@ use super::placement::PlacementKey;
 use super::real::Real;
 use super::sched::{self, Eligible, Pool, Scheduler};
 use super::snapshot;
-use crate::model::{Listen, Millis, Policy, Protocol, RealId, SchedulerKind, ServiceId};
+use crate::model::{Listen, Millis, Policy, Protocol, RealId, SchedulerKind};
 
 /// A service: who listens where, and who is chosen how.
 #[derive(Debug)]
@@ -28,6 +28,8 @@ pub(super) struct Service {
     pub(super) reals: Vec<RealId>,
     /// Whether one of them may be in its slow start.
     pub(super) ramping: bool,
+    /// Whether [`Self::changed`] has to be called before the next packet.
+    pub(super) stale: bool,
     /// Until then flows without an entry may be alive, which only the hash can place.
     pub(super) hashed_until: Option<Millis>,
     pub(super) watch: Watch,
@@ -46,6 +48,7 @@ impl Service {
             maglev: None,
             reals: Vec::new(),
             ramping: false,
+            stale: false,
             hashed_until: None,
             watch: Watch::default(),
         }
@@ -99,16 +102,14 @@ impl Service {
         ids.get(self.scheduler.copied().pick(flow, pool)?).copied()
     }
 
-    pub(super) fn set_scheduler(&mut self, kind: SchedulerKind, reals: &[Real]) {
+    pub(super) fn set_scheduler(&mut self, kind: SchedulerKind) {
         self.kind = kind;
         self.scheduler = sched::new(kind, self.random);
         self.maglev = None;
-        self.changed(reals);
     }
 
-    pub(super) fn set_maglev(&mut self, table: Arc<maglev::Table>, reals: &[Real]) {
+    pub(super) fn set_maglev(&mut self, table: Arc<maglev::Table>) {
         self.maglev = Some(table);
-        self.changed(reals);
     }
 
     /// Members or weights have changed.
@@ -143,14 +144,20 @@ impl Service {
 }
 
 /// Who listens where: ranges of ports that do not overlap, found by their first port.
-#[derive(Debug, Default)]
-pub(super) struct Listens {
-    ranges: BTreeMap<(Protocol, IpAddr, u16), (u16, ServiceId)>,
+#[derive(Debug)]
+pub(super) struct Listens<T> {
+    ranges: BTreeMap<(Protocol, IpAddr, u16), (u16, T)>,
 }
 
-impl Listens {
+impl<T> Default for Listens<T> {
+    fn default() -> Self {
+        Self { ranges: BTreeMap::new() }
+    }
+}
+
+impl<T: Copy> Listens<T> {
     /// The service that listens there.
-    pub(super) fn find(&self, protocol: Protocol, vip: IpAddr, port: u16) -> Option<ServiceId> {
+    pub(super) fn find(&self, protocol: Protocol, vip: IpAddr, port: u16) -> Option<T> {
         let first = (protocol, vip, 0);
         let (_, &(last, service)) = self.ranges.range(first..=(protocol, vip, port)).next_back()?;
         (port <= last).then_some(service)
@@ -164,17 +171,19 @@ impl Listens {
         })
     }
 
-    /// A service that listens on a port of `listen`, other than `except`.
-    pub(super) fn overlap(&self, listen: Listen, except: Option<ServiceId>) -> Option<ServiceId> {
+    /// A service that listens on a port of `listen`, among those that `counts` says yes to. Ranges do not overlap, so
+    /// those that end before it starts come after all others on the way down.
+    pub(super) fn overlap(&self, listen: Listen, counts: impl Fn(T) -> bool) -> Option<T> {
         let Listen { protocol, address, ports } = listen;
-        self.ranges
-            .range((protocol, address, 0)..=(protocol, address, ports.last))
-            .filter(|(_, (_, service))| Some(*service) != except)
-            .find(|(_, (last, _))| *last >= ports.first)
+        let below = self.ranges.range((protocol, address, 0)..=(protocol, address, ports.last));
+        below
+            .rev()
+            .take_while(|(_, (last, _))| *last >= ports.first)
             .map(|(_, &(_, service))| service)
+            .find(|&service| counts(service))
     }
 
-    pub(super) fn insert(&mut self, listen: Listen, service: ServiceId) {
+    pub(super) fn insert(&mut self, listen: Listen, service: T) {
         let key = (listen.protocol, listen.address, listen.ports.first);
         self.ranges.insert(key, (listen.ports.last, service));
     }
@@ -190,7 +199,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::model::PortRange;
+    use crate::model::{PortRange, ServiceId};
 
     const VIP: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 10));
 
@@ -220,8 +229,8 @@ mod tests {
                         })
                         .count()
                 };
-                prop_assert_eq!(listens.overlap(candidate, None).is_some(), taken(None) > 0);
-                prop_assert_eq!(listens.overlap(candidate, Some(id)).is_some(), taken(Some(id)) > 0);
+                prop_assert_eq!(listens.overlap(candidate, |_| true).is_some(), taken(None) > 0);
+                prop_assert_eq!(listens.overlap(candidate, |other| other != id).is_some(), taken(Some(id)) > 0);
                 if taken(None) == 0 {
                     listens.insert(candidate, id);
                     model.push((candidate, id));

@@ -1,10 +1,11 @@
 //! Two configurations to the changes that lead from the one to the other.
 
-use std::collections::{HashMap, HashSet};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
 
 use crate::balancer::Change;
-use crate::model::{RealSpec, ServiceSpec};
+use crate::model::{Listen, RealSpec, ServiceSpec};
 
 use super::director::Director;
 use super::fault::{Fault, Faults};
@@ -66,22 +67,69 @@ fn check_vips(old: &Director, new: &Director, faults: &mut Faults) {
 }
 
 fn changes(old: &Director, new: &Director) -> Vec<Change> {
-    let old_services = by_name(old);
-    let new_services = by_name(new);
-    let gone = old.specs().filter(|old| !new_services.contains_key(old.name.as_str()));
-    let removed = gone.map(|old| Change::RemoveService { service: old.name.clone() });
-    let pairs = || new.specs().filter_map(|new| Some((*old_services.get(new.name.as_str())?, new)));
-    let shrunk = pairs().filter_map(|(old, new)| listens_without_lost(old, new));
-    let altered = pairs().flat_map(|(old, new)| service_changes(old, new));
-    let grown = pairs().filter_map(|(old, new)| listens_with_gained(old, new));
-    let fresh = new.specs().filter(|new| !old_services.contains_key(new.name.as_str()));
-    let added = fresh.map(|new| Change::AddService(new.clone()));
+    let Matched { pairs, gone, fresh } = matched(old, new);
+    let removed = gone.iter().map(|old| Change::RemoveService { service: old.name.clone() });
+    let renamed = pairs.iter().filter(|(old, new)| old.name != new.name);
+    let names: Vec<_> = renamed.map(|(old, new)| (old.name.clone(), new.name.clone())).collect();
+    let renamed = (!names.is_empty()).then_some(Change::RenameServices { names });
+    let shrunk = pairs.iter().filter_map(|(old, new)| listens_without_lost(old, new));
+    let altered = pairs.iter().flat_map(|(old, new)| service_changes(old, new));
+    let grown = pairs.iter().filter_map(|(old, new)| listens_with_gained(old, new));
+    let added = fresh.iter().map(|new| Change::AddService((*new).clone()));
     let timeouts = (old.timeouts != new.timeouts).then_some(Change::SetTimeouts(new.timeouts));
-    removed.chain(shrunk).chain(altered).chain(grown).chain(added).chain(timeouts).collect()
+    let before = removed.chain(renamed).chain(shrunk);
+    before.chain(altered).chain(grown).chain(added).chain(timeouts).collect()
 }
 
-fn by_name(director: &Director) -> HashMap<&str, &ServiceSpec> {
-    director.specs().map(|service| (service.name.as_str(), service)).collect()
+/// Which services of two configurations are the same ones.
+struct Matched<'a> {
+    /// The old and the new, in the order of the new configuration.
+    pairs: Vec<(&'a ServiceSpec, &'a ServiceSpec)>,
+    gone: Vec<&'a ServiceSpec>,
+    fresh: Vec<&'a ServiceSpec>,
+}
+
+/// A service is what it listens on: under another name it is the same one if it shares a listen. Where several do, the
+/// one of the same name comes first, then the one that shares most. One that has no listen of before is the same if it
+/// has kept its name.
+fn matched<'a>(old: &'a Director, new: &'a Director) -> Matched<'a> {
+    let (old, new): (Vec<_>, Vec<_>) = (old.specs().collect(), new.specs().collect());
+    let listens = |place, spec: &'a ServiceSpec| spec.listens.iter().map(move |one| (*one, place));
+    let owners: HashMap<Listen, usize> =
+        old.iter().enumerate().flat_map(|(place, spec)| listens(place, spec)).collect();
+    let mut shared: BTreeMap<(usize, usize), usize> = BTreeMap::new();
+    for (place, spec) in new.iter().enumerate() {
+        for owner in spec.listens.iter().filter_map(|listen| owners.get(listen)) {
+            *shared.entry((place, *owner)).or_default() += 1;
+        }
+    }
+    let is_named = |&(new_place, old_place): &(usize, usize)| {
+        let names = (new.get(new_place), old.get(old_place));
+        matches!(names, (Some(new), Some(old)) if new.name == old.name)
+    };
+    let mut candidates: Vec<_> = shared.into_iter().collect();
+    candidates.sort_by_key(|(places, count)| (!is_named(places), Reverse(*count)));
+    let by_name: HashMap<&str, usize> =
+        old.iter().enumerate().map(|(place, spec)| (spec.name.as_str(), place)).collect();
+    let same_name = new.iter().enumerate();
+    let same_name =
+        same_name.filter_map(|(place, spec)| Some((place, *by_name.get(spec.name.as_str())?)));
+    let (mut of_new, mut taken) = (vec![None; new.len()], HashSet::new());
+    for (place, owner) in candidates.into_iter().map(|(places, _)| places).chain(same_name) {
+        if let Some(free @ None) = of_new.get_mut(place)
+            && taken.insert(owner)
+        {
+            *free = old.get(owner).copied();
+        }
+    }
+    let (pairs, fresh): (Vec<_>, Vec<_>) =
+        of_new.into_iter().zip(new).partition(|(old, _)| old.is_some());
+    let gone = old.iter().enumerate().filter(|(place, _)| !taken.contains(place));
+    Matched {
+        pairs: pairs.into_iter().filter_map(|(old, new)| Some((old?, new))).collect(),
+        gone: gone.map(|(_, spec)| *spec).collect(),
+        fresh: fresh.into_iter().map(|(_, new)| new).collect(),
+    }
 }
 
 /// First the ports that a service gives up, so that another can take them.

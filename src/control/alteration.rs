@@ -107,30 +107,36 @@ impl Alteration {
     /// changes of the same listens.
     #[must_use]
     pub fn list(changes: &[Change], before: &Before<'_>) -> Vec<Self> {
+        let mut list = Vec::new();
         let after = After::new(changes);
-        Self::each(changes, before, &after).into_iter().map(|(_, alteration)| alteration).collect()
+        Self::each(changes, before, &after, |_, alteration, _| list.push(alteration));
+        list
     }
 
-    /// The same, each with its change.
-    pub(super) fn each<'a>(
-        changes: &'a [Change],
+    /// Visits the same, each with its change and what runs before it, under the names that services have then.
+    pub(super) fn each(
+        changes: &[Change],
         before: &Before<'_>,
         after: &After<'_>,
-    ) -> Vec<(&'a Change, Self)> {
-        let counts = |place: usize, change: &Change| match change {
-            Change::SetListens { service, .. } => {
-                after.listens.get(service.as_str()) == Some(&place)
+        mut visit: impl FnMut(&Change, Self, &Before<'_>),
+    ) {
+        let mut before = before.clone();
+        for (place, change) in changes.iter().enumerate() {
+            if let Change::SetListens { service, .. } = change
+                && after.listens.get(service.as_str()) != Some(&place)
+            {
+                continue;
             }
-            _ => true,
-        };
-        let shown = changes.iter().enumerate().filter(|(place, change)| counts(*place, change));
-        let altered = shown.flat_map(|(_, change)| {
-            let altered = before.alterations(change, after).into_iter();
-            // A state or a weight that is as wanted already is no change.
-            let altered = altered.filter(|one| one.before.is_none() || one.before != one.after);
-            altered.map(move |alteration| (change, alteration))
-        });
-        altered.collect()
+            for altered in before.alterations(change, after) {
+                // A state or a weight that is as wanted already is no change.
+                if altered.before.is_none() || altered.before != altered.after {
+                    visit(change, altered, &before);
+                }
+            }
+            if let Change::RenameServices { names } = change {
+                before.rename(names);
+            }
+        }
     }
 }
 
@@ -151,13 +157,37 @@ impl<'a> Before<'a> {
     /// by a file that asks for no more than what is.
     #[must_use]
     pub fn unmet(&self, mut changes: Vec<Change>) -> Vec<Change> {
-        let met = |change: &Change| {
-            let Change::SetState { service, address, state } = change else { return false };
-            let wanted = self.real_now(service, *address).map(|real| real.wanted);
-            wanted.is_some_and(|wanted| discriminant(&wanted) == discriminant(state))
-        };
-        changes.retain(|change| !met(change));
+        let mut seen = self.clone();
+        let mut unmet = Vec::with_capacity(changes.len());
+        for change in &changes {
+            if let Change::RenameServices { names } = change {
+                seen.rename(names);
+            }
+            unmet.push(match change {
+                Change::SetState { service, address, state } => {
+                    let wanted = seen.real_now(service, *address).map(|real| real.wanted);
+                    wanted.is_none_or(|wanted| discriminant(&wanted) != discriminant(state))
+                }
+                _ => true,
+            });
+        }
+        let mut unmet = unmet.into_iter();
+        changes.retain(|_| unmet.next().unwrap_or(true));
         changes
+    }
+
+    /// From here on services are found by their new names.
+    fn rename<'n: 'a>(&mut self, names: &'n [(String, String)]) {
+        let found: Vec<_> = names
+            .iter()
+            .map(|(old, _)| {
+                (self.configured.remove(old.as_str()), self.running.remove(old.as_str()))
+            })
+            .collect();
+        for ((_, new), (configured, running)) in names.iter().zip(found) {
+            self.configured.extend(configured.map(|spec| (new.as_str(), spec)));
+            self.running.extend(running.map(|service| (new.as_str(), service)));
+        }
     }
 
     /// The policy of a service once the changes are made.
@@ -189,6 +219,12 @@ impl<'a> Before<'a> {
                 let state = Alteration::of("state", Some(service), Some(*address))
                     .from_to(before, state_text(state.name(), deadline));
                 vec![state]
+            }
+            Change::RenameServices { names } => {
+                let renamed = |(old, new): &(String, String)| {
+                    Alteration::of("name", Some(old), None).from_to(old, new)
+                };
+                names.iter().map(renamed).collect()
             }
             other => self.alteration(other).into_iter().collect(),
         }
@@ -239,7 +275,8 @@ impl<'a> Before<'a> {
                     .from_to(bounds(before.unwrap_or_default()), bounds(*thresholds))
             }
             // What is one alteration a key, comes with other changes, or is shown where the configuration is at hand.
-            Change::SetPolicy { .. }
+            Change::RenameServices { .. }
+            | Change::SetPolicy { .. }
             | Change::SetState { .. }
             | Change::RestoreState { .. }
             | Change::SetTimeouts(_)

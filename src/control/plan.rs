@@ -64,7 +64,7 @@ impl ReloadPlan {
     pub fn new(changes: &[Change], before: &Before<'_>) -> Self {
         let mut plan = Self::default();
         let after = After::new(changes);
-        for (change, shown) in Alteration::each(changes, before, &after) {
+        Alteration::each(changes, before, &after, |change, shown, before| {
             let (connections, fate) = touched(change, &shown, changes, before, &after);
             match fate {
                 Fate::Kept => {}
@@ -73,7 +73,7 @@ impl ReloadPlan {
             }
             let fate = fate.name().to_owned();
             plan.changes.push(Planned { change: shown, connections, fate });
-        }
+        });
         plan
     }
 
@@ -192,6 +192,10 @@ fn touched(
     let (connections, fate) = concerned(change, before);
     let resets = |service: &str| before.policy_after(service, after).existing == Existing::Reset;
     match change {
+        Change::RenameServices { .. } => {
+            let reals = before.reals_now(shown.service.as_deref().unwrap_or_default());
+            (reals.iter().map(self::connections).sum(), Fate::Kept)
+        }
         Change::SetState { service, state: Wanted::Down | Wanted::Disabled, .. }
             if resets(service) =>
         {
@@ -260,6 +264,7 @@ fn concerned(change: &Change, before: &Before<'_>) -> (u64, Fate) {
         | Change::SetScheduler { service, .. }
         | Change::SetPolicy { service, .. } => (all(service), Fate::Kept),
         Change::AddService(_)
+        | Change::RenameServices { .. }
         | Change::SetMaglev { .. }
         | Change::SetHashSeed(_)
         | Change::SetSources(_)

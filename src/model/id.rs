@@ -5,5 +5,5 @@
 pub struct RealId(pub(crate) u32);
 
 /// A service: an index into the balancer's services.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct ServiceId(pub(crate) usize);

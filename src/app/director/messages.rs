@@ -38,6 +38,9 @@ pub(super) struct Piece {
 /// A piece of the connection list, and the place from which it goes on.
 pub(super) type Page = (Vec<snapshot::ConnectionSnapshot>, Option<usize>);
 
+/// Changes that were asked for, and whether they have been applied.
+pub(super) type Applied = (Vec<Change>, Result<(), ChangeError>);
+
 /// A message; answers go back through the channel in it.
 #[derive(Debug)]
 pub(super) enum DirectorMessage {
@@ -49,8 +52,8 @@ pub(super) enum DirectorMessage {
     Services { from: Place, listed: Listed, answer: Sender<Piece> },
     /// Asks for up to `most` connections from place `from` on.
     Connections { from: usize, most: usize, answer: Sender<Page> },
-    /// Applies changes in their order, up to the first that fails.
-    Apply { changes: Vec<Change>, answer: Sender<Result<(), ChangeError>> },
+    /// Applies changes in their order, all or none; the changes come back.
+    Apply { changes: Vec<Change>, answer: Sender<Applied> },
     /// Asks where a flow goes and why.
     Explain { flow: FlowQuery, answer: Sender<Explanation> },
     /// Forgets connections from place `from` on.

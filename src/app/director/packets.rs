@@ -183,9 +183,9 @@ impl Packets {
                 }
                 DirectorMessage::Apply { changes, answer } => {
                     self.applied += 1;
-                    let mut apply = |change: &Change| self.apply(now, change);
-                    let applied = changes.iter().try_for_each(&mut apply);
-                    drop(answer.send(applied));
+                    let applied = self.apply(now, &changes);
+                    // The other thread frees what the batch holds.
+                    drop(answer.send((changes, applied)));
                 }
                 DirectorMessage::Explain { flow, answer } => {
                     drop(answer.send(self.balancer.explain(now, &flow)));
@@ -219,11 +219,14 @@ impl Packets {
         }
     }
 
-    fn apply(&mut self, now: Millis, change: &Change) -> Result<(), ChangeError> {
-        if let Change::SetSources(sources) = change {
-            self.output.sources_changed(sources);
+    fn apply(&mut self, now: Millis, changes: &[Change]) -> Result<(), ChangeError> {
+        self.balancer.apply_all(now, changes)?;
+        for change in changes {
+            if let Change::SetSources(sources) = change {
+                self.output.sources_changed(sources);
+            }
         }
-        self.balancer.apply(now, change)
+        Ok(())
     }
 
     fn tunnel_errors(&mut self, now: Millis) {

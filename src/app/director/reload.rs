@@ -221,10 +221,7 @@ impl Running {
         // A new real server must not be without its tunnel's source.
         let changes = std::iter::once(Change::SetSources(sources.clone())).chain(changes).collect();
         let prepared = self.prepare(&wanted, changes).await?;
-        if let Err(error) = self.apply_prepared(prepared).await {
-            self.take_back_some(&wanted, saved).await;
-            return Err(error);
-        }
+        self.apply_prepared(prepared).await?;
         if let Err(error) = session.install(plan).await {
             self.take_back(&wanted, saved).await;
             return Err(error);
@@ -262,7 +259,9 @@ impl Running {
         &mut self,
         (maglev_tables, changes): (MaglevTables, Vec<Change>),
     ) -> anyhow::Result<()> {
-        self.packet_thread.ask(|answer| DirectorMessage::Apply { changes, answer }).await??;
+        let (_, applied) =
+            self.packet_thread.ask(|answer| DirectorMessage::Apply { changes, answer }).await?;
+        applied?;
         // What is refused has not happened.
         self.maglev_tables = maglev_tables;
         Ok(())
@@ -281,35 +280,13 @@ impl Running {
         Before::new(self.config.specs(), &self.config.timeouts, &running.services)
     }
 
-    /// The way back from `wanted`. What the configuration cannot name, connections of a service that was away, is
-    /// lost.
+    /// The way back from `wanted`, which the host has refused. Connections of a service that was away are lost.
     async fn take_back(&mut self, wanted: &config::Director, saved: SavedStates) {
         let Ok(mut changes) = config::diff(wanted, &self.config) else { return };
-        // At once, so that nothing goes to a server that comes back up and was disabled.
-        let (sure, others) = saved.now();
-        changes.extend(sure);
+        // In the same batch, so that nothing goes to a server that comes back up and was disabled.
+        changes.extend(saved.restored());
         if let Err(error) = self.apply(changes).await {
             log::error!("the balancer cannot go back to what was running: {error:#}");
-        }
-        self.try_each(others).await;
-    }
-
-    /// The way back from somewhere on the way to `wanted`, for which no tables were made yet.
-    async fn take_back_some(&mut self, wanted: &config::Director, saved: SavedStates) {
-        let Ok(changes) = config::diff(wanted, &self.config) else { return };
-        let seed = Change::SetHashSeed(hash_seed(&self.config, self.random));
-        let (sure, others) = saved.now();
-        let all = std::iter::once(seed).chain(changes).chain(sure).chain(others);
-        self.try_each(all.collect()).await;
-    }
-
-    /// Applies those that can be. Where the way ended before one of them there is nothing to go back from, and it is
-    /// refused; a removed real server may have gone meanwhile.
-    async fn try_each(&mut self, changes: Vec<Change>) {
-        for change in changes {
-            if let Err(error) = self.apply(vec![change]).await {
-                log::debug!("on the way back: {error:#}");
-            }
         }
     }
 }

@@ -95,6 +95,12 @@ impl MaglevTables {
             Change::RemoveService { service } => {
                 self.pools.remove(service);
             }
+            Change::RenameServices { names } => {
+                let pools: Vec<_> = names.iter().map(|(old, _)| self.pools.remove(old)).collect();
+                for ((_, new), pool) in names.iter().zip(pools) {
+                    self.pools.extend(pool.map(|pool| (new.clone(), pool)));
+                }
+            }
             Change::SetScheduler { service, scheduler } => {
                 if let Some(pool) = self.pools.get_mut(service) {
                     // The balancer forgets its table with the scheduler.

@@ -50,6 +50,15 @@ fn apply(services: &mut Vec<ServiceSpec>, change: &Change) {
             let at = find(services, service);
             services.remove(at);
         }
+        Change::RenameServices { names } => {
+            let places: Vec<_> = names.iter().map(|(old, _)| find(services, old)).collect();
+            for (at, (_, new)) in places.into_iter().zip(names) {
+                services[at].name.clone_from(new);
+            }
+            let mut all: Vec<_> = services.iter().map(|service| service.name.as_str()).collect();
+            all.sort_unstable();
+            assert!(all.windows(2).all(|pair| pair[0] != pair[1]), "{all:?}");
+        }
         Change::SetListens { service, listens } => {
             let at = find(services, service);
             services[at].listens.clone_from(listens);
@@ -133,7 +142,7 @@ fn each_kind_of_change_is_found() {
     let new = read(
         &("timeouts.udp = \"9s\"\n".to_owned()
             + &service("kept", "lc", &owned(&["2/tcp", "3/tcp"]), &[(2, 3), (4, 4)])
-            + &service("new", "wlc", &owned(&["1/tcp"]), &[(1, 1)])),
+            + &service("new", "wlc", &owned(&["4/tcp"]), &[(1, 1)])),
     );
     let changes: Vec<_> = diff(&old, &new).unwrap().iter().map(|c| format!("{c:?}")).collect();
     let starts = [
@@ -207,6 +216,59 @@ fn services_can_swap_their_ports() {
     let mut state = specs(&old);
     diff(&old, &new).unwrap().iter().for_each(|change| apply(&mut state, change));
     assert_eq!(state, specs(&new));
+}
+
+/// A service is what it listens on: under another name it keeps its connections.
+#[test]
+fn a_renamed_service_is_the_same_one() {
+    let one = |name: &str, listens: &[&str]| service(name, "rr", &owned(listens), &[(1, 1)]);
+    let renamed = |names: &[(&str, &str)]| Change::RenameServices {
+        names: names.iter().map(|(old, new)| ((*old).to_owned(), (*new).to_owned())).collect(),
+    };
+    let rows = [
+        (one("a", &["80/tcp"]), one("b", &["80/tcp"]), vec![("a", "b")]),
+        // With a listen more or less.
+        (one("a", &["80/tcp"]), one("b", &["80/tcp", "81/tcp"]), vec![("a", "b")]),
+        (one("a", &["80/tcp", "81/tcp"]), one("b", &["81/tcp"]), vec![("a", "b")]),
+        // Names are swapped, and handed on.
+        (
+            one("a", &["80/tcp"]) + &one("b", &["81/tcp"]),
+            one("b", &["80/tcp"]) + &one("a", &["81/tcp"]),
+            vec![("a", "b"), ("b", "a")],
+        ),
+        (
+            one("a", &["80/tcp"]) + &one("b", &["81/tcp"]),
+            one("b", &["80/tcp"]) + &one("c", &["81/tcp"]),
+            vec![("a", "b"), ("b", "c")],
+        ),
+        // The one that shares more is the same one.
+        (
+            one("a", &["80/tcp"]) + &one("b", &["81/tcp", "82/tcp"]),
+            one("c", &["80/tcp", "81/tcp", "82/tcp"]),
+            vec![("b", "c")],
+        ),
+        // The name decides where several share a listen.
+        (
+            one("a", &["80/tcp", "81/tcp", "82/tcp"]),
+            one("b", &["80/tcp", "81/tcp"]) + &one("a", &["82/tcp"]),
+            vec![],
+        ),
+    ];
+    for (old, new, names) in rows {
+        let (old, new) = (read(&old), read(&new));
+        let changes = diff(&old, &new).unwrap();
+        let found: Vec<_> =
+            changes.iter().filter(|one| matches!(one, Change::RenameServices { .. })).collect();
+        let expected = renamed(&names);
+        assert_eq!(found, if names.is_empty() { vec![] } else { vec![&expected] }, "{changes:#?}");
+        let mut state = specs(&old);
+        changes.iter().for_each(|change| apply(&mut state, change));
+        assert_eq!(sorted(&state), sorted(&specs(&new)), "{changes:#?}");
+    }
+    // Neither a listen nor the name is the same.
+    let (old, new) = (read(&one("a", &["80/tcp"])), read(&one("b", &["81/tcp"])));
+    let changes = diff(&old, &new).unwrap();
+    assert!(matches!(&changes[..], [Change::RemoveService { .. }, Change::AddService(_)]));
 }
 
 #[test]
@@ -349,7 +411,8 @@ fn how_flows_are_treated_changes_in_place() {
 fn configurations() -> impl Strategy<Value = Director> {
     let reals = vec((1_u8..6, 0_u32..3), 0..4);
     let services = vec((0_usize..4, reals), 1..5);
-    (services, vec(0_usize..5, 12)).prop_map(|(services, owners)| {
+    let names = Just(["s0", "s1", "s2", "s3"]).prop_shuffle();
+    (services, vec(0_usize..5, 12), names).prop_map(|(services, owners, names)| {
         let mut text = String::new();
         for (at, (scheduler, mut reals)) in services.into_iter().enumerate() {
             let ports = owners.iter().zip(1..).filter(|(owner, _)| **owner == at);
@@ -359,7 +422,7 @@ fn configurations() -> impl Strategy<Value = Director> {
             reals.sort_unstable();
             reals.dedup_by_key(|(host, _)| *host);
             let scheduler = ["rr", "wrr", "lc", "wlc"][scheduler];
-            text += &service(&format!("s{at}"), scheduler, &listens, &reals);
+            text += &service(names[at], scheduler, &listens, &reals);
         }
         read(&text)
     })

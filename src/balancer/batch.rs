@@ -1,0 +1,245 @@
+//! Changes are applied all together or not at all: a batch is checked as a whole against what is there and against
+//! itself, change by change, before the first of them is applied.
+
+use std::collections::{HashMap, HashSet};
+use std::net::IpAddr;
+
+use super::Balancer;
+use super::change::{Change, ChangeError};
+use super::real::{Life, Real};
+use super::service::Listens;
+use crate::model::{Listen, MAX_WEIGHT, Millis, RealSpec, ServiceId, Thresholds, Wanted};
+
+/// A service that a name of the batch means.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+enum Owner {
+    /// One that is there.
+    There(ServiceId),
+    /// The one that the change at this place adds.
+    New(usize),
+}
+
+/// What a service has of a real server.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Member {
+    Configured,
+    /// Removed, and listed as long as it has connections.
+    Removed,
+}
+
+/// What the changes that have been checked make of the balancer, where that differs from it.
+struct Batch<'a> {
+    balancer: &'a Balancer,
+    changes: &'a [Change],
+    /// `None`: no service has the name any more.
+    names: HashMap<&'a str, Option<Owner>>,
+    /// `None`: the service does not list it any more.
+    members: HashMap<(Owner, IpAddr), Option<Member>>,
+    /// Services whose listens in the balancer count no more.
+    released: HashSet<Owner>,
+    claimed: Listens<Owner>,
+    listens: HashMap<Owner, &'a [Listen]>,
+}
+
+impl Balancer {
+    /// Applies changes in their order: all, or none of them. Schedulers are refreshed once, at the end.
+    ///
+    /// # Errors
+    /// That of the first change that cannot be applied; nothing has changed then.
+    pub fn apply_all(&mut self, now: Millis, changes: &[Change]) -> Result<(), ChangeError> {
+        self.check(changes)?;
+        self.now = now;
+        for change in changes {
+            let applied = self.commit(now, change);
+            debug_assert_eq!(applied, Ok(()), "what was checked can be applied: {change:?}");
+        }
+        self.refresh_pools();
+        Ok(())
+    }
+
+    /// Applies one change.
+    ///
+    /// # Errors
+    /// See [`ChangeError`]; nothing has changed then.
+    pub fn apply(&mut self, now: Millis, change: &Change) -> Result<(), ChangeError> {
+        self.apply_all(now, std::slice::from_ref(change))
+    }
+
+    fn check(&self, changes: &[Change]) -> Result<(), ChangeError> {
+        let mut batch = Batch {
+            balancer: self,
+            changes,
+            names: HashMap::new(),
+            members: HashMap::new(),
+            released: HashSet::new(),
+            claimed: Listens::default(),
+            listens: HashMap::new(),
+        };
+        changes.iter().enumerate().try_for_each(|(place, change)| batch.check(place, change))
+    }
+}
+
+impl<'a> Batch<'a> {
+    fn check(&mut self, place: usize, change: &'a Change) -> Result<(), ChangeError> {
+        match change {
+            Change::AddService(spec) => {
+                if self.owner(&spec.name).is_ok() {
+                    return Err(ChangeError::ServiceExists(spec.name.clone()));
+                }
+                let owner = Owner::New(place);
+                self.names.insert(&spec.name, Some(owner));
+                self.claim(owner, &spec.listens)?;
+                spec.reals.iter().try_for_each(|real| self.add_real(owner, &spec.name, real))
+            }
+            Change::RemoveService { service } => {
+                let owner = self.owner(service)?;
+                self.names.insert(service, None);
+                self.release(owner);
+                Ok(())
+            }
+            Change::RenameServices { names } => self.rename(names),
+            Change::SetListens { service, listens } => {
+                let owner = self.owner(service)?;
+                self.claim(owner, listens)
+            }
+            Change::AddReal { service, real } => {
+                let owner = self.owner(service)?;
+                self.add_real(owner, service, real)
+            }
+            Change::RemoveReal { service, address } => self.remove_real(service, *address),
+            Change::SetWeight { service, address, weight } => {
+                check_weight(*weight)?;
+                self.listed(service, *address).map(drop)
+            }
+            Change::SetThresholds { service, address, thresholds } => {
+                check_thresholds(*thresholds)?;
+                self.listed(service, *address).map(drop)
+            }
+            Change::SetState { service, address, state } => {
+                match (self.listed(service, *address)?, state) {
+                    (Member::Removed, Wanted::Up) => {
+                        let (service, address) = (service.clone(), *address);
+                        Err(ChangeError::Removed { service, address })
+                    }
+                    _ => Ok(()),
+                }
+            }
+            Change::SetHealth { service, address, .. } => self.listed(service, *address).map(drop),
+            Change::SetScheduler { service, .. }
+            | Change::SetPolicy { service, .. }
+            | Change::SetMaglev { service, .. }
+            | Change::RestoreState { service, .. } => self.owner(service).map(drop),
+            Change::SetHashSeed(_) | Change::SetSources(_) | Change::SetTimeouts(_) => Ok(()),
+        }
+    }
+
+    fn owner(&self, name: &str) -> Result<Owner, ChangeError> {
+        let here = if self.names.is_empty() { None } else { self.names.get(name).copied() };
+        let owner = here.unwrap_or_else(|| self.balancer.find_service(name).ok().map(Owner::There));
+        owner.ok_or_else(|| ChangeError::NoService(name.to_owned()))
+    }
+
+    fn member(&self, owner: Owner, address: IpAddr) -> Option<Member> {
+        if !self.members.is_empty()
+            && let Some(&member) = self.members.get(&(owner, address))
+        {
+            return member;
+        }
+        let configured = self.there(owner, address)?.life() == Life::Up;
+        Some(if configured { Member::Configured } else { Member::Removed })
+    }
+
+    /// The real server that the balancer has now.
+    fn there(&self, owner: Owner, address: IpAddr) -> Option<&'a Real> {
+        let Owner::There(service) = owner else { return None };
+        self.balancer.listed_real(service, address)
+    }
+
+    fn listed(&self, service: &str, address: IpAddr) -> Result<Member, ChangeError> {
+        let owner = self.owner(service)?;
+        let service = || service.to_owned();
+        let member = self.member(owner, address);
+        member.ok_or_else(|| ChangeError::NoReal { service: service(), address })
+    }
+
+    fn add_real(&mut self, owner: Owner, name: &str, real: &RealSpec) -> Result<(), ChangeError> {
+        check_weight(real.weight)?;
+        check_thresholds(real.thresholds)?;
+        if self.member(owner, real.address) == Some(Member::Configured) {
+            let (service, address) = (name.to_owned(), real.address);
+            return Err(ChangeError::RealExists { service, address });
+        }
+        self.members.insert((owner, real.address), Some(Member::Configured));
+        Ok(())
+    }
+
+    /// Without connections it goes at once.
+    fn remove_real(&mut self, service: &str, address: IpAddr) -> Result<(), ChangeError> {
+        self.listed(service, address)?;
+        let owner = self.owner(service)?;
+        let idle = self.there(owner, address).is_none_or(Real::idle);
+        self.members.insert((owner, address), (!idle).then_some(Member::Removed));
+        Ok(())
+    }
+
+    /// All names are given up before the first new one is taken, so that services can swap theirs.
+    fn rename(&mut self, names: &'a [(String, String)]) -> Result<(), ChangeError> {
+        let mut owners = Vec::with_capacity(names.len());
+        for (old, _) in names {
+            owners.push(self.owner(old)?);
+            self.names.insert(old, None);
+        }
+        for ((_, new), owner) in names.iter().zip(owners) {
+            if self.owner(new).is_ok() {
+                return Err(ChangeError::ServiceExists(new.clone()));
+            }
+            self.names.insert(new, Some(owner));
+        }
+        Ok(())
+    }
+
+    fn release(&mut self, owner: Owner) {
+        self.released.insert(owner);
+        for &listen in self.listens.remove(&owner).unwrap_or_default() {
+            self.claimed.remove(listen);
+        }
+    }
+
+    /// The service listens there and nowhere else.
+    fn claim(&mut self, owner: Owner, listens: &'a [Listen]) -> Result<(), ChangeError> {
+        self.release(owner);
+        self.listens.insert(owner, listens);
+        for &listen in listens {
+            let here = self.claimed.overlap(listen, |_| true);
+            let there = || {
+                let counts = |id| !self.released.contains(&Owner::There(id));
+                self.balancer.listens.overlap(listen, counts).map(Owner::There)
+            };
+            if let Some(other) = here.or_else(there) {
+                return Err(ChangeError::Overlap { listen, other: self.name_of(other) });
+            }
+            self.claimed.insert(listen, owner);
+        }
+        Ok(())
+    }
+
+    fn name_of(&self, owner: Owner) -> String {
+        let renamed = self.names.iter().find(|(_, other)| **other == Some(owner));
+        match (renamed, owner) {
+            (Some((name, _)), _) => (*name).to_owned(),
+            (None, Owner::There(id)) => self.balancer.service_name(id),
+            (None, Owner::New(place)) => match self.changes.get(place) {
+                Some(Change::AddService(spec)) => spec.name.clone(),
+                _ => String::new(),
+            },
+        }
+    }
+}
+
+fn check_thresholds(thresholds: Thresholds) -> Result<(), ChangeError> {
+    if thresholds.valid() { Ok(()) } else { Err(ChangeError::Thresholds(thresholds)) }
+}
+
+fn check_weight(weight: u32) -> Result<(), ChangeError> {
+    if weight > MAX_WEIGHT { Err(ChangeError::Weight(weight)) } else { Ok(()) }
+}

@@ -1,0 +1,68 @@
+//! Services by name and real servers by address, for changes. Packets find both by their numbers.
+
+use std::cell::Cell;
+use std::collections::HashMap;
+use std::fmt;
+use std::net::IpAddr;
+
+use crate::model::{RealId, ServiceId};
+
+/// Finds services and the real servers that they list.
+#[derive(Debug, Default)]
+pub(super) struct Names {
+    services: HashMap<String, ServiceId>,
+    /// Removed real servers are here as long as their service lists them.
+    reals: HashMap<(ServiceId, IpAddr), RealId>,
+    /// A batch comes in the order of the configuration, so the next real server is mostly the one behind the last.
+    last: Cell<Last>,
+}
+
+/// Where the last lookup ended: a hint, which decides nothing.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Last {
+    /// The service.
+    pub(super) service: Option<ServiceId>,
+    /// The place in its list where the next real server is looked for first.
+    pub(super) next: usize,
+}
+
+/// Not its value: two balancers that differ in a hint are equal.
+impl fmt::Debug for Last {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Last(..)")
+    }
+}
+
+impl Names {
+    pub(super) fn service(&self, name: &str) -> Option<ServiceId> {
+        self.services.get(name).copied()
+    }
+
+    pub(super) fn real(&self, service: ServiceId, address: IpAddr) -> Option<RealId> {
+        self.reals.get(&(service, address)).copied()
+    }
+
+    pub(super) fn add_service(&mut self, name: String, id: ServiceId) {
+        self.services.insert(name, id);
+    }
+
+    pub(super) fn remove_service(&mut self, name: &str) -> Option<ServiceId> {
+        self.services.remove(name)
+    }
+
+    pub(super) fn add_real(&mut self, service: ServiceId, address: IpAddr, id: RealId) {
+        self.reals.insert((service, address), id);
+    }
+
+    pub(super) fn remove_real(&mut self, service: ServiceId, address: IpAddr) {
+        self.reals.remove(&(service, address));
+    }
+
+    pub(super) fn last(&self) -> Last {
+        self.last.get()
+    }
+
+    pub(super) fn set_last(&self, last: Last) {
+        self.last.set(last);
+    }
+}
