@@ -1,4 +1,5 @@
 # Web traffic over each scheduler: who served how many, that it all passed the director, and that no reply did.
+# first: fourteen schedulers
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
 source "$here/daemons.sh"

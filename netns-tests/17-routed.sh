@@ -18,7 +18,7 @@ ip -n vt-router route add "$VIP" via "${UPLINK_DIRECTORS[$INNER]}"
 
 start_real real1
 expect_eq "requests served" "$(share "$(fetch 20)" real1)" 20
-at vt-client ping -c 1 -W 2 "$VIP" >/dev/null || fail "the VIP does not answer ping"
+at vt-client ping -c 1 -W 10 "$VIP" >/dev/null || fail "the VIP does not answer ping"
 expect_eq "packets of another director" "$(refused real1 source)" 0
 expect_direct_replies 100
 expect_accounted

@@ -67,7 +67,7 @@ done
 head -c 1000000 /dev/urandom >"$WORK/files/random"
 for VIP in "${VIPS[@]}"; do
     for _ in "${REALS[@]}"; do
-        at vt-client curl -sSf --max-time 30 -T "$WORK/files/random" "$(url /upload/up)" -o /dev/null
+        at vt-client curl -sSf --max-time 60 -T "$WORK/files/random" "$(url /upload/up)" -o /dev/null
     done
     for name in "${REALS[@]}"; do
         cmp "$WORK/files/random" "$WORK/$name/upload/up" || fail "the upload to $name at $VIP differs"

@@ -5,7 +5,7 @@ source "$here/topology.sh"
 source "$here/daemons.sh"
 
 upload() {
-    at vt-client curl -sSf --max-time 30 -T "$WORK/files/random" "$(url /upload/up)" -o /dev/null
+    at vt-client curl -sSf --max-time 60 -T "$WORK/files/random" "$(url /upload/up)" -o /dev/null
     cmp "$WORK/files/random" "$WORK/real1/upload/up" || fail "the upload differs"
 }
 

@@ -13,7 +13,7 @@ expect_eq "protocol unreachable before" "$(protocol_unreachable "${REALS[@]}")" 
 stop real2 KILL
 served=0
 for _ in {1..6}; do
-    if at vt-client curl -s --max-time 1 -o /dev/null "$(url /)"; then served=$((served + 1)); fi
+    if at vt-client curl -s --max-time 4 -o /dev/null "$(url /)"; then served=$((served + 1)); fi
 done
 expect_eq "requests served of 6, with one of three daemons dead" "$served" 4
 expect_between "protocol unreachable from real2" "$(protocol_unreachable real2)" 1 50

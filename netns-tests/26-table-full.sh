@@ -16,8 +16,8 @@ expect_eq "connections in the table" "$(number director list .connections.curren
 expect_eq "packets without an entry" "$(number director stats .packets.without_entry)" 0
 
 for _ in {1..10}; do
-    at vt-client curl -sSf --max-time 10 "$(url /files/random)" | cmp - "$WORK/files/random" || fail "the download differs"
-    at vt-client curl -sSf --max-time 10 -T "$WORK/files/random" "$(url /upload/up)" -o /dev/null
+    at vt-client curl -sSf --max-time 60 "$(url /files/random)" | cmp - "$WORK/files/random" || fail "the download differs"
+    at vt-client curl -sSf --max-time 60 -T "$WORK/files/random" "$(url /upload/up)" -o /dev/null
 done
 for file in "$WORK"/real?/upload/up; do
     cmp "$file" "$WORK/files/random" || fail "an upload differs"

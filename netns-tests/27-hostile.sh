@@ -14,7 +14,7 @@ start_echo real1
 start_director rr 1
 
 fetch 20 >/dev/null
-spawn vt-client good sh -c "while curl -sSf --max-time 5 -o /dev/null -H 'Connection: close' '$(url '/?[1-50]')'; do
+spawn vt-client good sh -c "while curl -sSf --max-time 60 -o /dev/null -H 'Connection: close' '$(url '/?[1-50]')'; do
     echo round; done"
 wait_for "good traffic" log_has good round
 before=$(number director stats .packets.dropped)

@@ -10,7 +10,7 @@ SECOND_CLIENT=([4]=198.51.100.11 [6]=2001:db8:c::11)
 NARROW=1400
 
 upload() { # CLIENT
-    at vt-client curl -sSf --interface "$1" --max-time 30 -T "$WORK/files/random" "$(url /upload/up)" -o /dev/null
+    at vt-client curl -sSf --interface "$1" --max-time 60 -T "$WORK/files/random" "$(url /upload/up)" -o /dev/null
     cmp "$WORK/files/random" "$WORK/real1/upload/up" || fail "the upload differs"
     rm "$WORK/real1/upload/up"
     [[ $(at vt-client ip route get "$VIP" from "$1") == *"mtu $((NARROW - IP_HEADER[OUTER]))"* ]] || fail "$1 has not learnt the path MTU"

@@ -1,5 +1,6 @@
 # UDP in fragments: all of a datagram reach the real server of its flow, in any order; what overlaps, is too small or too much is
 # refused and counted; a flood of fragments without a first one takes no more memory than its bound, and no good traffic's place.
+# first: in one mix it waits 30 seconds for what is held to expire
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
 source "$here/daemons.sh"

@@ -1,6 +1,7 @@
 # An idle director sleeps: nothing wakes it, and a table for a million connections takes no memory while it is empty.
 #
 # Nothing is sent, so a family shows by the host's set-up alone: all of one, and all of the other.
+# first: eight quiet seconds
 # mixes: 4in4 6in6
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"

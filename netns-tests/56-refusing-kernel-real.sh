@@ -1,5 +1,6 @@
 # Kernels that refuse offload to a real server: no virtio-net header, no TUN with one, no offloads, no super-frames. Traffic
 # goes on; the real server says so once and counts it, and what is refused again and again is offered no more.
+# first: five ways to refuse
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
 source "$here/daemons.sh"

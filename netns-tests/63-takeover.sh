@@ -1,5 +1,6 @@
 # Two directors with one configuration and Maglev hashing: the router's route to the VIP moves from one to the other and
 # back under traffic, and none of 2,000 open connections breaks, although each director knows only what came to it.
+# first: 2,000 connections in turns
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
 source "$here/daemons.sh"

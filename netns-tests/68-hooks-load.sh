@@ -1,5 +1,6 @@
 # Two directors with one configuration and Maglev hashing, told by hooks who is to have the VIP: it moves back and forth, as
 # after keepalived's elections, while 600 open connections send requests all the time, and none of them breaks.
+# first: 600 connections in turns, and seven moves
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
 source "$here/daemons.sh"

@@ -1,5 +1,6 @@
 # A flood of ten times as many SYNs as the table holds, of as many sources: a thousand open connections live on, new clients
 # are served meanwhile, and afterwards all is as before.
+# first: a flood is over ten to twenty seconds after its last packet
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
 source "$here/daemons.sh"

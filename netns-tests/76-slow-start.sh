@@ -1,5 +1,6 @@
 # Slow start: a real server that comes back has a share that grows from almost nothing to its whole weight, and
 # keeps the connections that it has had.
+# first: a weight grows for eight seconds
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
 source "$here/daemons.sh"

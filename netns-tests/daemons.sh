@@ -217,7 +217,7 @@ start_echo() { # NAME...
 
 # Fetches http://VIP/ N times, each on a connection of its own, and prints `COUNT NAME` for each server that answered.
 fetch() { # N
-    at vt-client curl -sS --fail-early --connect-timeout 3 --max-time 10 -H 'Connection: close' "$(url "/?[1-$1]")" | sort | uniq -c
+    at vt-client curl -sS --fail-early --max-time 60 -H 'Connection: close' "$(url "/?[1-$1]")" | sort | uniq -c
 }
 
 share() { awk -v name="$2" '$2 == name { n = $1 } END { print n + 0 }' <<<"$1"; } # SHARES NAME

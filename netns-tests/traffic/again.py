@@ -10,7 +10,7 @@ TCP_REPAIR = 19  # linux/tcp.h: a socket that is closed under repair sends nothi
 
 
 def opened(port):
-    connection = http.client.HTTPConnection(address, service, timeout=10, source_address=("", port))
+    connection = http.client.HTTPConnection(address, service, timeout=30, source_address=("", port))
     connection.connect()
     connection.request("GET", "/")
     print(port, connection.getresponse().read().decode().strip())

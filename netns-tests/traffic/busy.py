@@ -3,29 +3,19 @@ its end, and once more after that. Prints `COUNT NAME` for each server that answ
 K`; at the end `broken B`, the connections that were reset, closed, silent, or answered by another server than before."""
 
 import collections
-import http.client
 import resource
 import select
 import sys
 
-
-class Connection(http.client.HTTPConnection):
-    auto_open = 0  # a connection that is gone is not opened anew
-
-
-def ask(connection):
-    connection.request("GET", "/")
-    return connection.getresponse().read().decode().strip()
-
+from web_client import Connection
 
 address, port, n = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
 resource.setrlimit(resource.RLIMIT_NOFILE, (min(n + 100, most), most))
 alive = {}
 for _ in range(n):
-    connection = Connection(address, port, timeout=10)
-    connection.connect()
-    alive[connection] = ask(connection)
+    connection = Connection(address, port)
+    alive[connection] = connection.ask()
 for name, count in sorted(collections.Counter(alive.values()).items()):
     print(count, name)
 print("held", flush=True)
@@ -34,8 +24,8 @@ while not last:
     last = bool(select.select([sys.stdin], [], [], 0)[0])
     for connection, name in list(alive.items()):
         try:
-            same = ask(connection) == name
-        except (OSError, http.client.HTTPException) as error:
+            same = connection.ask() == name
+        except OSError as error:
             print("broken:", repr(error), flush=True)
             same = False
         if not same:

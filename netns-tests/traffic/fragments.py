@@ -45,7 +45,7 @@ def cut(packet, identification):
 
 def flow(vip, port):
     client = socket.socket(frames.address_family(vip), socket.SOCK_DGRAM)
-    client.settimeout(1)
+    client.settimeout(2)
     client.connect((vip, port))
     return client
 

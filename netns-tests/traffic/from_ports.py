@@ -10,7 +10,7 @@ import sys
 
 address, port, first, n = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
 for client_port in range(first, first + n):
-    connection = http.client.HTTPConnection(address, port, timeout=10, source_address=("", client_port))
+    connection = http.client.HTTPConnection(address, port, timeout=30, source_address=("", client_port))
     connection.connect()
     connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     connection.request("GET", "/")

@@ -2,20 +2,17 @@
 `COUNT NAME` for each server that answered, then `held`. At the end each connection is used once more: `alive N`."""
 
 import collections
-import http.client
 import sys
 
-
-def ask(connection):
-    connection.request("GET", "/")
-    return connection.getresponse().read().decode().strip()
-
+from web_client import Connection
 
 address, port, n = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-connections = [http.client.HTTPConnection(address, port, timeout=10) for _ in range(n)]
-names = [ask(connection) for connection in connections]
+connections, names = [], []
+for _ in range(n):  # an answer before the next one: each counts as open when the next is placed
+    connections.append(Connection(address, port))
+    names.append(connections[-1].ask())
 for name, count in sorted(collections.Counter(names).items()):
     print(count, name)
 print("held", flush=True)
 sys.stdin.read()
-print("alive", sum(ask(connection) == name for connection, name in zip(connections, names)), flush=True)
+print("alive", sum(connection.ask() == name for connection, name in zip(connections, names)), flush=True)

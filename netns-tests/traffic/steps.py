@@ -21,7 +21,7 @@ def use(connection, name):
 
 
 address, port, n = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-connections = [http.client.HTTPConnection(address, port, timeout=10) for _ in range(n)]
+connections = [http.client.HTTPConnection(address, port, timeout=30) for _ in range(n)]
 served = [(connection, ask(connection)) for connection in connections]
 for name, count in sorted(collections.Counter(name for _, name in served).items()):
     print(count, name)

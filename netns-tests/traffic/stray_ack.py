@@ -28,5 +28,5 @@ def answer(own_port, flags, seconds):
             return ("rst" if bits & RST else "flags %#x" % bits), sequence
 
 
-print(*(answer(41000, ACK, 5) or ["silence"]))
+print(*(answer(41000, ACK, 20) or ["silence"]))
 print(*(answer(41001, RST, 0.3) or ["silence"]))

@@ -10,7 +10,7 @@ import frames
 address, port, datagrams = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 servers = collections.Counter()
 with socket.socket(frames.address_family(address), socket.SOCK_DGRAM) as client:
-    client.settimeout(5)
+    client.settimeout(20)
     client.connect((address, port))
     for number in range(datagrams):
         client.send(b"%d" % number)

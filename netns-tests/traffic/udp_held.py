@@ -12,7 +12,7 @@ import frames
 address, port, flows, datagrams, wanted = sys.argv[1], *map(int, sys.argv[2:])
 clients = [socket.socket(frames.address_family(address), socket.SOCK_DGRAM) for _ in range(flows)]
 for client in clients:
-    client.settimeout(5)
+    client.settimeout(20)
     client.connect((address, port))
     client.send(b"first")
     client.recv(100)
@@ -24,7 +24,7 @@ for i in range(datagrams):
 print("sent", flush=True)
 answers = set()
 while len(answers) < wanted:
-    ready, _, _ = select.select(clients, [], [], 5)
+    ready, _, _ = select.select(clients, [], [], 20)
     if not ready:
         sys.exit(f"{len(answers)} of {wanted} datagrams were answered")
     answers.update((client, client.recv(100)) for client in ready)

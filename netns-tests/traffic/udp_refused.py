@@ -7,7 +7,7 @@ import frames
 
 address, port = sys.argv[1], int(sys.argv[2])
 client = socket.socket(frames.address_family(address), socket.SOCK_DGRAM)
-client.settimeout(5)
+client.settimeout(20)
 client.connect((address, port))
 client.send(b"anybody there")
 try:

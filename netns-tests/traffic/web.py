@@ -9,6 +9,8 @@ import sys
 
 
 class Handler(http.server.SimpleHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"  # connections are kept
+
     def do_PUT(self):
         path = pathlib.Path(self.translate_path(self.path))
         left = int(self.headers["Content-Length"])

@@ -1,13 +1,13 @@
 //! The demonstration's network: each host is a network namespace, each cable a pair of veth devices. All have both
-//! address families.
+//! address families. Hosts and addresses are those of the namespace tests (`netns-tests/topology.sh`).
 //!
 //! ```text
 //!   client 198.51.100.10 ──── router ──┬─ uplink ── eth0 192.0.2.2  director  (the VIPs are announced here:
-//!          2001:db8:100::10            │                 2001:db8:2::2         192.0.2.10 and 2001:db8:2::10)
-//!                                      └─ lan ──┬── eth1 10.0.0.1   2001:db8:10::1
-//!                                               ├── real1 10.0.0.11  2001:db8:10::11
-//!                                               ├── real2 10.0.0.12  2001:db8:10::12
-//!                                               └── real3 10.0.0.13  2001:db8:10::13
+//!          2001:db8:c::10              │                 2001:db8:b::2         192.0.2.10 and 2001:db8:b::10)
+//!                                      └─ lan ──┬── eth1 10.0.0.1   2001:db8:a::1
+//!                                               ├── real1 10.0.0.11  2001:db8:a::11
+//!                                               ├── real2 10.0.0.12  2001:db8:a::12
+//!                                               └── real3 10.0.0.13  2001:db8:a::13
 //! ```
 
 use std::process::Command;
@@ -35,8 +35,8 @@ pub(super) const FAMILIES: [Family; 2] = [
     Family { name: "IPv4", vip: "192.0.2.10", director: "10.0.0.1", prefix: 24, header: "ip" },
     Family {
         name: "IPv6",
-        vip: "2001:db8:2::10",
-        director: "2001:db8:10::1",
+        vip: "2001:db8:b::10",
+        director: "2001:db8:a::1",
         prefix: 64,
         header: "ip6",
     },
@@ -54,9 +54,9 @@ pub(super) struct DemoReal {
 
 /// Both kinds of tunnel carry half of the requests, of either family.
 pub(super) const REALS: [DemoReal; 3] = [
-    DemoReal { name: "real1", addresses: ["10.0.0.11", "2001:db8:10::11"], tunnel: 0, weight: 1 },
-    DemoReal { name: "real2", addresses: ["10.0.0.12", "2001:db8:10::12"], tunnel: 0, weight: 1 },
-    DemoReal { name: "real3", addresses: ["10.0.0.13", "2001:db8:10::13"], tunnel: 1, weight: 2 },
+    DemoReal { name: "real1", addresses: ["10.0.0.11", "2001:db8:a::11"], tunnel: 0, weight: 1 },
+    DemoReal { name: "real2", addresses: ["10.0.0.12", "2001:db8:a::12"], tunnel: 0, weight: 1 },
+    DemoReal { name: "real3", addresses: ["10.0.0.13", "2001:db8:a::13"], tunnel: 1, weight: 2 },
 ];
 
 impl DemoReal {
@@ -94,17 +94,17 @@ pub(super) fn lay() -> Result<()> {
     }
     let forwarding = ["net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1"];
     output(at("router", "sysctl").arg("-qw").args(forwarding))?;
-    let (uplink, lan) = (["192.0.2.1", "2001:db8:2::1"], ["10.0.0.254", "2001:db8:10::fe"]);
+    let (uplink, lan) = (["192.0.2.1", "2001:db8:b::1"], ["10.0.0.254", "2001:db8:a::254"]);
     for (bridge, addresses) in [("uplink", uplink), ("lan", lan)] {
         ip(&format!("-n router link add {bridge} type bridge"))?;
         address("router", bridge, addresses)?;
         ip(&format!("-n router link set dev {bridge} up"))?;
     }
-    cable("client", "eth0", ["198.51.100.10", "2001:db8:100::10"], "client", None)?;
-    let client = ["198.51.100.1", "2001:db8:100::1"];
+    cable("client", "eth0", ["198.51.100.10", "2001:db8:c::10"], "client", None)?;
+    let client = ["198.51.100.1", "2001:db8:c::1"];
     address("router", "client", client)?;
     default_route("client", client)?;
-    cable("director", "eth0", ["192.0.2.2", "2001:db8:2::2"], "director-up", Some("uplink"))?;
+    cable("director", "eth0", ["192.0.2.2", "2001:db8:b::2"], "director-up", Some("uplink"))?;
     let director = FAMILIES.map(|family| family.director);
     cable("director", "eth1", director, "director-lan", Some("lan"))?;
     default_route("director", uplink)?;

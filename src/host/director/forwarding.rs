@@ -68,7 +68,8 @@ pub(super) fn warnings(
     let everywhere = v6 && !all_force(uplinks, facts);
     if everywhere && facts.conf6("all", "forwarding") == Some(0) {
         warnings.push(format!(
-            "IPv6 forwarding is turned on for every interface, since this kernel has no `force_forwarding` (Linux 6.17) for one alone: hosts everywhere can now use this host as a router; to let them reach {tun} only: `nft add rule inet filter forward meta nfproto ipv6 oifname != \"{tun}\" drop`"
+            "IPv6 forwarding is turned on for every interface, since this kernel has no `force_forwarding` (Linux 6.17) for one alone: hosts everywhere can now use this host as a router; to let them reach {tun} only: {}",
+            firewall(&format!("meta nfproto ipv6 oifname != \"{tun}\" drop"))
         ));
     }
     for link in uplinks {
@@ -80,8 +81,9 @@ pub(super) fn warnings(
         let names: Vec<&str> = families.iter().filter(off).map(|family| family.name()).collect();
         if !names.is_empty() {
             warnings.push(format!(
-                "{} forwarding is turned on for interface {name}: hosts there can now use this host as a router to its other networks; to let them reach {tun} only: `nft add rule inet filter forward iifname \"{name}\" oifname != \"{tun}\" drop`",
-                names.join(" and ")
+                "{} forwarding is turned on for interface {name}: hosts there can now use this host as a router to its other networks; to let them reach {tun} only: {}",
+                names.join(" and "),
+                firewall(&format!("iifname \"{name}\" oifname != \"{tun}\" drop"))
             ));
         }
         if v6 && !ipv6::speaks(link, facts) {
@@ -91,6 +93,13 @@ pub(super) fn warnings(
         }
     }
     warnings
+}
+
+/// The command that adds a rule about forwarded packets, on a host with any firewall or none.
+fn firewall(rule: &str) -> String {
+    format!(
+        "`nft 'add table inet vstun; add chain inet vstun forward {{ type filter hook forward priority filter; }}; add rule inet vstun forward {rule}'`"
+    )
 }
 
 /// Turning any interface's `forwarding` on, the kernel forgets the default routes that it has learnt from router
