@@ -61,7 +61,7 @@ expect_between "KiB that the director has grown" $(($(memory) - grown)) -1000 81
 expect_accounted
 
 # Time takes the rest, in an idle director too.
-if [[ $MIX == 4in4 ]]; then
+if [[ $MIX == 4in6 ]]; then
     WAIT=60
     wait_for "held fragments to be forgotten" is_forgotten
     expect_between "dropped as too late" "$(dropped fragment_expired)" 1 $WAITING_MOST

@@ -108,7 +108,7 @@ proptest! {
         let all_before = before.wanted();
         let event = if gone { RouteEvent::Gone(event) } else { made(event) };
         let mut after = facts.clone();
-        let followed = copies::follow(&desired, &mut known, before.room(), &[event.clone()]);
+        let followed = copies::follow(&desired, &mut known, before.room(), std::slice::from_ref(&event));
         if hides || after.routes.follow(event).is_err() {
             prop_assert_eq!(followed, None);
             return Ok(());
