@@ -14,7 +14,12 @@ pub(super) struct LogThrottle {
 impl LogThrottle {
     /// Notes one more. `Some(count)` when it is time for a line: how many there were since the last.
     pub(super) fn note(&mut self, now: Instant) -> Option<u64> {
-        self.since += 1;
+        self.note_many(1, now)
+    }
+
+    /// As [`Self::note`], for so many more.
+    pub(super) fn note_many(&mut self, more: u64, now: Instant) -> Option<u64> {
+        self.since += more;
         let due = self.logged.is_none_or(|logged| now.duration_since(logged) >= PAUSE);
         due.then(|| {
             self.logged = Some(now);

@@ -42,7 +42,7 @@ pub struct RealSnapshot {
     pub packets: u64,
     /// Bytes of those packets: inner IP packets, without the outer header.
     pub bytes: u64,
-    /// ICMP protocol-unreachable received from it: nobody listens for the tunnel there.
+    /// ICMP protocol-unreachable received from it: nobody listens for the tunnel there, or its socket is full.
     pub protocol_unreachable: u64,
     /// Other unreachable and time-exceeded errors on the way to it.
     pub unreachable: u64,

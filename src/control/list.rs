@@ -128,7 +128,7 @@ pub struct ListedReal {
     pub packets: u64,
     /// Bytes of those packets, without the outer header.
     pub bytes: u64,
-    /// ICMP protocol-unreachable: nobody listens for the tunnel there.
+    /// ICMP protocol-unreachable: nobody listens for the tunnel there, or its socket is full.
     #[serde(default)]
     pub protocol_unreachable: u64,
     /// Other unreachable and time-exceeded errors.

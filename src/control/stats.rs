@@ -49,7 +49,8 @@ pub struct TunnelErrors {
     pub service: String,
     /// The real server.
     pub real: IpAddr,
-    /// ICMP protocol-unreachable: nobody listens for the tunnel there.
+    /// ICMP protocol-unreachable: nobody listens for the tunnel there, or (Linux from 6.7 on) the daemon's
+    /// receive buffer is full.
     pub protocol_unreachable: u64,
     /// Other unreachable and time-exceeded errors.
     pub unreachable: u64,
@@ -97,6 +98,8 @@ pub struct DirectorStats {
     pub connections: Use,
     /// What comes in fragments.
     pub fragments: Fragments,
+    /// Packets that were never read: the TUN's queue was full.
+    pub tun_dropped: u64,
     /// Read calls on the TUN that gave a frame.
     pub reads: u64,
     /// Frames that were super-frames.
@@ -215,6 +218,10 @@ pub struct RealServerStats {
     pub write_errors: Counts,
     /// Packets dropped, by reason.
     pub dropped: Vec<RealServerDrop>,
+    /// Tunnelled packets that were never read: the raw sockets' receive buffers were full.
+    pub socket_dropped: u64,
+    /// Packets that the TUN took and the kernel then dropped: its queue was full.
+    pub tun_dropped: u64,
     /// Whether super-frames are written to the TUN.
     pub offload: bool,
     /// Times that the kernel was asked for a TUN with offload and made none: then the daemon works without.
@@ -263,6 +270,7 @@ impl DirectorStats {
             ("segments sent", self.segments_sent),
             ("bytes sent", self.bytes_sent),
             ("segments refused by the kernel", self.send_errors.total()),
+            ("packets lost before the TUN", self.tun_dropped),
             ("reads", self.reads),
             ("wake-ups", self.wakeups),
             ("send batches", self.batches),
@@ -308,6 +316,8 @@ impl RealServerStats {
             ("  into frames", self.coalesced_frames),
             ("bytes delivered", self.bytes_delivered),
             ("packets dropped", self.dropped.iter().map(|drop| drop.count).sum()),
+            ("lost before they were read", self.socket_dropped),
+            ("lost behind the TUN", self.tun_dropped),
             ("writes refused by the kernel", self.write_errors.total()),
             ("receive batches", self.batches),
             ("uptime in seconds", self.uptime_seconds),

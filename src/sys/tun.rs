@@ -15,6 +15,34 @@ pub const MAX_FRAME_LEN: usize = VIRTIO_HEADER_LEN + 65_535;
 /// default of 500 is lost in a millisecond of small packets.
 const QUEUE_LEN: u32 = 4_096;
 
+/// Packets that the kernel has dropped at a device since it was made.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Dropped {
+    /// On their way to the program: its queue was full.
+    pub to_program: u64,
+    /// On their way from the program: the kernel's own queue was full, or it could not take them.
+    pub from_program: u64,
+}
+
+/// What the kernel has dropped at the device of that name in the network namespace of this thread.
+///
+/// # Errors
+/// `NotFound`: there is no such device; those of reading `/proc/thread-self/net/dev`.
+pub fn dropped(name: &str) -> io::Result<Dropped> {
+    let table = std::fs::read_to_string("/proc/thread-self/net/dev")?;
+    let line =
+        table.lines().find_map(|line| line.trim_start().strip_prefix(name)?.strip_prefix(':'));
+    line.and_then(drops_of).ok_or_else(|| io::ErrorKind::NotFound.into())
+}
+
+/// Eight figures of what the device has received, from the program, and eight of what it has sent, to it; the fourth
+/// of each is what was dropped.
+fn drops_of(figures: &str) -> Option<Dropped> {
+    let mut figures = figures.split_ascii_whitespace().map(str::parse);
+    let from_program = figures.nth(3)?.ok()?;
+    Some(Dropped { from_program, to_program: figures.nth(7)?.ok()? })
+}
+
 /// A TUN device, non-blocking, gone when dropped.
 pub struct Tun {
     device: SyncDevice,
@@ -157,5 +185,21 @@ fn split(buffer: &mut [u8]) -> io::Result<(&mut [u8], &mut [u8])> {
 impl AsRawFd for Tun {
     fn as_raw_fd(&self) -> RawFd {
         self.device.as_raw_fd()
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn drops_are_the_fourth_figures() {
+        let figures = " 1 2 3 44 5 6 7 8 9 10 11 122 13 14 15 16";
+        let expected = Dropped { from_program: 44, to_program: 122 };
+        assert_eq!(drops_of(figures), Some(expected));
+        assert_eq!(drops_of(" 1 2 3"), None);
+        assert!(dropped("lo").is_ok());
+        assert_eq!(dropped("l").unwrap_err().kind(), io::ErrorKind::NotFound);
     }
 }

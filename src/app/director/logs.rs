@@ -2,11 +2,12 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::app::log_throttle::LogThrottle;
 use crate::balancer::FloodNotice;
 use crate::sys::raw::{Cause, TunnelError};
+use crate::sys::tun;
 
 /// Real servers that are remembered; errors about more of them are counted but not logged. Anybody can
 /// send an ICMP error, though the kernel checks that it quotes a packet of protocol 4 or 41.
@@ -51,7 +52,9 @@ fn needed(real: IpAddr) -> u16 {
 
 fn describe(cause: Cause) -> &'static str {
     match cause {
-        Cause::ProtocolUnreachable => "protocol unreachable: is vstun-realserver running there?",
+        Cause::ProtocolUnreachable => {
+            "protocol unreachable: vstun-realserver does not run there, or cannot keep up (`vstun stats` there)"
+        }
         Cause::HostUnreachable => "host unreachable: is it up?",
         Cause::Prohibited => {
             "refused by a firewall on the way; let IP protocols 4 and 41 (IPv6 inside) pass"
@@ -102,6 +105,37 @@ impl FullLog {
             log::warn!(
                 "flows without an entry: {without_entry} packets placed by hash since the connection table was \
                  full or a service flooded; raise max_connections"
+            );
+        }
+    }
+}
+
+/// Packets that the TUN's queue had no room for.
+#[derive(Debug, Default)]
+pub(super) struct QueueLog {
+    known: u64,
+    looked: Option<Instant>,
+    throttle: LogThrottle,
+}
+
+impl QueueLog {
+    /// Between two looks at the kernel's counter.
+    const INTERVAL: Duration = Duration::from_secs(1);
+
+    /// Looks at the counter of that TUN, at most once in an interval.
+    pub(super) fn look(&mut self, tun: &str) {
+        let now = Instant::now();
+        if self.looked.is_some_and(|looked| now.duration_since(looked) < Self::INTERVAL) {
+            return;
+        }
+        self.looked = Some(now);
+        let lost = tun::dropped(tun).unwrap_or_default().to_program;
+        let new = lost.saturating_sub(std::mem::replace(&mut self.known, lost));
+        if new > 0
+            && let Some(count) = self.throttle.note_many(new, now)
+        {
+            log::warn!(
+                "{count} packets lost because the TUN's queue was full: this director does not keep up"
             );
         }
     }

@@ -129,7 +129,9 @@ async fn steer(
     let (packet_thread, events, vips) =
         (running.packet_thread.clone(), running.events.clone(), running.vips.subscribe());
     let refused = running.config.offload && !offload;
-    let handler = Arc::new(Handler::new(packet_thread, commands, events, vips, offload, refused));
+    let tun = running.config.tun.clone();
+    let handler =
+        Arc::new(Handler::new(packet_thread, commands, events, vips, tun, offload, refused));
     let mut served = pin!(serve::serve(control, handler));
     daemon::ready();
     loop {

@@ -29,7 +29,7 @@ use crate::wire::segment::{self, SplitPlan};
 use crate::wire::virtio::{self, Offload, OffloadError};
 
 use super::input::Input;
-use super::logs::{self, FullLog, TunnelLog};
+use super::logs::{self, FullLog, QueueLog, TunnelLog};
 use super::messages::{DirectorMessage, Ends, Next, Notice, Piece, Report};
 use super::output::Output;
 
@@ -77,6 +77,7 @@ pub(super) struct Packets {
     busy_poll: BusyPoll,
     tunnel_log: TunnelLog,
     full_log: FullLog,
+    queue_log: QueueLog,
 }
 
 impl Packets {
@@ -115,6 +116,7 @@ impl Packets {
             busy_poll: BusyPoll::new(Duration::ZERO),
             tunnel_log: TunnelLog::default(),
             full_log: FullLog::default(),
+            queue_log: QueueLog::default(),
         })
     }
 
@@ -143,6 +145,10 @@ impl Packets {
             // From when it has run dry on, however long the turn was.
             if self.reads.frames != read {
                 self.busy_poll.note(Instant::now);
+            }
+            // More than a turn takes: the queue may have been full.
+            if self.tun_ready {
+                self.queue_log.look(self.tun.name());
             }
             self.full_log.note(self.balancer.counters().without_entry);
             self.notices();

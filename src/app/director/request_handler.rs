@@ -17,6 +17,7 @@ use crate::balancer::FlowQuery;
 use crate::control::{
     self, DirectorStats, Drops, Explained, List, Request, Stats, Status, Timers, VirtualIp,
 };
+use crate::sys::tun;
 
 /// Answers for the director.
 #[derive(Debug)]
@@ -32,6 +33,7 @@ pub(super) struct Handler {
 #[derive(Debug)]
 struct Words {
     vips: watch::Receiver<Vec<VirtualIp>>,
+    tun: String,
     since: Instant,
     offload: bool,
     offload_refused: bool,
@@ -44,11 +46,12 @@ impl Handler {
         commands: AdminCommands,
         events: Events,
         vips: watch::Receiver<Vec<VirtualIp>>,
+        tun: String,
         offload: bool,
         offload_refused: bool,
     ) -> Self {
         let since = Instant::now();
-        let words = Words { vips, since, offload, offload_refused };
+        let words = Words { vips, tun, since, offload, offload_refused };
         let reports =
             Reports::new(packet_thread.clone(), move |kind, report| words.text(kind, report));
         Self { packet_thread, commands, events, reports, since }
@@ -86,6 +89,7 @@ impl Words {
         let base = DirectorStats::from(&report.snapshot);
         Stats::Director(DirectorStats {
             uptime_seconds: self.since.elapsed().as_secs(),
+            tun_dropped: tun::dropped(&self.tun).unwrap_or_default().to_program,
             reads: report.reads.frames,
             super_frames: report.reads.super_frames,
             wakeups: report.reads.wakeups,

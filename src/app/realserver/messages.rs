@@ -14,6 +14,8 @@ pub(super) struct Report {
     pub(super) batches: u64,
     pub(super) offload: bool,
     pub(super) coalesce: bool,
+    /// Packets that found a socket's receive buffer full.
+    pub(super) socket_dropped: u64,
 }
 
 /// A message; the answer goes back through the channel in it.

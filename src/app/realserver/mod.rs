@@ -2,6 +2,7 @@
 
 mod delivery;
 mod messages;
+mod overflow;
 mod packets;
 mod request_handler;
 
@@ -65,7 +66,8 @@ async fn serve_reals(
     let (packet_thread, mut thread) = start(receivers, delivery, gate, config.busy_poll)?;
     let outcome = match daemon::listen(&config.control, access) {
         Ok(control) => {
-            let handler = Arc::new(Handler::new(packet_thread.clone(), refused));
+            let handler =
+                Arc::new(Handler::new(packet_thread.clone(), config.tun.clone(), refused));
             daemon::ready();
             tokio::select! {
                 ended = thread.ended() => ended,

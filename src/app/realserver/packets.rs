@@ -19,6 +19,7 @@ use crate::wire::encap::Opened;
 
 use super::delivery::Delivery;
 use super::messages::{Next, RealServerMessage, Report};
+use super::overflow::Overflow;
 
 /// The control thread's waker. The raw sockets' tokens are their places in the list.
 pub(super) const WAKER: Token = Token(usize::MAX - 1);
@@ -47,6 +48,7 @@ pub(super) struct Packets {
 struct Source {
     receiver: Receiver,
     ready: bool,
+    overflow: Overflow,
 }
 
 impl Packets {
@@ -66,7 +68,7 @@ impl Packets {
                 Interest::READABLE,
             )?;
         }
-        let ready = |receiver| Source { receiver, ready: true };
+        let ready = |receiver| Source { receiver, ready: true, overflow: Overflow::default() };
         Ok(Self {
             poll,
             sources: receivers.into_iter().map(ready).collect(),
@@ -133,12 +135,19 @@ impl Packets {
             match message {
                 RealServerMessage::Stop => return Next::Stop,
                 RealServerMessage::Report(answer) => {
+                    let now = Instant::now();
+                    for Source { receiver, overflow, .. } in &mut self.sources {
+                        overflow.ask(receiver, now);
+                    }
+                    let lost = self.sources.iter().map(|source| source.overflow.total());
+                    let socket_dropped = lost.sum();
                     drop(answer.send(Report {
                         gate: self.gate.counters().clone(),
                         written: self.delivery.written(),
                         batches: self.batches,
                         offload: self.delivery.offload(),
                         coalesce: self.delivery.coalesces(),
+                        socket_dropped,
                     }));
                 }
             }
@@ -149,6 +158,7 @@ impl Packets {
     /// Lets in what one socket has received, up to its budget.
     fn turn(&mut self, place: usize) -> anyhow::Result<()> {
         let mut budget = TURN;
+        let batches = self.batches;
         while budget > 0 {
             let Some(source) = self.sources.get_mut(place).filter(|source| source.ready) else {
                 break;
@@ -164,6 +174,11 @@ impl Packets {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error).context("receiving tunnelled packets failed"),
             }
+        }
+        if self.batches != batches
+            && let Some(Source { receiver, overflow, .. }) = self.sources.get_mut(place)
+        {
+            overflow.watch(receiver);
         }
         Ok(())
     }

@@ -12,11 +12,13 @@ use crate::app::serve::{self, Peer};
 use crate::balancer::snapshot;
 use crate::control::{self, Drops, RealServerDrop, RealServerStats, Request, Stats, Status};
 use crate::decap::Refusal;
+use crate::sys::tun;
 
 /// Answers for the real server.
 #[derive(Debug)]
 pub(super) struct Handler {
     packet_thread: PacketThread<RealServerMessage>,
+    tun: String,
     since: Instant,
     /// Whether the kernel made no TUN with offload.
     offload_refused: bool,
@@ -25,13 +27,14 @@ pub(super) struct Handler {
 impl Handler {
     pub(super) fn new(
         packet_thread: PacketThread<RealServerMessage>,
+        tun: String,
         offload_refused: bool,
     ) -> Self {
-        Self { packet_thread, since: Instant::now(), offload_refused }
+        Self { packet_thread, tun, since: Instant::now(), offload_refused }
     }
 
     async fn stats(&self) -> anyhow::Result<RealServerStats> {
-        let Report { gate, written, batches, offload, coalesce } =
+        let Report { gate, written, batches, offload, coalesce, socket_dropped } =
             self.packet_thread.ask(RealServerMessage::Report).await?;
         let dropped = |refusal: &Refusal| RealServerDrop {
             name: refusal.name().to_owned(),
@@ -55,6 +58,8 @@ impl Handler {
             .into_iter()
             .collect(),
             dropped: Refusal::ALL.iter().map(dropped).collect(),
+            socket_dropped,
+            tun_dropped: tun::dropped(&self.tun).unwrap_or_default().from_program,
             offload,
             offload_refused: u64::from(self.offload_refused),
             coalesce,

@@ -54,6 +54,29 @@ impl Receiver {
         self.socket.recv_buffer_size()
     }
 
+    /// Packets that found the receive buffer full since the socket was opened (`SK_MEMINFO_DROPS`), modulo 2^32. Linux from
+    /// 6.7 on answers each with "protocol unreachable", as if nobody listened.
+    ///
+    /// # Errors
+    /// That of `getsockopt`.
+    pub fn dropped(&self) -> io::Result<u32> {
+        /// The number of values, `SK_MEMINFO_VARS`, of which the drops are the last.
+        const VALUES: usize = 9;
+        let mut values = [0_u32; VALUES];
+        let mut len = libc::socklen_t::try_from(size_of_val(&values)).unwrap_or_default();
+        // SAFETY: `values` has room for `len` bytes, and both outlive the call.
+        let result = unsafe {
+            libc::getsockopt(
+                self.as_raw_fd(),
+                libc::SOL_SOCKET,
+                libc::SO_MEMINFO,
+                values.as_mut_ptr().cast(),
+                &raw mut len,
+            )
+        };
+        if result < 0 { Err(io::Error::last_os_error()) } else { Ok(values[VALUES - 1]) }
+    }
+
     /// The version of the packets inside, 4 or 6.
     #[must_use]
     pub fn inner_version(&self) -> u8 {
