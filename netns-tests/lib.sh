@@ -15,6 +15,7 @@ ulimit -n "$(ulimit -Hn)" # thousands of connections to one web server
 
 umask 022           # a control socket's folder is its owner's alone
 mount -t tmpfs tmpfs /run
+[[ ! -d /var/lib ]] || mount -t tmpfs tmpfs /var/lib # directors keep their seed there
 mkdir -p /run/netns "$WORK" "$CONTROL"
 ip link set dev lo up
 

@@ -10,9 +10,10 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use log::LevelFilter;
 
 use crate::config;
+use crate::control::counted;
 
-use super::config_file;
 pub use super::operator::operator;
+use super::{config_file, journal};
 use super::{director as director_daemon, realserver as realserver_daemon};
 
 /// Exit code: failed while running.
@@ -22,6 +23,8 @@ pub(super) const MISUSED: u8 = 2;
 
 /// The default of `--wait`, in seconds: less than systemd gives a start (90 s).
 const WAIT: u32 = 30;
+
+const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -133,6 +136,7 @@ pub fn director() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     start_log(args.log);
+    log::info!("vstun-director {VERSION} starts with {}", args.config.display());
     let options = director_daemon::Options {
         config_path: args.config,
         force: args.force,
@@ -151,12 +155,13 @@ pub fn realserver() -> ExitCode {
     };
     if args.check {
         let source = args.config.unwrap_or_else(|| "flags".into());
-        let vips = counted(config.vips.len(), "virtual IP");
-        let directors = counted(config.directors.len(), "range");
+        let vips = counted(config.vips.len() as u64, "virtual IP");
+        let directors = counted(config.directors.len() as u64, "range");
         println!("{}: ok ({vips}, {directors} of directors)", source.display());
         return ExitCode::SUCCESS;
     }
     start_log(args.log);
+    log::info!("vstun-realserver {VERSION} starts");
     exit("vstun-realserver", realserver_daemon::run(config))
 }
 
@@ -172,14 +177,10 @@ fn realserver_config(args: &RealServerArgs) -> Result<config::RealServer, String
 }
 
 fn summary(config: &config::Director) -> String {
-    let listens = config.specs().map(|service| service.listens.len()).sum();
-    let services = counted(config.services.len(), "service");
-    let listens = counted(listens, "listen");
-    format!("{services}, {listens}, {}", counted(config.reals().len(), "real server"))
-}
-
-fn counted(count: usize, what: &str) -> String {
-    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+    let listens = config.specs().map(|service| service.listens.len()).sum::<usize>();
+    let services = counted(config.services.len() as u64, "service");
+    let listens = counted(listens as u64, "listen");
+    format!("{services}, {listens}, {}", counted(config.reals().len() as u64, "real server"))
 }
 
 fn level() -> impl TypedValueParser<Value = LevelFilter> {
@@ -195,6 +196,9 @@ fn start_log(level: Option<LevelFilter>) {
         Some(level) => log.filter_level(level),
         None => log.filter_level(LevelFilter::Info).parse_default_env(),
     };
+    if journal::is_stderr() {
+        log.format(journal::write);
+    }
     log.init();
 }
 
@@ -207,7 +211,12 @@ pub(super) fn exit(program: &str, result: anyhow::Result<()>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("{program}: {error:#}");
+            let text = format!("{program}: {error:#}");
+            if journal::is_stderr() {
+                eprint!("{}", journal::prefixed(log::Level::Error, &text));
+            } else {
+                eprintln!("{text}");
+            }
             ExitCode::from(FAILED)
         }
     }

@@ -101,19 +101,23 @@ impl Signals {
 
     /// Waits for a signal that says stop; one that asks for a reload waits for [`Self::next`].
     pub(super) async fn stop(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
+        stop(&mut self.terminate, &mut self.interrupt).await;
     }
 
     pub(super) async fn next(&mut self) -> SignalAction {
         tokio::select! {
-            _ = self.terminate.recv() => SignalAction::Stop,
-            _ = self.interrupt.recv() => SignalAction::Stop,
+            () = stop(&mut self.terminate, &mut self.interrupt) => SignalAction::Stop,
             _ = self.hang_up.recv() => SignalAction::Reload,
         }
     }
+}
+
+async fn stop(terminate: &mut Signal, interrupt: &mut Signal) {
+    let signal = tokio::select! {
+        _ = terminate.recv() => "SIGTERM",
+        _ = interrupt.recv() => "SIGINT",
+    };
+    log::info!("stopping: {signal}");
 }
 
 /// Who may use the control socket, with the group as a number.

@@ -9,6 +9,7 @@ mod daemon;
 mod director;
 mod events;
 pub mod host;
+mod journal;
 mod log_throttle;
 mod operator;
 mod packet_thread;

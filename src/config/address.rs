@@ -16,7 +16,7 @@ pub(super) fn unicast(text: &str) -> Result<IpAddr, String> {
     let address = text.parse().map_err(|_| {
         let hint = "write one such as 192.0.2.10 or 2001:db8::10";
         misspelt::<IpAddr>(text)
-            .unwrap_or_else(|| format!("{} is no IP address; {hint}", quoted(text)))
+            .unwrap_or_else(|| format!("{} is not an IP address; {hint}", quoted(text)))
     })?;
     check_unicast(address)?;
     Ok(address)

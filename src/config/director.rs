@@ -43,6 +43,8 @@ pub struct Director {
     pub control: PathBuf,
     /// Who may use the control socket.
     pub access: Access,
+    /// The folder in which a random seed is kept over restarts; `None`: none is.
+    pub state: Option<PathBuf>,
     /// How many connections the table holds.
     pub max_connections: u32,
     /// Whether the TUN hands over super-frames (virtio-net offload).
@@ -76,6 +78,8 @@ impl Director {
     pub const TUN: &str = "vstun0";
     /// The default of `control`.
     pub const CONTROL: &str = "/run/vstun/director.sock";
+    /// The default of `state`.
+    pub const STATE: &str = "/var/lib/vstun";
     /// The default of `max_connections`.
     pub const CONNECTIONS: u32 = 1_000_000;
 
@@ -129,6 +133,10 @@ impl Director {
                 .unwrap_or(false),
             control: control.unwrap_or_else(|| Self::CONTROL.into()),
             access: Access::read(&section, faults),
+            state: section
+                .entry("state")
+                .and_then(|entry| entry.parsed(value::folder, faults))
+                .unwrap_or_else(|| Some(Self::STATE.into())),
             max_connections: connections.unwrap_or(Self::CONNECTIONS),
             offload: boolean(&section, "offload", faults),
             busy_poll: busy_poll(&section, faults),

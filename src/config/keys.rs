@@ -6,7 +6,7 @@ use super::fault::quoted;
 /// The top-level tables.
 pub const TABLES: [&str; 3] = ["director", "service", "realserver"];
 /// The keys of `[director]`.
-pub const DIRECTOR: [&str; 16] = [
+pub const DIRECTOR: [&str; 17] = [
     "tun",
     "uplinks",
     "arp",
@@ -17,6 +17,7 @@ pub const DIRECTOR: [&str; 16] = [
     "control",
     "control_mode",
     "control_group",
+    "state",
     "max_connections",
     "offload",
     "busy_poll",

@@ -24,6 +24,9 @@ pub const MAX_UPLINKS: usize = 64;
 /// The longest path of a control socket in bytes (`sun_path` of unix(7) less the final zero).
 pub const MAX_CONTROL_LEN: usize = 107;
 
+/// The longest path of a folder in bytes: a file's name has to fit behind it (`PATH_MAX` is 4096).
+pub(super) const MAX_FOLDER_LEN: usize = 4_000;
+
 /// The most slots of all Maglev tables together, 512 MB: as many services as there may be, each with the usual table. A
 /// table is made on one CPU, slot by slot, at the start and at each reload.
 pub const MAX_MAGLEV_SLOTS: u64 = MAX_SERVICES as u64 * maglev::SLOTS as u64;
@@ -67,6 +70,21 @@ pub(super) fn control(text: &str) -> Result<PathBuf, String> {
         ));
     }
     Ok(PathBuf::from(text))
+}
+
+/// A folder by its absolute path; the empty text is none.
+pub(super) fn folder(text: &str) -> Result<Option<PathBuf>, String> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    if !text.starts_with('/') || text.contains('\0') || text.len() > MAX_FOLDER_LEN {
+        let hint = "write one such as /var/lib/vstun, or \"\" for none";
+        return Err(format!(
+            "{} is not an absolute path of at most {MAX_FOLDER_LEN} bytes; {hint}",
+            quoted(text)
+        ));
+    }
+    Ok(Some(PathBuf::from(text)))
 }
 
 /// The name of a routing table that is the kernel's own (`RT_TABLE_*` of rtnetlink(7)).

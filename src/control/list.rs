@@ -226,24 +226,17 @@ impl From<&snapshot::RealSnapshot> for ListedReal {
 }
 
 impl List {
-    /// Lines for people: the columns are the same for all services, whose lines stand between.
+    /// Lines for people: the columns are the same for all services, whose lines stand between. Large numbers are shown in
+    /// thousands, millions and so on unless they are to be `exact`.
     #[must_use]
-    pub fn human(&self) -> String {
+    pub fn human(&self, exact: bool) -> String {
         let reals = || self.services.iter().flat_map(|service| &service.reals);
         // A column that most have no use for.
         let templates = reals().any(|real| real.templates > 0);
-        let header = [
-            "REAL SERVER",
-            "WEIGHT",
-            "STATE",
-            "ACTIVE",
-            "INACTIVE",
-            "CONNECTIONS",
-            "PACKETS",
-            "BYTES",
-        ];
+        let header =
+            ["REAL SERVER", "WEIGHT", "STATE", "ACTIVE", "INACTIVE", "CONNS", "PACKETS", "BYTES"];
         let header = header.into_iter().chain(templates.then_some("TEMPLATES"));
-        let rows = reals().map(|real| real.cells(templates)).collect();
+        let rows = reals().map(|real| real.cells(templates, exact)).collect();
         let columns = table::text(header, rows, &[1, 3, 4, 5, 6, 7, 8]);
         let mut lines = columns.lines();
         let Use { current, capacity } = self.connections;
@@ -277,7 +270,7 @@ impl List {
 }
 
 impl ListedReal {
-    fn cells(&self, templates: bool) -> Vec<String> {
+    fn cells(&self, templates: bool, exact: bool) -> Vec<String> {
         let numbers = [self.active, self.inactive, self.connections, self.packets, self.bytes];
         let numbers = numbers.into_iter().chain(templates.then_some(self.templates));
         let mut state = match (self.deadline_seconds, self.effective_weight) {
@@ -290,7 +283,9 @@ impl ListedReal {
         }
         [self.address.clone(), self.weight.to_string(), state]
             .into_iter()
-            .chain(numbers.map(|number| number.to_string()))
+            .chain(
+                numbers.map(|number| if exact { number.to_string() } else { table::short(number) }),
+            )
             .collect()
     }
 }

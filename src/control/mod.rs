@@ -40,5 +40,11 @@ pub use stats::{
     DirectorStats, Packets, RealServerDrop, RealServerStats, Stats, Timers, TunnelErrors,
 };
 
+/// A number of things, which are one or several: `1 change`, `2 changes`.
+#[must_use]
+pub fn counted(count: u64, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
+
 /// The protocol's version.
 pub const VERSION: u32 = 1;

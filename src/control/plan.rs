@@ -11,6 +11,7 @@ use crate::balancer::snapshot;
 use crate::model::{Existing, RealState, Wanted};
 
 use super::alteration::{After, Alteration, Before};
+use super::counted;
 
 /// What a reload would do.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
@@ -132,7 +133,7 @@ impl ReloadPlan {
             // Writing to a String does not fail.
             let _ = match connections {
                 0 => writeln!(text, "{change}"),
-                _ => writeln!(text, "{change}; {connections} connections {fate}"),
+                _ => writeln!(text, "{change}; {} {fate}", counted(*connections, "connection")),
             };
         }
         for Moved { service, moved, slots } in &self.maglev {
@@ -155,8 +156,9 @@ impl ReloadPlan {
             true => writeln!(text, "nothing would change"),
             false => writeln!(
                 text,
-                "{} changes; {drained} connections drained, {lost} lost",
-                self.changes.len()
+                "{}; {} drained, {lost} lost",
+                counted(self.changes.len() as u64, "change"),
+                counted(*drained, "connection")
             ),
         };
         text

@@ -22,6 +22,19 @@ pub(super) fn text<'a>(
     table.trim_fmt() + "\n"
 }
 
+/// A number of at most seven characters: from ten million on in thousands, and so on, as ipvsadm shows them.
+pub(super) fn short(number: u64) -> String {
+    const EXACT: u64 = 9_999_999;
+    let mut left = number;
+    for unit in ["", "K", "M", "G", "T"] {
+        if left <= EXACT / if unit.is_empty() { 1 } else { 10 } {
+            return format!("{left}{unit}");
+        }
+        left /= 1_000;
+    }
+    format!("{left}P")
+}
+
 /// Figures under each other: the label, then the number at the right of its column.
 pub(super) fn figures<'a>(rows: impl IntoIterator<Item = (&'a str, u64)>) -> String {
     let rows: Vec<_> = rows.into_iter().map(|(label, value)| (label, value.to_string())).collect();
@@ -29,4 +42,23 @@ pub(super) fn figures<'a>(rows: impl IntoIterator<Item = (&'a str, u64)>) -> Str
     let value_width = rows.iter().map(|(_, value)| value.len()).max().unwrap_or(0);
     let line = |(label, value)| format!("{label:<label_width$}  {value:>value_width$}\n");
     rows.into_iter().map(line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_exact_as_long_as_they_fit() {
+        for (number, expected) in [
+            (0, "0"),
+            (9_999_999, "9999999"),
+            (10_000_000, "10000K"),
+            (999_999_999, "999999K"),
+            (1_000_000_000, "1000M"),
+            (u64::MAX, "18446P"),
+        ] {
+            assert_eq!(short(number), expected);
+        }
+    }
 }

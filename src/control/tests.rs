@@ -281,14 +281,14 @@ fn list_prints_its_columns() {
     let expected = "\
 12 of 1000000 connections
 
-  REAL SERVER  WEIGHT  STATE     ACTIVE  INACTIVE  CONNECTIONS  PACKETS  BYTES
+  REAL SERVER  WEIGHT  STATE     ACTIVE  INACTIVE  CONNS  PACKETS  BYTES
 web (wlc) 192.0.2.10:80/tcp
-  10.0.0.11         1  up             3         1           17      240  31337
-  10.1.0.11         1  draining       3         1           17      240  31337
+  10.0.0.11         1  up             3         1     17      240  31337
+  10.1.0.11         1  draining       3         1     17      240  31337
 dns (wlc, in flood mode) 192.0.2.10:53/udp 192.0.2.10:53/tcp
   no real server
 ";
-    assert_eq!(List::from(&state()).human(), expected);
+    assert_eq!(List::from(&state()).human(false), expected);
 }
 
 #[test]
@@ -304,7 +304,7 @@ fn a_maglev_table_is_shown_by_its_checksum() {
     assert_eq!(value["services"][0]["maglev"], expected);
     assert_eq!(decode::<List>(encode(&list).as_bytes()).unwrap(), list);
     let shown = "\nweb (mh, table 00000123456789ab) 192.0.2.10:80/tcp\n";
-    assert!(list.human().contains(shown), "{}", list.human());
+    assert!(list.human(false).contains(shown), "{}", list.human(false));
 }
 
 #[test]
@@ -315,14 +315,14 @@ fn list_shows_templates_and_full_servers_where_there_are_any() {
     let expected = "\
 12 of 1000000 connections, 7 of 250000 templates
 
-  REAL SERVER  WEIGHT  STATE     ACTIVE  INACTIVE  CONNECTIONS  PACKETS  BYTES  TEMPLATES
+  REAL SERVER  WEIGHT  STATE     ACTIVE  INACTIVE  CONNS  PACKETS  BYTES  TEMPLATES
 web (wlc) 192.0.2.10:80/tcp
-  10.0.0.11         1  up, full       3         1           17      240  31337          7
-  10.1.0.11         1  draining       3         1           17      240  31337          0
+  10.0.0.11         1  up, full       3         1     17      240  31337          7
+  10.1.0.11         1  draining       3         1     17      240  31337          0
 dns (wlc, in flood mode) 192.0.2.10:53/udp 192.0.2.10:53/tcp
   no real server
 ";
-    assert_eq!(List::from(&state).human(), expected);
+    assert_eq!(List::from(&state).human(false), expected);
     let json = parse(&encode(&List::from(&state)));
     assert_eq!(json["templates"], json!({"current": 7, "capacity": 250_000}));
     let real = &json["services"][0]["reals"][0];
@@ -343,7 +343,7 @@ fn list_shows_where_a_real_server_stands() {
     assert_eq!((&real(0)["removed"], &real(0)["deadline_seconds"]), (&json!(null), &json!(null)));
     assert_eq!((&real(1)["removed"], &real(1)["deadline_seconds"]), (&json!(true), &json!(290)));
     assert_eq!(decode::<List>(encode(&list).as_bytes()).unwrap(), list);
-    let text = list.human();
+    let text = list.human(false);
     assert!(text.contains("  10.0.0.11         1  up 0.25 "), "{text}");
     assert!(text.contains("  10.1.0.11         1  draining 290s "), "{text}");
 }

@@ -51,6 +51,10 @@ pub(super) fn enter(keep: bool) -> Result<()> {
 /// Private `/run`, where `ip netns` keeps its names and the daemons their sockets.
 pub(super) fn prepare() -> Result<()> {
     output(Command::new("mount").args(["-t", "tmpfs", "tmpfs", "/run"]))?;
+    // The director keeps its seed there.
+    if Path::new("/var/lib").is_dir() {
+        output(Command::new("mount").args(["-t", "tmpfs", "tmpfs", "/var/lib"]))?;
+    }
     for folder in ["/run/netns", "/run/vstun", FOLDER] {
         // Whatever the umask: a daemon takes no folder that its group may write to.
         let made = DirBuilder::new().recursive(true).mode(0o755).create(folder);

@@ -12,6 +12,7 @@ mod reload;
 mod reports;
 mod request_handler;
 mod saved_states;
+mod seed;
 mod tables;
 
 use std::collections::BTreeSet;
@@ -91,10 +92,9 @@ async fn direct(
     let (sender, errors) = sockets()?;
     let tun = daemon::tun(&config.tun, plan.tun_mtu(), config.offload)?;
     let offload = tun.offload();
-    let [first, second] = random_words()?;
+    let random = seed::load(config.state.as_deref(), config.hash_seed.is_none()).await?;
     let (notices, noticed) = mpsc::channel(NOTICES);
     let (packet_thread, mut thread) = start(&config, tun, sender, errors, notices)?;
-    let random = Seed(first, second);
     let mut running =
         Running::new(config, options, packet_thread.clone(), random, withdrawn, sources);
     let builder = running.builder();

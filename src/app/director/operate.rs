@@ -12,7 +12,7 @@ use super::reload::Running;
 use crate::app::host::Session;
 use crate::balancer::{Change, Flush, Flushed, Snapshot, snapshot};
 use crate::config::{self, Edit, Fault, Selected};
-use crate::control::{Alteration, Request, VirtualIp};
+use crate::control::{Alteration, Request, VirtualIp, counted};
 use crate::model::{Target, Wanted};
 
 /// The weight of a real server that is added without one, as in a configuration.
@@ -117,11 +117,11 @@ impl Running {
             let Flushed { connections: more, next: then } = flushed;
             (connections, next) = (connections + more, then);
         }
-        let before = Some(format!("{connections} connections"));
+        let before = Some(counted(connections as u64, "connection"));
         let change = Alteration::of("flush", which.service.as_deref(), real);
         let changes =
             if connections > 0 { vec![Alteration { before, ..change }] } else { Vec::new() };
-        Ok(Answer::done(format!("{connections} connections forgotten"), changes))
+        Ok(Answer::done(counted(connections as u64, "connection") + " forgotten", changes))
     }
 
     /// A real server, also one that was removed and serves its last connections.

@@ -20,7 +20,7 @@ use crate::balancer::listing::Listed;
 use crate::balancer::maglev::MaglevTables;
 use crate::balancer::{Change, DeadlineNotice, FloodNotice, Snapshot, Sources};
 use crate::config;
-use crate::control::{Alteration, Before, ReloadPlan, Request, VirtualIp};
+use crate::control::{Alteration, Before, ReloadPlan, Request, VirtualIp, counted};
 use crate::model::Seed;
 
 /// The configuration that runs, and where the next one is read.
@@ -119,8 +119,16 @@ impl Running {
                 self.tell(&origin, verb, changes).await;
             }
             Ok(Answer::Planned(_)) => {}
+            // An operator has been told, and may have mistyped something.
             Err(error) => {
-                log::error!("{verb}: {error:#}; what was running runs on ({verb} by {origin})");
+                let level = match origin {
+                    Origin::Operator(_) => log::Level::Info,
+                    _ => log::Level::Error,
+                };
+                log::log!(
+                    level,
+                    "{verb}: {error:#}; what was running runs on ({verb} by {origin})"
+                );
             }
         }
         outcome
@@ -146,7 +154,7 @@ impl Running {
     pub(super) async fn notice(&self, notice: Notice) {
         let (verb, change) = match notice {
             Notice::Deadline(DeadlineNotice { service, address, connections }) => {
-                let before = Some(format!("{connections} connections"));
+                let before = Some(counted(connections, "connection"));
                 let ended = Alteration::of("ended", Some(&service), Some(address));
                 ("deadline", Alteration { before, ..ended })
             }
@@ -170,7 +178,11 @@ impl Running {
         let (wanted, changes) =
             self.builder.unless_stopped(config_file::reload(&self.path, &self.config)).await?;
         let (altered, warnings) = self.switch(session, wanted, changes).await?;
-        let done = format!("reloaded {}: {} changes", self.path.display(), altered.len());
+        let done = format!(
+            "reloaded {}: {}",
+            self.path.display(),
+            counted(altered.len() as u64, "change")
+        );
         Ok(Answer::done(done, altered).with(warnings))
     }
 

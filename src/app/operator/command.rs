@@ -13,7 +13,11 @@ const FLOW_WORDS: usize = 3;
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// Services and real servers with their connections, packets and bytes
-    List,
+    List {
+        /// All digits of large numbers
+        #[arg(long)]
+        exact: bool,
+    },
     /// Connections with their state and the time they have left
     Connections {
         /// At most so many
@@ -179,7 +183,7 @@ impl Command {
     /// The request, for those that are one and nothing else.
     pub(super) fn request(&self) -> Option<Request> {
         Some(match self {
-            Self::List => Request::List,
+            Self::List { .. } => Request::List,
             Self::Connections { limit } => Request::Connections { limit: *limit },
             Self::Stats => Request::Stats,
             Self::Drops { .. } => Request::Drops,

@@ -34,6 +34,7 @@ const WOULD_CHANGE: u8 = 3;
     after_help = "\
 Examples:
   vstun list                               services, real servers and their connections
+  vstun list --exact                       the same with all digits of large numbers
   vstun list --json | jq .drops            the same for programs
   vstun drops --all                        every reason for which packets can be dropped
   vstun explain tcp 198.51.100.7:40000 192.0.2.10:80
@@ -53,7 +54,7 @@ struct Args {
     /// The daemon's control socket [default: /run/vstun/director.sock, then /run/vstun/realserver.sock]
     #[arg(long, value_name = "PATH", global = true)]
     socket: Option<PathBuf>,
-    /// Print the daemon's answer as JSON, one object per line
+    /// Print the daemon's answer as JSON, one object per line; what fails is an object with `error`
     #[arg(long, global = true)]
     json: bool,
     #[command(subcommand)]
@@ -71,7 +72,12 @@ pub fn operator() -> ExitCode {
         Ok(code) => code,
         // The reader of our output, `head` for one, has seen enough.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
-        Err(error) => exit("vstun", Err(error)),
+        Err(error) => {
+            if args.json {
+                print!("{}", control::encode_error(&format!("{error:#}")));
+            }
+            exit("vstun", Err(error))
+        }
     }
 }
 
@@ -94,7 +100,9 @@ fn ask(args: &Args, request: &Request) -> anyhow::Result<()> {
     let mut daemon = Daemon::connect(&sockets(args))?;
     daemon.ask(request, &[])?;
     match args.command {
-        Command::List => daemon.answer(args.json, &mut out, List::human)?,
+        Command::List { exact } => {
+            daemon.answer(args.json, &mut out, |list: &List| list.human(exact))?;
+        }
         Command::Connections { .. } => connections(&mut daemon, args.json, &mut out)?,
         Command::Stats => daemon.answer(args.json, &mut out, Stats::human)?,
         Command::Drops { all } => daemon.answer(args.json, &mut out, |d: &Drops| d.human(all))?,

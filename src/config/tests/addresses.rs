@@ -105,7 +105,7 @@ fn zones_are_refused_by_name_and_by_number() {
         assert!(!takes_realserver(&directors(address), refusal), "{address}");
         assert!(!takes_realserver(&directors(&format!("{address}/64")), refusal), "{address}");
     }
-    assert!(!takes(&real("10.0.0.1%eth0"), "is no IP address"));
+    assert!(!takes(&real("10.0.0.1%eth0"), "is not an IP address"));
 }
 
 #[test]
@@ -114,7 +114,10 @@ fn brackets_belong_to_ports() {
     assert!(!takes(&real("[10.0.0.11]"), "has brackets; write 10.0.0.11 without them"));
     assert!(!takes(&real("[2001:db8::11]:80"), "cannot change ports; write 2001:db8::11 and"));
     assert!(!takes(&real("[2001:db8::11"), "has brackets; write 2001:db8::11 without them"));
-    assert!(!takes(&real("[]"), "is no IP address; write one such as 192.0.2.10 or 2001:db8::10"));
+    assert!(!takes(
+        &real("[]"),
+        "is not an IP address; write one such as 192.0.2.10 or 2001:db8::10"
+    ));
     assert!(!takes_realserver(&vip("[2001:db8::1]:80"), "has a port; write 2001:db8::1,"));
     assert!(!takes_realserver(&directors("[2001:db8::]/64"), "write 2001:db8::/64 without them"));
     assert!(!takes_realserver(&directors("[2001:db8::1]"), "write 2001:db8::1 without them"));

@@ -163,7 +163,7 @@ fn virtual_ips_and_deadlines_are_checked() {
     let refused = |text| vip(&two, text).unwrap_err().to_string();
     assert!(refused("192.0.2.11").starts_with("address: no service listens on 192.0.2.11"));
     assert!(refused("192.0.2.10:80").contains("has a port; write 192.0.2.10"));
-    assert!(refused("x").starts_with("address: \"x\" is no IP address"));
+    assert!(refused("x").starts_with("address: \"x\" is not an IP address"));
     assert_eq!(deadline("31d"), Ok(Duration::from_secs(31 * 86_400)));
     assert_eq!(deadline("1s"), Ok(Duration::from_secs(1)));
     let refused = |text| deadline(text).unwrap_err().to_string();
