@@ -19,13 +19,14 @@ use vstun::model::{
     FloodMarks, Listen, Millis, Persistence, Policy, PortRange, Protocol, Quiescent, RealSpec,
     SchedulerKind, Seed, ServiceSpec, Wanted,
 };
-use vstun::wire::Packet;
 use vstun::wire::coalesce::{self, Coalescer};
 use vstun::wire::encap::{MAX_OUTER_LEN, Opened, ipip};
+use vstun::wire::icmp::{Quote, Quoted};
 use vstun::wire::packet::MAX_PACKET_LEN;
 use vstun::wire::segment::{MAX_HEADER_LEN, SplitPlan};
 use vstun::wire::tcp::Flags;
 use vstun::wire::virtio::Offload;
+use vstun::wire::{Packet, protocol};
 
 #[path = "packets/build.rs"]
 #[allow(dead_code)] // the table needs more of it
@@ -321,10 +322,18 @@ fn answers_and_drops_allocate_nothing() {
     for family in FAMILIES {
         let mut director = director(16);
         forward(&mut director, 0, &family.tcp(Flags::SYN).bytes());
+        let sent = Quote {
+            source: family.client(),
+            destination: family.vip(),
+            protocol: protocol::TCP,
+            source_port: 40_000,
+            destination_port: 80,
+        };
         for real in FAMILIES.map(|family| family.real(11)) {
             let kind = TunnelErrorKind::PathMtu(1_400);
             let calls = allocations(|| {
-                director.tunnel_error(Millis(0), TunnelError { real, kind });
+                let error = TunnelError { real, kind };
+                director.tunnel_error(Millis(0), error, Quoted::Flow(sent, 1_000));
             });
             assert_eq!(calls, 0);
         }

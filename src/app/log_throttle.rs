@@ -12,6 +12,16 @@ pub(super) struct LogThrottle {
 }
 
 impl LogThrottle {
+    /// When the last line was written.
+    pub(super) fn logged(&self) -> Option<Instant> {
+        self.logged
+    }
+
+    /// Whether it is time for a line.
+    pub(super) fn is_due(&self, now: Instant) -> bool {
+        self.logged.is_none_or(|logged| now.duration_since(logged) >= PAUSE)
+    }
+
     /// Notes one more. `Some(count)` when it is time for a line: how many there were since the last.
     pub(super) fn note(&mut self, now: Instant) -> Option<u64> {
         self.note_many(1, now)
@@ -20,8 +30,7 @@ impl LogThrottle {
     /// As [`Self::note`], for so many more.
     pub(super) fn note_many(&mut self, more: u64, now: Instant) -> Option<u64> {
         self.since += more;
-        let due = self.logged.is_none_or(|logged| now.duration_since(logged) >= PAUSE);
-        due.then(|| {
+        self.is_due(now).then(|| {
             self.logged = Some(now);
             std::mem::take(&mut self.since)
         })

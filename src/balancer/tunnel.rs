@@ -12,8 +12,7 @@ use crate::wire::{Packet, encap, icmp};
 /// How long a path MTU that a router has told is believed: RFC 1191 section 6.3, RFC 8201 section 4, Linux's `mtu_expires`.
 const PATH_MTU_LIFETIME: Duration = Duration::from_secs(10 * 60);
 
-/// The smallest path MTU that is believed of an IPv4 router, Linux's `min_pmtu`: who forges an error must not stop the
-/// traffic with it.
+/// The smallest path MTU that is believed of an IPv4 router, Linux's `min_pmtu`. Nobody is told less.
 const MIN_PATH_MTU_V4: u16 = 552;
 /// The smallest MTU of an IPv6 link (RFC 8200 section 5), and of an IPv6 packet that is told to be too big.
 const MIN_MTU_V6: u16 = 1280;
@@ -40,21 +39,45 @@ pub type Sources = BTreeMap<IpAddr, IpAddr>;
 /// How large a packet fits into a tunnel.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Room {
-    /// Bytes of the inner packet.
+    /// Bytes of the longest inner packet that may not be cut on the way; at most `told`.
     limit: usize,
-    /// When that is forgotten.
+    /// Bytes of the longest inner packet that fits, as a router has said about a packet that was sent.
+    told: usize,
+    /// When both are forgotten.
     until: Millis,
 }
 
 impl Room {
-    pub(super) const UNKNOWN: Self = Self { limit: usize::MAX, until: Millis(0) };
+    pub(super) const UNKNOWN: Self = Self { limit: usize::MAX, told: usize::MAX, until: Millis(0) };
 
     /// A router on the way to `real` takes outer packets of `mtu` bytes.
+    ///
+    /// Less than the smallest MTU of IPv6 is no router's word (RFC 8201 section 4). Of IPv4 it may be: 0 is what routers say
+    /// that know no MTUs (RFC 1191 section 5).
     pub(super) fn narrow(&mut self, now: Millis, real: IpAddr, mtu: u16) {
-        let mtu = mtu.max(if real.is_ipv4() { MIN_PATH_MTU_V4 } else { MIN_MTU_V6 });
-        let limit = usize::from(mtu).saturating_sub(encap::outer_len(real));
-        let known = if now < self.until { self.limit } else { usize::MAX };
-        *self = Self { limit: limit.min(known), until: now.after(PATH_MTU_LIFETIME) };
+        let smallest = if real.is_ipv4() { MIN_PATH_MTU_V4 } else { MIN_MTU_V6 };
+        if mtu < smallest {
+            return self.doubt(now, real, mtu);
+        }
+        self.renew(now);
+        self.told = self.told.min(usize::from(mtu).saturating_sub(encap::outer_len(real)));
+        self.limit = self.limit.min(self.told);
+    }
+
+    /// Somebody says so: larger packets may be cut on the way, which only IPv4 does.
+    pub(super) fn doubt(&mut self, now: Millis, real: IpAddr, mtu: u16) {
+        if real.is_ipv4() {
+            self.renew(now);
+            let mtu = usize::from(mtu.max(MIN_PATH_MTU_V4));
+            self.limit = self.limit.min(mtu.saturating_sub(encap::outer_len(real)));
+        }
+    }
+
+    fn renew(&mut self, now: Millis) {
+        if now >= self.until {
+            *self = Self::UNKNOWN;
+        }
+        self.until = now.after(PATH_MTU_LIFETIME);
     }
 
     /// Bytes of the longest packet that fits, as far as is known.
@@ -105,7 +128,7 @@ impl Balancer {
             real.room = Room::UNKNOWN;
             return Verdict::Tunnel(id);
         }
-        let mut mtu = u16::try_from(real.room.limit).unwrap_or(u16::MAX);
+        let mut mtu = u16::try_from(real.room.told).unwrap_or(u16::MAX);
         if packet.version() == 6 {
             mtu = mtu.max(MIN_MTU_V6);
         }

@@ -3,8 +3,13 @@
 use std::net::IpAddr;
 
 use super::Balancer;
+use super::flow::Key;
+use super::position::SEQUENCE_WINDOW;
+use super::real::Life;
 use super::verdict::{Reason, Verdict};
 use crate::model::Millis;
+use crate::wire::icmp::{Quote, Quoted};
+use crate::wire::protocol;
 
 /// What went wrong.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -27,10 +32,52 @@ pub struct TunnelError {
     pub kind: TunnelErrorKind,
 }
 
+/// How far back a quoted TCP segment may be from what its client sends next: a window, as what is on the way has it.
+const QUOTED_WINDOW: u32 = SEQUENCE_WINDOW;
+
 impl Balancer {
-    /// Notes an error with each real server of that address. The kernel keeps a path MTU itself and refuses to send more;
-    /// here it is kept so that clients are told.
-    pub fn tunnel_error(&mut self, now: Millis, error: TunnelError) -> Verdict {
+    /// Notes an error with each real server of that address, if it quotes a packet that was sent there. Anybody can send an
+    /// ICMP error; [`Reason::TunnelErrorUnverified`] says that this one changes nothing.
+    ///
+    /// What a router quotes may be too short to name a flow. Nobody is told of such a path MTU, but larger packets may be cut
+    /// on the way then (IPv4).
+    pub fn tunnel_error(&mut self, now: Millis, error: TunnelError, quoted: Quoted) -> Verdict {
+        match quoted {
+            Quoted::Flow(quote, sequence) if self.is_sent(error.real, quote, sequence) => {
+                return self.believe(now, error);
+            }
+            Quoted::TooShort if error.real.is_ipv4() => {
+                if let TunnelErrorKind::PathMtu(mtu) = error.kind {
+                    for real in self.reals.iter_mut().filter(|it| it.address() == error.real) {
+                        real.room.doubt(now, error.real, mtu);
+                    }
+                }
+            }
+            _ => {}
+        }
+        self.counters.tunnel_errors += 1;
+        self.refuse(Reason::TunnelErrorUnverified)
+    }
+
+    /// Whether a packet of this flow was sent to a real server: the table has the flow there, and of TCP the sequence number
+    /// is one that its client has just used. Health probes through the tunnel have their place here.
+    fn is_sent(&self, address: IpAddr, quote: Quote, sequence: u32) -> bool {
+        let Quote { source, destination, protocol, source_port, destination_port } = quote;
+        let key = Key::new(protocol, source, source_port, destination, destination_port);
+        [key, key.former()].into_iter().any(|key| {
+            let entry =
+                self.connections.find(&key).and_then(|handle| self.connections.entry(handle));
+            entry.is_some_and(|entry| {
+                let real = self.reals.get(entry.real().0 as usize);
+                let behind = entry.position().next.wrapping_sub(sequence);
+                real.is_some_and(|real| real.life() != Life::Gone && real.address() == address)
+                    && (protocol != protocol::TCP || behind <= QUOTED_WINDOW)
+            })
+        })
+    }
+
+    /// Notes an error that quotes what was sent.
+    pub(super) fn believe(&mut self, now: Millis, error: TunnelError) -> Verdict {
         self.counters.tunnel_errors += 1;
         for real in self.reals.iter_mut().filter(|real| real.address() == error.real) {
             match error.kind {

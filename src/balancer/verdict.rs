@@ -70,6 +70,8 @@ reasons! {
         Protocol = "protocol",
         /// A tunnel error from a real server or a router on the way, counted by real server.
         TunnelError = "tunnel_error",
+        /// A tunnel error that quotes no packet which was sent: forged, or about a flow that is forgotten.
+        TunnelErrorUnverified = "tunnel_error_unverified",
         /// A router's word that the path to a real server takes less, or a packet too large for it whose sender was not
         /// told because that would have been over the rate limit.
         PathMtu = "path_mtu",

@@ -4,6 +4,8 @@
 //! client. The packet quoted inside names the flow, seen from the real server: source = VIP,
 //! destination = client.
 
+mod tunnel;
+
 use std::net::IpAddr;
 
 use etherparse::{Ipv4HeaderSlice, Ipv6HeaderSlice};
@@ -13,6 +15,7 @@ use super::packet::{ICMP_HEADER_LEN, IPV6_HEADER_LEN, extension};
 use super::{Fragment, Packet, Transport, protocol};
 
 pub use super::reply::{echo_reply, packet_too_big, port_unreachable};
+pub use tunnel::{Cause, Quoted, TunnelReport, report_v4, report_v6};
 
 /// The flow that an ICMP error quotes, as the quoted packet has it.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -80,24 +83,33 @@ pub fn quote(packet: &Packet<'_>) -> Option<Quote> {
         return None;
     }
     let quoted = packet.payload().get(ICMP_HEADER_LEN..)?;
-    let (source, destination, protocol, transport) = match packet.source {
+    let parts = match packet.source {
         IpAddr::V4(_) => transport_v4(quoted)?,
         IpAddr::V6(_) => transport_v6(quoted)?,
     };
-    // TCP and UDP both start with the ports.
-    let (ports, _) = transport.split_first_chunk::<8>()?;
-    matches!(protocol, protocol::TCP | protocol::UDP).then(|| Quote {
+    Some(quote_of(parts)?.0)
+}
+
+/// What a quote is taken apart to: source, destination, protocol and transport header.
+type Parts<'a> = (IpAddr, IpAddr, u8, &'a [u8]);
+
+/// The flow, and the four bytes after the ports. TCP and UDP both start with the ports.
+fn quote_of((source, destination, protocol, transport): Parts<'_>) -> Option<(Quote, u32)> {
+    let (header, _) = transport.split_first_chunk::<8>()?;
+    let [a, b, c, d, rest @ ..] = *header;
+    let quote = Quote {
         source,
         destination,
         protocol,
-        source_port: u16::from_be_bytes([ports[0], ports[1]]),
-        destination_port: u16::from_be_bytes([ports[2], ports[3]]),
-    })
+        source_port: u16::from_be_bytes([a, b]),
+        destination_port: u16::from_be_bytes([c, d]),
+    };
+    matches!(protocol, protocol::TCP | protocol::UDP).then_some((quote, u32::from_be_bytes(rest)))
 }
 
 /// Source, destination, protocol and transport header of a quoted packet. Its length field is
 /// ignored: the quote is truncated, and some systems return the field in their own byte order.
-fn transport_v4(quoted: &[u8]) -> Option<(IpAddr, IpAddr, u8, &[u8])> {
+fn transport_v4(quoted: &[u8]) -> Option<Parts<'_>> {
     let header = Ipv4HeaderSlice::from_slice(quoted).ok()?;
     let transport = quoted.get(header.slice().len()..)?;
     let addresses = (header.source_addr().into(), header.destination_addr().into());
@@ -110,7 +122,7 @@ fn transport_v4(quoted: &[u8]) -> Option<(IpAddr, IpAddr, u8, &[u8])> {
 }
 
 /// The same of IPv6. The whole chain of extension headers must be quoted.
-fn transport_v6(quoted: &[u8]) -> Option<(IpAddr, IpAddr, u8, &[u8])> {
+fn transport_v6(quoted: &[u8]) -> Option<Parts<'_>> {
     let header = Ipv6HeaderSlice::from_slice(quoted).ok()?;
     let upper = quoted.get(IPV6_HEADER_LEN..)?;
     let chain = extension::walk(header.next_header().0, upper).ok()?;

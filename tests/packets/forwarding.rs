@@ -10,8 +10,9 @@ use vstun::balancer::{Balancer, Change, Limits, Reason, TunnelError, TunnelError
 use vstun::model::{
     Listen, Millis, Policy, PortRange, Protocol, RealSpec, SchedulerKind, Seed, ServiceSpec,
 };
-use vstun::wire::Packet;
+use vstun::wire::icmp::{Quote, Quoted};
 use vstun::wire::tcp::Flags;
+use vstun::wire::{Packet, Transport};
 
 mod answers;
 mod headers;
@@ -165,8 +166,23 @@ const NOT_BY_ONE_PACKET: &[Reason] = &[
     Reason::FragmentExpired,
     Reason::NoRealServer,
     Reason::TunnelError,
+    Reason::TunnelErrorUnverified,
     Reason::PathMtu,
 ];
+
+/// What an error quotes of a TCP segment that went into a tunnel.
+pub(crate) fn quoted(segment: &[u8]) -> Quoted {
+    let sent = Packet::parse(segment).unwrap();
+    let Transport::Tcp(header) = sent.transport else { panic!("{sent:?}") };
+    let quote = Quote {
+        source: sent.source,
+        destination: sent.destination,
+        protocol: sent.protocol,
+        source_port: header.source_port,
+        destination_port: header.destination_port,
+    };
+    Quoted::Flow(quote, header.sequence)
+}
 
 #[test]
 fn every_reason_has_a_row() {
@@ -188,13 +204,19 @@ fn the_other_reasons_come_where_they_should() {
         let mut director = Director::new(inner, outer);
         let verdict = director.balancer.refuse(Reason::BadOffload);
         assert_eq!(verdict, Verdict::Drop(Reason::BadOffload));
+        let sent = inner.tcp(Flags::SYN).bytes();
+        assert_eq!(director.take(&sent), To(A));
         for (kind, reason) in [
             (TunnelErrorKind::ProtocolUnreachable, Reason::TunnelError),
             (TunnelErrorKind::Unreachable, Reason::TunnelError),
             (TunnelErrorKind::PathMtu(1_400), Reason::PathMtu),
         ] {
             let error = TunnelError { real: outer.real(A), kind };
-            assert_eq!(director.balancer.tunnel_error(director.now, error), Verdict::Drop(reason));
+            let of = [(quoted(&sent), reason), (Quoted::Other, Reason::TunnelErrorUnverified)];
+            for (quoted, reason) in of {
+                let verdict = director.balancer.tunnel_error(director.now, error, quoted);
+                assert_eq!(verdict, Verdict::Drop(reason));
+            }
         }
         let syn = inner.tcp(Flags::SYN).destination_port(81).bytes();
         for _ in 0..1_000 {

@@ -20,6 +20,7 @@ use vstun::wire::tcp::Flags;
 use vstun::wire::virtio::{self, Offload};
 
 use crate::build::{Family, Ip, MIXES};
+use crate::forwarding::quoted;
 use crate::pieces::{cut, piece};
 
 /// The real servers, by the number in their address.
@@ -497,7 +498,8 @@ fn a_smaller_path_is_told_and_then_kept_to() {
         pair.send(pair.tcp(Flags::SYN));
         let kind = TunnelErrorKind::PathMtu(1_400);
         let error = TunnelError { real: mix.1.real(A), kind };
-        pair.director.tunnel_error(pair.now, error);
+        let sent = quoted(&pair.tcp(Flags::SYN).bytes());
+        pair.director.tunnel_error(pair.now, error, sent);
         let mtu = 1_400 - mix.1.header_len();
         let segment = |len: usize| mix.0.tcp(Flags::ACK).data(&data(len - mix.0.header_len() - 20));
         assert_eq!(pair.tunnelled(&segment(mtu + 1).bytes(), Offload::None), []);

@@ -6,41 +6,67 @@ use std::time::{Duration, Instant};
 
 use crate::app::log_throttle::LogThrottle;
 use crate::balancer::FloodNotice;
-use crate::sys::raw::{Cause, TunnelError};
 use crate::sys::tun;
+use crate::wire::icmp::Cause;
 
-/// Real servers that are remembered; errors about more of them are counted but not logged. Anybody can
-/// send an ICMP error, though the kernel checks that it quotes a packet of protocol 4 or 41.
+/// Real servers and kinds of errors that are remembered for their minute's line. Only errors about packets that were sent
+/// to a real server come here, so more is seen only of more real servers; the longest silent one then gives way.
 const REMEMBERED: usize = 1_024;
 
 /// Tunnel errors, by real server and kind.
 #[derive(Debug, Default)]
 pub(super) struct TunnelLog {
     seen: HashMap<(IpAddr, &'static str), LogThrottle>,
+    unverified: LogThrottle,
 }
 
 impl TunnelLog {
-    pub(super) fn note(&mut self, error: TunnelError) {
-        let what = describe(error.cause);
-        if self.seen.len() >= REMEMBERED && !self.seen.contains_key(&(error.real, what)) {
-            return;
-        }
-        let throttle = self.seen.entry((error.real, what)).or_default();
-        let Some(count) = throttle.note(Instant::now()) else { return };
-        match error.cause {
+    /// An error that quotes a packet which was sent to this real server.
+    pub(super) fn note(&mut self, now: Instant, real: IpAddr, cause: Cause) {
+        let what = describe(cause);
+        let Some(count) = self.count(now, real, what) else { return };
+        match cause {
             Cause::PathMtu(mtu) => {
-                let lost = if mtu < needed(error.real) {
+                let lost = if mtu < needed(real) {
                     format!(
                         "; IPv6 clients' packets of 1280 bytes need {} and are lost",
-                        needed(error.real)
+                        needed(real)
                     )
                 } else {
                     String::new()
                 };
-                log::warn!("real server {}: {what}: {mtu} bytes ({count} times){lost}", error.real);
+                log::warn!("real server {real}: {what}: {mtu} bytes ({count} times){lost}");
             }
-            _ => log::warn!("real server {}: {what} ({count} times)", error.real),
+            _ => log::warn!("real server {real}: {what} ({count} times)"),
         }
+    }
+
+    /// An error that quotes no such packet.
+    pub(super) fn note_unverified(&mut self, now: Instant, real: IpAddr) {
+        if let Some(count) = self.unverified.note(now) {
+            log::warn!(
+                "ICMP errors about packets that were not sent: {count} since the last report, the last one about \
+                 {real}; they change nothing"
+            );
+        }
+    }
+
+    /// How many there were since the last line, when it is time for one.
+    fn count(&mut self, now: Instant, real: IpAddr, what: &'static str) -> Option<u64> {
+        let key = (real, what);
+        if self.seen.len() >= REMEMBERED && !self.seen.contains_key(&key) {
+            self.seen.retain(|_, throttle| !throttle.is_due(now));
+            if self.seen.len() >= REMEMBERED
+                && let Some(oldest) = self
+                    .seen
+                    .iter()
+                    .min_by_key(|(_, throttle)| throttle.logged())
+                    .map(|(key, _)| *key)
+            {
+                self.seen.remove(&oldest);
+            }
+        }
+        self.seen.entry(key).or_default().note(now)
     }
 }
 
@@ -138,5 +164,42 @@ impl QueueLog {
                 "{count} packets lost because the TUN's queue was full: this director does not keep up"
             );
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    fn real(number: usize) -> IpAddr {
+        IpAddr::from([
+            10,
+            0,
+            u8::try_from(number >> 8).unwrap(),
+            u8::try_from(number & 0xff).unwrap(),
+        ])
+    }
+
+    #[test]
+    fn a_full_log_goes_on_and_forgets_who_was_silent_longest() {
+        let (mut log, start) = (TunnelLog::default(), Instant::now());
+        let at = |millis: usize| start + Duration::from_millis(u64::try_from(millis).unwrap());
+        for number in 0..REMEMBERED {
+            assert_eq!(log.count(at(number), real(number), "down"), Some(1));
+        }
+        assert_eq!(log.count(at(2_000), real(0), "down"), None, "it was said within the minute");
+        assert_eq!(
+            (log.seen.len(), log.count(at(2_000), real(REMEMBERED), "down")),
+            (REMEMBERED, Some(1))
+        );
+        assert_eq!(log.seen.len(), REMEMBERED);
+        assert!(!log.seen.contains_key(&(real(0), "down")), "the longest ago");
+        assert_eq!(log.count(at(2_000), real(7), "down"), None);
+        assert_eq!(log.count(at(2_000), real(7), "slow"), Some(1), "another kind has its own line");
+        assert_eq!(log.count(at(70_000), real(9_999), "down"), Some(1));
+        assert_eq!(log.seen.len(), 1, "all others are older than a minute");
+        assert_eq!(log.count(at(70_000), real(7), "down"), Some(1));
     }
 }

@@ -22,9 +22,10 @@ use crate::balancer::{
     Balancer, Change, ChangeError, Reason, TunnelError, TunnelErrorKind, Verdict,
 };
 use crate::model::{Millis, RealId};
-use crate::sys::raw::{self, ErrorQueue};
+use crate::sys::raw::{self, ErrorQueue, RawError};
 use crate::sys::tun::Tun;
 use crate::wire::Packet;
+use crate::wire::icmp::{self, Cause, TunnelReport};
 use crate::wire::segment::{self, SplitPlan};
 use crate::wire::virtio::{self, Offload, OffloadError};
 
@@ -93,7 +94,6 @@ impl Packets {
     ) -> io::Result<Self> {
         let registry = poll.registry();
         registry.register(&mut SourceFd(&tun.as_raw_fd()), TUN, Interest::READABLE)?;
-        // An error queue shows as EPOLLERR, which needs no interest of its own; mio wants one.
         for descriptor in errors.descriptors() {
             registry.register(&mut SourceFd(&descriptor), ERRORS, Interest::READABLE)?;
         }
@@ -240,23 +240,35 @@ impl Packets {
             if !self.errors_ready {
                 return;
             }
-            match self.errors.next() {
-                Ok(Some(error)) => self.tunnel_error(now, error),
-                Ok(None) => {}
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => self.errors_ready = false,
+            let mut room = [0; raw::MAX_ERROR];
+            let report = match self.errors.next(&mut room) {
+                Ok(RawError::V4(packet)) => icmp::report_v4(packet),
+                Ok(RawError::V6(message)) => icmp::report_v6(message),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => None,
+                Err(_) => {
+                    self.errors_ready = false;
+                    None
+                }
+            };
+            if let Some(report) = report {
+                self.tunnel_error(now, &report);
             }
         }
     }
 
-    fn tunnel_error(&mut self, now: Millis, error: raw::TunnelError) {
-        let kind = match error.cause {
-            raw::Cause::ProtocolUnreachable => TunnelErrorKind::ProtocolUnreachable,
-            raw::Cause::PathMtu(mtu) => TunnelErrorKind::PathMtu(mtu),
+    fn tunnel_error(&mut self, now: Millis, report: &TunnelReport) {
+        let TunnelReport { real, cause, quoted } = *report;
+        let kind = match cause {
+            Cause::ProtocolUnreachable => TunnelErrorKind::ProtocolUnreachable,
+            Cause::PathMtu(mtu) => TunnelErrorKind::PathMtu(mtu),
             _ => TunnelErrorKind::Unreachable,
         };
-        self.balancer.tunnel_error(now, TunnelError { real: error.real, kind });
-        self.tunnel_log.note(error);
+        match self.balancer.tunnel_error(now, TunnelError { real, kind }, quoted) {
+            Verdict::Drop(Reason::TunnelErrorUnverified) => {
+                self.tunnel_log.note_unverified(Instant::now(), real);
+            }
+            _ => self.tunnel_log.note(Instant::now(), real, cause),
+        }
     }
 
     /// Reads frames until there are none or the budget is used up, and sends what became of them.

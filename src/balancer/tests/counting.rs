@@ -50,8 +50,7 @@ fn tunnel_errors_count_for_every_real_server_of_that_address() {
         ..web(SchedulerKind::RoundRobin, &[(A, 1)])
     };
     director.apply(&Change::AddService(mail));
-    let mut error =
-        |kind| director.balancer.tunnel_error(director.now, TunnelError { real: A, kind });
+    let mut error = |kind| director.balancer.believe(director.now, TunnelError { real: A, kind });
     assert_eq!(error(TunnelErrorKind::ProtocolUnreachable), Verdict::Drop(Reason::TunnelError));
     assert_eq!(error(TunnelErrorKind::Unreachable), Verdict::Drop(Reason::TunnelError));
     assert_eq!(error(TunnelErrorKind::Unreachable), Verdict::Drop(Reason::TunnelError));
@@ -76,7 +75,7 @@ fn tunnel_errors_count_for_every_real_server_of_that_address() {
 fn an_error_from_an_unknown_address_is_counted_all_the_same() {
     let mut director = Director::with(SchedulerKind::RoundRobin, &[(A, 1)]);
     let error = TunnelError { real: C, kind: TunnelErrorKind::Unreachable };
-    director.balancer.tunnel_error(director.now, error);
+    director.balancer.believe(director.now, error);
     assert_eq!(director.balancer.counters().tunnel_errors, 1);
     assert_eq!(director.real(A).unwrap().unreachable, 0);
 }
@@ -259,7 +258,7 @@ proptest! {
                         Event::Bytes(bytes) => read(&mut director, &bytes),
                         Event::Error(real, kind) => {
                             let error = TunnelError { real, kind };
-                            director.balancer.tunnel_error(director.now, error)
+                            director.balancer.believe(director.now, error)
                         }
                         Event::Change(_) | Event::Pass(_) => unreachable!(),
                     };

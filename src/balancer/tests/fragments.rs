@@ -335,7 +335,7 @@ fn a_held_fragment_that_is_too_large_for_the_way_is_dropped() {
     let pieces = cut(&whole, 5, &[24, 1_464]);
     director
         .balancer
-        .tunnel_error(director.now, TunnelError { real: B, kind: TunnelErrorKind::PathMtu(1_400) });
+        .believe(director.now, TunnelError { real: B, kind: TunnelErrorKind::PathMtu(1_400) });
     assert_eq!([2, 1].map(|at| director.forward(&pieces[at])), [Verdict::Hold; 2]);
     assert_eq!(out(&mut director, &pieces[0]), [(B, pieces[0].clone()), (B, pieces[2].clone())]);
     assert_eq!((held(&director), dropped(&director, Reason::PathMtu)), ((0, 0), 2));

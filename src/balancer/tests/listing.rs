@@ -53,7 +53,7 @@ fn pieces_of_any_size_make_the_whole() {
 fn those_whose_tunnels_have_signalled_are_listed_alone() {
     let mut director = director();
     let error = TunnelError { real: B, kind: TunnelErrorKind::Unreachable };
-    director.balancer.tunnel_error(director.now, error);
+    director.balancer.believe(director.now, error);
     for most in 1..10 {
         let (collected, _) = collect(&director.balancer, most, Listed::Signalled);
         assert_eq!(collected.services.len(), 1, "{most}");

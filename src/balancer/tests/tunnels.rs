@@ -5,6 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::wire::build::{FAMILIES, MIXES};
+use crate::wire::icmp::{Quote, Quoted};
 
 const TEN_MINUTES: Duration = Duration::from_secs(600);
 
@@ -30,7 +31,7 @@ fn segment(family: Family, flags: u8, len: usize) -> Ip {
 impl Director {
     fn path_mtu(&mut self, real: IpAddr, mtu: u16) {
         let error = TunnelError { real, kind: TunnelErrorKind::PathMtu(mtu) };
-        let verdict = self.balancer.tunnel_error(self.now, error);
+        let verdict = self.balancer.believe(self.now, error);
         assert_eq!(verdict, Verdict::Drop(Reason::PathMtu));
     }
 
@@ -50,6 +51,84 @@ impl Director {
             }
             verdict => panic!("{verdict:?}"),
         }
+    }
+}
+
+impl Director {
+    /// Whether the packet is tunnelled in one that routers may cut (IPv4).
+    fn may_be_cut(&mut self, packet: &[u8]) -> bool {
+        let Verdict::Tunnel(real) = self.forward(packet) else { return false };
+        let tunnel = self.balancer.dispatch(real, 1, 1_500).unwrap();
+        packet.len() > tunnel.limit
+    }
+
+    fn report(&mut self, real: IpAddr, mtu: u16, quoted: Quoted) -> Verdict {
+        let error = TunnelError { real, kind: TunnelErrorKind::PathMtu(mtu) };
+        self.balancer.tunnel_error(self.now, error, quoted)
+    }
+}
+
+/// What a router quotes of a packet that went into the tunnel.
+fn quoted(packet: &[u8]) -> Quoted {
+    let sent = Packet::parse(packet).unwrap();
+    let Transport::Tcp(header) = sent.transport else { panic!("{sent:?}") };
+    let quote = Quote {
+        source: sent.source,
+        destination: sent.destination,
+        protocol: sent.protocol,
+        source_port: header.source_port,
+        destination_port: header.destination_port,
+    };
+    Quoted::Flow(quote, header.sequence)
+}
+
+const UNVERIFIED: Verdict = Verdict::Drop(Reason::TunnelErrorUnverified);
+
+#[test]
+fn an_error_counts_only_if_it_quotes_what_was_sent_to_that_real_server() {
+    for (inner, outer) in MIXES {
+        let real = outer.real(11);
+        let mut director = director(outer);
+        let longest = client(inner, Flags::ACK, 1_500);
+        let Quoted::Flow(quote, sequence) = quoted(&longest) else { panic!() };
+        let swapped = Quote { source: quote.destination, destination: quote.source, ..quote };
+        let forged = [
+            Quoted::Other,
+            Quoted::Flow(Quote { source_port: 9, ..quote }, sequence),
+            Quoted::Flow(Quote { protocol: 17, ..quote }, sequence),
+            Quoted::Flow(swapped, sequence),
+            Quoted::Flow(quote, sequence.wrapping_add(0x4000_0000)),
+            Quoted::Flow(quote, sequence.wrapping_sub(5 << 20)),
+        ];
+        for quoted in forged {
+            assert_eq!(director.report(real, 1_300, quoted), UNVERIFIED, "{quoted:?}");
+        }
+        assert_eq!(director.report(outer.real(12), 1_300, quoted(&longest)), UNVERIFIED);
+        assert_eq!(director.told(&longest), None);
+        assert!(!director.may_be_cut(&longest));
+        let snapshot = director.real(real).unwrap();
+        assert_eq!((snapshot.path_mtu, snapshot.unreachable), (None, 0));
+        assert_eq!(director.balancer.counters().tunnel_errors, 7);
+        let believed = director.report(real, 1_400, quoted(&longest));
+        assert_eq!(believed, Verdict::Drop(Reason::PathMtu));
+        assert!(director.told(&longest).is_some());
+    }
+}
+
+/// RFC 792 asks routers for eight bytes. Such a quote names no flow: clients are told nothing, routers may cut.
+#[test]
+fn a_quote_too_short_to_name_a_flow_lets_routers_cut_and_no_more() {
+    for (inner, outer) in MIXES {
+        let mut director = director(outer);
+        let longest = client(inner, Flags::ACK, 1_500);
+        assert_eq!(director.report(outer.real(11), 1_400, Quoted::TooShort), UNVERIFIED);
+        assert_eq!(director.told(&longest), None);
+        assert_eq!(director.may_be_cut(&longest), outer == Family::V4);
+        assert!(!director.may_be_cut(&client(inner, Flags::ACK, 1_380)));
+        director.pass(TEN_MINUTES);
+        director.to(&client(inner, Flags::SYN, 0));
+        director.to(&longest);
+        assert!(!director.may_be_cut(&longest), "forgotten");
     }
 }
 
@@ -103,8 +182,12 @@ fn no_path_is_believed_to_take_less_than_its_floor() {
         for mtu in [0, 1, 68, floor - 1, floor] {
             let mut director = director(outer);
             director.path_mtu(outer.real(11), u16::try_from(mtu).unwrap());
-            let told = director.told(&client(Family::V4, Flags::ACK, 1_500));
-            assert_eq!(told, Some(fits), "{mtu}");
+            let longest = client(Family::V4, Flags::ACK, 1_500);
+            let believed = mtu == floor;
+            assert_eq!(director.told(&longest), believed.then_some(fits), "{mtu}");
+            let may_be_cut =
+                director.may_be_cut(&client(Family::V4, Flags::ACK, fits as usize + 1));
+            assert_eq!(may_be_cut, !believed && outer == Family::V4, "{mtu}");
         }
     }
     let mut director = director(Family::V4);
@@ -283,7 +366,9 @@ proptest! {
     ) {
         let (inner, outer) = mix;
         let mut director = director(outer);
+        let mut doubted = false;
         for (mtu, pause) in words {
+            doubted |= outer == Family::V4 && mtu < 552;
             director.path_mtu(outer.real(11), mtu);
             director.pass(seconds(pause));
             director.to(&client(inner, Flags::ACK, 0));
@@ -300,7 +385,8 @@ proptest! {
                     let limit = director.balancer.dispatch(real, 1, 40).unwrap().limit;
                     let free = inner == Family::V4 && !dont_fragment;
                     let smallest = inner == Family::V6 && packet.len() <= 1_280;
-                    prop_assert!(packet.len() <= limit || free || smallest);
+                    // Over IPv4 a router may cut it.
+                    prop_assert!(packet.len() <= limit || free || smallest || doubted);
                 }
             }
         }

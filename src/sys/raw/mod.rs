@@ -1,8 +1,5 @@
-//! Raw sockets of protocols 4 and 41 (IP in IP) over both families: some that send, some that hear of errors, some that
-//! receive.
-//!
-//! Apart because of how Linux reports ICMP errors (`raw_err`, `rawv6_err`): with `IP_RECVERR` on a sending socket one real
-//! server's error would fail the next send to another. A kernel without IPv6 has the IPv4 ones alone.
+//! Raw sockets over both families: some that send IP in IP, some that receive ICMP errors about it, some that receive it
+//! (protocols 4 and 41). A kernel without IPv6 has the IPv4 ones alone.
 
 mod batch;
 mod control;
@@ -16,7 +13,7 @@ use std::os::fd::{AsFd, AsRawFd};
 use socket2::{Domain, SockFilter, Socket, Type};
 
 pub use batch::{Batch, Message};
-pub use errors::{Cause, ErrorQueue, TunnelError};
+pub use errors::{ErrorQueue, MAX_ERROR, RawError};
 pub use receive::{Datagrams, HEADROOM, Received, Receiver};
 
 /// The protocol number of an IPv4 packet in an IP packet.
@@ -39,16 +36,15 @@ pub struct Sender {
 }
 
 impl Sender {
-    /// Opens the sockets. They are of protocol 4 and not `IPPROTO_RAW`: that one never hears of path MTUs. What a header says
-    /// is inside is not looked at, so one socket sends both; [`ErrorQueue`] has sockets of either protocol, and through
-    /// them the kernel learns of both. They receive nothing, though every raw socket is offered a copy of each packet.
+    /// Opens the sockets. They are of `IPPROTO_RAW`, to which no ICMP error belongs, so that none lowers a path MTU of the
+    /// kernel's routes or fails a send: what an error is worth, the balancer says. They receive nothing.
     ///
     /// # Errors
     /// `EPERM` without `CAP_NET_RAW`.
     pub fn open() -> io::Result<Self> {
-        let v4 = open(Domain::IPV4, IPV4_INSIDE)?;
+        let v4 = open(Domain::IPV4, libc::IPPROTO_RAW)?;
         v4.set_header_included_v4(true)?;
-        let v6 = if_there(open(Domain::IPV6, IPV4_INSIDE))?;
+        let v6 = if_there(open(Domain::IPV6, libc::IPPROTO_RAW))?;
         if let Some(v6) = &v6 {
             set_option(v6, libc::IPPROTO_IPV6, IPV6_HDRINCL, 1)?;
         }
