@@ -28,6 +28,7 @@ use crate::wire::Packet;
 use crate::wire::segment::{self, SplitPlan};
 use crate::wire::virtio::{self, Offload, OffloadError};
 
+use super::doubts::Doubts;
 use super::input::Input;
 use super::logs::{self, FullLog, QueueLog, TunnelLog};
 use super::messages::{DirectorMessage, Ends, Next, Notice, Piece, Report};
@@ -78,6 +79,7 @@ pub(super) struct Packets {
     tunnel_log: TunnelLog,
     full_log: FullLog,
     queue_log: QueueLog,
+    doubts: Doubts,
 }
 
 impl Packets {
@@ -117,6 +119,7 @@ impl Packets {
             tunnel_log: TunnelLog::default(),
             full_log: FullLog::default(),
             queue_log: QueueLog::default(),
+            doubts: Doubts::default(),
         })
     }
 
@@ -188,7 +191,11 @@ impl Packets {
                     drop(answer.send(self.balancer.connections(now, from, most)));
                 }
                 DirectorMessage::Apply { changes, answer } => {
-                    self.applied += 1;
+                    // The flows of probes are in no listing.
+                    let pins = |one: &Change| {
+                        matches!(one, Change::PinProbe { .. } | Change::UnpinProbe(_))
+                    };
+                    self.applied += u64::from(!changes.iter().all(pins));
                     let applied = self.apply(now, &changes);
                     // The other thread frees what the batch holds.
                     drop(answer.send((changes, applied)));
@@ -256,6 +263,9 @@ impl Packets {
             _ => TunnelErrorKind::Unreachable,
         };
         self.balancer.tunnel_error(now, TunnelError { real: error.real, kind });
+        if !matches!(kind, TunnelErrorKind::PathMtu(_)) && self.doubts.tell(now, error.real) {
+            self.ends.checks.hurry(error.real);
+        }
         self.tunnel_log.note(error);
     }
 
