@@ -155,8 +155,8 @@ accounted_for() {
     echo "$counts" >"$WORK/accounts.log"
     jq -e '.read > 0
         and .read == .tunnelled + .replied + .dropped + .held
-        and .read == .reads + .tunnel_errors_received
-        and .given + .replied == .segments_sent + .failed
+        and .read + .probes == .reads + .tunnel_errors_received
+        and .given + .replied + .probes == .segments_sent + .failed
         and .segments_sent <= .left and .left <= .segments_sent + .late' <<<"$counts" >/dev/null
 }
 

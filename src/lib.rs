@@ -10,6 +10,7 @@
 //!      bin ──► app          loops, glue, lifecycle                                   impure
 //!               ├──► config ───┐   text → value → checked model → changes            pure
 //!               ├──► control ──┼──► balancer ──► model   services as values          pure
+//!               ├──► health ───┼─────────────► check specs, schedule, rise, fall     pure
 //!               ├──► decap ────┴──────┴───────► wire     packets, encapsulation      pure
 //!               ├──► host          plan of host set-up steps, each with its inverse  pure
 //!               ├──► demo          `vstun demo`: the programs in its own namespaces  impure
@@ -25,6 +26,7 @@ pub mod config;
 pub mod control;
 pub mod decap;
 pub mod demo;
+pub mod health;
 pub mod host;
 pub mod model;
 pub mod sys;

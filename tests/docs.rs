@@ -158,6 +158,7 @@ fn every_key_that_is_named_exists() {
         .chain(&keys::TIMEOUTS)
         .chain(&keys::SERVICE)
         .chain(&keys::REAL)
+        .chain(&keys::CHECK)
         .chain(&keys::REALSERVER)
         .copied()
         .collect();

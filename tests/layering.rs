@@ -13,18 +13,26 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("model", &["wire"]),
     ("balancer", &["model", "wire"]),
     ("decap", &["wire"]),
-    ("config", &["balancer", "model", "wire"]),
-    ("control", &["balancer", "model", "wire"]),
+    ("health", &["model"]),
+    ("config", &["balancer", "health", "model", "wire"]),
+    ("control", &["balancer", "health", "model", "wire"]),
     ("host", &[]),
     ("sys", &[]),
     ("demo", &[]),
-    ("app", &["balancer", "config", "control", "decap", "demo", "host", "model", "sys", "wire"]),
+    (
+        "app",
+        &[
+            "balancer", "config", "control", "decap", "demo", "health", "host", "model", "sys",
+            "wire",
+        ],
+    ),
     ("bin", &["app"]),
     ("lib", &[]),
 ];
 
 /// The layers that compute values from values and nothing else.
-const PURE: &[&str] = &["wire", "model", "balancer", "decap", "config", "control", "host"];
+const PURE: &[&str] =
+    &["wire", "model", "balancer", "decap", "config", "control", "health", "host"];
 
 /// Crates that act on the world, or that only the glue may use.
 const IMPURE_CRATES: &[&str] = &[

@@ -8,6 +8,7 @@ mod config_file;
 mod daemon;
 mod director;
 mod events;
+mod health;
 pub mod host;
 mod journal;
 mod log_throttle;

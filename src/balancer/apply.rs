@@ -51,6 +51,11 @@ impl Balancer {
                 self.alter(now, real, |real| real.availability_mut().set_health(*health));
                 Ok(())
             }
+            Change::PinProbe { flow, address } => self.pin_probe(flow, *address),
+            Change::UnpinProbe(flow) => {
+                self.unpin_probe(flow);
+                Ok(())
+            }
             Change::SetThresholds { service, address, thresholds } => {
                 self.set_thresholds(service, *address, *thresholds)
             }
@@ -319,6 +324,14 @@ impl Balancer {
     ) -> RealId {
         let mut real = Real::new(service, spec, self.sources.get(&spec.address).copied());
         real.availability_mut().set_wanted(spec.state, drain_until(now, spec.state, policy));
+        let id = self.place_real(real);
+        self.names.add_real(service, spec.address, id);
+        self.watch_deadline(id);
+        id
+    }
+
+    /// Gives a real server its place.
+    pub(super) fn place_real(&mut self, real: Real) -> RealId {
         let id = match self.free_reals.pop() {
             Some(id) => id,
             None => RealId(u32::try_from(self.reals.len()).unwrap_or(u32::MAX)),
@@ -327,9 +340,15 @@ impl Balancer {
             Some(place) => *place = real,
             None => self.reals.push(real),
         }
-        self.names.add_real(service, spec.address, id);
-        self.watch_deadline(id);
         id
+    }
+
+    /// Gives the place of a real server free that nothing names any more.
+    pub(super) fn free_real(&mut self, id: RealId) {
+        if let Some(real) = self.reals.get_mut(id.0 as usize) {
+            real.set_life(Life::Free);
+            self.free_reals.push(id);
+        }
     }
 
     /// The service's scheduler has to look at its real servers again.

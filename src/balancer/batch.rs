@@ -129,7 +129,12 @@ impl<'a> Batch<'a> {
             | Change::SetPolicy { service, .. }
             | Change::SetMaglev { service, .. }
             | Change::RestoreState { service, .. } => self.owner(service).map(drop),
-            Change::SetHashSeed(_) | Change::SetSources(_) | Change::SetTimeouts(_) => Ok(()),
+            Change::PinProbe { .. } if !self.balancer.probes.has_room() => Err(ChangeError::Probes),
+            Change::PinProbe { .. }
+            | Change::UnpinProbe(_)
+            | Change::SetHashSeed(_)
+            | Change::SetSources(_)
+            | Change::SetTimeouts(_) => Ok(()),
         }
     }
 

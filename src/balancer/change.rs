@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::maglev;
+use super::probes::{MAX_PINNED, ProbeFlow};
 use super::tunnel::Sources;
 use crate::model::{
     Health, Listen, MAX_WEIGHT, Policy, RealSpec, SavedState, SchedulerKind, Seed, ServiceSpec,
@@ -106,6 +107,15 @@ pub enum Change {
         /// Their word.
         health: Health,
     },
+    /// A probe's flow goes to this real server from now on, whatever the services say, and is counted by none.
+    PinProbe {
+        /// The flow.
+        flow: ProbeFlow,
+        /// The real server's address.
+        address: IpAddr,
+    },
+    /// It does not any more.
+    UnpinProbe(ProbeFlow),
     /// Other thresholds.
     SetThresholds {
         /// The service's name.
@@ -165,6 +175,9 @@ pub enum ChangeError {
     /// A weight above [`MAX_WEIGHT`].
     #[error("weight {0} is above {MAX_WEIGHT}")]
     Weight(u32),
+    /// [`MAX_PINNED`] flows of probes are pinned already.
+    #[error("{MAX_PINNED} flows of probes are pinned already")]
+    Probes,
     /// Thresholds that contradict each other, or an upper one above what the largest table holds.
     #[error("threshold lower = {} is above upper = {}, or that above {}", .0.lower, .0.upper, Thresholds::MAX)]
     Thresholds(Thresholds),

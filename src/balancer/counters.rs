@@ -21,6 +21,8 @@ pub struct Counters {
     pub without_template: u64,
     /// Connections that were reset because of their real server's state, whether or not it was told too.
     pub ended: u64,
+    /// Packets of the director's own probes, which are no part of [`Self::read`].
+    pub probes: u64,
     /// ICMP protocol-unreachable, host-unreachable and the like from the tunnels' far ends.
     pub tunnel_errors: u64,
 }

@@ -10,7 +10,7 @@ use siphasher::sip::SipHasher13;
 ///
 /// Addresses are four words in host order; an IPv4 address is its mapped form `::ffff:a.b.c.d`, which
 /// no IPv6 packet may carry, so the families cannot meet. 40 bytes with its padding.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct Key {
     pub(super) ends: Ends,
     /// The transport's number, with [`FORMER`] in the key of a connection's former self.
@@ -18,7 +18,7 @@ pub struct Key {
 }
 
 /// Both ends of a flow. Apart from the protocol, so that an entry can use what would be padding.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub(super) struct Ends {
     client: [u32; 4],
     vip: [u32; 4],

@@ -29,6 +29,11 @@ impl Balancer {
     /// A super-frame counts as one packet. [`Verdict::Reply`]: the answer is in [`Self::reply`].
     #[inline]
     pub fn forward(&mut self, now: Millis, packet: &Packet<'_>) -> Verdict {
+        if self.probes.may_come_from(packet.source)
+            && let Some(verdict) = self.probe(now, packet)
+        {
+            return verdict;
+        }
         let verdict = self.decide(now, packet);
         self.counters.count(verdict);
         verdict

@@ -25,6 +25,7 @@ mod persistence;
 mod placement;
 mod port_reuse;
 mod position;
+mod probes;
 mod ramp;
 mod real;
 mod sched;
@@ -43,6 +44,7 @@ pub use deadline::DeadlineNotice;
 pub use explain::{Explanation, FlowError, FlowQuery, Why};
 pub use flood::FloodNotice;
 pub use flush::{Flush, Flushed};
+pub use probes::{MAX_PINNED, ProbeFlow};
 pub use snapshot::Snapshot;
 pub use tunnel::{Sources, Tunnel};
 pub use tunnel_error::{TunnelError, TunnelErrorKind};
@@ -56,6 +58,7 @@ use fragments::{Bounds, Fragments};
 use limit::Limit;
 use names::Names;
 use persistence::Templates;
+use probes::Probes;
 use real::Real;
 use service::{Listens, Service};
 use table::{Entry, Handle, Table};
@@ -97,6 +100,7 @@ pub struct Balancer {
     fragments: Fragments,
     templates: Templates,
     floods: Floods,
+    probes: Probes,
     deadlines: Deadlines,
     sources: Sources,
     timeouts: Timeouts,
@@ -128,6 +132,7 @@ impl Balancer {
             fragments: Fragments::new(Bounds::DEFAULT, seed),
             templates: Templates::new(limits.connections, seed),
             floods: Floods::default(),
+            probes: Probes::default(),
             deadlines: Deadlines::default(),
             sources: Sources::new(),
             timeouts: Timeouts::DEFAULT,

@@ -18,6 +18,7 @@ mod persistence;
 mod placed_by_weight;
 mod placing;
 mod probation;
+mod probes;
 mod slow_start;
 mod states;
 mod thresholds;

@@ -8,6 +8,8 @@ use std::time::Duration;
 use crate::balancer::maglev;
 use crate::model::{ServiceSpec, Timeouts};
 
+use crate::health::{Plan, ServiceInput};
+
 use super::access::Access;
 use super::address;
 use super::document::Document;
@@ -102,6 +104,18 @@ impl Director {
         unique(reals.map(|real| real.address))
     }
 
+    /// The checks of all real servers.
+    #[must_use]
+    pub fn checks(&self) -> Plan {
+        Plan::new(self.services.iter().map(|Service { spec, health }| ServiceInput {
+            name: &spec.name,
+            listens: &spec.listens,
+            reals: &spec.reals,
+            checks: &health.checks,
+            rules: health.rules,
+        }))
+    }
+
     pub(super) fn read(document: &Document<'_>, faults: &mut Faults) -> Option<Self> {
         let section = Section::required(document, "director", &keys::DIRECTOR, faults);
         let services = service::read_all(document, faults);
@@ -117,6 +131,8 @@ impl Director {
         let connections = section.entry("max_connections");
         let connections =
             connections.and_then(|entry| entry.number(1..=value::MAX_CONNECTIONS, faults));
+        let maglev = section.entry("maglev_slots");
+        let maglev = maglev.and_then(|entry| maglev_slots(&entry, &services, faults));
         Some(Self {
             uplinks: section.entry("uplinks").map(|entry| uplinks(&entry, &tun, faults)),
             tun,
@@ -143,10 +159,7 @@ impl Director {
             hash_seed: section
                 .entry("hash_seed")
                 .and_then(|entry| entry.parsed(value::hash_seed, faults)),
-            maglev_slots: section
-                .entry("maglev_slots")
-                .and_then(|entry| maglev_slots(&entry, &services, faults))
-                .unwrap_or(maglev::SLOTS),
+            maglev_slots: maglev.unwrap_or(maglev::SLOTS),
             timeouts: section
                 .entry("timeouts")
                 .map(|entry| timeouts(entry, faults))

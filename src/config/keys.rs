@@ -36,7 +36,7 @@ pub const TIMEOUTS: [&str; 7] = [
     "udp",
 ];
 /// The keys of `[[service]]`.
-pub const SERVICE: [&str; 17] = [
+pub const SERVICE: [&str; 21] = [
     "name",
     "listen",
     "scheduler",
@@ -53,10 +53,48 @@ pub const SERVICE: [&str; 17] = [
     "slow_start",
     "flood_new_flows",
     "flood_table_use",
+    "quorum",
+    "quorum_hysteresis",
+    "panic",
     "real",
+    "check",
 ];
 /// The keys of `[[service.real]]`.
 pub const REAL: [&str; 5] = ["address", "weight", "upper", "lower", "state"];
+/// The keys of `[[service.check]]`.
+pub const CHECK: [&str; 31] = [
+    "type",
+    "via",
+    "port",
+    "interval",
+    "fast_interval",
+    "timeout",
+    "rise",
+    "fall",
+    "initial",
+    "method",
+    "path",
+    "host",
+    "headers",
+    "http_version",
+    "expect_status",
+    "expect_body",
+    "sni",
+    "ca",
+    "client_certificate",
+    "client_key",
+    "verify",
+    "tls",
+    "grpc_service",
+    "send",
+    "expect",
+    "query",
+    "record",
+    "expect_rcode",
+    "expect_answer",
+    "command",
+    "dynamic",
+];
 /// The keys of `[realserver]`.
 pub const REALSERVER: [&str; 12] = [
     "tun",
@@ -74,11 +112,12 @@ pub const REALSERVER: [&str; 12] = [
 ];
 
 /// Every table that has keys, by the name under which faults show it.
-pub const ALL: [(&str, &[&str]); 5] = [
+pub const ALL: [(&str, &[&str]); 6] = [
     ("director", &DIRECTOR),
     ("director.timeouts", &TIMEOUTS),
     ("service", &SERVICE),
     ("service.real", &REAL),
+    ("service.check", &CHECK),
     ("realserver", &REALSERVER),
 ];
 

@@ -10,6 +10,7 @@
 
 mod access;
 mod address;
+mod check;
 mod diff;
 mod director;
 mod document;
@@ -26,6 +27,7 @@ mod value;
 mod tests;
 
 pub use access::{Access, MAX_GROUP_LEN};
+pub use check::{MAX_CHECKS_PER_SERVICE, ServiceHealth};
 pub use diff::diff;
 pub use director::Director;
 pub use document::MAX_LEN;

@@ -202,6 +202,25 @@ impl<'a> Entry<'a> {
         self.list(faults)
     }
 
+    /// The keys of a table of free names, each with its value at its own line.
+    pub(super) fn pairs(&self, faults: &mut Faults) -> Vec<(&'a str, Self)> {
+        let Some(table) = self.value.get_ref().as_table() else {
+            self.expected("a table in braces", faults);
+            return Vec::new();
+        };
+        let pair =
+            |(name, value): (&'a Spanned<std::borrow::Cow<'a, str>>, &'a Spanned<DeValue<'a>>)| {
+                let name: &str = name.get_ref();
+                (name, Self { value, ..*self }.located())
+            };
+        table.iter().map(pair).collect()
+    }
+
+    /// Whether it is a whole number.
+    pub(super) fn is_number(&self) -> bool {
+        self.value.get_ref().is_integer()
+    }
+
     /// Whether it is a list without elements.
     pub(super) fn is_empty_list(&self) -> bool {
         self.value.get_ref().as_array().is_some_and(|array| array.is_empty())

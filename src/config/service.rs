@@ -2,10 +2,14 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
+use std::sync::Arc;
 
+use crate::health::plan::destinations;
+use crate::health::{CheckSpec, MAX_CHECKS};
 use crate::model::{Listen, MAX_WEIGHT, RealSpec, SchedulerKind, ServiceSpec, Thresholds};
 
 use super::address;
+use super::check::{self, ServiceHealth};
 use super::document::Document;
 use super::fault::{Faults, quoted};
 use super::keys;
@@ -29,6 +33,19 @@ pub const MAX_NAME_LEN: usize = 63;
 pub struct Service {
     /// The balancer's part.
     pub spec: ServiceSpec,
+    /// How its real servers are checked, and what follows.
+    pub health: ServiceHealth,
+}
+
+impl Service {
+    /// How many probes it asks for: of each real server, for each check, at each of its destinations.
+    fn probed(&self) -> usize {
+        let Self { spec, health } = self;
+        // Any real server will do: the number of destinations is the same for all.
+        let any = IpAddr::from([0, 0, 0, 0]);
+        let one = |check: &Arc<CheckSpec>| destinations(check, any, &spec.listens).len();
+        spec.reals.len() * health.checks.iter().map(one).sum::<usize>()
+    }
 }
 
 /// The services of a document, with the lines that faults name.
@@ -124,7 +141,8 @@ impl<'a> Services<'a> {
             policy: policy::read(section, scheduler, faults),
         };
         policy::check_one_packet(&spec, section, faults);
-        self.services.push(Service { spec });
+        let health = check::read(section, &spec, faults);
+        self.services.push(Service { spec, health });
     }
 
     fn read_name(&mut self, section: &Section<'a>, faults: &mut Faults) -> Option<&'a str> {
@@ -209,9 +227,11 @@ impl<'a> Services<'a> {
     }
 
     fn check_totals(&self, entry: &Entry<'_>, faults: &mut Faults) {
+        let checks = self.services.iter().map(Service::probed).sum();
         for (what, count, most) in [
             ("listens", self.listens.len(), MAX_LISTENS),
             ("real servers", self.reals.len(), MAX_REALS),
+            ("checks of real servers", checks, MAX_CHECKS),
         ] {
             if count > most {
                 entry.fault(format!("{count} {what} in all; at most {most} are taken"), faults);

@@ -112,7 +112,7 @@ pub(super) fn busy_poll(text: &str) -> Result<Duration, String> {
     within(text, Duration::ZERO, MAX_BUSY_POLL)
 }
 
-fn within(text: &str, least: Duration, most: Duration) -> Result<Duration, String> {
+pub(super) fn within(text: &str, least: Duration, most: Duration) -> Result<Duration, String> {
     let Some(value) = duration::parse(text) else {
         return Err(format!(
             "{} is no duration; write one such as \"15m\", \"2s\" or \"1h30m\"",
@@ -149,7 +149,11 @@ pub(super) fn state(text: &str) -> Result<Wanted, String> {
 }
 
 /// The value of that name.
-fn one_of<T: Copy>(text: &str, all: &[T], name: fn(T) -> &'static str) -> Result<T, String> {
+pub(super) fn one_of<T: Copy>(
+    text: &str,
+    all: &[T],
+    name: fn(T) -> &'static str,
+) -> Result<T, String> {
     all.iter().copied().find(|&value| name(value) == text).ok_or_else(|| {
         let names: Vec<_> = all.iter().copied().map(name).collect();
         let meant = keys::nearest(&names, text)

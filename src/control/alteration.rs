@@ -31,12 +31,15 @@ pub struct Alteration {
     /// What it is from now on; absent where nothing is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<String>,
+    /// Why, in words; absent where somebody has ordered it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
 }
 
 /// `web 10.0.0.11: weight 1 → 3`.
 impl fmt::Display for Alteration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { what, service, address, before, after } = self;
+        let Self { what, service, address, before, after, why } = self;
         let place = [service.clone(), address.map(|address| address.to_string())];
         let place: Vec<String> = place.into_iter().flatten().collect();
         if !place.is_empty() {
@@ -49,7 +52,8 @@ impl fmt::Display for Alteration {
                 write!(f, "{} ({only})", what.replace('_', " "))
             }
             (None, None) => f.write_str(&what.replace('_', " ")),
-        }
+        }?;
+        why.iter().try_for_each(|why| write!(f, ", {why}"))
     }
 }
 
@@ -94,7 +98,7 @@ impl Alteration {
     #[must_use]
     pub fn of(what: &str, service: Option<&str>, address: Option<IpAddr>) -> Self {
         let (what, service) = (what.to_owned(), service.map(str::to_owned));
-        Self { what, service, address, before: None, after: None }
+        Self { what, service, address, before: None, after: None, why: None }
     }
 
     /// From one value to the other.
@@ -282,6 +286,8 @@ impl<'a> Before<'a> {
             | Change::SetTimeouts(_)
             | Change::SetSources(_)
             | Change::SetMaglev { .. }
+            | Change::PinProbe { .. }
+            | Change::UnpinProbe(_)
             | Change::SetHashSeed(_) => {
                 return None;
             }

@@ -37,6 +37,18 @@ pub struct Explained {
     pub scheduler: Option<String>,
     /// The same in words.
     pub because: String,
+    /// Who takes no new flow of the service, and why.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub passed_over: Vec<PassedOver>,
+}
+
+/// A real server that takes no new flow.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct PassedOver {
+    /// Its address.
+    pub real: IpAddr,
+    /// Why, in words.
+    pub because: String,
 }
 
 impl Explained {
@@ -65,6 +77,7 @@ impl Explained {
             expires_seconds: expires,
             scheduler,
             because: because(flow.protocol, why) + &opens_nothing(flow.protocol, mid_stream, why),
+            passed_over: Vec::new(),
         }
     }
 
@@ -74,9 +87,13 @@ impl Explained {
         let service = self.service.as_deref().unwrap_or("none");
         let real = self.real.map_or_else(|| "none".to_owned(), |real| real.to_string());
         let Self { flow, because, .. } = self;
-        format!(
+        let mut text = format!(
             "flow         {flow}\nservice      {service}\nreal server  {real}\nwhy          {because}\n"
-        )
+        );
+        for PassedOver { real, because } in &self.passed_over {
+            text += &format!("passed over  {real}: {because}\n");
+        }
+        text
     }
 }
 

@@ -60,6 +60,12 @@ pub struct ListedService {
     /// What it has seen of floods.
     #[serde(default)]
     pub flood: ListedFlood,
+    /// Whether it has its quorum; absent where nobody counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quorum: Option<bool>,
+    /// Whether its health checks are disbelieved, since too many real servers fail them; absent when not.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub panic: bool,
     /// Its real servers, in configuration order.
     pub reals: Vec<ListedReal>,
 }
@@ -94,6 +100,12 @@ pub struct ListedReal {
     pub weight: u32,
     /// `up`, `draining`, `down` or `disabled`.
     pub state: String,
+    /// Since when health checks say so, UTC by RFC 3339; absent where it has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<String>,
+    /// Why they say so, in words: `http check failed: status 503`; absent where it has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
     /// Whether it was removed, and goes with its last connection; absent when not.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub removed: bool,
@@ -187,6 +199,8 @@ impl From<&snapshot::ServiceSnapshot> for ListedService {
                 checksum: format!("{:016x}", maglev.checksum),
             }),
             flood: service.flood.into(),
+            quorum: None,
+            panic: false,
             reals: service.reals.iter().map(ListedReal::from).collect(),
         }
     }
@@ -205,6 +219,8 @@ impl From<&snapshot::RealSnapshot> for ListedReal {
             address: real.address.to_string(),
             weight: real.weight,
             state: real.state.name().to_owned(),
+            since: None,
+            why: None,
             removed: real.removed,
             deadline_seconds: real.deadline.map(|left| left.as_secs()),
             effective_weight: real.effective_weight.map(Thousandths),
@@ -235,8 +251,11 @@ impl List {
         let templates = reals().any(|real| real.templates > 0);
         let header =
             ["REAL SERVER", "WEIGHT", "STATE", "ACTIVE", "INACTIVE", "CONNS", "PACKETS", "BYTES"];
+        // Only what is not as it should be has to be explained.
+        let why = reals().any(|real| real.state == "down" && real.why.is_some());
         let header = header.into_iter().chain(templates.then_some("TEMPLATES"));
-        let rows = reals().map(|real| real.cells(templates, exact)).collect();
+        let header = header.chain(why.then_some("WHY"));
+        let rows = reals().map(|real| real.cells(templates, why, exact)).collect();
         let columns = table::text(header, rows, &[1, 3, 4, 5, 6, 7, 8]);
         let mut lines = columns.lines();
         let Use { current, capacity } = self.connections;
@@ -255,10 +274,18 @@ impl List {
             let _ = writeln!(text, "  {}", lines.next().unwrap_or_default());
         };
         indented(&mut text);
-        for ListedService { name, listen, scheduler, maglev, flood, reals } in &self.services {
+        for ListedService { name, listen, scheduler, maglev, flood, quorum, panic, reals } in
+            &self.services
+        {
             let table = maglev.as_ref().map(|maglev| format!(", table {}", maglev.checksum));
             let table = table.unwrap_or_default();
-            let mode = if flood.active { ", in flood mode" } else { "" };
+            let mut mode = if flood.active { ", in flood mode" } else { "" }.to_owned();
+            if *quorum == Some(false) {
+                mode.push_str(", without quorum");
+            }
+            if *panic {
+                mode.push_str(", checks disbelieved");
+            }
             let _ = writeln!(text, "{name} ({scheduler}{table}{mode}) {}", listen.join(" "));
             reals.iter().for_each(|_| indented(&mut text));
             if reals.is_empty() {
@@ -270,7 +297,7 @@ impl List {
 }
 
 impl ListedReal {
-    fn cells(&self, templates: bool, exact: bool) -> Vec<String> {
+    fn cells(&self, templates: bool, why: bool, exact: bool) -> Vec<String> {
         let numbers = [self.active, self.inactive, self.connections, self.packets, self.bytes];
         let numbers = numbers.into_iter().chain(templates.then_some(self.templates));
         let mut state = match (self.deadline_seconds, self.effective_weight) {
@@ -286,6 +313,10 @@ impl ListedReal {
             .chain(
                 numbers.map(|number| if exact { number.to_string() } else { table::short(number) }),
             )
+            .chain(why.then(|| match (self.state.as_str(), &self.why) {
+                ("down", Some(why)) => why.clone(),
+                _ => String::new(),
+            }))
             .collect()
     }
 }

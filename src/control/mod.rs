@@ -12,6 +12,7 @@
 //! ```
 
 mod alteration;
+mod checks;
 mod connections;
 mod counts;
 mod event;
@@ -28,10 +29,11 @@ mod table;
 mod tests;
 
 pub use alteration::{Alteration, Before};
+pub use checks::{CheckResult, CheckStep, Checked, CheckedOnce, Checks, ListedCheck};
 pub use connections::{Connection, Connections, PAGE};
 pub use counts::{Counts, Drops};
 pub use event::{Event, Missed};
-pub use explain::Explained;
+pub use explain::{Explained, PassedOver};
 pub use list::{List, ListedReal, ListedService, Thousandths, Use, VirtualIp};
 pub use plan::{Moved, Planned, ReloadPlan};
 pub use reply::{Failure, MAX_REPLY_LEN, ReplyError, Status, decode, encode, encode_error};

@@ -268,6 +268,8 @@ fn concerned(change: &Change, before: &Before<'_>) -> (u64, Fate) {
         Change::AddService(_)
         | Change::RenameServices { .. }
         | Change::SetMaglev { .. }
+        | Change::PinProbe { .. }
+        | Change::UnpinProbe(_)
         | Change::SetHashSeed(_)
         | Change::SetSources(_)
         | Change::SetTimeouts(_) => (0, Fate::Kept),

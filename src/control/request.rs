@@ -43,6 +43,13 @@ pub enum Request {
         /// The length of the text in bytes, at most [`MAX_BODY_LEN`].
         bytes: usize,
     },
+    /// The health checks with their last results: answered with [`super::Checks`].
+    Checks,
+    /// Runs the health checks of a real server now, beside their schedule: answered with [`super::Checked`].
+    Check {
+        /// Its address.
+        address: String,
+    },
     /// Changes as they happen: answered with a [`super::Status`] and then a line for each [`super::Event`], until the
     /// asker closes.
     Events,
@@ -179,9 +186,12 @@ impl Request {
             | Self::Drops
             | Self::Status
             | Self::Explain { .. }
+            | Self::Checks
             | Self::Events => false,
             // Reads up to a megabyte and makes all the Maglev tables that a reload would.
             Self::Plan { .. }
+            // Sends packets.
+            | Self::Check { .. }
             | Self::Reload
             | Self::SetWeight { .. }
             | Self::Drain { .. }
@@ -208,6 +218,8 @@ impl Request {
             Self::Explain { .. } => "explain",
             Self::Plan { .. } => "plan",
             Self::Events => "events",
+            Self::Checks => "checks",
+            Self::Check { .. } => "check",
             Self::SetWeight { .. } => "set-weight",
             Self::Drain { .. } => "drain",
             Self::Enable { .. } => "enable",

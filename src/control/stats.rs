@@ -40,6 +40,8 @@ pub struct Packets {
     pub without_entry: u64,
     /// New flows of persistent clients placed by hash, because there was no room for another template.
     pub without_template: u64,
+    /// Of the director's own probes to virtual IPs, which are no part of the sum.
+    pub probes: u64,
 }
 
 /// What the tunnel to one real server has signalled.
@@ -133,6 +135,7 @@ impl From<&Snapshot> for DirectorStats {
             packets: Packets {
                 read: counters.read,
                 tunnelled: counters.tunnelled,
+                probes: counters.probes,
                 replied: counters.replied,
                 dropped: counters.dropped_total(),
                 ended: counters.ended,
@@ -264,6 +267,7 @@ impl DirectorStats {
             ("  of them ending a connection", packets.ended),
             ("packets dropped", packets.dropped),
             ("fragments held", packets.held),
+            ("packets of health checks", packets.probes),
             ("  bytes of them", self.fragments.held_bytes),
             ("  datagrams of them", self.fragments.waiting),
             ("fragmented datagrams followed", self.fragments.decided),

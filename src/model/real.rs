@@ -81,6 +81,17 @@ pub enum Health {
     Down,
 }
 
+impl Health {
+    /// The name in events and listings.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::Down => "down",
+        }
+    }
+}
+
 /// The state of a real server.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum RealState {

@@ -55,6 +55,15 @@ pub fn concerns_the_link(packet: &Packet<'_>) -> bool {
     }
 }
 
+/// The identifier of an echo request, which tells the pings of one host apart; `None` for anything else.
+#[must_use]
+pub fn echo_identifier(packet: &Packet<'_>) -> Option<u16> {
+    let request = if packet.source.is_ipv4() { 8 } else { 128 };
+    let Transport::Icmp { kind, code: 0 } = packet.transport else { return None };
+    let (header, _) = packet.payload().split_first_chunk::<ICMP_HEADER_LEN>()?;
+    (kind == request).then(|| u16::from_be_bytes([header[4], header[5]]))
+}
+
 /// Whether `packet` is a whole ICMP message with a right checksum.
 ///
 /// A frame from a TUN may carry a partial checksum: complete it first

@@ -1,10 +1,12 @@
 //! `config.example` is what it says: valid, complete, and with the defaults of the code.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use vstun::balancer::maglev;
 use vstun::config::{self, Access, Director, Mss, RealServer, keys};
+use vstun::health::spec::{CheckSpec, HttpProbe, Probe, Timing, Via};
 use vstun::model::duration;
 use vstun::model::{Existing, Policy, SchedulerKind, Timeouts, Wanted};
 
@@ -61,7 +63,16 @@ fn the_example_shows_the_defaults() {
     assert_eq!(example.hash_seed, minimal.hash_seed);
     assert_eq!(example.maglev_slots, minimal.maglev_slots);
     assert_eq!(example.timeouts, minimal.timeouts);
-    assert_eq!(example.services, minimal.services);
+    assert!(example.specs().eq(minimal.specs()));
+    let (service, plain) = (&example.services[0].health, &minimal.services[0].health);
+    assert_eq!(service.rules, plain.rules);
+    let check = CheckSpec {
+        probe: Probe::Http(HttpProbe::new()),
+        via: Via::default(),
+        port: Some(80),
+        timing: Timing::DEFAULT,
+    };
+    assert_eq!(service.checks, [Arc::new(check)]);
     assert_eq!(config::realserver(EXAMPLE).unwrap(), config::realserver(MINIMAL).unwrap());
 }
 

@@ -22,6 +22,8 @@ pub(super) enum Origin {
     Host,
     /// The director itself, because of time or traffic.
     Director,
+    /// A health check.
+    Health,
 }
 
 /// What is asked for.
@@ -124,6 +126,7 @@ impl Origin {
             Self::Signal => "signal",
             Self::Host => "host",
             Self::Director => "director",
+            Self::Health => "health",
         }
     }
 }
@@ -133,7 +136,7 @@ impl fmt::Display for Origin {
         f.write_str(self.name())?;
         match self {
             Self::Operator(peer) => write!(f, ", {peer}"),
-            Self::Signal | Self::Host | Self::Director => Ok(()),
+            Self::Signal | Self::Host | Self::Director | Self::Health => Ok(()),
         }
     }
 }

@@ -12,6 +12,8 @@ use crate::balancer::{
     Snapshot, snapshot,
 };
 
+use crate::app::health::Checks;
+
 use super::output::Sent;
 use super::packets::Reads;
 
@@ -78,6 +80,7 @@ pub(super) enum Notice {
 pub(super) struct Ends {
     pub(super) inbox: Receiver<DirectorMessage>,
     pub(super) notices: mpsc::Sender<Notice>,
+    pub(super) checks: Checks,
 }
 
 /// Whether the loop goes on.

@@ -2,6 +2,8 @@
 
 mod boot;
 mod commands;
+mod doubts;
+mod health;
 mod input;
 mod logs;
 mod messages;
@@ -27,12 +29,14 @@ use mio::Poll;
 use tokio::sync::mpsc;
 
 use super::daemon::{self, Signals, SocketAccess, Thread};
+use super::health::Checks;
 use super::host::{DesiredDirector, Prepared, Session};
 use super::packet_thread::PacketThread;
 use super::serve::{self, Control};
 use crate::balancer::{Balancer, Change, Limits};
 use crate::config;
 use crate::control::Request;
+use crate::health::Event;
 use crate::model::{SchedulerKind, Seed};
 use crate::sys::raw::{ErrorQueue, Sender};
 use crate::sys::tun::Tun;
@@ -94,16 +98,21 @@ async fn direct(
     let offload = tun.offload();
     let random = seed::load(config.state.as_deref(), config.hash_seed.is_none()).await?;
     let (notices, noticed) = mpsc::channel(NOTICES);
-    let (packet_thread, mut thread) = start(&config, tun, sender, errors, notices)?;
+    let (inbox, checks) = Checks::new();
+    let (packet_thread, mut thread) =
+        start(&config, tun, sender, errors, (notices, checks.clone()))?;
+    let (events, health) = mpsc::unbounded_channel();
+    inbox.start(packet_thread.clone(), events, random_words::<1>()?[0])?;
     let mut running =
-        Running::new(config, options, packet_thread.clone(), random, withdrawn, sources);
+        Running::new(config, options, packet_thread.clone(), checks, random, withdrawn, sources);
     let builder = running.builder();
     let installing = install(&mut running, access, session, plan);
     let outcome = match attended(installing, signals, &builder).await {
         // As if the signal had come a moment later.
         (_, Stop::PendingCommand) => Ok(()),
         (Ok(control), Stop::No) => {
-            steer(running, control, session, signals, noticed, &mut thread, offload).await
+            let told = (noticed, health);
+            steer(running, control, session, signals, told, &mut thread, offload).await
         }
         (Err(error), Stop::No) => Err(error),
     };
@@ -121,7 +130,7 @@ async fn steer(
     control: Control,
     session: &mut Session,
     signals: &mut Signals,
-    mut noticed: mpsc::Receiver<Notice>,
+    (mut noticed, mut health): (mpsc::Receiver<Notice>, mpsc::UnboundedReceiver<Event>),
     thread: &mut Thread,
     offload: bool,
 ) -> anyhow::Result<()> {
@@ -130,8 +139,9 @@ async fn steer(
         (running.packet_thread.clone(), running.events.clone(), running.vips.subscribe());
     let refused = running.config.offload && !offload;
     let tun = running.config.tun.clone();
+    let sources = (vips, running.checks.clone());
     let handler =
-        Arc::new(Handler::new(packet_thread, commands, events, vips, tun, offload, refused));
+        Arc::new(Handler::new(packet_thread, commands, events, sources, tun, offload, refused));
     let mut served = pin!(serve::serve(control, handler));
     daemon::ready();
     loop {
@@ -145,6 +155,10 @@ async fn steer(
             }
             Some(notice) = noticed.recv() => {
                 running.notice(notice).await;
+                continue;
+            }
+            Some(event) = health.recv() => {
+                running.checked(event).await;
                 continue;
             }
             Some((command, asker)) = inbox.recv() => (command, Some(asker)),
@@ -209,15 +223,18 @@ async fn install(
         .into_iter()
         .chain([Change::SetSources(plan.outer_sources())])
         .chain(running.config.specs().cloned().map(Change::AddService))
-        .collect();
+        .collect::<Vec<_>>();
     let services = running.config.specs();
     let tables = services.filter(|service| service.scheduler == SchedulerKind::Maglev).count();
     if tables >= MANY_TABLES {
         log::info!("making the Maglev tables of {tables} services, which can take seconds");
     }
-    running.apply(changes).await?;
+    let down = running.down_at_once(&running.config.checks()).await;
+    running.apply(changes.into_iter().chain(down).collect()).await?;
     let _ = running.warned(plan.warnings().to_vec());
     session.install(plan).await?;
+    running.warn_of_unchecked();
+    running.adopt_checks();
     daemon::listen(&running.config.control, access)
 }
 
@@ -253,7 +270,7 @@ fn start(
     tun: Tun,
     sender: Sender,
     errors: ErrorQueue,
-    notices: mpsc::Sender<Notice>,
+    (notices, checks): (mpsc::Sender<Notice>, Checks),
 ) -> anyhow::Result<(PacketThread<DirectorMessage>, Thread)> {
     let limits = Limits {
         connections: config.max_connections,
@@ -273,7 +290,7 @@ fn start(
     let output = Output::new(sender, source_v4, third);
     let poll = Poll::new().context("could not make an epoll instance")?;
     let (packet_thread, inbox) = PacketThread::new(&poll, packets::WAKER)?;
-    let ends = Ends { inbox, notices };
+    let ends = Ends { inbox, notices, checks };
     let packets = Packets::new(poll, tun, errors, output, balancer, ends, label_key)
         .context("could not watch the TUN and the raw sockets")?
         .busy_polling(config.busy_poll);

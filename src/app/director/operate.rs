@@ -53,6 +53,7 @@ impl Running {
             let altered = self.altered(&changes, &self.snapshot().await?);
             self.apply(changes).await?;
             self.config = wanted;
+            self.adopt_checks();
             return Ok(Answer::of(altered));
         }
         let (altered, warnings) = self.switch(session, wanted, changes).await?;

@@ -29,6 +29,7 @@ use crate::wire::icmp::{self, Cause, TunnelReport};
 use crate::wire::segment::{self, SplitPlan};
 use crate::wire::virtio::{self, Offload, OffloadError};
 
+use super::doubts::Doubts;
 use super::input::Input;
 use super::logs::{self, FullLog, QueueLog, TunnelLog};
 use super::messages::{DirectorMessage, Ends, Next, Notice, Piece, Report};
@@ -79,6 +80,7 @@ pub(super) struct Packets {
     tunnel_log: TunnelLog,
     full_log: FullLog,
     queue_log: QueueLog,
+    doubts: Doubts,
 }
 
 impl Packets {
@@ -117,6 +119,7 @@ impl Packets {
             tunnel_log: TunnelLog::default(),
             full_log: FullLog::default(),
             queue_log: QueueLog::default(),
+            doubts: Doubts::default(),
         })
     }
 
@@ -188,7 +191,11 @@ impl Packets {
                     drop(answer.send(self.balancer.connections(now, from, most)));
                 }
                 DirectorMessage::Apply { changes, answer } => {
-                    self.applied += 1;
+                    // The flows of probes are in no listing.
+                    let pins = |one: &Change| {
+                        matches!(one, Change::PinProbe { .. } | Change::UnpinProbe(_))
+                    };
+                    self.applied += u64::from(!changes.iter().all(pins));
                     let applied = self.apply(now, &changes);
                     // The other thread frees what the batch holds.
                     drop(answer.send((changes, applied)));
@@ -263,6 +270,10 @@ impl Packets {
             Cause::PathMtu(mtu) => TunnelErrorKind::PathMtu(mtu),
             _ => TunnelErrorKind::Unreachable,
         };
+        // An error only brings a check forward, so it need not be verified for that.
+        if !matches!(kind, TunnelErrorKind::PathMtu(_)) && self.doubts.tell(now, real) {
+            self.ends.checks.hurry(real);
+        }
         match self.balancer.tunnel_error(now, TunnelError { real, kind }, quoted) {
             Verdict::Drop(Reason::TunnelErrorUnverified) => {
                 self.tunnel_log.note_unverified(Instant::now(), real);

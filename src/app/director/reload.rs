@@ -11,9 +11,10 @@ use super::messages::{DirectorMessage, Notice};
 use super::operate::virtual_ips;
 use super::saved_states::SavedStates;
 use super::tables::Builder;
-use super::{Options, desired, reports};
+use super::{Options, desired, health, reports};
 use crate::app::config_file;
 use crate::app::events::Events;
+use crate::app::health::Checks;
 use crate::app::host::{DesiredDirector, Session};
 use crate::app::packet_thread::PacketThread;
 use crate::balancer::listing::Listed;
@@ -31,6 +32,7 @@ pub(super) struct Running {
     pub(super) force: bool,
     pub(super) packet_thread: PacketThread<DirectorMessage>,
     pub(super) events: Events,
+    pub(super) checks: Checks,
     /// Virtual IPs that are not announced now.
     pub(super) withdrawn: BTreeSet<IpAddr>,
     /// The same for listings.
@@ -54,6 +56,7 @@ impl Running {
         config: config::Director,
         options: Options,
         packet_thread: PacketThread<DirectorMessage>,
+        checks: Checks,
         random: Seed,
         withdrawn: BTreeSet<IpAddr>,
         sources: Sources,
@@ -68,6 +71,7 @@ impl Running {
             path,
             force,
             packet_thread,
+            checks,
             events,
             withdrawn,
             vips,
@@ -167,7 +171,7 @@ impl Running {
         self.tell(&Origin::Director, verb, &[change]).await;
     }
 
-    async fn tell(&self, origin: &Origin, verb: &str, changes: &[Alteration]) {
+    pub(super) async fn tell(&self, origin: &Origin, verb: &str, changes: &[Alteration]) {
         let events = changes.iter().map(|change| origin.event(verb, change.clone())).collect();
         self.events.tell(events).await;
     }
@@ -231,15 +235,24 @@ impl Running {
         let plan = session.plan_director(&self.desired(&wanted)).await?;
         let (sources, warnings) = (plan.outer_sources(), plan.warnings().to_vec());
         // A new real server must not be without its tunnel's source.
-        let changes = std::iter::once(Change::SetSources(sources.clone())).chain(changes).collect();
+        let down = self.down_at_once(&wanted.checks()).await;
+        let changes = std::iter::once(Change::SetSources(sources.clone()))
+            .chain(changes)
+            .chain(down)
+            .collect();
         let prepared = self.prepare(&wanted, changes).await?;
-        self.apply_prepared(prepared).await?;
+        if let Err(error) = self.apply_prepared(prepared).await {
+            self.checks.repeat();
+            return Err(error);
+        }
         if let Err(error) = session.install(plan).await {
             self.take_back(&wanted, saved).await;
+            self.checks.repeat();
             return Err(error);
         }
         self.sources.extend(sources);
         self.config = wanted;
+        self.adopt_checks();
         Ok((altered, self.warned(warnings)))
     }
 
@@ -320,6 +333,7 @@ fn settings(old: &config::Director, new: &config::Director) -> Vec<Alteration> {
         let change = Alteration::of("maglev_slots", None, None);
         altered.push(change.from_to(old.maglev_slots, new.maglev_slots));
     }
+    altered.extend(health::settings(old, new));
     altered
 }
 

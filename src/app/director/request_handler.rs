@@ -7,13 +7,17 @@ use anyhow::{Context, bail};
 use tokio::sync::watch;
 
 use super::commands::{AdminCommand, AdminCommands, Answer, Done, Origin};
+use super::health;
 use super::messages::{DirectorMessage, Page, Report};
 use super::output::SendError;
-use super::reports::{Kind, Reports};
+use super::reports::{Kind, Reports, collect};
 use crate::app::events::{Events, Listener};
+use crate::app::health::Checks;
 use crate::app::packet_thread::PacketThread;
 use crate::app::serve::{self, Peer};
 use crate::balancer::FlowQuery;
+use crate::balancer::listing::Listed;
+use crate::config;
 use crate::control::{
     self, DirectorStats, Drops, Explained, List, Request, Stats, Status, Timers, VirtualIp,
 };
@@ -26,6 +30,7 @@ pub(super) struct Handler {
     commands: AdminCommands,
     events: Events,
     reports: Reports,
+    checks: Checks,
     since: Instant,
 }
 
@@ -33,6 +38,7 @@ pub(super) struct Handler {
 #[derive(Debug)]
 struct Words {
     vips: watch::Receiver<Vec<VirtualIp>>,
+    checks: Checks,
     tun: String,
     since: Instant,
     offload: bool,
@@ -45,16 +51,16 @@ impl Handler {
         packet_thread: PacketThread<DirectorMessage>,
         commands: AdminCommands,
         events: Events,
-        vips: watch::Receiver<Vec<VirtualIp>>,
+        (vips, checks): (watch::Receiver<Vec<VirtualIp>>, Checks),
         tun: String,
         offload: bool,
         offload_refused: bool,
     ) -> Self {
         let since = Instant::now();
-        let words = Words { vips, tun, since, offload, offload_refused };
+        let words = Words { vips, checks: checks.clone(), tun, since, offload, offload_refused };
         let reports =
             Reports::new(packet_thread.clone(), move |kind, report| words.text(kind, report));
-        Self { packet_thread, commands, events, reports, since }
+        Self { packet_thread, commands, events, reports, checks, since }
     }
 
     fn status(&self, done: Done) -> String {
@@ -75,7 +81,8 @@ impl Words {
         match kind {
             Kind::List => {
                 let vips = self.vips.borrow().clone();
-                control::encode(&List { vips, ..List::from(&report.snapshot) })
+                let list = List { vips, ..List::from(&report.snapshot) };
+                control::encode(&health::annotate(list, &self.checks.blocking_report()))
             }
             Kind::Stats => control::encode(&self.stats(report)),
             Kind::Drops => control::encode(&Drops::from(&report.snapshot.counters)),
@@ -126,7 +133,22 @@ impl serve::RequestHandler for Handler {
                     .packet_thread
                     .ask(|answer| DirectorMessage::Explain { flow, answer })
                     .await?;
-                Ok(control::encode(&Explained::new(&flow, explanation)).into())
+                let report = collect(&self.packet_thread, Some(Listed::All)).await?;
+                let board = self.checks.report().await;
+                let explained = Explained::new(&flow, explanation);
+                let list = List::from(&report.snapshot);
+                Ok(control::encode(&health::passed_over(explained, &list, &board)).into())
+            }
+            Request::Checks => {
+                Ok(control::encode(&health::list(&self.checks.report().await)).into())
+            }
+            Request::Check { address } => {
+                let real = config::real(&address)?;
+                let found = self.checks.check(real).await;
+                if found.is_empty() {
+                    bail!("{real} has no health check; `vstun checks` names those there are");
+                }
+                Ok(control::encode(&health::checked(real, found)).into())
             }
             Request::Connections { .. } | Request::Events => bail!("answered in several lines"),
             request => {

@@ -48,6 +48,14 @@ Examples:
         #[arg(required = true, num_args = 1..=FLOW_WORDS, value_name = "FLOW")]
         flow: Vec<String>,
     },
+    /// Health checks with their last results, how long those took, and when the next is due
+    Checks,
+    /// Run the health checks of a real server now and show every step; 1 where one fails
+    Check {
+        /// The real server
+        #[arg(value_name = "ADDR")]
+        address: String,
+    },
     /// Another weight, from the next connection on
     SetWeight {
         /// Share of new connections; 0 takes none and keeps those there are
@@ -206,6 +214,8 @@ impl Command {
             Self::Announce { address } => Request::Announce { address: address.clone() },
             Self::Withdraw { address } => Request::Withdraw { address: address.clone() },
             Self::Events => Request::Events,
+            Self::Checks => Request::Checks,
+            Self::Check { address } => Request::Check { address: address.clone() },
             Self::Reload => Request::Reload,
             Self::Status => Request::Status,
             Self::Plan { .. } | Self::Cleanup | Self::Demo { .. } => return None,

@@ -13,8 +13,8 @@ use clap::{CommandFactory, Parser};
 
 use crate::config;
 use crate::control::{
-    self, Connections, Drops, Explained, List, MAX_BODY_LEN, ReloadPlan, Request, RequestError,
-    Stats, Status,
+    self, Checked, Checks, Connections, Drops, Explained, List, MAX_BODY_LEN, ReloadPlan, Request,
+    RequestError, Stats, Status,
 };
 use crate::demo;
 
@@ -86,6 +86,7 @@ fn run(args: &Args) -> anyhow::Result<ExitCode> {
         Command::Cleanup => clean_up(args)?,
         Command::Demo { keep } => demo::run(*keep)?,
         Command::Plan { file } => return plan(args, file),
+        Command::Check { .. } => return check(args),
         command => {
             if let Some(request) = command.request() {
                 ask(args, &request)?;
@@ -107,6 +108,7 @@ fn ask(args: &Args, request: &Request) -> anyhow::Result<()> {
         Command::Stats => daemon.answer(args.json, &mut out, Stats::human)?,
         Command::Drops { all } => daemon.answer(args.json, &mut out, |d: &Drops| d.human(all))?,
         Command::Explain { .. } => daemon.answer(args.json, &mut out, Explained::human)?,
+        Command::Checks => daemon.answer(args.json, &mut out, Checks::human)?,
         Command::Events => events(&mut daemon, &mut out)?,
         _ => daemon.answer(args.json, &mut out, |status: &Status| {
             // Where they do not get into the way of whoever reads the answer.
@@ -115,6 +117,21 @@ fn ask(args: &Args, request: &Request) -> anyhow::Result<()> {
         })?,
     }
     Ok(out.flush()?)
+}
+
+/// Runs checks; one that fails is a failure.
+fn check(args: &Args) -> anyhow::Result<ExitCode> {
+    let Some(request) = args.command.request() else { return Ok(ExitCode::SUCCESS) };
+    let mut out = BufWriter::new(io::stdout().lock());
+    let mut daemon = Daemon::connect(&sockets(args))?;
+    daemon.ask(&request, &[])?;
+    let mut passed = false;
+    daemon.answer(args.json, &mut out, |checked: &Checked| {
+        passed = checked.passed();
+        checked.human()
+    })?;
+    out.flush()?;
+    Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Sends the file's text, since the daemon may not be able to read what the operator can.

@@ -127,6 +127,8 @@ impl MaglevTables {
             | Change::SetState { .. }
             | Change::RestoreState { .. }
             | Change::SetHealth { .. }
+            | Change::PinProbe { .. }
+            | Change::UnpinProbe(_)
             | Change::SetSources(_)
             | Change::SetTimeouts(_) => {}
         }

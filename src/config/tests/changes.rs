@@ -103,6 +103,8 @@ fn apply(services: &mut Vec<ServiceSpec>, change: &Change) {
         Change::SetMaglev { .. }
         | Change::SetHashSeed(_)
         | Change::SetSources(_)
+        | Change::PinProbe { .. }
+        | Change::UnpinProbe(_)
         | Change::SetTimeouts(_) => {}
     }
     let listens: Vec<_> = services.iter().flat_map(|service| &service.listens).collect();

@@ -61,7 +61,11 @@ fn running(config: config::Director) -> Running {
         }
     });
     let options = Options { config_path: PathBuf::new(), force: false, wait: Duration::ZERO };
-    Running::new(config, options, packet_thread, Seed(5, 6), BTreeSet::new(), Sources::new())
+    let (inbox, checks) = Checks::new();
+    let (events, _) = tokio::sync::mpsc::unbounded_channel();
+    inbox.start(packet_thread.clone(), events, 7).unwrap();
+    let (withdrawn, sources) = (BTreeSet::new(), Sources::new());
+    Running::new(config, options, packet_thread, checks, Seed(5, 6), withdrawn, sources)
 }
 
 /// Where 200 flows of each service go, those that are new and those that are adopted.

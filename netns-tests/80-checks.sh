@@ -1,0 +1,72 @@
+# Health checks through the tunnel, the default: a web server that dies, a virtual IP that is missing and a tunnel daemon that is
+# killed are all found by the probe, the real server gets no new connection, and comes back. Probes leave no trace in the service's
+# counts, and their replies get through strict reverse path filters.
+source "$(dirname "$0")/lib.sh"
+source "$here/topology.sh"
+source "$here/daemons.sh"
+
+state() { real_field "$1" state; }                              # NAME
+is() { [[ $(state "$1") == "$2" ]]; }                           # NAME STATE
+why_has() { real_field "$1" why | grep -qF -- "$2"; }           # NAME TEXT
+
+probed() { [[ $(number director checks '[.checks[] | select(.runs > 1)] | length') == 3 ]]; }
+
+# Waits for the state, and for what it is said to come of.
+becomes() { # NAME STATE WHY
+    wait_for "$1 to be $2" is "$1" "$2"
+    why_has "$1" "$3" || fail "$1 is $2 because: $(real_field "$1" why), expected $3"
+    say "$1 is $2: $(real_field "$1" why)"
+}
+
+make_topology
+start_web "${REALS[@]}"
+start_real "${REALS[@]}"
+SERVICE_KEYS='[[service.check]]
+type = "http"
+interval = "200ms"
+fast_interval = "50ms"
+timeout = "500ms"
+expect_body = "real"'
+start_director rr 1 1 1
+wait_for "probes of all three" probed
+for name in "${REALS[@]}"; do becomes "$name" up "all checks pass"; done
+expect_eq "connections of probes in the service's counts" "$(connections_given)" 0
+expect_eq "packets of probes in the service's counts" "$(packets_given)" 0
+expect_between "packets of probes" "$(number director stats .packets.probes)" 6 100000
+expect_eq "requests to real2 of 30" "$(fetch 30 | share "$(cat)" real2)" 10
+
+stop real2-web KILL
+becomes real2 down "http check failed: connection refused"
+expect_eq "requests served of 20 without real2's web server" "$(fetch 20 | wc -l)" 2
+expect_eq "check of real2" "$(ask director check "${ADDRESS[real2]}" >"$WORK/check.log"; echo $?)" 1
+grep -q "connection refused" "$WORK/check.log" || fail "check said: $(<"$WORK/check.log")"
+ask director explain tcp "$(in_url "$CLIENT"):4000" "$(in_url "$VIP"):80" >"$WORK/explain.log"
+grep -qE "passed over +${ADDRESS[real2]}: http check failed [0-9]+ s ago: connection refused" "$WORK/explain.log" ||
+    fail "explain said: $(<"$WORK/explain.log")"
+start_web real2
+becomes real2 up "all checks pass"
+
+# A tunnel daemon that runs, and a virtual IP that is not there: a check of the real server's own address would not see it.
+stop real3
+SERVED=("${OUTSIDE_VIPS[$(family "$VIP")]}")
+start_real real3
+SERVED=()
+becomes real3 down "http check failed: no answer within 500ms"
+stop real3
+start_real real3
+becomes real3 up "all checks pass"
+
+stop real1 KILL
+becomes real1 down "http check failed"
+start_real real1
+becomes real1 up "all checks pass"
+expect_log director 'real1|health up → down, http check failed'
+
+# Without checks there is silence, in which every packet can be accounted for.
+SERVICE_KEYS=
+configure "$WORK/director.toml" rr 1 1 1
+ask director reload >/dev/null
+expect_eq "checks after a reload without any" "$(number director checks '.checks | length')" 0
+expect_accounted
+stop director
+expect_eq "the director's exit code" "$CODE" 0

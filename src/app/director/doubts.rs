@@ -1,0 +1,56 @@
+//! Real servers that something makes doubtful, at most one word about each in a moment: anybody can send ICMP errors.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use crate::model::Millis;
+
+/// How long one word about a real server is enough: no check runs more often (its `fast_interval` is at least that).
+const MOMENT: Duration = Duration::from_millis(10);
+
+/// Real servers that are remembered. The kernel lets only errors through that quote a tunnelled packet; still, more may be
+/// forged than there are real servers.
+const REMEMBERED: usize = 16_384;
+
+/// When each was last spoken of.
+#[derive(Debug, Default)]
+pub(super) struct Doubts(HashMap<IpAddr, Millis>);
+
+impl Doubts {
+    /// Whether the checks are to be told of `real` now.
+    pub(super) fn tell(&mut self, now: Millis, real: IpAddr) -> bool {
+        if self.0.len() >= REMEMBERED && !self.0.contains_key(&real) {
+            self.0.clear();
+        }
+        match self.0.insert(real, now) {
+            Some(last) if last.until(now) < MOMENT => {
+                self.0.insert(real, last);
+                false
+            }
+            _ => true,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thousand_errors_in_a_tenth_of_a_second_are_ten_words() {
+        let (mut doubts, one) = (Doubts::default(), IpAddr::from([10, 0, 0, 11]));
+        let told = (0..1_000).filter(|tick| doubts.tell(Millis(tick / 10), one)).count();
+        assert_eq!(told, 10);
+        assert!(doubts.tell(Millis(100), IpAddr::from([10, 0, 0, 12])));
+    }
+
+    #[test]
+    fn no_more_are_remembered_than_the_bound() {
+        let mut doubts = Doubts::default();
+        for number in 0..=u32::try_from(REMEMBERED).unwrap_or(0) {
+            assert!(doubts.tell(Millis(0), IpAddr::from(number.to_be_bytes())));
+        }
+        assert!(doubts.0.len() <= REMEMBERED);
+    }
+}

@@ -1,0 +1,256 @@
+//! What the director makes of its health checks: the packet thread is told by them, operators are told here.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::commands::Origin;
+use super::messages::DirectorMessage;
+use super::reload::Running;
+use crate::app::health::{self, TakesChanges};
+use crate::app::packet_thread::PacketThread;
+use crate::balancer::{Change, ChangeError};
+use crate::config;
+use crate::control::{
+    Alteration, CheckResult, CheckStep, Checked, CheckedOnce, Checks, Explained, List, ListedCheck,
+    PassedOver,
+};
+use crate::health::{BoardReport, CheckReport, Event, Finding, Plan, PlannedCheck};
+use crate::model::Health;
+
+impl TakesChanges for PacketThread<DirectorMessage> {
+    async fn take(&self, changes: Vec<Change>) -> anyhow::Result<Result<(), ChangeError>> {
+        let (_, applied) = self.ask(|answer| DirectorMessage::Apply { changes, answer }).await?;
+        Ok(applied)
+    }
+}
+
+impl Running {
+    /// The changes that tell the balancer who is down with that plan: they belong in one message with those that bring the real
+    /// servers in, so that none has a flow before its first check where it must not.
+    pub(super) async fn down_at_once(&self, plan: &Plan) -> Vec<Change> {
+        let down = self.checks.preview(plan.clone()).await;
+        let change =
+            |(service, address)| Change::SetHealth { service, address, health: Health::Down };
+        down.into_iter().map(change).collect()
+    }
+
+    /// The running configuration's checks are these from now on.
+    pub(super) fn adopt_checks(&self) {
+        self.checks.adopt(self.config.checks());
+        self.checks.repeat();
+    }
+
+    /// Tells what has come of checks.
+    pub(super) async fn checked(&self, event: Event) {
+        let change = match event {
+            Event::Health { service, address, health, why } => {
+                let (before, after) = match health {
+                    Health::Up => (Health::Down, Health::Up),
+                    Health::Down => (Health::Up, Health::Down),
+                };
+                Alteration {
+                    why: Some(why),
+                    ..Alteration::of("health", Some(&service), Some(address))
+                        .from_to(before.name(), after.name())
+                }
+            }
+            Event::Panic { service, active, down, all } => {
+                let so_many = format!("{down} of {all} real servers fail their checks");
+                if active {
+                    log::error!(
+                        "service {service}: {so_many} at once, more than `panic` allows: the checks are \
+                         disbelieved and all real servers stay in; see `vstun checks`"
+                    );
+                }
+                let (before, after) = if active { ("off", "on") } else { ("on", "off") };
+                let panic = Alteration::of("panic", Some(&service), None).from_to(before, after);
+                Alteration { why: Some(so_many), ..panic }
+            }
+            Event::Quorum { service, reached, alive } => {
+                let (before, after) =
+                    if reached { ("lost", "reached") } else { ("reached", "lost") };
+                let quorum = Alteration::of("quorum", Some(&service), None).from_to(before, after);
+                let why = format!("the weights of the real servers that are up add up to {alive}");
+                Alteration { why: Some(why), ..quorum }
+            }
+        };
+        self.tell(&Origin::Health, "check", &[change]).await;
+    }
+
+    /// Says at the start which services nobody checks, and which line mends that.
+    pub(super) fn warn_of_unchecked(&self) {
+        for config::Service { spec, health } in &self.config.services {
+            if spec.reals.is_empty() || !health.checks.is_empty() {
+                continue;
+            }
+            log::warn!(
+                "service {} (line {} of {}) has no health check, so a dead real server keeps its share; add \
+                 `{}` to it",
+                spec.name,
+                health.line(),
+                self.path.display(),
+                config::ServiceHealth::advice(spec)
+            );
+        }
+    }
+}
+
+/// What differs in the health of services that both configurations have.
+pub(super) fn settings(old: &config::Director, new: &config::Director) -> Vec<Alteration> {
+    let before: HashMap<&str, &config::ServiceHealth> =
+        old.services.iter().map(|one| (one.spec.name.as_str(), &one.health)).collect();
+    let mut altered = Vec::new();
+    for config::Service { spec, health } in &new.services {
+        let Some(old) = before.get(spec.name.as_str()) else { continue };
+        let mut note = |what: &str, before: String, after: String| {
+            let change = Alteration::of(what, Some(&spec.name), None);
+            altered.push(change.from_to(before, after));
+        };
+        let (then, now) = (old.rules, health.rules);
+        let numbers = [
+            ("quorum", then.quorum.quorum, now.quorum.quorum),
+            ("quorum_hysteresis", then.quorum.hysteresis, now.quorum.hysteresis),
+        ];
+        for (key, then, now) in numbers.into_iter().filter(|(_, then, now)| then != now) {
+            note(key, then.to_string(), now.to_string());
+        }
+        if then.panic != now.panic {
+            note("panic", format!("{}%", then.panic.0), format!("{}%", now.panic.0));
+        }
+        if old.checks != health.checks {
+            let (before, after) = (shown(old), shown(health));
+            let after = if before == after { format!("another {after}") } else { after };
+            note("check", before, after);
+        }
+    }
+    altered
+}
+
+/// The checks of a service at a glance.
+fn shown(health: &config::ServiceHealth) -> String {
+    let checks: Vec<String> = health.checks.iter().map(ToString::to_string).collect();
+    if checks.is_empty() { "unset".to_owned() } else { checks.join(", ") }
+}
+
+/// Adds to a listing what the checks say.
+pub(super) fn annotate(list: List, board: &BoardReport) -> List {
+    let mut reals = HashMap::new();
+    for service in &board.services {
+        for real in service.reals.iter().filter(|real| !real.why.is_empty()) {
+            reals.insert((service.name.as_str(), real.address.to_string()), real);
+        }
+    }
+    let mut list = list;
+    for service in &mut list.services {
+        if let Some(report) = board.services.iter().find(|one| one.name == service.name) {
+            (service.quorum, service.panic) = (Some(report.quorum), report.panic);
+        }
+        for real in &mut service.reals {
+            let Some(report) = reals.get(&(service.name.as_str(), real.address.clone())) else {
+                continue;
+            };
+            real.since = Some(ago(report.since));
+            real.why = Some(report.why.clone());
+        }
+    }
+    list
+}
+
+/// Adds to an explanation who was passed over, and why.
+pub(super) fn passed_over(mut explained: Explained, list: &List, board: &BoardReport) -> Explained {
+    let Some(service) = explained.service.as_deref() else { return explained };
+    let Some(listed) = list.services.iter().find(|one| one.name == service) else {
+        return explained;
+    };
+    for real in &listed.reals {
+        let Ok(address) = real.address.parse::<IpAddr>() else { continue };
+        if explained.real == Some(address) {
+            continue;
+        }
+        let health = board.real(service, address).filter(|real| real.health == Health::Down);
+        let because = match (health, real.state.as_str()) {
+            (Some(report), _) => report.explain(),
+            (None, "up") if real.weight == 0 => "its weight is 0".to_owned(),
+            (None, "up") if real.full => "it is at its upper threshold".to_owned(),
+            (None, "up") => continue,
+            (None, state) => format!("it is {state}"),
+        };
+        explained.passed_over.push(PassedOver { real: address, because });
+    }
+    explained
+}
+
+/// The listing of all checks.
+pub(super) fn list(board: &BoardReport) -> Checks {
+    Checks {
+        check_lag_milliseconds: millis(board.lag),
+        checks: board.checks.iter().map(listed).collect(),
+    }
+}
+
+fn listed(report: &CheckReport) -> ListedCheck {
+    let result = |(age, finding): &(Duration, Finding)| CheckResult {
+        time: ago(*age),
+        passed: finding.passed,
+        detail: finding.detail.clone(),
+        microseconds: micros(finding.took),
+    };
+    ListedCheck {
+        real: report.check.real.to_string(),
+        services: report.services.clone(),
+        kind: report.check.spec.probe.name().to_owned(),
+        check: report.check.spec.to_string(),
+        via: report.check.spec.via.name().to_owned(),
+        destination: destination(&report.check),
+        state: report.phase.name().to_owned(),
+        streak: report.streak,
+        since_seconds: report.since.as_secs(),
+        next_milliseconds: report.next.map(millis),
+        lag_milliseconds: millis(report.lag),
+        runs: report.runs,
+        results: report.findings.iter().map(result).collect(),
+    }
+}
+
+/// What one run has found.
+pub(super) fn checked(real: IpAddr, found: Vec<health::Checked>) -> Checked {
+    let once = |one: health::Checked| CheckedOnce {
+        check: one.check.spec.to_string(),
+        via: one.check.spec.via.name().to_owned(),
+        destination: destination(&one.check),
+        passed: one.passed,
+        detail: one.detail,
+        microseconds: micros(one.took),
+        steps: one
+            .steps
+            .into_iter()
+            .map(|(at, step)| CheckStep { microseconds: micros(at), step: step.to_owned() })
+            .collect(),
+    };
+    Checked { real: Some(real), checks: found.into_iter().map(once).collect() }
+}
+
+fn destination(check: &PlannedCheck) -> String {
+    let (address, port) = (check.destination.address, check.destination.port);
+    match port {
+        0 => address.to_string(),
+        port => std::net::SocketAddr::new(address, port).to_string(),
+    }
+}
+
+fn ago(age: Duration) -> String {
+    let age = SignedDuration::try_from(age).unwrap_or_default();
+    let then = Timestamp::now().checked_sub(age).unwrap_or(Timestamp::UNIX_EPOCH);
+    format!("{then:.3}")
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}

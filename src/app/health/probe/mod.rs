@@ -1,0 +1,61 @@
+//! The probes, a file for each type of check. A probe ends by itself, or is dropped when its time is up.
+
+mod http;
+mod tcp;
+
+use std::time::Duration;
+
+use super::TakesChanges;
+use super::socket::Target;
+use crate::health::Probe;
+
+/// What a probe has found.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) struct Answer {
+    /// Whether the check has passed.
+    pub(super) passed: bool,
+    /// What was found, in words.
+    pub(super) detail: String,
+}
+
+impl Answer {
+    pub(super) fn pass(detail: impl Into<String>) -> Self {
+        Self { passed: true, detail: detail.into() }
+    }
+
+    pub(super) fn fail(detail: impl Into<String>) -> Self {
+        Self { passed: false, detail: detail.into() }
+    }
+}
+
+/// What was found, or in words what was in the way.
+pub(super) type Outcome = Result<Answer, String>;
+
+/// Probes once, for as long as the check allows.
+pub(super) async fn run<B: TakesChanges>(target: &mut Target<'_, B>) -> Answer {
+    let limit = target.check.spec.timing.timeout;
+    let trace = target.trace;
+    match tokio::time::timeout(limit, probe(target)).await {
+        Ok(Ok(answer)) => answer,
+        Ok(Err(why)) => Answer::fail(why),
+        Err(_) => Answer::fail(late(limit, trace.last())),
+    }
+}
+
+async fn probe<B: TakesChanges>(target: &mut Target<'_, B>) -> Outcome {
+    let check = target.check;
+    match &check.spec.probe {
+        Probe::Tcp => tcp::probe(target).await,
+        Probe::Http(http) => http::probe(target, http).await,
+        // The configuration refuses them.
+        other => Err(format!("no probe of type {} here", other.name())),
+    }
+}
+
+fn late(limit: Duration, last: Option<&str>) -> String {
+    let limit = crate::model::duration::Text(limit);
+    match last {
+        Some("pinned") | None => format!("no answer within {limit}"),
+        Some(last) => format!("{last}, then nothing within {limit}"),
+    }
+}

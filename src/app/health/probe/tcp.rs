@@ -1,0 +1,10 @@
+//! A TCP handshake.
+
+use super::{Answer, Outcome};
+use crate::app::health::TakesChanges;
+use crate::app::health::socket::Target;
+
+pub(super) async fn probe<B: TakesChanges>(target: &mut Target<'_, B>) -> Outcome {
+    target.connect().await?;
+    Ok(Answer::pass("connected"))
+}

@@ -1,0 +1,265 @@
+//! The thread's loop.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+use tokio::time::sleep_until;
+
+use super::pins::Pins;
+use super::socket::Target;
+use super::trace::Trace;
+use super::{Checked, Message, TakesChanges, probe};
+use crate::app::log_throttle::LogThrottle;
+use crate::balancer::{Change, ProbeFlow};
+use crate::health::{Board, CheckId, Event, Finding, Order, PlannedCheck};
+use crate::model::Millis;
+use crate::sys::limits;
+
+/// Probes that are on their way at a time, at most: each has a socket.
+const IN_FLIGHT: usize = 4_096;
+
+/// So many of the files that the process may have open are left to others.
+const OTHER_FILES: u64 = 256;
+
+/// A probe that starts so late says that the checks do not keep up.
+const LATE: Duration = Duration::from_secs(1);
+
+/// Starts of probes after which messages and results have a turn.
+const STARTS_A_TURN: usize = 64;
+
+/// A probe that has come to its end.
+struct Done {
+    id: CheckId,
+    finding: Finding,
+    /// The flow that the check keeps.
+    flow: Option<ProbeFlow>,
+}
+
+/// The thread's state.
+pub(super) struct Runner<B> {
+    board: Board,
+    pins: Arc<Pins<B>>,
+    /// The flows of checks without a probe on its way.
+    flows: HashMap<CheckId, ProbeFlow>,
+    inbox: mpsc::UnboundedReceiver<Message>,
+    events: mpsc::UnboundedSender<Event>,
+    probes: JoinSet<Done>,
+    most: usize,
+    started: Instant,
+    late: LogThrottle,
+}
+
+impl<B: TakesChanges> Runner<B> {
+    pub(super) fn new(
+        balancer: B,
+        inbox: mpsc::UnboundedReceiver<Message>,
+        events: mpsc::UnboundedSender<Event>,
+        seed: u64,
+    ) -> Self {
+        let files = limits::raise_open_files().unwrap_or(1_024);
+        let most = usize::try_from(files.saturating_sub(OTHER_FILES)).unwrap_or(IN_FLIGHT);
+        Self {
+            board: Board::new(seed),
+            pins: Arc::new(Pins::new(balancer)),
+            flows: HashMap::new(),
+            inbox,
+            events,
+            probes: JoinSet::new(),
+            most: most.clamp(16, IN_FLIGHT),
+            started: Instant::now(),
+            late: LogThrottle::default(),
+        }
+    }
+
+    fn now(&self) -> Millis {
+        Millis(u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX))
+    }
+
+    /// Runs until nobody can ask any more.
+    pub(super) async fn run(mut self) {
+        loop {
+            let more = self.start();
+            self.tell().await;
+            let due = self.board.next_due().filter(|_| self.has_room());
+            let due = due.map(|due| self.started + Duration::from_millis(due.0));
+            let wait = async {
+                match due {
+                    _ if more => tokio::task::yield_now().await,
+                    Some(due) => sleep_until(due.into()).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                message = self.inbox.recv() => match message {
+                    Some(message) => self.answer(message).await,
+                    None => return,
+                },
+                Some(done) = self.probes.join_next() => self.finish(done),
+                () = wait => {}
+            }
+        }
+    }
+
+    fn has_room(&self) -> bool {
+        self.probes.len() < self.most
+    }
+
+    /// Starts what is due; whether more may be.
+    fn start(&mut self) -> bool {
+        let now = self.now();
+        for _ in 0..STARTS_A_TURN {
+            if !self.has_room() {
+                return false;
+            }
+            let Some(Order { id, check }) = self.board.start_due(now) else { return false };
+            let flow = self.flows.remove(&id);
+            let (pins, started) = (Arc::clone(&self.pins), self.started);
+            self.probes.spawn(async move {
+                let (finding, flow) = once(&check, &pins, flow, started).await;
+                Done { id, finding, flow }
+            });
+        }
+        true
+    }
+
+    fn finish(&mut self, done: Result<Done, tokio::task::JoinError>) {
+        // Nothing here cancels a probe; one that panics ends the process (`panic = "abort"`).
+        let Ok(Done { id, finding, flow }) = done else { return };
+        let now = self.now();
+        match flow {
+            Some(flow) if self.board.has(id) => drop(self.flows.insert(id, flow)),
+            Some(flow) => self.release(vec![flow]),
+            None => {}
+        }
+        self.board.finish(now, id, finding);
+        let lag = self.board.lag(now);
+        if lag >= LATE
+            && let Some(count) = self.late.note(Instant::now())
+        {
+            log::warn!(
+                "health checks run {} ms late ({count} times): raise their intervals, or give this host more processors",
+                lag.as_millis()
+            );
+        }
+    }
+
+    fn release(&self, flows: Vec<ProbeFlow>) {
+        let pins = Arc::clone(&self.pins);
+        tokio::spawn(async move { pins.release(flows).await });
+    }
+
+    async fn answer(&mut self, message: Message) {
+        let now = self.now();
+        match message {
+            Message::Adopt(plan) => {
+                self.board.adopt(now, &plan);
+                let gone: Vec<CheckId> =
+                    self.flows.keys().copied().filter(|id| !self.board.has(*id)).collect();
+                let flows = gone.iter().filter_map(|id| self.flows.remove(id)).collect();
+                self.release(flows);
+            }
+            Message::Preview(plan, answer) => {
+                let mut board = self.board.clone();
+                board.adopt(now, &plan);
+                drop(answer.send(board.down()));
+            }
+            Message::Repeat => {
+                let changes = self.board.words().map(|(service, address, health)| {
+                    Change::SetHealth { service: service.to_owned(), address, health }
+                });
+                self.change(changes.collect()).await;
+            }
+            Message::Hurry(real) => self.board.hurry(now, real),
+            Message::Report(answer) => drop(answer.send(self.board.report(now))),
+            Message::Check(real, answer) => self.check(real, answer),
+        }
+    }
+
+    /// Tells the balancer and then everybody else what has changed.
+    async fn tell(&mut self) {
+        let events = self.board.take_events();
+        if events.is_empty() {
+            return;
+        }
+        let change = |event: &Event| match event {
+            Event::Health { service, address, health, .. } => Some(Change::SetHealth {
+                service: service.clone(),
+                address: *address,
+                health: *health,
+            }),
+            Event::Panic { .. } | Event::Quorum { .. } => None,
+        };
+        self.change(events.iter().filter_map(change).collect()).await;
+        for event in events {
+            // The main task is gone only when the director stops.
+            let _ = self.events.send(event);
+        }
+    }
+
+    /// A reload may have taken a service or a real server away of which the board has not heard yet: those that are there are told
+    /// all the same.
+    async fn change(&self, changes: Vec<Change>) {
+        if changes.is_empty() {
+            return;
+        }
+        if let Ok(Err(_)) = self.pins.balancer().take(changes.clone()).await {
+            for change in changes {
+                if let Ok(Err(error)) = self.pins.balancer().take(vec![change]).await {
+                    log::debug!("a result of a health check: {error}");
+                }
+            }
+        }
+    }
+
+    /// Runs the checks of a real server beside their schedule.
+    fn check(&self, real: IpAddr, answer: oneshot::Sender<Vec<Checked>>) {
+        let (pins, started) = (Arc::clone(&self.pins), self.started);
+        let checks = self.board.checks_of(real);
+        tokio::spawn(async move {
+            let mut all = Vec::with_capacity(checks.len());
+            for (_, check) in checks {
+                let trace = Trace::new();
+                let (finding, flow) = traced(&check, &pins, None, started, &trace).await;
+                pins.release(flow.into_iter().collect()).await;
+                let Finding { passed, detail, took, .. } = finding;
+                all.push(Checked { check, passed, detail, steps: trace.into_steps(), took });
+            }
+            let _ = answer.send(all);
+        });
+    }
+}
+
+/// One probe, and the flow that its check keeps.
+async fn once<B: TakesChanges>(
+    check: &PlannedCheck,
+    pins: &Pins<B>,
+    flow: Option<ProbeFlow>,
+    started: Instant,
+) -> (Finding, Option<ProbeFlow>) {
+    let trace = Trace::new();
+    traced(check, pins, flow, started, &trace).await
+}
+
+async fn traced<B: TakesChanges>(
+    check: &PlannedCheck,
+    pins: &Pins<B>,
+    mut flow: Option<ProbeFlow>,
+    started: Instant,
+    trace: &Trace,
+) -> (Finding, Option<ProbeFlow>) {
+    let mut target = Target { check, pins, flow: &mut flow, trace };
+    let answer = probe::run(&mut target).await;
+    let took = trace.elapsed();
+    // What is left of a probe that failed, at the other end, may meet the next one from the same port.
+    if !answer.passed
+        && let Some(flow) = flow.take()
+    {
+        pins.release(vec![flow]).await;
+    }
+    let at = Millis(u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX));
+    (Finding { at, passed: answer.passed, detail: answer.detail, took }, flow)
+}

@@ -1,0 +1,134 @@
+//! The probes' sockets: to a real server's own address as any other, and to a virtual IP from a port whose flow is pinned.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::{TcpSocket, TcpStream};
+
+use super::TakesChanges;
+use super::pins::Pins;
+use super::trace::Trace;
+use crate::balancer::ProbeFlow;
+use crate::health::PlannedCheck;
+
+/// Ports that are tried until one is free: the kernel gives out at random, and of its 28,000 each check has one.
+const TRIES: usize = 32;
+
+/// Where a probe goes, and the flow that its check has had so far.
+#[derive(Debug)]
+pub(super) struct Target<'a, B> {
+    pub(super) check: &'a PlannedCheck,
+    pub(super) pins: &'a Pins<B>,
+    /// The pinned flow; kept for the next probe where this one passes.
+    pub(super) flow: &'a mut Option<ProbeFlow>,
+    pub(super) trace: &'a Trace,
+}
+
+impl<B: TakesChanges> Target<'_, B> {
+    /// Where the probe goes.
+    pub(super) fn destination(&self) -> SocketAddr {
+        let destination = self.check.destination;
+        SocketAddr::new(destination.address, destination.port)
+    }
+
+    /// A TCP connection. It is reset when it is dropped: nothing of it is left, and its port can be used at once.
+    ///
+    /// # Errors
+    /// In words: what was found.
+    pub(super) async fn connect(&mut self) -> Result<TcpStream, String> {
+        let destination = self.destination();
+        let socket = match self.check.is_tunnelled() {
+            true => self.pinned(Type::STREAM, Protocol::TCP).await?,
+            false => {
+                open(destination, Type::STREAM, Protocol::TCP).map_err(|error| local(&error))?
+            }
+        };
+        // Without TIME_WAIT, which would take the port for a minute.
+        socket.set_linger(Some(Duration::ZERO)).map_err(|error| local(&error))?;
+        let stream = TcpSocket::from_std_stream(socket.into()).connect(destination).await;
+        let stream = stream.map_err(|error| describe(&error))?;
+        let _ = stream.set_nodelay(true);
+        self.trace.step("connected");
+        Ok(stream)
+    }
+
+    /// A socket whose flow is pinned to the real server.
+    pub(super) async fn pinned(
+        &mut self,
+        kind: Type,
+        protocol: Protocol,
+    ) -> Result<Socket, String> {
+        let destination = self.destination();
+        if let Some(flow) = *self.flow {
+            let socket = open(destination, kind, protocol).map_err(|error| local(&error))?;
+            // The socket of the probe before may be on its way out still.
+            let bound = socket
+                .set_reuse_address(true)
+                .and_then(|()| socket.bind(&SocketAddr::new(flow.source, flow.source_port).into()));
+            if bound.is_ok() {
+                return Ok(socket);
+            }
+            *self.flow = None;
+            self.pins.release(vec![flow]).await;
+        }
+        let source = source_towards(destination).map_err(|error| local(&error))?;
+        for _ in 0..TRIES {
+            let socket = open(destination, kind, protocol).map_err(|error| local(&error))?;
+            socket.bind(&SocketAddr::new(source, 0).into()).map_err(|error| local(&error))?;
+            let bound = socket.local_addr().map_err(|error| local(&error))?.as_socket();
+            let Some(bound) = bound else { break };
+            let flow = ProbeFlow {
+                protocol: u8::try_from(i32::from(protocol)).unwrap_or_default(),
+                source,
+                source_port: bound.port(),
+                destination: destination.ip(),
+                destination_port: destination.port(),
+            };
+            if !self.pins.take(flow) {
+                continue;
+            }
+            *self.flow = Some(flow);
+            self.pins.pin(flow, self.check.real).await?;
+            self.trace.step("pinned");
+            return Ok(socket);
+        }
+        Err("no free port on this host".to_owned())
+    }
+}
+
+fn open(destination: SocketAddr, kind: Type, protocol: Protocol) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(destination), kind, Some(protocol))?;
+    socket.set_nonblocking(true)?;
+    Ok(socket)
+}
+
+/// The director's own address from which the routing table sends there. A UDP socket that is connected sends nothing.
+fn source_towards(destination: SocketAddr) -> io::Result<IpAddr> {
+    let any: SocketAddr = match destination {
+        SocketAddr::V4(_) => ([0, 0, 0, 0], 0).into(),
+        SocketAddr::V6(_) => ([0u16; 8], 0).into(),
+    };
+    let socket = UdpSocket::bind(any)?;
+    socket.connect(SocketAddr::new(destination.ip(), destination.port().max(1)))?;
+    Ok(socket.local_addr()?.ip())
+}
+
+/// What the network says, in words.
+pub(super) fn describe(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => "connection refused".to_owned(),
+        io::ErrorKind::ConnectionReset => "connection reset".to_owned(),
+        io::ErrorKind::HostUnreachable => "host unreachable".to_owned(),
+        io::ErrorKind::NetworkUnreachable => "network unreachable".to_owned(),
+        io::ErrorKind::TimedOut => "timed out".to_owned(),
+        io::ErrorKind::UnexpectedEof => "connection closed".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
+/// What this host lacks, in words.
+fn local(error: &io::Error) -> String {
+    format!("this host: {}", describe(error))
+}

@@ -1,0 +1,189 @@
+//! Probes against servers of every kind, over sockets of this host: good, silent, endless, lying.
+
+#![allow(clippy::unwrap_used)]
+
+use std::io::{Read, Write};
+use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc;
+
+use super::*;
+use crate::health::spec::{CheckSpec, HttpProbe, Probe, StatusRange, Timing, Via};
+use crate::health::{Rules, ServiceInput};
+use crate::model::{Health, RealSpec};
+
+const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+/// A balancer that notes what it is told.
+#[derive(Clone, Debug, Default)]
+struct Told(Arc<Mutex<Vec<Change>>>);
+
+impl TakesChanges for Told {
+    async fn take(&self, changes: Vec<Change>) -> anyhow::Result<Result<(), ChangeError>> {
+        self.0.lock().unwrap().extend(changes);
+        Ok(Ok(()))
+    }
+}
+
+/// A server that does this with each connection; its port.
+fn server(serve: impl Fn(TcpStream) + Send + Sync + 'static) -> u16 {
+    let listener = TcpListener::bind((HERE, 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let serve = Arc::new(serve);
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let serve = Arc::clone(&serve);
+            std::thread::spawn(move || serve(stream.unwrap()));
+        }
+    });
+    port
+}
+
+/// A server that reads a request and answers with this.
+fn answering(answer: &'static [u8]) -> u16 {
+    server(move |mut stream| {
+        let _ = stream.read(&mut [0; 1_024]);
+        let _ = stream.write_all(answer);
+    })
+}
+
+fn plan(probe: Probe, port: u16, timing: Timing) -> Plan {
+    let spec = Arc::new(CheckSpec { probe, via: Via::Direct, port: Some(port), timing });
+    Plan::new([ServiceInput {
+        name: "web",
+        listens: &[],
+        reals: &[RealSpec::new(HERE, 1)],
+        checks: &[spec],
+        rules: Rules::DEFAULT,
+    }])
+}
+
+/// What one run of the probe finds, and how long it took.
+fn found(probe: Probe, port: u16) -> (bool, String, Duration) {
+    let timing = Timing {
+        interval: Duration::from_secs(3_600),
+        timeout: Duration::from_millis(300),
+        ..Timing::DEFAULT
+    };
+    let began = Instant::now();
+    let found = with_checks(plan(probe, port, timing), async |checks, _| checks.check(HERE).await);
+    let [one] = &found[..] else { panic!("{found:?}") };
+    (one.passed, one.detail.clone(), began.elapsed())
+}
+
+fn with_checks<T>(
+    plan: Plan,
+    ask: impl AsyncFnOnce(Checks, mpsc::UnboundedReceiver<Event>) -> T,
+) -> T {
+    let (inbox, checks) = Checks::new();
+    let (events, told) = mpsc::unbounded_channel();
+    inbox.start(Told::default(), events, 7).unwrap();
+    checks.adopt(plan);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(ask(checks, told))
+}
+
+fn http() -> HttpProbe {
+    HttpProbe::new()
+}
+
+#[test]
+fn answers_and_what_is_made_of_them() {
+    let body = HttpProbe { expect_body: Some("^all (is )?well$".to_owned()), ..http() };
+    let only_503 =
+        HttpProbe { expect_status: vec![StatusRange { first: 503, last: 503 }], ..http() };
+    let rows: [(&[u8], HttpProbe, bool, &str); 13] = [
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", http(), true, "status 200"),
+        (b"HTTP/1.0 302 Found\r\n\r\n", http(), true, "status 302"),
+        (b"HTTP/1.1 503 Busy\r\n\r\n", http(), false, "status 503"),
+        (b"HTTP/1.1 404 Gone\r\n\r\n", http(), false, "status 404"),
+        (b"HTTP/1.1 503 Busy\r\n\r\n", only_503, true, "status 503"),
+        (b"", http(), false, "connection closed before the answer"),
+        (b"HTTP/1.1 200", http(), false, "connection closed before the answer"),
+        (b"SSH-2.0-OpenSSH_9.2\r\n", http(), false, "no answer of HTTP"),
+        (b"\x15\x03\x01\x00\x02\x02\x0a", http(), false, "no answer of HTTP"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nall well", body.clone(), true, "matches"),
+        (b"HTTP/1.1 200 OK\r\n\r\nall is well", body.clone(), true, "matches"),
+        (b"HTTP/1.1 200 OK\r\n\r\nall is lost", body.clone(), false, "does not match (11 bytes"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 80\r\n\r\nall", body, false, "does not match"),
+    ];
+    for (answer, http, passed, detail) in rows {
+        let found = found(Probe::Http(http), answering(answer));
+        let shown = String::from_utf8_lossy(answer);
+        assert!(found.0 == passed && found.1.contains(detail), "{shown:?}: {found:?}");
+    }
+}
+
+#[test]
+fn servers_that_hang_or_never_end_cost_no_more_than_the_timeout() {
+    let silent = server(|stream| {
+        std::thread::sleep(Duration::from_secs(5));
+        drop(stream);
+    });
+    let drips = server(|mut stream| {
+        let _ = stream.read(&mut [0; 1_024]);
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n");
+        while stream.write_all(b".").is_ok() {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    });
+    let endless = server(|mut stream| {
+        let _ = stream.read(&mut [0; 1_024]);
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n");
+        while stream.write_all(&[b'.'; 4_096]).is_ok() {}
+    });
+    let body = HttpProbe { expect_body: Some("never".to_owned()), ..http() };
+    for (what, port, http, detail) in [
+        ("silent", silent, http(), "connected, then nothing within 300ms"),
+        ("a byte at a time", drips, body.clone(), "answered, then nothing within 300ms"),
+        ("endless", endless, body, "the body does not match (65536 bytes read)"),
+    ] {
+        let (passed, said, took) = found(Probe::Http(http), port);
+        assert!(!passed && said.contains(detail), "{what}: {said}");
+        assert!(took < Duration::from_secs(4), "{what}: {took:?}");
+    }
+}
+
+#[test]
+fn a_port_that_nobody_listens_on_is_refused_at_once() {
+    let port = TcpListener::bind((HERE, 0)).unwrap().local_addr().unwrap().port();
+    let (passed, detail, _) = found(Probe::Tcp, port);
+    assert_eq!((passed, detail.as_str()), (false, "connection refused"));
+    let (passed, detail, _) = found(Probe::Tcp, answering(b""));
+    assert_eq!((passed, detail.as_str()), (true, "connected"));
+}
+
+#[test]
+fn a_server_that_dies_is_told_of_and_so_is_its_return() {
+    let alive = Arc::new(Mutex::new(true));
+    let port = {
+        let alive = Arc::clone(&alive);
+        server(move |mut stream| {
+            let _ = stream.read(&mut [0; 1_024]);
+            if *alive.lock().unwrap() {
+                let _ = stream.write_all(b"HTTP/1.1 204 Well\r\n\r\n");
+            }
+        })
+    };
+    let (interval, fast) = (Duration::from_millis(20), Duration::from_millis(10));
+    let timing = Timing { interval, fast_interval: fast, ..Timing::DEFAULT };
+    with_checks(plan(Probe::Http(http()), port, timing), async |checks, mut told| {
+        let mut next = async |expected| {
+            loop {
+                let event = tokio::time::timeout(Duration::from_secs(30), told.recv()).await;
+                if let Event::Health { health, why, .. } = event.unwrap().unwrap() {
+                    assert_eq!(health, expected, "{why}");
+                    break;
+                }
+            }
+        };
+        *alive.lock().unwrap() = false;
+        next(Health::Down).await;
+        *alive.lock().unwrap() = true;
+        next(Health::Up).await;
+        let report = checks.report().await;
+        assert_eq!(report.real("web", HERE).unwrap().why, "all checks pass");
+    });
+}

@@ -1,0 +1,39 @@
+//! What a probe has done so far, and when.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// The steps of one probe. They outlive it: when its time is up they say how far it came.
+#[derive(Debug)]
+pub(super) struct Trace {
+    began: Instant,
+    steps: Mutex<Vec<(Duration, &'static str)>>,
+}
+
+impl Trace {
+    pub(super) fn new() -> Self {
+        Self { began: Instant::now(), steps: Mutex::new(Vec::with_capacity(4)) }
+    }
+
+    /// Notes that the step is done.
+    pub(super) fn step(&self, what: &'static str) {
+        let mut steps = self.steps.lock().unwrap_or_else(PoisonError::into_inner);
+        steps.push((self.began.elapsed(), what));
+    }
+
+    /// Since the start.
+    pub(super) fn elapsed(&self) -> Duration {
+        self.began.elapsed()
+    }
+
+    /// The last step that is done.
+    pub(super) fn last(&self) -> Option<&'static str> {
+        let steps = self.steps.lock().unwrap_or_else(PoisonError::into_inner);
+        steps.last().map(|(_, what)| *what)
+    }
+
+    /// All steps.
+    pub(super) fn into_steps(self) -> Vec<(Duration, &'static str)> {
+        self.steps.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+}

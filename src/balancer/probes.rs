@@ -1,0 +1,139 @@
+//! The director's own probes: flows that are pinned to their real servers before their first packet.
+//!
+//! A probe through the tunnel leaves by the director's own sockets to the virtual IP, comes out of the TUN as a client's packet
+//! does, and must reach that one real server. No scheduler is asked, no connection is entered, and no service counts it: its real
+//! server is one of its own, which no service lists.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+use super::flow::Key;
+use super::real::Real;
+use super::verdict::Verdict;
+use super::{Balancer, ChangeError};
+use crate::model::{Millis, RealId, RealSpec, ServiceId};
+use crate::wire::{Fragment, Packet, Transport, icmp};
+
+/// The most flows that are pinned at a time: two for each check that may be planned.
+pub const MAX_PINNED: usize = 131_072;
+
+/// The real servers of probes belong to no service.
+const NO_SERVICE: ServiceId = ServiceId(usize::MAX);
+
+/// A probe's flow, as its packets have it.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub struct ProbeFlow {
+    /// The protocol's number: TCP, UDP, or the ICMP of the family.
+    pub protocol: u8,
+    /// The director's own address.
+    pub source: IpAddr,
+    /// The port there, or the identifier of an echo request.
+    pub source_port: u16,
+    /// The virtual IP.
+    pub destination: IpAddr,
+    /// The port there; 0 of an echo request.
+    pub destination_port: u16,
+}
+
+impl ProbeFlow {
+    fn key(&self) -> Key {
+        let Self { protocol, source, source_port, destination, destination_port } = *self;
+        Key::new(protocol, source, source_port, destination, destination_port)
+    }
+}
+
+/// The pinned flows.
+#[derive(Debug, Default)]
+pub(super) struct Probes {
+    flows: HashMap<Key, RealId>,
+    /// The director's own addresses that have pinned flows, and how many: a packet from elsewhere costs a comparison.
+    sources: Vec<(IpAddr, usize)>,
+    /// The real servers that flows are pinned to, each with its place and how many those are.
+    reals: HashMap<IpAddr, (RealId, usize)>,
+}
+
+impl Probes {
+    /// Whether a packet from this address may be a probe's.
+    #[inline]
+    pub(super) fn may_come_from(&self, source: IpAddr) -> bool {
+        self.sources.iter().any(|(own, _)| *own == source)
+    }
+
+    /// Whether another flow can be pinned.
+    pub(super) fn has_room(&self) -> bool {
+        self.flows.len() < MAX_PINNED
+    }
+
+    fn add_source(&mut self, source: IpAddr) {
+        match self.sources.iter_mut().find(|(own, _)| *own == source) {
+            Some((_, count)) => *count += 1,
+            None => self.sources.push((source, 1)),
+        }
+    }
+
+    fn remove_source(&mut self, source: IpAddr) {
+        if let Some((_, count)) = self.sources.iter_mut().find(|(own, _)| *own == source) {
+            *count -= 1;
+        }
+        self.sources.retain(|(_, count)| *count > 0);
+    }
+}
+
+impl Balancer {
+    /// What becomes of a probe's packet; `None`: it belongs to none, and is a client's.
+    #[cold]
+    pub(super) fn probe(&mut self, now: Millis, packet: &Packet<'_>) -> Option<Verdict> {
+        if packet.fragment != Fragment::Whole {
+            return None;
+        }
+        let (source_port, destination_port) = match packet.transport {
+            Transport::Tcp(header) => (header.source_port, header.destination_port),
+            Transport::Udp { source_port, destination_port } => (source_port, destination_port),
+            Transport::Icmp { .. } => (icmp::echo_identifier(packet)?, 0),
+            Transport::Other => return None,
+        };
+        let (source, destination) = (packet.source, packet.destination);
+        let key = Key::new(packet.protocol, source, source_port, destination, destination_port);
+        let real = *self.probes.flows.get(&key)?;
+        self.counters.probes += 1;
+        Some(self.tunnel(now, packet, real))
+    }
+
+    pub(super) fn pin_probe(
+        &mut self,
+        flow: &ProbeFlow,
+        address: IpAddr,
+    ) -> Result<(), ChangeError> {
+        self.unpin_probe(flow);
+        if !self.probes.has_room() {
+            return Err(ChangeError::Probes);
+        }
+        let id = match self.probes.reals.get_mut(&address) {
+            Some((id, count)) => {
+                *count += 1;
+                *id
+            }
+            None => {
+                let source = self.sources.get(&address).copied();
+                let id = self.place_real(Real::new(NO_SERVICE, RealSpec::new(address, 1), source));
+                self.probes.reals.insert(address, (id, 1));
+                id
+            }
+        };
+        self.probes.add_source(flow.source);
+        self.probes.flows.insert(flow.key(), id);
+        Ok(())
+    }
+
+    pub(super) fn unpin_probe(&mut self, flow: &ProbeFlow) {
+        let Some(id) = self.probes.flows.remove(&flow.key()) else { return };
+        self.probes.remove_source(flow.source);
+        let Some(address) = self.reals.get(id.0 as usize).map(Real::address) else { return };
+        let Some((_, count)) = self.probes.reals.get_mut(&address) else { return };
+        *count -= 1;
+        if *count == 0 {
+            self.probes.reals.remove(&address);
+            self.free_real(id);
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! What a check sends and which answer passes, by its type.
+
+use crate::health::Probe;
+use crate::health::spec::{
+    ClientCertificate, DnsProbe, ExecProbe, GrpcProbe, HttpProbe, HttpVersion, StatusRange,
+    TlsProbe, UdpProbe,
+};
+
+use super::value;
+use crate::config::fault::{Faults, quoted};
+use crate::config::section::{Entry, Section};
+
+/// The most headers of a request.
+pub(super) const MAX_HEADERS: usize = 32;
+/// The most ranges of statuses.
+const MAX_STATUSES: usize = 64;
+/// The most words of a command.
+const MAX_ARGUMENTS: usize = 64;
+
+/// Headers that say how a message is sent, or that have a key of their own.
+const OWN_HEADERS: [&str; 5] =
+    ["host", "connection", "content-length", "transfer-encoding", "upgrade"];
+
+pub(super) fn read(section: &Section<'_>, kind: &str, faults: &mut Faults) -> Option<Probe> {
+    let tls = kind == "https" || flag(section, "tls", faults).unwrap_or(false);
+    Some(match kind {
+        "tcp" => Probe::Tcp,
+        "http" | "https" => Probe::Http(HttpProbe {
+            tls: tls.then(|| self::tls(section, faults)),
+            ..http(section, faults)
+        }),
+        "tls" => Probe::Tls(self::tls(section, faults)),
+        "udp" => Probe::Udp(udp(section, faults)?),
+        "dns" => Probe::Dns(dns(section, faults)?),
+        "icmp" => Probe::Icmp,
+        "grpc" => Probe::Grpc(GrpcProbe {
+            service: section
+                .entry("grpc_service")
+                .and_then(|entry| entry.parsed(value::argument, faults))
+                .unwrap_or_default(),
+            tls: tls.then(|| self::tls(section, faults)),
+        }),
+        "exec" => Probe::Exec(exec(section, faults)?),
+        _ => Probe::Agent,
+    })
+}
+
+fn flag(section: &Section<'_>, key: &'static str, faults: &mut Faults) -> Option<bool> {
+    section.entry(key)?.boolean(faults)
+}
+
+fn http(section: &Section<'_>, faults: &mut Faults) -> HttpProbe {
+    let unsaid = HttpProbe::new();
+    let method = section.entry("method").and_then(|entry| entry.parsed(value::method, faults));
+    let path = section.entry("path").and_then(|entry| entry.parsed(value::path, faults));
+    let host = section.entry("host").and_then(|entry| entry.parsed(value::host, faults));
+    let version = section.entry("http_version").and_then(|entry| entry.parsed(version, faults));
+    let statuses = section.entry("expect_status").map(|entry| statuses(&entry, faults));
+    let body = section.entry("expect_body");
+    if let Some(entry) = body.filter(|_| method.as_deref() == Some("HEAD")) {
+        let hint = "write method = \"GET\", or take expect_body out";
+        entry.fault(format!("the answer to HEAD has no body; {hint}"), faults);
+    }
+    HttpProbe {
+        method: method.unwrap_or(unsaid.method),
+        path: path.unwrap_or(unsaid.path),
+        host,
+        headers: section.entry("headers").map(|entry| headers(&entry, faults)).unwrap_or_default(),
+        version: version.unwrap_or(unsaid.version),
+        expect_status: statuses.unwrap_or(unsaid.expect_status),
+        expect_body: body.and_then(|entry| entry.parsed(value::pattern, faults)),
+        tls: None,
+    }
+}
+
+fn version(text: &str) -> Result<HttpVersion, String> {
+    match text {
+        "1.0" => Ok(HttpVersion::Http10),
+        "1.1" => Ok(HttpVersion::Http11),
+        _ => Err(format!("{} is not spoken here; write \"1.0\" or \"1.1\"", quoted(text))),
+    }
+}
+
+fn statuses(entry: &Entry<'_>, faults: &mut Faults) -> Vec<StatusRange> {
+    let elements = entry.list(faults);
+    if entry.is_empty_list() {
+        entry.fault("the list is empty; write expect_status = [200, \"300-399\"]", faults);
+    }
+    if elements.len() > MAX_STATUSES {
+        let message = format!("{} elements; at most {MAX_STATUSES} are taken", elements.len());
+        entry.fault(message, faults);
+        return Vec::new();
+    }
+    let one = |element: Entry<'_>| {
+        if !element.is_number() {
+            return element.parsed(value::statuses, faults);
+        }
+        let status = u16::try_from(element.number(100..=599, faults)?).ok()?;
+        Some(StatusRange { first: status, last: status })
+    };
+    elements.into_iter().filter_map(one).collect()
+}
+
+fn headers(entry: &Entry<'_>, faults: &mut Faults) -> Vec<(String, String)> {
+    let pairs = entry.pairs(faults);
+    if pairs.len() > MAX_HEADERS {
+        let message = format!("{} headers; at most {MAX_HEADERS} are sent", pairs.len());
+        entry.fault(message, faults);
+        return Vec::new();
+    }
+    let mut headers = Vec::with_capacity(pairs.len());
+    for (name, entry) in pairs {
+        let Some(text) = entry.text(faults) else { continue };
+        // RFC 9110 section 5.6.2 and 5.5.
+        let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+        if name.is_empty() || !name.bytes().all(token) {
+            entry.fault(format!("{} is no name of a header", quoted(name)), faults);
+        } else if OWN_HEADERS.contains(&name.to_ascii_lowercase().as_str()) {
+            let hint =
+                if name.eq_ignore_ascii_case("host") { "write host = " } else { "take it out" };
+            entry.fault(format!("{name} is not for this list; {hint}"), faults);
+        } else if !text.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic()) {
+            let hint = "write visible ASCII characters and spaces";
+            entry.fault(format!("{} is no value of header {name}; {hint}", quoted(text)), faults);
+        } else {
+            headers.push((name.to_owned(), text.to_owned()));
+        }
+    }
+    headers
+}
+
+fn tls(section: &Section<'_>, faults: &mut Faults) -> TlsProbe {
+    let mut file = |key| section.entry(key).and_then(|entry| entry.parsed(value::file, faults));
+    let (ca, certificate, key) = (file("ca"), file("client_certificate"), file("client_key"));
+    let verify = flag(section, "verify", faults).unwrap_or(true);
+    if let Some(entry) = section.entry("ca").filter(|_| !verify) {
+        let hint = "take it out, or write verify = true";
+        entry.fault(format!("says nothing where nothing is verified; {hint}"), faults);
+    }
+    for (one, other) in [("client_certificate", "client_key"), ("client_key", "client_certificate")]
+    {
+        if let (Some(entry), None) = (section.entry(one), section.entry(other)) {
+            entry.fault(format!("says nothing without {other}; write both"), faults);
+        }
+    }
+    TlsProbe {
+        sni: section.entry("sni").and_then(|entry| entry.parsed(value::sni, faults)),
+        ca,
+        client: certificate
+            .zip(key)
+            .map(|(certificate, key)| ClientCertificate { certificate, key }),
+        verify,
+    }
+}
+
+fn udp(section: &Section<'_>, faults: &mut Faults) -> Option<UdpProbe> {
+    let expect = section.entry("expect").and_then(|entry| entry.parsed(value::pattern, faults));
+    let hint = "write what is sent, as in send = \"ping\"";
+    let send = section.required_entry("send", hint, faults)?.parsed(value::send, faults)?;
+    Some(UdpProbe { send, expect })
+}
+
+fn dns(section: &Section<'_>, faults: &mut Faults) -> Option<DnsProbe> {
+    let mut text = |key, parse: fn(&str) -> Result<String, String>| {
+        section.entry(key).and_then(|entry| entry.parsed(parse, faults))
+    };
+    let record = text("record", value::record).unwrap_or_else(|| "A".to_owned());
+    let expect_rcode = text("expect_rcode", value::rcode).unwrap_or_else(|| "NOERROR".to_owned());
+    let expect_answer = text("expect_answer", value::argument);
+    let hint = "write the name to ask for, as in query = \"www.example\"";
+    let query = section.required_entry("query", hint, faults)?.parsed(value::query, faults)?;
+    Some(DnsProbe { query, record, expect_rcode, expect_answer })
+}
+
+fn exec(section: &Section<'_>, faults: &mut Faults) -> Option<ExecProbe> {
+    let hint = "write the program and its arguments, as in command = [\"/usr/lib/check\", \"-q\"]";
+    let entry = section.required_entry("command", hint, faults)?;
+    let words = entry.list(faults);
+    if entry.is_empty_list() {
+        entry.fault(format!("the list is empty; {hint}"), faults);
+    }
+    if words.len() > MAX_ARGUMENTS {
+        let message = format!("{} words; at most {MAX_ARGUMENTS} are taken", words.len());
+        entry.fault(message, faults);
+        return None;
+    }
+    let parse = |index: usize| if index == 0 { program } else { value::argument };
+    let word = |(index, word): (usize, &Entry<'_>)| word.parsed(parse(index), faults);
+    let command: Vec<String> = words.iter().enumerate().filter_map(word).collect();
+    let dynamic = flag(section, "dynamic", faults).unwrap_or(false);
+    (!command.is_empty()).then_some(ExecProbe { command, dynamic })
+}
+
+fn program(text: &str) -> Result<String, String> {
+    value::file(text).map(|_| text.to_owned()).map_err(|_| {
+        let hint = "no shell looks for it, write one such as /usr/lib/check";
+        format!("{} is no absolute path of a program; {hint}", quoted(text))
+    })
+}

@@ -1,0 +1,166 @@
+//! One text of a check to one checked value. The error is the message: what is wrong and what to write instead.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use regex::bytes::RegexBuilder;
+
+use crate::config::fault::quoted;
+use crate::config::value::{one_of, within};
+use crate::health::spec::{Initial, StatusRange};
+use crate::health::{Panic, Timing, Via};
+use crate::model::MAX_WEIGHT;
+
+/// The largest quorum: as many real servers as a service may have, each of the largest weight.
+pub(super) const MAX_QUORUM: u32 = MAX_WEIGHT * 1024;
+/// The longest path of a request, and of a file, in bytes.
+pub(super) const MAX_PATH_LEN: usize = 2_048;
+/// The longest regular expression in bytes.
+pub(super) const MAX_PATTERN_LEN: usize = 4_096;
+/// Bytes that a compiled regular expression may take.
+const MAX_PATTERN_SIZE: usize = 1 << 20;
+/// The longest name of a host in bytes (RFC 1035 section 2.3.4).
+pub(super) const MAX_HOST_LEN: usize = 253;
+/// The longest datagram that is sent, in bytes: it fits into one packet.
+pub(super) const MAX_SEND_LEN: usize = 1_024;
+
+pub(super) fn interval(text: &str) -> Result<Duration, String> {
+    within(text, Timing::MIN, Timing::MAX)
+}
+
+pub(super) fn via(text: &str) -> Result<Via, String> {
+    one_of(text, &Via::ALL, Via::name)
+}
+
+pub(super) fn initial(text: &str) -> Result<Initial, String> {
+    one_of(text, &Initial::ALL, Initial::name)
+}
+
+/// The share of a service's real servers above which its checks are disbelieved.
+pub(super) fn panic(text: &str) -> Result<Panic, String> {
+    let digits = text.strip_suffix('%').filter(|digits| digits.bytes().all(|b| b.is_ascii_digit()));
+    let hundredths = digits.and_then(|digits| digits.parse().ok());
+    hundredths.filter(|hundredths| (1..=100).contains(hundredths)).map(Panic).ok_or_else(|| {
+        format!("{} is no share; write \"1%\" to \"100%\", which is never", quoted(text))
+    })
+}
+
+/// A method (RFC 9110 section 9.1): some letters.
+pub(super) fn method(text: &str) -> Result<String, String> {
+    let legal =
+        (1..=32).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_uppercase());
+    if legal && text != "CONNECT" {
+        return Ok(text.to_owned());
+    }
+    Err(format!("{} is no method; write one such as GET, HEAD or OPTIONS", quoted(text)))
+}
+
+/// A path with its query as it stands in a request.
+pub(super) fn path(text: &str) -> Result<String, String> {
+    if text.len() > MAX_PATH_LEN {
+        return Err(format!("{} bytes long; at most {MAX_PATH_LEN} are sent", text.len()));
+    }
+    let legal = text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#');
+    if !legal || !(text.starts_with('/') || text == "*") {
+        let hint = "write one such as /health, with %20 for a space";
+        return Err(format!("{} is no path of a request; {hint}", quoted(text)));
+    }
+    Ok(text.to_owned())
+}
+
+/// The name of a host, with or without a port.
+pub(super) fn host(text: &str) -> Result<String, String> {
+    let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:[]".contains(&byte);
+    if text.is_empty() || text.len() > MAX_HOST_LEN || !text.bytes().all(legal) {
+        let hint = "write one such as www.example";
+        return Err(format!("{} is no name of a host; {hint}", quoted(text)));
+    }
+    Ok(text.to_owned())
+}
+
+/// The name that a certificate has to have.
+pub(super) fn sni(text: &str) -> Result<String, String> {
+    if text.contains([':', '[', ']']) && text.parse::<std::net::IpAddr>().is_err() {
+        return Err(format!("{} is no name; write one such as www.example", quoted(text)));
+    }
+    host(text)
+}
+
+/// A range of statuses.
+pub(super) fn statuses(text: &str) -> Result<StatusRange, String> {
+    let one = |text: &str| text.parse().ok().filter(|status| (100..=599).contains(status));
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    match (one(first), one(last)) {
+        (Some(first), Some(last)) if first <= last => Ok(StatusRange { first, last }),
+        _ => Err(format!("{} is no status; write 200 or \"200-299\"", quoted(text))),
+    }
+}
+
+/// A regular expression, as `app` will compile it.
+pub(super) fn pattern(text: &str) -> Result<String, String> {
+    if text.is_empty() || text.len() > MAX_PATTERN_LEN {
+        return Err(format!("{} bytes long; write 1 to {MAX_PATTERN_LEN}", text.len()));
+    }
+    match RegexBuilder::new(text).size_limit(MAX_PATTERN_SIZE).build() {
+        Ok(_) => Ok(text.to_owned()),
+        Err(error) => {
+            let error = error.to_string();
+            let last = error.lines().last().unwrap_or_default();
+            let why = last.trim_start_matches("error: ");
+            Err(format!("{} is no regular expression: {why}; mend it", quoted(text)))
+        }
+    }
+}
+
+/// The absolute path of a file.
+pub(super) fn file(text: &str) -> Result<PathBuf, String> {
+    if !text.starts_with('/')
+        || text.ends_with('/')
+        || text.contains('\0')
+        || text.len() > MAX_PATH_LEN
+    {
+        let hint = "write one such as /etc/ssl/certs/ca.pem";
+        return Err(format!("{} is no absolute path of a file; {hint}", quoted(text)));
+    }
+    Ok(PathBuf::from(text))
+}
+
+/// What is sent in a datagram.
+pub(super) fn send(text: &str) -> Result<String, String> {
+    if text.len() > MAX_SEND_LEN {
+        return Err(format!("{} bytes long; at most {MAX_SEND_LEN} are sent", text.len()));
+    }
+    Ok(text.to_owned())
+}
+
+/// A name that is asked for (RFC 1035 section 2.3.4).
+pub(super) fn query(text: &str) -> Result<String, String> {
+    let labels = text.strip_suffix('.').unwrap_or(text);
+    let legal = |label: &str| {
+        (1..=63).contains(&label.len()) && label.bytes().all(|byte| byte.is_ascii_graphic())
+    };
+    if text == "." || (text.len() <= MAX_HOST_LEN && labels.split('.').all(legal)) {
+        return Ok(text.to_owned());
+    }
+    Err(format!("{} is no domain name; write one such as www.example", quoted(text)))
+}
+
+const RECORDS: [&str; 9] = ["A", "AAAA", "CNAME", "MX", "NS", "PTR", "SOA", "SRV", "TXT"];
+const RCODES: [&str; 6] = ["NOERROR", "FORMERR", "SERVFAIL", "NXDOMAIN", "NOTIMP", "REFUSED"];
+
+pub(super) fn record(text: &str) -> Result<String, String> {
+    one_of(text, &RECORDS, |name| name).map(ToOwned::to_owned)
+}
+
+pub(super) fn rcode(text: &str) -> Result<String, String> {
+    one_of(text, &RCODES, |name| name).map(ToOwned::to_owned)
+}
+
+/// A program's path or one of its arguments.
+pub(super) fn argument(text: &str) -> Result<String, String> {
+    if text.contains('\0') || text.len() > MAX_PATH_LEN {
+        let message = format!("{} is no argument of a program", quoted(text));
+        return Err(format!("{message}; write at most {MAX_PATH_LEN} bytes without zeros"));
+    }
+    Ok(text.to_owned())
+}

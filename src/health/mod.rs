@@ -1,0 +1,27 @@
+//! Health checks: what is checked, when, and what follows for the real servers. Pure; imports `model`.
+//!
+//! 1. [`spec`]: one check as it is configured.
+//! 2. [`plan`]: the checks of all services. Checks of one real server with the same text run once.
+//! 3. [`state`]: rise and fall, a table.
+//! 4. [`schedule`]: when the next probe is due.
+//! 5. [`rule`]: what a service makes of its real servers' checks: quorum and panic.
+//! 6. [`board`]: the state of all checks. Orders go out, results come in, and so do [`Event`]s.
+//!
+//! Time and seeds are arguments; probes are sent by `app::health`.
+
+pub mod board;
+pub mod plan;
+pub mod report;
+pub mod rule;
+pub mod schedule;
+pub mod spec;
+pub mod state;
+
+#[cfg(test)]
+mod tests;
+
+pub use board::{Board, CheckId, Event, Order};
+pub use plan::{Destination, MAX_CHECKS, Plan, PlannedCheck, ServiceInput, ServicePlan};
+pub use report::{Board as BoardReport, CheckReport, Finding, RealReport, ServiceReport};
+pub use rule::{Panic, Quorum, Rules};
+pub use spec::{CheckSpec, Initial, Probe, Timing, Via};

@@ -1,0 +1,240 @@
+//! The checks of all services: each real server's, each virtual IP's, and each only once.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use super::rule::Rules;
+use super::spec::{CheckSpec, Probe, Via};
+use crate::model::{Listen, RealSpec};
+
+/// The most checks of a director, each of one real server: their state and their results are kept in memory.
+pub const MAX_CHECKS: usize = 65_536;
+
+/// Where a probe goes.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub struct Destination {
+    /// A virtual IP, or the real server's own address.
+    pub address: IpAddr,
+    /// The port; 0 where the probe has none.
+    pub port: u16,
+}
+
+/// One check of one real server. Two that are equal are one.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub struct PlannedCheck {
+    /// The real server.
+    pub real: IpAddr,
+    /// Where the probe goes.
+    pub destination: Destination,
+    /// What is sent, how often, and which answer passes.
+    pub spec: Arc<CheckSpec>,
+}
+
+impl PlannedCheck {
+    /// Whether its probes go through the tunnel.
+    #[must_use]
+    pub fn is_tunnelled(&self) -> bool {
+        self.destination.address != self.real
+    }
+}
+
+/// What a plan is made of: one service as it is configured.
+#[derive(Clone, Copy, Debug)]
+pub struct ServiceInput<'a> {
+    /// The service's name.
+    pub name: &'a str,
+    /// Where it listens.
+    pub listens: &'a [Listen],
+    /// Its real servers.
+    pub reals: &'a [RealSpec],
+    /// Its checks.
+    pub checks: &'a [Arc<CheckSpec>],
+    /// What it makes of them.
+    pub rules: Rules,
+}
+
+/// The checks of one service's real servers.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ServicePlan {
+    /// The service's name.
+    pub name: String,
+    /// What it makes of them.
+    pub rules: Rules,
+    /// Its real servers.
+    pub reals: Vec<RealPlan>,
+}
+
+/// The checks of a real server in one service.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct RealPlan {
+    /// Its address.
+    pub address: IpAddr,
+    /// Its weight.
+    pub weight: u32,
+    /// Its checks, as places in [`Plan::checks`].
+    pub checks: Vec<usize>,
+}
+
+/// The checks of all services.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Plan {
+    /// Every check, each once.
+    pub checks: Vec<PlannedCheck>,
+    /// Who has which of them.
+    pub services: Vec<ServicePlan>,
+}
+
+impl Plan {
+    /// The plan of these services.
+    #[must_use]
+    pub fn new<'a>(services: impl IntoIterator<Item = ServiceInput<'a>>) -> Self {
+        let mut plan = Self::default();
+        let mut places = HashMap::new();
+        for service in services {
+            let reals = service.reals.iter().map(|real| {
+                let checks = service.checks.iter();
+                let planned = checks.flat_map(|spec| planned(spec, real.address, service.listens));
+                RealPlan {
+                    address: real.address,
+                    weight: real.weight,
+                    checks: planned
+                        .map(|check| place(check, &mut plan.checks, &mut places))
+                        .collect(),
+                }
+            });
+            let reals = reals.collect();
+            let name = service.name.to_owned();
+            plan.services.push(ServicePlan { name, rules: service.rules, reals });
+        }
+        plan
+    }
+}
+
+/// Where the check is in the list, to which it is added where it is new.
+fn place(
+    check: PlannedCheck,
+    checks: &mut Vec<PlannedCheck>,
+    places: &mut HashMap<PlannedCheck, usize>,
+) -> usize {
+    *places.entry(check.clone()).or_insert_with(|| {
+        checks.push(check);
+        checks.len() - 1
+    })
+}
+
+fn planned<'a>(
+    spec: &'a Arc<CheckSpec>,
+    real: IpAddr,
+    listens: &[Listen],
+) -> impl Iterator<Item = PlannedCheck> + use<'a> {
+    let destinations = destinations(spec, real, listens).into_iter();
+    destinations.map(move |destination| PlannedCheck { real, destination, spec: Arc::clone(spec) })
+}
+
+/// Where the probes of a check of `real` go, in a service with those listens: through the tunnel to each virtual IP, otherwise to the
+/// real server's own address. Empty where the check has no port and no listen of its transport gives it one.
+#[must_use]
+pub fn destinations(spec: &CheckSpec, real: IpAddr, listens: &[Listen]) -> Vec<Destination> {
+    if let Probe::Exec(_) = spec.probe {
+        return vec![Destination { address: real, port: spec.port.unwrap_or_default() }];
+    }
+    let port_at = |vip: Option<IpAddr>| match (spec.probe.transport(), spec.port) {
+        (None, _) => Some(0),
+        (Some(_), Some(port)) => Some(port),
+        (Some(transport), None) => listens
+            .iter()
+            .find(|one| one.protocol == transport && vip.is_none_or(|vip| one.address == vip))
+            .map(|listen| listen.ports.first),
+    };
+    let mut vips: Vec<Option<IpAddr>> = Vec::new();
+    match spec.via {
+        Via::Direct => vips.push(None),
+        Via::Tunnel => {
+            for listen in listens {
+                if !vips.contains(&Some(listen.address)) {
+                    vips.push(Some(listen.address));
+                }
+            }
+        }
+    }
+    let at = |vip: Option<IpAddr>| {
+        Some(Destination { address: vip.unwrap_or(real), port: port_at(vip)? })
+    };
+    vips.into_iter().filter_map(at).collect()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::health::spec::Timing;
+
+    fn spec(via: Via, port: Option<u16>) -> Arc<CheckSpec> {
+        Arc::new(CheckSpec { probe: Probe::Tcp, via, port, timing: Timing::DEFAULT })
+    }
+
+    fn listens(texts: &[&str]) -> Vec<Listen> {
+        texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    fn real(address: &str) -> RealSpec {
+        RealSpec::new(address.parse().unwrap(), 1)
+    }
+
+    fn shown(plan: &Plan) -> Vec<String> {
+        let one = |check: &PlannedCheck| {
+            format!("{} {}:{}", check.real, check.destination.address, check.destination.port)
+        };
+        plan.checks.iter().map(one).collect()
+    }
+
+    #[test]
+    fn a_check_of_several_listens_or_services_with_the_same_text_is_one() {
+        let reals = [real("10.0.0.11"), real("10.0.0.12")];
+        let (web, secure) = (
+            listens(&["192.0.2.10:80/tcp"]),
+            listens(&["192.0.2.10:443/tcp", "192.0.2.10:8443/tcp"]),
+        );
+        let checks = [spec(Via::Tunnel, Some(80))];
+        let same = [spec(Via::Tunnel, Some(80))];
+        let input = |name, listens, checks| ServiceInput {
+            name,
+            listens,
+            reals: &reals,
+            checks,
+            rules: Rules::DEFAULT,
+        };
+        let plan = Plan::new([input("web", &web, &checks), input("secure", &secure, &same)]);
+        assert_eq!(shown(&plan), ["10.0.0.11 192.0.2.10:80", "10.0.0.12 192.0.2.10:80"]);
+        for service in &plan.services {
+            assert_eq!(service.reals[1].checks, [1], "{}", service.name);
+        }
+    }
+
+    #[test]
+    fn through_the_tunnel_each_virtual_ip_is_asked_and_directly_the_real_server() {
+        let listens = listens(&[
+            "192.0.2.10:80/tcp",
+            "192.0.2.10:443/tcp",
+            "[2001:db8::10]:443/tcp",
+            "192.0.2.11:53/udp",
+        ]);
+        let reals = [real("10.0.0.11")];
+        let plan = |checks: &[Arc<CheckSpec>]| {
+            let (name, rules) = ("web", Rules::DEFAULT);
+            shown(&Plan::new([ServiceInput {
+                name,
+                listens: &listens,
+                reals: &reals,
+                checks,
+                rules,
+            }]))
+        };
+        let tunnelled = plan(&[spec(Via::Tunnel, None)]);
+        assert_eq!(tunnelled, ["10.0.0.11 192.0.2.10:80", "10.0.0.11 2001:db8::10:443"]);
+        let elsewhere = plan(&[spec(Via::Tunnel, Some(8080))]);
+        assert_eq!(elsewhere.len(), 3);
+        assert_eq!(plan(&[spec(Via::Direct, None)]), ["10.0.0.11 10.0.0.11:80"]);
+    }
+}

@@ -1,0 +1,283 @@
+//! The board: orders out, findings in, events.
+
+#![allow(clippy::unwrap_used)]
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::board::{Board, Event};
+use super::plan::{Plan, ServiceInput};
+use super::report::Finding;
+use super::rule::{Panic, Quorum, Rules};
+use super::spec::{CheckSpec, Initial, Probe, Timing, Via};
+use crate::model::{Health, Listen, Millis, RealSpec};
+
+const TIMING: Timing = Timing {
+    interval: Duration::from_secs(2),
+    fast_interval: Duration::from_millis(200),
+    timeout: Duration::from_secs(1),
+    rise: 2,
+    fall: 3,
+    initial: Initial::Up,
+};
+
+fn address(last: u8) -> IpAddr {
+    IpAddr::from([10, 0, 0, last])
+}
+
+fn spec(port: u16, timing: Timing) -> Arc<CheckSpec> {
+    Arc::new(CheckSpec { probe: Probe::Tcp, via: Via::Tunnel, port: Some(port), timing })
+}
+
+/// Services with the same real servers, `count` of them.
+fn plan(services: &[(&str, &[Arc<CheckSpec>])], count: u8, rules: Rules) -> Plan {
+    let listens: Vec<Listen> = vec!["192.0.2.10:80/tcp".parse().unwrap()];
+    let reals: Vec<RealSpec> = (1..=count).map(|last| RealSpec::new(address(last), 1)).collect();
+    let input =
+        |&(name, checks)| ServiceInput { name, listens: &listens, reals: &reals, checks, rules };
+    Plan::new(services.iter().map(input))
+}
+
+fn finding(at: Millis, passed: bool) -> Finding {
+    let detail = if passed { "connected" } else { "connection refused" }.to_owned();
+    Finding { at, passed, detail, took: Duration::from_millis(1) }
+}
+
+/// Runs every probe that is due up to `end`; `alive` says whether a real server answers at a port.
+fn run(
+    board: &mut Board,
+    now: &mut Millis,
+    end: Millis,
+    alive: impl Fn(IpAddr, u16) -> bool,
+) -> u32 {
+    let mut probes = 0;
+    while let Some(due) = board.next_due().filter(|due| *due <= end) {
+        *now = due.max(*now);
+        while let Some(order) = board.start_due(*now) {
+            probes += 1;
+            let passed = alive(order.check.real, order.check.destination.port);
+            board.finish(*now, order.id, finding(*now, passed));
+        }
+    }
+    *now = end;
+    probes
+}
+
+fn words(board: &mut Board) -> Vec<(String, IpAddr, Health)> {
+    let word = |event| match event {
+        Event::Health { service, address, health, .. } => Some((service, address, health)),
+        _ => None,
+    };
+    board.take_events().into_iter().filter_map(word).collect()
+}
+
+#[test]
+fn a_dead_server_is_down_after_fall_failures_at_the_fast_interval_and_comes_back() {
+    let mut board = Board::new(7);
+    let mut now = Millis(0);
+    board.adopt(now, &plan(&[("web", &[spec(80, TIMING)])], 3, Rules::DEFAULT));
+    run(&mut board, &mut now, Millis(10_000), |_, _| true);
+    assert_eq!(words(&mut board), []);
+    // At worst 1.1 intervals until the first failure, and two fast intervals more.
+    run(&mut board, &mut now, Millis(12_650), |real, _| real != address(2));
+    assert_eq!(words(&mut board), [("web".to_owned(), address(2), Health::Down)]);
+    let report = board.report(now);
+    let real = report.real("web", address(2)).unwrap();
+    assert_eq!(real.why, "tcp check failed: connection refused");
+    run(&mut board, &mut now, Millis(15_100), |_, _| true);
+    assert_eq!(words(&mut board), [("web".to_owned(), address(2), Health::Up)]);
+}
+
+#[test]
+fn every_check_has_to_pass_and_one_serves_all_services_with_its_text() {
+    let mut board = Board::new(7);
+    let mut now = Millis(0);
+    let (one, other) = ([spec(80, TIMING)], [spec(80, TIMING), spec(81, TIMING)]);
+    board.adopt(now, &plan(&[("web", &one), ("both", &other)], 2, Rules::DEFAULT));
+    assert_eq!(board.report(now).checks.len(), 4);
+    run(&mut board, &mut now, Millis(5_000), |_, port| port == 80);
+    let down = words(&mut board);
+    assert_eq!(down.len(), 2);
+    assert!(down.iter().all(|(service, _, health)| service == "both" && *health == Health::Down));
+    run(&mut board, &mut now, Millis(10_000), |_, port| port == 81);
+    // Port 81 may come back before port 80 is given up: then the word changes twice.
+    assert_eq!(board.down().len(), 4, "both services do without both real servers");
+}
+
+#[test]
+fn initial_down_takes_no_flow_until_it_has_passed() {
+    let timing = Timing { initial: Initial::Down, ..TIMING };
+    let mut board = Board::new(7);
+    let mut now = Millis(0);
+    board.adopt(now, &plan(&[("web", &[spec(80, timing)])], 1, Rules::DEFAULT));
+    assert_eq!(board.down(), [("web".to_owned(), address(1))]);
+    assert_eq!(words(&mut board), [("web".to_owned(), address(1), Health::Down)]);
+    assert_eq!(board.report(now).services[0].reals[0].why, "tcp check has not passed yet");
+    run(&mut board, &mut now, Millis(1_300), |_, _| true);
+    assert_eq!(words(&mut board), [("web".to_owned(), address(1), Health::Up)]);
+}
+
+#[test]
+fn a_reload_keeps_the_state_of_checks_and_a_changed_one_starts_from_its_real_servers() {
+    let mut board = Board::new(7);
+    let mut now = Millis(0);
+    board.adopt(now, &plan(&[("web", &[spec(80, TIMING)])], 2, Rules::DEFAULT));
+    run(&mut board, &mut now, Millis(6_000), |real, _| real != address(2));
+    assert_eq!(words(&mut board).len(), 1);
+    for round in 0..50 {
+        // The same, another port, another interval: none of them is a reason to take it back in.
+        let port = 80 + round % 2;
+        let interval = Duration::from_secs(2 + u64::from(round % 3));
+        let checks = [spec(port, Timing { interval, ..TIMING })];
+        board.adopt(now, &plan(&[("web", &checks)], 2, Rules::DEFAULT));
+        assert_eq!(words(&mut board), [], "round {round}");
+        let end = now.after(Duration::from_millis(500));
+        run(&mut board, &mut now, end, |real, _| real != address(2));
+        assert_eq!(words(&mut board), [], "round {round}");
+    }
+    assert_eq!(board.down(), [("web".to_owned(), address(2))]);
+    // Without checks nobody says that it is down.
+    board.adopt(now, &plan(&[("web", &[])], 2, Rules::DEFAULT));
+    assert_eq!(words(&mut board), [("web".to_owned(), address(2), Health::Up)]);
+}
+
+#[test]
+fn what_comes_of_a_check_that_is_gone_is_nothing() {
+    let mut board = Board::new(7);
+    let now = Millis(2_000);
+    let timing = Timing { fall: 1, ..TIMING };
+    board.adopt(Millis(0), &plan(&[("web", &[spec(80, timing)])], 1, Rules::DEFAULT));
+    let order = board.start_due(now).unwrap();
+    board.adopt(now, &plan(&[("web", &[spec(81, timing)])], 1, Rules::DEFAULT));
+    board.finish(now, order.id, finding(now, false));
+    assert_eq!(words(&mut board), []);
+}
+
+#[test]
+fn doubt_brings_a_check_forward_as_far_as_its_fast_interval_allows() {
+    let mut board = Board::new(7);
+    let mut now = Millis(0);
+    let timing = Timing { interval: Duration::from_secs(60), ..TIMING };
+    board.adopt(now, &plan(&[("web", &[spec(80, timing)])], 2, Rules::DEFAULT));
+    run(&mut board, &mut now, Millis(5_000), |_, _| true);
+    // Forged a thousand times in a second: five probes of the one, none of the other.
+    let mut probes = 0;
+    for tick in 0..1_000 {
+        now = Millis(5_000 + tick);
+        board.hurry(now, address(1));
+        while let Some(order) = board.start_due(now) {
+            assert_eq!(order.check.real, address(1));
+            probes += 1;
+            board.finish(now, order.id, finding(now, true));
+        }
+    }
+    assert_eq!(probes, 5);
+    assert_eq!(words(&mut board), []);
+    // A real failure: down after two fast intervals.
+    now = Millis(10_000);
+    board.hurry(now, address(1));
+    run(&mut board, &mut now, Millis(10_400), |_, _| false);
+    assert_eq!(words(&mut board), [("web".to_owned(), address(1), Health::Down)]);
+}
+
+#[test]
+fn doubt_while_a_probe_is_on_its_way_lets_it_run_again() {
+    let mut board = Board::new(7);
+    let timing = Timing { interval: Duration::from_secs(60), ..TIMING };
+    board.adopt(Millis(0), &plan(&[("web", &[spec(80, timing)])], 1, Rules::DEFAULT));
+    let order = board.start_due(Millis(1_000)).unwrap();
+    board.hurry(Millis(1_100), address(1));
+    board.finish(Millis(1_150), order.id, finding(Millis(1_150), true));
+    assert_eq!(board.next_due(), Some(Millis(1_200)));
+}
+
+#[test]
+fn a_quorum_and_its_loss_are_told_once() {
+    let quorum = Quorum { quorum: 2, hysteresis: 0 };
+    let rules = Rules { quorum, ..Rules::DEFAULT };
+    let mut board = Board::new(7);
+    let mut now = Millis(0);
+    board.adopt(now, &plan(&[("web", &[spec(80, TIMING)])], 3, rules));
+    run(&mut board, &mut now, Millis(5_000), |real, _| real == address(1));
+    let quorums = |board: &mut Board| {
+        let events = board.take_events().into_iter();
+        events.filter(|event| matches!(event, Event::Quorum { .. })).collect::<Vec<_>>()
+    };
+    let event = |reached, alive| Event::Quorum { service: "web".to_owned(), reached, alive };
+    assert_eq!(quorums(&mut board), [event(false, 1)]);
+    run(&mut board, &mut now, Millis(10_000), |_, _| true);
+    assert_eq!(quorums(&mut board), [event(true, 2)]);
+}
+
+#[test]
+fn a_broken_check_takes_no_site_down() {
+    let rules = Rules { panic: Panic(30), ..Rules::DEFAULT };
+    let mut board = Board::new(7);
+    let mut now = Millis(0);
+    board.adopt(now, &plan(&[("web", &[spec(80, TIMING)])], 10, rules));
+    run(&mut board, &mut now, Millis(10_000), |_, _| false);
+    let events = board.take_events();
+    let panics = events.iter().filter(|event| matches!(event, Event::Panic { active: true, .. }));
+    assert_eq!(panics.count(), 1);
+    // Those that were down before are back: no check is believed.
+    assert_eq!(board.down(), []);
+    let report = board.report(now);
+    assert!(report.services[0].panic);
+    assert!(report.services[0].reals[0].why.contains("too many"), "{report:?}");
+    run(&mut board, &mut now, Millis(20_000), |real, _| real != address(1));
+    assert_eq!(board.down(), [("web".to_owned(), address(1))]);
+    let events = board.take_events();
+    assert!(events.iter().any(|event| matches!(event, Event::Panic { active: false, .. })));
+}
+
+proptest! {
+    /// What the balancer has been told is what the checks say, whatever the findings, reloads and doubts.
+    #[test]
+    fn what_was_told_is_what_is_so(
+        seed: u64,
+        steps in prop::collection::vec((0_u8..4, 1_u8..5, any::<bool>()), 1..80),
+    ) {
+        let mut board = Board::new(seed);
+        let checks = [spec(80, Timing { rise: 1, fall: 2, ..TIMING }), spec(81, TIMING)];
+        let mut told = std::collections::HashMap::new();
+        let mut now = Millis(0);
+        let mut count = 3;
+        board.adopt(now, &plan(&[("web", &checks[..1]), ("both", &checks)], count, Rules::DEFAULT));
+        for (kind, value, flag) in steps {
+            match kind {
+                0 => {
+                    count = value;
+                    let first = if flag { &checks[..1] } else { &checks[..] };
+                    board.adopt(now, &plan(&[("web", first), ("both", &checks)], count, Rules::DEFAULT));
+                    told.retain(|(_, real), _| (1..=count).any(|last| *real == address(last)));
+                }
+                1 => board.hurry(now, address(value)),
+                _ => {
+                    let end = now.after(Duration::from_millis(u64::from(value) * 700));
+                    run(&mut board, &mut now, end, |real, port| {
+                        real != address(value) || (flag && port == 80)
+                    });
+                }
+            }
+            for (service, real, health) in words(&mut board) {
+                let before = told.insert((service, real), health).unwrap_or_default();
+                prop_assert_ne!(before, health, "told twice");
+            }
+            let report = board.report(now);
+            for service in &report.services {
+                for real in &service.reals {
+                    let key = (service.name.clone(), real.address);
+                    prop_assert_eq!(told.get(&key).copied().unwrap_or_default(), real.health);
+                    let all = report.checks.iter().filter(|check| {
+                        check.check.real == real.address && check.services.contains(&service.name)
+                    });
+                    let passes = all.clone().all(|check| check.phase.is_up());
+                    prop_assert_eq!(real.health == Health::Up, passes);
+                }
+            }
+        }
+    }
+}
