@@ -130,8 +130,10 @@ async fn steer(
         (running.packet_thread.clone(), running.events.clone(), running.vips.subscribe());
     let refused = running.config.offload && !offload;
     let tun = running.config.tun.clone();
+    let (host, mut news) = (session.status(), session.news());
+    let watched = (vips, host);
     let handler =
-        Arc::new(Handler::new(packet_thread, commands, events, vips, tun, offload, refused));
+        Arc::new(Handler::new(packet_thread, commands, events, watched, tun, offload, refused));
     let mut served = pin!(serve::serve(control, handler));
     daemon::ready();
     loop {
@@ -141,6 +143,10 @@ async fn steer(
             served = &mut served => return served,
             sources = session.follow() => {
                 running.follow(sources?).await?;
+                continue;
+            }
+            Some(changes) = news.recv() => {
+                running.events.tell_of_host(changes);
                 continue;
             }
             Some(notice) = noticed.recv() => {
@@ -216,7 +222,7 @@ async fn install(
         log::info!("making the Maglev tables of {tables} services, which can take seconds");
     }
     running.apply(changes).await?;
-    let _ = running.warned(plan.warnings().to_vec());
+    let _ = running.warned(plan.warnings());
     session.install(plan).await?;
     daemon::listen(&running.config.control, access)
 }
@@ -229,6 +235,8 @@ fn desired(config: &config::Director, withdrawn: BTreeSet<IpAddr>, force: bool) 
         uplinks: config.uplinks.clone(),
         arp: config.arp,
         sources: config.sources.clone(),
+        // The session knows them.
+        known_sources: [].into(),
         announce_table: config.announce_table,
         neighbour_routes: config.neighbour_routes,
         withdrawn,

@@ -15,7 +15,8 @@ use crate::app::packet_thread::PacketThread;
 use crate::app::serve::{self, Peer};
 use crate::balancer::FlowQuery;
 use crate::control::{
-    self, DirectorStats, Drops, Explained, List, Request, Stats, Status, Timers, VirtualIp,
+    self, DirectorStats, Drops, Explained, HostStatus, List, Request, Stats, Status, Timers,
+    VirtualIp,
 };
 use crate::sys::tun;
 
@@ -26,6 +27,7 @@ pub(super) struct Handler {
     commands: AdminCommands,
     events: Events,
     reports: Reports,
+    host: watch::Receiver<HostStatus>,
     since: Instant,
 }
 
@@ -34,6 +36,7 @@ pub(super) struct Handler {
 struct Words {
     vips: watch::Receiver<Vec<VirtualIp>>,
     tun: String,
+    host: watch::Receiver<HostStatus>,
     since: Instant,
     offload: bool,
     offload_refused: bool,
@@ -45,16 +48,16 @@ impl Handler {
         packet_thread: PacketThread<DirectorMessage>,
         commands: AdminCommands,
         events: Events,
-        vips: watch::Receiver<Vec<VirtualIp>>,
+        (vips, host): (watch::Receiver<Vec<VirtualIp>>, watch::Receiver<HostStatus>),
         tun: String,
         offload: bool,
         offload_refused: bool,
     ) -> Self {
         let since = Instant::now();
-        let words = Words { vips, tun, since, offload, offload_refused };
+        let words = Words { vips, host: host.clone(), tun, since, offload, offload_refused };
         let reports =
             Reports::new(packet_thread.clone(), move |kind, report| words.text(kind, report));
-        Self { packet_thread, commands, events, reports, since }
+        Self { packet_thread, commands, events, reports, host, since }
     }
 
     fn status(&self, done: Done) -> String {
@@ -66,6 +69,7 @@ impl Handler {
             done,
             changes,
             warnings,
+            host: self.host.borrow().clone(),
         })
     }
 }
@@ -75,11 +79,16 @@ impl Words {
         match kind {
             Kind::List => {
                 let vips = self.vips.borrow().clone();
-                control::encode(&List { vips, ..List::from(&report.snapshot) })
+                let host = self.host();
+                control::encode(&List { vips, host, ..List::from(&report.snapshot) })
             }
             Kind::Stats => control::encode(&self.stats(report)),
             Kind::Drops => control::encode(&Drops::from(&report.snapshot.counters)),
         }
+    }
+
+    fn host(&self) -> HostStatus {
+        self.host.borrow().clone()
     }
 
     fn stats(&self, report: &Report) -> Stats {
@@ -99,6 +108,7 @@ impl Words {
             send_errors: failed.into_iter().collect(),
             offload: self.offload,
             offload_refused: u64::from(self.offload_refused),
+            host: self.host(),
             timers: Timers {
                 next_milliseconds: next_timer.and_then(|millis| millis.try_into().ok()),
                 ..base.timers
