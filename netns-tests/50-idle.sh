@@ -1,4 +1,4 @@
-# An idle director sleeps: nothing wakes it, and a table for a million connections takes no memory while it is empty.
+# An idle director sleeps: nothing wakes its packet thread (the control thread looks at the host every few seconds), and a table for a million connections takes no memory while it is empty.
 #
 # Nothing is sent, so a family shows by the host's set-up alone: all of one, and all of the other.
 # first: eight quiet seconds
@@ -13,6 +13,8 @@ make_topology
 DIRECTOR_KEYS='max_connections = 1_000_000'
 start_real real1
 start_director wlc 1
+# Of the packet thread, which is the one that is called so.
+wakeups() { cat /proc/"${PID[$1]}"/task/*/stat | sed -n 's/ (packets) .*//p' | xargs -I{} awk '{ print $3 }' "/proc/${PID[$1]}/task/{}/schedstat"; } # NAME
 expect_eq "the table's capacity" "$(number director list .connections.capacity)" 1000000
 WAIT=30
 for name in director real1; do

@@ -46,4 +46,4 @@ release held 16
 stop director
 expect_eq "the director's exit code" "$CODE" 0
 exit_code events
-expect_eq "events that the listener got" "$(wc -l <"$WORK/events.log")" "$changes"
+expect_eq "events that the listener got" "$(asked_for | wc -l)" "$changes"

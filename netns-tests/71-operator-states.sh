@@ -39,4 +39,4 @@ release held 8
 
 stop director
 exit_code events
-expect_eq "events that the listener got" "$(wc -l <"$WORK/events.log")" "$changes"
+expect_eq "events that the listener got" "$(asked_for | wc -l)" "$changes"

@@ -20,6 +20,7 @@ refused "address: ${ADDRESS[real3]} is no real server" set-weight "${ADDRESS[rea
 refused 'service: "wob" is no service; did you mean web' drain "${ADDRESS[real1]}" --service wob
 refused 'address: .* is in service web already' add-real "${ADDRESS[real1]}"
 refused "address: $VIP is a virtual IP" add-real "$VIP"
+refused "real server $DIRECTOR is an address of this director's host" add-real "$DIRECTOR"
 refused 'address: .* has a port' enable "$(in_url "${ADDRESS[real1]}"):80"
 refused 'deadline: "soon" is no duration' drain "${ADDRESS[real1]}" --deadline soon
 refused 'deadline: 32d is out of range' drain "${ADDRESS[real1]}" --deadline 32d
@@ -40,11 +41,14 @@ PYTHON
 expect_eq "the answer to a weight past the range" "$answer" "weight: 65536 is out of range; write a number from 0 to 65535"
 
 # Warnings about the host that a command causes are printed by that command, each time.
+nowhere=203.0.113.77
+[[ $DIRECTOR != *:* ]] || nowhere=2001:db8:ffff::77
+at vt-director ip route add unreachable "$nowhere"
 for time in first second; do
-    ask director add-real "$DIRECTOR" --json >"$WORK/own.json" 2>"$WORK/own.log"
+    ask director add-real "$nowhere" --json >"$WORK/own.json" 2>"$WORK/own.log"
     changed add-real add_real - "weight 1"
-    expect_eq "warnings of the $time own address" "$(jq '.warnings | length' "$WORK/own.json")" 1
-    expect_eq "warnings printed" "$(grep -c "^vstun: warning: .*$DIRECTOR" "$WORK/own.log")" 1
-    ask director remove-real "$DIRECTOR"
+    expect_eq "warnings of the $time one out of reach" "$(jq '.warnings | length' "$WORK/own.json")" 1
+    expect_eq "warnings printed" "$(grep -c "^vstun: warning: .*$nowhere" "$WORK/own.log")" 1
+    ask director remove-real "$nowhere"
     changed remove-real remove_real "weight 1" -
 done

@@ -7,7 +7,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::broadcast::{self, Receiver, Sender};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::control::{self, Event, Missed};
+use crate::control::{self, Alteration, Event, Missed};
 
 /// Events that wait for a slow listener; those before are lost to it, and it is told how many.
 pub(super) const QUEUE: usize = 1024;
@@ -50,6 +50,17 @@ impl Events {
             format!("busy: {LISTENERS} clients listen to events; end one of them first")
         })?;
         Ok(Listener { lines: self.lines.subscribe(), _slot: slot })
+    }
+
+    /// Tells what has changed on the host, which is in the log already.
+    pub(super) fn tell_of_host(&self, changes: Vec<Alteration>) {
+        let time = format!("{:.3}", jiff::Timestamp::now());
+        for change in changes {
+            let (who, verb) = ("host".to_owned(), "follow".to_owned());
+            let event = Event { time: time.clone(), who, verb, change, ..Event::default() };
+            // Without a listener there is nobody to tell.
+            let _ = self.lines.send(control::encode(&event).into());
+        }
     }
 
     /// Tells what has changed, in the log too.

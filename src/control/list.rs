@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::balancer::{Snapshot, snapshot};
 
 use super::counts::Counts;
+use super::host::HostStatus;
 use super::table;
 
 /// How much of something is taken.
@@ -34,6 +35,9 @@ pub struct List {
     /// The virtual IPs.
     #[serde(default)]
     pub vips: Vec<VirtualIp>,
+    /// What is wrong with the host.
+    #[serde(default)]
+    pub host: HostStatus,
 }
 
 /// A virtual IP.
@@ -184,6 +188,7 @@ impl From<&Snapshot> for List {
             services: snapshot.services.iter().map(ListedService::from).collect(),
             drops: (&snapshot.counters).into(),
             vips: Vec::new(),
+            host: HostStatus::default(),
         }
     }
 }
@@ -269,6 +274,7 @@ impl List {
         for vip in self.vips.iter().filter(|vip| !vip.announced) {
             let _ = writeln!(text, "{} is withdrawn", vip.address);
         }
+        text.push_str(&self.host.human());
         text.push('\n');
         let mut indented = |text: &mut String| {
             let _ = writeln!(text, "  {}", lines.next().unwrap_or_default());

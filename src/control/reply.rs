@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::VERSION;
 use super::alteration::Alteration;
+use super::host::HostStatus;
 
 /// The longest reply line in bytes that a client takes: beyond the longest list that a configuration's
 /// bounds allow.
@@ -35,6 +36,9 @@ pub struct Status {
     /// What is odd about the host since the order was carried out.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
+    /// What is wrong with the host.
+    #[serde(default)]
+    pub host: HostStatus,
 }
 
 impl Status {
@@ -44,7 +48,8 @@ impl Status {
         let Self { role, program, uptime_seconds: up, done, .. } = self;
         let (hours, minutes, seconds) = (up / 3600, up / 60 % 60, up % 60);
         if done.is_empty() {
-            format!("{role}, vstun {program}, up {hours}:{minutes:02}:{seconds:02}\n")
+            let up = format!("{role}, vstun {program}, up {hours}:{minutes:02}:{seconds:02}\n");
+            up + &self.host.human()
         } else {
             format!("{done}\n")
         }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::balancer::Snapshot;
 
 use super::counts::{Counts, Drops};
+use super::host::HostStatus;
 use super::list::Use;
 use super::table;
 
@@ -126,6 +127,8 @@ pub struct DirectorStats {
     pub offload: bool,
     /// Times that the kernel was asked for a TUN with offload and made none: then the daemon works without.
     pub offload_refused: u64,
+    /// What is wrong with the host.
+    pub host: HostStatus,
 }
 
 impl From<&Snapshot> for DirectorStats {
@@ -231,6 +234,9 @@ pub struct RealServerStats {
     pub offload_refused: u64,
     /// Whether packets are put together.
     pub coalesce: bool,
+    /// What is wrong with the host.
+    #[serde(default)]
+    pub host: HostStatus,
 }
 
 impl From<&RealServerStats> for Drops {
@@ -248,8 +254,8 @@ impl Stats {
     #[must_use]
     pub fn human(&self) -> String {
         match self {
-            Self::Director(stats) => stats.human(),
-            Self::RealServer(stats) => stats.human(),
+            Self::Director(stats) => stats.human() + &stats.host.human(),
+            Self::RealServer(stats) => stats.human() + &stats.host.human(),
         }
     }
 }

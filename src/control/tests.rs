@@ -163,6 +163,7 @@ fn replies_come_back_as_they_went() {
         done: String::new(),
         changes: changes.clone(),
         warnings: vec!["odd".to_owned()],
+        host: HostStatus::default(),
     });
     let change = changes[0].clone();
     let event = Event {
@@ -420,6 +421,7 @@ fn a_status_prints_itself_or_what_was_done() {
         done: String::new(),
         changes: Vec::new(),
         warnings: Vec::new(),
+        host: HostStatus::default(),
     };
     assert_eq!(status.human(), "director, vstun 0.1.0, up 1:02:03\n");
     let done = Status { done: "reloaded".to_owned(), ..status };

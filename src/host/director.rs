@@ -8,7 +8,8 @@ use ipnet::IpNet;
 use super::facts::{Address, Facts, Link};
 use super::family::Family;
 use super::ipv6;
-use super::plan::{Announcement, HostPlan, Mss, Refusal, check_tun, distinct, write};
+use super::plan::{Announcement, HostPlan, Mss, OuterSources, Refusal, check_tun, distinct, write};
+use super::problem::Problem;
 use super::step::{MAIN, Object, PROTOCOL, Step};
 use super::sysctl::conf;
 use uplinks::Distinct;
@@ -35,6 +36,8 @@ pub struct DesiredDirector {
     pub arp: bool,
     /// Outer source addresses, at most one of each family; none: what the routing table picks.
     pub sources: Vec<IpAddr>,
+    /// The outer sources in use, which the real servers admit: kept where the routing table comes to prefer another.
+    pub known_sources: OuterSources,
     /// A table in which routing daemons find the virtual IPs; 0: none.
     pub announce_table: u32,
     /// Virtual IPs that are captured and not announced: neither answered for nor in `announce_table`.
@@ -51,53 +54,130 @@ pub struct DesiredDirector {
 ///
 /// A [`Refusal`] says what is in the way and how to mend it.
 pub fn plan(desired: &DesiredDirector, facts: &Facts) -> Result<HostPlan, Refusal> {
-    check_tun(&desired.tun, facts)?;
-    let vips = distinct(&desired.vips);
-    ipv6::check(&vips, &desired.tun, facts)?;
-    check_addresses(desired, &vips, facts)?;
-    check_tables(desired, &vips, facts)?;
-    let (uplinks, mut warnings) = uplinks::find(desired, &vips, facts)?;
-    let families: Vec<Family> =
-        Family::BOTH.into_iter().filter(|family| family.is_among(&vips)).collect();
-    let (egress, unreachable) = egress::links(desired, facts);
-    warnings.extend(unreachable);
-    warnings.extend(egress::temporary(desired, facts));
-    let (tun_mtu, small) = egress::tun_mtu(desired, &vips, facts);
-    warnings.extend(small);
-    warnings.extend(forwarding::warnings(desired, &uplinks, &families, facts));
+    plan_items(desired, facts)?.whole()
+}
 
-    let mut steps = Vec::new();
-    if families.contains(&Family::V4) {
-        steps.extend(uplinks.iter().flat_map(|uplink| forwarding::v4(uplink, facts)));
-        let mut links = Distinct::default();
-        links.extend(uplinks.iter().copied().chain(egress));
-        steps.extend(links.0.iter().filter_map(|link| loose_rp_filter(&link.name, facts)));
-    }
-    if families.contains(&Family::V6) {
-        steps.extend(forwarding::v6(desired, &uplinks, facts));
-    }
-    steps.extend(vips.iter().map(|&vip| route(desired, vip, MAIN, facts)));
+/// As [`plan`], item by item: what cannot be done is left out and among the plan's problems.
+///
+/// # Errors
+///
+/// The TUN's name cannot be used.
+pub fn plan_items(desired: &DesiredDirector, facts: &Facts) -> Result<HostPlan, Refusal> {
+    check_tun(&desired.tun, facts)?;
+    let mut problems = Vec::new();
+    let wished = distinct(&desired.vips);
+    let vips = usable(desired, &wished, facts, &mut problems);
+    let (uplinks, without) = uplinks::find(desired, &vips, facts);
+    problems.extend(without);
+    let families: Vec<Family> =
+        Family::BOTH.into_iter().filter(|family| family.is_among(&wished)).collect();
+    let (egress, unreachable) = egress::links(desired, facts);
+    problems.extend(unreachable);
+    let (tun_mtu, small) = egress::tun_mtu(desired, &wished, facts);
+    problems.extend(small);
+    problems.extend(egress::kept_sources(desired, facts));
+    problems.extend(egress::temporary(desired, facts));
+    let (warnings, silent) = forwarding::warnings(desired, &uplinks, &families, facts);
+    problems.extend(silent);
+
     let told: Vec<IpAddr> =
         vips.iter().copied().filter(|vip| !desired.withdrawn.contains(vip)).collect();
-    if desired.announce_table != 0 {
-        steps.extend(told.iter().map(|&vip| route(desired, vip, desired.announce_table, facts)));
-    }
     let announcements =
         if desired.arp { announcements(&uplinks, &told, facts) } else { Vec::new() };
+    let mut steps = settings(desired, &uplinks, &egress, &families, facts);
+    steps.extend(routes(desired, &vips, MAIN, facts, &mut problems));
+    if desired.announce_table != 0 {
+        steps.extend(routes(desired, &told, desired.announce_table, facts, &mut problems));
+    }
     steps.extend(announcements.iter().filter_map(|one| proxy(one, facts)));
     steps.extend(hiding(desired, facts));
 
     Ok(HostPlan {
         tun: desired.tun.clone(),
         tun_mtu,
-        on_tun: ipv6::on_tun(&desired.tun, &vips, facts),
+        on_tun: ipv6::on_tun(&desired.tun, &wished, facts),
         steps,
         announcements,
         warnings,
+        problems,
+        uplinks: uplinks.iter().map(|link| link.name.clone()).collect(),
+        captured: vips,
         advertised_mss: Mss::default(),
         outer_sources: outer_sources(desired, facts),
         link_mtu: 0,
     })
+}
+
+/// The virtual IPs that can be served as the host is.
+fn usable(
+    desired: &DesiredDirector,
+    wished: &[IpAddr],
+    facts: &Facts,
+    problems: &mut Vec<Problem>,
+) -> Vec<IpAddr> {
+    let mut vips = wished.to_vec();
+    if let Err(refusal) = ipv6::check(&vips, &desired.tun, facts) {
+        vips.retain(IpAddr::is_ipv4);
+        problems.push(refusal.into());
+    }
+    vips.retain(|vip| match check_address(*vip, facts) {
+        Ok(()) => true,
+        Err(refusal) => {
+            problems.push(refusal.into());
+            false
+        }
+    });
+    let foreign = |source: &&IpAddr| facts.owners(**source).next().is_none();
+    let foreign = desired.sources.iter().filter(foreign);
+    problems.extend(foreign.map(|source| Refusal::SourceForeign(*source).into()));
+    if (253..=255).contains(&desired.announce_table) {
+        let table = desired.announce_table;
+        problems.push(Refusal::TableReserved { key: "announce_table", table }.into());
+    }
+    vips
+}
+
+/// Kernel settings, before anything is announced.
+fn settings(
+    desired: &DesiredDirector,
+    uplinks: &[&Link],
+    egress: &[&Link],
+    families: &[Family],
+    facts: &Facts,
+) -> Vec<Step> {
+    let mut steps = Vec::new();
+    if families.contains(&Family::V4) {
+        steps.extend(uplinks.iter().flat_map(|uplink| forwarding::v4(uplink, facts)));
+        let mut links = Distinct::default();
+        links.extend(uplinks.iter().chain(egress).copied());
+        steps.extend(links.0.iter().filter_map(|link| loose_rp_filter(&link.name, facts)));
+    }
+    if families.contains(&Family::V6) {
+        steps.extend(forwarding::v6(desired, uplinks, facts));
+    }
+    steps
+}
+
+/// The routes of the virtual IPs in the table, but for those that somebody else has there.
+fn routes(
+    desired: &DesiredDirector,
+    vips: &[IpAddr],
+    table: u32,
+    facts: &Facts,
+    problems: &mut Vec<Problem>,
+) -> Vec<Step> {
+    let own = facts.link(&desired.tun).filter(|_| facts.tun_is_ours).map(|link| link.index);
+    let ours = |hop: Option<u32>| own.is_some() && hop == own;
+    let mut steps = Vec::with_capacity(vips.len());
+    for &address in vips {
+        let mut there = facts.routes_to(address, table);
+        if there.any(|route| !ours(route.hops.first().map(|hop| hop.link))) {
+            problems.push(Refusal::RouteExists { address, table }.into());
+        } else {
+            steps.push(route(desired, address, table, facts));
+        }
+    }
+    steps
 }
 
 /// The steps of a plan that hide routes of others. Also where there can be no plan they are to be there while these say so, and
@@ -111,44 +191,13 @@ pub fn hiding(desired: &DesiredDirector, facts: &Facts) -> Vec<Step> {
     }
 }
 
-fn check_tables(desired: &DesiredDirector, vips: &[IpAddr], facts: &Facts) -> Result<(), Refusal> {
-    if (253..=255).contains(&desired.announce_table) {
-        let table = desired.announce_table;
-        return Err(Refusal::TableReserved { key: "announce_table", table });
+fn check_address(vip: IpAddr, facts: &Facts) -> Result<(), Refusal> {
+    if let Some((own, link)) = facts.owners(vip).next() {
+        let (prefix, link) = (own.subnet.prefix_len(), link.name.clone());
+        return Err(Refusal::VipIsLocal { address: vip, prefix, link });
     }
-    let own = facts.link(&desired.tun).filter(|_| facts.tun_is_ours).map(|link| link.index);
-    for route in facts.routes.iter() {
-        let address = route.destination.addr();
-        let ours = own.is_some() && route.hops.first().map(|hop| hop.link) == own;
-        let host_route = route.destination.prefix_len() == route.destination.max_prefix_len();
-        let wanted = route.table == MAIN
-            || (route.table == desired.announce_table && desired.announce_table != 0);
-        if wanted && host_route && !ours && vips.contains(&address) {
-            return Err(Refusal::RouteExists { address, table: route.table });
-        }
-    }
-    Ok(())
-}
-
-fn check_addresses(
-    desired: &DesiredDirector,
-    vips: &[IpAddr],
-    facts: &Facts,
-) -> Result<(), Refusal> {
-    for &vip in vips {
-        if let Some((own, link)) = facts.owners(vip).next() {
-            return Err(Refusal::VipIsLocal {
-                address: vip,
-                prefix: own.subnet.prefix_len(),
-                link: link.name.clone(),
-            });
-        }
-    }
-    if let Some((address, own, link)) = vips.iter().find_map(|vip| anycast(*vip, facts)) {
-        return Err(Refusal::VipIsAnycast { address, subnet: own, link });
-    }
-    match desired.sources.iter().find(|source| facts.owners(**source).next().is_none()) {
-        Some(foreign) => Err(Refusal::SourceForeign(*foreign)),
+    match anycast(vip, facts) {
+        Some((address, subnet, link)) => Err(Refusal::VipIsAnycast { address, subnet, link }),
         None => Ok(()),
     }
 }
@@ -185,8 +234,8 @@ fn route(desired: &DesiredDirector, address: IpAddr, table: u32, facts: &Facts) 
 fn announcements(uplinks: &[&Link], vips: &[IpAddr], facts: &Facts) -> Vec<Announcement> {
     uplinks
         .iter()
-        // Taken down, an interface loses its entries; they are made when it is up.
-        .filter(|link| link.arp && link.up)
+        // Without a cable an interface loses its entries. They are made when it is back and nobody else has the address.
+        .filter(|link| link.arp && link.up && link.carrier)
         .flat_map(|link| {
             let heard = |vip: &&IpAddr| vip.is_ipv4() || ipv6::speaks(link, facts);
             let announce = |&address| Announcement { link: link.name.clone(), address };

@@ -51,6 +51,8 @@ pub struct Link {
     pub mtu: u32,
     /// Whether it is set up; taken down, it loses its proxy neighbour entries.
     pub up: bool,
+    /// Whether there is somebody at the other end of its cable.
+    pub carrier: bool,
     /// Whether it is a loopback interface.
     pub loopback: bool,
     /// Whether it is an Ethernet that speaks ARP and neighbour discovery.
@@ -59,6 +61,10 @@ pub struct Link {
     pub mac: Option<[u8; 6]>,
     /// The kind of kernel tunnel it is, where it is one that could take our packets.
     pub tunnel: Option<Tunnel>,
+    /// The number of the interface that it is a port of: a bridge, a bond, a VRF.
+    pub master: Option<u32>,
+    /// Whether it takes the packets that arrive at its ports, as a bridge or a bond does, and a VRF does not.
+    pub takes_packets: bool,
 }
 
 /// A kind of tunnel of the kernel's own.
@@ -181,6 +187,15 @@ impl Facts {
         match family {
             Family::V4 => link.mtu,
             Family::V6 => self.conf6(&link.name, "mtu").map_or(link.mtu, |mtu| mtu.min(link.mtu)),
+        }
+    }
+
+    /// Whether the step is in force. A setting that the kernel does not have any more went with its interface.
+    #[must_use]
+    pub fn holds(&self, step: &Step) -> bool {
+        match step {
+            Step::Write { sysctl, to, .. } => self.sysctl(sysctl).is_none_or(|now| now == to),
+            _ => !self.lacks(step),
         }
     }
 

@@ -7,14 +7,19 @@
 //! and stays from start to exit; the **announcement** (proxy neighbour entries, the copy of the route in
 //! `announce_table`) tells others where the virtual IP is, and taking it away withdraws it.
 
+pub mod capture;
+pub mod contest;
 pub mod copies;
+pub mod defence;
 pub mod director;
 mod facts;
 mod family;
 mod ipv6;
 mod plan;
+mod problem;
 pub mod realserver;
 mod recorded;
+pub mod rename;
 mod route;
 mod routes;
 mod step;
@@ -28,6 +33,7 @@ pub use family::Family;
 pub use plan::{
     Announcement, HostPlan, MIN_TUN_MTU, MIN_TUN_MTU_V6, Mss, OuterSources, Refusal, resolution,
 };
+pub use problem::{Ledger, Problem, ProblemKind, Standing, Turn};
 pub use route::{Hop, Raw, Route, RouteKind, metric};
 pub use routes::{RouteEvent, Routes, Unclear};
 pub use step::{MAIN, Object, PROTOCOL, Step};

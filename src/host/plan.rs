@@ -7,7 +7,8 @@ use ipnet::IpNet;
 
 use super::facts::Facts;
 use super::family::Family;
-use super::step::Step;
+use super::problem::Problem;
+use super::step::{Object, Step};
 
 /// The smallest MTU a TUN gets: what every IPv4 host must accept (RFC 791).
 pub const MIN_TUN_MTU: u16 = 576;
@@ -16,8 +17,9 @@ pub const MIN_TUN_MTU: u16 = 576;
 /// turns IPv6 off on the interface.
 pub const MIN_TUN_MTU_V6: u16 = 1280;
 
-/// For each IPv6 real server that has a unicast route the source address of tunnelled packets to it. The kernel fills in
-/// an IPv4 source under `IP_HDRINCL`; under `IPV6_HDRINCL` an unspecified one goes out as it is.
+/// For each real server that has a unicast route the source address of tunnelled packets to it: what its `directors` have to
+/// admit. Without one the kernel fills in an IPv4 source under `IP_HDRINCL`; under `IPV6_HDRINCL` an unspecified one goes out
+/// as it is.
 pub type OuterSources = BTreeMap<IpAddr, IpAddr>;
 
 /// The MSS in bytes that clients are told.
@@ -44,6 +46,12 @@ pub struct HostPlan {
     pub announcements: Vec<Announcement>,
     /// What the operator should know; nothing that keeps the program from running.
     pub warnings: Vec<String>,
+    /// What is wrong with the host as it is: what the plan leaves out for that, and what will not work.
+    pub problems: Vec<Problem>,
+    /// The interfaces that clients' packets arrive at (director).
+    pub uplinks: Vec<String>,
+    /// The virtual IPs that the TUN captures (director).
+    pub captured: Vec<IpAddr>,
     /// The MSS that this host's kernel tells clients of the virtual IPs (real server).
     pub advertised_mss: Mss,
     /// The tunnels' source addresses (director).
@@ -52,8 +60,35 @@ pub struct HostPlan {
     pub link_mtu: u32,
 }
 
+impl HostPlan {
+    /// The plan, if nothing in it keeps a first start from going on.
+    ///
+    /// # Errors
+    ///
+    /// The first [`Refusal`].
+    pub fn whole(self) -> Result<Self, Refusal> {
+        match self.problems.iter().find_map(|problem| problem.refusal.clone()) {
+            Some(refusal) => Err(refusal),
+            None => Ok(self),
+        }
+    }
+
+    /// The plan with fewer announcements.
+    #[must_use]
+    pub fn without(mut self, unwanted: &[Announcement]) -> Self {
+        self.announcements.retain(|one| !unwanted.contains(one));
+        self.steps.retain(|step| match step {
+            Step::Add(Object::Proxy { address, link }) => {
+                !unwanted.iter().any(|one| one.address == *address && one.link == *link)
+            }
+            _ => true,
+        });
+        self
+    }
+}
+
 /// An address that an interface answers ARP or neighbour discovery for.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct Announcement {
     /// The interface's name.
     pub link: String,
@@ -122,6 +157,18 @@ pub enum Refusal {
         /// The table.
         table: u32,
     },
+    /// One network namespace cannot be both: what is tunnelled to itself never leaves, and the real server's virtual IP is
+    /// the director's local address.
+    #[error(
+        "real server {address} is an address of this director's host{}, and one network namespace cannot be both; let the real server be another host, or a container with a network of its own",
+        on_link(link)
+    )]
+    RealIsLocal {
+        /// The real server.
+        address: IpAddr,
+        /// The interface's name; empty where a route says that the address is local.
+        link: String,
+    },
     /// No interface of that name.
     #[error("there is no interface {0:?} to be an uplink; `ip link` lists them")]
     UplinkUnknown(String),
@@ -173,6 +220,10 @@ impl Refusal {
     pub fn may_pass(&self) -> bool {
         matches!(self, Self::UplinkUnknown(_) | Self::UplinkMissing(_) | Self::SourceForeign(_))
     }
+}
+
+fn on_link(link: &str) -> String {
+    if link.is_empty() { String::new() } else { format!(" (interface {link})") }
 }
 
 /// How others ask who has the address.

@@ -9,6 +9,7 @@ use super::facts::{Facts, Link, Tunnel};
 use super::family::Family;
 use super::ipv6;
 use super::plan::{HostPlan, OuterSources, Refusal, check_tun, distinct, write};
+use super::problem::{Problem, ProblemKind};
 use super::step::{Object, Step};
 use super::sysctl::conf;
 
@@ -38,10 +39,25 @@ pub struct DesiredRealServer {
 ///
 /// A [`Refusal`] says what is in the way and how to mend it.
 pub fn plan(desired: &DesiredRealServer, facts: &Facts) -> Result<HostPlan, Refusal> {
+    plan_items(desired, facts)?.whole()
+}
+
+/// As [`plan`], item by item: what cannot be done is left out and among the plan's problems.
+///
+/// # Errors
+///
+/// The TUN's name cannot be used.
+pub fn plan_items(desired: &DesiredRealServer, facts: &Facts) -> Result<HostPlan, Refusal> {
     check_tun(&desired.tun, facts)?;
-    let vips = distinct(&desired.vips);
-    ipv6::check(&vips, &desired.tun, facts)?;
-    let mut warnings = check_vips(desired, &vips, facts)?;
+    let wished = distinct(&desired.vips);
+    let mut problems: Vec<Problem> = Vec::new();
+    let mut vips = wished.clone();
+    if let Err(refusal) = ipv6::check(&vips, &desired.tun, facts) {
+        vips.retain(IpAddr::is_ipv4);
+        problems.push(refusal.into());
+    }
+    let (mut warnings, refused) = check_vips(desired, &mut vips, facts);
+    problems.extend(refused.into_iter().map(Problem::from));
     warnings.extend(tunnels(desired, facts));
 
     // Silent first: no moment may exist in which the address is there and ARP answers for it.
@@ -51,13 +67,13 @@ pub fn plan(desired: &DesiredRealServer, facts: &Facts) -> Result<HostPlan, Refu
         for link in facts.links.iter().filter(|link| !link.loopback && link.name != desired.tun) {
             steps.extend(silent_arp(link, facts));
         }
-        warnings.extend(arp_ignore_elsewhere(facts));
+        problems.extend(arp_ignore_elsewhere(facts));
     }
     for &address in &vips {
         steps.push(Step::Add(Object::Address { address, link: desired.tun.clone() }));
     }
-    if desired.mss_route {
-        copies::check(desired, facts)?;
+    let copies = if desired.mss_route { copies::check(desired, facts) } else { Ok(()) };
+    if desired.mss_route && copies.is_ok() {
         // Routes before rules: a rule to an empty table would be passed over, but only until it is half full.
         steps.push(Step::Add(Object::Copies { table: desired.table }));
         for &from in &vips {
@@ -65,17 +81,21 @@ pub fn plan(desired: &DesiredRealServer, facts: &Facts) -> Result<HostPlan, Refu
             steps.push(Step::Add(Object::Rule { from, table, priority }));
         }
     }
+    problems.extend(copies.err().map(Problem::from));
     Ok(HostPlan {
         tun: desired.tun.clone(),
         tun_mtu: TUN_MTU,
         on_tun: loose_rp_filter(&desired.tun, facts)
             .filter(|_| v4)
             .into_iter()
-            .chain(ipv6::on_tun(&desired.tun, &vips, facts))
+            .chain(ipv6::on_tun(&desired.tun, &wished, facts))
             .collect(),
         steps,
         announcements: Vec::new(),
         warnings,
+        problems,
+        uplinks: Vec::new(),
+        captured: Vec::new(),
         advertised_mss: copies::advertised_mss(desired, facts),
         outer_sources: OuterSources::new(),
         link_mtu: link_mtu(desired, facts),
@@ -94,28 +114,26 @@ fn link_mtu(desired: &DesiredRealServer, facts: &Facts) -> u32 {
 /// on its TUN or on loopback.
 fn check_vips(
     desired: &DesiredRealServer,
-    vips: &[IpAddr],
+    vips: &mut Vec<IpAddr>,
     facts: &Facts,
-) -> Result<Vec<String>, Refusal> {
-    let mut warnings = Vec::new();
-    for &address in vips {
-        for (own, link) in facts.owners(address).filter(|(_, link)| link.name != desired.tun) {
-            if !link.loopback {
-                return Err(Refusal::VipOnLink {
-                    address,
-                    prefix: own.subnet.prefix_len(),
-                    link: link.name.clone(),
-                });
-            }
-            warnings.push(format!(
-                "virtual IP {address} is an address of {} too; that is not needed here: `ip addr del {address}/{} dev {}`",
-                link.name,
-                own.subnet.prefix_len(),
-                link.name
-            ));
+) -> (Vec<String>, Vec<Refusal>) {
+    let (mut warnings, mut refusals) = (Vec::new(), Vec::new());
+    vips.retain(|&address| {
+        let elsewhere = || facts.owners(address).filter(|(_, link)| link.name != desired.tun);
+        if let Some((own, link)) = elsewhere().find(|(_, link)| !link.loopback) {
+            let (prefix, link) = (own.subnet.prefix_len(), link.name.clone());
+            refusals.push(Refusal::VipOnLink { address, prefix, link });
+            return false;
         }
-    }
-    Ok(warnings)
+        warnings.extend(elsewhere().map(|(own, link)| {
+            let (prefix, link) = (own.subnet.prefix_len(), &link.name);
+            format!(
+                "virtual IP {address} is an address of {link} too; that is not needed here: `ip addr del {address}/{prefix} dev {link}`"
+            )
+        }));
+        true
+    });
+    (warnings, refusals)
 }
 
 /// The kernel's own tunnels take each tunnelled packet as well as our raw socket does: where a tunnel is up the packet
@@ -178,12 +196,13 @@ fn ignores(value: u32) -> bool {
 }
 
 /// A larger value on `all` wins over ours.
-fn arp_ignore_elsewhere(facts: &Facts) -> Option<String> {
+fn arp_ignore_elsewhere(facts: &Facts) -> Option<Problem> {
     let all = facts.conf("all", "arp_ignore");
     (all > 1 && !ignores(all)).then(|| {
-        format!(
+        let text = format!(
             "sysctl net.ipv4.conf.all.arp_ignore is {all}: this server answers ARP for its virtual IPs and clients go round the director; `sysctl -w net.ipv4.conf.all.arp_ignore=1`"
-        )
+        );
+        Problem::new(ProblemKind::Announcing, "net/ipv4/conf/all/arp_ignore", text)
     })
 }
 

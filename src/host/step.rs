@@ -118,6 +118,15 @@ impl Step {
         }
     }
 
+    /// What it is about, whatever the host looked like before.
+    #[must_use]
+    pub fn subject(&self) -> String {
+        match self {
+            Self::Write { sysctl, to, .. } => format!("sysctl {sysctl} = {to}"),
+            _ => self.to_string(),
+        }
+    }
+
     /// Whether it hides a route of somebody else's, so that it has to go as soon as no plan wants it.
     #[must_use]
     pub fn hides(&self) -> bool {
@@ -156,6 +165,29 @@ impl Step {
         }
     }
 
+    /// The same step on an interface that has got another name.
+    #[must_use]
+    pub fn renamed(&self, old: &str, new: &str) -> Self {
+        let setting = |path: &str| match path.split('/').nth(3) {
+            Some(link) if link == old => {
+                let parts = path.split('/').enumerate();
+                let part = |(place, part)| if place == 3 { new } else { part };
+                parts.map(part).collect::<Vec<_>>().join("/")
+            }
+            _ => path.to_owned(),
+        };
+        match self {
+            Self::Write { sysctl, from, to, beside } => Self::Write {
+                sysctl: setting(sysctl),
+                from: from.clone(),
+                to: to.clone(),
+                beside: beside.iter().map(|(path, was)| (setting(path), was.clone())).collect(),
+            },
+            Self::Add(object) => Self::Add(object.renamed(old, new)),
+            Self::Remove(object) => Self::Remove(object.renamed(old, new)),
+        }
+    }
+
     /// Whether traffic flows without it, so that a kernel or container that refuses it is no reason to stop:
     /// `proxy_delay` costs up to 0.8 s per answer, IPv6 on a TUN that has no use for it and an address or router
     /// advertisements there cost a few dropped packets, a neighbour's route saves work.
@@ -178,6 +210,21 @@ impl Step {
     #[must_use]
     pub fn guards(&self) -> bool {
         matches!(self, Self::Write { sysctl, .. } if sysctl.ends_with("/accept_ra"))
+    }
+}
+
+impl Object {
+    fn renamed(&self, old: &str, new: &str) -> Self {
+        let mut object = self.clone();
+        if let Self::Proxy { link, .. }
+        | Self::Address { link, .. }
+        | Self::Route { link, .. }
+        | Self::Neighbour { link, .. } = &mut object
+            && link == old
+        {
+            new.clone_into(link);
+        }
+        object
     }
 }
 

@@ -3,6 +3,8 @@
 use std::io;
 use std::net::Ipv4Addr;
 
+use socket2::SockFilter;
+
 use super::frames::{BROADCAST, Frames, HEADER};
 
 /// Bytes of an Ethernet header and an ARP packet for IPv4.
@@ -25,6 +27,16 @@ impl Arp {
     /// The kernel's.
     pub fn open(link: u32, mac: [u8; 6]) -> io::Result<Self> {
         Ok(Self { frames: Frames::open(link, ETHERTYPE_ARP, &[])?, mac })
+    }
+
+    /// As [`Self::open`], but hears only those who say that they have one of these addresses, and those who say none: the
+    /// broadcasts of a large network do not wake us.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's.
+    pub fn open_for(link: u32, mac: [u8; 6], addresses: &[Ipv4Addr]) -> io::Result<Self> {
+        Ok(Self { frames: Frames::open(link, ETHERTYPE_ARP, &filter(addresses))?, mac })
     }
 
     /// Asks who has the address, without saying that we want it: the sender's address is zero.
@@ -94,6 +106,30 @@ impl ArpMessage {
     }
 }
 
+/// The most addresses that a filter looks for: the kernel takes 4,096 instructions.
+const FILTERED: usize = 2000;
+
+/// Passes ARP packets whose sender is one of the addresses or none. Where there are too many, all.
+fn filter(addresses: &[Ipv4Addr]) -> Vec<SockFilter> {
+    // The codes of `<linux/bpf_common.h>`: load a word from there, jump if equal, return.
+    const LOAD: u16 = 0x20;
+    const EQUAL: u16 = 0x15;
+    const GIVE: u16 = 0x06;
+    // After the Ethernet header and ARP's fixed eight bytes and the sender's hardware address.
+    const SENDER: u32 = 14 + 8 + 6;
+    if addresses.len() > FILTERED {
+        return Vec::new();
+    }
+    let wanted = addresses.iter().copied().chain([Ipv4Addr::UNSPECIFIED]);
+    let pass = |address: Ipv4Addr| {
+        [SockFilter::new(EQUAL, 0, 1, address.to_bits()), SockFilter::new(GIVE, 0, 0, u32::MAX)]
+    };
+    let mut program = vec![SockFilter::new(LOAD, 0, 0, SENDER)];
+    program.extend(wanted.flat_map(pass));
+    program.push(SockFilter::new(GIVE, 0, 0, 0));
+    program
+}
+
 /// An Ethernet frame, broadcast, with an ARP request (RFC 826).
 fn request(mac: [u8; 6], sender: Ipv4Addr, target: Ipv4Addr) -> [u8; FRAME] {
     let parts: [&[u8]; 8] = [
@@ -153,6 +189,15 @@ mod tests {
         let client = Ipv4Addr::new(192, 0, 2, 99);
         let asked = parse(&request(MAC, client, VIP)).expect("an ARP packet");
         assert!(!asked.conflicts(VIP));
+    }
+
+    #[test]
+    fn the_filter_fits_the_kernel_at_its_bound() {
+        let many = |count: u32| (1..=count).map(Ipv4Addr::from_bits).collect::<Vec<_>>();
+        let bound = u32::try_from(FILTERED).expect("small");
+        assert_eq!(filter(&many(1)).len(), 6);
+        assert!((4000..=4096).contains(&filter(&many(bound)).len()));
+        assert!(filter(&many(bound + 1)).is_empty(), "one past it hears all");
     }
 
     #[test]

@@ -292,7 +292,7 @@ fn an_uplink_that_is_plugged_in_again_is_set_up_again() {
             sh("ip link del eth0");
             sh("
                 ip link add eth0 type veth peer name eth0 netns client
-                ip addr add 10.1.0.1/24 dev eth0; ip link set eth0 up
+                ip addr add 10.1.0.1/24 dev eth0; ip link set eth0 up; ip -n client link set eth0 up
             ");
             tokio::select! {
                 told = session.follow() => panic!("{told:?}"),
@@ -319,10 +319,11 @@ fn the_capture_outlives_its_source_address() {
             sh("ip addr del 10.2.0.1/24 dev eth1");
             assert_eq!(sh("ip route show 10.1.0.10 proto 176"), "", "the kernel takes it away");
             sh("ip addr add 10.2.0.3/24 dev eth1");
-            tokio::select! {
-                told = session.follow() => panic!("{told:?}"),
-                () = until("ip route show 10.1.0.10 proto 176 | grep -q 'src 10.2.0.3'") => {}
-            }
+            let told = session.follow().await.unwrap();
+            let real = "10.2.0.2".parse().unwrap();
+            assert_eq!(told, [(real, "10.2.0.3".parse().unwrap())].into(), "the old one is gone");
+            let route = sh("ip route show 10.1.0.10 proto 176");
+            assert!(route.contains("src 10.2.0.3"), "{route}");
             session.undo().await.unwrap();
         });
         no_tun();

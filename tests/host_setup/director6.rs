@@ -65,7 +65,7 @@ pub(crate) async fn start(desired: &DesiredDirector) -> Session {
     let prepared = session.plan_director(desired).await.unwrap();
     assert_eq!(prepared.tun_mtu(), 1460, "the narrower tunnel's");
     let source = "2001:db8:2::1".parse().unwrap();
-    assert_eq!(prepared.outer_sources(), [(REAL.parse().unwrap(), source)].into());
+    assert_eq!(prepared.outer_sources().get(&REAL.parse().unwrap()), Some(&source));
     tun();
     session.install(prepared).await.unwrap();
     session
@@ -306,7 +306,9 @@ fn another_host_with_the_address_is_named_and_refused() {
 /// The sources that the session tells of next; a test that waits for them in vain ends.
 async fn news(session: &mut Session) -> OuterSources {
     let patience = std::time::Duration::from_secs(20);
-    tokio::time::timeout(patience, session.follow()).await.expect("news of the sources").unwrap()
+    let told = tokio::time::timeout(patience, session.follow()).await;
+    let told = told.expect("news of the sources").unwrap();
+    told.into_iter().filter(|(real, _)| real.is_ipv6()).collect()
 }
 
 #[test]

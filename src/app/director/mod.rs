@@ -46,7 +46,7 @@ use messages::{DirectorMessage, Ends, NOTICES, Notice};
 use output::Output;
 use packets::Packets;
 use reload::Running;
-use request_handler::Handler;
+use request_handler::{Handler, Watched};
 use tables::Builder;
 
 /// Services with a Maglev table from which on the start says that it makes them: about a second of work at worst.
@@ -139,9 +139,10 @@ async fn steer(
         (running.packet_thread.clone(), running.events.clone(), running.vips.subscribe());
     let refused = running.config.offload && !offload;
     let tun = running.config.tun.clone();
-    let sources = (vips, running.checks.clone());
+    let (host, mut news) = (session.status(), session.news());
+    let watched = Watched { vips, host, checks: running.checks.clone() };
     let handler =
-        Arc::new(Handler::new(packet_thread, commands, events, sources, tun, offload, refused));
+        Arc::new(Handler::new(packet_thread, commands, events, watched, tun, offload, refused));
     let mut served = pin!(serve::serve(control, handler));
     daemon::ready();
     loop {
@@ -151,6 +152,10 @@ async fn steer(
             served = &mut served => return served,
             sources = session.follow() => {
                 running.follow(sources?).await?;
+                continue;
+            }
+            Some(changes) = news.recv() => {
+                running.events.tell_of_host(changes);
                 continue;
             }
             Some(notice) = noticed.recv() => {
@@ -231,7 +236,7 @@ async fn install(
     }
     let down = running.down_at_once(&running.config.checks()).await;
     running.apply(changes.into_iter().chain(down).collect()).await?;
-    let _ = running.warned(plan.warnings().to_vec());
+    let _ = running.warned(plan.warnings());
     session.install(plan).await?;
     running.warn_of_unchecked();
     running.adopt_checks();
@@ -246,6 +251,8 @@ fn desired(config: &config::Director, withdrawn: BTreeSet<IpAddr>, force: bool) 
         uplinks: config.uplinks.clone(),
         arp: config.arp,
         sources: config.sources.clone(),
+        // The session knows them.
+        known_sources: [].into(),
         announce_table: config.announce_table,
         neighbour_routes: config.neighbour_routes,
         withdrawn,

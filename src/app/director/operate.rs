@@ -181,7 +181,7 @@ impl Running {
         }
         let desired = desired(&self.config, withdrawn.clone(), self.force);
         let plan = session.plan_director(&desired).await?;
-        let (sources, warnings) = (plan.outer_sources(), plan.warnings().to_vec());
+        let (sources, warnings) = (plan.outer_sources(), plan.warnings());
         self.apply(vec![Change::SetSources(sources.clone())]).await?;
         let plan = match at_once {
             Some(vip) => plan.at_once(vip),

@@ -203,7 +203,7 @@ impl Running {
         let now = session.preview_director(&self.desired(&self.config)).await.ok();
         let (mtu_now, known) = match &now {
             Some(now) => (now.tun_mtu(), now.warnings()),
-            None => (then.tun_mtu(), [].as_slice()),
+            None => (then.tun_mtu(), Vec::new()),
         };
         let running = self.snapshot().await?;
         let changes = self.before(&running).unmet(changes);
@@ -211,10 +211,11 @@ impl Running {
         let plan = ReloadPlan::new(&changes, &self.before(&running)).with(settings);
         let (maglev_tables, _) = self.prepare(&wanted, changes).await?;
         let plan = self.builder.compare(plan, self.maglev_tables.clone(), maglev_tables).await?;
-        let warnings = then.warnings().iter().filter(|warning| !known.contains(warning));
+        let mut warnings = then.warnings();
+        warnings.retain(|warning| !known.contains(warning));
         Ok(ReloadPlan {
             tun_mtu: Some(then.tun_mtu()).filter(|mtu| *mtu != mtu_now),
-            warnings: warnings.cloned().collect(),
+            warnings,
             ..plan
         })
     }
@@ -233,7 +234,7 @@ impl Running {
         let mut altered = self.altered(&changes, &running);
         altered.extend(settings(&self.config, &wanted));
         let plan = session.plan_director(&self.desired(&wanted)).await?;
-        let (sources, warnings) = (plan.outer_sources(), plan.warnings().to_vec());
+        let (sources, warnings) = (plan.outer_sources(), plan.warnings());
         // A new real server must not be without its tunnel's source.
         let down = self.down_at_once(&wanted.checks()).await;
         let changes = std::iter::once(Change::SetSources(sources.clone()))

@@ -19,7 +19,8 @@ use crate::balancer::FlowQuery;
 use crate::balancer::listing::Listed;
 use crate::config;
 use crate::control::{
-    self, DirectorStats, Drops, Explained, List, Request, Stats, Status, Timers, VirtualIp,
+    self, DirectorStats, Drops, Explained, HostStatus, List, Request, Stats, Status, Timers,
+    VirtualIp,
 };
 use crate::sys::tun;
 
@@ -30,8 +31,17 @@ pub(super) struct Handler {
     commands: AdminCommands,
     events: Events,
     reports: Reports,
+    host: watch::Receiver<HostStatus>,
     checks: Checks,
     since: Instant,
+}
+
+/// What other tasks keep up to date for listings.
+#[derive(Debug)]
+pub(super) struct Watched {
+    pub(super) vips: watch::Receiver<Vec<VirtualIp>>,
+    pub(super) host: watch::Receiver<HostStatus>,
+    pub(super) checks: Checks,
 }
 
 /// What puts reports into words.
@@ -40,6 +50,7 @@ struct Words {
     vips: watch::Receiver<Vec<VirtualIp>>,
     checks: Checks,
     tun: String,
+    host: watch::Receiver<HostStatus>,
     since: Instant,
     offload: bool,
     offload_refused: bool,
@@ -51,16 +62,24 @@ impl Handler {
         packet_thread: PacketThread<DirectorMessage>,
         commands: AdminCommands,
         events: Events,
-        (vips, checks): (watch::Receiver<Vec<VirtualIp>>, Checks),
+        Watched { vips, host, checks }: Watched,
         tun: String,
         offload: bool,
         offload_refused: bool,
     ) -> Self {
         let since = Instant::now();
-        let words = Words { vips, checks: checks.clone(), tun, since, offload, offload_refused };
+        let words = Words {
+            vips,
+            host: host.clone(),
+            checks: checks.clone(),
+            tun,
+            since,
+            offload,
+            offload_refused,
+        };
         let reports =
             Reports::new(packet_thread.clone(), move |kind, report| words.text(kind, report));
-        Self { packet_thread, commands, events, reports, checks, since }
+        Self { packet_thread, commands, events, reports, host, checks, since }
     }
 
     fn status(&self, done: Done) -> String {
@@ -72,6 +91,7 @@ impl Handler {
             done,
             changes,
             warnings,
+            host: self.host.borrow().clone(),
         })
     }
 }
@@ -81,12 +101,17 @@ impl Words {
         match kind {
             Kind::List => {
                 let vips = self.vips.borrow().clone();
-                let list = List { vips, ..List::from(&report.snapshot) };
+                let host = self.host();
+                let list = List { vips, host, ..List::from(&report.snapshot) };
                 control::encode(&health::annotate(list, &self.checks.blocking_report()))
             }
             Kind::Stats => control::encode(&self.stats(report)),
             Kind::Drops => control::encode(&Drops::from(&report.snapshot.counters)),
         }
+    }
+
+    fn host(&self) -> HostStatus {
+        self.host.borrow().clone()
     }
 
     fn stats(&self, report: &Report) -> Stats {
@@ -106,6 +131,7 @@ impl Words {
             send_errors: failed.into_iter().collect(),
             offload: self.offload,
             offload_refused: u64::from(self.offload_refused),
+            host: self.host(),
             timers: Timers {
                 next_milliseconds: next_timer.and_then(|millis| millis.try_into().ok()),
                 ..base.timers

@@ -24,9 +24,19 @@ const ANNOUNCE_INTERVAL: Duration = Duration::from_secs(1);
 /// Another host that has a virtual IP.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct Conflict {
-    link: String,
-    address: IpAddr,
-    mac: [u8; 6],
+    pub(super) link: String,
+    pub(super) address: IpAddr,
+    pub(super) mac: [u8; 6],
+}
+
+impl Conflict {
+    pub(super) fn of(one: &Announcement, mac: [u8; 6]) -> Self {
+        Self { link: one.link.clone(), address: one.address, mac }
+    }
+
+    pub(super) fn is_about(&self, one: &Announcement) -> bool {
+        self.link == one.link && self.address == one.address
+    }
 }
 
 impl std::fmt::Display for Conflict {
@@ -62,6 +72,15 @@ pub(super) async fn probe(announcements: &[Announcement], facts: &Facts) -> Vec<
     let mut conflicts = probes.join_all().await.concat();
     conflicts.sort_by(|a, b| (a.address, &a.link).cmp(&(b.address, &b.link)));
     conflicts
+}
+
+/// Announces one address once, to defend it.
+pub(super) fn defend(one: &Announcement, facts: &Facts) {
+    for (neighbour_socket, link, _) in neighbour_sockets(std::slice::from_ref(one), facts) {
+        if let Err(error) = neighbour_socket.announce(one.address) {
+            warn!("cannot announce {} on {}: {error}", one.address, link.name);
+        }
+    }
 }
 
 /// Announces every address on every interface: once at once, then from a task of its own, which the caller ends

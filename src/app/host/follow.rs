@@ -1,17 +1,22 @@
-//! Keeping the host as planned while it changes: interfaces that appear, links that flap, routes that move.
+//! Keeping the host as planned while it changes: interfaces that appear, links that flap, routes that move, and what others
+//! undo without a word.
 
 use std::time::Duration;
 
 use anyhow::{Context, Error, Result, bail};
-use log::{info, warn};
+use log::warn;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use crate::host::{Announcement, Facts, HostPlan, Object, OuterSources, RouteEvent, Step, copies};
+use crate::host::defence::Claim;
+use crate::host::{Announcement, Facts, OuterSources, ProblemKind, capture, copies, rename};
+use crate::host::{HostPlan, Problem, RouteEvent};
+use crate::sys::host_events::{HostEvent, HostEvents};
 use crate::sys::netlink::Events;
 
 use super::apply::copy;
+use super::conflict::{self, Conflict};
 use super::heard::Concern;
-use super::{DesiredRealServer, Known, Role, Session};
+use super::{DesiredRealServer, Known, Role, Session, gather};
 
 /// A burst of changes is over when nothing has come for this long …
 const QUIET: Duration = Duration::from_millis(100);
@@ -23,6 +28,12 @@ const REST: u32 = 4;
 const REST_MAX: Duration = Duration::from_secs(5);
 /// Between attempts to hear of changes.
 const RETRY: Duration = Duration::from_secs(1);
+/// Without any event the host is looked at so often: the kernel says nothing when a proxy entry goes, or of `arp_ignore`.
+const LOOK: Duration = Duration::from_secs(4);
+/// Looking takes at most one part in so many of the time, however large the host is.
+const LOOK_SHARE: u32 = 50;
+/// Every so many looks the routes are read too: an event may have been lost.
+const LIGHT_LOOKS: u32 = 15;
 
 /// Whether the TUN is still there. A real server's packet loop does not hear of its end until a packet comes.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -48,14 +59,21 @@ impl Session {
                 sleep(RETRY).await;
                 continue;
             }
+            let begun = Instant::now();
             let result = self.sync().await;
             self.changed = false;
+            self.next_look = Instant::now() + LOOK.max(begun.elapsed() * LOOK_SHARE);
             match result {
                 Ok(Tun::Gone(name)) => {
                     bail!("the TUN device {name:?} is gone: somebody has deleted it");
                 }
-                Ok(Tun::There) => self.report(None),
-                Err(error) => self.report(Some(error)),
+                Ok(Tun::There) => {}
+                Err(error) => {
+                    self.report.unknown(
+                        format!("cannot keep this host as planned: {error:#}"),
+                        &self.sources,
+                    );
+                }
             }
             // No await from here to the return, or a change could be given to nobody.
             if self.sources != self.told {
@@ -65,37 +83,84 @@ impl Session {
         }
     }
 
-    /// Waits for a burst of changes to be over.
+    /// Waits for a burst of changes to be over, or for the time of the next look.
     async fn hear(&mut self) -> Result<()> {
-        let Self { events, changed, unseen, known, not_before, netlink, role, .. } = self;
-        let concern = role.as_ref().map_or(Concern::Leaving, Concern::of);
-        let events = match events {
-            Some(events) => events,
-            none => {
-                // What happened before is not heard any more.
-                (*changed, *known) = (true, None);
-                none.insert(Events::open(netlink).context("cannot open a netlink socket")?)
-            }
-        };
-        while !*changed {
-            *changed = unseen.note(events.next().await?, &concern);
+        if self.events.is_none() {
+            // What happened before is not heard any more.
+            (self.changed, self.known) = (true, None);
+            let context = || "cannot open a netlink socket";
+            let events = Events::open(&self.netlink).with_context(context)?;
+            self.events = Some((events, HostEvents::open().with_context(context)?));
         }
-        if unseen.other {
+        while !self.changed {
+            if let Err(_silence) = timeout_at(self.next_look, self.hear_one()).await {
+                (self.changed, self.look_due) = (true, true);
+                return Ok(());
+            }
+        }
+        let not_before = self.not_before;
+        if self.unseen.other {
             let rest = async {
                 loop {
-                    unseen.note(events.next().await?, &concern);
+                    self.hear_one().await?;
                 }
             };
-            timeout_at(*not_before, rest).await.unwrap_or(Ok::<(), Error>(()))?;
+            timeout_at(not_before, rest).await.unwrap_or(Ok::<(), Error>(()))?;
         }
         let burst = async {
-            while let Ok(heard) = timeout(QUIET, events.next()).await {
-                unseen.note(heard?, &concern);
+            while let Ok(heard) = timeout(QUIET, self.hear_one()).await {
+                heard?;
             }
             Ok(())
         };
         // What has not been heard by then is heard next time.
         timeout(BURST, burst).await.unwrap_or(Ok(()))
+    }
+
+    /// Waits for one thing that is heard and remembers it.
+    async fn hear_one(&mut self) -> Result<()> {
+        let Some((events, host_events)) = &mut self.events else { return Ok(()) };
+        let concern = self.role.as_ref().map_or(Concern::Leaving, Concern::of);
+        tokio::select! {
+            heard = events.next() => self.changed |= self.unseen.note(heard?, &concern),
+            heard = host_events.next() => {
+                let heard = heard?;
+                self.note(&heard);
+            }
+            (one, claim) = self.listening.next() => self.claimed(&one, claim),
+        }
+        Ok(())
+    }
+
+    /// Remembers what is over by the time of the look.
+    fn note(&mut self, events: &[HostEvent]) {
+        for event in events {
+            if let HostEvent::Link { index, running, announce } = *event {
+                if !running {
+                    self.bounced.insert(index);
+                }
+                if announce {
+                    self.readdressed.insert(index);
+                }
+            }
+            (self.changed, self.look_due) = (true, true);
+        }
+    }
+
+    /// Another host says that it has, or wants, a virtual IP that is announced here.
+    fn claimed(&mut self, one: &Announcement, claim: Claim) {
+        if !self.announced.contains(one) {
+            return;
+        }
+        let now = Instant::now().into_std();
+        let defence = self.defences.entry(one.clone()).or_default();
+        let before = defence.rival(now);
+        if defence.claimed(claim, now) {
+            conflict::defend(one, &self.last);
+        }
+        if defence.rival(now) != before {
+            (self.changed, self.look_due) = (true, true);
+        }
     }
 
     /// Looks at the host and makes what it lacks. Nothing is taken away but what hides a route of somebody else's: what a
@@ -104,9 +169,11 @@ impl Session {
         let Some(role) = self.role.clone() else { return Ok(Tun::There) };
         let unseen = std::mem::take(&mut self.unseen);
         // What ends this early has the next look be at everything.
-        let known = self.known.take().filter(|_| !unseen.other);
+        let known = self.known.take().filter(|_| !unseen.other && self.light_looks < LIGHT_LOOKS);
         let known = match (known, &role) {
-            (Some(mut known), Role::RealServer(desired)) if self.failing.is_none() => {
+            (Some(mut known), Role::RealServer(desired))
+                if !self.look_due && self.report.is_well() =>
+            {
                 if self.follow_routes(desired, &mut known, &unseen.routes).await? {
                     self.known = Some(known);
                     return Ok(Tun::There);
@@ -116,28 +183,53 @@ impl Session {
             (Some(known), Role::Director(_)) => Some(known),
             _ => None,
         };
+        self.light_looks = if known.is_some() { self.light_looks + 1 } else { 0 };
         let mut routes = known.map(|known| known.facts.routes);
         for event in unseen.routes {
             routes = routes.and_then(|mut all| all.follow(event).ok().map(|()| all));
         }
         let begun = Instant::now();
         let facts = self.look_with(&role, true, routes).await?;
+        self.follow_names(&role, &facts).await?;
+        let role = self.current(&role, &facts);
         // Whatever else is wrong with the host.
         self.sources = role.outer_sources(&facts);
         self.uncover(&role.hiding(&facts)).await;
-        let plan = role.plan(&facts)?;
+        let plan = role.plan_items(&facts)?;
         if facts.link(&plan.tun).is_none() {
             return Ok(Tun::Gone(plan.tun));
         }
         self.warn(&plan.warnings);
         self.warn(&unseen_rules(&role, &facts));
-        let lost = lost(&plan, &facts);
-        self.carry_out(&role, &plan, &facts).await?;
+        let (plan, mut looked) = self.contest(plan, &facts);
+        looked.problems.extend(plan.problems.clone());
+
+        let questions = self.unasked(&plan, &facts, None);
+        let known = plan.clone().without(&questions).without(&self.held_back());
+        let failed = self.carry_out(&role, &known, &facts).await?;
+        looked.failed(failed);
         self.copy_routes(&role, &facts).await?;
-        self.announce(&lost, &facts);
+        self.announce_anew(&known, &facts);
+
+        self.ask(&role, &questions, &facts).await;
+        let plan = plan.without(&self.held_back());
+        if !questions.is_empty() {
+            let failed = self.carry_out(&role, &plan, &facts).await?;
+            looked.failed(failed);
+        }
+        self.announce_new(&plan, &questions, &facts);
+        self.conclude(&plan, &facts, looked).await;
+        self.remember_links(&facts);
         self.remember(&role, facts);
+        self.look_due = false;
         self.not_before = Instant::now() + (begun.elapsed() * REST).min(REST_MAX);
         Ok(Tun::There)
+    }
+
+    /// What is compared with the next look.
+    pub(super) fn remember_links(&mut self, facts: &Facts) {
+        let (links, addresses) = (facts.links.clone(), facts.addresses.clone());
+        self.last = Facts { links, addresses, ..Facts::default() };
     }
 
     /// Copies what single routes have changed. `false`: it takes a look at the host.
@@ -167,26 +259,102 @@ impl Session {
         self.known = Some(Known { facts, room });
     }
 
-    /// The same failure over and over is said once.
-    fn report(&mut self, error: Option<Error>) {
-        let failing = error.map(|error| format!("{error:#}"));
-        if failing != self.failing {
-            match &failing {
-                Some(error) => warn!("this host is not as planned: {error}"),
-                None => info!("this host is as planned again"),
+    /// Interfaces that have got another name are the same ones, with what was set on them.
+    pub(super) async fn follow_names(&mut self, role: &Role, facts: &Facts) -> Result<()> {
+        let renamed = rename::renamed(&self.indices, facts);
+        for (old, new) in &renamed {
+            warn!(
+                "interface {old} is called {new} now; what was set on it is kept and undone there"
+            );
+            self.state.rename(old, new);
+            if let Some(index) = self.indices.remove(old) {
+                self.indices.insert(new.clone(), index);
             }
         }
-        self.failing = failing;
+        if let Role::Director(desired) = role
+            && let Some(names) = &desired.uplinks
+        {
+            let _ = self.uplinks.current(names, facts);
+        }
+        if renamed.is_empty() { Ok(()) } else { self.save().await }
+    }
+
+    /// Asks whether other hosts have these. Those that do keep them, unless the operator has said that it does not matter.
+    pub(super) async fn ask(
+        &mut self,
+        role: &Role,
+        questions: &[Announcement],
+        facts: &Facts,
+    ) -> Vec<Conflict> {
+        let conflicts =
+            if questions.is_empty() { Vec::new() } else { conflict::probe(questions, facts).await };
+        let forced = matches!(role, Role::Director(desired) if desired.force);
+        for one in questions {
+            let rival = conflicts.iter().find(|conflict| conflict.is_about(one));
+            match rival {
+                Some(Conflict { mac, .. }) if !forced => {
+                    self.rivals.insert(one.clone(), (*mac, Instant::now()));
+                }
+                _ => drop(self.rivals.remove(one)),
+            }
+        }
+        conflicts
+    }
+
+    /// What is wrong after the look and all that was done.
+    pub(super) async fn conclude(&mut self, plan: &HostPlan, facts: &Facts, looked: Looked) {
+        let Looked { mut problems, put_back } = looked;
+        problems.extend(self.contended());
+        let questions = capture::questions(&plan.captured, &plan.uplinks, facts);
+        for (question, answer) in gather::captures(&self.netlink, questions).await {
+            problems.extend(capture::judge(&question, answer, &plan.tun, facts));
+        }
+        self.listening.listen_for(self.announced.iter(), facts);
+        self.report.update(problems, &put_back, &self.sources);
+        let down =
+            |index: &u32| facts.link_at(*index).is_some_and(|link| !link.up || !link.carrier);
+        self.bounced.retain(down);
+        self.readdressed.clear();
+    }
+
+    /// Virtual IPs that other hosts have, or claim.
+    fn contended(&self) -> Vec<Problem> {
+        let now = Instant::now().into_std();
+        let held = self.rivals.iter().map(|(one, (mac, _))| {
+            let hint = "it is not announced there; stop that host, or take the address with `vstun announce`";
+            conflict_problem(one, *mac, hint)
+        });
+        let claimed = self.defences.iter().filter(|(one, _)| self.announced.contains(*one));
+        let claimed = claimed.filter_map(|(one, defence)| {
+            let hint =
+                "it is announced here too, and defended every ten seconds; stop one of the two";
+            Some(conflict_problem(one, defence.rival(now)?, hint))
+        });
+        held.chain(claimed).collect()
     }
 }
 
-/// Addresses that nobody answers for any more: taking an interface down takes its proxy entries away.
-fn lost(plan: &HostPlan, facts: &Facts) -> Vec<Announcement> {
-    let lacks = |one: &&Announcement| {
-        let (address, link) = (one.address, one.link.clone());
-        facts.lacks(&Step::Add(Object::Proxy { address, link }))
-    };
-    plan.announcements.iter().filter(lacks).cloned().collect()
+/// What a look has found, and what was done about it.
+#[derive(Debug, Default)]
+pub(super) struct Looked {
+    pub(super) problems: Vec<Problem>,
+    /// The subjects of steps that were undone by others and made again.
+    pub(super) put_back: Vec<String>,
+}
+
+impl Looked {
+    /// These steps could not be made.
+    pub(super) fn failed(&mut self, problems: Vec<Problem>) {
+        self.put_back.retain(|step| !problems.iter().any(|problem| problem.subject == *step));
+        self.problems.extend(problems);
+    }
+}
+
+fn conflict_problem(one: &Announcement, mac: [u8; 6], hint: &str) -> Problem {
+    let Announcement { link, address } = one;
+    let text = format!("{}; {hint}", Conflict::of(one, mac));
+    let problem = Problem::new(ProblemKind::Conflict, format!("{address} {link}"), text);
+    Problem { address: Some(*address), ..problem }
 }
 
 fn unseen_rules(role: &Role, facts: &Facts) -> Vec<String> {

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 
 use anyhow::{Context, Result};
 
+use crate::host::capture::{Answer, Question};
 use crate::host::{self, Facts, Family, Link, Lookup, Routes, TUNNEL_MODULES};
 use crate::sys::netlink::Netlink;
 use crate::sys::netlink::packet_route::route::RouteMessage;
@@ -52,6 +53,25 @@ pub(super) async fn facts(
     }
     facts.lookups = lookups(netlink, destinations).await;
     Ok(facts)
+}
+
+/// The kernel's answers about packets that come in by the uplinks.
+pub(super) async fn captures(
+    netlink: &Netlink,
+    questions: Vec<Question>,
+) -> Vec<(Question, Answer)> {
+    let mut answers = Vec::with_capacity(questions.len());
+    for question in questions {
+        let answer = match netlink.lookup(messages::capture_request(&question)).await {
+            Ok(message) => {
+                let Lookup { kind, link, .. } = messages::lookup(&message);
+                Answer::Route { kind, link }
+            }
+            Err(error) => Answer::Error(error.raw_os_error().unwrap_or_default()),
+        };
+        answers.push((question, answer));
+    }
+    answers
 }
 
 /// Those that the kernel has. Asked about one that it lacks, it answers for another.

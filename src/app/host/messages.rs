@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+use crate::host::capture::Question;
 use crate::host::{
     Address, Family, Link, Lookup, PROTOCOL, Proxy, RouteKind, Rule, Tunnel, metric,
 };
@@ -28,6 +29,8 @@ pub(super) fn link(message: &LinkMessage) -> Option<Link> {
     let mut mtu = 0;
     let mut mac = None;
     let mut tunnel = None;
+    let mut master = None;
+    let mut takes_packets = false;
     for attribute in &message.attributes {
         match attribute {
             LinkAttribute::IfName(text) => name = Some(text.clone()),
@@ -35,7 +38,9 @@ pub(super) fn link(message: &LinkMessage) -> Option<Link> {
             LinkAttribute::Address(bytes) => mac = bytes.as_slice().try_into().ok(),
             LinkAttribute::LinkInfo(infos) => {
                 tunnel = infos.iter().find_map(tunnel_kind);
+                takes_packets = infos.iter().any(has_ports_of_its_own);
             }
+            LinkAttribute::Controller(index) => master = Some(*index),
             _ => {}
         }
     }
@@ -46,11 +51,23 @@ pub(super) fn link(message: &LinkMessage) -> Option<Link> {
         name: name?,
         mtu,
         up: flags.contains(LinkFlags::Up),
+        carrier: flags.contains(LinkFlags::LowerUp),
         loopback: flags.contains(LinkFlags::Loopback),
         arp: ethernet && !flags.contains(LinkFlags::Noarp),
         mac,
         tunnel,
+        master,
+        takes_packets,
     })
+}
+
+/// Whether the kernel gives packets that arrive at a port to this interface instead.
+fn has_ports_of_its_own(info: &LinkInfo) -> bool {
+    match info {
+        LinkInfo::Kind(InfoKind::Bridge | InfoKind::Bond) => true,
+        LinkInfo::Kind(InfoKind::Other(kind)) => kind == "team" || kind == "openvswitch",
+        _ => false,
+    }
 }
 
 fn tunnel_kind(info: &LinkInfo) -> Option<Tunnel> {
@@ -164,6 +181,15 @@ pub(super) fn lookup_request(to: IpAddr) -> RouteMessage {
     message.header.address_family = family(to);
     message.header.destination_prefix_length = full(to);
     message.attributes.push(RouteAttribute::Destination(to.into()));
+    message
+}
+
+/// What the kernel would do with a packet that comes in by an uplink.
+pub(super) fn capture_request(question: &Question) -> RouteMessage {
+    let mut message = lookup_request(question.vip);
+    message.header.source_prefix_length = full(question.from);
+    message.attributes.push(RouteAttribute::Source(question.from.into()));
+    message.attributes.push(RouteAttribute::Iif(question.uplink));
     message
 }
 

@@ -14,8 +14,10 @@ mod follow;
 mod gather;
 mod heard;
 mod install;
+mod listening;
 mod messages;
 mod neighbour_socket;
+mod report;
 mod routes;
 mod state;
 mod undo;
@@ -27,14 +29,21 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use log::warn;
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use crate::control::{Alteration, HostStatus};
+use crate::host::contest::Contest;
+use crate::host::defence::Defence;
+use crate::host::rename::Uplinks;
 use crate::host::{
-    self, Announcement, Facts, HostPlan, Mss, Object, OuterSources, Routes, Step, director,
-    realserver,
+    self, Announcement, Facts, HostPlan, Mss, Object, OuterSources, Problem, Routes, Step,
+    director, realserver,
 };
 use crate::sys::folder::NotOurs;
+use crate::sys::host_events::HostEvents;
 use crate::sys::netlink::{Events, Netlink};
 use crate::sys::netns;
 use crate::sys::sysctl;
@@ -44,6 +53,8 @@ pub use crate::host::realserver::DesiredRealServer;
 
 use control_files::{ControlFiles, LOCK, STATE, beside};
 use heard::{Concern, Unseen};
+use listening::Listening;
+use report::Report;
 use state::State;
 
 /// A daemon's hold on its host.
@@ -53,8 +64,12 @@ pub struct Session {
     state: State,
     /// What was asked for, once it is installed.
     role: Option<Role>,
+    /// The host when it was last looked at.
+    last: Facts,
     /// The interfaces' numbers when they were last looked at: another number is another interface.
     indices: BTreeMap<String, u32>,
+    /// What the configured uplinks are called by now.
+    uplinks: Uplinks,
     /// The tunnels' source addresses that the caller knows of.
     told: OuterSources,
     /// Those that the host had when it was last looked at.
@@ -63,9 +78,24 @@ pub struct Session {
     warned: BTreeSet<String>,
     /// What is being announced, and the tasks that say it again.
     announcing: Vec<(Vec<Announcement>, JoinHandle<()>)>,
-    events: Option<Events>,
-    /// Why the host is not as planned, said last.
-    failing: Option<String>,
+    /// What others on the uplinks have been told, after it was asked whether another host has it.
+    announced: BTreeSet<Announcement>,
+    /// What is not announced because another host has it, which that is, and when it was last asked.
+    rivals: BTreeMap<Announcement, ([u8; 6], Instant)>,
+    /// What is known of claims by others to what is announced.
+    defences: BTreeMap<Announcement, Defence>,
+    /// Hears such claims.
+    listening: Listening,
+    /// What is known of steps that somebody else undoes, by their subject.
+    contests: BTreeMap<String, Contest>,
+    /// Interfaces that were down since the last look.
+    bounced: BTreeSet<u32>,
+    /// Interfaces that ask to be announced.
+    readdressed: BTreeSet<u32>,
+    /// Says what is wrong.
+    report: Report,
+    /// Hears of changes.
+    events: Option<(Events, HostEvents)>,
     /// Something has changed on the host that was not looked at yet.
     changed: bool,
     /// What that is, as far as it was said.
@@ -75,6 +105,12 @@ pub struct Session {
     known: Option<Known>,
     /// No whole look at the host before this.
     not_before: Instant,
+    /// Something is to be looked at that no route tells of.
+    look_due: bool,
+    /// When the host is looked at although nothing was heard.
+    next_look: Instant,
+    /// Looks without an event since the routes were read.
+    light_looks: u32,
     /// Last, so that the lock outlives all the rest.
     files: ControlFiles,
 }
@@ -137,17 +173,29 @@ impl Session {
             netlink,
             state,
             role: None,
+            last: Facts::default(),
             indices: BTreeMap::new(),
+            uplinks: Uplinks::default(),
             told: OuterSources::new(),
             sources: OuterSources::new(),
             warned: BTreeSet::new(),
             announcing: Vec::new(),
+            announced: BTreeSet::new(),
+            rivals: BTreeMap::new(),
+            defences: BTreeMap::new(),
+            listening: Listening::new(),
+            contests: BTreeMap::new(),
+            bounced: BTreeSet::new(),
+            readdressed: BTreeSet::new(),
+            report: Report::new(),
             events: None,
-            failing: None,
             changed: true,
             unseen: Unseen::default(),
             known: None,
             not_before: Instant::now(),
+            look_due: true,
+            next_look: Instant::now(),
+            light_looks: 0,
             files,
         })
     }
@@ -170,6 +218,17 @@ impl Session {
         self.prepare(Role::RealServer(desired.clone())).await
     }
 
+    /// What is wrong with the host, as it is shown.
+    #[must_use]
+    pub fn status(&self) -> watch::Receiver<HostStatus> {
+        self.report.status()
+    }
+
+    /// What begins to be wrong, ends to be, or was put back, as it happens; for the first who asks.
+    pub fn news(&mut self) -> UnboundedReceiver<Vec<Alteration>> {
+        self.report.events()
+    }
+
     async fn prepare(&mut self, role: Role) -> Result<Prepared> {
         let prepared = self.look_ahead(role).await?;
         self.warn(&prepared.plan.warnings);
@@ -185,10 +244,33 @@ impl Session {
         self.look_ahead(Role::Director(desired.clone())).await
     }
 
+    /// A first start is refused for anything that keeps the plan from being carried out as a whole, a change while running
+    /// only for what is wrong with what it brings.
     async fn look_ahead(&self, role: Role) -> Result<Prepared> {
         let facts = self.look(&role, self.role.is_some()).await?;
-        let plan = role.plan(&facts)?;
-        Ok(Prepared { role, plan, at_once: None })
+        let plan = self.current(&role, &facts).plan_items(&facts)?;
+        let known = match &self.role {
+            Some(running) => self.current(running, &facts).plan_items(&facts)?.problems,
+            None => Vec::new(),
+        };
+        let new = |problem: &&Problem| !known.iter().any(|known| known.is(problem));
+        let refusal = plan.problems.iter().filter(new).find_map(|problem| problem.refusal.clone());
+        match refusal {
+            Some(refusal) => Err(refusal.into()),
+            None => Ok(Prepared { role, plan, at_once: None }),
+        }
+    }
+
+    /// The role with what is known of the host: the uplinks by their names of now, the sources in use.
+    fn current(&self, role: &Role, facts: &Facts) -> Role {
+        let mut role = role.clone();
+        if let Role::Director(desired) = &mut role {
+            desired.known_sources.clone_from(&self.sources);
+            if let Some(names) = &mut desired.uplinks {
+                *names = self.uplinks.clone().current(names, facts);
+            }
+        }
+        role
     }
 
     /// Where others are told of the virtual IP: each proxy entry and each route for routing daemons that is recorded.
@@ -254,10 +336,11 @@ impl Prepared {
         Self { at_once: Some(vip), ..self }
     }
 
-    /// What is odd about the host.
+    /// What is odd about the host, and what is wrong with it.
     #[must_use]
-    pub fn warnings(&self) -> &[String] {
-        &self.plan.warnings
+    pub fn warnings(&self) -> Vec<String> {
+        let problems = self.plan.problems.iter().map(|problem| problem.text.clone());
+        self.plan.warnings.iter().cloned().chain(problems).collect()
     }
 
     /// The MTU in bytes that the TUN is to have.
@@ -278,7 +361,7 @@ impl Prepared {
         self.plan.link_mtu
     }
 
-    /// The source addresses of tunnels to IPv6 real servers (director). [`Session::follow`] tells when they change.
+    /// The source addresses of tunnels to the real servers (director). [`Session::follow`] tells when they change.
     #[must_use]
     pub fn outer_sources(&self) -> OuterSources {
         self.plan.outer_sources.clone()
@@ -301,10 +384,10 @@ impl Role {
         }
     }
 
-    fn plan(&self, facts: &Facts) -> Result<HostPlan> {
+    fn plan_items(&self, facts: &Facts) -> Result<HostPlan> {
         Ok(match self {
-            Self::Director(desired) => director::plan(desired, facts)?,
-            Self::RealServer(desired) => realserver::plan(desired, facts)?,
+            Self::Director(desired) => director::plan_items(desired, facts)?,
+            Self::RealServer(desired) => realserver::plan_items(desired, facts)?,
         })
     }
 }

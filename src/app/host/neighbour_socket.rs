@@ -37,6 +37,23 @@ impl NeighbourSocket {
         })
     }
 
+    /// As [`Self::open`], to hear claims to these addresses and little else.
+    pub(super) fn open_for(
+        link: &Link,
+        family: Family,
+        addresses: &[IpAddr],
+    ) -> Option<io::Result<Self>> {
+        let mac = link.mac?;
+        let v4 = addresses.iter().filter_map(|address| match address {
+            IpAddr::V4(address) => Some(*address),
+            IpAddr::V6(_) => None,
+        });
+        Some(match family {
+            Family::V4 => Arp::open_for(link.index, mac, &v4.collect::<Vec<_>>()).map(Self::Arp),
+            Family::V6 => Ndisc::open(link.index, mac).map(Self::Ndisc),
+        })
+    }
+
     /// Makes sure that other hosts' probes for the address are heard.
     pub(super) fn listen(&self, address: IpAddr) {
         if let (Self::Ndisc(ndisc), IpAddr::V6(address)) = (self, address)
@@ -83,6 +100,14 @@ impl NeighbourMessage {
         match self {
             Self::Arp(message) => message.mac,
             Self::Ndisc(message) => message.mac,
+        }
+    }
+
+    /// Whether the sender says no address of its own: it asks whether it may take one.
+    pub(super) fn probes(&self) -> bool {
+        match self {
+            Self::Arp(message) => message.sender.is_unspecified(),
+            Self::Ndisc(message) => message.source.is_unspecified() && !message.advertised,
         }
     }
 

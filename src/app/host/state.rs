@@ -114,6 +114,13 @@ impl State {
         self.steps.sort_by_key(|step| !step.guards());
     }
 
+    /// An interface has got another name.
+    pub(super) fn rename(&mut self, old: &str, new: &str) {
+        for step in &mut self.steps {
+            *step = step.renamed(old, new);
+        }
+    }
+
     pub(super) fn forget(&mut self, gone: &Step) {
         self.steps.retain(|step| step != gone);
     }

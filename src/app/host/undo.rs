@@ -44,6 +44,8 @@ impl Session {
         for (_, saying) in self.announcing.drain(..) {
             saying.abort();
         }
+        self.announced.clear();
+        self.listening.listen_for([].iter(), &self.last);
         self.events = None;
         let outcomes = self.undo_steps(self.state.steps.clone(), Mode::End).await;
         self.role = None;

@@ -13,6 +13,7 @@ use anyhow::Context;
 use mio::Poll;
 
 use super::daemon::{self, SignalAction, Signals, SocketAccess, Thread};
+use super::events::Events;
 use super::host::{DesiredRealServer, Session};
 use super::packet_thread::PacketThread;
 use super::serve;
@@ -66,13 +67,27 @@ async fn serve_reals(
     let (packet_thread, mut thread) = start(receivers, delivery, gate, config.busy_poll)?;
     let outcome = match daemon::listen(&config.control, access) {
         Ok(control) => {
-            let handler =
-                Arc::new(Handler::new(packet_thread.clone(), config.tun.clone(), refused));
+            let (events, host, mut news) = (Events::new(), session.status(), session.news());
+            let handler = Handler::new(
+                packet_thread.clone(),
+                events.clone(),
+                host,
+                config.tun.clone(),
+                refused,
+            );
+            let handler = Arc::new(handler);
             daemon::ready();
+            let telling = async {
+                while let Some(changes) = news.recv().await {
+                    events.tell_of_host(changes);
+                }
+                std::future::pending().await
+            };
             tokio::select! {
                 ended = thread.ended() => ended,
                 served = serve::serve(control, handler) => served,
                 gone = session.follow() => gone.map(drop),
+                never = telling => never,
                 () = obey(signals) => Ok(()),
             }
         }

@@ -4,13 +4,16 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::bail;
+use tokio::sync::watch;
 
 use super::messages::{RealServerMessage, Report};
-use crate::app::events::Listener;
+use crate::app::events::{Events, Listener};
 use crate::app::packet_thread::PacketThread;
 use crate::app::serve::{self, Peer};
 use crate::balancer::snapshot;
-use crate::control::{self, Drops, RealServerDrop, RealServerStats, Request, Stats, Status};
+use crate::control::{
+    self, Drops, HostStatus, RealServerDrop, RealServerStats, Request, Stats, Status,
+};
 use crate::decap::Refusal;
 use crate::sys::tun;
 
@@ -19,6 +22,8 @@ use crate::sys::tun;
 pub(super) struct Handler {
     packet_thread: PacketThread<RealServerMessage>,
     tun: String,
+    events: Events,
+    host: watch::Receiver<HostStatus>,
     since: Instant,
     /// Whether the kernel made no TUN with offload.
     offload_refused: bool,
@@ -27,10 +32,16 @@ pub(super) struct Handler {
 impl Handler {
     pub(super) fn new(
         packet_thread: PacketThread<RealServerMessage>,
+        events: Events,
+        host: watch::Receiver<HostStatus>,
         tun: String,
         offload_refused: bool,
     ) -> Self {
-        Self { packet_thread, tun, since: Instant::now(), offload_refused }
+        Self { packet_thread, tun, events, host, since: Instant::now(), offload_refused }
+    }
+
+    fn host(&self) -> HostStatus {
+        self.host.borrow().clone()
     }
 
     async fn stats(&self) -> anyhow::Result<RealServerStats> {
@@ -63,6 +74,7 @@ impl Handler {
             offload,
             offload_refused: u64::from(self.offload_refused),
             coalesce,
+            host: self.host(),
         })
     }
 }
@@ -84,6 +96,7 @@ impl serve::RequestHandler for Handler {
                 done: String::new(),
                 changes: Vec::new(),
                 warnings: Vec::new(),
+                host: self.host(),
             })
             .into(),
             Request::Reload => {
@@ -94,7 +107,7 @@ impl serve::RequestHandler for Handler {
     }
 
     fn listen(&self) -> anyhow::Result<Listener> {
-        bail!("nothing changes at a real server; ask the director")
+        self.events.listen()
     }
 
     async fn connections(

@@ -1,42 +1,47 @@
 //! The ways to the real servers: interfaces, source addresses, what fits into the tunnels.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use super::DesiredDirector;
 use crate::host::facts::{Address, Facts, Link, Lookup};
 use crate::host::family::Family;
-use crate::host::plan::{MIN_TUN_MTU, MIN_TUN_MTU_V6, OuterSources};
+use crate::host::plan::{MIN_TUN_MTU, MIN_TUN_MTU_V6, OuterSources, Refusal};
+use crate::host::problem::{Problem, ProblemKind};
 use crate::host::route::RouteKind;
 
 /// The MTU of a way that is not known: Ethernet's.
 const USUAL_MTU: u32 = 1500;
 
-/// The interfaces towards the real servers, and what is odd about the way there.
+/// The interfaces towards the real servers, and what is wrong with the way there.
 pub(super) fn links<'a>(
     desired: &DesiredDirector,
     facts: &'a Facts,
-) -> (Vec<&'a Link>, Vec<String>) {
+) -> (Vec<&'a Link>, Vec<Problem>) {
     let mut links = Vec::new();
-    let mut warnings = Vec::new();
+    let mut problems = Vec::new();
+    let wrong = |real: &IpAddr, text| Problem::new(ProblemKind::RealServer, real.to_string(), text);
     for real in &desired.reals {
         match facts.lookups.get(real) {
-            Some(lookup) if lookup.kind == RouteKind::Local => warnings.push(format!(
-                "real server {real} is an address of this director; one network namespace cannot be both"
-            )),
+            Some(lookup) if lookup.kind == RouteKind::Local => {
+                let owner = facts.owners(*real).next();
+                let link = owner.map(|(_, link)| link.name.clone()).unwrap_or_default();
+                problems.push(Refusal::RealIsLocal { address: *real, link }.into());
+            }
             Some(lookup) if lookup.kind == RouteKind::Unicast => {
                 links.extend(lookup.link.and_then(|index| facts.link_at(index)));
                 if wished(desired, Family::of(*real)).is_none() && lookup.source.is_some_and(is_of_the_link) {
-                    warnings.push(format!(
+                    problems.push(wrong(real, format!(
                         "no address but a link-local one leads to real server {real}; its packets are lost until there is another"
-                    ));
+                    )));
                 }
             }
-            _ => warnings.push(format!(
+            _ => problems.push(wrong(real, format!(
                 "there is no route to real server {real}; its packets are lost until there is one"
-            )),
+            ))),
         }
     }
-    (links, warnings)
+    (links, problems)
 }
 
 /// The address that the director uses towards the servers of the family: its own connections to a virtual IP would
@@ -50,16 +55,58 @@ pub(super) fn source(desired: &DesiredDirector, family: Family, facts: &Facts) -
     reals.find_map(|real| picked(*real, facts))
 }
 
-/// The source of the tunnels to each IPv6 real server that can be reached.
+/// The source of the tunnels to each real server that can be reached. One that is in use stays in use as long as the host has
+/// it and the way leaves by the same interface: the real servers admit it, and may refuse what the routing table has come to
+/// prefer.
 #[must_use]
 pub fn outer_sources(desired: &DesiredDirector, facts: &Facts) -> OuterSources {
-    let wished = wished(desired, Family::V6);
-    let source = |real: &IpAddr| wished.or_else(|| picked(*real, facts));
-    let reals = desired.reals.iter().filter(|real| real.is_ipv6());
-    reals
-        .filter(|real| unicast(real, facts).is_some())
-        .filter_map(|real| Some((*real, source(real)?)))
-        .collect()
+    let source = |real: &IpAddr| {
+        let lookup = unicast(real, facts)?;
+        let source = wished(desired, Family::of(*real))
+            .or_else(|| kept(desired, real, lookup, facts))
+            .or_else(|| picked(*real, facts))?;
+        Some((*real, source))
+    };
+    desired.reals.iter().filter_map(source).collect()
+}
+
+/// The source in use, where it can stay.
+fn kept(
+    desired: &DesiredDirector,
+    real: &IpAddr,
+    lookup: &Lookup,
+    facts: &Facts,
+) -> Option<IpAddr> {
+    let known = *desired.known_sources.get(real)?;
+    let here = |own: &Address, link: &Link| {
+        !own.tentative && (link.loopback || Some(own.link) == lookup.link)
+    };
+    facts.owners(known).any(|(own, link)| here(own, link)).then_some(known)
+}
+
+/// Sources that are in use although the routing table prefers others, each pair once.
+pub(super) fn kept_sources(desired: &DesiredDirector, facts: &Facts) -> Vec<Problem> {
+    let mut moved: BTreeMap<(IpAddr, IpAddr), Vec<IpAddr>> = BTreeMap::new();
+    for real in &desired.reals {
+        let Some(lookup) = unicast(real, facts) else { continue };
+        if wished(desired, Family::of(*real)).is_some() {
+            continue;
+        }
+        if let (Some(old), Some(new)) = (kept(desired, real, lookup, facts), picked(*real, facts))
+            && old != new
+        {
+            moved.entry((old, new)).or_default().push(*real);
+        }
+    }
+    let problem = |((old, new), reals): ((IpAddr, IpAddr), Vec<IpAddr>)| {
+        let (first, more) = (reals.first()?, reals.len() - 1);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        let text = format!(
+            "the routing table has come to prefer source {new} towards real server {first}{more}; tunnels keep {old}, which was admitted: let `directors` there admit {new} and restart, or write `source = \"{old}\"`"
+        );
+        Some(Problem::new(ProblemKind::Source, format!("{old} {new}"), text))
+    };
+    moved.into_iter().filter_map(problem).collect()
 }
 
 /// With the TUN's MTU at what fits into every tunnel, the kernel itself tells clients "fragmentation needed" and "packet
@@ -68,17 +115,18 @@ pub(super) fn tun_mtu(
     desired: &DesiredDirector,
     vips: &[IpAddr],
     facts: &Facts,
-) -> (u16, Vec<String>) {
-    let mut warnings = Vec::new();
+) -> (u16, Vec<Problem>) {
+    let mut problems = Vec::new();
     let v6 = Family::V6.is_among(vips);
     let least = if v6 { MIN_TUN_MTU_V6 } else { MIN_TUN_MTU };
     let ways = desired.reals.iter().map(|real| (real, path_mtu(real, facts)));
     for (real, mtu) in ways.clone().filter_map(|(real, mtu)| Some((real, mtu?))) {
         let needed = u32::from(MIN_TUN_MTU_V6) + Family::of(*real).header();
         if v6 && mtu < needed {
-            warnings.push(format!(
+            let text = format!(
                 "the way to real server {real} has an MTU of {mtu}, but IPv6 packets of up to {MIN_TUN_MTU_V6} bytes must fit into its tunnel (RFC 8200 5): longer ones than that leaves room for are lost; it should be {needed} or more"
-            ));
+            );
+            problems.push(Problem::new(ProblemKind::RealServer, real.to_string(), text));
         }
     }
     let known = ways.clone().filter_map(|(real, mtu)| Some((real, mtu?)));
@@ -88,7 +136,7 @@ pub(super) fn tun_mtu(
         .min()
         .or_else(|| ways.map(|(real, _)| room((real, USUAL_MTU))).min())
         .unwrap_or_else(|| USUAL_MTU - Family::V4.header());
-    (u16::try_from(smallest).unwrap_or(u16::MAX).max(least), warnings)
+    (u16::try_from(smallest).unwrap_or(u16::MAX).max(least), problems)
 }
 
 fn path_mtu(real: &IpAddr, facts: &Facts) -> Option<u32> {
@@ -139,19 +187,20 @@ fn common_prefix(one: IpAddr, other: IpAddr) -> u32 {
 }
 
 /// A tunnel that has to come from a temporary address is one that breaks within a day.
-pub(super) fn temporary(desired: &DesiredDirector, facts: &Facts) -> Vec<String> {
+pub(super) fn temporary(desired: &DesiredDirector, facts: &Facts) -> Vec<Problem> {
     let sources = outer_sources(desired, facts);
     let is_temporary =
         |source: &IpAddr| facts.addresses.iter().any(|own| own.address == *source && own.temporary);
     let mut found: Vec<IpAddr> = sources.into_values().filter(is_temporary).collect();
     found.sort_unstable();
     found.dedup();
-    let warning = |source| {
-        format!(
+    let problem = |source: IpAddr| {
+        let text = format!(
             "tunnels come from {source}, a temporary address of the IPv6 privacy extensions: real servers refuse the next one; give the interface a lasting address, or name one in `source`"
-        )
+        );
+        Problem::new(ProblemKind::Source, source.to_string(), text)
     };
-    found.into_iter().map(warning).collect()
+    found.into_iter().map(problem).collect()
 }
 
 fn is_of_the_link(address: IpAddr) -> bool {

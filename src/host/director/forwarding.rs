@@ -8,6 +8,7 @@ use crate::host::facts::{Facts, Link};
 use crate::host::family::Family;
 use crate::host::ipv6;
 use crate::host::plan::write;
+use crate::host::problem::{Problem, ProblemKind};
 use crate::host::step::Step;
 use crate::host::sysctl::{self, FORCE_FORWARDING, conf, conf6};
 
@@ -55,15 +56,17 @@ fn suffices(everywhere: &str, link: &str, own: &str, facts: &Facts) -> bool {
     facts.conf6("all", everywhere) == Some(1) && facts.conf6(link, own) == Some(0)
 }
 
-/// What the operator should know: forwarding is for all that arrives there, not only for what goes to the virtual IPs.
+/// What the operator should know: forwarding is for all that arrives there, not only for what goes to the virtual IPs. And
+/// what is wrong: uplinks without IPv6.
 pub(super) fn warnings(
     desired: &DesiredDirector,
     uplinks: &[&Link],
     families: &[Family],
     facts: &Facts,
-) -> Vec<String> {
+) -> (Vec<String>, Vec<Problem>) {
     let tun = &desired.tun;
     let mut warnings = Vec::new();
+    let mut problems = Vec::new();
     let v6 = families.contains(&Family::V6);
     let everywhere = v6 && !all_force(uplinks, facts);
     if everywhere && facts.conf6("all", "forwarding") == Some(0) {
@@ -87,12 +90,13 @@ pub(super) fn warnings(
             ));
         }
         if v6 && !ipv6::speaks(link, facts) {
-            warnings.push(format!(
+            let text = format!(
                 "IPv6 is off on uplink {name}, so no packet for an IPv6 virtual IP arrives there; turn it on with `sysctl -w net/ipv6/conf/{name}/disable_ipv6=0`"
-            ));
+            );
+            problems.push(Problem::new(ProblemKind::Uplink, format!("{name} IPv6"), text));
         }
     }
-    warnings
+    (warnings, problems)
 }
 
 /// The command that adds a rule about forwarded packets, on a host with any firewall or none.

@@ -7,6 +7,7 @@ use crate::host::facts::{Facts, Link};
 use crate::host::family::Family;
 use crate::host::ipv6;
 use crate::host::plan::Refusal;
+use crate::host::problem::{Problem, ProblemKind};
 use crate::host::sysctl;
 
 /// The uplinks that were named, else those whose subnets hold the virtual IPs and, for virtual IPs that no subnet holds,
@@ -15,43 +16,69 @@ pub(super) fn find<'a>(
     desired: &DesiredDirector,
     vips: &[IpAddr],
     facts: &'a Facts,
-) -> Result<(Vec<&'a Link>, Vec<String>), Refusal> {
-    let (links, warnings) = match &desired.uplinks {
-        Some(names) => (named(names, &desired.tun, facts)?, Vec::new()),
-        None => default(desired, vips, facts)?,
+) -> (Vec<&'a Link>, Vec<Problem>) {
+    let (links, mut problems) = match &desired.uplinks {
+        Some(names) => named(names, &desired.tun, facts),
+        None => default(desired, vips, facts),
     };
     let address = vips.iter().copied().find(IpAddr::is_ipv6);
-    match (address, links.first()) {
-        (Some(address), Some(first)) if !links.iter().any(|link| ipv6::speaks(link, facts)) => {
-            Err(Refusal::Ipv6Off { address, sysctl: sysctl::conf6(&first.name, "disable_ipv6") })
-        }
-        _ => Ok((links, warnings)),
+    if let (Some(address), Some(first)) = (address, links.first())
+        && !links.iter().any(|link| ipv6::speaks(link, facts))
+    {
+        let sysctl = sysctl::conf6(&first.name, "disable_ipv6");
+        problems.push(Refusal::Ipv6Off { address, sysctl }.into());
     }
+    problems.extend(links.iter().filter_map(|link| unfit(link, facts)));
+    (links, problems)
 }
 
-fn named<'a>(names: &[String], tun: &str, facts: &'a Facts) -> Result<Vec<&'a Link>, Refusal> {
-    let mut links: Vec<&Link> = Vec::new();
+fn named<'a>(names: &[String], tun: &str, facts: &'a Facts) -> (Vec<&'a Link>, Vec<Problem>) {
+    let mut links = Distinct::default();
+    let mut problems = Vec::new();
     for name in names {
-        let link = facts.link(name).ok_or_else(|| Refusal::UplinkUnknown(name.clone()))?;
-        if link.loopback || link.name == tun {
-            return Err(Refusal::UplinkUnfit(name.clone()));
-        }
-        if !links.contains(&link) {
-            links.push(link);
+        match facts.link(name) {
+            None => problems.push(Refusal::UplinkUnknown(name.clone()).into()),
+            Some(link) if link.loopback || link.name == tun => {
+                problems.push(Refusal::UplinkUnfit(name.clone()).into());
+            }
+            Some(link) => links.extend([link]),
         }
     }
-    Ok(links)
+    (links.0, problems)
 }
 
-/// One virtual IP without an uplink is a warning where others have one: IPv6 takes the addresses off an interface that
-/// is set down, and the rest must be kept as planned meanwhile.
+/// What is wrong with an uplink that is there.
+fn unfit(link: &Link, facts: &Facts) -> Option<Problem> {
+    let name = &link.name;
+    let master = link.master.and_then(|index| facts.link_at(index));
+    let text = if let Some(master) = master.filter(|master| master.takes_packets) {
+        let master = &master.name;
+        format!(
+            "uplink {name} is a port of {master}, which takes the packets that arrive there; name {master} in `uplinks`"
+        )
+    } else if !link.up {
+        format!(
+            "uplink {name} is down: nothing arrives and nothing is announced there; `ip link set {name} up`"
+        )
+    } else if !link.carrier {
+        format!(
+            "uplink {name} has no carrier: nothing arrives and nothing is announced there; look at the cable"
+        )
+    } else {
+        return None;
+    };
+    Some(Problem::new(ProblemKind::Uplink, name, text))
+}
+
+/// One virtual IP without an uplink does not keep a director from starting where others have one: IPv6 takes the addresses
+/// off an interface that is set down, and the rest must be kept as planned meanwhile.
 fn default<'a>(
     desired: &DesiredDirector,
     vips: &[IpAddr],
     facts: &'a Facts,
-) -> Result<(Vec<&'a Link>, Vec<String>), Refusal> {
+) -> (Vec<&'a Link>, Vec<Problem>) {
     let mut links = Distinct::default();
-    let mut missing = Vec::new();
+    let mut missing: Vec<Problem> = Vec::new();
     for &vip in vips {
         let mut indices: Vec<u32> = holding(vip, facts);
         if indices.is_empty() {
@@ -61,14 +88,14 @@ fn default<'a>(
         let ways: Vec<&Link> =
             indices.into_iter().filter_map(|index| facts.link_at(index)).filter(fit).collect();
         if ways.is_empty() {
-            missing.push(Refusal::UplinkMissing(vip));
+            missing.push(Refusal::UplinkMissing(vip).into());
         }
         links.extend(ways);
     }
-    match missing.first() {
-        Some(refusal) if links.0.is_empty() => Err(refusal.clone()),
-        _ => Ok((links.0, missing.iter().map(ToString::to_string).collect())),
+    if !links.0.is_empty() {
+        missing.iter_mut().for_each(|problem| problem.refusal = None);
     }
+    (links.0, missing)
 }
 
 fn holding(vip: IpAddr, facts: &Facts) -> Vec<u32> {

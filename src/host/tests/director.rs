@@ -124,11 +124,11 @@ fn the_tun_is_as_small_as_the_narrowest_way_less_the_tunnel() {
 }
 
 #[test]
-fn a_real_server_without_a_route_is_a_warning() {
+fn a_real_server_without_a_route_is_a_problem() {
     let mut desired = director_wishes();
     desired.reals.push(ip("10.9.0.2"));
     let plan = director::plan(&desired, &facts()).unwrap();
-    assert!(plan.warnings[0].contains("no route to real server 10.9.0.2"));
+    assert!(plan.problems[0].text.contains("no route to real server 10.9.0.2"));
 }
 
 #[test]

@@ -10,11 +10,13 @@ use super::*;
 mod copies;
 mod director;
 mod director6;
+mod items;
 mod neighbours;
 mod realserver;
 mod realserver6;
 mod routes;
 mod steps;
+mod watching;
 
 fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
@@ -26,10 +28,13 @@ fn link(index: u32, name: &str) -> Link {
         name: name.into(),
         mtu: 1500,
         up: true,
+        carrier: true,
         loopback: name == "lo",
         arp: name != "lo",
         mac: Some([2, 0, 0, 0, 0, 1]),
         tunnel: None,
+        master: None,
+        takes_packets: false,
     }
 }
 

@@ -47,7 +47,7 @@ fn arp_settings_that_do_are_not_written() {
     let mut facts = facts();
     set(&mut facts, "net/ipv4/conf/all/arp_ignore", "3");
     let plan = realserver::plan(&desired_server(), &facts).unwrap();
-    assert!(plan.warnings[0].contains("all.arp_ignore is 3"), "{:?}", plan.warnings);
+    assert!(plan.problems[0].text.contains("all.arp_ignore is 3"), "{:?}", plan.problems);
 }
 
 #[test]

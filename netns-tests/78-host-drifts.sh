@@ -1,0 +1,47 @@
+# Somebody changes the host under a running director and a running real server: what is gone is put back, said in the log, as
+# an event and in the list. What cannot be put back is named for as long as it lasts, and said again when it comes back.
+# mixes: 4in4 6in6
+source "$(dirname "$0")/lib.sh"
+source "$here/topology.sh"
+source "$here/daemons.sh"
+
+make_topology
+start_web real1
+start_real real1
+start_director rr 1
+spawn vt-director events "$VSTUN_BIN/vstun" --socket "$CONTROL/director.sock" events
+wait_for "a listener" log_has events 'Ctrl-C'
+version=$([[ $VIP == *:* ]] && echo 6 || echo 4)
+wrong() { number director list "[.host.wrong[] | select(.what == \"$1\")] | length"; } # KIND
+is_wrong() { [[ $(wrong "$1") == "$2" ]]; }                                             # KIND COUNT
+announced() { at vt-director ip -"$version" neigh show proxy | grep -q "$VIP dev eth0"; }
+
+at vt-director ip -"$version" neigh del proxy "$VIP" dev eth0
+wait_for "the proxy entry again" announced
+wait_for "a word about it" log_has director "proxy neighbour entry $VIP dev eth0: it was gone, and is put back"
+wait_for "an event of it" log_has events "\"put_back\",.*$VIP"
+expect_eq "put back so far" "$(number director list .host.put_back)" 1
+at vt-director sysctl -qw net.ipv$version.conf.eth0.forwarding=0
+forwards() { [[ $(at vt-director sysctl -n net.ipv$version.conf.eth0.forwarding) == 1 ]]; }
+wait_for "forwarding again" forwards
+
+# Packets for the VIP are led past the TUN: said while it lasts, each time.
+for time in first second; do
+    at vt-director ip -"$version" rule add iif eth0 prohibit pref 10
+    wait_for "the $time loss of the capture in the list" is_wrong capture 1
+    at vt-director ip -"$version" rule del pref 10
+    wait_for "its end" is_wrong capture 0
+done
+expect_eq "times it was said" "$(grep -c 'WARN.* do not get into vstun0' "$WORK/director.log")" 2
+expect_eq "events of it" "$(grep -c '"host_wrong".*do not get into vstun0' "$WORK/events.log")" 2
+expect_eq "events of its end" "$(grep -c '"host_right".*do not get into vstun0' "$WORK/events.log")" 2
+expect_eq "requests served in the end" "$(fetch 4 | awk '{ n += $1 } END { print n }')" 4
+
+if ((version == 4)); then
+    at vt-real1 sysctl -qw net.ipv4.conf.eth0.arp_ignore=0
+    silent() { [[ $(at vt-real1 sysctl -n net.ipv4.conf.eth0.arp_ignore) == 1 ]]; }
+    wait_for "arp_ignore again" silent
+    wait_for "a word about it" log_has real1 'arp_ignore = 1: it was gone, and is put back'
+    expect_eq "put back at the real server" "$(number real1 stats .host.put_back)" 1
+    expect_eq "what is wrong there" "$(number real1 status '.host.wrong | length')" 0
+fi

@@ -1,0 +1,131 @@
+//! Saying what is wrong with the host: in the log, as events, and in what `list`, `stats` and `status` show.
+
+use std::time::SystemTime;
+
+use log::{error, info, warn};
+use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
+use tokio::sync::watch;
+
+use crate::control::{Alteration, HostStatus, Wrong};
+use crate::host::{Ledger, OuterSources, Problem, ProblemKind, Standing, Turn};
+
+/// Problems that begin or end at once with a line of their own in the log.
+const LOGGED: usize = 50;
+
+/// What is said, and to whom.
+#[derive(Debug)]
+pub(super) struct Report {
+    ledger: Ledger,
+    put_back: u64,
+    status: watch::Sender<HostStatus>,
+    events: UnboundedSender<Vec<Alteration>>,
+    /// The other end, until somebody takes it.
+    listener: Option<UnboundedReceiver<Vec<Alteration>>>,
+}
+
+impl Report {
+    pub(super) fn new() -> Self {
+        let (events, listener) = mpsc::unbounded_channel();
+        let status = watch::Sender::new(HostStatus::default());
+        Self { ledger: Ledger::default(), put_back: 0, status, events, listener: Some(listener) }
+    }
+
+    /// Whether nothing is wrong.
+    pub(super) fn is_well(&self) -> bool {
+        self.ledger.standing().is_empty()
+    }
+
+    pub(super) fn status(&self) -> watch::Receiver<HostStatus> {
+        self.status.subscribe()
+    }
+
+    pub(super) fn events(&mut self) -> UnboundedReceiver<Vec<Alteration>> {
+        self.listener.take().unwrap_or_else(|| mpsc::unbounded_channel().1)
+    }
+
+    /// A look is over: it has found `problems`, and these steps were put back.
+    pub(super) fn update(
+        &mut self,
+        problems: Vec<Problem>,
+        put_back: &[String],
+        sources: &OuterSources,
+    ) {
+        let turns = self.ledger.update(SystemTime::now(), problems);
+        self.put_back += put_back.len() as u64;
+        for step in put_back.iter().take(LOGGED) {
+            warn!("{step}: it was gone, and is put back");
+        }
+        for turn in turns.iter().take(LOGGED) {
+            log(turn);
+        }
+        let more = (turns.len() + put_back.len()).saturating_sub(LOGGED);
+        if more > 0 {
+            warn!("and up to {more} changes of the host more, which `vstun list --json` shows");
+        }
+        let events: Vec<Alteration> =
+            put_back.iter().map(|step| of_step(step)).chain(turns.iter().map(of_turn)).collect();
+        let mut sources: Vec<_> = sources.values().copied().collect();
+        sources.sort_unstable();
+        sources.dedup();
+        let wrong = self.ledger.standing().iter().map(wrong).collect();
+        let status = HostStatus { wrong, put_back: self.put_back, sources };
+        self.status.send_if_modified(|known| {
+            let modified = *known != status;
+            *known = status;
+            modified
+        });
+        if !events.is_empty() {
+            // Where nobody listens there is nobody to tell.
+            let _ = self.events.send(events);
+        }
+    }
+
+    /// The host could not be looked at: what was wrong is taken to be so still.
+    pub(super) fn unknown(&mut self, why: String, sources: &OuterSources) {
+        let standing = self.ledger.standing().iter().map(|standing| standing.problem.clone());
+        let problem = Problem::new(ProblemKind::Unknown, "host", why);
+        let problems = standing.filter(|known| !known.is(&problem)).chain([problem.clone()]);
+        self.update(problems.collect(), &[], sources);
+    }
+}
+
+fn log(turn: &Turn) {
+    match turn {
+        Turn::Began(problem) if problem.kind == ProblemKind::Contested => {
+            error!("{}", problem.text);
+        }
+        Turn::Began(problem) => warn!("{}", problem.text),
+        Turn::Ended(Standing { problem, since }) => {
+            let seconds = since.elapsed().unwrap_or_default().as_secs();
+            info!("over after {seconds} s: {}", problem.text);
+        }
+    }
+}
+
+fn of_step(step: &str) -> Alteration {
+    Alteration { after: Some(step.to_owned()), ..Alteration::of("put_back", None, None) }
+}
+
+fn of_turn(turn: &Turn) -> Alteration {
+    match turn {
+        Turn::Began(problem) => Alteration {
+            after: Some(problem.text.clone()),
+            ..Alteration::of("host_wrong", None, problem.address)
+        },
+        Turn::Ended(Standing { problem, .. }) => Alteration {
+            before: Some(problem.text.clone()),
+            ..Alteration::of("host_right", None, problem.address)
+        },
+    }
+}
+
+fn wrong(Standing { problem, since }: &Standing) -> Wrong {
+    let since = jiff::Timestamp::try_from(*since).unwrap_or_default();
+    Wrong {
+        what: problem.kind.name().to_owned(),
+        subject: problem.subject.clone(),
+        address: problem.address,
+        since: format!("{since:.3}"),
+        text: problem.text.clone(),
+    }
+}

@@ -1,0 +1,120 @@
+//! Whether packets for the virtual IPs get into the TUN: the kernel's own answer for a packet that comes in by an uplink.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use super::facts::{Facts, Link};
+use super::family::Family;
+use super::problem::{Problem, ProblemKind};
+use super::route::RouteKind;
+
+/// A route lookup with the uplink as the input, as the kernel makes one for each packet that it receives.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Question {
+    /// The virtual IP.
+    pub vip: IpAddr,
+    /// A host that could be a client: the kernel refuses sources that it would not route by this uplink.
+    pub from: IpAddr,
+    /// The uplink's number.
+    pub uplink: u32,
+}
+
+/// What the kernel says.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Answer {
+    /// It leaves by this interface, or is delivered on this host.
+    Route {
+        /// The kind of route.
+        kind: RouteKind,
+        /// The interface's number.
+        link: Option<u32>,
+    },
+    /// There is no way, by this errno.
+    Error(i32),
+}
+
+/// What to ask about the virtual IPs of a plan with these uplinks.
+#[must_use]
+pub fn questions(vips: &[IpAddr], uplinks: &[String], facts: &Facts) -> Vec<Question> {
+    let uplinks: Vec<&Link> = uplinks.iter().filter_map(|name| facts.link(name)).collect();
+    let ask = |&vip: &IpAddr| {
+        let ready = uplinks.iter().filter(|link| link.up);
+        ready.filter_map(move |link| {
+            Some(Question { vip, from: neighbour(link, vip, facts)?, uplink: link.index })
+        })
+    };
+    vips.iter().flat_map(ask).collect()
+}
+
+/// Somebody on the uplink's side who is not this host: the router there, or else a neighbour.
+fn neighbour(link: &Link, vip: IpAddr, facts: &Facts) -> Option<IpAddr> {
+    let family = Family::of(vip);
+    let own = |address: IpAddr| facts.owners(address).next().is_some();
+    let fits =
+        |address: &IpAddr| Family::of(*address) == family && *address != vip && !own(*address);
+    let hops =
+        facts.routes.iter().flat_map(|route| &route.hops).filter(|hop| hop.link == link.index);
+    let router =
+        hops.filter_map(|hop| hop.gateway).filter(|gateway| !link_local(*gateway)).find(fits);
+    router.or_else(|| {
+        let subnets = facts.addresses.iter().filter(|own| own.link == link.index);
+        let hosts =
+            subnets.filter(|own| !link_local(own.address)).flat_map(|own| first_hosts(own.subnet));
+        hosts.into_iter().find(fits)
+    })
+}
+
+/// A few addresses of the subnet.
+fn first_hosts(subnet: IpNet) -> Vec<IpAddr> {
+    const FEW: usize = 4;
+    subnet.trunc().hosts().take(FEW).collect()
+}
+
+fn link_local(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => address.is_link_local(),
+        IpAddr::V6(address) => address.is_unicast_link_local(),
+    }
+}
+
+/// What the answer says is wrong; nothing: the packets get into the TUN, or the answer says nothing about that.
+#[must_use]
+pub fn judge(question: &Question, answer: Answer, tun: &str, facts: &Facts) -> Option<Problem> {
+    let Question { vip, uplink, .. } = *question;
+    let uplink = &facts.link_at(uplink)?.name;
+    let elsewhere = match answer {
+        Answer::Route { kind: RouteKind::Unicast, link } => {
+            let name = link.and_then(|index| facts.link_at(index)).map(|link| link.name.as_str());
+            match name {
+                Some(name) if name == tun => return None,
+                Some(name) => format!("leave by {name}"),
+                None => "leave by another interface".to_owned(),
+            }
+        }
+        Answer::Route { kind: RouteKind::Local, .. } => "are delivered on this host".to_owned(),
+        Answer::Route { .. } => "are dropped by a route".to_owned(),
+        // The source, which was guessed, is refused: rp_filter, or a martian.
+        Answer::Error(EXDEV | EINVAL) => return None,
+        Answer::Error(EHOSTUNREACH) => {
+            "are dropped: the uplink does not forward, or a route says unreachable".to_owned()
+        }
+        Answer::Error(ENETUNREACH) => {
+            "are dropped: no routing table that is asked has a route to it".to_owned()
+        }
+        Answer::Error(_) => "are dropped by a rule or route".to_owned(),
+    };
+    let family = Family::of(vip).command();
+    let text = format!(
+        "packets for virtual IP {vip} that arrive at {uplink} do not get into {tun}: they {elsewhere}; see `{family} rule` and `{family} route get {vip} from {} iif {uplink}`",
+        question.from
+    );
+    let problem = Problem::new(ProblemKind::Capture, format!("{vip} {uplink}"), text);
+    Some(Problem { address: Some(vip), ..problem })
+}
+
+// Errnos of Linux, the same on all architectures that this program runs on.
+const EINVAL: i32 = 22;
+const EXDEV: i32 = 18;
+const ENETUNREACH: i32 = 101;
+const EHOSTUNREACH: i32 = 113;

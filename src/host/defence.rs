@@ -1,0 +1,56 @@
+//! Defending a virtual IP against another host that claims it, as RFC 5227 2.4 (c) has it for an address that must not be given
+//! up: one announcement in ten seconds, however often it is claimed.
+
+use std::time::{Duration, Instant};
+
+/// RFC 5227 1.1, `DEFEND_INTERVAL`.
+pub const DEFEND_INTERVAL: Duration = Duration::from_secs(10);
+/// Without a claim for so long, the conflict is over.
+pub const PEACE: Duration = Duration::from_secs(60);
+/// An answer to probes at most so often.
+const ANSWER_INTERVAL: Duration = Duration::from_secs(1);
+
+/// What is known of claims to one virtual IP on one uplink.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Defence {
+    /// When it was defended last.
+    defended: Option<Instant>,
+    /// When a probe was answered last.
+    answered: Option<Instant>,
+    /// When it was last claimed, and by which hardware address.
+    claimed: Option<(Instant, [u8; 6])>,
+}
+
+/// Another host's packet about the virtual IP.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Claim {
+    /// It has the address.
+    Has([u8; 6]),
+    /// It asks whether anybody has it, to take it if not (RFC 5227 2.1.1).
+    Probes,
+}
+
+impl Defence {
+    /// Takes a claim. Whether to announce the virtual IP now.
+    pub fn claimed(&mut self, claim: Claim, now: Instant) -> bool {
+        let (last, interval) = match claim {
+            Claim::Has(mac) => {
+                self.claimed = Some((now, mac));
+                (&mut self.defended, DEFEND_INTERVAL)
+            }
+            Claim::Probes => (&mut self.answered, ANSWER_INTERVAL),
+        };
+        let due = last.is_none_or(|last| now.saturating_duration_since(last) >= interval);
+        if due {
+            *last = Some(now);
+        }
+        due
+    }
+
+    /// The other host, while the conflict lasts.
+    #[must_use]
+    pub fn rival(&self, now: Instant) -> Option<[u8; 6]> {
+        let (at, mac) = self.claimed?;
+        (now.saturating_duration_since(at) < PEACE).then_some(mac)
+    }
+}

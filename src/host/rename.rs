@@ -1,0 +1,36 @@
+//! Uplinks that get another name: an interface is followed by its number.
+
+use std::collections::BTreeMap;
+
+use super::facts::Facts;
+
+/// The numbers that the configured names had.
+#[derive(Clone, Debug, Default)]
+pub struct Uplinks(BTreeMap<String, u32>);
+
+impl Uplinks {
+    /// The names that the configured uplinks have now. A name whose interface is gone stays, for another one that gets it.
+    pub fn current(&mut self, configured: &[String], facts: &Facts) -> Vec<String> {
+        self.0.retain(|name, _| configured.contains(name));
+        configured.iter().map(|name| self.current_one(name, facts)).collect()
+    }
+
+    fn current_one(&mut self, name: &str, facts: &Facts) -> String {
+        let known = self.0.get(name).and_then(|index| facts.link_at(*index));
+        if let Some(link) = known.or_else(|| facts.link(name)) {
+            self.0.insert(name.to_owned(), link.index);
+            return link.name.clone();
+        }
+        name.to_owned()
+    }
+}
+
+/// The interfaces of which `known` has the number by another name than they have now: the old name and the new one.
+#[must_use]
+pub fn renamed(known: &BTreeMap<String, u32>, facts: &Facts) -> Vec<(String, String)> {
+    let other = |(name, index): (&String, &u32)| {
+        let link = facts.link_at(*index).filter(|link| link.name != *name)?;
+        Some((name.clone(), link.name.clone()))
+    };
+    known.iter().filter_map(other).collect()
+}

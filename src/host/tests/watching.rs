@@ -1,0 +1,147 @@
+//! What is seen of a running host: problems that begin and end, steps that others undo, packets that go elsewhere.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use super::*;
+use crate::host::capture::{Answer, Question, judge, questions};
+use crate::host::contest::{CALM, Contest, Decision, ROUNDS, Seen};
+use crate::host::defence::{Claim, DEFEND_INTERVAL, Defence, PEACE};
+use crate::host::rename::{Uplinks, renamed};
+
+#[test]
+fn a_problem_begins_once_ends_once_and_is_said_again_when_it_comes_back() {
+    let at = |second| SystemTime::UNIX_EPOCH + Duration::from_secs(second);
+    let problem = |text: &str| Problem::new(ProblemKind::RealServer, "10.2.0.2", text);
+    let mut ledger = Ledger::default();
+    let first = problem("no route");
+    assert_eq!(ledger.update(at(1), vec![first.clone()]), [Turn::Began(first.clone())]);
+    // Other words are the same problem still, and so is the same one twice.
+    let second = problem("no route, really");
+    assert_eq!(ledger.update(at(2), vec![second.clone(), second.clone()]), []);
+    let standing = Standing { problem: second, since: at(1) };
+    assert_eq!(ledger.standing(), std::slice::from_ref(&standing));
+    assert_eq!(ledger.update(at(3), vec![]), [Turn::Ended(standing)]);
+    assert_eq!(ledger.update(at(4), vec![first.clone()]), [Turn::Began(first)]);
+    assert_eq!(ledger.standing()[0].since, at(4));
+}
+
+#[test]
+fn every_state_of_a_contest_over_everything_that_can_be_seen() {
+    let start = Instant::now();
+    let at = |seconds| start + Duration::from_secs(seconds);
+    let put_back = |rounds, second| Contest::PutBack { rounds, at: at(second) };
+    let table = [
+        (Contest::Kept, Seen::InForce, 0, Contest::Kept, Decision::Nothing),
+        (Contest::Kept, Seen::Missing, 0, put_back(1, 0), Decision::PutBack),
+        (Contest::Kept, Seen::LostWithLink, 0, Contest::Kept, Decision::MakeAgain),
+        (put_back(1, 0), Seen::InForce, 599, put_back(1, 0), Decision::Nothing),
+        (put_back(1, 0), Seen::InForce, 600, Contest::Kept, Decision::Nothing),
+        (put_back(1, 0), Seen::Missing, 0, put_back(1, 0), Decision::Wait),
+        (put_back(1, 0), Seen::Missing, 1, put_back(2, 1), Decision::PutBack),
+        (put_back(2, 0), Seen::Missing, 1, put_back(2, 0), Decision::Wait),
+        (put_back(2, 0), Seen::Missing, 2, put_back(3, 2), Decision::PutBack),
+        (put_back(4, 0), Seen::Missing, 599, put_back(5, 599), Decision::PutBack),
+        (put_back(4, 0), Seen::Missing, 600, put_back(1, 600), Decision::PutBack),
+        (put_back(ROUNDS, 0), Seen::Missing, 15, put_back(ROUNDS, 0), Decision::Wait),
+        (put_back(ROUNDS, 0), Seen::Missing, 16, Contest::Yielded, Decision::Yield),
+        (put_back(ROUNDS, 0), Seen::Missing, 600, put_back(1, 600), Decision::PutBack),
+        (put_back(3, 0), Seen::LostWithLink, 0, put_back(3, 0), Decision::MakeAgain),
+        (Contest::Yielded, Seen::InForce, 0, Contest::Kept, Decision::Nothing),
+        (Contest::Yielded, Seen::Missing, 9999, Contest::Yielded, Decision::StayAway),
+        (Contest::Yielded, Seen::LostWithLink, 0, Contest::Kept, Decision::MakeAgain),
+    ];
+    for (state, seen, second, next, decision) in table {
+        assert_eq!(state.next(seen, at(second)), (next, decision), "{state:?} {seen:?} {second}");
+    }
+}
+
+#[test]
+fn whoever_undoes_a_step_whenever_it_is_looked_at_has_won_after_five_rounds() {
+    let start = Instant::now();
+    let mut contest = Contest::default();
+    let mut put_back = 0;
+    for second in 0..300 {
+        let (next, decision) = contest.next(Seen::Missing, start + Duration::from_secs(second));
+        contest = next;
+        put_back += u32::from(decision == Decision::PutBack);
+    }
+    assert_eq!((put_back, contest), (ROUNDS, Contest::Yielded));
+    assert!(Duration::from_secs(300) < CALM);
+}
+
+#[test]
+fn a_claimed_address_is_defended_once_in_ten_seconds() {
+    let start = Instant::now();
+    let mut defence = Defence::default();
+    let mac = [2, 0, 0, 0, 0, 9];
+    assert_eq!(defence.rival(start), None);
+    assert!(defence.claimed(Claim::Has(mac), start));
+    assert!(!defence.claimed(Claim::Has(mac), start + DEFEND_INTERVAL - Duration::from_millis(1)));
+    assert!(defence.claimed(Claim::Has(mac), start + DEFEND_INTERVAL));
+    assert_eq!(defence.rival(start + DEFEND_INTERVAL), Some(mac));
+    assert_eq!(defence.rival(start + DEFEND_INTERVAL + PEACE), None);
+    // A probe is answered whatever was defended, and is no rival.
+    let mut defence = Defence::default();
+    assert!(defence.claimed(Claim::Probes, start));
+    assert!(!defence.claimed(Claim::Probes, start + Duration::from_millis(999)));
+    assert_eq!(defence.rival(start), None);
+}
+
+#[test]
+fn the_kernel_is_asked_as_if_a_neighbour_of_the_uplink_had_sent() {
+    let asked = |vip: &str, facts: &Facts| {
+        questions(&[ip(vip)], &["eth0".into()], facts).into_iter().map(|one| one.from).next()
+    };
+    let mut facts = facts6();
+    assert_eq!(asked("10.1.0.10", &facts), Some(ip("10.1.0.254")), "the router there");
+    assert_eq!(asked("2001:db8:1::10", &facts), Some(ip("2001:db8:1::")), "no link-local one");
+    facts.routes = Routes::default();
+    assert_eq!(asked("10.1.0.10", &facts), Some(ip("10.1.0.2")), "not this host's .1");
+    facts.addresses.clear();
+    assert_eq!(asked("10.1.0.10", &facts), None);
+}
+
+#[test]
+fn packets_that_go_elsewhere_are_said_to() {
+    let mut facts = facts();
+    facts.links.push(link(9, "vstun0"));
+    let question = Question { vip: ip("10.1.0.10"), from: ip("10.1.0.254"), uplink: 2 };
+    let way = |kind, link| Answer::Route { kind, link };
+    let table = [
+        (way(RouteKind::Unicast, Some(9)), None),
+        (way(RouteKind::Unicast, Some(2)), Some("leave by eth0")),
+        (way(RouteKind::Local, Some(1)), Some("delivered on this host")),
+        (way(RouteKind::Blackhole, None), Some("dropped by a route")),
+        (Answer::Error(113), Some("does not forward")),
+        (Answer::Error(101), Some("no routing table")),
+        (Answer::Error(13), Some("dropped by a rule")),
+        (Answer::Error(18), None),
+        (Answer::Error(22), None),
+    ];
+    for (answer, expected) in table {
+        let problem = judge(&question, answer, "vstun0", &facts);
+        assert_eq!(problem.is_some(), expected.is_some(), "{answer:?}");
+        if let (Some(problem), Some(expected)) = (problem, expected) {
+            assert!(problem.text.contains(expected), "{}", problem.text);
+            assert_eq!(problem.address, Some(ip("10.1.0.10")));
+        }
+    }
+}
+
+#[test]
+fn an_uplink_is_followed_by_its_number() {
+    let mut facts = facts();
+    let mut uplinks = Uplinks::default();
+    let names = ["eth0".to_owned(), "eth7".to_owned()];
+    assert_eq!(uplinks.current(&names, &facts), ["eth0", "eth7"]);
+    let known = [("eth0".to_owned(), 2), ("eth1".to_owned(), 3)].into();
+    assert_eq!(renamed(&known, &facts), []);
+    facts.links[1].name = "wan".into();
+    assert_eq!(uplinks.current(&names, &facts), ["wan", "eth7"]);
+    assert_eq!(renamed(&known, &facts), [("eth0".to_owned(), "wan".to_owned())]);
+    // Another interface that takes the name is not the uplink, until that is gone.
+    facts.links.push(link(8, "eth0"));
+    assert_eq!(uplinks.current(&names, &facts), ["wan", "eth7"]);
+    facts.links.remove(1);
+    assert_eq!(uplinks.current(&names, &facts), ["eth0", "eth7"]);
+}
