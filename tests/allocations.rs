@@ -12,7 +12,7 @@ use std::time::Duration;
 use vstun::balancer::maglev::{self, MaglevTables};
 use vstun::balancer::outer::Inner;
 use vstun::balancer::{
-    Balancer, Change, Limits, Reason, Tunnel, TunnelError, TunnelErrorKind, Verdict,
+    Balancer, Change, Limits, Outlet, Reason, Tunnel, TunnelError, TunnelErrorKind, Verdict,
 };
 use vstun::decap::{Decision, Gate, Mss};
 use vstun::model::{
@@ -120,11 +120,38 @@ fn director(capacity: u32) -> Balancer {
     director
 }
 
-fn forward(director: &mut Balancer, now: u64, packet: &[u8]) -> Verdict {
-    let verdict = director.forward(Millis(now), &Packet::parse(packet).unwrap());
-    if let Verdict::Tunnel(real) = verdict {
-        director.dispatch(real, 1, packet.len() as u64).unwrap();
+/// Sends nothing.
+struct Nowhere(Vec<u8>);
+
+impl Outlet for Nowhere {
+    fn packet(&mut self, tunnel: &Tunnel) {
+        black_box(tunnel);
     }
+
+    fn reply(&mut self, answer: &[u8]) {
+        black_box(answer);
+    }
+
+    fn server_reset(&mut self, tunnel: &Tunnel, reset: &[u8]) {
+        black_box((tunnel, reset));
+    }
+
+    fn room(&mut self) -> &mut [u8] {
+        &mut self.0
+    }
+
+    fn released(&mut self, tunnel: &Tunnel, len: usize) {
+        black_box((tunnel, &self.0[..len]));
+    }
+}
+
+fn forward(director: &mut Balancer, now: u64, packet: &[u8]) -> Verdict {
+    forward_to(&mut Nowhere(Vec::new()), director, now, packet)
+}
+
+fn forward_to(out: &mut Nowhere, director: &mut Balancer, now: u64, packet: &[u8]) -> Verdict {
+    let verdict = director.forward(Millis(now), &Packet::parse(packet).unwrap());
+    director.carry_out(Millis(now), &verdict, out);
     black_box(verdict)
 }
 
@@ -203,15 +230,11 @@ fn fragments_are_held_and_released_without_allocating() {
             pieces
         })
         .collect();
-    let mut room = vec![0; MAX_PACKET_LEN];
+    let mut out = Nowhere(vec![0; MAX_PACKET_LEN]);
     let calls = allocations(|| {
         for (place, packet) in pieces.iter().enumerate() {
             let now = place as u64;
-            forward(&mut director, now, packet);
-            while let Some((real, released)) = director.release(Millis(now), &mut room) {
-                let len = released.bytes().len() as u64;
-                assert!(director.dispatch(real, 1, len).is_some());
-            }
+            forward_to(&mut out, &mut director, now, packet);
         }
         director.expire(Millis(60_000));
     });
@@ -399,8 +422,8 @@ fn a_super_frame_is_split_and_wrapped_without_allocating() {
         let calls = allocations(|| {
             let packet = Packet::parse(&frame).unwrap();
             let plan = SplitPlan::new(&packet, Offload::Tcp { segment: 1_440, start }).unwrap();
-            let Verdict::Tunnel(real) = director.forward(Millis(0), &packet) else { panic!() };
-            director.dispatch(real, plan.count() as u64, 64_000).unwrap();
+            let verdict = director.forward(Millis(0), &packet.split_into(plan.on_wire()));
+            assert!(matches!(verdict, Verdict::Tunnel(_)));
             let inner = Inner::of(&packet, 7);
             for index in 0..plan.count() {
                 let (outer_room, header) = room.split_at_mut(MAX_OUTER_LEN);

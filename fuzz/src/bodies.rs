@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use vstun::balancer::fragments::{Bounds, LIFETIME};
-use vstun::balancer::{Balancer, Change, Limits, Verdict};
+use vstun::balancer::{Balancer, Change, Limits, Outlet, Tunnel, Verdict};
 use vstun::config;
 use vstun::decap::{Decision, Gate, Mss};
 use vstun::model::{Millis, Policy, RealSpec, SchedulerKind, Seed, ServiceSpec};
@@ -19,8 +19,11 @@ use vstun::wire::{Fragment, Packet, Transport, icmp, protocol, tcp};
 #[path = "../../tests/packets/pieces.rs"]
 #[allow(dead_code)] // tests need more of it
 mod pieces;
+#[path = "../../tests/packets/recorder.rs"]
+mod recorder;
 
 use pieces::piece;
+use recorder::{Recorder, Sent};
 
 /// A target's function.
 pub type Body = fn(&[u8]);
@@ -57,7 +60,7 @@ pub fn frames(frame: &[u8]) {
 /// is. Whatever comes, every packet is accounted for, the bounds hold, and only a first fragment releases others.
 pub fn fragments(script: &[u8]) {
     let mut director = director();
-    let (mut now, mut room) = (Millis(0), vec![0; MAX_PACKET_LEN]);
+    let mut now = Millis(0);
     for step in script.chunks_exact(8) {
         let [kind, number, start_high, start_low, len_high, len_low, more, port] = *step else {
             unreachable!("chunks of eight")
@@ -66,7 +69,6 @@ pub fn fragments(script: &[u8]) {
         if kind & 0xf0 == 0xf0 {
             now = now.after(Duration::from_millis(len as u64));
             director.expire(now);
-            assert!(!director.has_released(), "time sends nothing");
             continue;
         }
         let start = usize::from(u16::from_be_bytes([start_high, start_low])) & !7;
@@ -76,9 +78,13 @@ pub fn fragments(script: &[u8]) {
         let bytes = piece(&whole, number.into(), start..end, more & 1 == 1);
         let Ok(packet) = Packet::parse(&bytes) else { continue };
         let verdict = director.forward(now, &packet);
+        let mut recorder = Recorder::new(&bytes);
+        director.carry_out(now, &verdict, &mut recorder);
         let first = matches!(verdict, Verdict::Tunnel(_)) && packet.fragment == Fragment::First;
-        assert!(first || !director.has_released());
-        while let Some((_, released)) = director.release(now, &mut room) {
+        assert!(first || recorder.sent.len() <= 1);
+        for sent in recorder.sent.iter().skip(1) {
+            let Sent::ToReal(_, bytes) = sent else { panic!("an answer beside the packet") };
+            let released = Packet::parse(bytes).expect("a packet");
             assert_eq!(released.fragment, Fragment::Later);
             assert_eq!(
                 (released.source, released.destination),
@@ -305,7 +311,7 @@ fn segments(packet: &Packet<'_>, offload: Offload) {
         assert_eq!(parsed.bytes().len(), segment.len());
         assert_eq!((parsed.source, parsed.destination), (packet.source, packet.destination));
         assert_eq!((header_sum(&parsed), transport_sum(&parsed)), (0xffff, 0xffff));
-        assert!(segment.len() <= plan.wire_len());
+        assert!(segment.len() <= plan.on_wire().longest);
         for (end, len) in ends {
             let outer = Outer {
                 source: end,

@@ -16,10 +16,10 @@ impl Balancer {
     /// connections that it is not there anyway. At most [`AHEAD`](super::table::AHEAD) packets; it changes nothing.
     pub fn look_ahead<'a>(&self, packets: impl ExactSizeIterator<Item = &'a [u8]>) {
         // Alone, a packet would only wait here instead of there.
-        if self.connections.len() < MANY || packets.len() < 2 {
+        if self.tables.connections.len() < MANY || packets.len() < 2 {
             return;
         }
-        self.connections.look_ahead(packets.filter_map(|bytes| {
+        self.tables.connections.look_ahead(packets.filter_map(|bytes| {
             let packet = Packet::parse(bytes).ok()?;
             match packet.transport {
                 Transport::Tcp(header) => {

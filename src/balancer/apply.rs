@@ -18,7 +18,7 @@ use crate::model::{
 
 impl Balancer {
     /// Applies one change of a batch that has been checked, but for the schedulers of the services that it concerns:
-    /// [`Self::refresh_pools`] ends the batch.
+    /// [`Registry::refresh_pools`](super::registry::Registry::refresh_pools) ends the batch.
     ///
     /// # Errors
     /// None, since it has been checked: this says what the check has missed.
@@ -37,7 +37,7 @@ impl Balancer {
             }
             Change::SetMaglev { service, table } => self.set_maglev(service, table),
             Change::SetHashSeed(seed) => {
-                self.hash_seed = *seed;
+                self.settings.hash_seed = *seed;
                 Ok(())
             }
             Change::SetState { service, address, state } => {
@@ -64,31 +64,29 @@ impl Balancer {
                 Ok(())
             }
             Change::SetTimeouts(timeouts) => {
-                self.timeouts = timeouts.ordered();
+                self.settings.timeouts = timeouts.ordered();
                 Ok(())
             }
         }
     }
 
     fn add_service(&mut self, now: Millis, spec: &ServiceSpec) -> Result<(), ChangeError> {
-        let free = self.services.iter().position(Option::is_none);
-        let id = ServiceId(free.unwrap_or(self.services.len()));
-        let random = self.seed.number(id.0 as u64);
-        let mut service = Service::new(spec.name.clone(), spec.scheduler, random);
-        service.listens.clone_from(&spec.listens);
-        service.policy = spec.policy;
+        let seed = self.settings.seed;
+        let id = self.registry.services.insert_with(|id: ServiceId| {
+            Service::new(spec.name.clone(), spec.scheduler, seed.number(id.place.into()))
+        });
         // They start together, so none of them has to start slowly.
         let real = |&real| self.new_real(now, id, spec.policy, real);
-        service.reals = spec.reals.iter().map(real).collect();
-        service.changed(&self.reals);
+        let reals = spec.reals.iter().map(real).collect();
+        let service = &mut self.registry.services[id];
+        service.listens.clone_from(&spec.listens);
+        service.policy = spec.policy;
+        service.reals = reals;
         for &listen in &spec.listens {
-            self.listens.insert(listen, id);
+            self.registry.listens.insert(listen, id);
         }
-        self.names.add_service(spec.name.clone(), id);
-        match self.services.get_mut(id.0) {
-            Some(place) => *place = Some(service),
-            None => self.services.push(Some(service)),
-        }
+        self.registry.names.add_service(spec.name.clone(), id);
+        self.registry.pool_changed(id);
         Ok(())
     }
 
@@ -96,80 +94,70 @@ impl Balancer {
     /// [`Self::forward`](Balancer::forward).
     fn remove_service(&mut self, name: &str) -> Result<(), ChangeError> {
         let id = self.find_service(name)?;
-        let Some(service) = self.services.get_mut(id.0).and_then(Option::take) else {
-            return Ok(());
-        };
-        self.names.remove_service(name);
+        let Some(service) = self.registry.services.remove(id) else { return Ok(()) };
+        self.registry.names.remove_service(name);
         for listen in service.listens {
-            self.listens.remove(listen);
+            self.registry.listens.remove(listen);
         }
-        for real in service.reals {
-            if let Some(real) = self.reals.get_mut(real.0 as usize) {
-                real.set_life(Life::Gone);
-                self.names.remove_real(id, real.address());
-            }
-            self.fragments.real_is_gone(real);
-            self.collect(real);
+        for id_of_real in service.reals {
+            let real = &mut self.registry.reals[id_of_real];
+            real.set_life(Life::Gone);
+            self.registry.names.remove_real(id, real.address());
+            self.tables.fragments.real_is_gone(id_of_real);
+            self.collect(id_of_real);
         }
         Ok(())
     }
 
     /// All names are given up before the first new one is taken, so that services can swap theirs.
     fn rename_services(&mut self, names: &[(String, String)]) -> Result<(), ChangeError> {
-        let old = names.iter().map(|(old, _)| self.names.remove_service(old)).collect::<Vec<_>>();
+        let old = names
+            .iter()
+            .map(|(old, _)| self.registry.names.remove_service(old))
+            .collect::<Vec<_>>();
         for ((_, new), id) in names.iter().zip(old) {
             let Some(id) = id else { continue };
-            if let Some(service) = self.service(id) {
-                service.name = new.as_str().into();
-            }
-            self.names.add_service(new.clone(), id);
+            self.registry.services[id].name = new.as_str().into();
+            self.registry.names.add_service(new.clone(), id);
         }
         Ok(())
     }
 
     fn set_listens(&mut self, name: &str, listens: &[Listen]) -> Result<(), ChangeError> {
         let id = self.find_service(name)?;
-        let Some(service) = self.services.get_mut(id.0).and_then(Option::as_mut) else {
-            return Ok(());
-        };
+        let service = &mut self.registry.services[id];
         for listen in std::mem::replace(&mut service.listens, listens.to_vec()) {
-            self.listens.remove(listen);
+            self.registry.listens.remove(listen);
         }
         for &listen in listens {
-            self.listens.insert(listen, id);
+            self.registry.listens.insert(listen, id);
         }
         Ok(())
     }
 
     fn set_scheduler(&mut self, name: &str, scheduler: SchedulerKind) -> Result<(), ChangeError> {
         let id = self.find_service(name)?;
-        if let Some(Some(service)) = self.services.get_mut(id.0) {
-            service.set_scheduler(scheduler);
-        }
-        self.pool_changed(id);
+        self.registry.services[id].set_scheduler(scheduler);
+        self.registry.pool_changed(id);
         Ok(())
     }
 
     fn set_policy(&mut self, name: &str, policy: Policy) -> Result<(), ChangeError> {
         let id = self.find_service(name)?;
-        if let Some(service) = self.service(id) {
-            service.policy = policy;
-        }
+        self.registry.services[id].policy = policy;
         Ok(())
     }
 
     fn set_maglev(&mut self, name: &str, table: &Arc<maglev::Table>) -> Result<(), ChangeError> {
         let id = self.find_service(name)?;
-        if let Some(Some(service)) = self.services.get_mut(id.0) {
-            service.set_maglev(Arc::clone(table));
-        }
-        self.pool_changed(id);
+        self.registry.services[id].set_maglev(Arc::clone(table));
+        self.registry.pool_changed(id);
         Ok(())
     }
 
     fn add_real(&mut self, now: Millis, name: &str, spec: RealSpec) -> Result<(), ChangeError> {
         let id = self.find_service(name)?;
-        let policy = self.policy(id);
+        let policy = self.registry.services[id].policy;
         if let Ok(real) = self.find_real(name, spec.address) {
             // IPVS revives a deleted destination from its trash, connections and counters with it.
             let until = drain_until(now, spec.state, policy);
@@ -178,21 +166,18 @@ impl Balancer {
         }
         let real = self.new_real(now, id, policy, spec);
         let flooded = self.flooded(id);
-        if let Some(real) = self.reals.get_mut(real.0 as usize) {
-            real.set_flooded(flooded);
-        }
-        if let Some(service) = self.service(id) {
-            service.reals.push(real);
-        }
+        self.registry.reals[real].set_flooded(flooded);
+        self.registry.services[id].reals.push(real);
         self.start(now, real);
-        self.pool_changed(id);
+        self.registry.pool_changed(id);
         Ok(())
     }
 
     fn remove_real(&mut self, now: Millis, name: &str, address: IpAddr) -> Result<(), ChangeError> {
         let id = self.find_service(name)?;
         let real = self.find_real(name, address)?;
-        let until = self.policy(id).drain_deadline.map(|deadline| now.after(deadline));
+        let until =
+            self.registry.services[id].policy.drain_deadline.map(|deadline| now.after(deadline));
         self.alter(now, real, |real| real.remove(until));
         self.give_up(real);
         Ok(())
@@ -219,7 +204,7 @@ impl Balancer {
     ) -> Result<(), ChangeError> {
         let id = self.find_service(name)?;
         let real = self.find_real(name, address)?;
-        let until = drain_until(now, state, self.policy(id));
+        let until = drain_until(now, state, self.registry.services[id].policy);
         self.alter(now, real, |real| real.availability_mut().set_wanted(state, until));
         Ok(())
     }
@@ -237,10 +222,11 @@ impl Balancer {
         self.alter(now, id, |real| {
             real.availability_mut().restore(saved.wanted, until);
         });
-        if let Some(real) = self.reals.get_mut(id.0 as usize).filter(|_| saved.grown) {
+        if saved.grown {
+            let real = &mut self.registry.reals[id];
             real.start(None);
             let service = real.service();
-            self.pool_changed(service);
+            self.registry.pool_changed(service);
         }
         Ok(())
     }
@@ -252,66 +238,56 @@ impl Balancer {
         thresholds: Thresholds,
     ) -> Result<(), ChangeError> {
         let real = self.find_real(name, address)?;
-        if let Some(real) = self.reals.get_mut(real.0 as usize) {
-            real.set_thresholds(thresholds);
-        }
+        self.registry.reals[real].set_thresholds(thresholds);
         Ok(())
     }
 
     /// Changes a real server; where it comes up by that, it starts slowly.
     fn alter(&mut self, now: Millis, id: RealId, change: impl FnOnce(&mut Real)) {
-        let Some(real) = self.reals.get_mut(id.0 as usize) else { return };
+        let real = &mut self.registry.reals[id];
         let (service, before) = (real.service(), real.in_service());
         change(real);
         if !(before && real.in_service()) {
             self.start(now, id);
         }
         self.watch_deadline(id);
-        self.pool_changed(service);
+        self.registry.pool_changed(service);
     }
 
     /// A real server that was not there for new connections is, or one that was is not.
     fn start(&mut self, now: Millis, id: RealId) {
-        let Some(real) = self.reals.get_mut(id.0 as usize) else { return };
-        let Some(Some(service)) = self.services.get_mut(real.service().0) else { return };
+        let real = &mut self.registry.reals[id];
+        let service = &mut self.registry.services[real.service()];
         let ramp = Ramp::new(now, service.policy.slow_start).filter(|_| real.in_service());
         real.start(ramp);
         service.ramping |= ramp.is_some();
     }
 
-    fn policy(&self, id: ServiceId) -> Policy {
-        let service = self.services.get(id.0).and_then(Option::as_ref);
-        service.map(|service| service.policy).unwrap_or_default()
-    }
-
-    /// Takes a real server that has been removed off its service's list when it has no connection left, and gives its place
-    /// free when no template names it either.
+    /// Takes a real server that has been removed off its service's list when it has no connection left,
+    /// and forgets it when no template names it either.
     pub(super) fn collect(&mut self, id: RealId) {
         self.give_up(id);
-        self.refresh_pools();
+        self.registry.refresh_pools();
     }
 
     /// The same, within a batch.
     fn give_up(&mut self, id: RealId) {
-        let Some(real) = self.reals.get(id.0 as usize) else { return };
+        let real = &self.registry.reals[id];
         if real.life() == Life::Up || !real.idle() {
             return;
         }
         let (service, remembered) = (real.service(), real.remembered());
         if real.life() == Life::Draining {
-            self.names.remove_real(service, real.address());
-            if let Some(service) = self.service(service) {
-                service.reals.retain(|&other| other != id);
-            }
-            self.pool_changed(service);
+            self.registry.names.remove_real(service, real.address());
+            self.registry.services[service].reals.retain(|&other| other != id);
+            self.registry.pool_changed(service);
             // Once: of those that are gone each template that expires comes by here.
-            self.fragments.real_is_gone(id);
+            self.tables.fragments.real_is_gone(id);
         }
-        if let Some(real) = self.reals.get_mut(id.0 as usize) {
-            real.set_life(if remembered { Life::Gone } else { Life::Free });
-        }
-        if !remembered {
-            self.free_reals.push(id);
+        if remembered {
+            self.registry.reals[id].set_life(Life::Gone);
+        } else {
+            self.registry.reals.remove(id);
         }
     }
 
@@ -322,71 +298,29 @@ impl Balancer {
         policy: Policy,
         spec: RealSpec,
     ) -> RealId {
-        let mut real = Real::new(service, spec, self.sources.get(&spec.address).copied());
+        let mut real = Real::new(service, spec, self.registry.sources.get(&spec.address).copied());
         real.availability_mut().set_wanted(spec.state, drain_until(now, spec.state, policy));
-        let id = self.place_real(real);
-        self.names.add_real(service, spec.address, id);
+        let id = self.registry.reals.insert_with(|_| real);
+        self.registry.names.add_real(service, spec.address, id);
         self.watch_deadline(id);
         id
     }
 
-    /// Gives a real server its place.
-    pub(super) fn place_real(&mut self, real: Real) -> RealId {
-        let id = match self.free_reals.pop() {
-            Some(id) => id,
-            None => RealId(u32::try_from(self.reals.len()).unwrap_or(u32::MAX)),
-        };
-        match self.reals.get_mut(id.0 as usize) {
-            Some(place) => *place = real,
-            None => self.reals.push(real),
-        }
-        id
-    }
-
-    /// Gives the place of a real server free that nothing names any more.
-    pub(super) fn free_real(&mut self, id: RealId) {
-        if let Some(real) = self.reals.get_mut(id.0 as usize) {
-            real.set_life(Life::Free);
-            self.free_reals.push(id);
-        }
-    }
-
-    /// The service's scheduler has to look at its real servers again.
-    fn pool_changed(&mut self, id: ServiceId) {
-        if let Some(Some(service)) = self.services.get_mut(id.0)
-            && !service.stale
-        {
-            service.stale = true;
-            self.stale.push(id);
-        }
-    }
-
-    /// Has the schedulers look at what has changed, each once.
-    pub(super) fn refresh_pools(&mut self) {
-        while let Some(id) = self.stale.pop() {
-            if let Some(Some(service)) = self.services.get_mut(id.0) {
-                service.stale = false;
-                service.changed(&self.reals);
-            }
-        }
-    }
-
     pub(super) fn service_name(&self, id: ServiceId) -> String {
-        let service = self.services.get(id.0).and_then(Option::as_ref);
-        service.map(|service| service.name.to_string()).unwrap_or_default()
+        self.registry.services[id].name.clone()
     }
 
     pub(super) fn find_service(&self, name: &str) -> Result<ServiceId, ChangeError> {
-        let last = self.names.last().service;
+        let last = self.registry.names.last().service;
         let named = |id: &ServiceId| {
-            let service = self.services.get(id.0).and_then(Option::as_ref);
+            let service = self.registry.services.get(*id);
             service.is_some_and(|service| &*service.name == name)
         };
         if let Some(id) = last.filter(named) {
             return Ok(id);
         }
-        let id = self.names.service(name);
-        self.names.set_last(Last { service: id, next: 0 });
+        let id = self.registry.names.service(name);
+        self.registry.names.set_last(Last { service: id, next: 0 });
         id.ok_or_else(|| ChangeError::NoService(name.to_owned()))
     }
 
@@ -398,20 +332,18 @@ impl Balancer {
 
     /// A real server that the service lists.
     pub(super) fn listed_real(&self, service: ServiceId, address: IpAddr) -> Option<&Real> {
-        self.reals.get(self.listed_id(service, address)?.0 as usize)
+        Some(&self.registry.reals[self.listed_id(service, address)?])
     }
 
     fn listed_id(&self, service: ServiceId, address: IpAddr) -> Option<RealId> {
-        let next = self.names.last().next;
-        let list = &self.services.get(service.0)?.as_ref()?.reals;
-        let is = |id: &&RealId| {
-            self.reals.get(id.0 as usize).is_some_and(|real| real.address() == address)
-        };
+        let next = self.registry.names.last().next;
+        let list = &self.registry.services.get(service)?.reals;
+        let is = |id: &&RealId| self.registry.reals[**id].address() == address;
         if let Some(&id) = list.get(next).filter(is) {
-            self.names.set_last(Last { service: Some(service), next: next + 1 });
+            self.registry.names.set_last(Last { service: Some(service), next: next + 1 });
             return Some(id);
         }
-        self.names.real(service, address)
+        self.registry.names.real(service, address)
     }
 }
 

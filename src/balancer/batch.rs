@@ -53,7 +53,7 @@ impl Balancer {
             let applied = self.commit(now, change);
             debug_assert_eq!(applied, Ok(()), "what was checked can be applied: {change:?}");
         }
-        self.refresh_pools();
+        self.registry.refresh_pools();
         Ok(())
     }
 
@@ -129,7 +129,9 @@ impl<'a> Batch<'a> {
             | Change::SetPolicy { service, .. }
             | Change::SetMaglev { service, .. }
             | Change::RestoreState { service, .. } => self.owner(service).map(drop),
-            Change::PinProbe { .. } if !self.balancer.probes.has_room() => Err(ChangeError::Probes),
+            Change::PinProbe { .. } if !self.balancer.tables.probes.has_room() => {
+                Err(ChangeError::Probes)
+            }
             Change::PinProbe { .. }
             | Change::UnpinProbe(_)
             | Change::SetHashSeed(_)
@@ -218,7 +220,7 @@ impl<'a> Batch<'a> {
             let here = self.claimed.overlap(listen, |_| true);
             let there = || {
                 let counts = |id| !self.released.contains(&Owner::There(id));
-                self.balancer.listens.overlap(listen, counts).map(Owner::There)
+                self.balancer.registry.listens.overlap(listen, counts).map(Owner::There)
             };
             if let Some(other) = here.or_else(there) {
                 return Err(ChangeError::Overlap { listen, other: self.name_of(other) });

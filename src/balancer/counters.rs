@@ -30,10 +30,10 @@ pub struct Counters {
 impl Counters {
     /// Counts one packet read and what became of it.
     #[inline]
-    pub fn count(&mut self, verdict: Verdict) {
+    pub fn count(&mut self, verdict: &Verdict) {
         self.read += 1;
         match verdict {
-            Verdict::Drop(reason) => self.dropped[reason as usize] += 1,
+            Verdict::Drop(reason) => self.dropped[*reason as usize] += 1,
             // The client's packet is answered; what the real server is told is a packet of the director's own.
             Verdict::Reply | Verdict::Reset(_) => self.replied += 1,
             Verdict::Tunnel(_) => self.tunnelled += 1,

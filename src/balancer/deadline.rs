@@ -4,7 +4,6 @@
 use std::net::IpAddr;
 
 use super::Balancer;
-use super::real::Real;
 use crate::model::{Millis, RealId};
 
 /// A real server's drain deadline has been reached.
@@ -39,36 +38,35 @@ impl Deadlines {
 impl Balancer {
     /// The real servers whose deadline has been reached since the last call.
     pub fn deadline_notices(&mut self) -> Vec<DeadlineNotice> {
-        std::mem::take(&mut self.deadlines.notices)
+        std::mem::take(&mut self.watches.deadlines.notices)
     }
 
     /// A real server may have another deadline than before.
     pub(super) fn watch_deadline(&mut self, id: RealId) {
-        let deadline = self.reals.get(id.0 as usize).and_then(Real::deadline);
-        self.deadlines.watch(deadline);
+        let deadline = self.registry.reals[id].deadline();
+        self.watches.deadlines.watch(deadline);
     }
 
     /// Looks whether deadlines have been reached, where one can have been.
     #[inline]
     pub(super) fn look_for_deadlines(&mut self, now: Millis) {
-        if self.deadlines.next.is_some_and(|next| now >= next) {
+        if self.watches.deadlines.next.is_some_and(|next| now >= next) {
             self.note_deadlines(now);
         }
     }
 
     #[cold]
     fn note_deadlines(&mut self, now: Millis) {
-        self.deadlines.next = None;
-        for real in &mut self.reals {
+        self.watches.deadlines.next = None;
+        for real in self.registry.reals.iter_mut() {
             let Some(deadline) = real.deadline() else { continue };
             if now < deadline {
-                self.deadlines.watch(Some(deadline));
+                self.watches.deadlines.watch(Some(deadline));
                 continue;
             }
             real.deadline_is_told();
-            let service = self.services.get(real.service().0).and_then(Option::as_ref);
-            let Some(service) = service else { continue };
-            self.deadlines.notices.push(DeadlineNotice {
+            let service = &self.registry.services[real.service()];
+            self.watches.deadlines.notices.push(DeadlineNotice {
                 service: service.name.clone(),
                 address: real.address(),
                 connections: real.active() + real.inactive(),

@@ -4,7 +4,7 @@ use super::Balancer;
 use super::availability::Ending;
 use super::table::Handle;
 use super::tcp::State;
-use super::verdict::{Reason, Verdict};
+use super::verdict::{Disposition, Reason};
 use crate::model::{Millis, Protocol, RealId, RealState};
 use crate::wire::{Packet, tcp};
 
@@ -12,21 +12,19 @@ impl Balancer {
     /// Whether, and how, a flow of this real server's ends with its next packet.
     #[inline]
     pub(super) fn ending(&self, now: Millis, id: RealId, protocol: Protocol) -> Option<Ending> {
-        let availability = self.reals.get(id.0 as usize)?.availability();
+        let real = &self.registry.reals[id];
+        let availability = real.availability();
         if availability.state() == RealState::Up {
             return None;
         }
-        let service = self.reals.get(id.0 as usize)?.service();
-        let policy = self.services.get(service.0)?.as_ref()?.policy;
-        availability.ending(now, policy.existing, protocol)
+        let service = &self.registry.services[real.service()];
+        availability.ending(now, service.policy.existing, protocol)
     }
 
     /// Whether a real server takes nothing new, so that a SYN on one of its connections is for another.
     #[inline]
     pub(super) fn leaving(&self, id: RealId) -> bool {
-        self.reals
-            .get(id.0 as usize)
-            .is_none_or(|real| real.availability().state() != RealState::Up)
+        self.registry.reals[id].availability().state() != RealState::Up
     }
 
     /// Ends a TCP connection with the packet at hand, which is no reset and opens nothing.
@@ -41,13 +39,13 @@ impl Balancer {
         packet: &Packet<'_>,
         (handle, state, real): (Handle, State, RealId),
         ending: Ending,
-    ) -> Verdict {
+    ) -> Disposition {
         // One answer for each connection is not to be saved on; what else was on its way counts as stray.
-        if state == State::Close && !self.resets.allow(now) {
-            return Verdict::Drop(Reason::NoConnection);
+        if state == State::Close && !self.answers.resets.allow(now) {
+            return Disposition::Drop(Reason::NoConnection);
         }
-        if tcp::reset(packet, &mut self.reply).is_none() {
-            return Verdict::Drop(Reason::NoConnection);
+        if tcp::reset(packet, &mut self.answers.reply).is_none() {
+            return Disposition::Drop(Reason::NoConnection);
         }
         self.counters.ended += u64::from(state != State::Close);
         // Also where it is on probation: this is the director's decision, and no packet's.
@@ -64,20 +62,20 @@ impl Balancer {
         packet: &Packet<'_>,
         real: RealId,
         ending: Ending,
-    ) -> Verdict {
+    ) -> Disposition {
         match self.refuse_packet(now, packet, Reason::NoConnection) {
-            Verdict::Reply => self.hang_up(packet, real, ending),
+            Disposition::Reply => self.hang_up(packet, real, ending),
             dropped => dropped,
         }
     }
 
     /// The client has its answer; now the real server is told, where that can be.
-    fn hang_up(&mut self, packet: &Packet<'_>, real: RealId, ending: Ending) -> Verdict {
+    fn hang_up(&mut self, packet: &Packet<'_>, real: RealId, ending: Ending) -> Disposition {
         match ending {
-            Ending::Client => Verdict::Reply,
-            Ending::Both => match tcp::hang_up(packet, &mut self.server_reset) {
-                Some(()) => Verdict::Reset(real),
-                None => Verdict::Reply,
+            Ending::Client => Disposition::Reply,
+            Ending::Both => match tcp::hang_up(packet, &mut self.answers.server_reset) {
+                Some(()) => Disposition::Reset(real),
+                None => Disposition::Reply,
             },
         }
     }

@@ -10,7 +10,6 @@ use super::flow::Key;
 use super::persistence::By;
 use super::real::Life;
 use super::sched::Eligible;
-use super::service::Service;
 use super::table::Entry;
 use super::tcp::State;
 use crate::model::{Millis, Protocol, RealId, SchedulerKind, ServiceId};
@@ -138,37 +137,34 @@ impl Balancer {
             return explained;
         }
         let refused = |why| Explanation { service: None, real: None, mid_stream: None, why };
-        if !self.listens.is_vip(vip.ip()) {
+        if !self.registry.listens.is_vip(vip.ip()) {
             return refused(Why::NotVip);
         }
-        let Some(id) = self.listens.find(*protocol, vip.ip(), vip.port()) else {
+        let Some(id) = self.registry.listens.find(*protocol, vip.ip(), vip.port()) else {
             return refused(Why::NoService);
         };
-        match self.service_at(id) {
-            Some(service) => self.explain_new(now, &key, id, service),
-            None => refused(Why::NoService),
-        }
+        self.explain_new(now, &key, id)
     }
 
     /// For a flow without an entry.
-    fn explain_new(&self, now: Millis, key: &Key, id: ServiceId, service: &Service) -> Explanation {
+    fn explain_new(&self, now: Millis, key: &Key, id: ServiceId) -> Explanation {
+        let service = &self.registry.services[id];
         let (tcp, kind) = (key.protocol() == protocol::TCP, service.kind);
-        let full = self.connections.len() >= self.connections.capacity();
+        let full = self.tables.connections.len() >= self.tables.connections.capacity();
         let hashed = service.hashed(now) || service.watch.flooded();
         let alone = !tcp && service.policy.one_packet;
         let by_hash = (!alone && (full || hashed)).then_some(Eligible::InRotation);
-        let (chosen, by) = self.preview(now, key, id, service, by_hash);
-        let real = chosen.and_then(|real| self.address_of(real));
+        let (chosen, by) = self.preview(now, key, id, by_hash);
+        let real = chosen.map(|real| self.address_of(real));
         let known = tcp && (service.adopts() || hashed);
         let eligible =
             if service.adopts() { Eligible::ForExistingFlows } else { Eligible::InRotation };
-        let mid_stream =
-            known.then(|| self.preview(now, key, id, service, Some(eligible)).0).flatten();
+        let mid_stream = known.then(|| self.preview(now, key, id, Some(eligible)).0).flatten();
         let mid_stream = mid_stream.filter(|&real| self.ending(now, real, Protocol::Tcp).is_none());
         Explanation {
             service: Some(service.name.clone()),
             real,
-            mid_stream: mid_stream.and_then(|real| self.address_of(real)),
+            mid_stream: mid_stream.map(|real| self.address_of(real)),
             why: match by {
                 _ if real.is_none() => Why::NoRealServer,
                 By::Template => Why::Template,
@@ -180,30 +176,26 @@ impl Balancer {
     }
 
     fn explain_entry(&self, now: Millis, key: &Key) -> Option<Explanation> {
-        let entry: &Entry = self.connections.entry(self.connections.find(key)?)?;
-        let real = self.reals.get(entry.real().0 as usize)?;
+        let entry: &Entry = self.tables.connections.entry(self.tables.connections.find(key)?)?;
+        let real = &self.registry.reals[entry.real()];
         // Its next packet takes such an entry out.
         if real.life() == Life::Gone {
             return None;
         }
         let expires = self.lives(now, entry);
         let whole = match entry.state() {
-            State::Established | State::Idle => self.timeouts.tcp_established,
-            state => state.timeout(&self.timeouts),
+            State::Established | State::Idle => self.settings.timeouts.tcp_established,
+            state => state.timeout(&self.settings.timeouts),
         };
         let idle = whole.saturating_sub(expires);
-        let service = self.service_at(real.service()).map(|service| service.name.clone());
+        let service = Some(self.registry.services[real.service()].name.clone());
         let reusable = entry.state().reusable() || self.leaving(entry.real());
         let why = Why::Entry { state: entry.state().name(), idle, expires, reusable };
         let (real, mid_stream) = (Some(real.address()), Some(real.address()));
         Some(Explanation { service, real, mid_stream, why })
     }
 
-    fn service_at(&self, id: ServiceId) -> Option<&Service> {
-        self.services.get(id.0)?.as_ref()
-    }
-
-    fn address_of(&self, id: RealId) -> Option<IpAddr> {
-        Some(self.reals.get(id.0 as usize)?.address())
+    fn address_of(&self, id: RealId) -> IpAddr {
+        self.registry.reals[id].address()
     }
 }

@@ -23,7 +23,7 @@ use super::Balancer;
 use super::flow::Key;
 use super::sched::Eligible;
 use super::tcp::State;
-use super::verdict::{Reason, Verdict};
+use super::verdict::{Disposition, Reason};
 use crate::model::{FloodMarks, Millis, RealId, ServiceId};
 use crate::wire::Packet;
 
@@ -186,17 +186,17 @@ impl Floods {
 impl Balancer {
     /// What services have entered or left flood mode since the last call. The caller asks once a turn, so there are few.
     pub fn flood_notices(&mut self) -> Vec<FloodNotice> {
-        std::mem::take(&mut self.floods.notices)
+        std::mem::take(&mut self.watches.floods.notices)
     }
 
     /// Counts a new flow of a service. Whether the service is in flood mode.
     pub(super) fn new_flow(&mut self, now: Millis, id: ServiceId, beginning: Beginning) -> bool {
         let fill = self.fill();
-        let Some(service) = self.service(id) else { return false };
+        let service = &mut self.registry.services[id];
         let marks = service.policy.flood;
         if let Some(new_flows) = service.watch.begins(now, beginning, marks, fill) {
-            self.floods.services.push(id);
-            self.floods.look.get_or_insert_with(|| now.after(SECOND));
+            self.watches.floods.services.push(id);
+            self.watches.floods.look.get_or_insert_with(|| now.after(SECOND));
             self.flood_changed(id, new_flows);
             return true;
         }
@@ -213,7 +213,7 @@ impl Balancer {
         key: Key,
         id: ServiceId,
         state: State,
-    ) -> Verdict {
+    ) -> Disposition {
         let Some(choice) = self.choose(now, &key, id, Some(Eligible::InRotation)) else {
             return self.refuse_packet(now, packet, Reason::NoRealServer);
         };
@@ -233,49 +233,48 @@ impl Balancer {
         id: ServiceId,
         eligible: Eligible,
     ) -> Option<RealId> {
-        self.belongs(now, key, id, self.services.get(id.0)?.as_ref()?, eligible)
+        self.belongs(now, key, id, eligible)
     }
 
     /// Whether a service is in flood mode.
     pub(super) fn flooded(&self, id: ServiceId) -> bool {
-        let service = self.services.get(id.0).and_then(Option::as_ref);
-        service.is_some_and(|service| service.watch.flooded())
+        self.registry.services[id].watch.flooded()
     }
 
     /// Looks once a second whether floods are over.
     pub(super) fn look_for_calm(&mut self, now: Millis) {
-        if self.floods.look.is_none_or(|look| now < look) {
+        if self.watches.floods.look.is_none_or(|look| now < look) {
             return;
         }
         let fill = self.fill();
         let mut place = 0;
-        while let Some(&id) = self.floods.services.get(place) {
+        while let Some(&id) = self.watches.floods.services.get(place) {
             // A service may have gone, and another come in its place.
-            let service = self.service(id).filter(|service| service.watch.flooded);
+            let service =
+                self.registry.services.get_mut(id).filter(|service| service.watch.flooded);
             let over = service.map(|service| service.watch.ends(now, service.policy.flood, fill));
             if over == Some(false) {
                 place += 1;
                 continue;
             }
-            self.floods.services.swap_remove(place);
+            self.watches.floods.services.swap_remove(place);
             if over == Some(true) {
                 self.flood_changed(id, 0);
             }
         }
-        self.floods.look = (!self.floods.services.is_empty()).then(|| now.after(SECOND));
+        self.watches.floods.look =
+            (!self.watches.floods.services.is_empty()).then(|| now.after(SECOND));
     }
 
     /// The service has entered or left flood mode: its real servers count otherwise now, and somebody is to be told.
     fn flood_changed(&mut self, id: ServiceId, new_flows: u32) {
         let Fill { connections, capacity } = self.fill();
-        let Some(service) = self.services.get(id.0).and_then(Option::as_ref) else { return };
+        let service = &self.registry.services[id];
         let entered = service.watch.flooded;
-        for real in &service.reals {
-            if let Some(real) = self.reals.get_mut(real.0 as usize) {
-                real.set_flooded(entered);
-            }
+        for &real in &service.reals {
+            self.registry.reals[real].set_flooded(entered);
         }
-        self.floods.notices.push(FloodNotice {
+        self.watches.floods.notices.push(FloodNotice {
             service: service.name.clone(),
             entered,
             new_flows,
@@ -286,6 +285,9 @@ impl Balancer {
     }
 
     fn fill(&self) -> Fill {
-        Fill { connections: self.connections.len(), capacity: self.connections.capacity() }
+        Fill {
+            connections: self.tables.connections.len(),
+            capacity: self.tables.connections.capacity(),
+        }
     }
 }

@@ -28,15 +28,15 @@ impl Balancer {
     /// clients still does. Looks at [`PLACES_A_PAGE`] at most,
     /// so that a large table cannot hold up packets.
     pub fn flush(&mut self, which: &Flush, from: usize) -> Flushed {
-        let places = self.connections.places();
+        let places = self.tables.connections.places();
         let end = from.saturating_add(PLACES_A_PAGE).min(places);
-        let listed = self.connections.iter_in(from..end);
+        let listed = self.tables.connections.iter_in(from..end);
         let found = listed.filter(|(_, entry)| self.concerns(which, entry));
         let mut keys: Vec<_> = found.map(|(_, entry)| entry.key()).collect();
         // A former connection takes the current one's key when that goes.
         keys.sort_by_key(|key| !key.is_former());
         for key in &keys {
-            if let Some(handle) = self.connections.find(key) {
+            if let Some(handle) = self.tables.connections.find(key) {
                 self.drop_connection(handle);
             }
         }
@@ -45,11 +45,11 @@ impl Balancer {
 
     fn concerns(&self, which: &Flush, entry: &Entry) -> bool {
         let Flush { service, real: address } = which;
-        let Some(real) = self.reals.get(entry.real().0 as usize) else { return false };
+        let real = &self.registry.reals[entry.real()];
         if address.is_some_and(|address| address != real.address()) {
             return false;
         }
-        let own = || self.services.get(real.service().0).and_then(Option::as_ref);
+        let own = || self.registry.services.get(real.service());
         service.as_ref().is_none_or(|name| own().is_some_and(|own| own.name == *name))
     }
 }

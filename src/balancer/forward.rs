@@ -16,31 +16,50 @@ use super::position::{Position, Segment};
 use super::real::Life;
 use super::sched::Eligible;
 use super::segment::{Found, Owner};
-use super::service::Service;
 use super::table::Handle;
 use super::tcp::State;
-use super::verdict::{Reason, Verdict};
+use super::verdict::{Disposition, Reason, Verdict};
 use crate::model::{Millis, Protocol, RealId, ServiceId};
 use crate::wire::{Fragment, Packet, Transport, icmp, is_host, protocol, tcp};
 
 impl Balancer {
     /// Decides what becomes of a packet that came to a virtual IP, and counts it.
     ///
-    /// A super-frame counts as one packet. [`Verdict::Reply`]: the answer is in [`Self::reply`].
+    /// A super-frame counts as one packet read, and for its real server as its wire segments. The verdict
+    /// is for [`Self::carry_out`].
     #[inline]
     pub fn forward(&mut self, now: Millis, packet: &Packet<'_>) -> Verdict {
-        if self.probes.may_come_from(packet.source)
-            && let Some(verdict) = self.probe(now, packet)
+        if self.tables.probes.may_come_from(packet.source)
+            && let Some(disposition) = self.probe(now, packet)
         {
-            return verdict;
+            return self.verdict(disposition, packet);
         }
-        let verdict = self.decide(now, packet);
-        self.counters.count(verdict);
+        let disposition = self.dispose(now, packet);
+        let verdict = self.verdict(disposition, packet);
+        self.counters.count(&verdict);
         verdict
     }
 
+    /// Counts the packets for their real server and names the tunnel to it.
     #[inline]
-    fn decide(&mut self, now: Millis, packet: &Packet<'_>) -> Verdict {
+    fn verdict(&mut self, disposition: Disposition, packet: &Packet<'_>) -> Verdict {
+        match disposition {
+            Disposition::Tunnel(real) => {
+                let (packets, bytes) = (packet.wire_packets(), packet.wire_bytes());
+                Verdict::Tunnel(self.registry.reals[real].count(packets, bytes))
+            }
+            Disposition::Drop(reason) => Verdict::Drop(reason),
+            Disposition::Reply => Verdict::Reply,
+            Disposition::Reset(real) => {
+                let bytes = self.answers.server_reset.len() as u64;
+                Verdict::Reset(self.registry.reals[real].count(1, bytes))
+            }
+            Disposition::Hold => Verdict::Hold,
+        }
+    }
+
+    #[inline]
+    fn dispose(&mut self, now: Millis, packet: &Packet<'_>) -> Disposition {
         if !is_host(packet.source) {
             return unanswerable(packet);
         }
@@ -52,19 +71,19 @@ impl Balancer {
 
     /// What becomes of a packet that shows its ports: a whole one, or the first fragment of a datagram.
     #[inline]
-    pub(super) fn transport(&mut self, now: Millis, packet: &Packet<'_>) -> Verdict {
+    pub(super) fn transport(&mut self, now: Millis, packet: &Packet<'_>) -> Disposition {
         match packet.transport {
             Transport::Tcp(header) => self.tcp(now, packet, header),
             Transport::Udp { source_port, destination_port } => {
                 self.udp(now, packet, source_port, destination_port)
             }
             Transport::Icmp { .. } => self.icmp(now, packet),
-            Transport::Other => Verdict::Drop(Reason::Protocol),
+            Transport::Other => Disposition::Drop(Reason::Protocol),
         }
     }
 
     #[inline]
-    fn tcp(&mut self, now: Millis, packet: &Packet<'_>, header: tcp::Header) -> Verdict {
+    fn tcp(&mut self, now: Millis, packet: &Packet<'_>, header: tcp::Header) -> Disposition {
         let key = key(packet, header.source_port, header.destination_port);
         let opens = header.flags.syn() && !header.flags.ack() && !header.flags.rst();
         if let Some(found) = self.connection(&key) {
@@ -76,10 +95,12 @@ impl Balancer {
                 return verdict;
             }
         }
-        if self.listens.is_vip(packet.source) {
-            return Verdict::Drop(Reason::BadSource);
+        if self.registry.listens.is_vip(packet.source) {
+            return Disposition::Drop(Reason::BadSource);
         }
-        let Some(service) = self.listens.find(Protocol::Tcp, key.vip(), key.virtual_port()) else {
+        let Some(service) =
+            self.registry.listens.find(Protocol::Tcp, key.vip(), key.virtual_port())
+        else {
             return self.nobody(now, packet);
         };
         if opens {
@@ -97,7 +118,7 @@ impl Balancer {
         key: &Key,
         found: Found,
         segment: &Segment,
-    ) -> Verdict {
+    ) -> Disposition {
         let Owner { found, after } = self.owner(now, key, found, segment);
         let (handle, state, real) = found;
         // The client's own reset goes its way: it says to the real server what there is to say.
@@ -110,7 +131,7 @@ impl Balancer {
     }
 
     #[inline]
-    fn udp(&mut self, now: Millis, packet: &Packet<'_>, client: u16, port: u16) -> Verdict {
+    fn udp(&mut self, now: Millis, packet: &Packet<'_>, client: u16, port: u16) -> Disposition {
         let key = key(packet, client, port);
         if let Some((handle, state, real)) = self.connection(&key) {
             if self.ending(now, real, Protocol::Udp).is_none() {
@@ -119,37 +140,37 @@ impl Balancer {
             }
             self.drop_connection(handle);
         }
-        if self.listens.is_vip(packet.source) {
-            return Verdict::Drop(Reason::BadSource);
+        if self.registry.listens.is_vip(packet.source) {
+            return Disposition::Drop(Reason::BadSource);
         }
-        match self.listens.find(Protocol::Udp, key.vip(), port) {
+        match self.registry.listens.find(Protocol::Udp, key.vip(), port) {
             Some(service) => self.open(now, packet, key, service, State::Udp),
             None => self.nobody(now, packet),
         }
     }
 
-    fn icmp(&mut self, now: Millis, packet: &Packet<'_>) -> Verdict {
+    fn icmp(&mut self, now: Millis, packet: &Packet<'_>) -> Disposition {
         if icmp::concerns_the_link(packet) {
-            return Verdict::Drop(Reason::LinkNoise);
+            return Disposition::Drop(Reason::LinkNoise);
         }
-        if !self.listens.is_vip(packet.destination) {
-            return Verdict::Drop(Reason::NotVip);
+        if !self.registry.listens.is_vip(packet.destination) {
+            return Disposition::Drop(Reason::NotVip);
         }
-        if self.listens.is_vip(packet.source) {
-            return Verdict::Drop(Reason::BadSource);
+        if self.registry.listens.is_vip(packet.source) {
+            return Disposition::Drop(Reason::BadSource);
         }
         if !icmp::checksum_ok(packet) {
-            return Verdict::Drop(Reason::Malformed);
+            return Disposition::Drop(Reason::Malformed);
         }
         if icmp::is_error(packet) {
             return match self.quoted(now, packet) {
-                Some(real) => Verdict::Tunnel(real),
-                None => Verdict::Drop(Reason::IcmpNoFlow),
+                Some(real) => Disposition::Tunnel(real),
+                None => Disposition::Drop(Reason::IcmpNoFlow),
             };
         }
-        match icmp::echo_reply(packet, &mut self.reply) {
-            Some(()) => Verdict::Reply,
-            None => Verdict::Drop(Reason::Icmp),
+        match icmp::echo_reply(packet, &mut self.answers.reply) {
+            Some(()) => Disposition::Reply,
+            None => Disposition::Drop(Reason::Icmp),
         }
     }
 
@@ -167,15 +188,15 @@ impl Balancer {
             return Some(real);
         }
         let protocol = Protocol::from_number(quote.protocol)?;
-        let service = self.listens.find(protocol, quote.source, quote.source_port)?;
+        let service = self.registry.listens.find(protocol, quote.source, quote.source_port)?;
         self.placed(now, &key, service)
     }
 
     /// The connection with this key, unless its service is gone.
     #[inline]
     pub(super) fn connection(&mut self, key: &Key) -> Option<(Handle, State, RealId)> {
-        let (handle, state, real) = self.connections.look_up(key)?;
-        if self.reals.get(real.0 as usize)?.life() == Life::Gone {
+        let (handle, state, real) = self.tables.connections.look_up(key)?;
+        if self.registry.reals[real].life() == Life::Gone {
             self.drop_connection(handle);
             // A former connection with the same ends has its key now.
             return self.connection(key);
@@ -193,7 +214,12 @@ impl Balancer {
         real: RealId,
     ) {
         if before == after && !before.on_probation() {
-            self.connections.touch(handle, after, now, after.timeout(&self.timeouts));
+            self.tables.connections.touch(
+                handle,
+                after,
+                now,
+                after.timeout(&self.settings.timeouts),
+            );
         } else if !self.too_early(now, handle, before) {
             self.enter_state(now, handle, before, after, real);
         }
@@ -205,8 +231,8 @@ impl Balancer {
         if !state.on_probation() {
             return false;
         }
-        let timeout = state.timeout(&self.timeouts);
-        let Some(entry) = self.connections.entry(handle) else { return false };
+        let timeout = state.timeout(&self.settings.timeouts);
+        let Some(entry) = self.tables.connections.entry(handle) else { return false };
         // A timeout may be as short as the probation. One that was longer when the flow began says nothing any more, and nobody
         // is to wait until it does.
         entry.silent(now, timeout).is_some_and(|silent| silent < PROBATION.min(timeout / 2))
@@ -222,10 +248,8 @@ impl Balancer {
         after: State,
         real: RealId,
     ) {
-        if let Some(real) = self.reals.get_mut(real.0 as usize) {
-            real.moved(before, after);
-        }
-        self.connections.touch(handle, after, now, after.timeout(&self.timeouts));
+        self.registry.reals[real].moved(before, after);
+        self.tables.connections.touch(handle, after, now, after.timeout(&self.settings.timeouts));
     }
 
     /// A new connection: scheduled and entered in the table, or placed by hash while it is full or the service flooded. A
@@ -237,22 +261,22 @@ impl Balancer {
         key: Key,
         id: ServiceId,
         state: State,
-    ) -> Verdict {
-        let service = self.services.get(id.0).and_then(Option::as_ref);
-        let alone = state == State::Udp && service.is_some_and(|service| service.policy.one_packet);
-        let hashed = service.is_some_and(|service| service.hashed(now));
+    ) -> Disposition {
+        let service = &self.registry.services[id];
+        let alone = state == State::Udp && service.policy.one_packet;
+        let hashed = service.hashed(now);
         if !alone && self.new_flow(now, id, Beginning::Opening) {
             return self.open_flooded(now, packet, key, id, state);
         }
-        let by_hash = !alone && (self.connections.is_full() || hashed);
+        let by_hash = !alone && (self.tables.connections.is_full() || hashed);
         let by_hash = by_hash.then_some(Eligible::InRotation);
         let Some(choice) = self.choose(now, &key, id, by_hash) else {
             return self.refuse_packet(now, packet, Reason::NoRealServer);
         };
         if !alone {
             self.enter(now, packet, key, id, choice, state);
-        } else if let Some(real) = self.reals.get_mut(choice.real.0 as usize) {
-            real.visit();
+        } else {
+            self.registry.reals[choice.real].visit();
         }
         self.tunnel(now, packet, choice.real)
     }
@@ -267,12 +291,11 @@ impl Balancer {
         key: Key,
         id: ServiceId,
         flags: tcp::Flags,
-    ) -> Verdict {
-        let service = self.services.get(id.0).and_then(Option::as_ref);
-        let adopts = service.is_some_and(Service::adopts);
+    ) -> Disposition {
+        let service = &self.registry.services[id];
         // No client answers a server's SYN in a flow of before.
-        let adopts = adopts && !flags.syn();
-        if !(adopts || service.is_some_and(|service| service.hashed(now))) {
+        let adopts = service.adopts() && !flags.syn();
+        if !(adopts || service.hashed(now)) {
             return self.refuse_packet(now, packet, Reason::NoConnection);
         }
         let eligible = if adopts { Eligible::ForExistingFlows } else { Eligible::InRotation };
@@ -300,11 +323,11 @@ impl Balancer {
 
     /// Where a packet without an entry belongs, where such flows may be alive.
     fn placed(&self, now: Millis, key: &Key, id: ServiceId) -> Option<RealId> {
-        let service = self.services.get(id.0)?.as_ref()?;
+        let service = &self.registry.services[id];
         let adopted = key.protocol() == protocol::TCP && service.adopts();
         let eligible = if adopted { Eligible::ForExistingFlows } else { Eligible::InRotation };
         let known = adopted || service.hashed(now);
-        if known { self.belongs(now, key, id, service, eligible) } else { None }
+        if known { self.belongs(now, key, id, eligible) } else { None }
     }
 
     /// Enters a connection in the table, if there is room. In a flood there is while something unproven is there.
@@ -321,24 +344,23 @@ impl Balancer {
             self.expect_unknown(now, id);
             self.make_room();
         }
-        let timeout = state.timeout(&self.timeouts);
-        let Ok(handle) = self.connections.insert(key, choice.real, state, now, timeout) else {
+        let timeout = state.timeout(&self.settings.timeouts);
+        let Ok(handle) = self.tables.connections.insert(key, choice.real, state, now, timeout)
+        else {
             self.placed_without_entry(now, id);
             return;
         };
-        self.connections.set_position(handle, Position::of(packet));
-        if let Some(real) = self.reals.get_mut(choice.real.0 as usize) {
-            real.bind(state);
-        }
+        self.tables.connections.set_position(handle, Position::of(packet));
+        self.registry.reals[choice.real].bind(state);
         if let Some(template) = choice.template {
-            self.connections.set_template(handle, template);
-            self.templates.bind(template);
+            self.tables.connections.set_template(handle, template);
+            self.tables.templates.bind(template);
         }
     }
 
     fn make_room(&mut self) {
-        if self.connections.is_full()
-            && let Some(evicted) = self.connections.evict()
+        if self.tables.connections.is_full()
+            && let Some(evicted) = self.tables.connections.evict()
         {
             self.forget(&evicted);
         }
@@ -347,30 +369,29 @@ impl Balancer {
     pub(super) fn placed_without_entry(&mut self, now: Millis, id: ServiceId) {
         self.counters.without_entry += 1;
         self.expect_unknown(now, id);
-        if let Some(service) = self.service(id).filter(|service| service.watch.flooded()) {
-            service.watch.placed_without_entry();
+        let watch = &mut self.registry.services[id].watch;
+        if watch.flooded() {
+            watch.placed_without_entry();
         }
     }
 
     /// From now on, for as long as such a flow may live, the service's unknown packets are its flows'. The time
     /// is extended only while the table is full or the service flooded: after that a flow's next packet enters it.
     fn expect_unknown(&mut self, now: Millis, id: ServiceId) {
-        let longest = self.timeouts.tcp_established.max(self.timeouts.udp);
-        if let Some(service) = self.service(id) {
-            service.hashed_until = Some(now.after(longest));
-        }
+        let longest = self.settings.timeouts.tcp_established.max(self.settings.timeouts.udp);
+        self.registry.services[id].hashed_until = Some(now.after(longest));
     }
 
     pub(super) fn drop_connection(&mut self, handle: Handle) {
-        if let Some(entry) = self.connections.remove(handle) {
+        if let Some(entry) = self.tables.connections.remove(handle) {
             self.forget(&entry);
         }
     }
 
     /// No service listens there.
-    pub(super) fn nobody(&mut self, now: Millis, packet: &Packet<'_>) -> Verdict {
-        if !self.listens.is_vip(packet.destination) {
-            return Verdict::Drop(Reason::NotVip);
+    pub(super) fn nobody(&mut self, now: Millis, packet: &Packet<'_>) -> Disposition {
+        if !self.registry.listens.is_vip(packet.destination) {
+            return Disposition::Drop(Reason::NotVip);
         }
         self.refuse_packet(now, packet, Reason::NoService)
     }
@@ -382,18 +403,17 @@ impl Balancer {
         now: Millis,
         packet: &Packet<'_>,
         reason: Reason,
-    ) -> Verdict {
+    ) -> Disposition {
         let refused = match packet.transport {
             Transport::Tcp(header) if header.flags.rst() => None,
-            Transport::Tcp(_) => {
-                within(&mut self.resets, now).and_then(|()| tcp::reset(packet, &mut self.reply))
-            }
-            _ => within(&mut self.unreachables, now)
-                .and_then(|()| icmp::port_unreachable(packet, &mut self.reply)),
+            Transport::Tcp(_) => within(&mut self.answers.resets, now)
+                .and_then(|()| tcp::reset(packet, &mut self.answers.reply)),
+            _ => within(&mut self.answers.unreachables, now)
+                .and_then(|()| icmp::port_unreachable(packet, &mut self.answers.reply)),
         };
         match refused {
-            Some(()) => Verdict::Reply,
-            None => Verdict::Drop(reason),
+            Some(()) => Disposition::Reply,
+            None => Disposition::Drop(reason),
         }
     }
 }
@@ -405,9 +425,9 @@ pub(super) fn key(packet: &Packet<'_>, client_port: u16, virtual_port: u16) -> K
 
 /// A packet from where no client is. A host without an address yet asks for routers and reports its groups from `::`.
 #[cold]
-fn unanswerable(packet: &Packet<'_>) -> Verdict {
+fn unanswerable(packet: &Packet<'_>) -> Disposition {
     if icmp::concerns_the_link(packet) {
-        return Verdict::Drop(Reason::LinkNoise);
+        return Disposition::Drop(Reason::LinkNoise);
     }
-    Verdict::Drop(Reason::BadSource)
+    Disposition::Drop(Reason::BadSource)
 }

@@ -33,7 +33,7 @@ impl Balancer {
     ) -> (Vec<ServiceSnapshot>, Option<Place>) {
         let (mut pieces, mut left) = (Vec::new(), most.max(1));
         let mut place = from;
-        while let Some(slot) = self.services.get(place.service) {
+        while let Some(slot) = self.registry.services.at(place.service) {
             if left == 0 {
                 return (pieces, Some(place));
             }
@@ -49,7 +49,7 @@ impl Balancer {
             let reals: Vec<_> = rest
                 .iter()
                 .take(taken)
-                .filter_map(|id| self.reals.get(id.0 as usize))
+                .map(|&id| &self.registry.reals[id])
                 .filter(|real| listed == Listed::All || real.has_signalled())
                 .map(|real| real.snapshot(self.now))
                 .collect();
@@ -70,12 +70,12 @@ impl Balancer {
     #[must_use]
     pub fn figures(&self) -> Snapshot {
         Snapshot {
-            connections: self.connections.len(),
-            capacity: self.connections.capacity(),
-            templates: self.templates.len(),
-            templates_capacity: self.templates.capacity(),
-            turnover: self.connections.turnover(),
-            fragments: self.fragments.snapshot(),
+            connections: self.tables.connections.len(),
+            capacity: self.tables.connections.capacity(),
+            templates: self.tables.templates.len(),
+            templates_capacity: self.tables.templates.capacity(),
+            turnover: self.tables.connections.turnover(),
+            fragments: self.tables.fragments.snapshot(),
             services: Vec::new(),
             counters: self.counters.clone(),
         }

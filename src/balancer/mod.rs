@@ -4,6 +4,7 @@
 
 mod ahead;
 mod apply;
+mod arena;
 mod availability;
 mod batch;
 pub mod change;
@@ -21,6 +22,7 @@ pub mod listing;
 pub mod maglev;
 mod names;
 pub mod outer;
+mod outlet;
 mod persistence;
 mod placement;
 mod port_reuse;
@@ -28,6 +30,7 @@ mod position;
 mod probes;
 mod ramp;
 mod real;
+mod registry;
 mod sched;
 mod segment;
 mod service;
@@ -44,6 +47,7 @@ pub use deadline::DeadlineNotice;
 pub use explain::{Explanation, FlowError, FlowQuery, Why};
 pub use flood::FloodNotice;
 pub use flush::{Flush, Flushed};
+pub use outlet::Outlet;
 pub use probes::{MAX_PINNED, ProbeFlow};
 pub use snapshot::Snapshot;
 pub use tunnel::{Sources, Tunnel};
@@ -56,14 +60,13 @@ use deadline::Deadlines;
 use flood::Floods;
 use fragments::{Bounds, Fragments};
 use limit::Limit;
-use names::Names;
 use persistence::Templates;
 use probes::Probes;
-use real::Real;
-use service::{Listens, Service};
+use registry::Registry;
 use table::{Entry, Handle, Table};
+use verdict::Disposition;
 
-use crate::model::{Millis, Protocol, RealId, Seed, ServiceId, Timeouts};
+use crate::model::{Millis, Protocol, Seed, Timeouts};
 use crate::wire::packet::MAX_PACKET_LEN;
 use crate::wire::tcp::MAX_RESET_LEN;
 
@@ -85,35 +88,52 @@ impl Limits {
     pub const REFUSALS_PER_SECOND: u32 = 1_000;
 }
 
-/// The director's mind.
+/// Decides what becomes of each packet that comes to a virtual IP.
 #[derive(Debug)]
 pub struct Balancer {
-    services: Vec<Option<Service>>,
-    reals: Vec<Real>,
-    /// Places in `reals` that can be used anew.
-    free_reals: Vec<RealId>,
-    listens: Listens<ServiceId>,
-    names: Names,
-    /// Services whose schedulers have to be refreshed before the next packet.
-    stale: Vec<ServiceId>,
-    connections: Table,
-    fragments: Fragments,
-    templates: Templates,
-    floods: Floods,
-    probes: Probes,
-    deadlines: Deadlines,
-    sources: Sources,
-    timeouts: Timeouts,
+    registry: Registry,
+    tables: Tables,
+    watches: Watches,
+    answers: Answers,
+    settings: Settings,
     counters: Counters,
+    /// The latest moment that a caller has given, for listings.
+    now: Millis,
+}
+
+/// What is remembered of flows.
+#[derive(Debug)]
+struct Tables {
+    connections: Table,
+    templates: Templates,
+    fragments: Fragments,
+    probes: Probes,
+}
+
+/// What time brings, and the notices that come of it.
+#[derive(Debug, Default)]
+struct Watches {
+    floods: Floods,
+    deadlines: Deadlines,
+}
+
+/// The packets of the balancer's own, and how many of them it may send.
+#[derive(Debug)]
+struct Answers {
     resets: Limit,
     unreachables: Limit,
+    reply: Vec<u8>,
+    server_reset: Vec<u8>,
+}
+
+/// What holds for all services.
+#[derive(Debug)]
+struct Settings {
+    timeouts: Timeouts,
+    /// This director's own secret.
     seed: Seed,
     /// For flows that are placed by hash; see [`placement`].
     hash_seed: Seed,
-    reply: Vec<u8>,
-    server_reset: Vec<u8>,
-    /// The latest moment that this has heard of, for listings.
-    now: Millis,
 }
 
 impl Balancer {
@@ -121,29 +141,23 @@ impl Balancer {
     #[must_use]
     pub fn new(limits: Limits, seed: Seed) -> Self {
         Self {
-            services: Vec::new(),
-            reals: Vec::new(),
-            free_reals: Vec::new(),
-            listens: Listens::default(),
-            names: Names::default(),
-            // What ends the last connection of a real server allocates nothing.
-            stale: Vec::with_capacity(1),
-            connections: Table::new(limits.connections, seed),
-            fragments: Fragments::new(Bounds::DEFAULT, seed),
-            templates: Templates::new(limits.connections, seed),
-            floods: Floods::default(),
-            probes: Probes::default(),
-            deadlines: Deadlines::default(),
-            sources: Sources::new(),
-            timeouts: Timeouts::DEFAULT,
+            registry: Registry::new(),
+            tables: Tables {
+                connections: Table::new(limits.connections, seed),
+                templates: Templates::new(limits.connections, seed),
+                fragments: Fragments::new(Bounds::DEFAULT, seed),
+                probes: Probes::default(),
+            },
+            watches: Watches::default(),
+            answers: Answers {
+                resets: Limit::new(limits.refusals_per_second),
+                unreachables: Limit::new(limits.refusals_per_second),
+                // The longest answer is that to an echo request of the longest packet there is.
+                reply: Vec::with_capacity(MAX_PACKET_LEN),
+                server_reset: Vec::with_capacity(MAX_RESET_LEN),
+            },
+            settings: Settings { timeouts: Timeouts::DEFAULT, seed, hash_seed: seed },
             counters: Counters::default(),
-            resets: Limit::new(limits.refusals_per_second),
-            unreachables: Limit::new(limits.refusals_per_second),
-            seed,
-            hash_seed: seed,
-            // The longest answer is that to an echo request of the longest packet there is.
-            reply: Vec::with_capacity(MAX_PACKET_LEN),
-            server_reset: Vec::with_capacity(MAX_RESET_LEN),
             now: Millis(0),
         }
     }
@@ -155,67 +169,52 @@ impl Balancer {
         self.now = now;
         self.look_for_deadlines(now);
         let mut budget = table::EXPIRE_BUDGET - persistence::EXPIRE_BUDGET;
-        while let Some(handle) = self.connections.due(now, &mut budget) {
+        while let Some(handle) = self.tables.connections.due(now, &mut budget) {
             self.time_is_up(handle);
         }
         // After the connections: a template ends with the last of its own.
         let mut budget = budget + persistence::EXPIRE_BUDGET;
         self.expire_templates(now, &mut budget);
-        self.fragments.expire(now, &mut self.counters);
+        self.tables.fragments.expire(now, &mut self.counters);
         self.look_for_calm(now);
     }
 
     /// Ends a connection, or lets it go on in the state that comes after its own.
     fn time_is_up(&mut self, handle: Handle) {
-        let Some(entry) = self.connections.entry(handle) else { return };
+        let Some(entry) = self.tables.connections.entry(handle) else { return };
         let (before, real) = (entry.state(), entry.real());
-        let Some(after) = before.after_timeout(&self.timeouts) else {
-            if let Some(entry) = self.connections.end(handle) {
+        let Some(after) = before.after_timeout(&self.settings.timeouts) else {
+            if let Some(entry) = self.tables.connections.end(handle) {
                 self.forget(&entry);
             }
             return;
         };
-        self.connections.renew(handle, after, after.timeout(&self.timeouts));
-        if let Some(real) = self.reals.get_mut(real.0 as usize) {
-            real.moved(before, after);
-        }
+        self.tables.connections.renew(handle, after, after.timeout(&self.settings.timeouts));
+        self.registry.reals[real].moved(before, after);
     }
 
     /// Counts a packet that never came to be one, and so has no verdict of [`Self::forward`].
     pub fn refuse(&mut self, reason: Reason) -> Verdict {
         let verdict = Verdict::Drop(reason);
-        self.counters.count(verdict);
+        self.counters.count(&verdict);
         verdict
-    }
-
-    /// The answer that belongs to the last [`Verdict::Reply`] or [`Verdict::Reset`]: a whole IP packet.
-    #[must_use]
-    pub fn reply(&self) -> &[u8] {
-        &self.reply
-    }
-
-    /// The reset that belongs to the last [`Verdict::Reset`]: a whole IP packet from the client to the virtual IP, no
-    /// longer than the one that it takes the place of.
-    #[must_use]
-    pub fn server_reset(&self) -> &[u8] {
-        &self.server_reset
     }
 
     /// Where the connection table lies in the process's memory. It stays there, and is touched only as connections come.
     #[must_use]
     pub fn memory(&self) -> [std::ops::Range<usize>; 2] {
-        self.connections.memory()
+        self.tables.connections.memory()
     }
 
     /// When [`Self::expire`] has something to do.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Millis> {
         let deadlines = [
-            self.connections.next_deadline(),
-            self.templates.next_deadline(),
-            self.fragments.next_deadline(),
-            self.floods.next_look(),
-            self.deadlines.next(),
+            self.tables.connections.next_deadline(),
+            self.tables.templates.next_deadline(),
+            self.tables.fragments.next_deadline(),
+            self.watches.floods.next_look(),
+            self.watches.deadlines.next(),
         ];
         deadlines.into_iter().flatten().min()
     }
@@ -235,9 +234,9 @@ impl Balancer {
         from: usize,
         most: usize,
     ) -> (Vec<snapshot::ConnectionSnapshot>, Option<usize>) {
-        let places = self.connections.places();
+        let places = self.tables.connections.places();
         let end = from.saturating_add(PLACES_A_PAGE).min(places);
-        let listed: Vec<_> = self.connections.iter_in(from..end).take(most).collect();
+        let listed: Vec<_> = self.tables.connections.iter_in(from..end).take(most).collect();
         let next = if listed.len() < most {
             end
         } else {
@@ -249,8 +248,8 @@ impl Balancer {
 
     /// How long a connection lives if no packet comes, in all the states that it then goes through.
     fn lives(&self, now: Millis, entry: &Entry) -> Duration {
-        let next = entry.state().after_timeout(&self.timeouts);
-        let rest = next.map(|next| next.timeout(&self.timeouts)).unwrap_or_default();
+        let next = entry.state().after_timeout(&self.settings.timeouts);
+        let rest = next.map(|next| next.timeout(&self.settings.timeouts)).unwrap_or_default();
         entry.expires(now) + rest
     }
 
@@ -260,7 +259,7 @@ impl Balancer {
             protocol: Protocol::from_number(key.protocol())?,
             client: (key.client(), key.client_port()).into(),
             virtual_address: (key.vip(), key.virtual_port()).into(),
-            real: self.reals.get(entry.real().0 as usize)?.address(),
+            real: self.registry.reals[entry.real()].address(),
             state: state.name(),
             active: state.active(),
             expires: self.lives(now, entry),
@@ -276,17 +275,11 @@ impl Balancer {
     /// Settles the accounts of a connection that has left the table.
     fn settle(&mut self, entry: &Entry) {
         let id = entry.real();
-        if let Some(real) = self.reals.get_mut(id.0 as usize) {
-            real.unbind(entry.state());
-        }
+        self.registry.reals[id].unbind(entry.state());
         if let Some(template) = entry.template() {
-            self.templates.unbind(template);
+            self.tables.templates.unbind(template);
         }
         self.collect(id);
-    }
-
-    fn service(&mut self, id: ServiceId) -> Option<&mut Service> {
-        self.services.get_mut(id.0)?.as_mut()
     }
 }
 

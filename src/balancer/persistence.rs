@@ -10,7 +10,6 @@ use std::time::Duration;
 use super::flow::Key;
 use super::placement::PlacementKey;
 use super::sched::Eligible;
-use super::service::Service;
 use super::table::{Full, Handle, MAX_CAPACITY, Table};
 use super::tcp::State;
 use super::{Balancer, table};
@@ -51,6 +50,12 @@ impl Templates {
 
     pub(super) fn next_deadline(&self) -> Option<Millis> {
         self.table.next_deadline()
+    }
+
+    /// The real servers that templates name.
+    #[cfg(test)]
+    pub(super) fn reals(&self) -> impl Iterator<Item = RealId> {
+        self.table.iter_in(0..usize::MAX).map(|(_, entry)| entry.real())
     }
 
     /// The client's template and the real server that it names.
@@ -135,14 +140,14 @@ impl Balancer {
         id: ServiceId,
         by_hash: Option<Eligible>,
     ) -> Option<Choice> {
-        let service = self.services.get_mut(id.0)?.as_mut()?;
+        let service = &mut self.registry.services[id];
         if let Some(persistence) = service.policy.persistence {
             return self.persist(now, key, id, persistence, by_hash);
         }
-        let flow = PlacementKey { key, seed: self.hash_seed };
+        let flow = PlacementKey { key, seed: self.settings.hash_seed };
         let real = match by_hash {
-            Some(eligible) => service.place(flow, eligible, &self.reals),
-            None => service.schedule(now, flow, &mut self.reals),
+            Some(eligible) => service.place(flow, eligible, &self.registry.reals),
+            None => service.schedule(now, flow, &mut self.registry.reals),
         };
         Some(Choice { real: real?, template: None })
     }
@@ -157,28 +162,29 @@ impl Balancer {
         by_hash: Option<Eligible>,
     ) -> Option<Choice> {
         let client = key.of_persistent_client(&persistence, number(id));
-        let known = self.templates.find(&client);
+        let known = self.tables.templates.find(&client);
         if let Some((template, real)) = known
             && self.honoured(now, real, persistence.quiescent)
         {
-            self.templates.arm(template, now, persistence.timeout);
+            self.tables.templates.arm(template, now, persistence.timeout);
             return Some(Choice { real, template: Some(template) });
         }
         // Without room for a template the hash takes its place: it gives all flows of a client to one real server too.
-        let no_room = known.is_none() && self.templates.len() >= self.templates.capacity();
+        let no_room =
+            known.is_none() && self.tables.templates.len() >= self.tables.templates.capacity();
         let by_hash = by_hash.or_else(|| no_room.then_some(Eligible::InRotation));
-        let service = self.services.get_mut(id.0)?.as_mut()?;
+        let service = &mut self.registry.services[id];
         let flooded = service.watch.flooded();
         let key = placed(key, persistence, service.kind);
-        let flow = PlacementKey { key: &key, seed: self.hash_seed };
+        let flow = PlacementKey { key: &key, seed: self.settings.hash_seed };
         let real = match by_hash {
-            Some(eligible) => service.place(flow, eligible, &self.reals)?,
-            None => service.schedule(now, flow, &mut self.reals)?,
+            Some(eligible) => service.place(flow, eligible, &self.registry.reals)?,
+            None => service.schedule(now, flow, &mut self.registry.reals)?,
         };
         let template = match known {
             Some((template, _)) => {
                 self.move_template(template, real);
-                self.templates.arm(template, now, persistence.timeout);
+                self.tables.templates.arm(template, now, persistence.timeout);
                 Some(template)
             }
             // Forged sources would fill the table. The hash gives all flows of a client to one real server too.
@@ -194,14 +200,14 @@ impl Balancer {
         now: Millis,
         key: &Key,
         id: ServiceId,
-        service: &Service,
         by_hash: Option<Eligible>,
     ) -> (Option<RealId>, By) {
+        let service = &self.registry.services[id];
         let persistence = service.policy.persistence;
         let client = persistence
             .map(|persistence| (persistence, key.of_persistent_client(&persistence, number(id))));
         let known = client.and_then(|(persistence, client)| {
-            let (_, real) = self.templates.find(&client)?;
+            let (_, real) = self.tables.templates.find(&client)?;
             Some((real, self.honoured(now, real, persistence.quiescent)))
         });
         if let Some((real, true)) = known {
@@ -209,13 +215,13 @@ impl Balancer {
         }
         let no_room = persistence.is_some()
             && known.is_none()
-            && self.templates.len() >= self.templates.capacity();
+            && self.tables.templates.len() >= self.tables.templates.capacity();
         let by_hash = by_hash.or_else(|| no_room.then_some(Eligible::InRotation));
         let key = persistence.map_or(*key, |persistence| placed(key, persistence, service.kind));
-        let flow = PlacementKey { key: &key, seed: self.hash_seed };
+        let flow = PlacementKey { key: &key, seed: self.settings.hash_seed };
         match by_hash {
-            Some(eligible) => (service.place(flow, eligible, &self.reals), By::Hash),
-            None => (service.preview(flow, &self.reals), By::Scheduler),
+            Some(eligible) => (service.place(flow, eligible, &self.registry.reals), By::Hash),
+            None => (service.preview(flow, &self.registry.reals), By::Scheduler),
         }
     }
 
@@ -225,13 +231,18 @@ impl Balancer {
         now: Millis,
         key: &Key,
         id: ServiceId,
-        service: &Service,
         eligible: Eligible,
     ) -> Option<RealId> {
-        let by_hash =
-            |key| service.place(PlacementKey { key, seed: self.hash_seed }, eligible, &self.reals);
+        let service = &self.registry.services[id];
+        let by_hash = |key| {
+            service.place(
+                PlacementKey { key, seed: self.settings.hash_seed },
+                eligible,
+                &self.registry.reals,
+            )
+        };
         let Some(persistence) = service.policy.persistence else { return by_hash(key) };
-        let known = self.templates.find(&key.of_persistent_client(&persistence, number(id)));
+        let known = self.tables.templates.find(&key.of_persistent_client(&persistence, number(id)));
         match known {
             Some((_, real)) if self.honoured(now, real, persistence.quiescent) => Some(real),
             _ => by_hash(&placed(key, persistence, service.kind)),
@@ -240,7 +251,7 @@ impl Balancer {
 
     /// Whether a template that names this real server is good for a new flow. Its thresholds do not matter, as in IPVS.
     fn honoured(&self, now: Millis, real: RealId, quiescent: Quiescent) -> bool {
-        self.reals.get(real.0 as usize).is_some_and(|real| real.persists(now, quiescent))
+        self.registry.reals[real].persists(now, quiescent)
     }
 
     fn new_template(
@@ -250,21 +261,17 @@ impl Balancer {
         now: Millis,
         timeout: Duration,
     ) -> Option<Handle> {
-        let Ok(template) = self.templates.insert(client, real, now, timeout) else {
+        let Ok(template) = self.tables.templates.insert(client, real, now, timeout) else {
             self.counters.without_template += 1;
             return None;
         };
-        if let Some(real) = self.reals.get_mut(real.0 as usize) {
-            real.remember();
-        }
+        self.registry.reals[real].remember();
         Some(template)
     }
 
     fn move_template(&mut self, template: Handle, to: RealId) {
-        let from = self.templates.table.set_real(template, to);
-        if let Some(real) = self.reals.get_mut(to.0 as usize) {
-            real.remember();
-        }
+        let from = self.tables.templates.table.set_real(template, to);
+        self.registry.reals[to].remember();
         if let Some(from) = from {
             self.forget_template(from);
         }
@@ -272,15 +279,13 @@ impl Balancer {
 
     /// Takes templates out whose time is up.
     pub(super) fn expire_templates(&mut self, now: Millis, budget: &mut usize) {
-        while let Some(real) = self.templates.expire(now, budget) {
+        while let Some(real) = self.tables.templates.expire(now, budget) {
             self.forget_template(real);
         }
     }
 
     fn forget_template(&mut self, id: RealId) {
-        if let Some(real) = self.reals.get_mut(id.0 as usize) {
-            real.forget();
-        }
+        self.registry.reals[id].forget();
         self.collect(id);
     }
 }
@@ -297,5 +302,5 @@ fn placed(key: &Key, persistence: Persistence, scheduler: SchedulerKind) -> Key 
 /// The service in a template's key. A removed service's number may be another's later: its templates name real servers that
 /// are gone.
 fn number(id: ServiceId) -> u32 {
-    u32::try_from(id.0).unwrap_or(u32::MAX)
+    id.place
 }

@@ -107,6 +107,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::balancer::registry::Reals;
     use crate::balancer::sched::Eligible;
     use crate::model::FloodMarks;
     use crate::model::RealId;
@@ -127,16 +128,18 @@ mod tests {
     };
     const REFUSES: Policy = Policy { fallback: false, ..FALLS_BACK };
 
-    fn reals(weights: &[u32]) -> (Vec<RealId>, Vec<Real>) {
-        let real = |(n, &weight): (usize, &u32)| {
+    fn reals(weights: &[u32]) -> (Vec<RealId>, Reals) {
+        let service = ServiceId { place: 0, generation: 0 };
+        let mut reals = Reals::default();
+        let mut real = |(n, &weight): (usize, &u32)| {
             let address = IpAddr::from([10, 0, 0, u8::try_from(n).unwrap_or_default()]);
-            Real::new(ServiceId(0), RealSpec::new(address, weight), None)
+            reals.insert_with(|_| Real::new(service, RealSpec::new(address, weight), None))
         };
-        let ids = (0..u32::try_from(weights.len()).unwrap_or_default()).map(RealId).collect();
-        (ids, weights.iter().enumerate().map(real).collect())
+        let ids = weights.iter().enumerate().map(&mut real).collect();
+        (ids, reals)
     }
 
-    fn by_hash(flow: u64, ids: &[RealId], reals: &[Real], policy: &Policy) -> Option<usize> {
+    fn by_hash(flow: u64, ids: &[RealId], reals: &Reals, policy: &Policy) -> Option<usize> {
         by_policy(
             mix(flow),
             Pool { ids, reals, policy, maglev: None, eligible: Eligible::ForNewFlows },
@@ -160,12 +163,12 @@ mod tests {
     #[test]
     fn a_lost_server_moves_only_its_own_flows() {
         let (ids, mut reals) = reals(&[1, 1, 1, 1]);
-        let placed = |reals: &[Real], policy: &Policy| -> Vec<_> {
+        let placed = |reals: &Reals, policy: &Policy| -> Vec<_> {
             (0..10_000).map(|flow| by_hash(flow, &ids, reals, policy)).collect()
         };
         let before = placed(&reals, &FALLS_BACK);
         assert_eq!(placed(&reals, &REFUSES), before);
-        reals[2].set_weight(0);
+        reals[ids[2]].set_weight(0);
         let (others, nobody) = (placed(&reals, &FALLS_BACK), placed(&reals, &REFUSES));
         for (flow, before) in before.iter().enumerate() {
             if *before == Some(2) {

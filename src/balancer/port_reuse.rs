@@ -13,7 +13,7 @@ use super::position::{Position, Segment};
 use super::segment::Found;
 use super::table::{Entry, Handle, Marks};
 use super::tcp::State;
-use super::verdict::Verdict;
+use super::verdict::Disposition;
 use crate::model::{Millis, Protocol, RealId};
 use crate::wire::Packet;
 
@@ -27,8 +27,8 @@ impl Balancer {
         key: Key,
         (handle, state, real): Found,
         segment: &Segment,
-    ) -> Option<Verdict> {
-        let entry = self.connections.entry(handle)?;
+    ) -> Option<Disposition> {
+        let entry = self.tables.connections.entry(handle)?;
         let half_closed = entry.marks().has(Marks::HALF_CLOSED);
         let again = entry.position().is_after_syn(segment);
         let leaving = self.leaving(real);
@@ -48,7 +48,7 @@ impl Balancer {
         }
         if state == State::SynRecv {
             // One handshake is as good as the other: the later one may be its client's next attempt.
-            self.connections.set_position(handle, Position::after(segment));
+            self.tables.connections.set_position(handle, Position::after(segment));
         }
         self.advance(now, handle, state, state, real);
         Some(self.tunnel(now, packet, real))
@@ -56,10 +56,9 @@ impl Balancer {
 
     /// Whether another connection with the same ends can have an entry: none has yet, and during a flood a SYN has none.
     fn has_room_beside(&self, key: &Key, real: RealId) -> bool {
-        let service = self.reals.get(real.0 as usize).map(super::real::Real::service);
-        !self.connections.is_full()
-            && service.is_some_and(|service| !self.flooded(service))
-            && self.connections.find(&key.former()).is_none()
+        !self.tables.connections.is_full()
+            && !self.flooded(self.registry.reals[real].service())
+            && self.tables.connections.find(&key.former()).is_none()
     }
 
     /// Takes a connection out that is over. Where there is a former one, the new connection opens beside that.
@@ -69,13 +68,13 @@ impl Balancer {
         packet: &Packet<'_>,
         key: Key,
         handle: Handle,
-    ) -> Option<Verdict> {
-        let entry = self.connections.remove(handle)?;
+    ) -> Option<Disposition> {
+        let entry = self.tables.connections.remove(handle)?;
         self.settle(&entry);
         if !entry.marks().has(Marks::HAS_FORMER) {
             return None;
         }
-        self.connections.find(&key.former())?;
+        self.tables.connections.find(&key.former())?;
         let verdict = self.open_again(now, packet, key);
         self.tie(&key);
         Some(verdict)
@@ -89,11 +88,11 @@ impl Balancer {
         key: Key,
         handle: Handle,
         elsewhere: bool,
-    ) -> Option<Verdict> {
-        let entry = self.connections.entry(handle)?;
+    ) -> Option<Disposition> {
+        let entry = self.tables.connections.entry(handle)?;
         let (real, template) = (entry.real(), entry.template());
-        let service = self.reals.get(real.0 as usize)?.service();
-        self.connections.rekey(handle, key.former());
+        let service = self.registry.reals[real].service();
+        self.tables.connections.rekey(handle, key.former());
         let verdict = if elsewhere {
             self.open_again(now, packet, key)
         } else {
@@ -104,8 +103,8 @@ impl Balancer {
         Some(verdict)
     }
 
-    fn open_again(&mut self, now: Millis, packet: &Packet<'_>, key: Key) -> Verdict {
-        match self.listens.find(Protocol::Tcp, key.vip(), key.virtual_port()) {
+    fn open_again(&mut self, now: Millis, packet: &Packet<'_>, key: Key) -> Disposition {
+        match self.registry.listens.find(Protocol::Tcp, key.vip(), key.virtual_port()) {
             Some(service) => self.open(now, packet, key, service, State::SynRecv),
             None => self.nobody(now, packet),
         }
@@ -113,8 +112,8 @@ impl Balancer {
 
     /// Notes at the connection with this key that it has a former one; where there is none, the former one is it again.
     fn tie(&mut self, key: &Key) {
-        match self.connections.find(key) {
-            Some(handle) => self.connections.mark(handle, Marks::HAS_FORMER, true),
+        match self.tables.connections.find(key) {
+            Some(handle) => self.tables.connections.mark(handle, Marks::HAS_FORMER, true),
             None => self.promote(key),
         }
     }
@@ -129,10 +128,10 @@ impl Balancer {
 
     #[cold]
     fn promote(&mut self, key: &Key) {
-        if self.connections.find(key).is_none()
-            && let Some(former) = self.connections.find(&key.former())
+        if self.tables.connections.find(key).is_none()
+            && let Some(former) = self.tables.connections.find(&key.former())
         {
-            self.connections.rekey(former, *key);
+            self.tables.connections.rekey(former, *key);
         }
     }
 }

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 
 use super::flow::Key;
 use super::real::Real;
-use super::verdict::Verdict;
+use super::verdict::Disposition;
 use super::{Balancer, ChangeError};
 use crate::model::{Millis, RealId, RealSpec, ServiceId};
 use crate::wire::{Fragment, Packet, Transport, icmp};
@@ -18,7 +18,7 @@ use crate::wire::{Fragment, Packet, Transport, icmp};
 pub const MAX_PINNED: usize = 131_072;
 
 /// The real servers of probes belong to no service.
-const NO_SERVICE: ServiceId = ServiceId(usize::MAX);
+const NO_SERVICE: ServiceId = ServiceId { place: u32::MAX, generation: u32::MAX };
 
 /// A probe's flow, as its packets have it.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -64,6 +64,12 @@ impl Probes {
         self.flows.len() < MAX_PINNED
     }
 
+    /// The real servers that flows are pinned to.
+    #[cfg(test)]
+    pub(super) fn reals(&self) -> impl Iterator<Item = RealId> {
+        self.reals.values().map(|&(id, _)| id)
+    }
+
     fn add_source(&mut self, source: IpAddr) {
         match self.sources.iter_mut().find(|(own, _)| *own == source) {
             Some((_, count)) => *count += 1,
@@ -82,7 +88,7 @@ impl Probes {
 impl Balancer {
     /// What becomes of a probe's packet; `None`: it belongs to none, and is a client's.
     #[cold]
-    pub(super) fn probe(&mut self, now: Millis, packet: &Packet<'_>) -> Option<Verdict> {
+    pub(super) fn probe(&mut self, now: Millis, packet: &Packet<'_>) -> Option<Disposition> {
         if packet.fragment != Fragment::Whole {
             return None;
         }
@@ -94,7 +100,7 @@ impl Balancer {
         };
         let (source, destination) = (packet.source, packet.destination);
         let key = Key::new(packet.protocol, source, source_port, destination, destination_port);
-        let real = *self.probes.flows.get(&key)?;
+        let real = *self.tables.probes.flows.get(&key)?;
         self.counters.probes += 1;
         Some(self.tunnel(now, packet, real))
     }
@@ -105,35 +111,36 @@ impl Balancer {
         address: IpAddr,
     ) -> Result<(), ChangeError> {
         self.unpin_probe(flow);
-        if !self.probes.has_room() {
+        if !self.tables.probes.has_room() {
             return Err(ChangeError::Probes);
         }
-        let id = match self.probes.reals.get_mut(&address) {
+        let id = match self.tables.probes.reals.get_mut(&address) {
             Some((id, count)) => {
                 *count += 1;
                 *id
             }
             None => {
-                let source = self.sources.get(&address).copied();
-                let id = self.place_real(Real::new(NO_SERVICE, RealSpec::new(address, 1), source));
-                self.probes.reals.insert(address, (id, 1));
+                let source = self.registry.sources.get(&address).copied();
+                let real = Real::new(NO_SERVICE, RealSpec::new(address, 1), source);
+                let id = self.registry.reals.insert_with(|_| real);
+                self.tables.probes.reals.insert(address, (id, 1));
                 id
             }
         };
-        self.probes.add_source(flow.source);
-        self.probes.flows.insert(flow.key(), id);
+        self.tables.probes.add_source(flow.source);
+        self.tables.probes.flows.insert(flow.key(), id);
         Ok(())
     }
 
     pub(super) fn unpin_probe(&mut self, flow: &ProbeFlow) {
-        let Some(id) = self.probes.flows.remove(&flow.key()) else { return };
-        self.probes.remove_source(flow.source);
-        let Some(address) = self.reals.get(id.0 as usize).map(Real::address) else { return };
-        let Some((_, count)) = self.probes.reals.get_mut(&address) else { return };
+        let Some(id) = self.tables.probes.flows.remove(&flow.key()) else { return };
+        self.tables.probes.remove_source(flow.source);
+        let address = self.registry.reals[id].address();
+        let Some((_, count)) = self.tables.probes.reals.get_mut(&address) else { return };
         *count -= 1;
         if *count == 0 {
-            self.probes.reals.remove(&address);
-            self.free_real(id);
+            self.tables.probes.reals.remove(&address);
+            self.registry.reals.remove(id);
         }
     }
 }

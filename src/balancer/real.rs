@@ -19,8 +19,6 @@ pub(super) enum Life {
     Draining,
     /// No service lists it any more; the connections and templates that still name it are dead.
     Gone,
-    /// Nothing names it; its place can be used anew.
-    Free,
 }
 
 /// A real server of one service, with its counters.

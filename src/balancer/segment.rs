@@ -32,7 +32,7 @@ impl Balancer {
         segment: &Segment,
     ) -> Owner {
         let (handle, state, _) = found;
-        if state.reusable() || !self.connections.follow(handle, segment) {
+        if state.reusable() || !self.tables.connections.follow(handle, segment) {
             return self.owner_of_rare(now, key, found, segment);
         }
         Owner { found, after: state.next(segment.flags) }
@@ -42,12 +42,12 @@ impl Balancer {
     #[cold]
     fn owner_of_rare(&mut self, now: Millis, key: &Key, found: Found, segment: &Segment) -> Owner {
         let (handle, state, _) = found;
-        let Some(entry) = self.connections.entry(handle) else {
+        let Some(entry) = self.tables.connections.entry(handle) else {
             return Owner { found, after: state };
         };
         let (position, marks) = (entry.position(), entry.marks());
         if position.fits(segment) {
-            self.connections.follow(handle, segment);
+            self.tables.connections.follow(handle, segment);
             let after = if state.reusable() {
                 self.after_its_end(handle, state, position, marks, segment)
             } else {
@@ -66,7 +66,7 @@ impl Balancer {
         let flags = segment.flags;
         let goes_on = flags.ack() && !flags.rst() && !flags.fin() && !flags.syn();
         if state.unproven() && !position.opening && goes_on {
-            self.connections.set_position(handle, Position::after(segment));
+            self.tables.connections.set_position(handle, Position::after(segment));
             return Owner { found, after: state.next(flags) };
         }
         Owner { found, after: state }
@@ -75,7 +75,7 @@ impl Balancer {
     /// The connection that had this key before, if it is there and the segment fits it.
     fn fitting_former(&mut self, key: &Key, segment: &Segment) -> Option<Found> {
         let former = self.connection(&key.former())?;
-        let fits = self.connections.entry(former.0)?.position().fits(segment);
+        let fits = self.tables.connections.entry(former.0)?.position().fits(segment);
         fits.then_some(former)
     }
 
@@ -95,13 +95,13 @@ impl Balancer {
             return state.next(flags);
         }
         if position.is_extended_by(segment) {
-            self.connections.mark(handle, Marks::TALKS, false);
-            self.connections.mark(handle, Marks::HALF_CLOSED, false);
+            self.tables.connections.mark(handle, Marks::TALKS, false);
+            self.tables.connections.mark(handle, Marks::HALF_CLOSED, false);
             return State::Established;
         }
         if state != State::Close {
             let mark = if marks.has(Marks::TALKS) { Marks::HALF_CLOSED } else { Marks::TALKS };
-            self.connections.mark(handle, mark, true);
+            self.tables.connections.mark(handle, mark, true);
         }
         state.next(flags)
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::flood::Watch;
 use super::maglev;
 use super::placement::PlacementKey;
-use super::real::Real;
+use super::registry::Reals;
 use super::sched::{self, Eligible, Pool, Scheduler};
 use super::snapshot;
 use crate::model::{Listen, Millis, Policy, Protocol, RealId, SchedulerKind};
@@ -59,7 +59,7 @@ impl Service {
         &mut self,
         now: Millis,
         flow: PlacementKey<'_>,
-        reals: &mut [Real],
+        reals: &mut Reals,
     ) -> Option<RealId> {
         if self.ramping {
             self.grow(now, reals);
@@ -77,7 +77,7 @@ impl Service {
         &self,
         flow: PlacementKey<'_>,
         eligible: Eligible,
-        reals: &[Real],
+        reals: &Reals,
     ) -> Option<RealId> {
         let Self { reals: ids, policy, maglev, .. } = self;
         let pool = Pool { ids, reals, policy, maglev: maglev.as_deref(), eligible };
@@ -85,17 +85,15 @@ impl Service {
     }
 
     /// Lets its real servers have as much of their weights as they have by now.
-    fn grow(&mut self, now: Millis, reals: &mut [Real]) {
+    fn grow(&mut self, now: Millis, reals: &mut Reals) {
         self.ramping = false;
-        for id in &self.reals {
-            if let Some(real) = reals.get_mut(id.0 as usize) {
-                self.ramping |= real.grow(now);
-            }
+        for &id in &self.reals {
+            self.ramping |= reals[id].grow(now);
         }
     }
 
     /// What [`Self::schedule`] would say; nothing changes.
-    pub(super) fn preview(&self, flow: PlacementKey<'_>, reals: &[Real]) -> Option<RealId> {
+    pub(super) fn preview(&self, flow: PlacementKey<'_>, reals: &Reals) -> Option<RealId> {
         let Self { reals: ids, policy, maglev, .. } = self;
         let pool =
             Pool { ids, reals, policy, maglev: maglev.as_deref(), eligible: Eligible::ForNewFlows };
@@ -113,7 +111,7 @@ impl Service {
     }
 
     /// Members or weights have changed.
-    pub(super) fn changed(&mut self, reals: &[Real]) {
+    pub(super) fn changed(&mut self, reals: &Reals) {
         let Self { scheduler, reals: ids, policy, maglev, .. } = self;
         scheduler.changed(Pool {
             ids,
@@ -201,6 +199,7 @@ mod tests {
     use super::*;
     use crate::model::{PortRange, ServiceId};
 
+    const ID: ServiceId = ServiceId { place: 0, generation: 0 };
     const VIP: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 10));
 
     fn listen() -> impl Strategy<Value = Listen> {
@@ -220,7 +219,7 @@ mod tests {
             let mut listens = Listens::default();
             let mut model: Vec<(Listen, ServiceId)> = Vec::new();
             for (number, candidate) in candidates.into_iter().enumerate() {
-                let id = ServiceId(number % 4);
+                let id = ServiceId { place: u32::try_from(number % 4).unwrap(), generation: 0 };
                 let taken = |except| {
                     model
                         .iter()
@@ -258,9 +257,9 @@ mod tests {
     fn port_zero_is_no_port_even_where_all_are_listened_on() {
         let mut listens = Listens::default();
         let (protocol, address, ports) = (Protocol::Tcp, VIP, PortRange::ALL);
-        listens.insert(Listen { protocol, address, ports }, ServiceId(0));
+        listens.insert(Listen { protocol, address, ports }, ID);
         assert_eq!(listens.find(Protocol::Tcp, VIP, 0), None);
-        assert_eq!(listens.find(Protocol::Tcp, VIP, 1), Some(ServiceId(0)));
-        assert_eq!(listens.find(Protocol::Tcp, VIP, 65_535), Some(ServiceId(0)));
+        assert_eq!(listens.find(Protocol::Tcp, VIP, 1), Some(ID));
+        assert_eq!(listens.find(Protocol::Tcp, VIP, 65_535), Some(ID));
     }
 }

@@ -11,6 +11,7 @@ mod forged;
 mod fragments;
 mod full;
 mod idle;
+mod ids;
 mod life;
 mod listing;
 mod one_packet;
@@ -25,6 +26,9 @@ mod thresholds;
 mod tunnels;
 mod unknown;
 
+#[path = "../../tests/packets/recorder.rs"]
+mod recorder;
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
@@ -34,8 +38,10 @@ use crate::model::{
     SchedulerKind, ServiceSpec, Thresholds, Unknown, Wanted,
 };
 use crate::wire::build::{Family, Ip};
+use crate::wire::packet::MAX_PACKET_LEN;
 use crate::wire::tcp::Flags;
 use crate::wire::{Packet, Transport};
+use recorder::{Recorder, Sent};
 
 /// Real servers of both families: what holds for one holds for a service that mixes them.
 const A: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 11));
@@ -129,22 +135,35 @@ impl Director {
         self.balancer.expire(self.now);
     }
 
+    /// What becomes of a packet, and what is sent for it.
+    fn send(&mut self, packet: &[u8]) -> (Verdict, Vec<Sent>) {
+        let mut recorder = Recorder::new(packet);
+        let verdict = self.balancer.forward(self.now, &Packet::parse(packet).unwrap());
+        self.balancer.carry_out(self.now, &verdict, &mut recorder);
+        (verdict, recorder.sent)
+    }
+
     fn forward(&mut self, packet: &[u8]) -> Verdict {
-        self.balancer.forward(self.now, &Packet::parse(packet).unwrap())
+        self.send(packet).0
+    }
+
+    /// The tunnel that the packet is sent through.
+    fn tunnel(&mut self, packet: &[u8]) -> Tunnel {
+        match self.forward(packet) {
+            Verdict::Tunnel(tunnel) => tunnel,
+            verdict => panic!("{verdict:?}"),
+        }
     }
 
     /// The real server that the packet is tunnelled to.
     fn to(&mut self, packet: &[u8]) -> IpAddr {
-        match self.forward(packet) {
-            Verdict::Tunnel(real) => self.balancer.dispatch(real, 1, 40).unwrap().real,
-            verdict => panic!("{verdict:?}"),
-        }
+        self.tunnel(packet).real
     }
 
     /// The packet is answered by a TCP reset.
     fn resets(&mut self, packet: &[u8]) {
         assert_eq!(self.forward(packet), Verdict::Reply);
-        let reply = Packet::parse(self.balancer.reply()).unwrap();
+        let reply = Packet::parse(&self.balancer.answers.reply).unwrap();
         let Transport::Tcp(header) = reply.transport else { panic!("{reply:?}") };
         assert!(header.flags.rst());
     }
@@ -162,18 +181,18 @@ impl Director {
     fn ends(&mut self, packet: &[u8]) -> Option<(IpAddr, u32)> {
         let sent = Packet::parse(packet).unwrap();
         let Transport::Tcp(segment) = sent.transport else { panic!("{sent:?}") };
-        let verdict = self.forward(packet);
-        let reply = Packet::parse(self.balancer.reply()).unwrap();
+        let (_, answers) = self.send(packet);
+        let [Sent::ToClient(reply), rest @ ..] = &answers[..] else { panic!("{answers:?}") };
+        let reply = Packet::parse(reply).unwrap();
         assert_eq!((reply.source, reply.destination), (sent.destination, sent.source));
         let Transport::Tcp(reset) = reply.transport else { panic!("{reply:?}") };
         assert!(reset.flags.rst() && !reset.flags.ack());
         assert_eq!(reset.sequence, segment.acknowledgement);
-        let real = match verdict {
-            Verdict::Reply => return None,
-            Verdict::Reset(real) => real,
-            verdict => panic!("{verdict:?}"),
+        let (tunnel, server_reset) = match rest {
+            [] => return None,
+            [Sent::ToReal(tunnel, reset)] => (tunnel, Packet::parse(reset).unwrap()),
+            rest => panic!("{rest:?}"),
         };
-        let server_reset = Packet::parse(self.balancer.server_reset()).unwrap();
         assert_eq!(
             (server_reset.source, server_reset.destination),
             (sent.source, sent.destination)
@@ -182,7 +201,7 @@ impl Director {
         let ports = (reset.source_port, reset.destination_port);
         assert_eq!(ports, (segment.source_port, segment.destination_port));
         assert!(reset.flags.rst());
-        Some((self.balancer.dispatch(real, 1, 40).unwrap().real, reset.sequence))
+        Some((tunnel.real, reset.sequence))
     }
 
     /// Handshake of a new connection.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::verdict::{Reason, Verdict};
+use super::verdict::{Disposition, Reason};
 use super::{Balancer, limit};
 use crate::model::{Millis, RealId};
 use crate::wire::{Packet, encap, icmp};
@@ -93,17 +93,10 @@ impl Room {
 }
 
 impl Balancer {
-    /// Counts `packets` with `bytes` in all for a real server and tells the tunnel to it. For a super-frame these
-    /// are its wire segments.
-    #[inline]
-    pub fn dispatch(&mut self, real: RealId, packets: u64, bytes: u64) -> Option<Tunnel> {
-        Some(self.reals.get_mut(real.0 as usize)?.count(packets, bytes))
-    }
-
     pub(super) fn set_sources(&mut self, sources: &Sources) {
-        self.sources.clone_from(sources);
+        self.registry.sources.clone_from(sources);
         // One that has no source now is out of reach. The last one lets the kernel say why.
-        for real in &mut self.reals {
+        for real in self.registry.reals.iter_mut() {
             if let Some(&source) = sources.get(&real.address()) {
                 real.set_source(source);
             }
@@ -112,21 +105,21 @@ impl Balancer {
 
     /// The verdict for a packet of a real server's: into the tunnel, if it fits.
     #[inline]
-    pub(super) fn tunnel(&mut self, now: Millis, packet: &Packet<'_>, id: RealId) -> Verdict {
-        match self.reals.get(id.0 as usize) {
-            Some(real) if real.room.excludes(packet.wire_len()) => self.too_big(now, packet, id),
-            _ => Verdict::Tunnel(id),
+    pub(super) fn tunnel(&mut self, now: Millis, packet: &Packet<'_>, id: RealId) -> Disposition {
+        if self.registry.reals[id].room.excludes(packet.wire_len()) {
+            return self.too_big(now, packet, id);
         }
+        Disposition::Tunnel(id)
     }
 
     /// The kernel tells clients what fits into the TUN, whose MTU is that of the interfaces towards the real servers. Only
     /// what a router further on takes less than that comes here.
     #[cold]
-    fn too_big(&mut self, now: Millis, packet: &Packet<'_>, id: RealId) -> Verdict {
-        let Some(real) = self.reals.get_mut(id.0 as usize) else { return Verdict::Tunnel(id) };
+    fn too_big(&mut self, now: Millis, packet: &Packet<'_>, id: RealId) -> Disposition {
+        let real = &mut self.registry.reals[id];
         if now >= real.room.until {
             real.room = Room::UNKNOWN;
-            return Verdict::Tunnel(id);
+            return Disposition::Tunnel(id);
         }
         let mut mtu = u16::try_from(real.room.told).unwrap_or(u16::MAX);
         if packet.version() == 6 {
@@ -135,10 +128,10 @@ impl Balancer {
         // What may be cut, or can be no smaller (RFC 4213 section 3.2.2), has to try: over IPv4 its outer header lets
         // routers cut it.
         if !packet.dont_fragment || packet.wire_len() <= usize::from(mtu) {
-            return Verdict::Tunnel(id);
+            return Disposition::Tunnel(id);
         }
-        let told = limit::within(&mut self.unreachables, now)
-            .and_then(|()| icmp::packet_too_big(packet, mtu, &mut self.reply));
-        told.map_or(Verdict::Drop(Reason::PathMtu), |()| Verdict::Reply)
+        let told = limit::within(&mut self.answers.unreachables, now)
+            .and_then(|()| icmp::packet_too_big(packet, mtu, &mut self.answers.reply));
+        told.map_or(Disposition::Drop(Reason::PathMtu), |()| Disposition::Reply)
     }
 }

@@ -48,7 +48,9 @@ impl Balancer {
             }
             Quoted::TooShort if error.real.is_ipv4() => {
                 if let TunnelErrorKind::PathMtu(mtu) = error.kind {
-                    for real in self.reals.iter_mut().filter(|it| it.address() == error.real) {
+                    for real in
+                        self.registry.reals.iter_mut().filter(|it| it.address() == error.real)
+                    {
                         real.room.doubt(now, error.real, mtu);
                     }
                 }
@@ -65,12 +67,16 @@ impl Balancer {
         let Quote { source, destination, protocol, source_port, destination_port } = quote;
         let key = Key::new(protocol, source, source_port, destination, destination_port);
         [key, key.former()].into_iter().any(|key| {
-            let entry =
-                self.connections.find(&key).and_then(|handle| self.connections.entry(handle));
+            let entry = self
+                .tables
+                .connections
+                .find(&key)
+                .and_then(|handle| self.tables.connections.entry(handle));
             entry.is_some_and(|entry| {
-                let real = self.reals.get(entry.real().0 as usize);
+                let real = &self.registry.reals[entry.real()];
                 let behind = entry.position().next.wrapping_sub(sequence);
-                real.is_some_and(|real| real.life() != Life::Gone && real.address() == address)
+                real.life() != Life::Gone
+                    && real.address() == address
                     && (protocol != protocol::TCP || behind <= QUOTED_WINDOW)
             })
         })
@@ -79,7 +85,7 @@ impl Balancer {
     /// Notes an error that quotes what was sent.
     pub(super) fn believe(&mut self, now: Millis, error: TunnelError) -> Verdict {
         self.counters.tunnel_errors += 1;
-        for real in self.reals.iter_mut().filter(|real| real.address() == error.real) {
+        for real in self.registry.reals.iter_mut().filter(|real| real.address() == error.real) {
             match error.kind {
                 TunnelErrorKind::ProtocolUnreachable => real.errors.protocol_unreachable += 1,
                 TunnelErrorKind::Unreachable => real.errors.unreachable += 1,

@@ -1,23 +1,35 @@
 //! What becomes of a packet.
 
+use super::tunnel::Tunnel;
 use crate::model::RealId;
 use crate::wire::ParseError;
 use crate::wire::reasons::reasons;
 
-/// What the balancer decides for one packet.
+/// What becomes of one packet; [`Balancer::carry_out`](super::Balancer::carry_out) does it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Verdict {
     /// Drop it, for a reason that is counted.
     Drop(Reason),
-    /// Send the answer that the balancer has built (`Balancer::reply`).
+    /// Answer it: the client gets a packet of the director's own.
     Reply,
-    /// End the connection: send the answer (`Balancer::reply`) and, encapsulated towards this real server in the packet's
-    /// place, the reset that the balancer has built (`Balancer::server_reset`).
+    /// Answer it, and send the real server a reset of the director's own through this tunnel.
+    Reset(Tunnel),
+    /// Send it through this tunnel.
+    Tunnel(Tunnel),
+    /// Nothing for now: a fragment ahead of its datagram's first one. It has been copied, and is sent
+    /// after that one.
+    Hold,
+}
+
+/// A verdict before the tunnel to the real server is known.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Disposition {
+    Drop(Reason),
+    /// The answer is built.
+    Reply,
+    /// The answer is built, and the reset for this real server too.
     Reset(RealId),
-    /// Encapsulate it towards this real server.
     Tunnel(RealId),
-    /// Nothing for now: a fragment ahead of its datagram's first one. It has been copied, and comes back by
-    /// `Balancer::release` when that one is tunnelled.
     Hold,
 }
 

@@ -50,10 +50,10 @@ fn real(host: &str) -> snapshot::RealSnapshot {
 /// The state that the design's example of `vstun list --json` shows, with a second service.
 fn state() -> Snapshot {
     let mut counters = Counters::default();
-    counters.count(Verdict::Drop(Reason::NoService));
-    counters.count(Verdict::Drop(Reason::NoService));
-    counters.count(Verdict::Reply);
-    counters.count(Verdict::Hold);
+    counters.count(&Verdict::Drop(Reason::NoService));
+    counters.count(&Verdict::Drop(Reason::NoService));
+    counters.count(&Verdict::Reply);
+    counters.count(&Verdict::Hold);
     let mut far = real("10.1.0.11");
     (far.state, far.wanted) = (RealState::Draining, Wanted::Draining { deadline: None });
     (far.protocol_unreachable, far.path_mtu) = (2, Some(1400));

@@ -1,9 +1,13 @@
-//! Numbers of real servers and services: indices into the balancer's arenas.
+//! Ids of real servers and services: places in the balancer's arenas.
 
-/// A real server of one service: an index into the balancer's slab.
+/// A real server of one service.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct RealId(pub(crate) u32);
 
-/// A service: an index into the balancer's services.
+/// A service.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub struct ServiceId(pub(crate) usize);
+pub struct ServiceId {
+    pub(crate) place: u32,
+    /// How many services were at that place before.
+    pub(crate) generation: u32,
+}

@@ -94,11 +94,22 @@ pub enum Transport {
     Other,
 }
 
+/// What a packet is on the wire: itself, or if it is a super-frame its segments with their headers.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct OnWire {
+    /// How many packets.
+    pub packets: usize,
+    /// Bytes of all of them.
+    pub bytes: usize,
+    /// Bytes of the longest one.
+    pub longest: usize,
+}
+
 /// An IP packet whose header and transport header have been checked.
 #[derive(Clone, Copy, Debug)]
 pub struct Packet<'a> {
     bytes: &'a [u8],
-    wire_len: usize,
+    on_wire: OnWire,
     /// Source address.
     pub source: IpAddr,
     /// Destination address.
@@ -153,14 +164,28 @@ impl<'a> Packet<'a> {
     #[inline]
     #[must_use]
     pub fn wire_len(&self) -> usize {
-        self.wire_len
+        self.on_wire.longest
     }
 
-    /// The same packet as a super-frame, whose segments have at most `wire_len` bytes.
+    /// How many packets on the wire this one stands for: one, or a super-frame's segments.
     #[inline]
     #[must_use]
-    pub fn split_to(self, wire_len: usize) -> Self {
-        Self { wire_len, ..self }
+    pub fn wire_packets(&self) -> u64 {
+        self.on_wire.packets as u64
+    }
+
+    /// The length in bytes of all packets on the wire that this one stands for.
+    #[inline]
+    #[must_use]
+    pub fn wire_bytes(&self) -> u64 {
+        self.on_wire.bytes as u64
+    }
+
+    /// The same packet as a super-frame.
+    #[inline]
+    #[must_use]
+    pub fn split_into(self, on_wire: OnWire) -> Self {
+        Self { on_wire, ..self }
     }
 
     /// What follows the IP header and its extension headers.
@@ -194,7 +219,7 @@ impl<'a> Packet<'a> {
         };
         Ok(Self {
             bytes,
-            wire_len: bytes.len(),
+            on_wire: OnWire { packets: 1, bytes: bytes.len(), longest: bytes.len() },
             source: IpAddr::V4(Ipv4Addr::new(fixed[12], fixed[13], fixed[14], fixed[15])),
             destination: IpAddr::V4(Ipv4Addr::new(fixed[16], fixed[17], fixed[18], fixed[19])),
             protocol,
@@ -225,7 +250,7 @@ impl<'a> Packet<'a> {
         let payload = bytes.get(usize::from(header_len)..).ok_or(ParseError::Malformed)?;
         Ok(Self {
             bytes,
-            wire_len: bytes.len(),
+            on_wire: OnWire { packets: 1, bytes: bytes.len(), longest: bytes.len() },
             source: address_v6(fixed, 8),
             destination: address_v6(fixed, 24),
             protocol,

@@ -15,7 +15,7 @@ use std::ops::Range;
 
 use super::checksum::Sum;
 use super::packet::extension;
-use super::packet::{IPV4_HEADER_LEN, IPV6_HEADER_LEN, UDP_HEADER_LEN};
+use super::packet::{IPV4_HEADER_LEN, IPV6_HEADER_LEN, OnWire, UDP_HEADER_LEN};
 use super::tcp::{self, Flags};
 use super::virtio::{Offload, OffloadError};
 use super::{Fragment, Packet, Transport};
@@ -135,11 +135,15 @@ impl SplitPlan {
         self.header_len
     }
 
-    /// Length of the longest segment, headers and all.
+    /// What the super-frame is on the wire.
     #[inline]
     #[must_use]
-    pub fn wire_len(&self) -> usize {
-        (self.header_len + self.segment).min(self.packet_len)
+    pub fn on_wire(&self) -> OnWire {
+        OnWire {
+            packets: self.count,
+            bytes: self.packet_len + self.header_len * (self.count - 1),
+            longest: (self.header_len + self.segment).min(self.packet_len),
+        }
     }
 
     /// Writes the headers of segment `index` to the first [`SplitPlan::header_len`] bytes of

@@ -20,6 +20,7 @@ mod rows;
 
 use crate::build::{self, DESTINATION_OPTIONS, FAMILIES, Family, MIXES};
 use crate::pieces::piece;
+use crate::recorder::{Recorder, Sent};
 use rows::{Row, drops, opening, refusals};
 
 /// The real servers, by the number in their address.
@@ -43,6 +44,8 @@ struct Director {
     now: Millis,
     /// The real servers' family.
     outer: Family,
+    /// What was sent for the last packet.
+    sent: Vec<Sent>,
 }
 
 /// Another virtual IP than the builder's.
@@ -81,7 +84,7 @@ impl Director {
             };
             balancer.apply(Millis(0), &Change::AddService(spec)).unwrap();
         }
-        Self { balancer, now: Millis(1_000), outer }
+        Self { balancer, now: Millis(1_000), outer, sent: Vec::new() }
     }
 
     /// A frame as the daemon handles it; also checks that exactly this one packet was counted, once.
@@ -91,6 +94,9 @@ impl Director {
             Ok(packet) => self.balancer.forward(self.now, &packet),
             Err(error) => self.balancer.refuse(error.into()),
         };
+        let mut recorder = Recorder::new(bytes);
+        self.balancer.carry_out(self.now, &verdict, &mut recorder);
+        self.sent = recorder.sent;
         let counters = self.balancer.counters();
         let (tunnelled, replied, dropped) = match verdict {
             Verdict::Tunnel(_) => (1, 0, 0),
@@ -111,8 +117,7 @@ impl Director {
             Verdict::Reply => Reply,
             Verdict::Hold => Hold,
             Verdict::Reset(_) => panic!("every real server is up"),
-            Verdict::Tunnel(real) => {
-                let tunnel = self.balancer.dispatch(real, 1, 1).unwrap();
+            Verdict::Tunnel(tunnel) => {
                 To([A, B].into_iter().find(|&n| self.outer.real(n) == tunnel.real).unwrap())
             }
         }

@@ -10,4 +10,8 @@ mod fuzz_smoke;
 mod pair;
 #[allow(dead_code)]
 mod pieces;
+mod recorder;
 mod wire_properties;
+
+use vstun::balancer::{Outlet, Tunnel};
+use vstun::wire::packet::MAX_PACKET_LEN;

@@ -6,15 +6,14 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use vstun::balancer::outer::Inner;
-use vstun::balancer::{Balancer, Change, Limits, TunnelError, TunnelErrorKind, Verdict};
+use vstun::balancer::{Balancer, Change, Limits, Tunnel, TunnelError, TunnelErrorKind};
 use vstun::decap::{Decision, Gate, Mss, Refusal};
 use vstun::model::{
-    Listen, Millis, Policy, PortRange, Protocol, RealId, RealSpec, SchedulerKind, Seed, ServiceSpec,
+    Listen, Millis, Policy, PortRange, Protocol, RealSpec, SchedulerKind, Seed, ServiceSpec,
 };
 use vstun::wire::Packet;
 use vstun::wire::checksum::Sum;
 use vstun::wire::encap::{MAX_OUTER_LEN, Opened, ipip};
-use vstun::wire::packet::MAX_PACKET_LEN;
 use vstun::wire::segment::{MAX_HEADER_LEN, SplitPlan};
 use vstun::wire::tcp::Flags;
 use vstun::wire::virtio::{self, Offload};
@@ -22,6 +21,7 @@ use vstun::wire::virtio::{self, Offload};
 use crate::build::{Family, Ip, MIXES};
 use crate::forwarding::quoted;
 use crate::pieces::{cut, piece};
+use crate::recorder::{Recorder, Sent};
 
 /// The real servers, by the number in their address.
 const A: u8 = 11;
@@ -46,6 +46,8 @@ struct Pair {
     reals: BTreeMap<u8, Gate>,
     now: Millis,
     random: u16,
+    /// The director's answer to the last packet, if it answered.
+    answer: Option<Vec<u8>>,
 }
 
 impl Pair {
@@ -67,41 +69,41 @@ impl Pair {
         let mss = Mss { v4: SEGMENT, v6: SEGMENT };
         let gate = || Gate::new(vec![outer.director().into()], vec![inner.vip()], mss);
         let reals = [(A, gate()), (B, gate())].into();
-        Self { inner, outer, director, reals, now: Millis(0), random: 0 }
+        Self { inner, outer, director, reals, now: Millis(0), random: 0, answer: None }
     }
 
     /// What the director sends for a frame, as whole datagrams with their real server.
     fn tunnelled(&mut self, packet: &[u8], offload: Offload) -> Vec<(u8, Vec<u8>)> {
-        let parsed = Packet::parse(packet).unwrap();
-        let Verdict::Tunnel(id) = self.director.forward(self.now, &parsed) else {
-            return Vec::new();
-        };
-        let segments = match offload {
-            Offload::None => vec![packet.to_vec()],
-            _ => split(packet, offload),
-        };
-        let mut sent = self.wrapped(id, &parsed, segments);
-        let mut room = vec![0; MAX_PACKET_LEN];
-        while let Some((id, released)) = self.director.release(self.now, &mut room) {
-            sent.extend(self.wrapped(id, &released, vec![released.bytes().to_vec()]));
+        let mut parsed = Packet::parse(packet).unwrap();
+        if offload != Offload::None {
+            parsed = parsed.split_into(SplitPlan::new(&parsed, offload).unwrap().on_wire());
         }
-        sent
+        let mut recorder = Recorder::new(packet);
+        let verdict = self.director.forward(self.now, &parsed);
+        self.director.carry_out(self.now, &verdict, &mut recorder);
+        self.answer = None;
+        let mut tunnelled = Vec::new();
+        for sent in recorder.sent {
+            match sent {
+                Sent::ToClient(answer) => self.answer = Some(answer),
+                Sent::ToReal(tunnel, bytes) if offload == Offload::None => {
+                    tunnelled.extend(self.wrapped(&tunnel, vec![bytes]));
+                }
+                Sent::ToReal(tunnel, bytes) => {
+                    tunnelled.extend(self.wrapped(&tunnel, split(&bytes, offload)));
+                }
+            }
+        }
+        tunnelled
     }
 
     /// A packet's wire segments in their tunnel.
-    fn wrapped(
-        &mut self,
-        id: RealId,
-        parsed: &Packet<'_>,
-        pieces: Vec<Vec<u8>>,
-    ) -> Vec<(u8, Vec<u8>)> {
-        let bytes = pieces.iter().map(|piece| piece.len() as u64).sum();
-        let tunnel = self.director.dispatch(id, pieces.len() as u64, bytes).unwrap();
+    fn wrapped(&mut self, tunnel: &Tunnel, pieces: Vec<Vec<u8>>) -> Vec<(u8, Vec<u8>)> {
         let real = [A, B].into_iter().find(|&real| self.outer.real(real) == tunnel.real).unwrap();
-        let inner = Inner::of(parsed, 7);
+        let inner = Inner::of(&Packet::parse(&pieces[0]).unwrap(), 7);
         let mut datagram = |(index, piece): (usize, Vec<u8>)| {
             self.random = self.random.wrapping_add(0x5bd1);
-            let outer = inner.outer(&tunnel, index, [0; 4].into(), self.random);
+            let outer = inner.outer(tunnel, index, [0; 4].into(), self.random);
             let mut room = [0; MAX_OUTER_LEN];
             let len = ipip::write(&outer, inner.version, piece.len(), &mut room).unwrap();
             (real, [&room[MAX_OUTER_LEN - len..], &piece].concat())
@@ -503,7 +505,7 @@ fn a_smaller_path_is_told_and_then_kept_to() {
         let mtu = 1_400 - mix.1.header_len();
         let segment = |len: usize| mix.0.tcp(Flags::ACK).data(&data(len - mix.0.header_len() - 20));
         assert_eq!(pair.tunnelled(&segment(mtu + 1).bytes(), Offload::None), []);
-        let answer = Packet::parse(pair.director.reply()).unwrap();
+        let answer = Packet::parse(pair.answer.as_ref().unwrap()).unwrap();
         let told = answer.payload()[4..8].try_into().unwrap();
         assert_eq!(usize::try_from(u32::from_be_bytes(told)), Ok(mtu));
         assert_eq!(pair.send(segment(mtu)), A);

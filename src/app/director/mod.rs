@@ -15,6 +15,7 @@ mod reports;
 mod request_handler;
 mod saved_states;
 mod seed;
+mod sending;
 mod tables;
 
 use std::collections::BTreeSet;

@@ -4,7 +4,6 @@
 //! edge-triggered: a source that was not drained stays ready, and the next poll does not wait.
 
 use std::io;
-use std::net::IpAddr;
 use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
@@ -21,7 +20,7 @@ use crate::balancer::outer::Inner;
 use crate::balancer::{
     Balancer, Change, ChangeError, Reason, TunnelError, TunnelErrorKind, Verdict,
 };
-use crate::model::{Millis, RealId};
+use crate::model::Millis;
 use crate::sys::raw::{self, ErrorQueue, RawError};
 use crate::sys::tun::Tun;
 use crate::wire::Packet;
@@ -34,6 +33,7 @@ use super::input::Input;
 use super::logs::{self, FullLog, QueueLog, TunnelLog};
 use super::messages::{DirectorMessage, Ends, Next, Notice, Piece, Report};
 use super::output::Output;
+use super::sending::Sending;
 
 const TUN: Token = Token(0);
 const ERRORS: Token = Token(1);
@@ -351,21 +351,20 @@ impl Packets {
             }
         };
         let inner = Inner::of(&packet, self.label_key);
-        let (source, len) = (packet.source, packet.bytes().len());
-        match self.balancer.forward(now, &packet) {
-            Verdict::Drop(_) | Verdict::Hold => {}
-            Verdict::Reply => self.answer(source),
-            Verdict::Reset(real) => {
-                self.answer(source);
-                self.hang_up(real);
-            }
-            Verdict::Tunnel(real) => {
-                self.tunnel(real, inner, len, plan.as_ref());
-                if self.balancer.has_released() {
-                    self.release(now);
-                }
-            }
-        }
+        let (client, len) = (packet.source, packet.bytes().len());
+        let verdict = self.balancer.forward(now, &packet);
+        let split = plan.is_some() && matches!(verdict, Verdict::Tunnel(_));
+        self.reads.super_frames += u64::from(split);
+        let mut sending = Sending {
+            input: &mut self.input,
+            output: &mut self.output,
+            label_key: self.label_key,
+            client,
+            inner,
+            len,
+            plan: plan.as_ref(),
+        };
+        self.balancer.carry_out(now, &verdict, &mut sending);
     }
 
     /// Completes the checksum of a packet that came without.
@@ -375,64 +374,6 @@ impl Packets {
             segment::complete_checksum(self.input.packet_mut(), start, offset)?;
         }
         Ok(offload)
-    }
-
-    fn answer(&mut self, client: IpAddr) {
-        let mut place = self.input.answer(self.balancer.reply());
-        if place.is_none() {
-            self.output.flush(&self.input);
-            self.input.clear_answers();
-            place = self.input.answer(self.balancer.reply());
-        }
-        if let Some(place) = place {
-            self.output.plain(&self.input, client, place);
-        }
-    }
-
-    /// The reset takes the place of the packet that it ends the connection of, and its way.
-    #[cold]
-    fn hang_up(&mut self, real: RealId) {
-        let reset = self.balancer.server_reset();
-        let Ok(packet) = Packet::parse(reset) else { return };
-        let (inner, len) = (Inner::of(&packet, self.label_key), reset.len());
-        let Some(room) = self.input.packet_mut().get_mut(..len) else { return };
-        room.copy_from_slice(reset);
-        self.tunnel(real, inner, len, None);
-    }
-
-    fn tunnel(&mut self, real: RealId, inner: Inner, len: usize, plan: Option<&SplitPlan>) {
-        let segments = plan.map_or(1, SplitPlan::count) as u64;
-        let repeated = plan.map_or(0, |plan| plan.header_len() as u64) * (segments - 1);
-        let dispatched = self.balancer.dispatch(real, segments, len as u64 + repeated);
-        let Some(tunnel) = dispatched else { return };
-        self.input.cut(len);
-        match plan {
-            None => {
-                let at = self.input.packet_range();
-                self.output.whole(&mut self.input, at, inner, &tunnel);
-            }
-            Some(plan) => {
-                self.reads.super_frames += 1;
-                self.output.split(&self.input, inner, plan, &tunnel);
-            }
-        }
-    }
-
-    /// Sends the fragments that were ahead of the one just sent.
-    #[cold]
-    fn release(&mut self, now: Millis) {
-        while self.balancer.has_released() {
-            if self.input.released_room().is_empty() {
-                self.output.flush(&self.input);
-                self.input.clear_answers();
-            }
-            let room = self.input.released_room();
-            let Some((real, packet)) = self.balancer.release(now, room) else { return };
-            let (inner, len) = (Inner::of(&packet, self.label_key), packet.bytes().len());
-            let Some(tunnel) = self.balancer.dispatch(real, 1, len as u64) else { continue };
-            let at = self.input.released(len);
-            self.output.whole(&mut self.input, at, inner, &tunnel);
-        }
     }
 
     /// Waits for the next thing to do: at once when something is left to read, else until a deadline.
@@ -475,7 +416,7 @@ fn view(bytes: &[u8], offload: Offload) -> Result<(Packet<'_>, Option<SplitPlan>
         Offload::None | Offload::Checksum { .. } => Ok((packet, None)),
         Offload::Tcp { .. } | Offload::Udp { .. } => {
             let plan = SplitPlan::new(&packet, offload).map_err(|_| Reason::BadOffload)?;
-            Ok((packet.split_to(plan.wire_len()), Some(plan)))
+            Ok((packet.split_into(plan.on_wire()), Some(plan)))
         }
     }
 }

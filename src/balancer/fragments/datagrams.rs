@@ -177,6 +177,13 @@ impl Datagrams {
         self.places.iter_mut().filter(|datagram| datagram.kind == FragmentKind::Decided)
     }
 
+    /// Those of one kind, from the oldest on.
+    #[cfg(test)]
+    pub(super) fn listed(&self, kind: FragmentKind) -> impl Iterator<Item = &Datagram> {
+        let first = self.get(self.list(kind).oldest);
+        std::iter::successors(first, |datagram| self.get(datagram.newer))
+    }
+
     fn bucket(&self, key: &Key) -> u32 {
         let mask = self.buckets.len() as u64 - 1;
         u32::try_from(key.hash(self.seed) & mask).unwrap_or_default()

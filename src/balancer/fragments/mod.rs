@@ -174,7 +174,7 @@ impl Fragments {
     }
 
     /// Copies the next fragment that waits no longer to `room`; says where it goes and how long it is.
-    fn take_released(&mut self, room: &mut [u8]) -> Option<(RealId, usize)> {
+    pub(super) fn take_released(&mut self, room: &mut [u8]) -> Option<(RealId, usize)> {
         self.store.pop(&mut self.released, room)
     }
 
@@ -194,6 +194,15 @@ impl Fragments {
     pub(super) fn next_deadline(&self) -> Option<Millis> {
         let until = |kind| Some(self.datagrams.get(self.datagrams.oldest(kind)?)?.until);
         [FragmentKind::Waiting, FragmentKind::Decided].into_iter().filter_map(until).min()
+    }
+
+    /// The real servers to which what is still to come of datagrams goes.
+    #[cfg(test)]
+    pub(super) fn reals(&self) -> impl Iterator<Item = RealId> {
+        self.datagrams.listed(FragmentKind::Decided).filter_map(|datagram| match datagram.state {
+            State::Decided(real) => real,
+            _ => None,
+        })
     }
 
     /// No service has the real server any more: what was on its way to it goes nowhere, also when its place is another's.

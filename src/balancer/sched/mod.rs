@@ -23,6 +23,7 @@ use std::fmt::Debug;
 use super::maglev;
 use super::placement::{self, PlacementKey};
 use super::real::Real;
+use super::registry::Reals;
 use crate::model::{Policy, RealId, SchedulerKind};
 
 /// Chooses the real server of a new flow.
@@ -74,7 +75,7 @@ pub(super) fn new(kind: SchedulerKind, seed: u64) -> Box<dyn Scheduler> {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Pool<'a> {
     pub(super) ids: &'a [RealId],
-    pub(super) reals: &'a [Real],
+    pub(super) reals: &'a Reals,
     pub(super) policy: &'a Policy,
     pub(super) maglev: Option<&'a maglev::Table>,
     pub(super) eligible: Eligible,
@@ -111,8 +112,7 @@ impl<'a> Pool<'a> {
 
     /// Whether the one at that place may take a new connection.
     pub(super) fn is_usable(self, place: usize) -> bool {
-        let real = self.ids.get(place).and_then(|id| self.reals.get(id.0 as usize));
-        real.is_some_and(|real| self.takes(real))
+        self.ids.get(place).is_some_and(|&id| self.takes(&self.reals[id]))
     }
 
     fn takes(self, real: &Real) -> bool {
@@ -125,7 +125,7 @@ impl<'a> Pool<'a> {
 
     fn iter_from(self, first: usize) -> impl Iterator<Item = (usize, &'a Real)> {
         let places = self.ids.iter().enumerate().skip(first);
-        places.filter_map(move |(place, id)| Some((place, self.reals.get(id.0 as usize)?)))
+        places.map(move |(place, &id)| (place, &self.reals[id]))
     }
 }
 

@@ -62,7 +62,7 @@ impl Member {
 
     fn real(&self) -> Real {
         let spec = RealSpec::new(self.address(), self.last_weight);
-        let mut real = Real::new(ServiceId(0), spec, None);
+        let mut real = Real::new(ServiceId { place: 0, generation: 0 }, spec, None);
         real.set_weight(self.weight);
         if self.draining {
             real.set_life(Life::Draining);
@@ -113,11 +113,12 @@ impl Bench {
 
     fn with_pool<T>(&mut self, act: impl FnOnce(&mut dyn Scheduler, Pool<'_>) -> T) -> T {
         let nobody = || Member::idle(0).real();
-        let mut reals: Vec<_> = (0..self.joined).map(|_| nobody()).collect();
+        let mut reals = Reals::default();
+        let ids: Vec<RealId> = (0..self.joined).map(|_| reals.insert_with(|_| nobody())).collect();
         for member in &self.members {
-            reals[member.id as usize] = member.real();
+            reals[ids[member.id as usize]] = member.real();
         }
-        let ids: Vec<_> = self.members.iter().map(|member| RealId(member.id)).collect();
+        let ids: Vec<_> = self.members.iter().map(|member| ids[member.id as usize]).collect();
         let (policy, maglev) = (&self.policy, self.table.as_ref());
         act(
             self.scheduler.as_mut(),

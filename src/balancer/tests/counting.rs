@@ -3,6 +3,8 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::wire::packet::OnWire;
+use crate::wire::pieces::piece;
 
 #[test]
 fn refusals_have_a_rate_of_their_own_each() {
@@ -81,15 +83,20 @@ fn an_error_from_an_unknown_address_is_counted_all_the_same() {
 }
 
 #[test]
-fn dispatch_counts_wire_packets_and_bytes() {
+fn a_real_server_counts_wire_packets_and_bytes() {
     let mut director = Director::with(SchedulerKind::RoundRobin, &[(A, 1)]);
-    let Verdict::Tunnel(real) = director.forward(&flow(1).tcp(Flags::SYN)) else { panic!() };
-    let tunnel = |sequence| Some(Tunnel { real: A, source: None, sequence, limit: usize::MAX });
-    assert_eq!(director.balancer.dispatch(real, 45, 65_000), tunnel(0));
-    assert_eq!(director.balancer.dispatch(real, 1, 40), tunnel(45));
+    let (syn, ack) = (flow(1).tcp(Flags::SYN), flow(1).tcp(Flags::ACK));
+    let tunnel = |sequence| Tunnel { real: A, source: None, sequence, limit: usize::MAX };
+    assert_eq!(director.tunnel(&syn), tunnel(0));
+    let on_wire = OnWire { packets: 45, bytes: 65_000, longest: 1_500 };
+    let super_frame = Packet::parse(&ack).unwrap().split_into(on_wire);
+    let verdict = director.balancer.forward(director.now, &super_frame);
+    assert_eq!(verdict, Verdict::Tunnel(tunnel(1)));
+    assert_eq!(director.tunnel(&ack), tunnel(46));
     let counted = director.real(A).unwrap();
-    assert_eq!((counted.packets, counted.bytes), (46, 65_040));
-    assert_eq!(director.balancer.dispatch(RealId(77), 1, 1), None);
+    let bytes = 65_000 + (syn.len() + ack.len()) as u64;
+    assert_eq!((counted.packets, counted.bytes), (47, bytes));
+    assert_eq!(director.balancer.counters().tunnelled, 3, "a super-frame is one packet read");
 }
 
 /// What may happen to a director.
@@ -97,6 +104,8 @@ fn dispatch_counts_wire_packets_and_bytes() {
 enum Event {
     Tcp(Flow, u8, usize),
     Udp(Flow),
+    /// The first or the last fragment of the flow's datagram of that number.
+    Piece(Flow, u32, bool),
     Bytes(Vec<u8>),
     Icmp(Flow, u8),
     Error(IpAddr, TunnelErrorKind),
@@ -199,6 +208,8 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
             .prop_map(|(flow, flags, len)| Event::Tcp(flow, flags, len)),
         1 => (flows(), any::<u8>()).prop_map(|(flow, kind)| Event::Icmp(flow, kind)),
         2 => flows().prop_map(Event::Udp),
+        2 => (flows(), 0_u32..3, any::<bool>())
+            .prop_map(|(flow, number, first)| Event::Piece(flow, number, first)),
         1 => prop::collection::vec(any::<u8>(), 0..60).prop_map(Event::Bytes),
         1 => (prop::sample::select(vec![A, B]), kind).prop_map(|(real, kind)| Event::Error(real, kind)),
         3 => change().prop_map(Event::Change),
@@ -256,15 +267,19 @@ proptest! {
                         }
                         Event::Udp(flow) => director.forward(&flow.udp()),
                         Event::Bytes(bytes) => read(&mut director, &bytes),
+                        Event::Piece(flow, number, first) => {
+                            let whole = flow.datagram().data(&[7; 40]).bytes();
+                            let range = if first { 0..24 } else { 24..48 };
+                            director.forward(&piece(&whole, number, range, first))
+                        }
                         Event::Error(real, kind) => {
                             let error = TunnelError { real, kind };
                             director.balancer.believe(director.now, error)
                         }
                         Event::Change(_) | Event::Pass(_) => unreachable!(),
                     };
-                    if let Verdict::Tunnel(real) | Verdict::Reset(real) = verdict {
-                        let tunnel = director.balancer.dispatch(real, 1, 40);
-                        let state = tunnel.and_then(|tunnel| director.real(tunnel.real)).map(|real| real.state);
+                    if let Verdict::Tunnel(tunnel) | Verdict::Reset(tunnel) = verdict {
+                        let state = director.real(tunnel.real).map(|real| real.state);
                         prop_assert!(state.is_some());
                         if matches!(verdict, Verdict::Reset(_)) || udp {
                             prop_assert_ne!(state, Some(RealState::Down), "nothing arrives there");
@@ -272,6 +287,7 @@ proptest! {
                     }
                 }
             }
+            director.check_ids();
             let snapshot = director.balancer.snapshot();
             let counters = &snapshot.counters;
             prop_assert_eq!(counters.read, reads);
@@ -302,6 +318,6 @@ proptest! {
             prop_assert_eq!((real.templates, real.full), (0, false));
         }
         let live: usize = snapshot.services.iter().map(|service| service.reals.len()).sum();
-        prop_assert_eq!(director.balancer.reals.len(), live + director.balancer.free_reals.len(), "no place is lost or free twice");
+        prop_assert_eq!(director.balancer.registry.reals.iter().count(), live);
     }
 }

@@ -81,7 +81,7 @@ fn in_a_full_table_the_hash_places() {
 fn mid_stream(director: &mut Director, flow: Flow) -> Option<IpAddr> {
     let said = director.balancer.explain(director.now, &asked(flow)).mid_stream;
     let went = match director.forward(&flow.tcp(Flags::ACK)) {
-        Verdict::Tunnel(real) => director.balancer.dispatch(real, 1, 40).map(|tunnel| tunnel.real),
+        Verdict::Tunnel(tunnel) => Some(tunnel.real),
         _ => None,
     };
     assert_eq!(said, went);
@@ -210,7 +210,7 @@ proptest! {
             let (said, _) = director.explain(flow(number));
             let verdict = director.forward(&flow(number).tcp(Flags::SYN));
             let went = match verdict {
-                Verdict::Tunnel(real) => director.balancer.dispatch(real, 1, 40).map(|tunnel| tunnel.real),
+                Verdict::Tunnel(tunnel) => Some(tunnel.real),
                 _ => None,
             };
             prop_assert_eq!(said, went, "{}", kind.name());

@@ -200,8 +200,8 @@ fn the_unproven_make_room_and_nothing_else_does() {
 fn half_open_connections_are_no_load_in_the_mode_and_load_before_and_after() {
     let mut director = watchful(1_000, SchedulerKind::WeightedLeastConnections, 0);
     let loads = |director: &Director| {
-        let reals = &director.balancer.reals;
-        reals.iter().map(Real::active).sum::<u64>()
+        let reals = &director.balancer.registry.reals;
+        reals.iter().map(real::Real::active).sum::<u64>()
     };
     director.connect(flow(1));
     flood(&mut director, 0, RATE - 1);
@@ -415,8 +415,8 @@ proptest! {
             }
             let (listed, _) = director.balancer.connections(director.now, 0, usize::MAX);
             let flooded = director.flood().active;
-            for id in &director.balancer.services[0].as_ref().unwrap().reals {
-                let real = &director.balancer.reals[id.0 as usize];
+            for &id in &director.balancer.registry.services.iter().next().unwrap().reals {
+                let real = &director.balancer.registry.reals[id];
                 let count = |is: &dyn Fn(&snapshot::ConnectionSnapshot) -> bool| {
                     let its = listed.iter().filter(|connection| connection.real == real.address());
                     its.filter(|connection| is(connection)).count() as u64

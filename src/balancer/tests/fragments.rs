@@ -6,33 +6,20 @@ mod model;
 use super::*;
 use crate::balancer::fragments::{Fragments, LIFETIME};
 use crate::wire::build::{DESTINATION_OPTIONS, FAMILIES, FRAGMENT};
-use crate::wire::packet::MAX_PACKET_LEN;
 use crate::wire::pieces::{cut, piece};
-
-/// Takes what has been released: where it goes, and the packets.
-fn released(director: &mut Director) -> Vec<(IpAddr, Vec<u8>)> {
-    let mut room = vec![0; MAX_PACKET_LEN];
-    let mut all = Vec::new();
-    while director.balancer.has_released() {
-        let now = director.now;
-        let Some((real, packet)) = director.balancer.release(now, &mut room) else { break };
-        let bytes = packet.bytes().to_vec();
-        let tunnel = director.balancer.dispatch(real, 1, bytes.len() as u64).unwrap();
-        all.push((tunnel.real, bytes));
-    }
-    all
-}
 
 /// What comes out for one packet: it itself if it is tunnelled, and what it releases.
 fn out(director: &mut Director, packet: &[u8]) -> Vec<(IpAddr, Vec<u8>)> {
-    let mut all = match director.forward(packet) {
-        Verdict::Tunnel(real) => {
-            vec![(director.balancer.dispatch(real, 1, 40).unwrap().real, packet.to_vec())]
-        }
-        _ => Vec::new(),
+    to_reals(director.send(packet).1)
+}
+
+/// What was sent to real servers: where, and the packets.
+fn to_reals(sent: Vec<Sent>) -> Vec<(IpAddr, Vec<u8>)> {
+    let to_real = |sent| match sent {
+        Sent::ToReal(tunnel, bytes) => Some((tunnel.real, bytes)),
+        Sent::ToClient(_) => None,
     };
-    all.extend(released(director));
-    all
+    sent.into_iter().filter_map(to_real).collect()
 }
 
 fn dropped(director: &Director, reason: Reason) -> u64 {
@@ -119,8 +106,6 @@ fn a_segment_in_fragments_ends_its_connection_as_a_whole_one_does() {
                 assert_eq!(director.forward(other), Verdict::Hold);
             }
             assert_eq!(director.ends(first), Some((A, 7_000)), "{family:?}");
-            assert!(!director.balancer.has_released());
-            assert!(director.balancer.server_reset().len() <= first.len(), "it takes its place");
             for other in &others[first_at..] {
                 assert_eq!(director.forward(other), Verdict::Drop(Reason::Fragment));
             }
@@ -272,7 +257,7 @@ fn where_the_first_one_goes_nowhere_the_others_go_nowhere() {
                 director.balancer.snapshot().fragments,
                 snapshot::FragmentsSnapshot::default()
             );
-            assert_eq!(released(&mut director), []);
+            assert!(!director.balancer.tables.fragments.has_released());
         }
     }
 }
@@ -322,7 +307,7 @@ fn later_fragments_stop_where_the_service_is_removed() {
         let _ = director.forward(&family.udp(80).bytes());
         let (service, real) = ("other".to_owned(), spec(C, 1));
         director.apply(&Change::AddReal { service, real });
-        assert_eq!(director.balancer.free_reals.len(), 1, "that of the other one of `web`");
+        director.check_ids();
         assert_eq!(director.forward(&pieces[3]), Verdict::Drop(Reason::Fragment));
     }
 }
@@ -357,7 +342,7 @@ fn held_until_the_last_moment_and_then_dropped_and_never_sent() {
             );
             assert_eq!(director.balancer.next_deadline(), Some(start.after(LIFETIME)));
             director.pass(waits - seconds(10));
-            assert!(!director.balancer.has_released());
+            assert!(!director.balancer.tables.fragments.has_released());
             assert_eq!(held(&director).0, if sent == 3 { 2 } else { 0 });
             assert_eq!(out(&mut director, &pieces[0]).len(), sent);
             let expired = dropped(&director, Reason::FragmentExpired);
@@ -408,8 +393,8 @@ fn a_real_server_that_goes_is_looked_for_once_among_the_datagrams() {
         // The datagram's own flow is the last to go.
         director.pass(seconds(1_000));
         assert_eq!(director.balancer.snapshot().templates, 0);
-        assert_eq!(director.balancer.fragments.sweeps, 1, "{change:?}");
-        assert_eq!(director.balancer.free_reals.len(), 1);
+        assert_eq!(director.balancer.tables.fragments.sweeps, 1, "{change:?}");
+        assert_eq!(director.balancer.registry.reals.iter().count(), 0, "it is forgotten");
     }
 }
 

@@ -42,9 +42,7 @@ impl Kept {
     /// Who is to have the flow, asked without an entry of it: a datagram's, since each is answered at once.
     fn placed(&mut self, numbers: std::ops::Range<u32>) -> Vec<Option<IpAddr>> {
         let place = |number| match self.director.forward(&flow(number).udp()) {
-            Verdict::Tunnel(real) => {
-                Some(self.director.balancer.dispatch(real, 1, 40).unwrap().real)
-            }
+            Verdict::Tunnel(tunnel) => Some(tunnel.real),
             Verdict::Reply | Verdict::Drop(Reason::NoRealServer) => None,
             verdict => panic!("{verdict:?}"),
         };
@@ -264,9 +262,10 @@ fn adopted(director: &mut Director) -> Vec<Option<IpAddr>> {
         let error = flow.family().icmp_error(flow.family().too_big(), &quote).from(flow.source());
         let error = director.forward(&error.bytes());
         let went = match director.forward(&flow.tcp(Flags::ACK)) {
-            Verdict::Tunnel(real) => {
-                assert_eq!(error, Verdict::Tunnel(real), "an error about it goes there too");
-                Some(director.balancer.dispatch(real, 1, 40).unwrap().real)
+            Verdict::Tunnel(Tunnel { real, .. }) => {
+                let same = matches!(error, Verdict::Tunnel(tunnel) if tunnel.real == real);
+                assert!(same, "an error about it goes there too: {error:?}");
+                Some(real)
             }
             Verdict::Reply => None,
             verdict => panic!("{verdict:?}"),

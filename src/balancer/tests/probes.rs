@@ -58,8 +58,9 @@ fn places_of_probes_are_used_anew() {
         director.apply(&Change::PinProbe { flow, address: B });
         director.apply(&Change::UnpinProbe(flow));
     }
-    assert_eq!(director.balancer.reals.len(), 2);
-    assert!(!director.balancer.probes.may_come_from(probe(flow(1)).source));
+    assert_eq!(director.balancer.registry.reals.iter().count(), 1);
+    director.check_ids();
+    assert!(!director.balancer.tables.probes.may_come_from(probe(flow(1)).source));
 }
 
 #[test]

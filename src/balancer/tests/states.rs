@@ -89,9 +89,9 @@ fn a_super_frame_is_one_packet_of_the_connection_that_it_ends() {
     director.apply(&set_state(A, drain(0)));
     let large = segment(0).data(&[7; 60_000]).bytes();
     assert_eq!(director.ends(&large), Some((A, 7_000)));
-    assert_eq!(director.balancer.server_reset().len(), 40);
+    assert_eq!(director.balancer.answers.server_reset.len(), 40);
     assert_eq!(director.ends(&segment(1).bytes()), Some((A, 7_001)));
-    assert_eq!(director.balancer.server_reset().len(), 60);
+    assert_eq!(director.balancer.answers.server_reset.len(), 60);
 }
 
 #[test]

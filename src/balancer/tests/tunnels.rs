@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::wire::build::{FAMILIES, MIXES};
 use crate::wire::icmp::{Quote, Quoted};
+use crate::wire::packet::OnWire;
 
 const TEN_MINUTES: Duration = Duration::from_secs(600);
 
@@ -40,8 +41,10 @@ impl Director {
         match self.forward(packet) {
             Verdict::Tunnel(_) => None,
             Verdict::Reply => {
-                let (sent, reply) =
-                    (Packet::parse(packet).unwrap(), Packet::parse(self.balancer.reply()).unwrap());
+                let (sent, reply) = (
+                    Packet::parse(packet).unwrap(),
+                    Packet::parse(&self.balancer.answers.reply).unwrap(),
+                );
                 assert_eq!((reply.source, reply.destination), (sent.destination, sent.source));
                 assert!(crate::wire::icmp::checksum_ok(&reply));
                 let expected = if sent.version() == 4 { (3, 4) } else { (2, 0) };
@@ -57,8 +60,7 @@ impl Director {
 impl Director {
     /// Whether the packet is tunnelled in one that routers may cut (IPv4).
     fn may_be_cut(&mut self, packet: &[u8]) -> bool {
-        let Verdict::Tunnel(real) = self.forward(packet) else { return false };
-        let tunnel = self.balancer.dispatch(real, 1, 1_500).unwrap();
+        let Verdict::Tunnel(tunnel) = self.forward(packet) else { return false };
         packet.len() > tunnel.limit
     }
 
@@ -165,8 +167,7 @@ fn ipv6_is_never_told_less_than_1280() {
         director.path_mtu(outer.real(11), mtu);
         assert_eq!(director.told(&client(Family::V6, Flags::ACK, 1_281)), Some(1_280));
         let smallest = client(Family::V6, Flags::ACK, 1_280);
-        let Verdict::Tunnel(real) = director.forward(&smallest) else { panic!("{mtu}") };
-        let tunnel = director.balancer.dispatch(real, 1, 1_280).unwrap();
+        let tunnel = director.tunnel(&smallest);
         assert_eq!(tunnel.limit, usize::from(mtu) - outer.header_len());
         let header = outer::Inner::of(&Packet::parse(&smallest).unwrap(), 7);
         let header = header.outer(&tunnel, 0, outer.director(), 5);
@@ -219,8 +220,7 @@ fn the_smaller_word_holds_and_is_forgotten_after_ten_minutes() {
         assert_eq!(director.told(&longest), told(1_400));
         director.pass(Duration::from_millis(1));
         assert_eq!(director.told(&longest), None);
-        let Verdict::Tunnel(real) = director.forward(&longest) else { panic!() };
-        assert_eq!(director.balancer.dispatch(real, 1, 1).unwrap().limit, usize::MAX, "forgotten");
+        assert_eq!(director.tunnel(&longest).limit, usize::MAX, "forgotten");
         director.path_mtu(outer.real(11), 1_450);
         assert_eq!(director.told(&longest), told(1_450), "what was known before has no say");
     }
@@ -252,7 +252,13 @@ fn super_frames_are_judged_by_their_segments() {
         director.path_mtu(outer.real(11), 1_400);
         let fits = 1_400 - outer.header_len();
         let frame = client(inner, Flags::ACK, 60_000);
-        let of = |len| Packet::parse(&frame).unwrap().split_to(len);
+        let of = |longest| {
+            Packet::parse(&frame).unwrap().split_into(OnWire {
+                packets: 45,
+                bytes: 65_000,
+                longest,
+            })
+        };
         let verdict = director.balancer.forward(director.now, &of(fits));
         assert!(matches!(verdict, Verdict::Tunnel(_)), "{verdict:?}");
         assert_eq!(director.balancer.forward(director.now, &of(fits + 1)), Verdict::Reply);
@@ -300,10 +306,7 @@ fn answers_over_the_limit_are_drops_and_the_connection_lives_on() {
 fn sources_are_those_of_real_servers_now_and_later() {
     let mut director = Director::with(RoundRobin, &[(A, 1), (B, 1)]);
     let source = |director: &mut Director, number| {
-        let Verdict::Tunnel(real) = director.forward(&flow(number).tcp(Flags::SYN)) else {
-            panic!()
-        };
-        let tunnel = director.balancer.dispatch(real, 1, 40).unwrap();
+        let tunnel = director.tunnel(&flow(number).tcp(Flags::SYN));
         (tunnel.real, tunnel.source)
     };
     let (near, far) = (Family::V6.director(), Family::V6.router());
@@ -336,9 +339,8 @@ fn a_place_that_is_used_anew_has_neither_the_source_nor_the_path_of_the_one_befo
     director.path_mtu(A, 1_400);
     director.apply(&remove_real(A));
     director.apply(&add_real(B, 1));
-    let Verdict::Tunnel(real) = director.forward(&flow(0).tcp(Flags::SYN)) else { panic!() };
     let expected = Tunnel { real: B, source: None, sequence: 0, limit: usize::MAX };
-    assert_eq!(director.balancer.dispatch(real, 1, 40), Some(expected));
+    assert_eq!(director.tunnel(&flow(0).tcp(Flags::SYN)), expected);
 }
 
 #[test]
@@ -381,8 +383,7 @@ proptest! {
                     prop_assert_eq!(director.told(&fitting), None);
                 }
                 None => {
-                    let Verdict::Tunnel(real) = director.forward(&packet) else { panic!() };
-                    let limit = director.balancer.dispatch(real, 1, 40).unwrap().limit;
+                    let limit = director.tunnel(&packet).limit;
                     let free = inner == Family::V4 && !dont_fragment;
                     let smallest = inner == Family::V6 && packet.len() <= 1_280;
                     // Over IPv4 a router may cut it.

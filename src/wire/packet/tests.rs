@@ -39,8 +39,10 @@ fn every_field_is_where_rfc_791_and_rfc_8200_have_it() {
         assert_eq!(packet.bytes(), &bytes[..header_len + 18]);
         assert_eq!(packet.payload(), &bytes[header_len..header_len + 18]);
         assert_eq!(packet.wire_len(), header_len + 18);
-        let split = packet.split_to(header_len + 12);
-        assert_eq!((split.wire_len(), split.bytes()), (header_len + 12, packet.bytes()));
+        assert_eq!((packet.wire_packets(), packet.wire_bytes()), (1, header_len as u64 + 18));
+        let split = packet.split_into(OnWire { packets: 3, bytes: 90, longest: 40 });
+        assert_eq!((split.wire_packets(), split.wire_bytes(), split.wire_len()), (3, 90, 40));
+        assert_eq!(split.bytes(), packet.bytes());
     }
 }
 

@@ -159,16 +159,20 @@ fn one_segment_or_less_is_the_packet_itself() {
 }
 
 #[test]
-fn the_longest_segment_on_the_wire_is_known_beforehand() {
+fn what_is_on_the_wire_is_known_beforehand() {
     for family in FAMILIES {
         for (data_len, longest) in [(0, 0), (999, 999), (1000, 1000), (2500, 1000)] {
             let frame = tcp_frame(family, data_len);
             let (offload, headers) = (tcp(&frame), family.header_len() + 20);
             let bytes = frame.bytes();
             let plan = SplitPlan::new(&Packet::parse(&bytes).unwrap(), offload).unwrap();
-            assert_eq!(plan.wire_len(), headers + longest, "{data_len} bytes");
-            let lens = split(&bytes, offload).iter().map(Vec::len).max();
-            assert_eq!(lens, Some(plan.wire_len()));
+            let on_wire = plan.on_wire();
+            assert_eq!(on_wire.longest, headers + longest, "{data_len} bytes");
+            let segments = split(&bytes, offload);
+            let lens = || segments.iter().map(Vec::len);
+            let (packets, bytes) = (segments.len(), lens().sum());
+            let longest = lens().max().unwrap();
+            assert_eq!(on_wire, OnWire { packets, bytes, longest }, "{data_len} bytes");
         }
     }
 }

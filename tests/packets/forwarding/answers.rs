@@ -7,13 +7,14 @@ use vstun::wire::Packet;
 use vstun::wire::tcp::Flags;
 
 use super::build::{FAMILIES, Family};
-use super::{Director, Reply};
+use super::{Director, Reply, Sent};
 
 impl Director {
     /// The answer to `bytes`, which is a well-formed packet from the VIP to the client.
     fn answer(&mut self, bytes: &[u8]) -> Vec<u8> {
         assert_eq!(self.take(bytes), Reply);
-        let reply = self.balancer.reply().to_vec();
+        let [Sent::ToClient(reply)] = &self.sent[..] else { panic!("{:?}", self.sent) };
+        let reply = reply.clone();
         if reply[0] >> 4 == 4 {
             let ip = Ipv4HeaderSlice::from_slice(&reply).unwrap();
             assert_eq!(usize::from(ip.total_len()), reply.len());

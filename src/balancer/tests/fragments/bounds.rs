@@ -6,7 +6,8 @@ use crate::balancer::fragments::{Bounds, MAX_PARTS};
 /// A director whose bounds are within reach.
 fn bounded(waiting: usize, decided: usize, bytes: usize) -> Director {
     let mut director = two();
-    director.balancer.fragments = Fragments::new(Bounds { waiting, decided, bytes }, Seed(7, 9));
+    director.balancer.tables.fragments =
+        Fragments::new(Bounds { waiting, decided, bytes }, Seed(7, 9));
     director
 }
 

@@ -202,15 +202,8 @@ fn play(director: &mut Director, event: &Event) -> Option<(Verdict, Outcome)> {
         return None;
     };
     let bytes = piece(&whole(number, 600), number, range, more);
-    let verdict = director.forward(&bytes);
-    let mut sent = match verdict {
-        Verdict::Tunnel(real) => {
-            vec![(director.balancer.dispatch(real, 1, 40).unwrap().real, bytes)]
-        }
-        _ => Vec::new(),
-    };
-    sent.extend(released(director));
-    Some((verdict, sent))
+    let (verdict, sent) = director.send(&bytes);
+    Some((verdict, to_reals(sent)))
 }
 
 proptest! {
@@ -225,7 +218,8 @@ proptest! {
                 Event::Pass(millis) => {
                     model.pass(millis);
                     prop_assert!(play(&mut director, event).is_none());
-                    prop_assert!(!director.balancer.has_released(), "time sends nothing");
+                    let fragments = &director.balancer.tables.fragments;
+                    prop_assert!(!fragments.has_released(), "time sends nothing");
                 }
                 Event::Piece(number, range, more) => {
                     let bytes = piece(&whole(number, 600), number, range.clone(), more);
@@ -255,7 +249,7 @@ proptest! {
     ) {
         let mut director = two();
         let bytes = blocks * 512;
-        director.balancer.fragments = Fragments::new(Bounds { waiting, decided, bytes }, Seed(7, 9));
+        director.balancer.tables.fragments = Fragments::new(Bounds { waiting, decided, bytes }, Seed(7, 9));
         for event in &events {
             let reals: Vec<IpAddr> = play(&mut director, event)
                 .map(|(_, sent)| sent.into_iter().map(|it| it.0).collect()).unwrap_or_default();

@@ -117,7 +117,7 @@ fn step(director: &mut Director, model: &mut Model, (client, port): (u32, u16), 
     let number = (client, port);
     let verdict = director.forward(&segment(flow(client), port, flags));
     let went = match verdict {
-        Verdict::Tunnel(real) => director.balancer.dispatch(real, 1, 40).map(|tunnel| tunnel.real),
+        Verdict::Tunnel(tunnel) => Some(tunnel.real),
         _ => None,
     };
     let over = ["FIN_WAIT", "TIME_WAIT", "CLOSE"];

@@ -1,0 +1,226 @@
+//! Real servers and services by typed id.
+//!
+//! A lookup by an id whose value is there is an index ([`Arena`] implements `Index`). It never fails
+//! silently: an id that names nothing is a fault of the balancer and panics. No packet and no request
+//! carries an id, so nothing from outside can cause that. An id that may have outlived its value is
+//! looked up with [`Arena::get`].
+
+use std::marker::PhantomData;
+use std::ops::{Index, IndexMut};
+
+use crate::model::{RealId, ServiceId};
+
+/// The id of a value in an arena.
+pub(super) trait Id: Copy {
+    /// The id of the value that is the `generation`th at that place.
+    fn new(place: u32, generation: u32) -> Self;
+
+    /// Where the value is.
+    fn place(self) -> usize;
+
+    /// Whether this can be the id of the `generation`th value at its place.
+    fn is_of(self, generation: u32) -> bool;
+}
+
+/// Connections and templates hold a real server's id in four bytes, so it has no generation. The real
+/// server is removed only when no connection and no template names it any more.
+impl Id for RealId {
+    fn new(place: u32, _generation: u32) -> Self {
+        Self(place)
+    }
+
+    #[inline(always)]
+    fn place(self) -> usize {
+        self.0 as usize
+    }
+
+    #[inline(always)]
+    fn is_of(self, _generation: u32) -> bool {
+        true
+    }
+}
+
+/// A removed service's id stays with its real servers until their last connection has expired.
+impl Id for ServiceId {
+    fn new(place: u32, generation: u32) -> Self {
+        Self { place, generation }
+    }
+
+    #[inline(always)]
+    fn place(self) -> usize {
+        self.place as usize
+    }
+
+    #[inline(always)]
+    fn is_of(self, generation: u32) -> bool {
+        self.generation == generation
+    }
+}
+
+/// Values with ids. A place that is free is used again; places are never given back.
+#[derive(Debug)]
+pub(super) struct Arena<I, T> {
+    slots: Vec<Slot<T>>,
+    /// Free places, the one to be used next at the end.
+    free: Vec<u32>,
+    ids: PhantomData<I>,
+}
+
+#[derive(Debug)]
+struct Slot<T> {
+    value: Option<T>,
+    /// How many values were at this place before.
+    generation: u32,
+}
+
+impl<I, T> Default for Arena<I, T> {
+    fn default() -> Self {
+        Self { slots: Vec::new(), free: Vec::new(), ids: PhantomData }
+    }
+}
+
+impl<I: Id, T> Arena<I, T> {
+    /// Adds a value; `make` is told its id.
+    pub(super) fn insert_with(&mut self, make: impl FnOnce(I) -> T) -> I {
+        let place = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(Slot { value: None, generation: 0 });
+            u32::try_from(self.slots.len() - 1).expect("fewer values than 2^32")
+        });
+        let slot = &mut self.slots[place as usize];
+        let id = I::new(place, slot.generation);
+        slot.value = Some(make(id));
+        id
+    }
+
+    /// Removes a value, if it is there. Nothing may hold its id any more, unless ids have generations.
+    pub(super) fn remove(&mut self, id: I) -> Option<T> {
+        let slot = self.slots.get_mut(id.place()).filter(|slot| id.is_of(slot.generation))?;
+        let value = slot.value.take()?;
+        slot.generation = slot.generation.wrapping_add(1);
+        self.free.extend(u32::try_from(id.place()));
+        Some(value)
+    }
+
+    /// The value with this id, if it is still there.
+    #[inline(always)]
+    pub(super) fn get(&self, id: I) -> Option<&T> {
+        let slot = self.slots.get(id.place())?;
+        slot.value.as_ref().filter(|_| id.is_of(slot.generation))
+    }
+
+    /// The value with this id, if it is still there.
+    #[inline(always)]
+    pub(super) fn get_mut(&mut self, id: I) -> Option<&mut T> {
+        let slot = self.slots.get_mut(id.place())?;
+        slot.value.as_mut().filter(|_| id.is_of(slot.generation))
+    }
+
+    /// All values, in the order of their places.
+    #[cfg(test)]
+    pub(super) fn iter(&self) -> impl Iterator<Item = &T> {
+        self.slots.iter().filter_map(|slot| slot.value.as_ref())
+    }
+
+    /// All values, in the order of their places.
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.slots.iter_mut().filter_map(|slot| slot.value.as_mut())
+    }
+
+    /// What is at a place, for who goes from one place to the next; `None` past the last place.
+    pub(super) fn at(&self, place: usize) -> Option<Option<&T>> {
+        Some(self.slots.get(place)?.value.as_ref())
+    }
+
+    /// All values with their ids, in the order of their places.
+    #[cfg(test)]
+    pub(super) fn entries(&self) -> impl Iterator<Item = (I, &T)> {
+        (0..).zip(&self.slots).filter_map(|(place, slot)| {
+            Some((I::new(place, slot.generation), slot.value.as_ref()?))
+        })
+    }
+}
+
+impl<I: Id, T> Index<I> for Arena<I, T> {
+    type Output = T;
+
+    #[inline(always)]
+    fn index(&self, id: I) -> &T {
+        match self.get(id) {
+            Some(value) => value,
+            None => names_nothing(id.place()),
+        }
+    }
+}
+
+impl<I: Id, T> IndexMut<I> for Arena<I, T> {
+    #[inline(always)]
+    fn index_mut(&mut self, id: I) -> &mut T {
+        match self.get_mut(id) {
+            Some(value) => value,
+            None => names_nothing(id.place()),
+        }
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn names_nothing(place: usize) -> ! {
+    panic!("an id names nothing at place {place} of its arena")
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// The model: a list of what was added and not removed.
+        #[test]
+        fn ids_find_their_own_value_and_no_other(steps in prop::collection::vec(0_usize..6, 0..60)) {
+            let mut arena: Arena<ServiceId, usize> = Arena::default();
+            let (mut alive, mut dead) = (Vec::new(), Vec::new());
+            for (number, step) in steps.into_iter().enumerate() {
+                if step < 3 || alive.is_empty() {
+                    alive.push((arena.insert_with(|_| number), number));
+                } else {
+                    let (id, value) = alive.swap_remove(step % alive.len());
+                    prop_assert_eq!(arena.remove(id), Some(value));
+                    dead.push(id);
+                }
+                for &(id, value) in &alive {
+                    prop_assert_eq!(arena[id], value);
+                    prop_assert_eq!(arena.get_mut(id).copied(), Some(value));
+                }
+                for &id in &dead {
+                    prop_assert_eq!(arena.get(id), None);
+                    prop_assert_eq!(arena.remove(id), None);
+                }
+                let mut listed: Vec<_> = arena.entries().map(|(id, &value)| (id, value)).collect();
+                prop_assert_eq!(listed.len(), arena.iter().count());
+                listed.sort_by_key(|&(_, value)| value);
+                alive.sort_by_key(|&(_, value)| value);
+                prop_assert_eq!(&listed, &alive);
+            }
+        }
+    }
+
+    #[test]
+    fn a_place_is_used_again_and_a_real_server_s_id_with_it() {
+        let mut arena: Arena<RealId, &str> = Arena::default();
+        let ids = ["a", "b"].map(|value| arena.insert_with(|_| value));
+        assert_eq!(arena.remove(ids[0]), Some("a"));
+        assert_eq!(arena.get(ids[0]), None);
+        assert_eq!(arena.insert_with(|_| "c"), ids[0]);
+        assert_eq!((arena[ids[0]], arena[ids[1]]), ("c", "b"));
+    }
+
+    #[test]
+    #[should_panic(expected = "an id names nothing at place 0")]
+    fn an_id_that_names_nothing_is_never_overlooked() {
+        let mut arena: Arena<ServiceId, ()> = Arena::default();
+        let id = arena.insert_with(|_| ());
+        arena.remove(id);
+        let () = arena[id];
+    }
+}
