@@ -125,9 +125,13 @@ impl<'a> Copier<'a> {
         }
         // Among routes of one metric the kernel asks routers in the order of their preference.
         routes.sort_by_key(|route| (route.priority, preference(route)));
+        // A lookup that meets a throw leaves the table: the routes behind it are never used.
+        let throw =
+            routes.iter().position(|route| is_plain(route) && route.kind == RouteKind::Throw);
+        routes.truncate(throw.map_or(routes.len(), |throw| throw + 1));
         for route in routes {
             let copy = self.copy(route);
-            copies.extend(apart(copy, copies.get(first..).unwrap_or_default()));
+            copies.extend(apart(copy, &copies));
         }
         drop_throws(&mut copies, first);
         copies
@@ -141,9 +145,9 @@ impl<'a> Copier<'a> {
         }
         let wider = std::iter::successors(Some(destination.trunc()), IpNet::supernet);
         let mut covering = wider.flat_map(|net| {
-            let mut copies = self.copies_at(net, earlier);
-            copies.retain(|other| other.tos == 0 && other.from.is_none());
-            copies.pop()
+            // The kernel takes the lowest metric.
+            let copies = self.copies_at(net, earlier).into_iter().filter(is_plain);
+            copies.min_by_key(|other| other.priority)
         });
         covering.next().is_some_and(|other| other.kind != RouteKind::Throw)
     }
@@ -220,6 +224,12 @@ pub fn wanted(desired: &DesiredRealServer, facts: &Facts) -> Vec<Route> {
     Copier::new(desired, facts).wanted()
 }
 
+/// Whether it is for packets of every source and traffic class.
+fn is_plain(route: &(impl std::borrow::Borrow<Route> + ?Sized)) -> bool {
+    let route = route.borrow();
+    route.tos == 0 && route.from.is_none()
+}
+
 /// Narrow scopes and long prefixes first.
 fn in_order(routes: &mut [Route]) {
     routes.sort_by_key(|route| {
@@ -245,7 +255,9 @@ fn copied(route: &Route, desired: &DesiredRealServer, facts: &Facts) -> bool {
 /// route, or the later would replace the earlier. One after the other by metric they keep their order, and a router that
 /// does not answer is passed over still (RFC 4191 3.2).
 fn apart(mut copy: Route, others: &[Route]) -> Option<Route> {
-    let taken = |key| others.iter().any(|other| other.key() == key);
+    // A throw gives way: see `drop_throws`.
+    let kept = |other: &&Route| other.kind != RouteKind::Throw;
+    let taken = |key| others.iter().filter(kept).any(|other| other.key() == key);
     while taken(copy.key()) {
         match Family::of_net(&copy.destination) {
             Family::V4 => return None,

@@ -216,8 +216,8 @@ fn events_are_printed_as_they_come_until_the_daemon_ends() {
 #[test]
 fn a_refusal_is_an_error() {
     let refusal = "{\"version\":1,\"error\":\"ask the director\"}\n".to_owned();
-    let (output, _) = Daemon::start("refusal", vec![refusal]).serve(&["list", "--json"]);
-    assert_eq!((output.status.code(), text(&output.stdout)), (Some(1), ""));
+    let (output, _) = Daemon::start("refusal", vec![refusal.clone()]).serve(&["list", "--json"]);
+    assert_eq!((output.status.code(), text(&output.stdout)), (Some(1), refusal.as_str()));
     assert_eq!(text(&output.stderr), "vstun: ask the director\n");
 }
 
