@@ -1,11 +1,15 @@
-//! What one packet costs in the pure layers, without a kernel: `cargo bench --bench core [-- WORD...]`, with
-//! words for the rows whose names have one of them; a whole name means that row alone. `QUICK=1` for fewer rounds. Last
-//! comes what changes of a pool move with Maglev; `disruption` means that alone.
+//! What one packet costs in the pure layers, without a kernel:
+//! `cargo bench --bench core [-- WORD...]`, with words for the rows whose names have one of them; a
+//! whole name means that row alone. `QUICK=1` for fewer rounds. Last comes what changes of a pool
+//! move with Maglev; `disruption` means that alone.
 //!
-//! Each row is the median of rounds in which all rows take turns, in nanoseconds and as a ratio to parsing
-//! the packet and hashing its key, which no balancer of ours can do without. Rows of IPv6 are held against their
-//! likes of IPv4 as well, each scheduler's against the packet of a known flow, which is not scheduled. Rows that walk a large table stand beside the machine's own latency of a dependent read from as
-//! much memory. With `CORE_JSON=FILE` the rows go there and are not printed: `benches/whole_path` shows them. `benches/against` holds the rows against those of another revision.
+//! Each row is the median of rounds in which all rows take turns, in nanoseconds and as a ratio to
+//! parsing the packet and hashing its key, which no balancer of ours can do without. Rows of IPv6
+//! are held against their likes of IPv4 as well, each scheduler's against the packet of a known
+//! flow, which is not scheduled. Rows that walk a large table stand beside the machine's own
+//! latency of a dependent read from as much memory. With `CORE_JSON=FILE` the rows go there and are
+//! not printed: `benches/whole_path` shows them. `benches/against` holds the rows against those of
+//! another revision.
 #![allow(clippy::unwrap_used)]
 
 use std::hint::black_box;

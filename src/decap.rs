@@ -1,23 +1,25 @@
-//! The tunnel's other end: which tunnelled packets are let in, and what becomes of them. Pure; imports only `wire`.
+//! The tunnel's other end: which tunnelled packets are let in, and what becomes of them. Pure;
+//! imports only `wire`.
 //!
-//! IPIP has no authentication (CVE-2020-10136), so the [`Gate`] lets in only what a configured director
-//! sent to a configured VIP. In order:
+//! IPIP has no authentication (CVE-2020-10136), so the [`Gate`] lets in only what a configured
+//! director sent to a configured VIP. In order:
 //!
 //! 1. the outer header: IPIP, whole, from a director;
-//! 2. the inner packet: well formed, of the version that the outer header says, to a VIP, from what a client can be;
+//! 2. the inner packet: well formed, of the version that the outer header says, to a VIP, from what
+//!    a client can be;
 //! 3. congestion marks: RFC 6040;
-//! 4. what the receiving NIC merged: GRO hands a raw socket packets of up to 64 KB whose TCP checksum is
-//!    only the pseudo-header's sum. They go on to the TUN as one super-frame. Merged UDP is lost:
-//!    its datagrams' lengths are known to nobody any more;
+//! 4. what the receiving NIC merged: GRO hands a raw socket packets of up to 64 KB whose TCP
+//!    checksum is only the pseudo-header's sum. They go on to the TUN as one super-frame. Merged
+//!    UDP is lost: its datagrams' lengths are known to nobody any more;
 //! 5. what a sender on the same machine (IPVS, a container behind a veth, a guest) has left for a
-//!    network card to complete: a whole segment or datagram with the same sum in its checksum field.
-//!    It goes on to the TUN as it is, with a header that says so (`NEEDS_CSUM`).
+//!    network card to complete: a whole segment or datagram with the same sum in its checksum
+//!    field. It goes on to the TUN as it is, with a header that says so (`NEEDS_CSUM`).
 //!
-//! Inner fragments pass as they are: the kernel behind the TUN reassembles them. The inner header's own
-//! checksum and TCP's and UDP's, where they are complete, are the kernel's to verify too.
+//! Inner fragments pass as they are: the kernel behind the TUN reassembles them. The inner header's
+//! own checksum and TCP's and UDP's, where they are complete, are the kernel's to verify too.
 //!
-//! Linux hands over an IPv4 outer header with the datagram, of IPv6 only what follows it: hence [`Gate::open`] and
-//! [`Gate::open_payload`].
+//! Linux hands over an IPv4 outer header with the datagram, of IPv6 only what follows it: hence
+//! [`Gate::open`] and [`Gate::open_payload`].
 
 use std::net::IpAddr;
 use std::ops::Range;
@@ -33,7 +35,8 @@ use crate::wire::tcp;
 use crate::wire::virtio::{self, GSO_TCPV4, GSO_TCPV6, HEADER_LEN, NEEDS_CSUM};
 use crate::wire::{Fragment, Packet, ParseError, Transport, is_host, protocol};
 
-/// The smallest MSS that the gate works with, and Linux's own floor (`TCP_MIN_MSS`): room for 40 bytes of TCP options.
+/// The smallest MSS that the gate works with, and Linux's own floor (`TCP_MIN_MSS`): room for 40
+/// bytes of TCP options.
 pub const MIN_MSS: u16 = 88;
 
 /// The packets that a link takes where nothing else is said: Ethernet's MTU in bytes.
@@ -54,18 +57,21 @@ reasons! {
         Truncated = "truncated",
         /// Lengths or offsets that contradict each other, outside or inside.
         Malformed = "malformed",
-        /// An IPv4 source route option or an IPv6 routing header with segments left or of type 0, outside or inside.
+        /// An IPv4 source route option or an IPv6 routing header with segments left or of type 0,
+        /// outside or inside.
         SourceRoute = "source_route",
-        /// A chain of IPv6 extension headers that is too long, out of order, or holds a jumbo payload or nested fragments.
+        /// A chain of IPv6 extension headers that is too long, out of order, or holds a jumbo
+        /// payload or nested fragments.
         ExtensionHeader = "extension_header",
-        /// An encapsulation that is not opened, another tunnel inside, or an IPv6 extension header that is not walked.
+        /// An encapsulation that is not opened, another tunnel inside, or an IPv6 extension header
+        /// that is not walked.
         Unsupported = "unsupported",
         /// An outer source address that is no configured director.
         Source = "source",
         /// An inner destination that is no configured virtual IP.
         NotVip = "not_vip",
-        /// An inner source address that no client can have: a virtual IP, multicast, broadcast, loopback, unspecified,
-        /// link-local or IPv4-mapped.
+        /// An inner source address that no client can have: a virtual IP, multicast, broadcast,
+        /// loopback, unspecified, link-local or IPv4-mapped.
         BadSource = "bad_source",
         /// A congestion mark on a packet whose sender does not understand it (RFC 6040).
         Ecn = "ecn",
@@ -90,7 +96,8 @@ impl From<ParseError> for Refusal {
 /// What becomes of a tunnelled datagram.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Decision {
-    /// Write this range of the datagram to the TUN, whole: a virtio-net header and the inner packet.
+    /// Write this range of the datagram to the TUN, whole: a virtio-net header and the inner
+    /// packet.
     Deliver(Range<usize>),
     /// Drop it, for a reason that is counted.
     Drop(Refusal),
@@ -105,7 +112,8 @@ pub struct Counters {
     pub delivered: u64,
     /// Those of them that were merged TCP segments.
     pub super_packets: u64,
-    /// Whole segments and datagrams whose checksum the sender has left for a network card to complete.
+    /// Whole segments and datagrams whose checksum the sender has left for a network card to
+    /// complete.
     pub partial_checksums: u64,
     /// Datagrams dropped, by [`Refusal`].
     pub dropped: [u64; Refusal::ALL.len()],
@@ -125,7 +133,8 @@ impl Counters {
     }
 }
 
-/// The MSS in bytes that this host advertises for its virtual IPs of each family; clients cut their segments by it.
+/// The MSS in bytes that this host advertises for its virtual IPs of each family; clients cut their
+/// segments by it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Mss {
     /// For IPv4 clients.
@@ -147,7 +156,8 @@ pub struct Gate {
 }
 
 impl Gate {
-    /// A gate that lets in what `directors` send to `vips`. An `mss` below [`MIN_MSS`] is taken as that.
+    /// A gate that lets in what `directors` send to `vips`. An `mss` below [`MIN_MSS`] is taken as
+    /// that.
     #[must_use]
     pub fn new(directors: Vec<IpNet>, mut vips: Vec<IpAddr>, mss: Mss) -> Self {
         vips.sort_unstable();
@@ -155,8 +165,9 @@ impl Gate {
         Self { directors, vips, mss, link_mtu: USUAL_MTU, counters: Counters::default() }
     }
 
-    /// Says how long the packets are that this host's links take, in bytes, with their outer header:
-    /// a UDP datagram with an unfinished checksum is whole up to this length, and merged above it.
+    /// Says how long the packets are that this host's links take, in bytes, with their outer
+    /// header: a UDP datagram with an unfinished checksum is whole up to this length, and merged
+    /// above it.
     #[must_use]
     pub fn link_mtu(self, link_mtu: u32) -> Self {
         Self { link_mtu, ..self }
@@ -164,8 +175,8 @@ impl Gate {
 
     /// Decides on `datagram`, which starts with the outer IPv4 header as a raw socket delivers it.
     ///
-    /// The virtio-net header is written over the outer header's last bytes, and the inner packet's ECN
-    /// field is updated in place. A dropped datagram is left as it was.
+    /// The virtio-net header is written over the outer header's last bytes, and the inner packet's
+    /// ECN field is updated in place. A dropped datagram is left as it was.
     #[inline]
     pub fn open(&mut self, datagram: &mut [u8]) -> Decision {
         match ipip::open(datagram) {
@@ -174,8 +185,9 @@ impl Gate {
         }
     }
 
-    /// Decides on `datagram`, whose outer header the kernel has taken off and told about as `outer`. The inner packet
-    /// lies at `outer.inner`, at least [`virtio::HEADER_LEN`] bytes from the start; the rest is as for [`Self::open`].
+    /// Decides on `datagram`, whose outer header the kernel has taken off and told about as
+    /// `outer`. The inner packet lies at `outer.inner`, at least [`virtio::HEADER_LEN`] bytes from
+    /// the start; the rest is as for [`Self::open`].
     #[inline]
     pub fn open_payload(&mut self, outer: &Opened, datagram: &mut [u8]) -> Decision {
         match self.admit(outer, datagram) {
@@ -220,7 +232,8 @@ impl Gate {
         if packet.version() != outer.inner_version {
             return Err(Refusal::Malformed);
         }
-        // A tunnel in the tunnel would come back to the raw sockets by way of the TUN, layer by layer.
+        // A tunnel in the tunnel would come back to the raw sockets by way of the TUN, layer by
+        // layer.
         if matches!(packet.protocol, protocol::IPIP | protocol::IPV6) {
             return Err(Refusal::Unsupported);
         }
@@ -266,8 +279,8 @@ impl Gate {
         }
     }
 
-    /// A checksum field that equals the pseudo-header's sum was left partial by GRO. The kernel believes
-    /// `NEEDS_CSUM` whatever the field holds, so nothing else may be marked so.
+    /// A checksum field that equals the pseudo-header's sum was left partial by GRO. The kernel
+    /// believes `NEEDS_CSUM` whatever the field holds, so nothing else may be marked so.
     #[inline]
     fn offload_tcp(&self, packet: &Packet<'_>, header: &tcp::Header) -> virtio::Header {
         let segment = packet.payload();
@@ -282,7 +295,8 @@ impl Gate {
         };
         let ip_len = u16::from(packet.header_len);
         let tcp_len = u16::from(header.header_len);
-        // Who sends full segments to us sends as much as our MSS minus its options (RFC 6691); at least 48 bytes.
+        // Who sends full segments to us sends as much as our MSS minus its options (RFC 6691); at
+        // least 48 bytes.
         let options = tcp_len.saturating_sub(TCP_HEADER_LEN);
         let gso_size = mss.saturating_sub(options);
         let merged = segment.len() > usize::from(tcp_len) + usize::from(gso_size);
@@ -314,7 +328,8 @@ impl Gate {
             return Ok(virtio::Header::default());
         }
         let outer_len = encap::outer_len(outer.source);
-        // `NEEDS_CSUM` is a checksum over all that follows: what is behind the datagram would be in it.
+        // `NEEDS_CSUM` is a checksum over all that follows: what is behind the datagram would be in
+        // it.
         if outer_len + packet.bytes().len() > usize::try_from(self.link_mtu).unwrap_or(usize::MAX)
             || datagram.len() != payload.len()
         {
@@ -341,7 +356,8 @@ fn field(bytes: &[u8], at: u16) -> Option<u16> {
     bytes.get(usize::from(at)..)?.first_chunk().map(|field| u16::from_be_bytes(*field))
 }
 
-/// Sets the traffic class of a packet. An IPv4 header's checksum stays as right or wrong as it was; IPv6 has none.
+/// Sets the traffic class of a packet. An IPv4 header's checksum stays as right or wrong as it was;
+/// IPv6 has none.
 fn mark(packet: &mut [u8], traffic_class: u8) -> Option<()> {
     let header = packet.first_chunk_mut::<IPV4_HEADER_LEN>()?;
     if header[0] >> 4 == 6 {

@@ -1,8 +1,9 @@
 //! vstun: LVS's VS/TUN in user space.
 //!
 //! A **director** reads the packets of a virtual IP from a TUN device, picks a real server for each
-//! connection and sends the packet, wrapped in another IP packet, to it. The **real server** unwraps it
-//! into its own TUN, where the virtual IP lives, and its kernel answers the client directly.
+//! connection and sends the packet, wrapped in another IP packet, to it. The **real server**
+//! unwraps it into its own TUN, where the virtual IP lives, and its kernel answers the client
+//! directly.
 //!
 //! Pure code decides, thin code acts:
 //!

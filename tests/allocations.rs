@@ -505,8 +505,8 @@ fn an_empty_table_of_a_million_is_mapped_but_not_touched() {
     let mut director = director(1_000_000);
     forward(&mut director, 0, &Family::V6.tcp(Flags::SYN).bytes());
     let grown = resident().saturating_sub(before);
-    // Other tests of this program run beside it, each with less than a megabyte; 30 MB is what the whole
-    // idle director may have.
+    // Other tests of this program run beside it, each with less than a megabyte; 30 MB is what the
+    // whole idle director may have.
     assert!(grown < ENOUGH, "{grown} bytes");
     assert_eq!(director.snapshot().capacity, 1_000_000);
 }

@@ -1,4 +1,5 @@
-//! The documentation says what the code does: reasons, figures, dependencies, configurations, links.
+//! The documentation says what the code does: reasons, figures, dependencies, configurations,
+//! links.
 
 #![allow(clippy::unwrap_used)]
 

@@ -1,5 +1,5 @@
-//! Keeps the layers of `src/lib.rs`: who may import whom, what the pure layers never mention, where `unsafe` may
-//! stand. The checker itself is tested on planted violations.
+//! Keeps the layers of `src/lib.rs`: who may import whom, what the pure layers never mention, where
+//! `unsafe` may stand. The checker itself is tested on planted violations.
 
 use std::fs;
 use std::path::{Path, PathBuf};

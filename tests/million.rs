@@ -1,4 +1,5 @@
-//! A million connections for real: all of them found again, and what they take of the machine's memory.
+//! A million connections for real: all of them found again, and what they take of the machine's
+//! memory.
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
@@ -44,7 +45,8 @@ fn director() -> Balancer {
     director
 }
 
-/// Forwards one datagram of each of a million clients, every other one of IPv6, and shows where each goes.
+/// Forwards one datagram of each of a million clients, every other one of IPv6, and shows where
+/// each goes.
 fn datagrams(
     director: &mut Balancer,
     now: Millis,

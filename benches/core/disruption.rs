@@ -1,5 +1,5 @@
-//! What a change of the real servers does to flows that mh places: the share of Maglev slots that change hands, and how
-//! many of them need not have.
+//! What a change of the real servers does to flows that mh places: the share of Maglev slots that
+//! change hands, and how many of them need not have.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Instant;

@@ -48,7 +48,8 @@ pub(crate) fn forward_many(family: Family, pages: Pages) -> Run {
     })
 }
 
-/// The same as the packet loop has it: a batch is read, its connections are looked for ahead, then it is decided on.
+/// The same as the packet loop has it: a batch is read, its connections are looked for ahead, then
+/// it is decided on.
 pub(crate) fn forward_batches(family: Family, pages: Pages) -> Run {
     let mut director = director_of_many(family, MILLION, pages);
     let mut batch = vec![family.segment(0, &[]); AHEAD];
@@ -66,8 +67,8 @@ pub(crate) fn forward_batches(family: Family, pages: Pages) -> Run {
     })
 }
 
-/// A new flow each millisecond, which lives for five minutes, among connections that stay; 900,000 in all. As
-/// the packet loop has it, and with what it costs that as many go.
+/// A new flow each millisecond, which lives for five minutes, among connections that stay; 900,000
+/// in all. As the packet loop has it, and with what it costs that as many go.
 pub(crate) fn forward_new_among_many(family: Family) -> Run {
     const STAY: u32 = 600_000;
     let mut director = director_of_many(family, STAY, Pages::Huge);

@@ -20,7 +20,8 @@ use Family::{V4, V6};
 pub(crate) const PORT: u16 = 80;
 const CLIENT_PORT: u16 = 40_000;
 const HOPS: u8 = 60;
-/// Both families' networks: of the clients, who differ in their last 32 bits, of the VIP, and of director and real servers.
+/// Both families' networks: of the clients, who differ in their last 32 bits, of the VIP, and of
+/// director and real servers.
 const CLIENTS: (Ipv4Addr, Ipv6Addr) =
     (Ipv4Addr::new(198, 18, 0, 0), Ipv6Addr::new(0x2001, 0xdb8, 0xc, 0, 0x123, 0x4567, 0, 0));
 const VIP: (Ipv4Addr, Ipv6Addr) =
@@ -80,7 +81,8 @@ impl Family {
         packet
     }
 
-    /// Puts another client's address into a packet. Checksums are left wrong: nobody here looks at them.
+    /// Puts another client's address into a packet. Checksums are left wrong: nobody here looks at
+    /// them.
     pub(crate) fn set_client(self, packet: &mut [u8], number: u32) {
         match self.client(number) {
             IpAddr::V4(client) => packet[12..16].copy_from_slice(&client.octets()),
@@ -109,7 +111,8 @@ impl Family {
     }
 }
 
-/// An IPv6 segment with two extension headers of eight bytes each, hop-by-hop and destination options.
+/// An IPv6 segment with two extension headers of eight bytes each, hop-by-hop and destination
+/// options.
 pub(crate) fn segment_with_extensions() -> Vec<u8> {
     const PADDING: [u8; 6] = [1, 4, 0, 0, 0, 0];
     let options = Some(Ipv6RawExtHeader::new_raw(IpNumber::TCP, &PADDING).unwrap());

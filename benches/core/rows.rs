@@ -232,8 +232,8 @@ fn forward_in_turn(family: Family) -> Run {
     forward(family, (0..256).map(|number| family.segment(number, &[])).collect())
 }
 
-/// Each packet opens a flow, and the time that passes between two ends an older one: what a flow costs that has no
-/// other packet. Some 3,000 are alive.
+/// Each packet opens a flow, and the time that passes between two ends an older one: what a flow
+/// costs that has no other packet. Some 3,000 are alive.
 fn forward_new(family: Family) -> Run {
     const STEP: u64 = 100;
     const TURN: u64 = 64;

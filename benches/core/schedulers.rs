@@ -14,8 +14,8 @@ use super::rows::{Run, SEED, take};
 const CLIENTS: u32 = 256;
 const REALS: u32 = 16;
 
-/// Datagrams of a service with one-packet scheduling, among 16 real servers of the weights 1 to 4: each is parsed,
-/// scheduled and leaves no entry.
+/// Datagrams of a service with one-packet scheduling, among 16 real servers of the weights 1 to 4:
+/// each is parsed, scheduled and leaves no entry.
 pub(crate) fn schedule(scheduler: SchedulerKind) -> Run {
     let limits = Limits { connections: 1_024, refusals_per_second: 0 };
     let mut director = Balancer::new(limits, SEED);

@@ -1,4 +1,5 @@
-//! What every work stands on: the nodes, the ways between them, the generators, and the reading of cost.
+//! What every work stands on: the nodes, the ways between them, the generators, and the reading of
+//! cost.
 
 use std::thread;
 use std::time::{Duration, Instant};

@@ -1,8 +1,11 @@
-//! `cargo bench --bench whole_path`: the whole path from client to real server, against its yardsticks.
+//! `cargo bench --bench whole_path`: the whole path from client to real server, against its
+//! yardsticks.
 //!
-//! Never an absolute time: every figure is held against another taken in the same run, round by round in turn.
-//! Method, latest table and what bounds each figure: `docs/performance.md`. Environment: `QUICK=1` for fewer and
-//! shorter rounds; `BUSY_POLL=50us` for a director that does so; `PLACEMENT=split` to give the director a CPU of its own; `WORK=word` for the works whose name holds it.
+//! Never an absolute time: every figure is held against another taken in the same run, round by
+//! round in turn. Method, latest table and what bounds each figure: `docs/performance.md`.
+//! Environment: `QUICK=1` for fewer and shorter rounds; `BUSY_POLL=50us` for a director that does
+//! so; `PLACEMENT=split` to give the director a CPU of its own; `WORK=word` for the works whose
+//! name holds it.
 
 mod bed;
 

@@ -34,8 +34,8 @@ impl Node {
         for key in ["accept_dad", "accept_ra", "router_solicitations"] {
             node.sysctl(&format!("net/ipv6/conf/default/{key}"), "0")?;
         }
-        // BBR, the default on some machines, paces by timers whose work is billed to whoever runs when they fire. Of
-        // the others, this one may be chosen in every namespace.
+        // BBR, the default on some machines, paces by timers whose work is billed to whoever runs
+        // when they fire. Of the others, this one may be chosen in every namespace.
         node.sysctl("net/ipv4/tcp_congestion_control", "reno")?;
         // Room for thousands of short connections a second.
         node.sysctl("net/ipv4/ip_local_port_range", "10240 65535")?;
@@ -245,7 +245,8 @@ pub(crate) fn checked(command: &mut Command) -> Result<Output> {
     Ok(output)
 }
 
-/// The nice value of everything that is measured: equal among them, ahead of what else the machine does.
+/// The nice value of everything that is measured: equal among them, ahead of what else the machine
+/// does.
 pub(crate) const PRIORITY: &str = "-15";
 /// A daemon that is not ready by then will not be.
 const START_LIMIT: Duration = Duration::from_secs(15);

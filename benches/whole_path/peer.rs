@@ -1,4 +1,5 @@
-//! What the ways through a tunnel are held against: the kernel alone, and the proxies that one would take otherwise.
+//! What the ways through a tunnel are held against: the kernel alone, and the proxies that one
+//! would take otherwise.
 //!
 //! All of them lead to the bare real server's node, none through its tunnel.
 
@@ -15,8 +16,8 @@ use crate::side::{
 };
 use crate::topology::{DIRECTOR, End, Topology, alone};
 
-/// Direct return without a balancer: the kernel routes requests to a real server that owns the VIP, replies go
-/// straight back. The limit of what this project can be.
+/// Direct return without a balancer: the kernel routes requests to a real server that owns the VIP,
+/// replies go straight back. The limit of what this project can be.
 pub(crate) fn direct_return(topology: &Topology) -> Result<Side> {
     owned(topology, KERNEL, V4_KERNEL)
 }

@@ -1,4 +1,5 @@
-//! Private namespaces for the whole run: nothing of the host is touched, and nothing outlives the program.
+//! Private namespaces for the whole run: nothing of the host is touched, and nothing outlives the
+//! program.
 
 use std::env;
 use std::os::unix::process::CommandExt;

@@ -1,4 +1,5 @@
-//! The ways from client to real server that are compared, all up at once, each with a VIP of its own.
+//! The ways from client to real server that are compared, all up at once, each with a VIP of its
+//! own.
 //!
 //! An idle way costs nothing, so rounds change from one to the next without a restart.
 
@@ -23,8 +24,9 @@ pub(crate) struct Side {
     pub(crate) end: End,
 }
 
-/// The bare loop, a second, equal one, whose ratio to the first is the noise of the meter, the director's shape without its
-/// mind, the bare loop for IPv6, and the bare loop before this project's real server.
+/// The bare loop, a second, equal one, whose ratio to the first is the noise of the meter, the
+/// director's shape without its mind, the bare loop for IPv6, and the bare loop before this
+/// project's real server.
 pub(crate) fn bare_directors(topology: &Topology) -> Result<[(Side, Program); 5]> {
     const LOOP: &str = "bare-director";
     Ok([
@@ -57,8 +59,8 @@ fn bare(
     Ok((Side { name, vip, process: Some(director.pid()), end }, director))
 }
 
-/// The director this project is about: one process for the four mixes of families and for both real servers, a service
-/// for each.
+/// The director this project is about: one process for the four mixes of families and for both real
+/// servers, a service for each.
 pub(crate) fn vstun(topology: &Topology) -> Result<(Vec<Side>, Program)> {
     let mut text = format!(
         "[director]\n\
@@ -136,7 +138,8 @@ const fn v6(host: u16) -> IpAddr {
     IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0xa, 0, 0, 0, 0, host))
 }
 
-/// A way through this project's director: its name, its VIP, its real server and what ends the tunnel there.
+/// A way through this project's director: its name, its VIP, its real server and what ends the
+/// tunnel there.
 type Way = (&'static str, IpAddr, IpAddr, End);
 
 const WAYS: [Way; 7] = [

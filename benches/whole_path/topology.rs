@@ -6,11 +6,15 @@
 //!      └───────────────────────────── replies ─────────────────────────────┘
 //! ```
 //!
-//! - There are two real servers with wires of their own, one for each kind of tunnel end: a namespace has room for one
-//!   only, since every raw socket in it receives everything that is tunnelled to it.
-//! - Each veth's receive work runs in a kernel thread of its own (threaded NAPI): the sender is not billed for it.
-//! - 1,500-byte packets arrive everywhere (`tso off` at the sender), and receive offload merges them (GRO).
-//! - A bounded `pfifo` gives back-pressure; without it bursts are lost at the peer's 256-entry ring.
+//! - There are two real servers with wires of their own, one for each kind of tunnel end: a
+//!   namespace has room for one only, since every raw socket in it receives everything that is
+//!   tunnelled to it.
+//! - Each veth's receive work runs in a kernel thread of its own (threaded NAPI): the sender is not
+//!   billed for it.
+//! - 1,500-byte packets arrive everywhere (`tso off` at the sender), and receive offload merges
+//!   them (GRO).
+//! - A bounded `pfifo` gives back-pressure; without it bursts are lost at the peer's 256-entry
+//!   ring.
 //! - Everything is pinned to one CPU, or the director alone to another.
 //! - Each wire has addresses of both families.
 
@@ -58,7 +62,8 @@ impl End {
     }
 }
 
-/// The bare real server once more, on the same wire and by a route by way of itself, as `neighbour_routes` makes it.
+/// The bare real server once more, on the same wire and by a route by way of itself, as
+/// `neighbour_routes` makes it.
 pub(crate) const NEIGHBOUR: Ipv4Addr = Ipv4Addr::new(10, 2, 0, 3);
 pub(crate) const NEIGHBOUR_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 2, 0, 0, 0, 0, 3);
 
@@ -111,7 +116,8 @@ impl Topology {
         let bare = real(&client, &director, End::Bare, placement)?;
         let vstun = real(&client, &director, End::Vstun, placement)?;
         neighbour(&director, &bare)?;
-        // TUNs, all that is made from now on, get no link-local address: in its name the kernel would send into them.
+        // TUNs, all that is made from now on, get no link-local address: in its name the kernel
+        // would send into them.
         for node in [&director, &bare.node, &vstun.node] {
             node.sysctl("net/ipv6/conf/default/addr_gen_mode", "1")?;
         }
@@ -161,12 +167,14 @@ impl Topology {
         self.client.run(&format!("ip route replace {vip} via {next} src {source}"))
     }
 
-    /// Gives a director's TUN a queue that outlasts 100 ms without the CPU: every director the same.
+    /// Gives a director's TUN a queue that outlasts 100 ms without the CPU: every director the
+    /// same.
     pub(crate) fn deepen_queue(&self, tun: &str) -> Result<()> {
         self.director.run(&format!("ip link set {tun} txqueuelen 5000"))
     }
 
-    /// Shapes requests and replies, by whatever way they go, to 1 Gbit/s, or gives their wires the plain queues back.
+    /// Shapes requests and replies, by whatever way they go, to 1 Gbit/s, or gives their wires the
+    /// plain queues back.
     pub(crate) fn shape(&self, shaped: bool) -> Result<()> {
         let queue = if shaped { SHAPER } else { QUEUE };
         let shape = |node: &Node, device: &str| {
@@ -181,8 +189,8 @@ impl Topology {
         Ok(())
     }
 
-    /// Whether every receiver waits for more packets to merge (the usual), or hands over at once what it has: a lone packet
-    /// would be late by the whole wait on every wire.
+    /// Whether every receiver waits for more packets to merge (the usual), or hands over at once
+    /// what it has: a lone packet would be late by the whole wait on every wire.
     pub(crate) fn wait_to_merge(&self, waits: bool) -> Result<()> {
         let set = |node: &Node, device: &str| {
             let knobs = if waits {
@@ -205,8 +213,8 @@ impl Topology {
 
     /// Whether the real servers' NICs merge tunnelled packets (GRO).
     ///
-    /// Without GRO a veth has no receive thread: its work is billed to whoever sends. So figures of the director mean
-    /// nothing meanwhile.
+    /// Without GRO a veth has no receive thread: its work is billed to whoever sends. So figures of
+    /// the director mean nothing meanwhile.
     pub(crate) fn merge_at_real_servers(&self, merged: bool) -> Result<()> {
         let gro = if merged { "on" } else { "off" };
         for real in self.reals() {
@@ -304,8 +312,8 @@ fn receive_thread(device: &str, cpu: usize) -> Result<u32> {
     Ok(id)
 }
 
-/// A device's name for its role, with two characters that keep this run's names, and so its kernel threads' names, apart
-/// from another run's.
+/// A device's name for its role, with two characters that keep this run's names, and so its kernel
+/// threads' names, apart from another run's.
 fn device(role: &str) -> String {
     let digit = |n: u32| char::from_digit(n % 36, 36).unwrap_or('0');
     format!("{role}{}{}", digit(process::id() / 36), digit(process::id()))
@@ -317,5 +325,6 @@ const THREADED: (&str, &str) = ("threaded", "1");
 const MERGING: [(&str, &str); 2] = [("gro_flush_timeout", "100000"), ("napi_defer_hard_irqs", "2")];
 /// More than one TCP window, so that a stream is held back and not cut.
 const QUEUE: &str = "pfifo limit 5000";
-/// 1 Gbit/s with bursts of 1 ms; room for a whole TCP window, since a loss here would measure TCP's recovery.
+/// 1 Gbit/s with bursts of 1 ms; room for a whole TCP window, since a loss here would measure TCP's
+/// recovery.
 const SHAPER: &str = "tbf rate 1gbit burst 128kb limit 8mb";

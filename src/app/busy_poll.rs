@@ -1,7 +1,7 @@
 //! Busy polling: a packet loop that has run dry goes on looking for a while before it sleeps.
 //!
-//! Sleeping costs a packet the wake-up of a processor: a few microseconds on hardware, tens where a hypervisor has to wake a
-//! virtual one. Looking costs a processor that has nothing else to do.
+//! Sleeping costs a packet the wake-up of a processor: a few microseconds on hardware, tens where a
+//! hypervisor has to wake a virtual one. Looking costs a processor that has nothing else to do.
 
 use std::time::{Duration, Instant};
 

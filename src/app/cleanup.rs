@@ -6,11 +6,13 @@ use anyhow::{Context, Result};
 
 use super::host::Session;
 
-/// Undoes what the dead daemon of that control socket left, and prints each step with what became of it.
+/// Undoes what the dead daemon of that control socket left, and prints each step with what became
+/// of it.
 ///
 /// # Errors
 ///
-/// The daemon lives; its state file belongs to another network namespace; a step could not be undone.
+/// The daemon lives; its state file belongs to another network namespace; a step could not be
+/// undone.
 pub(super) fn run(socket: &Path) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

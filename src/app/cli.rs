@@ -34,10 +34,10 @@ Exit codes:
 
 /// Balances the traffic of virtual IPs over real servers, by IP tunnelling, in user space.
 ///
-/// Creates a TUN device, routes the virtual IPs into it, and sends each client's packets, wrapped in
-/// another IP packet, to one of the real servers, which run vstun-realserver and answer the clients
-/// directly. Runs in the foreground until SIGTERM or SIGINT, then undoes every change it made to the
-/// host. SIGHUP reads the configuration again.
+/// Creates a TUN device, routes the virtual IPs into it, and sends each client's packets, wrapped
+/// in another IP packet, to one of the real servers, which run vstun-realserver and answer the
+/// clients directly. Runs in the foreground until SIGTERM or SIGINT, then undoes every change it
+/// made to the host. SIGHUP reads the configuration again.
 #[derive(Debug, Parser)]
 #[command(
     name = "vstun-director",
@@ -63,7 +63,8 @@ struct DirectorArgs {
     /// Start although another host answers ARP or neighbour discovery for a virtual IP
     #[arg(long)]
     force: bool,
-    /// Seconds to wait at the start for an uplink, a route or an address that is not there yet, as at boot
+    /// Seconds to wait at the start for an uplink, a route or an address that is not there yet, as
+    /// at boot
     #[arg(long, value_name = "SECONDS", default_value_t = WAIT)]
     wait: u32,
     /// How much to log: off, error, warn, info or debug [default: info]
@@ -73,10 +74,10 @@ struct DirectorArgs {
 
 /// Takes tunnelled packets from directors out of their tunnel and hands them to this host.
 ///
-/// Creates a TUN device that holds the virtual IPs, so that the host's own servers answer the clients,
-/// directly and not through the director. Lets in packets from the given directors to the given virtual
-/// IPs, and nothing else. Runs in the foreground until SIGTERM or SIGINT, then undoes every change it
-/// made to the host.
+/// Creates a TUN device that holds the virtual IPs, so that the host's own servers answer the
+/// clients, directly and not through the director. Lets in packets from the given directors to the
+/// given virtual IPs, and nothing else. Runs in the foreground until SIGTERM or SIGINT, then undoes
+/// every change it made to the host.
 #[derive(Debug, Parser)]
 #[command(
     name = "vstun-realserver",
@@ -190,7 +191,8 @@ fn level() -> impl TypedValueParser<Value = LevelFilter> {
 
 fn start_log(level: Option<LevelFilter>) {
     let mut log = env_logger::Builder::new();
-    // The netlink library warns of every answer whose asker has stopped waiting, which is no fault here.
+    // The netlink library warns of every answer whose asker has stopped waiting, which is no fault
+    // here.
     log.filter_module("netlink_proto", LevelFilter::Error);
     match level {
         Some(level) => log.filter_level(level),

@@ -1,5 +1,5 @@
-//! Configuration files: read with a bound, checked, and refused with one line per fault. What may wait for a disk or a
-//! network file system is done by a thread of its own.
+//! Configuration files: read with a bound, checked, and refused with one line per fault. What may
+//! wait for a disk or a network file system is done by a thread of its own.
 
 use std::fmt;
 use std::fs::{File, OpenOptions};
@@ -54,8 +54,8 @@ pub(super) async fn reload(path: &Path, running: &config::Director) -> anyhow::R
     Ok(slow_io::run(&what, read).await??)
 }
 
-/// Checks a configuration that somebody else has read, for the changes that lead to it from `running`. `path` is what
-/// faults call it.
+/// Checks a configuration that somebody else has read, for the changes that lead to it from
+/// `running`. `path` is what faults call it.
 ///
 /// # Errors
 /// As those of [`reload`].

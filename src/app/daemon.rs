@@ -34,15 +34,16 @@ pub(super) fn runtime() -> anyhow::Result<Runtime> {
         .context("could not start the control thread's runtime")
 }
 
-/// Whether an error of making a TUN device with offload may be the offload's, and not the device's: an unknown flag or request.
+/// Whether an error of making a TUN device with offload may be the offload's, and not the device's:
+/// an unknown flag or request.
 fn is_refusal(error: &io::Error) -> bool {
     let unknown = [libc::EINVAL, libc::ENOTTY, libc::EOPNOTSUPP, libc::ENOSYS];
     error.kind() == io::ErrorKind::Unsupported
         || error.raw_os_error().is_some_and(|errno| unknown.contains(&errno))
 }
 
-/// Makes the TUN device; an error says what the host or the container lacks. Where the kernel makes it only without
-/// `offload`, that is warned of, and [`Tun::offload`] says so.
+/// Makes the TUN device; an error says what the host or the container lacks. Where the kernel makes
+/// it only without `offload`, that is warned of, and [`Tun::offload`] says so.
 pub(super) fn tun(name: &str, mtu: u16, offload: bool) -> anyhow::Result<Tun> {
     let made = Tun::create(name, mtu, offload).or_else(|error| {
         let refused = offload && is_refusal(&error);

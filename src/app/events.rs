@@ -12,7 +12,8 @@ use crate::control::{self, Alteration, Event, Missed};
 /// Events that wait for a slow listener; those before are lost to it, and it is told how many.
 pub(super) const QUEUE: usize = 1024;
 
-/// Listeners at the same time: fewer than the control socket has places, so that they cannot lock the operator out.
+/// Listeners at the same time: fewer than the control socket has places, so that they cannot lock
+/// the operator out.
 pub(super) const LISTENERS: usize = 16;
 
 /// Events of one order that have a line of their own in the log.

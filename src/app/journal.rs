@@ -1,5 +1,5 @@
-//! The log under systemd: the journal has time stamps of its own, and takes a line's priority from its beginning
-//! (sd-daemon(3)).
+//! The log under systemd: the journal has time stamps of its own, and takes a line's priority from
+//! its beginning (sd-daemon(3)).
 
 use std::fs;
 use std::io::{self, Write};
@@ -8,8 +8,8 @@ use std::os::unix::fs::MetadataExt;
 use env_logger::fmt::Formatter;
 use log::{Level, Record};
 
-/// Whether stderr is the journal's socket, as `JOURNAL_STREAM` of systemd.exec(5) says: a variable that was inherited may
-/// be about another.
+/// Whether stderr is the journal's socket, as `JOURNAL_STREAM` of systemd.exec(5) says: a variable
+/// that was inherited may be about another.
 pub(super) fn is_stderr() -> bool {
     let Ok(stream) = std::env::var("JOURNAL_STREAM") else { return false };
     let own = fs::metadata("/proc/self/fd/2").map(|meta| format!("{}:{}", meta.dev(), meta.ino()));

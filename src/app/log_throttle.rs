@@ -22,7 +22,8 @@ impl LogThrottle {
         self.logged.is_none_or(|logged| now.duration_since(logged) >= PAUSE)
     }
 
-    /// Notes one more. `Some(count)` when it is time for a line: how many there were since the last.
+    /// Notes one more. `Some(count)` when it is time for a line: how many there were since the
+    /// last.
     pub(super) fn note(&mut self, now: Instant) -> Option<u64> {
         self.note_many(1, now)
     }

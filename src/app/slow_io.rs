@@ -1,5 +1,5 @@
-//! System calls that may wait for a disk, a network file system or a name service: a thread of their own makes them,
-//! so that the control thread answers and obeys signals meanwhile.
+//! System calls that may wait for a disk, a network file system or a name service: a thread of
+//! their own makes them, so that the control thread answers and obeys signals meanwhile.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -12,7 +12,8 @@ use tokio::time::timeout;
 /// How long such work may take.
 pub(super) const LIMIT: Duration = Duration::from_secs(10);
 
-/// Threads at the same time. One that hangs stays until its system call returns: each attempt must not leave one more.
+/// Threads at the same time. One that hangs stays until its system call returns: each attempt must
+/// not leave one more.
 const THREADS: usize = 16;
 
 static RUNNING: AtomicUsize = AtomicUsize::new(0);

@@ -1,5 +1,5 @@
-//! Changes: the one path that writes services and real servers. What can be wrong with a change has been checked before
-//! ([`super::batch`]).
+//! Changes: the one path that writes services and real servers. What can be wrong with a change has
+//! been checked before ([`super::batch`]).
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -17,8 +17,9 @@ use crate::model::{
 };
 
 impl Balancer {
-    /// Applies one change of a batch that has been checked, but for the schedulers of the services that it concerns:
-    /// [`Registry::refresh_pools`](super::registry::Registry::refresh_pools) ends the batch.
+    /// Applies one change of a batch that has been checked, but for the schedulers of the services
+    /// that it concerns: [`Registry::refresh_pools`](super::registry::Registry::refresh_pools) ends
+    /// the batch.
     ///
     /// # Errors
     /// None, since it has been checked: this says what the check has missed.
@@ -263,8 +264,8 @@ impl Balancer {
         service.ramping |= ramp.is_some();
     }
 
-    /// Takes a real server that has been removed off its service's list when it has no connection left,
-    /// and forgets it when no template names it either.
+    /// Takes a real server that has been removed off its service's list when it has no connection
+    /// left, and forgets it when no template names it either.
     pub(super) fn collect(&mut self, id: RealId) {
         self.give_up(id);
         self.registry.refresh_pools();

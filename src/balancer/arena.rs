@@ -1,9 +1,9 @@
 //! Real servers and services by typed id.
 //!
-//! A lookup by an id whose value is there is an index ([`Arena`] implements `Index`). It never fails
-//! silently: an id that names nothing is a fault of the balancer and panics. No packet and no request
-//! carries an id, so nothing from outside can cause that. An id that may have outlived its value is
-//! looked up with [`Arena::get`].
+//! A lookup by an id whose value is there is an index ([`Arena`] implements `Index`). It never
+//! fails silently: an id that names nothing is a fault of the balancer and panics. No packet and no
+//! request carries an id, so nothing from outside can cause that. An id that may have outlived its
+//! value is looked up with [`Arena::get`].
 
 use std::marker::PhantomData;
 use std::ops::{Index, IndexMut};
@@ -22,8 +22,8 @@ pub(super) trait Id: Copy {
     fn is_of(self, generation: u32) -> bool;
 }
 
-/// Connections and templates hold a real server's id in four bytes, so it has no generation. The real
-/// server is removed only when no connection and no template names it any more.
+/// Connections and templates hold a real server's id in four bytes, so it has no generation. The
+/// real server is removed only when no connection and no template names it any more.
 impl Id for RealId {
     fn new(place: u32, _generation: u32) -> Self {
         Self(place)
@@ -92,7 +92,8 @@ impl<I: Id, T> Arena<I, T> {
         id
     }
 
-    /// Removes a value, if it is there. Nothing may hold its id any more, unless ids have generations.
+    /// Removes a value, if it is there. Nothing may hold its id any more, unless ids have
+    /// generations.
     pub(super) fn remove(&mut self, id: I) -> Option<T> {
         let slot = self.slots.get_mut(id.place()).filter(|slot| id.is_of(slot.generation))?;
         let value = slot.value.take()?;

@@ -1,5 +1,5 @@
-//! Where a real server stands: what is wanted of it and what its health is, kept apart, and what follows from the two
-//! for the flows that it has.
+//! Where a real server stands: what is wanted of it and what its health is, kept apart, and what
+//! follows from the two for the flows that it has.
 
 use std::time::Duration;
 
@@ -16,8 +16,8 @@ pub(super) enum Ending {
 
 /// What decides about a real server's state.
 ///
-/// The operator's wish and health's word are two fields, and neither overwrites the other: who comes back to health is
-/// still disabled, and who is enabled while it is down is still down.
+/// The operator's wish and health's word are two fields, and neither overwrites the other: who
+/// comes back to health is still disabled, and who is enabled while it is down is still down.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Availability {
     /// Its `deadline` is in `until`, as a moment.
@@ -102,7 +102,8 @@ impl Availability {
         let over = match self.state() {
             RealState::Up | RealState::Draining => false,
             RealState::Disabled => reset,
-            // A datagram has nothing to lose where nobody answers; IPVS's flows stick there for as long as they talk.
+            // A datagram has nothing to lose where nobody answers; IPVS's flows stick there for as
+            // long as they talk.
             RealState::Down => reset || protocol == Protocol::Udp,
         };
         let late = self.is_over(now);

@@ -1,5 +1,5 @@
-//! Changes are applied all together or not at all: a batch is checked as a whole against what is there and against
-//! itself, change by change, before the first of them is applied.
+//! Changes are applied all together or not at all: a batch is checked as a whole against what is
+//! there and against itself, change by change, before the first of them is applied.
 
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
@@ -42,7 +42,8 @@ struct Batch<'a> {
 }
 
 impl Balancer {
-    /// Applies changes in their order: all, or none of them. Schedulers are refreshed once, at the end.
+    /// Applies changes in their order: all, or none of them. Schedulers are refreshed once, at the
+    /// end.
     ///
     /// # Errors
     /// That of the first change that cannot be applied; nothing has changed then.

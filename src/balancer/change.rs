@@ -1,5 +1,5 @@
-//! What can change in a running balancer. Configuration, operator and health checks all speak `Change`:
-//! one path writes the tables.
+//! What can change in a running balancer. Configuration, operator and health checks all speak
+//! `Change`: one path writes the tables.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -48,7 +48,8 @@ pub enum Change {
         /// The new policy.
         policy: Policy,
     },
-    /// A real server joins; one that was being drained comes back with its connections and counters.
+    /// A real server joins; one that was being drained comes back with its connections and
+    /// counters.
     AddReal {
         /// The service's name.
         service: String,
@@ -71,14 +72,16 @@ pub enum Change {
         /// 0 to [`MAX_WEIGHT`].
         weight: u32,
     },
-    /// A service's Maglev table, made by a [`maglev::MaglevTables`]; used while its scheduler is mh.
+    /// A service's Maglev table, made by a [`maglev::MaglevTables`]; used while its scheduler is
+    /// mh.
     SetMaglev {
         /// The service's name.
         service: String,
         /// The table.
         table: Arc<maglev::Table>,
     },
-    /// What flows that are placed by hash are hashed with. Directors that are to agree have the same.
+    /// What flows that are placed by hash are hashed with. Directors that are to agree have the
+    /// same.
     SetHashSeed(Seed),
     /// Another state of a real server.
     SetState {
@@ -107,7 +110,8 @@ pub enum Change {
         /// Their word.
         health: Health,
     },
-    /// A probe's flow goes to this real server from now on, whatever the services say, and is counted by none.
+    /// A probe's flow goes to this real server from now on, whatever the services say, and is
+    /// counted by none.
     PinProbe {
         /// The flow.
         flow: ProbeFlow,
@@ -125,7 +129,8 @@ pub enum Change {
         /// How many connections it takes.
         thresholds: Thresholds,
     },
-    /// The director's own addresses towards the real servers, all of them: also for those that join later.
+    /// The director's own addresses towards the real servers, all of them: also for those that join
+    /// later.
     SetSources(Sources),
     /// New timeouts; flows take them with their next packet.
     SetTimeouts(Timeouts),

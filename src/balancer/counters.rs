@@ -15,11 +15,14 @@ pub struct Counters {
     pub dropped: [u64; Reason::ALL.len()],
     /// Fragments that are held now; each will be tunnelled or dropped.
     pub held: u64,
-    /// Packets forwarded without a connection entry, because the table was full or the service in flood mode.
+    /// Packets forwarded without a connection entry, because the table was full or the service in
+    /// flood mode.
     pub without_entry: u64,
-    /// New flows of persistent clients placed by hash, because there was no room for another template.
+    /// New flows of persistent clients placed by hash, because there was no room for another
+    /// template.
     pub without_template: u64,
-    /// Connections that were reset because of their real server's state, whether or not it was told too.
+    /// Connections that were reset because of their real server's state, whether or not it was told
+    /// too.
     pub ended: u64,
     /// Packets of the director's own probes, which are no part of [`Self::read`].
     pub probes: u64,
@@ -34,7 +37,8 @@ impl Counters {
         self.read += 1;
         match verdict {
             Verdict::Drop(reason) => self.dropped[*reason as usize] += 1,
-            // The client's packet is answered; what the real server is told is a packet of the director's own.
+            // The client's packet is answered; what the real server is told is a packet of the
+            // director's own.
             Verdict::Reply | Verdict::Reset(_) => self.replied += 1,
             Verdict::Tunnel(_) => self.tunnelled += 1,
             Verdict::Hold => self.held += 1,

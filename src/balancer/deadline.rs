@@ -1,5 +1,5 @@
-//! Drain deadlines that are reached. Nothing happens at that moment, since each packet is compared with it
-//! ([`super::ending`]), but that somebody is to be told.
+//! Drain deadlines that are reached. Nothing happens at that moment, since each packet is compared
+//! with it ([`super::ending`]), but that somebody is to be told.
 
 use std::net::IpAddr;
 
@@ -20,7 +20,8 @@ pub struct DeadlineNotice {
 /// When to look for deadlines next, and what there is to say of them.
 #[derive(Debug, Default)]
 pub(super) struct Deadlines {
-    /// Not after the earliest that is still to come; before it where that one has been given up meanwhile.
+    /// Not after the earliest that is still to come; before it where that one has been given up
+    /// meanwhile.
     next: Option<Millis>,
     notices: Vec<DeadlineNotice>,
 }

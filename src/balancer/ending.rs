@@ -21,7 +21,8 @@ impl Balancer {
         availability.ending(now, service.policy.existing, protocol)
     }
 
-    /// Whether a real server takes nothing new, so that a SYN on one of its connections is for another.
+    /// Whether a real server takes nothing new, so that a SYN on one of its connections is for
+    /// another.
     #[inline]
     pub(super) fn leaving(&self, id: RealId) -> bool {
         self.registry.reals[id].availability().state() != RealState::Up
@@ -29,9 +30,10 @@ impl Balancer {
 
     /// Ends a TCP connection with the packet at hand, which is no reset and opens nothing.
     ///
-    /// The client is answered as by a host without the connection, the real server is told in the client's name. The
-    /// entry stays for `tcp_close`: where a reset is lost, or only draws the real server's challenge (RFC 5961 section
-    /// 3.2), the client answers what the real server still sends with a reset of its own, which has to find its way.
+    /// The client is answered as by a host without the connection, the real server is told in the
+    /// client's name. The entry stays for `tcp_close`: where a reset is lost, or only draws the
+    /// real server's challenge (RFC 5961 section 3.2), the client answers what the real server
+    /// still sends with a reset of its own, which has to find its way.
     #[cold]
     pub(super) fn end(
         &mut self,
@@ -40,7 +42,8 @@ impl Balancer {
         (handle, state, real): (Handle, State, RealId),
         ending: Ending,
     ) -> Disposition {
-        // One answer for each connection is not to be saved on; what else was on its way counts as stray.
+        // One answer for each connection is not to be saved on; what else was on its way counts as
+        // stray.
         if state == State::Close && !self.answers.resets.allow(now) {
             return Disposition::Drop(Reason::NoConnection);
         }
@@ -53,8 +56,9 @@ impl Balancer {
         self.hang_up(packet, real, ending)
     }
 
-    /// The same for a flow of before, which has no entry and gets none: whoever sends its packet may be nobody. So it is
-    /// answered within the rate of resets. The client's own finds its way by the hash.
+    /// The same for a flow of before, which has no entry and gets none: whoever sends its packet
+    /// may be nobody. So it is answered within the rate of resets. The client's own finds its way
+    /// by the hash.
     #[cold]
     pub(super) fn end_unknown(
         &mut self,

@@ -1,4 +1,5 @@
-//! Where a flow goes and why, without sending it there: what [`Balancer::forward`] would decide now.
+//! Where a flow goes and why, without sending it there: what [`Balancer::forward`] would decide
+//! now.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -15,7 +16,8 @@ use super::tcp::State;
 use crate::model::{Millis, Protocol, RealId, SchedulerKind, ServiceId};
 use crate::wire::protocol;
 
-/// A flow as people write it: `tcp 198.51.100.7:40000 192.0.2.10:80`, or `udp [2001:db8::7]:40000 [2001:db8::10]:53`.
+/// A flow as people write it: `tcp 198.51.100.7:40000 192.0.2.10:80`, or
+/// `udp [2001:db8::7]:40000 [2001:db8::10]:53`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct FlowQuery {
     /// The transport.
@@ -70,7 +72,8 @@ impl FromStr for FlowQuery {
     }
 }
 
-/// The parser takes a zone that is a number, and a mapped address would be the key of an IPv4 flow: no packet has either.
+/// The parser takes a zone that is a number, and a mapped address would be the key of an IPv4 flow:
+/// no packet has either.
 fn endpoint(text: &str) -> Result<SocketAddr, FlowError> {
     let mapped = |address: &SocketAddr| address.ip().to_canonical() != address.ip();
     let parsed = text.parse().ok().filter(|address| !text.contains('%') && !mapped(address));
@@ -116,8 +119,8 @@ pub enum Why {
     Scheduler(SchedulerKind),
     /// It never has one: each datagram is the scheduler's to place.
     OnePacket(SchedulerKind),
-    /// It has none, and a table is or was full, that of connections or that of remembered clients, or its service is or was in
-    /// flood mode: the hash places it.
+    /// It has none, and a table is or was full, that of connections or that of remembered clients,
+    /// or its service is or was in flood mode: the hash places it.
     Hash,
     /// No real server of the service takes new connections.
     NoRealServer,
@@ -128,7 +131,8 @@ pub enum Why {
 }
 
 impl Balancer {
-    /// Where the flow's next packet would go, and why; TCP's is taken to be a SYN where there is no entry. Changes nothing.
+    /// Where the flow's next packet would go, and why; TCP's is taken to be a SYN where there is no
+    /// entry. Changes nothing.
     #[must_use]
     pub fn explain(&self, now: Millis, flow: &FlowQuery) -> Explanation {
         let FlowQuery { protocol, client, virtual_address: vip } = flow;

@@ -1,21 +1,27 @@
 //! Flood mode: what a service does with new flows while there are more of them than can be honest.
 //!
-//! A service enters it with the new flow that is one too many, in its second or for the table, and leaves it when over a
-//! whole [`CALM`] there were few new flows, and the table is well below. In the mode:
+//! A service enters it with the new flow that is one too many, in its second or for the table, and
+//! leaves it when over a whole [`CALM`] there were few new flows, and the table is well below. In
+//! the mode:
 //!
-//! - A SYN is placed by hash and leaves nothing in the table. The client's next packet meets the same server by the same
-//!   hash, and only then the flow gets an entry, on probation.
-//! - An entry on probation is one that a single packet of a forged source can have made. Packets in its first second
-//!   ([`PROBATION`]) change nothing in it, so that it takes two packets a second apart to make an established connection,
-//!   and an entry that is still there after that second.
+//! - A SYN is placed by hash and leaves nothing in the table. The client's next packet meets the
+//!   same server by the same hash, and only then the flow gets an entry, on probation.
+//! - An entry on probation is one that a single packet of a forged source can have made. Packets in
+//!   its first second ([`PROBATION`]) change nothing in it, so that it takes two packets a second
+//!   apart to make an established connection, and an entry that is still there after that second.
 //! - A UDP flow has no handshake to wait for: it gets its entry on probation at once.
-//! - Where the table is full, the unproven entry that has been silent longest makes room for the next one.
-//! - TCP that opens nothing is on probation too, where a service adopts such flows; so it is outside of the mode.
-//! - Handshakes that are not finished are no load for the schedulers, and the thresholds do not count them.
-//! - No template is made; a client that has one goes where it says, and its flows arm and hold it as ever.
+//! - Where the table is full, the unproven entry that has been silent longest makes room for the
+//!   next one.
+//! - TCP that opens nothing is on probation too, where a service adopts such flows; so it is
+//!   outside of the mode.
+//! - Handshakes that are not finished are no load for the schedulers, and the thresholds do not
+//!   count them.
+//! - No template is made; a client that has one goes where it says, and its flows arm and hold it
+//!   as ever.
 //!
-//! Nothing established is touched. A flow without an entry goes where its entry would have sent it, as long as the
-//! service's real servers stay, so an attacker who takes all the entries there are takes nothing else.
+//! Nothing established is touched. A flow without an entry goes where its entry would have sent it,
+//! as long as the service's real servers stay, so an attacker who takes all the entries there are
+//! takes nothing else.
 
 use std::time::Duration;
 
@@ -27,9 +33,9 @@ use super::verdict::{Disposition, Reason};
 use crate::model::{FloodMarks, Millis, RealId, ServiceId};
 use crate::wire::Packet;
 
-/// Over this time, one stretch after the other, new flows are counted in a flood. It is over at the end of one that had half
-/// the mark's rate at most, if the table is well below its mark then. So it costs half the mark on average to hold the mode,
-/// however the packets are spread.
+/// Over this time, one stretch after the other, new flows are counted in a flood. It is over at the
+/// end of one that had half the mark's rate at most, if the table is well below its mark then. So
+/// it costs half the mark on average to hold the mode, however the packets are spread.
 pub const CALM: Duration = Duration::from_secs(10);
 
 /// How long a flow that began during a flood stays on probation at least.
@@ -98,8 +104,8 @@ impl Watch {
         self.without_entry += 1;
     }
 
-    /// New flows in the stretch that is counted. During a flood an honest one is counted twice, by its SYN and by the packet
-    /// after it, so the two are not added up.
+    /// New flows in the stretch that is counted. During a flood an honest one is counted twice, by
+    /// its SYN and by the packet after it, so the two are not added up.
     fn new_flows(&self) -> u32 {
         self.new_flows.into_iter().max().unwrap_or_default()
     }
@@ -158,7 +164,8 @@ pub struct FloodNotice {
     pub service: String,
     /// Whether it has entered it.
     pub entered: bool,
-    /// New flows of the service in the second that runs, with which it was entered; 0 where it was left.
+    /// New flows of the service in the second that runs, with which it was entered; 0 where it was
+    /// left.
     pub new_flows: u32,
     /// Connections in the table.
     pub connections: usize,
@@ -184,7 +191,8 @@ impl Floods {
 }
 
 impl Balancer {
-    /// What services have entered or left flood mode since the last call. The caller asks once a turn, so there are few.
+    /// What services have entered or left flood mode since the last call. The caller asks once a
+    /// turn, so there are few.
     pub fn flood_notices(&mut self) -> Vec<FloodNotice> {
         std::mem::take(&mut self.watches.floods.notices)
     }
@@ -203,8 +211,8 @@ impl Balancer {
         self.flooded(id)
     }
 
-    /// A new flow during a flood. One of UDP has an entry at once, since there may be nothing else to tell it from a new one
-    /// again.
+    /// A new flow during a flood. One of UDP has an entry at once, since there may be nothing else
+    /// to tell it from a new one again.
     #[cold]
     pub(super) fn open_flooded(
         &mut self,
@@ -266,7 +274,8 @@ impl Balancer {
             (!self.watches.floods.services.is_empty()).then(|| now.after(SECOND));
     }
 
-    /// The service has entered or left flood mode: its real servers count otherwise now, and somebody is to be told.
+    /// The service has entered or left flood mode: its real servers count otherwise now, and
+    /// somebody is to be told.
     fn flood_changed(&mut self, id: ServiceId, new_flows: u32) {
         let Fill { connections, capacity } = self.fill();
         let service = &self.registry.services[id];

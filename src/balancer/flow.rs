@@ -8,8 +8,8 @@ use siphasher::sip::SipHasher13;
 
 /// A flow: transport, client and virtual address with their ports.
 ///
-/// Addresses are four words in host order; an IPv4 address is its mapped form `::ffff:a.b.c.d`, which
-/// no IPv6 packet may carry, so the families cannot meet. 40 bytes with its padding.
+/// Addresses are four words in host order; an IPv4 address is its mapped form `::ffff:a.b.c.d`,
+/// which no IPv6 packet may carry, so the families cannot meet. 40 bytes with its padding.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct Key {
     pub(super) ends: Ends,
@@ -26,8 +26,8 @@ pub(super) struct Ends {
     ports: u32,
 }
 
-/// The bit that tells the key of a former connection from that of the current one with the same ends: the transports that
-/// have entries, 6 and 17, do not have it.
+/// The bit that tells the key of a former connection from that of the current one with the same
+/// ends: the transports that have entries, 6 and 17, do not have it.
 const FORMER: u8 = 0x80;
 
 /// The first three words of every mapped IPv4 address (RFC 4291 section 2.5.5.2).
@@ -48,8 +48,8 @@ impl Key {
         Self { ends: Ends { client: words(client), vip: words(vip), ports }, protocol }
     }
 
-    /// A client of a service, whatever its flows: no packet has such a key, since its protocol is 0. The hash of the
-    /// service 0 tells clients apart and nothing else.
+    /// A client of a service, whatever its flows: no packet has such a key, since its protocol is
+    /// 0. The hash of the service 0 tells clients apart and nothing else.
     pub(super) fn of_client(client: IpAddr, service: u32) -> Self {
         // The family's own unspecified address, so that IPv4 is hashed as briefly as in a flow.
         let nowhere = match client {
@@ -72,7 +72,8 @@ impl Key {
         self.protocol & FORMER != 0
     }
 
-    /// The key of the client that this flow is of: one for all flows that the client has with the service.
+    /// The key of the client that this flow is of: one for all flows that the client has with the
+    /// service.
     pub(super) fn of_persistent_client(&self, persistence: &Persistence, service: u32) -> Self {
         let client = self.client();
         let prefix = if client.is_ipv4() { persistence.prefix_v4 } else { persistence.prefix_v6 };
@@ -160,7 +161,8 @@ fn address_hash(words: [u32; 4], seed: Seed) -> u64 {
     hasher.finish()
 }
 
-/// Directors on machines of either byte order have to agree, and the hasher takes a number as its bytes in memory.
+/// Directors on machines of either byte order have to agree, and the hasher takes a number as its
+/// bytes in memory.
 #[inline]
 fn write(hasher: &mut SipHasher13, high: u32, low: u32) {
     hasher.write_u64(pair(high, low).to_le());
@@ -242,8 +244,8 @@ mod tests {
         );
     }
 
-    /// Directors of different versions and machines place alike as long as these stay. They were computed apart from
-    /// this code, over the bytes in little-endian order.
+    /// Directors of different versions and machines place alike as long as these stay. They were
+    /// computed apart from this code, over the bytes in little-endian order.
     #[test]
     fn the_hashes_are_the_same_on_every_machine() {
         let seed = Seed::from_text("one for all");

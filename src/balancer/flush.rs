@@ -5,7 +5,8 @@ use std::net::IpAddr;
 use super::table::Entry;
 use super::{Balancer, PLACES_A_PAGE};
 
-/// Which connections are forgotten: those of the service and of the real server, where they are named.
+/// Which connections are forgotten: those of the service and of the real server, where they are
+/// named.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Flush {
     /// Only those of this service.
@@ -24,9 +25,9 @@ pub struct Flushed {
 }
 
 impl Balancer {
-    /// Forgets connections from place `from` of the table on, as if their time were up; who remembers its
-    /// clients still does. Looks at [`PLACES_A_PAGE`] at most,
-    /// so that a large table cannot hold up packets.
+    /// Forgets connections from place `from` of the table on, as if their time were up; who
+    /// remembers its clients still does. Looks at [`PLACES_A_PAGE`] at most, so that a large table
+    /// cannot hold up packets.
     pub fn flush(&mut self, which: &Flush, from: usize) -> Flushed {
         let places = self.tables.connections.places();
         let end = from.saturating_add(PLACES_A_PAGE).min(places);

@@ -1,8 +1,10 @@
 //! A packet's way: from its view to its verdict.
 //!
-//! 1. Refuse what no client sends: sources that cannot be answered. (A virtual IP as source is one; that it is one is
-//!    looked up only where no connection is found.) A fragment goes its own way: [`super::fragments`].
-//! 2. TCP and UDP: the connection, if there is one; its next state; its real server, unless that has no time left for it.
+//! 1. Refuse what no client sends: sources that cannot be answered. (A virtual IP as source is one;
+//!    that it is one is looked up only where no connection is found.) A fragment goes its own way:
+//!    [`super::fragments`].
+//! 2. TCP and UDP: the connection, if there is one; its next state; its real server, unless that
+//!    has no time left for it.
 //! 3. None: the service that listens there, and its scheduler's choice for a new connection.
 //! 4. Nobody wants it: reset or port unreachable, within a rate.
 //! 5. ICMP: an echo request is answered; an error goes to the real server whose flow it quotes.
@@ -25,8 +27,8 @@ use crate::wire::{Fragment, Packet, Transport, icmp, is_host, protocol, tcp};
 impl Balancer {
     /// Decides what becomes of a packet that came to a virtual IP, and counts it.
     ///
-    /// A super-frame counts as one packet read, and for its real server as its wire segments. The verdict
-    /// is for [`Self::carry_out`].
+    /// A super-frame counts as one packet read, and for its real server as its wire segments. The
+    /// verdict is for [`Self::carry_out`].
     #[inline]
     pub fn forward(&mut self, now: Millis, packet: &Packet<'_>) -> Verdict {
         if self.tables.probes.may_come_from(packet.source)
@@ -69,7 +71,8 @@ impl Balancer {
         self.transport(now, packet)
     }
 
-    /// What becomes of a packet that shows its ports: a whole one, or the first fragment of a datagram.
+    /// What becomes of a packet that shows its ports: a whole one, or the first fragment of a
+    /// datagram.
     #[inline]
     pub(super) fn transport(&mut self, now: Millis, packet: &Packet<'_>) -> Disposition {
         match packet.transport {
@@ -174,11 +177,13 @@ impl Balancer {
         }
     }
 
-    /// The real server whose flow an ICMP error quotes. Without this a router with a small MTU between a
-    /// server and its client would black-hole the replies: its errors come to the virtual IP, so here.
+    /// The real server whose flow an ICMP error quotes. Without this a router with a small MTU
+    /// between a server and its client would black-hole the replies: its errors come to the virtual
+    /// IP, so here.
     fn quoted(&mut self, now: Millis, packet: &Packet<'_>) -> Option<RealId> {
         let quote = icmp::quote(packet)?;
-        // The quoted packet went from the virtual IP to the client: the other way round than the key.
+        // The quoted packet went from the virtual IP to the client: the other way round than the
+        // key.
         if quote.source != packet.destination {
             return None;
         }
@@ -233,8 +238,8 @@ impl Balancer {
         }
         let timeout = state.timeout(&self.settings.timeouts);
         let Some(entry) = self.tables.connections.entry(handle) else { return false };
-        // A timeout may be as short as the probation. One that was longer when the flow began says nothing any more, and nobody
-        // is to wait until it does.
+        // A timeout may be as short as the probation. One that was longer when the flow began says
+        // nothing any more, and nobody is to wait until it does.
         entry.silent(now, timeout).is_some_and(|silent| silent < PROBATION.min(timeout / 2))
     }
 
@@ -252,8 +257,8 @@ impl Balancer {
         self.tables.connections.touch(handle, after, now, after.timeout(&self.settings.timeouts));
     }
 
-    /// A new connection: scheduled and entered in the table, or placed by hash while it is full or the service flooded. A
-    /// datagram that is scheduled alone leaves no entry.
+    /// A new connection: scheduled and entered in the table, or placed by hash while it is full or
+    /// the service flooded. A datagram that is scheduled alone leaves no entry.
     pub(super) fn open(
         &mut self,
         now: Millis,
@@ -281,8 +286,8 @@ impl Balancer {
         self.tunnel(now, packet, choice.real)
     }
 
-    /// TCP that opens nothing and has no entry: a flow of before where the service adopts such, or while flows without an
-    /// entry may be alive. From now on it has an entry if there is room.
+    /// TCP that opens nothing and has no entry: a flow of before where the service adopts such, or
+    /// while flows without an entry may be alive. From now on it has an entry if there is room.
     #[cold]
     fn unknown(
         &mut self,
@@ -313,9 +318,10 @@ impl Balancer {
         let Some(choice) = self.choose(now, &key, id, Some(eligible)) else {
             return self.refuse_packet(now, packet, Reason::NoConnection);
         };
-        // On probation, in and out of floods: whoever sends one such packet may be nobody. A flow of before loses nothing by it,
-        // since what has placed it now does so again if its entry goes. A flow that was left without an entry is known for a
-        // time only, so its next packet is enough.
+        // On probation, in and out of floods: whoever sends one such packet may be nobody. A flow
+        // of before loses nothing by it, since what has placed it now does so again if its entry
+        // goes. A flow that was left without an entry is known for a time only, so its next packet
+        // is enough.
         let state = if adopts || flooded { State::SynAck } else { State::SynRecv };
         self.enter(now, packet, key, id, choice, state);
         self.tunnel(now, packet, choice.real)
@@ -330,7 +336,8 @@ impl Balancer {
         if known { self.belongs(now, key, id, eligible) } else { None }
     }
 
-    /// Enters a connection in the table, if there is room. In a flood there is while something unproven is there.
+    /// Enters a connection in the table, if there is room. In a flood there is while something
+    /// unproven is there.
     pub(super) fn enter(
         &mut self,
         now: Millis,
@@ -375,8 +382,9 @@ impl Balancer {
         }
     }
 
-    /// From now on, for as long as such a flow may live, the service's unknown packets are its flows'. The time
-    /// is extended only while the table is full or the service flooded: after that a flow's next packet enters it.
+    /// From now on, for as long as such a flow may live, the service's unknown packets are its
+    /// flows'. The time is extended only while the table is full or the service flooded: after that
+    /// a flow's next packet enters it.
     fn expect_unknown(&mut self, now: Millis, id: ServiceId) {
         let longest = self.settings.timeouts.tcp_established.max(self.settings.timeouts.udp);
         self.registry.services[id].hashed_until = Some(now.after(longest));
@@ -396,8 +404,9 @@ impl Balancer {
         self.refuse_packet(now, packet, Reason::NoService)
     }
 
-    /// Answers as a host does to whom nobody listens: TCP by RST (RFC 9293 section 3.10.7.1), UDP by
-    /// ICMP port unreachable (RFC 1122 section 4.1.3.1). Drops when over the rate or not to be answered.
+    /// Answers as a host does to whom nobody listens: TCP by RST (RFC 9293 section 3.10.7.1), UDP
+    /// by ICMP port unreachable (RFC 1122 section 4.1.3.1). Drops when over the rate or not to be
+    /// answered.
     pub(super) fn refuse_packet(
         &mut self,
         now: Millis,
@@ -423,7 +432,8 @@ pub(super) fn key(packet: &Packet<'_>, client_port: u16, virtual_port: u16) -> K
     Key::new(packet.protocol, packet.source, client_port, packet.destination, virtual_port)
 }
 
-/// A packet from where no client is. A host without an address yet asks for routers and reports its groups from `::`.
+/// A packet from where no client is. A host without an address yet asks for routers and reports its
+/// groups from `::`.
 #[cold]
 fn unanswerable(packet: &Packet<'_>) -> Disposition {
     if icmp::concerns_the_link(packet) {

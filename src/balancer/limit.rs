@@ -1,4 +1,5 @@
-//! A token bucket, so that answers to packets nobody wants cost a bounded amount of work and bandwidth.
+//! A token bucket, so that answers to packets nobody wants cost a bounded amount of work and
+//! bandwidth.
 
 use crate::model::Millis;
 

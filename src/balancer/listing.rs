@@ -1,4 +1,5 @@
-//! Services and real servers piece by piece, so that a packet waits for a piece and not for thousands of real servers.
+//! Services and real servers piece by piece, so that a packet waits for a piece and not for
+//! thousands of real servers.
 
 use super::service::Service;
 use super::snapshot::{FloodSnapshot, RealSnapshot, ServiceSnapshot};
@@ -21,9 +22,9 @@ pub enum Listed {
 }
 
 impl Balancer {
-    /// Services from `from` on with up to `most` real servers looked at, and the place to go on from. A service whose
-    /// real servers do not fit is in the next piece again, with those that follow. It is all as of the latest moment
-    /// given to [`Self::expire`] or [`Self::apply`].
+    /// Services from `from` on with up to `most` real servers looked at, and the place to go on
+    /// from. A service whose real servers do not fit is in the next piece again, with those that
+    /// follow. It is all as of the latest moment given to [`Self::expire`] or [`Self::apply`].
     #[must_use]
     pub fn list(
         &self,
@@ -65,8 +66,8 @@ impl Balancer {
         (pieces, None)
     }
 
-    /// Everything that listings show but the services, as of the latest moment given to [`Self::expire`] or
-    /// [`Self::apply`].
+    /// Everything that listings show but the services, as of the latest moment given to
+    /// [`Self::expire`] or [`Self::apply`].
     #[must_use]
     pub fn figures(&self) -> Snapshot {
         Snapshot {

@@ -1,6 +1,7 @@
 //! The balancer: services, real servers, schedulers, connections. Pure; imports `model` and `wire`.
 //!
-//! One packet in, one [`Verdict`] out; a fragment ahead of its datagram's first one comes out later ([`fragments`]). Time, seeds and limits are arguments.
+//! One packet in, one [`Verdict`] out; a fragment ahead of its datagram's first one comes out later
+//! ([`fragments`]). Time, seeds and limits are arguments.
 
 mod ahead;
 mod apply;
@@ -70,8 +71,8 @@ use crate::model::{Millis, Protocol, Seed, Timeouts};
 use crate::wire::packet::MAX_PACKET_LEN;
 use crate::wire::tcp::MAX_RESET_LEN;
 
-/// Places of the connection table that one page of a listing looks at, so that a large table with few connections
-/// cannot hold up packets.
+/// Places of the connection table that one page of a listing looks at, so that a large table with
+/// few connections cannot hold up packets.
 pub const PLACES_A_PAGE: usize = 16_384;
 
 /// What bounds a balancer.
@@ -137,7 +138,8 @@ struct Settings {
 }
 
 impl Balancer {
-    /// A balancer without services. `seed` is nobody else's; until [`Change::SetHashSeed`] flows are placed by it too.
+    /// A balancer without services. `seed` is nobody else's; until [`Change::SetHashSeed`] flows
+    /// are placed by it too.
     #[must_use]
     pub fn new(limits: Limits, seed: Seed) -> Self {
         Self {
@@ -162,9 +164,9 @@ impl Balancer {
         }
     }
 
-    /// Takes connections and templates out whose time is up, at most [`table::EXPIRE_BUDGET`] looked at, drops fragments that
-    /// were held in vain, looks whether floods are over, and notes drain deadlines ([`Self::deadline_notices`]); call it at
-    /// every wake-up, before the packets.
+    /// Takes connections and templates out whose time is up, at most [`table::EXPIRE_BUDGET`]
+    /// looked at, drops fragments that were held in vain, looks whether floods are over, and notes
+    /// drain deadlines ([`Self::deadline_notices`]); call it at every wake-up, before the packets.
     pub fn expire(&mut self, now: Millis) {
         self.now = now;
         self.look_for_deadlines(now);
@@ -200,7 +202,8 @@ impl Balancer {
         verdict
     }
 
-    /// Where the connection table lies in the process's memory. It stays there, and is touched only as connections come.
+    /// Where the connection table lies in the process's memory. It stays there, and is touched only
+    /// as connections come.
     #[must_use]
     pub fn memory(&self) -> [std::ops::Range<usize>; 2] {
         self.tables.connections.memory()
@@ -225,8 +228,9 @@ impl Balancer {
         &self.counters
     }
 
-    /// Up to `most` connections from place `from` on, and the place to go on from when there may be more. Looks at
-    /// [`PLACES_A_PAGE`] at most: an almost empty table gives pages without a connection.
+    /// Up to `most` connections from place `from` on, and the place to go on from when there may be
+    /// more. Looks at [`PLACES_A_PAGE`] at most: an almost empty table gives pages without a
+    /// connection.
     #[must_use]
     pub fn connections(
         &self,
@@ -266,7 +270,8 @@ impl Balancer {
         })
     }
 
-    /// Settles the accounts of a connection that has left the table, and lets the former one with its ends follow it.
+    /// Settles the accounts of a connection that has left the table, and lets the former one with
+    /// its ends follow it.
     fn forget(&mut self, entry: &Entry) {
         self.settle(entry);
         self.succeed(entry);

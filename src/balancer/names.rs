@@ -13,7 +13,8 @@ pub(super) struct Names {
     services: HashMap<String, ServiceId>,
     /// Removed real servers are here as long as their service lists them.
     reals: HashMap<(ServiceId, IpAddr), RealId>,
-    /// A batch comes in the order of the configuration, so the next real server is mostly the one behind the last.
+    /// A batch comes in the order of the configuration, so the next real server is mostly the one
+    /// behind the last.
     last: Cell<Last>,
 }
 

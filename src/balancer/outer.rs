@@ -1,9 +1,11 @@
-//! The outer header of a tunnelled packet: what the receiver's NIC makes of it decides the far end's cost.
+//! The outer header of a tunnelled packet: what the receiver's NIC makes of it decides the far
+//! end's cost.
 //!
-//! Linux merges (GRO) consecutive tunnelled packets of one inner TCP stream only if their outer headers let it: one TTL, and
-//! for IPv4 DF with id 0, for IPv6 one flow label. UDP must never be merged, since the datagrams' boundaries are lost for a
-//! raw socket. Over IPv4 no DF and a random id stop it on every kernel (with DF set older ones ignore the id). IPv6 has no
-//! id, and its flow label has to stay for routers that spread flows over equal paths; there a hop limit that differs
+//! Linux merges (GRO) consecutive tunnelled packets of one inner TCP stream only if their outer
+//! headers let it: one TTL, and for IPv4 DF with id 0, for IPv6 one flow label. UDP must never be
+//! merged, since the datagrams' boundaries are lost for a raw socket. Over IPv4 no DF and a random
+//! id stop it on every kernel (with DF set older ones ignore the id). IPv6 has no id, and its flow
+//! label has to stay for routers that spread flows over equal paths; there a hop limit that differs
 //! from packet to packet stops it.
 
 use std::net::IpAddr;
@@ -14,9 +16,10 @@ use crate::wire::{Fragment, Packet, Transport, ecn, encap::Outer, protocol};
 /// TTL of tunnelled packets.
 pub const TTL: u8 = 64;
 
-/// Hop limits of tunnelled UDP over IPv6, in turn from [`TTL`] on. A NIC's merging holds at most 64 packets at a
-/// time (`MAX_GRO_SKBS` in each of `GRO_HASH_BUCKETS`), so a packet meets one of its own flow with the same only where
-/// exactly a multiple of so many others came between and none of them was merged.
+/// Hop limits of tunnelled UDP over IPv6, in turn from [`TTL`] on. A NIC's merging holds at most 64
+/// packets at a time (`MAX_GRO_SKBS` in each of `GRO_HASH_BUCKETS`), so a packet meets one of its
+/// own flow with the same only where exactly a multiple of so many others came between and none of
+/// them was merged.
 const HOP_LIMITS: u8 = 128;
 
 /// What the outer header takes from the inner packet.
@@ -31,7 +34,8 @@ pub struct Inner {
 }
 
 impl Inner {
-    /// Of this packet. `key` makes flow labels that nobody else can tell in advance (RFC 6437 section 3).
+    /// Of this packet. `key` makes flow labels that nobody else can tell in advance (RFC 6437
+    /// section 3).
     #[inline]
     #[must_use]
     pub fn of(packet: &Packet<'_>, key: u64) -> Self {
@@ -45,9 +49,9 @@ impl Inner {
         }
     }
 
-    /// The outer header of the `index`th packet of those just dispatched into the tunnel. `fallback` is the source where the
-    /// tunnel names none; 0.0.0.0 lets the kernel take the one its routing table picks. `random` must differ from packet
-    /// to packet unpredictably.
+    /// The outer header of the `index`th packet of those just dispatched into the tunnel.
+    /// `fallback` is the source where the tunnel names none; 0.0.0.0 lets the kernel take the one
+    /// its routing table picks. `random` must differ from packet to packet unpredictably.
     #[inline]
     #[must_use]
     pub fn outer(self, tunnel: &Tunnel, index: usize, fallback: IpAddr, random: u16) -> Outer {
@@ -64,20 +68,22 @@ impl Inner {
                 TTL + u8::try_from(number).unwrap_or_default()
             },
             dont_fragment,
-            // The kernel would fill an id of 0 where DF is not set, from a counter that lets GRO merge.
+            // The kernel would fill an id of 0 where DF is not set, from a counter that lets GRO
+            // merge.
             identification: if dont_fragment { 0 } else { random.max(1) },
             flow_label: self.flow_label,
         }
     }
 }
 
-/// One label for all packets of a flow (RFC 6438 section 3), never zero, which says "no label". Fragments other than the
-/// first have no ports: all of a datagram go by its addresses.
+/// One label for all packets of a flow (RFC 6438 section 3), never zero, which says "no label".
+/// Fragments other than the first have no ports: all of a datagram go by its addresses.
 #[inline]
 fn flow_label(packet: &Packet<'_>, key: u64) -> u32 {
     const BITS: u32 = 20;
     let (protocol, ports) = match (packet.fragment, packet.transport) {
-        // Nor need they name the same protocol: with extension headers in the data, IPv6's name those.
+        // Nor need they name the same protocol: with extension headers in the data, IPv6's name
+        // those.
         (Fragment::First | Fragment::Later, _) => (0, 0),
         (_, Transport::Tcp(header)) => {
             (packet.protocol, pair(header.source_port, header.destination_port))
@@ -87,7 +93,8 @@ fn flow_label(packet: &Packet<'_>, key: u64) -> u32 {
         }
         _ => (packet.protocol, 0),
     };
-    // What distinguishes flows goes through both products: a single one would make neighbouring ports neighbouring labels.
+    // What distinguishes flows goes through both products: a single one would make neighbouring
+    // ports neighbouring labels.
     let source = word(packet.source, key) ^ u64::from(ports) << 32;
     let destination = word(packet.destination, !key) ^ u64::from(protocol) << 32;
     let hash = fold(fold(source, destination), key);
@@ -117,7 +124,8 @@ fn halves(bits: u128) -> [u64; 2] {
     [(bits >> 64) as u64, bits as u64]
 }
 
-/// Two words to one: both halves of the product with odd constants mixed in, so that neither factor is zero for long.
+/// Two words to one: both halves of the product with odd constants mixed in, so that neither factor
+/// is zero for long.
 #[inline]
 fn fold(a: u64, b: u64) -> u64 {
     let product = u128::from(a ^ 0x9e37_79b9_7f4a_7c15) * u128::from(b ^ 0xd1b5_4a32_d192_ed03);

@@ -14,7 +14,8 @@ pub trait Outlet {
     fn reply(&mut self, answer: &[u8]);
 
     /// Sends the director's own reset to the real server: a whole IP packet from the client to the
-    /// virtual IP. It is no longer than the packet that the verdict is about, whose place it may take.
+    /// virtual IP. It is no longer than the packet that the verdict is about, whose place it may
+    /// take.
     fn server_reset(&mut self, tunnel: &Tunnel, reset: &[u8]);
 
     /// Room for a held fragment: [`MAX_PACKET_LEN`](crate::wire::packet::MAX_PACKET_LEN) bytes.
@@ -25,9 +26,9 @@ pub trait Outlet {
 }
 
 impl Balancer {
-    /// Sends what the latest verdict of [`Self::forward`] says by `outlet`: the packet and, after the
-    /// first fragment of a datagram, the fragments that were held for it in the order in which they
-    /// came; or the answer to the client and then the reset to the real server.
+    /// Sends what the latest verdict of [`Self::forward`] says by `outlet`: the packet and, after
+    /// the first fragment of a datagram, the fragments that were held for it in the order in which
+    /// they came; or the answer to the client and then the reset to the real server.
     #[inline]
     pub fn carry_out(&mut self, now: Millis, verdict: &Verdict, outlet: &mut impl Outlet) {
         match verdict {

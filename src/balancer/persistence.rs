@@ -1,9 +1,10 @@
 //! Persistence: a client's new flows go where its flows went before.
 //!
-//! A template says where: one for each client (or network of clients) of a service, whatever the port that it comes to, so
-//! that several listens of one service share it (IPVS needs firewall marks for that). A new flow arms it for the service's
-//! time; as long as a flow lives that came by it, it lives too. Only flows that have no connection are looked up here: a
-//! connection's packets never touch a template. A flood makes none, and arms and holds those there are as ever.
+//! A template says where: one for each client (or network of clients) of a service, whatever the
+//! port that it comes to, so that several listens of one service share it (IPVS needs firewall
+//! marks for that). A new flow arms it for the service's time; as long as a flow lives that came by
+//! it, it lives too. Only flows that have no connection are looked up here: a connection's packets
+//! never touch a template. A flood makes none, and arms and holds those there are as ever.
 
 use std::time::Duration;
 
@@ -15,16 +16,19 @@ use super::tcp::State;
 use super::{Balancer, table};
 use crate::model::{Millis, Persistence, Quiescent, RealId, SchedulerKind, Seed, ServiceId};
 
-/// There is room for one template for so many connections that fit: clients have several, or there would be no need of it.
+/// There is room for one template for so many connections that fit: clients have several, or there
+/// would be no need of it.
 pub(super) const CONNECTIONS_FOR_A_TEMPLATE: u32 = 4;
 
 /// What is left to templates of the due timers that a turn looks at.
 pub(super) const EXPIRE_BUDGET: usize = table::EXPIRE_BUDGET / 4;
 
-/// How much longer a template lives whose time is up while a flow of its client lives, again and again: as in IPVS.
+/// How much longer a template lives whose time is up while a flow of its client lives, again and
+/// again: as in IPVS.
 const HELD: Duration = Duration::from_secs(60);
 
-/// The templates of all services. Their number is bounded as that of connections is, and memory is touched as they come.
+/// The templates of all services. Their number is bounded as that of connections is, and memory is
+/// touched as they come.
 #[derive(Debug)]
 pub(super) struct Templates {
     table: Table,
@@ -75,7 +79,8 @@ impl Templates {
         timeout: Duration,
     ) -> Result<Handle, Full> {
         let template = self.table.insert(client, real, State::None, now, timeout)?;
-        // Places are taken in their order, and none is further than one past those that were taken before.
+        // Places are taken in their order, and none is further than one past those that were taken
+        // before.
         match self.flows.get_mut(template.place()) {
             Some(flows) => *flows = 0,
             None => self.flows.push(0),
@@ -102,7 +107,8 @@ impl Templates {
         }
     }
 
-    /// Takes out the next template whose time is up and whose flows are gone; the real server that it named.
+    /// Takes out the next template whose time is up and whose flows are gone; the real server that
+    /// it named.
     fn expire(&mut self, now: Millis, budget: &mut usize) -> Option<RealId> {
         while let Some(template) = self.table.due(now, budget) {
             if self.flows.get(template.place()).is_some_and(|&flows| flows > 0) {
@@ -132,7 +138,8 @@ pub(super) enum By {
 }
 
 impl Balancer {
-    /// Who a new flow goes to: its client's real server of before, else the scheduler's choice, or the hash's.
+    /// Who a new flow goes to: its client's real server of before, else the scheduler's choice, or
+    /// the hash's.
     pub(super) fn choose(
         &mut self,
         now: Millis,
@@ -169,7 +176,8 @@ impl Balancer {
             self.tables.templates.arm(template, now, persistence.timeout);
             return Some(Choice { real, template: Some(template) });
         }
-        // Without room for a template the hash takes its place: it gives all flows of a client to one real server too.
+        // Without room for a template the hash takes its place: it gives all flows of a client to
+        // one real server too.
         let no_room =
             known.is_none() && self.tables.templates.len() >= self.tables.templates.capacity();
         let by_hash = by_hash.or_else(|| no_room.then_some(Eligible::InRotation));
@@ -187,7 +195,8 @@ impl Balancer {
                 self.tables.templates.arm(template, now, persistence.timeout);
                 Some(template)
             }
-            // Forged sources would fill the table. The hash gives all flows of a client to one real server too.
+            // Forged sources would fill the table. The hash gives all flows of a client to one real
+            // server too.
             None if flooded => None,
             None => self.new_template(client, real, now, persistence.timeout),
         };
@@ -225,7 +234,8 @@ impl Balancer {
         }
     }
 
-    /// Where a flow without an entry belongs, by its client's template if there is one, else by hash.
+    /// Where a flow without an entry belongs, by its client's template if there is one, else by
+    /// hash.
     pub(super) fn belongs(
         &self,
         now: Millis,
@@ -249,7 +259,8 @@ impl Balancer {
         }
     }
 
-    /// Whether a template that names this real server is good for a new flow. Its thresholds do not matter, as in IPVS.
+    /// Whether a template that names this real server is good for a new flow. Its thresholds do not
+    /// matter, as in IPVS.
     fn honoured(&self, now: Millis, real: RealId, quiescent: Quiescent) -> bool {
         self.registry.reals[real].persists(now, quiescent)
     }
@@ -290,8 +301,9 @@ impl Balancer {
     }
 }
 
-/// What a persistent client's flow is placed by: its client alone, so that all flows of a client belong to one real server in
-/// every director, whatever templates it has. Destination hashing asks for something else.
+/// What a persistent client's flow is placed by: its client alone, so that all flows of a client
+/// belong to one real server in every director, whatever templates it has. Destination hashing asks
+/// for something else.
 fn placed(key: &Key, persistence: Persistence, scheduler: SchedulerKind) -> Key {
     match scheduler {
         SchedulerKind::DestinationHashing => *key,
@@ -299,8 +311,8 @@ fn placed(key: &Key, persistence: Persistence, scheduler: SchedulerKind) -> Key 
     }
 }
 
-/// The service in a template's key. A removed service's number may be another's later: its templates name real servers that
-/// are gone.
+/// The service in a template's key. A removed service's number may be another's later: its
+/// templates name real servers that are gone.
 fn number(id: ServiceId) -> u32 {
     id.place
 }

@@ -1,10 +1,11 @@
 //! Placement by hash: where a flow belongs, whatever came before it.
 //!
-//! Weighted rendezvous hashing: each real server draws a number from the flow's keyed hash and its own
-//! address, and the best draw wins. The same flow always meets the same server, shares follow the weights, and
-//! a server that comes or goes moves only the flows it wins or had won.
+//! Weighted rendezvous hashing: each real server draws a number from the flow's keyed hash and its
+//! own address, and the best draw wins. The same flow always meets the same server, shares follow
+//! the weights, and a server that comes or goes moves only the flows it wins or had won.
 //!
-//! The seed is not the connection table's: several directors share it, and then agree on every flow.
+//! The seed is not the connection table's: several directors share it, and then agree on every
+//! flow.
 
 use std::net::IpAddr;
 
@@ -26,7 +27,8 @@ impl PlacementKey<'_> {
         self.key.hash(self.seed)
     }
 
-    /// The hash of its client: of the whole flow, or of the address, which all of a client's flows have in common.
+    /// The hash of its client: of the whole flow, or of the address, which all of a client's flows
+    /// have in common.
     pub(super) fn client_hash(self, with_ports: bool) -> u64 {
         if with_ports { self.hash() } else { self.key.client_hash(self.seed) }
     }
@@ -37,13 +39,14 @@ impl PlacementKey<'_> {
     }
 }
 
-/// The place of the usable real server that a flow with this hash belongs to. One draw for each server: some ten
-/// nanoseconds.
+/// The place of the usable real server that a flow with this hash belongs to. One draw for each
+/// server: some ten nanoseconds.
 pub(super) fn usable(hash: u64, pool: Pool<'_>, weight: fn(&Real) -> u32) -> Option<usize> {
     best(hash, pool.usable(), weight)
 }
 
-/// As [`usable()`], but without the policy's fallback nobody else stands in for a server that takes no new flow.
+/// As [`usable()`], but without the policy's fallback nobody else stands in for a server that takes
+/// no new flow.
 pub(super) fn by_policy(hash: u64, pool: Pool<'_>, weight: fn(&Real) -> u32) -> Option<usize> {
     if pool.policy.fallback {
         return usable(hash, pool, weight);
@@ -71,7 +74,8 @@ fn draw(bits: u64, weight: u32) -> f64 {
     -uniform.ln() / f64::from(weight)
 }
 
-/// What tells a real server's draws from another's: the same for an address in every service and every run.
+/// What tells a real server's draws from another's: the same for an address in every service and
+/// every run.
 pub(super) fn salt(address: IpAddr) -> u64 {
     mix(match address {
         IpAddr::V4(address) => u64::from(address.to_bits()),

@@ -1,22 +1,24 @@
-//! Where the client's half of a TCP connection is, so that a segment from elsewhere is not taken for the client's.
+//! Where the client's half of a TCP connection is, so that a segment from elsewhere is not taken
+//! for the client's.
 //!
-//! A host acts on a FIN, a reset or an acknowledgement only if it lies in its windows (RFC 9293 section 3.10.7.4, RFC 5961).
-//! The director sees one direction and no window, so it judges by what the client sent last. A segment fits if it starts
-//! where the last one ended, or if both its numbers are near. Who knows addresses and ports alone has to guess about a
-//! million times.
+//! A host acts on a FIN, a reset or an acknowledgement only if it lies in its windows (RFC 9293
+//! section 3.10.7.4, RFC 5961). The director sees one direction and no window, so it judges by what
+//! the client sent last. A segment fits if it starts where the last one ended, or if both its
+//! numbers are near. Who knows addresses and ports alone has to guess about a million times.
 
 use crate::wire::tcp::{self, Flags};
 use crate::wire::{Packet, Transport};
 
-/// How far a segment's sequence number may be from the end of the one before: more than what is on the way at once of most
-/// connections, so that losses and retransmissions fit.
+/// How far a segment's sequence number may be from the end of the one before: more than what is on
+/// the way at once of most connections, so that losses and retransmissions fit.
 pub(super) const SEQUENCE_WINDOW: u32 = 4 << 20;
 
-/// The same for acknowledgement numbers, which are kept to 64 KiB. A client acknowledges much more often.
+/// The same for acknowledgement numbers, which are kept to 64 KiB. A client acknowledges much more
+/// often.
 pub(super) const ACKNOWLEDGEMENT_WINDOW: u32 = 1 << 20;
 
-/// How far a segment may be from the SYN, while no acknowledgement number is known. The window of the first answer is not
-/// scaled (RFC 7323 section 2.2), so the client may not have sent more.
+/// How far a segment may be from the SYN, while no acknowledgement number is known. The window of
+/// the first answer is not scaled (RFC 7323 section 2.2), so the client may not have sent more.
 pub(super) const OPENING_WINDOW: u32 = 1 << 16;
 
 /// The low bits of an acknowledgement number that are not kept.
@@ -69,7 +71,8 @@ impl Position {
     /// After the first segment that is seen of a connection.
     #[inline]
     pub(super) fn after(segment: &Segment) -> Self {
-        // Data in a SYN may be refused, and is then sent again (RFC 7413 section 4.1.2): the SYN alone counts.
+        // Data in a SYN may be refused, and is then sent again (RFC 7413 section 4.1.2): the SYN
+        // alone counts.
         let syn = segment.flags.syn();
         Self {
             next: if syn { segment.sequence.wrapping_add(1) } else { segment.end },
@@ -93,7 +96,8 @@ impl Position {
         segment.sequence == self.next || self.is_near(segment)
     }
 
-    /// A reset without an acknowledgement number has to be exact, as at a host (RFC 5961 section 3.2).
+    /// A reset without an acknowledgement number has to be exact, as at a host (RFC 5961 section
+    /// 3.2).
     #[inline]
     fn is_near(self, segment: &Segment) -> bool {
         if self.opening {
@@ -124,7 +128,8 @@ impl Position {
         }
     }
 
-    /// Whether the segment is the SYN, sent again, after which nothing has come but acknowledgements.
+    /// Whether the segment is the SYN, sent again, after which nothing has come but
+    /// acknowledgements.
     pub(super) fn is_after_syn(self, segment: &Segment) -> bool {
         segment.sequence.wrapping_add(1) == self.next
     }

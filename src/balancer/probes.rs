@@ -1,8 +1,10 @@
-//! The director's own probes: flows that are pinned to their real servers before their first packet.
+//! The director's own probes: flows that are pinned to their real servers before their first
+//! packet.
 //!
-//! A probe through the tunnel leaves by the director's own sockets to the virtual IP, comes out of the TUN as a client's packet
-//! does, and must reach that one real server. No scheduler is asked, no connection is entered, and no service counts it: its real
-//! server is one of its own, which no service lists.
+//! A probe through the tunnel leaves by the director's own sockets to the virtual IP, comes out of
+//! the TUN as a client's packet does, and must reach that one real server. No scheduler is asked,
+//! no connection is entered, and no service counts it: its real server is one of its own, which no
+//! service lists.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -46,7 +48,8 @@ impl ProbeFlow {
 #[derive(Debug, Default)]
 pub(super) struct Probes {
     flows: HashMap<Key, RealId>,
-    /// The director's own addresses that have pinned flows, and how many: a packet from elsewhere costs a comparison.
+    /// The director's own addresses that have pinned flows, and how many: a packet from elsewhere
+    /// costs a comparison.
     sources: Vec<(IpAddr, usize)>,
     /// The real servers that flows are pinned to, each with its place and how many those are.
     reals: HashMap<IpAddr, (RealId, usize)>,

@@ -24,7 +24,8 @@ impl Ramp {
         (!over.is_zero()).then_some(Self { since, over })
     }
 
-    /// Thousandths of the weight at `now`, from 1 to [`FULL`]: whole numbers, of nothing but the moment.
+    /// Thousandths of the weight at `now`, from 1 to [`FULL`]: whole numbers, of nothing but the
+    /// moment.
     pub(super) fn at(self, now: Millis) -> u32 {
         let passed = self.since.until(now).as_millis();
         let grown = passed.saturating_mul(u128::from(FULL)) / self.over.as_millis().max(1);

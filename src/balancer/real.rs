@@ -139,7 +139,8 @@ impl Real {
         self.templates > 0
     }
 
-    /// The count that a connection in `state` is part of. A connection is in one of them, whatever the service's mode.
+    /// The count that a connection in `state` is part of. A connection is in one of them, whatever
+    /// the service's mode.
     fn count_of(&mut self, state: State) -> &mut u64 {
         if state.half_open() {
             &mut self.half_open
@@ -202,7 +203,8 @@ impl Real {
         self.weight
     }
 
-    /// Active connections, as the schedulers count them: handshakes that are not finished are no load during a flood.
+    /// Active connections, as the schedulers count them: handshakes that are not finished are no
+    /// load during a flood.
     pub(super) fn active(&self) -> u64 {
         if self.flooded { self.active } else { self.active + self.half_open }
     }
@@ -216,13 +218,15 @@ impl Real {
         self.in_service() && !self.full
     }
 
-    /// Whether it is there for new connections, even if it is full at the moment: what begins a slow start when it comes to be
-    /// so. Where a flow without an entry belongs must not depend on how many connections others have.
+    /// Whether it is there for new connections, even if it is full at the moment: what begins a
+    /// slow start when it comes to be so. Where a flow without an entry belongs must not depend on
+    /// how many connections others have.
     pub(super) fn in_service(&self) -> bool {
         self.life == Life::Up && self.availability.state() == RealState::Up && self.weight > 0
     }
 
-    /// Whether its service has it and connections there may be with it go on, as far as anybody knows.
+    /// Whether its service has it and connections there may be with it go on, as far as anybody
+    /// knows.
     pub(super) fn serves(&self) -> bool {
         self.life == Life::Up && self.availability.state() != RealState::Down
     }
@@ -236,7 +240,8 @@ impl Real {
         &mut self.availability
     }
 
-    /// When its flows are ended, unless its service is gone or somebody has been told already that the time has come.
+    /// When its flows are ended, unless its service is gone or somebody has been told already that
+    /// the time has come.
     pub(super) fn deadline(&self) -> Option<Millis> {
         let listed = matches!(self.life, Life::Up | Life::Draining);
         self.availability.until().filter(|until| listed && self.told != Some(*until))
@@ -252,8 +257,8 @@ impl Real {
         self.availability.remove(until);
     }
 
-    /// Its service has it again, as `spec` says, with its flows and counters; `until`, where it is to drain, is when that
-    /// ends.
+    /// Its service has it again, as `spec` says, with its flows and counters; `until`, where it is
+    /// to drain, is when that ends.
     pub(super) fn restore(&mut self, spec: RealSpec, until: Option<Millis>) {
         self.life = Life::Up;
         self.set_weight(spec.weight);
@@ -281,7 +286,8 @@ impl Real {
         self.grown
     }
 
-    /// Its effective weight in thousandths, which schedulers that heed weights compare. Those that place by hash heed
+    /// Its effective weight in thousandths, which schedulers that heed weights compare. Those that
+    /// place by hash heed
     /// [`Self::weight`]: their choice must not change with time.
     pub(super) fn share(&self) -> u64 {
         u64::from(self.weight) * u64::from(self.grown)
@@ -292,8 +298,8 @@ impl Real {
         self.life == Life::Up
     }
 
-    /// The share of flows that belong to it by hash: its weight, or its last one that was not 0, so that weight 0 makes
-    /// nobody else's flows move.
+    /// The share of flows that belong to it by hash: its weight, or its last one that was not 0, so
+    /// that weight 0 makes nobody else's flows move.
     pub(super) fn hash_weight(&self) -> u32 {
         self.hash_weight
     }

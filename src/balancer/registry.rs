@@ -55,8 +55,8 @@ impl Registry {
         }
     }
 
-    /// Whether a service lists the real server, as one of its own or as one that is being removed. The
-    /// id may have outlived its real server.
+    /// Whether a service lists the real server, as one of its own or as one that is being removed.
+    /// The id may have outlived its real server.
     pub(super) fn lists(&self, id: RealId) -> bool {
         let life = self.reals.get(id).map(Real::life);
         matches!(life, Some(Life::Up | Life::Draining))

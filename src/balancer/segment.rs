@@ -1,7 +1,8 @@
 //! A TCP segment of a connection that has an entry: whose it is, and what it changes.
 //!
-//! Every segment is forwarded. But only one that [fits](super::position) the client's position changes the state: a reset, a
-//! FIN or an acknowledgement with other numbers comes from elsewhere, and both ends ignore it (RFC 5961).
+//! Every segment is forwarded. But only one that [fits](super::position) the client's position
+//! changes the state: a reset, a FIN or an acknowledgement with other numbers comes from elsewhere,
+//! and both ends ignore it (RFC 5961).
 
 use super::Balancer;
 use super::flow::Key;
@@ -22,7 +23,8 @@ pub(super) struct Owner {
 }
 
 impl Balancer {
-    /// The connection that a segment belongs to, which is no SYN that opens one. Its position is moved on.
+    /// The connection that a segment belongs to, which is no SYN that opens one. Its position is
+    /// moved on.
     #[inline(always)]
     pub(super) fn owner(
         &mut self,
@@ -61,8 +63,8 @@ impl Balancer {
         {
             return self.owner(now, &key.former(), former, segment);
         }
-        // Of a flow that entered in its middle the first segment may have been anybody's. It has proved nothing, so any other
-        // that looks like a connection's takes its place.
+        // Of a flow that entered in its middle the first segment may have been anybody's. It has
+        // proved nothing, so any other that looks like a connection's takes its place.
         let flags = segment.flags;
         let goes_on = flags.ack() && !flags.rst() && !flags.fin() && !flags.syn();
         if state.unproven() && !position.opening && goes_on {
@@ -79,9 +81,10 @@ impl Balancer {
         fits.then_some(former)
     }
 
-    /// The state after a segment that fits a connection whose client has sent a FIN or a reset. If it goes on as if it had
-    /// not, it has not: new data takes the connection back. Mere acknowledgements after a FIN, more than the one that every
-    /// connection ends with, say that the client still receives.
+    /// The state after a segment that fits a connection whose client has sent a FIN or a reset. If
+    /// it goes on as if it had not, it has not: new data takes the connection back. Mere
+    /// acknowledgements after a FIN, more than the one that every connection ends with, say that
+    /// the client still receives.
     fn after_its_end(
         &mut self,
         handle: Handle,

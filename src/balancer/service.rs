@@ -72,7 +72,8 @@ impl Service {
         ids.get(place).copied()
     }
 
-    /// Where a flow belongs by hash: by the scheduler's own, or by rendezvous hashing where it has none.
+    /// Where a flow belongs by hash: by the scheduler's own, or by rendezvous hashing where it has
+    /// none.
     pub(super) fn place(
         &self,
         flow: PlacementKey<'_>,
@@ -122,7 +123,8 @@ impl Service {
         });
     }
 
-    /// What a listing says of its Maglev table. With a policy that places otherwise the checksum is another too.
+    /// What a listing says of its Maglev table. With a policy that places otherwise the checksum is
+    /// another too.
     pub(super) fn maglev(&self) -> Option<snapshot::MaglevSnapshot> {
         let table = self.maglev.as_deref()?;
         let Policy { hash_ports, fallback, .. } = self.policy;
@@ -169,8 +171,8 @@ impl<T: Copy> Listens<T> {
         })
     }
 
-    /// A service that listens on a port of `listen`, among those that `counts` says yes to. Ranges do not overlap, so
-    /// those that end before it starts come after all others on the way down.
+    /// A service that listens on a port of `listen`, among those that `counts` says yes to. Ranges
+    /// do not overlap, so those that end before it starts come after all others on the way down.
     pub(super) fn overlap(&self, listen: Listen, counts: impl Fn(T) -> bool) -> Option<T> {
         let Listen { protocol, address, ports } = listen;
         let below = self.ranges.range((protocol, address, 0)..=(protocol, address, ports.last));

@@ -22,7 +22,8 @@ pub struct RealSnapshot {
     pub removed: bool,
     /// How long until the connections that it has are ended; `None`: they are not.
     pub deadline: Option<Duration>,
-    /// Its weight so far, in thousandths, while it starts slowly; `None` when it has all of `weight`.
+    /// Its weight so far, in thousandths, while it starts slowly; `None` when it has all of
+    /// `weight`.
     pub effective_weight: Option<u32>,
     /// Connections in an active state (IPVS's ActiveConn).
     pub active: u64,
@@ -42,7 +43,8 @@ pub struct RealSnapshot {
     pub packets: u64,
     /// Bytes of those packets: inner IP packets, without the outer header.
     pub bytes: u64,
-    /// ICMP protocol-unreachable received from it: nobody listens for the tunnel there, or its socket is full.
+    /// ICMP protocol-unreachable received from it: nobody listens for the tunnel there, or its
+    /// socket is full.
     pub protocol_unreachable: u64,
     /// Other unreachable and time-exceeded errors on the way to it.
     pub unreachable: u64,

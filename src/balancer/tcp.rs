@@ -1,8 +1,9 @@
 //! The TCP states of a half connection: the director sees the client's packets only.
 //!
-//! States, transitions and timeouts are IPVS's (`INPUT_ONLY` rows of its TCP table), but that a connection which goes on
-//! after its client's reset is ESTABLISHED again. Replies go past the director, so a server's FIN and RST are never seen.
-//! Which segments count is said in [`super::segment`].
+//! States, transitions and timeouts are IPVS's (`INPUT_ONLY` rows of its TCP table), but that a
+//! connection which goes on after its client's reset is ESTABLISHED again. Replies go past the
+//! director, so a server's FIN and RST are never seen. Which segments count is said in
+//! `balancer::segment`.
 
 use std::time::Duration;
 
@@ -33,11 +34,12 @@ pub enum State {
     LastAck,
     /// Not reached with one direction only.
     Listen,
-    /// Came without a SYN that was remembered, during a flood or where such flows are adopted: on probation (IPVS: reached
-    /// only with `secure_tcp`).
+    /// Came without a SYN that was remembered, during a flood or where such flows are adopted: on
+    /// probation (IPVS: reached only with `secure_tcp`).
     SynAck,
-    /// ESTABLISHED without a packet for [`Timeouts::tcp_idle`]. A server's reset goes past the director, and the client
-    /// that got it sends nothing more: what may be dead does not count as active.
+    /// ESTABLISHED without a packet for [`Timeouts::tcp_idle`]. A server's reset goes past the
+    /// director, and the client that got it sends nothing more: what may be dead does not count as
+    /// active.
     Idle,
     /// Any UDP flow.
     Udp,
@@ -73,7 +75,8 @@ const NEXT: [[State; TCP_STATES]; 4] = [
 ];
 
 impl Event {
-    /// The event that a segment's flags stand for; `None` when none of the four is set, which closes.
+    /// The event that a segment's flags stand for; `None` when none of the four is set, which
+    /// closes.
     #[must_use]
     pub fn of(flags: Flags) -> Option<Self> {
         if flags.rst() {
@@ -134,15 +137,16 @@ impl State {
         matches!(self, Self::Established | Self::SynSent | Self::SynRecv | Self::SynAck)
     }
 
-    /// Whether it is active, but whether there is a client at all is not known: the handshake has not been seen to its end.
+    /// Whether it is active, but whether there is a client at all is not known: the handshake has
+    /// not been seen to its end.
     #[inline]
     #[must_use]
     pub fn half_open(self) -> bool {
         matches!(self, Self::SynRecv | Self::SynAck)
     }
 
-    /// Whether a flood of forged sources can have made this of one packet each. Such a connection may be taken out to make
-    /// room for another.
+    /// Whether a flood of forged sources can have made this of one packet each. Such a connection
+    /// may be taken out to make room for another.
     #[inline]
     #[must_use]
     pub fn unproven(self) -> bool {
@@ -151,7 +155,8 @@ impl State {
         UNPROVEN >> self as u8 & 1 != 0
     }
 
-    /// Whether it began during a flood, or was adopted, so that [`PROBATION`](super::flood::PROBATION) has to pass before a packet changes it.
+    /// Whether it began during a flood, or was adopted, so that
+    /// [`PROBATION`](super::flood::PROBATION) has to pass before a packet changes it.
     #[inline]
     #[must_use]
     pub fn on_probation(self) -> bool {

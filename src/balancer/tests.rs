@@ -1,4 +1,5 @@
-//! The balancer's promises: changes, the lives of connections and real servers, limits, a full table.
+//! The balancer's promises: changes, the lives of connections and real servers, limits, a full
+//! table.
 #![allow(clippy::unwrap_used)]
 
 mod apply;
@@ -48,7 +49,8 @@ const A: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 11));
 const B: IpAddr = IpAddr::V6(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 12));
 const C: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 13));
 
-/// A client's flow to the virtual IP; clients differ by port and address, and every other one is of IPv6.
+/// A client's flow to the virtual IP; clients differ by port and address, and every other one is of
+/// IPv6.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 struct Flow {
     client: u32,
@@ -176,8 +178,8 @@ impl Director {
         self.to(&flow.tcp(Flags::ACK))
     }
 
-    /// The connection is ended: the client is answered by a reset, and where the real server is told too, this is who and
-    /// with what sequence number.
+    /// The connection is ended: the client is answered by a reset, and where the real server is
+    /// told too, this is who and with what sequence number.
     fn ends(&mut self, packet: &[u8]) -> Option<(IpAddr, u32)> {
         let sent = Packet::parse(packet).unwrap();
         let Transport::Tcp(segment) = sent.transport else { panic!("{sent:?}") };

@@ -9,12 +9,15 @@ use super::{Balancer, limit};
 use crate::model::{Millis, RealId};
 use crate::wire::{Packet, encap, icmp};
 
-/// How long a path MTU that a router has told is believed: RFC 1191 section 6.3, RFC 8201 section 4, Linux's `mtu_expires`.
+/// How long a path MTU that a router has told is believed: RFC 1191 section 6.3, RFC 8201 section
+/// 4, Linux's `mtu_expires`.
 const PATH_MTU_LIFETIME: Duration = Duration::from_secs(10 * 60);
 
-/// The smallest path MTU that is believed of an IPv4 router, Linux's `min_pmtu`. Nobody is told less.
+/// The smallest path MTU that is believed of an IPv4 router, Linux's `min_pmtu`. Nobody is told
+/// less.
 const MIN_PATH_MTU_V4: u16 = 552;
-/// The smallest MTU of an IPv6 link (RFC 8200 section 5), and of an IPv6 packet that is told to be too big.
+/// The smallest MTU of an IPv6 link (RFC 8200 section 5), and of an IPv6 packet that is told to be
+/// too big.
 const MIN_MTU_V6: u16 = 1280;
 
 /// Where a packet goes, and what its outer header has to know of the tunnel.
@@ -32,8 +35,8 @@ pub struct Tunnel {
 
 /// The director's own address towards each real server that needs to be told one.
 ///
-/// Linux puts the address that its routing table picks into an IPv4 header whose source is 0.0.0.0 (`IP_HDRINCL`); an
-/// IPv6 header goes out as it was written (`IPV6_HDRINCL`).
+/// Linux puts the address that its routing table picks into an IPv4 header whose source is 0.0.0.0
+/// (`IP_HDRINCL`); an IPv6 header goes out as it was written (`IPV6_HDRINCL`).
 pub type Sources = BTreeMap<IpAddr, IpAddr>;
 
 /// How large a packet fits into a tunnel.
@@ -41,7 +44,8 @@ pub type Sources = BTreeMap<IpAddr, IpAddr>;
 pub(super) struct Room {
     /// Bytes of the longest inner packet that may not be cut on the way; at most `told`.
     limit: usize,
-    /// Bytes of the longest inner packet that fits, as a router has said about a packet that was sent.
+    /// Bytes of the longest inner packet that fits, as a router has said about a packet that was
+    /// sent.
     told: usize,
     /// When both are forgotten.
     until: Millis,
@@ -52,8 +56,8 @@ impl Room {
 
     /// A router on the way to `real` takes outer packets of `mtu` bytes.
     ///
-    /// Less than the smallest MTU of IPv6 is no router's word (RFC 8201 section 4). Of IPv4 it may be: 0 is what routers say
-    /// that know no MTUs (RFC 1191 section 5).
+    /// Less than the smallest MTU of IPv6 is no router's word (RFC 8201 section 4). Of IPv4 it may
+    /// be: 0 is what routers say that know no MTUs (RFC 1191 section 5).
     pub(super) fn narrow(&mut self, now: Millis, real: IpAddr, mtu: u16) {
         let smallest = if real.is_ipv4() { MIN_PATH_MTU_V4 } else { MIN_MTU_V6 };
         if mtu < smallest {
@@ -112,8 +116,8 @@ impl Balancer {
         Disposition::Tunnel(id)
     }
 
-    /// The kernel tells clients what fits into the TUN, whose MTU is that of the interfaces towards the real servers. Only
-    /// what a router further on takes less than that comes here.
+    /// The kernel tells clients what fits into the TUN, whose MTU is that of the interfaces towards
+    /// the real servers. Only what a router further on takes less than that comes here.
     #[cold]
     fn too_big(&mut self, now: Millis, packet: &Packet<'_>, id: RealId) -> Disposition {
         let real = &mut self.registry.reals[id];
@@ -125,8 +129,8 @@ impl Balancer {
         if packet.version() == 6 {
             mtu = mtu.max(MIN_MTU_V6);
         }
-        // What may be cut, or can be no smaller (RFC 4213 section 3.2.2), has to try: over IPv4 its outer header lets
-        // routers cut it.
+        // What may be cut, or can be no smaller (RFC 4213 section 3.2.2), has to try: over IPv4 its
+        // outer header lets routers cut it.
         if !packet.dont_fragment || packet.wire_len() <= usize::from(mtu) {
             return Disposition::Tunnel(id);
         }

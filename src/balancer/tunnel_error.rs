@@ -14,8 +14,8 @@ use crate::wire::protocol;
 /// What went wrong.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum TunnelErrorKind {
-    /// Nobody receives tunnelled packets there: the real server's daemon does not run. An IPv4 host says "protocol
-    /// unreachable", an IPv6 host "unrecognized next header" (RFC 4443 section 3.4).
+    /// Nobody receives tunnelled packets there: the real server's daemon does not run. An IPv4 host
+    /// says "protocol unreachable", an IPv6 host "unrecognized next header" (RFC 4443 section 3.4).
     ProtocolUnreachable,
     /// The real server cannot be reached, or a packet ran out of hops on the way.
     Unreachable,
@@ -32,15 +32,17 @@ pub struct TunnelError {
     pub kind: TunnelErrorKind,
 }
 
-/// How far back a quoted TCP segment may be from what its client sends next: a window, as what is on the way has it.
+/// How far back a quoted TCP segment may be from what its client sends next: a window, as what is
+/// on the way has it.
 const QUOTED_WINDOW: u32 = SEQUENCE_WINDOW;
 
 impl Balancer {
-    /// Notes an error with each real server of that address, if it quotes a packet that was sent there. Anybody can send an
-    /// ICMP error; [`Reason::TunnelErrorUnverified`] says that this one changes nothing.
+    /// Notes an error with each real server of that address, if it quotes a packet that was sent
+    /// there. Anybody can send an ICMP error; [`Reason::TunnelErrorUnverified`] says that this one
+    /// changes nothing.
     ///
-    /// What a router quotes may be too short to name a flow. Nobody is told of such a path MTU, but larger packets may be cut
-    /// on the way then (IPv4).
+    /// What a router quotes may be too short to name a flow. Nobody is told of such a path MTU, but
+    /// larger packets may be cut on the way then (IPv4).
     pub fn tunnel_error(&mut self, now: Millis, error: TunnelError, quoted: Quoted) -> Verdict {
         match quoted {
             Quoted::Flow(quote, sequence) if self.is_sent(error.real, quote, sequence) => {
@@ -61,8 +63,9 @@ impl Balancer {
         self.refuse(Reason::TunnelErrorUnverified)
     }
 
-    /// Whether a packet of this flow was sent to a real server: the table has the flow there, and of TCP the sequence number
-    /// is one that its client has just used. Health probes through the tunnel have their place here.
+    /// Whether a packet of this flow was sent to a real server: the table has the flow there, and
+    /// of TCP the sequence number is one that its client has just used. Health probes through the
+    /// tunnel have their place here.
     fn is_sent(&self, address: IpAddr, quote: Quote, sequence: u32) -> bool {
         let Quote { source, destination, protocol, source_port, destination_port } = quote;
         let key = Key::new(protocol, source, source_port, destination, destination_port);

@@ -8,8 +8,8 @@ pub const MAX_GROUP_LEN: usize = 32;
 
 /// The mode and the group of a control socket.
 ///
-/// Linux lets connect whoever may write to the socket's file (unix(7)), and whoever connects may read. What changes
-/// something is for root, the socket's owner and its group.
+/// Linux lets connect whoever may write to the socket's file (unix(7)), and whoever connects may
+/// read. What changes something is for root, the socket's owner and its group.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Access {
     /// The file mode's permission bits.
@@ -35,7 +35,8 @@ impl Default for Access {
     }
 }
 
-/// Read and write for whom it may be: executing a socket means nothing, and a daemon locked out of its own helps nobody.
+/// Read and write for whom it may be: executing a socket means nothing, and a daemon locked out of
+/// its own helps nobody.
 fn mode(text: &str) -> Result<u32, String> {
     const OWNER: u32 = 0o600;
     const ALL: u32 = 0o666;

@@ -1,5 +1,5 @@
-//! One text to one checked address, listen or range, of either family. The error is the message: what is
-//! wrong and what to write instead.
+//! One text to one checked address, listen or range, of either family. The error is the message:
+//! what is wrong and what to write instead.
 
 use std::fmt::Display;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -33,8 +33,8 @@ pub(super) fn vip(text: &str) -> Result<IpAddr, String> {
     unicast(text)
 }
 
-/// A real server's address. One with a port gets its own answer: tunnelled packets arrive as they were
-/// sent, so the port is the client's choice.
+/// A real server's address. One with a port gets its own answer: tunnelled packets arrive as they
+/// were sent, so the port is the client's choice.
 pub(super) fn real(text: &str) -> Result<IpAddr, String> {
     if let Some(address) = before_port(text) {
         return Err(format!(
@@ -103,7 +103,8 @@ fn misspelt<T: FromStr + Display>(text: &str) -> Option<String> {
     })
 }
 
-/// An address with a zone (RFC 4007): the name of an interface of one host, which no packet carries.
+/// An address with a zone (RFC 4007): the name of an interface of one host, which no packet
+/// carries.
 fn zoned(text: &str) -> Option<String> {
     let (address, _) = text.trim_start_matches('[').split_once('%')?;
     address.parse::<Ipv6Addr>().ok()?;
@@ -112,8 +113,8 @@ fn zoned(text: &str) -> Option<String> {
 }
 
 /// Refuses what no packet on the wire carries as one host's address (RFC 6890), and the two-faced
-/// IPv4-mapped form, which would make two keys of one address. Site-local addresses (fec0::/10) pass:
-/// they are global unicast to whoever knows RFC 4291 (section 2.5.7).
+/// IPv4-mapped form, which would make two keys of one address. Site-local addresses (fec0::/10)
+/// pass: they are global unicast to whoever knows RFC 4291 (section 2.5.7).
 fn check_unicast(address: IpAddr) -> Result<(), String> {
     let why = match address {
         IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some() => {
@@ -170,7 +171,8 @@ fn no_network(text: &str) -> String {
     })
 }
 
-/// A range of IPv4-mapped addresses is an IPv4 range in disguise; a range that holds them all is too wide.
+/// A range of IPv4-mapped addresses is an IPv4 range in disguise; a range that holds them all is
+/// too wide.
 fn check_mapped(network: Ipv6Net) -> Result<(), String> {
     /// The length of the prefix ::ffff:0:0/96.
     const PREFIX: u8 = 96;

@@ -11,8 +11,9 @@ use super::director::Director;
 use super::fault::{Fault, Faults};
 
 /// The changes that make `old` into `new`, in an order in which none of them conflicts with what is
-/// there: whatever goes, goes first. The order of services and of real servers is not compared. `hash_seed`
-/// and `maglev_slots` are not either: see [`MaglevTables::remake`](crate::balancer::maglev::MaglevTables::remake).
+/// there: whatever goes, goes first. The order of services and of real servers is not compared.
+/// `hash_seed` and `maglev_slots` are not either: see
+/// [`MaglevTables::remake`](crate::balancer::maglev::MaglevTables::remake).
 ///
 /// # Errors
 /// One fault, at its line in `new`, for each key whose change needs a restart.
@@ -90,9 +91,9 @@ struct Matched<'a> {
     fresh: Vec<&'a ServiceSpec>,
 }
 
-/// A service is what it listens on: under another name it is the same one if it shares a listen. Where several do, the
-/// one of the same name comes first, then the one that shares most. One that has no listen of before is the same if it
-/// has kept its name.
+/// A service is what it listens on: under another name it is the same one if it shares a listen.
+/// Where several do, the one of the same name comes first, then the one that shares most. One that
+/// has no listen of before is the same if it has kept its name.
 fn matched<'a>(old: &'a Director, new: &'a Director) -> Matched<'a> {
     let (old, new): (Vec<_>, Vec<_>) = (old.specs().collect(), new.specs().collect());
     let listens = |place, spec: &'a ServiceSpec| spec.listens.iter().map(move |one| (*one, place));

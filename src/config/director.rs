@@ -27,13 +27,13 @@ const MAX_SOURCES: usize = 2;
 pub struct Director {
     /// The TUN device's name.
     pub tun: String,
-    /// The interfaces on which clients' packets arrive; `None`: those whose subnets hold the VIPs, or
-    /// the default route's.
+    /// The interfaces on which clients' packets arrive; `None`: those whose subnets hold the VIPs,
+    /// or the default route's.
     pub uplinks: Option<Vec<String>>,
     /// Whether to answer ARP and neighbour discovery for the VIPs on the uplinks and announce them.
     pub arp: bool,
-    /// The tunnels' source addresses, at most one of each family, IPv4 first; for a family without one,
-    /// what the routing table picks for each real server.
+    /// The tunnels' source addresses, at most one of each family, IPv4 first; for a family without
+    /// one, what the routing table picks for each real server.
     pub sources: Vec<IpAddr>,
     /// Whether the VIPs are announced from the start, or only when `vstun announce` says so.
     pub announce: bool,

@@ -1,7 +1,7 @@
 //! A configuration with one change, as an operator's verb asks for it at run time.
 //!
-//! The text of a verb goes through the same checks as that of a file. The answer to a fault has the verb's argument as
-//! its key.
+//! The text of a verb goes through the same checks as that of a file. The answer to a fault has the
+//! verb's argument as its key.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -44,7 +44,8 @@ impl Director {
         self.select_also(target, &[])
     }
 
-    /// The same, where the services of these names have the real server too: they serve its last connections.
+    /// The same, where the services of these names have the real server too: they serve its last
+    /// connections.
     ///
     /// # Errors
     /// As those of [`Self::select`].

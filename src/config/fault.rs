@@ -10,7 +10,8 @@ pub const MAX_FAULTS: usize = 1000;
 pub struct Fault {
     /// The line in the file, from 1; 0 when the value came from a flag.
     pub line: usize,
-    /// The key with its tables, as in `director.timeouts.udp`, or the flag; empty for the whole file.
+    /// The key with its tables, as in `director.timeouts.udp`, or the flag; empty for the whole
+    /// file.
     pub key: String,
     /// What is wrong and what to write instead.
     pub message: String,

@@ -1,12 +1,15 @@
-//! Configuration: text → value → checked model → list of changes. Pure; imports `balancer`, `model` and `wire`.
+//! Configuration: text → value → checked model → list of changes. Pure; imports `balancer`, `model`
+//! and `wire`.
 //!
 //! 1. `document`: TOML to tables, each value with its line; syntax errors end it here.
 //! 2. `section`: one table, its known keys, its entries.
-//! 3. `value`, `address`: one text to one checked value; the command line's flags go through the same functions.
+//! 3. `value`, `address`: one text to one checked value; the command line's flags go through the
+//!    same functions.
 //! 4. `director`, `service`, `realserver`: the models, and what must hold between their values.
 //! 5. `diff`: two models to the changes that lead from one to the other.
 //!
-//! Every fault of a text is reported at once, each with its line, its key, and what to write instead.
+//! Every fault of a text is reported at once, each with its line, its key, and what to write
+//! instead.
 
 mod access;
 mod address;
@@ -55,8 +58,8 @@ pub fn director(text: &str) -> Result<Director, Vec<Fault>> {
     faults.into_result(director)
 }
 
-/// Reads the real server's part of a configuration: `[realserver]`. The director's tables in the same
-/// text are left to [`director()`].
+/// Reads the real server's part of a configuration: `[realserver]`. The director's tables in the
+/// same text are left to [`director()`].
 ///
 /// # Errors
 /// Every fault of the text, by line.

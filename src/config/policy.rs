@@ -98,7 +98,8 @@ fn one_of(text: &str, names: &[&str]) -> String {
     format!("there is no {}; write {}", quoted(text), names.join(" or "))
 }
 
-/// Only datagrams can be scheduled one by one, and not by who has how many connections: each server would have none.
+/// Only datagrams can be scheduled one by one, and not by who has how many connections: each server
+/// would have none.
 pub(super) fn check_one_packet(spec: &ServiceSpec, section: &Section<'_>, faults: &mut Faults) {
     let Some(entry) = section.entry("one_packet").filter(|_| spec.policy.one_packet) else {
         return;

@@ -17,7 +17,8 @@ use super::value;
 
 /// The most virtual IPs of a real server.
 pub const MAX_VIPS: usize = 1024;
-/// The most address ranges of directors: each tunnelled packet's source is compared with all of them.
+/// The most address ranges of directors: each tunnelled packet's source is compared with all of
+/// them.
 pub const MAX_DIRECTORS: usize = 256;
 
 /// How the segment size that clients learn from the SYN-ACK is kept small enough for the tunnel.
@@ -52,7 +53,8 @@ pub struct RealServer {
     pub offload: bool,
     /// How long the packet loop looks for more before it sleeps.
     pub busy_poll: Duration,
-    /// Whether segments that the NIC did not merge are put together to super-frames here; only with `offload`.
+    /// Whether segments that the NIC did not merge are put together to super-frames here; only with
+    /// `offload`.
     pub coalesce: bool,
 }
 
@@ -190,7 +192,8 @@ fn read_directors(section: &Section<'_>, vips: &[IpAddr], faults: &mut Faults) -
     value::set(&entry, MAX_DIRECTORS, parse, faults)
 }
 
-/// A VIP that is the whole range. A wider range may well hold VIPs: directors and VIPs can share a subnet.
+/// A VIP that is the whole range. A wider range may well hold VIPs: directors and VIPs can share a
+/// subnet.
 fn inside(range: &IpNet, vips: &[IpAddr]) -> Option<IpAddr> {
     vips.iter().copied().find(|vip| IpNet::from(*vip) == *range)
 }

@@ -28,7 +28,8 @@ pub const MAX_REALS_PER_SERVICE: usize = 1024;
 /// The longest name of a service in bytes.
 pub const MAX_NAME_LEN: usize = 63;
 
-/// A service as configured: what the balancer has of it, and in time what the balancer need not know.
+/// A service as configured: what the balancer has of it, and in time what the balancer need not
+/// know.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Service {
     /// The balancer's part.
@@ -38,7 +39,8 @@ pub struct Service {
 }
 
 impl Service {
-    /// How many probes it asks for: of each real server, for each check, at each of its destinations.
+    /// How many probes it asks for: of each real server, for each check, at each of its
+    /// destinations.
     fn probed(&self) -> usize {
         let Self { spec, health } = self;
         // Any real server will do: the number of destinations is the same for all.
@@ -114,7 +116,8 @@ impl<'a> Services<'a> {
         lines
     }
 
-    /// The tunnels' source has to be an address of the director, which no VIP and no real server is.
+    /// The tunnels' source has to be an address of the director, which no VIP and no real server
+    /// is.
     pub(super) fn check_source(&self, source: IpAddr, entry: &Entry<'_>, faults: &mut Faults) {
         if self.listens.iter().any(|at| at.listen.address == source) {
             let hint = "write an address of the director itself";
@@ -239,8 +242,8 @@ impl<'a> Services<'a> {
         }
     }
 
-    /// Sorted by first port, a listen overlaps an earlier one if and only if it starts at or before the
-    /// highest port so far: one pass finds at least one fault for each listen that has one.
+    /// Sorted by first port, a listen overlaps an earlier one if and only if it starts at or before
+    /// the highest port so far: one pass finds at least one fault for each listen that has one.
     fn check_overlaps(&self, faults: &mut Faults) {
         let mut sorted: Vec<&ListenAt<'_>> = self.listens.iter().collect();
         sorted.sort_by_key(|at| (at.listen.protocol, at.listen.address, at.listen.ports.first));

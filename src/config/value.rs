@@ -1,4 +1,5 @@
-//! One text to one checked value. The error is the message: what is wrong and what to write instead.
+//! One text to one checked value. The error is the message: what is wrong and what to write
+//! instead.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry as Slot;
@@ -27,8 +28,8 @@ pub const MAX_CONTROL_LEN: usize = 107;
 /// The longest path of a folder in bytes: a file's name has to fit behind it (`PATH_MAX` is 4096).
 pub(super) const MAX_FOLDER_LEN: usize = 4_000;
 
-/// The most slots of all Maglev tables together, 512 MB: as many services as there may be, each with the usual table. A
-/// table is made on one CPU, slot by slot, at the start and at each reload.
+/// The most slots of all Maglev tables together, 512 MB: as many services as there may be, each
+/// with the usual table. A table is made on one CPU, slot by slot, at the start and at each reload.
 pub const MAX_MAGLEV_SLOTS: u64 = MAX_SERVICES as u64 * maglev::SLOTS as u64;
 
 /// The shortest hash seed in bytes: one that is guessed lets a client choose its real server.
@@ -38,8 +39,8 @@ pub const MAX_HASH_SEED_LEN: usize = 256;
 /// The longest time that a packet loop looks for more before it sleeps.
 pub const MAX_BUSY_POLL: Duration = Duration::from_secs(1);
 
-/// The name of a network interface (the kernel's `dev_valid_name`). `%` is refused too: TUNSETIFF would
-/// take the name for a pattern.
+/// The name of a network interface (the kernel's `dev_valid_name`). `%` is refused too: TUNSETIFF
+/// would take the name for a pattern.
 pub(super) fn interface(text: &str) -> Result<String, String> {
     let legal = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'/' | b':' | b'%');
     if text.is_empty() || text.len() > MAX_INTERFACE_LEN {
@@ -186,8 +187,8 @@ pub(super) fn scheduler(text: &str) -> Result<SchedulerKind, String> {
     })
 }
 
-/// The elements of a list, each checked by `parse`; a fault for one that stands there twice, and one
-/// for a list longer than `most`.
+/// The elements of a list, each checked by `parse`; a fault for one that stands there twice, and
+/// one for a list longer than `most`.
 pub(super) fn set<T: Clone + Eq + Hash + ToString>(
     entry: &Entry<'_>,
     most: usize,

@@ -107,8 +107,8 @@ impl Alteration {
         Self { before: Some(before.to_string()), after: Some(after.to_string()), ..self }
     }
 
-    /// The changes, in their order. What only prepares others is left out: the tunnels' sources, and the first of two
-    /// changes of the same listens.
+    /// The changes, in their order. What only prepares others is left out: the tunnels' sources,
+    /// and the first of two changes of the same listens.
     #[must_use]
     pub fn list(changes: &[Change], before: &Before<'_>) -> Vec<Self> {
         let mut list = Vec::new();
@@ -117,7 +117,8 @@ impl Alteration {
         list
     }
 
-    /// Visits the same, each with its change and what runs before it, under the names that services have then.
+    /// Visits the same, each with its change and what runs before it, under the names that services
+    /// have then.
     pub(super) fn each(
         changes: &[Change],
         before: &Before<'_>,
@@ -157,8 +158,8 @@ impl<'a> Before<'a> {
         Self { timeouts, configured, running }
     }
 
-    /// The changes without states that real servers are in already: a deadline that an operator has given is not taken
-    /// by a file that asks for no more than what is.
+    /// The changes without states that real servers are in already: a deadline that an operator has
+    /// given is not taken by a file that asks for no more than what is.
     #[must_use]
     pub fn unmet(&self, mut changes: Vec<Change>) -> Vec<Change> {
         let mut seen = self.clone();
@@ -278,7 +279,8 @@ impl<'a> Before<'a> {
                 of("thresholds", Some(service), Some(*address))
                     .from_to(bounds(before.unwrap_or_default()), bounds(*thresholds))
             }
-            // What is one alteration a key, comes with other changes, or is shown where the configuration is at hand.
+            // What is one alteration a key, comes with other changes, or is shown where the
+            // configuration is at hand.
             Change::RenameServices { .. }
             | Change::SetPolicy { .. }
             | Change::SetState { .. }
@@ -316,8 +318,9 @@ impl<'a> Before<'a> {
         self.reals_now(service).iter().find(|real| real.address == address)
     }
 
-    /// What is wanted of it now, with the time that its flows have; that of a removed one is a drain's too. The time is in
-    /// whole seconds that are left, but where it could be taken for `other`.
+    /// What is wanted of it now, with the time that its flows have; that of a removed one is a
+    /// drain's too. The time is in whole seconds that are left, but where it could be taken for
+    /// `other`.
     fn wanted_now(&self, service: &str, address: IpAddr, other: Option<Duration>) -> String {
         let Some(real) = self.real_now(service, address) else { return String::new() };
         let left = real.deadline.map(|left| {

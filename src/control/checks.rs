@@ -1,4 +1,5 @@
-//! The answers to `checks` and `check`: each check with its last results, or what one run of it found.
+//! The answers to `checks` and `check`: each check with its last results, or what one run of it
+//! found.
 
 use std::fmt::Write as _;
 use std::net::IpAddr;

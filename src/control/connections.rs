@@ -90,8 +90,8 @@ fn columns(
     state: &dyn fmt::Display,
     [client, virtual_address, real]: [&dyn fmt::Display; 3],
 ) -> String {
-    // Socket addresses ignore a width; texts do not. One that is longer moves those after it on its line: the longest IPv6
-    // address would make every line twice as wide.
+    // Socket addresses ignore a width; texts do not. One that is longer moves those after it on its
+    // line: the longest IPv6 address would make every line twice as wide.
     let (client, virtual_address) = (client.to_string(), virtual_address.to_string());
     format!("{protocol:<5}  {expires:>8}  {state:<11}  {client:<27}  {virtual_address:<27}  {real}")
 }

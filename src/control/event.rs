@@ -11,8 +11,9 @@ use super::alteration::Alteration;
 pub struct Event {
     /// UTC by RFC 3339.
     pub time: String,
-    /// `operator`: over the control socket; `signal`: SIGHUP; `host`: the director itself, after a change of its host; `director`:
-    /// it too, because of time or traffic; `health`: its health checks.
+    /// `operator`: over the control socket; `signal`: SIGHUP; `host`: the director itself, after a
+    /// change of its host; `director`: it too, because of time or traffic; `health`: its health
+    /// checks.
     pub who: String,
     /// The operator's user number.
     #[serde(default, skip_serializing_if = "Option::is_none")]

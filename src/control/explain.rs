@@ -18,10 +18,12 @@ pub struct Explained {
     /// The real server; absent: the packet is refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub real: Option<IpAddr>,
-    /// Where TCP in mid-stream goes, which opens nothing; absent: it is reset, or the flow is no TCP.
+    /// Where TCP in mid-stream goes, which opens nothing; absent: it is reset, or the flow is no
+    /// TCP.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mid_stream: Option<IpAddr>,
-    /// `entry`, `template`, `scheduler`, `one_packet`, `hash`, `no_real_server`, `no_service` or `not_vip`.
+    /// `entry`, `template`, `scheduler`, `one_packet`, `hash`, `no_real_server`, `no_service` or
+    /// `not_vip`.
     pub why: String,
     /// The entry's state; absent without one.
     #[serde(default, skip_serializing_if = "Option::is_none")]

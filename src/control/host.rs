@@ -20,8 +20,8 @@ pub struct HostStatus {
 /// One thing that is wrong.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Wrong {
-    /// What it is about: `vip`, `uplink`, `capture`, `conflict`, `real_server`, `source`, `announcing`, `step`, `contested`,
-    /// `unknown`.
+    /// What it is about: `vip`, `uplink`, `capture`, `conflict`, `real_server`, `source`,
+    /// `announcing`, `step`, `contested`, `unknown`.
     pub what: String,
     /// What it concerns: an address, an interface, a step.
     pub subject: String,

@@ -45,7 +45,8 @@ pub struct List {
 pub struct VirtualIp {
     /// Its address.
     pub address: IpAddr,
-    /// Whether this director answers for it and announces it; if not, it still forwards what arrives.
+    /// Whether this director answers for it and announces it; if not, it still forwards what
+    /// arrives.
     pub announced: bool,
 }
 
@@ -67,7 +68,8 @@ pub struct ListedService {
     /// Whether it has its quorum; absent where nobody counts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quorum: Option<bool>,
-    /// Whether its health checks are disbelieved, since too many real servers fail them; absent when not.
+    /// Whether its health checks are disbelieved, since too many real servers fail them; absent
+    /// when not.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub panic: bool,
     /// Its real servers, in configuration order.
@@ -247,8 +249,8 @@ impl From<&snapshot::RealSnapshot> for ListedReal {
 }
 
 impl List {
-    /// Lines for people: the columns are the same for all services, whose lines stand between. Large numbers are shown in
-    /// thousands, millions and so on unless they are to be `exact`.
+    /// Lines for people: the columns are the same for all services, whose lines stand between.
+    /// Large numbers are shown in thousands, millions and so on unless they are to be `exact`.
     #[must_use]
     pub fn human(&self, exact: bool) -> String {
         let reals = || self.services.iter().flat_map(|service| &service.reals);

@@ -1,8 +1,9 @@
-//! The control socket's requests and replies, and how they print. Pure; imports `balancer`, `model` and `wire`.
+//! The control socket's requests and replies, and how they print. Pure; imports `balancer`, `model`
+//! and `wire`.
 //!
-//! JSON lines on a Unix stream socket: one request object per line, and for each one reply object per
-//! line; `connections` answers with several lines, all but the last with `"more":true`. Every object
-//! carries `"version":1`; fields may be added to a version, never renamed.
+//! JSON lines on a Unix stream socket: one request object per line, and for each one reply object
+//! per line; `connections` answers with several lines, all but the last with `"more":true`. Every
+//! object carries `"version":1`; fields may be added to a version, never renamed.
 //!
 //! ```text
 //! → {"version":1,"verb":"drops"}

@@ -18,8 +18,8 @@ use super::counted;
 pub struct ReloadPlan {
     /// The changes, in their order; none: nothing would change.
     pub changes: Vec<Planned>,
-    /// Connections that would end, of all changes together: their service goes, or their real server with
-    /// `existing = "reset"`.
+    /// Connections that would end, of all changes together: their service goes, or their real
+    /// server with `existing = "reset"`.
     pub connections_lost: u64,
     /// Connections whose real server would take no new ones, and serve them to their end.
     pub connections_drained: u64,
@@ -40,7 +40,8 @@ pub struct Planned {
     /// The change.
     #[serde(flatten)]
     pub change: Alteration,
-    /// Connections of the real server or service that changes; where some of a service's are lost, those alone.
+    /// Connections of the real server or service that changes; where some of a service's are lost,
+    /// those alone.
     pub connections: u64,
     /// What becomes of them: `kept`, `drained` or `lost`.
     pub fate: String,
@@ -51,9 +52,9 @@ pub struct Planned {
 pub struct Moved {
     /// The service.
     pub service: String,
-    /// Slots that would name another real server. New flows in them go elsewhere; those with an entry stay. `null` where
-    /// there is nothing to compare slot by slot: the table comes or goes with the scheduler, or `hash_ports` changes what
-    /// is hashed.
+    /// Slots that would name another real server. New flows in them go elsewhere; those with an
+    /// entry stay. `null` where there is nothing to compare slot by slot: the table comes or goes
+    /// with the scheduler, or `hash_ports` changes what is hashed.
     pub moved: Option<u64>,
     /// Slots that its table has now; where it has none, will have.
     pub slots: u64,
@@ -89,8 +90,8 @@ impl ReloadPlan {
         self
     }
 
-    /// The plan with what moves from one keeper's tables to the other's. What becomes of the tables of services that come
-    /// or go, the changes say.
+    /// The plan with what moves from one keeper's tables to the other's. What becomes of the tables
+    /// of services that come or go, the changes say.
     #[must_use]
     pub fn with_tables(self, now: &MaglevTables, then: &MaglevTables) -> Self {
         let stays = |service: &&str| now.has(service) && then.has(service);
@@ -182,8 +183,8 @@ impl Fate {
     }
 }
 
-/// How many connections a change touches, and what becomes of them, by what their service says of existing ones when all
-/// changes are made.
+/// How many connections a change touches, and what becomes of them, by what their service says of
+/// existing ones when all changes are made.
 fn touched(
     change: &Change,
     shown: &Alteration,
@@ -222,7 +223,8 @@ fn is_out(real: &snapshot::RealSnapshot) -> bool {
     matches!(real.state, RealState::Down | RealState::Disabled)
 }
 
-/// The connections of a service's real servers that are out already and have no change of their own.
+/// The connections of a service's real servers that are out already and have no change of their
+/// own.
 fn already_out(name: &str, changes: &[Change], before: &Before<'_>) -> u64 {
     let changed = |real: &&snapshot::RealSnapshot| {
         changes.iter().any(|change| match change {

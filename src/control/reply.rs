@@ -7,8 +7,8 @@ use super::VERSION;
 use super::alteration::Alteration;
 use super::host::HostStatus;
 
-/// The longest reply line in bytes that a client takes: beyond the longest list that a configuration's
-/// bounds allow.
+/// The longest reply line in bytes that a client takes: beyond the longest list that a
+/// configuration's bounds allow.
 pub const MAX_REPLY_LEN: usize = 16 << 20;
 
 /// A request that was refused.
@@ -62,7 +62,8 @@ pub enum ReplyError {
     /// The daemon refused the request.
     #[error("{0}")]
     Refused(String),
-    /// No JSON object of the expected reply. Its message holds the cause, which is therefore no source.
+    /// No JSON object of the expected reply. Its message holds the cause, which is therefore no
+    /// source.
     #[error("cannot read the daemon's reply: {0}")]
     Json(serde_json::Error),
     /// Another version of the protocol.

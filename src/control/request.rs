@@ -36,7 +36,8 @@ pub enum Request {
         /// As in `tcp 198.51.100.7:40000 192.0.2.10:80`.
         flow: String,
     },
-    /// What a reload of another configuration would change: answered with [`super::ReloadPlan`]. The text follows the line.
+    /// What a reload of another configuration would change: answered with [`super::ReloadPlan`].
+    /// The text follows the line.
     Plan {
         /// The file's name, for faults.
         file: String,
@@ -45,16 +46,17 @@ pub enum Request {
     },
     /// The health checks with their last results: answered with [`super::Checks`].
     Checks,
-    /// Runs the health checks of a real server now, beside their schedule: answered with [`super::Checked`].
+    /// Runs the health checks of a real server now, beside their schedule: answered with
+    /// [`super::Checked`].
     Check {
         /// Its address.
         address: String,
     },
-    /// Changes as they happen: answered with a [`super::Status`] and then a line for each [`super::Event`], until the
-    /// asker closes.
+    /// Changes as they happen: answered with a [`super::Status`] and then a line for each
+    /// [`super::Event`], until the asker closes.
     Events,
-    /// Another weight. This and all that follows changes something, and is answered with a [`super::Status`] when it
-    /// has.
+    /// Another weight. This and all that follows changes something, and is answered with a
+    /// [`super::Status`] when it has.
     SetWeight {
         /// Whose.
         #[serde(flatten)]
@@ -175,8 +177,8 @@ impl Request {
         if let Self::Plan { bytes, .. } = self { *bytes } else { 0 }
     }
 
-    /// Whether it is for those who may change something: it does, or takes as much work as a change. Any client may ask
-    /// the others.
+    /// Whether it is for those who may change something: it does, or takes as much work as a
+    /// change. Any client may ask the others.
     #[must_use]
     pub fn is_for_writers(&self) -> bool {
         match self {

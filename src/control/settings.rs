@@ -6,7 +6,8 @@ use super::alteration::Alteration;
 use crate::model::duration::Text;
 use crate::model::{FloodMarks, Persistence, Policy, Timeouts, Unknown};
 
-/// A key, of a table of its own with that in front, and its value as the configuration has it, without quotes.
+/// A key, of a table of its own with that in front, and its value as the configuration has it,
+/// without quotes.
 type Setting = (&'static str, String);
 
 /// What is shown where the configuration does not have the key and that is a value of its own.

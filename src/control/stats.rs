@@ -37,9 +37,11 @@ pub struct Packets {
     pub ended: u64,
     /// Fragments that are held until their datagram's first one comes.
     pub held: u64,
-    /// Tunnelled without a connection entry, because the table was full or the service in flood mode.
+    /// Tunnelled without a connection entry, because the table was full or the service in flood
+    /// mode.
     pub without_entry: u64,
-    /// New flows of persistent clients placed by hash, because there was no room for another template.
+    /// New flows of persistent clients placed by hash, because there was no room for another
+    /// template.
     pub without_template: u64,
     /// Of the director's own probes to virtual IPs, which are no part of the sum.
     pub probes: u64,
@@ -52,8 +54,8 @@ pub struct TunnelErrors {
     pub service: String,
     /// The real server.
     pub real: IpAddr,
-    /// ICMP protocol-unreachable: nobody listens for the tunnel there, or (Linux from 6.7 on) the daemon's
-    /// receive buffer is full.
+    /// ICMP protocol-unreachable: nobody listens for the tunnel there, or (Linux from 6.7 on) the
+    /// daemon's receive buffer is full.
     pub protocol_unreachable: u64,
     /// Other unreachable and time-exceeded errors.
     pub unreachable: u64,
@@ -125,7 +127,8 @@ pub struct DirectorStats {
     pub timers: Timers,
     /// Whether the TUN hands over super-frames.
     pub offload: bool,
-    /// Times that the kernel was asked for a TUN with offload and made none: then the daemon works without.
+    /// Times that the kernel was asked for a TUN with offload and made none: then the daemon works
+    /// without.
     pub offload_refused: u64,
     /// What is wrong with the host.
     pub host: HostStatus,
@@ -214,7 +217,8 @@ pub struct RealServerStats {
     pub partial_checksums: u64,
     /// Bytes of the packets that the TUN took.
     pub bytes_delivered: u64,
-    /// Packets of them that were put together with others of their stream, because the NIC had not merged them.
+    /// Packets of them that were put together with others of their stream, because the NIC had not
+    /// merged them.
     pub coalesced_packets: u64,
     /// The frames that they became.
     pub coalesced_frames: u64,
@@ -230,7 +234,8 @@ pub struct RealServerStats {
     pub tun_dropped: u64,
     /// Whether super-frames are written to the TUN.
     pub offload: bool,
-    /// Times that the kernel was asked for a TUN with offload and made none: then the daemon works without.
+    /// Times that the kernel was asked for a TUN with offload and made none: then the daemon works
+    /// without.
     pub offload_refused: u64,
     /// Whether packets are put together.
     pub coalesce: bool,

@@ -22,7 +22,8 @@ pub(super) fn text<'a>(
     table.trim_fmt() + "\n"
 }
 
-/// A number of at most seven characters: from ten million on in thousands, and so on, as ipvsadm shows them.
+/// A number of at most seven characters: from ten million on in thousands, and so on, as ipvsadm
+/// shows them.
 pub(super) fn short(number: u64) -> String {
     const EXACT: u64 = 9_999_999;
     let mut left = number;

@@ -100,7 +100,8 @@ fn delivered(gate: &mut Gate, datagram: &[u8]) -> (virtio::Header, Vec<u8>) {
     by_header
 }
 
-/// The datagram is refused so, counted so, and left as it was; by both entrances, where the outer header is right.
+/// The datagram is refused so, counted so, and left as it was; by both entrances, where the outer
+/// header is right.
 fn refused(datagram: &[u8], refusal: Refusal) {
     let mut gate = gate();
     let mut bytes = datagram.to_vec();
@@ -215,7 +216,8 @@ fn merged_udp_is_refused_and_counted() {
     }
 }
 
-/// IPVS, a container behind a veth or a guest leaves the checksum to a network card that never comes.
+/// IPVS, a container behind a veth or a guest leaves the checksum to a network card that never
+/// comes.
 #[test]
 fn a_whole_datagram_with_an_unfinished_checksum_goes_on_as_such() {
     for (family, outer) in MIXES {
@@ -292,7 +294,8 @@ fn udp_without_checksum_passes() {
     }
 }
 
-/// RFC 6040 figure 4, on packets: a row per inner field; columns are the outer Not-ECT, ECT(0), ECT(1), CE.
+/// RFC 6040 figure 4, on packets: a row per inner field; columns are the outer Not-ECT, ECT(0),
+/// ECT(1), CE.
 #[test]
 fn congestion_marks_are_combined_by_rfc_6040_in_every_mix() {
     let figure: [(u8, [Option<u8>; 4]); 4] = [
@@ -440,7 +443,8 @@ fn bad_packets_have_their_reason() {
     }
 }
 
-/// The outer header's own extension headers: Linux's tunnels write a limit of encapsulations there (RFC 2473 section 4.1.1).
+/// The outer header's own extension headers: Linux's tunnels write a limit of encapsulations there
+/// (RFC 2473 section 4.1.1).
 #[test]
 fn an_outer_header_with_extension_headers_is_opened() {
     let limit = [4, 1, 4, 1, 1, 0];
@@ -485,7 +489,8 @@ fn the_longest_datagram_passes() {
     }
 }
 
-/// A payload without room for the virtio-net header before it is a caller's mistake; it is refused, not written over.
+/// A payload without room for the virtio-net header before it is a caller's mistake; it is refused,
+/// not written over.
 #[test]
 fn a_payload_without_headroom_is_refused() {
     let packet = udp_packet(Family::V6).bytes();

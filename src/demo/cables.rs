@@ -1,5 +1,6 @@
-//! The demonstration's network: each host is a network namespace, each cable a pair of veth devices. All have both
-//! address families. Hosts and addresses are those of the namespace tests (`netns-tests/topology.sh`).
+//! The demonstration's network: each host is a network namespace, each cable a pair of veth
+//! devices. All have both address families. Hosts and addresses are those of the namespace tests
+//! (`netns-tests/topology.sh`).
 //!
 //! ```text
 //!   client 198.51.100.10 ──── router ──┬─ uplink ── eth0 192.0.2.2  director  (the VIPs are announced here:
@@ -115,8 +116,8 @@ pub(super) fn lay() -> Result<()> {
     count_replies()
 }
 
-/// Also where the machine has it switched off for new interfaces; and addresses are there at once, not after the
-/// second that duplicate detection takes.
+/// Also where the machine has it switched off for new interfaces; and addresses are there at once,
+/// not after the second that duplicate detection takes.
 fn allow_ipv6(host: &str) -> Result<()> {
     let settings = ["all", "default"].map(|interface| {
         ["disable_ipv6", "accept_dad"].map(|key| format!("net.ipv6.conf.{interface}.{key}=0"))
@@ -152,7 +153,8 @@ fn default_route(host: &str, routers: [&str; 2]) -> Result<()> {
     routers.iter().try_for_each(|router| ip(&format!("-n {host} route add default via {router}")))
 }
 
-/// Packets from the VIPs: those that the router hands to the client, and those that reach the director.
+/// Packets from the VIPs: those that the router hands to the client, and those that reach the
+/// director.
 fn count_replies() -> Result<()> {
     for (host, hook, from) in
         [("router", "forward", "iifname lan oifname client "), ("director", "prerouting", "")]

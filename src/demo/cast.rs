@@ -94,7 +94,8 @@ fn configuration() -> String {
     text
 }
 
-/// The host's web server: its name at `/`, and the large file. nginx, or Python's where there is no nginx.
+/// The host's web server: its name at `/`, and the large file. nginx, or Python's where there is no
+/// nginx.
 fn web_server(name: &str) -> Result<Command> {
     let root = Path::new(FOLDER).join(name);
     fs::create_dir_all(root.join("temporary")).context("cannot make a web server's folder")?;

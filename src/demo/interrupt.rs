@@ -1,5 +1,6 @@
-//! Ctrl-C and SIGTERM end the demonstration. Inside, this is the first process of its namespace: for that one Linux
-//! ignores each signal without a handler, and with its end all other processes there are killed.
+//! Ctrl-C and SIGTERM end the demonstration. Inside, this is the first process of its namespace:
+//! for that one Linux ignores each signal without a handler, and with its end all other processes
+//! there are killed.
 
 use std::process;
 use std::thread;

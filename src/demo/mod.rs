@@ -1,7 +1,8 @@
 //! `vstun demo`: the whole system on one machine, in private namespaces.
 //!
 //! 1. says what is missing on this machine, and what to do;
-//! 2. runs itself again inside new namespaces, so that nothing on the host changes and everything goes with it;
+//! 2. runs itself again inside new namespaces, so that nothing on the host changes and everything
+//!    goes with it;
 //! 3. lays the cables, starts web servers, real servers and the director;
 //! 4. sends requests and large downloads over both address families, counting on the way;
 //! 5. prints what it saw, or fails with the reason.
@@ -27,7 +28,8 @@ const REQUESTS: usize = 500;
 /// Runs the demonstration; with `keep` it then opens a shell among its namespaces.
 ///
 /// # Errors
-/// What is missing on this machine, or what went wrong; by then every process of the demonstration has ended.
+/// What is missing on this machine, or what went wrong; by then every process of the demonstration
+/// has ended.
 pub fn run(keep: bool) -> Result<()> {
     if namespaces::are_private() {
         perform(keep)

@@ -1,4 +1,5 @@
-//! Namespaces of our own: the program runs itself again inside them. Processes, mounts and networks made there go with it.
+//! Namespaces of our own: the program runs itself again inside them. Processes, mounts and networks
+//! made there go with it.
 
 use std::env;
 use std::ffi::OsString;

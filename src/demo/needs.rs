@@ -10,7 +10,8 @@ use anyhow::{Result, bail};
 use super::namespaces;
 
 const TUN: &str = "/dev/net/tun";
-/// The kernel's list of IPv6 addresses; missing where it has no IPv6 or was started with `ipv6.disable=1`.
+/// The kernel's list of IPv6 addresses; missing where it has no IPv6 or was started with
+/// `ipv6.disable=1`.
 const IPV6: &str = "/proc/net/if_inet6";
 
 /// Programs, and the Debian package of each.

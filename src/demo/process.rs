@@ -25,7 +25,8 @@ pub(super) struct Process {
 }
 
 impl Process {
-    /// Starts `command` in a process group of its own: what is typed at the terminal is not meant for it.
+    /// Starts `command` in a process group of its own: what is typed at the terminal is not meant
+    /// for it.
     pub(super) fn start(name: &str, command: &mut Command) -> Result<Self> {
         let log = PathBuf::from(namespaces::FOLDER).join(format!("{name}.log"));
         let file = File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;

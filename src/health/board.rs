@@ -1,5 +1,5 @@
-//! The state of all checks. [`Board::start_due`] gives out what is to be probed, [`Board::finish`] takes what was found, and
-//! [`Board::take_events`] says what follows for the real servers.
+//! The state of all checks. [`Board::start_due`] gives out what is to be probed, [`Board::finish`]
+//! takes what was found, and [`Board::take_events`] says what follows for the real servers.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::net::IpAddr;
@@ -165,8 +165,8 @@ impl Board {
         }
     }
 
-    /// Takes another plan. A check that is in both keeps its state; a new one of a real server that the service had starts from the
-    /// state which that has, any other from its `initial`.
+    /// Takes another plan. A check that is in both keeps its state; a new one of a real server that
+    /// the service had starts from the state which that has, any other from its `initial`.
     pub fn adopt(&mut self, now: Millis, plan: &Plan) {
         let ids = self.take_checks(now, plan);
         let old = std::mem::take(&mut self.services);
@@ -226,7 +226,8 @@ impl Board {
             for id in &checks {
                 let Some(check) = self.checks.get_mut(id) else { continue };
                 check.users.push((place, index));
-                // Only what a check has said brings a real server down for good; without any it had no state.
+                // Only what a check has said brings a real server down for good; without any it had
+                // no state.
                 if let Some(old) = old.filter(|old| check.runs == 0 && !old.checks.is_empty()) {
                     check.begin_as(if old.passes { Initial::Up } else { Initial::Down });
                 }
@@ -292,7 +293,8 @@ impl Board {
         }
     }
 
-    /// Something happened that makes the real server doubtful: its checks run now, as far as their fast interval allows.
+    /// Something happened that makes the real server doubtful: its checks run now, as far as their
+    /// fast interval allows.
     pub fn hurry(&mut self, now: Millis, real: IpAddr) {
         for id in self.of_real.get(&real).into_iter().flatten() {
             let Some(check) = self.checks.get_mut(id) else { continue };
@@ -309,7 +311,8 @@ impl Board {
         }
     }
 
-    /// A check of a real server that is known for its address, or of all, to be run now: whatever the intervals.
+    /// A check of a real server that is known for its address, or of all, to be run now: whatever
+    /// the intervals.
     #[must_use]
     pub fn checks_of(&self, real: IpAddr) -> Vec<(CheckId, PlannedCheck)> {
         let ids = self.of_real.get(&real).into_iter().flatten();

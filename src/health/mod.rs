@@ -1,4 +1,5 @@
-//! Health checks: what is checked, when, and what follows for the real servers. Pure; imports `model`.
+//! Health checks: what is checked, when, and what follows for the real servers. Pure; imports
+//! `model`.
 //!
 //! 1. [`spec`]: one check as it is configured.
 //! 2. [`plan`]: the checks of all services. Checks of one real server with the same text run once.

@@ -8,7 +8,8 @@ use super::rule::Rules;
 use super::spec::{CheckSpec, Probe, Via};
 use crate::model::{Listen, RealSpec};
 
-/// The most checks of a director, each of one real server: their state and their results are kept in memory.
+/// The most checks of a director, each of one real server: their state and their results are kept
+/// in memory.
 pub const MAX_CHECKS: usize = 65_536;
 
 /// Where a probe goes.
@@ -132,8 +133,9 @@ fn planned<'a>(
     destinations.map(move |destination| PlannedCheck { real, destination, spec: Arc::clone(spec) })
 }
 
-/// Where the probes of a check of `real` go, in a service with those listens: through the tunnel to each virtual IP, otherwise to the
-/// real server's own address. Empty where the check has no port and no listen of its transport gives it one.
+/// Where the probes of a check of `real` go, in a service with those listens: through the tunnel to
+/// each virtual IP, otherwise to the real server's own address. Empty where the check has no port
+/// and no listen of its transport gives it one.
 #[must_use]
 pub fn destinations(spec: &CheckSpec, real: IpAddr, listens: &[Listen]) -> Vec<Destination> {
     if let Probe::Exec(_) = spec.probe {

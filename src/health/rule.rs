@@ -1,4 +1,5 @@
-//! What a service makes of its real servers' checks: quorum with hysteresis, and the panic threshold.
+//! What a service makes of its real servers' checks: quorum with hysteresis, and the panic
+//! threshold.
 
 /// When a service counts as served.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -13,8 +14,8 @@ impl Quorum {
     /// One real server of weight 1.
     pub const DEFAULT: Self = Self { quorum: 1, hysteresis: 0 };
 
-    /// Whether there is a quorum, where `alive` is the sum of the weights of those that are up and `before` says whether there was
-    /// one. Without anybody there is none.
+    /// Whether there is a quorum, where `alive` is the sum of the weights of those that are up and
+    /// `before` says whether there was one. Without anybody there is none.
     #[must_use]
     pub fn reached(self, before: bool, alive: u64) -> bool {
         let (quorum, hysteresis) = (u64::from(self.quorum), u64::from(self.hysteresis));
@@ -27,7 +28,8 @@ impl Quorum {
     }
 }
 
-/// The share of a service's real servers, in per cent, of which more cannot be down: then the checks are disbelieved.
+/// The share of a service's real servers, in per cent, of which more cannot be down: then the
+/// checks are disbelieved.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Panic(pub u32);
 

@@ -5,11 +5,12 @@ use std::time::Duration;
 use super::spec::Timing;
 use crate::model::Millis;
 
-/// How much of the interval a probe may come earlier or later, in thousandths: probes that have begun together drift apart.
+/// How much of the interval a probe may come earlier or later, in thousandths: probes that have
+/// begun together drift apart.
 const JITTER: u64 = 100;
 
-/// The first probes are spread over so long, or over the interval where that is shorter: a thousand checks do not start at once, and
-/// a dead server is found soon.
+/// The first probes are spread over so long, or over the interval where that is shorter: a thousand
+/// checks do not start at once, and a dead server is found soon.
 const FIRST: Duration = Duration::from_secs(1);
 
 /// What makes a check's times its own.
@@ -46,8 +47,8 @@ impl Jitter {
         Millis(started.0.saturating_add(interval - early).saturating_add(late))
     }
 
-    /// When a probe may be brought forward to, where the last one has started at `started`: a forged error costs no more than the
-    /// fast interval allows.
+    /// When a probe may be brought forward to, where the last one has started at `started`: a
+    /// forged error costs no more than the fast interval allows.
     #[must_use]
     pub fn hurried(now: Millis, started: Option<Millis>, timing: &Timing) -> Millis {
         let fast = timing.fast_interval.min(timing.interval);

@@ -251,8 +251,8 @@ impl fmt::Display for StatusRange {
 /// How TLS is spoken.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct TlsProbe {
-    /// The name that is asked for and that the certificate has to have; `None`: the host of the request where that is a name,
-    /// otherwise the address.
+    /// The name that is asked for and that the certificate has to have; `None`: the host of the
+    /// request where that is a name, otherwise the address.
     pub sni: Option<String>,
     /// A file of certificates to trust; `None`: those of the system.
     pub ca: Option<PathBuf>,
@@ -290,7 +290,8 @@ pub struct ClientCertificate {
 pub struct UdpProbe {
     /// What is sent.
     pub send: String,
-    /// A regular expression that the answer must match; `None`: no "port unreachable" within the timeout passes.
+    /// A regular expression that the answer must match; `None`: no "port unreachable" within the
+    /// timeout passes.
     pub expect: Option<String>,
 }
 

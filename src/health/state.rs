@@ -52,8 +52,8 @@ enum Result {
     LastFail,
 }
 
-/// Rows are phases in the order of [`Phase::ALL`]; columns are a pass, the pass that reaches `rise`, a failure, and the failure
-/// that reaches `fall`.
+/// Rows are phases in the order of [`Phase::ALL`]; columns are a pass, the pass that reaches
+/// `rise`, a failure, and the failure that reaches `fall`.
 #[rustfmt::skip]
 const NEXT: [[Phase; 4]; 4] = {
     use Phase::{Down, Falling, Rising, Up};
@@ -153,7 +153,8 @@ mod tests {
     }
 
     proptest! {
-        /// The model: the state changes to what the last `rise` or `fall` results all were. Misses that are not in a row never add up.
+        /// The model: the state changes to what the last `rise` or `fall` results all were. Misses
+        /// that are not in a row never add up.
         #[test]
         fn only_results_in_a_row_change_the_state(
             rise in 1_u32..5, fall in 1_u32..5, up: bool, results in prop::collection::vec(any::<bool>(), 0..60),

@@ -234,7 +234,8 @@ fn a_broken_check_takes_no_site_down() {
 }
 
 proptest! {
-    /// What the balancer has been told is what the checks say, whatever the findings, reloads and doubts.
+    /// What the balancer has been told is what the checks say, whatever the findings, reloads and
+    /// doubts.
     #[test]
     fn what_was_told_is_what_is_so(
         seed: u64,

@@ -1,4 +1,5 @@
-//! Whether packets for the virtual IPs get into the TUN: the kernel's own answer for a packet that comes in by an uplink.
+//! Whether packets for the virtual IPs get into the TUN: the kernel's own answer for a packet that
+//! comes in by an uplink.
 
 use std::net::IpAddr;
 
@@ -9,12 +10,14 @@ use super::family::Family;
 use super::problem::{Problem, ProblemKind};
 use super::route::RouteKind;
 
-/// A route lookup with the uplink as the input, as the kernel makes one for each packet that it receives.
+/// A route lookup with the uplink as the input, as the kernel makes one for each packet that it
+/// receives.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Question {
     /// The virtual IP.
     pub vip: IpAddr,
-    /// A host that could be a client: the kernel refuses sources that it would not route by this uplink.
+    /// A host that could be a client: the kernel refuses sources that it would not route by this
+    /// uplink.
     pub from: IpAddr,
     /// The uplink's number.
     pub uplink: u32,
@@ -78,7 +81,8 @@ fn link_local(address: IpAddr) -> bool {
     }
 }
 
-/// What the answer says is wrong; nothing: the packets get into the TUN, or the answer says nothing about that.
+/// What the answer says is wrong; nothing: the packets get into the TUN, or the answer says nothing
+/// about that.
 #[must_use]
 pub fn judge(question: &Question, answer: Answer, tun: &str, facts: &Facts) -> Option<Problem> {
     let Question { vip, uplink, .. } = *question;

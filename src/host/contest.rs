@@ -1,5 +1,5 @@
-//! Who wins where a step of the plan is undone by somebody else: it is put back a few times, ever more slowly, and then left to
-//! them.
+//! Who wins where a step of the plan is undone by somebody else: it is put back a few times, ever
+//! more slowly, and then left to them.
 
 use std::time::{Duration, Instant};
 

@@ -1,7 +1,9 @@
-//! The MSS clamp: a table that says about packets from a virtual IP what a lookup says today, with a smaller MSS.
+//! The MSS clamp: a table that says about packets from a virtual IP what a lookup says today, with
+//! a smaller MSS.
 //!
-//! The size of segments from client to server is set by the MSS in the SYN-ACK, which the director never sees. The
-//! kernel takes it from the route's `advmss`, so packets from the virtual IP get routes of their own.
+//! The size of segments from client to server is set by the MSS in the SYN-ACK, which the director
+//! never sees. The kernel takes it from the route's `advmss`, so packets from the virtual IP get
+//! routes of their own.
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
@@ -112,8 +114,8 @@ impl<'a> Copier<'a> {
         self.copies_at(destination, tables)
     }
 
-    /// What the tables, the earlier ones first, leave of the destination. Which routes of others count
-    /// is decided by those of earlier tables that cover it, and by nothing else.
+    /// What the tables, the earlier ones first, leave of the destination. Which routes of others
+    /// count is decided by those of earlier tables that cover it, and by nothing else.
     fn copies_at(&self, destination: IpNet, tables: &[u32]) -> Vec<Route> {
         let Some((table, earlier)) = tables.split_last() else { return Vec::new() };
         let mut copies = self.copies_at(destination, earlier);
@@ -152,8 +154,8 @@ impl<'a> Copier<'a> {
         covering.next().is_some_and(|other| other.kind != RouteKind::Throw)
     }
 
-    /// Whether copies of other destinations depend on that table's routes: those of a later one that
-    /// they may hide.
+    /// Whether copies of other destinations depend on that table's routes: those of a later one
+    /// that they may hide.
     #[must_use]
     pub fn hides_others(&self, table: u32, family: Family) -> bool {
         let later = self.tables_of(family).iter().skip_while(|one| **one != table).skip(1);
@@ -250,10 +252,11 @@ fn copied(route: &Route, desired: &DesiredRealServer, facts: &Facts) -> bool {
     out && for_vips && !through_tun && !on_link_only
 }
 
-/// The copy under a key that none of the others has. IPv4 uses the first of several with one key. IPv6 has routes that
-/// differ in nothing but where they go, default routers for one: made again by hand they would become one multipath
-/// route, or the later would replace the earlier. One after the other by metric they keep their order, and a router that
-/// does not answer is passed over still (RFC 4191 3.2).
+/// The copy under a key that none of the others has. IPv4 uses the first of several with one key.
+/// IPv6 has routes that differ in nothing but where they go, default routers for one: made again by
+/// hand they would become one multipath route, or the later would replace the earlier. One after
+/// the other by metric they keep their order, and a router that does not answer is passed over
+/// still (RFC 4191 3.2).
 fn apart(mut copy: Route, others: &[Route]) -> Option<Route> {
     // A throw gives way: see `drop_throws`.
     let kept = |other: &&Route| other.kind != RouteKind::Throw;
@@ -311,12 +314,12 @@ pub fn difference<'a>(
     changes
 }
 
-/// Follows events of routes where the table was in step before them: `facts` are as they were then, but
-/// for the table itself, and `room` what fitted into the tunnels. What is left to be done costs as much
-/// as the events' own destinations do, however many routes there are.
+/// Follows events of routes where the table was in step before them: `facts` are as they were then,
+/// but for the table itself, and `room` what fitted into the tunnels. What is left to be done costs
+/// as much as the events' own destinations do, however many routes there are.
 ///
-/// None: the events concern more than their own destinations, or do not say enough. The host has to be
-/// looked at then, and `facts` are no good any more.
+/// None: the events concern more than their own destinations, or do not say enough. The host has to
+/// be looked at then, and `facts` are no good any more.
 #[must_use]
 pub fn follow(
     desired: &DesiredRealServer,
@@ -361,7 +364,8 @@ pub fn unseen_rules(desired: &DesiredRealServer, facts: &Facts) -> Vec<u32> {
     later.filter(|rule| rule.special || rule.table.is_none()).map(|rule| rule.priority).collect()
 }
 
-/// The MSS that clients of the virtual IPs are told: the smallest of all routes that leave the host.
+/// The MSS that clients of the virtual IPs are told: the smallest of all routes that leave the
+/// host.
 pub(super) fn advertised_mss(desired: &DesiredRealServer, facts: &Facts) -> Mss {
     let copier = Copier::new(desired, facts);
     let usual = 1500 - if desired.mss_route { outer(desired) } else { 0 };
@@ -387,9 +391,9 @@ pub(super) fn advertised_mss(desired: &DesiredRealServer, facts: &Facts) -> Mss 
     Mss { v4: of(Family::V4), v6: of(Family::V6) }
 }
 
-/// What fits into the tunnels from the directors, in bytes: the smallest MTU of the ways back to them,
-/// less the outer header. A range of directors also counts by the routes inside of it: nobody knows
-/// which of its addresses are in use. None where there is no way to any.
+/// What fits into the tunnels from the directors, in bytes: the smallest MTU of the ways back to
+/// them, less the outer header. A range of directors also counts by the routes inside of it: nobody
+/// knows which of its addresses are in use. None where there is no way to any.
 fn tunnel_room(
     desired: &DesiredRealServer,
     facts: &Facts,
@@ -451,7 +455,8 @@ fn tables(family: Family, desired: &DesiredRealServer, facts: &Facts) -> Vec<u32
     tables
 }
 
-/// A throw of an earlier table says "go on to the next": the next table's route for the same prefix takes its place.
+/// A throw of an earlier table says "go on to the next": the next table's route for the same prefix
+/// takes its place.
 fn drop_throws(copies: &mut Vec<Route>, earlier: usize) {
     // Whatever its metric: between the two the lower one would win.
     let place = |route: &Route| (route.destination, route.from, route.tos);
@@ -467,8 +472,8 @@ fn advmss(route: &Route) -> Option<u32> {
     route.metrics.get(&metric::ADVMSS).copied()
 }
 
-/// The smallest MTU of the route's ways out, or its own where that is smaller, in bytes; none where there is
-/// no way out.
+/// The smallest MTU of the route's ways out, or its own where that is smaller, in bytes; none where
+/// there is no way out.
 fn way_mtu(route: &Route, facts: &Facts) -> Option<u32> {
     if route.kind != RouteKind::Unicast {
         return None;

@@ -1,5 +1,5 @@
-//! Defending a virtual IP against another host that claims it, as RFC 5227 2.4 (c) has it for an address that must not be given
-//! up: one announcement in ten seconds, however often it is claimed.
+//! Defending a virtual IP against another host that claims it, as RFC 5227 2.4 (c) has it for an
+//! address that must not be given up: one announcement in ten seconds, however often it is claimed.
 
 use std::time::{Duration, Instant};
 

@@ -36,11 +36,13 @@ pub struct DesiredDirector {
     pub arp: bool,
     /// Outer source addresses, at most one of each family; none: what the routing table picks.
     pub sources: Vec<IpAddr>,
-    /// The outer sources in use, which the real servers admit: kept where the routing table comes to prefer another.
+    /// The outer sources in use, which the real servers admit: kept where the routing table comes
+    /// to prefer another.
     pub known_sources: OuterSources,
     /// A table in which routing daemons find the virtual IPs; 0: none.
     pub announce_table: u32,
-    /// Virtual IPs that are captured and not announced: neither answered for nor in `announce_table`.
+    /// Virtual IPs that are captured and not announced: neither answered for nor in
+    /// `announce_table`.
     pub withdrawn: BTreeSet<IpAddr>,
     /// Give real servers on directly connected networks routes of their own, by way of themselves.
     pub neighbour_routes: bool,
@@ -180,8 +182,8 @@ fn routes(
     steps
 }
 
-/// The steps of a plan that hide routes of others. Also where there can be no plan they are to be there while these say so, and
-/// no longer.
+/// The steps of a plan that hide routes of others. Also where there can be no plan they are to be
+/// there while these say so, and no longer.
 #[must_use]
 pub fn hiding(desired: &DesiredDirector, facts: &Facts) -> Vec<Step> {
     if desired.neighbour_routes {
@@ -202,8 +204,8 @@ fn check_address(vip: IpAddr, facts: &Facts) -> Result<(), Refusal> {
     }
 }
 
-/// A router has the address with a subnet's prefix and zeros (RFC 4291 2.6.1), except where links have but two ends
-/// (RFC 6164): turned into one, this host would deliver packets for it to itself.
+/// A router has the address with a subnet's prefix and zeros (RFC 4291 2.6.1), except where links
+/// have but two ends (RFC 6164): turned into one, this host would deliver packets for it to itself.
 fn anycast(vip: IpAddr, facts: &Facts) -> Option<(IpAddr, IpNet, String)> {
     let first = |own: &&Address| {
         vip.is_ipv6() && own.subnet.network() == vip && own.subnet.prefix_len() < 127
@@ -212,10 +214,10 @@ fn anycast(vip: IpAddr, facts: &Facts) -> Option<(IpAddr, IpNet, String)> {
     Some((vip, own.subnet, facts.link_at(own.link)?.name.clone()))
 }
 
-/// Replies of real servers to the director's own probes come from the virtual IP, whose route leads to the TUN:
-/// strict reverse path filtering drops them, loose does not. What is in force is the larger of `all` and the
-/// interface's. A 2 that is there already is kept in the plan: it may be another daemon's, which may go first. IPv6 has
-/// no such filter.
+/// Replies of real servers to the director's own probes come from the virtual IP, whose route leads
+/// to the TUN: strict reverse path filtering drops them, loose does not. What is in force is the
+/// larger of `all` and the interface's. A 2 that is there already is kept in the plan: it may be
+/// another daemon's, which may go first. IPv6 has no such filter.
 fn loose_rp_filter(link: &str, facts: &Facts) -> Option<Step> {
     let own = facts.conf(link, "rp_filter");
     let all = facts.conf("all", "rp_filter");
@@ -234,7 +236,8 @@ fn route(desired: &DesiredDirector, address: IpAddr, table: u32, facts: &Facts) 
 fn announcements(uplinks: &[&Link], vips: &[IpAddr], facts: &Facts) -> Vec<Announcement> {
     uplinks
         .iter()
-        // Without a cable an interface loses its entries. They are made when it is back and nobody else has the address.
+        // Without a cable an interface loses its entries. They are made when it is back and nobody
+        // else has the address.
         .filter(|link| link.arp && link.up && link.carrier)
         .flat_map(|link| {
             let heard = |vip: &&IpAddr| vip.is_ipv4() || ipv6::speaks(link, facts);

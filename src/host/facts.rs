@@ -11,8 +11,8 @@ use super::routes::Routes;
 use super::step::{MAIN, Object, Step};
 use super::sysctl;
 
-/// Kernel modules that take tunnelled packets: over IPv4 `ipip` those of protocol 4 and `sit` those of protocol 41,
-/// both by way of `tunnel4`; over IPv6 `ip6_tunnel` both, by way of `tunnel6`.
+/// Kernel modules that take tunnelled packets: over IPv4 `ipip` those of protocol 4 and `sit` those
+/// of protocol 41, both by way of `tunnel4`; over IPv6 `ip6_tunnel` both, by way of `tunnel6`.
 pub const TUNNEL_MODULES: [&str; 5] = ["ipip", "sit", "tunnel4", "ip6_tunnel", "tunnel6"];
 
 /// The state of the host at one moment.
@@ -22,7 +22,8 @@ pub struct Facts {
     pub links: Vec<Link>,
     /// Every local address.
     pub addresses: Vec<Address>,
-    /// What the routing tables say about the addresses asked for; those without a route are not in here.
+    /// What the routing tables say about the addresses asked for; those without a route are not in
+    /// here.
     pub lookups: BTreeMap<IpAddr, Lookup>,
     /// The routes of every table.
     pub routes: Routes,
@@ -30,13 +31,16 @@ pub struct Facts {
     pub rules: Vec<Rule>,
     /// The proxy neighbour entries.
     pub proxies: Vec<Proxy>,
-    /// Kernel settings by their path below `/proc/sys`, with slashes; those the kernel lacks are not in here.
+    /// Kernel settings by their path below `/proc/sys`, with slashes; those the kernel lacks are
+    /// not in here.
     pub sysctls: BTreeMap<String, String>,
-    /// What settings were before this daemon, or the dead one that it takes over from, changed them.
+    /// What settings were before this daemon, or the dead one that it takes over from, changed
+    /// them.
     pub originals: BTreeMap<String, String>,
     /// Those of [`TUNNEL_MODULES`] that are loaded.
     pub tunnel_modules: Vec<String>,
-    /// The TUN of that name is this process's own: a second plan after a reload, or after a change of the host.
+    /// The TUN of that name is this process's own: a second plan after a reload, or after a change
+    /// of the host.
     pub tun_is_ours: bool,
 }
 
@@ -63,7 +67,8 @@ pub struct Link {
     pub tunnel: Option<Tunnel>,
     /// The number of the interface that it is a port of: a bridge, a bond, a VRF.
     pub master: Option<u32>,
-    /// Whether it takes the packets that arrive at its ports, as a bridge or a bond does, and a VRF does not.
+    /// Whether it takes the packets that arrive at its ports, as a bridge or a bond does, and a VRF
+    /// does not.
     pub takes_packets: bool,
 }
 
@@ -99,10 +104,11 @@ pub struct Address {
     pub address: IpAddr,
     /// The subnet it makes reachable on the interface.
     pub subnet: IpNet,
-    /// Whether the kernel is still finding out if another host has it (RFC 4862 5.4), or has found one: no packet may
-    /// have it as its source, and no route as its preferred one.
+    /// Whether the kernel is still finding out if another host has it (RFC 4862 5.4), or has found
+    /// one: no packet may have it as its source, and no route as its preferred one.
     pub tentative: bool,
-    /// Whether it is one of the privacy extensions' (RFC 8981): another takes its place within a day.
+    /// Whether it is one of the privacy extensions' (RFC 8981): another takes its place within a
+    /// day.
     pub temporary: bool,
     /// Whether new connections should not have it as their source (RFC 4862 5.5.4).
     pub deprecated: bool,
@@ -143,7 +149,8 @@ pub struct Rule {
     pub from: Option<IpNet>,
     /// The table it leads to; none: it does something else.
     pub table: Option<u32>,
-    /// Whether it looks at anything but the source: interface, mark, ports, a suppressed prefix length.
+    /// Whether it looks at anything but the source: interface, mark, ports, a suppressed prefix
+    /// length.
     pub special: bool,
     /// Who made it.
     pub protocol: u8,
@@ -174,14 +181,15 @@ impl Facts {
         self.sysctl(&sysctl::conf(link, name)).and_then(|value| value.parse().ok()).unwrap_or(0)
     }
 
-    /// An IPv6 setting of an interface as a number; none where the kernel lacks it, or shows no number.
+    /// An IPv6 setting of an interface as a number; none where the kernel lacks it, or shows no
+    /// number.
     #[must_use]
     pub fn conf6(&self, link: &str, name: &str) -> Option<u32> {
         self.sysctl(&sysctl::conf6(link, name))?.parse().ok()
     }
 
-    /// The largest packet of the family that leaves by the link, in bytes: a router may have announced less for IPv6
-    /// than the link has (RFC 4861 4.6.4).
+    /// The largest packet of the family that leaves by the link, in bytes: a router may have
+    /// announced less for IPv6 than the link has (RFC 4861 4.6.4).
     #[must_use]
     pub fn mtu(&self, link: &Link, family: Family) -> u32 {
         match family {
@@ -190,7 +198,8 @@ impl Facts {
         }
     }
 
-    /// Whether the step is in force. A setting that the kernel does not have any more went with its interface.
+    /// Whether the step is in force. A setting that the kernel does not have any more went with its
+    /// interface.
     #[must_use]
     pub fn holds(&self, step: &Step) -> bool {
         match step {
@@ -199,7 +208,8 @@ impl Facts {
         }
     }
 
-    /// Whether the host lacks what the step makes. What a step does to settings and copies is not looked at.
+    /// Whether the host lacks what the step makes. What a step does to settings and copies is not
+    /// looked at.
     #[must_use]
     pub fn lacks(&self, step: &Step) -> bool {
         let Step::Add(object) = step else { return false };

@@ -29,7 +29,8 @@ impl Family {
         Self::of(net.addr())
     }
 
-    /// Bytes of its header without options or extension headers, around a tunnelled packet or inside.
+    /// Bytes of its header without options or extension headers, around a tunnelled packet or
+    /// inside.
     #[must_use]
     pub fn header(self) -> u32 {
         match self {

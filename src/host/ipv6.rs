@@ -8,8 +8,8 @@ use super::plan::{Refusal, write};
 use super::step::Step;
 use super::sysctl::conf6;
 
-/// Whether IPv6 packets can come to an IPv6 virtual IP. `all` alone does not say: it is what was last written to every
-/// interface at once, and what an interface has now counts.
+/// Whether IPv6 packets can come to an IPv6 virtual IP. `all` alone does not say: it is what was
+/// last written to every interface at once, and what an interface has now counts.
 pub(super) fn check(vips: &[IpAddr], tun: &str, facts: &Facts) -> Result<(), Refusal> {
     let Some(&address) = vips.iter().find(|vip| vip.is_ipv6()) else { return Ok(()) };
     let Some(off) = facts.conf6("all", "disable_ipv6") else {
@@ -28,9 +28,9 @@ pub(super) fn speaks(link: &Link, facts: &Facts) -> bool {
     facts.conf6(&link.name, "disable_ipv6") == Some(0)
 }
 
-/// What a new TUN must have before it is up. Router solicitations and multicast reports of the host itself would
-/// otherwise come out of it: without an IPv6 virtual IP it gets no IPv6, with one no link-local address
-/// (`addr_gen_mode` = 1), in whose name they are sent.
+/// What a new TUN must have before it is up. Router solicitations and multicast reports of the host
+/// itself would otherwise come out of it: without an IPv6 virtual IP it gets no IPv6, with one no
+/// link-local address (`addr_gen_mode` = 1), in whose name they are sent.
 pub(super) fn on_tun(tun: &str, vips: &[IpAddr], facts: &Facts) -> Vec<Step> {
     let settings: &[(&str, &str)] = if Family::V6.is_among(vips) {
         &[("addr_gen_mode", "1"), ("accept_ra", "0"), ("disable_ipv6", "0")]

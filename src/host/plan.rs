@@ -13,13 +13,13 @@ use super::step::{Object, Step};
 /// The smallest MTU a TUN gets: what every IPv4 host must accept (RFC 791).
 pub const MIN_TUN_MTU: u16 = 576;
 
-/// The smallest MTU of a TUN with an IPv6 virtual IP: what every link must carry (RFC 8200 5); below it the kernel
-/// turns IPv6 off on the interface.
+/// The smallest MTU of a TUN with an IPv6 virtual IP: what every link must carry (RFC 8200 5);
+/// below it the kernel turns IPv6 off on the interface.
 pub const MIN_TUN_MTU_V6: u16 = 1280;
 
-/// For each real server that has a unicast route the source address of tunnelled packets to it: what its `directors` have to
-/// admit. Without one the kernel fills in an IPv4 source under `IP_HDRINCL`; under `IPV6_HDRINCL` an unspecified one goes out
-/// as it is.
+/// For each real server that has a unicast route the source address of tunnelled packets to it:
+/// what its `directors` have to admit. Without one the kernel fills in an IPv4 source under
+/// `IP_HDRINCL`; under `IPV6_HDRINCL` an unspecified one goes out as it is.
 pub type OuterSources = BTreeMap<IpAddr, IpAddr>;
 
 /// The MSS in bytes that clients are told.
@@ -42,11 +42,13 @@ pub struct HostPlan {
     pub on_tun: Vec<Step>,
     /// Everything else.
     pub steps: Vec<Step>,
-    /// Addresses to be probed for (RFC 5227, RFC 4862 5.4) before the first step, and announced after the last.
+    /// Addresses to be probed for (RFC 5227, RFC 4862 5.4) before the first step, and announced
+    /// after the last.
     pub announcements: Vec<Announcement>,
     /// What the operator should know; nothing that keeps the program from running.
     pub warnings: Vec<String>,
-    /// What is wrong with the host as it is: what the plan leaves out for that, and what will not work.
+    /// What is wrong with the host as it is: what the plan leaves out for that, and what will not
+    /// work.
     pub problems: Vec<Problem>,
     /// The interfaces that clients' packets arrive at (director).
     pub uplinks: Vec<String>,
@@ -133,7 +135,8 @@ pub enum Refusal {
         /// The interface's name.
         link: String,
     },
-    /// The interface would answer for it: ARP whatever its `arp_ignore`, neighbour discovery for its own addresses.
+    /// The interface would answer for it: ARP whatever its `arp_ignore`, neighbour discovery for
+    /// its own addresses.
     #[error(
         "virtual IP {address} is an address of interface {link}, so this server would answer {} for it and clients would go round the director; remove it with `ip addr del {address}/{prefix} dev {link}`",
         resolution(*address)
@@ -157,8 +160,8 @@ pub enum Refusal {
         /// The table.
         table: u32,
     },
-    /// One network namespace cannot be both: what is tunnelled to itself never leaves, and the real server's virtual IP is
-    /// the director's local address.
+    /// One network namespace cannot be both: what is tunnelled to itself never leaves, and the real
+    /// server's virtual IP is the director's local address.
     #[error(
         "real server {address} is an address of this director's host{}, and one network namespace cannot be both; let the real server be another host, or a container with a network of its own",
         on_link(link)
@@ -215,7 +218,8 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// Whether the host may become fit by itself, as at boot: an interface, an address or a route is not there yet.
+    /// Whether the host may become fit by itself, as at boot: an interface, an address or a route
+    /// is not there yet.
     #[must_use]
     pub fn may_pass(&self) -> bool {
         matches!(self, Self::UplinkUnknown(_) | Self::UplinkMissing(_) | Self::SourceForeign(_))
@@ -256,8 +260,8 @@ pub(super) fn distinct(vips: &[IpAddr]) -> Vec<IpAddr> {
     vips
 }
 
-/// A write to a setting that the kernel has; its value now is taken from the facts, or from `default` where the
-/// interface does not exist yet.
+/// A write to a setting that the kernel has; its value now is taken from the facts, or from
+/// `default` where the interface does not exist yet.
 pub(super) fn write(facts: &Facts, sysctl: String, fallback: &str, to: &str) -> Option<Step> {
     let from = facts.sysctl(&sysctl).or_else(|| facts.sysctl(fallback))?.to_owned();
     Some(Step::Write { sysctl, from, to: to.to_owned(), beside: BTreeMap::new() })

@@ -54,7 +54,8 @@ impl ProblemKind {
 pub struct Problem {
     /// What it is about.
     pub kind: ProblemKind,
-    /// What it concerns: an address, an interface, a step. With the kind it says whether two problems are the same one.
+    /// What it concerns: an address, an interface, a step. With the kind it says whether two
+    /// problems are the same one.
     pub subject: String,
     /// The virtual IP or real server that it concerns, where it is one.
     pub address: Option<IpAddr>,

@@ -74,7 +74,8 @@ pub fn plan_items(desired: &DesiredRealServer, facts: &Facts) -> Result<HostPlan
     }
     let copies = if desired.mss_route { copies::check(desired, facts) } else { Ok(()) };
     if desired.mss_route && copies.is_ok() {
-        // Routes before rules: a rule to an empty table would be passed over, but only until it is half full.
+        // Routes before rules: a rule to an empty table would be passed over, but only until it is
+        // half full.
         steps.push(Step::Add(Object::Copies { table: desired.table }));
         for &from in &vips {
             let (table, priority) = (desired.table, desired.rule_priority);
@@ -108,10 +109,10 @@ fn link_mtu(desired: &DesiredRealServer, facts: &Facts) -> u32 {
     others.map(|link| link.mtu).max().unwrap_or_else(|| TUN_MTU.into())
 }
 
-/// An address on loopback is an old LVS recipe and harmless beside ours. On any other interface the kernel answers
-/// ARP for it there, `arp_ignore` = 1 or not, and clients that hear it go round the director. Neighbour discovery needs
-/// no settings: `ndisc_recv_ns()` answers for addresses of the interface asked on and for no others, whatever the host has
-/// on its TUN or on loopback.
+/// An address on loopback is an old LVS recipe and harmless beside ours. On any other interface the
+/// kernel answers ARP for it there, `arp_ignore` = 1 or not, and clients that hear it go round the
+/// director. Neighbour discovery needs no settings: `ndisc_recv_ns()` answers for addresses of the
+/// interface asked on and for no others, whatever the host has on its TUN or on loopback.
 fn check_vips(
     desired: &DesiredRealServer,
     vips: &mut Vec<IpAddr>,
@@ -136,8 +137,9 @@ fn check_vips(
     (warnings, refusals)
 }
 
-/// The kernel's own tunnels take each tunnelled packet as well as our raw socket does: where a tunnel is up the packet
-/// is delivered twice, where none is `tunnel4_rcv()` or `tunnel6_rcv()` refuses it with an ICMP error to the director.
+/// The kernel's own tunnels take each tunnelled packet as well as our raw socket does: where a
+/// tunnel is up the packet is delivered twice, where none is `tunnel4_rcv()` or `tunnel6_rcv()`
+/// refuses it with an ICMP error to the director.
 fn tunnels(desired: &DesiredRealServer, facts: &Facts) -> Vec<String> {
     let inner = |family: Family| family.is_among(&desired.vips);
     let outer = |family| desired.directors.iter().any(|net| Family::of_net(net) == family);
@@ -170,8 +172,9 @@ fn tunnel(kind: Tunnel, facts: &Facts) -> Option<String> {
     ))
 }
 
-/// `arp_ignore` = 1: answer only for addresses of the interface asked on. `arp_announce` = 2: never give the virtual
-/// IP as the sender of a request. What is in force is the larger of `all` and the interface's.
+/// `arp_ignore` = 1: answer only for addresses of the interface asked on. `arp_announce` = 2: never
+/// give the virtual IP as the sender of a request. What is in force is the larger of `all` and the
+/// interface's.
 fn silent_arp(link: &Link, facts: &Facts) -> Vec<Step> {
     let name = &link.name;
     let ignore = facts.conf(name, "arp_ignore");
@@ -179,7 +182,8 @@ fn silent_arp(link: &Link, facts: &Facts) -> Vec<Step> {
     let ignoring = ignores(ignore.max(facts.conf("all", "arp_ignore")));
     let announcing = announce.max(facts.conf("all", "arp_announce")) >= 2;
     let mut steps = Vec::new();
-    // A value that is ours already stays in the plan: it may be a dead predecessor's, to be taken over.
+    // A value that is ours already stays in the plan: it may be a dead predecessor's, to be taken
+    // over.
     if !ignoring || ignore == 1 {
         steps.extend(write(facts, conf(name, "arp_ignore"), "", "1"));
     }
@@ -189,8 +193,8 @@ fn silent_arp(link: &Link, facts: &Facts) -> Vec<Step> {
     steps
 }
 
-/// Whether this `arp_ignore` keeps the kernel from answering for an address of another interface: 3 does not (it
-/// only leaves out addresses of host scope), 4 to 7 mean nothing.
+/// Whether this `arp_ignore` keeps the kernel from answering for an address of another interface: 3
+/// does not (it only leaves out addresses of host scope), 4 to 7 mean nothing.
 fn ignores(value: u32) -> bool {
     matches!(value, 1 | 2 | 8)
 }
@@ -206,7 +210,8 @@ fn arp_ignore_elsewhere(facts: &Facts) -> Option<Problem> {
     })
 }
 
-/// Clients' addresses are not reached by way of the TUN: strict reverse path filtering would drop every packet.
+/// Clients' addresses are not reached by way of the TUN: strict reverse path filtering would drop
+/// every packet.
 fn loose_rp_filter(tun: &str, facts: &Facts) -> Option<Step> {
     let own = match facts.link(tun) {
         Some(_) => facts.conf(tun, "rp_filter"),

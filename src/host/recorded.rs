@@ -15,7 +15,8 @@ const MAX_VALUE_LEN: usize = 11;
 /// The kernel's own table of local addresses, which no plan touches.
 const LOCAL: u32 = 255;
 
-/// The settings that plans write, each below `net/FAMILY/CLASS/LINK`, and the values that they write.
+/// The settings that plans write, each below `net/FAMILY/CLASS/LINK`, and the values that they
+/// write.
 const SETTINGS: [(Family, &str, &str, &[&str]); 12] = [
     (Family::V4, "conf", "forwarding", &["1"]),
     (Family::V4, "conf", "rp_filter", &["2"]),
@@ -32,8 +33,8 @@ const SETTINGS: [(Family, &str, &str, &[&str]); 12] = [
 ];
 
 impl Step {
-    /// Whether a plan can hold this step. A state file is only as good as who wrote it: with a step of any other kind
-    /// it would write any setting and take away any route.
+    /// Whether a plan can hold this step. A state file is only as good as who wrote it: with a step
+    /// of any other kind it would write any setting and take away any route.
     #[must_use]
     pub fn is_planned(&self) -> bool {
         match self {

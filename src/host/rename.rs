@@ -9,7 +9,8 @@ use super::facts::Facts;
 pub struct Uplinks(BTreeMap<String, u32>);
 
 impl Uplinks {
-    /// The names that the configured uplinks have now. A name whose interface is gone stays, for another one that gets it.
+    /// The names that the configured uplinks have now. A name whose interface is gone stays, for
+    /// another one that gets it.
     pub fn current(&mut self, configured: &[String], facts: &Facts) -> Vec<String> {
         self.0.retain(|name, _| configured.contains(name));
         configured.iter().map(|name| self.current_one(name, facts)).collect()
@@ -25,7 +26,8 @@ impl Uplinks {
     }
 }
 
-/// The interfaces of which `known` has the number by another name than they have now: the old name and the new one.
+/// The interfaces of which `known` has the number by another name than they have now: the old name
+/// and the new one.
 #[must_use]
 pub fn renamed(known: &BTreeMap<String, u32>, facts: &Facts) -> Vec<(String, String)> {
     let other = |(name, index): (&String, &u32)| {

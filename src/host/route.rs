@@ -5,8 +5,8 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-/// A route. What decides about packets is spelt out; attributes that are merely carried along when it is copied
-/// (encapsulation, realms, router preference) stay raw.
+/// A route. What decides about packets is spelt out; attributes that are merely carried along when
+/// it is copied (encapsulation, realms, router preference) stay raw.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Route {
     /// Where to.

@@ -30,8 +30,8 @@ pub enum RouteEvent {
     Gone(Route),
 }
 
-/// The event does not say enough: several routes have one key, and which of them is meant depends on
-/// what was asked of the kernel. The tables have to be read again.
+/// The event does not say enough: several routes have one key, and which of them is meant depends
+/// on what was asked of the kernel. The tables have to be read again.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Unclear;
 
@@ -106,8 +106,8 @@ impl Routes {
         self.tables.get(&table).into_iter().flat_map(move |table| table.range(all.clone()))
     }
 
-    /// Follows an event. What is known already changes nothing, so events may be older than what the
-    /// tables were read from.
+    /// Follows an event. What is known already changes nothing, so events may be older than what
+    /// the tables were read from.
     ///
     /// # Errors
     ///
@@ -175,7 +175,8 @@ impl FromIterator<Route> for Routes {
     }
 }
 
-/// The first and the last of the prefixes that lie in the range, in their order: by address, then by length.
+/// The first and the last of the prefixes that lie in the range, in their order: by address, then
+/// by length.
 fn bounds(range: IpNet) -> RangeInclusive<IpNet> {
     let full = |address: IpAddr| match address {
         IpAddr::V4(address) => IpNet::V4(Ipv4Net::from(address)),

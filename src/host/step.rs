@@ -25,8 +25,8 @@ pub enum Step {
         from: String,
         /// The value after.
         to: String,
-        /// Other settings that the kernel makes equal to this one with every write to it, by what they were before;
-        /// those that were `from` are left out.
+        /// Other settings that the kernel makes equal to this one with every write to it, by what
+        /// they were before; those that were `from` are left out.
         #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
         beside: BTreeMap<String, String>,
     },
@@ -40,7 +40,8 @@ pub enum Step {
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Object {
-    /// A proxy neighbour entry: the kernel answers ARP or neighbour discovery for the address on the interface.
+    /// A proxy neighbour entry: the kernel answers ARP or neighbour discovery for the address on
+    /// the interface.
     Proxy {
         /// The virtual IP.
         address: IpAddr,
@@ -83,8 +84,8 @@ pub enum Object {
         /// The rule's priority.
         priority: u32,
     },
-    /// All routes with our protocol number in a table of our own. One entry stands for all of them, since they
-    /// follow the main table's and change with it.
+    /// All routes with our protocol number in a table of our own. One entry stands for all of them,
+    /// since they follow the main table's and change with it.
     Copies {
         /// The routing table.
         table: u32,
@@ -127,7 +128,8 @@ impl Step {
         }
     }
 
-    /// Whether it hides a route of somebody else's, so that it has to go as soon as no plan wants it.
+    /// Whether it hides a route of somebody else's, so that it has to go as soon as no plan wants
+    /// it.
     #[must_use]
     pub fn hides(&self) -> bool {
         matches!(self, Self::Add(Object::Neighbour { .. }))
@@ -188,9 +190,10 @@ impl Step {
         }
     }
 
-    /// Whether traffic flows without it, so that a kernel or container that refuses it is no reason to stop:
-    /// `proxy_delay` costs up to 0.8 s per answer, IPv6 on a TUN that has no use for it and an address or router
-    /// advertisements there cost a few dropped packets, a neighbour's route saves work.
+    /// Whether traffic flows without it, so that a kernel or container that refuses it is no reason
+    /// to stop: `proxy_delay` costs up to 0.8 s per answer, IPv6 on a TUN that has no use for it
+    /// and an address or router advertisements there cost a few dropped packets, a neighbour's
+    /// route saves work.
     #[must_use]
     pub fn optional(&self) -> bool {
         if matches!(self, Self::Add(Object::Neighbour { .. })) {
@@ -201,12 +204,14 @@ impl Step {
             ("proxy_delay" | "addr_gen_mode", _) | ("disable_ipv6", "1") | ("accept_ra", "0") => {
                 true
             }
-            // Without it the host loses its default routes with the first step that turns forwarding on.
+            // Without it the host loses its default routes with the first step that turns
+            // forwarding on.
             _ => false,
         }
     }
 
-    /// Whether it guards the host against what other steps do, so that it is undone after all of them.
+    /// Whether it guards the host against what other steps do, so that it is undone after all of
+    /// them.
     #[must_use]
     pub fn guards(&self) -> bool {
         matches!(self, Self::Write { sysctl, .. } if sysctl.ends_with("/accept_ra"))

@@ -1,10 +1,10 @@
-//! Kernel settings that plans read and write: their paths below `/proc/sys`, with slashes, since the names of interfaces
-//! may hold dots.
+//! Kernel settings that plans read and write: their paths below `/proc/sys`, with slashes, since
+//! the names of interfaces may hold dots.
 
 use super::family::Family;
 
-/// Of an interface, `all` or `default`: whether the kernel forwards IPv6 that arrives there whatever
-/// `all/forwarding` says (Linux 6.17).
+/// Of an interface, `all` or `default`: whether the kernel forwards IPv6 that arrives there
+/// whatever `all/forwarding` says (Linux 6.17).
 pub const FORCE_FORWARDING: &str = "force_forwarding";
 
 /// An IPv4 setting of an interface, `all` or `default`.

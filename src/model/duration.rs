@@ -34,8 +34,8 @@ impl fmt::Display for Text {
     }
 }
 
-/// Reads whole numbers with units `d`, `h`, `m`, `s`, `ms`, `us`, larger units first, each at most once.
-/// `None` for anything else.
+/// Reads whole numbers with units `d`, `h`, `m`, `s`, `ms`, `us`, larger units first, each at most
+/// once. `None` for anything else.
 #[must_use]
 pub fn parse(text: &str) -> Option<Duration> {
     let mut rest = text;

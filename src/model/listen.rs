@@ -63,7 +63,8 @@ impl PortRange {
 
 /// Where a service listens: a virtual IP, ports, and the transport.
 ///
-/// Text form: `192.0.2.10:80/tcp`, `[2001:db8::10]:443/udp`, `192.0.2.10:5000-5099/udp`, `192.0.2.10:*/tcp`.
+/// Text form: `192.0.2.10:80/tcp`, `[2001:db8::10]:443/udp`, `192.0.2.10:5000-5099/udp`,
+/// `192.0.2.10:*/tcp`.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Listen {
     /// The transport.

@@ -38,7 +38,8 @@ pub enum Wanted {
     Up,
     /// Takes no new flow; those it has go on.
     Draining {
-        /// After this long those that are left are ended; `None`: the service's own deadline, if it has one.
+        /// After this long those that are left are ended; `None`: the service's own deadline, if it
+        /// has one.
         deadline: Option<Duration>,
     },
     /// Dead: takes no new flow, and nothing that is sent there arrives.
@@ -65,7 +66,8 @@ impl Wanted {
 pub struct SavedState {
     /// What was wanted of it.
     pub wanted: Wanted,
-    /// How long its flows had, whatever the deadline of its service is; `None`: for as long as they go on.
+    /// How long its flows had, whatever the deadline of its service is; `None`: for as long as they
+    /// go on.
     pub left: Option<Duration>,
     /// Whether it had all of its weight, and need not start slowly again.
     pub grown: bool,

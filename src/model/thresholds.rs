@@ -1,4 +1,5 @@
-//! Thresholds: how many connections a real server takes before it is passed over, and when it takes some again.
+//! Thresholds: how many connections a real server takes before it is passed over, and when it takes
+//! some again.
 
 /// A real server's thresholds, as configured. They count all its connections, active or not.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -19,8 +20,8 @@ impl Thresholds {
         self.lower <= self.upper && self.upper <= Self::MAX
     }
 
-    /// Whether a real server with `connections` is full, which before was so or not: IPVS's hysteresis. Between the
-    /// thresholds it stays what it is.
+    /// Whether a real server with `connections` is full, which before was so or not: IPVS's
+    /// hysteresis. Between the thresholds it stays what it is.
     #[must_use]
     pub fn full(self, connections: u64, before: bool) -> bool {
         if self.upper == 0 {

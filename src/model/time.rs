@@ -23,12 +23,14 @@ impl Millis {
     }
 }
 
-/// How long an idle flow is kept, by state. The defaults are IPVS's (`ip_vs_proto_tcp.c`, `_udp.c`), but for `tcp_idle`.
+/// How long an idle flow is kept, by state. The defaults are IPVS's (`ip_vs_proto_tcp.c`,
+/// `_udp.c`), but for `tcp_idle`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Timeouts {
     /// TCP with data flowing: 15 minutes.
     pub tcp_established: Duration,
-    /// TCP with data flowing, until it no longer counts as active: 1 minute. IPVS has no such timeout.
+    /// TCP with data flowing, until it no longer counts as active: 1 minute. IPVS has no such
+    /// timeout.
     pub tcp_idle: Duration,
     /// TCP after the client's SYN, no further packet yet: 1 minute.
     pub tcp_syn_recv: Duration,

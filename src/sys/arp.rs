@@ -1,4 +1,5 @@
-//! ARP over an `AF_PACKET` socket: probes (RFC 5227 2.1.1), requests (RFC 826), answers, announcements (RFC 5227 2.3).
+//! ARP over an `AF_PACKET` socket: probes (RFC 5227 2.1.1), requests (RFC 826), answers,
+//! announcements (RFC 5227 2.3).
 
 use std::io;
 use std::net::Ipv4Addr;
@@ -19,8 +20,8 @@ pub struct Arp {
 }
 
 impl Arp {
-    /// Opens a socket on the interface with that number and hardware address. Needs a tokio runtime with IO, and
-    /// `CAP_NET_RAW`.
+    /// Opens a socket on the interface with that number and hardware address. Needs a tokio runtime
+    /// with IO, and `CAP_NET_RAW`.
     ///
     /// # Errors
     ///
@@ -29,8 +30,8 @@ impl Arp {
         Ok(Self { frames: Frames::open(link, ETHERTYPE_ARP, &[])?, mac })
     }
 
-    /// As [`Self::open`], but hears only those who say that they have one of these addresses, and those who say none: the
-    /// broadcasts of a large network do not wake us.
+    /// As [`Self::open`], but hears only those who say that they have one of these addresses, and
+    /// those who say none: the broadcasts of a large network do not wake us.
     ///
     /// # Errors
     ///
@@ -48,8 +49,9 @@ impl Arp {
         self.send(Ipv4Addr::UNSPECIFIED, wanted)
     }
 
-    /// Asks who has the address in the name of one that we have, as any host does before it sends a packet there.
-    /// Linux answers a probe for its own addresses only, this one also for those that it is a proxy for.
+    /// Asks who has the address in the name of one that we have, as any host does before it sends a
+    /// packet there. Linux answers a probe for its own addresses only, this one also for those that
+    /// it is a proxy for.
     ///
     /// # Errors
     ///
@@ -99,7 +101,8 @@ pub struct ArpMessage {
 }
 
 impl ArpMessage {
-    /// Whether it shows that the other host has the address, or is about to take it (RFC 5227 2.1.1).
+    /// Whether it shows that the other host has the address, or is about to take it (RFC 5227
+    /// 2.1.1).
     #[must_use]
     pub fn conflicts(&self, address: Ipv4Addr) -> bool {
         self.sender == address || (self.sender.is_unspecified() && self.target == address)

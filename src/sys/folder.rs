@@ -1,8 +1,8 @@
 //! The folder of a control socket, and the daemon's own files in it.
 //!
-//! A file that another user can have put there is neither read nor written: root would carry out what that user wrote.
-//! Names are looked up in the folder as it was opened (`/proc/self/fd` of proc(5) is openat(2) for std), so nobody can
-//! put another folder in its place.
+//! A file that another user can have put there is neither read nor written: root would carry out
+//! what that user wrote. Names are looked up in the folder as it was opened (`/proc/self/fd` of
+//! proc(5) is openat(2) for std), so nobody can put another folder in its place.
 
 use std::ffi::OsStr;
 use std::fs::{self, File, Metadata, OpenOptions};
@@ -48,8 +48,8 @@ impl Folder {
     ///
     /// # Errors
     ///
-    /// It belongs to another user than root and this one, or others may write to it and it is not sticky as `/tmp` is;
-    /// those of open(2).
+    /// It belongs to another user than root and this one, or others may write to it and it is not
+    /// sticky as `/tmp` is; those of open(2).
     pub fn open(path: &Path) -> Result<Self, FileError> {
         let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
         let handle = OpenOptions::new().read(true).custom_flags(libc::O_DIRECTORY).open(path)?;
@@ -94,7 +94,8 @@ impl Folder {
         Ok(Some(bytes))
     }
 
-    /// Writes this user's file for this user alone: after a crash it is the old one or the new one, never half of it.
+    /// Writes this user's file for this user alone: after a crash it is the old one or the new one,
+    /// never half of it.
     ///
     /// # Errors
     ///

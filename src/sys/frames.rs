@@ -15,7 +15,8 @@ pub(super) const HEADER: usize = 14;
 pub(super) struct Frames(AsyncFd<Socket>);
 
 impl Frames {
-    /// Opens a socket on the interface with that number. Needs a tokio runtime with IO, and `CAP_NET_RAW`.
+    /// Opens a socket on the interface with that number. Needs a tokio runtime with IO, and
+    /// `CAP_NET_RAW`.
     pub(super) fn open(link: u32, ethertype: u16, filter: &[SockFilter]) -> io::Result<Self> {
         // Without a protocol it receives nothing before it is bound to both.
         let socket = Socket::new(Domain::PACKET, Type::RAW, None)?;
@@ -48,7 +49,8 @@ fn address(link: u32, ethertype: u16) -> io::Result<SockAddr> {
     let family = libc::sa_family_t::try_from(libc::AF_PACKET).map_err(io::Error::other)?;
     let size = size_of::<libc::sockaddr_ll>().try_into().map_err(io::Error::other)?;
     // SAFETY: `try_init` gives zeroed storage of `sockaddr_storage`'s size and alignment, which every
-    // `sockaddr_ll` fits in, and all of whose bit patterns are valid; the length set is that of `sockaddr_ll`.
+    // `sockaddr_ll` fits in, and all of whose bit patterns are valid; the length set is that of
+    // `sockaddr_ll`.
     let ((), address) = unsafe {
         SockAddr::try_init(|storage, length| {
             let ll = storage.cast::<libc::sockaddr_ll>();

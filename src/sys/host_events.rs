@@ -1,14 +1,17 @@
-//! Changes of the host as rtnetlink tells them: which groups to listen to, and the little of the messages that matters.
+//! Changes of the host as rtnetlink tells them: which groups to listen to, and the little of the
+//! messages that matters.
 //!
-//! Messages can be lost, so they say that something has changed, and the host is looked at anew. Only what is over by then is
-//! read from them: an interface that was down for a moment, and one that asks to be announced.
+//! Messages can be lost, so they say that something has changed, and the host is looked at anew.
+//! Only what is over by then is read from them: an interface that was down for a moment, and one
+//! that asks to be announced.
 
 use std::io::{self, Read};
 
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use tokio::io::unix::AsyncFd;
 
-/// The groups of `<linux/rtnetlink.h>` for interfaces and their settings. There is none for proxy neighbour entries.
+/// The groups of `<linux/rtnetlink.h>` for interfaces and their settings. There is none for proxy
+/// neighbour entries.
 const GROUPS: [u32; 3] = [
     1,  // RTNLGRP_LINK
     24, // RTNLGRP_IPV4_NETCONF
@@ -26,7 +29,8 @@ const RTM_NEWNETCONF: u16 = 80;
 const RTM_DELNETCONF: u16 = 81;
 const IFF_UP: u32 = 1;
 const IFF_LOWER_UP: u32 = 1 << 16;
-/// The attribute with the reason of a message about an interface, and the two reasons that ask to be announced.
+/// The attribute with the reason of a message about an interface, and the two reasons that ask to
+/// be announced.
 const IFLA_EVENT: u16 = 44;
 const EVENT_BONDING_FAILOVER: u32 = 3;
 const EVENT_NOTIFY_PEERS: u32 = 4;
@@ -47,7 +51,8 @@ pub enum HostEvent {
         index: u32,
         /// Whether it is up and has a carrier.
         running: bool,
-        /// Whether its neighbours are to be told anew which addresses it has, as after a bond's fail-over.
+        /// Whether its neighbours are to be told anew which addresses it has, as after a bond's
+        /// fail-over.
         announce: bool,
     },
     /// Settings of an interface: `forwarding`, `rp_filter`, `proxy_neigh` and the like.
@@ -154,7 +159,8 @@ fn address() -> io::Result<SockAddr> {
     let size = size_of::<libc::sockaddr_nl>().try_into().map_err(io::Error::other)?;
     let groups = GROUPS.iter().fold(0, |mask, group| mask | 1_u32 << (group - 1));
     // SAFETY: `try_init` gives zeroed storage of `sockaddr_storage`'s size and alignment, which every
-    // `sockaddr_nl` fits in, and all of whose bit patterns are valid; the length set is that of `sockaddr_nl`.
+    // `sockaddr_nl` fits in, and all of whose bit patterns are valid; the length set is that of
+    // `sockaddr_nl`.
     let ((), address) = unsafe {
         SockAddr::try_init(|storage, length| {
             let nl = storage.cast::<libc::sockaddr_nl>();

@@ -11,7 +11,8 @@ use super::folder::{FileError, Folder};
 /// flock(2) asks for no right to write: whoever may open the file could hold the lock.
 const MODE: u32 = 0o600;
 
-/// A lock that is held. The file holds the holder's process number; it is removed when the lock is dropped.
+/// A lock that is held. The file holds the holder's process number; it is removed when the lock is
+/// dropped.
 #[derive(Debug)]
 pub struct Lock {
     folder: Arc<Folder>,
@@ -48,8 +49,8 @@ pub fn take(folder: &Arc<Folder>, name: &OsStr) -> Result<Attempt, FileError> {
             Err(TryLockError::WouldBlock) => return Ok(Attempt::Held { pid: holder(&mut file) }),
             Err(TryLockError::Error(error)) => return Err(error.into()),
         }
-        // The holder before us may have removed the file between our open and our lock: then this lock is on a
-        // file without a name, and the next one would lock another.
+        // The holder before us may have removed the file between our open and our lock: then this
+        // lock is on a file without a name, and the next one would lock another.
         if !same_file(&file, folder, name)? {
             continue;
         }

@@ -3,8 +3,9 @@
 use std::io;
 use std::ops::Range;
 
-/// Asks for huge pages (madvise(2), `MADV_HUGEPAGE`) where addresses of this process's memory are touched from now on: a
-/// random read from a large table then misses one cache less, that of the page tables.
+/// Asks for huge pages (madvise(2), `MADV_HUGEPAGE`) where addresses of this process's memory are
+/// touched from now on: a random read from a large table then misses one cache less, that of the
+/// page tables.
 ///
 /// # Errors
 /// The kernel has no huge pages, or nothing is mapped there.

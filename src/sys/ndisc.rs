@@ -1,4 +1,5 @@
-//! Neighbour discovery over an `AF_PACKET` socket: probes (RFC 4862 5.4.2), answers, announcements (RFC 4861 7.2.6).
+//! Neighbour discovery over an `AF_PACKET` socket: probes (RFC 4862 5.4.2), answers, announcements
+//! (RFC 4861 7.2.6).
 
 use std::io;
 use std::net::Ipv6Addr;
@@ -19,7 +20,8 @@ const ADVERTISEMENT: u8 = 136;
 const HOP_LIMIT: u8 = 255;
 /// The flag of an advertisement that takes the place of what a neighbour knew before.
 const OVERRIDE: u8 = 0x20;
-/// The option of an advertisement with the advertiser's hardware address, its length in units of 8 bytes.
+/// The option of an advertisement with the advertiser's hardware address, its length in units of 8
+/// bytes.
 const TARGET_ADDRESS: [u8; 2] = [2, 1];
 const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
 
@@ -27,15 +29,16 @@ const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
 #[derive(Debug)]
 pub struct Ndisc {
     frames: Frames,
-    /// Holds memberships in multicast groups: switches and network cards pass on only what somebody wants.
+    /// Holds memberships in multicast groups: switches and network cards pass on only what somebody
+    /// wants.
     groups: Socket,
     link: u32,
     mac: [u8; 6],
 }
 
 impl Ndisc {
-    /// Opens a socket on the interface with that number and hardware address. Needs a tokio runtime with IO, and
-    /// `CAP_NET_RAW`.
+    /// Opens a socket on the interface with that number and hardware address. Needs a tokio runtime
+    /// with IO, and `CAP_NET_RAW`.
     ///
     /// # Errors
     ///
@@ -46,7 +49,8 @@ impl Ndisc {
         Ok(Self { frames, groups, link, mac })
     }
 
-    /// Joins the group that hosts which are about to take the address send their probes to (RFC 4862 5.4.2).
+    /// Joins the group that hosts which are about to take the address send their probes to (RFC
+    /// 4862 5.4.2).
     ///
     /// # Errors
     ///
@@ -55,8 +59,8 @@ impl Ndisc {
         self.groups.join_multicast_v6(&solicited_node(wanted), self.link)
     }
 
-    /// Asks who has the address, without saying that we want it: the sender's address is unspecified. Linux answers for
-    /// its own addresses and for those that it is a proxy for.
+    /// Asks who has the address, without saying that we want it: the sender's address is
+    /// unspecified. Linux answers for its own addresses and for those that it is a proxy for.
     ///
     /// # Errors
     ///
@@ -112,7 +116,8 @@ pub struct NdMessage {
 }
 
 impl NdMessage {
-    /// Whether it shows that the other host has the address, or is about to take it (RFC 4862 5.4.3, 5.4.4).
+    /// Whether it shows that the other host has the address, or is about to take it (RFC 4862
+    /// 5.4.3, 5.4.4).
     #[must_use]
     pub fn conflicts(&self, address: Ipv6Addr) -> bool {
         let claimed = self.advertised || self.source.is_unspecified();
@@ -126,14 +131,16 @@ fn solicited_node(address: Ipv6Addr) -> Ipv6Addr {
     Ipv6Addr::new(0xff02, 0, 0, 0, 0, 1, 0xff00 | (low & 0xff), last)
 }
 
-/// Passes solicitations and advertisements only, so that the traffic on the interface does not wake us.
+/// Passes solicitations and advertisements only, so that the traffic on the interface does not wake
+/// us.
 const FILTER: [SockFilter; 7] = {
     // The codes of `<linux/bpf_common.h>`: load a byte from there, jump if equal, return.
     const LOAD: u16 = 0x30;
     const EQUAL: u16 = 0x15;
     const GIVE: u16 = 0x06;
     [
-        // After the Ethernet header the next header is byte 6 of IPv6's 40, and ICMPv6 starts with its type.
+        // After the Ethernet header the next header is byte 6 of IPv6's 40, and ICMPv6 starts with
+        // its type.
         SockFilter::new(LOAD, 0, 0, 14 + 6),
         SockFilter::new(EQUAL, 0, 3, ICMPV6 as u32),
         SockFilter::new(LOAD, 0, 0, 14 + 40),

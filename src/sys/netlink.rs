@@ -1,7 +1,7 @@
 //! rtnetlink: messages in and out, errors as `io::Error` with the kernel's errno.
 //!
-//! A connection is driven by a task of the tokio runtime it is opened in, and lives in the network namespace of the
-//! thread that opens it.
+//! A connection is driven by a task of the tokio runtime it is opened in, and lives in the network
+//! namespace of the thread that opens it.
 
 mod route_socket;
 
@@ -137,8 +137,8 @@ impl Netlink {
         self.routes.lock().await.dump(request, each).await
     }
 
-    /// Makes many changes of routes, in their order. One that is refused does not keep the others from
-    /// being made. [`Events`] that know of this connection do not tell of them.
+    /// Makes many changes of routes, in their order. One that is refused does not keep the others
+    /// from being made. [`Events`] that know of this connection do not tell of them.
     ///
     /// # Errors
     ///
@@ -177,8 +177,9 @@ impl Netlink {
         answer.ok_or_else(|| io::Error::other("the kernel did not answer a route lookup"))
     }
 
-    /// Makes a route; `replace`: in the place of one with the same destination, type of service and metric. IPv6 may have
-    /// several such; it replaces the first of the same sort (with a gateway or without), or else the first.
+    /// Makes a route; `replace`: in the place of one with the same destination, type of service and
+    /// metric. IPv6 may have several such; it replaces the first of the same sort (with a gateway
+    /// or without), or else the first.
     ///
     /// # Errors
     ///
@@ -242,10 +243,11 @@ impl Netlink {
         done(self.handle.neighbours().del(message).execute()).await
     }
 
-    /// Gives an interface an address that the host serves and does not connect from: the kernel picks
-    /// it as the source of a connection only where there is no other. IPv6 has deprecated addresses for
-    /// that (RFC 6724 rule 3), and uses it at once: no other host on the link is asked whether it has it
-    /// too. For IPv4 the kernel passes over those of host scope (`inet_select_addr`).
+    /// Gives an interface an address that the host serves and does not connect from: the kernel
+    /// picks it as the source of a connection only where there is no other. IPv6 has deprecated
+    /// addresses for that (RFC 6724 rule 3), and uses it at once: no other host on the link is
+    /// asked whether it has it too. For IPv4 the kernel passes over those of host scope
+    /// (`inet_select_addr`).
     ///
     /// # Errors
     ///
@@ -298,8 +300,8 @@ impl Drop for Netlink {
 }
 
 impl Events {
-    /// Subscribes to changes of interfaces, addresses, routes and rules, but for those of routes that
-    /// `netlink` makes by [`Netlink::change_routes`].
+    /// Subscribes to changes of interfaces, addresses, routes and rules, but for those of routes
+    /// that `netlink` makes by [`Netlink::change_routes`].
     ///
     /// # Errors
     ///

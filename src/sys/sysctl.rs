@@ -1,4 +1,5 @@
-//! Kernel settings by their path below `/proc/sys`, with slashes: `net/ipv4/conf/eth0.100/forwarding`.
+//! Kernel settings by their path below `/proc/sys`, with slashes:
+//! `net/ipv4/conf/eth0.100/forwarding`.
 //!
 //! `/proc/sys/net` shows the network namespace of the thread that opens the file.
 
@@ -9,7 +10,8 @@ use std::{fs, io};
 ///
 /// # Errors
 ///
-/// `NotFound`: the kernel has no such setting, or its interface is gone. `InvalidInput`: no such path can be.
+/// `NotFound`: the kernel has no such setting, or its interface is gone. `InvalidInput`: no such
+/// path can be.
 pub fn read(setting: &str) -> io::Result<String> {
     Ok(fs::read_to_string(path(setting)?)?.trim_end().to_owned())
 }

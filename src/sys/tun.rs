@@ -1,4 +1,5 @@
-//! The TUN device: frames with a 10-byte virtio-net header in front, whatever the kernel was asked for.
+//! The TUN device: frames with a 10-byte virtio-net header in front, whatever the kernel was asked
+//! for.
 
 use std::io::{self, IoSlice};
 use std::os::fd::{AsRawFd, RawFd};
@@ -11,8 +12,8 @@ pub const VIRTIO_HEADER_LEN: usize = 10;
 /// The longest frame: a shorter read buffer would truncate silently.
 pub const MAX_FRAME_LEN: usize = VIRTIO_HEADER_LEN + 65_535;
 
-/// Packets that the device queues for us before the kernel drops: a burst of one full turn and more. The
-/// default of 500 is lost in a millisecond of small packets.
+/// Packets that the device queues for us before the kernel drops: a burst of one full turn and
+/// more. The default of 500 is lost in a millisecond of small packets.
 const QUEUE_LEN: u32 = 4_096;
 
 /// Packets that the kernel has dropped at a device since it was made.
@@ -35,8 +36,8 @@ pub fn dropped(name: &str) -> io::Result<Dropped> {
     line.and_then(drops_of).ok_or_else(|| io::ErrorKind::NotFound.into())
 }
 
-/// Eight figures of what the device has received, from the program, and eight of what it has sent, to it; the fourth
-/// of each is what was dropped.
+/// Eight figures of what the device has received, from the program, and eight of what it has sent,
+/// to it; the fourth of each is what was dropped.
 fn drops_of(figures: &str) -> Option<Dropped> {
     let mut figures = figures.split_ascii_whitespace().map(str::parse);
     let from_program = figures.nth(3)?.ok()?;
@@ -61,12 +62,14 @@ impl std::fmt::Debug for Tun {
 }
 
 impl Tun {
-    /// Makes the device and leaves it down, so that nothing is sent into it before it is set up. With `offload` the kernel hands
-    /// over and takes super-frames of up to 64 KB and leaves checksums to be completed; without, each frame is one wire packet.
+    /// Makes the device and leaves it down, so that nothing is sent into it before it is set up.
+    /// With `offload` the kernel hands over and takes super-frames of up to 64 KB and leaves
+    /// checksums to be completed; without, each frame is one wire packet.
     ///
     /// # Errors
-    /// Those of `/dev/net/tun` and its ioctls: `ENOENT`, `EPERM`, `EBUSY` for a name in use. `EINVAL` or the like, or
-    /// `Unsupported`, where the kernel refuses `offload`: then it may do without.
+    /// Those of `/dev/net/tun` and its ioctls: `ENOENT`, `EPERM`, `EBUSY` for a name in use.
+    /// `EINVAL` or the like, or `Unsupported`, where the kernel refuses `offload`: then it may do
+    /// without.
     pub fn create(name: &str, mtu: u16, offload: bool) -> io::Result<Self> {
         let device = DeviceBuilder::new()
             .name(name)
@@ -81,7 +84,8 @@ impl Tun {
             return Err(io::Error::new(io::ErrorKind::Unsupported, "no virtio-net header"));
         }
         device.set_nonblocking(true)?;
-        // This ioctl wants rights of the initial user namespace; without them the default has to do.
+        // This ioctl wants rights of the initial user namespace; without them the default has to
+        // do.
         if let Err(error) = device.set_tx_queue_len(QUEUE_LEN)
             && error.kind() != io::ErrorKind::PermissionDenied
         {
@@ -108,8 +112,8 @@ impl Tun {
     /// Writes one frame.
     ///
     /// # Errors
-    /// `EIO` when the device is down, `EBADFD` when it was deleted, `EINVAL` for a header that the kernel
-    /// does not take.
+    /// `EIO` when the device is down, `EBADFD` when it was deleted, `EINVAL` for a header that the
+    /// kernel does not take.
     #[inline]
     pub fn write(&self, frame: &[u8]) -> io::Result<usize> {
         if self.offload {
@@ -119,8 +123,8 @@ impl Tun {
         self.device.send(packet)
     }
 
-    /// Writes one frame that lies in parts, of which the first begins with the virtio-net header. For devices with offload:
-    /// there is no other use for it.
+    /// Writes one frame that lies in parts, of which the first begins with the virtio-net header.
+    /// For devices with offload: there is no other use for it.
     ///
     /// # Errors
     /// As [`Self::write`]; `InvalidInput` without offload.
@@ -167,8 +171,8 @@ fn has_virtio_header(device: &impl AsRawFd) -> io::Result<bool> {
     Ok(libc::c_int::from(flags) & libc::IFF_VNET_HDR != 0)
 }
 
-/// `read(2)` by its number: in a program with threads libc's own is a cancellation point, whose bookkeeping was
-/// 1.5 % of a small packet's cost.
+/// `read(2)` by its number: in a program with threads libc's own is a cancellation point, whose
+/// bookkeeping was 1.5 % of a small packet's cost.
 #[inline]
 fn read(device: &impl AsRawFd, buffer: &mut [u8]) -> io::Result<usize> {
     // SAFETY: `buffer` is writable for its length, and the kernel writes no more than that.

@@ -55,7 +55,8 @@ pub fn concerns_the_link(packet: &Packet<'_>) -> bool {
     }
 }
 
-/// The identifier of an echo request, which tells the pings of one host apart; `None` for anything else.
+/// The identifier of an echo request, which tells the pings of one host apart; `None` for anything
+/// else.
 #[must_use]
 pub fn echo_identifier(packet: &Packet<'_>) -> Option<u16> {
     let request = if packet.source.is_ipv4() { 8 } else { 128 };

@@ -19,7 +19,8 @@ use vstun::sys::tun::Tun;
 pub(crate) const VIP: &str = "2001:db8:1::10";
 const REAL: &str = "2001:db8:2::2";
 
-/// How the host is made to forward: `force_forwarding` where the kernel has it, or `all/forwarding`.
+/// How the host is made to forward: `force_forwarding` where the kernel has it, or
+/// `all/forwarding`.
 const VARIANTS: [bool; 2] = [false, true];
 
 pub(crate) fn hosts6() {

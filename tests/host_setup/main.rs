@@ -1,6 +1,8 @@
-//! The daemons' host set-up and its undoing, and the raw sockets, on real kernels' tables in private namespaces.
+//! The daemons' host set-up and its undoing, and the raw sockets, on real kernels' tables in
+//! private namespaces.
 //!
-//! Each test runs this binary again inside `unshare`, for itself alone. Without root it takes a user namespace too.
+//! Each test runs this binary again inside `unshare`, for itself alone. Without root it takes a
+//! user namespace too.
 #![allow(clippy::unwrap_used)]
 
 mod director;

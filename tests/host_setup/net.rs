@@ -50,7 +50,8 @@ pub(crate) async fn await_the_kill() {
     std::future::pending::<()>().await;
 }
 
-/// Runs the test's body again as the victim, calls `meanwhile` with its process number once it is ready, and kills it.
+/// Runs the test's body again as the victim, calls `meanwhile` with its process number once it is
+/// ready, and kills it.
 pub(crate) fn kill_one(test: &str, meanwhile: impl FnOnce(u32)) {
     let mut child = Command::new(std::env::current_exe().expect("a test has a binary"))
         .args(["--exact", test, "--nocapture"])
@@ -103,7 +104,8 @@ pub(crate) fn cleanup(control: &str) -> Result<String, String> {
     if output.status.success() { Ok(text(output.stdout)) } else { Err(text(output.stderr)) }
 }
 
-/// Everything about a host's network that the program could have changed, and the files it could have left.
+/// Everything about a host's network that the program could have changed, and the files it could
+/// have left.
 pub(crate) fn picture() -> String {
     let mut picture = String::new();
     for look in [

@@ -9,8 +9,8 @@ use super::director6::{dual, hosts6, start, without_force_forwarding};
 use super::net::{alone, assert_same, errand, picture, run, send_into, sh, until, wait_for};
 use super::{realserver, realserver6};
 
-/// Sends a router advertisement out of `eth0` of this namespace. The errand: from which address, with how many seconds
-/// to live and which preference (RFC 4191 2.2: 8 is high, 0 medium).
+/// Sends a router advertisement out of `eth0` of this namespace. The errand: from which address,
+/// with how many seconds to live and which preference (RFC 4191 2.2: 8 is high, 0 medium).
 fn advertise(errand: &str) {
     let words: Vec<&str> = errand.split(' ').collect();
     let [from, life, preference] = words[..] else { panic!("{errand}") };
@@ -20,7 +20,8 @@ fn advertise(errand: &str) {
     let link: u32 = sh("cat /sys/class/net/eth0/ifindex").trim().parse().unwrap();
     socket.set_multicast_hops_v6(255).unwrap();
     socket.bind(&SocketAddrV6::new(from, 0, 0, link).into()).unwrap();
-    // Type 134, its checksum to be filled in by the kernel, hop limit 64, flags, lifetime, no times.
+    // Type 134, its checksum to be filled in by the kernel, hop limit 64, flags, lifetime, no
+    // times.
     let flags = preference.parse().unwrap();
     let message = [134, 0, 0, 0, 64, flags, high, low, 0, 0, 0, 0, 0, 0, 0, 0];
     let all_nodes = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);

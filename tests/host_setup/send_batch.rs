@@ -1,5 +1,5 @@
-//! One packet that the kernel refuses takes none of its batch with it, and is told once: `sys::raw::Batch` on a private
-//! namespace's own routes, firewall and interfaces.
+//! One packet that the kernel refuses takes none of its batch with it, and is told once:
+//! `sys::raw::Batch` on a private namespace's own routes, firewall and interfaces.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -47,7 +47,8 @@ impl Packets {
         self.starts.push(header);
         match destination {
             IpAddr::V4(destination) => {
-                // RFC 791: version and length, DF, a TTL, protocol 4. The kernel fills in total length, source and checksum.
+                // RFC 791: version and length, DF, a TTL, protocol 4. The kernel fills in total
+                // length, source and checksum.
                 let flags = if dont_fragment { 0x40 } else { 0 };
                 self.headers.extend([0x45, 0, 0, 0, 0, 1, flags, 0, 64, 4, 0, 0, 0, 0, 0, 0]);
                 self.headers.extend(destination.octets());
@@ -87,7 +88,8 @@ fn receivers() -> Vec<Receiver> {
     receivers
 }
 
-/// The numbers of the next packets received, in their order within each family, those of IPv4 first; and their lengths.
+/// The numbers of the next packets received, in their order within each family, those of IPv4
+/// first; and their lengths.
 fn received(receivers: &[Receiver], wanted: usize) -> Vec<(u32, usize)> {
     let start = Instant::now();
     let (mut v4, mut v6) = (Vec::new(), Vec::new());
@@ -158,7 +160,8 @@ fn send_refused_among_good(targets: &[(IpAddr, Vec<Refused>)]) {
     let (mut good, mut bad) = (Vec::new(), Vec::new());
     let mut turn = targets.iter().cycle();
     let mut count = 0;
-    // Good ones before, between and after; at the end two failures in a row, the last of them the queue's last.
+    // Good ones before, between and after; at the end two failures in a row, the last of them the
+    // queue's last.
     while packets.batch.len() < BATCH - 2 {
         let (here, refused) = turn.next().unwrap();
         let (destination, len, errno) = refused[count / targets.len() % refused.len()];
@@ -197,7 +200,8 @@ fn a_refused_packet_is_told_once_and_the_rest_arrives() {
     });
 }
 
-/// RFC 4213 section 3.2.2, and what `balancer::outer` builds on: without DF the kernel cuts what its path does not take.
+/// RFC 4213 section 3.2.2, and what `balancer::outer` builds on: without DF the kernel cuts what
+/// its path does not take.
 #[test]
 fn a_path_s_mtu_refuses_what_has_dont_fragment_and_cuts_the_rest() {
     alone("send_batch::a_path_s_mtu_refuses_what_has_dont_fragment_and_cuts_the_rest", || {
@@ -216,7 +220,8 @@ fn a_path_s_mtu_refuses_what_has_dont_fragment_and_cuts_the_rest() {
 #[test]
 fn a_full_send_buffer_is_told_for_each_packet() {
     alone("send_batch::a_full_send_buffer_is_told_for_each_packet", || {
-        // Packets wait, at the expense of the sending socket, for a hardware address that nobody tells.
+        // Packets wait, at the expense of the sending socket, for a hardware address that nobody
+        // tells.
         sh("ip link add v0 mtu 65535 type veth peer name v1 mtu 65535
             for n in v0 v1; do sysctl -qw net.ipv6.conf.$n.disable_ipv6=1; done
             sysctl -qw net.ipv4.neigh.v0.unres_qlen_bytes=1000000000 net.ipv4.neigh.v0.retrans_time_ms=1000000

@@ -1,7 +1,8 @@
-//! Rust source as the layer rules see it: words and paths, without comments, literals and test code.
+//! Rust source as the layer rules see it: words and paths, without comments, literals and test
+//! code.
 //!
-//! A lexer of the little that is needed, not a parser: it knows comments, strings, characters and lifetimes, so
-//! that a word in a text is not taken for code.
+//! A lexer of the little that is needed, not a parser: it knows comments, strings, characters and
+//! lifetimes, so that a word in a text is not taken for code.
 
 /// One token and the line it is on.
 #[derive(Clone, Debug)]
@@ -10,7 +11,8 @@ pub(crate) struct Token {
     pub(crate) text: String,
 }
 
-/// A path such as `std::net::IpAddr`, with the groups of a `use` written out; a macro call ends in `!`.
+/// A path such as `std::net::IpAddr`, with the groups of a `use` written out; a macro call ends in
+/// `!`.
 #[derive(Clone, Debug)]
 pub(crate) struct Path {
     pub(crate) line: usize,
@@ -19,7 +21,8 @@ pub(crate) struct Path {
     pub(crate) imported: bool,
 }
 
-/// Splits `text` into words and punctuation. `::` is one token; comments, literals and lifetimes are left out.
+/// Splits `text` into words and punctuation. `::` is one token; comments, literals and lifetimes
+/// are left out.
 pub(crate) fn tokens(text: &str) -> Vec<Token> {
     let mut lexer = Lexer { rest: text, line: 1 };
     let mut tokens = Vec::new();
@@ -152,7 +155,8 @@ pub(crate) fn without_tests(tokens: &[Token]) -> Vec<Token> {
     kept
 }
 
-/// What follows the item that starts here: it ends with a `;` outside of brackets, or with its block.
+/// What follows the item that starts here: it ends with a `;` outside of brackets, or with its
+/// block.
 fn after_item(tokens: &[Token]) -> &[Token] {
     let mut depth = 0_i32;
     for (at, token) in tokens.iter().enumerate() {

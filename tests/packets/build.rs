@@ -1,4 +1,5 @@
-//! Packets of either family in one line each: built by etherparse, then bent where a row wants them bent.
+//! Packets of either family in one line each: built by etherparse, then bent where a row wants them
+//! bent.
 #![allow(clippy::unwrap_used)]
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -14,7 +15,8 @@ pub(crate) const ROUTING: u8 = 43;
 pub(crate) const FRAGMENT: u8 = 44;
 pub(crate) const DESTINATION_OPTIONS: u8 = 60;
 
-/// Of which version a packet is. What a table says of one family it says of the other, unless it is asked.
+/// Of which version a packet is. What a table says of one family it says of the other, unless it is
+/// asked.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(crate) enum Family {
     V4,
@@ -233,7 +235,8 @@ impl Ip {
         self
     }
 
-    /// An IPv6 extension header: what follows its first two bytes, six bytes and any number of eights.
+    /// An IPv6 extension header: what follows its first two bytes, six bytes and any number of
+    /// eights.
     pub(crate) fn extension(mut self, kind: u8, body: &[u8]) -> Self {
         assert_eq!(self.family, Family::V6);
         assert_eq!(body.len() % 8, 6, "whole units");

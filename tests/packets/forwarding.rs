@@ -55,8 +55,8 @@ fn other_vip(family: Family) -> IpAddr {
 }
 
 impl Director {
-    /// `web` on 80/tcp with A and B, `dns` on 53/udp with A, `empty` on 81/tcp and 81/udp with nobody; round robin. `other`
-    /// has a virtual IP of its own.
+    /// `web` on 80/tcp with A and B, `dns` on 53/udp with A, `empty` on 81/tcp and 81/udp with
+    /// nobody; round robin. `other` has a virtual IP of its own.
     fn new(inner: Family, outer: Family) -> Self {
         use Protocol::{Tcp, Udp};
         let limits = Limits { connections: 100, refusals_per_second: 1_000 };
@@ -87,7 +87,8 @@ impl Director {
         Self { balancer, now: Millis(1_000), outer, sent: Vec::new() }
     }
 
-    /// A frame as the daemon handles it; also checks that exactly this one packet was counted, once.
+    /// A frame as the daemon handles it; also checks that exactly this one packet was counted,
+    /// once.
     fn take(&mut self, bytes: &[u8]) -> Deed {
         let before = self.balancer.counters().clone();
         let verdict = match Packet::parse(bytes) {
@@ -161,8 +162,8 @@ fn sources_next_to_the_refused_ranges_are_clients() {
     }
 }
 
-/// What only the packet loop can say: a bad offload header, or more than the limit of answers, which a table of
-/// single packets does not reach; and errors that come back from the tunnel.
+/// What only the packet loop can say: a bad offload header, or more than the limit of answers,
+/// which a table of single packets does not reach; and errors that come back from the tunnel.
 const NOT_BY_ONE_PACKET: &[Reason] = &[
     Reason::BadOffload,
     Reason::FragmentDuplicate,

@@ -1,4 +1,5 @@
-//! A short run of every fuzz target in an ordinary test: the same functions, mutations from a fixed seed, no libFuzzer.
+//! A short run of every fuzz target in an ordinary test: the same functions, mutations from a fixed
+//! seed, no libFuzzer.
 
 // Public there, for the fuzz crate is a library to its targets.
 #[allow(unreachable_pub)]

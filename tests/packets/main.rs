@@ -1,4 +1,5 @@
-//! Whole packets through the public API: in, verdict and bytes out. One binary, since each links on its own.
+//! Whole packets through the public API: in, verdict and bytes out. One binary, since each links on
+//! its own.
 #![allow(clippy::unwrap_used)]
 // The fuzz targets' code has its own path to `pieces`: in the fuzz crate there is no other.
 #![allow(clippy::duplicate_mod)]

@@ -1,5 +1,6 @@
-//! Director and real servers together, on one simulated clock: what a client sends is what a real server's
-//! kernel gets, to the byte. Every script runs over the four mixes of the client's family and the tunnel's.
+//! Director and real servers together, on one simulated clock: what a client sends is what a real
+//! server's kernel gets, to the byte. Every script runs over the four mixes of the client's family
+//! and the tunnel's.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -133,7 +134,8 @@ impl Pair {
         }
     }
 
-    /// One packet all the way: it arrives as it was sent, and there is nothing left to do for the kernel.
+    /// One packet all the way: it arrives as it was sent, and there is nothing left to do for the
+    /// kernel.
     fn send(&mut self, packet: Ip) -> u8 {
         let packet = packet.bytes();
         let datagrams = self.tunnelled(&packet, Offload::None);
@@ -200,7 +202,8 @@ fn data(len: usize) -> Vec<u8> {
     (0..len).map(|place| u8::try_from(place % 251).unwrap()).collect()
 }
 
-/// What the kernel hands over with a frame whose checksum it left to the next: the pseudo-header's sum.
+/// What the kernel hands over with a frame whose checksum it left to the next: the pseudo-header's
+/// sum.
 fn make_partial(packet: &mut [u8], field: usize) {
     let parsed = Packet::parse(packet).unwrap();
     let length = u32::try_from(parsed.payload().len()).unwrap();
@@ -223,8 +226,8 @@ fn set_length(bytes: &mut [u8]) {
     bytes[10..12].copy_from_slice(&check.to_be_bytes());
 }
 
-/// What a real server's network card makes of consecutive datagrams of one TCP stream: one datagram, the
-/// inner lengths summed up, the inner checksum partial.
+/// What a real server's network card makes of consecutive datagrams of one TCP stream: one
+/// datagram, the inner lengths summed up, the inner checksum partial.
 fn merged(pair: &Pair, datagrams: &[(u8, Vec<u8>)]) -> Vec<u8> {
     let outer_len = pair.outer.header_len();
     let headers = outer_len + pair.inner.header_len() + 20;
@@ -367,8 +370,8 @@ fn segments_that_the_network_card_merged_arrive_as_one_super_frame() {
     }
 }
 
-/// Merging would lose the datagrams' boundaries for good. Over IPv4 ids that differ and no DF keep a card from it, over IPv6
-/// hop limits that differ.
+/// Merging would lose the datagrams' boundaries for good. Over IPv4 ids that differ and no DF keep
+/// a card from it, over IPv6 hop limits that differ.
 #[test]
 fn a_udp_super_frame_arrives_as_datagrams_that_no_card_merges() {
     for mix in MIXES {
@@ -398,8 +401,9 @@ fn a_udp_super_frame_arrives_as_datagrams_that_no_card_merges() {
     }
 }
 
-/// A real server's kernel puts them together: it gets each one as it was sent, whole datagrams of a flow and the fragments of
-/// others alike, and none of a datagram that another receiver could read in another way.
+/// A real server's kernel puts them together: it gets each one as it was sent, whole datagrams of a
+/// flow and the fragments of others alike, and none of a datagram that another receiver could read
+/// in another way.
 #[test]
 fn fragments_reach_the_real_server_of_their_flow_as_they_were_sent() {
     for mix in MIXES {

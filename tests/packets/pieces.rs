@@ -3,8 +3,8 @@
 
 use std::ops::Range;
 
-/// The fragment with these bytes of a packet's data (RFC 791 section 3.2, RFC 8200 section 4.5). The packet has neither IP
-/// options nor extension headers; past its end are zeros.
+/// The fragment with these bytes of a packet's data (RFC 791 section 3.2, RFC 8200 section 4.5).
+/// The packet has neither IP options nor extension headers; past its end are zeros.
 pub(crate) fn piece(whole: &[u8], identification: u32, data: Range<usize>, more: bool) -> Vec<u8> {
     let offset = u16::try_from(data.start).unwrap();
     assert!(offset.is_multiple_of(8));

@@ -1,4 +1,5 @@
-//! Properties of `wire` and `decap` over arbitrary packets of both families, with etherparse as the judge.
+//! Properties of `wire` and `decap` over arbitrary packets of both families, with etherparse as the
+//! judge.
 
 use etherparse::{NetSlice, SlicedPacket, TcpHeader, TransportSlice};
 use proptest::collection::vec;
@@ -52,7 +53,8 @@ impl Stream {
         self.ip().header_len() + self.tcp.header_len()
     }
 
-    /// The segment that `index` segments of `size` bytes precede, and whether others follow, as the sender itself would cut it.
+    /// The segment that `index` segments of `size` bytes precede, and whether others follow, as the
+    /// sender itself would cut it.
     fn segment(&self, index: usize, size: usize, more: bool, data: &[u8]) -> Vec<u8> {
         let mut own = self.clone();
         own.identification = self.identification.wrapping_add(u16::try_from(index).unwrap());

@@ -29,7 +29,8 @@ vips = ["192.0.2.10", "2001:db8::10"]
 directors = ["10.0.0.1/32", "2001:db8:1::1/128"]
 "#;
 
-/// The keys that the example shows, by table; commented keys stand at the start of a line, without a space.
+/// The keys that the example shows, by table; commented keys stand at the start of a line, without
+/// a space.
 fn shown() -> Vec<(String, String)> {
     let mut table = String::new();
     let mut keys = Vec::new();

@@ -1,4 +1,5 @@
-//! The built programs: command lines, configurations, answers. One binary, since each links on its own.
+//! The built programs: command lines, configurations, answers. One binary, since each links on its
+//! own.
 #![allow(clippy::unwrap_used)]
 
 mod bad_configurations;

@@ -345,7 +345,8 @@ fn help_says_which_arguments_are_needed_and_what_becomes_of_forgotten_connection
     assert!(flush.contains("a reset, or adopted") && flush.contains("mh"), "{flush}");
 }
 
-/// What is odd about the host since the order is said where it does not mix with the answer, and is in the JSON.
+/// What is odd about the host since the order is said where it does not mix with the answer, and is
+/// in the JSON.
 #[test]
 fn warnings_of_an_order_are_shown() {
     let answer =

@@ -1,7 +1,8 @@
 //! New connections: connect, ask, 100 bytes of answer, close; 32 clients at a time.
 //!
-//! Nothing is gained by large packets here: each connection is half a dozen small ones, and an entry in the table. All
-//! nodes share a CPU, so the rate is what one connection costs altogether, the client's and the server's part included.
+//! Nothing is gained by large packets here: each connection is half a dozen small ones, and an
+//! entry in the table. All nodes share a CPU, so the rate is what one connection costs altogether,
+//! the client's and the server's part included.
 
 use anyhow::Result;
 

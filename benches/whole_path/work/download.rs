@@ -1,6 +1,7 @@
 //! Downloads: the bytes pass no director, only their acknowledgements do.
 //!
-//! Over a wire shaped to 1 Gbit/s a balancer must not be seen at all; unshaped, the machine's one CPU is the limit.
+//! Over a wire shaped to 1 Gbit/s a balancer must not be seen at all; unshaped, the machine's one
+//! CPU is the limit.
 
 use anyhow::Result;
 

@@ -1,6 +1,7 @@
 //! The four mixes of families through one director: small packets, as in [`small_udp`].
 //!
-//! What the kernel's own way out costs for IPv6 is in every director's figure, so the bare loop of each family stands beside.
+//! What the kernel's own way out costs for IPv6 is in every director's figure, so the bare loop of
+//! each family stands beside.
 
 use anyhow::Result;
 

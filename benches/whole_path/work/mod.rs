@@ -1,4 +1,5 @@
-//! The works: each loads the bed in one way, round by round, and says what the figures are held against.
+//! The works: each loads the bed in one way, round by round, and says what the figures are held
+//! against.
 
 pub(crate) mod connections;
 pub(crate) mod download;

@@ -1,4 +1,5 @@
-//! 64 bytes to and fro over one TCP connection: what a way adds to a round trip when nothing else is to be done.
+//! 64 bytes to and fro over one TCP connection: what a way adds to a round trip when nothing else
+//! is to be done.
 
 use anyhow::Result;
 

@@ -1,7 +1,9 @@
-//! Uploads seen from the real server: what its daemon spends on the bytes that come out of the tunnel.
+//! Uploads seen from the real server: what its daemon spends on the bytes that come out of the
+//! tunnel.
 //!
-//! The same director feeds both ends, each in a namespace of its own. Where the NIC merges (GRO), a daemon has one receive
-//! and one write for up to 64 KB; where it does not, the bare one writes each packet by itself.
+//! The same director feeds both ends, each in a namespace of its own. Where the NIC merges (GRO), a
+//! daemon has one receive and one write for up to 64 KB; where it does not, the bare one writes
+//! each packet by itself.
 
 use anyhow::Result;
 

@@ -1,6 +1,7 @@
 //! Replies of 100 kB on 16 connections that are kept: what a web server mostly does.
 //!
-//! The bytes pass a proxy, and with plain routing the director; with direct return only their acknowledgements do.
+//! The bytes pass a proxy, and with plain routing the director; with direct return only their
+//! acknowledgements do.
 
 use anyhow::Result;
 

@@ -1,7 +1,8 @@
-//! Small packets: 18 bytes of UDP, 256 flows; below saturation 50,000 a second, at its edge twice as many, and beyond.
+//! Small packets: 18 bytes of UDP, 256 flows; below saturation 50,000 a second, at its edge twice
+//! as many, and beyond.
 //!
-//! Nothing can be merged here, so every packet costs a TUN read and a pass through the kernel's output. What a
-//! director may win is system calls, by batches; what it may lose is the logic.
+//! Nothing can be merged here, so every packet costs a TUN read and a pass through the kernel's
+//! output. What a director may win is system calls, by batches; what it may lose is the logic.
 
 use anyhow::{Result, ensure};
 

@@ -1,4 +1,5 @@
-//! TCP streams as the loads that move bytes have them: one or eight, over plain wires or over 1 Gbit/s.
+//! TCP streams as the loads that move bytes have them: one or eight, over plain wires or over 1
+//! Gbit/s.
 
 use anyhow::Result;
 

@@ -1,7 +1,8 @@
 //! The bare loop with batches: TUN with offload, `sendmmsg`, no tables, no logic.
 //!
-//! What a program of the director's shape costs before it decides anything: the floor of the figures. It does what
-//! offload leaves to it, checksums and the splitting of super-frames, and nothing else.
+//! What a program of the director's shape costs before it decides anything: the floor of the
+//! figures. It does what offload leaves to it, checksums and the splitting of super-frames, and
+//! nothing else.
 
 use std::net::Ipv4Addr;
 use std::os::fd::AsRawFd;
@@ -25,7 +26,8 @@ const FRAME: usize = OUTER - VIRTIO_HEADER_LEN;
 /// Room for a segment's headers.
 const SLOT: usize = OUTER + MAX_HEADER_LEN;
 
-/// Sends every packet that arrives at `tun` to the real server `to`, from the tunnel address `from`.
+/// Sends every packet that arrives at `tun` to the real server `to`, from the tunnel address
+/// `from`.
 pub(super) fn run(tun: &str, from: Ipv4Addr, to: Ipv4Addr) -> Result<()> {
     let device = Tun::create(tun, 1480, true).with_context(|| format!("create {tun}"))?;
     let mut poll = Poll::new()?;

@@ -1,7 +1,7 @@
 //! The bare loop: the smallest TUN to raw socket forwarder there can be.
 //!
-//! One read and one send for each packet, no offload, no tables, no logic. What a director costs below this is
-//! what batching saves; what it costs above is what deciding costs.
+//! One read and one send for each packet, no offload, no tables, no logic. What a director costs
+//! below this is what batching saves; what it costs above is what deciding costs.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -11,7 +11,8 @@ use tun_rs::{DeviceBuilder, Layer};
 
 use super::{outer_header, outer_header_v6, ready, sending_socket};
 
-/// Sends every packet that arrives at `tun` to the real server `to`, from the tunnel address `from`. All of one family.
+/// Sends every packet that arrives at `tun` to the real server `to`, from the tunnel address
+/// `from`. All of one family.
 pub(super) fn run(tun: &str, from: IpAddr, to: IpAddr) -> Result<()> {
     let (family, header) = match (from, to) {
         (IpAddr::V4(from), IpAddr::V4(to)) => (Domain::IPV4, outer_header(from, to).to_vec()),

@@ -1,9 +1,10 @@
 //! The bare loop's twin at the real server: a raw socket to TUN forwarder.
 //!
-//! One receive of up to 64 KB, one write; the inner packet is not copied, since the virtio-net header is laid over the
-//! end of the outer one. No check of sources or destinations. A packet that the kernel merged on the way in
-//! (GRO) carries only the pseudo-header's sum as TCP checksum, and must be written as one TCP super-frame: here only
-//! of IPv4 in IPv4, since only datagrams come by the other mixes of families.
+//! One receive of up to 64 KB, one write; the inner packet is not copied, since the virtio-net
+//! header is laid over the end of the outer one. No check of sources or destinations. A packet that
+//! the kernel merged on the way in (GRO) carries only the pseudo-header's sum as TCP checksum, and
+//! must be written as one TCP super-frame: here only of IPv4 in IPv4, since only datagrams come by
+//! the other mixes of families.
 
 use std::io::Read;
 use std::sync::Arc;
@@ -15,7 +16,8 @@ use tun_rs::{DeviceBuilder, Layer, SyncDevice};
 
 use super::{OUTER, enlarge_receive_buffer, fold, raw_socket, ready, sum};
 
-/// Writes the inner packet of everything that arrives with protocol 4 or 41 into `tun`; a thread for each kind of tunnel.
+/// Writes the inner packet of everything that arrives with protocol 4 or 41 into `tun`; a thread
+/// for each kind of tunnel.
 pub(super) fn run(tun: &str) -> Result<()> {
     let device = DeviceBuilder::new().name(tun).mtu(1500).layer(Layer::L3).offload(true);
     let device = device.build_sync().with_context(|| format!("create {tun}"))?;
@@ -66,7 +68,8 @@ fn unwrap(mut socket: Socket, device: &SyncDevice) -> Result<()> {
     }
 }
 
-/// The 10 bytes (struct `virtio_net_hdr`, host byte order) that say what the kernel has left to do for `packet`.
+/// The 10 bytes (struct `virtio_net_hdr`, host byte order) that say what the kernel has left to do
+/// for `packet`.
 fn virtio_header(packet: &[u8]) -> [u8; 10] {
     let mut header = [0; 10];
     let start = usize::from(packet[0] & 0x0f) * 4;

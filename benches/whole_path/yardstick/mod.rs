@@ -1,10 +1,12 @@
 //! The yardsticks: programs that do the least there is to do, and the load generators beside them.
 //!
-//! They live in the bench's own binary (`whole_path yardstick NAME …`), so that one `cargo bench` builds everything.
-//! A generator reads one order a line from its standard input and answers each with one line of JSON; it
-//! stays alive between orders, so that no measured window holds a program's start.
+//! They live in the bench's own binary (`whole_path yardstick NAME …`), so that one `cargo bench`
+//! builds everything. A generator reads one order a line from its standard input and answers each
+//! with one line of JSON; it stays alive between orders, so that no measured window holds a
+//! program's start.
 
-// Two options without safe wrappers, here and in `ready_made`: what a daemon's `sys` layer does, done small.
+// Two options without safe wrappers, here and in `ready_made`: what a daemon's `sys` layer does,
+// done small.
 #![allow(unsafe_code)]
 
 mod bare_batched;
@@ -102,7 +104,8 @@ fn enlarge_receive_buffer(socket: &impl AsRawFd) -> Result<()> {
     Ok(())
 }
 
-/// The 20 bytes in front of every tunnelled packet. The kernel fills in length and checksum (raw(7)).
+/// The 20 bytes in front of every tunnelled packet. The kernel fills in length and checksum
+/// (raw(7)).
 ///
 /// Don't-fragment with identification 0 lets the real server's receive offload merge TCP segments.
 fn outer_header(from: Ipv4Addr, to: Ipv4Addr) -> [u8; OUTER] {
@@ -116,7 +119,8 @@ fn outer_header(from: Ipv4Addr, to: Ipv4Addr) -> [u8; OUTER] {
     header
 }
 
-/// The same of IPv6, before an IPv6 packet. The kernel fills in nothing: the payload's length is the sender's to write.
+/// The same of IPv6, before an IPv6 packet. The kernel fills in nothing: the payload's length is
+/// the sender's to write.
 fn outer_header_v6(from: Ipv6Addr, to: Ipv6Addr) -> [u8; OUTER_V6] {
     let mut header = [0; OUTER_V6];
     header[0] = 0x60;

@@ -1,9 +1,11 @@
 //! Ready-made `sendmmsg`: what the kernel alone takes for one 1,500-byte IPIP packet.
 //!
-//! A batch of 64 packets is written once, checksums and all, and sent again and again: no packet is read, looked at
-//! or changed. This is the floor of every director that sends from user space through a raw socket.
+//! A batch of 64 packets is written once, checksums and all, and sent again and again: no packet is
+//! read, looked at or changed. This is the floor of every director that sends from user space
+//! through a raw socket.
 
-// The one system call here that has no safe wrapper, `sendmmsg` over arrays made once, is the thing measured.
+// The one system call here that has no safe wrapper, `sendmmsg` over arrays made once, is the thing
+// measured.
 #![allow(unsafe_code)]
 // Every length here is a constant that fits.
 #![allow(clippy::cast_possible_truncation)]
@@ -92,8 +94,9 @@ fn address(to: Ipv4Addr) -> libc::sockaddr_in {
     }
 }
 
-/// One tunnelled TCP segment of an upload, the `place`-th in order, with valid checksums: the receiver's GRO merges
-/// it as it merges a director's, so that both leave the same work to the node behind.
+/// One tunnelled TCP segment of an upload, the `place`-th in order, with valid checksums: the
+/// receiver's GRO merges it as it merges a director's, so that both leave the same work to the node
+/// behind.
 fn packet(from: Ipv4Addr, to: Ipv4Addr, place: usize) -> [u8; WIRE] {
     let mut packet = [b'.'; WIRE];
     packet[..OUTER].copy_from_slice(&outer_header(from, to));
@@ -117,6 +120,7 @@ fn packet(from: Ipv4Addr, to: Ipv4Addr, place: usize) -> [u8; WIRE] {
 const BATCH: usize = 64;
 /// A full Ethernet payload: 20 bytes of outer header and a 1,480-byte inner packet.
 const WIRE: usize = 1500;
-/// Inner addresses from the documentation networks (RFC 5737) that no node owns: the real server unwraps, then drops.
+/// Inner addresses from the documentation networks (RFC 5737) that no node owns: the real server
+/// unwraps, then drops.
 const CLIENT: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
 const NOBODY: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 1);

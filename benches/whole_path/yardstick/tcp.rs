@@ -11,8 +11,8 @@ use socket2::{Domain, Socket, Type};
 
 use super::{obey, ready};
 
-/// Swallows whatever comes to the port `sink` and answers with its length at the end (8 bytes, big endian); writes
-/// to every connection on the port `source` until it closes.
+/// Swallows whatever comes to the port `sink` and answers with its length at the end (8 bytes, big
+/// endian); writes to every connection on the port `source` until it closes.
 pub(super) fn server(sink: u16, source: u16) -> Result<()> {
     let sinks = TcpListener::bind((Ipv4Addr::UNSPECIFIED, sink))?;
     let sources = TcpListener::bind((Ipv4Addr::UNSPECIFIED, source))?;
@@ -42,8 +42,8 @@ fn pour(mut stream: TcpStream) {
     while stream.write_all(&buffer).is_ok() {}
 }
 
-/// Obeys `up VIP SECONDS STREAMS` and `down VIP SECONDS STREAMS` with the bytes moved and the time they took, and
-/// with all bytes, those before a download's rate is taken included.
+/// Obeys `up VIP SECONDS STREAMS` and `down VIP SECONDS STREAMS` with the bytes moved and the time
+/// they took, and with all bytes, those before a download's rate is taken included.
 pub(super) fn load(sink: u16, source: u16) -> Result<()> {
     obey(|order| {
         let [direction, vip, seconds, streams] = *order else { bail!("no such order") };

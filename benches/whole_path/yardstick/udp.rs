@@ -20,8 +20,9 @@ pub(super) fn sink(port: u16) -> Result<()> {
     }
 }
 
-/// Obeys `send VIP FLOWS RATE TICK_US SECONDS`: 18-byte datagrams to `port`, `RATE` a second over all flows, those due
-/// sent together every `TICK_US` microseconds, or fewer if the machine is too slow.
+/// Obeys `send VIP FLOWS RATE TICK_US SECONDS`: 18-byte datagrams to `port`, `RATE` a second over
+/// all flows, those due sent together every `TICK_US` microseconds, or fewer if the machine is too
+/// slow.
 pub(super) fn load(port: u16) -> Result<()> {
     let mut flows = Flows { to: Ipv4Addr::UNSPECIFIED.into(), sockets: Vec::new() };
     obey(|order| match *order {
@@ -40,7 +41,8 @@ struct Flows {
 }
 
 impl Flows {
-    /// One connected socket a flow; those of the previous order serve again if they lead to the same VIP.
+    /// One connected socket a flow; those of the previous order serve again if they lead to the
+    /// same VIP.
     fn open(&mut self, to: IpAddr, port: u16, count: usize) -> Result<()> {
         if self.to == to && self.sockets.len() == count {
             return Ok(());
@@ -82,7 +84,8 @@ impl Flows {
     }
 }
 
-/// What makes the smallest Ethernet frame: 18 bytes of payload, 46 of IPv4 packet. For IPv6 the same payload.
+/// What makes the smallest Ethernet frame: 18 bytes of payload, 46 of IPv4 packet. For IPv6 the
+/// same payload.
 const PAYLOAD: [u8; 18] = [b'.'; 18];
 /// The flows' source ports, below Linux's ephemeral range.
 const FIRST_PORT: u16 = 20_000;

@@ -1,7 +1,8 @@
 //! The web server: answers each request with as many bytes as it asks for.
 //!
-//! HTTP as far as a balancer could tell: a request of fixed length that names the length of the answer, and by its
-//! version whether the connection is kept. One thread and no work beside the kernel's, so that it is not what is measured.
+//! HTTP as far as a balancer could tell: a request of fixed length that names the length of the
+//! answer, and by its version whether the connection is kept. One thread and no work beside the
+//! kernel's, so that it is not what is measured.
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream};

@@ -1,4 +1,5 @@
-//! Clients of the web server: new connections, requests on kept ones, and one small question after the other.
+//! Clients of the web server: new connections, requests on kept ones, and one small question after
+//! the other.
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddrV4, TcpStream};
@@ -14,9 +15,10 @@ use socket2::{Domain, Socket, Type};
 use super::obey;
 use super::web::{REQUEST, request};
 
-/// Obeys, with the server's port: `connections VIP CLIENTS BYTES SECONDS`, each client opening a connection for
-/// each request of `BYTES` bytes; `requests VIP CLIENTS BYTES SECONDS`, each client keeping its one connection;
-/// `pingpong VIP SECONDS`, one client with answers as short as requests.
+/// Obeys, with the server's port: `connections VIP CLIENTS BYTES SECONDS`, each client opening a
+/// connection for each request of `BYTES` bytes; `requests VIP CLIENTS BYTES SECONDS`, each client
+/// keeping its one connection; `pingpong VIP SECONDS`, one client with answers as short as
+/// requests.
 pub(super) fn load(port: u16) -> Result<()> {
     obey(|order| match *order {
         [kind @ ("connections" | "requests"), vip, clients, bytes, seconds] => {

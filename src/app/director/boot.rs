@@ -1,4 +1,5 @@
-//! A start before the host's network is complete: at boot an address or an interface may come later than the services.
+//! A start before the host's network is complete: at boot an address or an interface may come later
+//! than the services.
 
 use std::time::{Duration, Instant};
 
@@ -9,8 +10,8 @@ use crate::host::Refusal;
 /// How often the host is looked at meanwhile.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// What the host needs. Waits up to `wait` for uplinks, routes and addresses that are not there yet; `None`: a signal has
-/// said stop meanwhile.
+/// What the host needs. Waits up to `wait` for uplinks, routes and addresses that are not there
+/// yet; `None`: a signal has said stop meanwhile.
 ///
 /// # Errors
 /// The host is not fit, or not within `wait`.

@@ -1,4 +1,5 @@
-//! What is asked of the main task, which alone has the host's session and the running configuration: one thing at a time.
+//! What is asked of the main task, which alone has the host's session and the running
+//! configuration: one thing at a time.
 
 use std::fmt;
 

@@ -1,4 +1,5 @@
-//! Real servers that something makes doubtful, at most one word about each in a moment: anybody can send ICMP errors.
+//! Real servers that something makes doubtful, at most one word about each in a moment: anybody can
+//! send ICMP errors.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -6,11 +7,12 @@ use std::time::Duration;
 
 use crate::model::Millis;
 
-/// How long one word about a real server is enough: no check runs more often (its `fast_interval` is at least that).
+/// How long one word about a real server is enough: no check runs more often (its `fast_interval`
+/// is at least that).
 const MOMENT: Duration = Duration::from_millis(10);
 
-/// Real servers that are remembered. The kernel lets only errors through that quote a tunnelled packet; still, more may be
-/// forged than there are real servers.
+/// Real servers that are remembered. The kernel lets only errors through that quote a tunnelled
+/// packet; still, more may be forged than there are real servers.
 const REMEMBERED: usize = 16_384;
 
 /// When each was last spoken of.

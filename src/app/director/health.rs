@@ -1,4 +1,5 @@
-//! What the director makes of its health checks: the packet thread is told by them, operators are told here.
+//! What the director makes of its health checks: the packet thread is told by them, operators are
+//! told here.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -28,8 +29,9 @@ impl TakesChanges for PacketThread<DirectorMessage> {
 }
 
 impl Running {
-    /// The changes that tell the balancer who is down with that plan: they belong in one message with those that bring the real
-    /// servers in, so that none has a flow before its first check where it must not.
+    /// The changes that tell the balancer who is down with that plan: they belong in one message
+    /// with those that bring the real servers in, so that none has a flow before its first check
+    /// where it must not.
     pub(super) async fn down_at_once(&self, plan: &Plan) -> Vec<Change> {
         let down = self.checks.preview(plan.clone()).await;
         let change =

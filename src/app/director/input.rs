@@ -23,8 +23,8 @@ const ANSWERS: usize = BATCH * USUAL;
 ///                                                                      ^ used      ^ answered
 /// ```
 ///
-/// First frames are read until there are none, then their packets are decided on: each phase finds its own code in
-/// the cache (a tenth of a small packet's own cost).
+/// First frames are read until there are none, then their packets are decided on: each phase finds
+/// its own code in the cache (a tenth of a small packet's own cost).
 #[derive(Debug)]
 pub(super) struct Input {
     bytes: Vec<u8>,
@@ -112,7 +112,8 @@ impl Input {
         self.bytes.get_mut(start.saturating_sub(MAX_OUTER_LEN)..start).unwrap_or_default()
     }
 
-    /// Keeps an answer until it is sent, and says where; `None` when those before it have to be sent first.
+    /// Keeps an answer until it is sent, and says where; `None` when those before it have to be
+    /// sent first.
     pub(super) fn answer(&mut self, answer: &[u8]) -> Option<Range<usize>> {
         let place = self.answered..self.answered + answer.len();
         self.bytes.get_mut(place.clone())?.copy_from_slice(answer);
@@ -120,8 +121,8 @@ impl Input {
         Some(place)
     }
 
-    /// Room among the answers for a packet of any length that has waited to be sent; none when those before it have to be
-    /// sent first.
+    /// Room among the answers for a packet of any length that has waited to be sent; none when
+    /// those before it have to be sent first.
     pub(super) fn released_room(&mut self) -> &mut [u8] {
         let start = self.answered + MAX_OUTER_LEN;
         self.bytes.get_mut(start..start + MAX_PACKET_LEN).unwrap_or_default()

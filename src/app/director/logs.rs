@@ -9,8 +9,9 @@ use crate::balancer::FloodNotice;
 use crate::sys::tun;
 use crate::wire::icmp::Cause;
 
-/// Real servers and kinds of errors that are remembered for their minute's line. Only errors about packets that were sent
-/// to a real server come here, so more is seen only of more real servers; the longest silent one then gives way.
+/// Real servers and kinds of errors that are remembered for their minute's line. Only errors about
+/// packets that were sent to a real server come here, so more is seen only of more real servers;
+/// the longest silent one then gives way.
 const REMEMBERED: usize = 1_024;
 
 /// Tunnel errors, by real server and kind.
@@ -70,8 +71,9 @@ impl TunnelLog {
     }
 }
 
-/// The path MTU that lets through the tunnel what every IPv6 sender may send unasked (RFC 8200 section 5). Over IPv4 the
-/// tunnel's packets may be cut on the way (RFC 4213 section 3.2.2), over IPv6 not.
+/// The path MTU that lets through the tunnel what every IPv6 sender may send unasked (RFC 8200
+/// section 5). Over IPv4 the tunnel's packets may be cut on the way (RFC 4213 section 3.2.2), over
+/// IPv6 not.
 fn needed(real: IpAddr) -> u16 {
     if real.is_ipv4() { 0 } else { 1320 }
 }

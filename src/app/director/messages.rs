@@ -62,8 +62,8 @@ pub(super) enum DirectorMessage {
     Flush { which: Flush, from: usize, answer: Sender<Flushed> },
 }
 
-/// Notices that wait for the control thread, which may be busy with a reload: more than there are real servers, whose
-/// deadlines may all be one.
+/// Notices that wait for the control thread, which may be busy with a reload: more than there are
+/// real servers, whose deadlines may all be one.
 pub(super) const NOTICES: usize = 32_768;
 
 /// What the packet thread says without having been asked: what has changed by itself.

@@ -50,7 +50,8 @@ use reload::Running;
 use request_handler::{Handler, Watched};
 use tables::Builder;
 
-/// Services with a Maglev table from which on the start says that it makes them: about a second of work at worst.
+/// Services with a Maglev table from which on the start says that it makes them: about a second of
+/// work at worst.
 const MANY_TABLES: usize = 64;
 
 /// What the command line says beside the configuration.
@@ -125,7 +126,8 @@ async fn direct(
     outcome.and(undone)
 }
 
-/// Answers, follows the host and reloads, until a signal says stop or something ends that should not.
+/// Answers, follows the host and reloads, until a signal says stop or something ends that should
+/// not.
 async fn steer(
     mut running: Running,
     control: Control,
@@ -147,7 +149,8 @@ async fn steer(
     let mut served = pin!(serve::serve(control, handler));
     daemon::ready();
     loop {
-        // Following the host is given up for each order, which needs the session, and taken up again.
+        // Following the host is given up for each order, which needs the session, and taken up
+        // again.
         let (command, asker) = tokio::select! {
             ended = thread.ended() => return ended,
             served = &mut served => return served,
@@ -203,8 +206,8 @@ enum Stop {
     PendingCommand,
 }
 
-/// Waits for something that may take long only because tables are made. A signal that says stop meanwhile ends the making
-/// of tables, and nothing else: what changes the host comes to its end.
+/// Waits for something that may take long only because tables are made. A signal that says stop
+/// meanwhile ends the making of tables, and nothing else: what changes the host comes to its end.
 async fn attended<T>(
     work: impl Future<Output = T>,
     signals: &mut Signals,

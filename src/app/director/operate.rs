@@ -168,8 +168,8 @@ impl Running {
         Ok(Answer::done(done, self.publish(vip)).with(warnings))
     }
 
-    /// Has all virtual IPs announced but these, and `at_once` without a question. What is odd about the host since is given
-    /// back.
+    /// Has all virtual IPs announced but these, and `at_once` without a question. What is odd about
+    /// the host since is given back.
     async fn set_withdrawn(
         &mut self,
         session: &mut Session,

@@ -104,8 +104,8 @@ pub(super) struct Output {
 }
 
 impl Output {
-    /// `source_v4` is the outer source address of IPv4, none for the routing table's choice; that of IPv6 comes with each
-    /// tunnel. `seed` is not zero.
+    /// `source_v4` is the outer source address of IPv4, none for the routing table's choice; that
+    /// of IPv6 comes with each tunnel. `seed` is not zero.
     pub(super) fn new(sender: Sender, source_v4: Option<Ipv4Addr>, seed: u64) -> Self {
         Self {
             sender,
@@ -122,7 +122,8 @@ impl Output {
         &self.sent
     }
 
-    /// The tunnels' sources have changed: each packet says its own, but where all say one the kernel need not look for it.
+    /// The tunnels' sources have changed: each packet says its own, but where all say one the
+    /// kernel need not look for it.
     pub(super) fn sources_changed(&self, sources: &Sources) {
         self.sender.set_source_v6(only_v6(sources));
     }
@@ -133,8 +134,8 @@ impl Output {
         self.push(Message { destination, header: 0..0, payload: at });
     }
 
-    /// Queues the packet that lies at `at` in the input, encapsulated in place: the outer header goes into the room before
-    /// it.
+    /// Queues the packet that lies at `at` in the input, encapsulated in place: the outer header
+    /// goes into the room before it.
     pub(super) fn whole(
         &mut self,
         input: &mut Input,
@@ -157,7 +158,8 @@ impl Output {
         }
     }
 
-    /// Queues a super-frame's wire segments: headers in this queue's own room, payloads where they are.
+    /// Queues a super-frame's wire segments: headers in this queue's own room, payloads where they
+    /// are.
     pub(super) fn split(&mut self, input: &Input, inner: Inner, plan: &SplitPlan, tunnel: &Tunnel) {
         if !self.has_source(tunnel) {
             return self.unreachable(tunnel.real, plan.count());
@@ -219,7 +221,8 @@ impl Output {
         self.batch.push(message);
     }
 
-    /// Linux does not fill in the source of an IPv6 header; where the host has no route to a real server there is none.
+    /// Linux does not fill in the source of an IPv6 header; where the host has no route to a real
+    /// server there is none.
     #[inline]
     fn has_source(&self, tunnel: &Tunnel) -> bool {
         tunnel.real.is_ipv4() || tunnel.source.is_some()
@@ -236,7 +239,8 @@ impl Output {
         }
     }
 
-    /// A packet that no outer header fits before: with it the datagram would be longer than IP allows.
+    /// A packet that no outer header fits before: with it the datagram would be longer than IP
+    /// allows.
     #[cold]
     fn too_big(&mut self) {
         self.sent.queued += 1;

@@ -1,7 +1,8 @@
 //! The packet thread: one mio loop that owns the balancer, the TUN and the raw sockets.
 //!
-//! Each turn: timers, messages from the control thread, tunnel errors, then a budget of packets. mio is
-//! edge-triggered: a source that was not drained stays ready, and the next poll does not wait.
+//! Each turn: timers, messages from the control thread, tunnel errors, then a budget of packets.
+//! mio is edge-triggered: a source that was not drained stays ready, and the next poll does not
+//! wait.
 
 use std::io;
 use std::os::fd::AsRawFd;
@@ -40,8 +41,8 @@ const ERRORS: Token = Token(1);
 /// The control thread's waker.
 pub(super) const WAKER: Token = Token(2);
 
-/// Reads that fail one after the other before the director gives up: one failure is a packet that the kernel could
-/// not describe and has dropped, this many are a device that does not work.
+/// Reads that fail one after the other before the director gives up: one failure is a packet that
+/// the kernel could not describe and has dropped, this many are a device that does not work.
 const FAILURES: u32 = 1_000;
 
 /// What the loop has read, beside what the balancer counts.
@@ -84,7 +85,8 @@ pub(super) struct Packets {
 }
 
 impl Packets {
-    /// Registers the sources with `poll`, on which the control thread's waker has [`WAKER`]. `label_key` is random.
+    /// Registers the sources with `poll`, on which the control thread's waker has [`WAKER`].
+    /// `label_key` is random.
     pub(super) fn new(
         poll: Poll,
         tun: Tun,
@@ -376,7 +378,8 @@ impl Packets {
         Ok(offload)
     }
 
-    /// Waits for the next thing to do: at once when something is left to read, else until a deadline.
+    /// Waits for the next thing to do: at once when something is left to read, else until a
+    /// deadline.
     fn wait(&mut self, events: &mut Events) -> anyhow::Result<()> {
         let moment = Instant::now();
         let ready = self.tun_ready || self.errors_ready || self.messages_ready;

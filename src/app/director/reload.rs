@@ -1,4 +1,5 @@
-//! The configuration that runs, and the one way from it to another: plan the host, tell the balancer, install, or go back.
+//! The configuration that runs, and the one way from it to another: plan the host, tell the
+//! balancer, install, or go back.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -50,8 +51,8 @@ pub(super) struct Running {
 }
 
 impl Running {
-    /// For a packet thread at the other end of `packet_thread` that has not heard of the configuration yet. `random` is for want
-    /// of a `hash_seed`.
+    /// For a packet thread at the other end of `packet_thread` that has not heard of the
+    /// configuration yet. `random` is for want of a `hash_seed`.
     pub(super) fn new(
         config: config::Director,
         options: Options,
@@ -176,8 +177,8 @@ impl Running {
         self.events.tell(events).await;
     }
 
-    /// Reads the configuration again and applies what differs, to the balancer and to the host; a faulty one, or one
-    /// that the host is not fit for, changes nothing.
+    /// Reads the configuration again and applies what differs, to the balancer and to the host; a
+    /// faulty one, or one that the host is not fit for, changes nothing.
     async fn reload(&mut self, session: &mut Session) -> CommandResult {
         let (wanted, changes) =
             self.builder.unless_stopped(config_file::reload(&self.path, &self.config)).await?;
@@ -199,7 +200,8 @@ impl Running {
     ) -> anyhow::Result<ReloadPlan> {
         let (wanted, changes) = config_file::compare(file, text, &self.config).await?;
         let then = session.preview_director(&self.desired(&wanted)).await?;
-        // The running configuration was fit for the host when it was installed; the host may have changed since.
+        // The running configuration was fit for the host when it was installed; the host may have
+        // changed since.
         let now = session.preview_director(&self.desired(&self.config)).await.ok();
         let (mtu_now, known) = match &now {
             Some(now) => (now.tun_mtu(), now.warnings()),
@@ -220,8 +222,8 @@ impl Running {
         })
     }
 
-    /// Makes `wanted` of what runs, by changes that lead there: what has changed, and what is odd about the host since. A
-    /// failure has changed nothing.
+    /// Makes `wanted` of what runs, by changes that lead there: what has changed, and what is odd
+    /// about the host since. A failure has changed nothing.
     pub(super) async fn switch(
         &mut self,
         session: &mut Session,
@@ -268,8 +270,8 @@ impl Running {
         self.apply_prepared(prepared).await
     }
 
-    /// The changes that lead to `wanted` with everything that comes with them, those of `hash_seed` and `maglev_slots`
-    /// among it, and what makes tables after them.
+    /// The changes that lead to `wanted` with everything that comes with them, those of `hash_seed`
+    /// and `maglev_slots` among it, and what makes tables after them.
     async fn prepare(
         &self,
         wanted: &config::Director,
@@ -306,7 +308,8 @@ impl Running {
         Before::new(self.config.specs(), &self.config.timeouts, &running.services)
     }
 
-    /// The way back from `wanted`, which the host has refused. Connections of a service that was away are lost.
+    /// The way back from `wanted`, which the host has refused. Connections of a service that was
+    /// away are lost.
     async fn take_back(&mut self, wanted: &config::Director, saved: SavedStates) {
         let Ok(mut changes) = config::diff(wanted, &self.config) else { return };
         // In the same batch, so that nothing goes to a server that comes back up and was disabled.

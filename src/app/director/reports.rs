@@ -1,4 +1,5 @@
-//! What the packet thread knows, collected piece by piece. Clients that ask at the same time share one report and its text.
+//! What the packet thread knows, collected piece by piece. Clients that ask at the same time share
+//! one report and its text.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,8 +12,8 @@ use super::messages::{DirectorMessage, Piece, Report};
 use crate::app::packet_thread::PacketThread;
 use crate::balancer::listing::{Listed, Place};
 
-/// How often a list of services is begun again because a change was applied meanwhile; then it may name a service twice
-/// or not at all.
+/// How often a list of services is begun again because a change was applied meanwhile; then it may
+/// name a service twice or not at all.
 const ATTEMPTS: usize = 5;
 
 /// The longest rest after a report.
@@ -92,7 +93,8 @@ async fn serve(
                 let _ = asker.send(made.clone());
             }
         }
-        // Readers who ask again and again get at most half of the packet thread's attention and of this processor.
+        // Readers who ask again and again get at most half of the packet thread's attention and of
+        // this processor.
         tokio::time::sleep(began.elapsed().min(REST)).await;
     }
 }
@@ -103,7 +105,8 @@ async fn make(
     text: Arc<impl Fn(Kind, &Report) -> String + Send + Sync + 'static>,
 ) -> anyhow::Result<Arc<str>> {
     let report = collect(packet_thread, kind.listed()).await?;
-    // Thousands of real servers are megabytes of text: neither packets nor the control socket wait for them.
+    // Thousands of real servers are megabytes of text: neither packets nor the control socket wait
+    // for them.
     let made = spawn_blocking(move || Arc::from(text(kind, &report)));
     made.await.context("the listing could not be made")
 }

@@ -57,7 +57,8 @@ struct Words {
 }
 
 impl Handler {
-    /// `offload`: whether the TUN gives out super-frames; `offload_refused`: whether it was to, and the kernel did not.
+    /// `offload`: whether the TUN gives out super-frames; `offload_refused`: whether it was to, and
+    /// the kernel did not.
     pub(super) fn new(
         packet_thread: PacketThread<DirectorMessage>,
         commands: AdminCommands,

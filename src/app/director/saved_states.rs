@@ -1,5 +1,5 @@
-//! The states of real servers before a change, for the way back when the host refuses it: the configuration does not
-//! know what operators have set.
+//! The states of real servers before a change, for the way back when the host refuses it: the
+//! configuration does not know what operators have set.
 
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
@@ -28,8 +28,8 @@ impl SavedStates {
                 Change::RemoveService { service } => {
                     services.insert(service.as_str());
                 }
-                // With another weight a server may start slowly, and would on the way back. One that was removed comes
-                // back by being added.
+                // With another weight a server may start slowly, and would on the way back. One
+                // that was removed comes back by being added.
                 Change::RemoveReal { service, address }
                 | Change::SetState { service, address, .. }
                 | Change::SetWeight { service, address, .. }

@@ -1,5 +1,6 @@
-//! The random seed that flows are placed by where the configuration has no `hash_seed`. It is kept in the state folder:
-//! with another one after a restart, connections that are adopted by hash would meet other real servers.
+//! The random seed that flows are placed by where the configuration has no `hash_seed`. It is kept
+//! in the state folder: with another one after a restart, connections that are adopted by hash
+//! would meet other real servers.
 
 use std::ffi::OsStr;
 use std::fs::{self, DirBuilder};

@@ -1,5 +1,5 @@
-//! Maglev tables, made beside the control thread: thousands of them take seconds, in which the control socket has to
-//! answer and signals to be obeyed.
+//! Maglev tables, made beside the control thread: thousands of them take seconds, in which the
+//! control socket has to answer and signals to be obeyed.
 
 use anyhow::{Context, bail};
 use tokio::sync::watch;
@@ -58,7 +58,8 @@ impl Builder {
         self.work(move || plan.with_tables(&now, &then)).await
     }
 
-    /// Waits for something that need not come to its end when the director stops, such as a file to be read.
+    /// Waits for something that need not come to its end when the director stops, such as a file to
+    /// be read.
     ///
     /// # Errors
     /// Its own; the director is stopping.

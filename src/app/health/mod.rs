@@ -1,8 +1,10 @@
-//! Health checks: a thread of its own that sends the probes which the board of checks asks for, and tells the balancer what
-//! follows. The packet thread never waits for it.
+//! Health checks: a thread of its own that sends the probes which the board of checks asks for, and
+//! tells the balancer what follows. The packet thread never waits for it.
 //!
-//! 1. `runner`: the thread's loop: what is due is started, what has come in goes to the board, what follows to the balancer.
-//! 2. `pins`: the flows of probes through the tunnel, pinned in the balancer before their first packet.
+//! 1. `runner`: the thread's loop: what is due is started, what has come in goes to the board, what
+//!    follows to the balancer.
+//! 2. `pins`: the flows of probes through the tunnel, pinned in the balancer before their first
+//!    packet.
 //! 3. `socket`: the probes' sockets.
 //! 4. `probe`: what is sent, a file for each type of check.
 
@@ -72,8 +74,8 @@ enum Message {
 pub(super) struct Inbox(mpsc::UnboundedReceiver<Message>);
 
 impl Inbox {
-    /// Starts the thread, which tells `balancer` and `events` what follows. `seed` is for jitter. It ends when nobody can ask
-    /// it any more.
+    /// Starts the thread, which tells `balancer` and `events` what follows. `seed` is for jitter.
+    /// It ends when nobody can ask it any more.
     ///
     /// # Errors
     /// There is no thread or no runtime to be had.
@@ -115,7 +117,8 @@ impl Checks {
         self.send(Message::Adopt(plan));
     }
 
-    /// Who would be down at once with that plan: to be told to the balancer together with the real servers.
+    /// Who would be down at once with that plan: to be told to the balancer together with the real
+    /// servers.
     pub(super) async fn preview(&self, plan: Plan) -> Vec<(String, IpAddr)> {
         self.ask(|answer| Message::Preview(plan, answer)).await
     }

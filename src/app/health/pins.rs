@@ -1,5 +1,6 @@
-//! The flows of probes through the tunnel. Each is pinned in the balancer before its first packet, and stays so from one probe
-//! of a check to the next while the check passes: the packet thread hears of a check once, not once a probe.
+//! The flows of probes through the tunnel. Each is pinned in the balancer before its first packet,
+//! and stays so from one probe of a check to the next while the check passes: the packet thread
+//! hears of a check once, not once a probe.
 
 use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
@@ -13,7 +14,8 @@ use crate::balancer::{Change, ProbeFlow};
 #[derive(Debug)]
 pub(super) struct Pins<B> {
     balancer: B,
-    /// Those that some check has: the kernel does not know of those without a socket, and may give their port out again.
+    /// Those that some check has: the kernel does not know of those without a socket, and may give
+    /// their port out again.
     taken: Mutex<HashSet<ProbeFlow>>,
 }
 
@@ -43,7 +45,8 @@ impl<B: TakesChanges> Pins<B> {
         }
     }
 
-    /// Gives flows free. Those that wait for the balancer are not given out again before it has heard of it.
+    /// Gives flows free. Those that wait for the balancer are not given out again before it has
+    /// heard of it.
     pub(super) async fn release(&self, flows: Vec<ProbeFlow>) {
         if flows.is_empty() {
             return;

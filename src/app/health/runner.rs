@@ -200,8 +200,8 @@ impl<B: TakesChanges> Runner<B> {
         }
     }
 
-    /// A reload may have taken a service or a real server away of which the board has not heard yet: those that are there are told
-    /// all the same.
+    /// A reload may have taken a service or a real server away of which the board has not heard
+    /// yet: those that are there are told all the same.
     async fn change(&self, changes: Vec<Change>) {
         if changes.is_empty() {
             return;
@@ -254,7 +254,8 @@ async fn traced<B: TakesChanges>(
     let mut target = Target { check, pins, flow: &mut flow, trace };
     let answer = probe::run(&mut target).await;
     let took = trace.elapsed();
-    // What is left of a probe that failed, at the other end, may meet the next one from the same port.
+    // What is left of a probe that failed, at the other end, may meet the next one from the same
+    // port.
     if !answer.passed
         && let Some(flow) = flow.take()
     {

@@ -1,4 +1,5 @@
-//! The probes' sockets: to a real server's own address as any other, and to a virtual IP from a port whose flow is pinned.
+//! The probes' sockets: to a real server's own address as any other, and to a virtual IP from a
+//! port whose flow is pinned.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
@@ -13,7 +14,8 @@ use super::trace::Trace;
 use crate::balancer::ProbeFlow;
 use crate::health::PlannedCheck;
 
-/// Ports that are tried until one is free: the kernel gives out at random, and of its 28,000 each check has one.
+/// Ports that are tried until one is free: the kernel gives out at random, and of its 28,000 each
+/// check has one.
 const TRIES: usize = 32;
 
 /// Where a probe goes, and the flow that its check has had so far.
@@ -33,7 +35,8 @@ impl<B: TakesChanges> Target<'_, B> {
         SocketAddr::new(destination.address, destination.port)
     }
 
-    /// A TCP connection. It is reset when it is dropped: nothing of it is left, and its port can be used at once.
+    /// A TCP connection. It is reset when it is dropped: nothing of it is left, and its port can be
+    /// used at once.
     ///
     /// # Errors
     /// In words: what was found.
@@ -104,7 +107,8 @@ fn open(destination: SocketAddr, kind: Type, protocol: Protocol) -> io::Result<S
     Ok(socket)
 }
 
-/// The director's own address from which the routing table sends there. A UDP socket that is connected sends nothing.
+/// The director's own address from which the routing table sends there. A UDP socket that is
+/// connected sends nothing.
 fn source_towards(destination: SocketAddr) -> io::Result<IpAddr> {
     let any: SocketAddr = match destination {
         SocketAddr::V4(_) => ([0, 0, 0, 0], 0).into(),

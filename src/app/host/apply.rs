@@ -202,8 +202,8 @@ pub(super) async fn copy(changes: &[copies::Change], netlink: &Netlink) -> Resul
     faults.next().map_or(Ok(()), Err)
 }
 
-/// What is not there need not be removed: no such route (`ESRCH`), rule or neighbour (`ENOENT`), address
-/// (`EADDRNOTAVAIL`), interface (`ENODEV`, `ENXIO`).
+/// What is not there need not be removed: no such route (`ESRCH`), rule or neighbour (`ENOENT`),
+/// address (`EADDRNOTAVAIL`), interface (`ENODEV`, `ENXIO`).
 const ABSENT: [i32; 5] =
     [libc::ESRCH, libc::ENOENT, libc::EADDRNOTAVAIL, libc::ENODEV, libc::ENXIO];
 

@@ -12,11 +12,11 @@ use crate::host::{Announcement, Facts, Family, Link, resolution};
 
 use super::neighbour_socket::{NeighbourSocket, asker};
 
-/// Probes and announcements sent for each address. RFC 5227 1.1 has three and two; three of each survive a switch
-/// port that is slow to forward.
+/// Probes and announcements sent for each address. RFC 5227 1.1 has three and two; three of each
+/// survive a switch port that is slow to forward.
 const TIMES: u32 = 3;
-/// Between probes. RFC 5227 waits one to two seconds; a start-up of seven seconds is not worth the rest of the
-/// certainty.
+/// Between probes. RFC 5227 waits one to two seconds; a start-up of seven seconds is not worth the
+/// rest of the certainty.
 const PROBE_INTERVAL: Duration = Duration::from_millis(200);
 /// Between announcements (RFC 5227 1.1, `ANNOUNCE_INTERVAL` is two seconds).
 const ANNOUNCE_INTERVAL: Duration = Duration::from_secs(1);
@@ -59,7 +59,8 @@ struct Question {
     asker: Option<Ipv4Addr>,
 }
 
-/// Probes for every address on every interface, all at the same time; takes [`TIMES`] × [`PROBE_INTERVAL`].
+/// Probes for every address on every interface, all at the same time; takes [`TIMES`] ×
+/// [`PROBE_INTERVAL`].
 pub(super) async fn probe(announcements: &[Announcement], facts: &Facts) -> Vec<Conflict> {
     let own: Vec<[u8; 6]> = facts.links.iter().filter_map(|link| link.mac).collect();
     let mut probes = JoinSet::new();
@@ -83,8 +84,8 @@ pub(super) fn defend(one: &Announcement, facts: &Facts) {
     }
 }
 
-/// Announces every address on every interface: once at once, then from a task of its own, which the caller ends
-/// when the addresses are withdrawn.
+/// Announces every address on every interface: once at once, then from a task of its own, which the
+/// caller ends when the addresses are withdrawn.
 pub(super) fn announce(announcements: &[Announcement], facts: &Facts) -> JoinHandle<()> {
     let neighbour_sockets = neighbour_sockets(announcements, facts);
     let say = move || {

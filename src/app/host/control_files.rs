@@ -1,4 +1,5 @@
-//! The files around a control socket: `<control>.lock`, `<control>.state`, and the directory they are in.
+//! The files around a control socket: `<control>.lock`, `<control>.state`, and the directory they
+//! are in.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::DirBuilder;
@@ -111,7 +112,8 @@ impl ControlFiles {
         &self.made
     }
 
-    /// Directories that a dead predecessor made are ours to remove: those that hold the control socket.
+    /// Directories that a dead predecessor made are ours to remove: those that hold the control
+    /// socket.
     pub(super) fn inherit(&mut self, made: Vec<PathBuf>) {
         let socket = self.folder.shown(&self.socket);
         for directory in made {
@@ -122,7 +124,8 @@ impl ControlFiles {
         self.made.sort();
     }
 
-    /// A socket that nobody listens on is a killed daemon's; one that somebody does belongs to another program.
+    /// A socket that nobody listens on is a killed daemon's; one that somebody does belongs to
+    /// another program.
     fn remove_stale_socket(&self, control: &Path) -> Result<()> {
         let (path, control) = (self.folder.at(&self.socket), control.display());
         match fs::symlink_metadata(&path) {

@@ -1,5 +1,5 @@
-//! Keeping the host as planned while it changes: interfaces that appear, links that flap, routes that move, and what others
-//! undo without a word.
+//! Keeping the host as planned while it changes: interfaces that appear, links that flap, routes
+//! that move, and what others undo without a word.
 
 use std::time::Duration;
 
@@ -20,7 +20,8 @@ use super::{DesiredRealServer, Known, Role, Session, gather};
 
 /// A burst of changes is over when nothing has come for this long …
 const QUIET: Duration = Duration::from_millis(100);
-/// … and is acted upon after this long in any case: meanwhile a neighbour's route may hide where the address has moved to.
+/// … and is acted upon after this long in any case: meanwhile a neighbour's route may hide where
+/// the address has moved to.
 const BURST: Duration = Duration::from_millis(500);
 /// A whole look at the host is followed by a rest of so many times what it took …
 const REST: u32 = 4;
@@ -28,14 +29,16 @@ const REST: u32 = 4;
 const REST_MAX: Duration = Duration::from_secs(5);
 /// Between attempts to hear of changes.
 const RETRY: Duration = Duration::from_secs(1);
-/// Without any event the host is looked at so often: the kernel says nothing when a proxy entry goes, or of `arp_ignore`.
+/// Without any event the host is looked at so often: the kernel says nothing when a proxy entry
+/// goes, or of `arp_ignore`.
 const LOOK: Duration = Duration::from_secs(4);
 /// Looking takes at most one part in so many of the time, however large the host is.
 const LOOK_SHARE: u32 = 50;
 /// Every so many looks the routes are read too: an event may have been lost.
 const LIGHT_LOOKS: u32 = 15;
 
-/// Whether the TUN is still there. A real server's packet loop does not hear of its end until a packet comes.
+/// Whether the TUN is still there. A real server's packet loop does not hear of its end until a
+/// packet comes.
 #[derive(Clone, Debug, Eq, PartialEq)]
 enum Tun {
     There,
@@ -44,9 +47,10 @@ enum Tun {
 }
 
 impl Session {
-    /// Follows the host's changes until it is dropped, or until the tunnels' source addresses are others than those
-    /// that [`Self::install`] or this last gave out: then it gives them. A real server has none. It may be dropped at any
-    /// await point and called again: a change that was heard of and not acted upon is remembered.
+    /// Follows the host's changes until it is dropped, or until the tunnels' source addresses are
+    /// others than those that [`Self::install`] or this last gave out: then it gives them. A real
+    /// server has none. It may be dropped at any await point and called again: a change that was
+    /// heard of and not acted upon is remembered.
     ///
     /// # Errors
     ///
@@ -163,8 +167,9 @@ impl Session {
         }
     }
 
-    /// Looks at the host and makes what it lacks. Nothing is taken away but what hides a route of somebody else's: what a
-    /// plan does not want for a moment, while an interface is without its address, it may want again.
+    /// Looks at the host and makes what it lacks. Nothing is taken away but what hides a route of
+    /// somebody else's: what a plan does not want for a moment, while an interface is without its
+    /// address, it may want again.
     async fn sync(&mut self) -> Result<Tun> {
         let Some(role) = self.role.clone() else { return Ok(Tun::There) };
         let unseen = std::mem::take(&mut self.unseen);
@@ -279,7 +284,8 @@ impl Session {
         if renamed.is_empty() { Ok(()) } else { self.save().await }
     }
 
-    /// Asks whether other hosts have these. Those that do keep them, unless the operator has said that it does not matter.
+    /// Asks whether other hosts have these. Those that do keep them, unless the operator has said
+    /// that it does not matter.
     pub(super) async fn ask(
         &mut self,
         role: &Role,

@@ -15,8 +15,8 @@ use crate::sys::sysctl;
 use super::heard::Concern;
 use super::{messages, routes};
 
-/// What plans depend on, with a route lookup for each of `destinations`. `routes`: those that are known,
-/// else the kernel is asked for those that are a `concern`.
+/// What plans depend on, with a route lookup for each of `destinations`. `routes`: those that are
+/// known, else the kernel is asked for those that are a `concern`.
 pub(super) async fn facts(
     netlink: &Netlink,
     destinations: &[IpAddr],
@@ -110,7 +110,8 @@ fn sysctls(links: &[Link]) -> Result<BTreeMap<String, String>> {
             Ok(value) => {
                 values.insert(path, value);
             }
-            // The kernel lacks it (no IPv6, `all` has no neighbour table), or the interface has just gone.
+            // The kernel lacks it (no IPv6, `all` has no neighbour table), or the interface has
+            // just gone.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => {
                 return Err(error).with_context(|| format!("cannot read sysctl {path}"));

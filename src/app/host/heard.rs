@@ -15,8 +15,8 @@ const EVENTS: usize = 10_000;
 /// The routes that matter to a daemon.
 #[derive(Clone, Debug)]
 pub(super) enum Concern {
-    /// A director: default routes, and those that one of its addresses lies in, in order. A full table
-    /// of the internet's routes is neither kept nor followed.
+    /// A director: default routes, and those that one of its addresses lies in, in order. A full
+    /// table of the internet's routes is neither kept nor followed.
     Addresses(Vec<IpAddr>),
     /// A real server: all that packets leave by.
     Leaving,

@@ -38,14 +38,15 @@ enum Due {
 }
 
 impl Session {
-    /// Makes the host as planned. The TUN must be there; it is set up here. What a killed predecessor left is taken
-    /// over where the plan wants it and undone where not. Called again with another plan, it makes the difference, as far as
-    /// it can be made: what cannot is reported.
+    /// Makes the host as planned. The TUN must be there; it is set up here. What a killed
+    /// predecessor left is taken over where the plan wants it and undone where not. Called again
+    /// with another plan, it makes the difference, as far as it can be made: what cannot is
+    /// reported.
     ///
     /// # Errors
     ///
-    /// On the first call another host has a virtual IP, or a step fails: what this call did is undone then, and what a
-    /// predecessor left as well. Later, the state file cannot be written.
+    /// On the first call another host has a virtual IP, or a step fails: what this call did is
+    /// undone then, and what a predecessor left as well. Later, the state file cannot be written.
     pub async fn install(&mut self, prepared: Prepared) -> Result<()> {
         let Prepared { role: wanted, plan: promised, at_once } = prepared;
         let first = self.role.is_none();
@@ -92,8 +93,8 @@ impl Session {
         Ok(())
     }
 
-    /// What the host lacks of the plan. On the first call a failed step is an error; later, what fails is given back and the
-    /// rest is made.
+    /// What the host lacks of the plan. On the first call a failed step is an error; later, what
+    /// fails is given back and the rest is made.
     pub(super) async fn carry_out(
         &mut self,
         role: &Role,
@@ -118,8 +119,8 @@ impl Session {
         Ok(failures.problems)
     }
 
-    /// What is seen of the steps that were made before. The plan without those that are left to whoever undoes them, what is
-    /// wrong with them, and what is about to be put back.
+    /// What is seen of the steps that were made before. The plan without those that are left to
+    /// whoever undoes them, what is wrong with them, and what is about to be put back.
     pub(super) fn contest(&mut self, mut plan: HostPlan, facts: &Facts) -> (HostPlan, Looked) {
         let now = Instant::now().into_std();
         let mut looked = Looked::default();
@@ -169,7 +170,8 @@ impl Session {
         decision
     }
 
-    /// Whether the kernel has taken it away with its interface's carrier or address. Settings survive that.
+    /// Whether the kernel has taken it away with its interface's carrier or address. Settings
+    /// survive that.
     fn lost_with_link(&self, step: &Step, tun: &str, tun_down: bool, facts: &Facts) -> bool {
         let Step::Add(_) = step else { return false };
         let Some(name) = step.link() else { return false };
@@ -223,7 +225,8 @@ impl Session {
         let claimed = others.iter().find_map(|other| other.holder(sysctl, to));
         Ok(match recorded {
             Some(_) if now == *to => Due::Nothing,
-            // While we run it is put back. After a predecessor, what somebody else has set is a new original.
+            // While we run it is put back. After a predecessor, what somebody else has set is a new
+            // original.
             Some(known @ Step::Write { from, .. }) if self.role.is_some() || now == *from => {
                 Due::Again(known.clone())
             }
@@ -272,7 +275,8 @@ impl Session {
                 Err(error) if step.optional() => {
                     // Tried again with every change of the host, said once.
                     self.warn(&[format!("{error:#}")]);
-                    // What hides may be there still with another source: it stays known until it has been taken away.
+                    // What hides may be there still with another source: it stays known until it
+                    // has been taken away.
                     if !step.hides() {
                         self.state.forget(step);
                     }
@@ -331,8 +335,9 @@ impl Session {
         self.undo_steps(new, Mode::RollBack).await;
     }
 
-    /// What is to be announced, and it is not known whether another host has it: what was not announced before, what the
-    /// neighbours may have heard of otherwise while a link was down, and, now and then, what another host had.
+    /// What is to be announced, and it is not known whether another host has it: what was not
+    /// announced before, what the neighbours may have heard of otherwise while a link was down,
+    /// and, now and then, what another host had.
     pub(super) fn unasked(
         &self,
         plan: &HostPlan,
@@ -371,7 +376,8 @@ impl Session {
         self.announce(&told.into_iter().collect::<Vec<_>>(), facts);
     }
 
-    /// Announces anew what is reached by another hardware address now, or by another port of a switch.
+    /// Announces anew what is reached by another hardware address now, or by another port of a
+    /// switch.
     pub(super) fn announce_anew(&mut self, plan: &HostPlan, facts: &Facts) {
         let moved = |link: &Link| {
             let before = self.last.link_at(link.index).and_then(|before| before.mac);
@@ -401,8 +407,8 @@ impl Session {
         self.announcing.push((announcements, saying));
     }
 
-    /// Nothing is said again that is not `wanted` any more: a neighbour that heard it would send here what has gone to
-    /// another director. The rest of what was being said begins anew.
+    /// Nothing is said again that is not `wanted` any more: a neighbour that heard it would send
+    /// here what has gone to another director. The rest of what was being said begins anew.
     fn stop_announcing(&mut self, wanted: &[Announcement], facts: &Facts) {
         let unwanted = |one: &Announcement| !wanted.contains(one);
         let (over, still): (Vec<_>, Vec<_>) = std::mem::take(&mut self.announcing)

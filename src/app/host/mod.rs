@@ -4,8 +4,9 @@
 //! Session::open → plan_* → (the caller makes the TUN) → install → follow … → undo
 //! ```
 //!
-//! Each step is written to the state file before it is made, so that whatever a killed daemon leaves behind is known
-//! by name: the next start takes it over, and `vstun cleanup` removes it without a start.
+//! Each step is written to the state file before it is made, so that whatever a killed daemon
+//! leaves behind is known by name: the next start takes it over, and `vstun cleanup` removes it
+//! without a start.
 
 mod apply;
 mod conflict;
@@ -80,7 +81,8 @@ pub struct Session {
     announcing: Vec<(Vec<Announcement>, JoinHandle<()>)>,
     /// What others on the uplinks have been told, after it was asked whether another host has it.
     announced: BTreeSet<Announcement>,
-    /// What is not announced because another host has it, which that is, and when it was last asked.
+    /// What is not announced because another host has it, which that is, and when it was last
+    /// asked.
     rivals: BTreeMap<Announcement, ([u8; 6], Instant)>,
     /// What is known of claims by others to what is announced.
     defences: BTreeMap<Announcement, Defence>,
@@ -100,8 +102,8 @@ pub struct Session {
     changed: bool,
     /// What that is, as far as it was said.
     unseen: Unseen,
-    /// The host as it was last looked at, where all has been made as planned since: with the routes that
-    /// matter, but for a real server's copies.
+    /// The host as it was last looked at, where all has been made as planned since: with the routes
+    /// that matter, but for a real server's copies.
     known: Option<Known>,
     /// No whole look at the host before this.
     not_before: Instant,
@@ -139,8 +141,9 @@ enum Role {
 }
 
 impl Session {
-    /// Takes the lock beside the control socket, makes the socket's directory where it is missing, removes a dead
-    /// daemon's socket and reads what it has left on the host. Needs a tokio runtime with IO and time.
+    /// Takes the lock beside the control socket, makes the socket's directory where it is missing,
+    /// removes a dead daemon's socket and reads what it has left on the host. Needs a tokio runtime
+    /// with IO and time.
     ///
     /// # Errors
     ///
@@ -153,7 +156,8 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// As [`Self::open`]; the state file was written in another network namespace, where it has to be undone.
+    /// As [`Self::open`]; the state file was written in another network namespace, where it has to
+    /// be undone.
     pub(crate) fn open_to_clean(control: &Path) -> Result<Self> {
         Self::enter(control, Elsewhere::Refuse)
     }
@@ -200,7 +204,8 @@ impl Session {
         })
     }
 
-    /// What a director's host needs. Changes nothing. After a reload: the same again, then [`Self::install`].
+    /// What a director's host needs. Changes nothing. After a reload: the same again, then
+    /// [`Self::install`].
     ///
     /// # Errors
     ///
@@ -244,8 +249,8 @@ impl Session {
         self.look_ahead(Role::Director(desired.clone())).await
     }
 
-    /// A first start is refused for anything that keeps the plan from being carried out as a whole, a change while running
-    /// only for what is wrong with what it brings.
+    /// A first start is refused for anything that keeps the plan from being carried out as a whole,
+    /// a change while running only for what is wrong with what it brings.
     async fn look_ahead(&self, role: Role) -> Result<Prepared> {
         let facts = self.look(&role, self.role.is_some()).await?;
         let plan = self.current(&role, &facts).plan_items(&facts)?;
@@ -261,7 +266,8 @@ impl Session {
         }
     }
 
-    /// The role with what is known of the host: the uplinks by their names of now, the sources in use.
+    /// The role with what is known of the host: the uplinks by their names of now, the sources in
+    /// use.
     fn current(&self, role: &Role, facts: &Facts) -> Role {
         let mut role = role.clone();
         if let Role::Director(desired) = &mut role {
@@ -273,7 +279,8 @@ impl Session {
         role
     }
 
-    /// Where others are told of the virtual IP: each proxy entry and each route for routing daemons that is recorded.
+    /// Where others are told of the virtual IP: each proxy entry and each route for routing daemons
+    /// that is recorded.
     #[must_use]
     pub fn announced(&self, vip: IpAddr) -> Vec<String> {
         let Some(Role::Director(DesiredDirector { announce_table, .. })) = &self.role else {
@@ -329,8 +336,9 @@ impl Session {
 }
 
 impl Prepared {
-    /// Takes the virtual IP over: it is announced without a question whether another host has it, since the answer is
-    /// known, and even where it is announced already, since neighbours may have heard the other one last.
+    /// Takes the virtual IP over: it is announced without a question whether another host has it,
+    /// since the answer is known, and even where it is announced already, since neighbours may have
+    /// heard the other one last.
     #[must_use]
     pub fn at_once(self, vip: IpAddr) -> Self {
         Self { at_once: Some(vip), ..self }
@@ -361,7 +369,8 @@ impl Prepared {
         self.plan.link_mtu
     }
 
-    /// The source addresses of tunnels to the real servers (director). [`Session::follow`] tells when they change.
+    /// The source addresses of tunnels to the real servers (director). [`Session::follow`] tells
+    /// when they change.
     #[must_use]
     pub fn outer_sources(&self) -> OuterSources {
         self.plan.outer_sources.clone()
@@ -439,8 +448,8 @@ fn inherit(files: &mut ControlFiles, namespace: &str, elsewhere: Elsewhere) -> R
     Ok(state)
 }
 
-/// Whether there is anything left of what was made on the interface: a TUN is gone with its daemon. Every interface
-/// that speaks IPv4 has this setting.
+/// Whether there is anything left of what was made on the interface: a TUN is gone with its daemon.
+/// Every interface that speaks IPv4 has this setting.
 fn link_exists(link: &str) -> bool {
     match sysctl::read(&host::sysctl::conf(link, "forwarding")) {
         Err(error) => error.kind() != io::ErrorKind::NotFound,

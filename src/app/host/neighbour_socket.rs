@@ -1,4 +1,5 @@
-//! Asking and telling the neighbours on an Ethernet who has an address: ARP for IPv4, neighbour discovery for IPv6.
+//! Asking and telling the neighbours on an Ethernet who has an address: ARP for IPv4, neighbour
+//! discovery for IPv6.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
@@ -63,8 +64,9 @@ impl NeighbourSocket {
         }
     }
 
-    /// Asks who has the address. `asker`: an IPv4 address of the interface's own, to ask in the name of: another director
-    /// answers as a proxy, and a proxy answers no ARP probe. One for neighbour discovery answers probes too.
+    /// Asks who has the address. `asker`: an IPv4 address of the interface's own, to ask in the
+    /// name of: another director answers as a proxy, and a proxy answers no ARP probe. One for
+    /// neighbour discovery answers probes too.
     pub(super) fn ask(&self, address: IpAddr, asker: Option<Ipv4Addr>) -> io::Result<()> {
         match (self, address) {
             (Self::Arp(arp), IpAddr::V4(address)) => {
@@ -121,8 +123,8 @@ impl NeighbourMessage {
     }
 }
 
-/// The interface's own address to ask in the name of: one in the subnet asked about where there is one, since a strict
-/// reverse path filter on the other host refuses others.
+/// The interface's own address to ask in the name of: one in the subnet asked about where there is
+/// one, since a strict reverse path filter on the other host refuses others.
 pub(super) fn asker(facts: &Facts, link: u32, wanted: IpAddr) -> Option<Ipv4Addr> {
     let own = facts.addresses.iter().filter(|own| own.link == link && own.address.is_ipv4());
     let best = own.max_by_key(|own| own.subnet.contains(&wanted))?;

@@ -1,4 +1,5 @@
-//! Saying what is wrong with the host: in the log, as events, and in what `list`, `stats` and `status` show.
+//! Saying what is wrong with the host: in the log, as events, and in what `list`, `stats` and
+//! `status` show.
 
 use std::time::SystemTime;
 

@@ -28,7 +28,8 @@ pub(super) fn host_route(
 pub(super) fn neighbour(to: IpAddr, link: u32, source: Option<IpAddr>) -> RouteMessage {
     let mut route = host_route_to(to, link, MAIN, source);
     route.scope = RouteScope::Universe.into();
-    // Its prefix is enough to be used. Whoever else has a route to the address alone comes first, and is not refused.
+    // Its prefix is enough to be used. Whoever else has a route to the address alone comes first,
+    // and is not refused.
     route.priority = u32::MAX;
     for hop in &mut route.hops {
         (hop.gateway, hop.onlink) = (Some(to), true);
@@ -56,9 +57,10 @@ fn host_route_to(to: IpAddr, link: u32, table: u32, source: Option<IpAddr>) -> R
     }
 }
 
-/// A route of a dump or of a notification. None for what the kernel has only remembered: a dump also
-/// lists the path MTUs and redirects that it has learnt for single destinations (`RTM_F_CLONED`). They
-/// carry the protocol of the route below them (IPv6) or none (IPv4), and they are nobody's routes.
+/// A route of a dump or of a notification. None for what the kernel has only remembered: a dump
+/// also lists the path MTUs and redirects that it has learnt for single destinations
+/// (`RTM_F_CLONED`). They carry the protocol of the route below them (IPv6) or none (IPv4), and
+/// they are nobody's routes.
 pub(super) fn listed(message: &RouteMessage) -> Option<Route> {
     if message.header.flags.contains(RouteFlags::Cloned) { None } else { route(message) }
 }
@@ -125,7 +127,8 @@ fn hop(message: &RouteNextHop) -> Hop {
     hop
 }
 
-/// What a way out is made of. State of the moment (cache, dead links, offload) is no part of a route.
+/// What a way out is made of. State of the moment (cache, dead links, offload) is no part of a
+/// route.
 fn read_hop(attribute: &RouteAttribute, hop: &mut Hop) {
     match attribute {
         RouteAttribute::Gateway(gateway) => hop.gateway = ip(gateway),

@@ -103,7 +103,8 @@ impl State {
         originals
     }
 
-    /// Writes steps down, in the place of those that they supersede. Guards come first, so that they are undone last.
+    /// Writes steps down, in the place of those that they supersede. Guards come first, so that
+    /// they are undone last.
     pub(super) fn add(&mut self, step: &Step) {
         debug_assert!(
             step.is_planned(),

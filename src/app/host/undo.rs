@@ -29,8 +29,8 @@ pub(crate) struct UndoReport {
 }
 
 impl Session {
-    /// Undoes everything, then removes the state file, the control socket, the lock and the directory if it was made
-    /// here. What could not be undone stays in the state file.
+    /// Undoes everything, then removes the state file, the control socket, the lock and the
+    /// directory if it was made here. What could not be undone stays in the state file.
     ///
     /// # Errors
     ///

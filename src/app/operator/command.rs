@@ -34,8 +34,8 @@ pub(super) enum Command {
     },
     /// Which service and which real server a flow belongs to, and why
     ///
-    /// For a flow that the director knows, its entry; for any other, what the scheduler or the hash would say now.
-    /// Nothing changes.
+    /// For a flow that the director knows, its entry; for any other, what the scheduler or the hash
+    /// would say now. Nothing changes.
     #[command(
         override_usage = "vstun explain [OPTIONS] <TRANSPORT> <CLIENT:PORT> <VIP:PORT>",
         after_help = "\
@@ -97,8 +97,9 @@ Examples:
     },
     /// Forget connections, as if their time were up
     ///
-    /// The next packet of a TCP connection that was forgotten is answered with a reset, or adopted and placed by hash where
-    /// the service has unknown = "adopt", the default with scheduler mh. A UDP flow is scheduled anew.
+    /// The next packet of a TCP connection that was forgotten is answered with a reset, or adopted
+    /// and placed by hash where the service has unknown = "adopt", the default with scheduler mh. A
+    /// UDP flow is scheduled anew.
     #[command(group = clap::ArgGroup::new("whose").required(true).multiple(true))]
     Flush {
         /// Those of this service
@@ -137,7 +138,8 @@ Examples:
     Reload,
     /// What a reload of a file would change, and how many connections it would touch
     ///
-    /// Exit codes: 0 nothing would change, 1 the file has faults or the host is not fit for it, 3 something would change.
+    /// Exit codes: 0 nothing would change, 1 the file has faults or the host is not fit for it, 3
+    /// something would change.
     Plan {
         /// The configuration
         file: PathBuf,

@@ -13,8 +13,8 @@ use crate::control::{self, ReplyError, Request, Status};
 /// How long a daemon may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How long it may take to do what changes something: a reload may make Maglev tables for minutes, and all others wait
-/// for it.
+/// How long it may take to do what changes something: a reload may make Maglev tables for minutes,
+/// and all others wait for it.
 const PATIENCE_FOR_ORDERS: Duration = Duration::from_secs(600);
 
 /// A daemon that listens.

@@ -1,4 +1,5 @@
-//! `vstun`, the operator's command: asks a running daemon over its control socket and prints the answer.
+//! `vstun`, the operator's command: asks a running daemon over its control socket and prints the
+//! answer.
 
 mod command;
 mod daemon;
@@ -51,7 +52,8 @@ Exit codes:
   3  plan: something would change"
 )]
 struct Args {
-    /// The daemon's control socket [default: /run/vstun/director.sock, then /run/vstun/realserver.sock]
+    /// The daemon's control socket [default: /run/vstun/director.sock, then
+    /// /run/vstun/realserver.sock]
     #[arg(long, value_name = "PATH", global = true)]
     socket: Option<PathBuf>,
     /// Print the daemon's answer as JSON, one object per line; what fails is an object with `error`
@@ -179,7 +181,8 @@ fn connections(daemon: &mut Daemon, json: bool, out: &mut impl Write) -> anyhow:
     Ok(())
 }
 
-/// Cleans up at every socket: a daemon that lives at one is no reason to leave what is at the other.
+/// Cleans up at every socket: a daemon that lives at one is no reason to leave what is at the
+/// other.
 fn clean_up(args: &Args) -> anyhow::Result<()> {
     let outcomes = sockets(args).into_iter().map(|socket| cleanup::run(&socket));
     let failures: Vec<_> = outcomes.filter_map(Result::err).collect();

@@ -1,7 +1,8 @@
 //! The way into the TUN, also for kernels that do not take super-frames.
 //!
-//! Some kernels refuse or corrupt super-frames that are written to a TUN. Where the configuration says so, or
-//! after the kernel has refused several, they are split here: slower, and traffic goes on.
+//! Some kernels refuse or corrupt super-frames that are written to a TUN. Where the configuration
+//! says so, or after the kernel has refused several, they are split here: slower, and traffic goes
+//! on.
 
 use std::io::{self, IoSlice};
 use std::time::Instant;
@@ -15,8 +16,8 @@ use crate::wire::coalesce::{Coalescer, Group, MAX_BATCH, MAX_HEADER_LEN};
 use crate::wire::segment::{self, SplitPlan};
 use crate::wire::virtio::{self, Offload};
 
-/// Frames with offload that the kernel may refuse in a row before none is offered any more. One that it takes between
-/// shows that it was the frame's fault, which a sender may have made so.
+/// Frames with offload that the kernel may refuse in a row before none is offered any more. One
+/// that it takes between shows that it was the frame's fault, which a sender may have made so.
 const REFUSALS: u32 = 8;
 
 /// What writing to the TUN came to.
@@ -100,8 +101,9 @@ impl Delivery {
         Ok(())
     }
 
-    /// Writes a group as one frame: its headers, and the payloads where they are; copying them together was no cheaper.
-    /// `false` when the kernel refuses, and each frame is to be written alone.
+    /// Writes a group as one frame: its headers, and the payloads where they are; copying them
+    /// together was no cheaper. `false` when the kernel refuses, and each frame is to be written
+    /// alone.
     fn deliver_merged(
         &mut self,
         coalescer: &Coalescer,

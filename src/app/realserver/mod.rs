@@ -1,4 +1,5 @@
-//! Real-server mode: host set-up, the packet thread, and the control thread that keeps the routes in step.
+//! Real-server mode: host set-up, the packet thread, and the control thread that keeps the routes
+//! in step.
 
 mod delivery;
 mod messages;
@@ -26,7 +27,8 @@ use messages::RealServerMessage;
 use packets::Packets;
 use request_handler::Handler;
 
-/// Runs a real server until a signal stops it. Every change to the host is undone before this returns.
+/// Runs a real server until a signal stops it. Every change to the host is undone before this
+/// returns.
 ///
 /// # Errors
 /// Something could not be set up, or the packet thread ended by itself.
@@ -53,8 +55,8 @@ async fn serve_reals(
     let host::Mss { v4, v6 } = plan.advertised_mss();
     let link_mtu = plan.link_mtu();
     session.install(plan).await?;
-    // The raw sockets last: from now on the kernel sends no more protocol-unreachable, so the director may
-    // believe that this host serves.
+    // The raw sockets last: from now on the kernel sends no more protocol-unreachable, so the
+    // director may believe that this host serves.
     let receivers = Receiver::open_each()
         .context("could not open a raw socket; run as root or with CAP_NET_RAW")?;
     for receiver in &receivers {

@@ -1,4 +1,5 @@
-//! The control socket's server: JSON lines, a bounded number of clients, and none that can stall another.
+//! The control socket's server: JSON lines, a bounded number of clients, and none that can stall
+//! another.
 
 mod peer;
 
@@ -23,18 +24,19 @@ pub(super) use peer::{Peer, Writers};
 /// Clients served at the same time; one more is told so and turned away.
 const CLIENTS: usize = 32;
 
-/// How many of these may be clients that may read only: the rest is for those who may change something, whom no reader
-/// shall lock out.
+/// How many of these may be clients that may read only: the rest is for those who may change
+/// something, whom no reader shall lock out.
 const READERS: usize = CLIENTS - 4;
 
-/// How long a client may take to send a request: together with [`READING`] less than `vstun` waits for an answer, so
-/// that idle clients cannot lock the operator out.
+/// How long a client may take to send a request: together with [`READING`] less than `vstun` waits
+/// for an answer, so that idle clients cannot lock the operator out.
 const SENDING: Duration = Duration::from_secs(2);
 
 /// How long a client may take to read a line of the reply.
 const READING: Duration = Duration::from_secs(5);
 
-/// What is read and thrown away of a request that is too long, so that its sender gets to the answer.
+/// What is read and thrown away of a request that is too long, so that its sender gets to the
+/// answer.
 const DRAIN: u64 = 1 << 20;
 
 /// A control socket that is listened on.
@@ -43,13 +45,15 @@ pub(super) struct Control {
     pub(super) listener: UnixListener,
     /// Who may change something.
     pub(super) writers: Writers,
-    /// Who may connect, as a file mode, where the file's own is wider because the daemon could not set its group.
+    /// Who may connect, as a file mode, where the file's own is wider because the daemon could not
+    /// set its group.
     pub(super) ask_mode: Option<u32>,
 }
 
 /// Who answers.
 pub(super) trait RequestHandler: Send + Sync + 'static {
-    /// The reply line to any request but `connections` and `events`. `body` is what followed the request's line.
+    /// The reply line to any request but `connections` and `events`. `body` is what followed the
+    /// request's line.
     fn answer(
         &self,
         request: Request,
@@ -60,7 +64,8 @@ pub(super) trait RequestHandler: Send + Sync + 'static {
     /// From now on, what changes.
     fn listen(&self) -> anyhow::Result<Listener>;
 
-    /// Up to `most` connections from place `from` on, perhaps none, and the place from which it goes on.
+    /// Up to `most` connections from place `from` on, perhaps none, and the place from which it
+    /// goes on.
     fn connections(
         &self,
         from: usize,
@@ -98,7 +103,8 @@ impl Places {
     }
 }
 
-/// Refusals for want of rights, of which not each has a line in the log: whoever may connect can have as many as it likes.
+/// Refusals for want of rights, of which not each has a line in the log: whoever may connect can
+/// have as many as it likes.
 #[derive(Debug, Default)]
 struct Refusals(Mutex<LogThrottle>);
 
@@ -228,8 +234,9 @@ fn allowed(request: &Request, peer: &Peer, refusals: &Refusals) -> anyhow::Resul
     peer.may_write().inspect_err(|refused| refusals.note(request.verb(), refused))
 }
 
-/// Sends what changes, as it happens, until the client closes or says something out of turn; one that does not read is
-/// cut off by [`READING`], and told what it has missed if it begins again before.
+/// Sends what changes, as it happens, until the client closes or says something out of turn; one
+/// that does not read is cut off by [`READING`], and told what it has missed if it begins again
+/// before.
 async fn events<D: RequestHandler>(
     handler: &D,
     peer: &Peer,
@@ -254,7 +261,8 @@ async fn events<D: RequestHandler>(
     }
 }
 
-/// Closes on a client that may be sending still: closed at once, it would get a broken pipe and not the answer.
+/// Closes on a client that may be sending still: closed at once, it would get a broken pipe and not
+/// the answer.
 async fn hang_up(
     reader: BufReader<OwnedReadHalf>,
     mut writer: OwnedWriteHalf,

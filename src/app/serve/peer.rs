@@ -44,8 +44,8 @@ impl Peer {
         Self { uid, gid: uid, pid: None, groups: Vec::new(), writers }
     }
 
-    /// Whether a socket file of that mode, of the owner and the group, would let it connect: whoever may write to it may
-    /// (unix(7)). Asked again, because the file may not be the group's.
+    /// Whether a socket file of that mode, of the owner and the group, would let it connect:
+    /// whoever may write to it may (unix(7)). Asked again, because the file may not be the group's.
     ///
     /// # Errors
     /// It may not; the message says who may.

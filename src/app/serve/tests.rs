@@ -183,7 +183,8 @@ fn listeners_hear_events_until_they_speak_or_hang_up() {
     });
 }
 
-/// Readers have places of their own number, and one too many is turned away; writers have the rest, and theirs too.
+/// Readers have places of their own number, and one too many is turned away; writers have the rest,
+/// and theirs too.
 #[test]
 fn readers_cannot_take_the_last_places() {
     let writers = Writers { owner: 500, group: 600 };

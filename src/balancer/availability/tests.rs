@@ -34,7 +34,7 @@ const EVENTS: [Event; 7] = [
 /// The state after each event: one row for each wish, health, and whether it was removed.
 #[rustfmt::skip]
 const TABLE: [(Wanted, Health, bool, [RealState; 7]); 16] = [
-    // wanted, health, removed               up        drain     down  disable   healthy   sick      remove
+    // wanted, health, removed up drain down disable healthy sick remove
     (Wanted::Up,       Health::Up,   false, [Up,       Draining, Down, Disabled, Up,       Down,     Draining]),
     (Wanted::Up,       Health::Down, false, [Down,     Down,     Down, Disabled, Up,       Down,     Down]),
     (DRAIN,            Health::Up,   false, [Up,       Draining, Down, Disabled, Draining, Down,     Draining]),

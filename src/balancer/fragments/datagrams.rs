@@ -1,4 +1,5 @@
-//! The datagrams of which fragments have come: a fixed number, found by keyed hash, in two lists by age.
+//! The datagrams of which fragments have come: a fixed number, found by keyed hash, in two lists by
+//! age.
 
 use super::seen::Seen;
 use super::store::Queue;
@@ -20,7 +21,8 @@ pub(super) enum State {
     Refused(Reason),
 }
 
-/// Which of the two lists: each has a bound of its own, so that a flood of one kind does not push out the other.
+/// Which of the two lists: each has a bound of its own, so that a flood of one kind does not push
+/// out the other.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum FragmentKind {
     /// Those whose first fragment has not come. They alone hold packets.
@@ -120,7 +122,8 @@ impl Datagrams {
         None
     }
 
-    /// A new datagram, nothing of which has come, as the newest of its kind, of which there is [room](Self::is_full).
+    /// A new datagram, nothing of which has come, as the newest of its kind, of which there is
+    /// [room](Self::is_full).
     pub(super) fn insert(&mut self, key: Key, kind: FragmentKind, until: Millis) -> u32 {
         let bucket = self.bucket(&key);
         let chain = self.buckets.get(bucket as usize).copied().unwrap_or(NIL);

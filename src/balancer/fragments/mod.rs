@@ -1,13 +1,16 @@
-//! Fragments: all of a datagram reach the real server that its first one is given to, in whatever order they come.
+//! Fragments: all of a datagram reach the real server that its first one is given to, in whatever
+//! order they come.
 //!
-//! Only the first has ports. So it gets its verdict as a whole packet does, the others follow it, and those that are ahead of
-//! it are held until it comes. Nothing is put together here: that the real server's kernel does, which gets every fragment
-//! as it was sent. But what would make two receivers see two different datagrams is refused, and with it the whole datagram.
+//! Only the first has ports. So it gets its verdict as a whole packet does, the others follow it,
+//! and those that are ahead of it are held until it comes. Nothing is put together here: that the
+//! real server's kernel does, which gets every fragment as it was sent. But what would make two
+//! receivers see two different datagrams is refused, and with it the whole datagram.
 //!
-//! Everything is bounded: the datagrams whose first fragment has come, and the others, of each of which the oldest gives way
-//! to the newest; the fragments of one; the bytes held; and the time, which counts from the fragment of a datagram that comes
-//! first. A datagram that is complete is forgotten at once, for busy clients use a number of 16 bits again within seconds
-//! (RFC 6864 section 4.3).
+//! Everything is bounded: the datagrams whose first fragment has come, and the others, of each of
+//! which the oldest gives way to the newest; the fragments of one; the bytes held; and the time,
+//! which counts from the fragment of a datagram that comes first. A datagram that is complete is
+//! forgotten at once, for busy clients use a number of 16 bits again within seconds (RFC 6864
+//! section 4.3).
 
 mod datagrams;
 mod seen;
@@ -90,8 +93,8 @@ impl Fragments {
     /// Files a fragment with its datagram.
     ///
     /// # Errors
-    /// Why it is dropped. Unless it is a mere duplicate, its datagram is refused from now on, and what was held of it is
-    /// dropped for the same reason.
+    /// Why it is dropped. Unless it is a mere duplicate, its datagram is refused from now on, and
+    /// what was held of it is dropped for the same reason.
     fn file(
         &mut self,
         now: Millis,
@@ -127,7 +130,8 @@ impl Fragments {
         }
     }
 
-    /// The first fragment has gone to this real server, or to none: what was held of its datagram follows it.
+    /// The first fragment has gone to this real server, or to none: what was held of its datagram
+    /// follows it.
     fn decide(&mut self, handle: Handle, real: Option<RealId>, counters: &mut Counters) {
         let Handle(place) = handle;
         let Some(datagram) = self.datagrams.get_mut(place) else { return };
@@ -145,8 +149,8 @@ impl Fragments {
         }
     }
 
-    /// Holds a fragment that is ahead of its datagram's first one. False where there is no room: older datagrams give way to
-    /// newer ones, this one too.
+    /// Holds a fragment that is ahead of its datagram's first one. False where there is no room:
+    /// older datagrams give way to newer ones, this one too.
     fn hold(&mut self, handle: Handle, packet: &[u8], counters: &mut Counters) -> bool {
         let Handle(place) = handle;
         while !self.store.fits(packet.len()) {
@@ -173,7 +177,8 @@ impl Fragments {
         !self.released.is_empty()
     }
 
-    /// Copies the next fragment that waits no longer to `room`; says where it goes and how long it is.
+    /// Copies the next fragment that waits no longer to `room`; says where it goes and how long it
+    /// is.
     pub(super) fn take_released(&mut self, room: &mut [u8]) -> Option<(RealId, usize)> {
         self.store.pop(&mut self.released, room)
     }
@@ -205,8 +210,8 @@ impl Fragments {
         })
     }
 
-    /// No service has the real server any more: what was on its way to it goes nowhere, also when its place is another's.
-    /// Looks at all datagrams.
+    /// No service has the real server any more: what was on its way to it goes nowhere, also when
+    /// its place is another's. Looks at all datagrams.
     pub(super) fn real_is_gone(&mut self, real: RealId) {
         #[cfg(test)]
         {
@@ -227,8 +232,8 @@ impl Fragments {
         }
     }
 
-    /// The datagram with this key. That its time is up may have gone unnoticed: among the decided an older one may be behind a
-    /// newer one, since its first fragment took long to come.
+    /// The datagram with this key. That its time is up may have gone unnoticed: among the decided
+    /// an older one may be behind a newer one, since its first fragment took long to come.
     fn find(&mut self, now: Millis, key: &Key, counters: &mut Counters) -> Option<u32> {
         let place = self.datagrams.find(key)?;
         if self.datagrams.get(place)?.until <= now {

@@ -3,8 +3,9 @@
 use crate::balancer::verdict::Reason;
 use crate::wire::packet::{MAX_DATAGRAM_LEN, Part};
 
-/// The most fragments of one datagram. The longest datagram in packets of 576 bytes, the smallest that every IPv4 host takes
-/// (RFC 791 section 3.1), has 119; the smallest IPv6 link's 1,280 make 54.
+/// The most fragments of one datagram. The longest datagram in packets of 576 bytes, the smallest
+/// that every IPv4 host takes (RFC 791 section 3.1), has 119; the smallest IPv6 link's 1,280 make
+/// 54.
 pub const MAX_PARTS: usize = 128;
 
 /// The parts that have come, none of which has a byte in common with another.
@@ -31,9 +32,9 @@ impl Seen {
     ///
     /// # Errors
     /// [`Reason::FragmentDuplicate`]: it is here already, exactly alike, which RFC 8200 section 4.5 lets a receiver ignore.
-    /// Anything else is the end of the datagram (RFC 5722 section 4): [`Reason::FragmentOverlap`], it contradicts another
-    /// part; [`Reason::FragmentLimit`], it is one more than [`MAX_PARTS`]; [`Reason::Malformed`], put together they would
-    /// be longer than a datagram can be.
+    /// Anything else is the end of the datagram (RFC 5722 section 4): [`Reason::FragmentOverlap`],
+    /// it contradicts another part; [`Reason::FragmentLimit`], it is one more than [`MAX_PARTS`];
+    /// [`Reason::Malformed`], put together they would be longer than a datagram can be.
     pub(super) fn add(&mut self, part: Part) -> Result<(), Reason> {
         let Part { start, end, more, before, .. } = part;
         let parts = self.parts.get(..self.count).unwrap_or_default();

@@ -104,8 +104,8 @@ impl Store {
         count
     }
 
-    /// Takes the first packet out and copies it to `room`; says where it goes and how long it is. `None` when there is none,
-    /// or `room` is too small for it.
+    /// Takes the first packet out and copies it to `room`; says where it goes and how long it is.
+    /// `None` when there is none, or `room` is too small for it.
     pub(super) fn pop(&mut self, queue: &mut Queue, room: &mut [u8]) -> Option<(RealId, usize)> {
         let &Block { len, real, .. } = self.blocks.get(queue.first as usize)?;
         let len = len as usize;

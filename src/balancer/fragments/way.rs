@@ -56,18 +56,21 @@ impl Balancer {
         }
         match packet.protocol {
             protocol::TCP | protocol::UDP => None,
-            // The answer to an echo request, and what an error quotes, would take the whole message.
+            // The answer to an echo request, and what an error quotes, would take the whole
+            // message.
             protocol::ICMP if packet.version() == 4 => Some(Reason::Fragment),
             protocol::ICMPV6 if packet.version() == 6 => Some(Reason::Fragment),
-            // A later fragment's headers are those of the first: what they lead to, only that one shows.
+            // A later fragment's headers are those of the first: what they lead to, only that one
+            // shows.
             other if is_extension(other) && packet.fragment == Fragment::Later => None,
             _ => Some(Reason::Protocol),
         }
     }
 }
 
-/// A datagram's key is a flow's, with its number in the ports' place. Among IPv4's there is a sequence of numbers for each
-/// protocol (RFC 791 section 3.2); of IPv6 fragments nothing but the first one's protocol counts (RFC 8200 section 4.5).
+/// A datagram's key is a flow's, with its number in the ports' place. Among IPv4's there is a
+/// sequence of numbers for each protocol (RFC 791 section 3.2); of IPv6 fragments nothing but the
+/// first one's protocol counts (RFC 8200 section 4.5).
 fn key(packet: &Packet<'_>, identification: u32) -> Key {
     let [a, b, c, d] = identification.to_be_bytes();
     let (high, low) = (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]));

@@ -1,10 +1,12 @@
 //! Filling the slots.
 //!
-//! Every member has its own order of all slots, and the members take turns: whoever's turn it is takes the first slot
-//! of its order that is free. With weights, a member's turns come at moments `(k + phase) / weight` for k = 0, 1, …, as
-//! if each walked at its own speed; its phase is a hash of its address. So a member's turns depend on nothing but itself,
-//! and where one comes, goes or changes its weight the others keep the order of their turns. (IPVS gives each member
-//! `weight / gcd` turns a round: there one weight that changes the divisor moves several per cent of all flows.)
+//! Every member has its own order of all slots, and the members take turns: whoever's turn it is
+//! takes the first slot of its order that is free. With weights, a member's turns come at moments
+//! `(k + phase) / weight` for k = 0, 1, …, as if each walked at its own speed; its phase is a hash
+//! of its address. So a member's turns depend on nothing but itself, and where one comes, goes or
+//! changes its weight the others keep the order of their turns. (IPVS gives each member
+//! `weight / gcd` turns a round: there one weight that changes the divisor moves several per cent
+//! of all flows.)
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
@@ -26,7 +28,8 @@ pub(super) struct Claimant {
     weight: u64,
     /// The slot that its order comes to next.
     next: u64,
-    /// How far it goes from one slot to the next: less than a prime number of slots, so it comes to each.
+    /// How far it goes from one slot to the next: less than a prime number of slots, so it comes to
+    /// each.
     skip: u64,
     /// In units of 2^-32 turns.
     phase: u64,
@@ -49,8 +52,8 @@ impl Claimant {
         }
     }
 
-    /// The moment of its turn `number`. The first comes before everybody's second, so that each has a slot, as in IPVS:
-    /// a flow may find the smallest weight.
+    /// The moment of its turn `number`. The first comes before everybody's second, so that each has
+    /// a slot, as in IPVS: a flow may find the smallest weight.
     fn moment(&self, number: u64) -> u64 {
         if number == 0 {
             return 0;

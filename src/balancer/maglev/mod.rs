@@ -1,8 +1,9 @@
-//! Maglev: a table that says for each flow's hash which real server it belongs to, the same on every director.
+//! Maglev: a table that says for each flow's hash which real server it belongs to, the same on
+//! every director.
 //!
-//! The algorithm is that of Eisenbud et al., "Maglev: A Fast and Reliable Software Network Load Balancer" (NSDI 2016,
-//! section 3.4), with weights. Built where nothing waits for it, off the packet thread, and handed over whole in a
-//! [`Change`](super::Change).
+//! The algorithm is that of Eisenbud et al., "Maglev: A Fast and Reliable Software Network Load
+//! Balancer" (NSDI 2016, section 3.4), with weights. Built where nothing waits for it, off the
+//! packet thread, and handed over whole in a [`Change`](super::Change).
 //!
 //! 1. `build`: real servers with weights, a number of slots and a seed → slots.
 //! 2. `maglev_tables`: follows the changes and says which tables they need.
@@ -42,8 +43,9 @@ pub struct Table {
 }
 
 impl Table {
-    /// The table of `slots` slots, a prime, for real servers with their weights. Those of weight 0 get none; of two
-    /// with one address the last counts. Their order does not matter, nor does the machine.
+    /// The table of `slots` slots, a prime, for real servers with their weights. Those of weight 0
+    /// get none; of two with one address the last counts. Their order does not matter, nor does the
+    /// machine.
     #[must_use]
     pub fn new(seed: Seed, slots: u32, reals: impl IntoIterator<Item = (IpAddr, u32)>) -> Self {
         let members = build::members(seed, slots, reals);
@@ -65,7 +67,8 @@ impl Table {
         &self.members
     }
 
-    /// Says at a glance whether two directors place alike: a hash of members and slots, the same on every machine.
+    /// Says at a glance whether two directors place alike: a hash of members and slots, the same on
+    /// every machine.
     #[must_use]
     pub fn checksum(&self) -> u64 {
         self.checksum
@@ -77,8 +80,9 @@ impl Table {
         self.slots.get(usize::try_from(slot).ok()?).copied().map(usize::from)
     }
 
-    /// In how many slots the two tables name different real servers. Where they have not the same number of slots, which
-    /// are primes, a hash's remainders say nothing of each other: as many as hold the share of flows that then goes elsewhere.
+    /// In how many slots the two tables name different real servers. Where they have not the same
+    /// number of slots, which are primes, a hash's remainders say nothing of each other: as many as
+    /// hold the share of flows that then goes elsewhere.
     #[must_use]
     pub fn moved(&self, other: &Self) -> usize {
         let (mine, theirs) = (self.slots.len(), other.slots.len());

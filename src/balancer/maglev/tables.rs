@@ -8,11 +8,12 @@ use super::super::change::Change;
 use super::Table;
 use crate::model::{SchedulerKind, Seed, ServiceSpec};
 
-/// Keeps, beside a balancer, what its Maglev tables are made of, and the tables. Whoever sends changes to the balancer
-/// sends them through [`MaglevTables::follow`] first: building takes milliseconds, which no packet shall wait for.
+/// Keeps, beside a balancer, what its Maglev tables are made of, and the tables. Whoever sends
+/// changes to the balancer sends them through [`MaglevTables::follow`] first: building takes
+/// milliseconds, which no packet shall wait for.
 ///
-/// A real server of weight 0 keeps the slots of its last other weight, as in IPVS, so that setting 0 moves nobody else's
-/// flows; one that never had another has none.
+/// A real server of weight 0 keeps the slots of its last other weight, as in IPVS, so that setting
+/// 0 moves nobody else's flows; one that never had another has none.
 #[derive(Clone, Debug)]
 pub struct MaglevTables {
     seed: Seed,
@@ -37,8 +38,9 @@ impl MaglevTables {
         Self { seed, slots, pools: BTreeMap::new() }
     }
 
-    /// Tables are made with this seed and so many slots from now on. The changes that differ in it come before those that
-    /// are then given to [`Self::follow`], or alone; none where nothing differs.
+    /// Tables are made with this seed and so many slots from now on. The changes that differ in it
+    /// come before those that are then given to [`Self::follow`], or alone; none where nothing
+    /// differs.
     #[must_use]
     pub fn remake(&mut self, seed: Seed, slots: u32) -> Vec<Change> {
         if (self.seed, self.slots) == (seed, slots) {
@@ -50,8 +52,9 @@ impl MaglevTables {
         change.into_iter().collect()
     }
 
-    /// Takes note of `changes` and gives them back with the tables that they need behind them: one for each service
-    /// whose table is another than before. They have to be applied together, so that no packet comes in between.
+    /// Takes note of `changes` and gives them back with the tables that they need behind them: one
+    /// for each service whose table is another than before. They have to be applied together, so
+    /// that no packet comes in between.
     #[must_use]
     pub fn follow(&mut self, mut changes: Vec<Change>) -> Vec<Change> {
         self.note_all(&changes);
@@ -148,8 +151,9 @@ impl MaglevTables {
         self.pools.values_mut().for_each(|pool| pool.stale = true);
     }
 
-    /// The other half: the tables that are not what they were. Services with the same real servers share one. Before each
-    /// service `go_on` is asked; `None` where it says no: a keeper in the middle of its work is good for nothing more.
+    /// The other half: the tables that are not what they were. Services with the same real servers
+    /// share one. Before each service `go_on` is asked; `None` where it says no: a keeper in the
+    /// middle of its work is good for nothing more.
     #[must_use]
     pub fn make_while(&mut self, go_on: impl Fn() -> bool) -> Option<Vec<Change>> {
         let (seed, slots) = (self.seed, self.slots);

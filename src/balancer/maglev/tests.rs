@@ -29,7 +29,8 @@ fn table(slots: u32, weights: &[u32]) -> Table {
     Table::new(SEED, slots, reals(weights))
 }
 
-/// The table as its file tells it: all turns of all members put in order, each member's walk over the slots written out.
+/// The table as its file tells it: all turns of all members put in order, each member's walk over
+/// the slots written out.
 fn naive(slots: u32, weights: &[u32]) -> Vec<Option<IpAddr>> {
     let slots = u64::from(slots);
     let draw = |address: IpAddr, what: u8| {
@@ -135,8 +136,8 @@ proptest! {
     }
 }
 
-/// Computed apart from this code, over bytes in little-endian order: directors of different versions and machines agree
-/// as long as this stays.
+/// Computed apart from this code, over bytes in little-endian order: directors of different
+/// versions and machines agree as long as this stays.
 #[test]
 fn a_table_is_the_same_on_every_machine() {
     let reals = [("10.0.0.11", 1), ("2001:db8:1::13", 2), ("10.0.0.12", 3), ("10.0.0.14", 0)];

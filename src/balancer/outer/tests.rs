@@ -90,8 +90,9 @@ fn fragments_go_as_udp_does() {
     }
 }
 
-/// Labels of flows that hardly differ, in 64 buckets by their upper and by their lower bits: chi-square of 63 degrees of
-/// freedom, whose 99.9999th percentile is 131. The keys are fixed, so the test is too.
+/// Labels of flows that hardly differ, in 64 buckets by their upper and by their lower bits:
+/// chi-square of 63 degrees of freedom, whose 99.9999th percentile is 131. The keys are fixed, so
+/// the test is too.
 #[test]
 fn labels_are_never_zero_and_spread_over_all_twenty_bits() {
     const FLOWS: u32 = 16_384;

@@ -1,4 +1,5 @@
-//! Destination hashing: all flows of a virtual address to the same real server. Weights count for nothing, but for 0.
+//! Destination hashing: all flows of a virtual address to the same real server. Weights count for
+//! nothing, but for 0.
 //!
 //! As with [`sh`](super::sh), rendezvous hashing in the place of IPVS's buckets.
 

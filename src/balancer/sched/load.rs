@@ -5,7 +5,8 @@ use std::cmp::Ordering;
 use super::Pool;
 use crate::balancer::real::Real;
 
-/// IPVS's overhead of a real server: 256 × active + all. An active connection weighs as much as 257 inactive ones.
+/// IPVS's overhead of a real server: 256 × active + all. An active connection weighs as much as 257
+/// inactive ones.
 pub(super) fn overhead(real: &Real) -> u64 {
     257 * real.active() + real.inactive()
 }
@@ -15,8 +16,8 @@ pub(super) fn least(pool: Pool<'_>, load: fn(&Real) -> u64) -> Option<usize> {
     pool.usable().min_by(|(_, a), (_, b)| by_weight(a, b, load)).map(|(place, _)| place)
 }
 
-/// Compares load per share, crosswise, so that nothing is rounded. At most 2^24 connections and a share below
-/// 2^26 stay below 2^59.
+/// Compares load per share, crosswise, so that nothing is rounded. At most 2^24 connections and a
+/// share below 2^26 stay below 2^59.
 pub(super) fn by_weight(a: &Real, b: &Real, load: fn(&Real) -> u64) -> Ordering {
     (load(a) * b.share()).cmp(&(load(b) * a.share()))
 }

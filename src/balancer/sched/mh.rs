@@ -1,7 +1,9 @@
-//! Maglev hashing: the flow's hash names a slot of the [table](crate::balancer::maglev), and the slot a real server.
+//! Maglev hashing: the flow's hash names a slot of the [table](crate::balancer::maglev), and the
+//! slot a real server.
 //!
-//! A server that takes no new flow keeps its slots. Its flows are hashed again until a slot's server takes them, so that
-//! nobody else's flow moves, and come back with it; without `fallback` they are refused.
+//! A server that takes no new flow keeps its slots. Its flows are hashed again until a slot's
+//! server takes them, so that nobody else's flow moves, and come back with it; without `fallback`
+//! they are refused.
 
 use std::collections::HashMap;
 

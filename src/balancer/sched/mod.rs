@@ -1,7 +1,8 @@
 //! Schedulers: each a file, all behind one tiny trait, chosen by name in [`new`] alone.
 //!
-//! The algorithms are IPVS's unless their file says otherwise; real servers are walked in configuration order (IPVS
-//! walks from the newest to the oldest), so ties go to the one configured first.
+//! The algorithms are IPVS's unless their file says otherwise; real servers are walked in
+//! configuration order (IPVS walks from the newest to the oldest), so ties go to the one configured
+//! first.
 
 mod dh;
 mod fo;
@@ -31,17 +32,19 @@ pub(super) trait Scheduler: Debug + Send + Copied {
     /// The place in `pool` of the chosen one; `None` when there is none.
     fn pick(&mut self, flow: PlacementKey<'_>, pool: Pool<'_>) -> Option<usize>;
 
-    /// Where the flow belongs whatever flows there are, the same however often it is asked: for flows without an entry. By
-    /// hash, unless a scheduler has no need of one.
+    /// Where the flow belongs whatever flows there are, the same however often it is asked: for
+    /// flows without an entry. By hash, unless a scheduler has no need of one.
     fn place(&self, flow: PlacementKey<'_>, pool: Pool<'_>) -> Option<usize> {
         placement::usable(flow.hash(), pool, Real::hash_weight)
     }
 
-    /// The pool has changed: members, weights, or the table. (That a slow start goes on is no change.)
+    /// The pool has changed: members, weights, or the table. (That a slow start goes on is no
+    /// change.)
     fn changed(&mut self, _pool: Pool<'_>) {}
 }
 
-/// A scheduler that is cloned can be asked what it would say without a change of the one that decides.
+/// A scheduler that is cloned can be asked what it would say without a change of the one that
+/// decides.
 pub(super) trait Copied {
     /// The same, in the same state.
     fn copied(&self) -> Box<dyn Scheduler>;
@@ -71,7 +74,8 @@ pub(super) fn new(kind: SchedulerKind, seed: u64) -> Box<dyn Scheduler> {
     }
 }
 
-/// A service's real servers in configuration order, and what its configuration says of choosing among them.
+/// A service's real servers in configuration order, and what its configuration says of choosing
+/// among them.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Pool<'a> {
     pub(super) ids: &'a [RealId],
@@ -86,11 +90,13 @@ pub(super) struct Pool<'a> {
 pub(super) enum Eligible {
     /// Those who may take a new connection.
     ForNewFlows,
-    /// Full ones too: where a flow without an entry belongs must not depend on how many others there are.
+    /// Full ones too: where a flow without an entry belongs must not depend on how many others
+    /// there are.
     InRotation,
-    /// For a flow that has begun before, without a fallback: those too who take nothing new and serve what they have, since
-    /// nobody else can have been chosen for it. With a fallback it may have begun before or after its real server
-    /// stopped to take new flows, which nobody can tell, and goes where such a new one would go.
+    /// For a flow that has begun before, without a fallback: those too who take nothing new and
+    /// serve what they have, since nobody else can have been chosen for it. With a fallback it may
+    /// have begun before or after its real server stopped to take new flows, which nobody can tell,
+    /// and goes where such a new one would go.
     ForExistingFlows,
 }
 

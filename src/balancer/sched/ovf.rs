@@ -1,8 +1,9 @@
-//! Weighted overflow: everything to the server of the highest weight until its active connections exceed that weight,
-//! then to the next. Where all are full nobody is chosen, as in IPVS.
+//! Weighted overflow: everything to the server of the highest weight until its active connections
+//! exceed that weight, then to the next. Where all are full nobody is chosen, as in IPVS.
 //!
-//! Flows without an entry are not in any count, and go by weight, as with most schedulers ([`Scheduler::place`]): a weight here
-//! is what a server bears, so each gets its share of what all bear together. The heaviest one would get all there is.
+//! Flows without an entry are not in any count, and go by weight, as with most schedulers
+//! ([`Scheduler::place`]): a weight here is what a server bears, so each gets its share of what all
+//! bear together. The heaviest one would get all there is.
 
 use super::load::heavier;
 use super::{Pool, Scheduler};

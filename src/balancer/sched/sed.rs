@@ -1,5 +1,5 @@
-//! Shortest expected delay: the least active connections per weight, the new one counted in. So a server that is twice
-//! as fast is the first to be asked when all are idle, where wlc takes any.
+//! Shortest expected delay: the least active connections per weight, the new one counted in. So a
+//! server that is twice as fast is the first to be asked when all are idle, where wlc takes any.
 
 use super::load::least;
 use super::{Pool, Scheduler};

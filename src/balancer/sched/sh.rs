@@ -1,7 +1,8 @@
 //! Source hashing: a client always meets the same real server; with `hash_ports`, a flow.
 //!
-//! IPVS deals out 256 buckets anew whenever a server comes or goes, so that almost every client moves. Here it is weighted
-//! rendezvous hashing with the seed that directors share: only a lost server's clients move.
+//! IPVS deals out 256 buckets anew whenever a server comes or goes, so that almost every client
+//! moves. Here it is weighted rendezvous hashing with the seed that directors share: only a lost
+//! server's clients move.
 
 use super::{Pool, Scheduler};
 use crate::balancer::placement::{PlacementKey, by_policy};

@@ -1,4 +1,5 @@
-//! The schedulers against models of IPVS's algorithms, or of what their files say instead, written the naive way.
+//! The schedulers against models of IPVS's algorithms, or of what their files say instead, written
+//! the naive way.
 #![allow(clippy::unwrap_used)]
 
 mod hash;

@@ -1,4 +1,5 @@
-//! Turns that a real server in its slow start lets pass, for round robin, which gives everybody a turn.
+//! Turns that a real server in its slow start lets pass, for round robin, which gives everybody a
+//! turn.
 
 use super::Pool;
 use crate::balancer::ramp::FULL;
@@ -11,8 +12,9 @@ pub(super) struct Turns {
 }
 
 impl Turns {
-    /// Whether the real server at `place`, whose turn it is, takes it: as many turns of a thousand as it has grown to.
-    /// Who has grown most takes each, so somebody does in every round, and those that come up together share as ever.
+    /// Whether the real server at `place`, whose turn it is, takes it: as many turns of a thousand
+    /// as it has grown to. Who has grown most takes each, so somebody does in every round, and
+    /// those that come up together share as ever.
     #[inline]
     pub(super) fn takes(&mut self, pool: Pool<'_>, place: usize, real: &Real) -> bool {
         real.grown() == FULL || self.takes_in_slow_start(pool, place, real)

@@ -1,7 +1,9 @@
-//! The power of two choices: two real servers drawn at random by weight, of which the less loaded one is taken. Almost as
-//! even as wlc, and several directors that do not know of each other's connections do not all run to the same server.
+//! The power of two choices: two real servers drawn at random by weight, of which the less loaded
+//! one is taken. Almost as even as wlc, and several directors that do not know of each other's
+//! connections do not all run to the same server.
 //!
-//! IPVS draws from one number more than there are, which gives one server a little more; here shares are exact.
+//! IPVS draws from one number more than there are, which gives one server a little more; here
+//! shares are exact.
 
 use super::load::{by_weight, overhead};
 use super::{Pool, Scheduler};
@@ -49,7 +51,8 @@ impl Generator {
     pub(super) fn below(&mut self, bound: u64) -> u64 {
         let random = next_hash(self.0);
         self.0 = self.0.wrapping_add(STEP);
-        // Lemire's way without a division; the bias is below 2^-28 for 1,024 servers of the largest weight.
+        // Lemire's way without a division; the bias is below 2^-28 for 1,024 servers of the largest
+        // weight.
         u64::try_from((u128::from(random) * u128::from(bound)) >> 64).unwrap_or_default()
     }
 }

@@ -1,8 +1,9 @@
 //! Weighted round robin, the smooth form: weights 3 and 1 give A A B A and not A A A B.
 //!
-//! Each turn every usable real server earns its weight (in thousandths, so that a slow start counts), and the one with the most pays for the turn with the sum of all
-//! weights; of equal ones the first. Over as many turns as that sum each is chosen exactly as often as its weight says,
-//! as with IPVS's interleaved rounds, but spread out.
+//! Each turn every usable real server earns its weight (in thousandths, so that a slow start
+//! counts), and the one with the most pays for the turn with the sum of all weights; of equal ones
+//! the first. Over as many turns as that sum each is chosen exactly as often as its weight says, as
+//! with IPVS's interleaved rounds, but spread out.
 
 use std::collections::HashMap;
 
@@ -56,14 +57,15 @@ fn share(real: &Real) -> i64 {
 }
 
 impl WeightedRoundRobin {
-    /// Where shares change, credits grow and shrink with their sum: everybody keeps his place in the cycle, and what was
-    /// earned with large weights is no burst among small ones.
+    /// Where shares change, credits grow and shrink with their sum: everybody keeps his place in
+    /// the cycle, and what was earned with large weights is no burst among small ones.
     fn settle(&mut self, total: i64) {
         if self.total == total {
             return;
         }
         for credit in &mut self.credits {
-            // Neither exceeds a service's sum of shares, 1,024 × 65,535 × 1,000, but their product is beyond 64 bits.
+            // Neither exceeds a service's sum of shares, 1,024 × 65,535 × 1,000, but their product
+            // is beyond 64 bits.
             let settled =
                 i128::from(credit.earned) * i128::from(total) / i128::from(self.total.max(1));
             credit.earned = i64::try_from(settled).unwrap_or_default();

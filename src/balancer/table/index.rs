@@ -1,12 +1,14 @@
-//! The hash index of the connection table: open addressing, linear probing, deletion by shifting back.
+//! The hash index of the connection table: open addressing, linear probing, deletion by shifting
+//! back.
 //!
-//! A slot is one word, tag (32 bits of the keyed hash) and entry number, so a miss costs one cache line
-//! and a hit one more for the entry itself. At most half the slots are full.
+//! A slot is one word, tag (32 bits of the keyed hash) and entry number, so a miss costs one cache
+//! line and a hit one more for the entry itself. At most half the slots are full.
 //!
-//! The index grows with the table, four times at each step: the slots of few connections lie on few pages, and a
-//! lookup among them misses neither the cache nor the TLB (measured with 256 flows and room for a million: 6 % of
-//! a small packet's cost). It never stops to grow: each insertion moves a few slots. All sizes have their room
-//! in one zeroed allocation, which the kernel backs with memory only where it is touched:
+//! The index grows with the table, four times at each step: the slots of few connections lie on few
+//! pages, and a lookup among them misses neither the cache nor the TLB (measured with 256 flows and
+//! room for a million: 6 % of a small packet's cost). It never stops to grow: each insertion moves
+//! a few slots. All sizes have their room in one zeroed allocation, which the kernel backs with
+//! memory only where it is touched:
 //!
 //! ```text
 //! | 512 | 2,048 | 8,192 | ...             | two to four times the capacity |
@@ -33,8 +35,8 @@ const GROWTH: u32 = 4;
 /// A region that is this large or smaller is the first.
 const SMALL: u32 = 1_024;
 
-/// Slots that one insertion moves on by. A region of n slots is left when n/2 are full, and the next one is full
-/// after n × 3/2 insertions more: at least one slot each would do.
+/// Slots that one insertion moves on by. A region of n slots is left when n/2 are full, and the
+/// next one is full after n × 3/2 insertions more: at least one slot each would do.
 const STEPS: usize = 4;
 
 /// A power of two of neighbouring slots.
@@ -80,7 +82,8 @@ impl Index {
         start as usize..end as usize
     }
 
-    /// Adds an entry that is not there yet. The table never holds more entries than the index was made for.
+    /// Adds an entry that is not there yet. The table never holds more entries than the index was
+    /// made for.
     pub(super) fn insert(&mut self, tag: u32, entry: u32) {
         self.grow();
         self.current.insert(&mut self.slots, slot(tag, entry));
@@ -106,8 +109,8 @@ impl Index {
         for _ in 0..STEPS {
             match self.slots[old.start + place as usize] {
                 EMPTY => place += 1,
-                // Removal fills the gap from behind, so this place is looked at once more: what lies
-                // beyond an empty place never belongs before it.
+                // Removal fills the gap from behind, so this place is looked at once more: what
+                // lies beyond an empty place never belongs before it.
                 slot => {
                     old.remove(&mut self.slots, slot);
                     self.current.insert(&mut self.slots, slot);
@@ -154,7 +157,8 @@ impl Region {
         slots[self.start + place as usize] = slot;
     }
 
-    /// Takes a slot out and closes the gap, so that no probe sequence meets a hole. Whether it was there.
+    /// Takes a slot out and closes the gap, so that no probe sequence meets a hole. Whether it was
+    /// there.
     fn remove(self, slots: &mut [u64], slot: u64) -> bool {
         let mut gap = slot_tag(slot) & self.mask;
         loop {
@@ -236,7 +240,8 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(12))]
 
-        /// Up through several regions and down again, with homes that crowd at both ends of a region.
+        /// Up through several regions and down again, with homes that crowd at both ends of a
+        /// region.
         #[test]
         fn finds_all_while_it_grows(tags in prop::collection::vec(any::<u32>(), 1_500), crowd: bool) {
             let tag = |n: usize| if crowd { (tags[n] % 64).wrapping_sub(32) } else { tags[n] };
@@ -260,8 +265,9 @@ mod tests {
         }
     }
 
-    /// What one insertion writes: its own slot, and for each step of the growth a slot freed, those behind it shifted
-    /// back, and a slot taken. The probes between are of a keyed hash in slots that are at most half full, so short ones.
+    /// What one insertion writes: its own slot, and for each step of the growth a slot freed, those
+    /// behind it shifted back, and a slot taken. The probes between are of a keyed hash in slots
+    /// that are at most half full, so short ones.
     #[test]
     fn no_insertion_moves_more_than_a_few_slots_on() {
         const SHIFTED: usize = 12;

@@ -1,8 +1,9 @@
-//! The connection table: a fixed number of entries, found by keyed hash, expired by a lazy timer wheel.
+//! The connection table: a fixed number of entries, found by keyed hash, expired by a lazy timer
+//! wheel.
 //!
-//! Its capacity is hard. Memory is reserved at the start and touched only as entries come: an empty table of
-//! a million costs next to nothing. One entry is one cache line; with the index a flow of either family costs
-//! 87 bytes in a full table of a million (IPVS: 256 to 300).
+//! Its capacity is hard. Memory is reserved at the start and touched only as entries come: an empty
+//! table of a million costs next to nothing. One entry is one cache line; with the index a flow of
+//! either family costs 87 bytes in a full table of a million (IPVS: 256 to 300).
 
 mod index;
 mod waiting;
@@ -100,7 +101,8 @@ impl Entry {
         now.until(Millis(u64::from(self.deadline) * TICK_MILLIS))
     }
 
-    /// How long no packet has come, to a tick, if its timeout was `timeout` then; `None`: it was longer.
+    /// How long no packet has come, to a tick, if its timeout was `timeout` then; `None`: it was
+    /// longer.
     #[must_use]
     pub fn silent(&self, now: Millis, timeout: Duration) -> Option<Duration> {
         let expires = self.expires(now);
@@ -139,7 +141,8 @@ impl Marks {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Handle(u32);
 
-/// A template's place in what an entry has room for: three bytes. There are fewer templates than that holds.
+/// A template's place in what an entry has room for: three bytes. There are fewer templates than
+/// that holds.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 struct TemplatePlace([u8; 3]);
 
@@ -257,8 +260,8 @@ impl Table {
         self.turnover
     }
 
-    /// Finds a connection. One whose time is up is still found until [`Self::due`] hands it out; the caller
-    /// asks for them before each batch of packets.
+    /// Finds a connection. One whose time is up is still found until [`Self::due`] hands it out;
+    /// the caller asks for them before each batch of packets.
     #[inline]
     #[must_use]
     pub fn find(&self, key: &Key) -> Option<Handle> {
@@ -294,8 +297,8 @@ impl Table {
         self.entries.entries.get(handle.0 as usize)?.as_ref()
     }
 
-    /// Adds a connection whose key is not in the table. Those that are [`State::unproven`] end in the order in which they
-    /// were last heard of: the caller gives them all one timeout.
+    /// Adds a connection whose key is not in the table. Those that are [`State::unproven`] end in
+    /// the order in which they were last heard of: the caller gives them all one timeout.
     ///
     /// # Errors
     /// [`Full`] at the capacity; nothing has changed then.
@@ -355,7 +358,8 @@ impl Table {
         }
     }
 
-    /// Moves a TCP client's position on by a segment, if that fits it. What does not fit changes nothing.
+    /// Moves a TCP client's position on by a segment, if that fits it. What does not fit changes
+    /// nothing.
     #[inline(always)]
     pub(super) fn follow(&mut self, handle: Handle, segment: &Segment) -> bool {
         let Some(Some(entry)) = self.entries.entries.get_mut(handle.0 as usize) else {
@@ -415,15 +419,16 @@ impl Table {
         Some(entry)
     }
 
-    /// Takes out the connection that has proved nothing and has been silent longest, so that another finds room.
+    /// Takes out the connection that has proved nothing and has been silent longest, so that
+    /// another finds room.
     pub fn evict(&mut self) -> Option<Entry> {
         let evicted = self.remove(Handle(self.waiting.first()?));
         self.turnover.evicted += u64::from(evicted.is_some());
         evicted
     }
 
-    /// The next connection whose time is up. No timer waits for it any more: [`Self::renew`] it, or [`Self::end`] it.
-    /// `budget` counts down by each entry looked at.
+    /// The next connection whose time is up. No timer waits for it any more: [`Self::renew`] it, or
+    /// [`Self::end`] it. `budget` counts down by each entry looked at.
     pub fn due(&mut self, now: Millis, budget: &mut usize) -> Option<Handle> {
         let now = tick(now);
         if let Some((place, deadline)) = self.first_waiting()
@@ -511,8 +516,9 @@ impl Table {
         entries.filter_map(|(place, entry)| Some((place, entry.as_ref()?)))
     }
 
-    /// Brings the connections of these flows into the processor's caches, if they are in the table: first all their slots
-    /// of the index, then all the entries that those name. Reads that do not wait for each other overlap.
+    /// Brings the connections of these flows into the processor's caches, if they are in the table:
+    /// first all their slots of the index, then all the entries that those name. Reads that do not
+    /// wait for each other overlap.
     pub fn look_ahead(&self, keys: impl Iterator<Item = Key>) {
         let mut tags = [0; AHEAD];
         let mut count = 0;
@@ -533,7 +539,8 @@ impl Table {
         std::hint::black_box(states);
     }
 
-    /// Where index and entries lie in the process's memory, for who tells the kernel how to back them.
+    /// Where index and entries lie in the process's memory, for who tells the kernel how to back
+    /// them.
     #[must_use]
     pub fn memory(&self) -> [Range<usize>; 2] {
         let entries = &self.entries.entries;

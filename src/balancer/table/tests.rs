@@ -242,7 +242,8 @@ fn operation() -> impl Strategy<Value = Operation> {
 }
 
 proptest! {
-    /// The naive model: a map from client to the second in which its entry ends, and a list of those that wait.
+    /// The naive model: a map from client to the second in which its entry ends, and a list of
+    /// those that wait.
     #[test]
     fn behaves_like_a_map_with_deadlines(operations in prop::collection::vec(operation(), 1..120)) {
         let mut table = Table::new(16, SEED);

@@ -1,8 +1,9 @@
-//! The connections that have proved nothing yet, the longest silent first: one list through the entries themselves.
+//! The connections that have proved nothing yet, the longest silent first: one list through the
+//! entries themselves.
 //!
-//! They wait here and not on the wheel, so that the first of them can give its place away without a search. All of
-//! them have the same timeout, so the order in which they were last heard of is the order in which they end, and the
-//! first one's deadline is the list's.
+//! They wait here and not on the wheel, so that the first of them can give its place away without a
+//! search. All of them have the same timeout, so the order in which they were last heard of is the
+//! order in which they end, and the first one's deadline is the list's.
 
 use super::wheel::{Linked, Links, NIL};
 

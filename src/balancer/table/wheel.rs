@@ -1,10 +1,12 @@
 //! The timer wheel: one list of entries per tick, threaded through the entries themselves.
 //!
-//! Timers are lazy. A packet only writes its entry's deadline; the entry stays where it was queued, and
-//! when that tick comes it is queued anew for what its deadline has become. Only a deadline that moves
-//! nearer moves the entry. Deadlines past the wheel's horizon wait in its last slot and are re-queued.
+//! Timers are lazy. A packet only writes its entry's deadline; the entry stays where it was queued,
+//! and when that tick comes it is queued anew for what its deadline has become. Only a deadline
+//! that moves nearer moves the entry. Deadlines past the wheel's horizon wait in its last slot and
+//! are re-queued.
 
-/// Ticks on the wheel. With [`TICK_MILLIS`] the horizon is 17 minutes, past the longest default timeout.
+/// Ticks on the wheel. With [`TICK_MILLIS`] the horizon is 17 minutes, past the longest default
+/// timeout.
 pub(super) const SLOTS: u32 = 4096;
 
 /// Length of a tick in milliseconds: how late an entry may expire.
@@ -46,7 +48,8 @@ impl Wheel {
         Self { heads: vec![NIL; SLOTS as usize], occupied: [0; SLOTS as usize / 64], current: 0 }
     }
 
-    /// Queues an entry for `tick`, or for the horizon when that is nearer, or for now when it has passed.
+    /// Queues an entry for `tick`, or for the horizon when that is nearer, or for now when it has
+    /// passed.
     pub(super) fn queue(&mut self, entries: &mut impl Linked, entry: u32, tick: u32) {
         let distance = tick.saturating_sub(self.current).min(SLOTS - 1);
         let slot = (self.current.wrapping_add(distance)) % SLOTS;

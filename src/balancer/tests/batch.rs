@@ -112,8 +112,8 @@ fn director(history: &[Event]) -> Director {
 }
 
 proptest! {
-    /// The model is a second balancer of the same history, to which the changes are applied one by one. A refused batch
-    /// leaves the first as it was to the last field.
+    /// The model is a second balancer of the same history, to which the changes are applied one by
+    /// one. A refused batch leaves the first as it was to the last field.
     #[test]
     fn a_batch_is_all_of_its_changes_or_none(
         history in prop::collection::vec(event(), 0..40),

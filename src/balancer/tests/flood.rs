@@ -1,4 +1,5 @@
-//! Floods: what enters the mode and what ends it, who keeps what, and that every count is right whatever the mode.
+//! Floods: what enters the mode and what ends it, who keeps what, and that every count is right
+//! whatever the mode.
 
 mod marks;
 mod remembered;
@@ -15,7 +16,8 @@ fn marks(new_flows: u32, table_use: u8) -> Change {
     set_policy(Policy { flood, ..Policy::default() })
 }
 
-/// A director with room for so many, whose service takes [`RATE`] new flows a second and `table_use` for no flood.
+/// A director with room for so many, whose service takes [`RATE`] new flows a second and
+/// `table_use` for no flood.
 fn watchful(capacity: u32, scheduler: SchedulerKind, table_use: u8) -> Director {
     let mut director = Director::new(capacity);
     director.apply(&Change::AddService(web(scheduler, &[(A, 1), (B, 1), (C, 1)])));
@@ -102,7 +104,8 @@ fn packets_within_the_probation_change_nothing() {
     assert_eq!(director.state_of(flow(1)), None);
 }
 
-/// That it ends is the director's decision: the packet that is answered by a reset must not be let off once more.
+/// That it ends is the director's decision: the packet that is answered by a reset must not be let
+/// off once more.
 #[test]
 fn a_connection_on_probation_ends_with_its_real_server_like_any_other() {
     let mut director = flooded(10_000);
@@ -222,7 +225,8 @@ fn half_open_connections_are_no_load_in_the_mode_and_load_before_and_after() {
     assert_eq!(loads(&director), u64::from(RATE));
 }
 
-/// A director that comes back finds established connections in their middle: they are new flows too.
+/// A director that comes back finds established connections in their middle: they are new flows
+/// too.
 #[test]
 fn a_flood_of_what_is_adopted_makes_no_connections() {
     let mut director = watchful(10_000, SchedulerKind::RoundRobin, 0);
@@ -310,8 +314,8 @@ fn a_handshake_that_is_finished_in_the_mode_fills_a_threshold() {
     assert!(full(&director), "two are");
 }
 
-/// The flood: ten times what the table holds, from as many sources. Honest clients meanwhile: a thousand connections
-/// that send something each second, and new ones.
+/// The flood: ten times what the table holds, from as many sources. Honest clients meanwhile: a
+/// thousand connections that send something each second, and new ones.
 #[test]
 fn a_flood_of_ten_times_the_table_costs_honest_clients_nothing() {
     const CAPACITY: u32 = 100_000;
@@ -393,7 +397,8 @@ fn event() -> impl Strategy<Value = Event> {
 }
 
 proptest! {
-    /// The naive model: count what is in the table, each time anew. In and out of the mode, by whatever way.
+    /// The naive model: count what is in the table, each time anew. In and out of the mode, by
+    /// whatever way.
     #[test]
     fn every_count_is_right_whatever_the_mode(
         events in prop::collection::vec(event(), 1..200), capacity in 1_u32..16

@@ -1,4 +1,5 @@
-//! An attacker who knows addresses and ports of a connection, but none of its numbers, changes nothing for its ends.
+//! An attacker who knows addresses and ports of a connection, but none of its numbers, changes
+//! nothing for its ends.
 
 use proptest::prelude::*;
 
@@ -116,7 +117,8 @@ fn a_whole_forged_connection_beside_a_live_one_changes_nothing_for_it() {
     assert_eq!(half.sends(&mut director, Flags::FIN | Flags::ACK, 0), real);
 }
 
-/// A client that closes its half may receive for long. The first acknowledgement after its FIN may be the connection's last.
+/// A client that closes its half may receive for long. The first acknowledgement after its FIN may
+/// be the connection's last.
 #[test]
 fn a_half_closed_connection_that_goes_on_stays_where_it_is() {
     let mut director = Director::with(RoundRobin, &[(A, 1), (B, 1)]);
@@ -151,7 +153,8 @@ fn what_goes_on_after_its_end_comes_back() {
     }
 }
 
-/// Honest clients use a port again as soon as they may: a real server that joins gets its share of such connections at once.
+/// Honest clients use a port again as soon as they may: a real server that joins gets its share of
+/// such connections at once.
 #[test]
 fn a_port_used_again_is_the_scheduler_s_at_once() {
     let mut director = Director::with(RoundRobin, &[(A, 1)]);
@@ -176,7 +179,8 @@ fn a_port_used_again_is_the_scheduler_s_at_once() {
     assert_eq!(director.connections(), 20, "nothing is left of what is over");
 }
 
-/// A real server's reset is not seen: to the director the connection lives. The next ones of its port are tracked all the same.
+/// A real server's reset is not seen: to the director the connection lives. The next ones of its
+/// port are tracked all the same.
 #[test]
 fn a_port_whose_connection_the_real_server_ended_is_free_again_after_the_next() {
     let mut director = Director::with(RoundRobin, &[(A, 1), (B, 1)]);
@@ -267,7 +271,8 @@ enum Stage {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(96))]
 
-    /// Whatever an attacker sends, in whichever state the connection is and whoever has placed it: it stays where it is.
+    /// Whatever an attacker sends, in whichever state the connection is and whoever has placed it:
+    /// it stays where it is.
     #[test]
     fn a_live_connection_stays_at_its_real_server_whatever_others_send(
         scheduler in prop::sample::select(SchedulerKind::ALL.to_vec()),

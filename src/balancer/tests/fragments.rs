@@ -74,7 +74,8 @@ fn in_every_order_all_go_to_one_real_server_and_each_once() {
     }
 }
 
-/// The datagram of a flow goes where its other packets go, and the flow's state is the first fragment's affair.
+/// The datagram of a flow goes where its other packets go, and the flow's state is the first
+/// fragment's affair.
 #[test]
 fn fragments_belong_to_their_flow() {
     for family in FAMILIES {
@@ -91,7 +92,8 @@ fn fragments_belong_to_their_flow() {
     }
 }
 
-/// The first one has the numbers that both resets need; the others are dropped, whether they come before it or after.
+/// The first one has the numbers that both resets need; the others are dropped, whether they come
+/// before it or after.
 #[test]
 fn a_segment_in_fragments_ends_its_connection_as_a_whole_one_does() {
     for family in FAMILIES {
@@ -140,7 +142,8 @@ fn fragments_of_several_datagrams_do_not_mix() {
         let mut director = two();
         let tcp = cut(&family.tcp(Flags::SYN).data(&[7; 28]).bytes(), 5, &[24]);
         assert_eq!(director.forward(&tcp[1]), Verdict::Hold);
-        // Of IPv6 it is the same datagram, whatever the later one's header says (RFC 8200 section 4.5).
+        // Of IPv6 it is the same datagram, whatever the later one's header says (RFC 8200 section
+        // 4.5).
         let expected = family.pick(1, 2);
         assert_eq!(out(&mut director, &base[0]).len(), expected);
     }
@@ -178,7 +181,8 @@ fn a_duplicate_is_dropped_and_the_others_pass() {
     }
 }
 
-/// RFC 5722: the datagram is gone, with all that has come and all that will. Its number can be used again when its time is up.
+/// RFC 5722: the datagram is gone, with all that has come and all that will. Its number can be used
+/// again when its time is up.
 #[test]
 fn an_overlap_is_the_end_of_a_datagram() {
     for family in FAMILIES {
@@ -302,7 +306,8 @@ fn later_fragments_stop_where_the_service_is_removed() {
         director.apply(&remove_web());
         director.apply(&Change::AddService(other.clone()));
         assert_eq!(director.forward(&pieces[2]), Verdict::Drop(Reason::Fragment));
-        // Its place is free when its connection is noticed to be dead, and then another real server's.
+        // Its place is free when its connection is noticed to be dead, and then another real
+        // server's.
         director.pass(seconds(20));
         let _ = director.forward(&family.udp(80).bytes());
         let (service, real) = ("other".to_owned(), spec(C, 1));
@@ -370,7 +375,8 @@ fn a_first_fragment_that_comes_late_gives_no_more_time() {
     }
 }
 
-/// A template that expires must not look through the datagrams again: thousands of them do within one turn.
+/// A template that expires must not look through the datagrams again: thousands of them do within
+/// one turn.
 #[test]
 fn a_real_server_that_goes_is_looked_for_once_among_the_datagrams() {
     let persistence = Persistence {

@@ -53,7 +53,8 @@ enum Event {
 }
 
 proptest! {
-    /// The naive model: when the last packet of each flow was, and whether a FIN has been among them.
+    /// The naive model: when the last packet of each flow was, and whether a FIN has been among
+    /// them.
     #[test]
     fn active_are_those_with_a_packet_not_long_ago(
         events in prop::collection::vec(

@@ -6,8 +6,8 @@ use super::*;
 use crate::model::RealId;
 
 impl Director {
-    /// Panics where an id that something holds names nothing, or a real server that nothing names is
-    /// kept, or its counts are not those of what names it.
+    /// Panics where an id that something holds names nothing, or a real server that nothing names
+    /// is kept, or its counts are not those of what names it.
     pub(super) fn check_ids(&self) {
         let Balancer { registry, tables, .. } = &self.balancer;
         let mut connections: BTreeMap<RealId, u64> = BTreeMap::new();

@@ -186,8 +186,8 @@ fn a_removed_real_server_s_clients_are_scheduled_anew_whatever_is_kept() {
         (0, 1 + u64::from(next == B))
     );
     assert_eq!(director.ack(flow(0)), A, "its connection goes on");
-    // B goes from the list with its last flow, although a template names it: removal ends. Its place is used anew only when
-    // no template does.
+    // B goes from the list with its last flow, although a template names it: removal ends. Its
+    // place is used anew only when no template does.
     director.apply(&remove_real(B));
     director.pass(seconds(301));
     assert!(director.real(B).is_none());

@@ -1,4 +1,5 @@
-//! fo and ovf where counts say nothing: in flood mode, in a full table, and for as long after as flows without an entry live.
+//! fo and ovf where counts say nothing: in flood mode, in a full table, and for as long after as
+//! flows without an entry live.
 
 use super::*;
 use crate::balancer::flood::CALM;

@@ -1,4 +1,5 @@
-//! Placement by hash: the Maglev table and how it comes, and that directors with one seed agree on every flow.
+//! Placement by hash: the Maglev table and how it comes, and that directors with one seed agree on
+//! every flow.
 
 use proptest::prelude::*;
 
@@ -39,7 +40,8 @@ impl Kept {
         }
     }
 
-    /// Who is to have the flow, asked without an entry of it: a datagram's, since each is answered at once.
+    /// Who is to have the flow, asked without an entry of it: a datagram's, since each is answered
+    /// at once.
     fn placed(&mut self, numbers: std::ops::Range<u32>) -> Vec<Option<IpAddr>> {
         let place = |number| match self.director.forward(&flow(number).udp()) {
             Verdict::Tunnel(tunnel) => Some(tunnel.real),
@@ -164,7 +166,8 @@ fn without_fallback_a_lost_server_s_flows_are_refused() {
     }
 }
 
-/// What an operator does to both directors, in whatever order each configuration lists the real servers.
+/// What an operator does to both directors, in whatever order each configuration lists the real
+/// servers.
 #[derive(Clone, Debug)]
 enum Act {
     Weight(usize, u32),
@@ -211,8 +214,9 @@ fn change(act: &Act) -> Change {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
-    /// Two directors with one configuration: other secrets, the real servers in another order, other flows before, one
-    /// with a table that is full. Flow by flow the same server, and the same checksum.
+    /// Two directors with one configuration: other secrets, the real servers in another order,
+    /// other flows before, one with a table that is full. Flow by flow the same server, and the
+    /// same checksum.
     #[test]
     fn two_directors_with_one_configuration_agree_flow_by_flow(
         scheduler in prop::sample::select(BY_HASH.to_vec()),

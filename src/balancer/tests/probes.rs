@@ -31,7 +31,8 @@ fn a_probe_goes_to_its_real_server_and_no_service_counts_it() {
     assert_eq!(after.counters, Counters { probes: 4, ..before.counters });
     assert_eq!(after.services, before.services);
     assert_eq!(after.connections, 0);
-    // Another flow of the same host is a client's, and so is this one when it is not pinned any more.
+    // Another flow of the same host is a client's, and so is this one when it is not pinned any
+    // more.
     assert_eq!(director.syn(super::flow(2)), A);
     director.apply(&Change::UnpinProbe(probe(flow)));
     assert_eq!(director.syn(flow), A);

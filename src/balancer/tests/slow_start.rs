@@ -69,8 +69,8 @@ fn two_choices_do_not_flood_a_fresh_server() {
     for number in 1_400..2_400 {
         director.connect(flow(number));
     }
-    // Both draws fall on it once in 81 times, and otherwise it is not above a quarter of what the others have. One of them
-    // does 17 times in 81, which gives it 210 in all.
+    // Both draws fall on it once in 81 times, and otherwise it is not above a quarter of what the
+    // others have. One of them does 17 times in 81, which gives it 210 in all.
     let ((fresh, _), (others, _)) =
         (director.counts(C), director.counts(A).min(director.counts(B)));
     assert!(fresh <= others / 4 + 30, "{fresh} beside {others}");

@@ -106,7 +106,8 @@ fn an_ended_connection_counts_as_closed_and_goes_soon() {
     assert_eq!(director.counts(A), (0, 1));
 }
 
-/// Where the real server's half was not where the reset said, it answers; what the client says to that has to arrive.
+/// Where the real server's half was not where the reset said, it answers; what the client says to
+/// that has to arrive.
 #[test]
 fn the_client_s_own_reset_goes_on_to_the_real_server() {
     let mut director = settled();
@@ -365,7 +366,8 @@ fn a_persistent_client_leaves_who_has_no_time_left_whatever_quiescent_says() {
     }
 }
 
-/// Without a fallback a flow of before is known to be its real server's, and what ends that one's connections ends it too.
+/// Without a fallback a flow of before is known to be its real server's, and what ends that one's
+/// connections ends it too.
 #[test]
 fn a_flow_of_before_whose_real_server_has_no_time_left_is_not_adopted() {
     let dead = Wanted::Down;
@@ -395,7 +397,8 @@ fn a_flow_of_before_whose_real_server_has_no_time_left_is_not_adopted() {
     }
 }
 
-/// Who it is from is not known, so it must not be answered more often than anything else that is refused.
+/// Who it is from is not known, so it must not be answered more often than anything else that is
+/// refused.
 #[test]
 fn flows_of_before_are_ended_within_the_rate_of_resets() {
     let mut director = Director::with(SchedulerKind::SourceHashing, &[(A, 1)]);

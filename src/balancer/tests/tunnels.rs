@@ -117,7 +117,8 @@ fn an_error_counts_only_if_it_quotes_what_was_sent_to_that_real_server() {
     }
 }
 
-/// RFC 792 asks routers for eight bytes. Such a quote names no flow: clients are told nothing, routers may cut.
+/// RFC 792 asks routers for eight bytes. Such a quote names no flow: clients are told nothing,
+/// routers may cut.
 #[test]
 fn a_quote_too_short_to_name_a_flow_lets_routers_cut_and_no_more() {
     for (inner, outer) in MIXES {
@@ -157,7 +158,8 @@ fn packets_too_big_for_the_path_are_answered_with_what_fits() {
     }
 }
 
-/// RFC 8200 section 5: no IPv6 packet needs to be smaller than 1,280 bytes. Such is sent though it does not fit.
+/// RFC 8200 section 5: no IPv6 packet needs to be smaller than 1,280 bytes. Such is sent though it
+/// does not fit.
 #[test]
 fn ipv6_is_never_told_less_than_1280() {
     for (outer, mtu) in
@@ -358,7 +360,8 @@ fn shares_follow_the_weights_whatever_family_a_real_server_or_a_client_is_of() {
 }
 
 proptest! {
-    /// Whatever routers say and clients send: what is told fits, what is tunnelled fits or may not be smaller.
+    /// Whatever routers say and clients send: what is told fits, what is tunnelled fits or may not
+    /// be smaller.
     #[test]
     fn what_is_tunnelled_fits_or_has_to_try(
         mix in prop::sample::select(MIXES.to_vec()),

@@ -1,4 +1,5 @@
-//! One text of a check to one checked value. The error is the message: what is wrong and what to write instead.
+//! One text of a check to one checked value. The error is the message: what is wrong and what to
+//! write instead.
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! Addresses of both families: which are taken, which are refused and with which words, and that one address is one
-//! address however it is written.
+//! Addresses of both families: which are taken, which are refused and with which words, and that
+//! one address is one address however it is written.
 
 use crate::config::{self, Director};
 
@@ -55,7 +55,8 @@ fn addresses_of_one_host_are_taken() {
         "::fffe:ffff:ffff",
         "::1:0:0:0",
         "fe7f:ffff:ffff:ffff:ffff:ffff:ffff:ffff",
-        // Site-local of old, to be taken for global (RFC 4291 section 2.5.7); the last one before multicast.
+        // Site-local of old, to be taken for global (RFC 4291 section 2.5.7); the last one before
+        // multicast.
         "fec0::1",
         "feff:ffff:ffff:ffff:ffff:ffff:ffff:ffff",
     ] {

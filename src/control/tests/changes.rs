@@ -10,7 +10,8 @@ fn specs(text: &str) -> Director {
     director(&format!("[director]\n{text}")).unwrap()
 }
 
-/// What leads from one configuration to the other, as it is shown, over the running services of [`state`].
+/// What leads from one configuration to the other, as it is shown, over the running services of
+/// [`state`].
 fn plan(before: &str, after: &str) -> ReloadPlan {
     let (old, new) = (specs(before), specs(after));
     let running = state().services;
@@ -212,7 +213,8 @@ fn a_plan_says_where_maglev_slots_cannot_be_compared() {
         assert!(plan.human().contains("web: new flows are hashed otherwise;"), "{}", plan.human());
         assert_eq!(decode::<ReloadPlan>(encode(&plan).as_bytes()).unwrap(), plan);
     }
-    // What mh does anyway, written down, changes no hash; what comes or goes is a change of its own.
+    // What mh does anyway, written down, changes no hash; what comes or goes is a change of its
+    // own.
     let written = maglev(&(MH.to_owned() + "hash_ports = true\n"), 1);
     for (old, new) in [(&mh, &written), (&mh, &DNS.to_owned()), (&DNS.to_owned(), &mh)] {
         let (now, then) = (maglev_tables(old, 1_031), maglev_tables(new, 1_031));

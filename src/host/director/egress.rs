@@ -44,8 +44,9 @@ pub(super) fn links<'a>(
     (links, problems)
 }
 
-/// The address that the director uses towards the servers of the family: its own connections to a virtual IP would
-/// otherwise take some interface's first address. A route cannot prefer one that is tentative still.
+/// The address that the director uses towards the servers of the family: its own connections to a
+/// virtual IP would otherwise take some interface's first address. A route cannot prefer one that
+/// is tentative still.
 pub(super) fn source(desired: &DesiredDirector, family: Family, facts: &Facts) -> Option<IpAddr> {
     if let Some(wished) = wished(desired, family) {
         let usable = facts.owners(wished).any(|(own, _)| !own.tentative);
@@ -55,9 +56,9 @@ pub(super) fn source(desired: &DesiredDirector, family: Family, facts: &Facts) -
     reals.find_map(|real| picked(*real, facts))
 }
 
-/// The source of the tunnels to each real server that can be reached. One that is in use stays in use as long as the host has
-/// it and the way leaves by the same interface: the real servers admit it, and may refuse what the routing table has come to
-/// prefer.
+/// The source of the tunnels to each real server that can be reached. One that is in use stays in
+/// use as long as the host has it and the way leaves by the same interface: the real servers admit
+/// it, and may refuse what the routing table has come to prefer.
 #[must_use]
 pub fn outer_sources(desired: &DesiredDirector, facts: &Facts) -> OuterSources {
     let source = |real: &IpAddr| {
@@ -109,8 +110,8 @@ pub(super) fn kept_sources(desired: &DesiredDirector, facts: &Facts) -> Vec<Prob
     moved.into_iter().filter_map(problem).collect()
 }
 
-/// With the TUN's MTU at what fits into every tunnel, the kernel itself tells clients "fragmentation needed" and "packet
-/// too big". An IPv6 virtual IP bounds how small it may be.
+/// With the TUN's MTU at what fits into every tunnel, the kernel itself tells clients
+/// "fragmentation needed" and "packet too big". An IPv6 virtual IP bounds how small it may be.
 pub(super) fn tun_mtu(
     desired: &DesiredDirector,
     vips: &[IpAddr],
@@ -149,17 +150,17 @@ fn wished(desired: &DesiredDirector, family: Family) -> Option<IpAddr> {
     desired.sources.iter().copied().find(|source| Family::of(*source) == family)
 }
 
-/// The source that the routing table picks, or a lasting one in the place of a temporary one. While the
-/// others are tentative, or gone, it picks a link-local address: the real server refuses it, routers
-/// drop it, and no route into the TUN may prefer it.
+/// The source that the routing table picks, or a lasting one in the place of a temporary one. While
+/// the others are tentative, or gone, it picks a link-local address: the real server refuses it,
+/// routers drop it, and no route into the TUN may prefer it.
 fn picked(real: IpAddr, facts: &Facts) -> Option<IpAddr> {
     let source = unicast(&real, facts)?.source.filter(|source| !is_of_the_link(*source))?;
     Some(lasting(source, real, facts).unwrap_or(source))
 }
 
-/// A lasting address in the place of a temporary one of the privacy extensions. Those change by the day,
-/// and the real servers name their directors. A program may prefer public addresses (RFC 6724 rule 7,
-/// RFC 5014); none: the address is no temporary one, or its interface has no other.
+/// A lasting address in the place of a temporary one of the privacy extensions. Those change by the
+/// day, and the real servers name their directors. A program may prefer public addresses (RFC 6724
+/// rule 7, RFC 5014); none: the address is no temporary one, or its interface has no other.
 fn lasting(source: IpAddr, real: IpAddr, facts: &Facts) -> Option<IpAddr> {
     let picked = facts.addresses.iter().find(|own| own.address == source && own.temporary)?;
     let usable = |own: &&Address| {
@@ -169,8 +170,8 @@ fn lasting(source: IpAddr, real: IpAddr, facts: &Facts) -> Option<IpAddr> {
             && !own.tentative
             && !is_of_the_link(own.address)
     };
-    // The order of the kernel's own rules (RFC 6724 5): preferred before deprecated, then what is most
-    // like the destination; of two alike, the subnet that the kernel has chosen.
+    // The order of the kernel's own rules (RFC 6724 5): preferred before deprecated, then what is
+    // most like the destination; of two alike, the subnet that the kernel has chosen.
     let rank = |own: &&Address| {
         let like = common_prefix(own.address, real);
         (!own.deprecated, like, own.subnet == picked.subnet)

@@ -1,5 +1,5 @@
-//! What makes the kernel take packets for the virtual IPs off an uplink and forward them, without making more of a
-//! router of the host than it must.
+//! What makes the kernel take packets for the virtual IPs off an uplink and forward them, without
+//! making more of a router of the host than it must.
 
 use std::collections::BTreeMap;
 
@@ -12,8 +12,9 @@ use crate::host::problem::{Problem, ProblemKind};
 use crate::host::step::Step;
 use crate::host::sysctl::{self, FORCE_FORWARDING, conf, conf6};
 
-/// IPv4. The kernel forwards what comes in by an interface whose own `forwarding` is on, proxy ARP included; the global
-/// `ip_forward` would make a router of the whole host. A proxied answer is otherwise delayed by up to `proxy_delay`.
+/// IPv4. The kernel forwards what comes in by an interface whose own `forwarding` is on, proxy ARP
+/// included; the global `ip_forward` would make a router of the whole host. A proxied answer is
+/// otherwise delayed by up to `proxy_delay`.
 pub(super) fn v4(uplink: &Link, facts: &Facts) -> Vec<Step> {
     let name = &uplink.name;
     [
@@ -25,8 +26,9 @@ pub(super) fn v4(uplink: &Link, facts: &Facts) -> Vec<Step> {
     .collect()
 }
 
-/// IPv6. `ip6_forward()` asks `all/forwarding`, or the uplink's own `force_forwarding` where there is one; neighbour
-/// discovery is proxied where the uplink's own `forwarding` is on and `proxy_ndp`.
+/// IPv6. `ip6_forward()` asks `all/forwarding`, or the uplink's own `force_forwarding` where there
+/// is one; neighbour discovery is proxied where the uplink's own `forwarding` is on and
+/// `proxy_ndp`.
 pub(super) fn v6(desired: &DesiredDirector, uplinks: &[&Link], facts: &Facts) -> Vec<Step> {
     let uplinks: Vec<&&Link> = uplinks.iter().filter(|link| ipv6::speaks(link, facts)).collect();
     let mut steps = accept_ra(&desired.tun, facts);
@@ -50,14 +52,15 @@ pub(super) fn v6(desired: &DesiredDirector, uplinks: &[&Link], facts: &Facts) ->
     steps
 }
 
-/// Whether the whole host has the setting, so that the interface's own, which is off, is not needed: a container may
-/// have been given the one and no right to write the other. One that is on stays in the plan, it may be ours.
+/// Whether the whole host has the setting, so that the interface's own, which is off, is not
+/// needed: a container may have been given the one and no right to write the other. One that is on
+/// stays in the plan, it may be ours.
 fn suffices(everywhere: &str, link: &str, own: &str, facts: &Facts) -> bool {
     facts.conf6("all", everywhere) == Some(1) && facts.conf6(link, own) == Some(0)
 }
 
-/// What the operator should know: forwarding is for all that arrives there, not only for what goes to the virtual IPs. And
-/// what is wrong: uplinks without IPv6.
+/// What the operator should know: forwarding is for all that arrives there, not only for what goes
+/// to the virtual IPs. And what is wrong: uplinks without IPv6.
 pub(super) fn warnings(
     desired: &DesiredDirector,
     uplinks: &[&Link],
@@ -106,9 +109,10 @@ fn firewall(rule: &str) -> String {
     )
 }
 
-/// Turning any interface's `forwarding` on, the kernel forgets the default routes that it has learnt from router
-/// advertisements on interfaces with `accept_ra` = 1, all of them (`rt6_purge_dflt_routes()`); and where it is on, 1 means
-/// that no more are learnt. 2 is the same as 1, forwarding or not. Interfaces that were routers before had learnt none.
+/// Turning any interface's `forwarding` on, the kernel forgets the default routes that it has
+/// learnt from router advertisements on interfaces with `accept_ra` = 1, all of them
+/// (`rt6_purge_dflt_routes()`); and where it is on, 1 means that no more are learnt. 2 is the same
+/// as 1, forwarding or not. Interfaces that were routers before had learnt none.
 fn accept_ra(tun: &str, facts: &Facts) -> Vec<Step> {
     let learns = |link: &&Link| match facts.conf6(&link.name, "accept_ra") {
         Some(1) => before(&link.name, facts) == Some(0),
@@ -134,7 +138,8 @@ fn before(link: &str, facts: &Facts) -> Option<u32> {
     }
 }
 
-/// `all/forwarding`, which the kernel writes to `default` and to every interface too, on the way back as well.
+/// `all/forwarding`, which the kernel writes to `default` and to every interface too, on the way
+/// back as well.
 fn forward_everywhere(tun: &str, facts: &Facts) -> Option<Step> {
     let Step::Write { sysctl, from, to, .. } = write(facts, conf6("all", "forwarding"), "", "1")?
     else {

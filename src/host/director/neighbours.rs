@@ -1,8 +1,9 @@
 //! Routes of real servers on directly connected networks by way of themselves.
 //!
-//! For a packet of a raw socket with its own header Linux makes a route of its own, anew for each packet, where the next hop is
-//! the destination (`FLOWI_FLAG_KNOWN_NH` in `__mkroute_output` and `ip6_pol_route`), since the header may name another. Where
-//! the route names a gateway, even if that is the destination, it uses the one that it has made before.
+//! For a packet of a raw socket with its own header Linux makes a route of its own, anew for each
+//! packet, where the next hop is the destination (`FLOWI_FLAG_KNOWN_NH` in `__mkroute_output` and
+//! `ip6_pol_route`), since the header may name another. Where the route names a gateway, even if
+//! that is the destination, it uses the one that it has made before.
 
 use std::net::IpAddr;
 
@@ -12,7 +13,8 @@ use crate::host::facts::Facts;
 use crate::host::route::{Hop, Route, RouteKind, attribute};
 use crate::host::step::{MAIN, Object, PROTOCOL, Step};
 
-/// A route for each real server that is a plain neighbour. Those that anything else is said of are left alone.
+/// A route for each real server that is a plain neighbour. Those that anything else is said of are
+/// left alone.
 pub(super) fn routes<'a>(reals: &'a [IpAddr], facts: &'a Facts) -> impl Iterator<Item = Step> + 'a {
     reals.iter().filter_map(|real| route(*real, facts)).map(Step::Add)
 }
@@ -27,7 +29,8 @@ fn route(real: IpAddr, facts: &Facts) -> Option<Object> {
     Some(Object::Neighbour { address: real, link: link.name.clone(), source: network.source })
 }
 
-/// The route that packets to the real server take without ours, if it says no more than that a network is on a link.
+/// The route that packets to the real server take without ours, if it says no more than that a
+/// network is on a link.
 fn network(real: IpAddr, facts: &Facts) -> Option<&Route> {
     let to = IpNet::from(real);
     let mut others = facts.routes.covering(MAIN, to).filter(|route| route.protocol != PROTOCOL);

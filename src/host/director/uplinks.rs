@@ -10,8 +10,9 @@ use crate::host::plan::Refusal;
 use crate::host::problem::{Problem, ProblemKind};
 use crate::host::sysctl;
 
-/// The uplinks that were named, else those whose subnets hold the virtual IPs and, for virtual IPs that no subnet holds,
-/// those that the default route of their family leaves by; and what is odd about them.
+/// The uplinks that were named, else those whose subnets hold the virtual IPs and, for virtual IPs
+/// that no subnet holds, those that the default route of their family leaves by; and what is odd
+/// about them.
 pub(super) fn find<'a>(
     desired: &DesiredDirector,
     vips: &[IpAddr],
@@ -70,8 +71,9 @@ fn unfit(link: &Link, facts: &Facts) -> Option<Problem> {
     Some(Problem::new(ProblemKind::Uplink, name, text))
 }
 
-/// One virtual IP without an uplink does not keep a director from starting where others have one: IPv6 takes the addresses
-/// off an interface that is set down, and the rest must be kept as planned meanwhile.
+/// One virtual IP without an uplink does not keep a director from starting where others have one:
+/// IPv6 takes the addresses off an interface that is set down, and the rest must be kept as planned
+/// meanwhile.
 fn default<'a>(
     desired: &DesiredDirector,
     vips: &[IpAddr],

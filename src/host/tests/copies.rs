@@ -146,7 +146,8 @@ fn the_tun_s_own_routes_are_not_copied() {
     assert_eq!(destinations(&facts).len(), 3);
 }
 
-/// An overlay between director and real server, the ordinary network between real server and client.
+/// An overlay between director and real server, the ordinary network between real server and
+/// client.
 #[test]
 fn the_mss_fits_the_tunnel_where_that_is_narrower_than_the_reply_s_way() {
     // directors, route to them, its link's MTU, its own MTU → the default route's MSS
@@ -176,7 +177,8 @@ fn the_mss_fits_the_tunnel_where_that_is_narrower_than_the_reply_s_way() {
     }
 }
 
-/// A routing daemon's table: what is done for all routes is done by look-ups, not by each with each.
+/// A routing daemon's table: what is done for all routes is done by look-ups, not by each with
+/// each.
 #[test]
 fn twenty_thousand_routes_take_no_time() {
     let desired = desired_server();

@@ -197,7 +197,8 @@ fn each_family_has_its_uplinks() {
     remake(&mut facts, |route| (route.destination.to_string() != "::/0").then_some(route));
     let refusal = Refusal::UplinkMissing(ip("2001:db8:9::10"));
     assert_eq!(uplinks(&["2001:db8:9::10"], &facts), Err(refusal.clone()));
-    // Where others have one it is named, and all goes on: an interface that is down has lost its IPv6 addresses.
+    // Where others have one it is named, and all goes on: an interface that is down has lost its
+    // IPv6 addresses.
     assert_eq!(uplinks(&["10.1.0.10", "2001:db8:9::10"], &facts).unwrap().len(), 2);
     let vips = vec![ip("10.1.0.10"), ip("2001:db8:9::10")];
     let plan = director::plan(&DesiredDirector { vips, ..desired() }, &facts).unwrap();
@@ -240,7 +241,8 @@ fn sources_by_family() {
     assert_eq!(plan.outer_sources, OuterSources::new(), "no route");
 }
 
-/// What a lookup picks while the interface's other addresses are still being asked for (RFC 4862 5.4).
+/// What a lookup picks while the interface's other addresses are still being asked for (RFC 4862
+/// 5.4).
 #[test]
 fn a_link_local_address_is_no_source() {
     let mut facts = facts6();

@@ -73,7 +73,8 @@ fn route(to: &str, link: u32, gateway: Option<&str>) -> Route {
     }
 }
 
-/// lo; eth0 10.1.0.1/24 towards clients, with the default route; eth1 10.2.0.1/24 towards real servers.
+/// lo; eth0 10.1.0.1/24 towards clients, with the default route; eth1 10.2.0.1/24 towards real
+/// servers.
 fn facts() -> Facts {
     let links = vec![link(1, "lo"), link(2, "eth0"), link(3, "eth1")];
     let names = links.iter().map(|link| link.name.clone());

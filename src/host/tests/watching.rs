@@ -1,4 +1,5 @@
-//! What is seen of a running host: problems that begin and end, steps that others undo, packets that go elsewhere.
+//! What is seen of a running host: problems that begin and end, steps that others undo, packets
+//! that go elsewhere.
 
 use std::time::{Duration, Instant, SystemTime};
 

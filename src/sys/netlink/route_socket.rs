@@ -1,5 +1,5 @@
-//! Many routes at once: a dump that keeps what is asked for, and changes that go to the kernel by the
-//! hundred in one system call.
+//! Many routes at once: a dump that keeps what is asked for, and changes that go to the kernel by
+//! the hundred in one system call.
 
 use std::io;
 
@@ -118,8 +118,8 @@ impl RouteSocket {
         Ok(refused)
     }
 
-    /// The kernel has worked through a batch when the call returns, and its answers are there: one for each
-    /// that it refused, and one for the last.
+    /// The kernel has worked through a batch when the call returns, and its answers are there: one
+    /// for each that it refused, and one for the last.
     fn change_batch(
         &mut self,
         batch: &[RouteRequest],

@@ -1,4 +1,5 @@
-//! Many packets in one `sendmmsg`, each of a header and a payload that lie in buffers of the caller's.
+//! Many packets in one `sendmmsg`, each of a header and a payload that lie in buffers of the
+//! caller's.
 
 use std::io;
 use std::net::IpAddr;
@@ -53,7 +54,8 @@ impl Batch {
         self.len() >= self.capacity
     }
 
-    /// Queues a packet; the caller flushes before the queue is full, a packet too many is not taken.
+    /// Queues a packet; the caller flushes before the queue is full, a packet too many is not
+    /// taken.
     #[inline]
     pub fn push(&mut self, message: Message) {
         if !self.is_full() {
@@ -62,9 +64,9 @@ impl Batch {
         }
     }
 
-    /// Sends all that is queued and empties the queue. A packet that fails is told to `failed` and skipped, the
-    /// rest goes on: `sendmmsg` reports an error only for the first packet of a call. Returns how many calls
-    /// it took.
+    /// Sends all that is queued and empties the queue. A packet that fails is told to `failed` and
+    /// skipped, the rest goes on: `sendmmsg` reports an error only for the first packet of a call.
+    /// Returns how many calls it took.
     pub fn flush(
         &mut self,
         sender: &Sender,
@@ -94,8 +96,8 @@ union Address {
 }
 
 // SAFETY: the raw pointers in `parts` and `headers` are written anew by each `flush` before the kernel reads
-// them, point into memory that this value or the caller's borrow owns for that call, and are never read
-// otherwise; so the value can be used from any one thread.
+// them, point into memory that this value or the caller's borrow owns for that call, and are never
+// read otherwise; so the value can be used from any one thread.
 unsafe impl Send for Queue {}
 
 impl std::fmt::Debug for Queue {
@@ -150,8 +152,8 @@ impl Queue {
         calls
     }
 
-    /// Points the kernel's structs at the packets. A range that is not in its buffer becomes empty, which
-    /// the kernel refuses as too short; pushing one is a bug of the caller.
+    /// Points the kernel's structs at the packets. A range that is not in its buffer becomes empty,
+    /// which the kernel refuses as too short; pushing one is a bug of the caller.
     fn prepare(&mut self, headers: &[u8], payloads: &[u8]) {
         for (place, message) in self.messages.iter().enumerate() {
             let header = headers.get(message.header.clone()).unwrap_or_default();
@@ -183,7 +185,8 @@ impl Queue {
 }
 
 impl Address {
-    /// Sets the address and returns its length. The port stays zero: for a raw socket it would be a protocol.
+    /// Sets the address and returns its length. The port stays zero: for a raw socket it would be a
+    /// protocol.
     #[inline]
     #[allow(clippy::cast_possible_truncation)] // small constants
     fn set(&mut self, destination: IpAddr) -> libc::socklen_t {
@@ -207,6 +210,7 @@ impl Address {
 }
 
 fn part(bytes: &[u8]) -> libc::iovec {
-    // The kernel only reads what it sends; the struct is shared with the receiving calls, hence mutable.
+    // The kernel only reads what it sends; the struct is shared with the receiving calls, hence
+    // mutable.
     libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() }
 }

@@ -3,7 +3,8 @@
 /// A value that any bytes are valid for.
 ///
 /// # Safety
-/// The type has no invalid bit patterns and no padding that matters: integers and C structs of integers.
+/// The type has no invalid bit patterns and no padding that matters: integers and C structs of
+/// integers.
 pub(super) unsafe trait Plain: Copy {}
 
 // SAFETY: an integer.
@@ -11,9 +12,11 @@ unsafe impl Plain for libc::c_int {}
 // SAFETY: a C struct of integers.
 unsafe impl Plain for libc::sock_extended_err {}
 
-/// The value of the first control message of that level and kind; none where there is none, or a shorter one.
+/// The value of the first control message of that level and kind; none where there is none, or a
+/// shorter one.
 ///
-/// `header` must be as the kernel left it: its control buffer holds `msg_controllen` bytes of messages.
+/// `header` must be as the kernel left it: its control buffer holds `msg_controllen` bytes of
+/// messages.
 pub(super) fn find<T: Plain>(header: &libc::msghdr, level: i32, kind: i32) -> Option<T> {
     // SAFETY: the caller's header names a control buffer of the length that it says, or none.
     let mut message = unsafe { libc::CMSG_FIRSTHDR(header) };

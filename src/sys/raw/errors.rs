@@ -1,8 +1,8 @@
 //! The sockets that receive ICMP errors about tunnelled packets, and do nothing else.
 //!
-//! They are raw ICMP sockets and not the error queues (`IP_RECVERR`) of sockets of the quoted protocol. Those would have the
-//! kernel lower the path MTU of its own routes by each error (`raw_err`, `rawv6_err`), forged ones too, before anybody can
-//! look at what is quoted.
+//! They are raw ICMP sockets and not the error queues (`IP_RECVERR`) of sockets of the quoted
+//! protocol. Those would have the kernel lower the path MTU of its own routes by each error
+//! (`raw_err`, `rawv6_err`), forged ones too, before anybody can look at what is quoted.
 
 use std::io::{self, Read};
 use std::os::fd::{AsRawFd, RawFd};
@@ -11,8 +11,8 @@ use socket2::{Domain, SockFilter, Socket};
 
 use super::{if_there, open};
 
-/// Room for an error. Routers quote up to 576 bytes in all over IPv4 (RFC 1812 section 4.3.2.3), up to 1280 over IPv6 (RFC
-/// 4443 section 2.4); what does not fit is cut off.
+/// Room for an error. Routers quote up to 576 bytes in all over IPv4 (RFC 1812 section 4.3.2.3), up
+/// to 1280 over IPv6 (RFC 4443 section 2.4); what does not fit is cut off.
 pub const MAX_ERROR: usize = 2_048;
 
 const ICMP: i32 = 1;
@@ -27,8 +27,8 @@ pub enum RawError<'a> {
     V6(&'a [u8]),
 }
 
-/// One socket for each family. Filters in the kernel let errors alone pass that quote IP in IP, so that other ICMP to this
-/// host costs nothing here.
+/// One socket for each family. Filters in the kernel let errors alone pass that quote IP in IP, so
+/// that other ICMP to this host costs nothing here.
 #[derive(Debug)]
 pub struct ErrorQueue {
     sockets: Vec<(Socket, Domain)>,
@@ -87,8 +87,9 @@ const JUMP_IF_EQUAL: u16 = 0x15;
 const JUMP_IF_GREATER: u16 = 0x25;
 const RETURN: u16 = 0x06;
 
-/// The packet starts with its IPv4 header, of a length that its first byte says. ICMP types 3 (unreachable), 4 (source
-/// quench), 11 (time exceeded) and 12 (parameter problem) quote a packet after eight bytes, with its protocol in the tenth.
+/// The packet starts with its IPv4 header, of a length that its first byte says. ICMP types 3
+/// (unreachable), 4 (source quench), 11 (time exceeded) and 12 (parameter problem) quote a packet
+/// after eight bytes, with its protocol in the tenth.
 const FILTER_V4: [SockFilter; 11] = [
     SockFilter::new(HEADER_LEN_TO_X, 0, 0, 0),
     SockFilter::new(LOAD_BYTE_FROM_X, 0, 0, 0),
@@ -103,8 +104,8 @@ const FILTER_V4: [SockFilter; 11] = [
     SockFilter::new(RETURN, 0, 0, u32::MAX),
 ];
 
-/// The message starts with its ICMPv6 header. Types 1 to 4 are errors; the quoted packet's next header is its seventh byte:
-/// IP in IP, or a fragment of it.
+/// The message starts with its ICMPv6 header. Types 1 to 4 are errors; the quoted packet's next
+/// header is its seventh byte: IP in IP, or a fragment of it.
 const FILTER_V6: [SockFilter; 8] = [
     SockFilter::new(LOAD_BYTE, 0, 0, 0),
     SockFilter::new(JUMP_IF_GREATER, 4, 0, 4),

@@ -1,5 +1,5 @@
-//! Raw sockets over both families: some that send IP in IP, some that receive ICMP errors about it, some that receive it
-//! (protocols 4 and 41). A kernel without IPv6 has the IPv4 ones alone.
+//! Raw sockets over both families: some that send IP in IP, some that receive ICMP errors about it,
+//! some that receive it (protocols 4 and 41). A kernel without IPv6 has the IPv4 ones alone.
 
 mod batch;
 mod control;
@@ -36,8 +36,9 @@ pub struct Sender {
 }
 
 impl Sender {
-    /// Opens the sockets. They are of `IPPROTO_RAW`, to which no ICMP error belongs, so that none lowers a path MTU of the
-    /// kernel's routes or fails a send: what an error is worth, the balancer says. They receive nothing.
+    /// Opens the sockets. They are of `IPPROTO_RAW`, to which no ICMP error belongs, so that none
+    /// lowers a path MTU of the kernel's routes or fails a send: what an error is worth, the
+    /// balancer says. They receive nothing.
     ///
     /// # Errors
     /// `EPERM` without `CAP_NET_RAW`.
@@ -55,9 +56,10 @@ impl Sender {
         Ok(Self { v4, v6 })
     }
 
-    /// Tells the kernel the source of all IPv6 packets. None, or an address that this host does not have: it chooses one by
-    /// itself for each packet, among all addresses of all interfaces, to look for a route with (`ip6_dst_lookup_tail`),
-    /// at a fifth of what sending costs. What goes out is what the packet's header says, either way.
+    /// Tells the kernel the source of all IPv6 packets. None, or an address that this host does not
+    /// have: it chooses one by itself for each packet, among all addresses of all interfaces, to
+    /// look for a route with (`ip6_dst_lookup_tail`), at a fifth of what sending costs. What goes
+    /// out is what the packet's header says, either way.
     pub fn set_source_v6(&self, source: Option<Ipv6Addr>) {
         let Some(socket) = &self.v6 else { return };
         let bind = |address| socket.bind(&SocketAddrV6::new(address, 0, 0, 0).into());
@@ -105,7 +107,8 @@ fn each<T>(open: impl Fn(Domain, i32) -> io::Result<T>) -> io::Result<Vec<T>> {
     Ok(all)
 }
 
-/// Asks for a large buffer: past the system's limit where we may, up to it otherwise (user namespaces).
+/// Asks for a large buffer: past the system's limit where we may, up to it otherwise (user
+/// namespaces).
 pub(super) fn force_buffer(socket: &impl AsFd, force: i32, plain: i32) -> io::Result<()> {
     let size = i32::try_from(BUFFER).unwrap_or(i32::MAX);
     set_option(socket, libc::SOL_SOCKET, force, size)

@@ -1,8 +1,9 @@
-//! Many packets by one `recvmmsg`, each buffer as long as the longest: NICs merge (GRO) what they receive.
+//! Many packets by one `recvmmsg`, each buffer as long as the longest: NICs merge (GRO) what they
+//! receive.
 //!
-//! A raw IPv4 socket delivers the outer header with each datagram. A raw IPv6 socket delivers only what follows it, behind any
-//! extension headers; the source comes as the message's address, the traffic class as a control message
-//! (RFC 3542 sections 3 and 6.5).
+//! A raw IPv4 socket delivers the outer header with each datagram. A raw IPv6 socket delivers only
+//! what follows it, behind any extension headers; the source comes as the message's address, the
+//! traffic class as a control message (RFC 3542 sections 3 and 6.5).
 
 use std::io;
 use std::net::Ipv6Addr;
@@ -21,7 +22,8 @@ const SLOT: usize = HEADROOM + 65_536;
 /// Room for the control messages of a datagram: one int, its header, and some to spare.
 const CONTROL: usize = 64;
 
-/// A receiving socket of a real server: every packet of one protocol and family to any address of the host.
+/// A receiving socket of a real server: every packet of one protocol and family to any address of
+/// the host.
 #[derive(Debug)]
 pub struct Receiver {
     socket: Socket,
@@ -30,8 +32,9 @@ pub struct Receiver {
 }
 
 impl Receiver {
-    /// Opens a socket for each kind of tunnel: protocols 4 and 41 over IPv4 and, where the kernel has it, IPv6. While they are
-    /// open the kernel sends no ICMP protocol-unreachable or ICMPv6 unrecognized-next-header for tunnelled packets.
+    /// Opens a socket for each kind of tunnel: protocols 4 and 41 over IPv4 and, where the kernel
+    /// has it, IPv6. While they are open the kernel sends no ICMP protocol-unreachable or ICMPv6
+    /// unrecognized-next-header for tunnelled packets.
     ///
     /// # Errors
     /// `EPERM` without `CAP_NET_RAW`.
@@ -54,8 +57,9 @@ impl Receiver {
         self.socket.recv_buffer_size()
     }
 
-    /// Packets that found the receive buffer full since the socket was opened (`SK_MEMINFO_DROPS`), modulo 2^32. Linux from
-    /// 6.7 on answers each with "protocol unreachable", as if nobody listened.
+    /// Packets that found the receive buffer full since the socket was opened (`SK_MEMINFO_DROPS`),
+    /// modulo 2^32. Linux from 6.7 on answers each with "protocol unreachable", as if nobody
+    /// listened.
     ///
     /// # Errors
     /// That of `getsockopt`.
@@ -152,8 +156,8 @@ impl Datagrams {
         self.prepare(most);
         let count = libc::c_uint::try_from(most).unwrap_or_default();
         // SAFETY: `headers` holds at least `count` headers, and so many have been prepared: each points at one part that
-        // names the bytes of a slot behind its headroom and, for IPv6, at an address and a control buffer of this value,
-        // which nothing else uses during the call; no timeout is given.
+        // names the bytes of a slot behind its headroom and, for IPv6, at an address and a control
+        // buffer of this value, which nothing else uses during the call; no timeout is given.
         let received = unsafe {
             libc::recvmmsg(
                 receiver.as_raw_fd(),

@@ -1,4 +1,5 @@
-//! ICMP errors about tunnelled packets: what they say, and what they quote of the packet that was in the tunnel.
+//! ICMP errors about tunnelled packets: what they say, and what they quote of the packet that was
+//! in the tunnel.
 
 use std::net::IpAddr;
 
@@ -30,9 +31,11 @@ pub enum Cause {
 /// What an ICMP error quotes of the packet in the tunnel.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Quoted {
-    /// The client's packet: its flow, and the four bytes after its ports, of TCP the sequence number.
+    /// The client's packet: its flow, and the four bytes after its ports, of TCP the sequence
+    /// number.
     Flow(Quote, u32),
-    /// So little that it names no flow. RFC 792 asks for no more than eight bytes after the outer IPv4 header.
+    /// So little that it names no flow. RFC 792 asks for no more than eight bytes after the outer
+    /// IPv4 header.
     TooShort,
     /// Something else: a fragment, or no TCP and no UDP.
     Other,

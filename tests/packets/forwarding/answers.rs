@@ -36,7 +36,8 @@ fn director(family: Family) -> Director {
     Director::new(family, family)
 }
 
-/// Type and code, the four bytes after the checksum, and the data of a message whose checksum is right.
+/// Type and code, the four bytes after the checksum, and the data of a message whose checksum is
+/// right.
 fn icmp(reply: &[u8]) -> ((u8, u8), [u8; 4], &[u8]) {
     let packet = Packet::parse(reply).unwrap();
     match (packet.source, packet.destination) {

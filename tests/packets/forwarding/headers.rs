@@ -1,6 +1,8 @@
-//! The header around a client's packet, field by field, for the four mixes; named after the sections that say so.
+//! The header around a client's packet, field by field, for the four mixes; named after the
+//! sections that say so.
 //!
-//! RFC 2003 is IPv4 in IPv4, RFC 2473 what goes in IPv6, RFC 4213 IPv6 in IPv4, RFC 6040 congestion marks in all of them.
+//! RFC 2003 is IPv4 in IPv4, RFC 2473 what goes in IPv6, RFC 4213 IPv6 in IPv4, RFC 6040 congestion
+//! marks in all of them.
 
 use std::net::IpAddr;
 
@@ -136,8 +138,9 @@ fn rfc_2003_3_1_and_2473_6_the_length_is_the_inner_packet_s_and_the_header_s() {
     each(|_, _, packet, fields| assert_eq!(fields.inner_len, packet.bytes().len()));
 }
 
-/// RFC 2003 section 3.1 and RFC 2473 section 6.3: the tunnel's own, for the path through it; the inner one is not copied. RFC
-/// 4213 section 3.3 says the same of 6in4. What the tunnel costs the inner packet is one, taken by the kernel that forwards it.
+/// RFC 2003 section 3.1 and RFC 2473 section 6.3: the tunnel's own, for the path through it; the
+/// inner one is not copied. RFC 4213 section 3.3 says the same of 6in4. What the tunnel costs the
+/// inner packet is one, taken by the kernel that forwards it.
 #[test]
 fn rfc_2003_3_1_and_2473_6_3_and_4213_3_3_the_hop_limit_is_the_tunnel_s_own() {
     for (inner, outer) in MIXES {
@@ -196,9 +199,10 @@ fn rfc_2003_3_1_and_4213_3_5_an_id_where_there_can_be_fragments() {
     }
 }
 
-/// RFC 2003 section 3.1 wants DF wherever the inner header has it. TCP has it always. UDP never has, which is the one thing that
-/// is done otherwise here: on older kernels DF makes the receiver's GRO ignore the id, and merge datagrams beyond repair. A
-/// datagram that is too large for the path then arrives in fragments, which the real server's kernel puts together.
+/// RFC 2003 section 3.1 wants DF wherever the inner header has it. TCP has it always. UDP never
+/// has, which is the one thing that is done otherwise here: on older kernels DF makes the
+/// receiver's GRO ignore the id, and merge datagrams beyond repair. A datagram that is too large
+/// for the path then arrives in fragments, which the real server's kernel puts together.
 #[test]
 fn rfc_2003_3_1_and_4213_3_5_dont_fragment_for_tcp_and_not_for_udp() {
     for (inner, outer) in MIXES {
@@ -212,8 +216,9 @@ fn rfc_2003_3_1_and_4213_3_5_dont_fragment_for_tcp_and_not_for_udp() {
     }
 }
 
-/// RFC 4213 section 3.2.2: "encapsulate but do not set the Don't Fragment flag" where the path takes less than an IPv6 packet must
-/// be allowed to have; RFC 2003 section 5.1 likewise of packets that may be cut.
+/// RFC 4213 section 3.2.2: "encapsulate but do not set the Don't Fragment flag" where the path
+/// takes less than an IPv6 packet must be allowed to have; RFC 2003 section 5.1 likewise of packets
+/// that may be cut.
 #[test]
 fn rfc_4213_3_2_2_what_is_too_large_and_sent_all_the_same_may_be_cut() {
     for inner in [Family::V4, Family::V6] {
@@ -227,7 +232,8 @@ fn rfc_4213_3_2_2_what_is_too_large_and_sent_all_the_same_may_be_cut() {
     }
 }
 
-/// RFC 6438 section 3: of the inner flow, so that routers which spread flows by it keep each on one path.
+/// RFC 6438 section 3: of the inner flow, so that routers which spread flows by it keep each on one
+/// path.
 #[test]
 fn rfc_2473_6_5_and_6438_3_the_flow_label_is_the_flow_s() {
     each(|_, outer, packet, fields| {

@@ -138,8 +138,8 @@ fn apart(coalescer: &Coalescer, group: &Group, frames: &[Vec<u8>]) -> Vec<Vec<u8
     split(packet, offload)
 }
 
-/// Everything that means something: the identification of an IPv4 packet that must not be fragmented does not (RFC 6864
-/// section 4.1), nor does its part of the checksum.
+/// Everything that means something: the identification of an IPv4 packet that must not be
+/// fragmented does not (RFC 6864 section 4.1), nor does its part of the checksum.
 fn meaning(packet: &[u8]) -> Vec<u8> {
     let mut packet = packet.to_vec();
     if packet[0] == 0x45 && packet[6] & 0x40 != 0 {

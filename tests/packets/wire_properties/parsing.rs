@@ -1,4 +1,5 @@
-//! What is a packet, and what of it is read: our parser and etherparse's agree, but for short lists of intended differences.
+//! What is a packet, and what of it is read: our parser and etherparse's agree, but for short lists
+//! of intended differences.
 
 use std::net::IpAddr;
 
@@ -165,9 +166,9 @@ fn same_header_v6(ours: &Packet<'_>, bytes: &[u8]) -> Result<(), TestCaseError> 
     Ok(())
 }
 
-/// Headers inside the packet that etherparse checks and we do not, for nothing depends on them: AH, IGMP, the other family's ICMP,
-/// the length of ICMP timestamps; what stands behind the header of a later fragment; and a payload length of zero, which it
-/// takes for "the rest".
+/// Headers inside the packet that etherparse checks and we do not, for nothing depends on them: AH,
+/// IGMP, the other family's ICMP, the length of ICMP timestamps; what stands behind the header of a
+/// later fragment; and a payload length of zero, which it takes for "the rest".
 fn only_etherparse_refuses(packet: &Packet<'_>, bytes: &[u8]) -> bool {
     let other_icmp = if packet.version() == 4 { 58 } else { 1 };
     matches!(packet.protocol, 2 | 51)
@@ -176,13 +177,15 @@ fn only_etherparse_refuses(packet: &Packet<'_>, bytes: &[u8]) -> bool {
         || packet.version() == 6 && (packet.fragment == Fragment::Later || bytes[4..6] == [0, 0])
 }
 
-/// A UDP length of zero: etherparse takes that for "the rest", which is IPv6's jumbograms' alone (RFC 2675).
+/// A UDP length of zero: etherparse takes that for "the rest", which is IPv6's jumbograms' alone
+/// (RFC 2675).
 fn udp_without_length(packet: &SlicedPacket<'_>) -> bool {
     matches!(&packet.transport, Some(TransportSlice::Udp(udp)) if udp.length() == 0)
 }
 
-/// What etherparse lets pass and we refuse on purpose: bad options and source routes (it does not walk
-/// options), fragments that no sender cuts or without their ports (it does not look into fragments), what AH hides.
+/// What etherparse lets pass and we refuse on purpose: bad options and source routes (it does not
+/// walk options), fragments that no sender cuts or without their ports (it does not look into
+/// fragments), what AH hides.
 fn only_we_refuse_v4(header: Ipv4HeaderSlice<'_>, packet: &SlicedPacket<'_>) -> bool {
     let hidden_transport = header.protocol() == IpNumber::AUTHENTICATION_HEADER;
     header.options().iter().any(|&option| option != 1)
@@ -191,8 +194,8 @@ fn only_we_refuse_v4(header: Ipv4HeaderSlice<'_>, packet: &SlicedPacket<'_>) -> 
         || hidden_transport
 }
 
-/// The same of IPv6: options, routes of type 0 or to go, fragments, headers that are not walked, more than eight headers or
-/// 160 bytes of them, a payload length of zero.
+/// The same of IPv6: options, routes of type 0 or to go, fragments, headers that are not walked,
+/// more than eight headers or 160 bytes of them, a payload length of zero.
 fn only_we_refuse_v6(ip: &Ipv6Slice<'_>, packet: &SlicedPacket<'_>) -> bool {
     let headers: Vec<_> = ip.extensions().clone().into_iter().collect();
     let refused = |header: &Ipv6ExtensionSlice<'_>| match header {

@@ -119,8 +119,8 @@ fn checksum(running: &Running) -> u64 {
     running.maglev_tables.table("web").unwrap().checksum()
 }
 
-/// Starts with the one configuration and tries the other, which the balancer refuses, or takes until the host refuses it.
-/// Nothing is different afterwards, and the changes still lead there.
+/// Starts with the one configuration and tries the other, which the balancer refuses, or takes
+/// until the host refuses it. Nothing is different afterwards, and the changes still lead there.
 async fn there_and_back(old: &str, new: (&str, &str), taken: bool) {
     let mut running = running(read(old, SERVICES));
     running.begin().await;
@@ -144,8 +144,8 @@ async fn there_and_back(old: &str, new: (&str, &str), taken: bool) {
     assert_ne!(placed(&running).await, before.0, "{new:?}");
 }
 
-/// The host may refuse what the balancer has taken, or the balancer refuse the batch: flows are placed as before, by the
-/// balancer and by what makes its tables.
+/// The host may refuse what the balancer has taken, or the balancer refuse the batch: flows are
+/// placed as before, by the balancer and by what makes its tables.
 #[test]
 fn the_way_back_leads_to_the_old_hash_seed_and_slots() {
     let fewer = SERVICES.replace("{ address = \"10.0.0.12\" }, ", "");
@@ -169,8 +169,8 @@ fn the_way_back_leads_to_the_old_hash_seed_and_slots() {
     });
 }
 
-/// Four real servers, of which an operator has drained the first with a deadline and the second without one, disabled the
-/// third, and given the fourth another weight.
+/// Four real servers, of which an operator has drained the first with a deadline and the second
+/// without one, disabled the third, and given the fourth another weight.
 async fn operated(keys: &str) -> Running {
     let reals: Vec<String> = (11..15)
         .map(|host| format!("{{ address = \"10.0.0.{host}\", weight = 3, upper = 9 }}"))
@@ -222,9 +222,9 @@ async fn standings(running: &Running) -> Vec<String> {
     shown
 }
 
-/// What the host refuses is taken back, with the states and deadlines that operators set, for a real server that was to
-/// go, or to be in another state, or whose service was to go or to have another name. What the balancer refuses has
-/// changed nothing.
+/// What the host refuses is taken back, with the states and deadlines that operators set, for a
+/// real server that was to go, or to be in another state, or whose service was to go or to have
+/// another name. What the balancer refuses has changed nothing.
 #[test]
 fn the_way_back_leads_to_what_operators_have_said() {
     block_on(async {
@@ -293,7 +293,8 @@ fn another_deadline_is_a_change() {
     });
 }
 
-/// A file that asks for what an operator has done already takes no deadline away; what plans show is what happens.
+/// A file that asks for what an operator has done already takes no deadline away; what plans show
+/// is what happens.
 #[test]
 fn a_file_that_has_a_drained_server_drain_leaves_its_deadline_alone() {
     block_on(async {
@@ -316,7 +317,8 @@ fn a_file_that_has_a_drained_server_drain_leaves_its_deadline_alone() {
     });
 }
 
-/// Tables are made beside the thread that answers and hears signals, and not to the end when the director stops.
+/// Tables are made beside the thread that answers and hears signals, and not to the end when the
+/// director stops.
 #[test]
 fn tables_are_made_while_others_are_answered_and_not_when_the_director_stops() {
     block_on(async {

@@ -1,4 +1,5 @@
-//! The probes, a file for each type of check. A probe ends by itself, or is dropped when its time is up.
+//! The probes, a file for each type of check. A probe ends by itself, or is dropped when its time
+//! is up.
 
 mod http;
 mod tcp;

@@ -55,7 +55,8 @@ fn model_of_rendezvous(kind: SchedulerKind, bench: &Bench, key: &Key) -> Option<
     }
 }
 
-/// The lowest of all draws, each looked at: of the usable, or of all of whom it is then asked whether they are.
+/// The lowest of all draws, each looked at: of the usable, or of all of whom it is then asked
+/// whether they are.
 fn best_draw(bench: &Bench, hash: u64, weight: fn(&Member) -> u32) -> Option<usize> {
     let mut draws = BTreeMap::new();
     for (place, member) in bench.members.iter().enumerate() {
@@ -74,7 +75,8 @@ fn best_draw(bench: &Bench, hash: u64, weight: fn(&Member) -> u32) -> Option<usi
     bench.members[winner].usable().then_some(winner)
 }
 
-/// Whom a flow belongs to by the table: slot after slot, until somebody takes it or there have been too many.
+/// Whom a flow belongs to by the table: slot after slot, until somebody takes it or there have been
+/// too many.
 fn model_of_maglev(bench: &Bench, key: &Key) -> Option<usize> {
     let first =
         if bench.policy.hash_ports == Some(false) { key.client_hash(SEED) } else { key.hash(SEED) };
@@ -128,8 +130,8 @@ proptest! {
         }
     }
 
-    /// Whoever stops to take flows moves his own and nobody else's, and they come back with him. Without fallback his
-    /// are refused.
+    /// Whoever stops to take flows moves his own and nobody else's, and they come back with him.
+    /// Without fallback his are refused.
     #[test]
     fn weight_zero_moves_no_other_flow(
         kind in prop::sample::select(BY_HASH.to_vec()),

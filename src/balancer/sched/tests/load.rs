@@ -9,8 +9,8 @@ impl Member {
     }
 }
 
-/// The first of `members` that is eligible and than which no other eligible one is less, found by comparing each with
-/// each.
+/// The first of `members` that is eligible and than which no other eligible one is less, found by
+/// comparing each with each.
 fn first_least(
     members: &[Member],
     eligible: impl Fn(&Member) -> bool,
@@ -57,7 +57,8 @@ fn model(kind: SchedulerKind, members: &[Member]) -> Option<usize> {
     }
 }
 
-/// Two draws from the weights laid end to end, one by one; the second if its load per weight is less.
+/// Two draws from the weights laid end to end, one by one; the second if its load per weight is
+/// less.
 fn two_choices(random: &mut Generator, members: &[Member]) -> Option<usize> {
     let lots: Vec<usize> = members
         .iter()

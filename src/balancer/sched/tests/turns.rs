@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use super::*;
 
-/// Round robin: a pointer that walks the list, twice at most, to the next usable one; it stays where it is when
-/// there is none.
+/// Round robin: a pointer that walks the list, twice at most, to the next usable one; it stays
+/// where it is when there is none.
 #[derive(Default)]
 struct NaiveRoundRobin {
     pointer: usize,
@@ -24,7 +24,8 @@ impl NaiveRoundRobin {
     }
 }
 
-/// Smooth weighted round robin as its file tells it, in thousandths: all earn, the richest pays, and credits grow with the total.
+/// Smooth weighted round robin as its file tells it, in thousandths: all earn, the richest pays,
+/// and credits grow with the total.
 #[derive(Default)]
 struct NaiveSmooth {
     credits: HashMap<u32, i128>,
@@ -80,7 +81,8 @@ fn longest_runs(turns: &[usize], servers: usize) -> Vec<usize> {
     runs
 }
 
-/// As many real servers of the largest weight as a service may have, before and after one of them has the smallest.
+/// As many real servers of the largest weight as a service may have, before and after one of them
+/// has the smallest.
 #[test]
 fn the_largest_sum_of_weights_does_not_overflow() {
     let mut bench = Bench::of_weights(SchedulerKind::WeightedRoundRobin, &[65_535; 1_024]);
@@ -117,8 +119,9 @@ proptest! {
         }
     }
 
-    /// The same shares as IPVS's, cycle by cycle, and each is asked again as soon as the others let it: at most twice as
-    /// many turns in a row as nobody could avoid, of two servers never more than that.
+    /// The same shares as IPVS's, cycle by cycle, and each is asked again as soon as the others let
+    /// it: at most twice as many turns in a row as nobody could avoid, of two servers never more
+    /// than that.
     #[test]
     fn weighted_round_robin_has_ipvs_s_shares_without_its_bursts(
         weights in prop::collection::vec(0_u32..40, 1..6),
@@ -199,7 +202,8 @@ fn weighted_round_robin_owes_nothing_to_who_was_away() {
     assert_eq!(bench.sequence(6), "ABCABC");
 }
 
-/// The largest weight that a service takes does not overflow, nor do others wait longer than they have to.
+/// The largest weight that a service takes does not overflow, nor do others wait longer than they
+/// have to.
 #[test]
 fn the_largest_weights_next_to_the_smallest() {
     let mut bench = Bench::of_weights(SchedulerKind::WeightedRoundRobin, &[1, 65_535]);

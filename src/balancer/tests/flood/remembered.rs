@@ -1,10 +1,12 @@
-//! Clients that are remembered, in a flood: it makes no templates, and those there are live on as ever.
+//! Clients that are remembered, in a flood: it makes no templates, and those there are live on as
+//! ever.
 
 use super::*;
 
 const TIME: u64 = 60;
 
-/// A director that remembers its clients, and where each of the first thirty is at home; none of them has a flow left.
+/// A director that remembers its clients, and where each of the first thirty is at home; none of
+/// them has a flow left.
 fn remembering(quiescent: Quiescent) -> (Director, Vec<IpAddr>) {
     let mut director = watchful(10_000, SchedulerKind::RoundRobin, 0);
     let persistence =

@@ -60,7 +60,8 @@ fn as_many_datagrams_are_followed_as_there_is_room_for_and_one_more() {
     }
 }
 
-/// Blocks of 512 bytes: what is held of the oldest datagrams is dropped until the newest finds room.
+/// Blocks of 512 bytes: what is held of the oldest datagrams is dropped until the newest finds
+/// room.
 #[test]
 fn as_many_bytes_are_held_as_there_is_room_for_and_one_more() {
     for family in FAMILIES {
@@ -142,7 +143,8 @@ fn a_first_fragment_without_its_transport_header_is_no_packet() {
     }
 }
 
-/// Put together they would be longer than a datagram can be: with the first one's header, which later ones need not have.
+/// Put together they would be longer than a datagram can be: with the first one's header, which
+/// later ones need not have.
 #[test]
 fn a_datagram_that_would_be_too_long_is_refused() {
     let family = Family::V4;

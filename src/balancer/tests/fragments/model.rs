@@ -1,5 +1,5 @@
-//! Streams of good, shuffled, repeated and hostile fragments against a naive model, and real servers that put together what
-//! reaches them.
+//! Streams of good, shuffled, repeated and hostile fragments against a naive model, and real
+//! servers that put together what reaches them.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -241,8 +241,8 @@ proptest! {
         }
     }
 
-    /// With bounds that are hit all the time: never past them; and of no datagram, while it is known, do two bytes for one place
-    /// or fragments for two real servers get out.
+    /// With bounds that are hit all the time: never past them; and of no datagram, while it is
+    /// known, do two bytes for one place or fragments for two real servers get out.
     #[test]
     fn bounds_hold_whatever_comes(
         events in stream(20_000), waiting in 1_usize..4, decided in 1_usize..4, blocks in 1_usize..6,
@@ -264,8 +264,8 @@ proptest! {
         prop_assert_eq!(director.balancer.counters().held, 0);
     }
 
-    /// Good datagrams, shuffled among each other and among hostile fragments of others: every fragment of each reaches one real
-    /// server, the one that has its flow, exactly once.
+    /// Good datagrams, shuffled among each other and among hostile fragments of others: every
+    /// fragment of each reaches one real server, the one that has its flow, exactly once.
     #[test]
     fn every_good_datagram_reaches_one_real_server(
         datagrams in prop::collection::btree_map(1_u32..40, good(0..1), 1..8)

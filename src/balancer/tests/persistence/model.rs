@@ -30,7 +30,8 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
     prop::collection::vec(event, 1..120)
 }
 
-/// A connection as the model knows it: its state's name, when its time is up, who has it, and whose template it came by.
+/// A connection as the model knows it: its state's name, when its time is up, who has it, and whose
+/// template it came by.
 #[derive(Clone, Debug)]
 struct Connection {
     state: &'static str,
