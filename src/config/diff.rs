@@ -49,7 +49,7 @@ fn check_fixed_keys(old: &Director, new: &Director, faults: &mut Faults) {
     }
 }
 
-/// The host is set up for the virtual IPs at the start; a reload does not touch the host yet.
+/// A reload keeps the virtual IPs: adding or removing one needs a restart.
 fn check_vips(old: &Director, new: &Director, faults: &mut Faults) {
     for (vip, line) in &new.lines.vips {
         if !old.lines.vips.contains_key(vip) {

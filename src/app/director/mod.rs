@@ -111,7 +111,7 @@ async fn direct(
     let installing = install(&mut running, access, session, plan);
     let outcome = match attended(installing, signals, &builder).await {
         // As if the signal had come a moment later.
-        (_, Stop::PendingCommand) => Ok(()),
+        (_, Stop::Requested) => Ok(()),
         (Ok(control), Stop::No) => {
             let told = (noticed, health);
             steer(running, control, session, signals, told, &mut thread, offload).await
@@ -138,14 +138,8 @@ async fn steer(
     offload: bool,
 ) -> anyhow::Result<()> {
     let (commands, mut inbox) = AdminCommands::new();
-    let (packet_thread, events, vips) =
-        (running.packet_thread.clone(), running.events.clone(), running.vips.subscribe());
-    let refused = running.config.offload && !offload;
-    let tun = running.config.tun.clone();
-    let (host, mut news) = (session.status(), session.news());
-    let watched = Watched { vips, host, checks: running.checks.clone() };
-    let handler =
-        Arc::new(Handler::new(packet_thread, commands, events, watched, tun, offload, refused));
+    let handler = handler(&running, session, commands, offload);
+    let mut news = session.news();
     let mut served = pin!(serve::serve(control, handler));
     daemon::ready();
     loop {
@@ -193,17 +187,32 @@ async fn steer(
         };
         // Whoever has hung up, or sent a signal, finds what came of it in the log.
         let _ = asker.map(|asker| asker.send(outcome));
-        if stop == Stop::PendingCommand {
+        if stop == Stop::Requested {
             return Ok(());
         }
     }
+}
+
+/// What answers at the control socket.
+fn handler(
+    running: &Running,
+    session: &Session,
+    commands: AdminCommands,
+    offload: bool,
+) -> Arc<Handler> {
+    let (packet_thread, events) = (running.packet_thread.clone(), running.events.clone());
+    let (vips, host, checks) = (running.vips.subscribe(), session.status(), running.checks.clone());
+    let watched = Watched { vips, host, checks };
+    let refused = running.config.offload && !offload;
+    let tun = running.config.tun.clone();
+    Arc::new(Handler::new(packet_thread, commands, events, watched, tun, offload, refused))
 }
 
 /// Whether a signal says stop.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Stop {
     No,
-    PendingCommand,
+    Requested,
 }
 
 /// Waits for something that may take long only because tables are made. A signal that says stop
@@ -218,7 +227,7 @@ async fn attended<T>(
         done = &mut work => return (done, Stop::No),
         () = signals.stop() => builder.stop(),
     }
-    (work.await, Stop::PendingCommand)
+    (work.await, Stop::Requested)
 }
 
 async fn install(
