@@ -59,7 +59,7 @@ impl Events {
         for change in changes {
             let (who, verb) = ("host".to_owned(), "follow".to_owned());
             let event = Event { time: time.clone(), who, verb, change, ..Event::default() };
-            // Without a listener there is nobody to tell.
+            // Sending fails if there is no listener, which is fine.
             let _ = self.lines.send(control::encode(&event).into());
         }
     }
@@ -73,7 +73,7 @@ impl Events {
             log::info!("and {} changes more, which `vstun events` shows", events.len() - LOGGED);
         }
         for (number, event) in events.iter().enumerate() {
-            // Without a listener there is nobody to tell.
+            // Sending fails if there is no listener, which is fine.
             let _ = self.lines.send(control::encode(event).into());
             if number % TURN == TURN - 1 {
                 tokio::task::yield_now().await;

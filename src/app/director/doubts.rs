@@ -1,5 +1,5 @@
-//! Real servers that something makes doubtful, at most one word about each in a moment: anybody can
-//! send ICMP errors.
+//! Limits how often a suspicion about a real server brings its checks forward: any host can send
+//! ICMP errors.
 
 use std::collections::HashMap;
 use std::net::IpAddr;

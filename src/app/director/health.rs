@@ -82,7 +82,7 @@ impl Running {
         self.tell(&Origin::Health, "check", &[change]).await;
     }
 
-    /// Says at the start which services nobody checks, and which line mends that.
+    /// Warns at the start about services without a check, and names the line to add.
     pub(super) fn warn_of_unchecked(&self) {
         for config::Service { spec, health } in &self.config.services {
             if spec.reals.is_empty() || !health.checks.is_empty() {

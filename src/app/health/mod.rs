@@ -37,7 +37,7 @@ pub(super) trait TakesChanges: Send + Sync + 'static {
     ) -> impl Future<Output = anyhow::Result<Result<(), ChangeError>>> + Send;
 }
 
-/// A check that was run because somebody asked.
+/// A check that was run on request.
 #[derive(Clone, Debug)]
 pub(super) struct Checked {
     /// The check.
@@ -75,7 +75,7 @@ pub(super) struct Inbox(mpsc::UnboundedReceiver<Message>);
 
 impl Inbox {
     /// Starts the thread, which tells `balancer` and `events` what follows. `seed` is for jitter.
-    /// It ends when nobody can ask it any more.
+    /// It ends when the last handle is dropped.
     ///
     /// # Errors
     /// There is no thread or no runtime to be had.

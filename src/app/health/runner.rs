@@ -79,7 +79,7 @@ impl<B: TakesChanges> Runner<B> {
         Millis(u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX))
     }
 
-    /// Runs until nobody can ask any more.
+    /// Runs until the last handle is dropped.
     pub(super) async fn run(mut self) {
         loop {
             let more = self.start();
