@@ -36,8 +36,9 @@ test: deps  ## everything; the last line counts it
 	  netns-tests/run || echo "broken: netns-tests"; } 2>&1 | tee $$log; \
 	netns-tests/tally $$log
 
+# Four threads for each core: the tests in namespaces mostly wait.
 cargo-test: ## unit, table, pair, layering and fuzz smoke tests
-	$(CARGO) test --locked --no-fail-fast
+	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-$$((4 * $$(nproc)))} $(CARGO) test --locked --no-fail-fast
 
 netns-test: deps ## scripted tests in private network namespaces; TESTS="10-web 12-udp@6in4" runs these alone
 	$(CARGO) build --locked --bins

@@ -1,5 +1,7 @@
 //! Where packets wait: a fixed number of blocks, allocated once. A packet is a chain of blocks.
 
+use std::fmt;
+
 use crate::model::RealId;
 
 /// Bytes of a block. A full-size packet fills three, and little is lost at its end.
@@ -38,7 +40,6 @@ struct Block {
 }
 
 /// The packets that wait.
-#[derive(Debug)]
 pub(super) struct Store {
     bytes: Vec<u8>,
     /// Those blocks that have ever been used: the others' memory is not touched.
@@ -50,6 +51,21 @@ pub(super) struct Store {
     used: usize,
     /// Bytes of the packets.
     held: usize,
+}
+
+/// Leaves out the bytes that no block has used: there are megabytes of them.
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let touched = self.bytes.get(..self.blocks.len() * BLOCK).unwrap_or_default();
+        f.debug_struct("Store")
+            .field("bytes", &touched)
+            .field("blocks", &self.blocks)
+            .field("free", &self.free)
+            .field("count", &self.count)
+            .field("used", &self.used)
+            .field("held", &self.held)
+            .finish()
+    }
 }
 
 impl Store {
