@@ -24,6 +24,9 @@ pub(super) const MISUSED: u8 = 2;
 /// The default of `--wait`, in seconds: less than systemd gives a start (90 s).
 const WAIT: u32 = 30;
 
+/// The longest line of `--help`, in characters.
+pub(super) const HELP_WIDTH: usize = 80;
+
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 const EXIT_CODES: &str = "\
@@ -42,6 +45,7 @@ Exit codes:
 #[command(
     name = "vstun-director",
     version,
+    max_term_width = HELP_WIDTH,
     after_help = EXIT_CODES,
     after_long_help = format!("\
 Examples:
@@ -82,6 +86,7 @@ struct DirectorArgs {
 #[command(
     name = "vstun-realserver",
     version,
+    max_term_width = HELP_WIDTH,
     override_usage = "\
 vstun-realserver --config <FILE> [OPTIONS]
        vstun-realserver --vip <ADDR>... --director <CIDR>... [OPTIONS]",

@@ -6,7 +6,8 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::table;
+use super::Layout;
+use super::table::{self, Columns};
 
 /// All checks of a director.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
@@ -66,14 +67,24 @@ pub struct CheckResult {
 impl Checks {
     /// Lines for people.
     #[must_use]
-    pub fn human(&self) -> String {
+    pub fn human(&self, layout: Layout) -> String {
         if self.checks.is_empty() {
             return "no service has a [[service.check]]\n".to_owned();
         }
         let rows = self.checks.iter().map(ListedCheck::cells).collect();
-        let header =
-            ["REAL SERVER", "CHECK", "TO", "VIA", "STATE", "SINCE", "TOOK", "NEXT", "LAST RESULT"];
-        let text = table::text(header, rows, &[5, 6, 7]);
+        let header = vec![
+            "REAL SERVER",
+            "CHECK",
+            "TO",
+            "VIA",
+            "STATE",
+            "SINCE",
+            "TOOK",
+            "NEXT",
+            "LAST RESULT",
+        ];
+        let columns = Columns { header, numbers: &[5, 6, 7], prose: true };
+        let text = columns.text(rows, layout.width);
         format!("{text}latest probe: {} ms late\n", self.check_lag_milliseconds)
     }
 }
@@ -149,7 +160,7 @@ impl Checked {
 
     /// Lines for people.
     #[must_use]
-    pub fn human(&self) -> String {
+    pub fn human(&self, layout: Layout) -> String {
         let mut text = String::new();
         for CheckedOnce { check, via, destination, passed, detail, microseconds, steps } in
             &self.checks
@@ -162,7 +173,7 @@ impl Checked {
             let word = if *passed { "passed" } else { "failed" };
             let _ = writeln!(text, "  {:>10}  {word}: {detail}", milliseconds(*microseconds));
         }
-        text
+        table::wrap(&text, layout.width, 12)
     }
 }
 

@@ -1,10 +1,10 @@
 //! The answer to `connections`: in pages, so that a million of them never stand in one buffer.
 
-use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
+use super::Layout;
 use crate::balancer::snapshot;
 
 /// The most connections in one reply line.
@@ -62,36 +62,48 @@ impl Connections {
         Self { connections: connections.iter().map(Connection::from).collect(), more }
     }
 
-    /// Lines for people, without the header: it stands above the first page only.
+    /// Lines for people, without the header: it stands above the first page only. The columns'
+    /// places are fixed, since the pages are printed as they come.
     #[must_use]
-    pub fn human(&self) -> String {
-        self.connections.iter().map(|connection| format!("{connection}\n")).collect()
+    pub fn human(&self, layout: Layout) -> String {
+        self.connections.iter().map(|connection| connection.lines(layout) + "\n").collect()
     }
 
     /// The columns' header for people.
     #[must_use]
     pub fn header() -> String {
-        columns(&"PROTO", &"EXPIRES", &"STATE", [&"CLIENT", &"VIRTUAL", &"REAL SERVER"])
+        columns(["PRO", "EXPIRES", "STATE"], ["CLIENT", "VIRTUAL", "REAL SERVER"], usize::MAX)
     }
 }
 
-/// One line for people. The widths are fixed, since the pages are printed as they come.
-impl fmt::Display for Connection {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Connection {
+    fn lines(&self, layout: Layout) -> String {
         let expires = format!("{:02}:{:02}", self.expires_seconds / 60, self.expires_seconds % 60);
-        let ends = [&self.client as &dyn fmt::Display, &self.virtual_address, &self.real];
-        f.write_str(&columns(&self.protocol, &expires, &self.state, ends))
+        let ends =
+            [self.client.to_string(), self.virtual_address.to_string(), self.real.to_string()];
+        let ends = [ends[0].as_str(), ends[1].as_str(), ends[2].as_str()];
+        columns([&self.protocol, &expires, &self.state], ends, layout.width)
     }
 }
 
-fn columns(
-    protocol: &dyn fmt::Display,
-    expires: &dyn fmt::Display,
-    state: &dyn fmt::Display,
-    [client, virtual_address, real]: [&dyn fmt::Display; 3],
-) -> String {
-    // Socket addresses ignore a width; texts do not. One that is longer moves those after it on its
-    // line: the longest IPv6 address would make every line twice as wide.
-    let (client, virtual_address) = (client.to_string(), virtual_address.to_string());
-    format!("{protocol:<5}  {expires:>8}  {state:<11}  {client:<27}  {virtual_address:<27}  {real}")
+/// The places of the three ends. IPv4 fits into 80 characters with them; an end that is longer
+/// moves those behind it, and what is too much for the line goes on below the client.
+fn columns([protocol, expires, state]: [&str; 3], ends: [&str; 3], width: usize) -> String {
+    const CLIENT: usize = 21;
+    const VIRTUAL: usize = 18;
+    let head = format!("{protocol:<3} {expires:>7} {state:<11} ");
+    let [client, virtual_address, real] = ends;
+    let mut lines = vec![head.clone() + client];
+    for (column, end) in [(CLIENT, virtual_address), (CLIENT + 1 + VIRTUAL, real)] {
+        // As long as no line was broken each end has its place.
+        let place = if lines.len() == 1 { head.len() + column } else { 0 };
+        let Some(line) = lines.last_mut() else { continue };
+        let room = place.max(line.chars().count());
+        if room + 1 + end.len() <= width {
+            *line = format!("{line:<place$} {end}");
+        } else {
+            lines.push(format!("{:1$}{end}", "", head.len()));
+        }
+    }
+    lines.join("\n")
 }

@@ -8,7 +8,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::balancer::{Counters, Reason};
 
-use super::table;
+use super::Layout;
+use super::table::Columns;
 
 /// Named counters; in JSON an object whose fields keep this order.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -83,7 +84,7 @@ impl From<&Counters> for Drops {
 impl Drops {
     /// Lines for people: the reasons that occurred, or with `all` every one.
     #[must_use]
-    pub fn human(&self, all: bool) -> String {
+    pub fn human(&self, all: bool, layout: Layout) -> String {
         let shown = self.drops.0.iter().filter(|(_, count)| all || *count > 0);
         let rows: Vec<_> = shown
             .map(|(name, count)| {
@@ -94,6 +95,7 @@ impl Drops {
         if rows.is_empty() {
             return "no packet was dropped\n".to_owned();
         }
-        table::text(["REASON", "PACKETS", "MEANING"], rows, &[1])
+        let header = vec!["REASON", "PACKETS", "MEANING"];
+        Columns { header, numbers: &[1], prose: true }.text(rows, layout.width)
     }
 }

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use super::{Layout, table};
 use crate::balancer::{Explanation, FlowQuery, Why};
 use crate::model::Protocol;
 
@@ -85,17 +86,17 @@ impl Explained {
 
     /// Lines for people.
     #[must_use]
-    pub fn human(&self) -> String {
-        let service = self.service.as_deref().unwrap_or("none");
+    pub fn human(&self, layout: Layout) -> String {
         let real = self.real.map_or_else(|| "none".to_owned(), |real| real.to_string());
-        let Self { flow, because, .. } = self;
-        let mut text = format!(
-            "flow         {flow}\nservice      {service}\nreal server  {real}\nwhy          {because}\n"
-        );
-        for PassedOver { real, because } in &self.passed_over {
-            text += &format!("passed over  {real}: {because}\n");
-        }
-        text
+        let passed = |PassedOver { real, because }: &PassedOver| format!("{real}: {because}");
+        let lines = [
+            ("flow", self.flow.clone()),
+            ("service", self.service.clone().unwrap_or_else(|| "none".to_owned())),
+            ("real server", real),
+            ("why", self.because.clone()),
+        ];
+        let passed = self.passed_over.iter().map(|real| ("passed over", passed(real)));
+        table::named(lines.into_iter().chain(passed), layout.width)
     }
 }
 

@@ -4,6 +4,9 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use super::Layout;
+use super::table;
+
 /// The host as the daemon last saw it.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(default)]
@@ -37,8 +40,8 @@ pub struct Wrong {
 impl HostStatus {
     /// Lines for people; none where nothing is wrong.
     #[must_use]
-    pub fn human(&self) -> String {
+    pub fn human(&self, layout: Layout) -> String {
         let line = |wrong: &Wrong| format!("host: {} (since {})\n", wrong.text, wrong.since);
-        self.wrong.iter().map(line).collect()
+        table::wrap(&self.wrong.iter().map(line).collect::<String>(), layout.width, 2)
     }
 }

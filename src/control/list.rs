@@ -1,6 +1,5 @@
 //! The answer to `list`: services, their real servers, and the drops.
 
-use std::fmt::Write as _;
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
@@ -9,7 +8,6 @@ use crate::balancer::{Snapshot, snapshot};
 
 use super::counts::Counts;
 use super::host::HostStatus;
-use super::table;
 
 /// How much of something is taken.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
@@ -245,86 +243,5 @@ impl From<&snapshot::RealSnapshot> for ListedReal {
             unreachable: real.unreachable,
             path_mtu: real.path_mtu,
         }
-    }
-}
-
-impl List {
-    /// Lines for people: the columns are the same for all services, whose lines stand between.
-    /// Large numbers are shown in thousands, millions and so on unless they are to be `exact`.
-    #[must_use]
-    pub fn human(&self, exact: bool) -> String {
-        let reals = || self.services.iter().flat_map(|service| &service.reals);
-        // A column that most have no use for.
-        let templates = reals().any(|real| real.templates > 0);
-        let header =
-            ["REAL SERVER", "WEIGHT", "STATE", "ACTIVE", "INACTIVE", "CONNS", "PACKETS", "BYTES"];
-        // Only what is not as it should be has to be explained.
-        let why = reals().any(|real| real.state == "down" && real.why.is_some());
-        let header = header.into_iter().chain(templates.then_some("TEMPLATES"));
-        let header = header.chain(why.then_some("WHY"));
-        let rows = reals().map(|real| real.cells(templates, why, exact)).collect();
-        let columns = table::text(header, rows, &[1, 3, 4, 5, 6, 7, 8]);
-        let mut lines = columns.lines();
-        let Use { current, capacity } = self.connections;
-        let mut text = format!("{current} of {capacity} connections");
-        let Use { current, capacity } = self.templates;
-        if current > 0 {
-            // Writing to a String does not fail.
-            let _ = write!(text, ", {current} of {capacity} templates");
-        }
-        text.push('\n');
-        for vip in self.vips.iter().filter(|vip| !vip.announced) {
-            let _ = writeln!(text, "{} is withdrawn", vip.address);
-        }
-        text.push_str(&self.host.human());
-        text.push('\n');
-        let mut indented = |text: &mut String| {
-            let _ = writeln!(text, "  {}", lines.next().unwrap_or_default());
-        };
-        indented(&mut text);
-        for ListedService { name, listen, scheduler, maglev, flood, quorum, panic, reals } in
-            &self.services
-        {
-            let table = maglev.as_ref().map(|maglev| format!(", table {}", maglev.checksum));
-            let table = table.unwrap_or_default();
-            let mut mode = if flood.active { ", in flood mode" } else { "" }.to_owned();
-            if *quorum == Some(false) {
-                mode.push_str(", without quorum");
-            }
-            if *panic {
-                mode.push_str(", checks disbelieved");
-            }
-            let _ = writeln!(text, "{name} ({scheduler}{table}{mode}) {}", listen.join(" "));
-            reals.iter().for_each(|_| indented(&mut text));
-            if reals.is_empty() {
-                text.push_str("  no real server\n");
-            }
-        }
-        text
-    }
-}
-
-impl ListedReal {
-    fn cells(&self, templates: bool, why: bool, exact: bool) -> Vec<String> {
-        let numbers = [self.active, self.inactive, self.connections, self.packets, self.bytes];
-        let numbers = numbers.into_iter().chain(templates.then_some(self.templates));
-        let mut state = match (self.deadline_seconds, self.effective_weight) {
-            (Some(left), _) => format!("{} {left}s", self.state),
-            (None, Some(weight)) => format!("{} {}", self.state, f64::from(weight)),
-            (None, None) => self.state.clone(),
-        };
-        if self.full {
-            state.push_str(", full");
-        }
-        [self.address.clone(), self.weight.to_string(), state]
-            .into_iter()
-            .chain(
-                numbers.map(|number| if exact { number.to_string() } else { table::short(number) }),
-            )
-            .chain(why.then(|| match (self.state.as_str(), &self.why) {
-                ("down", Some(why)) => why.clone(),
-                _ => String::new(),
-            }))
-            .collect()
     }
 }

@@ -20,6 +20,7 @@ mod event;
 mod explain;
 mod host;
 mod list;
+mod listing;
 mod plan;
 mod reply;
 mod request;
@@ -44,6 +45,7 @@ pub use request::{MAX_BODY_LEN, MAX_REQUEST_LEN, Request, RequestError};
 pub use stats::{
     DirectorStats, Packets, RealServerDrop, RealServerStats, Stats, Timers, TunnelErrors,
 };
+pub use table::Layout;
 
 /// A number of things, which are one or several: `1 change`, `2 changes`.
 #[must_use]

@@ -11,7 +11,7 @@ use crate::balancer::snapshot;
 use crate::model::{Existing, RealState, Wanted};
 
 use super::alteration::{After, Alteration, Before};
-use super::counted;
+use super::{Layout, counted, table};
 
 /// What a reload would do.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
@@ -128,7 +128,7 @@ impl ReloadPlan {
 
     /// Lines for people.
     #[must_use]
-    pub fn human(&self) -> String {
+    pub fn human(&self, layout: Layout) -> String {
         let mut text = String::new();
         for Planned { change, connections, fate } in &self.changes {
             // Writing to a String does not fail.
@@ -162,7 +162,7 @@ impl ReloadPlan {
                 counted(*drained, "connection")
             ),
         };
-        text
+        table::wrap(&text, layout.width, 4)
     }
 }
 

@@ -3,9 +3,9 @@
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::VERSION;
 use super::alteration::Alteration;
 use super::host::HostStatus;
+use super::{Layout, VERSION, table};
 
 /// The longest reply line in bytes that a client takes: beyond the longest list that a
 /// configuration's bounds allow.
@@ -44,14 +44,14 @@ pub struct Status {
 impl Status {
     /// Lines for people.
     #[must_use]
-    pub fn human(&self) -> String {
+    pub fn human(&self, layout: Layout) -> String {
         let Self { role, program, uptime_seconds: up, done, .. } = self;
         let (hours, minutes, seconds) = (up / 3600, up / 60 % 60, up % 60);
         if done.is_empty() {
             let up = format!("{role}, vstun {program}, up {hours}:{minutes:02}:{seconds:02}\n");
-            up + &self.host.human()
+            up + &self.host.human(layout)
         } else {
-            format!("{done}\n")
+            table::wrap(done, layout.width, 2)
         }
     }
 }

@@ -6,10 +6,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::balancer::Snapshot;
 
+use super::Layout;
 use super::counts::{Counts, Drops};
 use super::host::HostStatus;
 use super::list::Use;
-use super::table;
+use super::table::{self, Columns};
 
 /// The answer, by role.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -257,16 +258,16 @@ impl From<&RealServerStats> for Drops {
 impl Stats {
     /// Lines for people.
     #[must_use]
-    pub fn human(&self) -> String {
+    pub fn human(&self, layout: Layout) -> String {
         match self {
-            Self::Director(stats) => stats.human() + &stats.host.human(),
-            Self::RealServer(stats) => stats.human() + &stats.host.human(),
+            Self::Director(stats) => stats.human(layout) + &stats.host.human(layout),
+            Self::RealServer(stats) => stats.human() + &stats.host.human(layout),
         }
     }
 }
 
 impl DirectorStats {
-    fn human(&self) -> String {
+    fn human(&self, layout: Layout) -> String {
         let (packets, table) = (&self.packets, &self.connections);
         let mut text = table::figures([
             ("packets read", packets.read),
@@ -300,9 +301,10 @@ impl DirectorStats {
         text += &errors("segments refused", &self.send_errors);
         if !self.tunnel_errors.is_empty() {
             let header =
-                ["SERVICE", "REAL SERVER", "PROTOCOL UNREACHABLE", "OTHER ERRORS", "PATH MTU"];
+                vec!["SERVICE", "REAL SERVER", "PROTOCOL UNREACHABLE", "OTHER ERRORS", "PATH MTU"];
             let rows = self.tunnel_errors.iter().map(TunnelErrors::cells).collect();
-            text = text + "\n" + &table::text(header, rows, &[2, 3, 4]);
+            let columns = Columns { header, numbers: &[2, 3, 4], prose: false };
+            text = text + "\n" + &columns.text(rows, layout.width);
         }
         text
     }

@@ -1,30 +1,224 @@
-//! Columns for people.
+//! Columns for people, within the width of their terminal.
+
+use std::ops::Range;
 
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 
-/// Rows as columns under a header, two spaces apart; the columns in `numbers` stand at the right.
-pub(super) fn text<'a>(
-    header: impl IntoIterator<Item = &'a str>,
-    rows: Vec<Vec<String>>,
-    numbers: &[usize],
-) -> String {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING);
-    table.set_content_arrangement(ContentArrangement::Disabled);
-    table.set_header(header.into_iter().collect::<Vec<_>>());
-    table.add_rows(rows);
-    for (index, column) in table.column_iter_mut().enumerate() {
-        column.set_padding((0, 2));
-        if numbers.contains(&index) {
-            column.set_cell_alignment(CellAlignment::Right);
+/// Between two columns.
+const GAP: usize = 2;
+
+/// What the lines of a record that does not fit into one are indented by, from the second on.
+const INDENT: usize = 4;
+
+/// Prose in the last column is wrapped there if it has so much room; else it gets lines of its own.
+const PROSE: usize = 24;
+
+/// How listings are laid out.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Layout {
+    /// The longest line, in characters; [`usize::MAX`]: one record a line, however long.
+    pub width: usize,
+    /// Whether large numbers have all their digits.
+    pub exact: bool,
+}
+
+impl Layout {
+    /// Lines without an end, as programs such as `grep` like them.
+    pub const UNBOUNDED: Self = Self { width: usize::MAX, exact: false };
+
+    /// A number as it is shown.
+    pub(super) fn number(self, number: u64) -> String {
+        if self.exact { number.to_string() } else { short(number) }
+    }
+}
+
+/// The columns of a listing.
+#[derive(Clone, Debug)]
+pub(super) struct Columns<'a> {
+    pub(super) header: Vec<&'a str>,
+    /// Those that stand at the right.
+    pub(super) numbers: &'a [usize],
+    /// Whether the last one holds sentences.
+    pub(super) prose: bool,
+}
+
+impl Columns<'_> {
+    /// The header and the rows, two spaces between columns, no line longer than `width`.
+    pub(super) fn text(&self, rows: Vec<Vec<String>>, width: usize) -> String {
+        self.records(rows, width).into_iter().map(|record| record + "\n").collect()
+    }
+
+    /// The header and the rows, each with the lines that it takes.
+    ///
+    /// What is too wide is broken between columns. Where all but the first fit beside each other,
+    /// only rows whose first cell is too long take two lines.
+    pub(super) fn records(&self, mut rows: Vec<Vec<String>>, width: usize) -> Vec<String> {
+        rows.insert(0, self.header.iter().map(ToString::to_string).collect());
+        let widths: Vec<usize> = (0..self.header.len()).map(|at| widest(&rows, at)).collect();
+        let total = widths.iter().map(|width| width + GAP).sum::<usize>() - GAP;
+        if total <= width {
+            return self.broken(&rows, &[0..widths.len()], width);
+        }
+        let last = widths.len() - 1;
+        let beside = total - widths[last];
+        if self.prose && beside + PROSE <= width {
+            return self.broken(&rows, &[0..widths.len()], width);
+        }
+        let first = (width + widths[0]).saturating_sub(total);
+        if first >= self.header[0].chars().count() {
+            return self.hanging(&rows, first);
+        }
+        let mut groups: Vec<Range<usize>> = Vec::new();
+        let mut used = 0;
+        for (at, column) in widths.iter().enumerate() {
+            match groups.last_mut() {
+                Some(group) if used + GAP + column <= width => {
+                    group.end = at + 1;
+                    used += GAP + column;
+                }
+                _ => {
+                    used = column + if groups.is_empty() { 0 } else { INDENT };
+                    groups.push(at..at + 1);
+                }
+            }
+        }
+        self.broken(&rows, &groups, width)
+    }
+
+    /// Records whose columns stand in groups below each other.
+    fn broken(&self, rows: &[Vec<String>], groups: &[Range<usize>], width: usize) -> Vec<String> {
+        let mut records = vec![Vec::new(); rows.len()];
+        for (place, group) in groups.iter().enumerate() {
+            let indent = if place == 0 { 0 } else { INDENT };
+            for (record, lines) in
+                records.iter_mut().zip(self.group(rows, group, width.saturating_sub(indent)))
+            {
+                let lines = lines.into_iter().filter(|line| place == 0 || !line.is_empty());
+                record.extend(lines.map(|line| format!("{:indent$}{line}", "")));
+            }
+        }
+        records.into_iter().map(|lines| lines.join("\n")).collect()
+    }
+
+    /// Records whose first cell has a line of its own where it does not fit into `room`.
+    fn hanging(&self, rows: &[Vec<String>], room: usize) -> Vec<String> {
+        let names = rows.iter().map(|row| row[0].chars().count());
+        let first = names.filter(|length| *length <= room).max().unwrap_or(0);
+        let rest = self.group(rows, &(1..self.header.len()), usize::MAX);
+        let record = |(row, rest): (&Vec<String>, Vec<String>)| {
+            let (name, rest) = (&row[0], rest.join("\n"));
+            let fits = name.chars().count() <= first;
+            let (own, name) = if fits { (None, name.as_str()) } else { (Some(name), "") };
+            let own = own.map(|own| format!("{own}\n")).unwrap_or_default();
+            format!("{own}{name:<first$}{:GAP$}{rest}", "")
+        };
+        rows.iter().zip(rest).map(record).collect()
+    }
+
+    /// Some columns beside each other: for each row its lines, more than one where the prose in it
+    /// is wrapped.
+    fn group(&self, rows: &[Vec<String>], group: &Range<usize>, width: usize) -> Vec<Vec<String>> {
+        let beside: usize =
+            group.clone().take(group.len() - 1).map(|at| widest(rows, at) + GAP).sum();
+        // What has a line of its own may be too long for one.
+        let prose = group.len() == 1 || (self.prose && group.end == self.header.len());
+        let mut table = Table::new();
+        table.load_style(presets::NOTHING);
+        table.set_content_arrangement(ContentArrangement::Disabled);
+        let mut heights = Vec::with_capacity(rows.len());
+        for row in rows {
+            let mut cells = row[group.clone()].to_vec();
+            let wrapped = match cells.last_mut().filter(|_| prose) {
+                Some(last) => fill(last, 0, width.saturating_sub(beside)),
+                None => Vec::new(),
+            };
+            heights.push(wrapped.len().max(1));
+            let mut wrapped = wrapped.into_iter();
+            if let (Some(last), Some(line)) = (cells.last_mut(), wrapped.next()) {
+                *last = line;
+            }
+            table.add_row(cells);
+            for line in wrapped {
+                table.add_row([vec![String::new(); group.len() - 1], vec![line]].concat());
+            }
+        }
+        for (at, column) in table.column_iter_mut().enumerate() {
+            column.set_padding((0, if at + 1 == group.len() { 0 } else { 2 }));
+            if self.numbers.contains(&(group.start + at)) {
+                column.set_cell_alignment(CellAlignment::Right);
+            }
+        }
+        let mut lines = table.lines().map(|line| line.trim_end().to_owned());
+        heights.into_iter().map(|height| lines.by_ref().take(height).collect()).collect()
+    }
+}
+
+fn widest(rows: &[Vec<String>], column: usize) -> usize {
+    let cells = rows.iter().filter_map(|row| row.get(column));
+    cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+}
+
+/// A text in lines of at most `width` characters, of which the first has `more`. A word that is
+/// longer is cut.
+fn fill(text: &str, more: usize, width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split(' ') {
+        let room = if lines.len() < 2 { width.saturating_add(more) } else { width };
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= room => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.extend(cut(word, width)),
         }
     }
-    table.trim_fmt() + "\n"
+    lines
+}
+
+/// A word in pieces of at most `width` characters.
+fn cut(word: &str, width: usize) -> Vec<String> {
+    if word.chars().count() <= width.max(1) {
+        return vec![word.to_owned()];
+    }
+    let characters: Vec<char> = word.chars().collect();
+    characters.chunks(width.max(1)).map(|piece| piece.iter().collect()).collect()
+}
+
+/// Each line of a text in lines of at most `width` characters, those that go on indented by
+/// `indent`.
+pub(super) fn wrap(text: &str, width: usize, indent: usize) -> String {
+    let mut wrapped = String::new();
+    for line in text.lines() {
+        // What a line is indented by itself is no word.
+        let body = line.trim_start_matches(' ');
+        let own = line.len() - body.len();
+        let hang = own + indent;
+        let room = width.saturating_sub(hang);
+        for (place, piece) in fill(body, indent, room).iter().enumerate() {
+            let hang = if place == 0 { own } else { hang };
+            wrapped += &format!("{:hang$}{piece}\n", "");
+        }
+    }
+    wrapped
+}
+
+/// Texts behind their names, each under the one before; no line is longer than `width`.
+pub(super) fn named(
+    rows: impl IntoIterator<Item = (&'static str, String)>,
+    width: usize,
+) -> String {
+    const NAMES: usize = 13;
+    let row = |(name, text): (&str, String)| {
+        let mut lines = fill(&text, 0, width.saturating_sub(NAMES)).into_iter();
+        let first = format!("{name:<NAMES$}{}\n", lines.next().unwrap_or_default());
+        first + &lines.map(|line| format!("{:NAMES$}{line}\n", "")).collect::<String>()
+    };
+    rows.into_iter().map(row).collect()
 }
 
 /// A number of at most seven characters: from ten million on in thousands, and so on, as ipvsadm
 /// shows them.
-pub(super) fn short(number: u64) -> String {
+fn short(number: u64) -> String {
     const EXACT: u64 = 9_999_999;
     let mut left = number;
     for unit in ["", "K", "M", "G", "T"] {
@@ -61,5 +255,56 @@ mod tests {
         ] {
             assert_eq!(short(number), expected);
         }
+    }
+
+    fn shown(rows: &[[&str; 3]], prose: bool, width: usize) -> String {
+        let rows = rows.iter().map(|row| row.map(str::to_owned).to_vec()).collect();
+        Columns { header: vec!["NAME", "NUMBER", "WHY"], numbers: &[1], prose }.text(rows, width)
+    }
+
+    #[test]
+    fn what_fits_stands_beside_each_other() {
+        let rows = [["one", "1", "x"], ["three", "20", "yy"]];
+        assert_eq!(
+            shown(&rows, false, 18),
+            "NAME   NUMBER  WHY\none         1  x\nthree      20  yy\n"
+        );
+        assert_eq!(shown(&rows, false, usize::MAX), shown(&rows, false, 18));
+    }
+
+    #[test]
+    fn a_first_cell_that_is_one_too_long_has_a_line_of_its_own() {
+        let rows = [["one", "1", "x"], ["seven", "20", "yy"]];
+        let expected = "NAME  NUMBER  WHY\none        1  x\nseven\n          20  yy\n";
+        assert_eq!(shown(&rows, false, 17), expected);
+    }
+
+    #[test]
+    fn columns_that_do_not_fit_go_below() {
+        let rows = [["one", "1", "a long cell"], ["three", "20", "yy"]];
+        let expected =
+            "NAME   NUMBER\n    WHY\none         1\n    a long cell\nthree      20\n    yy\n";
+        assert_eq!(shown(&rows, false, 15), expected);
+    }
+
+    #[test]
+    fn prose_is_wrapped_where_it_stands() {
+        let rows = [["one", "1", "a sentence of more words than there is room for"]];
+        let expected = "NAME  NUMBER  WHY\none        1  a sentence of more words\n              than there is room for\n";
+        assert_eq!(shown(&rows, true, 14 + PROSE), expected);
+        let below = shown(&rows, true, 13 + PROSE);
+        assert!(
+            below.contains("\n    a sentence of more words than\n    there is room for\n"),
+            "{below}"
+        );
+    }
+
+    #[test]
+    fn lines_are_wrapped_behind_their_own_indent() {
+        assert_eq!(
+            wrap("one two three\n  four five six\n", 10, 2),
+            "one two\n  three\n  four\n    five\n    six\n"
+        );
+        assert_eq!(wrap("as it is\n", usize::MAX, 4), "as it is\n");
     }
 }

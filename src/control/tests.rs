@@ -14,6 +14,7 @@ use super::*;
 
 mod changes;
 mod requests;
+mod widths;
 
 fn address(text: &str) -> IpAddr {
     text.parse().unwrap()
@@ -289,7 +290,7 @@ web (wlc) 192.0.2.10:80/tcp
 dns (wlc, in flood mode) 192.0.2.10:53/udp 192.0.2.10:53/tcp
   no real server
 ";
-    assert_eq!(List::from(&state()).human(false), expected);
+    assert_eq!(List::from(&state()).human(Layout::UNBOUNDED), expected);
 }
 
 #[test]
@@ -305,7 +306,7 @@ fn a_maglev_table_is_shown_by_its_checksum() {
     assert_eq!(value["services"][0]["maglev"], expected);
     assert_eq!(decode::<List>(encode(&list).as_bytes()).unwrap(), list);
     let shown = "\nweb (mh, table 00000123456789ab) 192.0.2.10:80/tcp\n";
-    assert!(list.human(false).contains(shown), "{}", list.human(false));
+    assert!(list.human(Layout::UNBOUNDED).contains(shown), "{}", list.human(Layout::UNBOUNDED));
 }
 
 #[test]
@@ -323,7 +324,7 @@ web (wlc) 192.0.2.10:80/tcp
 dns (wlc, in flood mode) 192.0.2.10:53/udp 192.0.2.10:53/tcp
   no real server
 ";
-    assert_eq!(List::from(&state).human(false), expected);
+    assert_eq!(List::from(&state).human(Layout::UNBOUNDED), expected);
     let json = parse(&encode(&List::from(&state)));
     assert_eq!(json["templates"], json!({"current": 7, "capacity": 250_000}));
     let real = &json["services"][0]["reals"][0];
@@ -344,7 +345,7 @@ fn list_shows_where_a_real_server_stands() {
     assert_eq!((&real(0)["removed"], &real(0)["deadline_seconds"]), (&json!(null), &json!(null)));
     assert_eq!((&real(1)["removed"], &real(1)["deadline_seconds"]), (&json!(true), &json!(290)));
     assert_eq!(decode::<List>(encode(&list).as_bytes()).unwrap(), list);
-    let text = list.human(false);
+    let text = list.human(Layout::UNBOUNDED);
     assert!(text.contains("  10.0.0.11         1  up 0.25 "), "{text}");
     assert!(text.contains("  10.1.0.11         1  draining 290s "), "{text}");
 }
@@ -363,10 +364,10 @@ fn a_number_of_thousandths_reads_back() {
 fn connections_print_their_columns() {
     let page = Connections::page(&[connection(4000)], false);
     assert_eq!(
-        format!("{}\n{}", Connections::header(), page.human()),
+        format!("{}\n{}", Connections::header(), page.human(Layout::UNBOUNDED)),
         "\
-PROTO   EXPIRES  STATE        CLIENT                       VIRTUAL                      REAL SERVER
-tcp       12:34  ESTABLISHED  198.51.100.7:4000            192.0.2.10:80                10.0.0.11
+PRO EXPIRES STATE       CLIENT                VIRTUAL            REAL SERVER
+tcp   12:34 ESTABLISHED 198.51.100.7:4000     192.0.2.10:80      10.0.0.11
 "
     );
     assert_eq!(
@@ -381,20 +382,20 @@ tcp       12:34  ESTABLISHED  198.51.100.7:4000            192.0.2.10:80        
 #[test]
 fn drops_print_what_occurred_or_all() {
     let drops = Drops::from(&state().counters);
-    let text = drops.human(false);
+    let text = drops.human(false, Layout::UNBOUNDED);
     assert_eq!(text.lines().count(), 2, "{text}");
     assert!(text.starts_with("REASON      PACKETS  MEANING\nno_service        2  "), "{text}");
     assert!(text.contains(Reason::NoService.meaning()));
-    assert_eq!(drops.human(true).lines().count(), 1 + Reason::ALL.len());
+    assert_eq!(drops.human(true, Layout::UNBOUNDED).lines().count(), 1 + Reason::ALL.len());
     let none = Drops::from(&Counters::default());
-    assert_eq!(none.human(false), "no packet was dropped\n");
+    assert_eq!(none.human(false, Layout::UNBOUNDED), "no packet was dropped\n");
 }
 
 #[test]
 fn stats_print_their_figures() {
     let mut stats = DirectorStats::from(&state());
     stats.send_errors = [("ENOBUFS", 3), ("EPERM", 0)].into_iter().collect();
-    let text = Stats::Director(stats).human();
+    let text = Stats::Director(stats).human(Layout::UNBOUNDED);
     for expected in [
         "packets read                          4\n",
         "packets dropped                       2\n",
@@ -408,7 +409,8 @@ fn stats_print_their_figures() {
         assert!(text.contains(expected), "{text}");
     }
     assert!(!text.contains("EPERM"), "{text}");
-    let text = Stats::RealServer(RealServerStats { read: 9, ..Default::default() }).human();
+    let text = Stats::RealServer(RealServerStats { read: 9, ..Default::default() })
+        .human(Layout::UNBOUNDED);
     assert!(text.starts_with("packets read                  9\n"), "{text}");
 }
 
@@ -423,7 +425,7 @@ fn a_status_prints_itself_or_what_was_done() {
         warnings: Vec::new(),
         host: HostStatus::default(),
     };
-    assert_eq!(status.human(), "director, vstun 0.1.0, up 1:02:03\n");
+    assert_eq!(status.human(Layout::UNBOUNDED), "director, vstun 0.1.0, up 1:02:03\n");
     let done = Status { done: "reloaded".to_owned(), ..status };
-    assert_eq!(done.human(), "reloaded\n");
+    assert_eq!(done.human(Layout::UNBOUNDED), "reloaded\n");
 }

@@ -99,7 +99,7 @@ fn connections_go_on_to_the_last_page() {
         Daemon::start("pages", pages.clone()).serve(&["connections", "--limit", "3"]);
     let lines: Vec<_> = text(&output.stdout).lines().collect();
     assert_eq!(lines.len(), 4, "{lines:?}");
-    assert!(lines[0].starts_with("PROTO") && lines[3].contains("198.51.100.7:4003"), "{lines:?}");
+    assert!(lines[0].starts_with("PRO ") && lines[3].contains("198.51.100.7:4003"), "{lines:?}");
     assert_eq!(request, "{\"version\":1,\"verb\":\"connections\",\"limit\":3}\n");
     let (output, _) = Daemon::start("jsonpages", pages.clone()).serve(&["--json", "connections"]);
     assert_eq!(text(&output.stdout), pages.concat());
@@ -269,7 +269,7 @@ fn a_reader_that_has_seen_enough_is_no_error() {
     let mut first = [0; 5];
     let mut stdout = child.stdout.take().unwrap();
     stdout.read_exact(&mut first).unwrap();
-    assert_eq!(&first, b"PROTO");
+    assert_eq!(&first, b"PRO E");
     drop(stdout);
     let output = child.wait_with_output().unwrap();
     assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), ""));
@@ -326,6 +326,35 @@ fn wrong_usage_is_exit_code_2_and_help_is_0() {
             let help = text(&output.stdout);
             assert!(help.contains("Exit codes:") && help.contains("Examples:"), "{help}");
         }
+    }
+}
+
+#[test]
+fn help_fits_80_columns() {
+    let vstun = env!("CARGO_BIN_EXE_vstun");
+    let help = |program: &str, args: &[&str]| {
+        let output = Command::new(program).args(args).output().unwrap();
+        let text = text(&output.stdout).to_owned();
+        for line in text.lines() {
+            assert!(line.chars().count() <= 80, "{program} {args:?}: {line}");
+        }
+        text
+    };
+    let short = help(vstun, &["-h"]);
+    let verbs = short.lines().skip_while(|line| *line != "Commands:").skip(1);
+    let verbs = verbs.take_while(|line| line.starts_with("  "));
+    let verbs: Vec<_> = verbs
+        .filter(|line| !line.starts_with("   "))
+        .filter_map(|line| line.split_whitespace().next())
+        .collect();
+    assert!(verbs.contains(&"list") && verbs.contains(&"cleanup"), "{verbs:?}");
+    for verb in verbs {
+        help(vstun, &[verb, "--help"]);
+    }
+    help(vstun, &["--help"]);
+    for program in [env!("CARGO_BIN_EXE_vstun-director"), env!("CARGO_BIN_EXE_vstun-realserver")] {
+        help(program, &["-h"]);
+        help(program, &["--help"]);
     }
 }
 

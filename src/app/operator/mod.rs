@@ -3,6 +3,7 @@
 
 mod command;
 mod daemon;
+mod terminal;
 
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -14,12 +15,12 @@ use clap::{CommandFactory, Parser};
 
 use crate::config;
 use crate::control::{
-    self, Checked, Checks, Connections, Drops, Explained, List, MAX_BODY_LEN, ReloadPlan, Request,
-    RequestError, Stats, Status,
+    self, Checked, Checks, Connections, Drops, Explained, Layout, List, MAX_BODY_LEN, ReloadPlan,
+    Request, RequestError, Stats, Status,
 };
 use crate::demo;
 
-use super::cli::exit;
+use super::cli::{HELP_WIDTH, exit};
 use super::{cleanup, config_file};
 use command::Command;
 use daemon::Daemon;
@@ -32,6 +33,7 @@ const WOULD_CHANGE: u8 = 3;
 #[command(
     name = "vstun",
     version,
+    max_term_width = HELP_WIDTH,
     after_help = "\
 Examples:
   vstun list                               services, real servers and their connections
@@ -40,7 +42,8 @@ Examples:
   vstun drops --all                        every reason for which packets can be dropped
   vstun explain tcp 198.51.100.7:40000 192.0.2.10:80
   vstun set-weight 10.0.0.11 --weight 3
-  vstun drain 10.0.0.11 --deadline 10m     before maintenance; `vstun enable 10.0.0.11` after it
+  vstun drain 10.0.0.11 --deadline 10m     before maintenance
+  vstun enable 10.0.0.11                   after it
   vstun plan /etc/vstun/director.toml      what `vstun reload` would do
   vstun events                             what changes, by whom, as it happens
   vstun --socket /run/vstun/realserver.sock stats
@@ -99,23 +102,32 @@ fn run(args: &Args) -> anyhow::Result<ExitCode> {
 }
 
 fn ask(args: &Args, request: &Request) -> anyhow::Result<()> {
-    let mut out = BufWriter::new(io::stdout().lock());
+    let (layout, mut out) = (terminal::layout(), BufWriter::new(io::stdout().lock()));
     let mut daemon = Daemon::connect(&sockets(args))?;
     daemon.ask(request, &[])?;
     match args.command {
         Command::List { exact } => {
-            daemon.answer(args.json, &mut out, |list: &List| list.human(exact))?;
+            let layout = Layout { exact, ..layout };
+            daemon.answer(args.json, &mut out, |list: &List| list.human(layout))?;
         }
-        Command::Connections { .. } => connections(&mut daemon, args.json, &mut out)?,
-        Command::Stats => daemon.answer(args.json, &mut out, Stats::human)?,
-        Command::Drops { all } => daemon.answer(args.json, &mut out, |d: &Drops| d.human(all))?,
-        Command::Explain { .. } => daemon.answer(args.json, &mut out, Explained::human)?,
-        Command::Checks => daemon.answer(args.json, &mut out, Checks::human)?,
+        Command::Connections { .. } => connections(&mut daemon, args.json, layout, &mut out)?,
+        Command::Stats => {
+            daemon.answer(args.json, &mut out, |stats: &Stats| stats.human(layout))?
+        }
+        Command::Drops { all } => {
+            daemon.answer(args.json, &mut out, |drops: &Drops| drops.human(all, layout))?;
+        }
+        Command::Explain { .. } => {
+            daemon.answer(args.json, &mut out, |why: &Explained| why.human(layout))?;
+        }
+        Command::Checks => {
+            daemon.answer(args.json, &mut out, |checks: &Checks| checks.human(layout))?;
+        }
         Command::Events => events(&mut daemon, &mut out)?,
         _ => daemon.answer(args.json, &mut out, |status: &Status| {
             // Where they do not get into the way of whoever reads the answer.
             status.warnings.iter().for_each(|warning| eprintln!("vstun: warning: {warning}"));
-            status.human()
+            status.human(layout)
         })?,
     }
     Ok(out.flush()?)
@@ -124,13 +136,13 @@ fn ask(args: &Args, request: &Request) -> anyhow::Result<()> {
 /// Runs checks; one that fails is a failure.
 fn check(args: &Args) -> anyhow::Result<ExitCode> {
     let Some(request) = args.command.request() else { return Ok(ExitCode::SUCCESS) };
-    let mut out = BufWriter::new(io::stdout().lock());
+    let (layout, mut out) = (terminal::layout(), BufWriter::new(io::stdout().lock()));
     let mut daemon = Daemon::connect(&sockets(args))?;
     daemon.ask(&request, &[])?;
     let mut passed = false;
     daemon.answer(args.json, &mut out, |checked: &Checked| {
         passed = checked.passed();
-        checked.human()
+        checked.human(layout)
     })?;
     out.flush()?;
     Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -142,14 +154,14 @@ fn plan(args: &Args, file: &Path) -> anyhow::Result<ExitCode> {
     if text.len() > MAX_BODY_LEN {
         return Err(RequestError::Body(text.len()).into());
     }
-    let mut out = BufWriter::new(io::stdout().lock());
+    let (layout, mut out) = (terminal::layout(), BufWriter::new(io::stdout().lock()));
     let mut daemon = Daemon::connect(&sockets(args))?;
     let file = file.display().to_string();
     daemon.ask(&Request::Plan { file, bytes: text.len() }, &text)?;
     let mut nothing = true;
     daemon.answer(args.json, &mut out, |plan: &ReloadPlan| {
         nothing = plan.is_empty();
-        plan.human()
+        plan.human(layout)
     })?;
     out.flush()?;
     Ok(if nothing { ExitCode::SUCCESS } else { ExitCode::from(WOULD_CHANGE) })
@@ -167,7 +179,12 @@ fn events(daemon: &mut Daemon, out: &mut impl Write) -> anyhow::Result<()> {
     }
 }
 
-fn connections(daemon: &mut Daemon, json: bool, out: &mut impl Write) -> anyhow::Result<()> {
+fn connections(
+    daemon: &mut Daemon,
+    json: bool,
+    layout: Layout,
+    out: &mut impl Write,
+) -> anyhow::Result<()> {
     if !json {
         writeln!(out, "{}", Connections::header())?;
     }
@@ -175,7 +192,7 @@ fn connections(daemon: &mut Daemon, json: bool, out: &mut impl Write) -> anyhow:
     while more {
         daemon.answer(json, out, |page: &Connections| {
             more = page.more;
-            page.human()
+            page.human(layout)
         })?;
     }
     Ok(())

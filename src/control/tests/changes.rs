@@ -47,7 +47,7 @@ web 2001:db8::12: add real (weight 1)
 web: listen 192.0.2.10:80/tcp → 192.0.2.10:80/tcp 192.0.2.10:53/udp; 8 connections kept
 6 changes; 4 connections drained, 0 lost
 ";
-    assert_eq!(plan.human(), expected);
+    assert_eq!(plan.human(Layout::UNBOUNDED), expected);
     let value = parse(&encode(&plan));
     let weight = json!({"what": "weight", "service": "web", "address": "10.0.0.11",
         "before": "1", "after": "3", "connections": 4, "fate": "kept"});
@@ -98,7 +98,7 @@ fn a_plan_counts_connections_of_servers_that_are_out_already_and_would_be_reset(
     for state in [RealState::Down, RealState::Disabled] {
         let plan = planned(&new, state);
         assert_eq!((plan.connections_lost, plan.connections_drained), (4, 0), "{state:?}");
-        let text = plan.human();
+        let text = plan.human(Layout::UNBOUNDED);
         assert!(text.contains("existing keep → reset; 4 connections lost"), "{text}");
         assert!(text.contains("persistence unset → 5m; 8 connections kept"), "{text}");
         // Counted once where it goes as well, and not at all where it comes up.
@@ -138,7 +138,7 @@ fn a_plan_of_the_same_is_empty() {
     let same = WEB.to_owned() + &reals(&[("10.0.0.11", 1)]);
     let plan = plan(&same, &same);
     assert!(plan.is_empty());
-    assert_eq!(plan.human(), "nothing would change\n");
+    assert_eq!(plan.human(Layout::UNBOUNDED), "nothing would change\n");
     assert!(!ReloadPlan { tun_mtu: Some(1380), ..plan }.is_empty());
 }
 
@@ -180,7 +180,10 @@ fn a_plan_counts_the_maglev_slots_that_move() {
     let moved = Moved { service: "web".to_owned(), moved: Some(expected), slots: 1_031 };
     assert!((200..400).contains(&expected), "a quarter: {expected}");
     assert_eq!(plan.maglev, [moved]);
-    assert!(plan.human().contains(&format!("web: {expected} of 1031 Maglev slots move\n")));
+    assert!(
+        plan.human(Layout::UNBOUNDED)
+            .contains(&format!("web: {expected} of 1031 Maglev slots move\n"))
+    );
 }
 
 #[test]
@@ -210,7 +213,11 @@ fn a_plan_says_where_maglev_slots_cannot_be_compared() {
             parse(&encode(&plan))["maglev"],
             json!([{"service": "web", "moved": null, "slots": 1031}])
         );
-        assert!(plan.human().contains("web: new flows are hashed otherwise;"), "{}", plan.human());
+        assert!(
+            plan.human(Layout::UNBOUNDED).contains("web: new flows are hashed otherwise;"),
+            "{}",
+            plan.human(Layout::UNBOUNDED)
+        );
         assert_eq!(decode::<ReloadPlan>(encode(&plan).as_bytes()).unwrap(), plan);
     }
     // What mh does anyway, written down, changes no hash; what comes or goes is a change of its
@@ -227,7 +234,7 @@ fn thresholds_and_settings_are_shown() {
     let old = WEB.to_owned() + &reals(&[("10.0.0.11", 1)]);
     let new = old.clone() + "upper = 10\nlower = 4\n";
     let slots = Alteration::of("maglev_slots", None, None).from_to(65_537, 1_031);
-    let text = plan(&old, &new).with(vec![slots]).human();
+    let text = plan(&old, &new).with(vec![slots]).human(Layout::UNBOUNDED);
     let expected = "\
 web 10.0.0.11: thresholds none → upper 10 lower 4; 4 connections kept
 maglev_slots 65537 → 1031
@@ -247,7 +254,7 @@ web: existing keep → reset; 8 connections kept
 timeouts.udp 5m → 1m30s
 3 changes; 0 connections drained, 0 lost
 ";
-    assert_eq!(plan.human(), expected);
+    assert_eq!(plan.human(Layout::UNBOUNDED), expected);
     let value = parse(&encode(&plan));
     let persistence = json!({"what": "persistence", "service": "web", "before": "5m", "after": "1h",
         "connections": 8, "fate": "kept"});
@@ -297,7 +304,7 @@ service      web
 real server  10.0.0.11
 why          it has an entry, ESTABLISHED: last packet 3 s ago, expires in 14:57
 ";
-    assert_eq!(entry.human(), expected);
+    assert_eq!(entry.human(Layout::UNBOUNDED), expected);
     let value = parse(&encode(&entry));
     assert_eq!(value["why"], "entry");
     assert_eq!((&value["idle_seconds"], &value["expires_seconds"]), (&json!(3), &json!(897)));
@@ -312,11 +319,14 @@ why          it has an entry, ESTABLISHED: last packet 3 s ago, expires in 14:57
     );
     assert_eq!(parse(&encode(&adopted))["mid_stream"], "10.1.0.11");
     let template = explained(real, None, Why::Template);
-    assert!(template.human().contains("its client is remembered"), "{template:?}");
+    assert!(template.human(Layout::UNBOUNDED).contains("its client is remembered"), "{template:?}");
     let why = Why::NotVip;
     let nobody = Explanation { service: None, real: None, mid_stream: None, why };
     let nobody = Explained::new(&flow, nobody);
-    assert!(nobody.human().contains("service      none\nreal server  none\n"), "{nobody:?}");
+    assert!(
+        nobody.human(Layout::UNBOUNDED).contains("service      none\nreal server  none\n"),
+        "{nobody:?}"
+    );
 }
 
 #[test]
@@ -324,7 +334,7 @@ fn withdrawn_virtual_ips_are_listed() {
     let vip = |text, announced| VirtualIp { address: address(text), announced };
     let vips = vec![vip("192.0.2.10", true), vip("2001:db8::10", false)];
     let list = List { vips, ..List::from(&state()) };
-    let text = list.human(false);
+    let text = list.human(Layout::UNBOUNDED);
     assert!(text.starts_with("12 of 1000000 connections\n2001:db8::10 is withdrawn\n\n"), "{text}");
     assert_eq!(parse(&encode(&list))["vips"][1]["announced"], false);
 }

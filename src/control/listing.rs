@@ -1,0 +1,120 @@
+//! How `list` prints.
+
+use std::fmt::Write as _;
+
+use super::Layout;
+use super::list::{List, ListedReal, ListedService, Use};
+use super::table::{self, Columns};
+
+/// What the columns are indented by, so that the services' lines stand out.
+const INDENT: usize = 2;
+
+impl List {
+    /// Lines for people: the columns are the same for all services, whose lines stand between.
+    #[must_use]
+    pub fn human(&self, layout: Layout) -> String {
+        let reals = || self.services.iter().flat_map(|service| &service.reals);
+        // A column that most have no use for.
+        let templates = reals().any(|real| real.templates > 0);
+        let header =
+            ["REAL SERVER", "WEIGHT", "STATE", "ACTIVE", "INACTIVE", "CONNS", "PACKETS", "BYTES"];
+        // Only what is not as it should be has to be explained.
+        let why = reals().any(|real| real.state == "down" && real.why.is_some());
+        let header = header.into_iter().chain(templates.then_some("TEMPLATES"));
+        let header = header.chain(why.then_some("WHY")).collect();
+        let rows = reals().map(|real| real.cells(templates, why, layout)).collect();
+        let columns = Columns { header, numbers: &[1, 3, 4, 5, 6, 7, 8], prose: why };
+        let records = columns.records(rows, layout.width.saturating_sub(INDENT));
+        self.heading(layout) + &self.by_service(records, layout, |_| None)
+    }
+
+    /// What is to be said of the whole.
+    fn heading(&self, layout: Layout) -> String {
+        let Use { current, capacity } = self.connections;
+        let mut text = format!("{current} of {capacity} connections");
+        let Use { current, capacity } = self.templates;
+        // Writing to a String does not fail.
+        if current > 0 {
+            let _ = write!(text, ", {current} of {capacity} templates");
+        }
+        text.push('\n');
+        for vip in self.vips.iter().filter(|vip| !vip.announced) {
+            let _ = writeln!(text, "{} is withdrawn", vip.address);
+        }
+        text.push_str(&self.host.human(layout));
+        text.push('\n');
+        text
+    }
+
+    /// The records, the header first, under the lines of their services. `last` is a record more
+    /// for a service.
+    pub(super) fn by_service(
+        &self,
+        records: Vec<String>,
+        layout: Layout,
+        mut last: impl FnMut(&ListedService) -> Option<String>,
+    ) -> String {
+        let mut records = records.into_iter();
+        let mut text = String::new();
+        let indented = |text: &mut String, record: Option<String>| {
+            for line in record.unwrap_or_default().lines() {
+                let _ = writeln!(text, "{:INDENT$}{line}", "");
+            }
+        };
+        indented(&mut text, records.next());
+        for service in &self.services {
+            text += &table::wrap(&service.heading(), layout.width, 2 * INDENT);
+            service.reals.iter().for_each(|_| indented(&mut text, records.next()));
+            if service.reals.is_empty() {
+                text.push_str("  no real server\n");
+            } else if let Some(last) = last(service) {
+                indented(&mut text, Some(last));
+            }
+        }
+        text
+    }
+}
+
+impl ListedService {
+    fn heading(&self) -> String {
+        let Self { name, listen, scheduler, maglev, flood, quorum, panic, .. } = self;
+        let table = maglev.as_ref().map(|maglev| format!(", table {}", maglev.checksum));
+        let table = table.unwrap_or_default();
+        let mut mode = if flood.active { ", in flood mode" } else { "" }.to_owned();
+        if *quorum == Some(false) {
+            mode.push_str(", without quorum");
+        }
+        if *panic {
+            mode.push_str(", checks disbelieved");
+        }
+        format!("{name} ({scheduler}{table}{mode}) {}", listen.join(" "))
+    }
+}
+
+impl ListedReal {
+    fn cells(&self, templates: bool, why: bool, layout: Layout) -> Vec<String> {
+        let numbers = [self.active, self.inactive, self.connections, self.packets, self.bytes];
+        let numbers = numbers.into_iter().chain(templates.then_some(self.templates));
+        [self.address.clone(), self.weight.to_string(), self.standing()]
+            .into_iter()
+            .chain(numbers.map(|number| layout.number(number)))
+            .chain(why.then(|| match (self.state.as_str(), &self.why) {
+                ("down", Some(why)) => why.clone(),
+                _ => String::new(),
+            }))
+            .collect()
+    }
+
+    /// Its state with what limits it.
+    pub(super) fn standing(&self) -> String {
+        let mut state = match (self.deadline_seconds, self.effective_weight) {
+            (Some(left), _) => format!("{} {left}s", self.state),
+            (None, Some(weight)) => format!("{} {}", self.state, f64::from(weight)),
+            (None, None) => self.state.clone(),
+        };
+        if self.full {
+            state.push_str(", full");
+        }
+        state
+    }
+}
