@@ -68,6 +68,8 @@ install: $(BUILT) ## stripped programs, documentation and systemd units below DE
 	install -m 755 $(addprefix $(TARGET)/release/,$(PROGRAMS)) $(BINS)
 	! command -v strip >/dev/null || strip --strip-debug $(addprefix $(BINS)/,$(PROGRAMS))
 	install -m 644 $(wildcard config.example README.md CHANGELOG.md LICENSE-* docs/*.md docs/*.svg) $(DOCS)
+	install -d $(DOCS)/prometheus
+	install -m 644 dist/prometheus/*.yml $(DOCS)/prometheus
 	for unit in dist/systemd/*.service; do \
 	  sed 's|/usr/local|$(PREFIX)|g' $$unit | install -m 644 /dev/stdin $(UNITS)/$${unit##*/}; done
 

@@ -11,6 +11,7 @@
 //!      bin ──► app          loops, glue, lifecycle                                   impure
 //!               ├──► config ───┐   text → value → checked model → changes            pure
 //!               ├──► control ──┼──► balancer ──► model   services as values          pure
+//!               ├──► metrics ─┤   answers → a page for Prometheus                   pure
 //!               ├──► health ───┼─────────────► check specs, schedule, rise, fall     pure
 //!               ├──► decap ────┴──────┴───────► wire     packets, encapsulation      pure
 //!               ├──► host          plan of host set-up steps, each with its inverse  pure
@@ -29,6 +30,7 @@ pub mod decap;
 pub mod demo;
 pub mod health;
 pub mod host;
+pub mod metrics;
 pub mod model;
 pub mod sys;
 pub mod wire;

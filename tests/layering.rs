@@ -16,14 +16,15 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("health", &["model"]),
     ("config", &["balancer", "health", "model", "wire"]),
     ("control", &["balancer", "health", "model", "wire"]),
+    ("metrics", &["control"]),
     ("host", &[]),
     ("sys", &[]),
     ("demo", &[]),
     (
         "app",
         &[
-            "balancer", "config", "control", "decap", "demo", "health", "host", "model", "sys",
-            "wire",
+            "balancer", "config", "control", "decap", "demo", "health", "host", "metrics", "model",
+            "sys", "wire",
         ],
     ),
     ("bin", &["app"]),
@@ -32,7 +33,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
 
 /// The layers that compute values from values and nothing else.
 const PURE: &[&str] =
-    &["wire", "model", "balancer", "decap", "config", "control", "health", "host"];
+    &["wire", "model", "balancer", "decap", "config", "control", "health", "host", "metrics"];
 
 /// Crates that act on the world, or that only the glue may use.
 const IMPURE_CRATES: &[&str] = &[

@@ -37,6 +37,7 @@ fn check_fixed_keys(old: &Director, new: &Director, faults: &mut Faults) {
         ("control_mode", old.access.mode != new.access.mode),
         ("control_group", old.access.group != new.access.group),
         ("state", old.state != new.state),
+        ("http", old.http != new.http),
         ("max_connections", old.max_connections != new.max_connections),
         ("offload", old.offload != new.offload),
         ("busy_poll", old.busy_poll != new.busy_poll),

@@ -14,6 +14,7 @@ use super::access::Access;
 use super::address;
 use super::document::Document;
 use super::fault::Faults;
+use super::http::{self, HttpAddress};
 use super::keys;
 use super::section::{Entry, Section};
 use super::service::{self, Service, Services};
@@ -47,6 +48,8 @@ pub struct Director {
     pub access: Access,
     /// The folder in which a random seed is kept over restarts; `None`: none is.
     pub state: Option<PathBuf>,
+    /// Where metrics, JSON and the status page are served; `None`: nowhere.
+    pub http: Option<HttpAddress>,
     /// How many connections the table holds.
     pub max_connections: u32,
     /// Whether the TUN hands over super-frames (virtio-net offload).
@@ -153,6 +156,7 @@ impl Director {
                 .entry("state")
                 .and_then(|entry| entry.parsed(value::folder, faults))
                 .unwrap_or_else(|| Some(Self::STATE.into())),
+            http: section.entry("http").and_then(|entry| entry.parsed(http::address, faults)),
             max_connections: connections.unwrap_or(Self::CONNECTIONS),
             offload: boolean(&section, "offload", faults),
             busy_poll: busy_poll(&section, faults),

@@ -6,7 +6,7 @@ use super::fault::quoted;
 /// The top-level tables.
 pub const TABLES: [&str; 3] = ["director", "service", "realserver"];
 /// The keys of `[director]`.
-pub const DIRECTOR: [&str; 17] = [
+pub const DIRECTOR: [&str; 18] = [
     "tun",
     "uplinks",
     "arp",
@@ -18,6 +18,7 @@ pub const DIRECTOR: [&str; 17] = [
     "control_mode",
     "control_group",
     "state",
+    "http",
     "max_connections",
     "offload",
     "busy_poll",
@@ -96,13 +97,14 @@ pub const CHECK: [&str; 31] = [
     "dynamic",
 ];
 /// The keys of `[realserver]`.
-pub const REALSERVER: [&str; 12] = [
+pub const REALSERVER: [&str; 13] = [
     "tun",
     "vips",
     "directors",
     "control",
     "control_mode",
     "control_group",
+    "http",
     "mss",
     "rule_priority",
     "table",

@@ -19,6 +19,7 @@ mod director;
 mod document;
 mod edit;
 mod fault;
+mod http;
 pub mod keys;
 mod policy;
 mod realserver;
@@ -36,6 +37,7 @@ pub use director::Director;
 pub use document::MAX_LEN;
 pub use edit::{Edit, Selected, deadline, real, vip};
 pub use fault::{Fault, MAX_FAULTS};
+pub use http::HttpAddress;
 pub use realserver::{MAX_DIRECTORS, MAX_VIPS, Mss, RealServer};
 pub use service::{
     MAX_LISTENS, MAX_NAME_LEN, MAX_REALS, MAX_REALS_PER_SERVICE, MAX_SERVICES, Service,

@@ -11,6 +11,7 @@ use super::address;
 use super::director::{boolean, busy_poll};
 use super::document::Document;
 use super::fault::Faults;
+use super::http::{self, HttpAddress};
 use super::keys;
 use super::section::{Entry, Section};
 use super::value;
@@ -43,6 +44,8 @@ pub struct RealServer {
     pub control: PathBuf,
     /// Who may use the control socket.
     pub access: Access,
+    /// Where metrics and JSON are served; `None`: nowhere.
+    pub http: Option<HttpAddress>,
     /// The clamp of the segment size.
     pub mss: Mss,
     /// The priority of the rules that lead packets from the VIPs to `table`.
@@ -110,6 +113,7 @@ impl RealServer {
             vips,
             control: control.unwrap_or(default.control),
             access: Access::read(&section, faults),
+            http: section.entry("http").and_then(|entry| entry.parsed(http::address, faults)),
             mss: mss.unwrap_or(default.mss),
             rule_priority: priority.unwrap_or(default.rule_priority),
             table: table.unwrap_or(default.table),
@@ -129,6 +133,7 @@ impl Default for RealServer {
             directors: Vec::new(),
             control: Self::CONTROL.into(),
             access: Access::default(),
+            http: None,
             mss: Mss::Route,
             rule_priority: Self::RULE_PRIORITY,
             table: Self::TABLE,

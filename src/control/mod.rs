@@ -22,6 +22,7 @@ mod host;
 mod list;
 mod listing;
 mod plan;
+mod readiness;
 mod reply;
 mod request;
 mod settings;
@@ -40,10 +41,12 @@ pub use explain::{Explained, PassedOver};
 pub use host::{HostStatus, Wrong};
 pub use list::{List, ListedReal, ListedService, Thousandths, Use, VirtualIp};
 pub use plan::{Moved, Planned, ReloadPlan};
+pub use readiness::Readiness;
 pub use reply::{Failure, MAX_REPLY_LEN, ReplyError, Status, decode, encode, encode_error};
 pub use request::{MAX_BODY_LEN, MAX_REQUEST_LEN, Request, RequestError};
 pub use stats::{
     DirectorStats, Packets, RealServerDrop, RealServerStats, Stats, Timers, TunnelErrors,
+    TurnBucket, Turns,
 };
 pub use table::Layout;
 

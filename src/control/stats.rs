@@ -92,6 +92,27 @@ pub struct Timers {
     pub next_milliseconds: Option<u64>,
 }
 
+/// How long the turns of a packet thread were: while one lasts, other packets wait.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(default)]
+pub struct Turns {
+    /// The sum of all turns.
+    pub microseconds: u64,
+    /// How many turns took how long.
+    pub buckets: Vec<TurnBucket>,
+}
+
+/// Turns that took longer than the bucket before, and not longer than this one.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(default)]
+pub struct TurnBucket {
+    /// The bound; absent in the last bucket, which has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub up_to_microseconds: Option<u32>,
+    /// How many.
+    pub count: u64,
+}
+
 /// A director's figures. The packet loop fills what [`From<&Snapshot>`] leaves at zero.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(default)]
@@ -126,6 +147,8 @@ pub struct DirectorStats {
     pub tunnel_errors: Vec<TunnelErrors>,
     /// The timer wheel.
     pub timers: Timers,
+    /// How long the packet thread's turns were.
+    pub turns: Turns,
     /// Whether the TUN hands over super-frames.
     pub offload: bool,
     /// Times that the kernel was asked for a TUN with offload and made none: then the daemon works
@@ -233,6 +256,8 @@ pub struct RealServerStats {
     pub socket_dropped: u64,
     /// Packets that the TUN took and the kernel then dropped: its queue was full.
     pub tun_dropped: u64,
+    /// How long the packet thread's turns were.
+    pub turns: Turns,
     /// Whether super-frames are written to the TUN.
     pub offload: bool,
     /// Times that the kernel was asked for a TUN with offload and made none: then the daemon works

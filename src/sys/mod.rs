@@ -14,6 +14,7 @@ pub mod ndisc;
 pub mod netlink;
 pub mod netns;
 pub mod peer;
+pub mod process;
 pub mod random;
 pub mod raw;
 pub mod sysctl;

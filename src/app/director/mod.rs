@@ -32,6 +32,7 @@ use tokio::sync::mpsc;
 use super::daemon::{self, Signals, SocketAccess, Thread};
 use super::health::Checks;
 use super::host::{DesiredDirector, Prepared, Session};
+use super::http;
 use super::packet_thread::PacketThread;
 use super::serve::{self, Control};
 use crate::balancer::{Balancer, Change, Limits};
@@ -139,6 +140,7 @@ async fn steer(
 ) -> anyhow::Result<()> {
     let (commands, mut inbox) = AdminCommands::new();
     let handler = handler(&running, session, commands, offload);
+    let _http = http::start(running.config.http.as_ref(), &handler)?;
     let mut news = session.news();
     let mut served = pin!(serve::serve(control, handler));
     daemon::ready();

@@ -16,6 +16,7 @@ use crate::app::budgets::director::{
     ERRORS_A_TURN, LOOKED_AT_A_PIECE, MESSAGES_A_TURN, REALS_A_PIECE, TURN,
 };
 use crate::app::busy_poll::BusyPoll;
+use crate::app::turns::TurnLengths;
 use crate::balancer::listing::{Listed, Place};
 use crate::balancer::outer::Inner;
 use crate::balancer::{
@@ -54,6 +55,8 @@ pub(super) struct Reads {
     pub(super) super_frames: u64,
     /// Turns of the loop that had something to do.
     pub(super) wakeups: u64,
+    /// All turns.
+    pub(super) turns: TurnLengths,
 }
 
 /// The packet thread's state.
@@ -138,7 +141,8 @@ impl Packets {
     pub(super) fn run(mut self) -> anyhow::Result<()> {
         let mut events = Events::with_capacity(16);
         loop {
-            let now = self.now();
+            let began = Instant::now();
+            let now = self.millis(began);
             // A report is of this moment.
             self.balancer.expire(now);
             if self.messages(now) == Next::Stop {
@@ -157,12 +161,8 @@ impl Packets {
             }
             self.full_log.note(self.balancer.counters().without_entry);
             self.notices();
-            self.wait(&mut events)?;
+            self.wait(&mut events, began)?;
         }
-    }
-
-    fn now(&self) -> Millis {
-        self.millis(Instant::now())
     }
 
     fn millis(&self, moment: Instant) -> Millis {
@@ -379,9 +379,10 @@ impl Packets {
     }
 
     /// Waits for the next thing to do: at once when something is left to read, else until a
-    /// deadline.
-    fn wait(&mut self, events: &mut Events) -> anyhow::Result<()> {
+    /// deadline. The turn that ends began at `began`.
+    fn wait(&mut self, events: &mut Events, began: Instant) -> anyhow::Result<()> {
         let moment = Instant::now();
+        self.reads.turns.note(moment - began);
         let ready = self.tun_ready || self.errors_ready || self.messages_ready;
         let busy = ready || self.busy_poll.goes_on(moment);
         let now = self.millis(moment);

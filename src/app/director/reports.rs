@@ -11,6 +11,7 @@ use tokio::task::spawn_blocking;
 use super::messages::{DirectorMessage, Piece, Report};
 use crate::app::packet_thread::PacketThread;
 use crate::balancer::listing::{Listed, Place};
+use crate::metrics::Format;
 
 /// How often a list of services is begun again because a change was applied meanwhile; then it may
 /// name a service twice or not at all.
@@ -28,14 +29,25 @@ pub(super) enum Kind {
     Stats,
     /// Drops by reason.
     Drops,
+    /// The page for Prometheus.
+    Metrics(Format),
+    /// Whether clients' packets would be served.
+    Readiness,
 }
 
 impl Kind {
-    const ALL: [Self; 3] = [Self::List, Self::Stats, Self::Drops];
+    const ALL: [Self; 6] = [
+        Self::List,
+        Self::Stats,
+        Self::Drops,
+        Self::Metrics(Format::Prometheus),
+        Self::Metrics(Format::OpenMetrics),
+        Self::Readiness,
+    ];
 
     fn listed(self) -> Option<Listed> {
         match self {
-            Self::List => Some(Listed::All),
+            Self::List | Self::Metrics(_) | Self::Readiness => Some(Listed::All),
             Self::Stats => Some(Listed::Signalled),
             Self::Drops => None,
         }

@@ -13,15 +13,18 @@ use super::output::SendError;
 use super::reports::{Kind, Reports, collect};
 use crate::app::events::{Events, Listener};
 use crate::app::health::Checks;
+use crate::app::http;
 use crate::app::packet_thread::PacketThread;
 use crate::app::serve::{self, Peer};
 use crate::balancer::FlowQuery;
 use crate::balancer::listing::Listed;
 use crate::config;
 use crate::control::{
-    self, DirectorStats, Drops, Explained, HostStatus, List, Request, Stats, Status, Timers,
-    VirtualIp,
+    self, DirectorStats, Drops, Explained, HostStatus, List, Readiness, Request, Stats, Status,
+    Timers, VirtualIp,
 };
+use crate::health::BoardReport;
+use crate::metrics::{self, DirectorPage, Format};
 use crate::sys::tun;
 
 /// Answers for the director.
@@ -52,6 +55,7 @@ struct Words {
     tun: String,
     host: watch::Receiver<HostStatus>,
     since: Instant,
+    started: jiff::Timestamp,
     offload: bool,
     offload_refused: bool,
 }
@@ -75,6 +79,7 @@ impl Handler {
             checks: checks.clone(),
             tun,
             since,
+            started: jiff::Timestamp::now(),
             offload,
             offload_refused,
         };
@@ -100,27 +105,44 @@ impl Handler {
 impl Words {
     fn text(&self, kind: Kind, report: &Report) -> String {
         match kind {
-            Kind::List => {
-                let vips = self.vips.borrow().clone();
-                let host = self.host();
-                let list = List { vips, host, ..List::from(&report.snapshot) };
-                control::encode(&health::annotate(list, &self.checks.blocking_report()))
-            }
-            Kind::Stats => control::encode(&self.stats(report)),
+            Kind::List => control::encode(&self.list(report, &self.checks.blocking_report())),
+            Kind::Stats => control::encode(&Stats::Director(self.stats(report))),
             Kind::Drops => control::encode(&Drops::from(&report.snapshot.counters)),
+            Kind::Metrics(format) => self.metrics(format, report),
+            Kind::Readiness => {
+                let list = self.list(report, &self.checks.blocking_report());
+                control::encode(&Readiness::from(&list))
+            }
         }
+    }
+
+    fn list(&self, report: &Report, board: &BoardReport) -> List {
+        let (vips, host) = (self.vips.borrow().clone(), self.host());
+        health::annotate(List { vips, host, ..List::from(&report.snapshot) }, board)
+    }
+
+    fn metrics(&self, format: Format, report: &Report) -> String {
+        let board = self.checks.blocking_report();
+        let page = DirectorPage {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            list: self.list(report, &board),
+            stats: self.stats(report),
+            checks: health::list(&board),
+        };
+        // Writing to memory does not fail.
+        metrics::write(format, page, http::process(self.started)).unwrap_or_default()
     }
 
     fn host(&self) -> HostStatus {
         self.host.borrow().clone()
     }
 
-    fn stats(&self, report: &Report) -> Stats {
+    fn stats(&self, report: &Report) -> DirectorStats {
         let failed = SendError::ALL.map(|kind| (kind.name(), report.sent.failed[kind as usize]));
         let refused: u64 = report.sent.failed.iter().sum();
         let next_timer = report.next_timer.map(|until| until.as_millis());
         let base = DirectorStats::from(&report.snapshot);
-        Stats::Director(DirectorStats {
+        DirectorStats {
             uptime_seconds: self.since.elapsed().as_secs(),
             tun_dropped: tun::dropped(&self.tun).unwrap_or_default().to_program,
             reads: report.reads.frames,
@@ -130,6 +152,7 @@ impl Words {
             bytes_sent: report.sent.bytes,
             batches: report.sent.calls,
             send_errors: failed.into_iter().collect(),
+            turns: report.reads.turns.report(),
             offload: self.offload,
             offload_refused: u64::from(self.offload_refused),
             host: self.host(),
@@ -138,11 +161,13 @@ impl Words {
                 ..base.timers
             },
             ..base
-        })
+        }
     }
 }
 
 impl serve::RequestHandler for Handler {
+    const KEEPS_SERVICES: bool = true;
+
     async fn answer(
         &self,
         request: Request,
@@ -187,6 +212,14 @@ impl serve::RequestHandler for Handler {
                 }
             }
         }
+    }
+
+    async fn metrics(&self, format: Format) -> anyhow::Result<Arc<str>> {
+        self.reports.text(Kind::Metrics(format)).await
+    }
+
+    async fn readiness(&self) -> anyhow::Result<Readiness> {
+        Ok(control::decode(self.reports.text(Kind::Readiness).await?.as_bytes())?)
     }
 
     fn listen(&self) -> anyhow::Result<Listener> {

@@ -2,6 +2,7 @@
 
 use tokio::sync::oneshot::Sender;
 
+use crate::app::turns::TurnLengths;
 use crate::decap;
 
 use super::delivery::Written;
@@ -12,6 +13,7 @@ pub(super) struct Report {
     pub(super) gate: decap::Counters,
     pub(super) written: Written,
     pub(super) batches: u64,
+    pub(super) turns: TurnLengths,
     pub(super) offload: bool,
     pub(super) coalesce: bool,
     /// Packets that found a socket's receive buffer full.

@@ -16,6 +16,7 @@ use mio::Poll;
 use super::daemon::{self, SignalAction, Signals, SocketAccess, Thread};
 use super::events::Events;
 use super::host::{DesiredRealServer, Session};
+use super::http;
 use super::packet_thread::PacketThread;
 use super::serve;
 use crate::config;
@@ -78,6 +79,7 @@ async fn serve_reals(
                 refused,
             );
             let handler = Arc::new(handler);
+            let _http = http::start(config.http.as_ref(), &handler)?;
             daemon::ready();
             let telling = async {
                 while let Some(changes) = news.recv().await {

@@ -12,6 +12,7 @@ use mio::{Events, Interest, Poll, Token};
 use crate::app::budgets::realserver::{BATCH, LONG_BATCH, MESSAGES_A_TURN, TURN};
 use crate::app::busy_poll::BusyPoll;
 use crate::app::log_throttle::LogThrottle;
+use crate::app::turns::TurnLengths;
 use crate::decap::{Decision, Gate, Refusal};
 use crate::sys::raw::{Datagrams, HEADROOM, Received, Receiver};
 use crate::wire::coalesce::{Coalescer, MAX_BATCH};
@@ -40,6 +41,7 @@ pub(super) struct Packets {
     /// Calls of `recvmmsg` that brought something.
     batches: u64,
     busy_poll: BusyPoll,
+    turns: TurnLengths,
     merged_udp: LogThrottle,
 }
 
@@ -81,6 +83,7 @@ impl Packets {
             messages_ready: true,
             batches: 0,
             busy_poll: BusyPoll::new(Duration::ZERO),
+            turns: TurnLengths::default(),
             merged_udp: LogThrottle::default(),
         })
     }
@@ -98,6 +101,7 @@ impl Packets {
     pub(super) fn run(mut self) -> anyhow::Result<()> {
         let mut events = Events::with_capacity(8);
         loop {
+            let began = Instant::now();
             if self.messages() == Next::Stop {
                 return Ok(());
             }
@@ -110,7 +114,9 @@ impl Packets {
                 self.busy_poll.note(Instant::now);
             }
             let ready = self.messages_ready || self.sources.iter().any(|source| source.ready);
-            let busy = ready || self.busy_poll.goes_on(Instant::now());
+            let moment = Instant::now();
+            self.turns.note(moment - began);
+            let busy = ready || self.busy_poll.goes_on(moment);
             match self.poll.poll(&mut events, busy.then_some(Duration::ZERO)) {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => {
                     return Err(error).context("waiting for packets failed");
@@ -145,6 +151,7 @@ impl Packets {
                         gate: self.gate.counters().clone(),
                         written: self.delivery.written(),
                         batches: self.batches,
+                        turns: self.turns,
                         offload: self.delivery.offload(),
                         coalesce: self.delivery.coalesces(),
                         socket_dropped,

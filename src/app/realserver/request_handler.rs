@@ -8,13 +8,15 @@ use tokio::sync::watch;
 
 use super::messages::{RealServerMessage, Report};
 use crate::app::events::{Events, Listener};
+use crate::app::http;
 use crate::app::packet_thread::PacketThread;
 use crate::app::serve::{self, Peer};
 use crate::balancer::snapshot;
 use crate::control::{
-    self, Drops, HostStatus, RealServerDrop, RealServerStats, Request, Stats, Status,
+    self, Drops, HostStatus, Readiness, RealServerDrop, RealServerStats, Request, Stats, Status,
 };
 use crate::decap::Refusal;
+use crate::metrics::{self, Format, RealServerPage};
 use crate::sys::tun;
 
 /// Answers for the real server.
@@ -25,6 +27,7 @@ pub(super) struct Handler {
     events: Events,
     host: watch::Receiver<HostStatus>,
     since: Instant,
+    started: jiff::Timestamp,
     /// Whether the kernel made no TUN with offload.
     offload_refused: bool,
 }
@@ -37,7 +40,8 @@ impl Handler {
         tun: String,
         offload_refused: bool,
     ) -> Self {
-        Self { packet_thread, tun, events, host, since: Instant::now(), offload_refused }
+        let (since, started) = (Instant::now(), jiff::Timestamp::now());
+        Self { packet_thread, tun, events, host, since, started, offload_refused }
     }
 
     fn host(&self) -> HostStatus {
@@ -45,7 +49,7 @@ impl Handler {
     }
 
     async fn stats(&self) -> anyhow::Result<RealServerStats> {
-        let Report { gate, written, batches, offload, coalesce, socket_dropped } =
+        let Report { gate, written, batches, turns, offload, coalesce, socket_dropped } =
             self.packet_thread.ask(RealServerMessage::Report).await?;
         let dropped = |refusal: &Refusal| RealServerDrop {
             name: refusal.name().to_owned(),
@@ -71,6 +75,7 @@ impl Handler {
             dropped: Refusal::ALL.iter().map(dropped).collect(),
             socket_dropped,
             tun_dropped: tun::dropped(&self.tun).unwrap_or_default().from_program,
+            turns: turns.report(),
             offload,
             offload_refused: u64::from(self.offload_refused),
             coalesce,
@@ -80,6 +85,8 @@ impl Handler {
 }
 
 impl serve::RequestHandler for Handler {
+    const KEEPS_SERVICES: bool = false;
+
     async fn answer(
         &self,
         request: Request,
@@ -104,6 +111,16 @@ impl serve::RequestHandler for Handler {
             }
             _ => bail!("a real server keeps no services and no connections; ask the director"),
         })
+    }
+
+    async fn metrics(&self, format: Format) -> anyhow::Result<Arc<str>> {
+        let version = env!("CARGO_PKG_VERSION").to_owned();
+        let page = RealServerPage { version, stats: self.stats().await? };
+        Ok(metrics::write(format, page, http::process(self.started))?.into())
+    }
+
+    async fn readiness(&self) -> anyhow::Result<Readiness> {
+        Ok(Readiness::of_realserver(&self.host()))
     }
 
     fn listen(&self) -> anyhow::Result<Listener> {

@@ -15,7 +15,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use crate::balancer::snapshot;
-use crate::control::{self, Connections, MAX_REQUEST_LEN, PAGE, Request, RequestError};
+use crate::control::{self, Connections, MAX_REQUEST_LEN, PAGE, Readiness, Request, RequestError};
+use crate::metrics::Format;
 
 use super::events::Listener;
 use super::log_throttle::LogThrottle;
@@ -52,6 +53,9 @@ pub(super) struct Control {
 
 /// Who answers.
 pub(super) trait RequestHandler: Send + Sync + 'static {
+    /// Whether there are services, real servers and connections.
+    const KEEPS_SERVICES: bool;
+
     /// The reply line to any request but `connections` and `events`. `body` is what followed the
     /// request's line.
     fn answer(
@@ -60,6 +64,12 @@ pub(super) trait RequestHandler: Send + Sync + 'static {
         body: Vec<u8>,
         peer: &Peer,
     ) -> impl Future<Output = anyhow::Result<Arc<str>>> + Send;
+
+    /// The page for Prometheus.
+    fn metrics(&self, format: Format) -> impl Future<Output = anyhow::Result<Arc<str>>> + Send;
+
+    /// Whether clients' packets would be served.
+    fn readiness(&self) -> impl Future<Output = anyhow::Result<Readiness>> + Send;
 
     /// From now on, what changes.
     fn listen(&self) -> anyhow::Result<Listener>;

@@ -38,6 +38,12 @@ impl Peer {
         Ok(Self { uid: credentials.uid(), gid: credentials.gid(), pid, groups, writers })
     }
 
+    /// A client of HTTP, which may read only.
+    pub(in crate::app) fn of_http() -> Self {
+        let (uid, gid) = (u32::MAX, u32::MAX);
+        Self { uid, gid, pid: None, groups: Vec::new(), writers: Writers { owner: 0, group: 0 } }
+    }
+
     /// Somebody of no group.
     #[cfg(test)]
     pub(super) fn of_user(uid: u32, writers: Writers) -> Self {
@@ -61,7 +67,7 @@ impl Peer {
     ///
     /// # Errors
     /// It may not; the message says who may.
-    pub(super) fn may_write(&self) -> anyhow::Result<()> {
+    pub(in crate::app) fn may_write(&self) -> anyhow::Result<()> {
         let Writers { owner, group } = self.writers;
         let member = self.gid == group || self.groups.contains(&group);
         if self.uid == 0 || self.uid == owner || member {

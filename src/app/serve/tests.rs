@@ -15,6 +15,16 @@ use crate::control::{Event, MAX_BODY_LEN};
 struct Echo(Events);
 
 impl RequestHandler for Echo {
+    const KEEPS_SERVICES: bool = true;
+
+    async fn metrics(&self, format: Format) -> anyhow::Result<Arc<str>> {
+        Ok(format!("{format:?}\n").into())
+    }
+
+    async fn readiness(&self) -> anyhow::Result<Readiness> {
+        Ok(Readiness::unless(Vec::new()))
+    }
+
     async fn answer(
         &self,
         request: Request,

@@ -1,0 +1,71 @@
+# What HTTP shows agrees with the control socket: metrics in both formats, which promtool and a Prometheus server take, JSON,
+# health and readiness. The alert rules pass their cases.
+# mixes: 6in4
+source "$(dirname "$0")/lib.sh"
+source "$here/topology.sh"
+source "$here/daemons.sh"
+
+at_director() { at vt-director curl -sS --max-time 20 "$@"; }
+get() { at_director "http://127.0.0.1:9180$1" "${@:2}"; }                             # PATH CURL-FLAG...
+status() { get "$1" -o /dev/null -w '%{http_code}' "${@:2}"; }                        # PATH CURL-FLAG...
+of_real() { at vt-real1 curl -sS --max-time 20 --unix-socket "$CONTROL/real1-http.sock" "http://localhost$1" "${@:2}"; } # PATH CURL-FLAG...
+value() { get /metrics | awk -v series="$1" 'index($0, series " ") == 1 { print $NF }'; } # SERIES
+
+# Everything that a Prometheus server of this configuration has scraped, as it answers a query.
+query() { # QUERY
+    at vt-director curl -sS --max-time 20 --get --data-urlencode "query=$1" http://127.0.0.1:9190/api/v1/query |
+        jq -r '.data.result[0].value[1] // empty'
+}
+has_scraped() { [[ $(query 'count(up == 1)') == 1 && -n $(query vstun_real_connections_total) ]]; }
+
+make_topology
+start_web "${REALS[@]}"
+REAL_KEYS="http = \"$CONTROL/real1-http.sock\"" start_real real1
+start_real real2 real3
+DIRECTOR_KEYS='http = "127.0.0.1:9180"'
+start_director rr 1 1 1
+fetch 30 >"$WORK/fetched.log"
+
+expect_eq "alive" "$(get /healthz)" ok
+expect_eq "ready" "$(status /readyz)" 200
+expect_eq "connections by /api/v1/list" "$(get /api/v1/list | jq '[.services[0].reals[].connections] | add')" 30
+expect_eq "connections in the metrics" "$(value "vstun_real_connections_total{service=\"web\",real=\"${ADDRESS[real2]}\"}")" 10
+expect_eq "packets by stats and metrics" "$(get /api/v1/stats | jq .packets.tunnelled)" "$(value vstun_packets_tunnelled_total)"
+expect_eq "rows of /api/v1/connections" "$(get '/api/v1/connections?limit=7' | jq -s '[.[].connections[]] | length')" 7
+expect_eq "a real server's packets" "$(of_real /metrics | awk '/^vstun_packets_received_total/ { print ($NF > 0) }')" 1
+expect_eq "a real server has no list" "$(of_real /api/v1/list -o /dev/null -w '%{http_code}')" 404
+expect_eq "it answers by stats" "$(of_real /api/v1/stats | jq -r .role)" realserver
+expect_eq "what changes something" "$(status /api/v1/list -X POST)" 405
+
+ask director disable "${ADDRESS[real1]}" >/dev/null
+expect_eq "a disabled real server" "$(value "vstun_real_up{service=\"web\",real=\"${ADDRESS[real1]}\"}")" 0
+expect_eq "ready with two" "$(status /readyz)" 200
+ask director disable "${ADDRESS[real2]}" >/dev/null
+ask director disable "${ADDRESS[real3]}" >/dev/null
+expect_eq "ready with none" "$(status /readyz)" 503
+get /readyz | grep -q "no service has a real server" || fail "/readyz says: $(get /readyz)"
+
+if command -v promtool >/dev/null; then
+    get /metrics >"$WORK/director.metrics"
+    of_real /metrics >"$WORK/real.metrics"
+    for page in director real; do
+        promtool check metrics <"$WORK/$page.metrics" >"$WORK/promtool.log" 2>&1 || fail "promtool: $(<"$WORK/promtool.log")"
+        expect_eq "lint of the $page's page" "$(<"$WORK/promtool.log")" ""
+    done
+    promtool test rules "$here/../dist/prometheus/vstun.rules.test.yml" >"$WORK/rules.log" 2>&1 || fail "$(<"$WORK/rules.log")"
+fi
+if command -v prometheus >/dev/null; then
+    mkdir "$WORK/prometheus"
+    cat >"$WORK/prometheus.yml" <<CONFIG
+global: { scrape_interval: 1s, scrape_timeout: 1s }
+scrape_configs: [{ job_name: vstun, static_configs: [{ targets: ["127.0.0.1:9180"] }] }]
+CONFIG
+    spawn vt-director prometheus prometheus --config.file="$WORK/prometheus.yml" --storage.tsdb.path="$WORK/prometheus" \
+        --web.listen-address=127.0.0.1:9190 --web.console.templates="$WORK" --web.console.libraries="$WORK"
+    wait_for "Prometheus to scrape" has_scraped
+    expect_eq "connections in Prometheus" "$(query 'sum(vstun_real_connections_total)')" 30
+    stop prometheus
+fi
+expect_accounted
+stop director
+expect_eq "the socket's file after the end" "$(stop real1; ls "$CONTROL" | grep -c real1-http || true)" 0

@@ -1,0 +1,69 @@
+//! Bodies: a text as a whole, or pieces as they come.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::{self, Stream};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::body::{Bytes, Frame};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::timeout;
+
+use crate::app::events::Listener;
+use crate::app::serve::RequestHandler;
+use crate::control::{self, Connections, PAGE};
+
+/// What is sent to a client.
+pub(super) type Body = UnsyncBoxBody<Bytes, Infallible>;
+
+/// How often a quiet stream of events says that it goes on, so that proxies keep it open and a
+/// client that has gone is noticed.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// A text that several clients may be sent at the same time, without a copy for each.
+struct Text(Arc<str>);
+
+impl AsRef<[u8]> for Text {
+    fn as_ref(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+}
+
+/// A text.
+pub(super) fn text(text: impl Into<Arc<str>>) -> Body {
+    Full::new(Bytes::from_owner(Text(text.into()))).boxed_unsync()
+}
+
+fn pieces(pieces: impl Stream<Item = String> + Send + 'static) -> Body {
+    StreamBody::new(pieces.map(|piece| Ok(Frame::data(Bytes::from(piece))))).boxed_unsync()
+}
+
+/// What changes, as server-sent events: the control socket's lines, each the data of one event.
+/// `slot` is kept as long as the client listens.
+pub(super) fn events(listener: Listener, slot: OwnedSemaphorePermit) -> Body {
+    let next = |(mut listener, slot): (Listener, OwnedSemaphorePermit)| async move {
+        let piece = match timeout(KEEP_ALIVE, listener.next()).await {
+            Ok(line) => format!("data: {}\n\n", line?.trim_end()),
+            Err(_) => ": nothing has changed\n\n".to_owned(),
+        };
+        Some((piece, (listener, slot)))
+    };
+    // The first piece comes at once, so that a client sees that it is connected.
+    let opened = stream::iter([": events follow\n\n".to_owned()]);
+    pieces(opened.chain(stream::unfold((listener, slot), next)))
+}
+
+/// The connections, page by page: JSON lines as at the control socket.
+pub(super) fn connections<D: RequestHandler>(handler: Arc<D>, limit: usize) -> Body {
+    let next = |(handler, from, left): (Arc<D>, Option<usize>, usize)| async move {
+        let (page, next) = handler.connections(from?, PAGE.min(left)).await.ok()?;
+        let left = left - page.len().min(left);
+        let next = next.filter(|_| left > 0);
+        let line = control::encode(&Connections::page(&page, next.is_some()));
+        Some((line, (handler, next, left)))
+    };
+    pieces(stream::unfold((handler, Some(0), limit), next))
+}

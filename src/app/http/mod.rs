@@ -1,0 +1,121 @@
+//! HTTP: metrics, the answers of the control socket as JSON, and health for those who poll.
+//!
+//! It serves from a thread of its own and only reads. Nothing that a client sends changes the
+//! daemon. Clients, headers, waiting and writing are bounded.
+//!
+//! 1. `listen`: the socket.
+//! 2. `connection`: one client.
+//! 3. `routes`: which path gives what.
+//! 4. `body`: answers as bodies, those that come piece by piece too.
+
+mod body;
+mod connection;
+mod listen;
+mod routes;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use anyhow::Context;
+use tokio::sync::oneshot;
+
+use super::serve::RequestHandler;
+use crate::config::HttpAddress;
+use crate::metrics::Process;
+use crate::sys::process;
+use connection::Patience;
+pub(super) use listen::HttpSocket;
+
+/// The thread. It ends when this is dropped.
+#[derive(Debug)]
+pub(super) struct Http {
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+    /// The socket's file.
+    path: Option<PathBuf>,
+}
+
+impl Http {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// There is no thread or no runtime to be had.
+    pub(super) fn start<D: RequestHandler>(
+        socket: HttpSocket,
+        handler: Arc<D>,
+    ) -> anyhow::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_io()
+            .enable_time()
+            .build()
+            .context("could not start the runtime for HTTP")?;
+        let path = socket.path().map(ToOwned::to_owned);
+        let (stop, stopped) = oneshot::channel::<()>();
+        let thread = std::thread::Builder::new()
+            .name("http".to_owned())
+            .spawn(move || runtime.block_on(run(socket, handler, stopped)))
+            .context("could not start the thread for HTTP")?;
+        Ok(Self { stop: Some(stop), thread: Some(thread), path })
+    }
+}
+
+async fn run<D: RequestHandler>(
+    socket: HttpSocket,
+    handler: Arc<D>,
+    stopped: oneshot::Receiver<()>,
+) {
+    tokio::select! {
+        served = connection::serve(socket, handler, Patience::DEFAULT) => {
+            if let Err(error) = served {
+                log::error!("http: {error:#}");
+            }
+        }
+        _ = stopped => {}
+    }
+}
+
+impl Drop for Http {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+        if let Some(path) = &self.path {
+            // Another daemon may have taken it away.
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+/// Starts HTTP where the configuration asks for it.
+///
+/// # Errors
+/// The address cannot be listened on, or there is no thread.
+pub(super) fn start<D: RequestHandler>(
+    address: Option<&HttpAddress>,
+    handler: &Arc<D>,
+) -> anyhow::Result<Option<Http>> {
+    let Some(address) = address else { return Ok(None) };
+    let socket = HttpSocket::open(address)?;
+    let http = Http::start(socket, Arc::clone(handler))?;
+    log::info!("metrics and JSON at {address}");
+    Ok(Some(http))
+}
+
+/// The process's figures. Those that the kernel does not tell are 0.
+pub(super) fn process(started: jiff::Timestamp) -> Process {
+    // Seconds since 1970 are far below 2^53.
+    #[allow(clippy::cast_precision_loss)]
+    let start_time_seconds = started.as_millisecond() as f64 / 1e3;
+    Process {
+        cpu_seconds: process::cpu_seconds(),
+        resident_bytes: process::resident_bytes().unwrap_or_default(),
+        start_time_seconds,
+        open_fds: process::open_fds().unwrap_or_default(),
+        max_fds: process::max_fds(),
+    }
+}

@@ -1,0 +1,247 @@
+//! Which path gives what.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::body::Incoming;
+use hyper::header::{
+    ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderName, HeaderValue, VARY,
+    X_CONTENT_TYPE_OPTIONS,
+};
+use hyper::{Method, Request as HttpRequest, Response, StatusCode};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+
+use super::body::{self, Body};
+use crate::app::serve::{Peer, RequestHandler};
+use crate::control::{self, Readiness, Request};
+use crate::metrics::Format;
+
+/// How long the daemon may take for an answer, or for the next page of connections.
+const ANSWER: Duration = Duration::from_secs(10);
+
+/// How long the packet thread may take to show that it works.
+const ALIVE: Duration = Duration::from_secs(2);
+
+/// Clients of HTTP that may listen to events: fewer than there may be in all, so that a status page
+/// cannot lock `vstun events` out.
+const LISTENERS: usize = 8;
+
+/// Connections that are listed without `limit`.
+const CONNECTIONS: usize = 1_000;
+
+/// The paths, for those who ask for another.
+const PATHS: &str = "/metrics, /healthz, /readyz, /api/v1/list, /api/v1/connections?limit=N, \
+                     /api/v1/stats, /api/v1/drops, /api/v1/checks and /api/v1/events";
+
+const JSON: &str = "application/json";
+const JSON_LINES: &str = "application/x-ndjson";
+const EVENTS: &str = "text/event-stream";
+const PLAIN: &str = "text/plain; charset=utf-8";
+
+/// What all clients share.
+#[derive(Debug)]
+pub(super) struct Served<D> {
+    handler: Arc<D>,
+    /// Whether only this host can connect.
+    loopback: bool,
+    listeners: Arc<Semaphore>,
+}
+
+impl<D> Served<D> {
+    pub(super) fn new(handler: Arc<D>, loopback: bool) -> Self {
+        Self { handler, loopback, listeners: Arc::new(Semaphore::new(LISTENERS)) }
+    }
+}
+
+/// Answers a request.
+pub(super) async fn answer<D: RequestHandler>(
+    served: &Served<D>,
+    request: &HttpRequest<Incoming>,
+) -> Response<Body> {
+    if served.loopback && !names_this_host(request.headers().get(HOST)) {
+        let text = "this address serves requests to localhost or to an IP address only";
+        return failure(StatusCode::MISDIRECTED_REQUEST, text);
+    }
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        let mut refused = failure(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD are answered");
+        refused.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+        return refused;
+    }
+    route(served, request).await
+}
+
+async fn route<D: RequestHandler>(
+    served: &Served<D>,
+    request: &HttpRequest<Incoming>,
+) -> Response<Body> {
+    let handler = &served.handler;
+    match request.uri().path() {
+        "/metrics" => metrics(handler.as_ref(), request).await,
+        "/healthz" => healthz(handler.as_ref()).await,
+        "/readyz" => readyz(handler.as_ref()).await,
+        "/api/v1/list" if D::KEEPS_SERVICES => json(handler.as_ref(), Request::List).await,
+        "/api/v1/checks" if D::KEEPS_SERVICES => json(handler.as_ref(), Request::Checks).await,
+        "/api/v1/stats" => json(handler.as_ref(), Request::Stats).await,
+        "/api/v1/drops" => json(handler.as_ref(), Request::Drops).await,
+        "/api/v1/connections" if D::KEEPS_SERVICES => match limit(request.uri().query()) {
+            Ok(limit) => {
+                let body = body::connections(Arc::clone(handler), limit);
+                found(JSON_LINES, body)
+            }
+            Err(why) => failure(StatusCode::BAD_REQUEST, &why),
+        },
+        "/api/v1/events" => events(served),
+        path => {
+            let of = if D::KEEPS_SERVICES { "" } else { " of a real server" };
+            let why = format!("there is no {path:?}{of}; there are {PATHS}");
+            failure(StatusCode::NOT_FOUND, &why)
+        }
+    }
+}
+
+/// Whether a `Host` header is this host's. A web page that has its own name point here (DNS
+/// rebinding) sends that name, which is refused.
+fn names_this_host(host: Option<&HeaderValue>) -> bool {
+    let Some(host) = host else { return true };
+    let Ok(host) = host.to_str() else { return false };
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => host,
+    };
+    let bare = name.trim_start_matches('[').trim_end_matches(']');
+    name.eq_ignore_ascii_case("localhost") || bare.parse::<IpAddr>().is_ok()
+}
+
+/// The value of `limit` in a query.
+fn limit(query: Option<&str>) -> Result<usize, String> {
+    let mut limit = CONNECTIONS;
+    for parameter in query.into_iter().flat_map(|query| query.split('&')) {
+        limit = match parameter.split_once('=') {
+            Some(("limit", number)) => number
+                .parse()
+                .map_err(|_| format!("limit: {number:?} is not a number of connections"))?,
+            _ => return Err(format!("{parameter:?} is unknown; there is limit=N")),
+        };
+    }
+    Ok(limit)
+}
+
+async fn metrics<D: RequestHandler>(
+    handler: &D,
+    request: &HttpRequest<Incoming>,
+) -> Response<Body> {
+    let accepts = request.headers().get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let open = accepts.map(Format::accepted).any(|format| format == Format::OpenMetrics);
+    let format = if open { Format::OpenMetrics } else { Format::Prometheus };
+    match timeout(ANSWER, handler.metrics(format)).await {
+        Ok(Ok(page)) => {
+            let mut response = found(format.content_type(), body::text(page));
+            response.headers_mut().insert(VARY, HeaderValue::from_static("Accept"));
+            response
+        }
+        Ok(Err(error)) => failure(StatusCode::SERVICE_UNAVAILABLE, &format!("{error:#}")),
+        Err(_) => late(ANSWER),
+    }
+}
+
+async fn json<D: RequestHandler>(handler: &D, request: Request) -> Response<Body> {
+    match timeout(ANSWER, handler.answer(request, Vec::new(), &Peer::of_http())).await {
+        Ok(Ok(text)) => found(JSON, body::text(text)),
+        Ok(Err(error)) => failure(StatusCode::SERVICE_UNAVAILABLE, &format!("{error:#}")),
+        Err(_) => late(ANSWER),
+    }
+}
+
+/// Whether the packet thread works: it counts drops, so it is asked for those.
+async fn healthz<D: RequestHandler>(handler: &D) -> Response<Body> {
+    match timeout(ALIVE, handler.answer(Request::Drops, Vec::new(), &Peer::of_http())).await {
+        Ok(Ok(_)) => found(PLAIN, body::text("ok\n")),
+        Ok(Err(error)) => failure(StatusCode::SERVICE_UNAVAILABLE, &format!("{error:#}")),
+        Err(_) => late(ALIVE),
+    }
+}
+
+/// Whether clients' packets would be served.
+async fn readyz<D: RequestHandler>(handler: &D) -> Response<Body> {
+    let readiness = match timeout(ALIVE, handler.readiness()).await {
+        Ok(Ok(readiness)) => readiness,
+        Ok(Err(error)) => Readiness::unless(vec![format!("{error:#}")]),
+        Err(_) => return late(ALIVE),
+    };
+    let mut response = found(JSON, body::text(control::encode(&readiness)));
+    if !readiness.ready {
+        *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+    }
+    response
+}
+
+fn events<D: RequestHandler>(served: &Served<D>) -> Response<Body> {
+    let Ok(slot) = Arc::clone(&served.listeners).try_acquire_owned() else {
+        let text = format!("busy: {LISTENERS} clients of HTTP listen to events; end one of them");
+        return failure(StatusCode::SERVICE_UNAVAILABLE, &text);
+    };
+    match served.handler.listen() {
+        Ok(listener) => found(EVENTS, body::events(listener, slot)),
+        Err(error) => failure(StatusCode::SERVICE_UNAVAILABLE, &format!("{error:#}")),
+    }
+}
+
+fn late(limit: Duration) -> Response<Body> {
+    let text = format!("no answer within {} seconds", limit.as_secs());
+    failure(StatusCode::SERVICE_UNAVAILABLE, &text)
+}
+
+fn failure(status: StatusCode, why: &str) -> Response<Body> {
+    let mut response = found(JSON, body::text(control::encode_error(why)));
+    *response.status_mut() = status;
+    response
+}
+
+fn found(content_type: &'static str, body: Body) -> Response<Body> {
+    let mut response = Response::new(body);
+    let fixed: [(HeaderName, &'static str); 3] = [
+        (CONTENT_TYPE, content_type),
+        (CACHE_CONTROL, "no-store"),
+        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    ];
+    for (name, value) in fixed {
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_is_this_one_or_an_address() {
+        for (host, expected) in [
+            ("localhost", true),
+            ("LocalHost:9180", true),
+            ("127.0.0.1:9180", true),
+            ("[::1]:9180", true),
+            ("[::1]", true),
+            ("10.0.0.1", true),
+            ("attacker.example", false),
+            ("attacker.example:9180", false),
+            ("localhost.attacker.example", false),
+            ("", false),
+        ] {
+            let value = HeaderValue::from_static(host);
+            assert_eq!(names_this_host(Some(&value)), expected, "{host}");
+        }
+        assert!(names_this_host(None));
+    }
+
+    #[test]
+    fn a_limit_is_a_number() {
+        assert_eq!(limit(None), Ok(CONNECTIONS));
+        assert_eq!(limit(Some("limit=5")), Ok(5));
+        for query in ["limit=", "limit=-1", "limit=x", "lim=5", "limit"] {
+            assert!(limit(Some(query)).is_err(), "{query}");
+        }
+    }
+}

@@ -1,0 +1,187 @@
+#![allow(clippy::unwrap_used)]
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::time::Duration;
+
+use anyhow::bail;
+
+use super::*;
+use crate::app::events::{Events, Listener};
+use crate::app::serve::Peer;
+use crate::balancer::snapshot;
+use crate::control::{Event, Readiness, Request};
+use crate::metrics::Format;
+
+/// Answers with the request.
+struct Echo {
+    events: Events,
+    ready: bool,
+}
+
+impl RequestHandler for Echo {
+    const KEEPS_SERVICES: bool = true;
+
+    async fn answer(
+        &self,
+        request: Request,
+        _body: Vec<u8>,
+        peer: &Peer,
+    ) -> anyhow::Result<Arc<str>> {
+        assert!(peer.may_write().is_err());
+        match request {
+            Request::Checks => bail!("no checks"),
+            request => Ok(format!("{request:?}\n").into()),
+        }
+    }
+
+    async fn metrics(&self, format: Format) -> anyhow::Result<Arc<str>> {
+        Ok(format!("{format:?}\n").into())
+    }
+
+    async fn readiness(&self) -> anyhow::Result<Readiness> {
+        let why = (!self.ready).then(|| "nothing serves".to_owned());
+        Ok(Readiness::unless(why.into_iter().collect()))
+    }
+
+    fn listen(&self) -> anyhow::Result<Listener> {
+        self.events.listen()
+    }
+
+    async fn connections(
+        &self,
+        from: usize,
+        _most: usize,
+    ) -> anyhow::Result<(Vec<snapshot::ConnectionSnapshot>, Option<usize>)> {
+        Ok((Vec::new(), (from == 0).then_some(7)))
+    }
+}
+
+const PATIENCE: Patience =
+    Patience { head: Duration::from_millis(300), write: Duration::from_secs(10) };
+
+struct Server {
+    address: SocketAddr,
+    events: Events,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Server {
+    fn start(ready: bool) -> Self {
+        let events = Events::new();
+        let handler = Arc::new(Echo { events: events.clone(), ready });
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let address = listener.local_addr().unwrap();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime.unwrap().block_on(async {
+                tokio::select! {
+                    _ = connection::serve(HttpSocket::Tcp(listener), handler, PATIENCE) => {}
+                    _ = stopped => {}
+                }
+            });
+        });
+        Self { address, events, stop: Some(stop), thread: Some(thread) }
+    }
+
+    fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(self.address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        stream
+    }
+
+    /// Everything that comes for a request, in lower case.
+    fn ask(&self, head: &str) -> String {
+        let mut stream = self.connect();
+        stream.write_all(format!("{head}\r\nConnection: close\r\n\r\n").as_bytes()).unwrap();
+        let mut reply = String::new();
+        stream.read_to_string(&mut reply).unwrap();
+        reply
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        self.thread.take().unwrap().join().unwrap();
+    }
+}
+
+#[test]
+fn each_path_has_its_answer() {
+    let server = Server::start(true);
+    for (head, status, part) in [
+        ("GET /metrics HTTP/1.1\r\nHost: localhost", "200", "\r\n\r\nPrometheus\n"),
+        ("GET /metrics HTTP/1.1\r\nHost: [::1]:9180", "200", "text/plain; version=0.0.4"),
+        (
+            "GET /metrics HTTP/1.1\r\nHost: localhost\r\nAccept: application/openmetrics-text",
+            "200",
+            "application/openmetrics-text; version=1.0.0",
+        ),
+        ("GET /healthz HTTP/1.0", "200", "\r\n\r\nok\n"),
+        ("GET /readyz HTTP/1.0", "200", r#""ready":true"#),
+        ("GET /api/v1/list HTTP/1.0", "200", "\r\n\r\nList\n"),
+        ("GET /api/v1/stats HTTP/1.0", "200", "application/json"),
+        ("GET /api/v1/checks HTTP/1.0", "503", "no checks"),
+        ("GET /api/v1/connections HTTP/1.0", "200", r#""more":false"#),
+        ("GET /api/v1/connections?limit=x HTTP/1.0", "400", "is not a number of connections"),
+        ("GET /api/v1/flush HTTP/1.0", "404", "/healthz"),
+        ("GET /../etc/passwd HTTP/1.0", "404", "/healthz"),
+        ("POST /metrics HTTP/1.0", "405", "allow: GET, HEAD"),
+        ("GET /metrics HTTP/1.1\r\nHost: attacker.example", "421", "localhost"),
+    ] {
+        let reply = server.ask(head);
+        let line = reply.lines().next().unwrap_or_default();
+        assert!(line.contains(status), "{head}: {line}");
+        assert!(reply.contains(part), "{head}: {reply}");
+    }
+    let reply = server.ask("HEAD /metrics HTTP/1.0");
+    assert!(reply.contains("200 OK") && reply.ends_with("\r\n\r\n"), "{reply}");
+}
+
+#[test]
+fn what_is_not_ready_says_why() {
+    let reply = Server::start(false).ask("GET /readyz HTTP/1.0");
+    assert!(reply.contains(" 503 ") && reply.contains("nothing serves"), "{reply}");
+}
+
+#[test]
+fn clients_that_send_nothing_are_gone_soon_and_one_too_many_is_told() {
+    let server = Server::start(true);
+    let mut slow: Vec<_> = (0..connection::CLIENTS).map(|_| server.connect()).collect();
+    slow[0].write_all(b"GET /metrics HT").unwrap();
+    let refused = server.ask("GET /metrics HTTP/1.0");
+    assert!(refused.starts_with("HTTP/1.1 503 ") && refused.contains("busy: 64"), "{refused}");
+    for mut client in slow {
+        assert_eq!(client.read(&mut [0]).unwrap(), 0, "closed by the server");
+    }
+    assert!(server.ask("GET /metrics HTTP/1.0").contains("200 OK"));
+}
+
+#[test]
+fn heads_that_are_too_large_are_refused() {
+    let server = Server::start(true);
+    let many = "X: y\r\n".repeat(65);
+    let reply = server.ask(&format!("GET /metrics HTTP/1.0\r\n{}", many.trim_end()));
+    assert!(reply.contains(" 431 "), "{reply}");
+    let fits = "X: y\r\n".repeat(60);
+    let reply = server.ask(&format!("GET /metrics HTTP/1.0\r\n{}", fits.trim_end()));
+    assert!(reply.contains(" 200 "), "{reply}");
+}
+
+#[test]
+fn events_come_as_they_happen() {
+    let server = Server::start(true);
+    let mut stream = server.connect();
+    stream.write_all(b"GET /api/v1/events HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+    let mut lines = BufReader::new(stream).lines().map(Result::unwrap);
+    assert!(lines.any(|line| line.starts_with(": events follow")));
+    let event = Event { verb: "drain".to_owned(), ..Event::default() };
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(server.events.tell(vec![event]));
+    let line = lines.find(|line| line.starts_with("data: ")).unwrap();
+    assert!(line.contains(r#""verb":"drain""#), "{line}");
+}

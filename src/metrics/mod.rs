@@ -1,0 +1,79 @@
+//! Metrics: what a daemon reports, as a page that Prometheus scrapes.
+//!
+//! The page is made from the answers that the control socket gives, so both agree. Names and units
+//! follow <https://prometheus.io/docs/practices/naming/>. `docs/metrics.md` lists them.
+
+mod director;
+mod families;
+mod process;
+mod realserver;
+mod turns;
+
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{prometheus_text, text};
+use prometheus_client::registry::Registry;
+
+pub use director::DirectorPage;
+pub use process::Process;
+pub use realserver::RealServerPage;
+
+/// The prefix of all names but those of the process.
+const PREFIX: &str = "vstun";
+
+/// How a page is written.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Format {
+    /// Prometheus's text format, version 0.0.4.
+    Prometheus,
+    /// OpenMetrics 1.0.
+    OpenMetrics,
+}
+
+impl Format {
+    /// The format for an HTTP `Accept` header: OpenMetrics where the client names its media type
+    /// without refusing it (`q=0`), the Prometheus text otherwise.
+    #[must_use]
+    pub fn accepted(accept: &str) -> Self {
+        let mut media = accept.split(',').map(|media| media.split(';').map(str::trim));
+        let open = media.any(|mut parts| {
+            parts.next() == Some("application/openmetrics-text")
+                && parts.all(|parameter| !is_zero_quality(parameter))
+        });
+        if open { Self::OpenMetrics } else { Self::Prometheus }
+    }
+
+    /// The value of `Content-Type`. Prometheus 3 refuses a page without one.
+    #[must_use]
+    pub fn content_type(self) -> &'static str {
+        match self {
+            Self::Prometheus => prometheus_text::CONTENT_TYPE,
+            Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        }
+    }
+}
+
+/// Whether a parameter is a weight of zero (RFC 9110 12.4.2).
+fn is_zero_quality(parameter: &str) -> bool {
+    parameter.strip_prefix("q=").is_some_and(|weight| weight.parse() == Ok(0.0_f32))
+}
+
+/// Writes a page.
+///
+/// # Errors
+/// Never: writing to memory does not fail.
+pub fn write(format: Format, page: impl Collector, process: Process) -> Result<String, fmt::Error> {
+    let mut registry = Registry::default();
+    registry.register_collector(Box::new(process));
+    registry.sub_registry_with_prefix(PREFIX).register_collector(Box::new(page));
+    let mut page = String::new();
+    match format {
+        Format::Prometheus => prometheus_text::encode(&mut page, &registry)?,
+        Format::OpenMetrics => text::encode(&mut page, &registry)?,
+    }
+    Ok(page)
+}

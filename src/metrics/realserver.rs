@@ -1,0 +1,61 @@
+//! The real server's page.
+
+use std::fmt;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::DescriptorEncoder;
+
+use super::director::{host, named, program};
+use super::families::Families;
+use super::turns;
+use crate::control::RealServerStats;
+
+/// What a real server reports.
+#[derive(Clone, Debug)]
+pub struct RealServerPage {
+    /// The program's version.
+    pub version: String,
+    /// What the packet thread has done.
+    pub stats: RealServerStats,
+}
+
+impl Collector for RealServerPage {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let (mut families, stats) = (Families(encoder), &self.stats);
+        program(&mut families, "realserver", &self.version, stats.uptime_seconds)?;
+        for (name, help, value) in [
+            ("packets_received", "Tunnelled packets; a super-packet is one", stats.read),
+            ("packets_delivered", "Packets written to the TUN", stats.delivered),
+            ("super_packets", "Packets that the kernel had merged", stats.super_packets),
+            (
+                "partial_checksums",
+                "Packets whose sender left the checksum unfinished",
+                stats.partial_checksums,
+            ),
+            ("delivered_bytes", "Bytes of the packets that the TUN took", stats.bytes_delivered),
+            ("coalesced_packets", "Packets put together with others", stats.coalesced_packets),
+            ("coalesced_frames", "The frames that they became", stats.coalesced_frames),
+            ("receive_batches", "Calls of recvmmsg that gave packets", stats.batches),
+            (
+                "socket_dropped_packets",
+                "Packets lost before they were read: receive buffer full",
+                stats.socket_dropped,
+            ),
+            (
+                "tun_dropped_packets",
+                "Packets that the kernel dropped behind the TUN: queue full",
+                stats.tun_dropped,
+            ),
+        ] {
+            families.counter(name, help, value)?;
+        }
+        let drops = stats.dropped.iter().map(|drop| ([("reason", drop.name.as_str())], drop.count));
+        families.counters("packets_dropped", "Packets dropped, by reason", drops)?;
+        let errors = named("error", &stats.write_errors.0);
+        families.counters("write_errors", "Writes that the TUN refused, by error", errors)?;
+        let offload = u32::from(stats.offload);
+        families.gauge("tun_offload", "Whether super-frames are written to the TUN", offload)?;
+        turns::write(&mut families, &stats.turns)?;
+        host(&mut families, &stats.host)
+    }
+}

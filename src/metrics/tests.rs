@@ -1,0 +1,186 @@
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeSet;
+
+use super::*;
+use crate::control::{
+    CheckResult, Checks, Counts, DirectorStats, HostStatus, List, ListedCheck, ListedReal,
+    ListedService, RealServerDrop, RealServerStats, TurnBucket, Turns, Use, VirtualIp, Wrong,
+};
+
+fn real(address: &str) -> ListedReal {
+    let text = format!(
+        r#"{{"address":"{address}","weight":3,"state":"up","active":5,"inactive":1,
+        "connections":9,"packets":20,"bytes":3000,"path_mtu":1400,"effective_weight":1.5,
+        "protocol_unreachable":4,"unreachable":2}}"#
+    );
+    serde_json::from_str(&text).unwrap()
+}
+
+fn turns() -> Turns {
+    let bucket = |up_to_microseconds, count| TurnBucket { up_to_microseconds, count };
+    Turns { microseconds: 1_500_000, buckets: vec![bucket(Some(200), 7), bucket(None, 1)] }
+}
+
+fn page() -> DirectorPage {
+    let service = r#"{"name":"a\"b\\c\nd","listen":[],"scheduler":"mh","reals":[],
+        "maglev":{"slots":7,"checksum":"00ff"}}"#;
+    let service: ListedService = serde_json::from_str(service).unwrap();
+    let removed = ListedReal { removed: true, ..real("10.0.0.11") };
+    let draining = ListedReal { state: "draining".to_owned(), ..real("10.0.0.12") };
+    let check = ListedCheck {
+        real: "10.0.0.11".to_owned(),
+        check: "tcp".to_owned(),
+        state: "falling".to_owned(),
+        runs: 4,
+        results: vec![CheckResult { microseconds: 2_000, ..CheckResult::default() }],
+        ..ListedCheck::default()
+    };
+    let wrong = |what: &str| Wrong { what: what.to_owned(), ..Wrong::default() };
+    let host = HostStatus {
+        wrong: vec![wrong("vip"), wrong("uplink"), wrong("vip")],
+        ..HostStatus::default()
+    };
+    DirectorPage {
+        version: "0.1.0".to_owned(),
+        list: List {
+            connections: Use { current: 6, capacity: 100 },
+            templates: Use::default(),
+            services: vec![ListedService {
+                reals: vec![removed, real("10.0.0.11"), real("fd00::c"), draining],
+                ..service
+            }],
+            drops: Counts(vec![("no_service".to_owned(), 2)]),
+            vips: vec![VirtualIp { address: "192.0.2.10".parse().unwrap(), announced: true }],
+            host: HostStatus::default(),
+        },
+        stats: DirectorStats {
+            turns: turns(),
+            host,
+            send_errors: Counts(vec![("EPERM".to_owned(), 1)]),
+            ..DirectorStats::default()
+        },
+        checks: Checks { check_lag_milliseconds: 12, checks: vec![check] },
+    }
+}
+
+#[test]
+fn both_formats_say_the_same() {
+    let lines = |format| {
+        let page = write(format, page(), Process::default()).unwrap();
+        let samples = page.lines().filter(|line| !line.starts_with('#'));
+        // One format writes whole numbers as 3.0.
+        let mut lines: Vec<_> =
+            samples.map(|line| line.trim_end_matches(".0").to_owned()).collect();
+        lines.sort();
+        lines
+    };
+    assert_eq!(lines(Format::Prometheus), lines(Format::OpenMetrics));
+}
+
+#[test]
+fn every_figure_is_one_series_with_its_labels() {
+    let page = write(Format::Prometheus, page(), Process::default()).unwrap();
+    let service = r#"service="a\"b\\c\nd""#;
+    for line in [
+        r#"vstun_build_info{role="director",version="0.1.0"} 1"#.to_owned(),
+        "vstun_connections 6".to_owned(),
+        "vstun_connections_max 100".to_owned(),
+        r#"vstun_packets_dropped_total{reason="no_service"} 2"#.to_owned(),
+        r#"vstun_vip_announced{vip="192.0.2.10"} 1"#.to_owned(),
+        "vstun_host_faults 3".to_owned(),
+        r#"vstun_host_faults_by_kind{what="vip"} 2"#.to_owned(),
+        format!("vstun_real_weight{{{service},real=\"10.0.0.11\"}} 3"),
+        format!("vstun_real_bytes_total{{{service},real=\"fd00::c\"}} 3000"),
+        format!("vstun_real_path_mtu_bytes{{{service},real=\"fd00::c\"}} 1400"),
+        r#"vstun_check_up{real="10.0.0.11",check="tcp",via="",to=""} 1"#.to_owned(),
+        "vstun_check_lag_seconds 0.012".to_owned(),
+        r#"vstun_packet_thread_turn_seconds_bucket{le="0.0002"} 7"#.to_owned(),
+        r#"vstun_packet_thread_turn_seconds_bucket{le="+Inf"} 8"#.to_owned(),
+        "vstun_packet_thread_turn_seconds_sum 1.5".to_owned(),
+        "vstun_packet_thread_turn_seconds_count 8".to_owned(),
+    ] {
+        let count = page.lines().filter(|one| *one == line).count();
+        assert_eq!(count, 1, "{line}\n{page}");
+    }
+    assert!(page.contains("service_info{"), "{page}");
+}
+
+/// Both roles' pages.
+fn pages() -> [String; 2] {
+    let host = HostStatus { wrong: vec![Wrong::default()], ..HostStatus::default() };
+    let stats = RealServerStats {
+        turns: turns(),
+        host,
+        dropped: vec![RealServerDrop { name: "ecn".to_owned(), meaning: String::new(), count: 1 }],
+        write_errors: Counts(vec![("write_failed".to_owned(), 1)]),
+        ..RealServerStats::default()
+    };
+    let own = RealServerPage { version: "0.1.0".to_owned(), stats };
+    [
+        write(Format::Prometheus, page(), Process::default()).unwrap(),
+        write(Format::Prometheus, own, Process::default()).unwrap(),
+    ]
+}
+
+#[test]
+fn the_documentation_lists_each_metric() {
+    let documentation = include_str!("../../docs/metrics.md");
+    let listed =
+        documentation.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
+    let listed: BTreeSet<_> = listed.filter(|name| !name.starts_with('/')).collect();
+    let pages = pages();
+    let written = pages.iter().flat_map(|page| page.lines());
+    let written = written.filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next());
+    assert_eq!(listed, written.collect());
+}
+
+#[test]
+fn no_series_comes_twice_and_none_has_no_help() {
+    for page in pages() {
+        let mut series: Vec<_> = page
+            .lines()
+            .filter(|line| !line.starts_with('#'))
+            .map(|line| line.rsplit_once(' ').unwrap().0)
+            .collect();
+        let all = series.len();
+        series.sort_unstable();
+        series.dedup();
+        assert_eq!(series.len(), all, "{page}");
+        assert_eq!(page.matches("# TYPE").count(), page.matches("# HELP").count());
+    }
+}
+
+#[test]
+fn the_format_is_what_the_client_accepts() {
+    for (accept, expected) in [
+        ("", Format::Prometheus),
+        ("*/*", Format::Prometheus),
+        ("text/plain", Format::Prometheus),
+        ("application/openmetrics-text", Format::OpenMetrics),
+        (
+            "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3",
+            Format::OpenMetrics,
+        ),
+        ("text/plain, application/openmetrics-text; version=1.0.0", Format::OpenMetrics),
+        ("application/openmetrics-text;q=0, text/plain", Format::Prometheus),
+        ("application/openmetrics-text;q=0.000", Format::Prometheus),
+        ("application/openmetrics-texts", Format::Prometheus),
+    ] {
+        assert_eq!(Format::accepted(accept), expected, "{accept}");
+    }
+}
+
+/// The stated size of a page: 1,000 services of 20 real servers are at most 40 MB.
+#[test]
+fn a_large_page_stays_within_its_bytes() {
+    let name = |number: usize| format!("service-{number:04}");
+    let reals: Vec<_> = (0..20).map(|host| real(&format!("10.200.100.{}", 100 + host))).collect();
+    let mut page = page();
+    let one = page.list.services[0].clone();
+    page.list.services = (0..1_000)
+        .map(|number| ListedService { name: name(number), reals: reals.clone(), ..one.clone() })
+        .collect();
+    let text = write(Format::Prometheus, page, Process::default()).unwrap();
+    assert!(text.len() < 40_000_000, "{} bytes", text.len());
+}

@@ -1,0 +1,67 @@
+//! What this process has used.
+
+use std::fs;
+use std::io;
+use std::mem::MaybeUninit;
+
+/// Seconds of CPU that the process has used, in user space and in the kernel (getrusage(2)).
+#[must_use]
+pub fn cpu_seconds() -> f64 {
+    let mut usage = MaybeUninit::<libc::rusage>::zeroed();
+    // SAFETY: the kernel writes one rusage into the memory, which is as large as one; zeroes are a
+    // valid value, should it refuse.
+    let usage = unsafe {
+        libc::getrusage(libc::RUSAGE_SELF, usage.as_mut_ptr());
+        usage.assume_init()
+    };
+    // Both are far below 2^53.
+    #[allow(clippy::cast_precision_loss)]
+    let seconds = |time: libc::timeval| time.tv_sec as f64 + time.tv_usec as f64 / 1e6;
+    seconds(usage.ru_utime) + seconds(usage.ru_stime)
+}
+
+/// Bytes of the process's memory that are in RAM (proc_pid_statm(5)).
+///
+/// # Errors
+/// There is no /proc.
+pub fn resident_bytes() -> io::Result<u64> {
+    let text = fs::read_to_string("/proc/self/statm")?;
+    let pages = text.split_ascii_whitespace().nth(1).and_then(|pages| pages.parse::<u64>().ok());
+    let pages = pages.ok_or(io::ErrorKind::InvalidData)?;
+    Ok(pages * super::memory::page_size() as u64)
+}
+
+/// How many files and sockets are open.
+///
+/// # Errors
+/// There is no /proc.
+pub fn open_fds() -> io::Result<u64> {
+    // The folder's own descriptor is one of them.
+    Ok(fs::read_dir("/proc/self/fd")?.count().saturating_sub(1) as u64)
+}
+
+/// How many may be (getrlimit(2), `RLIMIT_NOFILE`).
+#[must_use]
+pub fn max_fds() -> u64 {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the kernel writes one rlimit.
+    unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) };
+    limit.rlim_cur
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_figures_are_this_processs() {
+        let before = open_fds().expect("/proc is there");
+        let file = fs::File::open("/proc/self/statm").expect("/proc is there");
+        // Other tests open files at the same time.
+        assert!(open_fds().expect("/proc is there") > 0 && before > 0);
+        drop(file);
+        assert!(max_fds() >= before);
+        assert!(cpu_seconds() > 0.0);
+        assert!(resident_bytes().expect("/proc is there") > 100_000);
+    }
+}
