@@ -56,13 +56,10 @@ impl Columns<'_> {
         rows.insert(0, self.header.iter().map(ToString::to_string).collect());
         let widths: Vec<usize> = (0..self.header.len()).map(|at| widest(&rows, at)).collect();
         let total = widths.iter().map(|width| width + GAP).sum::<usize>() - GAP;
-        if total <= width {
-            return self.broken(&rows, &[0..widths.len()], width);
-        }
-        let last = widths.len() - 1;
-        let beside = total - widths[last];
-        if self.prose && beside + PROSE <= width {
-            return self.broken(&rows, &[0..widths.len()], width);
+        let prose = widths.last().filter(|_| self.prose);
+        let wrapped = prose.is_some_and(|prose| total - prose + PROSE <= width);
+        if total <= width || wrapped {
+            return self.broken(&rows, std::slice::from_ref(&(0..widths.len())), width);
         }
         let first = (width + widths[0]).saturating_sub(total);
         if first >= self.header[0].chars().count() {

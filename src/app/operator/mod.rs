@@ -112,7 +112,7 @@ fn ask(args: &Args, request: &Request) -> anyhow::Result<()> {
         }
         Command::Connections { .. } => connections(&mut daemon, args.json, layout, &mut out)?,
         Command::Stats => {
-            daemon.answer(args.json, &mut out, |stats: &Stats| stats.human(layout))?
+            daemon.answer(args.json, &mut out, |stats: &Stats| stats.human(layout))?;
         }
         Command::Drops { all } => {
             daemon.answer(args.json, &mut out, |drops: &Drops| drops.human(all, layout))?;
