@@ -10,6 +10,9 @@ BUILT := $(TARGET)/release/.built
 SOURCES := Cargo.toml Cargo.lock $(shell find src -name '*.rs')
 BINS := $(DESTDIR)$(PREFIX)/bin
 DOCS := $(DESTDIR)$(PREFIX)/share/doc/vstun
+MANUALS := $(TARGET)/release/manuals
+COMPLETIONS = $(addprefix $(SHARE)/,bash-completion/completions zsh/site-functions fish/vendor_completions.d)
+SHARE := $(DESTDIR)$(PREFIX)/share
 UNITS := $(DESTDIR)$(PREFIX)/lib/systemd/system
 
 .PHONY: help build demo test cargo-test netns-test bench lint doc fuzz deps install uninstall clean
@@ -18,6 +21,7 @@ help:       ## this list
 
 build:      ## the three programs, target/release/vstun*
 	$(CARGO) build --release --locked --bins
+	$(TARGET)/release/vstun manuals $(MANUALS)
 	@touch $(BUILT)
 
 # For `sudo make install`: root's PATH often lacks cargo, and needs none if the user has built everything.
@@ -25,6 +29,7 @@ $(BUILT): $(SOURCES)
 	@command -v $(CARGO) >/dev/null || { echo "the programs are not built, or older than their sources, and \
 	there is no $(CARGO) in this PATH: run \`make build\` as the user who has it, then install again" >&2; exit 1; }
 	$(CARGO) build --release --locked --bins
+	$(TARGET)/release/vstun manuals $(MANUALS)
 	@touch $@
 
 demo: deps build ## client, director and three real servers on this machine; KEEP=1 leaves them up and opens a shell
@@ -63,19 +68,26 @@ fuzz:       ## fuzz each target for FUZZ_SECONDS (60)
 deps:       ## names what is missing for demo and test, and installs it (bench looks after itself)
 	@netns-tests/deps
 
-install: $(BUILT) ## stripped programs, documentation and systemd units below DESTDIR/PREFIX (/usr/local)
-	install -d $(BINS) $(DOCS) $(UNITS)
+install: $(BUILT) ## stripped programs, manual, completions and systemd units below DESTDIR/PREFIX (/usr/local)
+	install -d $(BINS) $(DOCS) $(UNITS) $(SHARE)/man/man5 $(SHARE)/man/man8 $(COMPLETIONS)
 	install -m 755 $(addprefix $(TARGET)/release/,$(PROGRAMS)) $(BINS)
 	! command -v strip >/dev/null || strip --strip-debug $(addprefix $(BINS)/,$(PROGRAMS))
 	install -m 644 $(wildcard config.example README.md CHANGELOG.md LICENSE-* docs/*.md docs/*.svg) $(DOCS)
 	install -d $(DOCS)/prometheus
 	install -m 644 dist/prometheus/*.yml $(DOCS)/prometheus
+	install -m 644 $(MANUALS)/man/*.5 $(SHARE)/man/man5
+	install -m 644 $(MANUALS)/man/*.8 $(SHARE)/man/man8
+	install -m 644 $(MANUALS)/bash/* $(word 1,$(COMPLETIONS))
+	install -m 644 $(MANUALS)/zsh/* $(word 2,$(COMPLETIONS))
+	install -m 644 $(MANUALS)/fish/* $(word 3,$(COMPLETIONS))
 	for unit in dist/systemd/*.service; do \
 	  sed 's|/usr/local|$(PREFIX)|g' $$unit | install -m 644 /dev/stdin $(UNITS)/$${unit##*/}; done
 
 uninstall:  ## what install put there
 	rm -f $(addprefix $(BINS)/,$(PROGRAMS))
 	rm -f $(addprefix $(UNITS)/,$(notdir $(wildcard dist/systemd/*.service)))
+	rm -f $(SHARE)/man/man5/vstun.toml.5 $(SHARE)/man/man8/vstun.8 $(SHARE)/man/man8/vstun-*.8
+	rm -f $(foreach folder,$(COMPLETIONS),$(addprefix $(folder)/,$(PROGRAMS) $(addprefix _,$(PROGRAMS)) $(addsuffix .fish,$(PROGRAMS))))
 	rm -rf $(DOCS)
 
 clean:      ## what the build made

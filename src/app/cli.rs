@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::Parser;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{CommandFactory, Parser};
 use log::LevelFilter;
 
 use crate::config;
@@ -127,6 +127,11 @@ struct RealServerArgs {
     /// How much to log: off, error, warn, info or debug [default: info]
     #[arg(long, value_name = "LEVEL", value_parser = level(), hide_possible_values = true)]
     log: Option<LevelFilter>,
+}
+
+/// The command lines of all programs.
+pub(super) fn command_lines() -> [clap::Command; 3] {
+    [super::operator::command_line(), DirectorArgs::command(), RealServerArgs::command()]
 }
 
 /// `vstun-director`.

@@ -13,6 +13,7 @@ pub mod host;
 mod http;
 mod journal;
 mod log_throttle;
+mod manuals;
 mod operator;
 mod packet_thread;
 mod realserver;

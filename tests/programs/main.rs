@@ -4,4 +4,5 @@
 
 mod bad_configurations;
 mod config_example;
+mod manuals;
 mod operator;

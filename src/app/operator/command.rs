@@ -148,6 +148,12 @@ Examples:
     Status,
     /// Remove what a killed daemon left on this host, without starting one
     Cleanup,
+    /// Write manual pages and shell completions into a folder, for `make install`
+    #[command(hide = true)]
+    Manuals {
+        /// The folder
+        folder: PathBuf,
+    },
     /// Client, director and three real servers on this machine, in private network namespaces
     Demo {
         /// Leave everything up and open a shell in it
@@ -220,7 +226,9 @@ impl Command {
             Self::Check { address } => Request::Check { address: address.clone() },
             Self::Reload => Request::Reload,
             Self::Status => Request::Status,
-            Self::Plan { .. } | Self::Cleanup | Self::Demo { .. } => return None,
+            Self::Plan { .. } | Self::Cleanup | Self::Manuals { .. } | Self::Demo { .. } => {
+                return None;
+            }
         })
     }
 }

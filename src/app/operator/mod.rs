@@ -21,7 +21,7 @@ use crate::control::{
 use crate::demo;
 
 use super::cli::{HELP_WIDTH, exit};
-use super::{cleanup, config_file};
+use super::{cleanup, config_file, manuals};
 use command::Command;
 use daemon::Daemon;
 
@@ -66,6 +66,11 @@ struct Args {
     command: Command,
 }
 
+/// The command line of `vstun`.
+pub(super) fn command_line() -> clap::Command {
+    Args::command()
+}
+
 /// `vstun`.
 #[must_use]
 pub fn operator() -> ExitCode {
@@ -89,6 +94,7 @@ pub fn operator() -> ExitCode {
 fn run(args: &Args) -> anyhow::Result<ExitCode> {
     match &args.command {
         Command::Cleanup => clean_up(args)?,
+        Command::Manuals { folder } => manuals::write(folder)?,
         Command::Demo { keep } => demo::run(*keep)?,
         Command::Plan { file } => return plan(args, file),
         Command::Check { .. } => return check(args),
