@@ -32,6 +32,8 @@ pub(super) struct Real {
     /// The last weight that was not 0.
     hash_weight: u32,
     life: Life,
+    /// See [`RealSpec::last_resort`].
+    last_resort: bool,
     availability: Availability,
     /// The deadline of which somebody has been told that it is reached.
     told: Option<Millis>,
@@ -75,6 +77,7 @@ impl Real {
             weight: spec.weight,
             hash_weight: spec.weight,
             life: Life::Up,
+            last_resort: spec.last_resort,
             availability: Availability::new(spec.state, None),
             told: None,
             ramp: None,
@@ -131,7 +134,14 @@ impl Real {
             RealState::Draining => !self.availability.is_over(now),
             RealState::Down | RealState::Disabled => false,
         };
-        self.in_service() || (self.life == Life::Up && lives && quiescent == Quiescent::Keep)
+        let keeps = self.life == Life::Up && lives && quiescent == Quiescent::Keep;
+        // A last resort is for as long as there is nobody else.
+        !self.last_resort && (self.in_service() || keeps)
+    }
+
+    /// Whether it stands in where no other real server of its service can.
+    pub(super) fn is_last_resort(&self) -> bool {
+        self.last_resort
     }
 
     /// Whether a template names it.
@@ -261,6 +271,7 @@ impl Real {
     /// to drain, is when that ends.
     pub(super) fn restore(&mut self, spec: RealSpec, until: Option<Millis>) {
         self.life = Life::Up;
+        self.last_resort = spec.last_resort;
         self.set_weight(spec.weight);
         self.set_thresholds(spec.thresholds);
         self.availability.readd(spec.state, until);
@@ -339,6 +350,7 @@ impl Real {
         snapshot::RealSnapshot {
             address: self.address,
             weight: self.weight,
+            last_resort: self.last_resort,
             state: self.availability.state(),
             wanted: self.availability.wanted(),
             removed: self.availability.is_removed(),

@@ -65,10 +65,9 @@ impl Service {
             self.grow(now, reals);
         }
         let Self { scheduler, reals: ids, policy, maglev, .. } = self;
-        let place = scheduler.pick(
-            flow,
-            Pool { ids, reals, policy, maglev: maglev.as_deref(), eligible: Eligible::ForNewFlows },
-        )?;
+        let pool =
+            Pool { ids, reals, policy, maglev: maglev.as_deref(), eligible: Eligible::ForNewFlows };
+        let place = scheduler.pick(flow, pool).or_else(|| pool.last_resort())?;
         ids.get(place).copied()
     }
 
@@ -82,7 +81,8 @@ impl Service {
     ) -> Option<RealId> {
         let Self { reals: ids, policy, maglev, .. } = self;
         let pool = Pool { ids, reals, policy, maglev: maglev.as_deref(), eligible };
-        ids.get(self.scheduler.place(flow, pool)?).copied()
+        let place = self.scheduler.place(flow, pool).or_else(|| pool.last_resort())?;
+        ids.get(place).copied()
     }
 
     /// Lets its real servers have as much of their weights as they have by now.
@@ -98,7 +98,8 @@ impl Service {
         let Self { reals: ids, policy, maglev, .. } = self;
         let pool =
             Pool { ids, reals, policy, maglev: maglev.as_deref(), eligible: Eligible::ForNewFlows };
-        ids.get(self.scheduler.copied().pick(flow, pool)?).copied()
+        let place = self.scheduler.copied().pick(flow, pool).or_else(|| pool.last_resort())?;
+        ids.get(place).copied()
     }
 
     pub(super) fn set_scheduler(&mut self, kind: SchedulerKind) {

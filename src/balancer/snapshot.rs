@@ -14,6 +14,8 @@ pub struct RealSnapshot {
     pub address: IpAddr,
     /// Its weight.
     pub weight: u32,
+    /// Whether it is the service's last resort.
+    pub last_resort: bool,
     /// Its state.
     pub state: RealState,
     /// What is wanted of it, whatever health says; how long a drain has is `deadline`.

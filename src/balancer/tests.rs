@@ -13,6 +13,7 @@ mod fragments;
 mod full;
 mod idle;
 mod ids;
+mod last_resort;
 mod life;
 mod listing;
 mod one_packet;

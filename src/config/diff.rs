@@ -171,6 +171,10 @@ fn service_changes(old: &ServiceSpec, new: &ServiceSpec) -> Vec<Change> {
     for real in &new.reals {
         match old_reals.get(&real.address) {
             None => changes.push(Change::AddReal { service: service(), real: *real }),
+            Some(old) if old.last_resort != real.last_resort => changes.extend([
+                Change::RemoveReal { service: service(), address: real.address },
+                Change::AddReal { service: service(), real: *real },
+            ]),
             Some(old) => changes.extend(real_changes(&new.name, old, real)),
         }
     }
@@ -178,7 +182,7 @@ fn service_changes(old: &ServiceSpec, new: &ServiceSpec) -> Vec<Change> {
 }
 
 fn real_changes(service: &str, old: &RealSpec, new: &RealSpec) -> Vec<Change> {
-    let RealSpec { address, weight, thresholds, state } = *new;
+    let RealSpec { address, weight, thresholds, state, last_resort: _ } = *new;
     let service = || service.to_owned();
     let mut changes = Vec::new();
     if old.weight != weight {

@@ -38,6 +38,10 @@ pub struct Director {
     pub sources: Vec<IpAddr>,
     /// Whether the VIPs are announced from the start, or only when `vstun announce` says so.
     pub announce: bool,
+    /// Whether a virtual IP is withdrawn while none of its services has its quorum.
+    pub withdraw_without_quorum: bool,
+    /// The program that is told of changes, and its arguments; `None`: none is.
+    pub hooks: Option<Vec<String>>,
     /// The routing table to which the VIPs are copied for a routing daemon; 0: none.
     pub announce_table: u32,
     /// Whether real servers on directly connected networks get routes of their own.
@@ -107,6 +111,20 @@ impl Director {
         unique(reals.map(|real| real.address))
     }
 
+    /// The virtual IPs that are to be withdrawn where these services have no quorum: those that
+    /// none but them listens on.
+    #[must_use]
+    pub fn unserved(&self, without_quorum: &[String]) -> BTreeSet<IpAddr> {
+        if !self.withdraw_without_quorum {
+            return BTreeSet::new();
+        }
+        let lost: BTreeSet<&str> = without_quorum.iter().map(String::as_str).collect();
+        let serving = self.specs().filter(|spec| !lost.contains(spec.name.as_str()));
+        let served: BTreeSet<IpAddr> =
+            serving.flat_map(|spec| spec.listens.iter().map(|listen| listen.address)).collect();
+        self.vips().into_iter().filter(|vip| !served.contains(vip)).collect()
+    }
+
     /// The checks of all real servers.
     #[must_use]
     pub fn checks(&self) -> Plan {
@@ -136,16 +154,23 @@ impl Director {
             connections.and_then(|entry| entry.number(1..=value::MAX_CONNECTIONS, faults));
         let maglev = section.entry("maglev_slots");
         let maglev = maglev.and_then(|entry| maglev_slots(&entry, &services, faults));
+        let arp = boolean(&section, "arp", faults);
+        let announce_table = section.entry("announce_table");
+        let announce_table = announce_table.and_then(|entry| announce_table_of(&entry, faults));
+        let announce_table = announce_table.unwrap_or(0);
+        let withdraw = section.entry("withdraw_without_quorum");
+        let announces = arp || announce_table != 0;
+        let withdraw_without_quorum =
+            withdraw.is_some_and(|entry| withdraws(&entry, announces, faults));
         Some(Self {
+            withdraw_without_quorum,
+            hooks: section.entry("hooks").and_then(|entry| hooks(&entry, faults)),
             uplinks: section.entry("uplinks").map(|entry| uplinks(&entry, &tun, faults)),
             tun,
-            arp: boolean(&section, "arp", faults),
+            arp,
             sources: sources.unwrap_or_default(),
             announce: boolean(&section, "announce", faults),
-            announce_table: section
-                .entry("announce_table")
-                .and_then(|entry| announce_table(&entry, faults))
-                .unwrap_or(0),
+            announce_table,
             neighbour_routes: section
                 .entry("neighbour_routes")
                 .and_then(|entry| entry.boolean(faults))
@@ -187,6 +212,34 @@ pub(super) fn boolean(section: &Section<'_>, key: &'static str, faults: &mut Fau
 pub(super) fn busy_poll(section: &Section<'_>, faults: &mut Faults) -> Duration {
     let entry = section.entry("busy_poll");
     entry.and_then(|entry| entry.duration(value::busy_poll, faults)).unwrap_or_default()
+}
+
+/// Only what is announced can be withdrawn.
+fn withdraws(entry: &Entry<'_>, announces: bool, faults: &mut Faults) -> bool {
+    let withdraws = entry.boolean(faults).unwrap_or(false);
+    if withdraws && !announces {
+        let message = "true, and nothing announces virtual IPs here: arp is false and";
+        entry.fault(format!("{message} announce_table is 0; take it out"), faults);
+    }
+    withdraws
+}
+
+/// A program by its absolute path, and its arguments.
+fn hooks(entry: &Entry<'_>, faults: &mut Faults) -> Option<Vec<String>> {
+    let elements = entry.texts(faults);
+    if entry.is_empty_list() {
+        return None;
+    }
+    if elements.len() > value::MAX_HOOK_WORDS {
+        let most = value::MAX_HOOK_WORDS;
+        entry.fault(format!("{} elements; at most {most} are taken", elements.len()), faults);
+        return None;
+    }
+    let mut words = Vec::with_capacity(elements.len());
+    for (place, element) in elements.iter().enumerate() {
+        words.extend(element.parsed(|text| value::hook_word(text, place == 0), faults));
+    }
+    Some(words)
 }
 
 fn uplinks(entry: &Entry<'_>, tun: &str, faults: &mut Faults) -> Vec<String> {
@@ -233,7 +286,7 @@ fn sources(entry: &Entry<'_>, services: &Services<'_>, faults: &mut Faults) -> V
 
 /// A routing table's number. The kernel's own three are refused: the routes would not be an
 /// announcement there but take effect (`RT_TABLE_DEFAULT`, `_MAIN`, `_LOCAL` of rtnetlink(7)).
-fn announce_table(entry: &Entry<'_>, faults: &mut Faults) -> Option<u32> {
+fn announce_table_of(entry: &Entry<'_>, faults: &mut Faults) -> Option<u32> {
     let table = entry.number(0..=u32::MAX, faults)?;
     if let Some(name) = value::kernel_table(table) {
         let message = format!("{table} is the kernel's table {name}; write another, or 0 for none");

@@ -6,12 +6,14 @@ use super::fault::quoted;
 /// The top-level tables.
 pub const TABLES: [&str; 3] = ["director", "service", "realserver"];
 /// The keys of `[director]`.
-pub const DIRECTOR: [&str; 18] = [
+pub const DIRECTOR: [&str; 20] = [
     "tun",
     "uplinks",
     "arp",
     "source",
     "announce",
+    "withdraw_without_quorum",
+    "hooks",
     "announce_table",
     "neighbour_routes",
     "control",
@@ -37,7 +39,7 @@ pub const TIMEOUTS: [&str; 7] = [
     "udp",
 ];
 /// The keys of `[[service]]`.
-pub const SERVICE: [&str; 21] = [
+pub const SERVICE: [&str; 22] = [
     "name",
     "listen",
     "scheduler",
@@ -57,6 +59,7 @@ pub const SERVICE: [&str; 21] = [
     "quorum",
     "quorum_hysteresis",
     "panic",
+    "fallback_real",
     "real",
     "check",
 ];

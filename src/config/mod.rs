@@ -44,6 +44,7 @@ pub use service::{
 };
 pub use value::{MAX_BUSY_POLL, MAX_HASH_SEED_LEN, MAX_MAGLEV_SLOTS, MIN_HASH_SEED_LEN};
 pub use value::{MAX_CONNECTIONS, MAX_CONTROL_LEN, MAX_INTERFACE_LEN, MAX_UPLINKS};
+pub use value::{MAX_HOOK_WORD_LEN, MAX_HOOK_WORDS};
 
 use document::Document;
 use fault::Faults;

@@ -46,7 +46,8 @@ impl Service {
         // Any real server will do: the number of destinations is the same for all.
         let any = IpAddr::from([0, 0, 0, 0]);
         let one = |check: &Arc<CheckSpec>| destinations(check, any, &spec.listens).len();
-        spec.reals.len() * health.checks.iter().map(one).sum::<usize>()
+        spec.reals.iter().filter(|real| !real.last_resort).count()
+            * health.checks.iter().map(one).sum::<usize>()
     }
 }
 
@@ -136,11 +137,13 @@ impl<'a> Services<'a> {
         let scheduler = scheduler.map_or(Some(SchedulerKind::WeightedLeastConnections), |entry| {
             entry.parsed(value::scheduler, faults)
         });
+        let mut reals = self.read_reals(section, faults);
+        reals.extend(self.read_fallback(section, &reals, faults));
         let spec = ServiceSpec {
             name: name.to_owned(),
             listens: self.read_listens(name, section, faults),
             scheduler: scheduler.unwrap_or(SchedulerKind::WeightedLeastConnections),
-            reals: self.read_reals(section, faults),
+            reals,
             policy: policy::read(section, scheduler, faults),
         };
         policy::check_one_packet(&spec, section, faults);
@@ -223,10 +226,27 @@ impl<'a> Services<'a> {
             }
             let (weight, state) = (weight.unwrap_or(1), state.unwrap_or_default());
             let thresholds = thresholds(&section, faults);
-            reals.push(RealSpec { address, weight, thresholds, state });
+            reals.push(RealSpec { address, weight, thresholds, state, last_resort: false });
             self.reals.push(RealAt { address, entry });
         }
         reals
+    }
+
+    /// The last resort: a real server of the service beside those that it chooses among.
+    fn read_fallback(
+        &mut self,
+        section: &Section<'a>,
+        reals: &[RealSpec],
+        faults: &mut Faults,
+    ) -> Option<RealSpec> {
+        let entry = section.entry("fallback_real")?;
+        let address = entry.parsed(address::real, faults)?;
+        if reals.iter().any(|real| real.address == address) {
+            let hint = "where it has its share already; write another address";
+            entry.fault(format!("{address} is a real server of this service, {hint}"), faults);
+        }
+        self.reals.push(RealAt { address, entry });
+        Some(RealSpec::last_resort(address))
     }
 
     fn check_totals(&self, entry: &Entry<'_>, faults: &mut Faults) {

@@ -27,6 +27,10 @@ pub const MAX_CONTROL_LEN: usize = 107;
 
 /// The longest path of a folder in bytes: a file's name has to fit behind it (`PATH_MAX` is 4096).
 pub(super) const MAX_FOLDER_LEN: usize = 4_000;
+/// The most words of [`Director::hooks`](super::Director::hooks): the program and its arguments.
+pub const MAX_HOOK_WORDS: usize = 64;
+/// The longest of them in bytes.
+pub const MAX_HOOK_WORD_LEN: usize = 4_095;
 
 /// The most slots of all Maglev tables together, 512 MB: as many services as there may be, each
 /// with the usual table. A table is made on one CPU, slot by slot, at the start and at each reload.
@@ -86,6 +90,18 @@ pub(super) fn folder(text: &str) -> Result<Option<PathBuf>, String> {
         ));
     }
     Ok(Some(PathBuf::from(text)))
+}
+
+/// A word of the program that is told of changes; the first one is its path.
+pub(super) fn hook_word(text: &str, is_path: bool) -> Result<String, String> {
+    if is_path && (!text.starts_with('/') || text.ends_with('/')) {
+        return Err(format!("{} is no absolute path of a program", quoted(text))
+            + "; write one such as [\"/etc/vstun/hook\"]");
+    }
+    if text.contains('\0') || text.len() > MAX_HOOK_WORD_LEN {
+        return Err(format!("has a zero byte or more than {MAX_HOOK_WORD_LEN} bytes"));
+    }
+    Ok(text.to_owned())
 }
 
 /// The name of a routing table that is the kernel's own (`RT_TABLE_*` of rtnetlink(7)).

@@ -356,5 +356,8 @@ fn bounds(thresholds: Thresholds) -> String {
 }
 
 fn weight(real: &RealSpec) -> String {
+    if real.last_resort {
+        return "last resort".to_owned();
+    }
     format!("weight {}", real.weight)
 }

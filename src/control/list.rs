@@ -8,7 +8,6 @@ use crate::balancer::{Snapshot, snapshot};
 
 use super::counts::Counts;
 use super::host::HostStatus;
-use super::rates::Rate;
 
 /// How much of something is taken.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
@@ -20,7 +19,7 @@ pub struct Use {
 }
 
 /// The director's services.
-#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct List {
     /// The connection table.
     pub connections: Use,
@@ -37,12 +36,6 @@ pub struct List {
     /// What is wrong with the host.
     #[serde(default)]
     pub host: HostStatus,
-    /// Milliseconds since the daemon was ready, as of this list.
-    #[serde(default)]
-    pub uptime_milliseconds: u64,
-    /// The time in milliseconds that the rates are of; absent without rates.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub rate_milliseconds: Option<u64>,
 }
 
 /// A virtual IP.
@@ -77,9 +70,6 @@ pub struct ListedService {
     /// when not.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub panic: bool,
-    /// What all its real servers get together; absent without rates.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub rate: Option<Rate>,
     /// Its real servers, in configuration order.
     pub reals: Vec<ListedReal>,
 }
@@ -112,6 +102,10 @@ pub struct ListedReal {
     pub address: String,
     /// Its weight.
     pub weight: u32,
+    /// Whether it is the service's `fallback_real`, which takes new connections only while no other
+    /// can; absent when not.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub last_resort: bool,
     /// `up`, `draining`, `down` or `disabled`.
     pub state: String,
     /// Since when health checks say so, UTC by RFC 3339; absent where it has none.
@@ -154,9 +148,6 @@ pub struct ListedReal {
     pub packets: u64,
     /// Bytes of those packets, without the outer header.
     pub bytes: u64,
-    /// The same three for each second; absent without rates.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub rate: Option<Rate>,
     /// ICMP protocol-unreachable: nobody listens for the tunnel there, or its socket is full.
     #[serde(default)]
     pub protocol_unreachable: u64,
@@ -190,8 +181,6 @@ impl From<f64> for Thousandths {
 impl From<&Snapshot> for List {
     fn from(snapshot: &Snapshot) -> Self {
         Self {
-            uptime_milliseconds: 0,
-            rate_milliseconds: None,
             connections: Use {
                 current: snapshot.connections as u64,
                 capacity: snapshot.capacity as u64,
@@ -221,7 +210,6 @@ impl From<&snapshot::ServiceSnapshot> for ListedService {
             flood: service.flood.into(),
             quorum: None,
             panic: false,
-            rate: None,
             reals: service.reals.iter().map(ListedReal::from).collect(),
         }
     }
@@ -239,6 +227,7 @@ impl From<&snapshot::RealSnapshot> for ListedReal {
         Self {
             address: real.address.to_string(),
             weight: real.weight,
+            last_resort: real.last_resort,
             state: real.state.name().to_owned(),
             since: None,
             why: None,
@@ -255,7 +244,6 @@ impl From<&snapshot::RealSnapshot> for ListedReal {
             full: real.full,
             packets: real.packets,
             bytes: real.bytes,
-            rate: None,
             protocol_unreachable: real.protocol_unreachable,
             unreachable: real.unreachable,
             path_mtu: real.path_mtu,

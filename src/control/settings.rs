@@ -161,6 +161,8 @@ mod tests {
             ["name", "listen", "scheduler", "real"],
             // What health makes of a service is nothing to the balancer's policy.
             ["quorum", "quorum_hysteresis", "panic", "check"],
+            // A real server.
+            ["fallback_real", "", "", ""],
         ]
         .concat();
         let expected: Vec<_> =

@@ -8,6 +8,7 @@ use crate::balancer::Snapshot;
 
 use super::Layout;
 use super::counts::{Counts, Drops};
+use super::hook::HookCounts;
 use super::host::HostStatus;
 use super::list::Use;
 use super::table::{self, Columns};
@@ -149,6 +150,8 @@ pub struct DirectorStats {
     pub timers: Timers,
     /// How long the packet thread's turns were.
     pub turns: Turns,
+    /// Runs of the hook program.
+    pub hooks: HookCounts,
     /// Whether the TUN hands over super-frames.
     pub offload: bool,
     /// Times that the kernel was asked for a TUN with offload and made none: then the daemon works
@@ -321,6 +324,10 @@ impl DirectorStats {
             ("timers queued again", self.timers.requeued),
             ("connections evicted in floods", self.timers.evicted),
             ("tunnel errors received", self.tunnel_errors_received),
+            ("runs of hooks", self.hooks.run),
+            ("  of them failed", self.hooks.failed),
+            ("  of them killed", self.hooks.killed),
+            ("changes no hook was told of", self.hooks.dropped),
             ("uptime in seconds", self.uptime_seconds),
         ]);
         text += &errors("segments refused", &self.send_errors);

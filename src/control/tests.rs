@@ -13,7 +13,6 @@ use crate::model::{Protocol, RealState, SchedulerKind, Thresholds, Wanted};
 use super::*;
 
 mod changes;
-mod rates;
 mod requests;
 mod widths;
 
@@ -29,6 +28,7 @@ fn real(host: &str) -> snapshot::RealSnapshot {
     snapshot::RealSnapshot {
         address: address(host),
         weight: 1,
+        last_resort: false,
         state: RealState::Up,
         wanted: Wanted::Up,
         removed: false,
@@ -245,6 +245,7 @@ fn the_longest_list_fits_into_a_reply() {
     // Widest values, and as many services, listens and real servers as a configuration may have.
     let real = snapshot::RealSnapshot {
         weight: 65_535,
+        last_resort: true,
         state: RealState::Draining,
         removed: true,
         deadline: Some(Duration::from_millis(u64::MAX)),

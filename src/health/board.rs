@@ -340,6 +340,13 @@ impl Board {
         self.services.iter().flat_map(down).collect()
     }
 
+    /// The services that have lost their quorum.
+    #[must_use]
+    pub fn without_quorum(&self) -> Vec<String> {
+        let lost = self.services.iter().filter(|service| !service.quorum);
+        lost.map(|service| service.name.clone()).collect()
+    }
+
     /// What the balancer was told of every real server.
     pub fn words(&self) -> impl Iterator<Item = (&str, IpAddr, Health)> {
         self.services.iter().flat_map(|service| {

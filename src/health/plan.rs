@@ -93,7 +93,9 @@ impl Plan {
         let mut plan = Self::default();
         let mut places = HashMap::new();
         for service in services {
-            let reals = service.reals.iter().map(|real| {
+            // A last resort is not checked: there is nobody else.
+            let checked = service.reals.iter().filter(|real| !real.last_resort);
+            let reals = checked.map(|real| {
                 let checks = service.checks.iter();
                 let planned = checks.flat_map(|spec| planned(spec, real.address, service.listens));
                 RealPlan {

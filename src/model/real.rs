@@ -19,6 +19,8 @@ pub struct RealSpec {
     pub thresholds: Thresholds,
     /// The state it begins in.
     pub state: Wanted,
+    /// Whether it takes new connections only while no other real server of its service can.
+    pub last_resort: bool,
 }
 
 impl RealSpec {
@@ -26,7 +28,13 @@ impl RealSpec {
     #[must_use]
     pub const fn new(address: IpAddr, weight: u32) -> Self {
         let thresholds = Thresholds { upper: 0, lower: 0 };
-        Self { address, weight, thresholds, state: Wanted::Up }
+        Self { address, weight, thresholds, state: Wanted::Up, last_resort: false }
+    }
+
+    /// A service's `fallback_real`.
+    #[must_use]
+    pub const fn last_resort(address: IpAddr) -> Self {
+        Self { last_resort: true, ..Self::new(address, 1) }
     }
 }
 

@@ -1,4 +1,4 @@
-//! What this process has used.
+//! What this process has used, and groups of others.
 
 use std::fs;
 use std::io;
@@ -49,6 +49,21 @@ pub fn max_fds() -> u64 {
     limit.rlim_cur
 }
 
+/// Kills every process of a group, which its leader's number names.
+///
+/// # Errors
+/// The group is gone, or the number is that of no group of ours.
+pub fn kill_group(leader: u32) -> io::Result<()> {
+    // 0 and 1 would be this process's own group and everything there is (kill(2)).
+    let group = libc::pid_t::try_from(leader).ok().filter(|leader| *leader > 1);
+    let group = group.ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
+    // SAFETY: no memory is passed.
+    if unsafe { libc::kill(-group, libc::SIGKILL) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -63,5 +78,13 @@ mod tests {
         assert!(max_fds() >= before);
         assert!(cpu_seconds() > 0.0);
         assert!(resident_bytes().expect("/proc is there") > 100_000);
+    }
+
+    #[test]
+    fn numbers_that_name_no_single_group_are_refused() {
+        for leader in [0, 1, u32::MAX] {
+            let refused = kill_group(leader).map_err(|error| error.kind());
+            assert_eq!(refused, Err(io::ErrorKind::InvalidInput));
+        }
     }
 }

@@ -21,6 +21,14 @@ use crate::control::{
 use crate::health::{BoardReport, CheckReport, Event, Finding, Plan, PlannedCheck};
 use crate::model::Health;
 
+/// What follows from an event of the checks beside what the balancer was told.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Follows {
+    Nothing,
+    /// Virtual IPs may have to be withdrawn or announced.
+    Quorum,
+}
+
 impl TakesChanges for PacketThread<DirectorMessage> {
     async fn take(&self, changes: Vec<Change>) -> anyhow::Result<Result<(), ChangeError>> {
         let (_, applied) = self.ask(|answer| DirectorMessage::Apply { changes, answer }).await?;
@@ -45,8 +53,12 @@ impl Running {
         self.checks.repeat();
     }
 
-    /// Tells what has come of checks.
-    pub(super) async fn checked(&self, event: Event) {
+    /// Tells what has come of checks; whether something follows that needs the host.
+    pub(super) async fn checked(&self, event: Event) -> Follows {
+        let follows = match event {
+            Event::Quorum { .. } => Follows::Quorum,
+            Event::Health { .. } | Event::Panic { .. } => Follows::Nothing,
+        };
         let change = match event {
             Event::Health { service, address, health, why } => {
                 let (before, after) = match health {
@@ -80,6 +92,7 @@ impl Running {
             }
         };
         self.tell(&Origin::Health, "check", &[change]).await;
+        follows
     }
 
     /// Warns at the start about services without a check, and names the line to add.
@@ -175,6 +188,7 @@ pub(super) fn passed_over(mut explained: Explained, list: &List, board: &BoardRe
         let health = board.real(service, address).filter(|real| real.health == Health::Down);
         let because = match (health, real.state.as_str()) {
             (Some(report), _) => report.explain(),
+            (None, "up") if real.last_resort => "it is the last resort".to_owned(),
             (None, "up") if real.weight == 0 => "its weight is 0".to_owned(),
             (None, "up") if real.full => "it is at its upper threshold".to_owned(),
             (None, "up") => continue,

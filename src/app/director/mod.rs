@@ -4,12 +4,14 @@ mod boot;
 mod commands;
 mod doubts;
 mod health;
+mod hooks;
 mod input;
 mod logs;
 mod messages;
 mod operate;
 mod output;
 mod packets;
+mod quorum;
 mod reload;
 mod reports;
 mod request_handler;
@@ -43,10 +45,13 @@ use crate::model::{SchedulerKind, Seed};
 use crate::sys::raw::{ErrorQueue, Sender};
 use crate::sys::tun::Tun;
 use crate::sys::{memory, random};
-use commands::{AdminCommand, AdminCommands, Origin};
+use commands::{AdminCommand, AdminCommands, CommandResult, Origin};
+use health::Follows;
+use hooks::Hooks;
 use messages::{DirectorMessage, Ends, NOTICES, Notice};
 use output::Output;
 use packets::Packets;
+use quorum::Withdrawn;
 use reload::Running;
 use request_handler::{Handler, Watched};
 use tables::Builder;
@@ -89,9 +94,8 @@ async fn direct(
     session: &mut Session,
     signals: &mut Signals,
 ) -> anyhow::Result<()> {
-    let withdrawn: BTreeSet<IpAddr> =
-        if config.announce { BTreeSet::new() } else { config.vips().into_iter().collect() };
-    let wanted = desired(&config, withdrawn.clone(), options.force);
+    let withdrawn = Withdrawn::at_start(&config);
+    let wanted = desired(&config, withdrawn.all(), options.force);
     let Some(plan) = boot::plan(session, &wanted, signals, options.wait).await? else {
         return Ok(());
     };
@@ -106,24 +110,33 @@ async fn direct(
         start(&config, tun, sender, errors, (notices, checks.clone()))?;
     let (events, health) = mpsc::unbounded_channel();
     inbox.start(packet_thread.clone(), events, random_words::<1>()?[0])?;
-    let mut running =
-        Running::new(config, options, packet_thread.clone(), checks, random, withdrawn, sources);
+    let (hooks, hook_runner) = Hooks::new(config.hooks.as_deref());
+    let hook_task = hook_runner.start();
+    let told = (withdrawn, sources, hooks);
+    let mut running = Running::new(config, options, packet_thread.clone(), checks, random, told);
     let builder = running.builder();
     let installing = install(&mut running, access, session, plan);
     let outcome = match attended(installing, signals, &builder).await {
         // As if the signal had come a moment later.
-        (_, Stop::Requested) => Ok(()),
+        (_, Stop::Requested) => {
+            drop(running);
+            Ok(())
+        }
         (Ok(control), Stop::No) => {
             let told = (noticed, health);
             steer(running, control, session, signals, told, &mut thread, offload).await
         }
-        (Err(error), Stop::No) => Err(error),
+        (Err(error), Stop::No) => {
+            drop(running);
+            Err(error)
+        }
     };
     // The host first: as long as packets are led here, somebody has to read them.
     let undone = session.undo().await;
     // A thread that has ended by itself hears nothing, and need not.
     let _ = packet_thread.send(DirectorMessage::Stop);
     thread.join();
+    hook_task.finish().await;
     outcome.and(undone)
 }
 
@@ -147,7 +160,7 @@ async fn steer(
     loop {
         // Following the host is given up for each order, which needs the session, and taken up
         // again.
-        let (command, asker) = tokio::select! {
+        let (task, asker) = tokio::select! {
             ended = thread.ended() => return ended,
             served = &mut served => return served,
             sources = session.follow() => {
@@ -162,23 +175,25 @@ async fn steer(
                 running.notice(notice).await;
                 continue;
             }
-            Some(event) = health.recv() => {
-                running.checked(event).await;
-                continue;
-            }
-            Some((command, asker)) = inbox.recv() => (command, Some(asker)),
+            Some(event) = health.recv() => match running.checked(event).await {
+                Follows::Quorum => (Task::Quorum, None),
+                Follows::Nothing => continue,
+            },
+            () = running.quorum_due() => (Task::Quorum, None),
+            Some((command, asker)) = inbox.recv() => (Task::Command(command), Some(asker)),
             command = signals.next() => match command {
                 daemon::SignalAction::Stop => return Ok(()),
                 daemon::SignalAction::Reload => {
                     let (request, body) = (Request::Reload, Vec::new());
-                    (AdminCommand { request, body, origin: Origin::Signal }, None)
+                    let command = AdminCommand { request, body, origin: Origin::Signal };
+                    (Task::Command(command), None)
                 }
             },
         };
         let builder = running.builder();
         let obeying = async {
             tokio::select! {
-                outcome = running.obey(session, command) => Ok(outcome),
+                outcome = running.perform(session, task) => Ok(outcome),
                 served = &mut served => Err(served),
             }
         };
@@ -188,7 +203,7 @@ async fn steer(
             Err(served) => return served,
         };
         // Whoever has hung up, or sent a signal, finds what came of it in the log.
-        let _ = asker.map(|asker| asker.send(outcome));
+        let _ = asker.zip(outcome).map(|(asker, outcome)| asker.send(outcome));
         if stop == Stop::Requested {
             return Ok(());
         }
@@ -204,10 +219,35 @@ fn handler(
 ) -> Arc<Handler> {
     let (packet_thread, events) = (running.packet_thread.clone(), running.events.clone());
     let (vips, host, checks) = (running.vips.subscribe(), session.status(), running.checks.clone());
-    let watched = Watched { vips, host, checks };
+    let watched = Watched { vips, host, checks, hooks: running.hooks.counts() };
     let refused = running.config.offload && !offload;
     let tun = running.config.tun.clone();
     Arc::new(Handler::new(packet_thread, commands, events, watched, tun, offload, refused))
+}
+
+/// What needs the host's session.
+#[derive(Debug)]
+enum Task {
+    /// Somebody has asked for something.
+    Command(AdminCommand),
+    /// A quorum was lost or is back.
+    Quorum,
+}
+
+impl Running {
+    async fn perform(&mut self, session: &mut Session, task: Task) -> Option<CommandResult> {
+        let Task::Command(command) = task else {
+            self.follow_quorum(session).await;
+            return None;
+        };
+        let reloads = command.request == Request::Reload;
+        let outcome = self.obey(session, command).await;
+        if reloads && outcome.is_ok() {
+            // Services may be others, and what is to follow from their quorum as well.
+            self.follow_quorum(session).await;
+        }
+        Some(outcome)
+    }
 }
 
 /// Whether a signal says stop.

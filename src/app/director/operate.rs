@@ -1,6 +1,5 @@
 //! The operator's verbs: the running configuration with one change.
 
-use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use anyhow::bail;
@@ -8,6 +7,7 @@ use anyhow::bail;
 use super::commands::{Answer, CommandResult};
 use super::desired;
 use super::messages::DirectorMessage;
+use super::quorum::Withdrawn;
 use super::reload::Running;
 use crate::app::host::Session;
 use crate::balancer::{Change, Flush, Flushed, Snapshot, snapshot};
@@ -143,10 +143,14 @@ impl Running {
     async fn announce(&mut self, session: &mut Session, text: &str) -> CommandResult {
         let vip = config::vip(&self.config, text)?;
         let mut withdrawn = self.withdrawn.clone();
-        withdrawn.remove(&vip);
+        withdrawn.by_operator.remove(&vip);
+        let waits = withdrawn.contains(vip);
         let warnings = self.set_withdrawn(session, withdrawn, Some(vip)).await?;
         let places = session.announced(vip).join(", ");
         let done = match places.is_empty() {
+            true if waits => {
+                format!("{vip} is announced as soon as one of its services has its quorum")
+            }
             true => format!("{vip} is announced as soon as an uplink is up"),
             false => format!("{vip} is announced: {places}"),
         };
@@ -157,7 +161,7 @@ impl Running {
         let vip = config::vip(&self.config, text)?;
         let before = self.withdrawn.clone();
         let mut withdrawn = before.clone();
-        withdrawn.insert(vip);
+        withdrawn.by_operator.insert(vip);
         let warnings = self.set_withdrawn(session, withdrawn, None).await?;
         let places = session.announced(vip);
         if !places.is_empty() {
@@ -170,16 +174,16 @@ impl Running {
 
     /// Has all virtual IPs announced but these, and `at_once` without a question. What is odd about
     /// the host since is given back.
-    async fn set_withdrawn(
+    pub(super) async fn set_withdrawn(
         &mut self,
         session: &mut Session,
-        withdrawn: BTreeSet<IpAddr>,
+        withdrawn: Withdrawn,
         at_once: Option<IpAddr>,
     ) -> anyhow::Result<Vec<String>> {
         if !self.config.arp && self.config.announce_table == 0 {
             bail!("nothing announces virtual IPs here: `arp` is false and `announce_table` is 0");
         }
-        let desired = desired(&self.config, withdrawn.clone(), self.force);
+        let desired = desired(&self.config, withdrawn.all(), self.force);
         let plan = session.plan_director(&desired).await?;
         let (sources, warnings) = (plan.outer_sources(), plan.warnings());
         self.apply(vec![Change::SetSources(sources.clone())]).await?;
@@ -194,8 +198,8 @@ impl Running {
     }
 
     /// Tells the listings whether the virtual IP is announced, and says what is new about that.
-    fn publish(&self, vip: IpAddr) -> Vec<Alteration> {
-        let announced = !self.withdrawn.contains(&vip);
+    pub(super) fn publish(&self, vip: IpAddr) -> Vec<Alteration> {
+        let announced = !self.withdrawn.contains(vip);
         let mut changes = Vec::new();
         self.vips.send_modify(|vips| {
             for one in vips.iter_mut().filter(|one| one.address == vip) {
@@ -211,11 +215,8 @@ impl Running {
 }
 
 /// What listings say of the virtual IPs.
-pub(super) fn virtual_ips(
-    config: &config::Director,
-    withdrawn: &BTreeSet<IpAddr>,
-) -> Vec<VirtualIp> {
-    let packet_thread = |address| VirtualIp { address, announced: !withdrawn.contains(&address) };
+pub(super) fn virtual_ips(config: &config::Director, withdrawn: &Withdrawn) -> Vec<VirtualIp> {
+    let packet_thread = |address| VirtualIp { address, announced: !withdrawn.contains(address) };
     config.vips().into_iter().map(packet_thread).collect()
 }
 

@@ -1,15 +1,17 @@
 //! The configuration that runs, and the one way from it to another: plan the host, tell the
 //! balancer, install, or go back.
 
-use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::commands::{AdminCommand, Answer, CommandResult, Done, Origin};
+use super::hooks::Hooks;
 use super::messages::{DirectorMessage, Notice};
 use super::operate::virtual_ips;
+use super::quorum::Withdrawn;
 use super::saved_states::SavedStates;
 use super::tables::Builder;
 use super::{Options, desired, health, reports};
@@ -33,9 +35,12 @@ pub(super) struct Running {
     pub(super) force: bool,
     pub(super) packet_thread: PacketThread<DirectorMessage>,
     pub(super) events: Events,
+    pub(super) hooks: Hooks,
     pub(super) checks: Checks,
     /// Virtual IPs that are not announced now.
-    pub(super) withdrawn: BTreeSet<IpAddr>,
+    pub(super) withdrawn: Withdrawn,
+    /// When the host is asked again to follow the services' quorum.
+    pub(super) quorum_due: Option<Instant>,
     /// The same for listings.
     pub(super) vips: watch::Sender<Vec<VirtualIp>>,
     /// The tunnels' sources that the balancer knows.
@@ -59,8 +64,7 @@ impl Running {
         packet_thread: PacketThread<DirectorMessage>,
         checks: Checks,
         random: Seed,
-        withdrawn: BTreeSet<IpAddr>,
-        sources: Sources,
+        (withdrawn, sources, hooks): (Withdrawn, Sources, Hooks),
     ) -> Self {
         let Options { config_path: path, force, wait: _ } = options;
         let maglev_tables = MaglevTables::new(hash_seed(&config, random), config.maglev_slots);
@@ -74,7 +78,9 @@ impl Running {
             packet_thread,
             checks,
             events,
+            hooks,
             withdrawn,
+            quorum_due: None,
             vips,
             sources,
             maglev_tables,
@@ -173,7 +179,9 @@ impl Running {
     }
 
     pub(super) async fn tell(&self, origin: &Origin, verb: &str, changes: &[Alteration]) {
-        let events = changes.iter().map(|change| origin.event(verb, change.clone())).collect();
+        let event = |change: &Alteration| origin.event(verb, change.clone());
+        let events: Vec<_> = changes.iter().map(event).collect();
+        self.hooks.give(&events);
         self.events.tell(events).await;
     }
 
@@ -255,6 +263,7 @@ impl Running {
         }
         self.sources.extend(sources);
         self.config = wanted;
+        self.hooks.set(self.config.hooks.as_deref());
         self.adopt_checks();
         Ok((altered, self.warned(warnings)))
     }
@@ -301,7 +310,7 @@ impl Running {
 
     /// What the configuration asks of the host, together with what the operator has said since.
     pub(super) fn desired(&self, config: &config::Director) -> DesiredDirector {
-        desired(config, self.withdrawn.clone(), self.force)
+        desired(config, self.withdrawn.all(), self.force)
     }
 
     fn before<'a>(&'a self, running: &'a Snapshot) -> Before<'a> {
@@ -336,6 +345,18 @@ fn settings(old: &config::Director, new: &config::Director) -> Vec<Alteration> {
     if old.maglev_slots != new.maglev_slots {
         let change = Alteration::of("maglev_slots", None, None);
         altered.push(change.from_to(old.maglev_slots, new.maglev_slots));
+    }
+    if old.hooks != new.hooks {
+        let shown = |hooks: &Option<Vec<String>>| match hooks {
+            Some(words) => words.join(" "),
+            None => "unset".to_owned(),
+        };
+        let change = Alteration::of("hooks", None, None);
+        altered.push(change.from_to(shown(&old.hooks), shown(&new.hooks)));
+    }
+    if old.withdraw_without_quorum != new.withdraw_without_quorum {
+        let change = Alteration::of("withdraw_without_quorum", None, None);
+        altered.push(change.from_to(old.withdraw_without_quorum, new.withdraw_without_quorum));
     }
     altered.extend(health::settings(old, new));
     altered

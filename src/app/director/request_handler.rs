@@ -8,6 +8,7 @@ use tokio::sync::watch;
 
 use super::commands::{AdminCommand, AdminCommands, Answer, Done, Origin};
 use super::health;
+use super::hooks::Counts as HookRuns;
 use super::messages::{DirectorMessage, Page, Report};
 use super::output::SendError;
 use super::reports::{Kind, Reports, collect};
@@ -45,6 +46,7 @@ pub(super) struct Watched {
     pub(super) vips: watch::Receiver<Vec<VirtualIp>>,
     pub(super) host: watch::Receiver<HostStatus>,
     pub(super) checks: Checks,
+    pub(super) hooks: Arc<HookRuns>,
 }
 
 /// What puts reports into words.
@@ -52,6 +54,7 @@ pub(super) struct Watched {
 struct Words {
     vips: watch::Receiver<Vec<VirtualIp>>,
     checks: Checks,
+    hooks: Arc<HookRuns>,
     tun: String,
     host: watch::Receiver<HostStatus>,
     since: Instant,
@@ -67,7 +70,7 @@ impl Handler {
         packet_thread: PacketThread<DirectorMessage>,
         commands: AdminCommands,
         events: Events,
-        Watched { vips, host, checks }: Watched,
+        Watched { vips, host, checks, hooks }: Watched,
         tun: String,
         offload: bool,
         offload_refused: bool,
@@ -77,6 +80,7 @@ impl Handler {
             vips,
             host: host.clone(),
             checks: checks.clone(),
+            hooks,
             tun,
             since,
             started: jiff::Timestamp::now(),
@@ -118,9 +122,7 @@ impl Words {
 
     fn list(&self, report: &Report, board: &BoardReport) -> List {
         let (vips, host) = (self.vips.borrow().clone(), self.host());
-        let up = self.since.elapsed().as_millis().try_into().unwrap_or(u64::MAX);
-        let list = List { vips, host, uptime_milliseconds: up, ..List::from(&report.snapshot) };
-        health::annotate(list, board)
+        health::annotate(List { vips, host, ..List::from(&report.snapshot) }, board)
     }
 
     fn metrics(&self, format: Format, report: &Report) -> String {
@@ -158,6 +160,7 @@ impl Words {
             offload: self.offload,
             offload_refused: u64::from(self.offload_refused),
             host: self.host(),
+            hooks: self.hooks.read(),
             timers: Timers {
                 next_milliseconds: next_timer.and_then(|millis| millis.try_into().ok()),
                 ..base.timers

@@ -63,6 +63,8 @@ enum Message {
     Repeat,
     /// Something makes the real server doubtful.
     Hurry(IpAddr),
+    /// Which services have no quorum.
+    WithoutQuorum(oneshot::Sender<Vec<String>>),
     /// The state of everything.
     Report(oneshot::Sender<BoardReport>),
     /// The checks of this real server, now.
@@ -131,6 +133,11 @@ impl Checks {
     /// Something makes the real server doubtful: its checks run as soon as they may.
     pub(super) fn hurry(&self, real: IpAddr) {
         self.send(Message::Hurry(real));
+    }
+
+    /// The services that have no quorum.
+    pub(super) async fn without_quorum(&self) -> Vec<String> {
+        self.ask(Message::WithoutQuorum).await
     }
 
     /// The state of everything.

@@ -174,6 +174,7 @@ impl<B: TakesChanges> Runner<B> {
                 self.change(changes.collect()).await;
             }
             Message::Hurry(real) => self.board.hurry(now, real),
+            Message::WithoutQuorum(answer) => drop(answer.send(self.board.without_quorum())),
             Message::Report(answer) => drop(answer.send(self.board.report(now))),
             Message::Check(real, answer) => self.check(real, answer),
         }

@@ -111,10 +111,13 @@ impl MaglevTables {
                 }
             }
             Change::AddReal { service, real } => {
-                self.set_weight(service, real.address, Some(real.weight));
+                let weight = (!real.last_resort).then_some(real.weight);
+                self.set_weight(service, real.address, weight);
             }
             Change::RemoveReal { service, address } => self.set_weight(service, *address, None),
-            Change::SetWeight { service, address, weight } if *weight > 0 => {
+            Change::SetWeight { service, address, weight }
+                if *weight > 0 && self.has_slots(service, *address) =>
+            {
                 self.set_weight(service, *address, Some(*weight));
             }
             Change::SetHashSeed(seed) => {
@@ -135,6 +138,11 @@ impl MaglevTables {
             | Change::SetSources(_)
             | Change::SetTimeouts(_) => {}
         }
+    }
+
+    /// Whether the real server is among those that share the slots: a last resort is not.
+    fn has_slots(&self, service: &str, address: IpAddr) -> bool {
+        self.pools.get(service).is_some_and(|pool| pool.weights.contains_key(&address))
     }
 
     /// `None`: it has gone.
@@ -187,7 +195,8 @@ impl Pool {
     }
 
     fn new(spec: &ServiceSpec) -> Self {
-        let weights = spec.reals.iter().map(|real| (real.address, real.weight)).collect();
+        let sharing = spec.reals.iter().filter(|real| !real.last_resort);
+        let weights = sharing.map(|real| (real.address, real.weight)).collect();
         Self { scheduler: spec.scheduler, weights, table: None, stale: true }
     }
 }

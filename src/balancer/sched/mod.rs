@@ -121,6 +121,16 @@ impl<'a> Pool<'a> {
         self.ids.get(place).is_some_and(|&id| self.takes(&self.reals[id]))
     }
 
+    /// The place of the last resort, where the scheduler has found nobody. A policy without
+    /// fallback refuses a flow though others are there.
+    pub(super) fn last_resort(self) -> Option<usize> {
+        if !self.policy.fallback && self.usable().next().is_some() {
+            return None;
+        }
+        let stands_in = |real: &Real| real.is_last_resort() && self.takes(real);
+        self.ids.iter().position(|&id| stands_in(&self.reals[id]))
+    }
+
     fn takes(self, real: &Real) -> bool {
         match self.eligible {
             Eligible::ForNewFlows => real.usable(),
@@ -131,7 +141,8 @@ impl<'a> Pool<'a> {
 
     fn iter_from(self, first: usize) -> impl Iterator<Item = (usize, &'a Real)> {
         let places = self.ids.iter().enumerate().skip(first);
-        places.map(move |(place, &id)| (place, &self.reals[id]))
+        let reals = places.map(move |(place, &id)| (place, &self.reals[id]));
+        reals.filter(|(_, real)| !real.is_last_resort())
     }
 }
 

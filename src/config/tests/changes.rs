@@ -7,7 +7,7 @@ use crate::balancer::Change;
 use crate::config::{Director, diff, director};
 use crate::model::{FloodMarks, Policy, ServiceSpec, Wanted};
 
-use super::lines;
+use super::{address, lines};
 
 fn read(services: &str) -> Director {
     director(&format!("[director]\n{services}")).unwrap()
@@ -442,4 +442,23 @@ proptest! {
         }
         prop_assert_eq!(sorted(&state), sorted(&specs(&new)));
     }
+}
+
+#[test]
+fn a_real_server_that_becomes_the_last_resort_leaves_and_joins() {
+    let text =
+        |more: &str| format!("[[service]]\nname = \"a\"\nlisten = [\"192.0.2.1:1/tcp\"]\n{more}\n");
+    let shared = text("real = [{ address = \"10.0.0.1\" }, { address = \"10.0.0.2\" }]");
+    let last = text("fallback_real = \"10.0.0.2\"\nreal = [{ address = \"10.0.0.1\" }]");
+    let [shared, last] = [shared, last].map(|text| read(&text));
+    assert_eq!(last.reals().len(), 2, "it has its tunnel too");
+    assert!(last.checks().services.iter().all(|service| service.reals.len() == 1));
+    for (old, new, last_resort) in [(&shared, &last, true), (&last, &shared, false)] {
+        let changes = diff(old, new).unwrap();
+        let [Change::RemoveReal { .. }, Change::AddReal { real, .. }] = &changes[..] else {
+            panic!("{changes:?}")
+        };
+        assert_eq!((real.address, real.last_resort), (address("10.0.0.2"), last_resort));
+    }
+    assert_eq!(diff(&last, &last), Ok(Vec::new()));
 }

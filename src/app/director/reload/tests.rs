@@ -64,8 +64,8 @@ fn running(config: config::Director) -> Running {
     let (inbox, checks) = Checks::new();
     let (events, _) = tokio::sync::mpsc::unbounded_channel();
     inbox.start(packet_thread.clone(), events, 7).unwrap();
-    let (withdrawn, sources) = (BTreeSet::new(), Sources::new());
-    Running::new(config, options, packet_thread, checks, Seed(5, 6), withdrawn, sources)
+    let told = (Withdrawn::default(), Sources::new(), Hooks::new(None).0);
+    Running::new(config, options, packet_thread, checks, Seed(5, 6), told)
 }
 
 /// Where 200 flows of each service go, those that are new and those that are adopted.

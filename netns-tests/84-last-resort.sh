@@ -1,0 +1,35 @@
+# A service's `fallback_real`: the page that says sorry. It has no connection while any other real server can take one, all new ones
+# while none can, and keeps those it has when the others are back.
+source "$(dirname "$0")/lib.sh"
+source "$here/topology.sh"
+source "$here/daemons.sh"
+
+state_is() { [[ $(real_field "$1" state) == "$2" ]]; } # NAME STATE
+
+make_topology
+start_web "${REALS[@]}"
+start_real "${REALS[@]}"
+SERVICE_KEYS="fallback_real = \"${ADDRESS[real3]}\"
+[[service.check]]
+type = \"http\"
+interval = \"200ms\"
+fast_interval = \"50ms\"
+timeout = \"500ms\""
+start_director rr 1 1
+expect_eq "whether real3 is listed as the last resort" "$(real_field real3 last_resort)" true
+expect_eq "requests to real3 of 20" "$(share "$(fetch 20)" real3)" 0
+
+stop real1-web KILL
+wait_for "real1 to be down" state_is real1 down
+expect_eq "requests to real2 of 20" "$(share "$(fetch 20)" real2)" 20
+stop real2-web KILL
+wait_for "real2 to be down" state_is real2 down
+expect_eq "requests to real3 of 20 with nobody else" "$(share "$(fetch 20)" real3)" 20
+hold held 5
+expect_eq "held connections at real3" "$(held_at held real3)" 5
+
+start_web real1
+wait_for "real1 to be up" state_is real1 up
+expect_eq "requests to real1 of 20" "$(share "$(fetch 20)" real1)" 20
+release held 5
+expect_accounted

@@ -1,0 +1,309 @@
+//! The program that is told of changes (`hooks`): run once for each, in order, one at a time, and
+//! never for longer than its bound. Nothing waits for it.
+
+use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use tokio::process::{Child, Command};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use crate::app::log_throttle::LogThrottle;
+use crate::control::{Event, HookCounts, hook_environment};
+use crate::sys::process;
+
+/// How long the program may take for one change; then its process group is killed.
+pub(super) const LIMIT: Duration = Duration::from_secs(10);
+
+/// Changes that wait for the program; those that come after are lost to it, and counted.
+pub(super) const QUEUE: usize = 1_024;
+
+/// How long the program has for what it has not been told yet when the director stops.
+const AT_THE_END: Duration = Duration::from_secs(2);
+
+/// One run: the program and its arguments, and what is in its environment.
+#[derive(Debug)]
+struct Run {
+    words: Arc<[String]>,
+    environment: Vec<(&'static str, String)>,
+}
+
+/// What has become of the runs so far.
+#[derive(Debug, Default)]
+pub(super) struct Counts {
+    run: AtomicU64,
+    failed: AtomicU64,
+    killed: AtomicU64,
+    dropped: AtomicU64,
+}
+
+impl Counts {
+    pub(super) fn read(&self) -> HookCounts {
+        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        HookCounts {
+            run: read(&self.run),
+            failed: read(&self.failed),
+            killed: read(&self.killed),
+            dropped: read(&self.dropped),
+        }
+    }
+}
+
+/// Where changes are handed in.
+#[derive(Debug)]
+pub(super) struct Hooks {
+    words: Option<Arc<[String]>>,
+    queue: mpsc::Sender<Run>,
+    counts: Arc<Counts>,
+}
+
+/// The other end, which runs the program.
+#[derive(Debug)]
+pub(super) struct HookRunner {
+    queue: mpsc::Receiver<Run>,
+    counts: Arc<Counts>,
+    limit: Duration,
+    complaints: LogThrottle,
+}
+
+/// A runner at work.
+#[derive(Debug)]
+pub(super) struct HookTask(JoinHandle<()>);
+
+impl Hooks {
+    pub(super) fn new(words: Option<&[String]>) -> (Self, HookRunner) {
+        let (queue, runs) = mpsc::channel(QUEUE);
+        let counts = Arc::new(Counts::default());
+        let complaints = LogThrottle::default();
+        let runner =
+            HookRunner { queue: runs, counts: Arc::clone(&counts), limit: LIMIT, complaints };
+        (Self { words: words.map(Arc::from), queue, counts }, runner)
+    }
+
+    /// From now on this program is told; `None`: none is.
+    pub(super) fn set(&mut self, words: Option<&[String]>) {
+        self.words = words.map(Arc::from);
+    }
+
+    pub(super) fn counts(&self) -> Arc<Counts> {
+        Arc::clone(&self.counts)
+    }
+
+    /// Hands in what the program is told of; other events are passed over.
+    pub(super) fn give(&self, events: &[Event]) {
+        let Some(words) = &self.words else { return };
+        for environment in events.iter().filter_map(hook_environment) {
+            let run = Run { words: Arc::clone(words), environment };
+            if self.queue.try_send(run).is_err() {
+                self.counts.dropped.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+}
+
+impl HookRunner {
+    /// Runs in the background from now on.
+    pub(super) fn start(self) -> HookTask {
+        HookTask(tokio::spawn(self.run()))
+    }
+
+    async fn run(mut self) {
+        while let Some(run) = self.queue.recv().await {
+            let outcome = self.once(&run).await;
+            self.counts.run.fetch_add(1, Ordering::Relaxed);
+            let Err(error) = outcome else { continue };
+            self.counts.failed.fetch_add(1, Ordering::Relaxed);
+            if let Some(count) = self.complaints.note(Instant::now()) {
+                let program = run.words.first().map_or("", String::as_str);
+                log::warn!("hook {program}: {error:#} ({count} times)");
+            }
+        }
+    }
+
+    async fn once(&self, run: &Run) -> anyhow::Result<()> {
+        let lost = self.counts.dropped.load(Ordering::Relaxed);
+        let mut group = Group::start(run, lost)?;
+        match timeout(self.limit, group.child.wait()).await {
+            Ok(status) => {
+                group.ended = true;
+                success(status.context("its end cannot be waited for")?)
+            }
+            Err(_) => {
+                self.counts.killed.fetch_add(1, Ordering::Relaxed);
+                group.kill();
+                let _ = group.child.wait().await;
+                bail!("killed after {} s", self.limit.as_secs_f64())
+            }
+        }
+    }
+}
+
+impl HookTask {
+    /// Lets the program hear of what it has not been told yet, for a moment; [`Hooks`] must be gone.
+    pub(super) async fn finish(self) {
+        let Self(mut task) = self;
+        if timeout(AT_THE_END, &mut task).await.is_err() {
+            log::warn!("the hook has not been told of everything: the director stops");
+            task.abort();
+            let _ = task.await;
+        }
+    }
+}
+
+/// The program with all that it has started: killed when it is given up.
+#[derive(Debug)]
+struct Group {
+    child: Child,
+    leader: Option<u32>,
+    ended: bool,
+}
+
+impl Group {
+    fn start(run: &Run, lost: u64) -> anyhow::Result<Self> {
+        let (program, arguments) = run.words.split_first().context("no program")?;
+        let child = Command::new(program)
+            .args(arguments)
+            .envs(run.environment.iter().map(|(key, value)| (key, value)))
+            .env("VSTUN_LOST", lost.to_string())
+            // The service manager listens to the director alone.
+            .env_remove("NOTIFY_SOCKET")
+            .current_dir("/")
+            .stdin(Stdio::null())
+            .process_group(0)
+            .spawn()
+            .context("cannot be started")?;
+        Ok(Self { leader: child.id(), child, ended: false })
+    }
+
+    fn kill(&mut self) {
+        if let Some(leader) = self.leader.take() {
+            // It may have ended meanwhile.
+            let _ = process::kill_group(leader);
+        }
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.kill();
+        }
+    }
+}
+
+fn success(status: ExitStatus) -> anyhow::Result<()> {
+    if status.success() { Ok(()) } else { bail!("{status}") }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::net::IpAddr;
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::control::Alteration;
+
+    fn block_on(future: impl Future<Output = ()>) {
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        builder.enable_all().build().unwrap().block_on(future);
+    }
+
+    fn down(number: usize) -> Event {
+        let real: IpAddr = "10.0.0.11".parse().unwrap();
+        let change = Alteration::of("health", Some("web"), Some(real)).from_to("up", "down");
+        let change = Alteration { why: Some(format!("number {number}")), ..change };
+        Event { who: "health".to_owned(), verb: "check".to_owned(), change, ..Event::default() }
+    }
+
+    /// A shell with this script, and a file for what it says.
+    fn shell(name: &str, script: &str) -> (Vec<String>, PathBuf) {
+        let path = std::env::temp_dir().join(format!("vstun-hook-{name}-{}", std::process::id()));
+        let _ = std::fs::remove_file(&path);
+        let words = ["/bin/sh", "-c", script, "sh"].map(str::to_owned);
+        let words = words.into_iter().chain([path.display().to_string()]);
+        (words.collect(), path)
+    }
+
+    fn taken(path: &PathBuf) -> String {
+        let text = std::fs::read_to_string(path).unwrap();
+        std::fs::remove_file(path).unwrap();
+        text
+    }
+
+    #[test]
+    fn every_change_is_told_in_order_with_what_it_is() {
+        let script = "echo $VSTUN_EVENT $VSTUN_SERVICE $VSTUN_ADDRESS $VSTUN_AFTER $VSTUN_WHY >>$1";
+        let (words, path) = shell("order", script);
+        block_on(async {
+            let (hooks, runner) = Hooks::new(Some(&words));
+            let counts = hooks.counts();
+            let task = runner.start();
+            for number in 0..5 {
+                hooks.give(&[down(number), Event::default()]);
+            }
+            drop(hooks);
+            task.finish().await;
+            assert_eq!(counts.read(), HookCounts { run: 5, ..HookCounts::default() });
+        });
+        let expected: String =
+            (0..5).map(|number| format!("health web 10.0.0.11 down number {number}\n")).collect();
+        assert_eq!(taken(&path), expected);
+    }
+
+    #[test]
+    fn one_that_ignores_its_end_and_forks_is_killed_with_its_children() {
+        let script = "trap '' TERM; (trap '' TERM; sleep 600) & echo $! >>$1; wait";
+        let (words, path) = shell("slow", script);
+        block_on(async {
+            let (hooks, runner) = Hooks::new(Some(&words));
+            let counts = hooks.counts();
+            let task = HookRunner { limit: Duration::from_secs(1), ..runner }.start();
+            hooks.give(&[down(0)]);
+            while counts.read().killed == 0 {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            drop(hooks);
+            task.finish().await;
+        });
+        let child: u32 = taken(&path).trim().parse().unwrap();
+        let state = || std::fs::read_to_string(format!("/proc/{child}/stat")).unwrap_or_default();
+        let dead = |stat: &str| stat.is_empty() || stat.contains(") Z");
+        let end = Instant::now() + Duration::from_secs(30);
+        while !dead(&state()) {
+            assert!(Instant::now() < end, "{}", state());
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn one_change_more_than_there_is_room_for_is_dropped_and_counted() {
+        let words = vec!["/bin/true".to_owned()];
+        let (hooks, _runner) = Hooks::new(Some(&words));
+        (0..QUEUE).for_each(|number| hooks.give(&[down(number)]));
+        assert_eq!(hooks.counts().read().dropped, 0);
+        hooks.give(&[down(QUEUE)]);
+        assert_eq!(hooks.counts().read().dropped, 1);
+    }
+
+    #[test]
+    fn a_program_that_fails_or_is_not_there_is_counted_and_the_next_is_told_all_the_same() {
+        for program in ["/bin/false", "/nowhere/at/all"] {
+            block_on(async {
+                let (hooks, runner) = Hooks::new(Some(&[program.to_owned()]));
+                let counts = hooks.counts();
+                let task = runner.start();
+                hooks.give(&[down(0), down(1)]);
+                drop(hooks);
+                task.finish().await;
+                let expected = HookCounts { run: 2, failed: 2, ..HookCounts::default() };
+                assert_eq!(counts.read(), expected, "{program}");
+            });
+        }
+    }
+}

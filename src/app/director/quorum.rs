@@ -1,0 +1,94 @@
+//! Virtual IPs whose services have all lost their quorum: where the configuration says so, they are
+//! withdrawn, and announced again when one of them has it back. What the operator has withdrawn
+//! stays withdrawn.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::commands::Origin;
+use super::reload::Running;
+use crate::app::host::Session;
+use crate::config;
+use crate::health::Board;
+use crate::model::Millis;
+
+/// A host that has refused a change is asked again after so long.
+const AGAIN: Duration = Duration::from_secs(10);
+
+/// Virtual IPs that are not announced, each for its reason.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(super) struct Withdrawn {
+    /// The operator has said so, or `announce = false`.
+    pub(super) by_operator: BTreeSet<IpAddr>,
+    /// None of their services has its quorum.
+    pub(super) without_quorum: BTreeSet<IpAddr>,
+}
+
+impl Withdrawn {
+    /// Those of a director that starts.
+    pub(super) fn at_start(config: &config::Director) -> Self {
+        let mut board = Board::new(0);
+        board.adopt(Millis(0), &config.checks());
+        let by_operator =
+            if config.announce { BTreeSet::new() } else { config.vips().into_iter().collect() };
+        Self { by_operator, without_quorum: config.unserved(&board.without_quorum()) }
+    }
+
+    /// All of them.
+    pub(super) fn all(&self) -> BTreeSet<IpAddr> {
+        self.by_operator.union(&self.without_quorum).copied().collect()
+    }
+
+    pub(super) fn contains(&self, vip: IpAddr) -> bool {
+        self.by_operator.contains(&vip) || self.without_quorum.contains(&vip)
+    }
+}
+
+impl Running {
+    /// Withdraws virtual IPs and announces others, as their services have lost a quorum or have it
+    /// back.
+    pub(super) async fn follow_quorum(&mut self, session: &mut Session) {
+        self.quorum_due = None;
+        let lost = match self.config.withdraw_without_quorum {
+            true => self.checks.without_quorum().await,
+            false => Vec::new(),
+        };
+        let before = self.withdrawn.clone();
+        let after = Withdrawn { without_quorum: self.config.unserved(&lost), ..before.clone() };
+        if after == before {
+            return;
+        }
+        let moved = before.without_quorum.symmetric_difference(&after.without_quorum);
+        match self.set_withdrawn(session, after.clone(), None).await {
+            Ok(warnings) => warnings.iter().for_each(|warning| log::warn!("{warning}")),
+            Err(error) => {
+                log::error!("virtual IPs do not follow their services' quorum yet: {error:#}");
+                self.quorum_due = Some(Instant::now() + AGAIN);
+                return;
+            }
+        }
+        for &vip in moved {
+            let why = match after.without_quorum.contains(&vip) {
+                true => "none of its services has its quorum",
+                false => "a service of it has its quorum",
+            };
+            let mut changes = self.publish(vip);
+            changes.iter_mut().for_each(|change| change.why = Some(why.to_owned()));
+            self.tell(&Origin::Health, "quorum", &changes).await;
+        }
+    }
+
+    /// When [`Self::follow_quorum`] is due again; never where nothing failed.
+    pub(super) fn quorum_due(&self) -> impl Future<Output = ()> + use<> {
+        let due = self.quorum_due;
+        async move {
+            match due {
+                Some(due) => tokio::time::sleep_until(due).await,
+                None => std::future::pending().await,
+            }
+        }
+    }
+}
