@@ -8,6 +8,7 @@ use crate::balancer::{Snapshot, snapshot};
 
 use super::counts::Counts;
 use super::host::HostStatus;
+use super::rates::Rate;
 
 /// How much of something is taken.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
@@ -19,7 +20,7 @@ pub struct Use {
 }
 
 /// The director's services.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct List {
     /// The connection table.
     pub connections: Use,
@@ -36,6 +37,12 @@ pub struct List {
     /// What is wrong with the host.
     #[serde(default)]
     pub host: HostStatus,
+    /// Milliseconds since the daemon was ready, as of this list.
+    #[serde(default)]
+    pub uptime_milliseconds: u64,
+    /// The time in milliseconds that the rates are of; absent without rates.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate_milliseconds: Option<u64>,
 }
 
 /// A virtual IP.
@@ -70,6 +77,9 @@ pub struct ListedService {
     /// when not.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub panic: bool,
+    /// What all its real servers get together; absent without rates.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<Rate>,
     /// Its real servers, in configuration order.
     pub reals: Vec<ListedReal>,
 }
@@ -148,6 +158,9 @@ pub struct ListedReal {
     pub packets: u64,
     /// Bytes of those packets, without the outer header.
     pub bytes: u64,
+    /// The same three for each second; absent without rates.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<Rate>,
     /// ICMP protocol-unreachable: nobody listens for the tunnel there, or its socket is full.
     #[serde(default)]
     pub protocol_unreachable: u64,
@@ -181,6 +194,8 @@ impl From<f64> for Thousandths {
 impl From<&Snapshot> for List {
     fn from(snapshot: &Snapshot) -> Self {
         Self {
+            uptime_milliseconds: 0,
+            rate_milliseconds: None,
             connections: Use {
                 current: snapshot.connections as u64,
                 capacity: snapshot.capacity as u64,
@@ -210,6 +225,7 @@ impl From<&snapshot::ServiceSnapshot> for ListedService {
             flood: service.flood.into(),
             quorum: None,
             panic: false,
+            rate: None,
             reals: service.reals.iter().map(ListedReal::from).collect(),
         }
     }
@@ -244,6 +260,7 @@ impl From<&snapshot::RealSnapshot> for ListedReal {
             full: real.full,
             packets: real.packets,
             bytes: real.bytes,
+            rate: None,
             protocol_unreachable: real.protocol_unreachable,
             unreachable: real.unreachable,
             path_mtu: real.path_mtu,

@@ -24,8 +24,13 @@ impl List {
         let header = header.chain(why.then_some("WHY")).collect();
         let rows = reals().map(|real| real.cells(templates, why, layout)).collect();
         let columns = Columns { header, numbers: &[1, 3, 4, 5, 6, 7, 8], prose: why };
-        let records = columns.records(rows, layout.width.saturating_sub(INDENT));
-        self.heading(layout) + &self.by_service(records, layout, |_| None)
+        let records = columns.records(rows, Self::beside(layout));
+        self.heading(layout) + &self.by_service(records, layout, |_| false)
+    }
+
+    /// The room that records have beside their indent.
+    pub(super) fn beside(layout: Layout) -> usize {
+        layout.width.saturating_sub(INDENT)
     }
 
     /// What is to be said of the whole.
@@ -46,30 +51,31 @@ impl List {
         text
     }
 
-    /// The records, the header first, under the lines of their services. `last` is a record more
-    /// for a service.
+    /// The records, the header first, under the lines of their services. `more`: whether a service
+    /// has one more than it has real servers.
     pub(super) fn by_service(
         &self,
         records: Vec<String>,
         layout: Layout,
-        mut last: impl FnMut(&ListedService) -> Option<String>,
+        more: impl Fn(&ListedService) -> bool,
     ) -> String {
         let mut records = records.into_iter();
         let mut text = String::new();
-        let indented = |text: &mut String, record: Option<String>| {
-            for line in record.unwrap_or_default().lines() {
-                let _ = writeln!(text, "{:INDENT$}{line}", "");
+        let mut put = |text: &mut String, many: usize| {
+            for record in records.by_ref().take(many) {
+                for line in record.lines() {
+                    // Writing to a String does not fail.
+                    let _ = writeln!(text, "{:INDENT$}{line}", "");
+                }
             }
         };
-        indented(&mut text, records.next());
+        put(&mut text, 1);
         for service in &self.services {
             text += &table::wrap(&service.heading(), layout.width, 2 * INDENT);
-            service.reals.iter().for_each(|_| indented(&mut text, records.next()));
             if service.reals.is_empty() {
                 text.push_str("  no real server\n");
-            } else if let Some(last) = last(service) {
-                indented(&mut text, Some(last));
             }
+            put(&mut text, service.reals.len() + usize::from(more(service)));
         }
         text
     }

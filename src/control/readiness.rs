@@ -56,7 +56,7 @@ impl From<&List> for Readiness {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::{Counts, ListedReal, ListedService, Use, VirtualIp, Wrong};
+    use crate::control::{ListedReal, ListedService, VirtualIp, Wrong};
 
     fn list(state: &str, weight: u32) -> List {
         let real = format!(
@@ -67,17 +67,14 @@ mod tests {
         let service = r#"{"name":"web","listen":[],"scheduler":"rr","reals":[]}"#;
         let service: ListedService = serde_json::from_str(service).expect("a service");
         List {
-            connections: Use::default(),
-            templates: Use::default(),
             services: vec![ListedService { reals: vec![real], ..service }],
-            drops: Counts::default(),
             vips: ["192.0.2.10", "192.0.2.11"]
                 .map(|vip| VirtualIp {
                     address: vip.parse().expect("an address"),
                     announced: false,
                 })
                 .into(),
-            host: HostStatus::default(),
+            ..List::default()
         }
     }
 

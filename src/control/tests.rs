@@ -13,6 +13,7 @@ use crate::model::{Protocol, RealState, SchedulerKind, Thresholds, Wanted};
 use super::*;
 
 mod changes;
+mod rates;
 mod requests;
 mod widths;
 

@@ -45,14 +45,13 @@ fn page() -> DirectorPage {
         version: "0.1.0".to_owned(),
         list: List {
             connections: Use { current: 6, capacity: 100 },
-            templates: Use::default(),
             services: vec![ListedService {
                 reals: vec![removed, real("10.0.0.11"), real("fd00::c"), draining],
                 ..service
             }],
             drops: Counts(vec![("no_service".to_owned(), 2)]),
             vips: vec![VirtualIp { address: "192.0.2.10".parse().unwrap(), announced: true }],
-            host: HostStatus::default(),
+            ..List::default()
         },
         stats: DirectorStats {
             turns: turns(),

@@ -1,7 +1,7 @@
 //! `vstun` against a daemon that is only a socket and a script of answers.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::thread::{self, JoinHandle};
@@ -17,22 +17,18 @@ struct Daemon {
 
 impl Daemon {
     fn start(name: &str, lines: Vec<String>) -> Self {
+        Self::start_for(name, vec![lines])
+    }
+
+    /// The same for one client after the other, each with its answer; gives back the last request.
+    fn start_for(name: &str, clients: Vec<Vec<String>>) -> Self {
         let socket = scratch(name);
         let listener = UnixListener::bind(&socket).unwrap();
         let served = thread::spawn(move || {
-            let (stream, _) = listener.accept().unwrap();
             let mut request = String::new();
-            let mut reader = BufReader::new(&stream);
-            reader.read_line(&mut request).unwrap();
-            // What follows a `plan`: the file of the test that has one.
-            if request.contains("\"bytes\":") {
-                reader.read_exact(&mut [0; PLANNED.len()]).unwrap();
-            }
-            for line in lines {
-                // The client may have seen enough.
-                if (&stream).write_all(line.as_bytes()).is_err() {
-                    break;
-                }
+            for lines in clients {
+                let (stream, _) = listener.accept().unwrap();
+                request = answer(&stream, lines);
             }
             request
         });
@@ -46,6 +42,24 @@ impl Daemon {
         std::fs::remove_file(&self.socket).unwrap();
         (output, request)
     }
+}
+
+/// Reads a request and answers it.
+fn answer(mut stream: &UnixStream, lines: Vec<String>) -> String {
+    let mut request = String::new();
+    let mut reader = BufReader::new(stream);
+    reader.read_line(&mut request).unwrap();
+    // What follows a `plan`: the file of the test that has one.
+    if request.contains("\"bytes\":") {
+        reader.read_exact(&mut [0; PLANNED.len()]).unwrap();
+    }
+    for line in lines {
+        // The client may have seen enough.
+        if stream.write_all(line.as_bytes()).is_err() {
+            break;
+        }
+    }
+    request
 }
 
 fn scratch(name: &str) -> PathBuf {
@@ -90,6 +104,74 @@ fn people_get_columns() {
     assert_eq!(text(&output.stdout).lines().nth(1), Some("a             1  About a."));
     let (output, _) = Daemon::start("all", vec![format!("{drops}\n")]).serve(&["drops", "--all"]);
     assert_eq!(text(&output.stdout).lines().count(), 3);
+}
+
+/// The list of a daemon that has been up so long and had so many connections.
+fn counted(milliseconds: u64, connections: u64) -> String {
+    let real = format!(
+        "{{\"address\":\"10.0.0.11\",\"weight\":1,\"state\":\"up\",\"active\":0,\"inactive\":0,\
+         \"connections\":{connections},\"packets\":0,\"bytes\":0}}"
+    );
+    let service =
+        format!("{{\"name\":\"web\",\"listen\":[],\"scheduler\":\"rr\",\"reals\":[{real}]}}");
+    LIST.replace("\"services\":[]", &format!("\"services\":[{service}]"))
+        .replace("\"drops\"", &format!("\"uptime_milliseconds\":{milliseconds},\"drops\""))
+        + "\n"
+}
+
+#[test]
+fn rates_are_of_two_lists() {
+    let lists = [counted(1_000, 10), counted(3_000, 30)].map(|line| vec![line]).to_vec();
+    let (output, _) = Daemon::start_for("rate", lists.clone()).serve(&["list", "--rate"]);
+    let shown = text(&output.stdout);
+    assert!(shown.starts_with("per second, over the last 2.0 s\n"), "{output:?}");
+    assert!(shown.contains("  10.0.0.11    up      10      0      0\n"), "{shown}");
+    let (output, _) = Daemon::start_for("ratejson", lists).serve(&["list", "--rate", "--json"]);
+    let rate = r#""rate":{"connections":10,"packets":0,"bytes":0}"#;
+    assert!(text(&output.stdout).contains(rate), "{output:?}");
+}
+
+#[test]
+fn a_watched_list_that_is_no_terminals_is_one_list_after_the_other() {
+    let lists = [1, 2, 3].map(|many| vec![counted(many * 1_000, many)]).to_vec();
+    let watch = ["list", "--watch", "100ms"];
+    let (output, _) = Daemon::start_for("watch", lists.clone()).serve(&watch);
+    // The fourth finds no daemon.
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let lists_seen: Vec<_> = text(&output.stdout).split("\n\n1 of 2 connections\n").collect();
+    assert_eq!(lists_seen.len(), 3, "{output:?}");
+    assert!(lists_seen[2].contains("10.0.0.11         1  up          0         0      3"));
+    assert!(!text(&output.stdout).contains('\x1b'), "{output:?}");
+    let (output, _) = Daemon::start_for("watchjson", lists.clone())
+        .serve(&["list", "--json", "--watch", "100ms"]);
+    assert!(text(&output.stdout).starts_with(&lists.concat().concat()), "{output:?}");
+    let (output, _) =
+        Daemon::start_for("watchrate", lists).serve(&["list", "--rate", "--watch", "100ms"]);
+    assert_eq!(text(&output.stdout).matches("over the last 1.0 s\n").count(), 2, "{output:?}");
+}
+
+#[test]
+fn an_interrupt_ends_a_watch_and_events_as_if_all_was_done() {
+    let status = format!("{STATUS}}}\n");
+    let event = "{\"version\":1}\n".to_owned();
+    for (name, args, line) in [
+        ("watched", &["list", "--watch", "24h"][..], counted(1, 1)),
+        ("listened", &["events"], status + &event),
+    ] {
+        let socket = scratch(name);
+        let listener = UnixListener::bind(&socket).unwrap();
+        let mut child =
+            vstun(&socket).args(args).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let (stream, _) = listener.accept().unwrap();
+        answer(&stream, vec![line]);
+        let mut first = [0; 1];
+        child.stdout.as_mut().unwrap().read_exact(&mut first).unwrap();
+        let kill = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+        assert!(kill.success());
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{name}: {output:?}");
+        std::fs::remove_file(&socket).unwrap();
+    }
 }
 
 #[test]
@@ -308,6 +390,7 @@ fn wrong_usage_is_exit_code_2_and_help_is_0() {
             2,
         ),
         (env!("CARGO_BIN_EXE_vstun"), &["flush"], 2),
+        (env!("CARGO_BIN_EXE_vstun"), &["list", "--watch", "99ms"], 2),
         (env!("CARGO_BIN_EXE_vstun"), &["flush", "--all", "--service", "web"], 2),
         (env!("CARGO_BIN_EXE_vstun"), &["explain"], 2),
         (env!("CARGO_BIN_EXE_vstun"), &["explain", "tcp", "198.51.100.7:1"], 2),

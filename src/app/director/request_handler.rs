@@ -122,7 +122,9 @@ impl Words {
 
     fn list(&self, report: &Report, board: &BoardReport) -> List {
         let (vips, host) = (self.vips.borrow().clone(), self.host());
-        health::annotate(List { vips, host, ..List::from(&report.snapshot) }, board)
+        let up = self.since.elapsed().as_millis().try_into().unwrap_or(u64::MAX);
+        let list = List { vips, host, uptime_milliseconds: up, ..List::from(&report.snapshot) };
+        health::annotate(list, board)
     }
 
     fn metrics(&self, format: Format, report: &Report) -> String {

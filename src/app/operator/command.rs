@@ -1,11 +1,12 @@
 //! What `vstun` can be told, and the requests that come of it.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
 use crate::control::Request;
-use crate::model::{MAX_WEIGHT, Target};
+use crate::model::{MAX_WEIGHT, Target, duration};
 
 /// The words of a flow: its transport and both ends. In quotes they may be one argument.
 const FLOW_WORDS: usize = 3;
@@ -13,11 +14,7 @@ const FLOW_WORDS: usize = 3;
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// Services and real servers with their connections, packets and bytes
-    List {
-        /// All digits of large numbers
-        #[arg(long)]
-        exact: bool,
-    },
+    List(Listing),
     /// Connections with their state and the time they have left
     Connections {
         /// At most so many
@@ -162,6 +159,42 @@ Examples:
     },
 }
 
+/// What `list` shows, and how often.
+#[derive(Args, Clone, Copy, Debug)]
+pub(super) struct Listing {
+    /// All digits of large numbers
+    #[arg(long)]
+    pub(super) exact: bool,
+    /// Connections, packets and bytes in each second: as long as one list is from the next
+    #[arg(long)]
+    pub(super) rate: bool,
+    /// Again and again until Ctrl-C, each second or as often as is said: 5s, 500ms
+    #[arg(
+        long,
+        value_name = "INTERVAL",
+        num_args = 0..=1,
+        default_missing_value = "1s",
+        value_parser = interval
+    )]
+    pub(super) watch: Option<Duration>,
+}
+
+/// The shortest interval of `list --watch`.
+const SHORTEST: Duration = Duration::from_millis(100);
+
+/// The longest one.
+const LONGEST: Duration = Duration::from_hours(24);
+
+fn interval(text: &str) -> Result<Duration, String> {
+    // A number alone is in seconds, as with watch(1).
+    let seconds = text.parse().ok().map(Duration::from_secs);
+    let interval = seconds.or_else(|| duration::parse(text));
+    interval.filter(|interval| (SHORTEST..=LONGEST).contains(interval)).ok_or_else(|| {
+        let (from, to) = (duration::Text(SHORTEST), duration::Text(LONGEST));
+        format!("write a duration from {from} to {to}, as in 5s")
+    })
+}
+
 /// A real server, in one service or in all of them.
 #[derive(Debug, Args)]
 pub(super) struct RealArgument {
@@ -199,7 +232,7 @@ impl Command {
     /// The request, for those that are one and nothing else.
     pub(super) fn request(&self) -> Option<Request> {
         Some(match self {
-            Self::List { .. } => Request::List,
+            Self::List(_) => Request::List,
             Self::Connections { limit } => Request::Connections { limit: *limit },
             Self::Stats => Request::Stats,
             Self::Drops { .. } => Request::Drops,
@@ -235,4 +268,26 @@ impl Command {
 
 fn weight() -> clap::builder::RangedI64ValueParser<u32> {
     clap::value_parser!(u32).range(0..=i64::from(MAX_WEIGHT))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_interval_is_a_duration_within_its_bounds() {
+        for (text, milliseconds) in [
+            ("1", 1_000),
+            ("1s", 1_000),
+            ("100ms", 100),
+            ("24h", 86_400_000),
+            ("86400", 86_400_000),
+        ] {
+            assert_eq!(interval(text), Ok(Duration::from_millis(milliseconds)), "{text}");
+        }
+        for text in ["", "0", "99ms", "86401", "24h1ms", "soon", "-1", "1.5"] {
+            assert!(interval(text).unwrap_err().contains("from 100ms to 1d"), "{text}");
+        }
+    }
 }

@@ -3,6 +3,7 @@
 
 mod command;
 mod daemon;
+mod listing;
 mod terminal;
 
 use std::io::{self, BufWriter, Write};
@@ -15,7 +16,7 @@ use clap::{CommandFactory, Parser};
 
 use crate::config;
 use crate::control::{
-    self, Checked, Checks, Connections, Drops, Explained, Layout, List, MAX_BODY_LEN, ReloadPlan,
+    self, Checked, Checks, Connections, Drops, Explained, Layout, MAX_BODY_LEN, ReloadPlan,
     Request, RequestError, Stats, Status,
 };
 use crate::demo;
@@ -38,6 +39,7 @@ const WOULD_CHANGE: u8 = 3;
 Examples:
   vstun list                               services, real servers and their connections
   vstun list --exact                       the same with all digits of large numbers
+  vstun list --rate --watch                what comes in each second, until Ctrl-C
   vstun list --json | jq .drops            the same for programs
   vstun drops --all                        every reason for which packets can be dropped
   vstun explain tcp 198.51.100.7:40000 192.0.2.10:80
@@ -98,6 +100,7 @@ fn run(args: &Args) -> anyhow::Result<ExitCode> {
         Command::Demo { keep } => demo::run(*keep)?,
         Command::Plan { file } => return plan(args, file),
         Command::Check { .. } => return check(args),
+        Command::List(listing) => listing::run(&sockets(args), *listing, args.json)?,
         command => {
             if let Some(request) = command.request() {
                 ask(args, &request)?;
@@ -112,10 +115,6 @@ fn ask(args: &Args, request: &Request) -> anyhow::Result<()> {
     let mut daemon = Daemon::connect(&sockets(args))?;
     daemon.ask(request, &[])?;
     match args.command {
-        Command::List { exact } => {
-            let layout = Layout { exact, ..layout };
-            daemon.answer(args.json, &mut out, |list: &List| list.human(layout))?;
-        }
         Command::Connections { .. } => connections(&mut daemon, args.json, layout, &mut out)?,
         Command::Stats => {
             daemon.answer(args.json, &mut out, |stats: &Stats| stats.human(layout))?;
@@ -177,6 +176,7 @@ fn plan(args: &Args, file: &Path) -> anyhow::Result<ExitCode> {
 fn events(daemon: &mut Daemon, out: &mut impl Write) -> anyhow::Result<()> {
     control::decode::<Status>(&daemon.line()?)?;
     daemon.be_patient()?;
+    terminal::end_at_interrupt()?;
     eprintln!("listening; Ctrl-C ends it");
     loop {
         let line = daemon.line()?;

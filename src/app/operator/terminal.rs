@@ -1,8 +1,11 @@
 //! Where listings are printed.
 
-use std::io;
+use std::fmt::Write as _;
+use std::io::{self, Write};
+use std::{process, thread};
 
-use terminal_size::{Width, terminal_size_of};
+use anyhow::Context;
+use terminal_size::{Height, Width, terminal_size_of};
 
 use crate::control::Layout;
 
@@ -15,5 +18,67 @@ pub(super) fn layout() -> Layout {
     match columns.or_else(own) {
         Some(width) => Layout { width, ..Layout::UNBOUNDED },
         None => Layout::UNBOUNDED,
+    }
+}
+
+/// Ends the program, as if all was done, when Ctrl-C is pressed: what is printed until then has no
+/// other end.
+///
+/// # Errors
+/// A signal cannot be waited for.
+pub(super) fn end_at_interrupt() -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.context("cannot wait for Ctrl-C")?;
+    let interrupt = {
+        let _guard = runtime.enter();
+        tokio::signal::unix::signal(tokio::signal::unix::SignalKind::interrupt())
+    };
+    let mut interrupt = interrupt.context("cannot wait for Ctrl-C")?;
+    thread::spawn(move || {
+        runtime.block_on(interrupt.recv());
+        process::exit(0);
+    });
+    Ok(())
+}
+
+/// Draws a text over what is there. What is longer than the terminal is cut and counted.
+///
+/// # Errors
+/// Those of writing.
+pub(super) fn redraw(out: &mut impl Write, first: bool, text: &str) -> io::Result<()> {
+    let rows = terminal_size_of(io::stdout()).map_or(usize::MAX, |(_, Height(rows))| rows.into());
+    out.write_all(drawn(first, rows, text).as_bytes())
+}
+
+/// The text with the control sequences (ECMA-48) that leave nothing of another below it.
+fn drawn(first: bool, rows: usize, text: &str) -> String {
+    let lines = text.lines().count();
+    // The cursor stands on a line of its own.
+    let room = rows.saturating_sub(1).max(1);
+    let shown = if lines > room { room - 1 } else { lines };
+    let mut drawn = if first { "\x1b[2J\x1b[H" } else { "\x1b[H" }.to_owned();
+    for line in text.lines().take(shown) {
+        // Writing to a String does not fail.
+        let _ = write!(drawn, "{line}\x1b[K\r\n");
+    }
+    if lines > shown {
+        let _ = write!(drawn, "… {} lines more\x1b[K\r\n", lines - shown);
+    }
+    drawn + "\x1b[J"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_drawing_fits_its_terminal_and_leaves_nothing_below() {
+        let text = "a\nb\nc\n";
+        let whole = "\x1b[Ha\x1b[K\r\nb\x1b[K\r\nc\x1b[K\r\n\x1b[J";
+        assert_eq!(drawn(false, 4, text), whole);
+        assert_eq!(drawn(true, usize::MAX, text), format!("\x1b[2J{whole}"));
+        let cut = "\x1b[Ha\x1b[K\r\n… 2 lines more\x1b[K\r\n\x1b[J";
+        assert_eq!(drawn(false, 3, text), cut);
+        assert_eq!(drawn(false, 0, text), "\x1b[H… 3 lines more\x1b[K\r\n\x1b[J");
     }
 }

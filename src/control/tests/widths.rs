@@ -62,6 +62,15 @@ fn list_fits() {
 }
 
 #[test]
+fn rates_fit() {
+    let list = list();
+    let rates = list.clone().with_rates(&List { services: Vec::new(), ..list });
+    for exact in [false, true] {
+        assert_fits(&rates.human_rates(Layout { exact, ..LAYOUT }));
+    }
+}
+
+#[test]
 fn an_address_that_is_too_long_has_a_line_of_its_own() {
     let mut state = state();
     state.services.truncate(1);

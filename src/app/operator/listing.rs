@@ -1,0 +1,86 @@
+//! `vstun list`: once, or again and again.
+
+use std::io::{self, BufWriter, IsTerminal, Write};
+use std::path::PathBuf;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::command::Listing;
+use super::daemon::Daemon;
+use super::terminal;
+use crate::control::{self, Layout, List, Request};
+use crate::model::duration;
+
+/// What the first rates are of, unless the interval is shorter.
+const FIRST: Duration = Duration::from_secs(1);
+
+/// One list as it came, and as a value.
+struct Listed {
+    line: Vec<u8>,
+    list: List,
+}
+
+/// Asks for lists and prints them.
+///
+/// # Errors
+/// No daemon answers; on a terminal only if it is the first list.
+pub(super) fn run(sockets: &[PathBuf], listing: Listing, json: bool) -> anyhow::Result<()> {
+    let mut out = BufWriter::new(io::stdout().lock());
+    let redraws = listing.watch.is_some() && !json && io::stdout().is_terminal();
+    let mut before = if listing.rate { Some(ask(sockets)?.list) } else { None };
+    if listing.watch.is_some() {
+        terminal::end_at_interrupt()?;
+    }
+    if before.is_some() {
+        thread::sleep(listing.watch.map_or(FIRST, |interval| interval.min(FIRST)));
+    }
+    let mut next = Instant::now();
+    for round in 0_u64.. {
+        let listed = match ask(sockets) {
+            Ok(listed) => Ok(listed.with_rates(&mut before)),
+            Err(error) if round > 0 && redraws => Err(error),
+            Err(error) => return Err(error),
+        };
+        let layout = Layout { exact: listing.exact, ..terminal::layout() };
+        let text = match listed {
+            Ok(Listed { line, .. }) if json => String::from_utf8_lossy(&line).into_owned(),
+            Ok(Listed { list, .. }) if listing.rate => list.human_rates(layout),
+            Ok(Listed { list, .. }) => list.human(layout),
+            Err(error) => format!("{error:#}\n"),
+        };
+        let Some(interval) = listing.watch else {
+            out.write_all(text.as_bytes())?;
+            return Ok(out.flush()?);
+        };
+        if redraws {
+            let now = jiff::Timestamp::now();
+            let heading = format!("{now:.0}, every {}", duration::Text(interval));
+            terminal::redraw(&mut out, round == 0, &format!("{heading}\n\n{text}"))?;
+        } else {
+            let gap = if round > 0 && !json { "\n" } else { "" };
+            write!(out, "{gap}{text}")?;
+        }
+        out.flush()?;
+        next = (next + interval).max(Instant::now());
+        thread::sleep(next.saturating_duration_since(Instant::now()));
+    }
+    Ok(())
+}
+
+fn ask(sockets: &[PathBuf]) -> anyhow::Result<Listed> {
+    let mut daemon = Daemon::connect(sockets)?;
+    daemon.ask(&Request::List, &[])?;
+    let line = daemon.line()?;
+    let list = control::decode(&line)?;
+    Ok(Listed { line, list })
+}
+
+impl Listed {
+    /// With the rates since the list before, where there is one; it is the one before from now on.
+    fn with_rates(self, before: &mut Option<List>) -> Self {
+        let Some(earlier) = before else { return self };
+        let earlier = std::mem::replace(earlier, self.list.clone());
+        let list = self.list.with_rates(&earlier);
+        Self { line: control::encode(&list).into_bytes(), list }
+    }
+}

@@ -1,0 +1,129 @@
+//! Rates, as `ipvsadm -L --rate` has them: the difference between two lists.
+
+use std::collections::HashMap;
+use std::iter::Sum;
+
+use serde::{Deserialize, Serialize};
+
+use super::Layout;
+use super::list::{List, ListedReal, ListedService};
+use super::table::Columns;
+
+/// What comes in each second, rounded.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Rate {
+    /// New connections (ipvsadm's CPS).
+    pub connections: u64,
+    /// Packets (`InPPS`).
+    pub packets: u64,
+    /// Bytes (`InBPS`).
+    pub bytes: u64,
+}
+
+/// What has been counted of a real server.
+#[derive(Clone, Copy, Debug, Default)]
+struct Counted {
+    connections: u64,
+    packets: u64,
+    bytes: u64,
+}
+
+impl Counted {
+    fn of(real: &ListedReal) -> Self {
+        let &ListedReal { connections, packets, bytes, .. } = real;
+        Self { connections, packets, bytes }
+    }
+
+    /// What has come since. A real server that left and joined again counts from zero.
+    fn since(self, before: Self) -> Self {
+        let less = |now: u64, then: u64| now < then;
+        let anew = less(self.connections, before.connections)
+            || less(self.packets, before.packets)
+            || less(self.bytes, before.bytes);
+        let before = if anew { Self::default() } else { before };
+        Self {
+            connections: self.connections - before.connections,
+            packets: self.packets - before.packets,
+            bytes: self.bytes - before.bytes,
+        }
+    }
+
+    fn per_second(self, milliseconds: u64) -> Rate {
+        let rate = |count: u64| {
+            let milliseconds = u128::from(milliseconds.max(1));
+            let rounded = (u128::from(count) * 1_000 + milliseconds / 2) / milliseconds;
+            u64::try_from(rounded).unwrap_or(u64::MAX)
+        };
+        Rate {
+            connections: rate(self.connections),
+            packets: rate(self.packets),
+            bytes: rate(self.bytes),
+        }
+    }
+}
+
+impl Sum for Counted {
+    fn sum<I: Iterator<Item = Self>>(counts: I) -> Self {
+        counts.fold(Self::default(), |sum, one| Self {
+            connections: sum.connections.saturating_add(one.connections),
+            packets: sum.packets.saturating_add(one.packets),
+            bytes: sum.bytes.saturating_add(one.bytes),
+        })
+    }
+}
+
+impl List {
+    /// The list with what has come since an earlier one, in each second. Where the daemon has
+    /// started since, it is what has come since then.
+    #[must_use]
+    pub fn with_rates(mut self, before: &Self) -> Self {
+        let restarted = self.uptime_milliseconds < before.uptime_milliseconds;
+        let then = if restarted { 0 } else { before.uptime_milliseconds };
+        let milliseconds = self.uptime_milliseconds - then;
+        let mut counted = HashMap::new();
+        for ListedService { name, reals, .. } in before.services.iter().filter(|_| !restarted) {
+            let reals = reals.iter();
+            counted.extend(reals.map(|real| ((&**name, &*real.address), Counted::of(real))));
+        }
+        for ListedService { name, reals, rate, .. } in &mut self.services {
+            let come = reals.iter_mut().map(|real| {
+                let before = counted.get(&(&**name, &*real.address)).copied();
+                let come = Counted::of(real).since(before.unwrap_or_default());
+                real.rate = Some(come.per_second(milliseconds));
+                come
+            });
+            *rate = Some(come.sum::<Counted>().per_second(milliseconds));
+        }
+        self.rate_milliseconds = Some(milliseconds);
+        self
+    }
+
+    /// The rates for people: those of each real server, and of a service that has several.
+    #[must_use]
+    pub fn human_rates(&self, layout: Layout) -> String {
+        let cells = |name: &str, state: String, rate: Option<Rate>| {
+            let Rate { connections, packets, bytes } = rate.unwrap_or_default();
+            let numbers = [connections, packets, bytes].map(|number| layout.number(number));
+            [name.to_owned(), state].into_iter().chain(numbers).collect()
+        };
+        let mut rows = Vec::new();
+        for service in &self.services {
+            let reals = service.reals.iter();
+            rows.extend(reals.map(|real| cells(&real.address, real.standing(), real.rate)));
+            if has_total(service) {
+                rows.push(cells("all", String::new(), service.rate));
+            }
+        }
+        let header = vec!["REAL SERVER", "STATE", "CPS", "INPPS", "INBPS"];
+        let columns = Columns { header, numbers: &[2, 3, 4], prose: false };
+        let milliseconds = self.rate_milliseconds.unwrap_or_default();
+        let (seconds, tenth) = (milliseconds / 1_000, milliseconds % 1_000 / 100);
+        let heading = format!("per second, over the last {seconds}.{tenth} s\n\n");
+        let records = columns.records(rows, Self::beside(layout));
+        heading + &self.by_service(records, layout, has_total)
+    }
+}
+
+fn has_total(service: &ListedService) -> bool {
+    service.reals.len() > 1
+}
