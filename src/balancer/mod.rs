@@ -9,6 +9,7 @@ mod arena;
 mod availability;
 mod batch;
 pub mod change;
+mod connections;
 pub mod counters;
 mod deadline;
 mod ending;
@@ -43,6 +44,7 @@ mod tunnel_error;
 pub mod verdict;
 
 pub use change::{Change, ChangeError};
+pub use connections::Selection;
 pub use counters::Counters;
 pub use deadline::DeadlineNotice;
 pub use explain::{Explanation, FlowError, FlowQuery, Why};
@@ -67,7 +69,7 @@ use registry::Registry;
 use table::{Entry, Handle, Table};
 use verdict::Disposition;
 
-use crate::model::{Millis, Protocol, Seed, Timeouts};
+use crate::model::{Millis, Seed, Timeouts};
 use crate::wire::packet::MAX_PACKET_LEN;
 use crate::wire::tcp::MAX_RESET_LEN;
 
@@ -228,46 +230,11 @@ impl Balancer {
         &self.counters
     }
 
-    /// Up to `most` connections from place `from` on, and the place to go on from when there may be
-    /// more. Looks at [`PLACES_A_PAGE`] at most: an almost empty table gives pages without a
-    /// connection.
-    #[must_use]
-    pub fn connections(
-        &self,
-        now: Millis,
-        from: usize,
-        most: usize,
-    ) -> (Vec<snapshot::ConnectionSnapshot>, Option<usize>) {
-        let places = self.tables.connections.places();
-        let end = from.saturating_add(PLACES_A_PAGE).min(places);
-        let listed: Vec<_> = self.tables.connections.iter_in(from..end).take(most).collect();
-        let next = if listed.len() < most {
-            end
-        } else {
-            listed.last().map_or(from, |(place, _)| place + 1)
-        };
-        let line = |(_, entry): (usize, &Entry)| self.listed(now, entry);
-        (listed.into_iter().filter_map(line).collect(), (next < places).then_some(next))
-    }
-
     /// How long a connection lives if no packet comes, in all the states that it then goes through.
     fn lives(&self, now: Millis, entry: &Entry) -> Duration {
         let next = entry.state().after_timeout(&self.settings.timeouts);
         let rest = next.map(|next| next.timeout(&self.settings.timeouts)).unwrap_or_default();
         entry.expires(now) + rest
-    }
-
-    fn listed(&self, now: Millis, entry: &Entry) -> Option<snapshot::ConnectionSnapshot> {
-        let (key, state) = (entry.key(), entry.state());
-        Some(snapshot::ConnectionSnapshot {
-            protocol: Protocol::from_number(key.protocol())?,
-            client: (key.client(), key.client_port()).into(),
-            virtual_address: (key.vip(), key.virtual_port()).into(),
-            real: self.registry.reals[entry.real()].address(),
-            state: state.name(),
-            active: state.active(),
-            expires: self.lives(now, entry),
-        })
     }
 
     /// Settles the accounts of a connection that has left the table, and lets the former one with

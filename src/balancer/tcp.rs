@@ -170,6 +170,16 @@ impl State {
         matches!(self, Self::FinWait | Self::TimeWait | Self::Close)
     }
 
+    /// The state's name that a text means, in capitals or not.
+    #[must_use]
+    pub fn known_name(text: &str) -> Option<&'static str> {
+        Self::NAMES.into_iter().find(|name| name.eq_ignore_ascii_case(text))
+    }
+
+    /// The names of the states that a connection can be listed in.
+    pub const NAMES: [&'static str; 7] =
+        ["SYN_RECV", "SYNACK", "ESTABLISHED", "FIN_WAIT", "TIME_WAIT", "CLOSE", "UDP"];
+
     /// The name in listings, as IPVS prints it.
     #[must_use]
     pub fn name(self) -> &'static str {

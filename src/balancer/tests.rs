@@ -4,6 +4,7 @@
 
 mod apply;
 mod batch;
+mod connections;
 mod counting;
 mod deadlines;
 mod explain;
@@ -36,8 +37,8 @@ use std::time::Duration;
 
 use super::*;
 use crate::model::{
-    Existing, FloodMarks, Health, Listen, Persistence, Policy, Quiescent, RealSpec, RealState,
-    SchedulerKind, ServiceSpec, Thresholds, Unknown, Wanted,
+    Existing, FloodMarks, Health, Listen, Persistence, Policy, Protocol, Quiescent, RealSpec,
+    RealState, SchedulerKind, ServiceSpec, Thresholds, Unknown, Wanted,
 };
 use crate::wire::build::{Family, Ip};
 use crate::wire::packet::MAX_PACKET_LEN;

@@ -47,7 +47,7 @@ pub use plan::{Moved, Planned, ReloadPlan};
 pub use rates::Rate;
 pub use readiness::Readiness;
 pub use reply::{Failure, MAX_REPLY_LEN, ReplyError, Status, decode, encode, encode_error};
-pub use request::{MAX_BODY_LEN, MAX_REQUEST_LEN, Request, RequestError};
+pub use request::{MAX_BODY_LEN, MAX_REQUEST_LEN, Request, RequestError, Which};
 pub use stats::{
     DirectorStats, Packets, RealServerDrop, RealServerStats, Stats, Timers, TunnelErrors,
     TurnBucket, Turns,

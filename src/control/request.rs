@@ -22,6 +22,9 @@ pub enum Request {
         /// At most so many; all when absent.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         limit: Option<u64>,
+        /// Which.
+        #[serde(flatten)]
+        which: Which,
     },
     /// What the daemon has done and how: answered with [`super::Stats`].
     Stats,
@@ -122,6 +125,23 @@ pub enum Request {
         /// The virtual IP.
         address: String,
     },
+}
+
+/// Which connections are asked for: those that all of it is true of; all when all is absent.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Which {
+    /// Their client: an address, or a network as in `198.51.100.0/24`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client: Option<String>,
+    /// The real server that has them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub real: Option<String>,
+    /// Their state, as it is listed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<String>,
+    /// Their service.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<String>,
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref)] // serde's way

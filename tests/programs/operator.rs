@@ -183,6 +183,12 @@ fn connections_go_on_to_the_last_page() {
     assert_eq!(lines.len(), 4, "{lines:?}");
     assert!(lines[0].starts_with("PRO ") && lines[3].contains("198.51.100.7:4003"), "{lines:?}");
     assert_eq!(request, "{\"version\":1,\"verb\":\"connections\",\"limit\":3}\n");
+    let select = ["connections", "--client", "198.51.100.0/24", "--real", "10.0.0.11"];
+    let select = [&select[..], &["--state", "SYN_RECV", "--service", "web"]].concat();
+    let (_, request) = Daemon::start("selected", vec![page(4001, false)]).serve(&select);
+    let which =
+        r#""client":"198.51.100.0/24","real":"10.0.0.11","state":"SYN_RECV","service":"web""#;
+    assert_eq!(request, format!("{{\"version\":1,\"verb\":\"connections\",{which}}}\n"));
     let (output, _) = Daemon::start("jsonpages", pages.clone()).serve(&["--json", "connections"]);
     assert_eq!(text(&output.stdout), pages.concat());
 }

@@ -1,5 +1,6 @@
 //! What the control thread and the packet thread say to each other.
 
+use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use tokio::sync::oneshot::Sender;
 use crate::balancer::listing::{Listed, Place};
 use crate::balancer::{
     Change, ChangeError, DeadlineNotice, Explanation, FloodNotice, FlowQuery, Flush, Flushed,
-    Snapshot, snapshot,
+    Selection, Snapshot, snapshot,
 };
 
 use crate::app::health::Checks;
@@ -52,8 +53,8 @@ pub(super) enum DirectorMessage {
     Report(Sender<Report>),
     /// Asks for services and real servers from a place on.
     Services { from: Place, listed: Listed, answer: Sender<Piece> },
-    /// Asks for up to `most` connections from place `from` on.
-    Connections { from: usize, most: usize, answer: Sender<Page> },
+    /// Asks for up to `most` connections of those that are wanted, from place `from` on.
+    Connections { from: usize, most: usize, which: Arc<Selection>, answer: Sender<Page> },
     /// Applies changes in their order, all or none; the changes come back.
     Apply { changes: Vec<Change>, answer: Sender<Applied> },
     /// Asks where a flow goes and why.

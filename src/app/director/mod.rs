@@ -17,6 +17,7 @@ mod reports;
 mod request_handler;
 mod saved_states;
 mod seed;
+mod selection;
 mod sending;
 mod tables;
 

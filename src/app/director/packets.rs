@@ -189,8 +189,8 @@ impl Packets {
                 DirectorMessage::Services { from, listed, answer } => {
                     drop(answer.send(self.piece(from, listed)));
                 }
-                DirectorMessage::Connections { from, most, answer } => {
-                    drop(answer.send(self.balancer.connections(now, from, most)));
+                DirectorMessage::Connections { from, most, which, answer } => {
+                    drop(answer.send(self.balancer.selected(now, from, most, &which)));
                 }
                 DirectorMessage::Apply { changes, answer } => {
                     // The flows of probes are in no listing.

@@ -12,17 +12,18 @@ use super::hooks::Counts as HookRuns;
 use super::messages::{DirectorMessage, Page, Report};
 use super::output::SendError;
 use super::reports::{Kind, Reports, collect};
+use super::selection;
 use crate::app::events::{Events, Listener};
 use crate::app::health::Checks;
 use crate::app::http;
 use crate::app::packet_thread::PacketThread;
 use crate::app::serve::{self, Peer};
-use crate::balancer::FlowQuery;
 use crate::balancer::listing::Listed;
+use crate::balancer::{FlowQuery, Selection};
 use crate::config;
 use crate::control::{
     self, DirectorStats, Drops, Explained, HostStatus, List, Readiness, Request, Stats, Status,
-    Timers, VirtualIp,
+    Timers, VirtualIp, Which,
 };
 use crate::health::BoardReport;
 use crate::metrics::{self, DirectorPage, Format};
@@ -233,7 +234,22 @@ impl serve::RequestHandler for Handler {
         self.events.listen()
     }
 
-    async fn connections(&self, from: usize, most: usize) -> anyhow::Result<Page> {
-        self.packet_thread.ask(|answer| DirectorMessage::Connections { from, most, answer }).await
+    async fn select(&self, which: Which) -> anyhow::Result<Arc<Selection>> {
+        let selection = selection::read(&which)?;
+        if selection.real.is_some() || selection.service.is_some() {
+            let report = collect(&self.packet_thread, Some(Listed::All)).await?;
+            selection::check(&selection, &report.snapshot.services)?;
+        }
+        Ok(Arc::new(selection))
+    }
+
+    async fn connections(
+        &self,
+        from: usize,
+        most: usize,
+        which: Arc<Selection>,
+    ) -> anyhow::Result<Page> {
+        let ask = |answer| DirectorMessage::Connections { from, most, which, answer };
+        self.packet_thread.ask(ask).await
     }
 }

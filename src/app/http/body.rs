@@ -59,7 +59,7 @@ pub(super) fn events(listener: Listener, slot: OwnedSemaphorePermit) -> Body {
 /// The connections, page by page: JSON lines as at the control socket.
 pub(super) fn connections<D: RequestHandler>(handler: Arc<D>, limit: usize) -> Body {
     let next = |(handler, from, left): (Arc<D>, Option<usize>, usize)| async move {
-        let (page, next) = handler.connections(from?, PAGE.min(left)).await.ok()?;
+        let (page, next) = handler.connections(from?, PAGE.min(left), Arc::default()).await.ok()?;
         let left = left - page.len().min(left);
         let next = next.filter(|_| left > 0);
         let line = control::encode(&Connections::page(&page, next.is_some()));

@@ -9,8 +9,8 @@ use anyhow::bail;
 use super::*;
 use crate::app::events::{Events, Listener};
 use crate::app::serve::Peer;
-use crate::balancer::snapshot;
-use crate::control::{Event, Readiness, Request};
+use crate::balancer::{Selection, snapshot};
+use crate::control::{Event, Readiness, Request, Which};
 use crate::metrics::Format;
 
 /// Answers with the request.
@@ -48,10 +48,15 @@ impl RequestHandler for Echo {
         self.events.listen()
     }
 
+    async fn select(&self, _which: Which) -> anyhow::Result<Arc<Selection>> {
+        Ok(Arc::default())
+    }
+
     async fn connections(
         &self,
         from: usize,
         _most: usize,
+        _which: Arc<Selection>,
     ) -> anyhow::Result<(Vec<snapshot::ConnectionSnapshot>, Option<usize>)> {
         Ok((Vec::new(), (from == 0).then_some(7)))
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
-use crate::control::Request;
+use crate::control::{Request, Which};
 use crate::model::{MAX_WEIGHT, Target, duration};
 
 /// The words of a flow: its transport and both ends. In quotes they may be one argument.
@@ -20,6 +20,18 @@ pub(super) enum Command {
         /// At most so many
         #[arg(long, value_name = "NUMBER")]
         limit: Option<u64>,
+        /// Of this client, or of the clients of a network: 198.51.100.0/24
+        #[arg(long, value_name = "ADDR")]
+        client: Option<String>,
+        /// Of this real server
+        #[arg(long, value_name = "ADDR")]
+        real: Option<String>,
+        /// In this state: ESTABLISHED, SYN_RECV, FIN_WAIT, …
+        #[arg(long, value_name = "STATE")]
+        state: Option<String>,
+        /// Of this service
+        #[arg(long, value_name = "NAME")]
+        service: Option<String>,
     },
     /// Packets, batches, errors and timers of the daemon
     Stats,
@@ -233,7 +245,12 @@ impl Command {
     pub(super) fn request(&self) -> Option<Request> {
         Some(match self {
             Self::List(_) => Request::List,
-            Self::Connections { limit } => Request::Connections { limit: *limit },
+            Self::Connections { limit, client, real, state, service } => {
+                let (client, real) = (client.clone(), real.clone());
+                let (state, service) = (state.clone(), service.clone());
+                let which = Which { client, real, state, service };
+                Request::Connections { limit: *limit, which }
+            }
             Self::Stats => Request::Stats,
             Self::Drops { .. } => Request::Drops,
             Self::Explain { flow } => Request::Explain { flow: flow.join(" ") },

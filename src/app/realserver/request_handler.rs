@@ -11,9 +11,10 @@ use crate::app::events::{Events, Listener};
 use crate::app::http;
 use crate::app::packet_thread::PacketThread;
 use crate::app::serve::{self, Peer};
-use crate::balancer::snapshot;
+use crate::balancer::{Selection, snapshot};
 use crate::control::{
     self, Drops, HostStatus, Readiness, RealServerDrop, RealServerStats, Request, Stats, Status,
+    Which,
 };
 use crate::decap::Refusal;
 use crate::metrics::{self, Format, RealServerPage};
@@ -127,10 +128,15 @@ impl serve::RequestHandler for Handler {
         self.events.listen()
     }
 
+    async fn select(&self, _which: Which) -> anyhow::Result<Arc<Selection>> {
+        bail!("a real server keeps no connections; ask the director")
+    }
+
     async fn connections(
         &self,
         _from: usize,
         _most: usize,
+        _which: Arc<Selection>,
     ) -> anyhow::Result<(Vec<snapshot::ConnectionSnapshot>, Option<usize>)> {
         bail!("a real server keeps no connections; ask the director")
     }

@@ -14,8 +14,10 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
-use crate::balancer::snapshot;
-use crate::control::{self, Connections, MAX_REQUEST_LEN, PAGE, Readiness, Request, RequestError};
+use crate::balancer::{Selection, snapshot};
+use crate::control::{
+    self, Connections, MAX_REQUEST_LEN, PAGE, Readiness, Request, RequestError, Which,
+};
 use crate::metrics::Format;
 
 use super::events::Listener;
@@ -74,12 +76,16 @@ pub(super) trait RequestHandler: Send + Sync + 'static {
     /// From now on, what changes.
     fn listen(&self) -> anyhow::Result<Listener>;
 
-    /// Up to `most` connections from place `from` on, perhaps none, and the place from which it
-    /// goes on.
+    /// What a client has asked for, checked.
+    fn select(&self, which: Which) -> impl Future<Output = anyhow::Result<Arc<Selection>>> + Send;
+
+    /// Up to `most` connections of those that are wanted from place `from` on, perhaps none, and
+    /// the place from which it goes on.
     fn connections(
         &self,
         from: usize,
         most: usize,
+        which: Arc<Selection>,
     ) -> impl Future<Output = anyhow::Result<(Vec<snapshot::ConnectionSnapshot>, Option<usize>)>> + Send;
 }
 
@@ -216,10 +222,13 @@ async fn client<D: RequestHandler>(
         // A sender who is not through yet, or will not be understood when it goes on.
         let lost = !line.ends_with(b"\n") || body;
         let reply = match request {
-            Ok(Request::Connections { limit }) => {
-                connections(handler, &mut writer, limit).await?;
-                continue;
-            }
+            Ok(Request::Connections { limit, which }) => match handler.select(which).await {
+                Ok(which) => {
+                    connections(handler, &mut writer, limit, which).await?;
+                    continue;
+                }
+                Err(error) => Err(error),
+            },
             Ok(Request::Events) => return events(handler, peer, reader, writer).await,
             Ok(request) => {
                 let mut body = vec![0; request.body_len()];
@@ -287,11 +296,13 @@ async fn connections<D: RequestHandler>(
     handler: &D,
     writer: &mut OwnedWriteHalf,
     limit: Option<u64>,
+    which: Arc<Selection>,
 ) -> anyhow::Result<()> {
     let mut left = limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
     let mut from = 0;
     loop {
-        let (page, next) = match handler.connections(from, PAGE.min(left)).await {
+        let (page, next) = match handler.connections(from, PAGE.min(left), Arc::clone(&which)).await
+        {
             Ok(page) => page,
             Err(error) => return write(writer, &refusal(&error)).await,
         };

@@ -41,10 +41,15 @@ impl RequestHandler for Echo {
         self.0.listen()
     }
 
+    async fn select(&self, _which: Which) -> anyhow::Result<Arc<Selection>> {
+        Ok(Arc::default())
+    }
+
     async fn connections(
         &self,
         from: usize,
         _most: usize,
+        _which: Arc<Selection>,
     ) -> anyhow::Result<(Vec<snapshot::ConnectionSnapshot>, Option<usize>)> {
         match from {
             0 => Ok((Vec::new(), Some(7))),

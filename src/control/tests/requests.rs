@@ -7,9 +7,12 @@ use crate::model::Target;
 fn requests_are_one_line_each_and_come_back() {
     for (request, line) in [
         (Request::List, r#"{"version":1,"verb":"list"}"#),
-        (Request::Connections { limit: None }, r#"{"version":1,"verb":"connections"}"#),
         (
-            Request::Connections { limit: Some(5) },
+            Request::Connections { limit: None, which: Which::default() },
+            r#"{"version":1,"verb":"connections"}"#,
+        ),
+        (
+            Request::Connections { limit: Some(5), which: Which::default() },
             r#"{"version":1,"verb":"connections","limit":5}"#,
         ),
         (Request::Stats, r#"{"version":1,"verb":"stats"}"#),

@@ -1,0 +1,103 @@
+//! Which connections a client asks for: its words as values, or what is wrong with them.
+
+use std::net::IpAddr;
+
+use anyhow::bail;
+use ipnet::IpNet;
+
+use crate::balancer::Selection;
+use crate::balancer::snapshot::ServiceSnapshot;
+use crate::balancer::tcp::State;
+use crate::config;
+use crate::control::Which;
+
+/// Text from outside, for a message.
+const SHOWN: usize = 64;
+
+/// The words as values.
+///
+/// # Errors
+/// A word is none, and what to write instead.
+pub(super) fn read(which: &Which) -> anyhow::Result<Selection> {
+    Ok(Selection {
+        client: which.client.as_deref().map(client).transpose()?,
+        real: which.real.as_deref().map(config::real).transpose()?,
+        state: which.state.as_deref().map(state).transpose()?,
+        service: which.service.clone(),
+    })
+}
+
+/// A client, or all of a network.
+fn client(text: &str) -> anyhow::Result<IpNet> {
+    let address = text.parse::<IpAddr>().ok().map(IpNet::from);
+    let Some(network) = address.or_else(|| text.parse().ok()) else {
+        bail!(
+            "client: {:?} is not an IP address or a network; write 198.51.100.7 or 198.51.100.0/24",
+            cut(text)
+        );
+    };
+    Ok(network)
+}
+
+fn state(text: &str) -> anyhow::Result<&'static str> {
+    let Some(name) = State::known_name(text) else {
+        bail!("state: {:?} is not a state; write one of {}", cut(text), State::NAMES.join(", "));
+    };
+    Ok(name)
+}
+
+fn cut(text: &str) -> String {
+    text.chars().take(SHOWN).collect()
+}
+
+/// Whether there is what is named: a listing that is empty because of a typo would mislead.
+///
+/// # Errors
+/// There is no such service, or no such real server in it.
+pub(super) fn check(selection: &Selection, services: &[ServiceSnapshot]) -> anyhow::Result<()> {
+    let Selection { real, service, .. } = selection;
+    let named = |one: &&ServiceSnapshot| service.as_ref().is_none_or(|name| *name == one.name);
+    let mut asked = services.iter().filter(named).peekable();
+    if let (Some(name), None) = (service, asked.peek()) {
+        bail!("service: {:?} is not a service; `vstun list` names those there are", cut(name));
+    }
+    let Some(address) = real else { return Ok(()) };
+    if !asked.any(|service| service.reals.iter().any(|real| real.address == *address)) {
+        let place = service.clone().unwrap_or_else(|| "any service".to_owned());
+        bail!("real: {address} is no real server of {place}; `vstun list` names those there are");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_read_or_told_what_to_write() {
+        let which = |client: &str, real: &str, state: &str| Which {
+            client: Some(client.to_owned()),
+            real: Some(real.to_owned()),
+            state: Some(state.to_owned()),
+            service: None,
+        };
+        let read_one = read(&which("198.51.100.7", "10.0.0.11", "established")).unwrap();
+        assert_eq!(read_one.client, Some("198.51.100.7/32".parse().unwrap()));
+        assert_eq!(read_one.state, Some("ESTABLISHED"));
+        let network = read(&which("2001:db8::/32", "2001:db8::11", "SYN_RECV")).unwrap();
+        assert_eq!(network.client, Some("2001:db8::/32".parse().unwrap()));
+        for (which, word) in [
+            (
+                which("198.51.100", "10.0.0.11", "UDP"),
+                "client: \"198.51.100\" is not an IP address",
+            ),
+            (which("198.51.100.0/33", "10.0.0.11", "UDP"), "or 198.51.100.0/24"),
+            (which("198.51.100.7", "10.0.0", "UDP"), "\"10.0.0\" is not an IP address"),
+            (which("198.51.100.7", "10.0.0.11", "OPEN"), "write one of SYN_RECV, SYNACK, "),
+        ] {
+            let error = read(&which).unwrap_err().to_string();
+            assert!(error.contains(word), "{error}");
+        }
+    }
+}

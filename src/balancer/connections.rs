@@ -1,0 +1,91 @@
+//! Connections in pages, all or some of them.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use super::table::Entry;
+use super::{Balancer, PLACES_A_PAGE, snapshot};
+use crate::model::{Millis, Protocol};
+
+/// Which connections are listed: those that all of it is true of.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Selection {
+    /// Their client is in this network.
+    pub client: Option<IpNet>,
+    /// This real server has them.
+    pub real: Option<IpAddr>,
+    /// Their state has this name.
+    pub state: Option<&'static str>,
+    /// They are of the service of this name.
+    pub service: Option<String>,
+}
+
+impl Balancer {
+    /// Up to `most` connections from place `from` on, and the place to go on from when there may be
+    /// more.
+    #[must_use]
+    pub fn connections(
+        &self,
+        now: Millis,
+        from: usize,
+        most: usize,
+    ) -> (Vec<snapshot::ConnectionSnapshot>, Option<usize>) {
+        self.selected(now, from, most, &Selection::default())
+    }
+
+    /// Up to `most` connections of those that `which` selects from place `from` on, and the place
+    /// to go on from when there may be more. Looks at [`PLACES_A_PAGE`] at most: an almost empty
+    /// table gives pages without a connection.
+    #[must_use]
+    pub fn selected(
+        &self,
+        now: Millis,
+        from: usize,
+        most: usize,
+        which: &Selection,
+    ) -> (Vec<snapshot::ConnectionSnapshot>, Option<usize>) {
+        let places = self.tables.connections.places();
+        let end = from.saturating_add(PLACES_A_PAGE).min(places);
+        let looked_at = self.tables.connections.iter_in(from..end);
+        let selected = looked_at.filter(|(_, entry)| self.is_selected(which, entry));
+        let listed: Vec<_> = selected.take(most).collect();
+        let next = if listed.len() < most {
+            end
+        } else {
+            listed.last().map_or(from, |(place, _)| place + 1)
+        };
+        let line = |(_, entry): (usize, &Entry)| self.listed(now, entry);
+        (listed.into_iter().filter_map(line).collect(), (next < places).then_some(next))
+    }
+
+    fn is_selected(&self, which: &Selection, entry: &Entry) -> bool {
+        let Selection { client, real, state, service } = which;
+        if client.is_some_and(|network| !network.contains(&entry.key().client()))
+            || state.is_some_and(|name| name != entry.state().name())
+        {
+            return false;
+        }
+        if real.is_none() && service.is_none() {
+            return true;
+        }
+        let own = &self.registry.reals[entry.real()];
+        let named = |name: &String| {
+            self.registry.services.get(own.service()).is_some_and(|service| service.name == *name)
+        };
+        real.is_none_or(|address| address == own.address()) && service.as_ref().is_none_or(named)
+    }
+
+    fn listed(&self, now: Millis, entry: &Entry) -> Option<snapshot::ConnectionSnapshot> {
+        let (key, state) = (entry.key(), entry.state());
+        Some(snapshot::ConnectionSnapshot {
+            protocol: Protocol::from_number(key.protocol())?,
+            client: (key.client(), key.client_port()).into(),
+            virtual_address: (key.vip(), key.virtual_port()).into(),
+            real: self.registry.reals[entry.real()].address(),
+            state: state.name(),
+            active: state.active(),
+            expires: self.lives(now, entry),
+        })
+    }
+}
