@@ -72,7 +72,7 @@ install: $(BUILT) ## stripped programs, manual, completions and systemd units be
 	install -d $(BINS) $(DOCS) $(UNITS) $(SHARE)/man/man5 $(SHARE)/man/man8 $(COMPLETIONS)
 	install -m 755 $(addprefix $(TARGET)/release/,$(PROGRAMS)) $(BINS)
 	! command -v strip >/dev/null || strip --strip-debug $(addprefix $(BINS)/,$(PROGRAMS))
-	install -m 644 $(wildcard config.example README.md CHANGELOG.md LICENSE-* docs/*.md docs/*.svg) $(DOCS)
+	install -m 644 $(wildcard config.example README.md CHANGELOG.md LICENSE-* docs/*.md docs/*.svg docs/*.png) $(DOCS)
 	install -d $(DOCS)/prometheus
 	install -m 644 dist/prometheus/*.yml $(DOCS)/prometheus
 	install -m 644 $(MANUALS)/man/*.5 $(SHARE)/man/man5

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use hyper::body::Incoming;
 use hyper::header::{
-    ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderName, HeaderValue, VARY,
-    X_CONTENT_TYPE_OPTIONS,
+    ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, HeaderName,
+    HeaderValue, REFERRER_POLICY, VARY, X_CONTENT_TYPE_OPTIONS,
 };
 use hyper::{Method, Request as HttpRequest, Response, StatusCode};
 use tokio::sync::Semaphore;
@@ -17,6 +17,7 @@ use super::body::{self, Body};
 use crate::app::serve::{Peer, RequestHandler};
 use crate::control::{self, Readiness, Request};
 use crate::metrics::Format;
+use crate::sys::random;
 
 /// How long the daemon may take for an answer, or for the next page of connections.
 const ANSWER: Duration = Duration::from_secs(10);
@@ -32,9 +33,13 @@ const LISTENERS: usize = 8;
 const CONNECTIONS: usize = 1_000;
 
 /// The paths, for those who ask for another.
-const PATHS: &str = "/metrics, /healthz, /readyz, /api/v1/list, /api/v1/connections?limit=N, \
+const PATHS: &str = "/ (a status page), /metrics, /healthz, /readyz, /api/v1/list, /api/v1/connections?limit=N, \
                      /api/v1/stats, /api/v1/drops, /api/v1/checks and /api/v1/events";
 
+/// The status page, with `{NONCE}` for its scripts and styles.
+const PAGE: &str = include_str!("page.html");
+
+const HTML: &str = "text/html; charset=utf-8";
 const JSON: &str = "application/json";
 const JSON_LINES: &str = "application/x-ndjson";
 const EVENTS: &str = "text/event-stream";
@@ -78,6 +83,7 @@ async fn route<D: RequestHandler>(
 ) -> Response<Body> {
     let handler = &served.handler;
     match request.uri().path() {
+        "/" => page(),
         "/metrics" => metrics(handler.as_ref(), request).await,
         "/healthz" => healthz(handler.as_ref()).await,
         "/readyz" => readyz(handler.as_ref()).await,
@@ -99,6 +105,27 @@ async fn route<D: RequestHandler>(
             failure(StatusCode::NOT_FOUND, &why)
         }
     }
+}
+
+/// The status page. Its policy lets the browser run and show what has this answer's nonce, ask this
+/// daemon, and nothing else (<https://www.w3.org/TR/CSP3/>).
+fn page() -> Response<Body> {
+    let Ok([first, second]) = random::words::<2>() else {
+        return failure(StatusCode::SERVICE_UNAVAILABLE, "no random numbers from the kernel");
+    };
+    let nonce = format!("{first:016x}{second:016x}");
+    let mut response = found(HTML, body::text(PAGE.replace("{NONCE}", &nonce)));
+    let policy = format!(
+        "default-src 'none'; script-src 'nonce-{nonce}'; style-src 'nonce-{nonce}'; \
+         connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
+         require-trusted-types-for 'script'; trusted-types 'none'"
+    );
+    let headers = response.headers_mut();
+    if let Ok(policy) = HeaderValue::from_str(&policy) {
+        headers.insert(CONTENT_SECURITY_POLICY, policy);
+    }
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    response
 }
 
 /// Whether a `Host` header is this host's. A web page that has its own name point here (DNS

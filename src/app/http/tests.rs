@@ -126,6 +126,7 @@ fn each_path_has_its_answer() {
             "200",
             "application/openmetrics-text; version=1.0.0",
         ),
+        ("GET / HTTP/1.0", "200", "default-src 'none'; script-src 'nonce-"),
         ("GET /healthz HTTP/1.0", "200", "\r\n\r\nok\n"),
         ("GET /readyz HTTP/1.0", "200", r#""ready":true"#),
         ("GET /api/v1/list HTTP/1.0", "200", "\r\n\r\nList\n"),
@@ -145,6 +146,26 @@ fn each_path_has_its_answer() {
     }
     let reply = server.ask("HEAD /metrics HTTP/1.0");
     assert!(reply.contains("200 OK") && reply.ends_with("\r\n\r\n"), "{reply}");
+}
+
+/// Its first view is one answer.
+#[test]
+fn the_page_is_small_has_a_fresh_nonce_and_names_no_other_host() {
+    let server = Server::start(true);
+    let pages = [server.ask("GET / HTTP/1.0"), server.ask("GET / HTTP/1.0")];
+    let nonce =
+        |page: &str| page.split("nonce-").nth(1).unwrap().split('\'').next().unwrap().to_owned();
+    assert_ne!(nonce(&pages[0]), nonce(&pages[1]));
+    for page in &pages {
+        assert!(page.len() < 100_000, "{} bytes", page.len());
+        assert_eq!(page.matches(&format!("nonce=\"{}\"", nonce(page))).count(), 2);
+        let others =
+            page.matches("://").count() - page.matches("http://www.w3.org/2000/svg").count();
+        assert_eq!(others, 0, "another host is named");
+        for sink in ["innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval("] {
+            assert!(!page.contains(sink), "{sink}");
+        }
+    }
 }
 
 #[test]
