@@ -1,24 +1,24 @@
-//! The tunnel's other end: which tunnelled packets are let in, and what becomes of them. Pure;
-//! imports only `wire`.
+//! The real server's end of the tunnel: which tunnelled packets are accepted, and how they are
+//! passed on. Pure; imports only `wire`.
 //!
-//! IPIP has no authentication (CVE-2020-10136), so the [`Gate`] lets in only what a configured
-//! director sent to a configured VIP. In order:
+//! IPIP has no authentication (CVE-2020-10136), so the [`Gate`] accepts only packets from a
+//! configured director to a configured VIP. It checks, in this order:
 //!
-//! 1. the outer header: IPIP, whole, from a director;
-//! 2. the inner packet: well formed, of the version that the outer header says, to a VIP, from what
-//!    a client can be;
-//! 3. congestion marks: RFC 6040;
-//! 4. what the receiving NIC merged: GRO hands a raw socket packets of up to 64 KB whose TCP
-//!    checksum is only the pseudo-header's sum. They go on to the TUN as one super-frame. Merged
-//!    UDP is lost: its datagrams' lengths are known to nobody any more;
-//! 5. what a sender on the same machine (IPVS, a container behind a veth, a guest) has left for a
-//!    network card to complete: a whole segment or datagram with the same sum in its checksum
-//!    field. It goes on to the TUN as it is, with a header that says so (`NEEDS_CSUM`).
+//! 1. the outer header: IPIP, not a fragment, from a director;
+//! 2. the inner packet: well formed, of the version in the outer header, to a VIP, from an address
+//! that a client can have;
+//! 3. congestion marks (RFC 6040);
+//! 4. merged packets: GRO hands a raw socket packets of up to 64 KB whose TCP checksum is only the
+//! pseudo-header's sum. They go to the TUN as one super-frame. Merged UDP is dropped, since the
+//! lengths of its datagrams are lost;
+//! 5. unfinished checksums: a sender on the same machine (IPVS, a container behind a veth, a guest)
+//! leaves a whole segment or datagram with the same sum in its checksum field for a network card to
+//! complete. It goes to the TUN as it is, with a header that says so (`NEEDS_CSUM`).
 //!
-//! Inner fragments pass as they are: the kernel behind the TUN reassembles them. The inner header's
-//! own checksum and TCP's and UDP's, where they are complete, are the kernel's to verify too.
+//! Inner fragments pass unchanged: the kernel behind the TUN reassembles them. That kernel also
+//! verifies the inner header's checksum and complete TCP and UDP checksums.
 //!
-//! Linux hands over an IPv4 outer header with the datagram, of IPv6 only what follows it: hence
+//! Linux delivers an IPv4 datagram with its outer header, but of IPv6 only the payload: hence
 //! [`Gate::open`] and [`Gate::open_payload`].
 
 use std::net::IpAddr;
@@ -35,11 +35,11 @@ use crate::wire::tcp;
 use crate::wire::virtio::{self, GSO_TCPV4, GSO_TCPV6, HEADER_LEN, NEEDS_CSUM};
 use crate::wire::{Fragment, Packet, ParseError, Transport, is_host, protocol};
 
-/// The smallest MSS that the gate works with, and Linux's own floor (`TCP_MIN_MSS`): room for 40
+/// The smallest MSS that the gate uses; Linux's own minimum (`TCP_MIN_MSS`): it leaves room for 40
 /// bytes of TCP options.
 pub const MIN_MSS: u16 = 88;
 
-/// The packets that a link takes where nothing else is said: Ethernet's MTU in bytes.
+/// The default MTU of a link, in bytes: Ethernet's.
 const USUAL_MTU: u32 = 1_500;
 
 const TCP_HEADER_LEN: u16 = 20;
@@ -49,33 +49,33 @@ const UDP_LENGTH_OFFSET: u16 = 4;
 const UDP_CHECKSUM_OFFSET: u16 = 6;
 
 reasons! {
-    /// Why a tunnelled packet was not let in.
+    /// Why a tunnelled packet was refused.
     pub enum Refusal {
-        /// Not an IP packet, outside or inside.
+        /// The outer or the inner packet is not IP.
         NotIp = "not_ip",
-        /// Shorter than its headers say, outside or inside.
+        /// The outer or the inner packet is shorter than its headers say.
         Truncated = "truncated",
-        /// Lengths or offsets that contradict each other, outside or inside.
+        /// Contradictory lengths or offsets in the outer or the inner packet.
         Malformed = "malformed",
-        /// An IPv4 source route option or an IPv6 routing header with segments left or of type 0,
-        /// outside or inside.
+        /// An IPv4 source route option, or an IPv6 routing header with segments left or of type 0,
+        /// in the outer or the inner packet.
         SourceRoute = "source_route",
         /// A chain of IPv6 extension headers that is too long, out of order, or holds a jumbo
         /// payload or nested fragments.
         ExtensionHeader = "extension_header",
-        /// An encapsulation that is not opened, another tunnel inside, or an IPv6 extension header
-        /// that is not walked.
+        /// An unsupported encapsulation, another tunnel inside, or an unsupported IPv6 extension
+        /// header.
         Unsupported = "unsupported",
-        /// An outer source address that is no configured director.
+        /// The outer source address is not a configured director.
         Source = "source",
-        /// An inner destination that is no configured virtual IP.
+        /// The inner destination is not a configured virtual IP.
         NotVip = "not_vip",
-        /// An inner source address that no client can have: a virtual IP, multicast, broadcast,
+        /// An inner source address that a client cannot have: a virtual IP, multicast, broadcast,
         /// loopback, unspecified, link-local or IPv4-mapped.
         BadSource = "bad_source",
-        /// A congestion mark on a packet whose sender does not understand it (RFC 6040).
+        /// A congestion mark on a packet whose sender does not support ECN (RFC 6040).
         Ecn = "ecn",
-        /// UDP datagrams merged by the receiving network card, which nobody can take apart again.
+        /// UDP datagrams merged by the receiving network card, which cannot be separated again.
         UdpSuperPacket = "udp_super_packet",
     }
 }
@@ -93,29 +93,28 @@ impl From<ParseError> for Refusal {
     }
 }
 
-/// What becomes of a tunnelled datagram.
+/// What to do with a tunnelled datagram.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Decision {
-    /// Write this range of the datagram to the TUN, whole: a virtio-net header and the inner
-    /// packet.
+    /// Write this range of the datagram to the TUN: a virtio-net header and the inner packet.
     Deliver(Range<usize>),
-    /// Drop it, for a reason that is counted.
+    /// Drop it and count the reason.
     Drop(Refusal),
 }
 
-/// What became of the datagrams read. `read == delivered + dropped`, always.
+/// Counters of the datagrams read. `read == delivered + dropped`, always.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Counters {
     /// Datagrams read; one merged by the network card counts once.
     pub read: u64,
-    /// Datagrams let in.
+    /// Accepted datagrams.
     pub delivered: u64,
-    /// Those of them that were merged TCP segments.
+    /// Accepted datagrams that were merged TCP segments.
     pub super_packets: u64,
-    /// Whole segments and datagrams whose checksum the sender has left for a network card to
+    /// Whole segments and datagrams with a checksum that the sender left for a network card to
     /// complete.
     pub partial_checksums: u64,
-    /// Datagrams dropped, by [`Refusal`].
+    /// Dropped datagrams, by [`Refusal`].
     pub dropped: [u64; Refusal::ALL.len()],
 }
 
@@ -126,15 +125,15 @@ impl Counters {
         self.dropped[refusal as usize]
     }
 
-    /// How many were dropped, whatever the reason.
+    /// How many were dropped in all.
     #[must_use]
     pub fn dropped_total(&self) -> u64 {
         self.dropped.iter().sum()
     }
 }
 
-/// The MSS in bytes that this host advertises for its virtual IPs of each family; clients cut their
-/// segments by it.
+/// The MSS in bytes that this host advertises for its virtual IPs of each family; it limits the
+/// clients' segments.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Mss {
     /// For IPv4 clients.
@@ -150,14 +149,14 @@ pub struct Gate {
     /// Sorted.
     vips: Vec<IpAddr>,
     mss: Mss,
-    /// Bytes of the longest packet that a link of this host takes.
+    /// The largest MTU of this host's links, in bytes.
     link_mtu: u32,
     counters: Counters,
 }
 
 impl Gate {
-    /// A gate that lets in what `directors` send to `vips`. An `mss` below [`MIN_MSS`] is taken as
-    /// that.
+    /// A gate that accepts packets from `directors` to `vips`. An `mss` below [`MIN_MSS`] is raised
+    /// to it.
     #[must_use]
     pub fn new(directors: Vec<IpNet>, mut vips: Vec<IpAddr>, mss: Mss) -> Self {
         vips.sort_unstable();
@@ -165,9 +164,9 @@ impl Gate {
         Self { directors, vips, mss, link_mtu: USUAL_MTU, counters: Counters::default() }
     }
 
-    /// Says how long the packets are that this host's links take, in bytes, with their outer
-    /// header: a UDP datagram with an unfinished checksum is whole up to this length, and merged
-    /// above it.
+    /// Sets the largest MTU of this host's links, in bytes. A UDP datagram with an unfinished
+    /// checksum is taken for a whole one up to this length, outer header included, and for a merged
+    /// one above.
     #[must_use]
     pub fn link_mtu(self, link_mtu: u32) -> Self {
         Self { link_mtu, ..self }
@@ -175,8 +174,8 @@ impl Gate {
 
     /// Decides on `datagram`, which starts with the outer IPv4 header as a raw socket delivers it.
     ///
-    /// The virtio-net header is written over the outer header's last bytes, and the inner packet's
-    /// ECN field is updated in place. A dropped datagram is left as it was.
+    /// The virtio-net header overwrites the outer header's last bytes, and the inner packet's ECN
+    /// field is updated in place. A dropped datagram is left unchanged.
     #[inline]
     pub fn open(&mut self, datagram: &mut [u8]) -> Decision {
         match ipip::open(datagram) {
@@ -185,9 +184,9 @@ impl Gate {
         }
     }
 
-    /// Decides on `datagram`, whose outer header the kernel has taken off and told about as
-    /// `outer`. The inner packet lies at `outer.inner`, at least [`virtio::HEADER_LEN`] bytes from
-    /// the start; the rest is as for [`Self::open`].
+    /// Decides on `datagram`, whose outer header the kernel has removed and described in `outer`.
+    /// The inner packet starts at `outer.inner`, at least [`virtio::HEADER_LEN`] bytes from the
+    /// start; the rest is as for [`Self::open`].
     #[inline]
     pub fn open_payload(&mut self, outer: &Opened, datagram: &mut [u8]) -> Decision {
         match self.admit(outer, datagram) {
@@ -204,14 +203,14 @@ impl Gate {
         }
     }
 
-    /// Counts a datagram that the caller could not read whole, or whose fate it knows otherwise.
+    /// Counts a datagram that the caller could not read whole, or drops for its own reason.
     pub fn refuse(&mut self, refusal: Refusal) -> Decision {
         self.counters.read += 1;
         self.counters.dropped[refusal as usize] += 1;
         Decision::Drop(refusal)
     }
 
-    /// What became of all datagrams so far.
+    /// The counters so far.
     #[must_use]
     pub fn counters(&self) -> &Counters {
         &self.counters
@@ -232,8 +231,7 @@ impl Gate {
         if packet.version() != outer.inner_version {
             return Err(Refusal::Malformed);
         }
-        // A tunnel in the tunnel would come back to the raw sockets by way of the TUN, layer by
-        // layer.
+        // A tunnel in the tunnel would reach the raw sockets again through the TUN, layer by layer.
         if matches!(packet.protocol, protocol::IPIP | protocol::IPV6) {
             return Err(Refusal::Unsupported);
         }
@@ -269,7 +267,7 @@ impl Gate {
         self.vips.binary_search(&address).is_ok()
     }
 
-    /// What the kernel has to be told about the packet: nothing, unless its checksum is unfinished.
+    /// The virtio-net header for the packet: empty, unless its checksum is unfinished.
     #[inline]
     fn offload(&self, outer: &Opened, packet: &Packet<'_>) -> Result<virtio::Header, Refusal> {
         match (packet.transport, packet.fragment) {
@@ -279,8 +277,8 @@ impl Gate {
         }
     }
 
-    /// A checksum field that equals the pseudo-header's sum was left partial by GRO. The kernel
-    /// believes `NEEDS_CSUM` whatever the field holds, so nothing else may be marked so.
+    /// GRO leaves a partial checksum: the field equals the pseudo-header's sum. Only such a packet
+    /// may be marked, since the kernel trusts `NEEDS_CSUM` whatever the field holds.
     #[inline]
     fn offload_tcp(&self, packet: &Packet<'_>, header: &tcp::Header) -> virtio::Header {
         let segment = packet.payload();
@@ -295,8 +293,8 @@ impl Gate {
         };
         let ip_len = u16::from(packet.header_len);
         let tcp_len = u16::from(header.header_len);
-        // Who sends full segments to us sends as much as our MSS minus its options (RFC 6691); at
-        // least 48 bytes.
+        // A client that sends full segments sends our MSS minus its options (RFC 6691); at least 48
+        // bytes.
         let options = tcp_len.saturating_sub(TCP_HEADER_LEN);
         let gso_size = mss.saturating_sub(options);
         let merged = segment.len() > usize::from(tcp_len) + usize::from(gso_size);
@@ -310,10 +308,10 @@ impl Gate {
         }
     }
 
-    /// GRO leaves in the checksum field what a local sender leaves there for its network card: the
-    /// pseudo-header's sum over the whole length. Nothing else tells the two apart, but a merged
-    /// datagram that fits a link's frame is rare: Linux merges UDP only where a program asks for it
-    /// (`UDP_GRO`) or forwarding is told to, and then mostly far more than a frame.
+    /// GRO leaves the same value in the checksum field as a local sender leaves for its network
+    /// card: the pseudo-header's sum over the whole length. Only the length distinguishes the two.
+    /// A merged datagram that fits into a link's MTU is rare: Linux merges UDP only if a program
+    /// asks for it (`UDP_GRO`) or for forwarding, and then usually far more than one MTU.
     #[inline]
     fn offload_udp(&self, outer: &Opened, packet: &Packet<'_>) -> Result<virtio::Header, Refusal> {
         let payload = packet.payload();
@@ -323,13 +321,12 @@ impl Gate {
             return Ok(virtio::Header::default());
         }
         let datagram = payload.get(..usize::from(length)).ok_or(Refusal::Malformed)?;
-        // The right checksum can have the same value by chance (one in 65,536).
+        // A complete checksum can have the same value by chance (one in 65,536).
         if pseudo.add_bytes(datagram).checksum() == 0 {
             return Ok(virtio::Header::default());
         }
         let outer_len = encap::outer_len(outer.source);
-        // `NEEDS_CSUM` is a checksum over all that follows: what is behind the datagram would be in
-        // it.
+        // `NEEDS_CSUM` covers all following bytes, so it would include bytes behind the datagram.
         if outer_len + packet.bytes().len() > usize::try_from(self.link_mtu).unwrap_or(usize::MAX)
             || datagram.len() != payload.len()
         {
@@ -356,8 +353,8 @@ fn field(bytes: &[u8], at: u16) -> Option<u16> {
     bytes.get(usize::from(at)..)?.first_chunk().map(|field| u16::from_be_bytes(*field))
 }
 
-/// Sets the traffic class of a packet. An IPv4 header's checksum stays as right or wrong as it was;
-/// IPv6 has none.
+/// Sets the traffic class of a packet. An IPv4 header's checksum is updated, so it stays as right
+/// or wrong as it was; IPv6 has none.
 fn mark(packet: &mut [u8], traffic_class: u8) -> Option<()> {
     let header = packet.first_chunk_mut::<IPV4_HEADER_LEN>()?;
     if header[0] >> 4 == 6 {

@@ -1,11 +1,10 @@
 //! vstun: LVS's VS/TUN in user space.
 //!
 //! A **director** reads the packets of a virtual IP from a TUN device, picks a real server for each
-//! connection and sends the packet, wrapped in another IP packet, to it. The **real server**
-//! unwraps it into its own TUN, where the virtual IP lives, and its kernel answers the client
-//! directly.
+//! connection and sends it the packet inside another IP packet. The **real server** unwraps it into
+//! its own TUN, which holds the virtual IP, and its kernel answers the client directly.
 //!
-//! Pure code decides, thin code acts:
+//! Pure code decides; the impure layers do the IO:
 //!
 //! ```text
 //!      bin ──► app          loops, glue, lifecycle                                   impure
@@ -19,8 +18,8 @@
 //!               └──► sys           TUN, raw sockets, netlink, sysctl: all the unsafe impure
 //! ```
 //!
-//! An arrow reads "may import"; `tests/layering.rs` keeps it. Time, random seeds and limits are
-//! arguments of the pure layers.
+//! An arrow reads "may import"; `tests/layering.rs` enforces it. The pure layers get time, random
+//! seeds and limits as arguments.
 
 pub mod app;
 pub mod balancer;

@@ -9,7 +9,7 @@ use crate::wire::build::{
 use crate::wire::encap::Outer;
 
 const MSS: Mss = Mss { v4: 1440, v6: 1420 };
-/// Bytes before a datagram whose outer header the kernel has taken off.
+/// Bytes before a datagram whose outer header the kernel has removed.
 const HEADROOM: usize = 64;
 const PADDED: [u8; 6] = [1, 4, 0, 0, 0, 0];
 /// Ten bytes of timestamp option, padded to twelve.
@@ -33,7 +33,7 @@ fn gate_with(mss: Mss) -> Gate {
     Gate::new(directors, vips.collect(), mss)
 }
 
-/// A datagram in the tunnel. What says its version is believed of anything but an IP packet.
+/// A datagram in the tunnel. The outer header gives the version that the payload's first bits say.
 fn tunnelled(source: IpAddr, traffic_class: u8, inner: &[u8]) -> Vec<u8> {
     let outer = Outer {
         source,
@@ -64,7 +64,7 @@ fn udp_packet(family: Family) -> Ip {
     family.udp(53).data(b"query")
 }
 
-/// Leaves in the checksum field what GRO leaves there: the pseudo-header's sum.
+/// Puts the pseudo-header's sum into the checksum field, as GRO does.
 fn partial(packet: Ip) -> Vec<u8> {
     let (at, mut packet) = (packet.header_len(), packet.bytes());
     let parsed = Packet::parse(&packet).unwrap();
@@ -75,14 +75,14 @@ fn partial(packet: Ip) -> Vec<u8> {
     packet
 }
 
-/// The datagram as Linux hands it over where it takes the outer header off.
+/// The datagram as Linux delivers it without its outer header.
 fn without_header(datagram: &[u8]) -> (Opened, Vec<u8>) {
     let opened = ipip::open(datagram).unwrap();
     let bytes = [&[0; HEADROOM], &datagram[opened.inner.clone()]].concat();
     (Opened { inner: HEADROOM..bytes.len(), ..opened }, bytes)
 }
 
-/// What is delivered of a datagram, by both entrances.
+/// The delivered part of a datagram, by both entry points.
 fn delivered(gate: &mut Gate, datagram: &[u8]) -> (virtio::Header, Vec<u8>) {
     let (opened, mut payload) = without_header(datagram);
     let mut whole = datagram.to_vec();
@@ -100,8 +100,8 @@ fn delivered(gate: &mut Gate, datagram: &[u8]) -> (virtio::Header, Vec<u8>) {
     by_header
 }
 
-/// The datagram is refused so, counted so, and left as it was; by both entrances, where the outer
-/// header is right.
+/// Asserts that the datagram is refused, counted and left unchanged, by both entry points where the
+/// outer header is valid.
 fn refused(datagram: &[u8], refusal: Refusal) {
     let mut gate = gate();
     let mut bytes = datagram.to_vec();
@@ -133,7 +133,7 @@ fn whole_packets_pass_untouched() {
 }
 
 #[test]
-fn what_follows_the_outer_or_the_inner_packet_is_cut() {
+fn padding_behind_the_outer_or_the_inner_packet_is_cut() {
     for (family, outer) in MIXES {
         let packet = udp_packet(family).bytes();
         let padded = udp_packet(family).append(b"inner padding").bytes();
@@ -142,7 +142,7 @@ fn what_follows_the_outer_or_the_inner_packet_is_cut() {
     }
 }
 
-/// The protocol number says which version is inside (RFC 2003 section 3.1, RFC 4213 section 3.5).
+/// The protocol number gives the inner version (RFC 2003 section 3.1, RFC 4213 section 3.5).
 #[test]
 fn a_packet_of_another_version_than_the_outer_header_says_is_malformed() {
     for (family, outer) in MIXES {
@@ -216,8 +216,8 @@ fn merged_udp_is_refused_and_counted() {
     }
 }
 
-/// IPVS, a container behind a veth or a guest leaves the checksum to a network card that never
-/// comes.
+/// IPVS, a container behind a veth or a guest leaves the checksum for a network card to complete,
+/// but the packet passes none.
 #[test]
 fn a_whole_datagram_with_an_unfinished_checksum_goes_on_as_such() {
     for (family, outer) in MIXES {
@@ -246,13 +246,13 @@ fn a_whole_datagram_with_an_unfinished_checksum_goes_on_as_such() {
     }
 }
 
-/// `NEEDS_CSUM` has the kernel sum up all that follows the header.
+/// `NEEDS_CSUM` makes the kernel sum up all bytes that follow the header.
 #[test]
 fn an_unfinished_datagram_with_something_behind_it_is_refused() {
     for (family, outer) in MIXES {
         let mut packet = partial(family.udp(53).data(b"query and more"));
         let at = family.header_len();
-        // Five bytes less, and the sum to match.
+        // Five bytes less, with the sum adjusted.
         let length = u16::from_be_bytes([packet[at + 4], packet[at + 5]]) - 5;
         packet[at + 4..at + 6].copy_from_slice(&length.to_be_bytes());
         let parsed = Packet::parse(&packet).unwrap();
@@ -276,7 +276,7 @@ fn a_lone_syn_with_an_unfinished_checksum_goes_on_as_such() {
 #[test]
 fn udp_whose_checksum_equals_the_pseudo_sum_by_chance_passes() {
     for family in FAMILIES {
-        // Payload chosen so that the right checksum is the pseudo-header's sum.
+        // A payload whose complete checksum equals the pseudo-header's sum.
         let packet = (0..=u16::MAX)
             .map(|salt| family.udp(53).data(&salt.to_be_bytes()))
             .find(|packet| partial(packet.clone()) == packet.clone().bytes())
@@ -311,10 +311,10 @@ fn congestion_marks_are_combined_by_rfc_6040_in_every_mix() {
                     let packet = udp_packet(family).traffic_class(0xb8 | ecn);
                     packet.flow_label(family.pick(0, 0xf_edcb)).bytes()
                 };
-                // The outer DSCP is another, and goes with the outer header (RFC 2983).
+                // The outer DSCP differs, and is removed with the outer header (RFC 2983).
                 let datagram = tunnelled(outer.director(), 0x28 | mark, &of(inner));
                 match expected {
-                    // The whole packet, so IPv4's checksum, the DSCP and the flow label too.
+                    // The whole packet: IPv4's checksum, the DSCP and the flow label stay right.
                     Some(ecn) => assert_eq!(delivered(&mut gate(), &datagram).1, of(ecn)),
                     None => refused(&datagram, Refusal::Ecn),
                 }
@@ -391,7 +391,7 @@ fn sources_that_no_client_can_have_are_refused() {
 #[test]
 fn inner_fragments_pass_uninterpreted() {
     for (family, outer) in MIXES {
-        // The first of a datagram that happens to look merged, and a later one.
+        // The first fragment of a datagram that by chance looks merged, and a later one.
         let first = partial(family.udp(53).data(&[b'x'; 496]).fragment(0, true));
         let later = family.udp(53).data(&[b'x'; 101]).fragment(504, false).bytes();
         for fragment in [first, later] {
@@ -402,7 +402,7 @@ fn inner_fragments_pass_uninterpreted() {
 }
 
 #[test]
-fn bad_packets_have_their_reason() {
+fn bad_packets_are_refused_with_their_reason() {
     for (family, outer) in MIXES {
         let inside = |packet: Ip, refusal| refused(&from_director(outer, &packet.bytes()), refusal);
         let packet = || udp_packet(family);
@@ -411,7 +411,7 @@ fn bad_packets_have_their_reason() {
         inside(packet().drop_end(1), Refusal::Truncated);
         inside(packet().cut(family.header_len() - 1), Refusal::Truncated);
         inside(packet().set_upper(5, 0), Refusal::Malformed);
-        // A tunnel in the tunnel, and a piece of one.
+        // A tunnel in the tunnel, and a fragment of one.
         for number in [protocol::IPIP, protocol::IPV6] {
             inside(packet().protocol(number), Refusal::Unsupported);
             inside(packet().protocol(number).fragment(8, false), Refusal::Unsupported);
@@ -443,8 +443,8 @@ fn bad_packets_have_their_reason() {
     }
 }
 
-/// The outer header's own extension headers: Linux's tunnels write a limit of encapsulations there
-/// (RFC 2473 section 4.1.1).
+/// Linux's tunnels write an encapsulation limit into an extension header of the outer packet (RFC
+/// 2473 section 4.1.1).
 #[test]
 fn an_outer_header_with_extension_headers_is_opened() {
     let limit = [4, 1, 4, 1, 1, 0];
@@ -453,7 +453,7 @@ fn an_outer_header_with_extension_headers_is_opened() {
         let outer = || {
             let shell = Family::V6.udp(0).from(Family::V6.director()).to(Family::V6.real(11));
             let shell = shell.protocol(family.pick(4, 41)).data(&packet);
-            // The builder's UDP header is not wanted.
+            // Without the builder's UDP header.
             (shell, packet.len())
         };
         let wrapped = |shell: Ip, inner_len: usize| {
@@ -480,7 +480,7 @@ fn an_outer_header_with_extension_headers_is_opened() {
 #[test]
 fn the_longest_datagram_passes() {
     for (family, outer) in MIXES {
-        // What the outer length field can count, and the inner one.
+        // The largest values of the outer and of the inner length field.
         let room = outer.pick(65_515, 65_535);
         let data_len = room - family.header_len() - 32;
         let packet = partial(tcp_packet(family, data_len));
@@ -489,8 +489,8 @@ fn the_longest_datagram_passes() {
     }
 }
 
-/// A payload without room for the virtio-net header before it is a caller's mistake; it is refused,
-/// not written over.
+/// A payload without space for the virtio-net header is a bug of the caller: it is refused, and
+/// nothing before it is overwritten.
 #[test]
 fn a_payload_without_headroom_is_refused() {
     let packet = udp_packet(Family::V6).bytes();

@@ -1,5 +1,6 @@
-//! The state of all checks. [`Board::start_due`] gives out what is to be probed, [`Board::finish`]
-//! takes what was found, and [`Board::take_events`] says what follows for the real servers.
+//! The state of all checks. [`Board::start_due`] returns the probes to send, [`Board::finish`]
+//! takes their results, and [`Board::take_events`] returns the resulting changes of real servers
+//! and services.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::net::IpAddr;
@@ -16,7 +17,7 @@ use crate::model::{Health, Millis};
 /// How long a late probe counts for [`report::Board::lag`], at least.
 const LAG_WINDOW: Duration = Duration::from_secs(10);
 
-/// A check, for as long as it is planned.
+/// The ID of a check while it is planned.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct CheckId(u64);
 
@@ -29,10 +30,10 @@ pub struct Order {
     pub check: PlannedCheck,
 }
 
-/// What has changed.
+/// A change.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Event {
-    /// A real server of a service is another state's.
+    /// The health of a real server in a service has changed.
     Health {
         /// The service's name.
         service: String,
@@ -40,21 +41,21 @@ pub enum Event {
         address: IpAddr,
         /// Its health from now on.
         health: Health,
-        /// Why, in words.
+        /// The reason, as text.
         why: String,
     },
-    /// A service's checks are disbelieved from now on, or believed again.
+    /// A service's checks are ignored from now on, or respected again.
     Panic {
         /// The service's name.
         service: String,
-        /// Whether they are disbelieved.
+        /// Whether they are ignored.
         active: bool,
-        /// So many real servers would be down.
+        /// How many real servers the checks report down.
         down: usize,
-        /// Of so many.
+        /// How many real servers are counted.
         all: usize,
     },
-    /// A service has lost its quorum, or has it back.
+    /// A service has lost or regained its quorum.
     Quorum {
         /// The service's name.
         service: String,
@@ -70,18 +71,18 @@ struct Check {
     planned: PlannedCheck,
     state: State,
     jitter: Jitter,
-    /// When its next probe is due, unless one is on its way.
+    /// When its next probe is due, unless a probe is running.
     due: Millis,
     running: bool,
-    /// Whether it is to run again at once, since something happened after its probe had begun.
+    /// Whether to run again at once, since a doubt arose after the probe had started.
     again: bool,
     started: Option<Millis>,
     runs: u64,
     lag: Duration,
-    /// When it went up or down.
+    /// When it last changed between up and down.
     since: Millis,
     findings: VecDeque<Finding>,
-    /// Its services and real servers, as places on the board.
+    /// Its services and real servers, as indexes on the board.
     users: Vec<(usize, usize)>,
 }
 
@@ -90,9 +91,9 @@ struct Real {
     address: IpAddr,
     weight: u32,
     checks: Vec<CheckId>,
-    /// What its checks say.
+    /// Whether its checks pass.
     passes: bool,
-    /// What the balancer was told.
+    /// The health last reported to the balancer.
     health: Health,
     since: Millis,
     why: String,
@@ -107,7 +108,7 @@ struct Service {
     reals: Vec<Real>,
 }
 
-/// The worst lag of a window and of the one before it.
+/// The largest lag of the current and of the previous window.
 #[derive(Clone, Copy, Debug, Default)]
 struct Lag {
     began: Millis,
@@ -139,7 +140,7 @@ impl Lag {
 #[derive(Clone, Debug)]
 pub struct Board {
     checks: HashMap<CheckId, Check>,
-    /// Those that wait for their turn.
+    /// The checks whose next probe is scheduled.
     queue: BTreeSet<(Millis, CheckId)>,
     of_real: HashMap<IpAddr, Vec<CheckId>>,
     services: Vec<Service>,
@@ -150,7 +151,7 @@ pub struct Board {
 }
 
 impl Board {
-    /// Without checks. `seed` is for jitter.
+    /// A board without checks. `seed` is for jitter.
     #[must_use]
     pub fn new(seed: u64) -> Self {
         Self {
@@ -165,8 +166,8 @@ impl Board {
         }
     }
 
-    /// Takes another plan. A check that is in both keeps its state; a new one of a real server that
-    /// the service had starts from the state which that has, any other from its `initial`.
+    /// Adopts another plan. A check in both plans keeps its state. A new check of a real server
+    /// that the service already had starts from that server's state, any other from its `initial`.
     pub fn adopt(&mut self, now: Millis, plan: &Plan) {
         let ids = self.take_checks(now, plan);
         let old = std::mem::take(&mut self.services);
@@ -226,8 +227,7 @@ impl Board {
             for id in &checks {
                 let Some(check) = self.checks.get_mut(id) else { continue };
                 check.users.push((place, index));
-                // Only what a check has said brings a real server down for good; without any it had
-                // no state.
+                // A new check starts from its real server's state, if that had checks before.
                 if let Some(old) = old.filter(|old| check.runs == 0 && !old.checks.is_empty()) {
                     check.begin_as(if old.passes { Initial::Up } else { Initial::Down });
                 }
@@ -246,13 +246,13 @@ impl Board {
         Service { name: plan.name.clone(), rules: plan.rules, quorum, panic, reals }
     }
 
-    /// When [`Self::start_due`] has something to give out.
+    /// When the next probe is due.
     #[must_use]
     pub fn next_due(&self) -> Option<Millis> {
         self.queue.first().map(|(due, _)| *due)
     }
 
-    /// The next probe that is due; [`Self::finish`] has to be told what came of it.
+    /// Starts the next due probe; the caller reports its result to [`Self::finish`].
     pub fn start_due(&mut self, now: Millis) -> Option<Order> {
         let (due, id) = *self.queue.first()?;
         if due > now {
@@ -267,7 +267,7 @@ impl Board {
         Some(Order { id, check: check.planned.clone() })
     }
 
-    /// What came of a probe. Of a check that is not planned any more it is nothing.
+    /// Takes a probe's result. A result of a check that is no longer planned is ignored.
     pub fn finish(&mut self, now: Millis, id: CheckId, finding: Finding) {
         let Some(check) = self.checks.get_mut(&id) else { return };
         let timing = &check.planned.spec.timing;
@@ -293,8 +293,8 @@ impl Board {
         }
     }
 
-    /// Something happened that makes the real server doubtful: its checks run now, as far as their
-    /// fast interval allows.
+    /// Something makes the real server doubtful: its checks run now, as far as their fast interval
+    /// allows.
     pub fn hurry(&mut self, now: Millis, real: IpAddr) {
         for id in self.of_real.get(&real).into_iter().flatten() {
             let Some(check) = self.checks.get_mut(id) else { continue };
@@ -311,8 +311,7 @@ impl Board {
         }
     }
 
-    /// A check of a real server that is known for its address, or of all, to be run now: whatever
-    /// the intervals.
+    /// The checks of the real server with that address, to be run now, whatever their intervals.
     #[must_use]
     pub fn checks_of(&self, real: IpAddr) -> Vec<(CheckId, PlannedCheck)> {
         let ids = self.of_real.get(&real).into_iter().flatten();
@@ -325,12 +324,12 @@ impl Board {
         self.checks.contains_key(&id)
     }
 
-    /// What has changed since the last call.
+    /// Takes the changes since the last call.
     pub fn take_events(&mut self) -> Vec<Event> {
         std::mem::take(&mut self.events)
     }
 
-    /// What the balancer has to be told of real servers that it knows nothing of.
+    /// The real servers that are down, for a balancer with no knowledge of their health.
     #[must_use]
     pub fn down(&self) -> Vec<(String, IpAddr)> {
         let down = |service: &Service| {
@@ -340,14 +339,14 @@ impl Board {
         self.services.iter().flat_map(down).collect()
     }
 
-    /// The services that have lost their quorum.
+    /// The services without their quorum.
     #[must_use]
     pub fn without_quorum(&self) -> Vec<String> {
         let lost = self.services.iter().filter(|service| !service.quorum);
         lost.map(|service| service.name.clone()).collect()
     }
 
-    /// What the balancer was told of every real server.
+    /// The health last reported to the balancer, for every real server.
     pub fn words(&self) -> impl Iterator<Item = (&str, IpAddr, Health)> {
         self.services.iter().flat_map(|service| {
             let reals = service.reals.iter();
@@ -355,7 +354,7 @@ impl Board {
         })
     }
 
-    /// What follows for the real servers of a service from their checks.
+    /// Derives the health of a service's real servers from their checks.
     fn judge(&mut self, now: Millis, index: usize) {
         let Self { checks, services, events, .. } = self;
         let Some(service) = services.get_mut(index) else { return };
@@ -389,7 +388,7 @@ impl Board {
         service.judge_quorum(events);
     }
 
-    /// The state of everything.
+    /// The state of all services and checks.
     #[must_use]
     pub fn report(&self, now: Millis) -> report::Board {
         let mut checks: Vec<(&CheckId, &Check)> = self.checks.iter().collect();
@@ -404,7 +403,7 @@ impl Board {
         }
     }
 
-    /// How late the latest probe of the last seconds was.
+    /// The largest lag of a probe in the last seconds.
     #[must_use]
     pub fn lag(&self, now: Millis) -> Duration {
         self.lag.at(now)
@@ -413,7 +412,7 @@ impl Board {
 
 impl Service {
     fn judge_panic(&mut self, events: &mut Vec<Event>) {
-        // A real server of weight 0 is no loss.
+        // A real server of weight 0 does not count.
         let counted = || self.reals.iter().filter(|real| real.weight > 0);
         let (down, all) = (counted().filter(|real| !real.passes).count(), counted().count());
         let active = self.rules.panic.exceeded(down, all);
@@ -468,12 +467,12 @@ impl Check {
         }
     }
 
-    /// Before its first result it is what its real server is.
+    /// Until its first result a check has the state of its real server.
     fn begin_as(&mut self, initial: Initial) {
         self.state = State::new(initial);
     }
 
-    /// Why its real server is down.
+    /// The reason why its real server is down.
     fn failure(&self) -> String {
         let name = self.planned.spec.probe.name();
         match self.findings.iter().find(|finding| !finding.passed) {

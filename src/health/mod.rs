@@ -1,14 +1,14 @@
-//! Health checks: what is checked, when, and what follows for the real servers. Pure; imports
+//! Health checks: which run, when, and what their results mean for the real servers. Pure; imports
 //! `model`.
 //!
 //! 1. [`spec`]: one check as it is configured.
 //! 2. [`plan`]: the checks of all services. Checks of one real server with the same text run once.
 //! 3. [`state`]: rise and fall, a table.
 //! 4. [`schedule`]: when the next probe is due.
-//! 5. [`rule`]: what a service makes of its real servers' checks: quorum and panic.
-//! 6. [`board`]: the state of all checks. Orders go out, results come in, and so do [`Event`]s.
+//! 5. [`rule`]: a service's rules for its real servers' checks: quorum and panic.
+//! 6. [`board`]: the state of all checks. Orders for probes and [`Event`]s go out, results come in.
 //!
-//! Time and seeds are arguments; probes are sent by `app::health`.
+//! Time and seeds are arguments; `app::health` sends the probes.
 
 pub mod board;
 pub mod plan;

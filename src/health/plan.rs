@@ -1,4 +1,4 @@
-//! The checks of all services: each real server's, each virtual IP's, and each only once.
+//! The checks of all services: for each real server and virtual IP, without duplicates.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -8,8 +8,8 @@ use super::rule::Rules;
 use super::spec::{CheckSpec, Probe, Via};
 use crate::model::{Listen, RealSpec};
 
-/// The most checks of a director, each of one real server: their state and their results are kept
-/// in memory.
+/// The largest number of checks of a director, counted per real server: it keeps their state and
+/// results in memory.
 pub const MAX_CHECKS: usize = 65_536;
 
 /// Where a probe goes.
@@ -21,7 +21,7 @@ pub struct Destination {
     pub port: u16,
 }
 
-/// One check of one real server. Two that are equal are one.
+/// One check of one real server. Equal checks run once.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct PlannedCheck {
     /// The real server.
@@ -40,7 +40,7 @@ impl PlannedCheck {
     }
 }
 
-/// What a plan is made of: one service as it is configured.
+/// The input of a plan: one service as configured.
 #[derive(Clone, Copy, Debug)]
 pub struct ServiceInput<'a> {
     /// The service's name.
@@ -51,7 +51,7 @@ pub struct ServiceInput<'a> {
     pub reals: &'a [RealSpec],
     /// Its checks.
     pub checks: &'a [Arc<CheckSpec>],
-    /// What it makes of them.
+    /// Its quorum and panic threshold.
     pub rules: Rules,
 }
 
@@ -60,7 +60,7 @@ pub struct ServiceInput<'a> {
 pub struct ServicePlan {
     /// The service's name.
     pub name: String,
-    /// What it makes of them.
+    /// Its quorum and panic threshold.
     pub rules: Rules,
     /// Its real servers.
     pub reals: Vec<RealPlan>,
@@ -73,16 +73,16 @@ pub struct RealPlan {
     pub address: IpAddr,
     /// Its weight.
     pub weight: u32,
-    /// Its checks, as places in [`Plan::checks`].
+    /// Its checks, as indexes of [`Plan::checks`].
     pub checks: Vec<usize>,
 }
 
 /// The checks of all services.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Plan {
-    /// Every check, each once.
+    /// The checks, without duplicates.
     pub checks: Vec<PlannedCheck>,
-    /// Who has which of them.
+    /// The services with their real servers.
     pub services: Vec<ServicePlan>,
 }
 
@@ -93,7 +93,7 @@ impl Plan {
         let mut plan = Self::default();
         let mut places = HashMap::new();
         for service in services {
-            // A last resort is not checked: there is nobody else.
+            // A last resort is not checked: no other real server could take its flows.
             let checked = service.reals.iter().filter(|real| !real.last_resort);
             let reals = checked.map(|real| {
                 let checks = service.checks.iter();
@@ -114,7 +114,7 @@ impl Plan {
     }
 }
 
-/// Where the check is in the list, to which it is added where it is new.
+/// The check's index in the list; adds it if it is new.
 fn place(
     check: PlannedCheck,
     checks: &mut Vec<PlannedCheck>,
@@ -135,9 +135,9 @@ fn planned<'a>(
     destinations.map(move |destination| PlannedCheck { real, destination, spec: Arc::clone(spec) })
 }
 
-/// Where the probes of a check of `real` go, in a service with those listens: through the tunnel to
-/// each virtual IP, otherwise to the real server's own address. Empty where the check has no port
-/// and no listen of its transport gives it one.
+/// The destinations of a check of `real`, in a service with those listens: through the tunnel each
+/// virtual IP, otherwise the real server's own address. Empty if the check has no port and no
+/// listen of its transport provides one.
 #[must_use]
 pub fn destinations(spec: &CheckSpec, real: IpAddr, listens: &[Listen]) -> Vec<Destination> {
     if let Probe::Exec(_) = spec.probe {
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn through_the_tunnel_each_virtual_ip_is_asked_and_directly_the_real_server() {
+    fn a_tunnelled_check_probes_each_virtual_ip_and_a_direct_one_the_real_server() {
         let listens = listens(&[
             "192.0.2.10:80/tcp",
             "192.0.2.10:443/tcp",

@@ -1,4 +1,4 @@
-//! The state of the checks as values, for listings. Nothing in here is live.
+//! The state of the checks as plain values, for listings.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -7,17 +7,17 @@ use super::plan::PlannedCheck;
 use super::state::Phase;
 use crate::model::{Health, Millis};
 
-/// Results that are kept of each check.
+/// The number of results kept per check.
 pub const KEPT: usize = 10;
 
-/// What came of one probe.
+/// The result of one probe.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Finding {
     /// When it ended.
     pub at: Millis,
     /// Whether the check has passed.
     pub passed: bool,
-    /// What was found, in words: `status 200`, `connection refused`.
+    /// The result as text: `status 200`, `connection refused`.
     pub detail: String,
     /// How long it took.
     pub took: Duration,
@@ -28,34 +28,34 @@ pub struct Finding {
 pub struct CheckReport {
     /// Of whom, where, what.
     pub check: PlannedCheck,
-    /// The services that go by it.
+    /// The services that use it.
     pub services: Vec<String>,
-    /// Where it is.
+    /// Its phase.
     pub phase: Phase,
-    /// How many of the last results were alike.
+    /// How many of the last results in a row were alike.
     pub streak: u32,
-    /// Since when it is up or down.
+    /// How long it has been up or down.
     pub since: Duration,
-    /// How long until its next probe; `None`: one is on its way.
+    /// The time until its next probe; `None`: a probe is running.
     pub next: Option<Duration>,
     /// How late its last probe was.
     pub lag: Duration,
     /// Probes so far.
     pub runs: u64,
-    /// The last results, the newest first, and how long ago each was.
+    /// The last results, newest first, with the age of each.
     pub findings: Vec<(Duration, Finding)>,
 }
 
-/// What the checks say of a real server of a service.
+/// The health of a real server in a service, from its checks.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct RealReport {
     /// Its address.
     pub address: IpAddr,
-    /// What the balancer was told.
+    /// The health last reported to the balancer.
     pub health: Health,
-    /// Since when.
+    /// For how long.
     pub since: Duration,
-    /// Why, in words: `http check failed: status 503`. Empty where it has no check.
+    /// The reason as text: `http check failed: status 503`. Empty if it has no check.
     pub why: String,
 }
 
@@ -66,7 +66,7 @@ pub struct ServiceReport {
     pub name: String,
     /// Whether it has its quorum.
     pub quorum: bool,
-    /// Whether its checks are disbelieved.
+    /// Whether its checks are ignored because too many real servers would be down.
     pub panic: bool,
     /// Its real servers.
     pub reals: Vec<RealReport>,
@@ -79,12 +79,12 @@ pub struct Board {
     pub services: Vec<ServiceReport>,
     /// The checks.
     pub checks: Vec<CheckReport>,
-    /// How late the latest probe of the last seconds was.
+    /// The largest lag of a probe in the last seconds.
     pub lag: Duration,
 }
 
 impl RealReport {
-    /// Why no new flow goes there, for people: `http check failed 12 s ago: status 503`.
+    /// Why it takes no new flows, for messages: `http check failed 12 s ago: status 503`.
     #[must_use]
     pub fn explain(&self) -> String {
         let ago = format!(" {} s ago", self.since.as_secs());
@@ -96,7 +96,7 @@ impl RealReport {
 }
 
 impl Board {
-    /// What the checks say of a real server of a service.
+    /// The report of a real server in a service.
     #[must_use]
     pub fn real(&self, service: &str, address: IpAddr) -> Option<&RealReport> {
         let service = self.services.iter().find(|one| one.name == service)?;

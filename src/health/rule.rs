@@ -1,12 +1,11 @@
-//! What a service makes of its real servers' checks: quorum with hysteresis, and the panic
-//! threshold.
+//! A service's rules for its real servers' checks: quorum with hysteresis, and the panic threshold.
 
-/// When a service counts as served.
+/// When a service has its quorum.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Quorum {
-    /// The weights of those that are up have to add up to so much.
+    /// The least sum of weights of the real servers that are up.
     pub quorum: u32,
-    /// So much more brings a lost quorum back, and so much less loses it.
+    /// A lost quorum needs this much more to return; a quorum is lost at this much less.
     pub hysteresis: u32,
 }
 
@@ -14,8 +13,8 @@ impl Quorum {
     /// One real server of weight 1.
     pub const DEFAULT: Self = Self { quorum: 1, hysteresis: 0 };
 
-    /// Whether there is a quorum, where `alive` is the sum of the weights of those that are up and
-    /// `before` says whether there was one. Without anybody there is none.
+    /// Whether there is a quorum. `alive` is the sum of the weights of the real servers that are
+    /// up; `before` says whether there was a quorum. A sum of zero is never one.
     #[must_use]
     pub fn reached(self, before: bool, alive: u64) -> bool {
         let (quorum, hysteresis) = (u64::from(self.quorum), u64::from(self.hysteresis));
@@ -28,8 +27,8 @@ impl Quorum {
     }
 }
 
-/// The share of a service's real servers, in per cent, of which more cannot be down: then the
-/// checks are disbelieved.
+/// The panic threshold: if more than this per cent of a service's real servers would be down, its
+/// checks are ignored.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Panic(pub u32);
 
@@ -37,19 +36,19 @@ impl Panic {
     /// Never.
     pub const NEVER: Self = Self(100);
 
-    /// Whether so many of so many are more than the checks are believed.
+    /// Whether `down` of `all` real servers exceed the threshold.
     #[must_use]
     pub fn exceeded(self, down: usize, all: usize) -> bool {
         (down as u64) * 100 > (all as u64) * u64::from(self.0)
     }
 }
 
-/// Both.
+/// Quorum and panic threshold of a service.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Rules {
-    /// When the service counts as served.
+    /// When the service has its quorum.
     pub quorum: Quorum,
-    /// When its checks are disbelieved.
+    /// When its checks are ignored.
     pub panic: Panic,
 }
 
@@ -69,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_quorum_is_lost_and_comes_back_with_hysteresis() {
+    fn a_quorum_is_lost_and_regained_with_hysteresis() {
         let three = Quorum { quorum: 3, hysteresis: 1 };
         let rows = [
             (Quorum::DEFAULT, true, 1, true),
@@ -80,7 +79,7 @@ mod tests {
             (three, true, 1, false),
             (three, false, 3, false),
             (three, false, 4, true),
-            // Whatever the hysteresis, nobody is no quorum.
+            // A sum of zero is no quorum, whatever the hysteresis.
             (Quorum { quorum: 1, hysteresis: 1 }, true, 0, false),
         ];
         for (quorum, before, alive, expected) in rows {
@@ -89,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn more_than_the_share_is_disbelieved_and_exactly_the_share_is_not() {
+    fn checks_are_ignored_above_the_threshold_and_not_at_it() {
         for (panic, down, all, expected) in [
             (30, 3, 10, false),
             (30, 4, 10, true),

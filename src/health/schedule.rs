@@ -5,20 +5,20 @@ use std::time::Duration;
 use super::spec::Timing;
 use crate::model::Millis;
 
-/// How much of the interval a probe may come earlier or later, in thousandths: probes that have
-/// begun together drift apart.
+/// How much earlier or later than the interval a probe may start, in thousandths, so that checks
+/// that started together drift apart.
 const JITTER: u64 = 100;
 
-/// The first probes are spread over so long, or over the interval where that is shorter: a thousand
+/// The first probes are spread over this time, or over the interval if that is shorter: a thousand
 /// checks do not start at once, and a dead server is found soon.
 const FIRST: Duration = Duration::from_secs(1);
 
-/// What makes a check's times its own.
+/// The seed of a check's jitter.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Jitter(pub u64);
 
 impl Jitter {
-    /// The `number`th of its numbers, by splitmix64 (Steele, Lea and Flood, 2014).
+    /// The pseudo-random number with this index, by splitmix64 (Steele, Lea and Flood, 2014).
     fn number(self, number: u64) -> u64 {
         let mut word =
             self.0.wrapping_add(number.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
@@ -34,7 +34,7 @@ impl Jitter {
         Millis(now.0.saturating_add(self.number(0) % spread.max(1)))
     }
 
-    /// When the probe after one is due that has started at `started`; `run` is its number.
+    /// When the next probe is due after one that started at `started`; `run` is its number.
     #[must_use]
     pub fn next(self, started: Millis, run: u64, in_doubt: bool, timing: &Timing) -> Millis {
         if in_doubt {
@@ -47,8 +47,8 @@ impl Jitter {
         Millis(started.0.saturating_add(interval - early).saturating_add(late))
     }
 
-    /// When a probe may be brought forward to, where the last one has started at `started`: a
-    /// forged error costs no more than the fast interval allows.
+    /// The earliest time for a hurried probe after one that started at `started`: the fast interval
+    /// limits how many probes forged errors can cause.
     #[must_use]
     pub fn hurried(now: Millis, started: Option<Millis>, timing: &Timing) -> Millis {
         let fast = timing.fast_interval.min(timing.interval);
@@ -77,7 +77,7 @@ mod tests {
         }
 
         #[test]
-        fn what_is_hurried_keeps_the_fast_interval(now in 0_u64..10_000, started in 0_u64..10_000) {
+        fn a_hurried_probe_keeps_the_fast_interval(now in 0_u64..10_000, started in 0_u64..10_000) {
             let fast = millis(Timing::DEFAULT.fast_interval);
             let at = Jitter::hurried(Millis(now), Some(Millis(started)), &Timing::DEFAULT).0;
             prop_assert_eq!(at, now.max(started + fast));

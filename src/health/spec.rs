@@ -1,4 +1,4 @@
-//! One check as it is configured: what is sent, where, how often, and which answer passes.
+//! One check as configured: what is sent, to which address, how often, and which answer passes.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -19,10 +19,10 @@ pub struct CheckSpec {
     pub timing: Timing,
 }
 
-/// Which way a probe takes to the real server.
+/// The path of a probe to the real server.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
 pub enum Via {
-    /// To the virtual IP through the tunnel, as a client's packets.
+    /// To the virtual IP through the tunnel, like a client's packets.
     #[default]
     Tunnel,
     /// To the real server's own address.
@@ -30,7 +30,7 @@ pub enum Via {
 }
 
 impl Via {
-    /// Both, as the configuration names them.
+    /// Both, in the order used in messages.
     pub const ALL: [Self; 2] = [Self::Tunnel, Self::Direct];
 
     /// The name in configuration and listings.
@@ -43,18 +43,18 @@ impl Via {
     }
 }
 
-/// The state that a real server has until its check has said something.
+/// The state of a real server until its check has a result.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
 pub enum Initial {
-    /// It takes flows.
+    /// It takes new flows.
     #[default]
     Up,
-    /// It takes none until the check has passed.
+    /// It takes no new flow until the check has passed.
     Down,
 }
 
 impl Initial {
-    /// Both, as the configuration names them.
+    /// Both, in the order used in messages.
     pub const ALL: [Self; 2] = [Self::Up, Self::Down];
 
     /// The name in configuration and listings.
@@ -72,13 +72,13 @@ impl Initial {
 pub struct Timing {
     /// From the start of a probe to the start of the next.
     pub interval: Duration,
-    /// The same while the state is in doubt.
+    /// The same while the state is in doubt, after a result that contradicts it.
     pub fast_interval: Duration,
     /// A probe that takes longer has failed.
     pub timeout: Duration,
-    /// So many passes in a row bring it up.
+    /// This many passes in a row change the state to up.
     pub rise: u32,
-    /// So many failures in a row bring it down.
+    /// This many failures in a row change the state to down.
     pub fall: u32,
     /// Its state at the start.
     pub initial: Initial,
@@ -131,7 +131,7 @@ pub enum Probe {
     Agent,
 }
 
-/// The types by their names in configuration, in the order in which help texts list them.
+/// The types by their names in configuration, in the order used in help texts.
 pub const TYPES: [&str; 10] =
     ["tcp", "http", "https", "tls", "udp", "dns", "icmp", "grpc", "exec", "agent"];
 
@@ -153,7 +153,7 @@ impl Probe {
         }
     }
 
-    /// The transport whose port the probe goes to; `None`: it goes to none.
+    /// The transport whose port the probe uses; `None`: it uses no port.
     #[must_use]
     pub fn transport(&self) -> Option<Protocol> {
         match self {
@@ -187,7 +187,7 @@ pub struct HttpProbe {
     pub tls: Option<TlsProbe>,
 }
 
-/// Bytes of a body that are looked at.
+/// How many bytes of a body are matched.
 pub const MAX_BODY: usize = 64 << 10;
 
 impl HttpProbe {
@@ -251,8 +251,8 @@ impl fmt::Display for StatusRange {
 /// How TLS is spoken.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct TlsProbe {
-    /// The name that is asked for and that the certificate has to have; `None`: the host of the
-    /// request where that is a name, otherwise the address.
+    /// The server name to ask for and to find in the certificate; `None`: the host of the request
+    /// if that is a name, otherwise the address.
     pub sni: Option<String>,
     /// A file of certificates to trust; `None`: those of the system.
     pub ca: Option<PathBuf>,
@@ -279,7 +279,7 @@ impl Default for TlsProbe {
 /// A client certificate.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct ClientCertificate {
-    /// The file of the certificate and those that lead to its root.
+    /// The file with the certificate and its intermediate certificates.
     pub certificate: PathBuf,
     /// The file of its key.
     pub key: PathBuf,
@@ -290,8 +290,8 @@ pub struct ClientCertificate {
 pub struct UdpProbe {
     /// What is sent.
     pub send: String,
-    /// A regular expression that the answer must match; `None`: no "port unreachable" within the
-    /// timeout passes.
+    /// A regular expression that the answer must match; `None`: the probe passes if no "port
+    /// unreachable" arrives within the timeout.
     pub expect: Option<String>,
 }
 
@@ -320,9 +320,9 @@ pub struct GrpcProbe {
 /// A program: exit code 0 passes.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct ExecProbe {
-    /// The program's path and its arguments. No shell is between.
+    /// The program's path and its arguments, run without a shell.
     pub command: Vec<String>,
-    /// Whether exit codes from 2 to 255 pass and give the weight, as the code less 2.
+    /// Whether exit codes from 2 to 255 pass and set the weight to the code minus 2.
     pub dynamic: bool,
 }
 

@@ -2,7 +2,7 @@
 
 use super::spec::{Initial, Timing};
 
-/// Where a check is.
+/// The phase of a check.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Phase {
     /// Up, and the last result was a pass.
@@ -25,7 +25,7 @@ impl Phase {
         matches!(self, Self::Up | Self::Falling)
     }
 
-    /// Whether the next results may change the state.
+    /// Whether the last result contradicts the state.
     #[must_use]
     pub fn in_doubt(self) -> bool {
         matches!(self, Self::Falling | Self::Rising)
@@ -43,7 +43,7 @@ impl Phase {
     }
 }
 
-/// A result, and whether it is the last of as many in a row as a change takes.
+/// A result, and whether it completes the row that a change needs.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Result {
     Pass,
@@ -89,7 +89,7 @@ impl State {
         self.phase
     }
 
-    /// How many of the last results were alike.
+    /// How many of the last results in a row were alike.
     #[must_use]
     pub fn streak(self) -> u32 {
         self.streak
@@ -153,8 +153,8 @@ mod tests {
     }
 
     proptest! {
-        /// The model: the state changes to what the last `rise` or `fall` results all were. Misses
-        /// that are not in a row never add up.
+        /// The model: the state changes to the result that the last `rise` or `fall` probes all
+        /// had. Failures that are not in a row do not add up.
         #[test]
         fn only_results_in_a_row_change_the_state(
             rise in 1_u32..5, fall in 1_u32..5, up: bool, results in prop::collection::vec(any::<bool>(), 0..60),

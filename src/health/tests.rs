@@ -103,8 +103,8 @@ fn every_check_has_to_pass_and_one_serves_all_services_with_its_text() {
     assert_eq!(down.len(), 2);
     assert!(down.iter().all(|(service, _, health)| service == "both" && *health == Health::Down));
     run(&mut board, &mut now, Millis(10_000), |_, port| port == 81);
-    // Port 81 may come back before port 80 is given up: then the word changes twice.
-    assert_eq!(board.down().len(), 4, "both services do without both real servers");
+    // Port 81 may recover before port 80 is down: then the health changes twice.
+    assert_eq!(board.down().len(), 4, "in both services both real servers are down");
 }
 
 #[test]
@@ -128,7 +128,7 @@ fn a_reload_keeps_the_state_of_checks_and_a_changed_one_starts_from_its_real_ser
     run(&mut board, &mut now, Millis(6_000), |real, _| real != address(2));
     assert_eq!(words(&mut board).len(), 1);
     for round in 0..50 {
-        // The same, another port, another interval: none of them is a reason to take it back in.
+        // The same check, another port, another interval: none of these brings the real server up.
         let port = 80 + round % 2;
         let interval = Duration::from_secs(2 + u64::from(round % 3));
         let checks = [spec(port, Timing { interval, ..TIMING })];
@@ -139,13 +139,13 @@ fn a_reload_keeps_the_state_of_checks_and_a_changed_one_starts_from_its_real_ser
         assert_eq!(words(&mut board), [], "round {round}");
     }
     assert_eq!(board.down(), [("web".to_owned(), address(2))]);
-    // Without checks nobody says that it is down.
+    // Without checks it is not down.
     board.adopt(now, &plan(&[("web", &[])], 2, Rules::DEFAULT));
     assert_eq!(words(&mut board), [("web".to_owned(), address(2), Health::Up)]);
 }
 
 #[test]
-fn what_comes_of_a_check_that_is_gone_is_nothing() {
+fn a_result_of_a_removed_check_is_ignored() {
     let mut board = Board::new(7);
     let now = Millis(2_000);
     let timing = Timing { fall: 1, ..TIMING };
@@ -163,7 +163,7 @@ fn doubt_brings_a_check_forward_as_far_as_its_fast_interval_allows() {
     let timing = Timing { interval: Duration::from_secs(60), ..TIMING };
     board.adopt(now, &plan(&[("web", &[spec(80, timing)])], 2, Rules::DEFAULT));
     run(&mut board, &mut now, Millis(5_000), |_, _| true);
-    // Forged a thousand times in a second: five probes of the one, none of the other.
+    // Forged a thousand times in a second: five probes of this real server, none of the other.
     let mut probes = 0;
     for tick in 0..1_000 {
         now = Millis(5_000 + tick);
@@ -184,7 +184,7 @@ fn doubt_brings_a_check_forward_as_far_as_its_fast_interval_allows() {
 }
 
 #[test]
-fn doubt_while_a_probe_is_on_its_way_lets_it_run_again() {
+fn doubt_while_a_probe_is_running_repeats_it() {
     let mut board = Board::new(7);
     let timing = Timing { interval: Duration::from_secs(60), ..TIMING };
     board.adopt(Millis(0), &plan(&[("web", &[spec(80, timing)])], 1, Rules::DEFAULT));
@@ -195,7 +195,7 @@ fn doubt_while_a_probe_is_on_its_way_lets_it_run_again() {
 }
 
 #[test]
-fn a_quorum_and_its_loss_are_told_once() {
+fn a_quorum_and_its_loss_are_reported_once() {
     let quorum = Quorum { quorum: 2, hysteresis: 0 };
     let rules = Rules { quorum, ..Rules::DEFAULT };
     let mut board = Board::new(7);
@@ -213,7 +213,7 @@ fn a_quorum_and_its_loss_are_told_once() {
 }
 
 #[test]
-fn a_broken_check_takes_no_site_down() {
+fn a_broken_check_takes_no_service_down() {
     let rules = Rules { panic: Panic(30), ..Rules::DEFAULT };
     let mut board = Board::new(7);
     let mut now = Millis(0);
@@ -222,7 +222,7 @@ fn a_broken_check_takes_no_site_down() {
     let events = board.take_events();
     let panics = events.iter().filter(|event| matches!(event, Event::Panic { active: true, .. }));
     assert_eq!(panics.count(), 1);
-    // Those that were down before are back: no check is believed.
+    // The real servers that were down are up: all checks are ignored.
     assert_eq!(board.down(), []);
     let report = board.report(now);
     assert!(report.services[0].panic);
@@ -234,10 +234,10 @@ fn a_broken_check_takes_no_site_down() {
 }
 
 proptest! {
-    /// What the balancer has been told is what the checks say, whatever the findings, reloads and
+    /// The health reported to the balancer matches the checks, whatever the findings, reloads and
     /// doubts.
     #[test]
-    fn what_was_told_is_what_is_so(
+    fn the_reported_health_matches_the_checks(
         seed: u64,
         steps in prop::collection::vec((0_u8..4, 1_u8..5, any::<bool>()), 1..80),
     ) {
@@ -265,7 +265,7 @@ proptest! {
             }
             for (service, real, health) in words(&mut board) {
                 let before = told.insert((service, real), health).unwrap_or_default();
-                prop_assert_ne!(before, health, "told twice");
+                prop_assert_ne!(before, health, "reported twice");
             }
             let report = board.report(now);
             for service in &report.services {

@@ -1,4 +1,4 @@
-//! Durations as people write and read them: `15m`, `2s`, `1h30m`, `1500ms`, `50us`.
+//! Durations in text form: `15m`, `2s`, `1h30m`, `1500ms`, `50us`.
 
 use std::fmt;
 use std::time::Duration;
@@ -13,7 +13,7 @@ const UNITS: [(&str, u64); 6] = [
     ("us", 1),
 ];
 
-/// Prints a duration with each unit once; below a microsecond nothing is left.
+/// Prints a duration with each unit at most once; fractions of a microsecond are cut off.
 #[derive(Clone, Copy, Debug)]
 pub struct Text(pub Duration);
 

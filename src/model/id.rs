@@ -1,4 +1,4 @@
-//! Ids of real servers and services: places in the balancer's arenas.
+//! IDs of real servers and services: indexes in the balancer's arenas.
 
 /// A real server of one service.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -8,6 +8,6 @@ pub struct RealId(pub(crate) u32);
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct ServiceId {
     pub(crate) place: u32,
-    /// How many services were at that place before.
+    /// How many services have used that index before.
     pub(crate) generation: u32,
 }

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use crate::wire::protocol;
 
-/// The transports that are balanced.
+/// The balanced transports.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum Protocol {
     /// TCP.
@@ -25,7 +25,7 @@ impl Protocol {
         }
     }
 
-    /// The protocol of that number.
+    /// The protocol with that number.
     #[must_use]
     pub fn from_number(number: u8) -> Option<Self> {
         [Self::Tcp, Self::Udp].into_iter().find(|protocol| protocol.number() == number)
@@ -99,7 +99,7 @@ impl fmt::Display for Listen {
     }
 }
 
-/// Why a text is no [`Listen`]; the message says what to write.
+/// Why a text is not a [`Listen`]; the message says what to write.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum ListenError {
     /// No `/tcp` or `/udp` at the end.
@@ -124,7 +124,7 @@ impl FromStr for Listen {
             _ => return Err(ListenError::Protocol),
         };
         let (host, ports) = endpoint.rsplit_once(':').ok_or(ListenError::Address)?;
-        // An IPv6 address needs its brackets, or its last group would read as the port.
+        // An IPv6 address needs brackets, or its last group would be read as the port.
         let address =
             SocketAddr::from_str(&format!("{host}:0")).map_err(|_| ListenError::Address)?;
         Ok(Self { protocol, address: address.ip(), ports: parse_ports(ports)? })
@@ -152,7 +152,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn listens_as_people_write_them() {
+    fn listens_are_parsed() {
         let rows = [
             ("192.0.2.10:80/tcp", Protocol::Tcp, "192.0.2.10", 80, 80),
             ("[2001:db8::10]:443/udp", Protocol::Udp, "2001:db8::10", 443, 443),
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_listen_and_why() {
+    fn faulty_listens_are_refused_with_the_reason() {
         let rows = [
             ("", ListenError::Protocol),
             ("192.0.2.10:80", ListenError::Protocol),

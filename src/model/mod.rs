@@ -1,8 +1,8 @@
 //! The model: services, real servers and policies as values, with their names, texts and bounds.
 //! Pure; the lowest layer but `wire`.
 //!
-//! Everything here is a plain value that configuration, balancer and control socket all speak of.
-//! Nothing here knows a packet, a connection or a file.
+//! Everything here is a plain value that configuration, balancer and control socket share, without
+//! packets, connections or files.
 
 pub mod duration;
 mod id;

@@ -1,34 +1,35 @@
-//! How a service treats its flows, beside who is chosen for a new one.
+//! How a service treats its flows, apart from the choice of a real server for a new one.
 
 use std::time::Duration;
 
 use super::scheduler::SchedulerKind;
 
-/// A service's policy as configured. What a configuration does not say is the default.
+/// A service's policy as configured. An absent key means the default.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Policy {
-    /// For mh and sh: whether ports are part of what is hashed, so that one client's connections
-    /// may go to several real servers. `None`: with mh they are, with sh they are not.
+    /// For mh and sh: whether ports are hashed too, so that one client's connections may go to
+    /// several real servers. `None`: yes with mh, no with sh.
     pub hash_ports: Option<bool>,
     /// For mh, sh and dh: whether a flow whose real server takes no new connection goes to another
-    /// (the default), or is refused.
+    /// one (the default) or is refused.
     pub fallback: bool,
-    /// What becomes of TCP that opens nothing and has no entry; `None`: what suits the scheduler,
-    /// see [`Unknown::suiting`].
+    /// What happens to a TCP packet that is no SYN and has no entry; `None`: the scheduler's
+    /// default, see [`Unknown::suiting`].
     pub unknown: Option<Unknown>,
-    /// Whether a client's new flows go where its last one went.
+    /// Whether a client's new flows go to the real server of its previous one.
     pub persistence: Option<Persistence>,
     /// Whether each UDP datagram is scheduled alone and leaves no entry (LVS's one-packet
     /// scheduling).
     pub one_packet: bool,
-    /// What becomes of the connections of a real server that goes down or is disabled.
+    /// What happens to the connections of a real server that goes down or is disabled.
     pub existing: Existing,
-    /// How long a real server that drains, or was removed, keeps its flows; `None`: until they end
-    /// by themselves.
+    /// How long a drained or removed real server keeps its flows; `None`: until they end by
+    /// themselves.
     pub drain_deadline: Option<Duration>,
-    /// Over how long the weight of a real server that comes up grows to what it is; zero: at once.
+    /// How long the weight of a real server that comes up takes to reach its full value; zero:
+    /// none.
     pub slow_start: Duration,
-    /// From where on its new flows are a flood.
+    /// When the rate of new flows or the table's use counts as a flood.
     pub flood: FloodMarks,
 }
 
@@ -52,15 +53,15 @@ impl Policy {
     /// The longest [`Self::slow_start`] that is accepted: 1 day.
     pub const MAX_SLOW_START: Duration = Duration::from_secs(24 * 60 * 60);
 
-    /// Whether TCP that opens nothing and has no entry is taken for a flow of before, in a service
-    /// of this scheduler.
+    /// Whether, with this scheduler, a TCP packet that is no SYN and has no entry is adopted as an
+    /// existing flow.
     #[must_use]
     pub fn adopts(&self, scheduler: SchedulerKind) -> bool {
         self.unknown.unwrap_or_else(|| Unknown::suiting(scheduler)) == Unknown::Adopt
     }
 }
 
-/// What becomes of TCP that opens nothing and belongs to no connection.
+/// What happens to a TCP packet that is no SYN and belongs to no connection.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Unknown {
     /// It is reset, as by a host that knows nothing of it.
@@ -72,11 +73,11 @@ pub enum Unknown {
 }
 
 impl Unknown {
-    /// Both, in the order in which messages list them.
+    /// Both, in the order used in messages.
     pub const ALL: [Self; 2] = [Self::Reset, Self::Adopt];
 
-    /// What suits a scheduler: only where the scheduler itself places by hash does the hash find a
-    /// flow's real server.
+    /// A scheduler's default: adopting finds a flow's real server only if the scheduler places by
+    /// hash.
     #[must_use]
     pub fn suiting(scheduler: SchedulerKind) -> Self {
         if scheduler == SchedulerKind::Maglev { Self::Adopt } else { Self::Reset }
@@ -91,25 +92,26 @@ impl Unknown {
         }
     }
 
-    /// The one of that name.
+    /// The value of that name.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|unknown| unknown.name() == name)
     }
 }
 
-/// What becomes of the connections of a real server that goes down or is disabled.
+/// What happens to the connections of a real server that goes down or is disabled.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Existing {
-    /// They stay where they are: a check may have erred, and who is disabled still answers.
+    /// They go on: a check may be wrong, and a disabled real server still answers.
     #[default]
     Keep,
-    /// TCP is reset with its next packet, UDP goes elsewhere with its next packet.
+    /// The next packet of a TCP connection is answered with a reset; the next of a UDP flow is
+    /// scheduled anew.
     Reset,
 }
 
 impl Existing {
-    /// Both, in the order in which help texts list them.
+    /// Both, in the order used in help texts.
     pub const ALL: [Self; 2] = [Self::Keep, Self::Reset];
 
     /// The name in the configuration.
@@ -125,14 +127,14 @@ impl Existing {
 /// How a service remembers its clients.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Persistence {
-    /// How long after its last new flow a client is remembered, at least: as long as a flow lives
-    /// it is not forgotten. Within the bounds of [`Timeouts`](super::time::Timeouts).
+    /// How long a client is remembered after its last new flow. It is not forgotten while it has a
+    /// flow. Within the bounds of [`Timeouts`](super::time::Timeouts).
     pub timeout: Duration,
-    /// The bits of an IPv4 address that tell clients apart, 1 to 32.
+    /// The prefix length that identifies an IPv4 client, 1 to 32.
     pub prefix_v4: u8,
-    /// The bits of an IPv6 address that tell clients apart, 1 to 128.
+    /// The prefix length that identifies an IPv6 client, 1 to 128.
     pub prefix_v6: u8,
-    /// What becomes of clients whose real server is to take nothing new.
+    /// What happens to clients whose real server takes no new flows.
     pub quiescent: Quiescent,
 }
 
@@ -143,21 +145,21 @@ impl Persistence {
     pub const PREFIX_V6: u8 = 128;
 }
 
-/// What becomes of a persistent client's new flow when its real server takes nothing new: its
-/// weight is 0, or it is being drained. From one that is down, disabled, removed or past its
-/// deadline the client moves in any case.
+/// What happens to a persistent client's new flow while its real server has weight 0 or is
+/// draining. If the real server is down, disabled, removed or past its deadline, the client moves
+/// in any case.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Quiescent {
-    /// It goes there all the same, IPVS's default.
+    /// It goes there nevertheless: IPVS's default.
     #[default]
     Keep,
-    /// It is scheduled anew, and the client is remembered where it went: IPVS's
+    /// It is scheduled anew, and the client stays with the new real server: IPVS's
     /// `expire_quiescent_template`.
     Move,
 }
 
 impl Quiescent {
-    /// Both, in the order in which messages list them.
+    /// Both, in the order used in messages.
     pub const ALL: [Self; 2] = [Self::Keep, Self::Move];
 
     /// The name in the configuration.
@@ -169,32 +171,30 @@ impl Quiescent {
         }
     }
 
-    /// The one of that name.
+    /// The value of that name.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|quiescent| quiescent.name() == name)
     }
 }
 
-/// From where on new flows are a flood.
+/// When new flows count as a flood.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct FloodMarks {
-    /// More new flows than this in one second, at most [`Self::MAX_NEW_FLOWS`]; 0: whatever their
-    /// number.
+    /// More new flows than this in one second, at most [`Self::MAX_NEW_FLOWS`]; 0: no limit.
     pub new_flows: u32,
-    /// So many hundredths of the connection table in use, by any service, at most 100; 0: however
-    /// full it is.
+    /// Per cent of the connection table in use, by all services, at most 100; 0: no limit.
     pub table_use: u8,
 }
 
 impl FloodMarks {
-    /// No flood is ever seen.
+    /// Nothing counts as a flood.
     pub const OFF: Self = Self { new_flows: 0, table_use: 0 };
-    /// The highest mark for new flows a second: more than one thread takes.
+    /// The highest mark for new flows a second: more than one thread can open.
     pub const MAX_NEW_FLOWS: u32 = 10_000_000;
 }
 
-/// The last tenth of the table is for those who finish their handshakes.
+/// The last tenth of the table is kept for clients that complete their handshakes.
 impl Default for FloodMarks {
     fn default() -> Self {
         Self { new_flows: 0, table_use: 90 }

@@ -1,4 +1,4 @@
-//! A real server: what is configured, what is wanted of it, what its health is, and its state.
+//! A real server: its configuration, its wanted state, its health, and the state that results.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -15,16 +15,16 @@ pub struct RealSpec {
     pub address: IpAddr,
     /// Share of new connections, 0 to [`MAX_WEIGHT`]; 0 takes no new connection.
     pub weight: u32,
-    /// How many connections it takes.
+    /// How many connections it takes at most.
     pub thresholds: Thresholds,
-    /// The state it begins in.
+    /// Its state at the start.
     pub state: Wanted,
-    /// Whether it takes new connections only while no other real server of its service can.
+    /// Whether it takes new connections only while no other real server of its service does.
     pub last_resort: bool,
 }
 
 impl RealSpec {
-    /// One that is up, with that weight and the defaults.
+    /// A real server that is up, with that weight and otherwise the defaults.
     #[must_use]
     pub const fn new(address: IpAddr, weight: u32) -> Self {
         let thresholds = Thresholds { upper: 0, lower: 0 };
@@ -38,21 +38,21 @@ impl RealSpec {
     }
 }
 
-/// What is wanted of a real server, by its configuration or its operator.
+/// The wanted state of a real server, from the configuration or an operator.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Wanted {
     /// Takes new flows (unless its weight is 0).
     #[default]
     Up,
-    /// Takes no new flow; those it has go on.
+    /// Takes no new flow; its flows go on.
     Draining {
-        /// After this long those that are left are ended; `None`: the service's own deadline, if it
-        /// has one.
+        /// After this long its remaining flows are ended; `None`: after the service's own deadline,
+        /// if it has one.
         deadline: Option<Duration>,
     },
-    /// Dead: takes no new flow, and nothing that is sent there arrives.
+    /// Dead: takes no new flow, and packets sent there are lost.
     Down,
-    /// Out of service by the operator's own word, which no health check undoes.
+    /// Taken out of service by an operator; no health check changes that.
     Disabled,
 }
 
@@ -69,22 +69,21 @@ impl Wanted {
     }
 }
 
-/// How a real server stood at a moment, for the way back to it.
+/// The saved state of a real server, to restore it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct SavedState {
-    /// What was wanted of it.
+    /// The wanted state.
     pub wanted: Wanted,
-    /// How long its flows had, whatever the deadline of its service is; `None`: for as long as they
-    /// go on.
+    /// The time left to its flows, whatever the service's deadline; `None`: no limit.
     pub left: Option<Duration>,
-    /// Whether it had all of its weight, and need not start slowly again.
+    /// Whether its slow start was over, so that it is not repeated.
     pub grown: bool,
 }
 
-/// What health checks say of a real server: a word of its own beside what is [`Wanted`].
+/// The health of a real server according to its checks; independent of [`Wanted`].
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Health {
-    /// It answers, or nobody has asked.
+    /// It answers, or it has no check.
     #[default]
     Up,
     /// It does not answer.
@@ -109,9 +108,9 @@ pub enum RealState {
     Up,
     /// Takes no new connection and keeps those it has, up to a deadline where there is one.
     Draining,
-    /// Dead.
+    /// It does not answer.
     Down,
-    /// Out of service by the operator's own word.
+    /// Taken out of service by an operator.
     Disabled,
 }
 

@@ -30,7 +30,7 @@ pub enum SchedulerKind {
 }
 
 impl SchedulerKind {
-    /// Every scheduler, in the order in which help texts list them.
+    /// All schedulers, in the order used in help texts.
     pub const ALL: [Self; 12] = [
         Self::RoundRobin,
         Self::WeightedRoundRobin,
@@ -46,7 +46,7 @@ impl SchedulerKind {
         Self::TwoChoices,
     ];
 
-    /// The name in configuration and listings, as LVS has it.
+    /// The name in configuration and listings: LVS's.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -65,7 +65,7 @@ impl SchedulerKind {
         }
     }
 
-    /// Whether it goes by how many connections each real server has.
+    /// Whether it compares the real servers' connection counts.
     #[must_use]
     pub fn counts_connections(self) -> bool {
         match self {
@@ -90,7 +90,7 @@ impl SchedulerKind {
         Self::ALL.into_iter().find(|kind| kind.name() == name)
     }
 
-    /// Whether the flow and the real servers alone say who is chosen, nothing that came before.
+    /// Whether the choice depends only on the flow and the real servers, not on earlier choices.
     #[must_use]
     pub fn by_hash(self) -> bool {
         matches!(self, Self::SourceHashing | Self::DestinationHashing | Self::Maglev)

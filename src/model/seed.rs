@@ -5,12 +5,12 @@ use std::hash::Hasher;
 
 use siphasher::sip::SipHasher13;
 
-/// The secret of the flow hash. Attackers choose the 5-tuple, so the hash must be keyed.
+/// The secret of the flow hash. Attackers choose the 5-tuple, so the hash needs a key.
 #[derive(Clone, Copy, Eq, PartialEq)]
 pub struct Seed(pub u64, pub u64);
 
 impl Seed {
-    /// The seed that a text stands for: the same in every director that is told the same.
+    /// The seed derived from a text: directors with the same text have the same seed.
     #[must_use]
     pub fn from_text(text: &str) -> Self {
         let half = |number: u8| {
@@ -22,7 +22,7 @@ impl Seed {
         Self(half(0), half(1))
     }
 
-    /// The `index`th of the numbers that it gives to whoever draws lots.
+    /// The `index`th pseudo-random number derived from it.
     #[must_use]
     pub fn number(self, index: u64) -> u64 {
         let mut hasher = SipHasher13::new_with_keys(self.0, self.1);
@@ -31,7 +31,7 @@ impl Seed {
     }
 }
 
-/// Not its value: changes are printed.
+/// Without its value, since changes are printed.
 impl fmt::Debug for Seed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Seed(..)")

@@ -1,4 +1,4 @@
-//! A service as the balancer has it.
+//! A service as the balancer uses it.
 
 use super::listen::Listen;
 use super::policy::Policy;
@@ -12,10 +12,10 @@ pub struct ServiceSpec {
     pub name: String,
     /// Where it listens.
     pub listens: Vec<Listen>,
-    /// How it chooses.
+    /// How it chooses a real server.
     pub scheduler: SchedulerKind,
     /// How it treats its flows.
     pub policy: Policy,
-    /// Among whom it chooses.
+    /// The real servers among which it chooses.
     pub reals: Vec<RealSpec>,
 }

@@ -1,16 +1,16 @@
-//! Which real servers an operator means.
+//! Which real servers an operator's request concerns.
 
 use serde::{Deserialize, Serialize};
 
-/// A real server by its address, in one service or in all, as an operator wrote it.
+/// A real server by its address, in one service or in all.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Target {
     /// Its address.
     pub address: String,
-    /// The service's name; absent where one alone can be meant.
+    /// The service's name; `None` if the address is in one service only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service: Option<String>,
-    /// Every service that it concerns.
+    /// Whether the request concerns every service that has the address.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub all_services: bool,
 }

@@ -1,27 +1,26 @@
-//! Thresholds: how many connections a real server takes before it is passed over, and when it takes
-//! some again.
+//! Thresholds: at how many connections a real server takes no new ones, and when it does again.
 
 /// A real server's thresholds, as configured. They count all its connections, active or not.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Thresholds {
-    /// At so many connections it takes no new one; 0: never.
+    /// At this many connections it takes no new one; 0: no threshold.
     pub upper: u32,
-    /// Below so many it takes new ones again; 0: below three quarters of `upper`.
+    /// Below this many it takes new ones again; 0: below three quarters of `upper`.
     pub lower: u32,
 }
 
 impl Thresholds {
-    /// The most connections that a threshold can be: as many as the largest connection table holds.
+    /// The largest threshold: the number of entries of the largest connection table.
     pub const MAX: u32 = 16_777_216;
 
-    /// Whether they make sense together.
+    /// Whether `lower` and `upper` are consistent.
     #[must_use]
     pub fn valid(self) -> bool {
         self.lower <= self.upper && self.upper <= Self::MAX
     }
 
-    /// Whether a real server with `connections` is full, which before was so or not: IPVS's
-    /// hysteresis. Between the thresholds it stays what it is.
+    /// Whether a real server with `connections` is full; `before`: whether it was. Between the
+    /// thresholds it stays as it was: IPVS's hysteresis.
     #[must_use]
     pub fn full(self, connections: u64, before: bool) -> bool {
         if self.upper == 0 {
@@ -43,7 +42,7 @@ mod tests {
     #[test]
     fn full_at_the_upper_and_not_below_the_lower() {
         let rows = [
-            // upper, lower, the most at which a full one takes new connections again
+            // upper, lower, the highest count at which a full one takes new connections again
             (10, 4, 3),
             (10, 10, 9),
             (10, 1, 0),
@@ -63,14 +62,14 @@ mod tests {
     }
 
     #[test]
-    fn the_lower_is_not_above_the_upper_nor_the_upper_above_what_fits() {
+    fn the_lower_is_not_above_the_upper_nor_the_upper_above_its_bound() {
         let valid = |upper, lower| Thresholds { upper, lower }.valid();
         assert!(valid(0, 0) && valid(5, 5) && valid(Thresholds::MAX, 0));
         assert!(!valid(5, 6) && !valid(0, 1) && !valid(Thresholds::MAX + 1, 0));
     }
 
     proptest! {
-        /// The model is IPVS's: set when a connection comes, cleared when one goes.
+        /// The model is IPVS's: the flag is set when a connection opens, and cleared when one ends.
         #[test]
         fn behaves_as_ipvs_does(
             upper in 0_u32..12,

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-/// A moment: milliseconds since the daemon started. The packet loop reads the clock once a wake-up.
+/// A moment, in milliseconds since the daemon started. The packet loop reads the clock once per
+/// wake-up.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Millis(pub u64);
 
@@ -11,20 +12,20 @@ impl Millis {
     #[inline]
     #[must_use]
     pub fn after(self, duration: Duration) -> Self {
-        // `Duration::as_millis` is in 128 bits, which every packet would pay for.
+        // `Duration::as_millis` computes in 128 bits, which would slow every packet.
         let millis = duration.as_secs().saturating_mul(1_000);
         Self(self.0.saturating_add(millis).saturating_add(u64::from(duration.subsec_millis())))
     }
 
-    /// How long until `later`; zero when it has passed.
+    /// The time until `later`; zero if it has passed.
     #[must_use]
     pub fn until(self, later: Self) -> Duration {
         Duration::from_millis(later.0.saturating_sub(self.0))
     }
 }
 
-/// How long an idle flow is kept, by state. The defaults are IPVS's (`ip_vs_proto_tcp.c`,
-/// `_udp.c`), but for `tcp_idle`.
+/// How long an idle flow is kept, by state. The defaults are those of IPVS (`ip_vs_proto_tcp.c`,
+/// `_udp.c`), except for `tcp_idle`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Timeouts {
     /// TCP with data flowing: 15 minutes.
@@ -32,11 +33,11 @@ pub struct Timeouts {
     /// TCP with data flowing, until it no longer counts as active: 1 minute. IPVS has no such
     /// timeout.
     pub tcp_idle: Duration,
-    /// TCP after the client's SYN, no further packet yet: 1 minute.
+    /// TCP after the client's SYN, without a further packet: 1 minute.
     pub tcp_syn_recv: Duration,
     /// TCP after the client's FIN: 2 minutes.
     pub tcp_fin_wait: Duration,
-    /// TCP after a FIN in answer to the handshake: 2 minutes.
+    /// TCP closed by a FIN in answer to the handshake: 2 minutes.
     pub tcp_time_wait: Duration,
     /// TCP after an RST: 10 seconds.
     pub tcp_close: Duration,
@@ -60,7 +61,7 @@ impl Timeouts {
     /// The longest timeout that is accepted: 31 days, IPVS's bound for persistence.
     pub const MAX: Duration = Duration::from_secs(31 * 24 * 60 * 60);
 
-    /// The same, with nothing that is idle for longer than it lives.
+    /// The same, with `tcp_idle` not above `tcp_established`.
     #[must_use]
     pub fn ordered(self) -> Self {
         Self { tcp_idle: self.tcp_idle.min(self.tcp_established), ..self }

@@ -1,4 +1,4 @@
-//! ARP over an `AF_PACKET` socket: probes (RFC 5227 2.1.1), requests (RFC 826), answers,
+//! ARP over an `AF_PACKET` socket: probes (RFC 5227 2.1.1), requests (RFC 826), answers, and
 //! announcements (RFC 5227 2.3).
 
 use std::io;
@@ -20,8 +20,8 @@ pub struct Arp {
 }
 
 impl Arp {
-    /// Opens a socket on the interface with that number and hardware address. Needs a tokio runtime
-    /// with IO, and `CAP_NET_RAW`.
+    /// Opens a socket on the interface with that index and hardware address. Needs a tokio runtime
+    /// with IO and `CAP_NET_RAW`.
     ///
     /// # Errors
     ///
@@ -30,8 +30,8 @@ impl Arp {
         Ok(Self { frames: Frames::open(link, ETHERTYPE_ARP, &[])?, mac })
     }
 
-    /// As [`Self::open`], but hears only those who say that they have one of these addresses, and
-    /// those who say none: the broadcasts of a large network do not wake us.
+    /// As [`Self::open`], but receives only packets whose sender address is one of these or zero:
+    /// the broadcasts of a large network do not wake the daemon.
     ///
     /// # Errors
     ///
@@ -40,18 +40,18 @@ impl Arp {
         Ok(Self { frames: Frames::open(link, ETHERTYPE_ARP, &filter(addresses))?, mac })
     }
 
-    /// Asks who has the address, without saying that we want it: the sender's address is zero.
+    /// Asks which host has the address, without claiming it: the sender's address is zero.
     ///
     /// # Errors
     ///
-    /// The kernel's, `ENETDOWN` where the interface is down.
+    /// The kernel's, `ENETDOWN` if the interface is down.
     pub fn probe(&self, wanted: Ipv4Addr) -> io::Result<()> {
         self.send(Ipv4Addr::UNSPECIFIED, wanted)
     }
 
-    /// Asks who has the address in the name of one that we have, as any host does before it sends a
-    /// packet there. Linux answers a probe for its own addresses only, this one also for those that
-    /// it is a proxy for.
+    /// Asks which host has the address, from one of our own addresses, as any host does before it
+    /// sends a packet there. Linux answers a probe only for its own addresses, but this request
+    /// also for those that it is a proxy for.
     ///
     /// # Errors
     ///
@@ -60,7 +60,7 @@ impl Arp {
         self.send(own, wanted)
     }
 
-    /// Tells everybody that we have the address: sender and target are the same.
+    /// Announces to all hosts that this one has the address: sender and target are the same.
     ///
     /// # Errors
     ///
@@ -73,7 +73,7 @@ impl Arp {
     ///
     /// # Errors
     ///
-    /// The kernel's, `ENETDOWN` where the interface goes down.
+    /// The kernel's, `ENETDOWN` if the interface goes down.
     pub async fn receive(&self) -> io::Result<ArpMessage> {
         let mut buffer = [0; 128];
         loop {
@@ -94,15 +94,14 @@ impl Arp {
 pub struct ArpMessage {
     /// The hardware address of the sender.
     pub mac: [u8; 6],
-    /// The address it says it has; unspecified: none, it is probing.
+    /// The sender's address; unspecified: it has none yet and is probing.
     pub sender: Ipv4Addr,
-    /// The address it asks about or answers to.
+    /// The address that it asks for or answers.
     pub target: Ipv4Addr,
 }
 
 impl ArpMessage {
-    /// Whether it shows that the other host has the address, or is about to take it (RFC 5227
-    /// 2.1.1).
+    /// Whether it shows that another host has the address or is about to use it (RFC 5227 2.1.1).
     #[must_use]
     pub fn conflicts(&self, address: Ipv4Addr) -> bool {
         self.sender == address || (self.sender.is_unspecified() && self.target == address)
@@ -112,13 +111,13 @@ impl ArpMessage {
 /// The most addresses that a filter looks for: the kernel takes 4,096 instructions.
 const FILTERED: usize = 2000;
 
-/// Passes ARP packets whose sender is one of the addresses or none. Where there are too many, all.
+/// Passes ARP packets whose sender is one of the addresses or zero; all, if there are too many.
 fn filter(addresses: &[Ipv4Addr]) -> Vec<SockFilter> {
     // The codes of `<linux/bpf_common.h>`: load a word from there, jump if equal, return.
     const LOAD: u16 = 0x20;
     const EQUAL: u16 = 0x15;
     const GIVE: u16 = 0x06;
-    // After the Ethernet header and ARP's fixed eight bytes and the sender's hardware address.
+    // The Ethernet header, ARP's fixed eight bytes and the sender's hardware address.
     const SENDER: u32 = 14 + 8 + 6;
     if addresses.len() > FILTERED {
         return Vec::new();
@@ -143,7 +142,7 @@ fn request(mac: [u8; 6], sender: Ipv4Addr, target: Ipv4Addr) -> [u8; FRAME] {
         &[0, 1, 0x08, 0x00, 6, 4, 0, 1],
         &mac,
         &sender.octets(),
-        // The hardware address that is asked for.
+        // The target's hardware address, unknown.
         &[0; 6],
         &target.octets(),
     ];
@@ -160,7 +159,7 @@ fn parse(frame: &[u8]) -> Option<ArpMessage> {
     if kind != &[0, 1, 0x08, 0x00, 6, 4] {
         return None;
     }
-    // Request and answer both show who has what.
+    // A request and an answer both contain the sender's addresses.
     let (_, body) = body.split_first_chunk::<2>()?;
     let (mac, body) = body.split_first_chunk::<6>()?;
     let (sender, body) = body.split_first_chunk::<4>()?;
@@ -204,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn short_or_foreign_frames_are_nothing() {
+    fn short_or_foreign_frames_are_ignored() {
         let frame = request(MAC, VIP, VIP);
         for length in 0..FRAME {
             assert_eq!(parse(frame.get(..length).expect("shorter")), None, "{length} bytes");

@@ -1,8 +1,8 @@
 //! The folder of a control socket, and the daemon's own files in it.
 //!
-//! A file that another user can have put there is neither read nor written: root would carry out
-//! what that user wrote. Names are looked up in the folder as it was opened (`/proc/self/fd` of
-//! proc(5) is openat(2) for std), so nobody can put another folder in its place.
+//! The daemon neither reads nor writes a file that another user may have put there: root would
+//! carry out what that user wrote. The folder is opened once, and names are looked up in that open
+//! folder (`/proc/self/fd` of proc(5) serves std as openat(2)), so another user cannot replace it.
 
 use std::ffi::OsStr;
 use std::fs::{self, File, Metadata, OpenOptions};
@@ -14,10 +14,10 @@ use std::path::{Path, PathBuf};
 /// Write access of the group and of others.
 const OTHERS_WRITE: u32 = 0o022;
 
-/// `S_ISVTX`: in such a folder nobody removes or renames another user's files.
+/// `S_ISVTX`: in such a folder a user cannot remove or rename another user's files.
 const STICKY: u32 = 0o1000;
 
-/// Why a folder or a file is not taken for this user's own.
+/// Why a folder or a file is not trusted as this user's own.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("{path} {fault}")]
 pub struct NotOurs {
@@ -28,10 +28,10 @@ pub struct NotOurs {
 /// Why a file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
-    /// Another user can have made or changed it.
+    /// Another user may have made or changed it.
     #[error(transparent)]
     NotOurs(#[from] NotOurs),
-    /// The kernel's word.
+    /// The system call failed.
     #[error(transparent)]
     Io(#[from] io::Error),
 }
@@ -48,8 +48,8 @@ impl Folder {
     ///
     /// # Errors
     ///
-    /// It belongs to another user than root and this one, or others may write to it and it is not
-    /// sticky as `/tmp` is; those of open(2).
+    /// The folder belongs to a user other than root and this one, or others may write to it and it
+    /// is not sticky as `/tmp` is; errors of open(2).
     pub fn open(path: &Path) -> Result<Self, FileError> {
         let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
         let handle = OpenOptions::new().read(true).custom_flags(libc::O_DIRECTORY).open(path)?;
@@ -65,19 +65,19 @@ impl Folder {
         }
     }
 
-    /// The file's name for people.
+    /// The file's path for messages.
     #[must_use]
     pub fn shown(&self, name: &OsStr) -> PathBuf {
         self.path.join(name)
     }
 
-    /// The file's name for system calls.
+    /// The file's path for system calls.
     #[must_use]
     pub fn at(&self, name: &OsStr) -> PathBuf {
         Path::new("/proc/self/fd").join(self.handle.as_raw_fd().to_string()).join(name)
     }
 
-    /// Reads at most `most` bytes of this user's file; `None`: there is none.
+    /// Reads at most `most` bytes of this user's file; `None` if it does not exist.
     ///
     /// # Errors
     ///
@@ -94,8 +94,8 @@ impl Folder {
         Ok(Some(bytes))
     }
 
-    /// Writes this user's file for this user alone: after a crash it is the old one or the new one,
-    /// never half of it.
+    /// Writes a file of mode 0600. After a crash the file has the old or the new content, never a
+    /// part.
     ///
     /// # Errors
     ///
@@ -104,7 +104,7 @@ impl Folder {
         let mut new = name.to_owned();
         new.push(".new");
         let new = self.at(&new);
-        // What is left of a crash, or another user's link: the name goes, not the file behind it.
+        // A file left by a crash, or another user's link: remove the name, do not follow it.
         match fs::remove_file(&new) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
@@ -118,11 +118,11 @@ impl Folder {
         file.write_all(bytes)?;
         file.sync_all()?;
         fs::rename(&new, self.at(name))?;
-        // The new name, too, is on the disk when this returns.
+        // Also writes the new name to the disk.
         self.handle.sync_all()
     }
 
-    /// Removes the file, if it is there.
+    /// Removes the file if it exists.
     ///
     /// # Errors
     ///
@@ -134,13 +134,13 @@ impl Folder {
         }
     }
 
-    /// Opens this user's file; `None`: there is none. One that is made has mode 0600.
+    /// Opens this user's file; `None` if it does not exist. A new file has mode 0600.
     pub(super) fn open_file(
         &self,
         name: &OsStr,
         how: &mut OpenOptions,
     ) -> Result<Option<File>, FileError> {
-        // Without O_NONBLOCK a FIFO waits for its other end.
+        // Without O_NONBLOCK opening a FIFO waits for its other end.
         let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
         let not_ours =
             |fault: String| NotOurs { path: self.shown(name).display().to_string(), fault };
@@ -181,7 +181,7 @@ fn fault(meta: &Metadata) -> Option<String> {
     })
 }
 
-/// That another user than root and this one owns it.
+/// Says which user owns it, if that is neither root nor this one.
 fn stranger(meta: &Metadata) -> Option<String> {
     // SAFETY: geteuid(2) takes nothing and cannot fail.
     let own = unsafe { libc::geteuid() };
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read_up_to_the_bound_and_for_this_user_alone() {
+    fn a_written_file_reads_back_up_to_the_bound_and_has_mode_0600() {
         let place = Place::new("written");
         let folder = Folder::open(&place.0).unwrap();
         let name = OsStr::new(NAME);
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn what_another_user_can_have_made_or_changed_is_not_read() {
+    fn a_file_that_another_user_may_have_made_or_changed_is_not_read() {
         let place = Place::new("not-ours");
         let path = place.0.join(NAME);
         let other = place.0.join("other");
@@ -307,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_to_which_others_may_write_is_taken_only_if_it_is_sticky() {
+    fn a_folder_to_which_others_may_write_is_accepted_only_if_it_is_sticky() {
         let place = Place::new("mode");
         for (mode, fine) in [
             (0o700, true),

@@ -15,10 +15,10 @@ pub(super) const HEADER: usize = 14;
 pub(super) struct Frames(AsyncFd<Socket>);
 
 impl Frames {
-    /// Opens a socket on the interface with that number. Needs a tokio runtime with IO, and
+    /// Opens a socket on the interface with that index. Needs a tokio runtime with IO and
     /// `CAP_NET_RAW`.
     pub(super) fn open(link: u32, ethertype: u16, filter: &[SockFilter]) -> io::Result<Self> {
-        // Without a protocol it receives nothing before it is bound to both.
+        // Without a protocol it receives nothing until it is bound to interface and protocol.
         let socket = Socket::new(Domain::PACKET, Type::RAW, None)?;
         if !filter.is_empty() {
             socket.attach_filter(filter)?;
@@ -29,7 +29,7 @@ impl Frames {
         unsafe { AsyncFd::register(socket) }.map(Self).map_err(io::Error::from)
     }
 
-    /// Waits for a frame, and cuts off what does not fit into the buffer.
+    /// Waits for a frame; the part that does not fit into the buffer is lost.
     pub(super) async fn receive<'a>(&self, buffer: &'a mut [u8]) -> io::Result<&'a [u8]> {
         loop {
             let mut ready = self.0.readable().await?;

@@ -1,23 +1,22 @@
-//! Changes of the host as rtnetlink tells them: which groups to listen to, and the little of the
-//! messages that matters.
+//! Changes of the host from rtnetlink: the multicast groups, and the few fields that matter.
 //!
-//! Messages can be lost, so they say that something has changed, and the host is looked at anew.
-//! Only what is over by then is read from them: an interface that was down for a moment, and one
-//! that asks to be announced.
+//! The kernel may drop messages, so an event only says that something has changed, and the caller
+//! reads the host's state again. Two facts are taken from the messages, since they are over by
+//! then: an interface that was down for a moment, and one that asks to be announced.
 
 use std::io::{self, Read};
 
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use tokio::io::unix::AsyncFd;
 
-/// The groups of `<linux/rtnetlink.h>` for interfaces and their settings. There is none for proxy
-/// neighbour entries.
+/// The groups of `<linux/rtnetlink.h>` for interfaces and their settings. Proxy neighbour entries
+/// have none.
 const GROUPS: [u32; 3] = [
     1,  // RTNLGRP_LINK
     24, // RTNLGRP_IPV4_NETCONF
     25, // RTNLGRP_IPV6_NETCONF
 ];
-/// The kernel sends no longer message to listeners (`NLMSG_GOODSIZE`), or cuts it off.
+/// The longest message that the kernel sends to listeners (`NLMSG_GOODSIZE`); it truncates others.
 const BUFFER: usize = 32 * 1024;
 /// Bytes of `struct nlmsghdr`.
 const HEADER: usize = 16;
@@ -29,35 +28,34 @@ const RTM_NEWNETCONF: u16 = 80;
 const RTM_DELNETCONF: u16 = 81;
 const IFF_UP: u32 = 1;
 const IFF_LOWER_UP: u32 = 1 << 16;
-/// The attribute with the reason of a message about an interface, and the two reasons that ask to
-/// be announced.
+/// The attribute that holds the reason of a link message, and the two reasons that ask for an
+/// announcement.
 const IFLA_EVENT: u16 = 44;
 const EVENT_BONDING_FAILOVER: u32 = 3;
 const EVENT_NOTIFY_PEERS: u32 = 4;
 
-/// A socket that hears of changes.
+/// A socket that receives notifications.
 #[derive(Debug)]
 pub struct HostEvents {
     socket: AsyncFd<Socket>,
     buffer: Box<[u8]>,
 }
 
-/// What has changed.
+/// A change of the host.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum HostEvent {
-    /// An interface, by its number.
+    /// An interface.
     Link {
         /// Its number.
         index: u32,
         /// Whether it is up and has a carrier.
         running: bool,
-        /// Whether its neighbours are to be told anew which addresses it has, as after a bond's
-        /// fail-over.
+        /// Whether its neighbours need to learn its addresses again, as after a bond's fail-over.
         announce: bool,
     },
     /// Settings of an interface: `forwarding`, `rp_filter`, `proxy_neigh` and the like.
     Settings,
-    /// Something else, or messages were lost.
+    /// Another change, or messages were lost.
     Other,
 }
 
@@ -66,7 +64,7 @@ impl HostEvents {
     ///
     /// # Errors
     ///
-    /// No netlink socket can be had.
+    /// The netlink socket cannot be opened.
     pub fn open() -> io::Result<Self> {
         let route = Protocol::from(libc::NETLINK_ROUTE);
         let socket = Socket::new(Domain::from(libc::AF_NETLINK), Type::RAW, Some(route))?;
@@ -77,11 +75,11 @@ impl HostEvents {
         Ok(Self { socket, buffer: vec![0; BUFFER].into() })
     }
 
-    /// Waits for a change and gives all that one message says.
+    /// Waits for a datagram and returns the events in it.
     ///
     /// # Errors
     ///
-    /// The socket is broken.
+    /// The socket failed.
     pub async fn next(&mut self) -> io::Result<Vec<HostEvent>> {
         loop {
             let mut ready = self.socket.readable().await?;
@@ -205,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_messages_say() {
+    fn messages_become_events() {
         let up = IFF_UP | IFF_LOWER_UP;
         let name = attribute(3, b"eth0\0");
         let fails_over = [name.clone(), attribute(IFLA_EVENT, &3_u32.to_ne_bytes())].concat();
@@ -226,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_cut_off_or_nonsense_ends_the_reading() {
+    fn a_truncated_or_malformed_message_ends_the_reading() {
         let whole = link(IFF_UP, &attribute(IFLA_EVENT, &4_u32.to_ne_bytes()));
         for length in 0..whole.len() {
             assert!(events(whole.get(..length).expect("shorter")).is_empty(), "{length} bytes");

@@ -2,10 +2,10 @@
 
 use std::io;
 
-/// Raises the limit of open files to what the process may have, and says what that is.
+/// Raises the soft limit of open files to the hard limit, and returns it.
 ///
 /// # Errors
-/// The kernel refuses to say.
+/// The kernel does not report the limit.
 pub fn raise_open_files() -> io::Result<u64> {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: `limit` is alive and of the type that the call writes.

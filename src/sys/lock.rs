@@ -1,4 +1,4 @@
-//! One process per file: an exclusive `flock` that ends with the process, however it ends.
+//! One process per file: an exclusive `flock`, which the kernel releases when the process ends.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, OpenOptions, Permissions, TryLockError};
@@ -8,11 +8,10 @@ use std::sync::Arc;
 
 use super::folder::{FileError, Folder};
 
-/// flock(2) asks for no right to write: whoever may open the file could hold the lock.
+/// flock(2) needs no write permission: any user who may open the file could hold the lock.
 const MODE: u32 = 0o600;
 
-/// A lock that is held. The file holds the holder's process number; it is removed when the lock is
-/// dropped.
+/// A held lock. The file contains the holder's process ID and is removed when the lock is dropped.
 #[derive(Debug)]
 pub struct Lock {
     folder: Arc<Folder>,
@@ -20,23 +19,23 @@ pub struct Lock {
     _file: File,
 }
 
-/// What came of the attempt.
+/// The result of [`take`].
 #[derive(Debug)]
 pub enum Attempt {
-    /// It is ours.
+    /// This process holds the lock.
     Taken(Lock),
-    /// Another process has it.
+    /// Another process holds it.
     Held {
-        /// Its number, where the file says so.
+        /// Its process ID, if the file contains one.
         pid: Option<u32>,
     },
 }
 
-/// Takes the lock, or says who has it; does not wait.
+/// Takes the lock or reports its holder; does not wait.
 ///
 /// # Errors
 ///
-/// The file cannot be opened, locked or written, or another user can have made it.
+/// The file cannot be opened, locked or written, or another user may have made it.
 pub fn take(folder: &Arc<Folder>, name: &OsStr) -> Result<Attempt, FileError> {
     loop {
         let mut how = OpenOptions::new();
@@ -49,8 +48,8 @@ pub fn take(folder: &Arc<Folder>, name: &OsStr) -> Result<Attempt, FileError> {
             Err(TryLockError::WouldBlock) => return Ok(Attempt::Held { pid: holder(&mut file) }),
             Err(TryLockError::Error(error)) => return Err(error.into()),
         }
-        // The holder before us may have removed the file between our open and our lock: then this
-        // lock is on a file without a name, and the next one would lock another.
+        // The previous holder may have removed the file between open and lock. This lock would then
+        // be on a file without a name, and the next process would lock another file.
         if !same_file(&file, folder, name)? {
             continue;
         }
@@ -63,16 +62,16 @@ pub fn take(folder: &Arc<Folder>, name: &OsStr) -> Result<Attempt, FileError> {
     }
 }
 
-/// Whether a process holds the lock now; a missing file is not held.
+/// Whether a process holds the lock now; false if the file does not exist.
 ///
 /// # Errors
 ///
-/// The file is there and cannot be opened or asked, or another user can have made it.
+/// The file exists but cannot be opened or queried, or another user may have made it.
 pub fn held(folder: &Folder, name: &OsStr) -> Result<bool, FileError> {
     let Some(file) = folder.open_file(name, OpenOptions::new().read(true))? else {
         return Ok(false);
     };
-    // A shared lock: two that ask at once must not see each other as holders.
+    // A shared lock: two processes that ask at once do not see each other as holders.
     match file.try_lock_shared() {
         Ok(()) => Ok(false),
         Err(TryLockError::WouldBlock) => Ok(true),
@@ -82,14 +81,14 @@ pub fn held(folder: &Folder, name: &OsStr) -> Result<bool, FileError> {
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        // Still locked: nobody else can have put another file here. A file that stays is no harm.
+        // Still locked: no other process has replaced the file. A file that stays does no harm.
         let _ = self.folder.remove(&self.name);
     }
 }
 
 fn holder(file: &mut File) -> Option<u32> {
     let mut text = String::new();
-    // Longer than any number.
+    // More digits than any process ID has.
     file.take(32).read_to_string(&mut text).ok()?;
     text.trim().parse().ok()
 }
@@ -122,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn the_second_is_told_who_is_first() {
+    fn the_second_process_gets_the_holders_process_id() {
         let (path, folder) = place("second");
         let name = OsStr::new(NAME);
         let Ok(Attempt::Taken(first)) = take(&folder, name) else { panic!("free") };
@@ -138,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_left_by_a_dead_holder_is_taken_and_kept_from_others() {
+    fn a_lock_file_of_a_dead_holder_is_locked_anew() {
         let (path, folder) = place("dead");
         fs::write(path.join(NAME), "4194305\n").unwrap();
         let Ok(Attempt::Taken(lock)) = take(&folder, OsStr::new(NAME)) else { panic!("free") };

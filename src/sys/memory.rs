@@ -3,17 +3,16 @@
 use std::io;
 use std::ops::Range;
 
-/// Asks for huge pages (madvise(2), `MADV_HUGEPAGE`) where addresses of this process's memory are
-/// touched from now on: a random read from a large table then misses one cache less, that of the
-/// page tables.
+/// Asks for huge pages (madvise(2), `MADV_HUGEPAGE`) for this address range. A random read from a
+/// large table then misses one cache less, that of the page tables.
 ///
 /// # Errors
-/// The kernel has no huge pages, or nothing is mapped there.
+/// The kernel has no huge pages, or the range is not mapped.
 pub fn prefer_huge_pages(addresses: Range<usize>) -> io::Result<()> {
     let page = page_size();
     let start = addresses.start.next_multiple_of(page);
     let len = addresses.end.saturating_sub(start) / page * page;
-    // SAFETY: this advice changes neither what the memory holds nor whether it is there, whosever it is; the kernel checks
+    // SAFETY: this advice changes neither the content of memory nor its mapping; the kernel checks
     // the addresses.
     let done = unsafe { libc::madvise(start as *mut libc::c_void, len, libc::MADV_HUGEPAGE) };
     if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
@@ -30,10 +29,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn memory_keeps_what_it_holds_and_nowhere_is_refused() {
+    fn memory_keeps_its_content_and_an_unmapped_range_is_refused() {
         let bytes = vec![7_u8; 8 << 20];
         let Range { start, end } = bytes.as_ptr_range();
-        // Where the kernel has no huge pages it says so, and nothing is lost either.
+        // A kernel without huge pages refuses; the content stays as it is.
         let _ = prefer_huge_pages(start as usize..end as usize);
         assert!(bytes.iter().all(|byte| *byte == 7));
         assert!(prefer_huge_pages(usize::MAX - (1 << 20)..usize::MAX).is_err());

@@ -1,6 +1,6 @@
 //! The operating system: TUN, raw sockets, netlink, sysctls, locks. The only place with `unsafe`.
 //!
-//! Plain values in and out, `io::Result` for errors; imports nothing of ours.
+//! Plain values in and out, `io::Result` for errors; imports no other module of vstun.
 #![allow(unsafe_code)]
 
 pub mod arp;

@@ -1,5 +1,5 @@
-//! Neighbour discovery over an `AF_PACKET` socket: probes (RFC 4862 5.4.2), answers, announcements
-//! (RFC 4861 7.2.6).
+//! Neighbour discovery over an `AF_PACKET` socket: probes (RFC 4862 5.4.2), answers, and
+//! announcements (RFC 4861 7.2.6).
 
 use std::io;
 use std::net::Ipv6Addr;
@@ -16,12 +16,11 @@ const MESSAGE: usize = 24;
 const ICMPV6: u8 = 58;
 const SOLICITATION: u8 = 135;
 const ADVERTISEMENT: u8 = 136;
-/// "No router has touched it": whatever has another hop limit came from elsewhere (RFC 4861 7.1).
+/// The hop limit of a message that no router has forwarded (RFC 4861 7.1).
 const HOP_LIMIT: u8 = 255;
-/// The flag of an advertisement that takes the place of what a neighbour knew before.
+/// The override flag of an advertisement: it replaces the neighbours' cached hardware address.
 const OVERRIDE: u8 = 0x20;
-/// The option of an advertisement with the advertiser's hardware address, its length in units of 8
-/// bytes.
+/// The target link-layer address option: type, and length in units of 8 bytes.
 const TARGET_ADDRESS: [u8; 2] = [2, 1];
 const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
 
@@ -29,16 +28,16 @@ const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
 #[derive(Debug)]
 pub struct Ndisc {
     frames: Frames,
-    /// Holds memberships in multicast groups: switches and network cards pass on only what somebody
-    /// wants.
+    /// Holds the memberships in multicast groups, so that switches and network cards pass the
+    /// groups' frames on.
     groups: Socket,
     link: u32,
     mac: [u8; 6],
 }
 
 impl Ndisc {
-    /// Opens a socket on the interface with that number and hardware address. Needs a tokio runtime
-    /// with IO, and `CAP_NET_RAW`.
+    /// Opens a socket on the interface with that index and hardware address. Needs a tokio runtime
+    /// with IO and `CAP_NET_RAW`.
     ///
     /// # Errors
     ///
@@ -49,22 +48,22 @@ impl Ndisc {
         Ok(Self { frames, groups, link, mac })
     }
 
-    /// Joins the group that hosts which are about to take the address send their probes to (RFC
-    /// 4862 5.4.2).
+    /// Joins the solicited-node group of the address. Hosts that are about to use the address send
+    /// their probes to it (RFC 4862 5.4.2).
     ///
     /// # Errors
     ///
-    /// The kernel's, where there are too many groups.
+    /// The kernel's, if there are too many groups.
     pub fn listen(&self, wanted: Ipv6Addr) -> io::Result<()> {
         self.groups.join_multicast_v6(&solicited_node(wanted), self.link)
     }
 
-    /// Asks who has the address, without saying that we want it: the sender's address is
-    /// unspecified. Linux answers for its own addresses and for those that it is a proxy for.
+    /// Asks which host has the address, without claiming it: the source address is unspecified.
+    /// Linux answers for its own addresses and for those that it is a proxy for.
     ///
     /// # Errors
     ///
-    /// The kernel's, `ENETDOWN` where the interface is down.
+    /// The kernel's, `ENETDOWN` if the interface is down.
     pub fn probe(&self, wanted: Ipv6Addr) -> io::Result<()> {
         let message = message(SOLICITATION, 0, wanted);
         self.frames.send(&frame(
@@ -75,7 +74,7 @@ impl Ndisc {
         ))
     }
 
-    /// Tells everybody that we have the address.
+    /// Announces to all hosts on the link that this one has the address.
     ///
     /// # Errors
     ///
@@ -90,7 +89,7 @@ impl Ndisc {
     ///
     /// # Errors
     ///
-    /// The kernel's, `ENETDOWN` where the interface goes down.
+    /// The kernel's, `ENETDOWN` if the interface goes down.
     pub async fn receive(&self) -> io::Result<NdMessage> {
         let mut buffer = [0; 1600];
         loop {
@@ -107,17 +106,17 @@ impl Ndisc {
 pub struct NdMessage {
     /// The hardware address of the sender.
     pub mac: [u8; 6],
-    /// The address it has sent from; unspecified: none, it is probing.
+    /// The source address; unspecified: the sender has none yet and is probing.
     pub source: Ipv6Addr,
-    /// The address it asks for or has.
+    /// The address that it asks for or advertises.
     pub target: Ipv6Addr,
-    /// Whether it says that it has the target.
+    /// Whether it is an advertisement.
     pub advertised: bool,
 }
 
 impl NdMessage {
-    /// Whether it shows that the other host has the address, or is about to take it (RFC 4862
-    /// 5.4.3, 5.4.4).
+    /// Whether it shows that another host has the address or is about to use it (RFC 4862 5.4.3,
+    /// 5.4.4).
     #[must_use]
     pub fn conflicts(&self, address: Ipv6Addr) -> bool {
         let claimed = self.advertised || self.source.is_unspecified();
@@ -131,16 +130,16 @@ fn solicited_node(address: Ipv6Addr) -> Ipv6Addr {
     Ipv6Addr::new(0xff02, 0, 0, 0, 0, 1, 0xff00 | (low & 0xff), last)
 }
 
-/// Passes solicitations and advertisements only, so that the traffic on the interface does not wake
-/// us.
+/// Passes only solicitations and advertisements, so that other traffic on the interface does not
+/// wake the daemon.
 const FILTER: [SockFilter; 7] = {
     // The codes of `<linux/bpf_common.h>`: load a byte from there, jump if equal, return.
     const LOAD: u16 = 0x30;
     const EQUAL: u16 = 0x15;
     const GIVE: u16 = 0x06;
     [
-        // After the Ethernet header the next header is byte 6 of IPv6's 40, and ICMPv6 starts with
-        // its type.
+        // After the Ethernet header: the next header is byte 6 of the IPv6 header's 40, and the
+        // first byte of ICMPv6 is its type.
         SockFilter::new(LOAD, 0, 0, 14 + 6),
         SockFilter::new(EQUAL, 0, 3, ICMPV6 as u32),
         SockFilter::new(LOAD, 0, 0, 14 + 40),
@@ -184,7 +183,7 @@ fn frame(mac: [u8; 6], source: Ipv6Addr, destination: Ipv6Addr, mut message: Vec
     parts.concat()
 }
 
-/// RFC 4443 2.3; over a message with its checksum in place it is zero.
+/// The ICMPv6 checksum (RFC 4443 2.3); zero over a message whose checksum is in place and right.
 fn checksum(source: Ipv6Addr, destination: Ipv6Addr, message: &[u8]) -> u16 {
     let length = u32::try_from(message.len()).unwrap_or(u32::MAX);
     let pseudo: [&[u8]; 4] = [
@@ -206,7 +205,7 @@ fn checksum(source: Ipv6Addr, destination: Ipv6Addr, message: &[u8]) -> u16 {
     !u16::try_from(sum).unwrap_or(u16::MAX)
 }
 
-/// What other hosts have to take it for as well (RFC 4861 7.1).
+/// Parses a frame, with the validity checks of RFC 4861 7.1.
 fn parse(frame: &[u8]) -> Option<NdMessage> {
     let (ethernet, packet) = frame.split_first_chunk::<HEADER>()?;
     let [_, _, _, _, _, _, mac @ .., 0x86, 0xdd] = ethernet else { return None };
@@ -245,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn a_probe_is_what_rfc_4862_says() {
+    fn a_probe_is_as_in_rfc_4862() {
         let frame = probe();
         assert_eq!(frame[..6], [0x33, 0x33, 0xff, 0x12, 0x34, 0x56]);
         let packet = etherparse::SlicedPacket::from_ethernet(&frame).expect("IPv6");
@@ -274,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn an_ordinary_question_is_no_conflict() {
+    fn an_ordinary_solicitation_is_no_conflict() {
         let client = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 9);
         let message = message(SOLICITATION, 0, VIP).to_vec();
         let heard = parse(&frame(MAC, client, solicited_node(VIP), message)).expect("one");
@@ -283,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn short_damaged_or_foreign_frames_are_nothing() {
+    fn short_damaged_or_foreign_frames_are_ignored() {
         for frame in [probe(), announcement()] {
             assert!(parse(&frame).is_some());
             for length in 0..frame.len() {

@@ -1,7 +1,7 @@
-//! rtnetlink: messages in and out, errors as `io::Error` with the kernel's errno.
+//! rtnetlink: requests and notifications; errors are `io::Error` with the kernel's errno.
 //!
-//! A connection is driven by a task of the tokio runtime it is opened in, and lives in the network
-//! namespace of the thread that opens it.
+//! A task of the tokio runtime in which a connection is opened drives it. The connection stays in
+//! the network namespace of the thread that opens it.
 
 mod route_socket;
 
@@ -42,23 +42,23 @@ pub struct Netlink {
     route_port: u32,
 }
 
-/// What has changed on the host.
+/// A change on the host.
 #[derive(Debug)]
 pub enum Heard {
-    /// A route was made. `replaces`: in the place of one with the same key.
+    /// A route was added. `replaces`: it replaced one with the same key.
     RouteMade {
         /// The route.
         route: RouteMessage,
-        /// Whether another has gone for it.
+        /// Whether it replaced another.
         replaces: bool,
     },
-    /// A route has gone.
+    /// A route was removed.
     RouteGone(RouteMessage),
-    /// Anything else, or messages were lost: the host has to be looked at anew.
+    /// Any other change, or messages were lost: the caller reads the host's state again.
     Other,
 }
 
-/// A connection that hears of changes.
+/// A connection that receives notifications.
 #[derive(Debug)]
 pub struct Events {
     messages: Messages,
@@ -82,7 +82,7 @@ impl Netlink {
     ///
     /// # Errors
     ///
-    /// No netlink socket can be had.
+    /// The netlink socket cannot be opened.
     pub fn open() -> io::Result<Self> {
         let (connection, handle, _) = rtnetlink::new_connection()?;
         let routes = RouteSocket::open()?;
@@ -91,7 +91,7 @@ impl Netlink {
         Ok(Self { handle, driver: tokio::spawn(connection), routes, route_port })
     }
 
-    /// Every interface.
+    /// Lists all interfaces.
     ///
     /// # Errors
     ///
@@ -100,11 +100,11 @@ impl Netlink {
         all(self.handle.link().get().execute()).await
     }
 
-    /// The number of the interface of that name.
+    /// The index of the interface of that name.
     ///
     /// # Errors
     ///
-    /// `ENODEV`: there is none; others of the kernel's.
+    /// `ENODEV` if there is none; other errors of the kernel.
     pub async fn index(&self, name: &str) -> io::Result<u32> {
         let request = self.handle.link().get().match_name(name.to_owned());
         let mut answers = std::pin::pin!(request.execute());
@@ -113,7 +113,7 @@ impl Netlink {
         Ok(link.header.index)
     }
 
-    /// Every local address of both families.
+    /// Lists all local addresses of both families.
     ///
     /// # Errors
     ///
@@ -122,7 +122,7 @@ impl Netlink {
         all(self.handle.address().get().execute()).await
     }
 
-    /// Gives every route of every table to `each`.
+    /// Calls `each` with every route of every table.
     ///
     /// # Errors
     ///
@@ -137,17 +137,17 @@ impl Netlink {
         self.routes.lock().await.dump(request, each).await
     }
 
-    /// Makes many changes of routes, in their order. One that is refused does not keep the others
-    /// from being made. [`Events`] that know of this connection do not tell of them.
+    /// Sends many route changes in order. A refused change does not stop the others. [`Events`]
+    /// opened with this connection do not report them.
     ///
     /// # Errors
     ///
-    /// The kernel could not be asked; some may be made then.
+    /// The requests could not be sent; the kernel may have applied some.
     pub async fn change_routes(&self, requests: &[RouteRequest]) -> io::Result<Vec<Refused>> {
         self.routes.lock().await.change(requests).await
     }
 
-    /// Every rule.
+    /// Lists all rules of a family.
     ///
     /// # Errors
     ///
@@ -156,7 +156,7 @@ impl Netlink {
         all(self.handle.rule().get(version.clone()).execute()).await
     }
 
-    /// Every proxy neighbour entry.
+    /// Lists all proxy neighbour entries of a family.
     ///
     /// # Errors
     ///
@@ -170,20 +170,20 @@ impl Netlink {
     ///
     /// # Errors
     ///
-    /// `ENETUNREACH`, `EHOSTUNREACH` and others where there is none.
+    /// `ENETUNREACH`, `EHOSTUNREACH` and others if there is none.
     pub async fn lookup(&self, request: RouteMessage) -> io::Result<RouteMessage> {
         let mut answers = std::pin::pin!(self.handle.route().get(request).execute());
         let answer = answers.try_next().await.map_err(error)?;
         answer.ok_or_else(|| io::Error::other("the kernel did not answer a route lookup"))
     }
 
-    /// Makes a route; `replace`: in the place of one with the same destination, type of service and
-    /// metric. IPv6 may have several such; it replaces the first of the same sort (with a gateway
-    /// or without), or else the first.
+    /// Adds a route. With `replace` it replaces the route with the same destination, type of
+    /// service and metric. IPv6 may have several of these: it replaces the first of the same sort
+    /// (with or without a gateway), or else the first.
     ///
     /// # Errors
     ///
-    /// `EEXIST` without `replace`; others of the kernel's.
+    /// `EEXIST` without `replace`; other errors of the kernel.
     pub async fn add_route(&self, route: RouteMessage, replace: bool) -> io::Result<()> {
         let request = self.handle.route().add(route);
         done((if replace { request.replace() } else { request }).execute()).await
@@ -193,16 +193,16 @@ impl Netlink {
     ///
     /// # Errors
     ///
-    /// `ESRCH`: there is none; others of the kernel's.
+    /// `ESRCH` if there is none; other errors of the kernel.
     pub async fn remove_route(&self, route: RouteMessage) -> io::Result<()> {
         done(self.handle.route().del(route).execute()).await
     }
 
-    /// Makes a rule.
+    /// Adds a rule.
     ///
     /// # Errors
     ///
-    /// `EEXIST`; others of the kernel's.
+    /// `EEXIST`; other errors of the kernel.
     pub async fn add_rule(&self, rule: RuleMessage) -> io::Result<()> {
         let mut request = self.handle.rule().add();
         *request.message_mut() = rule;
@@ -213,12 +213,12 @@ impl Netlink {
     ///
     /// # Errors
     ///
-    /// `ENOENT`: there is none; others of the kernel's.
+    /// `ENOENT` if there is none; other errors of the kernel.
     pub async fn remove_rule(&self, rule: RuleMessage) -> io::Result<()> {
         done(self.handle.rule().del(rule).execute()).await
     }
 
-    /// Makes a proxy neighbour entry. One that exists takes the new protocol number.
+    /// Adds a proxy neighbour entry. An existing one gets the new protocol number.
     ///
     /// # Errors
     ///
@@ -235,23 +235,22 @@ impl Netlink {
     ///
     /// # Errors
     ///
-    /// `ENOENT`: there is none; others of the kernel's.
+    /// `ENOENT` if there is none; other errors of the kernel.
     pub async fn remove_proxy(&self, link: u32, address: IpAddr) -> io::Result<()> {
-        // The request to add builds the message that the one to remove needs.
+        // The builder of the add request also builds the message that a removal needs.
         let mut request = self.handle.neighbours().add(link, address).flags(NeighbourFlags::Proxy);
         let message = std::mem::take(request.message_mut());
         done(self.handle.neighbours().del(message).execute()).await
     }
 
-    /// Gives an interface an address that the host serves and does not connect from: the kernel
-    /// picks it as the source of a connection only where there is no other. IPv6 has deprecated
-    /// addresses for that (RFC 6724 rule 3), and uses it at once: no other host on the link is
-    /// asked whether it has it too. For IPv4 the kernel passes over those of host scope
-    /// (`inet_select_addr`).
+    /// Adds an address that the host serves but should not connect from: the kernel picks it as a
+    /// source address only if there is no other. An IPv6 address is deprecated (RFC 6724 rule 3)
+    /// and usable at once, without duplicate address detection. An IPv4 address has host scope,
+    /// which `inet_select_addr` passes over.
     ///
     /// # Errors
     ///
-    /// `EEXIST`; others of the kernel's.
+    /// `EEXIST`; other errors of the kernel.
     pub async fn add_served_address(
         &self,
         link: u32,
@@ -271,18 +270,18 @@ impl Netlink {
         done(request.execute()).await
     }
 
-    /// Takes an address off an interface.
+    /// Removes an address from an interface.
     ///
     /// # Errors
     ///
-    /// `EADDRNOTAVAIL`: it is not there; others of the kernel's.
+    /// `EADDRNOTAVAIL` if it is not there; other errors of the kernel.
     pub async fn remove_address(&self, link: u32, address: IpAddr, prefix: u8) -> io::Result<()> {
         let mut request = self.handle.address().add(link, address, prefix);
         let message = std::mem::take(request.message_mut());
         done(self.handle.address().del(message).execute()).await
     }
 
-    /// Sets an interface up, with this MTU.
+    /// Sets an interface up with this MTU.
     ///
     /// # Errors
     ///
@@ -300,12 +299,12 @@ impl Drop for Netlink {
 }
 
 impl Events {
-    /// Subscribes to changes of interfaces, addresses, routes and rules, but for those of routes
-    /// that `netlink` makes by [`Netlink::change_routes`].
+    /// Subscribes to changes of interfaces, addresses, routes and rules, except route changes that
+    /// `netlink` makes by [`Netlink::change_routes`].
     ///
     /// # Errors
     ///
-    /// No netlink socket can be had.
+    /// The netlink socket cannot be opened.
     pub fn open(netlink: &Netlink) -> io::Result<Self> {
         use MulticastGroup::{
             Ipv4Ifaddr, Ipv4Route, Ipv4Rule, Ipv6Ifaddr, Ipv6Route, Ipv6Rule, Link,
@@ -316,7 +315,8 @@ impl Events {
         // SAFETY: the connection owns the descriptor and outlives this reference to it.
         let descriptor = unsafe { BorrowedFd::borrow_raw(descriptor) };
         let socket = SockRef::from(&descriptor);
-        // Without these the daemon has more to read: its own changes, and all anew after a burst.
+        // Both calls are optional: they save reading the daemon's own changes and a full reread
+        // after a burst.
         let _ = socket.attach_filter(&not_from(netlink.route_port));
         let _ = super::raw::force_buffer(&descriptor, libc::SO_RCVBUFFORCE, libc::SO_RCVBUF);
         Ok(Self {
@@ -329,7 +329,7 @@ impl Events {
     ///
     /// # Errors
     ///
-    /// The connection is broken.
+    /// The connection is closed.
     pub async fn next(&mut self) -> io::Result<Heard> {
         let Some(message) = self.messages.next().await else {
             return Err(io::Error::other("the netlink connection is closed"));
@@ -353,11 +353,11 @@ impl Drop for Events {
     }
 }
 
-/// A filter program: what a request of that port has caused (`nlmsg_pid`) is not received.
+/// A filter program that drops notifications caused by requests of that port (`nlmsg_pid`).
 fn not_from(port: u32) -> [SockFilter; 4] {
     /// The offset of `nlmsg_pid` in `nlmsghdr`.
     const PORT: u32 = 12;
-    // BPF_LD | BPF_W | BPF_ABS reads what is in memory as big endian.
+    // BPF_LD | BPF_W | BPF_ABS reads memory as big endian.
     let port = u32::from_be_bytes(port.to_ne_bytes());
     [
         SockFilter::new(0x20, 0, 0, PORT),

@@ -1,4 +1,4 @@
-//! Which network namespace of which boot this thread is in.
+//! The identity of this thread's network namespace and boot.
 
 use std::os::fd::AsRawFd;
 use std::{fs, io};
@@ -8,8 +8,8 @@ use socket2::{Domain, Socket, Type};
 /// `SO_NETNS_COOKIE` of `<asm-generic/socket.h>`, not in every libc.
 const SO_NETNS_COOKIE: libc::c_int = 71;
 
-/// A text that no other network namespace of this or another boot has. The kernel's cookie counts
-/// namespaces and is never used again (Linux 5.14); before it, the namespace's inode, which may be.
+/// A text that identifies this network namespace across boots. The kernel's cookie (Linux 5.14) is
+/// never reused; older kernels have only the namespace's inode, which may be.
 ///
 /// # Errors
 ///

@@ -1,14 +1,14 @@
-//! Who is at the other end of a Unix socket, and the groups of this system.
+//! Credentials of a Unix socket's peer, and the groups of this system.
 
 use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr;
 
-/// The most supplementary groups that are asked for (`NGROUPS_MAX` of limits.h).
+/// The most supplementary groups that a process has (`NGROUPS_MAX` of limits.h).
 const MAX_GROUPS: usize = 65_536;
 
-/// The longest entry of the group database in bytes that is read: members included, it can be long.
+/// The longest group database entry that is read, in bytes; it includes the member list.
 const MAX_ENTRY: usize = 1 << 20;
 
 /// The supplementary groups that the peer had when it connected (`SO_PEERGROUPS`, Linux 4.13).
@@ -36,7 +36,7 @@ pub fn groups(socket: BorrowedFd<'_>) -> io::Result<Vec<u32>> {
             return Ok(groups);
         }
         let error = io::Error::last_os_error();
-        // The kernel says then how much room it needs.
+        // The kernel has written the length that it needs.
         if error.raw_os_error() != Some(libc::ERANGE) || count <= groups.len() || count > MAX_GROUPS
         {
             return Err(error);
@@ -45,7 +45,7 @@ pub fn groups(socket: BorrowedFd<'_>) -> io::Result<Vec<u32>> {
     }
 }
 
-/// The number of the group with that name; `None`: there is none.
+/// The ID of the group with that name; `None` if there is none.
 ///
 /// # Errors
 /// Those of `getgrnam_r(3)`, when the group database cannot be read.
@@ -68,7 +68,7 @@ pub fn group(name: &str) -> io::Result<Option<u32>> {
         };
         match error {
             0 => return Ok((!found.is_null()).then_some(group.gr_gid)),
-            // What getgrnam(3) lists for "not found" beside a null pointer.
+            // getgrnam(3) lists these as "not found", beside a null pointer.
             libc::ENOENT | libc::ESRCH | libc::EBADF | libc::EPERM => return Ok(None),
             libc::ERANGE if room.len() < MAX_ENTRY => room.resize(room.len() * 2, 0),
             _ => return Err(io::Error::from_raw_os_error(error)),

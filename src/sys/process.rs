@@ -1,4 +1,4 @@
-//! What this process has used, and groups of others.
+//! Figures of this process, and process groups.
 
 use std::fs;
 use std::io;
@@ -8,13 +8,13 @@ use std::mem::MaybeUninit;
 #[must_use]
 pub fn cpu_seconds() -> f64 {
     let mut usage = MaybeUninit::<libc::rusage>::zeroed();
-    // SAFETY: the kernel writes one rusage into the memory, which is as large as one; zeroes are a
-    // valid value, should it refuse.
+    // SAFETY: the kernel writes one rusage into memory of that size; zeroes are a valid value if
+    // the call fails.
     let usage = unsafe {
         libc::getrusage(libc::RUSAGE_SELF, usage.as_mut_ptr());
         usage.assume_init()
     };
-    // Both are far below 2^53.
+    // Both numbers are far below 2^53.
     #[allow(clippy::cast_precision_loss)]
     let seconds = |time: libc::timeval| time.tv_sec as f64 + time.tv_usec as f64 / 1e6;
     seconds(usage.ru_utime) + seconds(usage.ru_stime)
@@ -23,7 +23,7 @@ pub fn cpu_seconds() -> f64 {
 /// Bytes of the process's memory that are in RAM (proc_pid_statm(5)).
 ///
 /// # Errors
-/// There is no /proc.
+/// /proc is not mounted.
 pub fn resident_bytes() -> io::Result<u64> {
     let text = fs::read_to_string("/proc/self/statm")?;
     let pages = text.split_ascii_whitespace().nth(1).and_then(|pages| pages.parse::<u64>().ok());
@@ -31,16 +31,16 @@ pub fn resident_bytes() -> io::Result<u64> {
     Ok(pages * super::memory::page_size() as u64)
 }
 
-/// How many files and sockets are open.
+/// The number of open files and sockets.
 ///
 /// # Errors
-/// There is no /proc.
+/// /proc is not mounted.
 pub fn open_fds() -> io::Result<u64> {
-    // The folder's own descriptor is one of them.
+    // Reading the folder opens one descriptor more.
     Ok(fs::read_dir("/proc/self/fd")?.count().saturating_sub(1) as u64)
 }
 
-/// How many may be (getrlimit(2), `RLIMIT_NOFILE`).
+/// The limit of open files (getrlimit(2), `RLIMIT_NOFILE`).
 #[must_use]
 pub fn max_fds() -> u64 {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
@@ -49,12 +49,12 @@ pub fn max_fds() -> u64 {
     limit.rlim_cur
 }
 
-/// Kills every process of a group, which its leader's number names.
+/// Kills every process of the group with that leader's process ID.
 ///
 /// # Errors
-/// The group is gone, or the number is that of no group of ours.
+/// The group has ended, or the ID is not one of a single group.
 pub fn kill_group(leader: u32) -> io::Result<()> {
-    // 0 and 1 would be this process's own group and everything there is (kill(2)).
+    // kill(2) takes 0 for this process's own group, and -1 for every process.
     let group = libc::pid_t::try_from(leader).ok().filter(|leader| *leader > 1);
     let group = group.ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
     // SAFETY: no memory is passed.
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_that_name_no_single_group_are_refused() {
+    fn ids_of_no_single_group_are_refused() {
         for leader in [0, 1, u32::MAX] {
             let refused = kill_group(leader).map_err(|error| error.kind());
             assert_eq!(refused, Err(io::ErrorKind::InvalidInput));

@@ -2,10 +2,10 @@
 
 use std::io;
 
-/// Three random words.
+/// `N` random words.
 ///
 /// # Errors
-/// Those of `getrandom(2)`, which has none once the system has booted.
+/// Those of `getrandom(2)`, which does not fail once the system has booted.
 pub fn words<const N: usize>() -> io::Result<[u64; N]> {
     let mut words = [0u64; N];
     let len = size_of_val(&words);

@@ -10,8 +10,8 @@ use std::{fs, io};
 ///
 /// # Errors
 ///
-/// `NotFound`: the kernel has no such setting, or its interface is gone. `InvalidInput`: no such
-/// path can be.
+/// `NotFound`: the kernel has no such setting, or its interface is gone. `InvalidInput`: the path
+/// is not valid.
 pub fn read(setting: &str) -> io::Result<String> {
     Ok(fs::read_to_string(path(setting)?)?.trim_end().to_owned())
 }
@@ -20,7 +20,7 @@ pub fn read(setting: &str) -> io::Result<String> {
 ///
 /// # Errors
 ///
-/// As [`read`]; `PermissionDenied` or `ReadOnlyFilesystem` where a container may not.
+/// As [`read`]; `PermissionDenied` or `ReadOnlyFilesystem` in a container that may not write it.
 pub fn write(setting: &str, value: &str) -> io::Result<()> {
     fs::write(path(setting)?, value)
 }

@@ -1,5 +1,4 @@
-//! The TUN device: frames with a 10-byte virtio-net header in front, whatever the kernel was asked
-//! for.
+//! The TUN device: frames with a 10-byte virtio-net header in front, with and without offload.
 
 use std::io::{self, IoSlice};
 use std::os::fd::{AsRawFd, RawFd};
@@ -9,26 +8,26 @@ use tun_rs::{DeviceBuilder, SyncDevice};
 /// Length of the virtio-net header in front of every frame.
 pub const VIRTIO_HEADER_LEN: usize = 10;
 
-/// The longest frame: a shorter read buffer would truncate silently.
+/// The longest frame; a shorter read buffer would truncate it silently.
 pub const MAX_FRAME_LEN: usize = VIRTIO_HEADER_LEN + 65_535;
 
-/// Packets that the device queues for us before the kernel drops: a burst of one full turn and
-/// more. The default of 500 is lost in a millisecond of small packets.
+/// Packets that the device queues for the daemon before the kernel drops: more than one full burst.
+/// Small packets fill the default of 500 in a millisecond.
 const QUEUE_LEN: u32 = 4_096;
 
-/// Packets that the kernel has dropped at a device since it was made.
+/// Packets that the kernel has dropped at a device since it was created.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Dropped {
-    /// On their way to the program: its queue was full.
+    /// From the kernel to the program: the program's queue was full.
     pub to_program: u64,
-    /// On their way from the program: the kernel's own queue was full, or it could not take them.
+    /// From the program to the kernel: its backlog was full, or it could not accept them.
     pub from_program: u64,
 }
 
-/// What the kernel has dropped at the device of that name in the network namespace of this thread.
+/// Reads the drop counters of the device of that name in this thread's network namespace.
 ///
 /// # Errors
-/// `NotFound`: there is no such device; those of reading `/proc/thread-self/net/dev`.
+/// `NotFound` if there is no such device; errors of reading `/proc/thread-self/net/dev`.
 pub fn dropped(name: &str) -> io::Result<Dropped> {
     let table = std::fs::read_to_string("/proc/thread-self/net/dev")?;
     let line =
@@ -36,15 +35,15 @@ pub fn dropped(name: &str) -> io::Result<Dropped> {
     line.and_then(drops_of).ok_or_else(|| io::ErrorKind::NotFound.into())
 }
 
-/// Eight figures of what the device has received, from the program, and eight of what it has sent,
-/// to it; the fourth of each is what was dropped.
+/// Eight counters of received frames (from the program), then eight of sent frames (to the
+/// program). The fourth of each is the drops.
 fn drops_of(figures: &str) -> Option<Dropped> {
     let mut figures = figures.split_ascii_whitespace().map(str::parse);
     let from_program = figures.nth(3)?.ok()?;
     Some(Dropped { from_program, to_program: figures.nth(7)?.ok()? })
 }
 
-/// A TUN device, non-blocking, gone when dropped.
+/// A TUN device, non-blocking, removed when dropped.
 pub struct Tun {
     device: SyncDevice,
     name: String,
@@ -62,14 +61,14 @@ impl std::fmt::Debug for Tun {
 }
 
 impl Tun {
-    /// Makes the device and leaves it down, so that nothing is sent into it before it is set up.
-    /// With `offload` the kernel hands over and takes super-frames of up to 64 KB and leaves
+    /// Creates the device and leaves it down, so that nothing is sent into it before it is set up.
+    /// With `offload` the kernel passes and accepts super-frames of up to 64 KB and leaves
     /// checksums to be completed; without, each frame is one wire packet.
     ///
     /// # Errors
-    /// Those of `/dev/net/tun` and its ioctls: `ENOENT`, `EPERM`, `EBUSY` for a name in use.
-    /// `EINVAL` or the like, or `Unsupported`, where the kernel refuses `offload`: then it may do
-    /// without.
+    /// Errors of `/dev/net/tun` and its ioctls: `ENOENT`, `EPERM`, `EBUSY` for a name in use.
+    /// `EINVAL` or the like, or `Unsupported`, if the kernel refuses `offload`: the caller may then
+    /// create the device without.
     pub fn create(name: &str, mtu: u16, offload: bool) -> io::Result<Self> {
         let device = DeviceBuilder::new()
             .name(name)
@@ -79,13 +78,12 @@ impl Tun {
                 builder.offload(offload).packet_information(false);
             })
             .build_sync()?;
-        // Linux ignores flags that it does not know.
+        // Linux ignores unknown flags, so ask whether it took this one.
         if offload && !has_virtio_header(&device)? {
             return Err(io::Error::new(io::ErrorKind::Unsupported, "no virtio-net header"));
         }
         device.set_nonblocking(true)?;
-        // This ioctl wants rights of the initial user namespace; without them the default has to
-        // do.
+        // This ioctl needs rights in the initial user namespace; without them the default stays.
         if let Err(error) = device.set_tx_queue_len(QUEUE_LEN)
             && error.kind() != io::ErrorKind::PermissionDenied
         {
@@ -94,10 +92,11 @@ impl Tun {
         Ok(Self { device, name: name.to_owned(), offload })
     }
 
-    /// Reads one frame into `buffer`, which should hold [`MAX_FRAME_LEN`] bytes; its length.
+    /// Reads one frame into `buffer`, which should have [`MAX_FRAME_LEN`] bytes; returns its
+    /// length.
     ///
     /// # Errors
-    /// `WouldBlock` when there is none; `EBADFD` when the device was deleted.
+    /// `WouldBlock` when there is none; `EBADFD` if the device was deleted.
     #[inline]
     pub fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.offload {
@@ -112,8 +111,8 @@ impl Tun {
     /// Writes one frame.
     ///
     /// # Errors
-    /// `EIO` when the device is down, `EBADFD` when it was deleted, `EINVAL` for a header that the
-    /// kernel does not take.
+    /// `EIO` if the device is down, `EBADFD` if it was deleted, `EINVAL` for a header that the
+    /// kernel does not accept.
     #[inline]
     pub fn write(&self, frame: &[u8]) -> io::Result<usize> {
         if self.offload {
@@ -123,8 +122,8 @@ impl Tun {
         self.device.send(packet)
     }
 
-    /// Writes one frame that lies in parts, of which the first begins with the virtio-net header.
-    /// For devices with offload: there is no other use for it.
+    /// Writes one frame that lies in several parts. The first begins with the virtio-net header.
+    /// Only for devices with offload.
     ///
     /// # Errors
     /// As [`Self::write`]; `InvalidInput` without offload.
@@ -136,13 +135,13 @@ impl Tun {
         self.device.send_vectored(parts)
     }
 
-    /// Whether it was made with offload.
+    /// Whether it was created with offload.
     #[must_use]
     pub fn offload(&self) -> bool {
         self.offload
     }
 
-    /// The name it was made with, also when it was deleted.
+    /// The name it was created with, also after it was deleted.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
@@ -151,7 +150,7 @@ impl Tun {
     /// The interface's index.
     ///
     /// # Errors
-    /// `ENODEV` when the device was deleted.
+    /// `ENODEV` if the device was deleted.
     pub fn index(&self) -> io::Result<u32> {
         self.device.if_index()
     }
@@ -159,20 +158,21 @@ impl Tun {
 
 /// Whether the device has `IFF_VNET_HDR`.
 fn has_virtio_header(device: &impl AsRawFd) -> io::Result<bool> {
-    // SAFETY: all-zero bytes are a valid value of this C struct: a name, and a union of integers and pointers.
+    // SAFETY: all-zero bytes are a valid value of this C struct: a name, and a union of integers
+    // and pointers.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
-    // SAFETY: TUNGETIFF writes a whole `ifreq` to where it is told.
+    // SAFETY: TUNGETIFF writes a whole `ifreq` to the given address.
     let done = unsafe { libc::ioctl(device.as_raw_fd(), libc::TUNGETIFF, &raw mut request) };
     if done < 0 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: it fills in the name and the flags.
+    // SAFETY: TUNGETIFF fills in the name and the flags.
     let flags = unsafe { request.ifr_ifru.ifru_flags };
     Ok(libc::c_int::from(flags) & libc::IFF_VNET_HDR != 0)
 }
 
-/// `read(2)` by its number: in a program with threads libc's own is a cancellation point, whose
-/// bookkeeping was 1.5 % of a small packet's cost.
+/// `read(2)` by its system call number. In a program with threads libc's function is a cancellation
+/// point, whose bookkeeping was 1.5 % of a small packet's cost.
 #[inline]
 fn read(device: &impl AsRawFd, buffer: &mut [u8]) -> io::Result<usize> {
     // SAFETY: `buffer` is writable for its length, and the kernel writes no more than that.
@@ -198,7 +198,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn drops_are_the_fourth_figures() {
+    fn drops_are_the_fourth_counters() {
         let figures = " 1 2 3 44 5 6 7 8 9 10 11 122 13 14 15 16";
         let expected = Dropped { from_program: 44, to_program: 122 };
         assert_eq!(drops_of(figures), Some(expected));

@@ -1,5 +1,5 @@
-//! Many routes at once: a dump that keeps what is asked for, and changes that go to the kernel by
-//! the hundred in one system call.
+//! Many routes at once: a dump that keeps only matching routes, and batches of some hundred changes
+//! in one system call.
 
 use std::io;
 
@@ -12,28 +12,28 @@ use rtnetlink::packet_route::route::RouteMessage;
 use rtnetlink::sys::protocols::NETLINK_ROUTE;
 use rtnetlink::sys::{Socket, SocketAddr};
 
-/// Bytes read at once: the most that the kernel puts into one message of a dump.
+/// Bytes per read: the most that the kernel puts into one message of a dump.
 const READ: usize = 32 << 10;
-/// Receive buffer in bytes: a full batch of errors fits.
+/// Receive buffer in bytes: it holds the errors of a full batch.
 const BUFFER: usize = 1 << 20;
-/// Requests in one system call. Each may be answered by an error of some hundred bytes.
+/// Requests per system call. The kernel may answer each with an error of some hundred bytes.
 const BATCH: usize = 256;
-/// Reads of a dump between two looks at whatever else the thread has to do.
+/// Reads of a dump before the task yields to others on its thread.
 const READS: usize = 16;
 
 /// A change of one route.
 #[derive(Clone, Debug)]
 pub enum RouteRequest {
-    /// Make it, in the place of one with the same key if there is one.
+    /// Add it, or replace the route with the same key.
     Replace(RouteMessage),
-    /// Take it away.
+    /// Remove it.
     Remove(RouteMessage),
 }
 
 /// A request that the kernel refused.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Refused {
-    /// Its place among the requests.
+    /// Its index in the list of requests.
     pub place: usize,
     /// The kernel's `errno`.
     pub errno: i32,
@@ -45,7 +45,7 @@ pub(super) struct RouteSocket {
     socket: Socket,
     port: u32,
     sequence: u32,
-    /// Whether an exchange was dropped in its middle: the rest of it may still be in the socket.
+    /// Whether an exchange was cancelled midway: the socket may still hold the rest of its answers.
     broken: bool,
 }
 
@@ -55,14 +55,14 @@ impl RouteSocket {
         Ok(Self { socket, port, sequence: 0, broken: false })
     }
 
-    /// The number that the kernel's notifications of this socket's own changes carry.
+    /// The port number that notifications of this socket's own changes carry.
     pub(super) fn port(&self) -> u32 {
         self.port
     }
 
     fn begin(&mut self) -> io::Result<u32> {
         if self.broken {
-            // Closed first, so that the number is free.
+            // Closed first, so that its port number is free again.
             self.socket = Socket::new(NETLINK_ROUTE)?;
             self.socket = bound(self.port)?.0;
         }
@@ -71,14 +71,14 @@ impl RouteSocket {
         Ok(self.sequence)
     }
 
-    /// Gives every route of a family to `each`.
+    /// Calls `each` with every route of a family.
     pub(super) async fn dump(
         &mut self,
         mut request: RouteMessage,
         mut each: impl FnMut(RouteMessage),
     ) -> io::Result<()> {
         let sequence = self.begin()?;
-        // With strict checking this says: no remembered path MTUs.
+        // With strict checking this excludes cached routes with a learned path MTU.
         request.header.flags = rtnetlink::packet_route::route::RouteFlags::empty();
         let request = RouteNetlinkMessage::GetRoute(request);
         self.send(&message(request, NLM_F_REQUEST | NLM_F_DUMP, sequence))?;
@@ -108,7 +108,7 @@ impl RouteSocket {
         Ok(())
     }
 
-    /// Makes all changes in their order, and says which the kernel refused.
+    /// Sends all changes in order and returns those that the kernel refused.
     pub(super) async fn change(&mut self, requests: &[RouteRequest]) -> io::Result<Vec<Refused>> {
         let mut refused = Vec::new();
         for (number, batch) in requests.chunks(BATCH).enumerate() {
@@ -118,8 +118,8 @@ impl RouteSocket {
         Ok(refused)
     }
 
-    /// The kernel has worked through a batch when the call returns, and its answers are there: one
-    /// for each that it refused, and one for the last.
+    /// When the send returns, the kernel has processed the batch and queued its answers: one for
+    /// each refused request, and one for the last.
     fn change_batch(
         &mut self,
         batch: &[RouteRequest],
@@ -165,10 +165,10 @@ impl RouteSocket {
         self.socket.send(bytes, 0).map(drop)
     }
 
-    /// The messages of one read. What cannot be understood is left out.
+    /// The messages of one read. Messages that do not parse are left out.
     fn read(&self) -> io::Result<Vec<NetlinkMessage<RouteNetlinkMessage>>> {
         let mut buffer = Vec::with_capacity(READ);
-        // The answers are there before they are asked for: waiting would be for ever.
+        // The answers are already queued: without MSG_DONTWAIT a missing one would block for ever.
         self.socket.recv(&mut buffer, libc::MSG_DONTWAIT)?;
         let mut rest = buffer.as_slice();
         let mut messages = Vec::new();
@@ -185,7 +185,7 @@ impl RouteSocket {
     }
 }
 
-/// A socket with that number; 0: one of the kernel's choice.
+/// Opens a socket with that port number; 0: the kernel chooses one.
 fn bound(port: u32) -> io::Result<(Socket, u32)> {
     let mut socket = Socket::new(NETLINK_ROUTE)?;
     let address = if port == 0 {
@@ -196,7 +196,7 @@ fn bound(port: u32) -> io::Result<(Socket, u32)> {
         address
     };
     socket.connect(&SocketAddr::new(0, 0))?;
-    // What a kernel lacks of these costs time, no more.
+    // An older kernel without these options only costs time.
     let _ = socket.set_cap_ack(true);
     let _ = socket.set_netlink_get_strict_chk(true);
     socket.set_rx_buf_sz(libc::c_int::try_from(BUFFER).unwrap_or(libc::c_int::MAX))?;

@@ -1,5 +1,4 @@
-//! Many packets in one `sendmmsg`, each of a header and a payload that lie in buffers of the
-//! caller's.
+//! Many packets in one `sendmmsg`. Each packet is a header and a payload in the caller's buffers.
 
 use std::io;
 use std::net::IpAddr;
@@ -10,10 +9,10 @@ use socket2::Socket;
 
 use super::Sender;
 
-/// One packet: where its parts lie in the two buffers that [`Batch::flush`] is given.
+/// One packet, as ranges of the two buffers given to [`Batch::flush`].
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Message {
-    /// Where the packet goes; of the family of its IP header.
+    /// The destination; of the same family as the packet's IP header.
     pub destination: IpAddr,
     /// Its first bytes, in the first buffer; may be empty.
     pub header: Range<usize>,
@@ -21,7 +20,7 @@ pub struct Message {
     pub payload: Range<usize>,
 }
 
-/// A queue of packets for one `sendmmsg` in each family. Its arrays are made once.
+/// A queue of packets, sent with one `sendmmsg` per family. Its arrays are allocated once.
 #[derive(Debug)]
 pub struct Batch {
     v4: Queue,
@@ -30,7 +29,7 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// A queue of at most `capacity` packets; the kernel takes no more than 1,024 at once.
+    /// A queue of at most `capacity` packets; the kernel sends at most 1,024 per call.
     #[must_use]
     pub fn new(capacity: usize) -> Self {
         Self { v4: Queue::new(capacity), v6: Queue::new(capacity), capacity }
@@ -48,14 +47,14 @@ impl Batch {
         self.len() == 0
     }
 
-    /// Whether no more fit.
+    /// Whether the queue is full.
     #[must_use]
     pub fn is_full(&self) -> bool {
         self.len() >= self.capacity
     }
 
-    /// Queues a packet; the caller flushes before the queue is full, a packet too many is not
-    /// taken.
+    /// Queues a packet. The caller flushes before the queue is full; a packet beyond its capacity
+    /// is ignored.
     #[inline]
     pub fn push(&mut self, message: Message) {
         if !self.is_full() {
@@ -64,9 +63,9 @@ impl Batch {
         }
     }
 
-    /// Sends all that is queued and empties the queue. A packet that fails is told to `failed` and
-    /// skipped, the rest goes on: `sendmmsg` reports an error only for the first packet of a call.
-    /// Returns how many calls it took.
+    /// Sends all queued packets and empties the queue. A packet that fails is reported to `failed`
+    /// and skipped, and the rest is sent: `sendmmsg` reports an error only for the first packet of
+    /// a call. Returns the number of calls.
     pub fn flush(
         &mut self,
         sender: &Sender,
@@ -87,7 +86,7 @@ struct Queue {
     headers: Vec<libc::mmsghdr>,
 }
 
-/// A socket address of either family, zero at first.
+/// A socket address of either family, zeroed at first.
 #[derive(Clone, Copy)]
 #[repr(C)]
 union Address {
@@ -152,8 +151,8 @@ impl Queue {
         calls
     }
 
-    /// Points the kernel's structs at the packets. A range that is not in its buffer becomes empty,
-    /// which the kernel refuses as too short; pushing one is a bug of the caller.
+    /// Points the kernel's structs at the packets. A range outside its buffer, which is a bug of
+    /// the caller, becomes empty, and the kernel refuses the packet as too short.
     fn prepare(&mut self, headers: &[u8], payloads: &[u8]) {
         for (place, message) in self.messages.iter().enumerate() {
             let header = headers.get(message.header.clone()).unwrap_or_default();
@@ -162,7 +161,7 @@ impl Queue {
             let address_len = address.set(message.destination);
             let parts = &mut self.parts[place];
             *parts = [part(header), part(payload)];
-            // A packet in one piece is one part: half the work for the kernel's import of them.
+            // A packet without a header is one part: the kernel imports half as many.
             let used = if header.is_empty() { &mut parts[1..] } else { &mut parts[..] };
             let entry = &mut self.headers[place].msg_hdr;
             entry.msg_name = (&raw mut *address).cast();
@@ -172,7 +171,7 @@ impl Queue {
         }
     }
 
-    /// Without a socket of the family every packet fails as it would on a kernel that has none.
+    /// Without a socket of the family every packet fails as on a kernel without that family.
     fn send(&mut self, socket: Option<&Socket>, from: usize, to: usize) -> io::Result<usize> {
         let socket = socket.ok_or_else(|| io::Error::from_raw_os_error(libc::EAFNOSUPPORT))?;
         let waiting = &mut self.headers[from..to];
@@ -185,8 +184,8 @@ impl Queue {
 }
 
 impl Address {
-    /// Sets the address and returns its length. The port stays zero: for a raw socket it would be a
-    /// protocol.
+    /// Sets the address and returns its length. The port stays zero: a raw socket would take it for
+    /// a protocol.
     #[inline]
     #[allow(clippy::cast_possible_truncation)] // small constants
     fn set(&mut self, destination: IpAddr) -> libc::socklen_t {
@@ -210,7 +209,6 @@ impl Address {
 }
 
 fn part(bytes: &[u8]) -> libc::iovec {
-    // The kernel only reads what it sends; the struct is shared with the receiving calls, hence
-    // mutable.
+    // Sending only reads the bytes; the struct has a mutable pointer since receiving shares it.
     libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() }
 }

@@ -1,6 +1,6 @@
 //! Control messages (RFC 3542 section 4) as `recvmsg` and `recvmmsg` fill them in.
 
-/// A value that any bytes are valid for.
+/// A type for which all bit patterns are valid.
 ///
 /// # Safety
 /// The type has no invalid bit patterns and no padding that matters: integers and C structs of
@@ -12,8 +12,8 @@ unsafe impl Plain for libc::c_int {}
 // SAFETY: a C struct of integers.
 unsafe impl Plain for libc::sock_extended_err {}
 
-/// The value of the first control message of that level and kind; none where there is none, or a
-/// shorter one.
+/// The value of the first control message of that level and type; `None` if there is none or it is
+/// shorter.
 ///
 /// `header` must be as the kernel left it: its control buffer holds `msg_controllen` bytes of
 /// messages.

@@ -1,8 +1,8 @@
-//! The sockets that receive ICMP errors about tunnelled packets, and do nothing else.
+//! The sockets that receive ICMP errors about tunnelled packets.
 //!
-//! They are raw ICMP sockets and not the error queues (`IP_RECVERR`) of sockets of the quoted
-//! protocol. Those would have the kernel lower the path MTU of its own routes by each error
-//! (`raw_err`, `rawv6_err`), forged ones too, before anybody can look at what is quoted.
+//! They are raw ICMP sockets, not the error queues (`IP_RECVERR`) of sockets of the quoted
+//! protocol. With error queues the kernel would lower the path MTU of its own routes by every error
+//! (`raw_err`, `rawv6_err`), also a forged one, before vstun could check the quoted packet.
 
 use std::io::{self, Read};
 use std::os::fd::{AsRawFd, RawFd};
@@ -11,24 +11,24 @@ use socket2::{Domain, SockFilter, Socket};
 
 use super::{if_there, open};
 
-/// Room for an error. Routers quote up to 576 bytes in all over IPv4 (RFC 1812 section 4.3.2.3), up
-/// to 1280 over IPv6 (RFC 4443 section 2.4); what does not fit is cut off.
+/// Bytes read of an error. Routers quote up to 576 bytes in all over IPv4 (RFC 1812 section
+/// 4.3.2.3), up to 1280 over IPv6 (RFC 4443 section 2.4); the rest is cut off.
 pub const MAX_ERROR: usize = 2_048;
 
 const ICMP: i32 = 1;
 const ICMPV6: i32 = 58;
 
-/// An error as the kernel gives it.
+/// A received ICMP error.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum RawError<'a> {
-    /// A whole IPv4 packet, whose ICMP checksum nobody has looked at yet.
+    /// A whole IPv4 packet; its ICMP checksum has not been verified.
     V4(&'a [u8]),
-    /// An ICMPv6 message with a right checksum.
+    /// An ICMPv6 message; the kernel has verified its checksum.
     V6(&'a [u8]),
 }
 
-/// One socket for each family. Filters in the kernel let errors alone pass that quote IP in IP, so
-/// that other ICMP to this host costs nothing here.
+/// One socket for each family. Kernel filters pass only errors that quote IP in IP, so that other
+/// ICMP to this host costs nothing here.
 #[derive(Debug)]
 pub struct ErrorQueue {
     sockets: Vec<(Socket, Domain)>,
@@ -50,12 +50,12 @@ impl ErrorQueue {
         Ok(Self { sockets })
     }
 
-    /// What to poll.
+    /// The descriptors to poll.
     pub fn descriptors(&self) -> impl Iterator<Item = RawFd> {
         self.sockets.iter().map(|(socket, _)| socket.as_raw_fd())
     }
 
-    /// Takes the next error, into `room`.
+    /// Reads the next error into `room`.
     ///
     /// # Errors
     /// `WouldBlock` when there is none; `Interrupted`.
@@ -64,7 +64,7 @@ impl ErrorQueue {
             let mut socket = socket;
             match socket.read(room) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => return Err(error),
-                // Nothing there; or an error about the socket itself, gone by being read.
+                // Nothing to read, or an error of the socket itself, which reading has cleared.
                 Err(_) => {}
                 Ok(len) => {
                     let bytes = room.get(..len).unwrap_or_default();
@@ -87,9 +87,9 @@ const JUMP_IF_EQUAL: u16 = 0x15;
 const JUMP_IF_GREATER: u16 = 0x25;
 const RETURN: u16 = 0x06;
 
-/// The packet starts with its IPv4 header, of a length that its first byte says. ICMP types 3
+/// The packet starts with an IPv4 header, whose first byte gives its length. ICMP types 3
 /// (unreachable), 4 (source quench), 11 (time exceeded) and 12 (parameter problem) quote a packet
-/// after eight bytes, with its protocol in the tenth.
+/// after eight bytes; the tenth byte of the quoted packet is its protocol.
 const FILTER_V4: [SockFilter; 11] = [
     SockFilter::new(HEADER_LEN_TO_X, 0, 0, 0),
     SockFilter::new(LOAD_BYTE_FROM_X, 0, 0, 0),

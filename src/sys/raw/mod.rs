@@ -1,5 +1,5 @@
-//! Raw sockets over both families: some that send IP in IP, some that receive ICMP errors about it,
-//! some that receive it (protocols 4 and 41). A kernel without IPv6 has the IPv4 ones alone.
+//! Raw sockets of both families: some send IP in IP, some receive ICMP errors about it, some
+//! receive IP in IP (protocols 4 and 41). A kernel without IPv6 has the IPv4 ones alone.
 
 mod batch;
 mod control;
@@ -31,14 +31,14 @@ const BUFFER: usize = 8 << 20;
 #[derive(Debug)]
 pub struct Sender {
     v4: Socket,
-    /// None: the kernel has no IPv6.
+    /// `None` on a kernel without IPv6.
     v6: Option<Socket>,
 }
 
 impl Sender {
-    /// Opens the sockets. They are of `IPPROTO_RAW`, to which no ICMP error belongs, so that none
-    /// lowers a path MTU of the kernel's routes or fails a send: what an error is worth, the
-    /// balancer says. They receive nothing.
+    /// Opens the sockets. The kernel attributes no ICMP error to a socket of `IPPROTO_RAW`, so no
+    /// error lowers a path MTU of the kernel's routes or fails a send; the balancer judges the
+    /// errors. These sockets receive nothing.
     ///
     /// # Errors
     /// `EPERM` without `CAP_NET_RAW`.
@@ -56,14 +56,14 @@ impl Sender {
         Ok(Self { v4, v6 })
     }
 
-    /// Tells the kernel the source of all IPv6 packets. None, or an address that this host does not
-    /// have: it chooses one by itself for each packet, among all addresses of all interfaces, to
-    /// look for a route with (`ip6_dst_lookup_tail`), at a fifth of what sending costs. What goes
-    /// out is what the packet's header says, either way.
+    /// Binds the source address of all IPv6 packets. With `None`, or an address that this host does
+    /// not have, the kernel chooses a source for each packet among all addresses of all interfaces,
+    /// only to look up a route (`ip6_dst_lookup_tail`); this takes a fifth of the time to send. The
+    /// packet's own header is sent unchanged in either case.
     pub fn set_source_v6(&self, source: Option<Ipv6Addr>) {
         let Some(socket) = &self.v6 else { return };
         let bind = |address| socket.bind(&SocketAddrV6::new(address, 0, 0, 0).into());
-        // What cannot be had leaves no old address behind.
+        // If the bind below fails, the previous address does not stay bound.
         let _ = bind(Ipv6Addr::UNSPECIFIED);
         if let Some(source) = source {
             let _ = bind(source);
@@ -79,7 +79,7 @@ impl Sender {
     }
 }
 
-/// A filter program of one instruction, "accept 0 bytes".
+/// A filter program that drops every packet.
 const DROP_ALL: [SockFilter; 1] = [SockFilter::new(BPF_RET_K, 0, 0, 0)];
 const BPF_RET_K: u16 = 0x06;
 
@@ -89,7 +89,7 @@ fn open(domain: Domain, protocol: i32) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// None for a family that the kernel was built or started without.
+/// `None` for a family that the kernel was built or started without.
 fn if_there<T>(opened: io::Result<T>) -> io::Result<Option<T>> {
     match opened {
         Err(error) if error.raw_os_error() == Some(libc::EAFNOSUPPORT) => Ok(None),
@@ -97,7 +97,7 @@ fn if_there<T>(opened: io::Result<T>) -> io::Result<Option<T>> {
     }
 }
 
-/// One of each protocol over each family that there is.
+/// Opens one for each protocol in each available family.
 fn each<T>(open: impl Fn(Domain, i32) -> io::Result<T>) -> io::Result<Vec<T>> {
     let mut all = Vec::with_capacity(4);
     for protocol in [IPV4_INSIDE, IPV6_INSIDE] {
@@ -107,7 +107,7 @@ fn each<T>(open: impl Fn(Domain, i32) -> io::Result<T>) -> io::Result<Vec<T>> {
     Ok(all)
 }
 
-/// Asks for a large buffer: past the system's limit where we may, up to it otherwise (user
+/// Asks for a large buffer: beyond the system's limit if permitted, else up to it (user
 /// namespaces).
 pub(super) fn force_buffer(socket: &impl AsFd, force: i32, plain: i32) -> io::Result<()> {
     let size = i32::try_from(BUFFER).unwrap_or(i32::MAX);

@@ -1,9 +1,9 @@
-//! Many packets by one `recvmmsg`, each buffer as long as the longest: NICs merge (GRO) what they
-//! receive.
+//! Many packets by one `recvmmsg`. Each buffer holds the longest possible packet, since NICs merge
+//! received packets (GRO).
 //!
 //! A raw IPv4 socket delivers the outer header with each datagram. A raw IPv6 socket delivers only
-//! what follows it, behind any extension headers; the source comes as the message's address, the
-//! traffic class as a control message (RFC 3542 sections 3 and 6.5).
+//! the payload after the header and its extension headers; the source is the message's address, the
+//! traffic class a control message (RFC 3542 sections 3 and 6.5).
 
 use std::io;
 use std::net::Ipv6Addr;
@@ -19,11 +19,11 @@ pub const HEADROOM: usize = 64;
 /// Bytes reserved for a packet: the most that an IP length field can count, in whole cache lines.
 const SLOT: usize = HEADROOM + 65_536;
 
-/// Room for the control messages of a datagram: one int, its header, and some to spare.
+/// Bytes for the control messages of a datagram: one int with its header, and some to spare.
 const CONTROL: usize = 64;
 
-/// A receiving socket of a real server: every packet of one protocol and family to any address of
-/// the host.
+/// A receiving socket of a real server: it receives every packet of one protocol and family to any
+/// address of the host.
 #[derive(Debug)]
 pub struct Receiver {
     socket: Socket,
@@ -32,8 +32,8 @@ pub struct Receiver {
 }
 
 impl Receiver {
-    /// Opens a socket for each kind of tunnel: protocols 4 and 41 over IPv4 and, where the kernel
-    /// has it, IPv6. While they are open the kernel sends no ICMP protocol-unreachable or ICMPv6
+    /// Opens a socket for each sort of tunnel: protocols 4 and 41 over IPv4 and, if the kernel has
+    /// it, IPv6. While they are open the kernel sends no ICMP protocol-unreachable or ICMPv6
     /// unrecognized-next-header for tunnelled packets.
     ///
     /// # Errors
@@ -57,9 +57,9 @@ impl Receiver {
         self.socket.recv_buffer_size()
     }
 
-    /// Packets that found the receive buffer full since the socket was opened (`SK_MEMINFO_DROPS`),
-    /// modulo 2^32. Linux from 6.7 on answers each with "protocol unreachable", as if nobody
-    /// listened.
+    /// Packets dropped because the receive buffer was full, since the socket was opened
+    /// (`SK_MEMINFO_DROPS`), modulo 2^32. Linux from 6.7 on answers each with "protocol
+    /// unreachable", as if no socket were open.
     ///
     /// # Errors
     /// That of `getsockopt`.
@@ -101,16 +101,16 @@ pub enum Received<'a> {
     V4(&'a mut [u8]),
     /// An IPv6 datagram without its header.
     V6 {
-        /// Who sent it.
+        /// The source address.
         source: Ipv6Addr,
         /// DSCP and ECN.
         traffic_class: u8,
-        /// [`HEADROOM`] bytes to write to, then what followed the header.
+        /// [`HEADROOM`] bytes to write to, then the payload after the IPv6 header.
         bytes: &'a mut [u8],
     },
 }
 
-/// Room for the packets of one `recvmmsg`; made once.
+/// Buffers for the packets of one `recvmmsg`; allocated once.
 #[derive(Debug)]
 pub struct Datagrams {
     room: Vec<u8>,
@@ -128,7 +128,7 @@ pub struct Datagrams {
 unsafe impl Send for Datagrams {}
 
 impl Datagrams {
-    /// Room for `count` packets.
+    /// Allocates buffers for `count` packets.
     #[must_use]
     pub fn new(count: usize) -> Self {
         // SAFETY: all-zero bytes are valid values of these C structs: integers and null pointers.
@@ -145,10 +145,11 @@ impl Datagrams {
         }
     }
 
-    /// Receives what is there, up to `most` and to the room. Returns how many.
+    /// Receives up to `most` packets, at most as many as there are buffers, without waiting.
+    /// Returns how many.
     ///
     /// # Errors
-    /// `WouldBlock` when there is nothing.
+    /// `WouldBlock` when no packet is there.
     pub fn receive(&mut self, receiver: &Receiver, most: usize) -> io::Result<usize> {
         self.received = 0;
         self.domain = receiver.domain;
@@ -182,7 +183,7 @@ impl Datagrams {
             let header = &mut header.msg_hdr;
             header.msg_iov = part;
             header.msg_iovlen = 1;
-            // An IPv4 datagram says all this itself.
+            // An IPv4 datagram's own header has all of this.
             header.msg_name = if v6 { (&raw mut *name).cast() } else { std::ptr::null_mut() };
             header.msg_namelen = if v6 { name_len.unwrap_or_default() } else { 0 };
             header.msg_control =
@@ -211,7 +212,7 @@ impl Datagrams {
     }
 }
 
-/// The traffic class among the control messages that `recvmmsg` has filled in; 0 where it is not.
+/// The traffic class from the control messages that `recvmmsg` has filled in; 0 if there is none.
 fn traffic_class(header: &libc::msghdr) -> u8 {
     let class = super::control::find::<libc::c_int>(header, libc::IPPROTO_IPV6, libc::IPV6_TCLASS);
     class.and_then(|class| u8::try_from(class).ok()).unwrap_or_default()
