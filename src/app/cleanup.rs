@@ -1,4 +1,4 @@
-//! `vstun cleanup`: removing what a killed daemon left on the host, without a start.
+//! `vstun cleanup`: removes what a killed daemon left on the host, without starting one.
 
 use std::path::Path;
 
@@ -6,12 +6,12 @@ use anyhow::{Context, Result};
 
 use super::host::Session;
 
-/// Undoes what the dead daemon of that control socket left, and prints each step with what became
-/// of it.
+/// Undoes the host changes of the dead daemon with that control socket, and prints each step with
+/// its result.
 ///
 /// # Errors
 ///
-/// The daemon lives; its state file belongs to another network namespace; a step could not be
+/// The daemon is alive; its state file belongs to another network namespace; a step could not be
 /// undone.
 pub(super) fn run(socket: &Path) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()

@@ -1,4 +1,5 @@
-//! Command lines of the daemons: parse, check, run, exit code. The operator's is in `operator`.
+//! Command lines of the daemons: parsing, checking, running, exit codes. `operator` has that of
+//! `vstun`.
 
 use std::fmt::Display;
 use std::path::PathBuf;
@@ -21,7 +22,7 @@ pub(super) const FAILED: u8 = 1;
 /// Exit code: wrong usage or configuration.
 pub(super) const MISUSED: u8 = 2;
 
-/// The default of `--wait`, in seconds: less than systemd gives a start (90 s).
+/// The default of `--wait`, in seconds: less than systemd's limit for a start (90 s).
 const WAIT: u32 = 30;
 
 /// The longest line of `--help`, in characters.
@@ -79,9 +80,9 @@ struct DirectorArgs {
 /// Takes tunnelled packets from directors out of their tunnel and hands them to this host.
 ///
 /// Creates a TUN device that holds the virtual IPs, so that the host's own servers answer the
-/// clients, directly and not through the director. Lets in packets from the given directors to the
-/// given virtual IPs, and nothing else. Runs in the foreground until SIGTERM or SIGINT, then undoes
-/// every change it made to the host.
+/// clients directly and not through the director. Accepts only packets from the given directors to
+/// the given virtual IPs. Runs in the foreground until SIGTERM or SIGINT, then undoes every change
+/// it made to the host.
 #[derive(Debug, Parser)]
 #[command(
     name = "vstun-realserver",
@@ -115,7 +116,7 @@ struct RealServerArgs {
     /// A virtual IP; may be repeated
     #[arg(long, value_name = "ADDR", num_args = 1..)]
     vip: Vec<String>,
-    /// Who may send tunnelled packets; may be repeated
+    /// A director that may send tunnelled packets; may be repeated
     #[arg(long, value_name = "CIDR", num_args = 1..)]
     director: Vec<String>,
     /// Where the control socket is made [default: /run/vstun/realserver.sock]
@@ -201,7 +202,7 @@ fn level() -> impl TypedValueParser<Value = LevelFilter> {
 
 fn start_log(level: Option<LevelFilter>) {
     let mut log = env_logger::Builder::new();
-    // The netlink library warns of every answer whose asker has stopped waiting, which is no fault
+    // The netlink library warns of every answer whose caller has stopped waiting. This is no fault
     // here.
     log.filter_module("netlink_proto", LevelFilter::Error);
     match level {

@@ -1,5 +1,5 @@
-//! Configuration files: read with a bound, checked, and refused with one line per fault. What may
-//! wait for a disk or a network file system is done by a thread of its own.
+//! Configuration files: read up to a bound, checked, and refused with one line per fault. A
+//! separate thread does the work that may wait for a disk or a network file system.
 
 use std::fmt;
 use std::fs::{File, OpenOptions};
@@ -40,10 +40,10 @@ pub(super) fn realserver(path: &Path) -> Result<config::RealServer, Refused> {
     config::realserver(&text(path)?).map_err(|faults| refused(path, &faults))
 }
 
-/// A configuration, and the changes that lead to it from the running one.
+/// A configuration, and the changes from the running one to it.
 pub(super) type Compared = (config::Director, Vec<Change>);
 
-/// Reads and checks the director's configuration anew, for a reload from `running`.
+/// Reads and checks the director's configuration again, for a reload from `running`.
 ///
 /// # Errors
 /// The file cannot be read in time, has faults, or changes what needs a restart.
@@ -54,8 +54,8 @@ pub(super) async fn reload(path: &Path, running: &config::Director) -> anyhow::R
     Ok(slow_io::run(&what, read).await??)
 }
 
-/// Checks a configuration that somebody else has read, for the changes that lead to it from
-/// `running`. `path` is what faults call it.
+/// Checks the text of a configuration, and computes the changes from `running` to it. `path` is its
+/// name in faults.
 ///
 /// # Errors
 /// As those of [`reload`].
@@ -75,7 +75,7 @@ fn compared(path: &Path, bytes: Vec<u8>, running: &config::Director) -> Result<C
     Ok((wanted, changes))
 }
 
-/// A configuration as it is in the file.
+/// Reads a configuration file without checking it.
 ///
 /// # Errors
 /// The file cannot be read, or is not a regular file.
@@ -86,15 +86,15 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>, Refused> {
 fn bounded(path: &Path) -> io::Result<Vec<u8>> {
     let file = open(path)?;
     let mut bytes = Vec::new();
-    // One byte more than is accepted tells a file that is too long from one that just fits.
+    // One byte above the bound distinguishes a file that is too long from one that just fits.
     let bound = config::MAX_LEN as u64 + 1;
     file.take(bound).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
-/// A FIFO or a device would keep its reader waiting, or never end.
+/// A FIFO or a device could block its reader or never end.
 fn open(path: &Path) -> io::Result<File> {
-    // Without O_NONBLOCK the opening of a FIFO waits for a writer.
+    // Without O_NONBLOCK opening a FIFO waits for a writer.
     let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
     let kind = file.metadata()?.file_type();
     let what = match kind {
@@ -133,7 +133,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_not_a_regular_file_is_refused_and_not_waited_for() {
+    fn only_a_regular_file_is_read_and_none_is_waited_for() {
         let fifo = std::env::temp_dir().join(format!("vstun-config-{}", std::process::id()));
         assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
         let refused = read(&fifo).unwrap_err().to_string();

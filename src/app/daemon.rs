@@ -1,4 +1,4 @@
-//! What both daemons do alike: the control thread's runtime, the TUN, signals, readiness.
+//! Shared by both daemons: the control thread's runtime, the TUN, signals, readiness.
 
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
@@ -19,13 +19,13 @@ use crate::config::Access;
 use crate::sys::peer;
 use crate::sys::tun::Tun;
 
-/// Clients that wait to be accepted, at most (the kernel's own bound is `net.core.somaxconn`).
+/// Clients waiting to be accepted, at most (the kernel's own bound is `net.core.somaxconn`).
 const BACKLOG: i32 = 128;
 
 /// The group's bits of a file mode.
 const GROUP_BITS: u32 = 0o070;
 
-/// The control thread's runtime: it lives on the thread that called.
+/// The control thread's runtime; it runs on the calling thread.
 pub(super) fn runtime() -> anyhow::Result<Runtime> {
     Builder::new_current_thread()
         .enable_io()
@@ -34,7 +34,7 @@ pub(super) fn runtime() -> anyhow::Result<Runtime> {
         .context("could not start the control thread's runtime")
 }
 
-/// Whether an error of making a TUN device with offload may be the offload's, and not the device's:
+/// Whether creating a TUN device may have failed because of offload, and not because of the device:
 /// an unknown flag or request.
 fn is_refusal(error: &io::Error) -> bool {
     let unknown = [libc::EINVAL, libc::ENOTTY, libc::EOPNOTSUPP, libc::ENOSYS];
@@ -42,8 +42,8 @@ fn is_refusal(error: &io::Error) -> bool {
         || error.raw_os_error().is_some_and(|errno| unknown.contains(&errno))
 }
 
-/// Makes the TUN device; an error says what the host or the container lacks. Where the kernel makes
-/// it only without `offload`, that is warned of, and [`Tun::offload`] says so.
+/// Creates the TUN device; an error says what the host or the container lacks. If the kernel
+/// creates it only without `offload`, this logs a warning and [`Tun::offload`] is false.
 pub(super) fn tun(name: &str, mtu: u16, offload: bool) -> anyhow::Result<Tun> {
     let made = Tun::create(name, mtu, offload).or_else(|error| {
         let refused = offload && is_refusal(&error);
@@ -64,7 +64,7 @@ pub(super) fn tun(name: &str, mtu: u16, offload: bool) -> anyhow::Result<Tun> {
 
 fn tun_advice(error: &io::Error) -> &'static str {
     match error.raw_os_error() {
-        // No such file, or one without a driver behind it.
+        // The file does not exist, or no driver serves it.
         Some(libc::ENOENT | libc::ENODEV | libc::ENXIO) => {
             "; /dev/net/tun is missing: `modprobe tun`, or start the container with `--device /dev/net/tun`"
         }
@@ -100,7 +100,7 @@ impl Signals {
         })
     }
 
-    /// Waits for a signal that says stop; one that asks for a reload waits for [`Self::next`].
+    /// Waits for a stop signal; reload signals are left for [`Self::next`].
     pub(super) async fn stop(&mut self) {
         stop(&mut self.terminate, &mut self.interrupt).await;
     }
@@ -121,18 +121,18 @@ async fn stop(terminate: &mut Signal, interrupt: &mut Signal) {
     log::info!("stopping: {signal}");
 }
 
-/// Who may use the control socket, with the group as a number.
+/// Who may use the control socket; the group as its ID.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct SocketAccess {
     mode: u32,
-    /// `None`: the daemon's own.
+    /// `None`: the daemon's own group.
     group: Option<u32>,
 }
 
-/// Looks up the control socket's group. The group database may be a directory service far away.
+/// Looks up the control socket's group. The group database may be a remote directory service.
 ///
 /// # Errors
-/// There is no such group, or no answer.
+/// The group does not exist, or the lookup got no answer.
 pub(super) async fn access(access: &Access) -> anyhow::Result<SocketAccess> {
     let &Access { mode, ref group } = access;
     let Some(name) = group else { return Ok(SocketAccess { mode, group: None }) };
@@ -147,7 +147,7 @@ pub(super) async fn access(access: &Access) -> anyhow::Result<SocketAccess> {
     Ok(SocketAccess { mode, group: Some(found.with_context(none)?) })
 }
 
-/// Makes the control socket. Nobody can connect before its mode and group are what they should be.
+/// Creates the control socket. No client can connect before its mode and group are set.
 pub(super) fn listen(path: &Path, access: SocketAccess) -> anyhow::Result<Control> {
     let SocketAccess { mode, group } = access;
     let cannot = |what: &str| format!("could not {what} the control socket {}", path.display());
@@ -159,7 +159,7 @@ pub(super) fn listen(path: &Path, access: SocketAccess) -> anyhow::Result<Contro
         Some(Err(error)) if error.kind() == io::ErrorKind::PermissionDenied => false,
         Some(error) => error.map(|()| true).with_context(|| cannot("set the group of"))?,
     };
-    // The kernel cannot keep the others out where the file is not the group's.
+    // If the file does not have the group, its mode cannot keep others out.
     let file_mode = if given { mode } else { mode | (mode & GROUP_BITS) >> 3 };
     fs::set_permissions(path, fs::Permissions::from_mode(file_mode))
         .with_context(|| cannot("set the mode of"))?;
@@ -180,20 +180,20 @@ pub(super) fn listen(path: &Path, access: SocketAccess) -> anyhow::Result<Contro
     Ok(Control { listener, writers, ask_mode })
 }
 
-/// Says that everything is installed and the control socket answers.
+/// Reports to the supervisor that everything is installed and the control socket answers.
 pub(super) fn ready() {
     log::info!("ready");
-    // Without NOTIFY_SOCKET this does nothing; with a broken one there is nobody to tell.
+    // Without NOTIFY_SOCKET this does nothing; an error has no receiver.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
 }
 
-/// Tells the supervisor what the daemon is about, for `systemctl status`.
+/// Reports the daemon's status to the supervisor, for `systemctl status`.
 pub(super) fn status(text: &str) {
     // As for `ready`.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Status(text)]);
 }
 
-/// The packet thread, from outside.
+/// The packet thread, as the control thread sees it.
 #[derive(Debug)]
 pub(super) struct Thread {
     handle: JoinHandle<()>,
@@ -213,12 +213,12 @@ impl Thread {
         Ok(Self { handle, ended })
     }
 
-    /// Waits for its end, which it should not come to by itself.
+    /// Waits until the thread ends, which is an error before a stop.
     pub(super) async fn ended(&mut self) -> anyhow::Result<()> {
         (&mut self.ended).await.unwrap_or_else(|_| Err(anyhow!("the packet thread has died")))
     }
 
-    /// Waits until it has let go of everything.
+    /// Waits until the thread has ended and closed its descriptors.
     pub(super) fn join(self) {
         let _ = self.handle.join();
     }

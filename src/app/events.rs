@@ -1,4 +1,4 @@
-//! What changes, told to whoever listens.
+//! Events: published to the listeners of `vstun events`, and logged.
 
 use std::sync::Arc;
 
@@ -9,27 +9,27 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::control::{self, Alteration, Event, Missed};
 
-/// Events that wait for a slow listener; those before are lost to it, and it is told how many.
+/// Events queued for a slow listener. Older ones are dropped, and the listener learns how many.
 pub(super) const QUEUE: usize = 1024;
 
-/// Listeners at the same time: fewer than the control socket has places, so that they cannot lock
-/// the operator out.
+/// The most listeners: fewer than the clients of the control socket, so that they cannot lock the
+/// operator out.
 pub(super) const LISTENERS: usize = 16;
 
-/// Events of one order that have a line of their own in the log.
+/// How many events of one command are logged one by one.
 const LOGGED: usize = 50;
 
-/// Events after which listeners get a turn.
+/// Events after which the task yields to the listeners.
 const TURN: usize = 64;
 
-/// Where changes are told.
+/// Publishes events.
 #[derive(Clone, Debug)]
 pub(super) struct Events {
     lines: Sender<Arc<str>>,
     slots: Arc<Semaphore>,
 }
 
-/// Somebody who listens.
+/// A client of `vstun events`.
 #[derive(Debug)]
 pub(super) struct Listener {
     lines: Receiver<Arc<str>>,
@@ -41,10 +41,10 @@ impl Events {
         Self { lines: broadcast::channel(QUEUE).0, slots: Arc::new(Semaphore::new(LISTENERS)) }
     }
 
-    /// Listens from now on.
+    /// Subscribes to the events from now on.
     ///
     /// # Errors
-    /// [`LISTENERS`] do already.
+    /// There are [`LISTENERS`] already.
     pub(super) fn listen(&self) -> anyhow::Result<Listener> {
         let slot = Arc::clone(&self.slots).try_acquire_owned();
         let slot = slot.ok().with_context(|| {
@@ -53,7 +53,7 @@ impl Events {
         Ok(Listener { lines: self.lines.subscribe(), _slot: slot })
     }
 
-    /// Tells what has changed on the host, which is in the log already.
+    /// Publishes changes on the host, which are in the log already.
     pub(super) fn tell_of_host(&self, changes: Vec<Alteration>) {
         let time = format!("{:.3}", jiff::Timestamp::now());
         for change in changes {
@@ -64,7 +64,7 @@ impl Events {
         }
     }
 
-    /// Tells what has changed, in the log too.
+    /// Publishes events and logs them.
     pub(super) async fn tell(&self, events: Vec<Event>) {
         for event in events.iter().take(LOGGED) {
             log::info!("{event}");
@@ -83,7 +83,7 @@ impl Events {
 }
 
 impl Listener {
-    /// The next line; `None`: there will be no more.
+    /// The next line; `None` when there will be no more.
     pub(super) async fn next(&mut self) -> Option<Arc<str>> {
         match self.lines.recv().await {
             Ok(line) => Some(line),
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn a_listener_that_is_one_event_too_slow_is_told_how_many_it_has_missed() {
+    fn a_listener_that_is_one_event_too_slow_learns_how_many_it_has_missed() {
         block_on(async {
             let events = Events::new();
             let mut listener = events.listen().unwrap();

@@ -1,5 +1,5 @@
-//! The log under systemd: the journal has time stamps of its own, and takes a line's priority from
-//! its beginning (sd-daemon(3)).
+//! The log under systemd: the journal adds its own time stamps and reads a line's priority from its
+//! first characters (sd-daemon(3)).
 
 use std::fs;
 use std::io::{self, Write};
@@ -8,21 +8,21 @@ use std::os::unix::fs::MetadataExt;
 use env_logger::fmt::Formatter;
 use log::{Level, Record};
 
-/// Whether stderr is the journal's socket, as `JOURNAL_STREAM` of systemd.exec(5) says: a variable
-/// that was inherited may be about another.
+/// Whether stderr is the journal's socket. `JOURNAL_STREAM` (systemd.exec(5)) may be inherited and
+/// name another stream.
 pub(super) fn is_stderr() -> bool {
     let Ok(stream) = std::env::var("JOURNAL_STREAM") else { return false };
     let own = fs::metadata("/proc/self/fd/2").map(|meta| format!("{}:{}", meta.dev(), meta.ino()));
     own.is_ok_and(|own| own == stream)
 }
 
-/// Writes a record as the journal takes it.
+/// Writes a record in the journal's form.
 pub(super) fn write(out: &mut Formatter, record: &Record<'_>) -> io::Result<()> {
     let text = format!("{}: {}", record.target(), record.args());
     out.write_all(prefixed(record.level(), &text).as_bytes())
 }
 
-/// Each line with its priority.
+/// The text with the priority at the start of each line.
 pub(super) fn prefixed(level: Level, text: &str) -> String {
     // syslog(3): error, warning, informational, debug.
     let priority = match level {

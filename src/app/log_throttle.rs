@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 const PAUSE: Duration = Duration::from_secs(60);
 
-/// One kind of error.
+/// The throttle of one sort of error.
 #[derive(Debug, Default)]
 pub(super) struct LogThrottle {
     logged: Option<Instant>,
@@ -17,18 +17,18 @@ impl LogThrottle {
         self.logged
     }
 
-    /// Whether it is time for a line.
+    /// Whether the next error is logged.
     pub(super) fn is_due(&self, now: Instant) -> bool {
         self.logged.is_none_or(|logged| now.duration_since(logged) >= PAUSE)
     }
 
-    /// Notes one more. `Some(count)` when it is time for a line: how many there were since the
-    /// last.
+    /// Counts an error. `Some(count)` if it is to be logged: the number of errors since the last
+    /// line.
     pub(super) fn note(&mut self, now: Instant) -> Option<u64> {
         self.note_many(1, now)
     }
 
-    /// As [`Self::note`], for so many more.
+    /// As [`Self::note`], for several errors.
     pub(super) fn note_many(&mut self, more: u64, now: Instant) -> Option<u64> {
         self.since += more;
         self.is_due(now).then(|| {
@@ -43,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_line_a_minute_with_the_count_of_what_it_stands_for() {
+    fn one_line_a_minute_with_the_count_of_errors() {
         let start = Instant::now();
         let mut throttle = LogThrottle::default();
         assert_eq!(throttle.note(start), Some(1));

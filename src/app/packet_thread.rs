@@ -1,4 +1,4 @@
-//! The control thread's line to a packet thread.
+//! The control thread's handle of a packet thread.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -15,7 +15,8 @@ pub(super) struct PacketThread<M> {
 }
 
 impl<M> PacketThread<M> {
-    /// A line to the loop that polls `poll`, where the waker has `token`; and the loop's end of it.
+    /// A handle of the loop that polls `poll`, where the waker has `token`; and the loop's
+    /// receiver.
     pub(super) fn new(poll: &Poll, token: Token) -> anyhow::Result<(Self, Receiver<M>)> {
         let waker = Waker::new(poll.registry(), token).context("could not make a waker")?;
         let (outbox, inbox) = channel();
@@ -28,7 +29,7 @@ impl<M> PacketThread<M> {
         self.waker.wake().context("could not wake the packet thread")
     }
 
-    /// Sends a message with a channel for its answer, and waits for that.
+    /// Sends a message that contains a channel for its answer, and waits for the answer.
     pub(super) async fn ask<A>(
         &self,
         message: impl FnOnce(oneshot::Sender<A>) -> M,

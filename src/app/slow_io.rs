@@ -1,5 +1,5 @@
-//! System calls that may wait for a disk, a network file system or a name service: a thread of
-//! their own makes them, so that the control thread answers and obeys signals meanwhile.
+//! System calls that may wait for a disk, a network file system or a name service. A separate
+//! thread makes them, so that the control thread answers and handles signals meanwhile.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -9,11 +9,11 @@ use anyhow::{Context, anyhow, bail};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-/// How long such work may take.
+/// The time limit of such work.
 pub(super) const LIMIT: Duration = Duration::from_secs(10);
 
-/// Threads at the same time. One that hangs stays until its system call returns: each attempt must
-/// not leave one more.
+/// The most such threads. A thread that hangs stays until its system call returns, so repeated
+/// attempts must not add threads without bound.
 const THREADS: usize = 16;
 
 static RUNNING: AtomicUsize = AtomicUsize::new(0);
@@ -35,10 +35,11 @@ impl Drop for Running {
     }
 }
 
-/// Has `work` done by another thread. `what` names it in errors.
+/// Runs `work` on another thread. `what` names it in errors.
 ///
 /// # Errors
-/// It does not end within [`LIMIT`], and goes on unheeded; too much of the kind hangs already.
+/// `work` does not end within [`LIMIT`]; it goes on and its result is ignored. Or [`THREADS`]
+/// threads hang already.
 pub(super) async fn run<T: Send + 'static>(
     what: &str,
     work: impl FnOnce() -> T + Send + 'static,
@@ -62,7 +63,7 @@ async fn within<T: Send + 'static>(
         .spawn(move || {
             let outcome = work();
             drop(running);
-            // Whoever asked may have given up.
+            // The caller may have given up.
             let _ = done.send(outcome);
         })
         .with_context(|| format!("{what}: cannot start a thread"))?;
@@ -83,9 +84,9 @@ mod tests {
 
     use super::*;
 
-    // One test, since they share the number of threads.
+    // One test, since the cases share the thread count.
     #[test]
-    fn what_hangs_is_given_up_and_does_not_use_up_threads() {
+    fn work_that_hangs_is_abandoned_and_its_threads_are_bounded() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         runtime.block_on(async {
             assert_eq!(run("a sum", || 1 + 1).await.unwrap(), 2);

@@ -1,14 +1,15 @@
-//! How long the turns of a packet thread are. While one lasts, no other packet is looked at.
+//! How long the turns of a packet thread take. A packet that arrives during a turn waits for its
+//! end.
 
 use std::time::Duration;
 
 use crate::control::{TurnBucket, Turns};
 
-/// The bounds of the buckets, in microseconds. The last bucket has none. None of them is a whole
-/// number of seconds: such a bound has two spellings in the formats for Prometheus.
+/// The bounds of the buckets, in microseconds. The last bucket has none. No bound is a whole number
+/// of seconds: such a bound has two spellings in the formats for Prometheus.
 const BOUNDS: [u32; 5] = [50, 200, 1_000, 10_000, 100_000];
 
-/// Turns by their length.
+/// A histogram of turn lengths.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct TurnLengths {
     total: Duration,
@@ -26,7 +27,7 @@ impl TurnLengths {
         self.total += length;
     }
 
-    /// The figures.
+    /// The counters.
     pub(super) fn report(&self) -> Turns {
         let bounds = BOUNDS.iter().copied().map(Some).chain([None]);
         let bucket = |(up_to_microseconds, count)| TurnBucket { up_to_microseconds, count };

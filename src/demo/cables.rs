@@ -17,15 +17,15 @@ use anyhow::Result;
 
 use super::output;
 
-/// An address family, and what has an address of it.
+/// An address family, and the addresses in it.
 #[derive(Debug)]
 pub(super) struct Family {
     pub(super) name: &'static str,
     /// The virtual IP.
     pub(super) vip: &'static str,
-    /// The director towards the real servers.
+    /// The director's address on the real servers' network.
     pub(super) director: &'static str,
-    /// The length of every subnet's prefix.
+    /// The prefix length of every subnet.
     prefix: u8,
     /// The name of its header in nftables.
     header: &'static str,
@@ -48,12 +48,12 @@ pub(super) const FAMILIES: [Family; 2] = [
 pub(super) struct DemoReal {
     pub(super) name: &'static str,
     addresses: [&'static str; 2],
-    /// Which of them the director sends to.
+    /// The index of the address that the director sends to.
     tunnel: usize,
     pub(super) weight: usize,
 }
 
-/// Both kinds of tunnel carry half of the requests, of either family.
+/// Tunnels of either family carry half of the requests of each family.
 pub(super) const REALS: [DemoReal; 3] = [
     DemoReal { name: "real1", addresses: ["10.0.0.11", "2001:db8:a::11"], tunnel: 0, weight: 1 },
     DemoReal { name: "real2", addresses: ["10.0.0.12", "2001:db8:a::12"], tunnel: 0, weight: 1 },
@@ -61,7 +61,7 @@ pub(super) const REALS: [DemoReal; 3] = [
 ];
 
 impl DemoReal {
-    /// Where the director sends to.
+    /// The address that the director sends to.
     pub(super) fn address(&self) -> &'static str {
         self.addresses[self.tunnel]
     }
@@ -73,7 +73,7 @@ impl DemoReal {
 }
 
 impl Family {
-    /// The virtual IP as it stands before a port.
+    /// The virtual IP in the form used in URLs.
     pub(super) fn host(&self) -> String {
         if self.vip.contains(':') { format!("[{}]", self.vip) } else { self.vip.to_owned() }
     }
@@ -86,7 +86,7 @@ pub(super) fn at(namespace: &str, program: impl AsRef<std::ffi::OsStr>) -> Comma
     command
 }
 
-/// Makes all of it, and the counters of replies.
+/// Builds the network and the counters of replies.
 pub(super) fn lay() -> Result<()> {
     for host in ["client", "router", "director"].into_iter().chain(REALS.map(|real| real.name)) {
         ip(&format!("netns add {host}"))?;
@@ -116,8 +116,8 @@ pub(super) fn lay() -> Result<()> {
     count_replies()
 }
 
-/// Also where the machine has it switched off for new interfaces; and addresses are there at once,
-/// not after the second that duplicate detection takes.
+/// Enables IPv6 even if it is off for new interfaces, and without the second that duplicate address
+/// detection takes.
 fn allow_ipv6(host: &str) -> Result<()> {
     let settings = ["all", "default"].map(|interface| {
         ["disable_ipv6", "accept_dad"].map(|key| format!("net.ipv6.conf.{interface}.{key}=0"))
@@ -125,7 +125,7 @@ fn allow_ipv6(host: &str) -> Result<()> {
     output(at(host, "sysctl").arg("-qw").args(settings.as_flattened())).map(drop)
 }
 
-/// From the host's `device` to the router's `port`, which joins the `bridge`.
+/// Connects the host's `device` to the router's `port`, which joins the `bridge`.
 fn cable(
     host: &str,
     device: &str,
@@ -153,8 +153,8 @@ fn default_route(host: &str, routers: [&str; 2]) -> Result<()> {
     routers.iter().try_for_each(|router| ip(&format!("-n {host} route add default via {router}")))
 }
 
-/// Packets from the VIPs: those that the router hands to the client, and those that reach the
-/// director.
+/// Counts packets from the VIPs: those that the router forwards to the client, and those that reach
+/// the director.
 fn count_replies() -> Result<()> {
     for (host, hook, from) in
         [("router", "forward", "iifname lan oifname client "), ("director", "prerouting", "")]

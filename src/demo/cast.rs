@@ -1,4 +1,4 @@
-//! Who plays: three web servers, three real servers, a director.
+//! The programs of the demonstration: three web servers, three real servers, a director.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -12,7 +12,7 @@ use super::namespaces::{self, FOLDER, sibling};
 use super::process::Process;
 use super::traffic;
 
-/// Temporary folders that nginx wants at its start, whether it uses them or not.
+/// Temporary folders that nginx needs at its start, even if unused.
 const NGINX_TEMPORARY: [&str; 5] = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
 
 #[derive(Debug, Default)]
@@ -49,7 +49,7 @@ impl Cast {
         Ok(())
     }
 
-    /// Ends all in order, the director first.
+    /// Stops everything, the director first.
     pub(super) fn stop(mut self) -> Result<()> {
         while let Some(daemon) = self.daemons.pop() {
             daemon.stop()?;
@@ -94,8 +94,8 @@ fn configuration() -> String {
     text
 }
 
-/// The host's web server: its name at `/`, and the large file. nginx, or Python's where there is no
-/// nginx.
+/// The host's web server: its name at `/`, and the large file. nginx, or Python's server if nginx
+/// is missing.
 fn web_server(name: &str) -> Result<Command> {
     let root = Path::new(FOLDER).join(name);
     fs::create_dir_all(root.join("temporary")).context("cannot make a web server's folder")?;
@@ -110,7 +110,7 @@ fn web_server(name: &str) -> Result<Command> {
         return Ok(command);
     }
     let mut command = at(name, "python3");
-    // Python takes IPv4 at `::` too.
+    // At `::` Python accepts IPv4 too.
     command.args(["-m", "http.server", "80", "--bind", "::", "--directory"]).arg(root);
     Ok(command)
 }

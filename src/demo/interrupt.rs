@@ -1,6 +1,6 @@
-//! Ctrl-C and SIGTERM end the demonstration. Inside, this is the first process of its namespace:
-//! for that one Linux ignores each signal without a handler, and with its end all other processes
-//! there are killed.
+//! Ctrl-C and SIGTERM end the demonstration. Inside, this is the first process of its PID
+//! namespace: Linux ignores signals to it that have no handler, and kills all other processes there
+//! when it ends.
 
 use std::process;
 use std::thread;
@@ -12,7 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 /// As a shell reports an end by SIGINT.
 const EXIT_CODE: i32 = 130;
 
-/// From now on a signal ends this process, and everything that the demonstration has started.
+/// From now on a signal ends this process, and with it everything that the demonstration started.
 pub(super) fn end_on_signals() -> Result<()> {
     let runtime = Builder::new_current_thread().enable_all().build();
     let runtime = runtime.context("cannot listen to signals")?;

@@ -1,11 +1,11 @@
 //! `vstun demo`: the whole system on one machine, in private namespaces.
 //!
 //! 1. says what is missing on this machine, and what to do;
-//! 2. runs itself again inside new namespaces, so that nothing on the host changes and everything
-//!    goes with it;
-//! 3. lays the cables, starts web servers, real servers and the director;
+//! 2. runs itself again inside new namespaces, so that the host does not change and the kernel
+//! removes everything at the end;
+//! 3. builds the network, starts web servers, real servers and the director;
 //! 4. sends requests and large downloads over both address families, counting on the way;
-//! 5. prints what it saw, or fails with the reason.
+//! 5. prints the results, or fails with the reason.
 
 use std::process::Command;
 
@@ -96,7 +96,7 @@ fn shares(real: &DemoReal, served: &[Served]) -> String {
     shares.collect::<Vec<_>>().join(" and ")
 }
 
-/// Each request is over before the next, so that wrr gives exact shares.
+/// Requests are sent one after the other, so that wrr gives exact shares.
 fn check_shares(served: &[Served]) -> Result<()> {
     let weights: usize = REALS.iter().map(|real| real.weight).sum();
     for (family, served) in FAMILIES.iter().zip(served) {
@@ -130,7 +130,7 @@ fn open_shell() -> Result<()> {
         v6 = FAMILIES[1].host(),
         logs = namespaces::FOLDER,
     );
-    // The shell's own exit code says nothing about the demonstration.
+    // The shell's exit code says nothing about the demonstration.
     cables::at("client", "bash")
         .args(["--norc", "-i"])
         .env("PS1", "[vstun demo: client] \\w\\$ ")
@@ -145,7 +145,7 @@ fn step(text: &str) {
     println!("==> {text}");
 }
 
-/// Runs the command to its end and returns what it printed; its complaints become the error.
+/// Runs the command and returns its output; its stderr becomes the error.
 fn output(command: &mut Command) -> Result<String> {
     let shown = format!("{command:?}").replace('"', "");
     let output = command.output().with_context(|| format!("cannot run {shown}"))?;

@@ -1,5 +1,5 @@
-//! Namespaces of our own: the program runs itself again inside them. Processes, mounts and networks
-//! made there go with it.
+//! Private namespaces: the program runs itself again inside them. The kernel ends the processes,
+//! mounts and networks in them together with the namespaces.
 
 use std::env;
 use std::ffi::OsString;
@@ -15,18 +15,18 @@ use super::output;
 
 /// Logs, configuration and web pages, on a file system of their own.
 pub(super) const FOLDER: &str = "/run/demo";
-/// Where programs are looked for; a user's own path often lacks the `sbin` folders.
+/// The search path for programs; a user's own path often lacks the `sbin` folders.
 pub(super) const SEARCH_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// Set inside.
+/// Set inside the namespaces.
 pub(super) const MARK: &str = "VSTUN_DEMO_NAMESPACES";
 
-/// Whether we are inside already.
+/// Whether this process is inside them.
 pub(super) fn are_private() -> bool {
     env::var_os(MARK).is_some()
 }
 
-/// `unshare`'s arguments. Whoever is not root needs a user namespace to be root in.
+/// `unshare`'s arguments. Other users than root need a user namespace in which they are root.
 pub(super) fn flags() -> Vec<&'static str> {
     let mut flags = vec!["--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc"];
     if !is_root() {
@@ -35,7 +35,7 @@ pub(super) fn flags() -> Vec<&'static str> {
     flags
 }
 
-/// Replaces this process by `unshare`, which runs it again inside; returns only what went wrong.
+/// Replaces this process by `unshare`, which runs it again inside; returns only errors.
 pub(super) fn enter(keep: bool) -> Result<()> {
     let program = env::current_exe().context("cannot find the path of this program")?;
     let error = Command::new("unshare")
@@ -57,7 +57,7 @@ pub(super) fn prepare() -> Result<()> {
         output(Command::new("mount").args(["-t", "tmpfs", "tmpfs", "/var/lib"]))?;
     }
     for folder in ["/run/netns", "/run/vstun", FOLDER] {
-        // Whatever the umask: a daemon takes no folder that its group may write to.
+        // Independent of the umask: a daemon refuses a folder that its group may write to.
         let made = DirBuilder::new().recursive(true).mode(0o755).create(folder);
         made.with_context(|| format!("cannot make {folder}"))?;
     }
@@ -69,7 +69,7 @@ pub(super) fn find(program: &str) -> Option<PathBuf> {
     SEARCH_PATH.split(':').map(|folder| Path::new(folder).join(program)).find(|path| path.is_file())
 }
 
-/// The path of one of vstun's own programs, a sibling of this one.
+/// The path of one of vstun's own programs, next to this one.
 pub(super) fn sibling(program: &str) -> Result<PathBuf> {
     let own = env::current_exe().context("cannot find the path of this program")?;
     let path = own.with_file_name(program);

@@ -1,4 +1,4 @@
-//! What the demonstration needs of this machine.
+//! The demonstration's requirements.
 
 use std::fs::OpenOptions;
 use std::io::ErrorKind;
@@ -10,8 +10,7 @@ use anyhow::{Result, bail};
 use super::namespaces;
 
 const TUN: &str = "/dev/net/tun";
-/// The kernel's list of IPv6 addresses; missing where it has no IPv6 or was started with
-/// `ipv6.disable=1`.
+/// The kernel's list of IPv6 addresses; absent without IPv6 or with `ipv6.disable=1`.
 const IPV6: &str = "/proc/net/if_inet6";
 
 /// Programs, and the Debian package of each.
@@ -25,13 +24,13 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("kill", "procps"),
 ];
 
-/// vstun's own, beside this one.
+/// vstun's own programs, next to this one.
 const SIBLINGS: &[&str] = &["vstun-director", "vstun-realserver"];
 
-/// One of them serves the web pages.
+/// The web servers, of which one is needed.
 const WEB_SERVERS: &[&str] = &["nginx", "python3"];
 
-/// Says all that is missing at once, and what to do about it.
+/// Reports everything that is missing, with its remedy, in one error.
 pub(super) fn check() -> Result<()> {
     let missing: Vec<String> =
         [siblings(), programs(), web_server(), tun(), ipv6(), own_namespaces()]

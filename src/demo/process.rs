@@ -11,10 +11,10 @@ use anyhow::{Context as _, Result, bail, ensure};
 
 use super::{namespaces, output};
 
-/// How long a start or a stop may take.
+/// The time limit of a start or a stop.
 const PATIENCE: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(20);
-/// So many lines of its log are shown when a process fails.
+/// How many log lines are shown when a process fails.
 const LOG_LINES: usize = 15;
 
 #[derive(Debug)]
@@ -25,8 +25,7 @@ pub(super) struct Process {
 }
 
 impl Process {
-    /// Starts `command` in a process group of its own: what is typed at the terminal is not meant
-    /// for it.
+    /// Starts `command` in its own process group, so that Ctrl-C at the terminal does not reach it.
     pub(super) fn start(name: &str, command: &mut Command) -> Result<Self> {
         let log = PathBuf::from(namespaces::FOLDER).join(format!("{name}.log"));
         let file = File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
@@ -41,7 +40,7 @@ impl Process {
         Ok(Self { name: name.to_owned(), child, log })
     }
 
-    /// Waits until `is_ready` says so; fails at once when the process ends before.
+    /// Waits until `is_ready` returns true; fails at once if the process ends first.
     pub(super) fn wait_until(&mut self, is_ready: impl Fn() -> bool) -> Result<()> {
         let deadline = Instant::now() + PATIENCE;
         while !is_ready() {
@@ -60,7 +59,7 @@ impl Process {
         Ok(())
     }
 
-    /// Asks it to end, and expects exit code 0.
+    /// Sends SIGTERM and expects exit code 0.
     pub(super) fn stop(mut self) -> Result<()> {
         output(Command::new("kill").arg("-TERM").arg(self.child.id().to_string()))?;
         let deadline = Instant::now() + PATIENCE;
@@ -92,7 +91,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // Fails only where it has ended already.
+        // Fails only if the process has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

@@ -1,4 +1,4 @@
-//! What the client does, and what is counted meanwhile.
+//! The client's requests, and what is counted meanwhile.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -16,10 +16,10 @@ pub(super) const DOWNLOAD_BYTES: u64 = 100_000_000;
 const LARGE_FILE: &str = "large";
 /// Bytes written at a time.
 const CHUNK: usize = 1 << 20;
-/// Seconds that the requests over a family, or a download, may take.
+/// The time limit in seconds for the requests over a family, or for a download.
 const TIME_LIMIT: &str = "30";
 
-/// Who served how many requests.
+/// How many requests each real server served.
 pub(super) type Served = BTreeMap<String, usize>;
 
 /// Packets from a VIP.
@@ -31,7 +31,7 @@ pub(super) struct Replies {
     pub(super) through_director: u64,
 }
 
-/// Sends `count` requests over a family, each on a connection of its own.
+/// Sends `count` requests over a family, each on its own connection.
 pub(super) fn requests(family: &Family, count: usize) -> Result<Served> {
     let answers = output(
         at("client", "curl")
@@ -77,7 +77,8 @@ pub(super) fn list() -> Result<String> {
     )
 }
 
-/// Puts the large file into a web server's folder. It is written once; the others link to it.
+/// Puts the large file into a web server's folder. It is written once; the other folders have
+/// links.
 pub(super) fn write_large_file(root: &Path) -> Result<()> {
     let shared = Path::new(FOLDER).join(LARGE_FILE);
     if !shared.exists() {

@@ -1,4 +1,4 @@
-//! What `vstun` can be told, and the requests that come of it.
+//! The verbs of `vstun`, and the requests that they send.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use clap::{Args, Subcommand};
 use crate::control::{Request, Which};
 use crate::model::{MAX_WEIGHT, Target, duration};
 
-/// The words of a flow: its transport and both ends. In quotes they may be one argument.
+/// The words of a flow: transport, client and virtual IP. In quotes they may be one argument.
 const FLOW_WORDS: usize = 3;
 
 #[derive(Debug, Subcommand)]
@@ -17,7 +17,7 @@ pub(super) enum Command {
     List(Listing),
     /// Connections with their state and the time they have left
     Connections {
-        /// At most so many
+        /// Show this many at most
         #[arg(long, value_name = "NUMBER")]
         limit: Option<u64>,
         /// Of this client, or of the clients of a network: 198.51.100.0/24
@@ -44,7 +44,7 @@ pub(super) enum Command {
     /// Which service and which real server a flow belongs to, and why
     ///
     /// For a flow that the director knows, its entry; for any other, what the scheduler or the hash
-    /// would say now. Nothing changes.
+    /// would choose now. Nothing changes.
     #[command(
         override_usage = "vstun explain [OPTIONS] <TRANSPORT> <CLIENT:PORT> <VIP:PORT>",
         after_help = "\
@@ -65,7 +65,7 @@ Examples:
         #[arg(value_name = "ADDR")]
         address: String,
     },
-    /// Another weight, from the next connection on
+    /// Set another weight, which applies from the next connection on
     SetWeight {
         /// Share of new connections; 0 takes none and keeps those there are
         #[arg(long, value_name = "NUMBER", value_parser = weight())]
@@ -73,25 +73,25 @@ Examples:
         #[command(flatten)]
         real: RealArgument,
     },
-    /// No new connections for a real server; those it has go on
+    /// Send no new connections to a real server; those it has go on
     Drain {
-        /// End those that are left after so long, as in 10m
+        /// End the remaining connections after this long, as in 10m
         #[arg(long, value_name = "DURATION")]
         deadline: Option<String>,
         #[command(flatten)]
         real: RealArgument,
     },
-    /// A drained, disabled or dead real server is back in service
+    /// Put a drained, disabled or dead real server back into service
     Enable {
         #[command(flatten)]
         real: RealArgument,
     },
-    /// A real server is out of service until it is enabled
+    /// Take a real server out of service until it is enabled
     Disable {
         #[command(flatten)]
         real: RealArgument,
     },
-    /// A real server joins a service, until the next reload of a configuration without it
+    /// Add a real server to a service, until the next reload of a configuration without it
     AddReal {
         /// Share of new connections [default: 1]
         #[arg(long, value_name = "NUMBER", value_parser = weight())]
@@ -99,12 +99,12 @@ Examples:
         #[command(flatten)]
         real: RealArgument,
     },
-    /// A real server leaves; its connections go on to their end
+    /// Remove a real server from a service; its connections go on until they end
     RemoveReal {
         #[command(flatten)]
         real: RealArgument,
     },
-    /// Forget connections, as if their time were up
+    /// Forget connections, as if they had timed out
     ///
     /// The next packet of a TCP connection that was forgotten is answered with a reset, or adopted
     /// and placed by hash where the service has unknown = "adopt", the default with scheduler mh. A
@@ -121,9 +121,10 @@ Examples:
         #[arg(long, group = "whose", conflicts_with_all = ["service", "real"])]
         all: bool,
     },
-    /// Answer for a virtual IP and announce it, at once and without asking who else has it
+    /// Answer for a virtual IP and announce it, at once and without asking whether another host has
+    /// it
     ///
-    /// For the hooks of keepalived and others that know who is to have it.
+    /// For the hooks of keepalived and other programs that decide which host has it.
     #[command(after_help = "\
 Examples:
   vstun announce 192.0.2.10              notify_master of keepalived
@@ -133,7 +134,7 @@ Examples:
         #[arg(value_name = "VIP")]
         address: String,
     },
-    /// Do not answer for a virtual IP any more; what still arrives for it is forwarded
+    /// Stop answering for a virtual IP; packets that still arrive for it are forwarded
     Withdraw {
         /// The virtual IP
         #[arg(value_name = "VIP")]
@@ -141,9 +142,9 @@ Examples:
     },
     /// Changes as they happen, one JSON object per line, until Ctrl-C
     ///
-    /// Whoever made them: an operator, a reload, the director itself.
+    /// Changes by an operator, a reload, or the director itself.
     Events,
-    /// Read the configuration again; what is wrong with it changes nothing
+    /// Read the configuration again; a faulty one changes nothing
     Reload,
     /// What a reload of a file would change, and how many connections it would touch
     ///
@@ -177,10 +178,10 @@ pub(super) struct Listing {
     /// All digits of large numbers
     #[arg(long)]
     pub(super) exact: bool,
-    /// Connections, packets and bytes in each second: as long as one list is from the next
+    /// Connections, packets and bytes per second, measured between two lists
     #[arg(long)]
     pub(super) rate: bool,
-    /// Again and again until Ctrl-C, each second or as often as is said: 5s, 500ms
+    /// Repeat until Ctrl-C, each second or at the given interval: 5s, 500ms
     #[arg(
         long,
         value_name = "INTERVAL",
@@ -194,11 +195,11 @@ pub(super) struct Listing {
 /// The shortest interval of `list --watch`.
 const SHORTEST: Duration = Duration::from_millis(100);
 
-/// The longest one.
+/// The longest interval of `list --watch`.
 const LONGEST: Duration = Duration::from_hours(24);
 
 fn interval(text: &str) -> Result<Duration, String> {
-    // A number alone is in seconds, as with watch(1).
+    // A number without a unit is seconds, as with watch(1).
     let seconds = text.parse().ok().map(Duration::from_secs);
     let interval = seconds.or_else(|| duration::parse(text));
     interval.filter(|interval| (SHORTEST..=LONGEST).contains(interval)).ok_or_else(|| {
@@ -230,7 +231,7 @@ impl RealArgument {
 }
 
 impl Command {
-    /// What is wrong with the arguments and cannot be told by each of them alone.
+    /// What is wrong with the combination of arguments.
     pub(super) fn fault(&self) -> Option<String> {
         let Self::Explain { flow } = self else { return None };
         let words = flow.iter().flat_map(|argument| argument.split_whitespace()).count();
@@ -241,7 +242,7 @@ impl Command {
         })
     }
 
-    /// The request, for those that are one and nothing else.
+    /// The request, for verbs that send exactly one.
     pub(super) fn request(&self) -> Option<Request> {
         Some(match self {
             Self::List(_) => Request::List,

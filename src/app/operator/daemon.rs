@@ -1,4 +1,4 @@
-//! The daemon at the other end of the control socket.
+//! The connection to a daemon's control socket.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -13,18 +13,18 @@ use crate::control::{self, ReplyError, Request, Status};
 /// How long a daemon may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How long it may take to do what changes something: a reload may make Maglev tables for minutes,
-/// and all others wait for it.
+/// How long it may take for a command that changes something: a reload may compute Maglev tables
+/// for minutes, and other commands wait for it.
 const PATIENCE_FOR_ORDERS: Duration = Duration::from_secs(600);
 
-/// A daemon that listens.
+/// A connected daemon.
 pub(super) struct Daemon {
     socket: PathBuf,
     stream: BufReader<UnixStream>,
 }
 
 impl Daemon {
-    /// Connects to the first of `sockets` that somebody listens on.
+    /// Connects to the first of `sockets` on which a daemon listens.
     pub(super) fn connect(sockets: &[PathBuf]) -> anyhow::Result<Self> {
         let mut tried = Vec::new();
         for socket in sockets {
@@ -41,7 +41,7 @@ impl Daemon {
         bail!("no daemon answers\n{}", tried.join("\n"))
     }
 
-    /// Sends a request, and the text that belongs to it.
+    /// Sends a request and its body.
     pub(super) fn ask(&mut self, request: &Request, body: &[u8]) -> anyhow::Result<()> {
         let line = control::encode(request);
         let stream = self.stream.get_mut();
@@ -50,17 +50,17 @@ impl Daemon {
         }
         let sent = stream.write_all(line.as_bytes()).and_then(|()| stream.write_all(body));
         let Err(error) = sent else { return Ok(()) };
-        // A daemon that has no room for one more client has said so before it closed.
+        // A daemon that has too many clients says so before it closes the connection.
         let refused = self.line().ok().and_then(|line| control::decode::<Status>(&line).err());
         let refused = refused.filter(|error| matches!(error, ReplyError::Refused(_)));
-        // As text: a broken pipe here is a failure, unlike one on our own output.
+        // As text, so that it counts as a failure, unlike a broken pipe on our own output.
         Err(refused.map_or_else(
             || anyhow!("cannot write to {}: {error}", self.socket.display()),
             anyhow::Error::from,
         ))
     }
 
-    /// Reads one reply and prints it: as it came, or as `human` puts it.
+    /// Reads one reply and prints it: unchanged, or formatted by `human`.
     pub(super) fn answer<T: DeserializeOwned>(
         &mut self,
         json: bool,
@@ -77,7 +77,7 @@ impl Daemon {
         Ok(())
     }
 
-    /// Waits for the next line for as long as it takes.
+    /// From now on waits for the next line without a time limit.
     pub(super) fn be_patient(&mut self) -> anyhow::Result<()> {
         Ok(self.stream.get_mut().set_read_timeout(None)?)
     }

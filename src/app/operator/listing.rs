@@ -1,4 +1,4 @@
-//! `vstun list`: once, or again and again.
+//! `vstun list`: once, or repeatedly.
 
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::PathBuf;
@@ -11,10 +11,10 @@ use super::terminal;
 use crate::control::{self, Layout, List, Request};
 use crate::model::duration;
 
-/// What the first rates are of, unless the interval is shorter.
+/// The interval of the first rates, unless the configured one is shorter.
 const FIRST: Duration = Duration::from_secs(1);
 
-/// One list as it came, and as a value.
+/// One list, as text and as a value.
 struct Listed {
     line: Vec<u8>,
     list: List,
@@ -76,7 +76,7 @@ fn ask(sockets: &[PathBuf]) -> anyhow::Result<Listed> {
 }
 
 impl Listed {
-    /// With the rates since the list before, where there is one; it is the one before from now on.
+    /// Adds the rates since the previous list, if there is one, and becomes the previous list.
     fn with_rates(self, before: &mut Option<List>) -> Self {
         let Some(earlier) = before else { return self };
         let earlier = std::mem::replace(earlier, self.list.clone());

@@ -29,7 +29,7 @@ use daemon::Daemon;
 /// Exit code of `plan`: something would change.
 const WOULD_CHANGE: u8 = 3;
 
-/// Asks a running vstun-director or vstun-realserver what it does, and tells a director what to do.
+/// Shows what a running vstun-director or vstun-realserver does, and changes what a director does.
 #[derive(Debug, Parser)]
 #[command(
     name = "vstun",
@@ -61,7 +61,7 @@ struct Args {
     /// /run/vstun/realserver.sock]
     #[arg(long, value_name = "PATH", global = true)]
     socket: Option<PathBuf>,
-    /// Print the daemon's answer as JSON, one object per line; what fails is an object with `error`
+    /// Print the daemon's answer as JSON, one object per line; a failure is an object with `error`
     #[arg(long, global = true)]
     json: bool,
     #[command(subcommand)]
@@ -82,7 +82,7 @@ pub fn operator() -> ExitCode {
     }
     match run(&args) {
         Ok(code) => code,
-        // The reader of our output, `head` for one, has seen enough.
+        // The reader of our output, for example `head`, has closed it.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             if args.json {
@@ -130,7 +130,7 @@ fn ask(args: &Args, request: &Request) -> anyhow::Result<()> {
         }
         Command::Events => events(&mut daemon, &mut out)?,
         _ => daemon.answer(args.json, &mut out, |status: &Status| {
-            // Where they do not get into the way of whoever reads the answer.
+            // To stderr, apart from the answer.
             status.warnings.iter().for_each(|warning| eprintln!("vstun: warning: {warning}"));
             status.human(layout)
         })?,
@@ -138,7 +138,7 @@ fn ask(args: &Args, request: &Request) -> anyhow::Result<()> {
     Ok(out.flush()?)
 }
 
-/// Runs checks; one that fails is a failure.
+/// Runs checks; exits with failure if one fails.
 fn check(args: &Args) -> anyhow::Result<ExitCode> {
     let Some(request) = args.command.request() else { return Ok(ExitCode::SUCCESS) };
     let (layout, mut out) = (terminal::layout(), BufWriter::new(io::stdout().lock()));
@@ -172,7 +172,7 @@ fn plan(args: &Args, file: &Path) -> anyhow::Result<ExitCode> {
     Ok(if nothing { ExitCode::SUCCESS } else { ExitCode::from(WOULD_CHANGE) })
 }
 
-/// Prints the lines as they come, after the one that says that the daemon is listening to us.
+/// Prints the events after the line that confirms the subscription.
 fn events(daemon: &mut Daemon, out: &mut impl Write) -> anyhow::Result<()> {
     control::decode::<Status>(&daemon.line()?)?;
     daemon.be_patient()?;
@@ -204,8 +204,7 @@ fn connections(
     Ok(())
 }
 
-/// Cleans up at every socket: a daemon that lives at one is no reason to leave what is at the
-/// other.
+/// Cleans up at every socket, also after a failure at one of them.
 fn clean_up(args: &Args) -> anyhow::Result<()> {
     let outcomes = sockets(args).into_iter().map(|socket| cleanup::run(&socket));
     let failures: Vec<_> = outcomes.filter_map(Result::err).collect();

@@ -1,4 +1,4 @@
-//! Where listings are printed.
+//! The output of listings: a terminal or a pipe.
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
@@ -9,8 +9,8 @@ use terminal_size::{Height, Width, terminal_size_of};
 
 use crate::control::Layout;
 
-/// How listings are laid out: as wide as `COLUMNS` says, else as the terminal is. What is no
-/// terminal gets one record a line, however long, since programs read it.
+/// The layout of listings: as wide as `COLUMNS` says, else as the terminal. Anything but a terminal
+/// gets one record per line, however long, since programs read it.
 pub(super) fn layout() -> Layout {
     let columns = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
     let columns = columns.filter(|&columns| columns > 0);
@@ -21,11 +21,10 @@ pub(super) fn layout() -> Layout {
     }
 }
 
-/// Ends the program, as if all was done, when Ctrl-C is pressed: what is printed until then has no
-/// other end.
+/// Ends the program successfully at Ctrl-C, for output that does not end by itself.
 ///
 /// # Errors
-/// A signal cannot be waited for.
+/// The signal handler cannot be installed.
 pub(super) fn end_at_interrupt() -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.context("cannot wait for Ctrl-C")?;
@@ -41,7 +40,8 @@ pub(super) fn end_at_interrupt() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Draws a text over what is there. What is longer than the terminal is cut and counted.
+/// Draws a text over the previous one. Lines that do not fit on the terminal are cut off and
+/// counted.
 ///
 /// # Errors
 /// Those of writing.
@@ -50,10 +50,10 @@ pub(super) fn redraw(out: &mut impl Write, first: bool, text: &str) -> io::Resul
     out.write_all(drawn(first, rows, text).as_bytes())
 }
 
-/// The text with the control sequences (ECMA-48) that leave nothing of another below it.
+/// The text with the control sequences (ECMA-48) that erase the rest of the previous one.
 fn drawn(first: bool, rows: usize, text: &str) -> String {
     let lines = text.lines().count();
-    // The cursor stands on a line of its own.
+    // The cursor needs a line of its own.
     let room = rows.saturating_sub(1).max(1);
     let shown = if lines > room { room - 1 } else { lines };
     let mut drawn = if first { "\x1b[2J\x1b[H" } else { "\x1b[H" }.to_owned();
