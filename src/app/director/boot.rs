@@ -1,5 +1,5 @@
-//! A start before the host's network is complete: at boot an address or an interface may come later
-//! than the services.
+//! Waits at the start until the host's network is complete: at boot an address or an interface may
+//! appear later than the service.
 
 use std::time::{Duration, Instant};
 
@@ -7,14 +7,14 @@ use crate::app::daemon::{self, Signals};
 use crate::app::host::{DesiredDirector, Prepared, Session};
 use crate::host::Refusal;
 
-/// How often the host is looked at meanwhile.
+/// How often the host is checked meanwhile.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// What the host needs. Waits up to `wait` for uplinks, routes and addresses that are not there
-/// yet; `None`: a signal has said stop meanwhile.
+/// Plans the host's set-up. Waits up to `wait` for uplinks, routes and addresses that are not there
+/// yet; `None`: a stop signal came meanwhile.
 ///
 /// # Errors
-/// The host is not fit, or not within `wait`.
+/// The host does not fit the configuration, or not within `wait`.
 pub(super) async fn plan(
     session: &mut Session,
     desired: &DesiredDirector,

@@ -1,5 +1,5 @@
-//! What is asked of the main task, which alone has the host's session and the running
-//! configuration: one thing at a time.
+//! Commands to the main task, which alone owns the host's session and the running configuration and
+//! runs one command at a time.
 
 use std::fmt;
 
@@ -9,64 +9,64 @@ use tokio::sync::{mpsc, oneshot};
 use crate::app::serve::Peer;
 use crate::control::{Alteration, Event, ReloadPlan, Request};
 
-/// Orders that wait for the main task; more of their askers wait.
+/// Commands queued for the main task; further senders wait.
 const WAITING: usize = 4;
 
-/// Who asks for something.
+/// The origin of a command or a change.
 #[derive(Clone, Debug)]
 pub(super) enum Origin {
-    /// Somebody at the control socket.
+    /// A client of the control socket.
     Operator(Peer),
     /// SIGHUP.
     Signal,
-    /// The director itself, after a change of its host.
+    /// The director itself, after a change on its host.
     Host,
-    /// The director itself, because of time or traffic.
+    /// The director itself, because of a deadline or of traffic.
     Director,
     /// A health check.
     Health,
 }
 
-/// What is asked for.
+/// A command.
 #[derive(Debug)]
 pub(super) struct AdminCommand {
     pub(super) request: Request,
-    /// What followed the request.
+    /// The text after the request's line.
     pub(super) body: Vec<u8>,
     pub(super) origin: Origin,
 }
 
-/// What came of it.
+/// The result of a command.
 #[derive(Debug)]
 pub(super) enum Answer {
-    /// It was done.
+    /// The command was carried out.
     Done(Done),
-    /// What would be done.
+    /// What a reload would do.
     Planned(ReloadPlan),
 }
 
-/// What was done.
+/// What a command did.
 #[derive(Debug, Default)]
 pub(super) struct Done {
-    /// In words.
+    /// As text.
     pub(super) text: String,
-    /// What has changed by it.
+    /// The changes it made.
     pub(super) changes: Vec<Alteration>,
-    /// What is odd about the host since.
+    /// New warnings about the host, caused by this command.
     pub(super) warnings: Vec<String>,
 }
 
-/// What was done, or why nothing was.
+/// The result, or why nothing was changed.
 pub(super) type CommandResult = anyhow::Result<Answer>;
 
-/// An order, and where its outcome goes.
+/// A command, and the channel for its result.
 pub(super) type PendingCommand = (AdminCommand, oneshot::Sender<CommandResult>);
 
-/// Where others give orders.
+/// Sends commands to the main task.
 #[derive(Clone, Debug)]
 pub(super) struct AdminCommands(mpsc::Sender<PendingCommand>);
 
-/// Where the main task hears of them.
+/// The main task's end of the queue.
 pub(super) type CommandQueue = mpsc::Receiver<PendingCommand>;
 
 impl AdminCommands {
@@ -75,7 +75,7 @@ impl AdminCommands {
         (Self(commands), inbox)
     }
 
-    /// Gives an order and waits for what comes of it.
+    /// Sends a command and waits for its result.
     pub(super) async fn give(&self, command: AdminCommand) -> CommandResult {
         let (answer, answered) = oneshot::channel();
         self.0.send((command, answer)).await.ok().context("the director is stopping")?;
@@ -84,7 +84,7 @@ impl AdminCommands {
 }
 
 impl Answer {
-    /// As it is told: each change on its line, or that there was none.
+    /// A result with this text: each change on its line, or that there was none.
     pub(super) fn of(changes: Vec<Alteration>) -> Self {
         let lines: Vec<String> = changes.iter().map(ToString::to_string).collect();
         let text =
@@ -96,7 +96,7 @@ impl Answer {
         Self::Done(Done { text, changes, warnings: Vec::new() })
     }
 
-    /// The same with what is odd about the host since.
+    /// The same with new warnings about the host.
     pub(super) fn with(self, warnings: Vec<String>) -> Self {
         match self {
             Self::Done(done) => Self::Done(Done { warnings, ..done }),
@@ -106,7 +106,7 @@ impl Answer {
 }
 
 impl Origin {
-    /// The event of a change that the verb has made.
+    /// The event of a change that this origin has made with the verb.
     pub(super) fn event(&self, verb: &str, change: Alteration) -> Event {
         let peer = if let Self::Operator(peer) = self { Some(peer) } else { None };
         let now = jiff::Timestamp::now();

@@ -1,5 +1,4 @@
-//! Limits how often a suspicion about a real server brings its checks forward: any host can send
-//! ICMP errors.
+//! Limits how often errors about a real server hurry its checks: any host can send ICMP errors.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -7,20 +6,20 @@ use std::time::Duration;
 
 use crate::model::Millis;
 
-/// How long one word about a real server is enough: no check runs more often (its `fast_interval`
-/// is at least that).
+/// The time after an error in which further ones about the same real server are ignored. No check
+/// runs more often (its `fast_interval` is at least that).
 const MOMENT: Duration = Duration::from_millis(10);
 
-/// Real servers that are remembered. The kernel lets only errors through that quote a tunnelled
-/// packet; still, more may be forged than there are real servers.
+/// The most real servers remembered. The kernel passes only errors that quote a tunnelled packet,
+/// but forged ones may name more addresses than there are real servers.
 const REMEMBERED: usize = 16_384;
 
-/// When each was last spoken of.
+/// The time of the last accepted error about each real server.
 #[derive(Debug, Default)]
 pub(super) struct Doubts(HashMap<IpAddr, Millis>);
 
 impl Doubts {
-    /// Whether the checks are to be told of `real` now.
+    /// Whether an error about `real` is to hurry its checks now.
     pub(super) fn tell(&mut self, now: Millis, real: IpAddr) -> bool {
         if self.0.len() >= REMEMBERED && !self.0.contains_key(&real) {
             self.0.clear();
@@ -40,7 +39,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_thousand_errors_in_a_tenth_of_a_second_are_ten_words() {
+    fn a_thousand_errors_in_a_tenth_of_a_second_hurry_checks_ten_times() {
         let (mut doubts, one) = (Doubts::default(), IpAddr::from([10, 0, 0, 11]));
         let told = (0..1_000).filter(|tick| doubts.tell(Millis(tick / 10), one)).count();
         assert_eq!(told, 10);

@@ -1,5 +1,5 @@
-//! What the director makes of its health checks: the packet thread is told by them, operators are
-//! told here.
+//! What the director does with results of health checks: it publishes events, warns, and adds
+//! health to listings. The checks' thread informs the packet thread itself.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -21,7 +21,7 @@ use crate::control::{
 use crate::health::{BoardReport, CheckReport, Event, Finding, Plan, PlannedCheck};
 use crate::model::Health;
 
-/// What follows from an event of the checks beside what the balancer was told.
+/// What a check event requires beside the change that the balancer already got.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Follows {
     Nothing,
@@ -37,9 +37,9 @@ impl TakesChanges for PacketThread<DirectorMessage> {
 }
 
 impl Running {
-    /// The changes that tell the balancer who is down with that plan: they belong in one message
-    /// with those that bring the real servers in, so that none has a flow before its first check
-    /// where it must not.
+    /// The changes that mark the real servers as down that start as down with that plan. They
+    /// belong into one message with the changes that add these real servers, so that none gets a
+    /// flow before its first check.
     pub(super) async fn down_at_once(&self, plan: &Plan) -> Vec<Change> {
         let down = self.checks.preview(plan.clone()).await;
         let change =
@@ -47,13 +47,13 @@ impl Running {
         down.into_iter().map(change).collect()
     }
 
-    /// The running configuration's checks are these from now on.
+    /// Makes the running configuration's checks the current ones.
     pub(super) fn adopt_checks(&self) {
         self.checks.adopt(self.config.checks());
         self.checks.repeat();
     }
 
-    /// Tells what has come of checks; whether something follows that needs the host.
+    /// Publishes a check event; says whether it requires a change on the host.
     pub(super) async fn checked(&self, event: Event) -> Follows {
         let follows = match event {
             Event::Quorum { .. } => Follows::Quorum,
@@ -95,7 +95,7 @@ impl Running {
         follows
     }
 
-    /// Warns at the start about services without a check, and names the line to add.
+    /// Warns at the start about services without a check, and shows the line to add.
     pub(super) fn warn_of_unchecked(&self) {
         for config::Service { spec, health } in &self.config.services {
             if spec.reals.is_empty() || !health.checks.is_empty() {
@@ -113,7 +113,7 @@ impl Running {
     }
 }
 
-/// What differs in the health of services that both configurations have.
+/// The differences in the health settings of services that both configurations have.
 pub(super) fn settings(old: &config::Director, new: &config::Director) -> Vec<Alteration> {
     let before: HashMap<&str, &config::ServiceHealth> =
         old.services.iter().map(|one| (one.spec.name.as_str(), &one.health)).collect();
@@ -144,13 +144,13 @@ pub(super) fn settings(old: &config::Director, new: &config::Director) -> Vec<Al
     altered
 }
 
-/// The checks of a service at a glance.
+/// A summary of a service's checks.
 fn shown(health: &config::ServiceHealth) -> String {
     let checks: Vec<String> = health.checks.iter().map(ToString::to_string).collect();
     if checks.is_empty() { "unset".to_owned() } else { checks.join(", ") }
 }
 
-/// Adds to a listing what the checks say.
+/// Adds the results of checks to a listing.
 pub(super) fn annotate(list: List, board: &BoardReport) -> List {
     let mut reals = HashMap::new();
     for service in &board.services {
@@ -174,7 +174,7 @@ pub(super) fn annotate(list: List, board: &BoardReport) -> List {
     list
 }
 
-/// Adds to an explanation who was passed over, and why.
+/// Adds to an explanation which real servers were passed over, and why.
 pub(super) fn passed_over(mut explained: Explained, list: &List, board: &BoardReport) -> Explained {
     let Some(service) = explained.service.as_deref() else { return explained };
     let Some(listed) = list.services.iter().find(|one| one.name == service) else {
@@ -231,7 +231,7 @@ fn listed(report: &CheckReport) -> ListedCheck {
     }
 }
 
-/// What one run has found.
+/// The results of one run.
 pub(super) fn checked(real: IpAddr, found: Vec<health::Checked>) -> Checked {
     let once = |one: health::Checked| CheckedOnce {
         check: one.check.spec.to_string(),

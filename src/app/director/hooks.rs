@@ -1,5 +1,5 @@
-//! The program that is told of changes (`hooks`): run once for each, in order, one at a time, and
-//! never for longer than its bound. Nothing waits for it.
+//! Runs the program that reacts to changes (`hooks`): once for each change, in order, one at a
+//! time, with a time limit. Nothing else waits for it.
 
 use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
@@ -16,23 +16,23 @@ use crate::app::log_throttle::LogThrottle;
 use crate::control::{Event, HookCounts, hook_environment};
 use crate::sys::process;
 
-/// How long the program may take for one change; then its process group is killed.
+/// The time limit of a run; then the program's process group is killed.
 pub(super) const LIMIT: Duration = Duration::from_secs(10);
 
-/// Changes that wait for the program; those that come after are lost to it, and counted.
+/// Changes queued for the program; further ones are dropped and counted.
 pub(super) const QUEUE: usize = 1_024;
 
-/// How long the program has for what it has not been told yet when the director stops.
+/// How long the program may run for queued changes when the director stops.
 const AT_THE_END: Duration = Duration::from_secs(2);
 
-/// One run: the program and its arguments, and what is in its environment.
+/// One run: the program with its arguments and environment.
 #[derive(Debug)]
 struct Run {
     words: Arc<[String]>,
     environment: Vec<(&'static str, String)>,
 }
 
-/// What has become of the runs so far.
+/// Counters of the runs.
 #[derive(Debug, Default)]
 pub(super) struct Counts {
     run: AtomicU64,
@@ -53,7 +53,7 @@ impl Counts {
     }
 }
 
-/// Where changes are handed in.
+/// Queues changes for the program.
 #[derive(Debug)]
 pub(super) struct Hooks {
     words: Option<Arc<[String]>>,
@@ -61,7 +61,7 @@ pub(super) struct Hooks {
     counts: Arc<Counts>,
 }
 
-/// The other end, which runs the program.
+/// Runs the program for queued changes.
 #[derive(Debug)]
 pub(super) struct HookRunner {
     queue: mpsc::Receiver<Run>,
@@ -70,7 +70,7 @@ pub(super) struct HookRunner {
     complaints: LogThrottle,
 }
 
-/// A runner at work.
+/// A running [`HookRunner`].
 #[derive(Debug)]
 pub(super) struct HookTask(JoinHandle<()>);
 
@@ -84,7 +84,7 @@ impl Hooks {
         (Self { words: words.map(Arc::from), queue, counts }, runner)
     }
 
-    /// From now on this program is told; `None`: none is.
+    /// Sets the program for further changes; `None`: there is none.
     pub(super) fn set(&mut self, words: Option<&[String]>) {
         self.words = words.map(Arc::from);
     }
@@ -93,7 +93,7 @@ impl Hooks {
         Arc::clone(&self.counts)
     }
 
-    /// Hands in what the program is told of; other events are passed over.
+    /// Queues the events for which the program runs; others are ignored.
     pub(super) fn give(&self, events: &[Event]) {
         let Some(words) = &self.words else { return };
         for environment in events.iter().filter_map(hook_environment) {
@@ -106,7 +106,7 @@ impl Hooks {
 }
 
 impl HookRunner {
-    /// Runs in the background from now on.
+    /// Starts the runner in the background.
     pub(super) fn start(self) -> HookTask {
         HookTask(tokio::spawn(self.run()))
     }
@@ -143,7 +143,8 @@ impl HookRunner {
 }
 
 impl HookTask {
-    /// Lets the program hear of what it has not been told yet, for a moment; [`Hooks`] must be gone.
+    /// Runs the program for the queued changes, with a time limit; [`Hooks`] must have been
+    /// dropped.
     pub(super) async fn finish(self) {
         let Self(mut task) = self;
         if timeout(AT_THE_END, &mut task).await.is_err() {
@@ -154,7 +155,7 @@ impl HookTask {
     }
 }
 
-/// The program with all that it has started: killed when it is given up.
+/// The program's process group: killed when dropped.
 #[derive(Debug)]
 struct Group {
     child: Child,
@@ -169,7 +170,7 @@ impl Group {
             .args(arguments)
             .envs(run.environment.iter().map(|(key, value)| (key, value)))
             .env("VSTUN_LOST", lost.to_string())
-            // The service manager listens to the director alone.
+            // The service manager expects notifications from the director alone.
             .env_remove("NOTIFY_SOCKET")
             .current_dir("/")
             .stdin(Stdio::null())
@@ -181,7 +182,7 @@ impl Group {
 
     fn kill(&mut self) {
         if let Some(leader) = self.leader.take() {
-            // It may have ended meanwhile.
+            // The program may have ended meanwhile.
             let _ = process::kill_group(leader);
         }
     }
@@ -221,7 +222,7 @@ mod tests {
         Event { who: "health".to_owned(), verb: "check".to_owned(), change, ..Event::default() }
     }
 
-    /// A shell with this script, and a file for what it says.
+    /// A shell with this script, and a file for its output.
     fn shell(name: &str, script: &str) -> (Vec<String>, PathBuf) {
         let path = std::env::temp_dir().join(format!("vstun-hook-{name}-{}", std::process::id()));
         let _ = std::fs::remove_file(&path);
@@ -237,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn every_change_is_told_in_order_with_what_it_is() {
+    fn the_program_runs_for_every_change_in_order() {
         let script = "echo $VSTUN_EVENT $VSTUN_SERVICE $VSTUN_ADDRESS $VSTUN_AFTER $VSTUN_WHY >>$1";
         let (words, path) = shell("order", script);
         block_on(async {
@@ -257,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_ignores_its_end_and_forks_is_killed_with_its_children() {
+    fn a_program_that_ignores_sigterm_and_forks_is_killed_with_its_children() {
         let script = "trap '' TERM; (trap '' TERM; sleep 600) & echo $! >>$1; wait";
         let (words, path) = shell("slow", script);
         block_on(async {
@@ -292,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn a_program_that_fails_or_is_not_there_is_counted_and_the_next_is_told_all_the_same() {
+    fn a_failing_or_missing_program_is_counted_and_further_changes_still_run_it() {
         for program in ["/bin/false", "/nowhere/at/all"] {
             block_on(async {
                 let (hooks, runner) = Hooks::new(Some(&[program.to_owned()]));

@@ -1,4 +1,4 @@
-//! The way in: frames from the TUN, side by side in one buffer until their packets have been sent.
+//! The input buffer: frames from the TUN, one behind the other until their packets have been sent.
 
 use std::ops::Range;
 
@@ -7,13 +7,13 @@ use crate::sys::tun::{MAX_FRAME_LEN, VIRTIO_HEADER_LEN};
 use crate::wire::encap::MAX_OUTER_LEN;
 use crate::wire::packet::MAX_PACKET_LEN;
 
-/// Room before each packet for its outer header, of which the virtio-net header is the last part.
+/// Space before each packet for its outer header; the virtio-net header is the last part of it.
 const HEADROOM: usize = MAX_OUTER_LEN - VIRTIO_HEADER_LEN;
 
-/// Bytes of a full-size packet with its room, for the size of the buffer.
+/// Bytes of a full-size packet with its space, to compute the size of the buffer.
 const USUAL: usize = 1_600;
 
-/// Room for answers: one of the longest there is, or a batch of usual ones.
+/// Space for answers: one of the greatest length, or a batch of usual ones.
 const ANSWERS: usize = BATCH * USUAL;
 
 /// The buffer that frames are read into.
@@ -23,18 +23,18 @@ const ANSWERS: usize = BATCH * USUAL;
 ///                                                                      ^ used      ^ answered
 /// ```
 ///
-/// First frames are read until there are none, then their packets are decided on: each phase finds
-/// its own code in the cache (a tenth of a small packet's own cost).
+/// The loop first reads frames until there are none, then processes their packets: each phase keeps
+/// its code in the cache (a tenth of a small packet's own cost).
 #[derive(Debug)]
 pub(super) struct Input {
     bytes: Vec<u8>,
-    /// Where free room begins.
+    /// Where the free space begins.
     used: usize,
     /// The packets of the frames that have been read.
     packets: Vec<Range<usize>>,
-    /// Where the next answer goes.
+    /// Where the next answer is stored.
     answered: usize,
-    /// The packet at hand.
+    /// The current packet.
     packet: Range<usize>,
 }
 
@@ -45,20 +45,20 @@ impl Input {
         Self { bytes: vec![0; len], used: 0, packets, answered: len - ANSWERS, packet: 0..0 }
     }
 
-    /// Whether another frame is to be read before those that are here are decided on.
+    /// Whether to read another frame before the current ones are processed.
     pub(super) fn has_room(&self) -> bool {
         self.packets.len() < BATCH
             && self.used + HEADROOM + MAX_FRAME_LEN + ANSWERS <= self.bytes.len()
             && self.packets.last().is_none_or(|packet| packet.len() < LARGE)
     }
 
-    /// Where the next frame is to be read to.
+    /// The space for the next frame.
     pub(super) fn room(&mut self) -> &mut [u8] {
         let start = self.used + HEADROOM;
         self.bytes.get_mut(start..start + MAX_FRAME_LEN).unwrap_or_default()
     }
 
-    /// A frame of `len` bytes has been read to [`Self::room`].
+    /// Records a frame of `len` bytes, read into [`Self::room`].
     pub(super) fn filled(&mut self, len: usize) {
         let frame = self.used + HEADROOM;
         let end = frame + len;
@@ -76,44 +76,44 @@ impl Input {
         self.packets.iter().map(|place| self.bytes.get(place.clone()).unwrap_or_default())
     }
 
-    /// Turns to frame `index`.
+    /// Makes frame `index` the current one.
     pub(super) fn select(&mut self, index: usize) {
         self.packet = self.packets.get(index).cloned().unwrap_or_default();
     }
 
-    /// The frame at hand.
+    /// The current frame.
     pub(super) fn frame(&self) -> &[u8] {
         let start = self.packet.start.saturating_sub(VIRTIO_HEADER_LEN);
         self.bytes.get(start..self.packet.end).unwrap_or_default()
     }
 
-    /// Its packet.
+    /// The current packet.
     pub(super) fn packet_mut(&mut self) -> &mut [u8] {
         self.bytes.get_mut(self.packet.clone()).unwrap_or_default()
     }
 
-    /// Its packet.
+    /// The current packet.
     pub(super) fn packet(&self) -> &[u8] {
         self.bytes.get(self.packet.clone()).unwrap_or_default()
     }
 
-    /// Where its packet lies in [`Self::bytes`].
+    /// The range of the current packet in [`Self::bytes`].
     pub(super) fn packet_range(&self) -> Range<usize> {
         self.packet.clone()
     }
 
-    /// Its packet is shorter than the frame was: bytes past an IP packet's own length are cut off.
+    /// Shortens the current packet: bytes behind an IP packet's own length are cut off.
     pub(super) fn cut(&mut self, len: usize) {
         self.packet.end = self.packet.end.min(self.packet.start + len);
     }
 
-    /// The room before a packet that starts there, for its outer header.
+    /// The space for the outer header before a packet that starts there.
     pub(super) fn before(&mut self, start: usize) -> &mut [u8] {
         self.bytes.get_mut(start.saturating_sub(MAX_OUTER_LEN)..start).unwrap_or_default()
     }
 
-    /// Keeps an answer until it is sent, and says where; `None` when those before it have to be
-    /// sent first.
+    /// Stores an answer until it is sent and returns its range; `None` if earlier answers have to
+    /// be sent first.
     pub(super) fn answer(&mut self, answer: &[u8]) -> Option<Range<usize>> {
         let place = self.answered..self.answered + answer.len();
         self.bytes.get_mut(place.clone())?.copy_from_slice(answer);
@@ -121,26 +121,26 @@ impl Input {
         Some(place)
     }
 
-    /// Room among the answers for a packet of any length that has waited to be sent; none when
-    /// those before it have to be sent first.
+    /// Space among the answers for a held packet of any length; empty if earlier answers have to be
+    /// sent first.
     pub(super) fn released_room(&mut self) -> &mut [u8] {
         let start = self.answered + MAX_OUTER_LEN;
         self.bytes.get_mut(start..start + MAX_PACKET_LEN).unwrap_or_default()
     }
 
-    /// A packet of `len` bytes has been copied there; says where that is.
+    /// Records that a packet of `len` bytes was copied there, and returns its range.
     pub(super) fn released(&mut self, len: usize) -> Range<usize> {
         let start = self.answered + MAX_OUTER_LEN;
         self.answered = start + len;
         start..self.answered
     }
 
-    /// The answers have been sent.
+    /// Discards the answers after they were sent.
     pub(super) fn clear_answers(&mut self) {
         self.answered = self.bytes.len() - ANSWERS;
     }
 
-    /// Everything has been sent.
+    /// Discards everything after it was sent.
     pub(super) fn clear(&mut self) {
         self.used = 0;
         self.packets.clear();
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn a_super_frame_is_decided_on_at_once() {
+    fn a_super_frame_is_processed_at_once() {
         let mut input = Input::new();
         input.filled(100);
         assert!(input.has_room());

@@ -1,4 +1,4 @@
-//! What the packet thread says of itself, at most once a minute per kind.
+//! Warnings of the packet thread, at most once a minute for each sort.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -9,12 +9,12 @@ use crate::balancer::FloodNotice;
 use crate::sys::tun;
 use crate::wire::icmp::Cause;
 
-/// Real servers and kinds of errors that are remembered for their minute's line. Only errors about
-/// packets that were sent to a real server come here, so more is seen only of more real servers;
-/// the longest silent one then gives way.
+/// Real servers and sorts of errors remembered for the throttle. Only errors about packets that
+/// were sent to a real server are recorded here, so more than this needs more real servers; then
+/// the entry that was logged longest ago is replaced.
 const REMEMBERED: usize = 1_024;
 
-/// Tunnel errors, by real server and kind.
+/// Tunnel errors, by real server and sort.
 #[derive(Debug, Default)]
 pub(super) struct TunnelLog {
     seen: HashMap<(IpAddr, &'static str), LogThrottle>,
@@ -22,7 +22,7 @@ pub(super) struct TunnelLog {
 }
 
 impl TunnelLog {
-    /// An error that quotes a packet which was sent to this real server.
+    /// Records an error that quotes a packet sent to this real server.
     pub(super) fn note(&mut self, now: Instant, real: IpAddr, cause: Cause) {
         let what = describe(cause);
         let Some(count) = self.count(now, real, what) else { return };
@@ -42,7 +42,7 @@ impl TunnelLog {
         }
     }
 
-    /// An error that quotes no such packet.
+    /// Records an error that quotes no such packet.
     pub(super) fn note_unverified(&mut self, now: Instant, real: IpAddr) {
         if let Some(count) = self.unverified.note(now) {
             log::warn!(
@@ -52,7 +52,7 @@ impl TunnelLog {
         }
     }
 
-    /// How many there were since the last line, when it is time for one.
+    /// The number of errors since the last line, if one is to be logged now.
     fn count(&mut self, now: Instant, real: IpAddr, what: &'static str) -> Option<u64> {
         let key = (real, what);
         if self.seen.len() >= REMEMBERED && !self.seen.contains_key(&key) {
@@ -71,8 +71,8 @@ impl TunnelLog {
     }
 }
 
-/// The path MTU that lets through the tunnel what every IPv6 sender may send unasked (RFC 8200
-/// section 5). Over IPv4 the tunnel's packets may be cut on the way (RFC 4213 section 3.2.2), over
+/// The path MTU at which the tunnel carries the 1280 bytes that every IPv6 sender may send (RFC
+/// 8200 section 5). Over IPv4 the tunnel's packets may be fragmented (RFC 4213 section 3.2.2), over
 /// IPv6 not.
 fn needed(real: IpAddr) -> u16 {
     if real.is_ipv4() { 0 } else { 1320 }
@@ -94,7 +94,7 @@ fn describe(cause: Cause) -> &'static str {
     }
 }
 
-/// A service that has entered or left flood mode: at most one line in some seconds each.
+/// Logs that a service has entered or left flood mode: at most one line in some seconds each.
 pub(super) fn flood(notice: &FloodNotice) {
     let FloodNotice { service, new_flows, connections, capacity, without_entry, .. } = notice;
     if notice.entered {
@@ -110,7 +110,8 @@ pub(super) fn flood(notice: &FloodNotice) {
     }
 }
 
-/// Flows that were forwarded without an entry, because the table was full: now, or when they began.
+/// Flows forwarded without an entry because the table was full: logged at the first, then
+/// throttled.
 #[derive(Debug, Default)]
 pub(super) struct FullLog {
     known: u64,
@@ -118,7 +119,7 @@ pub(super) struct FullLog {
 }
 
 impl FullLog {
-    /// Takes the counter's value.
+    /// Records the counter's value.
     #[inline]
     pub(super) fn note(&mut self, without_entry: u64) {
         if without_entry != self.known {
@@ -138,7 +139,7 @@ impl FullLog {
     }
 }
 
-/// Packets that the TUN's queue had no room for.
+/// Packets dropped because the TUN's queue was full.
 #[derive(Debug, Default)]
 pub(super) struct QueueLog {
     known: u64,
@@ -147,10 +148,10 @@ pub(super) struct QueueLog {
 }
 
 impl QueueLog {
-    /// Between two looks at the kernel's counter.
+    /// The time between two reads of the kernel's counter.
     const INTERVAL: Duration = Duration::from_secs(1);
 
-    /// Looks at the counter of that TUN, at most once in an interval.
+    /// Reads the drop counter of that TUN, at most once in an interval.
     pub(super) fn look(&mut self, tun: &str) {
         let now = Instant::now();
         if self.looked.is_some_and(|looked| now.duration_since(looked) < Self::INTERVAL) {
@@ -185,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_log_goes_on_and_forgets_who_was_silent_longest() {
+    fn a_full_log_replaces_its_oldest_entry() {
         let (mut log, start) = (TunnelLog::default(), Instant::now());
         let at = |millis: usize| start + Duration::from_millis(u64::try_from(millis).unwrap());
         for number in 0..REMEMBERED {

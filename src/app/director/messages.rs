@@ -1,4 +1,4 @@
-//! What the control thread and the packet thread say to each other.
+//! Messages between the control thread and the packet thread.
 
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
@@ -18,13 +18,13 @@ use crate::app::health::Checks;
 use super::output::Sent;
 use super::packets::Reads;
 
-/// What the packet thread knows. It answers without the services, which come in pieces.
+/// The packet thread's figures, without the services, which are sent in pieces.
 #[derive(Debug)]
 pub(super) struct Report {
     pub(super) snapshot: Snapshot,
     pub(super) sent: Sent,
     pub(super) reads: Reads,
-    /// How long until the next timer is due; none: none waits.
+    /// The time until the next timer is due; `None`: there is no timer.
     pub(super) next_timer: Option<Duration>,
 }
 
@@ -32,42 +32,42 @@ pub(super) struct Report {
 #[derive(Debug)]
 pub(super) struct Piece {
     pub(super) services: Vec<snapshot::ServiceSnapshot>,
-    /// Where it goes on; `None`: nowhere.
+    /// The position to go on from; `None` at the end.
     pub(super) next: Option<Place>,
-    /// How often changes were applied: places mean the same only until the next time.
+    /// How many batches of changes were applied: positions are valid until the next one.
     pub(super) applied: u64,
 }
 
-/// A piece of the connection list, and the place from which it goes on.
+/// A piece of the connection list, and the table position to go on from.
 pub(super) type Page = (Vec<snapshot::ConnectionSnapshot>, Option<usize>);
 
-/// Changes that were asked for, and whether they have been applied.
+/// The requested changes, and whether they have been applied.
 pub(super) type Applied = (Vec<Change>, Result<(), ChangeError>);
 
-/// A message; answers go back through the channel in it.
+/// A message; the answer is sent through its channel.
 #[derive(Debug)]
 pub(super) enum DirectorMessage {
     /// Ends the loop.
     Stop,
     /// Asks for everything but the services and the connections.
     Report(Sender<Report>),
-    /// Asks for services and real servers from a place on.
+    /// Asks for services and real servers from a position on.
     Services { from: Place, listed: Listed, answer: Sender<Piece> },
-    /// Asks for up to `most` connections of those that are wanted, from place `from` on.
+    /// Asks for up to `most` of the selected connections from table position `from` on.
     Connections { from: usize, most: usize, which: Arc<Selection>, answer: Sender<Page> },
-    /// Applies changes in their order, all or none; the changes come back.
+    /// Applies changes in order, all or none, and returns them.
     Apply { changes: Vec<Change>, answer: Sender<Applied> },
     /// Asks where a flow goes and why.
     Explain { flow: FlowQuery, answer: Sender<Explanation> },
-    /// Forgets connections from place `from` on.
+    /// Forgets connections from table position `from` on.
     Flush { which: Flush, from: usize, answer: Sender<Flushed> },
 }
 
-/// Notices that wait for the control thread, which may be busy with a reload: more than there are
-/// real servers, whose deadlines may all be one.
+/// Notices queued for the control thread, which may be busy with a reload: more than the real
+/// servers, whose deadlines may all be at the same time.
 pub(super) const NOTICES: usize = 32_768;
 
-/// What the packet thread says without having been asked: what has changed by itself.
+/// A change that the packet thread made by itself.
 #[derive(Debug)]
 pub(super) enum Notice {
     /// A real server's drain deadline has been reached.

@@ -57,11 +57,11 @@ use reload::Running;
 use request_handler::{Handler, Watched};
 use tables::Builder;
 
-/// Services with a Maglev table from which on the start says that it makes them: about a second of
+/// The number of Maglev tables above which the start logs that it computes them: about a second of
 /// work at worst.
 const MANY_TABLES: usize = 64;
 
-/// What the command line says beside the configuration.
+/// Options of the command line that are not in the configuration.
 #[derive(Clone, Debug)]
 pub(super) struct Options {
     /// The configuration file, for reloads.
@@ -72,18 +72,18 @@ pub(super) struct Options {
     pub(super) wait: Duration,
 }
 
-/// Runs a director until a signal stops it. Every change to the host is undone before this returns.
+/// Runs a director until a signal stops it. It undoes every change to the host before it returns.
 ///
 /// # Errors
-/// Something could not be set up, or the packet thread ended by itself.
+/// The set-up failed, or the packet thread ended by itself.
 pub(super) fn run(config: config::Director, options: Options) -> anyhow::Result<()> {
     daemon::runtime()?.block_on(async {
         let mut signals = Signals::new()?;
-        // Before anything on the host changes.
+        // Before any change to the host.
         let access = daemon::access(&config.access).await?;
         let mut session = Session::open(&config.control)?;
         let outcome = direct(config, options, access, &mut session, &mut signals).await;
-        // Once more, for what failed before anything ran.
+        // Again, for failures before the loop ran.
         outcome.and(session.undo().await)
     })
 }
@@ -118,7 +118,7 @@ async fn direct(
     let builder = running.builder();
     let installing = install(&mut running, access, session, plan);
     let outcome = match attended(installing, signals, &builder).await {
-        // As if the signal had come a moment later.
+        // As if the signal had arrived a moment later.
         (_, Stop::Requested) => {
             drop(running);
             Ok(())
@@ -132,17 +132,16 @@ async fn direct(
             Err(error)
         }
     };
-    // The host first: as long as packets are led here, somebody has to read them.
+    // The host first: while packets are routed here, the thread has to read them.
     let undone = session.undo().await;
-    // A thread that has ended by itself hears nothing, and need not.
+    // A thread that has ended by itself needs no message.
     let _ = packet_thread.send(DirectorMessage::Stop);
     thread.join();
     hook_task.finish().await;
     outcome.and(undone)
 }
 
-/// Answers, follows the host and reloads, until a signal says stop or something ends that should
-/// not.
+/// Answers, follows the host and reloads, until a stop signal or until a part ends by itself.
 async fn steer(
     mut running: Running,
     control: Control,
@@ -159,8 +158,7 @@ async fn steer(
     let mut served = pin!(serve::serve(control, handler));
     daemon::ready();
     loop {
-        // Following the host is given up for each order, which needs the session, and taken up
-        // again.
+        // Following the host stops for each command, which needs the session, and resumes after it.
         let (task, asker) = tokio::select! {
             ended = thread.ended() => return ended,
             served = &mut served => return served,
@@ -203,7 +201,7 @@ async fn steer(
             Ok(outcome) => outcome,
             Err(served) => return served,
         };
-        // Whoever has hung up, or sent a signal, finds what came of it in the log.
+        // A client may have closed, and a signal has none: the log has the result as well.
         let _ = asker.zip(outcome).map(|(asker, outcome)| asker.send(outcome));
         if stop == Stop::Requested {
             return Ok(());
@@ -211,7 +209,7 @@ async fn steer(
     }
 }
 
-/// What answers at the control socket.
+/// Creates the handler of the control socket's requests.
 fn handler(
     running: &Running,
     session: &Session,
@@ -226,12 +224,12 @@ fn handler(
     Arc::new(Handler::new(packet_thread, commands, events, watched, tun, offload, refused))
 }
 
-/// What needs the host's session.
+/// Work that needs the host's session.
 #[derive(Debug)]
 enum Task {
-    /// Somebody has asked for something.
+    /// A command from a client or a signal.
     Command(AdminCommand),
-    /// A quorum was lost or is back.
+    /// A quorum was lost or regained.
     Quorum,
 }
 
@@ -244,22 +242,22 @@ impl Running {
         let reloads = command.request == Request::Reload;
         let outcome = self.obey(session, command).await;
         if reloads && outcome.is_ok() {
-            // Services may be others, and what is to follow from their quorum as well.
+            // The services, and the virtual IPs that follow their quorum, may have changed.
             self.follow_quorum(session).await;
         }
         Some(outcome)
     }
 }
 
-/// Whether a signal says stop.
+/// Whether a stop signal came.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Stop {
     No,
     Requested,
 }
 
-/// Waits for something that may take long only because tables are made. A signal that says stop
-/// meanwhile ends the making of tables, and nothing else: what changes the host comes to its end.
+/// Waits for work that is long only if Maglev tables are computed. A stop signal meanwhile ends the
+/// computation of tables only; changes to the host are completed.
 async fn attended<T>(
     work: impl Future<Output = T>,
     signals: &mut Signals,
@@ -307,7 +305,7 @@ fn desired(config: &config::Director, withdrawn: BTreeSet<IpAddr>, force: bool) 
         uplinks: config.uplinks.clone(),
         arp: config.arp,
         sources: config.sources.clone(),
-        // The session knows them.
+        // The session has them.
         known_sources: [].into(),
         announce_table: config.announce_table,
         neighbour_routes: config.neighbour_routes,

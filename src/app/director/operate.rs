@@ -1,4 +1,4 @@
-//! The operator's verbs: the running configuration with one change.
+//! The operator's verbs: each applies the running configuration with one change.
 
 use std::net::IpAddr;
 
@@ -15,7 +15,7 @@ use crate::config::{self, Edit, Fault, Selected};
 use crate::control::{Alteration, Request, VirtualIp, counted};
 use crate::model::{Target, Wanted};
 
-/// The weight of a real server that is added without one, as in a configuration.
+/// The weight of a real server added without one, as in a configuration.
 const WEIGHT: u32 = 1;
 
 impl Running {
@@ -48,7 +48,7 @@ impl Running {
     async fn edit(&mut self, session: &mut Session, real: &Target, edit: Edit) -> CommandResult {
         let wanted = self.config.edited(real, edit)?;
         let changes = config::diff(&self.config, &wanted).map_err(first)?;
-        // Another weight is nothing that the host has to know.
+        // A weight does not concern the host.
         if let Edit::SetWeight(_) = edit {
             let altered = self.altered(&changes, &self.snapshot().await?);
             self.apply(changes).await?;
@@ -73,7 +73,7 @@ impl Running {
         Ok(Answer::of(altered))
     }
 
-    /// Whom the target means. Where they have been removed, they are up again by being added.
+    /// The real servers that the target means. A removed one is enabled by adding it.
     fn select_to_enable(&self, real: &Target, running: &Snapshot) -> anyhow::Result<Selected> {
         self.config.select(real).map_err(|fault| {
             let named =
@@ -125,7 +125,7 @@ impl Running {
         Ok(Answer::done(counted(connections as u64, "connection") + " forgotten", changes))
     }
 
-    /// A real server, also one that was removed and serves its last connections.
+    /// Resolves a real server's address; a removed one counts while it has connections.
     async fn known(&self, text: &str, service: Option<&str>) -> anyhow::Result<IpAddr> {
         let address = config::real(text)?;
         let running = self.snapshot().await?;
@@ -172,8 +172,8 @@ impl Running {
         Ok(Answer::done(done, self.publish(vip)).with(warnings))
     }
 
-    /// Has all virtual IPs announced but these, and `at_once` without a question. What is odd about
-    /// the host since is given back.
+    /// Withdraws exactly these virtual IPs and announces all others; those in `at_once` without a
+    /// conflict probe. Returns the new warnings about the host.
     pub(super) async fn set_withdrawn(
         &mut self,
         session: &mut Session,
@@ -197,7 +197,7 @@ impl Running {
         Ok(self.warned(warnings))
     }
 
-    /// Tells the listings whether the virtual IP is announced, and says what is new about that.
+    /// Updates the listings with whether the virtual IP is announced, and returns the change.
     pub(super) fn publish(&self, vip: IpAddr) -> Vec<Alteration> {
         let announced = !self.withdrawn.contains(vip);
         let mut changes = Vec::new();
@@ -214,15 +214,15 @@ impl Running {
     }
 }
 
-/// What listings say of the virtual IPs.
+/// The virtual IPs for listings.
 pub(super) fn virtual_ips(config: &config::Director, withdrawn: &Withdrawn) -> Vec<VirtualIp> {
     let packet_thread = |address| VirtualIp { address, announced: !withdrawn.contains(address) };
     config.vips().into_iter().map(packet_thread).collect()
 }
 
-/// The services that serve the last connections of this real server, which was removed from them.
+/// The services that this real server was removed from and that it still has connections of.
 fn removed<'a>(real: &Target, running: &'a Snapshot) -> Vec<&'a str> {
-    // One that is no address is a fault when it is looked for.
+    // An invalid address is reported when it is resolved.
     let Ok(address) = config::real(&real.address) else { return Vec::new() };
     let has = |service: &&snapshot::ServiceSnapshot| {
         service.reals.iter().any(|real| real.removed && real.address == address)
@@ -230,7 +230,7 @@ fn removed<'a>(real: &Target, running: &'a Snapshot) -> Vec<&'a str> {
     running.services.iter().filter(has).map(|service| service.name.as_str()).collect()
 }
 
-/// A configuration that was checked differs from another in nothing that has more than one fault.
+/// The first of the faults; one edit of a checked configuration causes no more than one.
 fn first(faults: Vec<Fault>) -> anyhow::Error {
     match faults.into_iter().next() {
         Some(fault) => fault.into(),

@@ -1,4 +1,4 @@
-//! The way out: outer headers, wire segments, one `sendmmsg` for many packets.
+//! The output queue: outer headers, wire segments, one `sendmmsg` for many packets.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -15,7 +15,7 @@ use crate::wire::segment::{MAX_HEADER_LEN, SplitPlan};
 
 use super::input::Input;
 
-/// Room for one segment's headers: the outer one before the inner ones, in whole cache lines.
+/// Bytes for one segment's headers: the outer and the inner ones, in whole cache lines.
 const SLOT: usize = (MAX_OUTER_LEN + MAX_HEADER_LEN).next_multiple_of(64);
 
 /// Why sending a packet failed; each is a counter.
@@ -78,7 +78,7 @@ impl SendError {
     }
 }
 
-/// What went out. `queued == sent + failed`, once the queue is flushed.
+/// Counters of sent packets. `queued == sent + failed` once the queue is flushed.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Sent {
     /// Wire packets queued.
@@ -91,7 +91,7 @@ pub(super) struct Sent {
     pub(super) failed: [u64; SendError::ALL.len()],
 }
 
-/// The queue of packets on their way out.
+/// The queue of packets to send.
 #[derive(Debug)]
 pub(super) struct Output {
     sender: Sender,
@@ -104,8 +104,8 @@ pub(super) struct Output {
 }
 
 impl Output {
-    /// `source_v4` is the outer source address of IPv4, none for the routing table's choice; that
-    /// of IPv6 comes with each tunnel. `seed` is not zero.
+    /// `source_v4` is the IPv4 outer source address; `None`: the routing table picks it. The IPv6
+    /// source comes with each tunnel. `seed` is not zero.
     pub(super) fn new(sender: Sender, source_v4: Option<Ipv4Addr>, seed: u64) -> Self {
         Self {
             sender,
@@ -122,20 +122,20 @@ impl Output {
         &self.sent
     }
 
-    /// The tunnels' sources have changed: each packet says its own, but where all say one the
-    /// kernel need not look for it.
+    /// Updates the tunnels' sources. Each packet contains its source, but if all have the same one,
+    /// binding it saves the kernel a lookup.
     pub(super) fn sources_changed(&self, sources: &Sources) {
         self.sender.set_source_v6(only_v6(sources));
     }
 
-    /// Queues a packet that goes as it is: an answer. It lies at `at` in the input.
+    /// Queues an answer, without encapsulation. It lies at `at` in the input.
     pub(super) fn plain(&mut self, input: &Input, destination: IpAddr, at: Range<usize>) {
         self.make_room(input);
         self.push(Message { destination, header: 0..0, payload: at });
     }
 
-    /// Queues the packet that lies at `at` in the input, encapsulated in place: the outer header
-    /// goes into the room before it.
+    /// Queues the packet at `at` in the input, encapsulated in place: the outer header goes into
+    /// the space before it.
     pub(super) fn whole(
         &mut self,
         input: &mut Input,
@@ -158,8 +158,8 @@ impl Output {
         }
     }
 
-    /// Queues a super-frame's wire segments: headers in this queue's own room, payloads where they
-    /// are.
+    /// Queues a super-frame's wire segments: the headers in this queue's buffer, the payloads in
+    /// the input.
     pub(super) fn split(&mut self, input: &Input, inner: Inner, plan: &SplitPlan, tunnel: &Tunnel) {
         if !self.has_source(tunnel) {
             return self.unreachable(tunnel.real, plan.count());
@@ -193,7 +193,7 @@ impl Output {
         }
     }
 
-    /// Sends all that is queued.
+    /// Sends all queued packets.
     pub(super) fn flush(&mut self, input: &Input) {
         if self.batch.is_empty() {
             return;
@@ -221,14 +221,15 @@ impl Output {
         self.batch.push(message);
     }
 
-    /// Linux does not fill in the source of an IPv6 header; where the host has no route to a real
-    /// server there is none.
+    /// Whether the tunnel has a source. Linux does not fill in the source of an IPv6 header;
+    /// without a route to the real server there is none.
     #[inline]
     fn has_source(&self, tunnel: &Tunnel) -> bool {
         tunnel.real.is_ipv4() || tunnel.source.is_some()
     }
 
-    /// Packets to an IPv6 real server that this host never had a route to, so no source either.
+    /// Counts packets to an IPv6 real server without a source, since this host never had a route to
+    /// it.
     #[cold]
     fn unreachable(&mut self, real: IpAddr, packets: usize) {
         let kind = SendError::Unreachable;
@@ -239,7 +240,7 @@ impl Output {
         }
     }
 
-    /// A packet that no outer header fits before: with it the datagram would be longer than IP
+    /// Counts a packet that has no space for an outer header: the datagram would be longer than IP
     /// allows.
     #[cold]
     fn too_big(&mut self) {
@@ -247,7 +248,7 @@ impl Output {
         self.sent.failed[SendError::TooBig as usize] += 1;
     }
 
-    /// Marsaglia's xorshift64: ids only have to differ, not to be secret.
+    /// Marsaglia's xorshift64: the IDs only have to differ, not to be secret.
     fn random(&mut self) -> u16 {
         self.random ^= self.random << 13;
         self.random ^= self.random >> 7;
@@ -256,7 +257,7 @@ impl Output {
     }
 }
 
-/// The IPv6 address that is every tunnel's source.
+/// The IPv6 source address, if all tunnels have the same.
 fn only_v6(sources: &Sources) -> Option<Ipv6Addr> {
     let v6 = |source: &IpAddr| match source {
         IpAddr::V6(source) => Some(*source),

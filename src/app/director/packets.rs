@@ -42,8 +42,8 @@ const ERRORS: Token = Token(1);
 /// The control thread's waker.
 pub(super) const WAKER: Token = Token(2);
 
-/// Reads that fail one after the other before the director gives up: one failure is a packet that
-/// the kernel could not describe and has dropped, this many are a device that does not work.
+/// Reads that may fail in a row before the director gives up. One failure is a packet that the
+/// kernel could not describe and has dropped; this many are a broken device.
 const FAILURES: u32 = 1_000;
 
 /// What the loop has read, beside what the balancer counts.
@@ -73,12 +73,12 @@ pub(super) struct Packets {
     /// See [`Inner::of`].
     label_key: u64,
     reads: Reads,
-    /// Reads of the TUN that have failed since one did not.
+    /// How many reads of the TUN in a row have failed.
     failures: u32,
     tun_ready: bool,
     errors_ready: bool,
     messages_ready: bool,
-    /// How often changes were applied.
+    /// How many batches of changes were applied.
     applied: u64,
     busy_poll: BusyPoll,
     tunnel_log: TunnelLog,
@@ -88,7 +88,7 @@ pub(super) struct Packets {
 }
 
 impl Packets {
-    /// Registers the sources with `poll`, on which the control thread's waker has [`WAKER`].
+    /// Registers the sources with `poll`; the control thread's waker has the token [`WAKER`] there.
     /// `label_key` is random.
     pub(super) fn new(
         poll: Poll,
@@ -128,13 +128,13 @@ impl Packets {
         })
     }
 
-    /// Lets the loop look for more for so long before it sleeps.
+    /// Makes an idle loop poll for this long before it sleeps.
     pub(super) fn busy_polling(mut self, length: Duration) -> Self {
         self.busy_poll = BusyPoll::new(length);
         self
     }
 
-    /// Runs until a message says stop.
+    /// Runs until a stop message.
     ///
     /// # Errors
     /// The TUN was deleted, or polling failed.
@@ -143,7 +143,7 @@ impl Packets {
         loop {
             let began = Instant::now();
             let now = self.millis(began);
-            // A report is of this moment.
+            // So that a report shows no expired flows.
             self.balancer.expire(now);
             if self.messages(now) == Next::Stop {
                 return Ok(());
@@ -151,11 +151,11 @@ impl Packets {
             self.tunnel_errors(now);
             let read = self.reads.frames;
             self.frames(now)?;
-            // From when it has run dry on, however long the turn was.
+            // The time runs from the end of a turn, however long the turn was.
             if self.reads.frames != read {
                 self.busy_poll.note(Instant::now);
             }
-            // More than a turn takes: the queue may have been full.
+            // The loop did not read everything, so the TUN's queue may have been full.
             if self.tun_ready {
                 self.queue_log.look(self.tun.name());
             }
@@ -193,13 +193,13 @@ impl Packets {
                     drop(answer.send(self.balancer.selected(now, from, most, &which)));
                 }
                 DirectorMessage::Apply { changes, answer } => {
-                    // The flows of probes are in no listing.
+                    // The flows of probes are in no listing, so positions stay valid.
                     let pins = |one: &Change| {
                         matches!(one, Change::PinProbe { .. } | Change::UnpinProbe(_))
                     };
                     self.applied += u64::from(!changes.iter().all(pins));
                     let applied = self.apply(now, &changes);
-                    // The other thread frees what the batch holds.
+                    // The control thread frees the batch's memory.
                     drop(answer.send((changes, applied)));
                 }
                 DirectorMessage::Explain { flow, answer } => {
@@ -222,7 +222,7 @@ impl Packets {
         Piece { services, next, applied: self.applied }
     }
 
-    /// Says what has changed by itself.
+    /// Sends notices about changes that the balancer made by itself.
     fn notices(&mut self) {
         let floods = self.balancer.flood_notices();
         floods.iter().for_each(logs::flood);
@@ -272,7 +272,7 @@ impl Packets {
             Cause::PathMtu(mtu) => TunnelErrorKind::PathMtu(mtu),
             _ => TunnelErrorKind::Unreachable,
         };
-        // An error only brings a check forward, so it need not be verified for that.
+        // An error only hurries a check, so it is not verified for that.
         if !matches!(kind, TunnelErrorKind::PathMtu(_)) && self.doubts.tell(now, real) {
             self.ends.checks.hurry(real);
         }
@@ -284,7 +284,7 @@ impl Packets {
         }
     }
 
-    /// Reads frames until there are none or the budget is used up, and sends what became of them.
+    /// Reads frames until there are none or the budget is used up, and sends the results.
     fn frames(&mut self, now: Millis) -> anyhow::Result<()> {
         let mut budget = TURN;
         while self.tun_ready && budget > 0 {
@@ -301,7 +301,7 @@ impl Packets {
         Ok(())
     }
 
-    /// Reads as many frames as there is room for, or as there are.
+    /// Reads frames until the buffer is full or there are none.
     fn read(&mut self, budget: &mut usize) -> anyhow::Result<()> {
         while self.input.has_room() && *budget > 0 {
             match self.tun.read(self.input.room()) {
@@ -325,7 +325,7 @@ impl Packets {
         Ok(())
     }
 
-    /// A read has failed: with it a packet is lost, or the device is.
+    /// Handles a failed read: a packet is lost, or the device is broken.
     #[cold]
     fn failed(&mut self, error: io::Error) -> anyhow::Result<()> {
         self.failures += 1;
@@ -339,7 +339,7 @@ impl Packets {
         Ok(())
     }
 
-    /// One frame: what the kernel left to do, its verdict, and the deed.
+    /// Processes one frame: offload, verdict, and its execution.
     fn frame(&mut self, now: Millis) {
         let Ok(offload) = self.complete() else {
             self.balancer.refuse(Reason::BadOffload);
@@ -369,7 +369,7 @@ impl Packets {
         self.balancer.carry_out(now, &verdict, &mut sending);
     }
 
-    /// Completes the checksum of a packet that came without.
+    /// Completes a packet's checksum.
     fn complete(&mut self) -> Result<Offload, OffloadError> {
         let (offload, _) = virtio::split_frame(self.input.frame())?;
         if let Offload::Checksum { start, offset } = offload {
@@ -378,7 +378,7 @@ impl Packets {
         Ok(offload)
     }
 
-    /// Waits for the next thing to do: at once when something is left to read, else until a
+    /// Waits for the next event: not at all if there is something left to read, else until the next
     /// deadline. The turn that ends began at `began`.
     fn wait(&mut self, events: &mut Events, began: Instant) -> anyhow::Result<()> {
         let moment = Instant::now();
@@ -408,7 +408,7 @@ impl Packets {
     }
 }
 
-/// Whether a read that failed, the `failures`th in a row, is the device's end.
+/// Whether a failed read, the `failures`th in a row, means that the device is broken.
 fn is_end(error: &io::Error, failures: u32) -> bool {
     matches!(error.raw_os_error(), Some(libc::EBADFD | libc::EFAULT)) || failures >= FAILURES
 }
@@ -430,7 +430,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_failed_read_is_a_lost_packet_and_a_thousand_in_a_row_or_a_deleted_device_the_end() {
+    fn only_a_thousand_failed_reads_in_a_row_or_a_deleted_device_end_the_loop() {
         let error = io::Error::from_raw_os_error;
         assert!(!is_end(&error(libc::EINVAL), 1));
         assert!(!is_end(&error(libc::EINVAL), FAILURES - 1));

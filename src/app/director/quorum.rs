@@ -1,6 +1,6 @@
-//! Virtual IPs whose services have all lost their quorum: where the configuration says so, they are
-//! withdrawn, and announced again when one of them has it back. What the operator has withdrawn
-//! stays withdrawn.
+//! Withdraws virtual IPs whose services have all lost their quorum, if so configured, and announces
+//! them again when a service regains it. A virtual IP that the operator has withdrawn stays
+//! withdrawn.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -15,20 +15,20 @@ use crate::config;
 use crate::health::Board;
 use crate::model::Millis;
 
-/// A host that has refused a change is asked again after so long.
+/// How long after a failed change on the host it is tried again.
 const AGAIN: Duration = Duration::from_secs(10);
 
-/// Virtual IPs that are not announced, each for its reason.
+/// Virtual IPs that are not announced, by reason.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(super) struct Withdrawn {
-    /// The operator has said so, or `announce = false`.
+    /// Withdrawn by the operator, or by `announce = false`.
     pub(super) by_operator: BTreeSet<IpAddr>,
     /// None of their services has its quorum.
     pub(super) without_quorum: BTreeSet<IpAddr>,
 }
 
 impl Withdrawn {
-    /// Those of a director that starts.
+    /// The state at the director's start.
     pub(super) fn at_start(config: &config::Director) -> Self {
         let mut board = Board::new(0);
         board.adopt(Millis(0), &config.checks());
@@ -48,8 +48,7 @@ impl Withdrawn {
 }
 
 impl Running {
-    /// Withdraws virtual IPs and announces others, as their services have lost a quorum or have it
-    /// back.
+    /// Withdraws and announces virtual IPs according to their services' quorum.
     pub(super) async fn follow_quorum(&mut self, session: &mut Session) {
         self.quorum_due = None;
         let lost = match self.config.withdraw_without_quorum {
@@ -81,7 +80,7 @@ impl Running {
         }
     }
 
-    /// When [`Self::follow_quorum`] is due again; never where nothing failed.
+    /// Completes when [`Self::follow_quorum`] is to be tried again; never if nothing failed.
     pub(super) fn quorum_due(&self) -> impl Future<Output = ()> + use<> {
         let due = self.quorum_due;
         async move {

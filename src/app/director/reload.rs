@@ -1,5 +1,5 @@
-//! The configuration that runs, and the one way from it to another: plan the host, tell the
-//! balancer, install, or go back.
+//! The running configuration, and the one path from it to another: plan the host, apply to the
+//! balancer, install on the host, or roll back.
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -27,7 +27,7 @@ use crate::config;
 use crate::control::{Alteration, Before, ReloadPlan, Request, VirtualIp, counted};
 use crate::model::Seed;
 
-/// The configuration that runs, and where the next one is read.
+/// The running configuration, and the file that a reload reads.
 #[derive(Debug)]
 pub(super) struct Running {
     pub(super) config: config::Director,
@@ -37,27 +37,27 @@ pub(super) struct Running {
     pub(super) events: Events,
     pub(super) hooks: Hooks,
     pub(super) checks: Checks,
-    /// Virtual IPs that are not announced now.
+    /// The virtual IPs that are not announced now.
     pub(super) withdrawn: Withdrawn,
-    /// When the host is asked again to follow the services' quorum.
+    /// When following the services' quorum is tried again after a failure.
     pub(super) quorum_due: Option<Instant>,
-    /// The same for listings.
+    /// The virtual IPs for listings.
     pub(super) vips: watch::Sender<Vec<VirtualIp>>,
-    /// The tunnels' sources that the balancer knows.
+    /// The tunnels' sources last sent to the balancer.
     pub(super) sources: Sources,
-    /// Knows the Maglev tables.
+    /// The current Maglev tables.
     maglev_tables: MaglevTables,
-    /// Makes them, neither where packets would wait for it nor where the control socket would.
+    /// Computes them on a thread that neither packets nor the control socket wait for.
     builder: Builder,
-    /// What is odd about the host as it is set up now.
+    /// The current warnings about the host.
     warnings: Vec<String>,
-    /// What flows are placed by where the configuration has no `hash_seed`.
+    /// The seed for placing flows if the configuration has no `hash_seed`.
     random: Seed,
 }
 
 impl Running {
-    /// For a packet thread at the other end of `packet_thread` that has not heard of the
-    /// configuration yet. `random` is for want of a `hash_seed`.
+    /// For a packet thread that has not got the configuration yet. `random` is used without a
+    /// `hash_seed`.
     pub(super) fn new(
         config: config::Director,
         options: Options,
@@ -90,24 +90,24 @@ impl Running {
         }
     }
 
-    /// Who makes the tables: to be stopped when the director stops.
+    /// The computation of tables, to be stopped with the director.
     pub(super) fn builder(&self) -> Builder {
         self.builder.clone()
     }
 
-    /// These are odd about the host from now on; those that were not before are given back.
+    /// Replaces the warnings about the host; returns those that are new.
     pub(super) fn warned(&mut self, warnings: Vec<String>) -> Vec<String> {
         let before = std::mem::replace(&mut self.warnings, warnings);
         self.warnings.iter().filter(|warning| !before.contains(warning)).cloned().collect()
     }
 
-    /// What tells the packet thread of the configuration, but for its services.
+    /// The changes that configure the packet thread, without the services.
     pub(super) fn settings(&self) -> [Change; 2] {
         let seed = hash_seed(&self.config, self.random);
         [Change::SetTimeouts(self.config.timeouts), Change::SetHashSeed(seed)]
     }
 
-    /// Does what is asked, or changes nothing. What comes of it is in the log, whoever asked.
+    /// Carries out a command, or changes nothing. The result is logged, whatever its origin.
     pub(super) async fn obey(
         &mut self,
         session: &mut Session,
@@ -130,7 +130,7 @@ impl Running {
                 self.tell(&origin, verb, changes).await;
             }
             Ok(Answer::Planned(_)) => {}
-            // An operator has been told, and may have mistyped something.
+            // The operator gets the error, which may be a typing mistake, so it is no log warning.
             Err(error) => {
                 let level = match origin {
                     Origin::Operator(_) => log::Level::Info,
@@ -145,7 +145,7 @@ impl Running {
         outcome
     }
 
-    /// Follows the host: the tunnels' sources are others now.
+    /// After a change on the host: sends the tunnels' new sources to the balancer.
     pub(super) async fn follow(&mut self, sources: Sources) -> anyhow::Result<()> {
         self.apply(vec![Change::SetSources(sources.clone())]).await?;
         let shown = |source: Option<&IpAddr>| source.map(ToString::to_string);
@@ -161,7 +161,7 @@ impl Running {
         Ok(())
     }
 
-    /// Tells what has changed by itself.
+    /// Publishes a change that the packet thread made by itself.
     pub(super) async fn notice(&self, notice: Notice) {
         let (verb, change) = match notice {
             Notice::Deadline(DeadlineNotice { service, address, connections }) => {
@@ -185,8 +185,8 @@ impl Running {
         self.events.tell(events).await;
     }
 
-    /// Reads the configuration again and applies what differs, to the balancer and to the host; a
-    /// faulty one, or one that the host is not fit for, changes nothing.
+    /// Reads the configuration again and applies the differences to the balancer and the host. A
+    /// faulty configuration, or one that does not fit the host, changes nothing.
     async fn reload(&mut self, session: &mut Session) -> CommandResult {
         let (wanted, changes) =
             self.builder.unless_stopped(config_file::reload(&self.path, &self.config)).await?;
@@ -208,7 +208,7 @@ impl Running {
     ) -> anyhow::Result<ReloadPlan> {
         let (wanted, changes) = config_file::compare(file, text, &self.config).await?;
         let then = session.preview_director(&self.desired(&wanted)).await?;
-        // The running configuration was fit for the host when it was installed; the host may have
+        // The running configuration fitted the host when it was installed; the host may have
         // changed since.
         let now = session.preview_director(&self.desired(&self.config)).await.ok();
         let (mtu_now, known) = match &now {
@@ -230,8 +230,8 @@ impl Running {
         })
     }
 
-    /// Makes `wanted` of what runs, by changes that lead there: what has changed, and what is odd
-    /// about the host since. A failure has changed nothing.
+    /// Makes `wanted` the running configuration. Returns the changes, and new warnings about the
+    /// host caused by this command. A failed change is rolled back.
     pub(super) async fn switch(
         &mut self,
         session: &mut Session,
@@ -245,7 +245,7 @@ impl Running {
         altered.extend(settings(&self.config, &wanted));
         let plan = session.plan_director(&self.desired(&wanted)).await?;
         let (sources, warnings) = (plan.outer_sources(), plan.warnings());
-        // A new real server must not be without its tunnel's source.
+        // A new real server needs its tunnel's source from the start.
         let down = self.down_at_once(&wanted.checks()).await;
         let changes = std::iter::once(Change::SetSources(sources.clone()))
             .chain(changes)
@@ -268,19 +268,19 @@ impl Running {
         Ok((altered, self.warned(warnings)))
     }
 
-    /// The changes as they are shown, before they are made.
+    /// The changes as shown to the operator, computed before they are applied.
     pub(super) fn altered(&self, changes: &[Change], running: &Snapshot) -> Vec<Alteration> {
         Alteration::list(changes, &self.before(running))
     }
 
-    /// Applies changes to what runs, and with them the Maglev tables that they need.
+    /// Applies changes together with the Maglev tables that they need.
     pub(super) async fn apply(&mut self, changes: Vec<Change>) -> anyhow::Result<()> {
         let prepared = self.prepare(&self.config, changes).await?;
         self.apply_prepared(prepared).await
     }
 
-    /// The changes that lead to `wanted` with everything that comes with them, those of `hash_seed`
-    /// and `maglev_slots` among it, and what makes tables after them.
+    /// All changes that lead to `wanted`, including those of `hash_seed` and `maglev_slots` and the
+    /// Maglev tables, and the new [`MaglevTables`].
     async fn prepare(
         &self,
         wanted: &config::Director,
@@ -299,7 +299,7 @@ impl Running {
         let (_, applied) =
             self.packet_thread.ask(|answer| DirectorMessage::Apply { changes, answer }).await?;
         applied?;
-        // What is refused has not happened.
+        // Kept only if the balancer has accepted the changes.
         self.maglev_tables = maglev_tables;
         Ok(())
     }
@@ -308,7 +308,7 @@ impl Running {
         Ok(reports::collect(&self.packet_thread, Some(Listed::All)).await?.snapshot)
     }
 
-    /// What the configuration asks of the host, together with what the operator has said since.
+    /// The host set-up for the configuration, together with what the operator has changed since.
     pub(super) fn desired(&self, config: &config::Director) -> DesiredDirector {
         desired(config, self.withdrawn.all(), self.force)
     }
@@ -317,11 +317,11 @@ impl Running {
         Before::new(self.config.specs(), &self.config.timeouts, &running.services)
     }
 
-    /// The way back from `wanted`, which the host has refused. Connections of a service that was
-    /// away are lost.
+    /// Rolls back from `wanted`, which the host has refused. Connections of a service that was
+    /// removed meanwhile are lost.
     async fn take_back(&mut self, wanted: &config::Director, saved: SavedStates) {
         let Ok(mut changes) = config::diff(wanted, &self.config) else { return };
-        // In the same batch, so that nothing goes to a server that comes back up and was disabled.
+        // In the same batch, so that a disabled real server gets no packet in between.
         changes.extend(saved.restored());
         if let Err(error) = self.apply(changes).await {
             log::error!("the balancer cannot go back to what was running: {error:#}");
@@ -329,11 +329,11 @@ impl Running {
     }
 }
 
-/// What differs in the settings that no [`Change`] of a comparison names.
+/// The differences in settings that no [`Change`] of a comparison names.
 fn settings(old: &config::Director, new: &config::Director) -> Vec<Alteration> {
     let mut altered = Vec::new();
     if old.hash_seed != new.hash_seed {
-        // Who knows the seed can choose its real server.
+        // A client that knows the seed can choose its real server.
         let shown = |seed: &Option<String>| if seed.is_some() { "configured" } else { "random" };
         let after = match shown(&new.hash_seed) {
             after if after == shown(&old.hash_seed) => "another",
@@ -362,7 +362,7 @@ fn settings(old: &config::Director, new: &config::Director) -> Vec<Alteration> {
     altered
 }
 
-/// What flows are placed by: what the configuration says, or something that no client knows.
+/// The seed for placing flows: configured, or random and secret.
 fn hash_seed(config: &config::Director, random: Seed) -> Seed {
     config.hash_seed.as_deref().map_or(random, Seed::from_text)
 }

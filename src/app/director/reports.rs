@@ -1,5 +1,5 @@
-//! What the packet thread knows, collected piece by piece. Clients that ask at the same time share
-//! one report and its text.
+//! Reports of the packet thread's state, collected piece by piece. Clients that ask at the same
+//! time share one report and its text.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,14 +13,14 @@ use crate::app::packet_thread::PacketThread;
 use crate::balancer::listing::{Listed, Place};
 use crate::metrics::Format;
 
-/// How often a list of services is begun again because a change was applied meanwhile; then it may
-/// name a service twice or not at all.
+/// How often a list of services is restarted because a change was applied meanwhile. After that a
+/// service may be listed twice or not at all.
 const ATTEMPTS: usize = 5;
 
-/// The longest rest after a report.
+/// The longest pause after a report.
 const REST: Duration = Duration::from_millis(200);
 
-/// What clients ask for.
+/// The sorts of reports.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Kind {
     /// The services.
@@ -56,12 +56,12 @@ impl Kind {
 
 type Asker = oneshot::Sender<Result<Arc<str>, Arc<anyhow::Error>>>;
 
-/// Where reports are asked for.
+/// Requests reports.
 #[derive(Clone, Debug)]
 pub(super) struct Reports(mpsc::UnboundedSender<(Kind, Asker)>);
 
 impl Reports {
-    /// Starts the task that makes them, with `text` to put them into words.
+    /// Starts the task that makes reports; `text` formats them.
     pub(super) fn new(
         packet_thread: PacketThread<DirectorMessage>,
         text: impl Fn(Kind, &Report) -> String + Send + Sync + 'static,
@@ -71,7 +71,7 @@ impl Reports {
         Self(ask)
     }
 
-    /// The text of a report that was begun after this was asked.
+    /// The text of a report that was begun after this call.
     pub(super) async fn text(&self, kind: Kind) -> anyhow::Result<Arc<str>> {
         let (answer, answered) = oneshot::channel();
         self.0.send((kind, answer)).ok().context("the director is stopping")?;
@@ -80,7 +80,7 @@ impl Reports {
     }
 }
 
-/// Answers all who have asked until a report is begun with that one.
+/// Answers all clients that asked before a report of that sort was begun.
 async fn serve(
     packet_thread: PacketThread<DirectorMessage>,
     mut asked: mpsc::UnboundedReceiver<(Kind, Asker)>,
@@ -101,12 +101,12 @@ async fn serve(
             }
             let made = make(&packet_thread, kind, Arc::clone(&text)).await.map_err(Arc::new);
             for (_, asker) in these {
-                // Whoever has gone needs no answer.
+                // The client may have closed.
                 let _ = asker.send(made.clone());
             }
         }
-        // Readers who ask again and again get at most half of the packet thread's attention and of
-        // this processor.
+        // Clients that ask repeatedly get at most half of the packet thread's time and of this
+        // processor.
         tokio::time::sleep(began.elapsed().min(REST)).await;
     }
 }
@@ -117,8 +117,8 @@ async fn make(
     text: Arc<impl Fn(Kind, &Report) -> String + Send + Sync + 'static>,
 ) -> anyhow::Result<Arc<str>> {
     let report = collect(packet_thread, kind.listed()).await?;
-    // Thousands of real servers are megabytes of text: neither packets nor the control socket wait
-    // for them.
+    // Thousands of real servers are megabytes of text: formatting blocks neither packets nor the
+    // control socket.
     let made = spawn_blocking(move || Arc::from(text(kind, &report)));
     made.await.context("the listing could not be made")
 }

@@ -1,4 +1,4 @@
-//! The control socket's desk at a director.
+//! Answers the director's control socket.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -29,7 +29,7 @@ use crate::health::BoardReport;
 use crate::metrics::{self, DirectorPage, Format};
 use crate::sys::tun;
 
-/// Answers for the director.
+/// Answers requests to the director.
 #[derive(Debug)]
 pub(super) struct Handler {
     packet_thread: PacketThread<DirectorMessage>,
@@ -41,7 +41,7 @@ pub(super) struct Handler {
     since: Instant,
 }
 
-/// What other tasks keep up to date for listings.
+/// Values that other tasks update for listings.
 #[derive(Debug)]
 pub(super) struct Watched {
     pub(super) vips: watch::Receiver<Vec<VirtualIp>>,
@@ -50,7 +50,7 @@ pub(super) struct Watched {
     pub(super) hooks: Arc<HookRuns>,
 }
 
-/// What puts reports into words.
+/// Formats reports as text.
 #[derive(Debug)]
 struct Words {
     vips: watch::Receiver<Vec<VirtualIp>>,
@@ -65,8 +65,8 @@ struct Words {
 }
 
 impl Handler {
-    /// `offload`: whether the TUN gives out super-frames; `offload_refused`: whether it was to, and
-    /// the kernel did not.
+    /// `offload`: whether the TUN delivers super-frames; `offload_refused`: whether the kernel
+    /// refused to, although configured.
     pub(super) fn new(
         packet_thread: PacketThread<DirectorMessage>,
         commands: AdminCommands,

@@ -1,5 +1,5 @@
-//! The states of real servers before a change, for the way back when the host refuses it: the
-//! configuration does not know what operators have set.
+//! The states of real servers before a change, to restore if the host refuses it: the configuration
+//! does not contain the states that operators have set.
 
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
@@ -8,7 +8,7 @@ use std::time::Instant;
 use crate::balancer::{Change, Snapshot};
 use crate::model::{RealSpec, SavedState};
 
-/// The real servers whose state changes may alter, as they were before.
+/// The real servers whose state the changes may alter, with their previous state.
 #[derive(Debug)]
 pub(super) struct SavedStates {
     at: Instant,
@@ -18,7 +18,7 @@ pub(super) struct SavedStates {
 impl SavedStates {
     pub(super) fn before(changes: &[Change], running: &Snapshot) -> Self {
         let (mut services, mut reals) = (HashSet::new(), HashSet::new());
-        // Renamed services, by their names from then on.
+        // Renamed services, by their new names.
         let mut old_names: HashMap<&str, &str> = HashMap::new();
         for change in changes {
             match change {
@@ -28,8 +28,8 @@ impl SavedStates {
                 Change::RemoveService { service } => {
                     services.insert(service.as_str());
                 }
-                // With another weight a server may start slowly, and would on the way back. One
-                // that was removed comes back by being added.
+                // A weight change may restart a slow start, and so would its reversal. A removed
+                // real server is restored by adding it.
                 Change::RemoveReal { service, address }
                 | Change::SetState { service, address, .. }
                 | Change::SetWeight { service, address, .. }
@@ -53,7 +53,7 @@ impl SavedStates {
         Self { at: Instant::now(), states }
     }
 
-    /// The changes that lead back.
+    /// The changes that restore the states.
     pub(super) fn restored(self) -> impl Iterator<Item = Change> {
         let age = self.at.elapsed();
         self.states.into_iter().map(move |(service, address, saved)| {

@@ -1,6 +1,6 @@
-//! The random seed that flows are placed by where the configuration has no `hash_seed`. It is kept
-//! in the state folder: with another one after a restart, connections that are adopted by hash
-//! would meet other real servers.
+//! The random seed for placing flows if the configuration has no `hash_seed`. It is kept in the
+//! state folder: with a new seed after a restart, connections that are adopted by hash would go to
+//! other real servers.
 
 use std::ffi::OsStr;
 use std::fs::{self, DirBuilder};
@@ -21,10 +21,10 @@ const NAME: &str = "hash_seed";
 /// The length of the file in bytes: two numbers of 16 hexadecimal digits, and a newline.
 const LEN: u64 = 33;
 
-/// The seed that was kept, or a new one, which is kept. Where it cannot be, that is warned of.
+/// Loads the kept seed, or makes and keeps a new one. If it cannot be kept, this logs a warning.
 ///
 /// # Errors
-/// The kernel gives no random numbers.
+/// The kernel has no random numbers.
 pub(super) async fn load(state: Option<&Path>, needed: bool) -> anyhow::Result<Seed> {
     let [first, second] = random::words().context("no random numbers from the kernel")?;
     let new = Seed(first, second);
@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_seed_is_kept_and_one_that_cannot_be_is_an_error() {
+    fn a_seed_is_kept_and_a_failure_to_keep_it_is_an_error() {
         let path = std::env::temp_dir().join(format!("vstun-seed-{}", std::process::id()));
         let same = |one: Seed, other: Seed| (one.0, one.1) == (other.0, other.1);
         assert!(same(keep(&path, Seed(1, 2)).unwrap(), Seed(1, 2)));

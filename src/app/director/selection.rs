@@ -1,4 +1,4 @@
-//! Which connections a client asks for: its words as values, or what is wrong with them.
+//! Parses and checks a client's selection of connections.
 
 use std::net::IpAddr;
 
@@ -11,13 +11,13 @@ use crate::balancer::tcp::State;
 use crate::config;
 use crate::control::Which;
 
-/// Text from outside, for a message.
+/// How many characters of a client's text an error shows.
 const SHOWN: usize = 64;
 
-/// The words as values.
+/// Parses a selection.
 ///
 /// # Errors
-/// A word is none, and what to write instead.
+/// A value does not parse; the message says what to write instead.
 pub(super) fn read(which: &Which) -> anyhow::Result<Selection> {
     Ok(Selection {
         client: which.client.as_deref().map(client).transpose()?,
@@ -27,7 +27,7 @@ pub(super) fn read(which: &Which) -> anyhow::Result<Selection> {
     })
 }
 
-/// A client, or all of a network.
+/// A client's address, or a network of clients.
 fn client(text: &str) -> anyhow::Result<IpNet> {
     let address = text.parse::<IpAddr>().ok().map(IpNet::from);
     let Some(network) = address.or_else(|| text.parse().ok()) else {
@@ -50,7 +50,8 @@ fn cut(text: &str) -> String {
     text.chars().take(SHOWN).collect()
 }
 
-/// Whether there is what is named: a listing that is empty because of a typo would mislead.
+/// Checks that the named service and real server exist: an empty listing after a typo would
+/// mislead.
 ///
 /// # Errors
 /// There is no such service, or no such real server in it.
@@ -75,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_are_read_or_told_what_to_write() {
+    fn values_are_parsed_or_refused_with_advice() {
         let which = |client: &str, real: &str, state: &str| Which {
             client: Some(client.to_owned()),
             real: Some(real.to_owned()),

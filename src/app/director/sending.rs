@@ -1,4 +1,4 @@
-//! Carries out one frame's verdict: what is sent lies in the input until the output is flushed.
+//! Carries out one frame's verdict. Packets to send stay in the input until the output is flushed.
 
 use std::net::IpAddr;
 
@@ -10,7 +10,7 @@ use crate::wire::segment::SplitPlan;
 use super::input::Input;
 use super::output::Output;
 
-/// The packet at hand and where it is sent from.
+/// The current packet and its buffers.
 #[derive(Debug)]
 pub(super) struct Sending<'a> {
     pub(super) input: &'a mut Input,
@@ -57,7 +57,7 @@ impl Outlet for Sending<'_> {
         }
     }
 
-    /// The reset takes the place of the packet that it ends the connection of.
+    /// Sends the reset instead of the packet whose connection it ends.
     #[cold]
     fn server_reset(&mut self, tunnel: &Tunnel, reset: &[u8]) {
         let Ok(packet) = Packet::parse(reset) else { return };

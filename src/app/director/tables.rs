@@ -1,5 +1,5 @@
-//! Maglev tables, made beside the control thread: thousands of them take seconds, in which the
-//! control socket has to answer and signals to be obeyed.
+//! Maglev tables, computed on another thread: thousands of them take seconds, during which the
+//! control socket and signals have to be served.
 
 use anyhow::{Context, bail};
 use tokio::sync::watch;
@@ -9,7 +9,7 @@ use crate::balancer::Change;
 use crate::balancer::maglev::MaglevTables;
 use crate::control::ReloadPlan;
 
-/// Has tables made by a thread of their own, one after the other, until it is told to stop.
+/// Computes tables on a blocking thread until it is stopped.
 #[derive(Clone, Debug)]
 pub(super) struct Builder(watch::Sender<bool>);
 
@@ -18,15 +18,16 @@ impl Builder {
         Self(watch::Sender::new(false))
     }
 
-    /// No table is begun any more, and whoever waits for some is told so.
+    /// Stops: no further table is begun, and waiting callers get an error.
     pub(super) fn stop(&self) {
         self.0.send_replace(true);
     }
 
-    /// The changes with the tables that they need behind them, and the keeper that has made them.
+    /// Adds the tables that the changes need behind them, and returns them with their
+    /// [`MaglevTables`].
     ///
     /// # Errors
-    /// The director is stopping; the keeper is lost.
+    /// The director is stopping; the tables are lost.
     pub(super) async fn follow(
         &self,
         mut maglev_tables: MaglevTables,
@@ -45,7 +46,7 @@ impl Builder {
         self.work(make).await?.context(STOPPING)
     }
 
-    /// The plan with what moves from one keeper's tables to the other's.
+    /// Adds to the plan which share of slots moves between the two sets of tables.
     ///
     /// # Errors
     /// The director is stopping.
@@ -58,11 +59,10 @@ impl Builder {
         self.work(move || plan.with_tables(&now, &then)).await
     }
 
-    /// Waits for something that need not come to its end when the director stops, such as a file to
-    /// be read.
+    /// Waits for work that may be abandoned when the director stops, such as reading a file.
     ///
     /// # Errors
-    /// Its own; the director is stopping.
+    /// Those of the work; the director is stopping.
     pub(super) async fn unless_stopped<T>(
         &self,
         work: impl Future<Output = anyhow::Result<T>>,

@@ -1,12 +1,12 @@
-//! Health checks: a thread of its own that sends the probes which the board of checks asks for, and
-//! tells the balancer what follows. The packet thread never waits for it.
+//! Health checks: a thread that sends the probes which the board of checks orders, and reports the
+//! results to the balancer. The packet thread never waits for it.
 //!
-//! 1. `runner`: the thread's loop: what is due is started, what has come in goes to the board, what
-//!    follows to the balancer.
+//! 1. `runner`: the thread's loop: it starts due probes, passes their results to the board, and the
+//! board's changes to the balancer.
 //! 2. `pins`: the flows of probes through the tunnel, pinned in the balancer before their first
 //!    packet.
 //! 3. `socket`: the probes' sockets.
-//! 4. `probe`: what is sent, a file for each type of check.
+//! 4. `probe`: the probes, a file for each type of check.
 
 mod pins;
 mod probe;
@@ -28,9 +28,9 @@ use crate::balancer::{Change, ChangeError};
 use crate::health::{BoardReport, Event, Plan, PlannedCheck};
 use runner::Runner;
 
-/// What checks need of the balancer: that it takes changes.
+/// The checks' interface to the balancer: it applies changes.
 pub(super) trait TakesChanges: Send + Sync + 'static {
-    /// Has the changes applied in their order, up to the first that is refused.
+    /// Applies the changes in order, up to the first that is refused.
     fn take(
         &self,
         changes: Vec<Change>,
@@ -44,43 +44,43 @@ pub(super) struct Checked {
     pub(super) check: PlannedCheck,
     /// Whether it has passed.
     pub(super) passed: bool,
-    /// What was found.
+    /// The result as text.
     pub(super) detail: String,
-    /// What was done, and when, since the start.
+    /// The steps done, with their times since the start.
     pub(super) steps: Vec<(Duration, &'static str)>,
     /// How long it took.
     pub(super) took: Duration,
 }
 
-/// What is asked of the thread.
+/// A message to the thread.
 #[derive(Debug)]
 enum Message {
     /// Another plan.
     Adopt(Plan),
-    /// Who would be down with that plan.
+    /// Asks which real servers would be down with that plan.
     Preview(Plan, oneshot::Sender<Vec<(String, IpAddr)>>),
-    /// The balancer may have forgotten who is down.
+    /// The balancer may have lost the health of real servers.
     Repeat,
     /// Something makes the real server doubtful.
     Hurry(IpAddr),
-    /// Which services have no quorum.
+    /// Asks which services have no quorum.
     WithoutQuorum(oneshot::Sender<Vec<String>>),
-    /// The state of everything.
+    /// Asks for the state of all checks.
     Report(oneshot::Sender<BoardReport>),
-    /// The checks of this real server, now.
+    /// Runs the checks of this real server now.
     Check(IpAddr, oneshot::Sender<Vec<Checked>>),
 }
 
-/// The thread's end of the line.
+/// The thread's receiver.
 #[derive(Debug)]
 pub(super) struct Inbox(mpsc::UnboundedReceiver<Message>);
 
 impl Inbox {
-    /// Starts the thread, which tells `balancer` and `events` what follows. `seed` is for jitter.
-    /// It ends when the last handle is dropped.
+    /// Starts the thread, which sends changes to `balancer` and events to `events`. `seed` is for
+    /// jitter. It ends when the last handle is dropped.
     ///
     /// # Errors
-    /// There is no thread or no runtime to be had.
+    /// The thread or its runtime cannot be started.
     pub(super) fn start(
         self,
         balancer: impl TakesChanges,
@@ -101,36 +101,37 @@ impl Inbox {
     }
 }
 
-/// The thread, from outside.
+/// A handle of the thread.
 #[derive(Clone, Debug)]
 pub(super) struct Checks {
     outbox: mpsc::UnboundedSender<Message>,
 }
 
 impl Checks {
-    /// The line to a thread that is to be started, and that thread's end of it.
+    /// A handle of a thread yet to be started, and that thread's receiver.
     pub(super) fn new() -> (Inbox, Self) {
         let (outbox, inbox) = mpsc::unbounded_channel();
         (Inbox(inbox), Self { outbox })
     }
 
-    /// From now on these are the checks.
+    /// Makes these the current checks.
     pub(super) fn adopt(&self, plan: Plan) {
         self.send(Message::Adopt(plan));
     }
 
-    /// Who would be down at once with that plan: to be told to the balancer together with the real
-    /// servers.
+    /// The real servers that would be down at once with that plan; the balancer gets their health
+    /// together with the real servers.
     pub(super) async fn preview(&self, plan: Plan) -> Vec<(String, IpAddr)> {
         self.ask(|answer| Message::Preview(plan, answer)).await
     }
 
-    /// The balancer may have forgotten who is down: it is told again.
+    /// Sends the health of all real servers to the balancer again, which may have lost it.
     pub(super) fn repeat(&self) {
         self.send(Message::Repeat);
     }
 
-    /// Something makes the real server doubtful: its checks run as soon as they may.
+    /// Something makes the real server doubtful: its checks run as soon as their fast interval
+    /// allows.
     pub(super) fn hurry(&self, real: IpAddr) {
         self.send(Message::Hurry(real));
     }
@@ -140,25 +141,25 @@ impl Checks {
         self.ask(Message::WithoutQuorum).await
     }
 
-    /// The state of everything.
+    /// The state of all checks.
     pub(super) async fn report(&self) -> BoardReport {
         self.ask(Message::Report).await
     }
 
-    /// The same for a thread that may wait.
+    /// The same for a thread that may block.
     pub(super) fn blocking_report(&self) -> BoardReport {
         let (answer, answered) = oneshot::channel();
         self.send(Message::Report(answer));
         answered.blocking_recv().unwrap_or_default()
     }
 
-    /// Runs all checks of a real server once, beside their schedule.
+    /// Runs all checks of a real server once, apart from their schedule.
     pub(super) async fn check(&self, real: IpAddr) -> Vec<Checked> {
         self.ask(|answer| Message::Check(real, answer)).await
     }
 
     fn send(&self, message: Message) {
-        // A thread that has ended leaves everything as it is; the log says why.
+        // If the thread has ended nothing changes; the log has the reason.
         let _ = self.outbox.send(message);
     }
 

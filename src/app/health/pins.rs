@@ -1,6 +1,6 @@
 //! The flows of probes through the tunnel. Each is pinned in the balancer before its first packet,
-//! and stays so from one probe of a check to the next while the check passes: the packet thread
-//! hears of a check once, not once a probe.
+//! and stays pinned between the probes of a check while the check passes: the packet thread gets
+//! one message per check, not per probe.
 
 use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
@@ -10,12 +10,12 @@ use std::net::IpAddr;
 use super::TakesChanges;
 use crate::balancer::{Change, ProbeFlow};
 
-/// What pins flows.
+/// Pins flows.
 #[derive(Debug)]
 pub(super) struct Pins<B> {
     balancer: B,
-    /// Those that some check has: the kernel does not know of those without a socket, and may give
-    /// their port out again.
+    /// The flows in use by checks. The kernel does not know a flow without a socket, and may assign
+    /// its port again.
     taken: Mutex<HashSet<ProbeFlow>>,
 }
 
@@ -28,15 +28,15 @@ impl<B: TakesChanges> Pins<B> {
         &self.balancer
     }
 
-    /// Takes a flow for a check; false: another check has it.
+    /// Reserves a flow for a check; false: another check has it.
     pub(super) fn take(&self, flow: ProbeFlow) -> bool {
         self.taken.lock().unwrap_or_else(PoisonError::into_inner).insert(flow)
     }
 
-    /// Pins a flow that was taken; from the return on its packets reach the real server.
+    /// Pins a reserved flow; after this returns its packets reach the real server.
     ///
     /// # Errors
-    /// The balancer refuses, or is gone; in words.
+    /// The balancer refuses or has ended, as text.
     pub(super) async fn pin(&self, flow: ProbeFlow, address: IpAddr) -> Result<(), String> {
         match self.balancer.take(vec![Change::PinProbe { flow, address }]).await {
             Ok(Ok(())) => Ok(()),
@@ -45,14 +45,13 @@ impl<B: TakesChanges> Pins<B> {
         }
     }
 
-    /// Gives flows free. Those that wait for the balancer are not given out again before it has
-    /// heard of it.
+    /// Releases flows. One that the balancer still has to unpin is not reserved again before that.
     pub(super) async fn release(&self, flows: Vec<ProbeFlow>) {
         if flows.is_empty() {
             return;
         }
         let changes = flows.iter().copied().map(Change::UnpinProbe).collect();
-        // A balancer that is gone has no flows.
+        // A balancer that has ended has no flows.
         let _ = self.balancer.take(changes).await;
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         for flow in flows {

@@ -19,19 +19,19 @@ use crate::health::{Board, CheckId, Event, Finding, Order, PlannedCheck};
 use crate::model::Millis;
 use crate::sys::limits;
 
-/// Probes that are on their way at a time, at most: each has a socket.
+/// Probes running at the same time, at most: each has a socket.
 const IN_FLIGHT: usize = 4_096;
 
-/// So many of the files that the process may have open are left to others.
+/// How many of the process's open files are left for others.
 const OTHER_FILES: u64 = 256;
 
-/// A probe that starts so late says that the checks do not keep up.
+/// A probe that starts this late shows that the checks do not keep up.
 const LATE: Duration = Duration::from_secs(1);
 
-/// Starts of probes after which messages and results have a turn.
+/// Starts of probes before messages and results are handled.
 const STARTS_A_TURN: usize = 64;
 
-/// A probe that has come to its end.
+/// A finished probe.
 struct Done {
     id: CheckId,
     finding: Finding,
@@ -43,7 +43,7 @@ struct Done {
 pub(super) struct Runner<B> {
     board: Board,
     pins: Arc<Pins<B>>,
-    /// The flows of checks without a probe on its way.
+    /// The flows of checks without a running probe.
     flows: HashMap<CheckId, ProbeFlow>,
     inbox: mpsc::UnboundedReceiver<Message>,
     events: mpsc::UnboundedSender<Event>,
@@ -108,7 +108,7 @@ impl<B: TakesChanges> Runner<B> {
         self.probes.len() < self.most
     }
 
-    /// Starts what is due; whether more may be.
+    /// Starts due probes; returns whether more may be started.
     fn start(&mut self) -> bool {
         let now = self.now();
         for _ in 0..STARTS_A_TURN {
@@ -127,7 +127,7 @@ impl<B: TakesChanges> Runner<B> {
     }
 
     fn finish(&mut self, done: Result<Done, tokio::task::JoinError>) {
-        // Nothing here cancels a probe; one that panics ends the process (`panic = "abort"`).
+        // No probe is cancelled here, and one that panics ends the process (`panic = "abort"`).
         let Ok(Done { id, finding, flow }) = done else { return };
         let now = self.now();
         match flow {
@@ -180,7 +180,7 @@ impl<B: TakesChanges> Runner<B> {
         }
     }
 
-    /// Tells the balancer and then everybody else what has changed.
+    /// Sends the changes to the balancer, then the events to the main task.
     async fn tell(&mut self) {
         let events = self.board.take_events();
         if events.is_empty() {
@@ -196,13 +196,13 @@ impl<B: TakesChanges> Runner<B> {
         };
         self.change(events.iter().filter_map(change).collect()).await;
         for event in events {
-            // The main task is gone only when the director stops.
+            // The main task ends only when the director stops.
             let _ = self.events.send(event);
         }
     }
 
-    /// A reload may have taken a service or a real server away of which the board has not heard
-    /// yet: those that are there are told all the same.
+    /// A reload may have removed a service or a real server that the board still has: the changes
+    /// of the others are applied nevertheless.
     async fn change(&self, changes: Vec<Change>) {
         if changes.is_empty() {
             return;
@@ -216,7 +216,7 @@ impl<B: TakesChanges> Runner<B> {
         }
     }
 
-    /// Runs the checks of a real server beside their schedule.
+    /// Runs the checks of a real server apart from their schedule.
     fn check(&self, real: IpAddr, answer: oneshot::Sender<Vec<Checked>>) {
         let (pins, started) = (Arc::clone(&self.pins), self.started);
         let checks = self.board.checks_of(real);
@@ -255,8 +255,7 @@ async fn traced<B: TakesChanges>(
     let mut target = Target { check, pins, flow: &mut flow, trace };
     let answer = probe::run(&mut target).await;
     let took = trace.elapsed();
-    // What is left of a probe that failed, at the other end, may meet the next one from the same
-    // port.
+    // The remains of a failed probe at the other end could disturb the next one from the same port.
     if !answer.passed
         && let Some(flow) = flow.take()
     {

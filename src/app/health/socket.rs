@@ -1,5 +1,5 @@
-//! The probes' sockets: to a real server's own address as any other, and to a virtual IP from a
-//! port whose flow is pinned.
+//! The probes' sockets: ordinary ones to a real server's own address, and ones to a virtual IP from
+//! a port whose flow is pinned.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
@@ -14,16 +14,16 @@ use super::trace::Trace;
 use crate::balancer::ProbeFlow;
 use crate::health::PlannedCheck;
 
-/// Ports that are tried until one is free: the kernel gives out at random, and of its 28,000 each
+/// How many ports are tried until one is free: the kernel picks among 28,000 at random, and each
 /// check has one.
 const TRIES: usize = 32;
 
-/// Where a probe goes, and the flow that its check has had so far.
+/// The destination of a probe, and the flow that its check has so far.
 #[derive(Debug)]
 pub(super) struct Target<'a, B> {
     pub(super) check: &'a PlannedCheck,
     pub(super) pins: &'a Pins<B>,
-    /// The pinned flow; kept for the next probe where this one passes.
+    /// The pinned flow; kept for the next probe if this one passes.
     pub(super) flow: &'a mut Option<ProbeFlow>,
     pub(super) trace: &'a Trace,
 }
@@ -35,11 +35,10 @@ impl<B: TakesChanges> Target<'_, B> {
         SocketAddr::new(destination.address, destination.port)
     }
 
-    /// A TCP connection. It is reset when it is dropped: nothing of it is left, and its port can be
-    /// used at once.
+    /// A TCP connection. Dropping it resets it, so that its port can be used again at once.
     ///
     /// # Errors
-    /// In words: what was found.
+    /// The reason as text.
     pub(super) async fn connect(&mut self) -> Result<TcpStream, String> {
         let destination = self.destination();
         let socket = match self.check.is_tunnelled() {
@@ -48,7 +47,7 @@ impl<B: TakesChanges> Target<'_, B> {
                 open(destination, Type::STREAM, Protocol::TCP).map_err(|error| local(&error))?
             }
         };
-        // Without TIME_WAIT, which would take the port for a minute.
+        // Avoids TIME_WAIT, which would block the port for a minute.
         socket.set_linger(Some(Duration::ZERO)).map_err(|error| local(&error))?;
         let stream = TcpSocket::from_std_stream(socket.into()).connect(destination).await;
         let stream = stream.map_err(|error| describe(&error))?;
@@ -66,7 +65,7 @@ impl<B: TakesChanges> Target<'_, B> {
         let destination = self.destination();
         if let Some(flow) = *self.flow {
             let socket = open(destination, kind, protocol).map_err(|error| local(&error))?;
-            // The socket of the probe before may be on its way out still.
+            // The previous probe's socket may not be closed yet.
             let bound = socket
                 .set_reuse_address(true)
                 .and_then(|()| socket.bind(&SocketAddr::new(flow.source, flow.source_port).into()));
@@ -107,8 +106,8 @@ fn open(destination: SocketAddr, kind: Type, protocol: Protocol) -> io::Result<S
     Ok(socket)
 }
 
-/// The director's own address from which the routing table sends there. A UDP socket that is
-/// connected sends nothing.
+/// The director's own address that the routing table picks towards the destination. Connecting a
+/// UDP socket sends nothing.
 fn source_towards(destination: SocketAddr) -> io::Result<IpAddr> {
     let any: SocketAddr = match destination {
         SocketAddr::V4(_) => ([0, 0, 0, 0], 0).into(),
@@ -119,7 +118,7 @@ fn source_towards(destination: SocketAddr) -> io::Result<IpAddr> {
     Ok(socket.local_addr()?.ip())
 }
 
-/// What the network says, in words.
+/// The network error as text.
 pub(super) fn describe(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::ConnectionRefused => "connection refused".to_owned(),
@@ -132,7 +131,7 @@ pub(super) fn describe(error: &io::Error) -> String {
     }
 }
 
-/// What this host lacks, in words.
+/// The local error as text.
 fn local(error: &io::Error) -> String {
     format!("this host: {}", describe(error))
 }

@@ -1,4 +1,4 @@
-//! Probes against servers of every kind, over sockets of this host: good, silent, endless, lying.
+//! Probes against servers of every sort, over sockets of this host: good, silent, endless, lying.
 
 #![allow(clippy::unwrap_used)]
 
@@ -16,7 +16,7 @@ use crate::model::{Health, RealSpec};
 
 const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
-/// A balancer that notes what it is told.
+/// A balancer that records the changes it gets.
 #[derive(Clone, Debug, Default)]
 struct Told(Arc<Mutex<Vec<Change>>>);
 
@@ -27,7 +27,7 @@ impl TakesChanges for Told {
     }
 }
 
-/// A server that does this with each connection; its port.
+/// A server that runs `serve` for each connection; returns its port.
 fn server(serve: impl Fn(TcpStream) + Send + Sync + 'static) -> u16 {
     let listener = TcpListener::bind((HERE, 0)).unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -60,7 +60,7 @@ fn plan(probe: Probe, port: u16, timing: Timing) -> Plan {
     }])
 }
 
-/// What one run of the probe finds, and how long it took.
+/// The result of one run of the probe, and how long it took.
 fn found(probe: Probe, port: u16) -> (bool, String, Duration) {
     let timing = Timing {
         interval: Duration::from_secs(3_600),
@@ -90,7 +90,7 @@ fn http() -> HttpProbe {
 }
 
 #[test]
-fn answers_and_what_is_made_of_them() {
+fn answers_and_their_results() {
     let body = HttpProbe { expect_body: Some("^all (is )?well$".to_owned()), ..http() };
     let only_503 =
         HttpProbe { expect_status: vec![StatusRange { first: 503, last: 503 }], ..http() };
@@ -147,7 +147,7 @@ fn servers_that_hang_or_never_end_cost_no_more_than_the_timeout() {
 }
 
 #[test]
-fn a_port_that_nobody_listens_on_is_refused_at_once() {
+fn a_closed_port_is_refused_at_once() {
     let port = TcpListener::bind((HERE, 0)).unwrap().local_addr().unwrap().port();
     let (passed, detail, _) = found(Probe::Tcp, port);
     assert_eq!((passed, detail.as_str()), (false, "connection refused"));
@@ -156,7 +156,7 @@ fn a_port_that_nobody_listens_on_is_refused_at_once() {
 }
 
 #[test]
-fn a_server_that_dies_is_told_of_and_so_is_its_return() {
+fn a_servers_death_and_its_return_are_reported() {
     let alive = Arc::new(Mutex::new(true));
     let port = {
         let alive = Arc::clone(&alive);

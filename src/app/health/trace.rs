@@ -1,9 +1,9 @@
-//! What a probe has done so far, and when.
+//! The steps of a probe so far, with their times.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// The steps of one probe. They outlive it: when its time is up they say how far it came.
+/// The steps of one probe. They outlive it, to show how far it came when it timed out.
 #[derive(Debug)]
 pub(super) struct Trace {
     began: Instant,
@@ -15,18 +15,18 @@ impl Trace {
         Self { began: Instant::now(), steps: Mutex::new(Vec::with_capacity(4)) }
     }
 
-    /// Notes that the step is done.
+    /// Records that the step is done.
     pub(super) fn step(&self, what: &'static str) {
         let mut steps = self.steps.lock().unwrap_or_else(PoisonError::into_inner);
         steps.push((self.began.elapsed(), what));
     }
 
-    /// Since the start.
+    /// The time since the start.
     pub(super) fn elapsed(&self) -> Duration {
         self.began.elapsed()
     }
 
-    /// The last step that is done.
+    /// The last step done.
     pub(super) fn last(&self) -> Option<&'static str> {
         let steps = self.steps.lock().unwrap_or_else(PoisonError::into_inner);
         steps.last().map(|(_, what)| *what)

@@ -1,8 +1,8 @@
-//! The way into the TUN, also for kernels that do not take super-frames.
+//! Writes to the TUN, also on kernels that do not accept super-frames there.
 //!
-//! Some kernels refuse or corrupt super-frames that are written to a TUN. Where the configuration
-//! says so, or after the kernel has refused several, they are split here: slower, and traffic goes
-//! on.
+//! Some kernels refuse or corrupt super-frames that are written to a TUN. If the configuration says
+//! so, or after the kernel has refused several, they are split here: this is slower, but traffic
+//! goes on.
 
 use std::io::{self, IoSlice};
 use std::time::Instant;
@@ -16,34 +16,34 @@ use crate::wire::coalesce::{Coalescer, Group, MAX_BATCH, MAX_HEADER_LEN};
 use crate::wire::segment::{self, SplitPlan};
 use crate::wire::virtio::{self, Offload};
 
-/// Frames with offload that the kernel may refuse in a row before none is offered any more. One
-/// that it takes between shows that it was the frame's fault, which a sender may have made so.
+/// Frames with offload that the kernel may refuse in a row before offload is given up. If it
+/// accepts one in between, the fault is in the refused frames, which a sender may have crafted.
 const REFUSALS: u32 = 8;
 
-/// What writing to the TUN came to.
+/// The result of writing to the TUN.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Written {
-    /// Bytes of the inner packets that the kernel took.
+    /// Bytes of the inner packets that the kernel accepted.
     pub(super) bytes: u64,
-    /// Frames that it did not take, or that were not fit to be offered.
+    /// Frames that it refused, or that could not be written.
     pub(super) failed: u64,
-    /// Frames with offload that it refused and that were written without instead.
+    /// Frames with offload that it refused and that were written without offload instead.
     pub(super) refused_super_frames: u64,
-    /// Super-frames that were put together here, and that the kernel took.
+    /// Super-frames that were built here and that the kernel accepted.
     pub(super) coalesced_frames: u64,
     /// The packets in them.
     pub(super) coalesced_packets: u64,
 }
 
-/// The TUN and how it is written to.
+/// The TUN and the way it is written to.
 #[derive(Debug)]
 pub(super) struct Delivery {
     tun: Tun,
     /// Whether super-frames are split here.
     splits: bool,
-    /// Whether super-frames are put together here.
+    /// Whether super-frames are built here.
     coalesce: bool,
-    /// Frames with offload that the kernel has refused since it took one.
+    /// Frames with offload that the kernel has refused since it last accepted one.
     refusals: u32,
     scratch: Vec<u8>,
     written: Written,
@@ -51,7 +51,7 @@ pub(super) struct Delivery {
 }
 
 impl Delivery {
-    /// `coalesce`: whether super-frames may be put together here, where the TUN takes them.
+    /// `coalesce`: whether to build super-frames here, if the TUN accepts them.
     pub(super) fn new(tun: Tun, coalesce: bool) -> Self {
         let scratch = vec![0; MAX_FRAME_LEN];
         Self {
@@ -69,18 +69,18 @@ impl Delivery {
         self.written
     }
 
-    /// Whether super-frames go into the TUN as they are.
+    /// Whether super-frames are written to the TUN unchanged.
     pub(super) fn offload(&self) -> bool {
         !self.splits
     }
 
-    /// Whether packets of a batch may become super-frames here.
+    /// Whether packets of a batch may be merged into super-frames here.
     #[inline]
     pub(super) fn coalesces(&self) -> bool {
         self.coalesce && !self.splits
     }
 
-    /// Delivers a group of a batch's `frames`, as one frame where it is more than one.
+    /// Delivers a group of a batch's `frames`, merged into one frame if there are several.
     ///
     /// # Errors
     /// As [`Self::deliver`].
@@ -101,8 +101,8 @@ impl Delivery {
         Ok(())
     }
 
-    /// Writes a group as one frame: its headers, and the payloads where they are; copying them
-    /// together was no cheaper. `false` when the kernel refuses, and each frame is to be written
+    /// Writes a group as one frame: its headers, and the payloads from their buffers; copying them
+    /// together was no cheaper. `false` if the kernel refuses, and each frame is to be written
     /// alone.
     fn deliver_merged(
         &mut self,
@@ -133,16 +133,16 @@ impl Delivery {
                 self.refused(&error);
                 Ok(false)
             }
-            // A large frame needs memory in one piece where single packets need little.
+            // A large frame needs contiguous memory, where single packets need little.
             Err(error) if is_for_want_of_memory(&error) => Ok(false),
             Err(error) => self.failed(error, group.count() as u64).map(|()| true),
         }
     }
 
-    /// Delivers a frame of the gate's.
+    /// Delivers a frame that the gate has accepted.
     ///
     /// # Errors
-    /// The TUN is gone. A frame that the kernel refuses is counted, and no more than that.
+    /// The TUN is gone. A frame that the kernel refuses is only counted.
     #[inline]
     pub(super) fn deliver(&mut self, frame: &mut [u8]) -> anyhow::Result<()> {
         let Ok((offload, _)) = virtio::split_frame(frame) else { return self.unfit() };
@@ -206,7 +206,7 @@ impl Delivery {
         Ok(())
     }
 
-    /// Puts one segment into the scratch buffer, as a frame; its length.
+    /// Writes one segment into the scratch buffer, as a frame; returns its length.
     fn segment(&mut self, plan: &SplitPlan, index: usize, packet: &[u8]) -> Option<usize> {
         let (header, room) = self.scratch.split_at_mut_checked(VIRTIO_HEADER_LEN)?;
         header.fill(0);
@@ -215,7 +215,7 @@ impl Delivery {
         Some(VIRTIO_HEADER_LEN + plan.header_len() + payload.len())
     }
 
-    /// Counts a frame of `len` bytes that was written, or was not.
+    /// Counts a frame of `len` bytes by the result of its write.
     #[inline]
     fn note(&mut self, taken: io::Result<usize>, len: usize) -> anyhow::Result<()> {
         match taken {
@@ -225,13 +225,13 @@ impl Delivery {
         Ok(())
     }
 
-    /// A frame that cannot be taken apart, or a segment of it.
+    /// Counts a frame or a segment that cannot be split.
     #[cold]
     fn unfit(&mut self) -> anyhow::Result<()> {
         self.failed(io::Error::new(io::ErrorKind::InvalidData, "it cannot be taken apart"), 1)
     }
 
-    /// Counts `packets` that were not taken.
+    /// Counts `packets` that were not written.
     #[cold]
     fn failed(&mut self, error: io::Error, packets: u64) -> anyhow::Result<()> {
         self.written.failed += packets;
@@ -246,12 +246,12 @@ impl Delivery {
     }
 }
 
-/// Whether there was no room for a frame as long as this.
+/// Whether the kernel had no memory for a frame of this length.
 fn is_for_want_of_memory(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::ENOMEM | libc::ENOBUFS | libc::EAGAIN))
 }
 
-/// Whether the kernel says that it does not take the virtio-net header.
+/// Whether the kernel refuses the virtio-net header.
 fn is_refusal(error: &io::Error) -> bool {
     error.raw_os_error() == Some(libc::EINVAL)
 }

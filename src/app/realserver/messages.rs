@@ -1,4 +1,4 @@
-//! What the control thread says to the packet thread.
+//! Messages from the control thread to the packet thread.
 
 use tokio::sync::oneshot::Sender;
 
@@ -7,7 +7,7 @@ use crate::decap;
 
 use super::delivery::Written;
 
-/// Everything the packet thread knows.
+/// All figures of the packet thread.
 #[derive(Debug)]
 pub(super) struct Report {
     pub(super) gate: decap::Counters,
@@ -16,11 +16,11 @@ pub(super) struct Report {
     pub(super) turns: TurnLengths,
     pub(super) offload: bool,
     pub(super) coalesce: bool,
-    /// Packets that found a socket's receive buffer full.
+    /// Packets dropped because a socket's receive buffer was full.
     pub(super) socket_dropped: u64,
 }
 
-/// A message; the answer goes back through the channel in it.
+/// A message; the answer is sent through its channel.
 #[derive(Debug)]
 pub(super) enum RealServerMessage {
     /// Ends the loop.

@@ -1,5 +1,5 @@
-//! Real-server mode: host set-up, the packet thread, and the control thread that keeps the routes
-//! in step.
+//! Real-server mode: host set-up, the packet thread, and the control thread, which keeps the routes
+//! up to date.
 
 mod delivery;
 mod messages;
@@ -28,19 +28,19 @@ use messages::RealServerMessage;
 use packets::Packets;
 use request_handler::Handler;
 
-/// Runs a real server until a signal stops it. Every change to the host is undone before this
+/// Runs a real server until a signal stops it. It undoes every change to the host before it
 /// returns.
 ///
 /// # Errors
-/// Something could not be set up, or the packet thread ended by itself.
+/// The set-up failed, or the packet thread ended by itself.
 pub(super) fn run(config: config::RealServer) -> anyhow::Result<()> {
     daemon::runtime()?.block_on(async {
         let mut signals = Signals::new()?;
-        // Before anything on the host changes.
+        // Before any change to the host.
         let access = daemon::access(&config.access).await?;
         let mut session = Session::open(&config.control)?;
         let outcome = serve_reals(config, access, &mut session, &mut signals).await;
-        // Once more, for what failed before anything ran.
+        // Again, for failures before the loop ran.
         outcome.and(session.undo().await)
     })
 }
@@ -56,8 +56,8 @@ async fn serve_reals(
     let host::Mss { v4, v6 } = plan.advertised_mss();
     let link_mtu = plan.link_mtu();
     session.install(plan).await?;
-    // The raw sockets last: from now on the kernel sends no more protocol-unreachable, so the
-    // director may believe that this host serves.
+    // The raw sockets come last: from now on the kernel sends no protocol-unreachable, so the
+    // director takes this host for ready.
     let receivers = Receiver::open_each()
         .context("could not open a raw socket; run as root or with CAP_NET_RAW")?;
     for receiver in &receivers {
@@ -97,9 +97,9 @@ async fn serve_reals(
         }
         Err(error) => Err(error),
     };
-    // The host first: as long as packets are led here, somebody has to read them.
+    // The host first: while packets are routed here, the thread has to read them.
     let undone = session.undo().await;
-    // A thread that has ended by itself hears nothing, and need not.
+    // A thread that has ended by itself needs no message.
     let _ = packet_thread.send(RealServerMessage::Stop);
     thread.join();
     outcome.and(undone)
@@ -131,7 +131,7 @@ fn start(
     Ok((packet_thread, Thread::start(move || packets.run())?))
 }
 
-/// Obeys signals until one says stop.
+/// Handles signals until a stop signal.
 async fn obey(signals: &mut Signals) {
     while signals.next().await == SignalAction::Reload {
         log::warn!("a real server does not reload; restart it to change its configuration");

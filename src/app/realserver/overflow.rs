@@ -1,31 +1,31 @@
-//! What was lost before it could be read: the raw sockets' receive buffers were full.
+//! Packets lost before they could be read, because a raw socket's receive buffer was full.
 
 use std::time::{Duration, Instant};
 
 use crate::app::log_throttle::LogThrottle;
 use crate::sys::raw::Receiver;
 
-/// Between two questions to the kernel.
+/// The time between two reads of the kernel's counter.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// Counts and says what one socket has lost.
+/// Counts and logs the losses of one socket.
 #[derive(Debug, Default)]
 pub(super) struct Overflow {
-    /// The kernel's counter when it was last asked.
+    /// The kernel's counter at the last read.
     known: u32,
-    /// All that it has counted; its own counter begins anew after 32 bits.
+    /// The total; the kernel's counter wraps around after 32 bits.
     total: u64,
     asked: Option<Instant>,
     throttle: LogThrottle,
 }
 
 impl Overflow {
-    /// All that the socket has lost.
+    /// All packets that the socket has lost.
     pub(super) fn total(&self) -> u64 {
         self.total
     }
 
-    /// Asks the kernel, at most once in an interval.
+    /// Reads the kernel's counter, at most once in an interval.
     pub(super) fn watch(&mut self, receiver: &Receiver) {
         let now = Instant::now();
         if self.asked.is_none_or(|asked| now.duration_since(asked) >= INTERVAL) {
@@ -33,7 +33,7 @@ impl Overflow {
         }
     }
 
-    /// Asks the kernel.
+    /// Reads the kernel's counter.
     pub(super) fn ask(&mut self, receiver: &Receiver, now: Instant) {
         self.asked = Some(now);
         let Ok(dropped) = receiver.dropped() else { return };
@@ -49,7 +49,7 @@ impl Overflow {
         }
     }
 
-    /// Takes the kernel's counter; how much more it is.
+    /// Updates the total from the kernel's counter; returns the increase.
     fn count(&mut self, dropped: u32) -> u64 {
         let new = u64::from(dropped.wrapping_sub(self.known));
         self.known = dropped;
@@ -63,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_count_goes_on_where_the_kernel_s_begins_anew() {
+    fn the_total_goes_on_when_the_kernels_counter_wraps() {
         let mut overflow = Overflow::default();
         for (dropped, new) in [(3, 3), (3, 0), (u32::MAX, u64::from(u32::MAX) - 3), (1, 2)] {
             assert_eq!(overflow.count(dropped), new);

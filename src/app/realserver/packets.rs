@@ -22,7 +22,7 @@ use super::delivery::Delivery;
 use super::messages::{Next, RealServerMessage, Report};
 use super::overflow::Overflow;
 
-/// The control thread's waker. The raw sockets' tokens are their places in the list.
+/// The token of the control thread's waker. The raw sockets' tokens are their indexes in the list.
 pub(super) const WAKER: Token = Token(usize::MAX - 1);
 
 /// The packet thread's state.
@@ -34,18 +34,18 @@ pub(super) struct Packets {
     gate: Gate,
     datagrams: Datagrams,
     coalescer: Coalescer,
-    /// Datagrams that the next `recvmmsg` may bring.
+    /// The size of the next `recvmmsg` batch.
     most: usize,
     inbox: Inbox<RealServerMessage>,
     messages_ready: bool,
-    /// Calls of `recvmmsg` that brought something.
+    /// Calls of `recvmmsg` that received something.
     batches: u64,
     busy_poll: BusyPoll,
     turns: TurnLengths,
     merged_udp: LogThrottle,
 }
 
-/// A raw socket, and whether there may be something to receive.
+/// A raw socket, and whether it may have something to receive.
 #[derive(Debug)]
 struct Source {
     receiver: Receiver,
@@ -54,7 +54,8 @@ struct Source {
 }
 
 impl Packets {
-    /// Registers the raw sockets with `poll`, on which the control thread's waker has [`WAKER`].
+    /// Registers the raw sockets with `poll`; the control thread's waker has the token [`WAKER`]
+    /// there.
     pub(super) fn new(
         poll: Poll,
         receivers: Vec<Receiver>,
@@ -88,13 +89,13 @@ impl Packets {
         })
     }
 
-    /// Lets the loop look for more for so long before it sleeps.
+    /// Makes an idle loop poll for this long before it sleeps.
     pub(super) fn busy_polling(mut self, length: Duration) -> Self {
         self.busy_poll = BusyPoll::new(length);
         self
     }
 
-    /// Runs until a message says stop.
+    /// Runs until a stop message.
     ///
     /// # Errors
     /// The TUN was deleted, or polling or receiving failed.
@@ -109,7 +110,7 @@ impl Packets {
             for place in 0..self.sources.len() {
                 self.turn(place)?;
             }
-            // From when it has run dry on, however long the turn was.
+            // The time runs from the end of a turn, however long the turn was.
             if self.batches != received {
                 self.busy_poll.note(Instant::now);
             }
@@ -162,7 +163,7 @@ impl Packets {
         Next::GoOn
     }
 
-    /// Lets in what one socket has received, up to its budget.
+    /// Processes what one socket has received, up to its budget.
     fn turn(&mut self, place: usize) -> anyhow::Result<()> {
         let mut budget = TURN;
         let batches = self.batches;
@@ -190,7 +191,7 @@ impl Packets {
         Ok(())
     }
 
-    /// Lets in the `count` datagrams of one `recvmmsg`.
+    /// Processes the `count` datagrams of one `recvmmsg`.
     fn batch(&mut self, count: usize, inner_version: u8) -> anyhow::Result<()> {
         let Self { delivery, gate, datagrams, coalescer, merged_udp, most, .. } = self;
         if count < 2 || !delivery.coalesces() {
@@ -217,14 +218,14 @@ impl Packets {
         for group in coalescer.groups() {
             delivery.deliver_group(coalescer, group, frames)?;
         }
-        // Where the NIC merges, more than a few would only cool the caches.
+        // If the NIC merges, a long batch would leave the cache.
         let long = count >= BATCH && gate.counters().super_packets == merged_before;
         *most = if long { LONG_BATCH } else { BATCH };
         Ok(())
     }
 }
 
-/// Sends one datagram past the gate: the frame for the TUN, where it is let in.
+/// Passes one datagram through the gate; returns the frame for the TUN if the gate accepts it.
 #[inline]
 fn admit<'d>(
     gate: &mut Gate,

@@ -1,4 +1,4 @@
-//! The control socket's desk at a real server.
+//! Answers the real server's control socket.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -20,7 +20,7 @@ use crate::decap::Refusal;
 use crate::metrics::{self, Format, RealServerPage};
 use crate::sys::tun;
 
-/// Answers for the real server.
+/// Answers requests to the real server.
 #[derive(Debug)]
 pub(super) struct Handler {
     packet_thread: PacketThread<RealServerMessage>,
@@ -29,7 +29,7 @@ pub(super) struct Handler {
     host: watch::Receiver<HostStatus>,
     since: Instant,
     started: jiff::Timestamp,
-    /// Whether the kernel made no TUN with offload.
+    /// Whether the kernel refused offload when the TUN was created.
     offload_refused: bool,
 }
 

@@ -24,42 +24,41 @@ use super::events::Listener;
 use super::log_throttle::LogThrottle;
 pub(super) use peer::{Peer, Writers};
 
-/// Clients served at the same time; one more is told so and turned away.
+/// Clients served at the same time; further ones get an error and are closed.
 const CLIENTS: usize = 32;
 
-/// How many of these may be clients that may read only: the rest is for those who may change
-/// something, whom no reader shall lock out.
+/// How many of them may be clients that may only read. The rest is kept for clients that may make
+/// changes, so that readers cannot lock them out.
 const READERS: usize = CLIENTS - 4;
 
-/// How long a client may take to send a request: together with [`READING`] less than `vstun` waits
-/// for an answer, so that idle clients cannot lock the operator out.
+/// How long a client may take to send a request. Together with [`READING`] this is less than
+/// `vstun` waits for an answer, so that idle clients cannot lock the operator out.
 const SENDING: Duration = Duration::from_secs(2);
 
 /// How long a client may take to read a line of the reply.
 const READING: Duration = Duration::from_secs(5);
 
-/// What is read and thrown away of a request that is too long, so that its sender gets to the
-/// answer.
+/// Bytes of an overlong request that are read and discarded, so that its sender reads the answer.
 const DRAIN: u64 = 1 << 20;
 
-/// A control socket that is listened on.
+/// The listening control socket.
 #[derive(Debug)]
 pub(super) struct Control {
     pub(super) listener: UnixListener,
-    /// Who may change something.
+    /// Who may make changes.
     pub(super) writers: Writers,
-    /// Who may connect, as a file mode, where the file's own is wider because the daemon could not
-    /// set its group.
+    /// The file mode to check clients against, if the file's own mode is wider because the daemon
+    /// could not set its group.
     pub(super) ask_mode: Option<u32>,
 }
 
-/// Who answers.
+/// Answers requests.
 pub(super) trait RequestHandler: Send + Sync + 'static {
-    /// Whether there are services, real servers and connections.
+    /// Whether there are services, real servers and connections to report.
     const KEEPS_SERVICES: bool;
 
-    /// The reply line to any request but `connections` and `events`. `body` is what followed the
-    /// request's line.
+    /// The reply line to any request except `connections` and `events`. `body` is the text after
+    /// the request's line.
     fn answer(
         &self,
         request: Request,
@@ -70,17 +69,17 @@ pub(super) trait RequestHandler: Send + Sync + 'static {
     /// The page for Prometheus.
     fn metrics(&self, format: Format) -> impl Future<Output = anyhow::Result<Arc<str>>> + Send;
 
-    /// Whether clients' packets would be served.
+    /// Whether clients' packets would be served now.
     fn readiness(&self) -> impl Future<Output = anyhow::Result<Readiness>> + Send;
 
-    /// From now on, what changes.
+    /// Subscribes to events.
     fn listen(&self) -> anyhow::Result<Listener>;
 
-    /// What a client has asked for, checked.
+    /// Parses and checks a client's selection of connections.
     fn select(&self, which: Which) -> impl Future<Output = anyhow::Result<Arc<Selection>>> + Send;
 
-    /// Up to `most` connections of those that are wanted from place `from` on, perhaps none, and
-    /// the place from which it goes on.
+    /// Up to `most` of the selected connections from table position `from` on, perhaps none, and
+    /// the position to go on from.
     fn connections(
         &self,
         from: usize,
@@ -89,14 +88,14 @@ pub(super) trait RequestHandler: Send + Sync + 'static {
     ) -> impl Future<Output = anyhow::Result<(Vec<snapshot::ConnectionSnapshot>, Option<usize>)>> + Send;
 }
 
-/// The places for clients.
+/// The client slots.
 #[derive(Debug)]
 struct Places {
     all: Arc<Semaphore>,
     readers: Arc<Semaphore>,
 }
 
-/// A client's place, given free when dropped.
+/// A client's slot, freed when dropped.
 struct Place {
     _one: OwnedSemaphorePermit,
     _reader: Option<OwnedSemaphorePermit>,
@@ -107,7 +106,8 @@ impl Places {
         Self { all: Semaphore::new(CLIENTS).into(), readers: Semaphore::new(READERS).into() }
     }
 
-    /// A place for one client more, or how many there are for its like: all are taken.
+    /// Takes a slot for one more client; if none is free, returns the number of slots for such
+    /// clients.
     fn take(&self, peer: &Peer) -> Result<Place, usize> {
         let take =
             |slots: &Arc<Semaphore>, many| Arc::clone(slots).try_acquire_owned().map_err(|_| many);
@@ -119,14 +119,14 @@ impl Places {
     }
 }
 
-/// Refusals for want of rights, of which not each has a line in the log: whoever may connect can
-/// have as many as it likes.
+/// Refusals for lack of rights. Not every one is logged, since any client can cause as many as it
+/// likes.
 #[derive(Debug, Default)]
 struct Refusals(Mutex<LogThrottle>);
 
 impl Refusals {
     fn note(&self, verb: &str, refused: &anyhow::Error) {
-        // A count cannot be left half written.
+        // A poisoned lock is no problem: a count is never half written.
         let mut throttle = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         match throttle.note(Instant::now()) {
             Some(1) => log::warn!("{verb}: {refused}"),
@@ -189,7 +189,7 @@ fn turn_away(stream: UnixStream, many: usize) -> io::Result<()> {
     say(stream, &format!("busy: {many} clients are being served; try again in a few seconds"))
 }
 
-/// Says why and closes. The line fits into an empty socket buffer, so nothing waits.
+/// Sends the reason and closes. The line fits into an empty socket buffer, so nothing blocks.
 fn say(stream: UnixStream, why: &str) -> io::Result<()> {
     stream.into_std()?.write_all(control::encode_error(why).as_bytes())
 }
@@ -219,7 +219,7 @@ async fn client<D: RequestHandler>(
             allowed(&request, peer, refusals)?;
             Ok(request)
         });
-        // A sender who is not through yet, or will not be understood when it goes on.
+        // The sender has not finished, or would go on with something that cannot be parsed.
         let lost = !line.ends_with(b"\n") || body;
         let reply = match request {
             Ok(Request::Connections { limit, which }) => match handler.select(which).await {
@@ -245,7 +245,7 @@ async fn client<D: RequestHandler>(
     }
 }
 
-/// Whether this client may ask for it.
+/// Whether this client may make the request.
 fn allowed(request: &Request, peer: &Peer, refusals: &Refusals) -> anyhow::Result<()> {
     if !request.is_for_writers() {
         return Ok(());
@@ -253,9 +253,8 @@ fn allowed(request: &Request, peer: &Peer, refusals: &Refusals) -> anyhow::Resul
     peer.may_write().inspect_err(|refused| refusals.note(request.verb(), refused))
 }
 
-/// Sends what changes, as it happens, until the client closes or says something out of turn; one
-/// that does not read is cut off by [`READING`], and told what it has missed if it begins again
-/// before.
+/// Sends events until the client closes or sends something. A client that does not read for
+/// [`READING`] is disconnected; if it resumes before, it learns how many events it has missed.
 async fn events<D: RequestHandler>(
     handler: &D,
     peer: &Peer,
@@ -266,7 +265,7 @@ async fn events<D: RequestHandler>(
         Ok(listener) => listener,
         Err(error) => return write(&mut writer, &refusal(&error)).await,
     };
-    // What happens from now on is heard, so this may take its time.
+    // The subscription is active, so this may take its time.
     let status = handler.answer(Request::Status, Vec::new(), peer).await?;
     write(&mut writer, &status).await?;
     let mut byte = [0];
@@ -280,8 +279,8 @@ async fn events<D: RequestHandler>(
     }
 }
 
-/// Closes on a client that may be sending still: closed at once, it would get a broken pipe and not
-/// the answer.
+/// Closes the connection to a client that may still be sending: closed at once, it would get a
+/// broken pipe instead of the answer.
 async fn hang_up(
     reader: BufReader<OwnedReadHalf>,
     mut writer: OwnedWriteHalf,
@@ -291,7 +290,7 @@ async fn hang_up(
     Ok(())
 }
 
-/// Sends the connections page by page, so that a million of them never stand in one buffer.
+/// Sends the connections page by page, so that a million of them are never in one buffer.
 async fn connections<D: RequestHandler>(
     handler: &D,
     writer: &mut OwnedWriteHalf,
@@ -308,7 +307,7 @@ async fn connections<D: RequestHandler>(
         };
         left -= page.len().min(left);
         let more = next.filter(|_| left > 0);
-        // A stretch of the table without connections is no page, unless it is all there is.
+        // A table section without connections is no page, unless it is the last.
         if !page.is_empty() || more.is_none() {
             write(writer, &control::encode(&Connections::page(&page, more.is_some()))).await?;
         }

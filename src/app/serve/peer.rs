@@ -1,4 +1,4 @@
-//! Who asks: the kernel's word about the process at the other end of the control socket.
+//! The credentials of the process at the other end of the control socket, from the kernel.
 
 use std::fmt;
 use std::os::fd::AsFd;
@@ -8,7 +8,7 @@ use tokio::net::UnixStream;
 
 use crate::sys::peer;
 
-/// Who may change something: root, and these. Whoever can connect may read.
+/// Who may make changes: root, this user and this group. Every client that can connect may read.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(in crate::app) struct Writers {
     /// The owner of the socket's file: the daemon's own user.
@@ -17,22 +17,22 @@ pub(in crate::app) struct Writers {
     pub(in crate::app) group: u32,
 }
 
-/// A client, as it was when it connected (`SO_PEERCRED` of unix(7)).
+/// A client, with its credentials from when it connected (`SO_PEERCRED` of unix(7)).
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(in crate::app) struct Peer {
     pub(in crate::app) uid: u32,
     pub(in crate::app) gid: u32,
-    /// `None`: it is of a process namespace that is not seen from here.
+    /// `None`: the process is in a PID namespace that is not visible from here.
     pub(in crate::app) pid: Option<i32>,
     groups: Vec<u32>,
     writers: Writers,
 }
 
 impl Peer {
-    /// Who is at the other end.
+    /// Reads the credentials of the peer.
     pub(super) fn of(stream: &UnixStream, writers: Writers) -> anyhow::Result<Self> {
         let credentials = stream.peer_cred().context("cannot tell who asks")?;
-        // Without them the first group has to do.
+        // Without supplementary groups only the primary one counts.
         let groups = peer::groups(stream.as_fd()).unwrap_or_default();
         let pid = credentials.pid().filter(|pid| *pid > 0);
         Ok(Self { uid: credentials.uid(), gid: credentials.gid(), pid, groups, writers })
@@ -44,17 +44,18 @@ impl Peer {
         Self { uid, gid, pid: None, groups: Vec::new(), writers: Writers { owner: 0, group: 0 } }
     }
 
-    /// Somebody of no group.
+    /// A user without groups.
     #[cfg(test)]
     pub(super) fn of_user(uid: u32, writers: Writers) -> Self {
         Self { uid, gid: uid, pid: None, groups: Vec::new(), writers }
     }
 
-    /// Whether a socket file of that mode, of the owner and the group, would let it connect:
-    /// whoever may write to it may (unix(7)). Asked again, because the file may not be the group's.
+    /// Whether a socket file with that mode and this owner and group would let the client connect:
+    /// connecting needs write permission (unix(7)). Checked here since the file may not have the
+    /// group.
     ///
     /// # Errors
-    /// It may not; the message says who may.
+    /// The client may not connect; the message says who may.
     pub(super) fn may_connect(&self, mode: u32) -> anyhow::Result<()> {
         if mode & 0o002 != 0 || self.may_write().is_ok() {
             return Ok(());
@@ -63,10 +64,10 @@ impl Peer {
         bail!("{self} may not ask: root, user {owner} and the members of group {group} may")
     }
 
-    /// Whether it may change something.
+    /// Whether the client may make changes.
     ///
     /// # Errors
-    /// It may not; the message says who may.
+    /// The client may not; the message says who may.
     pub(in crate::app) fn may_write(&self) -> anyhow::Result<()> {
         let Writers { owner, group } = self.writers;
         let member = self.gid == group || self.groups.contains(&group);
@@ -92,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_stranger_connects_only_where_the_mode_lets_others() {
+    fn another_user_connects_only_if_the_mode_admits_others() {
         let may = |uid, gid, mode| {
             let writers = Writers { owner: 500, group: 600 };
             Peer { uid, gid, pid: None, groups: Vec::new(), writers }.may_connect(mode).is_ok()
@@ -104,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn root_the_owner_and_the_group_may_write_and_nobody_else() {
+    fn only_root_the_owner_and_the_group_may_write() {
         let may = |uid, gid, groups: &[u32]| {
             let writers = Writers { owner: 500, group: 600 };
             Peer { uid, gid, pid: None, groups: groups.to_vec(), writers }.may_write().is_ok()

@@ -11,7 +11,7 @@ use super::*;
 use crate::app::events::Events;
 use crate::control::{Event, MAX_BODY_LEN};
 
-/// Answers with the request, and tells what is told to it.
+/// Answers with the request, and publishes events.
 struct Echo(Events);
 
 impl RequestHandler for Echo {
@@ -59,7 +59,7 @@ impl RequestHandler for Echo {
     }
 }
 
-/// Serves in a thread for as long as `clients` runs, which gets a way to connect.
+/// Serves in a thread while `clients` runs; its argument connects to the server.
 fn with_server(name: &str, clients: impl FnOnce(&dyn Fn() -> UnixStream)) {
     let own = Writers { owner: 0, group: 0 };
     with_server_for(name, own, &Events::new(), clients);
@@ -105,7 +105,7 @@ fn line(stream: &UnixStream) -> String {
 }
 
 #[test]
-fn idle_clients_turn_one_more_away_at_once_and_are_soon_gone() {
+fn idle_clients_are_closed_soon_and_one_too_many_is_refused_at_once() {
     with_server("idle", |connect| {
         let idle: Vec<_> = (0..CLIENTS).map(|_| connect()).collect();
         let refused = line(&connect());
@@ -163,8 +163,9 @@ fn a_text_follows_its_request_up_to_the_bound() {
 }
 
 #[test]
-fn who_may_not_write_is_told_who_may_and_may_read() {
-    // Root may in any case; whoever else runs this test is neither that user nor of that group.
+fn a_client_without_write_access_may_read_and_learns_who_may_write() {
+    // Root may write in any case; another user who runs this test is neither that user nor in that
+    // group.
     let writers = Writers { owner: u32::MAX - 1, group: u32::MAX - 1 };
     with_server_for("peer", writers, &Events::new(), |connect| {
         let mut client = connect();
@@ -177,7 +178,7 @@ fn who_may_not_write_is_told_who_may_and_may_read() {
 }
 
 #[test]
-fn listeners_hear_events_until_they_speak_or_hang_up() {
+fn listeners_get_events_until_they_send_something_or_close() {
     let events = Events::new();
     let writers = Writers { owner: 0, group: 0 };
     with_server_for("events", writers, &events, |connect| {
@@ -198,8 +199,8 @@ fn listeners_hear_events_until_they_speak_or_hang_up() {
     });
 }
 
-/// Readers have places of their own number, and one too many is turned away; writers have the rest,
-/// and theirs too.
+/// Readers have a limited number of slots, and one too many is refused; writers get the rest, and
+/// one too many of them is refused as well.
 #[test]
 fn readers_cannot_take_the_last_places() {
     let writers = Writers { owner: 500, group: 600 };
@@ -213,7 +214,7 @@ fn readers_cannot_take_the_last_places() {
     assert!(slots.take(&owner).is_ok() && slots.take(&reader).is_ok(), "given free");
 }
 
-/// A log of its own would be global, so this looks at what decides.
+/// A log would be global, so this tests the decision to log.
 #[test]
 fn a_refusal_s_repetitions_are_counted_and_not_logged() {
     let refusals = Refusals::default();

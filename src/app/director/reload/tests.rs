@@ -28,12 +28,12 @@ fn read(keys: &str, services: &str) -> config::Director {
     config::director(&format!("[director]\n{keys}{services}")).unwrap()
 }
 
-/// What runs, with a packet thread that has a balancer and no packets.
+/// A running configuration, with a packet thread that has a balancer and no packets.
 fn running(config: config::Director) -> Running {
     let poll = Poll::new().unwrap();
     let (packet_thread, inbox) = PacketThread::new(&poll, Token(0)).unwrap();
     std::thread::spawn(move || {
-        // The waker's other end lives as long as this.
+        // The waker's other end has to live as long as this.
         let _poll = poll;
         let limits = Limits { connections: 100, refusals_per_second: 1 };
         let mut balancer = Balancer::new(limits, Seed(3, 4));
@@ -68,7 +68,7 @@ fn running(config: config::Director) -> Running {
     Running::new(config, options, packet_thread, checks, Seed(5, 6), told)
 }
 
-/// Where 200 flows of each service go, those that are new and those that are adopted.
+/// Where 200 flows of each service go, new and adopted ones.
 async fn placed(running: &Running) -> Vec<Explanation> {
     let mut all = Vec::new();
     for client in 0..200 {
@@ -114,13 +114,13 @@ fn block_on(test: impl Future<Output = ()>) {
     tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(test);
 }
 
-/// The checksum of the table that the keeper has.
+/// The checksum of the Maglev table.
 fn checksum(running: &Running) -> u64 {
     running.maglev_tables.table("web").unwrap().checksum()
 }
 
-/// Starts with the one configuration and tries the other, which the balancer refuses, or takes
-/// until the host refuses it. Nothing is different afterwards, and the changes still lead there.
+/// Starts with one configuration and tries another, which the balancer refuses, or accepts before
+/// the host refuses it. Afterwards nothing differs, and the same changes still apply.
 async fn there_and_back(old: &str, new: (&str, &str), taken: bool) {
     let mut running = running(read(old, SERVICES));
     running.begin().await;
@@ -139,15 +139,15 @@ async fn there_and_back(old: &str, new: (&str, &str), taken: bool) {
     }
     assert_eq!(checksum(&running), before.1, "{new:?}");
     assert_eq!(placed(&running).await, before.0, "{new:?}");
-    // Neither side remembers anything of it.
+    // Neither side has kept anything of it.
     running.lead_to(&wanted, all).await.unwrap();
     assert_ne!(placed(&running).await, before.0, "{new:?}");
 }
 
-/// The host may refuse what the balancer has taken, or the balancer refuse the batch: flows are
-/// placed as before, by the balancer and by what makes its tables.
+/// The host may refuse what the balancer has accepted, or the balancer may refuse the batch: flows
+/// are placed as before, by the balancer and by its tables.
 #[test]
-fn the_way_back_leads_to_the_old_hash_seed_and_slots() {
+fn a_rollback_restores_the_old_hash_seed_and_slots() {
     let fewer = SERVICES.replace("{ address = \"10.0.0.12\" }, ", "");
     let weights = SERVICES.replace("weight = 2", "weight = 5");
     let keys = "hash_seed = \"new and secret\"\nmaglev_slots = 1031\n";
@@ -169,8 +169,8 @@ fn the_way_back_leads_to_the_old_hash_seed_and_slots() {
     });
 }
 
-/// Four real servers, of which an operator has drained the first with a deadline and the second
-/// without one, disabled the third, and given the fourth another weight.
+/// Four real servers. An operator has drained the first with a deadline and the second without one,
+/// disabled the third, and given the fourth another weight.
 async fn operated(keys: &str) -> Running {
     let reals: Vec<String> = (11..15)
         .map(|host| format!("{{ address = \"10.0.0.{host}\", weight = 3, upper = 9 }}"))
@@ -201,7 +201,7 @@ async fn operated(keys: &str) -> Running {
     running
 }
 
-/// How the real servers are, with deadlines in minutes, by address.
+/// The states of the real servers with deadlines in minutes, by address.
 async fn standings(running: &Running) -> Vec<String> {
     let snapshot = running.snapshot().await.unwrap();
     let reals = snapshot.services.iter().flat_map(|service| &service.reals);
@@ -222,11 +222,11 @@ async fn standings(running: &Running) -> Vec<String> {
     shown
 }
 
-/// What the host refuses is taken back, with the states and deadlines that operators set, for a
-/// real server that was to go, or to be in another state, or whose service was to go or to have
-/// another name. What the balancer refuses has changed nothing.
+/// A change that the host refuses is rolled back with the states and deadlines that operators set:
+/// for a real server that was removed or changed its state, and for a service that was removed or
+/// renamed. A change that the balancer refuses changes nothing.
 #[test]
-fn the_way_back_leads_to_what_operators_have_said() {
+fn a_rollback_restores_states_and_deadlines_that_operators_set() {
     block_on(async {
         for keys in ["", "drain_deadline = \"20m\"\nslow_start = \"5m\"\n"] {
             for taken in [true, false] {
@@ -270,7 +270,7 @@ fn texts(answer: Answer) -> Vec<String> {
     changes.iter().map(ToString::to_string).collect()
 }
 
-/// A deadline is part of the state: another one is a change that is told of, and the same is none.
+/// A deadline is part of the state: another one is a change, the same one is none.
 #[test]
 fn another_deadline_is_a_change() {
     block_on(async {
@@ -287,16 +287,16 @@ fn another_deadline_is_a_change() {
             )]
         };
         assert_eq!(drain(Some(5)).await, change("10m", "5m"));
-        // Without one of its own a drain has the service's.
+        // A drain without its own deadline has the service's.
         assert_eq!(drain(None).await, change("5m", "20m"));
         assert_eq!(drain(None).await, [""; 0]);
     });
 }
 
-/// A file that asks for what an operator has done already takes no deadline away; what plans show
-/// is what happens.
+/// A file with the state that an operator has already set keeps the operator's deadline, and a plan
+/// shows exactly the changes that a reload makes.
 #[test]
-fn a_file_that_has_a_drained_server_drain_leaves_its_deadline_alone() {
+fn a_file_that_drains_a_drained_server_keeps_its_deadline() {
     block_on(async {
         let running = operated("").await;
         let mut wanted = running.config.clone();
@@ -317,10 +317,10 @@ fn a_file_that_has_a_drained_server_drain_leaves_its_deadline_alone() {
     });
 }
 
-/// Tables are made beside the thread that answers and hears signals, and not to the end when the
-/// director stops.
+/// Tables are computed beside the thread that answers and handles signals, and the computation ends
+/// early when the director stops.
 #[test]
-fn tables_are_made_while_others_are_answered_and_not_when_the_director_stops() {
+fn tables_are_computed_in_the_background_and_abandoned_at_a_stop() {
     block_on(async {
         let mut running = running(read("maglev_slots = 1048573\n", SERVICES));
         running.begin().await;

@@ -1,4 +1,4 @@
-//! An HTTP request: its status, and where it is asked for the first part of its body.
+//! An HTTP request: checks the status and, if configured, the first part of the body.
 
 use std::error::Error;
 
@@ -49,7 +49,7 @@ pub(super) async fn ask<B: TakesChanges>(
     }
 }
 
-/// The connection's other half, which ends with the probe.
+/// The connection's driving task, which ends with the probe.
 struct Driven(JoinHandle<()>);
 
 impl Drop for Driven {
@@ -107,7 +107,7 @@ async fn body(response: Response<Incoming>, pattern: &str) -> Outcome {
                     read.extend_from_slice(data.get(..room.min(data.len())).unwrap_or_default());
                 }
             }
-            // What has come is there to be judged: servers close as they like.
+            // The part read so far is matched, since servers close in different ways.
             None | Some(Err(_)) => break,
         }
     }
@@ -118,7 +118,7 @@ async fn body(response: Response<Incoming>, pattern: &str) -> Outcome {
     Ok(Answer::fail(format!("status {status}, the body does not match ({len} bytes read)")))
 }
 
-/// What is wrong with an answer, to the cause of it.
+/// The error as text, down to its root cause.
 fn words(error: &hyper::Error) -> String {
     if error.is_incomplete_message() {
         return "connection closed before the answer".to_owned();

@@ -1,5 +1,4 @@
-//! The probes, a file for each type of check. A probe ends by itself, or is dropped when its time
-//! is up.
+//! The probes, a file for each type of check. A probe ends by itself, or is dropped at its timeout.
 
 mod http;
 mod tcp;
@@ -10,12 +9,12 @@ use super::TakesChanges;
 use super::socket::Target;
 use crate::health::Probe;
 
-/// What a probe has found.
+/// The result of a probe.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct Answer {
     /// Whether the check has passed.
     pub(super) passed: bool,
-    /// What was found, in words.
+    /// The result as text.
     pub(super) detail: String,
 }
 
@@ -29,10 +28,10 @@ impl Answer {
     }
 }
 
-/// What was found, or in words what was in the way.
+/// The result, or as text what prevented it.
 pub(super) type Outcome = Result<Answer, String>;
 
-/// Probes once, for as long as the check allows.
+/// Probes once, within the check's timeout.
 pub(super) async fn run<B: TakesChanges>(target: &mut Target<'_, B>) -> Answer {
     let limit = target.check.spec.timing.timeout;
     let trace = target.trace;
@@ -48,7 +47,7 @@ async fn probe<B: TakesChanges>(target: &mut Target<'_, B>) -> Outcome {
     match &check.spec.probe {
         Probe::Tcp => tcp::probe(target).await,
         Probe::Http(http) => http::probe(target, http).await,
-        // The configuration refuses them.
+        // The configuration refuses these types.
         other => Err(format!("no probe of type {} here", other.name())),
     }
 }
