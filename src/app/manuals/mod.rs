@@ -20,11 +20,12 @@ const SECTION: &str = "8";
 /// make no two builds equal.
 const DATE: &str = "2026-11-28";
 
-/// The shells that have completions, and the name of a program's file.
-const SHELLS: [(Shell, &str, fn(&str) -> String); 3] = [
-    (Shell::Bash, "bash", ToOwned::to_owned),
-    (Shell::Zsh, "zsh", |program| format!("_{program}")),
-    (Shell::Fish, "fish", |program| format!("{program}.fish")),
+/// The shells that have completions, their folders, and what stands before and after a program's
+/// name in the name of its file.
+const SHELLS: [(Shell, &str, &str, &str); 3] = [
+    (Shell::Bash, "bash", "", ""),
+    (Shell::Zsh, "zsh", "_", ""),
+    (Shell::Fish, "fish", "", ".fish"),
 ];
 
 /// Writes `man/*.8`, `man/vstun.toml.5` and a folder of completions for each shell.
@@ -36,12 +37,12 @@ pub(super) fn write(folder: &Path) -> anyhow::Result<()> {
     make(&man)?;
     for mut program in cli::command_lines() {
         let name = program.get_name().to_owned();
-        for (shell, place, file) in SHELLS {
+        for (shell, place, before, after) in SHELLS {
             let place = folder.join(place);
             make(&place)?;
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut program, &name, &mut script);
-            put(&place.join(file(&name)), &script)?;
+            put(&place.join(format!("{before}{name}{after}")), &script)?;
         }
         pages(&program, &man)?;
     }
