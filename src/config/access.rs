@@ -1,4 +1,4 @@
-//! Who may use a control socket: its file mode and its group.
+//! Access to a control socket: its file mode and its group.
 
 use super::fault::{Faults, quoted};
 use super::section::Section;
@@ -8,13 +8,13 @@ pub const MAX_GROUP_LEN: usize = 32;
 
 /// The mode and the group of a control socket.
 ///
-/// Linux lets connect whoever may write to the socket's file (unix(7)), and whoever connects may
-/// read. What changes something is for root, the socket's owner and its group.
+/// Linux requires write permission on the socket's file to connect (unix(7)), and every client that
+/// can connect may read. Only root, the socket's owner and its group may make changes.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Access {
     /// The file mode's permission bits.
     pub mode: u32,
-    /// The group's name or number; `None`: the daemon's own.
+    /// The group's name or ID; `None`: the daemon's own group.
     pub group: Option<String>,
 }
 
@@ -35,8 +35,8 @@ impl Default for Access {
     }
 }
 
-/// Read and write for whom it may be: executing a socket means nothing, and a daemon locked out of
-/// its own helps nobody.
+/// Parses a mode. It gives each class read and write permission or none: the execute bit means
+/// nothing for a socket. The owner always has permission, or the daemon would be locked out.
 fn mode(text: &str) -> Result<u32, String> {
     const OWNER: u32 = 0o600;
     const ALL: u32 = 0o666;

@@ -1,5 +1,5 @@
-//! One text to one checked address, listen or range, of either family. The error is the message:
-//! what is wrong and what to write instead.
+//! Parses one text to one checked address, listen or range, of either family. The error is the
+//! message: what is wrong and what to write instead.
 
 use std::fmt::Display;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -11,7 +11,7 @@ use crate::model::{Listen, ListenError};
 
 use super::fault::quoted;
 
-/// An address that one host can have.
+/// An address that a single host can have.
 pub(super) fn unicast(text: &str) -> Result<IpAddr, String> {
     let address = text.parse().map_err(|_| {
         let hint = "write one such as 192.0.2.10 or 2001:db8::10";
@@ -22,7 +22,7 @@ pub(super) fn unicast(text: &str) -> Result<IpAddr, String> {
     Ok(address)
 }
 
-/// A virtual IP. One with a port gets its own answer: that belongs to the director's listens.
+/// A virtual IP. One with a port gets a message of its own: ports belong to the director's listens.
 pub(super) fn vip(text: &str) -> Result<IpAddr, String> {
     if let Some(address) = before_port(text) {
         return Err(format!(
@@ -33,8 +33,8 @@ pub(super) fn vip(text: &str) -> Result<IpAddr, String> {
     unicast(text)
 }
 
-/// A real server's address. One with a port gets its own answer: tunnelled packets arrive as they
-/// were sent, so the port is the client's choice.
+/// A real server's address. One with a port gets a message of its own: tunnelling does not change
+/// ports, so the client chooses the port.
 pub(super) fn real(text: &str) -> Result<IpAddr, String> {
     if let Some(address) = before_port(text) {
         return Err(format!(
@@ -47,14 +47,14 @@ pub(super) fn real(text: &str) -> Result<IpAddr, String> {
 }
 
 fn before_port(text: &str) -> Option<IpAddr> {
-    // The parser drops a zone that is a number; a text with one is another mistake.
+    // The parser drops a numeric zone; a text with a zone is a different fault.
     let whole = Some(text).filter(|text| !text.contains('%'));
     whole?.parse::<SocketAddr>().ok().map(|address| address.ip())
 }
 
 /// Where a service listens.
 pub(super) fn listen(text: &str) -> Result<Listen, String> {
-    // The parser drops a zone that is a number.
+    // The parser drops a numeric zone.
     if let Some(message) = zoned(text) {
         return Err(message);
     }
@@ -83,7 +83,7 @@ fn no_listen(text: &str, error: ListenError) -> String {
     }
 }
 
-/// What was meant by a listen whose IPv6 address has no brackets around it, or no port behind it.
+/// The intended listen if an IPv6 address has no brackets or no port.
 fn with_brackets(text: &str) -> Option<Listen> {
     let (endpoint, protocol) = text.rsplit_once('/')?;
     let address = |text: &str| text.parse::<Ipv6Addr>().ok();
@@ -95,7 +95,7 @@ fn with_brackets(text: &str) -> Option<Listen> {
     [ports, "80"].iter().find_map(|ports| format!("[{host}]:{ports}/{protocol}").parse().ok())
 }
 
-/// What to say about a text that is plainly meant to be an address, of type `T`.
+/// The message for a text that is clearly a misspelt address of type `T`.
 fn misspelt<T: FromStr + Display>(text: &str) -> Option<String> {
     let bare = || text.replace(['[', ']'], "").parse::<T>().ok();
     zoned(text).or_else(|| {
@@ -103,8 +103,8 @@ fn misspelt<T: FromStr + Display>(text: &str) -> Option<String> {
     })
 }
 
-/// An address with a zone (RFC 4007): the name of an interface of one host, which no packet
-/// carries.
+/// An address with a zone (RFC 4007). A zone names an interface of one host, and packets do not
+/// contain it.
 fn zoned(text: &str) -> Option<String> {
     let (address, _) = text.trim_start_matches('[').split_once('%')?;
     address.parse::<Ipv6Addr>().ok()?;
@@ -112,9 +112,9 @@ fn zoned(text: &str) -> Option<String> {
     Some(format!("{} has a zone; {hint}", quoted(text)))
 }
 
-/// Refuses what no packet on the wire carries as one host's address (RFC 6890), and the two-faced
-/// IPv4-mapped form, which would make two keys of one address. Site-local addresses (fec0::/10)
-/// pass: they are global unicast to whoever knows RFC 4291 (section 2.5.7).
+/// Refuses addresses that no packet on the wire has as the address of one host (RFC 6890), and the
+/// IPv4-mapped form, which would be a second key for an IPv4 address. Site-local addresses
+/// (fec0::/10) pass: RFC 4291 treats them as global unicast (section 2.5.7).
 fn check_unicast(address: IpAddr) -> Result<(), String> {
     let why = match address {
         IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some() => {
@@ -131,7 +131,7 @@ fn check_unicast(address: IpAddr) -> Result<(), String> {
         _ if address.is_loopback() => "a loopback address",
         IpAddr::V4(v4) if v4.is_broadcast() => "the broadcast address",
         IpAddr::V4(v4) if v4.octets()[0] == 0 => "in 0.0.0.0/8, which no host has",
-        // RFC 4291 section 2.5.5.1 withdrew them.
+        // RFC 4291 section 2.5.5.1 deprecated them.
         IpAddr::V6(v6) if v6.segments()[..6] == [0; 6] => {
             "an IPv4-compatible address (::/96), which no host has any more"
         }
@@ -140,7 +140,7 @@ fn check_unicast(address: IpAddr) -> Result<(), String> {
     Err(format!("{address} is {why}; write the address of one host"))
 }
 
-/// A range of addresses that tunnelled packets may come from. A lone address is a range of one.
+/// A range of addresses that tunnelled packets may come from. A single address is a range of one.
 pub(super) fn network(text: &str) -> Result<IpNet, String> {
     let address = text.split_once('/').map_or(text, |(address, _)| address);
     let network = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
@@ -171,8 +171,8 @@ fn no_network(text: &str) -> String {
     })
 }
 
-/// A range of IPv4-mapped addresses is an IPv4 range in disguise; a range that holds them all is
-/// too wide.
+/// Refuses a range of IPv4-mapped addresses, which is an IPv4 range in another form, and a range
+/// that contains all of them, which is too wide.
 fn check_mapped(network: Ipv6Net) -> Result<(), String> {
     /// The length of the prefix ::ffff:0:0/96.
     const PREFIX: u8 = 96;

@@ -1,4 +1,4 @@
-//! Two configurations to the changes that lead from the one to the other.
+//! The changes that lead from one configuration to another.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -10,13 +10,12 @@ use crate::model::{Listen, RealSpec, ServiceSpec};
 use super::director::Director;
 use super::fault::{Fault, Faults};
 
-/// The changes that make `old` into `new`, in an order in which none of them conflicts with what is
-/// there: whatever goes, goes first. The order of services and of real servers is not compared.
-/// `hash_seed` and `maglev_slots` are not either: see
-/// [`MaglevTables::remake`](crate::balancer::maglev::MaglevTables::remake).
+/// The changes that make `old` into `new`, in an order without conflicts: removals come first. The
+/// order of services and real servers is not compared, and neither are `hash_seed` and
+/// `maglev_slots`: see [`MaglevTables::remake`](crate::balancer::maglev::MaglevTables::remake).
 ///
 /// # Errors
-/// One fault, at its line in `new`, for each key whose change needs a restart.
+/// One fault, at its line in `new`, for each key that only a restart can change.
 pub fn diff(old: &Director, new: &Director) -> Result<Vec<Change>, Vec<Fault>> {
     let mut faults = Faults::default();
     check_fixed_keys(old, new, &mut faults);
@@ -84,17 +83,17 @@ fn changes(old: &Director, new: &Director) -> Vec<Change> {
     before.chain(altered).chain(grown).chain(added).chain(timeouts).collect()
 }
 
-/// Which services of two configurations are the same ones.
+/// The services that two configurations have in common.
 struct Matched<'a> {
-    /// The old and the new, in the order of the new configuration.
+    /// The old and the new service, in the order of the new configuration.
     pairs: Vec<(&'a ServiceSpec, &'a ServiceSpec)>,
     gone: Vec<&'a ServiceSpec>,
     fresh: Vec<&'a ServiceSpec>,
 }
 
-/// A service is what it listens on: under another name it is the same one if it shares a listen.
-/// Where several do, the one of the same name comes first, then the one that shares most. One that
-/// has no listen of before is the same if it has kept its name.
+/// A service is identified by its listens: under another name it is the same one if it shares a
+/// listen. If several share one, the service of the same name wins, then the one that shares most.
+/// A service that shares no listen is identified by its name.
 fn matched<'a>(old: &'a Director, new: &'a Director) -> Matched<'a> {
     let (old, new): (Vec<_>, Vec<_>) = (old.specs().collect(), new.specs().collect());
     let listens = |place, spec: &'a ServiceSpec| spec.listens.iter().map(move |one| (*one, place));
@@ -135,7 +134,7 @@ fn matched<'a>(old: &'a Director, new: &'a Director) -> Matched<'a> {
     }
 }
 
-/// First the ports that a service gives up, so that another can take them.
+/// First the ports that a service gives up, so that another service can take them.
 fn listens_without_lost(old: &ServiceSpec, new: &ServiceSpec) -> Option<Change> {
     let wanted: HashSet<_> = new.listens.iter().collect();
     let kept: Vec<_> =
@@ -144,7 +143,7 @@ fn listens_without_lost(old: &ServiceSpec, new: &ServiceSpec) -> Option<Change> 
         .then(|| Change::SetListens { service: new.name.clone(), listens: kept })
 }
 
-/// Later the ports that it gains, which by then are free.
+/// Later the ports that it gains, which are free by then.
 fn listens_with_gained(old: &ServiceSpec, new: &ServiceSpec) -> Option<Change> {
     let had: HashSet<_> = old.listens.iter().collect();
     new.listens

@@ -28,41 +28,42 @@ const MAX_SOURCES: usize = 2;
 pub struct Director {
     /// The TUN device's name.
     pub tun: String,
-    /// The interfaces on which clients' packets arrive; `None`: those whose subnets hold the VIPs,
-    /// or the default route's.
+    /// The uplinks: interfaces on which clients' packets arrive; `None`: those whose subnets
+    /// contain the VIPs, or the default route's.
     pub uplinks: Option<Vec<String>>,
-    /// Whether to answer ARP and neighbour discovery for the VIPs on the uplinks and announce them.
+    /// Whether to answer ARP and neighbour discovery for the VIPs on the uplinks, and to announce
+    /// them.
     pub arp: bool,
-    /// The tunnels' source addresses, at most one of each family, IPv4 first; for a family without
-    /// one, what the routing table picks for each real server.
+    /// The tunnels' source addresses, at most one of each family, IPv4 first. For a family without
+    /// one the routing table picks a source for each real server.
     pub sources: Vec<IpAddr>,
-    /// Whether the VIPs are announced from the start, or only when `vstun announce` says so.
+    /// Whether the VIPs are announced from the start, or only after `vstun announce`.
     pub announce: bool,
     /// Whether a virtual IP is withdrawn while none of its services has its quorum.
     pub withdraw_without_quorum: bool,
-    /// The program that is told of changes, and its arguments; `None`: none is.
+    /// The program to run at changes, with its arguments; `None`: no program.
     pub hooks: Option<Vec<String>>,
     /// The routing table to which the VIPs are copied for a routing daemon; 0: none.
     pub announce_table: u32,
     /// Whether real servers on directly connected networks get routes of their own.
     pub neighbour_routes: bool,
-    /// Where the control socket is made.
+    /// The path of the control socket.
     pub control: PathBuf,
     /// Who may use the control socket.
     pub access: Access,
-    /// The folder in which a random seed is kept over restarts; `None`: none is.
+    /// The folder that keeps a random seed over restarts; `None`: the seed is not kept.
     pub state: Option<PathBuf>,
-    /// Where metrics, JSON and the status page are served; `None`: nowhere.
+    /// The address of the server of metrics, JSON and the status page; `None`: no server.
     pub http: Option<HttpAddress>,
-    /// How many connections the table holds.
+    /// The capacity of the connection table.
     pub max_connections: u32,
-    /// Whether the TUN hands over super-frames (virtio-net offload).
+    /// Whether the TUN delivers super-frames (virtio-net offload).
     pub offload: bool,
-    /// How long the packet loop looks for more before it sleeps.
+    /// How long an idle packet loop polls before it sleeps.
     pub busy_poll: Duration,
-    /// What several directors that are to place flows alike are told; `None`: a random seed.
+    /// The seed shared by directors that place flows alike; `None`: a random seed.
     pub hash_seed: Option<String>,
-    /// How many slots a Maglev table has: a prime.
+    /// The number of slots of a Maglev table: a prime.
     pub maglev_slots: u32,
     /// How long idle flows are kept.
     pub timeouts: Timeouts,
@@ -71,12 +72,12 @@ pub struct Director {
     pub(super) lines: KeyLines,
 }
 
-/// Where in the file the values stand, for faults that only a comparison finds.
+/// The lines of values, for faults that only a comparison finds.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(super) struct KeyLines {
     /// The line of the `[director]` header.
     pub(super) section: usize,
-    /// The line of each key of `[director]` that is there.
+    /// The line of each present key of `[director]`.
     pub(super) keys: BTreeMap<&'static str, usize>,
     /// The line of the first listen of each VIP.
     pub(super) vips: BTreeMap<IpAddr, usize>,
@@ -97,22 +98,22 @@ impl Director {
         self.services.iter().map(|service| &service.spec)
     }
 
-    /// The virtual IPs: every address that a service listens on, sorted, each once.
+    /// The virtual IPs: every address that a service listens on, sorted, without duplicates.
     #[must_use]
     pub fn vips(&self) -> Vec<IpAddr> {
         let listens = self.specs().flat_map(|service| &service.listens);
         unique(listens.map(|listen| listen.address))
     }
 
-    /// The real servers of all services, sorted, each once.
+    /// The real servers of all services, sorted, without duplicates.
     #[must_use]
     pub fn reals(&self) -> Vec<IpAddr> {
         let reals = self.specs().flat_map(|service| &service.reals);
         unique(reals.map(|real| real.address))
     }
 
-    /// The virtual IPs that are to be withdrawn where these services have no quorum: those that
-    /// none but them listens on.
+    /// The virtual IPs to withdraw while these services have no quorum: those on which no other
+    /// service listens.
     #[must_use]
     pub fn unserved(&self, without_quorum: &[String]) -> BTreeSet<IpAddr> {
         if !self.withdraw_without_quorum {
@@ -203,18 +204,18 @@ fn unique(addresses: impl Iterator<Item = IpAddr>) -> Vec<IpAddr> {
     addresses.collect::<BTreeSet<_>>().into_iter().collect()
 }
 
-/// A switch that is on unless the file says otherwise.
+/// A switch that is on by default.
 pub(super) fn boolean(section: &Section<'_>, key: &'static str, faults: &mut Faults) -> bool {
     section.entry(key).and_then(|entry| entry.boolean(faults)).unwrap_or(true)
 }
 
-/// Zero unless the file says otherwise.
+/// Zero by default.
 pub(super) fn busy_poll(section: &Section<'_>, faults: &mut Faults) -> Duration {
     let entry = section.entry("busy_poll");
     entry.and_then(|entry| entry.duration(value::busy_poll, faults)).unwrap_or_default()
 }
 
-/// Only what is announced can be withdrawn.
+/// Only an announced virtual IP can be withdrawn.
 fn withdraws(entry: &Entry<'_>, announces: bool, faults: &mut Faults) -> bool {
     let withdraws = entry.boolean(faults).unwrap_or(false);
     if withdraws && !announces {
@@ -256,7 +257,7 @@ fn uplinks(entry: &Entry<'_>, tun: &str, faults: &mut Faults) -> Vec<String> {
     value::set(entry, value::MAX_UPLINKS, parse, faults)
 }
 
-/// One source of tunnels for each family; the real servers of one may come with a reload only.
+/// At most one tunnel source per family; the real servers of a family may come only with a reload.
 fn sources(entry: &Entry<'_>, services: &Services<'_>, faults: &mut Faults) -> Vec<IpAddr> {
     if entry.is_empty_list() {
         entry.fault("the list is empty; leave the key out to let the routing table choose", faults);
@@ -279,13 +280,13 @@ fn sources(entry: &Entry<'_>, services: &Services<'_>, faults: &mut Faults) -> V
             sources.push(source);
         }
     }
-    // Their order says nothing, so it must not be a change.
+    // Their order has no meaning, so it must not be a change.
     sources.sort_unstable();
     sources
 }
 
-/// A routing table's number. The kernel's own three are refused: the routes would not be an
-/// announcement there but take effect (`RT_TABLE_DEFAULT`, `_MAIN`, `_LOCAL` of rtnetlink(7)).
+/// A routing table's number. The kernel's own three are refused: routes in them would take effect
+/// instead of being an announcement (`RT_TABLE_DEFAULT`, `_MAIN`, `_LOCAL` of rtnetlink(7)).
 fn announce_table_of(entry: &Entry<'_>, faults: &mut Faults) -> Option<u32> {
     let table = entry.number(0..=u32::MAX, faults)?;
     if let Some(name) = value::kernel_table(table) {
@@ -295,7 +296,7 @@ fn announce_table_of(entry: &Entry<'_>, faults: &mut Faults) -> Option<u32> {
     Some(table)
 }
 
-/// A prime: only then does a real server's order of the slots come to each of them.
+/// A prime: only then does a real server's permutation cover all slots.
 fn maglev_slots(entry: &Entry<'_>, services: &Services<'_>, faults: &mut Faults) -> Option<u32> {
     let slots = entry.number(maglev::MIN_SLOTS..=maglev::MAX_SLOTS, faults)?;
     if !maglev::is_prime(slots) {
@@ -304,7 +305,7 @@ fn maglev_slots(entry: &Entry<'_>, services: &Services<'_>, faults: &mut Faults)
         entry.fault(format!("{slots} is no prime number; the next is {next}"), faults);
     }
     let (tables, most) = (services.with_maglev(), value::MAX_MAGLEV_SLOTS);
-    // Without the key no number of services is too large.
+    // Without the key the default fits any number of services.
     if tables as u64 * u64::from(slots) > most {
         let all = tables as u64 * u64::from(slots);
         let message = format!(

@@ -1,4 +1,4 @@
-//! TOML text as tables whose values know their lines.
+//! TOML text as tables whose values have line numbers.
 
 use toml::de::{DeTable, Error};
 
@@ -15,8 +15,8 @@ pub(super) struct Document<'i> {
 }
 
 impl<'i> Document<'i> {
-    /// Parses `text`. Keys that are given twice are faults, but reading can go on; after any other
-    /// syntax error what follows would be guesswork, so there is no document.
+    /// Parses `text`. A duplicate key is a fault, but the rest is still read; after any other
+    /// syntax error the rest is unreliable, so there is no document.
     pub(super) fn parse(text: &'i str, faults: &mut Faults) -> Option<Self> {
         if text.len() > MAX_LEN {
             faults.add(1, "", format!("longer than {MAX_LEN} bytes; split the services up"));
@@ -29,7 +29,7 @@ impl<'i> Document<'i> {
         let mut last_line = 0;
         for error in &errors {
             let line = lines.at(start(error));
-            // One mistake often draws several errors on its line; the first one is the useful one.
+            // One mistake often causes several errors on its line; the first one is the useful one.
             if line != last_line && !(broken && is_duplicate(error)) {
                 last_line = line;
                 report(error, text, line, faults);
@@ -73,7 +73,7 @@ fn start(error: &Error) -> usize {
     error.span().map_or(0, |span| span.start)
 }
 
-/// The parser's only error that leaves the rest of the document sound.
+/// The parser's only error after which the rest of the document is reliable.
 fn is_duplicate(error: &Error) -> bool {
     error.message() == "duplicate key"
 }

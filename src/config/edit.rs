@@ -1,7 +1,7 @@
-//! A configuration with one change, as an operator's verb asks for it at run time.
+//! A configuration with one change, for an operator's verb at run time.
 //!
-//! The text of a verb goes through the same checks as that of a file. The answer to a fault has the
-//! verb's argument as its key.
+//! A verb's arguments go through the same checks as a file's values. A fault has the verb's
+//! argument as its key.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -15,18 +15,18 @@ use super::keys;
 use super::service::{MAX_REALS, MAX_REALS_PER_SERVICE};
 use super::value;
 
-/// What is to be done with them.
+/// The change to the selected real servers.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Edit {
-    /// Another weight.
+    /// Set another weight.
     SetWeight(u32),
-    /// They join, with a weight.
+    /// Add them, with this weight.
     Add(u32),
-    /// They leave.
+    /// Remove them.
     Remove,
 }
 
-/// The services and the address that a [`Target`] means.
+/// The services and the address that a [`Target`] selects.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Selected {
     /// The names of the services, at least one.
@@ -36,16 +36,16 @@ pub struct Selected {
 }
 
 impl Director {
-    /// Whom the target means among the real servers there are.
+    /// Resolves the target among the configured real servers.
     ///
     /// # Errors
-    /// The argument that names nobody, or more than one service.
+    /// The argument that matches nothing, or more than one service.
     pub fn select(&self, target: &Target) -> Result<Selected, Fault> {
         self.select_also(target, &[])
     }
 
-    /// The same, where the services of these names have the real server too: they serve its last
-    /// connections.
+    /// The same, if the services of these names also have the real server: it was removed from them
+    /// and still has connections.
     ///
     /// # Errors
     /// As those of [`Self::select`].
@@ -76,7 +76,7 @@ impl Director {
     /// The same configuration with one change.
     ///
     /// # Errors
-    /// The argument that is wrong, and the rule.
+    /// The faulty argument, and the rule.
     pub fn edited(&self, target: &Target, edit: Edit) -> Result<Self, Fault> {
         if let Edit::SetWeight(weight) | Edit::Add(weight) = edit
             && weight > MAX_WEIGHT
@@ -107,7 +107,7 @@ impl Director {
     /// The service of that name.
     ///
     /// # Errors
-    /// There is none.
+    /// There is no such service.
     pub fn service(&self, name: &str) -> Result<&ServiceSpec, Fault> {
         self.specs().find(|service| service.name == name).ok_or_else(|| {
             let names: Vec<&str> = self.specs().map(|service| service.name.as_str()).collect();
@@ -119,7 +119,7 @@ impl Director {
         })
     }
 
-    /// The services that a new real server joins.
+    /// The services that get the new real server.
     fn select_new(&self, target: &Target) -> Result<Selected, Fault> {
         let address = real(&target.address)?;
         if self.vips().contains(&address) {
@@ -171,7 +171,7 @@ impl Director {
 /// The virtual IP that a text names.
 ///
 /// # Errors
-/// It is no address, or none that a service listens on.
+/// The text is not an address, or no service listens on it.
 pub fn vip(director: &Director, text: &str) -> Result<IpAddr, Fault> {
     let address = address::vip(text).map_err(|message| fault("address", message))?;
     if director.vips().contains(&address) {
@@ -183,10 +183,10 @@ pub fn vip(director: &Director, text: &str) -> Result<IpAddr, Fault> {
     ))
 }
 
-/// How long a drain may take.
+/// The deadline of a drain.
 ///
 /// # Errors
-/// It is no duration, or out of range.
+/// It does not parse, or is out of range.
 pub fn deadline(text: &str) -> Result<Duration, Fault> {
     value::timeout(text).map_err(|message| fault("deadline", message))
 }
@@ -214,7 +214,7 @@ fn no_real(service: &ServiceSpec, address: IpAddr) -> String {
     }
 }
 
-/// The first few of them.
+/// The first few names.
 fn shown(names: &[String]) -> String {
     const SHOWN: usize = 8;
     let more = if names.len() > SHOWN { ", …" } else { "" };
@@ -224,7 +224,7 @@ fn shown(names: &[String]) -> String {
 /// A real server's address.
 ///
 /// # Errors
-/// It is no address of one host.
+/// It is not the address of one host.
 pub fn real(text: &str) -> Result<IpAddr, Fault> {
     address::real(text).map_err(|message| fault("address", message))
 }

@@ -1,11 +1,11 @@
-//! What is wrong with a configuration, in the user's words.
+//! The faults of a configuration, as messages.
 
 use std::fmt;
 
 /// How many faults one reading reports; a last one then says that there are more.
 pub const MAX_FAULTS: usize = 1000;
 
-/// One fault: where, which key, and what to write instead.
+/// One fault: the line, the key, and what to write instead.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Fault {
     /// The line in the file, from 1; 0 when the value came from a flag.
@@ -64,12 +64,13 @@ impl Faults {
         }
     }
 
-    /// Whether more would not be kept. One past the bound is: it says that there are more.
+    /// Whether further faults would be dropped. One past the bound is kept: it says that there are
+    /// more.
     pub(super) fn is_full(&self) -> bool {
         self.0.len() > MAX_FAULTS
     }
 
-    /// The value, or what speaks against it.
+    /// The value, or the faults.
     pub(super) fn into_result<T>(self, value: Option<T>) -> Result<T, Vec<Fault>> {
         match value {
             Some(value) if self.0.is_empty() => Ok(value),
@@ -91,7 +92,7 @@ impl Faults {
     }
 }
 
-/// Text from outside, quoted and cut, for a message: no control character reaches the terminal.
+/// Untrusted text for a message: quoted and cut, so that no control character reaches the terminal.
 pub(super) fn quoted(text: &str) -> String {
     const SHOWN: usize = 64;
     match text.char_indices().nth(SHOWN) {

@@ -1,4 +1,4 @@
-//! The key `http`: where metrics, JSON and the status page are served.
+//! The key `http`: the address of the server of metrics, JSON and the status page.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -7,12 +7,12 @@ use std::path::PathBuf;
 use super::fault::quoted;
 use super::value;
 
-/// Where HTTP is served.
+/// The address of the HTTP server.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum HttpAddress {
-    /// At an address and a port.
+    /// A TCP address with a port.
     Tcp(SocketAddr),
-    /// At a unix socket.
+    /// A unix socket.
     Unix(PathBuf),
 }
 

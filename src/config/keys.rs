@@ -1,5 +1,5 @@
-//! Which keys exist. `config.example` shows each of them (a test checks it), and unknown ones are
-//! answered with the one that was probably meant.
+//! The known keys. A test checks that `config.example` shows all of them. The fault for an unknown
+//! key suggests the closest known one.
 
 use super::fault::quoted;
 
@@ -116,7 +116,7 @@ pub const REALSERVER: [&str; 13] = [
     "coalesce",
 ];
 
-/// Every table that has keys, by the name under which faults show it.
+/// Every table that has keys, with its name in faults.
 pub const ALL: [(&str, &[&str]); 6] = [
     ("director", &DIRECTOR),
     ("director.timeouts", &TIMEOUTS),
@@ -126,7 +126,7 @@ pub const ALL: [(&str, &[&str]); 6] = [
     ("realserver", &REALSERVER),
 ];
 
-/// A key from outside as faults show it: bare where TOML lets it be bare, otherwise quoted.
+/// An unknown key as faults show it: bare if TOML allows a bare key, otherwise quoted.
 pub(super) fn shown(key: &str) -> String {
     let bare = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
     if !key.is_empty() && key.len() <= 64 && key.chars().all(bare) {
@@ -136,7 +136,7 @@ pub(super) fn shown(key: &str) -> String {
     }
 }
 
-/// What to say about `key`, which the table `section` does not have.
+/// The message for `key`, which the table `section` does not have.
 pub(super) fn unknown(section: &str, known: &[&str], key: &str) -> String {
     if let Some(meant) = nearest(known, key) {
         return format!("unknown key; did you mean {meant}?");
@@ -147,7 +147,7 @@ pub(super) fn unknown(section: &str, known: &[&str], key: &str) -> String {
     format!("unknown key; [{section}] knows {}", known.join(", "))
 }
 
-/// What to say about a top-level table or key that does not exist.
+/// The message for a top-level table or key that does not exist.
 pub(super) fn unknown_table(name: &str) -> String {
     if let Some(meant) = nearest(&TABLES, name) {
         return format!("unknown table; did you mean {meant}?");
@@ -158,9 +158,10 @@ pub(super) fn unknown_table(name: &str) -> String {
     "unknown table; there are [director], [[service]] and [realserver]".to_owned()
 }
 
-/// The known key that is one or two slips of the finger away.
+/// The known key that is one or two typing mistakes away.
 pub(super) fn nearest<'k>(known: &[&'k str], key: &str) -> Option<&'k str> {
-    // No slip makes a key this long, and the distance takes time proportional to the length.
+    // No typing mistake makes a key this long, and the time of the comparison grows with the
+    // length.
     if key.len() > 64 {
         return None;
     }

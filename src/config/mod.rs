@@ -1,12 +1,11 @@
 //! Configuration: text → value → checked model → list of changes. Pure; imports `balancer`, `model`
 //! and `wire`.
 //!
-//! 1. `document`: TOML to tables, each value with its line; syntax errors end it here.
+//! 1. `document`: TOML to tables with line numbers; a syntax error ends the reading here.
 //! 2. `section`: one table, its known keys, its entries.
-//! 3. `value`, `address`: one text to one checked value; the command line's flags go through the
-//!    same functions.
-//! 4. `director`, `service`, `realserver`: the models, and what must hold between their values.
-//! 5. `diff`: two models to the changes that lead from one to the other.
+//! 3. `value`, `address`: one text to one checked value, from the file or from a command-line flag.
+//! 4. `director`, `service`, `realserver`: the models, and the rules between their values.
+//! 5. `diff`: the changes that lead from one model to another.
 //!
 //! Every fault of a text is reported at once, each with its line, its key, and what to write
 //! instead.
@@ -49,8 +48,8 @@ pub use value::{MAX_HOOK_WORD_LEN, MAX_HOOK_WORDS};
 use document::Document;
 use fault::Faults;
 
-/// Reads the director's part of a configuration: `[director]` and `[[service]]`. A `[realserver]`
-/// table in the same text is left to [`realserver()`].
+/// Reads the director's part of a configuration: `[director]` and `[[service]]`. It ignores a
+/// `[realserver]` table, which [`realserver()`] reads.
 ///
 /// # Errors
 /// Every fault of the text, by line.
@@ -61,8 +60,8 @@ pub fn director(text: &str) -> Result<Director, Vec<Fault>> {
     faults.into_result(director)
 }
 
-/// Reads the real server's part of a configuration: `[realserver]`. The director's tables in the
-/// same text are left to [`director()`].
+/// Reads the real server's part of a configuration: `[realserver]`. It ignores the director's
+/// tables, which [`director()`] reads.
 ///
 /// # Errors
 /// Every fault of the text, by line.

@@ -1,4 +1,4 @@
-//! The keys of `[[service]]` that say how a service treats its flows.
+//! The keys of `[[service]]` that are a service's policy.
 
 use crate::model::{
     FloodMarks, Persistence, Policy, Protocol, Quiescent, SchedulerKind, ServiceSpec, Unknown,
@@ -8,10 +8,10 @@ use super::fault::{Faults, quoted};
 use super::section::Section;
 use super::value;
 
-/// The keys that mean nothing where clients are not remembered.
+/// The keys that have no effect without persistence.
 const OF_PERSISTENCE: [&str; 3] = ["persistence_prefix_v4", "persistence_prefix_v6", "quiescent"];
 
-/// `scheduler` is `None` where there is none of that name.
+/// `scheduler` is `None` if the configured name is unknown.
 pub(super) fn read(
     section: &Section<'_>,
     scheduler: Option<SchedulerKind>,
@@ -23,7 +23,7 @@ pub(super) fn read(
         if let Some(other) = scheduler.filter(|scheduler| !known.contains(scheduler)) {
             let names: Vec<_> = known.iter().map(|kind| kind.name()).collect();
             let message =
-                format!("says nothing to {}; it is for {}", other.name(), names.join(", "));
+                format!("has no effect with {}; it is for {}", other.name(), names.join(", "));
             entry.fault(message + "; take it out, or write one of these schedulers", faults);
         }
         entry.boolean(faults)
@@ -98,7 +98,7 @@ fn one_of(text: &str, names: &[&str]) -> String {
     format!("there is no {}; write {}", quoted(text), names.join(" or "))
 }
 
-/// Only datagrams can be scheduled one by one, and not by who has how many connections: each server
+/// One-packet scheduling needs UDP, and a scheduler that does not count connections: every server
 /// would have none.
 pub(super) fn check_one_packet(spec: &ServiceSpec, section: &Section<'_>, faults: &mut Faults) {
     let Some(entry) = section.entry("one_packet").filter(|_| spec.policy.one_packet) else {

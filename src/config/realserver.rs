@@ -1,4 +1,4 @@
-//! The real server's model: `[realserver]`, or the same from the command line's flags.
+//! The real server's model: `[realserver]`, or the same from command-line flags.
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -22,12 +22,12 @@ pub const MAX_VIPS: usize = 1024;
 /// them.
 pub const MAX_DIRECTORS: usize = 256;
 
-/// How the segment size that clients learn from the SYN-ACK is kept small enough for the tunnel.
+/// How the MSS that clients learn from the SYN-ACK is kept small enough for the tunnel.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Mss {
     /// Routes from the VIPs carry an `advmss`.
     Route,
-    /// Not at all: path MTU discovery has to do.
+    /// Not at all: path MTU discovery handles it.
     Off,
 }
 
@@ -38,25 +38,25 @@ pub struct RealServer {
     pub tun: String,
     /// The virtual IPs that the TUN holds.
     pub vips: Vec<IpAddr>,
-    /// Who may send tunnelled packets.
+    /// The directors that may send tunnelled packets.
     pub directors: Vec<IpNet>,
-    /// Where the control socket is made.
+    /// The path of the control socket.
     pub control: PathBuf,
     /// Who may use the control socket.
     pub access: Access,
-    /// Where metrics and JSON are served; `None`: nowhere.
+    /// The address of the server of metrics and JSON; `None`: no server.
     pub http: Option<HttpAddress>,
-    /// The clamp of the segment size.
+    /// The MSS clamp.
     pub mss: Mss,
-    /// The priority of the rules that lead packets from the VIPs to `table`.
+    /// The priority of the rules that send packets from the VIPs to `table`.
     pub rule_priority: u32,
     /// The routing table for packets from the VIPs.
     pub table: u32,
     /// Whether super-frames are written to the TUN (virtio-net offload).
     pub offload: bool,
-    /// How long the packet loop looks for more before it sleeps.
+    /// How long an idle packet loop polls before it sleeps.
     pub busy_poll: Duration,
-    /// Whether segments that the NIC did not merge are put together to super-frames here; only with
+    /// Whether segments that the NIC did not merge are merged into super-frames here; only with
     /// `offload`.
     pub coalesce: bool,
 }
@@ -70,10 +70,10 @@ impl RealServer {
     pub const RULE_PRIORITY: u32 = 1020;
     /// The default of `table`.
     pub const TABLE: u32 = 1020;
-    /// The highest priority that comes before the kernel's rule for table main, 32766.
+    /// The highest priority before the kernel's rule for table main, 32766.
     pub const MAX_RULE_PRIORITY: u32 = 32_765;
 
-    /// The same from the flags of the command line, with defaults for the rest.
+    /// The same from command-line flags, with defaults for the rest.
     ///
     /// # Errors
     /// Every fault of the flags; they have no line.
@@ -124,7 +124,7 @@ impl RealServer {
     }
 }
 
-/// The defaults; the two lists that have none are empty.
+/// The defaults; the two lists without a default are empty.
 impl Default for RealServer {
     fn default() -> Self {
         Self {
@@ -197,7 +197,7 @@ fn read_directors(section: &Section<'_>, vips: &[IpAddr], faults: &mut Faults) -
     value::set(&entry, MAX_DIRECTORS, parse, faults)
 }
 
-/// A VIP that is the whole range. A wider range may well hold VIPs: directors and VIPs can share a
+/// A VIP that is the whole range. A wider range may contain VIPs: directors and VIPs can share a
 /// subnet.
 fn inside(range: &IpNet, vips: &[IpAddr]) -> Option<IpAddr> {
     vips.iter().copied().find(|vip| IpNet::from(*vip) == *range)

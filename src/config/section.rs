@@ -21,12 +21,12 @@ pub(super) struct Section<'a> {
 }
 
 impl<'a> Section<'a> {
-    /// The document itself as a table.
+    /// The document's root table.
     pub(super) fn root(document: &'a Document<'_>) -> Self {
         Self { name: "", table: &document.root, lines: &document.lines, line: 1 }
     }
 
-    /// The top-level table `name`; a fault when there is none.
+    /// The top-level table `name`; a fault if it is missing.
     pub(super) fn required(
         document: &'a Document<'_>,
         name: &'static str,
@@ -40,7 +40,7 @@ impl<'a> Section<'a> {
         Self::open(entry, name, known, faults)
     }
 
-    /// The entry's table, under the name `name`, with a fault for each key that is not in `known`.
+    /// The entry's table, named `name`, with a fault for each key that is not in `known`.
     pub(super) fn open(
         entry: Entry<'a>,
         name: &'static str,
@@ -63,14 +63,14 @@ impl<'a> Section<'a> {
         Some(section)
     }
 
-    /// The entry of `key`, where there is one.
+    /// The entry of `key`, if present.
     pub(super) fn entry(&self, key: &'static str) -> Option<Entry<'a>> {
         let (spanned, value) = self.table.get_key_value(key)?;
         let line = self.lines.at(spanned.span().start);
         Some(Entry { section: self.name, key, value, lines: self.lines, line })
     }
 
-    /// The entry of `key`; a fault at the table's header when there is none.
+    /// The entry of `key`; a fault at the table's header if it is missing.
     pub(super) fn required_entry(
         &self,
         key: &'static str,
@@ -129,7 +129,7 @@ impl<'a> Entry<'a> {
         text
     }
 
-    /// A text in quotes that is a duration, checked by `parse`. A bare number gets its own answer.
+    /// A quoted duration, checked by `parse`. A bare number gets a message of its own.
     pub(super) fn duration<T>(
         &self,
         parse: impl FnOnce(&str) -> Result<T, String>,
@@ -171,7 +171,7 @@ impl<'a> Entry<'a> {
         value
     }
 
-    /// The elements of a list, each at its own line.
+    /// The elements of a list, each with its own line.
     pub(super) fn list(&self, faults: &mut Faults) -> Vec<Self> {
         let Some(array) = self.value.get_ref().as_array() else {
             self.expected("a list in square brackets", faults);
@@ -180,7 +180,7 @@ impl<'a> Entry<'a> {
         array.iter().map(|value| Self { value, ..*self }.located()).collect()
     }
 
-    /// The elements of a list, or one text in quotes in a list's place.
+    /// The elements of a list, or a single text instead of a list.
     pub(super) fn texts(&self, faults: &mut Faults) -> Vec<Self> {
         let value = self.value.get_ref();
         if value.is_str() {
@@ -193,7 +193,7 @@ impl<'a> Entry<'a> {
         self.list(faults)
     }
 
-    /// The elements of an array of tables. One table in single brackets gets its own answer.
+    /// The elements of an array of tables. One table in single brackets gets a message of its own.
     pub(super) fn tables(&self, faults: &mut Faults) -> Vec<Self> {
         if self.value.get_ref().is_table() {
             self.fault(format!("is a single table; write [[{self}]], in double brackets"), faults);
@@ -202,7 +202,7 @@ impl<'a> Entry<'a> {
         self.list(faults)
     }
 
-    /// The keys of a table of free names, each with its value at its own line.
+    /// The keys of a table of free names, each value with its own line.
     pub(super) fn pairs(&self, faults: &mut Faults) -> Vec<(&'a str, Self)> {
         let Some(table) = self.value.get_ref().as_table() else {
             self.expected("a table in braces", faults);
@@ -226,7 +226,7 @@ impl<'a> Entry<'a> {
         self.value.get_ref().as_array().is_some_and(|array| array.is_empty())
     }
 
-    /// Where in the text the value starts, in bytes: unique, where a line is not.
+    /// The byte offset of the value in the text: unique, unlike a line.
     pub(super) fn offset(&self) -> usize {
         self.value.span().start
     }

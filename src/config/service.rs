@@ -1,4 +1,4 @@
-//! `[[service]]` and `[[service.real]]`, and what must hold between all of them.
+//! `[[service]]` and `[[service.real]]`, and the rules between all of them.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
@@ -23,27 +23,26 @@ pub const MAX_SERVICES: usize = 4096;
 pub const MAX_LISTENS: usize = 16_384;
 /// The most real servers of all services together; one in two services counts twice.
 pub const MAX_REALS: usize = 16_384;
-/// The most real servers of one service: schedulers compare them all.
+/// The most real servers of one service: schedulers compare all of them.
 pub const MAX_REALS_PER_SERVICE: usize = 1024;
 /// The longest name of a service in bytes.
 pub const MAX_NAME_LEN: usize = 63;
 
-/// A service as configured: what the balancer has of it, and in time what the balancer need not
-/// know.
+/// A service as configured: the balancer's part, and the health checks, which the balancer does not
+/// need.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Service {
     /// The balancer's part.
     pub spec: ServiceSpec,
-    /// How its real servers are checked, and what follows.
+    /// Its health checks and their rules.
     pub health: ServiceHealth,
 }
 
 impl Service {
-    /// How many probes it asks for: of each real server, for each check, at each of its
-    /// destinations.
+    /// The number of its probes: one for each real server, check and destination.
     fn probed(&self) -> usize {
         let Self { spec, health } = self;
-        // Any real server will do: the number of destinations is the same for all.
+        // The number of destinations is the same for all real servers.
         let any = IpAddr::from([0, 0, 0, 0]);
         let one = |check: &Arc<CheckSpec>| destinations(check, any, &spec.listens).len();
         spec.reals.iter().filter(|real| !real.last_resort).count()
@@ -51,7 +50,7 @@ impl Service {
     }
 }
 
-/// The services of a document, with the lines that faults name.
+/// The services of a document, with the lines for faults.
 #[derive(Default)]
 pub(super) struct Services<'a> {
     services: Vec<Service>,
@@ -117,8 +116,8 @@ impl<'a> Services<'a> {
         lines
     }
 
-    /// The tunnels' source has to be an address of the director, which no VIP and no real server
-    /// is.
+    /// Checks that the tunnels' source is not a VIP or a real server: it has to be an address of
+    /// the director.
     pub(super) fn check_source(&self, source: IpAddr, entry: &Entry<'_>, faults: &mut Faults) {
         if self.listens.iter().any(|at| at.listen.address == source) {
             let hint = "write an address of the director itself";
@@ -232,7 +231,7 @@ impl<'a> Services<'a> {
         reals
     }
 
-    /// The last resort: a real server of the service beside those that it chooses among.
+    /// The last resort: a real server beside those among which the service chooses.
     fn read_fallback(
         &mut self,
         section: &Section<'a>,
@@ -263,7 +262,7 @@ impl<'a> Services<'a> {
     }
 
     /// Sorted by first port, a listen overlaps an earlier one if and only if it starts at or before
-    /// the highest port so far: one pass finds at least one fault for each listen that has one.
+    /// the highest port so far. One pass finds at least one fault for each listen that has one.
     fn check_overlaps(&self, faults: &mut Faults) {
         let mut sorted: Vec<&ListenAt<'_>> = self.listens.iter().collect();
         sorted.sort_by_key(|at| (at.listen.protocol, at.listen.address, at.listen.ports.first));
@@ -299,7 +298,7 @@ impl<'a> Services<'a> {
     }
 }
 
-/// How many connections a real server takes.
+/// A real server's connection thresholds.
 fn thresholds(section: &Section<'_>, faults: &mut Faults) -> Thresholds {
     let mut number = |key| match section.entry(key) {
         None => Some(0),
@@ -314,7 +313,7 @@ fn thresholds(section: &Section<'_>, faults: &mut Faults) -> Thresholds {
     thresholds
 }
 
-/// The fault stands at the later of the two and names the earlier.
+/// Reports the fault at the later listen and names the earlier one.
 fn report_overlap(one: &ListenAt<'_>, other: &ListenAt<'_>, faults: &mut Faults) {
     let (earlier, later) =
         if one.entry.offset() < other.entry.offset() { (one, other) } else { (other, one) };

@@ -12,7 +12,7 @@ use crate::model::Policy;
 
 use super::{Fault, MAX_FAULTS, Mss, RealServer, director, realserver};
 
-/// A director with `services`, which may bring keys of its own in front.
+/// A director with `services`, which may start with keys of the director.
 fn with_services(services: &str) -> String {
     format!("[director]\n{services}")
 }
@@ -27,7 +27,7 @@ fn address(text: &str) -> IpAddr {
 }
 
 #[test]
-fn the_model_has_what_the_text_says() {
+fn the_model_contains_the_values_of_the_text() {
     let director = director(
         r#"
         [director]
@@ -86,9 +86,9 @@ fn the_model_has_what_the_text_says() {
     assert_eq!((empty.listens[0].to_string().as_str(), empty.reals.len()), ("192.0.2.10:*/tcp", 0));
 }
 
-/// Each key of hashing for those that hash, and for nobody else.
+/// The hashing keys are accepted with hashing schedulers only.
 #[test]
-fn only_who_hashes_has_keys_for_it() {
+fn hashing_keys_need_a_hashing_scheduler() {
     for (scheduler, hash_ports, fallback) in
         [("mh", true, true), ("sh", true, true), ("dh", false, true), ("wlc", false, false)]
     {
@@ -99,12 +99,12 @@ fn only_who_hashes_has_keys_for_it() {
             ));
             let faults = director(&text).map(drop).err().unwrap_or_default();
             let expected =
-                format!("6: service.{key}: says nothing to {scheduler}; it is for mh, sh");
+                format!("6: service.{key}: has no effect with {scheduler}; it is for mh, sh");
             assert_eq!(faults.is_empty(), known, "{scheduler} {key} {faults:?}");
             assert!(lines(&faults).iter().all(|line| line.starts_with(&expected)), "{faults:?}");
         }
     }
-    // One fault for a name that does not exist, and none for keys that it might know.
+    // One fault for an unknown scheduler, and none for its keys.
     let text = "[[service]]\nname = \"a\"\nlisten = [\"192.0.2.1:1/tcp\"]\nscheduler = \"hm\"\nfallback = true";
     assert_eq!(director(&with_services(text)).unwrap_err().len(), 1);
 }
@@ -156,7 +156,7 @@ fn flags_give_the_same_model_as_a_file() {
 }
 
 #[test]
-fn faults_of_all_parts_come_together_and_by_line() {
+fn faults_of_all_parts_are_reported_together_by_line() {
     let text =
         "[[service]]\nname = \"a\"\nlisten = [\"x\"]\n[director]\narp = 1\narp = 2\ntun = \"\"\n";
     let keys: Vec<_> =
@@ -166,7 +166,7 @@ fn faults_of_all_parts_come_together_and_by_line() {
 }
 
 #[test]
-fn after_a_syntax_error_there_is_no_guesswork() {
+fn after_a_syntax_error_nothing_else_is_reported() {
     let text = "[director]\ntun = \"vstun0\nx = 1\n[servise]\n";
     let faults = lines(&director(text).unwrap_err());
     assert_eq!(faults, ["2: syntax: invalid basic string, expected `\"`"]);

@@ -1,4 +1,4 @@
-//! One text to one checked value. The error is the message: what is wrong and what to write
+//! Parses one text to one checked value. The error is the message: what is wrong and what to write
 //! instead.
 
 use std::collections::HashMap;
@@ -16,35 +16,35 @@ use super::keys;
 use super::section::Entry;
 use super::service::MAX_SERVICES;
 
-/// The most connections a table can be made for: 16 Mi, IPVS's largest table.
+/// The largest connection table: 16 Mi, as in IPVS.
 pub const MAX_CONNECTIONS: u32 = 16_777_216;
 /// The longest interface name in bytes (the kernel's `IFNAMSIZ` less the final zero).
 pub const MAX_INTERFACE_LEN: usize = 15;
-/// The most uplinks that are named.
+/// The most uplinks in a configuration.
 pub const MAX_UPLINKS: usize = 64;
 /// The longest path of a control socket in bytes (`sun_path` of unix(7) less the final zero).
 pub const MAX_CONTROL_LEN: usize = 107;
 
-/// The longest path of a folder in bytes: a file's name has to fit behind it (`PATH_MAX` is 4096).
+/// The longest path of a folder in bytes: it leaves space for a file name (`PATH_MAX` is 4096).
 pub(super) const MAX_FOLDER_LEN: usize = 4_000;
 /// The most words of [`Director::hooks`](super::Director::hooks): the program and its arguments.
 pub const MAX_HOOK_WORDS: usize = 64;
-/// The longest of them in bytes.
+/// The longest word in bytes.
 pub const MAX_HOOK_WORD_LEN: usize = 4_095;
 
-/// The most slots of all Maglev tables together, 512 MB: as many services as there may be, each
-/// with the usual table. A table is made on one CPU, slot by slot, at the start and at each reload.
+/// The most slots of all Maglev tables together, 512 MB: the largest number of services with the
+/// default table each. One CPU computes a table slot by slot, at the start and at each reload.
 pub const MAX_MAGLEV_SLOTS: u64 = MAX_SERVICES as u64 * maglev::SLOTS as u64;
 
-/// The shortest hash seed in bytes: one that is guessed lets a client choose its real server.
+/// The shortest hash seed in bytes: a client that guesses it could choose its real server.
 pub const MIN_HASH_SEED_LEN: usize = 8;
 /// The longest hash seed in bytes.
 pub const MAX_HASH_SEED_LEN: usize = 256;
-/// The longest time that a packet loop looks for more before it sleeps.
+/// The longest time that an idle packet loop polls before it sleeps.
 pub const MAX_BUSY_POLL: Duration = Duration::from_secs(1);
 
 /// The name of a network interface (the kernel's `dev_valid_name`). `%` is refused too: TUNSETIFF
-/// would take the name for a pattern.
+/// would treat the name as a pattern.
 pub(super) fn interface(text: &str) -> Result<String, String> {
     let legal = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'/' | b':' | b'%');
     if text.is_empty() || text.len() > MAX_INTERFACE_LEN {
@@ -62,7 +62,7 @@ pub(super) fn interface(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-/// Where the control socket is made.
+/// The path of the control socket.
 pub(super) fn control(text: &str) -> Result<PathBuf, String> {
     if !text.starts_with('/') || text.ends_with('/') || text.contains('\0') {
         return Err(format!("{} is no absolute path of a file", quoted(text))
@@ -77,7 +77,7 @@ pub(super) fn control(text: &str) -> Result<PathBuf, String> {
     Ok(PathBuf::from(text))
 }
 
-/// A folder by its absolute path; the empty text is none.
+/// The absolute path of a folder; the empty text means none.
 pub(super) fn folder(text: &str) -> Result<Option<PathBuf>, String> {
     if text.is_empty() {
         return Ok(None);
@@ -92,7 +92,7 @@ pub(super) fn folder(text: &str) -> Result<Option<PathBuf>, String> {
     Ok(Some(PathBuf::from(text)))
 }
 
-/// A word of the program that is told of changes; the first one is its path.
+/// A word of the hook command; the first one is the program's path.
 pub(super) fn hook_word(text: &str, is_path: bool) -> Result<String, String> {
     if is_path && (!text.starts_with('/') || text.ends_with('/')) {
         return Err(format!("{} is no absolute path of a program", quoted(text))
@@ -104,7 +104,7 @@ pub(super) fn hook_word(text: &str, is_path: bool) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-/// The name of a routing table that is the kernel's own (`RT_TABLE_*` of rtnetlink(7)).
+/// The name of a routing table if it is the kernel's own (`RT_TABLE_*` of rtnetlink(7)).
 pub(super) fn kernel_table(table: u32) -> Option<&'static str> {
     match table {
         253 => Some("default"),
@@ -124,7 +124,7 @@ pub(super) fn slow_start(text: &str) -> Result<Duration, String> {
     within(text, Duration::ZERO, Policy::MAX_SLOW_START)
 }
 
-/// How long a packet loop looks for more before it sleeps.
+/// How long an idle packet loop polls before it sleeps.
 pub(super) fn busy_poll(text: &str) -> Result<Duration, String> {
     within(text, Duration::ZERO, MAX_BUSY_POLL)
 }
@@ -143,23 +143,23 @@ pub(super) fn within(text: &str, least: Duration, most: Duration) -> Result<Dura
     Ok(value)
 }
 
-/// What directors place flows by; not shown, since it is a secret.
+/// The seed shared by directors; faults do not show it, since it is a secret.
 pub(super) fn hash_seed(text: &str) -> Result<String, String> {
     if (MIN_HASH_SEED_LEN..=MAX_HASH_SEED_LEN).contains(&text.len()) {
         return Ok(text.to_owned());
     }
     Err(format!(
-        "is {} bytes long; write {MIN_HASH_SEED_LEN} to {MAX_HASH_SEED_LEN} that nobody guesses",
+        "is {} bytes long; write {MIN_HASH_SEED_LEN} to {MAX_HASH_SEED_LEN} that are hard to guess",
         text.len()
     ))
 }
 
-/// What becomes of the connections of a real server that goes down or is disabled.
+/// What happens to the connections of a real server that goes down or is disabled.
 pub(super) fn existing(text: &str) -> Result<Existing, String> {
     one_of(text, &Existing::ALL, Existing::name)
 }
 
-/// The state that a real server begins in.
+/// A real server's state at the start.
 pub(super) fn state(text: &str) -> Result<Wanted, String> {
     let states = [Wanted::Up, Wanted::Draining { deadline: None }, Wanted::Disabled, Wanted::Down];
     one_of(text, &states, Wanted::name)
@@ -203,8 +203,8 @@ pub(super) fn scheduler(text: &str) -> Result<SchedulerKind, String> {
     })
 }
 
-/// The elements of a list, each checked by `parse`; a fault for one that stands there twice, and
-/// one for a list longer than `most`.
+/// The elements of a list, each checked by `parse`; a fault for a duplicate, and one for a list
+/// longer than `most`.
 pub(super) fn set<T: Clone + Eq + Hash + ToString>(
     entry: &Entry<'_>,
     most: usize,

@@ -1,4 +1,4 @@
-//! One change of the running configuration as it is shown: what, where, from what to what.
+//! One change of the running configuration, for display: key, service, old and new value.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -14,24 +14,24 @@ use crate::balancer::snapshot;
 use crate::model::duration::Text;
 use crate::model::{Policy, RealSpec, RealState, ServiceSpec, Thresholds, Timeouts, Wanted};
 
-/// One change, for people and programs.
+/// One change, for display and for JSON.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Alteration {
-    /// What changes: `weight`, `state`, `add_real`, …; of a policy or the timeouts the key.
+    /// What changes: `weight`, `state`, `add_real`, …; for a policy or the timeouts the key.
     pub what: String,
-    /// The service that it concerns.
+    /// The service concerned.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service: Option<String>,
     /// The real server, or the virtual IP.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<IpAddr>,
-    /// What it was; absent where there was nothing.
+    /// The old value; absent if there was none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub before: Option<String>,
-    /// What it is from now on; absent where nothing is.
+    /// The new value; absent if there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<String>,
-    /// Why, in words; absent where somebody has ordered it.
+    /// The reason as text; absent for an operator's command.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
 }
@@ -46,7 +46,7 @@ impl fmt::Display for Alteration {
             write!(f, "{}: ", place.join(" "))?;
         }
         match (before, after) {
-            // A value has changed, so this is a key, and stays as it is written.
+            // The change of a value, so this is a key and is printed unchanged.
             (Some(before), Some(after)) => write!(f, "{what} {before} → {after}"),
             (Some(only), None) | (None, Some(only)) => {
                 write!(f, "{} ({only})", what.replace('_', " "))
@@ -57,21 +57,21 @@ impl fmt::Display for Alteration {
     }
 }
 
-/// What runs before the changes, found by name.
+/// The state before the changes, indexed by name.
 #[derive(Clone, Debug)]
 pub struct Before<'a> {
     timeouts: &'a Timeouts,
     /// The services as configured.
     configured: HashMap<&'a str, &'a ServiceSpec>,
-    /// The services as they are, for the states of real servers.
+    /// The running services, for the states of real servers.
     running: HashMap<&'a str, &'a snapshot::ServiceSnapshot>,
 }
 
-/// What a list of changes says of services, found by name.
+/// The values that a list of changes sets, by service.
 #[derive(Debug)]
 pub(super) struct After<'a> {
     policies: HashMap<&'a str, Policy>,
-    /// The place of the last change of each service's listens.
+    /// The index of the last change of each service's listens.
     listens: HashMap<&'a str, usize>,
 }
 
@@ -101,14 +101,14 @@ impl Alteration {
         Self { what, service, address, before: None, after: None, why: None }
     }
 
-    /// From one value to the other.
+    /// The change from one value to another.
     #[must_use]
     pub fn from_to(self, before: impl fmt::Display, after: impl fmt::Display) -> Self {
         Self { before: Some(before.to_string()), after: Some(after.to_string()), ..self }
     }
 
-    /// The changes, in their order. What only prepares others is left out: the tunnels' sources,
-    /// and the first of two changes of the same listens.
+    /// The displayed changes, in order. Auxiliary changes are left out: the tunnels' sources, and
+    /// the first of two changes of the same listens.
     #[must_use]
     pub fn list(changes: &[Change], before: &Before<'_>) -> Vec<Self> {
         let mut list = Vec::new();
@@ -117,8 +117,8 @@ impl Alteration {
         list
     }
 
-    /// Visits the same, each with its change and what runs before it, under the names that services
-    /// have then.
+    /// Visits the same changes, each with its [`Change`] and the state before it, under the names
+    /// that services have at that point.
     pub(super) fn each(
         changes: &[Change],
         before: &Before<'_>,
@@ -133,7 +133,7 @@ impl Alteration {
                 continue;
             }
             for altered in before.alterations(change, after) {
-                // A state or a weight that is as wanted already is no change.
+                // Setting a state or weight to its current value is no change.
                 if altered.before.is_none() || altered.before != altered.after {
                     visit(change, altered, &before);
                 }
@@ -146,7 +146,7 @@ impl Alteration {
 }
 
 impl<'a> Before<'a> {
-    /// What `configured` services with these timeouts are like while they run.
+    /// The running state of `configured` services with these timeouts.
     #[must_use]
     pub fn new(
         configured: impl IntoIterator<Item = &'a ServiceSpec>,
@@ -158,8 +158,8 @@ impl<'a> Before<'a> {
         Self { timeouts, configured, running }
     }
 
-    /// The changes without states that real servers are in already: a deadline that an operator has
-    /// given is not taken by a file that asks for no more than what is.
+    /// The changes without those to a state that a real server already has: a file that only asks
+    /// for this state does not remove the deadline that an operator has set.
     #[must_use]
     pub fn unmet(&self, mut changes: Vec<Change>) -> Vec<Change> {
         let mut seen = self.clone();
@@ -181,7 +181,7 @@ impl<'a> Before<'a> {
         changes
     }
 
-    /// From here on services are found by their new names.
+    /// From here on services have their new names.
     fn rename<'n: 'a>(&mut self, names: &'n [(String, String)]) {
         let found: Vec<_> = names
             .iter()
@@ -195,13 +195,13 @@ impl<'a> Before<'a> {
         }
     }
 
-    /// The policy of a service once the changes are made.
+    /// The policy of a service after the changes.
     pub(super) fn policy_after(&self, service: &str, after: &After<'_>) -> Policy {
         let new = after.policies.get(service).copied();
         new.or_else(|| Some(self.service(service)?.policy)).unwrap_or_default()
     }
 
-    /// What a change is shown as: one alteration, or one for each key that it changes.
+    /// The displayed form of a change: one alteration, or one for each key.
     fn alterations(&self, change: &Change, after: &After<'_>) -> Vec<Alteration> {
         match change {
             Change::SetPolicy { service, policy } => {
@@ -279,8 +279,8 @@ impl<'a> Before<'a> {
                 of("thresholds", Some(service), Some(*address))
                     .from_to(bounds(before.unwrap_or_default()), bounds(*thresholds))
             }
-            // What is one alteration a key, comes with other changes, or is shown where the
-            // configuration is at hand.
+            // These have one alteration per key, accompany other changes, or are shown by a caller
+            // that has the configuration.
             Change::RenameServices { .. }
             | Change::SetPolicy { .. }
             | Change::SetState { .. }
@@ -304,12 +304,12 @@ impl<'a> Before<'a> {
         self.service(service)?.reals.iter().find(|real| real.address == address)
     }
 
-    /// The real servers of a service as they are, also those that were removed.
+    /// The current real servers of a service, with those that were removed.
     pub(super) fn reals_now(&self, service: &str) -> &'a [snapshot::RealSnapshot] {
         self.running.get(service).map_or(&[], |service| &service.reals)
     }
 
-    /// A real server as it is, also one that was removed.
+    /// A current or removed real server.
     pub(super) fn real_now(
         &self,
         service: &str,
@@ -318,9 +318,8 @@ impl<'a> Before<'a> {
         self.reals_now(service).iter().find(|real| real.address == address)
     }
 
-    /// What is wanted of it now, with the time that its flows have; that of a removed one is a
-    /// drain's too. The time is in whole seconds that are left, but where it could be taken for
-    /// `other`.
+    /// Its current wanted state with the time left to its flows; a removed one counts as draining.
+    /// The time is rounded to whole seconds, unless that would make it equal to `other`.
     fn wanted_now(&self, service: &str, address: IpAddr, other: Option<Duration>) -> String {
         let Some(real) = self.real_now(service, address) else { return String::new() };
         let left = real.deadline.map(|left| {

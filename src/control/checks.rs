@@ -1,5 +1,5 @@
-//! The answers to `checks` and `check`: each check with its last results, or what one run of it
-//! found.
+//! The answers to `checks` and `check`: each check with its last results, or the results of one
+//! run.
 
 use std::fmt::Write as _;
 use std::net::IpAddr;
@@ -12,7 +12,7 @@ use super::table::{self, Columns};
 /// All checks of a director.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Checks {
-    /// How late the latest probe of the last seconds was, in milliseconds.
+    /// The largest lag of a probe in the last seconds, in milliseconds.
     pub check_lag_milliseconds: u64,
     /// The checks, in configuration order.
     pub checks: Vec<ListedCheck>,
@@ -23,49 +23,49 @@ pub struct Checks {
 pub struct ListedCheck {
     /// The real server.
     pub real: String,
-    /// The services that go by it.
+    /// The services that use it.
     pub services: Vec<String>,
     /// The check's type.
     #[serde(rename = "type")]
     pub kind: String,
-    /// The same with what it asks for: `http GET /health`.
+    /// The type with its main parameters: `http GET /health`.
     pub check: String,
     /// `tunnel` or `direct`.
     pub via: String,
-    /// Where its probes go: address and port.
+    /// The destination of its probes: address and port.
     pub destination: String,
     /// `up`, `falling`, `down` or `rising`.
     pub state: String,
-    /// How many of its last results were alike.
+    /// How many of its last results in a row were alike.
     pub streak: u32,
-    /// Seconds since it went up or down.
+    /// Seconds since it last changed between up and down.
     pub since_seconds: u64,
-    /// Milliseconds until its next probe; absent while one is on its way.
+    /// Milliseconds until its next probe; absent while a probe is running.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_milliseconds: Option<u64>,
     /// How late its last probe was.
     pub lag_milliseconds: u64,
     /// Probes so far.
     pub runs: u64,
-    /// The last results, the newest first.
+    /// The last results, newest first.
     pub results: Vec<CheckResult>,
 }
 
-/// What one probe has found.
+/// The result of one probe.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct CheckResult {
     /// When, UTC by RFC 3339.
     pub time: String,
     /// Whether it has passed.
     pub passed: bool,
-    /// What was found: `status 200`, `connection refused`.
+    /// The result as text: `status 200`, `connection refused`.
     pub detail: String,
     /// How long it took.
     pub microseconds: u64,
 }
 
 impl Checks {
-    /// Lines for people.
+    /// The text output.
     #[must_use]
     pub fn human(&self, layout: Layout) -> String {
         if self.checks.is_empty() {
@@ -114,7 +114,7 @@ impl ListedCheck {
     }
 }
 
-/// What one run of a real server's checks has found.
+/// The results of one run of a real server's checks.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Checked {
     /// The real server.
@@ -130,24 +130,24 @@ pub struct CheckedOnce {
     pub check: String,
     /// `tunnel` or `direct`.
     pub via: String,
-    /// Where its probe went.
+    /// The destination of its probe.
     pub destination: String,
     /// Whether it has passed.
     pub passed: bool,
-    /// What was found.
+    /// The result as text.
     pub detail: String,
     /// How long it took.
     pub microseconds: u64,
-    /// What was done, and when.
+    /// The steps, with their times.
     pub steps: Vec<CheckStep>,
 }
 
 /// A step of a probe.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct CheckStep {
-    /// Since the probe's start.
+    /// Microseconds since the probe's start.
     pub microseconds: u64,
-    /// What was done then.
+    /// The step.
     pub step: String,
 }
 
@@ -158,7 +158,7 @@ impl Checked {
         self.checks.iter().all(|check| check.passed)
     }
 
-    /// Lines for people.
+    /// The text output.
     #[must_use]
     pub fn human(&self, layout: Layout) -> String {
         let mut text = String::new();

@@ -1,4 +1,4 @@
-//! The answer to `connections`: in pages, so that a million of them never stand in one buffer.
+//! The answer to `connections`: in pages, so that a million of them are never in one buffer.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -25,9 +25,9 @@ pub struct Connections {
 pub struct Connection {
     /// `tcp` or `udp`.
     pub protocol: String,
-    /// Seconds until it goes if no packet comes.
+    /// Seconds until it expires without a further packet.
     pub expires_seconds: u64,
-    /// The state's name as IPVS has it.
+    /// The state's name in IPVS.
     pub state: String,
     /// Whether it counts as active.
     #[serde(default)]
@@ -62,14 +62,14 @@ impl Connections {
         Self { connections: connections.iter().map(Connection::from).collect(), more }
     }
 
-    /// Lines for people, without the header: it stands above the first page only. The columns'
-    /// places are fixed, since the pages are printed as they come.
+    /// The text output, without the header, which is above the first page only. The columns have
+    /// fixed positions, since each page is printed as it arrives.
     #[must_use]
     pub fn human(&self, layout: Layout) -> String {
         self.connections.iter().map(|connection| connection.lines(layout) + "\n").collect()
     }
 
-    /// The columns' header for people.
+    /// The columns' header of the text output.
     #[must_use]
     pub fn header() -> String {
         columns(["PRO", "EXPIRES", "STATE"], ["CLIENT", "VIRTUAL", "REAL SERVER"], usize::MAX)

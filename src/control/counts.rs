@@ -1,4 +1,4 @@
-//! Counters with names, in the order in which they are kept.
+//! Named counters in a fixed order.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,7 +11,7 @@ use crate::balancer::{Counters, Reason};
 use super::Layout;
 use super::table::Columns;
 
-/// Named counters; in JSON an object whose fields keep this order.
+/// Named counters; in JSON an object whose fields have this order.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Counts(pub Vec<(String, u64)>);
 
@@ -29,7 +29,7 @@ impl<N: Into<String>> FromIterator<(N, u64)> for Counts {
     }
 }
 
-/// The drops by reason, every reason.
+/// All drop reasons with their counters.
 impl From<&Counters> for Counts {
     fn from(counters: &Counters) -> Self {
         Reason::ALL.iter().map(|reason| (reason.name(), counters.dropped(*reason))).collect()
@@ -69,7 +69,7 @@ impl<'de> Deserialize<'de> for Counts {
 pub struct Drops {
     /// Packets dropped, by reason.
     pub drops: Counts,
-    /// What each reason means, for people.
+    /// What each reason means.
     pub meanings: BTreeMap<String, String>,
 }
 
@@ -82,7 +82,7 @@ impl From<&Counters> for Drops {
 }
 
 impl Drops {
-    /// Lines for people: the reasons that occurred, or with `all` every one.
+    /// The text output: the reasons that occurred, or with `all` every one.
     #[must_use]
     pub fn human(&self, all: bool, layout: Layout) -> String {
         let shown = self.drops.0.iter().filter(|(_, count)| all || *count > 0);

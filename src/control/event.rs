@@ -1,4 +1,4 @@
-//! What `events` answers with, line by line.
+//! The answer to `events`, line by line.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::alteration::Alteration;
 
-/// One change: when, by whom, and what.
+/// One change, with its time and origin.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Event {
     /// UTC by RFC 3339.
@@ -15,7 +15,7 @@ pub struct Event {
     /// change of its host; `director`: it too, because of time or traffic; `health`: its health
     /// checks.
     pub who: String,
-    /// The operator's user number.
+    /// The operator's user ID.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uid: Option<u32>,
     /// The operator's group number.
@@ -31,7 +31,7 @@ pub struct Event {
     pub change: Alteration,
 }
 
-/// A listener was too slow for so many events, which it will not see.
+/// Sent to a listener that was too slow and has lost this many events.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Missed {
     /// How many.

@@ -13,14 +13,13 @@ use crate::model::Protocol;
 pub struct Explained {
     /// The flow.
     pub flow: String,
-    /// The service that it belongs to; absent: none.
+    /// The service that it belongs to; absent if there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service: Option<String>,
-    /// The real server; absent: the packet is refused.
+    /// The real server; absent if the packet is refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub real: Option<IpAddr>,
-    /// Where TCP in mid-stream goes, which opens nothing; absent: it is reset, or the flow is no
-    /// TCP.
+    /// Where TCP without a SYN goes; absent if it is reset, or the flow is not TCP.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mid_stream: Option<IpAddr>,
     /// `entry`, `template`, `scheduler`, `one_packet`, `hash`, `no_real_server`, `no_service` or
@@ -32,15 +31,15 @@ pub struct Explained {
     /// Seconds since the entry's last packet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idle_seconds: Option<u64>,
-    /// Seconds until the entry goes if no packet comes.
+    /// Seconds until the entry expires without a further packet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_seconds: Option<u64>,
-    /// The scheduler that would choose.
+    /// The scheduler that chooses.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scheduler: Option<String>,
-    /// The same in words.
+    /// The reason as text.
     pub because: String,
-    /// Who takes no new flow of the service, and why.
+    /// The real servers that take no new flow of the service, with the reason.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub passed_over: Vec<PassedOver>,
 }
@@ -50,7 +49,7 @@ pub struct Explained {
 pub struct PassedOver {
     /// Its address.
     pub real: IpAddr,
-    /// Why, in words.
+    /// The reason as text.
     pub because: String,
 }
 
@@ -84,7 +83,7 @@ impl Explained {
         }
     }
 
-    /// Lines for people.
+    /// The text output.
     #[must_use]
     pub fn human(&self, layout: Layout) -> String {
         let real = self.real.map_or_else(|| "none".to_owned(), |real| real.to_string());
@@ -144,7 +143,7 @@ fn because(protocol: Protocol, why: Why) -> String {
     }
 }
 
-/// What becomes of TCP in mid-stream, where that is another thing than what becomes of a SYN.
+/// What happens to TCP without a SYN, if it differs from a SYN's treatment.
 fn opens_nothing(protocol: Protocol, mid_stream: Option<IpAddr>, why: Why) -> String {
     match (why, mid_stream) {
         (Why::Entry { .. } | Why::NoRealServer | Why::NoService | Why::NotVip, _) => String::new(),
@@ -160,7 +159,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_hash_in_a_flood_is_not_laid_to_a_full_table_alone() {
+    fn a_hash_in_a_flood_is_not_explained_by_a_full_table_alone() {
         let flow = "tcp 198.51.100.7:40000 192.0.2.10:80".parse().unwrap();
         let (service, real) = (Some("web".to_owned()), None);
         let explanation = Explanation { service, real, mid_stream: None, why: Why::Hash };

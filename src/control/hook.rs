@@ -1,29 +1,29 @@
-//! What the hook program finds in its environment.
+//! The environment of the hook program.
 
 use serde::{Deserialize, Serialize};
 
 use super::encode;
 use super::event::Event;
 
-/// The changes that the program is told of, by [`super::Alteration::what`].
+/// The changes for which the program runs, by [`super::Alteration::what`].
 pub const HOOK_EVENTS: [&str; 5] = ["health", "state", "quorum", "panic", "announced"];
 
-/// What has become of the hook program's runs.
+/// Counters of the hook program's runs.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(default)]
 pub struct HookCounts {
-    /// Runs that have come to their end.
+    /// Finished runs.
     pub run: u64,
-    /// Those of them that have failed: not started, another exit code than 0, killed.
+    /// Runs that failed: not started, an exit code other than 0, killed.
     pub failed: u64,
-    /// Those that took too long and were killed.
+    /// Runs that took too long and were killed.
     pub killed: u64,
-    /// Changes that the program was never told of: too many waited.
+    /// Changes for which the program did not run, since too many were queued.
     pub dropped: u64,
 }
 
-/// The environment of the run that tells of an event; `None`: the program is not told of it.
-/// Variables without a value are empty.
+/// The program's environment for an event; `None`: it does not run for this event. Variables
+/// without a value are empty.
 #[must_use]
 pub fn hook_environment(event: &Event) -> Option<Vec<(&'static str, String)>> {
     let change = &event.change;

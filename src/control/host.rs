@@ -1,4 +1,4 @@
-//! What is wrong with the daemon's host, as `list`, `stats` and `status` have it.
+//! The problems of the daemon's host, for `list`, `stats` and `status`.
 
 use std::net::IpAddr;
 
@@ -7,38 +7,39 @@ use serde::{Deserialize, Serialize};
 use super::Layout;
 use super::table;
 
-/// The host as the daemon last saw it.
+/// The state of the host as the daemon last saw it.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(default)]
 pub struct HostStatus {
-    /// What is wrong now; empty: the host is as planned.
+    /// The current problems; empty if the host is as planned.
     pub wrong: Vec<Wrong>,
-    /// How often something that somebody else had undone was put back.
+    /// How often the daemon has restored something that another program had removed.
     pub put_back: u64,
-    /// The source addresses of the tunnels, each once: what real servers have to admit (director).
+    /// The source addresses of the tunnels, without duplicates: real servers have to accept them
+    /// (director).
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub sources: Vec<IpAddr>,
 }
 
-/// One thing that is wrong.
+/// One problem.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Wrong {
-    /// What it is about: `vip`, `uplink`, `capture`, `conflict`, `real_server`, `source`,
-    /// `announcing`, `step`, `contested`, `unknown`.
+    /// Its subject: `vip`, `uplink`, `capture`, `conflict`, `real_server`, `source`, `announcing`,
+    /// `step`, `contested`, `unknown`.
     pub what: String,
     /// What it concerns: an address, an interface, a step.
     pub subject: String,
-    /// The virtual IP or real server; absent where it concerns none alone.
+    /// The virtual IP or real server; absent if it does not concern a single one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<IpAddr>,
     /// When it began: UTC by RFC 3339.
     pub since: String,
-    /// What is wrong and what mends it.
+    /// The problem and its remedy.
     pub text: String,
 }
 
 impl HostStatus {
-    /// Lines for people; none where nothing is wrong.
+    /// The text output; empty without problems.
     #[must_use]
     pub fn human(&self, layout: Layout) -> String {
         let line = |wrong: &Wrong| format!("host: {} (since {})\n", wrong.text, wrong.since);

@@ -10,12 +10,12 @@ use super::counts::Counts;
 use super::host::HostStatus;
 use super::rates::Rate;
 
-/// How much of something is taken.
+/// How much of a capacity is in use.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Use {
-    /// So much is taken.
+    /// In use.
     pub current: u64,
-    /// So much there is.
+    /// The capacity.
     pub capacity: u64,
 }
 
@@ -40,7 +40,7 @@ pub struct List {
     /// Milliseconds since the daemon was ready, as of this list.
     #[serde(default)]
     pub uptime_milliseconds: u64,
-    /// The time in milliseconds that the rates are of; absent without rates.
+    /// The interval of the rates in milliseconds; absent without rates.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate_milliseconds: Option<u64>,
 }
@@ -50,8 +50,8 @@ pub struct List {
 pub struct VirtualIp {
     /// Its address.
     pub address: IpAddr,
-    /// Whether this director answers for it and announces it; if not, it still forwards what
-    /// arrives.
+    /// Whether this director answers for it and announces it; if not, it still forwards packets
+    /// that arrive.
     pub announced: bool,
 }
 
@@ -67,24 +67,24 @@ pub struct ListedService {
     /// Its Maglev table; absent with other schedulers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub maglev: Option<ListedMaglev>,
-    /// What it has seen of floods.
+    /// Its flood counters.
     #[serde(default)]
     pub flood: ListedFlood,
-    /// Whether it has its quorum; absent where nobody counts.
+    /// Whether it has its quorum; absent without health checks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quorum: Option<bool>,
-    /// Whether its health checks are disbelieved, since too many real servers fail them; absent
-    /// when not.
+    /// Whether its health checks are ignored because too many real servers fail them; absent when
+    /// not.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub panic: bool,
-    /// What all its real servers get together; absent without rates.
+    /// The sum of its real servers' rates; absent without rates.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate: Option<Rate>,
     /// Its real servers, in configuration order.
     pub reals: Vec<ListedReal>,
 }
 
-/// A Maglev table at a glance.
+/// A summary of a Maglev table.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct ListedMaglev {
     /// How many slots it has.
@@ -93,15 +93,15 @@ pub struct ListedMaglev {
     pub checksum: String,
 }
 
-/// What a service has seen of floods.
+/// A service's flood counters.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(default)]
 pub struct ListedFlood {
     /// Whether it is in flood mode.
     pub active: bool,
-    /// How often it has entered it.
+    /// How often it has entered flood mode.
     pub floods: u64,
-    /// Packets that were placed without an entry because of that.
+    /// Packets placed without an entry because of flood mode.
     pub without_entry: u64,
 }
 
@@ -113,55 +113,56 @@ pub struct ListedReal {
     /// Its weight.
     pub weight: u32,
     /// Whether it is the service's `fallback_real`, which takes new connections only while no other
-    /// can; absent when not.
+    /// real server can; absent when not.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub last_resort: bool,
     /// `up`, `draining`, `down` or `disabled`.
     pub state: String,
-    /// Since when health checks say so, UTC by RFC 3339; absent where it has none.
+    /// Since when it has its health, UTC by RFC 3339; absent without health checks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<String>,
-    /// Why they say so, in words: `http check failed: status 503`; absent where it has none.
+    /// The reason for its health: `http check failed: status 503`; absent without health checks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
-    /// Whether it was removed, and goes with its last connection; absent when not.
+    /// Whether it was removed, and disappears with its last connection; absent when not.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub removed: bool,
-    /// Seconds until the connections that it has are ended; absent when they are not.
+    /// Seconds until its connections are ended; absent without a deadline.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadline_seconds: Option<u64>,
-    /// Its weight so far, while it starts slowly; absent when it has all of it.
+    /// Its effective weight during slow start; absent otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub effective_weight: Option<Thousandths>,
     /// Connections in an active state.
     pub active: u64,
-    /// Those of them whose handshake has not been seen to its end.
+    /// Active connections whose handshake has not been seen completely.
     #[serde(default)]
     pub half_open: u64,
-    /// The others.
+    /// The other connections.
     pub inactive: u64,
-    /// Connections ever given to it.
+    /// Connections ever opened to it.
     pub connections: u64,
     /// Persistence templates that name it.
     #[serde(default)]
     pub templates: u64,
-    /// At so many connections it takes no new one; absent where it always does.
+    /// At this many connections it takes no new one; absent without a threshold.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub upper: Option<u32>,
-    /// Below so many it takes new ones again; absent where that is three quarters of `upper`.
+    /// Below this many it takes new ones again; absent if that is three quarters of `upper`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lower: Option<u32>,
     /// Whether it takes no new connection because of its thresholds.
     #[serde(default)]
     pub full: bool,
-    /// Packets given to it.
+    /// Packets sent to it.
     pub packets: u64,
     /// Bytes of those packets, without the outer header.
     pub bytes: u64,
-    /// The same three for each second; absent without rates.
+    /// The same three per second; absent without rates.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate: Option<Rate>,
-    /// ICMP protocol-unreachable: nobody listens for the tunnel there, or its socket is full.
+    /// ICMP protocol-unreachable: no vstun-realserver or IPIP tunnel runs there, or its socket is
+    /// full.
     #[serde(default)]
     pub protocol_unreachable: u64,
     /// Other unreachable and time-exceeded errors.
@@ -183,7 +184,7 @@ impl From<Thousandths> for f64 {
     }
 }
 
-/// What is no such number is the nearest that is.
+/// Rounds to the nearest such number.
 impl From<f64> for Thousandths {
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // a cast of a float saturates
     fn from(number: f64) -> Self {

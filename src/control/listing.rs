@@ -1,4 +1,4 @@
-//! How `list` prints.
+//! The text output of `list`.
 
 use std::fmt::Write as _;
 
@@ -6,19 +6,20 @@ use super::Layout;
 use super::list::{List, ListedReal, ListedService, Use};
 use super::table::{self, Columns};
 
-/// What the columns are indented by, so that the services' lines stand out.
+/// The indent of the columns, so that the services' lines stand out.
 const INDENT: usize = 2;
 
 impl List {
-    /// Lines for people: the columns are the same for all services, whose lines stand between.
+    /// The text output: the columns are the same for all services, with each service's line above
+    /// its real servers.
     #[must_use]
     pub fn human(&self, layout: Layout) -> String {
         let reals = || self.services.iter().flat_map(|service| &service.reals);
-        // A column that most have no use for.
+        // This column is shown only if a real server has templates.
         let templates = reals().any(|real| real.templates > 0);
         let header =
             ["REAL SERVER", "WEIGHT", "STATE", "ACTIVE", "INACTIVE", "CONNS", "PACKETS", "BYTES"];
-        // Only what is not as it should be has to be explained.
+        // Only problems have an explanation.
         let why = reals().any(|real| real.state == "down" && real.why.is_some());
         let header = header.into_iter().chain(templates.then_some("TEMPLATES"));
         let header = header.chain(why.then_some("WHY")).collect();
@@ -28,12 +29,12 @@ impl List {
         self.heading(layout) + &self.by_service(records, layout, |_| false)
     }
 
-    /// The room that records have beside their indent.
+    /// The width left for records beside their indent.
     pub(super) fn beside(layout: Layout) -> usize {
         layout.width.saturating_sub(INDENT)
     }
 
-    /// What is to be said of the whole.
+    /// The lines about the director as a whole.
     fn heading(&self, layout: Layout) -> String {
         let Use { current, capacity } = self.connections;
         let mut text = format!("{current} of {capacity} connections");
@@ -51,8 +52,8 @@ impl List {
         text
     }
 
-    /// The records, the header first, under the lines of their services. `more`: whether a service
-    /// has one more than it has real servers.
+    /// The records below the lines of their services, the header first. `more`: whether a service
+    /// has one record more than it has real servers.
     pub(super) fn by_service(
         &self,
         records: Vec<String>,
@@ -111,7 +112,7 @@ impl ListedReal {
             .collect()
     }
 
-    /// Its state with what limits it.
+    /// Its state with its limits.
     pub(super) fn standing(&self) -> String {
         let mut state = match (self.deadline_seconds, self.effective_weight) {
             (Some(left), _) => format!("{} {left}s", self.state),

@@ -54,7 +54,7 @@ pub use stats::{
 };
 pub use table::Layout;
 
-/// A number of things, which are one or several: `1 change`, `2 changes`.
+/// A number with its noun: `1 change`, `2 changes`.
 #[must_use]
 pub fn counted(count: u64, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })

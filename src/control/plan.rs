@@ -1,4 +1,4 @@
-//! The answer to `plan`: what a reload would change, and whom it would touch.
+//! The answer to `plan`: the changes of a reload, and the connections that they affect.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -16,52 +16,52 @@ use super::{Layout, counted, table};
 /// What a reload would do.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct ReloadPlan {
-    /// The changes, in their order; none: nothing would change.
+    /// The changes, in order; empty if nothing would change.
     pub changes: Vec<Planned>,
     /// Connections that would end, of all changes together: their service goes, or their real
     /// server with `existing = "reset"`.
     pub connections_lost: u64,
-    /// Connections whose real server would take no new ones, and serve them to their end.
+    /// Connections whose real server would take no new ones, and keep them until they end.
     pub connections_drained: u64,
-    /// Services whose Maglev table would be another, come or go.
+    /// Services whose Maglev table would change, be added or be removed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub maglev: Vec<Moved>,
-    /// The TUN's MTU in bytes after the reload; absent when it stays.
+    /// The TUN's MTU in bytes after the reload; absent if it does not change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tun_mtu: Option<u16>,
-    /// What is odd about the host with it.
+    /// Warnings about the host with that configuration.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
 }
 
-/// One change, and the connections there are now that it touches.
+/// One change, and the number of current connections that it affects.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Planned {
     /// The change.
     #[serde(flatten)]
     pub change: Alteration,
-    /// Connections of the real server or service that changes; where some of a service's are lost,
-    /// those alone.
+    /// Connections of the changed real server or service; if some of a service's are lost, those
+    /// alone.
     pub connections: u64,
-    /// What becomes of them: `kept`, `drained` or `lost`.
+    /// What happens to them: `kept`, `drained` or `lost`.
     pub fate: String,
 }
 
-/// What becomes of a service's Maglev table.
+/// How a service's Maglev table changes.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Moved {
     /// The service.
     pub service: String,
-    /// Slots that would name another real server. New flows in them go elsewhere; those with an
-    /// entry stay. `null` where there is nothing to compare slot by slot: the table comes or goes
-    /// with the scheduler, or `hash_ports` changes what is hashed.
+    /// Slots whose real server would change. New flows in them go elsewhere; flows with an entry
+    /// stay. `null` if the slots cannot be compared: the scheduler changes to or from mh, or
+    /// `hash_ports` changes what is hashed.
     pub moved: Option<u64>,
-    /// Slots that its table has now; where it has none, will have.
+    /// The number of slots of its table now, or of its new table if it has none.
     pub slots: u64,
 }
 
 impl ReloadPlan {
-    /// The plan of changes that were found by a comparison.
+    /// The plan of changes found by a comparison.
     #[must_use]
     pub fn new(changes: &[Change], before: &Before<'_>) -> Self {
         let mut plan = Self::default();
@@ -79,7 +79,7 @@ impl ReloadPlan {
         plan
     }
 
-    /// The plan with changes that touch no connection.
+    /// The plan with changes that affect no connection.
     #[must_use]
     pub fn with(mut self, settings: Vec<Alteration>) -> Self {
         let planned = |change| {
@@ -90,8 +90,8 @@ impl ReloadPlan {
         self
     }
 
-    /// The plan with what moves from one keeper's tables to the other's. What becomes of the tables
-    /// of services that come or go, the changes say.
+    /// The plan with the slots that differ between the two sets of tables. Tables of services that
+    /// are added or removed are left out: the changes show them.
     #[must_use]
     pub fn with_tables(self, now: &MaglevTables, then: &MaglevTables) -> Self {
         let stays = |service: &&str| now.has(service) && then.has(service);
@@ -110,7 +110,7 @@ impl ReloadPlan {
         Self { maglev, ..self }
     }
 
-    /// Whether mh hashes something else of this service's flows afterwards.
+    /// Whether mh would hash other fields of this service's flows.
     fn hashes_otherwise(&self, service: &str) -> bool {
         let with_ports = |value: &Option<String>| value.as_deref() != Some("false");
         let changes = self.changes.iter().map(|planned| &planned.change);
@@ -126,7 +126,7 @@ impl ReloadPlan {
         self.changes.is_empty() && self.tun_mtu.is_none()
     }
 
-    /// Lines for people.
+    /// The text output.
     #[must_use]
     pub fn human(&self, layout: Layout) -> String {
         let mut text = String::new();
@@ -183,8 +183,8 @@ impl Fate {
     }
 }
 
-/// How many connections a change touches, and what becomes of them, by what their service says of
-/// existing ones when all changes are made.
+/// How many connections a change affects, and what happens to them, by their service's policy for
+/// existing connections after all changes.
 fn touched(
     change: &Change,
     shown: &Alteration,
@@ -218,13 +218,13 @@ fn touched(
     }
 }
 
-/// Whether a real server serves its connections only because existing ones are kept.
+/// Whether a real server still has connections only because existing ones are kept.
 fn is_out(real: &snapshot::RealSnapshot) -> bool {
     matches!(real.state, RealState::Down | RealState::Disabled)
 }
 
-/// The connections of a service's real servers that are out already and have no change of their
-/// own.
+/// The connections of a service's real servers that are out of service already and have no change
+/// of their own.
 fn already_out(name: &str, changes: &[Change], before: &Before<'_>) -> u64 {
     let changed = |real: &&snapshot::RealSnapshot| {
         changes.iter().any(|change| match change {
@@ -245,7 +245,7 @@ fn already_out(name: &str, changes: &[Change], before: &Before<'_>) -> u64 {
         .sum()
 }
 
-/// How many connections a change touches, and what becomes of them where none is ended.
+/// How many connections a change affects, and what happens to them if none is ended.
 fn concerned(change: &Change, before: &Before<'_>) -> (u64, Fate) {
     let all = |name: &str| before.reals_now(name).iter().map(connections).sum();
     let one = |name: &str, address| before.real_now(name, address).map_or(0, connections);

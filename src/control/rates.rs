@@ -1,4 +1,4 @@
-//! Rates, as `ipvsadm -L --rate` has them: the difference between two lists.
+//! Rates as in `ipvsadm -L --rate`: the difference between two lists.
 
 use std::collections::HashMap;
 use std::iter::Sum;
@@ -9,7 +9,7 @@ use super::Layout;
 use super::list::{List, ListedReal, ListedService};
 use super::table::Columns;
 
-/// What comes in each second, rounded.
+/// Events per second, rounded.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Rate {
     /// New connections (ipvsadm's CPS).
@@ -20,7 +20,7 @@ pub struct Rate {
     pub bytes: u64,
 }
 
-/// What has been counted of a real server.
+/// The counters of a real server.
 #[derive(Clone, Copy, Debug, Default)]
 struct Counted {
     connections: u64,
@@ -34,7 +34,8 @@ impl Counted {
         Self { connections, packets, bytes }
     }
 
-    /// What has come since. A real server that left and joined again counts from zero.
+    /// The increase since an earlier list. A real server that was removed and added again counts
+    /// from zero.
     fn since(self, before: Self) -> Self {
         let less = |now: u64, then: u64| now < then;
         let anew = less(self.connections, before.connections)
@@ -73,8 +74,8 @@ impl Sum for Counted {
 }
 
 impl List {
-    /// The list with what has come since an earlier one, in each second. Where the daemon has
-    /// started since, it is what has come since then.
+    /// The list with its rates since an earlier one. If the daemon has restarted since, they are
+    /// measured from its start.
     #[must_use]
     pub fn with_rates(mut self, before: &Self) -> Self {
         let restarted = self.uptime_milliseconds < before.uptime_milliseconds;
@@ -98,7 +99,7 @@ impl List {
         self
     }
 
-    /// The rates for people: those of each real server, and of a service that has several.
+    /// The text output: the rates of each real server, and of each service that has several.
     #[must_use]
     pub fn human_rates(&self, layout: Layout) -> String {
         let cells = |name: &str, state: String, rate: Option<Rate>| {

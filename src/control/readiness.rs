@@ -13,26 +13,26 @@ use super::list::List;
 pub struct Readiness {
     /// Whether they would.
     pub ready: bool,
-    /// Why not; empty where they would.
+    /// The reasons if not; otherwise empty.
     pub reasons: Vec<String>,
 }
 
 impl Readiness {
-    /// Ready unless there is a reason against it.
+    /// Ready if there is no reason against it.
     #[must_use]
     pub fn unless(reasons: Vec<String>) -> Self {
         Self { ready: reasons.is_empty(), reasons }
     }
 
-    /// A real server is ready while nothing is wrong with its host.
+    /// A real server is ready while its host has no problem.
     #[must_use]
     pub fn of_realserver(host: &HostStatus) -> Self {
         Self::unless(host.wrong.iter().map(|wrong| wrong.text.clone()).collect())
     }
 }
 
-/// A director is ready while a service has a real server for new connections, and a VIP has nothing
-/// wrong with it. It need not announce one: a standby is ready too.
+/// A director is ready while a service has a real server for new connections, and a VIP has no
+/// problem. It need not announce a VIP: a standby is ready too.
 impl From<&List> for Readiness {
     fn from(list: &List) -> Self {
         let mut reasons = Vec::new();

@@ -1,4 +1,4 @@
-//! How replies become lines and back.
+//! Encodes replies as lines and decodes them.
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -7,18 +7,18 @@ use super::alteration::Alteration;
 use super::host::HostStatus;
 use super::{Layout, VERSION, table};
 
-/// The longest reply line in bytes that a client takes: beyond the longest list that a
+/// The longest reply line in bytes that a client reads: longer than the longest list that a
 /// configuration's bounds allow.
 pub const MAX_REPLY_LEN: usize = 16 << 20;
 
 /// A request that was refused.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Failure {
-    /// Why, and what to do.
+    /// The reason, and what to do.
     pub error: String,
 }
 
-/// Who answers; also the answer to an order that was carried out.
+/// The daemon's status; also the answer to a command that was carried out.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Status {
     /// `director` or `realserver`.
@@ -27,22 +27,22 @@ pub struct Status {
     pub program: String,
     /// Seconds since the daemon was ready.
     pub uptime_seconds: u64,
-    /// What was done, for people; empty when only the status was asked for.
+    /// What a command did, as text; empty for the status alone.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub done: String,
-    /// What an order has changed.
+    /// The changes that a command made.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub changes: Vec<Alteration>,
-    /// What is odd about the host since the order was carried out.
+    /// Warnings about the host caused by this command.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
-    /// What is wrong with the host.
+    /// The problems of the host.
     #[serde(default)]
     pub host: HostStatus,
 }
 
 impl Status {
-    /// Lines for people.
+    /// The text output.
     #[must_use]
     pub fn human(&self, layout: Layout) -> String {
         let Self { role, program, uptime_seconds: up, done, .. } = self;
@@ -56,14 +56,14 @@ impl Status {
     }
 }
 
-/// Why a line is no reply, or a reply no answer.
+/// Why a line is not the expected reply.
 #[derive(Debug, thiserror::Error)]
 pub enum ReplyError {
     /// The daemon refused the request.
     #[error("{0}")]
     Refused(String),
-    /// No JSON object of the expected reply. Its message holds the cause, which is therefore no
-    /// source.
+    /// Not a JSON object of the expected reply. The message contains the cause, so it is not
+    /// repeated as source.
     #[error("cannot read the daemon's reply: {0}")]
     Json(serde_json::Error),
     /// Another version of the protocol.
@@ -85,24 +85,24 @@ struct Head {
     error: Option<String>,
 }
 
-/// A request or a reply as one line, with its version and its newline.
+/// Encodes a request or a reply as one line, with version and newline.
 #[must_use]
 pub fn encode<T: Serialize>(body: &T) -> String {
     match serde_json::to_string(&Versioned { version: VERSION, body }) {
         Ok(line) => line + "\n",
-        // Only a map with keys that are no text fails, and no reply has one.
+        // Encoding fails only for a map whose keys are not texts, and no reply has one.
         Err(error) => encode_error(&error.to_string()),
     }
 }
 
-/// A refusal as one line.
+/// Encodes a refusal as one line.
 #[must_use]
 pub fn encode_error(message: &str) -> String {
     let message = serde_json::Value::from(message);
     format!("{{\"version\":{VERSION},\"error\":{message}}}\n")
 }
 
-/// Reads one reply line.
+/// Decodes one reply line.
 ///
 /// # Errors
 /// See [`ReplyError`]; a refusal by the daemon is one.

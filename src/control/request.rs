@@ -1,4 +1,4 @@
-//! What can be asked.
+//! The requests of the control socket.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,7 +8,7 @@ use crate::model::Target;
 /// The longest request line in bytes, the newline included.
 pub const MAX_REQUEST_LEN: usize = 4096;
 
-/// The longest text in bytes that follows a request line: the longest configuration that is read.
+/// The longest body after a request line in bytes: that of the longest configuration.
 pub const MAX_BODY_LEN: usize = 1 << 20;
 
 /// A question or an order, as in `{"version":1,"verb":"list"}`.
@@ -19,20 +19,20 @@ pub enum Request {
     List,
     /// The connections: answered with lines of [`super::Connections`].
     Connections {
-        /// At most so many; all when absent.
+        /// At most this many; absent: all.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         limit: Option<u64>,
-        /// Which.
+        /// The selection.
         #[serde(flatten)]
         which: Which,
     },
-    /// What the daemon has done and how: answered with [`super::Stats`].
+    /// The daemon's counters: answered with [`super::Stats`].
     Stats,
     /// Drops by reason: answered with [`super::Drops`].
     Drops,
-    /// Read the configuration again: answered with [`super::Status`] once it is in force.
+    /// Reads the configuration again: answered with [`super::Status`] once it is applied.
     Reload,
-    /// Who is there: answered with [`super::Status`].
+    /// Which daemon it is: answered with [`super::Status`].
     Status,
     /// Where a flow goes and why: answered with [`super::Explained`].
     Explain {
@@ -40,7 +40,7 @@ pub enum Request {
         flow: String,
     },
     /// What a reload of another configuration would change: answered with [`super::ReloadPlan`].
-    /// The text follows the line.
+    /// The text of the configuration follows the line.
     Plan {
         /// The file's name, for faults.
         file: String,
@@ -49,61 +49,62 @@ pub enum Request {
     },
     /// The health checks with their last results: answered with [`super::Checks`].
     Checks,
-    /// Runs the health checks of a real server now, beside their schedule: answered with
+    /// Runs the health checks of a real server now, apart from their schedule: answered with
     /// [`super::Checked`].
     Check {
         /// Its address.
         address: String,
     },
     /// Changes as they happen: answered with a [`super::Status`] and then a line for each
-    /// [`super::Event`], until the asker closes.
+    /// [`super::Event`], until the client closes.
     Events,
-    /// Another weight. This and all that follows changes something, and is answered with a
-    /// [`super::Status`] when it has.
+    /// Sets another weight. This and all further requests make a change, and are answered with a
+    /// [`super::Status`] after it.
     SetWeight {
-        /// Whose.
+        /// The real server.
         #[serde(flatten)]
         real: Target,
         /// Share of new connections.
         weight: u32,
     },
-    /// No new connections; those there are go on, up to a deadline where one is given.
+    /// Drains a real server: no new connections; its connections go on, up to a deadline if one is
+    /// given.
     Drain {
-        /// Who.
+        /// The real server.
         #[serde(flatten)]
         real: Target,
-        /// Until their end, as text: `10m`.
+        /// The deadline, as text: `10m`.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         deadline: Option<String>,
     },
-    /// Back in service.
+    /// Puts a real server back into service.
     Enable {
-        /// Who.
+        /// The real server.
         #[serde(flatten)]
         real: Target,
     },
-    /// Out of service.
+    /// Takes a real server out of service.
     Disable {
-        /// Who.
+        /// The real server.
         #[serde(flatten)]
         real: Target,
     },
-    /// A real server more.
+    /// Adds a real server.
     AddReal {
-        /// Who, and where.
+        /// The real server and its service.
         #[serde(flatten)]
         real: Target,
         /// Share of new connections; 1 when absent.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         weight: Option<u32>,
     },
-    /// A real server less; it keeps its connections to their end.
+    /// Removes a real server; its connections go on until they end.
     RemoveReal {
-        /// Who.
+        /// The real server.
         #[serde(flatten)]
         real: Target,
     },
-    /// Connections are forgotten: those of a service, of a real server, of both together, or all.
+    /// Forgets connections: those of a service, of a real server, of both together, or all.
     Flush {
         /// Of this service.
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -111,35 +112,35 @@ pub enum Request {
         /// Of this real server.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         address: Option<String>,
-        /// Every one; then neither of the others is there.
+        /// All connections; then neither of the others is given.
         #[serde(default, skip_serializing_if = "is_false")]
         all: bool,
     },
-    /// A virtual IP is answered for and announced, at once.
+    /// Answers for a virtual IP and announces it, at once.
     Announce {
         /// The virtual IP.
         address: String,
     },
-    /// It is not any more. What arrives for it is still forwarded.
+    /// Stops answering for a virtual IP. Packets that arrive for it are still forwarded.
     Withdraw {
         /// The virtual IP.
         address: String,
     },
 }
 
-/// Which connections are asked for: those that all of it is true of; all when all is absent.
+/// A selection of connections: those that match all given fields; all if none is given.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Which {
-    /// Their client: an address, or a network as in `198.51.100.0/24`.
+    /// The client: an address, or a network as in `198.51.100.0/24`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client: Option<String>,
-    /// The real server that has them.
+    /// The real server.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub real: Option<String>,
-    /// Their state, as it is listed.
+    /// The state, as listed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<String>,
-    /// Their service.
+    /// The service.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service: Option<String>,
 }
@@ -149,13 +150,14 @@ fn is_false(value: &bool) -> bool {
     !value
 }
 
-/// Why a line is no request.
+/// Why a line is not a request.
 #[derive(Debug, thiserror::Error)]
 pub enum RequestError {
     /// Longer than [`MAX_REQUEST_LEN`].
     #[error("the request is longer than {MAX_REQUEST_LEN} bytes; send one JSON object per line")]
     TooLong,
-    /// No JSON object of a request. Its message holds the cause, which is therefore no source.
+    /// Not a JSON object of a request. The message contains the cause, so it is not repeated as
+    /// source.
     #[error("cannot read the request: {0}")]
     Json(serde_json::Error),
     /// Another version of the protocol.
@@ -172,7 +174,7 @@ struct Head {
 }
 
 impl Request {
-    /// Reads one line, with or without its newline.
+    /// Decodes one line, with or without its newline.
     ///
     /// # Errors
     /// See [`RequestError`].
@@ -191,14 +193,14 @@ impl Request {
         }
     }
 
-    /// How many bytes follow the line.
+    /// The length of the body after the line, in bytes.
     #[must_use]
     pub fn body_len(&self) -> usize {
         if let Self::Plan { bytes, .. } = self { *bytes } else { 0 }
     }
 
-    /// Whether it is for those who may change something: it does, or takes as much work as a
-    /// change. Any client may ask the others.
+    /// Whether only clients that may make changes may send it: it makes a change, or causes as much
+    /// work as one.
     #[must_use]
     pub fn is_for_writers(&self) -> bool {
         match self {
@@ -210,7 +212,7 @@ impl Request {
             | Self::Explain { .. }
             | Self::Checks
             | Self::Events => false,
-            // Reads up to a megabyte and makes all the Maglev tables that a reload would.
+            // Reads up to a megabyte and computes all Maglev tables that a reload would.
             Self::Plan { .. }
             // Sends packets.
             | Self::Check { .. }

@@ -1,4 +1,4 @@
-//! Policies and timeouts as they are shown: keys of the configuration with their values.
+//! Policies and timeouts for display: configuration keys with their values.
 
 use std::time::Duration;
 
@@ -6,16 +6,16 @@ use super::alteration::Alteration;
 use crate::model::duration::Text;
 use crate::model::{FloodMarks, Persistence, Policy, Timeouts, Unknown};
 
-/// A key, of a table of its own with that in front, and its value as the configuration has it,
+/// A key, with its table's name in front if it has one, and its value in the configuration's form,
 /// without quotes.
 type Setting = (&'static str, String);
 
-/// What is shown where the configuration does not have the key and that is a value of its own.
+/// Shown for an absent key whose default is not a value that can be written.
 const UNSET: &str = "unset";
 
-/// The keys of `[[service]]` that a policy is made of, in their order there.
+/// A policy's keys of `[[service]]`, in their order there.
 pub(super) fn of_policy(policy: &Policy) -> Vec<Setting> {
-    // All of them: who adds one is told here that it has to be shown.
+    // Without `..`, so that the compiler shows where a new field has to be added.
     let Policy {
         hash_ports,
         fallback,
@@ -73,7 +73,7 @@ pub(super) fn of_timeouts(timeouts: &Timeouts) -> Vec<Setting> {
     ]
 }
 
-/// One alteration for each key whose value is another.
+/// One alteration for each key whose value differs.
 pub(super) fn altered(
     service: Option<&str>,
     before: Vec<Setting>,
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_another_is_shown() {
+    fn only_different_values_are_shown() {
         let before = policy("persistence = \"300s\"\n");
         let after = policy("persistence = \"1h30m\"\nquiescent = \"move\"\n");
         let shown = altered(Some("a"), of_policy(&before), of_policy(&after));
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_or_goes_was_or_is_unset() {
+    fn an_added_or_removed_key_was_or_is_unset() {
         let (none, some) = (policy(""), policy(EVERY_KEY));
         let shown = altered(Some("a"), of_policy(&some), of_policy(&none));
         let expected = [
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_shown_reads_back_as_the_same_policy() {
+    fn the_displayed_policy_reads_back_as_the_same() {
         let all = policy(EVERY_KEY);
         assert!(matches!(all.persistence, Some(Persistence { prefix_v4: 24, .. })));
         let text = of_policy(&all).into_iter().map(|(key, value)| match value.as_str() {
@@ -159,7 +159,7 @@ mod tests {
         let policy = keys(of_policy(&Policy::default())).collect::<Vec<_>>();
         let elsewhere = [
             ["name", "listen", "scheduler", "real"],
-            // What health makes of a service is nothing to the balancer's policy.
+            // The rules for health checks are not in the balancer's policy.
             ["quorum", "quorum_hysteresis", "panic", "check"],
             // A real server.
             ["fallback_real", "", "", ""],

@@ -1,4 +1,4 @@
-//! The answer to `stats`: what a daemon has done, and in how many system calls.
+//! The answer to `stats`: a daemon's counters, and the number of its system calls.
 
 use std::net::IpAddr;
 
@@ -23,13 +23,13 @@ pub enum Stats {
     RealServer(RealServerStats),
 }
 
-/// What became of the packets read: `read == tunnelled + replied + dropped + held`, always.
+/// What happened to the packets read: `read == tunnelled + replied + dropped + held`, always.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(default)]
 pub struct Packets {
     /// Packets read; a super-frame is one.
     pub read: u64,
-    /// Given to a real server.
+    /// Sent to a real server.
     pub tunnelled: u64,
     /// Answered by the director itself.
     pub replied: u64,
@@ -37,27 +37,26 @@ pub struct Packets {
     pub dropped: u64,
     /// Answered by a reset that ended a connection because of its real server's state.
     pub ended: u64,
-    /// Fragments that are held until their datagram's first one comes.
+    /// Fragments that are held until the first fragment of their datagram arrives.
     pub held: u64,
     /// Tunnelled without a connection entry, because the table was full or the service in flood
     /// mode.
     pub without_entry: u64,
-    /// New flows of persistent clients placed by hash, because there was no room for another
-    /// template.
+    /// New flows of persistent clients placed by hash, because the template table was full.
     pub without_template: u64,
-    /// Of the director's own probes to virtual IPs, which are no part of the sum.
+    /// The director's own probes to virtual IPs, which are not in the sum.
     pub probes: u64,
 }
 
-/// What the tunnel to one real server has signalled.
+/// Errors signalled by the tunnel to one real server.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct TunnelErrors {
     /// The service's name.
     pub service: String,
     /// The real server.
     pub real: IpAddr,
-    /// ICMP protocol-unreachable: nobody listens for the tunnel there, or (Linux from 6.7 on) the
-    /// daemon's receive buffer is full.
+    /// ICMP protocol-unreachable: no vstun-realserver or IPIP tunnel runs there, or (Linux from 6.7
+    /// on) the daemon's receive buffer is full.
     pub protocol_unreachable: u64,
     /// Other unreachable and time-exceeded errors.
     pub unreachable: u64,
@@ -66,11 +65,11 @@ pub struct TunnelErrors {
     pub path_mtu: Option<u16>,
 }
 
-/// Datagrams that come in fragments.
+/// Fragmented datagrams.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(default)]
 pub struct Fragments {
-    /// Datagrams whose first fragment has not come.
+    /// Datagrams whose first fragment has not arrived.
     pub waiting: u64,
     /// Datagrams whose first fragment has come and others have not, and those that are refused.
     pub decided: u64,
@@ -84,22 +83,22 @@ pub struct Fragments {
 pub struct Timers {
     /// Connections that have expired.
     pub expired: u64,
-    /// Timers that came due early and were queued again, mostly because packets had come meanwhile.
+    /// Timers that fired early and were queued again, mostly because packets had arrived meanwhile.
     pub requeued: u64,
-    /// Connections that were taken out before their time: floods of new flows found no room.
+    /// Connections evicted before their timeout, because floods of new flows found the table full.
     pub evicted: u64,
-    /// Milliseconds until the next timer is due; absent when none waits.
+    /// Milliseconds until the next timer is due; absent if there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_milliseconds: Option<u64>,
 }
 
-/// How long the turns of a packet thread were: while one lasts, other packets wait.
+/// How long the turns of a packet thread took; other packets wait during a turn.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(default)]
 pub struct Turns {
     /// The sum of all turns.
     pub microseconds: u64,
-    /// How many turns took how long.
+    /// The histogram.
     pub buckets: Vec<TurnBucket>,
 }
 
@@ -124,11 +123,11 @@ pub struct DirectorStats {
     pub packets: Packets,
     /// The connection table.
     pub connections: Use,
-    /// What comes in fragments.
+    /// Fragmented datagrams.
     pub fragments: Fragments,
-    /// Packets that were never read: the TUN's queue was full.
+    /// Packets lost before they were read, because the TUN's queue was full.
     pub tun_dropped: u64,
-    /// Read calls on the TUN that gave a frame.
+    /// Read calls on the TUN that returned a frame.
     pub reads: u64,
     /// Frames that were super-frames.
     pub super_frames: u64,
@@ -142,20 +141,19 @@ pub struct DirectorStats {
     pub batches: u64,
     /// Segments the kernel refused, by errno's name.
     pub send_errors: Counts,
-    /// Errors from the tunnels that no real server could be found for, and those that were.
+    /// Errors from the tunnels, whether or not their real server is known.
     pub tunnel_errors_received: u64,
-    /// Tunnel errors, by real server; those without any are left out.
+    /// Tunnel errors, by real server; real servers without errors are left out.
     pub tunnel_errors: Vec<TunnelErrors>,
     /// The timer wheel.
     pub timers: Timers,
-    /// How long the packet thread's turns were.
+    /// How long the packet thread's turns took.
     pub turns: Turns,
     /// Runs of the hook program.
     pub hooks: HookCounts,
-    /// Whether the TUN hands over super-frames.
+    /// Whether the TUN delivers super-frames.
     pub offload: bool,
-    /// Times that the kernel was asked for a TUN with offload and made none: then the daemon works
-    /// without.
+    /// How often the kernel refused a TUN with offload, so that the daemon works without.
     pub offload_refused: u64,
     /// What is wrong with the host.
     pub host: HostStatus,
@@ -217,7 +215,7 @@ fn tunnel_errors(snapshot: &Snapshot) -> Vec<TunnelErrors> {
         .collect()
 }
 
-/// One reason for which a real server drops packets.
+/// One reason for dropped packets at a real server.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct RealServerDrop {
     /// The counter's name.
@@ -242,31 +240,31 @@ pub struct RealServerStats {
     pub super_packets: u64,
     /// Whole packets with a checksum that their sender on the same machine left unfinished.
     pub partial_checksums: u64,
-    /// Bytes of the packets that the TUN took.
+    /// Bytes of the packets that the TUN accepted.
     pub bytes_delivered: u64,
-    /// Packets of them that were put together with others of their stream, because the NIC had not
-    /// merged them.
+    /// Packets that were merged with others of their stream here, because the NIC had not merged
+    /// them.
     pub coalesced_packets: u64,
-    /// The frames that they became.
+    /// The frames that they were merged into.
     pub coalesced_frames: u64,
-    /// `recvmmsg` calls that gave packets.
+    /// `recvmmsg` calls that received packets.
     pub batches: u64,
     /// Writes the TUN refused, by errno's name.
     pub write_errors: Counts,
     /// Packets dropped, by reason.
     pub dropped: Vec<RealServerDrop>,
-    /// Tunnelled packets that were never read: the raw sockets' receive buffers were full.
+    /// Tunnelled packets lost before they were read, because a raw socket's receive buffer was
+    /// full.
     pub socket_dropped: u64,
-    /// Packets that the TUN took and the kernel then dropped: its queue was full.
+    /// Packets that the TUN accepted and the kernel then dropped, because its queue was full.
     pub tun_dropped: u64,
-    /// How long the packet thread's turns were.
+    /// How long the packet thread's turns took.
     pub turns: Turns,
     /// Whether super-frames are written to the TUN.
     pub offload: bool,
-    /// Times that the kernel was asked for a TUN with offload and made none: then the daemon works
-    /// without.
+    /// How often the kernel refused a TUN with offload, so that the daemon works without.
     pub offload_refused: u64,
-    /// Whether packets are put together.
+    /// Whether packets are merged into super-frames.
     pub coalesce: bool,
     /// What is wrong with the host.
     #[serde(default)]
@@ -284,7 +282,7 @@ impl From<&RealServerStats> for Drops {
 }
 
 impl Stats {
-    /// Lines for people.
+    /// The text output.
     #[must_use]
     pub fn human(&self, layout: Layout) -> String {
         match self {

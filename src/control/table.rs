@@ -1,32 +1,33 @@
-//! Columns for people, within the width of their terminal.
+//! Text columns that fit the terminal's width.
 
 use std::ops::Range;
 
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 
-/// Between two columns.
+/// Spaces between two columns.
 const GAP: usize = 2;
 
-/// What the lines of a record that does not fit into one are indented by, from the second on.
+/// The indent of a record's second and further lines.
 const INDENT: usize = 4;
 
-/// Prose in the last column is wrapped there if it has so much room; else it gets lines of its own.
+/// The width that the last column needs to wrap prose in it; with less, prose gets lines of its
+/// own.
 const PROSE: usize = 24;
 
 /// How listings are laid out.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Layout {
-    /// The longest line, in characters; [`usize::MAX`]: one record a line, however long.
+    /// The longest line, in characters; [`usize::MAX`]: one record per line.
     pub width: usize,
     /// Whether large numbers have all their digits.
     pub exact: bool,
 }
 
 impl Layout {
-    /// Lines without an end, as programs such as `grep` like them.
+    /// No limit, for programs such as `grep` that read lines.
     pub const UNBOUNDED: Self = Self { width: usize::MAX, exact: false };
 
-    /// A number as it is shown.
+    /// A number in display form.
     pub(super) fn number(self, number: u64) -> String {
         if self.exact { number.to_string() } else { short(number) }
     }
@@ -36,9 +37,9 @@ impl Layout {
 #[derive(Clone, Debug)]
 pub(super) struct Columns<'a> {
     pub(super) header: Vec<&'a str>,
-    /// Those that stand at the right.
+    /// The indexes of right-aligned columns.
     pub(super) numbers: &'a [usize],
-    /// Whether the last one holds sentences.
+    /// Whether the last column is prose.
     pub(super) prose: bool,
 }
 
@@ -48,10 +49,10 @@ impl Columns<'_> {
         self.records(rows, width).into_iter().map(|record| record + "\n").collect()
     }
 
-    /// The header and the rows, each with the lines that it takes.
+    /// The header and the rows, each as its lines.
     ///
-    /// What is too wide is broken between columns. Where all but the first fit beside each other,
-    /// only rows whose first cell is too long take two lines.
+    /// A row that is too wide is broken between columns. If all columns but the first fit, only
+    /// rows whose first cell is too long take two lines.
     pub(super) fn records(&self, mut rows: Vec<Vec<String>>, width: usize) -> Vec<String> {
         rows.insert(0, self.header.iter().map(ToString::to_string).collect());
         let widths: Vec<usize> = (0..self.header.len()).map(|at| widest(&rows, at)).collect();
@@ -82,7 +83,7 @@ impl Columns<'_> {
         self.broken(&rows, &groups, width)
     }
 
-    /// Records whose columns stand in groups below each other.
+    /// Records whose columns are in groups below each other.
     fn broken(&self, rows: &[Vec<String>], groups: &[Range<usize>], width: usize) -> Vec<String> {
         let mut records = vec![Vec::new(); rows.len()];
         for (place, group) in groups.iter().enumerate() {
@@ -97,7 +98,7 @@ impl Columns<'_> {
         records.into_iter().map(|lines| lines.join("\n")).collect()
     }
 
-    /// Records whose first cell has a line of its own where it does not fit into `room`.
+    /// Records whose first cell has its own line if it does not fit into `room`.
     fn hanging(&self, rows: &[Vec<String>], room: usize) -> Vec<String> {
         let names = rows.iter().map(|row| row[0].chars().count());
         let first = names.filter(|length| *length <= room).max().unwrap_or(0);
@@ -112,12 +113,11 @@ impl Columns<'_> {
         rows.iter().zip(rest).map(record).collect()
     }
 
-    /// Some columns beside each other: for each row its lines, more than one where the prose in it
-    /// is wrapped.
+    /// Columns side by side: for each row its lines, more than one if its prose is wrapped.
     fn group(&self, rows: &[Vec<String>], group: &Range<usize>, width: usize) -> Vec<Vec<String>> {
         let beside: usize =
             group.clone().take(group.len() - 1).map(|at| widest(rows, at) + GAP).sum();
-        // What has a line of its own may be too long for one.
+        // A cell on its own line may be too long for it.
         let prose = group.len() == 1 || (self.prose && group.end == self.header.len());
         let mut table = Table::new();
         table.load_style(presets::NOTHING);
@@ -155,8 +155,8 @@ fn widest(rows: &[Vec<String>], column: usize) -> usize {
     cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
 }
 
-/// A text in lines of at most `width` characters, of which the first has `more`. A word that is
-/// longer is cut.
+/// The words of a text in lines of at most `width` characters, the first with `more` in addition. A
+/// longer word is cut.
 fn fill(text: &str, more: usize, width: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for word in text.split(' ') {
@@ -181,12 +181,11 @@ fn cut(word: &str, width: usize) -> Vec<String> {
     characters.chunks(width.max(1)).map(|piece| piece.iter().collect()).collect()
 }
 
-/// Each line of a text in lines of at most `width` characters, those that go on indented by
-/// `indent`.
+/// Wraps each line of a text to `width` characters, with continuation lines indented by `indent`.
 pub(super) fn wrap(text: &str, width: usize, indent: usize) -> String {
     let mut wrapped = String::new();
     for line in text.lines() {
-        // What a line is indented by itself is no word.
+        // The line's own indent is not a word.
         let body = line.trim_start_matches(' ');
         let own = line.len() - body.len();
         let hang = own + indent;
@@ -199,7 +198,7 @@ pub(super) fn wrap(text: &str, width: usize, indent: usize) -> String {
     wrapped
 }
 
-/// Texts behind their names, each under the one before; no line is longer than `width`.
+/// Texts after their names, one below the other; no line is longer than `width`.
 pub(super) fn named(
     rows: impl IntoIterator<Item = (&'static str, String)>,
     width: usize,
@@ -213,8 +212,8 @@ pub(super) fn named(
     rows.into_iter().map(row).collect()
 }
 
-/// A number of at most seven characters: from ten million on in thousands, and so on, as ipvsadm
-/// shows them.
+/// A number of at most seven characters: from ten million on in thousands, and so on, as in
+/// ipvsadm.
 fn short(number: u64) -> String {
     const EXACT: u64 = 9_999_999;
     let mut left = number;
@@ -227,7 +226,7 @@ fn short(number: u64) -> String {
     format!("{left}P")
 }
 
-/// Figures under each other: the label, then the number at the right of its column.
+/// Counters below each other: the label, then the right-aligned number.
 pub(super) fn figures<'a>(rows: impl IntoIterator<Item = (&'a str, u64)>) -> String {
     let rows: Vec<_> = rows.into_iter().map(|(label, value)| (label, value.to_string())).collect();
     let label_width = rows.iter().map(|(label, _)| label.chars().count()).max().unwrap_or(0);
@@ -260,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn what_fits_stands_beside_each_other() {
+    fn columns_that_fit_are_side_by_side() {
         let rows = [["one", "1", "x"], ["three", "20", "yy"]];
         assert_eq!(
             shown(&rows, false, 18),
@@ -285,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn prose_is_wrapped_where_it_stands() {
+    fn prose_is_wrapped_in_its_column() {
         let rows = [["one", "1", "a sentence of more words than there is room for"]];
         let expected = "NAME  NUMBER  WHY\none        1  a sentence of more words\n              than there is room for\n";
         assert_eq!(shown(&rows, true, 14 + PROSE), expected);

@@ -50,7 +50,7 @@ fn real(host: &str) -> snapshot::RealSnapshot {
     }
 }
 
-/// The state that the design's example of `vstun list --json` shows, with a second service.
+/// The state of the design's example of `vstun list --json`, with a second service.
 fn state() -> Snapshot {
     let mut counters = Counters::default();
     counters.count(&Verdict::Drop(Reason::NoService));
@@ -143,7 +143,7 @@ fn drops_keep_the_order_of_the_reasons() {
 }
 
 #[test]
-fn replies_come_back_as_they_went() {
+fn replies_decode_to_the_same_value() {
     fn assert_round_trip<T>(reply: &T)
     where
         T: serde::Serialize + serde::de::DeserializeOwned + PartialEq + std::fmt::Debug,
@@ -180,7 +180,7 @@ fn replies_come_back_as_they_went() {
 }
 
 #[test]
-fn fields_that_a_newer_daemon_adds_are_passed_over() {
+fn unknown_fields_of_a_newer_daemon_are_ignored() {
     let line = br#"{"version":1,"connections":{"current":1,"capacity":2,"new":3},"services":[],
         "drops":{"new_reason":4},"new":{"a":[1]}}"#;
     let list: List = decode(line).unwrap();
@@ -243,7 +243,8 @@ fn a_refusal_is_one_line_and_reads_as_an_error() {
 
 #[test]
 fn the_longest_list_fits_into_a_reply() {
-    // Widest values, and as many services, listens and real servers as a configuration may have.
+    // The widest values, and as many services, listens and real servers as a configuration may
+    // have.
     let real = snapshot::RealSnapshot {
         weight: 65_535,
         last_resort: true,
@@ -335,7 +336,7 @@ dns (wlc, in flood mode) 192.0.2.10:53/udp 192.0.2.10:53/tcp
 }
 
 #[test]
-fn list_shows_where_a_real_server_stands() {
+fn list_shows_a_real_servers_state() {
     let mut snapshot = state();
     let reals = &mut snapshot.services[0].reals;
     reals[0].effective_weight = Some(250);

@@ -1,4 +1,4 @@
-//! `[[service.check]]`, and what a service makes of its checks.
+//! `[[service.check]]`, and a service's quorum and panic threshold.
 
 mod probe;
 mod value;
@@ -19,7 +19,7 @@ use super::section::Section;
 /// The most checks of one service.
 pub const MAX_CHECKS_PER_SERVICE: usize = 16;
 
-/// How a service's real servers are checked, and what follows.
+/// A service's health checks and their rules.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct ServiceHealth {
     /// The checks; all must pass.
@@ -30,7 +30,7 @@ pub struct ServiceHealth {
     pub(super) line: usize,
 }
 
-/// The keys that some types have, with these.
+/// The keys that only some types have, with these types.
 const OF_SOME: [(&str, &[&str]); 24] = {
     const WEB: &[&str] = &["http", "https"];
     const SECURE: &[&str] = &["https", "tls", "grpc"];
@@ -65,7 +65,7 @@ const OF_SOME: [(&str, &[&str]); 24] = {
     ]
 };
 
-/// Reads what a service says of health; `spec` is the rest of it.
+/// Reads the health keys of a service; `spec` is the rest of it.
 pub(super) fn read(
     section: &Section<'_>,
     spec: &ServiceSpec,
@@ -139,7 +139,7 @@ fn check(section: &Section<'_>, listens: &[Listen], faults: &mut Faults) -> Opti
     Some(spec)
 }
 
-/// The types whose probes are there.
+/// The implemented types.
 const SENT: [&str; 2] = ["tcp", "http"];
 
 fn kind_of(text: &str) -> Result<&'static str, String> {
@@ -165,7 +165,7 @@ fn check_keys(section: &Section<'_>, kind: &str, faults: &mut Faults) {
     for (key, kinds) in OF_SOME {
         if let Some(entry) = section.entry(key).filter(|_| !kinds.contains(&kind)) {
             let kinds = kinds.join(", ");
-            let message = format!("says nothing to a check of type {kind}; it is for {kinds}");
+            let message = format!("has no effect in a check of type {kind}; it is for {kinds}");
             entry.fault(message + "; take it out", faults);
         }
     }
@@ -202,7 +202,7 @@ fn timing(section: &Section<'_>, faults: &mut Faults) -> Timing {
     }
 }
 
-/// Without a port of its own a check takes that of a listen, which has to have exactly one.
+/// A check without a port uses that of a listen, which needs to be a single one.
 fn check_port(section: &Section<'_>, spec: &CheckSpec, listens: &[Listen], faults: &mut Faults) {
     let Some(transport) = spec.probe.transport().filter(|_| spec.port.is_none()) else { return };
     let mut missing = |why: String| {
@@ -221,7 +221,7 @@ fn check_port(section: &Section<'_>, spec: &CheckSpec, listens: &[Listen], fault
 }
 
 impl ServiceHealth {
-    /// The line to add to a service whose real servers nobody checks.
+    /// The line to add to a service without checks.
     #[must_use]
     pub fn advice(spec: &ServiceSpec) -> String {
         let tcp = spec.listens.iter().find(|listen| {
@@ -241,7 +241,7 @@ impl ServiceHealth {
     }
 }
 
-/// Whether the table of keys and the list of them say the same.
+/// Checks that the table of keys and the list of them agree.
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,4 +1,4 @@
-//! What a check sends and which answer passes, by its type.
+//! What a check sends and which answer passes, for each type.
 
 use crate::health::Probe;
 use crate::health::spec::{
@@ -17,7 +17,7 @@ const MAX_STATUSES: usize = 64;
 /// The most words of a command.
 const MAX_ARGUMENTS: usize = 64;
 
-/// Headers that say how a message is sent, or that have a key of their own.
+/// Headers that control how a message is sent, or that have their own key.
 const OWN_HEADERS: [&str; 5] =
     ["host", "connection", "content-length", "transfer-encoding", "upgrade"];
 
@@ -135,12 +135,12 @@ fn tls(section: &Section<'_>, faults: &mut Faults) -> TlsProbe {
     let verify = flag(section, "verify", faults).unwrap_or(true);
     if let Some(entry) = section.entry("ca").filter(|_| !verify) {
         let hint = "take it out, or write verify = true";
-        entry.fault(format!("says nothing where nothing is verified; {hint}"), faults);
+        entry.fault(format!("has no effect without verification; {hint}"), faults);
     }
     for (one, other) in [("client_certificate", "client_key"), ("client_key", "client_certificate")]
     {
         if let (Some(entry), None) = (section.entry(one), section.entry(other)) {
-            entry.fault(format!("says nothing without {other}; write both"), faults);
+            entry.fault(format!("has no effect without {other}; write both"), faults);
         }
     }
     TlsProbe {

@@ -1,5 +1,5 @@
-//! One text of a check to one checked value. The error is the message: what is wrong and what to
-//! write instead.
+//! Parses one text of a check to one checked value. The error is the message: what is wrong and
+//! what to write instead.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -37,7 +37,7 @@ pub(super) fn initial(text: &str) -> Result<Initial, String> {
     one_of(text, &Initial::ALL, Initial::name)
 }
 
-/// The share of a service's real servers above which its checks are disbelieved.
+/// The panic threshold: the share of a service's real servers above which its checks are ignored.
 pub(super) fn panic(text: &str) -> Result<Panic, String> {
     let digits = text.strip_suffix('%').filter(|digits| digits.bytes().all(|b| b.is_ascii_digit()));
     let hundredths = digits.and_then(|digits| digits.parse().ok());
@@ -56,7 +56,7 @@ pub(super) fn method(text: &str) -> Result<String, String> {
     Err(format!("{} is no method; write one such as GET, HEAD or OPTIONS", quoted(text)))
 }
 
-/// A path with its query as it stands in a request.
+/// A path with its query, in the form of a request.
 pub(super) fn path(text: &str) -> Result<String, String> {
     if text.len() > MAX_PATH_LEN {
         return Err(format!("{} bytes long; at most {MAX_PATH_LEN} are sent", text.len()));
@@ -79,7 +79,7 @@ pub(super) fn host(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-/// The name that a certificate has to have.
+/// The server name that a certificate must have.
 pub(super) fn sni(text: &str) -> Result<String, String> {
     if text.contains([':', '[', ']']) && text.parse::<std::net::IpAddr>().is_err() {
         return Err(format!("{} is no name; write one such as www.example", quoted(text)));
@@ -97,7 +97,7 @@ pub(super) fn statuses(text: &str) -> Result<StatusRange, String> {
     }
 }
 
-/// A regular expression, as `app` will compile it.
+/// A regular expression, with the size limit that `app` compiles it with.
 pub(super) fn pattern(text: &str) -> Result<String, String> {
     if text.is_empty() || text.len() > MAX_PATTERN_LEN {
         return Err(format!("{} bytes long; write 1 to {MAX_PATTERN_LEN}", text.len()));
@@ -126,7 +126,7 @@ pub(super) fn file(text: &str) -> Result<PathBuf, String> {
     Ok(PathBuf::from(text))
 }
 
-/// What is sent in a datagram.
+/// The payload of a datagram.
 pub(super) fn send(text: &str) -> Result<String, String> {
     if text.len() > MAX_SEND_LEN {
         return Err(format!("{} bytes long; at most {MAX_SEND_LEN} are sent", text.len()));
@@ -134,7 +134,7 @@ pub(super) fn send(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-/// A name that is asked for (RFC 1035 section 2.3.4).
+/// A domain name to query (RFC 1035 section 2.3.4).
 pub(super) fn query(text: &str) -> Result<String, String> {
     let labels = text.strip_suffix('.').unwrap_or(text);
     let legal = |label: &str| {

@@ -1,5 +1,5 @@
-//! Addresses of both families: which are taken, which are refused and with which words, and that
-//! one address is one address however it is written.
+//! Addresses of both families: which are accepted, which are refused with which message, and that
+//! all spellings of an address are the same address.
 
 use crate::config::{self, Director};
 
@@ -11,7 +11,7 @@ fn real(address: &str) -> String {
     with_key("") + &format!("[[service.real]]\naddress = \"{address}\"\n")
 }
 
-/// A director that listens at each of `listens`, one a line from line 4 on.
+/// A director that listens at each of `listens`, one per line from line 4 on.
 fn listens(listens: &[&str]) -> String {
     let quoted: Vec<_> = listens.iter().map(|listen| format!("\n\"{listen}\"")).collect();
     format!("[director]\n[[service]]\nname = \"a\"\nlisten = [{}]\n", quoted.join(","))
@@ -29,7 +29,7 @@ fn directors(range: &str) -> String {
     format!("vips = [\"192.0.2.1\"]\ndirectors = [\"{range}\"]\n")
 }
 
-/// Wherever an address stands, `address` is taken, or refused with the same words.
+/// `address` is accepted at every key for an address, or refused with the same message.
 #[track_caller]
 fn everywhere(address: &str, refusal: &str) {
     let taken = refusal.is_empty();
@@ -41,7 +41,7 @@ fn everywhere(address: &str, refusal: &str) {
 }
 
 #[test]
-fn addresses_of_one_host_are_taken() {
+fn addresses_of_one_host_are_accepted() {
     for address in ["1.0.0.0", "126.255.255.255", "128.0.0.0", "223.255.255.255", "10.0.0.255"] {
         everywhere(address, "");
     }
@@ -55,8 +55,8 @@ fn addresses_of_one_host_are_taken() {
         "::fffe:ffff:ffff",
         "::1:0:0:0",
         "fe7f:ffff:ffff:ffff:ffff:ffff:ffff:ffff",
-        // Site-local of old, to be taken for global (RFC 4291 section 2.5.7); the last one before
-        // multicast.
+        // Former site-local addresses, which count as global (RFC 4291 section 2.5.7); the last one
+        // before multicast.
         "fec0::1",
         "feff:ffff:ffff:ffff:ffff:ffff:ffff:ffff",
     ] {
@@ -110,7 +110,7 @@ fn zones_are_refused_by_name_and_by_number() {
 }
 
 #[test]
-fn brackets_belong_to_ports() {
+fn brackets_need_a_port() {
     assert!(!takes(&real("[2001:db8::11]"), "has brackets; write 2001:db8::11 without them"));
     assert!(!takes(&real("[10.0.0.11]"), "has brackets; write 10.0.0.11 without them"));
     assert!(!takes(&real("[2001:db8::11]:80"), "cannot change ports; write 2001:db8::11 and"));
@@ -125,7 +125,7 @@ fn brackets_belong_to_ports() {
 }
 
 #[test]
-fn a_listen_is_answered_with_what_was_meant() {
+fn a_misspelt_listen_gets_the_intended_one() {
     for (text, message) in [
         ("2001:db8::10:80/tcp", "an IPv6 address without brackets; write [2001:db8::10]:80/tcp"),
         ("2001:db8::1:*/udp", "an IPv6 address without brackets; write [2001:db8::1]:*/udp"),
@@ -134,7 +134,7 @@ fn a_listen_is_answered_with_what_was_meant() {
             "1:2:3:4:5:6:7:8:80/tcp",
             "an IPv6 address without brackets; write [1:2:3:4:5:6:7:8]:80/tcp",
         ),
-        // Without a port: the whole is an address.
+        // Without a port the whole text is an address.
         ("1:2:3:4:5:6:7:8/tcp", "an IPv6 address without brackets; write [1:2:3:4:5:6:7:8]:80/tcp"),
         ("2001:db8::ff/tcp", "an IPv6 address without brackets; write [2001:db8::ff]:80/tcp"),
         ("2001:db8::1:65536/tcp", "an IPv6 address without brackets; write [2001:db8::1]:80/tcp"),
@@ -260,7 +260,7 @@ fn a_service_mixes_families() {
 }
 
 #[test]
-fn one_address_however_it_is_written() {
+fn all_spellings_of_an_address_are_the_same() {
     let text = r#"
         [director]
         [[service]]

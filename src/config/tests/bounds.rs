@@ -1,4 +1,4 @@
-//! Each bound: what just fits is taken, one more is refused.
+//! Each bound: the largest value is accepted, one more is refused.
 
 use std::fmt::Write as _;
 
@@ -14,7 +14,7 @@ pub(super) fn with_key(line: &str) -> String {
     format!("[director]\n{line}\n{SERVICE}")
 }
 
-/// Whether the director takes `text`; if not, it has one fault that contains `refusal`.
+/// Whether the director accepts `text`; if not, it has one fault that contains `refusal`.
 #[track_caller]
 pub(super) fn takes(text: &str, refusal: &str) -> bool {
     match config::director(text) {
@@ -147,7 +147,7 @@ fn length_of_the_hash_seed() {
     assert!(!takes(&seed(config::MIN_HASH_SEED_LEN - 1), "is 7 bytes long; write 8 to 256"));
     assert!(takes(&seed(config::MAX_HASH_SEED_LEN), ""));
     assert!(!takes(&seed(config::MAX_HASH_SEED_LEN + 1), "is 257 bytes long"));
-    // Nobody reads a secret in a log.
+    // A secret must not appear in a log.
     let faults = config::director(&with_key("hash_seed = \"secret\"")).unwrap_err();
     assert!(!lines(&faults)[0].contains("secret"), "{faults:?}");
 }

@@ -1,4 +1,4 @@
-//! What leads from one configuration to another.
+//! The changes that lead from one configuration to another.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -36,7 +36,7 @@ fn owned(texts: &[&str]) -> Vec<String> {
     texts.iter().map(ToString::to_string).collect()
 }
 
-/// The naive twin of `Balancer::apply`: panics where a change conflicts with what is there.
+/// The naive twin of `Balancer::apply`: panics if a change conflicts with the current state.
 fn apply(services: &mut Vec<ServiceSpec>, change: &Change) {
     let find = |services: &mut Vec<ServiceSpec>, name: &str| {
         services.iter().position(|service| service.name == *name).expect("the service exists")
@@ -116,7 +116,7 @@ fn apply(services: &mut Vec<ServiceSpec>, change: &Change) {
     }
 }
 
-/// Services without the orders that do not matter.
+/// Services without the orders that have no meaning.
 fn sorted(services: &[ServiceSpec]) -> Vec<ServiceSpec> {
     let mut services = services.to_vec();
     services.sort_by(|one, other| one.name.cmp(&other.name));
@@ -220,7 +220,7 @@ fn services_can_swap_their_ports() {
     assert_eq!(state, specs(&new));
 }
 
-/// A service is what it listens on: under another name it keeps its connections.
+/// A service is identified by its listens: under another name it keeps its connections.
 #[test]
 fn a_renamed_service_is_the_same_one() {
     let one = |name: &str, listens: &[&str]| service(name, "rr", &owned(listens), &[(1, 1)]);
@@ -229,10 +229,10 @@ fn a_renamed_service_is_the_same_one() {
     };
     let rows = [
         (one("a", &["80/tcp"]), one("b", &["80/tcp"]), vec![("a", "b")]),
-        // With a listen more or less.
+        // With a listen added or removed.
         (one("a", &["80/tcp"]), one("b", &["80/tcp", "81/tcp"]), vec![("a", "b")]),
         (one("a", &["80/tcp", "81/tcp"]), one("b", &["81/tcp"]), vec![("a", "b")]),
-        // Names are swapped, and handed on.
+        // Names are swapped, and passed on.
         (
             one("a", &["80/tcp"]) + &one("b", &["81/tcp"]),
             one("b", &["80/tcp"]) + &one("a", &["81/tcp"]),
@@ -243,13 +243,13 @@ fn a_renamed_service_is_the_same_one() {
             one("b", &["80/tcp"]) + &one("c", &["81/tcp"]),
             vec![("a", "b"), ("b", "c")],
         ),
-        // The one that shares more is the same one.
+        // The service that shares more listens is the same one.
         (
             one("a", &["80/tcp"]) + &one("b", &["81/tcp", "82/tcp"]),
             one("c", &["80/tcp", "81/tcp", "82/tcp"]),
             vec![("b", "c")],
         ),
-        // The name decides where several share a listen.
+        // If several share a listen, the name decides.
         (
             one("a", &["80/tcp", "81/tcp", "82/tcp"]),
             one("b", &["80/tcp", "81/tcp"]) + &one("a", &["82/tcp"]),
@@ -267,7 +267,7 @@ fn a_renamed_service_is_the_same_one() {
         changes.iter().for_each(|change| apply(&mut state, change));
         assert_eq!(sorted(&state), sorted(&specs(&new)), "{changes:#?}");
     }
-    // Neither a listen nor the name is the same.
+    // Neither a listen nor the name is shared.
     let (old, new) = (read(&one("a", &["80/tcp"])), read(&one("b", &["81/tcp"])));
     let changes = diff(&old, &new).unwrap();
     assert!(matches!(&changes[..], [Change::RemoveService { .. }, Change::AddService(_)]));
@@ -292,14 +292,14 @@ fn what_needs_a_restart_is_refused_at_its_line() {
         let message =
             format!("director.{key}: a change needs a restart; put the old value back, or restart");
         assert_eq!(lines(&diff(&old, &new).unwrap_err()), [format!("3: {message}")]);
-        // Back to the default: the key is gone, so the fault stands at the table.
+        // Back to the default: the key is gone, so the fault is at the table.
         assert_eq!(lines(&diff(&new, &old).unwrap_err()), [format!("1: {message}")]);
     }
 }
 
-/// Whoever keeps the Maglev tables sees to it.
+/// The owner of the Maglev tables handles it.
 #[test]
-fn what_places_by_hash_can_be_changed_and_is_no_change_of_a_service() {
+fn the_hash_keys_can_change_without_a_change_of_a_service() {
     let services = service("a", "mh", &owned(&["80/tcp"]), &[(1, 1)]);
     let old = read(&services);
     for line in ["hash_seed = \"another one\"", "maglev_slots = 1031"] {
@@ -404,12 +404,12 @@ fn how_flows_are_treated_changes_in_place() {
             assert_eq!(state, specs(new), "{keys} {real}");
         }
     }
-    // What is the default anyway is no change.
+    // Writing down a default is no change.
     let spelt = service("one_packet = false", "upper = 0\nlower = 0");
     assert_eq!(diff(&plain, &spelt), Ok(Vec::new()));
 }
 
-/// A configuration of up to four services that share the ports 1 to 12 of one virtual IP out.
+/// A configuration of up to four services that divide the ports 1 to 12 of one virtual IP.
 fn configurations() -> impl Strategy<Value = Director> {
     let reals = vec((1_u8..6, 0_u32..3), 0..4);
     let services = vec((0_usize..4, reals), 1..5);

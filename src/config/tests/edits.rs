@@ -1,4 +1,4 @@
-//! A configuration with one change, and what is refused.
+//! A configuration with one change, and refused changes.
 
 use super::*;
 use crate::config::{Director, Edit, deadline, diff, vip};
@@ -57,7 +57,7 @@ fn one_change_in_one_service_or_in_all() {
 }
 
 #[test]
-fn what_is_refused_and_why() {
+fn faulty_edits_are_refused_with_the_reason() {
     let two = two();
     let (set, add) = (Edit::SetWeight(1), Edit::Add(1));
     let rows = [
@@ -131,7 +131,7 @@ fn what_is_refused_and_why() {
 }
 
 #[test]
-fn with_one_service_nobody_has_to_name_it() {
+fn a_single_service_need_not_be_named() {
     let one = director(&with_services(TWO.split("[[service]]\nname = \"mail\"").next().unwrap()))
         .unwrap();
     let more = one.edited(&target("10.0.0.13", None, false), Edit::Add(1)).unwrap();
@@ -198,9 +198,9 @@ fn there_are_as_many_real_servers_as_a_file_may_have() {
     assert_eq!(more.to_string(), "address: there are 16384 real servers, as many as there may be");
 }
 
-/// What was removed by hand and serves its last connections can be told to end them.
+/// A removed real server that still has connections can be told to end them.
 #[test]
-fn a_removed_server_is_among_those_that_may_be_meant() {
+fn a_removed_server_can_be_selected() {
     let two = two();
     let asked = |service, all, removed: &[&str]| {
         let selected = two.select_also(&target("10.0.0.12", service, all), removed);

@@ -10,8 +10,7 @@ fn specs(text: &str) -> Director {
     director(&format!("[director]\n{text}")).unwrap()
 }
 
-/// What leads from one configuration to the other, as it is shown, over the running services of
-/// [`state`].
+/// The plan from one configuration to the other, over the running services of [`state`].
 fn plan(before: &str, after: &str) -> ReloadPlan {
     let (old, new) = (specs(before), specs(after));
     let running = state().services;
@@ -32,7 +31,7 @@ fn reals(reals: &[(&str, u32)]) -> String {
 }
 
 #[test]
-fn a_plan_says_what_would_change_and_whom_it_touches() {
+fn a_plan_shows_the_changes_and_the_connections_they_affect() {
     let old = WEB.to_owned() + &reals(&[("10.0.0.11", 1), ("10.1.0.11", 2)]) + DNS;
     let new = WEB.replace("80/tcp", "80/tcp\", \"192.0.2.10:53/udp")
         + "scheduler = \"rr\"\n"
@@ -78,7 +77,7 @@ fn a_plan_counts_connections_that_would_be_lost() {
     }
 }
 
-/// Whoever is out already serves its connections only because the service keeps existing ones.
+/// A real server that is out of service keeps its connections only because of the service's policy.
 #[test]
 fn a_plan_counts_connections_of_servers_that_are_out_already_and_would_be_reset() {
     let old = WEB.to_owned() + &reals(&[("10.0.0.11", 1), ("10.1.0.11", 2)]);
@@ -101,7 +100,7 @@ fn a_plan_counts_connections_of_servers_that_are_out_already_and_would_be_reset(
         let text = plan.human(Layout::UNBOUNDED);
         assert!(text.contains("existing keep → reset; 4 connections lost"), "{text}");
         assert!(text.contains("persistence unset → 5m; 8 connections kept"), "{text}");
-        // Counted once where it goes as well, and not at all where it comes up.
+        // Counted once if it is removed as well, and not at all if it comes up.
         let gone = new.replace("[[service.real]]\naddress = \"10.1.0.11\"\nweight = 2\n", "");
         let plan = planned(&gone, state);
         assert_eq!((plan.connections_lost, plan.connections_drained), (4, 0), "{state:?}");
@@ -112,7 +111,7 @@ fn a_plan_counts_connections_of_servers_that_are_out_already_and_would_be_reset(
     }
 }
 
-/// However little a deadline is moved, it is told of.
+/// The smallest change of a deadline is shown.
 #[test]
 fn deadlines_are_shown_in_whole_seconds_unless_that_hides_a_change() {
     let web = specs(&(WEB.to_owned() + &reals(&[("10.0.0.11", 1), ("10.1.0.11", 2)])));
@@ -154,7 +153,7 @@ fn listens_that_swap_ports_are_one_change_each() {
     assert_eq!(shown, expected);
 }
 
-/// Two services' keepers, as before and after a reload.
+/// The Maglev tables before or after a reload.
 fn maglev_tables(text: &str, slots: u32) -> MaglevTables {
     let services = specs(text).specs().cloned().map(Change::AddService).collect();
     let mut maglev_tables = MaglevTables::new(Seed(1, 2), slots);
@@ -191,7 +190,7 @@ fn a_plan_of_another_number_of_slots_counts_the_share_of_flows_that_moves() {
     let text = maglev(MH, 1);
     let (now, then) = (maglev_tables(&text, 1_031), maglev_tables(&text, 2_053));
     let plan = plan(&text, &text).with_tables(&now, &then);
-    // Of two of equal weight every other flow meets the same one.
+    // With two real servers of equal weight half of the flows stay.
     let moved = plan.maglev[0].moved.unwrap();
     assert!((510..521).contains(&moved), "a half: {moved}");
     let alone = maglev(MH, 0);
@@ -220,7 +219,7 @@ fn a_plan_says_where_maglev_slots_cannot_be_compared() {
         );
         assert_eq!(decode::<ReloadPlan>(encode(&plan).as_bytes()).unwrap(), plan);
     }
-    // What mh does anyway, written down, changes no hash; what comes or goes is a change of its
+    // Writing down mh's default changes no hash; adding or removing the service is a change of its
     // own.
     let written = maglev(&(MH.to_owned() + "hash_ports = true\n"), 1);
     for (old, new) in [(&mh, &written), (&mh, &DNS.to_owned()), (&DNS.to_owned(), &mh)] {

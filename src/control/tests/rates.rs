@@ -1,8 +1,8 @@
-//! What comes in each second: the difference between two lists.
+//! Rates: the difference between two lists.
 
 use super::*;
 
-/// A list at a time, whose two real servers have had so many connections.
+/// A list at a time, with connection counts of its two real servers.
 fn list(uptime_milliseconds: u64, near: u64, far: u64) -> List {
     let mut snapshot = state();
     for (real, connections) in snapshot.services[0].reals.iter_mut().zip([near, far]) {
@@ -32,7 +32,7 @@ fn a_rate_is_the_difference_over_the_time() {
     assert_eq!(value["services"][0]["reals"][0]["rate"], expected);
     assert_eq!(value["services"][0]["rate"]["connections"], 60);
     assert_eq!(decode::<List>(encode(&after).as_bytes()).unwrap(), after);
-    // Rounded: 1 in 3 s is none, 2 are one.
+    // Rounded: 1 in 3 s is 0, 2 are 1.
     let after = list(5_000, 21, 12).with_rates(&list(2_000, 20, 10));
     assert_eq!(
         after.services[0]
@@ -45,11 +45,11 @@ fn a_rate_is_the_difference_over_the_time() {
 }
 
 #[test]
-fn what_begins_anew_counts_from_zero() {
-    // The far one left and joined again.
+fn a_restarted_counter_counts_from_zero() {
+    // The far one was removed and added again.
     let after = list(2_000, 30, 5).with_rates(&list(1_000, 20, 90));
     assert_eq!(rates(&after), [rate(15), rate(10), rate(5)]);
-    // Or was not there.
+    // Or was missing.
     let mut before = list(1_000, 20, 90);
     before.services[0].reals.truncate(1);
     let after = list(2_000, 30, 5).with_rates(&before);
@@ -57,7 +57,7 @@ fn what_begins_anew_counts_from_zero() {
     // The daemon was restarted.
     let after = list(500, 30, 5).with_rates(&list(9_000, 20, 4));
     assert_eq!(rates(&after), [rate(70), rate(60), rate(10)]);
-    // Two lists of one moment.
+    // Two lists at the same moment.
     let after = list(1_000, 30, 5).with_rates(&list(1_000, 30, 5));
     assert_eq!(rates(&after), [rate(0), rate(0), rate(0)]);
 }

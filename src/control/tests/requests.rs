@@ -1,10 +1,10 @@
-//! Requests: what can be asked, and by whom.
+//! Requests: their encoding, and which clients may send them.
 
 use super::*;
 use crate::model::Target;
 
 #[test]
-fn requests_are_one_line_each_and_come_back() {
+fn requests_are_one_line_each_and_decode_to_the_same_value() {
     for (request, line) in [
         (Request::List, r#"{"version":1,"verb":"list"}"#),
         (
@@ -114,7 +114,7 @@ fn a_text_of_just_the_bound_may_follow_and_one_byte_more_may_not() {
     assert_eq!(MAX_BODY_LEN, crate::config::MAX_LEN, "what is planned can be reloaded");
 }
 
-/// What changes something, and what costs as much as a change.
+/// Requests that make a change or cost as much as one.
 #[test]
 fn verbs_that_are_for_writers() {
     let readers = r#"{"verb":"list"} {"verb":"connections"} {"verb":"stats"} {"verb":"drops"} {"verb":"status"}

@@ -1,4 +1,4 @@
-//! Every listing with the longest addresses and names that there are, on a terminal of 80 columns.
+//! Every listing with the longest addresses and names, on a terminal of 80 columns.
 
 use super::*;
 use crate::balancer::{Explanation, Why};
