@@ -44,7 +44,7 @@ fn mode(text: &str) -> Result<u32, String> {
     let octal = digits.len() == 3 && digits.bytes().all(|digit| (b'0'..=b'7').contains(&digit));
     let mode = octal.then(|| u32::from_str_radix(digits, 8).ok()).flatten();
     mode.filter(|mode| mode & OWNER == OWNER && mode & !ALL == 0).ok_or_else(|| {
-        let hint = "write 0600 (the owner alone), 0660 (and the group) or 0666 (everybody)";
+        let hint = "write 0600 (the owner alone), 0660 (and the group) or 0666 (all users)";
         format!("{} is no mode of a control socket; {hint}", quoted(text))
     })
 }

@@ -1,5 +1,4 @@
-//! The datagrams of which fragments have come: a fixed number, found by keyed hash, in two lists by
-//! age.
+//! The fragmented datagrams: a fixed number, found by keyed hash, in two lists ordered by age.
 
 use super::seen::Seen;
 use super::store::Queue;
@@ -10,24 +9,24 @@ use crate::model::{Millis, RealId, Seed};
 /// No datagram.
 const NIL: u32 = u32::MAX;
 
-/// What is known of a datagram.
+/// The state of a datagram.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum State {
-    /// Its first fragment has not come.
+    /// Its first fragment has not arrived.
     Waiting,
-    /// Its first fragment has gone to this real server, or to none.
+    /// Its first fragment was sent to this real server, or to none.
     Decided(Option<RealId>),
-    /// Nothing of it passes, for this reason.
+    /// All its fragments are dropped, for this reason.
     Refused(Reason),
 }
 
-/// Which of the two lists: each has a bound of its own, so that a flood of one kind does not push
-/// out the other.
+/// One of the two lists. Each has its own bound, so that a flood of one sort does not evict the
+/// other.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum FragmentKind {
-    /// Those whose first fragment has not come. They alone hold packets.
+    /// Datagrams whose first fragment has not arrived. Only they hold packets.
     Waiting,
-    /// The others.
+    /// All others.
     Decided,
 }
 
@@ -35,14 +34,14 @@ pub(super) enum FragmentKind {
 #[derive(Debug)]
 pub(super) struct Datagram {
     key: Key,
-    /// When what is known of it is forgotten.
+    /// When its state is forgotten.
     pub(super) until: Millis,
     pub(super) state: State,
     pub(super) held: Queue,
     pub(super) seen: Seen,
     kind: FragmentKind,
     bucket: u32,
-    /// The next one in its bucket, or the next free place.
+    /// The next datagram in its bucket, or the next free index.
     chain: u32,
     older: u32,
     newer: u32,
@@ -54,7 +53,7 @@ impl Datagram {
     }
 }
 
-/// A list by age.
+/// A list ordered by age.
 #[derive(Clone, Copy, Debug)]
 struct List {
     oldest: u32,
@@ -67,7 +66,7 @@ struct List {
 #[derive(Debug)]
 pub(super) struct Datagrams {
     seed: Seed,
-    /// Places that are or have been in use.
+    /// All datagrams at indexes that are or have been in use.
     places: Vec<Datagram>,
     free: u32,
     buckets: Vec<u32>,
@@ -76,7 +75,7 @@ pub(super) struct Datagrams {
 }
 
 impl Datagrams {
-    /// Room for so many of each kind.
+    /// Allocates the given number of datagrams for each list.
     pub(super) fn new(waiting: usize, decided: usize, seed: Seed) -> Self {
         let list = |most| List { oldest: NIL, newest: NIL, len: 0, most };
         Self {
@@ -98,7 +97,7 @@ impl Datagrams {
         list.len >= list.most
     }
 
-    /// The one that has been in this list for longest.
+    /// The oldest datagram of this list.
     pub(super) fn oldest(&self, kind: FragmentKind) -> Option<u32> {
         Some(self.list(kind).oldest).filter(|&place| place != NIL)
     }
@@ -122,8 +121,8 @@ impl Datagrams {
         None
     }
 
-    /// A new datagram, nothing of which has come, as the newest of its kind, of which there is
-    /// [room](Self::is_full).
+    /// Adds a datagram without fragments, as the newest of its list, which must not be
+    /// [full](Self::is_full).
     pub(super) fn insert(&mut self, key: Key, kind: FragmentKind, until: Millis) -> u32 {
         let bucket = self.bucket(&key);
         let chain = self.buckets.get(bucket as usize).copied().unwrap_or(NIL);
@@ -148,7 +147,7 @@ impl Datagrams {
         place
     }
 
-    /// Takes a datagram out, which holds nothing any more.
+    /// Removes a datagram, which must hold no packets.
     pub(super) fn remove(&mut self, place: u32) {
         self.unlink(place);
         let Some(&Datagram { bucket, chain, .. }) = self.get(place) else { return };
@@ -168,19 +167,19 @@ impl Datagrams {
         }
     }
 
-    /// Makes a datagram the newest of the decided, of which there is room.
+    /// Moves a datagram to the list of decided ones, as the newest; that list must not be full.
     pub(super) fn decide(&mut self, place: u32) {
         self.unlink(place);
         self.link(place, FragmentKind::Decided);
     }
 
-    /// All that are decided.
+    /// All decided datagrams.
     pub(super) fn decided(&mut self) -> impl Iterator<Item = &mut Datagram> {
-        // Free places keep what they were, and are not worth telling apart.
+        // Free entries keep their last list; including them does no harm.
         self.places.iter_mut().filter(|datagram| datagram.kind == FragmentKind::Decided)
     }
 
-    /// Those of one kind, from the oldest on.
+    /// The datagrams of one list, oldest first.
     #[cfg(test)]
     pub(super) fn listed(&self, kind: FragmentKind) -> impl Iterator<Item = &Datagram> {
         let first = self.get(self.list(kind).oldest);
@@ -249,7 +248,7 @@ mod tests {
         datagrams.get(place).map(|datagram| datagram.key.virtual_port()).unwrap_or_default()
     }
 
-    /// Both lists from the oldest on.
+    /// Both lists, oldest first.
     fn listed(datagrams: &Datagrams) -> [Vec<u16>; 2] {
         [FragmentKind::Waiting, FragmentKind::Decided].map(|kind| {
             let next = |&place: &u32| {
@@ -265,7 +264,7 @@ mod tests {
         let mut datagrams = Datagrams::new(4, 4, Seed(1, 2));
         let mut places = BTreeMap::new();
         let mut model: [Vec<u16>; 2] = Default::default();
-        // What comes next is any number without a pattern: a multiple of a prime.
+        // The next number has no pattern: a multiple of a prime.
         for step in 0_u16..2_000 {
             let name = step.wrapping_mul(7_919) % 11;
             let place = places.get(&name).copied();
@@ -293,6 +292,6 @@ mod tests {
             assert_eq!(listed(&datagrams), model, "{step}");
             assert_eq!(datagrams.len(FragmentKind::Waiting), model[0].len());
         }
-        assert!(datagrams.places.len() <= 8, "places are used anew");
+        assert!(datagrams.places.len() <= 8, "indexes are reused");
     }
 }

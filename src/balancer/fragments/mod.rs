@@ -1,16 +1,15 @@
-//! Fragments: all of a datagram reach the real server that its first one is given to, in whatever
-//! order they come.
+//! Fragments: all fragments of a datagram go to the real server of its first one, in whatever order
+//! they arrive.
 //!
-//! Only the first has ports. So it gets its verdict as a whole packet does, the others follow it,
-//! and those that are ahead of it are held until it comes. Nothing is put together here: that the
-//! real server's kernel does, which gets every fragment as it was sent. But what would make two
-//! receivers see two different datagrams is refused, and with it the whole datagram.
+//! Only the first fragment has ports. It gets its verdict like a whole packet, the others follow
+//! it, and those that arrive before it are held. Nothing is reassembled here: the real server's
+//! kernel does that, and gets every fragment as it was sent. But fragments that different receivers
+//! could reassemble differently are refused, with their whole datagram.
 //!
-//! Everything is bounded: the datagrams whose first fragment has come, and the others, of each of
-//! which the oldest gives way to the newest; the fragments of one; the bytes held; and the time,
-//! which counts from the fragment of a datagram that comes first. A datagram that is complete is
-//! forgotten at once, for busy clients use a number of 16 bits again within seconds (RFC 6864
-//! section 4.3).
+//! Everything is bounded: the datagrams with and without their first fragment, where the oldest of
+//! a list is evicted for the newest; the fragments of a datagram; the bytes held; and the time
+//! since a datagram's first arrival. A complete datagram is forgotten at once, since busy clients
+//! reuse a 16-bit identification within seconds (RFC 6864 section 4.3).
 
 mod datagrams;
 mod seen;
@@ -30,18 +29,18 @@ use store::{Queue, Store};
 
 pub use seen::MAX_PARTS;
 
-/// How long the fragments of one datagram may take: Linux's `ipfrag_time`.
+/// How long a datagram's fragments may take to arrive: Linux's `ipfrag_time`.
 pub const LIFETIME: Duration = Duration::from_secs(30);
 
-/// Datagrams that one call of [`Fragments::expire`] forgets at most.
+/// The most datagrams that one call of [`Fragments::expire`] forgets.
 const EXPIRE_BUDGET: usize = 256;
 
-/// What bounds the fragments of all datagrams together.
+/// The bounds for all datagrams together.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
-    /// Datagrams whose first fragment has not come.
+    /// Datagrams whose first fragment has not arrived.
     pub waiting: usize,
-    /// Datagrams whose first fragment has come, or that are refused.
+    /// Datagrams whose first fragment has arrived, or that are refused.
     pub decided: usize,
     /// Bytes of held fragments, in blocks of 512.
     pub bytes: usize,
@@ -52,30 +51,30 @@ impl Bounds {
     pub const DEFAULT: Self = Self { waiting: 1_024, decided: 4_096, bytes: 4 << 20 };
 }
 
-/// What is known of datagrams that come in fragments.
+/// The state of fragmented datagrams.
 #[derive(Debug)]
 pub(super) struct Fragments {
     datagrams: Datagrams,
     store: Store,
-    /// Held fragments whose first one has come.
+    /// Held fragments whose first one has arrived.
     released: Queue,
-    /// How often all decided datagrams have been looked at.
+    /// How often all decided datagrams have been scanned.
     #[cfg(test)]
     pub(super) sweeps: usize,
 }
 
-/// A datagram's place, until another one's fragment comes.
+/// A datagram's index, valid until a fragment of another one arrives.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 struct Handle(u32);
 
-/// What a fragment is to its datagram.
+/// How a fragment relates to its datagram.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Role {
-    /// The first one: its verdict is the datagram's.
+    /// The first one: its verdict applies to the datagram.
     First(Handle),
-    /// Ahead of the first one.
+    /// It arrived before the first one.
     Ahead(Handle),
-    /// It goes where the first one went, if anywhere.
+    /// It goes to the first one's real server, if there is one.
     Follows(Option<RealId>),
 }
 
@@ -90,11 +89,11 @@ impl Fragments {
         }
     }
 
-    /// Files a fragment with its datagram.
+    /// Records a fragment with its datagram.
     ///
     /// # Errors
-    /// Why it is dropped. Unless it is a mere duplicate, its datagram is refused from now on, and
-    /// what was held of it is dropped for the same reason.
+    /// The reason to drop it. Unless it is a duplicate, its datagram is refused from now on, and
+    /// its held fragments are dropped for the same reason.
     fn file(
         &mut self,
         now: Millis,
@@ -130,8 +129,8 @@ impl Fragments {
         }
     }
 
-    /// The first fragment has gone to this real server, or to none: what was held of its datagram
-    /// follows it.
+    /// The first fragment was sent to this real server, or to none: the held fragments of its
+    /// datagram follow it.
     fn decide(&mut self, handle: Handle, real: Option<RealId>, counters: &mut Counters) {
         let Handle(place) = handle;
         let Some(datagram) = self.datagrams.get_mut(place) else { return };
@@ -149,8 +148,8 @@ impl Fragments {
         }
     }
 
-    /// Holds a fragment that is ahead of its datagram's first one. False where there is no room:
-    /// older datagrams give way to newer ones, this one too.
+    /// Holds a fragment that arrived before its datagram's first one. Evicts older datagrams for
+    /// space; if its own datagram is the oldest, that one is refused and the result is false.
     fn hold(&mut self, handle: Handle, packet: &[u8], counters: &mut Counters) -> bool {
         let Handle(place) = handle;
         while !self.store.fits(packet.len()) {
@@ -171,19 +170,18 @@ impl Fragments {
         true
     }
 
-    /// Whether [`Self::take_released`] has something.
+    /// Whether [`Self::take_released`] has a fragment.
     #[inline]
     pub(super) fn has_released(&self) -> bool {
         !self.released.is_empty()
     }
 
-    /// Copies the next fragment that waits no longer to `room`; says where it goes and how long it
-    /// is.
+    /// Copies the next released fragment to `room`; returns its real server and length.
     pub(super) fn take_released(&mut self, room: &mut [u8]) -> Option<(RealId, usize)> {
         self.store.pop(&mut self.released, room)
     }
 
-    /// Forgets datagrams whose time is up.
+    /// Forgets expired datagrams.
     pub(super) fn expire(&mut self, now: Millis, counters: &mut Counters) {
         for _ in 0..EXPIRE_BUDGET {
             let due = [FragmentKind::Waiting, FragmentKind::Decided].into_iter().find_map(|kind| {
@@ -195,13 +193,13 @@ impl Fragments {
         }
     }
 
-    /// When [`Self::expire`] has something to do.
+    /// When [`Self::expire`] is due.
     pub(super) fn next_deadline(&self) -> Option<Millis> {
         let until = |kind| Some(self.datagrams.get(self.datagrams.oldest(kind)?)?.until);
         [FragmentKind::Waiting, FragmentKind::Decided].into_iter().filter_map(until).min()
     }
 
-    /// The real servers to which what is still to come of datagrams goes.
+    /// The real servers of decided datagrams that are not complete.
     #[cfg(test)]
     pub(super) fn reals(&self) -> impl Iterator<Item = RealId> {
         self.datagrams.listed(FragmentKind::Decided).filter_map(|datagram| match datagram.state {
@@ -210,8 +208,8 @@ impl Fragments {
         })
     }
 
-    /// No service has the real server any more: what was on its way to it goes nowhere, also when
-    /// its place is another's. Looks at all datagrams.
+    /// No service has the real server any more: its released and further fragments go nowhere, even
+    /// if its ID is reused. Scans all datagrams.
     pub(super) fn real_is_gone(&mut self, real: RealId) {
         #[cfg(test)]
         {
@@ -232,8 +230,8 @@ impl Fragments {
         }
     }
 
-    /// The datagram with this key. That its time is up may have gone unnoticed: among the decided
-    /// an older one may be behind a newer one, since its first fragment took long to come.
+    /// The datagram with this key. It may have expired without notice: a decided datagram may be
+    /// queued behind a newer one, if its first fragment arrived late.
     fn find(&mut self, now: Millis, key: &Key, counters: &mut Counters) -> Option<u32> {
         let place = self.datagrams.find(key)?;
         if self.datagrams.get(place)?.until <= now {
@@ -243,14 +241,14 @@ impl Fragments {
         Some(place)
     }
 
-    /// A new datagram, for which the oldest of its kind gives way.
+    /// Adds a datagram; evicts the oldest of its list if that is full.
     fn enter(&mut self, now: Millis, key: Key, first: bool, counters: &mut Counters) -> u32 {
         let kind = if first { FragmentKind::Decided } else { FragmentKind::Waiting };
         self.make_room(kind, counters);
         self.datagrams.insert(key, kind, now.after(LIFETIME))
     }
 
-    /// Nothing of this datagram passes any more.
+    /// Drops all fragments of this datagram from now on.
     fn refuse(&mut self, place: u32, reason: Reason, counters: &mut Counters) {
         if let Some(datagram) = self.datagrams.get_mut(place) {
             counters.unhold(reason, self.store.clear(&mut datagram.held));
@@ -259,7 +257,7 @@ impl Fragments {
         }
     }
 
-    /// A datagram that holds nothing any more is one of the decided.
+    /// Moves a datagram that holds no packets to the decided ones.
     fn settle(&mut self, place: u32, counters: &mut Counters) {
         if self.datagrams.get(place).is_some_and(|it| it.kind() == FragmentKind::Waiting) {
             self.make_room(FragmentKind::Decided, counters);
@@ -275,7 +273,7 @@ impl Fragments {
         }
     }
 
-    /// Forgets a datagram; what was held of it is dropped.
+    /// Forgets a datagram and drops its held fragments.
     fn forget(&mut self, place: u32, reason: Reason, counters: &mut Counters) {
         if let Some(datagram) = self.datagrams.get_mut(place) {
             counters.unhold(reason, self.store.clear(&mut datagram.held));

@@ -1,26 +1,26 @@
-//! Which parts of one datagram have come.
+//! The parts of one datagram that have arrived.
 
 use crate::balancer::verdict::Reason;
 use crate::wire::packet::{MAX_DATAGRAM_LEN, Part};
 
 /// The most fragments of one datagram. The longest datagram in packets of 576 bytes, the smallest
-/// that every IPv4 host takes (RFC 791 section 3.1), has 119; the smallest IPv6 link's 1,280 make
-/// 54.
+/// that every IPv4 host accepts (RFC 791 section 3.1), has 119; in packets of 1280 bytes, the
+/// smallest IPv6 MTU, it has 54.
 pub const MAX_PARTS: usize = 128;
 
-/// The parts that have come, none of which has a byte in common with another.
+/// The parts that have arrived. No two of them overlap.
 #[derive(Clone, Debug)]
 pub(super) struct Seen {
-    /// Where each starts and ends.
+    /// Start and end of each.
     parts: [(u16, u16); MAX_PARTS],
     count: usize,
-    /// Bytes of all.
+    /// Bytes of all parts.
     bytes: usize,
-    /// Where that ends which reaches furthest.
+    /// The largest end of a part.
     furthest: u16,
-    /// Where the datagram ends, once its last part has come.
+    /// The end of the datagram, once its last part has arrived.
     end: Option<u16>,
-    /// See [`Part::before`], of the first part once it has come.
+    /// See [`Part::before`], of the first part once it has arrived.
     before: u16,
 }
 
@@ -31,10 +31,11 @@ impl Seen {
     /// Adds a part.
     ///
     /// # Errors
-    /// [`Reason::FragmentDuplicate`]: it is here already, exactly alike, which RFC 8200 section 4.5 lets a receiver ignore.
-    /// Anything else is the end of the datagram (RFC 5722 section 4): [`Reason::FragmentOverlap`],
-    /// it contradicts another part; [`Reason::FragmentLimit`], it is one more than [`MAX_PARTS`];
-    /// [`Reason::Malformed`], put together they would be longer than a datagram can be.
+    /// [`Reason::FragmentDuplicate`]: an identical part is here already, which RFC 8200 section 4.5
+    /// lets a receiver ignore. Any other error refuses the datagram (RFC 5722 section 4):
+    /// [`Reason::FragmentOverlap`], it contradicts another part; [`Reason::FragmentLimit`], it is
+    /// one more than [`MAX_PARTS`]; [`Reason::Malformed`], reassembled they would be longer than a
+    /// datagram can be.
     pub(super) fn add(&mut self, part: Part) -> Result<(), Reason> {
         let Part { start, end, more, before, .. } = part;
         let parts = self.parts.get(..self.count).unwrap_or_default();
@@ -66,7 +67,7 @@ impl Seen {
         Ok(())
     }
 
-    /// Whether all parts have come.
+    /// Whether all parts have arrived.
     pub(super) fn is_complete(&self) -> bool {
         self.end.is_some_and(|end| self.bytes == usize::from(end))
     }
@@ -81,7 +82,7 @@ mod tests {
         Part { identification: 1, start, end, more, before: 20 }
     }
 
-    /// What becomes of the last of these parts, after all before it were taken.
+    /// The result for the last of these parts, after all before it were accepted.
     fn after(parts: &[(u16, u16, bool)]) -> Result<(), Reason> {
         let mut seen = Seen::NOTHING;
         let (last, before) = parts.split_last().expect("parts");
@@ -121,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn complete_with_every_byte_and_not_before() {
+    fn a_datagram_is_complete_with_its_last_byte() {
         let mut seen = Seen::NOTHING;
         for (at, complete) in [(16, false), (0, false), (24, false), (8, true)] {
             assert_eq!(seen.add(part(at, at + 8, at < 24)), Ok(()));
@@ -141,7 +142,7 @@ mod tests {
         assert_eq!(seen.add(part(bound * 8, bound * 8 + 8, false)), Err(FragmentLimit));
     }
 
-    /// The parser knows each fragment's own header; the datagram gets the first one's.
+    /// The parser knows each fragment's own header; the reassembled datagram gets the first one's.
     #[test]
     fn as_long_as_a_datagram_can_be_and_one_byte_more() {
         let first = Part { before: 60, ..part(0, 8, true) };

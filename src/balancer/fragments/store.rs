@@ -1,10 +1,11 @@
-//! Where packets wait: a fixed number of blocks, allocated once. A packet is a chain of blocks.
+//! The buffer of held packets: a fixed number of blocks, allocated once. A packet is a chain of
+//! blocks.
 
 use std::fmt;
 
 use crate::model::RealId;
 
-/// Bytes of a block. A full-size packet fills three, and little is lost at its end.
+/// Bytes of a block. A full-size packet fills three with little waste.
 pub(super) const BLOCK: usize = 512;
 
 /// No block.
@@ -26,7 +27,7 @@ impl Queue {
     }
 }
 
-/// What is known of a block; most of it of a packet's first one.
+/// The links of a block; most of them are used in a packet's first one only.
 #[derive(Clone, Copy, Debug)]
 struct Block {
     /// The packet's next block, or the next free one.
@@ -35,17 +36,17 @@ struct Block {
     next_packet: u32,
     /// Bytes of the packet.
     len: u32,
-    /// Where the packet goes, once that is known.
+    /// The packet's real server, once it is known.
     real: RealId,
 }
 
-/// The packets that wait.
+/// The held packets.
 pub(super) struct Store {
     bytes: Vec<u8>,
-    /// Those blocks that have ever been used: the others' memory is not touched.
+    /// The blocks that have ever been used: memory of the others is not touched.
     blocks: Vec<Block>,
     free: u32,
-    /// Blocks that there is room for.
+    /// The number of blocks.
     count: usize,
     /// Blocks in use.
     used: usize,
@@ -53,7 +54,7 @@ pub(super) struct Store {
     held: usize,
 }
 
-/// Leaves out the bytes that no block has used: there are megabytes of them.
+/// Leaves out the blocks, which are megabytes.
 impl fmt::Debug for Store {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let touched = self.bytes.get(..self.blocks.len() * BLOCK).unwrap_or_default();
@@ -69,19 +70,19 @@ impl fmt::Debug for Store {
 }
 
 impl Store {
-    /// Room for `bytes`, in whole blocks.
+    /// A store of `bytes`, in whole blocks.
     pub(super) fn new(bytes: usize) -> Self {
         let count = bytes / BLOCK;
         let (bytes, blocks) = (vec![0; count * BLOCK], Vec::with_capacity(count));
         Self { bytes, blocks, free: NIL, count, used: 0, held: 0 }
     }
 
-    /// Bytes of all packets that wait.
+    /// Bytes of all held packets.
     pub(super) fn held(&self) -> usize {
         self.held
     }
 
-    /// Whether a packet of `len` bytes finds room.
+    /// Whether there are blocks for a packet of `len` bytes.
     pub(super) fn fits(&self, len: usize) -> bool {
         len.div_ceil(BLOCK) <= self.count - self.used
     }
@@ -89,7 +90,7 @@ impl Store {
     /// Appends a copy of `packet`, which is not empty and [fits](Self::fits), to a queue.
     pub(super) fn push(&mut self, queue: &mut Queue, packet: &[u8]) {
         let mut first = NIL;
-        // From the end on, so that each block knows its next one when it is written.
+        // Backwards, so that each block's successor is known when it is written.
         for part in packet.chunks(BLOCK).rev() {
             let Some(block) = self.take_block(first) else { break };
             let start = block as usize * BLOCK;
@@ -105,7 +106,8 @@ impl Store {
         }
     }
 
-    /// Moves all packets of one queue behind those of another; they go to `real`. Returns how many.
+    /// Moves all packets of one queue to the end of another, with `real` as their real server.
+    /// Returns how many.
     pub(super) fn release(&mut self, from: &mut Queue, to: &mut Queue, real: RealId) -> u64 {
         let Queue { first, last } = std::mem::replace(from, Queue::EMPTY);
         let (mut at, mut count) = (first, 0);
@@ -120,8 +122,8 @@ impl Store {
         count
     }
 
-    /// Takes the first packet out and copies it to `room`; says where it goes and how long it is.
-    /// `None` when there is none, or `room` is too small for it.
+    /// Removes the first packet and copies it to `room`; returns its real server and length. `None`
+    /// if there is none, or `room` is too small for it.
     pub(super) fn pop(&mut self, queue: &mut Queue, room: &mut [u8]) -> Option<(RealId, usize)> {
         let &Block { len, real, .. } = self.blocks.get(queue.first as usize)?;
         let len = len as usize;
@@ -135,7 +137,7 @@ impl Store {
         Some((real, len))
     }
 
-    /// Forgets all packets of a queue and says how many there were.
+    /// Drops all packets of a queue and returns how many.
     pub(super) fn clear(&mut self, queue: &mut Queue) -> u64 {
         let mut count = 0;
         while !queue.is_empty() {
@@ -170,7 +172,7 @@ impl Store {
             if next_packet == NIL { Queue::EMPTY } else { Queue { first: next_packet, ..*queue } };
     }
 
-    /// A block that was free, with `next` behind it.
+    /// Takes a free block and sets its successor to `next`.
     fn take_block(&mut self, next: u32) -> Option<u32> {
         let block = Block { next, next_packet: NIL, len: 0, real: RealId(NIL) };
         let place = match self.blocks.get_mut(self.free as usize) {
@@ -192,7 +194,7 @@ mod tests {
 
     const REAL: RealId = RealId(5);
 
-    /// Bytes in which every place shows.
+    /// Bytes that show their position.
     fn packet(len: usize) -> Vec<u8> {
         (0..len).map(|place| u8::try_from(place % 251).unwrap_or_default()).collect()
     }

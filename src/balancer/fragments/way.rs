@@ -1,4 +1,4 @@
-//! A fragment's way through the balancer.
+//! The handling of a fragment in the balancer.
 
 use super::Role;
 use crate::balancer::Balancer;
@@ -9,7 +9,7 @@ use crate::wire::packet::extension::is_extension;
 use crate::wire::{Fragment, Packet, protocol};
 
 impl Balancer {
-    /// Decides what becomes of a fragment from a host that can be a client.
+    /// Decides on a fragment whose source can be a client.
     #[cold]
     pub(in crate::balancer) fn fragment(
         &mut self,
@@ -46,7 +46,7 @@ impl Balancer {
         }
     }
 
-    /// What needs no look at the datagram.
+    /// The reasons to refuse a fragment that do not depend on its datagram.
     fn refused_at_once(&self, packet: &Packet<'_>) -> Option<Reason> {
         if !self.registry.listens.is_vip(packet.destination) {
             return Some(Reason::NotVip);
@@ -56,21 +56,20 @@ impl Balancer {
         }
         match packet.protocol {
             protocol::TCP | protocol::UDP => None,
-            // The answer to an echo request, and what an error quotes, would take the whole
-            // message.
+            // An echo reply and an ICMP error would need the whole message.
             protocol::ICMP if packet.version() == 4 => Some(Reason::Fragment),
             protocol::ICMPV6 if packet.version() == 6 => Some(Reason::Fragment),
-            // A later fragment's headers are those of the first: what they lead to, only that one
-            // shows.
+            // A later fragment repeats the first one's extension headers; only the first one shows
+            // the transport behind them.
             other if is_extension(other) && packet.fragment == Fragment::Later => None,
             _ => Some(Reason::Protocol),
         }
     }
 }
 
-/// A datagram's key is a flow's, with its number in the ports' place. Among IPv4's there is a
-/// sequence of numbers for each protocol (RFC 791 section 3.2); of IPv6 fragments nothing but the
-/// first one's protocol counts (RFC 8200 section 4.5).
+/// A datagram's key is a flow's, with its identification instead of the ports. IPv4 numbers
+/// datagrams per protocol (RFC 791 section 3.2); for IPv6 only the first fragment's protocol counts
+/// (RFC 8200 section 4.5).
 fn key(packet: &Packet<'_>, identification: u32) -> Key {
     let [a, b, c, d] = identification.to_be_bytes();
     let (high, low) = (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]));

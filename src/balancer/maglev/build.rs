@@ -1,11 +1,11 @@
-//! Filling the slots.
+//! Fills the slots of a table.
 //!
-//! Every member has its own order of all slots, and the members take turns: whoever's turn it is
-//! takes the first slot of its order that is free. With weights, a member's turns come at moments
-//! `(k + phase) / weight` for k = 0, 1, …, as if each walked at its own speed; its phase is a hash
-//! of its address. So a member's turns depend on nothing but itself, and where one comes, goes or
-//! changes its weight the others keep the order of their turns. (IPVS gives each member
-//! `weight / gcd` turns a round: there one weight that changes the divisor moves several per cent
+//! Every member has its own permutation of all slots, and the members take turns: at its turn a
+//! member takes the first free slot of its permutation. With weights, a member's turns are at the
+//! times `(k + phase) / weight` for k = 0, 1, …, as if each advanced at its own speed; the phase is
+//! a hash of its address. So a member's turns depend only on itself, and if another member is
+//! added, removed or changes its weight, the order of the others' turns stays. (IPVS gives each
+//! member `weight / gcd` turns a round: one weight that changes the divisor moves several per cent
 //! of all flows.)
 
 use std::cmp::Reverse;
@@ -18,18 +18,18 @@ use siphasher::sip::SipHasher13;
 use super::{Member, bytes};
 use crate::model::Seed;
 
-/// A slot that nobody has taken.
+/// A free slot.
 const FREE: Member = Member::MAX;
 
-/// A real server while the table is filled.
+/// A real server's state while the table is filled.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Claimant {
     pub(super) address: IpAddr,
     weight: u64,
-    /// The slot that its order comes to next.
+    /// The next slot of its permutation.
     next: u64,
-    /// How far it goes from one slot to the next: less than a prime number of slots, so it comes to
-    /// each.
+    /// The distance between two slots of its permutation. It is less than the number of slots, a
+    /// prime, so the permutation covers all slots.
     skip: u64,
     /// In units of 2^-32 turns.
     phase: u64,
@@ -52,8 +52,8 @@ impl Claimant {
         }
     }
 
-    /// The moment of its turn `number`. The first comes before everybody's second, so that each has
-    /// a slot, as in IPVS: a flow may find the smallest weight.
+    /// The time of its turn `number`. The first turns of all members come before any second turn,
+    /// so that each has a slot, as in IPVS: even the smallest weight gets flows.
     fn moment(&self, number: u64) -> u64 {
         if number == 0 {
             return 0;
@@ -62,7 +62,7 @@ impl Claimant {
         (((number << 32) + self.phase) << 12) / self.weight
     }
 
-    /// The first slot of its order that is free, taken for `member`. There has to be one.
+    /// Takes the first free slot of its permutation for `member`. There has to be one.
     fn take(&mut self, slots: &mut [Member], member: Member) {
         let count = slots.len() as u64;
         for _ in 0..=count {
@@ -76,7 +76,7 @@ impl Claimant {
     }
 }
 
-/// Those that get slots, in the order of their addresses; at most as many as there are slots.
+/// The members of the table, ordered by address; at most as many as there are slots.
 pub(super) fn members(
     seed: Seed,
     slots: u32,
@@ -93,14 +93,14 @@ pub(super) fn members(
         .collect()
 }
 
-/// The slots, each with the place of its owner.
+/// Fills the slots; each gets the index of its member.
 pub(super) fn slots(count: u32, members: &[Claimant]) -> Vec<Member> {
     if members.is_empty() {
         return Vec::new();
     }
     let mut members = members.to_vec();
     let mut slots = vec![FREE; count as usize];
-    // Whose turn comes next; at one moment the lower phase, then the lower address.
+    // Ordered by time; at the same time by phase, then by address.
     let turn = |member: &Claimant, number: u64, place: usize| {
         Reverse((member.moment(number), member.phase, place, number))
     };

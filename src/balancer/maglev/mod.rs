@@ -1,12 +1,11 @@
-//! Maglev: a table that says for each flow's hash which real server it belongs to, the same on
-//! every director.
+//! Maglev: a table that maps a flow's hash to a real server, the same on every director.
 //!
 //! The algorithm is that of Eisenbud et al., "Maglev: A Fast and Reliable Software Network Load
-//! Balancer" (NSDI 2016, section 3.4), with weights. Built where nothing waits for it, off the
-//! packet thread, and handed over whole in a [`Change`](super::Change).
+//! Balancer" (NSDI 2016, section 3.4), with weights. Tables are computed off the packet thread and
+//! passed to it whole in a [`Change`](super::Change).
 //!
 //! 1. `build`: real servers with weights, a number of slots and a seed → slots.
-//! 2. `maglev_tables`: follows the changes and says which tables they need.
+//! 2. `tables`: follows the changes and computes the tables that they need.
 
 mod build;
 mod tables;
@@ -23,20 +22,20 @@ use crate::model::Seed;
 
 pub use tables::MaglevTables;
 
-/// Slots by default: the smallest prime above 2^16.
+/// The default number of slots: the smallest prime above 2^16.
 pub const SLOTS: u32 = 65_537;
-/// The fewest slots that are taken: the smallest prime above the most real servers of a service.
+/// The fewest slots: the smallest prime above the most real servers of a service.
 pub const MIN_SLOTS: u32 = 1_031;
-/// The most slots that are taken: the largest prime below 2^20, a table of 2 MB.
+/// The most slots: the largest prime below 2^20, a table of 2 MB.
 pub const MAX_SLOTS: u32 = 1_048_573;
 
-/// A real server's place in the order of a table's members.
+/// A real server's index in a table's members.
 type Member = u16;
 
-/// Which real server each slot belongs to.
+/// Maps each slot to a real server.
 #[derive(Clone, Eq, PartialEq)]
 pub struct Table {
-    /// In the order of their addresses.
+    /// Ordered by address.
     members: Vec<IpAddr>,
     slots: Vec<Member>,
     checksum: u64,
@@ -44,8 +43,8 @@ pub struct Table {
 
 impl Table {
     /// The table of `slots` slots, a prime, for real servers with their weights. Those of weight 0
-    /// get none; of two with one address the last counts. Their order does not matter, nor does the
-    /// machine.
+    /// get none; of two with the same address the last counts. The result does not depend on their
+    /// order or on the machine.
     #[must_use]
     pub fn new(seed: Seed, slots: u32, reals: impl IntoIterator<Item = (IpAddr, u32)>) -> Self {
         let members = build::members(seed, slots, reals);
@@ -55,34 +54,34 @@ impl Table {
         Self { members, slots, checksum }
     }
 
-    /// How many slots it has; none without a member.
+    /// The number of slots; 0 without members.
     #[must_use]
     pub fn slots(&self) -> usize {
         self.slots.len()
     }
 
-    /// The real servers that have slots, in the order of their addresses.
+    /// The real servers with slots, ordered by address.
     #[must_use]
     pub fn members(&self) -> &[IpAddr] {
         &self.members
     }
 
-    /// Says at a glance whether two directors place alike: a hash of members and slots, the same on
-    /// every machine.
+    /// A hash of members and slots, the same on every machine: two directors with the same checksum
+    /// place flows alike.
     #[must_use]
     pub fn checksum(&self) -> u64 {
         self.checksum
     }
 
-    /// The place in [`Self::members`] that a flow with this hash belongs to.
+    /// The index in [`Self::members`] of the real server for a flow's hash.
     pub(super) fn member(&self, hash: u64) -> Option<usize> {
         let slot = hash.checked_rem(self.slots.len() as u64)?;
         self.slots.get(usize::try_from(slot).ok()?).copied().map(usize::from)
     }
 
-    /// In how many slots the two tables name different real servers. Where they have not the same
-    /// number of slots, which are primes, a hash's remainders say nothing of each other: as many as
-    /// hold the share of flows that then goes elsewhere.
+    /// The number of slots in which the two tables name different real servers. If the numbers of
+    /// slots differ, the slots of a hash in both tables are unrelated, since both numbers are
+    /// primes: then it is the share of flows that moves, in slots.
     #[must_use]
     pub fn moved(&self, other: &Self) -> usize {
         let (mine, theirs) = (self.slots.len(), other.slots.len());
@@ -90,7 +89,7 @@ impl Table {
             return mine.max(theirs);
         }
         if mine != theirs {
-            // Of all pairs of slots those that name one real server.
+            // The pairs of slots that name the same real server.
             let common = |address: &IpAddr| self.slots_of(*address) * other.slots_of(*address);
             let stay: usize = self.members.iter().map(common).sum();
             return mine - stay / theirs;
@@ -101,7 +100,7 @@ impl Table {
         self.slots.iter().zip(&other.slots).filter(differ).count()
     }
 
-    /// How many slots the real server has.
+    /// The number of slots of the real server.
     #[must_use]
     pub fn slots_of(&self, address: IpAddr) -> usize {
         let Ok(place) = self.members.binary_search(&address) else { return 0 };
@@ -109,7 +108,7 @@ impl Table {
     }
 }
 
-/// Not every slot: there are 65,537.
+/// Without the slots: there are 65,537.
 impl fmt::Debug for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { members, slots, checksum } = self;
@@ -117,7 +116,7 @@ impl fmt::Debug for Table {
     }
 }
 
-/// Everything as bytes in a fixed order: the sum must be the same whatever the machine's own is.
+/// All input is bytes in a fixed order, so that the checksum does not depend on the machine.
 fn checksum(members: &[IpAddr], slots: &[Member]) -> u64 {
     let mut hasher = SipHasher13::new();
     for address in members {
@@ -137,7 +136,7 @@ fn bytes(address: IpAddr) -> [u8; 16] {
     }
 }
 
-/// Whether it is a prime: by trial, for numbers as small as slots.
+/// Whether it is a prime, by trial division, which is fast enough for numbers of slots.
 #[must_use]
 pub fn is_prime(number: u32) -> bool {
     let divisors = (2_u32..).take_while(|divisor| u64::from(*divisor).pow(2) <= u64::from(number));

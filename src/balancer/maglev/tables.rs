@@ -1,4 +1,4 @@
-//! Which services need which tables, as changes go by.
+//! The tables that services need after each change.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
@@ -8,12 +8,12 @@ use super::super::change::Change;
 use super::Table;
 use crate::model::{SchedulerKind, Seed, ServiceSpec};
 
-/// Keeps, beside a balancer, what its Maglev tables are made of, and the tables. Whoever sends
-/// changes to the balancer sends them through [`MaglevTables::follow`] first: building takes
-/// milliseconds, which no packet shall wait for.
+/// Keeps a balancer's Maglev tables and the data that they are computed from. The sender of changes
+/// passes them through [`MaglevTables::follow`] first: computing a table takes milliseconds, and no
+/// packet should wait for it.
 ///
-/// A real server of weight 0 keeps the slots of its last other weight, as in IPVS, so that setting
-/// 0 moves nobody else's flows; one that never had another has none.
+/// A real server of weight 0 keeps the slots of its previous weight, as in IPVS, so that weight 0
+/// moves no other server's flows; one that never had another weight has no slots.
 #[derive(Clone, Debug)]
 pub struct MaglevTables {
     seed: Seed,
@@ -27,20 +27,20 @@ struct Pool {
     /// The last weight of each real server that was not 0, or 0.
     weights: BTreeMap<IpAddr, u32>,
     table: Option<Arc<Table>>,
-    /// Whether something of what its table is made of may have changed.
+    /// Whether data that its table depends on may have changed.
     stale: bool,
 }
 
 impl MaglevTables {
-    /// For a balancer without services, which places by `seed`; tables have `slots` slots, a prime.
+    /// For a balancer without services; tables use `seed` and have `slots` slots, a prime.
     #[must_use]
     pub fn new(seed: Seed, slots: u32) -> Self {
         Self { seed, slots, pools: BTreeMap::new() }
     }
 
-    /// Tables are made with this seed and so many slots from now on. The changes that differ in it
-    /// come before those that are then given to [`Self::follow`], or alone; none where nothing
-    /// differs.
+    /// Changes the seed and the number of slots for all tables. Returns the changes for the
+    /// balancer, to be put before those given to [`Self::follow`], or applied alone; none if
+    /// nothing differs.
     #[must_use]
     pub fn remake(&mut self, seed: Seed, slots: u32) -> Vec<Change> {
         if (self.seed, self.slots) == (seed, slots) {
@@ -52,9 +52,9 @@ impl MaglevTables {
         change.into_iter().collect()
     }
 
-    /// Takes note of `changes` and gives them back with the tables that they need behind them: one
-    /// for each service whose table is another than before. They have to be applied together, so
-    /// that no packet comes in between.
+    /// Records `changes` and returns them with the tables that they need behind them: one for each
+    /// service whose table has changed. They have to be applied together, so that no packet comes
+    /// in between.
     #[must_use]
     pub fn follow(&mut self, mut changes: Vec<Change>) -> Vec<Change> {
         self.note_all(&changes);
@@ -62,30 +62,30 @@ impl MaglevTables {
         changes
     }
 
-    /// The first half of [`Self::follow`]: takes note of the changes and makes nothing.
+    /// The first half of [`Self::follow`]: records the changes, computes nothing.
     pub fn note_all(&mut self, changes: &[Change]) {
         changes.iter().for_each(|change| self.note(change));
     }
 
-    /// Whether there is no table to make.
+    /// Whether no table needs to be computed.
     #[must_use]
     pub fn is_current(&self) -> bool {
         !self.pools.values().any(Pool::wants_table)
     }
 
-    /// Whether it knows the service, with a table or without.
+    /// Whether it has the service, with a table or without.
     #[must_use]
     pub fn has(&self, service: &str) -> bool {
         self.pools.contains_key(service)
     }
 
-    /// The table of a service, where it has one.
+    /// The table of a service, if it has one.
     #[must_use]
     pub fn table(&self, service: &str) -> Option<&Arc<Table>> {
         self.pools.get(service)?.table.as_ref()
     }
 
-    /// The services that have a table, with it.
+    /// The services with a table, and the table.
     pub fn tables(&self) -> impl Iterator<Item = (&str, &Table)> {
         self.pools.iter().filter_map(|(name, pool)| Some((name.as_str(), pool.table.as_deref()?)))
     }
@@ -106,7 +106,7 @@ impl MaglevTables {
             }
             Change::SetScheduler { service, scheduler } => {
                 if let Some(pool) = self.pools.get_mut(service) {
-                    // The balancer forgets its table with the scheduler.
+                    // The balancer drops its table with the scheduler.
                     (pool.scheduler, pool.table, pool.stale) = (*scheduler, None, true);
                 }
             }
@@ -124,7 +124,8 @@ impl MaglevTables {
                 self.seed = *seed;
                 self.all_stale();
             }
-            // Who is down, drains or warms up keeps its slots; its flows find others by `fallback`.
+            // A real server that is down, drains or warms up keeps its slots; `fallback` decides
+            // about its flows.
             Change::SetWeight { .. }
             | Change::SetThresholds { .. }
             | Change::SetListens { .. }
@@ -140,12 +141,12 @@ impl MaglevTables {
         }
     }
 
-    /// Whether the real server is among those that share the slots: a last resort is not.
+    /// Whether the real server can have slots: a last resort has none.
     fn has_slots(&self, service: &str, address: IpAddr) -> bool {
         self.pools.get(service).is_some_and(|pool| pool.weights.contains_key(&address))
     }
 
-    /// `None`: it has gone.
+    /// `None`: it was removed.
     fn set_weight(&mut self, service: &str, address: IpAddr, weight: Option<u32>) {
         let Some(pool) = self.pools.get_mut(service) else { return };
         pool.stale = true;
@@ -159,9 +160,9 @@ impl MaglevTables {
         self.pools.values_mut().for_each(|pool| pool.stale = true);
     }
 
-    /// The other half: the tables that are not what they were. Services with the same real servers
-    /// share one. Before each service `go_on` is asked; `None` where it says no: a keeper in the
-    /// middle of its work is good for nothing more.
+    /// The second half: computes the tables that have changed. Services with the same real servers
+    /// share one. Asks `go_on` before each service and returns `None` if it says no; these tables
+    /// are then incomplete and must be dropped.
     #[must_use]
     pub fn make_while(&mut self, go_on: impl Fn() -> bool) -> Option<Vec<Change>> {
         let (seed, slots) = (self.seed, self.slots);

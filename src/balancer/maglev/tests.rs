@@ -12,7 +12,7 @@ use crate::model::{Policy, RealSpec, SchedulerKind, ServiceSpec};
 const SEED: Seed = Seed(17, 19);
 const SMALL: u32 = MIN_SLOTS;
 
-/// Every third one is of IPv6.
+/// Every third one is IPv6.
 fn address(number: u32) -> IpAddr {
     if number.is_multiple_of(3) {
         IpAddr::V6((0x2001_0db8_u128 << 96 | u128::from(number)).into())
@@ -29,8 +29,8 @@ fn table(slots: u32, weights: &[u32]) -> Table {
     Table::new(SEED, slots, reals(weights))
 }
 
-/// The table as its file tells it: all turns of all members put in order, each member's walk over
-/// the slots written out.
+/// The table as the documentation of `build` describes it: all turns of all members sorted, each
+/// member's permutation written out.
 fn naive(slots: u32, weights: &[u32]) -> Vec<Option<IpAddr>> {
     let slots = u64::from(slots);
     let draw = |address: IpAddr, what: u8| {
@@ -48,7 +48,7 @@ fn naive(slots: u32, weights: &[u32]) -> Vec<Option<IpAddr>> {
     let mut turns = Vec::new();
     for (place, &(address, weight)) in members.iter().enumerate() {
         let phase = draw(address, 2) >> 32;
-        // A number of turns that nobody reaches.
+        // More turns than any member gets.
         for number in 0..slots {
             // (number + phase) / weight with a common denominator for all.
             let product: u128 = members.iter().map(|(_, weight)| u128::from(*weight)).product();
@@ -87,7 +87,7 @@ proptest! {
         prop_assert_eq!(owners(&table(SMALL, &weights)), naive(SMALL, &weights));
     }
 
-    /// Each has a share by its weight, to within two slots, and at least one.
+    /// Each has a share of slots by its weight, within two slots, and at least one.
     #[test]
     fn shares_are_the_weights(weights in prop::collection::vec(1_u32..=65_535, 1..20)) {
         let table = table(SMALL, &weights);
@@ -96,14 +96,14 @@ proptest! {
             let share = f64::from(SMALL) * f64::from(weight) / total;
             let slots = table.slots_of(address) as f64;
             prop_assert!(slots >= 1.0, "{address} has no slot");
-            // Who has one for nothing takes it from the others.
+            // A member with the one guaranteed slot takes it from the others.
             let given = weights.len() as f64;
             prop_assert!((slots - share).abs() <= given.max(2.0), "{} for {}", slots, share);
         }
     }
 
     #[test]
-    fn the_order_of_real_servers_says_nothing(
+    fn the_order_of_real_servers_does_not_matter(
         weights in prop::collection::vec(0_u32..20, 1..9),
         turned in 0_usize..9,
     ) {
@@ -116,7 +116,7 @@ proptest! {
         prop_assert_eq!(one.moved(&other), 0);
     }
 
-    /// One that goes moves its own slots and at most a few others; the rest know nothing of it.
+    /// A removed member moves its own slots and at most a few others.
     #[test]
     fn a_lost_server_or_a_weight_moves_little_else(
         weights in prop::collection::vec(1_u32..20, 2..30),
@@ -136,8 +136,8 @@ proptest! {
     }
 }
 
-/// Computed apart from this code, over bytes in little-endian order: directors of different
-/// versions and machines agree as long as this stays.
+/// Computed by another program, over bytes in little-endian order: directors of different versions
+/// and machines agree while this value stays.
 #[test]
 fn a_table_is_the_same_on_every_machine() {
     let reals = [("10.0.0.11", 1), ("2001:db8:1::13", 2), ("10.0.0.12", 3), ("10.0.0.14", 0)];
@@ -192,7 +192,7 @@ fn primes_and_the_bounds() {
     assert!(is_prime(4_294_967_291) && !is_prime(u32::MAX));
 }
 
-// What the keeper makes of changes.
+// The tables that follow changes.
 
 fn service(name: &str, scheduler: SchedulerKind, weights: &[u32]) -> Change {
     let reals = reals(weights).into_iter().map(|(address, weight)| RealSpec::new(address, weight));
@@ -209,7 +209,7 @@ fn set_weight(number: u32, weight: u32) -> Change {
     Change::SetWeight { service: "web".to_owned(), address: address(number), weight }
 }
 
-/// A keeper of one service `web` with mh and the weights 1, 2, 3.
+/// The tables of one service `web` with mh and the weights 1, 2, 3.
 fn maglev_tables() -> MaglevTables {
     let mut maglev_tables = MaglevTables::new(SEED, SMALL);
     let _ = maglev_tables.follow(vec![service("web", SchedulerKind::Maglev, &[1, 2, 3])]);
@@ -243,7 +243,7 @@ fn a_table_comes_with_its_service_and_behind_everything_else() {
 }
 
 #[test]
-fn what_changes_the_table_brings_one() {
+fn a_change_of_its_input_computes_a_table() {
     let web = || "web".to_owned();
     let real = RealSpec::new(address(3), 4);
     let rows = [
@@ -270,11 +270,11 @@ fn what_changes_the_table_brings_one() {
 }
 
 #[test]
-fn weight_zero_is_the_last_other_weight() {
+fn weight_zero_keeps_the_previous_slots() {
     let mut maglev_tables = maglev_tables();
     let before = Arc::clone(maglev_tables.table("web").unwrap());
     assert_eq!(maglev_tables.follow(vec![set_weight(1, 0)]).len(), 1);
-    // Another change does not bring it up either.
+    // Another change does not restore its weight either.
     let changes = maglev_tables.follow(vec![set_weight(0, 5)]);
     assert_eq!(**tables(&changes)[0].1, table(SMALL, &[5, 2, 3]));
     let changes = maglev_tables.follow(vec![set_weight(0, 1), set_weight(1, 2)]);
@@ -282,7 +282,7 @@ fn weight_zero_is_the_last_other_weight() {
 }
 
 #[test]
-fn a_service_that_turns_to_maglev_has_its_table_again() {
+fn a_service_that_returns_to_maglev_gets_a_table() {
     let mut maglev_tables = maglev_tables();
     let to = |scheduler| vec![Change::SetScheduler { service: "web".to_owned(), scheduler }];
     let _ = maglev_tables.follow(to(SchedulerKind::Failover));
@@ -308,9 +308,9 @@ fn other_slots_or_another_seed_are_tables_for_all() {
     assert_eq!(**tables(&changes)[0].1, Table::new(Seed(1, 1), 1_033, reals(&[1, 2, 3])));
 }
 
-/// Somebody who stops may not wait for a thousand of them.
+/// A director that stops does not wait for a thousand tables.
 #[test]
-fn no_table_is_begun_after_the_word_to_stop() {
+fn no_table_is_begun_after_a_stop() {
     let mut maglev_tables = MaglevTables::new(SEED, SMALL);
     assert!(maglev_tables.is_current());
     maglev_tables.note_all(&[service("dns", SchedulerKind::RoundRobin, &[1])]);

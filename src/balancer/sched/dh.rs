@@ -1,7 +1,7 @@
-//! Destination hashing: all flows of a virtual address to the same real server. Weights count for
-//! nothing, but for 0.
+//! Destination hashing: all flows of a virtual address go to the same real server. Weights are
+//! ignored, except for 0.
 //!
-//! As with [`sh`](super::sh), rendezvous hashing in the place of IPVS's buckets.
+//! Like [`sh`](super::sh), with rendezvous hashing instead of IPVS's buckets.
 
 use super::{Pool, Scheduler};
 use crate::balancer::placement::{PlacementKey, by_policy};

@@ -1,5 +1,5 @@
-//! Weighted failover: everything to the server of the highest weight; the next one stands by. So it
-//! is for flows without an entry: no hash is asked.
+//! Weighted failover: all flows go to the usable server with the highest weight. Flows without an
+//! entry go there too, not by hash.
 
 use super::load::heavier;
 use super::{Pool, Scheduler};

@@ -1,4 +1,4 @@
-//! Least connections. Weights count for nothing, but for 0; how far a slow start has come does.
+//! Least connections. Weights are ignored, except for 0; the progress of a slow start counts.
 
 use super::load::overhead;
 use super::{Pool, Scheduler};

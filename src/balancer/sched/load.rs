@@ -1,4 +1,4 @@
-//! What a real server's connections weigh, for those schedulers that compare it.
+//! A real server's load, for the schedulers that compare it.
 
 use std::cmp::Ordering;
 
@@ -11,18 +11,18 @@ pub(super) fn overhead(real: &Real) -> u64 {
     257 * real.active() + real.inactive()
 }
 
-/// The usable one whose load per weight is the least; of several the one configured first.
+/// The usable real server with the least load per weight; of several the one configured first.
 pub(super) fn least(pool: Pool<'_>, load: fn(&Real) -> u64) -> Option<usize> {
     pool.usable().min_by(|(_, a), (_, b)| by_weight(a, b, load)).map(|(place, _)| place)
 }
 
-/// Compares load per share, crosswise, so that nothing is rounded. At most 2^24 connections and a
-/// share below 2^26 stay below 2^59.
+/// Compares load per share by cross-multiplication, so that nothing is rounded. At most 2^24
+/// connections and a share below 2^26 stay below 2^59.
 pub(super) fn by_weight(a: &Real, b: &Real, load: fn(&Real) -> u64) -> Ordering {
     (load(a) * b.share()).cmp(&(load(b) * a.share()))
 }
 
-/// Of two, the one with the larger weight; of equal ones the first.
+/// The one with the larger weight; of equal ones the first.
 pub(super) fn heavier<'a>(one: (usize, &'a Real), other: (usize, &'a Real)) -> (usize, &'a Real) {
     if other.1.weight() > one.1.weight() { other } else { one }
 }

@@ -1,9 +1,9 @@
-//! Maglev hashing: the flow's hash names a slot of the [table](crate::balancer::maglev), and the
-//! slot a real server.
+//! Maglev hashing: the flow's hash selects a slot of the [table](crate::balancer::maglev), and the
+//! slot names a real server.
 //!
-//! A server that takes no new flow keeps its slots. Its flows are hashed again until a slot's
-//! server takes them, so that nobody else's flow moves, and come back with it; without `fallback`
-//! they are refused.
+//! A server that takes no new flow keeps its slots. Its flows are hashed again until they hit a
+//! slot of a usable server, so that no other server's flow moves, and they return to it when it is
+//! usable again. Without `fallback` they are refused.
 
 use std::collections::HashMap;
 
@@ -12,12 +12,12 @@ use crate::balancer::maglev::Table;
 use crate::balancer::placement::{self, PlacementKey};
 use crate::balancer::real::Real;
 
-/// How often a flow is hashed again before all servers are looked at.
+/// How often a flow is hashed again before all servers are searched.
 const REHASHES: usize = 32;
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Maglev {
-    /// The place in the pool of each of the table's members.
+    /// The pool index of each of the table's members.
     places: Vec<Option<usize>>,
 }
 
@@ -39,7 +39,7 @@ impl Scheduler for Maglev {
                 hash = placement::next_hash(hash);
             }
         }
-        // Next to nobody is usable, or the table has not come yet.
+        // Few servers are usable, or there is no table yet.
         placement::usable(first, pool, Real::hash_weight)
     }
 

@@ -1,7 +1,7 @@
-//! Schedulers: each a file, all behind one tiny trait, chosen by name in [`new`] alone.
+//! Schedulers: one file each, behind one small trait, chosen by name in [`new`] alone.
 //!
-//! The algorithms are IPVS's unless their file says otherwise; real servers are walked in
-//! configuration order (IPVS walks from the newest to the oldest), so ties go to the one configured
+//! The algorithms are IPVS's unless their file says otherwise. Real servers are visited in
+//! configuration order (IPVS goes from the newest to the oldest), so ties go to the one configured
 //! first.
 
 mod dh;
@@ -29,24 +29,23 @@ use crate::model::{Policy, RealId, SchedulerKind};
 
 /// Chooses the real server of a new flow.
 pub(super) trait Scheduler: Debug + Send + Copied {
-    /// The place in `pool` of the chosen one; `None` when there is none.
+    /// The index in `pool` of the chosen real server; `None` if there is none.
     fn pick(&mut self, flow: PlacementKey<'_>, pool: Pool<'_>) -> Option<usize>;
 
-    /// Where the flow belongs whatever flows there are, the same however often it is asked: for
-    /// flows without an entry. By hash, unless a scheduler has no need of one.
+    /// Where a flow without an entry belongs: independent of other flows, and the same at every
+    /// call. By hash, unless a scheduler needs none.
     fn place(&self, flow: PlacementKey<'_>, pool: Pool<'_>) -> Option<usize> {
         placement::usable(flow.hash(), pool, Real::hash_weight)
     }
 
-    /// The pool has changed: members, weights, or the table. (That a slow start goes on is no
-    /// change.)
+    /// Called when the pool has changed: members, weights, or the table. (The progress of a slow
+    /// start is no change.)
     fn changed(&mut self, _pool: Pool<'_>) {}
 }
 
-/// A scheduler that is cloned can be asked what it would say without a change of the one that
-/// decides.
+/// A cloned scheduler can be asked for its choice without changing the state of the original.
 pub(super) trait Copied {
-    /// The same, in the same state.
+    /// A copy in the same state.
     fn copied(&self) -> Box<dyn Scheduler>;
 }
 
@@ -56,7 +55,7 @@ impl<S: Scheduler + Clone + 'static> Copied for S {
     }
 }
 
-/// The scheduler of that kind; `seed` is random.
+/// Creates the scheduler of that kind; `seed` is random.
 pub(super) fn new(kind: SchedulerKind, seed: u64) -> Box<dyn Scheduler> {
     match kind {
         SchedulerKind::RoundRobin => Box::new(rr::RoundRobin::default()),
@@ -74,8 +73,8 @@ pub(super) fn new(kind: SchedulerKind, seed: u64) -> Box<dyn Scheduler> {
     }
 }
 
-/// A service's real servers in configuration order, and what its configuration says of choosing
-/// among them.
+/// A service's real servers in configuration order, and the configuration that the choice among
+/// them depends on.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Pool<'a> {
     pub(super) ids: &'a [RealId],
@@ -85,44 +84,44 @@ pub(super) struct Pool<'a> {
     pub(super) eligible: Eligible,
 }
 
-/// Who may be chosen.
+/// Which real servers may be chosen.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Eligible {
-    /// Those who may take a new connection.
+    /// Those that may take a new connection.
     ForNewFlows,
-    /// Full ones too: where a flow without an entry belongs must not depend on how many others
-    /// there are.
+    /// Full ones too: the real server of a flow without an entry must not depend on the number of
+    /// other flows.
     InRotation,
-    /// For a flow that has begun before, without a fallback: those too who take nothing new and
-    /// serve what they have, since nobody else can have been chosen for it. With a fallback it may
-    /// have begun before or after its real server stopped to take new flows, which nobody can tell,
-    /// and goes where such a new one would go.
+    /// For an existing flow. Without a fallback, also those that take nothing new and only serve
+    /// what they have: only such a server can have been chosen for it. With a fallback the flow may
+    /// have begun before or after its real server stopped taking new flows. Its packet does not
+    /// show which, so it goes where a new flow would go.
     ForExistingFlows,
 }
 
 impl<'a> Pool<'a> {
-    /// The real servers that may take a new connection, with their places.
+    /// The real servers that may take a new connection, with their indexes.
     pub(super) fn usable(self) -> impl Iterator<Item = (usize, &'a Real)> {
         self.usable_from(0)
     }
 
-    /// The same from one place on.
+    /// The same, starting at an index.
     pub(super) fn usable_from(self, first: usize) -> impl Iterator<Item = (usize, &'a Real)> {
         self.iter_from(first).filter(move |(_, real)| self.takes(real))
     }
 
-    /// Those to which flows belong, whether they may take a new one or not.
+    /// The real servers to which flows belong, whether or not they may take a new one.
     pub(super) fn configured(self) -> impl Iterator<Item = (usize, &'a Real)> {
         self.iter_from(0).filter(|(_, real)| real.configured() && real.hash_weight() > 0)
     }
 
-    /// Whether the one at that place may take a new connection.
+    /// Whether the real server at that index may take a new connection.
     pub(super) fn is_usable(self, place: usize) -> bool {
         self.ids.get(place).is_some_and(|&id| self.takes(&self.reals[id]))
     }
 
-    /// The place of the last resort, where the scheduler has found nobody. A policy without
-    /// fallback refuses a flow though others are there.
+    /// The index of the last resort, for a scheduler that has found none. Without fallback the
+    /// policy refuses a flow while other servers are usable.
     pub(super) fn last_resort(self) -> Option<usize> {
         if !self.policy.fallback && self.usable().next().is_some() {
             return None;

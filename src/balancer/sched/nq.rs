@@ -1,5 +1,5 @@
-//! Never queue: the first server without an active connection, whatever its weight; where all have
-//! one, as sed.
+//! Never queue: the first server without an active connection, whatever its weight; if all have
+//! one, the choice of sed.
 
 use super::sed::shortest;
 use super::{Pool, Scheduler};

@@ -1,9 +1,9 @@
-//! Weighted overflow: everything to the server of the highest weight until its active connections
-//! exceed that weight, then to the next. Where all are full nobody is chosen, as in IPVS.
+//! Weighted overflow: all flows go to the server with the highest weight until its active
+//! connections exceed that weight, then to the next. If all are full none is chosen, as in IPVS.
 //!
-//! Flows without an entry are not in any count, and go by weight, as with most schedulers
-//! ([`Scheduler::place`]): a weight here is what a server bears, so each gets its share of what all
-//! bear together. The heaviest one would get all there is.
+//! Flows without an entry are in no count, and are placed by weight, as with most schedulers
+//! ([`Scheduler::place`]): a weight here is a server's capacity, so each gets its share of the
+//! total capacity. Otherwise the server with the highest weight would get all of them.
 
 use super::load::heavier;
 use super::{Pool, Scheduler};

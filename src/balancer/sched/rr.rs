@@ -6,7 +6,7 @@ use crate::balancer::placement::PlacementKey;
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct RoundRobin {
-    /// The place after the last one chosen.
+    /// The index after the last chosen server.
     next: usize,
     turns: Turns,
 }

@@ -1,5 +1,5 @@
-//! Shortest expected delay: the least active connections per weight, the new one counted in. So a
-//! server that is twice as fast is the first to be asked when all are idle, where wlc takes any.
+//! Shortest expected delay: the least active connections per weight, with the new one counted in.
+//! When all are idle it chooses the fastest server, where wlc chooses the first.
 
 use super::load::least;
 use super::{Pool, Scheduler};

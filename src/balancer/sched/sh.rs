@@ -1,8 +1,9 @@
-//! Source hashing: a client always meets the same real server; with `hash_ports`, a flow.
+//! Source hashing: all flows of a client go to the same real server; with `hash_ports`, each flow
+//! is hashed on its own.
 //!
-//! IPVS deals out 256 buckets anew whenever a server comes or goes, so that almost every client
-//! moves. Here it is weighted rendezvous hashing with the seed that directors share: only a lost
-//! server's clients move.
+//! IPVS redistributes 256 buckets whenever a server is added or removed, so that almost every
+//! client moves. Here it is weighted rendezvous hashing with the seed that directors share: only a
+//! lost server's clients move.
 
 use super::{Pool, Scheduler};
 use crate::balancer::placement::{PlacementKey, by_policy};

@@ -1,5 +1,5 @@
-//! The schedulers against models of IPVS's algorithms, or of what their files say instead, written
-//! the naive way.
+//! The schedulers against naive models of IPVS's algorithms, or of the algorithm that their file
+//! describes.
 #![allow(clippy::unwrap_used)]
 
 mod hash;
@@ -18,15 +18,15 @@ use crate::balancer::tcp::State;
 use crate::model::{RealSpec, Seed, ServiceId};
 use crate::wire::protocol;
 
-/// The seed of schedulers that draw lots.
+/// The seed of randomised schedulers.
 const RANDOM: u64 = 42;
 /// The seed of flows that are placed by hash.
 const SEED: Seed = Seed(11, 13);
 
-/// What a model knows of a real server.
+/// The model of a real server.
 #[derive(Clone, Copy, Debug)]
 struct Member {
-    /// Of everybody who ever was in the pool.
+    /// Unique among all that ever were in the pool.
     id: u32,
     weight: u32,
     /// The last weight that was not 0.
@@ -52,7 +52,7 @@ impl Member {
         }
     }
 
-    /// Every other one is of IPv6.
+    /// Every other one is IPv6.
     fn address(&self) -> IpAddr {
         if self.id.is_multiple_of(2) {
             Ipv4Addr::from(0x0a00_0000 + self.id).into()
@@ -131,7 +131,7 @@ impl Bench {
         self.with_pool(|scheduler, pool| scheduler.changed(pool));
     }
 
-    /// The choice for one more flow.
+    /// Chooses for one more flow.
     fn pick(&mut self) -> Option<usize> {
         self.flows += 1;
         self.pick_for(&flow(self.flows))
@@ -141,14 +141,14 @@ impl Bench {
         self.with_pool(|scheduler, pool| scheduler.pick(PlacementKey { key, seed: SEED }, pool))
     }
 
-    /// Picks as a word: A for the first real server, `-` for none.
+    /// Picks as text: A for the first real server, `-` for none.
     fn sequence(&mut self, len: usize) -> String {
         const NAMES: [char; 6] = ['A', 'B', 'C', 'D', 'E', 'F'];
         (0..len).map(|_| self.pick().map_or('-', |place| NAMES[place])).collect()
     }
 }
 
-/// The `number`th client's flow; every other one is of IPv6.
+/// The `number`th client's flow; every other one is IPv6.
 fn flow(number: u32) -> Key {
     let (client, vip): (IpAddr, IpAddr) = if number.is_multiple_of(2) {
         (Ipv4Addr::from(0xc612_0000 + number).into(), Ipv4Addr::new(192, 0, 2, 10).into())
@@ -199,7 +199,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 impl Bench {
-    /// Does the step, tells the scheduler of it, and says how many picks follow.
+    /// Applies the step, notifies the scheduler, and returns how many picks follow.
     fn apply(&mut self, step: Step) -> usize {
         match step {
             Step::Picks(picks) => return picks,
@@ -218,7 +218,7 @@ impl Bench {
 
 proptest! {
     #[test]
-    fn only_the_usable_are_picked_and_somebody_whenever_there_is_one(
+    fn only_usable_servers_are_picked_and_one_whenever_there_is_one(
         kind in prop::sample::select(SchedulerKind::ALL.to_vec()),
         start in members(),
         steps in steps(),
@@ -227,7 +227,7 @@ proptest! {
         for step in steps {
             for _ in 0..bench.apply(step) {
                 let usable = |member: &Member| {
-                    // ovf turns away whoever comes when all are full.
+                    // ovf refuses flows when all servers are full.
                     let full = member.active > u64::from(member.weight);
                     member.usable() && !(kind == SchedulerKind::Overflow && full)
                 };
@@ -241,7 +241,7 @@ proptest! {
 }
 
 #[test]
-fn nobody_usable_is_nobody_picked() {
+fn without_a_usable_server_none_is_picked() {
     for kind in SchedulerKind::ALL {
         assert_eq!(Bench::of_weights(kind, &[]).sequence(3), "---", "{}", kind.name());
         assert_eq!(Bench::of_weights(kind, &[0, 0]).sequence(3), "---", "{}", kind.name());

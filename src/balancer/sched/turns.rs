@@ -1,20 +1,20 @@
-//! Turns that a real server in its slow start lets pass, for round robin, which gives everybody a
-//! turn.
+//! Turns that a real server passes up during its slow start, for round robin, which offers every
+//! server a turn.
 
 use super::Pool;
 use crate::balancer::ramp::FULL;
 use crate::balancer::real::Real;
 
-/// What each real server has saved up towards its next turn.
+/// The progress of each real server towards its next turn.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Turns {
     saved: Vec<u32>,
 }
 
 impl Turns {
-    /// Whether the real server at `place`, whose turn it is, takes it: as many turns of a thousand
-    /// as it has grown to. Who has grown most takes each, so somebody does in every round, and
-    /// those that come up together share as ever.
+    /// Whether the real server at `place` takes the turn that it is offered: as many of a thousand
+    /// turns as thousandths of its weight are reached. The server with the largest share takes
+    /// every turn, so each round has a taker, and servers that come up together share equally.
     #[inline]
     pub(super) fn takes(&mut self, pool: Pool<'_>, place: usize, real: &Real) -> bool {
         real.grown() == FULL || self.takes_in_slow_start(pool, place, real)

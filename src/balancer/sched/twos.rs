@@ -1,9 +1,9 @@
-//! The power of two choices: two real servers drawn at random by weight, of which the less loaded
-//! one is taken. Almost as even as wlc, and several directors that do not know of each other's
-//! connections do not all run to the same server.
+//! The power of two choices: draws two real servers at random by weight and takes the less loaded
+//! one. This is almost as even as wlc, and several directors that do not know each other's
+//! connections do not all choose the same server.
 //!
-//! IPVS draws from one number more than there are, which gives one server a little more; here
-//! shares are exact.
+//! IPVS draws from one number too many, which gives one server a little more; here shares are
+//! exact.
 
 use super::load::{by_weight, overhead};
 use super::{Pool, Scheduler};
@@ -31,7 +31,7 @@ impl Scheduler for TwoChoices {
     }
 }
 
-/// The real server that a number below the sum of all shares falls on, laid end to end.
+/// The real server at `number`, with the shares laid end to end.
 fn at(pool: Pool<'_>, mut number: u64) -> Option<(usize, &Real)> {
     pool.usable().find(|(_, real)| match number.checked_sub(real.share()) {
         Some(rest) => {
@@ -51,8 +51,8 @@ impl Generator {
     pub(super) fn below(&mut self, bound: u64) -> u64 {
         let random = next_hash(self.0);
         self.0 = self.0.wrapping_add(STEP);
-        // Lemire's way without a division; the bias is below 2^-28 for 1,024 servers of the largest
-        // weight.
+        // Lemire's method without a division; the bias is below 2^-28 for 1,024 servers of the
+        // largest weight.
         u64::try_from((u128::from(random) * u128::from(bound)) >> 64).unwrap_or_default()
     }
 }

@@ -1,4 +1,4 @@
-//! Weighted least connections: the least load per weight.
+//! Weighted least connections: the server with the least load per weight.
 
 use super::load::{least, overhead};
 use super::{Pool, Scheduler};

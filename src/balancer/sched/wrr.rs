@@ -1,8 +1,9 @@
 //! Weighted round robin, the smooth form: weights 3 and 1 give A A B A and not A A A B.
 //!
-//! Each turn every usable real server earns its weight (in thousandths, so that a slow start
-//! counts), and the one with the most pays for the turn with the sum of all weights; of equal ones
-//! the first. Over as many turns as that sum each is chosen exactly as often as its weight says, as
+//! At each pick every usable real server earns its weight (in thousandths, so that a slow start
+//! counts). The server with the most credit is picked and pays the sum of all weights; of equal
+//! ones the first. Over as many picks as that sum each server is picked exactly as often as its
+//! weight says, as with IPVS's interleaved rounds, but spread out.
 //! with IPVS's interleaved rounds, but spread out.
 
 use std::collections::HashMap;
@@ -14,9 +15,9 @@ use crate::model::RealId;
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct WeightedRoundRobin {
-    /// What each place of the pool has earned and not paid.
+    /// The credit of each index of the pool.
     credits: Vec<Credit>,
-    /// The sum of the shares by which they were earned.
+    /// The sum of the shares by which it was earned.
     total: i64,
 }
 
@@ -57,8 +58,8 @@ fn share(real: &Real) -> i64 {
 }
 
 impl WeightedRoundRobin {
-    /// Where shares change, credits grow and shrink with their sum: everybody keeps his place in
-    /// the cycle, and what was earned with large weights is no burst among small ones.
+    /// If shares change, credits scale with their sum: each server keeps its position in the cycle,
+    /// and credit earned with large weights is no burst with small ones.
     fn settle(&mut self, total: i64) {
         if self.total == total {
             return;

@@ -4,11 +4,11 @@
 //! A slot is one word, tag (32 bits of the keyed hash) and entry number, so a miss costs one cache
 //! line and a hit one more for the entry itself. At most half the slots are full.
 //!
-//! The index grows with the table, four times at each step: the slots of few connections lie on few
-//! pages, and a lookup among them misses neither the cache nor the TLB (measured with 256 flows and
-//! room for a million: 6 % of a small packet's cost). It never stops to grow: each insertion moves
-//! a few slots. All sizes have their room in one zeroed allocation, which the kernel backs with
-//! memory only where it is touched:
+//! The index grows with the table, four times at each step: the slots of few connections are on few
+//! pages, so that a lookup misses neither the cache nor the TLB (measured with 256 flows in a table
+//! of a million: 6 % of a small packet's cost). Growth never stops the packets: each insertion
+//! moves a few slots. All sizes share one zeroed allocation, which the kernel backs with memory
+//! only where it is touched:
 //!
 //! ```text
 //! | 512 | 2,048 | 8,192 | ...             | two to four times the capacity |
@@ -22,7 +22,7 @@ use std::ops::Range;
 pub(super) struct Index {
     slots: Vec<u64>,
     current: Region,
-    /// What the current region has grown from, and its first slot that may still be full.
+    /// The region that the current one replaces, and its first slot that may still be full.
     old: Option<(Region, u32)>,
     len: u32,
 }
@@ -32,14 +32,14 @@ const EMPTY: u64 = 0;
 /// How many times larger the next region is.
 const GROWTH: u32 = 4;
 
-/// A region that is this large or smaller is the first.
+/// The size of the first region is at most this.
 const SMALL: u32 = 1_024;
 
-/// Slots that one insertion moves on by. A region of n slots is left when n/2 are full, and the
-/// next one is full after n × 3/2 insertions more: at least one slot each would do.
+/// How many slots each insertion moves. A region of n slots is left when n/2 are full, and the next
+/// one is full n × 3/2 insertions later, so one slot per insertion would suffice.
 const STEPS: usize = 4;
 
-/// A power of two of neighbouring slots.
+/// A power of two of consecutive slots.
 #[derive(Clone, Copy, Debug)]
 struct Region {
     start: usize,
@@ -59,7 +59,7 @@ impl Index {
         Self { slots: vec![EMPTY; slots], current, old: None, len: 0 }
     }
 
-    /// The first entry with this tag for which `is_it` holds.
+    /// The first entry with this tag for which `is_it` returns true.
     #[inline]
     pub(super) fn find(&self, tag: u32, mut is_it: impl FnMut(u32) -> bool) -> Option<u32> {
         let found = self.current.find(&self.slots, tag, &mut is_it);
@@ -69,28 +69,28 @@ impl Index {
         }
     }
 
-    /// The entry that the first slot for this tag names, whosever it is; any number when none does.
+    /// The entry in the first slot for this tag, whatever its flow; any number if the slot is free.
     #[inline]
     pub(super) fn first_at(&self, tag: u32) -> u32 {
         let place = self.current.start + (tag & self.current.mask) as usize;
         self.slots.get(place).map_or(u32::MAX, |&slot| slot_entry(slot))
     }
 
-    /// Where the slots lie in the process's memory.
+    /// The slots' address range in the process's memory.
     pub(super) fn memory(&self) -> Range<usize> {
         let Range { start, end } = self.slots.as_ptr_range();
         start as usize..end as usize
     }
 
-    /// Adds an entry that is not there yet. The table never holds more entries than the index was
-    /// made for.
+    /// Adds an entry that is not there yet. The table never has more entries than the index has
+    /// capacity for.
     pub(super) fn insert(&mut self, tag: u32, entry: u32) {
         self.grow();
         self.current.insert(&mut self.slots, slot(tag, entry));
         self.len += 1;
     }
 
-    /// Takes an entry out.
+    /// Removes an entry.
     pub(super) fn remove(&mut self, tag: u32, entry: u32) {
         let slot = slot(tag, entry);
         let removed = self.current.remove(&mut self.slots, slot)
@@ -98,7 +98,7 @@ impl Index {
         self.len -= u32::from(removed);
     }
 
-    /// Goes on to the next region when half of this one is full, and moves a few slots.
+    /// Switches to the next region when half of this one is full, and moves a few slots.
     fn grow(&mut self) {
         let next = self.current.next();
         if self.old.is_none() && self.len > self.current.mask / 2 && next.end() <= self.slots.len()
@@ -109,8 +109,8 @@ impl Index {
         for _ in 0..STEPS {
             match self.slots[old.start + place as usize] {
                 EMPTY => place += 1,
-                // Removal fills the gap from behind, so this place is looked at once more: what
-                // lies beyond an empty place never belongs before it.
+                // Removal moves later slots into the gap, so this slot is looked at again. A slot
+                // after a gap never belongs before the gap.
                 slot => {
                     old.remove(&mut self.slots, slot);
                     self.current.insert(&mut self.slots, slot);
@@ -157,8 +157,8 @@ impl Region {
         slots[self.start + place as usize] = slot;
     }
 
-    /// Takes a slot out and closes the gap, so that no probe sequence meets a hole. Whether it was
-    /// there.
+    /// Removes a slot and closes the gap, so that no probe sequence is interrupted. Returns whether
+    /// it was there.
     fn remove(self, slots: &mut [u64], slot: u64) -> bool {
         let mut gap = slot_tag(slot) & self.mask;
         loop {
@@ -213,7 +213,7 @@ mod tests {
     use super::*;
 
     proptest! {
-        /// Few distinct homes at the end of the slots, so that sequences collide and wrap round.
+        /// Few distinct homes at the end of the slots, so that sequences collide and wrap around.
         #[test]
         fn behaves_like_a_map(operations in prop::collection::vec((0u32..6, 0u32..12), 1..200)) {
             let mut index = Index::new(8);
@@ -240,7 +240,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(12))]
 
-        /// Up through several regions and down again, with homes that crowd at both ends of a
+        /// Grows through several regions and shrinks again, with homes clustered at both ends of a
         /// region.
         #[test]
         fn finds_all_while_it_grows(tags in prop::collection::vec(any::<u32>(), 1_500), crowd: bool) {
@@ -265,11 +265,11 @@ mod tests {
         }
     }
 
-    /// What one insertion writes: its own slot, and for each step of the growth a slot freed, those
-    /// behind it shifted back, and a slot taken. The probes between are of a keyed hash in slots
-    /// that are at most half full, so short ones.
+    /// The writes of one insertion: its own slot, and for each step of the growth a freed slot,
+    /// those shifted back behind it, and a taken slot. Probe sequences are short, since the hash is
+    /// keyed and at most half of the slots are full.
     #[test]
-    fn no_insertion_moves_more_than_a_few_slots_on() {
+    fn no_insertion_moves_more_than_a_few_slots() {
         const SHIFTED: usize = 12;
         let mut index = Index::new(1_200);
         let (mut most_written, mut grown) = (0, 0);

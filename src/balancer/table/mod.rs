@@ -1,9 +1,9 @@
 //! The connection table: a fixed number of entries, found by keyed hash, expired by a lazy timer
 //! wheel.
 //!
-//! Its capacity is hard. Memory is reserved at the start and touched only as entries come: an empty
-//! table of a million costs next to nothing. One entry is one cache line; with the index a flow of
-//! either family costs 87 bytes in a full table of a million (IPVS: 256 to 300).
+//! Its capacity is fixed. Memory is reserved at the start and touched only as entries are added: an
+//! empty table of a million costs next to nothing. One entry is one cache line; with the index a
+//! flow of either family costs 87 bytes in a full table of a million (IPVS: 256 to 300).
 
 mod index;
 mod waiting;
@@ -23,11 +23,10 @@ use wheel::{Linked, Links, NIL, TICK_MILLIS, Wheel};
 /// The largest capacity: the index then takes 512 MiB of address space.
 pub const MAX_CAPACITY: u32 = Thresholds::MAX;
 
-/// The most entries that one turn looks at, so that a burst of deadlines cannot
-/// hold up packets.
+/// The most entries examined per turn, so that many deadlines at once do not delay packets.
 pub const EXPIRE_BUDGET: usize = 4_096;
 
-/// The most flows that one call of [`Table::look_ahead`] looks for.
+/// The most flows that one call of [`Table::look_ahead`] prefetches.
 pub const AHEAD: usize = 64;
 
 /// A connection.
@@ -43,13 +42,13 @@ pub struct Entry {
     acknowledged: u16,
     marks: Marks,
     real: RealId,
-    /// The tick at whose end the connection is over.
+    /// The tick at whose end the connection expires.
     deadline: u32,
     links: Links,
 }
 
 impl Entry {
-    /// Whose packets these are.
+    /// The flow's key.
     #[must_use]
     pub fn key(&self) -> Key {
         Key { ends: self.ends, protocol: self.protocol }
@@ -60,14 +59,14 @@ impl Entry {
         self.ends == key.ends && self.protocol == key.protocol
     }
 
-    /// Where its client is, of TCP.
+    /// The client's position in its TCP stream.
     #[inline(always)]
     pub(super) fn position(&self) -> Position {
         let opening = self.marks.has(Marks::OPENING);
         Position { next: self.next, acknowledged: self.acknowledged, opening }
     }
 
-    /// What else is known of it.
+    /// The marks of a TCP connection.
     pub(super) fn marks(&self) -> Marks {
         self.marks
     }
@@ -84,46 +83,46 @@ impl Entry {
         self.state
     }
 
-    /// The real server that has it.
+    /// Its real server.
     #[must_use]
     pub fn real(&self) -> RealId {
         self.real
     }
 
-    /// The template that it came by, in the table of templates.
+    /// Its template, in the table of templates.
     pub(super) fn template(&self) -> Option<Handle> {
         self.template.handle()
     }
 
-    /// How long it stays in its state if no packet comes.
+    /// How long it stays in its state without a further packet.
     #[must_use]
     pub fn expires(&self, now: Millis) -> Duration {
         now.until(Millis(u64::from(self.deadline) * TICK_MILLIS))
     }
 
-    /// How long no packet has come, to a tick, if its timeout was `timeout` then; `None`: it was
-    /// longer.
+    /// The time since its last packet, to a tick, if its timeout was `timeout` then; `None`: the
+    /// timeout was longer.
     #[must_use]
     pub fn silent(&self, now: Millis, timeout: Duration) -> Option<Duration> {
         let expires = self.expires(now);
-        // A deadline is at a tick's end.
+        // A deadline is at the end of a tick.
         let longer = expires > timeout + Duration::from_millis(TICK_MILLIS);
         (!longer).then(|| timeout.saturating_sub(expires))
     }
 }
 
-/// What a TCP connection's state does not say.
+/// What is known of a TCP connection beside its state.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(super) struct Marks(u8);
 
 impl Marks {
-    /// Nothing but the client's SYN has been seen: see [`Position::opening`].
+    /// Only the client's SYN has been seen: see [`Position::opening`].
     const OPENING: u8 = 1;
-    /// One segment has come after the client's FIN, which may be the last acknowledgement.
+    /// One segment has followed the client's FIN, which may be the last acknowledgement.
     pub(super) const TALKS: u8 = 2;
-    /// More have come: the client has closed its half and goes on receiving.
+    /// More have followed: the client has closed its direction and still receives.
     pub(super) const HALF_CLOSED: u8 = 4;
-    /// There is, or was, a former connection with the same ends: see [`Key::former`].
+    /// There is, or was, an earlier connection with the same ends: see [`Key::former`].
     pub(super) const HAS_FORMER: u8 = 8;
 
     #[inline(always)]
@@ -137,12 +136,12 @@ impl Marks {
     }
 }
 
-/// An entry's place in the table, valid until the entry is removed.
+/// An entry's index in the table, valid until the entry is removed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Handle(u32);
 
-/// A template's place in what an entry has room for: three bytes. There are fewer templates than
-/// that holds.
+/// A template's index in the three bytes that an entry has for it. There are fewer templates than
+/// they can number.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 struct TemplatePlace([u8; 3]);
 
@@ -161,7 +160,7 @@ impl TemplatePlace {
 }
 
 impl Handle {
-    /// Where in the table it is, below its capacity.
+    /// Its index in the table, below the capacity.
     pub(super) fn place(self) -> usize {
         self.0 as usize
     }
@@ -171,14 +170,14 @@ impl Handle {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Full;
 
-/// What the timers have come to.
+/// Counters of the timers.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Turnover {
     /// Connections that have expired.
     pub expired: u64,
-    /// Timers that came due before their connection's time was up, and were queued again.
+    /// Timers that fired before their connection's deadline, and were queued again.
     pub requeued: u64,
-    /// Connections that were taken out before their time, to make room ([`Table::evict`]).
+    /// Connections evicted before their deadline, for others ([`Table::evict`]).
     pub evicted: u64,
 }
 
@@ -196,7 +195,7 @@ pub struct Table {
     waiting: Waiting,
 }
 
-/// The entries; free ones are chained through `links.next` by the table.
+/// The entries; the table chains free ones through `links.next`.
 #[derive(Debug)]
 struct Slab {
     entries: Vec<Option<Entry>>,
@@ -205,7 +204,7 @@ struct Slab {
 
 impl Linked for Slab {
     fn links(&mut self, entry: u32) -> &mut Links {
-        // Lists only name entries that are on them, and removal takes an entry off its list first.
+        // Lists only contain entries that are in use: removal takes an entry off its list first.
         &mut self.entries[entry as usize].as_mut().expect("a queued entry is alive").links
     }
 }
@@ -230,7 +229,7 @@ impl Table {
         }
     }
 
-    /// How many connections there are.
+    /// The number of connections.
     #[must_use]
     pub fn len(&self) -> usize {
         self.len as usize
@@ -242,26 +241,26 @@ impl Table {
         self.len == 0
     }
 
-    /// How many fit.
+    /// The capacity.
     #[must_use]
     pub fn capacity(&self) -> usize {
         self.capacity as usize
     }
 
-    /// Whether there is no room for another.
+    /// Whether the table is full.
     #[must_use]
     pub fn is_full(&self) -> bool {
         self.len >= self.capacity
     }
 
-    /// What the timers have come to so far, and [`Self::evict`].
+    /// The counters of the timers and of [`Self::evict`].
     #[must_use]
     pub fn turnover(&self) -> Turnover {
         self.turnover
     }
 
-    /// Finds a connection. One whose time is up is still found until [`Self::due`] hands it out;
-    /// the caller asks for them before each batch of packets.
+    /// Finds a connection. An expired one is still found until [`Self::due`] returns it; the caller
+    /// calls that before each batch of packets.
     #[inline]
     #[must_use]
     pub fn find(&self, key: &Key) -> Option<Handle> {
@@ -273,7 +272,7 @@ impl Table {
             .map(Handle)
     }
 
-    /// Finds a connection, as [`Self::find`], and with it what a packet of it has to know.
+    /// Finds a connection like [`Self::find`], with the fields that its packets need.
     #[inline(always)]
     #[must_use]
     pub fn look_up(&self, key: &Key) -> Option<(Handle, State, RealId)> {
@@ -290,18 +289,18 @@ impl Table {
         Some((Handle(place), state, real))
     }
 
-    /// The connection at a handle that [`Self::find`] or [`Self::insert`] gave.
+    /// The connection with a handle from [`Self::find`] or [`Self::insert`].
     #[inline]
     #[must_use]
     pub fn entry(&self, handle: Handle) -> Option<&Entry> {
         self.entries.entries.get(handle.0 as usize)?.as_ref()
     }
 
-    /// Adds a connection whose key is not in the table. Those that are [`State::unproven`] end in
-    /// the order in which they were last heard of: the caller gives them all one timeout.
+    /// Adds a connection whose key is not in the table. [`State::unproven`] connections expire in
+    /// the order of their last packets, since the caller gives them all the same timeout.
     ///
     /// # Errors
-    /// [`Full`] at the capacity; nothing has changed then.
+    /// [`Full`] at the capacity; then nothing has changed.
     pub fn insert(
         &mut self,
         key: Key,
@@ -335,7 +334,7 @@ impl Table {
         Ok(Handle(place))
     }
 
-    /// Notes a packet: the new state and, from now on, the new timeout. Returns the state before.
+    /// Records a packet: the new state, and the new timeout from now on. Returns the state before.
     #[inline(always)]
     pub fn touch(&mut self, handle: Handle, state: State, now: Millis, timeout: Duration) -> State {
         let Some(Some(entry)) = self.entries.entries.get_mut(handle.0 as usize) else {
@@ -351,15 +350,15 @@ impl Table {
         before
     }
 
-    /// Notes which template a connection came by.
+    /// Records the template of a connection.
     pub(super) fn set_template(&mut self, handle: Handle, template: Handle) {
         if let Some(Some(entry)) = self.entries.entries.get_mut(handle.place()) {
             entry.template = TemplatePlace::of(template);
         }
     }
 
-    /// Moves a TCP client's position on by a segment, if that fits it. What does not fit changes
-    /// nothing.
+    /// Advances a TCP client's position by a segment, if the segment fits it. Otherwise nothing
+    /// changes.
     #[inline(always)]
     pub(super) fn follow(&mut self, handle: Handle, segment: &Segment) -> bool {
         let Some(Some(entry)) = self.entries.entries.get_mut(handle.0 as usize) else {
@@ -373,21 +372,21 @@ impl Table {
         fits
     }
 
-    /// Notes where a TCP client is, whatever was known of it.
+    /// Sets a TCP client's position, whatever it was.
     pub(super) fn set_position(&mut self, handle: Handle, position: Position) {
         if let Some(Some(entry)) = self.entries.entries.get_mut(handle.place()) {
             entry.set_position(position);
         }
     }
 
-    /// Sets one of the [`Marks`], or takes it away.
+    /// Sets or clears one of the [`Marks`].
     pub(super) fn mark(&mut self, handle: Handle, mark: u8, value: bool) {
         if let Some(Some(entry)) = self.entries.entries.get_mut(handle.place()) {
             entry.marks.set(mark, value);
         }
     }
 
-    /// Files a connection under another key, which no other one has.
+    /// Moves a connection to another key, which no other connection has.
     pub(super) fn rekey(&mut self, handle: Handle, key: Key) {
         let Some(Some(entry)) = self.entries.entries.get_mut(handle.place()) else { return };
         let before = entry.key();
@@ -396,20 +395,20 @@ impl Table {
         self.index.insert(self.tag(&key), handle.0);
     }
 
-    /// Gives an entry to another real server; returns the one that had it.
+    /// Moves an entry to another real server; returns the previous one.
     pub(super) fn set_real(&mut self, handle: Handle, real: RealId) -> Option<RealId> {
         let entry = self.entries.entries.get_mut(handle.place())?.as_mut()?;
         Some(std::mem::replace(&mut entry.real, real))
     }
 
-    /// The rarer half of [`Self::touch`].
+    /// The less frequent part of [`Self::touch`].
     #[cold]
     fn requeue(&mut self, place: u32, before: State, after: State, deadline: u32) {
         self.unqueue(place, before);
         self.queue(place, after, deadline);
     }
 
-    /// Takes a connection out.
+    /// Removes a connection.
     pub fn remove(&mut self, handle: Handle) -> Option<Entry> {
         let state = self.entry(handle)?.state;
         self.unqueue(handle.0, state);
@@ -419,16 +418,15 @@ impl Table {
         Some(entry)
     }
 
-    /// Takes out the connection that has proved nothing and has been silent longest, so that
-    /// another finds room.
+    /// Evicts the unproven connection that has been silent longest, for another.
     pub fn evict(&mut self) -> Option<Entry> {
         let evicted = self.remove(Handle(self.waiting.first()?));
         self.turnover.evicted += u64::from(evicted.is_some());
         evicted
     }
 
-    /// The next connection whose time is up. No timer waits for it any more: [`Self::renew`] it, or
-    /// [`Self::end`] it. `budget` counts down by each entry looked at.
+    /// Returns the next expired connection. It has no timer any more: the caller has to
+    /// [`Self::renew`] or [`Self::end`] it. `budget` counts down by each entry examined.
     pub fn due(&mut self, now: Millis, budget: &mut usize) -> Option<Handle> {
         let now = tick(now);
         if let Some((place, deadline)) = self.first_waiting()
@@ -454,7 +452,7 @@ impl Table {
         None
     }
 
-    /// Gives a connection whose time was up some more, in another state.
+    /// Gives an expired connection another state and timeout.
     pub fn renew(&mut self, handle: Handle, state: State, timeout: Duration) {
         let Some(Some(entry)) = self.entries.entries.get_mut(handle.place()) else { return };
         let before = std::mem::replace(&mut entry.state, state);
@@ -465,14 +463,14 @@ impl Table {
         self.turnover.requeued += 1;
     }
 
-    /// Takes a connection out whose time is up.
+    /// Removes an expired connection.
     pub fn end(&mut self, handle: Handle) -> Option<Entry> {
         let entry = self.remove(handle)?;
         self.turnover.expired += 1;
         Some(entry)
     }
 
-    /// When [`Self::due`] has something to look at.
+    /// When [`Self::due`] is due.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Millis> {
         let waiting = self.first_waiting().map(|(_, deadline)| deadline);
@@ -480,13 +478,13 @@ impl Table {
         tick.map(|tick| Millis(u64::from(tick) * TICK_MILLIS))
     }
 
-    /// The place and the deadline of the first connection that has proved nothing yet.
+    /// The index and the deadline of the first unproven connection.
     fn first_waiting(&self) -> Option<(u32, u32)> {
         let place = self.waiting.first()?;
         Some((place, self.entry(Handle(place))?.deadline))
     }
 
-    /// Puts an entry on the list where those of its state wait for their end.
+    /// Queues an entry on the list for its state.
     fn queue(&mut self, place: u32, state: State, deadline: u32) {
         if state.unproven() {
             self.waiting.push(&mut self.entries, place);
@@ -503,22 +501,22 @@ impl Table {
         }
     }
 
-    /// Places that hold or have held a connection.
+    /// The number of indexes that hold or have held a connection.
     #[must_use]
     pub fn places(&self) -> usize {
         self.entries.entries.len()
     }
 
-    /// The connections in some of the places, with their places.
+    /// The connections in a range of indexes, with their indexes.
     pub fn iter_in(&self, places: Range<usize>) -> impl Iterator<Item = (usize, &Entry)> {
         let Range { start, end } = places;
         let entries = self.entries.entries.iter().enumerate().take(end).skip(start);
         entries.filter_map(|(place, entry)| Some((place, entry.as_ref()?)))
     }
 
-    /// Brings the connections of these flows into the processor's caches, if they are in the table:
-    /// first all their slots of the index, then all the entries that those name. Reads that do not
-    /// wait for each other overlap.
+    /// Prefetches the connections of these flows into the processor's caches, if they are in the
+    /// table: first all their slots of the index, then all the entries in those slots. The reads
+    /// are independent, so they overlap.
     pub fn look_ahead(&self, keys: impl Iterator<Item = Key>) {
         let mut tags = [0; AHEAD];
         let mut count = 0;
@@ -539,8 +537,7 @@ impl Table {
         std::hint::black_box(states);
     }
 
-    /// Where index and entries lie in the process's memory, for who tells the kernel how to back
-    /// them.
+    /// The address ranges of index and entries in the process's memory, for madvise(2).
     #[must_use]
     pub fn memory(&self) -> [Range<usize>; 2] {
         let entries = &self.entries.entries;
@@ -548,7 +545,7 @@ impl Table {
         [self.index.memory(), start..start + entries.capacity() * size_of::<Option<Entry>>()]
     }
 
-    /// The upper half of the keyed hash: what the index files an entry under.
+    /// The upper half of the keyed hash: an entry's tag in the index.
     #[inline]
     #[allow(clippy::cast_possible_truncation)] // 32 of 64 bits, on purpose
     fn tag(&self, key: &Key) -> u32 {
@@ -563,7 +560,7 @@ impl Slab {
             return place;
         }
         self.entries.push(entry);
-        // The capacity is below 2^24, so the place always fits.
+        // The capacity is below 2^24, so the index always fits.
         u32::try_from(self.entries.len() - 1).unwrap_or(NIL)
     }
 
@@ -574,12 +571,12 @@ impl Slab {
     }
 }
 
-/// The tick that is running at `now`.
+/// The tick at `now`.
 fn tick(now: Millis) -> u32 {
     u32::try_from(now.0 / TICK_MILLIS).unwrap_or(u32::MAX)
 }
 
-/// The first tick that begins at or after `timeout` from `now`.
+/// The first tick that begins at least `timeout` after `now`.
 #[inline]
 fn tick_after(now: Millis, timeout: Duration) -> u32 {
     let last = now.after(timeout).0.saturating_add(TICK_MILLIS - 1);

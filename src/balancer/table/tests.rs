@@ -1,4 +1,4 @@
-//! The table against what it promises: bounds, expiry, laziness, and a naive model.
+//! The table's guarantees: bounds, expiry, lazy timers; and a naive model.
 #![allow(clippy::unwrap_used)]
 
 use std::collections::HashMap;
@@ -12,7 +12,7 @@ use crate::wire::build::Family;
 const SEED: Seed = Seed(7, 9);
 const REAL: RealId = RealId(0);
 
-/// A flow of the client of that number; every other one is of IPv6.
+/// A flow of the client with that number; every other one is IPv6.
 fn key(client: u32) -> Key {
     let family = if client.is_multiple_of(2) { Family::V4 } else { Family::V6 };
     let client = family.pick(
@@ -41,7 +41,7 @@ fn expired(table: &mut Table, now: Millis) -> Vec<Key> {
 }
 
 #[test]
-fn a_flow_of_either_family_costs_one_cache_line_beside_its_index_slots() {
+fn a_flow_of_either_family_costs_one_cache_line_and_its_index_slots() {
     assert_eq!(size_of::<Option<Entry>>(), 64);
 }
 
@@ -73,7 +73,7 @@ fn an_entry_expires_at_its_timeout_and_not_a_tick_before() {
 }
 
 #[test]
-fn a_later_deadline_is_found_out_when_the_first_comes() {
+fn a_later_deadline_is_applied_when_the_first_timer_fires() {
     let mut table = Table::new(8, SEED);
     let handle = insert(&mut table, 1, at(0), seconds(60));
     table.touch(handle, State::Established, at(50), seconds(900));
@@ -134,11 +134,11 @@ fn a_wheel_that_lags_behind_by_more_than_a_turn_loses_nothing() {
 }
 
 #[test]
-fn an_entry_whose_time_is_up_can_have_some_more_from_then_on() {
+fn an_expired_entry_can_be_renewed_from_its_deadline() {
     let mut table = Table::new(8, SEED);
     insert(&mut table, 1, at(0), seconds(60));
     let mut budget = EXPIRE_BUDGET;
-    // The turn comes late; the time is counted from when it was up.
+    // The timer fires late; the new timeout counts from the old deadline.
     let handle = table.due(at(70), &mut budget).unwrap();
     assert_eq!(table.due(at(70), &mut budget), None, "it is handed out once");
     table.renew(handle, State::Idle, seconds(840));
@@ -162,7 +162,7 @@ fn a_template_s_place_is_kept_up_to_the_last_that_three_bytes_hold() {
     }
 }
 
-/// There is nothing to see of it but that nothing happens, whatever it is asked for.
+/// Prefetching has no visible effect, whatever the flows.
 #[test]
 fn looking_ahead_changes_nothing() {
     for count in [0, 1, u32::try_from(AHEAD).unwrap(), 3_000] {
@@ -179,7 +179,7 @@ fn looking_ahead_changes_nothing() {
 }
 
 #[test]
-fn the_unproven_make_room_in_the_order_in_which_they_were_last_heard_of() {
+fn unproven_connections_are_evicted_in_the_order_of_their_last_packets() {
     let mut table = Table::new(8, SEED);
     let mut enter = |client, state| {
         table.insert(key(client), REAL, state, at(u64::from(client)), seconds(60)).unwrap()
@@ -201,7 +201,7 @@ fn the_unproven_make_room_in_the_order_in_which_they_were_last_heard_of() {
 }
 
 #[test]
-fn the_unproven_end_at_their_timeout_and_share_the_turn_s_budget() {
+fn unproven_connections_expire_at_their_timeout_within_the_turns_budget() {
     let mut table = Table::new(10_000, SEED);
     let most = u32::try_from(EXPIRE_BUDGET).unwrap();
     for client in 0..=most {
@@ -219,7 +219,7 @@ fn the_unproven_end_at_their_timeout_and_share_the_turn_s_budget() {
 #[derive(Clone, Debug)]
 enum Operation {
     Insert(u32, u64),
-    /// A flow that has proved nothing.
+    /// A packet of an unproven flow.
     Knock(u32),
     Evict,
     Touch(u32, u64),
@@ -227,7 +227,7 @@ enum Operation {
     Pass(u64),
 }
 
-/// The one timeout of all that is unproven.
+/// The single timeout of all unproven flows.
 const UNPROVEN_SECONDS: u64 = 60;
 
 fn operation() -> impl Strategy<Value = Operation> {
@@ -242,8 +242,8 @@ fn operation() -> impl Strategy<Value = Operation> {
 }
 
 proptest! {
-    /// The naive model: a map from client to the second in which its entry ends, and a list of
-    /// those that wait.
+    /// The naive model: a map from client to the second in which its entry expires, and a list of
+    /// the unproven ones.
     #[test]
     fn behaves_like_a_map_with_deadlines(operations in prop::collection::vec(operation(), 1..120)) {
         let mut table = Table::new(16, SEED);

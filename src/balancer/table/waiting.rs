@@ -1,13 +1,12 @@
-//! The connections that have proved nothing yet, the longest silent first: one list through the
-//! entries themselves.
+//! The unproven connections, longest silent first: one list through the entries themselves.
 //!
-//! They wait here and not on the wheel, so that the first of them can give its place away without a
-//! search. All of them have the same timeout, so the order in which they were last heard of is the
-//! order in which they end, and the first one's deadline is the list's.
+//! They are here and not on the wheel, so that the first can be evicted without a search. All have
+//! the same timeout, so the order of their last packets is the order in which they expire, and the
+//! first one's deadline is the list's.
 
 use super::wheel::{Linked, Links, NIL};
 
-/// In a `prev` link: the entry is the list's first. [`NIL`] there says that it is not on the list.
+/// In a `prev` link: the entry is the list's first. [`NIL`] means that it is not on the list.
 const FIRST: u32 = NIL - 1;
 
 /// The list's two ends.
@@ -20,12 +19,12 @@ pub(super) struct Waiting {
 impl Waiting {
     pub(super) const EMPTY: Self = Self { first: NIL, last: NIL };
 
-    /// The one that has been silent longest.
+    /// The connection that has been silent longest.
     pub(super) fn first(&self) -> Option<u32> {
         (self.first != NIL).then_some(self.first)
     }
 
-    /// Puts an entry that is on no list at the end.
+    /// Appends an entry that is on no list.
     pub(super) fn push(&mut self, entries: &mut impl Linked, entry: u32) {
         let prev = if self.last == NIL { FIRST } else { self.last };
         *entries.links(entry) = Links { next: NIL, prev };
@@ -37,7 +36,7 @@ impl Waiting {
         self.last = entry;
     }
 
-    /// Takes an entry off this list, if it is on it: one that is due is not.
+    /// Removes an entry from this list, if it is on it: an expired one is not.
     pub(super) fn remove(&mut self, entries: &mut impl Linked, entry: u32) {
         let Links { next, prev } = std::mem::replace(entries.links(entry), Links::NONE);
         if prev == NIL {

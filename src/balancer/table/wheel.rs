@@ -1,9 +1,9 @@
 //! The timer wheel: one list of entries per tick, threaded through the entries themselves.
 //!
-//! Timers are lazy. A packet only writes its entry's deadline; the entry stays where it was queued,
-//! and when that tick comes it is queued anew for what its deadline has become. Only a deadline
-//! that moves nearer moves the entry. Deadlines past the wheel's horizon wait in its last slot and
-//! are re-queued.
+//! Timers are lazy. A packet only writes its entry's deadline and leaves the entry where it is
+//! queued; when that tick comes the entry is queued again for its current deadline. Only an earlier
+//! deadline moves the entry. Deadlines past the wheel's horizon are queued in its last slot and
+//! queued again there.
 
 /// Ticks on the wheel. With [`TICK_MILLIS`] the horizon is 17 minutes, past the longest default
 /// timeout.
@@ -18,7 +18,7 @@ pub(super) const NIL: u32 = u32::MAX;
 /// In a `prev` link: the entry is its list's first, and the lower bits are the slot.
 const FIRST: u32 = 0x8000_0000;
 
-/// The links that an entry carries for the list it is on: one of the wheel's, or the waiting ones'.
+/// An entry's links for its list: one of the wheel's, or that of unproven connections.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Links {
     pub(super) next: u32,
@@ -29,17 +29,17 @@ impl Links {
     pub(super) const NONE: Self = Self { next: NIL, prev: NIL };
 }
 
-/// Entries, as the wheel sees them.
+/// The wheel's view of the entries.
 pub(super) trait Linked {
     fn links(&mut self, entry: u32) -> &mut Links;
 }
 
-/// The wheel: list heads, and which of them are not empty.
+/// The wheel: list heads, and a bitmap of those that are not empty.
 #[derive(Debug)]
 pub(super) struct Wheel {
     heads: Vec<u32>,
     occupied: [u64; SLOTS as usize / 64],
-    /// The next tick to be looked at; all before it are empty.
+    /// The next tick to process; all earlier ones are empty.
     current: u32,
 }
 
@@ -48,7 +48,7 @@ impl Wheel {
         Self { heads: vec![NIL; SLOTS as usize], occupied: [0; SLOTS as usize / 64], current: 0 }
     }
 
-    /// Queues an entry for `tick`, or for the horizon when that is nearer, or for now when it has
+    /// Queues an entry for `tick`; for the horizon if that is earlier, or for now if `tick` has
     /// passed.
     pub(super) fn queue(&mut self, entries: &mut impl Linked, entry: u32, tick: u32) {
         let distance = tick.saturating_sub(self.current).min(SLOTS - 1);
@@ -61,7 +61,7 @@ impl Wheel {
         self.occupied[slot as usize / 64] |= 1 << (slot % 64);
     }
 
-    /// Takes an entry off the wheel.
+    /// Removes an entry from the wheel.
     pub(super) fn unqueue(&mut self, entries: &mut impl Linked, entry: u32) {
         let Links { next, prev } = std::mem::replace(entries.links(entry), Links::NONE);
         if prev == NIL {
@@ -81,7 +81,7 @@ impl Wheel {
         }
     }
 
-    /// Takes off one entry that is queued for `now` or earlier; moves on over empty ticks.
+    /// Removes one entry that is queued for `now` or earlier; skips empty ticks.
     pub(super) fn pop(&mut self, entries: &mut impl Linked, now: u32) -> Option<u32> {
         let due = self.next_tick().filter(|&tick| tick <= now);
         let Some(tick) = due else {

@@ -10,7 +10,7 @@ const SLOTS: u32 = 1_031;
 const FLOWS: u32 = 400;
 
 impl Bench {
-    /// With the Maglev table that belongs to the pool.
+    /// With the Maglev table of the pool.
     fn with_table(mut self) -> Self {
         self.make_table();
         self
@@ -28,7 +28,7 @@ impl Bench {
         self.changed();
     }
 
-    /// Who has which of the flows, by address.
+    /// The address of each flow's real server.
     fn placed(&mut self) -> Vec<Option<IpAddr>> {
         let placed = (0..FLOWS).map(|number| self.pick_for(&flow(number)));
         let places: Vec<_> = placed.collect();
@@ -44,7 +44,7 @@ fn policies() -> impl Strategy<Value = Policy> {
     })
 }
 
-/// Whom a flow belongs to by rendezvous among those that may be asked.
+/// The real server of a flow by rendezvous hashing among the eligible ones.
 fn model_of_rendezvous(kind: SchedulerKind, bench: &Bench, key: &Key) -> Option<usize> {
     match kind {
         SchedulerKind::DestinationHashing => best_draw(bench, key.vip_hash(SEED), |_| 1),
@@ -55,8 +55,8 @@ fn model_of_rendezvous(kind: SchedulerKind, bench: &Bench, key: &Key) -> Option<
     }
 }
 
-/// The lowest of all draws, each looked at: of the usable, or of all of whom it is then asked
-/// whether they are.
+/// The lowest of all draws, computed one by one: among the usable servers, or among all with a
+/// check of the winner afterwards.
 fn best_draw(bench: &Bench, hash: u64, weight: fn(&Member) -> u32) -> Option<usize> {
     let mut draws = BTreeMap::new();
     for (place, member) in bench.members.iter().enumerate() {
@@ -75,8 +75,8 @@ fn best_draw(bench: &Bench, hash: u64, weight: fn(&Member) -> u32) -> Option<usi
     bench.members[winner].usable().then_some(winner)
 }
 
-/// Whom a flow belongs to by the table: slot after slot, until somebody takes it or there have been
-/// too many.
+/// The real server of a flow by the table: slot after slot, until a server is usable or the limit
+/// is reached.
 fn model_of_maglev(bench: &Bench, key: &Key) -> Option<usize> {
     let first =
         if bench.policy.hash_ports == Some(false) { key.client_hash(SEED) } else { key.hash(SEED) };
@@ -130,8 +130,8 @@ proptest! {
         }
     }
 
-    /// Whoever stops to take flows moves his own and nobody else's, and they come back with him.
-    /// Without fallback his are refused.
+    /// A server that takes no flows moves only its own flows, and they return with it. Without
+    /// fallback they are refused.
     #[test]
     fn weight_zero_moves_no_other_flow(
         kind in prop::sample::select(BY_HASH.to_vec()),
@@ -145,7 +145,7 @@ proptest! {
         let address = bench.members[gone].address();
         let before = bench.placed();
         bench.apply(Step::Weight(gone, 0));
-        // A table that is made anew meanwhile is the same.
+        // A table computed meanwhile is the same.
         bench.make_table();
         for (before, after) in before.iter().zip(bench.placed()) {
             if *before == Some(address) {
@@ -158,7 +158,7 @@ proptest! {
         prop_assert_eq!(bench.placed(), before);
     }
 
-    /// Where no table has come yet, or of other servers, flows find somebody all the same.
+    /// Without a table, or with one of other servers, flows are still placed.
     #[test]
     fn maglev_without_a_table_that_fits_places_by_rendezvous(weights in prop::collection::vec(1_u32..9, 1..6)) {
         let mut bench = Bench::of_weights(SchedulerKind::Maglev, &weights);
@@ -185,9 +185,9 @@ fn one_client_one_server_unless_ports_count() {
     }
 }
 
-/// Without ports a client meets the same server at every address of the service.
+/// Without ports a client gets the same server at every address of the service.
 #[test]
-fn a_client_is_known_at_every_virtual_address() {
+fn a_client_has_the_same_server_at_every_virtual_address() {
     let mut bench = Bench::of_weights(SchedulerKind::SourceHashing, &[1; 5]);
     for client in 0..100 {
         let client = IpAddr::from([198, 51, 100, client]);
@@ -199,7 +199,7 @@ fn a_client_is_known_at_every_virtual_address() {
 }
 
 #[test]
-fn destination_hashing_asks_for_the_virtual_address_alone() {
+fn destination_hashing_uses_the_virtual_address_alone() {
     let mut bench = Bench::of_weights(SchedulerKind::DestinationHashing, &[1, 200]);
     let mut servers_of = |vip: u8| {
         let vip = IpAddr::from([192, 0, 2, vip]);
@@ -210,10 +210,10 @@ fn destination_hashing_asks_for_the_virtual_address_alone() {
     let servers: Vec<_> = (0..200).map(&mut servers_of).collect();
     assert!(servers.iter().all(|servers| servers.len() == 1));
     let first = servers.iter().filter(|servers| servers.contains(&Some(0))).count();
-    assert!((60..140).contains(&first), "weights count for nothing: {first} of 200");
+    assert!((60..140).contains(&first), "weights are ignored: {first} of 200");
 }
 
-/// One usable server of a thousand is found although its slots are not come upon in time.
+/// One usable server among a thousand is found even if rehashing does not hit its slots.
 #[test]
 fn the_last_one_left_takes_everything() {
     let mut bench = Bench::of_weights(SchedulerKind::Maglev, &[1; 200]).with_table();
@@ -224,7 +224,7 @@ fn the_last_one_left_takes_everything() {
     assert!(bench.placed().into_iter().all(|placed| placed == Some(last)));
 }
 
-/// Rehashing spreads a lost server's flows over the others by weight.
+/// Rehashing distributes a lost server's flows over the others by weight.
 #[test]
 fn a_lost_server_s_flows_spread_by_weight() {
     for kind in [SchedulerKind::SourceHashing, SchedulerKind::Maglev] {

@@ -9,8 +9,8 @@ impl Member {
     }
 }
 
-/// The first of `members` that is eligible and than which no other eligible one is less, found by
-/// comparing each with each.
+/// The first eligible member such that no other eligible one is less, found by comparing each with
+/// each.
 fn first_least(
     members: &[Member],
     eligible: impl Fn(&Member) -> bool,
@@ -36,7 +36,7 @@ fn heavier(one: &Member, other: &Member) -> bool {
     one.weight > other.weight
 }
 
-/// The algorithms of IPVS, word by word.
+/// IPVS's algorithms, literally.
 fn model(kind: SchedulerKind, members: &[Member]) -> Option<usize> {
     let usable = Member::usable;
     match kind {
@@ -82,7 +82,7 @@ const BY_LOAD: [SchedulerKind; 6] = [
 
 proptest! {
     #[test]
-    fn who_compares_loads_takes_the_first_of_the_best(members in members()) {
+    fn load_schedulers_take_the_first_of_the_best(members in members()) {
         for kind in BY_LOAD {
             let picked = Bench::new(kind, &members).pick();
             prop_assert_eq!(picked, model(kind, &members), "{}", kind.name());
@@ -146,7 +146,7 @@ fn overflow_is_full_one_past_the_weight() {
     assert_eq!(bench.sequence(1), "-", "all are full");
 }
 
-/// Each takes the connections that it is given: what sed and nq are for.
+/// Every chosen server keeps its connections: the case that sed and nq are for.
 #[test]
 fn idle_servers_are_filled_by_weight_or_one_by_one() {
     let filled = |kind| {
@@ -190,7 +190,7 @@ fn a_number_below_a_bound_is_below_it() {
     assert!((0..200).any(|_| random.below(u64::MAX) > 1 << 63));
 }
 
-/// The largest weight that a service takes does not overflow.
+/// The largest allowed weight does not overflow.
 #[test]
 fn the_largest_weight_beside_the_smallest() {
     let members = [

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use super::*;
 
-/// Round robin: a pointer that walks the list, twice at most, to the next usable one; it stays
-/// where it is when there is none.
+/// Round robin: a pointer that walks the list, at most twice, to the next usable one; it stays if
+/// there is none.
 #[derive(Default)]
 struct NaiveRoundRobin {
     pointer: usize,
@@ -24,8 +24,8 @@ impl NaiveRoundRobin {
     }
 }
 
-/// Smooth weighted round robin as its file tells it, in thousandths: all earn, the richest pays,
-/// and credits grow with the total.
+/// Smooth weighted round robin as its file describes it, in thousandths: each server earns its
+/// weight, the richest pays, and credits scale with the total.
 #[derive(Default)]
 struct NaiveSmooth {
     credits: HashMap<u32, i128>,
@@ -54,7 +54,7 @@ impl NaiveSmooth {
     }
 }
 
-/// How often each of the weights is picked in IPVS's interleaved rounds, over one cycle of them.
+/// How often each weight is picked in one cycle of IPVS's interleaved rounds.
 fn shares_of_ipvs(weights: &[u32]) -> Vec<u32> {
     let gcd = |a: u32, b: u32| {
         (1..=a.max(b)).rev().find(|d| a.is_multiple_of(*d) && b.is_multiple_of(*d)).unwrap()
@@ -72,7 +72,7 @@ fn shares_of_ipvs(weights: &[u32]) -> Vec<u32> {
     shares
 }
 
-/// The most turns in a row of each.
+/// The longest run of picks of each server.
 fn longest_runs(turns: &[usize], servers: usize) -> Vec<usize> {
     let mut runs = vec![0; servers];
     for run in turns.chunk_by(|one, next| one == next) {
@@ -82,7 +82,7 @@ fn longest_runs(turns: &[usize], servers: usize) -> Vec<usize> {
 }
 
 /// As many real servers of the largest weight as a service may have, before and after one of them
-/// has the smallest.
+/// gets the smallest.
 #[test]
 fn the_largest_sum_of_weights_does_not_overflow() {
     let mut bench = Bench::of_weights(SchedulerKind::WeightedRoundRobin, &[65_535; 1_024]);
@@ -109,7 +109,7 @@ proptest! {
     }
 
     #[test]
-    fn weighted_round_robin_lets_the_richest_pay(start in members(), steps in steps()) {
+    fn weighted_round_robin_picks_the_largest_credit(start in members(), steps in steps()) {
         let mut bench = Bench::new(SchedulerKind::WeightedRoundRobin, &start);
         let mut model = NaiveSmooth::default();
         for step in steps {
@@ -119,9 +119,8 @@ proptest! {
         }
     }
 
-    /// The same shares as IPVS's, cycle by cycle, and each is asked again as soon as the others let
-    /// it: at most twice as many turns in a row as nobody could avoid, of two servers never more
-    /// than that.
+    /// The same shares as IPVS's, cycle by cycle, and short runs: at most twice as many picks in a
+    /// row as the weights make unavoidable, and with two servers no more than those.
     #[test]
     fn weighted_round_robin_has_ipvs_s_shares_without_its_bursts(
         weights in prop::collection::vec(0_u32..40, 1..6),
@@ -153,7 +152,7 @@ proptest! {
         }
     }
 
-    /// What was earned among large weights is no burst among small ones, whoever has gone.
+    /// Credit earned with large weights is no burst with small ones, whichever server was removed.
     #[test]
     fn weighted_round_robin_stays_smooth_when_weights_shrink(
         large in prop::collection::vec(1_u32..65_536, 3),
@@ -191,9 +190,9 @@ fn known_sequences() {
     }
 }
 
-/// One that is away for a while comes back without having saved up for it.
+/// A server that returns has earned nothing while it was away.
 #[test]
-fn weighted_round_robin_owes_nothing_to_who_was_away() {
+fn weighted_round_robin_gives_no_credit_for_absence() {
     let mut bench = Bench::of_weights(SchedulerKind::WeightedRoundRobin, &[1, 1, 1]);
     assert_eq!(bench.sequence(3), "ABC");
     bench.apply(Step::Weight(1, 0));
@@ -202,8 +201,7 @@ fn weighted_round_robin_owes_nothing_to_who_was_away() {
     assert_eq!(bench.sequence(6), "ABCABC");
 }
 
-/// The largest weight that a service takes does not overflow, nor do others wait longer than they
-/// have to.
+/// The largest allowed weight does not overflow, and the others wait no longer than necessary.
 #[test]
 fn the_largest_weights_next_to_the_smallest() {
     let mut bench = Bench::of_weights(SchedulerKind::WeightedRoundRobin, &[1, 65_535]);
