@@ -100,7 +100,7 @@ pub const CHECK: [&str; 31] = [
     "dynamic",
 ];
 /// The keys of `[realserver]`.
-pub const REALSERVER: [&str; 13] = [
+pub const REALSERVER: [&str; 16] = [
     "tun",
     "vips",
     "directors",
@@ -108,6 +108,9 @@ pub const REALSERVER: [&str; 13] = [
     "control_mode",
     "control_group",
     "http",
+    "agent",
+    "agent_state",
+    "agent_cgroup",
     "mss",
     "rule_priority",
     "table",

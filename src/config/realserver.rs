@@ -1,6 +1,6 @@
 //! The real server's model: `[realserver]`, or the same from command-line flags.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -31,6 +31,17 @@ pub enum Mss {
     Off,
 }
 
+/// The load agent.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Agent {
+    /// Where it answers.
+    pub listen: SocketAddr,
+    /// The file whose first word takes the real server out of rotation.
+    pub state: Option<PathBuf>,
+    /// The control group whose pressure is reported; `None`: the host's.
+    pub cgroup: Option<PathBuf>,
+}
+
 /// A checked real server configuration.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct RealServer {
@@ -46,6 +57,8 @@ pub struct RealServer {
     pub access: Access,
     /// The address of the server of metrics and JSON; `None`: no server.
     pub http: Option<HttpAddress>,
+    /// The load agent; `None`: there is none.
+    pub agent: Option<Agent>,
     /// The MSS clamp.
     pub mss: Mss,
     /// The priority of the rules that send packets from the VIPs to `table`.
@@ -107,7 +120,9 @@ impl RealServer {
         let priority = priority.and_then(|entry| entry.number(1..=Self::MAX_RULE_PRIORITY, faults));
         let table = section.entry("table").and_then(|entry| table(&entry, faults));
         let vips = read_vips(&section, faults);
+        let agent = agent(&section, &vips, faults);
         Some(Self {
+            agent,
             tun: tun.unwrap_or(default.tun),
             directors: read_directors(&section, &vips, faults),
             vips,
@@ -134,6 +149,7 @@ impl Default for RealServer {
             control: Self::CONTROL.into(),
             access: Access::default(),
             http: None,
+            agent: None,
             mss: Mss::Route,
             rule_priority: Self::RULE_PRIORITY,
             table: Self::TABLE,
@@ -205,6 +221,29 @@ fn inside(range: &IpNet, vips: &[IpAddr]) -> Option<IpAddr> {
 
 fn own_vip(range: &IpNet, vip: IpAddr) -> String {
     format!("{range} is the virtual IP {vip}; write the director's own address")
+}
+
+/// The keys of the load agent, of which the last two mean nothing without the first.
+fn agent(section: &Section<'_>, vips: &[IpAddr], faults: &mut Faults) -> Option<Agent> {
+    let path = |key, faults: &mut Faults| {
+        section.entry(key).and_then(|entry| entry.parsed(value::agent_path, faults))
+    };
+    let (state, cgroup) = (path("agent_state", faults), path("agent_cgroup", faults));
+    let Some(entry) = section.entry("agent") else {
+        for entry in
+            ["agent_state", "agent_cgroup"].into_iter().filter_map(|key| section.entry(key))
+        {
+            let hint = "means nothing without agent; write agent = \"10.0.0.11:9181\" too";
+            entry.fault(hint, faults);
+        }
+        return None;
+    };
+    let listen = entry.parsed(value::agent_address, faults)?;
+    if vips.contains(&listen.ip()) {
+        let hint = "write this host's own address, which its directors know";
+        entry.fault(format!("{} is a virtual IP; {hint}", listen.ip()), faults);
+    }
+    Some(Agent { listen, state, cgroup })
 }
 
 fn mss(text: &str) -> Result<Mss, String> {

@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry as Slot;
 use std::hash::Hash;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -102,6 +103,21 @@ pub(super) fn hook_word(text: &str, is_path: bool) -> Result<String, String> {
         return Err(format!("has a zero byte or more than {MAX_HOOK_WORD_LEN} bytes"));
     }
     Ok(text.to_owned())
+}
+
+/// Where the load agent answers.
+pub(super) fn agent_address(text: &str) -> Result<SocketAddr, String> {
+    match text.parse::<SocketAddr>() {
+        Ok(address) if address.port() > 0 => Ok(address),
+        _ => Err(format!("{} is no address with a port", quoted(text))
+            + "; write one such as 10.0.0.11:9181 or [2001:db8::11]:9181"),
+    }
+}
+
+/// A file or folder that the load agent reads.
+pub(super) fn agent_path(text: &str) -> Result<PathBuf, String> {
+    let path = folder(text)?;
+    path.ok_or_else(|| "is empty; write an absolute path, or take it out".to_owned())
 }
 
 /// The name of a routing table if it is the kernel's own (`RT_TABLE_*` of rtnetlink(7)).

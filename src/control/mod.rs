@@ -49,8 +49,8 @@ pub use readiness::Readiness;
 pub use reply::{Failure, MAX_REPLY_LEN, ReplyError, Status, decode, encode, encode_error};
 pub use request::{MAX_BODY_LEN, MAX_REQUEST_LEN, Request, RequestError, Which};
 pub use stats::{
-    DirectorStats, Packets, RealServerDrop, RealServerStats, Stats, Timers, TunnelErrors,
-    TurnBucket, Turns,
+    AgentCounts, DirectorStats, Packets, RealServerDrop, RealServerStats, Stats, Timers,
+    TunnelErrors, TurnBucket, Turns,
 };
 pub use table::Layout;
 

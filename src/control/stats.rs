@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::balancer::Snapshot;
+use crate::health::load::Rotation;
 
 use super::Layout;
 use super::counts::{Counts, Drops};
@@ -215,6 +216,20 @@ fn tunnel_errors(snapshot: &Snapshot) -> Vec<TunnelErrors> {
         .collect()
 }
 
+/// What the load agent was asked.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(default)]
+pub struct AgentCounts {
+    /// What the owner has said by `vstun drain`, `disable` or `enable`.
+    pub state: Rotation,
+    /// Clients that were answered, or were to be.
+    pub asked: u64,
+    /// Those that are no director and were turned away.
+    pub refused: u64,
+    /// Those that were turned away because too many asked.
+    pub busy: u64,
+}
+
 /// One reason for dropped packets at a real server.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct RealServerDrop {
@@ -266,6 +281,9 @@ pub struct RealServerStats {
     pub offload_refused: u64,
     /// Whether packets are merged into super-frames.
     pub coalesce: bool,
+    /// The load agent; absent where there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub agent: Option<AgentCounts>,
     /// What is wrong with the host.
     #[serde(default)]
     pub host: HostStatus,

@@ -7,10 +7,12 @@
 //! 4. [`schedule`]: when the next probe is due.
 //! 5. [`rule`]: a service's rules for its real servers' checks: quorum and panic.
 //! 6. [`board`]: the state of all checks. Orders for probes and [`Event`]s go out, results come in.
+//! 7. [`load`]: what real servers report of their load.
 //!
 //! Time and seeds are arguments; `app::health` sends the probes.
 
 pub mod board;
+pub mod load;
 pub mod plan;
 pub mod report;
 pub mod rule;

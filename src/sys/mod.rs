@@ -17,5 +17,6 @@ pub mod peer;
 pub mod process;
 pub mod random;
 pub mod raw;
+pub mod sock_diag;
 pub mod sysctl;
 pub mod tun;

@@ -79,17 +79,17 @@ Examples:
         #[arg(long, value_name = "DURATION")]
         deadline: Option<String>,
         #[command(flatten)]
-        real: RealArgument,
+        real: OwnOrRealArgument,
     },
     /// Put a drained, disabled or dead real server back into service
     Enable {
         #[command(flatten)]
-        real: RealArgument,
+        real: OwnOrRealArgument,
     },
     /// Take a real server out of service until it is enabled
     Disable {
         #[command(flatten)]
-        real: RealArgument,
+        real: OwnOrRealArgument,
     },
     /// Add a real server to a service, until the next reload of a configuration without it
     AddReal {
@@ -220,6 +220,28 @@ pub(super) struct RealArgument {
     /// In every service
     #[arg(long)]
     all_services: bool,
+}
+
+/// The same; at a real server, where an address has no place, it is that one itself.
+#[derive(Debug, Args)]
+pub(super) struct OwnOrRealArgument {
+    /// The real server's address; at a real server itself none
+    #[arg(value_name = "ADDR")]
+    address: Option<String>,
+    /// In this service only; needed where several are possible
+    #[arg(long, value_name = "NAME", conflicts_with = "all_services")]
+    service: Option<String>,
+    /// In every service
+    #[arg(long)]
+    all_services: bool,
+}
+
+impl OwnOrRealArgument {
+    fn target(&self) -> Target {
+        let Self { address, service, all_services } = self;
+        let (address, service) = (address.clone().unwrap_or_default(), service.clone());
+        Target { address, service, all_services: *all_services }
+    }
 }
 
 impl RealArgument {

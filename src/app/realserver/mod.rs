@@ -1,6 +1,7 @@
 //! Real-server mode: host set-up, the packet thread, and the control thread, which keeps the routes
 //! up to date.
 
+mod agent;
 mod delivery;
 mod messages;
 mod overflow;
@@ -23,6 +24,7 @@ use crate::config;
 use crate::decap::{Gate, Mss};
 use crate::host;
 use crate::sys::raw::Receiver;
+use agent::{Agent, Desk};
 use delivery::Delivery;
 use messages::RealServerMessage;
 use packets::Packets;
@@ -68,8 +70,11 @@ async fn serve_reals(
     let refused = config.offload && !tun.offload();
     let delivery = Delivery::new(tun, config.coalesce);
     let (packet_thread, mut thread) = start(receivers, delivery, gate, config.busy_poll)?;
-    let outcome = match daemon::listen(&config.control, access) {
-        Ok(control) => {
+    let desk = config.agent.as_ref().map(|_| Arc::new(Desk::default()));
+    let agent = desk.clone().map_or(Ok(None), |desk| Agent::open(&config, desk));
+    let opened = agent.and_then(|agent| Ok((agent, daemon::listen(&config.control, access)?)));
+    let outcome = match opened {
+        Ok((agent, control)) => {
             let (events, host, mut news) = (Events::new(), session.status(), session.news());
             let handler = Handler::new(
                 packet_thread.clone(),
@@ -77,6 +82,7 @@ async fn serve_reals(
                 host,
                 config.tun.clone(),
                 refused,
+                desk,
             );
             let handler = Arc::new(handler);
             let _http = http::start(config.http.as_ref(), &handler)?;
@@ -87,7 +93,14 @@ async fn serve_reals(
                 }
                 std::future::pending().await
             };
+            let reporting = async {
+                match agent {
+                    Some(agent) => agent.run().await,
+                    None => std::future::pending().await,
+                }
+            };
             tokio::select! {
+                () = reporting => Ok(()),
                 ended = thread.ended() => ended,
                 served = serve::serve(control, handler) => served,
                 gone = session.follow() => gone.map(drop),

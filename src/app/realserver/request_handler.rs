@@ -6,6 +6,7 @@ use std::time::Instant;
 use anyhow::bail;
 use tokio::sync::watch;
 
+use super::agent::Desk;
 use super::messages::{RealServerMessage, Report};
 use crate::app::events::{Events, Listener};
 use crate::app::http;
@@ -13,11 +14,13 @@ use crate::app::packet_thread::PacketThread;
 use crate::app::serve::{self, Peer};
 use crate::balancer::{Selection, snapshot};
 use crate::control::{
-    self, Drops, HostStatus, Readiness, RealServerDrop, RealServerStats, Request, Stats, Status,
-    Which,
+    self, Alteration, Drops, Event, HostStatus, Readiness, RealServerDrop, RealServerStats,
+    Request, Stats, Status, Which,
 };
 use crate::decap::Refusal;
+use crate::health::load::Rotation;
 use crate::metrics::{self, Format, RealServerPage};
+use crate::model::Target;
 use crate::sys::tun;
 
 /// Answers requests to the real server.
@@ -31,6 +34,8 @@ pub(super) struct Handler {
     started: jiff::Timestamp,
     /// Whether the kernel refused offload when the TUN was created.
     offload_refused: bool,
+    /// The load agent's, where there is one.
+    agent: Option<Arc<Desk>>,
 }
 
 impl Handler {
@@ -40,9 +45,10 @@ impl Handler {
         host: watch::Receiver<HostStatus>,
         tun: String,
         offload_refused: bool,
+        agent: Option<Arc<Desk>>,
     ) -> Self {
         let (since, started) = (Instant::now(), jiff::Timestamp::now());
-        Self { packet_thread, tun, events, host, since, started, offload_refused }
+        Self { packet_thread, tun, events, host, since, started, offload_refused, agent }
     }
 
     fn host(&self) -> HostStatus {
@@ -81,7 +87,61 @@ impl Handler {
             offload_refused: u64::from(self.offload_refused),
             coalesce,
             host: self.host(),
+            agent: self.agent.as_ref().map(|desk| desk.counts()),
         })
+    }
+
+    fn status(&self, done: String, changes: Vec<Alteration>) -> Arc<str> {
+        control::encode(&Status {
+            role: "realserver".to_owned(),
+            program: env!("CARGO_PKG_VERSION").to_owned(),
+            uptime_seconds: self.since.elapsed().as_secs(),
+            done,
+            changes,
+            warnings: Vec::new(),
+            host: self.host(),
+        })
+        .into()
+    }
+
+    /// Takes this real server out of rotation at every director that asks its agent, or puts it
+    /// back.
+    async fn rotate(
+        &self,
+        verb: &str,
+        real: &Target,
+        deadline: bool,
+        rotation: Rotation,
+        peer: &Peer,
+    ) -> anyhow::Result<Arc<str>> {
+        if *real != Target::default() {
+            bail!("a real server speaks for itself alone: leave out the address and the service");
+        }
+        if deadline {
+            bail!("a deadline is the director's: give it to `vstun drain` there");
+        }
+        let Some(desk) = &self.agent else {
+            bail!("no director can ask: there is no load agent; add `agent` to [realserver]");
+        };
+        let before = desk.set(rotation);
+        let mut changes = Vec::new();
+        if before != rotation {
+            let change = Alteration::of("rotation", None, None);
+            changes.push(change.from_to(before.name(), rotation.name()));
+        }
+        let origin = Event {
+            time: format!("{:.3}", jiff::Timestamp::now()),
+            who: "operator".to_owned(),
+            uid: Some(peer.uid),
+            gid: Some(peer.gid),
+            pid: peer.pid,
+            verb: verb.to_owned(),
+            ..Event::default()
+        };
+        let event = |change: &Alteration| Event { change: change.clone(), ..origin.clone() };
+        self.events.tell(changes.iter().map(event).collect()).await;
+        let done = format!("this real server's agent says {} from now on", rotation.name());
+        Ok(self.status(done, changes))
     }
 }
 
@@ -92,21 +152,21 @@ impl serve::RequestHandler for Handler {
         &self,
         request: Request,
         _body: Vec<u8>,
-        _peer: &Peer,
+        peer: &Peer,
     ) -> anyhow::Result<Arc<str>> {
         Ok(match request {
             Request::Stats => control::encode(&Stats::RealServer(self.stats().await?)).into(),
             Request::Drops => control::encode(&Drops::from(&self.stats().await?)).into(),
-            Request::Status => control::encode(&Status {
-                role: "realserver".to_owned(),
-                program: env!("CARGO_PKG_VERSION").to_owned(),
-                uptime_seconds: self.since.elapsed().as_secs(),
-                done: String::new(),
-                changes: Vec::new(),
-                warnings: Vec::new(),
-                host: self.host(),
-            })
-            .into(),
+            Request::Status => self.status(String::new(), Vec::new()),
+            Request::Drain { real, deadline } => {
+                self.rotate("drain", &real, deadline.is_some(), Rotation::Drain, peer).await?
+            }
+            Request::Disable { real } => {
+                self.rotate("disable", &real, false, Rotation::Maint, peer).await?
+            }
+            Request::Enable { real } => {
+                self.rotate("enable", &real, false, Rotation::Up, peer).await?
+            }
             Request::Reload => {
                 bail!("a real server does not reload; restart it to change its configuration")
             }

@@ -1,0 +1,77 @@
+# The load agent of a real server: HAProxy reads its words and vstun's own clients its JSON, with the connections that are really
+# established. Its owner takes it out of rotation, by the control socket or by a file. Only directors are answered.
+source "$(dirname "$0")/lib.sh"
+source "$here/topology.sh"
+source "$here/daemons.sh"
+
+PORT=9181
+say_to_agent() { # NAMESPACE WORDS
+    at "$1" timeout 10 bash -c "exec 3<>'/dev/tcp/${ADDRESS[real1]}/$PORT' && printf '%s' '$2' >&3 && cat <&3" 2>/dev/null || true
+}
+words() { say_to_agent vt-director "words"$'\n'; }
+report() { say_to_agent vt-director "vstun 1"$'\n'; }
+says() { [[ $(words) == $1 ]]; } # PATTERN
+established() { report | jq -r "[.listening[] | select(.address == \"$VIP\" and .port == 80) | .established] | add // 0"; }
+holds() { [[ $(established) == "$1" ]]; }
+
+make_topology
+start_web real1
+REAL_KEYS="agent = \"$(in_url "${ADDRESS[real1]}"):$PORT\"
+agent_state = \"$WORK/rotation\""
+start_real real1
+start_director rr 1
+
+[[ $(words) =~ ^ready\ up\ [0-9]+%$ ]] || fail "the agent said: $(words)"
+expect_eq "the report's state" "$(report | jq -r .state)" up
+hold held 7
+wait_for "seven established connections" holds 7
+release held 7
+wait_for "no established connection" holds 0
+expect_eq "what a client hears" "$(say_to_agent vt-client "vstun 1"$'\n')" ""
+expect_between "strangers refused" "$(number real1 stats .agent.refused)" 1 10
+
+# HAProxy, to which the agent is like any other.
+if command -v haproxy >/dev/null; then
+    cat >"$WORK/haproxy.cfg" <<-CFG
+		global
+		    stats socket $WORK/haproxy.sock level admin
+		defaults
+		    mode tcp
+		    timeout connect 5s
+		    timeout client 5s
+		    timeout server 5s
+		backend web
+		    server real1 $(in_url "${ADDRESS[real1]}"):80 weight 100 check agent-check agent-addr ${ADDRESS[real1]} agent-port $PORT agent-inter 500ms
+	CFG
+    spawn vt-director haproxy haproxy -db -f "$WORK/haproxy.cfg"
+    haproxy_says() { # FIELD
+        python3 - "$WORK/haproxy.sock" "$1" <<-'PY'
+			import csv, socket, sys
+			s = socket.socket(socket.AF_UNIX)
+			s.connect(sys.argv[1])
+			s.sendall(b"show stat\n")
+			text = b"".join(iter(lambda: s.recv(65536), b"")).decode().lstrip("# ")
+			print(next(row[sys.argv[2]] for row in csv.DictReader(text.splitlines()) if row["svname"] == "real1"))
+		PY
+    }
+    haproxy_has() { [[ $(haproxy_says "$1" 2>/dev/null) == $2 ]]; } # FIELD PATTERN
+    wait_for "HAProxy to hear the agent" haproxy_has agent_status L7OK
+    wait_for "HAProxy to have it up" haproxy_has status "UP*"
+    expect_between "HAProxy's weight for it" "$(haproxy_says weight)" 1 100
+fi
+
+# Its owner's word, at the real server itself.
+ask real1 drain
+wait_for "the agent to say drain" says "drain*"
+[[ ! ${PID[haproxy]:-} ]] || wait_for "HAProxy to drain it" haproxy_has status "DRAIN*"
+ask real1 disable
+wait_for "the agent to say maint" says "maint*"
+[[ ! ${PID[haproxy]:-} ]] || wait_for "HAProxy to have it in maintenance" haproxy_has status "MAINT*"
+ask real1 enable
+wait_for "the agent to say ready" says "ready up*"
+[[ ! ${PID[haproxy]:-} ]] || wait_for "HAProxy to have it up again" haproxy_has status "UP*"
+echo drain >"$WORK/rotation"
+wait_for "the agent to say what the file says" says "drain*"
+rm "$WORK/rotation"
+wait_for "the agent to say ready without the file" says "ready up*"
+expect_fails "an address at a real server" ask real1 drain "${ADDRESS[real1]}"

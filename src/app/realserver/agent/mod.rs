@@ -1,0 +1,219 @@
+//! The load agent: tells directors, and HAProxy, how loaded this real server is and whether its
+//! owner has it in rotation.
+//!
+//! A client that begins with vstun's greeting gets a report as a line of JSON. Any other gets
+//! HAProxy's words: HAProxy says nothing and waits.
+
+mod sample;
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use ipnet::IpNet;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Mutex, Semaphore, watch};
+use tokio::time::timeout;
+
+use crate::app::log_throttle::LogThrottle;
+use crate::config;
+use crate::control::{self, AgentCounts};
+use crate::health::load::{GREETING, Report, Rotation};
+use sample::Sampler;
+
+/// Clients at a time; one more is turned away.
+const CLIENTS: usize = 64;
+
+/// How long a client has for everything.
+const LIMIT: Duration = Duration::from_secs(2);
+
+/// How long is waited for the greeting; HAProxy never sends it, and waits so long.
+const GREETING_WAIT: Duration = Duration::from_millis(250);
+
+/// A sample serves all who ask so soon after it.
+const FRESH: Duration = Duration::from_millis(200);
+
+/// A pause after an accept that failed, for want of files for example.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Counts, and the owner's word, for the control socket.
+#[derive(Debug, Default)]
+pub(super) struct Desk {
+    /// What the owner has said over the control socket.
+    rotation: watch::Sender<Rotation>,
+    asked: AtomicU64,
+    refused: AtomicU64,
+    busy: AtomicU64,
+}
+
+impl Desk {
+    /// The owner's word from now on; what it was.
+    pub(super) fn set(&self, rotation: Rotation) -> Rotation {
+        self.rotation.send_replace(rotation)
+    }
+
+    pub(super) fn counts(&self) -> AgentCounts {
+        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        AgentCounts {
+            state: *self.rotation.borrow(),
+            asked: read(&self.asked),
+            refused: read(&self.refused),
+            busy: read(&self.busy),
+        }
+    }
+}
+
+/// The agent, which listens.
+#[derive(Debug)]
+pub(super) struct Agent {
+    listener: TcpListener,
+    directors: Vec<IpNet>,
+    answers: Arc<Answers>,
+}
+
+#[derive(Debug)]
+struct Answers {
+    desk: Arc<Desk>,
+    sampled: Mutex<Sampled>,
+}
+
+#[derive(Debug)]
+struct Sampled {
+    sampler: Sampler,
+    last: Option<(Instant, Report)>,
+    complaints: LogThrottle,
+}
+
+impl Agent {
+    /// Listens, where the configuration wants an agent.
+    ///
+    /// # Errors
+    /// It cannot listen there.
+    pub(super) fn open(
+        config: &config::RealServer,
+        desk: Arc<Desk>,
+    ) -> anyhow::Result<Option<Self>> {
+        let Some(agent) = &config.agent else { return Ok(None) };
+        let listener = listen(agent.listen)?;
+        let sampler = Sampler::new(config.vips.clone(), agent.clone());
+        let sampled = Sampled { sampler, last: None, complaints: LogThrottle::default() };
+        let answers = Arc::new(Answers { desk, sampled: Mutex::new(sampled) });
+        Ok(Some(Self { listener, directors: config.directors.clone(), answers }))
+    }
+
+    /// Answers for ever.
+    pub(super) async fn run(self) {
+        let places = Arc::new(Semaphore::new(CLIENTS));
+        loop {
+            let (client, peer) = match self.listener.accept().await {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    log::debug!("agent: {error}");
+                    tokio::time::sleep(PAUSE).await;
+                    continue;
+                }
+            };
+            let desk = &self.answers.desk;
+            if !self.is_director(peer.ip()) {
+                desk.refused.fetch_add(1, Ordering::Relaxed);
+                log::debug!("agent: {peer} is no director");
+                continue;
+            }
+            let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+                desk.busy.fetch_add(1, Ordering::Relaxed);
+                continue;
+            };
+            let answers = Arc::clone(&self.answers);
+            tokio::spawn(async move {
+                match timeout(LIMIT, answers.serve(client)).await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(error)) => log::debug!("agent: {peer}: {error}"),
+                    Err(_) => log::debug!("agent: {peer} took longer than {LIMIT:?}"),
+                }
+                drop(place);
+            });
+        }
+    }
+
+    fn is_director(&self, peer: IpAddr) -> bool {
+        let peer = peer.to_canonical();
+        self.directors.iter().any(|range| range.contains(&peer))
+    }
+}
+
+impl Answers {
+    async fn serve(&self, mut client: TcpStream) -> io::Result<()> {
+        self.desk.asked.fetch_add(1, Ordering::Relaxed);
+        let greeted = timeout(GREETING_WAIT, greeting(&mut client)).await.unwrap_or(Ok(false))?;
+        let report = self.report().await;
+        let answer = if greeted { control::encode(&report) } else { report.words() };
+        client.write_all(answer.as_bytes()).await?;
+        client.shutdown().await?;
+        // Closed while something is unread it would be reset, and the answer lost.
+        let mut rest = [0; 256];
+        while client.read(&mut rest).await? > 0 {}
+        Ok(())
+    }
+
+    /// A report of now.
+    async fn report(&self) -> Report {
+        let mut sampled = self.sampled.lock().await;
+        let Sampled { sampler, last, complaints } = &mut *sampled;
+        let now = Instant::now();
+        let fresh = last.as_ref().filter(|(taken, _)| now.duration_since(*taken) < FRESH);
+        let report = match fresh {
+            Some((_, report)) => report.clone(),
+            None => {
+                let (report, odd) = sampler.sample().await;
+                if let Some(odd) = odd
+                    && let Some(count) = complaints.note(now)
+                {
+                    log::warn!("agent: {odd} ({count} times)");
+                }
+                *last = Some((now, report.clone()));
+                report
+            }
+        };
+        let owner = *self.desk.rotation.borrow();
+        Report { state: report.state.stricter(owner), ..report }
+    }
+}
+
+/// Whether the client begins with the greeting; anything else that it says is a line of HAProxy's
+/// `agent-send`.
+async fn greeting(client: &mut TcpStream) -> io::Result<bool> {
+    let mut said = [0; GREETING.len()];
+    let mut len = 0;
+    while len < said.len() {
+        let Some(rest) = said.get_mut(len..) else { break };
+        match client.read(rest).await? {
+            0 => return Ok(false),
+            more => len += more,
+        }
+        if !said.get(..len).is_some_and(|said| GREETING.as_bytes().starts_with(said)) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    let listener = std::net::TcpListener::bind(address).map_err(|error| {
+        let advice = match error.kind() {
+            io::ErrorKind::AddrInUse => "; another program listens there, write another port",
+            io::ErrorKind::AddrNotAvailable => "; write an address of this host",
+            io::ErrorKind::PermissionDenied => "; ports below 1024 need CAP_NET_BIND_SERVICE",
+            _ => "",
+        };
+        anyhow::anyhow!("agent: could not listen on {address}: {error}{advice}")
+    })?;
+    listener.set_nonblocking(true).context("agent: could not set up the socket")?;
+    TcpListener::from_std(listener).context("agent: could not set up the socket")
+}
+
+#[cfg(test)]
+mod tests;

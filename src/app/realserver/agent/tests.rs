@@ -1,0 +1,117 @@
+#![allow(clippy::unwrap_used)]
+
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+
+use super::*;
+
+/// An agent at a free port, for directors of 127.0.0.1 alone, whose virtual IP is 127.0.0.1 too.
+struct Running {
+    address: SocketAddr,
+    desk: Arc<Desk>,
+    state: PathBuf,
+}
+
+fn with_agent<F: Future<Output = ()>>(
+    name: &str,
+    directors: &str,
+    test: impl FnOnce(Running) -> F,
+) {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    builder.enable_all().build().unwrap().block_on(async {
+        let state = std::env::temp_dir().join(format!("vstun-agent-{name}-{}", std::process::id()));
+        let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let agent = config::Agent { listen, state: Some(state.clone()), cgroup: None };
+        let config = config::RealServer {
+            vips: vec![Ipv4Addr::LOCALHOST.into()],
+            directors: vec![directors.parse().unwrap()],
+            agent: Some(agent),
+            ..config::RealServer::default()
+        };
+        let desk = Arc::new(Desk::default());
+        let agent = Agent::open(&config, Arc::clone(&desk)).unwrap().unwrap();
+        let address = agent.listener.local_addr().unwrap();
+        let running = tokio::spawn(agent.run());
+        test(Running { address, desk, state: state.clone() }).await;
+        running.abort();
+        let _ = fs_remove(&state);
+    });
+}
+
+fn fs_remove(path: &PathBuf) -> io::Result<()> {
+    std::fs::remove_file(path)
+}
+
+async fn ask(address: SocketAddr, saying: &str) -> String {
+    let mut client = TcpStream::connect(address).await.unwrap();
+    client.write_all(saying.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).await.unwrap();
+    answer
+}
+
+#[test]
+fn who_says_nothing_gets_words_and_who_greets_gets_a_report() {
+    with_agent("both", "127.0.0.1/32", |agent| async move {
+        for saying in ["", "agent-send\n", "vstun"] {
+            let words = ask(agent.address, saying).await;
+            assert!(words.starts_with("ready up ") && words.ends_with("%\n"), "{saying}: {words}");
+        }
+        let answer = ask(agent.address, GREETING).await;
+        let report: Report = control::decode(answer.as_bytes()).unwrap();
+        assert!(answer.ends_with('\n'), "{answer}");
+        // The connection that asked is one of them.
+        assert!(report.established.unwrap() > 0, "{answer}");
+        assert!(report.established_to(|_, port| port == agent.address.port()).unwrap() > 0);
+        assert_eq!(agent.desk.counts().asked, 4);
+    });
+}
+
+#[test]
+fn the_owner_takes_it_out_by_a_word_or_by_a_file() {
+    with_agent("owner", "127.0.0.1/32", |agent| async move {
+        let says = |expected: &'static str| async move {
+            // A sample serves a moment.
+            tokio::time::sleep(FRESH).await;
+            assert_eq!(ask(agent.address, "x").await, expected);
+        };
+        assert_eq!(agent.desk.set(Rotation::Drain), Rotation::Up);
+        says("drain up\n").await;
+        std::fs::write(&agent.state, "maint since Monday\n").unwrap();
+        says("maint\n").await;
+        agent.desk.set(Rotation::Up);
+        says("maint\n").await;
+        std::fs::write(&agent.state, "nonsense\n").unwrap();
+        tokio::time::sleep(FRESH).await;
+        assert!(ask(agent.address, "x").await.starts_with("ready up "));
+    });
+}
+
+#[test]
+fn strangers_get_nothing() {
+    with_agent("strangers", "192.0.2.0/24", |agent| async move {
+        let mut client = TcpStream::connect(agent.address).await.unwrap();
+        let mut answer = Vec::new();
+        let _ = client.read_to_end(&mut answer).await;
+        assert!(answer.is_empty());
+        assert_eq!((agent.desk.counts().asked, agent.desk.counts().refused), (0, 1));
+    });
+}
+
+#[test]
+fn one_client_more_than_there_are_places_is_turned_away_and_those_that_hang_lose_theirs() {
+    with_agent("places", "127.0.0.1/32", |agent| async move {
+        let mut hanging = Vec::new();
+        for _ in 0..CLIENTS {
+            hanging.push(TcpStream::connect(agent.address).await.unwrap());
+        }
+        while agent.desk.counts().asked < CLIENTS as u64 {
+            tokio::task::yield_now().await;
+        }
+        let mut late = TcpStream::connect(agent.address).await.unwrap();
+        assert_eq!(late.read(&mut [0; 8]).await.unwrap_or_default(), 0);
+        assert_eq!(agent.desk.counts().busy, 1);
+        tokio::time::sleep(LIMIT).await;
+        while !ask(agent.address, "x").await.starts_with("ready") {}
+    });
+}

@@ -1,0 +1,10 @@
+//! Load as real servers report it.
+//!
+//! 1. [`report`]: what a load agent says to a director that asks in vstun's own way, a line of JSON.
+//! 2. [`reply`]: HAProxy's agent-check protocol, a line of words.
+
+pub mod reply;
+pub mod report;
+
+pub use reply::{Agent, Rotation};
+pub use report::{GREETING, Listening, MAX_LISTENING, MAX_REPORT_LEN, Pressure, Report};

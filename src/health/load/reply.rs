@@ -1,0 +1,197 @@
+//! HAProxy's agent-check protocol, as HAProxy 2.6 to 3.2 really read it: one line of words, of
+//! which unknown ones are passed over.
+
+use serde::{Deserialize, Serialize};
+
+/// The longest line that is read, in bytes with its newline.
+pub const MAX_LINE_LEN: usize = 4_096;
+
+/// What a real server's owner wants of it.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, Hash, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Rotation {
+    /// New connections.
+    #[default]
+    Up,
+    /// No new connection; those there are go on.
+    Drain,
+    /// Out of service for maintenance: no new connection.
+    Maint,
+    /// It says that it is dead.
+    Down,
+}
+
+impl Rotation {
+    /// The name in reports, files and listings.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::Drain => "drain",
+            Self::Maint => "maint",
+            Self::Down => "down",
+        }
+    }
+
+    /// The one that a file names: HAProxy's words.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        match name.to_ascii_lowercase().as_str() {
+            "up" | "ready" => Some(Self::Up),
+            "drain" => Some(Self::Drain),
+            "maint" => Some(Self::Maint),
+            "down" | "fail" | "stopped" => Some(Self::Down),
+            _ => None,
+        }
+    }
+
+    /// The one that allows less.
+    #[must_use]
+    pub fn stricter(self, other: Self) -> Self {
+        if other as usize > self as usize { other } else { self }
+    }
+}
+
+/// What an agent has said so far: three things that do not touch each other. `drain` and `maint`
+/// end with `ready` alone, `down` with `up` alone, and a weight brings nothing up.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Agent {
+    /// `Up` stands for `ready`.
+    administrative: Rotation,
+    up: bool,
+    percent: u32,
+    text: String,
+}
+
+impl Default for Agent {
+    fn default() -> Self {
+        Self { administrative: Rotation::Up, up: true, percent: 100, text: String::new() }
+    }
+}
+
+impl Agent {
+    /// What it is after one more line, without its newline.
+    #[must_use]
+    pub fn after(&self, line: &str) -> Self {
+        let mut after = Self { text: String::new(), ..self.clone() };
+        let mut rest = line;
+        let blank =
+            |letter: char| letter == ' ' || letter == '\t' || letter == ',' || letter == '\r';
+        loop {
+            rest = rest.trim_start_matches(blank);
+            if let Some(text) = rest.strip_prefix('#') {
+                text.trim_matches(blank).clone_into(&mut after.text);
+                return after;
+            }
+            let end = rest.find(blank).unwrap_or(rest.len());
+            let (word, others) = rest.split_at(end);
+            if word.is_empty() {
+                return after;
+            }
+            after.take(word);
+            rest = others;
+        }
+    }
+
+    fn take(&mut self, word: &str) {
+        match word.to_ascii_lowercase().as_str() {
+            "up" => self.up = true,
+            "down" | "fail" | "stopped" => self.up = false,
+            "ready" => self.administrative = Rotation::Up,
+            "drain" => self.administrative = Rotation::Drain,
+            "maint" => self.administrative = Rotation::Maint,
+            // `maxconn:` among the others: a director does not queue.
+            other => self.percent = percent(other).unwrap_or(self.percent),
+        }
+    }
+
+    /// What follows for new connections.
+    #[must_use]
+    pub fn rotation(&self) -> Rotation {
+        if self.up { self.administrative } else { Rotation::Down }
+    }
+
+    /// Per cent of the configured weight.
+    #[must_use]
+    pub fn percent(&self) -> u32 {
+        self.percent
+    }
+
+    /// What it says beside, for people.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+}
+
+/// `50%`; digits alone.
+fn percent(word: &str) -> Option<u32> {
+    let digits = word.strip_suffix('%')?;
+    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    // What is too large for the number is too large for any weight.
+    Some(digits.parse().unwrap_or(u32::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(lines: &[&str]) -> (Rotation, u32, String) {
+        let agent = lines.iter().fold(Agent::default(), |agent, line| agent.after(line));
+        (agent.rotation(), agent.percent(), agent.text().to_owned())
+    }
+
+    /// Each row was seen with HAProxy itself.
+    #[test]
+    fn replies_and_what_haproxy_makes_of_them() {
+        use Rotation::{Down, Drain, Maint, Up};
+        let rows: [(&[&str], Rotation, u32, &str); 30] = [
+            (&["50%"], Up, 50, ""),
+            (&["50%\r"], Up, 50, ""),
+            (&[" 50%"], Up, 50, ""),
+            (&[""], Up, 100, ""),
+            (&["0%"], Up, 0, ""),
+            (&["200%"], Up, 200, ""),
+            (&["12.5%"], Up, 100, ""),
+            (&["-5%"], Up, 100, ""),
+            (&["50"], Up, 100, ""),
+            (&["50 %"], Up, 100, ""),
+            (&["hello 40%"], Up, 40, ""),
+            (&["20% 80%"], Up, 80, ""),
+            (&["UP"], Up, 100, ""),
+            (&["down"], Down, 100, ""),
+            (&["fail"], Down, 100, ""),
+            (&["stopped"], Down, 100, ""),
+            (&["failed"], Up, 100, ""),
+            (&["down #disk full"], Down, 100, "disk full"),
+            (&["down#disk full"], Up, 100, ""),
+            (&["up down"], Down, 100, ""),
+            (&["down up"], Up, 100, ""),
+            (&["drain, 50%"], Drain, 50, ""),
+            (&["maint"], Maint, 100, ""),
+            (&["ready up 75% maxconn:30"], Up, 75, ""),
+            (&["up #text 30%"], Up, 100, "text 30%"),
+            (&["drain", "up"], Drain, 100, ""),
+            (&["drain", "ready"], Up, 100, ""),
+            (&["down", "ready 50%"], Down, 50, ""),
+            (&["maint", "down", "ready"], Down, 100, ""),
+            (&["maint", "down", "ready", "up"], Up, 100, ""),
+        ];
+        for (lines, rotation, percent, text) in rows {
+            assert_eq!(said(lines), (rotation, percent, text.to_owned()), "{lines:?}");
+        }
+        assert_eq!(said(&["99999999999999999999%"]).1, u32::MAX);
+    }
+
+    #[test]
+    fn of_two_states_the_one_that_allows_less_counts() {
+        use Rotation::{Down, Drain, Maint, Up};
+        for (one, other, stricter) in
+            [(Up, Up, Up), (Up, Drain, Drain), (Maint, Drain, Maint), (Down, Maint, Down)]
+        {
+            assert_eq!((one.stricter(other), other.stricter(one)), (stricter, stricter));
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! What a load agent reports: the line of JSON that it answers to [`GREETING`].
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use super::reply::Rotation;
+
+/// The line, with its newline, that a director begins with. HAProxy says nothing, or what its
+/// `agent-send` has, and gets a line of words.
+pub const GREETING: &str = "vstun 1\n";
+
+/// The most entries of [`Report::listening`].
+pub const MAX_LISTENING: usize = 256;
+
+/// The longest report that is read, in bytes with its newline: room for all entries.
+pub const MAX_REPORT_LEN: usize = 64 << 10;
+
+/// All of something, in the unit of pressures and percentages here.
+pub const FULL: u32 = 1_000;
+
+/// What a real server says of its load.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Report {
+    /// Whether its owner has it in rotation.
+    pub state: Rotation,
+    /// TCP connections that are established to the virtual IPs, those in accept queues among them;
+    /// absent where the kernel does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub established: Option<u64>,
+    /// Those of them that no program has accepted yet.
+    #[serde(default)]
+    pub queued: u64,
+    /// The same for each virtual IP and port, those with the most connections first; at most
+    /// [`MAX_LISTENING`].
+    #[serde(default)]
+    pub listening: Vec<Listening>,
+    /// Time for which work stood still in the last seconds; absent where the kernel does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pressure: Option<Pressure>,
+    /// Runnable and waiting tasks per CPU in the last minute, in thousandths.
+    #[serde(default)]
+    pub load_per_cpu: u32,
+}
+
+/// Connections to one port of a virtual IP.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Listening {
+    /// The virtual IP.
+    pub address: IpAddr,
+    /// The port.
+    pub port: u16,
+    /// Established connections.
+    pub established: u64,
+    /// Those of them that wait to be accepted.
+    pub queued: u64,
+}
+
+/// Pressure stall information: the share of time for which some task waited, in thousandths.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Pressure {
+    /// For a CPU.
+    pub cpu: u32,
+    /// For memory.
+    pub memory: u32,
+    /// For input and output.
+    pub io: u32,
+}
+
+impl Pressure {
+    /// The largest of them, at most [`FULL`].
+    #[must_use]
+    pub fn worst(self) -> u32 {
+        self.cpu.max(self.memory).max(self.io).min(FULL)
+    }
+}
+
+impl Report {
+    /// How much of its weight the real server can bear, in per cent from 1 to 100: what no task
+    /// waits for. Without pressure stall information it goes by the load: at one task per CPU all
+    /// of it, at two half.
+    #[must_use]
+    pub fn percent(&self) -> u32 {
+        let bearable = match self.pressure {
+            Some(pressure) => FULL - pressure.worst(),
+            None => FULL * FULL / self.load_per_cpu.max(FULL),
+        };
+        (bearable / 10).max(1)
+    }
+
+    /// The same as words for HAProxy.
+    #[must_use]
+    pub fn words(&self) -> String {
+        match self.state {
+            Rotation::Up => format!("ready up {}%\n", self.percent()),
+            Rotation::Drain => "drain up\n".to_owned(),
+            Rotation::Maint => "maint\n".to_owned(),
+            Rotation::Down => "ready down #by its owner\n".to_owned(),
+        }
+    }
+
+    /// Established connections to these virtual IPs and ports; `None` where the kernel does not
+    /// say.
+    #[must_use]
+    pub fn established_to(&self, listens: impl Fn(IpAddr, u16) -> bool) -> Option<u64> {
+        self.established?;
+        let here = self.listening.iter().filter(|one| listens(one.address, one.port));
+        Some(here.fold(0, |sum, one| sum.saturating_add(one.established)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn under(pressure: Option<Pressure>, load_per_cpu: u32) -> u32 {
+        Report { pressure, load_per_cpu, ..Report::default() }.percent()
+    }
+
+    #[test]
+    fn what_can_be_borne_is_what_nothing_waits_for_and_never_nothing() {
+        let of = |cpu, memory, io| Some(Pressure { cpu, memory, io });
+        let rows = [
+            (of(0, 0, 0), 9_000, 100),
+            (of(250, 0, 0), 0, 75),
+            (of(0, 400, 100), 0, 60),
+            (of(0, 0, 1_000), 0, 1),
+            (of(u32::MAX, 0, 0), 0, 1),
+            (None, 0, 100),
+            (None, 1_000, 100),
+            (None, 2_000, 50),
+            (None, u32::MAX, 1),
+        ];
+        for (pressure, load, percent) in rows {
+            assert_eq!(under(pressure, load), percent, "{pressure:?} {load}");
+        }
+    }
+
+    #[test]
+    fn the_longest_report_fits() {
+        let entry = Listening {
+            address: "2001:db8:1111:2222:3333:4444:5555:6666".parse().expect("an address"),
+            port: u16::MAX,
+            established: u64::MAX,
+            queued: u64::MAX,
+        };
+        let report = Report {
+            state: Rotation::Maint,
+            established: Some(u64::MAX),
+            queued: u64::MAX,
+            listening: vec![entry; MAX_LISTENING],
+            pressure: Some(Pressure { cpu: u32::MAX, memory: u32::MAX, io: u32::MAX }),
+            load_per_cpu: u32::MAX,
+        };
+        let text = serde_json::to_string(&report).expect("plain fields");
+        assert!(text.len() < MAX_REPORT_LEN, "{}", text.len());
+        assert_eq!(serde_json::from_str::<Report>(&text).expect("its own text"), report);
+    }
+}
