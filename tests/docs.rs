@@ -177,7 +177,19 @@ fn every_key_that_is_named_exists() {
 }
 
 /// What a reload takes of `[director]`; the others it refuses, and they are listed as such.
-const RELOADED: [&str; 3] = ["timeouts", "hash_seed", "maglev_slots"];
+const RELOADED: [&str; 11] = [
+    "hooks",
+    "withdraw_without_quorum",
+    "timeouts",
+    "hash_seed",
+    "maglev_slots",
+    "uplinks",
+    "arp",
+    "source",
+    "announce_table",
+    "neighbour_routes",
+    "busy_poll",
+];
 
 #[test]
 fn every_key_that_needs_a_restart_is_said_to() {

@@ -10,28 +10,23 @@ use crate::model::{Listen, RealSpec, ServiceSpec};
 use super::director::Director;
 use super::fault::{Fault, Faults};
 
-/// The changes that make `old` into `new`, in an order without conflicts: removals come first. The
-/// order of services and real servers is not compared, and neither are `hash_seed` and
-/// `maglev_slots`: see [`MaglevTables::remake`](crate::balancer::maglev::MaglevTables::remake).
+/// The balancer's changes that make `old` into `new`, in an order without conflicts: removals come
+/// first. The order of services and real servers is not compared, and neither are `hash_seed` and
+/// `maglev_slots`, see [`MaglevTables::remake`](crate::balancer::maglev::MaglevTables::remake), and
+/// the keys that only concern the host or the packet loop.
 ///
 /// # Errors
 /// One fault, at its line in `new`, for each key that only a restart can change.
 pub fn diff(old: &Director, new: &Director) -> Result<Vec<Change>, Vec<Fault>> {
     let mut faults = Faults::default();
     check_fixed_keys(old, new, &mut faults);
-    check_vips(old, new, &mut faults);
     faults.into_result(Some(changes(old, new)))
 }
 
 fn check_fixed_keys(old: &Director, new: &Director, faults: &mut Faults) {
     for (key, changed) in [
         ("tun", old.tun != new.tun),
-        ("uplinks", old.uplinks != new.uplinks),
-        ("arp", old.arp != new.arp),
-        ("source", old.sources != new.sources),
         ("announce", old.announce != new.announce),
-        ("announce_table", old.announce_table != new.announce_table),
-        ("neighbour_routes", old.neighbour_routes != new.neighbour_routes),
         ("control", old.control != new.control),
         ("control_mode", old.access.mode != new.access.mode),
         ("control_group", old.access.group != new.access.group),
@@ -39,31 +34,11 @@ fn check_fixed_keys(old: &Director, new: &Director, faults: &mut Faults) {
         ("http", old.http != new.http),
         ("max_connections", old.max_connections != new.max_connections),
         ("offload", old.offload != new.offload),
-        ("busy_poll", old.busy_poll != new.busy_poll),
     ] {
         if changed {
             let line = new.lines.keys.get(key).copied().unwrap_or(new.lines.section);
             let message = "a change needs a restart; put the old value back, or restart";
             faults.add(line, format!("director.{key}"), message);
-        }
-    }
-}
-
-/// A reload keeps the virtual IPs: adding or removing one needs a restart.
-fn check_vips(old: &Director, new: &Director, faults: &mut Faults) {
-    for (vip, line) in &new.lines.vips {
-        if !old.lines.vips.contains_key(vip) {
-            let message = format!("{vip} is a new virtual IP, which needs a restart");
-            faults.add(*line, "service.listen", message);
-        }
-    }
-    for vip in old.lines.vips.keys() {
-        if !new.lines.vips.contains_key(vip) {
-            let message = format!(
-                "no service listens on virtual IP {vip} any more, which needs a restart; \
-                 to stop the traffic, let its service have no real servers"
-            );
-            faults.add(new.lines.section, "service.listen", message);
         }
     }
 }

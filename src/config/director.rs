@@ -1,7 +1,7 @@
 //! The director's model: `[director]`, `[director.timeouts]` and the services.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -79,8 +79,6 @@ pub(super) struct KeyLines {
     pub(super) section: usize,
     /// The line of each present key of `[director]`.
     pub(super) keys: BTreeMap<&'static str, usize>,
-    /// The line of the first listen of each VIP.
-    pub(super) vips: BTreeMap<IpAddr, usize>,
 }
 
 impl Director {
@@ -103,6 +101,15 @@ impl Director {
     pub fn vips(&self) -> Vec<IpAddr> {
         let listens = self.specs().flat_map(|service| &service.listens);
         unique(listens.map(|listen| listen.address))
+    }
+
+    /// The outer source address of IPv4, where the configuration says one.
+    #[must_use]
+    pub fn source_v4(&self) -> Option<Ipv4Addr> {
+        self.sources.iter().find_map(|source| match source {
+            IpAddr::V4(source) => Some(*source),
+            IpAddr::V6(_) => None,
+        })
     }
 
     /// The real servers of all services, sorted, without duplicates.
@@ -143,8 +150,7 @@ impl Director {
         let services = service::read_all(document, faults);
         let section = section?;
         let keys = keys::DIRECTOR.iter().filter_map(|key| Some((*key, section.entry(key)?.line)));
-        let lines =
-            KeyLines { section: section.line, keys: keys.collect(), vips: services.vip_lines() };
+        let lines = KeyLines { section: section.line, keys: keys.collect() };
         let tun = section.entry("tun").and_then(|entry| entry.parsed(value::interface, faults));
         let tun = tun.unwrap_or_else(|| Self::TUN.to_owned());
         let sources = section.entry("source").map(|entry| sources(&entry, &services, faults));

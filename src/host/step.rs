@@ -135,7 +135,8 @@ impl Step {
         matches!(self, Self::Add(Object::Neighbour { .. }))
     }
 
-    /// Whether this route takes the place of that one: same address, same table.
+    /// Whether this step takes the place of that one: a route to the same address in the same
+    /// table, another value of the same setting.
     #[must_use]
     pub fn supersedes(&self, other: &Self) -> bool {
         match (self, other) {
@@ -147,6 +148,9 @@ impl Step {
                 Self::Add(Object::Neighbour { address, .. }),
                 Self::Add(Object::Neighbour { address: other, .. }),
             ) => address == other,
+            (Self::Write { sysctl, to, .. }, Self::Write { sysctl: other, to: other_to, .. }) => {
+                sysctl == other && to != other_to
+            }
             _ => false,
         }
     }

@@ -1,5 +1,6 @@
 //! Messages between the control thread and the packet thread.
 
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::time::Duration;
@@ -14,6 +15,7 @@ use crate::balancer::{
 };
 
 use crate::app::health::Checks;
+use crate::config;
 
 use super::output::Sent;
 use super::packets::Reads;
@@ -44,6 +46,21 @@ pub(super) type Page = (Vec<snapshot::ConnectionSnapshot>, Option<usize>);
 /// The requested changes, and whether they have been applied.
 pub(super) type Applied = (Vec<Change>, Result<(), ChangeError>);
 
+/// What the configuration says of the packet loop and can change while it runs.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct LoopSettings {
+    /// The outer source address of IPv4; `None`: what the routing table picks.
+    pub(super) source_v4: Option<Ipv4Addr>,
+    /// How long the loop looks for more before it sleeps.
+    pub(super) busy_poll: Duration,
+}
+
+impl LoopSettings {
+    pub(super) fn of(config: &config::Director) -> Self {
+        Self { source_v4: config.source_v4(), busy_poll: config.busy_poll }
+    }
+}
+
 /// A message; the answer is sent through its channel.
 #[derive(Debug)]
 pub(super) enum DirectorMessage {
@@ -57,6 +74,8 @@ pub(super) enum DirectorMessage {
     Connections { from: usize, most: usize, which: Arc<Selection>, answer: Sender<Page> },
     /// Applies changes in order, all or none, and returns them.
     Apply { changes: Vec<Change>, answer: Sender<Applied> },
+    /// From now on the loop is to work so; nobody waits for it.
+    Configure(LoopSettings),
     /// Asks where a flow goes and why.
     Explain { flow: FlowQuery, answer: Sender<Explanation> },
     /// Forgets connections from table position `from` on.

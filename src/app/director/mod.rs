@@ -19,6 +19,7 @@ mod saved_states;
 mod seed;
 mod selection;
 mod sending;
+mod settings;
 mod tables;
 
 use std::collections::BTreeSet;
@@ -344,11 +345,7 @@ fn start(
             log::debug!("no huge pages for the connection table: {error}");
         }
     }
-    let source_v4 = config.sources.iter().find_map(|source| match source {
-        IpAddr::V4(source) => Some(*source),
-        IpAddr::V6(_) => None,
-    });
-    let output = Output::new(sender, source_v4, third);
+    let output = Output::new(sender, config.source_v4(), third);
     let poll = Poll::new().context("could not make an epoll instance")?;
     let (packet_thread, inbox) = PacketThread::new(&poll, packets::WAKER)?;
     let ends = Ends { inbox, notices, checks };

@@ -122,6 +122,11 @@ impl Output {
         &self.sent
     }
 
+    /// From now on this is the outer source address of IPv4, see [`Self::new`].
+    pub(super) fn set_source_v4(&mut self, source: Option<Ipv4Addr>) {
+        self.source_v4 = source.unwrap_or(Ipv4Addr::UNSPECIFIED).into();
+    }
+
     /// Updates the tunnels' sources. Each packet contains its source, but if all have the same one,
     /// binding it saves the kernel a lookup.
     pub(super) fn sources_changed(&self, sources: &Sources) {

@@ -33,7 +33,7 @@ use crate::wire::virtio::{self, Offload, OffloadError};
 use super::doubts::Doubts;
 use super::input::Input;
 use super::logs::{self, FullLog, QueueLog, TunnelLog};
-use super::messages::{DirectorMessage, Ends, Next, Notice, Piece, Report};
+use super::messages::{DirectorMessage, Ends, LoopSettings, Next, Notice, Piece, Report};
 use super::output::Output;
 use super::sending::Sending;
 
@@ -201,6 +201,10 @@ impl Packets {
                     let applied = self.apply(now, &changes);
                     // The control thread frees the batch's memory.
                     drop(answer.send((changes, applied)));
+                }
+                DirectorMessage::Configure(LoopSettings { source_v4, busy_poll }) => {
+                    self.output.set_source_v4(source_v4);
+                    self.busy_poll = BusyPoll::new(busy_poll);
                 }
                 DirectorMessage::Explain { flow, answer } => {
                     drop(answer.send(self.balancer.explain(now, &flow)));

@@ -37,6 +37,19 @@ impl Withdrawn {
         Self { by_operator, without_quorum: config.unserved(&board.without_quorum()) }
     }
 
+    /// What is left of it after a reload to `config`, and what that brings. `known`: the virtual IPs
+    /// of before.
+    pub(super) fn after(&self, known: &[IpAddr], config: &config::Director) -> Self {
+        let fresh = Self::at_start(config);
+        let mut after = Self::default();
+        for vip in config.vips() {
+            let from = if known.contains(&vip) { self } else { &fresh };
+            after.by_operator.extend(from.by_operator.get(&vip));
+            after.without_quorum.extend(from.without_quorum.get(&vip));
+        }
+        after
+    }
+
     /// All of them.
     pub(super) fn all(&self) -> BTreeSet<IpAddr> {
         self.by_operator.union(&self.without_quorum).copied().collect()

@@ -9,12 +9,12 @@ use tokio::time::Instant;
 
 use super::commands::{AdminCommand, Answer, CommandResult, Done, Origin};
 use super::hooks::Hooks;
-use super::messages::{DirectorMessage, Notice};
+use super::messages::{DirectorMessage, LoopSettings, Notice};
 use super::operate::virtual_ips;
 use super::quorum::Withdrawn;
 use super::saved_states::SavedStates;
 use super::tables::Builder;
-use super::{Options, desired, health, reports};
+use super::{Options, desired, reports, settings};
 use crate::app::config_file;
 use crate::app::events::Events;
 use crate::app::health::Checks;
@@ -217,7 +217,7 @@ impl Running {
         };
         let running = self.snapshot().await?;
         let changes = self.before(&running).unmet(changes);
-        let settings = settings(&self.config, &wanted);
+        let settings = settings::altered(&self.config, &wanted);
         let plan = ReloadPlan::new(&changes, &self.before(&running)).with(settings);
         let (maglev_tables, _) = self.prepare(&wanted, changes).await?;
         let plan = self.builder.compare(plan, self.maglev_tables.clone(), maglev_tables).await?;
@@ -242,7 +242,7 @@ impl Running {
         let changes = self.before(&running).unmet(changes);
         let saved = SavedStates::before(&changes, &running);
         let mut altered = self.altered(&changes, &running);
-        altered.extend(settings(&self.config, &wanted));
+        altered.extend(settings::altered(&self.config, &wanted));
         let plan = session.plan_director(&self.desired(&wanted)).await?;
         let (sources, warnings) = (plan.outer_sources(), plan.warnings());
         // A new real server needs its tunnel's source from the start.
@@ -256,12 +256,15 @@ impl Running {
             self.checks.repeat();
             return Err(error);
         }
+        self.set_loop(&wanted)?;
         if let Err(error) = session.install(plan).await {
             self.take_back(&wanted, saved).await;
             self.checks.repeat();
             return Err(error);
         }
         self.sources.extend(sources);
+        self.withdrawn = self.withdrawn_in(&wanted);
+        self.vips.send_replace(virtual_ips(&wanted, &self.withdrawn));
         self.config = wanted;
         self.hooks.set(self.config.hooks.as_deref());
         self.adopt_checks();
@@ -310,7 +313,21 @@ impl Running {
 
     /// The host set-up for the configuration, together with what the operator has changed since.
     pub(super) fn desired(&self, config: &config::Director) -> DesiredDirector {
-        desired(config, self.withdrawn.all(), self.force)
+        desired(config, self.withdrawn_in(config).all(), self.force)
+    }
+
+    /// The virtual IPs of `config` that are not announced.
+    fn withdrawn_in(&self, config: &config::Director) -> Withdrawn {
+        self.withdrawn.after(&self.config.vips(), config)
+    }
+
+    /// Tells the packet loop what `config` says of it.
+    fn set_loop(&self, config: &config::Director) -> anyhow::Result<()> {
+        let settings = LoopSettings::of(config);
+        if settings == LoopSettings::of(&self.config) {
+            return Ok(());
+        }
+        self.packet_thread.send(DirectorMessage::Configure(settings))
     }
 
     fn before<'a>(&'a self, running: &'a Snapshot) -> Before<'a> {
@@ -320,46 +337,19 @@ impl Running {
     /// Rolls back from `wanted`, which the host has refused. Connections of a service that was
     /// removed meanwhile are lost.
     async fn take_back(&mut self, wanted: &config::Director, saved: SavedStates) {
+        let settings = LoopSettings::of(&self.config);
+        if settings != LoopSettings::of(wanted) {
+            // A packet thread that has ended is noticed where its end is waited for.
+            let _ = self.packet_thread.send(DirectorMessage::Configure(settings));
+        }
         let Ok(mut changes) = config::diff(wanted, &self.config) else { return };
+        changes.insert(0, Change::SetSources(self.sources.clone()));
         // In the same batch, so that a disabled real server gets no packet in between.
         changes.extend(saved.restored());
         if let Err(error) = self.apply(changes).await {
             log::error!("the balancer cannot go back to what was running: {error:#}");
         }
     }
-}
-
-/// The differences in settings that no [`Change`] of a comparison names.
-fn settings(old: &config::Director, new: &config::Director) -> Vec<Alteration> {
-    let mut altered = Vec::new();
-    if old.hash_seed != new.hash_seed {
-        // A client that knows the seed can choose its real server.
-        let shown = |seed: &Option<String>| if seed.is_some() { "configured" } else { "random" };
-        let after = match shown(&new.hash_seed) {
-            after if after == shown(&old.hash_seed) => "another",
-            after => after,
-        };
-        let change = Alteration::of("hash_seed", None, None);
-        altered.push(change.from_to(shown(&old.hash_seed), after));
-    }
-    if old.maglev_slots != new.maglev_slots {
-        let change = Alteration::of("maglev_slots", None, None);
-        altered.push(change.from_to(old.maglev_slots, new.maglev_slots));
-    }
-    if old.hooks != new.hooks {
-        let shown = |hooks: &Option<Vec<String>>| match hooks {
-            Some(words) => words.join(" "),
-            None => "unset".to_owned(),
-        };
-        let change = Alteration::of("hooks", None, None);
-        altered.push(change.from_to(shown(&old.hooks), shown(&new.hooks)));
-    }
-    if old.withdraw_without_quorum != new.withdraw_without_quorum {
-        let change = Alteration::of("withdraw_without_quorum", None, None);
-        altered.push(change.from_to(old.withdraw_without_quorum, new.withdraw_without_quorum));
-    }
-    altered.extend(health::settings(old, new));
-    altered
 }
 
 /// The seed for placing flows: configured, or random and secret.

@@ -15,6 +15,7 @@ use crate::sys::netlink::Events;
 
 use super::apply::copy;
 use super::conflict::{self, Conflict};
+use super::failures::Strict;
 use super::heard::Concern;
 use super::{DesiredRealServer, Known, Role, Session, gather};
 
@@ -209,9 +210,10 @@ impl Session {
         let (plan, mut looked) = self.contest(plan, &facts);
         looked.problems.extend(plan.problems.clone());
 
+        self.forget_rivals(&plan);
         let questions = self.unasked(&plan, &facts, None);
         let known = plan.clone().without(&questions).without(&self.held_back());
-        let failed = self.carry_out(&role, &known, &facts).await?;
+        let failed = self.carry_out(&role, &known, &facts, Strict::No).await?;
         looked.failed(failed);
         self.copy_routes(&role, &facts).await?;
         self.announce_anew(&known, &facts);
@@ -219,7 +221,7 @@ impl Session {
         self.ask(&role, &questions, &facts).await;
         let plan = plan.without(&self.held_back());
         if !questions.is_empty() {
-            let failed = self.carry_out(&role, &plan, &facts).await?;
+            let failed = self.carry_out(&role, &plan, &facts, Strict::No).await?;
             looked.failed(failed);
         }
         self.announce_new(&plan, &questions, &facts);

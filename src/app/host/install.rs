@@ -1,29 +1,24 @@
 //! Carrying out a plan.
 
-use std::collections::BTreeSet;
 use std::io;
-use std::net::IpAddr;
-use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use log::{debug, info, warn};
+use log::{debug, warn};
 use tokio::time::Instant;
 
 use crate::host::contest::{Contest, Decision, ROUNDS, Seen};
 use crate::host::{
-    Announcement, Facts, HostPlan, Link, MAIN, Object, Problem, ProblemKind, Proxy, Step, copies,
+    Announcement, Facts, HostPlan, MAIN, Object, Problem, ProblemKind, Step, copies,
 };
 use crate::sys::sysctl;
 
 use super::apply::{apply, copy};
-use super::conflict::{self, Conflict};
+use super::conflict::Conflict;
+use super::failures::{Failures, KnownParts, Strict};
 use super::follow::Looked;
 use super::state::{self, State};
 use super::undo::Mode;
 use super::{Prepared, Role, Session};
-
-/// Where another host has a virtual IP, it is asked again after so long.
-const ASK_AGAIN: Duration = Duration::from_secs(10);
 
 /// What to do about one step.
 enum Due {
@@ -40,13 +35,14 @@ enum Due {
 impl Session {
     /// Makes the host as planned. The TUN must be there; it is set up here. What a killed
     /// predecessor left is taken over where the plan wants it and undone where not. Called again
-    /// with another plan, it makes the difference, as far as it can be made: what cannot is
-    /// reported.
+    /// with another plan, it makes the difference. What the host refused before is reported, and
+    /// keeps nothing else from being made.
     ///
     /// # Errors
     ///
-    /// On the first call another host has a virtual IP, or a step fails: what this call did is
-    /// undone then, and what a predecessor left as well. Later, the state file cannot be written.
+    /// Another host has a virtual IP that the plan brings, a step that it brings fails, or the
+    /// state file cannot be written. What this call did is undone then; on the first call what a
+    /// predecessor left as well.
     pub async fn install(&mut self, prepared: Prepared) -> Result<()> {
         let Prepared { role: wanted, plan: promised, at_once } = prepared;
         let first = self.role.is_none();
@@ -58,23 +54,28 @@ impl Session {
         if first {
             plan = plan.whole()?;
         }
-        // Whoever changes something wants it to be as planned.
+        let known = self.known_parts(&facts)?;
+        // An operator who changes something wants the host to be as planned.
         self.contests.clear();
         let questions = self.unasked(&plan, &facts, at_once);
         let conflicts = self.ask(&role, &questions, &facts).await;
-        if first {
-            refuse(&role, &conflicts)?;
+        if let Err(error) = refuse(&role, &conflicts, &known) {
+            self.rivals.retain(|one, _| known.vips.contains(&one.address));
+            return Err(error);
         }
         self.rivals.retain(|one, _| Some(one.address) != at_once);
+        self.forget_rivals(&plan);
         let mut looked =
             Looked { problems: std::mem::take(&mut plan.problems), ..Looked::default() };
         let plan = plan.without(&self.held_back());
 
         let before = if first { Vec::new() } else { self.state.steps.clone() };
-        match self.carry_out(&role, &plan, &facts).await {
+        match self.carry_out(&role, &plan, &facts, Strict::But(&known.steps)).await {
             Ok(failed) => looked.failed(failed),
             Err(error) => {
                 self.roll_back(&before).await;
+                // What a step has superseded is made again by the next look.
+                (self.changed, self.look_due, self.known) = (true, true, None);
                 return Err(error);
             }
         }
@@ -93,16 +94,25 @@ impl Session {
         Ok(())
     }
 
-    /// What the host lacks of the plan. On the first call a failed step is an error; later, what
-    /// fails is given back and the rest is made.
+    /// What the running plan consists of, as the host is; on the first call nothing.
+    fn known_parts(&self, facts: &Facts) -> Result<KnownParts> {
+        let Some(running) = &self.role else { return Ok(KnownParts::default()) };
+        let plan = self.current(running, facts).plan_items(facts)?;
+        let steps = plan.on_tun.iter().chain(&plan.steps).map(Step::subject);
+        Ok(KnownParts { steps: steps.collect(), vips: running.vips().iter().copied().collect() })
+    }
+
+    /// Makes what the host lacks of the plan. What fails and need not succeed is given back, and
+    /// the rest is made.
     pub(super) async fn carry_out(
         &mut self,
         role: &Role,
         plan: &HostPlan,
         facts: &Facts,
+        strict: Strict<'_>,
     ) -> Result<Vec<Problem>> {
         self.forget_lost_links(facts);
-        let mut failures = Failures { strict: self.role.is_none(), problems: Vec::new() };
+        let mut failures = Failures { strict, problems: Vec::new() };
         let others = state::living(&self.files, &self.state.namespace);
         let on_tun = self.due(&plan.on_tun, facts, &others, &mut failures)?;
         let steps = self.due(&plan.steps, facts, &others, &mut failures)?;
@@ -195,7 +205,7 @@ impl Session {
         steps: &[Step],
         facts: &Facts,
         others: &[State],
-        failures: &mut Failures,
+        failures: &mut Failures<'_>,
     ) -> Result<Vec<Due>> {
         let mut all = Vec::with_capacity(steps.len());
         for step in steps {
@@ -223,6 +233,13 @@ impl Session {
             }
         };
         let claimed = others.iter().find_map(|other| other.holder(sysctl, to));
+        // Another plan has set it to something else, and knows what it was before.
+        let original = self.state.steps.iter().find_map(|known| match known {
+            Step::Write { sysctl: path, from, to: set, .. } if path == sysctl && set != to => {
+                Some(from.clone())
+            }
+            _ => None,
+        });
         Ok(match recorded {
             Some(_) if now == *to => Due::Nothing,
             // While we run it is put back. After a predecessor, what somebody else has set is a new
@@ -232,7 +249,7 @@ impl Session {
             }
             _ if now != *to => Due::New(Step::Write {
                 sysctl: sysctl.clone(),
-                from: now,
+                from: original.unwrap_or(now),
                 to: to.clone(),
                 beside: beside.clone(),
             }),
@@ -255,7 +272,7 @@ impl Session {
         due: &[Due],
         role: &Role,
         facts: &Facts,
-        failures: &mut Failures,
+        failures: &mut Failures<'_>,
     ) -> Result<()> {
         for due in due {
             let (Due::New(step) | Due::Again(step)) = due else { continue };
@@ -334,117 +351,6 @@ impl Session {
         let new = self.state.steps.iter().filter(|step| !keep.contains(step)).cloned().collect();
         self.undo_steps(new, Mode::RollBack).await;
     }
-
-    /// What is to be announced, and it is not known whether another host has it: what was not
-    /// announced before, what the neighbours may have heard of otherwise while a link was down,
-    /// and, now and then, what another host had.
-    pub(super) fn unasked(
-        &self,
-        plan: &HostPlan,
-        facts: &Facts,
-        at_once: Option<IpAddr>,
-    ) -> Vec<Announcement> {
-        let (now, first) = (Instant::now(), self.role.is_none());
-        let due = |one: &&Announcement| match self.rivals.get(*one) {
-            Some((_, asked)) => now.saturating_duration_since(*asked) >= ASK_AGAIN,
-            None => first || !self.announced.contains(*one) || self.lost(one, facts),
-        };
-        let wanted = plan.announcements.iter().filter(|one| Some(one.address) != at_once);
-        wanted.filter(due).cloned().collect()
-    }
-
-    /// Whether nobody here has answered for it for a moment.
-    fn lost(&self, one: &Announcement, facts: &Facts) -> bool {
-        let Some(link) = facts.link(&one.link) else { return true };
-        let answers = |there: &Proxy| there.link == link.index && there.address == one.address;
-        self.bounced.contains(&link.index) || !facts.proxies.iter().any(answers)
-    }
-
-    /// What other hosts have, and so is not announced.
-    pub(super) fn held_back(&self) -> Vec<Announcement> {
-        self.rivals.keys().cloned().collect()
-    }
-
-    /// Announces what was asked about and is free.
-    pub(super) fn announce_new(&mut self, plan: &HostPlan, asked: &[Announcement], facts: &Facts) {
-        let wanted: BTreeSet<&Announcement> = plan.announcements.iter().collect();
-        self.rivals.retain(|one, _| facts.link(&one.link).is_some_and(|link| link.up));
-        self.announced.retain(|one| wanted.contains(one));
-        self.defences.retain(|one, _| wanted.contains(one));
-        let told: BTreeSet<_> = asked.iter().filter(|one| wanted.contains(one)).cloned().collect();
-        self.announced.extend(told.iter().cloned());
-        self.announce(&told.into_iter().collect::<Vec<_>>(), facts);
-    }
-
-    /// Announces anew what is reached by another hardware address now, or by another port of a
-    /// switch.
-    pub(super) fn announce_anew(&mut self, plan: &HostPlan, facts: &Facts) {
-        let moved = |link: &Link| {
-            let before = self.last.link_at(link.index).and_then(|before| before.mac);
-            before.is_some_and(|mac| link.mac != Some(mac))
-                || self.readdressed.contains(&link.index)
-        };
-        let moved = |one: &&Announcement| {
-            self.announced.contains(*one) && facts.link(&one.link).is_some_and(moved)
-        };
-        let told: Vec<_> = plan.announcements.iter().filter(moved).cloned().collect();
-        self.announce(&told, facts);
-    }
-
-    pub(super) fn announce(&mut self, announcements: &[Announcement], facts: &Facts) {
-        if announcements.is_empty() {
-            return;
-        }
-        for Announcement { link, address } in announcements {
-            info!("announcing {address} on {link}");
-        }
-        self.start_announcing(announcements.to_vec(), facts);
-    }
-
-    fn start_announcing(&mut self, announcements: Vec<Announcement>, facts: &Facts) {
-        self.announcing.retain(|(_, saying)| !saying.is_finished());
-        let saying = conflict::announce(&announcements, facts);
-        self.announcing.push((announcements, saying));
-    }
-
-    /// Nothing is said again that is not `wanted` any more: a neighbour that heard it would send
-    /// here what has gone to another director. The rest of what was being said begins anew.
-    fn stop_announcing(&mut self, wanted: &[Announcement], facts: &Facts) {
-        let unwanted = |one: &Announcement| !wanted.contains(one);
-        let (over, still): (Vec<_>, Vec<_>) = std::mem::take(&mut self.announcing)
-            .into_iter()
-            .partition(|(said, _)| said.iter().any(unwanted));
-        self.announcing = still;
-        for (mut said, saying) in over {
-            if saying.is_finished() {
-                continue;
-            }
-            saying.abort();
-            said.retain(|one| wanted.contains(one));
-            if !said.is_empty() {
-                self.start_announcing(said, facts);
-            }
-        }
-    }
-}
-
-/// Failed steps: an error on the first call, else problems.
-struct Failures {
-    strict: bool,
-    problems: Vec<Problem>,
-}
-
-impl Failures {
-    fn note<T>(&mut self, subject: &str, result: Result<T>) -> Result<Option<T>> {
-        match result {
-            Ok(done) => Ok(Some(done)),
-            Err(error) if self.strict => Err(error),
-            Err(error) => {
-                self.problems.push(Problem::new(ProblemKind::Step, subject, format!("{error:#}")));
-                Ok(None)
-            }
-        }
-    }
 }
 
 /// A step that is not made although the host lacks it.
@@ -463,12 +369,13 @@ fn proxy(one: &Announcement) -> Step {
     Step::Add(Object::Proxy { address: one.address, link: one.link.clone() })
 }
 
-fn refuse(role: &Role, conflicts: &[Conflict]) -> Result<()> {
+fn refuse(role: &Role, conflicts: &[Conflict], known: &KnownParts) -> Result<()> {
     let Role::Director(desired) = role else { return Ok(()) };
-    for conflict in conflicts {
+    let mut new = conflicts.iter().filter(|conflict| !known.vips.contains(&conflict.address));
+    for conflict in new.clone() {
         warn!("{conflict}");
     }
-    match conflicts.first() {
+    match new.next() {
         Some(conflict) if !desired.force => bail!(
             "{conflict}; stop that host, or start with --force to announce the address nevertheless"
         ),

@@ -8,9 +8,11 @@
 //! leaves behind is known by name: the next start takes it over, and `vstun cleanup` removes it
 //! without a start.
 
+mod announcing;
 mod apply;
 mod conflict;
 mod control_files;
+mod failures;
 mod follow;
 mod gather;
 mod heard;
@@ -271,7 +273,14 @@ impl Session {
     fn current(&self, role: &Role, facts: &Facts) -> Role {
         let mut role = role.clone();
         if let Role::Director(desired) = &mut role {
-            desired.known_sources.clone_from(&self.sources);
+            // With another `source`, what was in use before is not kept.
+            let kept = match &self.role {
+                Some(Role::Director(running)) => running.sources == desired.sources,
+                _ => true,
+            };
+            if kept {
+                desired.known_sources.clone_from(&self.sources);
+            }
             if let Some(names) = &mut desired.uplinks {
                 *names = self.uplinks.clone().current(names, facts);
             }
@@ -378,6 +387,13 @@ impl Prepared {
 }
 
 impl Role {
+    fn vips(&self) -> &[IpAddr] {
+        match self {
+            Self::Director(desired) => &desired.vips,
+            Self::RealServer(desired) => &desired.vips,
+        }
+    }
+
     fn outer_sources(&self, facts: &Facts) -> OuterSources {
         match self {
             Self::Director(desired) => director::outer_sources(desired, facts),

@@ -1,0 +1,114 @@
+//! What is asked of other hosts before it is announced, and the announcing.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use log::info;
+use tokio::time::Instant;
+
+use crate::host::{Announcement, Facts, HostPlan, Link, Proxy};
+
+use super::{Session, conflict};
+
+/// Where another host has a virtual IP, it is asked again after so long.
+const ASK_AGAIN: Duration = Duration::from_secs(10);
+
+impl Session {
+    /// What is to be announced, and it is not known whether another host has it: what was not
+    /// announced before, what the neighbours may have heard of otherwise while a link was down,
+    /// and, now and then, what another host had.
+    pub(super) fn unasked(
+        &self,
+        plan: &HostPlan,
+        facts: &Facts,
+        at_once: Option<IpAddr>,
+    ) -> Vec<Announcement> {
+        let (now, first) = (Instant::now(), self.role.is_none());
+        let due = |one: &&Announcement| match self.rivals.get(*one) {
+            Some((_, asked)) => now.saturating_duration_since(*asked) >= ASK_AGAIN,
+            None => first || !self.announced.contains(*one) || self.lost(one, facts),
+        };
+        let wanted = plan.announcements.iter().filter(|one| Some(one.address) != at_once);
+        wanted.filter(due).cloned().collect()
+    }
+
+    /// Whether nobody here has answered for it for a moment.
+    fn lost(&self, one: &Announcement, facts: &Facts) -> bool {
+        let Some(link) = facts.link(&one.link) else { return true };
+        let answers = |there: &Proxy| there.link == link.index && there.address == one.address;
+        self.bounced.contains(&link.index) || !facts.proxies.iter().any(answers)
+    }
+
+    /// Nobody asks any more whether other hosts have what is not to be announced.
+    pub(super) fn forget_rivals(&mut self, whole: &HostPlan) {
+        self.rivals.retain(|one, _| whole.announcements.contains(one));
+    }
+
+    /// What other hosts have, and so is not announced.
+    pub(super) fn held_back(&self) -> Vec<Announcement> {
+        self.rivals.keys().cloned().collect()
+    }
+
+    /// Announces what was asked about and is free.
+    pub(super) fn announce_new(&mut self, plan: &HostPlan, asked: &[Announcement], facts: &Facts) {
+        let wanted: BTreeSet<&Announcement> = plan.announcements.iter().collect();
+        self.rivals.retain(|one, _| facts.link(&one.link).is_some_and(|link| link.up));
+        self.announced.retain(|one| wanted.contains(one));
+        self.defences.retain(|one, _| wanted.contains(one));
+        let told: BTreeSet<_> = asked.iter().filter(|one| wanted.contains(one)).cloned().collect();
+        self.announced.extend(told.iter().cloned());
+        self.announce(&told.into_iter().collect::<Vec<_>>(), facts);
+    }
+
+    /// Announces anew what is reached by another hardware address now, or by another port of a
+    /// switch.
+    pub(super) fn announce_anew(&mut self, plan: &HostPlan, facts: &Facts) {
+        let moved = |link: &Link| {
+            let before = self.last.link_at(link.index).and_then(|before| before.mac);
+            before.is_some_and(|mac| link.mac != Some(mac))
+                || self.readdressed.contains(&link.index)
+        };
+        let moved = |one: &&Announcement| {
+            self.announced.contains(*one) && facts.link(&one.link).is_some_and(moved)
+        };
+        let told: Vec<_> = plan.announcements.iter().filter(moved).cloned().collect();
+        self.announce(&told, facts);
+    }
+
+    pub(super) fn announce(&mut self, announcements: &[Announcement], facts: &Facts) {
+        if announcements.is_empty() {
+            return;
+        }
+        for Announcement { link, address } in announcements {
+            info!("announcing {address} on {link}");
+        }
+        self.start_announcing(announcements.to_vec(), facts);
+    }
+
+    fn start_announcing(&mut self, announcements: Vec<Announcement>, facts: &Facts) {
+        self.announcing.retain(|(_, saying)| !saying.is_finished());
+        let saying = conflict::announce(&announcements, facts);
+        self.announcing.push((announcements, saying));
+    }
+
+    /// Nothing is said again that is not `wanted` any more: a neighbour that heard it would send
+    /// here what has gone to another director. The rest of what was being said begins anew.
+    pub(super) fn stop_announcing(&mut self, wanted: &[Announcement], facts: &Facts) {
+        let unwanted = |one: &Announcement| !wanted.contains(one);
+        let (over, still): (Vec<_>, Vec<_>) = std::mem::take(&mut self.announcing)
+            .into_iter()
+            .partition(|(said, _)| said.iter().any(unwanted));
+        self.announcing = still;
+        for (mut said, saying) in over {
+            if saying.is_finished() {
+                continue;
+            }
+            saying.abort();
+            said.retain(|one| wanted.contains(one));
+            if !said.is_empty() {
+                self.start_announcing(said, facts);
+            }
+        }
+    }
+}
