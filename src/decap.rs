@@ -6,14 +6,14 @@
 //!
 //! 1. the outer header: IPIP, not a fragment, from a director;
 //! 2. the inner packet: well formed, of the version in the outer header, to a VIP, from an address
-//! that a client can have;
+//!    that a client can have;
 //! 3. congestion marks (RFC 6040);
 //! 4. merged packets: GRO hands a raw socket packets of up to 64 KB whose TCP checksum is only the
-//! pseudo-header's sum. They go to the TUN as one super-frame. Merged UDP is dropped, since the
-//! lengths of its datagrams are lost;
+//!    pseudo-header's sum. They go to the TUN as one super-frame. Merged UDP is dropped, since the
+//!    lengths of its datagrams are lost;
 //! 5. unfinished checksums: a sender on the same machine (IPVS, a container behind a veth, a guest)
-//! leaves a whole segment or datagram with the same sum in its checksum field for a network card to
-//! complete. It goes to the TUN as it is, with a header that says so (`NEEDS_CSUM`).
+//!    leaves a whole segment or datagram with the same sum in its checksum field for a network card
+//!    to complete. It goes to the TUN as it is, with a header that says so (`NEEDS_CSUM`).
 //!
 //! Inner fragments pass unchanged: the kernel behind the TUN reassembles them. That kernel also
 //! verifies the inner header's checksum and complete TCP and UDP checksums.

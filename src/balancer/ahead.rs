@@ -1,23 +1,23 @@
-//! Looking ahead: a batch of packets' connections are brought into the cache together.
+//! Prefetching: the connections of a batch of packets are brought into the cache together.
 //!
-//! Among many connections a packet waits for two reads from memory, one after the other: the
-//! index's slot and the entry it names. Those of a whole batch overlap where nothing waits for
+//! Among many connections a packet waits for two dependent reads from memory: the index's slot and
+//! the entry in it. Prefetched for a whole batch, these reads overlap.
 //! them.
 
 use super::Balancer;
 use super::forward::key;
 use crate::wire::{Packet, Transport};
 
-/// Connections from which on looking ahead is worth its own work, a parse and a hash for each
-/// packet: with their slots they take some 4 MB, more than the caches next to a processor hold.
+/// The number of connections above which prefetching is worth its cost, a parse and a hash per
+/// packet: with their slots they take some 4 MB, more than a processor's private caches.
 pub(super) const MANY: usize = 50_000;
 
 impl Balancer {
-    /// Brings what [`Self::forward`] will look at for these packets into the processor's caches,
-    /// where there are so many connections that it is not there anyway. At most
-    /// [`AHEAD`](super::table::AHEAD) packets; it changes nothing.
+    /// Prefetches the data that [`Self::forward`] will read for these packets, if there are so many
+    /// connections that it is not in the caches anyway. At most [`AHEAD`](super::table::AHEAD)
+    /// packets; it changes nothing.
     pub fn look_ahead<'a>(&self, packets: impl ExactSizeIterator<Item = &'a [u8]>) {
-        // Alone, a packet would only wait here instead of there.
+        // A single packet would wait here instead of in `forward`.
         if self.tables.connections.len() < MANY || packets.len() < 2 {
             return;
         }

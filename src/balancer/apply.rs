@@ -1,5 +1,5 @@
-//! Changes: the one path that writes services and real servers. What can be wrong with a change has
-//! been checked before ([`super::batch`]).
+//! Applies changes: the one path that writes services and real servers. [`super::batch`] has
+//! checked every change before.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -17,12 +17,12 @@ use crate::model::{
 };
 
 impl Balancer {
-    /// Applies one change of a batch that has been checked, but for the schedulers of the services
-    /// that it concerns: [`Registry::refresh_pools`](super::registry::Registry::refresh_pools) ends
-    /// the batch.
+    /// Applies one change of a checked batch, without refreshing the schedulers of its services:
+    /// [`Registry::refresh_pools`](super::registry::Registry::refresh_pools) does that at the end
+    /// of the batch.
     ///
     /// # Errors
-    /// None, since it has been checked: this says what the check has missed.
+    /// None for a checked change; an error is a fault of the check.
     pub(super) fn commit(&mut self, now: Millis, change: &Change) -> Result<(), ChangeError> {
         match change {
             Change::AddService(spec) => self.add_service(now, spec),
@@ -76,7 +76,7 @@ impl Balancer {
         let id = self.registry.services.insert_with(|id: ServiceId| {
             Service::new(spec.name.clone(), spec.scheduler, seed.number(id.place.into()))
         });
-        // They start together, so none of them has to start slowly.
+        // They start together, so none of them needs a slow start.
         let real = |&real| self.new_real(now, id, spec.policy, real);
         let reals = spec.reals.iter().map(real).collect();
         let service = &mut self.registry.services[id];
@@ -91,8 +91,8 @@ impl Balancer {
         Ok(())
     }
 
-    /// Its connections' entries stay until they expire, but no packet finds a service any more; see
-    /// [`Self::forward`](Balancer::forward).
+    /// Its connections' entries stay until they expire, but their packets no longer belong to a
+    /// service; see [`Self::forward`](Balancer::forward).
     fn remove_service(&mut self, name: &str) -> Result<(), ChangeError> {
         let id = self.find_service(name)?;
         let Some(service) = self.registry.services.remove(id) else { return Ok(()) };
@@ -110,7 +110,7 @@ impl Balancer {
         Ok(())
     }
 
-    /// All names are given up before the first new one is taken, so that services can swap theirs.
+    /// Removes all old names before the first new one is set, so that services can swap theirs.
     fn rename_services(&mut self, names: &[(String, String)]) -> Result<(), ChangeError> {
         let old = names
             .iter()
@@ -160,7 +160,8 @@ impl Balancer {
         let id = self.find_service(name)?;
         let policy = self.registry.services[id].policy;
         if let Ok(real) = self.find_real(name, spec.address) {
-            // IPVS revives a deleted destination from its trash, connections and counters with it.
+            // Like IPVS, which revives a deleted destination from its trash, with connections and
+            // counters.
             let until = drain_until(now, spec.state, policy);
             self.alter(now, real, |real| real.restore(spec, until));
             return Ok(());
@@ -217,7 +218,8 @@ impl Balancer {
         address: IpAddr,
         saved: SavedState,
     ) -> Result<(), ChangeError> {
-        // A removed one may have gone with its last connection since its state was saved.
+        // A removed real server may have disappeared with its last connection since its state was
+        // saved.
         let Ok(id) = self.find_real(name, address) else { return Ok(()) };
         let until = saved.left.map(|left| now.after(left));
         self.alter(now, id, |real| {
@@ -243,7 +245,7 @@ impl Balancer {
         Ok(())
     }
 
-    /// Changes a real server; where it comes up by that, it starts slowly.
+    /// Changes a real server; if it becomes available by that, it starts slowly.
     fn alter(&mut self, now: Millis, id: RealId, change: impl FnOnce(&mut Real)) {
         let real = &mut self.registry.reals[id];
         let (service, before) = (real.service(), real.in_service());
@@ -255,7 +257,7 @@ impl Balancer {
         self.registry.pool_changed(service);
     }
 
-    /// A real server that was not there for new connections is, or one that was is not.
+    /// A real server has become available for new connections, or unavailable.
     fn start(&mut self, now: Millis, id: RealId) {
         let real = &mut self.registry.reals[id];
         let service = &mut self.registry.services[real.service()];
@@ -264,8 +266,8 @@ impl Balancer {
         service.ramping |= ramp.is_some();
     }
 
-    /// Takes a real server that has been removed off its service's list when it has no connection
-    /// left, and forgets it when no template names it either.
+    /// Removes a removed real server from its service's list when it has no connections left, and
+    /// frees it when no template names it either.
     pub(super) fn collect(&mut self, id: RealId) {
         self.give_up(id);
         self.registry.refresh_pools();
@@ -282,7 +284,7 @@ impl Balancer {
             self.registry.names.remove_real(service, real.address());
             self.registry.services[service].reals.retain(|&other| other != id);
             self.registry.pool_changed(service);
-            // Once: of those that are gone each template that expires comes by here.
+            // Only once: each expiring template of a freed real server comes here.
             self.tables.fragments.real_is_gone(id);
         }
         if remembered {
@@ -348,7 +350,7 @@ impl Balancer {
     }
 }
 
-/// When a real server of which `state` is wanted from now on has no more time for its flows.
+/// When the flows of a real server with this wanted state are ended.
 fn drain_until(now: Millis, state: Wanted, policy: Policy) -> Option<Millis> {
     let Wanted::Draining { deadline } = state else { return None };
     deadline.or(policy.drain_deadline).map(|deadline| now.after(deadline))

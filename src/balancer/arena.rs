@@ -1,9 +1,9 @@
 //! Real servers and services by typed id.
 //!
-//! A lookup by an id whose value is there is an index ([`Arena`] implements `Index`). It never
-//! fails silently: an id that names nothing is a fault of the balancer and panics. No packet and no
-//! request carries an id, so nothing from outside can cause that. An id that may have outlived its
-//! value is looked up with [`Arena::get`].
+//! A lookup of an existing value is an index ([`Arena`] implements `Index`). It never fails
+//! silently: a stale ID is a bug of the balancer and panics. Packets and requests contain no IDs,
+//! so outside data cannot cause that. An ID that may have outlived its value is looked up with
+//! [`Arena::get`].
 
 use std::marker::PhantomData;
 use std::ops::{Index, IndexMut};
@@ -12,18 +12,18 @@ use crate::model::{RealId, ServiceId};
 
 /// The id of a value in an arena.
 pub(super) trait Id: Copy {
-    /// The id of the value that is the `generation`th at that place.
+    /// The ID of the `generation`th value at that index.
     fn new(place: u32, generation: u32) -> Self;
 
-    /// Where the value is.
+    /// The value's index.
     fn place(self) -> usize;
 
-    /// Whether this can be the id of the `generation`th value at its place.
+    /// Whether this can be the ID of the `generation`th value at its index.
     fn is_of(self, generation: u32) -> bool;
 }
 
-/// Connections and templates hold a real server's id in four bytes, so it has no generation. The
-/// real server is removed only when no connection and no template names it any more.
+/// Connections and templates store a real server's ID in four bytes, so it has no generation. A
+/// real server is freed only when no connection and no template names it any more.
 impl Id for RealId {
     fn new(place: u32, _generation: u32) -> Self {
         Self(place)
@@ -40,7 +40,7 @@ impl Id for RealId {
     }
 }
 
-/// A removed service's id stays with its real servers until their last connection has expired.
+/// A removed service's ID stays with its real servers until their last connection has expired.
 impl Id for ServiceId {
     fn new(place: u32, generation: u32) -> Self {
         Self { place, generation }
@@ -57,11 +57,11 @@ impl Id for ServiceId {
     }
 }
 
-/// Values with ids. A place that is free is used again; places are never given back.
+/// Values with IDs. Free indexes are used again; the arena never shrinks.
 #[derive(Debug)]
 pub(super) struct Arena<I, T> {
     slots: Vec<Slot<T>>,
-    /// Free places, the one to be used next at the end.
+    /// Free indexes; the last one is used next.
     free: Vec<u32>,
     ids: PhantomData<I>,
 }
@@ -69,7 +69,7 @@ pub(super) struct Arena<I, T> {
 #[derive(Debug)]
 struct Slot<T> {
     value: Option<T>,
-    /// How many values were at this place before.
+    /// How many values were at this index before.
     generation: u32,
 }
 
@@ -80,7 +80,7 @@ impl<I, T> Default for Arena<I, T> {
 }
 
 impl<I: Id, T> Arena<I, T> {
-    /// Adds a value; `make` is told its id.
+    /// Adds a value; `make` gets its ID.
     pub(super) fn insert_with(&mut self, make: impl FnOnce(I) -> T) -> I {
         let place = self.free.pop().unwrap_or_else(|| {
             self.slots.push(Slot { value: None, generation: 0 });
@@ -92,7 +92,7 @@ impl<I: Id, T> Arena<I, T> {
         id
     }
 
-    /// Removes a value, if it is there. Nothing may hold its id any more, unless ids have
+    /// Removes a value, if it is there. Its ID must not be stored anywhere, unless IDs have
     /// generations.
     pub(super) fn remove(&mut self, id: I) -> Option<T> {
         let slot = self.slots.get_mut(id.place()).filter(|slot| id.is_of(slot.generation))?;
@@ -102,37 +102,37 @@ impl<I: Id, T> Arena<I, T> {
         Some(value)
     }
 
-    /// The value with this id, if it is still there.
+    /// The value with this ID, if it is still there.
     #[inline(always)]
     pub(super) fn get(&self, id: I) -> Option<&T> {
         let slot = self.slots.get(id.place())?;
         slot.value.as_ref().filter(|_| id.is_of(slot.generation))
     }
 
-    /// The value with this id, if it is still there.
+    /// The value with this ID, if it is still there.
     #[inline(always)]
     pub(super) fn get_mut(&mut self, id: I) -> Option<&mut T> {
         let slot = self.slots.get_mut(id.place())?;
         slot.value.as_mut().filter(|_| id.is_of(slot.generation))
     }
 
-    /// All values, in the order of their places.
+    /// All values, in the order of their indexes.
     #[cfg(test)]
     pub(super) fn iter(&self) -> impl Iterator<Item = &T> {
         self.slots.iter().filter_map(|slot| slot.value.as_ref())
     }
 
-    /// All values, in the order of their places.
+    /// All values, in the order of their indexes.
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
         self.slots.iter_mut().filter_map(|slot| slot.value.as_mut())
     }
 
-    /// What is at a place, for who goes from one place to the next; `None` past the last place.
+    /// The content of an index, for iterating; `None` past the last index.
     pub(super) fn at(&self, place: usize) -> Option<Option<&T>> {
         Some(self.slots.get(place)?.value.as_ref())
     }
 
-    /// All values with their ids, in the order of their places.
+    /// All values with their IDs, in the order of their indexes.
     #[cfg(test)]
     pub(super) fn entries(&self) -> impl Iterator<Item = (I, &T)> {
         (0..).zip(&self.slots).filter_map(|(place, slot)| {
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn a_place_is_used_again_and_a_real_server_s_id_with_it() {
+    fn an_index_is_reused_and_a_real_servers_id_with_it() {
         let mut arena: Arena<RealId, &str> = Arena::default();
         let ids = ["a", "b"].map(|value| arena.insert_with(|_| value));
         assert_eq!(arena.remove(ids[0]), Some("a"));
@@ -218,7 +218,7 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "an id names nothing at place 0")]
-    fn an_id_that_names_nothing_is_never_overlooked() {
+    fn a_stale_id_panics() {
         let mut arena: Arena<ServiceId, ()> = Arena::default();
         let id = arena.insert_with(|_| ());
         arena.remove(id);

@@ -1,31 +1,32 @@
-//! Where a real server stands: what is wanted of it and what its health is, kept apart, and what
-//! follows from the two for the flows that it has.
+//! A real server's availability: its wanted state and its health, kept apart, and what both mean
+//! for its flows.
 
 use std::time::Duration;
 
 use crate::model::{Existing, Health, Millis, Protocol, RealState, Wanted};
 
-/// How a flow whose real server has no time left for it is ended.
+/// How a flow whose real server keeps it no longer is ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Ending {
-    /// Both ends are told: the real server lives, and would keep its half.
+    /// Both ends get a reset: the real server is alive and would keep its end.
     Both,
-    /// The client alone is told: nothing that is sent to the real server arrives.
+    /// Only the client gets a reset: packets to the real server are lost.
     Client,
 }
 
-/// What decides about a real server's state.
+/// The inputs that decide a real server's state.
 ///
-/// The operator's wish and health's word are two fields, and neither overwrites the other: who
-/// comes back to health is still disabled, and who is enabled while it is down is still down.
+/// The operator's wanted state and the health are two fields, and neither overwrites the other: a
+/// disabled server whose checks pass again stays disabled, and an enabled server whose checks fail
+/// stays down.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Availability {
-    /// Its `deadline` is in `until`, as a moment.
+    /// Its `deadline` is stored in `until`, as a moment.
     wanted: Wanted,
     health: Health,
-    /// Whether it was removed from its service, which has it on while it has flows.
+    /// Whether it was removed from its service, which still lists it while it has flows.
     removed: bool,
-    /// When the flows that are left are ended, whatever else is wanted meanwhile.
+    /// When the remaining flows are ended, whatever the wanted state becomes meanwhile.
     until: Option<Millis>,
 }
 
@@ -37,23 +38,23 @@ impl Availability {
         availability
     }
 
-    /// Something else is wanted of it; `until`, where it is to drain, is when that ends.
+    /// Sets the wanted state; `until` is the end of a drain.
     pub(super) fn set_wanted(&mut self, wanted: Wanted, until: Option<Millis>) {
         self.wanted = wanted;
         match wanted {
             Wanted::Draining { .. } => self.until = until,
-            // A removed one stays bound by its removal's deadline.
+            // A removed one keeps its removal's deadline.
             _ if self.removed => {}
             _ => self.until = None,
         }
     }
 
-    /// It stands as it did once; whether it is removed, and health's word, are as they are.
+    /// Restores a saved state; its removal and its health stay as they are.
     pub(super) fn restore(&mut self, wanted: Wanted, until: Option<Millis>) {
         (self.wanted, self.until) = (wanted, until);
     }
 
-    /// It is not removed any more. Health's word is as before: nothing was heard.
+    /// Undoes its removal. Its health stays as it was, since no check ran meanwhile.
     pub(super) fn readd(&mut self, wanted: Wanted, until: Option<Millis>) {
         self.removed = false;
         self.set_wanted(wanted, until);
@@ -67,7 +68,7 @@ impl Availability {
         self.health = health;
     }
 
-    /// It is removed. A deadline that it has is only brought forward.
+    /// Removes it. An existing deadline can only become earlier.
     pub(super) fn remove(&mut self, until: Option<Millis>) {
         self.removed = true;
         self.until = match (self.until, until) {
@@ -102,8 +103,8 @@ impl Availability {
         let over = match self.state() {
             RealState::Up | RealState::Draining => false,
             RealState::Disabled => reset,
-            // A datagram has nothing to lose where nobody answers; IPVS's flows stick there for as
-            // long as they talk.
+            // A datagram loses nothing if its server is dead; IPVS's flows stay there as long as
+            // packets come.
             RealState::Down => reset || protocol == Protocol::Udp,
         };
         let late = self.is_over(now);
@@ -111,17 +112,17 @@ impl Availability {
         (over || late).then_some(if dead { Ending::Client } else { Ending::Both })
     }
 
-    /// Whether it has a deadline, and that has passed.
+    /// Whether it has a deadline that has passed.
     pub(super) fn is_over(self, now: Millis) -> bool {
         self.until.is_some_and(|until| now >= until)
     }
 
-    /// When the flows that are left are ended.
+    /// When the remaining flows are ended.
     pub(super) fn until(self) -> Option<Millis> {
         self.until
     }
 
-    /// How long until the flows that are left are ended.
+    /// How long until the remaining flows are ended.
     pub(super) fn left(self, now: Millis) -> Option<Duration> {
         self.until.map(|until| now.until(until))
     }

@@ -1,5 +1,5 @@
-//! Changes are applied all together or not at all: a batch is checked as a whole against what is
-//! there and against itself, change by change, before the first of them is applied.
+//! Changes are applied all together or not at all: the whole batch is checked, change by change,
+//! against the balancer and against its own earlier changes, before the first one is applied.
 
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
@@ -10,24 +10,24 @@ use super::real::{Life, Real};
 use super::service::Listens;
 use crate::model::{Listen, MAX_WEIGHT, Millis, RealSpec, ServiceId, Thresholds, Wanted};
 
-/// A service that a name of the batch means.
+/// The service that a name in the batch refers to.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 enum Owner {
-    /// One that is there.
+    /// An existing one.
     There(ServiceId),
-    /// The one that the change at this place adds.
+    /// The one that the change at this index adds.
     New(usize),
 }
 
-/// What a service has of a real server.
+/// A real server in a service.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Member {
     Configured,
-    /// Removed, and listed as long as it has connections.
+    /// Removed, and listed while it has connections.
     Removed,
 }
 
-/// What the changes that have been checked make of the balancer, where that differs from it.
+/// How the checked changes differ from the balancer.
 struct Batch<'a> {
     balancer: &'a Balancer,
     changes: &'a [Change],
@@ -35,18 +35,17 @@ struct Batch<'a> {
     names: HashMap<&'a str, Option<Owner>>,
     /// `None`: the service does not list it any more.
     members: HashMap<(Owner, IpAddr), Option<Member>>,
-    /// Services whose listens in the balancer count no more.
+    /// Services whose listens in the balancer no longer count.
     released: HashSet<Owner>,
     claimed: Listens<Owner>,
     listens: HashMap<Owner, &'a [Listen]>,
 }
 
 impl Balancer {
-    /// Applies changes in their order: all, or none of them. Schedulers are refreshed once, at the
-    /// end.
+    /// Applies changes in order: all, or none of them. Schedulers are refreshed once, at the end.
     ///
     /// # Errors
-    /// That of the first change that cannot be applied; nothing has changed then.
+    /// The error of the first change that cannot be applied; then nothing has changed.
     pub fn apply_all(&mut self, now: Millis, changes: &[Change]) -> Result<(), ChangeError> {
         self.check(changes)?;
         self.now = now;
@@ -61,7 +60,7 @@ impl Balancer {
     /// Applies one change.
     ///
     /// # Errors
-    /// See [`ChangeError`]; nothing has changed then.
+    /// See [`ChangeError`]; then nothing has changed.
     pub fn apply(&mut self, now: Millis, change: &Change) -> Result<(), ChangeError> {
         self.apply_all(now, std::slice::from_ref(change))
     }
@@ -181,7 +180,7 @@ impl<'a> Batch<'a> {
         Ok(())
     }
 
-    /// Without connections it goes at once.
+    /// Without connections it is freed at once.
     fn remove_real(&mut self, service: &str, address: IpAddr) -> Result<(), ChangeError> {
         self.listed(service, address)?;
         let owner = self.owner(service)?;
@@ -190,7 +189,7 @@ impl<'a> Batch<'a> {
         Ok(())
     }
 
-    /// All names are given up before the first new one is taken, so that services can swap theirs.
+    /// Removes all old names before the first new one is set, so that services can swap theirs.
     fn rename(&mut self, names: &'a [(String, String)]) -> Result<(), ChangeError> {
         let mut owners = Vec::with_capacity(names.len());
         for (old, _) in names {
@@ -213,7 +212,7 @@ impl<'a> Batch<'a> {
         }
     }
 
-    /// The service listens there and nowhere else.
+    /// The service listens on exactly these.
     fn claim(&mut self, owner: Owner, listens: &'a [Listen]) -> Result<(), ChangeError> {
         self.release(owner);
         self.listens.insert(owner, listens);

@@ -1,4 +1,4 @@
-//! What can change in a running balancer. Configuration, operator and health checks all speak
+//! The changes of a running balancer. Configuration, operator and health checks all send a
 //! `Change`: one path writes the tables.
 
 use std::net::IpAddr;
@@ -12,43 +12,43 @@ use crate::model::{
     Thresholds, Timeouts, Wanted,
 };
 
-/// One change. Names and addresses, not ids: a change can come from outside.
+/// One change. It contains names and addresses, not IDs, since it can come from outside.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Change {
-    /// A new service with its real servers.
+    /// Adds a service with its real servers.
     AddService(ServiceSpec),
-    /// A service goes; its connections with it.
+    /// Removes a service with its connections.
     RemoveService {
         /// The service's name.
         service: String,
     },
-    /// Services have other names from now on, all at once: two may swap theirs.
+    /// Renames services, all at once: two may swap their names.
     RenameServices {
         /// Each service's old name and its new one.
         names: Vec<(String, String)>,
     },
-    /// Where the service listens, anew.
+    /// Replaces a service's listens.
     SetListens {
         /// The service's name.
         service: String,
         /// All its listens.
         listens: Vec<Listen>,
     },
-    /// Another scheduler.
+    /// Sets another scheduler.
     SetScheduler {
         /// The service's name.
         service: String,
         /// The new scheduler.
         scheduler: SchedulerKind,
     },
-    /// Another way to treat its flows; those there are keep what they have.
+    /// Sets another policy; existing flows keep their real servers.
     SetPolicy {
         /// The service's name.
         service: String,
         /// The new policy.
         policy: Policy,
     },
-    /// A real server joins; one that was being drained comes back with its connections and
+    /// Adds a real server; one that was removed and still drains returns with its connections and
     /// counters.
     AddReal {
         /// The service's name.
@@ -56,14 +56,14 @@ pub enum Change {
         /// The real server.
         real: RealSpec,
     },
-    /// A real server takes no new connection and goes when its last one has gone.
+    /// Removes a real server: it takes no new connection and disappears with its last one.
     RemoveReal {
         /// The service's name.
         service: String,
         /// The real server's address.
         address: IpAddr,
     },
-    /// A new weight.
+    /// Sets a weight.
     SetWeight {
         /// The service's name.
         service: String,
@@ -72,71 +72,70 @@ pub enum Change {
         /// 0 to [`MAX_WEIGHT`].
         weight: u32,
     },
-    /// A service's Maglev table, made by a [`maglev::MaglevTables`]; used while its scheduler is
-    /// mh.
+    /// Sets a service's Maglev table, computed by a [`maglev::MaglevTables`]; used while its
+    /// scheduler is mh.
     SetMaglev {
         /// The service's name.
         service: String,
         /// The table.
         table: Arc<maglev::Table>,
     },
-    /// What flows that are placed by hash are hashed with. Directors that are to agree have the
-    /// same.
+    /// Sets the seed of the hash that places flows. Directors that place flows alike have the same.
     SetHashSeed(Seed),
-    /// Another state of a real server.
+    /// Sets the wanted state of a real server.
     SetState {
         /// The service's name.
         service: String,
         /// The real server's address.
         address: IpAddr,
-        /// What is wanted of it from now on.
+        /// The wanted state.
         state: Wanted,
     },
-    /// A real server stands again as it did before changes that could not be kept.
+    /// Restores the state of a real server from before changes that are rolled back.
     RestoreState {
         /// The service's name.
         service: String,
         /// The real server's address.
         address: IpAddr,
-        /// How it stood.
+        /// The saved state.
         saved: SavedState,
     },
-    /// What health checks say of a real server; what is wanted of it stays as it is.
+    /// Sets the health of a real server; its wanted state stays.
     SetHealth {
         /// The service's name.
         service: String,
         /// The real server's address.
         address: IpAddr,
-        /// Their word.
+        /// Its health.
         health: Health,
     },
-    /// A probe's flow goes to this real server from now on, whatever the services say, and is
-    /// counted by none.
+    /// Sends a probe's flow to this real server from now on, independent of services and their
+    /// counters.
     PinProbe {
         /// The flow.
         flow: ProbeFlow,
         /// The real server's address.
         address: IpAddr,
     },
-    /// It does not any more.
+    /// Ends that.
     UnpinProbe(ProbeFlow),
-    /// Other thresholds.
+    /// Sets other thresholds.
     SetThresholds {
         /// The service's name.
         service: String,
         /// The real server's address.
         address: IpAddr,
-        /// How many connections it takes.
+        /// The thresholds.
         thresholds: Thresholds,
     },
-    /// The director's own addresses towards the real servers, all of them: also for those that join
+    /// Sets the director's own addresses towards the real servers, also for real servers added
     /// later.
     SetSources(Sources),
-    /// New timeouts; flows take them with their next packet.
+    /// Sets timeouts; a flow uses them from its next packet on.
     SetTimeouts(Timeouts),
 }
 
-/// Why a change was refused; nothing has changed then.
+/// Why a change was refused; then nothing has changed.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum ChangeError {
     /// A service of that name exists.
@@ -161,7 +160,7 @@ pub enum ChangeError {
         /// The address.
         address: IpAddr,
     },
-    /// The real server was removed and only serves its last flows.
+    /// The real server was removed and only has its last flows.
     #[error("real server {address} was removed from service {service:?}; add it to have it back")]
     Removed {
         /// The service's name.
@@ -172,18 +171,18 @@ pub enum ChangeError {
     /// Two listens share a port.
     #[error("listen {listen} overlaps one of service {other:?}")]
     Overlap {
-        /// The listen that was asked for.
+        /// The requested listen.
         listen: Listen,
-        /// The name of the service that has it.
+        /// The name of the service that listens there.
         other: String,
     },
     /// A weight above [`MAX_WEIGHT`].
     #[error("weight {0} is above {MAX_WEIGHT}")]
     Weight(u32),
-    /// [`MAX_PINNED`] flows of probes are pinned already.
+    /// There are [`MAX_PINNED`] pinned flows of probes already.
     #[error("{MAX_PINNED} flows of probes are pinned already")]
     Probes,
-    /// Thresholds that contradict each other, or an upper one above what the largest table holds.
+    /// Thresholds that contradict each other, or above the capacity of the largest table.
     #[error("threshold lower = {} is above upper = {}, or that above {}", .0.lower, .0.upper, Thresholds::MAX)]
     Thresholds(Thresholds),
 }

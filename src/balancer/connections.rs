@@ -1,4 +1,4 @@
-//! Connections in pages, all or some of them.
+//! Lists connections in pages, all or a selection.
 
 use std::net::IpAddr;
 
@@ -8,22 +8,22 @@ use super::table::Entry;
 use super::{Balancer, PLACES_A_PAGE, snapshot};
 use crate::model::{Millis, Protocol};
 
-/// Which connections are listed: those that all of it is true of.
+/// A selection of connections: those that match all given fields.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Selection {
-    /// Their client is in this network.
+    /// The client is in this network.
     pub client: Option<IpNet>,
-    /// This real server has them.
+    /// The real server.
     pub real: Option<IpAddr>,
-    /// Their state has this name.
+    /// The state's name.
     pub state: Option<&'static str>,
-    /// They are of the service of this name.
+    /// The service's name.
     pub service: Option<String>,
 }
 
 impl Balancer {
-    /// Up to `most` connections from place `from` on, and the place to go on from when there may be
-    /// more.
+    /// Up to `most` connections from table position `from` on, and the position to go on from, if
+    /// there may be more.
     #[must_use]
     pub fn connections(
         &self,
@@ -34,9 +34,9 @@ impl Balancer {
         self.selected(now, from, most, &Selection::default())
     }
 
-    /// Up to `most` connections of those that `which` selects from place `from` on, and the place
-    /// to go on from when there may be more. Looks at [`PLACES_A_PAGE`] at most: an almost empty
-    /// table gives pages without a connection.
+    /// Up to `most` of the connections that `which` selects, from table position `from` on, and the
+    /// position to go on from, if there may be more. Examines at most [`PLACES_A_PAGE`]: an almost
+    /// empty table gives pages without a connection.
     #[must_use]
     pub fn selected(
         &self,

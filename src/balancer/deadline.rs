@@ -1,5 +1,5 @@
-//! Drain deadlines that are reached. Nothing happens at that moment, since each packet is compared
-//! with it ([`super::ending`]), but that somebody is to be told.
+//! Notices about reached drain deadlines. The deadline itself takes effect packet by packet
+//! ([`super::ending`]).
 
 use std::net::IpAddr;
 
@@ -13,15 +13,14 @@ pub struct DeadlineNotice {
     pub service: String,
     /// The real server.
     pub address: IpAddr,
-    /// The connections that it had left, active or not: each ends with its next packet.
+    /// Its remaining connections, active or not: each ends with its next packet.
     pub connections: u64,
 }
 
-/// When to look for deadlines next, and what there is to say of them.
+/// When to check for reached deadlines, and the notices.
 #[derive(Debug, Default)]
 pub(super) struct Deadlines {
-    /// Not after the earliest that is still to come; before it where that one has been given up
-    /// meanwhile.
+    /// At or before the earliest future deadline; before it if that one was cancelled meanwhile.
     next: Option<Millis>,
     notices: Vec<DeadlineNotice>,
 }
@@ -48,7 +47,7 @@ impl Balancer {
         self.watches.deadlines.watch(deadline);
     }
 
-    /// Looks whether deadlines have been reached, where one can have been.
+    /// Checks for reached deadlines, if one may have been reached.
     #[inline]
     pub(super) fn look_for_deadlines(&mut self, now: Millis) {
         if self.watches.deadlines.next.is_some_and(|next| now >= next) {

@@ -1,4 +1,4 @@
-//! Flows whose real server has no time left for them: past its drain deadline, down, or disabled.
+//! Ends flows whose real server keeps them no longer: past its drain deadline, down, or disabled.
 
 use super::Balancer;
 use super::availability::Ending;
@@ -21,19 +21,19 @@ impl Balancer {
         availability.ending(now, service.policy.existing, protocol)
     }
 
-    /// Whether a real server takes nothing new, so that a SYN on one of its connections is for
+    /// Whether a real server takes nothing new, so that a SYN on one of its connections goes to
     /// another.
     #[inline]
     pub(super) fn leaving(&self, id: RealId) -> bool {
         self.registry.reals[id].availability().state() != RealState::Up
     }
 
-    /// Ends a TCP connection with the packet at hand, which is no reset and opens nothing.
+    /// Ends a TCP connection with the current packet, which is no reset and no SYN.
     ///
-    /// The client is answered as by a host without the connection, the real server is told in the
-    /// client's name. The entry stays for `tcp_close`: where a reset is lost, or only draws the
-    /// real server's challenge (RFC 5961 section 3.2), the client answers what the real server
-    /// still sends with a reset of its own, which has to find its way.
+    /// The client gets a reset as from a host without the connection, the real server one in the
+    /// client's name. The entry stays for `tcp_close`: if a reset is lost, or only causes a
+    /// challenge ACK (RFC 5961 section 3.2), the real server sends on, the client answers with its
+    /// own reset, and the entry directs that to the real server.
     #[cold]
     pub(super) fn end(
         &mut self,
@@ -42,8 +42,7 @@ impl Balancer {
         (handle, state, real): (Handle, State, RealId),
         ending: Ending,
     ) -> Disposition {
-        // One answer for each connection is not to be saved on; what else was on its way counts as
-        // stray.
+        // The first reset of a connection is not rate-limited; those for its further packets are.
         if state == State::Close && !self.answers.resets.allow(now) {
             return Disposition::Drop(Reason::NoConnection);
         }
@@ -51,14 +50,14 @@ impl Balancer {
             return Disposition::Drop(Reason::NoConnection);
         }
         self.counters.ended += u64::from(state != State::Close);
-        // Also where it is on probation: this is the director's decision, and no packet's.
+        // Also on probation: this is the director's decision, not the effect of a packet.
         self.enter_state(now, handle, state, State::Close, real);
         self.hang_up(packet, real, ending)
     }
 
-    /// The same for a flow of before, which has no entry and gets none: whoever sends its packet
-    /// may be nobody. So it is answered within the rate of resets. The client's own finds its way
-    /// by the hash.
+    /// The same for an existing flow without an entry. It gets none, since one packet proves
+    /// nothing about its sender, and the answer counts against the rate of resets. The client's own
+    /// reset is placed by hash.
     #[cold]
     pub(super) fn end_unknown(
         &mut self,
@@ -73,7 +72,7 @@ impl Balancer {
         }
     }
 
-    /// The client has its answer; now the real server is told, where that can be.
+    /// The client has its answer; this sends the reset to the real server, if that can receive it.
     fn hang_up(&mut self, packet: &Packet<'_>, real: RealId, ending: Ending) -> Disposition {
         match ending {
             Ending::Client => Disposition::Reply,

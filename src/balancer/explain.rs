@@ -1,5 +1,5 @@
-//! Where a flow goes and why, without sending it there: what [`Balancer::forward`] would decide
-//! now.
+//! Explains where a flow goes without sending it: the decision of [`Balancer::forward`] at this
+//! moment.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -16,8 +16,8 @@ use super::tcp::State;
 use crate::model::{Millis, Protocol, RealId, SchedulerKind, ServiceId};
 use crate::wire::protocol;
 
-/// A flow as people write it: `tcp 198.51.100.7:40000 192.0.2.10:80`, or
-/// `udp [2001:db8::7]:40000 [2001:db8::10]:53`.
+/// A flow in text form: `tcp 198.51.100.7:40000 192.0.2.10:80`, or `udp [2001:db8::7]:40000
+/// [2001:db8::10]:53`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct FlowQuery {
     /// The transport.
@@ -28,7 +28,7 @@ pub struct FlowQuery {
     pub virtual_address: SocketAddr,
 }
 
-/// Why a text is no [`FlowQuery`]; the message says what to write.
+/// Why a text is not a [`FlowQuery`]; the message says what to write.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum FlowError {
     /// Not three words.
@@ -37,7 +37,7 @@ pub enum FlowError {
     /// The first word is neither `tcp` nor `udp`.
     #[error("{0:?} is no transport; write tcp or udp")]
     Protocol(String),
-    /// The second or third word is no address with a port.
+    /// The second or third word is not an address with a port.
     #[error("{0:?} is no address with a port; write 198.51.100.7:40000 or [2001:db8::7]:40000")]
     Address(String),
     /// Client and virtual IP are of different families.
@@ -72,67 +72,67 @@ impl FromStr for FlowQuery {
     }
 }
 
-/// The parser takes a zone that is a number, and a mapped address would be the key of an IPv4 flow:
-/// no packet has either.
+/// The parser accepts a numeric zone, and an IPv4-mapped address would be the key of an IPv4 flow:
+/// packets have neither.
 fn endpoint(text: &str) -> Result<SocketAddr, FlowError> {
     let mapped = |address: &SocketAddr| address.ip().to_canonical() != address.ip();
     let parsed = text.parse().ok().filter(|address| !text.contains('%') && !mapped(address));
     parsed.ok_or_else(|| FlowError::Address(cut(text)))
 }
 
-/// Text from outside, for a message.
+/// Untrusted text, cut for a message.
 fn cut(text: &str) -> String {
     const SHOWN: usize = 64;
     text.chars().take(SHOWN).collect()
 }
 
-/// What would become of a flow's next packet.
+/// The decision about a flow's next packet.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Explanation {
     /// The service that it belongs to.
     pub service: Option<String>,
-    /// Where it would go, if it opens a connection or has one.
+    /// Its real server, if it opens a connection or has one.
     pub real: Option<IpAddr>,
-    /// Where it would go if it opens nothing: TCP in mid-stream. None: it is refused.
+    /// The real server for TCP without a SYN; `None`: that is refused.
     pub mid_stream: Option<IpAddr>,
-    /// Why.
+    /// The reason.
     pub why: Why,
 }
 
-/// Why a flow goes where it goes.
+/// The reason for a decision.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Why {
     /// It has an entry in the connection table.
     Entry {
-        /// The state's name as IPVS has it.
+        /// The state's name in IPVS.
         state: &'static str,
-        /// Since its last packet.
+        /// The time since its last packet.
         idle: Duration,
-        /// How long it lives if no packet comes.
+        /// The time until it expires without a further packet.
         expires: Duration,
-        /// Whether a SYN makes a new connection of it, which goes where such go.
+        /// Whether a SYN would start a new connection, which is placed like any other.
         reusable: bool,
     },
-    /// It has none, but its client is remembered.
+    /// It has no entry, but its client has a template.
     Template,
-    /// It has none: as a new one it is the scheduler's to place.
+    /// It has no entry: the scheduler places a new flow.
     Scheduler(SchedulerKind),
-    /// It never has one: each datagram is the scheduler's to place.
+    /// It never has an entry: the scheduler places each datagram.
     OnePacket(SchedulerKind),
-    /// It has none, and a table is or was full, that of connections or that of remembered clients,
-    /// or its service is or was in flood mode: the hash places it.
+    /// It has no entry, and the hash places it: the table of connections or templates is or was
+    /// full, or its service is or was in flood mode.
     Hash,
     /// No real server of the service takes new connections.
     NoRealServer,
-    /// The virtual IP is one, but no service listens on that port.
+    /// It is a virtual IP, but no service listens on that port.
     NoService,
     /// No service listens on that address.
     NotVip,
 }
 
 impl Balancer {
-    /// Where the flow's next packet would go, and why; TCP's is taken to be a SYN where there is no
-    /// entry. Changes nothing.
+    /// Where the flow's next packet would go, and why. A TCP packet without an entry is assumed to
+    /// be a SYN. Changes nothing.
     #[must_use]
     pub fn explain(&self, now: Millis, flow: &FlowQuery) -> Explanation {
         let FlowQuery { protocol, client, virtual_address: vip } = flow;
@@ -182,7 +182,7 @@ impl Balancer {
     fn explain_entry(&self, now: Millis, key: &Key) -> Option<Explanation> {
         let entry: &Entry = self.tables.connections.entry(self.tables.connections.find(key)?)?;
         let real = &self.registry.reals[entry.real()];
-        // Its next packet takes such an entry out.
+        // Its next packet would remove such an entry.
         if real.life() == Life::Gone {
             return None;
         }

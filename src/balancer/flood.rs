@@ -1,27 +1,27 @@
-//! Flood mode: what a service does with new flows while there are more of them than can be honest.
+//! Flood mode: how a service treats new flows while there are more of them than clients can cause.
 //!
-//! A service enters it with the new flow that is one too many, in its second or for the table, and
-//! leaves it when over a whole [`CALM`] there were few new flows, and the table is well below. In
+//! A service enters flood mode with the new flow that exceeds a mark: new flows per second, or use
+//! of the table. It leaves flood mode after a whole [`CALM`] with few new flows, if the table's use
+//! is well below its mark. In flood mode:
 //! the mode:
 //!
-//! - A SYN is placed by hash and leaves nothing in the table. The client's next packet meets the
-//!   same server by the same hash, and only then the flow gets an entry, on probation.
-//! - An entry on probation is one that a single packet of a forged source can have made. Packets in
-//!   its first second ([`PROBATION`]) change nothing in it, so that it takes two packets a second
-//!   apart to make an established connection, and an entry that is still there after that second.
+//! - A SYN is placed by hash without an entry. The client's next packet gets the same server by the
+//!   same hash; only then the flow gets an entry, on probation.
+//! - A single packet with a forged source can create an entry on probation. Packets in its first
+//!   second ([`PROBATION`]) do not change it. So an established connection takes two packets a
+//!   second apart, and an entry that survives that second.
 //! - A UDP flow has no handshake to wait for: it gets its entry on probation at once.
-//! - Where the table is full, the unproven entry that has been silent longest makes room for the
-//!   next one.
-//! - TCP that opens nothing is on probation too, where a service adopts such flows; so it is
-//!   outside of the mode.
-//! - Handshakes that are not finished are no load for the schedulers, and the thresholds do not
-//!   count them.
-//! - No template is made; a client that has one goes where it says, and its flows arm and hold it
-//!   as ever.
+//! - If the table is full, the unproven entry that has been silent longest is evicted for the next
+//!   one.
+//! - TCP without a SYN is on probation too if the service adopts such flows; this also holds
+//!   outside of flood mode.
+//! - Unfinished handshakes do not count as load for the schedulers, nor towards the thresholds.
+//! - No template is created; a client that has one keeps its real server, and its flows still
+//!   extend the template.
 //!
-//! Nothing established is touched. A flow without an entry goes where its entry would have sent it,
-//! as long as the service's real servers stay, so an attacker who takes all the entries there are
-//! takes nothing else.
+//! Established connections are not affected. A flow without an entry goes where its entry would
+//! have sent it while the service's real servers stay, so an attacker who takes all entries gains
+//! nothing else.
 
 use std::time::Duration;
 
@@ -33,27 +33,28 @@ use super::verdict::{Disposition, Reason};
 use crate::model::{FloodMarks, Millis, RealId, ServiceId};
 use crate::wire::Packet;
 
-/// Over this time, one stretch after the other, new flows are counted in a flood. It is over at the
-/// end of one that had half the mark's rate at most, if the table is well below its mark then. So
-/// it costs half the mark on average to hold the mode, however the packets are spread.
+/// The interval in which new flows are counted during a flood, again and again. The flood ends with
+/// an interval that had at most half the mark's rate, if the table is then well below its mark. So
+/// sustaining flood mode takes half the mark on average, however the packets are spread.
 pub const CALM: Duration = Duration::from_secs(10);
 
 /// How long a flow that began during a flood stays on probation at least.
 pub const PROBATION: Duration = Duration::from_secs(1);
 
-/// Over this time new flows are counted outside of floods; as often services are looked at in them.
+/// The interval in which new flows are counted outside of floods, and between two checks during
+/// floods.
 const SECOND: Duration = Duration::from_secs(1);
 
-/// How a flow that has no entry is seen first.
+/// The first packet seen of a flow without an entry.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Beginning {
-    /// By its SYN, or a datagram.
+    /// A SYN, or a datagram.
     Opening,
-    /// By TCP that opens nothing, where that may be a flow of before.
+    /// TCP without a SYN, if it may belong to an existing flow.
     Middle,
 }
 
-/// How full the table is.
+/// The use of the table.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Fill {
     pub(super) connections: usize,
@@ -73,10 +74,10 @@ impl Fill {
     }
 }
 
-/// One service's watch for floods.
+/// One service's flood detection.
 #[derive(Debug, Default)]
 pub(super) struct Watch {
-    /// When the stretch began that is counted: a second, or [`CALM`] while the mode lasts.
+    /// The start of the current interval: a second, or [`CALM`] in flood mode.
     since: Millis,
     /// New flows in it, by [`Beginning`].
     new_flows: [u32; 2],
@@ -90,12 +91,12 @@ impl Watch {
         self.flooded
     }
 
-    /// Floods so far, the running one among them.
+    /// The number of floods, with the current one.
     pub(super) fn floods(&self) -> u64 {
         self.floods
     }
 
-    /// Packets that were placed without an entry because of floods.
+    /// Packets placed without an entry because of floods.
     pub(super) fn without_entry(&self) -> u64 {
         self.without_entry
     }
@@ -104,13 +105,13 @@ impl Watch {
         self.without_entry += 1;
     }
 
-    /// New flows in the stretch that is counted. During a flood an honest one is counted twice, by
-    /// its SYN and by the packet after it, so the two are not added up.
+    /// New flows in the current interval. During a flood an honest one is counted twice, by its SYN
+    /// and by the packet after it, so the two are not added up.
     fn new_flows(&self) -> u32 {
         self.new_flows.into_iter().max().unwrap_or_default()
     }
 
-    /// Counts a new flow. Where a flood begins with it: how many there were in its second.
+    /// Counts a new flow. If a flood begins with it: how many there were in its second.
     fn begins(
         &mut self,
         now: Millis,
@@ -141,7 +142,7 @@ impl Watch {
         if marks != FloodMarks::OFF && passed < CALM {
             return false;
         }
-        // By the rate, since a look may come late.
+        // By the rate, since this check may be late.
         let passed = u64::try_from(passed.as_millis()).unwrap_or(u64::MAX);
         let few = marks.new_flows == 0
             || u64::from(self.new_flows()) * 2 * 1_000
@@ -164,22 +165,21 @@ pub struct FloodNotice {
     pub service: String,
     /// Whether it has entered it.
     pub entered: bool,
-    /// New flows of the service in the second that runs, with which it was entered; 0 where it was
-    /// left.
+    /// New flows of the service in the current second, when it entered flood mode; 0 when it left.
     pub new_flows: u32,
     /// Connections in the table.
     pub connections: usize,
-    /// How many fit.
+    /// The table's capacity.
     pub capacity: usize,
-    /// Packets of the service that were placed without an entry because of floods, so far.
+    /// Packets of the service placed without an entry because of floods so far.
     pub without_entry: u64,
 }
 
-/// The services in flood mode, and what there is to say of it.
+/// The services in flood mode, and their notices.
 #[derive(Debug, Default)]
 pub(super) struct Floods {
     services: Vec<ServiceId>,
-    /// When they are looked at next.
+    /// When they are checked next.
     look: Option<Millis>,
     notices: Vec<FloodNotice>,
 }
@@ -191,13 +191,13 @@ impl Floods {
 }
 
 impl Balancer {
-    /// What services have entered or left flood mode since the last call. The caller asks once a
-    /// turn, so there are few.
+    /// The services that have entered or left flood mode since the last call. The caller asks once
+    /// a turn, so there are few.
     pub fn flood_notices(&mut self) -> Vec<FloodNotice> {
         std::mem::take(&mut self.watches.floods.notices)
     }
 
-    /// Counts a new flow of a service. Whether the service is in flood mode.
+    /// Counts a new flow of a service. Returns whether the service is in flood mode.
     pub(super) fn new_flow(&mut self, now: Millis, id: ServiceId, beginning: Beginning) -> bool {
         let fill = self.fill();
         let service = &mut self.registry.services[id];
@@ -211,8 +211,8 @@ impl Balancer {
         self.flooded(id)
     }
 
-    /// A new flow during a flood. One of UDP has an entry at once, since there may be nothing else
-    /// to tell it from a new one again.
+    /// A new flow during a flood. A UDP flow gets an entry at once, since no later packet shows
+    /// that it is new.
     #[cold]
     pub(super) fn open_flooded(
         &mut self,
@@ -249,7 +249,7 @@ impl Balancer {
         self.registry.services[id].watch.flooded()
     }
 
-    /// Looks once a second whether floods are over.
+    /// Checks once a second whether floods are over.
     pub(super) fn look_for_calm(&mut self, now: Millis) {
         if self.watches.floods.look.is_none_or(|look| now < look) {
             return;
@@ -257,7 +257,7 @@ impl Balancer {
         let fill = self.fill();
         let mut place = 0;
         while let Some(&id) = self.watches.floods.services.get(place) {
-            // A service may have gone, and another come in its place.
+            // The service may have been removed and its index reused.
             let service =
                 self.registry.services.get_mut(id).filter(|service| service.watch.flooded);
             let over = service.map(|service| service.watch.ends(now, service.policy.flood, fill));
@@ -274,8 +274,8 @@ impl Balancer {
             (!self.watches.floods.services.is_empty()).then(|| now.after(SECOND));
     }
 
-    /// The service has entered or left flood mode: its real servers count otherwise now, and
-    /// somebody is to be told.
+    /// The service has entered or left flood mode: its real servers count differently now, and a
+    /// notice is due.
     fn flood_changed(&mut self, id: ServiceId, new_flows: u32) {
         let Fill { connections, capacity } = self.fill();
         let service = &self.registry.services[id];

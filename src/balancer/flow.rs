@@ -1,4 +1,4 @@
-//! A flow's key, in the form in which the connection table stores and hashes it.
+//! A flow's key, in the form that the connection table stores and hashes.
 
 use crate::model::{Persistence, Seed};
 use std::hash::Hasher;
@@ -8,16 +8,16 @@ use siphasher::sip::SipHasher13;
 
 /// A flow: transport, client and virtual address with their ports.
 ///
-/// Addresses are four words in host order; an IPv4 address is its mapped form `::ffff:a.b.c.d`,
-/// which no IPv6 packet may carry, so the families cannot meet. 40 bytes with its padding.
+/// Addresses are four words in host order. An IPv4 address is in its mapped form `::ffff:a.b.c.d`,
+/// which no IPv6 packet may have, so keys of the two families never collide. 40 bytes with padding.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct Key {
     pub(super) ends: Ends,
-    /// The transport's number, with [`FORMER`] in the key of a connection's former self.
+    /// The transport's number, with [`FORMER`] in the key of a former connection.
     pub(super) protocol: u8,
 }
 
-/// Both ends of a flow. Apart from the protocol, so that an entry can use what would be padding.
+/// Both ends of a flow. Separate from the protocol, so that an entry can use the padding.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub(super) struct Ends {
     client: [u32; 4],
@@ -26,8 +26,8 @@ pub(super) struct Ends {
     ports: u32,
 }
 
-/// The bit that tells the key of a former connection from that of the current one with the same
-/// ends: the transports that have entries, 6 and 17, do not have it.
+/// The bit that marks the key of a former connection with the same ends as the current one: the
+/// transports with entries, 6 and 17, do not have it.
 const FORMER: u8 = 0x80;
 
 /// The first three words of every mapped IPv4 address (RFC 4291 section 2.5.5.2).
@@ -48,10 +48,11 @@ impl Key {
         Self { ends: Ends { client: words(client), vip: words(vip), ports }, protocol }
     }
 
-    /// A client of a service, whatever its flows: no packet has such a key, since its protocol is
-    /// 0. The hash of the service 0 tells clients apart and nothing else.
+    /// The key of a service's client, whatever its flows. No packet has such a key, since its
+    /// protocol is 0. Hashed with service 0 it depends on the client alone.
     pub(super) fn of_client(client: IpAddr, service: u32) -> Self {
-        // The family's own unspecified address, so that IPv4 is hashed as briefly as in a flow.
+        // The unspecified address of the client's family, so that IPv4 hashes as few words as in a
+        // flow.
         let nowhere = match client {
             IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
             IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
@@ -60,7 +61,8 @@ impl Key {
         Self { ends, protocol: 0 }
     }
 
-    /// The key of the connection that was there before the one with this key, and may live.
+    /// The key of the former connection with the ends of this key; that connection may still be
+    /// alive.
     #[must_use]
     pub(super) fn former(self) -> Self {
         Self { protocol: self.protocol | FORMER, ..self }
@@ -72,8 +74,7 @@ impl Key {
         self.protocol & FORMER != 0
     }
 
-    /// The key of the client that this flow is of: one for all flows that the client has with the
-    /// service.
+    /// The key of this flow's client: the same for all flows of the client with the service.
     pub(super) fn of_persistent_client(&self, persistence: &Persistence, service: u32) -> Self {
         let client = self.client();
         let prefix = if client.is_ipv4() { persistence.prefix_v4 } else { persistence.prefix_v6 };
@@ -140,7 +141,7 @@ impl Key {
     }
 }
 
-/// The address with all bits past the first `prefix` zero.
+/// The address with all bits after the first `prefix` cleared.
 fn masked(address: IpAddr, prefix: u8) -> IpAddr {
     match address {
         IpAddr::V4(address) => {
@@ -161,8 +162,8 @@ fn address_hash(words: [u32; 4], seed: Seed) -> u64 {
     hasher.finish()
 }
 
-/// Directors on machines of either byte order have to agree, and the hasher takes a number as its
-/// bytes in memory.
+/// Directors on machines of either byte order have to agree, and the hasher reads a number's bytes
+/// from memory.
 #[inline]
 fn write(hasher: &mut SipHasher13, high: u32, low: u32) {
     hasher.write_u64(pair(high, low).to_le());
@@ -179,7 +180,7 @@ fn words(address: IpAddr) -> [u32; 4] {
         IpAddr::V4(address) => [MAPPED[0], MAPPED[1], MAPPED[2], address.to_bits()],
         IpAddr::V6(address) => {
             let bits = address.to_bits();
-            // Each word is the low half of a shift: the cast takes exactly the bits it names.
+            // Each word is the low half of a shift, so the cast is exact.
             #[allow(clippy::cast_possible_truncation)]
             let word = |shift: u32| (bits >> shift) as u32;
             [word(96), word(64), word(32), word(0)]
@@ -244,8 +245,8 @@ mod tests {
         );
     }
 
-    /// Directors of different versions and machines place alike as long as these stay. They were
-    /// computed apart from this code, over the bytes in little-endian order.
+    /// Directors of different versions and machines place alike while these values stay. Another
+    /// program computed them, over the bytes in little-endian order.
     #[test]
     fn the_hashes_are_the_same_on_every_machine() {
         let seed = Seed::from_text("one for all");

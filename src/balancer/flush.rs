@@ -1,12 +1,11 @@
-//! Forgetting connections, a stretch of the table at a time.
+//! Forgets connections, a section of the table at a time.
 
 use std::net::IpAddr;
 
 use super::table::Entry;
 use super::{Balancer, PLACES_A_PAGE};
 
-/// Which connections are forgotten: those of the service and of the real server, where they are
-/// named.
+/// Which connections are forgotten: those of the service and of the real server, if given.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Flush {
     /// Only those of this service.
@@ -15,26 +14,25 @@ pub struct Flush {
     pub real: Option<IpAddr>,
 }
 
-/// What came of it.
+/// The result of one call.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Flushed {
     /// So many connections were forgotten.
     pub connections: usize,
-    /// The place from which it goes on, when there may be more.
+    /// The table position to go on from, if there may be more.
     pub next: Option<usize>,
 }
 
 impl Balancer {
-    /// Forgets connections from place `from` of the table on, as if their time were up; who
-    /// remembers its clients still does. Looks at [`PLACES_A_PAGE`] at most, so that a large table
-    /// cannot hold up packets.
+    /// Forgets connections from table position `from` on, as if they had timed out; templates stay.
+    /// Examines at most [`PLACES_A_PAGE`], so that a large table does not delay packets.
     pub fn flush(&mut self, which: &Flush, from: usize) -> Flushed {
         let places = self.tables.connections.places();
         let end = from.saturating_add(PLACES_A_PAGE).min(places);
         let listed = self.tables.connections.iter_in(from..end);
         let found = listed.filter(|(_, entry)| self.concerns(which, entry));
         let mut keys: Vec<_> = found.map(|(_, entry)| entry.key()).collect();
-        // A former connection takes the current one's key when that goes.
+        // A former connection takes the current one's key when that is removed.
         keys.sort_by_key(|key| !key.is_former());
         for key in &keys {
             if let Some(handle) = self.tables.connections.find(key) {

@@ -1,12 +1,11 @@
-//! A packet's way: from its view to its verdict.
+//! From a packet to its verdict.
 //!
-//! 1. Refuse what no client sends: sources that cannot be answered. (A virtual IP as source is one;
-//!    that it is one is looked up only where no connection is found.) A fragment goes its own way:
-//!    [`super::fragments`].
+//! 1. Refuse sources that no client has, since they cannot be answered. (A virtual IP is one; it is
+//!    looked up only if no connection is found.) Fragments are handled in [`super::fragments`].
 //! 2. TCP and UDP: the connection, if there is one; its next state; its real server, unless that
-//!    has no time left for it.
-//! 3. None: the service that listens there, and its scheduler's choice for a new connection.
-//! 4. Nobody wants it: reset or port unreachable, within a rate.
+//!    keeps its flows no longer.
+//! 3. Without a connection: the service that listens there, and its scheduler's choice.
+//! 4. Without a service: reset or port unreachable, within a rate.
 //! 5. ICMP: an echo request is answered; an error goes to the real server whose flow it quotes.
 
 use super::Balancer;
@@ -25,10 +24,10 @@ use crate::model::{Millis, Protocol, RealId, ServiceId};
 use crate::wire::{Fragment, Packet, Transport, icmp, is_host, protocol, tcp};
 
 impl Balancer {
-    /// Decides what becomes of a packet that came to a virtual IP, and counts it.
+    /// Decides on a packet to a virtual IP, and counts it.
     ///
-    /// A super-frame counts as one packet read, and for its real server as its wire segments. The
-    /// verdict is for [`Self::carry_out`].
+    /// A super-frame counts as one packet read, but for its real server as its wire segments. The
+    /// verdict is executed by [`Self::carry_out`].
     #[inline]
     pub fn forward(&mut self, now: Millis, packet: &Packet<'_>) -> Verdict {
         if self.tables.probes.may_come_from(packet.source)
@@ -42,7 +41,7 @@ impl Balancer {
         verdict
     }
 
-    /// Counts the packets for their real server and names the tunnel to it.
+    /// Counts the packets for their real server and adds the tunnel to it.
     #[inline]
     fn verdict(&mut self, disposition: Disposition, packet: &Packet<'_>) -> Verdict {
         match disposition {
@@ -71,8 +70,7 @@ impl Balancer {
         self.transport(now, packet)
     }
 
-    /// What becomes of a packet that shows its ports: a whole one, or the first fragment of a
-    /// datagram.
+    /// Decides on a packet with ports: a whole one, or the first fragment of a datagram.
     #[inline]
     pub(super) fn transport(&mut self, now: Millis, packet: &Packet<'_>) -> Disposition {
         match packet.transport {
@@ -124,7 +122,7 @@ impl Balancer {
     ) -> Disposition {
         let Owner { found, after } = self.owner(now, key, found, segment);
         let (handle, state, real) = found;
-        // The client's own reset goes its way: it says to the real server what there is to say.
+        // The client's own reset is forwarded: the real server needs no other.
         let ending = self.ending(now, real, Protocol::Tcp);
         if let Some(ending) = ending.filter(|_| !segment.flags.rst()) {
             return self.end(now, packet, found, ending);
@@ -177,13 +175,12 @@ impl Balancer {
         }
     }
 
-    /// The real server whose flow an ICMP error quotes. Without this a router with a small MTU
-    /// between a server and its client would black-hole the replies: its errors come to the virtual
-    /// IP, so here.
+    /// The real server of the flow that an ICMP error quotes. A router with a small MTU between a
+    /// server and its client sends its errors to the virtual IP, so here; without them the replies
+    /// would be lost.
     fn quoted(&mut self, now: Millis, packet: &Packet<'_>) -> Option<RealId> {
         let quote = icmp::quote(packet)?;
-        // The quoted packet went from the virtual IP to the client: the other way round than the
-        // key.
+        // The quoted packet went from the virtual IP to the client: the reverse of the key.
         if quote.source != packet.destination {
             return None;
         }
@@ -197,7 +194,7 @@ impl Balancer {
         self.placed(now, &key, service)
     }
 
-    /// The connection with this key, unless its service is gone.
+    /// The connection with this key, unless its service was removed.
     #[inline]
     pub(super) fn connection(&mut self, key: &Key) -> Option<(Handle, State, RealId)> {
         let (handle, state, real) = self.tables.connections.look_up(key)?;
@@ -230,7 +227,7 @@ impl Balancer {
         }
     }
 
-    /// Whether the connection is on probation, so that a packet changes nothing in it.
+    /// Whether the connection is on probation, so that the packet does not change it.
     #[inline]
     fn too_early(&self, now: Millis, handle: Handle, state: State) -> bool {
         if !state.on_probation() {
@@ -238,12 +235,12 @@ impl Balancer {
         }
         let timeout = state.timeout(&self.settings.timeouts);
         let Some(entry) = self.tables.connections.entry(handle) else { return false };
-        // A timeout may be as short as the probation. One that was longer when the flow began says
-        // nothing any more, and nobody is to wait until it does.
+        // The timeout may be as short as the probation. If it was longer when the flow began, the
+        // silence is unknown and the probation does not apply.
         entry.silent(now, timeout).is_some_and(|silent| silent < PROBATION.min(timeout / 2))
     }
 
-    /// Takes a connection to another state, which its real server counts.
+    /// Changes a connection's state and its real server's counts.
     #[cold]
     pub(super) fn enter_state(
         &mut self,
@@ -257,8 +254,8 @@ impl Balancer {
         self.tables.connections.touch(handle, after, now, after.timeout(&self.settings.timeouts));
     }
 
-    /// A new connection: scheduled and entered in the table, or placed by hash while it is full or
-    /// the service flooded. A datagram that is scheduled alone leaves no entry.
+    /// Opens a connection: scheduled with an entry, or placed by hash while the table is full or
+    /// the service in flood mode. A datagram that is scheduled alone gets no entry.
     pub(super) fn open(
         &mut self,
         now: Millis,
@@ -286,8 +283,8 @@ impl Balancer {
         self.tunnel(now, packet, choice.real)
     }
 
-    /// TCP that opens nothing and has no entry: a flow of before where the service adopts such, or
-    /// while flows without an entry may be alive. From now on it has an entry if there is room.
+    /// TCP without a SYN and without an entry: an existing flow if the service adopts such flows,
+    /// or while flows without an entry may be alive. It gets an entry if there is space.
     #[cold]
     fn unknown(
         &mut self,
@@ -298,7 +295,7 @@ impl Balancer {
         flags: tcp::Flags,
     ) -> Disposition {
         let service = &self.registry.services[id];
-        // No client answers a server's SYN in a flow of before.
+        // In an existing flow no client answers a server's SYN.
         let adopts = service.adopts() && !flags.syn();
         if !(adopts || service.hashed(now)) {
             return self.refuse_packet(now, packet, Reason::NoConnection);
@@ -308,7 +305,7 @@ impl Balancer {
         let Some(home) = self.belonging(now, &key, id, eligible) else {
             return self.refuse_packet(now, packet, Reason::NoConnection);
         };
-        // The real server has to hear of a reset, but then there is nothing left to remember.
+        // The real server needs the reset, but afterwards there is nothing to remember.
         if flags.rst() {
             return self.tunnel(now, packet, home);
         }
@@ -318,16 +315,16 @@ impl Balancer {
         let Some(choice) = self.choose(now, &key, id, Some(eligible)) else {
             return self.refuse_packet(now, packet, Reason::NoConnection);
         };
-        // On probation, in and out of floods: whoever sends one such packet may be nobody. A flow
-        // of before loses nothing by it, since what has placed it now does so again if its entry
-        // goes. A flow that was left without an entry is known for a time only, so its next packet
+        // On probation, in and out of floods: one packet proves nothing about its sender. An
+        // existing flow loses nothing: if its entry is evicted, the hash places it again. A flow
+        // that was left without an entry is recognised for a limited time only, so its next packet
         // is enough.
         let state = if adopts || flooded { State::SynAck } else { State::SynRecv };
         self.enter(now, packet, key, id, choice, state);
         self.tunnel(now, packet, choice.real)
     }
 
-    /// Where a packet without an entry belongs, where such flows may be alive.
+    /// Where a packet without an entry belongs, while such flows may be alive.
     fn placed(&self, now: Millis, key: &Key, id: ServiceId) -> Option<RealId> {
         let service = &self.registry.services[id];
         let adopted = key.protocol() == protocol::TCP && service.adopts();
@@ -336,8 +333,7 @@ impl Balancer {
         if known { self.belongs(now, key, id, eligible) } else { None }
     }
 
-    /// Enters a connection in the table, if there is room. In a flood there is while something
-    /// unproven is there.
+    /// Adds an entry, if there is space. In a flood an unproven entry is evicted for it.
     pub(super) fn enter(
         &mut self,
         now: Millis,
@@ -382,9 +378,9 @@ impl Balancer {
         }
     }
 
-    /// From now on, for as long as such a flow may live, the service's unknown packets are its
-    /// flows'. The time is extended only while the table is full or the service flooded: after that
-    /// a flow's next packet enters it.
+    /// From now on the service's unknown packets are taken for flows without an entry, for as long
+    /// as such a flow may live. The time is extended only while the table is full or the service in
+    /// flood mode; after that a flow's next packet gives it an entry.
     fn expect_unknown(&mut self, now: Millis, id: ServiceId) {
         let longest = self.settings.timeouts.tcp_established.max(self.settings.timeouts.udp);
         self.registry.services[id].hashed_until = Some(now.after(longest));
@@ -404,9 +400,9 @@ impl Balancer {
         self.refuse_packet(now, packet, Reason::NoService)
     }
 
-    /// Answers as a host does to whom nobody listens: TCP by RST (RFC 9293 section 3.10.7.1), UDP
-    /// by ICMP port unreachable (RFC 1122 section 4.1.3.1). Drops when over the rate or not to be
-    /// answered.
+    /// Answers like a host without a listener: TCP by RST (RFC 9293 section 3.10.7.1), UDP by ICMP
+    /// port unreachable (RFC 1122 section 4.1.3.1). Drops the packet above the rate, or if it must
+    /// not be answered.
     pub(super) fn refuse_packet(
         &mut self,
         now: Millis,
@@ -432,8 +428,8 @@ pub(super) fn key(packet: &Packet<'_>, client_port: u16, virtual_port: u16) -> K
     Key::new(packet.protocol, packet.source, client_port, packet.destination, virtual_port)
 }
 
-/// A packet from where no client is. A host without an address yet asks for routers and reports its
-/// groups from `::`.
+/// A packet whose source cannot be a client. A host without an address sends router solicitations
+/// and multicast reports from `::`.
 #[cold]
 fn unanswerable(packet: &Packet<'_>) -> Disposition {
     if icmp::concerns_the_link(packet) {

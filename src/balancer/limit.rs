@@ -1,13 +1,12 @@
-//! A token bucket, so that answers to packets nobody wants cost a bounded amount of work and
-//! bandwidth.
+//! A token bucket that bounds the work and bandwidth of answers to unwanted packets.
 
 use crate::model::Millis;
 
-/// Answers allowed a second, and in one burst after a quiet second.
+/// Answers allowed per second, and in one burst after an idle second.
 #[derive(Debug)]
 pub(super) struct Limit {
     per_second: u32,
-    /// Thousandths of an answer that are left.
+    /// The available thousandths of an answer.
     tokens: u64,
     refilled: Millis,
 }
@@ -19,7 +18,7 @@ impl Limit {
         Self { per_second, tokens: u64::from(per_second) * ONE, refilled: Millis(0) }
     }
 
-    /// Takes one answer's worth, if it is there.
+    /// Takes one answer from the bucket, if there is one.
     pub(super) fn allow(&mut self, now: Millis) -> bool {
         let passed = now.0.saturating_sub(self.refilled.0);
         let full = u64::from(self.per_second) * ONE;
@@ -34,7 +33,7 @@ impl Limit {
     }
 }
 
-/// Something while there is an answer's worth left, and then with one less.
+/// The same as an `Option`.
 pub(super) fn within(limit: &mut Limit, now: Millis) -> Option<()> {
     limit.allow(now).then_some(())
 }
@@ -44,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_burst_of_a_second_s_worth_and_then_the_rate() {
+    fn a_burst_of_one_seconds_answers_and_then_the_rate() {
         let mut limit = Limit::new(10);
         let burst = (0..100).filter(|_| limit.allow(Millis(5_000))).count();
         assert_eq!(burst, 10);

@@ -1,18 +1,18 @@
-//! Services and real servers piece by piece, so that a packet waits for a piece and not for
+//! Lists services and real servers piece by piece, so that a packet waits for one piece and not for
 //! thousands of real servers.
 
 use super::service::Service;
 use super::snapshot::{FloodSnapshot, RealSnapshot, ServiceSnapshot};
 use super::{Balancer, Snapshot};
 
-/// Where a listing goes on.
+/// The position at which a listing goes on.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Place {
     service: usize,
     real: usize,
 }
 
-/// Which real servers a listing holds.
+/// Which real servers a listing contains.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Listed {
     /// Every one, and every service.
@@ -22,9 +22,9 @@ pub enum Listed {
 }
 
 impl Balancer {
-    /// Services from `from` on with up to `most` real servers looked at, and the place to go on
-    /// from. A service whose real servers do not fit is in the next piece again, with those that
-    /// follow. It is all as of the latest moment given to [`Self::expire`] or [`Self::apply`].
+    /// Services from `from` on with up to `most` real servers examined, and the position to go on
+    /// from. A service that does not fit is in the next piece again, with its further real servers.
+    /// Values are as of the latest moment given to [`Self::expire`] or [`Self::apply`].
     #[must_use]
     pub fn list(
         &self,
@@ -66,8 +66,8 @@ impl Balancer {
         (pieces, None)
     }
 
-    /// Everything that listings show but the services, as of the latest moment given to
-    /// [`Self::expire`] or [`Self::apply`].
+    /// All listed values except the services, as of the latest moment given to [`Self::expire`] or
+    /// [`Self::apply`].
     #[must_use]
     pub fn figures(&self) -> Snapshot {
         Snapshot {
@@ -82,7 +82,7 @@ impl Balancer {
         }
     }
 
-    /// Everything that listings show, at once.
+    /// All listed values at once.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         let (services, _) = self.list(Place::default(), usize::MAX, Listed::All);
@@ -91,7 +91,7 @@ impl Balancer {
 }
 
 impl Snapshot {
-    /// Puts a piece of a listing behind those before. `from`: where it began.
+    /// Appends a piece of a listing. `from`: the position where the piece began.
     pub fn append(&mut self, from: Place, pieces: Vec<ServiceSnapshot>) {
         let mut pieces = pieces.into_iter();
         if from.real > 0

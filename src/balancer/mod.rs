@@ -1,7 +1,7 @@
 //! The balancer: services, real servers, schedulers, connections. Pure; imports `model` and `wire`.
 //!
-//! One packet in, one [`Verdict`] out; a fragment ahead of its datagram's first one comes out later
-//! ([`fragments`]). Time, seeds and limits are arguments.
+//! One packet in, one [`Verdict`] out; a fragment that arrives before its datagram's first one is
+//! sent later ([`fragments`]). Time, seeds and limits are arguments.
 
 mod ahead;
 mod apply;
@@ -73,25 +73,25 @@ use crate::model::{Millis, Seed, Timeouts};
 use crate::wire::packet::MAX_PACKET_LEN;
 use crate::wire::tcp::MAX_RESET_LEN;
 
-/// Places of the connection table that one page of a listing looks at, so that a large table with
-/// few connections cannot hold up packets.
+/// Table positions examined for one page of a listing, so that a large table with few connections
+/// does not delay packets.
 pub const PLACES_A_PAGE: usize = 16_384;
 
-/// What bounds a balancer.
+/// The limits of a balancer.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Connections that fit the table, at most [`table::MAX_CAPACITY`].
+    /// The capacity of the connection table, at most [`table::MAX_CAPACITY`].
     pub connections: u32,
-    /// Resets a second in answer to TCP that nobody wants, and as many ICMP errors.
+    /// Resets per second to unwanted TCP packets, and as many ICMP errors.
     pub refusals_per_second: u32,
 }
 
 impl Limits {
-    /// Refusals a second by default: Linux's `icmp_msgs_per_sec`.
+    /// The default of refusals per second: Linux's `icmp_msgs_per_sec`.
     pub const REFUSALS_PER_SECOND: u32 = 1_000;
 }
 
-/// Decides what becomes of each packet that comes to a virtual IP.
+/// Decides on each packet to a virtual IP.
 #[derive(Debug)]
 pub struct Balancer {
     registry: Registry,
@@ -100,11 +100,11 @@ pub struct Balancer {
     answers: Answers,
     settings: Settings,
     counters: Counters,
-    /// The latest moment that a caller has given, for listings.
+    /// The latest moment given by a caller, for listings.
     now: Millis,
 }
 
-/// What is remembered of flows.
+/// The state of flows.
 #[derive(Debug)]
 struct Tables {
     connections: Table,
@@ -113,14 +113,14 @@ struct Tables {
     probes: Probes,
 }
 
-/// What time brings, and the notices that come of it.
+/// Timed checks and their notices.
 #[derive(Debug, Default)]
 struct Watches {
     floods: Floods,
     deadlines: Deadlines,
 }
 
-/// The packets of the balancer's own, and how many of them it may send.
+/// The balancer's own packets and their rate limits.
 #[derive(Debug)]
 struct Answers {
     resets: Limit,
@@ -129,19 +129,19 @@ struct Answers {
     server_reset: Vec<u8>,
 }
 
-/// What holds for all services.
+/// Settings for all services.
 #[derive(Debug)]
 struct Settings {
     timeouts: Timeouts,
     /// This director's own secret.
     seed: Seed,
-    /// For flows that are placed by hash; see [`placement`].
+    /// For flows placed by hash; see [`placement`].
     hash_seed: Seed,
 }
 
 impl Balancer {
-    /// A balancer without services. `seed` is nobody else's; until [`Change::SetHashSeed`] flows
-    /// are placed by it too.
+    /// A balancer without services. `seed` is secret and not shared; until [`Change::SetHashSeed`]
+    /// it also places flows.
     #[must_use]
     pub fn new(limits: Limits, seed: Seed) -> Self {
         Self {
@@ -156,7 +156,7 @@ impl Balancer {
             answers: Answers {
                 resets: Limit::new(limits.refusals_per_second),
                 unreachables: Limit::new(limits.refusals_per_second),
-                // The longest answer is that to an echo request of the longest packet there is.
+                // The longest answer is that to the longest possible echo request.
                 reply: Vec::with_capacity(MAX_PACKET_LEN),
                 server_reset: Vec::with_capacity(MAX_RESET_LEN),
             },
@@ -166,9 +166,9 @@ impl Balancer {
         }
     }
 
-    /// Takes connections and templates out whose time is up, at most [`table::EXPIRE_BUDGET`]
-    /// looked at, drops fragments that were held in vain, looks whether floods are over, and notes
-    /// drain deadlines ([`Self::deadline_notices`]); call it at every wake-up, before the packets.
+    /// Removes expired connections and templates, examining at most [`table::EXPIRE_BUDGET`]; drops
+    /// expired fragments, checks whether floods are over, and records drain deadlines
+    /// ([`Self::deadline_notices`]). Call it at every wake-up, before the packets.
     pub fn expire(&mut self, now: Millis) {
         self.now = now;
         self.look_for_deadlines(now);
@@ -176,14 +176,14 @@ impl Balancer {
         while let Some(handle) = self.tables.connections.due(now, &mut budget) {
             self.time_is_up(handle);
         }
-        // After the connections: a template ends with the last of its own.
+        // After the connections: a template expires with the last of its connections.
         let mut budget = budget + persistence::EXPIRE_BUDGET;
         self.expire_templates(now, &mut budget);
         self.tables.fragments.expire(now, &mut self.counters);
         self.look_for_calm(now);
     }
 
-    /// Ends a connection, or lets it go on in the state that comes after its own.
+    /// Ends an expired connection, or moves it to the state that follows its own.
     fn time_is_up(&mut self, handle: Handle) {
         let Some(entry) = self.tables.connections.entry(handle) else { return };
         let (before, real) = (entry.state(), entry.real());
@@ -197,21 +197,21 @@ impl Balancer {
         self.registry.reals[real].moved(before, after);
     }
 
-    /// Counts a packet that never came to be one, and so has no verdict of [`Self::forward`].
+    /// Counts a frame that is not a packet, and so gets no verdict of [`Self::forward`].
     pub fn refuse(&mut self, reason: Reason) -> Verdict {
         let verdict = Verdict::Drop(reason);
         self.counters.count(&verdict);
         verdict
     }
 
-    /// Where the connection table lies in the process's memory. It stays there, and is touched only
-    /// as connections come.
+    /// The address range of the connection table in the process's memory. It does not move, and is
+    /// touched only as connections are added.
     #[must_use]
     pub fn memory(&self) -> [std::ops::Range<usize>; 2] {
         self.tables.connections.memory()
     }
 
-    /// When [`Self::expire`] has something to do.
+    /// When [`Self::expire`] is due.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Millis> {
         let deadlines = [
@@ -230,21 +230,21 @@ impl Balancer {
         &self.counters
     }
 
-    /// How long a connection lives if no packet comes, in all the states that it then goes through.
+    /// How long a connection lives without a further packet, through all the states that follow.
     fn lives(&self, now: Millis, entry: &Entry) -> Duration {
         let next = entry.state().after_timeout(&self.settings.timeouts);
         let rest = next.map(|next| next.timeout(&self.settings.timeouts)).unwrap_or_default();
         entry.expires(now) + rest
     }
 
-    /// Settles the accounts of a connection that has left the table, and lets the former one with
-    /// its ends follow it.
+    /// Updates the counts for a connection that was removed from the table, and gives its key to
+    /// the former connection with the same ends.
     fn forget(&mut self, entry: &Entry) {
         self.settle(entry);
         self.succeed(entry);
     }
 
-    /// Settles the accounts of a connection that has left the table.
+    /// Updates the counts for a connection that was removed from the table.
     fn settle(&mut self, entry: &Entry) {
         let id = entry.real();
         self.registry.reals[id].unbind(entry.state());

@@ -1,4 +1,4 @@
-//! Services by name and real servers by address, for changes. Packets find both by their numbers.
+//! Finds services by name and real servers by address, for changes. Packets use IDs.
 
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -11,23 +11,23 @@ use crate::model::{RealId, ServiceId};
 #[derive(Debug, Default)]
 pub(super) struct Names {
     services: HashMap<String, ServiceId>,
-    /// Removed real servers are here as long as their service lists them.
+    /// Removed real servers are included while their service lists them.
     reals: HashMap<(ServiceId, IpAddr), RealId>,
-    /// A batch comes in the order of the configuration, so the next real server is mostly the one
-    /// behind the last.
+    /// The result of the last lookup. A batch is in configuration order, so the next real server is
+    /// usually the one after it.
     last: Cell<Last>,
 }
 
-/// Where the last lookup ended: a hint, which decides nothing.
+/// The position of the last lookup: a hint that only affects speed.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Last {
     /// The service.
     pub(super) service: Option<ServiceId>,
-    /// The place in its list where the next real server is looked for first.
+    /// The index in its list to try first.
     pub(super) next: usize,
 }
 
-/// Not its value: two balancers that differ in a hint are equal.
+/// Without its value: two balancers that differ only in a hint are equal.
 impl fmt::Debug for Last {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Last(..)")

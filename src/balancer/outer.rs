@@ -1,12 +1,12 @@
-//! The outer header of a tunnelled packet: what the receiver's NIC makes of it decides the far
-//! end's cost.
+//! The outer header of a tunnelled packet. It decides whether the receiver's NIC merges packets,
+//! and with that the real server's cost.
 //!
 //! Linux merges (GRO) consecutive tunnelled packets of one inner TCP stream only if their outer
-//! headers let it: one TTL, and for IPv4 DF with id 0, for IPv6 one flow label. UDP must never be
-//! merged, since the datagrams' boundaries are lost for a raw socket. Over IPv4 no DF and a random
-//! id stop it on every kernel (with DF set older ones ignore the id). IPv6 has no id, and its flow
-//! label has to stay for routers that spread flows over equal paths; there a hop limit that differs
-//! from packet to packet stops it.
+//! headers allow it: the same TTL, for IPv4 DF with ID 0, for IPv6 the same flow label. UDP must
+//! never be merged, since a raw socket loses the datagrams' boundaries. Over IPv4 no DF and a
+//! random ID prevent it on every kernel (with DF set older ones ignore the ID). IPv6 has no ID, and
+//! its flow label has to stay for routers that spread flows over equal-cost paths; there a changing
+//! hop limit prevents it.
 
 use std::net::IpAddr;
 
@@ -16,13 +16,13 @@ use crate::wire::{Fragment, Packet, Transport, ecn, encap::Outer, protocol};
 /// TTL of tunnelled packets.
 pub const TTL: u8 = 64;
 
-/// Hop limits of tunnelled UDP over IPv6, in turn from [`TTL`] on. A NIC's merging holds at most 64
-/// packets at a time (`MAX_GRO_SKBS` in each of `GRO_HASH_BUCKETS`), so a packet meets one of its
-/// own flow with the same only where exactly a multiple of so many others came between and none of
-/// them was merged.
+/// The number of hop limits of tunnelled UDP over IPv6, used in turn from [`TTL`] on. A NIC holds
+/// at most 64 packets for merging (`MAX_GRO_SKBS` in each of `GRO_HASH_BUCKETS`). So a packet can
+/// meet one of its flow with the same hop limit only if exactly a multiple of this many others came
+/// between and none of them was merged.
 const HOP_LIMITS: u8 = 128;
 
-/// What the outer header takes from the inner packet.
+/// The inputs of the outer header from the inner packet.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Inner {
     /// IP version, 4 or 6.
@@ -34,7 +34,7 @@ pub struct Inner {
 }
 
 impl Inner {
-    /// Of this packet. `key` makes flow labels that nobody else can tell in advance (RFC 6437
+    /// The inputs from this packet. `key` makes flow labels unpredictable for others (RFC 6437
     /// section 3).
     #[inline]
     #[must_use]
@@ -43,19 +43,19 @@ impl Inner {
             version: packet.version(),
             traffic_class: packet.traffic_class,
             wire_len: packet.wire_len(),
-            // What is a part of a datagram no NIC merges, whatever it is a part of.
+            // NICs never merge fragments.
             mergeable: packet.protocol == protocol::TCP && packet.fragment == Fragment::Whole,
             flow_label: flow_label(packet, key),
         }
     }
 
-    /// The outer header of the `index`th packet of those just dispatched into the tunnel.
-    /// `fallback` is the source where the tunnel names none; 0.0.0.0 lets the kernel take the one
-    /// its routing table picks. `random` must differ from packet to packet unpredictably.
+    /// The outer header of the `index`th packet of those sent into the tunnel together. `fallback`
+    /// is the source if the tunnel has none; with 0.0.0.0 the kernel picks it by its routing table.
+    /// `random` must differ unpredictably from packet to packet.
     #[inline]
     #[must_use]
     pub fn outer(self, tunnel: &Tunnel, index: usize, fallback: IpAddr, random: u16) -> Outer {
-        // What does not fit and yet is sent can only arrive in pieces.
+        // A packet that is too long and still sent has to be fragmented.
         let dont_fragment = self.mergeable && self.wire_len <= tunnel.limit;
         Outer {
             source: tunnel.source.unwrap_or(fallback),
@@ -68,22 +68,21 @@ impl Inner {
                 TTL + u8::try_from(number).unwrap_or_default()
             },
             dont_fragment,
-            // The kernel would fill an id of 0 where DF is not set, from a counter that lets GRO
-            // merge.
+            // Without DF the kernel would replace an ID of 0 by a counter, with which GRO merges.
             identification: if dont_fragment { 0 } else { random.max(1) },
             flow_label: self.flow_label,
         }
     }
 }
 
-/// One label for all packets of a flow (RFC 6438 section 3), never zero, which says "no label".
-/// Fragments other than the first have no ports: all of a datagram go by its addresses.
+/// One label for all packets of a flow (RFC 6438 section 3), never zero, which means "no label".
+/// Later fragments have no ports: for all fragments of a datagram only the addresses count.
 #[inline]
 fn flow_label(packet: &Packet<'_>, key: u64) -> u32 {
     const BITS: u32 = 20;
     let (protocol, ports) = match (packet.fragment, packet.transport) {
-        // Nor need they name the same protocol: with extension headers in the data, IPv6's name
-        // those.
+        // Nor the same protocol: a later fragment's next header may be an extension header of the
+        // datagram.
         (Fragment::First | Fragment::Later, _) => (0, 0),
         (_, Transport::Tcp(header)) => {
             (packet.protocol, pair(header.source_port, header.destination_port))
@@ -93,8 +92,8 @@ fn flow_label(packet: &Packet<'_>, key: u64) -> u32 {
         }
         _ => (packet.protocol, 0),
     };
-    // What distinguishes flows goes through both products: a single one would make neighbouring
-    // ports neighbouring labels.
+    // The fields that distinguish flows enter both products: with a single one neighbouring ports
+    // would get neighbouring labels.
     let source = word(packet.source, key) ^ u64::from(ports) << 32;
     let destination = word(packet.destination, !key) ^ u64::from(protocol) << 32;
     let hash = fold(fold(source, destination), key);
@@ -124,8 +123,8 @@ fn halves(bits: u128) -> [u64; 2] {
     [(bits >> 64) as u64, bits as u64]
 }
 
-/// Two words to one: both halves of the product with odd constants mixed in, so that neither factor
-/// is zero for long.
+/// Mixes two words into one: both halves of the product, with odd constants mixed in, so that a
+/// factor of zero does not persist.
 #[inline]
 fn fold(a: u64, b: u64) -> u64 {
     let product = u128::from(a ^ 0x9e37_79b9_7f4a_7c15) * u128::from(b ^ 0xd1b5_4a32_d192_ed03);

@@ -1,34 +1,33 @@
-//! What is sent for a packet after its verdict, and in which order.
+//! Executes verdicts: which packets are sent, and in which order.
 
 use super::verdict::{Reason, Verdict};
 use super::{Balancer, Disposition, Tunnel};
 use crate::model::Millis;
 use crate::wire::Packet;
 
-/// Sends what a verdict says; see [`Balancer::carry_out`].
+/// Sends the packets of a verdict; see [`Balancer::carry_out`].
 pub trait Outlet {
-    /// Sends the packet that the verdict is about into this tunnel.
+    /// Sends the verdict's packet into this tunnel.
     fn packet(&mut self, tunnel: &Tunnel);
 
     /// Sends the director's own answer, a whole IP packet, to the client.
     fn reply(&mut self, answer: &[u8]);
 
     /// Sends the director's own reset to the real server: a whole IP packet from the client to the
-    /// virtual IP. It is no longer than the packet that the verdict is about, whose place it may
-    /// take.
+    /// virtual IP. It is no longer than the verdict's packet, whose buffer it may use.
     fn server_reset(&mut self, tunnel: &Tunnel, reset: &[u8]);
 
-    /// Room for a held fragment: [`MAX_PACKET_LEN`](crate::wire::packet::MAX_PACKET_LEN) bytes.
+    /// A buffer for a held fragment: [`MAX_PACKET_LEN`](crate::wire::packet::MAX_PACKET_LEN) bytes.
     fn room(&mut self) -> &mut [u8];
 
-    /// Sends the held fragment that has been copied to the first `len` bytes of [`Self::room`].
+    /// Sends the held fragment that was copied to the first `len` bytes of [`Self::room`].
     fn released(&mut self, tunnel: &Tunnel, len: usize);
 }
 
 impl Balancer {
-    /// Sends what the latest verdict of [`Self::forward`] says by `outlet`: the packet and, after
-    /// the first fragment of a datagram, the fragments that were held for it in the order in which
-    /// they came; or the answer to the client and then the reset to the real server.
+    /// Executes the latest verdict of [`Self::forward`] with `outlet`: sends the packet and, after
+    /// the first fragment of a datagram, its held fragments in the order of their arrival; or the
+    /// answer to the client and then the reset to the real server.
     #[inline]
     pub fn carry_out(&mut self, now: Millis, verdict: &Verdict, outlet: &mut impl Outlet) {
         match verdict {
@@ -54,7 +53,7 @@ impl Balancer {
         }
     }
 
-    /// Copies the next held fragment that is still to be sent to `room`, and says how long it is.
+    /// Copies the next released fragment to `room`, and returns its tunnel and length.
     fn next_released(&mut self, now: Millis, room: &mut [u8]) -> Option<(Tunnel, usize)> {
         loop {
             let (real, len) = self.tables.fragments.take_released(room)?;
@@ -68,7 +67,7 @@ impl Balancer {
                 let tunnel = self.registry.reals[real].count(1, len as u64);
                 return Some((tunnel, len));
             }
-            // Of a later fragment nobody is told that it is too big.
+            // A later fragment that is too big gets no ICMP error.
             self.counters.unhold(Reason::PathMtu, 1);
         }
     }

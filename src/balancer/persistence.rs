@@ -1,10 +1,10 @@
-//! Persistence: a client's new flows go where its flows went before.
+//! Persistence: a client's new flows go to the real server of its earlier flows.
 //!
-//! A template says where: one for each client (or network of clients) of a service, whatever the
-//! port that it comes to, so that several listens of one service share it (IPVS needs firewall
-//! marks for that). A new flow arms it for the service's time; as long as a flow lives that came by
-//! it, it lives too. Only flows that have no connection are looked up here: a connection's packets
-//! never touch a template. A flood makes none, and arms and holds those there are as ever.
+//! A template stores the real server: one for each client (or network of clients) of a service,
+//! whatever the port, so that several listens of one service share it (IPVS needs firewall marks
+//! for that). A new flow restarts its timeout, and it does not expire while one of its flows lives.
+//! Only flows without a connection use it: a connection's packets never touch a template. A flood
+//! creates no templates but uses existing ones as always.
 
 use std::time::Duration;
 
@@ -16,28 +16,26 @@ use super::tcp::State;
 use super::{Balancer, table};
 use crate::model::{Millis, Persistence, Quiescent, RealId, SchedulerKind, Seed, ServiceId};
 
-/// There is room for one template for so many connections that fit: clients have several, or there
-/// would be no need of it.
+/// Connections of capacity for each template of capacity: most clients have several.
 pub(super) const CONNECTIONS_FOR_A_TEMPLATE: u32 = 4;
 
-/// What is left to templates of the due timers that a turn looks at.
+/// The part of a turn's timer budget that is reserved for templates.
 pub(super) const EXPIRE_BUDGET: usize = table::EXPIRE_BUDGET / 4;
 
-/// How much longer a template lives whose time is up while a flow of its client lives, again and
-/// again: as in IPVS.
+/// How much longer an expired template lives while its client has a flow, repeatedly: as in IPVS.
 const HELD: Duration = Duration::from_secs(60);
 
-/// The templates of all services. Their number is bounded as that of connections is, and memory is
-/// touched as they come.
+/// The templates of all services. Their number is bounded like that of connections, and memory is
+/// touched as they are added.
 #[derive(Debug)]
 pub(super) struct Templates {
     table: Table,
-    /// How many connections came by the template at each place and live.
+    /// The number of living connections of the template at each index.
     flows: Vec<u32>,
 }
 
 impl Templates {
-    /// Templates beside a table of so many connections.
+    /// Templates for a table of this many connections.
     pub(super) fn new(connections: u32, seed: Seed) -> Self {
         let connections = connections.min(MAX_CAPACITY);
         let table = Table::new(connections.div_ceil(CONNECTIONS_FOR_A_TEMPLATE), seed);
@@ -62,7 +60,7 @@ impl Templates {
         self.table.iter_in(0..usize::MAX).map(|(_, entry)| entry.real())
     }
 
-    /// The client's template and the real server that it names.
+    /// The client's template and its real server.
     fn find(&self, client: &Key) -> Option<(Handle, RealId)> {
         if self.table.is_empty() {
             return None;
@@ -79,8 +77,7 @@ impl Templates {
         timeout: Duration,
     ) -> Result<Handle, Full> {
         let template = self.table.insert(client, real, State::None, now, timeout)?;
-        // Places are taken in their order, and none is further than one past those that were taken
-        // before.
+        // Indexes are used in order, so a new one is at most one past the highest used before.
         match self.flows.get_mut(template.place()) {
             Some(flows) => *flows = 0,
             None => self.flows.push(0),
@@ -88,27 +85,26 @@ impl Templates {
         Ok(template)
     }
 
-    /// A flow has come by the template: its time starts anew.
+    /// A flow has used the template: its timeout restarts.
     fn arm(&mut self, template: Handle, now: Millis, timeout: Duration) {
         self.table.touch(template, State::None, now, timeout);
     }
 
-    /// A flow that came by the template has an entry.
+    /// A flow of the template has an entry.
     pub(super) fn bind(&mut self, template: Handle) {
         if let Some(flows) = self.flows.get_mut(template.place()) {
             *flows += 1;
         }
     }
 
-    /// The entry of such a flow is gone.
+    /// The entry of such a flow was removed.
     pub(super) fn unbind(&mut self, template: Handle) {
         if let Some(flows) = self.flows.get_mut(template.place()) {
             *flows = flows.saturating_sub(1);
         }
     }
 
-    /// Takes out the next template whose time is up and whose flows are gone; the real server that
-    /// it named.
+    /// Removes the next expired template without flows; returns its real server.
     fn expire(&mut self, now: Millis, budget: &mut usize) -> Option<RealId> {
         while let Some(template) = self.table.due(now, budget) {
             if self.flows.get(template.place()).is_some_and(|&flows| flows > 0) {
@@ -121,15 +117,15 @@ impl Templates {
     }
 }
 
-/// Who a new flow goes to.
+/// The real server of a new flow.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Choice {
     pub(super) real: RealId,
-    /// The template that says so, or will from now on.
+    /// Its template, existing or new.
     pub(super) template: Option<Handle>,
 }
 
-/// What says who a new flow goes to.
+/// What decided the real server of a new flow.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum By {
     Template,
@@ -138,8 +134,8 @@ pub(super) enum By {
 }
 
 impl Balancer {
-    /// Who a new flow goes to: its client's real server of before, else the scheduler's choice, or
-    /// the hash's.
+    /// The real server of a new flow: that of its client's earlier flows, else the scheduler's or
+    /// the hash's choice.
     pub(super) fn choose(
         &mut self,
         now: Millis,
@@ -159,7 +155,7 @@ impl Balancer {
         Some(Choice { real: real?, template: None })
     }
 
-    /// The choice where clients are remembered.
+    /// The choice with persistence.
     fn persist(
         &mut self,
         now: Millis,
@@ -176,8 +172,8 @@ impl Balancer {
             self.tables.templates.arm(template, now, persistence.timeout);
             return Some(Choice { real, template: Some(template) });
         }
-        // Without room for a template the hash takes its place: it gives all flows of a client to
-        // one real server too.
+        // Without space for a template the hash decides: it too gives all flows of a client to one
+        // real server.
         let no_room =
             known.is_none() && self.tables.templates.len() >= self.tables.templates.capacity();
         let by_hash = by_hash.or_else(|| no_room.then_some(Eligible::InRotation));
@@ -195,15 +191,15 @@ impl Balancer {
                 self.tables.templates.arm(template, now, persistence.timeout);
                 Some(template)
             }
-            // Forged sources would fill the table. The hash gives all flows of a client to one real
-            // server too.
+            // Forged sources would fill the table. The hash too gives all flows of a client to one
+            // real server.
             None if flooded => None,
             None => self.new_template(client, real, now, persistence.timeout),
         };
         Some(Choice { real, template })
     }
 
-    /// What [`Self::choose`] would say, and what would say so; nothing changes.
+    /// The result of [`Self::choose`] and what decides it, without a change.
     pub(super) fn preview(
         &self,
         now: Millis,
@@ -234,7 +230,7 @@ impl Balancer {
         }
     }
 
-    /// Where a flow without an entry belongs, by its client's template if there is one, else by
+    /// Where a flow without an entry belongs: by its client's template if there is one, else by
     /// hash.
     pub(super) fn belongs(
         &self,
@@ -259,8 +255,8 @@ impl Balancer {
         }
     }
 
-    /// Whether a template that names this real server is good for a new flow. Its thresholds do not
-    /// matter, as in IPVS.
+    /// Whether a template with this real server applies to a new flow. The thresholds are ignored,
+    /// as in IPVS.
     fn honoured(&self, now: Millis, real: RealId, quiescent: Quiescent) -> bool {
         self.registry.reals[real].persists(now, quiescent)
     }
@@ -288,7 +284,7 @@ impl Balancer {
         }
     }
 
-    /// Takes templates out whose time is up.
+    /// Removes expired templates.
     pub(super) fn expire_templates(&mut self, now: Millis, budget: &mut usize) {
         while let Some(real) = self.tables.templates.expire(now, budget) {
             self.forget_template(real);
@@ -301,9 +297,9 @@ impl Balancer {
     }
 }
 
-/// What a persistent client's flow is placed by: its client alone, so that all flows of a client
-/// belong to one real server in every director, whatever templates it has. Destination hashing asks
-/// for something else.
+/// The key that places a persistent client's flow: its client alone, so that all flows of a client
+/// belong to one real server in every director, with or without templates. Destination hashing uses
+/// the virtual address instead.
 fn placed(key: &Key, persistence: Persistence, scheduler: SchedulerKind) -> Key {
     match scheduler {
         SchedulerKind::DestinationHashing => *key,
@@ -311,8 +307,8 @@ fn placed(key: &Key, persistence: Persistence, scheduler: SchedulerKind) -> Key 
     }
 }
 
-/// The service in a template's key. A removed service's number may be another's later: its
-/// templates name real servers that are gone.
+/// The service in a template's key. A removed service's index may be reused: the old templates name
+/// real servers that are gone.
 fn number(id: ServiceId) -> u32 {
     id.place
 }

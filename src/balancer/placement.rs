@@ -1,10 +1,10 @@
-//! Placement by hash: where a flow belongs, whatever came before it.
+//! Placement by hash: the real server that a flow belongs to, independent of earlier flows.
 //!
 //! Weighted rendezvous hashing: each real server draws a number from the flow's keyed hash and its
-//! own address, and the best draw wins. The same flow always meets the same server, shares follow
-//! the weights, and a server that comes or goes moves only the flows it wins or had won.
+//! own address, and the best draw wins. A flow always gets the same server, shares follow the
+//! weights, and adding or removing a server moves only its own flows.
 //!
-//! The seed is not the connection table's: several directors share it, and then agree on every
+//! The seed is not the connection table's: several directors can share it, and then agree on every
 //! flow.
 
 use std::net::IpAddr;
@@ -14,7 +14,7 @@ use super::real::Real;
 use super::sched::Pool;
 use crate::model::Seed;
 
-/// A flow that is to be placed.
+/// A flow to be placed.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct PlacementKey<'a> {
     pub(super) key: &'a Key,
@@ -22,13 +22,13 @@ pub(super) struct PlacementKey<'a> {
 }
 
 impl PlacementKey<'_> {
-    /// The hash of everything that tells it from others.
+    /// The hash of all its fields.
     pub(super) fn hash(self) -> u64 {
         self.key.hash(self.seed)
     }
 
-    /// The hash of its client: of the whole flow, or of the address, which all of a client's flows
-    /// have in common.
+    /// The hash of its client: with the ports of the flow, or of the address alone, which all flows
+    /// of the client share.
     pub(super) fn client_hash(self, with_ports: bool) -> u64 {
         if with_ports { self.hash() } else { self.key.client_hash(self.seed) }
     }
@@ -39,14 +39,14 @@ impl PlacementKey<'_> {
     }
 }
 
-/// The place of the usable real server that a flow with this hash belongs to. One draw for each
+/// The index of the usable real server that a flow with this hash belongs to. One draw for each
 /// server: some ten nanoseconds.
 pub(super) fn usable(hash: u64, pool: Pool<'_>, weight: fn(&Real) -> u32) -> Option<usize> {
     best(hash, pool.usable(), weight)
 }
 
-/// As [`usable()`], but without the policy's fallback nobody else stands in for a server that takes
-/// no new flow.
+/// As [`usable()`], but without the policy's fallback a flow whose server takes no new flow is
+/// refused.
 pub(super) fn by_policy(hash: u64, pool: Pool<'_>, weight: fn(&Real) -> u32) -> Option<usize> {
     if pool.policy.fallback {
         return usable(hash, pool, weight);
@@ -65,17 +65,17 @@ fn best<'a>(
         .map(|(_, place)| place)
 }
 
-/// An exponential variate with the weight as its rate: the smallest of several is each one's with a
-/// probability proportional to its weight.
+/// An exponential variate with the weight as its rate: the probability to be the smallest of
+/// several is proportional to the weight.
 fn draw(bits: u64, weight: u32) -> f64 {
-    // The upper 53 bits make a number in (0, 1] that a float holds exactly.
+    // The upper 53 bits are a number in (0, 1] that a float represents exactly.
     #[allow(clippy::cast_precision_loss)]
     let uniform = ((mix(bits) >> 11) + 1) as f64 / (1u64 << 53) as f64;
     -uniform.ln() / f64::from(weight)
 }
 
-/// What tells a real server's draws from another's: the same for an address in every service and
-/// every run.
+/// The hash of a real server's address that makes its draws independent: the same in every service
+/// and every run.
 pub(super) fn salt(address: IpAddr) -> u64 {
     mix(match address {
         IpAddr::V4(address) => u64::from(address.to_bits()),
@@ -91,7 +91,7 @@ pub(super) fn salt(address: IpAddr) -> u64 {
 /// The step of `SplitMix64`: 2^64 divided by the golden ratio.
 pub(super) const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
 
-/// The hash that follows `hash` where another one is needed.
+/// The hash that follows `hash` if another one is needed.
 pub(super) fn next_hash(hash: u64) -> u64 {
     // Without the step 0 would follow 0.
     mix(hash.wrapping_add(STEP))

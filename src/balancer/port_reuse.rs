@@ -1,13 +1,13 @@
-//! A SYN on a connection that has an entry: its client uses the port again, or somebody forges the
+//! A SYN on a connection with an entry: its client reuses the port, or an attacker forges the
 //! client's address.
 //!
-//! After the connection's own end it is a new one, and the scheduler's to place. Before that nobody
-//! but the real server knows: its kernel answers a SYN on a live connection with a challenge and
-//! takes the port of a dead one anew (RFC 5961 section 4.2). So the SYN goes to the same real
-//! server. The new connection has an entry of its own beside the *former* one, which keeps its key
-//! with a mark, so that segments of either are known and neither can end the other. There is one
-//! former connection at most, the oldest that may live; a SYN for which there is no room goes to
-//! the same real server unnoticed.
+//! If the connection has ended, the SYN starts a new one, which the scheduler places. Otherwise
+//! only the real server can tell: its kernel answers a SYN on a live connection with a challenge
+//! ACK and accepts a new connection on a dead one (RFC 5961 section 4.2). So the SYN goes to the
+//! same real server. The new connection gets its own entry beside the *former* one, whose key gets
+//! a mark. Segments of either are recognised, and neither can end the other. There is at most one
+//! former connection, the oldest that may be alive; a SYN without space for an entry goes to the
+//! same real server without one.
 
 use super::Balancer;
 use super::flow::Key;
@@ -21,8 +21,8 @@ use crate::model::{Millis, Protocol, RealId};
 use crate::wire::Packet;
 
 impl Balancer {
-    /// What becomes of a SYN on a connection; `None`: it is a new flow, and the connection has no
-    /// entry any more.
+    /// Handles a SYN on a connection; `None`: it is a new flow, and the connection's entry was
+    /// removed.
     #[cold]
     pub(super) fn syn_on_connection(
         &mut self,
@@ -51,23 +51,22 @@ impl Balancer {
             return self.replace(now, packet, key, handle);
         }
         if state == State::SynRecv {
-            // One handshake is as good as the other: the later one may be its client's next
-            // attempt.
+            // The handshakes are equal; the later one may be its client's next attempt.
             self.tables.connections.set_position(handle, Position::after(segment));
         }
         self.advance(now, handle, state, state, real);
         Some(self.tunnel(now, packet, real))
     }
 
-    /// Whether another connection with the same ends can have an entry: none has yet, and during a
-    /// flood a SYN has none.
+    /// Whether another connection with the same ends can get an entry: there is none yet, and
+    /// during a flood a SYN gets none.
     fn has_room_beside(&self, key: &Key, real: RealId) -> bool {
         !self.tables.connections.is_full()
             && !self.flooded(self.registry.reals[real].service())
             && self.tables.connections.find(&key.former()).is_none()
     }
 
-    /// Takes a connection out that is over. Where there is a former one, the new connection opens
+    /// Removes a connection that has ended. If there is a former one, the new connection opens
     /// beside that.
     fn replace(
         &mut self,
@@ -87,7 +86,7 @@ impl Balancer {
         Some(verdict)
     }
 
-    /// Opens a connection beside one that may live.
+    /// Opens a connection beside one that may be alive.
     fn open_beside(
         &mut self,
         now: Millis,
@@ -117,8 +116,8 @@ impl Balancer {
         }
     }
 
-    /// Notes at the connection with this key that it has a former one; where there is none, the
-    /// former one is it again.
+    /// Marks the connection with this key as having a former one; without such a connection the
+    /// former one gets the key back.
     fn tie(&mut self, key: &Key) {
         match self.tables.connections.find(key) {
             Some(handle) => self.tables.connections.mark(handle, Marks::HAS_FORMER, true),
@@ -126,8 +125,8 @@ impl Balancer {
         }
     }
 
-    /// A connection has left the table: the former one with its ends, if there is one, has its key
-    /// from now on.
+    /// A connection was removed from the table: the former one with the same ends, if any, gets its
+    /// key.
     #[inline]
     pub(super) fn succeed(&mut self, entry: &Entry) {
         if entry.marks().has(Marks::HAS_FORMER) {

@@ -1,30 +1,30 @@
-//! Where the client's half of a TCP connection is, so that a segment from elsewhere is not taken
-//! for the client's.
+//! The client's position in a TCP connection, to tell its segments from forged ones.
 //!
-//! A host acts on a FIN, a reset or an acknowledgement only if it lies in its windows (RFC 9293
-//! section 3.10.7.4, RFC 5961). The director sees one direction and no window, so it judges by what
-//! the client sent last. A segment fits if it starts where the last one ended, or if both its
-//! numbers are near. Who knows addresses and ports alone has to guess about a million times.
+//! A host acts on a FIN, a reset or an acknowledgement only within its windows (RFC 9293 section
+//! 3.10.7.4, RFC 5961). The director sees one direction and no window, so it compares with the
+//! client's last segment. A segment fits if it starts where the last one ended, or if both its
+//! numbers are near. An attacker who knows only addresses and ports has to guess about a million
+//! times.
 
 use crate::wire::tcp::{self, Flags};
 use crate::wire::{Packet, Transport};
 
-/// How far a segment's sequence number may be from the end of the one before: more than what is on
-/// the way at once of most connections, so that losses and retransmissions fit.
+/// How far a segment's sequence number may be from the end of the previous one: more than most
+/// connections have in flight, so that losses and retransmissions fit.
 pub(super) const SEQUENCE_WINDOW: u32 = 4 << 20;
 
-/// The same for acknowledgement numbers, which are kept to 64 KiB. A client acknowledges much more
-/// often.
+/// The same for acknowledgement numbers, which are stored in units of 64 KiB. A client acknowledges
+/// much more often.
 pub(super) const ACKNOWLEDGEMENT_WINDOW: u32 = 1 << 20;
 
-/// How far a segment may be from the SYN, while no acknowledgement number is known. The window of
-/// the first answer is not scaled (RFC 7323 section 2.2), so the client may not have sent more.
+/// How far a segment may be from the SYN while no acknowledgement number is known. The window of
+/// the first answer is not scaled (RFC 7323 section 2.2), so the client cannot have sent more.
 pub(super) const OPENING_WINDOW: u32 = 1 << 16;
 
-/// The low bits of an acknowledgement number that are not kept.
+/// The low bits of an acknowledgement number that are not stored.
 const KEPT_SHIFT: u32 = 16;
 
-/// What a segment says of its sender's position.
+/// The fields of a segment that show its sender's position.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Segment {
     sequence: u32,
@@ -35,7 +35,7 @@ pub(super) struct Segment {
 }
 
 impl Segment {
-    /// Of a packet with this TCP header. A super-frame is one long segment.
+    /// The fields of a packet with this TCP header. A super-frame is one long segment.
     #[inline(always)]
     pub(super) fn of(packet: &Packet<'_>, header: tcp::Header) -> Self {
         let headers = usize::from(packet.header_len) + usize::from(header.header_len);
@@ -53,10 +53,10 @@ impl Segment {
     }
 }
 
-/// The client's position, as far as its segments that fitted have shown it.
+/// The client's position according to its fitting segments.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Position {
-    /// The sequence number that comes next.
+    /// The next sequence number.
     pub(super) next: u32,
     /// The upper half of the last acknowledgement number.
     pub(super) acknowledged: u16,
@@ -68,11 +68,11 @@ impl Position {
     /// Of a flow without sequence numbers.
     pub(super) const NONE: Self = Self { next: 0, acknowledged: 0, opening: false };
 
-    /// After the first segment that is seen of a connection.
+    /// The position after the first segment seen of a connection.
     #[inline]
     pub(super) fn after(segment: &Segment) -> Self {
-        // Data in a SYN may be refused, and is then sent again (RFC 7413 section 4.1.2): the SYN
-        // alone counts.
+        // Data in a SYN may be refused and then sent again (RFC 7413 section 4.1.2): only the SYN
+        // counts.
         let syn = segment.flags.syn();
         Self {
             next: if syn { segment.sequence.wrapping_add(1) } else { segment.end },
@@ -81,7 +81,7 @@ impl Position {
         }
     }
 
-    /// After the first packet that is seen of a flow.
+    /// The position after the first packet seen of a flow.
     #[inline]
     pub(super) fn of(packet: &Packet<'_>) -> Self {
         match packet.transport {
@@ -96,14 +96,14 @@ impl Position {
         segment.sequence == self.next || self.is_near(segment)
     }
 
-    /// A reset without an acknowledgement number has to be exact, as at a host (RFC 5961 section
-    /// 3.2).
+    /// A reset without an acknowledgement number has to match exactly, as at a host (RFC 5961
+    /// section 3.2).
     #[inline]
     fn is_near(self, segment: &Segment) -> bool {
         if self.opening {
             return near(segment.sequence, self.next, OPENING_WINDOW);
         }
-        // The lower half that is not kept may be anything.
+        // The lower half, which is not stored, may have any value.
         let acknowledged = u32::from(self.acknowledged) << KEPT_SHIFT;
         let acknowledgement = segment.acknowledgement & (u32::MAX << KEPT_SHIFT);
         segment.flags.ack()
@@ -111,13 +111,13 @@ impl Position {
             && near(acknowledgement, acknowledged, ACKNOWLEDGEMENT_WINDOW)
     }
 
-    /// Whether a segment that fits has something that was not sent before.
+    /// Whether a fitting segment has data that was not sent before.
     #[inline]
     pub(super) fn is_extended_by(self, segment: &Segment) -> bool {
         is_after(segment.end, self.next)
     }
 
-    /// Where the client is after a segment that fits.
+    /// The position after a fitting segment.
     #[inline(always)]
     pub(super) fn moved_by(self, segment: &Segment) -> Self {
         let ack = segment.flags.ack();
@@ -128,20 +128,19 @@ impl Position {
         }
     }
 
-    /// Whether the segment is the SYN, sent again, after which nothing has come but
-    /// acknowledgements.
+    /// Whether the segment is a retransmitted SYN, and only acknowledgements have followed the SYN.
     pub(super) fn is_after_syn(self, segment: &Segment) -> bool {
         segment.sequence.wrapping_add(1) == self.next
     }
 }
 
-/// Whether two numbers are at most `window` apart, either way round (RFC 9293 section 3.4).
+/// Whether two numbers are at most `window` apart, in either direction (RFC 9293 section 3.4).
 #[inline(always)]
 fn near(number: u32, other: u32, window: u32) -> bool {
     number.wrapping_sub(other).wrapping_add(window) <= 2 * window
 }
 
-/// Whether one number comes after another, of numbers less than 2 GiB apart.
+/// Whether one number follows another, for numbers less than 2 GiB apart.
 #[inline(always)]
 fn is_after(number: u32, other: u32) -> bool {
     let ahead = number.wrapping_sub(other);

@@ -1,10 +1,9 @@
-//! The director's own probes: flows that are pinned to their real servers before their first
-//! packet.
+//! The director's own probes: flows pinned to their real servers before their first packet.
 //!
-//! A probe through the tunnel leaves by the director's own sockets to the virtual IP, comes out of
-//! the TUN as a client's packet does, and must reach that one real server. No scheduler is asked,
-//! no connection is entered, and no service counts it: its real server is one of its own, which no
-//! service lists.
+//! A probe through the tunnel is sent by the director's own sockets to the virtual IP, arrives from
+//! the TUN like a client's packet, and must reach that one real server. It uses no scheduler and no
+//! connection entry, and counts in no service: its real server is a separate one that no service
+//! lists.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -16,24 +15,24 @@ use super::{Balancer, ChangeError};
 use crate::model::{Millis, RealId, RealSpec, ServiceId};
 use crate::wire::{Fragment, Packet, Transport, icmp};
 
-/// The most flows that are pinned at a time: two for each check that may be planned.
+/// The most pinned flows at a time: two for each possible check.
 pub const MAX_PINNED: usize = 131_072;
 
 /// The real servers of probes belong to no service.
 const NO_SERVICE: ServiceId = ServiceId { place: u32::MAX, generation: u32::MAX };
 
-/// A probe's flow, as its packets have it.
+/// A probe's flow, as in its packets.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct ProbeFlow {
     /// The protocol's number: TCP, UDP, or the ICMP of the family.
     pub protocol: u8,
     /// The director's own address.
     pub source: IpAddr,
-    /// The port there, or the identifier of an echo request.
+    /// The source port, or the identifier of an echo request.
     pub source_port: u16,
     /// The virtual IP.
     pub destination: IpAddr,
-    /// The port there; 0 of an echo request.
+    /// The destination port; 0 for an echo request.
     pub destination_port: u16,
 }
 
@@ -48,10 +47,10 @@ impl ProbeFlow {
 #[derive(Debug, Default)]
 pub(super) struct Probes {
     flows: HashMap<Key, RealId>,
-    /// The director's own addresses that have pinned flows, and how many: a packet from elsewhere
-    /// costs a comparison.
+    /// The director's own addresses with pinned flows, and how many each has: a client's packet
+    /// costs one comparison.
     sources: Vec<(IpAddr, usize)>,
-    /// The real servers that flows are pinned to, each with its place and how many those are.
+    /// The real servers that flows are pinned to, each with its ID and number of flows.
     reals: HashMap<IpAddr, (RealId, usize)>,
 }
 
@@ -89,7 +88,7 @@ impl Probes {
 }
 
 impl Balancer {
-    /// What becomes of a probe's packet; `None`: it belongs to none, and is a client's.
+    /// Decides on a probe's packet; `None`: it is not one, but a client's.
     #[cold]
     pub(super) fn probe(&mut self, now: Millis, packet: &Packet<'_>) -> Option<Disposition> {
         if packet.fragment != Fragment::Whole {

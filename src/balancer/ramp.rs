@@ -1,12 +1,12 @@
-//! Slow start: how much of its weight a real server has that has just come up.
+//! Slow start: how much of its weight a real server has after it comes up.
 //!
-//! Without it wlc, which sees a server with no connection, gives it every new one.
+//! Without it wlc gives all new connections to a server that has none yet.
 
 use std::time::Duration;
 
 use crate::model::Millis;
 
-/// All of a weight, in thousandths: the unit in which schedulers compare.
+/// The whole weight, in thousandths: the unit in which schedulers compare.
 pub(super) const FULL: u32 = 1_000;
 
 /// A slow start.
@@ -14,18 +14,18 @@ pub(super) const FULL: u32 = 1_000;
 pub(super) struct Ramp {
     /// When it came up.
     since: Millis,
-    /// How long until it has all of its weight.
+    /// How long until it has its whole weight.
     over: Duration,
 }
 
 impl Ramp {
-    /// `None` where there is nothing to ramp over.
+    /// `None` for a duration of zero.
     pub(super) fn new(since: Millis, over: Duration) -> Option<Self> {
         (!over.is_zero()).then_some(Self { since, over })
     }
 
-    /// Thousandths of the weight at `now`, from 1 to [`FULL`]: whole numbers, of nothing but the
-    /// moment.
+    /// Thousandths of the weight at `now`, from 1 to [`FULL`]: a whole number that depends only on
+    /// the moment.
     pub(super) fn at(self, now: Millis) -> u32 {
         let passed = self.since.until(now).as_millis();
         let grown = passed.saturating_mul(u128::from(FULL)) / self.over.as_millis().max(1);

@@ -1,4 +1,4 @@
-//! A real server of a service, as the balancer knows it.
+//! A real server of a service, in the balancer.
 
 use std::net::IpAddr;
 
@@ -10,7 +10,7 @@ use super::tcp::State;
 use super::tunnel::{Room, Tunnel};
 use crate::model::{Millis, Quiescent, RealSpec, RealState, ServiceId, Thresholds};
 
-/// Where a real server is in its life.
+/// The life cycle of a real server.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Life {
     /// Configured.
@@ -35,14 +35,14 @@ pub(super) struct Real {
     /// See [`RealSpec::last_resort`].
     last_resort: bool,
     availability: Availability,
-    /// The deadline of which somebody has been told that it is reached.
+    /// The reached deadline that a notice was made of.
     told: Option<Millis>,
-    /// Its slow start, while that lasts.
+    /// Its slow start, while it lasts.
     ramp: Option<Ramp>,
-    /// Thousandths of its weight that schedulers give it; see [`Self::grow`].
+    /// Thousandths of its weight for the schedulers; see [`Self::grow`].
     grown: u32,
     thresholds: Thresholds,
-    /// Whether it has had as many connections as it takes, and still has too many.
+    /// Whether it has reached its upper threshold and not yet fallen below the lower one.
     full: bool,
     active: u64,
     half_open: u64,
@@ -60,7 +60,7 @@ pub(super) struct Real {
     pub(super) errors: TunnelErrors,
 }
 
-/// What came back from the tunnel to one real server.
+/// Errors signalled by the tunnel to one real server.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct TunnelErrors {
     pub(super) protocol_unreachable: u64,
@@ -98,36 +98,36 @@ impl Real {
         }
     }
 
-    /// A connection in `state` comes to it.
+    /// Counts a new connection in `state`.
     pub(super) fn bind(&mut self, state: State) {
         *self.count_of(state) += 1;
         self.connections += 1;
         self.recount();
     }
 
-    /// A datagram comes to it that is a flow of its own.
+    /// Counts a datagram that is a flow of its own.
     pub(super) fn visit(&mut self) {
         self.connections += 1;
     }
 
-    /// A connection in `state` leaves it.
+    /// Counts the end of a connection in `state`.
     pub(super) fn unbind(&mut self, state: State) {
         let count = self.count_of(state);
         *count = count.saturating_sub(1);
         self.recount();
     }
 
-    /// A template names it from now on.
+    /// Counts a template that names it.
     pub(super) fn remember(&mut self) {
         self.templates += 1;
     }
 
-    /// A template names it no more.
+    /// Counts the end of a template that names it.
     pub(super) fn forget(&mut self) {
         self.templates = self.templates.saturating_sub(1);
     }
 
-    /// Whether a template that names it is good for a new flow.
+    /// Whether a template that names it applies to a new flow.
     pub(super) fn persists(&self, now: Millis, quiescent: Quiescent) -> bool {
         let lives = match self.availability.state() {
             RealState::Up => true,
@@ -135,11 +135,11 @@ impl Real {
             RealState::Down | RealState::Disabled => false,
         };
         let keeps = self.life == Life::Up && lives && quiescent == Quiescent::Keep;
-        // A last resort is for as long as there is nobody else.
+        // A last resort is used only while there is no other server.
         !self.last_resort && (self.in_service() || keeps)
     }
 
-    /// Whether it stands in where no other real server of its service can.
+    /// Whether it is the last resort of its service.
     pub(super) fn is_last_resort(&self) -> bool {
         self.last_resort
     }
@@ -149,8 +149,8 @@ impl Real {
         self.templates > 0
     }
 
-    /// The count that a connection in `state` is part of. A connection is in one of them, whatever
-    /// the service's mode.
+    /// The counter of connections in `state`. A connection is in one of them, whatever the
+    /// service's mode.
     fn count_of(&mut self, state: State) -> &mut u64 {
         if state.half_open() {
             &mut self.half_open
@@ -161,7 +161,7 @@ impl Real {
         }
     }
 
-    /// One of its connections goes from one state to another.
+    /// Moves one of its connections from one state to another.
     #[inline]
     pub(super) fn moved(&mut self, before: State, after: State) {
         let count = self.count_of(before);
@@ -178,12 +178,12 @@ impl Real {
         self.recount();
     }
 
-    /// Compares with the thresholds anew.
+    /// Compares the connections with the thresholds again.
     fn recount(&mut self) {
         self.full = self.thresholds.full(self.active() + self.inactive, self.full);
     }
 
-    /// Counts what is sent to it, and tells the tunnel.
+    /// Counts packets sent to it, and returns its tunnel.
     #[inline]
     pub(super) fn count(&mut self, packets: u64, bytes: u64) -> Tunnel {
         let (real, source, sequence) = (self.address, self.source, self.packets);
@@ -213,8 +213,7 @@ impl Real {
         self.weight
     }
 
-    /// Active connections, as the schedulers count them: handshakes that are not finished are no
-    /// load during a flood.
+    /// Active connections for the schedulers: during a flood unfinished handshakes do not count.
     pub(super) fn active(&self) -> u64 {
         if self.flooded { self.active } else { self.active + self.half_open }
     }
@@ -228,15 +227,14 @@ impl Real {
         self.in_service() && !self.full
     }
 
-    /// Whether it is there for new connections, even if it is full at the moment: what begins a
-    /// slow start when it comes to be so. Where a flow without an entry belongs must not depend on
-    /// how many connections others have.
+    /// Whether it is available for new connections, even if it is full now; becoming available
+    /// begins a slow start. The real server of a flow without an entry must not depend on the
+    /// number of other connections.
     pub(super) fn in_service(&self) -> bool {
         self.life == Life::Up && self.availability.state() == RealState::Up && self.weight > 0
     }
 
-    /// Whether its service has it and connections there may be with it go on, as far as anybody
-    /// knows.
+    /// Whether its service lists it and its connections go on, as far as is known.
     pub(super) fn serves(&self) -> bool {
         self.life == Life::Up && self.availability.state() != RealState::Down
     }
@@ -250,8 +248,7 @@ impl Real {
         &mut self.availability
     }
 
-    /// When its flows are ended, unless its service is gone or somebody has been told already that
-    /// the time has come.
+    /// When its flows are ended; `None` if its service is gone or the notice was made already.
     pub(super) fn deadline(&self) -> Option<Millis> {
         let listed = matches!(self.life, Life::Up | Life::Draining);
         self.availability.until().filter(|until| listed && self.told != Some(*until))
@@ -261,14 +258,14 @@ impl Real {
         self.told = self.availability.until();
     }
 
-    /// Its service has it no longer; it serves its last flows, until `until` where that is set.
+    /// Its service removes it; its flows go on, until `until` if that is set.
     pub(super) fn remove(&mut self, until: Option<Millis>) {
         self.life = Life::Draining;
         self.availability.remove(until);
     }
 
-    /// Its service has it again, as `spec` says, with its flows and counters; `until`, where it is
-    /// to drain, is when that ends.
+    /// Its service lists it again, as in `spec`, with its flows and counters; `until` is the end of
+    /// a drain.
     pub(super) fn restore(&mut self, spec: RealSpec, until: Option<Millis>) {
         self.life = Life::Up;
         self.last_resort = spec.last_resort;
@@ -277,13 +274,13 @@ impl Real {
         self.availability.readd(spec.state, until);
     }
 
-    /// From now on it starts slowly, unless there is nothing to ramp over.
+    /// Starts its slow start, if `ramp` has one.
     pub(super) fn start(&mut self, ramp: Option<Ramp>) {
         self.ramp = ramp;
         self.grown = ramp.map_or(FULL, |_| 1);
     }
 
-    /// Takes as much of its weight as it has at `now`; whether that is not all of it yet.
+    /// Updates its share of the weight for `now`; returns whether its slow start goes on.
     pub(super) fn grow(&mut self, now: Millis) -> bool {
         self.grown = self.ramp.map_or(FULL, |ramp| ramp.at(now));
         if self.grown == FULL {
@@ -292,7 +289,7 @@ impl Real {
         self.ramp.is_some()
     }
 
-    /// Thousandths of its weight that it has: [`FULL`] but in a slow start.
+    /// Thousandths of its weight for the schedulers: less than [`FULL`] in a slow start only.
     pub(super) fn grown(&self) -> u32 {
         self.grown
     }
@@ -309,8 +306,8 @@ impl Real {
         self.life == Life::Up
     }
 
-    /// The share of flows that belong to it by hash: its weight, or its last one that was not 0, so
-    /// that weight 0 makes nobody else's flows move.
+    /// Its share of flows placed by hash: its weight, or the last one that was not 0, so that
+    /// weight 0 moves no other server's flows.
     pub(super) fn hash_weight(&self) -> u32 {
         self.hash_weight
     }
@@ -335,7 +332,7 @@ impl Real {
         self.life
     }
 
-    /// Whether no connection needs it any more.
+    /// Whether it has no connections any more.
     pub(super) fn idle(&self) -> bool {
         self.active == 0 && self.half_open == 0 && self.inactive == 0
     }

@@ -1,4 +1,4 @@
-//! Who there is: services with their real servers, where services listen, and the tunnels' sources.
+//! The services with their real servers and listens, and the tunnels' sources.
 
 use super::arena::Arena;
 use super::names::Names;
@@ -7,7 +7,7 @@ use super::service::{Listens, Service};
 use super::tunnel::Sources;
 use crate::model::{RealId, ServiceId};
 
-/// The real servers of all services, removed ones among them while something names them.
+/// The real servers of all services, with removed ones while something names them.
 pub(super) type Reals = Arena<RealId, Real>;
 
 /// Services, real servers and listens.
@@ -30,12 +30,12 @@ impl Registry {
             listens: Listens::default(),
             sources: Sources::new(),
             names: Names::default(),
-            // What ends the last connection of a real server allocates nothing.
+            // Ending the last connection of a real server must not allocate.
             stale: Vec::with_capacity(1),
         }
     }
 
-    /// The service's scheduler has to look at its real servers again.
+    /// Marks the service's scheduler for a refresh.
     pub(super) fn pool_changed(&mut self, id: ServiceId) {
         let service = &mut self.services[id];
         if !service.stale {
@@ -44,10 +44,10 @@ impl Registry {
         }
     }
 
-    /// Has the schedulers look at what has changed, each once.
+    /// Refreshes the marked schedulers, each once.
     pub(super) fn refresh_pools(&mut self) {
         while let Some(id) = self.stale.pop() {
-            // A later change of the batch may have removed it.
+            // A later change of the batch may have removed the service.
             if let Some(service) = self.services.get_mut(id) {
                 service.stale = false;
                 service.changed(&self.reals);
@@ -55,8 +55,8 @@ impl Registry {
         }
     }
 
-    /// Whether a service lists the real server, as one of its own or as one that is being removed.
-    /// The id may have outlived its real server.
+    /// Whether a service lists the real server, configured or removed. The ID may have outlived its
+    /// real server.
     pub(super) fn lists(&self, id: RealId) -> bool {
         let life = self.reals.get(id).map(Real::life);
         matches!(life, Some(Life::Up | Life::Draining))

@@ -1,8 +1,9 @@
-//! A TCP segment of a connection that has an entry: whose it is, and what it changes.
+//! A TCP segment of a connection with an entry: which connection it belongs to, and what it
+//! changes.
 //!
 //! Every segment is forwarded. But only one that [fits](super::position) the client's position
-//! changes the state: a reset, a FIN or an acknowledgement with other numbers comes from elsewhere,
-//! and both ends ignore it (RFC 5961).
+//! changes the state: a reset, FIN or acknowledgement with other numbers is not the client's, and
+//! both ends ignore it (RFC 5961).
 
 use super::Balancer;
 use super::flow::Key;
@@ -11,7 +12,7 @@ use super::table::{Handle, Marks};
 use super::tcp::State;
 use crate::model::{Millis, RealId};
 
-/// An entry of the connection table, as it was found.
+/// An entry of the connection table, with its state and real server.
 pub(super) type Found = (Handle, State, RealId);
 
 /// A segment's connection.
@@ -23,8 +24,8 @@ pub(super) struct Owner {
 }
 
 impl Balancer {
-    /// The connection that a segment belongs to, which is no SYN that opens one. Its position is
-    /// moved on.
+    /// The connection that a segment belongs to; the segment does not open one. Advances its
+    /// position.
     #[inline(always)]
     pub(super) fn owner(
         &mut self,
@@ -40,7 +41,7 @@ impl Balancer {
         Owner { found, after: state.next(segment.flags) }
     }
 
-    /// The same for a segment that does not fit, or whose connection is over as far as is known.
+    /// The same for a segment that does not fit, or whose connection seems to have ended.
     #[cold]
     fn owner_of_rare(&mut self, now: Millis, key: &Key, found: Found, segment: &Segment) -> Owner {
         let (handle, state, _) = found;
@@ -63,8 +64,8 @@ impl Balancer {
         {
             return self.owner(now, &key.former(), former, segment);
         }
-        // Of a flow that entered in its middle the first segment may have been anybody's. It has
-        // proved nothing, so any other that looks like a connection's takes its place.
+        // The first segment of a flow that was adopted may have been forged. The entry is unproven,
+        // so any other segment that looks like a connection's replaces it.
         let flags = segment.flags;
         let goes_on = flags.ack() && !flags.rst() && !flags.fin() && !flags.syn();
         if state.unproven() && !position.opening && goes_on {
@@ -74,17 +75,17 @@ impl Balancer {
         Owner { found, after: state }
     }
 
-    /// The connection that had this key before, if it is there and the segment fits it.
+    /// The former connection with this key, if it exists and the segment fits it.
     fn fitting_former(&mut self, key: &Key, segment: &Segment) -> Option<Found> {
         let former = self.connection(&key.former())?;
         let fits = self.tables.connections.entry(former.0)?.position().fits(segment);
         fits.then_some(former)
     }
 
-    /// The state after a segment that fits a connection whose client has sent a FIN or a reset. If
-    /// it goes on as if it had not, it has not: new data takes the connection back. Mere
-    /// acknowledgements after a FIN, more than the one that every connection ends with, say that
-    /// the client still receives.
+    /// The state after a fitting segment of a connection whose client has sent a FIN or a reset. If
+    /// the client goes on as if it had not, the FIN or reset was forged: new data restores the
+    /// connection. Acknowledgements after a FIN, beyond the one that ends every connection, show
+    /// that the client still receives.
     fn after_its_end(
         &mut self,
         handle: Handle,

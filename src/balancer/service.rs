@@ -1,4 +1,4 @@
-//! Services, and who listens where.
+//! Services, and the index of their listens.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -12,7 +12,7 @@ use super::sched::{self, Eligible, Pool, Scheduler};
 use super::snapshot;
 use crate::model::{Listen, Millis, Policy, Protocol, RealId, SchedulerKind};
 
-/// A service: who listens where, and who is chosen how.
+/// A service: its scheduler, policy and real servers.
 #[derive(Debug)]
 pub(super) struct Service {
     pub(super) name: String,
@@ -20,11 +20,11 @@ pub(super) struct Service {
     pub(super) kind: SchedulerKind,
     pub(super) policy: Policy,
     scheduler: Box<dyn Scheduler>,
-    /// For a scheduler that draws lots.
+    /// For a randomised scheduler.
     random: u64,
-    /// See [`maglev`]; gone with that scheduler.
+    /// See [`maglev`]; dropped with that scheduler.
     maglev: Option<Arc<maglev::Table>>,
-    /// Its real servers in configuration order, draining ones among them.
+    /// Its real servers in configuration order, with removed ones.
     pub(super) reals: Vec<RealId>,
     /// Whether one of them may be in its slow start.
     pub(super) ramping: bool,
@@ -36,7 +36,7 @@ pub(super) struct Service {
 }
 
 impl Service {
-    /// `random` is the service's own.
+    /// `random` is specific to the service.
     pub(super) fn new(name: String, kind: SchedulerKind, random: u64) -> Self {
         Self {
             name,
@@ -71,7 +71,7 @@ impl Service {
         ids.get(place).copied()
     }
 
-    /// Where a flow belongs by hash: by the scheduler's own, or by rendezvous hashing where it has
+    /// Where a flow belongs by hash: by the scheduler's own, or by rendezvous hashing if it has
     /// none.
     pub(super) fn place(
         &self,
@@ -85,7 +85,7 @@ impl Service {
         ids.get(place).copied()
     }
 
-    /// Lets its real servers have as much of their weights as they have by now.
+    /// Updates the shares of its real servers in slow start.
     fn grow(&mut self, now: Millis, reals: &mut Reals) {
         self.ramping = false;
         for &id in &self.reals {
@@ -93,7 +93,7 @@ impl Service {
         }
     }
 
-    /// What [`Self::schedule`] would say; nothing changes.
+    /// The result of [`Self::schedule`], without a change.
     pub(super) fn preview(&self, flow: PlacementKey<'_>, reals: &Reals) -> Option<RealId> {
         let Self { reals: ids, policy, maglev, .. } = self;
         let pool =
@@ -112,7 +112,7 @@ impl Service {
         self.maglev = Some(table);
     }
 
-    /// Members or weights have changed.
+    /// Refreshes the scheduler after a change of members or weights.
     pub(super) fn changed(&mut self, reals: &Reals) {
         let Self { scheduler, reals: ids, policy, maglev, .. } = self;
         scheduler.changed(Pool {
@@ -124,8 +124,7 @@ impl Service {
         });
     }
 
-    /// What a listing says of its Maglev table. With a policy that places otherwise the checksum is
-    /// another too.
+    /// Its Maglev table in listings. The checksum includes the policy where it affects placement.
     pub(super) fn maglev(&self) -> Option<snapshot::MaglevSnapshot> {
         let table = self.maglev.as_deref()?;
         let Policy { hash_ports, fallback, .. } = self.policy;
@@ -133,7 +132,7 @@ impl Service {
         Some(snapshot::MaglevSnapshot { slots: table.slots(), checksum: table.checksum() ^ policy })
     }
 
-    /// Whether TCP that opens nothing and has no entry is taken for a flow of before.
+    /// Whether TCP without a SYN and without an entry is adopted as an existing flow.
     pub(super) fn adopts(&self) -> bool {
         self.policy.adopts(self.kind)
     }
@@ -144,7 +143,7 @@ impl Service {
     }
 }
 
-/// Who listens where: ranges of ports that do not overlap, found by their first port.
+/// The listens: port ranges that do not overlap, found by their first port.
 #[derive(Debug)]
 pub(super) struct Listens<T> {
     ranges: BTreeMap<(Protocol, IpAddr, u16), (u16, T)>,
@@ -172,8 +171,8 @@ impl<T: Copy> Listens<T> {
         })
     }
 
-    /// A service that listens on a port of `listen`, among those that `counts` says yes to. Ranges
-    /// do not overlap, so those that end before it starts come after all others on the way down.
+    /// A service that listens on a port of `listen`, among those that `counts` accepts. Ranges do
+    /// not overlap, so on the way down all that overlap come before those that end too early.
     pub(super) fn overlap(&self, listen: Listen, counts: impl Fn(T) -> bool) -> Option<T> {
         let Listen { protocol, address, ports } = listen;
         let below = self.ranges.range((protocol, address, 0)..=(protocol, address, ports.last));
@@ -216,7 +215,7 @@ mod tests {
     }
 
     proptest! {
-        /// The model: a list, searched from one end to the other.
+        /// The model: a list, searched linearly.
         #[test]
         fn listens_are_found_as_in_a_list(candidates in prop::collection::vec(listen(), 0..30)) {
             let mut listens = Listens::default();
@@ -257,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn port_zero_is_no_port_even_where_all_are_listened_on() {
+    fn port_zero_is_no_port_even_with_a_listen_on_all_ports() {
         let mut listens = Listens::default();
         let (protocol, address, ports) = (Protocol::Tcp, VIP, PortRange::ALL);
         listens.insert(Listen { protocol, address, ports }, ID);

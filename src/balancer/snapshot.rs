@@ -1,4 +1,4 @@
-//! The balancer's state as values, for listings. Nothing in here is live.
+//! The balancer's state as plain values, for listings.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -18,44 +18,43 @@ pub struct RealSnapshot {
     pub last_resort: bool,
     /// Its state.
     pub state: RealState,
-    /// What is wanted of it, whatever health says; how long a drain has is `deadline`.
+    /// Its wanted state, whatever its health; the deadline of a drain is in `deadline`.
     pub wanted: Wanted,
-    /// Whether it was removed, and goes with its last connection.
+    /// Whether it was removed, and disappears with its last connection.
     pub removed: bool,
-    /// How long until the connections that it has are ended; `None`: they are not.
+    /// How long until its connections are ended; `None`: no deadline.
     pub deadline: Option<Duration>,
-    /// Its weight so far, in thousandths, while it starts slowly; `None` when it has all of
-    /// `weight`.
+    /// Its effective weight in thousandths during slow start; `None` otherwise.
     pub effective_weight: Option<u32>,
     /// Connections in an active state (IPVS's ActiveConn).
     pub active: u64,
-    /// Those of them whose handshake has not been seen to its end.
+    /// Active connections whose handshake has not been seen completely.
     pub half_open: u64,
-    /// The others (IPVS's InActConn).
+    /// The other connections (IPVS's InActConn).
     pub inactive: u64,
-    /// Connections ever given to it.
+    /// Connections ever opened to it.
     pub connections: u64,
     /// Persistence templates that name it (IPVS's PersistConn).
     pub templates: u64,
-    /// How many connections it takes.
+    /// Its thresholds.
     pub thresholds: Thresholds,
     /// Whether it takes no new connection because of its thresholds.
     pub full: bool,
-    /// Packets given to it; a super-frame counts as its wire segments.
+    /// Packets sent to it; a super-frame counts as its wire segments.
     pub packets: u64,
     /// Bytes of those packets: inner IP packets, without the outer header.
     pub bytes: u64,
-    /// ICMP protocol-unreachable received from it: nobody listens for the tunnel there, or its
-    /// socket is full.
+    /// ICMP protocol-unreachable received from it: no vstun-realserver or IPIP tunnel runs there,
+    /// or its socket is full.
     pub protocol_unreachable: u64,
-    /// Other unreachable and time-exceeded errors on the way to it.
+    /// Other unreachable and time-exceeded errors from the path to it.
     pub unreachable: u64,
-    /// Smallest path MTU that was signalled on the way to it, in bytes; `None` when none was.
+    /// The smallest path MTU signalled on the path to it, in bytes; `None` if none was.
     pub path_mtu: Option<u16>,
 }
 
 impl RealSnapshot {
-    /// How it stands.
+    /// The state to restore it from.
     #[must_use]
     pub fn saved_state(&self) -> SavedState {
         let grown = self.effective_weight.is_none();
@@ -63,14 +62,14 @@ impl RealSnapshot {
     }
 }
 
-/// What a service has seen of floods.
+/// A service's flood counters.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct FloodSnapshot {
     /// Whether it is in flood mode.
     pub active: bool,
     /// How often it has entered it.
     pub floods: u64,
-    /// Packets that were placed without an entry because of that.
+    /// Packets placed without an entry because of floods.
     pub without_entry: u64,
 }
 
@@ -81,20 +80,20 @@ pub struct ServiceSnapshot {
     pub name: String,
     /// Where it listens.
     pub listens: Vec<Listen>,
-    /// How it chooses.
+    /// Its scheduler.
     pub scheduler: SchedulerKind,
-    /// Its Maglev table, if that is how it chooses.
+    /// Its Maglev table, if its scheduler is mh.
     pub maglev: Option<MaglevSnapshot>,
-    /// What it has seen of floods.
+    /// Its flood counters.
     pub flood: FloodSnapshot,
-    /// Among whom, in configuration order.
+    /// Its real servers, in configuration order.
     pub reals: Vec<RealSnapshot>,
 }
 
-/// A Maglev table at a glance.
+/// A summary of a Maglev table.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct MaglevSnapshot {
-    /// How many slots it has.
+    /// The number of slots.
     pub slots: usize,
     /// The same in all directors that place flows alike.
     pub checksum: u64,
@@ -109,20 +108,20 @@ pub struct ConnectionSnapshot {
     pub client: SocketAddr,
     /// The virtual IP and port.
     pub virtual_address: SocketAddr,
-    /// The real server that has it.
+    /// Its real server.
     pub real: IpAddr,
-    /// The state's name as IPVS has it.
+    /// The state's name in IPVS.
     pub state: &'static str,
     /// Whether it counts as active.
     pub active: bool,
-    /// How long it lives if no packet comes.
+    /// How long it lives without a further packet.
     pub expires: Duration,
 }
 
-/// Datagrams that come in fragments.
+/// Fragmented datagrams.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct FragmentsSnapshot {
-    /// Datagrams whose first fragment has not come.
+    /// Datagrams whose first fragment has not arrived.
     pub waiting: usize,
     /// Datagrams whose first fragment has come and others have not, and those that are refused.
     pub decided: usize,
@@ -135,18 +134,18 @@ pub struct FragmentsSnapshot {
 pub struct Snapshot {
     /// Connections in the table.
     pub connections: usize,
-    /// How many fit.
+    /// The table's capacity.
     pub capacity: usize,
     /// Persistence templates.
     pub templates: usize,
-    /// How many of them fit.
+    /// The capacity for templates.
     pub templates_capacity: usize,
-    /// What has become of the connections' timers.
+    /// The counters of the connections' timers.
     pub turnover: Turnover,
-    /// What comes in fragments.
+    /// Fragmented datagrams.
     pub fragments: FragmentsSnapshot,
     /// The services, in configuration order.
     pub services: Vec<ServiceSnapshot>,
-    /// What became of the packets.
+    /// Counters of the packets.
     pub counters: Counters,
 }

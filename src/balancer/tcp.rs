@@ -1,16 +1,16 @@
-//! The TCP states of a half connection: the director sees the client's packets only.
+//! The TCP states of a half connection: the director sees only the client's packets.
 //!
-//! States, transitions and timeouts are IPVS's (`INPUT_ONLY` rows of its TCP table), but that a
-//! connection which goes on after its client's reset is ESTABLISHED again. Replies go past the
-//! director, so a server's FIN and RST are never seen. Which segments count is said in
-//! `balancer::segment`.
+//! States, transitions and timeouts are IPVS's (`INPUT_ONLY` rows of its TCP table), except that a
+//! connection which goes on after its client's reset is ESTABLISHED again. Replies bypass the
+//! director, so a server's FIN and RST are never seen. `balancer::segment` decides which segments
+//! count.
 
 use std::time::Duration;
 
 use crate::model::Timeouts;
 use crate::wire::tcp::Flags;
 
-/// A flow's state. UDP has one of its own, so that listings and timeouts need no second type.
+/// A flow's state. UDP has its own states here, so that listings and timeouts need no second type.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[repr(u8)]
 pub enum State {
@@ -34,12 +34,12 @@ pub enum State {
     LastAck,
     /// Not reached with one direction only.
     Listen,
-    /// Came without a SYN that was remembered, during a flood or where such flows are adopted: on
-    /// probation (IPVS: reached only with `secure_tcp`).
+    /// Entered without a remembered SYN, during a flood or by adoption: on probation (IPVS: reached
+    /// only with `secure_tcp`).
     SynAck,
-    /// ESTABLISHED without a packet for [`Timeouts::tcp_idle`]. A server's reset goes past the
-    /// director, and the client that got it sends nothing more: what may be dead does not count as
-    /// active.
+    /// ESTABLISHED without a packet for [`Timeouts::tcp_idle`]. A server's reset bypasses the
+    /// director, and the client that gets it sends nothing more, so an idle connection may be dead
+    /// and does not count as active.
     Idle,
     /// Any UDP flow.
     Udp,
@@ -47,7 +47,7 @@ pub enum State {
     UdpNew,
 }
 
-/// What a packet means to the state machine, in IPVS's order of precedence.
+/// How the state machine sees a packet, in IPVS's order of precedence.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Event {
     /// SYN, with or without ACK.
@@ -56,7 +56,7 @@ pub enum Event {
     Fin,
     /// ACK alone.
     Ack,
-    /// RST, whatever else is set.
+    /// RST, whatever the other flags.
     Rst,
 }
 
@@ -75,8 +75,7 @@ const NEXT: [[State; TCP_STATES]; 4] = [
 ];
 
 impl Event {
-    /// The event that a segment's flags stand for; `None` when none of the four is set, which
-    /// closes.
+    /// The event of a segment's flags; `None` if none of the four is set, which closes.
     #[must_use]
     pub fn of(flags: Flags) -> Option<Self> {
         if flags.rst() {
@@ -108,10 +107,10 @@ impl State {
     pub fn timeout(self, timeouts: &Timeouts) -> Duration {
         match self {
             Self::None => Duration::from_secs(2),
-            // What comes then is `Idle`.
+            // `Idle` follows.
             Self::Established => timeouts.tcp_idle,
             Self::Idle => timeouts.tcp_established.saturating_sub(timeouts.tcp_idle),
-            // All that is unproven has one timeout: see `Table::insert`.
+            // All unproven states have one timeout: see `Table::insert`.
             Self::SynRecv | Self::SynAck | Self::UdpNew => timeouts.tcp_syn_recv,
             Self::FinWait => timeouts.tcp_fin_wait,
             Self::TimeWait => timeouts.tcp_time_wait,
@@ -123,7 +122,7 @@ impl State {
         }
     }
 
-    /// The state that a flow goes to when its time in this one is up; `None`: that was its end.
+    /// The state after this one's timeout; `None`: the flow ends.
     #[must_use]
     pub fn after_timeout(self, timeouts: &Timeouts) -> Option<Self> {
         (self == Self::Established && timeouts.tcp_idle < timeouts.tcp_established)

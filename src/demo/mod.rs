@@ -2,7 +2,7 @@
 //!
 //! 1. says what is missing on this machine, and what to do;
 //! 2. runs itself again inside new namespaces, so that the host does not change and the kernel
-//! removes everything at the end;
+//!    removes everything at the end;
 //! 3. builds the network, starts web servers, real servers and the director;
 //! 4. sends requests and large downloads over both address families, counting on the way;
 //! 5. prints the results, or fails with the reason.

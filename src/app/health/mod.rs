@@ -2,7 +2,7 @@
 //! results to the balancer. The packet thread never waits for it.
 //!
 //! 1. `runner`: the thread's loop: it starts due probes, passes their results to the board, and the
-//! board's changes to the balancer.
+//!    board's changes to the balancer.
 //! 2. `pins`: the flows of probes through the tunnel, pinned in the balancer before their first
 //!    packet.
 //! 3. `socket`: the probes' sockets.

@@ -1,4 +1,4 @@
-//! The state machine, over all pairs of where a real server stands and what happens to it.
+//! The state machine, over all pairs of a real server's state and an event.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ const EVEN_LATER: Millis = Millis(90_000);
 
 const DRAIN: Wanted = Wanted::Draining { deadline: None };
 
-/// What can happen to a real server, in the order of the table's columns.
+/// The events of a real server, in the order of the table's columns.
 #[derive(Clone, Copy, Debug)]
 enum Event {
     Want(Wanted),
@@ -31,7 +31,7 @@ const EVENTS: [Event; 7] = [
     Event::Remove,
 ];
 
-/// The state after each event: one row for each wish, health, and whether it was removed.
+/// The state after each event: one row for each wanted state, health, and removal.
 #[rustfmt::skip]
 const TABLE: [(Wanted, Health, bool, [RealState; 7]); 16] = [
     // wanted, health, removed up drain down disable healthy sick remove
@@ -63,7 +63,7 @@ fn availability(wanted: Wanted, health: Health, removed: bool) -> Availability {
 }
 
 #[test]
-fn every_event_leads_from_every_standing_where_the_table_says() {
+fn every_event_leads_from_every_state_to_the_tables_state() {
     for (wanted, health, removed, after) in TABLE {
         for (event, expected) in EVENTS.into_iter().zip(after) {
             let mut availability = availability(wanted, health, removed);
@@ -78,7 +78,7 @@ fn every_event_leads_from_every_standing_where_the_table_says() {
 }
 
 #[test]
-fn no_word_of_health_undoes_the_operator_s_and_no_wish_undoes_health_s() {
+fn health_does_not_change_the_wanted_state_nor_the_reverse() {
     let mut availability = availability(Wanted::Disabled, Health::Up, false);
     availability.set_health(Health::Down);
     availability.set_health(Health::Up);
@@ -90,7 +90,7 @@ fn no_word_of_health_undoes_the_operator_s_and_no_wish_undoes_health_s() {
     assert_eq!(availability.state(), Up);
 }
 
-/// What becomes of flows of TCP and of UDP, without a deadline and past it.
+/// What happens to TCP and UDP flows, without a deadline and past it.
 #[test]
 fn flows_end_by_state_policy_and_deadline() {
     let rows = [
@@ -137,7 +137,7 @@ fn standing_without(
 }
 
 #[test]
-fn a_removal_only_brings_a_deadline_forward_and_stays_bound_by_it() {
+fn a_removal_can_only_make_a_deadline_earlier_and_keeps_it() {
     let rows = [
         (None, None, None),
         (None, Some(LATER), Some(LATER)),
@@ -159,7 +159,7 @@ fn a_removal_only_brings_a_deadline_forward_and_stays_bound_by_it() {
 }
 
 #[test]
-fn who_is_wanted_up_down_or_disabled_has_no_deadline_any_more() {
+fn up_down_and_disabled_have_no_deadline() {
     for wanted in [Wanted::Up, Wanted::Down, Wanted::Disabled] {
         let mut availability = Availability::new(DRAIN, Some(LATER));
         assert_eq!(availability.left(NOW), Some(Duration::from_secs(60)));

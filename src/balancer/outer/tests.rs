@@ -61,7 +61,7 @@ fn each_field_of_a_flow_and_the_key_move_the_label() {
     }
 }
 
-/// A piece without ports must go where the others of its datagram go.
+/// A fragment without ports must take the same path as the others of its datagram.
 #[test]
 fn all_fragments_of_a_datagram_have_one_label() {
     for family in FAMILIES {
@@ -70,15 +70,15 @@ fn all_fragments_of_a_datagram_have_one_label() {
         assert_eq!(of(0, true), of(1_480, false));
         assert_ne!(of(0, true), label(family.udp(53)));
     }
-    // The first one's headers lead on to the transport; the later one's name what comes next.
+    // The first one's headers lead to the transport; the later one's name the next header.
     let of = |offset, more| Family::V6.udp(53).data(&[0; 16]).fragment(offset, more);
     let first = of(0, true).extension(DESTINATION_OPTIONS, &[1, 4, 0, 0, 0, 0]);
     assert_eq!(label(first), label(of(24, false).protocol(DESTINATION_OPTIONS)));
 }
 
-/// Of TCP too: nobody merges them, so a router may cut them.
+/// TCP fragments too: they are never merged, so a router may fragment them.
 #[test]
-fn fragments_go_as_udp_does() {
+fn fragments_are_sent_like_udp() {
     for family in FAMILIES {
         let piece = inner(family.tcp(Flags::ACK).data(&[0; 12]).fragment(0, true), KEY);
         let over_v4 = piece.outer(&tunnel(Family::V4, 0), 0, Family::V4.director(), 9);
@@ -90,9 +90,9 @@ fn fragments_go_as_udp_does() {
     }
 }
 
-/// Labels of flows that hardly differ, in 64 buckets by their upper and by their lower bits:
-/// chi-square of 63 degrees of freedom, whose 99.9999th percentile is 131. The keys are fixed, so
-/// the test is too.
+/// Labels of similar flows, in 64 buckets by their upper and by their lower bits: chi-square with
+/// 63 degrees of freedom, whose 99.9999th percentile is 131. The keys are fixed, so the test is
+/// deterministic.
 #[test]
 fn labels_are_never_zero_and_spread_over_all_twenty_bits() {
     const FLOWS: u32 = 16_384;
@@ -124,7 +124,7 @@ fn labels_are_never_zero_and_spread_over_all_twenty_bits() {
                 assert!(chi_square < 131.0, "{family:?} by {flows}, bits {shift}: {chi_square}");
             }
             let distinct: BTreeSet<_> = labels.iter().collect();
-            // As many as that of 2^20 drawn at random leave 16,256 apart, give or take eleven.
+            // As many random draws from 2^20 give 16,256 distinct ones, with a deviation of eleven.
             assert!(distinct.len() > 16_190, "{family:?} by {flows}: {}", distinct.len());
         }
     }
@@ -147,7 +147,7 @@ fn what_must_merge_has_one_hop_limit() {
     }
 }
 
-/// No two of the 64 packets that a NIC's merging holds.
+/// No two of the 64 packets that a NIC holds for merging.
 #[test]
 fn datagrams_over_ipv6_have_hop_limits_that_differ() {
     for family in FAMILIES {
@@ -158,7 +158,7 @@ fn datagrams_over_ipv6_have_hop_limits_that_differ() {
                 .collect();
             assert_eq!(limits.len(), usize::from(HOP_LIMITS));
             assert_eq!((limits.first(), limits.last()), (Some(&64), Some(&191)));
-            // A super-frame's datagrams, and what comes after them.
+            // A super-frame's datagrams, and the ones after them.
             let frame = (0..44).map(|index| hop_limit(&datagram, Family::V6, start, index));
             let next =
                 (0..20).map(|n| hop_limit(&datagram, Family::V6, start.wrapping_add(44 + n), 0));

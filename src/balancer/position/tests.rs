@@ -1,4 +1,4 @@
-//! The windows at their ends, and against plain arithmetic over whole numbers.
+//! The windows at their bounds, and against plain arithmetic over whole numbers.
 
 use proptest::prelude::*;
 
@@ -10,7 +10,7 @@ fn segment(sequence: u32, acknowledgement: u32, data: u32, flags: u8) -> Segment
     Segment { sequence, end, acknowledgement, flags }
 }
 
-/// How far one number is from another, the shorter way round.
+/// The shorter distance between two numbers.
 fn distance(number: u32, other: u32) -> u64 {
     let ahead = u64::from(number.wrapping_sub(other));
     ahead.min((1 << 32) - ahead)
@@ -18,7 +18,7 @@ fn distance(number: u32, other: u32) -> u64 {
 
 proptest! {
     #[test]
-    fn what_fits_is_exact_or_within_both_windows(
+    fn a_fitting_segment_is_exact_or_within_both_windows(
         next: u32,
         acknowledged: u32,
         sequence in prop_oneof![any::<u32>(), 0_u32..10_000_000],
@@ -61,7 +61,7 @@ proptest! {
 }
 
 #[test]
-fn after_a_syn_what_fits_its_window_fits_whatever_it_acknowledges() {
+fn after_a_syn_a_segment_in_its_window_fits_whatever_it_acknowledges() {
     for start in [0, 7, u32::MAX] {
         let position = Position::after(&segment(start, 0, 0, Flags::SYN));
         let first = start.wrapping_add(1);
@@ -75,7 +75,7 @@ fn after_a_syn_what_fits_its_window_fits_whatever_it_acknowledges() {
     }
 }
 
-/// Data in a SYN may be refused and come again: the client is at most after it, at least before it.
+/// Data in a SYN may be refused and sent again: the client is at most after it, at least before it.
 #[test]
 fn data_in_a_syn_does_not_move_the_position() {
     let syn = Segment { end: 1_401, ..segment(0, 0, 0, Flags::SYN) };
