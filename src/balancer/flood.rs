@@ -3,7 +3,6 @@
 //! A service enters flood mode with the new flow that exceeds a mark: new flows per second, or use
 //! of the table. It leaves flood mode after a whole [`CALM`] with few new flows, if the table's use
 //! is well below its mark. In flood mode:
-//! the mode:
 //!
 //! - A SYN is placed by hash without an entry. The client's next packet gets the same server by the
 //!   same hash; only then the flow gets an entry, on probation.

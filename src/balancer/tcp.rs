@@ -136,16 +136,16 @@ impl State {
         matches!(self, Self::Established | Self::SynSent | Self::SynRecv | Self::SynAck)
     }
 
-    /// Whether it is active, but whether there is a client at all is not known: the handshake has
-    /// not been seen to its end.
+    /// Whether it is active although its client may not exist: the handshake has not been seen
+    /// completely.
     #[inline]
     #[must_use]
     pub fn half_open(self) -> bool {
         matches!(self, Self::SynRecv | Self::SynAck)
     }
 
-    /// Whether a flood of forged sources can have made this of one packet each. Such a connection
-    /// may be taken out to make room for another.
+    /// Whether one packet with a forged source can have caused this state. Such a connection may be
+    /// evicted for another.
     #[inline]
     #[must_use]
     pub fn unproven(self) -> bool {
@@ -162,24 +162,25 @@ impl State {
         matches!(self, Self::SynAck | Self::UdpNew)
     }
 
-    /// Whether a SYN on this entry is a new connection from a reused port: IPVS's `conn_reuse_mode`
-    /// with FIN_WAIT, which for tunnelled flows is as final as the director will ever see.
+    /// Whether a SYN on this entry starts a new connection from a reused port: IPVS's
+    /// `conn_reuse_mode` with FIN_WAIT, which for tunnelled flows is the last state that the
+    /// director sees.
     #[must_use]
     pub fn reusable(self) -> bool {
         matches!(self, Self::FinWait | Self::TimeWait | Self::Close)
     }
 
-    /// The state's name that a text means, in capitals or not.
+    /// The state with that name, in upper or lower case.
     #[must_use]
     pub fn known_name(text: &str) -> Option<&'static str> {
         Self::NAMES.into_iter().find(|name| name.eq_ignore_ascii_case(text))
     }
 
-    /// The names of the states that a connection can be listed in.
+    /// The names of the states that a connection can have in listings.
     pub const NAMES: [&'static str; 7] =
         ["SYN_RECV", "SYNACK", "ESTABLISHED", "FIN_WAIT", "TIME_WAIT", "CLOSE", "UDP"];
 
-    /// The name in listings, as IPVS prints it.
+    /// The name in listings: IPVS's.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -219,10 +220,10 @@ mod tests {
         Idle,
     ];
 
-    /// The reference, written the other way round: per state its successors on SYN, FIN, ACK, RST.
+    /// The reference in another form: for each state its successors on SYN, FIN, ACK, RST.
     fn expected(state: State) -> [State; 4] {
         match state {
-            // Where both ends go on, it was not the client that reset it. IPVS has CLOSE for CLOSE.
+            // If both ends go on, the reset was not the client's. IPVS has CLOSE for CLOSE.
             Nothing | Close => [SynRecv, Close, Established, Close],
             Established | Idle => [Established, FinWait, Established, Close],
             SynSent => [Established, SynSent, SynSent, Close],
@@ -239,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn every_pair_of_state_and_event_goes_where_ipvs_goes_but_for_one() {
+    fn every_transition_is_ipvs_s_but_for_one() {
         for state in STATES.into_iter().chain([State::Udp, State::UdpNew]) {
             let [syn, fin, ack, rst] = expected(state);
             assert_eq!(state.next(Flags(Flags::SYN)), syn, "{state:?} SYN");
@@ -256,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn default_timeouts_are_ipvs_s_but_for_what_is_on_probation() {
+    fn default_timeouts_are_ipvs_s_except_on_probation() {
         let seconds = STATES.map(|state| state.timeout(&Timeouts::DEFAULT).as_secs());
         assert_eq!(seconds, [2, 60, 120, 60, 120, 120, 10, 60, 30, 120, 60, 840]);
         assert_eq!(Established.after_timeout(&Timeouts::DEFAULT), Some(Idle), "900 together");
@@ -271,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_unproven_has_one_timeout() {
+    fn all_unproven_states_have_one_timeout() {
         let all = STATES.into_iter().chain([State::Udp, State::UdpNew]);
         let unproven: Vec<_> = all.filter(|state| state.unproven()).collect();
         assert_eq!(unproven, [SynRecv, SynAck, State::UdpNew]);

@@ -1,5 +1,5 @@
-//! The balancer's promises: changes, the lives of connections and real servers, limits, a full
-//! table.
+//! The balancer's guarantees: changes, the life cycles of connections and real servers, limits, a
+//! full table.
 #![allow(clippy::unwrap_used)]
 
 mod apply;
@@ -46,12 +46,12 @@ use crate::wire::tcp::Flags;
 use crate::wire::{Packet, Transport};
 use recorder::{Recorder, Sent};
 
-/// Real servers of both families: what holds for one holds for a service that mixes them.
+/// Real servers of both families: what holds for one also holds for a service that mixes them.
 const A: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 11));
 const B: IpAddr = IpAddr::V6(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 12));
 const C: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 13));
 
-/// A client's flow to the virtual IP; clients differ by port and address, and every other one is of
+/// A client's flow to the virtual IP; clients differ by port and address, and every other one is
 /// IPv6.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 struct Flow {
@@ -76,7 +76,7 @@ impl Flow {
         self.family().pick(Ipv4Addr::from(v4).into(), Ipv6Addr::from(v6).into())
     }
 
-    /// As a client numbers it that sends no data; all but the SYN acknowledge.
+    /// With the numbers of a client that sends no data; all but the SYN acknowledge.
     fn segment(self, flags: u8) -> Ip {
         const SYN: u32 = 1_000;
         let opens = flags & Flags::SYN != 0;
@@ -98,7 +98,7 @@ impl Flow {
     }
 }
 
-/// A balancer, its clock, and what tests ask of it.
+/// A balancer with its clock, and the assertions of the tests.
 struct Director {
     balancer: Balancer,
     now: Millis,
@@ -121,14 +121,14 @@ impl Director {
         self.balancer.apply(self.now, change).unwrap();
     }
 
-    /// The change is refused so, and nothing has changed.
+    /// Asserts that the change is refused with this error, and nothing has changed.
     fn refuses(&mut self, change: &Change, error: &ChangeError) {
         let before = self.balancer.snapshot();
         assert_eq!(self.balancer.apply(self.now, change).as_ref(), Err(error), "{change:?}");
         assert_eq!(self.balancer.snapshot(), before, "{change:?}");
     }
 
-    /// Time passes as in the daemon: timers run whenever one is due.
+    /// Advances the time as the daemon does: timers run whenever one is due.
     fn pass(&mut self, duration: Duration) {
         let end = self.now.after(duration);
         while let Some(due) = self.balancer.next_deadline().filter(|&due| due <= end) {
@@ -139,7 +139,7 @@ impl Director {
         self.balancer.expire(self.now);
     }
 
-    /// What becomes of a packet, and what is sent for it.
+    /// The verdict on a packet, and what is sent for it.
     fn send(&mut self, packet: &[u8]) -> (Verdict, Vec<Sent>) {
         let mut recorder = Recorder::new(packet);
         let verdict = self.balancer.forward(self.now, &Packet::parse(packet).unwrap());
@@ -164,7 +164,7 @@ impl Director {
         self.tunnel(packet).real
     }
 
-    /// The packet is answered by a TCP reset.
+    /// Asserts that the packet is answered by a TCP reset.
     fn resets(&mut self, packet: &[u8]) {
         assert_eq!(self.forward(packet), Verdict::Reply);
         let reply = Packet::parse(&self.balancer.answers.reply).unwrap();
@@ -180,8 +180,8 @@ impl Director {
         self.to(&flow.tcp(Flags::ACK))
     }
 
-    /// The connection is ended: the client is answered by a reset, and where the real server is
-    /// told too, this is who and with what sequence number.
+    /// Asserts that the connection is ended: the client gets a reset. Returns the real server that
+    /// gets one too, and its sequence number.
     fn ends(&mut self, packet: &[u8]) -> Option<(IpAddr, u32)> {
         let sent = Packet::parse(packet).unwrap();
         let Transport::Tcp(segment) = sent.transport else { panic!("{sent:?}") };
@@ -236,7 +236,7 @@ impl Director {
     }
 }
 
-/// What is said of the virtual IP of IPv4 is said of that of IPv6 too.
+/// Adds the listens of the IPv6 virtual IP to those of the IPv4 one.
 fn listens(texts: &[&str]) -> Vec<Listen> {
     let both = |text: &&str| {
         let twin =
@@ -252,7 +252,7 @@ fn web(scheduler: SchedulerKind, reals: &[(IpAddr, u32)]) -> ServiceSpec {
         listens: listens(&["192.0.2.10:80/tcp", "192.0.2.10:80/udp"]),
         scheduler,
         reals: reals.iter().map(|&(address, weight)| spec(address, weight)).collect(),
-        // Tables are small here.
+        // Tables are small in these tests.
         policy: Policy { flood: FloodMarks::OFF, ..Policy::default() },
     }
 }
@@ -289,7 +289,7 @@ fn remove_web() -> Change {
     Change::RemoveService { service: "web".to_owned() }
 }
 
-/// A director that adopts TCP flows it does not know.
+/// A director that adopts unknown TCP flows.
 fn adopting(reals: &[(IpAddr, u32)]) -> Director {
     let mut director = Director::with(SchedulerKind::RoundRobin, reals);
     director.apply(&set_policy(Policy { unknown: Some(Unknown::Adopt), ..Policy::default() }));

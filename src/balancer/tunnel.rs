@@ -1,4 +1,4 @@
-//! The tunnels to the real servers: from where to where, and how large a packet fits into each.
+//! The tunnels to the real servers: their ends, and the packet sizes that fit into each.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -9,55 +9,55 @@ use super::{Balancer, limit};
 use crate::model::{Millis, RealId};
 use crate::wire::{Packet, encap, icmp};
 
-/// How long a path MTU that a router has told is believed: RFC 1191 section 6.3, RFC 8201 section
-/// 4, Linux's `mtu_expires`.
+/// How long a path MTU from an ICMP error is used: RFC 1191 section 6.3, RFC 8201 section 4,
+/// Linux's `mtu_expires`.
 const PATH_MTU_LIFETIME: Duration = Duration::from_secs(10 * 60);
 
-/// The smallest path MTU that is believed of an IPv4 router, Linux's `min_pmtu`. Nobody is told
-/// less.
+/// The smallest path MTU accepted from an IPv4 router, Linux's `min_pmtu`, and the smallest that a
+/// client is told.
 const MIN_PATH_MTU_V4: u16 = 552;
-/// The smallest MTU of an IPv6 link (RFC 8200 section 5), and of an IPv6 packet that is told to be
-/// too big.
+/// The smallest MTU of an IPv6 link (RFC 8200 section 5), and the smallest in a Packet Too Big
+/// message to a client.
 const MIN_MTU_V6: u16 = 1280;
 
-/// Where a packet goes, and what its outer header has to know of the tunnel.
+/// The destination of a packet, and the inputs of its outer header.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Tunnel {
     /// The real server.
     pub real: IpAddr,
-    /// The director's own address on the way there, where it is known.
+    /// The director's own address towards the real server, if known.
     pub source: Option<IpAddr>,
-    /// How many packets went this way before.
+    /// How many packets were sent into this tunnel before.
     pub sequence: u64,
-    /// Bytes of the longest packet that the way there takes in one piece, as far as is known.
+    /// Bytes of the longest outer packet that the path carries unfragmented, as far as is known.
     pub limit: usize,
 }
 
-/// The director's own address towards each real server that needs to be told one.
+/// The director's own address towards each real server that needs one in its outer header.
 ///
-/// Linux puts the address that its routing table picks into an IPv4 header whose source is 0.0.0.0
-/// (`IP_HDRINCL`); an IPv6 header goes out as it was written (`IPV6_HDRINCL`).
+/// Linux fills in a source of 0.0.0.0 in an IPv4 header by its routing table (`IP_HDRINCL`), but
+/// sends an IPv6 header unchanged (`IPV6_HDRINCL`).
 pub type Sources = BTreeMap<IpAddr, IpAddr>;
 
-/// How large a packet fits into a tunnel.
+/// The packet sizes that fit into a tunnel.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Room {
-    /// Bytes of the longest inner packet that may not be cut on the way; at most `told`.
+    /// Bytes of the longest inner packet that is sent with DF; at most `told`.
     limit: usize,
-    /// Bytes of the longest inner packet that fits, as a router has said about a packet that was
-    /// sent.
+    /// Bytes of the longest inner packet that fits, according to an ICMP error about a packet that
+    /// was sent.
     told: usize,
-    /// When both are forgotten.
+    /// When both expire.
     until: Millis,
 }
 
 impl Room {
     pub(super) const UNKNOWN: Self = Self { limit: usize::MAX, told: usize::MAX, until: Millis(0) };
 
-    /// A router on the way to `real` takes outer packets of `mtu` bytes.
+    /// A router on the path to `real` reports an MTU of `mtu` bytes for outer packets.
     ///
-    /// Less than the smallest MTU of IPv6 is no router's word (RFC 8201 section 4). Of IPv4 it may
-    /// be: 0 is what routers say that know no MTUs (RFC 1191 section 5).
+    /// A value below IPv6's smallest MTU is ignored (RFC 8201 section 4). For IPv4 it can be
+    /// genuine: routers without MTU support report 0 (RFC 1191 section 5).
     pub(super) fn narrow(&mut self, now: Millis, real: IpAddr, mtu: u16) {
         let smallest = if real.is_ipv4() { MIN_PATH_MTU_V4 } else { MIN_MTU_V6 };
         if mtu < smallest {
@@ -68,7 +68,8 @@ impl Room {
         self.limit = self.limit.min(self.told);
     }
 
-    /// Somebody says so: larger packets may be cut on the way, which only IPv4 does.
+    /// An unverified error reports this MTU: larger packets are sent without DF, so that IPv4
+    /// routers can fragment them.
     pub(super) fn doubt(&mut self, now: Millis, real: IpAddr, mtu: u16) {
         if real.is_ipv4() {
             self.renew(now);
@@ -99,7 +100,8 @@ impl Room {
 impl Balancer {
     pub(super) fn set_sources(&mut self, sources: &Sources) {
         self.registry.sources.clone_from(sources);
-        // One that has no source now is out of reach. The last one lets the kernel say why.
+        // A real server without a source now is unreachable. It keeps the last one, so that sending
+        // fails with the kernel's reason.
         for real in self.registry.reals.iter_mut() {
             if let Some(&source) = sources.get(&real.address()) {
                 real.set_source(source);
@@ -107,7 +109,7 @@ impl Balancer {
         }
     }
 
-    /// The verdict for a packet of a real server's: into the tunnel, if it fits.
+    /// The verdict for a packet to a real server: into the tunnel, if it fits.
     #[inline]
     pub(super) fn tunnel(&mut self, now: Millis, packet: &Packet<'_>, id: RealId) -> Disposition {
         if self.registry.reals[id].room.excludes(packet.wire_len()) {
@@ -116,8 +118,8 @@ impl Balancer {
         Disposition::Tunnel(id)
     }
 
-    /// The kernel tells clients what fits into the TUN, whose MTU is that of the interfaces towards
-    /// the real servers. Only what a router further on takes less than that comes here.
+    /// Clients learn the TUN's MTU, that of the interfaces towards the real servers, from the
+    /// kernel. This handles a smaller path MTU that a router further on has reported.
     #[cold]
     fn too_big(&mut self, now: Millis, packet: &Packet<'_>, id: RealId) -> Disposition {
         let real = &mut self.registry.reals[id];
@@ -129,8 +131,8 @@ impl Balancer {
         if packet.version() == 6 {
             mtu = mtu.max(MIN_MTU_V6);
         }
-        // What may be cut, or can be no smaller (RFC 4213 section 3.2.2), has to try: over IPv4 its
-        // outer header lets routers cut it.
+        // A packet that may be fragmented or cannot be smaller (RFC 4213 section 3.2.2) is sent:
+        // over IPv4 its outer header lets routers fragment it.
         if !packet.dont_fragment || packet.wire_len() <= usize::from(mtu) {
             return Disposition::Tunnel(id);
         }

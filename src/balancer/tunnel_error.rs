@@ -1,4 +1,4 @@
-//! ICMP errors about tunnelled packets: what they tell about a real server and the way to it.
+//! ICMP errors about tunnelled packets: what they show about a real server and the path to it.
 
 use std::net::IpAddr;
 
@@ -11,15 +11,16 @@ use crate::model::Millis;
 use crate::wire::icmp::{Quote, Quoted};
 use crate::wire::protocol;
 
-/// What went wrong.
+/// The error.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum TunnelErrorKind {
-    /// Nobody receives tunnelled packets there: the real server's daemon does not run. An IPv4 host
-    /// says "protocol unreachable", an IPv6 host "unrecognized next header" (RFC 4443 section 3.4).
+    /// The host does not accept tunnelled packets: the real server's daemon does not run. An IPv4
+    /// host sends "protocol unreachable", an IPv6 host "unrecognized next header" (RFC 4443 section
+    /// 3.4).
     ProtocolUnreachable,
-    /// The real server cannot be reached, or a packet ran out of hops on the way.
+    /// The real server is unreachable, or a packet's hop limit expired on the path.
     Unreachable,
-    /// A router on the way takes packets of at most so many bytes.
+    /// A router on the path reports this MTU in bytes.
     PathMtu(u16),
 }
 
@@ -28,21 +29,21 @@ pub enum TunnelErrorKind {
 pub struct TunnelError {
     /// The real server that the packet was sent to.
     pub real: IpAddr,
-    /// What the error says.
+    /// The error.
     pub kind: TunnelErrorKind,
 }
 
-/// How far back a quoted TCP segment may be from what its client sends next: a window, as what is
-/// on the way has it.
+/// How far a quoted TCP segment may be behind its client's next one: a window, as for segments in
+/// flight.
 const QUOTED_WINDOW: u32 = SEQUENCE_WINDOW;
 
 impl Balancer {
-    /// Notes an error with each real server of that address, if it quotes a packet that was sent
-    /// there. Anybody can send an ICMP error; [`Reason::TunnelErrorUnverified`] says that this one
-    /// changes nothing.
+    /// Records an error at each real server with that address, if it quotes a packet that was sent
+    /// there. Any host can send ICMP errors; [`Reason::TunnelErrorUnverified`] says that this one
+    /// changed nothing.
     ///
-    /// What a router quotes may be too short to name a flow. Nobody is told of such a path MTU, but
-    /// larger packets may be cut on the way then (IPv4).
+    /// A router's quote may be too short to identify a flow. Clients do not learn such a path MTU,
+    /// but larger packets are then sent without DF (IPv4).
     pub fn tunnel_error(&mut self, now: Millis, error: TunnelError, quoted: Quoted) -> Verdict {
         match quoted {
             Quoted::Flow(quote, sequence) if self.is_sent(error.real, quote, sequence) => {
@@ -64,8 +65,7 @@ impl Balancer {
     }
 
     /// Whether a packet of this flow was sent to a real server: the table has the flow there, and
-    /// of TCP the sequence number is one that its client has just used. Health probes through the
-    /// tunnel have their place here.
+    /// for TCP the sequence number is a recent one of its client. Pinned health probes count too.
     fn is_sent(&self, address: IpAddr, quote: Quote, sequence: u32) -> bool {
         let Quote { source, destination, protocol, source_port, destination_port } = quote;
         let key = Key::new(protocol, source, source_port, destination, destination_port);
@@ -85,7 +85,7 @@ impl Balancer {
         })
     }
 
-    /// Notes an error that quotes what was sent.
+    /// Records an error that quotes a packet that was sent.
     pub(super) fn believe(&mut self, now: Millis, error: TunnelError) -> Verdict {
         self.counters.tunnel_errors += 1;
         for real in self.registry.reals.iter_mut().filter(|real| real.address() == error.real) {

@@ -1,23 +1,23 @@
-//! What becomes of a packet.
+//! The verdict on a packet.
 
 use super::tunnel::Tunnel;
 use crate::model::RealId;
 use crate::wire::ParseError;
 use crate::wire::reasons::reasons;
 
-/// What becomes of one packet; [`Balancer::carry_out`](super::Balancer::carry_out) does it.
+/// What to do with one packet; [`Balancer::carry_out`](super::Balancer::carry_out) executes it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Verdict {
     /// Drop it, for a reason that is counted.
     Drop(Reason),
-    /// Answer it: the client gets a packet of the director's own.
+    /// Send the client an answer of the director's own.
     Reply,
-    /// Answer it, and send the real server a reset of the director's own through this tunnel.
+    /// The same, and send the real server a reset of the director's own through this tunnel.
     Reset(Tunnel),
     /// Send it through this tunnel.
     Tunnel(Tunnel),
-    /// Nothing for now: a fragment ahead of its datagram's first one. It has been copied, and is
-    /// sent after that one.
+    /// Hold it: a fragment that arrived before its datagram's first one. It was copied, and is sent
+    /// after that one.
     Hold,
 }
 

@@ -1,4 +1,4 @@
-//! Every change, and every refusal of one.
+//! Every change, and its refusals.
 
 use super::*;
 
@@ -95,7 +95,7 @@ fn a_refused_change_has_changed_nothing() {
     for (change, error) in &rows {
         director.refuses(change, error);
     }
-    // The places behind the snapshot are as they were too.
+    // The arenas behind the snapshot are unchanged too.
     assert_eq!(director.syn(flow(2)), B);
     let closed = Flow { client: 3, port: 443 };
     director.resets(&closed.tcp(Flags::SYN));
@@ -157,7 +157,7 @@ fn another_scheduler_chooses_from_now_on() {
 }
 
 #[test]
-fn new_timeouts_hold_from_a_flow_s_next_packet_on() {
+fn new_timeouts_apply_from_a_flow_s_next_packet_on() {
     let mut director = Director::with(SchedulerKind::RoundRobin, &[(A, 1)]);
     director.connect(flow(1));
     director.connect(flow(2));

@@ -77,7 +77,7 @@ fn change() -> impl Strategy<Value = Change> {
     ]
 }
 
-/// What happens before the batch: changes, those that are refused among them, and clients' packets.
+/// The history before the batch: changes, also refused ones, and clients' packets.
 #[derive(Clone, Debug)]
 enum Event {
     Change(Change),
@@ -112,8 +112,8 @@ fn director(history: &[Event]) -> Director {
 }
 
 proptest! {
-    /// The model is a second balancer of the same history, to which the changes are applied one by
-    /// one. A refused batch leaves the first as it was to the last field.
+    /// The model is a second balancer with the same history, to which the changes are applied one
+    /// by one. A refused batch leaves every field of the first one as it was.
     #[test]
     fn a_batch_is_all_of_its_changes_or_none(
         history in prop::collection::vec(event(), 0..40),

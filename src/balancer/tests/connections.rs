@@ -1,4 +1,4 @@
-//! Listings of some connections.
+//! Listings of selected connections.
 
 use super::*;
 
@@ -7,7 +7,7 @@ fn listed(director: &Director, which: &Selection) -> Vec<snapshot::ConnectionSna
 }
 
 #[test]
-fn a_selection_is_those_that_all_of_it_is_true_of() {
+fn a_selection_matches_all_its_fields() {
     let mut director = Director::with(SchedulerKind::RoundRobin, &[(A, 1), (B, 1)]);
     let mut other = web(SchedulerKind::RoundRobin, &[(A, 1)]);
     (other.name, other.listens) = ("other".to_owned(), listens(&["192.0.2.10:81/tcp"]));
@@ -43,7 +43,7 @@ fn a_selection_is_those_that_all_of_it_is_true_of() {
 }
 
 #[test]
-fn a_page_of_a_selection_looks_at_no_more_places_and_holds_no_more_than_any() {
+fn a_page_of_a_selection_has_the_bounds_of_any_page() {
     let places = u32::try_from(PLACES_A_PAGE).unwrap();
     let mut director = Director::new(places + 1);
     director.apply(&Change::AddService(web(SchedulerKind::RoundRobin, &[(A, 1), (C, 1)])));
@@ -57,13 +57,13 @@ fn a_page_of_a_selection_looks_at_no_more_places_and_holds_no_more_than_any() {
     };
     assert_eq!(page(0, usize::MAX), (PLACES_A_PAGE / 2, Some(PLACES_A_PAGE)));
     assert_eq!(page(PLACES_A_PAGE, usize::MAX), (0, None));
-    // The second of them is in the fourth place.
+    // The second of them is at the fourth position.
     assert_eq!(page(0, 2), (2, Some(4)));
     assert_eq!(page(4, 0), (0, Some(4)));
 }
 
 #[test]
-fn every_state_that_is_listed_can_be_asked_for() {
+fn every_listed_state_can_be_selected() {
     for name in tcp::State::NAMES {
         assert_eq!(tcp::State::known_name(&name.to_lowercase()), Some(name));
     }

@@ -1,4 +1,4 @@
-//! Counters, limits, and what holds after any sequence of packets and changes.
+//! Counters, limits, and invariants after any sequence of packets and changes.
 
 use proptest::prelude::*;
 
@@ -31,7 +31,7 @@ fn refusals_have_a_rate_of_their_own_each() {
 }
 
 #[test]
-fn an_rst_that_nobody_wants_costs_no_token() {
+fn an_unwanted_rst_costs_no_token() {
     let limits = Limits { connections: 10, refusals_per_second: 1 };
     let mut director = Director::new(10);
     director.balancer = Balancer::new(limits, Seed(1, 2));
@@ -99,12 +99,12 @@ fn a_real_server_counts_wire_packets_and_bytes() {
     assert_eq!(director.balancer.counters().tunnelled, 3, "a super-frame is one packet read");
 }
 
-/// What may happen to a director.
+/// The events of a director.
 #[derive(Clone, Debug)]
 enum Event {
     Tcp(Flow, u8, usize),
     Udp(Flow),
-    /// The first or the last fragment of the flow's datagram of that number.
+    /// The first or the last fragment of the flow's datagram with that number.
     Piece(Flow, u32, bool),
     Bytes(Vec<u8>),
     Icmp(Flow, u8),
@@ -218,7 +218,7 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
     prop::collection::vec(event, 1..150)
 }
 
-/// What the daemon does with bytes that came in.
+/// Handles received bytes as the daemon does.
 fn read(director: &mut Director, bytes: &[u8]) -> Verdict {
     match Packet::parse(bytes) {
         Ok(packet) => director.balancer.forward(director.now, &packet),
@@ -226,7 +226,7 @@ fn read(director: &mut Director, bytes: &[u8]) -> Verdict {
     }
 }
 
-/// How many listed connections each real server of the service has: active ones and others.
+/// How many listed connections each real server of the service has: active and inactive ones.
 fn listed(director: &Director, address: IpAddr) -> (u64, u64) {
     let (connections, _) = director.balancer.connections(director.now, 0, usize::MAX);
     let of_it = connections.iter().filter(|connection| connection.real == address);
@@ -300,7 +300,7 @@ proptest! {
             let reals = snapshot.services.iter().flat_map(|service| &service.reals);
             let named: u64 = reals.map(|real| real.templates).sum();
             prop_assert!(named <= snapshot.templates as u64, "removed real servers have the others");
-            // A removed service's entries are listed with addresses that a new one may have too.
+            // A removed service's entries are listed with addresses that a new one may also have.
             for real in snapshot.services.iter().flat_map(|service| &service.reals) {
                 prop_assert!(!real.removed || real.active + real.inactive > 0);
                 prop_assert!(real.state != RealState::Up || real.deadline.is_none());

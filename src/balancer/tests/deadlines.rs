@@ -1,4 +1,4 @@
-//! Drain deadlines that are reached are told once.
+//! Reached drain deadlines cause one notice each.
 
 use super::*;
 
@@ -16,7 +16,7 @@ fn settled() -> Director {
     director
 }
 
-/// What was told since the last call.
+/// The notices since the last call.
 fn told(director: &mut Director) -> Vec<(IpAddr, u64)> {
     let notices = director.balancer.deadline_notices();
     assert!(notices.iter().all(|notice| notice.service == "web"));
@@ -24,7 +24,7 @@ fn told(director: &mut Director) -> Vec<(IpAddr, u64)> {
 }
 
 #[test]
-fn a_deadline_is_told_when_it_is_reached_and_once() {
+fn a_reached_deadline_causes_one_notice() {
     let mut director = settled();
     director.apply(&set_state(A, drain(30)));
     director.pass(seconds(30) - Duration::from_millis(1));
@@ -51,7 +51,7 @@ fn the_next_drain_has_a_deadline_of_its_own() {
 }
 
 #[test]
-fn each_deadline_is_told_at_its_time() {
+fn each_deadline_causes_a_notice_at_its_time() {
     let mut director = settled();
     director.apply(&set_state(B, drain(20)));
     director.apply(&set_state(A, drain(10)));
@@ -62,7 +62,7 @@ fn each_deadline_is_told_at_its_time() {
 }
 
 #[test]
-fn a_deadline_that_was_given_up_or_put_off_is_not_told() {
+fn a_cancelled_or_postponed_deadline_causes_no_notice() {
     let mut director = settled();
     director.apply(&set_state(A, drain(10)));
     director.apply(&set_state(B, drain(10)));
@@ -75,7 +75,7 @@ fn a_deadline_that_was_given_up_or_put_off_is_not_told() {
 }
 
 #[test]
-fn the_service_s_deadline_is_told_of_who_was_removed_or_drains_from_the_start() {
+fn the_service_s_deadline_applies_to_removed_servers_and_initial_drains() {
     let mut director = settled();
     director.apply(&set_policy(Policy { drain_deadline: Some(seconds(60)), ..Policy::default() }));
     director.apply(&remove_real(A));
@@ -87,14 +87,14 @@ fn the_service_s_deadline_is_told_of_who_was_removed_or_drains_from_the_start() 
 }
 
 #[test]
-fn of_who_is_gone_nothing_is_told() {
+fn a_freed_real_server_causes_no_notice() {
     let mut director = settled();
     director.apply(&set_policy(Policy { drain_deadline: Some(seconds(60)), ..Policy::default() }));
     director.apply(&remove_real(A));
     director.apply(&remove_web());
     director.pass(seconds(60));
     assert_eq!(told(&mut director), []);
-    // One that comes to its place has not its deadline.
+    // A real server that reuses its ID does not have its deadline.
     director.pass(seconds(900));
     director.apply(&Change::AddService(web(SchedulerKind::RoundRobin, &[(C, 1)])));
     director.pass(seconds(60));

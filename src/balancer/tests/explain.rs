@@ -1,4 +1,4 @@
-//! What is said of a flow is what then becomes of it; and flows that are forgotten.
+//! An explanation matches what then happens to the flow; and forgetting flows.
 
 use proptest::prelude::*;
 
@@ -56,7 +56,7 @@ fn a_server_that_drains_still_has_its_flow_and_a_service_that_went_has_none() {
 }
 
 #[test]
-fn what_nobody_listens_to_is_said_to_be_so() {
+fn an_address_or_port_without_a_service_is_explained() {
     let director = Director::with(SchedulerKind::RoundRobin, &[(A, 1)]);
     let why = |text: &str| director.balancer.explain(director.now, &text.parse().unwrap()).why;
     assert_eq!(why("tcp 198.51.100.7:1 192.0.2.10:81"), Why::NoService);
@@ -77,7 +77,7 @@ fn in_a_full_table_the_hash_places() {
     }
 }
 
-/// What is said of TCP that opens nothing, and what becomes of it.
+/// The explanation of TCP without a SYN, checked against its verdict.
 fn mid_stream(director: &mut Director, flow: Flow) -> Option<IpAddr> {
     let said = director.balancer.explain(director.now, &asked(flow)).mid_stream;
     let went = match director.forward(&flow.tcp(Flags::ACK)) {
@@ -89,7 +89,7 @@ fn mid_stream(director: &mut Director, flow: Flow) -> Option<IpAddr> {
 }
 
 #[test]
-fn what_becomes_of_a_flow_in_mid_stream_is_said() {
+fn a_flow_in_mid_stream_is_explained() {
     let mut director = Director::with(SchedulerKind::RoundRobin, &[(A, 1), (B, 1)]);
     assert_eq!(mid_stream(&mut director, flow(1)), None, "reset");
     let policy = Policy { unknown: Some(Unknown::Adopt), ..Policy::default() };
@@ -100,7 +100,7 @@ fn what_becomes_of_a_flow_in_mid_stream_is_said() {
 }
 
 #[test]
-fn a_flow_of_before_that_is_not_adopted_is_said_to_be_reset() {
+fn an_existing_flow_that_is_not_adopted_is_explained_as_reset() {
     let mut director = Director::with(SchedulerKind::SourceHashing, &[(A, 1)]);
     let (unknown, existing) = (Some(Unknown::Adopt), Existing::Reset);
     director.apply(&set_policy(Policy { fallback: false, unknown, existing, ..Policy::default() }));
@@ -109,7 +109,7 @@ fn a_flow_of_before_that_is_not_adopted_is_said_to_be_reset() {
     assert_eq!(mid_stream(&mut director, flow(2)), None);
 }
 
-/// Also where the mode has outlasted the last flow that was placed by it.
+/// Also if flood mode has outlasted the last flow that was placed by it.
 #[test]
 fn in_flood_mode_the_hash_places() {
     let mut director = Director::new(10);
@@ -137,7 +137,7 @@ fn in_flood_mode_the_hash_places() {
 }
 
 #[test]
-fn a_client_that_is_remembered_and_a_datagram_alone() {
+fn templates_and_one_packet_scheduling_are_explained() {
     let persistence = Persistence {
         timeout: seconds(300),
         prefix_v4: 32,
@@ -162,7 +162,7 @@ fn a_client_that_is_remembered_and_a_datagram_alone() {
 }
 
 #[test]
-fn flows_as_people_write_them() {
+fn flows_are_parsed() {
     for text in ["tcp 198.51.100.7:40000 192.0.2.10:80", "udp [2001:db8::7]:1 [2001:db8::10]:53"] {
         assert_eq!(text.parse::<Asked>().unwrap().to_string(), text);
     }
@@ -196,7 +196,7 @@ proptest! {
         let _ = text.parse::<Asked>();
     }
 
-    /// Whatever came before, a SYN goes where it was said to go.
+    /// After any history, a SYN goes where the explanation says.
     #[test]
     fn an_explanation_comes_true(
         kind in prop::sample::select(SchedulerKind::ALL.to_vec()),
@@ -233,7 +233,7 @@ fn flush(director: &mut Director, service: Option<&str>, real: Option<IpAddr>) -
 }
 
 #[test]
-fn a_flush_forgets_whose_it_was_told_to_and_no_other() {
+fn a_flush_forgets_the_selected_connections_only() {
     let mut director = Director::with(SchedulerKind::RoundRobin, &[(A, 1), (B, 1)]);
     let mail = ServiceSpec {
         name: "mail".to_owned(),
@@ -256,7 +256,7 @@ fn a_flush_forgets_whose_it_was_told_to_and_no_other() {
 }
 
 #[test]
-fn a_server_that_was_removed_goes_with_the_flush_of_its_connections() {
+fn a_removed_server_disappears_with_the_flush_of_its_connections() {
     let mut director = Director::with(SchedulerKind::RoundRobin, &[(A, 1), (B, 1)]);
     director.connect(flow(0));
     director.connect(flow(1));

@@ -1,5 +1,5 @@
-//! Floods: what enters the mode and what ends it, who keeps what, and that every count is right
-//! whatever the mode.
+//! Floods: when the mode begins and ends, which flows keep what, and that every count is right in
+//! and out of the mode.
 
 mod marks;
 mod remembered;
@@ -16,8 +16,8 @@ fn marks(new_flows: u32, table_use: u8) -> Change {
     set_policy(Policy { flood, ..Policy::default() })
 }
 
-/// A director with room for so many, whose service takes [`RATE`] new flows a second and
-/// `table_use` for no flood.
+/// A director with this capacity, whose service allows [`RATE`] new flows a second and `table_use`
+/// per cent.
 fn watchful(capacity: u32, scheduler: SchedulerKind, table_use: u8) -> Director {
     let mut director = Director::new(capacity);
     director.apply(&Change::AddService(web(scheduler, &[(A, 1), (B, 1), (C, 1)])));
@@ -25,7 +25,7 @@ fn watchful(capacity: u32, scheduler: SchedulerKind, table_use: u8) -> Director 
     director
 }
 
-/// The same, flooded by more SYNs than it takes; those are of clients from 1,000,000 on.
+/// The same, flooded by more SYNs than it allows, from clients 1,000,000 and up.
 fn flooded(capacity: u32) -> Director {
     let mut director = watchful(capacity, SchedulerKind::WeightedLeastConnections, 90);
     flood(&mut director, 0, RATE + 1);
@@ -33,7 +33,7 @@ fn flooded(capacity: u32) -> Director {
     director
 }
 
-/// Checksums are left wrong: nobody here looks at them.
+/// Checksums stay wrong, since the balancer does not check them.
 fn flood(director: &mut Director, from: u32, count: u32) {
     let mut packets = [0, 1].map(|number| flow(number).tcp(Flags::SYN));
     for number in from..from + count {
@@ -82,7 +82,7 @@ fn a_flow_of_the_flood_stays_with_its_server_through_its_life() {
     assert!(director.flood().active);
 }
 
-/// A stray acknowledgement costs an attacker nothing, so it must give him nothing that lasts.
+/// A stray acknowledgement costs an attacker nothing, so it must not create anything lasting.
 #[test]
 fn packets_within_the_probation_change_nothing() {
     let mut director = flooded(10_000);
@@ -104,8 +104,8 @@ fn packets_within_the_probation_change_nothing() {
     assert_eq!(director.state_of(flow(1)), None);
 }
 
-/// That it ends is the director's decision: the packet that is answered by a reset must not be let
-/// off once more.
+/// Ending it is the director's decision: the probation must not spare the packet that is answered
+/// by a reset.
 #[test]
 fn a_connection_on_probation_ends_with_its_real_server_like_any_other() {
     let mut director = flooded(10_000);
@@ -122,7 +122,7 @@ fn a_connection_on_probation_ends_with_its_real_server_like_any_other() {
 }
 
 #[test]
-fn a_timeout_as_short_as_the_probation_leaves_time_to_prove_something() {
+fn a_timeout_as_short_as_the_probation_leaves_time_for_a_proof() {
     let mut director = flooded(10_000);
     let tcp_syn_recv = seconds(1);
     director.apply(&Change::SetTimeouts(Timeouts { tcp_syn_recv, ..Timeouts::DEFAULT }));
@@ -155,7 +155,7 @@ fn handshakes_that_were_under_way_go_on() {
     assert_eq!(director.state_of(flow(1)), Some("ESTABLISHED"));
 }
 
-/// Its flood makes room by evicting the handshake, and leaves no flow without an entry itself.
+/// Its flood evicts the handshake, and leaves no flow without an entry itself.
 #[test]
 fn a_handshake_that_a_flood_of_udp_evicts_is_not_reset() {
     let mut director = watchful(10, SchedulerKind::RoundRobin, 90);
@@ -172,7 +172,7 @@ fn a_handshake_that_a_flood_of_udp_evicts_is_not_reset() {
 }
 
 #[test]
-fn the_unproven_make_room_and_nothing_else_does() {
+fn only_unproven_entries_are_evicted() {
     let mut director = watchful(100, SchedulerKind::RoundRobin, 90);
     for number in 0..60 {
         director.connect(flow(number));
@@ -182,14 +182,14 @@ fn the_unproven_make_room_and_nothing_else_does() {
     }
     director.syn(flow(200));
     assert!(director.flood().active);
-    // Ten places are left, and then thirty half-open connections give theirs.
+    // Ten entries are free, and then thirty half-open connections are evicted.
     for number in 1_000..1_040 {
         director.ack(flow(number));
         assert!(director.state_of(flow(number)).is_some(), "{number}");
     }
     assert_eq!((director.connections(), director.evicted()), (100, 30));
     assert_eq!(director.state_of(flow(100)), None);
-    // From here on the flood's own entries do.
+    // From here on the flood's own entries are evicted.
     for number in 2_000..3_000 {
         director.ack(flow(number));
     }
@@ -225,10 +225,10 @@ fn half_open_connections_are_no_load_in_the_mode_and_load_before_and_after() {
     assert_eq!(loads(&director), u64::from(RATE));
 }
 
-/// A director that comes back finds established connections in their middle: they are new flows
+/// A director that restarts gets established connections in mid-stream: they count as new flows
 /// too.
 #[test]
-fn a_flood_of_what_is_adopted_makes_no_connections() {
+fn a_flood_of_adopted_flows_makes_no_connections() {
     let mut director = watchful(10_000, SchedulerKind::RoundRobin, 0);
     let flood = FloodMarks { new_flows: RATE, table_use: 0 };
     let policy = Policy { flood, unknown: Some(Unknown::Adopt), ..Policy::default() };
@@ -314,7 +314,7 @@ fn a_handshake_that_is_finished_in_the_mode_fills_a_threshold() {
     assert!(full(&director), "two are");
 }
 
-/// The flood: ten times what the table holds, from as many sources. Honest clients meanwhile: a
+/// The flood: ten times the table's capacity, from as many sources. Meanwhile honest clients: a
 /// thousand connections that send something each second, and new ones.
 #[test]
 fn a_flood_of_ten_times_the_table_costs_honest_clients_nothing() {
@@ -328,7 +328,7 @@ fn a_flood_of_ten_times_the_table_costs_honest_clients_nothing() {
     while forged < 10 * CAPACITY {
         flood(&mut director, forged, A_SECOND);
         forged += A_SECOND;
-        // Every second twenty new clients come, and all that are there go on.
+        // Every second twenty new clients connect, and all existing ones go on.
         for number in honest..honest + 20 {
             homes.push(director.connect(flow(number)));
         }
@@ -357,7 +357,7 @@ fn a_flood_of_ten_times_the_table_costs_honest_clients_nothing() {
     assert_eq!(director.connections(), homes.len(), "only the honest are left");
 }
 
-/// Without a mark for the rate, the table fills to its mark and no further.
+/// Without a mark for the rate, the table fills to its own mark and no further.
 #[test]
 fn a_flood_without_a_mark_for_the_rate_stops_at_the_table_s() {
     let mut director = watchful(1_000, SchedulerKind::WeightedLeastConnections, 90);
@@ -397,10 +397,9 @@ fn event() -> impl Strategy<Value = Event> {
 }
 
 proptest! {
-    /// The naive model: count what is in the table, each time anew. In and out of the mode, by
-    /// whatever way.
+    /// The naive model: count the table's entries each time, in and out of the mode.
     #[test]
-    fn every_count_is_right_whatever_the_mode(
+    fn every_count_is_right_in_every_mode(
         events in prop::collection::vec(event(), 1..200), capacity in 1_u32..16
     ) {
         let mut director = Director::new(capacity);

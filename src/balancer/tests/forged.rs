@@ -1,12 +1,12 @@
-//! An attacker who knows addresses and ports of a connection, but none of its numbers, changes
-//! nothing for its ends.
+//! An attacker who knows a connection's addresses and ports, but none of its sequence numbers,
+//! changes nothing for its ends.
 
 use proptest::prelude::*;
 
 use super::*;
 use SchedulerKind::RoundRobin;
 
-/// What the client sends next, and what it has acknowledged.
+/// The client's next sequence number, and the last one that it has acknowledged.
 #[derive(Clone, Copy, Debug)]
 struct Half {
     flow: Flow,
@@ -27,7 +27,7 @@ impl Half {
     }
 }
 
-/// A connection of this flow's that begins at this sequence number.
+/// A connection of this flow that begins at this sequence number.
 fn open(director: &mut Director, flow: Flow, sequence: u32) -> (Half, IpAddr) {
     let mut half = Half { flow, next: sequence, acknowledged: sequence.rotate_left(16) ^ 0x5a5a };
     let syn = half.segment(Flags::SYN).acknowledgement(0).bytes();
@@ -37,7 +37,7 @@ fn open(director: &mut Director, flow: Flow, sequence: u32) -> (Half, IpAddr) {
     (half, real)
 }
 
-/// A segment with numbers that are not those of the connection.
+/// A segment with numbers that do not fit the connection.
 fn forged(half: &Half, flags: u8, off: u32) -> Vec<u8> {
     let half = Half { next: half.next.wrapping_add(off), ..*half };
     Half { acknowledged: half.acknowledged.wrapping_add(off), ..half }.segment(flags).bytes()
@@ -58,12 +58,12 @@ fn no_forged_reset_fin_or_bare_segment_changes_the_state() {
     }
 }
 
-/// What is on the way at once is near; one byte more is not.
+/// Numbers within a window are near; one byte more is not.
 #[test]
-fn the_windows_end_where_they_say() {
+fn the_windows_end_at_their_bounds() {
     const SEQUENCE: u32 = 4 << 20;
     const ACKNOWLEDGEMENT: u32 = 1 << 20;
-    // Acknowledgement numbers are kept to 64 KiB.
+    // Acknowledgement numbers are stored in units of 64 KiB.
     const KEPT: u32 = 1 << 16;
     for (sequence, acknowledgement, ends) in [
         (0, 0, true),
@@ -93,7 +93,7 @@ fn a_reset_without_an_acknowledgement_is_exact_or_nothing() {
         let mut director = Director::with(RoundRobin, &[(A, 1)]);
         let (half, _) = open(&mut director, flow(1), 9);
         let half = Half { next: half.next.wrapping_add(off), ..half };
-        // The test's own segments acknowledge.
+        // The helper's segments have the ACK flag.
         director.to(&half.segment(Flags::RST).flags(Flags::RST).bytes());
         assert_eq!(director.states(), [if off == 0 { "CLOSE" } else { "ESTABLISHED" }], "{off}");
     }
@@ -117,8 +117,8 @@ fn a_whole_forged_connection_beside_a_live_one_changes_nothing_for_it() {
     assert_eq!(half.sends(&mut director, Flags::FIN | Flags::ACK, 0), real);
 }
 
-/// A client that closes its half may receive for long. The first acknowledgement after its FIN may
-/// be the connection's last.
+/// A client that closes its direction may receive for long. The first acknowledgement after its FIN
+/// may be the connection's last.
 #[test]
 fn a_half_closed_connection_that_goes_on_stays_where_it_is() {
     let mut director = Director::with(RoundRobin, &[(A, 1), (B, 1)]);
@@ -136,13 +136,13 @@ fn a_half_closed_connection_that_goes_on_stays_where_it_is() {
 }
 
 #[test]
-fn what_goes_on_after_its_end_comes_back() {
+fn a_connection_that_goes_on_after_its_end_is_restored() {
     for (flags, state) in
         [(Flags::RST | Flags::ACK, "CLOSE"), (Flags::FIN | Flags::ACK, "FIN_WAIT")]
     {
         let mut director = Director::with(RoundRobin, &[(A, 1), (B, 1)]);
         let (mut half, real) = open(&mut director, flow(1), 50);
-        // A guess that was right.
+        // A correct guess.
         director.to(&half.segment(flags).bytes());
         assert_eq!(director.states(), [state]);
         assert_eq!(half.sends(&mut director, Flags::ACK, 100), real);
@@ -153,8 +153,8 @@ fn what_goes_on_after_its_end_comes_back() {
     }
 }
 
-/// Honest clients use a port again as soon as they may: a real server that joins gets its share of
-/// such connections at once.
+/// Honest clients reuse a port as soon as they may: a new real server gets its share of such
+/// connections at once.
 #[test]
 fn a_port_used_again_is_the_scheduler_s_at_once() {
     let mut director = Director::with(RoundRobin, &[(A, 1)]);
@@ -179,8 +179,8 @@ fn a_port_used_again_is_the_scheduler_s_at_once() {
     assert_eq!(director.connections(), 20, "nothing is left of what is over");
 }
 
-/// A real server's reset is not seen: to the director the connection lives. The next ones of its
-/// port are tracked all the same.
+/// A real server's reset is not seen: the director takes the connection for alive. The next ones
+/// from the same port are tracked nevertheless.
 #[test]
 fn a_port_whose_connection_the_real_server_ended_is_free_again_after_the_next() {
     let mut director = Director::with(RoundRobin, &[(A, 1), (B, 1)]);
@@ -200,9 +200,9 @@ fn a_port_whose_connection_the_real_server_ended_is_free_again_after_the_next() 
     assert_eq!((director.connections(), director.counts(A)), (0, (0, 0)));
 }
 
-/// The client's segments go to the former connection when the current one is gone.
+/// The client's segments go to the former connection when the current one has ended.
 #[test]
-fn a_former_connection_outlives_the_one_that_came_beside_it() {
+fn a_former_connection_outlives_the_one_opened_beside_it() {
     let mut director = Director::with(RoundRobin, &[(A, 1), (B, 1)]);
     let (mut half, real) = open(&mut director, flow(1), 5);
     director.syn(flow(2));
@@ -225,7 +225,7 @@ fn a_super_frame_and_a_first_fragment_move_the_position_by_what_they_carry() {
         for _ in 0..100 {
             assert_eq!(half.sends(&mut director, Flags::ACK, data), real);
         }
-        // Exact, as a reset has to be that acknowledges nothing.
+        // Exact, as required of a reset without an acknowledgement.
         director.to(&half.segment(Flags::RST).flags(Flags::RST).bytes());
         assert_eq!(director.states(), ["CLOSE"], "{data}");
     }
@@ -240,7 +240,7 @@ fn a_super_frame_and_a_first_fragment_move_the_position_by_what_they_carry() {
     assert_eq!(director.states(), ["CLOSE"]);
 }
 
-/// An error that quotes a flow goes where the flow goes, and says nothing to the director.
+/// An error that quotes a flow goes to the flow's real server, and changes nothing in the director.
 #[test]
 fn a_forged_icmp_error_changes_no_connection() {
     for number in [0, 1] {
@@ -259,7 +259,7 @@ fn a_forged_icmp_error_changes_no_connection() {
     }
 }
 
-/// What the client does to a connection before the attacker comes.
+/// What the client has done to a connection before the attack.
 #[derive(Clone, Copy, Debug)]
 enum Stage {
     Handshake,
@@ -271,8 +271,8 @@ enum Stage {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(96))]
 
-    /// Whatever an attacker sends, in whichever state the connection is and whoever has placed it:
-    /// it stays where it is.
+    /// Whatever an attacker sends, in every state of the connection and with every scheduler: it
+    /// stays at its real server.
     #[test]
     fn a_live_connection_stays_at_its_real_server_whatever_others_send(
         scheduler in prop::sample::select(SchedulerKind::ALL.to_vec()),
@@ -286,7 +286,7 @@ proptest! {
     ) {
         let mut director = Director::with(scheduler, &[(A, 50), (B, 50), (C, 50)]);
         let flow = flow(family);
-        // An attacker keeps to its own numbers, or takes new ones. None of them is the client's.
+        // An attacker keeps to its own numbers, or uses new ones. None of them is the client's.
         let far = |sequence: u32| {
             let distance = sequence.wrapping_sub(start);
             if distance.wrapping_add(FAR / 4) < FAR / 2 { sequence ^ 0x8000_0000 } else { sequence }
@@ -322,7 +322,7 @@ proptest! {
         for (flags, number, again, pause) in attack {
             send(&mut director, flags, number, again);
             director.pass(seconds(pause));
-            // Others come and go.
+            // Other connections open and close.
             let other = director.syn(super::flow(100 + u32::from(flags)));
             prop_assert!([A, B, C].contains(&other));
         }

@@ -1,4 +1,4 @@
-//! Fragments: whom they follow, what is refused, and every bound.
+//! Fragments: which real server they go to, which are refused, and every bound.
 
 mod bounds;
 mod model;
@@ -8,12 +8,12 @@ use crate::balancer::fragments::{Fragments, LIFETIME};
 use crate::wire::build::{DESTINATION_OPTIONS, FAMILIES, FRAGMENT};
 use crate::wire::pieces::{cut, piece};
 
-/// What comes out for one packet: it itself if it is tunnelled, and what it releases.
+/// The packets sent for one packet: itself if it is tunnelled, and those that it releases.
 fn out(director: &mut Director, packet: &[u8]) -> Vec<(IpAddr, Vec<u8>)> {
     to_reals(director.send(packet).1)
 }
 
-/// What was sent to real servers: where, and the packets.
+/// The packets sent to real servers, with the real server.
 fn to_reals(sent: Vec<Sent>) -> Vec<(IpAddr, Vec<u8>)> {
     let to_real = |sent| match sent {
         Sent::ToReal(tunnel, bytes) => Some((tunnel.real, bytes)),
@@ -74,8 +74,8 @@ fn in_every_order_all_go_to_one_real_server_and_each_once() {
     }
 }
 
-/// The datagram of a flow goes where its other packets go, and the flow's state is the first
-/// fragment's affair.
+/// The datagram of a flow goes to the flow's real server, and only the first fragment changes the
+/// flow's state.
 #[test]
 fn fragments_belong_to_their_flow() {
     for family in FAMILIES {
@@ -92,8 +92,8 @@ fn fragments_belong_to_their_flow() {
     }
 }
 
-/// The first one has the numbers that both resets need; the others are dropped, whether they come
-/// before it or after.
+/// The first one has the numbers that both resets need; the others are dropped, before and after
+/// it.
 #[test]
 fn a_segment_in_fragments_ends_its_connection_as_a_whole_one_does() {
     for family in FAMILIES {
@@ -116,13 +116,13 @@ fn a_segment_in_fragments_ends_its_connection_as_a_whole_one_does() {
             let counters = director.balancer.counters();
             assert_eq!((counters.ended, counters.read), (1, 4));
             assert_eq!(director.states(), ["CLOSE"]);
-            // What follows is as stray as of any ended connection.
+            // Further fragments are stray as those of any ended connection.
             assert_eq!(director.ends(&flow(Flags::ACK).data(&[7; 80]).bytes()), Some((A, 7_000)));
         }
     }
 }
 
-/// Datagrams are told apart by both addresses and their number, of IPv4 by the protocol too.
+/// A datagram is identified by both addresses and its number, for IPv4 also by the protocol.
 #[test]
 fn fragments_of_several_datagrams_do_not_mix() {
     for family in FAMILIES {
@@ -142,7 +142,7 @@ fn fragments_of_several_datagrams_do_not_mix() {
         let mut director = two();
         let tcp = cut(&family.tcp(Flags::SYN).data(&[7; 28]).bytes(), 5, &[24]);
         assert_eq!(director.forward(&tcp[1]), Verdict::Hold);
-        // Of IPv6 it is the same datagram, whatever the later one's header says (RFC 8200 section
+        // For IPv6 it is the same datagram, whatever the later one's header says (RFC 8200 section
         // 4.5).
         let expected = family.pick(1, 2);
         assert_eq!(out(&mut director, &base[0]).len(), expected);
@@ -181,10 +181,10 @@ fn a_duplicate_is_dropped_and_the_others_pass() {
     }
 }
 
-/// RFC 5722: the datagram is gone, with all that has come and all that will. Its number can be used
-/// again when its time is up.
+/// RFC 5722: all fragments of the datagram are dropped, earlier and later ones. Its number can be
+/// used again after the lifetime.
 #[test]
-fn an_overlap_is_the_end_of_a_datagram() {
+fn an_overlap_refuses_the_datagram() {
     for family in FAMILIES {
         let whole = family.udp(80).data(&[7; 88]).bytes();
         let pieces = four(family, 5);
@@ -216,7 +216,7 @@ fn an_overlap_is_the_end_of_a_datagram() {
 }
 
 #[test]
-fn what_was_held_of_a_refused_datagram_is_dropped_with_it() {
+fn held_fragments_of_a_refused_datagram_are_dropped() {
     for family in FAMILIES {
         let mut director = two();
         let pieces = four(family, 5);
@@ -229,9 +229,9 @@ fn what_was_held_of_a_refused_datagram_is_dropped_with_it() {
     }
 }
 
-/// The first one's answer is for the datagram, and the others have nowhere to go.
+/// The first one is answered for the datagram, and the others have no real server.
 #[test]
-fn where_the_first_one_goes_nowhere_the_others_go_nowhere() {
+fn without_a_real_server_for_the_first_one_the_others_are_dropped() {
     for family in FAMILIES {
         let udp = |port| family.udp(port).data(&[7; 88]).bytes();
         let tcp = |flags| family.tcp(flags).data(&[7; 76]).bytes();
@@ -267,7 +267,7 @@ fn where_the_first_one_goes_nowhere_the_others_go_nowhere() {
 }
 
 #[test]
-fn what_is_not_held() {
+fn fragments_that_are_not_held() {
     for family in FAMILIES {
         let udp = || family.udp(80).data(&[7; 88]);
         let later = |whole: Vec<u8>| piece(&whole, 5, 48..72, true);
@@ -306,8 +306,8 @@ fn later_fragments_stop_where_the_service_is_removed() {
         director.apply(&remove_web());
         director.apply(&Change::AddService(other.clone()));
         assert_eq!(director.forward(&pieces[2]), Verdict::Drop(Reason::Fragment));
-        // Its place is free when its connection is noticed to be dead, and then another real
-        // server's.
+        // Its ID is free once its connection is noticed to be dead, and then another real server
+        // gets it.
         director.pass(seconds(20));
         let _ = director.forward(&family.udp(80).bytes());
         let (service, real) = ("other".to_owned(), spec(C, 1));
@@ -317,9 +317,9 @@ fn later_fragments_stop_where_the_service_is_removed() {
     }
 }
 
-/// A datagram may be cut so that a later fragment is longer than the first.
+/// A datagram may be fragmented so that a later fragment is longer than the first.
 #[test]
-fn a_held_fragment_that_is_too_large_for_the_way_is_dropped() {
+fn a_held_fragment_that_is_too_large_for_the_path_is_dropped() {
     let mut director = Director::with(SchedulerKind::RoundRobin, &[(B, 1)]);
     let whole = Family::V6.udp(80).data(&vec![7; 2_000]).bytes();
     let pieces = cut(&whole, 5, &[24, 1_464]);
@@ -356,7 +356,7 @@ fn held_until_the_last_moment_and_then_dropped_and_never_sent() {
     }
 }
 
-/// Among those whose first fragment has come, one may be older than those before it in the list.
+/// A decided datagram may be older than those before it in the list.
 #[test]
 fn a_first_fragment_that_comes_late_gives_no_more_time() {
     for family in FAMILIES {
@@ -375,8 +375,7 @@ fn a_first_fragment_that_comes_late_gives_no_more_time() {
     }
 }
 
-/// A template that expires must not look through the datagrams again: thousands of them do within
-/// one turn.
+/// An expiring template must not scan the datagrams again: thousands of them do within one turn.
 #[test]
 fn a_real_server_that_goes_is_looked_for_once_among_the_datagrams() {
     let persistence = Persistence {
@@ -396,7 +395,7 @@ fn a_real_server_that_goes_is_looked_for_once_among_the_datagrams() {
             director.to(&flow(number).tcp(Flags::RST));
         }
         director.apply(&change);
-        // The datagram's own flow is the last to go.
+        // The datagram's own flow is the last one to expire.
         director.pass(seconds(1_000));
         assert_eq!(director.balancer.snapshot().templates, 0);
         assert_eq!(director.balancer.tables.fragments.sweeps, 1, "{change:?}");
@@ -404,9 +403,9 @@ fn a_real_server_that_goes_is_looked_for_once_among_the_datagrams() {
     }
 }
 
-/// The place is another's now: what is still to come of the datagram must not go there.
+/// Another real server has the ID now: further fragments of the datagram must not go there.
 #[test]
-fn fragments_for_a_real_server_that_went_do_not_go_to_the_next_in_its_place() {
+fn fragments_for_a_freed_real_server_do_not_go_to_the_next_with_its_id() {
     let mut director = Director::with(SchedulerKind::RoundRobin, &[(A, 1)]);
     let pieces = four(Family::V4, 5);
     assert_eq!(out(&mut director, &pieces[0]).len(), 1);

@@ -1,4 +1,4 @@
-//! A full connection table: flows go on, without entries, by hash.
+//! A full connection table: flows go on without entries, placed by hash.
 
 use std::collections::BTreeMap;
 
@@ -29,7 +29,7 @@ fn shares(placed: &[IpAddr]) -> BTreeMap<IpAddr, usize> {
 }
 
 #[test]
-fn the_table_takes_as_many_as_it_says_and_then_no_more() {
+fn the_table_holds_its_capacity_and_no_more() {
     let mut director = full(SchedulerKind::RoundRobin, &[(A, 1)]);
     assert_eq!(director.connections(), 10);
     assert_eq!(director.balancer.counters().without_entry, 0);
@@ -41,8 +41,8 @@ fn the_table_takes_as_many_as_it_says_and_then_no_more() {
 #[test]
 fn new_flows_go_by_weight_whatever_the_scheduler() {
     let mut choices = Vec::new();
-    // Those that place by hash go on to do so: see tests/placing.rs.
-    // Failover remains failover: see tests/placed_by_weight.rs.
+    // Schedulers that place by hash continue to do so: see tests/placing.rs.
+    // Failover stays failover: see tests/placed_by_weight.rs.
     let placed_otherwise =
         |kind: &SchedulerKind| kind.by_hash() || *kind == SchedulerKind::Failover;
     for scheduler in SchedulerKind::ALL.into_iter().filter(|kind| !placed_otherwise(kind)) {
@@ -105,7 +105,7 @@ fn unknown_tcp_is_reset_again_when_no_such_flow_can_live_any_more() {
     director.resets(&stray);
 }
 
-/// Background noise must not keep a service placing by hash: only a table that is full does.
+/// Background noise must not keep a service placing by hash: only a full table does.
 #[test]
 fn once_there_is_room_a_flow_enters_the_table_and_strays_extend_nothing() {
     let mut director = full(SchedulerKind::RoundRobin, &[(A, 1), (B, 1)]);
@@ -153,7 +153,7 @@ fn another_service_s_unknown_tcp_is_reset_as_ever() {
     director.resets(&Flow { client: 10, port: 443 }.tcp(Flags::ACK));
 }
 
-/// While flows without an entry live, a new entry must not take one of them to another server.
+/// While flows without an entry are alive, a new entry must not move one of them to another server.
 #[test]
 fn with_room_again_flows_get_entries_where_the_hash_had_put_them() {
     let mut director = full(SchedulerKind::RoundRobin, &[(A, 1), (B, 1)]);
@@ -170,7 +170,7 @@ fn with_room_again_flows_get_entries_where_the_hash_had_put_them() {
 }
 
 #[test]
-fn nobody_usable_is_refused_as_with_room() {
+fn without_a_usable_server_flows_are_refused_as_always() {
     let mut director = full(SchedulerKind::RoundRobin, &[(A, 1)]);
     director.syn(flow(10));
     director.apply(&set_weight(A, 0));

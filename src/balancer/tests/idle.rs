@@ -11,7 +11,7 @@ use SchedulerKind::{LeastConnections, RoundRobin};
 fn an_established_connection_without_packets_counts_as_active_for_a_minute() {
     let mut director = Director::with(LeastConnections, &[(A, 1), (B, 1)]);
     assert_eq!(director.connect(flow(0)), A);
-    // As if A had reset it: the client sends nothing any more.
+    // As if A had reset it: the client sends nothing more.
     director.pass(seconds(60) - Duration::from_millis(1));
     assert_eq!(director.counts(A), (1, 0));
     director.pass(Duration::from_millis(1));
@@ -44,7 +44,7 @@ fn an_idle_time_as_long_as_the_life_is_none() {
     }
 }
 
-/// What may happen to a connection.
+/// The events of a connection.
 #[derive(Clone, Copy, Debug)]
 enum Event {
     Packet(u32),
@@ -53,8 +53,7 @@ enum Event {
 }
 
 proptest! {
-    /// The naive model: when the last packet of each flow was, and whether a FIN has been among
-    /// them.
+    /// The naive model: the time of each flow's last packet, and whether a FIN was among them.
     #[test]
     fn active_are_those_with_a_packet_not_long_ago(
         events in prop::collection::vec(

@@ -1,4 +1,4 @@
-//! Whatever happens, an id names what it was given for: the lookups that never fail rely on it.
+//! After any history, an ID refers to its own value: the lookups that never fail rely on it.
 
 use std::collections::BTreeMap;
 
@@ -6,8 +6,8 @@ use super::*;
 use crate::model::RealId;
 
 impl Director {
-    /// Panics where an id that something holds names nothing, or a real server that nothing names
-    /// is kept, or its counts are not those of what names it.
+    /// Panics if a stored ID refers to nothing, if a real server that nothing names is kept, or if
+    /// its counts are wrong.
     pub(super) fn check_ids(&self) {
         let Balancer { registry, tables, .. } = &self.balancer;
         let mut connections: BTreeMap<RealId, u64> = BTreeMap::new();

@@ -13,7 +13,7 @@ fn with_last_resort(scheduler: SchedulerKind, policy: Policy) -> Director {
 }
 
 #[test]
-fn it_takes_flows_while_nobody_else_can_and_none_before_or_after() {
+fn it_takes_flows_only_while_no_other_server_can() {
     for scheduler in SchedulerKind::ALL {
         let name = scheduler.name();
         let mut director = with_last_resort(scheduler, Policy::default());
@@ -43,7 +43,7 @@ fn it_is_passed_over_where_it_is_down_or_disabled_itself() {
 }
 
 #[test]
-fn a_client_that_is_remembered_there_goes_back_as_soon_as_somebody_serves() {
+fn a_persistent_client_leaves_it_as_soon_as_another_server_is_up() {
     let persistence = Persistence {
         timeout: seconds(300),
         prefix_v4: Persistence::PREFIX_V4,

@@ -1,4 +1,4 @@
-//! The lives of connections and of the real servers that have them.
+//! The life cycles of connections and of their real servers.
 
 use super::*;
 use SchedulerKind::RoundRobin;
@@ -33,7 +33,7 @@ fn a_real_server_without_connections_goes_at_once() {
 }
 
 #[test]
-fn a_real_server_that_comes_back_has_its_connections_and_counters() {
+fn a_real_server_added_again_has_its_connections_and_counters() {
     let mut director = Director::with(RoundRobin, &[(A, 1), (B, 1)]);
     director.connect(flow(1));
     director.apply(&remove_real(A));
@@ -48,7 +48,7 @@ fn a_real_server_that_comes_back_has_its_connections_and_counters() {
 }
 
 #[test]
-fn a_real_server_that_was_gone_comes_back_as_new() {
+fn a_freed_real_server_added_again_is_new() {
     let mut director = Director::with(RoundRobin, &[(A, 1), (B, 1)]);
     director.connect(flow(1));
     director.apply(&remove_real(A));
@@ -72,7 +72,7 @@ fn a_removed_service_s_connections_die() {
 }
 
 #[test]
-fn a_new_service_in_a_removed_one_s_place_gets_none_of_its_connections() {
+fn a_new_service_with_a_reused_index_gets_no_old_connections() {
     let mut director = Director::with(RoundRobin, &[(A, 1), (B, 1)]);
     for number in 0..4 {
         director.connect(flow(number));
@@ -85,7 +85,7 @@ fn a_new_service_in_a_removed_one_s_place_gets_none_of_its_connections() {
     director.resets(&flow(0).tcp(Flags::ACK));
     assert_eq!(director.connect(flow(0)), C, "the client may connect anew");
     assert_eq!(director.connect(flow(9)), A);
-    // The old entries expire without touching the new service's counts.
+    // The old entries expire without changing the new service's counts.
     director.pass(seconds(850));
     director.ack(flow(0));
     director.ack(flow(9));
@@ -93,7 +93,7 @@ fn a_new_service_in_a_removed_one_s_place_gets_none_of_its_connections() {
     assert_eq!(director.connections(), 2);
     assert_eq!((director.counts(C), director.counts(A)), ((0, 1), (0, 1)), "idle since");
 
-    // Places of real servers are used anew only now; nothing may meet there.
+    // IDs of real servers are reused only now; their connections must not mix.
     director.apply(&add_real(B, 1));
     assert_eq!(director.counts(B), (0, 0));
     director.pass(seconds(1_000));

@@ -20,7 +20,7 @@ fn director() -> Director {
     director
 }
 
-/// Puts the pieces together, and says how many there were.
+/// Joins the pieces, and returns their number.
 fn collect(balancer: &Balancer, most: usize, listed: Listed) -> (Snapshot, usize) {
     let mut all = balancer.figures();
     let (mut next, mut pieces) = (Some(Place::default()), 0);
@@ -36,7 +36,7 @@ fn collect(balancer: &Balancer, most: usize, listed: Listed) -> (Snapshot, usize
 }
 
 #[test]
-fn pieces_of_any_size_make_the_whole() {
+fn pieces_of_any_size_make_the_whole_list() {
     let mut director = director();
     director.apply(&Change::RemoveService { service: "mail".to_owned() });
     let whole = director.balancer.snapshot();

@@ -1,4 +1,4 @@
-//! One-packet scheduling: datagrams that are flows of their own.
+//! One-packet scheduling: each datagram is a flow of its own.
 
 use super::*;
 use SchedulerKind::{RoundRobin, WeightedRoundRobin};

@@ -1,4 +1,4 @@
-//! Persistence: templates against what they promise.
+//! Persistence: the guarantees of templates.
 
 mod model;
 
@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use super::*;
 use SchedulerKind::RoundRobin;
 
-/// What a test says of persistence, each address a client of its own.
+/// The persistence of a test, with each address as a client.
 fn persistence(timeout: u64) -> Persistence {
     Persistence {
         timeout: seconds(timeout),
@@ -22,7 +22,7 @@ fn set(persistence: Option<Persistence>) -> Change {
     Change::SetPolicy { service: "web".to_owned(), policy }
 }
 
-/// A director whose service listens on two ports, and remembers its clients.
+/// A director whose service listens on two ports, with persistence.
 fn director(capacity: u32, persistence: Persistence) -> Director {
     let mut director = Director::new(capacity);
     let listens = listens(&["192.0.2.10:80/tcp", "192.0.2.10:443/tcp", "192.0.2.10:80/udp"]);
@@ -32,7 +32,7 @@ fn director(capacity: u32, persistence: Persistence) -> Director {
     director
 }
 
-/// The packet of a client's flow from another port of its own.
+/// The packet of a client's flow from another source port.
 fn segment(flow: Flow, from: u16, flags: u8) -> Vec<u8> {
     flow.segment(flags).source_port(from).bytes()
 }
@@ -119,7 +119,8 @@ fn a_template_lives_while_a_flow_of_its_client_does() {
         assert_eq!(templates(&director), 1);
     }
     assert_eq!(director.to(&segment(flow(0), 9, Flags::SYN)), real);
-    // The flows end 60 and 900 seconds from now; the template within a minute after the later one.
+    // The flows expire 60 and 900 seconds from now; the template within a minute after the later
+    // one.
     director.pass(seconds(899));
     assert_eq!((templates(&director), director.connections()), (1, 1));
     director.pass(seconds(61));
@@ -154,7 +155,7 @@ fn weight_zero_keeps_persistent_clients_or_moves_them() {
 }
 
 #[test]
-fn draining_keeps_persistent_clients_or_moves_them_and_what_is_dead_moves_them_always() {
+fn draining_keeps_or_moves_persistent_clients_and_a_dead_server_always_moves_them() {
     let draining = Wanted::Draining { deadline: None };
     let rows = [
         (draining, Quiescent::Keep, true),
@@ -186,8 +187,8 @@ fn a_removed_real_server_s_clients_are_scheduled_anew_whatever_is_kept() {
         (0, 1 + u64::from(next == B))
     );
     assert_eq!(director.ack(flow(0)), A, "its connection goes on");
-    // B goes from the list with its last flow, although a template names it: removal ends. Its
-    // place is used anew only when no template does.
+    // B leaves the list with its last flow, although a template names it: that ends the removal.
+    // Its ID is reused only when no template names it.
     director.apply(&remove_real(B));
     director.pass(seconds(301));
     assert!(director.real(B).is_none());
@@ -199,7 +200,7 @@ fn a_removed_real_server_s_clients_are_scheduled_anew_whatever_is_kept() {
 }
 
 #[test]
-fn a_service_in_a_removed_one_s_place_has_none_of_its_templates() {
+fn a_service_with_a_reused_index_has_no_old_templates() {
     let mut director = director(1_000, persistence(360));
     assert_eq!(director.syn(flow(0)), A);
     director.apply(&remove_web());
@@ -287,7 +288,7 @@ fn flows_without_an_entry_follow_their_client_too() {
 fn one_turn_leaves_time_for_templates_however_many_connections_are_due() {
     let connections = u32::try_from(table::EXPIRE_BUDGET).unwrap() * 2;
     let mut director = director(connections, persistence(60));
-    // UDP, so that the last to come are the first to go, as templates are.
+    // UDP, so that the newest expire first, like templates.
     director.apply(&Change::SetTimeouts(Timeouts { udp: seconds(60), ..Timeouts::DEFAULT }));
     for client in 0..connections / 4 {
         for from in 0..4 {

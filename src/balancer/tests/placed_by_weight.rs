@@ -1,5 +1,5 @@
-//! fo and ovf where counts say nothing: in flood mode, in a full table, and for as long after as
-//! flows without an entry live.
+//! fo and ovf when counts are not available: in flood mode, with a full table, and as long
+//! afterwards as flows without an entry are alive.
 
 use super::*;
 use crate::balancer::flood::CALM;
@@ -7,7 +7,7 @@ use SchedulerKind::{Failover, Overflow};
 
 const WEIGHTS: [(IpAddr, u32); 3] = [(A, 9), (B, 10), (C, 1)];
 
-/// So many new flows, from `first` on, and how many of them went to each.
+/// This many new flows, from `first` on, and how many of them went to each server.
 fn shares(director: &mut Director, first: u32) -> [usize; 3] {
     let went: Vec<_> = (first..first + 300).map(|number| director.connect(flow(number))).collect();
     [A, B, C].map(|real| went.iter().filter(|&&other| other == real).count())
@@ -59,7 +59,7 @@ fn failover_stays_failover_after_a_flood() {
     assert_eq!(director.connect(flow(100)), B);
 }
 
-/// Where a flow without an entry belongs must not depend on how many others there are.
+/// The real server of a flow without an entry must not depend on the number of other flows.
 #[test]
 fn failover_in_a_flood_does_not_heed_thresholds() {
     let mut director = flooded(Failover);
@@ -68,7 +68,7 @@ fn failover_in_a_flood_does_not_heed_thresholds() {
     assert_eq!(shares(&mut director, 100), [0, 300, 0]);
 }
 
-/// Everything to one of them would be more than it is said to bear.
+/// All flows to one of them would exceed its capacity.
 #[test]
 fn overflow_shares_by_weight() {
     for make in [flooded, full] {

@@ -1,4 +1,4 @@
-//! Placement by hash: the Maglev table and how it comes, and that directors with one seed agree on
+//! Placement by hash: the Maglev table and its updates, and that directors with one seed agree on
 //! every flow.
 
 use proptest::prelude::*;
@@ -11,7 +11,7 @@ const HASH_SEED: Seed = Seed(21, 22);
 const BY_HASH: [SchedulerKind; 3] =
     [SchedulerKind::Maglev, SchedulerKind::SourceHashing, SchedulerKind::DestinationHashing];
 
-/// A director as the daemon has it: changes come with the tables they need.
+/// A director like the daemon's: changes come with the tables that they need.
 struct Kept {
     director: Director,
     maglev_tables: MaglevTables,
@@ -40,8 +40,7 @@ impl Kept {
         }
     }
 
-    /// Who is to have the flow, asked without an entry of it: a datagram's, since each is answered
-    /// at once.
+    /// The real server for a flow without an entry: a datagram's, since each is scheduled alone.
     fn placed(&mut self, numbers: std::ops::Range<u32>) -> Vec<Option<IpAddr>> {
         let place = |number| match self.director.forward(&flow(number).udp()) {
             Verdict::Tunnel(tunnel) => Some(tunnel.real),
@@ -96,7 +95,7 @@ fn a_table_is_for_maglev_alone() {
 }
 
 #[test]
-fn whoever_places_otherwise_has_another_checksum() {
+fn another_placement_has_another_checksum() {
     let checksum = |changes: Vec<Change>| {
         let mut kept = Kept::with(SchedulerKind::Maglev, &[(A, 1), (B, 1)]);
         kept.apply(changes);
@@ -125,7 +124,7 @@ fn whoever_places_otherwise_has_another_checksum() {
 }
 
 #[test]
-fn established_flows_know_nothing_of_a_new_table() {
+fn established_flows_ignore_a_new_table() {
     let mut kept = Kept::with(SchedulerKind::Maglev, &[(A, 1), (B, 1)]);
     let before: Vec<_> = (0..200).map(|number| kept.director.connect(flow(number))).collect();
     kept.apply(vec![Change::SetHashSeed(Seed(1, 1)), add_real(C, 5), set_weight(A, 3)]);
@@ -134,7 +133,7 @@ fn established_flows_know_nothing_of_a_new_table() {
     }
 }
 
-/// The service's own hash, and not rendezvous, says where flows go for which the table has no room.
+/// The service's own hash, not rendezvous, places flows for which the table has no space.
 #[test]
 fn flows_without_an_entry_stay_where_the_scheduler_places_them() {
     for scheduler in BY_HASH {
@@ -158,7 +157,7 @@ fn without_fallback_a_lost_server_s_flows_are_refused() {
         ]);
         let placed = kept.placed(0..200);
         let refused = placed.iter().filter(|placed| placed.is_none()).count();
-        // dh knows two addresses, of which it may place both at one server.
+        // dh has two addresses here, and may place both at one server.
         let some = if scheduler == SchedulerKind::DestinationHashing { 0..=200 } else { 60..=140 };
         assert!(some.contains(&refused), "{} refuses {refused}", scheduler.name());
         kept.apply(vec![set_policy(Policy::default())]);
@@ -166,8 +165,7 @@ fn without_fallback_a_lost_server_s_flows_are_refused() {
     }
 }
 
-/// What an operator does to both directors, in whatever order each configuration lists the real
-/// servers.
+/// An operator's change to both directors, with the real servers in any order of configuration.
 #[derive(Clone, Debug)]
 enum Act {
     Weight(usize, u32),
@@ -214,9 +212,9 @@ fn change(act: &Act) -> Change {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
-    /// Two directors with one configuration: other secrets, the real servers in another order,
-    /// other flows before, one with a table that is full. Flow by flow the same server, and the
-    /// same checksum.
+    /// Two directors with one configuration, but other secrets, another order of real servers,
+    /// other earlier flows, and one with a full table: every flow gets the same server, and the
+    /// checksums are equal.
     #[test]
     fn two_directors_with_one_configuration_agree_flow_by_flow(
         scheduler in prop::sample::select(BY_HASH.to_vec()),
@@ -250,7 +248,7 @@ proptest! {
     }
 }
 
-/// Where 60 flows in mid-stream go that nobody has seen before; each as it was explained.
+/// The real server of 60 unknown flows in mid-stream, each checked against its explanation.
 fn adopted(director: &mut Director) -> Vec<Option<IpAddr>> {
     let place = |number| {
         let flow = flow(number);
@@ -280,9 +278,9 @@ fn adopted(director: &mut Director) -> Vec<Option<IpAddr>> {
     (0..60).map(place).collect()
 }
 
-/// Nobody else can have been chosen for them, whenever they began.
+/// No other server can have been chosen for them, whenever they began.
 #[test]
-fn without_a_fallback_established_flows_find_whoever_takes_no_new_ones() {
+fn without_a_fallback_existing_flows_find_a_server_that_takes_no_new_ones() {
     let policy = Policy { unknown: Some(Unknown::Adopt), fallback: false, ..Policy::default() };
     let all = [(A, 1), (B, 1), (C, 1)];
     for scheduler in BY_HASH {
@@ -313,7 +311,7 @@ fn without_a_fallback_established_flows_find_whoever_takes_no_new_ones() {
     }
 }
 
-/// With one they may have begun before or after: they go where a new one would.
+/// With one they may have begun before or after: they go where a new flow would go.
 #[test]
 fn with_a_fallback_established_flows_go_where_new_ones_would() {
     let policy = Policy { unknown: Some(Unknown::Adopt), ..Policy::default() };

@@ -1,4 +1,4 @@
-//! Probation: what one packet of a forged source makes does not last, in and out of floods.
+//! Probation: the effect of one packet with a forged source does not last, in and out of floods.
 
 use super::*;
 use crate::balancer::flood::{CALM, PROBATION};
@@ -7,7 +7,7 @@ use crate::balancer::flood::{CALM, PROBATION};
 const AFTER: Duration = Duration::from_millis(1_250);
 
 #[test]
-fn what_is_adopted_proves_itself_by_a_packet_after_the_probation() {
+fn an_adopted_flow_proves_itself_by_a_packet_after_the_probation() {
     for flags in [Flags::ACK, Flags::ACK | Flags::PSH, Flags::FIN | Flags::ACK] {
         let mut director = adopting(&[(A, 1), (B, 1)]);
         let reals: Vec<_> = (0..20).map(|number| director.to(&flow(number).tcp(flags))).collect();
@@ -30,7 +30,7 @@ fn what_is_adopted_proves_itself_by_a_packet_after_the_probation() {
     }
 }
 
-/// More sources than fit, a packet each: a minute later nothing is left of them.
+/// More sources than entries, a packet each: a minute later none of them is left.
 #[test]
 fn acknowledgements_of_forged_sources_do_not_hold_an_adopting_table() {
     let mut director = Director::with(SchedulerKind::Maglev, &[(A, 1), (B, 1)]);
@@ -41,7 +41,7 @@ fn acknowledgements_of_forged_sources_do_not_hold_an_adopting_table() {
     }
     assert!(active(&director));
     assert_eq!(director.connections(), 1_000);
-    // An honest one finds a place, and keeps it against as many again.
+    // An honest flow gets an entry, and keeps it against as many again.
     director.ack(flow(10_000));
     director.pass(AFTER);
     director.ack(flow(10_000));
@@ -56,7 +56,7 @@ fn acknowledgements_of_forged_sources_do_not_hold_an_adopting_table() {
 }
 
 #[test]
-fn a_timeout_made_shorter_or_longer_keeps_nobody_on_probation() {
+fn a_changed_timeout_keeps_no_flow_on_probation() {
     for (before, after) in [(60, 5), (5, 60)] {
         let mut director = adopting(&[(A, 1)]);
         let set = |director: &mut Director, tcp_syn_recv| {

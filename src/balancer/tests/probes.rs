@@ -1,4 +1,4 @@
-//! Probes of the director's own: pinned, and without a trace in the service's counts.
+//! The director's own probes: pinned, and not in the service's counts.
 
 use super::*;
 use crate::balancer::ProbeFlow;
@@ -31,8 +31,7 @@ fn a_probe_goes_to_its_real_server_and_no_service_counts_it() {
     assert_eq!(after.counters, Counters { probes: 4, ..before.counters });
     assert_eq!(after.services, before.services);
     assert_eq!(after.connections, 0);
-    // Another flow of the same host is a client's, and so is this one when it is not pinned any
-    // more.
+    // Another flow of the same host is a client's, and so is this one once it is unpinned.
     assert_eq!(director.syn(super::flow(2)), A);
     director.apply(&Change::UnpinProbe(probe(flow)));
     assert_eq!(director.syn(flow), A);
@@ -46,13 +45,13 @@ fn a_pinned_port_need_not_be_a_service_s_nor_its_real_server_one() {
     director.resets(&flow.tcp(Flags::SYN));
     director.apply(&Change::PinProbe { flow: probe(flow), address: B });
     assert_eq!(director.syn(flow), B);
-    // Pinned elsewhere, it goes there.
+    // Pinned to another server, it goes there.
     director.apply(&Change::PinProbe { flow: probe(flow), address: A });
     assert_eq!(director.syn(flow), A);
 }
 
 #[test]
-fn places_of_probes_are_used_anew() {
+fn ids_of_probes_are_reused() {
     let mut director = Director::with(SchedulerKind::RoundRobin, &[(A, 1)]);
     for number in 0..100 {
         let flow = probe(flow(number % 7));

@@ -1,4 +1,4 @@
-//! Slow start: a real server that comes up gets no more than its weight has grown to.
+//! Slow start: a real server that comes up gets no more than its current share of the weight.
 
 use super::*;
 use SchedulerKind::{
@@ -8,13 +8,13 @@ use SchedulerKind::{
 
 const RAMP: u64 = 100;
 
-/// Those that compare loads.
+/// Schedulers that compare loads.
 const BY_LOAD: [SchedulerKind; 4] =
     [LeastConnections, WeightedLeastConnections, ShortestExpectedDelay, NeverQueue];
-/// Those that give turns.
+/// Schedulers that give turns.
 const BY_TURNS: [SchedulerKind; 2] = [RoundRobin, WeightedRoundRobin];
 
-/// Three real servers with `each` held connections, and C, which joins now and starts slowly.
+/// Three real servers with `each` held connections, and C, which is added now and starts slowly.
 fn joined(scheduler: SchedulerKind, each: u32) -> Director {
     let mut director = Director::new(100_000);
     let (tcp_established, tcp_idle) = (seconds(10_000), seconds(10_000));
@@ -31,7 +31,7 @@ fn joined(scheduler: SchedulerKind, each: u32) -> Director {
 }
 
 #[test]
-fn who_compares_loads_does_not_flood_a_fresh_server() {
+fn load_schedulers_do_not_flood_a_fresh_server() {
     for scheduler in BY_LOAD {
         let mut director = joined(scheduler, 500);
         let mut opened = 1_000;
@@ -43,7 +43,7 @@ fn who_compares_loads_does_not_flood_a_fresh_server() {
             }
             let (fresh, _) = director.counts(C);
             let (most, _) = director.counts(A).max(director.counts(B));
-            // What it has grown to of what the others have, and the one that made it so.
+            // Its current share of the others' load, and the connection that reached it.
             let allowed = most * second / RAMP + 1;
             assert!(fresh <= allowed, "{}: {fresh} after {second} s", scheduler.name());
             assert!(fresh + 21 >= allowed, "{}: {fresh} after {second} s", scheduler.name());
@@ -63,21 +63,21 @@ fn two_choices_do_not_flood_a_fresh_server() {
     for number in 1_000..1_400 {
         director.connect(flow(number));
     }
-    // Both draws would have to fall on a thousandth of a weight.
+    // Both draws would have to hit a thousandth of a weight.
     assert!(director.counts(C).0 <= 1, "{:?}", director.counts(C));
     director.pass(seconds(RAMP / 4));
     for number in 1_400..2_400 {
         director.connect(flow(number));
     }
-    // Both draws fall on it once in 81 times, and otherwise it is not above a quarter of what the
-    // others have. One of them does 17 times in 81, which gives it 210 in all.
+    // Both draws hit it once in 81 times; otherwise it is not above a quarter of the others' load.
+    // One of them does 17 times in 81, which gives it 210 in all.
     let ((fresh, _), (others, _)) =
         (director.counts(C), director.counts(A).min(director.counts(B)));
     assert!(fresh <= others / 4 + 30, "{fresh} beside {others}");
     assert!(fresh >= 170, "{fresh} beside {others}");
 }
 
-/// What C gets of 400 new connections when it has grown for so many of a hundred seconds.
+/// C's share of 400 new connections after that many of a hundred seconds of slow start.
 fn turns(scheduler: SchedulerKind, after: u64) -> u64 {
     let mut director = joined(scheduler, 1);
     director.pass(seconds(after));
@@ -120,7 +120,7 @@ fn those_that_come_up_together_share_as_ever() {
 }
 
 #[test]
-fn whoever_is_alone_takes_all() {
+fn a_single_server_takes_all() {
     // Overflow is full one past the weight.
     for scheduler in SchedulerKind::ALL.into_iter().filter(|&kind| kind != Overflow) {
         let mut director = joined(scheduler, 1);
@@ -132,7 +132,7 @@ fn whoever_is_alone_takes_all() {
     }
 }
 
-/// Thousandths of its weight that A has `after` a change that lets it come up.
+/// Thousandths of its weight that A has `after` seconds from a change that makes it available.
 fn grown(before: &[Change], change: &Change, after: u64) -> Option<u32> {
     let mut director = Director::with(WeightedLeastConnections, &[(A, 1), (B, 1)]);
     director.connect(flow(0));
@@ -166,7 +166,7 @@ fn every_way_to_come_up_is_a_slow_start() {
 }
 
 #[test]
-fn who_is_up_already_or_not_up_yet_does_not_start() {
+fn a_server_that_is_up_already_or_not_up_yet_does_not_start() {
     for change in [
         set_state(A, Wanted::Up),
         set_health(A, Health::Up),
@@ -216,7 +216,7 @@ fn without_a_slow_start_a_fresh_server_has_all_at_once() {
 }
 
 #[test]
-fn who_was_full_and_has_room_again_does_not_start() {
+fn a_server_below_its_threshold_again_does_not_start() {
     let mut director = Director::with(WeightedLeastConnections, &[(A, 1), (B, 1)]);
     director.apply(&set_policy(Policy { slow_start: seconds(RAMP), ..Policy::default() }));
     let thresholds = |upper| Change::SetThresholds {

@@ -1,4 +1,4 @@
-//! What becomes of flows when their real server drains, goes down, is disabled, or is removed.
+//! What happens to flows when their real server drains, goes down, is disabled, or is removed.
 
 use super::*;
 use crate::model::RealState;
@@ -34,7 +34,7 @@ fn data(number: u32) -> Vec<u8> {
 }
 
 #[test]
-fn who_is_not_up_takes_nothing_new_and_keeps_what_it_has() {
+fn a_server_that_is_not_up_takes_nothing_new_and_keeps_its_flows() {
     for state in [DRAIN, Wanted::Down, Wanted::Disabled] {
         let mut director = settled();
         director.apply(&set_state(A, state));
@@ -51,7 +51,7 @@ fn who_is_not_up_takes_nothing_new_and_keeps_what_it_has() {
 }
 
 #[test]
-fn a_syn_on_a_connection_of_who_is_not_up_goes_elsewhere_at_once() {
+fn a_syn_on_a_connection_of_a_server_that_is_not_up_goes_elsewhere() {
     for state in [DRAIN, Wanted::Down, Wanted::Disabled] {
         let mut director = settled();
         director.apply(&set_weight(B, 0));
@@ -67,7 +67,7 @@ fn a_syn_on_a_connection_of_who_is_not_up_goes_elsewhere_at_once() {
 }
 
 #[test]
-fn at_the_deadline_the_client_and_the_real_server_are_told() {
+fn at_the_deadline_the_client_and_the_real_server_get_resets() {
     let mut director = settled();
     director.apply(&set_state(A, drain(30)));
     assert_eq!(director.real(A).unwrap().deadline, Some(seconds(30)));
@@ -106,8 +106,8 @@ fn an_ended_connection_counts_as_closed_and_goes_soon() {
     assert_eq!(director.counts(A), (0, 1));
 }
 
-/// Where the real server's half was not where the reset said, it answers; what the client says to
-/// that has to arrive.
+/// If the reset does not match the real server's position, it answers; the client's reply to that
+/// has to arrive.
 #[test]
 fn the_client_s_own_reset_goes_on_to_the_real_server() {
     let mut director = settled();
@@ -152,7 +152,7 @@ fn past_its_deadline_a_port_used_again_and_datagrams_go_elsewhere_at_once() {
 }
 
 #[test]
-fn down_with_reset_tells_the_client_alone_and_disabled_both() {
+fn down_with_reset_resets_the_client_alone_and_disabled_both() {
     for (change, told) in [
         (set_state(A, Wanted::Down), false),
         (set_health(A, Health::Down), false),
@@ -171,7 +171,7 @@ fn down_with_reset_tells_the_client_alone_and_disabled_both() {
 }
 
 #[test]
-fn datagrams_never_stick_to_who_is_down() {
+fn datagrams_never_stay_at_a_server_that_is_down() {
     let mut director = settled();
     director.apply(&set_health(A, Health::Down));
     assert_eq!(director.to(&flow(9).udp()), B);
@@ -190,7 +190,7 @@ fn a_reset_policy_is_heeded_as_it_is_and_not_as_it_was() {
 }
 
 #[test]
-fn health_s_word_does_not_undo_the_operator_s() {
+fn health_does_not_change_the_operator_s_state() {
     let mut director = settled();
     director.apply(&set_state(A, Wanted::Disabled));
     director.apply(&set_health(A, Health::Down));
@@ -240,9 +240,9 @@ fn a_removed_one_that_comes_back_has_its_connections_and_no_deadline() {
     assert_eq!(director.to(&data(0)), A);
 }
 
-/// What was wanted of it before went with it.
+/// The previous wanted state went with the removal.
 #[test]
-fn one_that_comes_back_stands_as_it_is_configured() {
+fn a_server_added_again_has_its_configured_state() {
     for state in [Wanted::Up, DRAIN, Wanted::Disabled] {
         let mut director = settled();
         director.apply(&set_state(A, Wanted::Disabled));
@@ -253,9 +253,9 @@ fn one_that_comes_back_stands_as_it_is_configured() {
     }
 }
 
-/// Nobody has heard that it answers again.
+/// No check has passed since.
 #[test]
-fn one_that_comes_back_with_its_connections_is_as_healthy_as_it_was() {
+fn a_server_added_again_with_its_connections_keeps_its_health() {
     let mut director = settled();
     director.apply(&set_health(A, Health::Down));
     director.apply(&remove_real(A));
@@ -265,9 +265,9 @@ fn one_that_comes_back_with_its_connections_is_as_healthy_as_it_was() {
     assert_eq!(director.real(A).unwrap().state, RealState::Up);
 }
 
-/// As it was before it was removed, its service's deadline and slow start notwithstanding.
+/// As before its removal, whatever its service's deadline and slow start.
 #[test]
-fn the_way_back_is_to_how_one_stood() {
+fn a_restored_server_has_its_previous_state() {
     for (state, health) in [
         (Wanted::Up, Health::Up),
         (Wanted::Up, Health::Down),
@@ -292,7 +292,7 @@ fn the_way_back_is_to_how_one_stood() {
         assert_eq!(director.real(A).unwrap(), before, "{state:?} {health:?}");
     }
     let (service, saved) = ("web".to_owned(), settled().real(A).unwrap().saved_state());
-    // A removed real server may have gone meanwhile.
+    // A removed real server may have been freed meanwhile.
     let mut settled = settled();
     let before = settled.balancer.snapshot();
     settled.apply(&Change::RestoreState { service, address: C, saved });
@@ -312,7 +312,7 @@ fn one_that_drains_from_the_start_takes_nothing() {
 }
 
 #[test]
-fn a_removed_one_is_had_back_by_adding_it_alone() {
+fn only_adding_restores_a_removed_server() {
     let mut director = settled();
     director.apply(&remove_real(A));
     let error = ChangeError::Removed { service: "web".to_owned(), address: A };
@@ -325,7 +325,7 @@ fn a_removed_one_is_had_back_by_adding_it_alone() {
 }
 
 #[test]
-fn who_is_unknown_has_no_state() {
+fn an_unknown_server_has_no_state() {
     let mut director = settled();
     let nobody = ChangeError::NoReal { service: "web".to_owned(), address: C };
     director.refuses(&set_state(C, Wanted::Down), &nobody);
@@ -334,7 +334,7 @@ fn who_is_unknown_has_no_state() {
 
 /// Otherwise its new connection would be reset at once, again and again.
 #[test]
-fn a_persistent_client_leaves_who_has_no_time_left_whatever_quiescent_says() {
+fn a_persistent_client_leaves_a_server_past_its_deadline_whatever_quiescent_says() {
     let persistence = Persistence {
         timeout: seconds(300),
         prefix_v4: 32,
@@ -366,10 +366,10 @@ fn a_persistent_client_leaves_who_has_no_time_left_whatever_quiescent_says() {
     }
 }
 
-/// Without a fallback a flow of before is known to be its real server's, and what ends that one's
-/// connections ends it too.
+/// Without a fallback an existing flow can only be its real server's, and is ended like that
+/// server's connections.
 #[test]
-fn a_flow_of_before_whose_real_server_has_no_time_left_is_not_adopted() {
+fn an_existing_flow_of_a_server_past_its_deadline_is_not_adopted() {
     let dead = Wanted::Down;
     for (state, existing, told) in [
         (drain(1), Existing::Keep, true),
@@ -383,7 +383,7 @@ fn a_flow_of_before_whose_real_server_has_no_time_left_is_not_adopted() {
         director.apply(&set_state(A, state));
         director.pass(seconds(2));
         for number in 0..2 {
-            // Twice: nothing is remembered of the first.
+            // Twice: the first packet leaves nothing.
             for _ in 0..2 {
                 let ended = director.ends(&data(number));
                 assert_eq!(ended, told.then_some((A, 7_000 + number)), "{state:?}");
@@ -397,10 +397,9 @@ fn a_flow_of_before_whose_real_server_has_no_time_left_is_not_adopted() {
     }
 }
 
-/// Who it is from is not known, so it must not be answered more often than anything else that is
-/// refused.
+/// Its sender is unknown, so the answers count against the rate of all refusals.
 #[test]
-fn flows_of_before_are_ended_within_the_rate_of_resets() {
+fn existing_flows_are_ended_within_the_rate_of_resets() {
     let mut director = Director::with(SchedulerKind::SourceHashing, &[(A, 1)]);
     let (unknown, existing) = (Some(Unknown::Adopt), Existing::Reset);
     director.apply(&set_policy(Policy { fallback: false, unknown, existing, ..Policy::default() }));

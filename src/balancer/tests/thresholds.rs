@@ -1,4 +1,4 @@
-//! Thresholds: real servers that take no more connections, and some again.
+//! Thresholds: real servers that are full take no new connections until enough have ended.
 
 use super::*;
 use SchedulerKind::{RoundRobin, WeightedRoundRobin};

@@ -1,4 +1,4 @@
-//! The tunnels: from where, how large, and what is told to clients whose packets do not fit.
+//! The tunnels: sources, sizes, and the answers to clients whose packets do not fit.
 
 use SchedulerKind::RoundRobin;
 use proptest::prelude::*;
@@ -20,7 +20,7 @@ fn director(outer: Family) -> Director {
     director
 }
 
-/// A client's packet of that many bytes, or as few as it can have.
+/// A client's packet of that many bytes, or of its minimum length.
 fn client(family: Family, flags: u8, len: usize) -> Vec<u8> {
     segment(family, flags, len).bytes()
 }
@@ -36,7 +36,7 @@ impl Director {
         assert_eq!(verdict, Verdict::Drop(Reason::PathMtu));
     }
 
-    /// The MTU that the answer to the packet names, if it is answered and not tunnelled.
+    /// The MTU in the answer to the packet, if it is answered and not tunnelled.
     fn told(&mut self, packet: &[u8]) -> Option<u32> {
         match self.forward(packet) {
             Verdict::Tunnel(_) => None,
@@ -58,7 +58,7 @@ impl Director {
 }
 
 impl Director {
-    /// Whether the packet is tunnelled in one that routers may cut (IPv4).
+    /// Whether the packet is tunnelled without DF (IPv4).
     fn may_be_cut(&mut self, packet: &[u8]) -> bool {
         let Verdict::Tunnel(tunnel) = self.forward(packet) else { return false };
         packet.len() > tunnel.limit
@@ -70,7 +70,7 @@ impl Director {
     }
 }
 
-/// What a router quotes of a packet that went into the tunnel.
+/// A router's quote of a packet that went into the tunnel.
 fn quoted(packet: &[u8]) -> Quoted {
     let sent = Packet::parse(packet).unwrap();
     let Transport::Tcp(header) = sent.transport else { panic!("{sent:?}") };
@@ -117,10 +117,10 @@ fn an_error_counts_only_if_it_quotes_what_was_sent_to_that_real_server() {
     }
 }
 
-/// RFC 792 asks routers for eight bytes. Such a quote names no flow: clients are told nothing,
-/// routers may cut.
+/// RFC 792 asks routers for eight bytes. Such a quote identifies no flow: clients get no answer,
+/// routers may fragment.
 #[test]
-fn a_quote_too_short_to_name_a_flow_lets_routers_cut_and_no_more() {
+fn a_quote_too_short_to_identify_a_flow_only_clears_df() {
     for (inner, outer) in MIXES {
         let mut director = director(outer);
         let longest = client(inner, Flags::ACK, 1_500);
@@ -158,8 +158,8 @@ fn packets_too_big_for_the_path_are_answered_with_what_fits() {
     }
 }
 
-/// RFC 8200 section 5: no IPv6 packet needs to be smaller than 1,280 bytes. Such is sent though it
-/// does not fit.
+/// RFC 8200 section 5: no IPv6 packet needs to be smaller than 1,280 bytes. Such a packet is sent
+/// although it does not fit.
 #[test]
 fn ipv6_is_never_told_less_than_1280() {
     for (outer, mtu) in
@@ -177,7 +177,7 @@ fn ipv6_is_never_told_less_than_1280() {
     }
 }
 
-/// Who forges an error must not stop the traffic with it.
+/// Forged errors must not stop the traffic.
 #[test]
 fn no_path_is_believed_to_take_less_than_its_floor() {
     for (outer, floor) in [(Family::V4, 552), (Family::V6, 1_280)] {
@@ -203,7 +203,7 @@ fn no_path_is_believed_to_take_less_than_its_floor() {
 }
 
 #[test]
-fn the_smaller_word_holds_and_is_forgotten_after_ten_minutes() {
+fn the_smaller_mtu_holds_and_expires_after_ten_minutes() {
     for (inner, outer) in MIXES {
         let mut director = director(outer);
         director.apply(&Change::SetTimeouts(Timeouts {
@@ -267,9 +267,9 @@ fn super_frames_are_judged_by_their_segments() {
     }
 }
 
-/// IPv4 without DF may be cut on its way, so it goes.
+/// IPv4 without DF may be fragmented, so it is sent.
 #[test]
-fn what_may_be_cut_is_not_answered() {
+fn a_packet_without_df_is_not_answered() {
     for outer in FAMILIES {
         let mut director = director(outer);
         director.path_mtu(outer.real(11), 1_400);
@@ -335,7 +335,7 @@ fn sources_are_those_of_real_servers_now_and_later() {
 }
 
 #[test]
-fn a_place_that_is_used_anew_has_neither_the_source_nor_the_path_of_the_one_before() {
+fn a_reused_id_has_neither_the_source_nor_the_path_mtu_of_the_previous_server() {
     let mut director = Director::with(RoundRobin, &[(A, 1)]);
     director.apply(&Change::SetSources([(A, Family::V4.director())].into()));
     director.path_mtu(A, 1_400);
@@ -360,8 +360,8 @@ fn shares_follow_the_weights_whatever_family_a_real_server_or_a_client_is_of() {
 }
 
 proptest! {
-    /// Whatever routers say and clients send: what is told fits, what is tunnelled fits or may not
-    /// be smaller.
+    /// Whatever routers report and clients send: an answered MTU fits, and a tunnelled packet fits
+    /// or cannot be smaller.
     #[test]
     fn what_is_tunnelled_fits_or_has_to_try(
         mix in prop::sample::select(MIXES.to_vec()),
@@ -389,7 +389,7 @@ proptest! {
                     let limit = director.tunnel(&packet).limit;
                     let free = inner == Family::V4 && !dont_fragment;
                     let smallest = inner == Family::V6 && packet.len() <= 1_280;
-                    // Over IPv4 a router may cut it.
+                    // Over IPv4 a router may fragment it.
                     prop_assert!(packet.len() <= limit || free || smallest || doubted);
                 }
             }

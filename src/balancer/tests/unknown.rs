@@ -1,4 +1,4 @@
-//! Flows without an entry: refused or adopted; and SYNs on an entry whose real server is going.
+//! Flows without an entry: refused or adopted; and SYNs on an entry whose real server is not up.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use super::*;
 use SchedulerKind::RoundRobin;
 
 #[test]
-fn a_flow_of_before_is_adopted_and_established_when_it_goes_on() {
+fn an_existing_flow_is_adopted_and_established_when_it_goes_on() {
     let mut director = adopting(&[(A, 1), (B, 1)]);
     let mut shares = BTreeMap::new();
     for number in 0..200 {
@@ -31,7 +31,7 @@ fn a_flow_of_before_is_adopted_and_established_when_it_goes_on() {
 #[test]
 fn two_directors_adopt_each_other_s_flows_at_the_same_real_servers() {
     let (mut one, mut other) = (adopting(&[(A, 2), (B, 1)]), adopting(&[(A, 2), (B, 1)]));
-    // The other one has had flows of its own meanwhile.
+    // The other director has had other flows meanwhile.
     for number in 500..520 {
         other.connect(flow(number));
     }
@@ -41,7 +41,7 @@ fn two_directors_adopt_each_other_s_flows_at_the_same_real_servers() {
 }
 
 #[test]
-fn a_fin_is_adopted_as_anything_else_and_a_reset_goes_by_without_an_entry() {
+fn a_fin_is_adopted_and_a_reset_is_forwarded_without_an_entry() {
     let mut director = adopting(&[(A, 1)]);
     assert_eq!(director.to(&flow(1).tcp(Flags::FIN | Flags::ACK)), A);
     assert_eq!(director.states(), ["SYNACK"]);
@@ -50,7 +50,7 @@ fn a_fin_is_adopted_as_anything_else_and_a_reset_goes_by_without_an_entry() {
 }
 
 #[test]
-fn an_answer_to_a_syn_is_nobody_s_flow() {
+fn an_answer_to_a_syn_belongs_to_no_flow() {
     let mut director = adopting(&[(A, 1)]);
     director.resets(&flow(1).tcp(Flags::SYN | Flags::ACK));
     assert_eq!(director.connections(), 0);
@@ -64,7 +64,7 @@ fn new_connections_and_datagrams_are_scheduled_as_ever() {
 }
 
 #[test]
-fn what_suits_the_scheduler_holds_unless_something_else_is_said() {
+fn the_scheduler_s_default_applies_unless_configured() {
     for scheduler in SchedulerKind::ALL {
         let mut director = Director::with(scheduler, &[(A, 1)]);
         let adopts = Unknown::suiting(scheduler) == Unknown::Adopt;
@@ -81,7 +81,7 @@ fn what_suits_the_scheduler_holds_unless_something_else_is_said() {
 }
 
 #[test]
-fn an_error_about_a_flow_of_before_finds_its_real_server() {
+fn an_error_about_an_existing_flow_finds_its_real_server() {
     let mut director = adopting(&[(A, 1), (B, 1)]);
     for number in 0..20 {
         let family = flow(number).family();

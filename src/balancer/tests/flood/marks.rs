@@ -1,4 +1,4 @@
-//! What begins flood mode and what ends it.
+//! When flood mode begins and ends.
 
 use super::*;
 
@@ -32,7 +32,7 @@ fn a_table_in_use_to_the_mark_makes_new_flows_a_flood() {
 }
 
 #[test]
-fn what_is_switched_off_is_never_seen() {
+fn a_mark_of_zero_is_ignored() {
     let mut director = watchful(1_000, SchedulerKind::RoundRobin, 0);
     director.apply(&marks(0, 0));
     flood(&mut director, 0, 2_000);
@@ -62,7 +62,7 @@ fn the_mode_ends_after_calm_and_not_while_the_rate_is_above_half() {
     assert_eq!(director.flood().floods, 1);
 }
 
-/// Calm is judged over its whole time: bursts hold the mode no cheaper than an even stream does.
+/// Calm is judged over its whole time: bursts sustain the mode at the same cost as an even stream.
 #[test]
 fn half_the_mark_on_average_ends_the_mode_and_one_more_does_not() {
     let all = 10 * RATE / 2;

@@ -1,12 +1,11 @@
-//! Clients that are remembered, in a flood: it makes no templates, and those there are live on as
-//! ever.
+//! Persistent clients in a flood: it creates no templates, and existing ones live on as always.
 
 use super::*;
 
 const TIME: u64 = 60;
 
-/// A director that remembers its clients, and where each of the first thirty is at home; none of
-/// them has a flow left.
+/// A director with templates, and the real server of each of the first thirty clients; none of them
+/// has a flow left.
 fn remembering(quiescent: Quiescent) -> (Director, Vec<IpAddr>) {
     let mut director = watchful(10_000, SchedulerKind::RoundRobin, 0);
     let persistence =
@@ -74,7 +73,7 @@ fn a_flow_of_the_flood_holds_its_client_s_template_while_it_lives() {
 }
 
 #[test]
-fn who_is_not_remembered_is_not_from_a_flood_on() {
+fn a_flood_creates_no_template() {
     let (mut director, _) = remembering(Quiescent::Keep);
     second(&mut director);
     let templates = director.balancer.snapshot().templates;
@@ -86,7 +85,7 @@ fn who_is_not_remembered_is_not_from_a_flood_on() {
 }
 
 #[test]
-fn clients_of_who_takes_nothing_new_stay_or_move_as_ever() {
+fn clients_of_a_quiescent_server_stay_or_move_as_always() {
     for quiescent in Quiescent::ALL {
         let (mut director, homes) = remembering(quiescent);
         director.apply(&set_state(homes[0], Wanted::Draining { deadline: None }));

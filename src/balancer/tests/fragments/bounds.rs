@@ -1,9 +1,9 @@
-//! Every bound, at the bound and one past it; and floods, beside which good traffic goes on.
+//! Every bound, at the bound and one past it; and floods, during which good datagrams still arrive.
 
 use super::*;
 use crate::balancer::fragments::{Bounds, MAX_PARTS};
 
-/// A director whose bounds are within reach.
+/// A director with small bounds.
 fn bounded(waiting: usize, decided: usize, bytes: usize) -> Director {
     let mut director = two();
     director.balancer.tables.fragments =
@@ -11,9 +11,9 @@ fn bounded(waiting: usize, decided: usize, bytes: usize) -> Director {
     director
 }
 
-/// The oldest datagram of which something is held gives way.
+/// The oldest datagram with held fragments is evicted.
 #[test]
-fn as_many_datagrams_wait_as_there_is_room_for_and_one_more() {
+fn waiting_datagrams_at_the_bound_and_one_past_it() {
     for family in FAMILIES {
         let later = |number| four(family, number)[1].clone();
         for (datagrams, sent) in [(3, 2), (4, 1)] {
@@ -29,7 +29,7 @@ fn as_many_datagrams_wait_as_there_is_room_for_and_one_more() {
 }
 
 #[test]
-fn as_many_datagrams_are_followed_as_there_is_room_for_and_one_more() {
+fn decided_datagrams_at_the_bound_and_one_past_it() {
     for family in FAMILIES {
         for (datagrams, follows) in [(3, true), (4, false)] {
             let mut director = bounded(3, 3, 1 << 20);
@@ -41,7 +41,7 @@ fn as_many_datagrams_are_followed_as_there_is_room_for_and_one_more() {
             assert_eq!(verdict != Verdict::Hold, follows);
             assert_eq!(out(&mut director, &four(family, 1)[1]).len(), 1, "a younger one");
         }
-        // One that is decided or refused after it had to wait takes a place like any other.
+        // A datagram that is decided or refused after waiting counts like any other.
         let mut director = bounded(3, 3, 1 << 20);
         for number in 0..3 {
             assert_eq!(out(&mut director, &four(family, number)[0]).len(), 1);
@@ -60,10 +60,9 @@ fn as_many_datagrams_are_followed_as_there_is_room_for_and_one_more() {
     }
 }
 
-/// Blocks of 512 bytes: what is held of the oldest datagrams is dropped until the newest finds
-/// room.
+/// Blocks of 512 bytes: the oldest datagrams' held fragments are dropped until the newest fits.
 #[test]
-fn as_many_bytes_are_held_as_there_is_room_for_and_one_more() {
+fn held_bytes_at_the_bound_and_one_past_it() {
     for family in FAMILIES {
         let header = family.pick(20, 48);
         let later = |number, len: usize| {
@@ -77,7 +76,7 @@ fn as_many_bytes_are_held_as_there_is_room_for_and_one_more() {
         assert_eq!((held(&director), dropped(&director, Reason::FragmentLimit)), ((3, 2_048), 0));
         assert_eq!(director.forward(&later(4, 513)), Verdict::Hold);
         assert_eq!((held(&director), dropped(&director, Reason::FragmentLimit)), ((2, 1_537), 2));
-        // The whole store for one, and not a byte more.
+        // The whole store for one datagram, and not a byte more.
         assert_eq!(director.forward(&later(5, 2_048)), Verdict::Hold);
         assert_eq!((held(&director), dropped(&director, Reason::FragmentLimit)), ((1, 2_048), 4));
         assert_eq!(director.forward(&later(6, 2_049)), Verdict::Drop(Reason::FragmentLimit));
@@ -85,7 +84,7 @@ fn as_many_bytes_are_held_as_there_is_room_for_and_one_more() {
     }
 }
 
-/// The oldest gives way even where it is the one that wants more.
+/// The oldest datagram is refused even if it is the one that needs more space.
 #[test]
 fn a_datagram_without_room_for_the_rest_of_it_is_refused() {
     for family in FAMILIES {
@@ -136,14 +135,14 @@ fn a_first_fragment_without_its_transport_header_is_no_packet() {
             let first = piece(&tcp, 5, 0..end, true);
             assert_eq!(Packet::parse(&first).is_ok(), is_packet, "{end} {family:?}");
         }
-        // What would write over the flags that the first one showed.
+        // A fragment that would overwrite the flags of the first one.
         assert!(Packet::parse(&piece(&tcp, 5, 8..32, true)).is_err());
         let udp = family.udp(80).data(&[7; 60]).bytes();
         assert!(Packet::parse(&piece(&udp, 5, 0..8, true)).is_ok());
     }
 }
 
-/// Put together they would be longer than a datagram can be: with the first one's header, which
+/// Reassembled they would be longer than a datagram can be: with the first one's header, which
 /// later ones need not have.
 #[test]
 fn a_datagram_that_would_be_too_long_is_refused() {
@@ -163,7 +162,7 @@ fn a_datagram_that_would_be_too_long_is_refused() {
     }
 }
 
-/// Each flood fills what it can fill; good datagrams beside it arrive, out of order too.
+/// Each flood fills its list; good datagrams arrive nevertheless, also out of order.
 #[test]
 fn good_datagrams_get_through_beside_floods_of_either_end() {
     for family in FAMILIES {
@@ -186,7 +185,7 @@ fn good_datagrams_get_through_beside_floods_of_either_end() {
             assert_eq!((sent, director.balancer.counters().tunnelled), (400, 400 + own));
             let Bounds { waiting, decided, bytes } = Bounds::DEFAULT;
             assert!(fragments.bytes <= bytes);
-            // The last good one has made room for itself, and needs it no more.
+            // The last good datagram has evicted another, and is forgotten.
             let full = if lone == 0 { (0, decided - 1) } else { (waiting, 0) };
             assert_eq!((fragments.waiting, fragments.decided), full);
             director.pass(seconds(60));

@@ -1,5 +1,5 @@
 //! Streams of good, shuffled, repeated and hostile fragments against a naive model, and real
-//! servers that put together what reaches them.
+//! servers that reassemble what they receive.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::balancer::fragments::{Bounds, MAX_PARTS};
 
-/// A datagram by its number: the family, and the port it is for. Nobody listens at 81.
+/// A datagram by its number: the family, and its port. No service listens at 81.
 fn whole(number: u32, len: usize) -> Vec<u8> {
     let family = if number.is_multiple_of(2) { Family::V4 } else { Family::V6 };
     let port = if number.is_multiple_of(5) { 81 } else { 80 };
@@ -19,15 +19,15 @@ fn whole(number: u32, len: usize) -> Vec<u8> {
 
 #[derive(Clone, Debug)]
 enum Event {
-    /// A fragment of the datagram of this number: its bytes and whether more follow.
+    /// A fragment of the datagram with this number: its bytes and whether more follow.
     Piece(u32, Range<usize>, bool),
-    /// So many milliseconds.
+    /// Time in milliseconds.
     Pass(u64),
 }
 
-/// A datagram's fragments as they should be.
+/// A datagram's correct fragments.
 fn pieces(number: u32, len: usize, mut places: Vec<usize>) -> Vec<Event> {
-    // One at least: a fragment that is the whole datagram is a whole packet.
+    // At least one cut: a fragment with the whole datagram is a whole packet.
     places.push(8);
     places.retain(|&place| place < len + 8);
     places.sort_unstable();
@@ -37,13 +37,13 @@ fn pieces(number: u32, len: usize, mut places: Vec<usize>) -> Vec<Event> {
     starts.zip(ends).map(|(start, end)| Event::Piece(number, start..end, end < len + 8)).collect()
 }
 
-/// Of one datagram; its length, and where it is cut: at eights behind the UDP header.
+/// One datagram: its length, and where it is cut, at multiples of eight behind the UDP header.
 fn good(numbers: Range<u32>) -> impl Strategy<Value = (u32, usize, Vec<usize>)> {
     let places = prop::collection::vec((1_usize..60).prop_map(|unit| unit * 8), 1..8);
     (numbers, 16_usize..500, places)
 }
 
-/// Nearly anything of a few datagrams.
+/// Nearly any fragments of a few datagrams.
 fn hostile(numbers: Range<u32>) -> impl Strategy<Value = Event> {
     (numbers, 0_usize..30, 1_usize..6, any::<bool>()).prop_map(|(number, start, len, more)| {
         let more = more || start == 0;
@@ -70,11 +70,11 @@ fn stream(span: u64) -> impl Strategy<Value = Vec<Event>> {
     )
 }
 
-/// What is known of one datagram, as bytes.
+/// The state of one datagram, byte by byte.
 #[derive(Clone, Default)]
 struct Known {
     since: u64,
-    /// Who has sent each byte, by the fragment's number.
+    /// The fragment that contained each byte.
     owners: BTreeMap<usize, usize>,
     parts: Vec<(Range<usize>, bool)>,
     /// Whether the first one was tunnelled.
@@ -85,7 +85,7 @@ struct Known {
 
 #[derive(Debug, Eq, PartialEq)]
 enum Fate {
-    /// What leaves, in this order.
+    /// The packets sent, in this order.
     Sent(Vec<Vec<u8>>),
     Held,
     Answered,
@@ -175,7 +175,7 @@ impl Model {
     }
 }
 
-/// Nothing else that a fragment can be dropped for may count.
+/// No other reason to drop a fragment may count.
 fn same_drops(director: &Director, model: &Model) -> Result<(), TestCaseError> {
     for &reason in Reason::ALL {
         let expected = model.dropped.get(reason.name()).copied().unwrap_or_default();
@@ -191,10 +191,10 @@ fn adds_up(director: &Director) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-/// What left, and where it went.
+/// The packets sent, with their real servers.
 type Outcome = Vec<(IpAddr, Vec<u8>)>;
 
-/// An event, and what came of it; a pause has no verdict.
+/// Plays an event and returns its result; a pause has no verdict.
 fn play(director: &mut Director, event: &Event) -> Option<(Verdict, Outcome)> {
     let Event::Piece(number, range, more) = event.clone() else {
         let Event::Pass(millis) = *event else { unreachable!() };
@@ -209,7 +209,7 @@ fn play(director: &mut Director, event: &Event) -> Option<(Verdict, Outcome)> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
-    /// Within the bounds every fragment's fate is the model's.
+    /// Within the bounds every fragment is treated as in the model.
     #[test]
     fn fragments_do_as_the_naive_model_does(events in stream(20_000)) {
         let (mut director, mut model) = (two(), Model::default());
@@ -241,10 +241,11 @@ proptest! {
         }
     }
 
-    /// With bounds that are hit all the time: never past them; and of no datagram, while it is
-    /// known, do two bytes for one place or fragments for two real servers get out.
+    /// With bounds that are reached all the time: they are never exceeded; and while a datagram is
+    /// known, two different bytes for one position, or fragments for two real servers, are never
+    /// sent.
     #[test]
-    fn bounds_hold_whatever_comes(
+    fn bounds_hold_for_any_stream(
         events in stream(20_000), waiting in 1_usize..4, decided in 1_usize..4, blocks in 1_usize..6,
     ) {
         let mut director = two();
@@ -264,8 +265,8 @@ proptest! {
         prop_assert_eq!(director.balancer.counters().held, 0);
     }
 
-    /// Good datagrams, shuffled among each other and among hostile fragments of others: every
-    /// fragment of each reaches one real server, the one that has its flow, exactly once.
+    /// Good datagrams, shuffled with each other and with hostile fragments of others: every
+    /// fragment of each reaches exactly one real server, that of its flow, exactly once.
     #[test]
     fn every_good_datagram_reaches_one_real_server(
         datagrams in prop::collection::btree_map(1_u32..40, good(0..1), 1..8)

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// What may happen to clients.
+/// The events of clients.
 #[derive(Clone, Debug)]
 enum Event {
     Syn(u32, u16),
@@ -30,8 +30,8 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
     prop::collection::vec(event, 1..120)
 }
 
-/// A connection as the model knows it: its state's name, when its time is up, who has it, and whose
-/// template it came by.
+/// A connection in the model: its state's name, its deadline, its real server, and the client whose
+/// template it used.
 #[derive(Clone, Debug)]
 struct Connection {
     state: &'static str,
@@ -40,12 +40,12 @@ struct Connection {
     client: IpAddr,
 }
 
-/// The naive model: maps, searched from end to end, moved on second by second.
+/// The naive model: maps, searched linearly, advanced second by second.
 struct Model {
     now: u64,
     persistence: Persistence,
     weights: BTreeMap<IpAddr, u32>,
-    /// By client: its real server, and when it is forgotten.
+    /// By client: its real server, and its deadline.
     templates: BTreeMap<IpAddr, (IpAddr, u64)>,
     connections: BTreeMap<(u32, u16), Connection>,
 }
@@ -78,7 +78,7 @@ impl Model {
         });
     }
 
-    /// Who the client's new flow has to go to; `None`: whom the scheduler chooses.
+    /// The required real server of the client's new flow; `None`: the scheduler's choice.
     fn wanted(&self, client: IpAddr) -> Option<IpAddr> {
         let (real, _) = self.templates.get(&client)?;
         let keeps = self.persistence.quiescent == Quiescent::Keep;
@@ -89,7 +89,7 @@ impl Model {
         self.weights.values().any(|&weight| weight > 0)
     }
 
-    /// A segment of a connection that is there.
+    /// A segment of an existing connection.
     fn segment(&mut self, number: (u32, u16), flags: u8) -> Option<IpAddr> {
         let now = self.now;
         let connection = self.connections.get_mut(&number)?;
@@ -113,7 +113,7 @@ impl Model {
     }
 }
 
-/// The packet, what the director does with it, and what the model says of that.
+/// Sends the packet, and compares the director with the model.
 fn step(director: &mut Director, model: &mut Model, (client, port): (u32, u16), flags: u8) {
     let number = (client, port);
     let verdict = director.forward(&segment(flow(client), port, flags));
