@@ -5,36 +5,35 @@ use std::path::Path;
 use anyhow::{Context, Result};
 
 use super::host::Session;
+use crate::control::{Cleaned, CleanedStep};
 
-/// Undoes the host changes of the dead daemon with that control socket, and prints each step with
+/// Undoes the host changes of the dead daemon with that control socket; returns each step with
 /// its result.
 ///
 /// # Errors
 ///
 /// The daemon is alive; its state file belongs to another network namespace; a step could not be
 /// undone.
-pub(super) fn run(socket: &Path) -> Result<()> {
+pub(super) fn run(socket: &Path) -> Result<Cleaned> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("cannot start a tokio runtime")?;
-    let lines = runtime.block_on(clean(socket))?;
-    for line in lines {
-        println!("{line}");
-    }
-    Ok(())
+    runtime.block_on(clean(socket))
 }
 
-async fn clean(socket: &Path) -> Result<Vec<String>> {
+async fn clean(socket: &Path) -> Result<Cleaned> {
+    let place = socket.display().to_string();
     if !Session::leftovers(socket) {
-        return Ok(vec![format!("nothing to clean up at {}", socket.display())]);
+        let done = format!("nothing to clean up at {place}");
+        return Ok(Cleaned { socket: place, steps: Vec::new(), done });
     }
     let mut session = Session::open_to_clean(socket)?;
     let outcomes = session.finish().await?;
-    let mut lines: Vec<String> = outcomes
-        .into_iter()
-        .map(|outcome| format!("{}: {}", outcome.step, outcome.result))
-        .collect();
-    lines.push(format!("nothing is left of the daemon at {}", socket.display()));
-    Ok(lines)
+    let steps = outcomes.into_iter().map(|outcome| CleanedStep {
+        step: outcome.step.to_string(),
+        result: outcome.result.to_string(),
+    });
+    let done = format!("nothing is left of the daemon at {place}");
+    Ok(Cleaned { socket: place, steps: steps.collect(), done })
 }

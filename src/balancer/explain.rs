@@ -16,13 +16,14 @@ use super::tcp::State;
 use crate::model::{Millis, Protocol, RealId, SchedulerKind, ServiceId};
 use crate::wire::protocol;
 
-/// A flow in text form: `tcp 198.51.100.7:40000 192.0.2.10:80`, or `udp [2001:db8::7]:40000
-/// [2001:db8::10]:53`.
+/// A flow in text form: `tcp 198.51.100.7:40000 192.0.2.10:80`, or
+/// `udp [2001:db8::7]:40000 [2001:db8::10]:53`. Without the client's port it is any new flow of
+/// the client: `tcp 198.51.100.7 192.0.2.10:80`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct FlowQuery {
     /// The transport.
     pub protocol: Protocol,
-    /// The client.
+    /// The client; its port is 0 where none was named, which no packet's is (RFC 6335 section 6).
     pub client: SocketAddr,
     /// The virtual IP and port.
     pub virtual_address: SocketAddr,
@@ -47,7 +48,12 @@ pub enum FlowError {
 
 impl fmt::Display for FlowQuery {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {} {}", self.protocol, self.client, self.virtual_address)
+        write!(f, "{} ", self.protocol)?;
+        match self.any_port() {
+            true => write!(f, "{}", self.client.ip()),
+            false => write!(f, "{}", self.client),
+        }?;
+        write!(f, " {}", self.virtual_address)
     }
 }
 
@@ -64,12 +70,26 @@ impl FromStr for FlowQuery {
             "udp" => Protocol::Udp,
             other => return Err(FlowError::Protocol(cut(other))),
         };
-        let (client, virtual_address) = (endpoint(client)?, endpoint(virtual_address)?);
+        let (client, virtual_address) = (client_of(client)?, endpoint(virtual_address)?);
         if client.is_ipv4() != virtual_address.is_ipv4() {
             return Err(FlowError::Families(client.ip(), virtual_address.ip()));
         }
         Ok(Self { protocol, client, virtual_address })
     }
+}
+
+impl FlowQuery {
+    /// Whether the client's port was not named.
+    #[must_use]
+    pub fn any_port(&self) -> bool {
+        self.client.port() == 0
+    }
+}
+
+/// A client with its port or without.
+fn client_of(text: &str) -> Result<SocketAddr, FlowError> {
+    let address = text.parse::<IpAddr>().ok().filter(|address| address.to_canonical() == *address);
+    address.map_or_else(|| endpoint(text), |address| Ok((address, 0).into()))
 }
 
 /// The parser accepts a numeric zone, and an IPv4-mapped address would be the key of an IPv4 flow:
@@ -95,6 +115,9 @@ pub struct Explanation {
     pub real: Option<IpAddr>,
     /// The real server for TCP without a SYN; `None`: that is refused.
     pub mid_stream: Option<IpAddr>,
+    /// Whether TCP in mid-stream is adopted, and where it goes depends on the client's port, which
+    /// was not named.
+    pub adopted_by_port: bool,
     /// The reason.
     pub why: Why,
 }
@@ -122,6 +145,8 @@ pub enum Why {
     /// It has no entry, and the hash places it: the table of connections or templates is or was
     /// full, or its service is or was in flood mode.
     Hash,
+    /// The hash of the whole flow places it, and the client's port was not named.
+    Port(SchedulerKind),
     /// No real server of the service takes new connections.
     NoRealServer,
     /// It is a virtual IP, but no service listens on that port.
@@ -137,17 +162,53 @@ impl Balancer {
     pub fn explain(&self, now: Millis, flow: &FlowQuery) -> Explanation {
         let FlowQuery { protocol, client, virtual_address: vip } = flow;
         let key = Key::new(protocol.number(), client.ip(), client.port(), vip.ip(), vip.port());
-        if let Some(explained) = self.explain_entry(now, &key) {
+        if let Some(explained) = self.explain_entry(now, &key).filter(|_| !flow.any_port()) {
             return explained;
         }
-        let refused = |why| Explanation { service: None, real: None, mid_stream: None, why };
+        let refused = |why| Explanation {
+            service: None,
+            real: None,
+            mid_stream: None,
+            adopted_by_port: false,
+            why,
+        };
         if !self.registry.listens.is_vip(vip.ip()) {
             return refused(Why::NotVip);
         }
         let Some(id) = self.registry.listens.find(*protocol, vip.ip(), vip.port()) else {
             return refused(Why::NoService);
         };
-        self.explain_new(now, &key, id)
+        let explained = self.explain_new(now, &key, id);
+        if flow.any_port() { self.of_any_port(explained, id) } else { explained }
+    }
+
+    /// The same for whatever port the client takes.
+    fn of_any_port(&self, explained: Explanation, id: ServiceId) -> Explanation {
+        let service = &self.registry.services[id];
+        let (kind, policy) = (service.kind, &service.policy);
+        if policy.persistence.is_some() {
+            return explained;
+        }
+        // What the schedulers hash, and what stands in for those that hash nothing.
+        let hashes_ports = match kind {
+            SchedulerKind::Maglev => policy.hash_ports.unwrap_or(true),
+            SchedulerKind::SourceHashing => policy.hash_ports.unwrap_or(false),
+            SchedulerKind::DestinationHashing | SchedulerKind::Failover => false,
+            _ => true,
+        };
+        let new = match explained.why {
+            Why::Hash => hashes_ports,
+            Why::Scheduler(_) | Why::OnePacket(_) => hashes_ports && kind.by_hash(),
+            _ => false,
+        };
+        let adopted_by_port = hashes_ports && explained.mid_stream.is_some();
+        Explanation {
+            real: explained.real.filter(|_| !new),
+            mid_stream: explained.mid_stream.filter(|_| !adopted_by_port),
+            adopted_by_port,
+            why: if new { Why::Port(kind) } else { explained.why },
+            ..explained
+        }
     }
 
     /// For a flow without an entry.
@@ -169,6 +230,7 @@ impl Balancer {
             service: Some(service.name.clone()),
             real,
             mid_stream: mid_stream.map(|real| self.address_of(real)),
+            adopted_by_port: false,
             why: match by {
                 _ if real.is_none() => Why::NoRealServer,
                 By::Template => Why::Template,
@@ -196,7 +258,7 @@ impl Balancer {
         let reusable = entry.state().reusable() || self.leaving(entry.real());
         let why = Why::Entry { state: entry.state().name(), idle, expires, reusable };
         let (real, mid_stream) = (Some(real.address()), Some(real.address()));
-        Some(Explanation { service, real, mid_stream, why })
+        Some(Explanation { service, real, mid_stream, adopted_by_port: false, why })
     }
 
     fn address_of(&self, id: RealId) -> IpAddr {

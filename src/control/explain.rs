@@ -22,8 +22,8 @@ pub struct Explained {
     /// Where TCP without a SYN goes; absent if it is reset, or the flow is not TCP.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mid_stream: Option<IpAddr>,
-    /// `entry`, `template`, `scheduler`, `one_packet`, `hash`, `no_real_server`, `no_service` or
-    /// `not_vip`.
+    /// `entry`, `template`, `scheduler`, `one_packet`, `hash`, `port`, `no_real_server`,
+    /// `no_service` or `not_vip`.
     pub why: String,
     /// The entry's state; absent without one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -57,7 +57,7 @@ impl Explained {
     /// The explanation of a flow.
     #[must_use]
     pub fn new(flow: &FlowQuery, explanation: Explanation) -> Self {
-        let Explanation { service, real, mid_stream, why } = explanation;
+        let Explanation { service, real, mid_stream, adopted_by_port, why } = explanation;
         let (state, idle, expires) = match why {
             Why::Entry { state, idle, expires, .. } => {
                 (Some(state.to_owned()), Some(idle.as_secs()), Some(expires.as_secs()))
@@ -65,7 +65,9 @@ impl Explained {
             _ => (None, None, None),
         };
         let scheduler = match why {
-            Why::Scheduler(kind) | Why::OnePacket(kind) => Some(kind.name().to_owned()),
+            Why::Scheduler(kind) | Why::OnePacket(kind) | Why::Port(kind) => {
+                Some(kind.name().to_owned())
+            }
             _ => None,
         };
         Self {
@@ -78,7 +80,13 @@ impl Explained {
             idle_seconds: idle,
             expires_seconds: expires,
             scheduler,
-            because: because(flow.protocol, why) + &opens_nothing(flow.protocol, mid_stream, why),
+            because: match flow.any_port() {
+                true => because_of_any(flow.protocol, why),
+                false => because(flow.protocol, why),
+            } + &match adopted_by_port {
+                true => "; TCP that is no SYN is adopted, where its port decides".to_owned(),
+                false => opens_nothing(flow.protocol, mid_stream, why),
+            },
             passed_over: Vec::new(),
         }
     }
@@ -106,6 +114,7 @@ fn name(why: Why) -> &'static str {
         Why::Scheduler(_) => "scheduler",
         Why::OnePacket(_) => "one_packet",
         Why::Hash => "hash",
+        Why::Port(_) => "port",
         Why::NoRealServer => "no_real_server",
         Why::NoService => "no_service",
         Why::NotVip => "not_vip",
@@ -135,12 +144,38 @@ fn because(protocol: Protocol, why: Why) -> String {
         Why::Hash => "it has no entry, and the service is or was in flood mode, or a table full (of connections, or of \
                       remembered clients): placed by hash, not by the scheduler's counts"
             .to_owned(),
+        Why::Port(kind) => format!("{} hashes the client's port too", kind.name()),
         Why::NoRealServer => {
             format!("no real server of the service takes new connections: answered with {refusal}")
         }
         Why::NoService => format!("no service listens on that port: answered with {refusal}"),
         Why::NotVip => "no service listens on that address: dropped".to_owned(),
     }
+}
+
+/// The same where the client's port was not named: what is true of every new flow of the client.
+fn because_of_any(protocol: Protocol, why: Why) -> String {
+    let text = match why {
+        Why::Template => "the client is remembered (persistence)".to_owned(),
+        Why::Scheduler(kind) if kind.by_hash() => {
+            format!("{} hashes no port: all new flows of the client go there", kind.name())
+        }
+        Why::Scheduler(kind) => {
+            format!("{} would choose this one now for the next flow, of any port", kind.name())
+        }
+        Why::Hash => "placed by hash, not by the scheduler's counts: the service is or was in flood mode, or a table \
+                      is full (of connections, or of remembered clients); the port does not matter"
+            .to_owned(),
+        Why::Port(kind) => {
+            let hashes = match kind.by_hash() {
+                true => format!("{} hashes the client's port too", kind.name()),
+                false => "in flood mode or with a full table the hash decides, of the port too".to_owned(),
+            };
+            format!("it depends on the client's port: {hashes}; name one, as in 198.51.100.7:40000")
+        }
+        other => return because(protocol, other),
+    };
+    text + "; a flow that has an entry stays where it is (`vstun connections --client`)"
 }
 
 /// What happens to TCP without a SYN, if it differs from a SYN's treatment.
@@ -162,7 +197,8 @@ mod tests {
     fn a_hash_in_a_flood_is_not_explained_by_a_full_table_alone() {
         let flow = "tcp 198.51.100.7:40000 192.0.2.10:80".parse().unwrap();
         let (service, real) = (Some("web".to_owned()), None);
-        let explanation = Explanation { service, real, mid_stream: None, why: Why::Hash };
+        let explanation =
+            Explanation { service, real, mid_stream: None, adopted_by_port: false, why: Why::Hash };
         let explained = Explained::new(&flow, explanation);
         assert_eq!(explained.why, "hash");
         for word in ["flood mode", "full", "hash"] {

@@ -14,6 +14,7 @@
 
 mod alteration;
 mod checks;
+mod cleaned;
 mod connections;
 mod counts;
 mod event;
@@ -36,6 +37,7 @@ mod tests;
 
 pub use alteration::{Alteration, Before};
 pub use checks::{CheckResult, CheckStep, Checked, CheckedOnce, Checks, ListedCheck};
+pub use cleaned::{Cleaned, CleanedStep};
 pub use connections::{Connection, Connections, PAGE};
 pub use counts::{Counts, Drops};
 pub use event::{Event, Missed};

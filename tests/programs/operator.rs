@@ -245,6 +245,49 @@ fn verbs_are_requests_and_their_answers_are_shown() {
     }
 }
 
+/// As above, of a real server that drains.
+fn draining(connections: u64, more: &str) -> String {
+    let line = counted(1_000, 9).replace("\"state\":\"up\"", "\"state\":\"draining\"");
+    line.replace("\"active\":0", &format!("\"active\":{connections}{more}"))
+}
+
+#[test]
+fn a_drain_waits_for_the_last_connection_or_its_time() {
+    let ordered = format!("{STATUS},\"done\":\"what was done\"}}\n");
+    let (two, none) = (draining(2, ""), draining(0, ""));
+    let over = draining(2, ",\"deadline_seconds\":0");
+    let up = counted(1_000, 9);
+    let none_left = "10.0.0.11: no connection is left\n";
+    let ended =
+        "10.0.0.11: the deadline is reached; 2 connections left, ended by the next packet\n";
+    let left = "10.0.0.11: 2 connections left; it goes on draining\n";
+    for (name, lists, timeout, code, said) in [
+        ("emptied", vec![&two, &two, &none], "1h", 0, none_left),
+        ("deadline", vec![&two, &over], "1h", 0, ended),
+        ("late", vec![&two], "0s", 4, left),
+        ("back", vec![&two, &up], "1h", 1, ""),
+    ] {
+        let answers = [&ordered].into_iter().chain(lists).map(|line| vec![line.clone()]).collect();
+        let daemon = Daemon::start_for(name, answers);
+        let (output, request) =
+            daemon.serve(&["drain", "10.0.0.11", "--wait", "--timeout", timeout]);
+        assert_eq!(request, "{\"version\":1,\"verb\":\"list\"}\n");
+        assert_eq!(output.status.code(), Some(code), "{name}: {output:?}");
+        assert_eq!(text(&output.stdout), format!("what was done\n{said}"), "{name}");
+    }
+    let lines = vec![vec![ordered.clone()], vec![two]];
+    let (output, _) = Daemon::start_for("waitjson", lines).serve(&[
+        "drain",
+        "10.0.0.11",
+        "--wait",
+        "--timeout",
+        "0s",
+        "--json",
+    ]);
+    let waited = text(&output.stdout).strip_prefix(&ordered).unwrap();
+    assert!(waited.contains(r#""connections_left":2,"drained":false"#), "{waited}");
+}
+
 #[test]
 fn a_flow_may_be_one_word_or_three() {
     let answer = r#"{"version":1,"flow":"f","real":"10.0.0.11","why":"hash","because":"so it is"}"#;
@@ -307,6 +350,42 @@ fn a_refusal_is_an_error() {
     let (output, _) = Daemon::start("refusal", vec![refusal.clone()]).serve(&["list", "--json"]);
     assert_eq!((output.status.code(), text(&output.stdout)), (Some(1), refusal.as_str()));
     assert_eq!(text(&output.stderr), "vstun: ask the director\n");
+}
+
+/// With `--json` every failure is an object on standard output, whoever finds it, and a sentence on
+/// standard error.
+#[test]
+fn failures_are_json_too() {
+    let nobody = scratch("jsonnobody");
+    for (args, code, error) in [
+        (&["list", "--json"][..], 1, "no daemon answers"),
+        (&["plan", "/does/not/exist", "--json"], 1, "/does/not/exist"),
+        (&["lisst", "--json"], 2, "unrecognized subcommand 'lisst'"),
+        (&["--json", "set-weight", "10.0.0.11"], 2, "required arguments were not provided"),
+        (&["explain", "tcp 198.51.100.7", "--json"], 2, "a flow has 3 words, not 2"),
+    ] {
+        let output = vstun(&nobody).args(args).output().unwrap();
+        assert_eq!(output.status.code(), Some(code), "{output:?}");
+        let (line, said) = (text(&output.stdout), text(&output.stderr));
+        assert!(
+            line.starts_with("{\"version\":1,\"error\":\"") && line.ends_with("\"}\n"),
+            "{line}"
+        );
+        assert!(line.contains(error) && said.contains(error), "{args:?}: {output:?}");
+    }
+}
+
+#[test]
+fn a_cleanup_is_json_too() {
+    let socket = scratch("cleanup");
+    let output = vstun(&socket).args(["cleanup", "--json"]).output().unwrap();
+    let place = socket.display();
+    let expected = format!(
+        "{{\"version\":1,\"socket\":\"{place}\",\"steps\":[],\"done\":\"nothing to clean up at {place}\"}}\n"
+    );
+    assert_eq!((output.status.code(), text(&output.stdout)), (Some(0), expected.as_str()));
+    let output = vstun(&socket).arg("cleanup").output().unwrap();
+    assert_eq!(text(&output.stdout), format!("nothing to clean up at {place}\n"));
 }
 
 #[test]
@@ -397,6 +476,8 @@ fn wrong_usage_is_exit_code_2_and_help_is_0() {
         ),
         (env!("CARGO_BIN_EXE_vstun"), &["flush"], 2),
         (env!("CARGO_BIN_EXE_vstun"), &["list", "--watch", "99ms"], 2),
+        (env!("CARGO_BIN_EXE_vstun"), &["drain", "10.0.0.11", "--timeout", "1m"], 2),
+        (env!("CARGO_BIN_EXE_vstun"), &["drain", "10.0.0.11", "--wait", "--timeout", "1"], 2),
         (env!("CARGO_BIN_EXE_vstun"), &["flush", "--all", "--service", "web"], 2),
         (env!("CARGO_BIN_EXE_vstun"), &["explain"], 2),
         (env!("CARGO_BIN_EXE_vstun"), &["explain", "tcp", "198.51.100.7:1"], 2),
@@ -457,8 +538,8 @@ fn help(verb: &str) -> String {
 #[test]
 fn help_says_which_arguments_are_needed_and_what_becomes_of_forgotten_connections() {
     let explain = help("explain");
-    let usage = "vstun explain [OPTIONS] <TRANSPORT> <CLIENT:PORT> <VIP:PORT>";
-    assert!(explain.contains(usage) && !explain.contains("[CLIENT:PORT]"), "{explain}");
+    let usage = "vstun explain [OPTIONS] <TRANSPORT> <CLIENT[:PORT]> <VIP:PORT>";
+    assert!(explain.contains(usage) && !explain.contains("[CLIENT[:PORT]]"), "{explain}");
     let flush = help("flush");
     assert!(flush.contains("a reset, or adopted") && flush.contains("mh"), "{flush}");
 }

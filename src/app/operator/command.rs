@@ -44,16 +44,18 @@ pub(super) enum Command {
     /// Which service and which real server a flow belongs to, and why
     ///
     /// For a flow that the director knows, its entry; for any other, what the scheduler or the hash
-    /// would choose now. Nothing changes.
+    /// would choose now. Without the client's port: what is true of all new flows of the client,
+    /// or what it depends on. Nothing changes.
     #[command(
-        override_usage = "vstun explain [OPTIONS] <TRANSPORT> <CLIENT:PORT> <VIP:PORT>",
+        override_usage = "vstun explain [OPTIONS] <TRANSPORT> <CLIENT[:PORT]> <VIP:PORT>",
         after_help = "\
 Examples:
   vstun explain tcp 198.51.100.7:40000 192.0.2.10:80
-  vstun explain udp [2001:db8::7]:40000 [2001:db8::10]:53"
+  vstun explain udp [2001:db8::7]:40000 [2001:db8::10]:53
+  vstun explain tcp 198.51.100.7 192.0.2.10:80             from any port"
     )]
     Explain {
-        /// Transport, client and virtual IP with their ports, all three
+        /// Transport, client (with its port or without), virtual IP and port
         #[arg(required = true, num_args = 1..=FLOW_WORDS, value_name = "FLOW")]
         flow: Vec<String>,
     },
@@ -74,10 +76,19 @@ Examples:
         real: RealArgument,
     },
     /// Send no new connections to a real server; those it has go on
+    ///
+    /// Exit codes: 0 done, with --wait: no connection is left, or the deadline ends those that are;
+    /// 1 refused, or the real server is up again; 4 connections are left after --timeout.
     Drain {
         /// End the remaining connections after this long, as in 10m
         #[arg(long, value_name = "DURATION")]
         deadline: Option<String>,
+        /// Return when no connection is left, or the deadline is reached
+        #[arg(long)]
+        wait: bool,
+        /// Wait for so long at most, as in 1h; the real server goes on draining
+        #[arg(long, value_name = "DURATION", requires = "wait", value_parser = timeout)]
+        timeout: Option<Duration>,
         #[command(flatten)]
         real: OwnOrRealArgument,
     },
@@ -208,6 +219,10 @@ fn interval(text: &str) -> Result<Duration, String> {
     })
 }
 
+fn timeout(text: &str) -> Result<Duration, String> {
+    duration::parse(text).ok_or_else(|| "write a duration, as in 90s or 1h30m".to_owned())
+}
+
 /// A real server, in one service or in all of them.
 #[derive(Debug, Args)]
 pub(super) struct RealArgument {
@@ -245,6 +260,15 @@ impl OwnOrRealArgument {
 }
 
 impl RealArgument {
+    pub(super) fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// The only service that is meant, where it was named.
+    pub(super) fn service(&self) -> Option<&str> {
+        self.service.as_deref()
+    }
+
     fn target(&self) -> Target {
         let Self { address, service, all_services } = self;
         let (address, service) = (address.clone(), service.clone());
@@ -280,7 +304,7 @@ impl Command {
             Self::SetWeight { weight, real } => {
                 Request::SetWeight { real: real.target(), weight: *weight }
             }
-            Self::Drain { deadline, real } => {
+            Self::Drain { deadline, real, .. } => {
                 Request::Drain { real: real.target(), deadline: deadline.clone() }
             }
             Self::Enable { real } => Request::Enable { real: real.target() },

@@ -67,6 +67,14 @@ pub(super) fn run(sockets: &[PathBuf], listing: Listing, json: bool) -> anyhow::
     Ok(())
 }
 
+/// The list as it is now.
+///
+/// # Errors
+/// No daemon answers, or it has none.
+pub(super) fn list(sockets: &[PathBuf]) -> anyhow::Result<List> {
+    Ok(ask(sockets)?.list)
+}
+
 fn ask(sockets: &[PathBuf]) -> anyhow::Result<Listed> {
     let mut daemon = Daemon::connect(sockets)?;
     daemon.ask(&Request::List, &[])?;

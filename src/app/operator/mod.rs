@@ -3,12 +3,14 @@
 
 mod command;
 mod daemon;
+mod drained;
 mod listing;
 mod terminal;
 
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::bail;
 use clap::error::ErrorKind;
@@ -23,11 +25,14 @@ use crate::demo;
 
 use super::cli::{HELP_WIDTH, exit};
 use super::{cleanup, config_file, manuals};
-use command::Command;
+use command::{Command, RealArgument};
 use daemon::Daemon;
 
 /// Exit code of `plan`: something would change.
 const WOULD_CHANGE: u8 = 3;
+
+/// Exit code of `drain --wait`: the time was up before the connections were gone.
+const NOT_DRAINED: u8 = 4;
 
 /// Shows what a running vstun-director or vstun-realserver does, and changes what a director does.
 #[derive(Debug, Parser)]
@@ -44,8 +49,8 @@ Examples:
   vstun drops --all                        every reason for which packets can be dropped
   vstun explain tcp 198.51.100.7:40000 192.0.2.10:80
   vstun set-weight 10.0.0.11 --weight 3
-  vstun drain 10.0.0.11 --deadline 10m     before maintenance
-  vstun enable 10.0.0.11                   after it
+  vstun drain 10.0.0.11 --deadline 10m --wait    before maintenance
+  vstun enable 10.0.0.11                         after it
   vstun plan /etc/vstun/director.toml      what `vstun reload` would do
   vstun events                             what changes, by whom, as it happens
   vstun --socket /run/vstun/realserver.sock stats
@@ -54,7 +59,8 @@ Exit codes:
   0  done
   1  failed or refused: nothing has changed; or no daemon answered
   2  wrong usage
-  3  plan: something would change"
+  3  plan: something would change
+  4  drain --wait: connections are left after --timeout"
 )]
 struct Args {
     /// The daemon's control socket [default: /run/vstun/director.sock, then
@@ -76,9 +82,9 @@ pub(super) fn command_line() -> clap::Command {
 /// `vstun`.
 #[must_use]
 pub fn operator() -> ExitCode {
-    let args = Args::parse();
+    let args = Args::try_parse().unwrap_or_else(|error| misused(&error));
     if let Some(fault) = args.command.fault() {
-        Args::command().error(ErrorKind::WrongNumberOfValues, fault).exit();
+        misused(&Args::command().error(ErrorKind::WrongNumberOfValues, fault));
     }
     match run(&args) {
         Ok(code) => code,
@@ -93,6 +99,16 @@ pub fn operator() -> ExitCode {
     }
 }
 
+/// Ends with the usage, or the help that was asked for. Programs get the error as any other.
+fn misused(error: &clap::Error) -> ! {
+    if error.use_stderr() && std::env::args_os().any(|argument| argument == "--json") {
+        let text = error.to_string();
+        let text = text.trim_start_matches("error: ").lines().next().unwrap_or_default();
+        print!("{}", control::encode_error(text));
+    }
+    error.exit()
+}
+
 fn run(args: &Args) -> anyhow::Result<ExitCode> {
     match &args.command {
         Command::Cleanup => clean_up(args)?,
@@ -100,6 +116,7 @@ fn run(args: &Args) -> anyhow::Result<ExitCode> {
         Command::Demo { keep } => demo::run(*keep)?,
         Command::Plan { file } => return plan(args, file),
         Command::Check { .. } => return check(args),
+        Command::Drain { wait: true, timeout, real, .. } => return drain(args, real, *timeout),
         Command::List(listing) => listing::run(&sockets(args), *listing, args.json)?,
         command => {
             if let Some(request) = command.request() {
@@ -136,6 +153,20 @@ fn ask(args: &Args, request: &Request) -> anyhow::Result<()> {
         })?,
     }
     Ok(out.flush()?)
+}
+
+/// Drains a real server and waits for the end of its connections.
+fn drain(args: &Args, real: &RealArgument, timeout: Option<Duration>) -> anyhow::Result<ExitCode> {
+    if let Some(request) = args.command.request() {
+        ask(args, &request)?;
+    }
+    let waited = drained::wait(&sockets(args), real, timeout)?;
+    if args.json {
+        print!("{}", control::encode(&waited));
+    } else {
+        println!("{}", waited.done);
+    }
+    Ok(if waited.drained { ExitCode::SUCCESS } else { ExitCode::from(NOT_DRAINED) })
 }
 
 /// Runs checks; exits with failure if one fails.
@@ -206,8 +237,14 @@ fn connections(
 
 /// Cleans up at every socket, also after a failure at one of them.
 fn clean_up(args: &Args) -> anyhow::Result<()> {
-    let outcomes = sockets(args).into_iter().map(|socket| cleanup::run(&socket));
-    let failures: Vec<_> = outcomes.filter_map(Result::err).collect();
+    let mut failures = Vec::new();
+    for socket in sockets(args) {
+        match cleanup::run(&socket) {
+            Ok(cleaned) if args.json => print!("{}", control::encode(&cleaned)),
+            Ok(cleaned) => print!("{}", cleaned.human()),
+            Err(error) => failures.push(error),
+        }
+    }
     if failures.is_empty() {
         return Ok(());
     }

@@ -173,10 +173,15 @@ fn flows_are_parsed() {
     assert_eq!(refused("tcp 198.51.100.7:1"), FlowError::Words(2));
     assert_eq!(refused("tcp 198.51.100.7:1 192.0.2.10:80 x"), FlowError::Words(4));
     assert_eq!(refused("sctp 198.51.100.7:1 192.0.2.10:80"), FlowError::Protocol("sctp".into()));
+    for text in ["tcp 198.51.100.7 192.0.2.10:80", "udp 2001:db8::7 [2001:db8::10]:53"] {
+        let flow = text.parse::<Asked>().unwrap();
+        assert!(flow.any_port());
+        assert_eq!(flow.to_string(), text);
+    }
+    assert_eq!(refused("tcp 198.51.100.7 192.0.2.10"), FlowError::Address("192.0.2.10".to_owned()));
     for address in [
-        "198.51.100.7",
         "198.51.100.7:65536",
-        "2001:db8::7:80",
+        "::ffff:192.0.2.1",
         "web:80",
         "[fe80::1%2]:80",
         "[::ffff:192.0.2.1]:80",
@@ -194,6 +199,48 @@ proptest! {
     #[test]
     fn any_text_is_a_flow_or_refused(text: String) {
         let _ = text.parse::<Asked>();
+    }
+
+    /// What is said of a client is true of each of its ports, or depends on them.
+    #[test]
+    fn an_explanation_of_any_port_is_that_of_each(
+        kind in prop::sample::select(SchedulerKind::ALL.to_vec()),
+        hash_ports in any::<Option<bool>>(),
+        persists in any::<bool>(),
+        adopts in any::<bool>(),
+        full in any::<bool>(),
+    ) {
+        let (prefix_v4, prefix_v6, quiescent) = (32, 128, Quiescent::Keep);
+        let timeout = seconds(300);
+        let persistence = Persistence { timeout, prefix_v4, prefix_v6, quiescent };
+        let policy = Policy {
+            hash_ports,
+            persistence: persists.then_some(persistence),
+            unknown: Some(if adopts { Unknown::Adopt } else { Unknown::Reset }),
+            ..Policy::default()
+        };
+        let mut director = Director::new(if full { 1 } else { 100 });
+        director.apply(&Change::AddService(web(kind, &[(A, 1), (B, 1), (C, 1)])));
+        director.apply(&set_policy(policy));
+        director.connect(flow(0));
+        let any: Asked = "tcp 198.51.100.7 192.0.2.10:80".parse().unwrap();
+        let said = director.balancer.explain(director.now, &any);
+        let each: Vec<_> = (1..200)
+            .map(|port| {
+                let flow = Asked { client: (any.client.ip(), port).into(), ..any };
+                director.balancer.explain(director.now, &flow)
+            })
+            .collect();
+        if let Why::Port(_) = said.why {
+            prop_assert!(each.iter().any(|one| one.real != each[0].real), "{}", kind.name());
+        } else {
+            prop_assert!(each.iter().all(|one| one.real == said.real), "{}", kind.name());
+        }
+        if said.adopted_by_port {
+            prop_assert!(each.iter().any(|one| one.mid_stream != each[0].mid_stream));
+        } else {
+            prop_assert!(each.iter().all(|one| one.mid_stream == said.mid_stream));
+        }
     }
 
     /// After any history, a SYN goes where the explanation says.

@@ -294,7 +294,8 @@ fn explanations_say_why() {
         reusable: false,
     };
     let explained = |real, mid_stream, why| {
-        Explained::new(&flow, Explanation { service: web.clone(), real, mid_stream, why })
+        let (service, adopted_by_port) = (web.clone(), false);
+        Explained::new(&flow, Explanation { service, real, mid_stream, adopted_by_port, why })
     };
     let entry = explained(real, real, why);
     let expected = "\
@@ -320,7 +321,8 @@ why          it has an entry, ESTABLISHED: last packet 3 s ago, expires in 14:57
     let template = explained(real, None, Why::Template);
     assert!(template.human(Layout::UNBOUNDED).contains("its client is remembered"), "{template:?}");
     let why = Why::NotVip;
-    let nobody = Explanation { service: None, real: None, mid_stream: None, why };
+    let nobody =
+        Explanation { service: None, real: None, mid_stream: None, adopted_by_port: false, why };
     let nobody = Explained::new(&flow, nobody);
     assert!(
         nobody.human(Layout::UNBOUNDED).contains("service      none\nreal server  none\n"),
@@ -336,4 +338,30 @@ fn withdrawn_virtual_ips_are_listed() {
     let text = list.human(Layout::UNBOUNDED);
     assert!(text.starts_with("12 of 1000000 connections\n2001:db8::10 is withdrawn\n\n"), "{text}");
     assert_eq!(parse(&encode(&list))["vips"][1]["announced"], false);
+}
+
+#[test]
+fn an_explanation_of_any_port_says_what_is_true_of_all() {
+    let flow: FlowQuery = "tcp 198.51.100.7 192.0.2.10:80".parse().unwrap();
+    let explained = |real: Option<&str>, adopted_by_port, why| {
+        let (service, real) = (Some("web".to_owned()), real.map(address));
+        let explanation = Explanation { service, real, mid_stream: None, adopted_by_port, why };
+        Explained::new(&flow, explanation)
+    };
+    let wlc = SchedulerKind::WeightedLeastConnections;
+    let next = explained(Some("10.0.0.11"), true, Why::Scheduler(wlc));
+    assert_eq!(next.flow, "tcp 198.51.100.7 192.0.2.10:80");
+    assert_eq!(
+        next.because,
+        "wlc would choose this one now for the next flow, of any port; a flow that has an entry stays where it is \
+         (`vstun connections --client`); TCP that is no SYN is adopted, where its port decides"
+    );
+    let by_port = explained(None, false, Why::Port(SchedulerKind::Maglev));
+    assert_eq!(by_port.why, "port");
+    assert!(
+        by_port.because.starts_with("it depends on the client's port: mh hashes "),
+        "{by_port:?}"
+    );
+    let sh = explained(Some("10.0.0.11"), false, Why::Scheduler(SchedulerKind::SourceHashing));
+    assert!(sh.because.starts_with("sh hashes no port: all new flows of the client go there"));
 }

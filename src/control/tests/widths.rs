@@ -181,6 +181,7 @@ fn an_explanation_fits() {
         service: Some("n".repeat(63)),
         real: Some(address(LONGEST)),
         mid_stream: Some(address(LONGEST)),
+        adopted_by_port: false,
         why: Why::Hash,
     };
     let passed = PassedOver { real: address(LONGEST), because: prose() };
