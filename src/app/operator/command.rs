@@ -84,7 +84,7 @@ Examples:
         #[arg(long, value_name = "DURATION")]
         deadline: Option<String>,
         /// Return when no connection is left, or the deadline is reached
-        #[arg(long)]
+        #[arg(long, requires = "address")]
         wait: bool,
         /// Wait for so long at most, as in 1h; the real server goes on draining
         #[arg(long, value_name = "DURATION", requires = "wait", value_parser = timeout)]
@@ -252,6 +252,16 @@ pub(super) struct OwnOrRealArgument {
 }
 
 impl OwnOrRealArgument {
+    /// The real server's address; empty if the real server itself is asked.
+    pub(super) fn address(&self) -> &str {
+        self.address.as_deref().unwrap_or_default()
+    }
+
+    /// The service that was named.
+    pub(super) fn service(&self) -> Option<&str> {
+        self.service.as_deref()
+    }
+
     fn target(&self) -> Target {
         let Self { address, service, all_services } = self;
         let (address, service) = (address.clone().unwrap_or_default(), service.clone());
@@ -260,15 +270,6 @@ impl OwnOrRealArgument {
 }
 
 impl RealArgument {
-    pub(super) fn address(&self) -> &str {
-        &self.address
-    }
-
-    /// The only service that is meant, where it was named.
-    pub(super) fn service(&self) -> Option<&str> {
-        self.service.as_deref()
-    }
-
     fn target(&self) -> Target {
         let Self { address, service, all_services } = self;
         let (address, service) = (address.clone(), service.clone());

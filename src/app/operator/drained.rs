@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::bail;
 use serde::Serialize;
 
-use super::command::RealArgument;
+use super::command::OwnOrRealArgument;
 use super::listing;
 use crate::control::{List, ListedReal, ListedService, counted};
 
@@ -33,7 +33,7 @@ pub(super) struct Waited {
 /// No daemon answers, or the real server is no longer drained.
 pub(super) fn wait(
     sockets: &[PathBuf],
-    real: &RealArgument,
+    real: &OwnOrRealArgument,
     timeout: Option<Duration>,
 ) -> anyhow::Result<Waited> {
     let end = timeout.and_then(|timeout| Instant::now().checked_add(timeout));

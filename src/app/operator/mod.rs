@@ -25,7 +25,7 @@ use crate::demo;
 
 use super::cli::{HELP_WIDTH, exit};
 use super::{cleanup, config_file, manuals};
-use command::{Command, RealArgument};
+use command::{Command, OwnOrRealArgument};
 use daemon::Daemon;
 
 /// Exit code of `plan`: something would change.
@@ -156,7 +156,11 @@ fn ask(args: &Args, request: &Request) -> anyhow::Result<()> {
 }
 
 /// Drains a real server and waits for the end of its connections.
-fn drain(args: &Args, real: &RealArgument, timeout: Option<Duration>) -> anyhow::Result<ExitCode> {
+fn drain(
+    args: &Args,
+    real: &OwnOrRealArgument,
+    timeout: Option<Duration>,
+) -> anyhow::Result<ExitCode> {
     if let Some(request) = args.command.request() {
         ask(args, &request)?;
     }
