@@ -1,4 +1,4 @@
-//! No heap allocation per packet, and no memory for connections that are not there.
+//! No heap allocation per packet, and no memory for unused connection entries.
 #![allow(clippy::unwrap_used)]
 // A global allocator is an unsafe trait to implement.
 #![allow(unsafe_code)]
@@ -38,7 +38,7 @@ mod pieces;
 use build::{DESTINATION_OPTIONS, FAMILIES, Family, Ip, MIXES};
 use pieces::{cut, piece};
 
-/// The system's allocator, counting each thread's calls that ask for memory.
+/// The system's allocator, counting each thread's allocation calls.
 struct Counting;
 
 thread_local! {
@@ -79,7 +79,7 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// How often `act` asks for memory.
+/// How many allocations `act` makes.
 fn allocations(act: impl FnOnce()) -> u64 {
     let before = CALLS.get();
     act();
@@ -155,7 +155,7 @@ fn forward_to(out: &mut Nowhere, director: &mut Balancer, now: u64, packet: &[u8
     black_box(verdict)
 }
 
-/// One packet of each of so many clients of each family.
+/// One packet of each of the clients with these ports, of each family.
 fn of_clients(ports: std::ops::Range<u16>, packet: impl Fn(Family) -> Ip) -> Vec<Vec<u8>> {
     let of = |port| FAMILIES.map(|family| packet(family).source_port(port).bytes());
     ports.flat_map(of).collect()
@@ -201,12 +201,12 @@ fn connections_come_and_go_without_allocating() {
             director.expire(now);
         }
     };
-    // From the very first connection on: the room was reserved at the start.
+    // From the first connection on: memory was reserved at the start.
     assert_eq!(allocations(|| life(&mut director, 0)), 0);
     assert_eq!(allocations(|| life(&mut director, 1_000_000)), 0);
 }
 
-/// In order, out of order, refused, expired, and more than there is room for.
+/// In order, out of order, refused, expired, and above the bounds.
 #[test]
 fn fragments_are_held_and_released_without_allocating() {
     let mut director = director(16);
@@ -223,7 +223,7 @@ fn fragments_are_held_and_released_without_allocating() {
                 }
                 _ => {}
             }
-            // Ahead of their first ones, all of them lone.
+            // Before their first ones, which never arrive.
             pieces.extend(
                 (0..4).map(|lone| piece(&whole, 5_000 + 8 * number + lone, 8..1_400, true)),
             );
@@ -249,7 +249,7 @@ fn no_scheduler_allocates_for_a_new_flow() {
     for scheduler in SchedulerKind::ALL {
         let mut director = director(2_000);
         let mut service = service();
-        // For ovf, which refuses what is too much for all.
+        // For ovf, which refuses flows above the total capacity.
         service.reals.iter_mut().for_each(|real| real.weight = 1_000);
         let (name, reals) = (service.name.clone(), service.reals.clone());
         let mut maglev_tables = MaglevTables::new(Seed(1, 2), maglev::SLOTS);
@@ -257,7 +257,7 @@ fn no_scheduler_allocates_for_a_new_flow() {
             Change::RemoveService { service: name.clone() },
             Change::AddService(ServiceSpec { scheduler, ..service }),
         ];
-        // One that takes no new flow, so that those who hash look for another.
+        // One that takes no new flow, so that hashing schedulers choose another.
         let address = reals[0].address;
         changes.push(Change::SetWeight { service: name, address, weight: 0 });
         for change in maglev_tables.follow(changes) {
@@ -284,7 +284,7 @@ fn templates_come_and_go_without_allocating() {
     };
     let policy = Policy { persistence: Some(persistence), ..Policy::default() };
     director.apply(Millis(0), &Change::SetPolicy { service: "web".to_owned(), policy }).unwrap();
-    // One more client of each family than there is room for.
+    // One client of each family more than the bound.
     let from = |family: Family, client: u8| match family {
         Family::V4 => IpAddr::from([198, 51, 100, client]),
         Family::V6 => IpAddr::from([0x2001, 0xdb8, 9, 0, 0, 0, 0, u16::from(client)]),
@@ -505,8 +505,8 @@ fn an_empty_table_of_a_million_is_mapped_but_not_touched() {
     let mut director = director(1_000_000);
     forward(&mut director, 0, &Family::V6.tcp(Flags::SYN).bytes());
     let grown = resident().saturating_sub(before);
-    // Other tests of this program run beside it, each with less than a megabyte; 30 MB is what the
-    // whole idle director may have.
+    // Other tests of this binary run at the same time, each with less than a megabyte; 30 MB is the
+    // limit of the whole idle director.
     assert!(grown < ENOUGH, "{grown} bytes");
     assert_eq!(director.snapshot().capacity, 1_000_000);
 }

@@ -1,5 +1,4 @@
-//! The documentation says what the code does: reasons, figures, dependencies, configurations,
-//! links.
+//! The documentation matches the code: reasons, figures, dependencies, configurations, links.
 
 #![allow(clippy::unwrap_used)]
 
@@ -13,7 +12,7 @@ use vstun::control::{DirectorStats, RealServerStats, Stats, encode};
 use vstun::decap::Refusal;
 use vstun::model::SchedulerKind;
 
-/// What a reader of the README will bear.
+/// The most lines of the README.
 const README_LINES: usize = 150;
 
 fn root() -> &'static Path {
@@ -52,7 +51,7 @@ fn blocks<'a>(page: &'a str, language: &str) -> Vec<&'a str> {
     page.split(opening.as_str()).skip(1).map(|rest| rest.split("```").next().unwrap()).collect()
 }
 
-/// What stands in single backquotes, outside of fenced and indented blocks.
+/// The texts in single backquotes, outside of fenced and indented blocks.
 fn quoted(page: &str) -> Vec<&str> {
     let mut fenced = false;
     let mut found = Vec::new();
@@ -74,7 +73,8 @@ fn every_drop_has_its_line_and_no_line_is_stale() {
     assert_eq!(rows(section(&page, "The real server")), real_server);
 }
 
-/// The names of failed sends and writes are the daemons' own, so they are taken from the source.
+/// The names of failed sends and writes are defined by the daemons, so they are read from the
+/// source.
 #[test]
 fn every_failed_send_and_write_has_its_line() {
     let page = read("docs/drops.md");
@@ -176,7 +176,7 @@ fn every_key_that_is_named_exists() {
     assert!(seen >= 5, "only {seen} keys found");
 }
 
-/// What a reload takes of `[director]`; the others it refuses, and they are listed as such.
+/// The keys of `[director]` that a reload applies; it refuses the others, which the page lists.
 const RELOADED: [&str; 11] = [
     "hooks",
     "withdraw_without_quorum",
@@ -192,7 +192,7 @@ const RELOADED: [&str; 11] = [
 ];
 
 #[test]
-fn every_key_that_needs_a_restart_is_said_to() {
+fn every_key_that_needs_a_restart_is_listed() {
     let page = read("docs/operations.md");
     let line = page.lines().find(|line| line.ends_with("refused: needs a restart |")).unwrap();
     for key in keys::DIRECTOR.iter().filter(|key| !RELOADED.contains(key)) {
@@ -201,7 +201,7 @@ fn every_key_that_needs_a_restart_is_said_to() {
 }
 
 #[test]
-fn every_link_leads_somewhere() {
+fn every_link_has_a_target() {
     let mut seen = 0;
     for page in pages() {
         let text = read(&page);
@@ -226,7 +226,7 @@ fn every_link_leads_somewhere() {
     assert!(seen >= 10, "only {seen} links found");
 }
 
-/// Headings as links name them: lower case, spaces to hyphens, punctuation left out.
+/// Headings in link form: lower case, hyphens for spaces, no punctuation.
 fn anchors(page: &str) -> BTreeSet<String> {
     let headings = page.lines().filter(|line| line.starts_with('#'));
     headings

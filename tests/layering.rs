@@ -1,5 +1,5 @@
-//! Keeps the layers of `src/lib.rs`: who may import whom, what the pure layers never mention, where
-//! `unsafe` may stand. The checker itself is tested on planted violations.
+//! Checks the layers of `src/lib.rs`: the imports of each layer, the names that pure layers must
+//! not use, and the place of `unsafe`. The checker itself is tested on planted violations.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -31,11 +31,11 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("lib", &[]),
 ];
 
-/// The layers that compute values from values and nothing else.
+/// The pure layers.
 const PURE: &[&str] =
     &["wire", "model", "balancer", "decap", "config", "control", "health", "host", "metrics"];
 
-/// Crates that act on the world, or that only the glue may use.
+/// Crates that do IO, or that only the glue may use.
 const IMPURE_CRATES: &[&str] = &[
     "anyhow",
     "clap",
@@ -55,7 +55,7 @@ const SOCKETS: &[&str] =
     &["TcpListener", "TcpStream", "UdpSocket", "UnixDatagram", "UnixListener", "UnixStream"];
 const PRINTS: &[&str] = &["dbg!", "eprint!", "eprintln!", "print!", "println!"];
 
-/// Names that say nothing about what a module holds.
+/// Module names that do not describe the content.
 const EMPTY_NAMES: &[&str] =
     &["common", "helper", "helpers", "manager", "misc", "types", "util", "utils"];
 
@@ -184,7 +184,7 @@ fn check(path: &Path, text: &str) -> Vec<String> {
     faults.into_iter().map(|(line, fault)| format!("src/{name}:{line}: {fault}")).collect()
 }
 
-/// What is wrong, and in which line.
+/// A message and its line.
 type Fault = (usize, String);
 
 struct File<'a> {
@@ -194,7 +194,7 @@ struct File<'a> {
 }
 
 impl File<'_> {
-    /// Rules that hold for test code too: `unsafe`, module names, the length of a program.
+    /// Rules for all code, tests included: `unsafe`, module names, the length of a program.
     fn names(&self, names: &[String], paths: &[source::Path], text: &str) -> Vec<Fault> {
         let mut faults = Vec::new();
         let mut words = paths.iter().filter(|path| path.segments.len() == 1).peekable();
@@ -235,7 +235,7 @@ impl File<'_> {
         group.chain(crossing).collect()
     }
 
-    /// The layer that a path leads to; `None` when it stays inside its own or leaves the crate.
+    /// The layer that a path leads to; `None` if it stays inside its own or leaves the crate.
     fn target<'a>(&self, path: &'a source::Path) -> Option<&'a str> {
         let first = path.segments.first()?;
         let supers = path.segments.iter().take_while(|segment| *segment == "super").count();
@@ -250,7 +250,7 @@ impl File<'_> {
     }
 }
 
-/// What makes the path impure.
+/// The impure word of the path.
 fn impurity(path: &source::Path) -> Option<Fault> {
     let segments: Vec<&str> = path.segments.iter().map(String::as_str).collect();
     let first = *segments.first()?;

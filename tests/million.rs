@@ -1,5 +1,4 @@
-//! A million connections for real: all of them found again, and what they take of the machine's
-//! memory.
+//! A million real connections: all of them are found again, within a memory limit.
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
@@ -21,7 +20,7 @@ mod build;
 use build::{FAMILIES, Family};
 
 const MILLION: u32 = 1_000_000;
-/// What one connection takes less of than this, all included, whichever its family.
+/// The limit of memory per connection, all included, of either family.
 const BYTES_A_FLOW: u64 = 96;
 
 /// Resident memory of this process in bytes.
@@ -37,7 +36,7 @@ fn director() -> Balancer {
     let (protocol, ports) = (Protocol::Udp, PortRange { first: 53, last: 53 });
     let listens = FAMILIES.map(|family| Listen { protocol, address: family.vip(), ports }).to_vec();
     let reals = [11, 12, 13].map(|host| RealSpec::new(Family::V4.real(host), 1));
-    // All of the table is used here.
+    // This test uses the whole table.
     let policy = Policy { flood: FloodMarks::OFF, ..Policy::default() };
     let (name, scheduler) = ("dns".to_owned(), SchedulerKind::RoundRobin);
     let spec = ServiceSpec { name, listens, scheduler, policy, reals: reals.to_vec() };
@@ -45,8 +44,8 @@ fn director() -> Balancer {
     director
 }
 
-/// Forwards one datagram of each of a million clients, every other one of IPv6, and shows where
-/// each goes.
+/// Forwards one datagram of each of a million clients, every other one IPv6, and passes each
+/// verdict on.
 fn datagrams(
     director: &mut Balancer,
     now: Millis,
@@ -70,7 +69,7 @@ fn datagrams(
     }
 }
 
-/// One test, since other threads would be measured with it.
+/// One test, since the memory of other threads would be measured too.
 #[test]
 fn a_million_flows_of_both_families_fit_their_memory_and_expire_in_bounded_turns() {
     let mut homes = vec![None; MILLION as usize];
@@ -89,7 +88,7 @@ fn a_million_flows_of_both_families_fit_their_memory_and_expire_in_bounded_turns
     expire_all(&mut director);
 }
 
-/// All end at once, and each turn has its budget all the same.
+/// All expire at the same time, and each turn keeps its budget.
 fn expire_all(director: &mut Balancer) {
     let mut left = director.snapshot().connections;
     while left > 0 {

@@ -50,35 +50,34 @@ reasons! {
         /// A chain of IPv6 extension headers that is too long, out of order, or holds a jumbo
         /// payload or nested fragments.
         ExtensionHeader = "extension_header",
-        /// An IPv6 extension header that is not walked: authentication, mobility and the like.
+        /// An unsupported IPv6 extension header: authentication, mobility and the like.
         Unsupported = "unsupported",
-        /// Neighbour discovery, router solicitations and multicast reports: what a kernel says on
+        /// Neighbour discovery, router solicitations and multicast reports, which a kernel sends on
         /// any IPv6 link.
         LinkNoise = "link_noise",
-        /// A fragment that goes nowhere: of ICMP, or its datagram's first one was refused, answered
-        /// or had no real server.
+        /// A fragment without a real server: of ICMP, or its datagram's first one was refused,
+        /// answered or had no real server.
         Fragment = "fragment",
-        /// A fragment that came before, exactly alike.
+        /// A fragment identical to an earlier one.
         FragmentDuplicate = "fragment_duplicate",
-        /// Fragments that overlap or contradict each other: nothing of their datagram passes.
+        /// Fragments that overlap or contradict each other: their whole datagram is dropped.
         FragmentOverlap = "fragment_overlap",
-        /// A datagram in too many fragments, or fragments that were held and had to give way to
-        /// newer ones.
+        /// A datagram in too many fragments, or held fragments that were evicted for newer ones.
         FragmentLimit = "fragment_limit",
-        /// Fragments that were held, and whose datagram's first one did not come in time.
+        /// Held fragments whose datagram's first one did not arrive in time.
         FragmentExpired = "fragment_expired",
-        /// A source address that no client can have: a virtual IP, multicast, broadcast, loopback,
-        /// unspecified, link-local or IPv4-mapped.
+        /// A source address that a client cannot have: a virtual IP, multicast, broadcast,
+        /// loopback, unspecified, link-local or IPv4-mapped.
         BadSource = "bad_source",
-        /// A destination that is no virtual IP of any service.
+        /// A destination that is not a virtual IP of any service.
         NotVip = "not_vip",
         /// No service listens there, and an answer was not allowed or over the rate limit.
         NoService = "no_service",
         /// The service has no usable real server, and an answer was not allowed or over the rate
         /// limit.
         NoRealServer = "no_real_server",
-        /// TCP that opens nothing and belongs to no connection, and an answer was not allowed or
-        /// over the rate limit.
+        /// TCP without a SYN that belongs to no connection, and an answer was not allowed or over
+        /// the rate limit.
         NoConnection = "no_connection",
         /// ICMP other than echo requests and errors.
         Icmp = "icmp",
@@ -88,11 +87,10 @@ reasons! {
         Protocol = "protocol",
         /// A tunnel error from a real server or a router on the way, counted by real server.
         TunnelError = "tunnel_error",
-        /// A tunnel error that quotes no packet which was sent: forged, or about a flow that is
-        /// forgotten.
+        /// A tunnel error that quotes no packet that was sent: forged, or about a forgotten flow.
         TunnelErrorUnverified = "tunnel_error_unverified",
-        /// A router's word that the path to a real server takes less, or a packet too large for it
-        /// whose sender was not told because that would have been over the rate limit.
+        /// An ICMP error that reports a smaller path MTU to a real server, or a packet above it
+        /// whose sender got no answer because of the rate limit.
         PathMtu = "path_mtu",
     }
 }

@@ -12,14 +12,14 @@ use crate::control::{
     Checks, DirectorStats, HostStatus, List, ListedCheck, ListedReal, ListedService, Use,
 };
 
-/// What the director reports.
+/// The figures of a director.
 #[derive(Clone, Debug)]
 pub struct DirectorPage {
     /// The program's version.
     pub version: String,
     /// Services and real servers, and drops by reason.
     pub list: List,
-    /// What the packet thread has done.
+    /// The packet thread's counters.
     pub stats: DirectorStats,
     /// The health checks.
     pub checks: Checks,
@@ -45,7 +45,7 @@ impl Collector for DirectorPage {
     }
 }
 
-/// The program and how long it has run.
+/// The program's version and uptime.
 pub(super) fn program(
     families: &mut Families<'_>,
     role: &str,
@@ -57,7 +57,7 @@ pub(super) fn program(
     families.gauge("uptime_seconds", "Seconds since the daemon was ready", uptime_seconds)
 }
 
-/// What is wrong with the host, by what it is about.
+/// The problems of the host, by subject.
 pub(super) fn host(families: &mut Families<'_>, host: &HostStatus) -> fmt::Result {
     let mut wrong: BTreeMap<&str, u64> = BTreeMap::new();
     for one in &host.wrong {
@@ -190,8 +190,8 @@ impl DirectorPage {
         families.counters("service_flood_packets", help, without)
     }
 
-    /// A figure of each real server. One that was removed and still has connections is left out:
-    /// it may be there twice.
+    /// A figure of each real server. A removed one that still has connections is left out: its
+    /// address may be listed twice.
     fn each_real<N>(
         &self,
         figure: impl Fn(&ListedReal) -> Option<N>,

@@ -9,7 +9,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 
-/// Writes families. One without series is left out, with its help text.
+/// Writes families. A family without series is left out, with its help text.
 #[derive(Debug)]
 pub(super) struct Families<'a>(pub(super) DescriptorEncoder<'a>);
 

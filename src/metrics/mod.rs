@@ -1,7 +1,7 @@
-//! Metrics: what a daemon reports, as a page that Prometheus scrapes.
+//! Metrics: a daemon's figures as a page that Prometheus scrapes.
 //!
-//! The page is made from the answers that the control socket gives, so both agree. Names and units
-//! follow <https://prometheus.io/docs/practices/naming/>. `docs/metrics.md` lists them.
+//! The page is made from the control socket's answers, so both agree. Names and units follow
+//! <https://prometheus.io/docs/practices/naming/>. `docs/metrics.md` lists them.
 
 mod director;
 mod families;
@@ -22,10 +22,10 @@ pub use director::DirectorPage;
 pub use process::Process;
 pub use realserver::RealServerPage;
 
-/// The prefix of all names but those of the process.
+/// The prefix of all names except the process's.
 const PREFIX: &str = "vstun";
 
-/// How a page is written.
+/// The text format of a page.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Format {
     /// Prometheus's text format, version 0.0.4.
@@ -35,7 +35,7 @@ pub enum Format {
 }
 
 impl Format {
-    /// The format for an HTTP `Accept` header: OpenMetrics where the client names its media type
+    /// The format for an HTTP `Accept` header: OpenMetrics if the client names its media type
     /// without refusing it (`q=0`), the Prometheus text otherwise.
     #[must_use]
     pub fn accepted(accept: &str) -> Self {

@@ -1,4 +1,4 @@
-//! The daemon's process, by the names that Prometheus's own client libraries use.
+//! The daemon's process, with the names of Prometheus's own client libraries.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use prometheus_client::encoding::DescriptorEncoder;
 
 use super::families::Families;
 
-/// What the process has used.
+/// The process's resource usage.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Process {
     /// Seconds of CPU, in user space and in the kernel.
@@ -18,7 +18,7 @@ pub struct Process {
     pub start_time_seconds: f64,
     /// Open files and sockets.
     pub open_fds: u64,
-    /// The bound of those (`RLIMIT_NOFILE`).
+    /// The limit of them (`RLIMIT_NOFILE`).
     pub max_fds: u64,
 }
 

@@ -10,12 +10,12 @@ use super::families::Families;
 use super::turns;
 use crate::control::RealServerStats;
 
-/// What a real server reports.
+/// The figures of a real server.
 #[derive(Clone, Debug)]
 pub struct RealServerPage {
     /// The program's version.
     pub version: String,
-    /// What the packet thread has done.
+    /// The packet thread's counters.
     pub stats: RealServerStats,
 }
 

@@ -1,4 +1,4 @@
-//! The turns of a packet thread: while one lasts, no other packet is looked at.
+//! The turns of a packet thread; other packets wait during a turn.
 
 use std::fmt;
 

@@ -21,7 +21,7 @@ pub(crate) fn hosts() {
         ip link set eth0 up; ip link set eth1 up
         ip -n client link set eth0 up; ip -n real link set eth0 up
     ");
-    // Link-local addresses leave their tentative state by themselves.
+    // Link-local addresses leave the tentative state by themselves.
     wait_for("test $(ip -6 addr show scope link -tentative | grep -c inet6) = 2");
 }
 
@@ -35,7 +35,7 @@ pub(crate) fn desired() -> DesiredDirector {
     }
 }
 
-/// Stands in for the packet loop's device, which is made between planning and installing.
+/// Replaces the packet loop's device, which the daemon creates between planning and installing.
 pub(crate) fn tun() {
     sh("ip tuntap add vstun0 mode tun");
 }
@@ -53,7 +53,7 @@ pub(crate) async fn start(desired: &DesiredDirector) -> Session {
     session
 }
 
-/// Why it does not start.
+/// The reason why it does not start.
 async fn refused(desired: &DesiredDirector) -> String {
     let mut session = Session::open(Path::new(CONTROL)).unwrap();
     format!("{:#}", session.plan_director(desired).await.unwrap_err())
@@ -90,7 +90,7 @@ fn after_undo_the_host_is_as_before() {
 }
 
 #[test]
-fn a_device_that_goes_first_is_no_failure() {
+fn a_device_removed_before_the_undo_is_no_failure() {
     alone("director::a_device_that_goes_first_is_no_failure", || {
         hosts();
         let before = picture();
@@ -133,7 +133,7 @@ fn the_uplink_answers_arp_until_undone() {
 }
 
 #[test]
-fn neighbours_that_knew_another_are_told() {
+fn neighbours_with_another_cached_address_are_updated() {
     alone("director::neighbours_that_knew_another_are_told", || {
         hosts();
         sh("ip -n client neigh add 10.1.0.10 lladdr 02:00:00:00:00:99 dev eth0 nud stale");
@@ -261,7 +261,7 @@ fn a_link_that_flaps_is_announced_again() {
 }
 
 #[test]
-fn a_reload_makes_the_difference() {
+fn a_reload_installs_the_difference() {
     alone("director::a_reload_makes_the_difference", || {
         hosts();
         let before = picture();

@@ -1,4 +1,4 @@
-//! A director with IPv6, beside IPv4 and alone, on the hosts of `director`:
+//! A director with IPv6, with and without IPv4, on the hosts of `director`:
 //!
 //! ```text
 //!   this namespace: eth0 2001:db8:1::1/64 ─── 2001:db8:1::2/64 eth0 :client
@@ -19,7 +19,7 @@ use vstun::sys::tun::Tun;
 pub(crate) const VIP: &str = "2001:db8:1::10";
 const REAL: &str = "2001:db8:2::2";
 
-/// How the host is made to forward: `force_forwarding` where the kernel has it, or
+/// The setting that makes the host forward: `force_forwarding` if the kernel has it, else
 /// `all/forwarding`.
 const VARIANTS: [bool; 2] = [false, true];
 
@@ -33,7 +33,7 @@ pub(crate) fn hosts6() {
     ");
 }
 
-/// A kernel older than Linux 6.17 has no such setting.
+/// Simulates a kernel older than Linux 6.17, without this setting.
 pub(crate) fn without_force_forwarding() {
     sh("
         file=/proc/sys/net/ipv6/conf/eth0/force_forwarding
@@ -204,7 +204,7 @@ fn packets_come_out_of_the_tun() {
     });
 }
 
-/// What has come already; the kernel's own multicast reports, which come as well, are left out.
+/// The packets received so far, without the kernel's own multicast reports.
 fn packets_for_the_vip(tun: &Tun) -> Vec<Vec<u8>> {
     let vip = VIP.parse::<std::net::Ipv6Addr>().unwrap().octets();
     let mut frame = [0; 2000];
@@ -241,7 +241,7 @@ fn the_uplink_answers_neighbour_discovery_until_undone() {
 }
 
 #[test]
-fn neighbours_that_knew_another_are_told() {
+fn neighbours_with_another_cached_address_are_updated() {
     alone("director6::neighbours_that_knew_another_are_told", || {
         hosts6();
         let forget =
@@ -251,7 +251,7 @@ fn neighbours_that_knew_another_are_told() {
         run(async {
             let mut session = start(&dual()).await;
             until(&told).await;
-            // And once more after the link was down.
+            // And again after the link was down.
             sh("ip link set eth0 down; ip link set eth0 up");
             sh("ip addr add 2001:db8:1::1/64 dev eth0 nodad");
             sh(&forget);
@@ -304,7 +304,7 @@ fn another_host_with_the_address_is_named_and_refused() {
     });
 }
 
-/// The sources that the session tells of next; a test that waits for them in vain ends.
+/// The next sources that the session reports; fails after a time limit.
 async fn news(session: &mut Session) -> OuterSources {
     let patience = std::time::Duration::from_secs(20);
     let told = tokio::time::timeout(patience, session.follow()).await;
@@ -313,7 +313,7 @@ async fn news(session: &mut Session) -> OuterSources {
 }
 
 #[test]
-fn a_changed_source_address_is_told() {
+fn a_changed_source_address_is_reported() {
     alone("director6::a_changed_source_address_is_told", || {
         hosts6();
         let real = REAL.parse().unwrap();
@@ -327,7 +327,7 @@ fn a_changed_source_address_is_told() {
             let route = format!("ip -6 route show {VIP} proto 176 | grep -q 'src 2001:db8:2::3'");
             until(&route).await;
 
-            // Given up and taken up again, it has missed nothing.
+            // If the future is dropped and called again, it has missed nothing.
             sh("ip addr del 2001:db8:2::3/64 dev eth1");
             drop(tokio::time::timeout(std::time::Duration::ZERO, session.follow()).await);
             assert_eq!(news(&mut session).await, [].into(), "no route");
@@ -369,7 +369,7 @@ fn a_director_starts_while_its_only_usable_address_is_link_local() {
 }
 
 #[test]
-fn a_source_that_loses_its_place_in_the_route_gets_it_back() {
+fn a_source_is_restored_in_the_route() {
     alone("director6::a_source_that_loses_its_place_in_the_route_gets_it_back", || {
         hosts6();
         run(async {
@@ -413,7 +413,7 @@ fn a_reload_adds_and_removes_ipv6() {
     });
 }
 
-/// Those that are no matter of the TUN, which goes.
+/// The settings without those of the TUN, which is removed.
 fn settings() -> String {
     sh("sysctl -a -r '^net' 2>/dev/null | grep -v vstun0; ip -6 route show table all")
 }
@@ -486,7 +486,7 @@ fn with_neighbour_routes() -> DesiredDirector {
 }
 
 #[test]
-fn neighbours_are_reached_by_way_of_themselves_and_all_is_as_before_in_the_end() {
+fn neighbour_routes_are_installed_and_undone() {
     alone(
         "director6::neighbours_are_reached_by_way_of_themselves_and_all_is_as_before_in_the_end",
         || {
@@ -506,14 +506,14 @@ fn neighbours_are_reached_by_way_of_themselves_and_all_is_as_before_in_the_end()
                 session.undo().await.unwrap();
             });
             no_tun();
-            // What pings have learnt is the kernel's own.
+            // Neighbour entries that pings created are the kernel's own.
             sh("ip neigh flush all");
             assert_same(&before, &picture());
         },
     );
 }
 
-/// A route to one address hides every route to its network.
+/// A route to a single address hides every route to its network.
 #[test]
 fn a_real_server_that_moves_behind_a_router_is_found_there() {
     alone("director6::a_real_server_that_moves_behind_a_router_is_found_there", || {
@@ -533,7 +533,7 @@ fn a_real_server_that_moves_behind_a_router_is_found_there() {
                 told = session.follow() => panic!("{told:?}"),
                 () = until("ip route get 10.2.0.2 | grep -q 'via 10.2.0.2 dev eth1'") => {}
             }
-            // A second address of the network's takes nothing away; only a router in between does.
+            // A second address on the network changes nothing; only a router in between does.
             sh("ip route add 10.2.0.0/25 via 10.9.0.2 dev eth1");
             tokio::select! {
                 told = session.follow() => panic!("{told:?}"),

@@ -1,4 +1,4 @@
-//! What a killed daemon leaves, and who takes it away.
+//! What a killed daemon leaves on the host, and its removal.
 
 use std::path::Path;
 
@@ -93,7 +93,7 @@ fn a_setting_changed_by_others_stays() {
 }
 
 #[test]
-fn a_state_file_of_another_namespace_is_not_acted_upon() {
+fn a_state_file_of_another_namespace_is_ignored() {
     const TEST: &str = "leftovers::a_state_file_of_another_namespace_is_not_acted_upon";
     alone(TEST, || {
         if victim() {

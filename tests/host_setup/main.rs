@@ -1,8 +1,7 @@
-//! The daemons' host set-up and its undoing, and the raw sockets, on real kernels' tables in
+//! The daemons' host set-up and its undo, and the raw sockets, with a real kernel's tables in
 //! private namespaces.
 //!
-//! Each test runs this binary again inside `unshare`, for itself alone. Without root it takes a
-//! user namespace too.
+//! Each test runs this binary again inside `unshare`. Without root it uses a user namespace too.
 #![allow(clippy::unwrap_used)]
 
 mod director;

@@ -1,4 +1,4 @@
-//! Private network and mount namespaces for tests, made by the test itself.
+//! Private network and mount namespaces, created by the test itself.
 
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader};
@@ -15,11 +15,11 @@ const ERRAND: &str = "VSTUN_TEST_ERRAND";
 /// The longest that anything waited for may take.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Runs `body` in namespaces of its own, by running this test's binary again for this one test.
+/// Runs `body` in new namespaces, by running this test binary again for this one test.
 pub(crate) fn alone(test: &str, body: fn()) {
     if std::env::var_os(INSIDE).is_some() {
         if !victim() && errand().is_none() {
-            // `ip netns` and control sockets stay in here.
+            // `ip netns` and control sockets stay in this namespace.
             sh("mount -t tmpfs tmpfs /run && ip link set lo up");
         }
         return body();
@@ -44,13 +44,13 @@ pub(crate) fn victim() -> bool {
     std::env::var_os(VICTIM).is_some()
 }
 
-/// Says that the victim has done its work, and waits for its end.
+/// Signals that the victim is ready, and waits to be killed.
 pub(crate) async fn await_the_kill() {
     println!("\nready");
     std::future::pending::<()>().await;
 }
 
-/// Runs the test's body again as the victim, calls `meanwhile` with its process number once it is
+/// Runs the test's body again as the victim, calls `meanwhile` with its process ID once it is
 /// ready, and kills it.
 pub(crate) fn kill_one(test: &str, meanwhile: impl FnOnce(u32)) {
     let mut child = Command::new(std::env::current_exe().expect("a test has a binary"))
@@ -69,12 +69,13 @@ pub(crate) fn kill_one(test: &str, meanwhile: impl FnOnce(u32)) {
     assert!(ready, "the victim failed before it was killed");
 }
 
-/// What this process was sent into another namespace for.
+/// The argument with which this process was sent into another namespace.
 pub(crate) fn errand() -> Option<String> {
     std::env::var(ERRAND).ok()
 }
 
-/// Runs the test's body again in the named network namespace, where [`errand`] says what for.
+/// Runs the test's body again in the named network namespace; there [`errand`] returns the
+/// argument.
 pub(crate) fn send_into(namespace: &str, test: &str, errand: &str) {
     let output = Command::new("ip")
         .args(["netns", "exec", namespace])
@@ -86,7 +87,7 @@ pub(crate) fn send_into(namespace: &str, test: &str, errand: &str) {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// Runs a shell script; gives what it prints.
+/// Runs a shell script; returns its output.
 pub(crate) fn sh(script: &str) -> String {
     let output = Command::new("sh").args(["-ec", script]).output().expect("sh is there");
     let errors = String::from_utf8_lossy(&output.stderr);
@@ -94,7 +95,7 @@ pub(crate) fn sh(script: &str) -> String {
     String::from_utf8(output.stdout).expect("text")
 }
 
-/// What the operator's command says; an error where it fails.
+/// The output of `vstun cleanup`; an error if it fails.
 pub(crate) fn cleanup(control: &str) -> Result<String, String> {
     let output = Command::new(env!("CARGO_BIN_EXE_vstun"))
         .args(["--socket", control, "cleanup"])
@@ -104,21 +105,21 @@ pub(crate) fn cleanup(control: &str) -> Result<String, String> {
     if output.status.success() { Ok(text(output.stdout)) } else { Err(text(output.stderr)) }
 }
 
-/// Everything about a host's network that the program could have changed, and the files it could
-/// have left.
+/// Everything about a host's network that the program could change, and the files that it could
+/// leave.
 pub(crate) fn picture() -> String {
     let mut picture = String::new();
     for look in [
         "ip -d addr",
         "ip maddr",
         "ip route show table all",
-        // Learnt routes grow older.
+        // Learnt routes have an age.
         "ip -6 route show table all | sed -E 's/ expires [0-9]+sec//'",
         "ip rule",
         "ip -6 rule",
         "ip neigh show proxy",
         "ip -6 neigh show proxy",
-        // The kernel draws the reachable time anew every five minutes.
+        // The kernel randomises the reachable time every five minutes.
         "ip ntable | sed -E 's/ (reachable|refcnt) [0-9]+//g'",
         "sysctl -a -r '^net' 2>/dev/null",
         "find /run",
@@ -138,7 +139,7 @@ pub(crate) fn assert_same(before: &str, after: &str) {
     assert_eq!(before, after, "lines are repeated or in another order");
 }
 
-/// Runs a future as the control thread does.
+/// Runs a future like the control thread.
 pub(crate) fn run<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -156,7 +157,7 @@ pub(crate) async fn until(script: &str) {
     }
 }
 
-/// Waits until the script succeeds: some changes take the kernel a moment.
+/// Waits until the script succeeds: the kernel makes some changes with a delay.
 pub(crate) fn wait_for(script: &str) {
     run(until(script));
 }

@@ -133,7 +133,7 @@ async fn start_unchecked() -> Session {
     session
 }
 
-/// Routes without what a copy changes: who made it, where it is, the MSS.
+/// Routes without the fields that a copy changes: protocol, table, MSS.
 pub(crate) fn plain(routes: &str) -> Vec<String> {
     let mut lines: Vec<String> = routes
         .lines()
@@ -168,7 +168,7 @@ fn copies_follow_route_changes_and_new_interfaces() {
                     ip route show table 17600 | grep -q 198.18.0.0/15
                 ") => {}
             }
-            // Dropped and called again, it has missed nothing.
+            // If the future is dropped and called again, it has missed nothing.
             sh("ip route del 198.18.0.0/15; ip link add late type veth peer name later");
             tokio::select! {
                 told = session.follow() => panic!("{told:?}"),
@@ -220,7 +220,7 @@ fn the_server_does_not_answer_arp_for_the_vip() {
             session.undo().await.unwrap();
         });
         no_tun();
-        // The same without us: it would answer.
+        // Without the set-up the kernel would answer.
         sh("ip addr add 192.0.2.10/32 dev lo");
         let seen = asked();
         assert!(seen.contains("lladdr"), "{seen}");

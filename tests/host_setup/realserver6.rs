@@ -145,7 +145,7 @@ fn routes_for_other_sources_are_not_copied() {
         run(async {
             let mut session = start(&dual()).await;
             let copied = sh("ip -6 route show table 17600");
-            // A kernel may be without CONFIG_IPV6_SUBTREES.
+            // A kernel may lack CONFIG_IPV6_SUBTREES.
             let specific =
                 copied.contains("2001:db8:a::/64 from 2001:db8:9::/64 via 2001:db8:2::1");
             assert_eq!(specific, subtrees.is_empty(), "{copied}");
@@ -163,7 +163,8 @@ fn copies_follow_route_changes() {
         let before = picture();
         run(async {
             let mut session = start(&dual()).await;
-            // From one way to two, then to another single one; into a refusal; and back.
+            // From one next hop to two, then to another single one; to an unreachable route; and
+            // back.
             let changes = [
                 ("ip -6 route append default via 2001:db8:2::7", "nexthop via 2001:db8:2::7.*", 2),
                 (
@@ -220,7 +221,7 @@ fn the_server_does_not_answer_neighbour_discovery_for_the_vip() {
             session.undo().await.unwrap();
         });
         no_tun();
-        // On the interface itself it would.
+        // For an address on the interface itself the kernel would answer.
         sh(&format!("ip addr add {VIP}/128 dev eth0 nodad"));
         let seen = asked();
         assert!(seen.contains("lladdr"), "{seen}");

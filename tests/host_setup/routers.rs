@@ -1,4 +1,5 @@
-//! Default routes learnt from router advertisements (RFC 4861), which forwarding puts in danger.
+//! Default routes from router advertisements (RFC 4861), which the kernel drops when forwarding is
+//! enabled.
 
 use std::net::{Ipv6Addr, SocketAddrV6};
 
@@ -9,8 +10,8 @@ use super::director6::{dual, hosts6, start, without_force_forwarding};
 use super::net::{alone, assert_same, errand, picture, run, send_into, sh, until, wait_for};
 use super::{realserver, realserver6};
 
-/// Sends a router advertisement out of `eth0` of this namespace. The errand: from which address,
-/// with how many seconds to live and which preference (RFC 4191 2.2: 8 is high, 0 medium).
+/// Sends a router advertisement out of `eth0` of this namespace. The errand: source address,
+/// lifetime in seconds, and preference (RFC 4191 2.2: 8 is high, 0 medium).
 fn advertise(errand: &str) {
     let words: Vec<&str> = errand.split(' ').collect();
     let [from, life, preference] = words[..] else { panic!("{errand}") };
@@ -20,15 +21,14 @@ fn advertise(errand: &str) {
     let link: u32 = sh("cat /sys/class/net/eth0/ifindex").trim().parse().unwrap();
     socket.set_multicast_hops_v6(255).unwrap();
     socket.bind(&SocketAddrV6::new(from, 0, 0, link).into()).unwrap();
-    // Type 134, its checksum to be filled in by the kernel, hop limit 64, flags, lifetime, no
-    // times.
+    // Type 134, a checksum for the kernel to fill in, hop limit 64, flags, lifetime, no times.
     let flags = preference.parse().unwrap();
     let message = [134, 0, 0, 0, 64, flags, high, low, 0, 0, 0, 0, 0, 0, 0, 0];
     let all_nodes = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
     socket.send_to(&message, &SocketAddrV6::new(all_nodes, 0, 0, link).into()).unwrap();
 }
 
-/// A router for half an hour.
+/// A router with a lifetime of half an hour.
 const ROUTER: &str = "fe80::1 1800 0";
 const LEARNT: &str = "ip -6 route show default | grep -q 'via fe80::.* dev eth0 proto ra'";
 
@@ -44,7 +44,7 @@ fn survives_start_and_stop(test: &str) {
     run(async {
         let mut session = start(&dual()).await;
         sh(LEARNT);
-        // And where it is lost, it is learnt again.
+        // If it is lost, it is learnt again.
         sh("ip -6 route del default");
         send_into("client", test, ROUTER);
         until(LEARNT).await;
@@ -75,7 +75,7 @@ fn a_learnt_default_route_survives_forwarding_everywhere() {
             return advertise(&errand);
         }
         hosts6();
-        // Undoing writes to it last, which would purge the route anew.
+        // The undo writes to it last, which would purge the route again.
         sh("sysctl -qw net.ipv6.conf.eth1.forwarding=1");
         without_force_forwarding();
         survives_start_and_stop(TEST);
@@ -134,7 +134,7 @@ fn learnt_default_routers_are_copied_in_their_order() {
             );
             assert!(copy("via fe80::1 ").contains("metric 1025"), "{copies}");
             assert_eq!(copies.matches("advmss 1420").count(), 2, "{copies}");
-            // It says that it is a router no more, then the other.
+            // One stops being a router, then the other.
             for router in ["fe80::2", "fe80::1"] {
                 send_into("router", TEST, &format!("{router} 0 0"));
                 let gone =

@@ -1,5 +1,5 @@
-//! One packet that the kernel refuses takes none of its batch with it, and is told once:
-//! `sys::raw::Batch` on a private namespace's own routes, firewall and interfaces.
+//! A packet that the kernel refuses does not affect the rest of its batch, and is reported once:
+//! `sys::raw::Batch` with a private namespace's own routes, firewall and interfaces.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::net::{alone, sh};
 use vstun::sys::raw::{Batch, Datagrams, HEADROOM, Message, Received, Receiver, Sender};
 
-/// As the director has it.
+/// As in the director.
 const BATCH: usize = 64;
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -16,12 +16,12 @@ const HERE: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 9, 0, 1));
 const HERE_V6: Ipv6Addr = Ipv6Addr::new(0xfd09, 0, 0, 0, 0, 0, 0, 1);
 const ELSEWHERE: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 8, 0, 2));
 
-/// Packets made by hand: each has a header and a number that names it, in two buffers.
+/// Hand-made packets: each has a header and a unique number, in two buffers.
 struct Packets {
     batch: Batch,
     headers: Vec<u8>,
     payloads: Vec<u8>,
-    /// Where each packet's header starts.
+    /// The offset of each packet's header.
     starts: Vec<usize>,
 }
 
@@ -36,7 +36,7 @@ impl Packets {
         Self { batch: Batch::new(BATCH), headers, payloads, starts }
     }
 
-    /// Queues a packet of that many bytes without its header; gives its number.
+    /// Queues a packet with this payload length; returns its number.
     fn push(&mut self, destination: IpAddr, len: usize) -> u32 {
         self.push_with(destination, len, true)
     }
@@ -54,7 +54,7 @@ impl Packets {
                 self.headers.extend(destination.octets());
             }
             IpAddr::V6(destination) => {
-                // RFC 8200: of this the kernel fills in nothing.
+                // RFC 8200: the kernel fills in nothing.
                 let [high, low] = u16::try_from(len).unwrap().to_be_bytes();
                 self.headers.extend([0x60, 0, 0, 0, high, low, 4, 64]);
                 self.headers.extend(HERE_V6.octets());
@@ -68,7 +68,7 @@ impl Packets {
         number
     }
 
-    /// Sends the queue; gives each failure that was told: the packet's number and its errno.
+    /// Sends the queue; returns each reported failure: the packet's number and its errno.
     fn flush(&mut self, sender: &Sender) -> Vec<(u32, i32)> {
         let mut told = Vec::new();
         self.batch.flush(sender, &self.headers, &self.payloads, |message, error| {
@@ -88,8 +88,8 @@ fn receivers() -> Vec<Receiver> {
     receivers
 }
 
-/// The numbers of the next packets received, in their order within each family, those of IPv4
-/// first; and their lengths.
+/// The numbers of the next received packets, in order within each family, IPv4 first; and their
+/// lengths.
 fn received(receivers: &[Receiver], wanted: usize) -> Vec<(u32, usize)> {
     let start = Instant::now();
     let (mut v4, mut v6) = (Vec::new(), Vec::new());
@@ -117,10 +117,10 @@ fn received(receivers: &[Receiver], wanted: usize) -> Vec<(u32, usize)> {
     [v4, v6].concat()
 }
 
-/// A refused packet: where to, its length without its header, and why.
+/// A refused packet: destination, payload length, and errno.
 type Refused = (IpAddr, usize, i32);
 
-/// What is not sent, by family.
+/// The packets that cannot be sent, by family.
 fn refused() -> [Vec<Refused>; 2] {
     let v4 = |third, last| IpAddr::from([10, 9, third, last]);
     let v6 = |third, last| IpAddr::from([0xfd09, 0, 0, third, 0, 0, 0, last]);
@@ -153,15 +153,15 @@ fn network() {
              add rule inet firewall output ip6 daddr fd09::4 drop'");
 }
 
-/// Fills the queue with good packets and, between them, refused ones, and sends it.
+/// Fills the queue with good packets and refused ones between them, and sends it.
 fn send_refused_among_good(targets: &[(IpAddr, Vec<Refused>)]) {
     let (sender, receivers) = (Sender::open().unwrap(), receivers());
     let mut packets = Packets::new();
     let (mut good, mut bad) = (Vec::new(), Vec::new());
     let mut turn = targets.iter().cycle();
     let mut count = 0;
-    // Good ones before, between and after; at the end two failures in a row, the last of them the
-    // queue's last.
+    // Good ones before, between and after; at the end two failures in a row, the last of them at
+    // the end of the queue.
     while packets.batch.len() < BATCH - 2 {
         let (here, refused) = turn.next().unwrap();
         let (destination, len, errno) = refused[count / targets.len() % refused.len()];
@@ -174,7 +174,7 @@ fn send_refused_among_good(targets: &[(IpAddr, Vec<Refused>)]) {
         bad.push((destination.is_ipv6(), packets.push(destination, len), errno));
     }
     assert!(packets.batch.is_full());
-    // Each family is sent at once, IPv4 first.
+    // Each family is sent in one call, IPv4 first.
     good.sort_by_key(|(v6, ..)| *v6);
     bad.sort_by_key(|(v6, ..)| *v6);
 
@@ -190,7 +190,7 @@ fn send_refused_among_good(targets: &[(IpAddr, Vec<Refused>)]) {
 }
 
 #[test]
-fn a_refused_packet_is_told_once_and_the_rest_arrives() {
+fn a_refused_packet_is_reported_once_and_the_rest_arrives() {
     alone("send_batch::a_refused_packet_is_told_once_and_the_rest_arrives", || {
         network();
         let [v4, v6] = refused();
@@ -200,10 +200,10 @@ fn a_refused_packet_is_told_once_and_the_rest_arrives() {
     });
 }
 
-/// RFC 4213 section 3.2.2, and what `balancer::outer` builds on: without DF the kernel cuts what
-/// its path does not take.
+/// RFC 4213 section 3.2.2, on which `balancer::outer` relies: without DF the kernel fragments
+/// packets above the path MTU.
 #[test]
-fn a_path_s_mtu_refuses_what_has_dont_fragment_and_cuts_the_rest() {
+fn a_path_mtu_refuses_packets_with_df_and_fragments_the_others() {
     alone("send_batch::a_path_s_mtu_refuses_what_has_dont_fragment_and_cuts_the_rest", || {
         network();
         sh("ip route change local 10.9.0.1 dev lo table local mtu 600");
@@ -218,10 +218,10 @@ fn a_path_s_mtu_refuses_what_has_dont_fragment_and_cuts_the_rest() {
 }
 
 #[test]
-fn a_full_send_buffer_is_told_for_each_packet() {
+fn a_full_send_buffer_is_reported_for_each_packet() {
     alone("send_batch::a_full_send_buffer_is_told_for_each_packet", || {
-        // Packets wait, at the expense of the sending socket, for a hardware address that nobody
-        // tells.
+        // Packets are queued, charged to the sending socket, until a hardware address is resolved,
+        // which no host answers for.
         sh("ip link add v0 mtu 65535 type veth peer name v1 mtu 65535
             for n in v0 v1; do sysctl -qw net.ipv6.conf.$n.disable_ipv6=1; done
             sysctl -qw net.ipv4.neigh.v0.unres_qlen_bytes=1000000000 net.ipv4.neigh.v0.retrans_time_ms=1000000
@@ -230,7 +230,7 @@ fn a_full_send_buffer_is_told_for_each_packet() {
         let len = 60_000;
         let sender = Sender::open().unwrap();
         let (mut kept, mut told) = (0, Vec::new());
-        // As many as the buffer holds without any of the kernel's own bytes, and so too many.
+        // As many as would fill the buffer without the kernel's overhead, and so too many.
         for _ in 0..=sender.buffer().unwrap() / len / BATCH {
             let mut packets = Packets::new();
             for _ in 0..BATCH {
@@ -245,7 +245,7 @@ fn a_full_send_buffer_is_told_for_each_packet() {
         assert!(kept > 0 && !told.is_empty(), "{kept} kept, {} told", told.len());
         assert!(told.iter().all(|(_, errno)| *errno == libc::EAGAIN), "{told:?}");
 
-        // What was not told to have failed does leave; ARP's few bytes beside it are no packet's.
+        // Packets that were not reported as failed are sent; ARP's few bytes are not a packet's.
         sh("ip neigh replace 10.8.0.2 lladdr 02:00:00:00:00:02 dev v0");
         let bytes = sh("ip -s -j link show v0 | jq '.[0].stats64.tx.bytes'");
         let bytes: usize = bytes.trim().parse().unwrap();
@@ -258,7 +258,7 @@ fn a_full_send_buffer_is_told_for_each_packet() {
     });
 }
 
-/// One IPv6 packet without data from `source`: what the kernel says to it.
+/// Sends one IPv6 packet without data from `source`; returns the kernel's errno.
 fn send_v6(sender: &Sender, source: Ipv6Addr, destination: Ipv6Addr) -> Option<i32> {
     let mut packet = vec![0x60, 0, 0, 0, 0, 0, 41, 64];
     packet.extend(source.octets());
@@ -271,7 +271,7 @@ fn send_v6(sender: &Sender, source: Ipv6Addr, destination: Ipv6Addr) -> Option<i
 }
 
 #[test]
-fn a_source_told_to_the_kernel_finds_the_route_and_leaves_the_header_alone() {
+fn a_bound_source_finds_the_route_and_leaves_the_header_unchanged() {
     alone(
         "send_batch::a_source_told_to_the_kernel_finds_the_route_and_leaves_the_header_alone",
         || {

@@ -1,8 +1,8 @@
-//! Rust source as the layer rules see it: words and paths, without comments, literals and test
+//! Rust source as the layer rules use it: words and paths, without comments, literals and test
 //! code.
 //!
-//! A lexer of the little that is needed, not a parser: it knows comments, strings, characters and
-//! lifetimes, so that a word in a text is not taken for code.
+//! A minimal lexer, not a parser: it recognises comments, strings, characters and lifetimes, so
+//! that a word in a text is not taken for code.
 
 /// One token and the line it is on.
 #[derive(Clone, Debug)]
@@ -17,7 +17,7 @@ pub(crate) struct Token {
 pub(crate) struct Path {
     pub(crate) line: usize,
     pub(crate) segments: Vec<String>,
-    /// Whether the word `use` stands before it.
+    /// Whether it is part of a `use`.
     pub(crate) imported: bool,
 }
 
@@ -38,7 +38,7 @@ struct Lexer<'a> {
 }
 
 impl Lexer<'_> {
-    /// The next token; `Some(None)` for what is skipped, `None` at the end.
+    /// The next token; `Some(None)` for skipped text, `None` at the end.
     fn token(&mut self) -> Option<Option<Token>> {
         let first = self.rest.chars().next()?;
         let literal = self.literal_len();
@@ -124,7 +124,7 @@ fn quote_len(text: &str) -> usize {
     }
 }
 
-/// The length of a string's inside and its closing quote.
+/// The length of a string's content and its closing quote.
 fn string_body_len(text: &str) -> usize {
     let mut escaped = false;
     for (at, c) in text.char_indices() {
@@ -155,7 +155,7 @@ pub(crate) fn without_tests(tokens: &[Token]) -> Vec<Token> {
     kept
 }
 
-/// What follows the item that starts here: it ends with a `;` outside of brackets, or with its
+/// The tokens after the item that starts here: it ends with a `;` outside of brackets, or with its
 /// block.
 fn after_item(tokens: &[Token]) -> &[Token] {
     let mut depth = 0_i32;
@@ -186,7 +186,7 @@ pub(crate) fn paths(tokens: &[Token]) -> Vec<Path> {
     found
 }
 
-/// Follows one path from `at`, behind the segments `before`; returns where it ends.
+/// Parses one path from `at`, after the segments `before`; returns the index of its end.
 fn walk(
     tokens: &[Token],
     mut at: usize,

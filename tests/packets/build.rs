@@ -1,5 +1,5 @@
-//! Packets of either family in one line each: built by etherparse, then bent where a row wants them
-//! bent.
+//! Packets of either family in one line each: built by etherparse, then modified if a test wants a
+//! faulty one.
 #![allow(clippy::unwrap_used)]
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -15,8 +15,7 @@ pub(crate) const ROUTING: u8 = 43;
 pub(crate) const FRAGMENT: u8 = 44;
 pub(crate) const DESTINATION_OPTIONS: u8 = 60;
 
-/// Of which version a packet is. What a table says of one family it says of the other, unless it is
-/// asked.
+/// A packet's IP version. Tables apply to both families unless they ask.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(crate) enum Family {
     V4,
@@ -25,7 +24,7 @@ pub(crate) enum Family {
 
 pub(crate) const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
 
-/// The four kinds of tunnel: the client's packet, and the packet around it.
+/// The four combinations of families: the client's packet, and the outer packet.
 pub(crate) const MIXES: [(Family, Family); 4] = [
     (Family::V4, Family::V4),
     (Family::V6, Family::V6),
@@ -65,7 +64,7 @@ impl Family {
         self.address([10, 0, 0, 1], [0xfd00, 0, 0, 0, 0, 0, 0, 1])
     }
 
-    /// The real server of that number.
+    /// The real server with that number.
     pub(crate) fn real(self, number: u8) -> IpAddr {
         self.address([10, 0, 0, number], [0xfd00, 0, 0, 0, 0, 0, 0, number.into()])
     }
@@ -144,7 +143,7 @@ impl Family {
     }
 }
 
-/// A packet in the making.
+/// A packet under construction.
 #[derive(Clone, Debug)]
 pub(crate) struct Ip {
     family: Family,
@@ -159,7 +158,7 @@ pub(crate) struct Ip {
     /// IPv4's fragment offset in bytes, and whether more follow.
     piece: (u16, bool),
     options: Vec<u8>,
-    /// Number, and all but the byte that names the next.
+    /// Number, and the header without the byte that names the next one.
     extensions: Vec<(u8, Vec<u8>)>,
     transport: Transport,
     data: Vec<u8>,
@@ -174,7 +173,7 @@ enum Transport {
     Icmp(u8, u8, [u8; 4]),
 }
 
-/// A change to the finished bytes.
+/// A modification of the finished bytes.
 #[derive(Clone, Debug)]
 enum Bend {
     Set(usize, u8),
@@ -197,7 +196,7 @@ impl Ip {
         self
     }
 
-    /// The protocol number, whatever follows.
+    /// Sets the protocol number, whatever follows.
     pub(crate) fn protocol(mut self, number: u8) -> Self {
         self.protocol = number;
         self
@@ -235,8 +234,8 @@ impl Ip {
         self
     }
 
-    /// An IPv6 extension header: what follows its first two bytes, six bytes and any number of
-    /// eights.
+    /// Adds an IPv6 extension header: the bytes after its first two; six bytes plus a multiple of
+    /// eight.
     pub(crate) fn extension(mut self, kind: u8, body: &[u8]) -> Self {
         assert_eq!(self.family, Family::V6);
         assert_eq!(body.len() % 8, 6, "whole units");
@@ -277,7 +276,7 @@ impl Ip {
         }
     }
 
-    /// As the real server's answer goes: addresses and ports swapped.
+    /// As in the real server's answer: addresses and ports swapped.
     pub(crate) fn backwards(mut self) -> Self {
         std::mem::swap(&mut self.source, &mut self.destination);
         if !matches!(self.transport, Transport::Icmp(..)) {
@@ -311,7 +310,7 @@ impl Ip {
         self
     }
 
-    /// Another TCP header altogether.
+    /// Replaces the TCP header.
     pub(crate) fn tcp_header(mut self, header: TcpHeader) -> Self {
         *self.tcp() = header;
         self
@@ -339,7 +338,7 @@ impl Ip {
         self
     }
 
-    /// Sets a byte of the finished packet; checksums stay as they were.
+    /// Sets a byte of the finished packet; checksums stay as they are.
     pub(crate) fn set(self, at: usize, byte: u8) -> Self {
         self.bend(Bend::Set(at, byte))
     }
@@ -354,17 +353,17 @@ impl Ip {
         self.bend(Bend::FlipUpper(at))
     }
 
-    /// The IP header says so many bytes more than there are, or less.
+    /// Changes the length in the IP header by this many bytes.
     pub(crate) fn claim(self, difference: i32) -> Self {
         self.bend(Bend::Claim(difference))
     }
 
-    /// Leaves only so many bytes of the finished packet.
+    /// Truncates the finished packet to this length.
     pub(crate) fn cut(self, len: usize) -> Self {
         self.bend(Bend::Cut(len))
     }
 
-    /// Takes the last bytes away.
+    /// Removes the last bytes.
     pub(crate) fn drop_end(self, count: usize) -> Self {
         self.bend(Bend::DropEnd(count))
     }
@@ -496,7 +495,8 @@ impl Ip {
     }
 }
 
-/// Adds to the length field: of IPv4 the whole packet's, of IPv6 without the fixed header.
+/// Adds to the length field: for IPv4 that of the whole packet, for IPv6 that without the fixed
+/// header.
 fn claim(bytes: &mut [u8], difference: i32) {
     let at = if bytes[0] >> 4 == 4 { 2 } else { 4 };
     let length = i32::from(u16::from_be_bytes([bytes[at], bytes[at + 1]])) + difference;

@@ -1,6 +1,6 @@
-//! Packet in, verdict and bytes out: one table per kind of packet, through the public API alone.
+//! Packet in, verdict and bytes out: one table per sort of packet, through the public API alone.
 //!
-//! Every table runs over the four mixes of the client's family and the real servers'.
+//! Every table runs over the four combinations of the client's and the real servers' family.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -30,7 +30,7 @@ const B: u8 = 12;
 /// What the director does with a packet.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Deed {
-    /// To the real server of that number.
+    /// To the real server with that number.
     To(u8),
     Reply,
     Hold,
@@ -55,8 +55,8 @@ fn other_vip(family: Family) -> IpAddr {
 }
 
 impl Director {
-    /// `web` on 80/tcp with A and B, `dns` on 53/udp with A, `empty` on 81/tcp and 81/udp with
-    /// nobody; round robin. `other` has a virtual IP of its own.
+    /// `web` on 80/tcp with A and B, `dns` on 53/udp with A, `empty` on 81/tcp and 81/udp without
+    /// real servers; round robin. `other` has its own virtual IP.
     fn new(inner: Family, outer: Family) -> Self {
         use Protocol::{Tcp, Udp};
         let limits = Limits { connections: 100, refusals_per_second: 1_000 };
@@ -87,8 +87,7 @@ impl Director {
         Self { balancer, now: Millis(1_000), outer, sent: Vec::new() }
     }
 
-    /// A frame as the daemon handles it; also checks that exactly this one packet was counted,
-    /// once.
+    /// Handles a frame like the daemon; also checks that exactly one packet was counted, once.
     fn take(&mut self, bytes: &[u8]) -> Deed {
         let before = self.balancer.counters().clone();
         let verdict = match Packet::parse(bytes) {
@@ -162,8 +161,8 @@ fn sources_next_to_the_refused_ranges_are_clients() {
     }
 }
 
-/// What only the packet loop can say: a bad offload header, or more than the limit of answers,
-/// which a table of single packets does not reach; and errors that come back from the tunnel.
+/// Reasons that only the packet loop or repeated packets cause: a bad offload header, the limit of
+/// answers, and errors from the tunnel.
 const NOT_BY_ONE_PACKET: &[Reason] = &[
     Reason::BadOffload,
     Reason::FragmentDuplicate,
@@ -176,7 +175,7 @@ const NOT_BY_ONE_PACKET: &[Reason] = &[
     Reason::PathMtu,
 ];
 
-/// What an error quotes of a TCP segment that went into a tunnel.
+/// An error's quote of a TCP segment that went into a tunnel.
 pub(crate) fn quoted(segment: &[u8]) -> Quoted {
     let sent = Packet::parse(segment).unwrap();
     let Transport::Tcp(header) = sent.transport else { panic!("{sent:?}") };
@@ -232,7 +231,7 @@ fn the_other_reasons_come_where_they_should() {
     }
 }
 
-/// Of one datagram at a time: what else the others come to is in the balancer's own tests.
+/// For one datagram at a time: the balancer's own tests cover the other reasons.
 #[test]
 fn the_reasons_of_fragments_come_where_they_should() {
     for (inner, outer) in MIXES {
@@ -276,7 +275,7 @@ fn a_connection_s_packets_follow_its_first() {
     }
 }
 
-/// A flow is the same whatever extension headers its packets have.
+/// Extension headers do not belong to a flow's key.
 #[test]
 fn extension_headers_are_no_part_of_a_flow() {
     let mut director = Director::new(Family::V6, Family::V6);
@@ -295,7 +294,7 @@ fn icmp_errors_go_to_the_real_server_of_the_flow_they_quote() {
         director.take(&inner.tcp(Flags::SYN).source_port(1).bytes());
         director.take(&inner.tcp(Flags::SYN).source_port(2).bytes());
         director.take(&inner.udp(53).source_port(9).data(b"query").bytes());
-        // What B sent to the client, straight: from the VIP.
+        // B's packet to the client, sent directly: from the VIP.
         let sent = || inner.tcp(Flags::ACK).source_port(2).data(&[7; 600]).backwards();
         let (reply, shortest) = (sent().bytes(), inner.header_len() + 8);
         let datagram = inner.udp(53).source_port(9).data(&[7; 600]).backwards().bytes();
@@ -334,7 +333,7 @@ fn icmp_errors_go_to_the_real_server_of_the_flow_they_quote() {
         }
         assert_eq!(director.balancer.snapshot().connections, 3, "an error opens nothing");
     }
-    // Only IPv4 has it (RFC 6633: not to be sent, but it is an error).
+    // Only IPv4 has it (RFC 6633: not to be sent, but still an error).
     let mut director = Director::new(Family::V4, Family::V4);
     director.take(&Family::V4.tcp(Flags::SYN).bytes());
     let reply = Family::V4.tcp(Flags::ACK).backwards().bytes();
@@ -342,7 +341,7 @@ fn icmp_errors_go_to_the_real_server_of_the_flow_they_quote() {
     assert_eq!(director.take(&quench), To(A), "source quench");
 }
 
-/// Servers of IPv6 behind extension headers: the quote has them too.
+/// IPv6 servers with extension headers: the quote has them too.
 #[test]
 fn a_quote_with_extension_headers_names_its_flow() {
     let mut director = Director::new(Family::V6, Family::V4);

@@ -1,7 +1,7 @@
 //! A short run of every fuzz target in an ordinary test: the same functions, mutations from a fixed
 //! seed, no libFuzzer.
 
-// Public there, for the fuzz crate is a library to its targets.
+// Public in the fuzz crate, which is a library to its targets.
 #[allow(unreachable_pub)]
 #[path = "../../fuzz/src/bodies.rs"]
 mod bodies;
@@ -43,7 +43,7 @@ fn configuration_text() {
     smoke("configuration");
 }
 
-/// The seeds as they are, then mutants of them.
+/// The seeds themselves, then mutants of them.
 fn smoke(target: &str) {
     let (_, body) = bodies::ALL.into_iter().find(|(name, _)| *name == target).expect("a target");
     let (_, seeds) = seeds::all().into_iter().find(|(name, _)| *name == target).expect("its seeds");
@@ -60,7 +60,7 @@ fn smoke(target: &str) {
     }
 }
 
-/// A seed that were refused at the first look would be none.
+/// A seed must not be refused by the first check.
 #[test]
 fn seeds_reach_the_far_ends() {
     use vstun::wire::{Packet, icmp, virtio};
@@ -90,7 +90,7 @@ fn seeds_reach_the_far_ends() {
     }
 }
 
-/// A panic is what a target fails by; this adds the input to its message.
+/// A target fails by a panic; this adds the input to its message.
 fn run(body: Body, input: &[u8]) {
     struct OnPanic<'a>(&'a [u8]);
     impl Drop for OnPanic<'_> {
@@ -112,7 +112,7 @@ fn mutate(input: &mut Vec<u8>, random: &mut Random) {
         1 => input.insert(at.min(input.len()), random.byte()),
         2 => input.extend_from_within(at.min(input.len())..),
         choice => {
-            // Mostly within the headers, where bytes decide something.
+            // Mostly within the headers, whose bytes decide most.
             let at =
                 if random.below(2) == 0 { at } else { random.below(64.min(input.len().max(1))) };
             let Some(byte) = input.get_mut(at) else { return };

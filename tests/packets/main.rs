@@ -1,7 +1,7 @@
-//! Whole packets through the public API: in, verdict and bytes out. One binary, since each links on
-//! its own.
+//! Whole packets through the public API: packet in, verdict and bytes out. One test binary, to save
+//! linking.
 #![allow(clippy::unwrap_used)]
-// The fuzz targets' code has its own path to `pieces`: in the fuzz crate there is no other.
+// The fuzz targets' code includes `pieces` by its own path, the only one in the fuzz crate.
 #![allow(clippy::duplicate_mod)]
 
 #[allow(dead_code)] // shared with unit tests and benches, which need more of it

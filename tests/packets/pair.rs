@@ -1,6 +1,6 @@
-//! Director and real servers together, on one simulated clock: what a client sends is what a real
-//! server's kernel gets, to the byte. Every script runs over the four mixes of the client's family
-//! and the tunnel's.
+//! Director and real servers together, on one simulated clock: a real server's kernel gets a
+//! client's packets byte for byte. Every script runs over the four combinations of the client's and
+//! the tunnel's family.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -27,9 +27,9 @@ use crate::recorder::{Recorder, Sent};
 /// The real servers, by the number in their address.
 const A: u8 = 11;
 const B: u8 = 12;
-/// Bytes of a segment of either family, for whatever mix.
+/// Bytes of a segment that fits in every combination.
 const SEGMENT: u16 = 1_400;
-/// What the kernel leaves before a datagram whose outer header it takes off.
+/// Bytes that the kernel leaves before a datagram without its outer header.
 const HEADROOM: usize = 64;
 
 /// A packet that a real server's kernel gets from its TUN.
@@ -73,7 +73,7 @@ impl Pair {
         Self { inner, outer, director, reals, now: Millis(0), random: 0, answer: None }
     }
 
-    /// What the director sends for a frame, as whole datagrams with their real server.
+    /// The datagrams that the director sends for a frame, with their real server.
     fn tunnelled(&mut self, packet: &[u8], offload: Offload) -> Vec<(u8, Vec<u8>)> {
         let mut parsed = Packet::parse(packet).unwrap();
         if offload != Offload::None {
@@ -112,7 +112,7 @@ impl Pair {
         pieces.into_iter().enumerate().map(&mut datagram).collect()
     }
 
-    /// A datagram as Linux hands it over: of IPv6 without its header.
+    /// A datagram as Linux delivers it: IPv6 without its header.
     fn open(&mut self, real: u8, mut datagram: Vec<u8>) -> Result<Delivered, Refusal> {
         let gate = self.reals.get_mut(&real).unwrap();
         let outcome = if self.outer == Family::V4 {
@@ -134,8 +134,7 @@ impl Pair {
         }
     }
 
-    /// One packet all the way: it arrives as it was sent, and there is nothing left to do for the
-    /// kernel.
+    /// Sends one packet all the way: it arrives unchanged, with no work left for the kernel.
     fn send(&mut self, packet: Ip) -> u8 {
         let packet = packet.bytes();
         let datagrams = self.tunnelled(&packet, Offload::None);
@@ -146,12 +145,12 @@ impl Pair {
         *real
     }
 
-    /// A segment of the client's.
+    /// A segment of the client.
     fn tcp(&self, flags: u8) -> Ip {
         self.inner.tcp(flags)
     }
 
-    /// What the kernel says of a super-frame of the client's.
+    /// The checksum start that the kernel reports for a super-frame of the client.
     fn start(&self) -> u16 {
         u16::try_from(self.inner.header_len()).unwrap()
     }
@@ -169,7 +168,7 @@ impl Pair {
         self.director.snapshot().connections
     }
 
-    /// Nothing is left once every timeout is over, and every packet was counted on both sides.
+    /// After every timeout nothing is left, and every packet was counted on both sides.
     fn ends(mut self) {
         self.pass(Duration::from_secs(3_600));
         assert_eq!((self.connections(), self.director.next_deadline()), (0, None));
@@ -197,13 +196,12 @@ fn split(frame: &[u8], offload: Offload) -> Vec<Vec<u8>> {
     (0..plan.count()).map(segment).collect()
 }
 
-/// Data in which every byte's place shows.
+/// Data in which every byte shows its position.
 fn data(len: usize) -> Vec<u8> {
     (0..len).map(|place| u8::try_from(place % 251).unwrap()).collect()
 }
 
-/// What the kernel hands over with a frame whose checksum it left to the next: the pseudo-header's
-/// sum.
+/// Leaves the checksum as the kernel does for offload: the pseudo-header's sum.
 fn make_partial(packet: &mut [u8], field: usize) {
     let parsed = Packet::parse(packet).unwrap();
     let length = u32::try_from(parsed.payload().len()).unwrap();
@@ -212,7 +210,7 @@ fn make_partial(packet: &mut [u8], field: usize) {
     packet[at..at + 2].copy_from_slice(&sum.fold().to_be_bytes());
 }
 
-/// Sets the length field, and of IPv4 the checksum, of the packet that `bytes` are.
+/// Sets the length field of the packet, and for IPv4 the checksum.
 fn set_length(bytes: &mut [u8]) {
     if bytes[0] >> 4 == 6 {
         let length = u16::try_from(bytes.len() - 40).unwrap();
@@ -226,8 +224,8 @@ fn set_length(bytes: &mut [u8]) {
     bytes[10..12].copy_from_slice(&check.to_be_bytes());
 }
 
-/// What a real server's network card makes of consecutive datagrams of one TCP stream: one
-/// datagram, the inner lengths summed up, the inner checksum partial.
+/// A real server's network card merges consecutive datagrams of one TCP stream: one datagram, the
+/// inner lengths summed up, the inner checksum partial.
 fn merged(pair: &Pair, datagrams: &[(u8, Vec<u8>)]) -> Vec<u8> {
     let outer_len = pair.outer.header_len();
     let headers = outer_len + pair.inner.header_len() + 20;
@@ -260,7 +258,7 @@ fn a_tcp_connection_from_syn_to_timeout() {
         let client = |flags| mix.0.tcp(flags).source_port(50_000);
         assert_eq!(pair.send(client(Flags::SYN)), A);
         assert_eq!(pair.send(client(Flags::ACK)), A);
-        // The last one's datagram is the longest that IPv4 has.
+        // The last one's datagram is the longest that IPv4 allows.
         for len in [1, 536, 1_399, 1_440, 65_535 - 20 - mix.0.header_len() - 20] {
             let segment = client(Flags::ACK | Flags::PSH).data(&data(len));
             assert_eq!(pair.send(segment), A, "{len} bytes");
@@ -312,7 +310,7 @@ fn a_super_frame_arrives_as_the_segments_that_the_client_cut() {
         let segment = |index: usize, flags| {
             let start = index * size;
             let sequence = 5_000 + u32::try_from(start).unwrap();
-            // A sender's own segments have consecutive ids.
+            // A sender's own segments have consecutive IDs.
             mix.0
                 .tcp(flags)
                 .sequence(sequence)
@@ -370,8 +368,8 @@ fn segments_that_the_network_card_merged_arrive_as_one_super_frame() {
     }
 }
 
-/// Merging would lose the datagrams' boundaries for good. Over IPv4 ids that differ and no DF keep
-/// a card from it, over IPv6 hop limits that differ.
+/// Merging would lose the datagrams' boundaries. Over IPv4 differing IDs without DF prevent it,
+/// over IPv6 differing hop limits.
 #[test]
 fn a_udp_super_frame_arrives_as_datagrams_that_no_card_merges() {
     for mix in MIXES {
@@ -401,9 +399,9 @@ fn a_udp_super_frame_arrives_as_datagrams_that_no_card_merges() {
     }
 }
 
-/// A real server's kernel puts them together: it gets each one as it was sent, whole datagrams of a
-/// flow and the fragments of others alike, and none of a datagram that another receiver could read
-/// in another way.
+/// A real server's kernel reassembles them: it gets each fragment unchanged, together with the
+/// flow's whole datagrams, and none of a datagram that another receiver could reassemble
+/// differently.
 #[test]
 fn fragments_reach_the_real_server_of_their_flow_as_they_were_sent() {
     for mix in MIXES {
@@ -496,9 +494,9 @@ fn an_icmp_error_reaches_the_server_whose_segment_was_too_long() {
     }
 }
 
-/// A client that is told of a smaller path sends what fits, and that arrives.
+/// A client that learns a smaller path MTU sends packets that fit, and they arrive.
 #[test]
-fn a_smaller_path_is_told_and_then_kept_to() {
+fn a_smaller_path_mtu_is_answered_and_then_respected() {
     for mix in MIXES {
         let mut pair = Pair::new(mix);
         pair.send(pair.tcp(Flags::SYN));

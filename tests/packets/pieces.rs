@@ -1,10 +1,10 @@
-//! Fragments of a packet, as a sender cuts it, and as nobody does.
+//! Fragments of a packet, valid and invalid ones.
 #![allow(clippy::unwrap_used)]
 
 use std::ops::Range;
 
 /// The fragment with these bytes of a packet's data (RFC 791 section 3.2, RFC 8200 section 4.5).
-/// The packet has neither IP options nor extension headers; past its end are zeros.
+/// The packet has no IP options or extension headers; bytes past its end are zero.
 pub(crate) fn piece(whole: &[u8], identification: u32, data: Range<usize>, more: bool) -> Vec<u8> {
     let offset = u16::try_from(data.start).unwrap();
     assert!(offset.is_multiple_of(8));
@@ -32,7 +32,7 @@ pub(crate) fn piece(whole: &[u8], identification: u32, data: Range<usize>, more:
     [header, data].concat()
 }
 
-/// The whole packet in fragments, cut at these places of its data.
+/// The whole packet in fragments, cut at these offsets of its data.
 pub(crate) fn cut(whole: &[u8], identification: u32, places: &[usize]) -> Vec<Vec<u8>> {
     let len = whole.len() - if whole[0] >> 4 == 4 { 20 } else { 40 };
     let starts = std::iter::once(0).chain(places.iter().copied());
@@ -43,7 +43,7 @@ pub(crate) fn cut(whole: &[u8], identification: u32, places: &[usize]) -> Vec<Ve
         .collect()
 }
 
-/// RFC 1071, as it is written there.
+/// The checksum as RFC 1071 describes it.
 fn checksum(header: &[u8]) -> u16 {
     let mut sum: u32 =
         header.chunks(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]]))).sum();

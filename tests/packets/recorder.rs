@@ -1,15 +1,15 @@
-//! Keeps what is sent for a packet.
+//! Records what is sent for a packet.
 
 use super::{MAX_PACKET_LEN, Outlet, Tunnel};
 
-/// A packet on its way.
+/// A sent packet.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum Sent {
     ToClient(Vec<u8>),
     ToReal(Tunnel, Vec<u8>),
 }
 
-/// What is sent for one packet, in this order.
+/// The packets sent for one packet, in this order.
 pub(crate) struct Recorder<'a> {
     packet: &'a [u8],
     room: Vec<u8>,

@@ -1,5 +1,5 @@
 //! Properties of `wire` and `decap` over arbitrary packets of both families, with etherparse as the
-//! judge.
+//! reference.
 
 use etherparse::{NetSlice, SlicedPacket, TcpHeader, TransportSlice};
 use proptest::collection::vec;
@@ -16,7 +16,7 @@ mod parsing;
 
 use crate::build::{self, DESTINATION_OPTIONS, FAMILIES, Family, HOP_BY_HOP, Ip, MIXES, ROUTING};
 
-/// What a TCP sender decides, but for the data.
+/// The fields that a TCP sender chooses, except the data.
 #[derive(Clone, Debug)]
 struct Stream {
     family: Family,
@@ -53,8 +53,8 @@ impl Stream {
         self.ip().header_len() + self.tcp.header_len()
     }
 
-    /// The segment that `index` segments of `size` bytes precede, and whether others follow, as the
-    /// sender itself would cut it.
+    /// The segment after `index` segments of `size` bytes, and whether others follow, as the sender
+    /// itself would send it.
     fn segment(&self, index: usize, size: usize, more: bool, data: &[u8]) -> Vec<u8> {
         let mut own = self.clone();
         own.identification = self.identification.wrapping_add(u16::try_from(index).unwrap());
@@ -125,7 +125,7 @@ fn split(frame: &[u8], offload: Offload) -> Vec<Vec<u8>> {
         .collect()
 }
 
-/// What GRO makes of `packet` when it merges: its checksum field holds the pseudo-header's sum.
+/// Makes `packet` look merged by GRO: its checksum field holds the pseudo-header's sum.
 fn make_partial(packet: &mut [u8], field: usize) {
     let parsed = Packet::parse(packet).unwrap();
     let length = u32::try_from(parsed.payload().len()).unwrap();
@@ -284,7 +284,7 @@ proptest! {
     }
 }
 
-/// Whatever is cut off, each stage answers, and only with packets that are wholly there.
+/// Wherever a packet is truncated, each stage answers, and accepts only complete packets.
 #[test]
 fn no_truncation_panics() {
     for (family, outer) in MIXES {

@@ -1,4 +1,4 @@
-//! Bad configurations: each is refused before anything happens, with exactly the expected lines.
+//! Faulty configurations: each is refused before anything happens, with exactly the expected lines.
 //!
 //! `netns-tests/bad-configs/` holds one file per mistake. Its first lines,
 //! `# expect: LINE: key: message`, are what the program named by the file's first word has to say
@@ -29,7 +29,7 @@ fn stderr(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
 }
 
-/// A file of this test's own, gone with the value.
+/// A file of this test, removed when dropped.
 struct Scratch(PathBuf);
 
 impl Scratch {

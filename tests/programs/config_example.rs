@@ -1,4 +1,4 @@
-//! `config.example` is what it says: valid, complete, and with the defaults of the code.
+//! `config.example` is valid, complete, and shows the defaults of the code.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use vstun::model::{Existing, Policy, SchedulerKind, Timeouts, Wanted};
 
 const EXAMPLE: &str = include_str!("../../config.example");
 
-/// The smallest text that each daemon accepts: what is not in it has its default.
+/// The smallest text that each daemon accepts; an absent key has its default.
 const MINIMAL: &str = r#"
 [director]
 [[service]]
@@ -29,8 +29,8 @@ vips = ["192.0.2.10", "2001:db8::10"]
 directors = ["10.0.0.1/32", "2001:db8:1::1/128"]
 "#;
 
-/// The keys that the example shows, by table; commented keys stand at the start of a line, without
-/// a space.
+/// The keys that the example shows, by table; commented keys are at the start of a line, without a
+/// space.
 fn shown() -> Vec<(String, String)> {
     let mut table = String::new();
     let mut keys = Vec::new();
@@ -134,7 +134,7 @@ fn every_key_is_shown_and_nothing_else() {
 }
 
 #[test]
-fn commented_keys_are_valid_when_they_are_taken_in() {
+fn commented_keys_are_valid_when_uncommented() {
     let taken_in = [
         "uplinks",
         "source",

@@ -1,5 +1,4 @@
-//! The built programs: command lines, configurations, answers. One binary, since each links on its
-//! own.
+//! The built programs: command lines, configurations, answers. One test binary, to save linking.
 #![allow(clippy::unwrap_used)]
 
 mod bad_configurations;

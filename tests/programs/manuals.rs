@@ -1,4 +1,4 @@
-//! Manual pages and shell completions, as `make install` writes them.
+//! Manual pages and shell completions, as written by `make install`.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -7,7 +7,7 @@ use std::process::Command;
 
 const PROGRAMS: [&str; 3] = ["vstun", "vstun-director", "vstun-realserver"];
 
-/// Writes all files into a folder of this test's own.
+/// Writes all files into a folder of this test.
 fn written(name: &str) -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("manuals-{name}"));
     let _ = fs::remove_dir_all(&folder);
@@ -16,7 +16,7 @@ fn written(name: &str) -> PathBuf {
     folder
 }
 
-/// Runs a program where it is installed; its output, if there was any.
+/// Runs an installed program; returns its output, if there was any.
 fn complaints(program: &str, arguments: &[&str], file: &Path) -> Option<String> {
     let output = Command::new(program).args(arguments).arg(file).output().ok()?;
     let said = [output.stdout, output.stderr].concat();
@@ -53,7 +53,7 @@ fn shells_take_the_completions() {
             assert_eq!(said.unwrap_or_default(), "", "{shell} {program}");
         }
     }
-    // What bash offers after `vstun dr`.
+    // The completions that bash offers after `vstun dr`.
     let script = format!(
         "source {}/bash/vstun; COMP_WORDS=(vstun dr); COMP_CWORD=1; _vstun vstun dr vstun; \
          echo ${{COMPREPLY[@]}}",

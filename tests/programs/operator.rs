@@ -1,4 +1,4 @@
-//! `vstun` against a daemon that is only a socket and a script of answers.
+//! `vstun` against a fake daemon: a socket with scripted answers.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -20,7 +20,7 @@ impl Daemon {
         Self::start_for(name, vec![lines])
     }
 
-    /// The same for one client after the other, each with its answer; gives back the last request.
+    /// The same for several clients in sequence, each with its answer; returns the last request.
     fn start_for(name: &str, clients: Vec<Vec<String>>) -> Self {
         let socket = scratch(name);
         let listener = UnixListener::bind(&socket).unwrap();
@@ -35,7 +35,7 @@ impl Daemon {
         Self { socket, served }
     }
 
-    /// Runs `vstun` against it; gives back what came of it and the request.
+    /// Runs `vstun` against it; returns the output and the request.
     fn serve(self, args: &[&str]) -> (Output, String) {
         let output = vstun(&self.socket).args(args).output().unwrap();
         let request = self.served.join().unwrap();
@@ -49,12 +49,12 @@ fn answer(mut stream: &UnixStream, lines: Vec<String>) -> String {
     let mut request = String::new();
     let mut reader = BufReader::new(stream);
     reader.read_line(&mut request).unwrap();
-    // What follows a `plan`: the file of the test that has one.
+    // The body of a `plan`: the file of the test that has one.
     if request.contains("\"bytes\":") {
         reader.read_exact(&mut [0; PLANNED.len()]).unwrap();
     }
     for line in lines {
-        // The client may have seen enough.
+        // The client may have closed already.
         if stream.write_all(line.as_bytes()).is_err() {
             break;
         }
@@ -87,7 +87,7 @@ fn page(port: usize, more: bool) -> String {
 }
 
 #[test]
-fn json_is_the_daemons_answer_as_it_came() {
+fn json_is_the_daemons_unchanged_answer() {
     let answer = LIST.replace("\"services\"", "\"newer\":1,\"services\"") + "\n";
     let (output, request) = Daemon::start("json", vec![answer.clone()]).serve(&["list", "--json"]);
     assert_eq!(text(&output.stdout), answer);
@@ -96,7 +96,7 @@ fn json_is_the_daemons_answer_as_it_came() {
 }
 
 #[test]
-fn people_get_columns() {
+fn the_text_output_has_columns() {
     let (output, _) = Daemon::start("human", vec![format!("{LIST}\n")]).serve(&["list"]);
     assert!(text(&output.stdout).starts_with("1 of 2 connections\n"), "{output:?}");
     let drops = r#"{"version":1,"drops":{"a":1,"b":0},"meanings":{"a":"About a."}}"#;
@@ -106,7 +106,7 @@ fn people_get_columns() {
     assert_eq!(text(&output.stdout).lines().count(), 3);
 }
 
-/// The list of a daemon that has been up so long and had so many connections.
+/// The list of a daemon with this uptime and number of connections.
 fn counted(milliseconds: u64, connections: u64) -> String {
     let real = format!(
         "{{\"address\":\"10.0.0.11\",\"weight\":1,\"state\":\"up\",\"active\":0,\"inactive\":0,\
@@ -120,7 +120,7 @@ fn counted(milliseconds: u64, connections: u64) -> String {
 }
 
 #[test]
-fn rates_are_of_two_lists() {
+fn rates_are_computed_from_two_lists() {
     let lists = [counted(1_000, 10), counted(3_000, 30)].map(|line| vec![line]).to_vec();
     let (output, _) = Daemon::start_for("rate", lists.clone()).serve(&["list", "--rate"]);
     let shown = text(&output.stdout);
@@ -132,11 +132,11 @@ fn rates_are_of_two_lists() {
 }
 
 #[test]
-fn a_watched_list_that_is_no_terminals_is_one_list_after_the_other() {
+fn a_watch_without_a_terminal_prints_one_list_after_the_other() {
     let lists = [1, 2, 3].map(|many| vec![counted(many * 1_000, many)]).to_vec();
     let watch = ["list", "--watch", "100ms"];
     let (output, _) = Daemon::start_for("watch", lists.clone()).serve(&watch);
-    // The fourth finds no daemon.
+    // At the fourth one there is no daemon.
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     let lists_seen: Vec<_> = text(&output.stdout).split("\n\n1 of 2 connections\n").collect();
     assert_eq!(lists_seen.len(), 3, "{output:?}");
@@ -151,7 +151,7 @@ fn a_watched_list_that_is_no_terminals_is_one_list_after_the_other() {
 }
 
 #[test]
-fn an_interrupt_ends_a_watch_and_events_as_if_all_was_done() {
+fn an_interrupt_ends_a_watch_and_events_successfully() {
     let status = format!("{STATUS}}}\n");
     let event = "{\"version\":1}\n".to_owned();
     for (name, args, line) in [
@@ -389,7 +389,7 @@ fn a_cleanup_is_json_too() {
 }
 
 #[test]
-fn a_refusal_without_a_look_at_the_request_is_told_as_well() {
+fn a_refusal_before_the_request_is_read_is_shown() {
     let socket = scratch("busy");
     let listener = UnixListener::bind(&socket).unwrap();
     let served = thread::spawn(move || {
@@ -424,7 +424,7 @@ fn a_line_without_end_is_cut_off_at_the_bound() {
 }
 
 #[test]
-fn a_reader_that_has_seen_enough_is_no_error() {
+fn a_closed_output_pipe_is_no_error() {
     let pages: Vec<_> = (0..20_000).map(|port| page(port, port < 19_999)).collect();
     let daemon = Daemon::start("pipe", pages);
     let mut child = vstun(&daemon.socket)
@@ -536,7 +536,7 @@ fn help(verb: &str) -> String {
 }
 
 #[test]
-fn help_says_which_arguments_are_needed_and_what_becomes_of_forgotten_connections() {
+fn help_explains_required_arguments_and_forgotten_connections() {
     let explain = help("explain");
     let usage = "vstun explain [OPTIONS] <TRANSPORT> <CLIENT[:PORT]> <VIP:PORT>";
     assert!(explain.contains(usage) && !explain.contains("[CLIENT[:PORT]]"), "{explain}");
@@ -544,10 +544,10 @@ fn help_says_which_arguments_are_needed_and_what_becomes_of_forgotten_connection
     assert!(flush.contains("a reset, or adopted") && flush.contains("mh"), "{flush}");
 }
 
-/// What is odd about the host since the order is said where it does not mix with the answer, and is
-/// in the JSON.
+/// Warnings about the host caused by a command go to stderr, apart from the answer, and are in the
+/// JSON.
 #[test]
-fn warnings_of_an_order_are_shown() {
+fn warnings_of_a_command_are_shown() {
     let answer =
         format!("{STATUS},\"done\":\"added\",\"warnings\":[\"10.0.0.1 is this host\"]}}\n");
     let args = ["add-real", "10.0.0.1"];

@@ -1,4 +1,4 @@
-//! Bodies: a text as a whole, or pieces as they come.
+//! Response bodies: a text as a whole, or pieces as they are made.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -16,14 +16,14 @@ use crate::app::events::Listener;
 use crate::app::serve::RequestHandler;
 use crate::control::{self, Connections, PAGE};
 
-/// What is sent to a client.
+/// The body of an answer.
 pub(super) type Body = UnsyncBoxBody<Bytes, Infallible>;
 
-/// How often a quiet stream of events says that it goes on, so that proxies keep it open and a
-/// client that has gone is noticed.
+/// How often an idle event stream sends a comment, so that proxies keep it open and a closed client
+/// is noticed.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
-/// A text that several clients may be sent at the same time, without a copy for each.
+/// A text that is sent to several clients at the same time without copies.
 struct Text(Arc<str>);
 
 impl AsRef<[u8]> for Text {
@@ -41,8 +41,8 @@ fn pieces(pieces: impl Stream<Item = String> + Send + 'static) -> Body {
     StreamBody::new(pieces.map(|piece| Ok(Frame::data(Bytes::from(piece))))).boxed_unsync()
 }
 
-/// What changes, as server-sent events: the control socket's lines, each the data of one event.
-/// `slot` is kept as long as the client listens.
+/// The events as server-sent events: each has a line of the control socket as its data. `slot` is
+/// held while the client listens.
 pub(super) fn events(listener: Listener, slot: OwnedSemaphorePermit) -> Body {
     let next = |(mut listener, slot): (Listener, OwnedSemaphorePermit)| async move {
         let piece = match timeout(KEEP_ALIVE, listener.next()).await {
@@ -51,12 +51,12 @@ pub(super) fn events(listener: Listener, slot: OwnedSemaphorePermit) -> Body {
         };
         Some((piece, (listener, slot)))
     };
-    // The first piece comes at once, so that a client sees that it is connected.
+    // The first piece is sent at once, so that a client sees that it is connected.
     let opened = stream::iter([": events follow\n\n".to_owned()]);
     pieces(opened.chain(stream::unfold((listener, slot), next)))
 }
 
-/// The connections, page by page: JSON lines as at the control socket.
+/// The connections, page by page: JSON lines as on the control socket.
 pub(super) fn connections<D: RequestHandler>(handler: Arc<D>, limit: usize) -> Body {
     let next = |(handler, from, left): (Arc<D>, Option<usize>, usize)| async move {
         let (page, next) = handler.connections(from?, PAGE.min(left), Arc::default()).await.ok()?;

@@ -1,4 +1,4 @@
-//! Clients: how many at a time, and how long each may take.
+//! Clients: how many at a time, and their time limits.
 
 use std::convert::Infallible;
 use std::io;
@@ -18,15 +18,15 @@ use super::HttpSocket;
 use super::routes::{self, Served};
 use crate::app::serve::RequestHandler;
 
-/// Clients at the same time. One more is told so and turned away.
+/// Clients at the same time; further ones get an error and are closed.
 pub(super) const CLIENTS: usize = 64;
 
-/// How long a client may take.
+/// The time limits of a client.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Patience {
     /// For the head of a request, and between two requests.
     pub(super) head: Duration,
-    /// To make room for more in the socket's buffer.
+    /// To read enough that the socket's buffer has space again.
     pub(super) write: Duration,
 }
 
@@ -41,10 +41,10 @@ const MAX_HEAD: usize = 16 << 10;
 /// The most header lines of a request.
 const MAX_HEADERS: usize = 64;
 
-/// How long a client that is turned away has to read why.
+/// How long a refused client has to read the reason.
 const TURNED_AWAY: Duration = Duration::from_secs(1);
 
-/// How long to wait where no descriptor is free for another client.
+/// The pause if there is no free descriptor for another client.
 const NO_DESCRIPTOR: Duration = Duration::from_millis(100);
 
 /// Serves until dropped.
@@ -86,7 +86,7 @@ where
             }
         };
         let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else {
-            // Where even these are too many, the connection is closed without a word.
+            // If there are too many of these too, the connection is closed without an answer.
             if let Ok(slot) = Arc::clone(&turned_away).try_acquire_owned() {
                 tokio::spawn(async move {
                     let _ = timeout(TURNED_AWAY, turn_away(stream)).await;
@@ -103,8 +103,8 @@ where
     }
 }
 
-/// Says why, and reads what the client sends: closed on unread bytes, the kernel sends a reset and
-/// the answer is lost.
+/// Sends the reason, and reads what the client sends: if unread bytes remain at the close, the
+/// kernel sends a reset and the answer is lost.
 async fn turn_away(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> io::Result<()> {
     let text = format!("busy: {CLIENTS} clients are being served; try again in a few seconds\n");
     let head = format!(

@@ -1,4 +1,4 @@
-//! The socket on which HTTP is served.
+//! The listening socket of the HTTP server.
 
 use std::io;
 use std::net::SocketAddr;
@@ -10,24 +10,24 @@ use anyhow::{Context, bail};
 
 use crate::config::HttpAddress;
 
-/// The mode of a unix socket: all may connect who may enter the folder. What is served changes
-/// nothing.
+/// The mode of a unix socket: every user who may enter its folder may connect. HTTP clients can
+/// only read.
 const MODE: u32 = 0o666;
 
-/// A socket that is listened on.
+/// A listening socket.
 #[derive(Debug)]
 pub(in crate::app) enum HttpSocket {
-    /// At an address.
+    /// At an address and port.
     Tcp(net::TcpListener),
     /// At a path.
     Unix(std::os::unix::net::UnixListener, PathBuf),
 }
 
 impl HttpSocket {
-    /// Listens.
+    /// Opens the socket.
     ///
     /// # Errors
-    /// The address is not this host's, is in use, or may not be used.
+    /// The address is not one of this host, is in use, or is not permitted.
     pub(super) fn open(address: &HttpAddress) -> anyhow::Result<Self> {
         match address {
             HttpAddress::Tcp(address) => tcp(*address),
@@ -35,7 +35,7 @@ impl HttpSocket {
         }
     }
 
-    /// The file of a unix socket.
+    /// The path of a unix socket.
     pub(super) fn path(&self) -> Option<&Path> {
         match self {
             Self::Tcp(_) => None,
@@ -43,8 +43,8 @@ impl HttpSocket {
         }
     }
 
-    /// Whether only processes of this host can connect by an address: a web page can send its
-    /// visitor's browser there under a name of its own.
+    /// Whether only processes of this host can connect. A web page could point a host name of its
+    /// own at this address and use a visitor's browser.
     pub(super) fn is_loopback(&self) -> bool {
         match self {
             Self::Tcp(listener) => {
@@ -74,7 +74,7 @@ fn unix(path: &Path) -> anyhow::Result<HttpSocket> {
     let cannot = || format!("http: could not listen on {}", path.display());
     let listener = match UnixListener::bind(path) {
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-            // A daemon that was killed leaves the file behind.
+            // A killed daemon leaves the file behind.
             let meta = fs::symlink_metadata(path).with_context(cannot)?;
             if !meta.file_type().is_socket() {
                 bail!("{}: there is a file that is not a socket; write another path", cannot());

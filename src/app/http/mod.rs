@@ -1,12 +1,12 @@
-//! HTTP: metrics, the answers of the control socket as JSON, and health for those who poll.
+//! HTTP: metrics, the control socket's answers as JSON, and health for monitoring.
 //!
-//! It serves from a thread of its own and only reads. Nothing that a client sends changes the
-//! daemon. Clients, headers, waiting and writing are bounded.
+//! A separate thread serves it, read-only: a client cannot change the daemon. Clients, headers and
+//! waiting times are bounded.
 //!
 //! 1. `listen`: the socket.
 //! 2. `connection`: one client.
-//! 3. `routes`: which path gives what.
-//! 4. `body`: answers as bodies, those that come piece by piece too.
+//! 3. `routes`: the paths and their answers.
+//! 4. `body`: response bodies, also those sent piece by piece.
 
 mod body;
 mod connection;
@@ -30,7 +30,7 @@ use crate::sys::process;
 use connection::Patience;
 pub(super) use listen::HttpSocket;
 
-/// The thread. It ends when this is dropped.
+/// A handle of the thread, which ends when this is dropped.
 #[derive(Debug)]
 pub(super) struct Http {
     stop: Option<oneshot::Sender<()>>,
@@ -43,7 +43,7 @@ impl Http {
     /// Starts the thread.
     ///
     /// # Errors
-    /// There is no thread or no runtime to be had.
+    /// The thread or its runtime cannot be started.
     pub(super) fn start<D: RequestHandler>(
         socket: HttpSocket,
         handler: Arc<D>,
@@ -85,16 +85,16 @@ impl Drop for Http {
             let _ = thread.join();
         }
         if let Some(path) = &self.path {
-            // Another daemon may have taken it away.
+            // Another daemon may have removed it.
             let _ = std::fs::remove_file(path);
         }
     }
 }
 
-/// Starts HTTP where the configuration asks for it.
+/// Starts HTTP if it is configured.
 ///
 /// # Errors
-/// The address cannot be listened on, or there is no thread.
+/// Listening on the address failed, or the thread cannot be started.
 pub(super) fn start<D: RequestHandler>(
     address: Option<&HttpAddress>,
     handler: &Arc<D>,
@@ -106,7 +106,7 @@ pub(super) fn start<D: RequestHandler>(
     Ok(Some(http))
 }
 
-/// The process's figures. Those that the kernel does not tell are 0.
+/// The process's figures; 0 for those that the kernel does not report.
 pub(super) fn process(started: jiff::Timestamp) -> Process {
     // Seconds since 1970 are far below 2^53.
     #[allow(clippy::cast_precision_loss)]

@@ -1,4 +1,4 @@
-//! Which path gives what.
+//! The paths and their answers.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -19,24 +19,24 @@ use crate::control::{self, Readiness, Request};
 use crate::metrics::Format;
 use crate::sys::random;
 
-/// How long the daemon may take for an answer, or for the next page of connections.
+/// The time limit of an answer, or of the next page of connections.
 const ANSWER: Duration = Duration::from_secs(10);
 
-/// How long the packet thread may take to show that it works.
+/// The time limit for the packet thread to prove that it works.
 const ALIVE: Duration = Duration::from_secs(2);
 
-/// Clients of HTTP that may listen to events: fewer than there may be in all, so that a status page
+/// The most HTTP clients that listen to events: fewer than all listeners, so that status pages
 /// cannot lock `vstun events` out.
 const LISTENERS: usize = 8;
 
-/// Connections that are listed without `limit`.
+/// The number of connections listed without `limit`.
 const CONNECTIONS: usize = 1_000;
 
-/// The paths, for those who ask for another.
+/// The paths, for the error about an unknown one.
 const PATHS: &str = "/ (a status page), /metrics, /healthz, /readyz, /api/v1/list, /api/v1/connections?limit=N, \
                      /api/v1/stats, /api/v1/drops, /api/v1/checks and /api/v1/events";
 
-/// The status page, with `{NONCE}` for its scripts and styles.
+/// The status page; `{NONCE}` is replaced in its scripts and styles.
 const PAGE: &str = include_str!("page.html");
 
 const HTML: &str = "text/html; charset=utf-8";
@@ -45,11 +45,11 @@ const JSON_LINES: &str = "application/x-ndjson";
 const EVENTS: &str = "text/event-stream";
 const PLAIN: &str = "text/plain; charset=utf-8";
 
-/// What all clients share.
+/// The state shared by all clients.
 #[derive(Debug)]
 pub(super) struct Served<D> {
     handler: Arc<D>,
-    /// Whether only this host can connect.
+    /// Whether only processes of this host can connect.
     loopback: bool,
     listeners: Arc<Semaphore>,
 }
@@ -107,8 +107,8 @@ async fn route<D: RequestHandler>(
     }
 }
 
-/// The status page. Its policy lets the browser run and show what has this answer's nonce, ask this
-/// daemon, and nothing else (<https://www.w3.org/TR/CSP3/>).
+/// The status page. Its policy lets the browser run and display only elements with this answer's
+/// nonce, and connect only to this daemon (<https://www.w3.org/TR/CSP3/>).
 fn page() -> Response<Body> {
     let Ok([first, second]) = random::words::<2>() else {
         return failure(StatusCode::SERVICE_UNAVAILABLE, "no random numbers from the kernel");
@@ -128,7 +128,7 @@ fn page() -> Response<Body> {
     response
 }
 
-/// Whether a `Host` header is this host's. A web page that has its own name point here (DNS
+/// Whether a `Host` header names this host. A web page that points its own name here (DNS
 /// rebinding) sends that name, which is refused.
 fn names_this_host(host: Option<&HeaderValue>) -> bool {
     let Some(host) = host else { return true };
@@ -181,7 +181,7 @@ async fn json<D: RequestHandler>(handler: &D, request: Request) -> Response<Body
     }
 }
 
-/// Whether the packet thread works: it counts drops, so it is asked for those.
+/// Whether the packet thread works: it counts drops, so it is asked for them.
 async fn healthz<D: RequestHandler>(handler: &D) -> Response<Body> {
     match timeout(ALIVE, handler.answer(Request::Drops, Vec::new(), &Peer::of_http())).await {
         Ok(Ok(_)) => found(PLAIN, body::text("ok\n")),

@@ -98,7 +98,7 @@ impl Server {
         stream
     }
 
-    /// Everything that comes for a request, in lower case.
+    /// The whole answer to a request, in lower case.
     fn ask(&self, head: &str) -> String {
         let mut stream = self.connect();
         stream.write_all(format!("{head}\r\nConnection: close\r\n\r\n").as_bytes()).unwrap();
@@ -169,13 +169,13 @@ fn the_page_is_small_has_a_fresh_nonce_and_names_no_other_host() {
 }
 
 #[test]
-fn what_is_not_ready_says_why() {
+fn a_daemon_that_is_not_ready_says_why() {
     let reply = Server::start(false).ask("GET /readyz HTTP/1.0");
     assert!(reply.contains(" 503 ") && reply.contains("nothing serves"), "{reply}");
 }
 
 #[test]
-fn clients_that_send_nothing_are_gone_soon_and_one_too_many_is_told() {
+fn idle_clients_are_closed_soon_and_one_too_many_is_refused() {
     let server = Server::start(true);
     let mut slow: Vec<_> = (0..connection::CLIENTS).map(|_| server.connect()).collect();
     slow[0].write_all(b"GET /metrics HT").unwrap();

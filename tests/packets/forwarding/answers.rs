@@ -1,4 +1,4 @@
-//! The answers that the director gives itself, to the byte.
+//! The director's own answers, byte by byte.
 
 use std::net::IpAddr;
 
@@ -56,7 +56,7 @@ fn icmp(reply: &[u8]) -> ((u8, u8), [u8; 4], &[u8]) {
     }
 }
 
-/// RFC 9293 section 3.10.7.1: the reset's numbers are such that the sender takes it.
+/// RFC 9293 section 3.10.7.1: the sender accepts the reset's numbers.
 #[test]
 fn resets_carry_the_numbers_that_their_receiver_expects() {
     const SEQUENCE: u32 = 0xffff_fff0;
@@ -111,7 +111,7 @@ fn port_unreachable_quotes_the_datagram_as_far_as_576_or_1280_bytes_go() {
 }
 
 #[test]
-fn an_echo_reply_gives_back_what_was_asked() {
+fn an_echo_reply_repeats_the_request() {
     for family in FAMILIES {
         let longest = vec![9; family.pick(65_507, 65_527)];
         for data in [&b""[..], b"ping", &[7; 1_472], &longest] {

@@ -1,7 +1,7 @@
-//! The header around a client's packet, field by field, for the four mixes; named after the
-//! sections that say so.
+//! The outer header of a client's packet, field by field, for the four combinations of families;
+//! test names contain the sections of the RFCs.
 //!
-//! RFC 2003 is IPv4 in IPv4, RFC 2473 what goes in IPv6, RFC 4213 IPv6 in IPv4, RFC 6040 congestion
+//! RFC 2003 is IPv4 in IPv4, RFC 2473 anything in IPv6, RFC 4213 IPv6 in IPv4, RFC 6040 congestion
 //! marks in all of them.
 
 use std::net::IpAddr;
@@ -16,17 +16,17 @@ use vstun::wire::tcp::Flags;
 use super::A;
 use super::build::{Family, Ip, MIXES};
 
-/// Makes flow labels.
+/// The key of flow labels.
 const KEY: u64 = 7;
 const RANDOM: u16 = 77;
 
-/// The fields of a header, by etherparse. What one family does not have is zero.
+/// The fields of a header, by etherparse; zero if the family lacks the field.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 struct Fields {
     version: u8,
     header_len: usize,
     traffic_class: u8,
-    /// Bytes of the inner packet, as the length field has it.
+    /// Bytes of the inner packet, according to the length field.
     inner_len: usize,
     identification: u16,
     dont_fragment: bool,
@@ -42,7 +42,7 @@ fn tunnel(outer: Family) -> Tunnel {
     Tunnel { real: outer.real(A), source, sequence: 5, limit: usize::MAX }
 }
 
-/// The header written before `packet`, which is found behind it as it was.
+/// The header written before `packet`; checks that the packet behind it is unchanged.
 fn around(packet: Ip, tunnel: &Tunnel, random: u16) -> Fields {
     let packet = packet.bytes();
     let inner = Inner::of(&Packet::parse(&packet).unwrap(), KEY);
@@ -100,7 +100,7 @@ fn is_tcp(packet: &Ip) -> bool {
     Packet::parse(&packet.clone().bytes()).unwrap().protocol == 6
 }
 
-/// Each mix, with what is around each of its packets.
+/// Runs `check` with each combination and packet, and its outer header.
 fn each(check: impl Fn(Family, Family, Ip, Fields)) {
     for (inner, outer) in MIXES {
         for packet in packets(inner) {
@@ -138,9 +138,9 @@ fn rfc_2003_3_1_and_2473_6_the_length_is_the_inner_packet_s_and_the_header_s() {
     each(|_, _, packet, fields| assert_eq!(fields.inner_len, packet.bytes().len()));
 }
 
-/// RFC 2003 section 3.1 and RFC 2473 section 6.3: the tunnel's own, for the path through it; the
-/// inner one is not copied. RFC 4213 section 3.3 says the same of 6in4. What the tunnel costs the
-/// inner packet is one, taken by the kernel that forwards it.
+/// RFC 2003 section 3.1 and RFC 2473 section 6.3: the tunnel's own hop limit, for the path through
+/// it; the inner one is not copied. RFC 4213 section 3.3 requires the same of 6in4. The tunnel
+/// decrements the inner one once, by the kernel that forwards the packet.
 #[test]
 fn rfc_2003_3_1_and_2473_6_3_and_4213_3_3_the_hop_limit_is_the_tunnel_s_own() {
     for (inner, outer) in MIXES {
@@ -186,7 +186,8 @@ fn rfc_6040_4_1_normal_mode_copies_the_ecn_field() {
     }
 }
 
-/// RFC 6864 section 4.1: what cannot be fragmented needs no id. GRO merges such, which TCP wants.
+/// RFC 6864 section 4.1: a packet that cannot be fragmented needs no ID. GRO merges such packets,
+/// as wanted for TCP.
 #[test]
 fn rfc_2003_3_1_and_4213_3_5_an_id_where_there_can_be_fragments() {
     each(|_, outer, packet, fields| {
@@ -199,10 +200,10 @@ fn rfc_2003_3_1_and_4213_3_5_an_id_where_there_can_be_fragments() {
     }
 }
 
-/// RFC 2003 section 3.1 wants DF wherever the inner header has it. TCP has it always. UDP never
-/// has, which is the one thing that is done otherwise here: on older kernels DF makes the
-/// receiver's GRO ignore the id, and merge datagrams beyond repair. A datagram that is too large
-/// for the path then arrives in fragments, which the real server's kernel puts together.
+/// RFC 2003 section 3.1 wants DF if the inner header has it. TCP always has it. UDP never has, the
+/// one intended difference: with DF the receiver's GRO on older kernels ignores the ID, and merges
+/// datagrams irreversibly. A datagram above the path MTU then arrives in fragments, which the real
+/// server's kernel reassembles.
 #[test]
 fn rfc_2003_3_1_and_4213_3_5_dont_fragment_for_tcp_and_not_for_udp() {
     for (inner, outer) in MIXES {
@@ -216,9 +217,8 @@ fn rfc_2003_3_1_and_4213_3_5_dont_fragment_for_tcp_and_not_for_udp() {
     }
 }
 
-/// RFC 4213 section 3.2.2: "encapsulate but do not set the Don't Fragment flag" where the path
-/// takes less than an IPv6 packet must be allowed to have; RFC 2003 section 5.1 likewise of packets
-/// that may be cut.
+/// RFC 4213 section 3.2.2: "encapsulate but do not set the Don't Fragment flag" if the path MTU is
+/// below IPv6's minimum; RFC 2003 section 5.1 likewise for packets without DF.
 #[test]
 fn rfc_4213_3_2_2_what_is_too_large_and_sent_all_the_same_may_be_cut() {
     for inner in [Family::V4, Family::V6] {
@@ -232,8 +232,8 @@ fn rfc_4213_3_2_2_what_is_too_large_and_sent_all_the_same_may_be_cut() {
     }
 }
 
-/// RFC 6438 section 3: of the inner flow, so that routers which spread flows by it keep each on one
-/// path.
+/// RFC 6438 section 3: derived from the inner flow, so that routers which spread flows by it keep
+/// each flow on one path.
 #[test]
 fn rfc_2473_6_5_and_6438_3_the_flow_label_is_the_flow_s() {
     each(|_, outer, packet, fields| {

@@ -1,4 +1,4 @@
-//! Named packets and what becomes of each in a director that has seen nothing before.
+//! Named packets and the verdict on each in a director without state.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -109,12 +109,12 @@ pub(crate) fn drops(family: Family) -> Vec<Row> {
     .concat()
 }
 
-/// What contradicts itself.
+/// Packets that contradict themselves.
 fn broken(family: Family) -> Vec<Row> {
     let syn = || family.tcp(Flags::SYN);
     let udp = || family.udp(53);
     let ping = || family.icmp_echo(&[7; 16]);
-    // Eight bytes of a TCP header, and the length says so.
+    // Eight bytes of a TCP header, with a matching length.
     let tiny = syn().fragment(0, true).claim(-12);
     let half = family.header_len() - 1;
     let mut broken = rows([
@@ -140,7 +140,7 @@ fn broken(family: Family) -> Vec<Row> {
     broken
 }
 
-/// What is whole, and not for us.
+/// Valid packets that are not for a service.
 fn foreign(family: Family) -> Vec<Row> {
     let syn = || family.tcp(Flags::SYN);
     let elsewhere: IpAddr = family.pick(
@@ -183,7 +183,7 @@ fn foreign(family: Family) -> Vec<Row> {
     ])
 }
 
-/// Sources that no client has, by family.
+/// Sources that a client cannot have, by family.
 fn nobodies(family: Family) -> Vec<IpAddr> {
     let v4 = [
         [0, 0, 0, 0],
@@ -273,7 +273,7 @@ fn drops_v6() -> Vec<Row> {
     [chains, rows(unwalked), link_noise()].concat()
 }
 
-/// What kernels say on a link, and what is like it.
+/// Packets that kernels send on a link, and similar ones.
 fn link_noise() -> Vec<Row> {
     let own = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
     let routers = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 2);

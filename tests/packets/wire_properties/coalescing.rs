@@ -1,4 +1,4 @@
-//! Coalesced and split again, a batch is what it was, whatever came in it.
+//! Coalescing and splitting a batch again gives the same batch, whatever its packets.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -9,7 +9,7 @@ use vstun::wire::virtio;
 use super::build::{Family, Ip};
 use super::{checksums_are_right, family, split};
 
-/// The next packet of a stream, or what may come in its place.
+/// The next packet of a stream, or a possible disturbance.
 #[derive(Clone, Copy, Debug)]
 enum Step {
     Next,
@@ -126,7 +126,7 @@ impl Flow {
     }
 }
 
-/// The packets that a group's frame stands for.
+/// The packets of a group's frame.
 fn apart(coalescer: &Coalescer, group: &Group, frames: &[Vec<u8>]) -> Vec<Vec<u8>> {
     let mut room = [0; MAX_HEADER_LEN];
     let Some(len) = Coalescer::header(group, &frames[group.first()], &mut room) else {
@@ -138,8 +138,8 @@ fn apart(coalescer: &Coalescer, group: &Group, frames: &[Vec<u8>]) -> Vec<Vec<u8
     split(packet, offload)
 }
 
-/// Everything that means something: the identification of an IPv4 packet that must not be
-/// fragmented does not (RFC 6864 section 4.1), nor does its part of the checksum.
+/// The meaningful bytes: the identification of an IPv4 packet with DF is not (RFC 6864 section
+/// 4.1), nor its part of the checksum.
 fn meaning(packet: &[u8]) -> Vec<u8> {
     let mut packet = packet.to_vec();
     if packet[0] == 0x45 && packet[6] & 0x40 != 0 {
@@ -149,7 +149,7 @@ fn meaning(packet: &[u8]) -> Vec<u8> {
     packet
 }
 
-/// What stays in order: a TCP flow, by its addresses and ports.
+/// The key of what stays in order: a TCP flow's addresses and ports.
 fn flow_of(frame: &[u8]) -> Option<(Vec<u8>, u16)> {
     let packet = Packet::parse(&frame[virtio::HEADER_LEN..]).ok()?;
     let vstun::wire::Transport::Tcp(header) = packet.transport else { return None };
@@ -196,7 +196,7 @@ proptest! {
         }
     }
 
-    /// Who numbers its packets gets the same numbers back, byte for byte.
+    /// A sender that numbers its packets gets the same numbers, byte for byte.
     #[test]
     fn a_streams_segments_come_back_to_the_byte(mut flow in flow(), count in 2..=MAX_BATCH) {
         flow.counts = true;

@@ -1,5 +1,4 @@
-//! What is a packet, and what of it is read: our parser and etherparse's agree, but for short lists
-//! of intended differences.
+//! Parsing: our parser and etherparse agree, except for short lists of intended differences.
 
 use std::net::IpAddr;
 
@@ -44,7 +43,7 @@ proptest! {
     }
 }
 
-/// Bytes that often are a packet, and otherwise nearly one.
+/// Bytes that often are a packet, and otherwise almost one.
 fn packet_like() -> impl Strategy<Value = Vec<u8>> {
     family().prop_flat_map(|family| match family {
         Family::V4 => packet_like_v4().boxed(),
@@ -52,7 +51,7 @@ fn packet_like() -> impl Strategy<Value = Vec<u8>> {
     })
 }
 
-/// Sets the UDP length of what starts at `at`, so many bytes less than there are.
+/// Sets the UDP length of the datagram at `at`, smaller than its bytes by `slack`.
 fn set_udp_length(bytes: &mut [u8], at: usize, slack: u16) {
     let payload_len = bytes.len().saturating_sub(at);
     if let Some(field) = bytes.get_mut(at + 4..at + 6) {
@@ -87,7 +86,8 @@ fn packet_like_v4() -> impl Strategy<Value = Vec<u8>> {
     )
 }
 
-/// An extension header: its number, units of eight bytes beside the first, and what its bytes are.
+/// An extension header: its number, its length in units of eight bytes beyond the first, and its
+/// content.
 type Header = (u8, u8, u8);
 
 fn header() -> impl Strategy<Value = Header> {
@@ -154,7 +154,7 @@ fn same_header_v6(ours: &Packet<'_>, bytes: &[u8]) -> Result<(), TestCaseError> 
     prop_assert_eq!((ours.traffic_class, ours.ttl), (header.traffic_class(), header.hop_limit()));
     prop_assert_eq!(ours.bytes().len(), 40 + usize::from(header.payload_length()));
     prop_assert!(ours.dont_fragment);
-    // Behind a later fragment's header it reads on, into what is a piece of anything.
+    // Behind a later fragment's header etherparse reads on, into arbitrary data.
     if ours.fragment == Fragment::Later || header.payload_length() == 0 {
         return Ok(());
     }
@@ -166,8 +166,8 @@ fn same_header_v6(ours: &Packet<'_>, bytes: &[u8]) -> Result<(), TestCaseError> 
     Ok(())
 }
 
-/// Headers inside the packet that etherparse checks and we do not, for nothing depends on them: AH,
-/// IGMP, the other family's ICMP, the length of ICMP timestamps; what stands behind the header of a
+/// Headers inside the packet that etherparse checks and we do not, since nothing depends on them:
+/// AH, IGMP, the other family's ICMP, the length of ICMP timestamps; data behind the header of a
 /// later fragment; and a payload length of zero, which it takes for "the rest".
 fn only_etherparse_refuses(packet: &Packet<'_>, bytes: &[u8]) -> bool {
     let other_icmp = if packet.version() == 4 { 58 } else { 1 };
@@ -177,15 +177,15 @@ fn only_etherparse_refuses(packet: &Packet<'_>, bytes: &[u8]) -> bool {
         || packet.version() == 6 && (packet.fragment == Fragment::Later || bytes[4..6] == [0, 0])
 }
 
-/// A UDP length of zero: etherparse takes that for "the rest", which is IPv6's jumbograms' alone
+/// A UDP length of zero: etherparse takes it for "the rest", which only IPv6 jumbograms mean by it
 /// (RFC 2675).
 fn udp_without_length(packet: &SlicedPacket<'_>) -> bool {
     matches!(&packet.transport, Some(TransportSlice::Udp(udp)) if udp.length() == 0)
 }
 
-/// What etherparse lets pass and we refuse on purpose: bad options and source routes (it does not
-/// walk options), fragments that no sender cuts or without their ports (it does not look into
-/// fragments), what AH hides.
+/// Packets that etherparse accepts and we refuse on purpose: bad options and source routes (it does
+/// not parse options), impossible fragments or ones without their ports (it does not parse
+/// fragments), data behind AH.
 fn only_we_refuse_v4(header: Ipv4HeaderSlice<'_>, packet: &SlicedPacket<'_>) -> bool {
     let hidden_transport = header.protocol() == IpNumber::AUTHENTICATION_HEADER;
     header.options().iter().any(|&option| option != 1)
@@ -194,8 +194,8 @@ fn only_we_refuse_v4(header: Ipv4HeaderSlice<'_>, packet: &SlicedPacket<'_>) -> 
         || hidden_transport
 }
 
-/// The same of IPv6: options, routes of type 0 or to go, fragments, headers that are not walked,
-/// more than eight headers or 160 bytes of them, a payload length of zero.
+/// The same for IPv6: options, routing headers of type 0 or with segments left, fragments,
+/// unsupported headers, more than eight headers or 160 bytes of them, a payload length of zero.
 fn only_we_refuse_v6(ip: &Ipv6Slice<'_>, packet: &SlicedPacket<'_>) -> bool {
     let headers: Vec<_> = ip.extensions().clone().into_iter().collect();
     let refused = |header: &Ipv6ExtensionSlice<'_>| match header {
@@ -240,7 +240,7 @@ fn same_transport(ours: &Packet<'_>, theirs: &SlicedPacket<'_>) -> Result<(), Te
         (Transport::Icmp { kind, code }, Some(TransportSlice::Icmpv6(icmp))) => {
             prop_assert_eq!((kind, code), (icmp.type_u8(), icmp.code_u8()));
         }
-        // etherparse reads no transport out of fragments; we do out of the first.
+        // etherparse parses no transport in fragments; we do in the first.
         (_, None) => {
             let hidden = ours.fragment != Fragment::Whole || ours.transport == Transport::Other;
             prop_assert!(hidden, "{:?}", ours.transport);
