@@ -4,6 +4,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+#[path = "layering/circles.rs"]
+mod circles;
 #[path = "layering/source.rs"]
 mod source;
 
@@ -74,6 +76,28 @@ fn the_sources_keep_the_layers() {
             check(file.strip_prefix(&root).expect("the walk starts there"), &text)
         })
         .collect();
+    assert!(faults.is_empty(), "\n{}\n", faults.join("\n"));
+}
+
+#[test]
+fn no_file_of_the_pure_layers_is_in_a_circle() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = Vec::new();
+    collect(&root, &mut files);
+    let texts: Vec<(String, String)> = files
+        .iter()
+        .map(|file| {
+            let below = file.strip_prefix(&root).expect("the walk starts there");
+            let text = fs::read_to_string(file).expect("a source file is readable text");
+            (below.to_string_lossy().into_owned(), text)
+        })
+        .filter(|(file, _)| {
+            let mut names = file.trim_end_matches(".rs").split('/');
+            names.next().is_some_and(|layer| PURE.contains(&layer))
+                && !names.any(|name| name == "tests")
+        })
+        .collect();
+    let faults = circles::check(&texts);
     assert!(faults.is_empty(), "\n{}\n", faults.join("\n"));
 }
 

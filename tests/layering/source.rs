@@ -19,6 +19,10 @@ pub(crate) struct Path {
     pub(crate) segments: Vec<String>,
     /// Whether it is part of a `use`.
     pub(crate) imported: bool,
+    /// Whether that `use` is a re-export: `pub use`, `pub(crate) use`.
+    pub(crate) exported: bool,
+    /// The name after `as`.
+    pub(crate) alias: Option<String>,
 }
 
 /// Splits `text` into words and punctuation. `::` is one token; comments, literals and lifetimes
@@ -177,8 +181,8 @@ pub(crate) fn paths(tokens: &[Token]) -> Vec<Path> {
     let mut at = 0;
     while at < tokens.len() {
         if is_word(&tokens[at].text) {
-            let imported = at > 0 && tokens[at - 1].text == "use";
-            at = walk(tokens, at, &[], imported, &mut found);
+            let kind = Use::before(tokens, at);
+            at = walk(tokens, at, &[], kind, &mut found);
         } else {
             at += 1;
         }
@@ -186,12 +190,28 @@ pub(crate) fn paths(tokens: &[Token]) -> Vec<Path> {
     found
 }
 
+/// How a path stands in the code.
+#[derive(Clone, Copy)]
+struct Use {
+    imported: bool,
+    exported: bool,
+}
+
+impl Use {
+    /// What the tokens before `at` say.
+    fn before(tokens: &[Token], at: usize) -> Self {
+        let text = |back: usize| at.checked_sub(back).map_or("", |at| tokens[at].text.as_str());
+        let imported = text(1) == "use";
+        Self { imported, exported: imported && (text(2) == "pub" || text(2) == ")") }
+    }
+}
+
 /// Parses one path from `at`, after the segments `before`; returns the index of its end.
 fn walk(
     tokens: &[Token],
     mut at: usize,
     before: &[String],
-    imported: bool,
+    kind: Use,
     found: &mut Vec<Path>,
 ) -> usize {
     let text = |at: usize| tokens.get(at).map_or("", |token| token.text.as_str());
@@ -202,7 +222,7 @@ fn walk(
     while text(at) == "::" {
         at += 1;
         if text(at) == "{" {
-            return walk_group(tokens, at + 1, &segments, imported, found);
+            return walk_group(tokens, at + 1, &segments, kind, found);
         }
         if !is_word(text(at)) && text(at) != "*" {
             break;
@@ -213,7 +233,10 @@ fn walk(
     if let ("!", Some(last)) = (text(at), segments.last_mut()) {
         last.push('!');
     }
-    found.push(Path { line, segments, imported });
+    let Use { imported, exported } = kind;
+    let alias = (imported && text(at) == "as").then(|| text(at + 1).to_owned());
+    at += if alias.is_some() { 2 } else { 0 };
+    found.push(Path { line, segments, imported, exported, alias });
     at
 }
 
@@ -221,14 +244,13 @@ fn walk_group(
     tokens: &[Token],
     mut at: usize,
     before: &[String],
-    imported: bool,
+    kind: Use,
     found: &mut Vec<Path>,
 ) -> usize {
     while let Some(token) = tokens.get(at) {
         at = match token.text.as_str() {
             "}" => return at + 1,
-            "as" => at + 2,
-            word if is_word(word) || word == "*" => walk(tokens, at, before, imported, found),
+            word if is_word(word) || word == "*" => walk(tokens, at, before, kind, found),
             _ => at + 1,
         };
     }
