@@ -1,5 +1,5 @@
-//! Whether packets for the virtual IPs get into the TUN: the kernel's own answer for a packet that
-//! comes in by an uplink.
+//! Whether packets for the virtual IPs reach the TUN: the kernel's own route lookup for a packet
+//! that arrives at an uplink.
 
 use std::net::IpAddr;
 
@@ -10,34 +10,33 @@ use super::family::Family;
 use super::problem::{Problem, ProblemKind};
 use super::route::RouteKind;
 
-/// A route lookup with the uplink as the input, as the kernel makes one for each packet that it
+/// A route lookup with the uplink as input interface, as the kernel makes for each packet that it
 /// receives.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Question {
     /// The virtual IP.
     pub vip: IpAddr,
-    /// A host that could be a client: the kernel refuses sources that it would not route by this
-    /// uplink.
+    /// A possible client: the kernel refuses sources that it would not route through this uplink.
     pub from: IpAddr,
-    /// The uplink's number.
+    /// The uplink's index.
     pub uplink: u32,
 }
 
-/// What the kernel says.
+/// The result of the lookup.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Answer {
-    /// It leaves by this interface, or is delivered on this host.
+    /// The packet leaves by this interface, or is delivered on this host.
     Route {
-        /// The kind of route.
+        /// The type of the route.
         kind: RouteKind,
-        /// The interface's number.
+        /// The interface's index.
         link: Option<u32>,
     },
-    /// There is no way, by this errno.
+    /// There is no route, with this errno.
     Error(i32),
 }
 
-/// What to ask about the virtual IPs of a plan with these uplinks.
+/// The lookups for the virtual IPs of a plan with these uplinks.
 #[must_use]
 pub fn questions(vips: &[IpAddr], uplinks: &[String], facts: &Facts) -> Vec<Question> {
     let uplinks: Vec<&Link> = uplinks.iter().filter_map(|name| facts.link(name)).collect();
@@ -50,7 +49,7 @@ pub fn questions(vips: &[IpAddr], uplinks: &[String], facts: &Facts) -> Vec<Ques
     vips.iter().flat_map(ask).collect()
 }
 
-/// Somebody on the uplink's side who is not this host: the router there, or else a neighbour.
+/// A host on the uplink's side, not this one: the router there, or else a neighbour.
 fn neighbour(link: &Link, vip: IpAddr, facts: &Facts) -> Option<IpAddr> {
     let family = Family::of(vip);
     let own = |address: IpAddr| facts.owners(address).next().is_some();
@@ -81,8 +80,8 @@ fn link_local(address: IpAddr) -> bool {
     }
 }
 
-/// What the answer says is wrong; nothing: the packets get into the TUN, or the answer says nothing
-/// about that.
+/// The problem that the answer shows; `None` if the packets reach the TUN, or the answer does not
+/// tell.
 #[must_use]
 pub fn judge(question: &Question, answer: Answer, tun: &str, facts: &Facts) -> Option<Problem> {
     let Question { vip, uplink, .. } = *question;
@@ -98,7 +97,7 @@ pub fn judge(question: &Question, answer: Answer, tun: &str, facts: &Facts) -> O
         }
         Answer::Route { kind: RouteKind::Local, .. } => "are delivered on this host".to_owned(),
         Answer::Route { .. } => "are dropped by a route".to_owned(),
-        // The source, which was guessed, is refused: rp_filter, or a martian.
+        // The kernel refuses the guessed source: rp_filter, or a martian.
         Answer::Error(EXDEV | EINVAL) => return None,
         Answer::Error(EHOSTUNREACH) => {
             "are dropped: the uplink does not forward, or a route says unreachable".to_owned()

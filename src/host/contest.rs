@@ -1,62 +1,62 @@
-//! Who wins where a step of the plan is undone by somebody else: it is put back a few times, ever
-//! more slowly, and then left to them.
+//! Contests over steps that another program undoes: a step is restored a few times, at growing
+//! intervals, and then left undone.
 
 use std::time::{Duration, Instant};
 
-/// So often a step is put back before the other side has won.
+/// How often a step is restored before it is left undone.
 pub const ROUNDS: u32 = 5;
-/// The pause before the second time; each later one is twice as long.
+/// The pause before the second time; each later pause is twice as long.
 const PAUSE: Duration = Duration::from_secs(1);
-/// A step that has stayed for so long begins anew.
+/// A step that has stayed in force for this long starts from the beginning.
 pub const CALM: Duration = Duration::from_secs(600);
 
-/// What is known of a step.
+/// The state of a step.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Contest {
-    /// Nobody has touched it lately.
+    /// It was not undone recently.
     #[default]
     Kept,
-    /// It was put back.
+    /// It was restored.
     PutBack {
         /// How often.
         rounds: u32,
         /// The last time.
         at: Instant,
     },
-    /// It is left to whoever undoes it.
+    /// It is left undone.
     Yielded,
 }
 
-/// What a look at the host shows of a step.
+/// What a check of the host shows of a step.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Seen {
     /// It is in force.
     InForce,
-    /// It is not.
+    /// It is not in force.
     Missing,
-    /// It is not, because its interface was down: nobody's doing.
+    /// It is not in force because its interface was down: no program undid it.
     LostWithLink,
 }
 
-/// What is to be done.
+/// What to do about a step.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Decision {
     /// Nothing.
     Nothing,
-    /// Make it again; it is the first time since long.
+    /// Restore it; it was not undone for a long time.
     PutBack,
-    /// Make it again without a word.
+    /// Restore it without a log line.
     MakeAgain,
-    /// Not yet: it was put back just now.
+    /// Not yet: it was restored just now.
     Wait,
-    /// Leave it, and say so loudly.
+    /// Leave it undone, and report that.
     Yield,
-    /// It stays left.
+    /// Leave it undone, as before.
     StayAway,
 }
 
 impl Contest {
-    /// The next state and what is to be done, by what is seen.
+    /// The next state and the action, by what was seen.
     #[must_use]
     pub fn next(self, seen: Seen, now: Instant) -> (Self, Decision) {
         use Contest::{Kept, PutBack, Yielded};
@@ -78,7 +78,7 @@ impl Contest {
         }
     }
 
-    /// How often it was put back.
+    /// How often it was restored.
     #[must_use]
     pub fn rounds(self) -> u32 {
         match self {
@@ -93,7 +93,7 @@ fn elapsed(from: Instant, to: Instant) -> Duration {
     to.saturating_duration_since(from)
 }
 
-/// How long a step that was put back so often is left alone at least.
+/// The least pause after a step was restored this often.
 fn pause(rounds: u32) -> Duration {
     PAUSE * 2_u32.saturating_pow(rounds.saturating_sub(1).min(ROUNDS))
 }

@@ -1,9 +1,8 @@
-//! The MSS clamp: a table that says about packets from a virtual IP what a lookup says today, with
-//! a smaller MSS.
+//! The MSS clamp: a table with the routes of packets from a virtual IP, but a smaller MSS.
 //!
-//! The size of segments from client to server is set by the MSS in the SYN-ACK, which the director
-//! never sees. The kernel takes it from the route's `advmss`, so packets from the virtual IP get
-//! routes of their own.
+//! The MSS in the SYN-ACK limits the segments from client to server, and the director never sees
+//! it. The kernel takes it from the route's `advmss`, so packets from the virtual IP get their own
+//! routes.
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
@@ -18,7 +17,7 @@ use super::route::{Route, RouteKind, attribute, metric};
 use super::routes::RouteEvent;
 use super::step::PROTOCOL;
 
-/// The local table. Its rule comes first, and its routes are none to be copied.
+/// The local table. Its rule comes first, and its routes are not copied.
 const LOCAL: u32 = 255;
 /// Bytes of a TCP header without options.
 const TCP_HEADER: u32 = 20;
@@ -27,16 +26,16 @@ const MIN_MSS: u32 = 536;
 /// The kernel's bound on `RTAX_ADVMSS`.
 const MAX_MSS: u32 = 65_535 - 40;
 
-/// What has to be done to the table.
+/// A change of the table.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Change {
-    /// Make the route, in the place of one with the same key if there is one.
+    /// Add the route, or replace the one with the same key.
     Replace(Route),
-    /// Take the route away.
+    /// Remove the route.
     Remove(Route),
 }
 
-/// Whether the table and the priority are free for us.
+/// Checks that the table and the priority are free.
 pub(super) fn check(desired: &DesiredRealServer, facts: &Facts) -> Result<(), Refusal> {
     let table = desired.table;
     if table == 0 || (253..=255).contains(&table) {
@@ -60,20 +59,20 @@ pub(super) fn check(desired: &DesiredRealServer, facts: &Facts) -> Result<(), Re
     Ok(())
 }
 
-/// What copies are made from: the wishes, the host, and what was found out once for all routes.
+/// The input of copies: the configuration, the host, and what was computed once for all routes.
 #[derive(Clone, Debug)]
 pub struct Copier<'a> {
     desired: &'a DesiredRealServer,
     facts: &'a Facts,
-    /// The tables that a packet from a virtual IP is looked up in after ours, in order, for each of
-    /// [`Family::BOTH`].
+    /// The tables in which packets from a virtual IP are looked up after ours, in order, for each
+    /// of [`Family::BOTH`].
     tables: [Vec<u32>; 2],
     /// See [`tunnel_room`].
     room: Option<u32>,
 }
 
 impl<'a> Copier<'a> {
-    /// For a host that was looked at.
+    /// A copier for these facts.
     #[must_use]
     pub fn new(desired: &'a DesiredRealServer, facts: &'a Facts) -> Self {
         let mut copier = Self::with_room(desired, facts, None);
@@ -81,15 +80,15 @@ impl<'a> Copier<'a> {
         copier
     }
 
-    /// As [`Self::new`], where it is known what fits into the tunnels.
+    /// As [`Self::new`], if the size that fits into the tunnels is known.
     #[must_use]
     pub fn with_room(desired: &'a DesiredRealServer, facts: &'a Facts, room: Option<u32>) -> Self {
         let tables = Family::BOTH.map(|family| tables(family, desired, facts));
         Self { desired, facts, tables, room }
     }
 
-    /// The routes that the table should hold, those of IPv4 first. A gateway must be reachable by a
-    /// route that is there already: narrow scopes and long prefixes come first.
+    /// The routes of the table, IPv4 first. A gateway must be reachable by an existing route:
+    /// narrow scopes and long prefixes come first.
     #[must_use]
     pub fn wanted(&self) -> Vec<Route> {
         let mut all = Vec::new();
@@ -103,7 +102,7 @@ impl<'a> Copier<'a> {
         all
     }
 
-    /// The routes of one destination that the table should hold.
+    /// The table's routes to one destination.
     #[must_use]
     pub fn wanted_at(&self, destination: IpNet) -> Vec<Route> {
         let family = Family::of_net(&destination);
@@ -114,8 +113,8 @@ impl<'a> Copier<'a> {
         self.copies_at(destination, tables)
     }
 
-    /// What the tables, the earlier ones first, leave of the destination. Which routes of others
-    /// count is decided by those of earlier tables that cover it, and by nothing else.
+    /// The destination's routes of these tables, earlier tables first. Whether a route counts
+    /// depends only on routes of earlier tables that cover it.
     fn copies_at(&self, destination: IpNet, tables: &[u32]) -> Vec<Route> {
         let Some((table, earlier)) = tables.split_last() else { return Vec::new() };
         let mut copies = self.copies_at(destination, earlier);
@@ -125,9 +124,9 @@ impl<'a> Copier<'a> {
         if routes.is_empty() || self.is_hidden(destination, earlier) {
             return copies;
         }
-        // Among routes of one metric the kernel asks routers in the order of their preference.
+        // Among routes of one metric the kernel uses routers in the order of their preference.
         routes.sort_by_key(|route| (route.priority, preference(route)));
-        // A lookup that meets a throw leaves the table: the routes behind it are never used.
+        // A lookup that hits a throw leaves the table: the routes after it are never used.
         let throw =
             routes.iter().position(|route| is_plain(route) && route.kind == RouteKind::Throw);
         routes.truncate(throw.map_or(routes.len(), |throw| throw + 1));
@@ -139,7 +138,7 @@ impl<'a> Copier<'a> {
         copies
     }
 
-    /// Whether a lookup of the earlier tables always ends before it comes to this destination.
+    /// Whether a lookup always ends in the earlier tables before it reaches this destination.
     fn is_hidden(&self, destination: IpNet, earlier: &[u32]) -> bool {
         let family = Family::of_net(&destination);
         if !earlier.iter().any(|table| self.facts.routes.has(*table, family)) {
@@ -147,33 +146,33 @@ impl<'a> Copier<'a> {
         }
         let wider = std::iter::successors(Some(destination.trunc()), IpNet::supernet);
         let mut covering = wider.flat_map(|net| {
-            // The kernel takes the lowest metric.
+            // The kernel uses the lowest metric.
             let copies = self.copies_at(net, earlier).into_iter().filter(is_plain);
             copies.min_by_key(|other| other.priority)
         });
         covering.next().is_some_and(|other| other.kind != RouteKind::Throw)
     }
 
-    /// Whether copies of other destinations depend on that table's routes: those of a later one
-    /// that they may hide.
+    /// Whether copies of other destinations depend on that table's routes, because they may hide
+    /// routes of a later table.
     #[must_use]
     pub fn hides_others(&self, table: u32, family: Family) -> bool {
         let later = self.tables_of(family).iter().skip_while(|one| **one != table).skip(1);
         later.into_iter().any(|later| self.facts.routes.has(*later, family))
     }
 
-    /// What fits into the tunnels from the directors, in bytes; none where that is not known.
+    /// The size in bytes that fits into the tunnels from the directors; `None` if unknown.
     #[must_use]
     pub fn room(&self) -> Option<u32> {
         self.room
     }
 
-    /// Whether what fits into the tunnels may be another if this route comes or goes.
+    /// Whether the size that fits into the tunnels may change with this route.
     #[must_use]
     pub fn may_change_room(&self, route: &Route) -> bool {
         let to = &route.destination;
         self.desired.directors.iter().any(|net| {
-            // Inside of a range the narrowest way counts, around it the longest prefix.
+            // Within a range the smallest MTU counts, around it the longest prefix.
             let room = way_mtu(route, self.facts).map(|mtu| mtu.saturating_sub(outer_of(net)));
             let narrow = self.room.is_none() || room.is_some_and(|room| Some(room) <= self.room);
             let hidden = || {
@@ -210,8 +209,8 @@ impl<'a> Copier<'a> {
         copy
     }
 
-    /// The MSS that leaves room in the packets that come back: as large as those that leave by the
-    /// route, with the outer header, and as those that fit into the tunnels.
+    /// The MSS that leaves space in the packets in the other direction: as large as those that
+    /// leave by the route, with the outer header, and as those that fit into the tunnels.
     fn mss(&self, route: &Route) -> Option<u32> {
         let back = way_mtu(route, self.facts)?.saturating_sub(outer(self.desired));
         let packet = self.room.map_or(back, |room| room.min(back));
@@ -220,7 +219,7 @@ impl<'a> Copier<'a> {
     }
 }
 
-/// The routes that the table should hold, those of IPv4 first.
+/// The routes of the table, IPv4 first.
 #[must_use]
 pub fn wanted(desired: &DesiredRealServer, facts: &Facts) -> Vec<Route> {
     Copier::new(desired, facts).wanted()
@@ -239,7 +238,7 @@ fn in_order(routes: &mut [Route]) {
     });
 }
 
-/// Whether a packet from a virtual IP that leaves this host could take it.
+/// Whether a packet from a virtual IP that leaves this host could use it.
 fn copied(route: &Route, desired: &DesiredRealServer, facts: &Facts) -> bool {
     let tun = facts.link(&desired.tun).map(|link| link.index);
     let through_tun = tun.is_some() && route.hops.iter().any(|hop| Some(hop.link) == tun);
@@ -252,13 +251,12 @@ fn copied(route: &Route, desired: &DesiredRealServer, facts: &Facts) -> bool {
     out && for_vips && !through_tun && !on_link_only
 }
 
-/// The copy under a key that none of the others has. IPv4 uses the first of several with one key.
-/// IPv6 has routes that differ in nothing but where they go, default routers for one: made again by
-/// hand they would become one multipath route, or the later would replace the earlier. One after
-/// the other by metric they keep their order, and a router that does not answer is passed over
-/// still (RFC 4191 3.2).
+/// The copy with a unique key. IPv4 uses the first of several routes with one key. IPv6 has routes
+/// that differ only in their next hop, such as default routers: added by hand they would become one
+/// multipath route, or the later would replace the earlier. With ascending metrics they keep their
+/// order, and the kernel still skips a router that does not answer (RFC 4191 3.2).
 fn apart(mut copy: Route, others: &[Route]) -> Option<Route> {
-    // A throw gives way: see `drop_throws`.
+    // A throw is dropped later: see `drop_throws`.
     let kept = |other: &&Route| other.kind != RouteKind::Throw;
     let taken = |key| others.iter().filter(kept).any(|other| other.key() == key);
     while taken(copy.key()) {
@@ -281,7 +279,7 @@ fn preference(route: &Route) -> u8 {
     }
 }
 
-/// The changes that lead from what the table holds to what it should hold.
+/// The changes from the table's current routes to the planned ones.
 #[must_use]
 pub fn changes(desired: &DesiredRealServer, facts: &Facts) -> Vec<Change> {
     let ours = |route: &&Route| route.protocol == PROTOCOL;
@@ -289,7 +287,7 @@ pub fn changes(desired: &DesiredRealServer, facts: &Facts) -> Vec<Change> {
     difference(there, wanted(desired, facts))
 }
 
-/// The changes that lead from one set of routes of the table to another.
+/// The changes from one set of routes of the table to another.
 pub fn difference<'a>(
     there: impl IntoIterator<Item = &'a Route>,
     wanted: Vec<Route>,
@@ -306,7 +304,7 @@ pub fn difference<'a>(
             changes.push(Change::Replace(copy));
         }
     }
-    // New before old: a packet in between finds one or the other.
+    // New ones before old ones: a packet in between finds one or the other.
     let extra = there.into_values().filter(|(_, kept)| !kept);
     let mut extra: Vec<Route> = extra.map(|(route, _)| route.clone()).collect();
     extra.sort_by_key(Route::key);
@@ -314,12 +312,12 @@ pub fn difference<'a>(
     changes
 }
 
-/// Follows events of routes where the table was in step before them: `facts` are as they were then,
-/// but for the table itself, and `room` what fitted into the tunnels. What is left to be done costs
-/// as much as the events' own destinations do, however many routes there are.
+/// Computes changes from route events, if the table was up to date before them: `facts` are as
+/// before the events, except for the table itself, and `room` is the size that fitted into the
+/// tunnels. The cost depends on the events' own destinations, not on the number of routes.
 ///
-/// None: the events concern more than their own destinations, or do not say enough. The host has to
-/// be looked at then, and `facts` are no good any more.
+/// `None`: the events concern more than their own destinations, or are ambiguous. Then the host has
+/// to be read again, and `facts` must not be used any more.
 #[must_use]
 pub fn follow(
     desired: &DesiredRealServer,
@@ -356,7 +354,7 @@ pub fn follow(
     Some(difference(&before, after))
 }
 
-/// Rules that packets from the virtual IPs may meet after ours and that no copy can stand for.
+/// Rules that packets from the virtual IPs may match after ours and that no copy can represent.
 #[must_use]
 pub fn unseen_rules(desired: &DesiredRealServer, facts: &Facts) -> Vec<u32> {
     let later = facts.rules.iter().filter(|rule| rule.priority > desired.rule_priority);
@@ -364,8 +362,7 @@ pub fn unseen_rules(desired: &DesiredRealServer, facts: &Facts) -> Vec<u32> {
     later.filter(|rule| rule.special || rule.table.is_none()).map(|rule| rule.priority).collect()
 }
 
-/// The MSS that clients of the virtual IPs are told: the smallest of all routes that leave the
-/// host.
+/// The MSS that clients of the virtual IPs learn: the smallest of all routes that leave the host.
 pub(super) fn advertised_mss(desired: &DesiredRealServer, facts: &Facts) -> Mss {
     let copier = Copier::new(desired, facts);
     let usual = 1500 - if desired.mss_route { outer(desired) } else { 0 };
@@ -374,7 +371,7 @@ pub(super) fn advertised_mss(desired: &DesiredRealServer, facts: &Facts) -> Mss 
             let mtu = way_mtu(route, facts)?;
             Some(mtu.saturating_sub(family.header() + TCP_HEADER).clamp(MIN_MSS, MAX_MSS))
         };
-        // What is hidden by another table's routes is told to nobody, and told too small at worst.
+        // Routes hidden by another table are included: at worst the MSS is too small.
         let routes = copier.tables_of(family).iter().flat_map(|table| {
             let all = facts.routes.within(*table, family.everywhere());
             all.filter(|route| copied(route, desired, facts))
@@ -391,9 +388,9 @@ pub(super) fn advertised_mss(desired: &DesiredRealServer, facts: &Facts) -> Mss 
     Mss { v4: of(Family::V4), v6: of(Family::V6) }
 }
 
-/// What fits into the tunnels from the directors, in bytes: the smallest MTU of the ways back to
-/// them, less the outer header. A range of directors also counts by the routes inside of it: nobody
-/// knows which of its addresses are in use. None where there is no way to any.
+/// The size in bytes that fits into the tunnels from the directors: the smallest MTU of the routes
+/// back to them, less the outer header. A range of directors also includes the routes within it,
+/// since any of its addresses may be in use. `None` if there is no route to any.
 fn tunnel_room(
     desired: &DesiredRealServer,
     facts: &Facts,
@@ -420,7 +417,7 @@ fn way_to<'a>(net: &IpNet, facts: &'a Facts, tables: &[u32]) -> Option<&'a Route
     tables.iter().find_map(covering)
 }
 
-/// Bytes of the outer header that directors of the range send.
+/// Bytes of the outer header used by directors of the range.
 fn outer_of(net: &IpNet) -> u32 {
     Family::of_net(net).header()
 }
@@ -431,7 +428,7 @@ fn outer(desired: &DesiredRealServer) -> u32 {
     headers.max().unwrap_or_else(|| Family::V4.header())
 }
 
-/// The tables that a packet from a virtual IP is looked up in after ours, in order.
+/// The tables in which packets from a virtual IP are looked up after ours, in order.
 fn tables(family: Family, desired: &DesiredRealServer, facts: &Facts) -> Vec<u32> {
     let from_vip = |rule: &Rule| match rule.from {
         None => true,
@@ -455,10 +452,10 @@ fn tables(family: Family, desired: &DesiredRealServer, facts: &Facts) -> Vec<u32
     tables
 }
 
-/// A throw of an earlier table says "go on to the next": the next table's route for the same prefix
-/// takes its place.
+/// A throw in an earlier table continues with the next table: that table's route for the same
+/// prefix replaces it.
 fn drop_throws(copies: &mut Vec<Route>, earlier: usize) {
-    // Whatever its metric: between the two the lower one would win.
+    // Whatever its metric: otherwise the lower one would win.
     let place = |route: &Route| (route.destination, route.from, route.tos);
     let later: Vec<_> = copies.iter().skip(earlier).map(place).collect();
     let mut position = 0;
@@ -472,8 +469,8 @@ fn advmss(route: &Route) -> Option<u32> {
     route.metrics.get(&metric::ADVMSS).copied()
 }
 
-/// The smallest MTU of the route's ways out, or its own where that is smaller, in bytes; none where
-/// there is no way out.
+/// The smallest MTU of the route's next hops, or its own if that is smaller, in bytes; `None`
+/// without a next hop.
 fn way_mtu(route: &Route, facts: &Facts) -> Option<u32> {
     if route.kind != RouteKind::Unicast {
         return None;

@@ -1,21 +1,21 @@
-//! Defending a virtual IP against another host that claims it, as RFC 5227 2.4 (c) has it for an
-//! address that must not be given up: one announcement in ten seconds, however often it is claimed.
+//! Defends a virtual IP against another host that claims it, as in RFC 5227 2.4 (c) for an address
+//! that must be kept: one announcement in ten seconds, however often it is claimed.
 
 use std::time::{Duration, Instant};
 
 /// RFC 5227 1.1, `DEFEND_INTERVAL`.
 pub const DEFEND_INTERVAL: Duration = Duration::from_secs(10);
-/// Without a claim for so long, the conflict is over.
+/// The time without a claim after which the conflict is over.
 pub const PEACE: Duration = Duration::from_secs(60);
-/// An answer to probes at most so often.
+/// The least time between two answers to probes.
 const ANSWER_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What is known of claims to one virtual IP on one uplink.
+/// The state of claims to one virtual IP on one uplink.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Defence {
-    /// When it was defended last.
+    /// When it was last defended.
     defended: Option<Instant>,
-    /// When a probe was answered last.
+    /// When a probe was last answered.
     answered: Option<Instant>,
     /// When it was last claimed, and by which hardware address.
     claimed: Option<(Instant, [u8; 6])>,
@@ -26,12 +26,12 @@ pub struct Defence {
 pub enum Claim {
     /// It has the address.
     Has([u8; 6]),
-    /// It asks whether anybody has it, to take it if not (RFC 5227 2.1.1).
+    /// It probes whether a host has the address, to use it if not (RFC 5227 2.1.1).
     Probes,
 }
 
 impl Defence {
-    /// Takes a claim. Whether to announce the virtual IP now.
+    /// Records a claim. Returns whether to announce the virtual IP now.
     pub fn claimed(&mut self, claim: Claim, now: Instant) -> bool {
         let (last, interval) = match claim {
             Claim::Has(mac) => {

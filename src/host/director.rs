@@ -1,4 +1,4 @@
-//! What a director needs of its host.
+//! Plans a director's host.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -21,7 +21,7 @@ mod uplinks;
 
 pub use egress::outer_sources;
 
-/// What the configuration asks for.
+/// The configured host set-up.
 #[derive(Clone, Debug, Default)]
 pub struct DesiredDirector {
     /// The TUN's name.
@@ -30,23 +30,24 @@ pub struct DesiredDirector {
     pub vips: Vec<IpAddr>,
     /// The real servers.
     pub reals: Vec<IpAddr>,
-    /// Where clients' packets arrive; none: found from the subnets, else from the default route.
+    /// The uplinks, where clients' packets arrive; `None`: found by the subnets, else by the
+    /// default route.
     pub uplinks: Option<Vec<String>>,
-    /// Answer ARP and neighbour discovery for the virtual IPs and announce them.
+    /// Whether to answer ARP and neighbour discovery for the virtual IPs and announce them.
     pub arp: bool,
-    /// Outer source addresses, at most one of each family; none: what the routing table picks.
+    /// Outer source addresses, at most one of each family; without one the routing table picks it.
     pub sources: Vec<IpAddr>,
-    /// The outer sources in use, which the real servers admit: kept where the routing table comes
-    /// to prefer another.
+    /// The outer sources in use, which the real servers accept: kept even if the routing table
+    /// starts to prefer another.
     pub known_sources: OuterSources,
-    /// A table in which routing daemons find the virtual IPs; 0: none.
+    /// A table with the virtual IPs for routing daemons; 0: none.
     pub announce_table: u32,
-    /// Virtual IPs that are captured and not announced: neither answered for nor in
+    /// Virtual IPs that are captured but not announced: neither answered for nor in
     /// `announce_table`.
     pub withdrawn: BTreeSet<IpAddr>,
-    /// Give real servers on directly connected networks routes of their own, by way of themselves.
+    /// Whether real servers on directly connected networks get routes with themselves as gateway.
     pub neighbour_routes: bool,
-    /// Go on although another host answers for a virtual IP.
+    /// Whether to go on although another host answers for a virtual IP.
     pub force: bool,
 }
 
@@ -54,12 +55,12 @@ pub struct DesiredDirector {
 ///
 /// # Errors
 ///
-/// A [`Refusal`] says what is in the way and how to mend it.
+/// A [`Refusal`] says what prevents them and how to mend it.
 pub fn plan(desired: &DesiredDirector, facts: &Facts) -> Result<HostPlan, Refusal> {
     plan_items(desired, facts)?.whole()
 }
 
-/// As [`plan`], item by item: what cannot be done is left out and among the plan's problems.
+/// As [`plan`], item by item: impossible items are left out and reported as problems.
 ///
 /// # Errors
 ///
@@ -110,7 +111,7 @@ pub fn plan_items(desired: &DesiredDirector, facts: &Facts) -> Result<HostPlan, 
     })
 }
 
-/// The virtual IPs that can be served as the host is.
+/// The virtual IPs that the host can serve.
 fn usable(
     desired: &DesiredDirector,
     wished: &[IpAddr],
@@ -139,7 +140,7 @@ fn usable(
     vips
 }
 
-/// Kernel settings, before anything is announced.
+/// Kernel settings, before any announcement.
 fn settings(
     desired: &DesiredDirector,
     uplinks: &[&Link],
@@ -160,7 +161,7 @@ fn settings(
     steps
 }
 
-/// The routes of the virtual IPs in the table, but for those that somebody else has there.
+/// The routes of the virtual IPs in the table, except where another program has one.
 fn routes(
     desired: &DesiredDirector,
     vips: &[IpAddr],
@@ -182,8 +183,8 @@ fn routes(
     steps
 }
 
-/// The steps of a plan that hide routes of others. Also where there can be no plan they are to be
-/// there while these say so, and no longer.
+/// The steps of a plan that hide other programs' routes. They are in force exactly while this
+/// returns them, even if no plan is possible.
 #[must_use]
 pub fn hiding(desired: &DesiredDirector, facts: &Facts) -> Vec<Step> {
     if desired.neighbour_routes {
@@ -204,8 +205,8 @@ fn check_address(vip: IpAddr, facts: &Facts) -> Result<(), Refusal> {
     }
 }
 
-/// A router has the address with a subnet's prefix and zeros (RFC 4291 2.6.1), except where links
-/// have but two ends (RFC 6164): turned into one, this host would deliver packets for it to itself.
+/// A router has the address with a subnet's prefix and zeros (RFC 4291 2.6.1), except on
+/// point-to-point links (RFC 6164): as a router, this host would deliver packets for it locally.
 fn anycast(vip: IpAddr, facts: &Facts) -> Option<(IpAddr, IpNet, String)> {
     let first = |own: &&Address| {
         vip.is_ipv6() && own.subnet.network() == vip && own.subnet.prefix_len() < 127
@@ -214,10 +215,10 @@ fn anycast(vip: IpAddr, facts: &Facts) -> Option<(IpAddr, IpNet, String)> {
     Some((vip, own.subnet, facts.link_at(own.link)?.name.clone()))
 }
 
-/// Replies of real servers to the director's own probes come from the virtual IP, whose route leads
-/// to the TUN: strict reverse path filtering drops them, loose does not. What is in force is the
-/// larger of `all` and the interface's. A 2 that is there already is kept in the plan: it may be
-/// another daemon's, which may go first. IPv6 has no such filter.
+/// Real servers' replies to the director's own probes come from the virtual IP, whose route leads
+/// to the TUN: strict reverse path filtering drops them, loose does not. The larger of `all` and
+/// the interface's value applies. An existing 2 stays in the plan: another daemon may have set it,
+/// and may undo it first. IPv6 has no such filter.
 fn loose_rp_filter(link: &str, facts: &Facts) -> Option<Step> {
     let own = facts.conf(link, "rp_filter");
     let all = facts.conf("all", "rp_filter");
@@ -236,8 +237,8 @@ fn route(desired: &DesiredDirector, address: IpAddr, table: u32, facts: &Facts) 
 fn announcements(uplinks: &[&Link], vips: &[IpAddr], facts: &Facts) -> Vec<Announcement> {
     uplinks
         .iter()
-        // Without a cable an interface loses its entries. They are made when it is back and nobody
-        // else has the address.
+        // Without a carrier an interface loses its entries. They are added when it is back and no
+        // other host has the address.
         .filter(|link| link.arp && link.up && link.carrier)
         .flat_map(|link| {
             let heard = |vip: &&IpAddr| vip.is_ipv4() || ipv6::speaks(link, facts);
@@ -247,7 +248,7 @@ fn announcements(uplinks: &[&Link], vips: &[IpAddr], facts: &Facts) -> Vec<Annou
         .collect()
 }
 
-/// An entry of somebody else's does the same work and must outlive us.
+/// An entry of another program has the same effect and must outlive this daemon.
 fn proxy(announcement: &Announcement, facts: &Facts) -> Option<Step> {
     let Announcement { link, address } = announcement;
     let index = facts.link(link)?.index;

@@ -1,4 +1,4 @@
-//! What the host looks like, as far as a plan depends on it.
+//! The state of the host, as far as plans depend on it.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -11,8 +11,8 @@ use super::routes::Routes;
 use super::step::{MAIN, Object, Step};
 use super::sysctl;
 
-/// Kernel modules that take tunnelled packets: over IPv4 `ipip` those of protocol 4 and `sit` those
-/// of protocol 41, both by way of `tunnel4`; over IPv6 `ip6_tunnel` both, by way of `tunnel6`.
+/// Kernel modules that receive tunnelled packets: over IPv4 `ipip` those of protocol 4 and `sit`
+/// those of protocol 41, both through `tunnel4`; over IPv6 `ip6_tunnel` both, through `tunnel6`.
 pub const TUNNEL_MODULES: [&str; 5] = ["ipip", "sit", "tunnel4", "ip6_tunnel", "tunnel6"];
 
 /// The state of the host at one moment.
@@ -22,8 +22,7 @@ pub struct Facts {
     pub links: Vec<Link>,
     /// Every local address.
     pub addresses: Vec<Address>,
-    /// What the routing tables say about the addresses asked for; those without a route are not in
-    /// here.
+    /// The route lookups for the requested addresses; addresses without a route are missing.
     pub lookups: BTreeMap<IpAddr, Lookup>,
     /// The routes of every table.
     pub routes: Routes,
@@ -31,48 +30,48 @@ pub struct Facts {
     pub rules: Vec<Rule>,
     /// The proxy neighbour entries.
     pub proxies: Vec<Proxy>,
-    /// Kernel settings by their path below `/proc/sys`, with slashes; those the kernel lacks are
-    /// not in here.
+    /// Kernel settings by their path below `/proc/sys`, with slashes; settings that the kernel
+    /// lacks are missing.
     pub sysctls: BTreeMap<String, String>,
-    /// What settings were before this daemon, or the dead one that it takes over from, changed
+    /// The values of settings before this daemon, or the dead one that it takes over from, changed
     /// them.
     pub originals: BTreeMap<String, String>,
-    /// Those of [`TUNNEL_MODULES`] that are loaded.
+    /// The loaded ones of [`TUNNEL_MODULES`].
     pub tunnel_modules: Vec<String>,
-    /// The TUN of that name is this process's own: a second plan after a reload, or after a change
-    /// of the host.
+    /// Whether the TUN of that name is this process's own: in a later plan, after a reload or a
+    /// change of the host.
     pub tun_is_ours: bool,
 }
 
 /// An interface.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Link {
-    /// Its number.
+    /// Its index.
     pub index: u32,
     /// Its name.
     pub name: String,
     /// Its MTU in bytes.
     pub mtu: u32,
-    /// Whether it is set up; taken down, it loses its proxy neighbour entries.
+    /// Whether it is set up; when set down, it loses its proxy neighbour entries.
     pub up: bool,
-    /// Whether there is somebody at the other end of its cable.
+    /// Whether it has a carrier.
     pub carrier: bool,
     /// Whether it is a loopback interface.
     pub loopback: bool,
-    /// Whether it is an Ethernet that speaks ARP and neighbour discovery.
+    /// Whether it is an Ethernet with ARP and neighbour discovery.
     pub arp: bool,
-    /// Its hardware address, where it is six bytes long.
+    /// Its hardware address, if it has six bytes.
     pub mac: Option<[u8; 6]>,
-    /// The kind of kernel tunnel it is, where it is one that could take our packets.
+    /// The sort of kernel tunnel, if it is one that could receive our packets.
     pub tunnel: Option<Tunnel>,
-    /// The number of the interface that it is a port of: a bridge, a bond, a VRF.
+    /// The index of the interface that it is a port of: a bridge, a bond, a VRF.
     pub master: Option<u32>,
-    /// Whether it takes the packets that arrive at its ports, as a bridge or a bond does, and a VRF
-    /// does not.
+    /// Whether it receives the packets that arrive at its ports, like a bridge or a bond, but not a
+    /// VRF.
     pub takes_packets: bool,
 }
 
-/// A kind of tunnel of the kernel's own.
+/// A sort of kernel tunnel.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Tunnel {
     /// `ipip`: protocol 4 over IPv4.
@@ -98,43 +97,43 @@ impl Tunnel {
 /// A local address.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Address {
-    /// The number of its interface.
+    /// The index of its interface.
     pub link: u32,
     /// The address.
     pub address: IpAddr,
     /// The subnet it makes reachable on the interface.
     pub subnet: IpNet,
-    /// Whether the kernel is still finding out if another host has it (RFC 4862 5.4), or has found
+    /// Whether the kernel is still probing whether another host has it (RFC 4862 5.4), or has found
     /// one: no packet may have it as its source, and no route as its preferred one.
     pub tentative: bool,
-    /// Whether it is one of the privacy extensions' (RFC 8981): another takes its place within a
-    /// day.
+    /// Whether it is a temporary address of the privacy extensions (RFC 8981): another replaces it
+    /// within a day.
     pub temporary: bool,
     /// Whether new connections should not have it as their source (RFC 4862 5.5.4).
     pub deprecated: bool,
 }
 
-/// The answer of the routing tables for one destination.
+/// The result of the route lookup for one destination.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Lookup {
-    /// The kind of the route that was hit.
+    /// The type of the route.
     pub kind: RouteKind,
-    /// The number of the interface that packets leave by.
+    /// The index of the interface that packets leave by.
     pub link: Option<u32>,
     /// The source address the kernel would use.
     pub source: Option<IpAddr>,
-    /// The route's own MTU in bytes, where it has one.
+    /// The route's own MTU in bytes, if it has one.
     pub mtu: Option<u32>,
 }
 
 /// A proxy neighbour entry.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Proxy {
-    /// The number of its interface.
+    /// The index of its interface.
     pub link: u32,
-    /// The address that is answered for.
+    /// The address that the kernel answers for.
     pub address: IpAddr,
-    /// Who made it; 0: not said.
+    /// The protocol number of its creator; 0: none.
     pub protocol: u8,
 }
 
@@ -143,16 +142,16 @@ pub struct Proxy {
 pub struct Rule {
     /// The packets it is for.
     pub family: Family,
-    /// Rules are asked in the order of their priority.
+    /// Rules are evaluated in the order of their priority.
     pub priority: u32,
-    /// Packets from here; none: from anywhere.
+    /// The source of the packets; `None`: any.
     pub from: Option<IpNet>,
-    /// The table it leads to; none: it does something else.
+    /// The table of its lookup; `None`: it has another action.
     pub table: Option<u32>,
-    /// Whether it looks at anything but the source: interface, mark, ports, a suppressed prefix
+    /// Whether it matches anything but the source: interface, mark, ports, a suppressed prefix
     /// length.
     pub special: bool,
-    /// Who made it.
+    /// The protocol number of its creator.
     pub protocol: u8,
 }
 
@@ -163,7 +162,7 @@ impl Facts {
         self.links.iter().find(|link| link.name == name)
     }
 
-    /// The interface of that number.
+    /// The interface with that index.
     #[must_use]
     pub fn link_at(&self, index: u32) -> Option<&Link> {
         self.links.iter().find(|link| link.index == index)
@@ -181,15 +180,15 @@ impl Facts {
         self.sysctl(&sysctl::conf(link, name)).and_then(|value| value.parse().ok()).unwrap_or(0)
     }
 
-    /// An IPv6 setting of an interface as a number; none where the kernel lacks it, or shows no
+    /// An IPv6 setting of an interface as a number; `None` if the kernel lacks it, or it is not a
     /// number.
     #[must_use]
     pub fn conf6(&self, link: &str, name: &str) -> Option<u32> {
         self.sysctl(&sysctl::conf6(link, name))?.parse().ok()
     }
 
-    /// The largest packet of the family that leaves by the link, in bytes: a router may have
-    /// announced less for IPv6 than the link has (RFC 4861 4.6.4).
+    /// The MTU of the link for the family, in bytes: for IPv6 a router may have announced less than
+    /// the link has (RFC 4861 4.6.4).
     #[must_use]
     pub fn mtu(&self, link: &Link, family: Family) -> u32 {
         match family {
@@ -198,7 +197,7 @@ impl Facts {
         }
     }
 
-    /// Whether the step is in force. A setting that the kernel does not have any more went with its
+    /// Whether the step is in force. A setting that no longer exists was removed with its
     /// interface.
     #[must_use]
     pub fn holds(&self, step: &Step) -> bool {
@@ -208,8 +207,7 @@ impl Facts {
         }
     }
 
-    /// Whether the host lacks what the step makes. What a step does to settings and copies is not
-    /// looked at.
+    /// Whether the host lacks what the step adds. Settings and copies are not checked.
     #[must_use]
     pub fn lacks(&self, step: &Step) -> bool {
         let Step::Add(object) = step else { return false };
@@ -222,7 +220,8 @@ impl Facts {
             Object::Address { address, link } => {
                 !self.owners(*address).any(|(_, owner)| owner.name == *link)
             }
-            // IPv6 takes the source out of a route when the address goes, IPv4 the whole route.
+            // When the address is removed, IPv6 removes the source from a route, IPv4 the whole
+            // route.
             Object::Route { address, table, source, .. } => {
                 !self.routes_to(*address, *table).any(|route| route.source == *source)
             }
@@ -245,7 +244,7 @@ impl Facts {
         }
     }
 
-    /// The routes of the table that are for this address alone.
+    /// The routes of the table to this single address.
     pub fn routes_to(&self, address: IpAddr, table: u32) -> impl Iterator<Item = &Route> {
         self.routes.at(table, &IpNet::from(address)).iter()
     }

@@ -17,20 +17,19 @@ impl Family {
     /// Both.
     pub const BOTH: [Self; 2] = [Self::V4, Self::V6];
 
-    /// The address's.
+    /// The address's family.
     #[must_use]
     pub fn of(address: IpAddr) -> Self {
         if address.is_ipv4() { Self::V4 } else { Self::V6 }
     }
 
-    /// The range's.
+    /// The range's family.
     #[must_use]
     pub fn of_net(net: &IpNet) -> Self {
         Self::of(net.addr())
     }
 
-    /// Bytes of its header without options or extension headers, around a tunnelled packet or
-    /// inside.
+    /// Bytes of its header without options or extension headers.
     #[must_use]
     pub fn header(self) -> u32 {
         match self {
@@ -39,7 +38,7 @@ impl Family {
         }
     }
 
-    /// For people.
+    /// The name for messages.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -57,7 +56,7 @@ impl Family {
         }
     }
 
-    /// The range that holds all its addresses.
+    /// The range of all its addresses.
     #[must_use]
     pub fn everywhere(self) -> IpNet {
         match self {
@@ -66,7 +65,7 @@ impl Family {
         }
     }
 
-    /// Whether one of the addresses is of it.
+    /// Whether one of the addresses belongs to it.
     #[must_use]
     pub fn is_among(self, addresses: &[IpAddr]) -> bool {
         addresses.iter().any(|address| Self::of(*address) == self)

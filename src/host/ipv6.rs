@@ -1,4 +1,4 @@
-//! IPv6 on the host and on the TUN: whether it is there, and how quiet.
+//! IPv6 on the host and on the TUN: whether it is on, and its autonomous packets.
 
 use std::net::IpAddr;
 
@@ -8,8 +8,8 @@ use super::plan::{Refusal, write};
 use super::step::Step;
 use super::sysctl::conf6;
 
-/// Whether IPv6 packets can come to an IPv6 virtual IP. `all` alone does not say: it is what was
-/// last written to every interface at once, and what an interface has now counts.
+/// Whether IPv6 packets can reach an IPv6 virtual IP. `all` alone does not show it: it is the value
+/// last written to every interface at once, and the interface's current value counts.
 pub(super) fn check(vips: &[IpAddr], tun: &str, facts: &Facts) -> Result<(), Refusal> {
     let Some(&address) = vips.iter().find(|vip| vip.is_ipv6()) else { return Ok(()) };
     let Some(off) = facts.conf6("all", "disable_ipv6") else {
@@ -23,14 +23,14 @@ pub(super) fn check(vips: &[IpAddr], tun: &str, facts: &Facts) -> Result<(), Ref
     Ok(())
 }
 
-/// Whether the interface speaks IPv6.
+/// Whether the interface has IPv6.
 pub(super) fn speaks(link: &Link, facts: &Facts) -> bool {
     facts.conf6(&link.name, "disable_ipv6") == Some(0)
 }
 
-/// What a new TUN must have before it is up. Router solicitations and multicast reports of the host
-/// itself would otherwise come out of it: without an IPv6 virtual IP it gets no IPv6, with one no
-/// link-local address (`addr_gen_mode` = 1), in whose name they are sent.
+/// The settings of a new TUN before it is up. Router solicitations and multicast reports of the
+/// host itself would otherwise be sent into it: without an IPv6 virtual IP it gets no IPv6, with
+/// one no link-local address (`addr_gen_mode` = 1), from which they are sent.
 pub(super) fn on_tun(tun: &str, vips: &[IpAddr], facts: &Facts) -> Vec<Step> {
     let settings: &[(&str, &str)] = if Family::V6.is_among(vips) {
         &[("addr_gen_mode", "1"), ("accept_ra", "0"), ("disable_ipv6", "0")]

@@ -1,13 +1,13 @@
 //! Host set-up as a plan of steps, each with its inverse. Pure; imports nothing of ours.
 //!
-//! [`Facts`] are what the host looks like; a role's wishes and the facts give a [`HostPlan`] or a
-//! [`Refusal`]. Nothing here touches the host: the plan is read, recorded and carried out
+//! [`Facts`] are the state of the host; a role's configuration and the facts give a [`HostPlan`] or
+//! a [`Refusal`]. Nothing here touches the host: the plan is read, recorded and carried out
 //! elsewhere.
 //!
 //! Two routes, two meanings: the **capture** `VIP dev TUN` brings a virtual IP's packets into the
-//! program and stays from start to exit; the **announcement** (proxy neighbour entries, the copy of
-//! the route in `announce_table`) tells others where the virtual IP is, and taking it away
-//! withdraws it.
+//! program and stays from start to exit. The **announcement** (proxy neighbour entries, the copy of
+//! the route in `announce_table`) shows other hosts where the virtual IP is, and removing it
+//! withdraws the virtual IP.
 
 pub mod capture;
 pub mod contest;

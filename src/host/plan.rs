@@ -1,4 +1,4 @@
-//! What a plan is, and why there may be none.
+//! A plan, and the reasons why there may be none.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -10,60 +10,60 @@ use super::family::Family;
 use super::problem::Problem;
 use super::step::{Object, Step};
 
-/// The smallest MTU a TUN gets: what every IPv4 host must accept (RFC 791).
+/// The smallest MTU of a TUN: what every IPv4 host must accept (RFC 791).
 pub const MIN_TUN_MTU: u16 = 576;
 
 /// The smallest MTU of a TUN with an IPv6 virtual IP: what every link must carry (RFC 8200 5);
 /// below it the kernel turns IPv6 off on the interface.
 pub const MIN_TUN_MTU_V6: u16 = 1280;
 
-/// For each real server that has a unicast route the source address of tunnelled packets to it:
-/// what its `directors` have to admit. Without one the kernel fills in an IPv4 source under
-/// `IP_HDRINCL`; under `IPV6_HDRINCL` an unspecified one goes out as it is.
+/// The source address of tunnelled packets for each real server with a unicast route: its
+/// `directors` have to include it. If it is missing, the kernel fills in an IPv4 source under
+/// `IP_HDRINCL`, but sends an unspecified IPv6 source unchanged under `IPV6_HDRINCL`.
 pub type OuterSources = BTreeMap<IpAddr, IpAddr>;
 
-/// The MSS in bytes that clients are told.
+/// The MSS in bytes that clients learn.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Mss {
-    /// Those of IPv4 virtual IPs.
+    /// For IPv4 virtual IPs.
     pub v4: u16,
-    /// Those of IPv6 virtual IPs.
+    /// For IPv6 virtual IPs.
     pub v6: u16,
 }
 
-/// What is to be done to the host, in this order: `on_tun`, the TUN up, `steps`, `announcements`.
+/// The changes to the host, in this order: `on_tun`, the TUN up, `steps`, `announcements`.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct HostPlan {
-    /// The TUN's name. It is made between planning and carrying out.
+    /// The TUN's name. The TUN is created between planning and carrying out.
     pub tun: String,
     /// The TUN's MTU in bytes.
     pub tun_mtu: u16,
-    /// Settings of the TUN that must hold before it is up.
+    /// Settings of the TUN that must be in force before it is up.
     pub on_tun: Vec<Step>,
-    /// Everything else.
+    /// All other steps.
     pub steps: Vec<Step>,
-    /// Addresses to be probed for (RFC 5227, RFC 4862 5.4) before the first step, and announced
-    /// after the last.
+    /// Addresses to probe for (RFC 5227, RFC 4862 5.4) before the first step, and to announce after
+    /// the last.
     pub announcements: Vec<Announcement>,
-    /// What the operator should know; nothing that keeps the program from running.
+    /// Warnings that do not prevent a start.
     pub warnings: Vec<String>,
-    /// What is wrong with the host as it is: what the plan leaves out for that, and what will not
-    /// work.
+    /// The problems of the host: items that the plan leaves out because of them, and parts that
+    /// will not work.
     pub problems: Vec<Problem>,
     /// The interfaces that clients' packets arrive at (director).
     pub uplinks: Vec<String>,
     /// The virtual IPs that the TUN captures (director).
     pub captured: Vec<IpAddr>,
-    /// The MSS that this host's kernel tells clients of the virtual IPs (real server).
+    /// The MSS that this host's kernel advertises for the virtual IPs (real server).
     pub advertised_mss: Mss,
     /// The tunnels' source addresses (director).
     pub outer_sources: OuterSources,
-    /// Bytes of the longest packet that a link of this host takes (real server).
+    /// The largest MTU of this host's links in bytes (real server).
     pub link_mtu: u32,
 }
 
 impl HostPlan {
-    /// The plan, if nothing in it keeps a first start from going on.
+    /// The plan, if no problem in it prevents a first start.
     ///
     /// # Errors
     ///
@@ -75,7 +75,7 @@ impl HostPlan {
         }
     }
 
-    /// The plan with fewer announcements.
+    /// The plan without these announcements.
     #[must_use]
     pub fn without(mut self, unwanted: &[Announcement]) -> Self {
         self.announcements.retain(|one| !unwanted.contains(one));
@@ -89,7 +89,7 @@ impl HostPlan {
     }
 }
 
-/// An address that an interface answers ARP or neighbour discovery for.
+/// An address for which an interface answers ARP or neighbour discovery.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct Announcement {
     /// The interface's name.
@@ -98,20 +98,20 @@ pub struct Announcement {
     pub address: IpAddr,
 }
 
-/// Why there is no plan; nothing has changed then.
+/// Why there is no plan; then nothing has changed.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum Refusal {
-    /// The TUN's name is taken.
+    /// The TUN's name is in use.
     #[error(
         "interface {0:?} exists already: is another daemon using it? stop it, choose another tun name, or remove it with `ip link del {0}`"
     )]
     TunExists(String),
-    /// The name can be no interface's.
+    /// The name is not valid for an interface.
     #[error(
         "{0:?} can be no interface's name; use 1 to 15 bytes without spaces, slashes and colons"
     )]
     TunName(String),
-    /// Local delivery comes before every route: the TUN would never see a packet.
+    /// Local delivery precedes every route: the TUN would never get a packet.
     #[error(
         "virtual IP {address} is a local address of this director (interface {link}), so its packets would never be balanced; remove it with `ip addr del {address}/{prefix} dev {link}`"
     )]
@@ -123,7 +123,7 @@ pub enum Refusal {
         /// The interface's name.
         link: String,
     },
-    /// Routers of the subnet have it, and the director becomes one.
+    /// The subnet's routers have it, and the director becomes one.
     #[error(
         "virtual IP {address} is the subnet-router anycast address of interface {link} (RFC 4291 2.6.1), which this director has itself once it forwards; choose another address of {subnet}"
     )]
@@ -149,7 +149,7 @@ pub enum Refusal {
         /// The interface's name.
         link: String,
     },
-    /// The capture has no place.
+    /// A route of another program prevents the capture.
     #[error(
         "there is a route to virtual IP {address} in table {table} already; remove it with `{} route del {address} table {table}`",
         Family::of(*address).command()
@@ -160,8 +160,8 @@ pub enum Refusal {
         /// The table.
         table: u32,
     },
-    /// One network namespace cannot be both: what is tunnelled to itself never leaves, and the real
-    /// server's virtual IP is the director's local address.
+    /// One network namespace cannot be both: packets tunnelled to itself never leave, and the real
+    /// server's virtual IP is a local address of the director.
     #[error(
         "real server {address} is an address of this director's host{}, and one network namespace cannot be both; let the real server be another host, or a container with a network of its own",
         on_link(link)
@@ -169,16 +169,16 @@ pub enum Refusal {
     RealIsLocal {
         /// The real server.
         address: IpAddr,
-        /// The interface's name; empty where a route says that the address is local.
+        /// The interface's name; empty if a route says that the address is local.
         link: String,
     },
     /// No interface of that name.
     #[error("there is no interface {0:?} to be an uplink; `ip link` lists them")]
     UplinkUnknown(String),
-    /// The interface can be no uplink.
+    /// The interface cannot be an uplink.
     #[error("interface {0:?} cannot be an uplink; name the one that clients' packets arrive at")]
     UplinkUnfit(String),
-    /// Nothing to guess the uplinks from.
+    /// The uplinks cannot be guessed.
     #[error(
         "no interface's subnet holds virtual IP {0} and there is no default route for it; name the interfaces that clients' packets arrive at in `uplinks`"
     )]
@@ -194,23 +194,23 @@ pub enum Refusal {
         /// The table.
         table: u32,
     },
-    /// Copies would mix with somebody else's routes.
+    /// Copies would mix with other programs' routes.
     #[error("routing table {0} is in use by others; choose another `table`")]
     TableUsed(u32),
-    /// Its place in the order of rules is taken, or it would come before local delivery.
+    /// Its priority is in use, or precedes local delivery.
     #[error("rule priority {0} is taken or not above that of the local table; choose another")]
     Priority(u32),
-    /// No packet of the family can arrive.
+    /// Packets of the family cannot arrive.
     #[error(
         "virtual IP {address} is IPv6, which is off on this host; turn it on with `sysctl -w {sysctl}=0`"
     )]
     Ipv6Off {
         /// The virtual IP.
         address: IpAddr,
-        /// The setting that says so.
+        /// The setting that turns it off.
         sysctl: String,
     },
-    /// As [`Self::Ipv6Off`], for good.
+    /// As [`Self::Ipv6Off`], but permanent.
     #[error(
         "virtual IP {0} is IPv6, which this kernel lacks (there is no sysctl net.ipv6.conf.all.disable_ipv6); boot it without `ipv6.disable=1`, or load its module ipv6"
     )]
@@ -230,7 +230,7 @@ fn on_link(link: &str) -> String {
     if link.is_empty() { String::new() } else { format!(" (interface {link})") }
 }
 
-/// How others ask who has the address.
+/// The protocol that resolves the address.
 #[must_use]
 pub fn resolution(address: IpAddr) -> &'static str {
     match Family::of(address) {
@@ -239,7 +239,7 @@ pub fn resolution(address: IpAddr) -> &'static str {
     }
 }
 
-/// What holds for the TUN of either role.
+/// The rules for the TUN of either role.
 pub(super) fn check_tun(tun: &str, facts: &Facts) -> Result<(), Refusal> {
     // dev_valid_name(): IFNAMSIZ is 16 with the closing zero.
     let fits = (1..16).contains(&tun.len()) && tun != "." && tun != "..";
@@ -252,7 +252,7 @@ pub(super) fn check_tun(tun: &str, facts: &Facts) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Virtual IPs in order, each once.
+/// The virtual IPs, sorted, without duplicates.
 pub(super) fn distinct(vips: &[IpAddr]) -> Vec<IpAddr> {
     let mut vips = vips.to_vec();
     vips.sort_unstable();
@@ -260,8 +260,8 @@ pub(super) fn distinct(vips: &[IpAddr]) -> Vec<IpAddr> {
     vips
 }
 
-/// A write to a setting that the kernel has; its value now is taken from the facts, or from
-/// `default` where the interface does not exist yet.
+/// A write to an existing setting; its current value comes from the facts, or is `fallback` if the
+/// interface does not exist yet.
 pub(super) fn write(facts: &Facts, sysctl: String, fallback: &str, to: &str) -> Option<Step> {
     let from = facts.sysctl(&sysctl).or_else(|| facts.sysctl(fallback))?.to_owned();
     Some(Step::Write { sysctl, from, to: to.to_owned(), beside: BTreeMap::new() })

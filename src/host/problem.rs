@@ -1,32 +1,32 @@
-//! What is wrong with the host now, and since when.
+//! The current problems of the host, and since when they exist.
 
 use std::net::IpAddr;
 use std::time::SystemTime;
 
 use super::plan::Refusal;
 
-/// What a problem is about; the names are part of the control protocol.
+/// The subject of a problem; the names are part of the control protocol.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum ProblemKind {
-    /// A virtual IP cannot be served as the host is.
+    /// The host cannot serve a virtual IP.
     VirtualIp,
     /// An uplink is missing, unfit or down.
     Uplink,
-    /// Packets for a virtual IP do not get into the TUN.
+    /// Packets for a virtual IP do not reach the TUN.
     Capture,
     /// Another host answers for a virtual IP.
     Conflict,
-    /// There is no usable way to a real server.
+    /// There is no usable route to a real server.
     RealServer,
-    /// The tunnels' source address is not what it should be.
+    /// The tunnels' source address is not the expected one.
     Source,
-    /// Clients may find a real server without the director.
+    /// Clients may reach a real server without the director.
     Announcing,
     /// A step of the plan is not in force.
     Step,
-    /// Somebody undoes a step again and again, and it is left so.
+    /// Another program undoes a step again and again, and it is left undone.
     Contested,
-    /// The host cannot be looked at.
+    /// The host cannot be checked.
     Unknown,
 }
 
@@ -49,38 +49,37 @@ impl ProblemKind {
     }
 }
 
-/// One thing that is wrong.
+/// One problem.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Problem {
-    /// What it is about.
+    /// Its sort.
     pub kind: ProblemKind,
-    /// What it concerns: an address, an interface, a step. With the kind it says whether two
-    /// problems are the same one.
+    /// An address, an interface, a step. Sort and subject identify a problem.
     pub subject: String,
-    /// The virtual IP or real server that it concerns, where it is one.
+    /// The virtual IP or real server concerned, if there is one.
     pub address: Option<IpAddr>,
-    /// What is wrong and what mends it.
+    /// The problem and its remedy.
     pub text: String,
-    /// Why a first start is refused because of it; none: the start goes on.
+    /// The reason to refuse a first start; `None`: the start goes on.
     pub refusal: Option<Refusal>,
 }
 
 impl Problem {
-    /// A problem that does not keep a director from starting.
+    /// A problem that does not prevent a start.
     #[must_use]
     pub fn new(kind: ProblemKind, subject: impl Into<String>, text: impl Into<String>) -> Self {
         let (subject, text) = (subject.into(), text.into());
         Self { kind, address: subject.parse().ok(), subject, text, refusal: None }
     }
 
-    /// The same problem as that one, whatever the words.
+    /// Whether both are the same problem, whatever their text.
     #[must_use]
     pub fn is(&self, other: &Self) -> bool {
         self.kind == other.kind && self.subject == other.subject
     }
 }
 
-/// A problem that keeps a director or a real server from starting.
+/// A problem that prevents the start of a director or a real server.
 impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Self {
         use ProblemKind::{RealServer, Source, Step, Uplink, VirtualIp};
@@ -106,32 +105,32 @@ impl From<Refusal> for Problem {
     }
 }
 
-/// A problem and when it began.
+/// A problem and its beginning.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Standing {
-    /// The problem, in the words of the last look.
+    /// The problem, with the text of the last check.
     pub problem: Problem,
-    /// When it was first seen without a break.
+    /// When it began, without interruption.
     pub since: SystemTime,
 }
 
-/// What a look has found to be different from the look before.
+/// A difference between two checks.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Turn {
-    /// It was not there before.
+    /// The problem is new.
     Began(Problem),
     /// It is over.
     Ended(Standing),
 }
 
-/// The problems that there are.
+/// The current problems.
 #[derive(Clone, Debug, Default)]
 pub struct Ledger {
     standing: Vec<Standing>,
 }
 
 impl Ledger {
-    /// Takes what a look at `now` has found, each problem once, and gives back what is different.
+    /// Records the problems of a check at `now`, each once, and returns the differences.
     pub fn update(&mut self, now: SystemTime, found: Vec<Problem>) -> Vec<Turn> {
         let mut turns = Vec::new();
         let mut standing: Vec<Standing> = Vec::with_capacity(found.len());
@@ -154,7 +153,7 @@ impl Ledger {
         turns
     }
 
-    /// What is wrong, in the order of the last look.
+    /// The current problems, in the order of the last check.
     #[must_use]
     pub fn standing(&self) -> &[Standing] {
         &self.standing

@@ -1,4 +1,4 @@
-//! What a real server needs of its host.
+//! Plans a real server's host.
 
 use std::net::IpAddr;
 
@@ -13,23 +13,23 @@ use super::problem::{Problem, ProblemKind};
 use super::step::{Object, Step};
 use super::sysctl::conf;
 
-/// The TUN's MTU: what a real server writes into it may be larger, and nothing leaves by it.
+/// The TUN's MTU: the daemon may write longer packets into it, and none leave by it.
 const TUN_MTU: u16 = 1500;
 
-/// What the configuration asks for.
+/// The configured host set-up.
 #[derive(Clone, Debug, Default)]
 pub struct DesiredRealServer {
     /// The TUN's name.
     pub tun: String,
     /// The virtual IPs.
     pub vips: Vec<IpAddr>,
-    /// Who may send tunnelled packets; their families say how long the outer headers may be.
+    /// The directors; their families decide how long the outer headers may be.
     pub directors: Vec<IpNet>,
-    /// Advertise an MSS that leaves room for the tunnel's header.
+    /// Whether to advertise an MSS that leaves space for the tunnel's header.
     pub mss_route: bool,
-    /// The priority of the rules that do it.
+    /// The priority of the rules for that.
     pub rule_priority: u32,
-    /// The table of the routes that do it.
+    /// The table of the routes for that.
     pub table: u32,
 }
 
@@ -37,12 +37,12 @@ pub struct DesiredRealServer {
 ///
 /// # Errors
 ///
-/// A [`Refusal`] says what is in the way and how to mend it.
+/// A [`Refusal`] says what prevents them and how to mend it.
 pub fn plan(desired: &DesiredRealServer, facts: &Facts) -> Result<HostPlan, Refusal> {
     plan_items(desired, facts)?.whole()
 }
 
-/// As [`plan`], item by item: what cannot be done is left out and among the plan's problems.
+/// As [`plan`], item by item: impossible items are left out and reported as problems.
 ///
 /// # Errors
 ///
@@ -60,7 +60,7 @@ pub fn plan_items(desired: &DesiredRealServer, facts: &Facts) -> Result<HostPlan
     problems.extend(refused.into_iter().map(Problem::from));
     warnings.extend(tunnels(desired, facts));
 
-    // Silent first: no moment may exist in which the address is there and ARP answers for it.
+    // ARP settings first: the kernel must never answer ARP for the address.
     let mut steps = Vec::new();
     let v4 = Family::V4.is_among(&vips);
     if v4 {
@@ -74,8 +74,8 @@ pub fn plan_items(desired: &DesiredRealServer, facts: &Facts) -> Result<HostPlan
     }
     let copies = if desired.mss_route { copies::check(desired, facts) } else { Ok(()) };
     if desired.mss_route && copies.is_ok() {
-        // Routes before rules: a rule to an empty table would be passed over, but only until it is
-        // half full.
+        // Routes before rules: packets would pass over a rule to an empty table, but not over one
+        // to a half-filled table.
         steps.push(Step::Add(Object::Copies { table: desired.table }));
         for &from in &vips {
             let (table, priority) = (desired.table, desired.rule_priority);
@@ -103,16 +103,16 @@ pub fn plan_items(desired: &DesiredRealServer, facts: &Facts) -> Result<HostPlan
     })
 }
 
-/// The largest MTU of the links that tunnelled packets can come by.
+/// The largest MTU of the links on which tunnelled packets can arrive.
 fn link_mtu(desired: &DesiredRealServer, facts: &Facts) -> u32 {
     let others = facts.links.iter().filter(|link| !link.loopback && link.name != desired.tun);
     others.map(|link| link.mtu).max().unwrap_or_else(|| TUN_MTU.into())
 }
 
-/// An address on loopback is an old LVS recipe and harmless beside ours. On any other interface the
-/// kernel answers ARP for it there, `arp_ignore` = 1 or not, and clients that hear it go round the
-/// director. Neighbour discovery needs no settings: `ndisc_recv_ns()` answers for addresses of the
-/// interface asked on and for no others, whatever the host has on its TUN or on loopback.
+/// An address on loopback is an old LVS recipe and harmless beside ours. On another interface the
+/// kernel answers ARP for it there, whatever `arp_ignore`, and clients that receive the answer
+/// bypass the director. Neighbour discovery needs no settings: `ndisc_recv_ns()` answers only for
+/// addresses of the interface that receives the question.
 fn check_vips(
     desired: &DesiredRealServer,
     vips: &mut Vec<IpAddr>,
@@ -137,8 +137,8 @@ fn check_vips(
     (warnings, refusals)
 }
 
-/// The kernel's own tunnels take each tunnelled packet as well as our raw socket does: where a
-/// tunnel is up the packet is delivered twice, where none is `tunnel4_rcv()` or `tunnel6_rcv()`
+/// The kernel's own tunnels receive each tunnelled packet in addition to our raw socket: if a
+/// tunnel is up the packet is delivered twice; if none is up `tunnel4_rcv()` or `tunnel6_rcv()`
 /// refuses it with an ICMP error to the director.
 fn tunnels(desired: &DesiredRealServer, facts: &Facts) -> Vec<String> {
     let inner = |family: Family| family.is_among(&desired.vips);
@@ -172,9 +172,9 @@ fn tunnel(kind: Tunnel, facts: &Facts) -> Option<String> {
     ))
 }
 
-/// `arp_ignore` = 1: answer only for addresses of the interface asked on. `arp_announce` = 2: never
-/// give the virtual IP as the sender of a request. What is in force is the larger of `all` and the
-/// interface's.
+/// `arp_ignore` = 1: answer only for addresses of the receiving interface. `arp_announce` = 2:
+/// never use the virtual IP as the sender of a request. The larger of `all` and the interface's
+/// value applies.
 fn silent_arp(link: &Link, facts: &Facts) -> Vec<Step> {
     let name = &link.name;
     let ignore = facts.conf(name, "arp_ignore");
@@ -182,8 +182,8 @@ fn silent_arp(link: &Link, facts: &Facts) -> Vec<Step> {
     let ignoring = ignores(ignore.max(facts.conf("all", "arp_ignore")));
     let announcing = announce.max(facts.conf("all", "arp_announce")) >= 2;
     let mut steps = Vec::new();
-    // A value that is ours already stays in the plan: it may be a dead predecessor's, to be taken
-    // over.
+    // A value that is already ours stays in the plan: a dead predecessor may have set it, and it is
+    // taken over.
     if !ignoring || ignore == 1 {
         steps.extend(write(facts, conf(name, "arp_ignore"), "", "1"));
     }
@@ -194,12 +194,12 @@ fn silent_arp(link: &Link, facts: &Facts) -> Vec<Step> {
 }
 
 /// Whether this `arp_ignore` keeps the kernel from answering for an address of another interface: 3
-/// does not (it only leaves out addresses of host scope), 4 to 7 mean nothing.
+/// does not (it only excludes addresses of host scope), 4 to 7 mean nothing.
 fn ignores(value: u32) -> bool {
     matches!(value, 1 | 2 | 8)
 }
 
-/// A larger value on `all` wins over ours.
+/// A larger value on `all` overrides ours.
 fn arp_ignore_elsewhere(facts: &Facts) -> Option<Problem> {
     let all = facts.conf("all", "arp_ignore");
     (all > 1 && !ignores(all)).then(|| {
@@ -210,8 +210,8 @@ fn arp_ignore_elsewhere(facts: &Facts) -> Option<Problem> {
     })
 }
 
-/// Clients' addresses are not reached by way of the TUN: strict reverse path filtering would drop
-/// every packet.
+/// The routes to clients do not lead to the TUN: strict reverse path filtering would drop every
+/// packet.
 fn loose_rp_filter(tun: &str, facts: &Facts) -> Option<Step> {
     let own = match facts.link(tun) {
         Some(_) => facts.conf(tun, "rp_filter"),

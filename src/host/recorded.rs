@@ -1,4 +1,4 @@
-//! Whether a step that a state file names is one that a plan can have made: nothing else is undone.
+//! Whether a plan can have made a step of a state file: no other step is undone.
 
 use std::net::IpAddr;
 
@@ -9,14 +9,13 @@ use super::sysctl::FORCE_FORWARDING;
 /// The longest name of an interface in bytes (`IFNAMSIZ` without the closing zero).
 const MAX_LINK_LEN: usize = 15;
 
-/// The longest number that a setting holds: an `int`.
+/// The longest number in a setting: an `int`.
 const MAX_VALUE_LEN: usize = 11;
 
-/// The kernel's own table of local addresses, which no plan touches.
+/// The kernel's own table of local addresses, which no plan changes.
 const LOCAL: u32 = 255;
 
-/// The settings that plans write, each below `net/FAMILY/CLASS/LINK`, and the values that they
-/// write.
+/// The settings that plans write, each below `net/FAMILY/CLASS/LINK`, with their values.
 const SETTINGS: [(Family, &str, &str, &[&str]); 12] = [
     (Family::V4, "conf", "forwarding", &["1"]),
     (Family::V4, "conf", "rp_filter", &["2"]),
@@ -33,8 +32,8 @@ const SETTINGS: [(Family, &str, &str, &[&str]); 12] = [
 ];
 
 impl Step {
-    /// Whether a plan can hold this step. A state file is only as good as who wrote it: with a step
-    /// of any other kind it would write any setting and take away any route.
+    /// Whether a plan can have this step. A state file is only as trustworthy as its writer: any
+    /// other step could write any setting and remove any route.
     #[must_use]
     pub fn is_planned(&self) -> bool {
         match self {
@@ -45,7 +44,7 @@ impl Step {
                     && beside.iter().all(|(name, value)| setting(name).is_some() && is_value(value))
             }
             Self::Add(object) => object.is_planned(),
-            // Plans only add: to undo a removal would be to make something.
+            // Plans only add: undoing a removal would add something.
             Self::Remove(_) => false,
         }
     }
@@ -71,7 +70,7 @@ impl Object {
     }
 }
 
-/// The values that plans write to that setting; `None`: no plan touches it.
+/// The values that plans write to that setting; `None`: no plan writes it.
 fn setting(path: &str) -> Option<&'static [&'static str]> {
     let parts: Vec<&str> = path.split('/').collect();
     let ["net", family, class, link, name] = parts[..] else { return None };
@@ -114,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn writes_of_plans_are_taken_and_no_others() {
+    fn only_writes_of_plans_are_accepted() {
         assert!(write("net/ipv4/conf/eth0.100/forwarding", "0", "1").is_planned());
         assert!(write("net/ipv6/conf/all/forwarding", "0", "1").is_planned());
         assert!(write("net/ipv6/neigh/eth0/proxy_delay", "80", "0").is_planned());
@@ -140,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_put_back_beside_a_write_is_a_setting_of_ours() {
+    fn a_setting_restored_beside_a_write_is_one_of_ours() {
         let beside = |name: &str, value: &str| Step::Write {
             sysctl: "net/ipv6/conf/all/forwarding".into(),
             from: "0".into(),
@@ -153,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn objects_of_plans_are_taken_and_no_others() {
+    fn only_objects_of_plans_are_accepted() {
         let address: IpAddr = [192, 0, 2, 10].into();
         let link = || "eth0".to_owned();
         let route = |link: &str, table| {

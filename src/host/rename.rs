@@ -1,16 +1,16 @@
-//! Uplinks that get another name: an interface is followed by its number.
+//! Renamed uplinks: an interface is followed by its index.
 
 use std::collections::BTreeMap;
 
 use super::facts::Facts;
 
-/// The numbers that the configured names had.
+/// The indexes that the configured names had.
 #[derive(Clone, Debug, Default)]
 pub struct Uplinks(BTreeMap<String, u32>);
 
 impl Uplinks {
-    /// The names that the configured uplinks have now. A name whose interface is gone stays, for
-    /// another one that gets it.
+    /// The current names of the configured uplinks. The name of a removed interface stays, for a
+    /// new one that gets it.
     pub fn current(&mut self, configured: &[String], facts: &Facts) -> Vec<String> {
         self.0.retain(|name, _| configured.contains(name));
         configured.iter().map(|name| self.current_one(name, facts)).collect()
@@ -26,8 +26,8 @@ impl Uplinks {
     }
 }
 
-/// The interfaces of which `known` has the number by another name than they have now: the old name
-/// and the new one.
+/// The interfaces that `known` has with the same index but another name: the old name and the new
+/// one.
 #[must_use]
 pub fn renamed(known: &BTreeMap<String, u32>, facts: &Facts) -> Vec<(String, String)> {
     let other = |(name, index): (&String, &u32)| {

@@ -5,52 +5,52 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-/// A route. What decides about packets is spelt out; attributes that are merely carried along when
-/// it is copied (encapsulation, realms, router preference) stay raw.
+/// A route. The fields that routing depends on are parsed; attributes that are only copied
+/// (encapsulation, realms, router preference) stay raw.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Route {
-    /// Where to.
+    /// The destination.
     pub destination: IpNet,
-    /// Packets from here only (IPv6 with source-specific routing); none: from anywhere.
+    /// The source of its packets (IPv6 source-specific routing); `None`: any.
     pub from: Option<IpNet>,
-    /// Type of service it is for; 0: any.
+    /// The type of service; 0: any.
     pub tos: u8,
-    /// The table it is in.
+    /// Its table.
     pub table: u32,
-    /// Who made it.
+    /// The protocol number of its creator.
     pub protocol: u8,
     /// `rtm_scope`: 0 universe, 253 link, 254 host.
     pub scope: u8,
     /// What happens to the packet.
     pub kind: RouteKind,
-    /// Its metric: the lowest of equal prefixes is used.
+    /// Its metric: of equal prefixes the lowest is used.
     pub priority: u32,
     /// Source address for packets without one.
     pub source: Option<IpAddr>,
-    /// The number of a nexthop object; `hops` then says what is in it.
+    /// The ID of a nexthop object; `hops` then has its content.
     pub nexthop: Option<u32>,
-    /// Ways out; more than one: multipath.
+    /// Next hops; more than one: multipath.
     pub hops: Vec<Hop>,
     /// `RTAX_*` metrics by number, see [`metric`].
     pub metrics: BTreeMap<u16, u32>,
     /// TCP congestion control on this route.
     pub congestion: Option<String>,
-    /// Attributes carried along.
+    /// Attributes that are only copied.
     pub rest: Vec<Raw>,
 }
 
-/// One way out.
+/// One next hop.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Hop {
-    /// The number of the interface.
+    /// The index of the interface.
     pub link: u32,
     /// The router, of either family.
     pub gateway: Option<IpAddr>,
-    /// Weight minus one, as the kernel has it.
+    /// Weight minus one, as in the kernel.
     pub weight: u8,
-    /// The gateway is on the link, whatever its address says.
+    /// Whether the gateway is on the link, whatever its address.
     pub onlink: bool,
-    /// Attributes carried along.
+    /// Attributes that are only copied.
     pub rest: Vec<Raw>,
 }
 
@@ -70,7 +70,7 @@ pub enum RouteKind {
     Unicast,
     /// To this host.
     Local,
-    /// Dropped in silence.
+    /// Silently dropped.
     Blackhole,
     /// Refused with an ICMP error.
     Unreachable,
@@ -82,7 +82,7 @@ pub enum RouteKind {
     Other(u8),
 }
 
-/// `RTA_*`, the numbers of attributes that are carried along and looked at all the same.
+/// `RTA_*`, the numbers of copied attributes that are read nevertheless.
 pub(super) mod attribute {
     /// The preference of a router (RFC 4191), one byte.
     pub(in crate::host) const PREF: u16 = 20;
@@ -129,7 +129,7 @@ impl RouteKind {
 }
 
 impl Route {
-    /// What tells two routes of a table apart.
+    /// The key that distinguishes routes of a table.
     #[must_use]
     pub fn key(&self) -> (IpNet, Option<IpNet>, u8, u32) {
         (self.destination, self.from, self.tos, self.priority)

@@ -1,4 +1,4 @@
-//! Routes by table and destination, and how they follow what the kernel says of them.
+//! Routes by table and destination, and their updates by kernel events.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -16,27 +16,27 @@ pub struct Routes {
     tables: BTreeMap<u32, BTreeMap<IpNet, Vec<Route>>>,
 }
 
-/// What the kernel says of one route (`RTM_NEWROUTE`, `RTM_DELROUTE`).
+/// A kernel event about one route (`RTM_NEWROUTE`, `RTM_DELROUTE`).
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum RouteEvent {
-    /// It is there. `replaces`: in the place of the one with the same key (`NLM_F_REPLACE`).
+    /// It was added. `replaces`: it replaced the one with the same key (`NLM_F_REPLACE`).
     Made {
         /// The route.
         route: Route,
-        /// Whether another has gone for it.
+        /// Whether it replaced another.
         replaces: bool,
     },
-    /// It is gone.
+    /// It was removed.
     Gone(Route),
 }
 
-/// The event does not say enough: several routes have one key, and which of them is meant depends
-/// on what was asked of the kernel. The tables have to be read again.
+/// The event is ambiguous: several routes have the same key, and the kernel's choice among them
+/// depended on the request. The tables have to be read again.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Unclear;
 
 impl RouteEvent {
-    /// The route that it is about.
+    /// The route of the event.
     #[must_use]
     pub fn route(&self) -> &Route {
         match self {
@@ -46,7 +46,7 @@ impl RouteEvent {
 }
 
 impl Routes {
-    /// Adds a route behind those of its destination.
+    /// Adds a route after the others of its destination.
     pub fn push(&mut self, route: Route) {
         let table = self.tables.entry(route.table).or_default();
         match table.get_mut(&route.destination.trunc()) {
@@ -65,7 +65,7 @@ impl Routes {
         self.tables.get(&table).into_iter().flat_map(|table| table.values().flatten())
     }
 
-    /// Forgets one table.
+    /// Removes one table.
     pub fn remove_table(&mut self, table: u32) {
         self.tables.remove(&table);
     }
@@ -77,14 +77,14 @@ impl Routes {
         found.map_or(&[], Vec::as_slice)
     }
 
-    /// Those of one table that the range lies in, itself included: the longest prefix first.
+    /// The routes of one table that contain the range, itself included: longest prefix first.
     pub fn covering(&self, table: u32, range: IpNet) -> impl Iterator<Item = &Route> {
         let wider = std::iter::successors(Some(range.trunc()), IpNet::supernet);
         let table = self.tables.get(&table);
         wider.filter_map(move |net| table?.get(&net)).flatten()
     }
 
-    /// Those of one table that lie in the range, itself included.
+    /// The routes of one table within the range, itself included.
     pub fn within(&self, table: u32, range: IpNet) -> impl Iterator<Item = &Route> {
         let table = self.tables.get(&table);
         table.into_iter().flat_map(move |table| table.range(bounds(range)).flat_map(|(_, one)| one))
@@ -106,12 +106,12 @@ impl Routes {
         self.tables.get(&table).into_iter().flat_map(move |table| table.range(all.clone()))
     }
 
-    /// Follows an event. What is known already changes nothing, so events may be older than what
-    /// the tables were read from.
+    /// Applies an event. An event that is already applied changes nothing, so events may be older
+    /// than the tables.
     ///
     /// # Errors
     ///
-    /// [`Unclear`]; nothing has changed then.
+    /// [`Unclear`]; then nothing has changed.
     pub fn follow(&mut self, event: RouteEvent) -> Result<(), Unclear> {
         let (table, destination) = (event.route().table, event.route().destination.trunc());
         let there = self.tables.entry(table).or_default().entry(destination).or_default();
@@ -135,7 +135,7 @@ impl Routes {
             }
             (RouteEvent::Gone(_), None, _) => Ok(()),
             (RouteEvent::Gone(route), Some(known), None) => {
-                // Of a multipath route of IPv6 one way can go and the others stay.
+                // An IPv6 multipath route can lose one next hop and keep the others.
                 if known.hops.len() > 1 && known.hops != route.hops {
                     Err(Unclear)
                 } else {
@@ -175,8 +175,7 @@ impl FromIterator<Route> for Routes {
     }
 }
 
-/// The first and the last of the prefixes that lie in the range, in their order: by address, then
-/// by length.
+/// The first and the last prefix within the range, in their order: by address, then by length.
 fn bounds(range: IpNet) -> RangeInclusive<IpNet> {
     let full = |address: IpAddr| match address {
         IpAddr::V4(address) => IpNet::V4(Ipv4Net::from(address)),

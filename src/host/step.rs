@@ -6,8 +6,8 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-/// The routing protocol number on every route, rule and proxy neighbour entry of ours
-/// (`ip route show table all proto 176`), free in iproute2's `rt_protos`.
+/// The protocol number of vstun's routes, rules and proxy neighbour entries (`ip route show table
+/// all proto 176`), free in iproute2's `rt_protos`.
 pub const PROTOCOL: u8 = 176;
 
 /// The main routing table.
@@ -17,26 +17,26 @@ pub const MAIN: u32 = 254;
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Step {
-    /// A kernel setting gets another value.
+    /// Sets a kernel setting.
     Write {
-        /// Its path below `/proc/sys`, with slashes, since interface names may hold dots.
+        /// Its path below `/proc/sys`, with slashes, since interface names may contain dots.
         sysctl: String,
         /// The value before.
         from: String,
         /// The value after.
         to: String,
-        /// Other settings that the kernel makes equal to this one with every write to it, by what
-        /// they were before; those that were `from` are left out.
+        /// The previous values of other settings that the kernel sets together with this one; those
+        /// that were equal to `from` are left out.
         #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
         beside: BTreeMap<String, String>,
     },
-    /// Something is made.
+    /// Adds an object.
     Add(Object),
-    /// Something is taken away.
+    /// Removes an object.
     Remove(Object),
 }
 
-/// What can be made on a host.
+/// An object on a host.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Object {
@@ -66,13 +66,14 @@ pub enum Object {
         /// Source address of the host's own connections to the virtual IP.
         source: Option<IpAddr>,
     },
-    /// A route of one address on a directly connected network by way of itself, in the main table.
+    /// A route to one address on a directly connected network with itself as gateway, in the main
+    /// table.
     Neighbour {
         /// The real server.
         address: IpAddr,
         /// The interface's name.
         link: String,
-        /// The source that the network's own route prefers.
+        /// The preferred source of the network's own route.
         source: Option<IpAddr>,
     },
     /// A rule that sends packets from an address to a table.
@@ -85,7 +86,7 @@ pub enum Object {
         priority: u32,
     },
     /// All routes with our protocol number in a table of our own. One entry stands for all of them,
-    /// since they follow the main table's and change with it.
+    /// since they follow the main table's changes.
     Copies {
         /// The routing table.
         table: u32,
@@ -108,7 +109,7 @@ impl Step {
         }
     }
 
-    /// Whether both steps lead to the same state, whatever the host looked like before.
+    /// Whether both steps lead to the same state, whatever the previous state was.
     #[must_use]
     pub fn same_end(&self, other: &Self) -> bool {
         match (self, other) {
@@ -119,7 +120,7 @@ impl Step {
         }
     }
 
-    /// What it is about, whatever the host looked like before.
+    /// What the step concerns, whatever the previous state was.
     #[must_use]
     pub fn subject(&self) -> String {
         match self {
@@ -128,15 +129,15 @@ impl Step {
         }
     }
 
-    /// Whether it hides a route of somebody else's, so that it has to go as soon as no plan wants
-    /// it.
+    /// Whether it hides another program's route, so that it has to be removed as soon as no plan
+    /// has it.
     #[must_use]
     pub fn hides(&self) -> bool {
         matches!(self, Self::Add(Object::Neighbour { .. }))
     }
 
-    /// Whether this step takes the place of that one: a route to the same address in the same
-    /// table, another value of the same setting.
+    /// Whether this step replaces that one: a route to the same address in the same table, or
+    /// another value of the same setting.
     #[must_use]
     pub fn supersedes(&self, other: &Self) -> bool {
         match (self, other) {
@@ -155,7 +156,7 @@ impl Step {
         }
     }
 
-    /// The interface the step hangs on; what it made is gone when the interface is gone.
+    /// The interface of the step; the kernel removes the step's object together with it.
     #[must_use]
     pub fn link(&self) -> Option<&str> {
         match self {
@@ -171,7 +172,7 @@ impl Step {
         }
     }
 
-    /// The same step on an interface that has got another name.
+    /// The same step on a renamed interface.
     #[must_use]
     pub fn renamed(&self, old: &str, new: &str) -> Self {
         let setting = |path: &str| match path.split('/').nth(3) {
@@ -194,10 +195,9 @@ impl Step {
         }
     }
 
-    /// Whether traffic flows without it, so that a kernel or container that refuses it is no reason
-    /// to stop: `proxy_delay` costs up to 0.8 s per answer, IPv6 on a TUN that has no use for it
-    /// and an address or router advertisements there cost a few dropped packets, a neighbour's
-    /// route saves work.
+    /// Whether traffic flows without it, so that its refusal by a kernel or container is no reason
+    /// to stop: `proxy_delay` costs up to 0.8 s per answer, unneeded IPv6 on a TUN and an address
+    /// or router advertisements there cost a few dropped packets, a neighbour route saves work.
     #[must_use]
     pub fn optional(&self) -> bool {
         if matches!(self, Self::Add(Object::Neighbour { .. })) {
@@ -208,13 +208,12 @@ impl Step {
             ("proxy_delay" | "addr_gen_mode", _) | ("disable_ipv6", "1") | ("accept_ra", "0") => {
                 true
             }
-            // Without it the host loses its default routes with the first step that turns
-            // forwarding on.
+            // Without it the host loses its default routes when the first step turns forwarding on.
             _ => false,
         }
     }
 
-    /// Whether it guards the host against what other steps do, so that it is undone after all of
+    /// Whether it protects the host from effects of other steps, so that it is undone after all of
     /// them.
     #[must_use]
     pub fn guards(&self) -> bool {

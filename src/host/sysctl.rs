@@ -1,9 +1,9 @@
 //! Kernel settings that plans read and write: their paths below `/proc/sys`, with slashes, since
-//! the names of interfaces may hold dots.
+//! interface names may contain dots.
 
 use super::family::Family;
 
-/// Of an interface, `all` or `default`: whether the kernel forwards IPv6 that arrives there
+/// For an interface, `all` or `default`: whether the kernel forwards IPv6 packets that arrive there
 /// whatever `all/forwarding` says (Linux 6.17).
 pub const FORCE_FORWARDING: &str = "force_forwarding";
 
@@ -31,7 +31,7 @@ pub fn neigh(family: Family, link: &str, name: &str) -> String {
     format!("net/{}/neigh/{link}/{name}", directory(family))
 }
 
-/// The settings of an interface (or `all`, or `default`) that plans look at.
+/// The settings of an interface (or `all`, or `default`) that plans read.
 #[must_use]
 pub fn of_link(link: &str) -> Vec<String> {
     let v4 = ["forwarding", "rp_filter", "arp_ignore", "arp_announce"];

@@ -1,4 +1,4 @@
-//! What is asked of other hosts before it is announced, and the announcing.
+//! Announces virtual IPs, after a probe whether another host has them.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -11,13 +11,13 @@ use crate::host::{Announcement, Facts, HostPlan, Link, Proxy};
 
 use super::{Session, conflict};
 
-/// Where another host has a virtual IP, it is asked again after so long.
+/// How often an address that another host has is probed again.
 const ASK_AGAIN: Duration = Duration::from_secs(10);
 
 impl Session {
-    /// What is to be announced, and it is not known whether another host has it: what was not
-    /// announced before, what the neighbours may have heard of otherwise while a link was down,
-    /// and, now and then, what another host had.
+    /// The announcements that need a conflict probe: those that were not made before, those whose
+    /// neighbours may have learnt another host while a link was down, and, now and then, those that
+    /// another host had.
     pub(super) fn unasked(
         &self,
         plan: &HostPlan,
@@ -33,24 +33,24 @@ impl Session {
         wanted.filter(due).cloned().collect()
     }
 
-    /// Whether nobody here has answered for it for a moment.
+    /// Whether this host has not answered for it for a moment.
     fn lost(&self, one: &Announcement, facts: &Facts) -> bool {
         let Some(link) = facts.link(&one.link) else { return true };
         let answers = |there: &Proxy| there.link == link.index && there.address == one.address;
         self.bounced.contains(&link.index) || !facts.proxies.iter().any(answers)
     }
 
-    /// Nobody asks any more whether other hosts have what is not to be announced.
+    /// Forgets conflicts about announcements that are no longer planned.
     pub(super) fn forget_rivals(&mut self, whole: &HostPlan) {
         self.rivals.retain(|one, _| whole.announcements.contains(one));
     }
 
-    /// What other hosts have, and so is not announced.
+    /// The announcements held back because another host has the address.
     pub(super) fn held_back(&self) -> Vec<Announcement> {
         self.rivals.keys().cloned().collect()
     }
 
-    /// Announces what was asked about and is free.
+    /// Announces the probed addresses that no other host has.
     pub(super) fn announce_new(&mut self, plan: &HostPlan, asked: &[Announcement], facts: &Facts) {
         let wanted: BTreeSet<&Announcement> = plan.announcements.iter().collect();
         self.rivals.retain(|one, _| facts.link(&one.link).is_some_and(|link| link.up));
@@ -61,8 +61,7 @@ impl Session {
         self.announce(&told.into_iter().collect::<Vec<_>>(), facts);
     }
 
-    /// Announces anew what is reached by another hardware address now, or by another port of a
-    /// switch.
+    /// Announces again what is now reached by another hardware address, or by another switch port.
     pub(super) fn announce_anew(&mut self, plan: &HostPlan, facts: &Facts) {
         let moved = |link: &Link| {
             let before = self.last.link_at(link.index).and_then(|before| before.mac);

@@ -1,4 +1,4 @@
-//! One step, done to the host or undone.
+//! Applies or undoes one step.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -13,22 +13,22 @@ use crate::sys::sysctl;
 use super::state::State;
 use super::{gather, messages, routes};
 
-/// What came of undoing a step.
+/// The result of undoing a step.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Undone {
-    /// It is undone.
+    /// It was undone.
     Yes,
-    /// There was nothing left to undo.
+    /// There was nothing to undo.
     Gone,
-    /// The setting is as it was before: it was never changed, or somebody has put it back.
+    /// The setting has its original value: it was never changed, or another program restored it.
     AsBefore,
-    /// Somebody else has set another value since.
+    /// Another program has set another value since.
     Changed,
-    /// Another daemon that lives relies on it, and will undo it.
+    /// Another running daemon relies on it, and will undo it.
     Claimed,
 }
 
-/// Does a step. Doing it again changes nothing.
+/// Applies a step. Applying it again changes nothing.
 pub(super) async fn apply(step: &Step, replace: bool, netlink: &Netlink) -> Result<()> {
     match step {
         Step::Write { sysctl, to, .. } => write(sysctl, to),
@@ -75,10 +75,10 @@ fn restore(setting: &str, from: &str, to: &str, others: &[State]) -> Result<Undo
     write(setting, from).map(|()| Undone::Yes)
 }
 
-/// Puts back what the kernel has set to `written` along with another setting.
+/// Restores a setting that the kernel set to `written` together with another one.
 fn restore_beside(beside: &BTreeMap<String, String>, written: &str) -> Result<()> {
     for (setting, before) in beside {
-        // Its interface may be gone, and somebody may have set it since.
+        // Its interface may be gone, or another program may have set it since.
         if sysctl::read(setting).is_ok_and(|now| now == written) {
             write(setting, before)?;
         }
@@ -120,7 +120,7 @@ async fn add(object: &Object, replace: bool, netlink: &Netlink) -> io::Result<()
         Object::Rule { from, table, priority } => {
             netlink.add_rule(messages::rule_message(*from, *table, *priority)).await
         }
-        // The table is filled by `copy`, which needs to see what is to be copied.
+        // `copy` fills the table, since it needs the routes to copy.
         Object::Copies { .. } => Ok(()),
     };
     match added {
@@ -142,7 +142,7 @@ async fn remove(object: &Object, netlink: &Netlink) -> io::Result<()> {
             let link = netlink.index(link).await?;
             netlink.remove_route(routes::host_route(*address, link, *table, *source)).await
         }
-        // Whatever source it has by now.
+        // Whatever its source is now.
         Object::Neighbour { address, link, .. } => {
             let link = netlink.index(link).await?;
             netlink.remove_route(routes::neighbour(*address, link, None)).await
@@ -175,7 +175,7 @@ async fn empty(table: u32, netlink: &Netlink) -> io::Result<()> {
     }
 }
 
-/// Brings a table of copies in step. One that the kernel refuses does not stop the others.
+/// Updates a table of copies. A change that the kernel refuses does not stop the others.
 pub(super) async fn copy(changes: &[copies::Change], netlink: &Netlink) -> Result<()> {
     let request = |change: &copies::Change| match change {
         copies::Change::Replace(route) => RouteRequest::Replace(routes::route_message(route)),
@@ -202,8 +202,8 @@ pub(super) async fn copy(changes: &[copies::Change], netlink: &Netlink) -> Resul
     faults.next().map_or(Ok(()), Err)
 }
 
-/// What is not there need not be removed: no such route (`ESRCH`), rule or neighbour (`ENOENT`),
-/// address (`EADDRNOTAVAIL`), interface (`ENODEV`, `ENXIO`).
+/// Errors of removing something that does not exist: no such route (`ESRCH`), rule or neighbour
+/// (`ENOENT`), address (`EADDRNOTAVAIL`), interface (`ENODEV`, `ENXIO`).
 const ABSENT: [i32; 5] =
     [libc::ESRCH, libc::ENOENT, libc::EADDRNOTAVAIL, libc::ENODEV, libc::ENXIO];
 

@@ -1,4 +1,4 @@
-//! Does another host have the address? Then: announcing that we have it.
+//! Probes whether another host has an address, and announces that this one has it.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -15,10 +15,10 @@ use super::neighbour_socket::{NeighbourSocket, asker};
 /// Probes and announcements sent for each address. RFC 5227 1.1 has three and two; three of each
 /// survive a switch port that is slow to forward.
 const TIMES: u32 = 3;
-/// Between probes. RFC 5227 waits one to two seconds; a start-up of seven seconds is not worth the
-/// rest of the certainty.
+/// The time between probes. RFC 5227 waits one to two seconds; that certainty is not worth a start
+/// of seven seconds.
 const PROBE_INTERVAL: Duration = Duration::from_millis(200);
-/// Between announcements (RFC 5227 1.1, `ANNOUNCE_INTERVAL` is two seconds).
+/// The time between announcements (RFC 5227 1.1, `ANNOUNCE_INTERVAL` is two seconds).
 const ANNOUNCE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Another host that has a virtual IP.
@@ -52,7 +52,7 @@ impl std::fmt::Display for Conflict {
     }
 }
 
-/// What is asked about one address.
+/// The probe of one address.
 #[derive(Clone, Copy, Debug)]
 struct Question {
     address: IpAddr,
@@ -84,8 +84,8 @@ pub(super) fn defend(one: &Announcement, facts: &Facts) {
     }
 }
 
-/// Announces every address on every interface: once at once, then from a task of its own, which the
-/// caller ends when the addresses are withdrawn.
+/// Announces every address on every interface: once now, then from a task, which the caller ends
+/// when the addresses are withdrawn.
 pub(super) fn announce(announcements: &[Announcement], facts: &Facts) -> JoinHandle<()> {
     let neighbour_sockets = neighbour_sockets(announcements, facts);
     let say = move || {
@@ -131,7 +131,7 @@ async fn probe_link(
                 message = neighbour_socket.receive() => message,
             };
             let Ok(message) = message else { break };
-            // Two of our interfaces in one network hear each other.
+            // Two of our interfaces in one network receive each other's packets.
             if own.contains(&message.mac()) {
                 continue;
             }
@@ -147,7 +147,7 @@ async fn probe_link(
     conflicts
 }
 
-/// Who speaks about which addresses where.
+/// The sockets by interface and family, with their addresses.
 fn neighbour_sockets(
     announcements: &[Announcement],
     facts: &Facts,

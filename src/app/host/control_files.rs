@@ -1,5 +1,4 @@
-//! The files around a control socket: `<control>.lock`, `<control>.state`, and the directory they
-//! are in.
+//! The files of a control socket: `<control>.lock`, `<control>.state`, and their directory.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::DirBuilder;
@@ -20,23 +19,23 @@ pub(super) const LOCK: &str = "lock";
 /// The suffix of the state file.
 pub(super) const STATE: &str = "state";
 
-/// The locked place of one daemon. Dropped, it leaves nothing of its own behind.
+/// The locked files of one daemon. When dropped, it removes what it created.
 #[derive(Debug)]
 pub(super) struct ControlFiles {
     folder: Arc<Folder>,
     /// The control socket's name in the folder.
     socket: OsString,
     state: OsString,
-    /// How often the state was given to be written, and the last of them that was written.
+    /// The number of state writes requested, and of the last one completed.
     given: u64,
     written: Arc<Mutex<u64>>,
-    /// Directories that we made, outermost first.
+    /// Directories that this daemon created, outermost first.
     made: Vec<PathBuf>,
     lock: Option<Lock>,
 }
 
 impl ControlFiles {
-    /// Makes the directory and takes the lock.
+    /// Creates the directory and takes the lock.
     pub(super) fn take(control: &Path) -> Result<Self> {
         let socket = control.file_name().context("the control socket's path has no file name")?;
         let parent = control.parent().unwrap_or_else(|| Path::new(""));
@@ -78,12 +77,12 @@ impl ControlFiles {
         &self.state
     }
 
-    /// The state file's name for people.
+    /// The state file's path for messages.
     pub(super) fn state(&self) -> PathBuf {
         self.folder.shown(&self.state)
     }
 
-    /// Writes the state file, or removes it: `None`.
+    /// Writes the state file; `None` removes it.
     ///
     /// # Errors
     /// The file cannot be written, or not within [`slow_io::LIMIT`].
@@ -93,9 +92,9 @@ impl ControlFiles {
         let (folder, name) = (Arc::clone(&self.folder), self.state.clone());
         let what = format!("cannot write {}", self.state().display());
         let write = move || {
-            // A number cannot be left half written.
+            // A poisoned lock is no problem: a number is never half written.
             let mut last = written.lock().unwrap_or_else(PoisonError::into_inner);
-            // One that hung until a newer one was written comes too late.
+            // A write that hung until a newer one was written must not overwrite it.
             if number < *last {
                 return Ok(());
             }
@@ -112,8 +111,8 @@ impl ControlFiles {
         &self.made
     }
 
-    /// Directories that a dead predecessor made are ours to remove: those that hold the control
-    /// socket.
+    /// Takes over directories that a dead predecessor created, to remove them later: those that
+    /// contain the control socket.
     pub(super) fn inherit(&mut self, made: Vec<PathBuf>) {
         let socket = self.folder.shown(&self.socket);
         for directory in made {
@@ -124,8 +123,8 @@ impl ControlFiles {
         self.made.sort();
     }
 
-    /// A socket that nobody listens on is a killed daemon's; one that somebody does belongs to
-    /// another program.
+    /// Removes a killed daemon's socket. A socket on which a process listens belongs to another
+    /// program.
     fn remove_stale_socket(&self, control: &Path) -> Result<()> {
         let (path, control) = (self.folder.at(&self.socket), control.display());
         match fs::symlink_metadata(&path) {
@@ -162,7 +161,7 @@ impl Drop for ControlFiles {
         if self.lock.is_none() {
             return;
         }
-        // Files first: a directory goes only when it is empty, so what belongs to others keeps it.
+        // Files first: a directory is only removed when empty, so others' files keep it.
         let socket = self.folder.at(&self.socket);
         let meta = fs::symlink_metadata(&socket);
         if meta.is_ok_and(|meta| meta.file_type().is_socket()) {
@@ -188,7 +187,7 @@ pub(super) fn with_suffix(name: &OsStr, suffix: &str) -> OsString {
     name
 }
 
-/// Why a place is not ours.
+/// The error if another daemon holds the lock.
 fn held(control: &Path, pid: Option<u32>) -> String {
     let who = pid.map_or_else(String::new, |pid| format!(" (process {pid})"));
     format!(

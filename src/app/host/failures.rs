@@ -1,4 +1,4 @@
-//! Which steps of a plan may fail, and what becomes of those that do.
+//! Which steps of a plan may fail, and how failures are handled.
 
 use std::collections::HashSet;
 use std::net::IpAddr;
@@ -7,7 +7,7 @@ use anyhow::Result;
 
 use crate::host::{Problem, ProblemKind};
 
-/// What the running plan consists of.
+/// The parts of the running plan.
 #[derive(Debug, Default)]
 pub(super) struct KnownParts {
     /// The subjects of its steps.
@@ -18,14 +18,14 @@ pub(super) struct KnownParts {
 /// Which steps must succeed.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Strict<'a> {
-    /// None: the host drifts while nobody has asked for anything.
+    /// None: the host has drifted without a command.
     No,
-    /// All but those with these subjects: what the host refuses already keeps no other change from
-    /// being made.
+    /// All except those with these subjects: a step that the host refuses already does not block
+    /// other changes.
     But(&'a HashSet<String>),
 }
 
-/// Failed steps: an error where they must succeed, else problems.
+/// Failed steps: an error if they must succeed, else problems.
 pub(super) struct Failures<'a> {
     pub(super) strict: Strict<'a>,
     pub(super) problems: Vec<Problem>,

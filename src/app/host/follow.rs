@@ -1,5 +1,5 @@
-//! Keeping the host as planned while it changes: interfaces that appear, links that flap, routes
-//! that move, and what others undo without a word.
+//! Keeps the host as planned while it changes: interfaces that appear, links that flap, routes that
+//! change, and changes by other programs.
 
 use std::time::Duration;
 
@@ -19,43 +19,43 @@ use super::failures::Strict;
 use super::heard::Concern;
 use super::{DesiredRealServer, Known, Role, Session, gather};
 
-/// A burst of changes is over when nothing has come for this long …
+/// A burst of changes ends after this long without an event …
 const QUIET: Duration = Duration::from_millis(100);
-/// … and is acted upon after this long in any case: meanwhile a neighbour's route may hide where
-/// the address has moved to.
+/// … or after this long in any case: meanwhile a neighbour route may hide that the address is now
+/// behind a router.
 const BURST: Duration = Duration::from_millis(500);
-/// A whole look at the host is followed by a rest of so many times what it took …
+/// After a full check of the host the next one waits this many times its duration …
 const REST: u32 = 4;
-/// … and of at most this: with very many routes the daemon must not look all the time.
+/// … but at most this long: with very many routes the daemon must not check all the time.
 const REST_MAX: Duration = Duration::from_secs(5);
-/// Between attempts to hear of changes.
+/// The time between attempts to subscribe to changes.
 const RETRY: Duration = Duration::from_secs(1);
-/// Without any event the host is looked at so often: the kernel says nothing when a proxy entry
-/// goes, or of `arp_ignore`.
+/// How often the host is checked without an event: the kernel sends none for a removed proxy entry
+/// or for `arp_ignore`.
 const LOOK: Duration = Duration::from_secs(4);
-/// Looking takes at most one part in so many of the time, however large the host is.
+/// Checking takes at most this fraction (1/n) of the time, however large the host is.
 const LOOK_SHARE: u32 = 50;
-/// Every so many looks the routes are read too: an event may have been lost.
+/// How many checks until routes are read too, in case an event was lost.
 const LIGHT_LOOKS: u32 = 15;
 
-/// Whether the TUN is still there. A real server's packet loop does not hear of its end until a
-/// packet comes.
+/// Whether the TUN still exists. A real server's packet loop notices its end only at the next
+/// packet.
 #[derive(Clone, Debug, Eq, PartialEq)]
 enum Tun {
     There,
-    /// The one of that name is not.
+    /// The TUN of that name was deleted.
     Gone(String),
 }
 
 impl Session {
-    /// Follows the host's changes until it is dropped, or until the tunnels' source addresses are
-    /// others than those that [`Self::install`] or this last gave out: then it gives them. A real
-    /// server has none. It may be dropped at any await point and called again: a change that was
-    /// heard of and not acted upon is remembered.
+    /// Follows the host's changes until it is dropped, or until the tunnels' source addresses
+    /// differ from those that [`Self::install`] or this last returned; then it returns the new
+    /// ones. A real server has none. It may be dropped at any await point and called again:
+    /// unhandled changes are remembered.
     ///
     /// # Errors
     ///
-    /// The TUN is gone.
+    /// The TUN was deleted.
     pub async fn follow(&mut self) -> Result<OuterSources> {
         loop {
             if let Err(error) = self.hear().await {
@@ -70,7 +70,7 @@ impl Session {
             self.next_look = Instant::now() + LOOK.max(begun.elapsed() * LOOK_SHARE);
             match result {
                 Ok(Tun::Gone(name)) => {
-                    bail!("the TUN device {name:?} is gone: somebody has deleted it");
+                    bail!("the TUN device {name:?} is gone: another program has deleted it");
                 }
                 Ok(Tun::There) => {}
                 Err(error) => {
@@ -80,7 +80,7 @@ impl Session {
                     );
                 }
             }
-            // No await from here to the return, or a change could be given to nobody.
+            // No await from here to the return, or a cancelled call would lose the change.
             if self.sources != self.told {
                 self.told = self.sources.clone();
                 return Ok(self.told.clone());
@@ -88,10 +88,10 @@ impl Session {
         }
     }
 
-    /// Waits for a burst of changes to be over, or for the time of the next look.
+    /// Waits for the end of a burst of changes, or for the time of the next check.
     async fn hear(&mut self) -> Result<()> {
         if self.events.is_none() {
-            // What happened before is not heard any more.
+            // Events before the subscription were missed.
             (self.changed, self.known) = (true, None);
             let context = || "cannot open a netlink socket";
             let events = Events::open(&self.netlink).with_context(context)?;
@@ -118,11 +118,11 @@ impl Session {
             }
             Ok(())
         };
-        // What has not been heard by then is heard next time.
+        // Later events are handled next time.
         timeout(BURST, burst).await.unwrap_or(Ok(()))
     }
 
-    /// Waits for one thing that is heard and remembers it.
+    /// Waits for one event and remembers it.
     async fn hear_one(&mut self) -> Result<()> {
         let Some((events, host_events)) = &mut self.events else { return Ok(()) };
         let concern = self.role.as_ref().map_or(Concern::Leaving, Concern::of);
@@ -137,7 +137,7 @@ impl Session {
         Ok(())
     }
 
-    /// Remembers what is over by the time of the look.
+    /// Remembers events whose effect is over by the time of the check.
     fn note(&mut self, events: &[HostEvent]) {
         for event in events {
             if let HostEvent::Link { index, running, announce } = *event {
@@ -152,7 +152,7 @@ impl Session {
         }
     }
 
-    /// Another host says that it has, or wants, a virtual IP that is announced here.
+    /// Another host claims or wants a virtual IP that is announced here.
     fn claimed(&mut self, one: &Announcement, claim: Claim) {
         if !self.announced.contains(one) {
             return;
@@ -168,13 +168,12 @@ impl Session {
         }
     }
 
-    /// Looks at the host and makes what it lacks. Nothing is taken away but what hides a route of
-    /// somebody else's: what a plan does not want for a moment, while an interface is without its
-    /// address, it may want again.
+    /// Checks the host and makes what is missing. It removes only what hides another program's
+    /// route: other steps may be unwanted only for a moment, while an interface lacks its address.
     async fn sync(&mut self) -> Result<Tun> {
         let Some(role) = self.role.clone() else { return Ok(Tun::There) };
         let unseen = std::mem::take(&mut self.unseen);
-        // What ends this early has the next look be at everything.
+        // If this returns early, the next check covers everything.
         let known = self.known.take().filter(|_| !unseen.other && self.light_looks < LIGHT_LOOKS);
         let known = match (known, &role) {
             (Some(mut known), Role::RealServer(desired))
@@ -198,7 +197,7 @@ impl Session {
         let facts = self.look_with(&role, true, routes).await?;
         self.follow_names(&role, &facts).await?;
         let role = self.current(&role, &facts);
-        // Whatever else is wrong with the host.
+        // Independent of other problems of the host.
         self.sources = role.outer_sources(&facts);
         self.uncover(&role.hiding(&facts)).await;
         let plan = role.plan_items(&facts)?;
@@ -233,13 +232,13 @@ impl Session {
         Ok(Tun::There)
     }
 
-    /// What is compared with the next look.
+    /// The state to compare with at the next check.
     pub(super) fn remember_links(&mut self, facts: &Facts) {
         let (links, addresses) = (facts.links.clone(), facts.addresses.clone());
         self.last = Facts { links, addresses, ..Facts::default() };
     }
 
-    /// Copies what single routes have changed. `false`: it takes a look at the host.
+    /// Updates the copies for changes of single routes. `false`: a full check is needed.
     async fn follow_routes(
         &self,
         desired: &DesiredRealServer,
@@ -256,7 +255,7 @@ impl Session {
         }
     }
 
-    /// Remembers the host as it is by now.
+    /// Remembers the current state of the host.
     fn remember(&mut self, role: &Role, mut facts: Facts) {
         let mut room = None;
         if let Role::RealServer(desired) = role {
@@ -266,7 +265,7 @@ impl Session {
         self.known = Some(Known { facts, room });
     }
 
-    /// Interfaces that have got another name are the same ones, with what was set on them.
+    /// Renamed interfaces are the same ones, with their settings.
     pub(super) async fn follow_names(&mut self, role: &Role, facts: &Facts) -> Result<()> {
         let renamed = rename::renamed(&self.indices, facts);
         for (old, new) in &renamed {

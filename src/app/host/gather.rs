@@ -1,4 +1,4 @@
-//! Looking at the host.
+//! Reads the state of the host.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -15,8 +15,8 @@ use crate::sys::sysctl;
 use super::heard::Concern;
 use super::{messages, routes};
 
-/// What plans depend on, with a route lookup for each of `destinations`. `routes`: those that are
-/// known, else the kernel is asked for those that are a `concern`.
+/// The facts that plans depend on, with a route lookup for each of `destinations`. `routes`: the
+/// routes if known, else the kernel is asked for those that are a `concern`.
 pub(super) async fn facts(
     netlink: &Netlink,
     destinations: &[IpAddr],
@@ -55,7 +55,7 @@ pub(super) async fn facts(
     Ok(facts)
 }
 
-/// The kernel's answers about packets that come in by the uplinks.
+/// The kernel's route lookups for packets that arrive at the uplinks.
 pub(super) async fn captures(
     netlink: &Netlink,
     questions: Vec<Question>,
@@ -74,7 +74,7 @@ pub(super) async fn captures(
     answers
 }
 
-/// Those that the kernel has. Asked about one that it lacks, it answers for another.
+/// The families that the kernel has. Asked about a missing one, it answers for another.
 pub(super) fn families() -> impl Iterator<Item = Family> {
     let has = |family: &Family| match family {
         Family::V4 => true,
@@ -83,7 +83,7 @@ pub(super) fn families() -> impl Iterator<Item = Family> {
     Family::BOTH.into_iter().filter(has)
 }
 
-/// A destination without a route is left out: the kernel says so with an error.
+/// A destination without a route is left out: the kernel returns an error for it.
 async fn lookups(netlink: &Netlink, destinations: &[IpAddr]) -> BTreeMap<IpAddr, Lookup> {
     let mut lookups = BTreeMap::new();
     for &to in destinations {
@@ -94,7 +94,7 @@ async fn lookups(netlink: &Netlink, destinations: &[IpAddr]) -> BTreeMap<IpAddr,
     lookups
 }
 
-/// Compiled into the kernel they are not listed; then only a tunnel interface shows it.
+/// Modules compiled into the kernel are not listed; then only a tunnel interface shows them.
 fn tunnel_modules() -> Vec<String> {
     let modules = std::fs::read_to_string("/proc/modules").unwrap_or_default();
     let loaded: Vec<&str> = modules.lines().filter_map(|line| line.split(' ').next()).collect();
@@ -110,8 +110,8 @@ fn sysctls(links: &[Link]) -> Result<BTreeMap<String, String>> {
             Ok(value) => {
                 values.insert(path, value);
             }
-            // The kernel lacks it (no IPv6, `all` has no neighbour table), or the interface has
-            // just gone.
+            // The kernel lacks it (no IPv6, `all` has no neighbour table), or the interface was
+            // just removed.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => {
                 return Err(error).with_context(|| format!("cannot read sysctl {path}"));

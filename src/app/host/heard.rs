@@ -1,4 +1,4 @@
-//! What has been heard of the host since it was looked at, as far as it matters.
+//! The events since the last check of the host, as far as they matter.
 
 use std::net::IpAddr;
 
@@ -7,18 +7,18 @@ use crate::sys::netlink::Heard;
 
 use super::{Role, routes};
 
-/// The local table. What is in it follows from the addresses.
+/// The local table. Its routes follow from the addresses.
 const LOCAL: u32 = 255;
-/// Routes that are followed one by one between two looks. More than that are read anew.
+/// Routes that are followed one by one between two checks. With more, all are read again.
 const EVENTS: usize = 10_000;
 
 /// The routes that matter to a daemon.
 #[derive(Clone, Debug)]
 pub(super) enum Concern {
-    /// A director: default routes, and those that one of its addresses lies in, in order. A full
-    /// table of the internet's routes is neither kept nor followed.
+    /// For a director: default routes, and those that contain one of these addresses, in order. A
+    /// full internet routing table is neither stored nor followed.
     Addresses(Vec<IpAddr>),
-    /// A real server: all that packets leave by.
+    /// For a real server: all routes that packets can leave by.
     Leaving,
 }
 
@@ -48,17 +48,17 @@ impl Concern {
     }
 }
 
-/// What has been heard and not acted upon.
+/// Unhandled events.
 #[derive(Debug, Default)]
 pub(super) struct Unseen {
-    /// Routes that came and went, in order.
+    /// Routes added and removed, in order.
     pub(super) routes: Vec<RouteEvent>,
-    /// Something else, or more than can be followed: everything has to be looked at.
+    /// Another event, or more than can be followed: everything has to be checked.
     pub(super) other: bool,
 }
 
 impl Unseen {
-    /// Remembers it; whether it matters.
+    /// Remembers the event; returns whether it matters.
     pub(super) fn note(&mut self, heard: Heard, concern: &Concern) -> bool {
         let event = match heard {
             Heard::Other => None,

@@ -1,4 +1,4 @@
-//! Carrying out a plan.
+//! Carries out a plan.
 
 use std::io;
 
@@ -20,42 +20,42 @@ use super::state::{self, State};
 use super::undo::Mode;
 use super::{Prepared, Role, Session};
 
-/// What to do about one step.
+/// The action for one step.
 enum Due {
-    /// It holds already.
+    /// It is in force already.
     Nothing,
-    /// Make it; it is in the state file.
+    /// Apply it; it is in the state file.
     Again(Step),
-    /// Write it down, then make it.
+    /// Record it, then apply it.
     New(Step),
-    /// Write it down: another daemon has made it.
+    /// Record it: another daemon has applied it.
     Claim(Step),
 }
 
 impl Session {
-    /// Makes the host as planned. The TUN must be there; it is set up here. What a killed
-    /// predecessor left is taken over where the plan wants it and undone where not. Called again
-    /// with another plan, it makes the difference. What the host refused before is reported, and
-    /// keeps nothing else from being made.
+    /// Makes the host as planned. The TUN must exist; it is set up here. Leftovers of a killed
+    /// predecessor are taken over if the plan has them, and undone otherwise. A further call with
+    /// another plan applies the difference. A step that the host refused before is reported and
+    /// blocks no other.
     ///
     /// # Errors
     ///
-    /// Another host has a virtual IP that the plan brings, a step that it brings fails, or the
-    /// state file cannot be written. What this call did is undone then; on the first call what a
-    /// predecessor left as well.
+    /// Another host has a virtual IP that the plan adds, a step that it adds fails, or the state
+    /// file cannot be written. Then the changes of this call are undone; on the first call those of
+    /// a predecessor as well.
     pub async fn install(&mut self, prepared: Prepared) -> Result<()> {
         let Prepared { role: wanted, plan: promised, at_once } = prepared;
         let first = self.role.is_none();
         let facts = self.look(&wanted, true).await?;
         self.follow_names(&wanted, &facts).await?;
         let role = self.current(&wanted, &facts);
-        // Once more: the TUN is there now, and with it its settings.
+        // Again: the TUN exists now, with its settings.
         let mut plan = role.plan_items(&facts)?;
         if first {
             plan = plan.whole()?;
         }
         let known = self.known_parts(&facts)?;
-        // An operator who changes something wants the host to be as planned.
+        // A change by the operator ends the contests about steps.
         self.contests.clear();
         let questions = self.unasked(&plan, &facts, at_once);
         let conflicts = self.ask(&role, &questions, &facts).await;
@@ -74,7 +74,7 @@ impl Session {
             Ok(failed) => looked.failed(failed),
             Err(error) => {
                 self.roll_back(&before).await;
-                // What a step has superseded is made again by the next look.
+                // The next check restores anything that a new step has replaced.
                 (self.changed, self.look_due, self.known) = (true, true, None);
                 return Err(error);
             }
@@ -94,7 +94,7 @@ impl Session {
         Ok(())
     }
 
-    /// What the running plan consists of, as the host is; on the first call nothing.
+    /// The parts of the running plan on the host as it is; on the first call none.
     fn known_parts(&self, facts: &Facts) -> Result<KnownParts> {
         let Some(running) = &self.role else { return Ok(KnownParts::default()) };
         let plan = self.current(running, facts).plan_items(facts)?;
@@ -102,8 +102,8 @@ impl Session {
         Ok(KnownParts { steps: steps.collect(), vips: running.vips().iter().copied().collect() })
     }
 
-    /// Makes what the host lacks of the plan. What fails and need not succeed is given back, and
-    /// the rest is made.
+    /// Applies the steps that the host lacks. Returns those that failed and need not succeed; the
+    /// others are applied.
     pub(super) async fn carry_out(
         &mut self,
         role: &Role,
@@ -129,8 +129,8 @@ impl Session {
         Ok(failures.problems)
     }
 
-    /// What is seen of the steps that were made before. The plan without those that are left to
-    /// whoever undoes them, what is wrong with them, and what is about to be put back.
+    /// Evaluates the steps that were applied before. Returns the plan without the steps that are
+    /// left undone, the problems with them, and those about to be restored.
     pub(super) fn contest(&mut self, mut plan: HostPlan, facts: &Facts) -> (HostPlan, Looked) {
         let now = Instant::now().into_std();
         let mut looked = Looked::default();
@@ -168,7 +168,7 @@ impl Session {
         (plan, looked)
     }
 
-    /// The subjects of what is in force and was never contested take no room.
+    /// Steps in force that were never contested have no entry.
     fn decide(&mut self, subject: &str, seen: Seen, now: std::time::Instant) -> Decision {
         let known = self.contests.get(subject).copied().unwrap_or_default();
         let (next, decision) = known.next(seen, now);
@@ -180,7 +180,7 @@ impl Session {
         decision
     }
 
-    /// Whether the kernel has taken it away with its interface's carrier or address. Settings
+    /// Whether the kernel has removed it together with its interface's carrier or address. Settings
     /// survive that.
     fn lost_with_link(&self, step: &Step, tun: &str, tun_down: bool, facts: &Facts) -> bool {
         let Step::Add(_) = step else { return false };
@@ -189,7 +189,7 @@ impl Session {
         bounced || (name == tun && tun_down)
     }
 
-    /// Interfaces that are gone, or others under the same name, have none of what was made on them.
+    /// Removed interfaces, or new ones with the same name, have none of the old steps.
     fn forget_lost_links(&mut self, facts: &Facts) {
         let known = std::mem::take(&mut self.indices);
         let lost = |name: &str| {
@@ -226,14 +226,14 @@ impl Session {
         };
         let now = match sysctl::read(sysctl) {
             Ok(now) => now,
-            // The interface has gone since the host was looked at.
+            // The interface was removed since the host was checked.
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Due::Nothing),
             Err(error) => {
                 return Err(error).with_context(|| format!("cannot read sysctl {sysctl}"));
             }
         };
         let claimed = others.iter().find_map(|other| other.holder(sysctl, to));
-        // Another plan has set it to something else, and knows what it was before.
+        // Another plan has set it to another value, and recorded the original.
         let original = self.state.steps.iter().find_map(|known| match known {
             Step::Write { sysctl: path, from, to: set, .. } if path == sysctl && set != to => {
                 Some(from.clone())
@@ -242,8 +242,8 @@ impl Session {
         });
         Ok(match recorded {
             Some(_) if now == *to => Due::Nothing,
-            // While we run it is put back. After a predecessor, what somebody else has set is a new
-            // original.
+            // While the daemon runs the value is restored. After a predecessor's end a value that
+            // another program has set is a new original.
             Some(known @ Step::Write { from, .. }) if self.role.is_some() || now == *from => {
                 Due::Again(known.clone())
             }
@@ -276,12 +276,12 @@ impl Session {
     ) -> Result<()> {
         for due in due {
             let (Due::New(step) | Due::Again(step)) = due else { continue };
-            // A route whose source has changed is still there under the same key.
+            // A route whose source has changed still exists under the same key.
             let replace = match step {
                 Step::Add(Object::Route { address, table, .. }) => {
                     facts.routes_to(*address, *table).next().is_some()
                 }
-                // Only ours: a plan wants none where somebody else has one.
+                // Only our own: a plan has no route where another program has one.
                 Step::Add(Object::Neighbour { address, .. }) => {
                     facts.routes_to(*address, MAIN).next().is_some()
                 }
@@ -290,10 +290,10 @@ impl Session {
             match apply(step, replace, &self.netlink).await {
                 Ok(()) => debug!("host: {step}"),
                 Err(error) if step.optional() => {
-                    // Tried again with every change of the host, said once.
+                    // Tried again at every change of the host, logged once.
                     self.warn(&[format!("{error:#}")]);
-                    // What hides may be there still with another source: it stays known until it
-                    // has been taken away.
+                    // The hiding route may still exist with another source: it stays recorded until
+                    // it is removed.
                     if !step.hides() {
                         self.state.forget(step);
                     }
@@ -302,7 +302,7 @@ impl Session {
                     let subject = step.subject();
                     self.contests.remove(&subject);
                     failures.note::<()>(&subject, Err(error))?;
-                    // It is tried with each look, as if for the first time.
+                    // It is tried at each check, as if for the first time.
                     if let Due::New(_) = due {
                         self.state.forget(step);
                     }
@@ -316,7 +316,7 @@ impl Session {
         Ok(())
     }
 
-    /// Brings the table of copies in step with the tables it is copied from.
+    /// Updates the table of copies from the tables that it copies.
     pub(super) async fn copy_routes(&self, role: &Role, facts: &Facts) -> Result<()> {
         let Role::RealServer(desired) = role else { return Ok(()) };
         if !desired.mss_route {
@@ -329,7 +329,7 @@ impl Session {
         copy(&changes, &self.netlink).await
     }
 
-    /// Undoes what is recorded and not in the plan.
+    /// Undoes recorded steps that are not in the plan.
     async fn prune(&mut self, plan: &HostPlan) {
         let wanted =
             |step: &Step| plan.on_tun.iter().chain(&plan.steps).any(|other| other.same_end(step));
@@ -337,7 +337,7 @@ impl Session {
         self.undo_steps(unwanted, Mode::Prune).await;
     }
 
-    /// Takes away what hides a route of somebody else's and is not to.
+    /// Removes steps that hide another program's route and must not.
     pub(super) async fn uncover(&mut self, hiding: &[Step]) {
         let wanted = |step: &Step| hiding.iter().any(|other| other.same_end(step));
         let hiding = self.state.steps.iter().filter(|step| step.hides() && !wanted(step));
@@ -353,14 +353,15 @@ impl Session {
     }
 }
 
-/// A step that is not made although the host lacks it.
+/// A step that is not applied although the host lacks it.
 fn left_alone(subject: &str, decision: Decision) -> Problem {
     if decision == Decision::Wait {
-        let text = format!("{subject}: somebody has undone it again; it is put back in a moment");
+        let text =
+            format!("{subject}: another program has undone it again; it is put back in a moment");
         return Problem::new(ProblemKind::Step, subject, text);
     }
     let text = format!(
-        "{subject}: somebody has undone it {ROUNDS} times; it is left so. Find out who does, end that, and then `vstun reload` or a restart puts it back"
+        "{subject}: another program has undone it {ROUNDS} times; it is left so. Find that program, stop it, and then `vstun reload` or a restart puts it back"
     );
     Problem::new(ProblemKind::Contested, subject, text)
 }

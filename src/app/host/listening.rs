@@ -1,4 +1,4 @@
-//! Hearing other hosts on the uplinks that claim a virtual IP while it is announced here.
+//! Receives other hosts' claims on the uplinks to virtual IPs that are announced here.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -14,18 +14,18 @@ use crate::host::{Announcement, Facts, Family, Link};
 
 use super::neighbour_socket::{NeighbourMessage, NeighbourSocket};
 
-/// Claims that wait to be taken; more are dropped, since claims are repeated.
+/// Claims queued for the session; more are dropped, since claims are repeated.
 const WAITING: usize = 64;
-/// Between attempts where an interface is down.
+/// The time between attempts while an interface is down.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// Listens on every interface where a virtual IP is announced.
+/// Listens on every interface on which a virtual IP is announced.
 #[derive(Debug)]
 pub(super) struct Listening {
     /// By interface and family, with what they listen for.
     tasks: BTreeMap<(u32, Family), (Ear, JoinHandle<()>)>,
     claims: Receiver<(Announcement, Claim)>,
-    /// For new tasks.
+    /// The sender for new tasks.
     sender: Sender<(Announcement, Claim)>,
 }
 
@@ -34,7 +34,8 @@ pub(super) struct Listening {
 struct Ear {
     link: Link,
     addresses: Vec<IpAddr>,
-    /// The hardware addresses of this host: two of its interfaces in one network hear each other.
+    /// The hardware addresses of this host: two of its interfaces in one network receive each
+    /// other's packets.
     own: Vec<[u8; 6]>,
 }
 
@@ -44,7 +45,7 @@ impl Listening {
         Self { tasks: BTreeMap::new(), claims, sender }
     }
 
-    /// Listens for these and no others from now on.
+    /// Listens for exactly these from now on.
     pub(super) fn listen_for<'a>(
         &mut self,
         announced: impl Iterator<Item = &'a Announcement>,
@@ -77,7 +78,7 @@ impl Listening {
         }
     }
 
-    /// Waits for the next claim. Nothing is lost where the waiting is given up.
+    /// Waits for the next claim; cancelling the wait loses nothing.
     pub(super) async fn next(&mut self) -> (Announcement, Claim) {
         match self.claims.recv().await {
             Some(claim) => claim,

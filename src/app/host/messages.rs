@@ -1,4 +1,4 @@
-//! Between netlink messages and the values that plans are made of.
+//! Converts between netlink messages and the values of plans.
 
 use std::net::IpAddr;
 
@@ -61,7 +61,7 @@ pub(super) fn link(message: &LinkMessage) -> Option<Link> {
     })
 }
 
-/// Whether the kernel gives packets that arrive at a port to this interface instead.
+/// Whether the kernel passes packets that arrive at a port to this interface instead.
 fn has_ports_of_its_own(info: &LinkInfo) -> bool {
     match info {
         LinkInfo::Kind(InfoKind::Bridge | InfoKind::Bond) => true,
@@ -83,7 +83,7 @@ pub(super) fn address(message: &AddressMessage) -> Option<Address> {
     let mut local = None;
     let mut net = None;
     let doubtful = AddressHeaderFlags::Tentative | AddressHeaderFlags::Dadfailed;
-    // An optimistic one is tentative too, and may be used (RFC 4429).
+    // An optimistic address is tentative too, and may be used (RFC 4429).
     let mut flags = AddressFlags::from_bits_retain(message.header.flags.bits().into());
     for attribute in &message.attributes {
         match attribute {
@@ -93,7 +93,7 @@ pub(super) fn address(message: &AddressMessage) -> Option<Address> {
             _ => {}
         }
     }
-    // On a point-to-point interface the peer's address and not our own names the subnet.
+    // On a point-to-point interface the peer's address, not our own, defines the subnet.
     let net = net.or(local)?;
     let subnet = IpNet::new(net, message.header.prefix_len).ok()?;
     let is_v6 = net.is_ipv6();
@@ -103,7 +103,7 @@ pub(super) fn address(message: &AddressMessage) -> Option<Address> {
         subnet,
         tentative: message.header.flags.intersects(doubtful)
             && !flags.contains(AddressFlags::Optimistic),
-        // Of IPv4 the same bit says that the subnet has an address before this one.
+        // For IPv4 the same bit means that the subnet has an earlier address.
         temporary: is_v6 && flags.contains(AddressFlags::Secondary),
         deprecated: flags.contains(AddressFlags::Deprecated),
     })
@@ -148,7 +148,7 @@ pub(super) fn rule(message: &RuleMessage) -> Option<Rule> {
             RuleAttribute::Source(ip) => rule.from = IpNet::new(*ip, header.src_len).ok(),
             RuleAttribute::Table(number) => table = *number,
             RuleAttribute::Protocol(tag) => rule.protocol = u8::from(*tag),
-            // The kernel says "none" with all bits set.
+            // The kernel encodes "none" as all bits set.
             RuleAttribute::SuppressPrefixLen(u32::MAX)
             | RuleAttribute::SuppressIfGroup(u32::MAX) => {}
             _ => rule.special = true,
@@ -165,7 +165,7 @@ pub(super) fn rule_message(from: IpAddr, table: u32, priority: u32) -> RuleMessa
     let mut message = RuleMessage::default();
     message.header.family = family(from);
     message.header.src_len = full(from);
-    // Without an action the rule matches and then leads nowhere: EINVAL for whoever meets it.
+    // Without an action the rule matches and then fails: the packet's sender gets EINVAL.
     message.header.action = RuleAction::ToTable;
     message.attributes = vec![
         RuleAttribute::Source(from),
@@ -184,7 +184,7 @@ pub(super) fn lookup_request(to: IpAddr) -> RouteMessage {
     message
 }
 
-/// What the kernel would do with a packet that comes in by an uplink.
+/// The route lookup for a packet that arrives at an uplink.
 pub(super) fn capture_request(question: &Question) -> RouteMessage {
     let mut message = lookup_request(question.vip);
     message.header.source_prefix_length = full(question.from);

@@ -1,12 +1,13 @@
-//! The host set-up of a daemon, from the lock on its control socket to the last sysctl put back.
+//! The host set-up of a daemon, from the lock of its control socket to the restoration of the last
+//! sysctl.
 //!
 //! ```text
 //! Session::open → plan_* → (the caller makes the TUN) → install → follow … → undo
 //! ```
 //!
-//! Each step is written to the state file before it is made, so that whatever a killed daemon
-//! leaves behind is known by name: the next start takes it over, and `vstun cleanup` removes it
-//! without a start.
+//! Each step is recorded in the state file before it is applied, so that everything a killed daemon
+//! leaves behind is known: the next start takes it over, and `vstun cleanup` removes it without a
+//! start.
 
 mod announcing;
 mod apply;
@@ -60,66 +61,66 @@ use listening::Listening;
 use report::Report;
 use state::State;
 
-/// A daemon's hold on its host.
+/// A daemon's session with its host.
 #[derive(Debug)]
 pub struct Session {
     netlink: Netlink,
     state: State,
-    /// What was asked for, once it is installed.
+    /// The installed role.
     role: Option<Role>,
-    /// The host when it was last looked at.
+    /// The host at the last check.
     last: Facts,
-    /// The interfaces' numbers when they were last looked at: another number is another interface.
+    /// The interfaces' indexes at the last check: another index is another interface.
     indices: BTreeMap<String, u32>,
-    /// What the configured uplinks are called by now.
+    /// The current names of the configured uplinks.
     uplinks: Uplinks,
-    /// The tunnels' source addresses that the caller knows of.
+    /// The tunnels' source addresses last returned to the caller.
     told: OuterSources,
-    /// Those that the host had when it was last looked at.
+    /// Those of the host at the last check.
     sources: OuterSources,
-    /// What has been warned about.
+    /// Warnings already logged.
     warned: BTreeSet<String>,
-    /// What is being announced, and the tasks that say it again.
+    /// The current announcements, and the tasks that repeat them.
     announcing: Vec<(Vec<Announcement>, JoinHandle<()>)>,
-    /// What others on the uplinks have been told, after it was asked whether another host has it.
+    /// The addresses announced on the uplinks, after a conflict probe.
     announced: BTreeSet<Announcement>,
-    /// What is not announced because another host has it, which that is, and when it was last
-    /// asked.
+    /// The announcements held back because another host has the address, with its hardware address
+    /// and the time of the last probe.
     rivals: BTreeMap<Announcement, ([u8; 6], Instant)>,
-    /// What is known of claims by others to what is announced.
+    /// The state of claims by other hosts to announced addresses.
     defences: BTreeMap<Announcement, Defence>,
-    /// Hears such claims.
+    /// Receives such claims.
     listening: Listening,
-    /// What is known of steps that somebody else undoes, by their subject.
+    /// The state of steps that another program undoes, by their subject.
     contests: BTreeMap<String, Contest>,
-    /// Interfaces that were down since the last look.
+    /// Interfaces that were down since the last check.
     bounced: BTreeSet<u32>,
-    /// Interfaces that ask to be announced.
+    /// Interfaces that ask for an announcement.
     readdressed: BTreeSet<u32>,
-    /// Says what is wrong.
+    /// Reports problems.
     report: Report,
-    /// Hears of changes.
+    /// Receives changes.
     events: Option<(Events, HostEvents)>,
-    /// Something has changed on the host that was not looked at yet.
+    /// The host has changed since the last check.
     changed: bool,
-    /// What that is, as far as it was said.
+    /// The events about that.
     unseen: Unseen,
-    /// The host as it was last looked at, where all has been made as planned since: with the routes
-    /// that matter, but for a real server's copies.
+    /// The host as last checked, if everything has been as planned since: with the routes that
+    /// matter, but without a real server's copies.
     known: Option<Known>,
-    /// No whole look at the host before this.
+    /// The earliest time of the next full check.
     not_before: Instant,
-    /// Something is to be looked at that no route tells of.
+    /// Something needs a check that no route event reports.
     look_due: bool,
-    /// When the host is looked at although nothing was heard.
+    /// When the host is checked without an event.
     next_look: Instant,
-    /// Looks without an event since the routes were read.
+    /// Checks without an event since the routes were read.
     light_looks: u32,
-    /// Last, so that the lock outlives all the rest.
+    /// Last, so that the lock outlives everything else.
     files: ControlFiles,
 }
 
-/// A plan and what it was made from, ready to be installed.
+/// A plan and its inputs, ready to be installed.
 #[derive(Clone, Debug)]
 pub struct Prepared {
     role: Role,
@@ -132,7 +133,7 @@ pub struct Prepared {
 #[derive(Debug)]
 struct Known {
     facts: Facts,
-    /// What fits into the tunnels, see [`host::copies::Copier::room`].
+    /// The size that fits into the tunnels, see [`host::copies::Copier::room`].
     room: Option<u32>,
 }
 
@@ -143,28 +144,28 @@ enum Role {
 }
 
 impl Session {
-    /// Takes the lock beside the control socket, makes the socket's directory where it is missing,
+    /// Takes the lock of the control socket, creates the socket's directory if it is missing,
     /// removes a dead daemon's socket and reads what it has left on the host. Needs a tokio runtime
     /// with IO and time.
     ///
     /// # Errors
     ///
-    /// Another daemon has the lock; files or netlink cannot be used. Nothing has changed then.
+    /// Another daemon has the lock; files or netlink cannot be used. Then nothing has changed.
     pub fn open(control: &Path) -> Result<Self> {
         Self::enter(control, Elsewhere::Ignore)
     }
 
-    /// As [`Self::open`], to undo what is left and no more.
+    /// As [`Self::open`], only to undo what is left.
     ///
     /// # Errors
     ///
-    /// As [`Self::open`]; the state file was written in another network namespace, where it has to
-    /// be undone.
+    /// As [`Self::open`]; the state file was written in another network namespace and has to be
+    /// undone there.
     pub(crate) fn open_to_clean(control: &Path) -> Result<Self> {
         Self::enter(control, Elsewhere::Refuse)
     }
 
-    /// Whether there is any file of a daemon at that control socket.
+    /// Whether any file of a daemon with that control socket exists.
     pub(crate) fn leftovers(control: &Path) -> bool {
         let files = [control.to_owned(), beside(control, STATE), beside(control, LOCK)];
         files.iter().any(|file| file.symlink_metadata().is_ok())
@@ -206,17 +207,17 @@ impl Session {
         })
     }
 
-    /// What a director's host needs. Changes nothing. After a reload: the same again, then
+    /// Plans a director's host. Changes nothing. For a reload call it again, then
     /// [`Self::install`].
     ///
     /// # Errors
     ///
-    /// The host cannot be looked at, or a [`Refusal`](crate::host::Refusal) with what mends it.
+    /// The host cannot be read, or a [`Refusal`](crate::host::Refusal) with its remedy.
     pub async fn plan_director(&mut self, desired: &DesiredDirector) -> Result<Prepared> {
         self.prepare(Role::Director(desired.clone())).await
     }
 
-    /// What a real server's host needs. Changes nothing.
+    /// Plans a real server's host. Changes nothing.
     ///
     /// # Errors
     ///
@@ -225,13 +226,13 @@ impl Session {
         self.prepare(Role::RealServer(desired.clone())).await
     }
 
-    /// What is wrong with the host, as it is shown.
+    /// The problems of the host, for listings.
     #[must_use]
     pub fn status(&self) -> watch::Receiver<HostStatus> {
         self.report.status()
     }
 
-    /// What begins to be wrong, ends to be, or was put back, as it happens; for the first who asks.
+    /// Problems that begin or end, and restored steps, as they happen; for the first caller.
     pub fn news(&mut self) -> UnboundedReceiver<Vec<Alteration>> {
         self.report.events()
     }
@@ -242,7 +243,7 @@ impl Session {
         Ok(prepared)
     }
 
-    /// As [`Self::plan_director`], for somebody who only asks: nothing is warned about.
+    /// As [`Self::plan_director`], for a preview: it logs no warnings.
     ///
     /// # Errors
     ///
@@ -251,8 +252,8 @@ impl Session {
         self.look_ahead(Role::Director(desired.clone())).await
     }
 
-    /// A first start is refused for anything that keeps the plan from being carried out as a whole,
-    /// a change while running only for what is wrong with what it brings.
+    /// A first start is refused for any reason that prevents the whole plan, a change while running
+    /// only for problems of what it adds.
     async fn look_ahead(&self, role: Role) -> Result<Prepared> {
         let facts = self.look(&role, self.role.is_some()).await?;
         let plan = self.current(&role, &facts).plan_items(&facts)?;
@@ -268,12 +269,11 @@ impl Session {
         }
     }
 
-    /// The role with what is known of the host: the uplinks by their names of now, the sources in
-    /// use.
+    /// The role with the state of the host: the uplinks' current names, the sources in use.
     fn current(&self, role: &Role, facts: &Facts) -> Role {
         let mut role = role.clone();
         if let Role::Director(desired) = &mut role {
-            // With another `source`, what was in use before is not kept.
+            // With another `source`, the sources in use are not kept.
             let kept = match &self.role {
                 Some(Role::Director(running)) => running.sources == desired.sources,
                 _ => true,
@@ -288,8 +288,8 @@ impl Session {
         role
     }
 
-    /// Where others are told of the virtual IP: each proxy entry and each route for routing daemons
-    /// that is recorded.
+    /// Where the virtual IP is announced: each recorded proxy entry and each recorded route for
+    /// routing daemons.
     #[must_use]
     pub fn announced(&self, vip: IpAddr) -> Vec<String> {
         let Some(Role::Director(DesiredDirector { announce_table, .. })) = &self.role else {
@@ -307,12 +307,12 @@ impl Session {
         self.state.steps.iter().filter_map(place).collect()
     }
 
-    /// Looks at the host. `installed`: a TUN of that name is ours.
+    /// Reads the host. `installed`: a TUN of that name is ours.
     async fn look(&self, role: &Role, installed: bool) -> Result<Facts> {
         self.look_with(role, installed, None).await
     }
 
-    /// As [`Self::look`], where the routes may be known.
+    /// As [`Self::look`], with the routes if they are known.
     async fn look_with(
         &self,
         role: &Role,
@@ -328,7 +328,7 @@ impl Session {
         Ok(Facts { originals: self.state.originals(), ..facts })
     }
 
-    /// Each warning once.
+    /// Logs each warning once.
     fn warn(&mut self, warnings: &[String]) {
         for warning in warnings {
             if self.warned.insert(warning.clone()) {
@@ -337,7 +337,7 @@ impl Session {
         }
     }
 
-    /// Writes the state down; where nothing is left to undo, that is no file.
+    /// Writes the state file, or removes it if there is nothing left to undo.
     async fn save(&mut self) -> Result<()> {
         let text = (!self.state.steps.is_empty()).then(|| self.state.text()).transpose()?;
         self.files.write_state(text).await
@@ -345,40 +345,40 @@ impl Session {
 }
 
 impl Prepared {
-    /// Takes the virtual IP over: it is announced without a question whether another host has it,
-    /// since the answer is known, and even where it is announced already, since neighbours may have
-    /// heard the other one last.
+    /// Takes the virtual IP over: it is announced without a conflict probe, since another host is
+    /// known to have it, and again if it is announced already, since neighbours may have heard the
+    /// other host last.
     #[must_use]
     pub fn at_once(self, vip: IpAddr) -> Self {
         Self { at_once: Some(vip), ..self }
     }
 
-    /// What is odd about the host, and what is wrong with it.
+    /// The warnings about the host, and its problems.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
         let problems = self.plan.problems.iter().map(|problem| problem.text.clone());
         self.plan.warnings.iter().cloned().chain(problems).collect()
     }
 
-    /// The MTU in bytes that the TUN is to have.
+    /// The TUN's planned MTU in bytes.
     #[must_use]
     pub fn tun_mtu(&self) -> u16 {
         self.plan.tun_mtu
     }
 
-    /// The MSS that this host tells clients of its virtual IPs (real server).
+    /// The MSS that this host advertises for its virtual IPs (real server).
     #[must_use]
     pub fn advertised_mss(&self) -> Mss {
         self.plan.advertised_mss
     }
 
-    /// Bytes of the longest packet that a link of this host takes (real server).
+    /// The largest MTU of this host's links in bytes (real server).
     #[must_use]
     pub fn link_mtu(&self) -> u32 {
         self.plan.link_mtu
     }
 
-    /// The source addresses of tunnels to the real servers (director). [`Session::follow`] tells
+    /// The source addresses of tunnels to the real servers (director). [`Session::follow`] returns
     /// when they change.
     #[must_use]
     pub fn outer_sources(&self) -> OuterSources {
@@ -417,14 +417,14 @@ impl Role {
     }
 }
 
-/// What to do about a state file of another network namespace.
+/// How to treat a state file of another network namespace.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Elsewhere {
     Ignore,
     Refuse,
 }
 
-/// The state a dead predecessor left, or an empty one.
+/// The state of a dead predecessor, or an empty one.
 fn inherit(files: &mut ControlFiles, namespace: &str, elsewhere: Elsewhere) -> Result<State> {
     let path = files.state();
     let mut state = State::new(namespace.to_owned(), files.made().to_vec());
@@ -464,8 +464,8 @@ fn inherit(files: &mut ControlFiles, namespace: &str, elsewhere: Elsewhere) -> R
     Ok(state)
 }
 
-/// Whether there is anything left of what was made on the interface: a TUN is gone with its daemon.
-/// Every interface that speaks IPv4 has this setting.
+/// Whether steps on this interface can still exist: a TUN is removed with its daemon. Every
+/// interface with IPv4 has this setting.
 fn link_exists(link: &str) -> bool {
     match sysctl::read(&host::sysctl::conf(link, "forwarding")) {
         Err(error) => error.kind() != io::ErrorKind::NotFound,

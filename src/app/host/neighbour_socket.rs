@@ -1,5 +1,5 @@
-//! Asking and telling the neighbours on an Ethernet who has an address: ARP for IPv4, neighbour
-//! discovery for IPv6.
+//! Probes for addresses and announces them on an Ethernet: ARP for IPv4, neighbour discovery for
+//! IPv6.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
@@ -29,7 +29,7 @@ pub(super) enum NeighbourMessage {
 }
 
 impl NeighbourSocket {
-    /// Opens one, where the interface has a hardware address.
+    /// Opens a socket, if the interface has a hardware address.
     pub(super) fn open(link: &Link, family: Family) -> Option<io::Result<Self>> {
         let mac = link.mac?;
         Some(match family {
@@ -38,7 +38,7 @@ impl NeighbourSocket {
         })
     }
 
-    /// As [`Self::open`], to hear claims to these addresses and little else.
+    /// As [`Self::open`], to receive claims to these addresses and little else.
     pub(super) fn open_for(
         link: &Link,
         family: Family,
@@ -55,7 +55,7 @@ impl NeighbourSocket {
         })
     }
 
-    /// Makes sure that other hosts' probes for the address are heard.
+    /// Makes sure that other hosts' probes for the address are received.
     pub(super) fn listen(&self, address: IpAddr) {
         if let (Self::Ndisc(ndisc), IpAddr::V6(address)) = (self, address)
             && let Err(error) = ndisc.listen(address)
@@ -64,9 +64,9 @@ impl NeighbourSocket {
         }
     }
 
-    /// Asks who has the address. `asker`: an IPv4 address of the interface's own, to ask in the
-    /// name of: another director answers as a proxy, and a proxy answers no ARP probe. One for
-    /// neighbour discovery answers probes too.
+    /// Asks which host has the address. `asker`: an IPv4 address of the interface to ask from.
+    /// Another director answers as a proxy, and a proxy answers no ARP probe; for neighbour
+    /// discovery it answers probes too.
     pub(super) fn ask(&self, address: IpAddr, asker: Option<Ipv4Addr>) -> io::Result<()> {
         match (self, address) {
             (Self::Arp(arp), IpAddr::V4(address)) => {
@@ -78,7 +78,7 @@ impl NeighbourSocket {
         }
     }
 
-    /// Tells everybody that we have the address.
+    /// Announces to all hosts that this one has the address.
     pub(super) fn announce(&self, address: IpAddr) -> io::Result<()> {
         match (self, address) {
             (Self::Arp(arp), IpAddr::V4(address)) => arp.announce(address),
@@ -105,7 +105,7 @@ impl NeighbourMessage {
         }
     }
 
-    /// Whether the sender says no address of its own: it asks whether it may take one.
+    /// Whether the sender gives no address of its own: it probes whether it may use one.
     pub(super) fn probes(&self) -> bool {
         match self {
             Self::Arp(message) => message.sender.is_unspecified(),
@@ -113,7 +113,7 @@ impl NeighbourMessage {
         }
     }
 
-    /// Whether it shows that the other host has the address, or is about to take it.
+    /// Whether it shows that another host has the address or is about to use it.
     pub(super) fn conflicts(&self, address: IpAddr) -> bool {
         match (self, address) {
             (Self::Arp(message), IpAddr::V4(address)) => message.conflicts(address),
@@ -123,8 +123,8 @@ impl NeighbourMessage {
     }
 }
 
-/// The interface's own address to ask in the name of: one in the subnet asked about where there is
-/// one, since a strict reverse path filter on the other host refuses others.
+/// The interface's own address to ask from: one in the same subnet if there is one, since a strict
+/// reverse path filter on the other host refuses others.
 pub(super) fn asker(facts: &Facts, link: u32, wanted: IpAddr) -> Option<Ipv4Addr> {
     let own = facts.addresses.iter().filter(|own| own.link == link && own.address.is_ipv4());
     let best = own.max_by_key(|own| own.subnet.contains(&wanted))?;

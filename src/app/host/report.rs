@@ -1,5 +1,4 @@
-//! Saying what is wrong with the host: in the log, as events, and in what `list`, `stats` and
-//! `status` show.
+//! Reports problems of the host: in the log, as events, and in `list`, `stats` and `status`.
 
 use std::time::SystemTime;
 
@@ -10,17 +9,17 @@ use tokio::sync::watch;
 use crate::control::{Alteration, HostStatus, Wrong};
 use crate::host::{Ledger, OuterSources, Problem, ProblemKind, Standing, Turn};
 
-/// Problems that begin or end at once with a line of their own in the log.
+/// How many problems that begin or end at the same time are logged one by one.
 const LOGGED: usize = 50;
 
-/// What is said, and to whom.
+/// The reported state, and its receivers.
 #[derive(Debug)]
 pub(super) struct Report {
     ledger: Ledger,
     put_back: u64,
     status: watch::Sender<HostStatus>,
     events: UnboundedSender<Vec<Alteration>>,
-    /// The other end, until somebody takes it.
+    /// The receiver, until a caller takes it.
     listener: Option<UnboundedReceiver<Vec<Alteration>>>,
 }
 
@@ -31,7 +30,7 @@ impl Report {
         Self { ledger: Ledger::default(), put_back: 0, status, events, listener: Some(listener) }
     }
 
-    /// Whether nothing is wrong.
+    /// Whether there is no problem.
     pub(super) fn is_well(&self) -> bool {
         self.ledger.standing().is_empty()
     }
@@ -44,7 +43,7 @@ impl Report {
         self.listener.take().unwrap_or_else(|| mpsc::unbounded_channel().1)
     }
 
-    /// A look is over: it has found `problems`, and these steps were put back.
+    /// After a check: it has found `problems`, and these steps were restored.
     pub(super) fn update(
         &mut self,
         problems: Vec<Problem>,
@@ -76,12 +75,12 @@ impl Report {
             modified
         });
         if !events.is_empty() {
-            // Where nobody listens there is nobody to tell.
+            // Sending fails if there is no receiver, which is fine.
             let _ = self.events.send(events);
         }
     }
 
-    /// The host could not be looked at: what was wrong is taken to be so still.
+    /// The host could not be checked: its problems are kept.
     pub(super) fn unknown(&mut self, why: String, sources: &OuterSources) {
         let standing = self.ledger.standing().iter().map(|standing| standing.problem.clone());
         let problem = Problem::new(ProblemKind::Unknown, "host", why);

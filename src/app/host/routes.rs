@@ -1,4 +1,4 @@
-//! Between netlink route messages and routes as values, both ways without loss.
+//! Converts between netlink route messages and routes as values, in both directions without loss.
 
 use std::net::IpAddr;
 
@@ -24,12 +24,12 @@ pub(super) fn host_route(
     route_message(&host_route_to(to, link, table, source))
 }
 
-/// A route to one address on the link by way of itself, by our protocol number.
+/// A route to one address on the link with itself as gateway, with our protocol number.
 pub(super) fn neighbour(to: IpAddr, link: u32, source: Option<IpAddr>) -> RouteMessage {
     let mut route = host_route_to(to, link, MAIN, source);
     route.scope = RouteScope::Universe.into();
-    // Its prefix is enough to be used. Whoever else has a route to the address alone comes first,
-    // and is not refused.
+    // Its prefix is enough for it to be used. Another program's route to the same address takes
+    // precedence, and is not refused.
     route.priority = u32::MAX;
     for hop in &mut route.hops {
         (hop.gateway, hop.onlink) = (Some(to), true);
@@ -57,15 +57,14 @@ fn host_route_to(to: IpAddr, link: u32, table: u32, source: Option<IpAddr>) -> R
     }
 }
 
-/// A route of a dump or of a notification. None for what the kernel has only remembered: a dump
-/// also lists the path MTUs and redirects that it has learnt for single destinations
-/// (`RTM_F_CLONED`). They carry the protocol of the route below them (IPv6) or none (IPv4), and
-/// they are nobody's routes.
+/// A route of a dump or of a notification. `None` for cached ones: a dump also lists the path MTUs
+/// and redirects that the kernel has learnt for single destinations (`RTM_F_CLONED`). They have the
+/// protocol of the route below them (IPv6) or none (IPv4), and are no program's routes.
 pub(super) fn listed(message: &RouteMessage) -> Option<Route> {
     if message.header.flags.contains(RouteFlags::Cloned) { None } else { route(message) }
 }
 
-/// A route as the message says it, also the answer to a lookup.
+/// A route of any message, also of the answer to a lookup.
 pub(super) fn route(message: &RouteMessage) -> Option<Route> {
     let header = &message.header;
     let mut route = Route {
@@ -127,7 +126,7 @@ fn hop(message: &RouteNextHop) -> Hop {
     hop
 }
 
-/// What a way out is made of. State of the moment (cache, dead links, offload) is no part of a
+/// Reads a next hop. Transient state (cache, dead links, offload) is not part of a route.
 /// route.
 fn read_hop(attribute: &RouteAttribute, hop: &mut Hop) {
     match attribute {
@@ -186,7 +185,7 @@ pub(super) fn route_message(route: &Route) -> RouteMessage {
     }
     attributes.extend(raw(&route.rest));
     match (route.nexthop, route.hops.as_slice()) {
-        // The kernel takes the object or its content, not both.
+        // The kernel accepts the object or its content, not both.
         (Some(id), _) => attributes.push(RouteAttribute::NhId(id)),
         (None, []) => {}
         (None, [hop]) => {
@@ -259,9 +258,9 @@ mod tests {
     use super::*;
 
     /// `ip route show table all cache` after "fragmentation needed": table main, the route's own
-    /// destination, for IPv4 without a protocol, for IPv6 with the one of the route below.
+    /// destination, for IPv4 without a protocol, for IPv6 with that of the route below.
     #[test]
-    fn a_remembered_path_mtu_is_no_route() {
+    fn a_cached_path_mtu_is_no_route() {
         for (to, protocol) in [("198.51.100.7", 0), ("2001:db8::7", 3)] {
             let route = Route { protocol, ..host_route_to(to.parse().unwrap(), 2, MAIN, None) };
             let mut message = route_message(&route);

@@ -1,4 +1,4 @@
-//! The state file: what a daemon changes on its host, written down before it is changed.
+//! The state file: a daemon's changes to its host, recorded before they are made.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -18,20 +18,20 @@ use super::control_files::{ControlFiles, LOCK, STATE, with_suffix};
 /// The only version so far.
 const VERSION: u32 = 1;
 
-/// The longest state file in bytes that is read: a hundred thousand steps.
+/// The longest state file that is read, in bytes: a hundred thousand steps.
 const MAX_LEN: u64 = 16 << 20;
 
-/// What is in the file.
+/// The content of the file.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub(super) struct State {
     version: u32,
-    /// The network namespace that the steps were made in; elsewhere they mean nothing.
+    /// The network namespace of the steps; in another one they mean nothing.
     pub(super) namespace: String,
-    /// The process that made them.
+    /// The process that applied them.
     pub(super) pid: u32,
-    /// Directories it made.
+    /// Directories that it created.
     pub(super) directories: Vec<PathBuf>,
-    /// In the order in which they were made.
+    /// In the order in which they were applied.
     pub(super) steps: Vec<Step>,
 }
 
@@ -41,10 +41,12 @@ impl State {
         Self { version: VERSION, namespace, pid, directories, steps: Vec::new() }
     }
 
-    /// Reads the file; none: there is none. A step that no plan makes is left out with a warning.
+    /// Reads the file; `None` if it does not exist. A step that no plan makes is left out with a
+    /// warning.
     ///
     /// # Errors
-    /// [`NotOurs`]: another user can have written the file. It is no state file, or of another version.
+    /// [`NotOurs`]: another user may have written the file. Or it is no state file, or of another
+    /// version.
     pub(super) fn load(folder: &Folder, name: &OsStr) -> Result<Option<Self>> {
         let path = folder.shown(name);
         let text = match folder.read(name, MAX_LEN) {
@@ -85,14 +87,14 @@ impl State {
         Ok(text)
     }
 
-    /// The write that holds a setting at `value`.
+    /// The recorded write that keeps a setting at `value`.
     pub(super) fn holder(&self, setting: &str, value: &str) -> Option<&Step> {
         self.steps.iter().find(|step| {
             matches!(step, Step::Write { sysctl, to, .. } if sysctl == setting && to == value)
         })
     }
 
-    /// What settings were before they were written to.
+    /// The original values of settings.
     pub(super) fn originals(&self) -> BTreeMap<String, String> {
         let mut originals = BTreeMap::new();
         for step in &self.steps {
@@ -103,8 +105,8 @@ impl State {
         originals
     }
 
-    /// Writes steps down, in the place of those that they supersede. Guards come first, so that
-    /// they are undone last.
+    /// Records steps, replacing those that they supersede. Guards come first, so that they are
+    /// undone last.
     pub(super) fn add(&mut self, step: &Step) {
         debug_assert!(
             step.is_planned(),
@@ -115,7 +117,7 @@ impl State {
         self.steps.sort_by_key(|step| !step.guards());
     }
 
-    /// An interface has got another name.
+    /// An interface was renamed.
     pub(super) fn rename(&mut self, old: &str, new: &str) {
         for step in &mut self.steps {
             *step = step.renamed(old, new);
@@ -127,12 +129,12 @@ impl State {
     }
 }
 
-/// Why a state file is not believed, and what to do.
+/// Why a state file is not trusted, and what to do.
 pub(super) fn not_believed(stranger: &NotOurs) -> String {
     format!("{stranger}, so what it says is not believed and not undone; look at it, and remove it")
 }
 
-/// The states of other daemons that live, in this directory and this network namespace.
+/// The states of other running daemons, in this directory and this network namespace.
 pub(super) fn living(files: &ControlFiles, namespace: &str) -> Vec<State> {
     let folder = files.folder();
     let Ok(entries) = fs::read_dir(folder.at(OsStr::new("."))) else { return Vec::new() };
@@ -161,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn what_guards_the_host_is_undone_last_though_it_came_later() {
+    fn a_guard_is_undone_last_even_if_it_was_added_later() {
         let mut state = State::default();
         let forwarding = write("net/ipv6/conf/eth0/forwarding", "0", "1");
         let guard = write("net/ipv6/conf/eth1/accept_ra", "1", "2");

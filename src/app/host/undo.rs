@@ -1,4 +1,4 @@
-//! Undoing, last step first; a failure is logged and the rest goes on.
+//! Undoes steps, last one first; a failure is logged and the rest goes on.
 
 use anyhow::{Result, bail};
 use log::{error, info, warn};
@@ -8,29 +8,29 @@ use crate::host::Step;
 use super::apply::{Undone, undo};
 use super::{Session, state};
 
-/// Why steps are undone; decides how loud it is.
+/// Why steps are undone; decides the log level.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Mode {
     /// The program ends.
     End,
-    /// The plan does not want them any more.
+    /// The plan does not have them any more.
     Prune,
     /// A later step failed.
     RollBack,
 }
 
-/// One undone step, for people.
+/// One undone step, for messages.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct UndoReport {
     /// The step.
     pub(crate) step: String,
-    /// What came of it.
+    /// The result.
     pub(crate) result: String,
 }
 
 impl Session {
     /// Undoes everything, then removes the state file, the control socket, the lock and the
-    /// directory if it was made here. What could not be undone stays in the state file.
+    /// directory if it was created here. Steps that could not be undone stay in the state file.
     ///
     /// # Errors
     ///
@@ -39,7 +39,7 @@ impl Session {
         self.finish().await.map(|_| ())
     }
 
-    /// As [`Self::undo`], and says what became of each step.
+    /// As [`Self::undo`], and returns the result of each step.
     pub(crate) async fn finish(&mut self) -> Result<Vec<UndoReport>> {
         for (_, saying) in self.announcing.drain(..) {
             saying.abort();
@@ -90,7 +90,7 @@ fn describe(step: &Step, undone: Undone, mode: Mode) -> String {
         Undone::Yes => "undone",
         Undone::Gone => "was gone already",
         Undone::AsBefore => "was as before already",
-        Undone::Changed => "left alone: somebody else has changed it since",
+        Undone::Changed => "left alone: another program has changed it since",
         Undone::Claimed => "left to another daemon that relies on it",
     };
     match (mode, undone) {

@@ -1,4 +1,4 @@
-//! The ways to the real servers: interfaces, source addresses, what fits into the tunnels.
+//! The paths to the real servers: interfaces, source addresses, tunnel MTUs.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -10,10 +10,10 @@ use crate::host::plan::{MIN_TUN_MTU, MIN_TUN_MTU_V6, OuterSources, Refusal};
 use crate::host::problem::{Problem, ProblemKind};
 use crate::host::route::RouteKind;
 
-/// The MTU of a way that is not known: Ethernet's.
+/// The MTU of an unknown path: Ethernet's.
 const USUAL_MTU: u32 = 1500;
 
-/// The interfaces towards the real servers, and what is wrong with the way there.
+/// The interfaces towards the real servers, and problems of the paths.
 pub(super) fn links<'a>(
     desired: &DesiredDirector,
     facts: &'a Facts,
@@ -44,9 +44,8 @@ pub(super) fn links<'a>(
     (links, problems)
 }
 
-/// The address that the director uses towards the servers of the family: its own connections to a
-/// virtual IP would otherwise take some interface's first address. A route cannot prefer one that
-/// is tentative still.
+/// The director's address towards the servers of the family: otherwise its own connections to a
+/// virtual IP would use some interface's first address. A route cannot prefer a tentative one.
 pub(super) fn source(desired: &DesiredDirector, family: Family, facts: &Facts) -> Option<IpAddr> {
     if let Some(wished) = wished(desired, family) {
         let usable = facts.owners(wished).any(|(own, _)| !own.tentative);
@@ -56,9 +55,9 @@ pub(super) fn source(desired: &DesiredDirector, family: Family, facts: &Facts) -
     reals.find_map(|real| picked(*real, facts))
 }
 
-/// The source of the tunnels to each real server that can be reached. One that is in use stays in
-/// use as long as the host has it and the way leaves by the same interface: the real servers admit
-/// it, and may refuse what the routing table has come to prefer.
+/// The source of the tunnels to each reachable real server. A source in use is kept while the host
+/// has it and the route uses the same interface: the real servers accept it, and may refuse the
+/// routing table's new preference.
 #[must_use]
 pub fn outer_sources(desired: &DesiredDirector, facts: &Facts) -> OuterSources {
     let source = |real: &IpAddr| {
@@ -71,7 +70,7 @@ pub fn outer_sources(desired: &DesiredDirector, facts: &Facts) -> OuterSources {
     desired.reals.iter().filter_map(source).collect()
 }
 
-/// The source in use, where it can stay.
+/// The source in use, if it can be kept.
 fn kept(
     desired: &DesiredDirector,
     real: &IpAddr,
@@ -85,7 +84,7 @@ fn kept(
     facts.owners(known).any(|(own, link)| here(own, link)).then_some(known)
 }
 
-/// Sources that are in use although the routing table prefers others, each pair once.
+/// Sources in use although the routing table prefers others, without duplicate pairs.
 pub(super) fn kept_sources(desired: &DesiredDirector, facts: &Facts) -> Vec<Problem> {
     let mut moved: BTreeMap<(IpAddr, IpAddr), Vec<IpAddr>> = BTreeMap::new();
     for real in &desired.reals {
@@ -110,8 +109,8 @@ pub(super) fn kept_sources(desired: &DesiredDirector, facts: &Facts) -> Vec<Prob
     moved.into_iter().filter_map(problem).collect()
 }
 
-/// With the TUN's MTU at what fits into every tunnel, the kernel itself tells clients
-/// "fragmentation needed" and "packet too big". An IPv6 virtual IP bounds how small it may be.
+/// If the TUN's MTU is the size that fits into every tunnel, the kernel itself sends clients
+/// "fragmentation needed" and "packet too big". An IPv6 virtual IP sets a minimum.
 pub(super) fn tun_mtu(
     desired: &DesiredDirector,
     vips: &[IpAddr],
@@ -150,17 +149,17 @@ fn wished(desired: &DesiredDirector, family: Family) -> Option<IpAddr> {
     desired.sources.iter().copied().find(|source| Family::of(*source) == family)
 }
 
-/// The source that the routing table picks, or a lasting one in the place of a temporary one. While
-/// the others are tentative, or gone, it picks a link-local address: the real server refuses it,
-/// routers drop it, and no route into the TUN may prefer it.
+/// The source that the routing table picks, or a lasting one instead of a temporary one. While the
+/// others are tentative or missing it picks a link-local address, which is useless: the real server
+/// refuses it, routers drop it, and no route into the TUN may prefer it.
 fn picked(real: IpAddr, facts: &Facts) -> Option<IpAddr> {
     let source = unicast(&real, facts)?.source.filter(|source| !is_of_the_link(*source))?;
     Some(lasting(source, real, facts).unwrap_or(source))
 }
 
-/// A lasting address in the place of a temporary one of the privacy extensions. Those change by the
-/// day, and the real servers name their directors. A program may prefer public addresses (RFC 6724
-/// rule 7, RFC 5014); none: the address is no temporary one, or its interface has no other.
+/// A lasting address instead of a temporary one of the privacy extensions. Those change daily, and
+/// the real servers list their directors. A program may prefer public addresses (RFC 6724 rule 7,
+/// RFC 5014). `None`: the address is not temporary, or its interface has no other.
 fn lasting(source: IpAddr, real: IpAddr, facts: &Facts) -> Option<IpAddr> {
     let picked = facts.addresses.iter().find(|own| own.address == source && own.temporary)?;
     let usable = |own: &&Address| {
@@ -170,8 +169,8 @@ fn lasting(source: IpAddr, real: IpAddr, facts: &Facts) -> Option<IpAddr> {
             && !own.tentative
             && !is_of_the_link(own.address)
     };
-    // The order of the kernel's own rules (RFC 6724 5): preferred before deprecated, then what is
-    // most like the destination; of two alike, the subnet that the kernel has chosen.
+    // The order of the kernel's own rules (RFC 6724 5): preferred before deprecated, then the one
+    // closest to the destination; of two equal ones that of the subnet chosen by the kernel.
     let rank = |own: &&Address| {
         let like = common_prefix(own.address, real);
         (!own.deprecated, like, own.subnet == picked.subnet)
@@ -187,7 +186,7 @@ fn common_prefix(one: IpAddr, other: IpAddr) -> u32 {
     }
 }
 
-/// A tunnel that has to come from a temporary address is one that breaks within a day.
+/// A tunnel with a temporary source address breaks within a day.
 pub(super) fn temporary(desired: &DesiredDirector, facts: &Facts) -> Vec<Problem> {
     let sources = outer_sources(desired, facts);
     let is_temporary =

@@ -1,5 +1,5 @@
-//! What makes the kernel take packets for the virtual IPs off an uplink and forward them, without
-//! making more of a router of the host than it must.
+//! The settings that make the kernel forward packets for the virtual IPs from an uplink, without
+//! making the host more of a router than necessary.
 
 use std::collections::BTreeMap;
 
@@ -12,8 +12,8 @@ use crate::host::problem::{Problem, ProblemKind};
 use crate::host::step::Step;
 use crate::host::sysctl::{self, FORCE_FORWARDING, conf, conf6};
 
-/// IPv4. The kernel forwards what comes in by an interface whose own `forwarding` is on, proxy ARP
-/// included; the global `ip_forward` would make a router of the whole host. A proxied answer is
+/// IPv4. The kernel forwards packets that arrive on an interface with `forwarding` on, proxy ARP
+/// included; the global `ip_forward` would make the whole host a router. Proxied answers are
 /// otherwise delayed by up to `proxy_delay`.
 pub(super) fn v4(uplink: &Link, facts: &Facts) -> Vec<Step> {
     let name = &uplink.name;
@@ -26,9 +26,8 @@ pub(super) fn v4(uplink: &Link, facts: &Facts) -> Vec<Step> {
     .collect()
 }
 
-/// IPv6. `ip6_forward()` asks `all/forwarding`, or the uplink's own `force_forwarding` where there
-/// is one; neighbour discovery is proxied where the uplink's own `forwarding` is on and
-/// `proxy_ndp`.
+/// IPv6. `ip6_forward()` checks `all/forwarding`, or the uplink's own `force_forwarding` if it
+/// exists; neighbour discovery is proxied if the uplink's own `forwarding` and `proxy_ndp` are on.
 pub(super) fn v6(desired: &DesiredDirector, uplinks: &[&Link], facts: &Facts) -> Vec<Step> {
     let uplinks: Vec<&&Link> = uplinks.iter().filter(|link| ipv6::speaks(link, facts)).collect();
     let mut steps = accept_ra(&desired.tun, facts);
@@ -53,14 +52,14 @@ pub(super) fn v6(desired: &DesiredDirector, uplinks: &[&Link], facts: &Facts) ->
 }
 
 /// Whether the whole host has the setting, so that the interface's own, which is off, is not
-/// needed: a container may have been given the one and no right to write the other. One that is on
-/// stays in the plan, it may be ours.
+/// needed: a container may have the one and no right to write the other. A setting that is on stays
+/// in the plan, since it may be ours.
 fn suffices(everywhere: &str, link: &str, own: &str, facts: &Facts) -> bool {
     facts.conf6("all", everywhere) == Some(1) && facts.conf6(link, own) == Some(0)
 }
 
-/// What the operator should know: forwarding is for all that arrives there, not only for what goes
-/// to the virtual IPs. And what is wrong: uplinks without IPv6.
+/// Warnings that forwarding applies to all packets that arrive there, not only those to the virtual
+/// IPs; and problems: uplinks without IPv6.
 pub(super) fn warnings(
     desired: &DesiredDirector,
     uplinks: &[&Link],
@@ -102,17 +101,17 @@ pub(super) fn warnings(
     (warnings, problems)
 }
 
-/// The command that adds a rule about forwarded packets, on a host with any firewall or none.
+/// The command that adds a rule for forwarded packets, on a host with or without a firewall.
 fn firewall(rule: &str) -> String {
     format!(
         "`nft 'add table inet vstun; add chain inet vstun forward {{ type filter hook forward priority filter; }}; add rule inet vstun forward {rule}'`"
     )
 }
 
-/// Turning any interface's `forwarding` on, the kernel forgets the default routes that it has
-/// learnt from router advertisements on interfaces with `accept_ra` = 1, all of them
-/// (`rt6_purge_dflt_routes()`); and where it is on, 1 means that no more are learnt. 2 is the same
-/// as 1, forwarding or not. Interfaces that were routers before had learnt none.
+/// When any interface's `forwarding` is turned on, the kernel drops all default routes learnt from
+/// router advertisements on interfaces with `accept_ra` = 1 (`rt6_purge_dflt_routes()`), and while
+/// it is on, interfaces with 1 learn no more. 2 works like 1, whether forwarding or not. Interfaces
+/// that were routers before had learnt none.
 fn accept_ra(tun: &str, facts: &Facts) -> Vec<Step> {
     let learns = |link: &&Link| match facts.conf6(&link.name, "accept_ra") {
         Some(1) => before(&link.name, facts) == Some(0),
@@ -129,7 +128,7 @@ fn accept_ra(tun: &str, facts: &Facts) -> Vec<Step> {
         .collect()
 }
 
-/// The interface's own `forwarding` as it would be without us.
+/// The interface's own `forwarding` without us.
 fn before(link: &str, facts: &Facts) -> Option<u32> {
     let original = |link| facts.originals.get(&conf6(link, "forwarding"));
     match original(link).or_else(|| original("all")) {
@@ -138,8 +137,8 @@ fn before(link: &str, facts: &Facts) -> Option<u32> {
     }
 }
 
-/// `all/forwarding`, which the kernel writes to `default` and to every interface too, on the way
-/// back as well.
+/// `all/forwarding`, which the kernel also writes to `default` and to every interface, when it is
+/// restored too.
 fn forward_everywhere(tun: &str, facts: &Facts) -> Option<Step> {
     let Step::Write { sysctl, from, to, .. } = write(facts, conf6("all", "forwarding"), "", "1")?
     else {
@@ -160,7 +159,7 @@ fn all_force(uplinks: &[&Link], facts: &Facts) -> bool {
     uplinks.iter().filter(|link| ipv6::speaks(link, facts)).all(|link| forces(link, facts))
 }
 
-/// Whether the kernel has the setting for the interface, and shows it.
+/// Whether the kernel has the setting for the interface, and it is readable.
 fn forces(link: &Link, facts: &Facts) -> bool {
     facts.conf6(&link.name, FORCE_FORWARDING).is_some()
 }

@@ -1,8 +1,10 @@
-//! Routes of real servers on directly connected networks by way of themselves.
+//! Neighbour routes: routes to real servers on directly connected networks with themselves as
+//! gateway.
 //!
-//! For a packet of a raw socket with its own header Linux makes a route of its own, anew for each
-//! packet, where the next hop is the destination (`FLOWI_FLAG_KNOWN_NH` in `__mkroute_output` and
-//! `ip6_pol_route`), since the header may name another. Where the route names a gateway, even if
+//! For a packet of a raw socket with its own header Linux allocates a route for each packet if the
+//! next hop is the destination (`FLOWI_FLAG_KNOWN_NH` in `__mkroute_output` and `ip6_pol_route`),
+//! since the header may name another destination. If the route has a gateway, even the destination
+//! itself, it uses the cached one.
 //! that is the destination, it uses the one that it has made before.
 
 use std::net::IpAddr;
@@ -13,8 +15,8 @@ use crate::host::facts::Facts;
 use crate::host::route::{Hop, Route, RouteKind, attribute};
 use crate::host::step::{MAIN, Object, PROTOCOL, Step};
 
-/// A route for each real server that is a plain neighbour. Those that anything else is said of are
-/// left alone.
+/// A route for each real server that is a plain neighbour. Real servers whose route has any further
+/// attribute get none.
 pub(super) fn routes<'a>(reals: &'a [IpAddr], facts: &'a Facts) -> impl Iterator<Item = Step> + 'a {
     reals.iter().filter_map(|real| route(*real, facts)).map(Step::Add)
 }
@@ -22,22 +24,22 @@ pub(super) fn routes<'a>(reals: &'a [IpAddr], facts: &'a Facts) -> impl Iterator
 fn route(real: IpAddr, facts: &Facts) -> Option<Object> {
     let network = network(real, facts)?;
     let [hop] = network.hops.as_slice() else { return None };
-    // Rules may lead elsewhere: what is asked for the real server has to agree.
+    // Rules may choose another table: the lookup for the real server has to agree.
     let lookup = facts.lookups.get(&real)?;
     let agrees = lookup.kind == RouteKind::Unicast && lookup.link == Some(hop.link);
     let link = facts.link_at(hop.link).filter(|link| agrees && link.arp && link.up)?;
     Some(Object::Neighbour { address: real, link: link.name.clone(), source: network.source })
 }
 
-/// The route that packets to the real server take without ours, if it says no more than that a
-/// network is on a link.
+/// The route of packets to the real server without ours, if it only says that a network is on a
+/// link.
 fn network(real: IpAddr, facts: &Facts) -> Option<&Route> {
     let to = IpNet::from(real);
     let mut others = facts.routes.covering(MAIN, to).filter(|route| route.protocol != PROTOCOL);
     let longest = others.next()?;
-    // Another of the same prefix may be for some packets only.
+    // Another route of the same prefix may apply to some packets only.
     let alone = others.next().is_none_or(|other| other.destination != longest.destination);
-    // The preference among routers says nothing where there is none.
+    // The router preference means nothing without a router.
     let bare =
         |hop: &Hop| hop.gateway.is_none() && hop.rest.iter().all(|raw| raw.kind == attribute::PREF);
     let plain = alone

@@ -1,4 +1,4 @@
-//! The interfaces that clients' packets arrive at.
+//! The interfaces on which clients' packets arrive.
 
 use std::net::IpAddr;
 
@@ -10,9 +10,8 @@ use crate::host::plan::Refusal;
 use crate::host::problem::{Problem, ProblemKind};
 use crate::host::sysctl;
 
-/// The uplinks that were named, else those whose subnets hold the virtual IPs and, for virtual IPs
-/// that no subnet holds, those that the default route of their family leaves by; and what is odd
-/// about them.
+/// The configured uplinks; otherwise those whose subnets contain the virtual IPs and, for virtual
+/// IPs in no subnet, those of the family's default route. Also returns their problems.
 pub(super) fn find<'a>(
     desired: &DesiredDirector,
     vips: &[IpAddr],
@@ -48,7 +47,7 @@ fn named<'a>(names: &[String], tun: &str, facts: &'a Facts) -> (Vec<&'a Link>, V
     (links.0, problems)
 }
 
-/// What is wrong with an uplink that is there.
+/// The problem of an existing uplink.
 fn unfit(link: &Link, facts: &Facts) -> Option<Problem> {
     let name = &link.name;
     let master = link.master.and_then(|index| facts.link_at(index));
@@ -71,9 +70,8 @@ fn unfit(link: &Link, facts: &Facts) -> Option<Problem> {
     Some(Problem::new(ProblemKind::Uplink, name, text))
 }
 
-/// One virtual IP without an uplink does not keep a director from starting where others have one:
-/// IPv6 takes the addresses off an interface that is set down, and the rest must be kept as planned
-/// meanwhile.
+/// A virtual IP without an uplink does not prevent a start if others have one: IPv6 removes the
+/// addresses of an interface that is set down, and the rest must be kept as planned meanwhile.
 fn default<'a>(
     desired: &DesiredDirector,
     vips: &[IpAddr],
@@ -115,7 +113,7 @@ fn default_route_links(family: Family, facts: &Facts) -> Vec<u32> {
         .unwrap_or_default()
 }
 
-/// Interfaces in the order of their first mention, each once.
+/// Interfaces in the order of their first mention, without duplicates.
 #[derive(Default)]
 pub(super) struct Distinct<'a>(pub(super) Vec<&'a Link>);
 

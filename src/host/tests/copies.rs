@@ -20,7 +20,7 @@ fn narrow_before_wide() {
 
 #[test]
 fn the_mss_leaves_room_for_the_tunnel() {
-    // link's MTU, route's MTU, route's own advmss → the copy's
+    // link's MTU, route's MTU, route's own advmss → the copy's advmss
     let table = [
         (1500, None, None, 1440),
         (9000, None, None, 8940),
@@ -47,7 +47,7 @@ fn the_mss_leaves_room_for_the_tunnel() {
 }
 
 #[test]
-fn a_multipath_route_takes_its_narrowest_way() {
+fn a_multipath_route_takes_its_smallest_mtu() {
     let mut facts = facts();
     facts.links[2].mtu = 1400;
     let other = route("0.0.0.0/0", 3, None).hops.remove(0);
@@ -77,7 +77,7 @@ fn rules_of_the_administrator_are_followed_in_order() {
     facts.rules.push(rule(201, Some("198.51.100.0/24"), 51));
     facts.routes.push(Route { table: 50, ..route("10.0.0.0/8", 2, Some("10.1.0.9")) });
     facts.routes.push(Route { table: 51, ..route("172.16.0.0/12", 2, None) });
-    // Table 50 hides what it covers of the main table; 51 is for others.
+    // Table 50 hides the routes of the main table that it covers; 51 is for other packets.
     assert_eq!(destinations(&facts), ["10.0.0.0/8", "0.0.0.0/0"]);
 }
 
@@ -177,8 +177,8 @@ fn the_mss_fits_the_tunnel_where_that_is_narrower_than_the_reply_s_way() {
     }
 }
 
-/// A routing daemon's table: what is done for all routes is done by look-ups, not by each with
-/// each.
+/// A routing daemon's table: the work for all routes is done by look-ups, not by comparing all
+/// pairs.
 #[test]
 fn twenty_thousand_routes_take_no_time() {
     let desired = desired_server();
@@ -193,6 +193,6 @@ fn twenty_thousand_routes_take_no_time() {
     assert_eq!(wanted.len(), 20_003);
     facts.routes.extend(wanted);
     assert_eq!(copies::changes(&desired, &facts), []);
-    // Each with each takes minutes here.
+    // Comparing all pairs takes minutes here.
     assert!(begun.elapsed().as_secs() < 20, "{:?}", begun.elapsed());
 }

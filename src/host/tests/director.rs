@@ -100,7 +100,7 @@ fn uplinks_are_where_the_vips_live_else_where_the_default_route_goes() {
 }
 
 #[test]
-fn the_tun_is_as_small_as_the_narrowest_way_less_the_tunnel() {
+fn the_tun_s_mtu_is_the_smallest_path_mtu_less_the_outer_header() {
     let mut facts = facts();
     let mut desired = director_wishes();
     desired.reals.push(ip("10.3.0.2"));
@@ -132,7 +132,7 @@ fn a_real_server_without_a_route_is_a_problem() {
 }
 
 #[test]
-fn another_s_proxy_entry_is_left_to_it() {
+fn another_programs_proxy_entry_is_kept() {
     let mut facts = facts();
     facts.proxies.push(Proxy { link: 2, address: ip("10.1.0.10"), protocol: 0 });
     let proxies = |facts: &Facts| {

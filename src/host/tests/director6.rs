@@ -59,9 +59,9 @@ fn one_uplink_forwards_where_the_kernel_can_be_told_so() {
     assert!(plan.warnings[0].starts_with("IPv6 forwarding is turned on for interface eth0"));
 }
 
-/// A container is given settings of `all` and may write none.
+/// A container may get settings of `all` but no right to write others.
 #[test]
-fn what_the_whole_host_has_an_uplink_need_not_have() {
+fn a_setting_of_all_is_enough_for_an_uplink() {
     let own = |facts: &Facts| -> Vec<String> {
         let steps = lines(&director::plan(&only6(), facts).unwrap().steps);
         let about = |line: &String| line.contains("force_forwarding") || line.contains("proxy_ndp");
@@ -122,7 +122,7 @@ fn a_second_plan_wants_the_same() {
     assert!(second.steps.iter().zip(&first.steps).all(|(a, b)| a.same_end(b)));
     assert_eq!(second.warnings, [] as [String; 0], "it was said");
 
-    // One that comes later has its `forwarding` from `default`, and would learn without us.
+    // A later interface gets its `forwarding` from `default`, and would learn routes without us.
     facts.links.push(link(4, "eth2"));
     set(&mut facts, "net/ipv6/conf/eth2/forwarding", "1");
     set(&mut facts, "net/ipv6/conf/eth2/accept_ra", "1");
@@ -197,8 +197,8 @@ fn each_family_has_its_uplinks() {
     remake(&mut facts, |route| (route.destination.to_string() != "::/0").then_some(route));
     let refusal = Refusal::UplinkMissing(ip("2001:db8:9::10"));
     assert_eq!(uplinks(&["2001:db8:9::10"], &facts), Err(refusal.clone()));
-    // Where others have one it is named, and all goes on: an interface that is down has lost its
-    // IPv6 addresses.
+    // If other virtual IPs have an uplink, the missing one is reported and the rest goes on: an
+    // interface that is down has lost its IPv6 addresses.
     assert_eq!(uplinks(&["10.1.0.10", "2001:db8:9::10"], &facts).unwrap().len(), 2);
     let vips = vec![ip("10.1.0.10"), ip("2001:db8:9::10")];
     let plan = director::plan(&DesiredDirector { vips, ..desired() }, &facts).unwrap();
@@ -225,7 +225,7 @@ fn sources_by_family() {
     let (v4, v6) = (ip("10.2.0.2"), ip("2001:db8:2::2"));
     assert_eq!(plan.outer_sources, [(v4, ip("10.1.0.1")), (v6, ip("2001:db8:1::1"))].into());
 
-    // The kernel refuses a route with a tentative one.
+    // The kernel refuses a route with a tentative source.
     let mut tentative = facts6();
     let own = tentative.addresses.iter_mut().find(|own| own.address == ip("2001:db8:1::1"));
     own.unwrap().tentative = true;
@@ -241,8 +241,7 @@ fn sources_by_family() {
     assert_eq!(plan.outer_sources, OuterSources::new(), "no route");
 }
 
-/// What a lookup picks while the interface's other addresses are still being asked for (RFC 4862
-/// 5.4).
+/// The lookup's choice while the interface's other addresses are still tentative (RFC 4862 5.4).
 #[test]
 fn a_link_local_address_is_no_source() {
     let mut facts = facts6();
@@ -263,7 +262,7 @@ fn a_link_local_address_is_no_source() {
     assert!(!wrong(&plan, "link-local"));
 }
 
-/// With `use_tempaddr` = 2 a lookup picks the address of the day (RFC 8981).
+/// With `use_tempaddr` = 2 a lookup picks the temporary address (RFC 8981).
 #[test]
 fn a_temporary_address_is_a_source_only_where_there_is_no_other() {
     let temporary = |cidr| Address { temporary: true, ..own(3, cidr) };
@@ -277,14 +276,14 @@ fn a_temporary_address_is_a_source_only_where_there_is_no_other() {
     facts.lookups.insert(ip("2001:db8:2::2"), towards(3, "2001:db8:2::7e3b"));
     assert_eq!(source(&facts), (ip("2001:db8:2::1"), false));
 
-    // Of several lasting ones: preferred, then like the destination.
+    // Among several lasting ones: preferred ones first, then those closest to the destination.
     facts.addresses.insert(0, own(3, "2001:db8:9::1/64"));
     assert_eq!(source(&facts), (ip("2001:db8:2::1"), false));
     let nearest = facts.addresses.iter_mut().find(|own| own.address == ip("2001:db8:2::1"));
     nearest.unwrap().deprecated = true;
     assert_eq!(source(&facts), (ip("2001:db8:9::1"), false));
 
-    // Neither tentative ones, nor link-local ones, nor those of other interfaces take its place.
+    // Tentative ones, link-local ones, and those of other interfaces do not replace it.
     facts.addresses.retain(|own| own.link != 3 || own.temporary);
     facts.addresses.push(Address { tentative: true, ..own(3, "2001:db8:2::1/64") });
     facts.addresses.push(own(3, "fe80::3/64"));
@@ -311,14 +310,14 @@ fn a_host_without_ipv6() {
     assert_eq!(director::plan(&only6(), &off), Err(Refusal::Ipv6Off { address: vip, sysctl }));
     assert!(director::plan(&director_wishes(), &off).is_ok());
 
-    // An interface of its own mind counts, whatever was last written to `all`.
+    // An interface's own setting counts, whatever was last written to `all`.
     set(&mut off, "net/ipv6/conf/eth1/disable_ipv6", "0");
     let sysctl = "net/ipv6/conf/eth0/disable_ipv6".to_owned();
     assert_eq!(director::plan(&only6(), &off), Err(Refusal::Ipv6Off { address: vip, sysctl }));
     set(&mut off, "net/ipv6/conf/eth0/disable_ipv6", "0");
     assert!(director::plan(&only6(), &off).is_ok());
 
-    // One of two uplinks without it is named.
+    // One of two uplinks without IPv6 is reported.
     set(&mut off, "net/ipv6/conf/eth1/disable_ipv6", "1");
     let uplinks = Some(vec!["eth0".to_owned(), "eth1".to_owned()]);
     let plan = director::plan(&DesiredDirector { uplinks, ..only6() }, &off).unwrap();

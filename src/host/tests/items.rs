@@ -1,4 +1,4 @@
-//! A plan goes on item by item: what cannot be done is named, and everything else is in it.
+//! A plan is made item by item: an impossible item is reported, and all others are in the plan.
 
 use super::*;
 use crate::host::director::{self, DesiredDirector};
@@ -118,7 +118,7 @@ fn a_source_in_use_is_kept_while_the_host_has_it_and_the_way_is_the_same() {
         [(real, ip("10.2.0.7"))].into(),
         "at a start, what is preferred"
     );
-    // By another interface, or without the address, it is the preferred one again.
+    // By another interface, or without the address, the preferred one is used again.
     let mut elsewhere = facts.clone();
     elsewhere.lookups.insert(real, towards(2, "10.1.0.1"));
     let plan = director::plan(&desired, &elsewhere).unwrap();

@@ -1,4 +1,4 @@
-//! Plans as tables: what the host looks like, what is wished, what comes of it.
+//! Plans as tables: the host's state, the configuration, the resulting plan.
 #![allow(clippy::unwrap_used)]
 
 use std::net::IpAddr;
@@ -111,7 +111,8 @@ fn facts() -> Facts {
     }
 }
 
-/// The same with IPv6 beside: eth0 2001:db8:1::1/64 with the default route, eth1 2001:db8:2::1/64.
+/// The same with IPv6 in addition: eth0 2001:db8:1::1/64 with the default route, eth1
+/// 2001:db8:2::1/64.
 fn facts6() -> Facts {
     let mut facts = facts();
     let rules = [(0, 255), (32_766, 254)].map(|(priority, table)| Rule {
@@ -140,7 +141,7 @@ fn facts6() -> Facts {
     facts
 }
 
-/// Makes the routes anew, in the order of their tables and destinations.
+/// Rebuilds the routes, in the order of their tables and destinations.
 fn remake(facts: &mut Facts, change: impl FnMut(Route) -> Option<Route>) {
     facts.routes = facts.routes.iter().cloned().filter_map(change).collect();
 }

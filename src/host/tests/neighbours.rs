@@ -1,4 +1,4 @@
-//! Which real servers get a route by way of themselves.
+//! Which real servers get a neighbour route.
 
 use super::*;
 use crate::host::director::{DesiredDirector, plan};
@@ -9,7 +9,7 @@ fn desired() -> DesiredDirector {
     DesiredDirector { reals, vips, neighbour_routes: true, ..director_wishes() }
 }
 
-/// The routes that a plan has, as text.
+/// The routes of a plan, as text.
 fn planned(desired: &DesiredDirector, facts: &Facts) -> Vec<String> {
     let steps = plan(desired, facts).unwrap().steps;
     let hiding: Vec<_> = steps.into_iter().filter(Step::hides).collect();
@@ -17,7 +17,7 @@ fn planned(desired: &DesiredDirector, facts: &Facts) -> Vec<String> {
     lines(&hiding)
 }
 
-/// What the plan has after `change` of one IPv4 real server's network.
+/// The routes of a plan after `change` of one IPv4 real server's network.
 fn after(change: fn(&mut Route)) -> Vec<String> {
     let mut facts = facts6();
     change_route(&mut facts, "10.2.0.0/24", change);
@@ -43,9 +43,9 @@ fn the_source_is_that_of_the_network_s_route() {
     assert!(steps.contains(&Step::Add(Object::Neighbour { address, link, source })));
 }
 
-/// Whatever else a route says would be hidden.
+/// The neighbour route would hide any other attribute of the network's route.
 #[test]
-fn who_is_no_plain_neighbour_has_none() {
+fn a_real_server_that_is_no_plain_neighbour_has_none() {
     let none = |change| assert_eq!(after(change), [V6]);
     assert_eq!(after(|_| {}), [V4, V6]);
     none(|route| route.hops[0].gateway = Some(ip("10.2.0.254")));
@@ -74,7 +74,7 @@ fn another_route_of_the_same_prefix_may_be_for_some_packets_and_is_not_hidden() 
 }
 
 #[test]
-fn somebody_else_s_route_of_its_own_is_left_alone_and_ours_is_no_reason() {
+fn another_programs_route_is_kept_and_ours_does_not_prevent_the_plan() {
     let mut facts = facts6();
     facts.routes.push(route("10.2.0.2/32", 3, None));
     assert_eq!(planned(&desired(), &facts), [V6]);

@@ -4,7 +4,7 @@ use super::*;
 use crate::host::realserver;
 
 #[test]
-fn silence_before_the_address_and_routes_before_the_rule() {
+fn arp_settings_before_the_address_and_routes_before_the_rule() {
     let plan = realserver::plan(&desired_server(), &facts()).unwrap();
     assert_eq!(
         lines(&plan.steps),
@@ -26,7 +26,7 @@ fn silence_before_the_address_and_routes_before_the_rule() {
 }
 
 #[test]
-fn arp_settings_that_do_are_not_written() {
+fn sufficient_arp_settings_are_not_written() {
     // all, eth0 → whether eth0's is written
     let table = [
         ("0", "0", true),

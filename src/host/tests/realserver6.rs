@@ -71,7 +71,7 @@ fn copies_of_the_families_that_have_vips() {
         copies.iter().map(|route| route.destination.to_string()).collect::<Vec<_>>()
     };
     let v4 = ["10.1.0.0/24", "10.2.0.0/24", "0.0.0.0/0"];
-    // Link-local destinations are no virtual IP's business.
+    // A virtual IP needs no link-local destinations.
     let v6 = ["2001:db8:1::/64", "2001:db8:2::/64", "::/0"];
     assert_eq!(destinations(&desired_server()), v4);
     assert_eq!(destinations(&only6()), v6);

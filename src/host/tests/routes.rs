@@ -1,4 +1,4 @@
-//! Routes as they follow what the kernel says, and copies that follow them.
+//! Routes updated by kernel events, and copies updated with them.
 
 use proptest::prelude::*;
 
@@ -41,7 +41,7 @@ fn events_are_followed_where_they_say_enough() {
         (vec![plain()], RouteEvent::Gone(plain()), Ok(vec![])),
         (vec![], RouteEvent::Gone(plain()), Ok(vec![])),
         (vec![plain(), metric()], RouteEvent::Gone(metric()), Ok(vec![plain()])),
-        // Before or behind the one that is there?
+        // Before or after the existing one?
         (vec![plain()], made(other()), Err(Unclear)),
         (vec![plain(), other()], RouteEvent::Gone(plain()), Err(Unclear)),
         (vec![plain(), other()], replaced(plain()), Err(Unclear)),
@@ -58,7 +58,7 @@ fn events_are_followed_where_they_say_enough() {
 }
 
 #[test]
-fn one_way_less_of_an_ipv6_multipath_route_is_unclear() {
+fn one_next_hop_less_of_an_ipv6_multipath_route_is_unclear() {
     let mut both = route("2001:db8:9::/64", 2, Some("fe80::1"));
     let one = both.clone();
     both.hops.push(route("::/0", 3, Some("fe80::2")).hops.remove(0));
@@ -85,7 +85,8 @@ fn arbitrary_route() -> impl Strategy<Value = Route> {
 }
 
 proptest! {
-    /// What one event changes is found from its destination alone, wherever `hides_others` says so.
+    /// The changes of one event are computed from its destination alone, whenever `hides_others`
+    /// allows it.
     #[test]
     fn copies_of_one_destination_are_those_of_all(
         routes in prop::collection::vec(arbitrary_route(), 0..12),

@@ -1,5 +1,5 @@
-//! What is seen of a running host: problems that begin and end, steps that others undo, packets
-//! that go elsewhere.
+//! Watching a running host: problems that begin and end, steps that other programs undo, packets
+//! that bypass the TUN.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -10,13 +10,13 @@ use crate::host::defence::{Claim, DEFEND_INTERVAL, Defence, PEACE};
 use crate::host::rename::{Uplinks, renamed};
 
 #[test]
-fn a_problem_begins_once_ends_once_and_is_said_again_when_it_comes_back() {
+fn a_problem_is_reported_when_it_begins_ends_and_returns() {
     let at = |second| SystemTime::UNIX_EPOCH + Duration::from_secs(second);
     let problem = |text: &str| Problem::new(ProblemKind::RealServer, "10.2.0.2", text);
     let mut ledger = Ledger::default();
     let first = problem("no route");
     assert_eq!(ledger.update(at(1), vec![first.clone()]), [Turn::Began(first.clone())]);
-    // Other words are the same problem still, and so is the same one twice.
+    // With another text it is the same problem, and a duplicate is too.
     let second = problem("no route, really");
     assert_eq!(ledger.update(at(2), vec![second.clone(), second.clone()]), []);
     let standing = Standing { problem: second, since: at(1) };
@@ -57,7 +57,7 @@ fn every_state_of_a_contest_over_everything_that_can_be_seen() {
 }
 
 #[test]
-fn whoever_undoes_a_step_whenever_it_is_looked_at_has_won_after_five_rounds() {
+fn a_step_undone_at_every_check_is_left_after_five_rounds() {
     let start = Instant::now();
     let mut contest = Contest::default();
     let mut put_back = 0;
@@ -81,7 +81,7 @@ fn a_claimed_address_is_defended_once_in_ten_seconds() {
     assert!(defence.claimed(Claim::Has(mac), start + DEFEND_INTERVAL));
     assert_eq!(defence.rival(start + DEFEND_INTERVAL), Some(mac));
     assert_eq!(defence.rival(start + DEFEND_INTERVAL + PEACE), None);
-    // A probe is answered whatever was defended, and is no rival.
+    // A probe is answered whatever was defended, and is no conflict.
     let mut defence = Defence::default();
     assert!(defence.claimed(Claim::Probes, start));
     assert!(!defence.claimed(Claim::Probes, start + Duration::from_millis(999)));
@@ -103,7 +103,7 @@ fn the_kernel_is_asked_as_if_a_neighbour_of_the_uplink_had_sent() {
 }
 
 #[test]
-fn packets_that_go_elsewhere_are_said_to() {
+fn packets_that_bypass_the_tun_are_reported() {
     let mut facts = facts();
     facts.links.push(link(9, "vstun0"));
     let question = Question { vip: ip("10.1.0.10"), from: ip("10.1.0.254"), uplink: 2 };
@@ -140,7 +140,7 @@ fn an_uplink_is_followed_by_its_number() {
     facts.links[1].name = "wan".into();
     assert_eq!(uplinks.current(&names, &facts), ["wan", "eth7"]);
     assert_eq!(renamed(&known, &facts), [("eth0".to_owned(), "wan".to_owned())]);
-    // Another interface that takes the name is not the uplink, until that is gone.
+    // A new interface with the old name is not the uplink, until the renamed one is removed.
     facts.links.push(link(8, "eth0"));
     assert_eq!(uplinks.current(&names, &facts), ["wan", "eth7"]);
     facts.links.remove(1);
