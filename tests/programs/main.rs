@@ -5,3 +5,4 @@ mod bad_configurations;
 mod config_example;
 mod manuals;
 mod operator;
+mod printed_commands;
