@@ -23,7 +23,7 @@ impl Balancer {
     ///
     /// # Errors
     /// None for a checked change; an error is a fault of the check.
-    pub(super) fn commit(&mut self, now: Millis, change: &Change) -> Result<(), ChangeError> {
+    pub(super) fn make(&mut self, now: Millis, change: &Change) -> Result<(), ChangeError> {
         match change {
             Change::AddService(spec) => self.add_service(now, spec),
             Change::RemoveService { service } => self.remove_service(service),

@@ -50,7 +50,7 @@ impl Balancer {
         self.check(changes)?;
         self.now = now;
         for change in changes {
-            let applied = self.commit(now, change);
+            let applied = self.make(now, change);
             debug_assert_eq!(applied, Ok(()), "what was checked can be applied: {change:?}");
         }
         self.registry.refresh_pools();

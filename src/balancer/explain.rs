@@ -7,14 +7,15 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::Balancer;
+use super::decide::{First, Outcome};
 use super::flow::Key;
 use super::persistence::By;
-use super::real::Life;
-use super::sched::Eligible;
 use super::table::Entry;
 use super::tcp::State;
+use super::verdict::Reason;
 use crate::model::{Millis, Protocol, RealId, SchedulerKind, ServiceId};
-use crate::wire::protocol;
+use crate::wire::tcp::Flags;
+use crate::wire::{is_host, protocol};
 
 /// A flow in text form: `tcp 198.51.100.7:40000 192.0.2.10:80`, or
 /// `udp [2001:db8::7]:40000 [2001:db8::10]:53`. Without the client's port it is any new flow of
@@ -135,6 +136,9 @@ pub enum Why {
         expires: Duration,
         /// Whether a SYN would start a new connection, which is placed like any other.
         reusable: bool,
+        /// Whether its real server ends it: a packet that is no SYN is answered by a reset, and
+        /// [`Explanation::real`] is where a SYN goes.
+        ends: bool,
     },
     /// It has no entry, but its client has a template.
     Template,
@@ -153,6 +157,8 @@ pub enum Why {
     NoService,
     /// No service listens on that address.
     NotVip,
+    /// The client is a virtual IP itself, or not the address of a host.
+    BadSource,
 }
 
 impl Balancer {
@@ -160,26 +166,33 @@ impl Balancer {
     /// be a SYN. Changes nothing.
     #[must_use]
     pub fn explain(&self, now: Millis, flow: &FlowQuery) -> Explanation {
-        let FlowQuery { protocol, client, virtual_address: vip } = flow;
+        let &FlowQuery { protocol, client, virtual_address: vip } = flow;
+        if !is_host(client.ip()) {
+            return refused(Why::BadSource);
+        }
         let key = Key::new(protocol.number(), client.ip(), client.port(), vip.ip(), vip.port());
-        if let Some(explained) = self.explain_entry(now, &key).filter(|_| !flow.any_port()) {
-            return explained;
+        if flow.any_port() {
+            let explained = self.explain_new(now, &key, 0);
+            return match self.service_of(&key) {
+                Ok(id) => self.of_any_port(explained, id),
+                Err(_) => explained,
+            };
         }
-        let refused = |why| Explanation {
-            service: None,
-            real: None,
-            mid_stream: None,
-            adopted_by_port: false,
-            why,
-        };
-        if !self.registry.listens.is_vip(vip.ip()) {
+        let (found, dead) = self.peek(&key);
+        let Some((handle, _, real)) = found else { return self.explain_new(now, &key, dead) };
+        let ends = self.ending(now, real, protocol).is_some();
+        let Some(entry) = self.tables.connections.entry(handle) else {
             return refused(Why::NotVip);
-        }
-        let Some(id) = self.registry.listens.find(*protocol, vip.ip(), vip.port()) else {
-            return refused(Why::NoService);
         };
-        let explained = self.explain_new(now, &key, id);
-        if flow.any_port() { self.of_any_port(explained, id) } else { explained }
+        if !ends {
+            return self.explain_entry(now, entry, false);
+        }
+        if protocol == Protocol::Udp {
+            return self.explain_new(now, &key, dead + 1);
+        }
+        let freed = dead + usize::from(self.syn_replaces(&key, entry, dead));
+        let real = self.explain_new(now, &key, freed).real;
+        Explanation { real, mid_stream: None, ..self.explain_entry(now, entry, true) }
     }
 
     /// The same for whatever port the client takes.
@@ -211,43 +224,39 @@ impl Balancer {
         }
     }
 
-    /// For a flow without an entry.
-    fn explain_new(&self, now: Millis, key: &Key, id: ServiceId) -> Explanation {
+    /// For a flow without an entry. `freed` entries go with its next packet.
+    fn explain_new(&self, now: Millis, key: &Key, freed: usize) -> Explanation {
+        let id = match self.service_of(key) {
+            Ok(id) => id,
+            Err(Reason::BadSource) => return refused(Why::BadSource),
+            Err(Reason::NoService) => return refused(Why::NoService),
+            Err(_) => return refused(Why::NotVip),
+        };
         let service = &self.registry.services[id];
-        let (tcp, kind) = (key.protocol() == protocol::TCP, service.kind);
-        let full = self.tables.connections.len() >= self.tables.connections.capacity();
-        let hashed = service.hashed(now) || service.watch.flooded();
-        let alone = !tcp && service.policy.one_packet;
-        let by_hash = (!alone && (full || hashed)).then_some(Eligible::InRotation);
-        let (chosen, by) = self.preview(now, key, id, by_hash);
-        let real = chosen.map(|real| self.address_of(real));
-        let known = tcp && (service.adopts() || hashed);
-        let eligible =
-            if service.adopts() { Eligible::ForExistingFlows } else { Eligible::InRotation };
-        let mid_stream = known.then(|| self.preview(now, key, id, Some(eligible)).0).flatten();
-        let mid_stream = mid_stream.filter(|&real| self.ending(now, real, Protocol::Tcp).is_none());
+        let tcp = key.protocol() == protocol::TCP;
+        let opening = First::Opening(if tcp { State::SynRecv } else { State::Udp });
+        let opening = self.decide(now, key, id, opening, freed);
+        let middle = First::Middle(Flags(Flags::ACK));
+        let middle = tcp.then(|| self.decide(now, key, id, middle, freed));
         Explanation {
             service: Some(service.name.clone()),
-            real,
-            mid_stream: mid_stream.map(|real| self.address_of(real)),
+            real: opening.outcome.real().map(|real| self.address_of(real)),
+            mid_stream: middle
+                .and_then(|middle| middle.outcome.real())
+                .map(|real| self.address_of(real)),
             adopted_by_port: false,
-            why: match by {
-                _ if real.is_none() => Why::NoRealServer,
-                By::Template => Why::Template,
-                By::Hash => Why::Hash,
-                By::Scheduler if alone => Why::OnePacket(kind),
-                By::Scheduler => Why::Scheduler(kind),
+            why: match (opening.outcome, opening.by) {
+                (Outcome::Refuse(_), _) => Why::NoRealServer,
+                (_, By::Template) => Why::Template,
+                (_, By::Hash) => Why::Hash,
+                (Outcome::Alone(_), By::Scheduler(_)) => Why::OnePacket(service.kind),
+                (_, By::Scheduler(_)) => Why::Scheduler(service.kind),
             },
         }
     }
 
-    fn explain_entry(&self, now: Millis, key: &Key) -> Option<Explanation> {
-        let entry: &Entry = self.tables.connections.entry(self.tables.connections.find(key)?)?;
+    fn explain_entry(&self, now: Millis, entry: &Entry, ends: bool) -> Explanation {
         let real = &self.registry.reals[entry.real()];
-        // Its next packet would remove such an entry.
-        if real.life() == Life::Gone {
-            return None;
-        }
         let expires = self.lives(now, entry);
         let whole = match entry.state() {
             State::Established | State::Idle => self.settings.timeouts.tcp_established,
@@ -256,12 +265,16 @@ impl Balancer {
         let idle = whole.saturating_sub(expires);
         let service = Some(self.registry.services[real.service()].name.clone());
         let reusable = entry.state().reusable() || self.leaving(entry.real());
-        let why = Why::Entry { state: entry.state().name(), idle, expires, reusable };
+        let why = Why::Entry { state: entry.state().name(), idle, expires, reusable, ends };
         let (real, mid_stream) = (Some(real.address()), Some(real.address()));
-        Some(Explanation { service, real, mid_stream, adopted_by_port: false, why })
+        Explanation { service, real, mid_stream, adopted_by_port: false, why }
     }
 
     fn address_of(&self, id: RealId) -> IpAddr {
         self.registry.reals[id].address()
     }
+}
+
+fn refused(why: Why) -> Explanation {
+    Explanation { service: None, real: None, mid_stream: None, adopted_by_port: false, why }
 }

@@ -25,12 +25,7 @@
 use std::time::Duration;
 
 use super::Balancer;
-use super::flow::Key;
-use super::sched::Eligible;
-use super::tcp::State;
-use super::verdict::{Disposition, Reason};
-use crate::model::{FloodMarks, Millis, RealId, ServiceId};
-use crate::wire::Packet;
+use crate::model::{FloodMarks, Millis, ServiceId};
 
 /// The interval in which new flows are counted during a flood, again and again. The flood ends with
 /// an interval that had at most half the mark's rate, if the table is then well below its mark. So
@@ -61,6 +56,10 @@ pub(super) struct Fill {
 }
 
 impl Fill {
+    pub(super) fn is_full(self) -> bool {
+        self.connections >= self.capacity
+    }
+
     fn reaches(self, hundredths: u8) -> bool {
         hundredths > 0
             && self.capacity > 0
@@ -107,32 +106,40 @@ impl Watch {
     /// New flows in the current interval. During a flood an honest one is counted twice, by its SYN
     /// and by the packet after it, so the two are not added up.
     fn new_flows(&self) -> u32 {
-        self.new_flows.into_iter().max().unwrap_or_default()
+        most(self.new_flows)
     }
 
-    /// Counts a new flow. If a flood begins with it: how many there were in its second.
-    fn begins(
-        &mut self,
+    /// The count with one more new flow.
+    pub(super) fn count(
+        &self,
         now: Millis,
         beginning: Beginning,
         marks: FloodMarks,
         fill: Fill,
-    ) -> Option<u32> {
-        if !self.flooded && self.since.until(now) >= SECOND {
-            self.count_anew(now);
-        }
-        if let Some(count) = self.new_flows.get_mut(beginning as usize) {
+    ) -> Count {
+        let anew = !self.flooded && self.since.until(now) >= SECOND;
+        let (since, mut new_flows) =
+            if anew { (now, [0; 2]) } else { (self.since, self.new_flows) };
+        if let Some(count) = new_flows.get_mut(beginning as usize) {
             *count = count.saturating_add(1);
         }
-        let too_many = marks.new_flows > 0 && self.new_flows() > marks.new_flows;
+        let so_many = most(new_flows);
+        let too_many = marks.new_flows > 0 && so_many > marks.new_flows;
         if self.flooded || !(too_many || fill.reaches(marks.table_use)) {
-            return None;
+            return Count { since, new_flows, begins: None };
         }
-        self.flooded = true;
-        self.floods += 1;
-        let so_many = self.new_flows();
-        self.count_anew(now);
-        Some(so_many)
+        Count { since: now, new_flows: [0; 2], begins: Some(so_many) }
+    }
+
+    /// Whether a flood begins with the flow that has been counted, and how many there were in its
+    /// second.
+    fn counted(&mut self, count: Count) -> Option<u32> {
+        (self.since, self.new_flows) = (count.since, count.new_flows);
+        if count.begins.is_some() {
+            self.flooded = true;
+            self.floods += 1;
+        }
+        count.begins
     }
 
     /// Whether the flood is over.
@@ -155,6 +162,19 @@ impl Watch {
     fn count_anew(&mut self, now: Millis) {
         (self.since, self.new_flows) = (now, [0; 2]);
     }
+}
+
+fn most(new_flows: [u32; 2]) -> u32 {
+    new_flows.into_iter().max().unwrap_or_default()
+}
+
+/// What the watch has counted once one more new flow is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Count {
+    since: Millis,
+    new_flows: [u32; 2],
+    /// A flood begins with this flow, after so many new ones in its second.
+    pub(super) begins: Option<u32>,
 }
 
 /// A service has entered or left flood mode.
@@ -196,51 +216,15 @@ impl Balancer {
         std::mem::take(&mut self.watches.floods.notices)
     }
 
-    /// Counts a new flow of a service. Returns whether the service is in flood mode.
-    pub(super) fn new_flow(&mut self, now: Millis, id: ServiceId, beginning: Beginning) -> bool {
-        let fill = self.fill();
-        let service = &mut self.registry.services[id];
-        let marks = service.policy.flood;
-        if let Some(new_flows) = service.watch.begins(now, beginning, marks, fill) {
+    /// Stores the count of a service's new flows. If a flood begins with the last one, the service
+    /// is in flood mode from now on.
+    #[inline]
+    pub(super) fn counted(&mut self, now: Millis, id: ServiceId, count: Count) {
+        if let Some(new_flows) = self.registry.services[id].watch.counted(count) {
             self.watches.floods.services.push(id);
             self.watches.floods.look.get_or_insert_with(|| now.after(SECOND));
             self.flood_changed(id, new_flows);
-            return true;
         }
-        self.flooded(id)
-    }
-
-    /// A new flow during a flood. A UDP flow gets an entry at once, since no later packet shows
-    /// that it is new.
-    #[cold]
-    pub(super) fn open_flooded(
-        &mut self,
-        now: Millis,
-        packet: &Packet<'_>,
-        key: Key,
-        id: ServiceId,
-        state: State,
-    ) -> Disposition {
-        let Some(choice) = self.choose(now, &key, id, Some(Eligible::InRotation)) else {
-            return self.refuse_packet(now, packet, Reason::NoRealServer);
-        };
-        if state == State::Udp {
-            self.enter(now, packet, key, id, choice, State::UdpNew);
-        } else {
-            self.placed_without_entry(now, id);
-        }
-        self.tunnel(now, packet, choice.real)
-    }
-
-    /// Where a flow without an entry belongs.
-    pub(super) fn belonging(
-        &self,
-        now: Millis,
-        key: &Key,
-        id: ServiceId,
-        eligible: Eligible,
-    ) -> Option<RealId> {
-        self.belongs(now, key, id, eligible)
     }
 
     /// Whether a service is in flood mode.
@@ -292,7 +276,7 @@ impl Balancer {
         });
     }
 
-    fn fill(&self) -> Fill {
+    pub(super) fn fill(&self) -> Fill {
         Fill {
             connections: self.tables.connections.len(),
             capacity: self.tables.connections.capacity(),

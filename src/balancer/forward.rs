@@ -9,19 +9,18 @@
 //! 5. ICMP: an echo request is answered; an error goes to the real server whose flow it quotes.
 
 use super::Balancer;
-use super::flood::{Beginning, PROBATION};
+use super::decide::First;
+use super::flood::PROBATION;
 use super::flow::Key;
 use super::limit::within;
-use super::persistence::Choice;
-use super::position::{Position, Segment};
+use super::position::Segment;
 use super::real::Life;
-use super::sched::Eligible;
 use super::segment::{Found, Owner};
-use super::table::Handle;
+use super::table::{Handle, Marks};
 use super::tcp::State;
 use super::verdict::{Disposition, Reason, Verdict};
-use crate::model::{Millis, Protocol, RealId, ServiceId};
-use crate::wire::{Fragment, Packet, Transport, icmp, is_host, protocol, tcp};
+use crate::model::{Millis, Protocol, RealId};
+use crate::wire::{Fragment, Packet, Transport, icmp, is_host, tcp};
 
 impl Balancer {
     /// Decides on a packet to a virtual IP, and counts it.
@@ -89,25 +88,34 @@ impl Balancer {
         let opens = header.flags.syn() && !header.flags.ack() && !header.flags.rst();
         if let Some(found) = self.connection(&key) {
             let segment = Segment::of(packet, header);
-            if !opens {
-                return self.segment(now, packet, &key, found, &segment);
+            if opens {
+                return self.syn_on_connection(now, packet, key, found, &segment);
             }
-            if let Some(verdict) = self.syn_on_connection(now, packet, key, found, &segment) {
-                return verdict;
-            }
+            return self.segment(now, packet, &key, found, &segment);
         }
-        if self.registry.listens.is_vip(packet.source) {
-            return Disposition::Drop(Reason::BadSource);
-        }
-        let Some(service) =
-            self.registry.listens.find(Protocol::Tcp, key.vip(), key.virtual_port())
-        else {
-            return self.nobody(now, packet);
+        let first = if opens {
+            First::Opening(State::None.next(header.flags))
+        } else {
+            First::Middle(header.flags)
         };
-        if opens {
-            return self.open(now, packet, key, service, State::None.next(header.flags));
+        self.begin(now, packet, key, first)
+    }
+
+    /// The first packet of a flow without an entry.
+    pub(super) fn begin(
+        &mut self,
+        now: Millis,
+        packet: &Packet<'_>,
+        key: Key,
+        first: First,
+    ) -> Disposition {
+        match self.service_of(&key) {
+            Ok(service) => {
+                let decision = self.decide(now, &key, service, first, 0);
+                self.commit(now, packet, key, &decision)
+            }
+            Err(reason) => self.unserved(now, packet, reason),
         }
-        self.unknown(now, packet, key, service, header.flags)
     }
 
     /// A segment of a connection that has an entry.
@@ -139,15 +147,9 @@ impl Balancer {
                 self.advance(now, handle, state, State::Udp, real);
                 return self.tunnel(now, packet, real);
             }
-            self.drop_connection(handle);
+            return self.replace(now, packet, key, handle, First::Opening(State::Udp));
         }
-        if self.registry.listens.is_vip(packet.source) {
-            return Disposition::Drop(Reason::BadSource);
-        }
-        match self.registry.listens.find(Protocol::Udp, key.vip(), port) {
-            Some(service) => self.open(now, packet, key, service, State::Udp),
-            None => self.nobody(now, packet),
-        }
+        self.begin(now, packet, key, First::Opening(State::Udp))
     }
 
     fn icmp(&mut self, now: Millis, packet: &Packet<'_>) -> Disposition {
@@ -191,12 +193,12 @@ impl Balancer {
         }
         let protocol = Protocol::from_number(quote.protocol)?;
         let service = self.registry.listens.find(protocol, quote.source, quote.source_port)?;
-        self.placed(now, &key, service)
+        self.home(now, &key, service)
     }
 
     /// The connection with this key, unless its service was removed.
     #[inline]
-    pub(super) fn connection(&mut self, key: &Key) -> Option<(Handle, State, RealId)> {
+    pub(super) fn connection(&mut self, key: &Key) -> Option<Found> {
         let (handle, state, real) = self.tables.connections.look_up(key)?;
         if self.registry.reals[real].life() == Life::Gone {
             self.drop_connection(handle);
@@ -204,6 +206,24 @@ impl Balancer {
             return self.connection(key);
         }
         Some((handle, state, real))
+    }
+
+    /// What [`Self::connection`] finds, and how many dead entries it takes out for that.
+    pub(super) fn peek(&self, key: &Key) -> (Option<Found>, usize) {
+        let (mut key, mut dead) = (*key, 0);
+        while let Some(found) = self.tables.connections.look_up(&key) {
+            if self.registry.reals[found.2].life() != Life::Gone {
+                return (Some(found), dead);
+            }
+            dead += 1;
+            let entry = self.tables.connections.entry(found.0);
+            let followed = entry.is_some_and(|entry| entry.marks().has(Marks::HAS_FORMER));
+            if !followed || key.is_former() {
+                break;
+            }
+            key = key.former();
+        }
+        (None, dead)
     }
 
     #[inline(always)]
@@ -254,150 +274,10 @@ impl Balancer {
         self.tables.connections.touch(handle, after, now, after.timeout(&self.settings.timeouts));
     }
 
-    /// Opens a connection: scheduled with an entry, or placed by hash while the table is full or
-    /// the service in flood mode. A datagram that is scheduled alone gets no entry.
-    pub(super) fn open(
-        &mut self,
-        now: Millis,
-        packet: &Packet<'_>,
-        key: Key,
-        id: ServiceId,
-        state: State,
-    ) -> Disposition {
-        let service = &self.registry.services[id];
-        let alone = state == State::Udp && service.policy.one_packet;
-        let hashed = service.hashed(now);
-        if !alone && self.new_flow(now, id, Beginning::Opening) {
-            return self.open_flooded(now, packet, key, id, state);
-        }
-        let by_hash = !alone && (self.tables.connections.is_full() || hashed);
-        let by_hash = by_hash.then_some(Eligible::InRotation);
-        let Some(choice) = self.choose(now, &key, id, by_hash) else {
-            return self.refuse_packet(now, packet, Reason::NoRealServer);
-        };
-        if !alone {
-            self.enter(now, packet, key, id, choice, state);
-        } else {
-            self.registry.reals[choice.real].visit();
-        }
-        self.tunnel(now, packet, choice.real)
-    }
-
-    /// TCP without a SYN and without an entry: an existing flow if the service adopts such flows,
-    /// or while flows without an entry may be alive. It gets an entry if there is space.
-    #[cold]
-    fn unknown(
-        &mut self,
-        now: Millis,
-        packet: &Packet<'_>,
-        key: Key,
-        id: ServiceId,
-        flags: tcp::Flags,
-    ) -> Disposition {
-        let service = &self.registry.services[id];
-        // In an existing flow no client answers a server's SYN.
-        let adopts = service.adopts() && !flags.syn();
-        if !(adopts || service.hashed(now)) {
-            return self.refuse_packet(now, packet, Reason::NoConnection);
-        }
-        let eligible = if adopts { Eligible::ForExistingFlows } else { Eligible::InRotation };
-        let flooded = !flags.rst() && self.new_flow(now, id, Beginning::Middle);
-        let Some(home) = self.belonging(now, &key, id, eligible) else {
-            return self.refuse_packet(now, packet, Reason::NoConnection);
-        };
-        // The real server needs the reset, but afterwards there is nothing to remember.
-        if flags.rst() {
-            return self.tunnel(now, packet, home);
-        }
-        if let Some(ending) = self.ending(now, home, Protocol::Tcp) {
-            return self.end_unknown(now, packet, home, ending);
-        }
-        let Some(choice) = self.choose(now, &key, id, Some(eligible)) else {
-            return self.refuse_packet(now, packet, Reason::NoConnection);
-        };
-        // On probation, in and out of floods: one packet proves nothing about its sender. An
-        // existing flow loses nothing: if its entry is evicted, the hash places it again. A flow
-        // that was left without an entry is recognised for a limited time only, so its next packet
-        // is enough.
-        let state = if adopts || flooded { State::SynAck } else { State::SynRecv };
-        self.enter(now, packet, key, id, choice, state);
-        self.tunnel(now, packet, choice.real)
-    }
-
-    /// Where a packet without an entry belongs, while such flows may be alive.
-    fn placed(&self, now: Millis, key: &Key, id: ServiceId) -> Option<RealId> {
-        let service = &self.registry.services[id];
-        let adopted = key.protocol() == protocol::TCP && service.adopts();
-        let eligible = if adopted { Eligible::ForExistingFlows } else { Eligible::InRotation };
-        let known = adopted || service.hashed(now);
-        if known { self.belongs(now, key, id, eligible) } else { None }
-    }
-
-    /// Adds an entry, if there is space. In a flood an unproven entry is evicted for it.
-    pub(super) fn enter(
-        &mut self,
-        now: Millis,
-        packet: &Packet<'_>,
-        key: Key,
-        id: ServiceId,
-        choice: Choice,
-        state: State,
-    ) {
-        if self.flooded(id) {
-            self.expect_unknown(now, id);
-            self.make_room();
-        }
-        let timeout = state.timeout(&self.settings.timeouts);
-        let Ok(handle) = self.tables.connections.insert(key, choice.real, state, now, timeout)
-        else {
-            self.placed_without_entry(now, id);
-            return;
-        };
-        self.tables.connections.set_position(handle, Position::of(packet));
-        self.registry.reals[choice.real].bind(state);
-        if let Some(template) = choice.template {
-            self.tables.connections.set_template(handle, template);
-            self.tables.templates.bind(template);
-        }
-    }
-
-    fn make_room(&mut self) {
-        if self.tables.connections.is_full()
-            && let Some(evicted) = self.tables.connections.evict()
-        {
-            self.forget(&evicted);
-        }
-    }
-
-    pub(super) fn placed_without_entry(&mut self, now: Millis, id: ServiceId) {
-        self.counters.without_entry += 1;
-        self.expect_unknown(now, id);
-        let watch = &mut self.registry.services[id].watch;
-        if watch.flooded() {
-            watch.placed_without_entry();
-        }
-    }
-
-    /// From now on the service's unknown packets are taken for flows without an entry, for as long
-    /// as such a flow may live. The time is extended only while the table is full or the service in
-    /// flood mode; after that a flow's next packet gives it an entry.
-    fn expect_unknown(&mut self, now: Millis, id: ServiceId) {
-        let longest = self.settings.timeouts.tcp_established.max(self.settings.timeouts.udp);
-        self.registry.services[id].hashed_until = Some(now.after(longest));
-    }
-
     pub(super) fn drop_connection(&mut self, handle: Handle) {
         if let Some(entry) = self.tables.connections.remove(handle) {
             self.forget(&entry);
         }
-    }
-
-    /// No service listens there.
-    pub(super) fn nobody(&mut self, now: Millis, packet: &Packet<'_>) -> Disposition {
-        if !self.registry.listens.is_vip(packet.destination) {
-            return Disposition::Drop(Reason::NotVip);
-        }
-        self.refuse_packet(now, packet, Reason::NoService)
     }
 
     /// Answers like a host without a listener: TCP by RST (RFC 9293 section 3.10.7.1), UDP by ICMP

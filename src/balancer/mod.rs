@@ -9,9 +9,11 @@ mod arena;
 mod availability;
 mod batch;
 pub mod change;
+mod commit;
 mod connections;
 pub mod counters;
 mod deadline;
+mod decide;
 mod ending;
 mod explain;
 pub mod flood;
@@ -246,12 +248,16 @@ impl Balancer {
 
     /// Updates the counts for a connection that was removed from the table.
     fn settle(&mut self, entry: &Entry) {
-        let id = entry.real();
-        self.registry.reals[id].unbind(entry.state());
+        self.unbind(entry);
+        self.collect(entry.real());
+    }
+
+    /// A connection has left the table: its real server and its template have one less.
+    fn unbind(&mut self, entry: &Entry) {
+        self.registry.reals[entry.real()].unbind(entry.state());
         if let Some(template) = entry.template() {
             self.tables.templates.unbind(template);
         }
-        self.collect(id);
     }
 }
 

@@ -11,6 +11,7 @@ use std::time::Duration;
 use super::flow::Key;
 use super::placement::PlacementKey;
 use super::sched::Eligible;
+use super::service::Service;
 use super::table::{Full, Handle, MAX_CAPACITY, Table};
 use super::tcp::State;
 use super::{Balancer, table};
@@ -120,9 +121,10 @@ impl Templates {
 /// The real server of a new flow.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Choice {
-    pub(super) real: RealId,
-    /// Its template, existing or new.
-    pub(super) template: Option<Handle>,
+    /// `None`: no real server takes it.
+    pub(super) real: Option<RealId>,
+    pub(super) by: By,
+    pub(super) template: TemplateStep,
 }
 
 /// What decided the real server of a new flow.
@@ -130,128 +132,103 @@ pub(super) struct Choice {
 pub(super) enum By {
     Template,
     Hash,
-    Scheduler,
+    /// With the place that it has picked.
+    Scheduler(Option<usize>),
+}
+
+/// What becomes of the client's template when its flow goes where it was decided.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum TemplateStep {
+    /// It has none and gets none.
+    None,
+    /// It says so, and its time starts anew.
+    Arm(Handle),
+    /// It names this real server from now on.
+    Move(Handle),
+    /// It has one with this key from now on.
+    New(Key),
 }
 
 impl Balancer {
     /// The real server of a new flow: that of its client's earlier flows, else the scheduler's or
-    /// the hash's choice.
+    /// the hash's choice. A flood makes no template.
     pub(super) fn choose(
-        &mut self,
+        &self,
         now: Millis,
         key: &Key,
         id: ServiceId,
         by_hash: Option<Eligible>,
-    ) -> Option<Choice> {
-        let service = &mut self.registry.services[id];
-        if let Some(persistence) = service.policy.persistence {
-            return self.persist(now, key, id, persistence, by_hash);
-        }
-        let flow = PlacementKey { key, seed: self.settings.hash_seed };
-        let real = match by_hash {
-            Some(eligible) => service.place(flow, eligible, &self.registry.reals),
-            None => service.schedule(now, flow, &mut self.registry.reals),
+        flooded: bool,
+    ) -> Choice {
+        let service = &self.registry.services[id];
+        let Some(persistence) = service.policy.persistence else {
+            let (real, by) = self.ask(now, service, key, by_hash);
+            return Choice { real, by, template: TemplateStep::None };
         };
-        Some(Choice { real: real?, template: None })
-    }
-
-    /// The choice with persistence.
-    fn persist(
-        &mut self,
-        now: Millis,
-        key: &Key,
-        id: ServiceId,
-        persistence: Persistence,
-        by_hash: Option<Eligible>,
-    ) -> Option<Choice> {
         let client = key.of_persistent_client(&persistence, number(id));
         let known = self.tables.templates.find(&client);
         if let Some((template, real)) = known
             && self.honoured(now, real, persistence.quiescent)
         {
-            self.tables.templates.arm(template, now, persistence.timeout);
-            return Some(Choice { real, template: Some(template) });
+            let template = TemplateStep::Arm(template);
+            return Choice { real: Some(real), by: By::Template, template };
         }
         // Without space for a template the hash decides: it too gives all flows of a client to one
         // real server.
         let no_room =
             known.is_none() && self.tables.templates.len() >= self.tables.templates.capacity();
         let by_hash = by_hash.or_else(|| no_room.then_some(Eligible::InRotation));
-        let service = &mut self.registry.services[id];
-        let flooded = service.watch.flooded();
-        let key = placed(key, persistence, service.kind);
-        let flow = PlacementKey { key: &key, seed: self.settings.hash_seed };
-        let real = match by_hash {
-            Some(eligible) => service.place(flow, eligible, &self.registry.reals)?,
-            None => service.schedule(now, flow, &mut self.registry.reals)?,
-        };
+        let (real, by) = self.ask(now, service, &placed(key, persistence, service.kind), by_hash);
         let template = match known {
-            Some((template, _)) => {
-                self.move_template(template, real);
-                self.tables.templates.arm(template, now, persistence.timeout);
-                Some(template)
-            }
+            Some((template, _)) => TemplateStep::Move(template),
             // Forged sources would fill the table. The hash too gives all flows of a client to one
             // real server.
-            None if flooded => None,
-            None => self.new_template(client, real, now, persistence.timeout),
+            None if flooded => TemplateStep::None,
+            None => TemplateStep::New(client),
         };
-        Some(Choice { real, template })
+        Choice { real, by, template }
     }
 
-    /// The result of [`Self::choose`] and what decides it, without a change.
-    pub(super) fn preview(
+    /// Asks the hash, or else the scheduler.
+    fn ask(
         &self,
         now: Millis,
+        service: &Service,
         key: &Key,
-        id: ServiceId,
         by_hash: Option<Eligible>,
     ) -> (Option<RealId>, By) {
-        let service = &self.registry.services[id];
-        let persistence = service.policy.persistence;
-        let client = persistence
-            .map(|persistence| (persistence, key.of_persistent_client(&persistence, number(id))));
-        let known = client.and_then(|(persistence, client)| {
-            let (_, real) = self.tables.templates.find(&client)?;
-            Some((real, self.honoured(now, real, persistence.quiescent)))
-        });
-        if let Some((real, true)) = known {
-            return (Some(real), By::Template);
-        }
-        let no_room = persistence.is_some()
-            && known.is_none()
-            && self.tables.templates.len() >= self.tables.templates.capacity();
-        let by_hash = by_hash.or_else(|| no_room.then_some(Eligible::InRotation));
-        let key = persistence.map_or(*key, |persistence| placed(key, persistence, service.kind));
-        let flow = PlacementKey { key: &key, seed: self.settings.hash_seed };
+        let flow = PlacementKey { key, seed: self.settings.hash_seed };
+        let reals = &self.registry.reals;
         match by_hash {
-            Some(eligible) => (service.place(flow, eligible, &self.registry.reals), By::Hash),
-            None => (service.preview(flow, &self.registry.reals), By::Scheduler),
+            Some(eligible) => (service.place(now, flow, eligible, reals), By::Hash),
+            None => {
+                let (picked, real) = service.schedule(now, flow, reals);
+                (real, By::Scheduler(picked))
+            }
         }
     }
 
-    /// Where a flow without an entry belongs: by its client's template if there is one, else by
-    /// hash.
-    pub(super) fn belongs(
-        &self,
+    /// The client's flow goes to this real server: its template, if it has one from now on.
+    pub(super) fn keep_template(
+        &mut self,
         now: Millis,
-        key: &Key,
         id: ServiceId,
-        eligible: Eligible,
-    ) -> Option<RealId> {
-        let service = &self.registry.services[id];
-        let by_hash = |key| {
-            service.place(
-                PlacementKey { key, seed: self.settings.hash_seed },
-                eligible,
-                &self.registry.reals,
-            )
-        };
-        let Some(persistence) = service.policy.persistence else { return by_hash(key) };
-        let known = self.tables.templates.find(&key.of_persistent_client(&persistence, number(id)));
-        match known {
-            Some((_, real)) if self.honoured(now, real, persistence.quiescent) => Some(real),
-            _ => by_hash(&placed(key, persistence, service.kind)),
+        real: RealId,
+        step: TemplateStep,
+    ) -> Option<Handle> {
+        let timeout = self.registry.services[id].policy.persistence?.timeout;
+        match step {
+            TemplateStep::None => None,
+            TemplateStep::New(client) => self.new_template(client, real, now, timeout),
+            TemplateStep::Arm(template) => {
+                self.tables.templates.arm(template, now, timeout);
+                Some(template)
+            }
+            TemplateStep::Move(template) => {
+                self.move_template(template, real);
+                self.tables.templates.arm(template, now, timeout);
+                Some(template)
+            }
         }
     }
 

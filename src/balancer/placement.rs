@@ -114,6 +114,7 @@ mod tests {
     use crate::balancer::registry::Reals;
     use crate::balancer::sched::Eligible;
     use crate::model::FloodMarks;
+    use crate::model::Millis;
     use crate::model::RealId;
     use crate::model::RealSpec;
     use crate::model::ServiceId;
@@ -146,7 +147,14 @@ mod tests {
     fn by_hash(flow: u64, ids: &[RealId], reals: &Reals, policy: &Policy) -> Option<usize> {
         by_policy(
             mix(flow),
-            Pool { ids, reals, policy, maglev: None, eligible: Eligible::ForNewFlows },
+            Pool {
+                ids,
+                reals,
+                policy,
+                maglev: None,
+                eligible: Eligible::ForNewFlows,
+                now: Millis(0),
+            },
             Real::hash_weight,
         )
     }

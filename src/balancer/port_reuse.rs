@@ -10,19 +10,18 @@
 //! same real server without one.
 
 use super::Balancer;
+use super::decide::First;
 use super::flow::Key;
-use super::persistence::Choice;
 use super::position::{Position, Segment};
 use super::segment::Found;
 use super::table::{Entry, Handle, Marks};
 use super::tcp::State;
 use super::verdict::Disposition;
-use crate::model::{Millis, Protocol, RealId};
+use crate::model::{Millis, RealId};
 use crate::wire::Packet;
 
 impl Balancer {
-    /// Handles a SYN on a connection; `None`: it is a new flow, and the connection's entry was
-    /// removed.
+    /// Handles a SYN on a connection.
     #[cold]
     pub(super) fn syn_on_connection(
         &mut self,
@@ -31,89 +30,106 @@ impl Balancer {
         key: Key,
         (handle, state, real): Found,
         segment: &Segment,
-    ) -> Option<Disposition> {
-        let entry = self.tables.connections.entry(handle)?;
+    ) -> Disposition {
+        let first = First::Opening(State::None.next(segment.flags));
+        let Some(entry) = self.tables.connections.entry(handle) else {
+            return self.begin(now, packet, key, first);
+        };
         let half_closed = entry.marks().has(Marks::HALF_CLOSED);
         let again = entry.position().is_after_syn(segment);
         let leaving = self.leaving(real);
         if again && !leaving && !state.reusable() {
             self.advance(now, handle, state, state.next(segment.flags), real);
-            return Some(self.tunnel(now, packet, real));
+            return self.tunnel(now, packet, real);
         }
-        let over = state.reusable() && !half_closed;
-        if over || leaving && state.unproven() {
-            return self.replace(now, packet, key, handle);
+        let room = self.has_room_beside(&key, real, 0);
+        if gives_way(entry, leaving, room) {
+            return self.replace(now, packet, key, handle, first);
         }
-        if self.has_room_beside(&key, real) {
-            return self.open_beside(now, packet, key, handle, leaving || half_closed);
-        }
-        if leaving {
-            return self.replace(now, packet, key, handle);
+        if room {
+            let elsewhere = (leaving || half_closed).then_some(first);
+            return self.open_beside(now, packet, key, handle, elsewhere);
         }
         if state == State::SynRecv {
             // The handshakes are equal; the later one may be its client's next attempt.
             self.tables.connections.set_position(handle, Position::after(segment));
         }
         self.advance(now, handle, state, state, real);
-        Some(self.tunnel(now, packet, real))
+        self.tunnel(now, packet, real)
+    }
+
+    /// Whether a SYN takes out the entry, which is of a real server that is not up. `dead` entries
+    /// with its key were there before it.
+    pub(super) fn syn_replaces(&self, key: &Key, entry: &Entry, dead: usize) -> bool {
+        let room = self.has_room_beside(key, entry.real(), dead);
+        gives_way(entry, true, room)
     }
 
     /// Whether another connection with the same ends can get an entry: there is none yet, and
-    /// during a flood a SYN gets none.
-    fn has_room_beside(&self, key: &Key, real: RealId) -> bool {
-        !self.tables.connections.is_full()
+    /// during a flood a SYN gets none. After the removal of `dead` entries the former one has their
+    /// place.
+    fn has_room_beside(&self, key: &Key, real: RealId, dead: usize) -> bool {
+        !self.fill_without(dead).is_full()
             && !self.flooded(self.registry.reals[real].service())
-            && self.tables.connections.find(&key.former()).is_none()
+            && (dead > 0 || self.tables.connections.find(&key.former()).is_none())
     }
 
-    /// Removes a connection that has ended. If there is a former one, the new connection opens
-    /// beside that.
-    fn replace(
+    /// Removes a connection that has ended, or whose real server ends it; the packet begins a new
+    /// flow. If there is a former one, the new connection opens beside that.
+    ///
+    /// A removed real server leaves its service with its last connection. That comes after the
+    /// decision, so that the scheduler sees the same real servers as an explanation does.
+    #[cold]
+    pub(super) fn replace(
         &mut self,
         now: Millis,
         packet: &Packet<'_>,
         key: Key,
         handle: Handle,
-    ) -> Option<Disposition> {
-        let entry = self.tables.connections.remove(handle)?;
-        self.settle(&entry);
-        if !entry.marks().has(Marks::HAS_FORMER) {
-            return None;
+        first: First,
+    ) -> Disposition {
+        let Some(entry) = self.tables.connections.remove(handle) else {
+            return self.begin(now, packet, key, first);
+        };
+        self.unbind(&entry);
+        let verdict = self.begin(now, packet, key, first);
+        if entry.marks().has(Marks::HAS_FORMER)
+            && self.tables.connections.find(&key.former()).is_some()
+        {
+            self.tie(&key);
         }
-        self.tables.connections.find(&key.former())?;
-        let verdict = self.open_again(now, packet, key);
-        self.tie(&key);
-        Some(verdict)
+        // The new flow may have made room for itself with the real server's last entry.
+        if self.registry.reals.get(entry.real()).is_some() {
+            self.collect(entry.real());
+        }
+        verdict
     }
 
-    /// Opens a connection beside one that may be alive.
+    /// Opens a connection beside one that may be alive: at the same real server, or as a new flow.
     fn open_beside(
         &mut self,
         now: Millis,
         packet: &Packet<'_>,
         key: Key,
         handle: Handle,
-        elsewhere: bool,
-    ) -> Option<Disposition> {
-        let entry = self.tables.connections.entry(handle)?;
-        let (real, template) = (entry.real(), entry.template());
-        let service = self.registry.reals[real].service();
+        elsewhere: Option<First>,
+    ) -> Disposition {
+        let former = self.tables.connections.entry(handle);
+        let former = former.map(|entry| (entry.real(), entry.template()));
         self.tables.connections.rekey(handle, key.former());
-        let verdict = if elsewhere {
-            self.open_again(now, packet, key)
-        } else {
-            self.enter(now, packet, key, service, Choice { real, template }, State::SynRecv);
-            self.tunnel(now, packet, real)
+        let verdict = match (elsewhere, former) {
+            (None, Some((real, template))) => {
+                let service = self.registry.reals[real].service();
+                self.enter(now, packet, key, service, (real, template), State::SynRecv);
+                self.tunnel(now, packet, real)
+            }
+            (first, _) => {
+                let first = first.unwrap_or(First::Opening(State::SynRecv));
+                self.begin(now, packet, key, first)
+            }
         };
         self.tie(&key);
-        Some(verdict)
-    }
-
-    fn open_again(&mut self, now: Millis, packet: &Packet<'_>, key: Key) -> Disposition {
-        match self.registry.listens.find(Protocol::Tcp, key.vip(), key.virtual_port()) {
-            Some(service) => self.open(now, packet, key, service, State::SynRecv),
-            None => self.nobody(now, packet),
-        }
+        verdict
     }
 
     /// Marks the connection with this key as having a former one; without such a connection the
@@ -142,4 +158,11 @@ impl Balancer {
             self.tables.connections.rekey(former, *key);
         }
     }
+}
+
+/// Whether a SYN takes an entry's place: it is over, or its real server takes nothing new and it has
+/// proved nothing, or may live and finds no room beside it.
+fn gives_way(entry: &Entry, leaving: bool, room: bool) -> bool {
+    let over = entry.state().reusable() && !entry.marks().has(Marks::HALF_CLOSED);
+    over || leaving && (entry.state().unproven() || !room)
 }

@@ -39,8 +39,6 @@ pub(super) struct Real {
     told: Option<Millis>,
     /// Its slow start, while it lasts.
     ramp: Option<Ramp>,
-    /// Thousandths of its weight for the schedulers; see [`Self::grow`].
-    grown: u32,
     thresholds: Thresholds,
     /// Whether it has reached its upper threshold and not yet fallen below the lower one.
     full: bool,
@@ -81,7 +79,6 @@ impl Real {
             availability: Availability::new(spec.state, None),
             told: None,
             ramp: None,
-            grown: FULL,
             thresholds: spec.thresholds,
             full: false,
             active: 0,
@@ -277,28 +274,28 @@ impl Real {
     /// Starts its slow start, if `ramp` has one.
     pub(super) fn start(&mut self, ramp: Option<Ramp>) {
         self.ramp = ramp;
-        self.grown = ramp.map_or(FULL, |_| 1);
     }
 
-    /// Updates its share of the weight for `now`; returns whether its slow start goes on.
-    pub(super) fn grow(&mut self, now: Millis) -> bool {
-        self.grown = self.ramp.map_or(FULL, |ramp| ramp.at(now));
-        if self.grown == FULL {
+    /// Returns whether its slow start goes on.
+    pub(super) fn ramps(&mut self, now: Millis) -> bool {
+        if self.grown(now) == FULL {
             self.ramp = None;
         }
         self.ramp.is_some()
     }
 
     /// Thousandths of its weight for the schedulers: less than [`FULL`] in a slow start only.
-    pub(super) fn grown(&self) -> u32 {
-        self.grown
+    #[inline]
+    pub(super) fn grown(&self, now: Millis) -> u32 {
+        self.ramp.map_or(FULL, |ramp| ramp.at(now))
     }
 
     /// Its effective weight in thousandths, which schedulers that heed weights compare. Those that
     /// place by hash heed
     /// [`Self::weight`]: their choice must not change with time.
-    pub(super) fn share(&self) -> u64 {
-        u64::from(self.weight) * u64::from(self.grown)
+    #[inline]
+    pub(super) fn share(&self, now: Millis) -> u64 {
+        u64::from(self.weight) * u64::from(self.grown(now))
     }
 
     /// Whether flows belong to it, usable or not.

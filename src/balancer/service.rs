@@ -54,52 +54,49 @@ impl Service {
         }
     }
 
-    /// The scheduler's choice for a new flow.
+    /// The scheduler's choice for a new flow, and the real server that the flow goes to.
     pub(super) fn schedule(
-        &mut self,
+        &self,
         now: Millis,
         flow: PlacementKey<'_>,
-        reals: &mut Reals,
-    ) -> Option<RealId> {
-        if self.ramping {
-            self.grow(now, reals);
-        }
+        reals: &Reals,
+    ) -> (Option<usize>, Option<RealId>) {
+        let pool = self.pool(now, reals, Eligible::ForNewFlows);
+        let picked = self.scheduler.pick(flow, pool);
+        let place = picked.or_else(|| pool.last_resort());
+        (picked, place.and_then(|place| self.reals.get(place).copied()))
+    }
+
+    /// A flow has gone where [`Self::schedule`] has said.
+    pub(super) fn taken(&mut self, now: Millis, picked: Option<usize>, reals: &mut Reals) {
         let Self { scheduler, reals: ids, policy, maglev, .. } = self;
-        let pool =
-            Pool { ids, reals, policy, maglev: maglev.as_deref(), eligible: Eligible::ForNewFlows };
-        let place = scheduler.pick(flow, pool).or_else(|| pool.last_resort())?;
-        ids.get(place).copied()
+        let (maglev, eligible) = (maglev.as_deref(), Eligible::ForNewFlows);
+        scheduler.taken(picked, Pool { ids, reals, policy, maglev, eligible, now });
+        if self.ramping {
+            self.ramping = false;
+            for &id in &self.reals {
+                self.ramping |= reals[id].ramps(now);
+            }
+        }
     }
 
     /// Where a flow belongs by hash: by the scheduler's own, or by rendezvous hashing if it has
     /// none.
     pub(super) fn place(
         &self,
+        now: Millis,
         flow: PlacementKey<'_>,
         eligible: Eligible,
         reals: &Reals,
     ) -> Option<RealId> {
-        let Self { reals: ids, policy, maglev, .. } = self;
-        let pool = Pool { ids, reals, policy, maglev: maglev.as_deref(), eligible };
+        let pool = self.pool(now, reals, eligible);
         let place = self.scheduler.place(flow, pool).or_else(|| pool.last_resort())?;
-        ids.get(place).copied()
+        self.reals.get(place).copied()
     }
 
-    /// Updates the shares of its real servers in slow start.
-    fn grow(&mut self, now: Millis, reals: &mut Reals) {
-        self.ramping = false;
-        for &id in &self.reals {
-            self.ramping |= reals[id].grow(now);
-        }
-    }
-
-    /// The result of [`Self::schedule`], without a change.
-    pub(super) fn preview(&self, flow: PlacementKey<'_>, reals: &Reals) -> Option<RealId> {
+    fn pool<'a>(&'a self, now: Millis, reals: &'a Reals, eligible: Eligible) -> Pool<'a> {
         let Self { reals: ids, policy, maglev, .. } = self;
-        let pool =
-            Pool { ids, reals, policy, maglev: maglev.as_deref(), eligible: Eligible::ForNewFlows };
-        let place = self.scheduler.copied().pick(flow, pool).or_else(|| pool.last_resort())?;
-        ids.get(place).copied()
+        Pool { ids, reals, policy, maglev: maglev.as_deref(), eligible, now }
     }
 
     pub(super) fn set_scheduler(&mut self, kind: SchedulerKind) {
@@ -112,16 +109,11 @@ impl Service {
         self.maglev = Some(table);
     }
 
-    /// Refreshes the scheduler after a change of members or weights.
+    /// Refreshes the scheduler after a change of members or weights, which slow starts are not.
     pub(super) fn changed(&mut self, reals: &Reals) {
         let Self { scheduler, reals: ids, policy, maglev, .. } = self;
-        scheduler.changed(Pool {
-            ids,
-            reals,
-            policy,
-            maglev: maglev.as_deref(),
-            eligible: Eligible::ForNewFlows,
-        });
+        let (maglev, eligible) = (maglev.as_deref(), Eligible::ForNewFlows);
+        scheduler.changed(Pool { ids, reals, policy, maglev, eligible, now: Millis(0) });
     }
 
     /// Its Maglev table in listings. The checksum includes the policy where it affects placement.

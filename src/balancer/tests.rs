@@ -4,6 +4,7 @@
 
 mod apply;
 mod batch;
+mod comes_true;
 mod connections;
 mod counting;
 mod deadlines;

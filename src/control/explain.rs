@@ -23,7 +23,7 @@ pub struct Explained {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mid_stream: Option<IpAddr>,
     /// `entry`, `template`, `scheduler`, `one_packet`, `hash`, `port`, `no_real_server`,
-    /// `no_service` or `not_vip`.
+    /// `no_service`, `not_vip` or `bad_source`.
     pub why: String,
     /// The entry's state; absent without one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -118,6 +118,7 @@ fn name(why: Why) -> &'static str {
         Why::NoRealServer => "no_real_server",
         Why::NoService => "no_service",
         Why::NotVip => "not_vip",
+        Why::BadSource => "bad_source",
     }
 }
 
@@ -127,11 +128,16 @@ fn because(protocol: Protocol, why: Why) -> String {
         Protocol::Udp => "port unreachable",
     };
     match why {
-        Why::Entry { state, idle, expires, reusable } => {
+        Why::Entry { state, idle, expires, reusable, ends } => {
             let (idle, expires) = (idle.as_secs(), expires.as_secs());
             let left = format!("{:02}:{:02}", expires / 60, expires % 60);
             let syn = if reusable && protocol == Protocol::Tcp { "; a SYN is a new flow" } else { "" };
-            format!("it has an entry, {state}: last packet {idle} s ago, expires in {left}{syn}")
+            let end = if ends {
+                "; its real server has no time left for it, so what is no SYN is answered with a reset"
+            } else {
+                ""
+            };
+            format!("it has an entry, {state}: last packet {idle} s ago, expires in {left}{end}{syn}")
         }
         Why::Template => "it has no entry, but its client is remembered (persistence)".to_owned(),
         Why::Scheduler(kind) => {
@@ -150,6 +156,9 @@ fn because(protocol: Protocol, why: Why) -> String {
         }
         Why::NoService => format!("no service listens on that port: answered with {refusal}"),
         Why::NotVip => "no service listens on that address: dropped".to_owned(),
+        Why::BadSource => {
+            "the client is a virtual IP, or no address of a host: dropped".to_owned()
+        }
     }
 }
 
@@ -181,7 +190,10 @@ fn because_of_any(protocol: Protocol, why: Why) -> String {
 /// What happens to TCP without a SYN, if it differs from a SYN's treatment.
 fn opens_nothing(protocol: Protocol, mid_stream: Option<IpAddr>, why: Why) -> String {
     match (why, mid_stream) {
-        (Why::Entry { .. } | Why::NoRealServer | Why::NoService | Why::NotVip, _) => String::new(),
+        (
+            Why::Entry { .. } | Why::NoRealServer | Why::NoService | Why::NotVip | Why::BadSource,
+            _,
+        ) => String::new(),
         _ if protocol == Protocol::Udp => String::new(),
         (_, None) => "; TCP that is no SYN is answered with a reset".to_owned(),
         (_, Some(real)) => format!("; TCP that is no SYN is adopted, by {real}"),

@@ -10,7 +10,7 @@ use crate::balancer::placement::{PlacementKey, by_policy};
 pub(super) struct DestinationHashing;
 
 impl Scheduler for DestinationHashing {
-    fn pick(&mut self, flow: PlacementKey<'_>, pool: Pool<'_>) -> Option<usize> {
+    fn pick(&self, flow: PlacementKey<'_>, pool: Pool<'_>) -> Option<usize> {
         self.place(flow, pool)
     }
 

@@ -9,7 +9,7 @@ use crate::balancer::placement::PlacementKey;
 pub(super) struct Failover;
 
 impl Scheduler for Failover {
-    fn pick(&mut self, flow: PlacementKey<'_>, pool: Pool<'_>) -> Option<usize> {
+    fn pick(&self, flow: PlacementKey<'_>, pool: Pool<'_>) -> Option<usize> {
         self.place(flow, pool)
     }
 

@@ -9,9 +9,10 @@ use crate::balancer::real::Real;
 pub(super) struct LeastConnections;
 
 impl Scheduler for LeastConnections {
-    fn pick(&mut self, _flow: PlacementKey<'_>, pool: Pool<'_>) -> Option<usize> {
+    fn pick(&self, _flow: PlacementKey<'_>, pool: Pool<'_>) -> Option<usize> {
         let by_growth = |a: &Real, b: &Real| {
-            (overhead(a) * u64::from(b.grown())).cmp(&(overhead(b) * u64::from(a.grown())))
+            (overhead(a) * u64::from(b.grown(pool.now)))
+                .cmp(&(overhead(b) * u64::from(a.grown(pool.now))))
         };
         pool.usable().min_by(|(_, a), (_, b)| by_growth(a, b)).map(|(place, _)| place)
     }

@@ -22,7 +22,7 @@ pub(super) struct Maglev {
 }
 
 impl Scheduler for Maglev {
-    fn pick(&mut self, flow: PlacementKey<'_>, pool: Pool<'_>) -> Option<usize> {
+    fn pick(&self, flow: PlacementKey<'_>, pool: Pool<'_>) -> Option<usize> {
         self.place(flow, pool)
     }
 

@@ -25,12 +25,16 @@ use super::maglev;
 use super::placement::{self, PlacementKey};
 use super::real::Real;
 use super::registry::Reals;
-use crate::model::{Policy, RealId, SchedulerKind};
+use crate::model::{Millis, Policy, RealId, SchedulerKind};
 
 /// Chooses the real server of a new flow.
-pub(super) trait Scheduler: Debug + Send + Copied {
-    /// The index in `pool` of the chosen real server; `None` if there is none.
-    fn pick(&mut self, flow: PlacementKey<'_>, pool: Pool<'_>) -> Option<usize>;
+pub(super) trait Scheduler: Debug + Send {
+    /// The index in `pool` of the chosen real server; `None` if there is none. The same until
+    /// [`Self::taken`].
+    fn pick(&self, flow: PlacementKey<'_>, pool: Pool<'_>) -> Option<usize>;
+
+    /// Moves the turn on after [`Self::pick`] has chosen for a flow, from the same pool.
+    fn taken(&mut self, _picked: Option<usize>, _pool: Pool<'_>) {}
 
     /// Where a flow without an entry belongs: independent of other flows, and the same at every
     /// call. By hash, unless a scheduler needs none.
@@ -41,18 +45,6 @@ pub(super) trait Scheduler: Debug + Send + Copied {
     /// Called when the pool has changed: members, weights, or the table. (The progress of a slow
     /// start is no change.)
     fn changed(&mut self, _pool: Pool<'_>) {}
-}
-
-/// A cloned scheduler can be asked for its choice without changing the state of the original.
-pub(super) trait Copied {
-    /// A copy in the same state.
-    fn copied(&self) -> Box<dyn Scheduler>;
-}
-
-impl<S: Scheduler + Clone + 'static> Copied for S {
-    fn copied(&self) -> Box<dyn Scheduler> {
-        Box::new(self.clone())
-    }
 }
 
 /// Creates the scheduler of that kind; `seed` is random.
@@ -82,6 +74,8 @@ pub(super) struct Pool<'a> {
     pub(super) policy: &'a Policy,
     pub(super) maglev: Option<&'a maglev::Table>,
     pub(super) eligible: Eligible,
+    /// Slow starts are as far as they are now.
+    pub(super) now: Millis,
 }
 
 /// Which real servers may be chosen.

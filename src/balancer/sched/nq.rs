@@ -9,7 +9,7 @@ use crate::balancer::placement::PlacementKey;
 pub(super) struct NeverQueue;
 
 impl Scheduler for NeverQueue {
-    fn pick(&mut self, _flow: PlacementKey<'_>, pool: Pool<'_>) -> Option<usize> {
+    fn pick(&self, _flow: PlacementKey<'_>, pool: Pool<'_>) -> Option<usize> {
         let idle = pool.usable().find(|(_, real)| real.active() == 0);
         idle.map(|(place, _)| place).or_else(|| shortest(pool))
     }

@@ -14,7 +14,7 @@ use crate::balancer::real::Real;
 pub(super) struct Overflow;
 
 impl Scheduler for Overflow {
-    fn pick(&mut self, _flow: PlacementKey<'_>, pool: Pool<'_>) -> Option<usize> {
+    fn pick(&self, _flow: PlacementKey<'_>, pool: Pool<'_>) -> Option<usize> {
         pool.usable().filter(|(_, real)| has_room(real)).reduce(heavier).map(|(place, _)| place)
     }
 }

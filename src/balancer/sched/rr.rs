@@ -3,6 +3,7 @@
 use super::turns::Turns;
 use super::{Pool, Scheduler};
 use crate::balancer::placement::PlacementKey;
+use crate::balancer::real::Real;
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct RoundRobin {
@@ -12,14 +13,29 @@ pub(super) struct RoundRobin {
 }
 
 impl Scheduler for RoundRobin {
-    fn pick(&mut self, _flow: PlacementKey<'_>, pool: Pool<'_>) -> Option<usize> {
-        let mut walk = pool.usable_from(self.next).chain(pool.usable());
-        let (place, _) = walk.find(|&(place, real)| self.turns.takes(pool, place, real))?;
-        self.next = place + 1;
-        Some(place)
+    fn pick(&self, _flow: PlacementKey<'_>, pool: Pool<'_>) -> Option<usize> {
+        let takes = |&(place, real): &(usize, &Real)| self.turns.takes(pool, place, real);
+        round(pool, self.next).find(takes).map(|(place, _)| place)
+    }
+
+    fn taken(&mut self, picked: Option<usize>, pool: Pool<'_>) {
+        let Some(picked) = picked else { return };
+        for (place, real) in round(pool, self.next) {
+            self.turns.asked(pool, place, real);
+            if place == picked {
+                break;
+            }
+        }
+        self.next = picked + 1;
     }
 
     fn changed(&mut self, pool: Pool<'_>) {
         self.turns.changed(pool);
     }
+}
+
+/// The usable real servers in the order in which they are asked. One of a round takes its turn at
+/// the latest, so those that are listed twice are asked once.
+fn round(pool: Pool<'_>, next: usize) -> impl Iterator<Item = (usize, &Real)> {
+    pool.usable_from(next).chain(pool.usable())
 }

@@ -13,7 +13,7 @@ use crate::balancer::real::Real;
 pub(super) struct SourceHashing;
 
 impl Scheduler for SourceHashing {
-    fn pick(&mut self, flow: PlacementKey<'_>, pool: Pool<'_>) -> Option<usize> {
+    fn pick(&self, flow: PlacementKey<'_>, pool: Pool<'_>) -> Option<usize> {
         self.place(flow, pool)
     }
 

@@ -123,7 +123,14 @@ impl Bench {
         let (policy, maglev) = (&self.policy, self.table.as_ref());
         act(
             self.scheduler.as_mut(),
-            Pool { ids: &ids, reals: &reals, policy, maglev, eligible: Eligible::ForNewFlows },
+            Pool {
+                ids: &ids,
+                reals: &reals,
+                policy,
+                maglev,
+                eligible: Eligible::ForNewFlows,
+                now: Millis(0),
+            },
         )
     }
 
@@ -138,7 +145,11 @@ impl Bench {
     }
 
     fn pick_for(&mut self, key: &Key) -> Option<usize> {
-        self.with_pool(|scheduler, pool| scheduler.pick(PlacementKey { key, seed: SEED }, pool))
+        self.with_pool(|scheduler, pool| {
+            let picked = scheduler.pick(PlacementKey { key, seed: SEED }, pool);
+            scheduler.taken(picked, pool);
+            picked
+        })
     }
 
     /// Picks as text: A for the first real server, `-` for none.

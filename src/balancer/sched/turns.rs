@@ -16,20 +16,28 @@ impl Turns {
     /// turns as thousandths of its weight are reached. The server with the largest share takes
     /// every turn, so each round has a taker, and servers that come up together share equally.
     #[inline]
-    pub(super) fn takes(&mut self, pool: Pool<'_>, place: usize, real: &Real) -> bool {
-        real.grown() == FULL || self.takes_in_slow_start(pool, place, real)
+    pub(super) fn takes(&self, pool: Pool<'_>, place: usize, real: &Real) -> bool {
+        let grown = real.grown(pool.now);
+        grown == FULL || self.saved.get(place).is_none_or(|saved| saved + grown >= most(pool))
+    }
+
+    /// The real server at `place` has been asked, and has taken its turn or saved for it.
+    #[inline]
+    pub(super) fn asked(&mut self, pool: Pool<'_>, place: usize, real: &Real) {
+        let grown = real.grown(pool.now);
+        if grown != FULL {
+            self.save(pool, place, grown);
+        }
     }
 
     #[cold]
-    fn takes_in_slow_start(&mut self, pool: Pool<'_>, place: usize, real: &Real) -> bool {
-        let most = pool.usable().map(|(_, real)| real.grown()).max().unwrap_or(FULL);
-        let Some(saved) = self.saved.get_mut(place) else { return true };
-        *saved += real.grown();
-        if *saved < most {
-            return false;
+    fn save(&mut self, pool: Pool<'_>, place: usize, grown: u32) {
+        let most = most(pool);
+        let Some(saved) = self.saved.get_mut(place) else { return };
+        *saved += grown;
+        if *saved >= most {
+            *saved = (*saved - most).min(most);
         }
-        *saved = (*saved - most).min(most);
-        true
     }
 
     /// The pool has changed.
@@ -37,4 +45,10 @@ impl Turns {
         self.saved.clear();
         self.saved.resize(pool.ids.len(), 0);
     }
+}
+
+/// How far the one has grown that has grown most.
+#[cold]
+fn most(pool: Pool<'_>) -> u32 {
+    pool.usable().map(|(_, real)| real.grown(pool.now)).max().unwrap_or(FULL)
 }

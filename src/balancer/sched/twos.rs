@@ -22,18 +22,26 @@ impl TwoChoices {
 }
 
 impl Scheduler for TwoChoices {
-    fn pick(&mut self, _flow: PlacementKey<'_>, pool: Pool<'_>) -> Option<usize> {
-        let total: u64 = pool.usable().map(|(_, real)| real.share()).sum();
-        let (one, other) = (self.random.below(total), self.random.below(total));
+    fn pick(&self, _flow: PlacementKey<'_>, pool: Pool<'_>) -> Option<usize> {
+        let mut random = self.random.clone();
+        let total: u64 = pool.usable().map(|(_, real)| real.share(pool.now)).sum();
+        let (one, other) = (random.below(total), random.below(total));
         let (one, other) = (at(pool, one)?, at(pool, other)?);
-        let chosen = if by_weight(other.1, one.1, overhead).is_lt() { other } else { one };
+        let chosen =
+            if by_weight(other.1, one.1, pool.now, overhead).is_lt() { other } else { one };
         Some(chosen.0)
+    }
+
+    /// Two numbers have been drawn.
+    fn taken(&mut self, _picked: Option<usize>, _pool: Pool<'_>) {
+        self.random.skip();
+        self.random.skip();
     }
 }
 
 /// The real server at `number`, with the shares laid end to end.
 fn at(pool: Pool<'_>, mut number: u64) -> Option<(usize, &Real)> {
-    pool.usable().find(|(_, real)| match number.checked_sub(real.share()) {
+    pool.usable().find(|(_, real)| match number.checked_sub(real.share(pool.now)) {
         Some(rest) => {
             number = rest;
             false
@@ -47,10 +55,15 @@ fn at(pool: Pool<'_>, mut number: u64) -> Option<(usize, &Real)> {
 pub(super) struct Generator(pub(super) u64);
 
 impl Generator {
+    /// Goes on to the next number.
+    fn skip(&mut self) {
+        self.0 = self.0.wrapping_add(STEP);
+    }
+
     /// A number below `bound`; 0 for a bound of 0.
     pub(super) fn below(&mut self, bound: u64) -> u64 {
         let random = next_hash(self.0);
-        self.0 = self.0.wrapping_add(STEP);
+        self.skip();
         // Lemire's method without a division; the bias is below 2^-28 for 1,024 servers of the
         // largest weight.
         u64::try_from((u128::from(random) * u128::from(bound)) >> 64).unwrap_or_default()

@@ -8,7 +8,7 @@ use crate::balancer::placement::PlacementKey;
 pub(super) struct WeightedLeastConnections;
 
 impl Scheduler for WeightedLeastConnections {
-    fn pick(&mut self, _flow: PlacementKey<'_>, pool: Pool<'_>) -> Option<usize> {
+    fn pick(&self, _flow: PlacementKey<'_>, pool: Pool<'_>) -> Option<usize> {
         least(pool, overhead)
     }
 }

@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use super::{Pool, Scheduler};
 use crate::balancer::placement::PlacementKey;
 use crate::balancer::real::Real;
-use crate::model::RealId;
+use crate::model::{Millis, RealId};
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct WeightedRoundRobin {
@@ -28,21 +28,25 @@ struct Credit {
 }
 
 impl Scheduler for WeightedRoundRobin {
-    fn pick(&mut self, _flow: PlacementKey<'_>, pool: Pool<'_>) -> Option<usize> {
-        self.settle(pool.usable().map(|(_, real)| share(real)).sum());
-        let mut richest: Option<(usize, i64)> = None;
-        for (place, real) in pool.usable() {
-            let Some(credit) = self.credits.get_mut(place) else { continue };
-            credit.earned += share(real);
-            if richest.is_none_or(|(_, most)| credit.earned > most) {
-                richest = Some((place, credit.earned));
-            }
+    fn pick(&self, _flow: PlacementKey<'_>, pool: Pool<'_>) -> Option<usize> {
+        let (richest, total) = self.richest(pool, |earned| earned);
+        if total == self.total {
+            return richest;
         }
-        let (place, _) = richest?;
-        if let Some(credit) = self.credits.get_mut(place) {
+        self.richest(pool, |earned| self.scaled(earned, total)).0
+    }
+
+    fn taken(&mut self, picked: Option<usize>, pool: Pool<'_>) {
+        let total = self.earn(pool, 1);
+        if total != self.total {
+            // Credits are settled before the shares of this turn are earned.
+            self.earn(pool, -1);
+            self.settle(total);
+            self.earn(pool, 1);
+        }
+        if let Some(credit) = picked.and_then(|place| self.credits.get_mut(place)) {
             credit.earned -= self.total;
         }
-        Some(place)
     }
 
     fn changed(&mut self, pool: Pool<'_>) {
@@ -53,24 +57,55 @@ impl Scheduler for WeightedRoundRobin {
     }
 }
 
-fn share(real: &Real) -> i64 {
-    i64::try_from(real.share()).unwrap_or(i64::MAX)
+fn share(real: &Real, now: Millis) -> i64 {
+    i64::try_from(real.share(now)).unwrap_or(i64::MAX)
 }
 
 impl WeightedRoundRobin {
+    /// The place that has the most once all have earned their shares, and the sum of those.
+    #[inline]
+    fn richest(&self, pool: Pool<'_>, earned: impl Fn(i64) -> i64) -> (Option<usize>, i64) {
+        let (mut richest, mut total) = (None, 0);
+        for (place, real) in pool.usable() {
+            let share = share(real, pool.now);
+            total += share;
+            let Some(credit) = self.credits.get(place) else { continue };
+            let earned = earned(credit.earned) + share;
+            if richest.is_none_or(|(_, most)| earned > most) {
+                richest = Some((place, earned));
+            }
+        }
+        (richest.map(|(place, _)| place), total)
+    }
+
+    /// Each earns its share so many times; the sum of the shares.
+    #[inline]
+    fn earn(&mut self, pool: Pool<'_>, times: i64) -> i64 {
+        let mut total = 0;
+        for (place, real) in pool.usable() {
+            let share = share(real, pool.now);
+            total += share;
+            if let Some(credit) = self.credits.get_mut(place) {
+                credit.earned += share * times;
+            }
+        }
+        total
+    }
+
     /// If shares change, credits scale with their sum: each server keeps its position in the cycle,
     /// and credit earned with large weights is no burst with small ones.
     fn settle(&mut self, total: i64) {
-        if self.total == total {
-            return;
+        let mut credits = std::mem::take(&mut self.credits);
+        for credit in &mut credits {
+            credit.earned = self.scaled(credit.earned, total);
         }
-        for credit in &mut self.credits {
-            // Neither exceeds a service's sum of shares, 1,024 × 65,535 × 1,000, but their product
-            // is beyond 64 bits.
-            let settled =
-                i128::from(credit.earned) * i128::from(total) / i128::from(self.total.max(1));
-            credit.earned = i64::try_from(settled).unwrap_or_default();
-        }
-        self.total = total;
+        (self.credits, self.total) = (credits, total);
+    }
+
+    fn scaled(&self, earned: i64, total: i64) -> i64 {
+        // Neither exceeds a service's sum of shares, 1,024 × 65,535 × 1,000, but their product is
+        // beyond 64 bits.
+        let scaled = i128::from(earned) * i128::from(total) / i128::from(self.total.max(1));
+        i64::try_from(scaled).unwrap_or_default()
     }
 }

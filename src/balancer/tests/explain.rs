@@ -32,14 +32,17 @@ fn a_flow_with_an_entry_goes_where_it_went() {
         let real = director.connect(flow(number));
         director.pass(seconds(3));
         let (idle, expires) = (seconds(3), seconds(897));
-        let why = Why::Entry { state: "ESTABLISHED", idle, expires, reusable: false };
+        let why = Why::Entry { state: "ESTABLISHED", idle, expires, reusable: false, ends: false };
         assert_eq!(director.explain(flow(number)), (Some(real), why));
     }
     // Long without a packet, in the other state of that name.
     director.pass(seconds(97));
     let (_, why) = director.explain(flow(3));
     let (idle, expires) = (seconds(100), seconds(800));
-    assert_eq!(why, Why::Entry { state: "ESTABLISHED", idle, expires, reusable: false });
+    assert_eq!(
+        why,
+        Why::Entry { state: "ESTABLISHED", idle, expires, reusable: false, ends: false }
+    );
     let name = director.balancer.explain(director.now, &asked(flow(0))).service;
     assert_eq!(name.as_deref(), Some("web"));
 }

@@ -292,6 +292,7 @@ fn explanations_say_why() {
         idle: Duration::from_secs(3),
         expires: Duration::from_secs(897),
         reusable: false,
+        ends: false,
     };
     let explained = |real, mid_stream, why| {
         let (service, adopted_by_port) = (web.clone(), false);
