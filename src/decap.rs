@@ -164,6 +164,12 @@ impl Gate {
         Self { directors, vips, mss, link_mtu: USUAL_MTU, counters: Counters::default() }
     }
 
+    /// The same gate with its counters, for other directors and virtual IPs.
+    #[must_use]
+    pub fn succeeded_by(self, gate: Self) -> Self {
+        Self { counters: self.counters, ..gate }
+    }
+
     /// Sets the largest MTU of this host's links, in bytes. A UDP datagram with an unfinished
     /// checksum is taken for a whole one up to this length, outer header included, and for a merged
     /// one above.

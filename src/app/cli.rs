@@ -174,7 +174,7 @@ pub fn realserver() -> ExitCode {
     }
     start_log(args.log);
     log::info!("vstun-realserver {VERSION} starts");
-    exit("vstun-realserver", realserver_daemon::run(config))
+    exit("vstun-realserver", realserver_daemon::run(config, args.config))
 }
 
 fn realserver_config(args: &RealServerArgs) -> Result<config::RealServer, String> {

@@ -69,6 +69,45 @@ pub(super) async fn compare(
     Ok(slow_io::run("cannot compare the configuration", compare).await??)
 }
 
+/// Reads and checks the real server's configuration again, for a reload from `running`.
+///
+/// # Errors
+/// As for [`reload`].
+pub(super) async fn reload_realserver(
+    path: &Path,
+    running: &config::RealServer,
+) -> anyhow::Result<config::RealServer> {
+    let what = format!("cannot read {}", path.display());
+    let (path, running) = (path.to_owned(), running.clone());
+    let read = move || compared_realserver(&path, read(&path)?, &running);
+    Ok(slow_io::run(&what, read).await??)
+}
+
+/// Checks a real server's configuration that the caller has read; `path` names it in faults.
+///
+/// # Errors
+/// As for [`reload`].
+pub(super) async fn compare_realserver(
+    path: PathBuf,
+    bytes: Vec<u8>,
+    running: &config::RealServer,
+) -> anyhow::Result<config::RealServer> {
+    let running = running.clone();
+    let compare = move || compared_realserver(&path, bytes, &running);
+    Ok(slow_io::run("cannot compare the configuration", compare).await??)
+}
+
+fn compared_realserver(
+    path: &Path,
+    bytes: Vec<u8>,
+    running: &config::RealServer,
+) -> Result<config::RealServer, Refused> {
+    let wanted =
+        config::realserver(&utf8(path, bytes)?).map_err(|faults| refused(path, &faults))?;
+    let faults = config::needs_restart(running, &wanted);
+    if faults.is_empty() { Ok(wanted) } else { Err(refused(path, &faults)) }
+}
+
 fn compared(path: &Path, bytes: Vec<u8>, running: &config::Director) -> Result<Compared, Refused> {
     let wanted = config::director(&utf8(path, bytes)?).map_err(|faults| refused(path, &faults))?;
     let changes = config::diff(running, &wanted).map_err(|faults| refused(path, &faults))?;

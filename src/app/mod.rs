@@ -4,6 +4,7 @@ mod budgets;
 mod busy_poll;
 mod cleanup;
 pub mod cli;
+mod commands;
 mod config_file;
 mod daemon;
 mod director;

@@ -37,6 +37,7 @@ pub use document::MAX_LEN;
 pub use edit::{Edit, Selected, deadline, real, vip};
 pub use fault::{Fault, MAX_FAULTS};
 pub use http::HttpAddress;
+pub use realserver::needs_restart;
 pub use realserver::{Agent, MAX_DIRECTORS, MAX_VIPS, Mss, RealServer};
 pub use service::{
     MAX_LISTENS, MAX_NAME_LEN, MAX_REALS, MAX_REALS_PER_SERVICE, MAX_SERVICES, Service,

@@ -10,7 +10,7 @@ use super::access::Access;
 use super::address;
 use super::director::{boolean, busy_poll};
 use super::document::Document;
-use super::fault::Faults;
+use super::fault::{Fault, Faults};
 use super::http::{self, HttpAddress};
 use super::keys;
 use super::section::{Entry, Section};
@@ -94,7 +94,7 @@ impl RealServer {
         vips: &[String],
         directors: &[String],
         control: Option<&str>,
-    ) -> Result<Self, Vec<super::Fault>> {
+    ) -> Result<Self, Vec<Fault>> {
         let mut faults = Faults::default();
         let vips = flags("--vip", vips, MAX_VIPS, address::vip, &mut faults);
         let directors =
@@ -158,6 +158,25 @@ impl Default for RealServer {
             coalesce: true,
         }
     }
+}
+
+/// The keys of `[realserver]` that differ and that only a restart can change, each as a fault.
+#[must_use]
+pub fn needs_restart(old: &RealServer, new: &RealServer) -> Vec<Fault> {
+    let changed = [
+        ("tun", old.tun != new.tun),
+        ("control", old.control != new.control),
+        ("control_mode", old.access.mode != new.access.mode),
+        ("control_group", old.access.group != new.access.group),
+        ("http", old.http != new.http),
+        ("agent", old.agent != new.agent),
+        ("offload", old.offload != new.offload),
+    ];
+    let fault = |(key, _)| {
+        let message = "a change needs a restart; put the old value back, or restart".to_owned();
+        Fault { line: 0, key: format!("realserver.{key}"), message }
+    };
+    changed.into_iter().filter(|(_, changed)| *changed).map(fault).collect()
 }
 
 fn flags<T: Eq + std::hash::Hash + Clone>(

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::commands::Origin;
 use super::messages::DirectorMessage;
 use super::reload::Running;
+use crate::app::commands::Origin;
 use crate::app::health::{self, TakesChanges};
 use crate::app::packet_thread::PacketThread;
 use crate::balancer::{Change, ChangeError};

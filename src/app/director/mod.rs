@@ -1,7 +1,6 @@
 //! Director mode: host set-up, the packet thread, and the control thread that steers them.
 
 mod boot;
-mod commands;
 mod doubts;
 mod health;
 mod hooks;
@@ -39,6 +38,7 @@ use super::host::{DesiredDirector, Prepared, Session};
 use super::http;
 use super::packet_thread::PacketThread;
 use super::serve::{self, Control};
+use crate::app::commands::{AdminCommand, AdminCommands, CommandResult, Origin};
 use crate::balancer::{Balancer, Change, Limits};
 use crate::config;
 use crate::control::Request;
@@ -47,7 +47,6 @@ use crate::model::{SchedulerKind, Seed};
 use crate::sys::raw::{ErrorQueue, Sender};
 use crate::sys::tun::Tun;
 use crate::sys::{memory, random};
-use commands::{AdminCommand, AdminCommands, CommandResult, Origin};
 use health::Follows;
 use hooks::Hooks;
 use messages::{DirectorMessage, Ends, NOTICES, Notice};

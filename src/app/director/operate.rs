@@ -4,11 +4,11 @@ use std::net::IpAddr;
 
 use anyhow::bail;
 
-use super::commands::{Answer, CommandResult};
 use super::desired;
 use super::messages::DirectorMessage;
 use super::quorum::Withdrawn;
 use super::reload::Running;
+use crate::app::commands::{Answer, CommandResult};
 use crate::app::host::Session;
 use crate::balancer::{Change, Flush, Flushed, Snapshot, snapshot};
 use crate::config::{self, Edit, Fault, Selected};

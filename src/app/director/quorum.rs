@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::commands::Origin;
 use super::reload::Running;
+use crate::app::commands::Origin;
 use crate::app::host::Session;
 use crate::config;
 use crate::health::Board;

@@ -7,7 +7,6 @@ use std::path::PathBuf;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::commands::{AdminCommand, Answer, CommandResult, Done, Origin};
 use super::hooks::Hooks;
 use super::messages::{DirectorMessage, LoopSettings, Notice};
 use super::operate::virtual_ips;
@@ -15,6 +14,7 @@ use super::quorum::Withdrawn;
 use super::saved_states::SavedStates;
 use super::tables::Builder;
 use super::{Options, desired, reports, settings};
+use crate::app::commands::{AdminCommand, Answer, CommandResult, Done, Origin};
 use crate::app::config_file;
 use crate::app::events::Events;
 use crate::app::health::Checks;

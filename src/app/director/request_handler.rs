@@ -6,13 +6,13 @@ use std::time::Instant;
 use anyhow::{Context, bail};
 use tokio::sync::watch;
 
-use super::commands::{AdminCommand, AdminCommands, Answer, Done, Origin};
 use super::health;
 use super::hooks::Counts as HookRuns;
 use super::messages::{DirectorMessage, Page, Report};
 use super::output::SendError;
 use super::reports::{Kind, Reports, collect};
 use super::selection;
+use crate::app::commands::{AdminCommand, AdminCommands, Answer, Done, Origin};
 use crate::app::events::{Events, Listener};
 use crate::app::health::Checks;
 use crate::app::http;

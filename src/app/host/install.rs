@@ -70,7 +70,11 @@ impl Session {
         let plan = plan.without(&self.held_back());
 
         let before = if first { Vec::new() } else { self.state.steps.clone() };
-        match self.carry_out(&role, &plan, &facts, Strict::But(&known.steps)).await {
+        let mut made = self.refill_copies(&role, &facts).await.map(|()| Vec::new());
+        if made.is_ok() {
+            made = self.carry_out(&role, &plan, &facts, Strict::But(&known.steps)).await;
+        }
+        match made {
             Ok(failed) => looked.failed(failed),
             Err(error) => {
                 self.roll_back(&before).await;
@@ -314,6 +318,17 @@ impl Session {
             }
         }
         Ok(())
+    }
+
+    /// A table of copies that is there already gets what another plan wants of it, before rules
+    /// lead there.
+    async fn refill_copies(&self, role: &Role, facts: &Facts) -> Result<()> {
+        let Role::RealServer(desired) = role else { return Ok(()) };
+        let copies = Step::Add(Object::Copies { table: desired.table });
+        match self.state.steps.contains(&copies) {
+            true => self.copy_routes(role, facts).await,
+            false => Ok(()),
+        }
     }
 
     /// Updates the table of copies from the tables that it copies.

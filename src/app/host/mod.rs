@@ -252,6 +252,15 @@ impl Session {
         self.look_ahead(Role::Director(desired.clone())).await
     }
 
+    /// As [`Self::plan_realserver`], without logging warnings.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::plan_director`].
+    pub async fn preview_realserver(&self, desired: &DesiredRealServer) -> Result<Prepared> {
+        self.look_ahead(Role::RealServer(desired.clone())).await
+    }
+
     /// A first start is refused for any reason that prevents the whole plan, a change while running
     /// only for problems of what it adds.
     async fn look_ahead(&self, role: Role) -> Result<Prepared> {

@@ -65,6 +65,11 @@ impl Delivery {
         }
     }
 
+    /// From now on super-frames are built here, or not.
+    pub(super) fn set_coalesce(&mut self, coalesce: bool) {
+        self.coalesce = coalesce;
+    }
+
     pub(super) fn written(&self) -> Written {
         self.written
     }

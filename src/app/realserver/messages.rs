@@ -1,9 +1,11 @@
 //! Messages from the control thread to the packet thread.
 
+use std::time::Duration;
+
 use tokio::sync::oneshot::Sender;
 
 use crate::app::turns::TurnLengths;
-use crate::decap;
+use crate::decap::{self, Gate};
 
 use super::delivery::Written;
 
@@ -20,6 +22,17 @@ pub(super) struct Report {
     pub(super) socket_dropped: u64,
 }
 
+/// What the configuration says of the packet loop and can change while it runs.
+#[derive(Clone, Debug)]
+pub(super) struct LoopSettings {
+    /// What is let in; its counters are not used.
+    pub(super) gate: Gate,
+    /// How long the loop looks for more before it sleeps.
+    pub(super) busy_poll: Duration,
+    /// Whether super-frames are built here.
+    pub(super) coalesce: bool,
+}
+
 /// A message; the answer is sent through its channel.
 #[derive(Debug)]
 pub(super) enum RealServerMessage {
@@ -27,6 +40,8 @@ pub(super) enum RealServerMessage {
     Stop,
     /// Asks for the counters.
     Report(Sender<Report>),
+    /// Sets what is let in and how the loop works; the answer says that it is in force.
+    Configure(LoopSettings, Sender<()>),
 }
 
 /// Whether the loop goes on.

@@ -6,42 +6,48 @@ mod delivery;
 mod messages;
 mod overflow;
 mod packets;
+mod reload;
 mod request_handler;
 
+use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 use mio::Poll;
+use tokio::sync::watch;
 
+use super::commands::{AdminCommand, AdminCommands, CommandQueue, Origin};
 use super::daemon::{self, SignalAction, Signals, SocketAccess, Thread};
 use super::events::Events;
 use super::host::{DesiredRealServer, Session};
 use super::http;
 use super::packet_thread::PacketThread;
-use super::serve;
+use super::serve::{self, Control};
 use crate::config;
-use crate::decap::{Gate, Mss};
-use crate::host;
+use crate::control::Request;
+use crate::decap::Gate;
 use crate::sys::raw::Receiver;
 use agent::{Agent, Desk};
 use delivery::Delivery;
 use messages::RealServerMessage;
 use packets::Packets;
+use reload::{Bounds, Running};
 use request_handler::Handler;
 
-/// Runs a real server until a signal stops it. It undoes every change to the host before it
+/// Runs a real server until a signal stops it. `path` is the file of `config`, for reloads. It undoes every change to the host before it
 /// returns.
 ///
 /// # Errors
 /// The set-up failed, or the packet thread ended by itself.
-pub(super) fn run(config: config::RealServer) -> anyhow::Result<()> {
+pub(super) fn run(config: config::RealServer, path: Option<PathBuf>) -> anyhow::Result<()> {
     daemon::runtime()?.block_on(async {
         let mut signals = Signals::new()?;
         // Before any change to the host.
         let access = daemon::access(&config.access).await?;
         let mut session = Session::open(&config.control)?;
-        let outcome = serve_reals(config, access, &mut session, &mut signals).await;
+        let outcome = serve_reals(config, path, access, &mut session, &mut signals).await;
         // Again, for failures before the loop ran.
         outcome.and(session.undo().await)
     })
@@ -49,14 +55,14 @@ pub(super) fn run(config: config::RealServer) -> anyhow::Result<()> {
 
 async fn serve_reals(
     config: config::RealServer,
+    path: Option<PathBuf>,
     access: SocketAccess,
     session: &mut Session,
     signals: &mut Signals,
 ) -> anyhow::Result<()> {
     let plan = session.plan_realserver(&desired(&config)).await?;
     let tun = daemon::tun(&config.tun, plan.tun_mtu(), config.offload)?;
-    let host::Mss { v4, v6 } = plan.advertised_mss();
-    let link_mtu = plan.link_mtu();
+    let bounds = Bounds::of(&plan);
     session.install(plan).await?;
     // The raw sockets come last: from now on the kernel sends no protocol-unreachable, so the
     // director takes this host for ready.
@@ -65,48 +71,32 @@ async fn serve_reals(
     for receiver in &receivers {
         log::debug!("receive buffer: {} bytes", receiver.buffer().unwrap_or_default());
     }
-    let mss = Mss { v4, v6 };
-    let gate = Gate::new(config.directors.clone(), config.vips.clone(), mss).link_mtu(link_mtu);
     let refused = config.offload && !tun.offload();
     let delivery = Delivery::new(tun, config.coalesce);
-    let (packet_thread, mut thread) = start(receivers, delivery, gate, config.busy_poll)?;
+    let (packet_thread, mut thread) =
+        start(receivers, delivery, bounds.gate(&config), config.busy_poll)?;
     let desk = config.agent.as_ref().map(|_| Arc::new(Desk::default()));
-    let agent = desk.clone().map_or(Ok(None), |desk| Agent::open(&config, desk));
-    let opened = agent.and_then(|agent| Ok((agent, daemon::listen(&config.control, access)?)));
+    let control = config.control.clone();
+    let running = Running {
+        config: watch::Sender::new(config),
+        path,
+        packet_thread: packet_thread.clone(),
+        events: Events::new(),
+        bounds,
+    };
+    let agent = desk.clone().map_or(Ok(None), |desk| Agent::open(running.config.subscribe(), desk));
+    let opened = agent.and_then(|agent| Ok((agent, daemon::listen(&control, access)?)));
     let outcome = match opened {
         Ok((agent, control)) => {
-            let (events, host, mut news) = (Events::new(), session.status(), session.news());
-            let handler = Handler::new(
-                packet_thread.clone(),
-                events.clone(),
-                host,
-                config.tun.clone(),
-                refused,
-                desk,
-            );
-            let handler = Arc::new(handler);
-            let _http = http::start(config.http.as_ref(), &handler)?;
-            daemon::ready();
-            let telling = async {
-                while let Some(changes) = news.recv().await {
-                    events.tell_of_host(changes);
-                }
-                std::future::pending().await
+            let (commands, inbox) = AdminCommands::new();
+            let handler = {
+                let config = running.config.borrow();
+                let tun = config.tun.clone();
+                let told = (running.events.clone(), session.status());
+                Handler::new(packet_thread.clone(), commands, told, tun, refused, desk)
             };
-            let reporting = async {
-                match agent {
-                    Some(agent) => agent.run().await,
-                    None => std::future::pending().await,
-                }
-            };
-            tokio::select! {
-                () = reporting => Ok(()),
-                ended = thread.ended() => ended,
-                served = serve::serve(control, handler) => served,
-                gone = session.follow() => gone.map(drop),
-                never = telling => never,
-                () = obey(signals) => Ok(()),
-            }
+            let ends = Ends { control, agent, inbox };
+            steer(running, Arc::new(handler), ends, session, signals, &mut thread).await
         }
         Err(error) => Err(error),
     };
@@ -116,6 +106,65 @@ async fn serve_reals(
     let _ = packet_thread.send(RealServerMessage::Stop);
     thread.join();
     outcome.and(undone)
+}
+
+/// What the main task waits for beside the host, signals and the packet thread.
+struct Ends {
+    control: Control,
+    agent: Option<Agent>,
+    inbox: CommandQueue,
+}
+
+/// Answers, follows the host and reloads, until a signal says stop or something fails.
+async fn steer(
+    mut running: Running,
+    handler: Arc<Handler>,
+    Ends { control, agent, mut inbox }: Ends,
+    session: &mut Session,
+    signals: &mut Signals,
+    thread: &mut Thread,
+) -> anyhow::Result<()> {
+    let http = running.config.borrow().http.clone();
+    let _http = http::start(http.as_ref(), &handler)?;
+    let mut news = session.news();
+    let mut served = pin!(serve::serve(control, handler));
+    let mut reporting = pin!(async {
+        match agent {
+            Some(agent) => agent.run().await,
+            None => std::future::pending().await,
+        }
+    });
+    daemon::ready();
+    loop {
+        // A command needs the session, so following the host stops and starts again after it.
+        let (command, asker) = tokio::select! {
+            () = &mut reporting => return Ok(()),
+            ended = thread.ended() => return ended,
+            served = &mut served => return served,
+            gone = session.follow() => {
+                gone?;
+                continue;
+            }
+            Some(changes) = news.recv() => {
+                running.events.tell_of_host(changes);
+                continue;
+            }
+            Some((command, asker)) = inbox.recv() => (command, Some(asker)),
+            action = signals.next() => match action {
+                SignalAction::Stop => return Ok(()),
+                SignalAction::Reload => {
+                    let (request, body) = (Request::Reload, Vec::new());
+                    (AdminCommand { request, body, origin: Origin::Signal }, None)
+                }
+            },
+        };
+        let outcome = tokio::select! {
+            outcome = running.obey(session, command) => outcome,
+            served = &mut served => return served,
+        };
+        // Without an asker, or when it has hung up, the log has the outcome.
+        let _ = asker.map(|asker| asker.send(outcome));
+    }
 }
 
 fn desired(config: &config::RealServer) -> DesiredRealServer {
@@ -142,11 +191,4 @@ fn start(
         .context("could not watch the raw sockets")?
         .busy_polling(busy_poll);
     Ok((packet_thread, Thread::start(move || packets.run())?))
-}
-
-/// Handles signals until a stop signal.
-async fn obey(signals: &mut Signals) {
-    while signals.next().await == SignalAction::Reload {
-        log::warn!("a real server does not reload; restart it to change its configuration");
-    }
 }

@@ -19,7 +19,7 @@ use crate::wire::coalesce::{Coalescer, MAX_BATCH};
 use crate::wire::encap::Opened;
 
 use super::delivery::Delivery;
-use super::messages::{Next, RealServerMessage, Report};
+use super::messages::{LoopSettings, Next, RealServerMessage, Report};
 use super::overflow::Overflow;
 
 /// The token of the control thread's waker. The raw sockets' tokens are their indexes in the list.
@@ -141,6 +141,13 @@ impl Packets {
             };
             match message {
                 RealServerMessage::Stop => return Next::Stop,
+                RealServerMessage::Configure(settings, answer) => {
+                    let LoopSettings { gate, busy_poll, coalesce } = settings;
+                    self.gate = self.gate.clone().succeeded_by(gate);
+                    self.busy_poll = BusyPoll::new(busy_poll);
+                    self.delivery.set_coalesce(coalesce);
+                    let _ = answer.send(());
+                }
                 RealServerMessage::Report(answer) => {
                     let now = Instant::now();
                     for Source { receiver, overflow, .. } in &mut self.sources {

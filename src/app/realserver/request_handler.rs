@@ -8,6 +8,7 @@ use tokio::sync::watch;
 
 use super::agent::Desk;
 use super::messages::{RealServerMessage, Report};
+use crate::app::commands::{AdminCommand, AdminCommands, Answer, Done, Origin};
 use crate::app::events::{Events, Listener};
 use crate::app::http;
 use crate::app::packet_thread::PacketThread;
@@ -27,6 +28,7 @@ use crate::sys::tun;
 #[derive(Debug)]
 pub(super) struct Handler {
     packet_thread: PacketThread<RealServerMessage>,
+    commands: AdminCommands,
     tun: String,
     events: Events,
     host: watch::Receiver<HostStatus>,
@@ -41,14 +43,14 @@ pub(super) struct Handler {
 impl Handler {
     pub(super) fn new(
         packet_thread: PacketThread<RealServerMessage>,
-        events: Events,
-        host: watch::Receiver<HostStatus>,
+        commands: AdminCommands,
+        (events, host): (Events, watch::Receiver<HostStatus>),
         tun: String,
         offload_refused: bool,
         agent: Option<Arc<Desk>>,
     ) -> Self {
         let (since, started) = (Instant::now(), jiff::Timestamp::now());
-        Self { packet_thread, tun, events, host, since, started, offload_refused, agent }
+        Self { packet_thread, commands, tun, events, host, since, started, offload_refused, agent }
     }
 
     fn host(&self) -> HostStatus {
@@ -91,14 +93,14 @@ impl Handler {
         })
     }
 
-    fn status(&self, done: String, changes: Vec<Alteration>) -> Arc<str> {
+    fn status(&self, done: String, changes: Vec<Alteration>, warnings: Vec<String>) -> Arc<str> {
         control::encode(&Status {
             role: "realserver".to_owned(),
             program: env!("CARGO_PKG_VERSION").to_owned(),
             uptime_seconds: self.since.elapsed().as_secs(),
             done,
             changes,
-            warnings: Vec::new(),
+            warnings,
             host: self.host(),
         })
         .into()
@@ -141,7 +143,7 @@ impl Handler {
         let event = |change: &Alteration| Event { change: change.clone(), ..origin.clone() };
         self.events.tell(changes.iter().map(event).collect()).await;
         let done = format!("this real server's agent says {} from now on", rotation.name());
-        Ok(self.status(done, changes))
+        Ok(self.status(done, changes, Vec::new()))
     }
 }
 
@@ -151,13 +153,13 @@ impl serve::RequestHandler for Handler {
     async fn answer(
         &self,
         request: Request,
-        _body: Vec<u8>,
+        body: Vec<u8>,
         peer: &Peer,
     ) -> anyhow::Result<Arc<str>> {
         Ok(match request {
             Request::Stats => control::encode(&Stats::RealServer(self.stats().await?)).into(),
             Request::Drops => control::encode(&Drops::from(&self.stats().await?)).into(),
-            Request::Status => self.status(String::new(), Vec::new()),
+            Request::Status => self.status(String::new(), Vec::new(), Vec::new()),
             Request::Drain { real, deadline } => {
                 self.rotate("drain", &real, deadline.is_some(), Rotation::Drain, peer).await?
             }
@@ -167,8 +169,15 @@ impl serve::RequestHandler for Handler {
             Request::Enable { real } => {
                 self.rotate("enable", &real, false, Rotation::Up, peer).await?
             }
-            Request::Reload => {
-                bail!("a real server does not reload; restart it to change its configuration")
+            request @ (Request::Reload | Request::Plan { .. }) => {
+                let command =
+                    AdminCommand { request, body, origin: Origin::Operator(peer.clone()) };
+                match self.commands.give(command).await? {
+                    Answer::Done(Done { text, changes, warnings }) => {
+                        self.status(text, changes, warnings)
+                    }
+                    Answer::Planned(plan) => control::encode(&plan).into(),
+                }
             }
             _ => bail!("a real server keeps no services and no connections; ask the director"),
         })

@@ -13,7 +13,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use ipnet::IpNet;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Mutex, Semaphore, watch};
@@ -71,7 +70,8 @@ impl Desk {
 #[derive(Debug)]
 pub(super) struct Agent {
     listener: TcpListener,
-    directors: Vec<IpNet>,
+    /// The running configuration.
+    running: watch::Receiver<config::RealServer>,
     answers: Arc<Answers>,
 }
 
@@ -94,15 +94,15 @@ impl Agent {
     /// # Errors
     /// It cannot listen there.
     pub(super) fn open(
-        config: &config::RealServer,
+        running: watch::Receiver<config::RealServer>,
         desk: Arc<Desk>,
     ) -> anyhow::Result<Option<Self>> {
-        let Some(agent) = &config.agent else { return Ok(None) };
+        let Some(agent) = running.borrow().agent.clone() else { return Ok(None) };
         let listener = listen(agent.listen)?;
-        let sampler = Sampler::new(config.vips.clone(), agent.clone());
+        let sampler = Sampler::new(running.clone(), agent);
         let sampled = Sampled { sampler, last: None, complaints: LogThrottle::default() };
         let answers = Arc::new(Answers { desk, sampled: Mutex::new(sampled) });
-        Ok(Some(Self { listener, directors: config.directors.clone(), answers }))
+        Ok(Some(Self { listener, running, answers }))
     }
 
     /// Answers for ever.
@@ -141,7 +141,7 @@ impl Agent {
 
     fn is_director(&self, peer: IpAddr) -> bool {
         let peer = peer.to_canonical();
-        self.directors.iter().any(|range| range.contains(&peer))
+        self.running.borrow().directors.iter().any(|range| range.contains(&peer))
     }
 }
 

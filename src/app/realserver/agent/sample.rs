@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 
 use crate::config;
@@ -28,7 +29,8 @@ const FILE_LEN: usize = 4_096;
 /// Looks at the host.
 #[derive(Debug)]
 pub(super) struct Sampler {
-    vips: Vec<IpAddr>,
+    /// The running configuration.
+    running: watch::Receiver<config::RealServer>,
     agent: config::Agent,
     /// The last looks at the pressures' totals, the newest first.
     looks: Vec<Look>,
@@ -42,8 +44,8 @@ struct Look {
 }
 
 impl Sampler {
-    pub(super) fn new(vips: Vec<IpAddr>, agent: config::Agent) -> Self {
-        Self { vips, agent, looks: Vec::with_capacity(LOOKS) }
+    pub(super) fn new(running: watch::Receiver<config::RealServer>, agent: config::Agent) -> Self {
+        Self { running, agent, looks: Vec::with_capacity(LOOKS) }
     }
 
     /// A report, and what is odd about it.
@@ -57,7 +59,7 @@ impl Sampler {
             note(error);
             Rotation::Up
         });
-        let vips = self.vips.clone();
+        let vips = self.running.borrow().vips.clone();
         let connected = spawn_blocking(move || connections(&vips)).await.map_err(io::Error::other);
         let connected = match connected.flatten() {
             Ok(connected) => Some(connected),

@@ -29,7 +29,7 @@ fn with_agent<F: Future<Output = ()>>(
             ..config::RealServer::default()
         };
         let desk = Arc::new(Desk::default());
-        let agent = Agent::open(&config, Arc::clone(&desk)).unwrap().unwrap();
+        let agent = Agent::open(watch::channel(config).1, Arc::clone(&desk)).unwrap().unwrap();
         let address = agent.listener.local_addr().unwrap();
         let running = tokio::spawn(agent.run());
         test(Running { address, desk, state: state.clone() }).await;

@@ -78,8 +78,8 @@ impl AdminCommands {
     /// Sends a command and waits for its result.
     pub(super) async fn give(&self, command: AdminCommand) -> CommandResult {
         let (answer, answered) = oneshot::channel();
-        self.0.send((command, answer)).await.ok().context("the director is stopping")?;
-        answered.await.context("the director is stopping")?
+        self.0.send((command, answer)).await.ok().context("the daemon is stopping")?;
+        answered.await.context("the daemon is stopping")?
     }
 }
 

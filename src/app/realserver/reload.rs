@@ -1,0 +1,189 @@
+//! The running configuration of a real server, and the change to another one.
+
+use std::collections::BTreeSet;
+use std::fmt::Display;
+use std::path::PathBuf;
+
+use anyhow::{Context, bail};
+use tokio::sync::watch;
+
+use super::desired;
+use super::messages::{LoopSettings, RealServerMessage};
+use crate::app::commands::{AdminCommand, Answer, CommandResult, Done, Origin};
+use crate::app::config_file;
+use crate::app::events::Events;
+use crate::app::host::{Prepared, Session};
+use crate::app::packet_thread::PacketThread;
+use crate::config;
+use crate::control::{Alteration, ReloadPlan, Request, counted};
+use crate::decap::{Gate, Mss};
+use crate::host;
+use crate::model::duration::Text;
+
+/// The running configuration.
+#[derive(Debug)]
+pub(super) struct Running {
+    pub(super) config: watch::Sender<config::RealServer>,
+    /// The file to read again; `None`: the daemon was started with flags.
+    pub(super) path: Option<PathBuf>,
+    pub(super) packet_thread: PacketThread<RealServerMessage>,
+    pub(super) events: Events,
+    /// The gate's bounds as the host is set up now.
+    pub(super) bounds: Bounds,
+}
+
+/// What the gate has to know of the host.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds {
+    mss: Mss,
+    link_mtu: u32,
+}
+
+impl Bounds {
+    pub(super) fn of(plan: &Prepared) -> Self {
+        let host::Mss { v4, v6 } = plan.advertised_mss();
+        Self { mss: Mss { v4, v6 }, link_mtu: plan.link_mtu() }
+    }
+
+    /// The gate for a configuration.
+    pub(super) fn gate(self, config: &config::RealServer) -> Gate {
+        Gate::new(config.directors.clone(), config.vips.clone(), self.mss).link_mtu(self.link_mtu)
+    }
+}
+
+impl Running {
+    /// Carries out a command, or changes nothing. The log and the events tell of it.
+    pub(super) async fn obey(
+        &mut self,
+        session: &mut Session,
+        command: AdminCommand,
+    ) -> CommandResult {
+        let AdminCommand { request, body, origin } = command;
+        let verb = request.verb();
+        let outcome = match request {
+            Request::Reload => self.reload(session).await,
+            Request::Plan { file, .. } => {
+                return self.plan(session, file.into(), body).await.map(Answer::Planned);
+            }
+            other => bail!("{} is no command of a real server", other.verb()),
+        };
+        match &outcome {
+            Ok(Answer::Done(Done { text, changes, .. })) => {
+                log::info!("{text} ({verb} by {origin})");
+                let events = changes.iter().map(|change| origin.event(verb, change.clone()));
+                self.events.tell(events.collect()).await;
+            }
+            Ok(Answer::Planned(_)) => {}
+            Err(error) => {
+                let level = match origin {
+                    Origin::Operator(_) => log::Level::Info,
+                    _ => log::Level::Error,
+                };
+                let what = "the running configuration stays";
+                log::log!(level, "{verb}: {error:#}; {what} ({verb} by {origin})");
+            }
+        }
+        outcome
+    }
+
+    /// Reads the configuration again and applies what differs.
+    async fn reload(&mut self, session: &mut Session) -> CommandResult {
+        let path = self.path.clone().context(
+            "this real server was started with flags, which cannot be read again; start it with --config FILE, or restart it",
+        )?;
+        let running = self.config.borrow().clone();
+        let wanted = config_file::reload_realserver(&path, &running).await?;
+        let altered = altered(&running, &wanted);
+        let plan = session.plan_realserver(&desired(&wanted)).await?;
+        let warnings = plan.warnings();
+        self.switch(session, &running, wanted, plan).await?;
+        let changes = counted(altered.len() as u64, "change");
+        let text = format!("reloaded {}: {changes}", path.display());
+        Ok(Answer::done(text, altered).with(warnings))
+    }
+
+    /// Returns what a reload of that text would do, and changes nothing.
+    async fn plan(
+        &self,
+        session: &Session,
+        file: PathBuf,
+        text: Vec<u8>,
+    ) -> anyhow::Result<ReloadPlan> {
+        let running = self.config.borrow().clone();
+        let wanted = config_file::compare_realserver(file, text, &running).await?;
+        let then = session.preview_realserver(&desired(&wanted)).await?;
+        let now = session.preview_realserver(&desired(&running)).await.ok();
+        let known = now.map(|now| now.warnings()).unwrap_or_default();
+        let mut warnings = then.warnings();
+        warnings.retain(|warning| !known.contains(warning));
+        let plan = ReloadPlan::default().with(altered(&running, &wanted));
+        Ok(ReloadPlan { warnings, ..plan })
+    }
+
+    /// A packet that is let in for an address that this host does not have would be forwarded. So a
+    /// virtual IP is let in after the host has it, and refused before the host gives it up.
+    async fn switch(
+        &mut self,
+        session: &mut Session,
+        running: &config::RealServer,
+        wanted: config::RealServer,
+        plan: Prepared,
+    ) -> anyhow::Result<()> {
+        let mut between = running.clone();
+        between.vips.retain(|vip| wanted.vips.contains(vip));
+        self.configure(&between, self.bounds).await?;
+        let bounds = Bounds::of(&plan);
+        if let Err(error) = session.install(plan).await {
+            self.configure(running, self.bounds).await?;
+            return Err(error);
+        }
+        self.configure(&wanted, bounds).await?;
+        self.bounds = bounds;
+        self.config.send_replace(wanted);
+        Ok(())
+    }
+
+    async fn configure(&self, config: &config::RealServer, bounds: Bounds) -> anyhow::Result<()> {
+        let gate = bounds.gate(config);
+        let (busy_poll, coalesce) = (config.busy_poll, config.coalesce);
+        let settings = LoopSettings { gate, busy_poll, coalesce };
+        self.packet_thread.ask(|answer| RealServerMessage::Configure(settings, answer)).await
+    }
+}
+
+/// The differences between two configurations.
+fn altered(old: &config::RealServer, new: &config::RealServer) -> Vec<Alteration> {
+    let (before, after) = (sorted(&old.vips), sorted(&new.vips));
+    let vip = |what: &'static str| move |vip: &_| Alteration::of(what, None, Some(*vip));
+    let mut altered: Vec<_> = before.difference(&after).map(vip("remove_vip")).collect();
+    altered.extend(after.difference(&before).map(vip("add_vip")));
+    for (key, before, after) in [
+        ("directors", shown(&old.directors), shown(&new.directors)),
+        ("mss", mss(old).to_owned(), mss(new).to_owned()),
+        ("rule_priority", old.rule_priority.to_string(), new.rule_priority.to_string()),
+        ("table", old.table.to_string(), new.table.to_string()),
+        ("busy_poll", Text(old.busy_poll).to_string(), Text(new.busy_poll).to_string()),
+        ("coalesce", old.coalesce.to_string(), new.coalesce.to_string()),
+    ] {
+        if before != after {
+            altered.push(Alteration::of(key, None, None).from_to(before, after));
+        }
+    }
+    altered
+}
+
+fn sorted<T: Copy + Ord>(list: &[T]) -> BTreeSet<T> {
+    list.iter().copied().collect()
+}
+
+fn shown<T: Copy + Ord + Display>(list: &[T]) -> String {
+    let texts: Vec<String> = sorted(list).iter().map(ToString::to_string).collect();
+    texts.join(" ")
+}
+
+fn mss(config: &config::RealServer) -> &'static str {
+    match config.mss {
+        config::Mss::Route => "route",
+        config::Mss::Off => "off",
+    }
+}
