@@ -1,15 +1,15 @@
-//! What one packet costs in the pure layers, without a kernel:
-//! `cargo bench --bench core [-- WORD...]`, with words for the rows whose names have one of them; a
-//! whole name means that row alone. `QUICK=1` for fewer rounds. Last comes what changes of a pool
-//! move with Maglev; `disruption` means that alone.
+//! The cost of one packet in the pure layers, without a kernel: `cargo bench --bench core [--
+//! WORD...]`, with words for the rows whose names contain one of them; a whole name selects that
+//! row alone. `QUICK=1` for fewer rounds. At the end the flows that pool changes move with Maglev;
+//! `disruption` selects that alone.
 //!
 //! Each row is the median of rounds in which all rows take turns, in nanoseconds and as a ratio to
-//! parsing the packet and hashing its key, which no balancer of ours can do without. Rows of IPv6
-//! are held against their likes of IPv4 as well, each scheduler's against the packet of a known
-//! flow, which is not scheduled. Rows that walk a large table stand beside the machine's own
-//! latency of a dependent read from as much memory. With `CORE_JSON=FILE` the rows go there and are
-//! not printed: `benches/whole_path` shows them. `benches/against` holds the rows against those of
-//! another revision.
+//! parsing the packet and hashing its key, which every balancer of ours needs. Rows of IPv6 are
+//! also compared with those of IPv4, each scheduler's with the packet of a known flow, which is not
+//! scheduled. Rows with a large table are shown beside the machine's own latency of a dependent
+//! read from as much memory. With `CORE_JSON=FILE` the rows are written there and not printed:
+//! `benches/whole_path` shows them. `benches/against` compares the rows with those of another
+//! revision.
 #![allow(clippy::unwrap_used)]
 
 use std::hint::black_box;
@@ -72,7 +72,7 @@ fn main() {
     }
 }
 
-/// The rows that some word names, and what they are held against.
+/// The rows that match a word, and their references.
 fn wanted(words: &[String]) -> Vec<&'static Row> {
     let named = |row: &Row| {
         words.iter().any(|word| match rows::ALL.iter().any(|row| row.name == word) {
@@ -88,7 +88,7 @@ fn wanted(words: &[String]) -> Vec<&'static Row> {
     rows::ALL.iter().filter(|row| chosen(row) || needed(row)).collect()
 }
 
-/// A row and its rounds: what it is held against is a row too.
+/// A row and its rounds; its reference is a row too.
 fn json(row: &Row, times: &[f64]) -> serde_json::Value {
     serde_json::json!({
         "name": row.name, "rounds": times, "at_most": row.at_most,
@@ -131,7 +131,7 @@ fn median(mut times: Vec<f64>) -> f64 {
     times.get(times.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
-/// Parses the packet and hashes its key: the least that finding a connection takes.
+/// Parses the packet and hashes its key: the least work to find a connection.
 fn parse_and_hash(bytes: &[u8], seed: Seed) -> u64 {
     let packet = Packet::parse(black_box(bytes)).unwrap();
     let (source_port, destination_port) = match packet.transport {

@@ -1,12 +1,13 @@
-# Web traffic over each scheduler: who served how many, that it all passed the director, and that no reply did.
+# Web traffic with each scheduler: how many requests each real server served, that all of them
+# passed the director, and that no reply did.
 # first: fourteen schedulers
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
 source "$here/daemons.sh"
 
-# Each request is over before the next: rr and wrr give exact shares, and so do sed, nq, fo and ovf, to which closed
-# connections are none. For lc, wlc and twos these count little but do count, which evens the shares out to a few; to mh
-# each is a new flow, placed by its port.
+# Requests are sent one after the other. rr and wrr give exact shares, and so do sed, nq, fo and
+# ovf, which ignore closed connections. lc, wlc and twos give them a small weight, so the shares may
+# differ by a few; mh places each request as a new flow, by its port.
 shares() { # SCHEDULER SLACK WEIGHTS SHARES
     local scheduler=$1 slack=$2 served name index=0 weights expected
     read -ra weights <<<"$3"
@@ -20,7 +21,7 @@ shares() { # SCHEDULER SLACK WEIGHTS SHARES
             "$(share "$served" "$name")"
         index=$((index + 1))
     done
-    # SYN, ACK, request and FIN at least, for each.
+    # At least SYN, ACK, request and FIN for each.
     expect_between "$scheduler, packets through the director" "$(packets_given)" 480 100000
     expect_accounted
     expect_between "$scheduler, milliseconds until the next timer" "$(number director stats .timers.next_milliseconds)" 0 120000
@@ -28,7 +29,7 @@ shares() { # SCHEDULER SLACK WEIGHTS SHARES
     expect_eq "$scheduler, the director's exit code" "$CODE" 0
 }
 
-# One client, one virtual address: everything to one real server.
+# One client and one virtual address: all requests go to one real server.
 at_one() { # SCHEDULER
     local served
     start_director "$1" 1 2 3

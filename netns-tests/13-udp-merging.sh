@@ -1,6 +1,7 @@
-# Datagrams keep their boundaries: with a NIC that merges and a UDP_GRO socket on the VIP's port, the director's outer
-# headers keep tunnelled datagrams apart. A sender whose outer headers do not shows that the test would notice, and that
-# the real server drops and counts what can no longer be taken apart. Whole ones with an unfinished checksum arrive.
+# Datagrams keep their boundaries: with a NIC that merges and a UDP_GRO socket on the VIP's port,
+# the director's outer headers keep tunnelled datagrams apart. A sender with other outer headers
+# shows that the test would notice, and that the real server drops and counts merged datagrams.
+# Whole ones with an unfinished checksum arrive.
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
 source "$here/daemons.sh"

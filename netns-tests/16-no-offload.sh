@@ -1,5 +1,5 @@
-# Kernels that do not take super-frames: with `offload = false` on both sides every frame is a wire packet, also where the
-# real server's NIC merges. And one side at a time.
+# Kernels without super-frames: with `offload = false` on both sides every frame is a wire packet,
+# also if the real server's NIC merges. And with `offload = false` on one side.
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
 source "$here/daemons.sh"

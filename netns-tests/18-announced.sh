@@ -1,6 +1,6 @@
-# The VIP is announced by gratuitous ARP or unsolicited neighbour advertisements (RFC 4861 section 7.2.6): three times at the
-# director's start, at once where the uplink was down and the kernel has forgotten the proxy entry, and never without a
-# change. The router counts what it hears.
+# The VIP is announced by gratuitous ARP or unsolicited neighbour advertisements (RFC 4861 section
+# 7.2.6): three times at the director's start, at once after the uplink was down and the kernel has
+# lost the proxy entry, and never without a change. The router counts them.
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
 source "$here/daemons.sh"
@@ -10,10 +10,10 @@ heard() { counter vt-router "$1" announcements "${NFT_TABLE[$INNER]}"; } # NAME
 has_heard() { (($(heard "$1") >= $2)); } # NAME AT-LEAST
 
 make_topology
-# To all nodes, from and about the VIP, with the override flag: an old entry gives way at once.
+# To all nodes, from and about the VIP, with the override flag: it replaces an old entry at once.
 ANNOUNCEMENT=([4]="arp saddr ip $VIP arp daddr ip $VIP arp operation request"
     [6]="ip6 saddr $VIP ip6 daddr ff02::1 icmpv6 type nd-neighbor-advert @th,32,8 & 0x20 == 0x20")
-# Whatever its form.
+# In any form.
 ANY_OF_THE_VIP=([4]="arp saddr ip $VIP" [6]="ip6 saddr $VIP icmpv6 type nd-neighbor-advert")
 at vt-router nft -f - <<-NFT
 	table ${NFT_TABLE[$INNER]} announcements {
@@ -28,18 +28,18 @@ at vt-router nft -f - <<-NFT
 	NFT
 start_web real1
 start_real real1
-# Taking the uplink down takes the default route away that it would be known by.
+# Setting the uplink down removes the default route by which the director finds the uplink.
 DIRECTOR_KEYS='uplinks = ["eth0"]'
 start_director rr 1
 wait_for "three announcements" has_heard announced 3
 
-# A router that has learnt another host's address for the VIP meanwhile hears of the director's again.
+# A router that meanwhile has another hardware address for the VIP learns the director's again.
 ip -n vt-director link set dev eth0 down
 expect_eq "the proxy entry while the uplink is down" "$(ip -n vt-director "-$INNER" neigh show proxy)" ""
 expect_eq "announcements until the uplink is up again" "$(heard announced)" 3
 ip -n vt-router neigh replace "$VIP" lladdr 02:00:00:00:00:99 dev uplink nud stale
 ip -n vt-director link set dev eth0 up
-# IPv6 addresses went with the link, and are set again by whoever set them up.
+# IPv6 addresses are lost with the link, and set again by the administrator.
 for family in 4 6; do
     ip -n vt-director address replace "$(in_subnet "${UPLINK_DIRECTORS[$family]}")" dev eth0
     ip -n vt-director route replace default via "${UPLINK_ROUTERS[$family]}"
@@ -51,7 +51,7 @@ wait_for "the router to learn the director's address" learnt
 wait_for "all three announcements after it" has_heard announced 6
 expect_eq "requests served" "$(share "$(fetch 20)" real1)" 20
 
-# A reload that changes nothing about the VIP is no news.
+# A reload that does not change the VIP causes no announcement.
 configure "$WORK/director.toml" wrr 1
 ask director reload
 expect_eq "requests served" "$(share "$(fetch 20)" real1)" 20

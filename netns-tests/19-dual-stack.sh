@@ -1,5 +1,6 @@
-# One service with an IPv4 and an IPv6 VIP, and real servers of both families behind it: clients of both families share its
-# scheduler, each real server hears all of them through its own tunnel, and tells them an MSS for it.
+# One service with an IPv4 and an IPv6 VIP, and real servers of both families: clients of both
+# families share its scheduler, each real server gets both through its own tunnel, and advertises a
+# matching MSS.
 # mixes: dual
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
@@ -27,7 +28,7 @@ count_mss() {
 # Sums the lines `COUNT NAME` of both families.
 both() { share "$(awk '{ n[$2] += $1 } END { for (name in n) print n[name], name }' <<<"$served4"$'\n'"$served6")" "$1"; } # NAME
 
-# rr's turn goes on from the one family to the other: with a turn of its own for each, real1 would have 11.
+# rr's turn continues across families: with a turn per family real1 would have 11.
 shared() { # WHAT COMMAND...: a command that uses $VIP and takes a number
     local what=$1 name
     VIP=${VIPS[4]} served4=$("${@:2}" 10)

@@ -1,5 +1,5 @@
-# MTU 1500 everywhere, and 20 or 40 bytes of it are the tunnel's. With the MSS clamp the client's first full segment fits;
-# without it the client, which sets DF, learns the MTU by ICMP.
+# The MTU is 1500 everywhere, and the tunnel uses 20 or 40 bytes of it. With the MSS clamp the
+# client's first full segment fits; without it the client, which sets DF, learns the MTU by ICMP.
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
 source "$here/daemons.sh"
@@ -9,8 +9,8 @@ upload() {
     cmp "$WORK/files/random" "$WORK/real1/upload/up" || fail "the upload differs"
 }
 
-# Counted at the router: there each segment is as long as on the wire.
-# The length of IPv6 is without its header.
+# Counted at the router, where each segment has its length on the wire.
+# IPv6's length excludes its header.
 count_segments() {
     local ip=${NFT_IP[$INNER]} full=$((INNER == 6 ? TUN_MTU - 40 : TUN_MTU))
     at vt-router nft -f - <<-NFT

@@ -1,11 +1,12 @@
-# A small MTU on the clients' side: the router's ICMP error about a reply goes to the VIP, so to the director, which has to
-# hand it to the real server that sent the reply; otherwise the download hangs.
+# A small MTU on the clients' side: the router sends its ICMP error about a reply to the VIP, so to
+# the director, which has to pass it to the real server that sent the reply; otherwise the download
+# hangs.
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
 source "$here/daemons.sh"
 
 make_topology
-# Locked, since a router of IPv6 goes by the device otherwise.
+# Locked, since an IPv6 router otherwise uses the device's MTU.
 ip -n vt-router route add "$CLIENT" dev cl mtu lock 1300
 start_web "${REALS[@]}"
 start_real "${REALS[@]}"

@@ -1,10 +1,11 @@
-# What the director answers itself, since the VIP is no address of its own: ping, closed ports, stray TCP; and who answers
-# ARP or neighbour discovery for the VIP. The client's kernel takes the answers, and each one's checksums are looked at.
+# The director's own answers, since the VIP is none of its addresses: ping, closed ports, stray TCP;
+# and which host answers ARP or neighbour discovery for the VIP. The client's kernel accepts the
+# answers, and each one's checksums are checked.
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
 source "$here/daemons.sh"
 
-# The client's kernel sends a SYN again after a second: what is refused at once is refused before.
+# The client's kernel repeats a SYN after a second: a refusal at once arrives earlier.
 sent_again() { at vt-client cat /proc/net/snmp | awk '/^Tcp: [0-9]/ { print $13 }'; }
 refusals() { # WHAT PORT: TCP is refused at once, UDP with ICMP port unreachable
     local code=0

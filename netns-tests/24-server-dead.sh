@@ -1,5 +1,6 @@
-# A real server whose daemon is killed: its kernel says "protocol unreachable" (ICMP) or "unrecognized next header" (ICMPv6
-# parameter problem), which the director counts by real server. The others go on.
+# A real server whose daemon is killed: its kernel sends "protocol unreachable" (ICMP) or
+# "unrecognized next header" (ICMPv6 parameter problem), which the director counts by real server.
+# The other real servers go on.
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
 source "$here/daemons.sh"

@@ -1,6 +1,6 @@
-# A real server that cannot be reached any more, in the middle of its traffic: no route, and a firewall's EPERM. Those
-# packets are counted, the rest of each batch goes on, and the stalled upload ends well once the way is free. UDP besides,
-# where nobody sends again what was lost.
+# A real server becomes unreachable in the middle of its traffic: without a route, and by a
+# firewall's EPERM. The director counts those packets and sends the rest of each batch; the stalled
+# upload completes once the path is free. UDP in addition, since lost datagrams are not sent again.
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
 source "$here/daemons.sh"
@@ -22,7 +22,7 @@ datagrams() { # HOW BLOCK-FUNCTION UNBLOCK-FUNCTION
     "$2"
     errors=$(send_errors)
     batches=$(number director stats .batches)
-    # It finds all of them at once, and so sends them in full batches.
+    # The daemon finds all of them at once, and so sends them in full batches.
     kill -STOP "${PID[director]}"
     echo >&"$go"
     wait_for "datagrams" log_has udp '^sent'
@@ -34,7 +34,8 @@ datagrams() { # HOW BLOCK-FUNCTION UNBLOCK-FUNCTION
         expect_eq "$1, datagrams answered by $name" "$(share "$(cat "$WORK/udp.log")" "$name")" "$DATAGRAMS"
     done
     expect_eq "$1, send errors" $(($(send_errors) - errors)) "$DATAGRAMS"
-    # Of three datagrams two arrive, in one call, and the third fails in another. Without batches there were three calls.
+    # Of three datagrams two are sent in one call, and the third fails in another. Without batches
+    # there would be three calls.
     expect_between "$1, calls" $(($(number director stats .batches) - batches)) "$DATAGRAMS" $((2 * DATAGRAMS + 10))
     "$3"
 }

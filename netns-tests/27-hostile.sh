@@ -1,4 +1,5 @@
-# Bad frames on every input, beside good traffic: counted, nobody falls over, good traffic goes on.
+# Bad frames on every input, beside good traffic: they are counted, the daemons survive, good
+# traffic goes on.
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
 source "$here/daemons.sh"

@@ -1,5 +1,5 @@
-# Congestion marks that a tunnelled packet has met on its way (RFC 6040): every combination of inner and outer field, made by
-# hand, and then marks on what the director sends. The inner packet's DSCP stays its own.
+# Congestion marks on tunnelled packets (RFC 6040): every combination of inner and outer field,
+# hand-made, and then marks on the director's packets. The inner packet keeps its DSCP.
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
 source "$here/daemons.sh"

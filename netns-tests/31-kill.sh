@@ -1,9 +1,9 @@
-# After SIGKILL: the next start names what was left and takes it over; `vstun cleanup` removes it without a start, and then
-# nobody answers ARP or neighbour discovery for the VIP.
+# After SIGKILL: the next start logs the leftovers and takes them over; `vstun cleanup` removes them
+# without a start, and then no host answers ARP or neighbour discovery for the VIP.
 #
-# The kernel answers ARP as a proxy while its own way to the address leads out of another interface, and neighbour discovery
-# in any case. So the VIP is outside of the uplink's subnet here, and the director's default route leads to the servers'
-# network: then a dead director answers on.
+# The kernel answers ARP as a proxy if its own route to the address leads out of another interface,
+# and neighbour discovery in any case. So the VIP is outside of the uplink's subnet here, and the
+# director's default route leads to the servers' network: then a dead director still answers.
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
 source "$here/daemons.sh"

@@ -1,5 +1,5 @@
-# A second daemon on the same TUN name or control socket: a clear error, nothing changed, the first one serves on. And
-# cleanup leaves a running daemon alone.
+# A second daemon with the same TUN name or control socket: it gets a clear error and changes
+# nothing, and the first one goes on. Cleanup leaves a running daemon alone.
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
 source "$here/daemons.sh"
@@ -35,7 +35,7 @@ second "real server, same control socket" vt-real1 "$WORK/real-socket.toml" vstu
 expect_fails "cleanup under a running director" ask director cleanup
 expect_host_state "cleanup under a running director" vt-director "$WORK/director.before"
 
-# Without --socket it goes on to the other socket all the same.
+# Without --socket it still continues with the other socket.
 CODE=0
 at vt-director "$VSTUN_BIN/vstun" cleanup >"$WORK/cleanup.log" 2>&1 || CODE=$?
 expect_eq "cleanup of both sockets under a running director: exit code" "$CODE" 1

@@ -1,4 +1,5 @@
-# The TUN deleted under the program: exit 1 with the reason, and nothing else left on the host.
+# The TUN is deleted under the program: it exits with code 1 and the reason, and leaves nothing else
+# on the host.
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
 source "$here/daemons.sh"

@@ -1,5 +1,6 @@
-# Hosts on which a start is refused: the VIP is an address of the director (its TUN would never see a packet), or another
-# host has it, or a TUN cannot be made. Each time with the reason; --force goes on against another host's claim.
+# Hosts on which a start is refused: the VIP is an address of the director (its TUN would get no
+# packet), another host has it, or a TUN cannot be created. Each refusal gives the reason; --force
+# overrides another host's claim.
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
 source "$here/daemons.sh"
@@ -19,7 +20,8 @@ refused_start "the VIP is local" 'ip addr(ess)? del'
 ip -n vt-director address del "$(alone "$VIP")" dev lo
 
 refused_start "no right to make a TUN" '"vstun0".*CAP_NET_ADMIN' setpriv --bounding-set -net_admin
-# Read-only, so that nobody makes the device there; bound into the mount namespace of the start.
+# Read-only, so that no program creates the device there; bound into the mount namespace of the
+# start.
 mount -t tmpfs -o ro tmpfs /dev/net
 refused_start "no /dev/net/tun" '"vstun0".*modprobe tun.*--device /dev/net/tun'
 umount /dev/net

@@ -1,5 +1,5 @@
-# SIGHUP: new weights and real servers count for new connections, open ones stay where they are. A configuration with a
-# fault changes nothing, and the log says what is wrong, whoever asked.
+# SIGHUP: new weights and real servers apply to new connections, open ones stay. A faulty
+# configuration changes nothing, and the fault is logged, whatever caused the reload.
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
 source "$here/daemons.sh"

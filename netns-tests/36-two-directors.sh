@@ -1,8 +1,9 @@
-# Another director for the same VIP, alive or killed, has no address that a probe finds: it answers as a proxy. The
-# second start is refused all the same and names the first one's MAC; --force goes on.
+# Another director for the same VIP, alive or killed, has no address that a probe finds: it answers
+# as a proxy. The second start is refused nevertheless and names the first one's MAC; --force
+# overrides that.
 #
-# The VIP is outside of the uplink's subnet and the default route leads to the servers' network, so that a killed director
-# answers on (31-kill).
+# The VIP is outside of the uplink's subnet and the default route leads to the servers' network, so
+# that a killed director still answers (31-kill).
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
 source "$here/daemons.sh"

@@ -1,6 +1,6 @@
-# A link on the way to a real server takes less than the director's own: a router's error tells the director, the director
-# tells the client, and the upload goes on with smaller packets. Then another client's: it is told at once, and nothing is
-# refused on the way any more.
+# A link on the path to a real server has a smaller MTU than the director's own: a router sends the
+# director an error, the director answers the client with "too big", and the upload goes on with
+# smaller packets. Another client gets that answer at once, without another error from the router.
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
 source "$here/daemons.sh"
@@ -19,7 +19,7 @@ too_big_errors() { number director stats .tunnel_errors_received; }
 
 make_topology
 ip -n vt-real1 address add "$(alone "${FAR[$OUTER]}")" dev eth0
-# Locked, since a router of IPv6 goes by the device otherwise.
+# Locked, since an IPv6 router otherwise uses the device's MTU.
 ip -n vt-router route add "${FAR[$OUTER]}" via "${ADDRESS[real1]}" dev lan mtu lock $NARROW
 ip -n vt-client address add "$(in_subnet "${SECOND_CLIENT[$INNER]}")" dev eth0
 ADDRESS[real1]=${FAR[$OUTER]}

@@ -1,5 +1,6 @@
-# Two directors with scheduler mh and one hash_seed: the router sends the VIP's traffic to one, then to the other, and each
-# flow meets the same real server; the tables' checksums say so too. Their files list the real servers in different orders.
+# Two directors with scheduler mh and one hash_seed: the router sends the VIP's traffic to one, then
+# to the other, and each flow gets the same real server; the tables' checksums agree too. Their
+# files list the real servers in different orders.
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
 source "$here/daemons.sh"
@@ -49,7 +50,7 @@ expect_between "flows of real3" "$(served real3)" 106 194
 before=$(checksum director)
 cp "$WORK/first" "$WORK/before"
 
-# Weight 0 keeps the table: real2's flows go elsewhere, the same way at both, and nobody else's.
+# Weight 0 keeps the table: only real2's flows move, and to the same servers at both directors.
 configure_both 1 0 3
 reload_both
 expect_agreement "real2 with weight 0"
@@ -57,7 +58,7 @@ expect_eq "checksum then" "$(checksum director)" "$before"
 expect_eq "flows of real2 then" "$(served real2)" 0
 expect_eq "other flows that moved" "$(diff "$WORK/before" "$WORK/first" | grep '^<' | grep -vc real2 || true)" 0
 
-# Another seed in one of them is seen before any flow has suffered from it.
+# A different seed in one of them shows before it affects a flow.
 configure_both 1 2 3
 sed -i 's/known to both directors/known to this one/' "$WORK/other.toml"
 reload_both

@@ -1,5 +1,6 @@
-# UDP in fragments: all of a datagram reach the real server of its flow, in any order; what overlaps, is too small or too much is
-# refused and counted; a flood of fragments without a first one takes no more memory than its bound, and no good traffic's place.
+# Fragmented UDP: all fragments of a datagram reach the real server of its flow, in any order;
+# overlapping, too small and too many fragments are refused and counted; a flood of fragments
+# without a first one uses no more memory than its bound, and displaces no good traffic.
 # first: in one mix it waits 30 seconds for what is held to expire
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
@@ -21,13 +22,13 @@ for name in "${REALS[@]}"; do spawn "vt-$name" "$name-digest" python3 "$here/tra
 for name in "${REALS[@]}"; do wait_for "$name's digest server" log_has "$name-digest" '^ready'; done
 start_director rr 1 1 1
 
-# What the client's kernel cuts: 4,000 bytes, and the longest datagram of either family.
+# Fragmented by the client's kernel: 4,000 bytes, and the longest datagram of either family.
 answers=$(fragments kernel "$VIP" 9000 12 5 4000)
 for name in "${REALS[@]}"; do expect_eq "flows answered by $name" "$(share "$answers" "$name")" 4; done
 fragments kernel "$VIP" 9000 1 2 65507 >/dev/null
 expect_eq "connections" "$(connections_given)" 13
 
-# By hand, in orders of which most have fragments ahead of the first one.
+# Fragmented by hand; in most orders fragments arrive before the first one.
 answers=$(fragments by-hand "$CLIENT" "$VIP" 9000 6 1)
 expect_eq "flows cut by hand that were answered" "$(awk '{ sum += $1 } END { print sum }' <<<"$answers")" 6
 expect_between "duplicates" "$(dropped fragment_duplicate)" 1 100
@@ -42,10 +43,10 @@ expect_eq "dropped as overlaps" "$(dropped fragment_overlap)" $((20 * 6))
 expect_eq "dropped as too many" "$(dropped fragment_limit)" $((20 * 200))
 expect_eq "dropped as malformed" "$(($(dropped malformed) - malformed))" $((20 * 2))
 expect_eq "fragments of pings" "$(dropped fragment)" $((20 * 3))
-# Duplicates of datagrams that were complete before are still held.
+# Duplicates of datagrams that were already complete are still held.
 expect_accounted
 
-# A flood, and good traffic beside it: cut by hand, so that it needs a place too.
+# A flood, with good traffic beside it, fragmented by hand so that it needs an entry too.
 grown=$(memory) before=$(dropped fragment_limit)
 spawn vt-client flood python3 "$here/traffic/fragments.py" lone "${STRANGERS[$INNER]}" "$VIP" 9000
 wait_for "fragments that give way to newer ones" is_flooded
@@ -60,7 +61,7 @@ expect_between "bytes held" "$(stat fragments.held_bytes)" 500000 $HELD_MOST
 expect_between "KiB that the director has grown" $(($(memory) - grown)) -1000 8192
 expect_accounted
 
-# Time takes the rest, in an idle director too.
+# The rest expires, in an idle director too.
 if [[ $MIX == 4in6 ]]; then
     WAIT=60
     wait_for "held fragments to be forgotten" is_forgotten

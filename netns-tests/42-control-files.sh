@@ -1,5 +1,6 @@
-# Files beside the control socket that another user can have made are neither believed nor followed, by the director, the real
-# server and `vstun cleanup`; a configuration that is not a file is refused and keeps nobody waiting.
+# Files of the control socket that another user may have made are neither trusted nor followed, by
+# the director, the real server and `vstun cleanup`; a configuration that is not a file is refused
+# without waiting for it.
 #
 # Nothing is sent, and the files are of either family.
 # mixes: 4in4
@@ -12,7 +13,7 @@ touch "$WORK/own"
 chown 4242 "$WORK/own" 2>/dev/null || skip "skipped: needs root"
 
 start_director wrr 1
-# Made by a director, so that only its owner makes it wrong.
+# Made by a director, so that only its owner is wrong.
 sed 's|"steps": \[|&{"write":{"sysctl":"net/ipv4/conf/lo/forwarding","from":"1","to":"1"}},|' \
     "$CONTROL/director.sock.state" >"$WORK/evil"
 rm "$WORK/director.toml"
@@ -24,7 +25,7 @@ stop director
 expect_eq "exit code after a FIFO" "$CODE" 0
 rm "$WORK/director.toml"
 
-# Everybody may write there, as to /tmp, and another user was first.
+# All users may write there, as to /tmp, and another user came first.
 CONTROL=$WORK/sticky
 mkdir -m 1777 "$CONTROL"
 for name in director real1; do

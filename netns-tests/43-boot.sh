@@ -1,5 +1,5 @@
-# As under systemd: with the units' capabilities `control_group` works, and a start before the uplink has its address waits
-# and says so, until it has one or a signal comes.
+# As under systemd: with the units' capabilities `control_group` works, and a start before the
+# uplink has its address waits and logs that, until the address is there or a signal comes.
 #
 # mixes: 4in4
 source "$(dirname "$0")/lib.sh"

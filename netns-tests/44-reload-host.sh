@@ -1,5 +1,5 @@
-# A reload plans the host again: the TUN's MTU follows the paths to the real servers, and what is wrong with the host already
-# is said and keeps nothing else from being changed.
+# A reload plans the host again: the TUN's MTU follows the paths to the real servers, and existing
+# problems of the host are reported and do not block other changes.
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
 source "$here/daemons.sh"

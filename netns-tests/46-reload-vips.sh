@@ -1,5 +1,6 @@
-# Virtual IPs come and go with a reload, of a service that is there and of a new one, while another one's traffic goes on.
-# What keeps one from being taken over changes nothing: another host that has it, or a step that the host refuses.
+# A reload adds and removes virtual IPs, of an existing and of a new service, while another virtual
+# IP's traffic goes on. If one cannot be taken over, because another host has it or the host refuses
+# a step, the reload changes nothing.
 # mixes: 4in4 6in4 4in6
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
@@ -22,7 +23,7 @@ UNDER=()
 spawn vt-director events "$VSTUN_BIN/vstun" --socket "$CONTROL/director.sock" events
 wait_for "a listener" log_has events 'Ctrl-C'
 host_state vt-director >"$WORK/before"
-# Ten requests a second by one connection, of which none may fail.
+# Ten requests a second on one connection; none of them may fail.
 spawn vt-client load curl -sS --fail-early --max-time 60 --rate 10/s "$(url "/?[1-100000]")"
 wait_for "traffic" log_has load real1
 
@@ -30,7 +31,7 @@ listed() { number director list '[.vips[].address] | join(" ")'; }
 announces() { at vt-director ip -"$version" neigh show proxy | grep -q "$1 dev eth0"; } # ADDRESS
 served_at() { VIP=$1 fetch 4 | awk '{ n += $1 } END { print n + 0 }'; }                  # ADDRESS
 
-# One more for a service, and one of a new service, after a plan that says so.
+# A virtual IP is added to a service, and one of a new service, after a plan that shows them.
 SERVED=("$first" "$new")
 configure "$WORK/director.toml" rr 1
 code=0
@@ -45,7 +46,7 @@ expect_log director "announcing $new on eth0"
 expect_eq "requests served at the new one" "$(served_at "$new")" 4
 wait_for "an event of it" log_has events "\"add_vip\",.*$new"
 
-# It goes, and with it all that was made for it.
+# It is removed, with everything that was set up for it.
 SERVED=("$first")
 configure "$WORK/director.toml" rr 1
 ask director reload
@@ -78,7 +79,7 @@ grep -q "$other" "$WORK/refused" || fail "refused without a word of $other: $(ca
 expect_eq "virtual IPs" "$(listed)" "$first"
 expect_host_state "after the conflict" vt-director "$WORK/before"
 
-# The host refuses a step of it: with the uplink that it needs a setting cannot be written.
+# The host refuses a step: the required uplink has a setting that cannot be written.
 SERVED=("$first" "$new")
 DIRECTOR_KEYS='uplinks = ["eth0", "eth1"]'
 configure "$WORK/director.toml" rr 1

@@ -1,6 +1,6 @@
 # An idle director sleeps: nothing wakes its packet thread (the control thread looks at the host every few seconds), and a table for a million connections takes no memory while it is empty.
 #
-# Nothing is sent, so a family shows by the host's set-up alone: all of one, and all of the other.
+# Nothing is sent, so a family affects the host's set-up only: all of one, and all of the other.
 # first: eight quiet seconds
 # mixes: 4in4 6in6
 source "$(dirname "$0")/lib.sh"
@@ -13,14 +13,14 @@ make_topology
 DIRECTOR_KEYS='max_connections = 1_000_000'
 start_real real1
 start_director wlc 1
-# Of the packet thread, which is the one that is called so.
+# The wake-ups of the packet thread, found by its name.
 wakeups() { cat /proc/"${PID[$1]}"/task/*/stat | sed -n 's/ (packets) .*//p' | xargs -I{} awk '{ print $3 }' "/proc/${PID[$1]}/task/{}/schedstat"; } # NAME
 expect_eq "the table's capacity" "$(number director list .connections.capacity)" 1000000
 WAIT=30
 for name in director real1; do
     expect_between "resident memory of $name in kB" "$(resident "$name")" 100 30000
     wait_for "a second without a wake-up of $name" quiet_second "$name"
-    # From now on it stays quiet.
+    # From now on it stays idle.
     before=$(wakeups "$name")
     for _ in 1 2 3; do quiet_second "$name" || true; done
     expect_between "wake-ups of $name in three seconds" $(($(wakeups "$name") - before)) 0 1

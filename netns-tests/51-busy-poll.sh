@@ -1,10 +1,11 @@
-# Busy polling: while packets come the loops do not sleep, and a second after the last one they do.
+# Busy polling: while packets arrive the loops do not sleep, and a second after the last one they
+# do.
 # mixes: 4in4 6in6
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
 source "$here/daemons.sh"
 
-# Of all its threads, from the scheduler's own count.
+# The sum over all its threads, from the scheduler's own count.
 milliseconds() { awk '{ n += $1 } END { print int(n / 1000000) }' /proc/"${PID[$1]}"/task/*/schedstat; } # NAME
 
 make_topology
@@ -19,7 +20,7 @@ spent=$(milliseconds real1)
 expect_eq "requests answered" "$(fetch 60 | awk '{ n += $1 } END { print n }')" 60
 # Each request is some five packets, with a pause before each.
 expect_between "times that the director slept" $(($(number director stats .wakeups) - slept)) 0 30
-# It goes on for a second; a loop that slept would take some milliseconds for all of them.
+# It polls for a second; a loop that slept would take some milliseconds for all of them.
 looked() { (($(milliseconds real1) - spent >= 500)); }
 wait_for "half a second of looking at real1" looked
 WAIT=30

@@ -1,5 +1,6 @@
-# Where the real server's NIC does not merge, the segments of one stream that come at once are put together to one frame for
-# the TUN: an upload arrives whole, UDP keeps its datagrams, and a wrong checksum stays one for the kernel to find.
+# If the real server's NIC does not merge, simultaneous segments of one stream are merged into one
+# frame for the TUN: an upload arrives whole, UDP keeps its datagrams, and the kernel still finds a
+# wrong checksum.
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
 source "$here/daemons.sh"
@@ -15,7 +16,7 @@ upload() { # HOW
 tcp_wrong() { at vt-real1 cat /proc/net/snmp | awk '/^Tcp:/ && $2 ~ /^[0-9]/ { print $NF }'; }
 delivered_all() { (($(number real1 stats .delivered) >= $1)); }
 
-# Segments and datagrams in turn, all of which the daemon finds when it goes on: one batch.
+# Alternating segments and datagrams, all of which the daemon finds when it continues: one batch.
 in_one_batch() { # COUNT [WRONG]
     local before
     before=$(number real1 stats .delivered)
@@ -50,7 +51,7 @@ answered() { (($(answers) >= 8 + 1)); }
 wait_for "eight answers from the echo server and a reset" answered
 expect_eq "answers to eight datagrams and a frame" "$(answers)" 9
 
-# Its neighbours are merged, it is not.
+# Its neighbours are merged, this segment is not.
 in_one_batch 8 3
 expect_eq "segments coalesced around a wrong one" "$(number real1 stats .coalesced_packets)" $((packets + 8 + 7))
 wrong_seen() { [[ $(tcp_wrong) == 1 ]]; }

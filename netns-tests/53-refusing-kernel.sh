@@ -1,5 +1,5 @@
-# Kernels that refuse offload to a director: no virtio-net header, no TUN with one, no offloads. Traffic goes on; the
-# director says so once and counts it.
+# Kernels that refuse offload to a director: no virtio-net header, no TUN with one, no offloads.
+# Traffic goes on; the director logs and counts that once.
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
 source "$here/daemons.sh"
@@ -10,7 +10,7 @@ start_web real1
 gro vt-director eth0 on
 head -c 3000000 /dev/urandom >"$WORK/files/random"
 
-# As a control: with nothing refused there is no warning, and there are super-frames.
+# As a control: without a refusal there is no warning, and there are super-frames.
 start_real real1
 start_director rr 1
 both_ways "nothing refused"

@@ -1,5 +1,6 @@
-# Routes to the real servers by way of themselves: traffic goes as without, and in the end they are gone; after a kill they
-# are left and the next start or `vstun cleanup` has them.
+# Routes to the real servers with themselves as gateway: traffic flows as without, and at the end
+# they are removed; after a kill they stay, and the next start takes them over or `vstun cleanup`
+# removes them.
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
 source "$here/daemons.sh"
@@ -7,7 +8,7 @@ source "$here/host_state.sh"
 
 DIRECTOR_KEYS='neighbour_routes = true'
 
-# Real servers that a packet of the director's reaches by way of themselves.
+# The real servers that the director reaches with themselves as gateway.
 neighbours() {
     local name address
     for name in "${REALS[@]}"; do
@@ -41,7 +42,7 @@ in_between() { # ADDRESS: the router is
 spawn vt-director churn bash -c "$(declare -f churn pause); WORK='$WORK' churn"
 wait_for "the churn" eval 'at vt-director ip route show 203.0.113.0/24 | grep -q eth0'
 ip -n vt-director route add "${ADDRESS[real1]}" via "${LAN_ROUTERS[$OUTER]}" dev eth1 metric 500
-in_between "${ADDRESS[real1]}" || fail "ours comes before somebody else's route"
+in_between "${ADDRESS[real1]}" || fail "ours takes precedence over another program's route"
 wait_for "ours to be gone" eval '(($(at vt-director ip -o route show proto 176 | grep -c "^${ADDRESS[real1]} ") == 0))'
 ip -n vt-director route del "${ADDRESS[real1]}" metric 500
 wait_for "ours to be back" eval '(($(neighbours) == 3))'
@@ -66,7 +67,7 @@ expect_eq "the churn's exit code" "$CODE" 0
 ip -n vt-director route flush 203.0.113.0/24
 expect_eq "requests served" "$(fetch 20 | awk '{ n += $1 } END { print n }')" 20
 
-# One less, by a reload.
+# A reload removes one real server.
 configure "$WORK/director.toml" rr 1 1
 ask director reload
 expect_eq "after one is removed" "$(neighbours)" 2
@@ -79,6 +80,6 @@ start_director rr 1 1 1
 stop director KILL
 expect_eq "left by a kill" "$(neighbours)" 3
 at vt-director "$VSTUN_BIN/vstun" --socket "$CONTROL/director.sock" cleanup >"$WORK/cleanup.log"
-grep -q 'by way of itself dev eth1: undone' "$WORK/cleanup.log" || fail "cleanup says nothing of it: $(<"$WORK/cleanup.log")"
+grep -q 'by way of itself dev eth1: undone' "$WORK/cleanup.log" || fail "cleanup does not report it: $(<"$WORK/cleanup.log")"
 expect_host_state "after cleanup" vt-director "$WORK/director.before"
 expect_direct_replies 100

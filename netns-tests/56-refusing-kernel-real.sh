@@ -1,5 +1,6 @@
-# Kernels that refuse offload to a real server: no virtio-net header, no TUN with one, no offloads, no super-frames. Traffic
-# goes on; the real server says so once and counts it, and what is refused again and again is offered no more.
+# Kernels that refuse offload to a real server: no virtio-net header, no TUN with one, no offloads,
+# no super-frames. Traffic goes on; the real server logs and counts that once, and stops offering
+# what is refused repeatedly.
 # first: five ways to refuse
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
@@ -22,7 +23,7 @@ for what in header device offload; do
     stop real1
 done
 
-# What the daemon has put together, then what the NIC has.
+# Frames merged by the daemon, then by the NIC.
 for merging in off on; do
     gro vt-real1 eth0 "$merging"
     refusing frame

@@ -1,5 +1,6 @@
-# Persistence: a client's connections go to one real server over two ports and both transports, also after all of them
-# have ended. Another client has its own. Weight 0 keeps the client or moves it, as the service says.
+# Persistence: a client's connections go to one real server over two ports and both transports, also
+# after all of them have ended. Another client has its own. With weight 0 the client stays or moves,
+# by the service's policy.
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
 source "$here/daemons.sh"
@@ -8,7 +9,7 @@ DIRECTOR_KEYS='timeouts = { tcp_fin_wait = "1s", tcp_time_wait = "1s", udp = "1s
 SERVICE_KEYS='persistence = "6m"'
 make_topology
 declare -A SECOND=([4]=198.51.100.11 [6]=2001:db8:c::11)
-# Deprecated: nobody uses it who is not told to.
+# Deprecated, so that programs use it only on request.
 ip -n vt-client address add "$(in_subnet "${SECOND[$INNER]}")" dev eth0 preferred_lft 0
 start_web "${REALS[@]}"
 start_real "${REALS[@]}"

@@ -1,5 +1,5 @@
-# One-packet scheduling: one client's datagrams from one port go to all real servers by their weights, and nothing is
-# remembered.
+# One-packet scheduling: one client's datagrams from one port go to all real servers by their
+# weights, without connection entries.
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
 source "$here/daemons.sh"

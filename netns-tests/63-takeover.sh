@@ -1,5 +1,6 @@
-# Two directors with one configuration and Maglev hashing: the router's route to the VIP moves from one to the other and
-# back under traffic, and none of 2,000 open connections breaks, although each director knows only what came to it.
+# Two directors with one configuration and Maglev hashing: the router's route to the VIP moves from
+# one to the other and back under traffic. None of 2,000 open connections breaks, although each
+# director knows only its own.
 # first: 2,000 connections in turns
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
@@ -37,7 +38,7 @@ expect_eq "of them active" "$(number other list '[.services[].reals[].active] | 
 route_to "${UPLINK_DIRECTORS[$INNER]}"
 more_turns "by the first again"
 
-# A restart forgets everything.
+# A restarted director has no entries.
 stop director
 start_director mh 2 3 3
 more_turns "by the first, started anew"

@@ -1,6 +1,7 @@
-# Two directors for one VIP, told by hooks which of them announces it, as keepalived would do: `announce` answers for the
-# VIP at once and tells the neighbours, without a probe for the other director; `withdraw` takes that back, with the route
-# for routing daemons, and goes on forwarding what still arrives. All requests are served on the way there and back.
+# Two directors for one VIP; hooks tell which of them announces it, as keepalived would: `announce`
+# answers for the VIP at once and tells the neighbours, without a probe for the other director;
+# `withdraw` undoes that, with the route for routing daemons, and still forwards packets that
+# arrive. All requests are served during the moves.
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
 source "$here/daemons.sh"
@@ -30,7 +31,7 @@ for round in "director other" "other director" "director other"; do
     (($(read_by "$to") > before)) || fail "$to has read no packet"
 done
 
-# A neighbour that has not heard of it: the director that was withdrawn still forwards.
+# A neighbour with the old hardware address: the director that was withdrawn still forwards.
 before=$(read_by director)
 ip -n vt-router neigh replace "$VIP" lladdr "$(mac director)" dev uplink nud permanent
 expect_eq "requests served by the withdrawn director" "$(fetch 20 | awk '{ n += $1 } END { print n }')" 20

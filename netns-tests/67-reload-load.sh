@@ -1,5 +1,6 @@
-# Fifty reloads with changing servers, weights and schedulers under 1,000 keep-alive connections that ask all the time: none
-# is broken, and each stays with the server that it began with. `vstun plan` says beforehand what the last one does.
+# Fifty reloads with changing servers, weights and schedulers under 1,000 busy keep-alive
+# connections: none is broken, and each stays with its first server. `vstun plan` shows the last
+# one's changes beforehand.
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
 source "$here/daemons.sh"
@@ -19,7 +20,8 @@ expect_eq "connections that the director knows" "$(number director list .connect
 
 schedulers=(rr wrr lc wlc)
 for n in $(seq 50); do
-    # Servers come and go, and one that went comes back to its connections; now and then nobody takes new ones.
+    # Servers are removed and added; one that is added again has its connections; now and then no
+    # server takes new ones.
     case $((n % 4)) in
         0) weights=("$((n % 7))" 0 "$((n % 5))") ;;
         1) weights=("$((n % 3 + 1))") ;;
@@ -56,7 +58,7 @@ requests=$(sed -n 's/^requests //p' "$WORK/load.log")
 ((requests >= 2 * CONNECTIONS)) || fail "only $requests requests"
 expect_accounted
 
-# A plan is refused for a fault that the file brings: the director's own address as a real server.
+# A plan is refused for a fault of the file: the director's own address as a real server.
 sed "s/^address = .*${ADDRESS[real1]}.*/address = \"$DIRECTOR\"/" "$WORK/director.toml" >"$WORK/own.toml"
 expect_fails "a plan with the director as a real server" ask director plan "$WORK/own.toml" 2>"$WORK/faults"
 grep -q "$DIRECTOR" "$WORK/faults" || fail "the host's fault: $(cat "$WORK/faults")"

@@ -1,5 +1,6 @@
-# Two directors with one configuration and Maglev hashing, told by hooks who is to have the VIP: it moves back and forth, as
-# after keepalived's elections, while 600 open connections send requests all the time, and none of them breaks.
+# Two directors with one configuration and Maglev hashing; hooks tell which one has the VIP: it
+# moves back and forth, as after keepalived's elections, while 600 open connections send requests
+# all the time, and none of them breaks.
 # first: 600 connections in turns, and seven moves
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
@@ -44,11 +45,11 @@ for round in "director other" "other director" "director other" "other director"
     before=$(tunnelled "$to")
     move "$from" "$to"
     still=$(tunnelled "$from")
-    # The turn that is under way, and a whole one.
+    # The current round, and a whole one.
     seen=$(turns)
     wait_for "a turn of all connections by $to" turn_after "$((seen + 1))"
     more=$(($(tunnelled "$to") - before))
-    # A request is at least a packet with it and an acknowledgement of its answer, or the two in one.
+    # A request is at least one packet with it and an acknowledgement of its answer, or both in one.
     ((more >= connections)) || fail "$to has tunnelled $more packets of $connections connections"
     expect_between "packets of $from after its withdrawal, while $to tunnelled $more" "$(($(tunnelled "$from") - still))" 0 "$((more / 10))"
     carried=$((carried + more))
@@ -57,7 +58,7 @@ say "carried across the moves: $carried packets"
 expect_eq "connections that the second director has adopted" "$(number other list .connections.current)" "$connections"
 expect_eq "of them active" "$(number other list '[.services[].reals[].active] | add')" "$connections"
 
-# Quick moves, one after the other, in the middle of a turn each.
+# Quick moves, one after the other, each in the middle of a round.
 for round in "director other" "other director" "director other"; do
     read -r from to <<<"$round"
     move "$from" "$to"

@@ -1,7 +1,7 @@
-# existing = "reset", for a real server that is disabled and for one that is down, as their clients see it: with the next
-# packet a reset from the VIP that they take, whose sequence number is the one that they expect; a port used again and
-# datagrams go elsewhere at once. One that is disabled lives and hears of it through the tunnel; to one that is down nothing
-# is sent any more.
+# existing = "reset", for a disabled real server and for one that is down, as seen by their clients:
+# the next packet gets a reset from the VIP with the expected sequence number, which the client
+# accepts; a reused port and datagrams go to another server at once. A disabled server is alive and
+# gets resets through the tunnel; nothing is sent to one that is down.
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
 source "$here/daemons.sh"
@@ -12,7 +12,8 @@ no_socket() { [[ $(sockets "$1") == 0 ]]; } # NAME
 tunnelled_to() { number "$1" stats .read; } # REAL
 lines() { grep -c "$2" "$WORK/$1.log" || true; } # NAME PATTERN
 
-# Keep-alive connections, datagrams, and connections whose ports will be used again: four, three and two of each server.
+# Keep-alive connections, datagrams, and connections whose ports will be reused: four, three and two
+# of each server.
 open_flows() { # ROUND
     mkfifo "$WORK/steps$1" "$WORK/held$1" "$WORK/again$1"
     spawn vt-client steps sh -c "exec python3 '$here/traffic/steps.py' $VIP 80 12 <'$WORK/steps$1'"
@@ -26,13 +27,13 @@ open_flows() { # ROUND
     wait_for "6 more connections" log_has again '^open'
 }
 
-# What each kind of flow meets when its real server has gone.
+# The fate of each sort of flow when its real server is out of service.
 expect_leaves() { # NAME
     local said
     expect_eq "connections from ports to be used again" "$(lines again " $1\$")" 2
     echo >&"$again"
     wait_for "the ports used again" more_than again '^open' 1
-    # Those before, and none besides.
+    # Those from before, and no others.
     expect_eq "connections to $1 from the same ports, of both times" "$(lines again " $1\$")" 2
     echo >&"$held"
     exit_code held
@@ -102,7 +103,7 @@ close_flows
 expect_direct_replies 100
 expect_accounted
 
-# --- up again, by the operator's word, until the file says something else ---
+# --- up again, by the operator, until the file changes ---
 
 ask director enable "${ADDRESS[real1]}"
 expect_eq "state of real1, which was enabled" "$(real_field real1 state)" up

@@ -1,5 +1,5 @@
-# A flood of ten times as many SYNs as the table holds, of as many sources: a thousand open connections live on, new clients
-# are served meanwhile, and afterwards all is as before.
+# A flood of ten times as many SYNs as the table has entries, from as many sources: a thousand open
+# connections live on, new clients are served meanwhile, and afterwards everything is as before.
 # first: a flood is over ten to twenty seconds after its last packet
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
@@ -14,7 +14,7 @@ flood_field() { number director list ".services[0].flood.$1"; } # FIELD
 in_flood_mode() { [[ $(flood_field active) == "$1" ]]; } # true|false
 
 make_topology
-# What the real servers answer to nobody is lost, and no router complains of it.
+# The real servers' answers to forged sources are lost, and routers send no errors about them.
 ip -n vt-router route add blackhole "${FORGED[$INNER]}"
 start_web "${REALS[@]}"
 start_real "${REALS[@]}"
@@ -38,7 +38,8 @@ expect_log director 'service web: flood mode:'
 
 wait_for "the end of flood mode" in_flood_mode false
 expect_log director 'service web: flood mode is over'
-# The mode lasts ten seconds at least. A machine that sends slowly has several, one after the other.
+# The mode lasts at least ten seconds. A machine that sends slowly has several floods, one after the
+# other.
 floods=$(flood_field floods)
 expect_between "floods" "$floods" 1 $((1 + (SECONDS - began) / 10))
 all_events() { (($(wc -l <"$WORK/events.log") >= 2 * floods)); }

@@ -1,5 +1,5 @@
-# Who may read and who may change something at the control socket: its owner, its group and root may change,
-# everybody who can connect may read, and a crowd of strangers keeps nobody else out.
+# Access to the control socket: its owner, its group and root may make changes, every user who can
+# connect may read, and many readers do not keep others out.
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
 source "$here/daemons.sh"

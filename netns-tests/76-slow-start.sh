@@ -1,5 +1,5 @@
-# Slow start: a real server that comes back has a share that grows from almost nothing to its whole weight, and
-# keeps the connections that it has had.
+# Slow start: the share of a real server that returns grows from almost nothing to its whole weight,
+# and it keeps its connections.
 # first: a weight grows for eight seconds
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
@@ -19,7 +19,8 @@ given=$(real_field real3 connections)
 configure "$WORK/director.toml" rr 1 1
 ask director reload
 expect_between "connections of real3 before and now" "$(real_field real3 connections)" "$given" "$given"
-# Beside the whole of real2: at least what it had grown to before, at most what it has afterwards, give or take one.
+# Beside the whole weight of real2: at least its share before, at most its share afterwards, give or
+# take one.
 expect_grown() { # WHEN
     local before after
     before=$(effective_weight)

@@ -1,5 +1,5 @@
-# What `announce` and `withdraw` have set outlives what happens to the host: a link that flaps, a new interface, a reload.
-# The end of the director, and cleanup after a kill, undo it.
+# The effect of `announce` and `withdraw` survives changes of the host: a link that flaps, a new
+# interface, a reload. The end of the director, and cleanup after a kill, undo it.
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
 source "$here/daemons.sh"
@@ -11,7 +11,7 @@ ask director announce "$VIP"
 expect_eq "requests served by the first" "$(fetch 20 | awk '{ n += $1 } END { print n }')" 20
 move director other
 
-# None of this announces the VIP at the director that was not told to.
+# None of this makes the director that should not announce the VIP announce it.
 ip -n vt-director link set dev eth0 down
 ip -n vt-director link add eth9 type veth peer name eth8
 ip -n vt-director link set dev eth0 up

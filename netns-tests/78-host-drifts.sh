@@ -1,5 +1,6 @@
-# Somebody changes the host under a running director and a running real server: what is gone is put back, said in the log, as
-# an event and in the list. What cannot be put back is named for as long as it lasts, and said again when it comes back.
+# Other programs change the host under a running director and a running real server: missing steps
+# are restored, which the log, an event and the list report. A step that cannot be restored is
+# reported while that lasts, and again when it recurs.
 # mixes: 4in4 6in6
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
@@ -25,7 +26,7 @@ at vt-director sysctl -qw net.ipv$version.conf.eth0.forwarding=0
 forwards() { [[ $(at vt-director sysctl -n net.ipv$version.conf.eth0.forwarding) == 1 ]]; }
 wait_for "forwarding again" forwards
 
-# Packets for the VIP are led past the TUN: said while it lasts, each time.
+# Packets for the VIP bypass the TUN: reported while it lasts, each time.
 for time in first second; do
     at vt-director ip -"$version" rule add iif eth0 prohibit pref 10
     wait_for "the $time loss of the capture in the list" is_wrong capture 1

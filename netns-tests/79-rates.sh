@@ -1,4 +1,4 @@
-# `list --rate --watch`: what comes in each interval adds up to what came, and Ctrl-C ends it as if all was done.
+# `list --rate --watch`: the intervals' rates add up to the total, and Ctrl-C ends it successfully.
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
 source "$here/daemons.sh"
@@ -8,7 +8,7 @@ start_web real1 real2
 start_real real1 real2
 start_director rr 1 1
 spawn vt-director watch "$VSTUN_BIN/vstun" --socket "$CONTROL/director.sock" list --rate --watch 200ms --json
-# The first of them is of what came after the list before it.
+# The first rates are measured since the list before it.
 wait_for "the first rates" test -s "$WORK/watch.log"
 fetch 40 >/dev/null
 

@@ -11,7 +11,7 @@ why_has() { real_field "$1" why | grep -qF -- "$2"; }           # NAME TEXT
 
 probed() { [[ $(number director checks '[.checks[] | select(.runs > 1)] | length') == 3 ]]; }
 
-# Waits for the state, and for what it is said to come of.
+# Waits for the state, and for its reason.
 becomes() { # NAME STATE WHY
     wait_for "$1 to be $2" is "$1" "$2"
     why_has "$1" "$3" || fail "$1 is $2 because: $(real_field "$1" why), expected $3"
@@ -46,7 +46,8 @@ grep -qE "passed over +${ADDRESS[real2]}: http check failed [0-9]+ s ago: connec
 start_web real2
 becomes real2 up "all checks pass"
 
-# A tunnel daemon that runs, and a virtual IP that is not there: a check of the real server's own address would not see it.
+# The tunnel daemon runs without the virtual IP: a check of the real server's own address would not
+# notice.
 stop real3
 SERVED=("${OUTSIDE_VIPS[$(family "$VIP")]}")
 start_real real3
@@ -62,7 +63,7 @@ start_real real1
 becomes real1 up "all checks pass"
 expect_log director 'real1|health up → down, http check failed'
 
-# Without checks there is silence, in which every packet can be accounted for.
+# Without checks there are no other packets, so that all can be accounted for.
 SERVICE_KEYS=
 configure "$WORK/director.toml" rr 1 1 1
 ask director reload >/dev/null

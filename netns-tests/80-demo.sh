@@ -1,4 +1,5 @@
-# `vstun demo` ends well and says who served how much. Ctrl-C in its middle ends it, and nothing of it is left.
+# `vstun demo` ends successfully and prints each server's share. Ctrl-C in its middle ends it, and
+# it leaves nothing behind.
 # mixes: dual
 source "$(dirname "$0")/lib.sh"
 

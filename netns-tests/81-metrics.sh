@@ -1,5 +1,5 @@
-# What HTTP shows agrees with the control socket: metrics in both formats, which promtool and a Prometheus server take, JSON,
-# health and readiness. The alert rules pass their cases.
+# HTTP agrees with the control socket: metrics in both formats, which promtool and a Prometheus
+# server accept, JSON, health and readiness. The alert rules pass their cases.
 # mixes: 6in4
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
@@ -11,7 +11,7 @@ status() { get "$1" -o /dev/null -w '%{http_code}' "${@:2}"; }                  
 of_real() { at vt-real1 curl -sS --max-time 20 --unix-socket "$CONTROL/real1-http.sock" "http://localhost$1" "${@:2}"; } # PATH CURL-FLAG...
 value() { get /metrics | awk -v series="$1" 'index($0, series " ") == 1 { print $NF }'; } # SERIES
 
-# Everything that a Prometheus server of this configuration has scraped, as it answers a query.
+# Everything that a Prometheus server of this configuration has scraped, as the answer to a query.
 query() { # QUERY
     at vt-director curl -sS --max-time 20 --get --data-urlencode "query=$1" http://127.0.0.1:9190/api/v1/query |
         jq -r '.data.result[0].value[1] // empty'

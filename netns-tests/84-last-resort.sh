@@ -1,5 +1,6 @@
-# A service's `fallback_real`: the page that says sorry. It has no connection while any other real server can take one, all new ones
-# while none can, and keeps those it has when the others are back.
+# A service's `fallback_real`: a server with an error page. It gets no connection while any other
+# real server takes one, all new ones while none does, and keeps its connections when the others are
+# back.
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
 source "$here/daemons.sh"

@@ -30,7 +30,7 @@ LISTENS="80/tcp"
 SERVICE_KEYS="quorum = 2
 $CHECK"
 start_director rr 1 1
-# Another service of the same virtual IP, of which real2 alone is enough.
+# Another service of the same virtual IP; real2 alone is its quorum.
 cat >>"$WORK/director.toml" <<TOML
 [[service]]
 name = "other"
@@ -58,7 +58,7 @@ wait_for "the virtual IP to be announced" is_announced true
 wait_for "the virtual IP on the host" is_on_the_host
 expect_eq "requests served of 10" "$(share "$(fetch 10)" real2)" 10
 
-# The operator's word stays.
+# The operator's withdrawal stays.
 ask director withdraw "$VIP"
 stop real2-web KILL
 wait_for "the other service without its quorum" quorum_is other false
@@ -67,7 +67,7 @@ wait_for "web with its quorum" quorum_is web true
 wait_for "the other service with its quorum" quorum_is other true
 is_announced false || fail "the operator has withdrawn it"
 is_off_the_host || fail "the operator has withdrawn it"
-# And an operator who wants it announced waits for the quorum.
+# An operator who announces it has to wait for the quorum.
 stop real1-web KILL
 stop real2-web KILL
 wait_for "the other service without its quorum" quorum_is other false

@@ -41,7 +41,7 @@ expect_eq "what was told, in order" "$(told | cut -d'|' -f1,4,5 | tr '\n' ' ')" 
 start_web real1
 wait_for "the return to be told" has_told "announced||$VIP|false|true|a service of it has its quorum|health|0|"
 
-# One that hangs holds nobody up but those behind it, and those not for long.
+# A hook that hangs delays only the changes behind it, and only for its time limit.
 ask director disable "${ADDRESS[real1]}"
 ask director enable "${ADDRESS[real1]}"
 expect_eq "requests served meanwhile" "$(fetch 10 | wc -l)" 1

@@ -3,7 +3,7 @@ source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
 source "$here/daemons.sh"
 
-# Their real servers' FINs are not seen: the entries live on for so long after the clients' own.
+# Their real servers' FINs are not seen: the entries live on for this long after the clients' own.
 DIRECTOR_KEYS='timeouts = { tcp_fin_wait = "1s" }'
 make_topology
 start_web real1 real2
@@ -28,7 +28,7 @@ exit_code drain
 expect_eq "the exit code when the time is up" "$CODE" 4
 expect_log drain "3 connections left; it goes on draining"
 drain "${ADDRESS[real1]}" --wait --timeout 10m
-# It has been told, and waits.
+# The client has the answer, and waits.
 is_draining() { log_has drain "draining|nothing has changed"; }
 wait_for "the order" is_draining
 release open 6

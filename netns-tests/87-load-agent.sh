@@ -60,7 +60,7 @@ if command -v haproxy >/dev/null; then
     expect_between "HAProxy's weight for it" "$(haproxy_says weight)" 1 100
 fi
 
-# Its owner's word, at the real server itself.
+# Its owner's setting, at the real server itself.
 ask real1 drain
 wait_for "the agent to say drain" says "drain*"
 [[ ! ${PID[haproxy]:-} ]] || wait_for "HAProxy to drain it" haproxy_has status "DRAIN*"

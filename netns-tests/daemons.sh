@@ -1,4 +1,4 @@
-# The programs under test on the topology, the servers behind them, and what they say of themselves. Sourced after
+# The programs under test on the topology, the servers behind them, and their figures. Sourced after
 # lib.sh and topology.sh.
 # shellcheck shell=bash
 
@@ -47,14 +47,14 @@ start_real() { # NAME...
     for name in "$@"; do wait_ready "$name"; done
 }
 
-# Another director beside the first, on a host that `make_other` has made, with the same configuration.
+# Another director beside the first, on a host created by `make_other`, with the same configuration.
 start_other() {
     sed "s|$CONTROL/director.sock|$CONTROL/other.sock|" "$WORK/director.toml" >"$WORK/other.toml"
     spawn vt-other other "$VSTUN_BIN/vstun-director" --config "$WORK/other.toml"
     wait_ready other
 }
 
-# Ready is said once, in the log; a daemon that ends instead fails at once.
+# A daemon logs once that it is ready; one that ends instead fails at once.
 wait_ready() { # NAME
     wait_for "$1 to be ready" ready_or_ended "$1"
     log_has "$1" '\bready\b' || fail "$1 ended before it was ready"
@@ -65,7 +65,7 @@ ready_or_ended() { log_has "$1" '\bready\b' || has_ended "$1"; } # NAME
 # Times that any of its threads was put on a CPU, from the scheduler's own count.
 wakeups() { awk '{ n += $3 } END { print n }' /proc/"${PID[$1]}"/task/*/schedstat; } # NAME
 
-# A second in which nothing happens, if there is one: first, IPv6 set-up of fresh interfaces has to end.
+# A second without wake-ups, if there is one: the IPv6 set-up of fresh interfaces has to end first.
 quiet_second() { # NAME
     local before
     before=$(wakeups "$1")
@@ -88,10 +88,10 @@ listen_to_events() {
     changes=0
 }
 
-# What the host does by itself is asked for by nobody.
+# Changes by the host itself have no origin to compare.
 asked_for() { grep -v '"who":"host"' "$WORK/events.log" || true; }
 
-# One change was made, and is one event more. Seconds that pass meanwhile do not count.
+# One change was made, and caused one event. Elapsed seconds do not count.
 changed() { # VERB WHAT BEFORE AFTER
     changes=$((changes + 1))
     has_event() { (($(asked_for | wc -l) >= changes)); }
@@ -149,7 +149,7 @@ expect_accounted() {
     say "accounted for: $(cat "$WORK/accounts.log")"
 }
 
-# Traffic may go on meanwhile; what is lost never comes to agree.
+# Traffic may go on meanwhile; with a lost packet the numbers never agree.
 accounted_for() {
     local left counts
     left=$(counter vt-director sent sent)

@@ -1,8 +1,9 @@
-# What a daemon may have changed on its host, as text to compare. Sourced after lib.sh.
+# Everything that a daemon may change on its host, as text to compare. Sourced after lib.sh.
 # shellcheck shell=bash
 
-# Everything that design and documentation promise to leave as it was. What changes by itself is left out: a neighbour
-# table's random reachable time and its references, a counter behind a sysctl.
+# Everything that design and documentation promise to leave unchanged. Values that change by
+# themselves are left out: a neighbour table's random reachable time and its references, a counter
+# behind a sysctl.
 host_state() { # NAMESPACE
     echo "# addresses"
     at "$1" ip -d address

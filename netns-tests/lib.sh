@@ -1,9 +1,10 @@
-# What every test uses: namespaces, processes, waiting, counting, asserting. Sourced first by each NN-name.sh.
+# Shared by every test: namespaces, processes, waiting, counting, asserting. Sourced first by each
+# NN-name.sh.
 # shellcheck shell=bash
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
-# Never on the host itself: `run` makes the namespaces.
+# Never on the host itself: `run` creates the namespaces.
 if [[ ${VSTUN_NETNS:-} != private ]]; then
     VERBOSE=1 exec "$here/run" "$(basename "$0" .sh)${MIX:+@$MIX}"
 fi
@@ -33,10 +34,11 @@ at() { ip netns exec "$@"; } # NAMESPACE COMMAND...
 spawn() { # NAMESPACE NAME COMMAND...
     local namespace=$1 name=$2
     shift 2
-    # Emptied here, not by the background process: nobody may read a word of an earlier process of that name.
+    # Emptied here, not by the background process: a test must not read the output of an earlier
+    # process of that name.
     : >"$WORK/$name.log"
     (
-        # Or the reader of a pipe would not see its end while this process lives.
+        # Otherwise the reader of a pipe would not see its end while this process lives.
         for end in "${RELEASE[@]}"; do exec {end}>&-; done
         exec ip netns exec "$namespace" "$@" >>"$WORK/$name.log" 2>&1
     ) &
@@ -85,7 +87,8 @@ finish() { # EXIT-CODE
 
 # --- waiting -----------------------------------------------------------------------------------------------
 
-# Until COMMAND succeeds, up to $WAIT seconds. The pauses grow: each look costs CPU that other tests need.
+# Until COMMAND succeeds, up to $WAIT seconds. The pauses grow: each check costs CPU that other
+# tests need.
 wait_for() { # WHAT COMMAND...
     local what=$1 deadline=$((SECONDS + WAIT)) milliseconds=10 length
     shift
@@ -97,7 +100,7 @@ wait_for() { # WHAT COMMAND...
     done
 }
 
-# Without a process: nobody ever writes into this pipe.
+# Without a process: nothing is ever written into this pipe.
 pause() { # SECONDS
     [[ -p $WORK/never ]] || mkfifo "$WORK/never"
     read -r -t "$1" <>"$WORK/never" || true

@@ -1,5 +1,5 @@
-# The addresses of both families, which of them a test's mix uses, and the numbers and words that follow from it. Sourced
-# by topology.sh.
+# The addresses of both families, which of them a test's mix uses, and the dependent numbers and
+# words. Sourced by topology.sh.
 #
 # MIX is INNER`in`OUTER: 6in4 is IPv6 clients and an IPv6 VIP, and tunnels over IPv4 between the director and its real
 # servers. `dual` is both at once, for a test that sets what it needs itself; it begins as 4in4.

@@ -1,5 +1,5 @@
-# A kernel that refuses offload to one daemon, made by a seccomp filter, and what that daemon then says. Sourced after
-# daemons.sh.
+# A kernel that refuses offload to one daemon, by a seccomp filter, and the daemon's reaction.
+# Sourced after daemons.sh.
 # shellcheck shell=bash
 
 refusing() { UNDER=(python3 "$here/traffic/refusing.py" "$1"); }
@@ -13,7 +13,7 @@ both_ways() { # HOW
     expect_accounted
 }
 
-# The device was made without offload, after one warning.
+# The device was created without offload, after one warning.
 expect_without() { # DAEMON HOW
     expect_eq "$2, offload" "$(number "$1" stats .offload)" false
     expect_eq "$2, refusals counted" "$(number "$1" stats .offload_refused)" 1

@@ -11,10 +11,11 @@
 #                                                    ├─ eth0 10.0.0.12 2001:db8:a::12 vt-real2
 #                                                    └─ eth0 10.0.0.13 2001:db8:a::13 vt-real3
 #
-# Requests: client → cl → uplink → director → lan → real server. Replies: real server → lan → cl → client; the director's
-# counter `replies` says that none came its way. Every MTU is 1500. Devices are set as a wire is: nothing larger than the
-# MTU, checksums complete; a NIC's merging is switched on by `gro`. Reverse path filters are strict, as many hosts have them.
-# Which addresses a test uses is its mix's affair (mix.sh).
+# Requests: client → cl → uplink → director → lan → real server. Replies: real server → lan → cl →
+# client; the director's counter `replies` shows that none passed it. Every MTU is 1500. Devices
+# behave like a wire: nothing larger than the MTU, checksums complete; `gro` turns a NIC's merging
+# on. Reverse path filters are strict, as on many hosts. The mix decides which addresses a test uses
+# (mix.sh).
 # shellcheck shell=bash
 source "$here/mix.sh"
 
@@ -54,14 +55,14 @@ make_other() {
 make_host() { # NAMESPACE
     ip netns add "$1"
     ip -n "$1" link set dev lo up
-    # IPv6 addresses are there at once, not after seconds of duplicate detection.
+    # IPv6 addresses are usable at once, without seconds of duplicate address detection.
     at "$1" sysctl -qw net.ipv4.conf.all.rp_filter=1 net.ipv4.conf.default.rp_filter=1 \
         net.ipv6.conf.all.accept_dad=0 net.ipv6.conf.default.accept_dad=0
 }
 
 bridge() { # NAME ADDRESS...
     local address
-    # Without a querier on the link, snooping is a guess about who wants which multicast.
+    # Without a querier on the link, multicast snooping only guesses.
     ip -n vt-router link add "$1" type bridge mcast_snooping 0
     for address in "${@:2}"; do ip -n vt-router address add "$(in_subnet "$address")" dev "$1"; done
     ip -n vt-router link set dev "$1" up
@@ -79,17 +80,18 @@ wire() { # NAMESPACE DEVICE PORT BRIDGE ADDRESS...
     ip -n "$1" link set dev "$2" up
 }
 
-# A veth hands over what it is given: 64 KB frames and unfinished checksums. A wire does not.
+# A veth delivers frames unchanged: 64 KB frames and unfinished checksums. A wire does not.
 as_a_wire() { # NAMESPACE DEVICE
     at "$1" ethtool -K "$2" tx off tso off gso off gro off 2>/dev/null >&2
 }
 
-# What containers on one host see: nothing is cut to segments or summed up before the director has it.
+# As for containers on one host: nothing is segmented or checksummed before the director.
 as_containers() { # NAMESPACE DEVICE
     at "$1" ethtool -K "$2" tx on tso on gso on >/dev/null 2>&1
 }
 
-# A NIC's merging of segments (GRO) at a device. A veth polls once per packet unless it is told to wait a little.
+# Turns on a NIC's merging of segments (GRO) at a device. A veth polls once per packet unless it
+# waits a little.
 gro() { # NAMESPACE DEVICE on|off
     at "$1" ethtool -K "$2" gro "$3"
     [[ $3 == on ]] || return 0

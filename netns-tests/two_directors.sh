@@ -1,5 +1,5 @@
-# Two directors for one VIP, of which none announces it until it is told to, and two real servers behind them, for the
-# tests of `announce` and `withdraw`. Sourced after daemons.sh.
+# Two directors for one VIP, which announce it only on command, and two real servers behind them,
+# for the tests of `announce` and `withdraw`. Sourced after daemons.sh.
 # shellcheck shell=bash
 
 TABLE=4711

@@ -1,5 +1,5 @@
-//! What a change of the real servers does to flows that mh places: the share of Maglev slots that
-//! change hands, and how many of them need not have.
+//! The flows placed by mh that a change of the real servers moves: the share of Maglev slots that
+//! change their server, and how many of them needlessly.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Instant;
@@ -11,13 +11,13 @@ use vstun::model::Seed;
 const POOLS: [u32; 4] = [4, 10, 100, 400];
 /// Seeds, over which the figures are averaged.
 const SEEDS: u64 = 5;
-/// Everybody's weight; a change of one is to half of it, and to a tenth more.
+/// The weight of all; a change of one is to half of it, and to a tenth more.
 const WEIGHT: u32 = 100;
 
 /// A change of one real server of a pool.
 struct Case {
     name: &'static str,
-    /// Its weights before and after; 0: it is not there.
+    /// Its weights before and after; 0: it is absent.
     weights: (u32, u32),
 }
 
@@ -32,13 +32,13 @@ fn address(number: u32) -> IpAddr {
     Ipv4Addr::from(u32::from(Ipv4Addr::new(10, 0, 0, 0)) + number).into()
 }
 
-/// The table of `count` real servers of which one has another weight than all others.
+/// The table of `count` real servers of which one has another weight.
 fn table(seed: u64, count: u32, changed: u32, weight: u32) -> Table {
     let weight_of = |number| if number == changed { weight } else { WEIGHT };
     Table::new(Seed(seed, 7), SLOTS, (0..count).map(|number| (address(number), weight_of(number))))
 }
 
-/// Per cent of all slots that change hands, and of those that need not have.
+/// Per cent of all slots that change their server, and of those that need not.
 fn moved(count: u32, case: &Case) -> (f64, f64) {
     let changed = count / 3;
     // The others are as many as there are said to be.
@@ -57,7 +57,7 @@ fn moved(count: u32, case: &Case) -> (f64, f64) {
     (per_cent(all), per_cent(unneeded))
 }
 
-/// Prints what moves, and how long a table takes to be made.
+/// Prints the moved shares, and how long a table takes to compute.
 pub(crate) fn print() {
     println!(
         "\nmh, {SLOTS} slots: per cent of flows that move, and of them those that need not have"

@@ -18,7 +18,7 @@ pub(crate) enum Pages {
     Huge,
 }
 
-/// A director with room for a million and so many established connections that last.
+/// A director with a capacity of a million and this many lasting established connections.
 fn director_of_many(family: Family, connections: u32, pages: Pages) -> Balancer {
     let mut director = director(family, MILLION);
     let tcp_established = Timeouts::MAX;
@@ -48,8 +48,8 @@ pub(crate) fn forward_many(family: Family, pages: Pages) -> Run {
     })
 }
 
-/// The same as the packet loop has it: a batch is read, its connections are looked for ahead, then
-/// it is decided on.
+/// The same as in the packet loop: a batch is read, its connections are prefetched, then it is
+/// processed.
 pub(crate) fn forward_batches(family: Family, pages: Pages) -> Run {
     let mut director = director_of_many(family, MILLION, pages);
     let mut batch = vec![family.segment(0, &[]); AHEAD];
@@ -68,7 +68,7 @@ pub(crate) fn forward_batches(family: Family, pages: Pages) -> Run {
 }
 
 /// A new flow each millisecond, which lives for five minutes, among connections that stay; 900,000
-/// in all. As the packet loop has it, and with what it costs that as many go.
+/// in all. As in the packet loop, with the cost of as many expiring flows.
 pub(crate) fn forward_new_among_many(family: Family) -> Run {
     const STAY: u32 = 600_000;
     let mut director = director_of_many(family, STAY, Pages::Huge);
@@ -94,7 +94,7 @@ pub(crate) fn forward_new_among_many(family: Family) -> Run {
     })
 }
 
-/// Each packet is another source's SYN, and the table is in use to its mark.
+/// Each packet is a SYN from another source, and the table is in use to its mark.
 pub(crate) fn forward_flood(family: Family) -> Run {
     let mut director = director_of_many(family, MILLION / 10 * 9, Pages::Usual);
     let policy = Policy::default();
@@ -112,7 +112,7 @@ pub(crate) fn forward_flood(family: Family) -> Run {
     })
 }
 
-/// A generator of numbers, good enough to meet no pattern of the cache's.
+/// A pseudo-random generator, good enough to avoid patterns in the cache.
 struct Random(u32);
 
 impl Random {

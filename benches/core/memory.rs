@@ -1,8 +1,8 @@
-//! The machine's latency of reads that wait for each other.
+//! The machine's latency of dependent reads.
 
-/// A ring through all its places in random order: each holds the next one's number.
+/// A ring through all indexes in random order: each holds the next one's index.
 pub(crate) struct Ring {
-    /// One cache line each, as a connection has.
+    /// One cache line each, like a connection.
     places: Vec<Place>,
     at: u32,
 }
@@ -26,7 +26,7 @@ impl Ring {
         Self { places: order.into_iter().map(Place).collect(), at: 0 }
     }
 
-    /// Follows the ring for so many reads.
+    /// Follows the ring for this many reads.
     pub(crate) fn walk(&mut self, reads: u64) -> u32 {
         for _ in 0..reads {
             self.at = self.places[self.at as usize].0;

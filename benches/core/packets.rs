@@ -20,7 +20,7 @@ use Family::{V4, V6};
 pub(crate) const PORT: u16 = 80;
 const CLIENT_PORT: u16 = 40_000;
 const HOPS: u8 = 60;
-/// Both families' networks: of the clients, who differ in their last 32 bits, of the VIP, and of
+/// Both families' networks: of the clients, which differ in their last 32 bits, of the VIP, and of
 /// director and real servers.
 const CLIENTS: (Ipv4Addr, Ipv6Addr) =
     (Ipv4Addr::new(198, 18, 0, 0), Ipv6Addr::new(0x2001, 0xdb8, 0xc, 0, 0x123, 0x4567, 0, 0));
@@ -63,12 +63,12 @@ impl Family {
         }
     }
 
-    /// An acknowledgement of the `number`th client's, with some data.
+    /// An acknowledgement of the `number`th client, with some data.
     pub(crate) fn segment(self, number: u32, data: &[u8]) -> Vec<u8> {
         segment(self.ip(number, Ipv6Extensions::default()), data)
     }
 
-    /// The same at a place of its stream.
+    /// The same at a position of its stream.
     pub(crate) fn stream(self, number: u32, sequence: u32, data: &[u8]) -> Vec<u8> {
         segment_at(self.ip(number, Ipv6Extensions::default()), sequence, data)
     }
@@ -81,7 +81,7 @@ impl Family {
         packet
     }
 
-    /// Puts another client's address into a packet. Checksums are left wrong: nobody here looks at
+    /// Puts another client's address into a packet. Checksums stay wrong, since nothing here checks
     /// them.
     pub(crate) fn set_client(self, packet: &mut [u8], number: u32) {
         match self.client(number) {

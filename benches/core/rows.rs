@@ -1,4 +1,4 @@
-//! What is measured.
+//! The measured rows.
 
 use std::hint::black_box;
 
@@ -22,27 +22,27 @@ use super::schedulers::schedule;
 use super::tunnels::{gate, outer};
 use super::{checksum, parse_and_hash};
 
-/// The row that all others are compared with; rows that forward contain it.
+/// The reference of all other rows; rows that forward contain it.
 pub(crate) const YARDSTICK: &str = "parse + keyed hash";
 
 pub(crate) const SEED: Seed = Seed(0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3210);
-/// What deciding on an IPv6 packet may cost of what it costs for IPv4.
+/// The limit of an IPv6 packet's decision relative to IPv4's.
 const FORWARD_V6: f64 = 1.30;
 
-/// Does so many operations of one kind.
+/// Runs this many operations of one sort.
 pub(crate) type Run = Box<dyn FnMut(u64)>;
 
-/// What is measured, and how it is set up.
+/// A measurement and its set-up.
 pub(crate) struct Row {
     pub(crate) name: &'static str,
-    /// The like of IPv4, or of fewer headers.
+    /// The same row for IPv4, or with fewer headers.
     pub(crate) against: Option<&'static str>,
-    /// What the ratio to that has to be.
+    /// The limit of the ratio to it.
     pub(crate) at_most: Option<f64>,
     pub(crate) set_up: fn() -> Run,
 }
 
-/// All that is measured.
+/// All measurements.
 pub(crate) const ALL: &[Row] = &[
     row("parse", || parse(V4.segment(0, &[]))),
     row("parse, v6", || parse(V6.segment(0, &[]))).against("parse"),
@@ -108,7 +108,7 @@ pub(crate) const ALL: &[Row] = &[
     row("gate, 1,448 bytes of data, 6in6", || gate(V6, V6)).against(GATE),
 ];
 
-// What others are held against, by name.
+// References, by name.
 const TCP: &str = "forward, one TCP flow";
 const UDP: &str = "forward, one UDP flow";
 const TURNS: &str = "forward, 256 flows in turn";
@@ -180,7 +180,7 @@ pub(crate) fn director(family: Family, capacity: u32) -> Balancer {
     director
 }
 
-/// Where the flags stand in a TCP header.
+/// The offset of the flags in a TCP header.
 pub(crate) const FLAGS: usize = 13;
 pub(crate) const SYN: u8 = 2;
 
@@ -197,7 +197,7 @@ pub(crate) fn open(director: &mut Balancer, packet: &[u8]) {
     }
 }
 
-/// What the packet loop does with a packet, but for the outer header.
+/// The packet loop's work for a packet, without the outer header.
 pub(crate) fn take(director: &mut Balancer, now: Millis, packet: &[u8]) {
     let packet = Packet::parse(black_box(packet)).unwrap();
     black_box(director.forward(now, &packet));
@@ -215,7 +215,7 @@ fn forward(family: Family, packets: Vec<Vec<u8>>) -> Run {
     })
 }
 
-/// The call alone, of a packet that has been parsed.
+/// The call alone, for a parsed packet.
 fn forward_alone(family: Family) -> Run {
     let mut director = director(family, 1_024);
     let bytes = family.segment(0, &[]);
@@ -232,8 +232,8 @@ fn forward_in_turn(family: Family) -> Run {
     forward(family, (0..256).map(|number| family.segment(number, &[])).collect())
 }
 
-/// Each packet opens a flow, and the time that passes between two ends an older one: what a flow
-/// costs that has no other packet. Some 3,000 are alive.
+/// Each packet opens a flow, and the time between two ends an older one: the cost of a flow without
+/// other packets. Some 3,000 are alive.
 fn forward_new(family: Family) -> Run {
     const STEP: u64 = 100;
     const TURN: u64 = 64;

@@ -1,4 +1,4 @@
-//! What choosing a real server takes: each scheduler, asked for every packet.
+//! The cost of choosing a real server: each scheduler, asked for every packet.
 
 use vstun::balancer::maglev::{self, MaglevTables};
 use vstun::balancer::{Balancer, Change, Limits};
@@ -10,7 +10,7 @@ use super::packets::Family::V4;
 use super::packets::PORT;
 use super::rows::{Run, SEED, take};
 
-/// Clients in turn, so that hashes lead everywhere.
+/// Alternating clients, so that hashes hit all servers.
 const CLIENTS: u32 = 256;
 const REALS: u32 = 16;
 
@@ -29,7 +29,7 @@ pub(crate) fn schedule(scheduler: SchedulerKind) -> Run {
         policy,
         reals: reals.collect(),
     };
-    // For mh, whose table is made elsewhere.
+    // For mh, whose table is computed elsewhere.
     let mut maglev_tables = MaglevTables::new(SEED, maglev::SLOTS);
     for change in maglev_tables.follow(vec![Change::AddService(service)]) {
         director.apply(Millis(0), &change).unwrap();

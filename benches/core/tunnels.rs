@@ -12,11 +12,11 @@ use vstun::wire::encap::{MAX_OUTER_LEN, Opened, ipip};
 use super::packets::Family::{self, V4, V6};
 use super::rows::Run;
 
-/// Makes flow labels.
+/// The key of flow labels.
 const KEY: u64 = 0x5bd1_e995_9e37_79b9;
 /// Any but zero.
 const RANDOM: u16 = 7;
-/// What a full segment has for an IPv4 client.
+/// The length of a full segment of an IPv4 client.
 const DATA: [u8; 1_448] = [7; 1_448];
 
 fn tunnel(real: Family) -> Tunnel {
@@ -39,7 +39,7 @@ pub(crate) fn outer(inner: Family, real: Family) -> Run {
     })
 }
 
-/// Lets in what such a tunnel carries.
+/// Opens the packets of such a tunnel.
 pub(crate) fn gate(inner: Family, real: Family) -> Run {
     let mut gate = Gate::new(
         [V4, V6].map(|family| family.director().into()).to_vec(),
@@ -50,7 +50,7 @@ pub(crate) fn gate(inner: Family, real: Family) -> Run {
     let mut datagram = vec![0; HEADROOM];
     datagram.extend_from_slice(&packet);
     if real == V6 {
-        // The kernel keeps the outer header to itself.
+        // The kernel does not deliver the outer header.
         let (source, inner_version) = (real.director(), inner.version());
         let outer =
             Opened { source, traffic_class: 0, inner_version, inner: HEADROOM..datagram.len() };
@@ -67,7 +67,7 @@ pub(crate) fn gate(inner: Family, real: Family) -> Run {
     let start = HEADROOM - header.len();
     Box::new(move |count| {
         for _ in 0..count {
-            // The gate has written over its end.
+            // The gate has overwritten its end.
             datagram[start..HEADROOM].copy_from_slice(&header);
             admitted(&gate.open(black_box(&mut datagram[start..])));
         }

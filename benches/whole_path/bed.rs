@@ -1,5 +1,4 @@
-//! What every work stands on: the nodes, the ways between them, the generators, and the reading of
-//! cost.
+//! The base of every work: the nodes, the sides, the generators, and the measurement of cost.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -15,7 +14,7 @@ use crate::{peer, tunnel_end};
 /// The whole set-up of a run.
 pub(crate) struct Bed {
     pub(crate) topology: Topology,
-    /// Every way there is; those that could not be started are in `missing`.
+    /// All sides; those that could not be started are in `missing`.
     pub(crate) sides: Vec<Side>,
     directors: Vec<Program>,
     bare_real: Program,
@@ -24,28 +23,28 @@ pub(crate) struct Bed {
     pub(crate) tcp_load: Program,
     pub(crate) web_load: Program,
     pub(crate) ready_made: Program,
-    /// What this run goes without, and why.
+    /// What is missing in this run, and why.
     pub(crate) missing: Vec<String>,
     _servers: Vec<Program>,
 }
 
-/// Whose CPU a window's cost is.
+/// The processes whose CPU counts.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Spenders {
     /// The process under test in the director's node.
     pub(crate) director: Option<u32>,
-    /// What ends the tunnel at the real server.
+    /// The program that ends the tunnel at the real server.
     pub(crate) tunnel_end: Option<u32>,
 }
 
-/// What one window of load has cost.
+/// The cost of one window of load.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Cost {
     /// CPU of the process under test, nanoseconds.
     pub(crate) process_ns: f64,
-    /// The same and that of the kernel threads that receive for the director.
+    /// The same plus the kernel threads that receive for the director.
     pub(crate) host_ns: f64,
-    /// CPU of what ends the tunnel at the real server.
+    /// CPU of the program that ends the tunnel at the real server.
     pub(crate) tunnel_end_ns: f64,
     /// Packets that left for the real servers: each wire segment is one.
     pub(crate) packets: f64,
@@ -98,22 +97,22 @@ impl Bed {
         })
     }
 
-    /// The place of the way called `name`, if it could be started.
+    /// The index of the side called `name`, if it could be started.
     pub(crate) fn side(&self, name: &str) -> Option<usize> {
         self.sides.iter().position(|side| side.name == name)
     }
 
-    /// The ways of these names that could be started, with their places.
+    /// The sides of these names that could be started, with their indexes.
     pub(crate) fn sides(&self, names: &[&'static str]) -> Vec<(&'static str, usize)> {
         names.iter().filter_map(|name| Some((*name, self.side(name)?))).collect()
     }
 
-    /// The way called `side`, if it could be started, under another name in the table.
+    /// The side called `side`, if it could be started, under another name in the table.
     pub(crate) fn renamed(&self, side: &str, name: &'static str) -> Option<(&'static str, usize)> {
         Some((name, self.side(side)?))
     }
 
-    /// Who works on the way at `place`.
+    /// The processes of the side at `place`.
     pub(crate) fn spenders(&self, place: usize) -> Spenders {
         let side = &self.sides[place];
         let tunnel_end = match side.end {
@@ -123,7 +122,7 @@ impl Bed {
         Spenders { director: side.process, tunnel_end: tunnel_end.map(Program::pid) }
     }
 
-    /// Does `load` and reads what the `spenders` have spent on it.
+    /// Runs `load` and measures the cost of the `spenders`.
     pub(crate) fn cost<T>(
         &mut self,
         spenders: Spenders,
@@ -151,7 +150,7 @@ impl Bed {
         Ok([of(spenders.director)?, receive, of(spenders.tunnel_end)?, tunnelled])
     }
 
-    /// Waits until nothing leaves by the tunnel wire any more.
+    /// Waits until no packet leaves by the tunnel wire any more.
     fn drained(&self) -> Result<()> {
         let deadline = Instant::now() + DRAIN_LIMIT;
         let mut last = self.topology.tunnelled()?;
@@ -167,7 +166,7 @@ impl Bed {
     }
 }
 
-/// What could be started; otherwise why not goes below the table.
+/// The program if it could be started; otherwise the reason goes below the table.
 fn started<T>(name: &str, result: Result<T>, missing: &mut Vec<String>) -> Option<T> {
     result.map_err(|e| missing.push(format!("{name}: {e:#}"))).ok()
 }
@@ -186,6 +185,6 @@ fn servers_at(topology: &Topology, end: End) -> Result<Vec<Program>> {
 }
 
 pub(crate) const READY_MADE: &str = "ready-made sendmmsg";
-/// A path that is silent for so long is empty.
+/// A path without packets for this long is empty.
 const QUIET: Duration = Duration::from_millis(30);
 const DRAIN_LIMIT: Duration = Duration::from_secs(5);

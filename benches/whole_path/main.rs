@@ -1,11 +1,11 @@
 //! `cargo bench --bench whole_path`: the whole path from client to real server, against its
 //! yardsticks.
 //!
-//! Never an absolute time: every figure is held against another taken in the same run, round by
-//! round in turn. Method, latest table and what bounds each figure: `docs/performance.md`.
-//! Environment: `QUICK=1` for fewer and shorter rounds; `BUSY_POLL=50us` for a director that does
-//! so; `PLACEMENT=split` to give the director a CPU of its own; `WORK=word` for the works whose
-//! name holds it.
+//! Never an absolute time: every figure is compared with another taken in the same run, in
+//! alternating rounds. Method, latest table and the limits of each figure: `docs/performance.md`.
+//! Environment: `QUICK=1` for fewer and shorter rounds; `BUSY_POLL=50us` for a director with busy
+//! polling; `PLACEMENT=split` to give the director its own CPU; `WORK=word` for the works whose
+//! names contain it.
 
 mod bed;
 
@@ -40,7 +40,7 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
     let done = match arguments.first().map(String::as_str) {
         Some("yardstick") => yardstick::run(&arguments[1..]),
-        // `cargo test --benches` runs this program too, without the flag: it is no test.
+        // `cargo test --benches` runs this program too, without the flag: it is not a test.
         _ if !arguments.iter().any(|argument| argument == "--bench") => Ok(()),
         _ => bench(),
     };
@@ -85,7 +85,7 @@ fn bench() -> Result<()> {
     Ok(())
 }
 
-/// How the run was made, in a line.
+/// How the run was made, in one line.
 fn caption(setting: &Value) -> String {
     let [kernel, director, others, rounds] =
         ["kernel", "director_cpu", "other_nodes_cpu", "rounds"].map(|key| setting.get(key));
@@ -124,7 +124,7 @@ fn works(bed: &mut Bed, plan: Plan) -> Result<Vec<Row>> {
     Ok(rows)
 }
 
-/// What the names of the works that are wanted hold; empty: all.
+/// The words that wanted works' names contain; empty: all.
 fn wanted_works() -> String {
     env::var("WORK").unwrap_or_default()
 }

@@ -1,4 +1,4 @@
-//! What a process, or a thread of the kernel, has cost.
+//! The cost of a process or a kernel thread.
 
 use std::fs;
 
@@ -6,9 +6,8 @@ use anyhow::{Context, Result};
 
 /// CPU time of all threads of a process so far, in nanoseconds (first field of schedstat).
 ///
-/// The kernel adds a running thread's time at its next tick or switch: up to 4 ms are missing of a
-/// thread that runs while this reads, so works read before the load begins and after it has
-/// drained.
+/// The kernel adds a running thread's time at its next tick or switch: up to 4 ms are missing for a
+/// thread that runs during the read, so works read before the load begins and after it has drained.
 pub(crate) fn cpu_ns(process: u32) -> Result<u64> {
     let mut total = 0;
     for task in fs::read_dir(format!("/proc/{process}/task"))? {

@@ -30,12 +30,12 @@ impl Node {
             .spawn()
             .with_context(|| format!("start in the namespace {name}"))?;
         let node = Self { name, cpu, anchor };
-        // Addresses that serve at once, and devices that say nothing unasked.
+        // Addresses usable at once, and devices that send nothing by themselves.
         for key in ["accept_dad", "accept_ra", "router_solicitations"] {
             node.sysctl(&format!("net/ipv6/conf/default/{key}"), "0")?;
         }
-        // BBR, the default on some machines, paces by timers whose work is billed to whoever runs
-        // when they fire. Of the others, this one may be chosen in every namespace.
+        // BBR, the default on some machines, paces by timers whose work is billed to the program
+        // that runs when they fire. This alternative is permitted in every namespace.
         node.sysctl("net/ipv4/tcp_congestion_control", "reno")?;
         // Room for thousands of short connections a second.
         node.sysctl("net/ipv4/ip_local_port_range", "10240 65535")?;
@@ -135,7 +135,7 @@ impl Program {
         Ok(program)
     }
 
-    /// Starts `command`, which says nothing, and waits until it listens at `address`.
+    /// Starts `command`, which sends no readiness message, and waits until it listens at `address`.
     pub(crate) fn start_listener(
         node: &Node,
         name: &str,
@@ -180,7 +180,7 @@ impl Program {
         }
     }
 
-    /// Errors with the program's last words if it has ended.
+    /// An error with the program's last log line if it has ended.
     pub(crate) fn check_alive(&mut self) -> Result<()> {
         match self.child.try_wait()? {
             None => Ok(()),
@@ -190,7 +190,7 @@ impl Program {
         }
     }
 
-    /// The process's number; `ip`, `setpriv`, `nice` and `taskset` have become the program by then.
+    /// The process ID; `ip`, `setpriv`, `nice` and `taskset` have become the program by then.
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
@@ -245,8 +245,8 @@ pub(crate) fn checked(command: &mut Command) -> Result<Output> {
     Ok(output)
 }
 
-/// The nice value of everything that is measured: equal among them, ahead of what else the machine
-/// does.
+/// The nice value of everything that is measured: equal among them, ahead of other programs on the
+/// machine.
 pub(crate) const PRIORITY: &str = "-15";
 /// A daemon that is not ready by then will not be.
 const START_LIMIT: Duration = Duration::from_secs(15);

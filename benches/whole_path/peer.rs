@@ -1,5 +1,4 @@
-//! What the ways through a tunnel are held against: the kernel alone, and the proxies that one
-//! would take otherwise.
+//! The references for the sides with a tunnel: the kernel alone, and common proxies.
 //!
 //! All of them lead to the bare real server's node, none through its tunnel.
 
@@ -16,8 +15,8 @@ use crate::side::{
 };
 use crate::topology::{DIRECTOR, End, Topology, alone};
 
-/// Direct return without a balancer: the kernel routes requests to a real server that owns the VIP,
-/// replies go straight back. The limit of what this project can be.
+/// Direct return without a balancer: the kernel routes requests to a real server that has the VIP,
+/// replies go straight back. The upper limit of this project.
 pub(crate) fn direct_return(topology: &Topology) -> Result<Side> {
     owned(topology, KERNEL, V4_KERNEL)
 }
@@ -112,7 +111,7 @@ fn proxy(
     Ok((Side { name, vip: vip.into(), process: Some(program.pid()), end: End::Bare }, program))
 }
 
-/// What is proxied, the one last that is opened last.
+/// The proxied ports; the one opened last is the last.
 const PORTS: [u16; 3] = [UPLOAD, DOWNLOAD, WEB];
 /// Leads what the VIP of plain routing sends back to the director.
 const BACK: u32 = 100;

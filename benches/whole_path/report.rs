@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::rounds::median;
 
-/// What a ratio, or a figure without a yardstick, has to be.
+/// The target of a ratio, or of a figure without a yardstick.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Target {
     AtMost(f64),
@@ -24,9 +24,9 @@ pub(crate) struct Row {
     pub(crate) unit: &'static str,
     /// What is measured, and its rounds.
     pub(crate) subject: (String, Vec<f64>),
-    /// What it is held against, and its rounds.
+    /// Its reference, and the reference's rounds.
     pub(crate) yardstick: Option<(String, Vec<f64>)>,
-    /// For the ratio; for the figure where there is no yardstick. None: reported only.
+    /// For the ratio, or for the figure if there is no yardstick. `None`: reported only.
     pub(crate) target: Option<Target>,
 }
 
@@ -94,7 +94,7 @@ impl Row {
     }
 }
 
-/// With two decimals, or three where two say little.
+/// With two decimals, or three for small values.
 pub(crate) fn short(ratio: f64) -> String {
     if ratio < 0.5 { format!("{ratio:.3}") } else { format!("{ratio:.2}") }
 }

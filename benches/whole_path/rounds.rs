@@ -1,4 +1,4 @@
-//! Interleaved rounds: A B A B …, so that what drifts on the machine drifts under both.
+//! Interleaved rounds: A B A B …, so that drifts of the machine affect both.
 
 use std::collections::BTreeMap;
 
@@ -6,16 +6,16 @@ use anyhow::Result;
 
 use crate::bed::Bed;
 
-/// How much of everything a run does.
+/// How much a run does.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Plan {
-    /// Rounds that count; one more goes before, to warm up.
+    /// Rounds that count; one more before them warms up.
     pub(crate) rounds: usize,
     /// Length of one side's window in one round, seconds.
     pub(crate) window: f64,
 }
 
-/// What one window gave, by the name of the figure.
+/// The figures of one window, by name.
 pub(crate) type Sample = Vec<(&'static str, f64)>;
 
 /// All rounds of one side.
@@ -37,7 +37,7 @@ impl Series {
     }
 }
 
-/// Measures every contestant once a round, one after the other, and throws the first round away.
+/// Measures every contestant once per round, one after the other, and discards the first round.
 ///
 /// One that fails has no rounds, and the reason goes below the table; the others go on.
 pub(crate) fn interleave<C>(

@@ -1,4 +1,4 @@
-//! Private namespaces for the whole run: nothing of the host is touched, and nothing outlives the
+//! Private namespaces for the whole run: the host is not touched, and everything ends with the
 //! program.
 
 use std::env;
@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 
-/// What the run needs, by the Debian package that has it.
+/// The required programs, by the Debian package that contains them.
 const TOOLS: [(&str, &str); 7] = [
     ("ip", "iproute2"),
     ("tc", "iproute2"),
@@ -24,7 +24,7 @@ const TOOLS: [(&str, &str); 7] = [
 /// Starts this program again in namespaces of its own, pinned to the `harness` CPU; there, returns.
 ///
 /// # Errors
-/// What the machine lacks, with what to do about it.
+/// What the machine lacks, with a remedy.
 pub(crate) fn enter(harness: usize) -> Result<()> {
     if env::var_os(INSIDE).is_none() {
         check_machine(harness)?;
@@ -47,7 +47,7 @@ pub(crate) fn scratch() -> PathBuf {
     PathBuf::from("/run")
 }
 
-/// Ends the whole run after `limit`, whatever hangs; the programs it started die with it.
+/// Ends the whole run after `limit`, even if something hangs; the started programs end with it.
 pub(crate) fn end_after(limit: Duration) {
     thread::spawn(move || {
         thread::sleep(limit);
@@ -56,7 +56,7 @@ pub(crate) fn end_after(limit: Duration) {
     });
 }
 
-/// The program's path, also where only root's PATH leads.
+/// The program's path, searched in root's PATH too.
 pub(crate) fn find(program: &str) -> Option<String> {
     let path = env::var_os("PATH").unwrap_or_default();
     let paths = env::split_paths(&path).chain(["/usr/sbin", "/sbin"].map(PathBuf::from));

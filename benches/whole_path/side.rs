@@ -1,7 +1,7 @@
-//! The ways from client to real server that are compared, all up at once, each with a VIP of its
-//! own.
+//! The compared sides from client to real server, all running at the same time, each with its own
+//! VIP.
 //!
-//! An idle way costs nothing, so rounds change from one to the next without a restart.
+//! An idle side costs nothing, so rounds switch between sides without a restart.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::{env, fs};
@@ -12,21 +12,21 @@ use crate::node::{Node, Program};
 use crate::sandbox;
 use crate::topology::{DIRECTOR, DIRECTOR_V6, End, NEIGHBOUR, NEIGHBOUR_V6, Topology, alone};
 
-/// One way to a VIP.
+/// One side: a path to a VIP.
 pub(crate) struct Side {
-    /// What it is called in the table.
+    /// Its name in the table.
     pub(crate) name: &'static str,
-    /// Where the client sends.
+    /// The destination of the client.
     pub(crate) vip: IpAddr,
-    /// The director's process, or the proxy's, if there is one on the way.
+    /// The director's or the proxy's process, if there is one.
     pub(crate) process: Option<u32>,
-    /// Where it leads.
+    /// Its real server.
     pub(crate) end: End,
 }
 
-/// The bare loop, a second, equal one, whose ratio to the first is the noise of the meter, the
-/// director's shape without its mind, the bare loop for IPv6, and the bare loop before this
-/// project's real server.
+/// The bare loop; a second, equal one, whose ratio to the first is the noise of the measurement;
+/// the director's structure without its decisions; the bare loop for IPv6; and the bare loop with
+/// this project's real server.
 pub(crate) fn bare_directors(topology: &Topology) -> Result<[(Side, Program); 5]> {
     const LOOP: &str = "bare-director";
     Ok([
@@ -59,8 +59,8 @@ fn bare(
     Ok((Side { name, vip, process: Some(director.pid()), end }, director))
 }
 
-/// The director this project is about: one process for the four mixes of families and for both real
-/// servers, a service for each.
+/// This project's director: one process for the four mixes of families and for both real servers,
+/// with a service for each.
 pub(crate) fn vstun(topology: &Topology) -> Result<(Vec<Side>, Program)> {
     let mut text = format!(
         "[director]\n\
@@ -138,8 +138,8 @@ const fn v6(host: u16) -> IpAddr {
     IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0xa, 0, 0, 0, 0, host))
 }
 
-/// A way through this project's director: its name, its VIP, its real server and what ends the
-/// tunnel there.
+/// A side of this project's director: its name, its VIP, its real server and the program that ends
+/// the tunnel there.
 type Way = (&'static str, IpAddr, IpAddr, End);
 
 const WAYS: [Way; 7] = [
@@ -166,7 +166,7 @@ pub(crate) const BARE_LOOP: &str = "bare loop";
 pub(crate) const BARE_LOOP_AGAIN: &str = "bare loop (again)";
 pub(crate) const BARE_BATCHED: &str = "bare loop, batched";
 pub(crate) const BARE_LOOP_6IN6: &str = "bare loop 6in6";
-/// IPv4 in IPv4, as all ways are whose names say nothing else.
+/// IPv4 in IPv4, like all sides without another mix in their name.
 pub(crate) const VSTUN: &str = "vstun-director";
 pub(crate) const VSTUN_6IN6: &str = "vstun-director 6in6";
 pub(crate) const VSTUN_6IN4: &str = "vstun-director 6in4";
@@ -176,7 +176,7 @@ pub(crate) const VSTUN_NEIGHBOUR: &str = "vstun-director, neighbour route";
 pub(crate) const VSTUN_6IN6_NEIGHBOUR: &str = "vstun-director 6in6, neighbour route";
 /// Both ends of the tunnel.
 pub(crate) const VSTUN_BOTH: &str = "vstun-director and vstun-realserver";
-/// The way of the bare loop, called by both of its programs.
+/// The bare loop's side, named after both of its programs.
 pub(crate) const BARE_BOTH: &str = "bare loop and bare real server";
 pub(crate) const BARE_LOOP_VSTUN: &str = "bare loop and vstun-realserver";
 /// Replies pass the director as well.
@@ -187,9 +187,9 @@ pub(crate) const HAPROXY: &str = "HAProxy";
 pub(crate) const NGINX: &str = "nginx stream";
 /// Ports of the services behind every VIP.
 pub(crate) const UDP: u16 = 9000;
-/// Swallows.
+/// Discards.
 pub(crate) const UPLOAD: u16 = 9001;
-/// Pours.
+/// Sends.
 pub(crate) const DOWNLOAD: u16 = 9002;
 /// Answers requests.
 pub(crate) const WEB: u16 = 9003;

@@ -1,4 +1,4 @@
-//! Four nodes and five wires, made so that cost can be read honestly:
+//! Four nodes and five wires, set up so that costs can be attributed correctly:
 //!
 //! ```text
 //!   client ──── requests ────► director ──── tunnelled requests ────► real server
@@ -167,14 +167,13 @@ impl Topology {
         self.client.run(&format!("ip route replace {vip} via {next} src {source}"))
     }
 
-    /// Gives a director's TUN a queue that outlasts 100 ms without the CPU: every director the
-    /// same.
+    /// Gives a director's TUN a queue that lasts 100 ms without the CPU: the same for every
+    /// director.
     pub(crate) fn deepen_queue(&self, tun: &str) -> Result<()> {
         self.director.run(&format!("ip link set {tun} txqueuelen 5000"))
     }
 
-    /// Shapes requests and replies, by whatever way they go, to 1 Gbit/s, or gives their wires the
-    /// plain queues back.
+    /// Shapes requests and replies on all paths to 1 Gbit/s, or restores the wires' plain queues.
     pub(crate) fn shape(&self, shaped: bool) -> Result<()> {
         let queue = if shaped { SHAPER } else { QUEUE };
         let shape = |node: &Node, device: &str| {
@@ -189,8 +188,8 @@ impl Topology {
         Ok(())
     }
 
-    /// Whether every receiver waits for more packets to merge (the usual), or hands over at once
-    /// what it has: a lone packet would be late by the whole wait on every wire.
+    /// Whether every receiver waits for more packets to merge (the default), or delivers at once: a
+    /// lone packet would be delayed by the whole wait on every wire.
     pub(crate) fn wait_to_merge(&self, waits: bool) -> Result<()> {
         let set = |node: &Node, device: &str| {
             let knobs = if waits {
@@ -213,8 +212,8 @@ impl Topology {
 
     /// Whether the real servers' NICs merge tunnelled packets (GRO).
     ///
-    /// Without GRO a veth has no receive thread: its work is billed to whoever sends. So figures of
-    /// the director mean nothing meanwhile.
+    /// Without GRO a veth has no receive thread: its work is billed to the sender. So the
+    /// director's figures mean nothing meanwhile.
     pub(crate) fn merge_at_real_servers(&self, merged: bool) -> Result<()> {
         let gro = if merged { "on" } else { "off" };
         for real in self.reals() {
@@ -251,7 +250,7 @@ fn real(client: &Node, director: &Node, end: End, placement: Placement) -> Resul
     Ok(RealNode { node, tunnel_wire, inlet, reply_wire, outlet })
 }
 
-/// The second addresses of a real server, and the ways to them.
+/// The second addresses of a real server, and the routes to them.
 fn neighbour(director: &Node, real: &RealNode) -> Result<()> {
     real.node.run(&format!("ip addr add {NEIGHBOUR}/24 dev {}", real.inlet))?;
     real.node.run(&format!("ip addr add {NEIGHBOUR_V6}/64 dev {} nodad", real.inlet))?;

@@ -11,7 +11,8 @@ use crate::topology::{DIRECTOR, DIRECTOR_V6, End, Topology, alone};
 pub(crate) const BARE_REAL: &str = "bare real server";
 pub(crate) const VSTUN_REAL: &str = "vstun-realserver";
 
-/// Receives, lays the virtio header over the outer one, writes: for every way that tunnels to the
+/// Receives, writes the virtio header over the outer one, writes to the TUN: for every side that
+/// tunnels to the bare real server.
 /// bare real server.
 pub(crate) fn bare(topology: &Topology) -> Result<Program> {
     let node = &topology.real(End::Bare).node;

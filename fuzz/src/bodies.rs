@@ -1,4 +1,5 @@
-//! One function per fuzz target: takes any bytes, and panics where a promise of the code under test is broken.
+//! One function per fuzz target: accepts any bytes, and panics if the code under test breaks a
+//! guarantee.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -38,7 +39,7 @@ pub const ALL: [(&str, Body); 6] = [
     ("configuration", configuration),
 ];
 
-/// A frame as the director's TUN gives it: parsed, completed, split, answered.
+/// A frame from the director's TUN: parsed, completed, split, answered.
 pub fn frames(frame: &[u8]) {
     let mut frame = frame.to_vec();
     let Ok((offload, packet)) = virtio::split_frame(&frame) else { return };
@@ -56,8 +57,9 @@ pub fn frames(frame: &[u8]) {
     }
 }
 
-/// A stream of fragments and pauses, eight bytes each: what it is, the datagram's number, where the fragment starts, how long it
-/// is. Whatever comes, every packet is accounted for, the bounds hold, and only a first fragment releases others.
+/// A stream of fragments and pauses, eight bytes each: its sort, the datagram's number, the
+/// fragment's start and length. For any stream every packet is accounted for, the bounds hold, and
+/// only a first fragment releases others.
 pub fn fragments(script: &[u8]) {
     let mut director = director();
     let mut now = Millis(0);
@@ -147,11 +149,11 @@ fn accounted(director: &Balancer) {
     assert!(fragments.waiting as u64 <= counters.held, "who waits holds something");
 }
 
-/// Bytes before a datagram whose outer header the kernel has taken off.
+/// Bytes before a datagram whose outer header the kernel has removed.
 const HEADROOM: usize = 64;
 
-/// A datagram as the real server's raw sockets give it: with its outer header; and without, where the first byte stands for the
-/// outer traffic class and the second for the socket's protocol.
+/// A datagram from the real server's raw sockets: with its outer header; and without, where the
+/// first byte is the outer traffic class and the second the socket's protocol.
 pub fn decapsulation(datagram: &[u8]) {
     admission(datagram, Gate::open);
     let [traffic_class, version, inner @ ..] = datagram else { return };
@@ -217,7 +219,7 @@ pub fn coalescing(input: &[u8]) {
     }
 }
 
-/// A merged frame is a packet, and splits into those that it was made of.
+/// A merged frame is a packet, and splits into its original packets.
 fn comes_apart(coalescer: &Coalescer, group: &Group, frames: &[Vec<u8>]) {
     let mut room = [0; coalesce::MAX_HEADER_LEN];
     let len = Coalescer::header(group, &frames[group.first()], &mut room).expect("a merged frame");
@@ -234,7 +236,7 @@ fn comes_apart(coalescer: &Coalescer, group: &Group, frames: &[Vec<u8>]) {
         let after = [&header[..plan.header_len()], &packet.bytes()[payload]].concat();
         let before = &frames[place][virtio::HEADER_LEN..];
         assert_eq!(after.len(), before.len());
-        // All but the identification, the checksums and what has two zeros there.
+        // All bytes except the identification, the checksums and those that are zero there.
         let checksums = usize::from(packet.header_len) + 16;
         let same = after.iter().zip(before).enumerate().all(|(at, (after, before))| {
             let in_header = packet.version() == 4 && ([4, 5, 10, 11].contains(&at));
@@ -269,7 +271,7 @@ pub fn configuration(text: &[u8]) {
     }
 }
 
-/// Every answer is a packet from the asked to the asker, with right checksums.
+/// Every answer is a packet from the destination to the sender, with right checksums.
 fn answers(packet: &Packet<'_>) {
     let mut out = Vec::with_capacity(MAX_PACKET_LEN);
     let too_big = |packet: &Packet<'_>, out: &mut Vec<u8>| icmp::packet_too_big(packet, 1280, out);
@@ -292,7 +294,7 @@ fn answers(packet: &Packet<'_>) {
     }
 }
 
-/// The segments are packets that carry the super-frame's bytes, all of them and in order, and fit into a tunnel.
+/// The segments are packets with all of the super-frame's bytes in order, and fit into a tunnel.
 fn segments(packet: &Packet<'_>, offload: Offload) {
     let Ok(plan) = SplitPlan::new(packet, offload) else { return };
     assert!(plan.header_len() <= MAX_HEADER_LEN);
@@ -340,7 +342,7 @@ fn segments(packet: &Packet<'_>, offload: Offload) {
     assert_eq!(plan.write(plan.count(), packet.bytes(), &mut [0; MAX_HEADER_LEN]), None);
 }
 
-/// All ones where the header checksum is right; IPv6 has none.
+/// All ones if the header checksum is right; IPv6 has none.
 fn header_sum(packet: &Packet<'_>) -> u16 {
     if packet.version() == 6 {
         return 0xffff;
@@ -348,7 +350,7 @@ fn header_sum(packet: &Packet<'_>) -> u16 {
     Sum::of(&packet.bytes()[..usize::from(packet.header_len)]).fold()
 }
 
-/// All ones where the TCP or UDP checksum is right.
+/// All ones if the TCP or UDP checksum is right.
 fn transport_sum(packet: &Packet<'_>) -> u16 {
     let length = u32::try_from(packet.payload().len()).expect("a packet has at most 65,535 bytes");
     Sum::pseudo_header(packet.source, packet.destination, packet.protocol, length)

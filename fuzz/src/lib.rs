@@ -1,4 +1,4 @@
-//! What the fuzz targets do, apart from libFuzzer: `tests/packets/fuzz_smoke.rs` runs the same code.
+//! The fuzz targets' code without libFuzzer: `tests/packets/fuzz_smoke.rs` runs it too.
 
 pub mod bodies;
 pub mod seeds;

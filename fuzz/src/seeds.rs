@@ -1,4 +1,4 @@
-//! Inputs that reach the far ends of the code, from which the mutations start.
+//! Inputs that reach deep into the code, from which the mutations start.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -35,7 +35,7 @@ const V6: Ends = Ends {
 
 const FAMILIES: [Ends; 2] = [V4, V6];
 
-/// IPv6 extension headers without the byte that names the next: their number, and the rest.
+/// IPv6 extension headers without the byte that names the next one: their number, and the rest.
 type Chain<'a> = &'a [(u8, &'a [u8])];
 
 const OPTIONS: Chain<'_> =
@@ -104,7 +104,7 @@ fn frames_of(ends: Ends) -> Vec<Vec<u8>> {
     ]
 }
 
-/// Behind extension headers.
+/// With extension headers.
 fn dressed_frames() -> Vec<Vec<u8>> {
     let udp = |chain| udp(V6.client, V6.vip, chain, 200);
     vec![
@@ -144,7 +144,7 @@ fn decapsulation() -> Vec<Vec<u8>> {
     inners.iter().flat_map(datagrams).collect()
 }
 
-/// Batches that are merged, one flow's and two flows' in turn.
+/// Batches that are merged, of one flow and of two alternating flows.
 fn coalescing() -> Vec<Vec<u8>> {
     let batched = |packet: &Vec<u8>| [&length(packet.len())[..], &[0], packet].concat();
     let stream = |ends: Ends| -> Vec<Vec<u8>> {
@@ -306,7 +306,7 @@ fn ip(
     }
 }
 
-/// What GRO makes of a packet: its transport checksum holds the pseudo-header's sum.
+/// Makes a packet look merged by GRO: its transport checksum is the pseudo-header's sum.
 fn partial(mut packet: Vec<u8>) -> Vec<u8> {
     let Ok(parsed) = Packet::parse(&packet) else { return packet };
     let (at, number) = (usize::from(parsed.header_len), parsed.protocol);

@@ -1,6 +1,6 @@
-//! Downloads: the bytes pass no director, only their acknowledgements do.
+//! Downloads: only the acknowledgements pass the director.
 //!
-//! Over a wire shaped to 1 Gbit/s a balancer must not be seen at all; unshaped, the machine's one
+//! Over a wire shaped to 1 Gbit/s a balancer must not be noticeable; unshaped, the machine's one
 //! CPU is the limit.
 
 use anyhow::Result;

@@ -1,7 +1,7 @@
 //! The four mixes of families through one director: small packets, as in [`small_udp`].
 //!
-//! What the kernel's own way out costs for IPv6 is in every director's figure, so the bare loop of
-//! each family stands beside.
+//! Every director's figure includes the kernel's own output path for IPv6, so each family's bare
+//! loop is shown too.
 
 use anyhow::Result;
 
@@ -39,6 +39,6 @@ const ROWS: &[Spec] = &[
     (PROCESS, VSTUN_6IN6_NEIGHBOUR, VSTUN_6IN6, None),
     (PROCESS, VSTUN_6IN6_NEIGHBOUR, VSTUN_NEIGHBOUR, V6),
 ];
-/// What an IPv6 client's packet may cost of what an IPv4 client's does.
+/// The limit of an IPv6 client's packet relative to an IPv4 client's.
 const V6: Option<Target> = at_most(1.10);
 const WORK: &str = "small UDP by family";

@@ -1,5 +1,5 @@
-//! The works: each loads the bed in one way, round by round, and says what the figures are held
-//! against.
+//! The works: each loads the bed in one way, round by round, and names the references of its
+//! figures.
 
 pub(crate) mod connections;
 pub(crate) mod download;
@@ -39,7 +39,7 @@ const HOST: Figure = figure("host CPU per packet", "us");
 /// Seconds of CPU for 10^9 bytes of the streams' data that arrived.
 const PROCESS_GB: Figure = figure("process CPU per GB", "s");
 const HOST_GB: Figure = figure("host CPU per GB", "s");
-/// What ends the tunnel at the real server.
+/// The program that ends the tunnel at the real server.
 const END_GB: Figure = figure("real server's daemon CPU per GB", "s");
 const HOST_1000: Figure = figure("host CPU per 1,000 requests", "ms");
 const PROCESS_1000: Figure = figure("process CPU per 1,000 requests", "ms");
@@ -47,7 +47,8 @@ const END_1000: Figure = figure("real server's daemon CPU per 1,000 requests", "
 const RATE: Figure = figure("requests a second", "/s");
 const THROUGHPUT: Figure = figure("throughput", "Gbit/s");
 
-/// One row to be: the figure, of whom, held against whom, and what the ratio has to be.
+/// The specification of a row: the figure, its contestant, its reference, and the target of the
+/// ratio.
 type Spec = (Figure, &'static str, &'static str, Option<Target>);
 
 const fn at_most(limit: f64) -> Option<Target> {
@@ -58,7 +59,7 @@ const fn at_least(limit: f64) -> Option<Target> {
     Some(Target::AtLeast(limit))
 }
 
-/// The rows of one work whose contestants were there.
+/// The rows of one work whose contestants ran.
 fn rows(work: &'static str, all: &BTreeMap<&'static str, Series>, specs: &[Spec]) -> Vec<Row> {
     let rounds = |name: &str, figure: Figure| {
         let rounds = all.get(name)?.figure(figure.name).to_vec();
@@ -88,7 +89,7 @@ fn per_gigabyte(cost: Cost, bytes: f64) -> Sample {
     ]
 }
 
-/// Of a web client's answer.
+/// The cost per answer of a web client.
 fn per_request(cost: Cost, answer: &Value) -> Result<Sample> {
     let requests = number(answer, "requests")?;
     Ok(vec![

@@ -1,5 +1,5 @@
-//! 64 bytes to and fro over one TCP connection: what a way adds to a round trip when nothing else
-//! is to be done.
+//! 64 bytes back and forth over one TCP connection: what a side adds to a round trip on an idle
+//! machine.
 
 use anyhow::Result;
 

@@ -1,9 +1,8 @@
-//! Uploads seen from the real server: what its daemon spends on the bytes that come out of the
-//! tunnel.
+//! Uploads seen from the real server: its daemon's cost for the bytes from the tunnel.
 //!
-//! The same director feeds both ends, each in a namespace of its own. Where the NIC merges (GRO), a
-//! daemon has one receive and one write for up to 64 KB; where it does not, the bare one writes
-//! each packet by itself.
+//! The same director feeds both ends, each in its own namespace. If the NIC merges (GRO), a daemon
+//! has one receive and one write for up to 64 KB; otherwise the bare one writes each packet by
+//! itself.
 
 use anyhow::Result;
 
@@ -48,5 +47,5 @@ const SINGLE_ROWS: &[Spec] =
     &[(END_GB, VSTUN_REAL, ONE_WRITE, at_most(0.60)), (THROUGHPUT, VSTUN_REAL, ONE_WRITE, None)];
 const MERGED: Load = Load { work: "upload at the real server, GRO on", streams: 1, shaped: false };
 const SINGLE: Load = Load { work: "upload at the real server, GRO off", streams: 1, shaped: false };
-/// What the bare real server comes to where nothing is merged.
+/// The bare real server's figure if nothing is merged.
 const ONE_WRITE: &str = "one write per packet";

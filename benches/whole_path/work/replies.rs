@@ -1,7 +1,7 @@
-//! Replies of 100 kB on 16 connections that are kept: what a web server mostly does.
+//! Replies of 100 kB on 16 kept connections: a web server's usual work.
 //!
-//! The bytes pass a proxy, and with plain routing the director; with direct return only their
-//! acknowledgements do.
+//! With a proxy, and with plain routing at the director, the bytes pass through; with direct return
+//! only their acknowledgements do.
 
 use anyhow::Result;
 

@@ -2,7 +2,7 @@
 //! as many, and beyond.
 //!
 //! Nothing can be merged here, so every packet costs a TUN read and a pass through the kernel's
-//! output. What a director may win is system calls, by batches; what it may lose is the logic.
+//! output. A director can save system calls by batches; its logic costs extra.
 
 use anyhow::{Result, ensure};
 
@@ -18,9 +18,9 @@ pub(super) struct Offer {
     work: &'static str,
     /// Packets a second.
     rate: u32,
-    /// Those due are sent together so often, microseconds.
+    /// The interval at which due packets are sent together, in microseconds.
     tick_us: u32,
-    /// Of the datagrams sent; below, a full queue was measured and not the director.
+    /// The share of the sent datagrams; below it, a full queue was measured and not the director.
     least_delivered: f64,
 }
 
@@ -49,7 +49,7 @@ fn offered(bed: &mut Bed, plan: Plan, offer: Offer, specs: &[Spec]) -> Result<Ve
     Ok(rows)
 }
 
-/// One window, again if something else took the CPU meanwhile.
+/// One window, repeated if something else took the CPU meanwhile.
 pub(super) fn sample(bed: &mut Bed, place: usize, offer: Offer, seconds: f64) -> Result<Sample> {
     let mut result = attempt(bed, place, offer, seconds);
     for _ in 1..ATTEMPTS {

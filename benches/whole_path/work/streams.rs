@@ -1,5 +1,4 @@
-//! TCP streams as the loads that move bytes have them: one or eight, over plain wires or over 1
-//! Gbit/s.
+//! TCP streams for the loads that move bytes: one or eight, over plain wires or over 1 Gbit/s.
 
 use anyhow::Result;
 
@@ -7,7 +6,7 @@ use super::{THROUGHPUT, gigabits, number, per_gigabyte, per_packet};
 use crate::bed::Bed;
 use crate::rounds::Sample;
 
-/// One of the four ways to load with streams.
+/// One of the four loads with streams.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Load {
     /// Its name in the table.
@@ -17,7 +16,7 @@ pub(super) struct Load {
     pub(super) shaped: bool,
 }
 
-/// One window of streams `up` or `down` by the way at `place`.
+/// One window of streams `up` or `down` by the side at `place`.
 pub(super) fn sample(
     bed: &mut Bed,
     place: usize,

@@ -1,9 +1,9 @@
 //! Uploads: where raw IPIP is weakest, since the kernel takes each wire segment alone.
 //!
-//! Receive offload is on at the director's uplink, so that super-frames reach the TUN, as they do
-//! from a NIC. The yardstick is what the kernel takes for a ready-made packet of the same size:
-//! reading, splitting, checksums and deciding have to fit into a tenth of it. All tunnels end at
-//! the bare real server here, which `real_server` is about.
+//! Receive offload is on at the director's uplink, so that super-frames reach the TUN, as from a
+//! NIC. The yardstick is the kernel's cost of a ready-made packet of the same size: reading,
+//! splitting, checksums and deciding have to fit into a tenth of it. All tunnels end at the bare
+//! real server here; `real_server` measures the other one.
 
 use anyhow::Result;
 

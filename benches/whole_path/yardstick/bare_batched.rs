@@ -1,8 +1,8 @@
 //! The bare loop with batches: TUN with offload, `sendmmsg`, no tables, no logic.
 //!
-//! What a program of the director's shape costs before it decides anything: the floor of the
-//! figures. It does what offload leaves to it, checksums and the splitting of super-frames, and
-//! nothing else.
+//! The cost of a program with the director's structure before it decides anything: the minimum of
+//! the figures. It does only the work that offload leaves to it, checksums and the splitting of
+//! super-frames.
 
 use std::net::Ipv4Addr;
 use std::os::fd::AsRawFd;
@@ -18,10 +18,10 @@ use vstun::wire::virtio::{self, Offload};
 
 use super::{OUTER, outer_header, ready};
 
-/// Packets a batch, and bytes for each; a super-frame takes the rooms behind its own.
+/// Packets per batch, and bytes for each; a super-frame uses the space of those behind it.
 const BATCH: usize = 64;
 const ROOM: usize = 2_048;
-/// Where a frame goes in its room, so that the outer header ends where the packet starts.
+/// The offset of a frame in its space, so that the outer header ends where the packet starts.
 const FRAME: usize = OUTER - VIRTIO_HEADER_LEN;
 /// Room for a segment's headers.
 const SLOT: usize = OUTER + MAX_HEADER_LEN;

@@ -1,7 +1,7 @@
-//! The bare loop: the smallest TUN to raw socket forwarder there can be.
+//! The bare loop: the smallest possible forwarder from a TUN to a raw socket.
 //!
-//! One read and one send for each packet, no offload, no tables, no logic. What a director costs
-//! below this is what batching saves; what it costs above is what deciding costs.
+//! One read and one send for each packet, no offload, no tables, no logic. A director costs less
+//! than this by batching, and more by its decisions.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -25,7 +25,7 @@ pub(super) fn run(tun: &str, from: IpAddr, to: IpAddr) -> Result<()> {
     let socket = sending_socket(family)?;
     let destination = SocketAddr::new(to, 0).into();
     if family == Domain::IPV6 {
-        // Otherwise the kernel looks for a source for each packet, though its header has one.
+        // Otherwise the kernel looks up a source for each packet, though its header has one.
         socket.bind(&SocketAddr::new(from, 0).into())?;
     }
     let mut packet = [0; WIRE_MTU as usize];

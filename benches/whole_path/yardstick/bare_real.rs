@@ -1,10 +1,10 @@
 //! The bare loop's twin at the real server: a raw socket to TUN forwarder.
 //!
 //! One receive of up to 64 KB, one write; the inner packet is not copied, since the virtio-net
-//! header is laid over the end of the outer one. No check of sources or destinations. A packet that
-//! the kernel merged on the way in (GRO) carries only the pseudo-header's sum as TCP checksum, and
-//! must be written as one TCP super-frame: here only of IPv4 in IPv4, since only datagrams come by
-//! the other mixes of families.
+//! header overwrites the end of the outer one. It checks no sources or destinations. A packet that
+//! the kernel merged on receipt (GRO) has only the pseudo-header's sum as TCP checksum, and must be
+//! written as one TCP super-frame: here only for IPv4 in IPv4, since the other mixes only carry
+//! datagrams.
 
 use std::io::Read;
 use std::sync::Arc;
@@ -41,7 +41,7 @@ pub(super) fn run(tun: &str) -> Result<()> {
     unwrap(main, &device)
 }
 
-/// Packets that nothing was done to, behind `outer` bytes of header that the kernel hands over.
+/// Packets without offload, behind `outer` bytes of header that the kernel delivers.
 fn unwrap_plainly(mut socket: Socket, outer: usize, device: &SyncDevice) -> Result<()> {
     const NOTHING: [u8; 10] = [0; 10];
     let mut buffer = vec![0; NOTHING.len() + usize::from(u16::MAX)];
@@ -68,7 +68,7 @@ fn unwrap(mut socket: Socket, device: &SyncDevice) -> Result<()> {
     }
 }
 
-/// The 10 bytes (struct `virtio_net_hdr`, host byte order) that say what the kernel has left to do
+/// The 10 bytes (struct `virtio_net_hdr`, host byte order) that tell the kernel the remaining work
 /// for `packet`.
 fn virtio_header(packet: &[u8]) -> [u8; 10] {
     let mut header = [0; 10];

@@ -1,12 +1,12 @@
-//! The yardsticks: programs that do the least there is to do, and the load generators beside them.
+//! The yardsticks: minimal programs, and the load generators beside them.
 //!
-//! They live in the bench's own binary (`whole_path yardstick NAME …`), so that one `cargo bench`
-//! builds everything. A generator reads one order a line from its standard input and answers each
-//! with one line of JSON; it stays alive between orders, so that no measured window holds a
+//! They are in the bench's own binary (`whole_path yardstick NAME …`), so that one `cargo bench`
+//! builds everything. A generator reads one order per line from its standard input and answers each
+//! with one line of JSON; it stays alive between orders, so that no measured window contains a
 //! program's start.
 
-// Two options without safe wrappers, here and in `ready_made`: what a daemon's `sys` layer does,
-// done small.
+// Two options without safe wrappers, here and in `ready_made`: a small version of a daemon's `sys`
+// layer.
 #![allow(unsafe_code)]
 
 mod bare_batched;
@@ -46,7 +46,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     }
 }
 
-/// Tells the harness that the program can be used, in systemd's way.
+/// Notifies the harness that the program is ready, in systemd's way.
 fn ready() -> Result<()> {
     let Some(path) = env::var_os("NOTIFY_SOCKET") else { return Ok(()) };
     UnixDatagram::unbound()?.send_to(b"READY=1", path).context("tell the harness of readiness")?;
@@ -86,7 +86,8 @@ fn raw_socket(family: Domain, protocol: libc::c_int) -> Result<Socket> {
     Socket::new(family, Type::RAW, Some(Protocol::from(protocol))).context("open a raw socket")
 }
 
-/// Room for what arrives while a reader waits for its turn on the CPU, beyond the system's limit.
+/// Enlarges the receive buffer beyond the system's limit, for packets that arrive while the reader
+/// waits for the CPU.
 fn enlarge_receive_buffer(socket: &impl AsRawFd) -> Result<()> {
     let bytes: libc::c_int = 16 << 20;
     let length = libc::socklen_t::try_from(size_of_val(&bytes))?;

@@ -1,11 +1,10 @@
-//! Ready-made `sendmmsg`: what the kernel alone takes for one 1,500-byte IPIP packet.
+//! Ready-made `sendmmsg`: the kernel's cost of one 1,500-byte IPIP packet.
 //!
-//! A batch of 64 packets is written once, checksums and all, and sent again and again: no packet is
-//! read, looked at or changed. This is the floor of every director that sends from user space
+//! A batch of 64 packets is written once, with checksums, and sent again and again: no packet is
+//! read, parsed or changed. This is the minimum for every director that sends from user space
 //! through a raw socket.
 
-// The one system call here that has no safe wrapper, `sendmmsg` over arrays made once, is the thing
-// measured.
+// The system call under test, `sendmmsg` over arrays made once, has no safe wrapper.
 #![allow(unsafe_code)]
 // Every length here is a constant that fits.
 #![allow(clippy::cast_possible_truncation)]
@@ -21,7 +20,7 @@ use socket2::Domain;
 
 use super::{OUTER, fold, obey, outer_header, sending_socket, sum};
 
-/// Obeys `send SECONDS`: packets from the tunnel address `from` to the real server `to`.
+/// Handles `send SECONDS`: packets from the tunnel address `from` to the real server `to`.
 pub(super) fn run(from: Ipv4Addr, to: Ipv4Addr) -> Result<()> {
     let socket = sending_socket(Domain::IPV4)?;
     let mut batch = Batch::new(from, to);

@@ -11,7 +11,7 @@ use socket2::{Domain, Socket, Type};
 
 use super::{obey, ready};
 
-/// Swallows whatever comes to the port `sink` and answers with its length at the end (8 bytes, big
+/// Discards all input at the port `sink` and answers with its length at the end (8 bytes, big
 /// endian); writes to every connection on the port `source` until it closes.
 pub(super) fn server(sink: u16, source: u16) -> Result<()> {
     let sinks = TcpListener::bind((Ipv4Addr::UNSPECIFIED, sink))?;
@@ -42,8 +42,8 @@ fn pour(mut stream: TcpStream) {
     while stream.write_all(&buffer).is_ok() {}
 }
 
-/// Obeys `up VIP SECONDS STREAMS` and `down VIP SECONDS STREAMS` with the bytes moved and the time
-/// they took, and with all bytes, those before a download's rate is taken included.
+/// Handles `up VIP SECONDS STREAMS` and `down VIP SECONDS STREAMS`; answers with the bytes moved
+/// and the time taken, and with all bytes, including those before a download's rate is measured.
 pub(super) fn load(sink: u16, source: u16) -> Result<()> {
     obey(|order| {
         let [direction, vip, seconds, streams] = *order else { bail!("no such order") };
@@ -64,7 +64,7 @@ pub(super) fn load(sink: u16, source: u16) -> Result<()> {
     })
 }
 
-/// Moves bytes for so long: those that count for the rate, and all of them.
+/// Moves bytes for this long: those that count for the rate, and all of them.
 type Stream = fn(TcpStream, Duration) -> Result<[u64; 2]>;
 
 /// Runs each stream in a thread, and adds up.
@@ -119,7 +119,7 @@ fn connect(vip: &str, port: u16) -> Result<TcpStream> {
 }
 
 const CHUNK: usize = 128 << 10;
-/// A path that moves nothing for so long is broken.
+/// A path that moves nothing for this long is broken.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// The start of a download that its rate leaves out.
 const SLOW_START: Duration = Duration::from_millis(200);

@@ -1,4 +1,4 @@
-//! Small datagrams: a paced generator of many flows, and what swallows them.
+//! Small datagrams: a paced generator of many flows, and their receiver.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::thread;
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::{enlarge_receive_buffer, obey, ready};
 
-/// Receives and forgets, of both families; the kernel counts (`/proc/net/snmp`).
+/// Receives and discards, both families; the kernel counts (`/proc/net/snmp`).
 pub(super) fn sink(port: u16) -> Result<()> {
     let socket = UdpSocket::bind((Ipv6Addr::UNSPECIFIED, port))?;
     enlarge_receive_buffer(&socket)?;
@@ -20,9 +20,9 @@ pub(super) fn sink(port: u16) -> Result<()> {
     }
 }
 
-/// Obeys `send VIP FLOWS RATE TICK_US SECONDS`: 18-byte datagrams to `port`, `RATE` a second over
-/// all flows, those due sent together every `TICK_US` microseconds, or fewer if the machine is too
-/// slow.
+/// Handles `send VIP FLOWS RATE TICK_US SECONDS`: 18-byte datagrams to `port`, `RATE` per second
+/// over all flows, those due sent together every `TICK_US` microseconds, or fewer if the machine is
+/// too slow.
 pub(super) fn load(port: u16) -> Result<()> {
     let mut flows = Flows { to: Ipv4Addr::UNSPECIFIED.into(), sockets: Vec::new() };
     obey(|order| match *order {
@@ -41,7 +41,7 @@ struct Flows {
 }
 
 impl Flows {
-    /// One connected socket a flow; those of the previous order serve again if they lead to the
+    /// One connected socket per flow; those of the previous order are reused if they lead to the
     /// same VIP.
     fn open(&mut self, to: IpAddr, port: u16, count: usize) -> Result<()> {
         if self.to == to && self.sockets.len() == count {

@@ -1,8 +1,8 @@
 //! The web server: answers each request with as many bytes as it asks for.
 //!
-//! HTTP as far as a balancer could tell: a request of fixed length that names the length of the
-//! answer, and by its version whether the connection is kept. One thread and no work beside the
-//! kernel's, so that it is not what is measured.
+//! As much HTTP as a balancer could notice: a request of fixed length with the length of the
+//! answer, and a version that says whether the connection is kept. One thread and almost no work
+//! beside the kernel's, so that the server is not what is measured.
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream};
@@ -18,7 +18,7 @@ use super::ready;
 /// Length of every request.
 pub(super) const REQUEST: usize = 64;
 
-/// A request for `bytes` bytes, after which the server closes the connection or does not.
+/// A request for `bytes` bytes, after which the server closes the connection or keeps it.
 pub(super) fn request(bytes: usize, closes: bool) -> Result<[u8; REQUEST]> {
     ensure!(bytes <= LARGEST, "the server has {LARGEST} bytes");
     let version = if closes { "1.0" } else { "1.1" };
@@ -29,7 +29,7 @@ pub(super) fn request(bytes: usize, closes: bool) -> Result<[u8; REQUEST]> {
     Ok(request)
 }
 
-/// How many bytes a request asks for, and whether the connection ends after them.
+/// How many bytes a request asks for, and whether the connection closes after them.
 fn asked(request: &[u8; REQUEST]) -> Option<(usize, bool)> {
     let text = std::str::from_utf8(request).ok()?;
     let (bytes, rest) = text.strip_prefix("GET /")?.split_once(" HTTP/1.")?;
@@ -65,7 +65,7 @@ pub(super) fn server(port: u16) -> Result<()> {
 
 struct Server {
     connections: Vec<Option<Connection>>,
-    /// Places in `connections` that are empty.
+    /// Free indexes of `connections`.
     free: Vec<usize>,
     body: Vec<u8>,
 }
@@ -73,9 +73,9 @@ struct Server {
 struct Connection {
     stream: TcpStream,
     request: [u8; REQUEST],
-    /// Bytes of the request that have come.
+    /// Bytes of the request that have arrived.
     come: usize,
-    /// Bytes of the answer that have not gone.
+    /// Bytes of the answer still to be sent.
     due: usize,
     closes: bool,
 }
@@ -98,7 +98,7 @@ impl Server {
         Ok(())
     }
 
-    /// Does what can be done for a connection, and forgets it at its end.
+    /// Does the pending work of a connection, and forgets it at its end.
     fn serve(&mut self, place: usize) {
         let Some(connection) = &mut self.connections[place] else { return };
         match connection.advance(&self.body) {
@@ -112,7 +112,7 @@ impl Server {
 }
 
 impl Connection {
-    /// Goes on until the connection ends, or fails, if only because it would block.
+    /// Continues until the connection ends, or fails, if only because it would block.
     fn advance(&mut self, body: &[u8]) -> io::Result<()> {
         loop {
             while self.due > 0 {

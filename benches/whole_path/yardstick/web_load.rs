@@ -15,10 +15,9 @@ use socket2::{Domain, Socket, Type};
 use super::obey;
 use super::web::{REQUEST, request};
 
-/// Obeys, with the server's port: `connections VIP CLIENTS BYTES SECONDS`, each client opening a
-/// connection for each request of `BYTES` bytes; `requests VIP CLIENTS BYTES SECONDS`, each client
-/// keeping its one connection; `pingpong VIP SECONDS`, one client with answers as short as
-/// requests.
+/// Handles, with the server's port: `connections VIP CLIENTS BYTES SECONDS`, with a connection for
+/// each request of `BYTES` bytes; `requests VIP CLIENTS BYTES SECONDS`, with one connection per
+/// client; `pingpong VIP SECONDS`, one client with answers as short as requests.
 pub(super) fn load(port: u16) -> Result<()> {
     obey(|order| match *order {
         [kind @ ("connections" | "requests"), vip, clients, bytes, seconds] => {
@@ -35,7 +34,7 @@ pub(super) fn load(port: u16) -> Result<()> {
     })
 }
 
-/// What all clients of one order do.
+/// The work of all clients of one order.
 struct Asked {
     to: SocketAddrV4,
     request: [u8; REQUEST],
@@ -74,7 +73,7 @@ fn run(asked: &Asked, clients: usize, span: Duration) -> Result<Value> {
 struct Client {
     stream: TcpStream,
     asks: bool,
-    /// Bytes of the present answer that have come.
+    /// Bytes of the current answer that have arrived.
     come: usize,
     ended: bool,
 }
@@ -96,7 +95,7 @@ impl Client {
         Ok(Self { stream, asks: true, come: 0, ended: false })
     }
 
-    /// Goes on until it would block, and counts answers; `over`: no more are asked for.
+    /// Continues until it would block, and counts answers; `over`: no more requests are sent.
     fn advance(&mut self, asked: &Asked, over: bool, buffer: &mut [u8]) -> Result<u64> {
         let mut answers = 0;
         loop {
