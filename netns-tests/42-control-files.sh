@@ -66,7 +66,7 @@ expect_eq "permissions" "$(cd "$CONTROL" && stat -c '%n %a' director.sock.lock d
 stop director
 expect_eq "the file behind the links" "$(<"$WORK/precious")" precious
 chmod 777 "$CONTROL"
-refused "a folder for everybody" 'has mode 0777: others may write to it'
+refused "a folder for all users" 'has mode 0777: others may write to it'
 chmod 755 "$CONTROL"
 chown 4242 "$CONTROL"
 refused "another user's folder" 'sticky belongs to user 4242'

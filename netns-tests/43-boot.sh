@@ -29,7 +29,7 @@ for address in $addresses; do ip -n vt-director addr add "$address" dev eth0; do
 ip -n vt-director route add default via "${UPLINK_ROUTERS[4]}"
 wait_ready director
 
-cp "$VSTUN_BIN/vstun" "$WORK/vstun" # where anybody can run it
+cp "$VSTUN_BIN/vstun" "$WORK/vstun" # where every user can run it
 as() { # "FLAG..." VERB...
     # shellcheck disable=SC2086 # flags
     at vt-director setpriv --reuid 1000 --regid 1000 $1 "$WORK/vstun" --socket "$CONTROL/director.sock" "${@:2}"

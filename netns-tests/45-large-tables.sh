@@ -1,5 +1,5 @@
-# Maglev tables that take minutes to build delay neither the control socket nor a stop, while the director runs
-# and while it starts.
+# Maglev tables that take minutes to build delay neither the control socket nor a stop, while the
+# director runs and while it starts.
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
 source "$here/daemons.sh"
@@ -19,7 +19,7 @@ spawn vt-director planning "$VSTUN_BIN/vstun" --socket "$CONTROL/director.sock" 
 makes_tables() { ps -L -o comm= -p "${PID[director]}" | grep -q tokio; }
 wait_for "tables to be made" makes_tables
 ask director list >"$WORK/list.log"
-makes_tables || fail "the plan was over before anybody else could be answered"
+makes_tables || fail "the plan was over before another client could be answered"
 stop director
 expect_eq "the director's exit code" "$CODE" 0
 

@@ -41,7 +41,7 @@ expect_eq "virtual IPs that it adds" "$(jq -r '[.changes[] | select(.what == "ad
 expect_host_state "after a plan" vt-director "$WORK/before"
 ask director reload
 expect_eq "virtual IPs" "$(listed)" "$first $new"
-announces "$new" || fail "nobody is told of $new"
+announces "$new" || fail "$new is not announced"
 expect_log director "announcing $new on eth0"
 expect_eq "requests served at the new one" "$(served_at "$new")" 4
 wait_for "an event of it" log_has events "\"add_vip\",.*$new"

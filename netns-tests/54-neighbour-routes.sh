@@ -22,12 +22,12 @@ start_web "${REALS[@]}"
 start_real "${REALS[@]}"
 host_state vt-director >"$WORK/director.before"
 start_director rr 1 1 1
-expect_eq "real servers by way of themselves" "$(neighbours)" 3
+expect_eq "real servers with themselves as gateway" "$(neighbours)" 3
 expect_eq "requests served" "$(fetch 30 | awk '{ n += $1 } END { print n }')" 30
 
-# A foreign route to one of them applies at once, whatever its metric, and ours is removed; ours is back
-# when the foreign one is gone. The host's routes change all the time meanwhile, as under a busy routing
-# daemon, until the test has seen enough.
+# A foreign route to one of them applies at once, whatever its metric, and ours is removed; ours is
+# restored when the foreign one is removed. The host's routes change all the time meanwhile, as under
+# a busy routing daemon, until the test has seen enough.
 churn() {
     local metric=100
     while [[ ! -e $WORK/enough ]]; do
@@ -47,7 +47,8 @@ wait_for "ours to be gone" eval '(($(at vt-director ip -o route show proto 176 |
 ip -n vt-director route del "${ADDRESS[real1]}" metric 500
 wait_for "ours to be back" eval '(($(neighbours) == 3))'
 
-# A router in between for all of them, and a host that is no longer fit for a director: no plan, but nothing is hidden.
+# A router in between for all of them, and a host that is no longer fit for a director: there is no
+# plan, but no route is hidden.
 case $OUTER in
     4) ip -n vt-director route add 10.0.0.8/29 via "${LAN_ROUTERS[4]}" dev eth1 ;;
     6) ip -n vt-director route add 2001:db8:a::10/124 via "${LAN_ROUTERS[6]}" dev eth1 ;;
@@ -80,6 +81,6 @@ start_director rr 1 1 1
 stop director KILL
 expect_eq "left by a kill" "$(neighbours)" 3
 at vt-director "$VSTUN_BIN/vstun" --socket "$CONTROL/director.sock" cleanup >"$WORK/cleanup.log"
-grep -q 'by way of itself dev eth1: undone' "$WORK/cleanup.log" || fail "cleanup does not report it: $(<"$WORK/cleanup.log")"
+grep -q 'via itself dev eth1: undone' "$WORK/cleanup.log" || fail "cleanup does not report it: $(<"$WORK/cleanup.log")"
 expect_host_state "after cleanup" vt-director "$WORK/director.before"
 expect_direct_replies 100

@@ -8,7 +8,7 @@ source "$here/daemons.sh"
 source "$here/two_directors.sh"
 
 two_directors
-expect_eq "who has a VIP that nobody was told to announce" "$(who_has)" ""
+expect_eq "hosts with the VIP before any announcement" "$(who_has)" ""
 for name in director other; do
     expect_eq "what $name says of the VIP" "$(announced $name)" false
     expect_eq "the table for routing daemons at $name" "$(routes_to_announce $name)" ""

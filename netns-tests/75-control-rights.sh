@@ -15,13 +15,13 @@ stop director
 # A user namespace may have one user and one group only.
 can_be_others() { touch "$WORK/own" && chgrp 4242 "$WORK/own" && setpriv --reuid 1000 --regid 1000 --clear-groups true; }
 if ! can_be_others 2>/dev/null; then
-    say "there is nobody else here: who may change something is not tried"
+    say "there is no other user here: the right to make changes is not tested"
     exit 0
 fi
 DIRECTOR_KEYS=$'control_mode = "0666"\ncontrol_group = "4242"'
 start_director wrr 1 1
 expect_eq "mode and group of the socket" "$(stat -c '%a %g' "$CONTROL/director.sock")" "666 4242"
-cp "$VSTUN_BIN/vstun" "$WORK/vstun" # where anybody can run it
+cp "$VSTUN_BIN/vstun" "$WORK/vstun" # where every user can run it
 as() { # "FLAG..." VERB...
     # shellcheck disable=SC2086 # flags
     at vt-director setpriv --reuid 1000 --regid 1000 $1 "$WORK/vstun" --socket "$CONTROL/director.sock" "${@:2}"

@@ -25,7 +25,7 @@ wait_for "real1 to be down" state_is real1 down
 expect_eq "requests to real2 of 20" "$(share "$(fetch 20)" real2)" 20
 stop real2-web KILL
 wait_for "real2 to be down" state_is real2 down
-expect_eq "requests to real3 of 20 with nobody else" "$(share "$(fetch 20)" real3)" 20
+expect_eq "requests to real3 of 20 without another server" "$(share "$(fetch 20)" real3)" 20
 hold held 5
 expect_eq "held connections at real3" "$(held_at held real3)" 5
 

@@ -62,7 +62,7 @@ impl End {
     }
 }
 
-/// The bare real server once more, on the same wire and by a route by way of itself, as
+/// The bare real server once more, on the same wire and by a route with itself as gateway, as
 /// `neighbour_routes` makes it.
 pub(crate) const NEIGHBOUR: Ipv4Addr = Ipv4Addr::new(10, 2, 0, 3);
 pub(crate) const NEIGHBOUR_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 2, 0, 0, 0, 0, 3);

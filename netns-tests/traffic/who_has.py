@@ -1,5 +1,5 @@
 """who_has.py DEVICE OWN ADDRESS: asks three times on DEVICE who has ADDRESS, by ARP or by neighbour discovery, as the host
-with the address OWN, and prints the hardware address of each host that answers; nothing where nobody does.
+with the address OWN, and prints the hardware address of each host that answers; nothing if none does.
 
 A probe as of RFC 5227, from 0.0.0.0, would not do: the kernel answers it for its own addresses only, not as a proxy."""
 

@@ -171,7 +171,7 @@ pub(super) fn listen(path: &Path, access: SocketAccess) -> anyhow::Result<Contro
     let writers = Writers { owner: meta.uid(), group: group.unwrap_or_else(|| meta.gid()) };
     if !given {
         log::info!(
-            "no right to give {} to its group (CAP_CHOWN): whoever connects is asked for its groups instead, and the \
+            "no right to give {} to its group (CAP_CHOWN): each client's groups are checked instead, and the \
              file's mode is {file_mode:04o}",
             path.display()
         );

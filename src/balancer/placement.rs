@@ -181,12 +181,12 @@ mod tests {
         let before = placed(&reals, &FALLS_BACK);
         assert_eq!(placed(&reals, &REFUSES), before);
         reals[ids[2]].set_weight(0);
-        let (others, nobody) = (placed(&reals, &FALLS_BACK), placed(&reals, &REFUSES));
+        let (others, none) = (placed(&reals, &FALLS_BACK), placed(&reals, &REFUSES));
         for (flow, before) in before.iter().enumerate() {
             if *before == Some(2) {
-                assert!(others[flow].is_some() && nobody[flow].is_none(), "flow {flow}");
+                assert!(others[flow].is_some() && none[flow].is_none(), "flow {flow}");
             } else {
-                assert_eq!((others[flow], nobody[flow]), (*before, *before), "flow {flow}");
+                assert_eq!((others[flow], none[flow]), (*before, *before), "flow {flow}");
             }
         }
         reals.iter_mut().for_each(|real| real.set_weight(0));

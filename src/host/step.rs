@@ -259,7 +259,7 @@ impl fmt::Display for Object {
                 write!(f, "route {address} dev {link} table {table}")
             }
             Self::Neighbour { address, link, .. } => {
-                write!(f, "route {address} by way of itself dev {link}")
+                write!(f, "route {address} via itself dev {link}")
             }
             Self::Rule { from, table, priority } => {
                 write!(f, "rule {priority}: from {from} lookup {table}")

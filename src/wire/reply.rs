@@ -58,7 +58,7 @@ pub fn echo_reply(packet: &Packet<'_>, out: &mut Vec<u8>) -> Option<()> {
     icmp(packet, &message, data, packet.traffic_class, out)
 }
 
-/// ICMP port unreachable, from the packet's destination: nobody listens there.
+/// ICMP port unreachable, from the packet's destination: no service listens there.
 pub fn port_unreachable(packet: &Packet<'_>, out: &mut Vec<u8>) -> Option<()> {
     error(packet, &Message::PortUnreachable, out)
 }

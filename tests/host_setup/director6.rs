@@ -197,7 +197,7 @@ fn packets_come_out_of_the_tun() {
                 let types: Vec<[u8; 2]> =
                     heard.iter().map(|packet| [packet[6], packet[40]]).collect();
                 assert_eq!(types, [[58, 128]], "one ICMPv6 echo request");
-                assert_eq!(sh("ip -6 addr show dev vstun0"), "", "nobody solicits routers there");
+                assert_eq!(sh("ip -6 addr show dev vstun0"), "", "no router solicitations there");
                 session.undo().await.unwrap();
             });
         }

@@ -338,7 +338,7 @@ fn events_are_printed_as_they_come_until_the_daemon_ends() {
     let (output, request) = Daemon::start("events", lines).serve(&["events"]);
     assert_eq!(request, "{\"version\":1,\"verb\":\"events\"}\n");
     assert_eq!(text(&output.stdout), format!("{event}\n{event}\n"));
-    assert_eq!(output.status.code(), Some(1), "nobody ended it");
+    assert_eq!(output.status.code(), Some(1), "it ended by itself");
     let busy = vec!["{\"version\":1,\"error\":\"busy\"}\n".to_owned()];
     let (output, _) = Daemon::start("busyevents", busy).serve(&["events"]);
     assert_eq!((output.status.code(), text(&output.stderr)), (Some(1), "vstun: busy\n"));
@@ -352,11 +352,12 @@ fn a_refusal_is_an_error() {
     assert_eq!(text(&output.stderr), "vstun: ask the director\n");
 }
 
-/// With `--json` every failure is an object on standard output, whoever finds it, and a sentence on
+/// With `--json` every failure is an object on standard output, wherever it arises, and a sentence
+/// on
 /// standard error.
 #[test]
 fn failures_are_json_too() {
-    let nobody = scratch("jsonnobody");
+    let missing = scratch("jsonnobody");
     for (args, code, error) in [
         (&["list", "--json"][..], 1, "no daemon answers"),
         (&["plan", "/does/not/exist", "--json"], 1, "/does/not/exist"),
@@ -364,7 +365,7 @@ fn failures_are_json_too() {
         (&["--json", "set-weight", "10.0.0.11"], 2, "required arguments were not provided"),
         (&["explain", "tcp 198.51.100.7", "--json"], 2, "a flow has 3 words, not 2"),
     ] {
-        let output = vstun(&nobody).args(args).output().unwrap();
+        let output = vstun(&missing).args(args).output().unwrap();
         assert_eq!(output.status.code(), Some(code), "{output:?}");
         let (line, said) = (text(&output.stdout), text(&output.stderr));
         assert!(

@@ -74,7 +74,7 @@ pub(super) enum DirectorMessage {
     Connections { from: usize, most: usize, which: Arc<Selection>, answer: Sender<Page> },
     /// Applies changes in order, all or none, and returns them.
     Apply { changes: Vec<Change>, answer: Sender<Applied> },
-    /// From now on the loop is to work so; nobody waits for it.
+    /// Changes how the loop works from now on; there is no answer.
     Configure(LoopSettings),
     /// Asks where a flow goes and why.
     Explain { flow: FlowQuery, answer: Sender<Explanation> },

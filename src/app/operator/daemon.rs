@@ -110,7 +110,7 @@ fn failure(socket: &Path, error: &io::Error) -> String {
         }
         io::ErrorKind::PermissionDenied => "permission denied; ask as root, with sudo",
         io::ErrorKind::ConnectionRefused => {
-            "nobody listens: the daemon was killed; start it, or run vstun cleanup"
+            "no daemon listens: it was killed; start it, or run vstun cleanup"
         }
         _ => return format!("  {}: {error}", socket.display()),
     };

@@ -113,9 +113,9 @@ impl Bench {
     }
 
     fn with_pool<T>(&mut self, act: impl FnOnce(&mut dyn Scheduler, Pool<'_>) -> T) -> T {
-        let nobody = || Member::idle(0).real();
+        let idle = || Member::idle(0).real();
         let mut reals = Reals::default();
-        let ids: Vec<RealId> = (0..self.joined).map(|_| reals.insert_with(|_| nobody())).collect();
+        let ids: Vec<RealId> = (0..self.joined).map(|_| reals.insert_with(|_| idle())).collect();
         for member in &self.members {
             reals[ids[member.id as usize]] = member.real();
         }

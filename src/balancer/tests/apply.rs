@@ -37,10 +37,10 @@ fn a_refused_change_has_changed_nothing() {
         other: other.to_owned(),
     };
     let free = ["192.0.2.10:443/tcp"];
-    let nobody = || ChangeError::NoService("nobody".to_owned());
+    let no_service = || ChangeError::NoService("missing".to_owned());
     let no_real = || ChangeError::NoReal { service: "web".to_owned(), address: C };
     let twice = |name: &str| ChangeError::RealExists { service: name.to_owned(), address: A };
-    let service = || "nobody".to_owned();
+    let service = || "missing".to_owned();
     let heavy = ServiceSpec { reals: vec![spec(A, 1), spec(B, 65_536)], ..named("new", &free) };
     let double = ServiceSpec { reals: vec![spec(A, 1), spec(A, 2)], ..named("new", &free) };
 
@@ -77,18 +77,18 @@ fn a_refused_change_has_changed_nothing() {
             set(&["192.0.2.10:10-20/tcp", "192.0.2.10:5-10/tcp"]),
             overlap("192.0.2.10:5-10/tcp", "mail"),
         ),
-        (Change::SetListens { service: service(), listens: listens(&free) }, nobody()),
-        (Change::RemoveService { service: service() }, nobody()),
+        (Change::SetListens { service: service(), listens: listens(&free) }, no_service()),
+        (Change::RemoveService { service: service() }, no_service()),
         (
             Change::SetScheduler { service: service(), scheduler: SchedulerKind::RoundRobin },
-            nobody(),
+            no_service(),
         ),
-        (Change::AddReal { service: service(), real: spec(C, 1) }, nobody()),
+        (Change::AddReal { service: service(), real: spec(C, 1) }, no_service()),
         (add_real(A, 1), twice("web")),
         (add_real(C, 65_536), ChangeError::Weight(65_536)),
-        (Change::RemoveReal { service: service(), address: A }, nobody()),
+        (Change::RemoveReal { service: service(), address: A }, no_service()),
         (remove_real(C), no_real()),
-        (Change::SetWeight { service: service(), address: A, weight: 1 }, nobody()),
+        (Change::SetWeight { service: service(), address: A, weight: 1 }, no_service()),
         (set_weight(C, 1), no_real()),
         (set_weight(A, 65_536), ChangeError::Weight(65_536)),
     ];

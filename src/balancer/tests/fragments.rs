@@ -236,7 +236,7 @@ fn without_a_real_server_for_the_first_one_the_others_are_dropped() {
         let udp = |port| family.udp(port).data(&[7; 88]).bytes();
         let tcp = |flags| family.tcp(flags).data(&[7; 76]).bytes();
         let rows = [
-            ("nobody listens", udp(81), Verdict::Reply),
+            ("no service listens", udp(81), Verdict::Reply),
             ("stray TCP", tcp(Flags::ACK), Verdict::Reply),
             (
                 "what only its end could answer",
@@ -272,16 +272,16 @@ fn fragments_that_are_not_held() {
         let udp = || family.udp(80).data(&[7; 88]);
         let later = |whole: Vec<u8>| piece(&whole, 5, 48..72, true);
         let first = |whole: Vec<u8>| piece(&whole, 5, 0..24, true);
-        let nobody = family.pick(Ipv4Addr::LOCALHOST.into(), IpAddr::V6(Ipv6Addr::LOCALHOST));
+        let loopback = family.pick(Ipv4Addr::LOCALHOST.into(), IpAddr::V6(Ipv6Addr::LOCALHOST));
         let echo = family.icmp_echo(&[7; 88]).bytes();
         let rows = [
             ("an echo request's first", first(echo.clone()), Reason::Fragment),
             ("an echo request's later", later(echo), Reason::Fragment),
             ("another protocol's", later(udp().protocol(47).bytes()), Reason::Protocol),
             ("another protocol's first", first(udp().protocol(47).bytes()), Reason::Protocol),
-            ("to nobody", later(udp().to(family.router()).bytes()), Reason::NotVip),
+            ("to no virtual IP", later(udp().to(family.router()).bytes()), Reason::NotVip),
             ("from the VIP", later(udp().from(family.vip()).bytes()), Reason::BadSource),
-            ("from nowhere", later(udp().from(nobody).bytes()), Reason::BadSource),
+            ("from nowhere", later(udp().from(loopback).bytes()), Reason::BadSource),
         ];
         for (name, packet, reason) in rows {
             let mut director = two();

@@ -31,7 +31,7 @@ fn datagrams_are_scheduled_alone_in_a_full_table_too() {
     assert_eq!([1, 1, 1, 1].map(|number| director.to(&flow(number).udp())), [B, A, B, A]);
     director.apply(&set_weight(A, 0));
     director.apply(&set_weight(B, 0));
-    assert_eq!(director.forward(&flow(1).udp()), Verdict::Reply, "nobody takes it");
+    assert_eq!(director.forward(&flow(1).udp()), Verdict::Reply, "no server takes it");
 }
 
 #[test]

@@ -90,8 +90,8 @@ fn a_table_is_for_maglev_alone() {
     kept.apply(to(SchedulerKind::Maglev));
     assert_eq!(kept.maglev(), before);
     let table = std::sync::Arc::clone(kept.maglev_tables.table("web").unwrap());
-    let nobody = Change::SetMaglev { service: "nobody".to_owned(), table };
-    kept.director.refuses(&nobody, &ChangeError::NoService("nobody".to_owned()));
+    let change = Change::SetMaglev { service: "missing".to_owned(), table };
+    kept.director.refuses(&change, &ChangeError::NoService("missing".to_owned()));
 }
 
 #[test]

@@ -61,7 +61,7 @@ fn a_syn_on_a_connection_of_a_server_that_is_not_up_goes_elsewhere() {
         for number in [0, 5] {
             assert_eq!(director.syn(flow(number)), B, "{state:?}");
         }
-        let kept = "the one that was established may live, whoever sent the SYN";
+        let kept = "the established one may be alive, since the SYN may be forged";
         assert_eq!((director.counts(A), director.counts(B)), ((2, 1), (2, 0)), "{state:?}: {kept}");
     }
 }
@@ -148,7 +148,7 @@ fn past_its_deadline_a_port_used_again_and_datagrams_go_elsewhere_at_once() {
     assert_eq!((director.counts(A), director.counts(B)), ((2, 0), (1, 1)), "it may live");
     director.apply(&set_weight(B, 0));
     director.apply(&set_state(B, drain(0)));
-    assert_eq!(director.forward(&flow(9).udp()), Verdict::Reply, "nobody is left");
+    assert_eq!(director.forward(&flow(9).udp()), Verdict::Reply, "no server is left");
 }
 
 #[test]
@@ -327,9 +327,9 @@ fn only_adding_restores_a_removed_server() {
 #[test]
 fn an_unknown_server_has_no_state() {
     let mut director = settled();
-    let nobody = ChangeError::NoReal { service: "web".to_owned(), address: C };
-    director.refuses(&set_state(C, Wanted::Down), &nobody);
-    director.refuses(&set_health(C, Health::Down), &nobody);
+    let error = ChangeError::NoReal { service: "web".to_owned(), address: C };
+    director.refuses(&set_state(C, Wanted::Down), &error);
+    director.refuses(&set_health(C, Health::Down), &error);
 }
 
 /// Otherwise its new connection would be reset at once, again and again.

@@ -197,7 +197,7 @@ fn a_plan_of_another_number_of_slots_counts_the_share_of_flows_that_moves() {
     let (now, then) = (maglev_tables(&alone, 1_031), maglev_tables(&alone, 2_053));
     assert!(
         ReloadPlan::default().with_tables(&now, &then).maglev.is_empty(),
-        "there is nobody else"
+        "no other server is left"
     );
 }
 
@@ -322,12 +322,12 @@ why          it has an entry, ESTABLISHED: last packet 3 s ago, expires in 14:57
     let template = explained(real, None, Why::Template);
     assert!(template.human(Layout::UNBOUNDED).contains("its client is remembered"), "{template:?}");
     let why = Why::NotVip;
-    let nobody =
+    let nowhere =
         Explanation { service: None, real: None, mid_stream: None, adopted_by_port: false, why };
-    let nobody = Explained::new(&flow, nobody);
+    let nowhere = Explained::new(&flow, nowhere);
     assert!(
-        nobody.human(Layout::UNBOUNDED).contains("service      none\nreal server  none\n"),
-        "{nobody:?}"
+        nowhere.human(Layout::UNBOUNDED).contains("service      none\nreal server  none\n"),
+        "{nowhere:?}"
     );
 }
 

@@ -24,8 +24,8 @@ fn after(change: fn(&mut Route)) -> Vec<String> {
     planned(&desired(), &facts)
 }
 
-const V4: &str = "route 10.2.0.2 by way of itself dev eth1";
-const V6: &str = "route 2001:db8:2::2 by way of itself dev eth1";
+const V4: &str = "route 10.2.0.2 via itself dev eth1";
+const V6: &str = "route 2001:db8:2::2 via itself dev eth1";
 
 #[test]
 fn plain_neighbours_have_one_where_it_is_wished() {

@@ -128,8 +128,8 @@ fn rfc_2003_3_1_and_2473_6_and_4213_3_5_addresses_are_the_tunnel_s_ends() {
         let ends = (outer.director(), outer.real(A));
         assert_eq!((fields.source, fields.destination), ends);
     });
-    let nobody = Tunnel { source: None, ..tunnel(Family::V4) };
-    let fields = around(Family::V6.udp(53), &nobody, RANDOM);
+    let sourceless = Tunnel { source: None, ..tunnel(Family::V4) };
+    let fields = around(Family::V6.udp(53), &sourceless, RANDOM);
     assert_eq!(fields.source, IpAddr::from([0; 4]), "the kernel's choice (IP_HDRINCL)");
 }
 

@@ -63,11 +63,7 @@ fn opening_v6() -> Vec<Row> {
         ("160 bytes of headers pass", syn().extension(DESTINATION_OPTIONS, &longest), To(A)),
         ("an atomic fragment is whole", syn().fragment(0, false), To(A)),
         ("UDP behind headers", options(Family::V6.udp(53)), To(A)),
-        (
-            "an option that nobody knows",
-            syn().extension(DESTINATION_OPTIONS, &[0xde, 4, 1, 2, 3, 4]),
-            To(A),
-        ),
+        ("an unknown option", syn().extension(DESTINATION_OPTIONS, &[0xde, 4, 1, 2, 3, 4]), To(A)),
     ])
 }
 
@@ -147,7 +143,7 @@ fn foreign(family: Family) -> Vec<Row> {
         Ipv4Addr::new(192, 0, 2, 11).into(),
         Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x11).into(),
     );
-    let everybody: IpAddr = family.pick(
+    let group: IpAddr = family.pick(
         Ipv4Addr::new(224, 0, 0, 1).into(),
         Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1).into(),
     );
@@ -159,7 +155,7 @@ fn foreign(family: Family) -> Vec<Row> {
         ("a destination that is no VIP", syn().to(elsewhere), Drop(Reason::NotVip)),
         ("UDP to no VIP", family.udp(53).to(elsewhere), Drop(Reason::NotVip)),
         ("an echo request to no VIP", echo().to(elsewhere), Drop(Reason::NotVip)),
-        ("a multicast destination", family.udp(53).to(everybody), Drop(Reason::NotVip)),
+        ("a multicast destination", family.udp(53).to(group), Drop(Reason::NotVip)),
         ("an echo reply", echo().icmp_type(reply), Drop(Reason::Icmp)),
         ("an unknown ICMP type", echo().icmp_type(200), Drop(Reason::Icmp)),
         ("an unknown ICMP error", echo().icmp_type(100), Drop(Reason::Icmp)),
@@ -205,10 +201,10 @@ fn nobodies(family: Family) -> Vec<IpAddr> {
 fn from_nobody(family: Family) -> Vec<Row> {
     let of = |source: IpAddr| {
         rows([
-            ("a SYN from nobody", family.tcp(Flags::SYN).from(source), Drop(Reason::BadSource)),
-            ("UDP from nobody", family.udp(80).from(source), Drop(Reason::BadSource)),
+            ("a SYN from no client", family.tcp(Flags::SYN).from(source), Drop(Reason::BadSource)),
+            ("UDP from no client", family.udp(80).from(source), Drop(Reason::BadSource)),
             (
-                "an echo request from nobody",
+                "an echo request from no client",
                 family.icmp_echo(b"").from(source),
                 Drop(Reason::BadSource),
             ),

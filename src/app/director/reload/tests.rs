@@ -56,7 +56,7 @@ fn running(config: config::Director) -> Running {
                     let (services, next) = balancer.list(from, 2, listed);
                     drop(answer.send(Piece { services, next, applied: 0 }));
                 }
-                other => panic!("nobody asks this here: {other:?}"),
+                other => panic!("unexpected message: {other:?}"),
             }
         }
     });
@@ -134,7 +134,7 @@ async fn there_and_back(old: &str, new: (&str, &str), taken: bool) {
         assert_ne!(placed(&running).await, before.0, "the new ones are in force");
         running.take_back(&wanted, saved).await;
     } else {
-        some.push(Change::RemoveService { service: "nobody".to_owned() });
+        some.push(Change::RemoveService { service: "missing".to_owned() });
         running.lead_to(&wanted, some).await.unwrap_err();
     }
     assert_eq!(checksum(&running), before.1, "{new:?}");
@@ -255,7 +255,7 @@ fn a_rollback_restores_states_and_deadlines_that_operators_set() {
                         assert_eq!(standings(&running).await == before, how == "name", "{how}");
                         running.take_back(&wanted, saved).await;
                     } else {
-                        changes.push(Change::RemoveService { service: "nobody".to_owned() });
+                        changes.push(Change::RemoveService { service: "missing".to_owned() });
                         running.lead_to(&wanted, changes).await.unwrap_err();
                     }
                     assert_eq!(standings(&running).await, before, "{how} {keys}");

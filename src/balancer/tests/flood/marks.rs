@@ -140,7 +140,7 @@ fn a_removed_service_takes_its_flood_with_it() {
     let notices = director.balancer.flood_notices();
     assert_eq!(notices.len(), 1, "the old service's: {notices:?}");
     director.pass(seconds(900));
-    assert_eq!(director.balancer.next_deadline(), None, "nobody looks for its end");
+    assert_eq!(director.balancer.next_deadline(), None, "no check for its end is due");
 }
 
 #[test]

@@ -135,7 +135,7 @@ fn step(director: &mut Director, model: &mut Model, (client, port): (u32, u16), 
         let client = model.client(flow(client));
         let wanted = model.wanted(client);
         if wanted.is_none() && !model.usable() {
-            assert_eq!(went, None, "nobody takes {number:?}");
+            assert_eq!(went, None, "no server takes {number:?}");
             return;
         }
         let real = went.unwrap();
