@@ -353,8 +353,7 @@ fn a_refusal_is_an_error() {
 }
 
 /// With `--json` every failure is an object on standard output, wherever it arises, and a sentence
-/// on
-/// standard error.
+/// on standard error.
 #[test]
 fn failures_are_json_too() {
     let missing = scratch("jsonnobody");

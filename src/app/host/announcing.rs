@@ -91,8 +91,9 @@ impl Session {
         self.announcing.push((announcements, saying));
     }
 
-    /// Nothing is said again that is not `wanted` any more: a neighbour that heard it would send
-    /// here what has gone to another director. The rest of what was being said begins anew.
+    /// Stops repeating announcements that are not `wanted` any more: a neighbour that heard one would
+    /// send packets here for an address that another director has now. The repetition of the others
+    /// starts again.
     pub(super) fn stop_announcing(&mut self, wanted: &[Announcement], facts: &Facts) {
         let unwanted = |one: &Announcement| !wanted.contains(one);
         let (over, still): (Vec<_>, Vec<_>) = std::mem::take(&mut self.announcing)
