@@ -1,5 +1,4 @@
-//! A decision is carried out: counts, the scheduler's turn, the client's template, the flow's
-//! entry.
+//! Carries out a decision: counts, the scheduler's state, the client's template, the flow's entry.
 
 use super::Balancer;
 use super::decide::{Decision, Outcome};
@@ -13,7 +12,8 @@ use crate::model::{Millis, RealId, ServiceId};
 use crate::wire::Packet;
 
 impl Balancer {
-    /// Does what [`Self::decide`] has said of the packet, with nothing between the two.
+    /// Carries out what [`Self::decide`] has decided about the packet; nothing may come between the
+    /// two.
     pub(super) fn commit(
         &mut self,
         now: Millis,
@@ -51,8 +51,7 @@ impl Balancer {
         self.tunnel(now, packet, real)
     }
 
-    /// Enters a connection in the table, if there is room. In a flood there is while something
-    /// unproven is there.
+    /// Adds an entry, if there is space. In a flood an unproven entry is evicted for it.
     pub(super) fn enter(
         &mut self,
         now: Millis,
@@ -96,15 +95,15 @@ impl Balancer {
         }
     }
 
-    /// From now on, for as long as such a flow may live, the service's unknown packets are its
-    /// flows'. The time is extended only while the table is full or the service flooded: after that
-    /// a flow's next packet enters it.
+    /// From now on the service's unknown packets are taken for flows without an entry, for as long
+    /// as such a flow may live. The time is extended only while the table is full or the service in
+    /// flood mode; after that a flow's next packet gives it an entry.
     fn expect_unknown(&mut self, now: Millis, id: ServiceId) {
         let longest = self.settings.timeouts.tcp_established.max(self.settings.timeouts.udp);
         self.registry.services[id].hashed_until = Some(now.after(longest));
     }
 
-    /// A packet for which [`Self::service_of`] names no service.
+    /// Handles a packet for which [`Self::service_of`] finds no service.
     pub(super) fn unserved(
         &mut self,
         now: Millis,

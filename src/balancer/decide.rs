@@ -1,7 +1,7 @@
-//! Where a flow without an entry goes: the one place that decides it.
+//! Decides where a flow without an entry goes; no other code does.
 //!
-//! [`Balancer::decide`] looks and changes nothing, so explanations ask the very code that forwards.
-//! [`Balancer::commit`](super::commit) then does what a decision says.
+//! [`Balancer::decide`] changes nothing, so explanations use the same code as forwarding.
+//! [`Balancer::commit`](super::commit) then carries the decision out.
 
 use super::Balancer;
 use super::availability::Ending;
@@ -18,9 +18,9 @@ use crate::wire::{protocol, tcp};
 /// The first packet of a flow without an entry.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum First {
-    /// A SYN or a datagram; the flow's entry begins in this state.
+    /// A SYN or a datagram; the flow's entry starts in this state.
     Opening(State),
-    /// TCP that opens nothing.
+    /// TCP without a SYN.
     Middle(tcp::Flags),
 }
 
@@ -29,14 +29,14 @@ pub(super) enum First {
 pub(super) struct Decision {
     pub(super) service: ServiceId,
     pub(super) outcome: Outcome,
-    /// What says so.
+    /// What the decision is based on.
     pub(super) by: By,
     pub(super) template: TemplateStep,
-    /// The flow counts as a new one in the watch for floods.
+    /// How the flow counts in flood detection, if it is a new one.
     pub(super) count: Option<Count>,
 }
 
-/// What becomes of the flow.
+/// What happens to the flow.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Outcome {
     /// It goes to this real server and gets an entry in this state.
@@ -45,11 +45,11 @@ pub(super) enum Outcome {
     WithoutEntry(RealId),
     /// The datagram goes there, and is a flow of its own.
     Alone(RealId),
-    /// The client's own reset goes there; nothing is left to remember.
+    /// The client's own reset goes there, without an entry.
     Reset(RealId),
-    /// A flow of before: this real server has no time left for it.
+    /// An existing flow that this real server keeps no longer.
     End(RealId, Ending),
-    /// It goes nowhere.
+    /// It is refused.
     Refuse(Reason),
 }
 
@@ -67,8 +67,8 @@ impl Outcome {
 }
 
 impl Balancer {
-    /// Where a flow without an entry goes that begins with this packet. `freed` entries of the
-    /// table count as gone already.
+    /// Where a flow without an entry goes if it starts with this packet. `freed` entries of the
+    /// table count as removed already.
     pub(super) fn decide(
         &self,
         now: Millis,
@@ -83,8 +83,8 @@ impl Balancer {
         }
     }
 
-    /// A new connection: the scheduler's to place, or the hash's while the table is full or the
-    /// service flooded. A datagram that is scheduled alone leaves no entry and is no part of a
+    /// A new connection: placed by the scheduler, or by hash while the table is full or the service
+    /// in flood mode. A datagram that is scheduled alone gets no entry and does not count towards a
     /// flood.
     fn decide_opening(
         &self,
@@ -105,7 +105,7 @@ impl Balancer {
         let outcome = match real {
             None => Outcome::Refuse(Reason::NoRealServer),
             Some(real) if alone => Outcome::Alone(real),
-            // Nothing else may come of UDP by which the flow could be told from a new one again.
+            // A UDP flow gets an entry at once, since no later packet shows that it is new.
             Some(real) if flooded && state == State::Udp => Outcome::Enter(real, State::UdpNew),
             Some(real) if flooded => Outcome::WithoutEntry(real),
             Some(real) => Outcome::Enter(real, state),
@@ -113,8 +113,8 @@ impl Balancer {
         Decision { service: id, outcome, by, template, count }
     }
 
-    /// TCP that opens nothing: a flow of before where the service adopts such, or while flows
-    /// without an entry may be alive. From now on it has an entry if there is room.
+    /// TCP without a SYN: an existing flow if the service adopts such flows, or while flows without
+    /// an entry may be alive. It gets an entry if there is space.
     fn decide_middle(
         &self,
         now: Millis,
@@ -131,7 +131,7 @@ impl Balancer {
             template: TemplateStep::None,
             count: None,
         };
-        // No client answers a server's SYN in a flow of before.
+        // In an existing flow no client answers a server's SYN.
         let adopts = service.adopts() && !flags.syn();
         let Some(eligible) = service.expects_unknown(now, adopts) else { return refused };
         let fill = self.fill_without(freed);
@@ -139,23 +139,23 @@ impl Balancer {
         let flooded = service.flooded_with(count);
         let Choice { real, by, template } = self.choose(now, key, id, Some(eligible), flooded);
         let Some(real) = real else { return Decision { count, ..refused } };
-        // The real server has to hear of a reset, but then there is nothing left to remember.
+        // The real server needs the reset, but afterwards there is nothing to remember.
         if flags.rst() {
             return Decision { outcome: Outcome::Reset(real), ..refused };
         }
         if let Some(ending) = self.ending(now, real, Protocol::Tcp) {
             return Decision { outcome: Outcome::End(real, ending), count, ..refused };
         }
-        // On probation, in and out of floods: one packet proves nothing about its sender. A flow of
-        // before loses nothing by it, since what has placed it now does so again if its entry goes.
-        // A flow that was left without an entry is known for a time only, so its next packet is
-        // enough.
+        // On probation, in and out of floods: one packet proves nothing about its sender. An
+        // existing flow loses nothing: if its entry is evicted, the hash places it again. A flow
+        // that was left without an entry is recognised for a limited time only, so its next packet
+        // is enough.
         let state = if adopts || flooded { State::SynAck } else { State::SynRecv };
         Decision { service: id, outcome: Outcome::Enter(real, state), by, template, count }
     }
 
-    /// Where a flow without an entry belongs, where such flows may be alive: for what speaks of it
-    /// and is no packet of it.
+    /// Where a flow without an entry belongs, while such flows may be alive: for ICMP errors and
+    /// the like that refer to it.
     pub(super) fn home(&self, now: Millis, key: &Key, id: ServiceId) -> Option<RealId> {
         let service = &self.registry.services[id];
         let adopts = key.protocol() == protocol::TCP && service.adopts();
@@ -163,10 +163,10 @@ impl Balancer {
         self.choose(now, key, id, Some(eligible), true).real
     }
 
-    /// The service that a new flow is for.
+    /// The service of a new flow.
     ///
     /// # Errors
-    /// Why there is none.
+    /// The reason if there is none.
     #[inline]
     pub(super) fn service_of(&self, key: &Key) -> Result<ServiceId, Reason> {
         let listens = &self.registry.listens;
@@ -187,18 +187,18 @@ impl Balancer {
 }
 
 impl Service {
-    /// Counts a new flow in the watch for floods.
+    /// Counts a new flow in flood detection.
     fn count(&self, now: Millis, beginning: Beginning, fill: Fill) -> Count {
         self.watch.count(now, beginning, self.policy.flood, fill)
     }
 
-    /// Whether the service is in flood mode once this has been counted.
+    /// Whether the service is in flood mode after this count.
     fn flooded_with(&self, count: Option<Count>) -> bool {
         self.watch.flooded() || count.is_some_and(|count| count.begins.is_some())
     }
 
-    /// Whether TCP without an entry that opens nothing may be a flow's, and among which real
-    /// servers that is looked for.
+    /// Whether TCP without an entry and without a SYN may belong to a flow, and which real servers
+    /// are then eligible.
     fn expects_unknown(&self, now: Millis, adopts: bool) -> Option<Eligible> {
         if adopts {
             return Some(Eligible::ForExistingFlows);

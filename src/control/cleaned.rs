@@ -1,29 +1,29 @@
-//! What `cleanup` has done, at one control socket.
+//! The answer of `cleanup` for one control socket.
 
 use serde::{Deserialize, Serialize};
 
-/// What was undone there.
+/// The undone steps of one daemon.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Cleaned {
-    /// The control socket of the daemon that was killed.
+    /// The control socket of the killed daemon.
     pub socket: String,
-    /// The steps that were undone; none where nothing was left.
+    /// The undone steps; empty if there were none.
     pub steps: Vec<CleanedStep>,
-    /// The whole in words.
+    /// The result as text.
     pub done: String,
 }
 
 /// One step.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct CleanedStep {
-    /// What the daemon had done.
+    /// The step of the daemon.
     pub step: String,
-    /// What has become of it.
+    /// The result of undoing it.
     pub result: String,
 }
 
 impl Cleaned {
-    /// Lines for people.
+    /// The text output.
     #[must_use]
     pub fn human(&self) -> String {
         let step = |CleanedStep { step, result }: &CleanedStep| format!("{step}: {result}\n");

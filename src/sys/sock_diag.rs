@@ -1,4 +1,5 @@
-//! The kernel's TCP sockets (sock_diag(7)): who is connected, and who waits to be accepted.
+//! The kernel's TCP sockets (sock_diag(7)): established connections, and those waiting to be
+//! accepted.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -22,7 +23,7 @@ const MESSAGE: usize = 72;
 /// The states of linux/tcp_states.h.
 const ESTABLISHED: u8 = 1;
 const LISTEN: u8 = 10;
-/// Bytes read at once: the most that the kernel puts into one message of a dump.
+/// Bytes per read: the most that the kernel puts into one message of a dump.
 const READ: usize = 32 << 10;
 
 /// A TCP socket.
@@ -30,24 +31,24 @@ const READ: usize = 32 << 10;
 pub enum TcpSocket {
     /// A connection, by its address and port here.
     Established {
-        /// The local address; IPv4 that an IPv6 socket has is IPv4.
+        /// The local address; the IPv4 address of a mapped one.
         address: IpAddr,
         /// The local port.
         port: u16,
     },
     /// A listener.
     Listen {
-        /// Where; unspecified for all addresses.
+        /// The local address; unspecified for all addresses.
         address: IpAddr,
         /// The port.
         port: u16,
-        /// Connections that wait to be accepted.
+        /// Connections waiting to be accepted.
         queued: u32,
     },
 }
 
-/// Gives every established and listening TCP socket of this network namespace to `each`. Takes
-/// about a microsecond for each socket; blocks meanwhile.
+/// Calls `each` with every established and listening TCP socket of this network namespace. Takes
+/// about a microsecond per socket; blocks meanwhile.
 ///
 /// # Errors
 /// The kernel has no sock_diag for TCP, or refuses.
@@ -139,7 +140,7 @@ mod tests {
 
     use super::*;
 
-    /// Of the listener: connections that are established at its port, and that wait.
+    /// For the listener: its established connections, and those waiting.
     fn seen(port: u16) -> (usize, Vec<u32>) {
         let (mut established, mut queued) = (0, Vec::new());
         let sockets = tcp_sockets(|socket| match socket {
@@ -154,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn connections_are_seen_and_so_are_those_that_wait_to_be_accepted() {
+    fn established_and_waiting_connections_are_seen() {
         for address in ["127.0.0.1:0", "[::1]:0"] {
             let listener = TcpListener::bind(address).expect("a port");
             let here = listener.local_addr().expect("an address");
@@ -169,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn cut_messages_are_no_socket_and_no_panic() {
+    fn truncated_messages_are_no_socket_and_no_panic() {
         let whole = request(2);
         for len in 0..whole.len() {
             let _ = read(&whole[..len], &mut |_| panic!("a request is no socket"));

@@ -1,5 +1,5 @@
-//! What a reload changes beside the balancer: virtual IPs, keys that concern the host or the packet
-//! loop, what flows are placed by, and health checks.
+//! The changes of a reload outside of the balancer: virtual IPs, keys for the host or the packet
+//! loop, the seed for placing flows, and health checks.
 
 use std::net::IpAddr;
 
@@ -8,12 +8,12 @@ use crate::config;
 use crate::control::Alteration;
 use crate::model::duration::Text;
 
-/// What differs and no [`Change`](crate::balancer::Change) of a comparison names.
+/// The differences that no [`Change`](crate::balancer::Change) of a comparison names.
 pub(super) fn altered(old: &config::Director, new: &config::Director) -> Vec<Alteration> {
     let mut altered = virtual_ips(old, new);
     altered.extend(of_host(old, new));
     if old.hash_seed != new.hash_seed {
-        // Who knows the seed can choose its real server.
+        // A client that knows the seed can choose its real server.
         let shown = |seed: &Option<String>| if seed.is_some() { "configured" } else { "random" };
         let after = match shown(&new.hash_seed) {
             after if after == shown(&old.hash_seed) => "another",
@@ -42,7 +42,7 @@ pub(super) fn altered(old: &config::Director, new: &config::Director) -> Vec<Alt
     altered
 }
 
-/// Virtual IPs that come and go.
+/// Virtual IPs that are added or removed.
 fn virtual_ips(old: &config::Director, new: &config::Director) -> Vec<Alteration> {
     let (before, after) = (old.vips(), new.vips());
     let only = |what: &'static str, these: &[IpAddr], others: &[IpAddr]| -> Vec<Alteration> {
@@ -54,7 +54,7 @@ fn virtual_ips(old: &config::Director, new: &config::Director) -> Vec<Alteration
     altered
 }
 
-/// Keys of `[director]` that the host's plan or the packet loop follows.
+/// Keys of `[director]` that affect the host's plan or the packet loop.
 fn of_host(old: &config::Director, new: &config::Director) -> Vec<Alteration> {
     let keys = ["uplinks", "arp", "source", "announce_table", "neighbour_routes", "busy_poll"];
     let values = shown(old).into_iter().zip(shown(new));

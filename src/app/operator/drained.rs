@@ -1,4 +1,4 @@
-//! `vstun drain --wait`: until no connection is left.
+//! `vstun drain --wait`: waits until no connection is left.
 
 use std::io::{self, IsTerminal};
 use std::net::IpAddr;
@@ -13,24 +13,24 @@ use super::command::OwnOrRealArgument;
 use super::listing;
 use crate::control::{List, ListedReal, ListedService, counted};
 
-/// How often it is looked.
+/// The time between two lists.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// How the wait has ended.
+/// The result of the wait.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
 pub(super) struct Waited {
-    /// In words.
+    /// As text.
     pub(super) done: String,
-    /// Connections that are left.
+    /// The remaining connections.
     pub(super) connections_left: u64,
-    /// Whether none has to be waited for any more.
+    /// Whether there is nothing left to wait for.
     pub(super) drained: bool,
 }
 
 /// Waits for the real server's connections.
 ///
 /// # Errors
-/// No daemon answers, or the real server is no longer drained.
+/// No daemon answers, or the real server does not drain any more.
 pub(super) fn wait(
     sockets: &[PathBuf],
     real: &OwnOrRealArgument,
@@ -57,13 +57,13 @@ pub(super) fn wait(
     }
 }
 
-/// How a real server stands in the services that are looked at.
+/// The state of a real server in the listed services.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 struct Standing {
     left: u64,
-    /// Whether one takes new connections again.
+    /// Whether it takes new connections again in one of them.
     up: bool,
-    /// Whether the connections that are left have time left.
+    /// Whether its remaining connections have time left.
     has_time: bool,
 }
 
@@ -106,7 +106,7 @@ impl Standing {
 mod tests {
     use super::*;
 
-    /// A list of services, each with the real server so: state, connections, deadline.
+    /// A list of services, each with the real server: state, connections, deadline.
     fn list(services: &[(&str, &str, u64, Option<u64>)]) -> List {
         let service = |&(name, state, active, deadline): &(&str, &str, u64, Option<u64>)| {
             let deadline =

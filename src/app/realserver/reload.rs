@@ -32,7 +32,7 @@ pub(super) struct Running {
     pub(super) bounds: Bounds,
 }
 
-/// What the gate has to know of the host.
+/// The host's inputs of the gate.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bounds {
     mss: Mss,
@@ -52,7 +52,7 @@ impl Bounds {
 }
 
 impl Running {
-    /// Carries out a command, or changes nothing. The log and the events tell of it.
+    /// Carries out a command, or changes nothing; logs the result and publishes events.
     pub(super) async fn obey(
         &mut self,
         session: &mut Session,
@@ -120,8 +120,9 @@ impl Running {
         Ok(ReloadPlan { warnings, ..plan })
     }
 
-    /// A packet that is let in for an address that this host does not have would be forwarded. So a
-    /// virtual IP is let in after the host has it, and refused before the host gives it up.
+    /// The kernel would forward a packet that is accepted for an address which this host does not
+    /// have. So a virtual IP is accepted only after the host has it, and refused before the host
+    /// removes it.
     async fn switch(
         &mut self,
         session: &mut Session,

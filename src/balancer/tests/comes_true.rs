@@ -1,12 +1,12 @@
-//! For any history, what [`Balancer::explain`] says of a packet is what [`Balancer::forward`] then
-//! does with it.
+//! For any history, [`Balancer::explain`] matches what [`Balancer::forward`] then does with the
+//! packet.
 
 use proptest::prelude::*;
 
 use super::*;
 use crate::balancer::{Explanation, FlowQuery, Why};
 
-/// The table holds fewer connections than there are clients.
+/// The table has fewer entries than there are clients.
 const CAPACITY: u32 = 6;
 const CLIENTS: u32 = 10;
 
@@ -25,7 +25,7 @@ enum Step {
     Packet(u32, Kind),
     Pass(Duration),
     Change(Change),
-    /// The service goes and comes again: its entries are dead.
+    /// The service is removed and added again: its entries are dead.
     AddAnew,
 }
 
@@ -63,11 +63,11 @@ fn query(client: u32, kind: Kind) -> FlowQuery {
     }
 }
 
-/// Where the packet goes by the explanation; `None`: it does not say.
+/// The real server according to the explanation; `None`: it does not tell.
 fn said(explanation: &Explanation, kind: Kind) -> Option<Option<IpAddr>> {
     match (kind, explanation.why) {
         (Kind::Segment(_), _) => Some(explanation.mid_stream),
-        // A SYN is a new flow as soon as the entry is out.
+        // A SYN is a new flow once the entry is removed.
         (Kind::Syn, Why::Entry { reusable: true, .. }) => None,
         _ => Some(explanation.real),
     }
@@ -173,7 +173,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
 
     #[test]
-    fn what_is_explained_comes_true(
+    fn explanations_come_true(
         kind in prop::sample::select(SchedulerKind::ALL.to_vec()),
         weights in [0_u32..4, 0..4, 0..4],
         policy in policies(),
@@ -192,7 +192,7 @@ proptest! {
             match step {
                 Step::Packet(client, kind) => director.comes_true(client, kind)?,
                 Step::Pass(duration) => director.pass(duration),
-                // A change that cannot be made changes nothing.
+                // A change that is refused changes nothing.
                 Step::Change(change) => drop(director.balancer.apply(director.now, &change)),
                 Step::AddAnew => {
                     director.apply(&remove_web());
@@ -203,7 +203,7 @@ proptest! {
     }
 }
 
-/// Where an opening packet was said to go, and why; it went there.
+/// The explained real server of an opening packet, and the reason; asserts that it went there.
 fn opening(director: &mut Director, client: u32, kind: Kind) -> (Option<IpAddr>, Why) {
     let explanation = director.balancer.explain(director.now, &query(client, kind));
     director.comes_true(client, kind).unwrap();
@@ -237,7 +237,7 @@ fn the_packet_that_starts_a_flood_is_placed_by_hash() {
 }
 
 #[test]
-fn an_entry_whose_real_server_is_down_is_said_to_end() {
+fn an_entry_whose_real_server_is_down_is_explained_to_end() {
     let mut director = Director::with(SchedulerKind::RoundRobin, &[(A, 1), (B, 0)]);
     let existing = Existing::Reset;
     director.apply(&set_policy(Policy { existing, ..Policy::default() }));

@@ -1,6 +1,6 @@
 //! Load as real servers report it.
 //!
-//! 1. [`report`]: what a load agent says to a director that asks in vstun's own way, a line of JSON.
+//! 1. [`report`]: a load agent's answer to a director's greeting, a line of JSON.
 //! 2. [`reply`]: HAProxy's agent-check protocol, a line of words.
 
 pub mod reply;

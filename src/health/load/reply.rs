@@ -1,16 +1,16 @@
-//! HAProxy's agent-check protocol, as HAProxy 2.6 to 3.2 really read it: one line of words, of
-//! which unknown ones are passed over.
+//! HAProxy's agent-check protocol, as HAProxy 2.6 to 3.2 read it: one line of words; unknown words
+//! are ignored.
 
 use serde::{Deserialize, Serialize};
 
 /// The longest line that is read, in bytes with its newline.
 pub const MAX_LINE_LEN: usize = 4_096;
 
-/// What a real server's owner wants of it.
+/// The state that a real server's owner has set.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, Hash, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Rotation {
-    /// New connections.
+    /// It takes new connections.
     #[default]
     Up,
     /// No new connection; those there are go on.
@@ -33,7 +33,7 @@ impl Rotation {
         }
     }
 
-    /// The one that a file names: HAProxy's words.
+    /// The state with that name: HAProxy's words.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         match name.to_ascii_lowercase().as_str() {
@@ -45,18 +45,18 @@ impl Rotation {
         }
     }
 
-    /// The one that allows less.
+    /// The stricter of two states.
     #[must_use]
     pub fn stricter(self, other: Self) -> Self {
         if other as usize > self as usize { other } else { self }
     }
 }
 
-/// What an agent has said so far: three things that do not touch each other. `drain` and `maint`
-/// end with `ready` alone, `down` with `up` alone, and a weight brings nothing up.
+/// The agent's words so far: three independent values. Only `ready` ends `drain` and `maint`, only
+/// `up` ends `down`, and a weight changes no state.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Agent {
-    /// `Up` stands for `ready`.
+    /// `Up` means `ready`.
     administrative: Rotation,
     up: bool,
     percent: u32,
@@ -70,7 +70,7 @@ impl Default for Agent {
 }
 
 impl Agent {
-    /// What it is after one more line, without its newline.
+    /// The values after one more line, without its newline.
     #[must_use]
     pub fn after(&self, line: &str) -> Self {
         let mut after = Self { text: String::new(), ..self.clone() };
@@ -100,12 +100,12 @@ impl Agent {
             "ready" => self.administrative = Rotation::Up,
             "drain" => self.administrative = Rotation::Drain,
             "maint" => self.administrative = Rotation::Maint,
-            // `maxconn:` among the others: a director does not queue.
+            // `maxconn:` is ignored too: a director does not queue.
             other => self.percent = percent(other).unwrap_or(self.percent),
         }
     }
 
-    /// What follows for new connections.
+    /// The resulting state for new connections.
     #[must_use]
     pub fn rotation(&self) -> Rotation {
         if self.up { self.administrative } else { Rotation::Down }
@@ -117,7 +117,7 @@ impl Agent {
         self.percent
     }
 
-    /// What it says beside, for people.
+    /// The rest of its line, for display.
     #[must_use]
     pub fn text(&self) -> &str {
         &self.text
@@ -130,7 +130,7 @@ fn percent(word: &str) -> Option<u32> {
     if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
     }
-    // What is too large for the number is too large for any weight.
+    // A number that is too large to parse is too large for any weight.
     Some(digits.parse().unwrap_or(u32::MAX))
 }
 
@@ -143,7 +143,7 @@ mod tests {
         (agent.rotation(), agent.percent(), agent.text().to_owned())
     }
 
-    /// Each row was seen with HAProxy itself.
+    /// Each row was observed with HAProxy itself.
     #[test]
     fn replies_and_what_haproxy_makes_of_them() {
         use Rotation::{Down, Drain, Maint, Up};
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn of_two_states_the_one_that_allows_less_counts() {
+    fn the_stricter_of_two_states_counts() {
         use Rotation::{Down, Drain, Maint, Up};
         for (one, other, stricter) in
             [(Up, Up, Up), (Up, Drain, Drain), (Maint, Drain, Maint), (Down, Maint, Down)]

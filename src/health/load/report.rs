@@ -1,4 +1,4 @@
-//! What a load agent reports: the line of JSON that it answers to [`GREETING`].
+//! A load agent's report: the line of JSON in answer to [`GREETING`].
 
 use std::net::IpAddr;
 
@@ -6,36 +6,36 @@ use serde::{Deserialize, Serialize};
 
 use super::reply::Rotation;
 
-/// The line, with its newline, that a director begins with. HAProxy says nothing, or what its
-/// `agent-send` has, and gets a line of words.
+/// The line, with its newline, that a director sends first. HAProxy sends nothing, or its
+/// `agent-send`, and gets a line of words.
 pub const GREETING: &str = "vstun 1\n";
 
 /// The most entries of [`Report::listening`].
 pub const MAX_LISTENING: usize = 256;
 
-/// The longest report that is read, in bytes with its newline: room for all entries.
+/// The longest report that is read, in bytes with its newline: it has space for all entries.
 pub const MAX_REPORT_LEN: usize = 64 << 10;
 
-/// All of something, in the unit of pressures and percentages here.
+/// The whole, in the unit of the pressures and percentages here.
 pub const FULL: u32 = 1_000;
 
-/// What a real server says of its load.
+/// A real server's report of its load.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Report {
     /// Whether its owner has it in rotation.
     pub state: Rotation,
-    /// TCP connections that are established to the virtual IPs, those in accept queues among them;
-    /// absent where the kernel does not say.
+    /// Established TCP connections to the virtual IPs, with those in accept queues; absent if the
+    /// kernel does not report them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub established: Option<u64>,
-    /// Those of them that no program has accepted yet.
+    /// How many of them no program has accepted yet.
     #[serde(default)]
     pub queued: u64,
-    /// The same for each virtual IP and port, those with the most connections first; at most
-    /// [`MAX_LISTENING`].
+    /// The same for each virtual IP and port, most connections first; at most [`MAX_LISTENING`].
     #[serde(default)]
     pub listening: Vec<Listening>,
-    /// Time for which work stood still in the last seconds; absent where the kernel does not say.
+    /// The share of time in the last seconds in which tasks stalled; absent if the kernel does not
+    /// report it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pressure: Option<Pressure>,
     /// Runnable and waiting tasks per CPU in the last minute, in thousandths.
@@ -52,7 +52,7 @@ pub struct Listening {
     pub port: u16,
     /// Established connections.
     pub established: u64,
-    /// Those of them that wait to be accepted.
+    /// How many of them wait to be accepted.
     pub queued: u64,
 }
 
@@ -76,9 +76,9 @@ impl Pressure {
 }
 
 impl Report {
-    /// How much of its weight the real server can bear, in per cent from 1 to 100: what no task
-    /// waits for. Without pressure stall information it goes by the load: at one task per CPU all
-    /// of it, at two half.
+    /// How much of its weight the real server can bear, in per cent from 1 to 100: the share of
+    /// time without stalled tasks. Without pressure stall information it depends on the load: all
+    /// of it at one task per CPU, half at two.
     #[must_use]
     pub fn percent(&self) -> u32 {
         let bearable = match self.pressure {
@@ -99,8 +99,8 @@ impl Report {
         }
     }
 
-    /// Established connections to these virtual IPs and ports; `None` where the kernel does not
-    /// say.
+    /// Established connections to these virtual IPs and ports; `None` if the kernel does not report
+    /// them.
     #[must_use]
     pub fn established_to(&self, listens: impl Fn(IpAddr, u16) -> bool) -> Option<u64> {
         self.established?;
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn what_can_be_borne_is_what_nothing_waits_for_and_never_nothing() {
+    fn the_percentage_is_the_time_without_stalls_and_never_zero() {
         let of = |cpu, memory, io| Some(Pressure { cpu, memory, io });
         let rows = [
             (of(0, 0, 0), 9_000, 100),

@@ -1,8 +1,8 @@
-//! The load agent: tells directors, and HAProxy, how loaded this real server is and whether its
-//! owner has it in rotation.
+//! The load agent: reports to directors, and to HAProxy, how loaded this real server is and whether
+//! its owner has it in rotation.
 //!
-//! A client that begins with vstun's greeting gets a report as a line of JSON. Any other gets
-//! HAProxy's words: HAProxy says nothing and waits.
+//! A client that starts with vstun's greeting gets a report as a line of JSON. Any other client
+//! gets HAProxy's words, since HAProxy sends nothing and waits.
 
 mod sample;
 
@@ -24,25 +24,25 @@ use crate::control::{self, AgentCounts};
 use crate::health::load::{GREETING, Report, Rotation};
 use sample::Sampler;
 
-/// Clients at a time; one more is turned away.
+/// The most clients at a time; further ones are closed.
 const CLIENTS: usize = 64;
 
-/// How long a client has for everything.
+/// The time limit of a client.
 const LIMIT: Duration = Duration::from_secs(2);
 
-/// How long is waited for the greeting; HAProxy never sends it, and waits so long.
+/// How long the agent waits for the greeting; HAProxy never sends it, and waits this long.
 const GREETING_WAIT: Duration = Duration::from_millis(250);
 
-/// A sample serves all who ask so soon after it.
+/// How long a sample is reused for further clients.
 const FRESH: Duration = Duration::from_millis(200);
 
-/// A pause after an accept that failed, for want of files for example.
+/// The pause after a failed accept, for example for lack of descriptors.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Counts, and the owner's word, for the control socket.
+/// Counters, and the owner's setting, for the control socket.
 #[derive(Debug, Default)]
 pub(super) struct Desk {
-    /// What the owner has said over the control socket.
+    /// The owner's setting from the control socket.
     rotation: watch::Sender<Rotation>,
     asked: AtomicU64,
     refused: AtomicU64,
@@ -50,7 +50,7 @@ pub(super) struct Desk {
 }
 
 impl Desk {
-    /// The owner's word from now on; what it was.
+    /// Sets the owner's setting and returns the previous one.
     pub(super) fn set(&self, rotation: Rotation) -> Rotation {
         self.rotation.send_replace(rotation)
     }
@@ -66,7 +66,7 @@ impl Desk {
     }
 }
 
-/// The agent, which listens.
+/// The listening agent.
 #[derive(Debug)]
 pub(super) struct Agent {
     listener: TcpListener,
@@ -89,10 +89,10 @@ struct Sampled {
 }
 
 impl Agent {
-    /// Listens, where the configuration wants an agent.
+    /// Opens the agent's socket, if one is configured.
     ///
     /// # Errors
-    /// It cannot listen there.
+    /// Listening on the address failed.
     pub(super) fn open(
         running: watch::Receiver<config::RealServer>,
         desk: Arc<Desk>,
@@ -105,7 +105,7 @@ impl Agent {
         Ok(Some(Self { listener, running, answers }))
     }
 
-    /// Answers for ever.
+    /// Serves until dropped.
     pub(super) async fn run(self) {
         let places = Arc::new(Semaphore::new(CLIENTS));
         loop {
@@ -153,13 +153,13 @@ impl Answers {
         let answer = if greeted { control::encode(&report) } else { report.words() };
         client.write_all(answer.as_bytes()).await?;
         client.shutdown().await?;
-        // Closed while something is unread it would be reset, and the answer lost.
+        // If unread bytes remain at the close, the kernel sends a reset and the answer is lost.
         let mut rest = [0; 256];
         while client.read(&mut rest).await? > 0 {}
         Ok(())
     }
 
-    /// A report of now.
+    /// The current report.
     async fn report(&self) -> Report {
         let mut sampled = self.sampled.lock().await;
         let Sampled { sampler, last, complaints } = &mut *sampled;
@@ -183,8 +183,7 @@ impl Answers {
     }
 }
 
-/// Whether the client begins with the greeting; anything else that it says is a line of HAProxy's
-/// `agent-send`.
+/// Whether the client starts with the greeting; anything else is a line of HAProxy's `agent-send`.
 async fn greeting(client: &mut TcpStream) -> io::Result<bool> {
     let mut said = [0; GREETING.len()];
     let mut len = 0;

@@ -1,4 +1,4 @@
-//! What the host knows of its load: sockets, pressure, run queues, and the owner's file.
+//! Samples the host's load: sockets, pressure, run queues, and the owner's file.
 
 use std::collections::HashMap;
 use std::fs;
@@ -14,25 +14,26 @@ use crate::config;
 use crate::health::load::{Listening, MAX_LISTENING, Pressure, Report, Rotation};
 use crate::sys::sock_diag::{self, TcpSocket};
 
-/// Pressure is that of a time so long, at least.
+/// The least interval over which pressure is measured.
 const WINDOW: Duration = Duration::from_millis(500);
 
-/// Of an older look the kernel's own average of 10 seconds takes the place.
+/// If the last sample is older, the kernel's own average of 10 seconds is used instead.
 const OLD: Duration = Duration::from_secs(5);
 
-/// Looks that are kept: as many as [`FRESH`](super::FRESH) lets come in [`WINDOW`], and one before.
+/// How many samples are kept: as many as [`FRESH`](super::FRESH) allows in [`WINDOW`], and one
+/// before.
 const LOOKS: usize = 4;
 
-/// The owner's file is read so far.
+/// Bytes of the owner's file that are read.
 const FILE_LEN: usize = 4_096;
 
-/// Looks at the host.
+/// Takes samples of the host.
 #[derive(Debug)]
 pub(super) struct Sampler {
     /// The running configuration.
     running: watch::Receiver<config::RealServer>,
     agent: config::Agent,
-    /// The last looks at the pressures' totals, the newest first.
+    /// The last totals of the pressures, newest first.
     looks: Vec<Look>,
 }
 
@@ -48,7 +49,7 @@ impl Sampler {
         Self { running, agent, looks: Vec::with_capacity(LOOKS) }
     }
 
-    /// A report, and what is odd about it.
+    /// Takes a report; the second value is a problem, if there is one.
     pub(super) async fn sample(&mut self) -> (Report, Option<String>) {
         let mut odd = None;
         let mut note = |what: String| {
@@ -79,7 +80,7 @@ impl Sampler {
         (report, odd)
     }
 
-    /// What the owner's file says; without one it is up.
+    /// The setting in the owner's file; `Up` without a file.
     fn state(&self) -> Result<Rotation, String> {
         let Some(path) = &self.agent.state else { return Ok(Rotation::Up) };
         let text = match fs::read(path) {
@@ -95,7 +96,7 @@ impl Sampler {
         })
     }
 
-    /// The pressure since a moment ago.
+    /// The recent pressure.
     fn pressure(&mut self) -> Option<Pressure> {
         let texts = pressure_files(self.agent.cgroup.as_deref()).map(fs::read_to_string);
         let texts = texts.map(|text| text.ok().and_then(|text| Stalled::parse(&text)));
@@ -130,7 +131,7 @@ fn pressure_files(cgroup: Option<&Path>) -> [PathBuf; 3] {
 /// The `some` line of a pressure file (Documentation/accounting/psi.rst).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 struct Stalled {
-    /// Microseconds ever.
+    /// Microseconds since boot.
     total: u64,
     /// The average of the last 10 seconds, in thousandths.
     average: u32,
@@ -141,7 +142,7 @@ impl Stalled {
         let line = text.lines().find_map(|line| line.strip_prefix("some "))?;
         let field = |name: &str| line.split(' ').find_map(|word| word.strip_prefix(name));
         let total = field("total=")?.parse().ok()?;
-        // Two decimals, of per cent.
+        // Two decimals of per cent.
         let (whole, hundredths) = field("avg10=")?.split_once('.')?;
         let tenths = hundredths.get(..1)?.parse::<u32>().ok()?;
         Some(Self { total, average: whole.parse::<u32>().ok()?.saturating_mul(10) + tenths })
@@ -183,7 +184,7 @@ fn connections(vips: &[IpAddr]) -> io::Result<Connected> {
     })?;
     let mut queued = 0;
     for (address, port, waiting) in listeners {
-        // Who listens on every address has queues of all of them in one.
+        // A listener on all addresses has one queue for all of them.
         let here = counts
             .values_mut()
             .filter(|one| one.port == port)

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::*;
 
-/// An agent at a free port, for directors of 127.0.0.1 alone, whose virtual IP is 127.0.0.1 too.
+/// An agent at a free port, for directors at 127.0.0.1 only, with 127.0.0.1 as virtual IP too.
 struct Running {
     address: SocketAddr,
     desk: Arc<Desk>,
@@ -51,7 +51,7 @@ async fn ask(address: SocketAddr, saying: &str) -> String {
 }
 
 #[test]
-fn who_says_nothing_gets_words_and_who_greets_gets_a_report() {
+fn a_silent_client_gets_words_and_a_greeting_gets_a_report() {
     with_agent("both", "127.0.0.1/32", |agent| async move {
         for saying in ["", "agent-send\n", "vstun"] {
             let words = ask(agent.address, saying).await;
@@ -68,7 +68,7 @@ fn who_says_nothing_gets_words_and_who_greets_gets_a_report() {
 }
 
 #[test]
-fn the_owner_takes_it_out_by_a_word_or_by_a_file() {
+fn the_owner_takes_it_out_of_rotation_by_command_or_by_file() {
     with_agent("owner", "127.0.0.1/32", |agent| async move {
         let says = |expected: &'static str| async move {
             // A sample serves a moment.
@@ -88,7 +88,7 @@ fn the_owner_takes_it_out_by_a_word_or_by_a_file() {
 }
 
 #[test]
-fn strangers_get_nothing() {
+fn other_clients_than_directors_get_nothing() {
     with_agent("strangers", "192.0.2.0/24", |agent| async move {
         let mut client = TcpStream::connect(agent.address).await.unwrap();
         let mut answer = Vec::new();
@@ -99,7 +99,7 @@ fn strangers_get_nothing() {
 }
 
 #[test]
-fn one_client_more_than_there_are_places_is_turned_away_and_those_that_hang_lose_theirs() {
+fn one_client_too_many_is_closed_and_clients_that_hang_time_out() {
     with_agent("places", "127.0.0.1/32", |agent| async move {
         let mut hanging = Vec::new();
         for _ in 0..CLIENTS {
