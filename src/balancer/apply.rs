@@ -290,7 +290,7 @@ impl Balancer {
         if remembered {
             self.registry.reals[id].set_life(Life::Gone);
         } else {
-            self.registry.reals.remove(id);
+            self.registry.remove_real(id);
         }
     }
 
@@ -303,7 +303,7 @@ impl Balancer {
     ) -> RealId {
         let mut real = Real::new(service, spec, self.registry.sources.get(&spec.address).copied());
         real.availability_mut().set_wanted(spec.state, drain_until(now, spec.state, policy));
-        let id = self.registry.reals.insert_with(|_| real);
+        let id = self.registry.add_real(real);
         self.registry.names.add_real(service, spec.address, id);
         self.watch_deadline(id);
         id

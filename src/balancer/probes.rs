@@ -124,7 +124,7 @@ impl Balancer {
             None => {
                 let source = self.registry.sources.get(&address).copied();
                 let real = Real::new(NO_SERVICE, RealSpec::new(address, 1), source);
-                let id = self.registry.reals.insert_with(|_| real);
+                let id = self.registry.add_real(real);
                 self.tables.probes.reals.insert(address, (id, 1));
                 id
             }
@@ -142,7 +142,7 @@ impl Balancer {
         *count -= 1;
         if *count == 0 {
             self.tables.probes.reals.remove(&address);
-            self.registry.reals.remove(id);
+            self.registry.remove_real(id);
         }
     }
 }

@@ -1,5 +1,8 @@
 //! The services with their real servers and listens, and the tunnels' sources.
 
+use std::collections::HashMap;
+use std::net::IpAddr;
+
 use super::arena::Arena;
 use super::names::Names;
 use super::real::{Life, Real};
@@ -18,6 +21,8 @@ pub(super) struct Registry {
     pub(super) listens: Listens<ServiceId>,
     pub(super) sources: Sources,
     pub(super) names: Names,
+    /// The real servers of all services at each address.
+    by_address: HashMap<IpAddr, Vec<RealId>>,
     /// Services whose schedulers have to be refreshed before the next packet.
     stale: Vec<ServiceId>,
 }
@@ -30,6 +35,7 @@ impl Registry {
             listens: Listens::default(),
             sources: Sources::new(),
             names: Names::default(),
+            by_address: HashMap::new(),
             // Ending the last connection of a real server must not allocate.
             stale: Vec::with_capacity(1),
         }
@@ -60,5 +66,42 @@ impl Registry {
     pub(super) fn lists(&self, id: RealId) -> bool {
         let life = self.reals.get(id).map(Real::life);
         matches!(life, Some(Life::Up | Life::Draining))
+    }
+
+    /// Adds a real server to those of its address.
+    pub(super) fn add_real(&mut self, real: Real) -> RealId {
+        let address = real.address();
+        let id = self.reals.insert_with(|_| real);
+        self.by_address.entry(address).or_default().push(id);
+        id
+    }
+
+    /// Removes a real server. Allocates nothing, since the last packet of a connection may do it.
+    pub(super) fn remove_real(&mut self, id: RealId) {
+        let Some(real) = self.reals.remove(id) else { return };
+        let Some(ids) = self.by_address.get_mut(&real.address()) else { return };
+        ids.retain(|&other| other != id);
+        if ids.is_empty() {
+            self.by_address.remove(&real.address());
+        }
+    }
+
+    /// Changes each real server with this address, whichever service it is of.
+    pub(super) fn change_at(&mut self, address: IpAddr, mut change: impl FnMut(&mut Real)) {
+        for &id in self.by_address.get(&address).map(Vec::as_slice).unwrap_or_default() {
+            change(&mut self.reals[id]);
+        }
+    }
+
+    /// Whether the real server is found by this address.
+    #[cfg(test)]
+    pub(super) fn is_at(&self, address: IpAddr, id: RealId) -> bool {
+        self.by_address.get(&address).is_some_and(|ids| ids.contains(&id))
+    }
+
+    /// How many real servers are found by address.
+    #[cfg(test)]
+    pub(super) fn found_by_address(&self) -> usize {
+        self.by_address.values().map(Vec::len).sum()
     }
 }

@@ -99,14 +99,14 @@ impl Room {
 
 impl Balancer {
     pub(super) fn set_sources(&mut self, sources: &Sources) {
-        self.registry.sources.clone_from(sources);
         // A real server without a source now is unreachable. It keeps the last one, so that sending
         // fails with the kernel's reason.
-        for real in self.registry.reals.iter_mut() {
-            if let Some(&source) = sources.get(&real.address()) {
-                real.set_source(source);
+        for (&address, &source) in sources {
+            if self.registry.sources.get(&address) != Some(&source) {
+                self.registry.change_at(address, |real| real.set_source(source));
             }
         }
+        self.registry.sources.clone_from(sources);
     }
 
     /// The verdict for a packet to a real server: into the tunnel, if it fits.

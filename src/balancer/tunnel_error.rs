@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use super::Balancer;
 use super::flow::Key;
 use super::position::SEQUENCE_WINDOW;
-use super::real::Life;
+use super::real::{Life, Real};
 use super::verdict::{Reason, Verdict};
 use crate::model::Millis;
 use crate::wire::icmp::{Quote, Quoted};
@@ -51,11 +51,8 @@ impl Balancer {
             }
             Quoted::TooShort if error.real.is_ipv4() => {
                 if let TunnelErrorKind::PathMtu(mtu) = error.kind {
-                    for real in
-                        self.registry.reals.iter_mut().filter(|it| it.address() == error.real)
-                    {
-                        real.room.doubt(now, error.real, mtu);
-                    }
+                    let doubt = |real: &mut Real| real.room.doubt(now, error.real, mtu);
+                    self.registry.change_at(error.real, doubt);
                 }
             }
             _ => {}
@@ -88,17 +85,15 @@ impl Balancer {
     /// Records an error that quotes a packet that was sent.
     pub(super) fn believe(&mut self, now: Millis, error: TunnelError) -> Verdict {
         self.counters.tunnel_errors += 1;
-        for real in self.registry.reals.iter_mut().filter(|real| real.address() == error.real) {
-            match error.kind {
-                TunnelErrorKind::ProtocolUnreachable => real.errors.protocol_unreachable += 1,
-                TunnelErrorKind::Unreachable => real.errors.unreachable += 1,
-                TunnelErrorKind::PathMtu(mtu) => {
-                    let known = real.errors.path_mtu.unwrap_or(mtu);
-                    real.errors.path_mtu = Some(known.min(mtu));
-                    real.room.narrow(now, error.real, mtu);
-                }
+        self.registry.change_at(error.real, |real| match error.kind {
+            TunnelErrorKind::ProtocolUnreachable => real.errors.protocol_unreachable += 1,
+            TunnelErrorKind::Unreachable => real.errors.unreachable += 1,
+            TunnelErrorKind::PathMtu(mtu) => {
+                let known = real.errors.path_mtu.unwrap_or(mtu);
+                real.errors.path_mtu = Some(known.min(mtu));
+                real.room.narrow(now, error.real, mtu);
             }
-        }
+        });
         self.refuse(match error.kind {
             TunnelErrorKind::PathMtu(_) => Reason::PathMtu,
             TunnelErrorKind::ProtocolUnreachable | TunnelErrorKind::Unreachable => {

@@ -28,6 +28,10 @@ impl Director {
         }
         let probed: Vec<RealId> = tables.probes.reals().collect();
         assert!(probed.iter().all(|&id| registry.reals.get(id).is_some()), "pinned to nothing");
+        for (id, real) in registry.reals.entries() {
+            assert!(registry.is_at(real.address(), id), "{id:?} is not found by its address");
+        }
+        assert_eq!(registry.found_by_address(), registry.reals.iter().count());
         for (id, real) in registry.reals.entries().filter(|(id, _)| !probed.contains(id)) {
             let (bound, named) = (connections.remove(&id), templates.remove(&id));
             let (bound, named) = (bound.unwrap_or_default(), named.unwrap_or_default());
