@@ -9,10 +9,10 @@ use std::time::Duration;
 use crate::model::{MAX_WEIGHT, RealSpec, ServiceSpec, Target};
 
 use super::address;
+use super::bounds::{MAX_REALS, MAX_REALS_PER_SERVICE};
 use super::director::Director;
 use super::fault::{Fault, quoted};
 use super::keys;
-use super::service::{MAX_REALS, MAX_REALS_PER_SERVICE};
 use super::value;
 
 /// The change to the selected real servers.

@@ -12,6 +12,7 @@
 
 mod access;
 mod address;
+mod bounds;
 mod check;
 mod diff;
 mod director;
@@ -30,6 +31,7 @@ mod value;
 mod tests;
 
 pub use access::{Access, MAX_GROUP_LEN};
+pub use bounds::{MAX_LISTENS, MAX_NAME_LEN, MAX_REALS, MAX_REALS_PER_SERVICE, MAX_SERVICES};
 pub use check::{MAX_CHECKS_PER_SERVICE, ServiceHealth};
 pub use diff::diff;
 pub use director::Director;
@@ -39,9 +41,7 @@ pub use fault::{Fault, MAX_FAULTS};
 pub use http::HttpAddress;
 pub use realserver::needs_restart;
 pub use realserver::{Agent, MAX_DIRECTORS, MAX_VIPS, Mss, RealServer};
-pub use service::{
-    MAX_LISTENS, MAX_NAME_LEN, MAX_REALS, MAX_REALS_PER_SERVICE, MAX_SERVICES, Service,
-};
+pub use service::Service;
 pub use value::{MAX_BUSY_POLL, MAX_HASH_SEED_LEN, MAX_MAGLEV_SLOTS, MIN_HASH_SEED_LEN};
 pub use value::{MAX_CONNECTIONS, MAX_CONTROL_LEN, MAX_INTERFACE_LEN, MAX_UPLINKS};
 pub use value::{MAX_HOOK_WORD_LEN, MAX_HOOK_WORDS};

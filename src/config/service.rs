@@ -9,6 +9,7 @@ use crate::health::{CheckSpec, MAX_CHECKS};
 use crate::model::{Listen, MAX_WEIGHT, RealSpec, SchedulerKind, ServiceSpec, Thresholds};
 
 use super::address;
+use super::bounds::{MAX_LISTENS, MAX_NAME_LEN, MAX_REALS, MAX_REALS_PER_SERVICE, MAX_SERVICES};
 use super::check::{self, ServiceHealth};
 use super::document::Document;
 use super::fault::{Faults, quoted};
@@ -16,17 +17,6 @@ use super::keys;
 use super::policy;
 use super::section::{Entry, Section};
 use super::value;
-
-/// The most services of a director.
-pub const MAX_SERVICES: usize = 4096;
-/// The most listens of all services together.
-pub const MAX_LISTENS: usize = 16_384;
-/// The most real servers of all services together; one in two services counts twice.
-pub const MAX_REALS: usize = 16_384;
-/// The most real servers of one service: schedulers compare all of them.
-pub const MAX_REALS_PER_SERVICE: usize = 1024;
-/// The longest name of a service in bytes.
-pub const MAX_NAME_LEN: usize = 63;
 
 /// A service as configured: the balancer's part, and the health checks, which the balancer does not
 /// need.

@@ -12,10 +12,10 @@ use crate::balancer::maglev;
 use crate::model::duration;
 use crate::model::{Existing, Policy, SchedulerKind, Timeouts, Wanted};
 
+use super::bounds::MAX_SERVICES;
 use super::fault::{Faults, quoted};
 use super::keys;
 use super::section::Entry;
-use super::service::MAX_SERVICES;
 
 /// The largest connection table: 16 Mi, as in IPVS.
 pub const MAX_CONNECTIONS: u32 = 16_777_216;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::settings;
+use super::settings::{self, Setting};
 use crate::balancer::Change;
 use crate::balancer::snapshot;
 use crate::model::duration::Text;
@@ -207,11 +207,11 @@ impl<'a> Before<'a> {
             Change::SetPolicy { service, policy } => {
                 let before = self.service(service).map(|spec| spec.policy).unwrap_or_default();
                 let (before, after) = (settings::of_policy(&before), settings::of_policy(policy));
-                settings::altered(Some(service), before, after)
+                altered(Some(service), before, after)
             }
             Change::SetTimeouts(timeouts) => {
                 let before = settings::of_timeouts(self.timeouts);
-                settings::altered(None, before, settings::of_timeouts(timeouts))
+                altered(None, before, settings::of_timeouts(timeouts))
             }
             Change::SetState { service, address, state } => {
                 let deadline = match state {
@@ -359,4 +359,17 @@ fn weight(real: &RealSpec) -> String {
         return "last resort".to_owned();
     }
     format!("weight {}", real.weight)
+}
+
+/// One alteration for each key whose value differs.
+pub(super) fn altered(
+    service: Option<&str>,
+    before: Vec<Setting>,
+    after: Vec<Setting>,
+) -> Vec<Alteration> {
+    let pairs = before.into_iter().zip(after).filter(|(before, after)| before != after);
+    let shown = |((key, before), (_, after)): (Setting, Setting)| {
+        Alteration::of(key, service, None).from_to(before, after)
+    };
+    pairs.map(shown).collect()
 }

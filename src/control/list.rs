@@ -8,7 +8,6 @@ use crate::balancer::{Snapshot, snapshot};
 
 use super::counts::Counts;
 use super::host::HostStatus;
-use super::rates::Rate;
 
 /// How much of a capacity is in use.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
@@ -43,6 +42,17 @@ pub struct List {
     /// The interval of the rates in milliseconds; absent without rates.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate_milliseconds: Option<u64>,
+}
+
+/// Events per second, rounded.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Rate {
+    /// New connections (ipvsadm's CPS).
+    pub connections: u64,
+    /// Packets (`InPPS`).
+    pub packets: u64,
+    /// Bytes (`InBPS`).
+    pub bytes: u64,
 }
 
 /// A virtual IP.

@@ -3,22 +3,9 @@
 use std::collections::HashMap;
 use std::iter::Sum;
 
-use serde::{Deserialize, Serialize};
-
 use super::Layout;
-use super::list::{List, ListedReal, ListedService};
+use super::list::{List, ListedReal, ListedService, Rate};
 use super::table::Columns;
-
-/// Events per second, rounded.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
-pub struct Rate {
-    /// New connections (ipvsadm's CPS).
-    pub connections: u64,
-    /// Packets (`InPPS`).
-    pub packets: u64,
-    /// Bytes (`InBPS`).
-    pub bytes: u64,
-}
 
 /// The counters of a real server.
 #[derive(Clone, Copy, Debug, Default)]

@@ -2,13 +2,12 @@
 
 use std::time::Duration;
 
-use super::alteration::Alteration;
 use crate::model::duration::Text;
 use crate::model::{FloodMarks, Persistence, Policy, Timeouts, Unknown};
 
 /// A key, with its table's name in front if it has one, and its value in the configuration's form,
 /// without quotes.
-type Setting = (&'static str, String);
+pub(super) type Setting = (&'static str, String);
 
 /// Shown for an absent key whose default is not a value that can be written.
 const UNSET: &str = "unset";
@@ -73,19 +72,6 @@ pub(super) fn of_timeouts(timeouts: &Timeouts) -> Vec<Setting> {
     ]
 }
 
-/// One alteration for each key whose value differs.
-pub(super) fn altered(
-    service: Option<&str>,
-    before: Vec<Setting>,
-    after: Vec<Setting>,
-) -> Vec<Alteration> {
-    let pairs = before.into_iter().zip(after).filter(|(before, after)| before != after);
-    let shown = |((key, before), (_, after)): (Setting, Setting)| {
-        Alteration::of(key, service, None).from_to(before, after)
-    };
-    pairs.map(shown).collect()
-}
-
 fn or_unset(value: Option<impl ToString>) -> String {
     value.map_or_else(|| UNSET.to_owned(), |value| value.to_string())
 }
@@ -93,6 +79,7 @@ fn or_unset(value: Option<impl ToString>) -> String {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use super::super::alteration::{Alteration, altered};
     use super::*;
     use crate::config;
 

@@ -9,10 +9,11 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+use super::desired::DesiredRealServer;
 use super::facts::{Facts, Rule};
 use super::family::Family;
-use super::plan::{Mss, Refusal};
-use super::realserver::DesiredRealServer;
+use super::plan::Mss;
+use super::refusal::Refusal;
 use super::route::{Route, RouteKind, attribute, metric};
 use super::routes::RouteEvent;
 use super::step::PROTOCOL;

@@ -1,15 +1,16 @@
 //! Plans a director's host.
 
-use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+use super::desired::DesiredDirector;
 use super::facts::{Address, Facts, Link};
 use super::family::Family;
 use super::ipv6;
-use super::plan::{Announcement, HostPlan, Mss, OuterSources, Refusal, check_tun, distinct, write};
+use super::plan::{Announcement, HostPlan, Mss, check_tun, distinct, write};
 use super::problem::Problem;
+use super::refusal::Refusal;
 use super::step::{MAIN, Object, PROTOCOL, Step};
 use super::sysctl::conf;
 use uplinks::Distinct;
@@ -20,36 +21,6 @@ mod neighbours;
 mod uplinks;
 
 pub use egress::outer_sources;
-
-/// The configured host set-up.
-#[derive(Clone, Debug, Default)]
-pub struct DesiredDirector {
-    /// The TUN's name.
-    pub tun: String,
-    /// The virtual IPs.
-    pub vips: Vec<IpAddr>,
-    /// The real servers.
-    pub reals: Vec<IpAddr>,
-    /// The uplinks, where clients' packets arrive; `None`: found by the subnets, else by the
-    /// default route.
-    pub uplinks: Option<Vec<String>>,
-    /// Whether to answer ARP and neighbour discovery for the virtual IPs and announce them.
-    pub arp: bool,
-    /// Outer source addresses, at most one of each family; without one the routing table picks it.
-    pub sources: Vec<IpAddr>,
-    /// The outer sources in use, which the real servers accept: kept even if the routing table
-    /// starts to prefer another.
-    pub known_sources: OuterSources,
-    /// A table with the virtual IPs for routing daemons; 0: none.
-    pub announce_table: u32,
-    /// Virtual IPs that are captured but not announced: neither answered for nor in
-    /// `announce_table`.
-    pub withdrawn: BTreeSet<IpAddr>,
-    /// Whether real servers on directly connected networks get routes with themselves as gateway.
-    pub neighbour_routes: bool,
-    /// Whether to go on although another host answers for a virtual IP.
-    pub force: bool,
-}
 
 /// The steps that make the host a director.
 ///

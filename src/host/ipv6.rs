@@ -4,7 +4,8 @@ use std::net::IpAddr;
 
 use super::facts::{Facts, Link};
 use super::family::Family;
-use super::plan::{Refusal, write};
+use super::plan::write;
+use super::refusal::Refusal;
 use super::step::Step;
 use super::sysctl::conf6;
 

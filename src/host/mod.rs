@@ -13,6 +13,7 @@ pub mod capture;
 pub mod contest;
 pub mod copies;
 pub mod defence;
+mod desired;
 pub mod director;
 mod facts;
 mod family;
@@ -21,6 +22,7 @@ mod plan;
 mod problem;
 pub mod realserver;
 mod recorded;
+mod refusal;
 pub mod rename;
 mod route;
 mod routes;
@@ -30,12 +32,12 @@ pub mod sysctl;
 #[cfg(test)]
 mod tests;
 
+pub use desired::{DesiredDirector, DesiredRealServer};
 pub use facts::{Address, Facts, Link, Lookup, Proxy, Rule, TUNNEL_MODULES, Tunnel};
 pub use family::Family;
-pub use plan::{
-    Announcement, HostPlan, MIN_TUN_MTU, MIN_TUN_MTU_V6, Mss, OuterSources, Refusal, resolution,
-};
+pub use plan::{Announcement, HostPlan, MIN_TUN_MTU, MIN_TUN_MTU_V6, Mss, OuterSources};
 pub use problem::{Ledger, Problem, ProblemKind, Standing, Turn};
+pub use refusal::{Refusal, resolution};
 pub use route::{Hop, Raw, Route, RouteKind, metric};
 pub use routes::{RouteEvent, Routes, Unclear};
 pub use step::{MAIN, Object, PROTOCOL, Step};

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::SystemTime;
 
-use super::plan::Refusal;
+use super::refusal::Refusal;
 
 /// The subject of a problem; the names are part of the control protocol.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]

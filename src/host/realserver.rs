@@ -2,36 +2,19 @@
 
 use std::net::IpAddr;
 
-use ipnet::IpNet;
-
 use super::copies;
+use super::desired::DesiredRealServer;
 use super::facts::{Facts, Link, Tunnel};
 use super::family::Family;
 use super::ipv6;
-use super::plan::{HostPlan, OuterSources, Refusal, check_tun, distinct, write};
+use super::plan::{HostPlan, OuterSources, check_tun, distinct, write};
 use super::problem::{Problem, ProblemKind};
+use super::refusal::Refusal;
 use super::step::{Object, Step};
 use super::sysctl::conf;
 
 /// The TUN's MTU: the daemon may write longer packets into it, and none leave by it.
 const TUN_MTU: u16 = 1500;
-
-/// The configured host set-up.
-#[derive(Clone, Debug, Default)]
-pub struct DesiredRealServer {
-    /// The TUN's name.
-    pub tun: String,
-    /// The virtual IPs.
-    pub vips: Vec<IpAddr>,
-    /// The directors; their families decide how long the outer headers may be.
-    pub directors: Vec<IpNet>,
-    /// Whether to advertise an MSS that leaves space for the tunnel's header.
-    pub mss_route: bool,
-    /// The priority of the rules for that.
-    pub rule_priority: u32,
-    /// The table of the routes for that.
-    pub table: u32,
-}
 
 /// The steps that make the host a real server.
 ///

@@ -3,12 +3,14 @@
 //! The view answers what the balancer asks: addresses, protocol, fragment or not, ports and TCP
 //! flags. Nothing later indexes raw header bytes.
 
+mod error;
 pub mod extension;
 mod part;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::{protocol, tcp};
+pub use error::ParseError;
 use extension::Piece;
 pub use part::Part;
 
@@ -35,30 +37,6 @@ const OFFSET: u16 = 0x1fff;
 const FRAGMENT_UNIT: usize = 8;
 /// The longest datagram: of IPv4 header included, of IPv6 without the fixed header.
 pub const MAX_DATAGRAM_LEN: usize = 65_535;
-
-/// Why bytes are not a packet that vstun can handle.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-pub enum ParseError {
-    /// Neither version 4 nor version 6, or no bytes at all.
-    #[error("not an IP packet")]
-    NotIp,
-    /// Shorter than its headers say.
-    #[error("truncated")]
-    Truncated,
-    /// Lengths or offsets that contradict each other.
-    #[error("malformed")]
-    Malformed,
-    /// A source route: an IPv4 option (RFC 791 section 3.1; refused as RFC 7126 section 4.3
-    /// advises), or an IPv6 routing header of type 0 (RFC 5095) or with segments left.
-    #[error("source route")]
-    SourceRoute,
-    /// An IPv6 extension header that no such packet may have: see [`extension::walk`].
-    #[error("bad chain of extension headers")]
-    ExtensionHeader,
-    /// An IPv6 extension header that is not walked, or an encapsulation that is not opened.
-    #[error("unsupported")]
-    Unsupported,
-}
 
 /// Whether the packet is a fragment.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

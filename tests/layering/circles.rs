@@ -47,25 +47,6 @@ const LEFT: &[&[&str]] = &[
         "balancer/verdict.rs",
     ],
     &["balancer/maglev/build.rs", "balancer/maglev/mod.rs"],
-    &[
-        "config/check/mod.rs",
-        "config/check/probe.rs",
-        "config/check/value.rs",
-        "config/policy.rs",
-        "config/service.rs",
-        "config/value.rs",
-    ],
-    &["control/alteration.rs", "control/settings.rs"],
-    &["control/list.rs", "control/rates.rs"],
-    &["host/copies.rs", "host/realserver.rs"],
-    &[
-        "host/director.rs",
-        "host/director/egress.rs",
-        "host/director/forwarding.rs",
-        "host/director/uplinks.rs",
-    ],
-    &["host/plan.rs", "host/problem.rs"],
-    &["wire/packet.rs", "wire/packet/extension.rs"],
 ];
 
 /// One file as a module: what it defines, what it binds by `use`, and the paths in its code.

@@ -52,8 +52,8 @@ use crate::sys::netlink::{Events, Netlink};
 use crate::sys::netns;
 use crate::sys::sysctl;
 
-pub use crate::host::director::DesiredDirector;
-pub use crate::host::realserver::DesiredRealServer;
+pub use crate::host::DesiredDirector;
+pub use crate::host::DesiredRealServer;
 
 use control_files::{ControlFiles, LOCK, STATE, beside};
 use heard::{Concern, Unseen};

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use super::DesiredDirector;
+use crate::host::desired::DesiredDirector;
 use crate::host::facts::{Address, Facts, Link, Lookup};
 use crate::host::family::Family;
-use crate::host::plan::{MIN_TUN_MTU, MIN_TUN_MTU_V6, OuterSources, Refusal};
+use crate::host::plan::{MIN_TUN_MTU, MIN_TUN_MTU_V6, OuterSources};
 use crate::host::problem::{Problem, ProblemKind};
+use crate::host::refusal::Refusal;
 use crate::host::route::RouteKind;
 
 /// The MTU of an unknown path: Ethernet's.

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::DesiredDirector;
+use crate::host::desired::DesiredDirector;
 use crate::host::facts::{Facts, Link};
 use crate::host::family::Family;
 use crate::host::ipv6;

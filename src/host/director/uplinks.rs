@@ -2,12 +2,13 @@
 
 use std::net::IpAddr;
 
-use super::{DesiredDirector, MAIN};
+use crate::host::desired::DesiredDirector;
 use crate::host::facts::{Facts, Link};
 use crate::host::family::Family;
 use crate::host::ipv6;
-use crate::host::plan::Refusal;
 use crate::host::problem::{Problem, ProblemKind};
+use crate::host::refusal::Refusal;
+use crate::host::step::MAIN;
 use crate::host::sysctl;
 
 /// The configured uplinks; otherwise those whose subnets contain the virtual IPs and, for virtual

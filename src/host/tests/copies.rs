@@ -170,7 +170,7 @@ fn the_mss_fits_the_tunnel_where_that_is_narrower_than_the_reply_s_way() {
         overlay.metrics.extend(own.map(|mtu| (metric::MTU, mtu)));
         facts.routes.push(overlay);
         let directors = vec![director.parse().unwrap()];
-        let desired = crate::host::realserver::DesiredRealServer { directors, ..desired_server() };
+        let desired = DesiredRealServer { directors, ..desired_server() };
         let copies = copies::wanted(&desired, &facts);
         let default = copies.iter().find(|copy| copy.destination.prefix_len() == 0).unwrap();
         assert_eq!(default.metrics[&metric::ADVMSS], expected, "{director} by {to} {mtu} {own:?}");

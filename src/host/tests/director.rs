@@ -40,7 +40,7 @@ fn a_host_that_becomes_a_router_is_warned_of_with_what_restricts_it() {
 
 #[test]
 fn without_arp_only_the_capture() {
-    let desired = director::DesiredDirector { arp: false, announce_table: 7, ..director_wishes() };
+    let desired = DesiredDirector { arp: false, announce_table: 7, ..director_wishes() };
     let plan = director::plan(&desired, &facts()).unwrap();
     let routes = ["route 10.1.0.10 dev vstun0 table 254", "route 10.1.0.10 dev vstun0 table 7"];
     assert_eq!(lines(&plan.steps)[2..], routes);
@@ -51,8 +51,7 @@ fn without_arp_only_the_capture() {
 fn a_withdrawn_virtual_ip_is_captured_and_nothing_else() {
     let withdrawn = [ip("10.1.0.10")].into();
     let vips = vec![ip("10.1.0.10"), ip("10.1.0.11")];
-    let desired =
-        director::DesiredDirector { vips, announce_table: 7, withdrawn, ..director_wishes() };
+    let desired = DesiredDirector { vips, announce_table: 7, withdrawn, ..director_wishes() };
     let plan = director::plan(&desired, &facts()).unwrap();
     let expected = [
         "route 10.1.0.10 dev vstun0 table 254",
@@ -88,14 +87,14 @@ fn rp_filter_is_loosened_where_the_larger_of_two_is_strict() {
 fn uplinks_are_where_the_vips_live_else_where_the_default_route_goes() {
     let table = [("10.1.0.10", "eth0"), ("10.2.0.10", "eth1"), ("192.0.2.10", "eth0")];
     for (vip, uplink) in table {
-        let desired = director::DesiredDirector { vips: vec![ip(vip)], ..director_wishes() };
+        let desired = DesiredDirector { vips: vec![ip(vip)], ..director_wishes() };
         let plan = director::plan(&desired, &facts()).unwrap();
         let expected = [Announcement { link: uplink.into(), address: ip(vip) }];
         assert_eq!(plan.announcements, expected);
     }
     let mut facts = facts();
     remake(&mut facts, |route| (route.destination.prefix_len() != 0).then_some(route));
-    let desired = director::DesiredDirector { vips: vec![ip("192.0.2.10")], ..director_wishes() };
+    let desired = DesiredDirector { vips: vec![ip("192.0.2.10")], ..director_wishes() };
     assert_eq!(director::plan(&desired, &facts), Err(Refusal::UplinkMissing(ip("192.0.2.10"))));
 }
 
@@ -119,7 +118,7 @@ fn the_tun_s_mtu_is_the_smallest_path_mtu_less_the_outer_header() {
     assert_eq!(jumbo(9000), 8980);
     assert_eq!(jumbo(65_555), 65_535);
     assert_eq!(jumbo(65_556), 65_535);
-    let none = director::DesiredDirector { reals: vec![], ..director_wishes() };
+    let none = DesiredDirector { reals: vec![], ..director_wishes() };
     assert_eq!(director::plan(&none, &facts).unwrap().tun_mtu, 1480);
 }
 
@@ -147,9 +146,8 @@ fn another_programs_proxy_entry_is_kept() {
 #[test]
 fn refusals() {
     let wish = director_wishes;
-    let vip = |vip: &str| director::DesiredDirector { vips: vec![ip(vip)], ..wish() };
-    let uplink =
-        |name: &str| director::DesiredDirector { uplinks: Some(vec![name.into()]), ..wish() };
+    let vip = |vip: &str| DesiredDirector { vips: vec![ip(vip)], ..wish() };
+    let uplink = |name: &str| DesiredDirector { uplinks: Some(vec![name.into()]), ..wish() };
     let mut taken = facts();
     taken.routes.push(route("10.1.0.10/32", 3, None));
     let table = [
@@ -162,17 +160,17 @@ fn refusals() {
         (uplink("eth7"), facts(), Refusal::UplinkUnknown("eth7".into())),
         (uplink("lo"), facts(), Refusal::UplinkUnfit("lo".into())),
         (
-            director::DesiredDirector { tun: "eth1".into(), ..wish() },
+            DesiredDirector { tun: "eth1".into(), ..wish() },
             facts(),
             Refusal::TunExists("eth1".into()),
         ),
         (
-            director::DesiredDirector { sources: vec![ip("10.9.9.9")], ..wish() },
+            DesiredDirector { sources: vec![ip("10.9.9.9")], ..wish() },
             facts(),
             Refusal::SourceForeign(ip("10.9.9.9")),
         ),
         (
-            director::DesiredDirector { announce_table: 254, ..wish() },
+            DesiredDirector { announce_table: 254, ..wish() },
             facts(),
             Refusal::TableReserved { key: "announce_table", table: 254 },
         ),
@@ -187,7 +185,7 @@ fn interface_names_at_the_bound() {
     for (name, fits) in
         [("", false), ("fifteen-bytes-x", true), ("sixteen-bytes-xy", false), ("a b", false)]
     {
-        let desired = director::DesiredDirector { tun: name.into(), ..director_wishes() };
+        let desired = DesiredDirector { tun: name.into(), ..director_wishes() };
         let refused = director::plan(&desired, &facts()) == Err(Refusal::TunName(name.into()));
         assert_eq!(refused, !fits, "{name:?}");
     }

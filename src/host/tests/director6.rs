@@ -1,7 +1,7 @@
 //! A director with IPv6.
 
 use super::*;
-use crate::host::director::{self, DesiredDirector};
+use crate::host::director;
 
 fn desired() -> DesiredDirector {
     DesiredDirector {

@@ -1,7 +1,7 @@
 //! A plan is made item by item: an impossible item is reported, and all others are in the plan.
 
 use super::*;
-use crate::host::director::{self, DesiredDirector};
+use crate::host::director;
 use crate::host::realserver;
 
 fn texts(plan: &HostPlan) -> Vec<&str> {
@@ -132,7 +132,7 @@ fn a_source_in_use_is_kept_while_the_host_has_it_and_the_way_is_the_same() {
 #[test]
 fn a_real_server_s_other_virtual_ips_and_rules_go_on() {
     let vips = vec![ip("192.0.2.10"), ip("192.0.2.11")];
-    let desired = realserver::DesiredRealServer { vips, ..desired_server() };
+    let desired = DesiredRealServer { vips, ..desired_server() };
     let mut facts = facts();
     facts.addresses.push(own(2, "192.0.2.11/32"));
     let plan = realserver::plan_items(&desired, &facts).unwrap();

@@ -161,18 +161,18 @@ fn set(facts: &mut Facts, path: &str, value: &str) {
     facts.sysctls.insert(path.to_owned(), value.to_owned());
 }
 
-fn director_wishes() -> crate::host::director::DesiredDirector {
-    crate::host::director::DesiredDirector {
+fn director_wishes() -> DesiredDirector {
+    DesiredDirector {
         tun: "vstun0".into(),
         vips: vec![ip("10.1.0.10")],
         reals: vec![ip("10.2.0.2")],
         arp: true,
-        ..crate::host::director::DesiredDirector::default()
+        ..DesiredDirector::default()
     }
 }
 
-fn desired_server() -> crate::host::realserver::DesiredRealServer {
-    crate::host::realserver::DesiredRealServer {
+fn desired_server() -> DesiredRealServer {
+    DesiredRealServer {
         tun: "vstun0".into(),
         vips: vec![ip("192.0.2.10")],
         directors: vec!["10.0.0.1/32".parse().unwrap()],

@@ -1,7 +1,7 @@
 //! Which real servers get a neighbour route.
 
 use super::*;
-use crate::host::director::{DesiredDirector, plan};
+use crate::host::director::plan;
 
 fn desired() -> DesiredDirector {
     let reals = vec![ip("10.2.0.2"), ip("2001:db8:2::2")];

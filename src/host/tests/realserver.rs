@@ -19,7 +19,7 @@ fn arp_settings_before_the_address_and_routes_before_the_rule() {
         ]
     );
     assert_eq!(plan.advertised_mss, Mss { v4: 1440, v6: 1420 });
-    let off = realserver::DesiredRealServer { mss_route: false, ..desired_server() };
+    let off = DesiredRealServer { mss_route: false, ..desired_server() };
     let plan = realserver::plan(&off, &facts()).unwrap();
     assert_eq!(plan.steps.len(), 5);
     assert_eq!(plan.advertised_mss, Mss { v4: 1460, v6: 1440 });
@@ -85,11 +85,11 @@ fn tables_and_priorities_in_use_are_refused() {
     change_route(&mut ours, "10.0.0.0/8", |route| route.protocol = PROTOCOL);
     assert_eq!(realserver::plan(&wish(), &used), Err(Refusal::TableUsed(100)));
     assert!(realserver::plan(&wish(), &ours).is_ok(), "a predecessor's are taken over");
-    let main = realserver::DesiredRealServer { table: 254, ..wish() };
+    let main = DesiredRealServer { table: 254, ..wish() };
     let refusal = Refusal::TableReserved { key: "table", table: 254 };
     assert_eq!(realserver::plan(&main, &facts()), Err(refusal));
     for (priority, fits) in [(0, false), (1, true), (32_765, true), (32_766, false)] {
-        let desired = realserver::DesiredRealServer { rule_priority: priority, ..wish() };
+        let desired = DesiredRealServer { rule_priority: priority, ..wish() };
         assert_eq!(realserver::plan(&desired, &facts()).is_ok(), fits, "{priority}");
     }
     let mut late = facts();

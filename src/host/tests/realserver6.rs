@@ -1,7 +1,7 @@
 //! A real server with IPv6.
 
 use super::*;
-use crate::host::realserver::{self, DesiredRealServer};
+use crate::host::realserver;
 use crate::host::route::attribute;
 use crate::host::{TUNNEL_MODULES, copies};
 
