@@ -227,6 +227,8 @@ pub enum HttpVersion {
     /// HTTP/1.1.
     #[default]
     Http11,
+    /// HTTP/2, without TLS by prior knowledge (RFC 9113 3.3).
+    Http2,
 }
 
 /// A range of statuses, both ends included.

@@ -13,6 +13,7 @@ use super::pins::Pins;
 use super::trace::Trace;
 use crate::balancer::ProbeFlow;
 use crate::health::PlannedCheck;
+use crate::sys::random;
 
 /// How many ports are tried until one is free: the kernel picks among 28,000 at random, and each
 /// check has one.
@@ -41,12 +42,7 @@ impl<B: TakesChanges> Target<'_, B> {
     /// The reason as text.
     pub(super) async fn connect(&mut self) -> Result<TcpStream, String> {
         let destination = self.destination();
-        let socket = match self.check.is_tunnelled() {
-            true => self.pinned(Type::STREAM, Protocol::TCP).await?,
-            false => {
-                open(destination, Type::STREAM, Protocol::TCP).map_err(|error| local(&error))?
-            }
-        };
+        let socket = self.open(Type::STREAM, Protocol::TCP).await?;
         // Avoids TIME_WAIT, which would block the port for a minute.
         socket.set_linger(Some(Duration::ZERO)).map_err(|error| local(&error))?;
         let stream = TcpSocket::from_std_stream(socket.into()).connect(destination).await;
@@ -56,12 +52,59 @@ impl<B: TakesChanges> Target<'_, B> {
         Ok(stream)
     }
 
+    /// A socket whose packets take the check's way.
+    ///
+    /// # Errors
+    /// The reason as text.
+    pub(super) async fn open(&mut self, kind: Type, protocol: Protocol) -> Result<Socket, String> {
+        match self.check.is_tunnelled() {
+            true => self.pinned(kind, protocol).await,
+            false => open(self.destination(), kind, protocol).map_err(|error| local(&error)),
+        }
+    }
+
+    /// The source and the identifier of an echo request whose flow is pinned to the real server.
+    /// The check keeps its identifier while it passes.
+    ///
+    /// # Errors
+    /// The reason as text.
+    pub(super) async fn pinned_echo(&mut self) -> Result<(IpAddr, u16), String> {
+        if let Some(flow) = *self.flow {
+            return Ok((flow.source, flow.source_port));
+        }
+        let destination = self.destination();
+        let protocol = if destination.is_ipv4() { Protocol::ICMPV4 } else { Protocol::ICMPV6 };
+        for _ in 0..TRIES {
+            let (source, source_port) = self.own_echo()?;
+            let flow = ProbeFlow {
+                protocol: u8::try_from(i32::from(protocol)).unwrap_or_default(),
+                source,
+                source_port,
+                destination: destination.ip(),
+                destination_port: 0,
+            };
+            if self.pins.take(flow) {
+                *self.flow = Some(flow);
+                self.pins.pin(flow, self.check.real).await?;
+                self.trace.step("pinned");
+                return Ok((source, source_port));
+            }
+        }
+        Err("no free echo identifier on this host".to_owned())
+    }
+
+    /// The source and a random identifier for an echo request.
+    ///
+    /// # Errors
+    /// The reason as text.
+    pub(super) fn own_echo(&self) -> Result<(IpAddr, u16), String> {
+        let source = source_towards(self.destination()).map_err(|error| local(&error))?;
+        let [word] = random::words::<1>().map_err(|error| local(&error))?;
+        Ok((source, u16::try_from(word & 0xffff).unwrap_or_default()))
+    }
+
     /// A socket whose flow is pinned to the real server.
-    pub(super) async fn pinned(
-        &mut self,
-        kind: Type,
-        protocol: Protocol,
-    ) -> Result<Socket, String> {
+    async fn pinned(&mut self, kind: Type, protocol: Protocol) -> Result<Socket, String> {
         let destination = self.destination();
         if let Some(flow) = *self.flow {
             let socket = open(destination, kind, protocol).map_err(|error| local(&error))?;

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod kinds;
+
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};

@@ -140,7 +140,7 @@ fn check(section: &Section<'_>, listens: &[Listen], faults: &mut Faults) -> Opti
 }
 
 /// The implemented types.
-const SENT: [&str; 2] = ["tcp", "http"];
+const SENT: [&str; 9] = ["tcp", "http", "https", "tls", "udp", "dns", "icmp", "grpc", "exec"];
 
 fn kind_of(text: &str) -> Result<&'static str, String> {
     let kind = known_kind(text)?;

@@ -1,18 +1,14 @@
 //! An HTTP request: checks the status and, if configured, the first part of the body.
 
-use std::error::Error;
-
 use http_body_util::{BodyExt, Empty};
 use hyper::body::{Bytes, Incoming};
-use hyper::client::conn::http1;
 use hyper::header::{CONNECTION, HOST, HeaderName, HeaderValue, USER_AGENT};
 use hyper::{Method, Request, Response, Version};
-use hyper_util::rt::TokioIo;
 use regex::bytes::Regex;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::task::JoinHandle;
 
-use super::{Answer, Outcome};
+use super::tls::{self, Alpn};
+use super::{Answer, Outcome, exchange};
 use crate::app::health::TakesChanges;
 use crate::app::health::socket::Target;
 use crate::health::spec::{HttpProbe, HttpVersion, MAX_BODY};
@@ -22,22 +18,33 @@ pub(super) async fn probe<B: TakesChanges>(
     http: &HttpProbe,
 ) -> Outcome {
     let request = request(target, http)?;
-    let stream = target.connect().await?;
-    ask(target, http, stream, request).await
+    match &http.tls {
+        None => {
+            let stream = target.connect().await?;
+            ask(target, http, stream, request).await
+        }
+        Some(secure) => {
+            let alpn = match http.version {
+                HttpVersion::Http2 => Alpn::Http2,
+                HttpVersion::Http10 | HttpVersion::Http11 => Alpn::Http11,
+            };
+            let stream = tls::connect(target, secure, http.host.as_deref(), alpn).await?;
+            ask(target, http, stream, request).await
+        }
+    }
 }
 
 /// Sends the request on a connection, and judges the answer.
-pub(super) async fn ask<B: TakesChanges>(
+async fn ask<B: TakesChanges>(
     target: &Target<'_, B>,
     http: &HttpProbe,
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     request: Request<Empty<Bytes>>,
 ) -> Outcome {
-    let (mut sender, connection) =
-        http1::handshake(TokioIo::new(stream)).await.map_err(|error| words(&error))?;
-    let _connection = Driven(tokio::spawn(async move { drop(connection.await) }));
-    let sent = sender.send_request(request).await;
-    let response = sent.map_err(|error| words(&error))?;
+    let (response, _driven) = match http.version {
+        HttpVersion::Http10 | HttpVersion::Http11 => exchange::http1(stream, request).await?,
+        HttpVersion::Http2 => exchange::http2(stream, request).await?,
+    };
     target.trace.step("answered");
     let status = response.status().as_u16();
     if !http.expects(status) {
@@ -46,15 +53,6 @@ pub(super) async fn ask<B: TakesChanges>(
     match &http.expect_body {
         None => Ok(Answer::pass(format!("status {status}"))),
         Some(pattern) => body(response, pattern).await,
-    }
-}
-
-/// The connection's driving task, which ends with the probe.
-struct Driven(JoinHandle<()>);
-
-impl Drop for Driven {
-    fn drop(&mut self) {
-        self.0.abort();
     }
 }
 
@@ -69,21 +67,31 @@ fn request<B: TakesChanges>(
         true => destination.ip().to_string(),
         false => destination.to_string(),
     });
-    let version = match http.version {
-        HttpVersion::Http10 => Version::HTTP_10,
-        HttpVersion::Http11 => Version::HTTP_11,
+    let (version, scheme) = match http.version {
+        HttpVersion::Http10 => (Version::HTTP_10, None),
+        HttpVersion::Http11 => (Version::HTTP_11, None),
+        // HTTP/2 has the host in its address (RFC 9113 8.3.1).
+        HttpVersion::Http2 if http.tls.is_some() => (Version::HTTP_2, Some("https")),
+        HttpVersion::Http2 => (Version::HTTP_2, Some("http")),
+    };
+    let uri = match scheme {
+        None => http.path.clone(),
+        Some(scheme) => format!("{scheme}://{host}{}", http.path),
     };
     let cannot = |what: &str| format!("{what} of the check cannot be sent");
     let method = Method::from_bytes(http.method.as_bytes()).map_err(|_| cannot("the method"))?;
     let mut request = Request::builder()
         .method(method)
-        .uri(&http.path)
+        .uri(uri)
         .version(version)
-        .header(HOST, host)
         .header(USER_AGENT, concat!("vstun/", env!("CARGO_PKG_VERSION")))
-        .header(CONNECTION, "close")
         .body(Empty::new())
         .map_err(|_| cannot("the path"))?;
+    if scheme.is_none() {
+        let host = HeaderValue::from_str(&host).map_err(|_| cannot("the host"))?;
+        request.headers_mut().insert(HOST, host);
+        request.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
     for (name, value) in &http.headers {
         let header = HeaderName::from_bytes(name.as_bytes()).ok();
         let header = header.zip(HeaderValue::from_str(value).ok());
@@ -116,18 +124,4 @@ async fn body(response: Response<Incoming>, pattern: &str) -> Outcome {
     }
     let len = read.len();
     Ok(Answer::fail(format!("status {status}, the body does not match ({len} bytes read)")))
-}
-
-/// The error as text, down to its root cause.
-fn words(error: &hyper::Error) -> String {
-    if error.is_incomplete_message() {
-        return "connection closed before the answer".to_owned();
-    }
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    if error.is_parse() { format!("no answer of HTTP: {text}") } else { text }
 }

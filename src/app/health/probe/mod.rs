@@ -1,13 +1,21 @@
 //! The probes, a file for each type of check. A probe ends by itself, or is dropped at its timeout.
 
+mod dns;
+mod exchange;
+mod exec;
+mod grpc;
 mod http;
+mod icmp;
 mod tcp;
+mod tls;
+mod udp;
 
 use std::time::Duration;
 
 use super::TakesChanges;
 use super::socket::Target;
 use crate::health::Probe;
+use crate::health::spec::UdpProbe;
 
 /// The result of a probe.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -35,10 +43,20 @@ pub(super) type Outcome = Result<Answer, String>;
 pub(super) async fn run<B: TakesChanges>(target: &mut Target<'_, B>) -> Answer {
     let limit = target.check.spec.timing.timeout;
     let trace = target.trace;
-    match tokio::time::timeout(limit, probe(target)).await {
+    match tokio::time::timeout(patience(target), probe(target)).await {
         Ok(Ok(answer)) => answer,
         Ok(Err(why)) => Answer::fail(why),
         Err(_) => Answer::fail(late(limit, trace.last())),
+    }
+}
+
+/// Within this a probe ends. One that passes if nothing comes within its timeout waits for that
+/// itself.
+fn patience<B: TakesChanges>(target: &Target<'_, B>) -> Duration {
+    let limit = target.check.spec.timing.timeout;
+    match &target.check.spec.probe {
+        Probe::Udp(UdpProbe { expect: None, .. }) => limit * 2,
+        _ => limit,
     }
 }
 
@@ -47,6 +65,12 @@ async fn probe<B: TakesChanges>(target: &mut Target<'_, B>) -> Outcome {
     match &check.spec.probe {
         Probe::Tcp => tcp::probe(target).await,
         Probe::Http(http) => http::probe(target, http).await,
+        Probe::Tls(tls) => tls::probe(target, tls).await,
+        Probe::Udp(udp) => udp::probe(target, udp).await,
+        Probe::Dns(dns) => dns::probe(target, dns).await,
+        Probe::Icmp => icmp::probe(target).await,
+        Probe::Grpc(grpc) => grpc::probe(target, grpc).await,
+        Probe::Exec(exec) => exec::probe(target, exec).await,
         // The configuration refuses these types.
         other => Err(format!("no probe of type {} here", other.name())),
     }

@@ -1,0 +1,68 @@
+//! A DNS question over UDP.
+
+use std::str::FromStr;
+
+use hickory_proto::op::{Message, MessageType, OpCode, Query, ResponseCode};
+use hickory_proto::rr::{Name, RecordType};
+use hickory_proto::serialize::binary::BinDecodable;
+
+use super::udp::{connect, refused};
+use super::{Answer, Outcome};
+use crate::app::health::TakesChanges;
+use crate::app::health::socket::Target;
+use crate::health::spec::DnsProbe;
+
+/// The longest answer over UDP (RFC 1035 2.3.4 without EDNS), with room for servers that send more.
+const MAX_ANSWER: usize = 4_096;
+
+pub(super) async fn probe<B: TakesChanges>(target: &mut Target<'_, B>, dns: &DnsProbe) -> Outcome {
+    let name = Name::from_str(&dns.query).map_err(|error| format!("query: {error}"))?;
+    let record = RecordType::from_str(&dns.record).map_err(|error| format!("record: {error}"))?;
+    let id = u16::try_from(crate::sys::random::words::<1>().map_or(1, |[word]| word & 0xffff));
+    let id = id.unwrap_or_default();
+    let mut question = Message::new(id, MessageType::Query, OpCode::Query);
+    question.metadata.recursion_desired = true;
+    question.add_query(Query::query(name.clone(), record));
+    let question = question.to_vec().map_err(|error| format!("query: {error}"))?;
+    let socket = connect(target).await?;
+    socket.send(&question).await.map_err(|error| refused(&error))?;
+    target.trace.step("asked");
+    let mut bytes = vec![0; MAX_ANSWER];
+    loop {
+        let len = socket.recv(&mut bytes).await.map_err(|error| refused(&error))?;
+        let answer = Message::from_bytes(bytes.get(..len).unwrap_or_default());
+        let answer = answer.map_err(|error| format!("no answer of DNS: {error}"))?;
+        // One to another question may be late.
+        if answer.metadata.id == id && answer.metadata.message_type == MessageType::Response {
+            return Ok(judge(dns, &answer));
+        }
+    }
+}
+
+fn judge(dns: &DnsProbe, answer: &Message) -> Answer {
+    let code = name_of(answer.metadata.response_code);
+    if code != dns.expect_rcode {
+        return Answer::fail(format!("{code}, expected {}", dns.expect_rcode));
+    }
+    let Some(expected) = &dns.expect_answer else { return Answer::pass(code) };
+    let found: Vec<String> = answer.answers.iter().map(|record| record.data.to_string()).collect();
+    if found.iter().any(|data| data.trim_end_matches('.') == expected.trim_end_matches('.')) {
+        return Answer::pass(format!("{code}, {expected}"));
+    }
+    let found = if found.is_empty() { "no answer".to_owned() } else { found.join(", ") };
+    Answer::fail(format!("{found}, expected {expected}"))
+}
+
+/// The code by the name that operators know from dig (RFC 1035 4.1.1, RFC 2136).
+fn name_of(code: ResponseCode) -> String {
+    match code {
+        ResponseCode::NoError => "NOERROR",
+        ResponseCode::FormErr => "FORMERR",
+        ResponseCode::ServFail => "SERVFAIL",
+        ResponseCode::NXDomain => "NXDOMAIN",
+        ResponseCode::NotImp => "NOTIMP",
+        ResponseCode::Refused => "REFUSED",
+        other => return format!("{other}"),
+    }
+    .to_owned()
+}

@@ -1,0 +1,96 @@
+//! A program's exit code.
+
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use tokio::io::AsyncReadExt;
+use tokio::process::{ChildStdout, Command};
+use tokio::time::timeout;
+
+use super::{Answer, Outcome};
+use crate::app::health::TakesChanges;
+use crate::app::health::socket::Target;
+use crate::health::spec::ExecProbe;
+use crate::sys::process;
+
+/// How much of the program's output is shown, in bytes.
+const SHOWN: usize = 200;
+
+/// How long output is read that the program left in the pipe when it ended.
+const REST: Duration = Duration::from_millis(20);
+
+/// The exit codes that give a weight, as keepalived's `MISC_CHECK` with `misc_dynamic` has them: the
+/// weight is the code less 2.
+const WEIGHTS: std::ops::RangeInclusive<i32> = 2..=255;
+
+/// Runs the program, without a shell. It gets what it is about by its environment.
+pub(super) async fn probe<B: TakesChanges>(
+    target: &mut Target<'_, B>,
+    exec: &ExecProbe,
+) -> Outcome {
+    let (program, arguments) = exec.command.split_first().ok_or("no program is configured")?;
+    let destination = target.destination();
+    let mut child = Command::new(program)
+        .args(arguments)
+        .env("VSTUN_REAL", target.check.real.to_string())
+        .env("VSTUN_PORT", destination.port().to_string())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        // A group of its own, so that what it starts can be ended with it.
+        .process_group(0)
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(|error| format!("{program} cannot be run: {error}"))?;
+    let _group = child.id().map(Group);
+    target.trace.step("started");
+    let (output, mut said) = (child.stdout.take(), Vec::new());
+    let status = {
+        let mut read = std::pin::pin!(first_bytes(output, &mut said));
+        tokio::select! {
+            status = child.wait() => {
+                // What it has started may hold the pipe open for ever.
+                let _ = timeout(REST, read).await;
+                status
+            }
+            () = &mut read => child.wait().await,
+        }
+    };
+    let status = status.map_err(|error| format!("{program} was lost: {error}"))?;
+    Ok(judge(exec, status, &said))
+}
+
+/// Reads to the end, so that the program never waits for its output, and keeps the beginning.
+async fn first_bytes(output: Option<ChildStdout>, said: &mut Vec<u8>) {
+    let Some(mut output) = output else { return };
+    let mut bytes = [0; 4_096];
+    while let Ok(read @ 1..) = output.read(&mut bytes).await {
+        let room = SHOWN.saturating_sub(said.len());
+        said.extend_from_slice(bytes.get(..read.min(room)).unwrap_or_default());
+    }
+}
+
+fn judge(exec: &ExecProbe, status: ExitStatus, said: &[u8]) -> Answer {
+    let said = String::from_utf8_lossy(said);
+    let line = said.lines().next().unwrap_or_default().trim();
+    let line = if line.is_empty() { String::new() } else { format!(": {line}") };
+    match status.code() {
+        Some(0) => Answer::pass(format!("exit code 0{line}")),
+        Some(code) if exec.dynamic && WEIGHTS.contains(&code) => {
+            Answer::pass(format!("exit code {code}{line}"))
+        }
+        Some(code) => Answer::fail(format!("exit code {code}{line}")),
+        None => Answer::fail(format!("ended by a signal{line}")),
+    }
+}
+
+/// The program's process group. What is left of it when the probe ends is killed: programs that
+/// ignore SIGTERM, and what they have started.
+struct Group(u32);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        // A group that has ended already is as it should be.
+        let _ = process::kill_group(self.0);
+    }
+}

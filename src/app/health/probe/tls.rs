@@ -1,0 +1,268 @@
+//! TLS: a handshake alone, or under HTTP and gRPC.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::task::spawn_blocking;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tokio_rustls::rustls::client::danger::{
+    HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier,
+};
+use tokio_rustls::rustls::client::{WebPkiServerVerifier, verify_server_name};
+use tokio_rustls::rustls::crypto::{
+    CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature,
+};
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use tokio_rustls::rustls::server::ParsedCertificate;
+use tokio_rustls::rustls::{
+    self, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+};
+
+use super::{Answer, Outcome};
+use crate::app::health::TakesChanges;
+use crate::app::health::socket::Target;
+use crate::health::spec::{ClientCertificate, TlsProbe};
+
+/// How long certificates that were read from files are used: one that was renewed is found soon.
+const KEPT: Duration = Duration::from_secs(60);
+
+/// How long a server may take to refuse after the handshake. With TLS 1.3 it asks for a client
+/// certificate in the handshake and refuses after it (RFC 8446 4.4.2.4).
+const REFUSAL: Duration = Duration::from_millis(250);
+
+/// A configuration by what it was made of.
+type Kept = HashMap<(TlsProbe, Alpn), (Instant, Arc<ClientConfig>)>;
+
+/// The configurations of the latest probes. Reading the system's certificates takes longer than a
+/// probe.
+static CONFIGURATIONS: LazyLock<Mutex<Kept>> = LazyLock::new(Mutex::default);
+
+/// The protocol that is asked for in the handshake (RFC 7301).
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub(super) enum Alpn {
+    /// None.
+    Nothing,
+    /// `http/1.1`.
+    Http11,
+    /// `h2`.
+    Http2,
+}
+
+/// A handshake, and what the server says to it.
+pub(super) async fn probe<B: TakesChanges>(target: &mut Target<'_, B>, tls: &TlsProbe) -> Outcome {
+    let mut stream = connect(target, tls, None, Alpn::Nothing).await?;
+    // Told that there is nothing more, the server has no reason to wait before it answers.
+    let ended = async {
+        stream.shutdown().await?;
+        stream.read(&mut [0]).await
+    };
+    match tokio::time::timeout(REFUSAL, ended).await {
+        // Servers close in different ways, and some wait.
+        Ok(Ok(_)) | Err(_) => Ok(Answer::pass("handshake")),
+        Ok(Err(error)) => match error.get_ref().and_then(|inner| inner.downcast_ref()) {
+            Some(refused @ rustls::Error::AlertReceived(_)) => Err(format!("TLS: {refused}")),
+            _ => Ok(Answer::pass("handshake")),
+        },
+    }
+}
+
+/// A connection with TLS. `host` is the name of the request, for a check without `sni`.
+///
+/// # Errors
+/// The reason as text.
+pub(super) async fn connect<B: TakesChanges>(
+    target: &mut Target<'_, B>,
+    tls: &TlsProbe,
+    host: Option<&str>,
+    alpn: Alpn,
+) -> Result<TlsStream<TcpStream>, String> {
+    let name = server_name(tls, host, target)?;
+    let config = configuration(tls, alpn).await?;
+    let stream = target.connect().await?;
+    let stream = TlsConnector::from(config).connect(name, stream).await;
+    let stream = stream.map_err(|error| format!("TLS: {error}"))?;
+    target.trace.step("TLS handshake done");
+    Ok(stream)
+}
+
+fn server_name<B: TakesChanges>(
+    tls: &TlsProbe,
+    host: Option<&str>,
+    target: &Target<'_, B>,
+) -> Result<ServerName<'static>, String> {
+    // A host may have a port.
+    let host = host.map(|host| host.rsplit_once(':').map_or(host, |(name, _)| name));
+    match tls.sni.as_deref().or(host) {
+        Some(name) => {
+            let name = name.trim_start_matches('[').trim_end_matches(']');
+            ServerName::try_from(name.to_owned()).map_err(|_| format!("{name:?} is not a name"))
+        }
+        None => Ok(target.destination().ip().into()),
+    }
+}
+
+/// The configuration, made or kept.
+async fn configuration(tls: &TlsProbe, alpn: Alpn) -> Result<Arc<ClientConfig>, String> {
+    let key = (tls.clone(), alpn);
+    {
+        let mut kept = CONFIGURATIONS.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.retain(|_, (made, _)| made.elapsed() < KEPT);
+        if let Some((_, config)) = kept.get(&key) {
+            return Ok(Arc::clone(config));
+        }
+    }
+    let of = key.clone();
+    // Files may be far away.
+    let made =
+        spawn_blocking(move || make(&of.0, of.1)).await.map_err(|error| error.to_string())?;
+    let config = Arc::new(made?);
+    let mut kept = CONFIGURATIONS.lock().unwrap_or_else(PoisonError::into_inner);
+    kept.insert(key, (Instant::now(), Arc::clone(&config)));
+    Ok(config)
+}
+
+fn make(tls: &TlsProbe, alpn: Alpn) -> Result<ClientConfig, String> {
+    let provider = Arc::new(ring::default_provider());
+    let verifier = Verifier::new(tls, &provider)?;
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| error.to_string())?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier));
+    let mut config = match &tls.client {
+        None => config.with_no_client_auth(),
+        Some(ClientCertificate { certificate, key }) => {
+            let file = key.display();
+            let key =
+                PrivateKeyDer::from_pem_file(key).map_err(|error| format!("{file}: {error}"))?;
+            let shown = config.with_client_auth_cert(certificates(certificate)?, key);
+            shown.map_err(|error| format!("client certificate: {error}"))?
+        }
+    };
+    config.alpn_protocols = match alpn {
+        Alpn::Nothing => Vec::new(),
+        Alpn::Http11 => vec![b"http/1.1".to_vec()],
+        Alpn::Http2 => vec![b"h2".to_vec()],
+    };
+    Ok(config)
+}
+
+/// The certificates of a file.
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let cannot = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
+    let found: Result<Vec<_>, _> =
+        CertificateDer::pem_file_iter(path).map_err(|error| cannot(&error))?.collect();
+    let found = found.map_err(|error| cannot(&error))?;
+    if found.is_empty() { Err(cannot(&"there is no certificate in it")) } else { Ok(found) }
+}
+
+/// Judges a server's certificate.
+#[derive(Debug)]
+struct Verifier {
+    provider: Arc<CryptoProvider>,
+    /// `None`: every certificate is taken.
+    trusted: Option<Arc<WebPkiServerVerifier>>,
+    /// The certificates of `ca`. A server may show one of these itself.
+    own: Vec<CertificateDer<'static>>,
+}
+
+impl Verifier {
+    fn new(tls: &TlsProbe, provider: &Arc<CryptoProvider>) -> Result<Self, String> {
+        let provider = Arc::clone(provider);
+        if !tls.verify {
+            return Ok(Self { provider, trusted: None, own: Vec::new() });
+        }
+        let own = tls.ca.as_deref().map(certificates).transpose()?.unwrap_or_default();
+        let mut roots = RootCertStore::empty();
+        match &tls.ca {
+            Some(path) => {
+                for certificate in &own {
+                    let added = roots.add(certificate.clone());
+                    added.map_err(|error| format!("{}: {error}", path.display()))?;
+                }
+            }
+            None => {
+                let system = rustls_native_certs::load_native_certs();
+                roots.add_parsable_certificates(system.certs);
+            }
+        }
+        if roots.is_empty() {
+            return Err("this host has no certificates to trust; write ca = FILE".to_owned());
+        }
+        let trusted =
+            WebPkiServerVerifier::builder_with_provider(roots.into(), Arc::clone(&provider));
+        let trusted = trusted.build().map_err(|error| error.to_string())?;
+        Ok(Self { provider, trusted: Some(trusted), own })
+    }
+
+    /// Whether the server shows a certificate of `ca` that is marked as an authority's, as `openssl
+    /// req -x509` marks each: then it is its own root. Its dates are not looked at, as a root's are
+    /// not.
+    fn is_own_root(
+        &self,
+        shown: &CertificateDer<'_>,
+        name: &ServerName<'_>,
+        error: &rustls::Error,
+    ) -> bool {
+        let rustls::Error::InvalidCertificate(rustls::CertificateError::Other(other)) = error
+        else {
+            return false;
+        };
+        let named = || {
+            ParsedCertificate::try_from(shown)
+                .is_ok_and(|parsed| verify_server_name(&parsed, name).is_ok())
+        };
+        other.to_string().contains("CaUsedAsEndEntity")
+            && self.own.iter().any(|own| own.as_ref() == shown.as_ref())
+            && named()
+    }
+}
+
+impl ServerCertVerifier for Verifier {
+    fn verify_server_cert(
+        &self,
+        shown: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let Some(trusted) = &self.trusted else { return Ok(ServerCertVerified::assertion()) };
+        match trusted.verify_server_cert(shown, intermediates, name, ocsp, now) {
+            Err(error) if self.is_own_root(shown, name, &error) => {
+                Ok(ServerCertVerified::assertion())
+            }
+            verified => verified,
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls12_signature(message, certificate, signed, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls13_signature(message, certificate, signed, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}

@@ -1,0 +1,57 @@
+//! A datagram, and what comes back.
+
+use regex::bytes::Regex;
+use socket2::{Protocol, Type};
+use tokio::net::UdpSocket;
+use tokio::time::timeout;
+
+use super::{Answer, Outcome};
+use crate::app::health::TakesChanges;
+use crate::app::health::socket::{Target, describe};
+use crate::health::spec::UdpProbe;
+
+/// The longest answer that is looked at, in bytes.
+const MAX_ANSWER: usize = 64 << 10;
+
+pub(super) async fn probe<B: TakesChanges>(target: &mut Target<'_, B>, udp: &UdpProbe) -> Outcome {
+    let pattern = udp.expect.as_deref().map(Regex::new).transpose();
+    let pattern = pattern.map_err(|error| error.to_string())?;
+    let socket = connect(target).await?;
+    socket.send(udp.send.as_bytes()).await.map_err(|error| refused(&error))?;
+    target.trace.step("sent");
+    let mut answer = vec![0; MAX_ANSWER];
+    let Some(pattern) = pattern else {
+        let limit = target.check.spec.timing.timeout;
+        return match timeout(limit, socket.recv(&mut answer)).await {
+            Ok(Ok(len)) => Ok(Answer::pass(format!("answered with {len} bytes"))),
+            Ok(Err(error)) => Err(refused(&error)),
+            Err(_) => Ok(Answer::pass("no port unreachable")),
+        };
+    };
+    loop {
+        let len = socket.recv(&mut answer).await.map_err(|error| refused(&error))?;
+        if pattern.is_match(answer.get(..len).unwrap_or_default()) {
+            return Ok(Answer::pass("the answer matches"));
+        }
+        // It may be late for an earlier question. The right one may still come.
+        target.trace.step("an answer that does not match");
+    }
+}
+
+/// A connected socket: the kernel tells it of "port unreachable" at once (udp(7)).
+pub(super) async fn connect<B: TakesChanges>(
+    target: &mut Target<'_, B>,
+) -> Result<UdpSocket, String> {
+    let socket = target.open(Type::DGRAM, Protocol::UDP).await?;
+    let destination = target.destination();
+    socket.connect(&destination.into()).map_err(|error| describe(&error))?;
+    UdpSocket::from_std(socket.into()).map_err(|error| describe(&error))
+}
+
+/// Of a datagram "connection refused" is ICMP port unreachable.
+pub(super) fn refused(error: &std::io::Error) -> String {
+    match error.kind() {
+        std::io::ErrorKind::ConnectionRefused => "port unreachable".to_owned(),
+        _ => describe(error),
+    }
+}
