@@ -6,6 +6,7 @@
 //! 3. `value`, `address`: one text to one checked value, from the file or from a command-line flag.
 //! 4. `director`, `service`, `realserver`: the models, and the rules between their values.
 //! 5. `diff`: the changes that lead from one model to another.
+//! 6. `save`: the text with what verbs have changed since.
 //!
 //! Every fault of a text is reported at once, each with its line, its key, and what to write
 //! instead.
@@ -23,6 +24,7 @@ mod http;
 pub mod keys;
 mod policy;
 mod realserver;
+mod save;
 mod section;
 mod service;
 mod value;
@@ -41,6 +43,7 @@ pub use fault::{Fault, MAX_FAULTS};
 pub use http::HttpAddress;
 pub use realserver::needs_restart;
 pub use realserver::{Agent, MAX_DIRECTORS, MAX_VIPS, Mss, RealServer};
+pub use save::{RunningReal, RunningService, SaveError, saved};
 pub use service::Service;
 pub use value::{MAX_BUSY_POLL, MAX_HASH_SEED_LEN, MAX_MAGLEV_SLOTS, MIN_HASH_SEED_LEN};
 pub use value::{MAX_CONNECTIONS, MAX_CONTROL_LEN, MAX_INTERFACE_LEN, MAX_UPLINKS};

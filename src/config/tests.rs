@@ -4,6 +4,7 @@ mod addresses;
 mod bounds;
 mod changes;
 mod edits;
+mod saves;
 
 use std::net::IpAddr;
 use std::time::Duration;

@@ -128,6 +128,9 @@ pub struct ListedReal {
     pub last_resort: bool,
     /// `up`, `draining`, `down` or `disabled`.
     pub state: String,
+    /// The state that the file or a verb has set, whatever health checks say.
+    #[serde(default)]
+    pub wanted: String,
     /// Since when it has its health, UTC by RFC 3339; absent without health checks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<String>,
@@ -256,6 +259,7 @@ impl From<&snapshot::RealSnapshot> for ListedReal {
             weight: real.weight,
             last_resort: real.last_resort,
             state: real.state.name().to_owned(),
+            wanted: real.wanted.name().to_owned(),
             since: None,
             why: None,
             removed: real.removed,

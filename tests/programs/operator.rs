@@ -50,8 +50,9 @@ fn answer(mut stream: &UnixStream, lines: Vec<String>) -> String {
     let mut reader = BufReader::new(stream);
     reader.read_line(&mut request).unwrap();
     // The body of a `plan`: the file of the test that has one.
-    if request.contains("\"bytes\":") {
-        reader.read_exact(&mut [0; PLANNED.len()]).unwrap();
+    if let Some((_, bytes)) = request.split_once("\"bytes\":") {
+        let bytes = bytes.split(|c: char| !c.is_ascii_digit()).next().unwrap();
+        reader.read_exact(&mut vec![0; bytes.parse().unwrap()]).unwrap();
     }
     for line in lines {
         // The client may have closed already.
@@ -328,6 +329,35 @@ fn a_plan_s_exit_code_says_whether_something_would_change() {
     let output = vstun(&scratch("unasked")).arg("plan").arg(&file).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stderr).contains("at most 1048576 are read"), "{output:?}");
+    std::fs::remove_file(&file).unwrap();
+}
+
+#[test]
+fn a_save_is_the_file_with_what_runs() {
+    let file = std::env::temp_dir().join(format!("vstun-{}-save.toml", std::process::id()));
+    let before = "[[service]]\nname = \"web\"\n[[service.real]]\naddress = \"10.0.0.11\"  # here\n";
+    std::fs::write(&file, before).unwrap();
+    let list = counted(1, 1).replace("\"weight\":1", "\"weight\":3,\"wanted\":\"disabled\"");
+    let plan = "{\"version\":1,\"changes\":[],\"connections_lost\":0,\"connections_drained\":0}\n";
+    let refused = "{\"version\":1,\"error\":\"you may not\"}\n";
+    let after = format!("{before}weight = 3\nstate = \"disabled\"\n");
+    let name = file.to_str().unwrap();
+    let answers = |plan: &str| vec![vec![list.clone()], vec![plan.to_owned()]];
+    let (output, _) = Daemon::start_for("save", answers(plan)).serve(&["save", name]);
+    assert_eq!((text(&output.stdout), text(&output.stderr)), (after.as_str(), ""));
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), before);
+    let (output, _) = Daemon::start_for("unplanned", answers(refused)).serve(&["save", name]);
+    assert_eq!((output.status.code(), text(&output.stdout)), (Some(0), after.as_str()));
+    assert!(text(&output.stderr).contains("cannot compare all of"), "{output:?}");
+    let (output, _) =
+        Daemon::start_for("savewrite", answers(plan)).serve(&["save", name, "--write"]);
+    assert_eq!(text(&output.stdout), format!("{name} is saved\n"), "{output:?}");
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), after);
+    std::fs::write(&file, "").unwrap();
+    let (output, _) =
+        Daemon::start_for("saveempty", vec![vec![list.clone()]]).serve(&["save", name]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("none of the services that run"), "{output:?}");
     std::fs::remove_file(&file).unwrap();
 }
 

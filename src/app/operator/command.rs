@@ -165,6 +165,18 @@ Examples:
         /// The configuration
         file: PathBuf,
     },
+    /// Print a configuration with what verbs have changed: real servers, weights, states
+    ///
+    /// As `ipvsadm -S` does, but as the configuration file, with its comments. Says on standard error
+    /// what else differs between the file and what runs.
+    Save {
+        /// The director's configuration
+        #[arg(default_value = "/etc/vstun/director.toml")]
+        file: PathBuf,
+        /// Write it back to the file
+        #[arg(long)]
+        write: bool,
+    },
     /// Which daemon answers, and for how long it has run
     Status,
     /// Remove what a killed daemon left on this host, without starting one
@@ -324,7 +336,11 @@ impl Command {
             Self::Check { address } => Request::Check { address: address.clone() },
             Self::Reload => Request::Reload,
             Self::Status => Request::Status,
-            Self::Plan { .. } | Self::Cleanup | Self::Manuals { .. } | Self::Demo { .. } => {
+            Self::Plan { .. }
+            | Self::Save { .. }
+            | Self::Cleanup
+            | Self::Manuals { .. }
+            | Self::Demo { .. } => {
                 return None;
             }
         })

@@ -5,6 +5,7 @@ mod command;
 mod daemon;
 mod drained;
 mod listing;
+mod saving;
 mod terminal;
 
 use std::io::{self, BufWriter, Write};
@@ -52,6 +53,7 @@ Examples:
   vstun drain 10.0.0.11 --deadline 10m --wait    before maintenance
   vstun enable 10.0.0.11                         after it
   vstun plan /etc/vstun/director.toml      what `vstun reload` would do
+  vstun save                               the file with what verbs have changed
   vstun events                             what changes, by whom, as it happens
   vstun --socket /run/vstun/realserver.sock stats
 
@@ -114,6 +116,7 @@ fn run(args: &Args) -> anyhow::Result<ExitCode> {
         Command::Cleanup => clean_up(args)?,
         Command::Manuals { folder } => manuals::write(folder)?,
         Command::Demo { keep } => demo::run(*keep)?,
+        Command::Save { file, write } => saving::run(&sockets(args), file, *write, args.json)?,
         Command::Plan { file } => return plan(args, file),
         Command::Check { .. } => return check(args),
         Command::Drain { wait: true, timeout, real, .. } => return drain(args, real, *timeout),

@@ -1,0 +1,118 @@
+//! `vstun save`: the configuration file with what verbs have changed since.
+
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::net::IpAddr;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, anyhow};
+use serde::Serialize;
+
+use super::daemon::Daemon;
+use super::listing;
+use crate::app::config_file;
+use crate::config::{self, RunningReal, RunningService};
+use crate::control::{self, List, ListedReal, ListedService, ReloadPlan, Request, counted};
+use crate::model::Wanted;
+
+/// What was made of the file.
+#[derive(Debug, Serialize)]
+struct Saved {
+    file: String,
+    /// Whether it is in the file now.
+    written: bool,
+    text: String,
+    /// What else a reload of it would change; absent if that is not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    changes: Option<usize>,
+}
+
+/// Prints the file as it has to be for what runs, or writes it.
+///
+/// # Errors
+/// The file cannot be read or is another's, no daemon answers, the file cannot be written.
+pub(super) fn run(sockets: &[PathBuf], file: &Path, write: bool, json: bool) -> anyhow::Result<()> {
+    let text = String::from_utf8(config_file::read(file)?);
+    let text = text.with_context(|| format!("{} is not UTF-8", file.display()))?;
+    let running = services(&listing::list(sockets)?)?;
+    let saved = config::saved(&text, &running);
+    let saved = saved.map_err(|error| anyhow!("{}: {error}", file.display()))?;
+    let changes = other_changes(sockets, file, &saved);
+    if write && saved != text {
+        replace(file, &saved).with_context(|| format!("cannot write {}", file.display()))?;
+    }
+    let shown = file.display().to_string();
+    match &changes {
+        Ok(0) => {}
+        Ok(many) => eprintln!(
+            "vstun: warning: {shown} differs from what runs in {} more; `vstun plan` shows what",
+            counted(*many as u64, "change")
+        ),
+        Err(error) => {
+            eprintln!("vstun: warning: cannot compare all of {shown} with what runs: {error:#}");
+        }
+    }
+    if json {
+        let changes = changes.ok();
+        print!("{}", control::encode(&Saved { file: shown, written: write, text: saved, changes }));
+    } else if write {
+        let what = if saved == text { "has nothing to save" } else { "is saved" };
+        println!("{shown} {what}");
+    } else {
+        print!("{saved}");
+    }
+    Ok(())
+}
+
+fn services(list: &List) -> anyhow::Result<Vec<RunningService>> {
+    let service = |ListedService { name, reals, .. }: &ListedService| {
+        let reals = reals.iter().filter(|real| !real.removed && !real.last_resort);
+        Ok(RunningService { name: name.clone(), reals: reals.map(real).collect::<Result<_, _>>()? })
+    };
+    list.services.iter().map(service).collect()
+}
+
+fn real(real: &ListedReal) -> anyhow::Result<RunningReal> {
+    let ListedReal { address, weight, wanted, .. } = real;
+    let wanted = match wanted.as_str() {
+        "up" => Wanted::Up,
+        "draining" => Wanted::Draining { deadline: None },
+        "disabled" => Wanted::Disabled,
+        "down" => Wanted::Down,
+        other => {
+            return Err(anyhow!("the daemon lists {address} with the unknown state {other:?}"));
+        }
+    };
+    let address: IpAddr = address.parse().context("the daemon lists a real server's address")?;
+    Ok(RunningReal { address, weight: *weight, wanted })
+}
+
+/// How many changes a reload of the text would make.
+fn other_changes(sockets: &[PathBuf], file: &Path, text: &str) -> anyhow::Result<usize> {
+    let mut daemon = Daemon::connect(sockets)?;
+    let file = file.display().to_string();
+    daemon.ask(&Request::Plan { file, bytes: text.len() }, text.as_bytes())?;
+    Ok(control::decode::<ReloadPlan>(&daemon.line()?)?.changes.len())
+}
+
+/// Replaces the file whole, with its mode: a reader sees the old text or the new one. A link stays
+/// one.
+fn replace(file: &Path, text: &str) -> anyhow::Result<()> {
+    let file = fs::canonicalize(file)?;
+    let mode = fs::metadata(&file)?.permissions();
+    let mut name = file.clone().into_os_string();
+    name.push(".new");
+    let new = PathBuf::from(name);
+    let mut out = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
+    let written = out
+        .write_all(text.as_bytes())
+        .and_then(|()| out.set_permissions(mode))
+        .and_then(|()| out.sync_all())
+        .and_then(|()| fs::rename(&new, &file));
+    if written.is_err() {
+        // The first error is the one to tell.
+        let _ = fs::remove_file(&new);
+    }
+    Ok(written?)
+}
