@@ -23,6 +23,7 @@ mod problem;
 pub mod realserver;
 mod recorded;
 mod refusal;
+pub mod reliance;
 pub mod rename;
 mod route;
 mod routes;

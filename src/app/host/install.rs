@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use crate::host::contest::{Contest, Decision, ROUNDS, Seen};
 use crate::host::{
-    Announcement, Facts, HostPlan, MAIN, Object, Problem, ProblemKind, Step, copies,
+    Announcement, Facts, HostPlan, MAIN, Object, Problem, ProblemKind, Step, copies, reliance,
 };
 use crate::sys::sysctl;
 
@@ -120,6 +120,7 @@ impl Session {
         let others = state::living(&self.files, &self.state.namespace);
         let on_tun = self.due(&plan.on_tun, facts, &others, &mut failures)?;
         let steps = self.due(&plan.steps, facts, &others, &mut failures)?;
+        self.note_forwarding(on_tun.iter().chain(&steps), facts);
         self.record(on_tun.iter().chain(&steps)).await?;
 
         self.make(&on_tun, role, facts, &mut failures).await?;
@@ -259,6 +260,22 @@ impl Session {
             }),
             _ => claimed.map_or(Due::Nothing, |original| Due::Claim(original.clone())),
         })
+    }
+
+    /// Remembers what forwards before the first step that turns forwarding on.
+    fn note_forwarding<'a>(&mut self, due: impl Iterator<Item = &'a Due>, facts: &Facts) {
+        for due in due {
+            let Due::New(step) = due else { continue };
+            let Some(family) = reliance::forwarding(step) else { continue };
+            let of_family = |setting: &String| reliance::is_forwarding(setting, family);
+            if self.state.steps.iter().any(|step| reliance::forwarding(step) == Some(family)) {
+                continue;
+            }
+            let now = facts.sysctls.iter().filter(|(setting, _)| of_family(setting));
+            let now: Vec<_> = now.map(|(path, value)| (path.clone(), value.clone())).collect();
+            self.state.forwarding.retain(|setting, _| !of_family(setting));
+            self.state.forwarding.extend(now);
+        }
     }
 
     async fn record<'a>(&mut self, due: impl Iterator<Item = &'a Due>) -> Result<()> {

@@ -462,6 +462,7 @@ fn inherit(files: &mut ControlFiles, namespace: &str, elsewhere: Elsewhere) -> R
         return Ok(state);
     }
     state.steps = left.steps;
+    state.forwarding = left.forwarding;
     state.steps.retain(|step| step.link().is_none_or(link_exists));
     if elsewhere == Elsewhere::Ignore {
         for step in &state.steps {

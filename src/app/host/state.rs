@@ -33,12 +33,23 @@ pub(super) struct State {
     pub(super) directories: Vec<PathBuf>,
     /// In the order in which they were applied.
     pub(super) steps: Vec<Step>,
+    /// Which interfaces forwarded before a step turned that on, by the setting; see
+    /// [`reliance`](crate::host::reliance).
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) forwarding: BTreeMap<String, String>,
 }
 
 impl State {
     pub(super) fn new(namespace: String, directories: Vec<PathBuf>) -> Self {
         let pid = std::process::id();
-        Self { version: VERSION, namespace, pid, directories, steps: Vec::new() }
+        Self {
+            version: VERSION,
+            namespace,
+            pid,
+            directories,
+            steps: Vec::new(),
+            forwarding: BTreeMap::new(),
+        }
     }
 
     /// Reads the file; `None` if it does not exist. A step that no plan makes is left out with a
@@ -122,6 +133,11 @@ impl State {
         for step in &mut self.steps {
             *step = step.renamed(old, new);
         }
+        let (old, new) = (format!("/{old}/"), format!("/{new}/"));
+        self.forwarding = std::mem::take(&mut self.forwarding)
+            .into_iter()
+            .map(|(setting, value)| (setting.replace(&old, &new), value))
+            .collect();
     }
 
     pub(super) fn forget(&mut self, gone: &Step) {

@@ -1,9 +1,13 @@
 //! Undoes steps, last one first; a failure is logged and the rest goes on.
 
+use std::collections::BTreeMap;
+use std::fs;
+
 use anyhow::{Result, bail};
 use log::{error, info, warn};
 
-use crate::host::Step;
+use crate::host::{self, Family, Step, reliance};
+use crate::sys::sysctl;
 
 use super::apply::{Undone, undo};
 use super::{Session, state};
@@ -60,10 +64,40 @@ impl Session {
         Ok(outcomes)
     }
 
+    /// Why a step stays: other programs rely on the forwarding that it has turned on, or it keeps
+    /// an interface that forwards for them learning its default routes.
+    fn left_on(&self, step: &Step, others: &[state::State]) -> Option<String> {
+        let Step::Write { sysctl, from, .. } = step else { return None };
+        if step.guards() {
+            let link = step.link()?;
+            let kept = host::sysctl::conf6(link, "forwarding");
+            let ours = self.state.forwarding.get(&kept).is_some_and(|before| before == "0");
+            let held = others.iter().any(|other| other.holder(&kept, "1").is_some());
+            let forwards = sysctl::read(&kept).is_ok_and(|now| now == "1");
+            return (ours && forwards && !held)
+                .then(|| format!("left alone: {link} forwards on for other programs"));
+        }
+        reliance::forwarding(step)?;
+        let held = |setting: &str| {
+            let holds = |state: &state::State| state.holder(setting, "1").is_some();
+            holds(&self.state) || others.iter().any(holds)
+        };
+        let sign = reliance::relied_on(step, &self.state.forwarding, &forwarding_now(), held)?;
+        Some(format!(
+            "left alone: {sign} has been turned on since, so other programs rely on forwarding; if not, `sysctl -w {sysctl}={from}`"
+        ))
+    }
+
     pub(super) async fn undo_steps(&mut self, steps: Vec<Step>, mode: Mode) -> Vec<UndoReport> {
         let others = state::living(&self.files, &self.state.namespace);
         let mut outcomes = Vec::new();
         for step in steps.into_iter().rev() {
+            if let Some(left) = self.left_on(&step, &others) {
+                warn!("{step}: {left}");
+                self.state.forget(&step);
+                outcomes.push(UndoReport { step: step.to_string(), result: left });
+                continue;
+            }
             let result = match undo(&step, &self.netlink, &others).await {
                 Ok(undone) => {
                     self.state.forget(&step);
@@ -83,6 +117,23 @@ impl Session {
         }
         outcomes
     }
+}
+
+/// What forwards now.
+fn forwarding_now() -> BTreeMap<String, String> {
+    let mut now = BTreeMap::new();
+    for family in Family::BOTH {
+        let folder = format!("/proc/sys/{}", host::sysctl::conf_of(family, "", ""));
+        let Ok(links) = fs::read_dir(folder.trim_end_matches('/')) else { continue };
+        for link in links.filter_map(|entry| entry.ok()?.file_name().into_string().ok()) {
+            for name in ["forwarding", host::sysctl::FORCE_FORWARDING] {
+                let path = host::sysctl::conf_of(family, &link, name);
+                let value = sysctl::read(&path).ok();
+                now.extend(value.map(|value| (path, value)));
+            }
+        }
+    }
+    now
 }
 
 fn describe(step: &Step, undone: Undone, mode: Mode) -> String {

@@ -1,0 +1,37 @@
+# Another program turns forwarding on for the host while a director runs, as a container runtime does: the director leaves
+# that of its uplink on when it stops, and says so. Where nobody did, it goes off; a renamed uplink's too, after a SIGKILL.
+# mixes: 4in4 6in6
+source "$(dirname "$0")/lib.sh"
+source "$here/topology.sh"
+source "$here/daemons.sh"
+
+make_topology
+version=$(family "$VIP")
+forwards() { at vt-director sysctl -n "net.ipv$version.conf.$1.forwarding"; } # INTERFACE
+start_director rr 1
+expect_eq "eth0 forwards" "$(forwards eth0)" 1
+stop director
+expect_eq "eth0 forwards without the director" "$(forwards eth0)" 0
+
+start_director rr 1
+at vt-director sysctl -qw "net.ipv$version.conf.eth1.forwarding=1"
+stop director
+expect_eq "exit code" "$CODE" 0
+expect_eq "eth0 forwards, since eth1 has come to" "$(forwards eth0)" 1
+expect_log director 'eth0/forwarding = 1 .*left alone: net/ipv[46]/conf/eth1/forwarding has been turned on since'
+at vt-director sysctl -qw "net.ipv$version.conf.eth0.forwarding=0" "net.ipv$version.conf.eth1.forwarding=0"
+
+start_director rr 1
+if ((version == 4)); then at vt-director sysctl -qw net.ipv4.ip_forward=1; else at vt-director sysctl -qw net.ipv6.conf.all.forwarding=1; fi
+stop director
+expect_eq "eth0 forwards, since the host has come to" "$(forwards eth0)" 1
+at vt-director sysctl -qw net.ipv4.ip_forward=0 net.ipv6.conf.all.forwarding=0
+
+start_director rr 1
+at vt-director ip link set dev eth0 name wan0
+wait_for "the new name in the log" grep -q wan0 "$WORK/director.log"
+saved() { grep -q wan0 "$CONTROL"/director.sock.state; }
+wait_for "the new name in the state file" saved
+stop director KILL
+ask director cleanup
+expect_eq "wan0 forwards after the cleanup" "$(forwards wan0)" 0
