@@ -52,6 +52,16 @@ impl Balancer {
                 self.alter(now, real, |real| real.availability_mut().set_health(*health));
                 Ok(())
             }
+            Change::SetLoad { service, address, load } => {
+                let id = self.find_real(service, *address)?;
+                let real = &mut self.registry.reals[id];
+                match real.load().thousandths == load.thousandths {
+                    // A pool is as it was if another number of connections is all there is.
+                    true => real.set_load(*load),
+                    false => self.alter(now, id, |real| real.set_load(*load)),
+                }
+                Ok(())
+            }
             Change::PinProbe { flow, address } => self.pin_probe(flow, *address),
             Change::UnpinProbe(flow) => {
                 self.unpin_probe(flow);

@@ -124,7 +124,8 @@ impl<'a> Batch<'a> {
                     _ => Ok(()),
                 }
             }
-            Change::SetHealth { service, address, .. } => self.listed(service, *address).map(drop),
+            Change::SetHealth { service, address, .. }
+            | Change::SetLoad { service, address, .. } => self.listed(service, *address).map(drop),
             Change::SetScheduler { service, .. }
             | Change::SetPolicy { service, .. }
             | Change::SetMaglev { service, .. }

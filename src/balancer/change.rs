@@ -8,8 +8,8 @@ use super::maglev;
 use super::probes::{MAX_PINNED, ProbeFlow};
 use super::tunnel::Sources;
 use crate::model::{
-    Health, Listen, MAX_WEIGHT, Policy, RealSpec, SavedState, SchedulerKind, Seed, ServiceSpec,
-    Thresholds, Timeouts, Wanted,
+    Health, Listen, Load, MAX_WEIGHT, Policy, RealSpec, SavedState, SchedulerKind, Seed,
+    ServiceSpec, Thresholds, Timeouts, Wanted,
 };
 
 /// One change. It contains names and addresses, not IDs, since it can come from outside.
@@ -108,6 +108,15 @@ pub enum Change {
         address: IpAddr,
         /// Its health.
         health: Health,
+    },
+    /// How loaded a real server is from now on, as it reports.
+    SetLoad {
+        /// The service's name.
+        service: String,
+        /// The real server's address.
+        address: IpAddr,
+        /// Its load.
+        load: Load,
     },
     /// Sends a probe's flow to this real server from now on, independent of services and their
     /// counters.

@@ -8,7 +8,7 @@ use super::ramp::{FULL, Ramp};
 use super::snapshot;
 use super::tcp::State;
 use super::tunnel::{Room, Tunnel};
-use crate::model::{Millis, Quiescent, RealSpec, RealState, ServiceId, Thresholds};
+use crate::model::{Load, Millis, Quiescent, RealSpec, RealState, ServiceId, Thresholds};
 
 /// The life cycle of a real server.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -20,6 +20,9 @@ pub(super) enum Life {
     /// No service lists it any more; the connections and templates that still name it are dead.
     Gone,
 }
+
+/// More connections than any table holds are no more than this.
+const MOST_BUSY: u64 = 1 << 24;
 
 /// A real server of one service, with its counters.
 #[derive(Debug)]
@@ -39,6 +42,9 @@ pub(super) struct Real {
     told: Option<Millis>,
     /// Its slow start, while it lasts.
     ramp: Option<Ramp>,
+    load: Load,
+    /// Connections ever given to it when its load was reported.
+    given_then: u64,
     thresholds: Thresholds,
     /// Whether it has reached its upper threshold and not yet fallen below the lower one.
     full: bool,
@@ -79,6 +85,8 @@ impl Real {
             availability: Availability::new(spec.state, None),
             told: None,
             ramp: None,
+            load: Load::default(),
+            given_then: 0,
             thresholds: spec.thresholds,
             full: false,
             active: 0,
@@ -228,7 +236,10 @@ impl Real {
     /// begins a slow start. The real server of a flow without an entry must not depend on the
     /// number of other connections.
     pub(super) fn in_service(&self) -> bool {
-        self.life == Life::Up && self.availability.state() == RealState::Up && self.weight > 0
+        self.life == Life::Up
+            && self.availability.state() == RealState::Up
+            && self.weight > 0
+            && self.load.thousandths > 0
     }
 
     /// Whether its service lists it and its connections go on, as far as is known.
@@ -295,7 +306,33 @@ impl Real {
     /// [`Self::weight`]: their choice must not change with time.
     #[inline]
     pub(super) fn share(&self, now: Millis) -> u64 {
-        u64::from(self.weight) * u64::from(self.grown(now))
+        let grown = u64::from(self.weight) * u64::from(self.grown(now));
+        match self.load.thousandths {
+            FULL => grown,
+            // What is in service has some share.
+            borne => (grown * u64::from(borne) / u64::from(FULL)).max(1),
+        }
+    }
+
+    pub(super) fn load(&self) -> Load {
+        self.load
+    }
+
+    /// It reports this load.
+    pub(super) fn set_load(&mut self, load: Load) {
+        self.load = Load { thousandths: load.thousandths.min(Load::MOST), ..load };
+        self.given_then = self.connections;
+    }
+
+    /// Connections that it reports, and those given to it since.
+    pub(super) fn reported(&self) -> Option<u64> {
+        let since = self.connections.saturating_sub(self.given_then);
+        Some(self.load.connections?.saturating_add(since))
+    }
+
+    /// The connections that schedulers compare: what it reports, otherwise what is active here.
+    pub(super) fn busy(&self) -> u64 {
+        self.reported().unwrap_or_else(|| self.active()).min(MOST_BUSY)
     }
 
     /// Whether flows belong to it, usable or not.
@@ -340,6 +377,14 @@ impl Real {
         *protocol_unreachable > 0 || *unreachable > 0 || path_mtu.is_some()
     }
 
+    /// Thousandths of its weight, where it has not exactly its weight.
+    fn effective_weight(&self, now: Millis) -> Option<u32> {
+        let grown = self.ramp.map_or(FULL, |ramp| ramp.at(now));
+        let borne = self.load.thousandths;
+        let all = u64::from(self.weight) * u64::from(grown) * u64::from(borne) / u64::from(FULL);
+        (grown < FULL || borne != FULL).then(|| u32::try_from(all).unwrap_or(u32::MAX))
+    }
+
     pub(super) fn snapshot(&self, now: Millis) -> snapshot::RealSnapshot {
         snapshot::RealSnapshot {
             address: self.address,
@@ -349,10 +394,9 @@ impl Real {
             wanted: self.availability.wanted(),
             removed: self.availability.is_removed(),
             deadline: self.availability.left(now),
-            effective_weight: self.ramp.and_then(|ramp| {
-                let grown = Some(ramp.at(now)).filter(|&grown| grown < FULL)?;
-                Some(self.weight.saturating_mul(grown))
-            }),
+            effective_weight: self.effective_weight(now),
+            starting: self.ramp.is_some_and(|ramp| ramp.at(now) < FULL),
+            reported: self.reported(),
             active: self.active + self.half_open,
             half_open: self.half_open,
             inactive: self.inactive,

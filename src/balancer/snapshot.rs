@@ -26,6 +26,10 @@ pub struct RealSnapshot {
     pub deadline: Option<Duration>,
     /// Its effective weight in thousandths during slow start; `None` otherwise.
     pub effective_weight: Option<u32>,
+    /// Whether it starts slowly.
+    pub starting: bool,
+    /// Connections that it reports and those given to it since; `None`: it reports none.
+    pub reported: Option<u64>,
     /// Connections in an active state (IPVS's ActiveConn).
     pub active: u64,
     /// Active connections whose handshake has not been seen completely.
@@ -57,7 +61,7 @@ impl RealSnapshot {
     /// The state to restore it from.
     #[must_use]
     pub fn saved_state(&self) -> SavedState {
-        let grown = self.effective_weight.is_none();
+        let grown = !self.starting;
         SavedState { wanted: self.wanted, left: self.deadline, grown }
     }
 }

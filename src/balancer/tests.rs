@@ -18,6 +18,7 @@ mod ids;
 mod last_resort;
 mod life;
 mod listing;
+mod load;
 mod one_packet;
 mod persistence;
 mod placed_by_weight;

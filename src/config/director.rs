@@ -142,6 +142,7 @@ impl Director {
             reals: &spec.reals,
             checks: &health.checks,
             rules: health.rules,
+            load: health.load,
         }))
     }
 

@@ -39,7 +39,7 @@ pub const TIMEOUTS: [&str; 7] = [
     "udp",
 ];
 /// The keys of `[[service]]`.
-pub const SERVICE: [&str; 22] = [
+pub const SERVICE: [&str; 23] = [
     "name",
     "listen",
     "scheduler",
@@ -60,6 +60,7 @@ pub const SERVICE: [&str; 22] = [
     "quorum_hysteresis",
     "panic",
     "fallback_real",
+    "load",
     "real",
     "check",
 ];

@@ -288,6 +288,7 @@ impl<'a> Before<'a> {
             | Change::SetTimeouts(_)
             | Change::SetSources(_)
             | Change::SetMaglev { .. }
+            | Change::SetLoad { .. }
             | Change::PinProbe { .. }
             | Change::UnpinProbe(_)
             | Change::SetHashSeed(_) => {

@@ -146,6 +146,10 @@ pub struct ListedReal {
     /// Its effective weight during slow start; absent otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub effective_weight: Option<Thousandths>,
+    /// Established connections that it reports itself and those given to it since; absent where it
+    /// reports none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reported: Option<u64>,
     /// Connections in an active state.
     pub active: u64,
     /// Active connections whose handshake has not been seen completely.
@@ -265,6 +269,7 @@ impl From<&snapshot::RealSnapshot> for ListedReal {
             removed: real.removed,
             deadline_seconds: real.deadline.map(|left| left.as_secs()),
             effective_weight: real.effective_weight.map(Thousandths),
+            reported: real.reported,
             active: real.active,
             half_open: real.half_open,
             inactive: real.inactive,

@@ -21,10 +21,13 @@ impl List {
             ["REAL SERVER", "WEIGHT", "STATE", "ACTIVE", "INACTIVE", "CONNS", "PACKETS", "BYTES"];
         // Only problems have an explanation.
         let why = reals().any(|real| real.state == "down" && real.why.is_some());
-        let header = header.into_iter().chain(templates.then_some("TEMPLATES"));
+        let reported = reals().any(|real| real.reported.is_some());
+        let shown = Shown { templates, reported, why };
+        let header = header.into_iter().chain(reported.then_some("REPORTED"));
+        let header = header.chain(templates.then_some("TEMPLATES"));
         let header = header.chain(why.then_some("WHY")).collect();
-        let rows = reals().map(|real| real.cells(templates, why, layout)).collect();
-        let columns = Columns { header, numbers: &[1, 3, 4, 5, 6, 7, 8], prose: why };
+        let rows = reals().map(|real| real.cells(shown, layout)).collect();
+        let columns = Columns { header, numbers: &[1, 3, 4, 5, 6, 7, 8, 9], prose: why };
         let records = columns.records(rows, Self::beside(layout));
         self.heading(layout) + &self.by_service(records, layout, |_| false)
     }
@@ -82,6 +85,14 @@ impl List {
     }
 }
 
+/// The columns that are there only where they say something.
+#[derive(Clone, Copy, Debug)]
+struct Shown {
+    templates: bool,
+    reported: bool,
+    why: bool,
+}
+
 impl ListedService {
     fn heading(&self) -> String {
         let Self { name, listen, scheduler, maglev, flood, quorum, panic, .. } = self;
@@ -99,12 +110,18 @@ impl ListedService {
 }
 
 impl ListedReal {
-    fn cells(&self, templates: bool, why: bool, layout: Layout) -> Vec<String> {
+    fn cells(&self, shown: Shown, layout: Layout) -> Vec<String> {
+        let Shown { templates, reported, why } = shown;
+        let reported = reported.then(|| match self.reported {
+            Some(reported) => layout.number(reported),
+            None => "-".to_owned(),
+        });
         let numbers = [self.active, self.inactive, self.connections, self.packets, self.bytes];
-        let numbers = numbers.into_iter().chain(templates.then_some(self.templates));
         [self.address.clone(), self.weight.to_string(), self.standing()]
             .into_iter()
             .chain(numbers.map(|number| layout.number(number)))
+            .chain(reported)
+            .chain(templates.then(|| layout.number(self.templates)))
             .chain(why.then(|| match (self.state.as_str(), &self.why) {
                 ("down", Some(why)) => why.clone(),
                 _ => String::new(),

@@ -263,7 +263,8 @@ fn concerned(change: &Change, before: &Before<'_>) -> (u64, Fate) {
         Change::AddReal { service, real } => (one(service, real.address), Fate::Kept),
         Change::SetThresholds { service, address, .. }
         | Change::RestoreState { service, address, .. }
-        | Change::SetHealth { service, address, .. } => (one(service, *address), Fate::Kept),
+        | Change::SetHealth { service, address, .. }
+        | Change::SetLoad { service, address, .. } => (one(service, *address), Fate::Kept),
         Change::SetListens { service, .. }
         | Change::SetScheduler { service, .. }
         | Change::SetPolicy { service, .. } => (all(service), Fate::Kept),

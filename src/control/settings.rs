@@ -149,7 +149,7 @@ mod tests {
             // The rules for health checks are not in the balancer's policy.
             ["quorum", "quorum_hysteresis", "panic", "check"],
             // A real server.
-            ["fallback_real", "", "", ""],
+            ["fallback_real", "load", "", ""],
         ]
         .concat();
         let expected: Vec<_> =

@@ -2,17 +2,21 @@
 //! takes their results, and [`Board::take_events`] returns the resulting changes of real servers
 //! and services.
 
+mod load;
+
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::net::IpAddr;
 use std::time::Duration;
 
+use super::load::{Heard, Rotation};
 use super::plan::{Plan, PlannedCheck, ServicePlan};
 use super::report::{self, CheckReport, Finding, KEPT, RealReport, ServiceReport};
 use super::rule::Rules;
 use super::schedule::Jitter;
 use super::spec::Initial;
 use super::state::State;
-use crate::model::{Health, Millis};
+use crate::model::{Health, Listen, Load, Millis};
+use load::Weighed;
 
 /// How long a late probe counts for [`report::Board::lag`], at least.
 const LAG_WINDOW: Duration = Duration::from_secs(10);
@@ -64,6 +68,26 @@ pub enum Event {
         /// The sum of the weights of those that are up.
         alive: u64,
     },
+    /// A real server can bear more or less, or has more or fewer connections.
+    Load {
+        /// The service's name.
+        service: String,
+        /// The real server.
+        address: IpAddr,
+        /// Its load from now on.
+        load: Load,
+    },
+    /// The owner of a real server takes it out of rotation, or puts it back.
+    Rotation {
+        /// The service's name.
+        service: String,
+        /// The real server.
+        address: IpAddr,
+        /// What it was.
+        before: Rotation,
+        /// What it is from now on.
+        after: Rotation,
+    },
 }
 
 #[derive(Clone, Debug)]
@@ -82,6 +106,8 @@ struct Check {
     /// When it last changed between up and down.
     since: Millis,
     findings: VecDeque<Finding>,
+    /// What its agent has said, if it is one of an agent.
+    heard: Heard,
     /// Its services and real servers, as indexes on the board.
     users: Vec<(usize, usize)>,
 }
@@ -97,12 +123,18 @@ struct Real {
     health: Health,
     since: Millis,
     why: String,
+    weighed: Weighed,
 }
 
 #[derive(Clone, Debug)]
 struct Service {
     name: String,
     rules: Rules,
+    /// Whether weights follow the load that agents report.
+    load: bool,
+    listens: Vec<Listen>,
+    /// Whether the balancer goes by the connections that its real servers report.
+    reported: bool,
     quorum: bool,
     panic: bool,
     reals: Vec<Real>,
@@ -182,6 +214,12 @@ impl Board {
             let service = self.take_service(now, service, &ids, before, &known);
             self.services.push(service);
         }
+        let agents = self.checks.iter().filter(|(_, check)| Self::is_of_agent(check));
+        let agents: Vec<CheckId> = agents.map(|(id, _)| *id).collect();
+        for id in agents {
+            self.weigh(now, id);
+        }
+        self.unweigh();
         for index in 0..self.services.len() {
             self.judge(now, index);
         }
@@ -240,10 +278,14 @@ impl Board {
                 health: old.map_or(Health::Up, |old| old.health),
                 since: old.map_or(now, |old| old.since),
                 why: old.map_or_else(String::new, |old| old.why.clone()),
+                weighed: old.map_or_else(Weighed::default, |old| old.weighed.clone()),
             });
         }
         let (quorum, panic) = before.map_or((true, false), |one| (one.quorum, one.panic));
-        Service { name: plan.name.clone(), rules: plan.rules, quorum, panic, reals }
+        let (load, listens) = (plan.load, plan.listens.clone());
+        let reported = before.is_some_and(|one| one.reported);
+        let (name, rules) = (plan.name.clone(), plan.rules);
+        Service { name, rules, load, listens, reported, quorum, panic, reals }
     }
 
     /// When the next probe is due.
@@ -272,6 +314,14 @@ impl Board {
         let Some(check) = self.checks.get_mut(&id) else { return };
         let timing = &check.planned.spec.timing;
         let before = check.state.phase();
+        let finding = match Self::is_of_agent(check) {
+            true => {
+                finding.reported.iter().for_each(|reported| check.heard.hear(now, reported));
+                // One that does not answer has its last word stay in force.
+                Finding { passed: check.heard.rotation() != Rotation::Down, ..finding }
+            }
+            false => finding,
+        };
         check.state = check.state.after(finding.passed, timing);
         let phase = check.state.phase();
         check.findings.push_front(finding);
@@ -284,12 +334,14 @@ impl Board {
         };
         check.due = due.max(now);
         self.queue.insert((check.due, id));
+        let mut moved = Vec::new();
         if before.is_up() != phase.is_up() {
             check.since = now;
-            let users = check.users.clone();
-            for (service, _) in users {
-                self.judge(now, service);
-            }
+            moved.extend(check.users.iter().map(|(service, _)| *service));
+        }
+        moved.extend(self.weigh(now, id));
+        for service in moved {
+            self.judge(now, service);
         }
     }
 
@@ -423,7 +475,8 @@ impl Service {
     }
 
     fn judge_quorum(&mut self, events: &mut Vec<Event>) {
-        let alive = self.reals.iter().filter(|real| real.health == Health::Up);
+        let serves = |real: &&Real| real.health == Health::Up && real.weighed.serves();
+        let alive = self.reals.iter().filter(serves);
         let alive = alive.map(|real| u64::from(real.weight)).sum();
         let reached = self.rules.quorum.reached(self.quorum, alive);
         if self.quorum != reached {
@@ -463,6 +516,7 @@ impl Check {
             lag: Duration::ZERO,
             since: now,
             findings: VecDeque::new(),
+            heard: Heard::default(),
             users: Vec::new(),
         }
     }

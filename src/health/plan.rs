@@ -53,6 +53,8 @@ pub struct ServiceInput<'a> {
     pub checks: &'a [Arc<CheckSpec>],
     /// Its quorum and panic threshold.
     pub rules: Rules,
+    /// Whether weights follow the load that agents report.
+    pub load: bool,
 }
 
 /// The checks of one service's real servers.
@@ -62,6 +64,10 @@ pub struct ServicePlan {
     pub name: String,
     /// Its quorum and panic threshold.
     pub rules: Rules,
+    /// Whether weights follow the load that agents report.
+    pub load: bool,
+    /// Where it listens.
+    pub listens: Vec<Listen>,
     /// Its real servers.
     pub reals: Vec<RealPlan>,
 }
@@ -108,7 +114,8 @@ impl Plan {
             });
             let reals = reals.collect();
             let name = service.name.to_owned();
-            plan.services.push(ServicePlan { name, rules: service.rules, reals });
+            let (rules, load, listens) = (service.rules, service.load, service.listens.to_vec());
+            plan.services.push(ServicePlan { name, rules, load, listens, reals });
         }
         plan
     }
@@ -208,6 +215,7 @@ mod tests {
             reals: &reals,
             checks,
             rules: Rules::DEFAULT,
+            load: false,
         };
         let plan = Plan::new([input("web", &web, &checks), input("secure", &secure, &same)]);
         assert_eq!(shown(&plan), ["10.0.0.11 192.0.2.10:80", "10.0.0.12 192.0.2.10:80"]);
@@ -233,6 +241,7 @@ mod tests {
                 reals: &reals,
                 checks,
                 rules,
+                load: false,
             }]))
         };
         let tunnelled = plan(&[spec(Via::Tunnel, None)]);

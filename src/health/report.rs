@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use super::load::Reported;
 use super::plan::PlannedCheck;
 use super::state::Phase;
 use crate::model::{Health, Millis};
@@ -21,6 +22,8 @@ pub struct Finding {
     pub detail: String,
     /// How long it took.
     pub took: Duration,
+    /// What it has brought, if it is one of an agent.
+    pub reported: Option<Reported>,
 }
 
 /// A check.

@@ -36,14 +36,20 @@ fn spec(port: u16, timing: Timing) -> Arc<CheckSpec> {
 fn plan(services: &[(&str, &[Arc<CheckSpec>])], count: u8, rules: Rules) -> Plan {
     let listens: Vec<Listen> = vec!["192.0.2.10:80/tcp".parse().unwrap()];
     let reals: Vec<RealSpec> = (1..=count).map(|last| RealSpec::new(address(last), 1)).collect();
-    let input =
-        |&(name, checks)| ServiceInput { name, listens: &listens, reals: &reals, checks, rules };
+    let input = |&(name, checks)| ServiceInput {
+        name,
+        listens: &listens,
+        reals: &reals,
+        checks,
+        rules,
+        load: false,
+    };
     Plan::new(services.iter().map(input))
 }
 
 fn finding(at: Millis, passed: bool) -> Finding {
     let detail = if passed { "connected" } else { "connection refused" }.to_owned();
-    Finding { at, passed, detail, took: Duration::from_millis(1) }
+    Finding { at, passed, detail, took: Duration::from_millis(1), reported: None }
 }
 
 /// Runs every probe that is due up to `end`; `alive` says whether a real server answers at a port.

@@ -38,6 +38,27 @@ impl RealSpec {
     }
 }
 
+/// How much of its weight a real server can bear, and how many connections it says it has.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Load {
+    /// Thousandths of its weight, up to [`Self::MOST`]; 0 takes no new connection.
+    pub thousandths: u32,
+    /// Established connections; `None`: nothing is known.
+    pub connections: Option<u64>,
+}
+
+impl Load {
+    /// The largest share of a weight.
+    pub const MOST: u32 = 2_000;
+}
+
+impl Default for Load {
+    /// All of the weight, and nothing known.
+    fn default() -> Self {
+        Self { thousandths: 1_000, connections: None }
+    }
+}
+
 /// The wanted state of a real server, from the configuration or an operator.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Wanted {

@@ -16,7 +16,7 @@ use crate::balancer::{Change, ChangeError};
 use crate::config;
 use crate::control::{
     Alteration, CheckResult, CheckStep, Checked, CheckedOnce, Checks, Explained, List, ListedCheck,
-    PassedOver,
+    PassedOver, Thousandths,
 };
 use crate::health::{BoardReport, CheckReport, Event, Finding, Plan, PlannedCheck};
 use crate::model::Health;
@@ -57,7 +57,7 @@ impl Running {
     pub(super) async fn checked(&self, event: Event) -> Follows {
         let follows = match event {
             Event::Quorum { .. } => Follows::Quorum,
-            Event::Health { .. } | Event::Panic { .. } => Follows::Nothing,
+            _ => Follows::Nothing,
         };
         let change = match event {
             Event::Health { service, address, health, why } => {
@@ -70,6 +70,12 @@ impl Running {
                     ..Alteration::of("health", Some(&service), Some(address))
                         .from_to(before.name(), after.name())
                 }
+            }
+            // The balancer's alone.
+            Event::Load { .. } => return Follows::Nothing,
+            Event::Rotation { service, address, before, after } => {
+                Alteration::of("rotation", Some(&service), Some(address))
+                    .from_to(before.name(), after.name())
             }
             Event::Panic { service, active, down, all } => {
                 let so_many = format!("{down} of {all} real servers fail their checks");
@@ -132,6 +138,10 @@ pub(super) fn settings(old: &config::Director, new: &config::Director) -> Vec<Al
         for (key, then, now) in numbers.into_iter().filter(|(_, then, now)| then != now) {
             note(key, then.to_string(), now.to_string());
         }
+        if old.load != health.load {
+            let shown = |load| if load { "agent" } else { "off" };
+            note("load", shown(old.load).to_owned(), shown(health.load).to_owned());
+        }
         if then.panic != now.panic {
             note("panic", format!("{}%", then.panic.0), format!("{}%", now.panic.0));
         }
@@ -189,6 +199,9 @@ pub(super) fn passed_over(mut explained: Explained, list: &List, board: &BoardRe
         let because = match (health, real.state.as_str()) {
             (Some(report), _) => report.explain(),
             (None, "up") if real.last_resort => "it is the last resort".to_owned(),
+            (None, "up") if real.effective_weight == Some(Thousandths(0)) && real.weight > 0 => {
+                "its agent has it out of rotation".to_owned()
+            }
             (None, "up") if real.weight == 0 => "its weight is 0".to_owned(),
             (None, "up") if real.full => "it is at its upper threshold".to_owned(),
             (None, "up") => continue,

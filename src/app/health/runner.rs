@@ -171,7 +171,9 @@ impl<B: TakesChanges> Runner<B> {
                 let changes = self.board.words().map(|(service, address, health)| {
                     Change::SetHealth { service: service.to_owned(), address, health }
                 });
-                self.change(changes.collect()).await;
+                let loads = self.board.loads();
+                let loads = loads.filter_map(|event| set_load(&event));
+                self.change(changes.chain(loads).collect()).await;
             }
             Message::Hurry(real) => self.board.hurry(now, real),
             Message::WithoutQuorum(answer) => drop(answer.send(self.board.without_quorum())),
@@ -192,10 +194,12 @@ impl<B: TakesChanges> Runner<B> {
                 address: *address,
                 health: *health,
             }),
-            Event::Panic { .. } | Event::Quorum { .. } => None,
+            Event::Load { .. } => set_load(event),
+            Event::Panic { .. } | Event::Quorum { .. } | Event::Rotation { .. } => None,
         };
         self.change(events.iter().filter_map(change).collect()).await;
-        for event in events {
+        let told = events.into_iter().filter(|event| !matches!(event, Event::Load { .. }));
+        for event in told {
             // The main task ends only when the director stops.
             let _ = self.events.send(event);
         }
@@ -234,6 +238,12 @@ impl<B: TakesChanges> Runner<B> {
     }
 }
 
+/// What the balancer is told of a load.
+fn set_load(event: &Event) -> Option<Change> {
+    let Event::Load { service, address, load } = event else { return None };
+    Some(Change::SetLoad { service: service.clone(), address: *address, load: *load })
+}
+
 /// One probe, and the flow that its check keeps.
 async fn once<B: TakesChanges>(
     check: &PlannedCheck,
@@ -262,5 +272,6 @@ async fn traced<B: TakesChanges>(
         pins.release(vec![flow]).await;
     }
     let at = Millis(u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX));
-    (Finding { at, passed: answer.passed, detail: answer.detail, took }, flow)
+    let probe::Answer { passed, detail, reported } = answer;
+    (Finding { at, passed, detail, took, reported }, flow)
 }

@@ -59,6 +59,7 @@ fn plan(probe: Probe, port: u16, timing: Timing) -> Plan {
         reals: &[RealSpec::new(HERE, 1)],
         checks: &[spec],
         rules: Rules::DEFAULT,
+        load: false,
     }])
 }
 

@@ -134,6 +134,7 @@ impl MaglevTables {
             | Change::SetState { .. }
             | Change::RestoreState { .. }
             | Change::SetHealth { .. }
+            | Change::SetLoad { .. }
             | Change::PinProbe { .. }
             | Change::UnpinProbe(_)
             | Change::SetSources(_)

@@ -9,7 +9,10 @@ use crate::model::Millis;
 /// IPVS's overhead of a real server: 256 × active + all. An active connection weighs as much as 257
 /// inactive ones.
 pub(super) fn overhead(real: &Real) -> u64 {
-    257 * real.active() + real.inactive()
+    match real.reported() {
+        Some(_) => 257 * real.busy(),
+        None => 257 * real.active() + real.inactive(),
+    }
 }
 
 /// The usable real server with the least load per weight; of several the one configured first.

@@ -10,7 +10,7 @@ pub(super) struct NeverQueue;
 
 impl Scheduler for NeverQueue {
     fn pick(&self, _flow: PlacementKey<'_>, pool: Pool<'_>) -> Option<usize> {
-        let idle = pool.usable().find(|(_, real)| real.active() == 0);
+        let idle = pool.usable().find(|(_, real)| real.busy() == 0);
         idle.map(|(place, _)| place).or_else(|| shortest(pool))
     }
 }

@@ -17,5 +17,5 @@ impl Scheduler for ShortestExpectedDelay {
 
 /// The choice of sed.
 pub(super) fn shortest(pool: Pool<'_>) -> Option<usize> {
-    least(pool, |real: &Real| real.active() + 1)
+    least(pool, |real: &Real| real.busy() + 1)
 }

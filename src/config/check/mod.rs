@@ -26,6 +26,8 @@ pub struct ServiceHealth {
     pub checks: Vec<Arc<CheckSpec>>,
     /// Quorum and panic threshold.
     pub rules: Rules,
+    /// Whether weights follow the load that agents report.
+    pub load: bool,
     /// The line of the service, for warnings.
     pub(super) line: usize,
 }
@@ -71,11 +73,29 @@ pub(super) fn read(
     spec: &ServiceSpec,
     faults: &mut Faults,
 ) -> ServiceHealth {
+    let checks = checks(section, &spec.listens, faults);
     ServiceHealth {
-        checks: checks(section, &spec.listens, faults),
+        load: load(section, &checks, faults),
+        checks,
         rules: rules(section, faults),
         line: section.line,
     }
+}
+
+/// Load is what agents report: one of each real server.
+fn load(section: &Section<'_>, checks: &[Arc<CheckSpec>], faults: &mut Faults) -> bool {
+    let agents = checks.iter().filter(|check| check.probe == Probe::Agent).count();
+    if agents > 1 {
+        let message = format!("{agents} checks of type agent; a service takes the word of one");
+        faults.add(section.line, "service.check", message);
+    }
+    let Some(entry) = section.entry("load") else { return false };
+    let load = entry.parsed(value::load, faults).unwrap_or(false);
+    if load && agents == 0 {
+        let hint = "add [[service.check]] with type = \"agent\" and port = 9181";
+        entry.fault(format!("agent, and there is no check of an agent; {hint}"), faults);
+    }
+    load
 }
 
 fn rules(section: &Section<'_>, faults: &mut Faults) -> Rules {
@@ -139,18 +159,7 @@ fn check(section: &Section<'_>, listens: &[Listen], faults: &mut Faults) -> Opti
     Some(spec)
 }
 
-/// The implemented types.
-const SENT: [&str; 9] = ["tcp", "http", "https", "tls", "udp", "dns", "icmp", "grpc", "exec"];
-
 fn kind_of(text: &str) -> Result<&'static str, String> {
-    let kind = known_kind(text)?;
-    if SENT.contains(&kind) {
-        return Ok(kind);
-    }
-    Err(format!("checks of type {kind} are not there yet; write one of {}", SENT.join(", ")))
-}
-
-fn known_kind(text: &str) -> Result<&'static str, String> {
     TYPES.into_iter().find(|name| *name == text).ok_or_else(|| {
         let meant = keys::nearest(&TYPES, text)
             .map(|meant| format!("did you mean {meant}? "))

@@ -165,3 +165,12 @@ pub(super) fn argument(text: &str) -> Result<String, String> {
     }
     Ok(text.to_owned())
 }
+
+/// What weights follow.
+pub(super) fn load(text: &str) -> Result<bool, String> {
+    match text {
+        "agent" => Ok(true),
+        "off" => Ok(false),
+        _ => Err(format!("there is no {}; write \"agent\" or \"off\"", quoted(text))),
+    }
+}

@@ -97,7 +97,7 @@ fn apply(services: &mut Vec<ServiceSpec>, change: &Change) {
             let real = services[at].reals.iter_mut().find(|real| real.address == *address);
             real.expect("the real server exists").state = *state;
         }
-        Change::SetHealth { .. } | Change::RestoreState { .. } => {
+        Change::SetHealth { .. } | Change::SetLoad { .. } | Change::RestoreState { .. } => {
             panic!("no configuration speaks of it: {change:?}")
         }
         Change::SetMaglev { .. }

@@ -2,9 +2,15 @@
 //!
 //! 1. [`report`]: a load agent's answer to a director's greeting, a line of JSON.
 //! 2. [`reply`]: HAProxy's agent-check protocol, a line of words.
+//! 3. [`heard`]: what is known from one agent.
+//! 4. [`weight`]: the effective weight that follows.
 
+pub mod heard;
 pub mod reply;
 pub mod report;
+pub mod weight;
 
+pub use heard::{Heard, Reported};
 pub use reply::{Agent, Rotation};
 pub use report::{GREETING, Listening, MAX_LISTENING, MAX_REPORT_LEN, Pressure, Report};
+pub use weight::Weighting;

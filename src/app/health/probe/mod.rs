@@ -1,5 +1,6 @@
 //! The probes, a file for each type of check. A probe ends by itself, or is dropped at its timeout.
 
+mod agent;
 mod dns;
 mod exchange;
 mod exec;
@@ -15,6 +16,7 @@ use std::time::Duration;
 use super::TakesChanges;
 use super::socket::Target;
 use crate::health::Probe;
+use crate::health::load::Reported;
 use crate::health::spec::UdpProbe;
 
 /// The result of a probe.
@@ -24,15 +26,21 @@ pub(super) struct Answer {
     pub(super) passed: bool,
     /// The result as text.
     pub(super) detail: String,
+    /// What an agent has said.
+    pub(super) reported: Option<Reported>,
 }
 
 impl Answer {
     pub(super) fn pass(detail: impl Into<String>) -> Self {
-        Self { passed: true, detail: detail.into() }
+        Self { passed: true, detail: detail.into(), reported: None }
+    }
+
+    pub(super) fn with(self, reported: Reported) -> Self {
+        Self { reported: Some(reported), ..self }
     }
 
     pub(super) fn fail(detail: impl Into<String>) -> Self {
-        Self { passed: false, detail: detail.into() }
+        Self { passed: false, detail: detail.into(), reported: None }
     }
 }
 
@@ -71,8 +79,7 @@ async fn probe<B: TakesChanges>(target: &mut Target<'_, B>) -> Outcome {
         Probe::Icmp => icmp::probe(target).await,
         Probe::Grpc(grpc) => grpc::probe(target, grpc).await,
         Probe::Exec(exec) => exec::probe(target, exec).await,
-        // The configuration refuses these types.
-        other => Err(format!("no probe of type {} here", other.name())),
+        Probe::Agent => agent::probe(target).await,
     }
 }
 

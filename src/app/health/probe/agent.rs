@@ -1,0 +1,51 @@
+//! A load agent: vstun's own answers to the greeting with a report, any other with HAProxy's words.
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::{Answer, Outcome};
+use crate::app::health::TakesChanges;
+use crate::app::health::socket::{Target, describe};
+use crate::control;
+use crate::health::load::{GREETING, MAX_REPORT_LEN, Report, Reported};
+
+pub(super) async fn probe<B: TakesChanges>(target: &mut Target<'_, B>) -> Outcome {
+    let mut stream = target.connect().await?;
+    // A foreign agent may answer and close before it reads anything.
+    let _ = stream.write_all(GREETING.as_bytes()).await;
+    let mut line = Vec::new();
+    let end = loop {
+        if let Some(end) = line.iter().position(|&byte| byte == b'\n') {
+            break end;
+        }
+        if line.len() >= MAX_REPORT_LEN {
+            return Err(format!("its line is longer than {MAX_REPORT_LEN} bytes"));
+        }
+        match stream.read_buf(&mut line).await {
+            Ok(0) if line.is_empty() => return Err("closed without an answer".to_owned()),
+            Ok(0) => return Err("incomplete line: closed before its newline".to_owned()),
+            Ok(_) => target.trace.step("answered"),
+            Err(error) => return Err(describe(&error)),
+        }
+    };
+    answer(line.get(..end).unwrap_or_default())
+}
+
+fn answer(line: &[u8]) -> Outcome {
+    if line.starts_with(b"{") {
+        let report: Report =
+            control::decode(line).map_err(|error| format!("no report: {error}"))?;
+        let detail = match report.established {
+            Some(established) => format!(
+                "{}, {}%, {established} established, {} queued",
+                report.state.name(),
+                report.percent(),
+                report.queued
+            ),
+            None => format!("{}, {}%", report.state.name(), report.percent()),
+        };
+        return Ok(Answer::pass(detail).with(Reported::Report(Box::new(report))));
+    }
+    let line = String::from_utf8_lossy(line);
+    let shown: String = line.chars().filter(|one| !one.is_control()).take(80).collect();
+    Ok(Answer::pass(shown).with(Reported::Line(line.into_owned())))
+}

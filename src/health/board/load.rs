@@ -1,0 +1,149 @@
+//! What follows from what agents report: rotation for every service that has the check, weight and
+//! connections for those with `load = "agent"`.
+
+use super::{Board, Check, CheckId, Event, Real, Service};
+use crate::health::load::{Heard, Rotation, Weighting};
+use crate::health::spec::Probe;
+use crate::model::{Health, Listen, Load, Millis, Protocol};
+
+/// What is made of one real server's reports in a service.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(super) struct Weighed {
+    weighting: Weighting,
+    pub(super) rotation: Rotation,
+    /// Connections that it reports.
+    connections: Option<u64>,
+    /// What the balancer was told.
+    pub(super) load: Load,
+}
+
+impl Weighed {
+    /// Whether its owner has it in rotation.
+    pub(super) fn serves(&self) -> bool {
+        self.rotation == Rotation::Up
+    }
+
+    fn after(&self, now: Millis, check: &Check, service: &Service) -> Self {
+        let Check { heard, planned, .. } = check;
+        let rotation = heard.rotation();
+        let fresh = heard.is_fresh(now, &planned.spec.timing);
+        let (weighting, connections) = match (service.load, fresh) {
+            (false, _) => (Weighting::default(), None),
+            (true, true) => {
+                let weighting = self.weighting.after(now, heard.thousandths());
+                (weighting, connections(heard, &service.listens))
+            }
+            (true, false) => (self.weighting.after(now, Load::default().thousandths), None),
+        };
+        let thousandths = if rotation == Rotation::Up { weighting.thousandths() } else { 0 };
+        let load = Load { thousandths, ..self.load };
+        Self { weighting, rotation, connections, load }
+    }
+}
+
+#[cfg(test)]
+mod tests;
+
+/// Established connections to the service. An agent knows nothing of UDP.
+fn connections(heard: &Heard, listens: &[Listen]) -> Option<u64> {
+    if listens.iter().any(|listen| listen.protocol != Protocol::Tcp) {
+        return None;
+    }
+    heard.report()?.established_to(|address, port| {
+        let here = |listen: &Listen| {
+            listen.address == address && (listen.ports.first..=listen.ports.last).contains(&port)
+        };
+        listens.iter().any(here)
+    })
+}
+
+impl Service {
+    /// Whether every real server that takes connections reports how many it has: what some report
+    /// cannot be compared with what the director counts of the others.
+    fn all_report(&self) -> bool {
+        let takes = |real: &&Real| real.weight > 0 && real.health == Health::Up;
+        let mut taking = self.reals.iter().filter(takes).filter(|real| real.weighed.serves());
+        taking.all(|real| real.weighed.connections.is_some())
+    }
+}
+
+impl Board {
+    /// Whether the check is one of an agent, whose state follows from what it has said last.
+    pub(super) fn is_of_agent(check: &Check) -> bool {
+        check.planned.spec.probe == Probe::Agent
+    }
+
+    /// What follows for the real servers of a check that has run; the services of those whose
+    /// rotation is another.
+    pub(super) fn weigh(&mut self, now: Millis, id: CheckId) -> Vec<usize> {
+        let Self { checks, services, events, .. } = self;
+        let Some(check) = checks.get(&id).filter(|check| Self::is_of_agent(check)) else {
+            return Vec::new();
+        };
+        let mut moved = Vec::new();
+        for &(place, index) in &check.users {
+            let Some(service) = services.get_mut(place) else { continue };
+            let Some(before) = service.reals.get(index).map(|real| real.weighed.clone()) else {
+                continue;
+            };
+            let after = before.after(now, check, service);
+            let Some(real) = service.reals.get_mut(index) else { continue };
+            let (name, address) = (service.name.clone(), real.address);
+            if after.rotation != before.rotation {
+                let (before, after) = (before.rotation, after.rotation);
+                events.push(Event::Rotation { service: name, address, before, after });
+                moved.push(place);
+            }
+            let thousandths = after.load.thousandths;
+            real.weighed = Weighed { load: before.load, ..after };
+            let all = service.all_report();
+            // The others' as well, where one has begun or ceased to report.
+            let places = if all == service.reported { index..index + 1 } else { 0..usize::MAX };
+            service.reported = all;
+            for (at, real) in service.reals.iter_mut().enumerate() {
+                if !places.contains(&at) {
+                    continue;
+                }
+                let told = real.weighed.load;
+                let thousandths = if at == index { thousandths } else { told.thousandths };
+                let connections = real.weighed.connections.filter(|_| all);
+                let load = Load { thousandths, connections };
+                if load != told {
+                    real.weighed.load = load;
+                    let (service, address) = (service.name.clone(), real.address);
+                    events.push(Event::Load { service, address, load });
+                }
+            }
+        }
+        moved
+    }
+
+    /// Real servers whose agents are asked no more are like those that never had one.
+    pub(super) fn unweigh(&mut self) {
+        let Self { checks, services, events, .. } = self;
+        for service in services {
+            for real in &mut service.reals {
+                let mut checked = real.checks.iter().filter_map(|id| checks.get(id));
+                let is_default = real.weighed == Weighed::default();
+                if is_default || checked.any(Self::is_of_agent) {
+                    continue;
+                }
+                real.weighed = Weighed::default();
+                service.reported = false;
+                let (service, address) = (service.name.clone(), real.address);
+                events.push(Event::Load { service, address, load: Load::default() });
+            }
+        }
+    }
+
+    /// What the balancer was told of every real server's load, where that is not the default.
+    pub fn loads(&self) -> impl Iterator<Item = Event> {
+        self.services.iter().flat_map(|service| {
+            let loaded = service.reals.iter().filter(|real| real.weighed.load != Load::default());
+            loaded.map(|real| {
+                let (service, address) = (service.name.clone(), real.address);
+                Event::Load { service, address, load: real.weighed.load }
+            })
+        })
+    }
+}

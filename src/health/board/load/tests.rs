@@ -1,0 +1,167 @@
+#![allow(clippy::unwrap_used)]
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::*;
+use crate::health::load::{Listening, Pressure, Report, Reported};
+use crate::health::{CheckSpec, Finding, Plan, Rules, ServiceInput, Timing, Via};
+use crate::model::{Health, RealSpec};
+
+const REAL: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 11));
+const VIP: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 10));
+
+fn plan(load: bool, listens: &[&str]) -> Plan {
+    let timing = Timing { interval: Duration::from_secs(1), fall: 1, rise: 1, ..Timing::DEFAULT };
+    let spec = CheckSpec { probe: Probe::Agent, via: Via::Direct, port: Some(9181), timing };
+    let listens: Vec<Listen> = listens.iter().map(|text| text.parse().unwrap()).collect();
+    Plan::new([ServiceInput {
+        name: "web",
+        listens: &listens,
+        reals: &[RealSpec::new(REAL, 1)],
+        checks: &[Arc::new(spec)],
+        rules: Rules::DEFAULT,
+        load,
+    }])
+}
+
+struct Watched {
+    board: Board,
+    now: Millis,
+}
+
+impl Watched {
+    fn new(load: bool, listens: &[&str]) -> Self {
+        let mut board = Board::new(7);
+        board.adopt(Millis(0), &plan(load, listens));
+        Self { board, now: Millis(0) }
+    }
+
+    /// The next probe brings this; the last load that the balancer is told by it, if any.
+    fn hears(&mut self, reported: Option<Reported>) -> Option<Load> {
+        self.now = self.board.next_due().unwrap().max(self.now);
+        let order = self.board.start_due(self.now).unwrap();
+        let (passed, detail) = (reported.is_some(), String::new());
+        let took = Duration::ZERO;
+        let finding = Finding { at: self.now, passed, detail, took, reported };
+        self.board.finish(self.now, order.id, finding);
+        let load = |event: &Event| match event {
+            Event::Load { load, .. } => Some(*load),
+            _ => None,
+        };
+        self.board.take_events().iter().filter_map(load).next_back()
+    }
+
+    fn says(&mut self, line: &str) -> Option<Load> {
+        self.hears(Some(Reported::Line(line.to_owned())))
+    }
+
+    fn health(&self) -> Health {
+        self.board.words().next().unwrap().2
+    }
+}
+
+fn report(cpu: u32, established: u64) -> Option<Reported> {
+    let listening =
+        [80, 81].map(|port| Listening { address: VIP, port, established, queued: 0 }).to_vec();
+    let pressure = Some(Pressure { cpu, ..Pressure::default() });
+    let established = Some(2 * established);
+    Some(Reported::Report(Box::new(Report {
+        established,
+        listening,
+        pressure,
+        ..Report::default()
+    })))
+}
+
+#[test]
+fn an_agent_takes_its_real_server_out_of_every_service_and_weights_follow_only_where_wanted() {
+    for load in [false, true] {
+        let mut watched = Watched::new(load, &["192.0.2.10:80/tcp"]);
+        assert_eq!(watched.says("ready up 100%"), None);
+        let out = Some(Load { thousandths: 0, connections: None });
+        assert_eq!(watched.says("drain"), out);
+        assert!(watched.board.without_quorum().contains(&"web".to_owned()));
+        assert_eq!(watched.health(), Health::Up, "it is drained, not down");
+        assert_eq!(watched.says("50%"), None, "only ready ends it");
+        assert!(watched.says("ready").is_some_and(|load| load.thousandths > 0));
+        let halves: Vec<_> = (0..8).filter_map(|_| watched.says("50%")).collect();
+        assert_eq!(halves.is_empty(), !load, "{halves:?}");
+        watched.says("down #its owner");
+        assert_eq!(watched.health(), Health::Down);
+        watched.hears(None);
+        assert_eq!(watched.health(), Health::Down, "the last word stays");
+        watched.says("up");
+        assert_eq!(watched.health(), Health::Up);
+        for _ in 0..10 {
+            watched.hears(None);
+        }
+        assert_eq!(watched.health(), Health::Up, "an agent that is silent says nothing");
+    }
+}
+
+#[test]
+fn connections_are_those_of_the_service_and_nothing_when_they_are_stale() {
+    let mut watched = Watched::new(true, &["192.0.2.10:80/tcp"]);
+    let all = |connections| Some(Load { thousandths: 1_000, connections });
+    assert_eq!(watched.hears(report(0, 12)), all(Some(12)));
+    assert_eq!(watched.hears(report(0, 12)), None, "nothing is new");
+    let told: Vec<_> = (0..15).filter_map(|_| watched.hears(None)).collect();
+    assert_eq!(told, [Load::default()]);
+    // Both ports together, and none of a service with datagrams.
+    let mut both = Watched::new(true, &["192.0.2.10:80-89/tcp"]);
+    assert_eq!(both.hears(report(0, 12)), all(Some(24)));
+    let mut mixed = Watched::new(true, &["192.0.2.10:80/tcp", "192.0.2.10:80/udp"]);
+    assert_eq!(mixed.hears(report(0, 12)), None);
+}
+
+#[test]
+fn pressure_makes_the_weight_less_and_a_reload_without_the_agent_all_of_it() {
+    let mut watched = Watched::new(true, &["192.0.2.10:80/tcp"]);
+    let loads: Vec<_> = (0..20).filter_map(|_| watched.hears(report(900, 1))).collect();
+    assert!(loads.last().is_some_and(|load| load.thousandths < 200), "{loads:?}");
+    let kept = plan(true, &["192.0.2.10:80/tcp"]);
+    watched.board.adopt(watched.now, &kept);
+    assert_eq!(watched.board.take_events(), [], "a reload that changes nothing is no news");
+    assert_eq!(watched.board.loads().count(), 1);
+    let mut without = kept.clone();
+    without.checks.clear();
+    without.services[0].reals[0].checks.clear();
+    watched.board.adopt(watched.now, &without);
+    let all = Event::Load { service: "web".to_owned(), address: REAL, load: Load::default() };
+    assert_eq!(watched.board.take_events(), [all]);
+}
+
+#[test]
+fn reported_connections_count_only_where_every_real_server_reports_them() {
+    let mut plan = plan(true, &["192.0.2.10:80/tcp"]);
+    let other = IpAddr::from([10, 0, 0, 12]);
+    let mut check = plan.checks[0].clone();
+    (check.real, check.destination.address) = (other, other);
+    plan.checks.push(check);
+    let mut real = plan.services[0].reals[0].clone();
+    (real.address, real.checks) = (other, vec![1]);
+    plan.services[0].reals.push(real);
+    let mut board = Board::new(7);
+    board.adopt(Millis(0), &plan);
+    let mut told = |now: u64, line: bool| {
+        while let Some(order) = board.start_due(Millis(now)) {
+            let reported = match line && order.check.real == other {
+                true => Some(Reported::Line("up".to_owned())),
+                false => report(0, 3),
+            };
+            let (detail, took, passed) = (String::new(), Duration::ZERO, true);
+            let finding = Finding { at: Millis(now), passed, detail, took, reported };
+            board.finish(Millis(now), order.id, finding);
+        }
+        let connections = |event: &Event| match event {
+            Event::Load { load, .. } => Some(load.connections),
+            _ => None,
+        };
+        board.take_events().iter().filter_map(connections).collect::<Vec<_>>()
+    };
+    assert_eq!(told(1_000, true), []);
+    assert_eq!(told(3_000, false), [Some(3), Some(3)]);
+    assert_eq!(told(5_000, true), [None, None], "the first one's as well");
+}

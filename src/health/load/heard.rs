@@ -1,0 +1,89 @@
+//! What is known from one agent: the last report, or all words since the start.
+
+use std::time::Duration;
+
+use super::reply::{Agent, Rotation};
+use super::report::Report;
+use super::weight::STALE;
+use crate::health::spec::Timing;
+use crate::model::Millis;
+
+/// What a probe of an agent has brought.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Reported {
+    /// The line of a foreign agent.
+    Line(String),
+    /// A report.
+    Report(Box<Report>),
+}
+
+/// The state of an agent. What it has said about its rotation stays in force, as with HAProxy, until
+/// it says otherwise; what it has said about load does not.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Heard {
+    agent: Agent,
+    report: Option<Report>,
+    at: Option<Millis>,
+}
+
+impl Heard {
+    /// It has said something.
+    pub fn hear(&mut self, now: Millis, reported: &Reported) {
+        self.at = Some(now);
+        match reported {
+            Reported::Line(line) => {
+                self.agent = self.agent.after(line);
+                self.report = None;
+            }
+            Reported::Report(report) => self.report = Some((**report).clone()),
+        }
+    }
+
+    /// What its owner wants.
+    #[must_use]
+    pub fn rotation(&self) -> Rotation {
+        self.report.as_ref().map_or(self.agent.rotation(), |report| report.state)
+    }
+
+    /// Whether what it has said of load is still worth something.
+    #[must_use]
+    pub fn is_fresh(&self, now: Millis, timing: &Timing) -> bool {
+        self.at.is_some_and(|at| at.until(now) <= stale(timing))
+    }
+
+    /// Thousandths of the weight that it asks for.
+    #[must_use]
+    pub fn thousandths(&self) -> u32 {
+        let percent = self.report.as_ref().map_or(self.agent.percent(), Report::percent);
+        percent.saturating_mul(10)
+    }
+
+    /// Its last report, unless it is a foreign agent.
+    #[must_use]
+    pub fn report(&self) -> Option<&Report> {
+        self.report.as_ref()
+    }
+}
+
+/// Where reports are rare, three missing ones.
+fn stale(timing: &Timing) -> Duration {
+    STALE.max(timing.interval.saturating_mul(3))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_about_rotation_stays_and_one_about_load_grows_stale() {
+        let mut heard = Heard::default();
+        assert!(!heard.is_fresh(Millis(0), &Timing::DEFAULT));
+        heard.hear(Millis(0), &Reported::Line("drain 40%".to_owned()));
+        assert_eq!((heard.rotation(), heard.thousandths()), (Rotation::Drain, 400));
+        assert!(heard.is_fresh(Millis(10_000), &Timing::DEFAULT));
+        assert!(!heard.is_fresh(Millis(10_001), &Timing::DEFAULT));
+        assert_eq!(heard.rotation(), Rotation::Drain);
+        let slow = Timing { interval: Duration::from_secs(20), ..Timing::DEFAULT };
+        assert!(heard.is_fresh(Millis(60_000), &slow) && !heard.is_fresh(Millis(60_001), &slow));
+    }
+}

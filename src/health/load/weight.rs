@@ -1,0 +1,140 @@
+//! From reports to an effective weight: smoothed, with hysteresis, within bounds, and never fast.
+
+use std::time::Duration;
+
+use super::report::FULL;
+use crate::model::{Load, Millis};
+
+/// The least share of a weight that load leaves, in thousandths. Only an agent that says `0%` or
+/// takes its real server out makes it 0.
+pub const LEAST: u32 = 100;
+
+/// The largest, for agents that say more than 100 %.
+pub const MOST: u32 = Load::MOST;
+
+/// How much the smoothed value has to differ before the weight follows it, in thousandths.
+pub const STEP: u32 = 50;
+
+/// How much the weight changes in a second at most, in thousandths.
+pub const RATE: u32 = 200;
+
+/// The time in which the smoothed value goes half of the way to a steady report.
+pub const SMOOTHING: Duration = Duration::from_secs(1);
+
+/// A report so old is worth nothing: the weight goes back to what is configured.
+pub const STALE: Duration = Duration::from_secs(10);
+
+/// The effective weight of one real server, in thousandths of the configured one.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Weighting {
+    /// The smoothed reports.
+    level: u32,
+    told: u32,
+    at: Option<Millis>,
+}
+
+impl Default for Weighting {
+    fn default() -> Self {
+        Self { level: FULL, told: FULL, at: None }
+    }
+}
+
+impl Weighting {
+    /// After a report of so many thousandths; for want of one [`FULL`].
+    #[must_use]
+    pub fn after(self, now: Millis, wanted: u32) -> Self {
+        let at = Some(now);
+        if wanted == 0 {
+            return Self { level: 0, told: 0, at };
+        }
+        let passed = self.at.map_or(Duration::ZERO, |before| before.until(now)).min(STALE);
+        let level = approach(self.level.max(LEAST), wanted.clamp(LEAST, MOST), passed);
+        let told = self.told.max(LEAST);
+        let most = u32::try_from(passed.as_millis() * u128::from(RATE) / 1_000).unwrap_or(MOST);
+        let near_all = level.abs_diff(FULL) < STEP / 5;
+        let aim = if near_all { FULL } else { level };
+        let told = match aim.abs_diff(told) {
+            apart if apart < STEP && !near_all => told,
+            apart if aim > told => told + apart.min(most),
+            apart => told - apart.min(most),
+        };
+        Self { level, told, at }
+    }
+
+    /// Thousandths of the configured weight.
+    #[must_use]
+    pub fn thousandths(self) -> u32 {
+        self.told
+    }
+}
+
+/// Half of the way in [`SMOOTHING`], two thirds in twice that, and at last all of it.
+fn approach(level: u32, wanted: u32, passed: Duration) -> u32 {
+    let (passed, smoothing) = (passed.as_millis(), SMOOTHING.as_millis());
+    let apart = u128::from(level.abs_diff(wanted));
+    let way = (apart * passed).div_ceil(passed + smoothing);
+    let way = u32::try_from(way).unwrap_or(MOST);
+    if wanted > level { level + way } else { level - way }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The weights after a report a second, each for so many seconds.
+    fn course(reports: &[(u32, u32)]) -> Vec<u32> {
+        let mut weighting = Weighting::default().after(Millis(0), FULL);
+        let mut now = 0;
+        let mut all = Vec::new();
+        for &(wanted, seconds) in reports {
+            for _ in 0..seconds {
+                now += 1_000;
+                weighting = weighting.after(Millis(now), wanted);
+                all.push(weighting.thousandths());
+            }
+        }
+        all
+    }
+
+    #[test]
+    fn a_loaded_server_loses_most_of_its_weight_and_has_it_back_within_ten_seconds() {
+        let all = course(&[(10, 20), (FULL, 10)]);
+        assert!(all[3] < 600, "{all:?}");
+        assert!(all[19] < LEAST + STEP, "{all:?}");
+        assert_eq!(all[29], FULL, "{all:?}");
+    }
+
+    #[test]
+    fn small_changes_change_nothing_and_one_bad_report_not_much() {
+        let restless: Vec<_> = (0..20).map(|turn| (FULL - turn % 2 * STEP, 1)).collect();
+        assert!(course(&restless).iter().all(|&weight| weight == FULL));
+        let once = course(&[(LEAST, 1), (FULL, 10)]);
+        assert!(once[0] >= FULL - RATE && once[10] == FULL, "{once:?}");
+    }
+
+    #[test]
+    fn an_agent_alone_makes_it_nothing_and_at_once() {
+        assert_eq!(course(&[(0, 1)]), [0]);
+        let back = course(&[(0, 1), (FULL, 1)]);
+        assert!((LEAST..=LEAST + RATE).contains(&back[1]), "{back:?}");
+    }
+
+    proptest! {
+        #[test]
+        fn it_stays_within_its_bounds_and_its_rate(reports in prop::collection::vec((1_u32..5_000, 0_u64..30_000), 1..60)) {
+            let mut weighting = Weighting::default();
+            let mut now = 0;
+            for (wanted, passed) in reports {
+                now += passed;
+                let before = weighting.thousandths();
+                weighting = weighting.after(Millis(now), wanted);
+                let weight = weighting.thousandths();
+                prop_assert!((LEAST..=MOST).contains(&weight), "{weight}");
+                let most = u64::from(RATE) * passed.min(10_000) / 1_000;
+                prop_assert!(u64::from(weight.abs_diff(before)) <= most, "{before} to {weight} in {passed} ms");
+            }
+        }
+    }
+}
