@@ -42,7 +42,7 @@ impl Heard {
     /// What its owner wants.
     #[must_use]
     pub fn rotation(&self) -> Rotation {
-        self.report.as_ref().map_or(self.agent.rotation(), |report| report.state)
+        self.report.as_ref().map_or_else(|| self.agent.rotation(), |report| report.state)
     }
 
     /// Whether what it has said of load is still worth something.
@@ -54,7 +54,7 @@ impl Heard {
     /// Thousandths of the weight that it asks for.
     #[must_use]
     pub fn thousandths(&self) -> u32 {
-        let percent = self.report.as_ref().map_or(self.agent.percent(), Report::percent);
+        let percent = self.report.as_ref().map_or_else(|| self.agent.percent(), Report::percent);
         percent.saturating_mul(10)
     }
 
