@@ -97,7 +97,7 @@ impl Model {
             (_, Flags::SYN) => connection.state,
             ("SYN_RECV", Flags::RST) => "SYN_RECV",
             ("SYN_RECV", Flags::FIN) => "TIME_WAIT",
-            ("SYN_RECV" | "ESTABLISHED", Flags::ACK) => "ESTABLISHED",
+            ("SYN_RECV" | "ESTABLISHED" | "CLOSE", Flags::ACK) => "ESTABLISHED",
             ("ESTABLISHED", Flags::FIN) => "FIN_WAIT",
             (_, Flags::RST) => "CLOSE",
             (state, _) => state,

@@ -1,6 +1,8 @@
 # `load = "agent"`: three real servers, of which one has its CPU taken by others. Its share of new connections falls, and is back within
 # 10 seconds of the end. `vstun list` shows the connections that the director sees and those that the real servers report, side by side.
 # A foreign agent's words count as well, and those of an owner take the real server out.
+# mixes: 6in4 4in6
+# alone: it fills a CPU and judges shares
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
 source "$here/daemons.sh"
@@ -81,7 +83,8 @@ for name in taker1 taker2 taker3 waiting; do stop "$name" KILL; done
 ended=$SECONDS
 wait_for "real1's weight to be back" weighs real1 "> 0.9"
 expect_between "seconds until it is back" $((SECONDS - ended)) 0 10
-expect_between "requests to real1 of 60 afterwards" "$(share_of real1)" 15 25
+# It has the fewest connections by now, so wlc may give it more than a third.
+expect_between "requests to real1 of 60 afterwards" "$(share_of real1)" 15 45
 
 # A foreign agent in the place of real3's: it says what a file says.
 stop real3
