@@ -15,8 +15,8 @@ use super::rule::Rules;
 use super::schedule::Jitter;
 use super::spec::Initial;
 use super::state::State;
+use super::weighed::Weighed;
 use crate::model::{Health, Listen, Load, Millis};
-use load::Weighed;
 
 /// How long a late probe counts for [`report::Board::lag`], at least.
 const LAG_WINDOW: Duration = Duration::from_secs(10);

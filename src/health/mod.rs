@@ -19,6 +19,7 @@ pub mod rule;
 pub mod schedule;
 pub mod spec;
 pub mod state;
+mod weighed;
 
 #[cfg(test)]
 mod tests;

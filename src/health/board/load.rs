@@ -1,61 +1,12 @@
 //! What follows from what agents report: rotation for every service that has the check, weight and
 //! connections for those with `load = "agent"`.
 
-use super::{Board, Check, CheckId, Event, Real, Service};
-use crate::health::load::{Heard, Rotation, Weighting};
+use super::{Board, Check, CheckId, Event, Real, Service, Weighed};
 use crate::health::spec::Probe;
-use crate::model::{Health, Listen, Load, Millis, Protocol};
-
-/// What is made of one real server's reports in a service.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub(super) struct Weighed {
-    weighting: Weighting,
-    pub(super) rotation: Rotation,
-    /// Connections that it reports.
-    connections: Option<u64>,
-    /// What the balancer was told.
-    pub(super) load: Load,
-}
-
-impl Weighed {
-    /// Whether its owner has it in rotation.
-    pub(super) fn serves(&self) -> bool {
-        self.rotation == Rotation::Up
-    }
-
-    fn after(&self, now: Millis, check: &Check, service: &Service) -> Self {
-        let Check { heard, planned, .. } = check;
-        let rotation = heard.rotation();
-        let fresh = heard.is_fresh(now, &planned.spec.timing);
-        let (weighting, connections) = match (service.load, fresh) {
-            (false, _) => (Weighting::default(), None),
-            (true, true) => {
-                let weighting = self.weighting.after(now, heard.thousandths());
-                (weighting, connections(heard, &service.listens))
-            }
-            (true, false) => (self.weighting.after(now, Load::default().thousandths), None),
-        };
-        let thousandths = if rotation == Rotation::Up { weighting.thousandths() } else { 0 };
-        let load = Load { thousandths, ..self.load };
-        Self { weighting, rotation, connections, load }
-    }
-}
+use crate::model::{Health, Load, Millis};
 
 #[cfg(test)]
 mod tests;
-
-/// Established connections to the service. An agent knows nothing of UDP.
-fn connections(heard: &Heard, listens: &[Listen]) -> Option<u64> {
-    if listens.iter().any(|listen| listen.protocol != Protocol::Tcp) {
-        return None;
-    }
-    heard.report()?.established_to(|address, port| {
-        let here = |listen: &Listen| {
-            listen.address == address && (listen.ports.first..=listen.ports.last).contains(&port)
-        };
-        listens.iter().any(here)
-    })
-}
 
 impl Service {
     /// Whether every real server that takes connections reports how many it has: what some report
@@ -86,7 +37,13 @@ impl Board {
             let Some(before) = service.reals.get(index).map(|real| real.weighed.clone()) else {
                 continue;
             };
-            let after = before.after(now, check, service);
+            let after = before.after(
+                now,
+                &check.heard,
+                &check.planned.spec.timing,
+                service.load,
+                &service.listens,
+            );
             let Some(real) = service.reals.get_mut(index) else { continue };
             let (name, address) = (service.name.clone(), real.address);
             if after.rotation != before.rotation {
@@ -95,7 +52,8 @@ impl Board {
                 moved.push(place);
             }
             let thousandths = after.load.thousandths;
-            real.weighed = Weighed { load: before.load, ..after };
+            real.weighed = after;
+            real.weighed.load = before.load;
             let all = service.all_report();
             // The others' as well, where one has begun or ceased to report.
             let places = if all == service.reported { index..index + 1 } else { 0..usize::MAX };

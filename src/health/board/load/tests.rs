@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::*;
 use crate::health::load::{Listening, Pressure, Report, Reported};
 use crate::health::{CheckSpec, Finding, Plan, Rules, ServiceInput, Timing, Via};
+use crate::model::Listen;
 use crate::model::{Health, RealSpec};
 
 const REAL: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 11));
