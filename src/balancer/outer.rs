@@ -11,7 +11,8 @@
 use std::net::IpAddr;
 
 use super::tunnel::Tunnel;
-use crate::wire::{Fragment, Packet, Transport, ecn, encap::Outer, protocol};
+use crate::wire::encap::{Outer, pieces::Pieces};
+use crate::wire::{Fragment, Packet, Transport, ecn, protocol};
 
 /// TTL of tunnelled packets.
 pub const TTL: u8 = 64;
@@ -73,6 +74,15 @@ impl Inner {
             flow_label: self.flow_label,
         }
     }
+}
+
+/// How a packet of `len` bytes is cut where the way to an IPv6 real server takes no whole one; `None`
+/// where it fits, as far as is known. Only what can be no smaller is sent into a tunnel that it does
+/// not fit (RFC 2473 section 7). IPv4 leaves the cutting to routers.
+#[inline]
+#[must_use]
+pub fn pieces(tunnel: &Tunnel, len: usize) -> Option<Pieces> {
+    (len > tunnel.limit && tunnel.real.is_ipv6()).then(|| Pieces::new(len, tunnel.limit))
 }
 
 /// One label for all packets of a flow (RFC 6438 section 3), never zero, which means "no label".

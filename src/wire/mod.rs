@@ -39,6 +39,8 @@ pub mod protocol {
     pub const UDP: u8 = 17;
     /// An IPv6 packet in an IP packet (RFC 2473, RFC 4213).
     pub const IPV6: u8 = 41;
+    /// A fragment of an IPv6 packet.
+    pub const IPV6_FRAGMENT: u8 = 44;
     /// ICMP for IPv6.
     pub const ICMPV6: u8 = 58;
 }

@@ -7,16 +7,17 @@ use std::time::Instant;
 
 use crate::app::budgets::director::BATCH;
 use crate::app::log_throttle::LogThrottle;
-use crate::balancer::outer::Inner;
+use crate::balancer::outer::{self, Inner};
 use crate::balancer::{Sources, Tunnel};
 use crate::sys::raw::{Batch, Message, Sender};
-use crate::wire::encap::{MAX_OUTER_LEN, ipip};
+use crate::wire::encap::pieces::{PIECE_HEADER_LEN, Pieces};
+use crate::wire::encap::{Outer, ipip};
 use crate::wire::segment::{MAX_HEADER_LEN, SplitPlan};
 
 use super::input::Input;
 
 /// Bytes for one segment's headers: the outer and the inner ones, in whole cache lines.
-const SLOT: usize = (MAX_OUTER_LEN + MAX_HEADER_LEN).next_multiple_of(64);
+const SLOT: usize = (PIECE_HEADER_LEN + MAX_HEADER_LEN).next_multiple_of(64);
 
 /// Why sending a packet failed; each is a counter.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -81,7 +82,7 @@ impl SendError {
 /// Counters of sent packets. `queued == sent + failed` once the queue is flushed.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Sent {
-    /// Wire packets queued.
+    /// Wire packets queued, each piece of one that is cut among them.
     pub(super) queued: u64,
     /// Their bytes, outer headers and all.
     pub(super) bytes: u64,
@@ -154,6 +155,9 @@ impl Output {
         self.make_room(input);
         let outer = inner.outer(tunnel, 0, self.source_v4, self.random());
         let Range { start, end } = at;
+        if let Some(pieces) = outer::pieces(tunnel, end - start) {
+            return self.in_pieces(input, &outer, inner.version, pieces, 0, at);
+        }
         match ipip::write(&outer, inner.version, end - start, input.before(start)) {
             Some(outer_len) => {
                 let (destination, payload) = (tunnel.real, start - outer_len..end);
@@ -177,23 +181,60 @@ impl Output {
             let Some((room, header)) = self
                 .headers
                 .get_mut(slot..slot + SLOT)
-                .and_then(|slot| slot.split_at_mut_checked(MAX_OUTER_LEN))
+                .and_then(|slot| slot.split_at_mut_checked(PIECE_HEADER_LEN))
             else {
                 return;
             };
-            let written = plan.write(index, input.packet(), header).and_then(|payload| {
-                let len = plan.header_len() + payload.len();
-                Some((payload, ipip::write(&outer, inner.version, len, room)?))
-            });
-            let Some((payload, outer_len)) = written else {
+            let Some(payload) = plan.write(index, input.packet(), header) else {
                 self.too_big();
                 continue;
             };
-            let header = slot + MAX_OUTER_LEN;
+            let len = plan.header_len() + payload.len();
+            let payload = packet.start + payload.start..packet.start + payload.end;
+            if let Some(pieces) = outer::pieces(tunnel, len) {
+                let inside = plan.header_len();
+                self.in_pieces(input, &outer, inner.version, pieces, inside, payload);
+                continue;
+            }
+            let Some(outer_len) = ipip::write(&outer, inner.version, len, room) else {
+                self.too_big();
+                continue;
+            };
+            let header = slot + PIECE_HEADER_LEN;
+            let header = header - outer_len..header + plan.header_len();
+            self.push(Message { destination: tunnel.real, header, payload });
+        }
+    }
+
+    /// Queues an inner packet in several outer ones. Its first `inside` bytes lie in the next slot,
+    /// behind the room for a piece's headers, and the rest at `rest` in the input. The first piece
+    /// holds more than any packet's headers.
+    #[cold]
+    fn in_pieces(
+        &mut self,
+        input: &Input,
+        outer: &Outer,
+        inner_version: u8,
+        pieces: Pieces,
+        inside: usize,
+        rest: Range<usize>,
+    ) {
+        let identification = u32::from(self.random()) << 16 | u32::from(self.random());
+        for range in pieces.ranges() {
+            // A flush leaves the slots as they are, and the first piece has its room already.
+            self.make_room(input);
+            let slot = self.batch.len() * SLOT;
+            let written = self
+                .headers
+                .get_mut(slot..slot + PIECE_HEADER_LEN)
+                .and_then(|room| pieces.write(outer, inner_version, identification, &range, room));
+            let Some(header_len) = written else { return self.too_big() };
+            let inside_first = if range.start == 0 { inside } else { 0 };
+            let at = |offset: usize| rest.start + offset.saturating_sub(inside);
             self.push(Message {
-                destination: tunnel.real,
-                header: header - outer_len..header + plan.header_len(),
-                payload: packet.start + payload.start..packet.start + payload.end,
+                destination: outer.destination,
+                header: slot..slot + header_len + inside_first,
+                payload: at(range.start)..at(range.end),
             });
         }
     }

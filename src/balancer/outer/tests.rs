@@ -176,3 +176,15 @@ fn the_tunnel_s_source_or_the_fallback() {
         assert_eq!((of(&known), of(&unknown)), (outer.director(), outer.router()));
     }
 }
+
+/// RFC 2473 section 7.1: over IPv6 only the sender can cut.
+#[test]
+fn over_ipv6_what_does_not_fit_is_cut_and_over_ipv4_nothing_is() {
+    for family in FAMILIES {
+        let narrow = Tunnel { limit: 1_240, ..tunnel(family, 0) };
+        assert_eq!(pieces(&narrow, 1_240), None);
+        let cut = pieces(&narrow, 1_241);
+        assert_eq!(cut, (family == Family::V6).then(|| Pieces::new(1_241, 1_240)));
+        assert_eq!(pieces(&tunnel(family, 0), 65_535), None, "nothing is known of the way");
+    }
+}

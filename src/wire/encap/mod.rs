@@ -6,6 +6,7 @@ use std::ops::Range;
 use super::packet::{IPV4_HEADER_LEN, IPV6_HEADER_LEN};
 
 pub mod ipip;
+pub mod pieces;
 
 /// The longest outer header that any encapsulation here writes, in bytes: IPv6 without extension
 /// headers.
