@@ -30,7 +30,7 @@ impl TunnelLog {
             Cause::PathMtu(mtu) => {
                 let lost = if mtu < needed(real) {
                     format!(
-                        "; IPv6 clients' packets of 1280 bytes need {} and are lost",
+                        "; IPv6 clients' packets of 1280 bytes need {} and go in fragments",
                         needed(real)
                     )
                 } else {
