@@ -94,7 +94,7 @@ mod tests {
         assert_eq!(ranges(1_241, 1_240), [0..1_232, 1_232..1_241]);
         assert_eq!(ranges(1_280, 1_279), [0..1_264, 1_264..1_280]);
         assert_eq!(ranges(3_000, 1_240), [0..1_232, 1_232..2_464, 2_464..3_000]);
-        assert_eq!(ranges(0, 1_240), []);
+        assert!(ranges(0, 1_240).is_empty());
         assert_eq!(ranges(9, 0), [0..8, 8..9], "no limit is too small to end");
     }
 
