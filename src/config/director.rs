@@ -28,7 +28,7 @@ const MAX_SOURCES: usize = 2;
 pub struct Director {
     /// The TUN device's name.
     pub tun: String,
-    /// The uplinks: interfaces on which clients' packets arrive; `None`: those whose subnets
+    /// The uplinks: interfaces on which clients' packets arrive; `None`: the ones whose subnets
     /// contain the VIPs, or the default route's.
     pub uplinks: Option<Vec<String>>,
     /// Whether to answer ARP and neighbour discovery for the VIPs on the uplinks, and to announce

@@ -37,8 +37,8 @@ impl Withdrawn {
         Self { by_operator, without_quorum: config.unserved(&board.without_quorum()) }
     }
 
-    /// What is left of it after a reload to `config`, and what that brings. `known`: the virtual IPs
-    /// of before.
+    /// The state after a reload to `config`, and the resulting changes. `known`: the virtual IPs of
+    /// the configuration before.
     pub(super) fn after(&self, known: &[IpAddr], config: &config::Director) -> Self {
         let fresh = Self::at_start(config);
         let mut after = Self::default();

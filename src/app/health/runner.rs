@@ -238,7 +238,7 @@ impl<B: TakesChanges> Runner<B> {
     }
 }
 
-/// What the balancer is told of a load.
+/// The change that gives a load to the balancer.
 fn set_load(event: &Event) -> Option<Change> {
     let Event::Load { service, address, load } = event else { return None };
     Some(Change::SetLoad { service: service.clone(), address: *address, load: *load })

@@ -15,7 +15,7 @@ use super::{Session, conflict};
 const ASK_AGAIN: Duration = Duration::from_secs(10);
 
 impl Session {
-    /// The announcements that need a conflict probe: those that were not made before, those whose
+    /// The announcements that need a conflict probe: new ones, those whose
     /// neighbours may have learnt another host while a link was down, and, now and then, those that
     /// another host had.
     pub(super) fn unasked(

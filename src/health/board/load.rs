@@ -24,7 +24,7 @@ impl Board {
         check.planned.spec.probe == Probe::Agent
     }
 
-    /// What follows for the real servers of a check that has run; the services of those whose
+    /// Applies a finished check to its real servers. Returns the services of those whose
     /// rotation is another.
     pub(super) fn weigh(&mut self, now: Millis, id: CheckId) -> Vec<usize> {
         let Self { checks, services, events, .. } = self;

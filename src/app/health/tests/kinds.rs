@@ -53,7 +53,7 @@ fn a_program_that_ignores_its_end_is_killed_with_what_it_has_started() {
     let pids = std::fs::read_to_string(&file).unwrap();
     std::fs::remove_file(&file).unwrap();
     let runs = |pid: &str| {
-        // A killed process that nobody has waited for yet is a zombie.
+        // A killed process is a zombie until its parent waits for it.
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
         !stat.is_empty() && !stat.contains(") Z ")
     };
