@@ -60,8 +60,9 @@ MORE=', "203.0.113.0/24"' real_config 'rule_priority = 900
 table = 901' "$first"
 kill -HUP "${PID[real1]}"
 wait_for "the reload" log_has real1 'reloaded .*: 3 changes'
-at vt-real1 ip -"$version" rule | grep -qE "^900:.*from $first.* lookup 901" || fail "no rule of the new priority"
-at vt-real1 ip -"$version" rule | grep -qE "^1020:" && fail "the old rule is still there"
+rules=$(at vt-real1 ip -"$version" rule)
+[[ $rules == *$'\n'900:*"from $first"*"lookup 901"* ]] || fail "no rule of the new priority: $rules"
+[[ $rules != *$'\n'1020:* ]] || fail "the old rule is still there: $rules"
 expect_eq "routes in the old table" "$(at vt-real1 ip -"$version" route show table 1020 2>/dev/null | wc -l)" 0
 
 # Refused, and nothing changes.

@@ -8,7 +8,7 @@ state() { real_field "$1" state; }                              # NAME
 is() { [[ $(state "$1") == "$2" ]]; }                           # NAME STATE
 becomes() { # NAME STATE WHY
     wait_for "$1 to be $2" is "$1" "$2"
-    real_field "$1" why | grep -qF -- "$3" || fail "$1 is $2 because: $(real_field "$1" why), expected $3"
+    [[ $(real_field "$1" why) == *"$3"* ]] || fail "$1 is $2 because: $(real_field "$1" why), expected $3"
     say "$1 is $2: $(real_field "$1" why)"
 }
 serve() { # NAME PORT OPENSSL-FLAG...

@@ -91,7 +91,7 @@ fn after_undo_the_host_is_as_before() {
 
 #[test]
 fn a_device_removed_before_the_undo_is_no_failure() {
-    alone("director::a_device_that_goes_first_is_no_failure", || {
+    alone("director::a_device_removed_before_the_undo_is_no_failure", || {
         hosts();
         let before = picture();
         run(async {
@@ -134,7 +134,7 @@ fn the_uplink_answers_arp_until_undone() {
 
 #[test]
 fn neighbours_with_another_cached_address_are_updated() {
-    alone("director::neighbours_that_knew_another_are_told", || {
+    alone("director::neighbours_with_another_cached_address_are_updated", || {
         hosts();
         sh("ip -n client neigh add 10.1.0.10 lladdr 02:00:00:00:00:99 dev eth0 nud stale");
         run(async {
@@ -262,7 +262,7 @@ fn a_link_that_flaps_is_announced_again() {
 
 #[test]
 fn a_reload_installs_the_difference() {
-    alone("director::a_reload_makes_the_difference", || {
+    alone("director::a_reload_installs_the_difference", || {
         hosts();
         let before = picture();
         run(async {

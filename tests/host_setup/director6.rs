@@ -242,7 +242,7 @@ fn the_uplink_answers_neighbour_discovery_until_undone() {
 
 #[test]
 fn neighbours_with_another_cached_address_are_updated() {
-    alone("director6::neighbours_that_knew_another_are_told", || {
+    alone("director6::neighbours_with_another_cached_address_are_updated", || {
         hosts6();
         let forget =
             format!("ip -n client neigh replace {VIP} lladdr 02:00:00:00:00:99 dev eth0 nud stale");
@@ -314,7 +314,7 @@ async fn news(session: &mut Session) -> OuterSources {
 
 #[test]
 fn a_changed_source_address_is_reported() {
-    alone("director6::a_changed_source_address_is_told", || {
+    alone("director6::a_changed_source_address_is_reported", || {
         hosts6();
         let real = REAL.parse().unwrap();
         run(async {
@@ -370,7 +370,7 @@ fn a_director_starts_while_its_only_usable_address_is_link_local() {
 
 #[test]
 fn a_source_is_restored_in_the_route() {
-    alone("director6::a_source_that_loses_its_place_in_the_route_gets_it_back", || {
+    alone("director6::a_source_is_restored_in_the_route", || {
         hosts6();
         run(async {
             let mut session = start(&dual()).await;
@@ -488,7 +488,7 @@ fn with_neighbour_routes() -> DesiredDirector {
 #[test]
 fn neighbour_routes_are_installed_and_undone() {
     alone(
-        "director6::neighbours_are_reached_by_way_of_themselves_and_all_is_as_before_in_the_end",
+        "director6::neighbour_routes_are_installed_and_undone",
         || {
             hosts6();
             let before = picture();

@@ -94,7 +94,7 @@ fn a_setting_changed_by_others_stays() {
 
 #[test]
 fn a_state_file_of_another_namespace_is_ignored() {
-    const TEST: &str = "leftovers::a_state_file_of_another_namespace_is_not_acted_upon";
+    const TEST: &str = "leftovers::a_state_file_of_another_namespace_is_ignored";
     alone(TEST, || {
         if victim() {
             return be_killed();

@@ -191,7 +191,7 @@ fn send_refused_among_good(targets: &[(IpAddr, Vec<Refused>)]) {
 
 #[test]
 fn a_refused_packet_is_reported_once_and_the_rest_arrives() {
-    alone("send_batch::a_refused_packet_is_told_once_and_the_rest_arrives", || {
+    alone("send_batch::a_refused_packet_is_reported_once_and_the_rest_arrives", || {
         network();
         let [v4, v6] = refused();
         send_refused_among_good(&[(HERE, v4.clone())]);
@@ -204,7 +204,7 @@ fn a_refused_packet_is_reported_once_and_the_rest_arrives() {
 /// packets above the path MTU.
 #[test]
 fn a_path_mtu_refuses_packets_with_df_and_fragments_the_others() {
-    alone("send_batch::a_path_s_mtu_refuses_what_has_dont_fragment_and_cuts_the_rest", || {
+    alone("send_batch::a_path_mtu_refuses_packets_with_df_and_fragments_the_others", || {
         network();
         sh("ip route change local 10.9.0.1 dev lo table local mtu 600");
         let (sender, receivers) = (Sender::open().unwrap(), receivers());
@@ -219,7 +219,7 @@ fn a_path_mtu_refuses_packets_with_df_and_fragments_the_others() {
 
 #[test]
 fn a_full_send_buffer_is_reported_for_each_packet() {
-    alone("send_batch::a_full_send_buffer_is_told_for_each_packet", || {
+    alone("send_batch::a_full_send_buffer_is_reported_for_each_packet", || {
         // Packets are queued, charged to the sending socket, until a hardware address is resolved,
         // which no host answers for.
         sh("ip link add v0 mtu 65535 type veth peer name v1 mtu 65535
@@ -273,7 +273,7 @@ fn send_v6(sender: &Sender, source: Ipv6Addr, destination: Ipv6Addr) -> Option<i
 #[test]
 fn a_bound_source_finds_the_route_and_leaves_the_header_unchanged() {
     alone(
-        "send_batch::a_source_told_to_the_kernel_finds_the_route_and_leaves_the_header_alone",
+        "send_batch::a_bound_source_finds_the_route_and_leaves_the_header_unchanged",
         || {
             sh("ip addr add 2001:db8::1/128 dev lo nodad; ip addr add 2001:db8::2/128 dev lo nodad
             ip -6 rule add from 2001:db8::1 prohibit priority 1
