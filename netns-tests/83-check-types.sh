@@ -5,16 +5,15 @@ source "$here/topology.sh"
 source "$here/daemons.sh"
 
 state() { real_field "$1" state; }                              # NAME
-is() { [[ $(state "$1") == "$2" ]]; }                           # NAME STATE
+is_because() { [[ $(state "$1") == "$2" && $(real_field "$1" why) == *"$3"* ]]; } # NAME STATE WHY
 becomes() { # NAME STATE WHY
-    wait_for "$1 to be $2" is "$1" "$2"
-    [[ $(real_field "$1" why) == *"$3"* ]] || fail "$1 is $2 because: $(real_field "$1" why), expected $3"
+    wait_for "$1 to be $2 because: $3" is_because "$@"
     say "$1 is $2: $(real_field "$1" why)"
 }
 serve() { # NAME PORT OPENSSL-FLAG...
     local name=$1 port=$2
     shift 2
-    spawn "vt-$name" "$name-tls$port" openssl s_server -accept "*:$port" -6 -cert "$WORK/cert.pem" -key "$WORK/key.pem" -quiet "$@"
+    spawn "vt-$name" "$name-tls$port" openssl s_server -accept "$port" "-$INNER" -cert "$WORK/cert.pem" -key "$WORK/key.pem" -quiet "$@"
 }
 listens() { at "vt-$1" ss -Hltn "sport = :$2" | grep -q .; }    # NAME PORT
 one_check() { printf '[[service.check]]\ninterval = "200ms"\nfast_interval = "50ms"\ntimeout = "500ms"\n%s\n' "$1"; } # KEYS

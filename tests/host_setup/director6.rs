@@ -487,30 +487,27 @@ fn with_neighbour_routes() -> DesiredDirector {
 
 #[test]
 fn neighbour_routes_are_installed_and_undone() {
-    alone(
-        "director6::neighbour_routes_are_installed_and_undone",
-        || {
-            hosts6();
-            let before = picture();
-            run(async {
-                let mut session = start(&with_neighbour_routes()).await;
-                let way = sh("ip route get 10.2.0.2");
-                assert!(way.contains("via 10.2.0.2 dev eth1 src 10.2.0.1"), "{way}");
-                let way = sh("ip -6 route get 2001:db8:2::2");
-                assert!(way.contains("via 2001:db8:2::2 dev eth1"), "{way}");
-                sh("ping -c 1 -W 5 10.2.0.2; ping -c 1 -W 5 2001:db8:2::2");
-                let fewer = DesiredDirector { reals: dual().reals[1..].to_vec(), ..dual() };
-                let prepared = session.plan_director(&fewer).await.unwrap();
-                session.install(prepared).await.unwrap();
-                assert_eq!(sh("ip route show 10.2.0.2; ip -6 route show 2001:db8:2::2"), "");
-                session.undo().await.unwrap();
-            });
-            no_tun();
-            // Neighbour entries that pings created are the kernel's own.
-            sh("ip neigh flush all");
-            assert_same(&before, &picture());
-        },
-    );
+    alone("director6::neighbour_routes_are_installed_and_undone", || {
+        hosts6();
+        let before = picture();
+        run(async {
+            let mut session = start(&with_neighbour_routes()).await;
+            let way = sh("ip route get 10.2.0.2");
+            assert!(way.contains("via 10.2.0.2 dev eth1 src 10.2.0.1"), "{way}");
+            let way = sh("ip -6 route get 2001:db8:2::2");
+            assert!(way.contains("via 2001:db8:2::2 dev eth1"), "{way}");
+            sh("ping -c 1 -W 5 10.2.0.2; ping -c 1 -W 5 2001:db8:2::2");
+            let fewer = DesiredDirector { reals: dual().reals[1..].to_vec(), ..dual() };
+            let prepared = session.plan_director(&fewer).await.unwrap();
+            session.install(prepared).await.unwrap();
+            assert_eq!(sh("ip route show 10.2.0.2; ip -6 route show 2001:db8:2::2"), "");
+            session.undo().await.unwrap();
+        });
+        no_tun();
+        // Neighbour entries that pings created are the kernel's own.
+        sh("ip neigh flush all");
+        assert_same(&before, &picture());
+    });
 }
 
 /// A route to a single address hides every route to its network.

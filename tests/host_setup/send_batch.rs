@@ -272,38 +272,35 @@ fn send_v6(sender: &Sender, source: Ipv6Addr, destination: Ipv6Addr) -> Option<i
 
 #[test]
 fn a_bound_source_finds_the_route_and_leaves_the_header_unchanged() {
-    alone(
-        "send_batch::a_bound_source_finds_the_route_and_leaves_the_header_unchanged",
-        || {
-            sh("ip addr add 2001:db8::1/128 dev lo nodad; ip addr add 2001:db8::2/128 dev lo nodad
+    alone("send_batch::a_bound_source_finds_the_route_and_leaves_the_header_unchanged", || {
+        sh("ip addr add 2001:db8::1/128 dev lo nodad; ip addr add 2001:db8::2/128 dev lo nodad
             ip -6 rule add from 2001:db8::1 prohibit priority 1
             ip -6 rule add lookup local priority 2; ip -6 rule del priority 0");
-            let at = |last| Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, last);
-            let sender = Sender::open().unwrap();
-            let [_, _, _, receiver]: [Receiver; 4] =
-                Receiver::open_each().unwrap().try_into().expect("both families");
-            let mut datagrams = Datagrams::new(BATCH);
-            let mut arrived = |from| {
-                let start = Instant::now();
-                while datagrams.receive(&receiver, usize::MAX).is_err() {
-                    assert!(start.elapsed() < PATIENCE, "nothing from {from}");
-                    std::thread::yield_now();
-                }
-                datagrams
-                    .iter_mut()
-                    .all(|packet| matches!(packet, Received::V6 { source, .. } if source == from))
-            };
-            assert_eq!(send_v6(&sender, at(1), at(2)), None, "not told");
-            assert!(arrived(at(1)));
-            sender.set_source_v6(Some(at(1)));
-            assert_eq!(send_v6(&sender, at(2), at(2)), Some(libc::EACCES), "routed as from ::1");
-            sender.set_source_v6(Some(at(2)));
-            assert_eq!(send_v6(&sender, at(1), at(2)), None, "routed as from ::2");
-            assert!(arrived(at(1)), "but the header saved_states");
-            sender.set_source_v6(Some(at(1)));
-            sender.set_source_v6(Some(at(3)));
-            assert_eq!(send_v6(&sender, at(1), at(2)), None, "no such address, so none is told");
-            assert!(arrived(at(1)));
-        },
-    );
+        let at = |last| Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, last);
+        let sender = Sender::open().unwrap();
+        let [_, _, _, receiver]: [Receiver; 4] =
+            Receiver::open_each().unwrap().try_into().expect("both families");
+        let mut datagrams = Datagrams::new(BATCH);
+        let mut arrived = |from| {
+            let start = Instant::now();
+            while datagrams.receive(&receiver, usize::MAX).is_err() {
+                assert!(start.elapsed() < PATIENCE, "nothing from {from}");
+                std::thread::yield_now();
+            }
+            datagrams
+                .iter_mut()
+                .all(|packet| matches!(packet, Received::V6 { source, .. } if source == from))
+        };
+        assert_eq!(send_v6(&sender, at(1), at(2)), None, "not told");
+        assert!(arrived(at(1)));
+        sender.set_source_v6(Some(at(1)));
+        assert_eq!(send_v6(&sender, at(2), at(2)), Some(libc::EACCES), "routed as from ::1");
+        sender.set_source_v6(Some(at(2)));
+        assert_eq!(send_v6(&sender, at(1), at(2)), None, "routed as from ::2");
+        assert!(arrived(at(1)), "but the header saved_states");
+        sender.set_source_v6(Some(at(1)));
+        sender.set_source_v6(Some(at(3)));
+        assert_eq!(send_v6(&sender, at(1), at(2)), None, "no such address, so none is told");
+        assert!(arrived(at(1)));
+    });
 }

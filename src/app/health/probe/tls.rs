@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::task::spawn_blocking;
 use tokio_rustls::TlsConnector;
@@ -34,7 +34,7 @@ const KEPT: Duration = Duration::from_secs(60);
 
 /// How long a server may take to refuse after the handshake. With TLS 1.3 it asks for a client
 /// certificate in the handshake and refuses after it (RFC 8446 4.4.2.4).
-const REFUSAL: Duration = Duration::from_millis(250);
+const REFUSAL: Duration = Duration::from_millis(100);
 
 /// A configuration by what it was made of.
 type Kept = HashMap<(TlsProbe, Alpn), (Instant, Arc<ClientConfig>)>;
@@ -57,12 +57,9 @@ pub(super) enum Alpn {
 /// A handshake, and what the server says to it.
 pub(super) async fn probe<B: TakesChanges>(target: &mut Target<'_, B>, tls: &TlsProbe) -> Outcome {
     let mut stream = connect(target, tls, None, Alpn::Nothing).await?;
-    // Told that there is nothing more, the server has no reason to wait before it answers.
-    let ended = async {
-        stream.shutdown().await?;
-        stream.read(&mut [0]).await
-    };
-    match tokio::time::timeout(REFUSAL, ended).await {
+    // The part of the timeout that is left must be enough for it.
+    let refusal = REFUSAL.min(target.check.spec.timing.timeout / 4);
+    match tokio::time::timeout(refusal, stream.read(&mut [0])).await {
         // Servers close in different ways, and some wait.
         Ok(Ok(_)) | Err(_) => Ok(Answer::pass("handshake")),
         Ok(Err(error)) => match error.get_ref().and_then(|inner| inner.downcast_ref()) {
