@@ -28,7 +28,7 @@ spawn vt-client load curl -sS --fail-early --max-time 60 --rate 10/s "$(url "/?[
 wait_for "traffic" log_has load real1
 
 listed() { number director list '[.vips[].address] | join(" ")'; }
-announces() { at vt-director ip -"$version" neigh show proxy | grep -q "$1 dev eth0"; } # ADDRESS
+announces() { [[ $(at vt-director ip -"$version" neigh show proxy) == *"$1 dev eth0"* ]]; } # ADDRESS
 served_at() { VIP=$1 fetch 4 | awk '{ n += $1 } END { print n + 0 }'; }                  # ADDRESS
 
 # A virtual IP is added to a service, and one of a new service, after a plan that shows them.

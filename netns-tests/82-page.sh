@@ -1,6 +1,7 @@
 # The status page in a browser: services and real servers as they come and go, drops, checks and events, hostile names as text,
 # and not one complaint about its policy. Without Chromium here it is skipped.
 # mixes: 6in4
+# alone: a browser needs much of the machine
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
 source "$here/daemons.sh"
