@@ -134,7 +134,7 @@ pub struct ListedReal {
     /// Since when it has its health, UTC by RFC 3339; absent without health checks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<String>,
-    /// The reason for its health: `http check failed: status 503`; absent without health checks.
+    /// The latest reason for its health: `http check failed: status 503`; absent without health checks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
     /// Whether it was removed, and disappears with its last connection; absent when not.

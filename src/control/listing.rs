@@ -122,11 +122,17 @@ impl ListedReal {
             .chain(numbers.map(|number| layout.number(number)))
             .chain(reported)
             .chain(templates.then(|| layout.number(self.templates)))
-            .chain(why.then(|| match (self.state.as_str(), &self.why) {
-                ("down", Some(why)) => why.clone(),
-                _ => String::new(),
-            }))
+            .chain(why.then(|| self.down().unwrap_or_default()))
             .collect()
+    }
+
+    /// Why it is down, and since when.
+    fn down(&self) -> Option<String> {
+        let why = self.why.as_ref().filter(|_| self.state == "down")?;
+        Some(match self.since.as_ref().and_then(|since| since.split_once('.')) {
+            Some((since, _)) => format!("{why}; since {since}Z"),
+            None => why.clone(),
+        })
     }
 
     /// Its state with its limits.

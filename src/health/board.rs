@@ -2,28 +2,29 @@
 //! takes their results, and [`Board::take_events`] returns the resulting changes of real servers
 //! and services.
 
+mod check;
 mod load;
+mod service;
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::load::{Heard, Rotation};
+use super::event::Event;
+use super::load::Rotation;
 use super::plan::{Plan, PlannedCheck, ServicePlan};
-use super::report::{self, CheckReport, Finding, KEPT, RealReport, ServiceReport};
-use super::rule::Rules;
+use super::report::{self, Finding, KEPT};
 use super::schedule::Jitter;
 use super::spec::Initial;
-use super::state::State;
 use super::weighed::Weighed;
-use crate::model::{Health, Listen, Load, Millis};
+use crate::model::{Health, Millis};
+use check::Check;
+use service::{Real, Service};
+
+pub use check::CheckId;
 
 /// How long a late probe counts for [`report::Board::lag`], at least.
 const LAG_WINDOW: Duration = Duration::from_secs(10);
-
-/// The ID of a check while it is planned.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub struct CheckId(u64);
 
 /// A probe to be sent.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -32,112 +33,6 @@ pub struct Order {
     pub id: CheckId,
     /// What is to be sent, and where.
     pub check: PlannedCheck,
-}
-
-/// A change.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Event {
-    /// The health of a real server in a service has changed.
-    Health {
-        /// The service's name.
-        service: String,
-        /// The real server.
-        address: IpAddr,
-        /// Its health from now on.
-        health: Health,
-        /// The reason, as text.
-        why: String,
-    },
-    /// A service's checks are ignored from now on, or respected again.
-    Panic {
-        /// The service's name.
-        service: String,
-        /// Whether they are ignored.
-        active: bool,
-        /// How many real servers the checks report down.
-        down: usize,
-        /// How many real servers are counted.
-        all: usize,
-    },
-    /// A service has lost or regained its quorum.
-    Quorum {
-        /// The service's name.
-        service: String,
-        /// Whether it has it.
-        reached: bool,
-        /// The sum of the weights of those that are up.
-        alive: u64,
-    },
-    /// A real server can bear more or less, or has more or fewer connections.
-    Load {
-        /// The service's name.
-        service: String,
-        /// The real server.
-        address: IpAddr,
-        /// Its load from now on.
-        load: Load,
-    },
-    /// The owner of a real server takes it out of rotation, or puts it back.
-    Rotation {
-        /// The service's name.
-        service: String,
-        /// The real server.
-        address: IpAddr,
-        /// What it was.
-        before: Rotation,
-        /// What it is from now on.
-        after: Rotation,
-    },
-}
-
-#[derive(Clone, Debug)]
-struct Check {
-    planned: PlannedCheck,
-    state: State,
-    jitter: Jitter,
-    /// When its next probe is due, unless a probe is running.
-    due: Millis,
-    running: bool,
-    /// Whether to run again at once, since a doubt arose after the probe had started.
-    again: bool,
-    started: Option<Millis>,
-    runs: u64,
-    lag: Duration,
-    /// When it last changed between up and down.
-    since: Millis,
-    findings: VecDeque<Finding>,
-    /// What its agent has said, if it is one of an agent.
-    heard: Heard,
-    /// Its services and real servers, as indexes on the board.
-    users: Vec<(usize, usize)>,
-}
-
-#[derive(Clone, Debug)]
-struct Real {
-    address: IpAddr,
-    weight: u32,
-    checks: Vec<CheckId>,
-    /// Whether its checks pass.
-    passes: bool,
-    /// The health last reported to the balancer.
-    health: Health,
-    since: Millis,
-    why: String,
-    weighed: Weighed,
-}
-
-#[derive(Clone, Debug)]
-struct Service {
-    name: String,
-    rules: Rules,
-    /// Whether weights follow the load that agents report.
-    load: bool,
-    listens: Vec<Listen>,
-    /// Whether the balancer goes by the connections that its real servers report.
-    reported: bool,
-    quorum: bool,
-    panic: bool,
-    reals: Vec<Real>,
 }
 
 /// The largest lag of the current and of the previous window.
@@ -277,7 +172,6 @@ impl Board {
                 passes: true,
                 health: old.map_or(Health::Up, |old| old.health),
                 since: old.map_or(now, |old| old.since),
-                why: old.map_or_else(String::new, |old| old.why.clone()),
                 weighed: old.map_or_else(Weighed::default, |old| old.weighed.clone()),
             });
         }
@@ -410,34 +304,7 @@ impl Board {
     fn judge(&mut self, now: Millis, index: usize) {
         let Self { checks, services, events, .. } = self;
         let Some(service) = services.get_mut(index) else { return };
-        for real in &mut service.reals {
-            let mut all = real.checks.iter().filter_map(|id| checks.get(id));
-            let failed = all.find(|check| !check.state.phase().is_up());
-            real.passes = failed.is_none();
-            real.why = match failed {
-                Some(check) => check.failure(),
-                None if real.checks.is_empty() => String::new(),
-                None => "all checks pass".to_owned(),
-            };
-        }
-        service.judge_panic(events);
-        for real in &mut service.reals {
-            let believed = real.passes || service.panic;
-            let health = if believed { Health::Up } else { Health::Down };
-            if !real.passes && service.panic {
-                real.why = format!("{}, but too many are down to believe it", real.why);
-            }
-            if real.health != health {
-                (real.health, real.since) = (health, now);
-                events.push(Event::Health {
-                    service: service.name.clone(),
-                    address: real.address,
-                    health,
-                    why: real.why.clone(),
-                });
-            }
-        }
-        service.judge_quorum(events);
+        service.judge(now, checks, events);
     }
 
     /// The state of all services and checks.
@@ -445,12 +312,14 @@ impl Board {
     pub fn report(&self, now: Millis) -> report::Board {
         let mut checks: Vec<(&CheckId, &Check)> = self.checks.iter().collect();
         checks.sort_unstable_by_key(|(id, _)| **id);
+        let name = |service: usize| Some(self.services.get(service)?.name.clone());
         report::Board {
-            services: self.services.iter().map(|service| service.report(now)).collect(),
-            checks: checks
-                .into_iter()
-                .map(|(_, check)| check.report(now, &self.services))
+            services: self
+                .services
+                .iter()
+                .map(|service| service.report(now, &self.checks))
                 .collect(),
+            checks: checks.into_iter().map(|(_, check)| check.report(now, name)).collect(),
             lag: self.lag.at(now),
         }
     }
@@ -459,95 +328,5 @@ impl Board {
     #[must_use]
     pub fn lag(&self, now: Millis) -> Duration {
         self.lag.at(now)
-    }
-}
-
-impl Service {
-    fn judge_panic(&mut self, events: &mut Vec<Event>) {
-        // A real server of weight 0 does not count.
-        let counted = || self.reals.iter().filter(|real| real.weight > 0);
-        let (down, all) = (counted().filter(|real| !real.passes).count(), counted().count());
-        let active = self.rules.panic.exceeded(down, all);
-        if self.panic != active {
-            self.panic = active;
-            events.push(Event::Panic { service: self.name.clone(), active, down, all });
-        }
-    }
-
-    fn judge_quorum(&mut self, events: &mut Vec<Event>) {
-        let serves = |real: &&Real| real.health == Health::Up && real.weighed.serves();
-        let alive = self.reals.iter().filter(serves);
-        let alive = alive.map(|real| u64::from(real.weight)).sum();
-        let reached = self.rules.quorum.reached(self.quorum, alive);
-        if self.quorum != reached {
-            self.quorum = reached;
-            events.push(Event::Quorum { service: self.name.clone(), reached, alive });
-        }
-    }
-
-    fn report(&self, now: Millis) -> ServiceReport {
-        let real = |real: &Real| RealReport {
-            address: real.address,
-            health: real.health,
-            since: real.since.until(now),
-            why: real.why.clone(),
-        };
-        ServiceReport {
-            name: self.name.clone(),
-            quorum: self.quorum,
-            panic: self.panic,
-            reals: self.reals.iter().map(real).collect(),
-        }
-    }
-}
-
-impl Check {
-    fn new(now: Millis, planned: PlannedCheck, seed: u64) -> Self {
-        let jitter = Jitter(seed);
-        Self {
-            state: State::new(planned.spec.timing.initial),
-            due: jitter.first(now, &planned.spec.timing),
-            planned,
-            jitter,
-            running: false,
-            again: false,
-            started: None,
-            runs: 0,
-            lag: Duration::ZERO,
-            since: now,
-            findings: VecDeque::new(),
-            heard: Heard::default(),
-            users: Vec::new(),
-        }
-    }
-
-    /// Until its first result a check has the state of its real server.
-    fn begin_as(&mut self, initial: Initial) {
-        self.state = State::new(initial);
-    }
-
-    /// The reason why its real server is down.
-    fn failure(&self) -> String {
-        let name = self.planned.spec.probe.name();
-        match self.findings.iter().find(|finding| !finding.passed) {
-            Some(finding) => format!("{name} check failed: {}", finding.detail),
-            None => format!("{name} check has not passed yet"),
-        }
-    }
-
-    fn report(&self, now: Millis, services: &[Service]) -> CheckReport {
-        let name = |(service, _): &(usize, usize)| Some(services.get(*service)?.name.clone());
-        let aged = |finding: &Finding| (finding.at.until(now), finding.clone());
-        CheckReport {
-            check: self.planned.clone(),
-            services: self.users.iter().filter_map(name).collect(),
-            phase: self.state.phase(),
-            streak: self.state.streak(),
-            since: self.since.until(now),
-            next: (!self.running).then(|| now.until(self.due)),
-            lag: self.lag,
-            runs: self.runs,
-            findings: self.findings.iter().map(aged).collect(),
-        }
     }
 }

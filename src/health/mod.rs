@@ -6,12 +6,13 @@
 //! 3. [`state`]: rise and fall, a table.
 //! 4. [`schedule`]: when the next probe is due.
 //! 5. [`rule`]: a service's rules for its real servers' checks: quorum and panic.
-//! 6. [`board`]: the state of all checks. Orders for probes and [`Event`]s go out, results come in.
+//! 6. [`board`]: the state of all checks. Orders for probes and [`event`]s go out, results come in.
 //! 7. [`load`]: what real servers report of their load.
 //!
 //! Time and seeds are arguments; `app::health` sends the probes.
 
 pub mod board;
+pub mod event;
 pub mod load;
 pub mod plan;
 pub mod report;
@@ -24,7 +25,8 @@ mod weighed;
 #[cfg(test)]
 mod tests;
 
-pub use board::{Board, CheckId, Event, Order};
+pub use board::{Board, CheckId, Order};
+pub use event::Event;
 pub use plan::{Destination, MAX_CHECKS, Plan, PlannedCheck, ServiceInput, ServicePlan};
 pub use report::{Board as BoardReport, CheckReport, Finding, RealReport, ServiceReport};
 pub use rule::{Panic, Quorum, Rules};

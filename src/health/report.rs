@@ -58,7 +58,9 @@ pub struct RealReport {
     pub health: Health,
     /// For how long.
     pub since: Duration,
-    /// The reason as text: `http check failed: status 503`. Empty if it has no check.
+    /// How long ago the check failed that `why` names; `None` if none has.
+    pub failed: Option<Duration>,
+    /// The latest reason as text: `http check failed: status 503`. Empty if it has no check.
     pub why: String,
 }
 
@@ -87,13 +89,16 @@ pub struct Board {
 }
 
 impl RealReport {
-    /// Why it takes no new flows, for messages: `http check failed 12 s ago: status 503`.
+    /// Why it takes no new flows, for messages: `http check failed 2 s ago: status 503; down for
+    /// 12 s`.
     #[must_use]
     pub fn explain(&self) -> String {
-        let ago = format!(" {} s ago", self.since.as_secs());
-        match self.why.split_once(':') {
-            Some((what, found)) => format!("{what}{ago}:{found}"),
-            None => format!("{} ({})", self.why, ago.trim_start()),
+        let down = format!("down for {} s", self.since.as_secs());
+        match (self.why.split_once(':'), self.failed) {
+            (Some((what, found)), Some(failed)) => {
+                format!("{what} {} s ago:{found}; {down}", failed.as_secs())
+            }
+            _ => format!("{}; {down}", self.why),
         }
     }
 }

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::board::{Board, Event};
+use super::board::Board;
+use super::event::Event;
 use super::plan::{Plan, ServiceInput};
 use super::report::Finding;
 use super::rule::{Panic, Quorum, Rules};
@@ -95,6 +96,28 @@ fn a_dead_server_is_down_after_fall_failures_at_the_fast_interval_and_comes_back
     assert_eq!(real.why, "tcp check failed: connection refused");
     run(&mut board, &mut now, Millis(15_100), |_, _| true);
     assert_eq!(words(&mut board), [("web".to_owned(), address(2), Health::Up)]);
+}
+
+#[test]
+fn a_real_server_that_is_down_shows_its_latest_failure_and_since_when() {
+    let mut board = Board::new(7);
+    let mut now = Millis(0);
+    board.adopt(now, &plan(&[("web", &[spec(80, TIMING)])], 1, Rules::DEFAULT));
+    run(&mut board, &mut now, Millis(10_000), |_, _| false);
+    let before = board.report(now).real("web", address(1)).unwrap().since;
+    now = Millis(20_000);
+    let order = board.start_due(now).unwrap();
+    let detail = "status 503".to_owned();
+    board.finish(now, order.id, Finding { detail, ..finding(now, false) });
+    now = Millis(23_000);
+    let report = board.report(now).real("web", address(1)).unwrap().clone();
+    assert_eq!(report.why, "tcp check failed: status 503");
+    assert_eq!(report.since, before + Duration::from_secs(13));
+    let down = report.since.as_secs();
+    assert_eq!(
+        report.explain(),
+        format!("tcp check failed 3 s ago: status 503; down for {down} s")
+    );
 }
 
 #[test]

@@ -1,8 +1,12 @@
 //! What follows from what agents report: rotation for every service that has the check, weight and
 //! connections for those with `load = "agent"`.
 
-use super::{Board, Check, CheckId, Event, Real, Service, Weighed};
+use super::Board;
+use super::check::{Check, CheckId};
+use super::service::{Real, Service};
+use crate::health::event::Event;
 use crate::health::spec::Probe;
+use crate::health::weighed::Weighed;
 use crate::model::{Health, Load, Millis};
 
 #[cfg(test)]

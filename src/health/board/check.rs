@@ -1,0 +1,99 @@
+//! One check on the board: its results so far, and when it runs next.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use crate::health::load::Heard;
+use crate::health::plan::PlannedCheck;
+use crate::health::report::{CheckReport, Finding};
+use crate::health::schedule::Jitter;
+use crate::health::spec::Initial;
+use crate::health::state::State;
+use crate::model::Millis;
+
+/// The ID of a check while it is planned.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct CheckId(pub(super) u64);
+
+/// A check with its results.
+#[derive(Clone, Debug)]
+pub(super) struct Check {
+    pub(super) planned: PlannedCheck,
+    pub(super) state: State,
+    pub(super) jitter: Jitter,
+    /// When its next probe is due, unless a probe is running.
+    pub(super) due: Millis,
+    pub(super) running: bool,
+    /// Whether to run again at once, since a doubt arose after the probe had started.
+    pub(super) again: bool,
+    pub(super) started: Option<Millis>,
+    pub(super) runs: u64,
+    pub(super) lag: Duration,
+    /// When it last changed between up and down.
+    pub(super) since: Millis,
+    pub(super) findings: VecDeque<Finding>,
+    /// What its agent has said, if it is one of an agent.
+    pub(super) heard: Heard,
+    /// Its services and real servers, as indexes on the board.
+    pub(super) users: Vec<(usize, usize)>,
+}
+
+impl Check {
+    pub(super) fn new(now: Millis, planned: PlannedCheck, seed: u64) -> Self {
+        let jitter = Jitter(seed);
+        Self {
+            state: State::new(planned.spec.timing.initial),
+            due: jitter.first(now, &planned.spec.timing),
+            planned,
+            jitter,
+            running: false,
+            again: false,
+            started: None,
+            runs: 0,
+            lag: Duration::ZERO,
+            since: now,
+            findings: VecDeque::new(),
+            heard: Heard::default(),
+            users: Vec::new(),
+        }
+    }
+
+    /// Until its first result a check has the state of its real server.
+    pub(super) fn begin_as(&mut self, initial: Initial) {
+        self.state = State::new(initial);
+    }
+
+    /// When it failed last.
+    pub(super) fn failed_at(&self) -> Option<Millis> {
+        self.findings.iter().find(|finding| !finding.passed).map(|finding| finding.at)
+    }
+
+    /// The reason why its real server is down: its latest failure.
+    pub(super) fn failure(&self) -> String {
+        let name = self.planned.spec.probe.name();
+        match self.findings.iter().find(|finding| !finding.passed) {
+            Some(finding) => format!("{name} check failed: {}", finding.detail),
+            None => format!("{name} check has not passed yet"),
+        }
+    }
+
+    /// `name`: the name of the service with an index on the board.
+    pub(super) fn report(
+        &self,
+        now: Millis,
+        name: impl Fn(usize) -> Option<String>,
+    ) -> CheckReport {
+        let aged = |finding: &Finding| (finding.at.until(now), finding.clone());
+        CheckReport {
+            check: self.planned.clone(),
+            services: self.users.iter().filter_map(|(service, _)| name(*service)).collect(),
+            phase: self.state.phase(),
+            streak: self.state.streak(),
+            since: self.since.until(now),
+            next: (!self.running).then(|| now.until(self.due)),
+            lag: self.lag,
+            runs: self.runs,
+            findings: self.findings.iter().map(aged).collect(),
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! A service on the board, and what the results of checks mean for it: health, panic, quorum.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+use super::check::{Check, CheckId};
+use crate::health::event::Event;
+use crate::health::report::{RealReport, ServiceReport};
+use crate::health::rule::Rules;
+use crate::health::weighed::Weighed;
+use crate::model::{Health, Listen, Millis};
+
+/// A real server of a service.
+#[derive(Clone, Debug)]
+pub(super) struct Real {
+    pub(super) address: IpAddr,
+    pub(super) weight: u32,
+    pub(super) checks: Vec<CheckId>,
+    /// Whether its checks pass.
+    pub(super) passes: bool,
+    /// The health last reported to the balancer.
+    pub(super) health: Health,
+    pub(super) since: Millis,
+    pub(super) weighed: Weighed,
+}
+
+/// A service with its real servers.
+#[derive(Clone, Debug)]
+pub(super) struct Service {
+    pub(super) name: String,
+    pub(super) rules: Rules,
+    /// Whether weights follow the load that agents report.
+    pub(super) load: bool,
+    pub(super) listens: Vec<Listen>,
+    /// Whether the balancer goes by the connections that its real servers report.
+    pub(super) reported: bool,
+    pub(super) quorum: bool,
+    pub(super) panic: bool,
+    pub(super) reals: Vec<Real>,
+}
+
+impl Service {
+    /// Derives the health of its real servers from their checks.
+    pub(super) fn judge(
+        &mut self,
+        now: Millis,
+        checks: &HashMap<CheckId, Check>,
+        events: &mut Vec<Event>,
+    ) {
+        for real in &mut self.reals {
+            real.passes = real.failed(checks).is_none();
+        }
+        self.judge_panic(events);
+        for real in &mut self.reals {
+            let believed = real.passes || self.panic;
+            let health = if believed { Health::Up } else { Health::Down };
+            if real.health != health {
+                (real.health, real.since) = (health, now);
+                events.push(Event::Health {
+                    service: self.name.clone(),
+                    address: real.address,
+                    health,
+                    why: real.why(checks, self.panic),
+                });
+            }
+        }
+        self.judge_quorum(events);
+    }
+
+    fn judge_panic(&mut self, events: &mut Vec<Event>) {
+        // A real server of weight 0 does not count.
+        let counted = || self.reals.iter().filter(|real| real.weight > 0);
+        let (down, all) = (counted().filter(|real| !real.passes).count(), counted().count());
+        let active = self.rules.panic.exceeded(down, all);
+        if self.panic != active {
+            self.panic = active;
+            events.push(Event::Panic { service: self.name.clone(), active, down, all });
+        }
+    }
+
+    fn judge_quorum(&mut self, events: &mut Vec<Event>) {
+        let serves = |real: &&Real| real.health == Health::Up && real.weighed.serves();
+        let alive = self.reals.iter().filter(serves);
+        let alive = alive.map(|real| u64::from(real.weight)).sum();
+        let reached = self.rules.quorum.reached(self.quorum, alive);
+        if self.quorum != reached {
+            self.quorum = reached;
+            events.push(Event::Quorum { service: self.name.clone(), reached, alive });
+        }
+    }
+
+    pub(super) fn report(&self, now: Millis, checks: &HashMap<CheckId, Check>) -> ServiceReport {
+        let real = |real: &Real| RealReport {
+            address: real.address,
+            health: real.health,
+            since: real.since.until(now),
+            failed: real.failed(checks).and_then(Check::failed_at).map(|at| at.until(now)),
+            why: real.why(checks, self.panic),
+        };
+        ServiceReport {
+            name: self.name.clone(),
+            quorum: self.quorum,
+            panic: self.panic,
+            reals: self.reals.iter().map(real).collect(),
+        }
+    }
+}
+
+impl Real {
+    /// The first of its checks that is down.
+    fn failed<'a>(&self, checks: &'a HashMap<CheckId, Check>) -> Option<&'a Check> {
+        let mut all = self.checks.iter().filter_map(|id| checks.get(id));
+        all.find(|check| !check.state.phase().is_up())
+    }
+
+    /// The reason for its health, from the latest results. `panic`: its service's checks are
+    /// ignored.
+    fn why(&self, checks: &HashMap<CheckId, Check>, panic: bool) -> String {
+        match self.failed(checks) {
+            Some(check) if panic => {
+                format!("{}, but too many are down to believe it", check.failure())
+            }
+            Some(check) => check.failure(),
+            None if self.checks.is_empty() => String::new(),
+            None => "all checks pass".to_owned(),
+        }
+    }
+}
