@@ -1,6 +1,7 @@
 # Fifty reloads with changing servers, weights and schedulers under 1,000 busy keep-alive
 # connections: none is broken, and each stays with its first server. `vstun plan` shows the last
 # one's changes beforehand.
+# usual: 6in4
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
 source "$here/daemons.sh"

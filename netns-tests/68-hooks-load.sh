@@ -2,6 +2,7 @@
 # moves back and forth, as after keepalived's elections, while 600 open connections send requests
 # all the time, and none of them breaks.
 # first: 600 connections in turns, and seven moves
+# usual: 4in6
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
 source "$here/daemons.sh"

@@ -1,6 +1,7 @@
 # A flood of ten times as many SYNs as the table has entries, from as many sources: a thousand open
 # connections live on, new clients are served meanwhile, and afterwards everything is as before.
 # first: a flood is over ten to twenty seconds after its last packet
+# usual: 4in6
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
 source "$here/daemons.sh"

@@ -3,6 +3,7 @@
 # A foreign agent's words count as well, and those of an owner take the real server out.
 # mixes: 6in4 4in6
 # alone: it fills a CPU and judges shares
+# usual: 6in4
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
 source "$here/daemons.sh"

@@ -78,21 +78,28 @@ class Browser:
             raise RuntimeError(f"{expression}: {result['exceptionDetails']['exception']['description']}")
         return result["result"].get("value")
 
+    def wait(self, expression):
+        end = time.monotonic() + PATIENCE
+        while not (met := bool(self.value(expression))) and time.monotonic() < end:
+            time.sleep(0.1)
+        return met
+
 
 def main():
     url, folder = sys.argv[1:]
     browser = Browser(folder)
     browser.call("Page.navigate", url=url)
+    # Until the page is there, expressions still mean the empty one before it.
+    there = f"document.readyState == 'complete' && location.href == {json.dumps(url)}"
+    if not browser.wait(there):
+        sys.exit(f"no page at {url}")
     print("ready", flush=True)
     for line in sys.stdin:
         verb, _, rest = line.strip().partition(" ")
         if verb == "eval":
             answer = json.dumps(browser.value(rest))
         elif verb == "wait":
-            end = time.monotonic() + PATIENCE
-            while not (met := bool(browser.value(rest))) and time.monotonic() < end:
-                time.sleep(0.1)
-            answer = json.dumps(met)
+            answer = json.dumps(browser.wait(rest))
         elif verb == "shot":
             width, file = rest.split(" ", 1)
             browser.call("Emulation.setDeviceMetricsOverride", width=int(width), height=900, deviceScaleFactor=1,
