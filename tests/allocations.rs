@@ -17,7 +17,7 @@ use vstun::balancer::{
 use vstun::decap::{Decision, Gate, Mss};
 use vstun::model::{
     FloodMarks, Listen, Millis, Persistence, Policy, PortRange, Protocol, Quiescent, RealSpec,
-    SchedulerKind, Seed, ServiceSpec, Wanted,
+    RealValue, SchedulerKind, Seed, ServiceSpec, Wanted,
 };
 use vstun::wire::coalesce::{self, Coalescer};
 use vstun::wire::encap::{MAX_OUTER_LEN, Opened, ipip};
@@ -259,7 +259,7 @@ fn no_scheduler_allocates_for_a_new_flow() {
         ];
         // One that takes no new flow, so that hashing schedulers choose another.
         let address = reals[0].address;
-        changes.push(Change::SetWeight { service: name, address, weight: 0 });
+        changes.push(Change::SetReal { service: name, address, value: RealValue::Weight(0) });
         for change in maglev_tables.follow(changes) {
             director.apply(Millis(0), &change).unwrap();
         }

@@ -12,8 +12,8 @@ use super::ramp::Ramp;
 use super::real::{Life, Real};
 use super::service::Service;
 use crate::model::{
-    Listen, Millis, Policy, RealId, RealSpec, SavedState, SchedulerKind, ServiceId, ServiceSpec,
-    Thresholds, Wanted,
+    Listen, Millis, Policy, RealId, RealSpec, RealValue, SavedState, SchedulerKind, ServiceId,
+    ServiceSpec, Wanted,
 };
 
 impl Balancer {
@@ -33,8 +33,10 @@ impl Balancer {
             Change::SetPolicy { service, policy } => self.set_policy(service, *policy),
             Change::AddReal { service, real } => self.add_real(now, service, *real),
             Change::RemoveReal { service, address } => self.remove_real(now, service, *address),
-            Change::SetWeight { service, address, weight } => {
-                self.set_weight(now, service, *address, *weight)
+            Change::SetReal { service, address, value } => {
+                let real = self.find_real(service, *address)?;
+                self.set_value(now, real, *value);
+                Ok(())
             }
             Change::SetMaglev { service, table } => self.set_maglev(service, table),
             Change::SetHashSeed(seed) => {
@@ -66,9 +68,6 @@ impl Balancer {
             Change::UnpinProbe(flow) => {
                 self.unpin_probe(flow);
                 Ok(())
-            }
-            Change::SetThresholds { service, address, thresholds } => {
-                self.set_thresholds(service, *address, *thresholds)
             }
             Change::SetSources(sources) => {
                 self.set_sources(sources);
@@ -195,16 +194,12 @@ impl Balancer {
         Ok(())
     }
 
-    fn set_weight(
-        &mut self,
-        now: Millis,
-        name: &str,
-        address: IpAddr,
-        weight: u32,
-    ) -> Result<(), ChangeError> {
-        let real = self.find_real(name, address)?;
-        self.alter(now, real, |real| real.set_weight(weight));
-        Ok(())
+    fn set_value(&mut self, now: Millis, id: RealId, value: RealValue) {
+        match value {
+            // A real server of weight 0 is not in service.
+            RealValue::Weight(_) => self.alter(now, id, |real| real.set(value)),
+            other => self.registry.reals[id].set(other),
+        }
     }
 
     fn set_state(
@@ -241,17 +236,6 @@ impl Balancer {
             let service = real.service();
             self.registry.pool_changed(service);
         }
-        Ok(())
-    }
-
-    fn set_thresholds(
-        &mut self,
-        name: &str,
-        address: IpAddr,
-        thresholds: Thresholds,
-    ) -> Result<(), ChangeError> {
-        let real = self.find_real(name, address)?;
-        self.registry.reals[real].set_thresholds(thresholds);
         Ok(())
     }
 

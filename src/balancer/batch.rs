@@ -8,7 +8,7 @@ use super::Balancer;
 use super::change::{Change, ChangeError};
 use super::real::{Life, Real};
 use super::service::Listens;
-use crate::model::{Listen, MAX_WEIGHT, Millis, RealSpec, ServiceId, Thresholds, Wanted};
+use crate::model::{Listen, Millis, RealSpec, RealValue, ServiceId, Wanted};
 
 /// The service that a name in the batch refers to.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -107,12 +107,8 @@ impl<'a> Batch<'a> {
                 self.add_real(owner, service, real)
             }
             Change::RemoveReal { service, address } => self.remove_real(service, *address),
-            Change::SetWeight { service, address, weight } => {
-                check_weight(*weight)?;
-                self.listed(service, *address).map(drop)
-            }
-            Change::SetThresholds { service, address, thresholds } => {
-                check_thresholds(*thresholds)?;
+            Change::SetReal { service, address, value } => {
+                check_value(*value)?;
                 self.listed(service, *address).map(drop)
             }
             Change::SetState { service, address, state } => {
@@ -171,8 +167,7 @@ impl<'a> Batch<'a> {
     }
 
     fn add_real(&mut self, owner: Owner, name: &str, real: &RealSpec) -> Result<(), ChangeError> {
-        check_weight(real.weight)?;
-        check_thresholds(real.thresholds)?;
+        RealValue::all(real).into_iter().try_for_each(check_value)?;
         if self.member(owner, real.address) == Some(Member::Configured) {
             let (service, address) = (name.to_owned(), real.address);
             return Err(ChangeError::RealExists { service, address });
@@ -244,10 +239,6 @@ impl<'a> Batch<'a> {
     }
 }
 
-fn check_thresholds(thresholds: Thresholds) -> Result<(), ChangeError> {
-    if thresholds.valid() { Ok(()) } else { Err(ChangeError::Thresholds(thresholds)) }
-}
-
-fn check_weight(weight: u32) -> Result<(), ChangeError> {
-    if weight > MAX_WEIGHT { Err(ChangeError::Weight(weight)) } else { Ok(()) }
+fn check_value(value: RealValue) -> Result<(), ChangeError> {
+    value.broken_rule().map_or(Ok(()), |_| Err(ChangeError::Value(value)))
 }

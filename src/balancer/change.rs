@@ -8,8 +8,8 @@ use super::maglev;
 use super::probes::{MAX_PINNED, ProbeFlow};
 use super::tunnel::Sources;
 use crate::model::{
-    Health, Listen, Load, MAX_WEIGHT, Policy, RealSpec, SavedState, SchedulerKind, Seed,
-    ServiceSpec, Thresholds, Timeouts, Wanted,
+    Health, Listen, Load, Policy, RealSpec, RealValue, SavedState, SchedulerKind, Seed,
+    ServiceSpec, Timeouts, Wanted,
 };
 
 /// One change. It contains names and addresses, not IDs, since it can come from outside.
@@ -63,14 +63,14 @@ pub enum Change {
         /// The real server's address.
         address: IpAddr,
     },
-    /// Sets a weight.
-    SetWeight {
+    /// Sets a value of a real server.
+    SetReal {
         /// The service's name.
         service: String,
         /// The real server's address.
         address: IpAddr,
-        /// 0 to [`MAX_WEIGHT`].
-        weight: u32,
+        /// The value.
+        value: RealValue,
     },
     /// Sets a service's Maglev table, computed by a [`maglev::MaglevTables`]; used while its
     /// scheduler is mh.
@@ -128,15 +128,6 @@ pub enum Change {
     },
     /// Ends that.
     UnpinProbe(ProbeFlow),
-    /// Sets other thresholds.
-    SetThresholds {
-        /// The service's name.
-        service: String,
-        /// The real server's address.
-        address: IpAddr,
-        /// The thresholds.
-        thresholds: Thresholds,
-    },
     /// Sets the director's own addresses towards the real servers, also for real servers added
     /// later.
     SetSources(Sources),
@@ -185,13 +176,10 @@ pub enum ChangeError {
         /// The name of the service that listens there.
         other: String,
     },
-    /// A weight above [`MAX_WEIGHT`].
-    #[error("weight {0} is above {MAX_WEIGHT}")]
-    Weight(u32),
+    /// A value that breaks its rule.
+    #[error("{}", .0.broken_rule().unwrap_or_default())]
+    Value(RealValue),
     /// There are [`MAX_PINNED`] pinned flows of probes already.
     #[error("{MAX_PINNED} flows of probes are pinned already")]
     Probes,
-    /// Thresholds that contradict each other, or above the capacity of the largest table.
-    #[error("threshold lower = {} is above upper = {}, or that above {}", .0.lower, .0.upper, Thresholds::MAX)]
-    Thresholds(Thresholds),
 }

@@ -118,7 +118,7 @@ mod tests {
     use crate::model::RealId;
     use crate::model::RealSpec;
     use crate::model::ServiceId;
-    use crate::model::{Existing, Policy};
+    use crate::model::{Existing, Policy, RealValue};
 
     const FALLS_BACK: Policy = Policy {
         hash_ports: None,
@@ -180,7 +180,7 @@ mod tests {
         };
         let before = placed(&reals, &FALLS_BACK);
         assert_eq!(placed(&reals, &REFUSES), before);
-        reals[ids[2]].set_weight(0);
+        reals[ids[2]].set(RealValue::Weight(0));
         let (others, none) = (placed(&reals, &FALLS_BACK), placed(&reals, &REFUSES));
         for (flow, before) in before.iter().enumerate() {
             if *before == Some(2) {
@@ -189,7 +189,7 @@ mod tests {
                 assert_eq!((others[flow], none[flow]), (*before, *before), "flow {flow}");
             }
         }
-        reals.iter_mut().for_each(|real| real.set_weight(0));
+        reals.iter_mut().for_each(|real| real.set(RealValue::Weight(0)));
         assert_eq!(by_hash(1, &ids, &reals, &FALLS_BACK), None);
     }
 }

@@ -8,7 +8,9 @@ use super::ramp::{FULL, Ramp};
 use super::snapshot;
 use super::tcp::State;
 use super::tunnel::{Room, Tunnel};
-use crate::model::{Load, Millis, Quiescent, RealSpec, RealState, ServiceId, Thresholds};
+use crate::model::{
+    Load, Millis, Quiescent, RealSpec, RealState, RealValue, ServiceId, Thresholds,
+};
 
 /// The life cycle of a real server.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -277,8 +279,7 @@ impl Real {
     pub(super) fn restore(&mut self, spec: RealSpec, until: Option<Millis>) {
         self.life = Life::Up;
         self.last_resort = spec.last_resort;
-        self.set_weight(spec.weight);
-        self.set_thresholds(spec.thresholds);
+        RealValue::all(&spec).into_iter().for_each(|value| self.set(value));
         self.availability.readd(spec.state, until);
     }
 
@@ -346,15 +347,18 @@ impl Real {
         self.hash_weight
     }
 
-    pub(super) fn set_thresholds(&mut self, thresholds: Thresholds) {
-        self.thresholds = thresholds;
-        self.recount();
-    }
-
-    pub(super) fn set_weight(&mut self, weight: u32) {
-        self.weight = weight;
-        if weight > 0 {
-            self.hash_weight = weight;
+    pub(super) fn set(&mut self, value: RealValue) {
+        match value {
+            RealValue::Weight(weight) => {
+                self.weight = weight;
+                if weight > 0 {
+                    self.hash_weight = weight;
+                }
+            }
+            RealValue::Thresholds(thresholds) => {
+                self.thresholds = thresholds;
+                self.recount();
+            }
         }
     }
 

@@ -40,7 +40,7 @@ use std::time::Duration;
 use super::*;
 use crate::model::{
     Existing, FloodMarks, Health, Listen, Persistence, Policy, Protocol, Quiescent, RealSpec,
-    RealState, SchedulerKind, ServiceSpec, Thresholds, Unknown, Wanted,
+    RealState, RealValue, SchedulerKind, ServiceSpec, Thresholds, Unknown, Wanted,
 };
 use crate::wire::build::{Family, Ip};
 use crate::wire::packet::MAX_PACKET_LEN;
@@ -264,7 +264,7 @@ fn spec(address: IpAddr, weight: u32) -> RealSpec {
 }
 
 fn set_weight(address: IpAddr, weight: u32) -> Change {
-    Change::SetWeight { service: "web".to_owned(), address, weight }
+    Change::SetReal { service: "web".to_owned(), address, value: RealValue::Weight(weight) }
 }
 
 fn add_real(address: IpAddr, weight: u32) -> Change {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
 
 use crate::balancer::Change;
-use crate::model::{Listen, RealSpec, ServiceSpec};
+use crate::model::{Listen, RealSpec, RealValue, ServiceSpec};
 
 use super::director::Director;
 use super::fault::{Fault, Faults};
@@ -156,19 +156,16 @@ fn service_changes(old: &ServiceSpec, new: &ServiceSpec) -> Vec<Change> {
 }
 
 fn real_changes(service: &str, old: &RealSpec, new: &RealSpec) -> Vec<Change> {
-    let RealSpec { address, weight, thresholds, state, last_resort: _ } = *new;
-    let service = || service.to_owned();
-    let mut changes = Vec::new();
-    if old.weight != weight {
-        changes.push(Change::SetWeight { service: service(), address, weight });
-    }
-    if old.thresholds != thresholds {
-        changes.push(Change::SetThresholds { service: service(), address, thresholds });
-    }
-    if old.state != state {
-        changes.push(Change::SetState { service: service(), address, state });
-    }
-    changes
+    let (address, state) = (new.address, new.state);
+    let values = RealValue::all(new).into_iter().filter(|value| value.of(old) != *value);
+    let values =
+        values.map(|value| Change::SetReal { service: service.to_owned(), address, value });
+    let state = (old.state != state).then(|| Change::SetState {
+        service: service.to_owned(),
+        address,
+        state,
+    });
+    values.chain(state).collect()
 }
 
 fn by_address(service: &ServiceSpec) -> HashMap<IpAddr, &RealSpec> {

@@ -6,7 +6,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::model::{MAX_WEIGHT, RealSpec, ServiceSpec, Target};
+use crate::model::{MAX_WEIGHT, RealSpec, RealValue, ServiceSpec, Target};
 
 use super::address;
 use super::bounds::{MAX_REALS, MAX_REALS_PER_SERVICE};
@@ -18,8 +18,8 @@ use super::value;
 /// The change to the selected real servers.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Edit {
-    /// Set another weight.
-    SetWeight(u32),
+    /// Set another value.
+    Set(RealValue),
     /// Add them, with this weight.
     Add(u32),
     /// Remove them.
@@ -78,7 +78,7 @@ impl Director {
     /// # Errors
     /// The faulty argument, and the rule.
     pub fn edited(&self, target: &Target, edit: Edit) -> Result<Self, Fault> {
-        if let Edit::SetWeight(weight) | Edit::Add(weight) = edit
+        if let Edit::Set(RealValue::Weight(weight)) | Edit::Add(weight) = edit
             && weight > MAX_WEIGHT
         {
             let hint = format!("write a number from 0 to {MAX_WEIGHT}");
@@ -93,7 +93,7 @@ impl Director {
         for service in specs.filter(|one| services.contains(&one.name)) {
             let here = service.reals.iter_mut().find(|real| real.address == address);
             match (edit, here) {
-                (Edit::SetWeight(weight), Some(real)) => real.weight = weight,
+                (Edit::Set(value), Some(real)) => value.set(real),
                 (Edit::Add(weight), _) => {
                     service.reals.push(RealSpec::new(address, weight));
                 }

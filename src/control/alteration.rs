@@ -12,7 +12,7 @@ use super::settings::{self, Setting};
 use crate::balancer::Change;
 use crate::balancer::snapshot;
 use crate::model::duration::Text;
-use crate::model::{Policy, RealSpec, RealState, ServiceSpec, Thresholds, Timeouts, Wanted};
+use crate::model::{Policy, RealSpec, RealState, ServiceSpec, Timeouts, Wanted};
 
 /// One change, for display and for JSON.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
@@ -266,18 +266,14 @@ impl<'a> Before<'a> {
                 let before = self.real(service, *address).map(weight);
                 Alteration { before, ..of("remove_real", Some(service), Some(*address)) }
             }
-            Change::SetWeight { service, address, weight } => {
-                let before = self.real(service, *address).map_or(0, |real| real.weight);
-                of("weight", Some(service), Some(*address)).from_to(before, weight)
+            Change::SetReal { service, address, value } => {
+                let none = RealSpec::new(*address, 0);
+                let before = value.of(self.real(service, *address).unwrap_or(&none));
+                of(value.name(), Some(service), Some(*address)).from_to(before, value)
             }
             Change::SetHealth { service, address, health } => {
                 let after = Some(format!("{health:?}").to_lowercase());
                 Alteration { after, ..of("health", Some(service), Some(*address)) }
-            }
-            Change::SetThresholds { service, address, thresholds } => {
-                let before = self.real(service, *address).map(|real| real.thresholds);
-                of("thresholds", Some(service), Some(*address))
-                    .from_to(bounds(before.unwrap_or_default()), bounds(*thresholds))
             }
             // These have one alteration per key, accompany other changes, or are shown by a caller
             // that has the configuration.
@@ -344,15 +340,6 @@ fn state_text(state: &str, deadline: Option<Duration>) -> String {
 fn summary(spec: &ServiceSpec) -> String {
     let listens: Vec<String> = spec.listens.iter().map(ToString::to_string).collect();
     format!("{} {}, {} real servers", spec.scheduler.name(), listens.join(" "), spec.reals.len())
-}
-
-fn bounds(thresholds: Thresholds) -> String {
-    let Thresholds { upper, lower } = thresholds;
-    match (upper, lower) {
-        (0, _) => "none".to_owned(),
-        (_, 0) => format!("upper {upper}"),
-        _ => format!("upper {upper} lower {lower}"),
-    }
 }
 
 fn weight(real: &RealSpec) -> String {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::balancer::Change;
 use crate::balancer::maglev::MaglevTables;
 use crate::balancer::snapshot;
-use crate::model::{Existing, RealState, Wanted};
+use crate::model::{Existing, RealState, RealValue, Wanted};
 
 use super::alteration::{After, Alteration, Before};
 use super::{Layout, counted, table};
@@ -256,13 +256,12 @@ fn concerned(change: &Change, before: &Before<'_>) -> (u64, Fate) {
             let fate = if *state == Wanted::Up { Fate::Kept } else { Fate::Drained };
             (one(service, *address), fate)
         }
-        Change::SetWeight { service, address, weight } => {
-            let fate = if *weight == 0 { Fate::Drained } else { Fate::Kept };
+        Change::SetReal { service, address, value } => {
+            let fate = if *value == RealValue::Weight(0) { Fate::Drained } else { Fate::Kept };
             (one(service, *address), fate)
         }
         Change::AddReal { service, real } => (one(service, real.address), Fate::Kept),
-        Change::SetThresholds { service, address, .. }
-        | Change::RestoreState { service, address, .. }
+        Change::RestoreState { service, address, .. }
         | Change::SetHealth { service, address, .. }
         | Change::SetLoad { service, address, .. } => (one(service, *address), Fate::Kept),
         Change::SetListens { service, .. }

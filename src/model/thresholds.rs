@@ -1,5 +1,7 @@
 //! Thresholds: at how many connections a real server takes no new ones, and when it does again.
 
+use std::fmt;
+
 /// A real server's thresholds, as configured. They count all its connections, active or not.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Thresholds {
@@ -30,6 +32,18 @@ impl Thresholds {
         // Rounded up, as IPVS compares connections × 4 with upper × 3.
         let lower = if self.lower == 0 { upper - upper / 4 } else { u64::from(self.lower) };
         connections >= upper || (before && connections >= lower)
+    }
+}
+
+/// `upper 10 lower 4`.
+impl fmt::Display for Thresholds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { upper, lower } = self;
+        match (upper, lower) {
+            (0, _) => f.write_str("none"),
+            (_, 0) => write!(f, "upper {upper}"),
+            _ => write!(f, "upper {upper} lower {lower}"),
+        }
     }
 }
 

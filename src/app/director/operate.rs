@@ -13,7 +13,7 @@ use crate::app::host::Session;
 use crate::balancer::{Change, Flush, Flushed, Snapshot, snapshot};
 use crate::config::{self, Edit, Fault, Selected};
 use crate::control::{Alteration, Request, VirtualIp, counted};
-use crate::model::{Target, Wanted};
+use crate::model::{RealValue, Target, Wanted};
 
 /// The weight of a real server added without one, as in a configuration.
 const WEIGHT: u32 = 1;
@@ -26,7 +26,7 @@ impl Running {
     ) -> CommandResult {
         match request {
             Request::SetWeight { real, weight } => {
-                self.edit(session, &real, Edit::SetWeight(weight)).await
+                self.edit(session, &real, Edit::Set(RealValue::Weight(weight))).await
             }
             Request::AddReal { real, weight } => {
                 self.edit(session, &real, Edit::Add(weight.unwrap_or(WEIGHT))).await
@@ -48,8 +48,8 @@ impl Running {
     async fn edit(&mut self, session: &mut Session, real: &Target, edit: Edit) -> CommandResult {
         let wanted = self.config.edited(real, edit)?;
         let changes = config::diff(&self.config, &wanted).map_err(first)?;
-        // A weight does not concern the host.
-        if let Edit::SetWeight(_) = edit {
+        // The host does not depend on it.
+        if let Edit::Set(_) = edit {
             let altered = self.altered(&changes, &self.snapshot().await?);
             self.apply(changes).await?;
             self.config = wanted;

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::time::Instant;
 
 use crate::balancer::{Change, Snapshot};
-use crate::model::{RealSpec, SavedState};
+use crate::model::{RealSpec, RealValue, SavedState};
 
 /// The real servers whose state the changes may alter, with their previous state.
 #[derive(Debug)]
@@ -32,7 +32,7 @@ impl SavedStates {
                 // real server is restored by adding it.
                 Change::RemoveReal { service, address }
                 | Change::SetState { service, address, .. }
-                | Change::SetWeight { service, address, .. }
+                | Change::SetReal { service, address, value: RealValue::Weight(_) }
                 | Change::AddReal { service, real: RealSpec { address, .. } } => {
                     let service = service.as_str();
                     reals.insert((old_names.get(service).copied().unwrap_or(service), *address));

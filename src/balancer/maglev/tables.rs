@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::super::change::Change;
 use super::Table;
-use crate::model::{SchedulerKind, Seed, ServiceSpec};
+use crate::model::{RealValue, SchedulerKind, Seed, ServiceSpec};
 
 /// Keeps a balancer's Maglev tables and the data that they are computed from. The sender of changes
 /// passes them through [`MaglevTables::follow`] first: computing a table takes milliseconds, and no
@@ -115,7 +115,7 @@ impl MaglevTables {
                 self.set_weight(service, real.address, weight);
             }
             Change::RemoveReal { service, address } => self.set_weight(service, *address, None),
-            Change::SetWeight { service, address, weight }
+            Change::SetReal { service, address, value: RealValue::Weight(weight) }
                 if *weight > 0 && self.has_slots(service, *address) =>
             {
                 self.set_weight(service, *address, Some(*weight));
@@ -126,8 +126,7 @@ impl MaglevTables {
             }
             // A real server that is down, drains or warms up keeps its slots; `fallback` decides
             // about its flows.
-            Change::SetWeight { .. }
-            | Change::SetThresholds { .. }
+            Change::SetReal { .. }
             | Change::SetListens { .. }
             | Change::SetPolicy { .. }
             | Change::SetMaglev { .. }

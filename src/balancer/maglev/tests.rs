@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::balancer::change::Change;
-use crate::model::{Policy, RealSpec, SchedulerKind, ServiceSpec};
+use crate::model::{Policy, RealSpec, RealValue, SchedulerKind, ServiceSpec};
 
 const SEED: Seed = Seed(17, 19);
 const SMALL: u32 = MIN_SLOTS;
@@ -206,7 +206,11 @@ fn service(name: &str, scheduler: SchedulerKind, weights: &[u32]) -> Change {
 }
 
 fn set_weight(number: u32, weight: u32) -> Change {
-    Change::SetWeight { service: "web".to_owned(), address: address(number), weight }
+    Change::SetReal {
+        service: "web".to_owned(),
+        address: address(number),
+        value: RealValue::Weight(weight),
+    }
 }
 
 /// The tables of one service `web` with mh and the weights 1, 2, 3.

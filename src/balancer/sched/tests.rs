@@ -15,7 +15,7 @@ use crate::balancer::flow::Key;
 use crate::balancer::maglev::Table;
 use crate::balancer::real::Life;
 use crate::balancer::tcp::State;
-use crate::model::{RealSpec, Seed, ServiceId};
+use crate::model::{RealSpec, RealValue, Seed, ServiceId};
 use crate::wire::protocol;
 
 /// The seed of randomised schedulers.
@@ -64,7 +64,7 @@ impl Member {
     fn real(&self) -> Real {
         let spec = RealSpec::new(self.address(), self.last_weight);
         let mut real = Real::new(ServiceId { place: 0, generation: 0 }, spec, None);
-        real.set_weight(self.weight);
+        real.set(RealValue::Weight(self.weight));
         if self.draining {
             real.set_life(Life::Draining);
         }

@@ -46,7 +46,7 @@ fn a_refused_change_has_changed_nothing() {
 
     let rows = [
         (Change::AddService(named("web", &free)), ChangeError::ServiceExists("web".to_owned())),
-        (Change::AddService(heavy), ChangeError::Weight(65_536)),
+        (Change::AddService(heavy), ChangeError::Value(RealValue::Weight(65_536))),
         (Change::AddService(double), twice("new")),
         (
             Change::AddService(named("new", &["192.0.2.10:80/tcp"])),
@@ -85,12 +85,15 @@ fn a_refused_change_has_changed_nothing() {
         ),
         (Change::AddReal { service: service(), real: spec(C, 1) }, no_service()),
         (add_real(A, 1), twice("web")),
-        (add_real(C, 65_536), ChangeError::Weight(65_536)),
+        (add_real(C, 65_536), ChangeError::Value(RealValue::Weight(65_536))),
         (Change::RemoveReal { service: service(), address: A }, no_service()),
         (remove_real(C), no_real()),
-        (Change::SetWeight { service: service(), address: A, weight: 1 }, no_service()),
+        (
+            Change::SetReal { service: service(), address: A, value: RealValue::Weight(1) },
+            no_service(),
+        ),
         (set_weight(C, 1), no_real()),
-        (set_weight(A, 65_536), ChangeError::Weight(65_536)),
+        (set_weight(A, 65_536), ChangeError::Value(RealValue::Weight(65_536))),
     ];
     for (change, error) in &rows {
         director.refuses(change, error);

@@ -54,20 +54,20 @@ fn change() -> impl Strategy<Value = Change> {
             real: spec(address, weight)
         }),
         real().prop_map(|(service, address)| Change::RemoveReal { service, address }),
-        (real(), weight).prop_map(|((service, address), weight)| Change::SetWeight {
+        (real(), weight).prop_map(|((service, address), weight)| Change::SetReal {
             service,
             address,
-            weight
+            value: RealValue::Weight(weight)
         }),
         (real(), wanted).prop_map(|((service, address), state)| Change::SetState {
             service,
             address,
             state
         }),
-        (real(), upper).prop_map(|((service, address), (upper, lower))| Change::SetThresholds {
+        (real(), upper).prop_map(|((service, address), (upper, lower))| Change::SetReal {
             service,
             address,
-            thresholds: Thresholds { upper, lower }
+            value: RealValue::Thresholds(Thresholds { upper, lower })
         }),
         real().prop_map(|(service, address)| Change::SetHealth {
             service,

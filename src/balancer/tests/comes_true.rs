@@ -148,7 +148,11 @@ fn changes() -> impl Strategy<Value = Change> {
         real().prop_map(remove_real),
         (real(), 0_u32..4).prop_map(|(real, weight)| add_real(real, weight)),
         (real(), thresholds).prop_map(move |(address, thresholds)| {
-            Change::SetThresholds { service: service(), address, thresholds }
+            Change::SetReal {
+                service: service(),
+                address,
+                value: RealValue::Thresholds(thresholds),
+            }
         }),
         policies().prop_map(set_policy),
         scheduler.prop_map(move |scheduler| Change::SetScheduler { service: service(), scheduler }),

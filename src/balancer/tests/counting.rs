@@ -133,10 +133,10 @@ fn change() -> impl Strategy<Value = Change> {
         (real(), 0_u32..3).prop_map(|(real, weight)| add_real(real, weight)),
         real().prop_map(remove_real),
         (real(), 0_u32..3).prop_map(|(real, weight)| set_weight(real, weight)),
-        (real(), 0_u32..5, 0_u32..5).prop_map(|(address, upper, lower)| Change::SetThresholds {
+        (real(), 0_u32..5, 0_u32..5).prop_map(|(address, upper, lower)| Change::SetReal {
             service: "web".to_owned(),
             address,
-            thresholds: Thresholds { upper, lower },
+            value: RealValue::Thresholds(Thresholds { upper, lower }),
         }),
         (real(), wanted()).prop_map(|(real, wanted)| set_state(real, wanted)),
         (real(), prop::sample::select(vec![Health::Up, Health::Down]))

@@ -284,7 +284,11 @@ fn a_flood_makes_no_templates_and_keeps_to_those_there_are() {
 fn half_open_connections_fill_no_threshold_in_the_mode() {
     let mut director = watchful(1_000, SchedulerKind::RoundRobin, 0);
     let thresholds = Thresholds { upper: 20, lower: 0 };
-    let change = |address| Change::SetThresholds { service: "web".to_owned(), address, thresholds };
+    let change = |address| Change::SetReal {
+        service: "web".to_owned(),
+        address,
+        value: RealValue::Thresholds(thresholds),
+    };
     for real in [A, B, C] {
         director.apply(&change(real));
     }
@@ -305,7 +309,11 @@ fn a_handshake_that_is_finished_in_the_mode_fills_a_threshold() {
     let mut director = flooded(1_000);
     let thresholds = Thresholds { upper: 2, lower: 2 };
     let on_a: Vec<_> = (0..30).map(flow).filter(|&flow| director.ack(flow) == A).collect();
-    director.apply(&Change::SetThresholds { service: "web".to_owned(), address: A, thresholds });
+    director.apply(&Change::SetReal {
+        service: "web".to_owned(),
+        address: A,
+        value: RealValue::Thresholds(thresholds),
+    });
     director.pass(PROBATION + Duration::from_millis(250));
     let full = |director: &Director| director.real(A).unwrap().full;
     director.ack(on_a[0]);

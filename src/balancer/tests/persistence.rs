@@ -231,7 +231,11 @@ fn overload_does_not_part_a_client_from_its_real_server() {
     let mut director = director(1_000, persistence(360));
     let thresholds = Thresholds { upper: 1, lower: 0 };
     let service = "web".to_owned();
-    director.apply(&Change::SetThresholds { service, address: A, thresholds });
+    director.apply(&Change::SetReal {
+        service,
+        address: A,
+        value: RealValue::Thresholds(thresholds),
+    });
     assert_eq!(director.connect(flow(0)), A);
     assert!(director.real(A).unwrap().full);
     assert_eq!(director.to(&segment(flow(0), 9, Flags::SYN)), A);

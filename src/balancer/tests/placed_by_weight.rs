@@ -64,7 +64,11 @@ fn failover_stays_failover_after_a_flood() {
 fn failover_in_a_flood_does_not_heed_thresholds() {
     let mut director = flooded(Failover);
     let thresholds = Thresholds { upper: 1, lower: 0 };
-    director.apply(&Change::SetThresholds { service: "web".to_owned(), address: B, thresholds });
+    director.apply(&Change::SetReal {
+        service: "web".to_owned(),
+        address: B,
+        value: RealValue::Thresholds(thresholds),
+    });
     assert_eq!(shares(&mut director, 100), [0, 300, 0]);
 }
 

@@ -219,10 +219,10 @@ fn without_a_slow_start_a_fresh_server_has_all_at_once() {
 fn a_server_below_its_threshold_again_does_not_start() {
     let mut director = Director::with(WeightedLeastConnections, &[(A, 1), (B, 1)]);
     director.apply(&set_policy(Policy { slow_start: seconds(RAMP), ..Policy::default() }));
-    let thresholds = |upper| Change::SetThresholds {
+    let thresholds = |upper| Change::SetReal {
         service: "web".to_owned(),
         address: A,
-        thresholds: Thresholds { upper, lower: 0 },
+        value: RealValue::Thresholds(Thresholds { upper, lower: 0 }),
     };
     director.apply(&thresholds(1));
     director.connect(flow(0));

@@ -5,7 +5,7 @@ use SchedulerKind::{RoundRobin, WeightedRoundRobin};
 
 fn set_thresholds(address: IpAddr, upper: u32, lower: u32) -> Change {
     let thresholds = Thresholds { upper, lower };
-    Change::SetThresholds { service: "web".to_owned(), address, thresholds }
+    Change::SetReal { service: "web".to_owned(), address, value: RealValue::Thresholds(thresholds) }
 }
 
 #[test]
@@ -68,12 +68,15 @@ fn thresholds_change_at_once_and_bad_ones_are_refused() {
     assert!(full(&mut director, 1, 0));
     assert!(!full(&mut director, 0, 0));
     let bad = Thresholds { upper: 1, lower: 2 };
-    director.refuses(&set_thresholds(A, 1, 2), &ChangeError::Thresholds(bad));
+    director.refuses(&set_thresholds(A, 1, 2), &ChangeError::Value(RealValue::Thresholds(bad)));
     let real = RealSpec { thresholds: bad, ..spec(B, 1) };
     let add = Change::AddReal { service: "web".to_owned(), real };
-    director.refuses(&add, &ChangeError::Thresholds(bad));
+    director.refuses(&add, &ChangeError::Value(RealValue::Thresholds(bad)));
     let large = Thresholds { upper: Thresholds::MAX + 1, lower: 0 };
-    director.refuses(&set_thresholds(A, large.upper, 0), &ChangeError::Thresholds(large));
+    director.refuses(
+        &set_thresholds(A, large.upper, 0),
+        &ChangeError::Value(RealValue::Thresholds(large)),
+    );
 }
 
 #[test]

@@ -82,15 +82,10 @@ fn apply(services: &mut Vec<ServiceSpec>, change: &Change) {
             services[at].reals.retain(|real| real.address != *address);
             assert_eq!(services[at].reals.len(), before - 1);
         }
-        Change::SetWeight { service, address, weight } => {
+        Change::SetReal { service, address, value } => {
             let at = find(services, service);
             let real = services[at].reals.iter_mut().find(|real| real.address == *address);
-            real.expect("the real server exists").weight = *weight;
-        }
-        Change::SetThresholds { service, address, thresholds } => {
-            let at = find(services, service);
-            let real = services[at].reals.iter_mut().find(|real| real.address == *address);
-            real.expect("the real server exists").thresholds = *thresholds;
+            value.set(real.expect("the real server exists"));
         }
         Change::SetState { service, address, state } => {
             let at = find(services, service);
@@ -151,7 +146,7 @@ fn each_kind_of_change_is_found() {
         "RemoveService { service: \"gone\" }",
         "SetScheduler { service: \"kept\", scheduler: LeastConnections }",
         "RemoveReal { service: \"kept\", address: 10.0.0.1 }",
-        "SetWeight { service: \"kept\", address: 10.0.0.2, weight: 3 }",
+        "SetReal { service: \"kept\", address: 10.0.0.2, value: Weight(3) }",
         "AddReal { service: \"kept\", real: RealSpec { address: 10.0.0.4, weight: 4, ",
         "SetListens { service: \"kept\", listens: [Listen {",
         "AddService(ServiceSpec { name: \"new\"",

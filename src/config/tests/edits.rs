@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::config::{Director, Edit, deadline, diff, vip};
-use crate::model::Target;
+use crate::model::{RealValue, Target};
 
 const TWO: &str = r#"
 source = "10.0.0.1"
@@ -41,12 +41,12 @@ fn owned(weights: &[(&str, u32)]) -> Vec<(String, u32)> {
 fn one_change_in_one_service_or_in_all() {
     let two = two();
     let edited = |target, edit| two.edited(&target, edit).unwrap();
-    let only = edited(target("2001:db8:1::12", None, false), Edit::SetWeight(65_535));
+    let only = edited(target("2001:db8:1::12", None, false), Edit::Set(RealValue::Weight(65_535)));
     assert_eq!(weights(&only, "2001:db8:1::12"), owned(&[("web", 65_535)]));
     assert_eq!(diff(&two, &only).unwrap().len(), 1);
-    let web = edited(target("10.0.0.11", Some("web"), false), Edit::SetWeight(0));
+    let web = edited(target("10.0.0.11", Some("web"), false), Edit::Set(RealValue::Weight(0)));
     assert_eq!(weights(&web, "10.0.0.11"), owned(&[("web", 0), ("mail", 7)]));
-    let all = edited(target("10.0.0.11", None, true), Edit::SetWeight(3));
+    let all = edited(target("10.0.0.11", None, true), Edit::Set(RealValue::Weight(3)));
     assert_eq!(weights(&all, "10.0.0.11"), owned(&[("web", 3), ("mail", 3)]));
     let gone = edited(target("10.0.0.11", None, true), Edit::Remove);
     assert_eq!(weights(&gone, "10.0.0.11"), []);
@@ -59,7 +59,7 @@ fn one_change_in_one_service_or_in_all() {
 #[test]
 fn faulty_edits_are_refused_with_the_reason() {
     let two = two();
-    let (set, add) = (Edit::SetWeight(1), Edit::Add(1));
+    let (set, add) = (Edit::Set(RealValue::Weight(1)), Edit::Add(1));
     let rows = [
         (
             target("10.0.0.11", None, false),
@@ -93,7 +93,7 @@ fn faulty_edits_are_refused_with_the_reason() {
         ),
         (
             target("10.0.0.11", Some("web"), false),
-            Edit::SetWeight(65_536),
+            Edit::Set(RealValue::Weight(65_536)),
             "weight: 65536 is out of range; write a number from 0 to 65535",
         ),
         (

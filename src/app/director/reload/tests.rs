@@ -9,7 +9,7 @@ use super::super::messages::{Piece, Report};
 use super::*;
 use crate::balancer::{Balancer, Explanation, Limits};
 use crate::config::Edit;
-use crate::model::{Millis, Target, Wanted};
+use crate::model::{Millis, RealValue, Target, Wanted};
 
 const SERVICES: &str = "
 [[service]]
@@ -192,7 +192,7 @@ async fn operated(keys: &str) -> Running {
     }
     let other = running.config.edited(
         &Target { address: "10.0.0.14".to_owned(), service: None, all_services: false },
-        Edit::SetWeight(7),
+        Edit::Set(RealValue::Weight(7)),
     );
     let other = other.unwrap();
     let changes = config::diff(&running.config, &other).unwrap();
