@@ -70,7 +70,7 @@ impl Balancer {
                 Ok(())
             }
             Change::SetSources(sources) => {
-                self.set_sources(sources);
+                self.registry.set_sources(sources);
                 Ok(())
             }
             Change::SetTimeouts(timeouts) => {

@@ -27,6 +27,7 @@ pub mod maglev;
 mod names;
 pub mod outer;
 mod outlet;
+mod path_mtu;
 mod persistence;
 mod placement;
 mod port_reuse;

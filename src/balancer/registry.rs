@@ -93,6 +93,18 @@ impl Registry {
         }
     }
 
+    /// Sets the director's own addresses towards the real servers.
+    pub(super) fn set_sources(&mut self, sources: &Sources) {
+        // A real server without a source now is unreachable. It keeps the last one, so that sending
+        // fails with the kernel's reason.
+        for (&address, &source) in sources {
+            if self.sources.get(&address) != Some(&source) {
+                self.change_at(address, |real| real.set_source(source));
+            }
+        }
+        self.sources.clone_from(sources);
+    }
+
     /// Whether the real server is found by this address.
     #[cfg(test)]
     pub(super) fn is_at(&self, address: IpAddr, id: RealId) -> bool {

@@ -4,10 +4,8 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::verdict::{Disposition, Reason};
-use super::{Balancer, limit};
-use crate::model::{Millis, RealId};
-use crate::wire::{Packet, encap, icmp};
+use crate::model::Millis;
+use crate::wire::encap;
 
 /// How long a path MTU from an ICMP error is used: RFC 1191 section 6.3, RFC 8201 section 4,
 /// Linux's `mtu_expires`.
@@ -18,7 +16,7 @@ const PATH_MTU_LIFETIME: Duration = Duration::from_secs(10 * 60);
 const MIN_PATH_MTU_V4: u16 = 552;
 /// The smallest MTU of an IPv6 link (RFC 8200 section 5), and the smallest in a Packet Too Big
 /// message to a client.
-const MIN_MTU_V6: u16 = 1280;
+pub(super) const MIN_MTU_V6: u16 = 1280;
 
 /// The destination of a packet, and the inputs of its outer header.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -46,9 +44,9 @@ pub(super) struct Room {
     limit: usize,
     /// Bytes of the longest inner packet that fits, according to an ICMP error about a packet that
     /// was sent.
-    told: usize,
+    pub(super) told: usize,
     /// When both expire.
-    until: Millis,
+    pub(super) until: Millis,
 }
 
 impl Room {
@@ -94,50 +92,5 @@ impl Room {
     #[inline]
     pub(super) fn excludes(self, len: usize) -> bool {
         len > self.limit
-    }
-}
-
-impl Balancer {
-    pub(super) fn set_sources(&mut self, sources: &Sources) {
-        // A real server without a source now is unreachable. It keeps the last one, so that sending
-        // fails with the kernel's reason.
-        for (&address, &source) in sources {
-            if self.registry.sources.get(&address) != Some(&source) {
-                self.registry.change_at(address, |real| real.set_source(source));
-            }
-        }
-        self.registry.sources.clone_from(sources);
-    }
-
-    /// The verdict for a packet to a real server: into the tunnel, if it fits.
-    #[inline]
-    pub(super) fn tunnel(&mut self, now: Millis, packet: &Packet<'_>, id: RealId) -> Disposition {
-        if self.registry.reals[id].room.excludes(packet.wire_len()) {
-            return self.too_big(now, packet, id);
-        }
-        Disposition::Tunnel(id)
-    }
-
-    /// Clients learn the TUN's MTU, that of the interfaces towards the real servers, from the
-    /// kernel. This handles a smaller path MTU that a router further on has reported.
-    #[cold]
-    fn too_big(&mut self, now: Millis, packet: &Packet<'_>, id: RealId) -> Disposition {
-        let real = &mut self.registry.reals[id];
-        if now >= real.room.until {
-            real.room = Room::UNKNOWN;
-            return Disposition::Tunnel(id);
-        }
-        let mut mtu = u16::try_from(real.room.told).unwrap_or(u16::MAX);
-        if packet.version() == 6 {
-            mtu = mtu.max(MIN_MTU_V6);
-        }
-        // A packet that may be fragmented or cannot be smaller (RFC 4213 section 3.2.2) is sent:
-        // over IPv4 its outer header lets routers fragment it.
-        if !packet.dont_fragment || packet.wire_len() <= usize::from(mtu) {
-            return Disposition::Tunnel(id);
-        }
-        let told = limit::within(&mut self.answers.unreachables, now)
-            .and_then(|()| icmp::packet_too_big(packet, mtu, &mut self.answers.reply));
-        told.map_or(Disposition::Drop(Reason::PathMtu), |()| Disposition::Reply)
     }
 }

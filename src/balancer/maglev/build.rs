@@ -15,7 +15,7 @@ use std::net::IpAddr;
 
 use siphasher::sip::SipHasher13;
 
-use super::{Member, bytes};
+use super::member::{Member, bytes};
 use crate::model::Seed;
 
 /// A free slot.

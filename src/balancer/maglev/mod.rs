@@ -8,6 +8,7 @@
 //! 2. `tables`: follows the changes and computes the tables that they need.
 
 mod build;
+mod member;
 mod tables;
 #[cfg(test)]
 mod tests;
@@ -19,6 +20,7 @@ use std::net::IpAddr;
 use siphasher::sip::SipHasher13;
 
 use crate::model::Seed;
+use member::{Member, bytes};
 
 pub use tables::MaglevTables;
 
@@ -28,9 +30,6 @@ pub const SLOTS: u32 = 65_537;
 pub const MIN_SLOTS: u32 = 1_031;
 /// The most slots: the largest prime below 2^20, a table of 2 MB.
 pub const MAX_SLOTS: u32 = 1_048_573;
-
-/// A real server's index in a table's members.
-type Member = u16;
 
 /// Maps each slot to a real server.
 #[derive(Clone, Eq, PartialEq)]
@@ -126,14 +125,6 @@ fn checksum(members: &[IpAddr], slots: &[Member]) -> u64 {
         hasher.write(&member.to_le_bytes());
     }
     hasher.finish()
-}
-
-/// An address of either family as 16 bytes, in network order; IPv4 in its mapped form.
-fn bytes(address: IpAddr) -> [u8; 16] {
-    match address {
-        IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
-        IpAddr::V6(address) => address.octets(),
-    }
 }
 
 /// Whether it is a prime, by trial division, which is fast enough for numbers of slots.

@@ -1,0 +1,14 @@
+//! The members of a table: how a slot names one, and what is hashed of it.
+
+use std::net::IpAddr;
+
+/// A real server's index in a table's members.
+pub(super) type Member = u16;
+
+/// An address of either family as 16 bytes, in network order; IPv4 in its mapped form.
+pub(super) fn bytes(address: IpAddr) -> [u8; 16] {
+    match address {
+        IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
+        IpAddr::V6(address) => address.octets(),
+    }
+}

@@ -1,0 +1,41 @@
+//! Packets that are too large for the path to their real server.
+
+use super::tunnel::{MIN_MTU_V6, Room};
+use super::verdict::{Disposition, Reason};
+use super::{Balancer, limit};
+use crate::model::{Millis, RealId};
+use crate::wire::{Packet, icmp};
+
+impl Balancer {
+    /// The verdict for a packet to a real server: into the tunnel, if it fits.
+    #[inline]
+    pub(super) fn tunnel(&mut self, now: Millis, packet: &Packet<'_>, id: RealId) -> Disposition {
+        if self.registry.reals[id].room.excludes(packet.wire_len()) {
+            return self.too_big(now, packet, id);
+        }
+        Disposition::Tunnel(id)
+    }
+
+    /// Clients learn the TUN's MTU, that of the interfaces towards the real servers, from the
+    /// kernel. This handles a smaller path MTU that a router further on has reported.
+    #[cold]
+    fn too_big(&mut self, now: Millis, packet: &Packet<'_>, id: RealId) -> Disposition {
+        let real = &mut self.registry.reals[id];
+        if now >= real.room.until {
+            real.room = Room::UNKNOWN;
+            return Disposition::Tunnel(id);
+        }
+        let mut mtu = u16::try_from(real.room.told).unwrap_or(u16::MAX);
+        if packet.version() == 6 {
+            mtu = mtu.max(MIN_MTU_V6);
+        }
+        // A packet that may be fragmented or cannot be smaller (RFC 4213 section 3.2.2) is sent:
+        // over IPv4 its outer header lets routers fragment it.
+        if !packet.dont_fragment || packet.wire_len() <= usize::from(mtu) {
+            return Disposition::Tunnel(id);
+        }
+        let told = limit::within(&mut self.answers.unreachables, now)
+            .and_then(|()| icmp::packet_too_big(packet, mtu, &mut self.answers.reply));
+        told.map_or(Disposition::Drop(Reason::PathMtu), |()| Disposition::Reply)
+    }
+}
