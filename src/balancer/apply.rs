@@ -12,8 +12,8 @@ use super::ramp::Ramp;
 use super::real::{Life, Real};
 use super::service::Service;
 use crate::model::{
-    Listen, Millis, Policy, RealId, RealSpec, RealValue, SavedState, SchedulerKind, ServiceId,
-    ServiceSpec, Wanted,
+    Listen, Load, Millis, Policy, RealId, RealSpec, RealValue, SavedState, SchedulerKind,
+    ServiceId, ServiceSpec, Wanted,
 };
 
 impl Balancer {
@@ -57,7 +57,8 @@ impl Balancer {
             Change::SetLoad { service, address, load } => {
                 let id = self.find_real(service, *address)?;
                 let real = &mut self.registry.reals[id];
-                match real.load().thousandths == load.thousandths {
+                let weight = |load: &Load| (load.thousandths, load.weight);
+                match weight(&real.load()) == weight(load) {
                     // A pool is as it was if another number of connections is all there is.
                     true => real.set_load(*load),
                     false => self.alter(now, id, |real| real.set_load(*load)),

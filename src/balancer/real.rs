@@ -216,8 +216,13 @@ impl Real {
         self.salt
     }
 
+    /// The configured weight, or the one that a check's program gives in its place. An operator's
+    /// weight 0 stays.
     pub(super) fn weight(&self) -> u32 {
-        self.weight
+        match self.load.weight {
+            Some(given) if self.weight > 0 => given,
+            _ => self.weight,
+        }
     }
 
     /// Active connections for the schedulers: during a flood unfinished handshakes do not count.
@@ -240,7 +245,7 @@ impl Real {
     pub(super) fn in_service(&self) -> bool {
         self.life == Life::Up
             && self.availability.state() == RealState::Up
-            && self.weight > 0
+            && self.weight() > 0
             && self.load.thousandths > 0
     }
 
@@ -307,7 +312,7 @@ impl Real {
     /// [`Self::weight`]: their choice must not change with time.
     #[inline]
     pub(super) fn share(&self, now: Millis) -> u64 {
-        let grown = u64::from(self.weight) * u64::from(self.grown(now));
+        let grown = u64::from(self.weight()) * u64::from(self.grown(now));
         match self.load.thousandths {
             FULL => grown,
             // What is in service has some share.
@@ -385,8 +390,10 @@ impl Real {
     fn effective_weight(&self, now: Millis) -> Option<u32> {
         let grown = self.ramp.map_or(FULL, |ramp| ramp.at(now));
         let borne = self.load.thousandths;
-        let all = u64::from(self.weight) * u64::from(grown) * u64::from(borne) / u64::from(FULL);
-        (grown < FULL || borne != FULL).then(|| u32::try_from(all).unwrap_or(u32::MAX))
+        let weight = self.weight();
+        let all = u64::from(weight) * u64::from(grown) * u64::from(borne) / u64::from(FULL);
+        (weight != self.weight || grown < FULL || borne != FULL)
+            .then(|| u32::try_from(all).unwrap_or(u32::MAX))
     }
 
     pub(super) fn snapshot(&self, now: Millis) -> snapshot::RealSnapshot {

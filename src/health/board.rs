@@ -109,9 +109,9 @@ impl Board {
             let service = self.take_service(now, service, &ids, before, &known);
             self.services.push(service);
         }
-        let agents = self.checks.iter().filter(|(_, check)| Self::is_of_agent(check));
-        let agents: Vec<CheckId> = agents.map(|(id, _)| *id).collect();
-        for id in agents {
+        let reporting = self.checks.iter().filter(|(_, check)| check.reporter().is_some());
+        let reporting: Vec<CheckId> = reporting.map(|(id, _)| *id).collect();
+        for id in reporting {
             self.weigh(now, id);
         }
         self.unweigh();
@@ -177,9 +177,8 @@ impl Board {
         }
         let (quorum, panic) = before.map_or((true, false), |one| (one.quorum, one.panic));
         let (load, listens) = (plan.load, plan.listens.clone());
-        let reported = before.is_some_and(|one| one.reported);
         let (name, rules) = (plan.name.clone(), plan.rules);
-        Service { name, rules, load, listens, reported, quorum, panic, reals }
+        Service { name, rules, load, listens, quorum, panic, reals }
     }
 
     /// When the next probe is due.
@@ -208,14 +207,13 @@ impl Board {
         let Some(check) = self.checks.get_mut(&id) else { return };
         let timing = &check.planned.spec.timing;
         let before = check.state.phase();
-        let finding = match Self::is_of_agent(check) {
-            true => {
-                finding.reported.iter().for_each(|reported| check.heard.hear(now, reported));
-                // One that does not answer has its last word stay in force.
-                Finding { passed: check.heard.rotation() != Rotation::Down, ..finding }
-            }
-            false => finding,
+        finding.reported.iter().for_each(|reported| check.heard.hear(now, reported));
+        let passed = match check.is_of_agent() {
+            // The last word of one that does not answer stays in force.
+            true => check.heard.rotation() != Rotation::Down,
+            false => finding.passed,
         };
+        let finding = Finding { passed, ..finding };
         check.state = check.state.after(finding.passed, timing);
         let phase = check.state.phase();
         check.findings.push_front(finding);

@@ -48,7 +48,8 @@ pub enum Event {
         /// Its load from now on.
         load: Load,
     },
-    /// The owner of a real server takes it out of rotation, or puts it back.
+    /// The owner of a real server or the program of its check takes it out of rotation, or puts it
+    /// back.
     Rotation {
         /// The service's name.
         service: String,

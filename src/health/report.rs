@@ -22,7 +22,7 @@ pub struct Finding {
     pub detail: String,
     /// How long it took.
     pub took: Duration,
-    /// What it has brought, if it is one of an agent.
+    /// What it has brought beside that.
     pub reported: Option<Reported>,
 }
 
@@ -62,6 +62,8 @@ pub struct RealReport {
     pub failed: Option<Duration>,
     /// The latest reason as text: `http check failed: status 503`. Empty if it has no check.
     pub why: String,
+    /// Why its reports take it out of rotation, if they do.
+    pub out: Option<&'static str>,
 }
 
 /// A service.

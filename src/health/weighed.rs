@@ -1,29 +1,103 @@
-//! What is made of one real server's load reports in a service.
+//! What is made of the reports of one real server's checks in a service.
 
 use super::load::{Heard, Rotation, Weighting};
-use super::spec::Timing;
+use super::spec::{ExecProbe, Probe, Timing};
 use crate::model::{Listen, Load, Millis, Protocol};
+
+/// A kind of check that reports more than pass or fail. A real server has at most one of each in a
+/// service.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Reporter {
+    /// A load agent.
+    Agent,
+    /// A program whose exit code gives a weight.
+    Program,
+}
+
+impl Reporter {
+    /// What the probe is, if its checks report.
+    pub(super) fn of(probe: &Probe) -> Option<Self> {
+        match probe {
+            Probe::Agent => Some(Self::Agent),
+            Probe::Exec(ExecProbe { dynamic: true, .. }) => Some(Self::Program),
+            _ => None,
+        }
+    }
+}
 
 /// What is made of one real server's reports in a service.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(super) struct Weighed {
     weighting: Weighting,
-    pub(super) rotation: Rotation,
+    /// What its owner wants, as the agent says.
+    owner: Rotation,
     /// Connections that it reports.
     pub(super) connections: Option<u64>,
-    /// What the balancer was told.
-    pub(super) load: Load,
+    /// The weight that a program gives.
+    weight: Option<u32>,
+    /// The load that the balancer has.
+    pub(super) told: Load,
 }
 
 impl Weighed {
-    /// Whether its owner has it in rotation.
-    pub(super) fn serves(&self) -> bool {
-        self.rotation == Rotation::Up
+    /// Whether it takes new connections, by its owner and by the program.
+    pub(super) fn rotation(&self) -> Rotation {
+        match self.weight {
+            Some(0) => self.owner.stricter(Rotation::Drain),
+            _ => self.owner,
+        }
     }
 
-    /// What is made of it after a report of the agent `heard`, which is asked by `timing`. `load`:
-    /// whether the service goes by load; `listens`: where it listens.
-    pub(super) fn after(
+    /// Whether its reports leave it in rotation.
+    pub(super) fn serves(&self) -> bool {
+        self.rotation() == Rotation::Up
+    }
+
+    /// Why it is out of rotation, if it is.
+    pub(super) fn out(&self) -> Option<&'static str> {
+        match (self.owner, self.weight) {
+            (Rotation::Up, Some(0)) => Some("the program of its check gives it weight 0"),
+            (Rotation::Up, _) => None,
+            _ => Some("its agent has it out of rotation"),
+        }
+    }
+
+    /// The weight that counts for one that is configured.
+    pub(super) fn weight(&self, configured: u32) -> u32 {
+        self.weight.filter(|_| configured > 0).unwrap_or(configured)
+    }
+
+    /// The load that the balancer should have. `all`: whether all real servers of the service
+    /// report their connections.
+    pub(super) fn wanted(&self, all: bool) -> Load {
+        Load {
+            thousandths: match self.owner {
+                Rotation::Up => self.weighting.thousandths(),
+                _ => 0,
+            },
+            connections: self.connections.filter(|_| all),
+            weight: self.weight,
+        }
+    }
+
+    /// Without what reporters have said that are not asked any more.
+    pub(super) fn kept(&self, asked: impl Fn(Reporter) -> bool) -> Self {
+        let Self { weighting, owner, connections, weight, told } = self.clone();
+        let kept = match asked(Reporter::Agent) {
+            true => Self { weighting, owner, connections, ..Self::default() },
+            false => Self::default(),
+        };
+        Self { weight: weight.filter(|_| asked(Reporter::Program)), told, ..kept }
+    }
+
+    /// After a run of its program.
+    pub(super) fn after_program(&self, heard: &Heard) -> Self {
+        Self { weight: heard.weight(), ..self.clone() }
+    }
+
+    /// After a report of its agent, which is asked by `timing`. `load`: whether the service goes by
+    /// load; `listens`: where it listens.
+    pub(super) fn after_agent(
         &self,
         now: Millis,
         heard: &Heard,
@@ -31,7 +105,7 @@ impl Weighed {
         load: bool,
         listens: &[Listen],
     ) -> Self {
-        let rotation = heard.rotation();
+        let owner = heard.rotation();
         let fresh = heard.is_fresh(now, timing);
         let (weighting, connections) = match (load, fresh) {
             (false, _) => (Weighting::default(), None),
@@ -41,9 +115,7 @@ impl Weighed {
             }
             (true, false) => (self.weighting.after(now, Load::default().thousandths), None),
         };
-        let thousandths = if rotation == Rotation::Up { weighting.thousandths() } else { 0 };
-        let load = Load { thousandths, ..self.load };
-        Self { weighting, rotation, connections, load }
+        Self { weighting, owner, connections, ..self.clone() }
     }
 }
 

@@ -38,13 +38,17 @@ impl RealSpec {
     }
 }
 
-/// How much of its weight a real server can bear, and how many connections it says it has.
+/// What a real server's checks report of it: how much of its weight it can bear, how many
+/// connections it has, and what its weight is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Load {
     /// Thousandths of its weight, up to [`Self::MOST`]; 0 takes no new connection.
     pub thousandths: u32,
     /// Established connections; `None`: nothing is known.
     pub connections: Option<u64>,
+    /// The weight in place of a configured one that is not 0; 0 takes no new connection. `None`:
+    /// the configured one.
+    pub weight: Option<u32>,
 }
 
 impl Load {
@@ -55,7 +59,7 @@ impl Load {
 impl Default for Load {
     /// All of the weight, and nothing known.
     fn default() -> Self {
-        Self { thousandths: 1_000, connections: None }
+        Self { thousandths: 1_000, connections: None, weight: None }
     }
 }
 

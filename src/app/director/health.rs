@@ -195,12 +195,14 @@ pub(super) fn passed_over(mut explained: Explained, list: &List, board: &BoardRe
         if explained.real == Some(address) {
             continue;
         }
-        let health = board.real(service, address).filter(|real| real.health == Health::Down);
-        let because = match (health, real.state.as_str()) {
+        let report = board.real(service, address);
+        let down = report.filter(|real| real.health == Health::Down);
+        let because = match (down, real.state.as_str()) {
             (Some(report), _) => report.explain(),
             (None, "up") if real.last_resort => "it is the last resort".to_owned(),
             (None, "up") if real.effective_weight == Some(Thousandths(0)) && real.weight > 0 => {
-                "its agent has it out of rotation".to_owned()
+                let out = report.and_then(|report| report.out);
+                out.unwrap_or("its agent gives it none of its weight").to_owned()
             }
             (None, "up") if real.weight == 0 => "its weight is 0".to_owned(),
             (None, "up") if real.full => "it is at its upper threshold".to_owned(),

@@ -4,7 +4,7 @@ use super::*;
 use crate::model::Load;
 
 fn set_load(address: IpAddr, thousandths: u32, connections: Option<u64>) -> Change {
-    let load = Load { thousandths, connections };
+    let load = Load { thousandths, connections, weight: None };
     Change::SetLoad { service: "web".to_owned(), address, load }
 }
 
@@ -58,6 +58,31 @@ fn reported_connections_count_and_those_given_since() {
         director.apply(&set_load(A, 1_000, None));
         assert_eq!(director.real(A).unwrap().reported, None, "{name}");
     }
+}
+
+#[test]
+fn a_program_s_weight_stands_in_for_the_configured_one_unless_that_is_0() {
+    let given = |address, weight| {
+        let load = Load { weight, ..Load::default() };
+        Change::SetLoad { service: "web".to_owned(), address, load }
+    };
+    let mut director = Director::with(SchedulerKind::WeightedRoundRobin, &[(A, 1), (B, 1), (C, 0)]);
+    director.apply(&given(A, Some(3)));
+    assert_eq!(share_of_a(&mut director, 0, 100), 75);
+    let real = director.real(A).unwrap();
+    assert_eq!((real.weight, real.effective_weight), (1, Some(3_000)));
+    director.apply(&given(A, Some(0)));
+    assert_eq!(share_of_a(&mut director, 100, 20), 0);
+    assert_eq!(director.real(A).unwrap().effective_weight, Some(0));
+    director.apply(&given(A, None));
+    assert_eq!(share_of_a(&mut director, 200, 20), 10);
+    assert_eq!(director.real(A).unwrap().effective_weight, None);
+    director.apply(&given(C, Some(253)));
+    assert_eq!(share_of_a(&mut director, 300, 20), 10, "C has no weight");
+
+    let mut director = Director::with(SchedulerKind::Failover, &[(A, 2), (B, 3)]);
+    director.apply(&given(A, Some(4)));
+    assert_eq!(share_of_a(&mut director, 0, 20), 20);
 }
 
 #[test]

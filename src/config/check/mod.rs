@@ -74,6 +74,7 @@ pub(super) fn read(
     faults: &mut Faults,
 ) -> ServiceHealth {
     let checks = checks(section, &spec.listens, faults);
+    one_program(section, &checks, faults);
     ServiceHealth {
         load: load(section, &checks, faults),
         checks,
@@ -96,6 +97,18 @@ fn load(section: &Section<'_>, checks: &[Arc<CheckSpec>], faults: &mut Faults) -
         entry.fault(format!("agent, and there is no check of an agent; {hint}"), faults);
     }
     load
+}
+
+/// A real server's weight is that of one program.
+fn one_program(section: &Section<'_>, checks: &[Arc<CheckSpec>], faults: &mut Faults) {
+    let dynamic =
+        |check: &&Arc<CheckSpec>| matches!(&check.probe, Probe::Exec(exec) if exec.dynamic);
+    let count = checks.iter().filter(dynamic).count();
+    if count > 1 {
+        let message =
+            format!("{count} checks with dynamic = true; a service takes the weights of one");
+        faults.add(section.line, "service.check", message);
+    }
 }
 
 fn rules(section: &Section<'_>, faults: &mut Faults) -> Rules {

@@ -189,9 +189,6 @@ fn exec(section: &Section<'_>, faults: &mut Faults) -> Option<ExecProbe> {
     let word = |(index, word): (usize, &Entry<'_>)| word.parsed(parse(index), faults);
     let command: Vec<String> = words.iter().enumerate().filter_map(word).collect();
     let dynamic = flag(section, "dynamic", faults).unwrap_or(false);
-    if let Some(entry) = section.entry("dynamic").filter(|_| dynamic) {
-        entry.fault("weights of programs are not there yet; take it out", faults);
-    }
     (!command.is_empty()).then_some(ExecProbe { command, dynamic })
 }
 

@@ -1,16 +1,29 @@
-//! What follows from what agents report: rotation for every service that has the check, weight and
-//! connections for those with `load = "agent"`.
+//! What is made of the reports of real servers: rotation for every service that has the check of an
+//! agent, weights for those with a program that gives them, weight and connections for those with
+//! `load = "agent"`.
 
 use super::Board;
 use super::check::{Check, CheckId};
 use super::service::{Real, Service};
 use crate::health::event::Event;
 use crate::health::spec::Probe;
-use crate::health::weighed::Weighed;
+use crate::health::weighed::{Reporter, Weighed};
 use crate::model::{Health, Load, Millis};
 
 #[cfg(test)]
 mod tests;
+
+impl Check {
+    /// What it reports beside its result.
+    pub(super) fn reporter(&self) -> Option<Reporter> {
+        Reporter::of(&self.planned.spec.probe)
+    }
+
+    /// Whether it is one of an agent, whose state follows from what it has said last.
+    pub(super) fn is_of_agent(&self) -> bool {
+        self.planned.spec.probe == Probe::Agent
+    }
+}
 
 impl Service {
     /// Whether every real server that takes connections reports how many it has: what some report
@@ -20,92 +33,84 @@ impl Service {
         let mut taking = self.reals.iter().filter(takes).filter(|real| real.weighed.serves());
         taking.all(|real| real.weighed.connections.is_some())
     }
+
+    /// What is to be made of the real server at `index` after another report of one of its checks.
+    fn weighed(&self, now: Millis, index: usize, check: &Check) -> Option<Weighed> {
+        let before = &self.reals.get(index)?.weighed;
+        let timing = &check.planned.spec.timing;
+        Some(match check.reporter()? {
+            Reporter::Agent => {
+                before.after_agent(now, &check.heard, timing, self.load, &self.listens)
+            }
+            Reporter::Program => before.after_program(&check.heard),
+        })
+    }
+
+    /// Gives the balancer the loads that have changed.
+    fn tell_loads(&mut self, events: &mut Vec<Event>) {
+        let all = self.all_report();
+        for real in &mut self.reals {
+            let load = real.weighed.wanted(all);
+            if load != real.weighed.told {
+                real.weighed.told = load;
+                events.push(Event::load(&self.name, real));
+            }
+        }
+    }
+}
+
+impl Event {
+    fn load(service: &str, real: &Real) -> Self {
+        let service = service.to_owned();
+        Self::Load { service, address: real.address, load: real.weighed.told }
+    }
 }
 
 impl Board {
-    /// Whether the check is one of an agent, whose state follows from what it has said last.
-    pub(super) fn is_of_agent(check: &Check) -> bool {
-        check.planned.spec.probe == Probe::Agent
-    }
-
-    /// Applies a finished check to its real servers. Returns the services of those whose
-    /// rotation is another.
+    /// Applies a finished check to its real servers. Returns the services for which that changes
+    /// which weights are alive.
     pub(super) fn weigh(&mut self, now: Millis, id: CheckId) -> Vec<usize> {
         let Self { checks, services, events, .. } = self;
-        let Some(check) = checks.get(&id).filter(|check| Self::is_of_agent(check)) else {
+        let Some(check) = checks.get(&id).filter(|check| check.reporter().is_some()) else {
             return Vec::new();
         };
         let mut moved = Vec::new();
         for &(place, index) in &check.users {
             let Some(service) = services.get_mut(place) else { continue };
-            let Some(before) = service.reals.get(index).map(|real| real.weighed.clone()) else {
-                continue;
-            };
-            let after = before.after(
-                now,
-                &check.heard,
-                &check.planned.spec.timing,
-                service.load,
-                &service.listens,
-            );
+            let Some(weighed) = service.weighed(now, index, check) else { continue };
             let Some(real) = service.reals.get_mut(index) else { continue };
-            let (name, address) = (service.name.clone(), real.address);
-            if after.rotation != before.rotation {
-                let (before, after) = (before.rotation, after.rotation);
-                events.push(Event::Rotation { service: name, address, before, after });
+            let before = std::mem::replace(&mut real.weighed, weighed);
+            let (then, now) = (before.rotation(), real.weighed.rotation());
+            if then != now || before.weight(real.weight) != real.weighed.weight(real.weight) {
                 moved.push(place);
             }
-            let thousandths = after.load.thousandths;
-            real.weighed = after;
-            real.weighed.load = before.load;
-            let all = service.all_report();
-            // The others' as well, where one has begun or ceased to report.
-            let places = if all == service.reported { index..index + 1 } else { 0..usize::MAX };
-            service.reported = all;
-            for (at, real) in service.reals.iter_mut().enumerate() {
-                if !places.contains(&at) {
-                    continue;
-                }
-                let told = real.weighed.load;
-                let thousandths = if at == index { thousandths } else { told.thousandths };
-                let connections = real.weighed.connections.filter(|_| all);
-                let load = Load { thousandths, connections };
-                if load != told {
-                    real.weighed.load = load;
-                    let (service, address) = (service.name.clone(), real.address);
-                    events.push(Event::Load { service, address, load });
-                }
+            if then != now {
+                let (service, address) = (service.name.clone(), real.address);
+                events.push(Event::Rotation { service, address, before: then, after: now });
             }
+            service.tell_loads(events);
         }
         moved
     }
 
-    /// Real servers whose agents are asked no more are like those that never had one.
+    /// What agents and programs have said that are asked no more is worth nothing.
     pub(super) fn unweigh(&mut self) {
         let Self { checks, services, events, .. } = self;
         for service in services {
             for real in &mut service.reals {
-                let mut checked = real.checks.iter().filter_map(|id| checks.get(id));
-                let is_default = real.weighed == Weighed::default();
-                if is_default || checked.any(Self::is_of_agent) {
-                    continue;
-                }
-                real.weighed = Weighed::default();
-                service.reported = false;
-                let (service, address) = (service.name.clone(), real.address);
-                events.push(Event::Load { service, address, load: Load::default() });
+                let reporters = real.checks.iter().filter_map(|id| checks.get(id)?.reporter());
+                let asked: Vec<Reporter> = reporters.collect();
+                real.weighed = real.weighed.kept(|reporter| asked.contains(&reporter));
             }
+            service.tell_loads(events);
         }
     }
 
     /// What the balancer was told of every real server's load, where that is not the default.
     pub fn loads(&self) -> impl Iterator<Item = Event> {
         self.services.iter().flat_map(|service| {
-            let loaded = service.reals.iter().filter(|real| real.weighed.load != Load::default());
-            loaded.map(|real| {
-                let (service, address) = (service.name.clone(), real.address);
-                Event::Load { service, address, load: real.weighed.load }
-            })
+            let loaded = service.reals.iter().filter(|real| real.weighed.told != Load::default());
+            loaded.map(|real| Event::load(&service.name, real))
         })
     }
 }

@@ -32,8 +32,6 @@ pub(super) struct Service {
     /// Whether weights follow the load that agents report.
     pub(super) load: bool,
     pub(super) listens: Vec<Listen>,
-    /// Whether the balancer goes by the connections that its real servers report.
-    pub(super) reported: bool,
     pub(super) quorum: bool,
     pub(super) panic: bool,
     pub(super) reals: Vec<Real>,
@@ -81,7 +79,7 @@ impl Service {
     fn judge_quorum(&mut self, events: &mut Vec<Event>) {
         let serves = |real: &&Real| real.health == Health::Up && real.weighed.serves();
         let alive = self.reals.iter().filter(serves);
-        let alive = alive.map(|real| u64::from(real.weight)).sum();
+        let alive = alive.map(|real| u64::from(real.weighed.weight(real.weight))).sum();
         let reached = self.rules.quorum.reached(self.quorum, alive);
         if self.quorum != reached {
             self.quorum = reached;
@@ -96,6 +94,7 @@ impl Service {
             since: real.since.until(now),
             failed: real.failed(checks).and_then(Check::failed_at).map(|at| at.until(now)),
             why: real.why(checks, self.panic),
+            out: real.weighed.out(),
         };
         ServiceReport {
             name: self.name.clone(),

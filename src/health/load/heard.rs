@@ -1,4 +1,5 @@
-//! What is known from one agent: the last report, or all words since the start.
+//! What is known from one check that reports: an agent's last report, or all its words since the
+//! start, or the weight that a program gives.
 
 use std::time::Duration;
 
@@ -8,21 +9,25 @@ use super::weight::STALE;
 use crate::health::spec::Timing;
 use crate::model::Millis;
 
-/// What a probe of an agent has brought.
+/// What a probe has brought beside its result.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Reported {
     /// The line of a foreign agent.
     Line(String),
     /// A report.
     Report(Box<Report>),
+    /// The weight that a program gives; `None`: the configured one.
+    Weight(Option<u32>),
 }
 
-/// The state of an agent. What it has said about its rotation stays in force, as with HAProxy, until
-/// it says otherwise; what it has said about load does not.
+/// The state of an agent or program. What an agent has said about its rotation stays in force, as
+/// with HAProxy, until it says otherwise; what it has said about load does not. A program's weight
+/// stays.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Heard {
     agent: Agent,
     report: Option<Report>,
+    weight: Option<u32>,
     at: Option<Millis>,
 }
 
@@ -36,6 +41,7 @@ impl Heard {
                 self.report = None;
             }
             Reported::Report(report) => self.report = Some((**report).clone()),
+            Reported::Weight(weight) => self.weight = *weight,
         }
     }
 
@@ -56,6 +62,12 @@ impl Heard {
     pub fn thousandths(&self) -> u32 {
         let percent = self.report.as_ref().map_or_else(|| self.agent.percent(), Report::percent);
         percent.saturating_mul(10)
+    }
+
+    /// The weight that it gave last; `None`: the configured one.
+    #[must_use]
+    pub fn weight(&self) -> Option<u32> {
+        self.weight
     }
 
     /// Its last report, unless it is a foreign agent.

@@ -10,6 +10,7 @@ use tokio::time::timeout;
 use super::{Answer, Outcome};
 use crate::app::health::TakesChanges;
 use crate::app::health::socket::Target;
+use crate::health::load::Reported;
 use crate::health::spec::ExecProbe;
 use crate::sys::process;
 
@@ -19,9 +20,9 @@ const SHOWN: usize = 200;
 /// How long output is read that the program left in the pipe when it ended.
 const REST: Duration = Duration::from_millis(20);
 
-/// The exit codes that give a weight, as keepalived's `MISC_CHECK` with `misc_dynamic` has them: the
-/// weight is the code less 2.
-const WEIGHTS: std::ops::RangeInclusive<i32> = 2..=255;
+/// An exit code from this on gives the weight that it is more, as keepalived's `MISC_CHECK` with
+/// `misc_dynamic` has it.
+const LESS: i32 = 2;
 
 /// Runs the program, without a shell. It gets what it is about by its environment.
 pub(super) async fn probe<B: TakesChanges>(
@@ -75,9 +76,14 @@ fn judge(exec: &ExecProbe, status: ExitStatus, said: &[u8]) -> Answer {
     let line = said.lines().next().unwrap_or_default().trim();
     let line = if line.is_empty() { String::new() } else { format!(": {line}") };
     match status.code() {
-        Some(0) => Answer::pass(format!("exit code 0{line}")),
-        Some(code) if exec.dynamic && WEIGHTS.contains(&code) => {
-            Answer::pass(format!("exit code {code}{line}"))
+        Some(0) => {
+            let answer = Answer::pass(format!("exit code 0{line}"));
+            if exec.dynamic { answer.with(Reported::Weight(None)) } else { answer }
+        }
+        Some(code @ LESS..) if exec.dynamic => {
+            let weight = u32::try_from(code - LESS).ok();
+            let answer = Answer::pass(format!("exit code {code}, weight {}{line}", code - LESS));
+            answer.with(Reported::Weight(weight))
         }
         Some(code) => Answer::fail(format!("exit code {code}{line}")),
         None => Answer::fail(format!("ended by a signal{line}")),

@@ -26,7 +26,7 @@ pub(super) struct Answer {
     pub(super) passed: bool,
     /// The result as text.
     pub(super) detail: String,
-    /// What an agent has said.
+    /// What an agent or a program has said beside that.
     pub(super) reported: Option<Reported>,
 }
 

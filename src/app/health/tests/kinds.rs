@@ -13,6 +13,7 @@ use hyper::header::{HeaderMap, HeaderValue};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 
 use super::*;
+use crate::health::load::Reported;
 use crate::health::spec::{DnsProbe, ExecProbe, GrpcProbe, HttpVersion, UdpProbe};
 
 fn exec(script: &str) -> Probe {
@@ -38,6 +39,41 @@ fn a_program_s_exit_code_and_first_line() {
     let missing = ExecProbe { command: vec!["/nonexistent".to_owned()], dynamic: false };
     let (passed, detail, _) = found(Probe::Exec(missing), 80);
     assert!(!passed && detail.starts_with("/nonexistent cannot be run: No such file"), "{detail}");
+}
+
+#[test]
+fn a_program_s_exit_code_gives_a_weight_where_it_may() {
+    let dynamic = |code: u32| {
+        let command = ["/bin/sh", "-c", &format!("exit {code}")].map(ToOwned::to_owned).into();
+        Probe::Exec(ExecProbe { command, dynamic: true })
+    };
+    for (code, passed, detail, weight) in [
+        (0, true, "exit code 0", Some(None)),
+        (1, false, "exit code 1", None),
+        (2, true, "exit code 2, weight 0", Some(Some(0))),
+        (52, true, "exit code 52, weight 50", Some(Some(50))),
+        (255, true, "exit code 255, weight 253", Some(Some(253))),
+    ] {
+        let timing = Timing { rise: 1, fall: 1, ..Timing::DEFAULT };
+        let found = with_checks(plan(dynamic(code), 80, timing), async |checks, _| {
+            let end = Instant::now() + Duration::from_secs(30);
+            loop {
+                let report = checks.report().await;
+                if let Some((_, finding)) =
+                    report.checks.first().and_then(|one| one.findings.first())
+                {
+                    return finding.clone();
+                }
+                assert!(Instant::now() < end, "no result");
+                tokio::task::yield_now().await;
+            }
+        });
+        let reported = weight.map(Reported::Weight);
+        let detail = detail.to_owned();
+        assert_eq!((found.passed, found.detail, found.reported), (passed, detail, reported));
+    }
+    let (passed, detail, _) = found(exec("exit 2"), 80);
+    assert_eq!((passed, detail.as_str()), (false, "exit code 2"), "not unless it is dynamic");
 }
 
 #[test]

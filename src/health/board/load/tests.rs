@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::health::load::{Listening, Pressure, Report, Reported};
+use crate::health::spec::ExecProbe;
 use crate::health::{CheckSpec, Finding, Plan, Rules, ServiceInput, Timing, Via};
 use crate::model::Listen;
 use crate::model::{Health, RealSpec};
@@ -14,13 +15,17 @@ const REAL: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 11));
 const VIP: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 10));
 
 fn plan(load: bool, listens: &[&str]) -> Plan {
+    plan_of(Probe::Agent, load, listens)
+}
+
+fn plan_of(probe: Probe, load: bool, listens: &[&str]) -> Plan {
     let timing = Timing { interval: Duration::from_secs(1), fall: 1, rise: 1, ..Timing::DEFAULT };
-    let spec = CheckSpec { probe: Probe::Agent, via: Via::Direct, port: Some(9181), timing };
+    let spec = CheckSpec { probe, via: Via::Direct, port: Some(9181), timing };
     let listens: Vec<Listen> = listens.iter().map(|text| text.parse().unwrap()).collect();
     Plan::new([ServiceInput {
         name: "web",
         listens: &listens,
-        reals: &[RealSpec::new(REAL, 1)],
+        reals: &[RealSpec::new(REAL, 4)],
         checks: &[Arc::new(spec)],
         rules: Rules::DEFAULT,
         load,
@@ -34,8 +39,12 @@ struct Watched {
 
 impl Watched {
     fn new(load: bool, listens: &[&str]) -> Self {
+        Self::with(&plan(load, listens))
+    }
+
+    fn with(plan: &Plan) -> Self {
         let mut board = Board::new(7);
-        board.adopt(Millis(0), &plan(load, listens));
+        board.adopt(Millis(0), plan);
         Self { board, now: Millis(0) }
     }
 
@@ -81,7 +90,7 @@ fn an_agent_takes_its_real_server_out_of_every_service_and_weights_follow_only_w
     for load in [false, true] {
         let mut watched = Watched::new(load, &["192.0.2.10:80/tcp"]);
         assert_eq!(watched.says("ready up 100%"), None);
-        let out = Some(Load { thousandths: 0, connections: None });
+        let out = Some(Load { thousandths: 0, connections: None, weight: None });
         assert_eq!(watched.says("drain"), out);
         assert!(watched.board.without_quorum().contains(&"web".to_owned()));
         assert_eq!(watched.health(), Health::Up, "it is drained, not down");
@@ -105,7 +114,7 @@ fn an_agent_takes_its_real_server_out_of_every_service_and_weights_follow_only_w
 #[test]
 fn connections_are_those_of_the_service_and_nothing_when_they_are_stale() {
     let mut watched = Watched::new(true, &["192.0.2.10:80/tcp"]);
-    let all = |connections| Some(Load { thousandths: 1_000, connections });
+    let all = |connections| Some(Load { thousandths: 1_000, connections, weight: None });
     assert_eq!(watched.hears(report(0, 12)), all(Some(12)));
     assert_eq!(watched.hears(report(0, 12)), None, "nothing is new");
     let told: Vec<_> = (0..15).filter_map(|_| watched.hears(None)).collect();
@@ -165,4 +174,37 @@ fn reported_connections_count_only_where_every_real_server_reports_them() {
     assert_eq!(told(1_000, true), []);
     assert_eq!(told(3_000, false), [Some(3), Some(3)]);
     assert_eq!(told(5_000, true), [None, None], "the first one's as well");
+}
+
+#[test]
+fn a_program_s_weight_holds_until_it_gives_another_and_counts_for_the_quorum() {
+    let program = Probe::Exec(ExecProbe { command: vec!["/check".to_owned()], dynamic: true });
+    let mut plan = plan_of(program, false, &["192.0.2.10:80/tcp"]);
+    plan.services[0].rules.quorum.quorum = 5;
+    let mut watched = Watched::with(&plan);
+    let given = |weight| Some(Load { weight, ..Load::default() });
+    let exits = |weight| Some(Reported::Weight(weight));
+    let lost = |watched: &Watched| !watched.board.without_quorum().is_empty();
+    assert_eq!(watched.hears(exits(None)), None);
+    assert!(lost(&watched), "4 of 5");
+    assert_eq!(watched.hears(exits(Some(50))), given(Some(50)));
+    assert!(!lost(&watched));
+    assert_eq!(watched.hears(exits(Some(50))), None, "nothing is new");
+    watched.hears(None);
+    assert_eq!(watched.health(), Health::Down);
+    assert_eq!(watched.hears(exits(Some(50))), None, "what it gave last");
+    assert_eq!(watched.health(), Health::Up);
+    assert_eq!(watched.hears(exits(Some(0))), given(Some(0)));
+    assert!(lost(&watched));
+    let report = watched.board.report(watched.now);
+    let out = report.real("web", REAL).unwrap().out;
+    assert_eq!(out, Some("the program of its check gives it weight 0"));
+    assert_eq!(watched.hears(exits(None)), given(None));
+    watched.hears(exits(Some(7)));
+    plan.services[0].reals[0].checks.clear();
+    plan.checks.clear();
+    watched.board.adopt(watched.now, &plan);
+    let load =
+        |event: &Event| matches!(event, Event::Load { load, .. } if *load == Load::default());
+    assert!(watched.board.take_events().iter().any(load), "its check is gone");
 }
