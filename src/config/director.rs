@@ -328,15 +328,7 @@ fn timeouts(entry: Entry<'_>, faults: &mut Faults) -> Timeouts {
     let Some(section) = Section::open(entry, "director.timeouts", &keys::TIMEOUTS, faults) else {
         return timeouts;
     };
-    for (key, field) in [
-        ("tcp_established", &mut timeouts.tcp_established),
-        ("tcp_idle", &mut timeouts.tcp_idle),
-        ("tcp_syn_recv", &mut timeouts.tcp_syn_recv),
-        ("tcp_fin_wait", &mut timeouts.tcp_fin_wait),
-        ("tcp_time_wait", &mut timeouts.tcp_time_wait),
-        ("tcp_close", &mut timeouts.tcp_close),
-        ("udp", &mut timeouts.udp),
-    ] {
+    for (key, field) in Timeouts::KEYS.into_iter().zip(timeouts.all_mut()) {
         if let Some(value) =
             section.entry(key).and_then(|entry| entry.duration(value::timeout, faults))
         {

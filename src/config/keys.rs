@@ -2,6 +2,7 @@
 //! key suggests the closest known one.
 
 use super::fault::quoted;
+use crate::model::{Policy, RealValue, Timeouts};
 
 /// The top-level tables.
 pub const TABLES: [&str; 3] = ["director", "service", "realserver"];
@@ -29,43 +30,16 @@ pub const DIRECTOR: [&str; 20] = [
     "timeouts",
 ];
 /// The keys of `[director.timeouts]`.
-pub const TIMEOUTS: [&str; 7] = [
-    "tcp_established",
-    "tcp_idle",
-    "tcp_syn_recv",
-    "tcp_fin_wait",
-    "tcp_time_wait",
-    "tcp_close",
-    "udp",
-];
+pub const TIMEOUTS: [&str; 7] = Timeouts::KEYS;
 /// The keys of `[[service]]`.
-pub const SERVICE: [&str; 23] = [
-    "name",
-    "listen",
-    "scheduler",
-    "hash_ports",
-    "fallback",
-    "unknown",
-    "persistence",
-    "persistence_prefix_v4",
-    "persistence_prefix_v6",
-    "quiescent",
-    "one_packet",
-    "existing",
-    "drain_deadline",
-    "slow_start",
-    "flood_new_flows",
-    "flood_table_use",
-    "quorum",
-    "quorum_hysteresis",
-    "panic",
-    "fallback_real",
-    "load",
-    "real",
-    "check",
-];
+pub const SERVICE: [&str; 10 + Policy::KEYS.len()] = joined(&[
+    &["name", "listen", "scheduler"],
+    &Policy::KEYS,
+    &["quorum", "quorum_hysteresis", "panic", "fallback_real", "load", "real", "check"],
+]);
 /// The keys of `[[service.real]]`.
-pub const REAL: [&str; 5] = ["address", "weight", "upper", "lower", "state"];
+pub const REAL: [&str; 2 + RealValue::KEYS.len()] =
+    joined(&[&["address"], &RealValue::KEYS, &["state"]]);
 /// The keys of `[[service.check]]`.
 pub const CHECK: [&str; 31] = [
     "type",
@@ -129,6 +103,21 @@ pub const ALL: [(&str, &[&str]); 6] = [
     ("service.check", &CHECK),
     ("realserver", &REALSERVER),
 ];
+
+/// The keys of all parts, in their order; does not compile where they are more or fewer than `N`.
+const fn joined<const N: usize>(parts: &[&[&'static str]]) -> [&'static str; N] {
+    let (mut all, mut many, mut part) = ([""; N], 0, 0);
+    while part < parts.len() {
+        let mut place = 0;
+        while place < parts[part].len() {
+            all[many] = parts[part][place];
+            (many, place) = (many + 1, place + 1);
+        }
+        part += 1;
+    }
+    assert!(many == N, "the array has as many elements as there are keys");
+    all
+}
 
 /// An unknown key as faults show it: bare if TOML allows a bare key, otherwise quoted.
 pub(super) fn shown(key: &str) -> String {

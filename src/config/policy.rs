@@ -1,5 +1,7 @@
 //! The keys of `[[service]]` that are a service's policy.
 
+use std::time::Duration;
+
 use crate::model::{
     FloodMarks, Persistence, Policy, Protocol, Quiescent, SchedulerKind, ServiceSpec, Unknown,
 };
@@ -35,8 +37,8 @@ pub(super) fn read(
     let existing = section.entry("existing");
     let existing = existing.and_then(|entry| entry.parsed(value::existing, faults));
     let drain_deadline = section.entry("drain_deadline");
-    let slow_start = section.entry("slow_start");
-    let slow_start = slow_start.and_then(|entry| entry.duration(value::slow_start, faults));
+    let growth = section.entry("slow_start");
+    let growth = growth.and_then(|entry| entry.duration(slow_start, faults));
     Policy {
         hash_ports,
         fallback: fallback.unwrap_or(true),
@@ -45,7 +47,7 @@ pub(super) fn read(
         one_packet: one_packet.unwrap_or(false),
         existing: existing.unwrap_or_default(),
         drain_deadline: drain_deadline.and_then(|entry| entry.duration(value::timeout, faults)),
-        slow_start: slow_start.unwrap_or_default(),
+        slow_start: growth.unwrap_or_default(),
         flood: flood_marks(section, faults),
     }
 }
@@ -82,6 +84,10 @@ fn persistence(section: &Section<'_>, faults: &mut Faults) -> Option<Persistence
         prefix_v6: prefix_v6.unwrap_or(Persistence::PREFIX_V6),
         quiescent: quiescent.unwrap_or_default(),
     })
+}
+
+fn slow_start(text: &str) -> Result<Duration, String> {
+    value::within(text, Duration::ZERO, Policy::MAX_SLOW_START)
 }
 
 fn unknown(text: &str) -> Result<Unknown, String> {

@@ -5,6 +5,7 @@ mod bounds;
 mod changes;
 mod edits;
 mod saves;
+mod settings;
 
 use std::net::IpAddr;
 use std::time::Duration;

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::balancer::maglev;
 use crate::model::duration;
-use crate::model::{Existing, Policy, SchedulerKind, Timeouts, Wanted};
+use crate::model::{Existing, SchedulerKind, Timeouts, Wanted};
 
 use super::bounds::MAX_SERVICES;
 use super::fault::{Faults, quoted};
@@ -133,11 +133,6 @@ pub(super) fn kernel_table(table: u32) -> Option<&'static str> {
 /// A timeout of a flow, or how long a real server drains.
 pub(super) fn timeout(text: &str) -> Result<Duration, String> {
     within(text, Timeouts::MIN, Timeouts::MAX)
-}
-
-/// How long a slow start takes.
-pub(super) fn slow_start(text: &str) -> Result<Duration, String> {
-    within(text, Duration::ZERO, Policy::MAX_SLOW_START)
 }
 
 /// How long an idle packet loop polls before it sleeps.

@@ -1,6 +1,6 @@
 //! One change of the running configuration, for display: key, service, old and new value.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::mem::discriminant;
 use std::net::IpAddr;
@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::settings::{self, Setting};
 use crate::balancer::Change;
 use crate::balancer::snapshot;
 use crate::model::duration::Text;
-use crate::model::{Policy, RealSpec, RealState, ServiceSpec, Timeouts, Wanted};
+use crate::model::{
+    Difference, Policy, RealSpec, RealState, ServiceSpec, Timeouts, Wanted, differences,
+};
 
 /// One change, for display and for JSON.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
@@ -105,6 +106,24 @@ impl Alteration {
     #[must_use]
     pub fn from_to(self, before: impl fmt::Display, after: impl fmt::Display) -> Self {
         Self { before: Some(before.to_string()), after: Some(after.to_string()), ..self }
+    }
+
+    /// A key of the configuration, or of one of its services.
+    #[must_use]
+    pub fn of_setting(service: Option<&str>, difference: Difference) -> Self {
+        let Difference { key, before, after } = difference;
+        Self::of(key, service, None).from_to(before, after)
+    }
+
+    /// Virtual IPs that are removed, and those that are added.
+    #[must_use]
+    pub fn of_virtual_ips(before: &[IpAddr], after: &[IpAddr]) -> Vec<Self> {
+        let only = |what: &'static str, these: &[IpAddr], others: &[IpAddr]| {
+            let only: BTreeSet<_> = these.iter().filter(|vip| !others.contains(vip)).collect();
+            only.into_iter().map(|vip| Self::of(what, None, Some(*vip))).collect::<Vec<_>>()
+        };
+        let removed = only("remove_vip", before, after);
+        removed.into_iter().chain(only("add_vip", after, before)).collect()
     }
 
     /// The displayed changes, in order. Auxiliary changes are left out: the tunnels' sources, and
@@ -206,12 +225,15 @@ impl<'a> Before<'a> {
         match change {
             Change::SetPolicy { service, policy } => {
                 let before = self.service(service).map(|spec| spec.policy).unwrap_or_default();
-                let (before, after) = (settings::of_policy(&before), settings::of_policy(policy));
-                altered(Some(service), before, after)
+                let of_service = |one| Alteration::of_setting(Some(service), one);
+                differences(&before, policy).into_iter().map(of_service).collect()
             }
             Change::SetTimeouts(timeouts) => {
-                let before = settings::of_timeouts(self.timeouts);
-                altered(None, before, settings::of_timeouts(timeouts))
+                let timeout = |Difference { key, before, after }| {
+                    let key = format!("timeouts.{key}");
+                    Alteration::of(&key, None, None).from_to(before, after)
+                };
+                differences(self.timeouts, timeouts).into_iter().map(timeout).collect()
             }
             Change::SetState { service, address, state } => {
                 let deadline = match state {
@@ -347,17 +369,4 @@ fn weight(real: &RealSpec) -> String {
         return "last resort".to_owned();
     }
     format!("weight {}", real.weight)
-}
-
-/// One alteration for each key whose value differs.
-pub(super) fn altered(
-    service: Option<&str>,
-    before: Vec<Setting>,
-    after: Vec<Setting>,
-) -> Vec<Alteration> {
-    let pairs = before.into_iter().zip(after).filter(|(before, after)| before != after);
-    let shown = |((key, before), (_, after)): (Setting, Setting)| {
-        Alteration::of(key, service, None).from_to(before, after)
-    };
-    pairs.map(shown).collect()
 }

@@ -28,7 +28,6 @@ mod rates;
 mod readiness;
 mod reply;
 mod request;
-mod settings;
 mod stats;
 mod table;
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::scheduler::SchedulerKind;
+use super::setting::{Setting, Settings, Value};
 
 /// A service's policy as configured. An absent key means the default.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -50,6 +51,23 @@ impl Default for Policy {
 }
 
 impl Policy {
+    /// Its keys in the configuration.
+    pub const KEYS: [&str; 13] = [
+        "hash_ports",
+        "fallback",
+        "unknown",
+        "persistence",
+        "persistence_prefix_v4",
+        "persistence_prefix_v6",
+        "quiescent",
+        "one_packet",
+        "existing",
+        "drain_deadline",
+        "slow_start",
+        "flood_new_flows",
+        "flood_table_use",
+    ];
+
     /// The longest [`Self::slow_start`] that is accepted: 1 day.
     pub const MAX_SLOW_START: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -58,6 +76,39 @@ impl Policy {
     #[must_use]
     pub fn adopts(&self, scheduler: SchedulerKind) -> bool {
         self.unknown.unwrap_or_else(|| Unknown::suiting(scheduler)) == Unknown::Adopt
+    }
+}
+
+impl Settings for Policy {
+    fn settings(&self) -> Vec<Setting> {
+        // Without `..`, so that the compiler shows where a new field has to be added.
+        let Self {
+            hash_ports,
+            fallback,
+            unknown,
+            persistence,
+            one_packet,
+            existing,
+            drain_deadline,
+            slow_start,
+            flood: FloodMarks { new_flows, table_use },
+        } = *self;
+        let values: [Value; Self::KEYS.len()] = [
+            hash_ports.into(),
+            fallback.into(),
+            unknown.map(Unknown::name).into(),
+            persistence.map(|persistence| persistence.timeout).into(),
+            persistence.map(|persistence| persistence.prefix_v4).into(),
+            persistence.map(|persistence| persistence.prefix_v6).into(),
+            persistence.map(|persistence| persistence.quiescent.name()).into(),
+            one_packet.into(),
+            existing.name().into(),
+            drain_deadline.into(),
+            slow_start.into(),
+            new_flows.into(),
+            if table_use == 0 { "off".into() } else { Value::Percent(table_use.into()) },
+        ];
+        Self::KEYS.into_iter().zip(values).collect()
     }
 }
 

@@ -17,6 +17,9 @@ pub enum RealValue {
 }
 
 impl RealValue {
+    /// Their keys in `[[service.real]]`.
+    pub const KEYS: [&str; 3] = ["weight", "upper", "lower"];
+
     /// All values of a real server, in the order in which plans show them.
     #[must_use]
     pub fn all(spec: &RealSpec) -> [Self; 2] {

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::setting::{Setting, Settings};
+
 /// A moment, in milliseconds since the daemon started. The packet loop reads the clock once per
 /// wake-up.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -56,15 +58,49 @@ impl Timeouts {
         tcp_close: Duration::from_secs(10),
         udp: Duration::from_secs(5 * 60),
     };
+    /// Its keys in `[director.timeouts]`.
+    pub const KEYS: [&str; 7] = [
+        "tcp_established",
+        "tcp_idle",
+        "tcp_syn_recv",
+        "tcp_fin_wait",
+        "tcp_time_wait",
+        "tcp_close",
+        "udp",
+    ];
+
     /// The shortest timeout that is accepted.
     pub const MIN: Duration = Duration::from_secs(1);
     /// The longest timeout that is accepted: 31 days, IPVS's bound for persistence.
     pub const MAX: Duration = Duration::from_secs(31 * 24 * 60 * 60);
 
+    /// All of them, in the order of [`Self::KEYS`].
+    pub fn all_mut(&mut self) -> [&mut Duration; Self::KEYS.len()] {
+        // Without `..`, so that the compiler shows where a new field has to be added.
+        let Self {
+            tcp_established,
+            tcp_idle,
+            tcp_syn_recv,
+            tcp_fin_wait,
+            tcp_time_wait,
+            tcp_close,
+            udp,
+        } = self;
+        [tcp_established, tcp_idle, tcp_syn_recv, tcp_fin_wait, tcp_time_wait, tcp_close, udp]
+    }
+
     /// The same, with `tcp_idle` not above `tcp_established`.
     #[must_use]
     pub fn ordered(self) -> Self {
         Self { tcp_idle: self.tcp_idle.min(self.tcp_established), ..self }
+    }
+}
+
+impl Settings for Timeouts {
+    fn settings(&self) -> Vec<Setting> {
+        let mut timeouts = *self;
+        let values = timeouts.all_mut().map(|timeout| (*timeout).into());
+        Self::KEYS.into_iter().zip(values).collect()
     }
 }
 

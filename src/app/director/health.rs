@@ -119,47 +119,6 @@ impl Running {
     }
 }
 
-/// The differences in the health settings of services that both configurations have.
-pub(super) fn settings(old: &config::Director, new: &config::Director) -> Vec<Alteration> {
-    let before: HashMap<&str, &config::ServiceHealth> =
-        old.services.iter().map(|one| (one.spec.name.as_str(), &one.health)).collect();
-    let mut altered = Vec::new();
-    for config::Service { spec, health } in &new.services {
-        let Some(old) = before.get(spec.name.as_str()) else { continue };
-        let mut note = |what: &str, before: String, after: String| {
-            let change = Alteration::of(what, Some(&spec.name), None);
-            altered.push(change.from_to(before, after));
-        };
-        let (then, now) = (old.rules, health.rules);
-        let numbers = [
-            ("quorum", then.quorum.quorum, now.quorum.quorum),
-            ("quorum_hysteresis", then.quorum.hysteresis, now.quorum.hysteresis),
-        ];
-        for (key, then, now) in numbers.into_iter().filter(|(_, then, now)| then != now) {
-            note(key, then.to_string(), now.to_string());
-        }
-        if old.load != health.load {
-            let shown = |load| if load { "agent" } else { "off" };
-            note("load", shown(old.load).to_owned(), shown(health.load).to_owned());
-        }
-        if then.panic != now.panic {
-            note("panic", format!("{}%", then.panic.0), format!("{}%", now.panic.0));
-        }
-        if old.checks != health.checks {
-            let (before, after) = (shown(old), shown(health));
-            let after = if before == after { format!("another {after}") } else { after };
-            note("check", before, after);
-        }
-    }
-    altered
-}
-
-/// A summary of a service's checks.
-fn shown(health: &config::ServiceHealth) -> String {
-    let checks: Vec<String> = health.checks.iter().map(ToString::to_string).collect();
-    if checks.is_empty() { "unset".to_owned() } else { checks.join(", ") }
-}
-
 /// Adds the results of checks to a listing.
 pub(super) fn annotate(list: List, board: &BoardReport) -> List {
     let mut reals = HashMap::new();

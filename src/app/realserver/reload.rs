@@ -1,7 +1,5 @@
 //! The running configuration of a real server, and the change to another one.
 
-use std::collections::BTreeSet;
-use std::fmt::Display;
 use std::path::PathBuf;
 
 use anyhow::{Context, bail};
@@ -18,7 +16,6 @@ use crate::config;
 use crate::control::{Alteration, ReloadPlan, Request, counted};
 use crate::decap::{Gate, Mss};
 use crate::host;
-use crate::model::duration::Text;
 
 /// The running configuration.
 #[derive(Debug)]
@@ -154,37 +151,8 @@ impl Running {
 
 /// The differences between two configurations.
 fn altered(old: &config::RealServer, new: &config::RealServer) -> Vec<Alteration> {
-    let (before, after) = (sorted(&old.vips), sorted(&new.vips));
-    let vip = |what: &'static str| move |vip: &_| Alteration::of(what, None, Some(*vip));
-    let mut altered: Vec<_> = before.difference(&after).map(vip("remove_vip")).collect();
-    altered.extend(after.difference(&before).map(vip("add_vip")));
-    for (key, before, after) in [
-        ("directors", shown(&old.directors), shown(&new.directors)),
-        ("mss", mss(old).to_owned(), mss(new).to_owned()),
-        ("rule_priority", old.rule_priority.to_string(), new.rule_priority.to_string()),
-        ("table", old.table.to_string(), new.table.to_string()),
-        ("busy_poll", Text(old.busy_poll).to_string(), Text(new.busy_poll).to_string()),
-        ("coalesce", old.coalesce.to_string(), new.coalesce.to_string()),
-    ] {
-        if before != after {
-            altered.push(Alteration::of(key, None, None).from_to(before, after));
-        }
-    }
+    let mut altered = Alteration::of_virtual_ips(&old.vips, &new.vips);
+    let settings = config::realserver_differences(old, new).into_iter();
+    altered.extend(settings.map(|one| Alteration::of_setting(None, one)));
     altered
-}
-
-fn sorted<T: Copy + Ord>(list: &[T]) -> BTreeSet<T> {
-    list.iter().copied().collect()
-}
-
-fn shown<T: Copy + Ord + Display>(list: &[T]) -> String {
-    let texts: Vec<String> = sorted(list).iter().map(ToString::to_string).collect();
-    texts.join(" ")
-}
-
-fn mss(config: &config::RealServer) -> &'static str {
-    match config.mss {
-        config::Mss::Route => "route",
-        config::Mss::Off => "off",
-    }
 }
