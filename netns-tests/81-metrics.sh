@@ -32,6 +32,11 @@ expect_eq "connections by /api/v1/list" "$(get /api/v1/list | jq '[.services[0].
 expect_eq "connections in the metrics" "$(value "vstun_real_connections_total{service=\"web\",real=\"${ADDRESS[real2]}\"}")" 10
 expect_eq "packets by stats and metrics" "$(get /api/v1/stats | jq .packets.tunnelled)" "$(value vstun_packets_tunnelled_total)"
 expect_eq "rows of /api/v1/connections" "$(get '/api/v1/connections?limit=7' | jq -s '[.[].connections[]] | length')" 7
+counted() { get "/api/v1/connections?$1" | jq -s '[.[].connections[]] | length'; } # QUERY
+expect_eq "connections of one real server" "$(counted "real=${ADDRESS[real2]}")" 10
+expect_eq "and of a client, of a service" "$(counted "client=$CLIENT&service=web")" 30
+expect_eq "and in a state" "$(counted "client=$CLIENT&state=UDP")" 0
+expect_eq "connections of an address that is no real server" "$(status "/api/v1/connections?real=$CLIENT")" 400
 expect_eq "a real server's packets" "$(of_real /metrics | awk '/^vstun_packets_received_total/ { print ($NF > 0) }')" 1
 expect_eq "a real server has no list" "$(of_real /api/v1/list -o /dev/null -w '%{http_code}')" 404
 expect_eq "it answers by stats" "$(of_real /api/v1/stats | jq -r .role)" realserver

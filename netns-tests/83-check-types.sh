@@ -89,7 +89,7 @@ serve real2 8443
 becomes real2 up "all checks pass"
 
 # A server that lets in only those who show a certificate: it refuses after the handshake.
-last_result() { number director checks ".checks[] | select(.real == \"${ADDRESS[$1]}\" and .type == \"tls\") | .results[0].detail"; } # NAME
+last_result() { number director checks ".checks[] | select(.address == \"${ADDRESS[$1]}\" and .type == \"tls\") | .results[0].detail"; } # NAME
 is_refused() { [[ $(last_result real2) == "TLS: "* ]]; }
 stop real2-tls8443 KILL
 serve real2 8443 -Verify 1 -verify_return_error

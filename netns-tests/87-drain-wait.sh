@@ -38,5 +38,5 @@ expect_log drain "no connection is left"
 expect_eq "connections of real1" "$(listed --real "${ADDRESS[real1]}")" 0
 
 expect_eq "what is said of a client without its port" \
-    "$(ask director explain tcp "$CLIENT" "$(in_url "$VIP"):80" --json | jq -r '"\(.why) \(.real)"')" \
+    "$(ask director explain tcp "$CLIENT" "$(in_url "$VIP"):80" --json | jq -r '"\(.why) \(.address)"')" \
     "scheduler ${ADDRESS[real2]}"

@@ -135,7 +135,7 @@ protocol_unreachable() { # REAL...: from these together
     local name sum=0
     for name in "$@"; do
         sum=$((sum + $(number director stats \
-            "[.tunnel_errors[] | select(.real == \"${ADDRESS[$name]}\") | .protocol_unreachable] | add // 0")))
+            "[.tunnel_errors[] | select(.address == \"${ADDRESS[$name]}\") | .protocol_unreachable] | add // 0")))
     done
     echo "$sum"
 }

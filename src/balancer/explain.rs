@@ -10,6 +10,7 @@ use super::Balancer;
 use super::decide::{First, Outcome};
 use super::flow::Key;
 use super::persistence::By;
+use super::port_reuse::Meets;
 use super::table::Entry;
 use super::tcp::State;
 use super::verdict::Reason;
@@ -114,6 +115,9 @@ pub struct Explanation {
     pub service: Option<String>,
     /// Its real server, if it opens a connection or has one.
     pub real: Option<IpAddr>,
+    /// The real server for a SYN that opens another connection although the flow has an entry, see
+    /// [`Why::Entry`]; `None`: no real server takes it, or no SYN would.
+    pub syn: Option<IpAddr>,
     /// The real server for TCP without a SYN; `None`: that is refused.
     pub mid_stream: Option<IpAddr>,
     /// Whether TCP in mid-stream is adopted, and where it goes depends on the client's port, which
@@ -134,7 +138,8 @@ pub enum Why {
         idle: Duration,
         /// The time until it expires without a further packet.
         expires: Duration,
-        /// Whether a SYN would start a new connection, which is placed like any other.
+        /// Whether a SYN would start a new connection, which is placed like any other:
+        /// [`Explanation::syn`] says where.
         reusable: bool,
         /// Whether its real server ends it: a packet that is no SYN is answered by a reset, and
         /// [`Explanation::real`] is where a SYN goes.
@@ -163,9 +168,9 @@ pub enum Why {
 
 impl Balancer {
     /// Where the flow's next packet would go, and why. A TCP packet without an entry is assumed to
-    /// be a SYN. Changes nothing.
+    /// be a SYN. Changes nothing: counts are another's for the time of the decision.
     #[must_use]
-    pub fn explain(&self, now: Millis, flow: &FlowQuery) -> Explanation {
+    pub fn explain(&mut self, now: Millis, flow: &FlowQuery) -> Explanation {
         let &FlowQuery { protocol, client, virtual_address: vip } = flow;
         if !is_host(client.ip()) {
             return refused(Why::BadSource);
@@ -181,18 +186,45 @@ impl Balancer {
         let (found, dead) = self.peek(&key);
         let Some((handle, _, real)) = found else { return self.explain_new(now, &key, dead) };
         let ends = self.ending(now, real, protocol).is_some();
-        let Some(entry) = self.tables.connections.entry(handle) else {
+        let Some(entry) = self.tables.connections.entry(handle).cloned() else {
             return refused(Why::NotVip);
         };
-        if !ends {
-            return self.explain_entry(now, entry, false);
-        }
         if protocol == Protocol::Udp {
-            return self.explain_new(now, &key, dead + 1);
+            return match ends {
+                false => self.explain_entry(now, &entry, false, None),
+                true => self.explain_new(now, &key, dead + 1),
+            };
         }
-        let freed = dead + usize::from(self.syn_replaces(&key, entry, dead));
-        let real = self.explain_new(now, &key, freed).real;
-        Explanation { real, mid_stream: None, ..self.explain_entry(now, entry, true) }
+        let syn = self.explain_syn(now, &key, &entry, dead);
+        let explained = self.explain_entry(now, &entry, ends, syn);
+        if !ends {
+            return explained;
+        }
+        Explanation { real: explained.syn, mid_stream: None, ..explained }
+    }
+
+    /// Where a SYN on the entry goes if it opens another connection; `None`: it does not.
+    fn explain_syn(
+        &mut self,
+        now: Millis,
+        key: &Key,
+        entry: &Entry,
+        dead: usize,
+    ) -> Option<Option<IpAddr>> {
+        let new = match self.meets(key, entry, dead) {
+            Meets::Over => {
+                // The scheduler chooses without the connection whose place the new one takes.
+                let real = entry.real();
+                let counted = self.registry.reals[real].counted();
+                self.registry.reals[real].unbind(entry.state());
+                let new = self.explain_new(now, key, dead + 1);
+                self.registry.reals[real].recall(counted);
+                new
+            }
+            Meets::Former { elsewhere: true } => self.explain_new(now, key, dead),
+            Meets::Former { elsewhere: false } | Meets::Same => return None,
+        };
+        Some(new.real)
     }
 
     /// The same for whatever port the client takes.
@@ -241,6 +273,7 @@ impl Balancer {
         Explanation {
             service: Some(service.name.clone()),
             real: opening.outcome.real().map(|real| self.address_of(real)),
+            syn: None,
             mid_stream: middle
                 .and_then(|middle| middle.outcome.real())
                 .map(|real| self.address_of(real)),
@@ -255,7 +288,13 @@ impl Balancer {
         }
     }
 
-    fn explain_entry(&self, now: Millis, entry: &Entry, ends: bool) -> Explanation {
+    fn explain_entry(
+        &self,
+        now: Millis,
+        entry: &Entry,
+        ends: bool,
+        syn: Option<Option<IpAddr>>,
+    ) -> Explanation {
         let real = &self.registry.reals[entry.real()];
         let expires = self.lives(now, entry);
         let whole = match entry.state() {
@@ -264,10 +303,10 @@ impl Balancer {
         };
         let idle = whole.saturating_sub(expires);
         let service = Some(self.registry.services[real.service()].name.clone());
-        let reusable = entry.state().reusable() || self.leaving(entry.real());
+        let (reusable, syn) = (syn.is_some(), syn.flatten());
         let why = Why::Entry { state: entry.state().name(), idle, expires, reusable, ends };
         let (real, mid_stream) = (Some(real.address()), Some(real.address()));
-        Explanation { service, real, mid_stream, adopted_by_port: false, why }
+        Explanation { service, real, syn, mid_stream, adopted_by_port: false, why }
     }
 
     fn address_of(&self, id: RealId) -> IpAddr {
@@ -276,5 +315,12 @@ impl Balancer {
 }
 
 fn refused(why: Why) -> Explanation {
-    Explanation { service: None, real: None, mid_stream: None, adopted_by_port: false, why }
+    Explanation {
+        service: None,
+        real: None,
+        syn: None,
+        mid_stream: None,
+        adopted_by_port: false,
+        why,
+    }
 }

@@ -20,6 +20,18 @@ use super::verdict::Disposition;
 use crate::model::{Millis, RealId};
 use crate::wire::Packet;
 
+/// What a SYN finds at an entry.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Meets {
+    /// A connection that is over: a new one takes its place.
+    Over,
+    /// One that may live beside the new one, as the former one. `elsewhere`: the new one is
+    /// scheduled; otherwise it goes to the same real server.
+    Former { elsewhere: bool },
+    /// One that may live, and no room for another entry: the SYN goes to its real server.
+    Same,
+}
+
 impl Balancer {
     /// Handles a SYN on a connection.
     #[cold]
@@ -35,20 +47,18 @@ impl Balancer {
         let Some(entry) = self.tables.connections.entry(handle) else {
             return self.begin(now, packet, key, first);
         };
-        let half_closed = entry.marks().has(Marks::HALF_CLOSED);
         let again = entry.position().is_after_syn(segment);
-        let leaving = self.leaving(real);
-        if again && !leaving && !state.reusable() {
+        if again && !self.leaving(real) && !state.reusable() {
             self.advance(now, handle, state, state.next(segment.flags), real);
             return self.tunnel(now, packet, real);
         }
-        let room = self.has_room_beside(&key, real, 0);
-        if gives_way(entry, leaving, room) {
-            return self.replace(now, packet, key, handle, first);
-        }
-        if room {
-            let elsewhere = (leaving || half_closed).then_some(first);
-            return self.open_beside(now, packet, key, handle, elsewhere);
+        match self.meets(&key, entry, 0) {
+            Meets::Over => return self.replace(now, packet, key, handle, first),
+            Meets::Former { elsewhere } => {
+                let elsewhere = elsewhere.then_some(first);
+                return self.open_beside(now, packet, key, handle, elsewhere);
+            }
+            Meets::Same => {}
         }
         if state == State::SynRecv {
             // The handshakes are equal; the later one may be its client's next attempt.
@@ -58,11 +68,17 @@ impl Balancer {
         self.tunnel(now, packet, real)
     }
 
-    /// Whether a SYN takes out the entry, which is of a real server that is not up. `dead` entries
+    /// What a SYN makes of the entry, if it is not that connection's own SYN again. `dead` entries
     /// with its key were there before it.
-    pub(super) fn syn_replaces(&self, key: &Key, entry: &Entry, dead: usize) -> bool {
+    pub(super) fn meets(&self, key: &Key, entry: &Entry, dead: usize) -> Meets {
+        let leaving = self.leaving(entry.real());
+        let half_closed = entry.marks().has(Marks::HALF_CLOSED);
         let room = self.has_room_beside(key, entry.real(), dead);
-        gives_way(entry, true, room)
+        match gives_way(entry, leaving, room) {
+            true => Meets::Over,
+            false if room => Meets::Former { elsewhere: leaving || half_closed },
+            false => Meets::Same,
+        }
     }
 
     /// Whether another connection with the same ends can get an entry: there is none yet, and

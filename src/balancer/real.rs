@@ -74,6 +74,15 @@ pub(super) struct TunnelErrors {
     pub(super) path_mtu: Option<u16>,
 }
 
+/// What connections make of a real server.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Counted {
+    active: u64,
+    half_open: u64,
+    inactive: u64,
+    full: bool,
+}
+
 impl Real {
     pub(super) fn new(service: ServiceId, spec: RealSpec, source: Option<IpAddr>) -> Self {
         Self {
@@ -122,6 +131,18 @@ impl Real {
         let count = self.count_of(state);
         *count = count.saturating_sub(1);
         self.recount();
+    }
+
+    /// How many connections count, for [`Self::recall`].
+    pub(super) fn counted(&self) -> Counted {
+        let &Self { active, half_open, inactive, full, .. } = self;
+        Counted { active, half_open, inactive, full }
+    }
+
+    /// Counts again what was [`Self::counted`] before.
+    pub(super) fn recall(&mut self, counted: Counted) {
+        let Counted { active, half_open, inactive, full } = counted;
+        *self = Self { active, half_open, inactive, full, ..*self };
     }
 
     /// Counts a template that names it.

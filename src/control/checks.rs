@@ -22,7 +22,7 @@ pub struct Checks {
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct ListedCheck {
     /// The real server.
-    pub real: String,
+    pub address: String,
     /// The services that use it.
     pub services: Vec<String>,
     /// The check's type.
@@ -101,7 +101,7 @@ impl ListedCheck {
             _ => self.state.clone(),
         };
         vec![
-            self.real.clone(),
+            self.address.clone(),
             self.check.clone(),
             self.destination.clone(),
             self.via.clone(),
@@ -118,7 +118,7 @@ impl ListedCheck {
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Checked {
     /// The real server.
-    pub real: Option<IpAddr>,
+    pub address: Option<IpAddr>,
     /// Its checks.
     pub checks: Vec<CheckedOnce>,
 }

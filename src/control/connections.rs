@@ -38,7 +38,7 @@ pub struct Connection {
     #[serde(rename = "virtual")]
     pub virtual_address: SocketAddr,
     /// The real server that has it.
-    pub real: IpAddr,
+    pub address: IpAddr,
 }
 
 impl From<&snapshot::ConnectionSnapshot> for Connection {
@@ -50,7 +50,7 @@ impl From<&snapshot::ConnectionSnapshot> for Connection {
             active: connection.active,
             client: connection.client,
             virtual_address: connection.virtual_address,
-            real: connection.real,
+            address: connection.real,
         }
     }
 }
@@ -80,7 +80,7 @@ impl Connection {
     fn lines(&self, layout: Layout) -> String {
         let expires = format!("{:02}:{:02}", self.expires_seconds / 60, self.expires_seconds % 60);
         let ends =
-            [self.client.to_string(), self.virtual_address.to_string(), self.real.to_string()];
+            [self.client.to_string(), self.virtual_address.to_string(), self.address.to_string()];
         let ends = [ends[0].as_str(), ends[1].as_str(), ends[2].as_str()];
         columns([&self.protocol, &expires, &self.state], ends, layout.width)
     }

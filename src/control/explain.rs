@@ -18,7 +18,11 @@ pub struct Explained {
     pub service: Option<String>,
     /// The real server; absent if the packet is refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub real: Option<IpAddr>,
+    pub address: Option<IpAddr>,
+    /// With an entry beside which a SYN opens another connection: where that goes; absent if no
+    /// real server takes it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub syn: Option<IpAddr>,
     /// Where TCP without a SYN goes; absent if it is reset, or the flow is not TCP.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mid_stream: Option<IpAddr>,
@@ -48,7 +52,7 @@ pub struct Explained {
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct PassedOver {
     /// Its address.
-    pub real: IpAddr,
+    pub address: IpAddr,
     /// The reason as text.
     pub because: String,
 }
@@ -57,7 +61,7 @@ impl Explained {
     /// The explanation of a flow.
     #[must_use]
     pub fn new(flow: &FlowQuery, explanation: Explanation) -> Self {
-        let Explanation { service, real, mid_stream, adopted_by_port, why } = explanation;
+        let Explanation { service, real, syn, mid_stream, adopted_by_port, why } = explanation;
         let (state, idle, expires) = match why {
             Why::Entry { state, idle, expires, .. } => {
                 (Some(state.to_owned()), Some(idle.as_secs()), Some(expires.as_secs()))
@@ -73,7 +77,8 @@ impl Explained {
         Self {
             flow: flow.to_string(),
             service,
-            real,
+            address: real,
+            syn,
             mid_stream,
             why: name(why).to_owned(),
             state,
@@ -82,7 +87,7 @@ impl Explained {
             scheduler,
             because: match flow.any_port() {
                 true => because_of_any(flow.protocol, why),
-                false => because(flow.protocol, why),
+                false => because(flow.protocol, syn, why),
             } + &match adopted_by_port {
                 true => "; TCP that is no SYN is adopted, where its port decides".to_owned(),
                 false => opens_nothing(flow.protocol, mid_stream, why),
@@ -94,8 +99,8 @@ impl Explained {
     /// The text output.
     #[must_use]
     pub fn human(&self, layout: Layout) -> String {
-        let real = self.real.map_or_else(|| "none".to_owned(), |real| real.to_string());
-        let passed = |PassedOver { real, because }: &PassedOver| format!("{real}: {because}");
+        let real = self.address.map_or_else(|| "none".to_owned(), |real| real.to_string());
+        let passed = |PassedOver { address, because }: &PassedOver| format!("{address}: {because}");
         let lines = [
             ("flow", self.flow.clone()),
             ("service", self.service.clone().unwrap_or_else(|| "none".to_owned())),
@@ -122,7 +127,7 @@ fn name(why: Why) -> &'static str {
     }
 }
 
-fn because(protocol: Protocol, why: Why) -> String {
+fn because(protocol: Protocol, syn: Option<IpAddr>, why: Why) -> String {
     let refusal = match protocol {
         Protocol::Tcp => "a reset",
         Protocol::Udp => "port unreachable",
@@ -131,7 +136,11 @@ fn because(protocol: Protocol, why: Why) -> String {
         Why::Entry { state, idle, expires, reusable, ends } => {
             let (idle, expires) = (idle.as_secs(), expires.as_secs());
             let left = format!("{:02}:{:02}", expires / 60, expires % 60);
-            let syn = if reusable && protocol == Protocol::Tcp { "; a SYN is a new flow" } else { "" };
+            let syn = match syn {
+                _ if !reusable => String::new(),
+                Some(real) => format!("; a SYN is a new flow, which goes to {real}"),
+                None => "; a SYN is a new flow, which no real server takes".to_owned(),
+            };
             let end = if ends {
                 "; its real server has no time left for it, so what is no SYN is answered with a reset"
             } else {
@@ -182,7 +191,7 @@ fn because_of_any(protocol: Protocol, why: Why) -> String {
             };
             format!("it depends on the client's port: {hashes}; name one, as in 198.51.100.7:40000")
         }
-        other => return because(protocol, other),
+        other => return because(protocol, None, other),
     };
     text + "; a flow that has an entry stays where it is (`vstun connections --client`)"
 }
@@ -209,8 +218,14 @@ mod tests {
     fn a_hash_in_a_flood_is_not_explained_by_a_full_table_alone() {
         let flow = "tcp 198.51.100.7:40000 192.0.2.10:80".parse().unwrap();
         let (service, real) = (Some("web".to_owned()), None);
-        let explanation =
-            Explanation { service, real, mid_stream: None, adopted_by_port: false, why: Why::Hash };
+        let explanation = Explanation {
+            service,
+            real,
+            syn: None,
+            mid_stream: None,
+            adopted_by_port: false,
+            why: Why::Hash,
+        };
         let explained = Explained::new(&flow, explanation);
         assert_eq!(explained.why, "hash");
         for word in ["flood mode", "full", "hash"] {

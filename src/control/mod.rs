@@ -3,7 +3,8 @@
 //!
 //! JSON lines on a Unix stream socket: one request object per line, and for each one reply object
 //! per line; `connections` answers with several lines, all but the last with `"more":true`. Every
-//! object carries `"version":1`; fields may be added to a version, never renamed.
+//! object carries `"version":1`; fields may be added to a version, never renamed. One thing has one
+//! name: a real server or a virtual IP is `address` wherever it is named.
 //!
 //! ```text
 //! → {"version":1,"verb":"drops"}

@@ -136,7 +136,7 @@ pub struct Which {
     pub client: Option<String>,
     /// The real server.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub real: Option<String>,
+    pub address: Option<String>,
     /// The state, as listed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<String>,

@@ -55,7 +55,7 @@ pub struct TunnelErrors {
     /// The service's name.
     pub service: String,
     /// The real server.
-    pub real: IpAddr,
+    pub address: IpAddr,
     /// ICMP protocol-unreachable: no vstun-realserver or IPIP tunnel runs there, or (Linux from 6.7
     /// on) the daemon's receive buffer is full.
     pub protocol_unreachable: u64,
@@ -208,7 +208,7 @@ fn tunnel_errors(snapshot: &Snapshot) -> Vec<TunnelErrors> {
         })
         .map(|(service, real)| TunnelErrors {
             service: service.name.clone(),
-            real: real.address,
+            address: real.address,
             protocol_unreachable: real.protocol_unreachable,
             unreachable: real.unreachable,
             path_mtu: real.path_mtu,
@@ -362,7 +362,7 @@ impl TunnelErrors {
     fn cells(&self) -> Vec<String> {
         vec![
             self.service.clone(),
-            self.real.to_string(),
+            self.address.to_string(),
             self.protocol_unreachable.to_string(),
             self.unreachable.to_string(),
             self.path_mtu.map_or_else(|| "-".to_owned(), |mtu| mtu.to_string()),

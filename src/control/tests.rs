@@ -206,7 +206,7 @@ fn stats_start_from_the_snapshot_and_add_up() {
     assert_eq!((timers.expired, timers.requeued, timers.evicted), (5, 8, 3));
     let errors = TunnelErrors {
         service: "web".to_owned(),
-        real: address("10.1.0.11"),
+        address: address("10.1.0.11"),
         protocol_unreachable: 2,
         unreachable: 0,
         path_mtu: Some(1400),
@@ -383,7 +383,7 @@ tcp   12:34 ESTABLISHED 198.51.100.7:4000     192.0.2.10:80      10.0.0.11
         parse(&encode(&page)),
         json!({"version": 1, "more": false, "connections": [{
             "protocol": "tcp", "expires_seconds": 754, "state": "ESTABLISHED", "active": true,
-            "client": "198.51.100.7:4000", "virtual": "192.0.2.10:80", "real": "10.0.0.11",
+            "client": "198.51.100.7:4000", "virtual": "192.0.2.10:80", "address": "10.0.0.11",
         }]})
     );
 }

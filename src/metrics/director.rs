@@ -251,7 +251,11 @@ fn checks(families: &mut Families<'_>, checks: &Checks) -> fmt::Result {
         return Ok(());
     }
     let each = |check: &ListedCheck| {
-        [("real", check.real.clone()), ("check", check.check.clone()), ("via", check.via.clone())]
+        [
+            ("real", check.address.clone()),
+            ("check", check.check.clone()),
+            ("via", check.via.clone()),
+        ]
     };
     // The same check at two ports of a real server has two series.
     let each = |check: &ListedCheck| (each(check), [("to", check.destination.clone())]);

@@ -29,7 +29,7 @@ fn page() -> DirectorPage {
     let removed = ListedReal { removed: true, ..real("10.0.0.11") };
     let draining = ListedReal { state: "draining".to_owned(), ..real("10.0.0.12") };
     let check = ListedCheck {
-        real: "10.0.0.11".to_owned(),
+        address: "10.0.0.11".to_owned(),
         check: "tcp".to_owned(),
         state: "falling".to_owned(),
         runs: 4,

@@ -151,7 +151,7 @@ pub(super) fn passed_over(mut explained: Explained, list: &List, board: &BoardRe
     };
     for real in &listed.reals {
         let Ok(address) = real.address.parse::<IpAddr>() else { continue };
-        if explained.real == Some(address) {
+        if explained.address == Some(address) {
             continue;
         }
         let report = board.real(service, address);
@@ -168,7 +168,7 @@ pub(super) fn passed_over(mut explained: Explained, list: &List, board: &BoardRe
             (None, "up") => continue,
             (None, state) => format!("it is {state}"),
         };
-        explained.passed_over.push(PassedOver { real: address, because });
+        explained.passed_over.push(PassedOver { address, because });
     }
     explained
 }
@@ -189,7 +189,7 @@ fn listed(report: &CheckReport) -> ListedCheck {
         microseconds: micros(finding.took),
     };
     ListedCheck {
-        real: report.check.real.to_string(),
+        address: report.check.real.to_string(),
         services: report.services.clone(),
         kind: report.check.spec.probe.name().to_owned(),
         check: report.check.spec.to_string(),
@@ -220,7 +220,7 @@ pub(super) fn checked(real: IpAddr, found: Vec<health::Checked>) -> Checked {
             .map(|(at, step)| CheckStep { microseconds: micros(at), step: step.to_owned() })
             .collect(),
     };
-    Checked { real: Some(real), checks: found.into_iter().map(once).collect() }
+    Checked { address: Some(real), checks: found.into_iter().map(once).collect() }
 }
 
 fn destination(check: &PlannedCheck) -> String {

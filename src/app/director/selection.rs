@@ -21,7 +21,7 @@ const SHOWN: usize = 64;
 pub(super) fn read(which: &Which) -> anyhow::Result<Selection> {
     Ok(Selection {
         client: which.client.as_deref().map(client).transpose()?,
-        real: which.real.as_deref().map(config::real).transpose()?,
+        real: which.address.as_deref().map(config::real).transpose()?,
         state: which.state.as_deref().map(state).transpose()?,
         service: which.service.clone(),
     })
@@ -65,7 +65,9 @@ pub(super) fn check(selection: &Selection, services: &[ServiceSnapshot]) -> anyh
     let Some(address) = real else { return Ok(()) };
     if !asked.any(|service| service.reals.iter().any(|real| real.address == *address)) {
         let place = service.clone().unwrap_or_else(|| "any service".to_owned());
-        bail!("real: {address} is no real server of {place}; `vstun list` names those there are");
+        bail!(
+            "address: {address} is no real server of {place}; `vstun list` names those there are"
+        );
     }
     Ok(())
 }
@@ -79,7 +81,7 @@ mod tests {
     fn values_are_parsed_or_refused_with_advice() {
         let which = |client: &str, real: &str, state: &str| Which {
             client: Some(client.to_owned()),
-            real: Some(real.to_owned()),
+            address: Some(real.to_owned()),
             state: Some(state.to_owned()),
             service: None,
         };

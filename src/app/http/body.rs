@@ -14,6 +14,7 @@ use tokio::time::timeout;
 
 use crate::app::events::Listener;
 use crate::app::serve::RequestHandler;
+use crate::balancer::Selection;
 use crate::control::{self, Connections, PAGE};
 
 /// The body of an answer.
@@ -56,14 +57,32 @@ pub(super) fn events(listener: Listener, slot: OwnedSemaphorePermit) -> Body {
     pieces(opened.chain(stream::unfold((listener, slot), next)))
 }
 
-/// The connections, page by page: JSON lines as on the control socket.
-pub(super) fn connections<D: RequestHandler>(handler: Arc<D>, limit: usize) -> Body {
-    let next = |(handler, from, left): (Arc<D>, Option<usize>, usize)| async move {
-        let (page, next) = handler.connections(from?, PAGE.min(left), Arc::default()).await.ok()?;
-        let left = left - page.len().min(left);
-        let next = next.filter(|_| left > 0);
-        let line = control::encode(&Connections::page(&page, next.is_some()));
-        Some((line, (handler, next, left)))
+/// The selected connections, page by page: JSON lines as on the control socket.
+pub(super) fn connections<D: RequestHandler>(
+    handler: Arc<D>,
+    limit: usize,
+    which: Arc<Selection>,
+) -> Body {
+    let next = move |(from, left): (Option<usize>, usize)| {
+        let (handler, which) = (Arc::clone(&handler), Arc::clone(&which));
+        async move {
+            let mut from = from?;
+            loop {
+                let most = PAGE.min(left);
+                let asked = handler.connections(from, most, Arc::clone(&which));
+                let (page, next) = asked.await.ok()?;
+                let left = left - page.len().min(left);
+                let next = next.filter(|_| left > 0);
+                // A table section without a selected connection is no page, unless it is the last.
+                match next {
+                    Some(next) if page.is_empty() => from = next,
+                    _ => {
+                        let line = control::encode(&Connections::page(&page, next.is_some()));
+                        return Some((line, (next, left)));
+                    }
+                }
+            }
+        }
     };
-    pieces(stream::unfold((handler, Some(0), limit), next))
+    pieces(stream::unfold((Some(0), limit), next))
 }

@@ -11,6 +11,7 @@
 mod body;
 mod connection;
 mod listen;
+mod query;
 mod routes;
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::body::{self, Body};
+use super::query::{self, Wanted};
 use crate::app::serve::{Peer, RequestHandler};
 use crate::control::{self, Readiness, Request};
 use crate::metrics::Format;
@@ -29,11 +30,8 @@ const ALIVE: Duration = Duration::from_secs(2);
 /// cannot lock `vstun events` out.
 const LISTENERS: usize = 8;
 
-/// The number of connections listed without `limit`.
-const CONNECTIONS: usize = 1_000;
-
 /// The paths, for the error about an unknown one.
-const PATHS: &str = "/ (a status page), /metrics, /healthz, /readyz, /api/v1/list, /api/v1/connections?limit=N, \
+const PATHS: &str = "/ (a status page), /metrics, /healthz, /readyz, /api/v1/list, /api/v1/connections, \
                      /api/v1/stats, /api/v1/drops, /api/v1/checks and /api/v1/events";
 
 /// The status page; `{NONCE}` is replaced in its scripts and styles.
@@ -91,13 +89,9 @@ async fn route<D: RequestHandler>(
         "/api/v1/checks" if D::KEEPS_SERVICES => json(handler.as_ref(), Request::Checks).await,
         "/api/v1/stats" => json(handler.as_ref(), Request::Stats).await,
         "/api/v1/drops" => json(handler.as_ref(), Request::Drops).await,
-        "/api/v1/connections" if D::KEEPS_SERVICES => match limit(request.uri().query()) {
-            Ok(limit) => {
-                let body = body::connections(Arc::clone(handler), limit);
-                found(JSON_LINES, body)
-            }
-            Err(why) => failure(StatusCode::BAD_REQUEST, &why),
-        },
+        "/api/v1/connections" if D::KEEPS_SERVICES => {
+            connections(handler, request.uri().query()).await
+        }
         "/api/v1/events" => events(served),
         path => {
             let of = if D::KEEPS_SERVICES { "" } else { " of a real server" };
@@ -141,20 +135,6 @@ fn names_this_host(host: Option<&HeaderValue>) -> bool {
     name.eq_ignore_ascii_case("localhost") || bare.parse::<IpAddr>().is_ok()
 }
 
-/// The value of `limit` in a query.
-fn limit(query: Option<&str>) -> Result<usize, String> {
-    let mut limit = CONNECTIONS;
-    for parameter in query.into_iter().flat_map(|query| query.split('&')) {
-        limit = match parameter.split_once('=') {
-            Some(("limit", number)) => number
-                .parse()
-                .map_err(|_| format!("limit: {number:?} is not a number of connections"))?,
-            _ => return Err(format!("{parameter:?} is unknown; there is limit=N")),
-        };
-    }
-    Ok(limit)
-}
-
 async fn metrics<D: RequestHandler>(
     handler: &D,
     request: &HttpRequest<Incoming>,
@@ -177,6 +157,19 @@ async fn json<D: RequestHandler>(handler: &D, request: Request) -> Response<Body
     match timeout(ANSWER, handler.answer(request, Vec::new(), &Peer::of_http())).await {
         Ok(Ok(text)) => found(JSON, body::text(text)),
         Ok(Err(error)) => failure(StatusCode::SERVICE_UNAVAILABLE, &format!("{error:#}")),
+        Err(_) => late(ANSWER),
+    }
+}
+
+/// The connections that a query selects, as JSON lines.
+async fn connections<D: RequestHandler>(handler: &Arc<D>, query: Option<&str>) -> Response<Body> {
+    let Wanted { which, limit } = match query::connections(query) {
+        Ok(wanted) => wanted,
+        Err(why) => return failure(StatusCode::BAD_REQUEST, &why),
+    };
+    match timeout(ANSWER, handler.select(which)).await {
+        Ok(Ok(which)) => found(JSON_LINES, body::connections(Arc::clone(handler), limit, which)),
+        Ok(Err(error)) => failure(StatusCode::BAD_REQUEST, &format!("{error:#}")),
         Err(_) => late(ANSWER),
     }
 }
@@ -261,14 +254,5 @@ mod tests {
             assert_eq!(names_this_host(Some(&value)), expected, "{host}");
         }
         assert!(names_this_host(None));
-    }
-
-    #[test]
-    fn a_limit_is_a_number() {
-        assert_eq!(limit(None), Ok(CONNECTIONS));
-        assert_eq!(limit(Some("limit=5")), Ok(5));
-        for query in ["limit=", "limit=-1", "limit=x", "lim=5", "limit"] {
-            assert!(limit(Some(query)).is_err(), "{query}");
-        }
     }
 }

@@ -48,7 +48,8 @@ impl RequestHandler for Echo {
         self.events.listen()
     }
 
-    async fn select(&self, _which: Which) -> anyhow::Result<Arc<Selection>> {
+    async fn select(&self, which: Which) -> anyhow::Result<Arc<Selection>> {
+        anyhow::ensure!(which.service.is_none(), "service: there is none");
         Ok(Arc::default())
     }
 
@@ -134,6 +135,7 @@ fn each_path_has_its_answer() {
         ("GET /api/v1/checks HTTP/1.0", "503", "no checks"),
         ("GET /api/v1/connections HTTP/1.0", "200", r#""more":false"#),
         ("GET /api/v1/connections?limit=x HTTP/1.0", "400", "is not a number of connections"),
+        ("GET /api/v1/connections?service=x HTTP/1.0", "400", "service: there is none"),
         ("GET /api/v1/flush HTTP/1.0", "404", "/healthz"),
         ("GET /../etc/passwd HTTP/1.0", "404", "/healthz"),
         ("POST /metrics HTTP/1.0", "405", "allow: GET, HEAD"),

@@ -308,7 +308,7 @@ impl Command {
             Self::Connections { limit, client, real, state, service } => {
                 let (client, real) = (client.clone(), real.clone());
                 let (state, service) = (state.clone(), service.clone());
-                let which = Which { client, real, state, service };
+                let which = Which { client, address: real, state, service };
                 Request::Connections { limit: *limit, which }
             }
             Self::Stats => Request::Stats,

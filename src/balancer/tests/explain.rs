@@ -17,7 +17,7 @@ fn asked(flow: Flow) -> Asked {
 }
 
 impl Director {
-    fn explain(&self, flow: Flow) -> (Option<IpAddr>, Why) {
+    fn explain(&mut self, flow: Flow) -> (Option<IpAddr>, Why) {
         let explained = self.balancer.explain(self.now, &asked(flow));
         let again = self.balancer.explain(self.now, &asked(flow));
         assert_eq!(explained, again, "an explanation changes nothing");
@@ -60,8 +60,8 @@ fn a_server_that_drains_still_has_its_flow_and_a_service_that_went_has_none() {
 
 #[test]
 fn an_address_or_port_without_a_service_is_explained() {
-    let director = Director::with(SchedulerKind::RoundRobin, &[(A, 1)]);
-    let why = |text: &str| director.balancer.explain(director.now, &text.parse().unwrap()).why;
+    let mut director = Director::with(SchedulerKind::RoundRobin, &[(A, 1)]);
+    let mut why = |text: &str| director.balancer.explain(director.now, &text.parse().unwrap()).why;
     assert_eq!(why("tcp 198.51.100.7:1 192.0.2.10:81"), Why::NoService);
     assert_eq!(why("udp [2001:db8:c::7]:1 [2001:db8::10]:81"), Why::NoService);
     assert_eq!(why("tcp 198.51.100.7:1 192.0.2.11:80"), Why::NotVip);
@@ -151,10 +151,10 @@ fn templates_and_one_packet_scheduling_are_explained() {
     let mut director = Director::with(SchedulerKind::RoundRobin, &[(A, 1), (B, 1)]);
     director.apply(&Change::SetPolicy { service: "web".to_owned(), policy });
     let datagram = || Asked { protocol: Protocol::Udp, ..asked(flow(1)) };
-    let explain = |director: &Director| director.balancer.explain(director.now, &datagram());
-    assert_eq!(explain(&director).why, Why::OnePacket(SchedulerKind::RoundRobin));
+    let explain = |director: &mut Director| director.balancer.explain(director.now, &datagram());
+    assert_eq!(explain(&mut director).why, Why::OnePacket(SchedulerKind::RoundRobin));
     let real = director.connect(flow(1));
-    let explained = explain(&director);
+    let explained = explain(&mut director);
     assert_eq!((explained.real, explained.why), (Some(real), Why::Template));
     assert_eq!(director.to(&flow(1).udp()), real);
     assert_eq!(flush(&mut director, None, None), 1);

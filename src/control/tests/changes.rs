@@ -296,8 +296,29 @@ fn explanations_say_why() {
     };
     let explained = |real, mid_stream, why| {
         let (service, adopted_by_port) = (web.clone(), false);
-        Explained::new(&flow, Explanation { service, real, mid_stream, adopted_by_port, why })
+        Explained::new(
+            &flow,
+            Explanation { service, real, syn: None, mid_stream, adopted_by_port, why },
+        )
     };
+    let over = Why::Entry {
+        state: "FIN_WAIT",
+        idle: Duration::from_secs(3),
+        expires: Duration::from_secs(117),
+        reusable: true,
+        ends: false,
+    };
+    for (syn, end) in [
+        (Some(address("10.0.0.12")), "; a SYN is a new flow, which goes to 10.0.0.12"),
+        (None, "; a SYN is a new flow, which no real server takes"),
+    ] {
+        let (service, adopted_by_port) = (web.clone(), false);
+        let explanation =
+            Explanation { service, real, syn, mid_stream: real, adopted_by_port, why: over };
+        let explained = Explained::new(&flow, explanation);
+        assert!(explained.because.ends_with(end), "{}", explained.because);
+        assert_eq!(explained.syn, syn);
+    }
     let entry = explained(real, real, why);
     let expected = "\
 flow         tcp 198.51.100.7:40000 192.0.2.10:80
@@ -322,8 +343,14 @@ why          it has an entry, ESTABLISHED: last packet 3 s ago, expires in 14:57
     let template = explained(real, None, Why::Template);
     assert!(template.human(Layout::UNBOUNDED).contains("its client is remembered"), "{template:?}");
     let why = Why::NotVip;
-    let nowhere =
-        Explanation { service: None, real: None, mid_stream: None, adopted_by_port: false, why };
+    let nowhere = Explanation {
+        service: None,
+        real: None,
+        syn: None,
+        mid_stream: None,
+        adopted_by_port: false,
+        why,
+    };
     let nowhere = Explained::new(&flow, nowhere);
     assert!(
         nowhere.human(Layout::UNBOUNDED).contains("service      none\nreal server  none\n"),
@@ -346,7 +373,8 @@ fn an_explanation_of_any_port_says_what_is_true_of_all() {
     let flow: FlowQuery = "tcp 198.51.100.7 192.0.2.10:80".parse().unwrap();
     let explained = |real: Option<&str>, adopted_by_port, why| {
         let (service, real) = (Some("web".to_owned()), real.map(address));
-        let explanation = Explanation { service, real, mid_stream: None, adopted_by_port, why };
+        let explanation =
+            Explanation { service, real, syn: None, mid_stream: None, adopted_by_port, why };
         Explained::new(&flow, explanation)
     };
     let wlc = SchedulerKind::WeightedLeastConnections;

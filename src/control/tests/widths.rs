@@ -150,7 +150,7 @@ fn stats_fit() {
 fn checks_fit() {
     let result = CheckResult { detail: prose(), microseconds: 999_999_999, ..Default::default() };
     let check = ListedCheck {
-        real: LONGEST.to_owned(),
+        address: LONGEST.to_owned(),
         check: format!("http GET /{}", "p".repeat(200)),
         destination: format!("[{LONGEST}]:65535"),
         via: "tunnel".to_owned(),
@@ -180,11 +180,12 @@ fn an_explanation_fits() {
     let explanation = Explanation {
         service: Some("n".repeat(63)),
         real: Some(address(LONGEST)),
+        syn: None,
         mid_stream: Some(address(LONGEST)),
         adopted_by_port: false,
         why: Why::Hash,
     };
-    let passed = PassedOver { real: address(LONGEST), because: prose() };
+    let passed = PassedOver { address: address(LONGEST), because: prose() };
     let explained = Explained { passed_over: vec![passed], ..Explained::new(&flow, explanation) };
     assert_fits(&explained.human(LAYOUT));
 }
