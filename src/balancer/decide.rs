@@ -8,7 +8,7 @@ use super::availability::Ending;
 use super::flood::{Beginning, Count, Fill};
 use super::flow::Key;
 use super::persistence::{By, Choice, TemplateStep};
-use super::sched::Eligible;
+use super::pool::Eligible;
 use super::service::Service;
 use super::tcp::State;
 use super::verdict::Reason;

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::flow::Key;
 use super::placement::PlacementKey;
-use super::sched::Eligible;
+use super::pool::Eligible;
 use super::service::Service;
 use super::table::{Full, Handle, MAX_CAPACITY, Table};
 use super::tcp::State;

@@ -2,15 +2,19 @@
 
 use std::net::IpAddr;
 
+use super::arena::Arena;
 use super::availability::Availability;
-use super::placement;
+use super::hash;
 use super::ramp::{FULL, Ramp};
 use super::snapshot;
 use super::tcp::State;
 use super::tunnel::{Room, Tunnel};
 use crate::model::{
-    Load, Millis, Quiescent, RealSpec, RealState, RealValue, ServiceId, Thresholds,
+    Load, Millis, Quiescent, RealId, RealSpec, RealState, RealValue, ServiceId, Thresholds,
 };
+
+/// The real servers of all services, with removed ones while something names them.
+pub(super) type Reals = Arena<RealId, Real>;
 
 /// The life cycle of a real server.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -31,7 +35,7 @@ const MOST_BUSY: u64 = 1 << 24;
 pub(super) struct Real {
     service: ServiceId,
     address: IpAddr,
-    /// See [`placement::salt`].
+    /// See [`hash::salt`].
     salt: u64,
     weight: u32,
     /// The last weight that was not 0.
@@ -88,7 +92,7 @@ impl Real {
         Self {
             service,
             address: spec.address,
-            salt: placement::salt(spec.address),
+            salt: hash::salt(spec.address),
             weight: spec.weight,
             hash_weight: spec.weight,
             life: Life::Up,

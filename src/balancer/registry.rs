@@ -5,13 +5,10 @@ use std::net::IpAddr;
 
 use super::arena::Arena;
 use super::names::Names;
-use super::real::{Life, Real};
+use super::real::{Life, Real, Reals};
 use super::service::{Listens, Service};
 use super::tunnel::Sources;
 use crate::model::{RealId, ServiceId};
-
-/// The real servers of all services, with removed ones while something names them.
-pub(super) type Reals = Arena<RealId, Real>;
 
 /// Services, real servers and listens.
 #[derive(Debug)]

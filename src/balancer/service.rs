@@ -7,8 +7,9 @@ use std::sync::Arc;
 use super::flood::Watch;
 use super::maglev;
 use super::placement::PlacementKey;
-use super::registry::Reals;
-use super::sched::{self, Eligible, Pool, Scheduler};
+use super::pool::{Eligible, Pool};
+use super::real::Reals;
+use super::sched::{self, Scheduler};
 use super::snapshot;
 use crate::model::{Listen, Millis, Policy, Protocol, RealId, SchedulerKind};
 

@@ -3,8 +3,9 @@
 //!
 //! Like [`sh`](super::sh), with rendezvous hashing instead of IPVS's buckets.
 
-use super::{Pool, Scheduler};
+use super::scheduler::Scheduler;
 use crate::balancer::placement::{PlacementKey, by_policy};
+use crate::balancer::pool::Pool;
 
 #[derive(Clone, Debug)]
 pub(super) struct DestinationHashing;

@@ -2,8 +2,9 @@
 //! entry go there too, not by hash.
 
 use super::load::heavier;
-use super::{Pool, Scheduler};
+use super::scheduler::Scheduler;
 use crate::balancer::placement::PlacementKey;
+use crate::balancer::pool::Pool;
 
 #[derive(Clone, Debug)]
 pub(super) struct Failover;

@@ -1,8 +1,9 @@
 //! Least connections. Weights are ignored, except for 0; the progress of a slow start counts.
 
 use super::load::overhead;
-use super::{Pool, Scheduler};
+use super::scheduler::Scheduler;
 use crate::balancer::placement::PlacementKey;
+use crate::balancer::pool::Pool;
 use crate::balancer::real::Real;
 
 #[derive(Clone, Debug)]

@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use super::Pool;
+use crate::balancer::pool::Pool;
 use crate::balancer::real::Real;
 use crate::model::Millis;
 

@@ -7,9 +7,11 @@
 
 use std::collections::HashMap;
 
-use super::{Pool, Scheduler};
+use super::scheduler::Scheduler;
+use crate::balancer::hash;
 use crate::balancer::maglev::Table;
 use crate::balancer::placement::{self, PlacementKey};
+use crate::balancer::pool::Pool;
 use crate::balancer::real::Real;
 
 /// How often a flow is hashed again before all servers are searched.
@@ -36,7 +38,7 @@ impl Scheduler for Maglev {
                 if place.is_some() || !pool.policy.fallback {
                     return place;
                 }
-                hash = placement::next_hash(hash);
+                hash = hash::next_hash(hash);
             }
         }
         // Few servers are usable, or there is no table yet.

@@ -1,9 +1,10 @@
 //! Never queue: the first server without an active connection, whatever its weight; if all have
 //! one, the choice of sed.
 
+use super::scheduler::Scheduler;
 use super::sed::shortest;
-use super::{Pool, Scheduler};
 use crate::balancer::placement::PlacementKey;
+use crate::balancer::pool::Pool;
 
 #[derive(Clone, Debug)]
 pub(super) struct NeverQueue;

@@ -6,8 +6,9 @@
 //! total capacity. Otherwise the server with the highest weight would get all of them.
 
 use super::load::heavier;
-use super::{Pool, Scheduler};
+use super::scheduler::Scheduler;
 use crate::balancer::placement::PlacementKey;
+use crate::balancer::pool::Pool;
 use crate::balancer::real::Real;
 
 #[derive(Clone, Debug)]

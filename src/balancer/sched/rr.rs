@@ -1,8 +1,9 @@
 //! Round robin: each usable real server in turn.
 
+use super::scheduler::Scheduler;
 use super::turns::Turns;
-use super::{Pool, Scheduler};
 use crate::balancer::placement::PlacementKey;
+use crate::balancer::pool::Pool;
 use crate::balancer::real::Real;
 
 #[derive(Clone, Debug, Default)]

@@ -2,8 +2,9 @@
 //! When all are idle it chooses the fastest server, where wlc chooses the first.
 
 use super::load::least;
-use super::{Pool, Scheduler};
+use super::scheduler::Scheduler;
 use crate::balancer::placement::PlacementKey;
+use crate::balancer::pool::Pool;
 use crate::balancer::real::Real;
 
 #[derive(Clone, Debug)]

@@ -5,8 +5,9 @@
 //! client moves. Here it is weighted rendezvous hashing with the seed that directors share: only a
 //! lost server's clients move.
 
-use super::{Pool, Scheduler};
+use super::scheduler::Scheduler;
 use crate::balancer::placement::{PlacementKey, by_policy};
+use crate::balancer::pool::Pool;
 use crate::balancer::real::Real;
 
 #[derive(Clone, Debug)]

@@ -13,9 +13,11 @@ use proptest::prelude::*;
 use super::*;
 use crate::balancer::flow::Key;
 use crate::balancer::maglev::Table;
-use crate::balancer::real::Life;
+use crate::balancer::placement::PlacementKey;
+use crate::balancer::pool::{Eligible, Pool};
+use crate::balancer::real::{Life, Real, Reals};
 use crate::balancer::tcp::State;
-use crate::model::{RealSpec, RealValue, Seed, ServiceId};
+use crate::model::{Millis, Policy, RealId, RealSpec, RealValue, Seed, ServiceId};
 use crate::wire::protocol;
 
 /// The seed of randomised schedulers.

@@ -1,7 +1,7 @@
 //! Turns that a real server passes up during its slow start, for round robin, which offers every
 //! server a turn.
 
-use super::Pool;
+use crate::balancer::pool::Pool;
 use crate::balancer::ramp::FULL;
 use crate::balancer::real::Real;
 

@@ -6,8 +6,10 @@
 //! exact.
 
 use super::load::{by_weight, overhead};
-use super::{Pool, Scheduler};
-use crate::balancer::placement::{PlacementKey, STEP, next_hash};
+use super::scheduler::Scheduler;
+use crate::balancer::hash::{STEP, next_hash};
+use crate::balancer::placement::PlacementKey;
+use crate::balancer::pool::Pool;
 use crate::balancer::real::Real;
 
 #[derive(Clone, Debug)]

@@ -1,8 +1,9 @@
 //! Weighted least connections: the server with the least load per weight.
 
 use super::load::{least, overhead};
-use super::{Pool, Scheduler};
+use super::scheduler::Scheduler;
 use crate::balancer::placement::PlacementKey;
+use crate::balancer::pool::Pool;
 
 #[derive(Clone, Debug)]
 pub(super) struct WeightedLeastConnections;

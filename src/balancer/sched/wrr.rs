@@ -4,12 +4,12 @@
 //! counts). The server with the most credit is picked and pays the sum of all weights; of equal
 //! ones the first. Over as many picks as that sum each server is picked exactly as often as its
 //! weight says, as with IPVS's interleaved rounds, but spread out.
-//! with IPVS's interleaved rounds, but spread out.
 
 use std::collections::HashMap;
 
-use super::{Pool, Scheduler};
+use super::scheduler::Scheduler;
 use crate::balancer::placement::PlacementKey;
+use crate::balancer::pool::Pool;
 use crate::balancer::real::Real;
 use crate::model::{Millis, RealId};
 

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
+use crate::balancer::hash::{next_hash, salt};
 
 const BY_HASH: [SchedulerKind; 3] =
     [SchedulerKind::SourceHashing, SchedulerKind::DestinationHashing, SchedulerKind::Maglev];
@@ -62,7 +63,7 @@ fn best_draw(bench: &Bench, hash: u64, weight: fn(&Member) -> u32) -> Option<usi
     for (place, member) in bench.members.iter().enumerate() {
         let belongs = member.last_weight > 0 && !member.draining;
         if if bench.policy.fallback { member.usable() } else { belongs } {
-            let mut bits = hash ^ placement::salt(member.address());
+            let mut bits = hash ^ salt(member.address());
             for (shift, factor) in [(30, 0xbf58_476d_1ce4_e5b9), (27, 0x94d0_49bb_1331_11eb_u64)] {
                 bits = (bits ^ bits >> shift).wrapping_mul(factor);
             }
@@ -82,7 +83,7 @@ fn model_of_maglev(bench: &Bench, key: &Key) -> Option<usize> {
         if bench.policy.hash_ports == Some(false) { key.client_hash(SEED) } else { key.hash(SEED) };
     let table = bench.table.as_ref()?;
     let tries = if bench.policy.fallback { 33 } else { 1 };
-    let hashes = std::iter::successors(Some(first), |hash| Some(placement::next_hash(*hash)));
+    let hashes = std::iter::successors(Some(first), |hash| Some(next_hash(*hash)));
     for hash in hashes.take(tries) {
         let Some(owner) = table.member(hash) else { continue };
         let owner = table.members()[owner];
