@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::maglev;
-use super::probes::{MAX_PINNED, ProbeFlow};
+use super::probe_flows::{MAX_PINNED, ProbeFlow};
 use super::tunnel::Sources;
 use crate::model::{
     Health, Listen, Load, Policy, RealSpec, RealValue, SavedState, SchedulerKind, Seed,

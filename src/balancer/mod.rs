@@ -13,10 +13,12 @@ mod commit;
 mod connections;
 pub mod counters;
 mod deadline;
+mod deadline_check;
 mod decide;
 mod ending;
 mod explain;
 pub mod flood;
+mod flood_mode;
 pub mod flow;
 mod flush;
 mod forward;
@@ -34,6 +36,7 @@ mod placement;
 mod pool;
 mod port_reuse;
 mod position;
+mod probe_flows;
 mod probes;
 mod ramp;
 mod real;
@@ -44,6 +47,7 @@ mod service;
 pub mod snapshot;
 pub mod table;
 pub mod tcp;
+mod templates;
 mod tunnel;
 mod tunnel_error;
 pub mod verdict;
@@ -56,7 +60,7 @@ pub use explain::{Explanation, FlowError, FlowQuery, Why};
 pub use flood::FloodNotice;
 pub use flush::{Flush, Flushed};
 pub use outlet::Outlet;
-pub use probes::{MAX_PINNED, ProbeFlow};
+pub use probe_flows::{MAX_PINNED, ProbeFlow};
 pub use snapshot::Snapshot;
 pub use tunnel::{Sources, Tunnel};
 pub use tunnel_error::{TunnelError, TunnelErrorKind};
@@ -68,10 +72,10 @@ use deadline::Deadlines;
 use flood::Floods;
 use fragments::{Bounds, Fragments};
 use limit::Limit;
-use persistence::Templates;
-use probes::Probes;
+use probe_flows::Probes;
 use registry::Registry;
 use table::{Entry, Handle, Table};
+use templates::Templates;
 use verdict::Disposition;
 
 use crate::model::{Millis, Seed, Timeouts};
@@ -177,12 +181,12 @@ impl Balancer {
     pub fn expire(&mut self, now: Millis) {
         self.now = now;
         self.look_for_deadlines(now);
-        let mut budget = table::EXPIRE_BUDGET - persistence::EXPIRE_BUDGET;
+        let mut budget = table::EXPIRE_BUDGET - templates::EXPIRE_BUDGET;
         while let Some(handle) = self.tables.connections.due(now, &mut budget) {
             self.time_is_up(handle);
         }
         // After the connections: a template expires with the last of its connections.
-        let mut budget = budget + persistence::EXPIRE_BUDGET;
+        let mut budget = budget + templates::EXPIRE_BUDGET;
         self.expire_templates(now, &mut budget);
         self.tables.fragments.expire(now, &mut self.counters);
         self.look_for_calm(now);
@@ -223,8 +227,8 @@ impl Balancer {
             self.tables.connections.next_deadline(),
             self.tables.templates.next_deadline(),
             self.tables.fragments.next_deadline(),
-            self.watches.floods.next_look(),
-            self.watches.deadlines.next(),
+            self.watches.floods.look,
+            self.watches.deadlines.next,
         ];
         deadlines.into_iter().flatten().min()
     }

@@ -10,18 +10,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::source;
 
-/// The circles that are left. A file leaves this list when it leaves its circle; none is added.
-const LEFT: &[&[&str]] = &[&[
-    "balancer/change.rs",
-    "balancer/deadline.rs",
-    "balancer/flood.rs",
-    "balancer/mod.rs",
-    "balancer/persistence.rs",
-    "balancer/probes.rs",
-    "balancer/registry.rs",
-    "balancer/service.rs",
-]];
-
 /// One file as a module: what it defines, what it binds by `use`, and the paths in its code.
 struct Module {
     file: String,
@@ -37,33 +25,21 @@ struct Tree(BTreeMap<Vec<String>, Module>);
 /// Who uses whom, and in which line for the first time.
 type Graph = BTreeMap<String, BTreeMap<String, usize>>;
 
-/// What is wrong with the circles of `files`, which are paths below `src` with their texts.
+/// The circles of `files`, which are paths below `src` with their texts.
 pub(crate) fn check(files: &[(String, String)]) -> Vec<String> {
-    faults(&Tree::new(files).graph(), LEFT)
+    faults(&Tree::new(files).graph())
 }
 
-/// Circles that `left` does not list, and what it lists needlessly.
-fn faults(graph: &Graph, left: &[&[&str]]) -> Vec<String> {
-    let found = circles(graph);
-    let mut faults = Vec::new();
-    for circle in &found {
-        let listed =
-            left.iter().any(|left| circle.iter().all(|file| left.contains(&file.as_str())));
-        if !listed {
-            let uses = circle.iter().flat_map(|from| {
-                let inside = graph[from].iter().filter(|(to, _)| circle.contains(*to));
-                inside.map(move |(to, line)| format!("  src/{from}:{line} uses src/{to}"))
-            });
-            let uses: Vec<String> = uses.collect();
-            faults.push(format!("{} files in a circle:\n{}", circle.len(), uses.join("\n")));
-        }
-    }
-    for file in left.iter().flat_map(|circle| circle.iter()) {
-        if !found.iter().any(|circle| circle.contains(*file)) {
-            faults.push(format!("src/{file} is in no circle: take it from the list in circles.rs"));
-        }
-    }
-    faults
+fn faults(graph: &Graph) -> Vec<String> {
+    let fault = |circle: &BTreeSet<String>| {
+        let uses = circle.iter().flat_map(|from| {
+            let inside = graph[from].iter().filter(|(to, _)| circle.contains(*to));
+            inside.map(move |(to, line)| format!("  src/{from}:{line} uses src/{to}"))
+        });
+        let uses: Vec<String> = uses.collect();
+        format!("{} files in a circle:\n{}", circle.len(), uses.join("\n"))
+    };
+    circles(graph).iter().map(fault).collect()
 }
 
 /// The sets of files that reach each other, each with more than one file.
@@ -296,14 +272,14 @@ mod tests {
     }
 
     #[test]
-    fn the_list_only_shrinks() {
+    fn a_fault_shows_the_lines_that_make_the_circle() {
         let uses = |to: &str| BTreeMap::from([(to.to_owned(), 7)]);
-        let circle =
-            Graph::from([("a.rs".to_owned(), uses("b.rs")), ("b.rs".to_owned(), uses("a.rs"))]);
-        assert_eq!(faults(&circle, &[&["a.rs", "b.rs"]]), Vec::<String>::new());
-        assert!(faults(&circle, &[])[0].contains("src/a.rs:7 uses src/b.rs"));
-        assert!(
-            faults(&circle, &[&["a.rs", "b.rs", "c.rs"]])[0].contains("src/c.rs is in no circle")
-        );
+        let graph = Graph::from([
+            ("a.rs".to_owned(), uses("b.rs")),
+            ("b.rs".to_owned(), uses("a.rs")),
+            ("c.rs".to_owned(), uses("a.rs")),
+        ]);
+        let circle = "2 files in a circle:\n  src/a.rs:7 uses src/b.rs\n  src/b.rs:7 uses src/a.rs";
+        assert_eq!(faults(&graph), [circle]);
     }
 }

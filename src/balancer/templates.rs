@@ -1,0 +1,114 @@
+//! The templates of persistence ([`super::persistence`]), and the flows that keep them.
+
+use std::time::Duration;
+
+use super::flow::Key;
+use super::table::{self, Full, Handle, MAX_CAPACITY, Table};
+use super::tcp::State;
+use crate::model::{Millis, RealId, Seed};
+
+/// Connections of capacity for each template of capacity: most clients have several.
+pub(super) const CONNECTIONS_FOR_A_TEMPLATE: u32 = 4;
+
+/// The part of a turn's timer budget that is reserved for templates.
+pub(super) const EXPIRE_BUDGET: usize = table::EXPIRE_BUDGET / 4;
+
+/// How much longer an expired template lives while its client has a flow, repeatedly: as in IPVS.
+const HELD: Duration = Duration::from_secs(60);
+
+/// The templates of all services. Their number is bounded like that of connections, and memory is
+/// touched as they are added.
+#[derive(Debug)]
+pub(super) struct Templates {
+    table: Table,
+    /// The number of living connections of the template at each index.
+    flows: Vec<u32>,
+}
+
+impl Templates {
+    /// Templates for a table of this many connections.
+    pub(super) fn new(connections: u32, seed: Seed) -> Self {
+        let connections = connections.min(MAX_CAPACITY);
+        let table = Table::new(connections.div_ceil(CONNECTIONS_FOR_A_TEMPLATE), seed);
+        Self { flows: Vec::with_capacity(table.capacity()), table }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    pub(super) fn capacity(&self) -> usize {
+        self.table.capacity()
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<Millis> {
+        self.table.next_deadline()
+    }
+
+    /// The real servers that templates name.
+    #[cfg(test)]
+    pub(super) fn reals(&self) -> impl Iterator<Item = RealId> {
+        self.table.iter_in(0..usize::MAX).map(|(_, entry)| entry.real())
+    }
+
+    /// The client's template and its real server.
+    pub(super) fn find(&self, client: &Key) -> Option<(Handle, RealId)> {
+        if self.table.is_empty() {
+            return None;
+        }
+        let handle = self.table.find(client)?;
+        Some((handle, self.table.entry(handle)?.real()))
+    }
+
+    pub(super) fn insert(
+        &mut self,
+        client: Key,
+        real: RealId,
+        now: Millis,
+        timeout: Duration,
+    ) -> Result<Handle, Full> {
+        let template = self.table.insert(client, real, State::None, now, timeout)?;
+        // Indexes are used in order, so a new one is at most one past the highest used before.
+        match self.flows.get_mut(template.place()) {
+            Some(flows) => *flows = 0,
+            None => self.flows.push(0),
+        }
+        Ok(template)
+    }
+
+    /// The template names this real server from now on; returns the one before.
+    pub(super) fn set_real(&mut self, template: Handle, real: RealId) -> Option<RealId> {
+        self.table.set_real(template, real)
+    }
+
+    /// A flow has used the template: its timeout restarts.
+    pub(super) fn arm(&mut self, template: Handle, now: Millis, timeout: Duration) {
+        self.table.touch(template, State::None, now, timeout);
+    }
+
+    /// A flow of the template has an entry.
+    pub(super) fn bind(&mut self, template: Handle) {
+        if let Some(flows) = self.flows.get_mut(template.place()) {
+            *flows += 1;
+        }
+    }
+
+    /// The entry of such a flow was removed.
+    pub(super) fn unbind(&mut self, template: Handle) {
+        if let Some(flows) = self.flows.get_mut(template.place()) {
+            *flows = flows.saturating_sub(1);
+        }
+    }
+
+    /// Removes the next expired template without flows; returns its real server.
+    pub(super) fn expire(&mut self, now: Millis, budget: &mut usize) -> Option<RealId> {
+        while let Some(template) = self.table.due(now, budget) {
+            if self.flows.get(template.place()).is_some_and(|&flows| flows > 0) {
+                self.table.renew(template, State::None, HELD);
+            } else if let Some(entry) = self.table.end(template) {
+                return Some(entry.real());
+            }
+        }
+        None
+    }
+}
