@@ -3,6 +3,7 @@
 mod addresses;
 mod bounds;
 mod changes;
+mod checks;
 mod edits;
 mod saves;
 mod settings;

@@ -21,6 +21,9 @@ const MAX_ARGUMENTS: usize = 64;
 const OWN_HEADERS: [&str; 5] =
     ["host", "connection", "content-length", "transfer-encoding", "upgrade"];
 
+/// The keys of TLS, which a check of type grpc has only with `tls = true`.
+const TLS_KEYS: [&str; 5] = ["sni", "ca", "client_certificate", "client_key", "verify"];
+
 pub(super) fn read(section: &Section<'_>, kind: &str, faults: &mut Faults) -> Option<Probe> {
     let tls = kind == "https" || flag(section, "tls", faults).unwrap_or(false);
     Some(match kind {
@@ -33,13 +36,7 @@ pub(super) fn read(section: &Section<'_>, kind: &str, faults: &mut Faults) -> Op
         "udp" => Probe::Udp(udp(section, faults)?),
         "dns" => Probe::Dns(dns(section, faults)?),
         "icmp" => Probe::Icmp,
-        "grpc" => Probe::Grpc(GrpcProbe {
-            service: section
-                .entry("grpc_service")
-                .and_then(|entry| entry.parsed(value::argument, faults))
-                .unwrap_or_default(),
-            tls: tls.then(|| self::tls(section, faults)),
-        }),
+        "grpc" => Probe::Grpc(grpc(section, tls, faults)),
         "exec" => Probe::Exec(exec(section, faults)?),
         _ => Probe::Agent,
     })
@@ -115,10 +112,13 @@ fn headers(entry: &Entry<'_>, faults: &mut Faults) -> Vec<(String, String)> {
         // RFC 9110 section 5.6.2 and 5.5.
         let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
         if name.is_empty() || !name.bytes().all(token) {
-            entry.fault(format!("{} is no name of a header", quoted(name)), faults);
+            let hint = "write one such as X-Health";
+            entry.fault(format!("{} is no name of a header; {hint}", quoted(name)), faults);
         } else if OWN_HEADERS.contains(&name.to_ascii_lowercase().as_str()) {
-            let hint =
-                if name.eq_ignore_ascii_case("host") { "write host = " } else { "take it out" };
+            let hint = match name.eq_ignore_ascii_case("host") {
+                true => "write it as host = \"www.example\"",
+                false => "take it out",
+            };
             entry.fault(format!("{name} is not for this list; {hint}"), faults);
         } else if !text.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic()) {
             let hint = "write visible ASCII characters and spaces";
@@ -128,6 +128,19 @@ fn headers(entry: &Entry<'_>, faults: &mut Faults) -> Vec<(String, String)> {
         }
     }
     headers
+}
+
+fn grpc(section: &Section<'_>, tls: bool, faults: &mut Faults) -> GrpcProbe {
+    let service = section.entry("grpc_service");
+    for key in TLS_KEYS.into_iter().filter(|_| !tls) {
+        if let Some(entry) = section.entry(key) {
+            entry.fault("has no effect without TLS; write tls = true, or take it out", faults);
+        }
+    }
+    GrpcProbe {
+        service: service.and_then(|entry| entry.parsed(value::grpc, faults)).unwrap_or_default(),
+        tls: tls.then(|| self::tls(section, faults)),
+    }
 }
 
 fn tls(section: &Section<'_>, faults: &mut Faults) -> TlsProbe {
@@ -167,7 +180,11 @@ fn dns(section: &Section<'_>, faults: &mut Faults) -> Option<DnsProbe> {
     };
     let record = text("record", value::record).unwrap_or_else(|| "A".to_owned());
     let expect_rcode = text("expect_rcode", value::rcode).unwrap_or_else(|| "NOERROR".to_owned());
-    let expect_answer = text("expect_answer", value::argument);
+    let expect_answer = match record.as_str() {
+        "A" => text("expect_answer", value::ipv4),
+        "AAAA" => text("expect_answer", value::ipv6),
+        _ => text("expect_answer", value::text),
+    };
     let hint = "write the name to ask for, as in query = \"www.example\"";
     let query = section.required_entry("query", hint, faults)?.parsed(value::query, faults)?;
     Some(DnsProbe { query, record, expect_rcode, expect_answer })

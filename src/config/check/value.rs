@@ -1,7 +1,9 @@
 //! Parses one text of a check to one checked value. The error is the message: what is wrong and
 //! what to write instead.
 
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 use regex::bytes::RegexBuilder;
@@ -155,6 +157,42 @@ pub(super) fn record(text: &str) -> Result<String, String> {
 
 pub(super) fn rcode(text: &str) -> Result<String, String> {
     one_of(text, &RCODES, |name| name).map(ToOwned::to_owned)
+}
+
+/// The data of an answer.
+pub(super) fn text(text: &str) -> Result<String, String> {
+    if text.is_empty() || text.len() > MAX_PATH_LEN || text.contains(char::is_control) {
+        let hint = format!("write 1 to {MAX_PATH_LEN} bytes without control characters");
+        return Err(format!("{} is no data of an answer; {hint}", quoted(text)));
+    }
+    Ok(text.to_owned())
+}
+
+/// The data of an answer with record A.
+pub(super) fn ipv4(text: &str) -> Result<String, String> {
+    address::<Ipv4Addr>(text, "IPv4 address, as record A has; write one such as 192.0.2.80")
+}
+
+/// The data of an answer with record AAAA.
+pub(super) fn ipv6(text: &str) -> Result<String, String> {
+    address::<Ipv6Addr>(text, "IPv6 address, as record AAAA has; write one such as 2001:db8::80")
+}
+
+/// An address, written as answers show it.
+fn address<A: FromStr + ToString>(text: &str, what: &str) -> Result<String, String> {
+    let address = text.parse().map(|address: A| address.to_string());
+    address.map_err(|_| format!("{} is no {what}", quoted(text)))
+}
+
+/// The name of a gRPC service; empty: the server as a whole.
+pub(super) fn grpc(text: &str) -> Result<String, String> {
+    if text.len() > MAX_HOST_LEN || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(format!(
+            "{} is no name of a service; write one such as shop.Cart",
+            quoted(text)
+        ));
+    }
+    Ok(text.to_owned())
 }
 
 /// A program's path or one of its arguments.

@@ -1,0 +1,131 @@
+//! The bounds of health checks: the largest value is accepted, one more is refused.
+
+use std::fmt::Write as _;
+
+use crate::config::check::MAX_CHECKS_PER_SERVICE;
+use crate::health::Timing;
+
+use super::bounds::{takes, with_key};
+
+/// A service with these keys, and a check with those.
+fn service(keys: &str, check: &str) -> String {
+    with_key("") + keys + "\n[[service.check]]\n" + check
+}
+
+/// Whether a check of that type with those keys is accepted.
+#[track_caller]
+fn takes_check(kind: &str, keys: &str, refusal: &str) -> bool {
+    takes(&service("", &format!("type = \"{kind}\"\nport = 9000\n{keys}")), refusal)
+}
+
+/// A text of this length is accepted, a longer one refused.
+#[track_caller]
+fn longest(kind: &str, text: impl Fn(usize) -> String, most: usize, refusal: &str) {
+    assert!(takes_check(kind, &text(most), ""), "{most}");
+    assert!(!takes_check(kind, &text(most + 1), refusal), "{}", most + 1);
+}
+
+#[test]
+fn how_many_checks_a_service_has() {
+    let checks = |count: usize| {
+        let mut text = with_key("");
+        for port in 1..=count {
+            write!(text, "[[service.check]]\ntype = \"tcp\"\nport = {port}\n").unwrap();
+        }
+        text
+    };
+    assert!(takes(&checks(MAX_CHECKS_PER_SERVICE), ""));
+    assert!(!takes(&checks(MAX_CHECKS_PER_SERVICE + 1), "17 checks"));
+}
+
+#[test]
+fn texts_of_a_request() {
+    longest("http", |len| format!("path = \"/{}\"", "x".repeat(len - 1)), 2_048, "2049 bytes long");
+    longest("http", |len| format!("host = \"{}\"", "x".repeat(len)), 253, "is no name of a host");
+    longest(
+        "http",
+        |len| format!("expect_body = \"{}\"", "x".repeat(len)),
+        4_096,
+        "4097 bytes long",
+    );
+    // Compiled it takes more than the bound of its size.
+    assert!(!takes_check("http", "expect_body = \"(\\\\w{1000}){50}\"", "exceeds size limit"));
+    longest("http", |len| format!("method = \"{}\"", "X".repeat(len)), 32, "is no method");
+    let statuses = |len: usize| format!("expect_status = [{}]", "200, ".repeat(len));
+    longest("http", statuses, 64, "65 elements");
+    let headers = |len: usize| {
+        let headers: Vec<String> = (0..len).map(|number| format!("X-{number} = \"y\"")).collect();
+        format!("headers = {{ {} }}", headers.join(", "))
+    };
+    longest("http", headers, 32, "33 headers");
+}
+
+#[test]
+fn texts_of_other_types() {
+    longest("tls", |len| format!("sni = \"{}\"", "x".repeat(len)), 253, "is no name of a host");
+    longest(
+        "tls",
+        |len| format!("ca = \"/{}\"", "x".repeat(len - 1)),
+        2_048,
+        "is no absolute path",
+    );
+    longest("udp", |len| format!("send = \"{}\"", "x".repeat(len)), 1_024, "1025 bytes long");
+    longest("grpc", |len| format!("grpc_service = \"{}\"", "x".repeat(len)), 253, "is no name");
+    let name = |len: usize| format!("query = \"{}\"", "x.".repeat(len.div_ceil(2)).split_at(len).0);
+    longest("dns", name, 253, "is no domain name");
+    longest(
+        "dns",
+        |len| format!("query = \"{}.example\"", "x".repeat(len)),
+        63,
+        "is no domain name",
+    );
+    let answer =
+        |len| format!("query = \"a\"\nrecord = \"TXT\"\nexpect_answer = \"{}\"", "x".repeat(len));
+    longest("dns", answer, 2_048, "is no data of an answer");
+    let words = |len: usize| format!("command = [{}]", "\"/x\", ".repeat(len));
+    longest("exec", words, 64, "65 words");
+    let word = |len| format!("command = [\"/x\", \"{}\"]", "x".repeat(len));
+    longest("exec", word, 2_048, "is no argument of a program");
+}
+
+#[test]
+fn times_and_counts() {
+    for key in ["interval", "fast_interval", "timeout"] {
+        let with = |value: &str| match key {
+            "fast_interval" => format!("interval = \"1d\"\n{key} = \"{value}\""),
+            _ => format!("{key} = \"{value}\""),
+        };
+        assert!(
+            takes_check("tcp", &with("10ms"), "") && takes_check("tcp", &with("1d"), ""),
+            "{key}"
+        );
+        assert!(!takes_check("tcp", &with("9ms"), "out of range"), "{key}");
+        assert!(!takes_check("tcp", &with("1d1ms"), "out of range"), "{key}");
+    }
+    // A probe that is on its way delays the next one.
+    assert!(takes_check("tcp", "interval = \"1s\"\ntimeout = \"5s\"", ""));
+    for key in ["rise", "fall"] {
+        let with = |count: u32| format!("{key} = {count}");
+        assert!(
+            takes_check("tcp", &with(1), "") && takes_check("tcp", &with(Timing::MAX_COUNT), "")
+        );
+        assert!(!takes_check("tcp", &with(0), "out of range"));
+        assert!(!takes_check("tcp", &with(Timing::MAX_COUNT + 1), "out of range"));
+    }
+}
+
+#[test]
+fn an_address_of_an_answer_is_of_its_record_and_written_as_answers_show_it() {
+    let dns = |record: &str, answer: &str| {
+        format!("query = \"a\"\nrecord = \"{record}\"\nexpect_answer = \"{answer}\"")
+    };
+    assert!(!takes_check("dns", &dns("AAAA", "192.0.2.80"), "is no IPv6 address"));
+    assert!(!takes_check("dns", &dns("A", "www"), "is no IPv4 address"));
+    let text =
+        service("", &format!("type = \"dns\"\nport = 53\n{}", dns("AAAA", "2001:DB8:0::80")));
+    let director = crate::config::director(&text).unwrap();
+    let crate::health::Probe::Dns(dns) = &director.services[0].health.checks[0].probe else {
+        panic!("no check of type dns");
+    };
+    assert_eq!(dns.expect_answer.as_deref(), Some("2001:db8::80"));
+}
