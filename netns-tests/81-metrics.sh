@@ -16,12 +16,22 @@ query() { # QUERY
     at vt-director curl -sS --max-time 20 --get --data-urlencode "query=$1" http://127.0.0.1:9190/api/v1/query |
         jq -r '.data.result[0].value[1] // empty'
 }
-has_scraped() { [[ $(query 'count(up == 1)') == 1 && -n $(query vstun_real_connections_total) ]]; }
+has_scraped() { [[ $(query 'count(up == 1)') == 2 && -n $(query 'rate(vstun_real_connections_total[10s])') ]]; }
+
+# Every query of the dashboard, with Grafana's variables filled in.
+dashboard_queries() {
+    jq -r '.panels[].targets[]?.expr' "$here/../dist/grafana/vstun.json" |
+        sed 's/\$__rate_interval/10s/g; s/\$instance/.*/g; s/\$service/.*/g'
+}
 
 make_topology
 start_web "${REALS[@]}"
 REAL_KEYS="http = \"$CONTROL/real1-http.sock\"" start_real real1
-start_real real2 real3
+REAL_KEYS="http = \"$(in_url "${ADDRESS[real2]}"):9181\"" start_real real2
+start_real real3
+SERVICE_KEYS='[[service.check]]
+type = "http"
+interval = "500ms"'
 DIRECTOR_KEYS='http = "127.0.0.1:9180"'
 start_director rr 1 1 1
 fetch 30 >"$WORK/fetched.log"
@@ -63,12 +73,18 @@ if command -v prometheus >/dev/null; then
     mkdir "$WORK/prometheus"
     cat >"$WORK/prometheus.yml" <<CONFIG
 global: { scrape_interval: 1s, scrape_timeout: 1s }
-scrape_configs: [{ job_name: vstun, static_configs: [{ targets: ["127.0.0.1:9180"] }] }]
+scrape_configs: [{ job_name: vstun, static_configs: [{ targets: ["127.0.0.1:9180", "$(in_url "${ADDRESS[real2]}"):9181"] }] }]
 CONFIG
     spawn vt-director prometheus prometheus --config.file="$WORK/prometheus.yml" --storage.tsdb.path="$WORK/prometheus" \
         --web.listen-address=127.0.0.1:9190 --web.console.templates="$WORK" --web.console.libraries="$WORK"
     wait_for "Prometheus to scrape" has_scraped
     expect_eq "connections in Prometheus" "$(query 'sum(vstun_real_connections_total)')" 30
+    queries=0
+    while read -r expression; do
+        expect_fails "the dashboard's query has no answer: $expression" test -z "$(query "$expression")"
+        queries=$((queries + 1))
+    done < <(dashboard_queries)
+    expect_between "queries of the dashboard" "$queries" 30 100
     stop prometheus
 fi
 expect_accounted

@@ -65,7 +65,7 @@ impl<'de> Deserialize<'de> for Counts {
 }
 
 /// The answer to `drops`.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Drops {
     /// Packets dropped, by reason.
     pub drops: Counts,

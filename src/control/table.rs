@@ -28,7 +28,8 @@ impl Layout {
     pub const UNBOUNDED: Self = Self { width: usize::MAX, exact: false };
 
     /// A number in display form.
-    pub(super) fn number(self, number: u64) -> String {
+    #[must_use]
+    pub fn number(self, number: u64) -> String {
         if self.exact { number.to_string() } else { short(number) }
     }
 }

@@ -15,6 +15,15 @@ const FLOW_WORDS: usize = 3;
 pub(super) enum Command {
     /// Services and real servers with their connections, packets and bytes
     List(Listing),
+    /// Services, real servers, checks, drops and events, live in this terminal
+    ///
+    /// Sorted, filtered and folded by keys; `?` lists them. Enter shows everything about a real
+    /// server, with graphs of the last minute. Changes nothing. NO_COLOR=1 leaves colours out.
+    Top {
+        /// How often the figures are renewed
+        #[arg(long, value_name = "INTERVAL", default_value = "1s", value_parser = interval)]
+        interval: Duration,
+    },
     /// Connections with their state and the time they have left
     Connections {
         /// Show this many at most
@@ -338,6 +347,7 @@ impl Command {
             Self::Status => Request::Status,
             Self::Plan { .. }
             | Self::Save { .. }
+            | Self::Top { .. }
             | Self::Cleanup
             | Self::Manuals { .. }
             | Self::Demo { .. } => {

@@ -7,6 +7,7 @@ mod drained;
 mod listing;
 mod saving;
 mod terminal;
+mod top;
 
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -47,6 +48,7 @@ Examples:
   vstun list --exact                       the same with all digits of large numbers
   vstun list --rate --watch                what comes in each second, until Ctrl-C
   vstun list --json | jq .drops            the same for programs
+  vstun top                                services and real servers, live; ? lists its keys
   vstun drops --all                        every reason for which packets can be dropped
   vstun explain tcp 198.51.100.7:40000 192.0.2.10:80
   vstun set-weight 10.0.0.11 --weight 3
@@ -120,6 +122,7 @@ fn run(args: &Args) -> anyhow::Result<ExitCode> {
         Command::Plan { file } => return plan(args, file),
         Command::Check { .. } => return check(args),
         Command::Drain { wait: true, timeout, real, .. } => return drain(args, real, *timeout),
+        Command::Top { interval } => top::run(&sockets(args), *interval)?,
         Command::List(listing) => listing::run(&sockets(args), *listing, args.json)?,
         command => {
             if let Some(request) = command.request() {

@@ -1,0 +1,121 @@
+//! `vstun top`: services, checks, drops and events of a director, live in a terminal.
+//!
+//! [`feed`] asks the daemon, [`view`] holds what is shown and obeys keys, [`draw`] and [`detail`]
+//! put it on the screen. Nothing here changes anything at the daemon.
+
+mod detail;
+mod draw;
+mod feed;
+mod keys;
+mod rows;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
+mod view;
+
+use std::io::{self, IsTerminal};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use ratatui::DefaultTerminal;
+use ratatui::crossterm::event::{self, Event as Input, KeyEventKind};
+use ratatui::crossterm::{cursor, execute};
+use tokio::signal::unix::{SignalKind, signal};
+
+use draw::Palette;
+use feed::News;
+use view::View;
+
+/// How long a key may wait until news are looked at, and a signal until the end.
+const TURN: Duration = Duration::from_millis(50);
+
+/// Shows the director until `q`, Ctrl-C or a signal.
+///
+/// # Errors
+/// The output is not a terminal, or no daemon answers at first.
+pub(super) fn run(sockets: &[PathBuf], interval: Duration) -> anyhow::Result<()> {
+    if !io::stdout().is_terminal() || !io::stdin().is_terminal() {
+        bail!(
+            "top needs a terminal; programs and files get the same from\n  \
+             vstun list --rate --watch\n  vstun list --json --watch"
+        );
+    }
+    let (sender, news) = channel();
+    // Before the screen changes: a first error is an error as of any other command.
+    let mut view = View::default();
+    view.take(feed::first(sockets)?);
+    feed::start(sockets, interval, &sender)?;
+    let ended = end_at_signals()?;
+    let terminal = ratatui::try_init().context("cannot take over the terminal")?;
+    show_cursor_at_panic();
+    let result = show(terminal, &mut view, &news, &ended);
+    ratatui::restore();
+    result
+}
+
+fn show(
+    mut terminal: DefaultTerminal,
+    view: &mut View,
+    news: &Receiver<News>,
+    ended: &AtomicBool,
+) -> anyhow::Result<()> {
+    let palette = Palette::of_environment();
+    let mut changed = true;
+    while !ended.load(Ordering::Relaxed) {
+        if changed {
+            terminal.draw(|frame| draw::draw(frame, view, palette))?;
+        }
+        changed = false;
+        if event::poll(TURN)? {
+            changed = true;
+            if let Input::Key(key) = event::read()?
+                && key.kind != KeyEventKind::Release
+                && keys::press(view, key)
+            {
+                break;
+            }
+        }
+        for one in news.try_iter() {
+            view.take(one);
+            changed = true;
+        }
+    }
+    Ok(())
+}
+
+/// True after a signal that would otherwise end the program in raw mode, on the other screen.
+fn end_at_signals() -> anyhow::Result<Arc<AtomicBool>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.context("cannot wait for signals")?;
+    let ended = Arc::new(AtomicBool::new(false));
+    let signals = {
+        let _guard = runtime.enter();
+        let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
+        kinds.map(signal).into_iter().collect::<io::Result<Vec<_>>>()
+    };
+    let mut signals = signals.context("cannot wait for signals")?;
+    let seen = Arc::clone(&ended);
+    thread::spawn(move || {
+        runtime.block_on(async {
+            let waits = signals.iter_mut().map(|signal| Box::pin(signal.recv()));
+            futures_util::future::select_all(waits).await;
+        });
+        seen.store(true, Ordering::Relaxed);
+    });
+    Ok(ended)
+}
+
+/// The hook of ratatui leaves the cursor hidden where a panic aborts: the terminal's own end, which
+/// shows it, is never reached.
+fn show_cursor_at_panic() {
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let _ = execute!(io::stdout(), cursor::Show);
+        hook(panic);
+    }));
+}

@@ -1,0 +1,297 @@
+//! What the screen says, drawn on the library's test back end.
+
+use ratatui::Terminal;
+use ratatui::backend::TestBackend;
+use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+use ratatui::style::Color;
+
+use super::draw::{self, Palette};
+use super::feed::{News, Sample};
+use super::keys;
+use super::view::{MAX_EVENTS, SAMPLES, View};
+use crate::control::{self, Event, List};
+
+/// Two services; `connections` of the first one's second real server.
+fn list(uptime: u64, connections: u64) -> List {
+    let real = |address: &str, state: &str, connections: u64| {
+        format!(
+            r#"{{"address":"{address}","weight":1,"state":"{state}","active":{connections},
+            "inactive":0,"connections":{connections},"packets":{connections},"bytes":0
+            {}}}"#,
+            if state == "down" { r#","why":"http check failed: status 503""# } else { "" }
+        )
+    };
+    let service = |name: &str, reals: &[String]| {
+        format!(
+            r#"{{"name":"{name}","listen":["192.0.2.10:80/tcp"],"scheduler":"rr",
+            "reals":[{}]}}"#,
+            reals.join(",")
+        )
+    };
+    let web = [real("10.0.0.11", "down", 3), real("10.0.0.12", "up", connections)];
+    let mail = [real("10.0.0.21", "up", 1)];
+    let services = [service("web", &web), service("mail", &mail)].join(",");
+    let text = format!(
+        r#"{{"version":1,"connections":{{"current":7,"capacity":65536}},
+        "uptime_milliseconds":{uptime},"services":[{services}],
+        "drops":{{"not_ip":0,"ttl":{uptime}}}}}"#
+    );
+    control::decode(text.as_bytes()).unwrap()
+}
+
+fn sample(uptime: u64, connections: u64) -> News {
+    News::Sample(Box::new(Sample { list: list(uptime, connections), ..Sample::default() }))
+}
+
+/// Two seconds in, 40 new connections a second at 10.0.0.12.
+fn view() -> View {
+    let mut view = View::default();
+    view.take(sample(1_000, 10));
+    view.take(sample(2_000, 50));
+    view
+}
+
+fn press(view: &mut View, keys: &str) {
+    for key in keys.chars() {
+        let code = match key {
+            '\n' => KeyCode::Enter,
+            '\x1b' => KeyCode::Esc,
+            '\t' => KeyCode::Tab,
+            '↓' => KeyCode::Down,
+            '↑' => KeyCode::Up,
+            letter => KeyCode::Char(letter),
+        };
+        assert!(!keys::press(view, KeyEvent::new(code, KeyModifiers::NONE)), "{key} ends");
+    }
+}
+
+fn terminal(view: &mut View, width: u16, height: u16, colours: bool) -> Terminal<TestBackend> {
+    let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
+    terminal.draw(|frame| draw::draw(frame, view, Palette { colours })).unwrap();
+    terminal
+}
+
+fn screen(view: &mut View) -> Vec<String> {
+    let terminal = terminal(view, 130, 24, true);
+    let buffer = terminal.backend().buffer();
+    let lines = buffer.content.chunks(usize::from(buffer.area.width));
+    lines.map(|line| line.iter().map(|cell| cell.symbol()).collect::<String>()).collect()
+}
+
+/// The first words of the rows of the pane.
+fn names(view: &mut View) -> Vec<String> {
+    let lines = screen(view).into_iter().skip(3);
+    let named = lines.map(|line| line.trim().split("  ").next().unwrap_or_default().to_owned());
+    named.take_while(|name| !name.is_empty() && name != "1 services").collect()
+}
+
+#[track_caller]
+fn expect(view: &mut View, text: &str) {
+    let screen = screen(view).join("\n");
+    assert!(screen.contains(text), "no {text:?} in\n{screen}");
+}
+
+#[test]
+fn services_and_real_servers_have_their_states_and_rates() {
+    let mut view = view();
+    let services = ["▾ web 192.0.2.10:80/tcp", "10.0.0.11", "10.0.0.12"];
+    assert_eq!(names(&mut view)[..3], services);
+    expect(&mut view, "connections 7/65536  40 new/s");
+    expect(&mut view, "1 of 2 up");
+    expect(&mut view, "http check failed: status 503");
+    let row = screen(&mut view).into_iter().find(|line| line.contains("10.0.0.12")).unwrap();
+    let cells: Vec<_> = row.split_whitespace().collect();
+    assert_eq!(cells, ["10.0.0.12", "up", "1", "50", "0", "40", "40", "0"]);
+}
+
+#[test]
+fn eighty_columns_hold_a_long_address_and_all_that_changes() {
+    let mut view = view();
+    let mut long = list(3_000, 90);
+    long.services[0].reals[1].address = "2001:db8:100:200::1234:5678".to_owned();
+    view.take(News::Sample(Box::new(Sample { list: long, ..Sample::default() })));
+    let terminal = terminal(&mut view, 80, 24, true);
+    let buffer = terminal.backend().buffer();
+    let lines = buffer.content.chunks(80).map(|line| line.iter().map(|cell| cell.symbol()));
+    let row = lines.map(Iterator::collect::<String>).find(|line| line.contains("2001:")).unwrap();
+    let cells: Vec<_> = row.split_whitespace().collect();
+    assert_eq!(cells, ["2001:db8:100:200::1234:5678", "up", "90", "90", "90", "0"]);
+}
+
+#[test]
+fn services_fold_one_by_one_and_all_at_once() {
+    let mut view = view();
+    press(&mut view, "↓ ");
+    let folded = ["▸ web 192.0.2.10:80/tcp", "▾ mail 192.0.2.10:80/tcp", "10.0.0.21"];
+    assert_eq!(names(&mut view), folded);
+    press(&mut view, "f");
+    assert_eq!(names(&mut view).len(), 2);
+    press(&mut view, "f");
+    assert_eq!(names(&mut view).len(), 5);
+    press(&mut view, "f\n");
+    assert_eq!(names(&mut view).len(), 4, "Enter unfolds the service with the cursor");
+}
+
+#[test]
+fn rows_are_sorted_by_the_column_that_s_chooses() {
+    let mut view = view();
+    press(&mut view, "s");
+    assert_eq!(names(&mut view)[1], "10.0.0.11", "what is not up comes first");
+    press(&mut view, "s");
+    assert_eq!(names(&mut view)[1], "10.0.0.12", "the most active one comes first");
+    press(&mut view, "ssss");
+    assert_eq!(names(&mut view)[1], "10.0.0.11", "as configured");
+}
+
+#[test]
+fn the_cursor_stays_on_its_row_when_that_moves_and_in_its_place_when_it_goes() {
+    let mut view = view();
+    press(&mut view, "↓");
+    press(&mut view, "ss");
+    assert_eq!(view.rows()[view.at()].key().real.unwrap(), "10.0.0.11");
+    assert_eq!(view.at(), 2);
+    let mut less = list(3_000, 90);
+    less.services[0].reals.remove(0);
+    view.take(News::Sample(Box::new(Sample { list: less, ..Sample::default() })));
+    assert!(view.at() < view.rows().len());
+    for _ in 0..10 {
+        press(&mut view, "↓");
+    }
+    assert_eq!(view.at(), view.rows().len() - 1);
+    press(&mut view, "g");
+    assert_eq!(view.at(), 0);
+}
+
+#[test]
+fn a_filter_names_services_or_real_servers_and_escape_ends_it() {
+    let mut view = view();
+    press(&mut view, "/0.21");
+    assert_eq!(names(&mut view), ["▾ mail 192.0.2.10:80/tcp", "10.0.0.21"]);
+    press(&mut view, "\n");
+    expect(&mut view, "only \"0.21\"");
+    press(&mut view, "\x1b/WEB\n");
+    assert_eq!(names(&mut view).len(), 3);
+    press(&mut view, "/q\x1b");
+    assert_eq!(names(&mut view).len(), 5, "letters of a filter are no commands");
+}
+
+#[test]
+fn enter_opens_a_real_server_until_escape_or_until_it_is_gone() {
+    let mut view = view();
+    press(&mut view, "↓\n");
+    expect(&mut view, "10.0.0.11 of service web");
+    expect(&mut view, "why   http check failed: status 503");
+    let mut less = list(3_000, 90);
+    less.services[0].reals.remove(0);
+    view.take(News::Sample(Box::new(Sample { list: less, ..Sample::default() })));
+    expect(&mut view, "10.0.0.11 is not there any more");
+    press(&mut view, "\x1b");
+    expect(&mut view, "SERVICE, REAL SERVER");
+}
+
+#[test]
+fn drops_show_what_grows_first_and_events_the_newest() {
+    let mut view = view();
+    press(&mut view, "3");
+    assert_eq!(names(&mut view), ["ttl"], "reasons that never occurred are not shown");
+    press(&mut view, "\t");
+    expect(&mut view, "none since");
+    for time in ["2026-01-01T00:00:01Z", "2026-01-01T00:00:02Z"] {
+        view.take(News::Event(Box::new(Event { time: time.to_owned(), ..Event::default() })));
+    }
+    let lines = screen(&mut view).join("\n");
+    assert!(lines.find("00:02Z").unwrap() < lines.find("00:01Z").unwrap());
+    view.take(News::Missed(2));
+    expect(&mut view, "2 events did not arrive");
+}
+
+#[test]
+fn no_news_are_shown_as_such_beside_the_last_figures() {
+    let mut view = view();
+    view.take(News::Silent("no daemon answers\n  /run/x: is not there".to_owned()));
+    expect(&mut view, "no news: no daemon answers: /run/x: is not there");
+    expect(&mut view, "10.0.0.12");
+    view.take(sample(3_000, 50));
+    assert!(!screen(&mut view).join("\n").contains("no news"));
+}
+
+#[test]
+fn a_restarted_daemon_has_no_rates_from_before() {
+    let mut view = view();
+    view.take(sample(500, 2));
+    expect(&mut view, "10.0.0.12");
+    assert!(view.drop_rates.is_empty());
+}
+
+#[test]
+fn what_is_kept_is_bounded() {
+    let mut view = view();
+    for event in 0..=MAX_EVENTS {
+        view.take(News::Event(Box::new(Event { time: event.to_string(), ..Event::default() })));
+        assert!(view.events.len() <= MAX_EVENTS);
+    }
+    assert_eq!(view.events.back().unwrap().time, "1");
+    for second in 3..=SAMPLES as u64 + 3 {
+        view.take(sample(second * 1_000, 50));
+    }
+    let key = view.rows()[1].key();
+    assert_eq!(view.history(&key).count(), SAMPLES);
+}
+
+#[test]
+fn every_size_of_terminal_is_drawn_in_every_pane() {
+    let mut view = view();
+    for keys in ["1", "2", "3", "4", "?", "1↓\n"] {
+        press(&mut view, keys);
+        for (width, height) in [(1, 1), (3, 2), (20, 4), (80, 24), (300, 100)] {
+            terminal(&mut view, width, height, true);
+        }
+    }
+}
+
+#[test]
+fn a_thousand_services_scroll_with_the_cursor() {
+    let mut many = list(1_000, 1);
+    let web = many.services[0].clone();
+    many.services = (0..1_000)
+        .map(|number| control::ListedService { name: format!("s{number}"), ..web.clone() })
+        .collect();
+    let mut view = View::default();
+    view.take(News::Sample(Box::new(Sample { list: many, ..Sample::default() })));
+    press(&mut view, "f");
+    for _ in 0..30 {
+        press(&mut view, "↓");
+        screen(&mut view);
+    }
+    assert_eq!(names(&mut view).last().unwrap(), "▸ s30 192.0.2.10:80/tcp");
+    press(&mut view, "G");
+    assert_eq!(names(&mut view).last().unwrap(), "▸ s999 192.0.2.10:80/tcp");
+}
+
+#[test]
+fn without_colours_there_are_none() {
+    for (colours, coloured) in [(true, true), (false, false)] {
+        let terminal = terminal(&mut view(), 80, 24, colours);
+        let mut cells = terminal.backend().buffer().content.iter();
+        assert_eq!(cells.any(|cell| cell.fg != Color::Reset), coloured);
+    }
+}
+
+#[test]
+fn names_with_control_characters_are_text() {
+    let mut hostile = list(1_000, 1);
+    hostile.services[0].name = "\x1b[2Jevil\t".to_owned();
+    let mut view = View::default();
+    view.take(News::Sample(Box::new(Sample { list: hostile, ..Sample::default() })));
+    let screen = screen(&mut view).join("");
+    assert!(screen.contains("evil") && !screen.contains('\x1b') && !screen.contains('\t'));
+}
+
+#[test]
+fn ctrl_c_ends_while_a_filter_is_typed_too() {
+    let mut view = view();
+    press(&mut view, "/");
+    assert!(keys::press(&mut view, KeyEvent::new(KeyCode::Char('c'), KeyModifiers::CONTROL)));
+    press(&mut view, "\x1b");
+    assert!(keys::press(&mut view, KeyEvent::new(KeyCode::Char('q'), KeyModifiers::NONE)));
+}
