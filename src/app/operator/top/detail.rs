@@ -13,8 +13,10 @@ use crate::control::{ListedCheck, ListedReal, Rate};
 /// Lines of a graph.
 const GRAPH: u16 = 2;
 
-/// The graphs: what they show, and of which part of a rate.
-const GRAPHS: [(&str, fn(&Rate) -> u64); 3] = [
+/// What a graph shows, and of which part of a rate.
+type Graph = (&'static str, fn(&Rate) -> u64);
+
+const GRAPHS: [Graph; 3] = [
     ("new/s", |rate| rate.connections),
     ("packets/s", |rate| rate.packets),
     ("bytes/s", |rate| rate.bytes),
