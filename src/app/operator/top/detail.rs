@@ -108,7 +108,7 @@ fn figures<'a>(service: &str, real: &'a ListedReal, palette: Palette) -> Vec<Lin
 /// Its checks with their last results, then its events.
 fn happenings<'a>(view: &'a View, address: &str, palette: Palette) -> Vec<Line<'a>> {
     let mut lines = Vec::new();
-    for check in view.sample.checks.checks.iter().filter(|check| check.real == address) {
+    for check in view.sample.checks.checks.iter().filter(|check| check.address == address) {
         lines.push(check_line(check, palette));
         lines.extend(check.results.iter().take(3).map(|result| {
             let sign = if result.passed { "passed" } else { "failed" };

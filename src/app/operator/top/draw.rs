@@ -265,7 +265,7 @@ fn checks<'a>(view: &'a View, window: Range<usize>, palette: Palette) -> Table<'
         let last = check.results.first();
         let took = last.map_or(0, |last| last.microseconds);
         TableRow::new([
-            Cell::new(check.real.as_str()),
+            Cell::new(check.address.as_str()),
             Cell::new(check.check.as_str()),
             Cell::new(Line::styled(check.state.as_str(), palette.state(&check.state))),
             Cell::new(Line::from(format!("{}s", check.since_seconds)).right_aligned()),

@@ -2,6 +2,7 @@
 
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
+use ratatui::buffer::Cell;
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use ratatui::style::Color;
 
@@ -75,7 +76,7 @@ fn screen(view: &mut View) -> Vec<String> {
     let terminal = terminal(view, 130, 24, true);
     let buffer = terminal.backend().buffer();
     let lines = buffer.content.chunks(usize::from(buffer.area.width));
-    lines.map(|line| line.iter().map(|cell| cell.symbol()).collect::<String>()).collect()
+    lines.map(|line| line.iter().map(Cell::symbol).collect::<String>()).collect()
 }
 
 /// The first words of the rows of the pane.
@@ -112,7 +113,7 @@ fn eighty_columns_hold_a_long_address_and_all_that_changes() {
     view.take(News::Sample(Box::new(Sample { list: long, ..Sample::default() })));
     let terminal = terminal(&mut view, 80, 24, true);
     let buffer = terminal.backend().buffer();
-    let lines = buffer.content.chunks(80).map(|line| line.iter().map(|cell| cell.symbol()));
+    let lines = buffer.content.chunks(80).map(|line| line.iter().map(Cell::symbol));
     let row = lines.map(Iterator::collect::<String>).find(|line| line.contains("2001:")).unwrap();
     let cells: Vec<_> = row.split_whitespace().collect();
     assert_eq!(cells, ["2001:db8:100:200::1234:5678", "up", "90", "90", "90", "0"]);

@@ -212,7 +212,7 @@ impl View {
 
     pub(super) fn checks(&self) -> impl Iterator<Item = &crate::control::ListedCheck> {
         self.sample.checks.checks.iter().filter(|check| {
-            self.shows(&[&check.real, &check.check, &check.state, &check.services.join(" ")])
+            self.shows(&[&check.address, &check.check, &check.state, &check.services.join(" ")])
         })
     }
 
