@@ -1,4 +1,4 @@
-# A reload plans the host again: the TUN's MTU follows the paths to the real servers, and existing
+# A reload plans the host again: the TUN's MTU is that of the widest path to a real server, and existing
 # problems of the host are reported and do not block other changes.
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
@@ -8,16 +8,16 @@ make_topology
 start_director wrr 1 1
 tun_mtu() { [[ $(at vt-director ip -j link show vstun0 | jq '.[0].mtu') == "$1" ]] || return 1; }
 tun_mtu "$TUN_MTU" || fail "the TUN's MTU is not $TUN_MTU"
-at vt-director ip route add "${ADDRESS[real2]}" dev eth1 mtu lock 1400
+at vt-director ip route add "${ADDRESS[real1]}" dev eth1 mtu lock 1400
 configure "$WORK/director.toml" wrr 1
 ask director reload
-tun_mtu "$TUN_MTU" || fail "the TUN's MTU counts a real server that was removed"
+tun_mtu $((TUN_MTU - 100)) || fail "the TUN's MTU counts a real server that was removed"
 configure "$WORK/director.toml" wrr 1 1
 ask director reload
-tun_mtu $((TUN_MTU - 100)) || fail "the TUN's MTU is not that of the added real server's path"
+tun_mtu "$TUN_MTU" || fail "the TUN's MTU is not that of the added real server's path"
 configure "$WORK/director.toml" wrr 1
 kill -HUP "${PID[director]}"
-wait_for "the TUN's MTU of the path that is left" tun_mtu "$TUN_MTU"
+wait_for "the TUN's MTU of the path that is left" tun_mtu $((TUN_MTU - 100))
 
 at vt-director ip address add "$(alone "$VIP")" dev lo
 configure "$WORK/director.toml" wrr 5 1

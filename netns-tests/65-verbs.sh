@@ -16,11 +16,12 @@ served=$(fetch 40)
 expect_eq "requests to real1 of weight 1" "$(share "$served" real1)" 10
 expect_eq "requests to real2 of weight 3" "$(share "$served" real2)" 30
 
-# The path to the added real server has a smaller MTU: the TUN's MTU is smaller at once.
+# The path to the added real server has a smaller MTU, which is its own.
 at vt-director ip route add "${ADDRESS[real3]}" dev eth1 mtu lock 1400
 ask director add-real "${ADDRESS[real3]}" --weight 4
 changed add-real add_real - "weight 4"
-expect_eq "the TUN's MTU with the added server" "$(at vt-director ip -j link show vstun0 | jq '.[0].mtu')" $((TUN_MTU - 100))
+expect_eq "the MTU of the added server's path" "$(real_field real3 link_mtu)" 1400
+expect_eq "the TUN's MTU with the added server" "$(at vt-director ip -j link show vstun0 | jq '.[0].mtu')" "$TUN_MTU"
 served=$(fetch 40)
 expect_eq "requests to real3, added with weight 4" "$(share "$served" real3)" 20
 

@@ -406,7 +406,7 @@ fn answers_and_drops_allocate_nothing() {
 
 fn tunnel(outer: Family) -> Tunnel {
     let source = Some(outer.director());
-    Tunnel { real: outer.real(11), source, sequence: 0, limit: usize::MAX }
+    Tunnel { real: outer.real(11), source, sequence: 0, limit: usize::MAX, link: usize::MAX }
 }
 
 #[test]

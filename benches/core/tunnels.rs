@@ -20,7 +20,13 @@ const RANDOM: u16 = 7;
 const DATA: [u8; 1_448] = [7; 1_448];
 
 fn tunnel(real: Family) -> Tunnel {
-    Tunnel { real: real.real(0), source: Some(real.director()), sequence: 0, limit: usize::MAX }
+    Tunnel {
+        real: real.real(0),
+        source: Some(real.director()),
+        sequence: 0,
+        limit: usize::MAX,
+        link: usize::MAX,
+    }
 }
 
 /// Writes the outer header of a packet of one family towards a real server of another.

@@ -74,6 +74,10 @@ impl Balancer {
                 self.registry.set_sources(sources);
                 Ok(())
             }
+            Change::SetLinkMtus(mtus) => {
+                self.registry.set_link_mtus(mtus);
+                Ok(())
+            }
             Change::SetTimeouts(timeouts) => {
                 self.settings.timeouts = timeouts.ordered();
                 Ok(())
@@ -296,7 +300,7 @@ impl Balancer {
         policy: Policy,
         spec: RealSpec,
     ) -> RealId {
-        let mut real = Real::new(service, spec, self.registry.sources.get(&spec.address).copied());
+        let mut real = Real::new(service, spec, self.registry.own_way(spec.address));
         real.availability_mut().set_wanted(spec.state, drain_until(now, spec.state, policy));
         let id = self.registry.add_real(real);
         self.registry.names.add_real(service, spec.address, id);

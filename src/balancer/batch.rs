@@ -133,6 +133,7 @@ impl<'a> Batch<'a> {
             | Change::UnpinProbe(_)
             | Change::SetHashSeed(_)
             | Change::SetSources(_)
+            | Change::SetLinkMtus(_)
             | Change::SetTimeouts(_) => Ok(()),
         }
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::maglev;
 use super::probe_flows::{MAX_PINNED, ProbeFlow};
-use super::tunnel::Sources;
+use super::tunnel::{LinkMtus, Sources};
 use crate::model::{
     Health, Listen, Load, Policy, RealSpec, RealValue, SavedState, SchedulerKind, Seed,
     ServiceSpec, Timeouts, Wanted,
@@ -131,6 +131,9 @@ pub enum Change {
     /// Sets the director's own addresses towards the real servers, also for real servers added
     /// later.
     SetSources(Sources),
+    /// Sets the MTU of the director's own way to each real server, also for real servers added
+    /// later.
+    SetLinkMtus(LinkMtus),
     /// Sets timeouts; a flow uses them from its next packet on.
     SetTimeouts(Timeouts),
 }

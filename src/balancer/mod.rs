@@ -62,7 +62,7 @@ pub use flush::{Flush, Flushed};
 pub use outlet::Outlet;
 pub use probe_flows::{MAX_PINNED, ProbeFlow};
 pub use snapshot::Snapshot;
-pub use tunnel::{Sources, Tunnel};
+pub use tunnel::{LinkMtus, Sources, Tunnel};
 pub use tunnel_error::{TunnelError, TunnelErrorKind};
 pub use verdict::{Reason, Verdict};
 

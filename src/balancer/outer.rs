@@ -76,13 +76,14 @@ impl Inner {
     }
 }
 
-/// How a packet of `len` bytes is cut where the way to an IPv6 real server takes no whole one; `None`
-/// where it fits, as far as is known. Only what can be no smaller is sent into a tunnel that it does
-/// not fit (RFC 2473 section 7). IPv4 leaves the cutting to routers.
+/// How a packet of `len` bytes is cut if the path takes no whole one; `None` if it fits, as far as
+/// is known. Only what may be fragmented or can be no smaller is sent into a tunnel that it does not
+/// fit (RFC 2473 section 7). What fits the director's own link is left to routers by IPv4.
 #[inline]
 #[must_use]
 pub fn pieces(tunnel: &Tunnel, len: usize) -> Option<Pieces> {
-    (len > tunnel.limit && tunnel.real.is_ipv6()).then(|| Pieces::new(len, tunnel.limit))
+    let limit = if tunnel.real.is_ipv6() { tunnel.limit } else { tunnel.link };
+    (len > limit).then(|| Pieces::new(tunnel.real, len, limit))
 }
 
 /// One label for all packets of a flow (RFC 6438 section 3), never zero, which means "no label".

@@ -1,6 +1,6 @@
 //! Packets that are too large for the path to their real server.
 
-use super::tunnel::{MIN_MTU_V6, Room};
+use super::tunnel::MIN_MTU_V6;
 use super::verdict::{Disposition, Reason};
 use super::{Balancer, limit};
 use crate::model::{Millis, RealId};
@@ -16,21 +16,24 @@ impl Balancer {
         Disposition::Tunnel(id)
     }
 
-    /// Clients learn the TUN's MTU, that of the interfaces towards the real servers, from the
-    /// kernel. This handles a smaller path MTU that a router further on has reported.
+    /// Clients learn the TUN's MTU, which fits the real server with the most room, from the kernel.
+    /// This handles a real server with less: behind a smaller link of the director's own, or behind
+    /// a router that has reported a smaller path MTU.
     #[cold]
     fn too_big(&mut self, now: Millis, packet: &Packet<'_>, id: RealId) -> Disposition {
         let real = &mut self.registry.reals[id];
         if now >= real.room.until {
-            real.room = Room::UNKNOWN;
-            return Disposition::Tunnel(id);
+            real.room.forget();
+            if !real.room.excludes(packet.wire_len()) {
+                return Disposition::Tunnel(id);
+            }
         }
-        let mut mtu = u16::try_from(real.room.told).unwrap_or(u16::MAX);
+        let mut mtu = u16::try_from(real.room.told()).unwrap_or(u16::MAX);
         if packet.version() == 6 {
             mtu = mtu.max(MIN_MTU_V6);
         }
-        // A packet that may be fragmented or cannot be smaller (RFC 4213 section 3.2.2) is sent:
-        // over IPv4 its outer header lets routers fragment it.
+        // A packet that may be fragmented or cannot be smaller (RFC 2473 section 7.1, RFC 4213
+        // section 3.2.2) is sent in pieces, or lets IPv4 routers fragment it.
         if !packet.dont_fragment || packet.wire_len() <= usize::from(mtu) {
             return Disposition::Tunnel(id);
         }

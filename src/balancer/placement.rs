@@ -81,6 +81,7 @@ mod tests {
     use super::*;
     use crate::balancer::pool::Eligible;
     use crate::balancer::real::Reals;
+    use crate::balancer::tunnel::OwnWay;
     use crate::model::FloodMarks;
     use crate::model::Millis;
     use crate::model::RealId;
@@ -106,7 +107,9 @@ mod tests {
         let mut reals = Reals::default();
         let mut real = |(n, &weight): (usize, &u32)| {
             let address = IpAddr::from([10, 0, 0, u8::try_from(n).unwrap_or_default()]);
-            reals.insert_with(|_| Real::new(service, RealSpec::new(address, weight), None))
+            reals.insert_with(|_| {
+                Real::new(service, RealSpec::new(address, weight), OwnWay::default())
+            })
         };
         let ids = weights.iter().enumerate().map(&mut real).collect();
         (ids, reals)

@@ -53,8 +53,8 @@ impl Balancer {
                 *id
             }
             None => {
-                let source = self.registry.sources.get(&address).copied();
-                let real = Real::new(NO_SERVICE, RealSpec::new(address, 1), source);
+                let way = self.registry.own_way(address);
+                let real = Real::new(NO_SERVICE, RealSpec::new(address, 1), way);
                 let id = self.registry.add_real(real);
                 self.tables.probes.reals.insert(address, (id, 1));
                 id

@@ -8,7 +8,7 @@ use super::hash;
 use super::ramp::{FULL, Ramp};
 use super::snapshot;
 use super::tcp::State;
-use super::tunnel::{Room, Tunnel};
+use super::tunnel::{OwnWay, Room, Tunnel};
 use crate::model::{
     Load, Millis, Quiescent, RealId, RealSpec, RealState, RealValue, ServiceId, Thresholds,
 };
@@ -88,7 +88,7 @@ pub(super) struct Counted {
 }
 
 impl Real {
-    pub(super) fn new(service: ServiceId, spec: RealSpec, source: Option<IpAddr>) -> Self {
+    pub(super) fn new(service: ServiceId, spec: RealSpec, way: OwnWay) -> Self {
         Self {
             service,
             address: spec.address,
@@ -112,8 +112,8 @@ impl Real {
             templates: 0,
             packets: 0,
             bytes: 0,
-            source,
-            room: Room::UNKNOWN,
+            source: way.source,
+            room: Room::behind(spec.address, way.mtu),
             errors: TunnelErrors::default(),
         }
     }
@@ -219,10 +219,10 @@ impl Real {
     #[inline]
     pub(super) fn count(&mut self, packets: u64, bytes: u64) -> Tunnel {
         let (real, source, sequence) = (self.address, self.source, self.packets);
-        let tunnel = Tunnel { real, source, sequence, limit: self.room.limit() };
+        let (limit, link) = (self.room.limit(), self.room.link());
         self.packets += packets;
         self.bytes += bytes;
-        tunnel
+        Tunnel { real, source, sequence, limit, link }
     }
 
     pub(super) fn set_source(&mut self, source: IpAddr) {
@@ -445,6 +445,7 @@ impl Real {
             protocol_unreachable: self.errors.protocol_unreachable,
             unreachable: self.errors.unreachable,
             path_mtu: self.errors.path_mtu,
+            link_mtu: self.room.link_mtu(self.address),
         }
     }
 }

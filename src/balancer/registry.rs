@@ -7,7 +7,7 @@ use super::arena::Arena;
 use super::names::Names;
 use super::real::{Life, Real, Reals};
 use super::service::{Listens, Service};
-use super::tunnel::Sources;
+use super::tunnel::{LinkMtus, OwnWay, Sources};
 use crate::model::{RealId, ServiceId};
 
 /// Services, real servers and listens.
@@ -17,6 +17,7 @@ pub(super) struct Registry {
     pub(super) reals: Reals,
     pub(super) listens: Listens<ServiceId>,
     pub(super) sources: Sources,
+    pub(super) link_mtus: LinkMtus,
     pub(super) names: Names,
     /// The real servers of all services at each address.
     by_address: HashMap<IpAddr, Vec<RealId>>,
@@ -31,6 +32,7 @@ impl Registry {
             reals: Reals::default(),
             listens: Listens::default(),
             sources: Sources::new(),
+            link_mtus: LinkMtus::new(),
             names: Names::default(),
             by_address: HashMap::new(),
             // Ending the last connection of a real server must not allocate.
@@ -63,6 +65,12 @@ impl Registry {
     pub(super) fn lists(&self, id: RealId) -> bool {
         let life = self.reals.get(id).map(Real::life);
         matches!(life, Some(Life::Up | Life::Draining))
+    }
+
+    /// What the host says of the way to the real server.
+    pub(super) fn own_way(&self, address: IpAddr) -> OwnWay {
+        let (source, mtu) = (self.sources.get(&address), self.link_mtus.get(&address));
+        OwnWay { source: source.copied(), mtu: mtu.copied() }
     }
 
     /// Adds a real server to those of its address.
@@ -100,6 +108,16 @@ impl Registry {
             }
         }
         self.sources.clone_from(sources);
+    }
+
+    pub(super) fn set_link_mtus(&mut self, mtus: &LinkMtus) {
+        // A real server without a route now keeps its MTU, as it keeps its source.
+        for (&address, &mtu) in mtus {
+            if self.link_mtus.get(&address) != Some(&mtu) {
+                self.change_at(address, |real| real.room.set_link(address, mtu));
+            }
+        }
+        self.link_mtus.clone_from(mtus);
     }
 
     /// Whether the real server is found by this address.

@@ -55,6 +55,8 @@ pub struct RealSnapshot {
     pub unreachable: u64,
     /// The smallest path MTU signalled on the path to it, in bytes; `None` if none was.
     pub path_mtu: Option<u16>,
+    /// The MTU of the director's own way to it, in bytes; `None` if it never had one.
+    pub link_mtu: Option<u32>,
 }
 
 impl RealSnapshot {

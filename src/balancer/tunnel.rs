@@ -27,8 +27,12 @@ pub struct Tunnel {
     pub source: Option<IpAddr>,
     /// How many packets were sent into this tunnel before.
     pub sequence: u64,
-    /// Bytes of the longest outer packet that the path carries unfragmented, as far as is known.
+    /// Bytes of the longest inner packet that the path carries unfragmented, as far as is known; at
+    /// most `link`.
     pub limit: usize,
+    /// Bytes of the longest inner packet that the director's own link carries unfragmented, as far
+    /// as is known.
+    pub link: usize,
 }
 
 /// The director's own address towards each real server that needs one in its outer header.
@@ -37,20 +41,52 @@ pub struct Tunnel {
 /// sends an IPv6 header unchanged (`IPV6_HDRINCL`).
 pub type Sources = BTreeMap<IpAddr, IpAddr>;
 
+/// The MTU in bytes of the director's own way to each real server: its link's, or its route's if
+/// that is smaller.
+pub type LinkMtus = BTreeMap<IpAddr, u32>;
+
+/// What the director's own host says of the way to a real server.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct OwnWay {
+    /// See [`Sources`].
+    pub(super) source: Option<IpAddr>,
+    /// See [`LinkMtus`].
+    pub(super) mtu: Option<u32>,
+}
+
 /// The packet sizes that fit into a tunnel.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Room {
+    /// Bytes of the longest inner packet that the director's own link takes.
+    link: usize,
     /// Bytes of the longest inner packet that is sent with DF; at most `told`.
     limit: usize,
     /// Bytes of the longest inner packet that fits, according to an ICMP error about a packet that
     /// was sent.
-    pub(super) told: usize,
+    told: usize,
     /// When both expire.
     pub(super) until: Millis,
 }
 
 impl Room {
-    pub(super) const UNKNOWN: Self = Self { limit: usize::MAX, told: usize::MAX, until: Millis(0) };
+    const UNKNOWN: Self =
+        Self { link: usize::MAX, limit: usize::MAX, told: usize::MAX, until: Millis(0) };
+
+    /// Of a path of which only the director's own link is known.
+    pub(super) fn behind(real: IpAddr, link_mtu: Option<u32>) -> Self {
+        let mut room = Self::UNKNOWN;
+        if let Some(mtu) = link_mtu {
+            room.set_link(real, mtu);
+        }
+        room
+    }
+
+    /// The director's own link towards `real` has this MTU in bytes. What routers have reported
+    /// stays.
+    pub(super) fn set_link(&mut self, real: IpAddr, mtu: u32) {
+        let mtu = usize::try_from(mtu).unwrap_or(usize::MAX);
+        self.link = mtu.saturating_sub(encap::outer_len(real));
+    }
 
     /// A router on the path to `real` reports an MTU of `mtu` bytes for outer packets.
     ///
@@ -78,19 +114,42 @@ impl Room {
 
     fn renew(&mut self, now: Millis) {
         if now >= self.until {
-            *self = Self::UNKNOWN;
+            self.forget();
         }
         self.until = now.after(PATH_MTU_LIFETIME);
     }
 
+    /// Forgets what routers have reported.
+    pub(super) fn forget(&mut self) {
+        *self = Self { link: self.link, ..Self::UNKNOWN };
+    }
+
     /// Bytes of the longest packet that fits, as far as is known.
+    #[inline]
     pub(super) fn limit(self) -> usize {
-        self.limit
+        self.limit.min(self.link)
+    }
+
+    /// See [`LinkMtus`].
+    pub(super) fn link_mtu(self, real: IpAddr) -> Option<u32> {
+        let known = (self.link != Self::UNKNOWN.link).then_some(self.link);
+        u32::try_from(known?.saturating_add(encap::outer_len(real))).ok()
+    }
+
+    /// Bytes of the longest packet that fits into the director's own link.
+    #[inline]
+    pub(super) fn link(self) -> usize {
+        self.link
+    }
+
+    /// The size of packets that a client is told.
+    pub(super) fn told(self) -> usize {
+        self.told.min(self.link)
     }
 
     /// Whether a packet of `len` bytes is too large, as far as is known.
     #[inline]
     pub(super) fn excludes(self, len: usize) -> bool {
-        len > self.limit
+        len > self.limit()
     }
 }

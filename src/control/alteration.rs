@@ -305,6 +305,7 @@ impl<'a> Before<'a> {
             | Change::RestoreState { .. }
             | Change::SetTimeouts(_)
             | Change::SetSources(_)
+            | Change::SetLinkMtus(_)
             | Change::SetMaglev { .. }
             | Change::SetLoad { .. }
             | Change::PinProbe { .. }

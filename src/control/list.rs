@@ -188,6 +188,9 @@ pub struct ListedReal {
     /// The smallest path MTU signalled, in bytes; absent when none was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path_mtu: Option<u16>,
+    /// The MTU of the director's own way to it, in bytes; absent where it never had one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub link_mtu: Option<u32>,
 }
 
 /// A number with three decimals: 0.25 is 250 thousandths.
@@ -284,6 +287,7 @@ impl From<&snapshot::RealSnapshot> for ListedReal {
             protocol_unreachable: real.protocol_unreachable,
             unreachable: real.unreachable,
             path_mtu: real.path_mtu,
+            link_mtu: real.link_mtu,
         }
     }
 }

@@ -274,6 +274,7 @@ fn concerned(change: &Change, before: &Before<'_>) -> (u64, Fate) {
         | Change::UnpinProbe(_)
         | Change::SetHashSeed(_)
         | Change::SetSources(_)
+        | Change::SetLinkMtus(_)
         | Change::SetTimeouts(_) => (0, Fate::Kept),
     }
 }

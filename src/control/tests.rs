@@ -49,6 +49,7 @@ fn real(host: &str) -> snapshot::RealSnapshot {
         protocol_unreachable: 0,
         unreachable: 0,
         path_mtu: None,
+        link_mtu: Some(1500),
     }
 }
 
@@ -115,12 +116,13 @@ fn list_has_the_shape_of_the_design() {
             {"address": "10.0.0.11", "weight": 1, "state": "up", "wanted": "up", "active": 3, "half_open": 2,
              "inactive": 1,
              "connections": 17, "templates": 0, "full": false, "packets": 240, "bytes": 31337,
-             "protocol_unreachable": 0, "unreachable": 0},
+             "protocol_unreachable": 0, "unreachable": 0, "link_mtu": 1500},
             {"address": "10.1.0.11", "weight": 1, "state": "draining",
              "wanted": "draining", "active": 3, "half_open": 2,
              "inactive": 1,
              "connections": 17, "templates": 0, "full": false, "packets": 240, "bytes": 31337,
-             "protocol_unreachable": 2, "unreachable": 0, "path_mtu": 1400},
+             "protocol_unreachable": 2, "unreachable": 0, "path_mtu": 1400,
+             "link_mtu": 1500},
         ],
     });
     assert_eq!(value["services"][0], web);
@@ -269,6 +271,7 @@ fn the_longest_list_fits_into_a_reply() {
         protocol_unreachable: u64::MAX,
         unreachable: u64::MAX,
         path_mtu: Some(u16::MAX),
+        link_mtu: Some(u32::MAX),
         ..real("2001:db8:1111:2222:3333:4444:5555:6666")
     };
     let (reals, listens, services) = (16_384, 16_384, 4096);

@@ -20,7 +20,7 @@ mod forwarding;
 mod neighbours;
 mod uplinks;
 
-pub use egress::outer_sources;
+pub use egress::ways;
 
 /// The steps that make the host a director.
 ///
@@ -47,8 +47,8 @@ pub fn plan_items(desired: &DesiredDirector, facts: &Facts) -> Result<HostPlan, 
         Family::BOTH.into_iter().filter(|family| family.is_among(&wished)).collect();
     let (egress, unreachable) = egress::links(desired, facts);
     problems.extend(unreachable);
-    let (tun_mtu, small) = egress::tun_mtu(desired, &wished, facts);
-    problems.extend(small);
+    let tun_mtu = egress::tun_mtu(desired, &wished, facts);
+    problems.extend(egress::narrow(desired, &wished, facts));
     problems.extend(egress::kept_sources(desired, facts));
     problems.extend(egress::temporary(desired, facts));
     let (warnings, silent) = forwarding::warnings(desired, &uplinks, &families, facts);
@@ -77,7 +77,7 @@ pub fn plan_items(desired: &DesiredDirector, facts: &Facts) -> Result<HostPlan, 
         uplinks: uplinks.iter().map(|link| link.name.clone()).collect(),
         captured: vips,
         advertised_mss: Mss::default(),
-        outer_sources: outer_sources(desired, facts),
+        ways: ways(desired, facts),
         link_mtu: 0,
     })
 }

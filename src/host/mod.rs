@@ -36,7 +36,9 @@ mod tests;
 pub use desired::{DesiredDirector, DesiredRealServer};
 pub use facts::{Address, Facts, Link, Lookup, Proxy, Rule, TUNNEL_MODULES, Tunnel};
 pub use family::Family;
-pub use plan::{Announcement, HostPlan, MIN_TUN_MTU, MIN_TUN_MTU_V6, Mss, OuterSources};
+pub use plan::{
+    Announcement, HostPlan, LinkMtus, MIN_TUN_MTU, MIN_TUN_MTU_V6, Mss, OuterSources, Ways,
+};
 pub use problem::{Ledger, Problem, ProblemKind, Standing, Turn};
 pub use refusal::{Refusal, resolution};
 pub use route::{Hop, Raw, Route, RouteKind, metric};

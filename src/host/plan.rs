@@ -20,6 +20,19 @@ pub const MIN_TUN_MTU_V6: u16 = 1280;
 /// `IP_HDRINCL`, but sends an unspecified IPv6 source unchanged under `IPV6_HDRINCL`.
 pub type OuterSources = BTreeMap<IpAddr, IpAddr>;
 
+/// The MTU in bytes of the way to each real server with a unicast route: the interface's, or the
+/// route's if that is smaller.
+pub type LinkMtus = BTreeMap<IpAddr, u32>;
+
+/// The ways from a director to its real servers.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Ways {
+    /// The tunnels' source addresses.
+    pub sources: OuterSources,
+    /// The MTUs.
+    pub mtus: LinkMtus,
+}
+
 /// The MSS in bytes that clients learn.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Mss {
@@ -54,8 +67,8 @@ pub struct HostPlan {
     pub captured: Vec<IpAddr>,
     /// The MSS that this host's kernel advertises for the virtual IPs (real server).
     pub advertised_mss: Mss,
-    /// The tunnels' source addresses (director).
-    pub outer_sources: OuterSources,
+    /// The ways to the real servers (director).
+    pub ways: Ways,
     /// The largest MTU of this host's links in bytes (real server).
     pub link_mtu: u32,
 }

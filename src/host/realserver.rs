@@ -7,7 +7,7 @@ use super::desired::DesiredRealServer;
 use super::facts::{Facts, Link, Tunnel};
 use super::family::Family;
 use super::ipv6;
-use super::plan::{HostPlan, OuterSources, check_tun, distinct, write};
+use super::plan::{HostPlan, Ways, check_tun, distinct, write};
 use super::problem::{Problem, ProblemKind};
 use super::refusal::Refusal;
 use super::step::{Object, Step};
@@ -81,7 +81,7 @@ pub fn plan_items(desired: &DesiredRealServer, facts: &Facts) -> Result<HostPlan
         uplinks: Vec::new(),
         captured: Vec::new(),
         advertised_mss: copies::advertised_mss(desired, facts),
-        outer_sources: OuterSources::new(),
+        ways: Ways::default(),
         link_mtu: link_mtu(desired, facts),
     })
 }

@@ -321,11 +321,39 @@ fn the_capture_outlives_its_source_address() {
             sh("ip addr add 10.2.0.3/24 dev eth1");
             let told = session.follow().await.unwrap();
             let real = "10.2.0.2".parse().unwrap();
-            assert_eq!(told, [(real, "10.2.0.3".parse().unwrap())].into(), "the old one is gone");
+            let new = [(real, "10.2.0.3".parse().unwrap())];
+            assert_eq!(told.sources, new.into(), "the old one is gone");
             let route = sh("ip route show 10.1.0.10 proto 176");
             assert!(route.contains("src 10.2.0.3"), "{route}");
             session.undo().await.unwrap();
         });
         no_tun();
     });
+}
+
+#[test]
+fn a_changed_link_or_route_is_reported_and_the_tun_keeps_the_largest_size() {
+    alone(
+        "director::a_changed_link_or_route_is_reported_and_the_tun_keeps_the_largest_size",
+        || {
+            hosts();
+            let reals = ["10.2.0.2", "10.2.0.3"].map(|real| real.parse().unwrap());
+            let desired = DesiredDirector { reals: reals.to_vec(), ..desired() };
+            run(async {
+                let mut session = start(&desired).await;
+                let mut mtus = async |change: &str| {
+                    sh(change);
+                    let told = session.follow().await.unwrap();
+                    let tun = sh("ip link show vstun0 | grep -o 'mtu [0-9]*'");
+                    (reals.map(|real| told.mtus[&real]), tun)
+                };
+                let route = mtus("ip route add 10.2.0.3 dev eth1 mtu 1400").await;
+                assert_eq!(route, ([1_500, 1_400], "mtu 1480\n".to_owned()));
+                let link = mtus("ip link set eth1 mtu 1300").await;
+                assert_eq!(link, ([1_300, 1_300], "mtu 1280\n".to_owned()));
+                session.undo().await.unwrap();
+            });
+            no_tun();
+        },
+    );
 }

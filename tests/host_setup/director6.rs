@@ -5,6 +5,7 @@
 //!                   eth1 2001:db8:2::1/64 ─── 2001:db8:2::2/64 eth0 :real
 //! ```
 
+use std::net::IpAddr;
 use std::path::Path;
 
 use super::director::{CONTROL, hosts, no_tun, tun};
@@ -64,9 +65,10 @@ fn only6() -> DesiredDirector {
 pub(crate) async fn start(desired: &DesiredDirector) -> Session {
     let mut session = Session::open(Path::new(CONTROL)).unwrap();
     let prepared = session.plan_director(desired).await.unwrap();
-    assert_eq!(prepared.tun_mtu(), 1460, "the narrower tunnel's");
+    let widest = if desired.reals.iter().any(IpAddr::is_ipv4) { 1480 } else { 1460 };
+    assert_eq!(prepared.tun_mtu(), widest);
     let source = "2001:db8:2::1".parse().unwrap();
-    assert_eq!(prepared.outer_sources().get(&REAL.parse().unwrap()), Some(&source));
+    assert_eq!(prepared.ways().sources.get(&REAL.parse().unwrap()), Some(&source));
     tun();
     session.install(prepared).await.unwrap();
     session
@@ -309,7 +311,7 @@ async fn news(session: &mut Session) -> OuterSources {
     let patience = std::time::Duration::from_secs(20);
     let told = tokio::time::timeout(patience, session.follow()).await;
     let told = told.expect("news of the sources").unwrap();
-    told.into_iter().filter(|(real, _)| real.is_ipv6()).collect()
+    told.sources.into_iter().filter(|(real, _)| real.is_ipv6()).collect()
 }
 
 #[test]
@@ -354,7 +356,7 @@ fn a_director_starts_while_its_only_usable_address_is_link_local() {
             let mut session = Session::open(Path::new(CONTROL)).unwrap();
             let desired = DesiredDirector { uplinks: Some(vec!["eth0".into()]), ..only6() };
             let prepared = session.plan_director(&desired).await.unwrap();
-            assert_eq!(prepared.outer_sources(), [].into());
+            assert_eq!(prepared.ways().sources, [].into());
             tun();
             session.install(prepared).await.unwrap();
             sh("ip addr add 2001:db8:2::1/64 dev eth1 nodad");

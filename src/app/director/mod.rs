@@ -53,7 +53,7 @@ use messages::{DirectorMessage, Ends, NOTICES, Notice};
 use output::Output;
 use packets::Packets;
 use quorum::Withdrawn;
-use reload::Running;
+use reload::{Running, of_ways};
 use request_handler::{Handler, Watched};
 use tables::Builder;
 
@@ -100,7 +100,7 @@ async fn direct(
     let Some(plan) = boot::plan(session, &wanted, signals, options.wait).await? else {
         return Ok(());
     };
-    let sources = plan.outer_sources();
+    let ways = plan.ways();
     let (sender, errors) = sockets()?;
     let tun = daemon::tun(&config.tun, plan.tun_mtu(), config.offload)?;
     let offload = tun.offload();
@@ -113,7 +113,7 @@ async fn direct(
     inbox.start(packet_thread.clone(), events, random_words::<1>()?[0])?;
     let (hooks, hook_runner) = Hooks::new(config.hooks.as_deref());
     let hook_task = hook_runner.start();
-    let told = (withdrawn, sources, hooks);
+    let told = (withdrawn, ways, hooks);
     let mut running = Running::new(config, options, packet_thread.clone(), checks, random, told);
     let builder = running.builder();
     let installing = install(&mut running, access, session, plan);
@@ -162,8 +162,8 @@ async fn steer(
         let (task, asker) = tokio::select! {
             ended = thread.ended() => return ended,
             served = &mut served => return served,
-            sources = session.follow() => {
-                running.follow(sources?).await?;
+            ways = session.follow() => {
+                running.follow(ways?).await?;
                 continue;
             }
             Some(changes) = news.recv() => {
@@ -280,7 +280,7 @@ async fn install(
     let changes = running
         .settings()
         .into_iter()
-        .chain([Change::SetSources(plan.outer_sources())])
+        .chain(of_ways(&plan.ways()))
         .chain(running.config.specs().cloned().map(Change::AddService))
         .collect::<Vec<_>>();
     let services = running.config.specs();

@@ -7,7 +7,7 @@ use anyhow::bail;
 use super::desired;
 use super::messages::DirectorMessage;
 use super::quorum::Withdrawn;
-use super::reload::Running;
+use super::reload::{Running, of_ways};
 use crate::app::commands::{Answer, CommandResult};
 use crate::app::host::Session;
 use crate::balancer::{Change, Flush, Flushed, Snapshot, snapshot};
@@ -185,14 +185,14 @@ impl Running {
         }
         let desired = desired(&self.config, withdrawn.all(), self.force);
         let plan = session.plan_director(&desired).await?;
-        let (sources, warnings) = (plan.outer_sources(), plan.warnings());
-        self.apply(vec![Change::SetSources(sources.clone())]).await?;
+        let (ways, warnings) = (plan.ways(), plan.warnings());
+        self.apply(of_ways(&ways).into()).await?;
         let plan = match at_once {
             Some(vip) => plan.at_once(vip),
             None => plan,
         };
         session.install(plan).await?;
-        self.sources.extend(sources);
+        self.keep(ways);
         self.withdrawn = withdrawn;
         Ok(self.warned(warnings))
     }

@@ -10,14 +10,15 @@ use crate::app::log_throttle::LogThrottle;
 use crate::balancer::outer::{self, Inner};
 use crate::balancer::{Sources, Tunnel};
 use crate::sys::raw::{Batch, Message, Sender};
-use crate::wire::encap::pieces::{PIECE_HEADER_LEN, Pieces};
+use crate::wire::encap::pieces::{self, MAX_PIECE_HEADER_LEN, Pieces};
 use crate::wire::encap::{Outer, ipip};
 use crate::wire::segment::{MAX_HEADER_LEN, SplitPlan};
 
 use super::input::Input;
 
 /// Bytes for one segment's headers: the outer and the inner ones, in whole cache lines.
-const SLOT: usize = (PIECE_HEADER_LEN + MAX_HEADER_LEN).next_multiple_of(64);
+const SLOT: usize = (MAX_PIECE_HEADER_LEN + MAX_HEADER_LEN).next_multiple_of(64);
+const _: () = assert!(MAX_HEADER_LEN <= pieces::SMALLEST, "the first piece has all headers");
 
 /// Why sending a packet failed; each is a counter.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -181,7 +182,7 @@ impl Output {
             let Some((room, header)) = self
                 .headers
                 .get_mut(slot..slot + SLOT)
-                .and_then(|slot| slot.split_at_mut_checked(PIECE_HEADER_LEN))
+                .and_then(|slot| slot.split_at_mut_checked(MAX_PIECE_HEADER_LEN))
             else {
                 return;
             };
@@ -200,15 +201,14 @@ impl Output {
                 self.too_big();
                 continue;
             };
-            let header = slot + PIECE_HEADER_LEN;
+            let header = slot + MAX_PIECE_HEADER_LEN;
             let header = header - outer_len..header + plan.header_len();
             self.push(Message { destination: tunnel.real, header, payload });
         }
     }
 
     /// Queues an inner packet in several outer ones. Its first `inside` bytes lie in the next slot,
-    /// behind the room for a piece's headers, and the rest at `rest` in the input. The first piece
-    /// holds more than any packet's headers.
+    /// behind the room for a piece's headers, and the rest at `rest` in the input.
     #[cold]
     fn in_pieces(
         &mut self,
@@ -226,14 +226,15 @@ impl Output {
             let slot = self.batch.len() * SLOT;
             let written = self
                 .headers
-                .get_mut(slot..slot + PIECE_HEADER_LEN)
+                .get_mut(slot..slot + MAX_PIECE_HEADER_LEN)
                 .and_then(|room| pieces.write(outer, inner_version, identification, &range, room));
             let Some(header_len) = written else { return self.too_big() };
             let inside_first = if range.start == 0 { inside } else { 0 };
+            let header = slot + MAX_PIECE_HEADER_LEN;
             let at = |offset: usize| rest.start + offset.saturating_sub(inside);
             self.push(Message {
                 destination: outer.destination,
-                header: slot..slot + header_len + inside_first,
+                header: header - header_len..header + inside_first,
                 payload: at(range.start)..at(range.end),
             });
         }

@@ -1,6 +1,8 @@
 //! The running configuration, and the one path from it to another: plan the host, apply to the
 //! balancer, install on the host, or roll back.
 
+use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
@@ -22,9 +24,10 @@ use crate::app::host::{DesiredDirector, Session};
 use crate::app::packet_thread::PacketThread;
 use crate::balancer::listing::Listed;
 use crate::balancer::maglev::MaglevTables;
-use crate::balancer::{Change, DeadlineNotice, FloodNotice, Snapshot, Sources};
+use crate::balancer::{Change, DeadlineNotice, FloodNotice, Snapshot};
 use crate::config;
 use crate::control::{Alteration, Before, ReloadPlan, Request, VirtualIp, counted};
+use crate::host::Ways;
 use crate::model::Seed;
 
 /// The running configuration, and the file that a reload reads.
@@ -43,8 +46,9 @@ pub(super) struct Running {
     pub(super) quorum_due: Option<Instant>,
     /// The virtual IPs for listings.
     pub(super) vips: watch::Sender<Vec<VirtualIp>>,
-    /// The tunnels' sources last sent to the balancer.
-    pub(super) sources: Sources,
+    /// The ways to the real servers last sent to the balancer; those without one now have their
+    /// last.
+    ways: Ways,
     /// The current Maglev tables.
     maglev_tables: MaglevTables,
     /// Computes them on a thread that neither packets nor the control socket wait for.
@@ -64,7 +68,7 @@ impl Running {
         packet_thread: PacketThread<DirectorMessage>,
         checks: Checks,
         random: Seed,
-        (withdrawn, sources, hooks): (Withdrawn, Sources, Hooks),
+        (withdrawn, ways, hooks): (Withdrawn, Ways, Hooks),
     ) -> Self {
         let Options { config_path: path, force, wait: _ } = options;
         let maglev_tables = MaglevTables::new(hash_seed(&config, random), config.maglev_slots);
@@ -82,7 +86,7 @@ impl Running {
             withdrawn,
             quorum_due: None,
             vips,
-            sources,
+            ways,
             maglev_tables,
             builder,
             warnings,
@@ -145,20 +149,20 @@ impl Running {
         outcome
     }
 
-    /// After a change on the host: sends the tunnels' new sources to the balancer.
-    pub(super) async fn follow(&mut self, sources: Sources) -> anyhow::Result<()> {
-        self.apply(vec![Change::SetSources(sources.clone())]).await?;
-        let shown = |source: Option<&IpAddr>| source.map(ToString::to_string);
-        let moved = sources.iter().filter(|(real, new)| self.sources.get(real) != Some(*new));
-        let changes = moved.map(|(&real, new)| Alteration {
-            before: shown(self.sources.get(&real)),
-            after: shown(Some(new)),
-            ..Alteration::of("source", None, Some(real))
-        });
-        let changes: Vec<_> = changes.collect();
-        self.sources.extend(sources);
+    /// After a change on the host: sends the new ways to the real servers to the balancer.
+    pub(super) async fn follow(&mut self, ways: Ways) -> anyhow::Result<()> {
+        self.apply(of_ways(&ways).into()).await?;
+        let mut changes = moved("source", &self.ways.sources, &ways.sources);
+        changes.extend(moved("link_mtu", &self.ways.mtus, &ways.mtus));
+        self.keep(ways);
         self.tell(&Origin::Host, "follow", &changes).await;
         Ok(())
+    }
+
+    /// Remembers the ways that were sent to the balancer.
+    pub(super) fn keep(&mut self, ways: Ways) {
+        self.ways.sources.extend(ways.sources);
+        self.ways.mtus.extend(ways.mtus);
     }
 
     /// Publishes a change that the packet thread made by itself.
@@ -244,13 +248,10 @@ impl Running {
         let mut altered = self.altered(&changes, &running);
         altered.extend(settings::altered(&self.config, &wanted));
         let plan = session.plan_director(&self.desired(&wanted)).await?;
-        let (sources, warnings) = (plan.outer_sources(), plan.warnings());
+        let (ways, warnings) = (plan.ways(), plan.warnings());
         // A new real server needs its tunnel's source from the start.
         let down = self.down_at_once(&wanted.checks()).await;
-        let changes = std::iter::once(Change::SetSources(sources.clone()))
-            .chain(changes)
-            .chain(down)
-            .collect();
+        let changes = of_ways(&ways).into_iter().chain(changes).chain(down).collect();
         let prepared = self.prepare(&wanted, changes).await?;
         if let Err(error) = self.apply_prepared(prepared).await {
             self.checks.repeat();
@@ -262,7 +263,7 @@ impl Running {
             self.checks.repeat();
             return Err(error);
         }
-        self.sources.extend(sources);
+        self.keep(ways);
         self.withdrawn = self.withdrawn_in(&wanted);
         self.vips.send_replace(virtual_ips(&wanted, &self.withdrawn));
         self.config = wanted;
@@ -342,14 +343,34 @@ impl Running {
             // A packet thread that has ended is noticed where its end is waited for.
             let _ = self.packet_thread.send(DirectorMessage::Configure(settings));
         }
-        let Ok(mut changes) = config::diff(wanted, &self.config) else { return };
-        changes.insert(0, Change::SetSources(self.sources.clone()));
+        let Ok(back) = config::diff(wanted, &self.config) else { return };
+        let mut changes: Vec<_> = of_ways(&self.ways).into_iter().chain(back).collect();
         // In the same batch, so that a disabled real server gets no packet in between.
         changes.extend(saved.restored());
         if let Err(error) = self.apply(changes).await {
             log::error!("the balancer cannot go back to what was running: {error:#}");
         }
     }
+}
+
+/// The changes that tell the balancer the ways to the real servers.
+pub(super) fn of_ways(ways: &Ways) -> [Change; 2] {
+    [Change::SetSources(ways.sources.clone()), Change::SetLinkMtus(ways.mtus.clone())]
+}
+
+/// What has changed of the ways to the real servers.
+fn moved<T: Display + Eq>(
+    what: &str,
+    before: &BTreeMap<IpAddr, T>,
+    after: &BTreeMap<IpAddr, T>,
+) -> Vec<Alteration> {
+    let moved = after.iter().filter(|(real, new)| before.get(real) != Some(*new));
+    let change = |(&real, new): (&IpAddr, &T)| Alteration {
+        before: before.get(&real).map(ToString::to_string),
+        after: Some(new.to_string()),
+        ..Alteration::of(what, None, Some(real))
+    };
+    moved.map(change).collect()
 }
 
 /// The seed for placing flows: configured, or random and secret.

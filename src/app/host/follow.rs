@@ -8,7 +8,7 @@ use log::warn;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::host::defence::Claim;
-use crate::host::{Announcement, Facts, OuterSources, ProblemKind, capture, copies, rename};
+use crate::host::{Announcement, Facts, ProblemKind, Ways, capture, copies, rename};
 use crate::host::{HostPlan, Problem, RouteEvent};
 use crate::sys::host_events::{HostEvent, HostEvents};
 use crate::sys::netlink::Events;
@@ -48,15 +48,15 @@ enum Tun {
 }
 
 impl Session {
-    /// Follows the host's changes until it is dropped, or until the tunnels' source addresses
-    /// differ from those that [`Self::install`] or this last returned; then it returns the new
-    /// ones. A real server has none. It may be dropped at any await point and called again:
+    /// Follows the host's changes until it is dropped, or until the ways to the real servers differ
+    /// from those that [`Self::install`] or this last returned; then it returns the new ones. A
+    /// real server has none. It may be dropped at any await point and called again:
     /// unhandled changes are remembered.
     ///
     /// # Errors
     ///
     /// The TUN was deleted.
-    pub async fn follow(&mut self) -> Result<OuterSources> {
+    pub async fn follow(&mut self) -> Result<Ways> {
         loop {
             if let Err(error) = self.hear().await {
                 self.events = None;
@@ -76,13 +76,13 @@ impl Session {
                 Err(error) => {
                     self.report.unknown(
                         format!("cannot keep this host as planned: {error:#}"),
-                        &self.sources,
+                        &self.ways.sources,
                     );
                 }
             }
             // No await from here to the return, or a cancelled call would lose the change.
-            if self.sources != self.told {
-                self.told = self.sources.clone();
+            if self.ways != self.told {
+                self.told = self.ways.clone();
                 return Ok(self.told.clone());
             }
         }
@@ -198,7 +198,7 @@ impl Session {
         self.follow_names(&role, &facts).await?;
         let role = self.current(&role, &facts);
         // Independent of other problems of the host.
-        self.sources = role.outer_sources(&facts);
+        self.ways = role.ways(&facts);
         self.uncover(&role.hiding(&facts)).await;
         let plan = role.plan_items(&facts)?;
         if facts.link(&plan.tun).is_none() {
@@ -317,7 +317,7 @@ impl Session {
             problems.extend(capture::judge(&question, answer, &plan.tun, facts));
         }
         self.listening.listen_for(self.announced.iter(), facts);
-        self.report.update(problems, &put_back, &self.sources);
+        self.report.update(problems, &put_back, &self.ways.sources);
         let down =
             |index: &u32| facts.link_at(*index).is_some_and(|link| !link.up || !link.carrier);
         self.bounced.retain(down);

@@ -89,8 +89,8 @@ impl Session {
         let taken = plan.announcements.iter().filter(|one| Some(one.address) == at_once);
         let told: Vec<_> = taken.chain(&questions).cloned().collect();
         self.announce_new(&plan, &told, &facts);
-        self.sources.clone_from(&promised.outer_sources);
-        self.told = promised.outer_sources;
+        self.ways.clone_from(&promised.ways);
+        self.told = promised.ways;
         self.conclude(&plan, &facts, looked).await;
         self.remember_links(&facts);
         // Other routes may matter now.

@@ -43,8 +43,8 @@ use crate::host::contest::Contest;
 use crate::host::defence::Defence;
 use crate::host::rename::Uplinks;
 use crate::host::{
-    self, Announcement, Facts, HostPlan, Mss, Object, OuterSources, Problem, Routes, Step,
-    director, realserver,
+    self, Announcement, Facts, HostPlan, Mss, Object, Problem, Routes, Step, Ways, director,
+    realserver,
 };
 use crate::sys::folder::NotOurs;
 use crate::sys::host_events::HostEvents;
@@ -74,10 +74,10 @@ pub struct Session {
     indices: BTreeMap<String, u32>,
     /// The current names of the configured uplinks.
     uplinks: Uplinks,
-    /// The tunnels' source addresses last returned to the caller.
-    told: OuterSources,
+    /// The ways to the real servers last returned to the caller.
+    told: Ways,
     /// Those of the host at the last check.
-    sources: OuterSources,
+    ways: Ways,
     /// Warnings already logged.
     warned: BTreeSet<String>,
     /// The current announcements, and the tasks that repeat them.
@@ -183,8 +183,8 @@ impl Session {
             last: Facts::default(),
             indices: BTreeMap::new(),
             uplinks: Uplinks::default(),
-            told: OuterSources::new(),
-            sources: OuterSources::new(),
+            told: Ways::default(),
+            ways: Ways::default(),
             warned: BTreeSet::new(),
             announcing: Vec::new(),
             announced: BTreeSet::new(),
@@ -288,7 +288,7 @@ impl Session {
                 _ => true,
             };
             if kept {
-                desired.known_sources.clone_from(&self.sources);
+                desired.known_sources.clone_from(&self.ways.sources);
             }
             if let Some(names) = &mut desired.uplinks {
                 *names = self.uplinks.clone().current(names, facts);
@@ -387,11 +387,10 @@ impl Prepared {
         self.plan.link_mtu
     }
 
-    /// The source addresses of tunnels to the real servers (director). [`Session::follow`] returns
-    /// when they change.
+    /// The ways to the real servers (director). [`Session::follow`] returns when they change.
     #[must_use]
-    pub fn outer_sources(&self) -> OuterSources {
-        self.plan.outer_sources.clone()
+    pub fn ways(&self) -> Ways {
+        self.plan.ways.clone()
     }
 }
 
@@ -403,10 +402,10 @@ impl Role {
         }
     }
 
-    fn outer_sources(&self, facts: &Facts) -> OuterSources {
+    fn ways(&self, facts: &Facts) -> Ways {
         match self {
-            Self::Director(desired) => director::outer_sources(desired, facts),
-            Self::RealServer(_) => OuterSources::new(),
+            Self::Director(desired) => director::ways(desired, facts),
+            Self::RealServer(_) => Ways::default(),
         }
     }
 

@@ -137,6 +137,7 @@ impl MaglevTables {
             | Change::PinProbe { .. }
             | Change::UnpinProbe(_)
             | Change::SetSources(_)
+            | Change::SetLinkMtus(_)
             | Change::SetTimeouts(_) => {}
         }
     }

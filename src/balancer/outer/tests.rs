@@ -18,7 +18,7 @@ fn label(packet: Ip) -> u32 {
 
 fn tunnel(outer: Family, sequence: u64) -> Tunnel {
     let source = Some(outer.director());
-    Tunnel { real: outer.real(11), source, sequence, limit: usize::MAX }
+    Tunnel { real: outer.real(11), source, sequence, limit: usize::MAX, link: usize::MAX }
 }
 
 fn hop_limit(packet: &Ip, outer: Family, sequence: u64, index: usize) -> u8 {
@@ -177,14 +177,22 @@ fn the_tunnel_s_source_or_the_fallback() {
     }
 }
 
-/// RFC 2473 section 7.1: over IPv6 only the sender can cut.
+/// RFC 2473 section 7.1: over IPv6 only the sender can cut. Over IPv4 a router can, behind the
+/// director's own link.
 #[test]
-fn over_ipv6_what_does_not_fit_is_cut_and_over_ipv4_nothing_is() {
+fn what_does_not_fit_is_cut_unless_a_router_can() {
     for family in FAMILIES {
-        let narrow = Tunnel { limit: 1_240, ..tunnel(family, 0) };
-        assert_eq!(pieces(&narrow, 1_240), None);
-        let cut = pieces(&narrow, 1_241);
-        assert_eq!(cut, (family == Family::V6).then(|| Pieces::new(1_241, 1_240)));
+        let real = family.real(11);
+        let far = Tunnel { limit: 1_240, link: 1_400, ..tunnel(family, 0) };
+        let near = Tunnel { link: 1_240, ..far };
+        for narrow in [near, far] {
+            assert_eq!(pieces(&narrow, 1_240), None);
+            let cut = pieces(&narrow, 1_241);
+            let expected = Pieces::new(real, 1_241, 1_240);
+            assert_eq!(cut, (family == Family::V6 || narrow == near).then_some(expected));
+        }
+        let fits_a_link = if family == Family::V6 { 1_240 } else { 1_400 };
+        assert_eq!(pieces(&far, 1_401), Some(Pieces::new(real, 1_401, fits_a_link)));
         assert_eq!(pieces(&tunnel(family, 0), 65_535), None, "nothing is known of the way");
     }
 }

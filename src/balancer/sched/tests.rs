@@ -17,6 +17,7 @@ use crate::balancer::placement::PlacementKey;
 use crate::balancer::pool::{Eligible, Pool};
 use crate::balancer::real::{Life, Real, Reals};
 use crate::balancer::tcp::State;
+use crate::balancer::tunnel::OwnWay;
 use crate::model::{Millis, Policy, RealId, RealSpec, RealValue, Seed, ServiceId};
 use crate::wire::protocol;
 
@@ -65,7 +66,7 @@ impl Member {
 
     fn real(&self) -> Real {
         let spec = RealSpec::new(self.address(), self.last_weight);
-        let mut real = Real::new(ServiceId { place: 0, generation: 0 }, spec, None);
+        let mut real = Real::new(ServiceId { place: 0, generation: 0 }, spec, OwnWay::default());
         real.set(RealValue::Weight(self.weight));
         if self.draining {
             real.set_life(Life::Draining);

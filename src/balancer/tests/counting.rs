@@ -86,7 +86,8 @@ fn an_error_from_an_unknown_address_is_counted_all_the_same() {
 fn a_real_server_counts_wire_packets_and_bytes() {
     let mut director = Director::with(SchedulerKind::RoundRobin, &[(A, 1)]);
     let (syn, ack) = (flow(1).tcp(Flags::SYN), flow(1).tcp(Flags::ACK));
-    let tunnel = |sequence| Tunnel { real: A, source: None, sequence, limit: usize::MAX };
+    let tunnel =
+        |sequence| Tunnel { real: A, source: None, sequence, limit: usize::MAX, link: usize::MAX };
     assert_eq!(director.tunnel(&syn), tunnel(0));
     let on_wire = OnWire { packets: 45, bytes: 65_000, longest: 1_500 };
     let super_frame = Packet::parse(&ack).unwrap().split_into(on_wire);
@@ -130,6 +131,7 @@ fn change() -> impl Strategy<Value = Change> {
             let known = known.then(|| (B, Family::V6.director()));
             Change::SetSources(known.into_iter().collect())
         }),
+        (real(), 600_u32..2_000).prop_map(|way| Change::SetLinkMtus([way].into())),
         (real(), 0_u32..3).prop_map(|(real, weight)| add_real(real, weight)),
         real().prop_map(remove_real),
         (real(), 0_u32..3).prop_map(|(real, weight)| set_weight(real, weight)),

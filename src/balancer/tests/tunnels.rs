@@ -8,6 +8,8 @@ use crate::wire::build::{FAMILIES, MIXES};
 use crate::wire::icmp::{Quote, Quoted};
 use crate::wire::packet::OnWire;
 
+mod links;
+
 const TEN_MINUTES: Duration = Duration::from_secs(600);
 
 /// A director with one real server of the family, and a connection to it of each family.
@@ -335,13 +337,15 @@ fn sources_are_those_of_real_servers_now_and_later() {
 }
 
 #[test]
-fn a_reused_id_has_neither_the_source_nor_the_path_mtu_of_the_previous_server() {
+fn a_reused_id_has_neither_the_source_nor_the_mtus_of_the_previous_server() {
     let mut director = Director::with(RoundRobin, &[(A, 1)]);
     director.apply(&Change::SetSources([(A, Family::V4.director())].into()));
+    director.apply(&Change::SetLinkMtus([(A, 1_500)].into()));
     director.path_mtu(A, 1_400);
     director.apply(&remove_real(A));
     director.apply(&add_real(B, 1));
-    let expected = Tunnel { real: B, source: None, sequence: 0, limit: usize::MAX };
+    let expected =
+        Tunnel { real: B, source: None, sequence: 0, limit: usize::MAX, link: usize::MAX };
     assert_eq!(director.tunnel(&flow(0).tcp(Flags::SYN)), expected);
 }
 
@@ -368,10 +372,14 @@ proptest! {
         words in prop::collection::vec((any::<u16>(), 0_u64..890), 1..6),
         len in 40_usize..2_000,
         dont_fragment: bool,
+        link in prop::option::of(600_u32..2_000),
     ) {
         let (inner, outer) = mix;
         let mut director = director(outer);
         let mut doubted = false;
+        if let Some(mtu) = link {
+            director.apply(&Change::SetLinkMtus([(outer.real(11), mtu)].into()));
+        }
         for (mtu, pause) in words {
             doubted |= outer == Family::V4 && mtu < 552;
             director.path_mtu(outer.real(11), mtu);
@@ -386,11 +394,14 @@ proptest! {
                     prop_assert_eq!(director.told(&fitting), None);
                 }
                 None => {
-                    let limit = director.tunnel(&packet).limit;
+                    let tunnel = director.tunnel(&packet);
+                    let limit = tunnel.limit;
                     let free = inner == Family::V4 && !dont_fragment;
                     let smallest = inner == Family::V6 && packet.len() <= 1_280;
                     // Over IPv4 a router may fragment it.
                     prop_assert!(packet.len() <= limit || free || smallest || doubted);
+                    let cut = outer::pieces(&tunnel, packet.len()).is_some();
+                    prop_assert!(cut || packet.len() <= tunnel.link);
                 }
             }
         }

@@ -98,6 +98,7 @@ fn apply(services: &mut Vec<ServiceSpec>, change: &Change) {
         Change::SetMaglev { .. }
         | Change::SetHashSeed(_)
         | Change::SetSources(_)
+        | Change::SetLinkMtus(_)
         | Change::PinProbe { .. }
         | Change::UnpinProbe(_)
         | Change::SetTimeouts(_) => {}

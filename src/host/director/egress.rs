@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use crate::host::desired::DesiredDirector;
 use crate::host::facts::{Address, Facts, Link, Lookup};
 use crate::host::family::Family;
-use crate::host::plan::{MIN_TUN_MTU, MIN_TUN_MTU_V6, OuterSources};
+use crate::host::plan::{LinkMtus, MIN_TUN_MTU, MIN_TUN_MTU_V6, OuterSources, Ways};
 use crate::host::problem::{Problem, ProblemKind};
 use crate::host::refusal::Refusal;
 use crate::host::route::RouteKind;
@@ -56,11 +56,21 @@ pub(super) fn source(desired: &DesiredDirector, family: Family, facts: &Facts) -
     reals.find_map(|real| picked(*real, facts))
 }
 
+/// The ways to the reachable real servers.
+#[must_use]
+pub fn ways(desired: &DesiredDirector, facts: &Facts) -> Ways {
+    Ways { sources: outer_sources(desired, facts), mtus: link_mtus(desired, facts) }
+}
+
+fn link_mtus(desired: &DesiredDirector, facts: &Facts) -> LinkMtus {
+    let mtu = |real: &IpAddr| Some((*real, path_mtu(real, facts)?));
+    desired.reals.iter().filter_map(mtu).collect()
+}
+
 /// The source of the tunnels to each reachable real server. A source in use is kept while the host
 /// has it and the route uses the same interface: the real servers accept it, and may refuse the
 /// routing table's new preference.
-#[must_use]
-pub fn outer_sources(desired: &DesiredDirector, facts: &Facts) -> OuterSources {
+fn outer_sources(desired: &DesiredDirector, facts: &Facts) -> OuterSources {
     let source = |real: &IpAddr| {
         let lookup = unicast(real, facts)?;
         let source = wished(desired, Family::of(*real))
@@ -110,34 +120,36 @@ pub(super) fn kept_sources(desired: &DesiredDirector, facts: &Facts) -> Vec<Prob
     moved.into_iter().filter_map(problem).collect()
 }
 
-/// If the TUN's MTU is the size that fits into every tunnel, the kernel itself sends clients
-/// "fragmentation needed" and "packet too big". An IPv6 virtual IP sets a minimum.
-pub(super) fn tun_mtu(
-    desired: &DesiredDirector,
-    vips: &[IpAddr],
-    facts: &Facts,
-) -> (u16, Vec<Problem>) {
-    let mut problems = Vec::new();
-    let v6 = Family::V6.is_among(vips);
-    let least = if v6 { MIN_TUN_MTU_V6 } else { MIN_TUN_MTU };
-    let ways = desired.reals.iter().map(|real| (real, path_mtu(real, facts)));
-    for (real, mtu) in ways.clone().filter_map(|(real, mtu)| Some((real, mtu?))) {
-        let needed = u32::from(MIN_TUN_MTU_V6) + Family::of(*real).header();
-        if v6 && mtu < needed {
-            let text = format!(
-                "the way to real server {real} has an MTU of {mtu}, but IPv6 packets of up to {MIN_TUN_MTU_V6} bytes must fit into its tunnel (RFC 8200 5): longer ones than that leaves room for are lost; it should be {needed} or more"
-            );
-            problems.push(Problem::new(ProblemKind::RealServer, real.to_string(), text));
-        }
+/// The TUN's MTU: the size that fits into the tunnel with the most room. The kernel tells clients
+/// whose packets fit into no tunnel, and the balancer those of the other real servers: a small link
+/// to one must not shrink the packets to all. An IPv6 virtual IP sets a minimum.
+pub(super) fn tun_mtu(desired: &DesiredDirector, vips: &[IpAddr], facts: &Facts) -> u16 {
+    let room = |real: &IpAddr, mtu: u32| mtu.saturating_sub(Family::of(*real).header());
+    let reals = desired.reals.iter();
+    let known = reals.clone().filter_map(|real| Some(room(real, path_mtu(real, facts)?))).max();
+    let usual = || reals.map(|real| room(real, USUAL_MTU)).max();
+    let largest = known.or_else(usual).unwrap_or_else(|| USUAL_MTU - Family::V4.header());
+    u16::try_from(largest).unwrap_or(u16::MAX).max(least(vips))
+}
+
+fn least(vips: &[IpAddr]) -> u16 {
+    if Family::V6.is_among(vips) { MIN_TUN_MTU_V6 } else { MIN_TUN_MTU }
+}
+
+/// Real servers whose tunnels are too small for packets that clients cannot make smaller.
+pub(super) fn narrow(desired: &DesiredDirector, vips: &[IpAddr], facts: &Facts) -> Vec<Problem> {
+    if !Family::V6.is_among(vips) {
+        return Vec::new();
     }
-    let known = ways.clone().filter_map(|(real, mtu)| Some((real, mtu?)));
-    let room = |(real, mtu): (&IpAddr, u32)| mtu.saturating_sub(Family::of(*real).header());
-    let smallest = known
-        .map(room)
-        .min()
-        .or_else(|| ways.map(|(real, _)| room((real, USUAL_MTU))).min())
-        .unwrap_or_else(|| USUAL_MTU - Family::V4.header());
-    (u16::try_from(smallest).unwrap_or(u16::MAX).max(least), problems)
+    let problem = |real: &IpAddr| {
+        let mtu = path_mtu(real, facts)?;
+        let needed = u32::from(MIN_TUN_MTU_V6) + Family::of(*real).header();
+        let text = format!(
+            "the way to real server {real} has an MTU of {mtu}: IPv6 packets of up to {MIN_TUN_MTU_V6} bytes, which clients need not make smaller (RFC 8200 5), are sent to it in several pieces; with {needed} or more they are not"
+        );
+        (mtu < needed).then(|| Problem::new(ProblemKind::RealServer, real.to_string(), text))
+    };
+    desired.reals.iter().filter_map(problem).collect()
 }
 
 fn path_mtu(real: &IpAddr, facts: &Facts) -> Option<u32> {

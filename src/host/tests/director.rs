@@ -99,16 +99,25 @@ fn uplinks_are_where_the_vips_live_else_where_the_default_route_goes() {
 }
 
 #[test]
-fn the_tun_s_mtu_is_the_smallest_path_mtu_less_the_outer_header() {
+fn the_tun_s_mtu_is_the_largest_link_s_less_the_outer_header() {
     let mut facts = facts();
     let mut desired = director_wishes();
-    desired.reals.push(ip("10.3.0.2"));
-    for (mtu, expected) in [(1500, 1480), (1400, 1380), (596, 576), (595, 576), (68, 576)] {
+    desired.reals = vec![ip("10.3.0.2"), ip("10.3.0.3")];
+    let mut way = |real: &str, mtu| {
         let lookup = Lookup { mtu: Some(mtu), ..towards(2, "10.1.0.1") };
-        facts.lookups.insert(ip("10.3.0.2"), lookup);
-        let plan = director::plan(&desired, &facts).unwrap();
+        facts.lookups.insert(ip(real), lookup);
+        facts.clone()
+    };
+    way("10.3.0.3", 68);
+    for (mtu, expected) in [(1500, 1480), (1400, 1380), (596, 576), (595, 576), (68, 576)] {
+        let plan = director::plan(&desired, &way("10.3.0.2", mtu)).unwrap();
         assert_eq!(plan.tun_mtu, expected, "way of {mtu}");
+        let mtus = [(ip("10.3.0.2"), mtu), (ip("10.3.0.3"), 68)];
+        assert_eq!(plan.ways.mtus, mtus.into(), "each real server has its own");
     }
+    let wide = way("10.3.0.2", 9_000);
+    let plan = director::plan(&desired, &wide).unwrap();
+    assert_eq!((plan.tun_mtu, plan.ways.mtus[&ip("10.3.0.2")]), (1480, 1500), "the link's");
     let jumbo = |mtu| {
         let mut facts = facts.clone();
         facts.lookups.remove(&ip("10.3.0.2"));

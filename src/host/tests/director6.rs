@@ -54,7 +54,7 @@ fn one_uplink_forwards_where_the_kernel_can_be_told_so() {
             "proxy neighbour entry 2001:db8:1::10 dev eth0",
         ]
     );
-    assert_eq!(plan.outer_sources, [(ip("2001:db8:2::2"), ip("2001:db8:2::1"))].into());
+    assert_eq!(plan.ways.sources, [(ip("2001:db8:2::2"), ip("2001:db8:2::1"))].into());
     assert_eq!(plan.warnings.len(), 1, "{:?}", plan.warnings);
     assert!(plan.warnings[0].starts_with("IPv6 forwarding is turned on for interface eth0"));
 }
@@ -173,13 +173,17 @@ fn the_tun_s_mtu_by_mix() {
         let said = wrong(&plan, &format!("real server {real} has an MTU of {mtu}"));
         assert_eq!(said, small, "{vip} to {real} over {mtu}: {:?}", plan.problems);
     }
-    assert_eq!(director::plan(&desired(), &facts6()).unwrap().tun_mtu, 1460, "both");
+    let plan = director::plan(&desired(), &facts6()).unwrap();
+    assert_eq!((plan.tun_mtu, plan.problems.len()), (1480, 0), "both");
+    assert_eq!(plan.ways.mtus, [(ip(v4.1), 1500), (ip(v6.1), 1500)].into());
     let mut announced = facts6();
     set(&mut announced, "net/ipv6/conf/eth1/mtu", "1400");
-    assert_eq!(director::plan(&desired(), &announced).unwrap().tun_mtu, 1360, "by a router");
+    let plan = director::plan(&only6(), &announced).unwrap();
+    assert_eq!((plan.tun_mtu, plan.ways.mtus), (1360, [(ip(v6.1), 1400)].into()), "by a router");
     let mut unknown = facts6();
     unknown.lookups.clear();
-    assert_eq!(director::plan(&only6(), &unknown).unwrap().tun_mtu, 1460);
+    let plan = director::plan(&only6(), &unknown).unwrap();
+    assert_eq!((plan.tun_mtu, plan.ways), (1460, Ways::default()));
 }
 
 #[test]
@@ -223,7 +227,7 @@ fn sources_by_family() {
     assert_eq!(source(&plan, "10.1.0.10"), Some(ip("10.1.0.1")));
     assert_eq!(source(&plan, "2001:db8:1::10"), Some(ip("2001:db8:1::1")));
     let (v4, v6) = (ip("10.2.0.2"), ip("2001:db8:2::2"));
-    assert_eq!(plan.outer_sources, [(v4, ip("10.1.0.1")), (v6, ip("2001:db8:1::1"))].into());
+    assert_eq!(plan.ways.sources, [(v4, ip("10.1.0.1")), (v6, ip("2001:db8:1::1"))].into());
 
     // The kernel refuses a route with a tentative source.
     let mut tentative = facts6();
@@ -231,14 +235,14 @@ fn sources_by_family() {
     own.unwrap().tentative = true;
     let plan = director::plan(&wished, &tentative).unwrap();
     assert_eq!(source(&plan, "2001:db8:1::10"), None);
-    assert_eq!(plan.outer_sources.len(), 2);
+    assert_eq!(plan.ways.sources.len(), 2);
 
     let mut unreachable = facts6();
     for lookup in unreachable.lookups.values_mut() {
         lookup.kind = RouteKind::Unreachable;
     }
     let plan = director::plan(&wished, &unreachable).unwrap();
-    assert_eq!(plan.outer_sources, OuterSources::new(), "no route");
+    assert_eq!(plan.ways, Ways::default(), "no route");
 }
 
 /// The lookup's choice while the interface's other addresses are still tentative (RFC 4862 5.4).
@@ -247,7 +251,7 @@ fn a_link_local_address_is_no_source() {
     let mut facts = facts6();
     facts.lookups.insert(ip("2001:db8:2::2"), towards(3, "fe80::3"));
     let plan = director::plan(&only6(), &facts).unwrap();
-    assert_eq!(plan.outer_sources, [].into());
+    assert_eq!(plan.ways.sources, [].into());
     let object = Object::Route {
         address: ip("2001:db8:1::10"),
         link: "vstun0".into(),
@@ -258,7 +262,7 @@ fn a_link_local_address_is_no_source() {
     assert!(wrong(&plan, "link-local"));
     let desired = DesiredDirector { sources: vec![ip("2001:db8:2::1")], ..only6() };
     let plan = director::plan(&desired, &facts).unwrap();
-    assert_eq!(plan.outer_sources, [(ip("2001:db8:2::2"), ip("2001:db8:2::1"))].into());
+    assert_eq!(plan.ways.sources, [(ip("2001:db8:2::2"), ip("2001:db8:2::1"))].into());
     assert!(!wrong(&plan, "link-local"));
 }
 
@@ -269,7 +273,7 @@ fn a_temporary_address_is_a_source_only_where_there_is_no_other() {
     let source = |facts: &Facts| {
         let plan = director::plan(&only6(), facts).unwrap();
         let warned = wrong(&plan, "temporary");
-        (plan.outer_sources[&ip("2001:db8:2::2")], warned)
+        (plan.ways.sources[&ip("2001:db8:2::2")], warned)
     };
     let mut facts = facts6();
     facts.addresses.push(temporary("2001:db8:2::7e3b/64"));

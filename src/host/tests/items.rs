@@ -107,14 +107,14 @@ fn a_source_in_use_is_kept_while_the_host_has_it_and_the_way_is_the_same() {
     facts.addresses.push(own(3, "10.2.0.7/24"));
     facts.lookups.insert(real, towards(3, "10.2.0.7"));
     let plan = director::plan(&desired, &facts).unwrap();
-    assert_eq!(plan.outer_sources, [(real, ip("10.2.0.1"))].into());
+    assert_eq!(plan.ways.sources, [(real, ip("10.2.0.1"))].into());
     assert!(
         texts(&plan)[0]
             .contains("source 10.2.0.7 towards real server 10.2.0.2; tunnels keep 10.2.0.1")
     );
     let fresh = director::plan(&director_wishes(), &facts).unwrap();
     assert_eq!(
-        fresh.outer_sources,
+        fresh.ways.sources,
         [(real, ip("10.2.0.7"))].into(),
         "at a start, what is preferred"
     );
@@ -122,10 +122,10 @@ fn a_source_in_use_is_kept_while_the_host_has_it_and_the_way_is_the_same() {
     let mut elsewhere = facts.clone();
     elsewhere.lookups.insert(real, towards(2, "10.1.0.1"));
     let plan = director::plan(&desired, &elsewhere).unwrap();
-    assert_eq!(plan.outer_sources, [(real, ip("10.1.0.1"))].into());
+    assert_eq!(plan.ways.sources, [(real, ip("10.1.0.1"))].into());
     facts.addresses.retain(|own| own.address != ip("10.2.0.1"));
     let plan = director::plan(&desired, &facts).unwrap();
-    assert_eq!(plan.outer_sources, [(real, ip("10.2.0.7"))].into());
+    assert_eq!(plan.ways.sources, [(real, ip("10.2.0.7"))].into());
     assert_eq!(plan.problems, []);
 }
 

@@ -26,7 +26,7 @@ fn nothing_of_arp_for_ipv6_alone() {
     );
     let tun = lines(&plan.on_tun);
     assert_eq!(tun.last().unwrap(), "sysctl net/ipv6/conf/vstun0/disable_ipv6 = 0 (was 0)");
-    assert_eq!(plan.outer_sources, OuterSources::new());
+    assert_eq!(plan.ways, Ways::default());
 }
 
 #[test]

@@ -1,19 +1,27 @@
-//! An outer IPv6 packet in fragments (RFC 8200 section 4.5), where the path takes no whole one and
-//! what is inside can be no smaller (RFC 2473 section 7.1).
+//! An outer packet in fragments (RFC 791, RFC 8200 section 4.5), where the path takes no whole one
+//! and the inner packet may be fragmented or can be no smaller (RFC 2473 section 7.1, RFC 4213
+//! section 3.2.2).
 
 use std::net::IpAddr;
 use std::ops::Range;
 
 use super::{Outer, ipip};
-use crate::wire::packet::IPV6_HEADER_LEN;
+use crate::wire::checksum::Sum;
+use crate::wire::packet::{IPV4_HEADER_LEN, IPV6_HEADER_LEN};
 use crate::wire::protocol;
 
-/// Length of a fragment header, in bytes.
+/// Length of an IPv6 fragment header, in bytes.
 const FRAGMENT_HEADER_LEN: usize = 8;
-/// Length in bytes of the headers of each piece.
-pub const PIECE_HEADER_LEN: usize = IPV6_HEADER_LEN + FRAGMENT_HEADER_LEN;
+/// The longest headers of a piece, in bytes.
+pub const MAX_PIECE_HEADER_LEN: usize = IPV6_HEADER_LEN + FRAGMENT_HEADER_LEN;
 /// Offsets count in so many bytes.
 const UNIT: usize = 8;
+/// IPv4's flag of all pieces but the last.
+const MORE_FRAGMENTS: u16 = 0x2000;
+
+/// The fewest bytes of the inner packet in a piece that is not the last: the first piece holds all
+/// headers of a wire segment. The kernel refuses pieces that a link does not take.
+pub const SMALLEST: usize = 264;
 
 /// How an inner packet is cut.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -24,12 +32,13 @@ pub struct Pieces {
 }
 
 impl Pieces {
-    /// Of an inner packet of `len` bytes. `limit` is how many would fit behind an outer header
-    /// alone.
+    /// Of an inner packet of `len` bytes towards that real server. `limit` is how many would fit
+    /// behind an outer header alone.
     #[must_use]
-    pub fn new(len: usize, limit: usize) -> Self {
-        let step = limit.saturating_sub(FRAGMENT_HEADER_LEN) / UNIT * UNIT;
-        Self { len, step: step.max(UNIT) }
+    pub fn new(real: IpAddr, len: usize, limit: usize) -> Self {
+        let own = if real.is_ipv6() { FRAGMENT_HEADER_LEN } else { 0 };
+        let step = limit.saturating_sub(own) / UNIT * UNIT;
+        Self { len, step: step.max(SMALLEST) }
     }
 
     /// Where each piece lies in the inner packet, in order.
@@ -38,8 +47,9 @@ impl Pieces {
     }
 
     /// Writes the headers of the piece at `range` into the last bytes of `room`. All pieces of a
-    /// packet have one `identification`. Returns the headers' length; `None` where [`ipip::write`]
-    /// has none, the tunnel is not IPv6, or the packet is longer than IP allows.
+    /// packet have one identification: over IPv4 that of `outer`, over IPv6 `identification`.
+    /// Returns the headers' length; `None` where [`ipip::write`] has none, or the packet is longer
+    /// than IP allows.
     #[must_use]
     pub fn write(
         self,
@@ -49,7 +59,9 @@ impl Pieces {
         range: &Range<usize>,
         room: &mut [u8],
     ) -> Option<usize> {
-        let IpAddr::V6(_) = outer.destination else { return None };
+        if outer.destination.is_ipv4() {
+            return self.write_v4(outer, inner_version, range, room);
+        }
         u16::try_from(self.len).ok()?;
         let (before, header) = room.split_last_chunk_mut::<FRAGMENT_HEADER_LEN>()?;
         ipip::write(outer, inner_version, FRAGMENT_HEADER_LEN + range.len(), before)?;
@@ -61,18 +73,38 @@ impl Pieces {
         *header = [inside, 0, 0, 0, 0, 0, 0, 0];
         header[2..4].copy_from_slice(&offset.to_be_bytes());
         header[4..8].copy_from_slice(&identification.to_be_bytes());
-        Some(PIECE_HEADER_LEN)
+        Some(MAX_PIECE_HEADER_LEN)
+    }
+
+    fn write_v4(
+        self,
+        outer: &Outer,
+        inner_version: u8,
+        range: &Range<usize>,
+        room: &mut [u8],
+    ) -> Option<usize> {
+        u16::try_from(self.len.checked_add(IPV4_HEADER_LEN)?).ok()?;
+        let outer = Outer { dont_fragment: false, ..*outer };
+        ipip::write(&outer, inner_version, range.len(), room)?;
+        let header = room.last_chunk_mut::<IPV4_HEADER_LEN>()?;
+        let more = if range.end < self.len { MORE_FRAGMENTS } else { 0 };
+        let field = u16::try_from(range.start / UNIT).ok()? | more;
+        header[6..8].copy_from_slice(&field.to_be_bytes());
+        header[10..12].fill(0);
+        let check = Sum::of(header).checksum();
+        header[10..12].copy_from_slice(&check.to_be_bytes());
+        Some(IPV4_HEADER_LEN)
     }
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use etherparse::{IpNumber, Ipv6FragmentHeader, Ipv6HeaderSlice};
+    use etherparse::{IpNumber, Ipv4HeaderSlice, Ipv6FragmentHeader, Ipv6HeaderSlice};
     use proptest::prelude::*;
 
     use super::*;
-    use crate::wire::build::Family;
+    use crate::wire::build::{FAMILIES, Family};
 
     fn outer(family: Family) -> Outer {
         Outer {
@@ -81,30 +113,47 @@ mod tests {
             traffic_class: 0xb9,
             ttl: 63,
             dont_fragment: true,
-            identification: 0,
+            identification: 0x9abc,
             flow_label: 0xabcde,
         }
+    }
+
+    fn of(family: Family, len: usize, limit: usize) -> Pieces {
+        Pieces::new(family.real(11), len, limit)
     }
 
     /// At the limit of the smallest MTU, and around it.
     #[test]
     fn a_packet_of_1280_bytes_takes_two_pieces_of_a_path_of_1280() {
-        let ranges = |len, limit| Pieces::new(len, limit).ranges().collect::<Vec<_>>();
-        assert_eq!(ranges(1_280, 1_240), [0..1_232, 1_232..1_280]);
-        assert_eq!(ranges(1_241, 1_240), [0..1_232, 1_232..1_241]);
-        assert_eq!(ranges(1_280, 1_279), [0..1_264, 1_264..1_280]);
-        assert_eq!(ranges(3_000, 1_240), [0..1_232, 1_232..2_464, 2_464..3_000]);
-        assert!(ranges(0, 1_240).is_empty());
-        assert_eq!(ranges(9, 0), [0..8, 8..9], "no limit is too small to end");
+        let v6 = |len, limit| of(Family::V6, len, limit).ranges().collect::<Vec<_>>();
+        assert_eq!(v6(1_280, 1_240), [0..1_232, 1_232..1_280]);
+        assert_eq!(v6(1_241, 1_240), [0..1_232, 1_232..1_241]);
+        assert_eq!(v6(1_280, 1_279), [0..1_264, 1_264..1_280]);
+        assert_eq!(v6(3_000, 1_240), [0..1_232, 1_232..2_464, 2_464..3_000]);
+        assert!(v6(0, 1_240).is_empty());
+        let v4 = |len, limit| of(Family::V4, len, limit).ranges().collect::<Vec<_>>();
+        assert_eq!(v4(1_280, 1_260), [0..1_256, 1_256..1_280]);
+        assert_eq!(v4(1_280, 1_279), [0..1_272, 1_272..1_280]);
+        assert_eq!(v4(1_280, 640), [0..640, 640..1_280]);
+    }
+
+    /// The first piece has all headers of a segment, however small the link.
+    #[test]
+    fn no_piece_but_the_last_is_smaller_than_264_bytes() {
+        let v4 = |limit| of(Family::V4, 600, limit).ranges().collect::<Vec<_>>();
+        assert_eq!(v4(272), [0..272, 272..544, 544..600]);
+        for limit in [264, 263, 1, 0] {
+            assert_eq!(v4(limit), [0..264, 264..528, 528..600], "{limit}");
+        }
     }
 
     #[test]
-    fn headers_are_what_etherparse_reads() {
-        let pieces = Pieces::new(1_280, 1_240);
+    fn ipv6_headers_are_what_etherparse_reads() {
+        let pieces = of(Family::V6, 1_280, 1_240);
         for (range, more) in [(0..1_232, true), (1_232..1_280, false)] {
             let mut room = [0xee; 50];
             let len = pieces.write(&outer(Family::V6), 4, 0x1234_5678, &range, &mut room);
-            assert_eq!(len, Some(PIECE_HEADER_LEN));
+            assert_eq!(len, Some(48));
             assert_eq!(room[..2], [0xee; 2], "bytes before the headers stay");
             let header = Ipv6HeaderSlice::from_slice(&room[2..]).unwrap();
             assert_eq!(usize::from(header.payload_length()), 8 + range.len());
@@ -118,28 +167,53 @@ mod tests {
     }
 
     #[test]
+    fn ipv4_headers_are_what_etherparse_reads() {
+        let pieces = of(Family::V4, 1_280, 1_260);
+        for (range, more) in [(0..1_256, true), (1_256..1_280, false)] {
+            let mut room = [0xee; 48];
+            let len = pieces.write(&outer(Family::V4), 6, 7, &range, &mut room);
+            assert_eq!(len, Some(20));
+            assert_eq!(room[..28], [0xee; 28], "bytes before the header stay");
+            let header = Ipv4HeaderSlice::from_slice(&room[28..]).unwrap();
+            assert_eq!(usize::from(header.total_len()), 20 + range.len());
+            assert_eq!((header.protocol(), header.ttl()), (IpNumber::IPV6, 63));
+            assert_eq!(usize::from(header.fragments_offset().value()) * 8, range.start);
+            assert_eq!((header.more_fragments(), header.dont_fragment()), (more, false));
+            assert_eq!(header.identification(), 0x9abc);
+            assert_eq!(header.header_checksum(), header.to_header().calc_header_checksum());
+        }
+    }
+
+    #[test]
     fn what_cannot_be_written_is_refused() {
         let write = |family, len, version, room: usize| {
-            let pieces = Pieces::new(len, 1_240);
+            let pieces = of(family, len, 1_240);
             let range = pieces.ranges().last().unwrap();
             pieces.write(&outer(family), version, 7, &range, &mut vec![0; room])
         };
-        assert_eq!(write(Family::V6, 65_535, 6, 48), Some(48), "the longest payload");
-        assert_eq!(write(Family::V6, 65_536, 6, 48), None, "one byte too long");
-        assert_eq!(write(Family::V6, 1_280, 6, 47), None, "no room");
-        assert_eq!(write(Family::V6, 1_280, 5, 48), None, "no such version");
-        assert_eq!(write(Family::V4, 1_280, 6, 48), None, "IPv4 is cut by routers");
+        let sizes = [(Family::V4, 65_515, 20), (Family::V6, 65_535, 48)];
+        for (family, longest, header) in sizes {
+            assert_eq!(write(family, longest, 6, header), Some(header), "the longest payload");
+            assert_eq!(write(family, longest + 1, 6, header), None, "one byte too long");
+            assert_eq!(write(family, 1_280, 6, header - 1), None, "no room");
+            assert_eq!(write(family, 1_280, 5, header), None, "no such version");
+        }
     }
 
     proptest! {
         /// Each byte once, each piece within the path, offsets in units.
         #[test]
-        fn pieces_are_whole_and_fit(len in 1_usize..65_536, limit in 1_240_usize..65_536) {
+        fn pieces_are_whole_and_fit(
+            family in prop::sample::select(FAMILIES.to_vec()),
+            len in 1_usize..65_536,
+            limit in 272_usize..65_536,
+        ) {
             let mut end = 0;
-            for range in Pieces::new(len, limit).ranges() {
+            let own = if family == Family::V6 { 8 } else { 0 };
+            for range in of(family, len, limit).ranges() {
                 prop_assert_eq!(range.start, end);
                 prop_assert!(!range.is_empty() && range.start.is_multiple_of(UNIT));
-                prop_assert!(FRAGMENT_HEADER_LEN + range.len() <= limit);
+                prop_assert!(own + range.len() <= limit);
                 end = range.end;
             }
             prop_assert_eq!(end, len);

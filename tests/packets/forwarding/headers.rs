@@ -39,7 +39,7 @@ struct Fields {
 
 fn tunnel(outer: Family) -> Tunnel {
     let source = Some(outer.director());
-    Tunnel { real: outer.real(A), source, sequence: 5, limit: usize::MAX }
+    Tunnel { real: outer.real(A), source, sequence: 5, limit: usize::MAX, link: usize::MAX }
 }
 
 /// The header written before `packet`; checks that the packet behind it is unchanged.

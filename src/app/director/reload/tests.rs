@@ -9,6 +9,7 @@ use super::super::messages::{Piece, Report};
 use super::*;
 use crate::balancer::{Balancer, Explanation, Limits};
 use crate::config::Edit;
+use crate::host::Ways;
 use crate::model::{Millis, RealValue, Target, Wanted};
 
 const SERVICES: &str = "
@@ -64,7 +65,7 @@ fn running(config: config::Director) -> Running {
     let (inbox, checks) = Checks::new();
     let (events, _) = tokio::sync::mpsc::unbounded_channel();
     inbox.start(packet_thread.clone(), events, 7).unwrap();
-    let told = (Withdrawn::default(), Sources::new(), Hooks::new(None).0);
+    let told = (Withdrawn::default(), Ways::default(), Hooks::new(None).0);
     Running::new(config, options, packet_thread, checks, Seed(5, 6), told)
 }
 

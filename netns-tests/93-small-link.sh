@@ -1,0 +1,72 @@
+# The director's link to one real server takes less than the LAN. Who is served by another one notices nothing: the TUN
+# keeps the size that fits most, and with ICMP filtered an upload goes on. Clients of the small one are told what fits by
+# the director, also after the link has become smaller still.
+source "$(dirname "$0")/lib.sh"
+source "$here/topology.sh"
+source "$here/daemons.sh"
+
+SMALL=([4]=10.78.0. [6]=2001:db8:78::) # the subnet of the small link
+LINK=1400
+
+upload() { # REAL: that gets it
+    rm -f "$WORK/$1/upload/up"
+    at vt-client curl -sSf --max-time 20 -T "$WORK/files/random" "$(url /upload/up)" -o /dev/null
+    cmp "$WORK/files/random" "$WORK/$1/upload/up" || fail "the upload differs"
+}
+
+# Sets the weights of real1 and real2.
+weigh() {
+    ask director set-weight "${ADDRESS[real1]}" --weight "$1"
+    ask director set-weight "${ADDRESS[real2]}" --weight "$2"
+}
+
+tun_mtu() { at vt-director cat /sys/class/net/vstun0/mtu; }
+told() { at vt-client ip route get "$VIP" | sed -n 's/.* mtu \([0-9]*\).*/\1/p'; }
+
+make_topology
+ip -n vt-director link add small mtu $LINK type veth peer name small netns vt-real2 mtu $LINK
+for host in director:1 real2:12; do
+    ip -n "vt-${host%:*}" address add "$(in_subnet "${SMALL[$OUTER]}${host#*:}")" dev small
+    as_a_wire "vt-${host%:*}" small
+    ip -n "vt-${host%:*}" link set dev small up
+done
+ADDRESS[real2]=${SMALL[$OUTER]}12
+TRUSTED=("$DIRECTOR" "${SMALL[$OUTER]}1")
+start_web real1 real2
+start_real real1
+# As a real server that advertises too much: clients find out by ICMP.
+REAL_KEYS='mss = "off"' start_real real2
+head -c 1000000 /dev/urandom >"$WORK/files/random"
+start_director rr 1
+listen_to_events
+
+at vt-client nft -f - <<-NFT
+	table inet filter {
+	    chain input { type filter hook input priority 0; ${NFT_TOO_BIG[4]} drop; ${NFT_TOO_BIG[6]} drop; }
+	}
+NFT
+upload real1
+ask director add-real "${ADDRESS[real2]}" --weight 0
+upload real1
+expect_eq "the TUN's MTU" "$(tun_mtu)" "$TUN_MTU"
+expect_eq "too big by ICMP at the client of the other one" "$(counter vt-client too_big)" 0
+
+at vt-client nft delete table inet filter
+weigh 0 1
+upload real2
+expect_eq "the size that the client was told" "$(told)" $((LINK - IP_HEADER[OUTER]))
+weigh 1 0
+upload real1
+
+LINK=1360
+ip -n vt-real2 link set dev small mtu $LINK
+ip -n vt-director link set dev small mtu $LINK
+followed() { grep -q "\"what\":\"link_mtu\".*\"after\":\"$LINK\"" "$WORK/events.log"; }
+wait_for "the event of the smaller link" followed
+weigh 0 1
+upload real2
+expect_eq "the size that the client was told then" "$(told)" $((LINK - IP_HEADER[OUTER]))
+expect_eq "the TUN's MTU then" "$(tun_mtu)" "$TUN_MTU"
+expect_eq "errors of the tunnels" "$(number director stats .tunnel_errors_received)" 0
+expect_direct_replies 50
+expect_accounted
