@@ -19,14 +19,14 @@ use vstun::model::{
     FloodMarks, Listen, Millis, Persistence, Policy, PortRange, Protocol, Quiescent, RealSpec,
     RealValue, SchedulerKind, Seed, ServiceSpec, Wanted,
 };
+use vstun::wire::Packet;
 use vstun::wire::coalesce::{self, Coalescer};
 use vstun::wire::encap::{MAX_OUTER_LEN, Opened, ipip};
-use vstun::wire::icmp::{Quote, Quoted};
+use vstun::wire::icmp::{Quoted, QuotedPacket};
 use vstun::wire::packet::MAX_PACKET_LEN;
 use vstun::wire::segment::{MAX_HEADER_LEN, SplitPlan};
 use vstun::wire::tcp::Flags;
 use vstun::wire::virtio::Offload;
-use vstun::wire::{Packet, protocol};
 
 #[path = "packets/build.rs"]
 #[allow(dead_code)] // the table needs more of it
@@ -344,19 +344,14 @@ fn a_flood_allocates_nothing_once_it_is_seen() {
 fn answers_and_drops_allocate_nothing() {
     for family in FAMILIES {
         let mut director = director(16);
-        forward(&mut director, 0, &family.tcp(Flags::SYN).bytes());
-        let sent = Quote {
-            source: family.client(),
-            destination: family.vip(),
-            protocol: protocol::TCP,
-            source_port: 40_000,
-            destination_port: 80,
-        };
+        let syn = family.tcp(Flags::SYN).bytes();
+        forward(&mut director, 0, &syn);
+        let sent = QuotedPacket::of(&Packet::parse(&syn).unwrap()).unwrap();
         for real in FAMILIES.map(|family| family.real(11)) {
             let kind = TunnelErrorKind::PathMtu(1_400);
             let calls = allocations(|| {
                 let error = TunnelError { real, kind };
-                director.tunnel_error(Millis(0), error, Quoted::Flow(sent, 1_000));
+                director.tunnel_error(Millis(0), error, Quoted::Packet(sent));
             });
             assert_eq!(calls, 0);
         }

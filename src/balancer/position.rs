@@ -51,6 +51,11 @@ impl Segment {
             flags: header.flags,
         }
     }
+
+    /// The sequence number after it.
+    pub(super) fn end(&self) -> u32 {
+        self.end
+    }
 }
 
 /// The client's position according to its fitting segments.
@@ -145,6 +150,11 @@ fn near(number: u32, other: u32, window: u32) -> bool {
 fn is_after(number: u32, other: u32) -> bool {
     let ahead = number.wrapping_sub(other);
     ahead != 0 && ahead <= u32::MAX / 2
+}
+
+/// The one that follows the other.
+pub(super) fn later(number: u32, other: u32) -> u32 {
+    if is_after(number, other) { number } else { other }
 }
 
 #[inline(always)]

@@ -4,7 +4,10 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 
 use super::flow::Key;
+use super::position::{Segment, later};
 use crate::model::RealId;
+use crate::wire::icmp::{Quote, QuotedPacket};
+use crate::wire::{Packet, Transport, protocol};
 
 /// The most pinned flows at a time: two for each possible check.
 pub const MAX_PINNED: usize = 131_072;
@@ -25,16 +28,71 @@ pub struct ProbeFlow {
 }
 
 impl ProbeFlow {
+    /// The flow that a packet, or a quote of it, has.
+    pub(super) fn of(quote: Quote) -> Self {
+        let Quote { source, destination, protocol, source_port, destination_port } = quote;
+        Self { protocol, source, source_port, destination, destination_port }
+    }
+
     pub(super) fn key(&self) -> Key {
         let Self { protocol, source, source_port, destination, destination_port } = *self;
         Key::new(protocol, source, source_port, destination, destination_port)
     }
 }
 
+/// A pinned flow.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pinned {
+    pub(super) real: RealId,
+    /// What was sent of the current probe.
+    pub(super) sent: Option<Sent>,
+}
+
+/// What was sent of a probe, as ICMP errors quote it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sent {
+    /// The first [`QuotedPacket::number`] and the last one; other than of TCP, they are the same.
+    first: u32,
+    last: u32,
+    label: u32,
+    /// Whether an error has refused it.
+    pub(super) refused: bool,
+}
+
+impl Sent {
+    /// What was sent once this packet is, too.
+    pub(super) fn with(
+        before: Option<Self>,
+        packet: &Packet<'_>,
+        quoted: QuotedPacket,
+    ) -> Option<Self> {
+        let QuotedPacket { number, label, .. } = quoted;
+        match packet.transport {
+            Transport::Tcp(header) if !header.flags.syn() => {
+                let end = Segment::of(packet, header).end();
+                before.map(|sent| Self { last: later(sent.last, end), ..sent })
+            }
+            // The kernel's next attempt to open the same connection.
+            Transport::Tcp(_) if before.is_some_and(|sent| sent.first == number) => before,
+            // A probe's connection begins with its SYN, and any other probe is one packet.
+            _ => Some(Self { first: number, last: number, label, refused: false }),
+        }
+    }
+
+    /// Whether the error quotes such a packet. Of a datagram it quotes nothing that was chosen at
+    /// random but the label.
+    pub(super) fn is_quoted_by(self, quoted: QuotedPacket) -> bool {
+        let Self { first, last, label, .. } = self;
+        let tcp = quoted.flow.protocol == protocol::TCP;
+        quoted.number.wrapping_sub(first) <= last.wrapping_sub(first)
+            && (tcp || quoted.label == label)
+    }
+}
+
 /// The pinned flows.
 #[derive(Debug, Default)]
 pub(super) struct Probes {
-    pub(super) flows: HashMap<Key, RealId>,
+    pub(super) flows: HashMap<Key, Pinned>,
     /// The director's own addresses with pinned flows, and how many each has: a client's packet
     /// costs one comparison.
     sources: Vec<(IpAddr, usize)>,

@@ -7,13 +7,13 @@
 
 use std::net::IpAddr;
 
-use super::flow::Key;
-use super::probe_flows::ProbeFlow;
+use super::probe_flows::{Pinned, ProbeFlow, Sent};
 use super::real::Real;
 use super::verdict::Disposition;
 use super::{Balancer, ChangeError};
 use crate::model::{Millis, RealSpec, ServiceId};
-use crate::wire::{Fragment, Packet, Transport, icmp};
+use crate::wire::icmp::{Quoted, QuotedPacket};
+use crate::wire::{Fragment, Packet};
 
 /// The real servers of probes belong to no service.
 const NO_SERVICE: ServiceId = ServiceId { place: u32::MAX, generation: u32::MAX };
@@ -25,17 +25,37 @@ impl Balancer {
         if packet.fragment != Fragment::Whole {
             return None;
         }
-        let (source_port, destination_port) = match packet.transport {
-            Transport::Tcp(header) => (header.source_port, header.destination_port),
-            Transport::Udp { source_port, destination_port } => (source_port, destination_port),
-            Transport::Icmp { .. } => (icmp::echo_identifier(packet)?, 0),
-            Transport::Other => return None,
-        };
-        let (source, destination) = (packet.source, packet.destination);
-        let key = Key::new(packet.protocol, source, source_port, destination, destination_port);
-        let real = *self.tables.probes.flows.get(&key)?;
+        let quoted = QuotedPacket::of(packet)?;
+        let pinned = self.tables.probes.flows.get_mut(&ProbeFlow::of(quoted.flow).key())?;
+        pinned.sent = Sent::with(pinned.sent, packet, quoted);
+        let real = pinned.real;
         self.counters.probes += 1;
         Some(self.tunnel(now, packet, real))
+    }
+
+    /// Whether a probe to the real server at `address` is quoted.
+    ///
+    /// To forge such a quote one has to guess, within the time of one probe, of TCP port and
+    /// sequence number, of an echo request identifier and sequence number, and of a datagram port
+    /// and the label of its IP header.
+    pub(super) fn is_probe(&self, address: IpAddr, quoted: QuotedPacket) -> bool {
+        let pinned = self.tables.probes.flows.get(&ProbeFlow::of(quoted.flow).key());
+        pinned.is_some_and(|pinned| {
+            self.registry.reals[pinned.real].address() == address
+                && pinned.sent.is_some_and(|sent| sent.is_quoted_by(quoted))
+        })
+    }
+
+    /// The flow of the probe that an ICMP error quotes, which refuses it. Each probe is refused
+    /// once.
+    pub fn refused_probe(&mut self, address: IpAddr, quoted: Quoted) -> Option<ProbeFlow> {
+        let Quoted::Packet(quoted) = quoted else { return None };
+        if !self.is_probe(address, quoted) {
+            return None;
+        }
+        let flow = ProbeFlow::of(quoted.flow);
+        let sent = self.tables.probes.flows.get_mut(&flow.key())?.sent.as_mut()?;
+        (!std::mem::replace(&mut sent.refused, true)).then_some(flow)
     }
 
     pub(super) fn pin_probe(
@@ -61,12 +81,14 @@ impl Balancer {
             }
         };
         self.tables.probes.add_source(flow.source);
-        self.tables.probes.flows.insert(flow.key(), id);
+        self.tables.probes.flows.insert(flow.key(), Pinned { real: id, sent: None });
         Ok(())
     }
 
     pub(super) fn unpin_probe(&mut self, flow: &ProbeFlow) {
-        let Some(id) = self.tables.probes.flows.remove(&flow.key()) else { return };
+        let Some(Pinned { real: id, .. }) = self.tables.probes.flows.remove(&flow.key()) else {
+            return;
+        };
         self.tables.probes.remove_source(flow.source);
         let address = self.registry.reals[id].address();
         let Some((_, count)) = self.tables.probes.reals.get_mut(&address) else { return };

@@ -25,6 +25,7 @@ mod placed_by_weight;
 mod placing;
 mod probation;
 mod probes;
+mod refused_probes;
 mod slow_start;
 mod states;
 mod thresholds;

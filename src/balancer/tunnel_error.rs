@@ -8,7 +8,7 @@ use super::position::SEQUENCE_WINDOW;
 use super::real::{Life, Real};
 use super::verdict::{Reason, Verdict};
 use crate::model::Millis;
-use crate::wire::icmp::{Quote, Quoted};
+use crate::wire::icmp::{Quote, Quoted, QuotedPacket};
 use crate::wire::protocol;
 
 /// The error.
@@ -46,7 +46,7 @@ impl Balancer {
     /// but larger packets are then sent without DF (IPv4).
     pub fn tunnel_error(&mut self, now: Millis, error: TunnelError, quoted: Quoted) -> Verdict {
         match quoted {
-            Quoted::Flow(quote, sequence) if self.is_sent(error.real, quote, sequence) => {
+            Quoted::Packet(packet) if self.is_sent(error.real, packet) => {
                 return self.believe(now, error);
             }
             Quoted::TooShort if error.real.is_ipv4() => {
@@ -61,10 +61,14 @@ impl Balancer {
         self.refuse(Reason::TunnelErrorUnverified)
     }
 
-    /// Whether a packet of this flow was sent to a real server: the table has the flow there, and
-    /// for TCP the sequence number is a recent one of its client. Pinned health probes count too.
-    fn is_sent(&self, address: IpAddr, quote: Quote, sequence: u32) -> bool {
-        let Quote { source, destination, protocol, source_port, destination_port } = quote;
+    /// Whether the packet was sent to a real server: by a probe, or the table has its flow there,
+    /// and for TCP the sequence number is a recent one of its client.
+    fn is_sent(&self, address: IpAddr, packet: QuotedPacket) -> bool {
+        if self.is_probe(address, packet) {
+            return true;
+        }
+        let QuotedPacket { flow, number: sequence, .. } = packet;
+        let Quote { source, destination, protocol, source_port, destination_port } = flow;
         let key = Key::new(protocol, source, source_port, destination, destination_port);
         [key, key.former()].into_iter().any(|key| {
             let entry = self

@@ -14,7 +14,7 @@ use super::event::Event;
 use super::load::Rotation;
 use super::plan::{Plan, PlannedCheck, ServicePlan};
 use super::report::{self, Finding, KEPT};
-use super::schedule::Jitter;
+use super::schedule::Doubt;
 use super::spec::Initial;
 use super::weighed::Weighed;
 use crate::model::{Health, Millis};
@@ -205,7 +205,6 @@ impl Board {
     /// Takes a probe's result. A result of a check that is no longer planned is ignored.
     pub fn finish(&mut self, now: Millis, id: CheckId, finding: Finding) {
         let Some(check) = self.checks.get_mut(&id) else { return };
-        let timing = &check.planned.spec.timing;
         let before = check.state.phase();
         finding.reported.iter().for_each(|reported| check.heard.hear(now, reported));
         let passed = match check.is_of_agent() {
@@ -214,17 +213,12 @@ impl Board {
             false => finding.passed,
         };
         let finding = Finding { passed, ..finding };
-        check.state = check.state.after(finding.passed, timing);
+        check.state = check.state.after(finding.passed, &check.planned.spec.timing);
         let phase = check.state.phase();
+        check.due = check.next(now, &finding);
         check.findings.push_front(finding);
         check.findings.truncate(KEPT);
         check.running = false;
-        let started = check.started.unwrap_or(now);
-        let due = match std::mem::take(&mut check.again) {
-            true => Jitter::hurried(now, check.started, timing),
-            false => check.jitter.next(started, check.runs, phase.in_doubt(), timing),
-        };
-        check.due = due.max(now);
         self.queue.insert((check.due, id));
         let mut moved = Vec::new();
         if before.is_up() != phase.is_up() {
@@ -237,17 +231,15 @@ impl Board {
         }
     }
 
-    /// Something makes the real server doubtful: its checks run now, as far as their fast interval
-    /// allows.
-    pub fn hurry(&mut self, now: Millis, real: IpAddr) {
+    /// Something makes the real server doubtful: its checks run now, as far as the distance between
+    /// extra probes allows.
+    pub fn hurry(&mut self, now: Millis, real: IpAddr, doubt: Doubt) {
         for id in self.of_real.get(&real).into_iter().flatten() {
             let Some(check) = self.checks.get_mut(id) else { continue };
+            let Some(due) = check.hurry(now, doubt) else { continue };
             if check.running {
-                check.again = true;
-                continue;
-            }
-            let due = Jitter::hurried(now, check.started, &check.planned.spec.timing);
-            if due < check.due {
+                check.again = Some(due);
+            } else {
                 self.queue.remove(&(check.due, *id));
                 check.due = due;
                 self.queue.insert((due, *id));

@@ -18,6 +18,9 @@ pub struct Finding {
     pub at: Millis,
     /// Whether the check has passed.
     pub passed: bool,
+    /// Whether the real server's host has refused the probe itself: by a reset, or by an ICMP error
+    /// that quotes the probe.
+    pub refused: bool,
     /// The result as text: `status 200`, `connection refused`.
     pub detail: String,
     /// How long it took.

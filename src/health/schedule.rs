@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::spec::Timing;
+use super::state::{Phase, State};
 use crate::model::Millis;
 
 /// How much earlier or later than the interval a probe may start, in thousandths, so that checks
@@ -12,6 +13,31 @@ const JITTER: u64 = 100;
 /// The first probes are spread over this time, or over the interval if that is shorter: a thousand
 /// checks do not start at once, and a dead server is found soon.
 const FIRST: Duration = Duration::from_secs(1);
+
+/// Why a check is brought forward: something other than its probes makes its real server doubtful.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Doubt {
+    /// An ICMP error that quotes a packet which was sent to the real server.
+    Quoted,
+    /// An ICMP error that quotes none: any host can send one.
+    Unverified,
+    /// Clients' handshakes with the real server that are not completed.
+    Handshakes,
+}
+
+impl Doubt {
+    /// How many there are.
+    pub const COUNT: usize = 3;
+
+    /// The shortest time between two extra probes. Each sort of doubt has its own, so that forged
+    /// errors do not delay the probe that true ones cause.
+    fn spacing(self, timing: &Timing) -> Duration {
+        match self {
+            Self::Quoted | Self::Unverified => fast(timing),
+            Self::Handshakes => timing.interval,
+        }
+    }
+}
 
 /// The seed of a check's jitter.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -38,7 +64,7 @@ impl Jitter {
     #[must_use]
     pub fn next(self, started: Millis, run: u64, in_doubt: bool, timing: &Timing) -> Millis {
         if in_doubt {
-            return started.after(timing.fast_interval.min(timing.interval));
+            return started.after(fast(timing));
         }
         let interval = millis(timing.interval);
         let width = interval / 1_000 * (2 * JITTER) + interval % 1_000 * (2 * JITTER) / 1_000;
@@ -47,13 +73,27 @@ impl Jitter {
         Millis(started.0.saturating_add(interval - early).saturating_add(late))
     }
 
-    /// The earliest time for a hurried probe after one that started at `started`: the fast interval
-    /// limits how many probes forged errors can cause.
+    /// When an extra probe is due for a doubt; `last` is when one was due for such a doubt before.
     #[must_use]
-    pub fn hurried(now: Millis, started: Option<Millis>, timing: &Timing) -> Millis {
-        let fast = timing.fast_interval.min(timing.interval);
-        started.map_or(now, |started| now.max(started.after(fast)))
+    pub fn hurried(now: Millis, last: Option<Millis>, doubt: Doubt, timing: &Timing) -> Millis {
+        last.map_or(now, |last| now.max(last.after(doubt.spacing(timing))))
     }
+
+    /// When the next probe is due after one that started at `started` and was refused. While the
+    /// state is in doubt that is at once; when refusals have just made it down, the fast interval
+    /// shows whether they go on.
+    #[must_use]
+    pub fn refused(now: Millis, started: Millis, state: State, timing: &Timing) -> Option<Millis> {
+        match state.phase() {
+            Phase::Falling => Some(now),
+            Phase::Down if state.streak() == timing.fall => Some(started.after(fast(timing))),
+            Phase::Down | Phase::Up | Phase::Rising => None,
+        }
+    }
+}
+
+fn fast(timing: &Timing) -> Duration {
+    timing.fast_interval.min(timing.interval)
 }
 
 fn millis(duration: Duration) -> u64 {
@@ -77,10 +117,17 @@ mod tests {
         }
 
         #[test]
-        fn a_hurried_probe_keeps_the_fast_interval(now in 0_u64..10_000, started in 0_u64..10_000) {
-            let fast = millis(Timing::DEFAULT.fast_interval);
-            let at = Jitter::hurried(Millis(now), Some(Millis(started)), &Timing::DEFAULT).0;
-            prop_assert_eq!(at, now.max(started + fast));
+        fn an_extra_probe_keeps_the_distance_to_the_one_before(now in 0_u64..10_000, last in 0_u64..10_000) {
+            let timing = Timing::DEFAULT;
+            for (doubt, spacing) in [
+                (Doubt::Quoted, timing.fast_interval),
+                (Doubt::Unverified, timing.fast_interval),
+                (Doubt::Handshakes, timing.interval),
+            ] {
+                let at = |last| Jitter::hurried(Millis(now), last, doubt, &timing).0;
+                prop_assert_eq!(at(Some(Millis(last))), now.max(last + millis(spacing)));
+                prop_assert_eq!(at(None), now);
+            }
         }
     }
 

@@ -13,6 +13,7 @@ use super::event::Event;
 use super::plan::{Plan, ServiceInput};
 use super::report::Finding;
 use super::rule::{Panic, Quorum, Rules};
+use super::schedule::Doubt;
 use super::spec::{CheckSpec, Initial, Probe, Timing, Via};
 use crate::model::{Health, Listen, Millis, RealSpec};
 
@@ -50,7 +51,7 @@ fn plan(services: &[(&str, &[Arc<CheckSpec>])], count: u8, rules: Rules) -> Plan
 
 fn finding(at: Millis, passed: bool) -> Finding {
     let detail = if passed { "connected" } else { "connection refused" }.to_owned();
-    Finding { at, passed, detail, took: Duration::from_millis(1), reported: None }
+    Finding { at, passed, refused: false, detail, took: Duration::from_millis(1), reported: None }
 }
 
 /// Runs every probe that is due up to `end`; `alive` says whether a real server answers at a port.
@@ -196,7 +197,7 @@ fn doubt_brings_a_check_forward_as_far_as_its_fast_interval_allows() {
     let mut probes = 0;
     for tick in 0..1_000 {
         now = Millis(5_000 + tick);
-        board.hurry(now, address(1));
+        board.hurry(now, address(1), Doubt::Unverified);
         while let Some(order) = board.start_due(now) {
             assert_eq!(order.check.real, address(1));
             probes += 1;
@@ -207,7 +208,7 @@ fn doubt_brings_a_check_forward_as_far_as_its_fast_interval_allows() {
     assert_eq!(words(&mut board), []);
     // A real failure: down after two fast intervals.
     now = Millis(10_000);
-    board.hurry(now, address(1));
+    board.hurry(now, address(1), Doubt::Quoted);
     run(&mut board, &mut now, Millis(10_400), |_, _| false);
     assert_eq!(words(&mut board), [("web".to_owned(), address(1), Health::Down)]);
 }
@@ -218,9 +219,115 @@ fn doubt_while_a_probe_is_running_repeats_it() {
     let timing = Timing { interval: Duration::from_secs(60), ..TIMING };
     board.adopt(Millis(0), &plan(&[("web", &[spec(80, timing)])], 1, Rules::DEFAULT));
     let order = board.start_due(Millis(1_000)).unwrap();
-    board.hurry(Millis(1_100), address(1));
+    board.hurry(Millis(1_100), address(1), Doubt::Quoted);
     board.finish(Millis(1_150), order.id, finding(Millis(1_150), true));
-    assert_eq!(board.next_due(), Some(Millis(1_200)));
+    assert_eq!(board.next_due(), Some(Millis(1_150)));
+}
+
+/// Errors and unanswered handshakes, forged or not, without end.
+#[test]
+fn each_sort_of_doubt_has_extra_probes_of_its_own_and_no_more_than_its_share() {
+    let timing = Timing { interval: Duration::from_secs(10), ..TIMING };
+    // In ten seconds one probe is due anyway, or two.
+    for (doubts, extra) in [
+        (&[Doubt::Quoted][..], 50),
+        (&[Doubt::Unverified], 50),
+        (&[Doubt::Handshakes], 1),
+        // They share a probe that is due for one of them already.
+        (&[Doubt::Unverified, Doubt::Quoted, Doubt::Handshakes], 50),
+    ] {
+        let mut board = Board::new(7);
+        board.adopt(Millis(0), &plan(&[("web", &[spec(80, timing)])], 1, Rules::DEFAULT));
+        run(&mut board, &mut Millis(0), Millis(999), |_, _| true);
+        let mut probes = 0;
+        for now in (1_000..11_000).map(Millis) {
+            doubts.iter().for_each(|doubt| board.hurry(now, address(1), *doubt));
+            while let Some(order) = board.start_due(now) {
+                probes += 1;
+                board.finish(now, order.id, finding(now, true));
+            }
+        }
+        assert!((extra..=extra + 2).contains(&probes), "{doubts:?}: {probes}");
+    }
+}
+
+#[test]
+fn a_true_error_brings_a_check_forward_although_forged_ones_have_just_done_so() {
+    let timing = Timing { interval: Duration::from_secs(60), ..TIMING };
+    let mut board = Board::new(7);
+    board.adopt(Millis(0), &plan(&[("web", &[spec(80, timing)])], 1, Rules::DEFAULT));
+    let mut now = Millis(0);
+    run(&mut board, &mut now, Millis(2_000), |_, _| true);
+    for doubt in [Doubt::Unverified, Doubt::Handshakes, Doubt::Quoted] {
+        board.hurry(now, address(1), doubt);
+        assert_eq!(board.next_due(), Some(now), "{doubt:?}");
+        let order = board.start_due(now).unwrap();
+        now = now.after(Duration::from_millis(1));
+        board.finish(now, order.id, finding(now, true));
+    }
+}
+
+/// A refused probe, as one whose real server's host has sent a reset.
+fn refusal(at: Millis) -> Finding {
+    Finding { refused: true, ..finding(at, false) }
+}
+
+#[test]
+fn refused_probes_follow_each_other_at_once_until_the_real_server_is_down() {
+    let mut board = Board::new(7);
+    let mut now = Millis(0);
+    board.adopt(now, &plan(&[("web", &[spec(80, TIMING)])], 1, Rules::DEFAULT));
+    run(&mut board, &mut now, Millis(5_000), |_, _| true);
+    board.hurry(now, address(1), Doubt::Quoted);
+    for number in 1..=TIMING.fall {
+        let order = board.start_due(now).unwrap();
+        assert_eq!(board.start_due(now), None, "one at a time");
+        board.finish(now, order.id, refusal(now));
+        assert_eq!(words(&mut board).len(), usize::from(number == TIMING.fall), "{number}");
+    }
+    // Whether it goes on is looked at soon, and then as always.
+    let soon = now.after(TIMING.fast_interval);
+    assert_eq!(board.next_due(), Some(soon));
+    let order = board.start_due(soon).unwrap();
+    board.finish(soon, order.id, refusal(soon));
+    assert!(board.next_due().unwrap() > soon.after(TIMING.interval * 8 / 10));
+}
+
+#[test]
+fn refusals_need_the_whole_row_and_other_failures_wait() {
+    let mut board = Board::new(7);
+    let mut now = Millis(0);
+    board.adopt(now, &plan(&[("web", &[spec(80, TIMING)])], 1, Rules::DEFAULT));
+    run(&mut board, &mut now, Millis(5_000), |_, _| true);
+    board.hurry(now, address(1), Doubt::Quoted);
+    for passed in [false, false, true, false, false] {
+        let due = board.next_due().unwrap();
+        let order = board.start_due(due).unwrap();
+        let found = if passed { finding(due, true) } else { refusal(due) };
+        board.finish(due, order.id, found);
+        now = due;
+    }
+    assert_eq!(words(&mut board), []);
+    let order = board.start_due(now).unwrap();
+    board.finish(now, order.id, finding(now, false));
+    assert_eq!(words(&mut board).len(), 1, "whatever the third failure is");
+    let mut board = Board::new(7);
+    board.adopt(Millis(0), &plan(&[("web", &[spec(80, TIMING)])], 1, Rules::DEFAULT));
+    let due = board.next_due().unwrap();
+    let order = board.start_due(due).unwrap();
+    board.finish(due, order.id, finding(due, false));
+    assert_eq!(board.next_due(), Some(due.after(TIMING.fast_interval)));
+}
+
+#[test]
+fn errors_do_not_hurry_a_check_that_is_down() {
+    let mut board = Board::new(7);
+    let mut now = Millis(0);
+    board.adopt(now, &plan(&[("web", &[spec(80, TIMING)])], 1, Rules::DEFAULT));
+    run(&mut board, &mut now, Millis(5_000), |_, _| false);
+    let due = board.next_due();
+    board.hurry(now, address(1), Doubt::Quoted);
+    assert_eq!(board.next_due(), due);
 }
 
 #[test]
@@ -284,7 +391,7 @@ proptest! {
                     board.adopt(now, &plan(&[("web", first), ("both", &checks)], count, Rules::DEFAULT));
                     told.retain(|(_, real), _| (1..=count).any(|last| *real == address(last)));
                 }
-                1 => board.hurry(now, address(value)),
+                1 => board.hurry(now, address(value), Doubt::Quoted),
                 _ => {
                     let end = now.after(Duration::from_millis(u64::from(value) * 700));
                     run(&mut board, &mut now, end, |real, port| {

@@ -10,9 +10,9 @@ use vstun::balancer::{Balancer, Change, Limits, Reason, TunnelError, TunnelError
 use vstun::model::{
     Listen, Millis, Policy, PortRange, Protocol, RealSpec, SchedulerKind, Seed, ServiceSpec,
 };
-use vstun::wire::icmp::{Quote, Quoted};
+use vstun::wire::Packet;
+use vstun::wire::icmp::{Quoted, QuotedPacket};
 use vstun::wire::tcp::Flags;
-use vstun::wire::{Packet, Transport};
 
 mod answers;
 mod headers;
@@ -177,16 +177,7 @@ const NOT_BY_ONE_PACKET: &[Reason] = &[
 
 /// An error's quote of a TCP segment that went into a tunnel.
 pub(crate) fn quoted(segment: &[u8]) -> Quoted {
-    let sent = Packet::parse(segment).unwrap();
-    let Transport::Tcp(header) = sent.transport else { panic!("{sent:?}") };
-    let quote = Quote {
-        source: sent.source,
-        destination: sent.destination,
-        protocol: sent.protocol,
-        source_port: header.source_port,
-        destination_port: header.destination_port,
-    };
-    Quoted::Flow(quote, header.sequence)
+    Quoted::Packet(QuotedPacket::of(&Packet::parse(segment).unwrap()).unwrap())
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use crate::health::Doubt;
 use crate::model::Millis;
 
 /// The time after an error in which further ones about the same real server are ignored. No check
@@ -14,19 +15,20 @@ const MOMENT: Duration = Duration::from_millis(10);
 /// but forged ones may name more addresses than there are real servers.
 const REMEMBERED: usize = 16_384;
 
-/// The time of the last accepted error about each real server.
+/// The time of the last accepted error of each sort about each real server.
 #[derive(Debug, Default)]
-pub(super) struct Doubts(HashMap<IpAddr, Millis>);
+pub(super) struct Doubts(HashMap<(IpAddr, Doubt), Millis>);
 
 impl Doubts {
     /// Whether an error about `real` is to hurry its checks now.
-    pub(super) fn tell(&mut self, now: Millis, real: IpAddr) -> bool {
-        if self.0.len() >= REMEMBERED && !self.0.contains_key(&real) {
+    pub(super) fn tell(&mut self, now: Millis, real: IpAddr, doubt: Doubt) -> bool {
+        let key = (real, doubt);
+        if self.0.len() >= REMEMBERED && !self.0.contains_key(&key) {
             self.0.clear();
         }
-        match self.0.insert(real, now) {
+        match self.0.insert(key, now) {
             Some(last) if last.until(now) < MOMENT => {
-                self.0.insert(real, last);
+                self.0.insert(key, last);
                 false
             }
             _ => true,
@@ -38,19 +40,22 @@ impl Doubts {
 mod tests {
     use super::*;
 
+    const FORGED: Doubt = Doubt::Unverified;
+
     #[test]
     fn a_thousand_errors_in_a_tenth_of_a_second_hurry_checks_ten_times() {
         let (mut doubts, one) = (Doubts::default(), IpAddr::from([10, 0, 0, 11]));
-        let told = (0..1_000).filter(|tick| doubts.tell(Millis(tick / 10), one)).count();
+        let told = (0..1_000).filter(|tick| doubts.tell(Millis(tick / 10), one, FORGED)).count();
         assert_eq!(told, 10);
-        assert!(doubts.tell(Millis(100), IpAddr::from([10, 0, 0, 12])));
+        assert!(doubts.tell(Millis(99), IpAddr::from([10, 0, 0, 12]), FORGED));
+        assert!(doubts.tell(Millis(99), one, Doubt::Quoted), "a true one counts nevertheless");
     }
 
     #[test]
     fn no_more_are_remembered_than_the_bound() {
         let mut doubts = Doubts::default();
         for number in 0..=u32::try_from(REMEMBERED).unwrap_or(0) {
-            assert!(doubts.tell(Millis(0), IpAddr::from(number.to_be_bytes())));
+            assert!(doubts.tell(Millis(0), IpAddr::from(number.to_be_bytes()), FORGED));
         }
         assert!(doubts.0.len() <= REMEMBERED);
     }

@@ -83,6 +83,9 @@ fn describe(cause: Cause) -> &'static str {
         Cause::ProtocolUnreachable => {
             "protocol unreachable: vstun-realserver does not run there, or cannot keep up (`vstun stats` there)"
         }
+        Cause::PortUnreachable => {
+            "port unreachable: no tunnel there takes the packets; does vstun-realserver run?"
+        }
         Cause::HostUnreachable => "host unreachable: is it up?",
         Cause::Prohibited => {
             "refused by a firewall on the way; let IP protocols 4 and 41 (IPv6 inside) pass"

@@ -16,12 +16,14 @@ use crate::app::budgets::director::{
     ERRORS_A_TURN, LOOKED_AT_A_PIECE, MESSAGES_A_TURN, REALS_A_PIECE, TURN,
 };
 use crate::app::busy_poll::BusyPoll;
+use crate::app::health::Refusal;
 use crate::app::turns::TurnLengths;
 use crate::balancer::listing::{Listed, Place};
 use crate::balancer::outer::Inner;
 use crate::balancer::{
     Balancer, Change, ChangeError, Reason, TunnelError, TunnelErrorKind, Verdict,
 };
+use crate::health::Doubt;
 use crate::model::Millis;
 use crate::sys::raw::{self, ErrorQueue, RawError};
 use crate::sys::tun::Tun;
@@ -256,7 +258,7 @@ impl Packets {
             let mut room = [0; raw::MAX_ERROR];
             let report = match self.errors.next(&mut room) {
                 Ok(RawError::V4(packet)) => icmp::report_v4(packet),
-                Ok(RawError::V6(message)) => icmp::report_v6(message),
+                Ok(RawError::V6(sender, message)) => icmp::report_v6(sender, message),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => None,
                 Err(_) => {
                     self.errors_ready = false;
@@ -270,21 +272,30 @@ impl Packets {
     }
 
     fn tunnel_error(&mut self, now: Millis, report: &TunnelReport) {
-        let TunnelReport { real, cause, quoted } = *report;
+        let TunnelReport { sender, real, cause, quoted } = *report;
         let kind = match cause {
             Cause::ProtocolUnreachable => TunnelErrorKind::ProtocolUnreachable,
             Cause::PathMtu(mtu) => TunnelErrorKind::PathMtu(mtu),
             _ => TunnelErrorKind::Unreachable,
         };
-        // An error only hurries a check, so it is not verified for that.
-        if !matches!(kind, TunnelErrorKind::PathMtu(_)) && self.doubts.tell(now, real) {
-            self.ends.checks.hurry(real);
+        let verdict = self.balancer.tunnel_error(now, TunnelError { real, kind }, quoted);
+        let unverified = verdict == Verdict::Drop(Reason::TunnelErrorUnverified);
+        match unverified {
+            true => self.tunnel_log.note_unverified(Instant::now(), real),
+            false => self.tunnel_log.note(Instant::now(), real, cause),
         }
-        match self.balancer.tunnel_error(now, TunnelError { real, kind }, quoted) {
-            Verdict::Drop(Reason::TunnelErrorUnverified) => {
-                self.tunnel_log.note_unverified(Instant::now(), real);
-            }
-            _ => self.tunnel_log.note(Instant::now(), real, cause),
+        if !cause.refuses() {
+            return;
+        }
+        if let Some(flow) = self.balancer.refused_probe(real, quoted) {
+            let why = format!("{} from {sender}", cause.name());
+            let refusal = Refusal { why, by_end: cause.is_of_the_end() };
+            return self.ends.checks.refuse(flow, real, refusal);
+        }
+        // An unverified error costs a probe and nothing else.
+        let doubt = if unverified { Doubt::Unverified } else { Doubt::Quoted };
+        if self.doubts.tell(now, real, doubt) {
+            self.ends.checks.hurry(real, doubt);
         }
     }
 

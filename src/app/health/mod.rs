@@ -24,9 +24,11 @@ use std::time::Duration;
 use anyhow::Context;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::balancer::{Change, ChangeError};
-use crate::health::{BoardReport, Event, Plan, PlannedCheck};
+use crate::balancer::{Change, ChangeError, ProbeFlow};
+use crate::health::{BoardReport, Doubt, Event, Plan, PlannedCheck};
 use runner::Runner;
+
+pub(super) use pins::Refusal;
 
 /// The checks' interface to the balancer: it applies changes.
 pub(super) trait TakesChanges: Send + Sync + 'static {
@@ -62,7 +64,9 @@ enum Message {
     /// The balancer may have lost the health of real servers.
     Repeat,
     /// Something makes the real server doubtful.
-    Hurry(IpAddr),
+    Hurry(IpAddr, Doubt),
+    /// An ICMP error quotes a probe of the real server.
+    Refuse { flow: ProbeFlow, real: IpAddr, refusal: Refusal },
     /// Asks which services have no quorum.
     WithoutQuorum(oneshot::Sender<Vec<String>>),
     /// Asks for the state of all checks.
@@ -130,10 +134,16 @@ impl Checks {
         self.send(Message::Repeat);
     }
 
-    /// Something makes the real server doubtful: its checks run as soon as their fast interval
-    /// allows.
-    pub(super) fn hurry(&self, real: IpAddr) {
-        self.send(Message::Hurry(real));
+    /// Something makes the real server doubtful: its checks run now, as far as the distance between
+    /// extra probes allows.
+    pub(super) fn hurry(&self, real: IpAddr, doubt: Doubt) {
+        self.send(Message::Hurry(real, doubt));
+    }
+
+    /// An ICMP error quotes the probe with this flow: it has failed, and need not wait for its
+    /// timeout.
+    pub(super) fn refuse(&self, flow: ProbeFlow, real: IpAddr, refusal: Refusal) {
+        self.send(Message::Refuse { flow, real, refusal });
     }
 
     /// The services that have no quorum.

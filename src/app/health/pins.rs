@@ -2,21 +2,33 @@
 //! and stays pinned between the probes of a check while the check passes: the packet thread gets
 //! one message per check, not per probe.
 
-use std::collections::HashSet;
-use std::sync::{Mutex, PoisonError};
-
+use std::collections::HashMap;
 use std::net::IpAddr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::oneshot;
 
 use super::TakesChanges;
 use crate::balancer::{Change, ProbeFlow};
+
+/// An ICMP error that quotes a probe.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(in crate::app) struct Refusal {
+    /// What it says, and who: `protocol unreachable from 10.0.0.11`.
+    pub(in crate::app) why: String,
+    /// Whether the host at the tunnel's end says so, and not a router on the way.
+    pub(in crate::app) by_end: bool,
+}
+
+type Taken = HashMap<ProbeFlow, Option<oneshot::Sender<Refusal>>>;
 
 /// Pins flows.
 #[derive(Debug)]
 pub(super) struct Pins<B> {
     balancer: B,
-    /// The flows in use by checks. The kernel does not know a flow without a socket, and may assign
-    /// its port again.
-    taken: Mutex<HashSet<ProbeFlow>>,
+    /// The flows in use by checks, each with the end of its current probe that takes a refusal. The
+    /// kernel does not know a flow without a socket, and may assign its port again.
+    taken: Mutex<Taken>,
 }
 
 impl<B: TakesChanges> Pins<B> {
@@ -30,7 +42,29 @@ impl<B: TakesChanges> Pins<B> {
 
     /// Reserves a flow for a check; false: another check has it.
     pub(super) fn take(&self, flow: ProbeFlow) -> bool {
-        self.taken.lock().unwrap_or_else(PoisonError::into_inner).insert(flow)
+        let mut taken = self.taken();
+        let free = !taken.contains_key(&flow);
+        if free {
+            taken.insert(flow, None);
+        }
+        free
+    }
+
+    /// From now on a refusal of this flow's probe goes there.
+    pub(super) fn tell(&self, flow: ProbeFlow, refuses: Option<oneshot::Sender<Refusal>>) {
+        if let Some(told) = self.taken().get_mut(&flow) {
+            *told = refuses;
+        }
+    }
+
+    /// Tells the probe with this flow that it is refused; false: none waits for an answer.
+    pub(super) fn refuse(&self, flow: ProbeFlow, refusal: Refusal) -> bool {
+        let told = self.taken().get_mut(&flow).and_then(Option::take);
+        told.is_some_and(|told| told.send(refusal).is_ok())
+    }
+
+    fn taken(&self) -> MutexGuard<'_, Taken> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Pins a reserved flow; after this returns its packets reach the real server.
@@ -53,7 +87,7 @@ impl<B: TakesChanges> Pins<B> {
         let changes = flows.iter().copied().map(Change::UnpinProbe).collect();
         // A balancer that has ended has no flows.
         let _ = self.balancer.take(changes).await;
-        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut taken = self.taken();
         for flow in flows {
             taken.remove(&flow);
         }

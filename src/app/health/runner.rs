@@ -15,7 +15,7 @@ use super::trace::Trace;
 use super::{Checked, Message, TakesChanges, probe};
 use crate::app::log_throttle::LogThrottle;
 use crate::balancer::{Change, ProbeFlow};
-use crate::health::{Board, CheckId, Event, Finding, Order, PlannedCheck};
+use crate::health::{Board, CheckId, Doubt, Event, Finding, Order, PlannedCheck};
 use crate::model::Millis;
 use crate::sys::limits;
 
@@ -132,7 +132,7 @@ impl<B: TakesChanges> Runner<B> {
         let now = self.now();
         match flow {
             Some(flow) if self.board.has(id) => drop(self.flows.insert(id, flow)),
-            Some(flow) => self.release(vec![flow]),
+            Some(flow) => release(&self.pins, vec![flow]),
             None => {}
         }
         self.board.finish(now, id, finding);
@@ -147,11 +147,6 @@ impl<B: TakesChanges> Runner<B> {
         }
     }
 
-    fn release(&self, flows: Vec<ProbeFlow>) {
-        let pins = Arc::clone(&self.pins);
-        tokio::spawn(async move { pins.release(flows).await });
-    }
-
     async fn answer(&mut self, message: Message) {
         let now = self.now();
         match message {
@@ -160,7 +155,7 @@ impl<B: TakesChanges> Runner<B> {
                 let gone: Vec<CheckId> =
                     self.flows.keys().copied().filter(|id| !self.board.has(*id)).collect();
                 let flows = gone.iter().filter_map(|id| self.flows.remove(id)).collect();
-                self.release(flows);
+                release(&self.pins, flows);
             }
             Message::Preview(plan, answer) => {
                 let mut board = self.board.clone();
@@ -175,7 +170,12 @@ impl<B: TakesChanges> Runner<B> {
                 let loads = loads.filter_map(|event| set_load(&event));
                 self.change(changes.chain(loads).collect()).await;
             }
-            Message::Hurry(real) => self.board.hurry(now, real),
+            Message::Hurry(real, doubt) => self.board.hurry(now, real, doubt),
+            Message::Refuse { flow, real, refusal } => {
+                if !self.pins.refuse(flow, refusal) {
+                    self.board.hurry(now, real, Doubt::Quoted);
+                }
+            }
             Message::WithoutQuorum(answer) => drop(answer.send(self.board.without_quorum())),
             Message::Report(answer) => drop(answer.send(self.board.report(now))),
             Message::Check(real, answer) => self.check(real, answer),
@@ -244,10 +244,16 @@ fn set_load(event: &Event) -> Option<Change> {
     Some(Change::SetLoad { service: service.clone(), address: *address, load: *load })
 }
 
+/// Releases flows, beside what goes on.
+fn release<B: TakesChanges>(pins: &Arc<Pins<B>>, flows: Vec<ProbeFlow>) {
+    let pins = Arc::clone(pins);
+    tokio::spawn(async move { pins.release(flows).await });
+}
+
 /// One probe, and the flow that its check keeps.
 async fn once<B: TakesChanges>(
     check: &PlannedCheck,
-    pins: &Pins<B>,
+    pins: &Arc<Pins<B>>,
     flow: Option<ProbeFlow>,
     started: Instant,
 ) -> (Finding, Option<ProbeFlow>) {
@@ -257,21 +263,23 @@ async fn once<B: TakesChanges>(
 
 async fn traced<B: TakesChanges>(
     check: &PlannedCheck,
-    pins: &Pins<B>,
+    pins: &Arc<Pins<B>>,
     mut flow: Option<ProbeFlow>,
     started: Instant,
     trace: &Trace,
 ) -> (Finding, Option<ProbeFlow>) {
-    let mut target = Target { check, pins, flow: &mut flow, trace };
+    let (refuses, refused) = (None, false);
+    let mut target = Target { check, pins, flow: &mut flow, trace, refuses, refused };
     let answer = probe::run(&mut target).await;
     let took = trace.elapsed();
-    // The remains of a failed probe at the other end could disturb the next one from the same port.
+    // The remains of a failed probe at the other end could disturb the next one from the same port,
+    // which does not wait for the balancer.
     if !answer.passed
         && let Some(flow) = flow.take()
     {
-        pins.release(vec![flow]).await;
+        release(pins, vec![flow]);
     }
     let at = Millis(u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX));
-    let probe::Answer { passed, detail, reported } = answer;
-    (Finding { at, passed, detail, took, reported }, flow)
+    let probe::Answer { passed, refused, detail, reported } = answer;
+    (Finding { at, passed, refused, detail, took, reported }, flow)
 }

@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpSocket, TcpStream};
+use tokio::sync::oneshot;
 
 use super::TakesChanges;
-use super::pins::Pins;
+use super::pins::{Pins, Refusal};
 use super::trace::Trace;
 use crate::balancer::ProbeFlow;
 use crate::health::PlannedCheck;
@@ -27,6 +28,10 @@ pub(super) struct Target<'a, B> {
     /// The pinned flow; kept for the next probe if this one passes.
     pub(super) flow: &'a mut Option<ProbeFlow>,
     pub(super) trace: &'a Trace,
+    /// Where a refusal of this probe goes, until its flow has it.
+    pub(super) refuses: Option<oneshot::Sender<Refusal>>,
+    /// Whether the real server's host has refused the probe.
+    pub(super) refused: bool,
 }
 
 impl<B: TakesChanges> Target<'_, B> {
@@ -46,10 +51,20 @@ impl<B: TakesChanges> Target<'_, B> {
         // Avoids TIME_WAIT, which would block the port for a minute.
         socket.set_linger(Some(Duration::ZERO)).map_err(|error| local(&error))?;
         let stream = TcpSocket::from_std_stream(socket.into()).connect(destination).await;
-        let stream = stream.map_err(|error| describe(&error))?;
+        let stream = stream.map_err(|error| self.failed(&error))?;
         let _ = stream.set_nodelay(true);
         self.trace.step("connected");
         Ok(stream)
+    }
+
+    /// The error as text. A reset, and of a datagram "port unreachable", come from the real server's
+    /// host itself.
+    pub(super) fn failed(&mut self, error: &io::Error) -> String {
+        self.refused |= matches!(
+            error.kind(),
+            io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionReset
+        );
+        describe(error)
     }
 
     /// A socket whose packets take the check's way.
@@ -70,6 +85,7 @@ impl<B: TakesChanges> Target<'_, B> {
     /// The reason as text.
     pub(super) async fn pinned_echo(&mut self) -> Result<(IpAddr, u16), String> {
         if let Some(flow) = *self.flow {
+            self.pins.tell(flow, self.refuses.take());
             return Ok((flow.source, flow.source_port));
         }
         let destination = self.destination();
@@ -85,6 +101,7 @@ impl<B: TakesChanges> Target<'_, B> {
             };
             if self.pins.take(flow) {
                 *self.flow = Some(flow);
+                self.pins.tell(flow, self.refuses.take());
                 self.pins.pin(flow, self.check.real).await?;
                 self.trace.step("pinned");
                 return Ok((source, source_port));
@@ -113,6 +130,7 @@ impl<B: TakesChanges> Target<'_, B> {
                 .set_reuse_address(true)
                 .and_then(|()| socket.bind(&SocketAddr::new(flow.source, flow.source_port).into()));
             if bound.is_ok() {
+                self.pins.tell(flow, self.refuses.take());
                 return Ok(socket);
             }
             *self.flow = None;
@@ -135,6 +153,7 @@ impl<B: TakesChanges> Target<'_, B> {
                 continue;
             }
             *self.flow = Some(flow);
+            self.pins.tell(flow, self.refuses.take());
             self.pins.pin(flow, self.check.real).await?;
             self.trace.step("pinned");
             return Ok(socket);

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod kinds;
+mod refusals;
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream};

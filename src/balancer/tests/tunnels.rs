@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::wire::build::{FAMILIES, MIXES};
-use crate::wire::icmp::{Quote, Quoted};
+use crate::wire::icmp::{Quote, Quoted, QuotedPacket};
 use crate::wire::packet::OnWire;
 
 mod links;
@@ -74,16 +74,7 @@ impl Director {
 
 /// A router's quote of a packet that went into the tunnel.
 fn quoted(packet: &[u8]) -> Quoted {
-    let sent = Packet::parse(packet).unwrap();
-    let Transport::Tcp(header) = sent.transport else { panic!("{sent:?}") };
-    let quote = Quote {
-        source: sent.source,
-        destination: sent.destination,
-        protocol: sent.protocol,
-        source_port: header.source_port,
-        destination_port: header.destination_port,
-    };
-    Quoted::Flow(quote, header.sequence)
+    Quoted::Packet(QuotedPacket::of(&Packet::parse(packet).unwrap()).unwrap())
 }
 
 const UNVERIFIED: Verdict = Verdict::Drop(Reason::TunnelErrorUnverified);
@@ -94,15 +85,18 @@ fn an_error_counts_only_if_it_quotes_what_was_sent_to_that_real_server() {
         let real = outer.real(11);
         let mut director = director(outer);
         let longest = client(inner, Flags::ACK, 1_500);
-        let Quoted::Flow(quote, sequence) = quoted(&longest) else { panic!() };
+        let Quoted::Packet(packet) = quoted(&longest) else { panic!() };
+        let (quote, sequence) = (packet.flow, packet.number);
         let swapped = Quote { source: quote.destination, destination: quote.source, ..quote };
+        let flow = |flow| Quoted::Packet(QuotedPacket { flow, ..packet });
+        let number = |number| Quoted::Packet(QuotedPacket { number, ..packet });
         let forged = [
             Quoted::Other,
-            Quoted::Flow(Quote { source_port: 9, ..quote }, sequence),
-            Quoted::Flow(Quote { protocol: 17, ..quote }, sequence),
-            Quoted::Flow(swapped, sequence),
-            Quoted::Flow(quote, sequence.wrapping_add(0x4000_0000)),
-            Quoted::Flow(quote, sequence.wrapping_sub(5 << 20)),
+            flow(Quote { source_port: 9, ..quote }),
+            flow(Quote { protocol: 17, ..quote }),
+            flow(swapped),
+            number(sequence.wrapping_add(0x4000_0000)),
+            number(sequence.wrapping_sub(5 << 20)),
         ];
         for quoted in forged {
             assert_eq!(director.report(real, 1_300, quoted), UNVERIFIED, "{quoted:?}");

@@ -6,9 +6,9 @@ use std::time::Duration;
 use crate::health::load::Heard;
 use crate::health::plan::PlannedCheck;
 use crate::health::report::{CheckReport, Finding};
-use crate::health::schedule::Jitter;
+use crate::health::schedule::{Doubt, Jitter};
 use crate::health::spec::Initial;
-use crate::health::state::State;
+use crate::health::state::{Phase, State};
 use crate::model::Millis;
 
 /// The ID of a check while it is planned.
@@ -24,8 +24,10 @@ pub(super) struct Check {
     /// When its next probe is due, unless a probe is running.
     pub(super) due: Millis,
     pub(super) running: bool,
-    /// Whether to run again at once, since a doubt arose after the probe had started.
-    pub(super) again: bool,
+    /// When to run again at the latest, since a doubt arose after the probe had started.
+    pub(super) again: Option<Millis>,
+    /// When the last extra probe was due, for each [`Doubt`].
+    pub(super) hurried: [Option<Millis>; Doubt::COUNT],
     pub(super) started: Option<Millis>,
     pub(super) runs: u64,
     pub(super) lag: Duration,
@@ -47,7 +49,8 @@ impl Check {
             planned,
             jitter,
             running: false,
-            again: false,
+            again: None,
+            hurried: [None; Doubt::COUNT],
             started: None,
             runs: 0,
             lag: Duration::ZERO,
@@ -61,6 +64,34 @@ impl Check {
     /// Until its first result a check has the state of its real server.
     pub(super) fn begin_as(&mut self, initial: Initial) {
         self.state = State::new(initial);
+    }
+
+    /// When an extra probe is due for this doubt, if it is to come before the one that is due
+    /// anyway. One that is down is not in doubt.
+    pub(super) fn hurry(&mut self, now: Millis, doubt: Doubt) -> Option<Millis> {
+        if self.state.phase() == Phase::Down {
+            return None;
+        }
+        let last = self.hurried.get_mut(doubt as usize)?;
+        let due = Jitter::hurried(now, *last, doubt, &self.planned.spec.timing);
+        let planned = if self.running { self.again } else { Some(self.due) };
+        if planned.is_some_and(|planned| planned <= due) {
+            return None;
+        }
+        *last = Some(due);
+        Some(due)
+    }
+
+    /// When the next probe is due after this result, which its state has taken in.
+    pub(super) fn next(&mut self, now: Millis, finding: &Finding) -> Millis {
+        let timing = &self.planned.spec.timing;
+        let started = self.started.unwrap_or(now);
+        let in_doubt = self.state.phase().in_doubt();
+        let due = self.jitter.next(started, self.runs, in_doubt, timing);
+        let refused = finding.refused && !finding.passed;
+        let sooner = refused.then(|| Jitter::refused(now, started, self.state, timing)).flatten();
+        let again = self.again.take();
+        [sooner, again].into_iter().flatten().fold(due, Millis::min).max(now)
     }
 
     /// When it failed last.

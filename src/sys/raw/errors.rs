@@ -4,7 +4,9 @@
 //! protocol. With error queues the kernel would lower the path MTU of its own routes by every error
 //! (`raw_err`, `rawv6_err`), also a forged one, before vstun could check the quoted packet.
 
-use std::io::{self, Read};
+use std::io;
+use std::mem::MaybeUninit;
+use std::net::Ipv6Addr;
 use std::os::fd::{AsRawFd, RawFd};
 
 use socket2::{Domain, SockFilter, Socket};
@@ -23,8 +25,8 @@ const ICMPV6: i32 = 58;
 pub enum RawError<'a> {
     /// A whole IPv4 packet; its ICMP checksum has not been verified.
     V4(&'a [u8]),
-    /// An ICMPv6 message; the kernel has verified its checksum.
-    V6(&'a [u8]),
+    /// An ICMPv6 message, whose checksum the kernel has verified, and the address it came from.
+    V6(Ipv6Addr, &'a [u8]),
 }
 
 /// One socket for each family. Kernel filters pass only errors that quote IP in IP, so that other
@@ -61,15 +63,17 @@ impl ErrorQueue {
     /// `WouldBlock` when there is none; `Interrupted`.
     pub fn next<'a>(&self, room: &'a mut [u8; MAX_ERROR]) -> io::Result<RawError<'a>> {
         for (socket, domain) in &self.sockets {
-            let mut socket = socket;
-            match socket.read(room) {
+            match socket.recv_from(uninit(room)) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => return Err(error),
                 // Nothing to read, or an error of the socket itself, which reading has cleared.
                 Err(_) => {}
-                Ok(len) => {
+                Ok((len, sender)) => {
                     let bytes = room.get(..len).unwrap_or_default();
+                    let sender = sender.as_socket_ipv6().map(|sender| *sender.ip());
                     return Ok(match *domain {
-                        Domain::IPV6 => RawError::V6(bytes),
+                        Domain::IPV6 => {
+                            RawError::V6(sender.unwrap_or(Ipv6Addr::UNSPECIFIED), bytes)
+                        }
                         _ => RawError::V4(bytes),
                     });
                 }
@@ -77,6 +81,13 @@ impl ErrorQueue {
         }
         Err(io::ErrorKind::WouldBlock.into())
     }
+}
+
+/// The same room as `recv_from` takes it.
+fn uninit(room: &mut [u8]) -> &mut [MaybeUninit<u8>] {
+    // SAFETY: both types have the same layout, and `recv_from` writes received bytes only, never
+    // uninitialised ones.
+    unsafe { &mut *(std::ptr::from_mut(room) as *mut [MaybeUninit<u8>]) }
 }
 
 // Classic BPF (`linux/filter.h`).

@@ -1,11 +1,11 @@
 //! ICMP errors about tunnelled packets: what they say, and what they quote of the packet that was
 //! in the tunnel.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use etherparse::{Ipv4HeaderSlice, Ipv6HeaderSlice};
 
-use super::{Quote, quote_of, transport_v4, transport_v6};
+use super::{Parts, Quote, quote_of, transport_v4, transport_v6};
 use crate::wire::packet::{ICMP_HEADER_LEN, IPV6_HEADER_LEN, extension};
 use crate::wire::{Packet, protocol};
 
@@ -14,6 +14,9 @@ use crate::wire::{Packet, protocol};
 pub enum Cause {
     /// Nobody takes tunnelled packets there: protocol unreachable, or unrecognized next header.
     ProtocolUnreachable,
+    /// Port unreachable: the host has no tunnel, or none for such packets (Linux's `tunnel4` and
+    /// `tunnel6`).
+    PortUnreachable,
     /// The host does not answer its neighbours.
     HostUnreachable,
     /// A firewall or a policy on the way refuses it.
@@ -28,22 +31,78 @@ pub enum Cause {
     Other(u8),
 }
 
+impl Cause {
+    /// What it says, as text.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::ProtocolUnreachable => "protocol unreachable",
+            Self::PortUnreachable => "port unreachable",
+            Self::HostUnreachable => "host unreachable",
+            Self::Prohibited => "refused by a firewall",
+            Self::Unreachable(_) => "unreachable",
+            Self::PathMtu(_) => "packet too big",
+            Self::TimeExceeded => "time exceeded",
+            Self::Other(_) => "an ICMP error",
+        }
+    }
+
+    /// Whether the packet was lost for that reason, so that others will be too. A router's word
+    /// about the size concerns larger packets, and one of another type nothing that is known.
+    #[must_use]
+    pub fn refuses(self) -> bool {
+        !matches!(self, Self::PathMtu(_) | Self::Other(_))
+    }
+
+    /// Whether the host at the tunnel's end itself refuses the packet, and not a router on the way.
+    #[must_use]
+    pub fn is_of_the_end(self) -> bool {
+        matches!(self, Self::ProtocolUnreachable | Self::PortUnreachable)
+    }
+}
+
+/// What an error quotes of the packet in the tunnel, as far as its sender alone knows it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct QuotedPacket {
+    /// Its flow. An echo request's identifier is in the place of the source port.
+    pub flow: Quote,
+    /// Of TCP the sequence number, of UDP length and checksum, of an echo request the sequence
+    /// number.
+    pub number: u32,
+    /// The identification of the IPv4 header, the flow label of the IPv6 header.
+    pub label: u32,
+}
+
+impl QuotedPacket {
+    /// What an error about this packet quotes. `None` if it is no TCP, no UDP and no echo request,
+    /// or has no ports.
+    #[must_use]
+    pub fn of(packet: &Packet<'_>) -> Option<Self> {
+        let version = if packet.version() == 4 { protocol::IPIP } else { protocol::IPV6 };
+        match inside(version, packet.bytes()) {
+            Some(Quoted::Packet(quoted)) => Some(quoted),
+            _ => None,
+        }
+    }
+}
+
 /// What an ICMP error quotes of the packet in the tunnel.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Quoted {
-    /// The client's packet: its flow, and the four bytes after its ports, of TCP the sequence
-    /// number.
-    Flow(Quote, u32),
+    /// Enough to name its flow.
+    Packet(QuotedPacket),
     /// So little that it names no flow. RFC 792 asks for no more than eight bytes after the outer
     /// IPv4 header.
     TooShort,
-    /// Something else: a fragment, or no TCP and no UDP.
+    /// Something else: a fragment, or another protocol.
     Other,
 }
 
 /// An ICMP error about a tunnelled packet, as it came. Anybody can send one.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct TunnelReport {
+    /// Who sends the error, it says.
+    pub sender: IpAddr,
     /// Where the packet had been sent, it says: a real server.
     pub real: IpAddr,
     /// What the error says.
@@ -67,12 +126,13 @@ pub fn report_v4(bytes: &[u8]) -> Option<TunnelReport> {
         return None;
     }
     let real = outer.destination_addr().into();
-    Some(TunnelReport { real, cause, quoted: inside(outer.protocol().0, inner)? })
+    let quoted = inside(outer.protocol().0, inner)?;
+    Some(TunnelReport { sender: packet.source, real, cause, quoted })
 }
 
-/// The error in an ICMPv6 message whose checksum has been verified.
+/// The error in an ICMPv6 message from `sender` whose checksum has been verified.
 #[must_use]
-pub fn report_v6(message: &[u8]) -> Option<TunnelReport> {
+pub fn report_v6(sender: Ipv6Addr, message: &[u8]) -> Option<TunnelReport> {
     let (header, quoted) = message.split_first_chunk::<ICMP_HEADER_LEN>()?;
     let cause = cause_v6(*header)?;
     let outer = Ipv6HeaderSlice::from_slice(quoted).ok()?;
@@ -83,7 +143,8 @@ pub fn report_v6(message: &[u8]) -> Option<TunnelReport> {
         return None;
     }
     let real = outer.destination_addr().into();
-    Some(TunnelReport { real, cause, quoted: inside(chain.protocol, upper.get(chain.len..)?)? })
+    let quoted = inside(chain.protocol, upper.get(chain.len..)?)?;
+    Some(TunnelReport { sender: sender.into(), real, cause, quoted })
 }
 
 /// What is quoted of the packet inside. Other encapsulations than IP in IP have their place here.
@@ -94,8 +155,10 @@ fn inside(protocol: u8, inner: &[u8]) -> Option<Quoted> {
         _ => return None,
     };
     Some(match parts {
-        Some(parts) => match quote_of(parts) {
-            Some((quote, rest)) => Quoted::Flow(quote, rest),
+        Some(parts) => match quote_of(parts).or_else(|| echo_of(parts)) {
+            Some((flow, number)) => {
+                Quoted::Packet(QuotedPacket { flow, number, label: label(protocol, inner) })
+            }
             None if parts.3.len() < 8 => Quoted::TooShort,
             None => Quoted::Other,
         },
@@ -104,11 +167,35 @@ fn inside(protocol: u8, inner: &[u8]) -> Option<Quoted> {
     })
 }
 
+/// The flow of an echo request, and its sequence number (RFC 792, RFC 4443 section 4.1).
+fn echo_of((source, destination, protocol, transport): Parts<'_>) -> Option<(Quote, u32)> {
+    let ([kind, code, _, _, identifier @ .., c, d], _) = transport.split_first_chunk::<8>()?;
+    let request = match protocol {
+        protocol::ICMP => 8,
+        protocol::ICMPV6 => 128,
+        _ => return None,
+    };
+    let source_port = u16::from_be_bytes(*identifier);
+    let flow = Quote { source, destination, protocol, source_port, destination_port: 0 };
+    let sequence = u16::from_be_bytes([*c, *d]);
+    (*kind == request && *code == 0).then_some((flow, sequence.into()))
+}
+
+/// See [`QuotedPacket::label`].
+fn label(protocol: u8, inner: &[u8]) -> u32 {
+    match (protocol, inner) {
+        (protocol::IPIP, [_, _, _, _, a, b, ..]) => u16::from_be_bytes([*a, *b]).into(),
+        (protocol::IPV6, [_, a, b, c, ..]) => u32::from_be_bytes([0, a & 15, *b, *c]),
+        _ => 0,
+    }
+}
+
 /// RFC 792, RFC 1812 section 5.2.7.1.
 fn cause_v4([kind, code, .., high, low]: [u8; ICMP_HEADER_LEN]) -> Option<Cause> {
     Some(match (kind, code) {
         (3, 1) => Cause::HostUnreachable,
         (3, 2) => Cause::ProtocolUnreachable,
+        (3, 3) => Cause::PortUnreachable,
         // RFC 1191 section 4.
         (3, 4) => Cause::PathMtu(u16::from_be_bytes([high, low])),
         (3, 9 | 10 | 13) => Cause::Prohibited,
@@ -124,6 +211,7 @@ fn cause_v6([kind, code, _, _, mtu @ ..]: [u8; ICMP_HEADER_LEN]) -> Option<Cause
     Some(match (kind, code) {
         (1, 1 | 5 | 6) => Cause::Prohibited,
         (1, 3) => Cause::HostUnreachable,
+        (1, 4) => Cause::PortUnreachable,
         (1, code) => Cause::Unreachable(code),
         (2, _) => Cause::PathMtu(u16::try_from(u32::from_be_bytes(mtu)).unwrap_or(u16::MAX)),
         (3, _) => Cause::TimeExceeded,
@@ -163,7 +251,10 @@ mod tests {
     fn report(outer: Family, packet: &[u8]) -> Option<TunnelReport> {
         match outer {
             Family::V4 => report_v4(packet),
-            Family::V6 => report_v6(&packet[40..]),
+            Family::V6 => {
+                let IpAddr::V6(sender) = outer.router() else { panic!() };
+                report_v6(sender, &packet[40..])
+            }
         }
     }
 
@@ -173,12 +264,12 @@ mod tests {
             let enough = inner.header_len() + 8;
             for quoted in [0, 8, inner.header_len(), enough - 1, enough, enough + 100] {
                 let found = report(outer, &error(inner, outer, quoted)).unwrap();
-                assert_eq!(found.real, outer.real(11));
+                assert_eq!((found.sender, found.real), (outer.router(), outer.real(11)));
                 assert!(matches!(found.cause, Cause::PathMtu(_)), "{found:?}");
                 match found.quoted {
-                    Quoted::Flow(quote, sequence) => {
+                    Quoted::Packet(packet) => {
                         assert!(quoted >= enough);
-                        assert_eq!((quote.source, sequence), (inner.client(), 77));
+                        assert_eq!((packet.flow.source, packet.number), (inner.client(), 77));
                     }
                     kind => assert!(quoted < enough && kind == Quoted::TooShort, "{kind:?}"),
                 }
@@ -195,6 +286,6 @@ mod tests {
         let plain = Family::V4.tcp(Flags::ACK).bytes();
         assert_eq!(report_v4(&Family::V4.icmp_error((3, 4), &plain).bytes()), None);
         assert_eq!(report_v4(&[]), None);
-        assert_eq!(report_v6(&[]), None);
+        assert_eq!(report_v6(Ipv6Addr::LOCALHOST, &[]), None);
     }
 }

@@ -25,11 +25,11 @@ pub(super) async fn probe<B: TakesChanges>(target: &mut Target<'_, B>, dns: &Dns
     question.add_query(Query::query(name.clone(), record));
     let question = question.to_vec().map_err(|error| format!("query: {error}"))?;
     let socket = connect(target).await?;
-    socket.send(&question).await.map_err(|error| refused(&error))?;
+    socket.send(&question).await.map_err(|error| refused(target, &error))?;
     target.trace.step("asked");
     let mut bytes = vec![0; MAX_ANSWER];
     loop {
-        let len = socket.recv(&mut bytes).await.map_err(|error| refused(&error))?;
+        let len = socket.recv(&mut bytes).await.map_err(|error| refused(target, &error))?;
         let answer = Message::from_bytes(bytes.get(..len).unwrap_or_default());
         let answer = answer.map_err(|error| format!("no answer of DNS: {error}"))?;
         // One to another question may be late.

@@ -13,7 +13,10 @@ mod udp;
 
 use std::time::Duration;
 
+use tokio::sync::oneshot;
+
 use super::TakesChanges;
+use super::pins::Refusal;
 use super::socket::Target;
 use crate::health::Probe;
 use crate::health::load::Reported;
@@ -24,6 +27,8 @@ use crate::health::spec::UdpProbe;
 pub(super) struct Answer {
     /// Whether the check has passed.
     pub(super) passed: bool,
+    /// Whether the real server's host has refused the probe itself.
+    pub(super) refused: bool,
     /// The result as text.
     pub(super) detail: String,
     /// What an agent or a program has said beside that.
@@ -32,7 +37,7 @@ pub(super) struct Answer {
 
 impl Answer {
     pub(super) fn pass(detail: impl Into<String>) -> Self {
-        Self { passed: true, detail: detail.into(), reported: None }
+        Self { passed: true, refused: false, detail: detail.into(), reported: None }
     }
 
     pub(super) fn with(self, reported: Reported) -> Self {
@@ -40,20 +45,28 @@ impl Answer {
     }
 
     pub(super) fn fail(detail: impl Into<String>) -> Self {
-        Self { passed: false, detail: detail.into(), reported: None }
+        Self { passed: false, refused: false, detail: detail.into(), reported: None }
     }
 }
 
 /// The result, or as text what prevented it.
 pub(super) type Outcome = Result<Answer, String>;
 
-/// Probes once, within the check's timeout.
+/// Probes once, within the check's timeout. An ICMP error that quotes the probe ends it at once.
 pub(super) async fn run<B: TakesChanges>(target: &mut Target<'_, B>) -> Answer {
     let limit = target.check.spec.timing.timeout;
     let trace = target.trace;
-    match tokio::time::timeout(patience(target), probe(target)).await {
+    let (refuses, refused) = oneshot::channel();
+    target.refuses = Some(refuses);
+    let outcome = tokio::select! {
+        Ok(Refusal { why, by_end }) = refused => {
+            return Answer { refused: by_end, ..Answer::fail(why) };
+        }
+        outcome = tokio::time::timeout(patience(target), probe(target)) => outcome,
+    };
+    match outcome {
         Ok(Ok(answer)) => answer,
-        Ok(Err(why)) => Answer::fail(why),
+        Ok(Err(why)) => Answer { refused: target.refused, ..Answer::fail(why) },
         Err(_) => Answer::fail(late(limit, trace.last())),
     }
 }

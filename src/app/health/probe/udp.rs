@@ -17,19 +17,19 @@ pub(super) async fn probe<B: TakesChanges>(target: &mut Target<'_, B>, udp: &Udp
     let pattern = udp.expect.as_deref().map(Regex::new).transpose();
     let pattern = pattern.map_err(|error| error.to_string())?;
     let socket = connect(target).await?;
-    socket.send(udp.send.as_bytes()).await.map_err(|error| refused(&error))?;
+    socket.send(udp.send.as_bytes()).await.map_err(|error| refused(target, &error))?;
     target.trace.step("sent");
     let mut answer = vec![0; MAX_ANSWER];
     let Some(pattern) = pattern else {
         let limit = target.check.spec.timing.timeout;
         return match timeout(limit, socket.recv(&mut answer)).await {
             Ok(Ok(len)) => Ok(Answer::pass(format!("answered with {len} bytes"))),
-            Ok(Err(error)) => Err(refused(&error)),
+            Ok(Err(error)) => Err(refused(target, &error)),
             Err(_) => Ok(Answer::pass("no port unreachable")),
         };
     };
     loop {
-        let len = socket.recv(&mut answer).await.map_err(|error| refused(&error))?;
+        let len = socket.recv(&mut answer).await.map_err(|error| refused(target, &error))?;
         if pattern.is_match(answer.get(..len).unwrap_or_default()) {
             return Ok(Answer::pass("the answer matches"));
         }
@@ -49,9 +49,13 @@ pub(super) async fn connect<B: TakesChanges>(
 }
 
 /// Of a datagram "connection refused" is ICMP port unreachable.
-pub(super) fn refused(error: &std::io::Error) -> String {
+pub(super) fn refused<B: TakesChanges>(
+    target: &mut Target<'_, B>,
+    error: &std::io::Error,
+) -> String {
+    let failure = target.failed(error);
     match error.kind() {
         std::io::ErrorKind::ConnectionRefused => "port unreachable".to_owned(),
-        _ => describe(error),
+        _ => failure,
     }
 }

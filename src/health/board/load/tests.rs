@@ -54,7 +54,7 @@ impl Watched {
         let order = self.board.start_due(self.now).unwrap();
         let (passed, detail) = (reported.is_some(), String::new());
         let took = Duration::ZERO;
-        let finding = Finding { at: self.now, passed, detail, took, reported };
+        let finding = Finding { at: self.now, passed, refused: false, detail, took, reported };
         self.board.finish(self.now, order.id, finding);
         let load = |event: &Event| match event {
             Event::Load { load, .. } => Some(*load),
@@ -162,7 +162,8 @@ fn reported_connections_count_only_where_every_real_server_reports_them() {
                 false => report(0, 3),
             };
             let (detail, took, passed) = (String::new(), Duration::ZERO, true);
-            let finding = Finding { at: Millis(now), passed, detail, took, reported };
+            let finding =
+                Finding { at: Millis(now), passed, refused: false, detail, took, reported };
             board.finish(Millis(now), order.id, finding);
         }
         let connections = |event: &Event| match event {

@@ -1,0 +1,54 @@
+"""new_flows.py ADDRESS PORT RATE SECONDS COMMAND...: opens RATE new connections a second for SECONDS. After the first second it runs
+COMMAND, or sends SIGKILL to PID for `kill PID`. A SYN that is lost is sent again after a second (RFC 6298), so a handshake that takes
+nearly as long went to a real server that did not answer. Prints `MILLISECONDS LOST ALL`: from the command until the last such
+connection began, how many they were, and how many connections there were.
+"""
+
+import os
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+RETRANSMISSION = 0.9
+address, port, rate, seconds = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])
+command = sys.argv[5:]
+waiting = selectors.DefaultSelector()
+family = socket.AF_INET6 if ":" in address else socket.AF_INET
+began = time.monotonic()
+done_at, opened, lost = None, 0, []
+
+
+def collect(until):
+    """Closes the connections whose handshakes have ended, until then."""
+    while True:
+        left = max(0, until - time.monotonic())
+        for key, _ in waiting.select(left):
+            now = time.monotonic()
+            waiting.unregister(key.fileobj)
+            if now - key.data >= RETRANSMISSION:
+                lost.append(key.data)
+            key.fileobj.close()
+        if left == 0:
+            return
+
+
+while (start := began + opened / rate) < began + seconds:
+    collect(start)
+    if done_at is None and start - began >= 1:
+        done_at = time.monotonic()
+        if command[0] == "kill":
+            os.kill(int(command[1]), signal.SIGKILL)
+        else:
+            subprocess.run(command, check=True)
+    client = socket.socket(family, socket.SOCK_STREAM)
+    client.setblocking(False)
+    client.connect_ex((address, port))
+    waiting.register(client, selectors.EVENT_WRITE, time.monotonic())
+    opened += 1
+collect(time.monotonic() + RETRANSMISSION)
+lost += [key.data for key in waiting.get_map().values()]
+last = max(lost, default=done_at)
+print(round((last - done_at) * 1000), len(lost), opened)

@@ -1,0 +1,85 @@
+//! ICMP errors that quote probes, from the balancer's verdict on.
+
+use super::*;
+
+const REAL: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
+
+/// A balancer that refuses every probe with an ICMP error, once its flow is pinned.
+#[derive(Clone, Debug)]
+struct Refuses {
+    checks: Checks,
+    by_end: bool,
+    /// The flows pinned so far.
+    pinned: Arc<Mutex<Vec<ProbeFlow>>>,
+}
+
+impl TakesChanges for Refuses {
+    async fn take(&self, changes: Vec<Change>) -> anyhow::Result<Result<(), ChangeError>> {
+        for change in changes {
+            let Change::PinProbe { flow, address } = change else { continue };
+            assert_eq!(address, REAL);
+            self.pinned.lock().unwrap().push(flow);
+            let refusal = Refusal { why: "refused by 10.0.0.11".to_owned(), by_end: self.by_end };
+            // Another flow's error first: nothing waits for it.
+            let other = ProbeFlow { source_port: flow.source_port ^ 1, ..flow };
+            let forged = Refusal { why: "forged".to_owned(), ..refusal.clone() };
+            if self.by_end {
+                self.checks.refuse(other, REAL, forged);
+            }
+            self.checks.refuse(flow, REAL, refusal);
+        }
+        Ok(Ok(()))
+    }
+}
+
+/// Checks of one real server through the tunnel, with these times, at a server that is silent. All
+/// timeouts are far away. Returns the reason why it went down, and how many flows were pinned.
+fn refused(probe: Probe, by_end: bool, fast_interval: Duration) -> (String, usize) {
+    let hour = Duration::from_secs(3_600);
+    let timing = Timing {
+        interval: Duration::from_millis(50),
+        fast_interval,
+        timeout: hour,
+        ..Timing::DEFAULT
+    };
+    let listener = TcpListener::bind((HERE, 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let spec = Arc::new(CheckSpec { probe, via: Via::Tunnel, port: Some(port), timing });
+    let plan = Plan::new([ServiceInput {
+        name: "web",
+        listens: &["127.0.0.1:80/tcp".parse().unwrap()],
+        reals: &[RealSpec::new(REAL, 1)],
+        checks: &[spec],
+        rules: Rules::DEFAULT,
+        load: false,
+    }]);
+    let (inbox, checks) = Checks::new();
+    let (events, mut told) = mpsc::unbounded_channel();
+    let balancer = Refuses { checks: checks.clone(), by_end, pinned: Arc::default() };
+    let pinned = Arc::clone(&balancer.pinned);
+    inbox.start(balancer, events, 7).unwrap();
+    checks.adopt(plan);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let event = runtime.block_on(async {
+        tokio::time::timeout(Duration::from_secs(30), told.recv()).await.unwrap().unwrap()
+    });
+    let Event::Health { health: Health::Down, why, .. } = event else { panic!("{event:?}") };
+    let count = pinned.lock().unwrap().len();
+    (why, count)
+}
+
+#[test]
+fn a_probe_that_an_error_quotes_fails_at_once_and_each_failure_has_a_probe_of_its_own() {
+    let (why, probes) = refused(Probe::Http(http()), true, Duration::from_secs(3_600));
+    assert_eq!(why, "http check failed: refused by 10.0.0.11");
+    assert!(probes >= 3, "{probes}");
+}
+
+#[test]
+fn what_a_router_says_fails_a_probe_too_and_the_next_one_keeps_the_fast_interval() {
+    let began = Instant::now();
+    let (why, probes) = refused(Probe::Http(http()), false, Duration::from_millis(50));
+    assert_eq!(why, "http check failed: refused by 10.0.0.11");
+    assert_eq!(probes, 3);
+    assert!(began.elapsed() >= Duration::from_millis(100));
+}
