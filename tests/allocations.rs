@@ -28,7 +28,7 @@ use vstun::wire::segment::{MAX_HEADER_LEN, SplitPlan};
 use vstun::wire::tcp::Flags;
 use vstun::wire::virtio::Offload;
 
-#[path = "packets/build.rs"]
+#[path = "packets/build/mod.rs"]
 #[allow(dead_code)] // the table needs more of it
 mod build;
 

@@ -13,8 +13,8 @@ use vstun::model::{
 };
 use vstun::wire::Packet;
 
-#[path = "packets/build.rs"]
-#[allow(dead_code)] // the table needs more of it
+#[path = "packets/build/mod.rs"]
+#[allow(dead_code, unused_imports)] // the table needs more of it
 mod build;
 
 use build::{FAMILIES, Family};

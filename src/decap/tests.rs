@@ -1,5 +1,8 @@
 #![allow(clippy::unwrap_used)]
 
+mod checksums;
+mod refused;
+
 use etherparse::Ipv4HeaderSlice;
 
 use super::*;
@@ -152,148 +155,6 @@ fn a_packet_of_another_version_than_the_outer_header_says_is_malformed() {
     }
 }
 
-#[test]
-fn merged_tcp_becomes_one_super_frame() {
-    for (family, outer) in MIXES {
-        for extra in [0, 16] {
-            let mut packet = tcp_packet(family, 20_000);
-            if extra > 0 {
-                packet = match family {
-                    Family::V4 => packet.options(&[1; 16]),
-                    Family::V6 => packet.extension(HOP_BY_HOP, &[&[1, 12][..], &[0; 12]].concat()),
-                };
-            }
-            let at = u16::try_from(packet.header_len()).unwrap();
-            let (packet, mut gate) = (partial(packet), gate());
-            let (header, inner) = delivered(&mut gate, &from_director(outer, &packet));
-            let expected = virtio::Header {
-                flags: NEEDS_CSUM,
-                gso_type: family.pick(GSO_TCPV4, GSO_TCPV6),
-                hdr_len: at + 32,
-                gso_size: family.pick(MSS.v4, MSS.v6) - 12,
-                csum_start: at,
-                csum_offset: 16,
-            };
-            assert_eq!((header, inner), (expected, packet));
-            assert_eq!(gate.counters().super_packets, 2);
-        }
-    }
-}
-
-#[test]
-fn a_partial_checksum_of_one_segment_is_no_super_frame() {
-    for (family, outer) in MIXES {
-        let full = family.pick(MSS.v4, MSS.v6) - 12;
-        let at = u16::try_from(family.header_len()).unwrap();
-        for (len, merged) in [(0, false), (full, false), (full + 1, true)] {
-            let packet = partial(tcp_packet(family, len.into()));
-            let (header, _) = delivered(&mut gate(), &from_director(outer, &packet));
-            assert_eq!(header.flags, NEEDS_CSUM, "{len} bytes");
-            assert_eq!((header.csum_start, header.csum_offset), (at, 16), "{len} bytes");
-            assert_eq!(header.gso_type != virtio::GSO_NONE, merged, "{len} bytes");
-            assert_eq!(header.gso_size, if merged { full } else { 0 }, "{len} bytes");
-        }
-    }
-}
-
-#[test]
-fn the_mss_of_the_family_decides_the_segment_size_and_has_a_floor() {
-    for (family, outer) in MIXES {
-        let packet = partial(tcp_packet(family, 5_000));
-        for (mss, expected) in [(536, 524), (MIN_MSS, 76), (MIN_MSS - 1, 76), (0, 76)] {
-            let both = Mss { v4: family.pick(mss, 999), v6: family.pick(999, mss) };
-            let (header, _) = delivered(&mut gate_with(both), &from_director(outer, &packet));
-            assert_eq!(header.gso_size, expected, "mss {mss}");
-        }
-    }
-}
-
-#[test]
-fn merged_udp_is_refused_and_counted() {
-    for (family, outer) in MIXES {
-        let packet = partial(family.udp(53).data(&[b'x'; 3000]));
-        refused(&from_director(outer, &packet), Refusal::UdpSuperPacket);
-    }
-}
-
-/// IPVS, a container behind a veth or a guest leaves the checksum for a network card to complete,
-/// but the packet passes none.
-#[test]
-fn a_whole_datagram_with_an_unfinished_checksum_goes_on_as_such() {
-    for (family, outer) in MIXES {
-        let headers = outer.header_len() + family.header_len() + 8;
-        for link_mtu in [1500, 9000] {
-            let longest = usize::try_from(link_mtu).unwrap() - headers;
-            let packet = |len: usize| partial(family.udp(53).data(&vec![b'x'; len]));
-            for len in [0, 1, 512, longest] {
-                let (packet, mut gate) = (packet(len), gate().link_mtu(link_mtu));
-                let (header, inner) = delivered(&mut gate, &from_director(outer, &packet));
-                let at = u16::try_from(family.header_len()).unwrap();
-                let expected = virtio::Header {
-                    flags: NEEDS_CSUM,
-                    hdr_len: at + 8,
-                    csum_start: at,
-                    csum_offset: 6,
-                    ..virtio::Header::default()
-                };
-                assert_eq!((header, inner), (expected, packet), "{len} bytes");
-                assert_eq!((gate.counters().partial_checksums, gate.counters().read), (2, 2));
-            }
-            let mut gate = gate().link_mtu(link_mtu);
-            let mut merged = from_director(outer, &packet(longest + 1));
-            assert_eq!(gate.open(&mut merged), Decision::Drop(Refusal::UdpSuperPacket));
-        }
-    }
-}
-
-/// `NEEDS_CSUM` makes the kernel sum up all bytes that follow the header.
-#[test]
-fn an_unfinished_datagram_with_something_behind_it_is_refused() {
-    for (family, outer) in MIXES {
-        let mut packet = partial(family.udp(53).data(b"query and more"));
-        let at = family.header_len();
-        // Five bytes less, with the sum adjusted.
-        let length = u16::from_be_bytes([packet[at + 4], packet[at + 5]]) - 5;
-        packet[at + 4..at + 6].copy_from_slice(&length.to_be_bytes());
-        let parsed = Packet::parse(&packet).unwrap();
-        let sum = pseudo_header(&parsed, length.into()).fold();
-        packet[at + 6..at + 8].copy_from_slice(&sum.to_be_bytes());
-        refused(&from_director(outer, &packet), Refusal::UdpSuperPacket);
-    }
-}
-
-#[test]
-fn a_lone_syn_with_an_unfinished_checksum_goes_on_as_such() {
-    for (family, outer) in MIXES {
-        let packet = partial(family.tcp(0x02).tcp_options(&[2, 4, 5, 180]));
-        let mut gate = gate();
-        let (header, inner) = delivered(&mut gate, &from_director(outer, &packet));
-        assert_eq!((header.flags, header.gso_type), (NEEDS_CSUM, virtio::GSO_NONE));
-        assert_eq!((inner, gate.counters().partial_checksums), (packet, 2));
-    }
-}
-
-#[test]
-fn udp_whose_checksum_equals_the_pseudo_sum_by_chance_passes() {
-    for family in FAMILIES {
-        // A payload whose complete checksum equals the pseudo-header's sum.
-        let packet = (0..=u16::MAX)
-            .map(|salt| family.udp(53).data(&salt.to_be_bytes()))
-            .find(|packet| partial(packet.clone()) == packet.clone().bytes())
-            .unwrap()
-            .bytes();
-        assert_eq!(delivered(&mut gate(), &from_director(family, &packet)).1, packet);
-    }
-}
-
-#[test]
-fn udp_without_checksum_passes() {
-    for (family, outer) in MIXES {
-        let packet = udp_packet(family).set_upper(6, 0).set_upper(7, 0).bytes();
-        assert_eq!(delivered(&mut gate(), &from_director(outer, &packet)).1, packet);
-    }
-}
-
 /// RFC 6040 figure 4, on packets: a row per inner field; columns are the outer Not-ECT, ECT(0),
 /// ECT(1), CE.
 #[test]
@@ -332,63 +193,6 @@ fn a_header_checksum_that_was_wrong_stays_wrong() {
 }
 
 #[test]
-fn only_directors_may_send() {
-    for family in FAMILIES {
-        let packet = udp_packet(family).bytes();
-        for source in ["10.0.0.0", "10.0.0.3", "10.9.0.1", "fd00::", "fd00::3", "fd09::1"] {
-            delivered(&mut gate(), &tunnelled(address(source), 0, &packet));
-        }
-        for source in [
-            "10.0.0.4",
-            "10.9.0.2",
-            "9.255.255.255",
-            "198.51.100.7",
-            "192.0.2.10",
-            "fd00::4",
-            "fd09::2",
-            "fcff:ffff::1",
-            "2001:db8::10",
-            "::",
-            "::ffff:10.0.0.1",
-            "::10.0.0.1",
-        ] {
-            refused(&tunnelled(address(source), 0, &packet), Refusal::Source);
-        }
-    }
-}
-
-#[test]
-fn only_vips_are_reached() {
-    let others = OTHER_VIPS.map(address);
-    for (family, outer) in MIXES {
-        let to =
-            |destination: IpAddr| from_director(outer, &udp_packet(family).to(destination).bytes());
-        delivered(&mut gate(), &to(family.pick(others[0], others[1])));
-        let strangers = family.pick(
-            ["192.0.2.8", "192.0.2.11", "127.0.0.1", "10.0.0.11", "224.0.0.1"],
-            ["2001:db8::8", "2001:db8::11", "::1", "::ffff:192.0.2.10", "ff02::1"],
-        );
-        for stranger in strangers {
-            refused(&to(address(stranger)), Refusal::NotVip);
-        }
-    }
-}
-
-#[test]
-fn sources_that_no_client_can_have_are_refused() {
-    for (family, outer) in MIXES {
-        let nobodies = family.pick(
-            ["192.0.2.10", "192.0.2.9", "127.0.0.1", "224.0.0.1", "255.255.255.255", "0.0.0.0"],
-            ["2001:db8::10", "2001:db8::9", "::1", "ff0e::1", "::ffff:198.51.100.7", "::"],
-        );
-        for nobody in nobodies {
-            let packet = udp_packet(family).from(address(nobody)).bytes();
-            refused(&from_director(outer, &packet), Refusal::BadSource);
-        }
-    }
-}
-
-#[test]
 fn inner_fragments_pass_uninterpreted() {
     for (family, outer) in MIXES {
         // The first fragment of a datagram that by chance looks merged, and a later one.
@@ -398,48 +202,6 @@ fn inner_fragments_pass_uninterpreted() {
             let (header, inner) = delivered(&mut gate(), &from_director(outer, &fragment));
             assert_eq!((header, inner), (virtio::Header::default(), fragment));
         }
-    }
-}
-
-#[test]
-fn bad_packets_are_refused_with_their_reason() {
-    for (family, outer) in MIXES {
-        let inside = |packet: Ip, refusal| refused(&from_director(outer, &packet.bytes()), refusal);
-        let packet = || udp_packet(family);
-        inside(packet().set(0, 0x05), Refusal::NotIp);
-        inside(packet().claim(1), Refusal::Truncated);
-        inside(packet().drop_end(1), Refusal::Truncated);
-        inside(packet().cut(family.header_len() - 1), Refusal::Truncated);
-        inside(packet().set_upper(5, 0), Refusal::Malformed);
-        // A tunnel in the tunnel, and a fragment of one.
-        for number in [protocol::IPIP, protocol::IPV6] {
-            inside(packet().protocol(number), Refusal::Unsupported);
-            inside(packet().protocol(number).fragment(8, false), Refusal::Unsupported);
-        }
-        refused(&from_director(outer, &[]), Refusal::NotIp);
-        let whole = from_director(outer, &packet().bytes());
-        refused(&whole[..whole.len() - 1], Refusal::Truncated);
-        refused(&whole[..1], Refusal::Truncated);
-        let mut gre = whole;
-        gre[outer.pick(9, 6)] = 47;
-        refused(&gre, Refusal::Unsupported);
-    }
-    refused(&[], Refusal::NotIp);
-    for outer in FAMILIES {
-        let inside = |packet: Ip, refusal| refused(&from_director(outer, &packet.bytes()), refusal);
-        inside(udp_packet(Family::V4).set(0, 0x44), Refusal::Malformed);
-        inside(udp_packet(Family::V4).set(0, 0x65), Refusal::Truncated);
-        inside(udp_packet(Family::V4).options(&[131, 3, 4, 0]), Refusal::SourceRoute);
-        inside(udp_packet(Family::V6).extension(ROUTING, &[0; 6]), Refusal::SourceRoute);
-        inside(
-            udp_packet(Family::V6).extension(ROUTING, &[4, 1, 0, 0, 0, 0]),
-            Refusal::SourceRoute,
-        );
-        let jumbo = udp_packet(Family::V6).extension(HOP_BY_HOP, &[0xc2, 4, 0, 1, 0, 0]);
-        inside(jumbo, Refusal::ExtensionHeader);
-        let nested = udp_packet(Family::V6).fragment(0, true).extension(FRAGMENT, &[0; 6]);
-        inside(nested, Refusal::ExtensionHeader);
-        inside(udp_packet(Family::V6).protocol(51), Refusal::Unsupported);
     }
 }
 

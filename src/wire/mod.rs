@@ -19,7 +19,7 @@ pub mod virtio;
 /// Packets for tests: those of the pure layers and those in `tests/` share them.
 #[cfg(test)]
 #[allow(dead_code)] // each of them needs a part
-#[path = "../../tests/packets/build.rs"]
+#[path = "../../tests/packets/build/mod.rs"]
 pub(crate) mod build;
 #[cfg(test)]
 #[path = "../../tests/packets/pieces.rs"]

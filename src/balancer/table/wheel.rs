@@ -5,6 +5,10 @@
 //! deadline moves the entry. Deadlines past the wheel's horizon are queued in its last slot and
 //! queued again there.
 
+use std::time::Duration;
+
+use crate::model::Millis;
+
 /// Ticks on the wheel. With [`TICK_MILLIS`] the horizon is 17 minutes, past the longest default
 /// timeout.
 pub(super) const SLOTS: u32 = 4096;
@@ -17,6 +21,18 @@ pub(super) const NIL: u32 = u32::MAX;
 
 /// In a `prev` link: the entry is its list's first, and the lower bits are the slot.
 const FIRST: u32 = 0x8000_0000;
+
+/// The tick at `now`.
+pub(super) fn tick(now: Millis) -> u32 {
+    u32::try_from(now.0 / TICK_MILLIS).unwrap_or(u32::MAX)
+}
+
+/// The first tick that begins at least `timeout` after `now`.
+#[inline]
+pub(super) fn tick_after(now: Millis, timeout: Duration) -> u32 {
+    let last = now.after(timeout).0.saturating_add(TICK_MILLIS - 1);
+    u32::try_from(last / TICK_MILLIS).unwrap_or(u32::MAX)
+}
 
 /// An entry's links for its list: one of the wheel's, or that of unproven connections.
 #[derive(Clone, Copy, Debug)]

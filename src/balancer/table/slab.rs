@@ -1,0 +1,44 @@
+//! The memory of the entries.
+
+use super::entry::Entry;
+use super::wheel::{Linked, Links, NIL};
+
+/// The entries, and the indexes that are free.
+#[derive(Debug)]
+pub(super) struct Slab {
+    pub(super) entries: Vec<Option<Entry>>,
+    free: Vec<u32>,
+}
+
+impl Slab {
+    /// Reserves memory for `capacity` entries.
+    pub(super) fn new(capacity: u32) -> Self {
+        let capacity = capacity as usize;
+        Self { entries: Vec::with_capacity(capacity), free: Vec::with_capacity(capacity) }
+    }
+
+    /// Stores an entry; returns its index.
+    pub(super) fn put(&mut self, entry: Option<Entry>) -> u32 {
+        if let Some(place) = self.free.pop() {
+            self.entries[place as usize] = entry;
+            return place;
+        }
+        self.entries.push(entry);
+        // The capacity is below 2^24, so the index always fits.
+        u32::try_from(self.entries.len() - 1).unwrap_or(NIL)
+    }
+
+    /// Removes the entry at an index.
+    pub(super) fn take(&mut self, place: u32) -> Option<Entry> {
+        let entry = self.entries.get_mut(place as usize)?.take()?;
+        self.free.push(place);
+        Some(entry)
+    }
+}
+
+impl Linked for Slab {
+    fn links(&mut self, entry: u32) -> &mut Links {
+        // Lists only contain entries that are in use: removal takes an entry off its list first.
+        &mut self.entries[entry as usize].as_mut().expect("a queued entry is alive").links
+    }
+}
