@@ -14,94 +14,98 @@ fn a_service_appears_with_all_that_was_asked_for() {
     assert_eq!(reals, [(A, 3), (B, 0)]);
 }
 
-#[test]
-fn a_refused_change_has_changed_nothing() {
-    let mut director = Director::with(SchedulerKind::RoundRobin, &[(A, 1), (B, 1)]);
-    let mail = ServiceSpec {
+fn mail() -> ServiceSpec {
+    ServiceSpec {
         name: "mail".to_owned(),
         listens: listens(&["192.0.2.10:25/tcp", "192.0.2.10:100-200/tcp"]),
         ..web(SchedulerKind::RoundRobin, &[(A, 1)])
-    };
-    director.apply(&Change::AddService(mail.clone()));
+    }
+}
+
+/// A service named `new` that listens there.
+fn new(texts: &[&str]) -> ServiceSpec {
+    ServiceSpec { name: "new".to_owned(), listens: listens(texts), ..mail() }
+}
+
+const FREE: [&str; 1] = ["192.0.2.10:443/tcp"];
+
+/// Each change is refused with its error, and changes nothing.
+fn refused(rows: &[(Change, ChangeError)]) {
+    let mut director = Director::with(SchedulerKind::RoundRobin, &[(A, 1), (B, 1)]);
+    director.apply(&Change::AddService(mail()));
     director.connect(flow(1));
-
-    let named = |name: &str, texts: &[&str]| ServiceSpec {
-        name: name.to_owned(),
-        listens: listens(texts),
-        ..mail.clone()
-    };
-    let set =
-        |texts: &[&str]| Change::SetListens { service: "mail".to_owned(), listens: listens(texts) };
-    let overlap = |text: &str, other: &str| ChangeError::Overlap {
-        listen: text.parse().unwrap(),
-        other: other.to_owned(),
-    };
-    let free = ["192.0.2.10:443/tcp"];
-    let no_service = || ChangeError::NoService("missing".to_owned());
-    let no_real = || ChangeError::NoReal { service: "web".to_owned(), address: C };
-    let twice = |name: &str| ChangeError::RealExists { service: name.to_owned(), address: A };
-    let service = || "missing".to_owned();
-    let heavy = ServiceSpec { reals: vec![spec(A, 1), spec(B, 65_536)], ..named("new", &free) };
-    let double = ServiceSpec { reals: vec![spec(A, 1), spec(A, 2)], ..named("new", &free) };
-
-    let rows = [
-        (Change::AddService(named("web", &free)), ChangeError::ServiceExists("web".to_owned())),
-        (Change::AddService(heavy), ChangeError::Value(RealValue::Weight(65_536))),
-        (Change::AddService(double), twice("new")),
-        (
-            Change::AddService(named("new", &["192.0.2.10:80/tcp"])),
-            overlap("192.0.2.10:80/tcp", "web"),
-        ),
-        (
-            Change::AddService(named("new", &["192.0.2.10:*/udp"])),
-            overlap("192.0.2.10:*/udp", "web"),
-        ),
-        (
-            Change::AddService(named("new", &["192.0.2.10:90-100/tcp"])),
-            overlap("192.0.2.10:90-100/tcp", "mail"),
-        ),
-        (
-            Change::AddService(named("new", &["192.0.2.10:200-210/tcp"])),
-            overlap("192.0.2.10:200-210/tcp", "mail"),
-        ),
-        (
-            Change::AddService(named("new", &["192.0.2.10:300-310/tcp", "192.0.2.10:305/tcp"])),
-            overlap("192.0.2.10:305/tcp", "new"),
-        ),
-        (
-            Change::AddService(named("new", &["192.0.2.10:443/tcp", "192.0.2.10:443/tcp"])),
-            overlap("192.0.2.10:443/tcp", "new"),
-        ),
-        (set(&["192.0.2.10:443/tcp", "192.0.2.10:80/tcp"]), overlap("192.0.2.10:80/tcp", "web")),
-        (
-            set(&["192.0.2.10:10-20/tcp", "192.0.2.10:5-10/tcp"]),
-            overlap("192.0.2.10:5-10/tcp", "mail"),
-        ),
-        (Change::SetListens { service: service(), listens: listens(&free) }, no_service()),
-        (Change::RemoveService { service: service() }, no_service()),
-        (
-            Change::SetScheduler { service: service(), scheduler: SchedulerKind::RoundRobin },
-            no_service(),
-        ),
-        (Change::AddReal { service: service(), real: spec(C, 1) }, no_service()),
-        (add_real(A, 1), twice("web")),
-        (add_real(C, 65_536), ChangeError::Value(RealValue::Weight(65_536))),
-        (Change::RemoveReal { service: service(), address: A }, no_service()),
-        (remove_real(C), no_real()),
-        (
-            Change::SetReal { service: service(), address: A, value: RealValue::Weight(1) },
-            no_service(),
-        ),
-        (set_weight(C, 1), no_real()),
-        (set_weight(A, 65_536), ChangeError::Value(RealValue::Weight(65_536))),
-    ];
-    for (change, error) in &rows {
+    for (change, error) in rows {
         director.refuses(change, error);
     }
     // The arenas behind the snapshot are unchanged too.
     assert_eq!(director.syn(flow(2)), B);
     let closed = Flow { client: 3, port: 443 };
     director.resets(&closed.tcp(Flags::SYN));
+}
+
+#[test]
+fn listens_that_overlap_are_refused() {
+    let set =
+        |texts: &[&str]| Change::SetListens { service: "mail".to_owned(), listens: listens(texts) };
+    let add = |texts: &[&str]| Change::AddService(new(texts));
+    let overlap = |text: &str, other: &str| ChangeError::Overlap {
+        listen: text.parse().unwrap(),
+        other: other.to_owned(),
+    };
+    refused(&[
+        (add(&["192.0.2.10:80/tcp"]), overlap("192.0.2.10:80/tcp", "web")),
+        (add(&["192.0.2.10:*/udp"]), overlap("192.0.2.10:*/udp", "web")),
+        (add(&["192.0.2.10:90-100/tcp"]), overlap("192.0.2.10:90-100/tcp", "mail")),
+        (add(&["192.0.2.10:200-210/tcp"]), overlap("192.0.2.10:200-210/tcp", "mail")),
+        (
+            add(&["192.0.2.10:300-310/tcp", "192.0.2.10:305/tcp"]),
+            overlap("192.0.2.10:305/tcp", "new"),
+        ),
+        (add(&["192.0.2.10:443/tcp", "192.0.2.10:443/tcp"]), overlap("192.0.2.10:443/tcp", "new")),
+        (set(&["192.0.2.10:443/tcp", "192.0.2.10:80/tcp"]), overlap("192.0.2.10:80/tcp", "web")),
+        (
+            set(&["192.0.2.10:10-20/tcp", "192.0.2.10:5-10/tcp"]),
+            overlap("192.0.2.10:5-10/tcp", "mail"),
+        ),
+    ]);
+}
+
+#[test]
+fn changes_of_what_does_not_exist_are_refused() {
+    let service = || "missing".to_owned();
+    let no_service = || ChangeError::NoService(service());
+    let no_real = || ChangeError::NoReal { service: "web".to_owned(), address: C };
+    let value = RealValue::Weight(1);
+    refused(&[
+        (Change::SetListens { service: service(), listens: listens(&FREE) }, no_service()),
+        (Change::RemoveService { service: service() }, no_service()),
+        (
+            Change::SetScheduler { service: service(), scheduler: SchedulerKind::RoundRobin },
+            no_service(),
+        ),
+        (Change::AddReal { service: service(), real: spec(C, 1) }, no_service()),
+        (Change::RemoveReal { service: service(), address: A }, no_service()),
+        (remove_real(C), no_real()),
+        (Change::SetReal { service: service(), address: A, value }, no_service()),
+        (set_weight(C, 1), no_real()),
+    ]);
+}
+
+#[test]
+fn what_exists_already_and_weights_out_of_range_are_refused() {
+    let twice = |name: &str| ChangeError::RealExists { service: name.to_owned(), address: A };
+    let exists = ServiceSpec { name: "web".to_owned(), ..new(&FREE) };
+    let heavy = ServiceSpec { reals: vec![spec(A, 1), spec(B, 65_536)], ..new(&FREE) };
+    let double = ServiceSpec { reals: vec![spec(A, 1), spec(A, 2)], ..new(&FREE) };
+    let weight = || ChangeError::Value(RealValue::Weight(65_536));
+    refused(&[
+        (Change::AddService(exists), ChangeError::ServiceExists("web".to_owned())),
+        (Change::AddService(heavy), weight()),
+        (Change::AddService(double), twice("new")),
+        (add_real(A, 1), twice("web")),
+        (add_real(C, 65_536), weight()),
+        (set_weight(A, 65_536), weight()),
+    ]);
 }
 
 #[test]

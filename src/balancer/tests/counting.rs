@@ -240,9 +240,78 @@ fn listed(director: &Director, address: IpAddr) -> (u64, u64) {
     (active.len() as u64, inactive.len() as u64)
 }
 
+/// Forwards the packet of an event.
+fn forward(director: &mut Director, packet: Event) -> Verdict {
+    match packet {
+        Event::Tcp(flow, flags, len) => {
+            director.forward(&flow.segment(flags).data(&vec![7; len]).bytes())
+        }
+        Event::Icmp(flow, kind) => {
+            let quote = flow.segment(Flags::ACK).backwards().bytes();
+            let error = flow.family().icmp_error((kind, 0), &quote);
+            director.forward(&error.from(flow.source()).bytes())
+        }
+        Event::Udp(flow) => director.forward(&flow.udp()),
+        Event::Bytes(bytes) => read(director, &bytes),
+        Event::Piece(flow, number, first) => {
+            let whole = flow.datagram().data(&[7; 40]).bytes();
+            let range = if first { 0..24 } else { 24..48 };
+            director.forward(&piece(&whole, number, range, first))
+        }
+        Event::Error(real, kind) => {
+            director.balancer.believe(director.now, TunnelError { real, kind })
+        }
+        Event::Change(_) | Event::Pass(_) => unreachable!(),
+    }
+}
+
+/// The counters agree with each other, and with the `reads` packets and the listed connections. The
+/// entries of a removed service are listed with addresses that a new one may also have.
+fn check(director: &Director, reads: u64, removed: bool) -> Result<(), TestCaseError> {
+    director.check_ids();
+    let snapshot = director.balancer.snapshot();
+    let counters = &snapshot.counters;
+    prop_assert_eq!(counters.read, reads);
+    prop_assert_eq!(
+        counters.read,
+        counters.tunnelled + counters.replied + counters.dropped_total() + counters.held
+    );
+    prop_assert!(snapshot.connections <= snapshot.capacity);
+    prop_assert!(snapshot.templates <= snapshot.templates_capacity);
+    let reals = snapshot.services.iter().flat_map(|service| &service.reals);
+    let named: u64 = reals.map(|real| real.templates).sum();
+    prop_assert!(named <= snapshot.templates as u64, "removed real servers have the others");
+    for real in snapshot.services.iter().flat_map(|service| &service.reals) {
+        prop_assert!(!real.removed || real.active + real.inactive > 0);
+        prop_assert!(real.state != RealState::Up || real.deadline.is_none());
+        if !removed {
+            prop_assert_eq!((real.active, real.inactive), listed(director, real.address));
+        }
+    }
+    Ok(())
+}
+
+/// Nothing is left once every timeout has passed.
+fn check_end(director: &mut Director) -> Result<(), TestCaseError> {
+    director.pass(seconds(2_000));
+    prop_assert_eq!(director.connections(), 0);
+    let snapshot = director.balancer.snapshot();
+    prop_assert_eq!(snapshot.templates, 0);
+    for real in snapshot.services.iter().flat_map(|service| &service.reals) {
+        prop_assert_eq!((real.removed, real.active, real.inactive), (false, 0, 0));
+        prop_assert_eq!((real.templates, real.full), (0, false));
+    }
+    let live: usize = snapshot.services.iter().map(|service| service.reals.len()).sum();
+    prop_assert_eq!(director.balancer.registry.reals.iter().count(), live);
+    Ok(())
+}
+
 proptest! {
     #[test]
-    fn every_packet_and_every_connection_is_accounted_for(events in events(), capacity in 1_u32..12) {
+    fn every_packet_and_every_connection_is_accounted_for(
+        events in events(),
+        capacity in 1_u32..12,
+    ) {
         let mut director = Director::new(capacity);
         director.apply(&Change::AddService(web(SchedulerKind::RoundRobin, &[(A, 1), (B, 2)])));
         let (mut reads, mut removed) = (0, false);
@@ -258,28 +327,7 @@ proptest! {
                 packet => {
                     reads += 1;
                     let udp = matches!(packet, Event::Udp(_));
-                    let verdict = match packet {
-                        Event::Tcp(flow, flags, len) => {
-                            director.forward(&flow.segment(flags).data(&vec![7; len]).bytes())
-                        }
-                        Event::Icmp(flow, kind) => {
-                            let quote = flow.segment(Flags::ACK).backwards().bytes();
-                            let error = flow.family().icmp_error((kind, 0), &quote);
-                            director.forward(&error.from(flow.source()).bytes())
-                        }
-                        Event::Udp(flow) => director.forward(&flow.udp()),
-                        Event::Bytes(bytes) => read(&mut director, &bytes),
-                        Event::Piece(flow, number, first) => {
-                            let whole = flow.datagram().data(&[7; 40]).bytes();
-                            let range = if first { 0..24 } else { 24..48 };
-                            director.forward(&piece(&whole, number, range, first))
-                        }
-                        Event::Error(real, kind) => {
-                            let error = TunnelError { real, kind };
-                            director.balancer.believe(director.now, error)
-                        }
-                        Event::Change(_) | Event::Pass(_) => unreachable!(),
-                    };
+                    let verdict = forward(&mut director, packet);
                     if let Verdict::Tunnel(tunnel) | Verdict::Reset(tunnel) = verdict {
                         let state = director.real(tunnel.real).map(|real| real.state);
                         prop_assert!(state.is_some());
@@ -289,37 +337,8 @@ proptest! {
                     }
                 }
             }
-            director.check_ids();
-            let snapshot = director.balancer.snapshot();
-            let counters = &snapshot.counters;
-            prop_assert_eq!(counters.read, reads);
-            prop_assert_eq!(
-                counters.read,
-                counters.tunnelled + counters.replied + counters.dropped_total() + counters.held
-            );
-            prop_assert!(snapshot.connections <= snapshot.capacity);
-            prop_assert!(snapshot.templates <= snapshot.templates_capacity);
-            let reals = snapshot.services.iter().flat_map(|service| &service.reals);
-            let named: u64 = reals.map(|real| real.templates).sum();
-            prop_assert!(named <= snapshot.templates as u64, "removed real servers have the others");
-            // A removed service's entries are listed with addresses that a new one may also have.
-            for real in snapshot.services.iter().flat_map(|service| &service.reals) {
-                prop_assert!(!real.removed || real.active + real.inactive > 0);
-                prop_assert!(real.state != RealState::Up || real.deadline.is_none());
-                if !removed {
-                    prop_assert_eq!((real.active, real.inactive), listed(&director, real.address));
-                }
-            }
+            check(&director, reads, removed)?;
         }
-        director.pass(seconds(2_000));
-        prop_assert_eq!(director.connections(), 0);
-        let snapshot = director.balancer.snapshot();
-        prop_assert_eq!(snapshot.templates, 0);
-        for real in snapshot.services.iter().flat_map(|service| &service.reals) {
-            prop_assert_eq!((real.removed, real.active, real.inactive), (false, 0, 0));
-            prop_assert_eq!((real.templates, real.full), (0, false));
-        }
-        let live: usize = snapshot.services.iter().map(|service| service.reals.len()).sum();
-        prop_assert_eq!(director.balancer.registry.reals.iter().count(), live);
+        check_end(&mut director)?;
     }
 }

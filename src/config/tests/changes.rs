@@ -1,11 +1,13 @@
 //! The changes that lead from one configuration to another.
 
+use std::net::IpAddr;
+
 use proptest::collection::vec;
 use proptest::prelude::*;
 
 use crate::balancer::Change;
 use crate::config::{Director, diff, director};
-use crate::model::{FloodMarks, Policy, ServiceSpec, Wanted};
+use crate::model::{FloodMarks, Policy, RealSpec, ServiceSpec, Wanted};
 
 use super::{address, lines};
 
@@ -36,61 +38,52 @@ fn owned(texts: &[&str]) -> Vec<String> {
     texts.iter().map(ToString::to_string).collect()
 }
 
+fn named<'a>(services: &'a mut [ServiceSpec], name: &str) -> &'a mut ServiceSpec {
+    let service = services.iter_mut().find(|service| service.name == *name);
+    service.expect("the service exists")
+}
+
+fn real<'a>(services: &'a mut [ServiceSpec], name: &str, address: IpAddr) -> &'a mut RealSpec {
+    let real = named(services, name).reals.iter_mut().find(|real| real.address == address);
+    real.expect("the real server exists")
+}
+
 /// The naive twin of `Balancer::apply`: panics if a change conflicts with the current state.
 fn apply(services: &mut Vec<ServiceSpec>, change: &Change) {
-    let find = |services: &mut Vec<ServiceSpec>, name: &str| {
-        services.iter().position(|service| service.name == *name).expect("the service exists")
-    };
     match change {
         Change::AddService(spec) => {
             assert!(services.iter().all(|service| service.name != spec.name));
             services.push(spec.clone());
         }
         Change::RemoveService { service } => {
-            let at = find(services, service);
-            services.remove(at);
+            let before = services.len();
+            services.retain(|other| other.name != *service);
+            assert_eq!(services.len(), before - 1);
         }
-        Change::RenameServices { names } => {
-            let places: Vec<_> = names.iter().map(|(old, _)| find(services, old)).collect();
-            for (at, (_, new)) in places.into_iter().zip(names) {
-                services[at].name.clone_from(new);
-            }
-            let mut all: Vec<_> = services.iter().map(|service| service.name.as_str()).collect();
-            all.sort_unstable();
-            assert!(all.windows(2).all(|pair| pair[0] != pair[1]), "{all:?}");
-        }
+        Change::RenameServices { names } => rename(services, names),
         Change::SetListens { service, listens } => {
-            let at = find(services, service);
-            services[at].listens.clone_from(listens);
+            named(services, service).listens.clone_from(listens);
         }
         Change::SetScheduler { service, scheduler } => {
-            let at = find(services, service);
-            services[at].scheduler = *scheduler;
+            named(services, service).scheduler = *scheduler;
         }
-        Change::SetPolicy { service, policy } => {
-            let at = find(services, service);
-            services[at].policy = *policy;
-        }
+        Change::SetPolicy { service, policy } => named(services, service).policy = *policy,
         Change::AddReal { service, real } => {
-            let at = find(services, service);
-            assert!(services[at].reals.iter().all(|other| other.address != real.address));
-            services[at].reals.push(*real);
+            let reals = &mut named(services, service).reals;
+            assert!(reals.iter().all(|other| other.address != real.address));
+            reals.push(*real);
         }
         Change::RemoveReal { service, address } => {
-            let at = find(services, service);
-            let before = services[at].reals.len();
-            services[at].reals.retain(|real| real.address != *address);
-            assert_eq!(services[at].reals.len(), before - 1);
+            let reals = &mut named(services, service).reals;
+            let before = reals.len();
+            reals.retain(|real| real.address != *address);
+            assert_eq!(reals.len(), before - 1);
         }
         Change::SetReal { service, address, value } => {
-            let at = find(services, service);
-            let real = services[at].reals.iter_mut().find(|real| real.address == *address);
-            value.set(real.expect("the real server exists"));
+            value.set(real(services, service, *address));
         }
         Change::SetState { service, address, state } => {
-            let at = find(services, service);
-            let real = services[at].reals.iter_mut().find(|real| real.address == *address);
-            real.expect("the real server exists").state = *state;
+            real(services, service, *address).state = *state;
         }
         Change::SetHealth { .. } | Change::SetLoad { .. } | Change::RestoreState { .. } => {
             panic!("no configuration speaks of it: {change:?}")
@@ -103,6 +96,21 @@ fn apply(services: &mut Vec<ServiceSpec>, change: &Change) {
         | Change::UnpinProbe(_)
         | Change::SetTimeouts(_) => {}
     }
+    check_listens(services, change);
+}
+
+fn rename(services: &mut [ServiceSpec], names: &[(String, String)]) {
+    let place = |old: &String| services.iter().position(|service| service.name == *old);
+    let places: Vec<_> = names.iter().map(|(old, _)| place(old)).collect();
+    for (at, (_, new)) in places.into_iter().zip(names) {
+        services[at.expect("the service exists")].name.clone_from(new);
+    }
+    let mut all: Vec<_> = services.iter().map(|service| service.name.as_str()).collect();
+    all.sort_unstable();
+    assert!(all.windows(2).all(|pair| pair[0] != pair[1]), "{all:?}");
+}
+
+fn check_listens(services: &[ServiceSpec], change: &Change) {
     let listens: Vec<_> = services.iter().flat_map(|service| &service.listens).collect();
     for (at, one) in listens.iter().enumerate() {
         for other in &listens[at + 1..] {

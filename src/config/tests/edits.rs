@@ -56,77 +56,83 @@ fn one_change_in_one_service_or_in_all() {
     assert_eq!(weights(&where_it_lacks, "2001:db8:1::12"), owned(&[("web", 2), ("mail", 4)]));
 }
 
-#[test]
-fn faulty_edits_are_refused_with_the_reason() {
+fn refused(rows: &[(Target, Edit, &str)]) {
     let two = two();
-    let (set, add) = (Edit::Set(RealValue::Weight(1)), Edit::Add(1));
-    let rows = [
+    for (target, edit, expected) in rows {
+        assert_eq!(two.edited(target, *edit).unwrap_err().to_string(), *expected);
+    }
+}
+
+const SET: Edit = Edit::Set(RealValue::Weight(1));
+const ADD: Edit = Edit::Add(1);
+
+#[test]
+fn an_edit_of_no_service_or_of_several_is_refused() {
+    refused(&[
         (
             target("10.0.0.11", None, false),
-            set,
-            "service: 10.0.0.11 is in 2 services (web, mail); name one with --service, or all of them with --all-services",
+            SET,
+            "service: 10.0.0.11 is in 2 services (web, mail); name one with --service, or all of \
+             them with --all-services",
         ),
         (
             target("10.0.0.13", None, false),
-            add,
-            "service: 10.0.0.13 could join 2 services (web, mail); name one with --service, or all of them with --all-services",
-        ),
-        (
-            target("10.0.0.12", None, false),
-            set,
-            "address: 10.0.0.12 is no real server of any service; `vstun list` names those there are",
-        ),
-        (
-            target("2001:db8:1::12", Some("mail"), false),
-            Edit::Remove,
-            "address: 2001:db8:1::12 is no real server of mail, which has 10.0.0.11",
+            ADD,
+            "service: 10.0.0.13 could join 2 services (web, mail); name one with --service, or \
+             all of them with --all-services",
         ),
         (
             target("10.0.0.11", Some("wbe"), false),
-            set,
+            SET,
             "service: \"wbe\" is no service; did you mean web?",
         ),
         (
             target("10.0.0.11", Some("x\n"), false),
-            set,
+            SET,
             "service: \"x\\n\" is no service; `vstun list` names those there are",
         ),
+    ]);
+}
+
+#[test]
+fn an_edit_of_a_wrong_address_or_weight_is_refused() {
+    let mail = |address| target(address, Some("mail"), false);
+    let web = |address| target(address, Some("web"), false);
+    let weight = "weight: 65536 is out of range; write a number from 0 to 65535";
+    refused(&[
         (
-            target("10.0.0.11", Some("web"), false),
-            Edit::Set(RealValue::Weight(65_536)),
-            "weight: 65536 is out of range; write a number from 0 to 65535",
+            target("10.0.0.12", None, false),
+            SET,
+            "address: 10.0.0.12 is no real server of any service; `vstun list` names those there \
+             are",
         ),
         (
-            target("10.0.0.13", Some("web"), false),
-            Edit::Add(65_536),
-            "weight: 65536 is out of range; write a number from 0 to 65535",
+            mail("2001:db8:1::12"),
+            Edit::Remove,
+            "address: 2001:db8:1::12 is no real server of mail, which has 10.0.0.11",
         ),
+        (web("10.0.0.11"), Edit::Set(RealValue::Weight(65_536)), weight),
+        (web("10.0.0.13"), Edit::Add(65_536), weight),
+        (web("10.0.0.11"), ADD, "address: 10.0.0.11 is in service web already"),
+        (target("10.0.0.11", None, true), ADD, "address: 10.0.0.11 is in every service already"),
         (
-            target("10.0.0.11", Some("web"), false),
-            add,
-            "address: 10.0.0.11 is in service web already",
-        ),
-        (target("10.0.0.11", None, true), add, "address: 10.0.0.11 is in every service already"),
-        (
-            target("2001:db8::10", Some("mail"), false),
-            add,
+            mail("2001:db8::10"),
+            ADD,
             "address: 2001:db8::10 is a virtual IP; write the real server's own address",
         ),
         (
-            target("10.0.0.1", Some("mail"), false),
-            add,
-            "address: 10.0.0.1, which is the director's own address (`source`), cannot be a real server",
+            mail("10.0.0.1"),
+            ADD,
+            "address: 10.0.0.1, which is the director's own address (`source`), cannot be a real \
+             server",
         ),
         (
-            target("::ffff:10.0.0.9", Some("mail"), false),
-            add,
+            mail("::ffff:10.0.0.9"),
+            ADD,
             "address: ::ffff:10.0.0.9 is an IPv4-mapped address; write 10.0.0.9",
         ),
-    ];
-    for (target, edit, expected) in rows {
-        assert_eq!(two.edited(&target, edit).unwrap_err().to_string(), expected);
-    }
-    let port = two.edited(&target("10.0.0.11:80", None, false), set).unwrap_err().to_string();
+    ]);
+    let port = two().edited(&target("10.0.0.11:80", None, false), SET).unwrap_err().to_string();
     assert!(port.contains("tunnelling cannot change ports"), "{port}");
 }
 

@@ -282,44 +282,33 @@ fn an_event_is_one_flat_line() {
     assert_eq!(host.to_string(), " (follow by host)");
 }
 
-#[test]
-fn explanations_say_why() {
+/// A flow to `web` that goes to 10.0.0.11.
+fn explained(mid_stream: Option<IpAddr>, syn: Option<IpAddr>, why: Why) -> Explained {
     let flow: FlowQuery = "tcp 198.51.100.7:40000 192.0.2.10:80".parse().unwrap();
-    let web = Some("web".to_owned());
+    let (service, real) = (Some("web".to_owned()), Some(address("10.0.0.11")));
+    let adopted_by_port = false;
+    Explained::new(&flow, Explanation { service, real, syn, mid_stream, adopted_by_port, why })
+}
+
+#[test]
+fn an_entry_is_explained() {
+    let why = |state, expires, reusable| Why::Entry {
+        state,
+        idle: Duration::from_secs(3),
+        expires: Duration::from_secs(expires),
+        reusable,
+        ends: false,
+    };
     let real = Some(address("10.0.0.11"));
-    let why = Why::Entry {
-        state: "ESTABLISHED",
-        idle: Duration::from_secs(3),
-        expires: Duration::from_secs(897),
-        reusable: false,
-        ends: false,
-    };
-    let explained = |real, mid_stream, why| {
-        let (service, adopted_by_port) = (web.clone(), false);
-        Explained::new(
-            &flow,
-            Explanation { service, real, syn: None, mid_stream, adopted_by_port, why },
-        )
-    };
-    let over = Why::Entry {
-        state: "FIN_WAIT",
-        idle: Duration::from_secs(3),
-        expires: Duration::from_secs(117),
-        reusable: true,
-        ends: false,
-    };
     for (syn, end) in [
         (Some(address("10.0.0.12")), "; a SYN is a new flow, which goes to 10.0.0.12"),
         (None, "; a SYN is a new flow, which no real server takes"),
     ] {
-        let (service, adopted_by_port) = (web.clone(), false);
-        let explanation =
-            Explanation { service, real, syn, mid_stream: real, adopted_by_port, why: over };
-        let explained = Explained::new(&flow, explanation);
+        let explained = explained(real, syn, why("FIN_WAIT", 117, true));
         assert!(explained.because.ends_with(end), "{}", explained.because);
         assert_eq!(explained.syn, syn);
     }
-    let entry = explained(real, real, why);
+    let entry = explained(real, None, why("ESTABLISHED", 897, false));
     let expected = "\
 flow         tcp 198.51.100.7:40000 192.0.2.10:80
 service      web
@@ -330,32 +319,30 @@ why          it has an entry, ESTABLISHED: last packet 3 s ago, expires in 14:57
     let value = parse(&encode(&entry));
     assert_eq!(value["why"], "entry");
     assert_eq!((&value["idle_seconds"], &value["expires_seconds"]), (&json!(3), &json!(897)));
+}
+
+#[test]
+fn a_new_flow_is_explained() {
     let why = Why::Scheduler(SchedulerKind::WeightedLeastConnections);
-    let new = explained(real, None, why);
+    let new = explained(None, None, why);
     assert_eq!(new.scheduler.as_deref(), Some("wlc"));
     assert!(new.because.ends_with("TCP that is no SYN is answered with a reset"), "{new:?}");
-    let adopted = explained(real, Some(address("10.1.0.11")), why);
-    assert!(
-        adopted.because.ends_with("TCP that is no SYN is adopted, by 10.1.0.11"),
-        "{adopted:?}"
-    );
+    let adopted = explained(Some(address("10.1.0.11")), None, why);
+    let end = "TCP that is no SYN is adopted, by 10.1.0.11";
+    assert!(adopted.because.ends_with(end), "{adopted:?}");
     assert_eq!(parse(&encode(&adopted))["mid_stream"], "10.1.0.11");
-    let template = explained(real, None, Why::Template);
+    let template = explained(None, None, Why::Template);
     assert!(template.human(Layout::UNBOUNDED).contains("its client is remembered"), "{template:?}");
-    let why = Why::NotVip;
-    let nowhere = Explanation {
-        service: None,
-        real: None,
-        syn: None,
-        mid_stream: None,
-        adopted_by_port: false,
-        why,
-    };
-    let nowhere = Explained::new(&flow, nowhere);
-    assert!(
-        nowhere.human(Layout::UNBOUNDED).contains("service      none\nreal server  none\n"),
-        "{nowhere:?}"
-    );
+}
+
+#[test]
+fn a_flow_to_no_virtual_ip_is_explained() {
+    let flow: FlowQuery = "tcp 198.51.100.7:40000 192.0.2.10:80".parse().unwrap();
+    let (service, real, syn, mid_stream, why) = (None, None, None, None, Why::NotVip);
+    let explanation = Explanation { service, real, syn, mid_stream, adopted_by_port: false, why };
+    let nowhere = Explained::new(&flow, explanation);
+    let expected = "service      none\nreal server  none\n";
+    assert!(nowhere.human(Layout::UNBOUNDED).contains(expected), "{nowhere:?}");
 }
 
 #[test]
