@@ -22,6 +22,8 @@ use vstun::wire::{Packet, Transport};
 
 use rows::{Row, Run};
 
+#[path = "core/batch.rs"]
+mod batch;
 #[path = "core/disruption.rs"]
 mod disruption;
 #[path = "core/many.rs"]
@@ -41,9 +43,6 @@ mod tunnels;
 const ROUNDS: usize = 21;
 const QUICK_ROUNDS: usize = 7;
 
-/// Operations of each kind in a round.
-const OPERATIONS: u64 = 200_000;
-
 fn main() {
     // `cargo test` runs benches with `--test`; there is nothing to test here.
     if std::env::args().any(|argument| argument == "--test") {
@@ -54,8 +53,8 @@ fn main() {
     let mut runs: Vec<(&Row, Run, Vec<f64>)> =
         wanted(&words).into_iter().map(|row| (row, (row.set_up)(), Vec::new())).collect();
     for _ in 0..if quick { QUICK_ROUNDS } else { ROUNDS } {
-        for (_, run, times) in &mut runs {
-            times.push(measure(run));
+        for (row, run, times) in &mut runs {
+            times.push(measure(run, row.operations));
         }
     }
     // The whole path's bench has these rows in its own table.
@@ -118,11 +117,11 @@ fn print(medians: &[(&Row, f64)]) {
 }
 
 /// Nanoseconds of one operation.
-fn measure(run: &mut dyn FnMut(u64)) -> f64 {
+fn measure(run: &mut dyn FnMut(u64), operations: u64) -> f64 {
     let start = Instant::now();
-    run(OPERATIONS);
+    run(operations);
     #[allow(clippy::cast_precision_loss)] // counts and times far below 2^52
-    let (elapsed, count) = (start.elapsed().as_nanos() as f64, OPERATIONS as f64);
+    let (elapsed, count) = (start.elapsed().as_nanos() as f64, operations as f64);
     elapsed / count
 }
 

@@ -12,6 +12,7 @@ use vstun::wire::segment::{MAX_HEADER_LEN, SplitPlan};
 use vstun::wire::virtio::Offload;
 use vstun::wire::{Packet, protocol};
 
+use super::batch::{CHANGES, weights};
 use super::many::{
     MILLION, Pages, forward_batches, forward_flood, forward_many, forward_new_among_many,
 };
@@ -40,7 +41,11 @@ pub(crate) struct Row {
     /// The limit of the ratio to it.
     pub(crate) at_most: Option<f64>,
     pub(crate) set_up: fn() -> Run,
+    /// Operations in a round.
+    pub(crate) operations: u64,
 }
+
+const OPERATIONS: u64 = 200_000;
 
 /// All measurements.
 pub(crate) const ALL: &[Row] = &[
@@ -88,6 +93,10 @@ pub(crate) const ALL: &[Row] = &[
     row("schedule among 16, fo", || schedule(SchedulerKind::Failover)).against(UDP),
     row("schedule among 16, ovf", || schedule(SchedulerKind::Overflow)).against(UDP),
     row("schedule among 16, twos", || schedule(SchedulerKind::TwoChoices)).against(UDP),
+    row("a weight in a batch, wlc", || weights(SchedulerKind::WeightedLeastConnections))
+        .operations(CHANGES),
+    row("a weight in a batch, wrr", || weights(SchedulerKind::WeightedRoundRobin))
+        .operations(CHANGES),
     row(SPLIT, || split(V4, 1_448)),
     row("split a super-frame, per segment, v6", || split(V6, 1_428)).against(SPLIT),
     row(COALESCE, || coalesce(V4, 1_448)),
@@ -122,12 +131,16 @@ const OUTER: &str = "outer header";
 const GATE: &str = "gate, 1,448 bytes of data";
 
 const fn row(name: &'static str, set_up: fn() -> Run) -> Row {
-    Row { name, against: None, at_most: None, set_up }
+    Row { name, against: None, at_most: None, set_up, operations: OPERATIONS }
 }
 
 impl Row {
     const fn against(self, name: &'static str) -> Self {
         Self { against: Some(name), ..self }
+    }
+
+    const fn operations(self, operations: u64) -> Self {
+        Self { operations, ..self }
     }
 
     const fn at_most(self, limit: f64) -> Self {
