@@ -5,8 +5,8 @@ use toml::de::{DeTable, Error};
 use super::fault::Faults;
 use super::keys;
 
-/// The longest configuration that is read, in bytes: 1 MiB.
-pub const MAX_LEN: usize = 1 << 20;
+/// The longest configuration that is read, in bytes: 16 MiB.
+pub const MAX_LEN: usize = 16 << 20;
 
 /// A text without syntax errors.
 pub(super) struct Document<'i> {

@@ -9,7 +9,7 @@ use super::{Layout, VERSION, table};
 
 /// The longest reply line in bytes that a client reads: longer than the longest list that a
 /// configuration's bounds allow.
-pub const MAX_REPLY_LEN: usize = 16 << 20;
+pub const MAX_REPLY_LEN: usize = 64 << 20;
 
 /// A request that was refused.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]

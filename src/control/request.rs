@@ -9,7 +9,7 @@ use crate::model::Target;
 pub const MAX_REQUEST_LEN: usize = 4096;
 
 /// The longest body after a request line in bytes: that of the longest configuration.
-pub const MAX_BODY_LEN: usize = 1 << 20;
+pub const MAX_BODY_LEN: usize = 16 << 20;
 
 /// A question or an order, as in `{"version":1,"verb":"list"}`.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -212,7 +212,7 @@ impl Request {
             | Self::Explain { .. }
             | Self::Checks
             | Self::Events => false,
-            // Reads up to a megabyte and computes all Maglev tables that a reload would.
+            // Reads megabytes and computes all Maglev tables that a reload would.
             Self::Plan { .. }
             // Sends packets.
             | Self::Check { .. }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use crate::config;
 use crate::health::Doubt;
 use crate::model::Millis;
 
@@ -13,7 +14,7 @@ const MOMENT: Duration = Duration::from_millis(10);
 
 /// The most real servers remembered. The kernel passes only errors that quote a tunnelled packet,
 /// but forged ones may name more addresses than there are real servers.
-const REMEMBERED: usize = 16_384;
+const REMEMBERED: usize = config::MAX_REALS;
 
 /// The time of the last accepted error of each sort about each real server.
 #[derive(Debug, Default)]

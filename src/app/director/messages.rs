@@ -84,7 +84,7 @@ pub(super) enum DirectorMessage {
 
 /// Notices queued for the control thread, which may be busy with a reload: more than the real
 /// servers, whose deadlines may all be at the same time.
-pub(super) const NOTICES: usize = 32_768;
+pub(super) const NOTICES: usize = 2 * config::MAX_REALS;
 
 /// A change that the packet thread made by itself.
 #[derive(Debug)]

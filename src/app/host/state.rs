@@ -18,8 +18,8 @@ use super::control_files::{ControlFiles, LOCK, STATE, with_suffix};
 /// The only version so far.
 const VERSION: u32 = 1;
 
-/// The longest state file that is read, in bytes: a hundred thousand steps.
-const MAX_LEN: u64 = 16 << 20;
+/// The longest state file that is read, in bytes: four hundred thousand steps.
+const MAX_LEN: u64 = 64 << 20;
 
 /// The content of the file.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]

@@ -2,13 +2,14 @@
 //! another.
 
 mod peer;
+mod progress;
 
 use std::future::Future;
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, copy, sink};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -16,7 +17,7 @@ use tokio::time::timeout;
 
 use crate::balancer::{Selection, snapshot};
 use crate::control::{
-    self, Connections, MAX_REQUEST_LEN, PAGE, Readiness, Request, RequestError, Which,
+    self, Connections, MAX_BODY_LEN, MAX_REQUEST_LEN, PAGE, Readiness, Request, RequestError, Which,
 };
 use crate::metrics::Format;
 
@@ -31,15 +32,17 @@ const CLIENTS: usize = 32;
 /// changes, so that readers cannot lock them out.
 const READERS: usize = CLIENTS - 4;
 
-/// How long a client may take to send a request. Together with [`READING`] this is less than
-/// `vstun` waits for an answer, so that idle clients cannot lock the operator out.
+/// How long a client may take to send a request, or a [part](progress) of the text after it.
+/// Together with [`READING`] this is less than `vstun` waits for an answer, so that idle clients
+/// cannot lock the operator out.
 const SENDING: Duration = Duration::from_secs(2);
 
-/// How long a client may take to read a line of the reply.
+/// How long a client may take to read a line of the reply, or a part of a long one.
 const READING: Duration = Duration::from_secs(5);
 
-/// Bytes of an overlong request that are read and discarded, so that its sender reads the answer.
-const DRAIN: u64 = 1 << 20;
+/// Bytes of a refused request that are read and discarded, so that its sender reads the answer: more
+/// than the longest text that `vstun` sends.
+const DRAIN: usize = MAX_BODY_LEN + MAX_REQUEST_LEN;
 
 /// The listening control socket.
 #[derive(Debug)]
@@ -231,8 +234,7 @@ async fn client<D: RequestHandler>(
             },
             Ok(Request::Events) => return events(handler, peer, reader, writer).await,
             Ok(request) => {
-                let mut body = vec![0; request.body_len()];
-                timeout(SENDING, reader.read_exact(&mut body)).await??;
+                let body = progress::read(&mut reader, request.body_len(), SENDING).await?;
                 handler.answer(request, body, peer).await
             }
             Err(error) => Err(error),
@@ -282,12 +284,11 @@ async fn events<D: RequestHandler>(
 /// Closes the connection to a client that may still be sending: closed at once, it would get a
 /// broken pipe instead of the answer.
 async fn hang_up(
-    reader: BufReader<OwnedReadHalf>,
+    mut reader: BufReader<OwnedReadHalf>,
     mut writer: OwnedWriteHalf,
 ) -> anyhow::Result<()> {
     writer.shutdown().await?;
-    timeout(SENDING, copy(&mut reader.take(DRAIN), &mut sink())).await??;
-    Ok(())
+    progress::discard(&mut reader, DRAIN, SENDING).await
 }
 
 /// Sends the connections page by page, so that a million of them are never in one buffer.
@@ -321,7 +322,7 @@ fn refusal(error: &anyhow::Error) -> String {
 }
 
 async fn write(writer: &mut OwnedWriteHalf, line: &str) -> anyhow::Result<()> {
-    Ok(timeout(READING, writer.write_all(line.as_bytes())).await??)
+    progress::write(writer, line, READING).await
 }
 
 #[cfg(test)]

@@ -157,7 +157,7 @@ fn a_text_follows_its_request_up_to_the_bound() {
             assert_eq!(send(&mut client, &(plan(bytes) + &text)), format!("{bytes} bytes\n"));
         }
         let refused = send(&mut client, &plan(MAX_BODY_LEN + 1));
-        assert!(refused.contains("at most 1048576 are read"), "{refused}");
+        assert!(refused.contains("at most 16777216 are read"), "{refused}");
         assert_eq!(client.read(&mut [0]).unwrap(), 0, "what follows is not understood");
     });
 }

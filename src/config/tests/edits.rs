@@ -201,7 +201,7 @@ fn there_are_as_many_real_servers_as_a_file_may_have() {
     let last = format!("s{full}");
     let all = nearly.edited(&target("10.99.0.1", Some(&last), false), Edit::Add(1)).unwrap();
     let more = all.edited(&target("10.99.0.2", Some(&last), false), Edit::Add(1)).unwrap_err();
-    assert_eq!(more.to_string(), "address: there are 16384 real servers, as many as there may be");
+    assert_eq!(more.to_string(), "address: there are 65536 real servers, as many as there may be");
 }
 
 /// A removed real server that still has connections can be told to end them.

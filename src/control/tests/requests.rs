@@ -84,7 +84,7 @@ fn bad_requests_are_refused_with_a_reason() {
         (br#"{"version":1,"verb":"set-weight","weight":1}"#, "missing field `address`"),
         (br#"{"version":1,"verb":"set-weight","address":"10.0.0.1"}"#, "missing field `weight`"),
         (br#"{"version":1,"verb":"set-weight","address":"10.0.0.1","weight":-1}"#, "-1"),
-        (br#"{"version":1,"verb":"plan","file":"f","bytes":1048577}"#, "at most 1048576"),
+        (br#"{"version":1,"verb":"plan","file":"f","bytes":16777217}"#, "at most 16777216"),
     ] {
         let error = Request::parse(line).unwrap_err();
         assert!(std::error::Error::source(&error).is_none(), "said twice where causes are listed");
