@@ -87,20 +87,21 @@ impl Balancer {
 
     fn add_service(&mut self, now: Millis, spec: &ServiceSpec) -> Result<(), ChangeError> {
         let seed = self.settings.seed;
+        let name: Arc<str> = spec.name.as_str().into();
         let id = self.registry.services.insert_with(|id: ServiceId| {
-            Service::new(spec.name.clone(), spec.scheduler, seed.number(id.place.into()))
+            Service::new(Arc::clone(&name), spec.scheduler, seed.number(id.place.into()))
         });
         // They start together, so none of them needs a slow start.
         let real = |&real| self.new_real(now, id, spec.policy, real);
         let reals = spec.reals.iter().map(real).collect();
         let service = &mut self.registry.services[id];
-        service.listens.clone_from(&spec.listens);
+        service.listens = spec.listens.as_slice().into();
         service.policy = spec.policy;
         service.reals = reals;
         for &listen in &spec.listens {
             self.registry.listens.insert(listen, id);
         }
-        self.registry.names.add_service(spec.name.clone(), id);
+        self.registry.names.add_service(name, id);
         self.registry.pool_changed(id);
         Ok(())
     }
@@ -111,7 +112,7 @@ impl Balancer {
         let id = self.find_service(name)?;
         let Some(service) = self.registry.services.remove(id) else { return Ok(()) };
         self.registry.names.remove_service(name);
-        for listen in service.listens {
+        for &listen in &*service.listens {
             self.registry.listens.remove(listen);
         }
         for id_of_real in service.reals {
@@ -132,8 +133,9 @@ impl Balancer {
             .collect::<Vec<_>>();
         for ((_, new), id) in names.iter().zip(old) {
             let Some(id) = id else { continue };
-            self.registry.services[id].name = new.as_str().into();
-            self.registry.names.add_service(new.clone(), id);
+            let new: Arc<str> = new.as_str().into();
+            self.registry.services[id].name = Arc::clone(&new);
+            self.registry.names.add_service(new, id);
         }
         Ok(())
     }
@@ -141,7 +143,7 @@ impl Balancer {
     fn set_listens(&mut self, name: &str, listens: &[Listen]) -> Result<(), ChangeError> {
         let id = self.find_service(name)?;
         let service = &mut self.registry.services[id];
-        for listen in std::mem::replace(&mut service.listens, listens.to_vec()) {
+        for &listen in &*std::mem::replace(&mut service.listens, listens.into()) {
             self.registry.listens.remove(listen);
         }
         for &listen in listens {
@@ -309,7 +311,7 @@ impl Balancer {
     }
 
     pub(super) fn service_name(&self, id: ServiceId) -> String {
-        self.registry.services[id].name.clone()
+        self.registry.services[id].name.as_ref().to_owned()
     }
 
     pub(super) fn find_service(&self, name: &str) -> Result<ServiceId, ChangeError> {

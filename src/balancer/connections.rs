@@ -71,7 +71,7 @@ impl Balancer {
         }
         let own = &self.registry.reals[entry.real()];
         let named = |name: &String| {
-            self.registry.services.get(own.service()).is_some_and(|service| service.name == *name)
+            self.registry.services.get(own.service()).is_some_and(|service| *service.name == **name)
         };
         real.is_none_or(|address| address == own.address()) && service.as_ref().is_none_or(named)
     }

@@ -1,6 +1,7 @@
 //! Notices about reached drain deadlines.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use crate::model::Millis;
 
@@ -8,7 +9,7 @@ use crate::model::Millis;
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct DeadlineNotice {
     /// The service's name.
-    pub service: String,
+    pub service: Arc<str>,
     /// The real server.
     pub address: IpAddr,
     /// Its remaining connections, active or not: each ends with its next packet.

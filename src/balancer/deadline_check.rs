@@ -1,6 +1,8 @@
 //! Checks for reached drain deadlines, for the notices. The deadline itself takes effect packet by
 //! packet ([`super::ending`]).
 
+use std::sync::Arc;
+
 use super::{Balancer, DeadlineNotice};
 use crate::model::{Millis, RealId};
 
@@ -36,7 +38,7 @@ impl Balancer {
             real.deadline_is_told();
             let service = &self.registry.services[real.service()];
             self.watches.deadlines.notices.push(DeadlineNotice {
-                service: service.name.clone(),
+                service: Arc::clone(&service.name),
                 address: real.address(),
                 connections: real.active() + real.inactive(),
             });

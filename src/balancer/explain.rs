@@ -271,7 +271,7 @@ impl Balancer {
         let middle = First::Middle(Flags(Flags::ACK));
         let middle = tcp.then(|| self.decide(now, key, id, middle, freed));
         Explanation {
-            service: Some(service.name.clone()),
+            service: Some(service.name.as_ref().to_owned()),
             real: opening.outcome.real().map(|real| self.address_of(real)),
             syn: None,
             mid_stream: middle
@@ -302,7 +302,7 @@ impl Balancer {
             state => state.timeout(&self.settings.timeouts),
         };
         let idle = whole.saturating_sub(expires);
-        let service = Some(self.registry.services[real.service()].name.clone());
+        let service = Some(self.registry.services[real.service()].name.as_ref().to_owned());
         let (reusable, syn) = (syn.is_some(), syn.flatten());
         let why = Why::Entry { state: entry.state().name(), idle, expires, reusable, ends };
         let (real, mid_stream) = (Some(real.address()), Some(real.address()));

@@ -22,6 +22,7 @@
 //! have sent it while the service's real servers stay, so an attacker who takes all entries gains
 //! nothing else.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::model::{FloodMarks, Millis, ServiceId};
@@ -180,7 +181,7 @@ pub(super) struct Count {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct FloodNotice {
     /// The service's name.
-    pub service: String,
+    pub service: Arc<str>,
     /// Whether it has entered it.
     pub entered: bool,
     /// New flows of the service in the current second, when it entered flood mode; 0 when it left.

@@ -1,5 +1,7 @@
 //! Services enter and leave flood mode ([`super::flood`]).
 
+use std::sync::Arc;
+
 use super::flood::{Count, Fill, SECOND};
 use super::{Balancer, FloodNotice};
 use crate::model::{Millis, ServiceId};
@@ -62,7 +64,7 @@ impl Balancer {
             self.registry.reals[real].set_flooded(entered);
         }
         self.watches.floods.notices.push(FloodNotice {
-            service: service.name.clone(),
+            service: Arc::clone(&service.name),
             entered,
             new_flows,
             connections,

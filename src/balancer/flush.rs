@@ -49,6 +49,6 @@ impl Balancer {
             return false;
         }
         let own = || self.registry.services.get(real.service());
-        service.as_ref().is_none_or(|name| own().is_some_and(|own| own.name == *name))
+        service.as_ref().is_none_or(|name| own().is_some_and(|own| *own.name == **name))
     }
 }

@@ -1,6 +1,8 @@
 //! Lists services and real servers piece by piece, so that a packet waits for one piece and not for
 //! thousands of real servers.
 
+use std::sync::Arc;
+
 use super::service::Service;
 use super::snapshot::{FloodSnapshot, RealSnapshot, ServiceSnapshot};
 use super::{Balancer, Snapshot};
@@ -45,15 +47,13 @@ impl Balancer {
             };
             let rest = service.reals.get(place.real..).unwrap_or_default();
             let taken = rest.len().min(left);
-            // A service costs as much as a real server, for its name.
+            // A service costs about as much as a real server.
             left = left.saturating_sub(taken + 1);
-            let reals: Vec<_> = rest
-                .iter()
-                .take(taken)
-                .map(|&id| &self.registry.reals[id])
-                .filter(|real| listed == Listed::All || real.has_signalled())
-                .map(|real| real.snapshot(self.now))
-                .collect();
+            let room = if listed == Listed::All { taken } else { 0 };
+            let mut reals = Vec::with_capacity(room);
+            let examined = rest.iter().take(taken).map(|&id| &self.registry.reals[id]);
+            let wanted = examined.filter(|real| listed == Listed::All || real.has_signalled());
+            reals.extend(wanted.map(|real| real.snapshot(self.now)));
             if listed == Listed::All || !reals.is_empty() {
                 pieces.push(piece(service, reals));
             }
@@ -108,8 +108,8 @@ impl Snapshot {
 
 fn piece(service: &Service, reals: Vec<RealSnapshot>) -> ServiceSnapshot {
     ServiceSnapshot {
-        name: service.name.clone(),
-        listens: service.listens.clone(),
+        name: Arc::clone(&service.name),
+        listens: Arc::clone(&service.listens),
         scheduler: service.kind,
         maglev: service.maglev(),
         flood: FloodSnapshot {

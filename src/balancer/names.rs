@@ -4,13 +4,14 @@ use std::cell::Cell;
 use std::collections::HashMap;
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use crate::model::{RealId, ServiceId};
 
 /// Finds services and the real servers that they list.
 #[derive(Debug, Default)]
 pub(super) struct Names {
-    services: HashMap<String, ServiceId>,
+    services: HashMap<Arc<str>, ServiceId>,
     /// Removed real servers are included while their service lists them.
     reals: HashMap<(ServiceId, IpAddr), RealId>,
     /// The result of the last lookup. A batch is in configuration order, so the next real server is
@@ -43,7 +44,7 @@ impl Names {
         self.reals.get(&(service, address)).copied()
     }
 
-    pub(super) fn add_service(&mut self, name: String, id: ServiceId) {
+    pub(super) fn add_service(&mut self, name: Arc<str>, id: ServiceId) {
         self.services.insert(name, id);
     }
 

@@ -16,8 +16,8 @@ use crate::model::{Listen, Millis, Policy, Protocol, RealId, SchedulerKind};
 /// A service: its scheduler, policy and real servers.
 #[derive(Debug)]
 pub(super) struct Service {
-    pub(super) name: String,
-    pub(super) listens: Vec<Listen>,
+    pub(super) name: Arc<str>,
+    pub(super) listens: Arc<[Listen]>,
     pub(super) kind: SchedulerKind,
     pub(super) policy: Policy,
     scheduler: Box<dyn Scheduler>,
@@ -38,10 +38,10 @@ pub(super) struct Service {
 
 impl Service {
     /// `random` is specific to the service.
-    pub(super) fn new(name: String, kind: SchedulerKind, random: u64) -> Self {
+    pub(super) fn new(name: Arc<str>, kind: SchedulerKind, random: u64) -> Self {
         Self {
             name,
-            listens: Vec::new(),
+            listens: Arc::default(),
             kind,
             policy: Policy::default(),
             scheduler: sched::new(kind, random),

@@ -1,6 +1,7 @@
 //! The balancer's state as plain values, for listings.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::counters::Counters;
@@ -82,10 +83,10 @@ pub struct FloodSnapshot {
 /// A service.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ServiceSnapshot {
-    /// Its name.
-    pub name: String,
-    /// Where it listens.
-    pub listens: Vec<Listen>,
+    /// Its name, shared with the balancer: a listing copies no texts.
+    pub name: Arc<str>,
+    /// Where it listens; shared too.
+    pub listens: Arc<[Listen]>,
     /// Its scheduler.
     pub scheduler: SchedulerKind,
     /// Its Maglev table, if its scheduler is mh.

@@ -236,7 +236,7 @@ impl From<&Snapshot> for List {
 impl From<&snapshot::ServiceSnapshot> for ListedService {
     fn from(service: &snapshot::ServiceSnapshot) -> Self {
         Self {
-            name: service.name.clone(),
+            name: service.name.as_ref().to_owned(),
             listen: service.listens.iter().map(ToString::to_string).collect(),
             scheduler: service.scheduler.name().to_owned(),
             maglev: service.maglev.map(|maglev| ListedMaglev {

@@ -207,7 +207,7 @@ fn tunnel_errors(snapshot: &Snapshot) -> Vec<TunnelErrors> {
             real.protocol_unreachable > 0 || real.unreachable > 0 || real.path_mtu.is_some()
         })
         .map(|(service, real)| TunnelErrors {
-            service: service.name.clone(),
+            service: service.name.as_ref().to_owned(),
             address: real.address,
             protocol_unreachable: real.protocol_unreachable,
             unreachable: real.unreachable,

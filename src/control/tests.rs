@@ -64,7 +64,7 @@ fn state() -> Snapshot {
     (far.state, far.wanted) = (RealState::Draining, Wanted::Draining { deadline: None });
     (far.protocol_unreachable, far.path_mtu) = (2, Some(1400));
     let service = |name: &str, listens: &[&str], reals| snapshot::ServiceSnapshot {
-        name: name.to_owned(),
+        name: name.into(),
         listens: listens.iter().map(|listen| listen.parse().unwrap()).collect(),
         scheduler: SchedulerKind::WeightedLeastConnections,
         maglev: None,
@@ -223,7 +223,7 @@ fn stats_start_from_the_snapshot_and_add_up() {
 #[test]
 fn a_real_servers_drops_come_from_its_figures() {
     let dropped = ["source", "not_vip"].map(|name| RealServerDrop {
-        name: name.to_owned(),
+        name: name.into(),
         meaning: format!("About {name}."),
         count: 5,
     });
@@ -274,13 +274,14 @@ fn the_longest_list_fits_into_a_reply() {
         link_mtu: Some(u32::MAX),
         ..real("2001:db8:1111:2222:3333:4444:5555:6666")
     };
-    let (reals, listens, services) = (16_384, 16_384, 4096);
+    let (reals, listens, services) = (65_536, 65_536, 4096);
     let service = snapshot::ServiceSnapshot {
-        name: "n".repeat(63),
+        name: "n".repeat(63).into(),
         listens: vec![
             "[2001:db8:1111:2222:3333:4444:5555:6666]:10000-20000/udp".parse().unwrap();
             listens / services
-        ],
+        ]
+        .into(),
         scheduler: SchedulerKind::Maglev,
         maglev: Some(snapshot::MaglevSnapshot { slots: usize::MAX, checksum: u64::MAX }),
         flood: snapshot::FloodSnapshot { active: false, floods: u64::MAX, without_entry: u64::MAX },

@@ -291,7 +291,8 @@ fn a_drain_waits_for_the_last_connection_or_its_time() {
 
 #[test]
 fn a_flow_may_be_one_word_or_three() {
-    let answer = r#"{"version":1,"flow":"f","address":"10.0.0.11","why":"hash","because":"so it is"}"#;
+    let answer =
+        r#"{"version":1,"flow":"f","address":"10.0.0.11","why":"hash","because":"so it is"}"#;
     for (name, args) in [
         ("three", &["explain", "tcp", "198.51.100.7:1", "192.0.2.10:80"][..]),
         ("one", &["explain", "tcp 198.51.100.7:1 192.0.2.10:80"]),

@@ -130,7 +130,7 @@ impl Running {
         let address = config::real(text)?;
         let running = self.snapshot().await?;
         let services = running.services.iter();
-        let mut asked = services.filter(|one| service.is_none_or(|name| one.name == name));
+        let mut asked = services.filter(|one| service.is_none_or(|name| *one.name == *name));
         if !asked.any(|service| service.reals.iter().any(|real| real.address == address)) {
             let place = service.map_or_else(|| "any service".to_owned(), ToOwned::to_owned);
             bail!(
@@ -227,7 +227,7 @@ fn removed<'a>(real: &Target, running: &'a Snapshot) -> Vec<&'a str> {
     let has = |service: &&snapshot::ServiceSnapshot| {
         service.reals.iter().any(|real| real.removed && real.address == address)
     };
-    running.services.iter().filter(has).map(|service| service.name.as_str()).collect()
+    running.services.iter().filter(has).map(|service| &*service.name).collect()
 }
 
 /// The first of the faults; one edit of a checked configuration causes no more than one.

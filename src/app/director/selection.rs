@@ -57,7 +57,7 @@ fn cut(text: &str) -> String {
 /// There is no such service, or no such real server in it.
 pub(super) fn check(selection: &Selection, services: &[ServiceSnapshot]) -> anyhow::Result<()> {
     let Selection { real, service, .. } = selection;
-    let named = |one: &&ServiceSnapshot| service.as_ref().is_none_or(|name| *name == one.name);
+    let named = |one: &&ServiceSnapshot| service.as_ref().is_none_or(|name| **name == *one.name);
     let mut asked = services.iter().filter(named).peekable();
     if let (Some(name), None) = (service, asked.peek()) {
         bail!("service: {:?} is not a service; `vstun list` names those there are", cut(name));

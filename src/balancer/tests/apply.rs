@@ -7,8 +7,8 @@ fn a_service_appears_with_all_that_was_asked_for() {
     let director = Director::with(SchedulerKind::WeightedRoundRobin, &[(A, 3), (B, 0)]);
     let services = director.balancer.snapshot().services;
     assert_eq!(services.len(), 1);
-    assert_eq!(services[0].name, "web");
-    assert_eq!(services[0].listens, listens(&["192.0.2.10:80/tcp", "192.0.2.10:80/udp"]));
+    assert_eq!(*services[0].name, *"web");
+    assert_eq!(*services[0].listens, listens(&["192.0.2.10:80/tcp", "192.0.2.10:80/udp"]));
     assert_eq!(services[0].scheduler, SchedulerKind::WeightedRoundRobin);
     let reals: Vec<_> = services[0].reals.iter().map(|real| (real.address, real.weight)).collect();
     assert_eq!(reals, [(A, 3), (B, 0)]);
@@ -140,7 +140,7 @@ fn set_listens_moves_the_service_and_keeps_its_connections() {
     let real = director.connect(flow(1));
     let moved = listens(&["192.0.2.10:8080/tcp", "192.0.2.10:70-90/udp"]);
     director.apply(&Change::SetListens { service: "web".to_owned(), listens: moved.clone() });
-    assert_eq!(director.balancer.snapshot().services[0].listens, moved);
+    assert_eq!(*director.balancer.snapshot().services[0].listens, moved);
 
     assert_eq!(director.ack(flow(1)), real, "an open connection goes on");
     director.resets(&flow(2).tcp(Flags::SYN));

@@ -141,7 +141,7 @@ fn a_renamed_service_keeps_its_connections_and_counters() {
         names: vec![(old.to_owned(), new.to_owned())],
     };
     director.apply(&rename("web", "www"));
-    assert_eq!(director.balancer.snapshot().services[0].name, "www");
+    assert_eq!(*director.balancer.snapshot().services[0].name, *"www");
     assert_eq!(director.ack(flow(2)), real, "the connection goes on");
     assert_eq!(director.real(real).unwrap().connections, 1);
     director.refuses(&set_weight(A, 3), &ChangeError::NoService("web".to_owned()));

@@ -19,7 +19,7 @@ fn settled() -> Director {
 /// The notices since the last call.
 fn told(director: &mut Director) -> Vec<(IpAddr, u64)> {
     let notices = director.balancer.deadline_notices();
-    assert!(notices.iter().all(|notice| notice.service == "web"));
+    assert!(notices.iter().all(|notice| *notice.service == *"web"));
     notices.iter().map(|notice| (notice.address, notice.connections)).collect()
 }
 

@@ -57,7 +57,7 @@ fn those_whose_tunnels_have_signalled_are_listed_alone() {
     for most in 1..10 {
         let (collected, _) = collect(&director.balancer, most, Listed::Signalled);
         assert_eq!(collected.services.len(), 1, "{most}");
-        assert_eq!(collected.services[0].name, "web");
+        assert_eq!(*collected.services[0].name, *"web");
         let [real] = &collected.services[0].reals[..] else { panic!("{most}: {collected:?}") };
         assert_eq!((real.address, real.unreachable), (B, 1));
     }

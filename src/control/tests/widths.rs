@@ -28,8 +28,8 @@ fn host() -> HostStatus {
 fn list() -> List {
     let mut state = state();
     let service = &mut state.services[0];
-    service.name = "n".repeat(63);
-    service.listens = vec![format!("[{LONGEST}]:10000-20000/udp").parse().unwrap(); 3];
+    service.name = "n".repeat(63).into();
+    service.listens = vec![format!("[{LONGEST}]:10000-20000/udp").parse().unwrap(); 3].into();
     service.scheduler = SchedulerKind::Maglev;
     service.maglev = Some(snapshot::MaglevSnapshot { slots: 1031, checksum: u64::MAX });
     let long = snapshot::RealSnapshot {
@@ -138,7 +138,7 @@ fn stats_fit() {
         path_mtu: Some(u16::MAX),
         ..real(LONGEST)
     };
-    state.services[0].name = "n".repeat(63);
+    state.services[0].name = "n".repeat(63).into();
     state.services[0].reals.push(signalled);
     let stats = DirectorStats { host: host(), ..DirectorStats::from(&state) };
     assert_fits(&Stats::Director(stats).human(LAYOUT));
