@@ -14,7 +14,7 @@ use vstun::model::{
 use vstun::wire::Packet;
 
 #[path = "packets/build/mod.rs"]
-#[allow(dead_code, unused_imports)] // the table needs more of it
+#[allow(dead_code, unused_imports)] // other tests need more of it
 mod build;
 
 use build::{FAMILIES, Family};

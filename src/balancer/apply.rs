@@ -55,14 +55,8 @@ impl Balancer {
                 Ok(())
             }
             Change::SetLoad { service, address, load } => {
-                let id = self.find_real(service, *address)?;
-                let real = &mut self.registry.reals[id];
-                let weight = |load: &Load| (load.thousandths, load.weight);
-                match weight(&real.load()) == weight(load) {
-                    // A pool is as it was if another number of connections is all there is.
-                    true => real.set_load(*load),
-                    false => self.alter(now, id, |real| real.set_load(*load)),
-                }
+                let real = self.find_real(service, *address)?;
+                self.set_load(now, real, *load);
                 Ok(())
             }
             Change::PinProbe { flow, address } => self.pin_probe(flow, *address),
@@ -82,6 +76,17 @@ impl Balancer {
                 self.settings.timeouts = timeouts.ordered();
                 Ok(())
             }
+        }
+    }
+
+    fn set_load(&mut self, now: Millis, id: RealId, load: Load) {
+        let real = &mut self.registry.reals[id];
+        let weight = |load: Load| (load.thousandths, load.weight);
+        if weight(real.load()) == weight(load) {
+            // A pool is as it was if another number of connections is all there is.
+            real.set_load(load);
+        } else {
+            self.alter(now, id, |real| real.set_load(load));
         }
     }
 
