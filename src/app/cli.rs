@@ -13,8 +13,9 @@ use log::LevelFilter;
 use crate::config;
 use crate::control::counted;
 
+use super::config_file;
+use super::log_lines::{self, LogFormat};
 pub use super::operator::operator;
-use super::{config_file, journal};
 use super::{director as director_daemon, realserver as realserver_daemon};
 
 /// Exit code: failed while running.
@@ -75,6 +76,9 @@ struct DirectorArgs {
     /// How much to log: off, error, warn, info or debug [default: info]
     #[arg(long, value_name = "LEVEL", value_parser = level(), hide_possible_values = true)]
     log: Option<LevelFilter>,
+    /// The form of log lines: text, or json for one object a line [default: text]
+    #[arg(long, value_name = "FORMAT", hide_possible_values = true)]
+    log_format: Option<LogFormat>,
 }
 
 /// Takes tunnelled packets from directors out of their tunnel and hands them to this host.
@@ -128,6 +132,9 @@ struct RealServerArgs {
     /// How much to log: off, error, warn, info or debug [default: info]
     #[arg(long, value_name = "LEVEL", value_parser = level(), hide_possible_values = true)]
     log: Option<LevelFilter>,
+    /// The form of log lines: text, or json for one object a line [default: text]
+    #[arg(long, value_name = "FORMAT", hide_possible_values = true)]
+    log_format: Option<LogFormat>,
 }
 
 /// The command lines of all programs.
@@ -139,6 +146,7 @@ pub(super) fn command_lines() -> [clap::Command; 3] {
 #[must_use]
 pub fn director() -> ExitCode {
     let args = DirectorArgs::parse();
+    log_lines::choose(args.log_format.unwrap_or_default());
     let config = match config_file::director(&args.config) {
         Ok(config) => config,
         Err(refused) => return misused(refused),
@@ -147,20 +155,21 @@ pub fn director() -> ExitCode {
         println!("{}: ok ({})", args.config.display(), summary(&config));
         return ExitCode::SUCCESS;
     }
-    start_log(args.log);
+    log_lines::start(args.log);
     log::info!("vstun-director {VERSION} starts with {}", args.config.display());
     let options = director_daemon::Options {
         config_path: args.config,
         force: args.force,
         wait: Duration::from_secs(args.wait.into()),
     };
-    exit("vstun-director", director_daemon::run(config, options))
+    end("vstun-director", director_daemon::run(config, options))
 }
 
 /// `vstun-realserver`.
 #[must_use]
 pub fn realserver() -> ExitCode {
     let args = RealServerArgs::parse();
+    log_lines::choose(args.log_format.unwrap_or_default());
     let config = match realserver_config(&args) {
         Ok(config) => config,
         Err(refused) => return misused(refused),
@@ -172,9 +181,9 @@ pub fn realserver() -> ExitCode {
         println!("{}: ok ({vips}, {directors} of directors)", source.display());
         return ExitCode::SUCCESS;
     }
-    start_log(args.log);
+    log_lines::start(args.log);
     log::info!("vstun-realserver {VERSION} starts");
-    exit("vstun-realserver", realserver_daemon::run(config, args.config))
+    end("vstun-realserver", realserver_daemon::run(config, args.config))
 }
 
 fn realserver_config(args: &RealServerArgs) -> Result<config::RealServer, String> {
@@ -200,36 +209,24 @@ fn level() -> impl TypedValueParser<Value = LevelFilter> {
         .try_map(|name| name.parse::<LevelFilter>())
 }
 
-fn start_log(level: Option<LevelFilter>) {
-    let mut log = env_logger::Builder::new();
-    // The netlink library warns of every answer whose caller has stopped waiting. This is no fault
-    // here.
-    log.filter_module("netlink_proto", LevelFilter::Error);
-    match level {
-        Some(level) => log.filter_level(level),
-        None => log.filter_level(LevelFilter::Info).parse_default_env(),
-    };
-    if journal::is_stderr() {
-        log.format(journal::write);
-    }
-    log.init();
+fn misused(message: impl Display) -> ExitCode {
+    log_lines::say(&message.to_string());
+    ExitCode::from(MISUSED)
 }
 
-fn misused(message: impl Display) -> ExitCode {
-    eprintln!("{message}");
-    ExitCode::from(MISUSED)
+/// The end of a daemon.
+fn end(program: &str, result: anyhow::Result<()>) -> ExitCode {
+    if result.is_ok() {
+        log::info!("{program} has stopped; its changes to the host are undone");
+    }
+    exit(program, result)
 }
 
 pub(super) fn exit(program: &str, result: anyhow::Result<()>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            let text = format!("{program}: {error:#}");
-            if journal::is_stderr() {
-                eprint!("{}", journal::prefixed(log::Level::Error, &text));
-            } else {
-                eprintln!("{text}");
-            }
+            log_lines::say(&format!("{program}: {error:#}"));
             ExitCode::from(FAILED)
         }
     }

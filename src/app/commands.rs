@@ -4,6 +4,7 @@
 use std::fmt;
 
 use anyhow::Context;
+use log::Level;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::app::serve::Peer;
@@ -17,6 +18,8 @@ const WAITING: usize = 4;
 pub(super) enum Origin {
     /// A client of the control socket.
     Operator(Peer),
+    /// The hook program, as a client of the control socket.
+    Hook(Peer),
     /// SIGHUP.
     Signal,
     /// The director itself, after a change on its host.
@@ -108,7 +111,7 @@ impl Answer {
 impl Origin {
     /// The event of a change that this origin has made with the verb.
     pub(super) fn event(&self, verb: &str, change: Alteration) -> Event {
-        let peer = if let Self::Operator(peer) = self { Some(peer) } else { None };
+        let peer = self.peer();
         let now = jiff::Timestamp::now();
         Event {
             time: format!("{now:.3}"),
@@ -121,9 +124,31 @@ impl Origin {
         }
     }
 
+    /// Logs what this origin has done with the verb, or why nothing.
+    pub(super) fn log(&self, level: Level, verb: &str, text: impl fmt::Display) {
+        let (uid, gid) = self.peer().map(|peer| (peer.uid, peer.gid)).unzip();
+        let pid = self.peer().and_then(|peer| peer.pid);
+        log::log!(level, who = self.name(), uid, gid, pid, verb; "{text} ({verb} by {self})");
+    }
+
+    /// Logs that a command of this origin was refused. Who asks over the control socket gets the
+    /// error, which may be a typing mistake: no warning for the daemon's owner.
+    pub(super) fn log_refused(&self, verb: &str, error: &anyhow::Error) {
+        let level = if self.peer().is_some() { Level::Info } else { Level::Error };
+        self.log(level, verb, format_args!("{verb}: {error:#}; what was running runs on"));
+    }
+
+    fn peer(&self) -> Option<&Peer> {
+        match self {
+            Self::Operator(peer) | Self::Hook(peer) => Some(peer),
+            Self::Signal | Self::Host | Self::Director | Self::Health => None,
+        }
+    }
+
     fn name(&self) -> &'static str {
         match self {
             Self::Operator(_) => "operator",
+            Self::Hook(_) => "hook",
             Self::Signal => "signal",
             Self::Host => "host",
             Self::Director => "director",
@@ -135,9 +160,6 @@ impl Origin {
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())?;
-        match self {
-            Self::Operator(peer) => write!(f, ", {peer}"),
-            Self::Signal | Self::Host | Self::Director | Self::Health => Ok(()),
-        }
+        self.peer().map_or(Ok(()), |peer| write!(f, ", {peer}"))
     }
 }

@@ -1,13 +1,22 @@
-//! Events: published to the listeners of `vstun events`, and logged.
+//! Events: published to the listeners of `vstun events`, kept for a while, and logged.
 
-use std::sync::Arc;
+mod ring;
 
-use anyhow::Context;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::{Context, bail};
+use jiff::Timestamp;
+use log::Level;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::broadcast::{self, Receiver, Sender};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::control::{self, Alteration, Event, Missed};
+use crate::control::{self, Event, Forgotten, Missed};
+use crate::model::duration;
+
+use super::log_lines;
+use ring::{Past, Ring};
 
 /// Events queued for a slow listener. Older ones are dropped, and the listener learns how many.
 pub(super) const QUEUE: usize = 1024;
@@ -22,70 +31,134 @@ const LOGGED: usize = 50;
 /// Events after which the task yields to the listeners.
 const TURN: usize = 64;
 
+/// How many characters of a client's text an error shows.
+const SHOWN: usize = 64;
+
 /// Publishes events.
 #[derive(Clone, Debug)]
 pub(super) struct Events {
     lines: Sender<Arc<str>>,
     slots: Arc<Semaphore>,
+    kept: Arc<Mutex<Ring>>,
 }
 
 /// A client of `vstun events`.
 #[derive(Debug)]
 pub(super) struct Listener {
-    lines: Receiver<Arc<str>>,
+    past: VecDeque<Arc<str>>,
+    /// `None`: it wants the past alone.
+    lines: Option<Receiver<Arc<str>>>,
     _slot: OwnedSemaphorePermit,
+}
+
+/// Which events a client wants.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Span {
+    /// From this moment on; `None`: from now on.
+    since: Option<Timestamp>,
+    /// Only what has happened by now.
+    until_now: bool,
+}
+
+impl Span {
+    /// Parses what a client asks for.
+    ///
+    /// # Errors
+    /// `since` is neither a duration nor a time.
+    pub(super) fn parse(since: Option<&str>, until_now: bool) -> anyhow::Result<Self> {
+        Ok(Self { since: since.map(moment).transpose()?, until_now })
+    }
+}
+
+/// The moment that a text names: a time by RFC 3339, or so long ago.
+///
+/// # Errors
+/// It is neither; the message says what to write.
+pub(super) fn moment(text: &str) -> anyhow::Result<Timestamp> {
+    if let Ok(time) = text.parse() {
+        return Ok(time);
+    }
+    let Some(ago) = duration::parse(text) else {
+        let shown: String = text.chars().take(SHOWN).collect();
+        bail!("{shown:?} is neither a duration nor a time; write 10m or 2026-11-25T22:40:00Z");
+    };
+    // Before the earliest moment that can be named there was nothing.
+    Ok(Timestamp::now().checked_sub(ago).unwrap_or(Timestamp::MIN))
 }
 
 impl Events {
     pub(super) fn new() -> Self {
-        Self { lines: broadcast::channel(QUEUE).0, slots: Arc::new(Semaphore::new(LISTENERS)) }
+        Self {
+            lines: broadcast::channel(QUEUE).0,
+            slots: Arc::new(Semaphore::new(LISTENERS)),
+            kept: Arc::default(),
+        }
     }
 
-    /// Subscribes to the events from now on.
+    /// Subscribes to the events of that span; none is left out or told twice.
     ///
     /// # Errors
     /// There are [`LISTENERS`] already.
-    pub(super) fn listen(&self) -> anyhow::Result<Listener> {
+    pub(super) fn listen(&self, span: Span) -> anyhow::Result<Listener> {
         let slot = Arc::clone(&self.slots).try_acquire_owned();
         let slot = slot.ok().with_context(|| {
             format!("busy: {LISTENERS} clients listen to events; end one of them first")
         })?;
-        Ok(Listener { lines: self.lines.subscribe(), _slot: slot })
+        // An event is kept and published under the same lock.
+        let kept = self.kept();
+        let lines = (!span.until_now).then(|| self.lines.subscribe());
+        let past = span.since.map(|moment| kept.since(moment)).unwrap_or_default();
+        Ok(Listener { past: told(past), lines, _slot: slot })
     }
 
-    /// Publishes changes on the host, which are in the log already.
-    pub(super) fn tell_of_host(&self, changes: Vec<Alteration>) {
-        let time = format!("{:.3}", jiff::Timestamp::now());
-        for change in changes {
-            let (who, verb) = ("host".to_owned(), "follow".to_owned());
-            let event = Event { time: time.clone(), who, verb, change, ..Event::default() };
+    /// Publishes events that are in the log already.
+    pub(super) fn publish(&self, events: &[Event]) {
+        let mut kept = self.kept();
+        for event in events {
+            let line: Arc<str> = control::encode(event).into();
+            kept.push(event.time.parse().unwrap_or_else(|_| Timestamp::now()), Arc::clone(&line));
             // Sending fails if there is no listener, which is fine.
-            let _ = self.lines.send(control::encode(&event).into());
+            let _ = self.lines.send(line);
         }
     }
 
     /// Publishes events and logs them.
     pub(super) async fn tell(&self, events: Vec<Event>) {
         for event in events.iter().take(LOGGED) {
-            log::info!("{event}");
+            log_lines::event(Level::Info, event, event);
         }
         if events.len() > LOGGED {
             log::info!("and {} changes more, which `vstun events` shows", events.len() - LOGGED);
         }
-        for (number, event) in events.iter().enumerate() {
-            // Sending fails if there is no listener, which is fine.
-            let _ = self.lines.send(control::encode(event).into());
-            if number % TURN == TURN - 1 {
-                tokio::task::yield_now().await;
-            }
+        for turn in events.chunks(TURN) {
+            self.publish(turn);
+            tokio::task::yield_now().await;
         }
     }
+
+    fn kept(&self) -> std::sync::MutexGuard<'_, Ring> {
+        // A poisoned lock is no problem: at worst an event is missing.
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The lines of the past, the first of which says if some are kept no more.
+fn told(past: Past) -> VecDeque<Arc<str>> {
+    let Past { mut lines, forgotten } = past;
+    if let Some(time) = forgotten {
+        let forgotten = Forgotten { forgotten_until: format!("{time:.3}") };
+        lines.push_front(control::encode(&forgotten).into());
+    }
+    lines
 }
 
 impl Listener {
     /// The next line; `None` when there will be no more.
     pub(super) async fn next(&mut self) -> Option<Arc<str>> {
-        match self.lines.recv().await {
+        if let Some(line) = self.past.pop_front() {
+            return Some(line);
+        }
+        match self.lines.as_mut()?.recv().await {
             Ok(line) => Some(line),
             Err(RecvError::Lagged(missed)) => Some(control::encode(&Missed { missed }).into()),
             Err(RecvError::Closed) => None,
@@ -94,54 +167,4 @@ impl Listener {
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-
-    use super::*;
-
-    fn block_on(future: impl Future<Output = ()>) {
-        tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future);
-    }
-
-    fn event(number: usize) -> Event {
-        Event { verb: number.to_string(), ..Event::default() }
-    }
-
-    #[test]
-    fn every_listener_hears_every_event_in_order() {
-        block_on(async {
-            let events = Events::new();
-            let mut listeners = [events.listen().unwrap(), events.listen().unwrap()];
-            events.tell((0..QUEUE).map(event).collect()).await;
-            for listener in &mut listeners {
-                for number in 0..QUEUE {
-                    let line = listener.next().await.unwrap();
-                    let heard: Event = control::decode(line.as_bytes()).unwrap();
-                    assert_eq!(heard, event(number));
-                }
-            }
-        });
-    }
-
-    #[test]
-    fn a_listener_that_is_one_event_too_slow_learns_how_many_it_has_missed() {
-        block_on(async {
-            let events = Events::new();
-            let mut listener = events.listen().unwrap();
-            events.tell((0..=QUEUE).map(event).collect()).await;
-            let line = listener.next().await.unwrap();
-            assert_eq!(control::decode::<Missed>(line.as_bytes()).unwrap(), Missed { missed: 1 });
-            let line = listener.next().await.unwrap();
-            assert_eq!(control::decode::<Event>(line.as_bytes()).unwrap(), event(1));
-        });
-    }
-
-    #[test]
-    fn one_listener_more_than_there_is_room_for_is_refused_until_one_ends() {
-        let events = Events::new();
-        let mut listeners: Vec<_> = (0..LISTENERS).map(|_| events.listen().unwrap()).collect();
-        assert!(events.listen().unwrap_err().to_string().starts_with("busy: 16 clients"));
-        listeners.pop();
-        assert!(events.listen().is_ok());
-    }
-}
+mod tests;

@@ -12,7 +12,7 @@ mod events;
 mod health;
 pub mod host;
 mod http;
-mod journal;
+mod log_lines;
 mod log_throttle;
 mod manuals;
 mod operator;

@@ -11,9 +11,9 @@ use super::alteration::Alteration;
 pub struct Event {
     /// UTC by RFC 3339.
     pub time: String,
-    /// `operator`: over the control socket; `signal`: SIGHUP; `host`: the director itself, after a
-    /// change of its host; `director`: it too, because of time or traffic; `health`: its health
-    /// checks.
+    /// `operator`: over the control socket; `hook`: the hook program, over the control socket;
+    /// `signal`: SIGHUP; `host`: the director itself, after a change of its host; `director`: it
+    /// too, because of time or traffic; `health`: its health checks.
     pub who: String,
     /// The operator's user ID.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -36,6 +36,13 @@ pub struct Event {
 pub struct Missed {
     /// How many.
     pub missed: u64,
+}
+
+/// Sent first to a listener that asks for events of the past, if some of them are kept no more.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Forgotten {
+    /// The time of the latest one that is not, UTC by RFC 3339.
+    pub forgotten_until: String,
 }
 
 /// `web 10.0.0.11: weight 1 → 3 (set-weight by operator, uid 0 gid 0 pid 4711)`, for the log.

@@ -40,7 +40,7 @@ pub use checks::{CheckResult, CheckStep, Checked, CheckedOnce, Checks, ListedChe
 pub use cleaned::{Cleaned, CleanedStep};
 pub use connections::{Connection, Connections, PAGE};
 pub use counts::{Counts, Drops};
-pub use event::{Event, Missed};
+pub use event::{Event, Forgotten, Missed};
 pub use explain::{Explained, PassedOver};
 pub use hook::{HOOK_EVENTS, HookCounts, hook_environment};
 pub use host::{HostStatus, Wrong};

@@ -57,7 +57,14 @@ pub enum Request {
     },
     /// Changes as they happen: answered with a [`super::Status`] and then a line for each
     /// [`super::Event`], until the client closes.
-    Events,
+    Events {
+        /// First those since then: a duration back from now, or a time by RFC 3339.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        since: Option<String>,
+        /// Only those; then the daemon closes.
+        #[serde(default, skip_serializing_if = "is_false")]
+        until_now: bool,
+    },
     /// Sets another weight. This and all further requests make a change, and are answered with a
     /// [`super::Status`] after it.
     SetWeight {
@@ -211,7 +218,7 @@ impl Request {
             | Self::Status
             | Self::Explain { .. }
             | Self::Checks
-            | Self::Events => false,
+            | Self::Events { .. } => false,
             // Reads megabytes and computes all Maglev tables that a reload would.
             Self::Plan { .. }
             // Sends packets.
@@ -241,7 +248,7 @@ impl Request {
             Self::Status => "status",
             Self::Explain { .. } => "explain",
             Self::Plan { .. } => "plan",
-            Self::Events => "events",
+            Self::Events { .. } => "events",
             Self::Checks => "checks",
             Self::Check { .. } => "check",
             Self::SetWeight { .. } => "set-weight",

@@ -49,6 +49,15 @@ pub fn max_fds() -> u64 {
     limit.rlim_cur
 }
 
+/// The process group of a process; `None`: there is no such process.
+#[must_use]
+pub fn group_of(pid: i32) -> Option<u32> {
+    // getpgid(2) takes 0 for this process itself.
+    let pid = Some(pid).filter(|pid| *pid > 0)?;
+    // SAFETY: no memory is passed.
+    u32::try_from(unsafe { libc::getpgid(pid) }).ok()
+}
+
 /// Kills every process of the group with that leader's process ID.
 ///
 /// # Errors

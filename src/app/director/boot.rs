@@ -44,7 +44,7 @@ pub(super) async fn plan(
         let why = format!("{error:#}");
         if why != said {
             let seconds = left.as_secs_f64().ceil();
-            log::warn!("waiting for the host's network, for {seconds} s at most: {why}");
+            log::info!("waiting for the host's network, for {seconds} s at most: {why}");
             daemon::status(&format!("waiting: {why}"));
             said = why;
         }

@@ -81,6 +81,7 @@ impl Running {
                 let so_many = format!("{down} of {all} real servers fail their checks");
                 if active {
                     log::error!(
+                        service = service.as_str();
                         "service {service}: {so_many} at once, more than `panic` allows: the checks are \
                          disbelieved and all real servers stay in; see `vstun checks`"
                     );
@@ -108,6 +109,7 @@ impl Running {
                 continue;
             }
             log::warn!(
+                service = spec.name.as_str();
                 "service {} (line {} of {}) has no health check, so a dead real server keeps its share; add \
                  `{}` to it",
                 spec.name,

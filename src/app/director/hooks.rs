@@ -3,7 +3,7 @@
 
 use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
@@ -39,9 +39,17 @@ pub(super) struct Counts {
     failed: AtomicU64,
     killed: AtomicU64,
     dropped: AtomicU64,
+    /// The process group of the run that goes on; 0: none.
+    group: AtomicU32,
 }
 
 impl Counts {
+    /// Whether that process belongs to the run that goes on.
+    pub(super) fn is_of_run(&self, pid: i32) -> bool {
+        let group = self.group.load(Ordering::Relaxed);
+        group != 0 && process::group_of(pid) == Some(group)
+    }
+
     pub(super) fn read(&self) -> HookCounts {
         let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
         HookCounts {
@@ -119,7 +127,7 @@ impl HookRunner {
             self.counts.failed.fetch_add(1, Ordering::Relaxed);
             if let Some(count) = self.complaints.note(Instant::now()) {
                 let program = run.words.first().map_or("", String::as_str);
-                log::warn!("hook {program}: {error:#} ({count} times)");
+                log::warn!(who = "hook", count; "hook {program}: {error:#} ({count} times)");
             }
         }
     }
@@ -127,6 +135,14 @@ impl HookRunner {
     async fn once(&self, run: &Run) -> anyhow::Result<()> {
         let lost = self.counts.dropped.load(Ordering::Relaxed);
         let mut group = Group::start(run, lost)?;
+        self.counts.group.store(group.leader.unwrap_or_default(), Ordering::Relaxed);
+        let outcome = self.wait(&mut group).await;
+        self.counts.group.store(0, Ordering::Relaxed);
+        outcome
+    }
+
+    /// Waits for the end of the program, up to the limit.
+    async fn wait(&self, group: &mut Group) -> anyhow::Result<()> {
         match timeout(self.limit, group.child.wait()).await {
             Ok(status) => {
                 group.ended = true;

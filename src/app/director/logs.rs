@@ -36,9 +36,9 @@ impl TunnelLog {
                 } else {
                     String::new()
                 };
-                log::warn!("real server {real}: {what}: {mtu} bytes ({count} times){lost}");
+                log::warn!(address:% = real, count; "real server {real}: {what}: {mtu} bytes ({count} times){lost}");
             }
-            _ => log::warn!("real server {real}: {what} ({count} times)"),
+            _ => log::warn!(address:% = real, count; "real server {real}: {what} ({count} times)"),
         }
     }
 
@@ -46,6 +46,7 @@ impl TunnelLog {
     pub(super) fn note_unverified(&mut self, now: Instant, real: IpAddr) {
         if let Some(count) = self.unverified.note(now) {
             log::warn!(
+                address:% = real, count;
                 "ICMP errors about packets that were not sent: {count} since the last report, the last one about \
                  {real}; they change nothing"
             );
@@ -102,11 +103,13 @@ pub(super) fn flood(notice: &FloodNotice) {
     let FloodNotice { service, new_flows, connections, capacity, without_entry, .. } = notice;
     if notice.entered {
         log::warn!(
+            service:% = service;
             "service {service}: flood mode: {new_flows} new flows in this second, {connections} of {capacity} \
              connections in use"
         );
     } else {
-        log::warn!(
+        log::info!(
+            service:% = service;
             "service {service}: flood mode is over: {without_entry} packets placed without an entry in floods so \
              far, {connections} of {capacity} connections in use"
         );
@@ -167,6 +170,7 @@ impl QueueLog {
             && let Some(count) = self.throttle.note_many(new, now)
         {
             log::warn!(
+                count;
                 "{count} packets lost because the TUN's queue was full: this director does not keep up"
             );
         }

@@ -166,8 +166,8 @@ async fn steer(
                 running.follow(ways?).await?;
                 continue;
             }
-            Some(changes) = news.recv() => {
-                running.events.tell_of_host(changes);
+            Some(events) = news.recv() => {
+                running.events.publish(&events);
                 continue;
             }
             Some(notice) = noticed.recv() => {

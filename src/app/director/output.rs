@@ -318,6 +318,7 @@ fn only_v6(sources: &Sources) -> Option<Ipv6Addr> {
 #[cold]
 fn log_failure(destination: IpAddr, error: &io::Error, kind: SendError, count: u64) {
     log::warn!(
+        address:% = destination, count;
         "could not send to {destination}: {error} ({}; {count} such failures since the last report)",
         kind.meaning()
     );

@@ -6,6 +6,7 @@ use std::fmt::Display;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use log::Level;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -129,22 +130,12 @@ impl Running {
         match &outcome {
             Ok(Answer::Done(Done { text, changes, .. })) => {
                 if changes.is_empty() || verb == "reload" {
-                    log::info!("{text} ({verb} by {origin})");
+                    origin.log(Level::Info, verb, text);
                 }
                 self.tell(&origin, verb, changes).await;
             }
             Ok(Answer::Planned(_)) => {}
-            // The operator gets the error, which may be a typing mistake, so it is no log warning.
-            Err(error) => {
-                let level = match origin {
-                    Origin::Operator(_) => log::Level::Info,
-                    _ => log::Level::Error,
-                };
-                log::log!(
-                    level,
-                    "{verb}: {error:#}; what was running runs on ({verb} by {origin})"
-                );
-            }
+            Err(error) => origin.log_refused(verb, error),
         }
         outcome
     }

@@ -13,7 +13,7 @@ use super::output::SendError;
 use super::reports::{Kind, Reports, collect};
 use super::selection;
 use crate::app::commands::{AdminCommand, AdminCommands, Answer, Done, Origin};
-use crate::app::events::{Events, Listener};
+use crate::app::events::{Events, Listener, Span};
 use crate::app::health::Checks;
 use crate::app::http;
 use crate::app::packet_thread::PacketThread;
@@ -38,6 +38,7 @@ pub(super) struct Handler {
     reports: Reports,
     host: watch::Receiver<HostStatus>,
     checks: Checks,
+    hooks: Arc<HookRuns>,
     since: Instant,
 }
 
@@ -81,7 +82,7 @@ impl Handler {
             vips,
             host: host.clone(),
             checks: checks.clone(),
-            hooks,
+            hooks: Arc::clone(&hooks),
             tun,
             since,
             started: jiff::Timestamp::now(),
@@ -90,7 +91,7 @@ impl Handler {
         };
         let reports =
             Reports::new(packet_thread.clone(), move |kind, report| words.text(kind, report));
-        Self { packet_thread, commands, events, reports, host, checks, since }
+        Self { packet_thread, commands, events, reports, host, checks, hooks, since }
     }
 
     fn status(&self, done: Done) -> String {
@@ -210,10 +211,13 @@ impl serve::RequestHandler for Handler {
                 }
                 Ok(control::encode(&health::checked(real, found)).into())
             }
-            Request::Connections { .. } | Request::Events => bail!("answered in several lines"),
+            Request::Connections { .. } | Request::Events { .. } => {
+                bail!("answered in several lines")
+            }
             request => {
-                let command =
-                    AdminCommand { request, body, origin: Origin::Operator(peer.clone()) };
+                let of_hook = peer.pid.is_some_and(|pid| self.hooks.is_of_run(pid));
+                let origin = if of_hook { Origin::Hook } else { Origin::Operator };
+                let command = AdminCommand { request, body, origin: origin(peer.clone()) };
                 match self.commands.give(command).await? {
                     Answer::Done(done) => Ok(self.status(done).into()),
                     Answer::Planned(plan) => Ok(control::encode(&plan).into()),
@@ -230,8 +234,8 @@ impl serve::RequestHandler for Handler {
         Ok(control::decode(self.reports.text(Kind::Readiness).await?.as_bytes())?)
     }
 
-    fn listen(&self) -> anyhow::Result<Listener> {
-        self.events.listen()
+    fn listen(&self, span: Span) -> anyhow::Result<Listener> {
+        self.events.listen(span)
     }
 
     async fn select(&self, which: Which) -> anyhow::Result<Arc<Selection>> {

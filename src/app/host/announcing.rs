@@ -80,7 +80,7 @@ impl Session {
             return;
         }
         for Announcement { link, address } in announcements {
-            info!("announcing {address} on {link}");
+            info!(address:% = address, link = link.as_str(); "announcing {address} on {link}");
         }
         self.start_announcing(announcements.to_vec(), facts);
     }

@@ -79,7 +79,8 @@ pub(super) async fn probe(announcements: &[Announcement], facts: &Facts) -> Vec<
 pub(super) fn defend(one: &Announcement, facts: &Facts) {
     for (neighbour_socket, link, _) in neighbour_sockets(std::slice::from_ref(one), facts) {
         if let Err(error) = neighbour_socket.announce(one.address) {
-            warn!("cannot announce {} on {}: {error}", one.address, link.name);
+            let (address, link) = (one.address, link.name.as_str());
+            warn!(address:% = address, link; "cannot announce {address} on {link}: {error}");
         }
     }
 }
@@ -92,7 +93,8 @@ pub(super) fn announce(announcements: &[Announcement], facts: &Facts) -> JoinHan
         for (neighbour_socket, link, addresses) in &neighbour_sockets {
             for address in addresses {
                 if let Err(error) = neighbour_socket.announce(*address) {
-                    warn!("cannot announce {address} on {}: {error}", link.name);
+                    let link = link.name.as_str();
+                    warn!(address:% = address, link; "cannot announce {address} on {link}: {error}");
                 }
             }
         }
@@ -119,7 +121,8 @@ async fn probe_link(
     for _ in 0..TIMES {
         for Question { address, asker } in &questions {
             if let Err(error) = neighbour_socket.ask(*address, *asker) {
-                warn!("cannot probe for {address} on {link}: {error}");
+                let link = link.as_str();
+                warn!(address:% = address, link; "cannot probe for {address} on {link}: {error}");
                 return conflicts;
             }
         }

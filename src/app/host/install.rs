@@ -406,7 +406,7 @@ fn refuse(role: &Role, conflicts: &[Conflict], known: &KnownParts) -> Result<()>
     let Role::Director(desired) = role else { return Ok(()) };
     let mut new = conflicts.iter().filter(|conflict| !known.vips.contains(&conflict.address));
     for conflict in new.clone() {
-        warn!("{conflict}");
+        warn!(address:% = conflict.address, link = conflict.link.as_str(); "{conflict}");
     }
     match new.next() {
         Some(conflict) if !desired.force => bail!(

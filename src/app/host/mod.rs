@@ -32,13 +32,13 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use log::warn;
+use log::{info, warn};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use crate::control::{Alteration, HostStatus};
+use crate::control::{Event, HostStatus};
 use crate::host::contest::Contest;
 use crate::host::defence::Defence;
 use crate::host::rename::Uplinks;
@@ -233,7 +233,7 @@ impl Session {
     }
 
     /// Problems that begin or end, and restored steps, as they happen; for the first caller.
-    pub fn news(&mut self) -> UnboundedReceiver<Vec<Alteration>> {
+    pub fn news(&mut self) -> UnboundedReceiver<Vec<Event>> {
         self.report.events()
     }
 
@@ -457,7 +457,7 @@ fn inherit(files: &mut ControlFiles, namespace: &str, elsewhere: Elsewhere) -> R
         if elsewhere == Elsewhere::Refuse {
             bail!("{what}; clean up there, or remove the file if that namespace is gone");
         }
-        warn!("{what}; what it names is not on this host");
+        info!("{what}; what it names is not on this host");
         return Ok(state);
     }
     state.steps = left.steps;
@@ -465,7 +465,7 @@ fn inherit(files: &mut ControlFiles, namespace: &str, elsewhere: Elsewhere) -> R
     state.steps.retain(|step| step.link().is_none_or(link_exists));
     if elsewhere == Elsewhere::Ignore {
         for step in &state.steps {
-            warn!("left on this host by process {}, taken over: {step}", left.pid);
+            info!("left on this host by process {}, taken over: {step}", left.pid);
         }
     }
     files.inherit(left.directories);

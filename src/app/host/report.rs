@@ -2,11 +2,13 @@
 
 use std::time::SystemTime;
 
-use log::{error, info, warn};
+use log::{Level, warn};
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::sync::watch;
 
-use crate::control::{Alteration, HostStatus, Wrong};
+use crate::app::commands::Origin;
+use crate::app::log_lines;
+use crate::control::{Alteration, Event, HostStatus, Wrong};
 use crate::host::{Ledger, OuterSources, Problem, ProblemKind, Standing, Turn};
 
 /// How many problems that begin or end at the same time are logged one by one.
@@ -18,9 +20,9 @@ pub(super) struct Report {
     ledger: Ledger,
     put_back: u64,
     status: watch::Sender<HostStatus>,
-    events: UnboundedSender<Vec<Alteration>>,
+    events: UnboundedSender<Vec<Event>>,
     /// The receiver, until a caller takes it.
-    listener: Option<UnboundedReceiver<Vec<Alteration>>>,
+    listener: Option<UnboundedReceiver<Vec<Event>>>,
 }
 
 impl Report {
@@ -39,7 +41,7 @@ impl Report {
         self.status.subscribe()
     }
 
-    pub(super) fn events(&mut self) -> UnboundedReceiver<Vec<Alteration>> {
+    pub(super) fn events(&mut self) -> UnboundedReceiver<Vec<Event>> {
         self.listener.take().unwrap_or_else(|| mpsc::unbounded_channel().1)
     }
 
@@ -52,18 +54,24 @@ impl Report {
     ) {
         let turns = self.ledger.update(SystemTime::now(), problems);
         self.put_back += put_back.len() as u64;
-        for step in put_back.iter().take(LOGGED) {
-            warn!("{step}: it was gone, and is put back");
+        let of_host = |change| Origin::Host.event("follow", change);
+        let steps: Vec<Event> = put_back.iter().map(|step| of_host(of_step(step))).collect();
+        for (step, event) in put_back.iter().zip(&steps).take(LOGGED) {
+            log_lines::event(
+                Level::Warn,
+                event,
+                format_args!("{step}: it was gone, and is put back"),
+            );
         }
-        for turn in turns.iter().take(LOGGED) {
-            log(turn);
+        let problems: Vec<Event> = turns.iter().map(|turn| of_host(of_turn(turn))).collect();
+        for (turn, event) in turns.iter().zip(&problems).take(LOGGED) {
+            log(turn, event);
         }
         let more = (turns.len() + put_back.len()).saturating_sub(LOGGED);
         if more > 0 {
             warn!("and up to {more} changes of the host more, which `vstun list --json` shows");
         }
-        let events: Vec<Alteration> =
-            put_back.iter().map(|step| of_step(step)).chain(turns.iter().map(of_turn)).collect();
+        let events: Vec<Event> = steps.into_iter().chain(problems).collect();
         let mut sources: Vec<_> = sources.values().copied().collect();
         sources.sort_unstable();
         sources.dedup();
@@ -89,15 +97,16 @@ impl Report {
     }
 }
 
-fn log(turn: &Turn) {
+fn log(turn: &Turn, event: &Event) {
     match turn {
         Turn::Began(problem) if problem.kind == ProblemKind::Contested => {
-            error!("{}", problem.text);
+            log_lines::event(Level::Error, event, &problem.text);
         }
-        Turn::Began(problem) => warn!("{}", problem.text),
+        Turn::Began(problem) => log_lines::event(Level::Warn, event, &problem.text),
         Turn::Ended(Standing { problem, since }) => {
             let seconds = since.elapsed().unwrap_or_default().as_secs();
-            info!("over after {seconds} s: {}", problem.text);
+            let text = format_args!("over after {seconds} s: {}", problem.text);
+            log_lines::event(Level::Info, event, text);
         }
     }
 }

@@ -1,7 +1,8 @@
-//! The query of `/api/v1/connections`: the names are those of the flags of `vstun connections`.
+//! Queries of paths: the names are those of the flags of `vstun connections` and `vstun events`.
 
 use form_urlencoded::parse;
 
+use crate::app::events::Span;
 use crate::control::Which;
 
 /// The number of connections listed without `limit`.
@@ -44,6 +45,23 @@ pub(super) fn connections(query: Option<&str>) -> Result<Wanted, String> {
             .map_err(|_| format!("limit: {number:?} is not a number of connections"))?,
     };
     Ok(Wanted { which, limit })
+}
+
+/// Parses the span of events that a query asks for.
+///
+/// # Errors
+/// A parameter that does not exist, that is given twice, or that names no moment.
+pub(super) fn events(query: Option<&str>) -> Result<Span, String> {
+    let mut since = None;
+    for (name, value) in parse(query.unwrap_or_default().as_bytes()) {
+        if name != "since" {
+            return Err(format!("{name:?} is unknown; there is since=10m, or a time"));
+        }
+        if since.replace(value.into_owned()).is_some() {
+            return Err("since is there twice; give it once".to_owned());
+        }
+    }
+    Span::parse(since.as_deref(), false).map_err(|error| format!("since: {error:#}"))
 }
 
 #[cfg(test)]

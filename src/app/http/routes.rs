@@ -92,7 +92,7 @@ async fn route<D: RequestHandler>(
         "/api/v1/connections" if D::KEEPS_SERVICES => {
             connections(handler, request.uri().query()).await
         }
-        "/api/v1/events" => events(served),
+        "/api/v1/events" => events(served, request.uri().query()),
         path => {
             let of = if D::KEEPS_SERVICES { "" } else { " of a real server" };
             let why = format!("there is no {path:?}{of}; there are {PATHS}");
@@ -197,12 +197,16 @@ async fn readyz<D: RequestHandler>(handler: &D) -> Response<Body> {
     response
 }
 
-fn events<D: RequestHandler>(served: &Served<D>) -> Response<Body> {
+fn events<D: RequestHandler>(served: &Served<D>, query: Option<&str>) -> Response<Body> {
+    let span = match query::events(query) {
+        Ok(span) => span,
+        Err(why) => return failure(StatusCode::BAD_REQUEST, &why),
+    };
     let Ok(slot) = Arc::clone(&served.listeners).try_acquire_owned() else {
         let text = format!("busy: {LISTENERS} clients of HTTP listen to events; end one of them");
         return failure(StatusCode::SERVICE_UNAVAILABLE, &text);
     };
-    match served.handler.listen() {
+    match served.handler.listen(span) {
         Ok(listener) => found(EVENTS, body::events(listener, slot)),
         Err(error) => failure(StatusCode::SERVICE_UNAVAILABLE, &format!("{error:#}")),
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::bail;
 
 use super::*;
-use crate::app::events::{Events, Listener};
+use crate::app::events::{Events, Listener, Span};
 use crate::app::serve::Peer;
 use crate::balancer::{Selection, snapshot};
 use crate::control::{Event, Readiness, Request, Which};
@@ -44,8 +44,8 @@ impl RequestHandler for Echo {
         Ok(Readiness::unless(why.into_iter().collect()))
     }
 
-    fn listen(&self) -> anyhow::Result<Listener> {
-        self.events.listen()
+    fn listen(&self, span: Span) -> anyhow::Result<Listener> {
+        self.events.listen(span)
     }
 
     async fn select(&self, which: Which) -> anyhow::Result<Arc<Selection>> {
@@ -136,6 +136,8 @@ fn each_path_has_its_answer() {
         ("GET /api/v1/connections HTTP/1.0", "200", r#""more":false"#),
         ("GET /api/v1/connections?limit=x HTTP/1.0", "400", "is not a number of connections"),
         ("GET /api/v1/connections?service=x HTTP/1.0", "400", "service: there is none"),
+        ("GET /api/v1/events?since=soon HTTP/1.0", "400", "neither a duration nor a time"),
+        ("GET /api/v1/events?until=1h HTTP/1.0", "400", "there is since=10m"),
         ("GET /api/v1/flush HTTP/1.0", "404", "/healthz"),
         ("GET /../etc/passwd HTTP/1.0", "404", "/healthz"),
         ("POST /metrics HTTP/1.0", "405", "allow: GET, HEAD"),

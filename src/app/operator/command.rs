@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
+use crate::app::events;
 use crate::control::{Request, Which};
 use crate::model::{MAX_WEIGHT, Target, duration};
 
@@ -162,8 +163,16 @@ Examples:
     },
     /// Changes as they happen, one JSON object per line, until Ctrl-C
     ///
-    /// Changes by an operator, a reload, or the director itself.
-    Events,
+    /// Changes by an operator, a reload, or the director itself. A daemon keeps the latest 4,096
+    /// events.
+    Events {
+        /// First those since then: 10m ago, or a time as in 2026-11-25T22:40:00Z
+        #[arg(long, value_name = "DURATION|TIME", value_parser = since)]
+        since: Option<String>,
+        /// End after those, without waiting for more
+        #[arg(long, requires = "since")]
+        until_now: bool,
+    },
     /// Read the configuration again; a faulty one changes nothing
     Reload,
     /// What a reload of a file would change, and how many connections it would touch
@@ -238,6 +247,10 @@ fn interval(text: &str) -> Result<Duration, String> {
         let (from, to) = (duration::Text(SHORTEST), duration::Text(LONGEST));
         format!("write a duration from {from} to {to}, as in 5s")
     })
+}
+
+fn since(text: &str) -> Result<String, String> {
+    events::moment(text).map(|_| text.to_owned()).map_err(|error| error.to_string())
 }
 
 fn timeout(text: &str) -> Result<Duration, String> {
@@ -340,7 +353,9 @@ impl Command {
             }
             Self::Announce { address } => Request::Announce { address: address.clone() },
             Self::Withdraw { address } => Request::Withdraw { address: address.clone() },
-            Self::Events => Request::Events,
+            Self::Events { since, until_now } => {
+                Request::Events { since: since.clone(), until_now: *until_now }
+            }
             Self::Checks => Request::Checks,
             Self::Check { address } => Request::Check { address: address.clone() },
             Self::Reload => Request::Reload,

@@ -82,6 +82,11 @@ impl Daemon {
         Ok(self.stream.get_mut().set_read_timeout(None)?)
     }
 
+    /// Whether the daemon has closed the connection after the last line.
+    pub(super) fn has_closed(&mut self) -> anyhow::Result<bool> {
+        Ok(self.stream.fill_buf()?.is_empty())
+    }
+
     /// Reads one line.
     pub(super) fn line(&mut self) -> anyhow::Result<Vec<u8>> {
         let mut line = Vec::new();

@@ -151,7 +151,7 @@ fn ask(args: &Args, request: &Request) -> anyhow::Result<()> {
         Command::Checks => {
             daemon.answer(args.json, &mut out, |checks: &Checks| checks.human(layout))?;
         }
-        Command::Events => events(&mut daemon, &mut out)?,
+        Command::Events { until_now, .. } => events(&mut daemon, until_now, &mut out)?,
         _ => daemon.answer(args.json, &mut out, |status: &Status| {
             // To stderr, apart from the answer.
             status.warnings.iter().for_each(|warning| eprintln!("vstun: warning: {warning}"));
@@ -214,12 +214,17 @@ fn plan(args: &Args, file: &Path) -> anyhow::Result<ExitCode> {
 }
 
 /// Prints the events after the line that confirms the subscription.
-fn events(daemon: &mut Daemon, out: &mut impl Write) -> anyhow::Result<()> {
+fn events(daemon: &mut Daemon, until_now: bool, out: &mut impl Write) -> anyhow::Result<()> {
     control::decode::<Status>(&daemon.line()?)?;
-    daemon.be_patient()?;
-    terminal::end_at_interrupt()?;
-    eprintln!("listening; Ctrl-C ends it");
+    if !until_now {
+        daemon.be_patient()?;
+        terminal::end_at_interrupt()?;
+        eprintln!("listening; Ctrl-C ends it");
+    }
     loop {
+        if until_now && daemon.has_closed()? {
+            return Ok(());
+        }
         let line = daemon.line()?;
         out.write_all(&line)?;
         out.flush()?;

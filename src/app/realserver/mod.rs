@@ -145,8 +145,8 @@ async fn steer(
                 gone?;
                 continue;
             }
-            Some(changes) = news.recv() => {
-                running.events.tell_of_host(changes);
+            Some(events) = news.recv() => {
+                running.events.publish(&events);
                 continue;
             }
             Some((command, asker)) = inbox.recv() => (command, Some(asker)),

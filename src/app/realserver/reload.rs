@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, bail};
+use log::Level;
 use tokio::sync::watch;
 
 use super::desired;
 use super::messages::{LoopSettings, RealServerMessage};
-use crate::app::commands::{AdminCommand, Answer, CommandResult, Done, Origin};
+use crate::app::commands::{AdminCommand, Answer, CommandResult, Done};
 use crate::app::config_file;
 use crate::app::events::Events;
 use crate::app::host::{Prepared, Session};
@@ -66,19 +67,12 @@ impl Running {
         };
         match &outcome {
             Ok(Answer::Done(Done { text, changes, .. })) => {
-                log::info!("{text} ({verb} by {origin})");
+                origin.log(Level::Info, verb, text);
                 let events = changes.iter().map(|change| origin.event(verb, change.clone()));
                 self.events.tell(events.collect()).await;
             }
             Ok(Answer::Planned(_)) => {}
-            Err(error) => {
-                let level = match origin {
-                    Origin::Operator(_) => log::Level::Info,
-                    _ => log::Level::Error,
-                };
-                let what = "the running configuration stays";
-                log::log!(level, "{verb}: {error:#}; {what} ({verb} by {origin})");
-            }
+            Err(error) => origin.log_refused(verb, error),
         }
         outcome
     }

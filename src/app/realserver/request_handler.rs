@@ -9,14 +9,14 @@ use tokio::sync::watch;
 use super::agent::Desk;
 use super::messages::{RealServerMessage, Report};
 use crate::app::commands::{AdminCommand, AdminCommands, Answer, Done, Origin};
-use crate::app::events::{Events, Listener};
+use crate::app::events::{Events, Listener, Span};
 use crate::app::http;
 use crate::app::packet_thread::PacketThread;
 use crate::app::serve::{self, Peer};
 use crate::balancer::{Selection, snapshot};
 use crate::control::{
-    self, Alteration, Drops, Event, HostStatus, Readiness, RealServerDrop, RealServerStats,
-    Request, Stats, Status, Which,
+    self, Alteration, Drops, HostStatus, Readiness, RealServerDrop, RealServerStats, Request,
+    Stats, Status, Which,
 };
 use crate::decap::Refusal;
 use crate::health::load::Rotation;
@@ -131,16 +131,8 @@ impl Handler {
             let change = Alteration::of("rotation", None, None);
             changes.push(change.from_to(before.name(), rotation.name()));
         }
-        let origin = Event {
-            time: format!("{:.3}", jiff::Timestamp::now()),
-            who: "operator".to_owned(),
-            uid: Some(peer.uid),
-            gid: Some(peer.gid),
-            pid: peer.pid,
-            verb: verb.to_owned(),
-            ..Event::default()
-        };
-        let event = |change: &Alteration| Event { change: change.clone(), ..origin.clone() };
+        let origin = Origin::Operator(peer.clone());
+        let event = |change: &Alteration| origin.event(verb, change.clone());
         self.events.tell(changes.iter().map(event).collect()).await;
         let done = format!("this real server's agent says {} from now on", rotation.name());
         Ok(self.status(done, changes, Vec::new()))
@@ -193,8 +185,8 @@ impl serve::RequestHandler for Handler {
         Ok(Readiness::of_realserver(&self.host()))
     }
 
-    fn listen(&self) -> anyhow::Result<Listener> {
-        self.events.listen()
+    fn listen(&self, span: Span) -> anyhow::Result<Listener> {
+        self.events.listen(span)
     }
 
     async fn select(&self, _which: Which) -> anyhow::Result<Arc<Selection>> {

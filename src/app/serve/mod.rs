@@ -9,6 +9,7 @@ use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use anyhow::Context;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
@@ -21,7 +22,7 @@ use crate::control::{
 };
 use crate::metrics::Format;
 
-use super::events::Listener;
+use super::events::{Listener, Span};
 use super::log_throttle::LogThrottle;
 pub(super) use peer::{Peer, Writers};
 
@@ -75,8 +76,8 @@ pub(super) trait RequestHandler: Send + Sync + 'static {
     /// Whether clients' packets would be served now.
     fn readiness(&self) -> impl Future<Output = anyhow::Result<Readiness>> + Send;
 
-    /// Subscribes to events.
-    fn listen(&self) -> anyhow::Result<Listener>;
+    /// Subscribes to the events of a span.
+    fn listen(&self, span: Span) -> anyhow::Result<Listener>;
 
     /// Parses and checks a client's selection of connections.
     fn select(&self, which: Which) -> impl Future<Output = anyhow::Result<Arc<Selection>>> + Send;
@@ -132,8 +133,10 @@ impl Refusals {
         // A poisoned lock is no problem: a count is never half written.
         let mut throttle = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         match throttle.note(Instant::now()) {
-            Some(1) => log::warn!("{verb}: {refused}"),
-            Some(count) => log::warn!("{verb}: {refused} ({count} refusals since the last line)"),
+            Some(1) => log::warn!(verb; "{verb}: {refused}"),
+            Some(count) => {
+                log::warn!(verb, count; "{verb}: {refused} ({count} refusals since the last line)");
+            }
             None => log::debug!("{verb}: {refused}"),
         }
     }
@@ -232,7 +235,12 @@ async fn client<D: RequestHandler>(
                 }
                 Err(error) => Err(error),
             },
-            Ok(Request::Events) => return events(handler, peer, reader, writer).await,
+            Ok(Request::Events { since, until_now }) => {
+                match Span::parse(since.as_deref(), until_now).context("since") {
+                    Ok(span) => return events(handler, peer, span, reader, writer).await,
+                    Err(error) => Err(error),
+                }
+            }
             Ok(request) => {
                 let body = progress::read(&mut reader, request.body_len(), SENDING).await?;
                 handler.answer(request, body, peer).await
@@ -260,10 +268,11 @@ fn allowed(request: &Request, peer: &Peer, refusals: &Refusals) -> anyhow::Resul
 async fn events<D: RequestHandler>(
     handler: &D,
     peer: &Peer,
+    span: Span,
     mut reader: BufReader<OwnedReadHalf>,
     mut writer: OwnedWriteHalf,
 ) -> anyhow::Result<()> {
-    let mut listener = match handler.listen() {
+    let mut listener = match handler.listen(span) {
         Ok(listener) => listener,
         Err(error) => return write(&mut writer, &refusal(&error)).await,
     };

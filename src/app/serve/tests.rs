@@ -8,7 +8,7 @@ use std::thread;
 use anyhow::bail;
 
 use super::*;
-use crate::app::events::Events;
+use crate::app::events::{Events, Span};
 use crate::control::{Event, MAX_BODY_LEN};
 
 /// Answers with the request, and publishes events.
@@ -37,8 +37,8 @@ impl RequestHandler for Echo {
         }
     }
 
-    fn listen(&self) -> anyhow::Result<Listener> {
-        self.0.listen()
+    fn listen(&self, span: Span) -> anyhow::Result<Listener> {
+        self.0.listen(span)
     }
 
     async fn select(&self, _which: Which) -> anyhow::Result<Arc<Selection>> {

@@ -19,7 +19,11 @@ fn requests_are_one_line_each_and_decode_to_the_same_value() {
         (Request::Drops, r#"{"version":1,"verb":"drops"}"#),
         (Request::Reload, r#"{"version":1,"verb":"reload"}"#),
         (Request::Status, r#"{"version":1,"verb":"status"}"#),
-        (Request::Events, r#"{"version":1,"verb":"events"}"#),
+        (Request::Events { since: None, until_now: false }, r#"{"version":1,"verb":"events"}"#),
+        (
+            Request::Events { since: Some("10m".to_owned()), until_now: true },
+            r#"{"version":1,"verb":"events","since":"10m","until_now":true}"#,
+        ),
         (
             Request::Explain { flow: "tcp [2001:db8::7]:1 [2001:db8::10]:80".to_owned() },
             r#"{"version":1,"verb":"explain","flow":"tcp [2001:db8::7]:1 [2001:db8::10]:80"}"#,

@@ -99,7 +99,8 @@ fn events(sockets: &[PathBuf], news: &Sender<News>) {
     loop {
         // The samples say why no daemon answers; this only goes on when one does.
         if let Ok(mut daemon) = Daemon::connect(sockets) {
-            let subscribed = ask::<Status>(&mut daemon, &Request::Events);
+            let request = Request::Events { since: None, until_now: false };
+            let subscribed = ask::<Status>(&mut daemon, &request);
             if subscribed.is_ok() && daemon.be_patient().is_ok() {
                 while let Some(one) = daemon.line().ok().and_then(|line| event(&line)) {
                     if news.send(one).is_err() {
