@@ -72,6 +72,9 @@ impl Balancer {
         };
         self.tables.connections.set_position(handle, Position::of(packet));
         self.registry.reals[real].bind(state);
+        if state == State::SynRecv {
+            self.handshake_begins(now, real);
+        }
         if let Some(template) = template {
             self.tables.connections.set_template(handle, template);
             self.tables.templates.bind(template);

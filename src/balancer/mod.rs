@@ -23,6 +23,7 @@ pub mod flow;
 mod flush;
 mod forward;
 pub mod fragments;
+pub mod handshakes;
 mod hash;
 mod limit;
 pub mod listing;
@@ -45,6 +46,7 @@ mod sched;
 mod segment;
 mod service;
 pub mod snapshot;
+mod suspicion;
 pub mod table;
 pub mod tcp;
 mod templates;
@@ -59,6 +61,7 @@ pub use deadline::DeadlineNotice;
 pub use explain::{Explanation, FlowError, FlowQuery, Why};
 pub use flood::FloodNotice;
 pub use flush::{Flush, Flushed};
+pub use handshakes::Suspicion;
 pub use outlet::Outlet;
 pub use probe_flows::{MAX_PINNED, ProbeFlow};
 pub use snapshot::Snapshot;
@@ -71,6 +74,7 @@ use std::time::Duration;
 use deadline::Deadlines;
 use flood::Floods;
 use fragments::{Bounds, Fragments};
+use handshakes::Suspects;
 use limit::Limit;
 use probe_flows::Probes;
 use registry::Registry;
@@ -127,6 +131,7 @@ struct Tables {
 struct Watches {
     floods: Floods,
     deadlines: Deadlines,
+    suspects: Suspects,
 }
 
 /// The balancer's own packets and their rate limits.

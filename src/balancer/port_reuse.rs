@@ -49,6 +49,9 @@ impl Balancer {
         };
         let again = entry.position().is_after_syn(segment);
         if again && !self.leaving(real) && !state.reusable() {
+            if state == State::SynRecv {
+                self.handshake_begins(now, real);
+            }
             self.advance(now, handle, state, state.next(segment.flags), real);
             return self.tunnel(now, packet, real);
         }

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use super::arena::Arena;
 use super::availability::Availability;
+use super::handshakes::Handshakes;
 use super::hash;
 use super::ramp::{FULL, Ramp};
 use super::snapshot;
@@ -68,6 +69,7 @@ pub(super) struct Real {
     source: Option<IpAddr>,
     pub(super) room: Room,
     pub(super) errors: TunnelErrors,
+    pub(super) handshakes: Handshakes,
 }
 
 /// Errors signalled by the tunnel to one real server.
@@ -115,6 +117,7 @@ impl Real {
             source: way.source,
             room: Room::behind(spec.address, way.mtu),
             errors: TunnelErrors::default(),
+            handshakes: Handshakes::default(),
         }
     }
 
@@ -199,6 +202,9 @@ impl Real {
         let count = self.count_of(before);
         *count = count.saturating_sub(1);
         *self.count_of(after) += 1;
+        if before.half_open() && !after.half_open() {
+            self.handshakes.end();
+        }
         if self.flooded && before.half_open() != after.half_open() {
             self.recount();
         }

@@ -13,6 +13,7 @@ mod flood;
 mod forged;
 mod fragments;
 mod full;
+mod handshakes;
 mod idle;
 mod ids;
 mod last_resort;

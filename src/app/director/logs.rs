@@ -53,6 +53,11 @@ impl TunnelLog {
         }
     }
 
+    /// Whether this is to be said now of the real server.
+    pub(super) fn is_news(&mut self, now: Instant, real: IpAddr, what: &'static str) -> bool {
+        self.count(now, real, what).is_some()
+    }
+
     /// The number of errors since the last line, if one is to be logged now.
     fn count(&mut self, now: Instant, real: IpAddr, what: &'static str) -> Option<u64> {
         let key = (real, what);

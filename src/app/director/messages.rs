@@ -11,7 +11,7 @@ use tokio::sync::oneshot::Sender;
 use crate::balancer::listing::{Listed, Place};
 use crate::balancer::{
     Change, ChangeError, DeadlineNotice, Explanation, FloodNotice, FlowQuery, Flush, Flushed,
-    Selection, Snapshot, snapshot,
+    Selection, Snapshot, Suspicion, snapshot,
 };
 
 use crate::app::health::Checks;
@@ -93,6 +93,8 @@ pub(super) enum Notice {
     Deadline(DeadlineNotice),
     /// A service has entered or left flood mode.
     Flood(FloodNotice),
+    /// Clients' SYNs at a real server lead to no connections.
+    Suspicion(Suspicion),
 }
 
 /// The packet thread's ends.

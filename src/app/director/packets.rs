@@ -48,6 +48,10 @@ pub(super) const WAKER: Token = Token(2);
 /// kernel could not describe and has dropped; this many are a broken device.
 const FAILURES: u32 = 1_000;
 
+/// How long SYNs at a real server must go unanswered before an event says so: its checks, which find
+/// out why, end earlier.
+const SAID_AFTER: Duration = Duration::from_secs(3);
+
 /// What the loop has read, beside what the balancer counts.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Reads {
@@ -163,6 +167,7 @@ impl Packets {
             }
             self.full_log.note(self.balancer.counters().without_entry);
             self.notices();
+            self.suspicions(now);
             self.wait(&mut events, began)?;
         }
     }
@@ -234,9 +239,25 @@ impl Packets {
         floods.iter().for_each(logs::flood);
         let deadlines = self.balancer.deadline_notices().into_iter().map(Notice::Deadline);
         for notice in deadlines.chain(floods.into_iter().map(Notice::Flood)) {
-            if let Err(error) = self.ends.notices.try_send(notice) {
-                log::warn!("an event is lost: {error}");
+            self.notice(notice);
+        }
+    }
+
+    /// Brings the checks of suspicious real servers forward. An event says so if it goes on.
+    fn suspicions(&mut self, now: Millis) {
+        while let Some(suspicion) = self.balancer.suspicion(now) {
+            self.ends.checks.hurry(suspicion.address, Doubt::Handshakes);
+            if suspicion.lasting >= SAID_AFTER
+                && self.tunnel_log.is_news(Instant::now(), suspicion.address, "unanswered SYNs")
+            {
+                self.notice(Notice::Suspicion(suspicion));
             }
+        }
+    }
+
+    fn notice(&self, notice: Notice) {
+        if let Err(error) = self.ends.notices.try_send(notice) {
+            log::warn!("an event is lost: {error}");
         }
     }
 

@@ -25,7 +25,7 @@ use crate::app::host::{DesiredDirector, Session};
 use crate::app::packet_thread::PacketThread;
 use crate::balancer::listing::Listed;
 use crate::balancer::maglev::MaglevTables;
-use crate::balancer::{Change, DeadlineNotice, FloodNotice, Snapshot};
+use crate::balancer::{Change, DeadlineNotice, FloodNotice, Snapshot, Suspicion};
 use crate::config;
 use crate::control::{Alteration, Before, ReloadPlan, Request, VirtualIp, counted};
 use crate::host::Ways;
@@ -168,6 +168,12 @@ impl Running {
                 let (before, after) = if entered { ("off", "on") } else { ("on", "off") };
                 let mode = Alteration::of("flood_mode", Some(&service), None);
                 ("flood", mode.from_to(before, after))
+            }
+            Notice::Suspicion(Suspicion { service, address, syns, lasting }) => {
+                let syns = counted(u64::from(syns), "SYN");
+                let why = format!("{syns} in {} s and no handshake ended", lasting.as_secs());
+                let doubt = Alteration::of("unanswered", Some(&service), Some(address));
+                ("handshakes", Alteration { why: Some(why), ..doubt })
             }
         };
         self.tell(&Origin::Director, verb, &[change]).await;

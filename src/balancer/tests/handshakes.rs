@@ -1,0 +1,137 @@
+//! SYNs that lead to no connection make a real server suspicious, and nothing more.
+
+use super::*;
+use crate::balancer::handshakes::{
+    FORGOTTEN_AFTER, MAX_WAITING, PAUSE, Suspicion, UNANSWERED, UNANSWERED_FOR,
+};
+
+const MILLISECOND: Duration = Duration::from_millis(1);
+
+impl Director {
+    fn suspicions(&mut self) -> Vec<Suspicion> {
+        std::iter::from_fn(|| self.balancer.suspicion(self.now)).collect()
+    }
+
+    /// So many clients' SYNs, over that time; the last one comes at its end.
+    fn syns(&mut self, clients: std::ops::Range<u32>, over: Duration) {
+        let pause = over / (clients.end - clients.start - 1).max(1);
+        for number in clients.clone() {
+            if number > clients.start {
+                self.pass(pause);
+            }
+            self.syn(flow(number));
+        }
+    }
+}
+
+fn director() -> Director {
+    Director::with(SchedulerKind::RoundRobin, &[(A, 1)])
+}
+
+#[test]
+fn unanswered_syns_make_a_real_server_suspicious_from_their_bounds_on() {
+    for (syns, over, suspicious) in [
+        (UNANSWERED, UNANSWERED_FOR * 2, true),
+        (UNANSWERED - 1, UNANSWERED_FOR * 2, false),
+        (UNANSWERED * 10, UNANSWERED_FOR - MILLISECOND * 80, false),
+    ] {
+        let mut director = director();
+        director.syns(0..syns, over);
+        assert_eq!(director.suspicions().len(), usize::from(suspicious), "{syns} in {over:?}");
+    }
+    let mut director = director();
+    director.syns(0..UNANSWERED - 1, Duration::ZERO);
+    director.pass(UNANSWERED_FOR - MILLISECOND);
+    director.syn(flow(20));
+    assert_eq!(director.suspicions(), []);
+    director.pass(MILLISECOND);
+    director.syn(flow(21));
+    let suspicion = Suspicion {
+        service: "web".to_owned(),
+        address: A,
+        syns: UNANSWERED + 1,
+        lasting: UNANSWERED_FOR,
+    };
+    assert_eq!(director.suspicions(), [suspicion]);
+    assert_eq!(director.real(A).unwrap().state, RealState::Up, "it takes flows as before");
+}
+
+/// A client's kernel sends its SYN again; each is one that was not answered.
+#[test]
+fn a_syn_that_is_sent_again_counts() {
+    let mut director = director();
+    for suspicious in [0, 1, 1] {
+        (0..UNANSWERED / 2).for_each(|number| assert_eq!(director.syn(flow(number)), A));
+        assert_eq!(director.suspicions().len(), suspicious);
+        director.pass(seconds(1));
+    }
+    assert_eq!(director.connections(), UNANSWERED as usize / 2);
+}
+
+#[test]
+fn one_handshake_that_ends_clears_the_real_server() {
+    let mut director = director();
+    director.syns(0..100, UNANSWERED_FOR / 2);
+    director.to(&flow(50).tcp(Flags::ACK));
+    director.pass(UNANSWERED_FOR);
+    director.syns(100..100 + UNANSWERED - 1, Duration::ZERO);
+    assert_eq!(director.suspicions(), []);
+    // Other packets of established connections say nothing about new ones.
+    director.pass(UNANSWERED_FOR);
+    director.to(&flow(50).tcp(Flags::ACK));
+    director.syn(flow(200));
+    assert_eq!(director.suspicions().len(), 1);
+}
+
+#[test]
+fn a_flood_of_syns_makes_one_suspicion_a_pause() {
+    let mut director = Director::new(100_000);
+    director.apply(&Change::AddService(web(SchedulerKind::RoundRobin, &[(A, 1), (B, 1)])));
+    let mut suspicions = Vec::new();
+    for number in 0..50_000 {
+        if number % 10 == 0 {
+            director.pass(MILLISECOND);
+        }
+        director.syn(flow(number));
+        suspicions.extend(director.suspicions());
+    }
+    let of = |real| suspicions.iter().filter(|one| one.address == real).count();
+    let most = usize::try_from(5_000 / PAUSE.as_millis()).unwrap() + 1;
+    assert!((1..=most).contains(&of(A)) && (1..=most).contains(&of(B)), "{suspicions:?}");
+}
+
+#[test]
+fn what_was_long_ago_is_forgotten() {
+    for (pause, suspicious) in [(FORGOTTEN_AFTER, 1), (FORGOTTEN_AFTER + MILLISECOND, 0)] {
+        let mut director = director();
+        director.syns(0..UNANSWERED - 1, Duration::ZERO);
+        director.pass(pause);
+        director.syn(flow(20));
+        assert_eq!(director.suspicions().len(), suspicious, "{pause:?}");
+    }
+}
+
+#[test]
+fn no_more_suspicions_wait_than_their_bound() {
+    let reals: Vec<_> = (1..=u8::try_from(MAX_WAITING + 1).unwrap())
+        .map(|last| (IpAddr::from([10, 0, 1, last]), 1))
+        .collect();
+    for count in [MAX_WAITING, MAX_WAITING + 1] {
+        let mut director = Director::with(SchedulerKind::RoundRobin, &reals[..count]);
+        let syns = u32::try_from(count).unwrap() * UNANSWERED;
+        director.syns(0..syns / UNANSWERED * (UNANSWERED - 1), Duration::ZERO);
+        director.pass(UNANSWERED_FOR);
+        director.syns(10_000..10_000 + syns / UNANSWERED, Duration::ZERO);
+        assert_eq!(director.suspicions().len(), MAX_WAITING, "{count}");
+    }
+}
+
+#[test]
+fn a_real_server_that_is_gone_is_not_suspicious() {
+    let mut director = director();
+    director.syns(0..UNANSWERED, UNANSWERED_FOR * 2);
+    director.apply(&remove_real(A));
+    director.pass(seconds(1_000));
+    assert_eq!(director.connections(), 0);
+    assert_eq!(director.suspicions(), []);
+}
