@@ -1,37 +1,88 @@
-# A link on the way to a real server takes 1280 bytes, the least that IPv6 allows. With the outer header no packet of
-# 1280 bytes fits, and no client may be told less: the director cuts the outer packet (RFC 2473 section 7.1), the real
-# server's kernel joins it. IPv4 clients are told what fits; their datagrams without DF are cut in the same way.
-# mixes: 6in6 4in6
+# What does not fit the way to a real server and may be cut, or can be no smaller, goes in fragments of the outer packet
+# (RFC 2473 section 7.1, RFC 4213 section 3.2.2), and the real server's kernel joins them: IPv6 packets of up to 1280
+# bytes, and datagrams without DF. First a router of the way says that it takes 1280 bytes, then the director's own link
+# does. Each fragmented packet is one segment in the director's accounts.
+# mixes: 6in6 6in4 4in6
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
 source "$here/daemons.sh"
 
-FAR=2001:db8:7::11
+FAR=([4]=10.7.0.11 [6]=2001:db8:7::11)
 NARROW=1280
 
+fragments() { counter vt-real1 fragments fragments netdev; }
+fragmented() { number director stats .segments_fragmented; }
+upload() {
+    at vt-client curl -sSf --max-time 60 -T "$WORK/files/random" "$(url /upload/up)" -o /dev/null
+    cmp "$WORK/files/random" "$WORK/real1/upload/up" || fail "the upload differs"
+    rm "$WORK/real1/upload/up"
+}
+
+# Of IPv4 without DF, by a client that remembers no smaller path.
+datagrams() { # BYTES
+    at vt-client ip -4 route flush cache
+    at vt-client sysctl -qw net.ipv4.ip_no_pmtu_disc=1
+    expect_eq "datagrams of $1 bytes answered" "$(at vt-client python3 "$here/traffic/udp_client.py" "$VIP" 9000 5 10 "$1" | tail -n 1)" \
+        "answers 50"
+    at vt-client sysctl -qw net.ipv4.ip_no_pmtu_disc=0
+}
+SMALLEST=$((1280 - IP_HEADER[INNER] - 8)) # bytes of a datagram in a packet of 1280
+
 make_topology
+small_link real1 $NARROW
+# On the wire, before the kernel joins them.
 at vt-real1 nft -f - <<-NFT
-table inet pieces {
-    counter pieces {}
-    chain raw { type filter hook prerouting priority -500; ip6 nexthdr 44 ip6 saddr ${UPLINK_DIRECTORS[6]} counter name pieces; }
+table netdev fragments {
+    counter fragments {}
+    chain ingress {
+        type filter hook ingress devices = { eth0, small } priority 0
+        ip6 nexthdr 44 counter name fragments
+        ip protocol { 4, 41 } ip frag-off & 0x3fff != 0 counter name fragments
+    }
 }
 NFT
-pieces() { counter vt-real1 pieces pieces; }
-ip -n vt-real1 address add "$FAR/128" dev eth0
-ip -n vt-router route add "$FAR" via "${ADDRESS[real1]}" dev lan mtu lock $NARROW
-ADDRESS[real1]=$FAR
-DIRECTOR=${UPLINK_DIRECTORS[6]} # it leaves by the default route now
+near=${ADDRESS[real1]} far=${FAR[$OUTER]}
+ip -n vt-real1 address add "$(alone "$far")" dev eth0
+TRUSTED=("$SMALL_DIRECTOR" "${UPLINK_DIRECTORS[$OUTER]}") # to the far address it leaves by the default route
 start_web real1
-start_real real1
+REAL_KEYS='mss = "off"' start_real real1 # which would advertise what fits
+start_echo real1
 head -c 1000000 /dev/urandom >"$WORK/files/random"
-start_director rr 1
 
-at vt-client curl -sSf --max-time 60 -T "$WORK/files/random" "$(url /upload/up)" -o /dev/null
-cmp "$WORK/files/random" "$WORK/real1/upload/up" || fail "the upload differs"
-expect_eq "the path MTU in vstun stats" "$(number director stats '.tunnel_errors[0].path_mtu')" "$NARROW"
+# --- a router further on ------------------------------------------------------------------------------------
+
+if [[ $OUTER == 6 ]]; then
+    ip -n vt-router route add "$far" via "$near" dev lan mtu lock $NARROW
+    ADDRESS[real1]=$far
+    start_director rr 1
+    upload
+    expect_eq "the path MTU in vstun stats" "$(number director stats '.tunnel_errors[0].path_mtu')" "$NARROW"
+    case $INNER in
+        6) expect_between "fragmented segments" "$(fragmented)" 500 5000 ;;
+        # Who is told what fits sends nothing that must be cut.
+        4) expect_between "fragmented segments" "$(fragmented)" 0 100 ;;
+    esac
+    datagrams $SMALLEST
+    expect_between "fragmented segments then" "$(fragmented)" 50 5000
+    REFUSED_LATE=100 expect_accounted
+    stop director
+fi
+
+# --- the director's own link --------------------------------------------------------------------------------
+
+ADDRESS[real1]=$SMALL_REAL
+before=$(fragments)
+start_director rr 1 0 # a TUN of one real server would have the small size too
+upload
+[[ $INNER == 4 ]] || expect_between "fragmented segments of the own link" "$(fragmented)" 500 5000
+datagrams $SMALLEST
+datagrams 1400
 case $INNER in
-    6) expect_between "pieces at the real server" "$(pieces)" 1000 10000 ;;
-    # Who is told what fits sends nothing that must be cut.
-    4) expect_between "pieces at the real server" "$(pieces)" 0 100 ;;
+    6) expect_between "fragmented segments with datagrams" "$(fragmented)" 600 5000 ;;
+    # Only datagrams: segments have DF, and their clients are told.
+    4) expect_between "fragmented datagrams" "$(fragmented)" 50 150 ;;
 esac
+expect_eq "errors of the tunnels" "$(number director stats .tunnel_errors_received)" 0
+expect_eq "fragments at the real server" "$(($(fragments) - before))" "$(number director stats .outer_fragments)"
 expect_direct_replies 10
+expect_accounted

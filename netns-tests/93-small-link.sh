@@ -5,7 +5,6 @@ source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
 source "$here/daemons.sh"
 
-SMALL=([4]=10.78.0. [6]=2001:db8:78::) # the subnet of the small link
 LINK=1400
 
 upload() { # REAL: that gets it
@@ -24,14 +23,9 @@ tun_mtu() { at vt-director cat /sys/class/net/vstun0/mtu; }
 told() { at vt-client ip route get "$VIP" | sed -n 's/.* mtu \([0-9]*\).*/\1/p'; }
 
 make_topology
-ip -n vt-director link add small mtu $LINK type veth peer name small netns vt-real2 mtu $LINK
-for host in director:1 real2:12; do
-    ip -n "vt-${host%:*}" address add "$(in_subnet "${SMALL[$OUTER]}${host#*:}")" dev small
-    as_a_wire "vt-${host%:*}" small
-    ip -n "vt-${host%:*}" link set dev small up
-done
-ADDRESS[real2]=${SMALL[$OUTER]}12
-TRUSTED=("$DIRECTOR" "${SMALL[$OUTER]}1")
+small_link real2 $LINK
+ADDRESS[real2]=$SMALL_REAL
+TRUSTED=("$DIRECTOR" "$SMALL_DIRECTOR")
 start_web real1 real2
 start_real real1
 # As a real server that advertises too much: clients find out by ICMP.

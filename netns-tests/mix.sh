@@ -50,7 +50,7 @@ use_mix() { # MIX
     for name in "${REALS[@]}"; do ADDRESS[$name]=${REAL_ADDRESSES[$name/$OUTER]}; done
     TUN_MTU=$((1500 - IP_HEADER[OUTER]))
     MSS=$(mss "$INNER" "$OUTER")
-    TUNNELLED=("$(tunnel_match "$INNER" "$OUTER")")
+    TUNNELLED=("$(tunnel_match "$INNER" "$OUTER")" "ip6 nexthdr 44") # whole, and in outer fragments over IPv6
 }
 
 mss() { echo $((1500 - IP_HEADER[$2] - IP_HEADER[$1] - 20)); } # INNER OUTER: that fills a packet on the way to a real server
@@ -59,7 +59,7 @@ case ${MIX:=4in4} in
     [46]in[46]) use_mix "$MIX" ;;
     dual)
         use_mix 4in4
-        TUNNELLED=("$(tunnel_match 4 4)" "$(tunnel_match 6 4)" "$(tunnel_match 4 6)" "$(tunnel_match 6 6)")
+        TUNNELLED=("$(tunnel_match 4 4)" "$(tunnel_match 6 4)" "$(tunnel_match 4 6)" "$(tunnel_match 6 6)" "ip6 nexthdr 44")
         ;;
     *) fail "no mix '$MIX'" ;;
 esac

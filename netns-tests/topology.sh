@@ -80,6 +80,19 @@ wire() { # NAMESPACE DEVICE PORT BRIDGE ADDRESS...
     ip -n "$1" link set dev "$2" up
 }
 
+# A cable of its own between the director and a real server, as over an overlay or a VPN. SMALL_DIRECTOR and SMALL_REAL
+# are the addresses there, of the tunnels' family.
+small_link() { # REAL MTU
+    local subnet=([4]=10.78.0. [6]=2001:db8:78::) end
+    SMALL_DIRECTOR=${subnet[OUTER]}1 SMALL_REAL=${subnet[OUTER]}11
+    ip -n vt-director link add small mtu "$2" type veth peer name small netns "vt-$1" mtu "$2"
+    for end in "vt-director $SMALL_DIRECTOR" "vt-$1 $SMALL_REAL"; do
+        ip -n "${end% *}" address add "$(in_subnet "${end#* }")" dev small
+        as_a_wire "${end% *}" small
+        ip -n "${end% *}" link set dev small up
+    done
+}
+
 # A veth delivers frames unchanged: 64 KB frames and unfinished checksums. A wire does not.
 as_a_wire() { # NAMESPACE DEVICE
     at "$1" ethtool -K "$2" tx off tso off gso off gro off 2>/dev/null >&2

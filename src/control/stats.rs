@@ -134,8 +134,12 @@ pub struct DirectorStats {
     pub super_frames: u64,
     /// Times that the packet loop slept and woke.
     pub wakeups: u64,
-    /// Wire segments and replies that the kernel took.
+    /// Wire segments and replies that the kernel took; one in several outer fragments counts once.
     pub segments_sent: u64,
+    /// Wire segments that were longer than the path and were sent in several outer fragments.
+    pub segments_fragmented: u64,
+    /// Outer fragments of these that the kernel took.
+    pub outer_fragments: u64,
     /// Bytes of them, with the outer headers.
     pub bytes_sent: u64,
     /// `sendmmsg` calls.
@@ -328,6 +332,8 @@ impl DirectorStats {
             ("  datagrams of them", self.fragments.waiting),
             ("fragmented datagrams followed", self.fragments.decided),
             ("segments sent", self.segments_sent),
+            ("  of them fragmented", self.segments_fragmented),
+            ("  into outer fragments", self.outer_fragments),
             ("bytes sent", self.bytes_sent),
             ("segments refused by the kernel", self.send_errors.total()),
             ("packets lost before the TUN", self.tun_dropped),

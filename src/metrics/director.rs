@@ -115,6 +115,12 @@ impl DirectorPage {
             ("wakeups", "Turns of the packet thread that had something to do", stats.wakeups),
             ("sent_segments", "Segments and replies that the kernel took", stats.segments_sent),
             ("sent_bytes", "Bytes of them, with outer headers", stats.bytes_sent),
+            (
+                "sent_segments_fragmented",
+                "Segments that did not fit the path and were fragmented",
+                stats.segments_fragmented,
+            ),
+            ("sent_outer_fragments", "Outer fragments of these", stats.outer_fragments),
             ("send_batches", "Calls of sendmmsg", stats.batches),
             (
                 "tunnel_errors_received",

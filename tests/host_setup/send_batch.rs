@@ -64,7 +64,7 @@ impl Packets {
         self.payloads.extend(number.to_be_bytes());
         self.payloads.resize(payload + len, 0);
         let (header, payload) = (header..self.headers.len(), payload..self.payloads.len());
-        self.batch.push(Message { destination, header, payload });
+        self.batch.push(Message { destination, header, payload, fragment_of: 0 });
         number
     }
 
@@ -265,7 +265,7 @@ fn send_v6(sender: &Sender, source: Ipv6Addr, destination: Ipv6Addr) -> Option<i
     packet.extend(destination.octets());
     let (mut batch, mut told) = (Batch::new(1), None);
     let payload = 0..packet.len();
-    batch.push(Message { destination: destination.into(), header: 0..0, payload });
+    batch.push(Message { destination: destination.into(), header: 0..0, payload, fragment_of: 0 });
     batch.flush(sender, &[], &packet, |_, error| told = error.raw_os_error());
     told
 }

@@ -83,7 +83,7 @@ impl Queue {
         }
         self.frames[start..start + OUTER].copy_from_slice(&self.outer);
         let payload = start..start + FRAME + length;
-        self.push(Message { destination: self.to.into(), header: 0..0, payload });
+        self.push(Message { destination: self.to.into(), header: 0..0, payload, fragment_of: 0 });
     }
 
     fn split(&mut self, start: usize, length: usize, offload: Offload) {
@@ -102,6 +102,7 @@ impl Queue {
                 destination: self.to.into(),
                 header: slot..slot + OUTER + plan.header_len(),
                 payload: start + payload.start..start + payload.end,
+                fragment_of: 0,
             });
         }
         self.flush();

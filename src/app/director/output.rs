@@ -83,14 +83,50 @@ impl SendError {
 /// Counters of sent packets. `queued == sent + failed` once the queue is flushed.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Sent {
-    /// Wire packets queued, each piece of one that is cut among them.
-    pub(super) queued: u64,
+    /// Segments and replies queued; one in several outer fragments counts once.
+    queued: u64,
+    /// Those in several outer fragments.
+    pub(super) fragmented: u64,
+    /// The fragments of these that were queued.
+    fragments: u64,
     /// Their bytes, outer headers and all.
     pub(super) bytes: u64,
     /// Calls of `sendmmsg`.
     pub(super) calls: u64,
-    /// Packets that failed, by [`SendError`].
+    /// Segments and replies that failed as a whole or in part, by [`SendError`].
     pub(super) failed: [u64; SendError::ALL.len()],
+    fragments_failed: u64,
+    /// The number of the fragmented packet that failed last.
+    last_failed: u64,
+}
+
+impl Sent {
+    /// Segments and replies that the kernel took.
+    pub(super) fn segments(&self) -> u64 {
+        self.queued - self.failed.iter().sum::<u64>()
+    }
+
+    /// Outer fragments that the kernel took.
+    pub(super) fn outer_fragments(&self) -> u64 {
+        self.fragments - self.fragments_failed
+    }
+
+    /// Counts a packet that has failed: a fragmented one once, with its first fragment that did.
+    fn fail(&mut self, kind: SendError, fragment_of: u64) {
+        if fragment_of > 0 {
+            self.fragments_failed += 1;
+            if std::mem::replace(&mut self.last_failed, fragment_of) == fragment_of {
+                return;
+            }
+        }
+        self.failed[kind as usize] += 1;
+    }
+
+    /// Counts packets that have failed before they were queued.
+    fn fail_early(&mut self, kind: SendError, packets: usize) {
+        self.queued += packets as u64;
+        self.failed[kind as usize] += packets as u64;
+    }
 }
 
 /// The queue of packets to send.
@@ -138,7 +174,7 @@ impl Output {
     /// Queues an answer, without encapsulation. It lies at `at` in the input.
     pub(super) fn plain(&mut self, input: &Input, destination: IpAddr, at: Range<usize>) {
         self.make_room(input);
-        self.push(Message { destination, header: 0..0, payload: at });
+        self.push(Message { destination, header: 0..0, payload: at, fragment_of: 0 });
     }
 
     /// Queues the packet at `at` in the input, encapsulated in place: the outer header goes into
@@ -162,7 +198,7 @@ impl Output {
         match ipip::write(&outer, inner.version, end - start, input.before(start)) {
             Some(outer_len) => {
                 let (destination, payload) = (tunnel.real, start - outer_len..end);
-                self.push(Message { destination, header: 0..0, payload });
+                self.push(Message { destination, header: 0..0, payload, fragment_of: 0 });
             }
             None => self.too_big(),
         }
@@ -203,7 +239,7 @@ impl Output {
             };
             let header = slot + MAX_PIECE_HEADER_LEN;
             let header = header - outer_len..header + plan.header_len();
-            self.push(Message { destination: tunnel.real, header, payload });
+            self.push(Message { destination: tunnel.real, header, payload, fragment_of: 0 });
         }
     }
 
@@ -229,6 +265,10 @@ impl Output {
                 .get_mut(slot..slot + MAX_PIECE_HEADER_LEN)
                 .and_then(|room| pieces.write(outer, inner_version, identification, &range, room));
             let Some(header_len) = written else { return self.too_big() };
+            if range.start == 0 {
+                self.sent.queued += 1;
+                self.sent.fragmented += 1;
+            }
             let inside_first = if range.start == 0 { inside } else { 0 };
             let header = slot + MAX_PIECE_HEADER_LEN;
             let at = |offset: usize| rest.start + offset.saturating_sub(inside);
@@ -236,6 +276,7 @@ impl Output {
                 destination: outer.destination,
                 header: header - header_len..header + inside_first,
                 payload: at(range.start)..at(range.end),
+                fragment_of: self.sent.fragmented,
             });
         }
     }
@@ -248,7 +289,7 @@ impl Output {
         let Self { sender, batch, headers, sent, throttle, .. } = self;
         let calls = batch.flush(sender, headers, input.bytes(), |message, error| {
             let kind = SendError::of(&error);
-            sent.failed[kind as usize] += 1;
+            sent.fail(kind, message.fragment_of);
             if let Some(count) = throttle[kind as usize].note(Instant::now()) {
                 log_failure(message.destination, &error, kind, count);
             }
@@ -263,7 +304,11 @@ impl Output {
     }
 
     fn push(&mut self, message: Message) {
-        self.sent.queued += 1;
+        if message.fragment_of == 0 {
+            self.sent.queued += 1;
+        } else {
+            self.sent.fragments += 1;
+        }
         self.sent.bytes += (message.header.len() + message.payload.len()) as u64;
         self.batch.push(message);
     }
@@ -280,8 +325,7 @@ impl Output {
     #[cold]
     fn unreachable(&mut self, real: IpAddr, packets: usize) {
         let kind = SendError::Unreachable;
-        self.sent.queued += packets as u64;
-        self.sent.failed[kind as usize] += packets as u64;
+        self.sent.fail_early(kind, packets);
         if let Some(count) = self.throttle[kind as usize].note(Instant::now()) {
             log_failure(real, &io::Error::from_raw_os_error(libc::ENETUNREACH), kind, count);
         }
@@ -291,8 +335,7 @@ impl Output {
     /// allows.
     #[cold]
     fn too_big(&mut self) {
-        self.sent.queued += 1;
-        self.sent.failed[SendError::TooBig as usize] += 1;
+        self.sent.fail_early(SendError::TooBig, 1);
     }
 
     /// Marsaglia's xorshift64: the IDs only have to differ, not to be secret.
@@ -327,6 +370,25 @@ fn log_failure(destination: IpAddr, error: &io::Error, kind: SendError, count: u
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_fragmented_packet_fails_once_however_many_of_its_fragments_do() {
+        let mut sent = Sent { queued: 5, fragmented: 3, fragments: 8, ..Sent::default() };
+        let failures = [
+            (SendError::NoBuffers, 0),
+            (SendError::NoBuffers, 2),
+            (SendError::Again, 2),
+            (SendError::Again, 3),
+        ];
+        for (kind, fragment_of) in failures {
+            sent.fail(kind, fragment_of);
+        }
+        assert_eq!(sent.failed[SendError::NoBuffers as usize], 2);
+        assert_eq!(sent.failed[SendError::Again as usize], 1);
+        assert_eq!((sent.segments(), sent.outer_fragments()), (2, 5));
+        sent.fail_early(SendError::TooBig, 4);
+        assert_eq!((sent.segments(), sent.outer_fragments()), (2, 5));
+    }
 
     #[test]
     fn the_kernel_is_told_a_source_only_where_all_tunnels_have_it() {

@@ -147,7 +147,6 @@ impl Words {
 
     fn stats(&self, report: &Report) -> DirectorStats {
         let failed = SendError::ALL.map(|kind| (kind.name(), report.sent.failed[kind as usize]));
-        let refused: u64 = report.sent.failed.iter().sum();
         let next_timer = report.next_timer.map(|until| until.as_millis());
         let base = DirectorStats::from(&report.snapshot);
         DirectorStats {
@@ -156,7 +155,9 @@ impl Words {
             reads: report.reads.frames,
             super_frames: report.reads.super_frames,
             wakeups: report.reads.wakeups,
-            segments_sent: report.sent.queued - refused,
+            segments_sent: report.sent.segments(),
+            segments_fragmented: report.sent.fragmented,
+            outer_fragments: report.sent.outer_fragments(),
             bytes_sent: report.sent.bytes,
             batches: report.sent.calls,
             send_errors: failed.into_iter().collect(),

@@ -18,6 +18,8 @@ pub struct Message {
     pub header: Range<usize>,
     /// The rest, in the second buffer; may be empty.
     pub payload: Range<usize>,
+    /// The caller's number of the packet that this is a fragment of; 0: it is whole.
+    pub fragment_of: u64,
 }
 
 /// A queue of packets, sent with one `sendmmsg` per family. Its arrays are allocated once.
