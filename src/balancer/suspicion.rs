@@ -14,7 +14,7 @@ impl Balancer {
             let Some(service) = self.registry.services.get(real.service()) else { continue };
             let (syns, lasting) = real.handshakes.unanswered(now);
             let (service, address) = (service.name.clone(), real.address());
-            return Some(Suspicion { service, address, syns, lasting });
+            return Some(Suspicion { service: service.to_string(), address, syns, lasting });
         }
         None
     }
