@@ -188,7 +188,7 @@ fn connections_go_on_to_the_last_page() {
     let select = [&select[..], &["--state", "SYN_RECV", "--service", "web"]].concat();
     let (_, request) = Daemon::start("selected", vec![page(4001, false)]).serve(&select);
     let which =
-        r#""client":"198.51.100.0/24","real":"10.0.0.11","state":"SYN_RECV","service":"web""#;
+        r#""client":"198.51.100.0/24","address":"10.0.0.11","state":"SYN_RECV","service":"web""#;
     assert_eq!(request, format!("{{\"version\":1,\"verb\":\"connections\",{which}}}\n"));
     let (output, _) = Daemon::start("jsonpages", pages.clone()).serve(&["--json", "connections"]);
     assert_eq!(text(&output.stdout), pages.concat());
