@@ -1,9 +1,8 @@
 //! Clients' handshakes with a real server, as far as the director sees them: SYNs, and the first
 //! segment that the client sends when it has its answer.
 //!
-//! A host that is cut off, a program that is dead or a firewall that drops SYNs leaves SYNs without
-//! a handshake that ends. That proves nothing, since anybody can send SYNs, so it only brings a
-//! health check forward.
+//! Where a host is cut off, a program is dead or a firewall drops SYNs, handshakes do not complete.
+//! SYNs can be forged, so unanswered ones only bring a health check forward.
 
 use std::net::IpAddr;
 use std::time::Duration;

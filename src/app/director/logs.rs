@@ -36,7 +36,10 @@ impl TunnelLog {
                 } else {
                     String::new()
                 };
-                log::warn!(address:% = real, count; "real server {real}: {what}: {mtu} bytes ({count} times){lost}");
+                log::warn!(
+                    address:% = real, count;
+                    "real server {real}: {what}: {mtu} bytes ({count} times){lost}"
+                );
             }
             _ => log::warn!(address:% = real, count; "real server {real}: {what} ({count} times)"),
         }

@@ -124,8 +124,8 @@ async fn direct(
             Ok(())
         }
         (Ok(control), Stop::No) => {
-            let told = (noticed, health);
-            steer(running, control, session, signals, told, &mut thread, offload).await
+            let events = (noticed, health);
+            steer(running, control, session, signals, events, &mut thread, offload).await
         }
         (Err(error), Stop::No) => {
             drop(running);
@@ -182,11 +182,7 @@ async fn steer(
             Some((command, asker)) = inbox.recv() => (Task::Command(command), Some(asker)),
             command = signals.next() => match command {
                 daemon::SignalAction::Stop => return Ok(()),
-                daemon::SignalAction::Reload => {
-                    let (request, body) = (Request::Reload, Vec::new());
-                    let command = AdminCommand { request, body, origin: Origin::Signal };
-                    (Task::Command(command), None)
-                }
+                daemon::SignalAction::Reload => (Task::Command(reload_by_signal()), None),
             },
         };
         let builder = running.builder();
@@ -207,6 +203,11 @@ async fn steer(
             return Ok(());
         }
     }
+}
+
+/// What SIGHUP asks for.
+fn reload_by_signal() -> AdminCommand {
+    AdminCommand { request: Request::Reload, body: Vec::new(), origin: Origin::Signal }
 }
 
 /// Creates the handler of the control socket's requests.

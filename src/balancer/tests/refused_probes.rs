@@ -1,5 +1,5 @@
-//! An ICMP error refuses a probe only if it quotes that probe: whoever forges one has to know what
-//! was sent.
+//! An ICMP error refuses a probe only if it quotes that probe. To forge one, a sender must know the
+//! probe's fields.
 
 use super::*;
 use crate::balancer::ProbeFlow;

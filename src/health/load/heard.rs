@@ -1,5 +1,5 @@
-//! What is known from one check that reports: an agent's last report, or all its words since the
-//! start, or the weight that a program gives.
+//! The state of one check that reports load: an agent's last report with its earlier settings, or
+//! the weight that a program gives.
 
 use std::time::Duration;
 
