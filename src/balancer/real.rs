@@ -355,16 +355,20 @@ impl Real {
         self.load
     }
 
-    /// It reports this load.
+    /// It reports this load. Of a report that it has already, no connection given since is
+    /// forgotten.
     pub(super) fn set_load(&mut self, load: Load) {
+        let reported = |load: Load| load.connections.map(|connections| connections.at);
+        if reported(load) != reported(self.load) {
+            self.given_then = self.connections;
+        }
         self.load = Load { thousandths: load.thousandths.min(Load::MOST), ..load };
-        self.given_then = self.connections;
     }
 
     /// Connections that it reports, and those given to it since.
     pub(super) fn reported(&self) -> Option<u64> {
         let since = self.connections.saturating_sub(self.given_then);
-        Some(self.load.connections?.saturating_add(since))
+        Some(self.load.connections?.count.saturating_add(since))
     }
 
     /// The connections that schedulers compare: what it reports, otherwise what is active here.

@@ -2,7 +2,7 @@
 
 use super::load::{Heard, Rotation, Weighting};
 use super::spec::{ExecProbe, Probe, Timing};
-use crate::model::{Listen, Load, Millis, Protocol};
+use crate::model::{Established, Listen, Load, Millis, Protocol};
 
 /// A kind of check that reports more than pass or fail. A real server has at most one of each in a
 /// service.
@@ -32,7 +32,7 @@ pub(super) struct Weighed {
     /// What its owner wants, as the agent says.
     owner: Rotation,
     /// Connections that it reports.
-    pub(super) connections: Option<u64>,
+    pub(super) connections: Option<Established>,
     /// The weight that a program gives.
     weight: Option<u32>,
     /// The load that the balancer has.
@@ -120,14 +120,15 @@ impl Weighed {
 }
 
 /// Established connections to the service. An agent knows nothing of UDP.
-fn connections(heard: &Heard, listens: &[Listen]) -> Option<u64> {
+fn connections(heard: &Heard, listens: &[Listen]) -> Option<Established> {
     if listens.iter().any(|listen| listen.protocol != Protocol::Tcp) {
         return None;
     }
-    heard.report()?.established_to(|address, port| {
+    let count = heard.report()?.established_to(|address, port| {
         let here = |listen: &Listen| {
             listen.address == address && (listen.ports.first..=listen.ports.last).contains(&port)
         };
         listens.iter().any(here)
-    })
+    })?;
+    Some(Established { count, at: heard.at()? })
 }

@@ -21,7 +21,7 @@ mod time;
 pub use id::{RealId, ServiceId};
 pub use listen::{Listen, ListenError, PortRange, Protocol};
 pub use policy::{Existing, FloodMarks, Persistence, Policy, Quiescent, Unknown};
-pub use real::{Health, Load, MAX_WEIGHT, RealSpec, RealState, SavedState, Wanted};
+pub use real::{Established, Health, Load, MAX_WEIGHT, RealSpec, RealState, SavedState, Wanted};
 pub use real_value::RealValue;
 pub use scheduler::SchedulerKind;
 pub use seed::Seed;

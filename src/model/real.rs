@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::thresholds::Thresholds;
+use super::time::Millis;
 
 /// The largest weight of a real server (keepalived's bound).
 pub const MAX_WEIGHT: u32 = 65_535;
@@ -45,10 +46,20 @@ pub struct Load {
     /// Thousandths of its weight, up to [`Self::MOST`]; 0 takes no new connection.
     pub thousandths: u32,
     /// Established connections; `None`: nothing is known.
-    pub connections: Option<u64>,
+    pub connections: Option<Established>,
     /// The weight in place of a configured one that is not 0; 0 takes no new connection. `None`:
     /// the configured one.
     pub weight: Option<u32>,
+}
+
+/// The established connections of one report.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Established {
+    /// How many they are.
+    pub count: u64,
+    /// When they were reported, by the clock of the checks. Connections given to the real server
+    /// count from the report on, and a repeated report is no new one.
+    pub at: Millis,
 }
 
 impl Load {

@@ -31,6 +31,9 @@ const LATE: Duration = Duration::from_secs(1);
 /// Starts of probes before messages and results are handled.
 const STARTS_A_TURN: usize = 64;
 
+/// Results of probes that are taken before the balancer gets what follows from them.
+const RESULTS_A_TURN: usize = 64;
+
 /// A finished probe.
 struct Done {
     id: CheckId,
@@ -98,7 +101,7 @@ impl<B: TakesChanges> Runner<B> {
                     Some(message) => self.answer(message).await,
                     None => return,
                 },
-                Some(done) = self.probes.join_next() => self.finish(done),
+                Some(done) = self.probes.join_next() => self.finish_all(done),
                 () = wait => {}
             }
         }
@@ -124,6 +127,16 @@ impl<B: TakesChanges> Runner<B> {
             });
         }
         true
+    }
+
+    /// Takes the results of all probes that have finished, so that the balancer gets what follows
+    /// from them in one message.
+    fn finish_all(&mut self, first: Result<Done, tokio::task::JoinError>) {
+        self.finish(first);
+        for _ in 1..RESULTS_A_TURN {
+            let Some(done) = self.probes.try_join_next() else { return };
+            self.finish(done);
+        }
     }
 
     fn finish(&mut self, done: Result<Done, tokio::task::JoinError>) {

@@ -1,9 +1,15 @@
 //! Load as real servers report it: effective weights, and connections that count.
 
 use super::*;
-use crate::model::Load;
+use crate::model::{Established, Load};
 
-fn set_load(address: IpAddr, thousandths: u32, connections: Option<u64>) -> Change {
+/// The report of time 1.
+fn set_load(address: IpAddr, thousandths: u32, count: Option<u64>) -> Change {
+    reported_at(1, address, thousandths, count)
+}
+
+fn reported_at(at: u64, address: IpAddr, thousandths: u32, count: Option<u64>) -> Change {
+    let connections = count.map(|count| Established { count, at: Millis(at) });
     let load = Load { thousandths, connections, weight: None };
     Change::SetLoad { service: "web".to_owned(), address, load }
 }
@@ -53,7 +59,11 @@ fn reported_connections_count_and_those_given_since() {
         assert_eq!(share_of_a(&mut director, 0, 6), 0, "{name}");
         assert_eq!(share_of_a(&mut director, 6, 10), 5, "{name}");
         assert_eq!(director.real(A).unwrap().reported, Some(15), "{name}");
-        director.apply(&set_load(A, 1_000, Some(3)));
+        director.apply(&set_load(A, 900, Some(10)));
+        assert_eq!(director.real(A).unwrap().reported, Some(15), "{name}: no other report");
+        director.apply(&reported_at(2, A, 900, Some(10)));
+        assert_eq!(director.real(A).unwrap().reported, Some(10), "{name}: the same number");
+        director.apply(&reported_at(3, A, 1_000, Some(3)));
         assert_eq!(director.real(A).unwrap().reported, Some(3), "{name}");
         director.apply(&set_load(A, 1_000, None));
         assert_eq!(director.real(A).unwrap().reported, None, "{name}");

@@ -46,7 +46,8 @@ impl Service {
         })
     }
 
-    /// Gives the balancer the loads that have changed.
+    /// Gives the balancer the loads that have changed. A fresh report of connections is a change
+    /// also if their number is the same: those given since the one before are in it.
     fn tell_loads(&mut self, events: &mut Vec<Event>) {
         let all = self.all_report();
         for real in &mut self.reals {

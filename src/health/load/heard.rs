@@ -51,6 +51,12 @@ impl Heard {
         self.report.as_ref().map_or_else(|| self.agent.rotation(), |report| report.state)
     }
 
+    /// When it said something last.
+    #[must_use]
+    pub fn at(&self) -> Option<Millis> {
+        self.at
+    }
+
     /// Whether what it has said of load is still worth something.
     #[must_use]
     pub fn is_fresh(&self, now: Millis, timing: &Timing) -> bool {

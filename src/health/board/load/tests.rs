@@ -1,5 +1,6 @@
 #![allow(clippy::unwrap_used)]
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -72,6 +73,10 @@ impl Watched {
     }
 }
 
+fn count(load: Option<Load>) -> Option<u64> {
+    Some(load?.connections?.count)
+}
+
 fn report(cpu: u32, established: u64) -> Option<Reported> {
     let listening =
         [80, 81].map(|port| Listening { address: VIP, port, established, queued: 0 }).to_vec();
@@ -114,16 +119,35 @@ fn an_agent_takes_its_real_server_out_of_every_service_and_weights_follow_only_w
 #[test]
 fn connections_are_those_of_the_service_and_nothing_when_they_are_stale() {
     let mut watched = Watched::new(true, &["192.0.2.10:80/tcp"]);
-    let all = |connections| Some(Load { thousandths: 1_000, connections, weight: None });
-    assert_eq!(watched.hears(report(0, 12)), all(Some(12)));
-    assert_eq!(watched.hears(report(0, 12)), None, "nothing is new");
+    assert_eq!(count(watched.hears(report(0, 12))), Some(12));
     let told: Vec<_> = (0..15).filter_map(|_| watched.hears(None)).collect();
     assert_eq!(told, [Load::default()]);
     // Both ports together, and none of a service with datagrams.
     let mut both = Watched::new(true, &["192.0.2.10:80-89/tcp"]);
-    assert_eq!(both.hears(report(0, 12)), all(Some(24)));
+    assert_eq!(count(both.hears(report(0, 12))), Some(24));
     let mut mixed = Watched::new(true, &["192.0.2.10:80/tcp", "192.0.2.10:80/udp"]);
     assert_eq!(mixed.hears(report(0, 12)), None);
+}
+
+/// Otherwise the connections given to a real server whose number is steady would count for ever.
+#[test]
+fn every_fresh_report_of_connections_is_passed_on_once() {
+    let mut watched = Watched::new(true, &["192.0.2.10:80/tcp"]);
+    let mut last = None;
+    for _ in 0..3 {
+        let load = watched.hears(report(0, 12));
+        assert_eq!(count(load), Some(12));
+        let at = load.unwrap().connections.map(|connections| connections.at);
+        assert_eq!(at, Some(watched.now));
+        assert!(at > last, "{at:?} after {last:?}");
+        last = at;
+        assert_eq!(watched.hears(None), None, "a silent agent has no fresh report");
+    }
+    let again = watched.board.loads().map(|event| match event {
+        Event::Load { load, .. } => load.connections.map(|connections| connections.at),
+        _ => None,
+    });
+    assert_eq!(again.collect::<Vec<_>>(), [last], "a repeated report is the same");
 }
 
 #[test]
@@ -167,10 +191,11 @@ fn reported_connections_count_only_where_every_real_server_reports_them() {
             board.finish(Millis(now), order.id, finding);
         }
         let connections = |event: &Event| match event {
-            Event::Load { load, .. } => Some(load.connections),
+            Event::Load { address, load, .. } => Some((*address, count(Some(*load)))),
             _ => None,
         };
-        board.take_events().iter().filter_map(connections).collect::<Vec<_>>()
+        let last: BTreeMap<_, _> = board.take_events().iter().filter_map(connections).collect();
+        last.into_values().collect::<Vec<_>>()
     };
     assert_eq!(told(1_000, true), []);
     assert_eq!(told(3_000, false), [Some(3), Some(3)]);
