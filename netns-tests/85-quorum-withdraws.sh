@@ -76,3 +76,14 @@ ask director announce "$VIP" | grep -q "as soon as one of its services has its q
 is_off_the_host || fail "announced without a quorum"
 start_web real2
 wait_for "the virtual IP on the host" is_on_the_host
+
+# What the operator takes out counts for no quorum, although it passes its checks; nor does what has no weight.
+ask director disable "${ADDRESS[real2]}" --all-services
+wait_for "the virtual IP to be withdrawn with its last real server" is_off_the_host
+expect_log director 'quorum reached → lost, the weights of the real servers that take connections add up to 0'
+ask director enable "${ADDRESS[real2]}" --all-services
+wait_for "the virtual IP on the host again" is_on_the_host
+ask director set-weight "${ADDRESS[real2]}" --weight 0 --all-services
+wait_for "the virtual IP to be withdrawn without a weight" is_off_the_host
+ask director set-weight "${ADDRESS[real2]}" --weight 1 --all-services
+wait_for "the virtual IP on the host once more" is_on_the_host

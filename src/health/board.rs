@@ -17,7 +17,7 @@ use super::report::{self, Finding, KEPT};
 use super::schedule::Doubt;
 use super::spec::Initial;
 use super::weighed::Weighed;
-use crate::model::{Health, Millis};
+use crate::model::{Health, Millis, Wanted};
 use check::Check;
 use service::{Real, Service};
 
@@ -168,6 +168,7 @@ impl Board {
             reals.push(Real {
                 address: real.address,
                 weight: real.weight,
+                out: real.out,
                 checks,
                 passes: true,
                 health: old.map_or(Health::Up, |old| old.health),
@@ -229,6 +230,18 @@ impl Board {
         for service in moved {
             self.judge(now, service);
         }
+    }
+
+    /// The operator takes a service's real server out of service, or puts it back: that counts for
+    /// the quorum, and not for its health.
+    pub fn set_wanted(&mut self, now: Millis, service: &str, address: IpAddr, wanted: Wanted) {
+        let Some(index) = self.services.iter().position(|one| one.name == service) else { return };
+        let Some(service) = self.services.get_mut(index) else { return };
+        for real in service.reals.iter_mut().filter(|real| real.address == address) {
+            real.out = wanted != Wanted::Up;
+        }
+        service.tell_loads(&mut self.events);
+        self.judge(now, index);
     }
 
     /// Something makes the real server doubtful: its checks run now, as far as the distance between

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::rule::Rules;
 use super::spec::{CheckSpec, Probe, Via};
-use crate::model::{Listen, RealSpec};
+use crate::model::{Listen, RealSpec, Wanted};
 
 /// The largest number of checks of a director, counted per real server: it keeps their state and
 /// results in memory.
@@ -79,6 +79,8 @@ pub struct RealPlan {
     pub address: IpAddr,
     /// Its weight.
     pub weight: u32,
+    /// Whether the operator has it out of service.
+    pub out: bool,
     /// Its checks, as indexes of [`Plan::checks`].
     pub checks: Vec<usize>,
 }
@@ -107,6 +109,7 @@ impl Plan {
                 RealPlan {
                     address: real.address,
                     weight: real.weight,
+                    out: real.state != Wanted::Up,
                     checks: planned
                         .map(|check| place(check, &mut plan.checks, &mut places))
                         .collect(),
@@ -118,6 +121,20 @@ impl Plan {
             plan.services.push(ServicePlan { name, rules, load, listens, reals });
         }
         plan
+    }
+
+    /// The plan with what the operator has changed since the configuration was read: `state` is the
+    /// wanted state of a service's real server, where it is known.
+    #[must_use]
+    pub fn with_states(mut self, state: impl Fn(&str, IpAddr) -> Option<Wanted>) -> Self {
+        for service in &mut self.services {
+            for real in &mut service.reals {
+                if let Some(state) = state(&service.name, real.address) {
+                    real.out = state != Wanted::Up;
+                }
+            }
+        }
+        self
     }
 }
 

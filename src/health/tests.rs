@@ -15,7 +15,7 @@ use super::report::Finding;
 use super::rule::{Panic, Quorum, Rules};
 use super::schedule::Doubt;
 use super::spec::{CheckSpec, Initial, Probe, Timing, Via};
-use crate::model::{Health, Listen, Millis, RealSpec};
+use crate::model::{Health, Listen, Millis, RealSpec, Wanted};
 
 const TIMING: Timing = Timing {
     interval: Duration::from_secs(2),
@@ -346,6 +346,35 @@ fn a_quorum_and_its_loss_are_reported_once() {
     assert_eq!(quorums(&mut board), [event(false, 1)]);
     run(&mut board, &mut now, Millis(10_000), |_, _| true);
     assert_eq!(quorums(&mut board), [event(true, 2)]);
+}
+
+/// keepalived's quorum likewise counts weights, and a real server that the operator has taken out
+/// has none there.
+#[test]
+fn what_the_operator_takes_out_counts_for_neither_quorum_nor_panic() {
+    let quorum = Quorum { quorum: 2, hysteresis: 0 };
+    let rules = Rules { quorum, ..Rules::DEFAULT };
+    let checked = |rules| plan(&[("web", &[spec(80, TIMING)])], 3, rules);
+    let mut board = Board::new(7);
+    let mut now = Millis(0);
+    board.adopt(now, &checked(Rules { panic: Panic(50), ..rules }));
+    run(&mut board, &mut now, Millis(5_000), |_, _| true);
+    board.set_wanted(now, "web", address(1), Wanted::Disabled);
+    assert_eq!(board.without_quorum(), [""; 0], "two are left");
+    board.set_wanted(now, "web", address(2), Wanted::Draining { deadline: None });
+    assert_eq!(board.without_quorum(), ["web"]);
+    assert_eq!(words(&mut board), [], "that is no matter of health");
+    board.set_wanted(now, "web", address(2), Wanted::Up);
+    assert_eq!(board.without_quorum(), [""; 0]);
+    // Of the other two one is half of them, and that is not more than the threshold.
+    run(&mut board, &mut now, Millis(10_000), |real, _| real == address(3));
+    assert_eq!(board.down(), [("web".to_owned(), address(1)), ("web".to_owned(), address(2))]);
+    // By a reload as well, whose plan has the operator's word.
+    let out = |_: &str, real| (real == address(3)).then_some(Wanted::Down);
+    board.adopt(now, &checked(rules).with_states(out));
+    assert_eq!(board.without_quorum(), ["web"]);
+    run(&mut board, &mut now, Millis(20_000), |_, _| true);
+    assert_eq!(board.without_quorum(), [""; 0]);
 }
 
 #[test]

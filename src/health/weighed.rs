@@ -48,9 +48,9 @@ impl Weighed {
         }
     }
 
-    /// Whether its reports leave it in rotation.
+    /// Whether its reports leave it in rotation, with some of its weight.
     pub(super) fn serves(&self) -> bool {
-        self.rotation() == Rotation::Up
+        self.rotation() == Rotation::Up && self.weighting.thousandths() > 0
     }
 
     /// Why it is out of rotation, if it is.

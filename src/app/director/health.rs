@@ -12,7 +12,7 @@ use super::reload::Running;
 use crate::app::commands::Origin;
 use crate::app::health::{self, TakesChanges};
 use crate::app::packet_thread::PacketThread;
-use crate::balancer::{Change, ChangeError};
+use crate::balancer::{Change, ChangeError, Snapshot};
 use crate::config;
 use crate::control::{
     Alteration, CheckResult, CheckStep, Checked, CheckedOnce, Checks, Explained, List, ListedCheck,
@@ -47,9 +47,9 @@ impl Running {
         down.into_iter().map(change).collect()
     }
 
-    /// Makes the running configuration's checks the current ones.
-    pub(super) fn adopt_checks(&self) {
-        self.checks.adopt(self.config.checks());
+    /// Makes these the current checks.
+    pub(super) fn adopt_checks(&self, plan: Plan) {
+        self.checks.adopt(plan);
         self.checks.repeat();
     }
 
@@ -94,7 +94,9 @@ impl Running {
                 let (before, after) =
                     if reached { ("lost", "reached") } else { ("reached", "lost") };
                 let quorum = Alteration::of("quorum", Some(&service), None).from_to(before, after);
-                let why = format!("the weights of the real servers that are up add up to {alive}");
+                let why = format!(
+                    "the weights of the real servers that take connections add up to {alive}"
+                );
                 Alteration { why: Some(why), ..quorum }
             }
         };
@@ -119,6 +121,16 @@ impl Running {
             );
         }
     }
+}
+
+/// The checks of `config`, with the operator's word for the real servers that run.
+pub(super) fn checks_of(config: &config::Director, running: &Snapshot) -> Plan {
+    let mut wanted = HashMap::new();
+    for service in &running.services {
+        let reals = service.reals.iter().filter(|real| !real.removed);
+        wanted.extend(reals.map(|real| ((&*service.name, real.address), real.wanted)));
+    }
+    config.checks().with_states(|service, address| wanted.get(&(service, address)).copied())
 }
 
 /// Adds the results of checks to a listing.

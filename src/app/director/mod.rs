@@ -294,7 +294,7 @@ async fn install(
     let _ = running.warned(plan.warnings());
     session.install(plan).await?;
     running.warn_of_unchecked();
-    running.adopt_checks();
+    running.adopt_checks(running.config.checks());
     daemon::listen(&running.config.control, access)
 }
 

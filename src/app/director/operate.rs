@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use anyhow::bail;
 
 use super::desired;
+use super::health::checks_of;
 use super::messages::DirectorMessage;
 use super::quorum::Withdrawn;
 use super::reload::{Running, of_ways};
@@ -50,10 +51,11 @@ impl Running {
         let changes = config::diff(&self.config, &wanted).map_err(first)?;
         // The host does not depend on it.
         if let Edit::Set(_) = edit {
-            let altered = self.altered(&changes, &self.snapshot().await?);
+            let running = self.snapshot().await?;
+            let altered = self.altered(&changes, &running);
             self.apply(changes).await?;
             self.config = wanted;
-            self.adopt_checks();
+            self.adopt_checks(checks_of(&self.config, &running));
             return Ok(Answer::of(altered));
         }
         let (altered, warnings) = self.switch(session, wanted, changes).await?;
@@ -66,10 +68,14 @@ impl Running {
             Wanted::Up => self.select_to_enable(real, &running)?,
             _ => self.config.select_also(real, &removed(real, &running))?,
         };
-        let change = |service| Change::SetState { service, address, state };
-        let changes: Vec<Change> = services.into_iter().map(change).collect();
+        let change = |service: &String| {
+            let service = service.clone();
+            Change::SetState { service, address, state }
+        };
+        let changes: Vec<Change> = services.iter().map(change).collect();
         let altered = self.altered(&changes, &running);
         self.apply(changes).await?;
+        self.checks.want(services.into_iter().map(|service| (service, address, state)).collect());
         Ok(Answer::of(altered))
     }
 

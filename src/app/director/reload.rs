@@ -10,6 +10,7 @@ use log::Level;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::health::checks_of;
 use super::hooks::Hooks;
 use super::messages::{DirectorMessage, LoopSettings, Notice};
 use super::operate::virtual_ips;
@@ -247,7 +248,7 @@ impl Running {
         let plan = session.plan_director(&self.desired(&wanted)).await?;
         let (ways, warnings) = (plan.ways(), plan.warnings());
         // A new real server needs its tunnel's source from the start.
-        let down = self.down_at_once(&wanted.checks()).await;
+        let down = self.down_at_once(&checks_of(&wanted, &running)).await;
         let changes = of_ways(&ways).into_iter().chain(changes).chain(down).collect();
         let prepared = self.prepare(&wanted, changes).await?;
         if let Err(error) = self.apply_prepared(prepared).await {
@@ -265,7 +266,8 @@ impl Running {
         self.vips.send_replace(virtual_ips(&wanted, &self.withdrawn));
         self.config = wanted;
         self.hooks.set(self.config.hooks.as_deref());
-        self.adopt_checks();
+        // As the changes have left them.
+        self.adopt_checks(checks_of(&self.config, &self.snapshot().await?));
         Ok((altered, self.warned(warnings)))
     }
 

@@ -26,6 +26,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::balancer::{Change, ChangeError, ProbeFlow};
 use crate::health::{BoardReport, Doubt, Event, Plan, PlannedCheck};
+use crate::model::Wanted;
 use runner::Runner;
 
 pub(super) use pins::Refusal;
@@ -63,6 +64,8 @@ enum Message {
     Preview(Plan, oneshot::Sender<Vec<(String, IpAddr)>>),
     /// The balancer may have lost the health of real servers.
     Repeat,
+    /// The operator's word for real servers of services.
+    Want(Vec<(String, IpAddr, Wanted)>),
     /// Something makes the real server doubtful.
     Hurry(IpAddr, Doubt),
     /// An ICMP error quotes a probe of the real server.
@@ -132,6 +135,11 @@ impl Checks {
     /// Sends the health of all real servers to the balancer again, which may have lost it.
     pub(super) fn repeat(&self) {
         self.send(Message::Repeat);
+    }
+
+    /// The operator takes real servers of services out of service, or puts them back.
+    pub(super) fn want(&self, states: Vec<(String, IpAddr, Wanted)>) {
+        self.send(Message::Want(states));
     }
 
     /// Something makes the real server doubtful: its checks run now, as far as the distance between

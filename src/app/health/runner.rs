@@ -183,6 +183,11 @@ impl<B: TakesChanges> Runner<B> {
                 let loads = loads.filter_map(|event| set_load(&event));
                 self.change(changes.chain(loads).collect()).await;
             }
+            Message::Want(states) => {
+                for (service, address, wanted) in states {
+                    self.board.set_wanted(now, &service, address, wanted);
+                }
+            }
             Message::Hurry(real, doubt) => self.board.hurry(now, real, doubt),
             Message::Refuse { flow, real, refusal } => {
                 if !self.pins.refuse(flow, refusal) {

@@ -8,7 +8,7 @@ use super::service::{Real, Service};
 use crate::health::event::Event;
 use crate::health::spec::Probe;
 use crate::health::weighed::{Reporter, Weighed};
-use crate::model::{Health, Load, Millis};
+use crate::model::{Load, Millis};
 
 #[cfg(test)]
 mod tests;
@@ -29,8 +29,7 @@ impl Service {
     /// Whether every real server that takes connections reports how many it has: what some report
     /// cannot be compared with what the director counts of the others.
     fn all_report(&self) -> bool {
-        let takes = |real: &&Real| real.weight > 0 && real.health == Health::Up;
-        let mut taking = self.reals.iter().filter(takes).filter(|real| real.weighed.serves());
+        let mut taking = self.reals.iter().filter(|real| real.weight > 0 && real.serves());
         taking.all(|real| real.weighed.connections.is_some())
     }
 
@@ -48,7 +47,7 @@ impl Service {
 
     /// Gives the balancer the loads that have changed. A fresh report of connections is a change
     /// also if their number is the same: those given since the one before are in it.
-    fn tell_loads(&mut self, events: &mut Vec<Event>) {
+    pub(super) fn tell_loads(&mut self, events: &mut Vec<Event>) {
         let all = self.all_report();
         for real in &mut self.reals {
             let load = real.weighed.wanted(all);
@@ -82,7 +81,8 @@ impl Board {
             let Some(real) = service.reals.get_mut(index) else { continue };
             let before = std::mem::replace(&mut real.weighed, weighed);
             let (then, now) = (before.rotation(), real.weighed.rotation());
-            if then != now || before.weight(real.weight) != real.weighed.weight(real.weight) {
+            let weight = |weighed: &Weighed| (weighed.serves(), weighed.weight(real.weight));
+            if weight(&before) != weight(&real.weighed) {
                 moved.push(place);
             }
             if then != now {

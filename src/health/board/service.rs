@@ -15,6 +15,8 @@ use crate::model::{Health, Listen, Millis};
 pub(super) struct Real {
     pub(super) address: IpAddr,
     pub(super) weight: u32,
+    /// Whether the operator has it out of service.
+    pub(super) out: bool,
     pub(super) checks: Vec<CheckId>,
     /// Whether its checks pass.
     pub(super) passes: bool,
@@ -66,8 +68,8 @@ impl Service {
     }
 
     fn judge_panic(&mut self, events: &mut Vec<Event>) {
-        // A real server of weight 0 does not count.
-        let counted = || self.reals.iter().filter(|real| real.weight > 0);
+        // A real server that takes no connection by the operator's word does not count.
+        let counted = || self.reals.iter().filter(|real| real.weight > 0 && !real.out);
         let (down, all) = (counted().filter(|real| !real.passes).count(), counted().count());
         let active = self.rules.panic.exceeded(down, all);
         if self.panic != active {
@@ -77,8 +79,7 @@ impl Service {
     }
 
     fn judge_quorum(&mut self, events: &mut Vec<Event>) {
-        let serves = |real: &&Real| real.health == Health::Up && real.weighed.serves();
-        let alive = self.reals.iter().filter(serves);
+        let alive = self.reals.iter().filter(|real| real.serves());
         let alive = alive.map(|real| u64::from(real.weighed.weight(real.weight))).sum();
         let reached = self.rules.quorum.reached(self.quorum, alive);
         if self.quorum != reached {
@@ -106,6 +107,11 @@ impl Service {
 }
 
 impl Real {
+    /// Whether it takes new connections, unless its weight is 0.
+    pub(super) fn serves(&self) -> bool {
+        self.health == Health::Up && !self.out && self.weighed.serves()
+    }
+
     /// The first of its checks that is down.
     fn failed<'a>(&self, checks: &'a HashMap<CheckId, Check>) -> Option<&'a Check> {
         let mut all = self.checks.iter().filter_map(|id| checks.get(id));

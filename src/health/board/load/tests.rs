@@ -151,6 +151,20 @@ fn every_fresh_report_of_connections_is_passed_on_once() {
 }
 
 #[test]
+fn no_weight_by_the_agent_s_word_is_no_quorum() {
+    let mut watched = Watched::new(true, &["192.0.2.10:80/tcp"]);
+    watched.says("0%");
+    assert_eq!(watched.board.without_quorum(), ["web"]);
+    assert_eq!(watched.health(), Health::Up);
+    watched.says("1%");
+    assert_eq!(watched.board.without_quorum(), [""; 0]);
+    // Without `load` a percentage says nothing.
+    let mut watched = Watched::new(false, &["192.0.2.10:80/tcp"]);
+    watched.says("0%");
+    assert_eq!(watched.board.without_quorum(), [""; 0]);
+}
+
+#[test]
 fn pressure_makes_the_weight_less_and_a_reload_without_the_agent_all_of_it() {
     let mut watched = Watched::new(true, &["192.0.2.10:80/tcp"]);
     let loads: Vec<_> = (0..20).filter_map(|_| watched.hears(report(900, 1))).collect();
