@@ -157,7 +157,8 @@ fn what_is_allowed_passes() {
         ),
         (
             "balancer/mod.rs",
-            "#[cfg(test)]\n#[allow(dead_code)]\nmod tests { use crate::app; fn f() { std::fs::x({}) } }",
+            "#[cfg(test)]\n#[allow(dead_code)]\n\
+             mod tests { use crate::app; fn f() { std::fs::x({}) } }",
         ),
         ("balancer/mod.rs", "#[cfg(test)] mod tests; fn g() {}"),
         ("balancer/tests.rs", "use crate::config::parse; fn f() { println!(\"x\") }"),

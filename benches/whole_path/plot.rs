@@ -21,7 +21,8 @@ fn svg(caption: &str, rows: &[Row]) -> Result<String> {
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" \
          font-family=\"sans-serif\" font-size=\"12\">\n\
          <rect width=\"{WIDTH}\" height=\"{height}\" fill=\"#fff\"/>\n\
-         <text x=\"12\" y=\"22\" font-size=\"15\" font-weight=\"bold\">Ratio to the yardstick, by work</text>\n\
+         <text x=\"12\" y=\"22\" font-size=\"15\" font-weight=\"bold\">Ratio to the yardstick, by \
+         work</text>\n\
          <text x=\"12\" y=\"40\" fill=\"#555\">{}</text>\n",
         escaped(caption)
     );
@@ -103,7 +104,8 @@ impl<'a> Bar<'a> {
         let (mark, back) = (across(limit), -arrow);
         writeln!(
             out,
-            "<path d=\"M{mark:.1} {:.1}v22m0 -15l{arrow} 4l{back} 4z\" stroke=\"#000\" stroke-width=\"1.5\"/>\n\
+            "<path d=\"M{mark:.1} {:.1}v22m0 -15l{arrow} 4l{back} 4z\" stroke=\"#000\" \
+             stroke-width=\"1.5\"/>\n\
              <text x=\"{VALUES}\" y=\"{:.1}\" fill=\"{colour}\">{} ({sign} {})</text>",
             middle - 11.0,
             middle + 4.0,

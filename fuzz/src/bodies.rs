@@ -192,7 +192,8 @@ fn admission(datagram: &[u8], open: impl FnOnce(&mut Gate, &mut [u8]) -> Decisio
     }
 }
 
-/// A batch of frames as the gate leaves them: each is two bytes of length, a byte of virtio flags, and the packet.
+/// A batch of frames as the gate leaves them: each is two bytes of length, a byte of virtio flags,
+/// and the packet.
 pub fn batch(mut batch: &[u8]) -> Vec<Vec<u8>> {
     let mut frames = Vec::new();
     while let [high, low, flags, rest @ ..] = batch {

@@ -57,7 +57,8 @@ pub fn all() -> [(&'static str, Vec<Vec<u8>>); 6] {
     ]
 }
 
-/// Datagrams of three fragments in other orders, with an overlap, with pauses, and in too many fragments.
+/// Datagrams of three fragments in other orders, with an overlap, with pauses, and in too many
+/// fragments.
 fn fragments() -> Vec<Vec<u8>> {
     let step = |kind: u8, start: u16, len: u16, more: u8| {
         let ([a, b], [c, d]) = (start.to_be_bytes(), len.to_be_bytes());
@@ -209,7 +210,9 @@ max_connections = 1_000_000
 tcp_established = "15m"
 [[service]]
 name = "web"
-listen = ["192.0.2.10:80/tcp", "192.0.2.10:5000-5099/udp", "192.0.2.11:*/tcp", "[2001:db8::10]:443/udp"]
+listen = [
+  "192.0.2.10:80/tcp", "192.0.2.10:5000-5099/udp", "192.0.2.11:*/tcp", "[2001:db8::10]:443/udp",
+]
 scheduler = "wlc"
 [[service.real]]
 address = "10.0.0.11"

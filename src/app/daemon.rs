@@ -51,8 +51,8 @@ pub(super) fn tun(name: &str, mtu: u16, offload: bool) -> anyhow::Result<Tun> {
             return Err(error);
         };
         log::warn!(
-            "this kernel makes no TUN device with offload ({error}); every packet goes alone, which is slower; set \
-             offload = false to start so"
+            "this kernel makes no TUN device with offload ({error}); every packet goes alone, \
+             which is slower; set offload = false to start so"
         );
         Ok(tun)
     });
@@ -66,10 +66,12 @@ fn tun_advice(error: &io::Error) -> &'static str {
     match error.raw_os_error() {
         // The file does not exist, or no driver serves it.
         Some(libc::ENOENT | libc::ENODEV | libc::ENXIO) => {
-            "; /dev/net/tun is missing: `modprobe tun`, or start the container with `--device /dev/net/tun`"
+            "; /dev/net/tun is missing: `modprobe tun`, or start the container with \
+             `--device /dev/net/tun`"
         }
         Some(libc::EPERM | libc::EACCES) => {
-            "; run as root or with CAP_NET_ADMIN, and with a /dev/net/tun that may be read and written: see its mode, or start the container with `--device /dev/net/tun`"
+            "; run as root or with CAP_NET_ADMIN, and with a /dev/net/tun that may be read and \
+             written: see its mode, or start the container with `--device /dev/net/tun`"
         }
         _ => "",
     }
@@ -171,8 +173,8 @@ pub(super) fn listen(path: &Path, access: SocketAccess) -> anyhow::Result<Contro
     let writers = Writers { owner: meta.uid(), group: group.unwrap_or_else(|| meta.gid()) };
     if !given {
         log::info!(
-            "no right to give {} to its group (CAP_CHOWN): each client's groups are checked instead, and the \
-             file's mode is {file_mode:04o}",
+            "no right to give {} to its group (CAP_CHOWN): each client's groups are checked \
+             instead, and the file's mode is {file_mode:04o}",
             path.display()
         );
     }

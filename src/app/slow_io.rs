@@ -54,7 +54,8 @@ async fn within<T: Send + 'static>(
 ) -> anyhow::Result<T> {
     let Some(running) = Running::begin() else {
         bail!(
-            "{what}: {THREADS} threads wait for a file system that does not answer; look at it first"
+            "{what}: {THREADS} threads wait for a file system that does not answer; look at it \
+             first"
         )
     };
     let (done, awaited) = oneshot::channel();

@@ -178,7 +178,9 @@ mod tests {
     proptest! {
         /// The model: a list of what was added and not removed.
         #[test]
-        fn ids_find_their_own_value_and_no_other(steps in prop::collection::vec(0_usize..6, 0..60)) {
+        fn ids_find_their_own_value_and_no_other(
+            steps in prop::collection::vec(0_usize..6, 0..60),
+        ) {
             let mut arena: Arena<ServiceId, usize> = Arena::default();
             let (mut alive, mut dead) = (Vec::new(), Vec::new());
             for (number, step) in steps.into_iter().enumerate() {

@@ -77,8 +77,8 @@ impl Inner {
 }
 
 /// How a packet of `len` bytes is cut if the path takes no whole one; `None` if it fits, as far as
-/// is known. Only what may be fragmented or can be no smaller is sent into a tunnel that it does not
-/// fit (RFC 2473 section 7). What fits the director's own link is left to routers by IPv4.
+/// is known. Only what may be fragmented or can be no smaller is sent into a tunnel that it does
+/// not fit (RFC 2473 section 7). What fits the director's own link is left to routers by IPv4.
 #[inline]
 #[must_use]
 pub fn pieces(tunnel: &Tunnel, len: usize) -> Option<Pieces> {

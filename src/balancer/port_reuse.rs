@@ -179,8 +179,8 @@ impl Balancer {
     }
 }
 
-/// Whether a SYN takes an entry's place: it is over, or its real server takes nothing new and it has
-/// proved nothing, or may live and finds no room beside it.
+/// Whether a SYN takes an entry's place: it is over, or its real server takes nothing new and it
+/// has proved nothing, or may live and finds no room beside it.
 fn gives_way(entry: &Entry, leaving: bool, room: bool) -> bool {
     let over = entry.state().reusable() && !entry.marks().has(Marks::HALF_CLOSED);
     over || leaving && (entry.state().unproven() || !room)

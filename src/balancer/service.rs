@@ -224,7 +224,8 @@ mod tests {
                         .count()
                 };
                 prop_assert_eq!(listens.overlap(candidate, |_| true).is_some(), taken(None) > 0);
-                prop_assert_eq!(listens.overlap(candidate, |other| other != id).is_some(), taken(Some(id)) > 0);
+                let others = listens.overlap(candidate, |other| other != id);
+                prop_assert_eq!(others.is_some(), taken(Some(id)) > 0);
                 if taken(None) == 0 {
                     listens.insert(candidate, id);
                     model.push((candidate, id));

@@ -61,17 +61,26 @@ pub enum Event {
 }
 
 const TCP_STATES: usize = 12;
+const EVENTS: usize = 4;
 
 use State::{Close, CloseWait, Established, FinWait, LastAck, Listen, SynRecv, SynSent, TimeWait};
 
-/// The next state: one row per event, one column per state, in the order of the enums.
+/// The next state: one row per state, one column per event, in the order of the enums.
 #[rustfmt::skip]
-const NEXT: [[State; TCP_STATES]; 4] = [
-    //       None         Established  SynSent      SynRecv      FinWait  TimeWait  Close    CloseWait  LastAck  Listen   SynAck       Idle
-    /*SYN*/ [SynRecv,     Established, Established, SynRecv,     SynRecv, SynRecv,  SynRecv, SynRecv,   SynRecv, SynRecv, SynRecv,     Established],
-    /*FIN*/ [Close,       FinWait,     SynSent,     TimeWait,    FinWait, TimeWait, Close,   CloseWait, LastAck, Listen,  TimeWait,    FinWait],
-    /*ACK*/ [Established, Established, SynSent,     Established, FinWait, TimeWait, Established, CloseWait, Close,   Listen,  Established, Established],
-    /*RST*/ [Close,       Close,       Close,       SynRecv,     Close,   Close,    Close,   Close,     LastAck, Listen,  Close,       Close],
+const NEXT: [[State; EVENTS]; TCP_STATES] = [
+    //                 SYN          FIN        ACK          RST
+    /* None        */ [SynRecv,     Close,     Established, Close],
+    /* Established */ [Established, FinWait,   Established, Close],
+    /* SynSent     */ [Established, SynSent,   SynSent,     Close],
+    /* SynRecv     */ [SynRecv,     TimeWait,  Established, SynRecv],
+    /* FinWait     */ [SynRecv,     FinWait,   FinWait,     Close],
+    /* TimeWait    */ [SynRecv,     TimeWait,  TimeWait,    Close],
+    /* Close       */ [SynRecv,     Close,     Established, Close],
+    /* CloseWait   */ [SynRecv,     CloseWait, CloseWait,   Close],
+    /* LastAck     */ [SynRecv,     LastAck,   Close,       LastAck],
+    /* Listen      */ [SynRecv,     Listen,    Listen,      Listen],
+    /* SynAck      */ [SynRecv,     TimeWait,  Established, Close],
+    /* Idle        */ [Established, FinWait,   Established, Close],
 ];
 
 impl Event {
@@ -98,7 +107,7 @@ impl State {
     #[must_use]
     pub fn next(self, flags: Flags) -> Self {
         let Some(event) = Event::of(flags) else { return Close };
-        NEXT[event as usize].get(self as usize).copied().unwrap_or(self)
+        NEXT.get(self as usize).map_or(self, |row| row[event as usize])
     }
 
     /// How long a flow stays in this state without a packet.

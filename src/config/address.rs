@@ -147,7 +147,8 @@ pub(super) fn network(text: &str) -> Result<IpNet, String> {
     let Ok(network) = network else { return Err(no_network(text)) };
     if network.prefix_len() == 0 {
         return Err(format!(
-            "{network} lets every host send packets into the virtual IPs; write the directors' addresses"
+            "{network} lets every host send packets into the virtual IPs; write the directors' \
+             addresses"
         ));
     }
     if let IpNet::V6(network) = network {

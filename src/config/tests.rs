@@ -108,7 +108,8 @@ fn hashing_keys_need_a_hashing_scheduler() {
         }
     }
     // One fault for an unknown scheduler, and none for its keys.
-    let text = "[[service]]\nname = \"a\"\nlisten = [\"192.0.2.1:1/tcp\"]\nscheduler = \"hm\"\nfallback = true";
+    let text = "[[service]]\nname = \"a\"\nlisten = [\"192.0.2.1:1/tcp\"]\n\
+                scheduler = \"hm\"\nfallback = true";
     assert_eq!(director(&with_services(text)).unwrap_err().len(), 1);
 }
 
@@ -150,9 +151,10 @@ fn flags_give_the_same_model_as_a_file() {
     let faults = lines(&flags.unwrap_err());
     let expected = [
         "--vip: 192.0.2.10 is given twice; keep one",
-        "--vip: fe80::1 is a link-local address, which means nothing without an interface; write a global or unique \
-         local address",
-        "--control: \"/\" is no absolute path of a file; write one such as /run/vstun/director.sock",
+        "--vip: fe80::1 is a link-local address, which means nothing without an interface; write a \
+         global or unique local address",
+        "--control: \"/\" is no absolute path of a file; write one such as \
+         /run/vstun/director.sock",
         "--director: 192.0.2.10/32 is the virtual IP 192.0.2.10; write the director's own address",
     ];
     assert_eq!(faults, expected);
@@ -178,7 +180,8 @@ fn after_a_syntax_error_nothing_else_is_reported() {
 #[test]
 fn the_values_of_one_line_are_told_apart() {
     let text = with_services(
-        r#"service = [{ name = "a", listen = ["192.0.2.1:1/tcp"] }, { name = "a", listen = ["192.0.2.1:1/tcp"] }]"#,
+        "service = [{ name = \"a\", listen = [\"192.0.2.1:1/tcp\"] }, \
+         { name = \"a\", listen = [\"192.0.2.1:1/tcp\"] }]",
     );
     let faults = director(&text.replace("[director]\n", "director = {}\n")).unwrap_err();
     let keys: Vec<_> = faults.iter().map(|fault| fault.key.as_str()).collect();

@@ -142,11 +142,15 @@ fn because(protocol: Protocol, syn: Option<IpAddr>, why: Why) -> String {
                 None => "; a SYN is a new flow, which no real server takes".to_owned(),
             };
             let end = if ends {
-                "; its real server has no time left for it, so what is no SYN is answered with a reset"
+                "; its real server has no time left for it, so what is no SYN is answered with a \
+                 reset"
             } else {
                 ""
             };
-            format!("it has an entry, {state}: last packet {idle} s ago, expires in {left}{end}{syn}")
+            format!(
+                "it has an entry, {state}: last packet {idle} s ago, expires in \
+                 {left}{end}{syn}"
+            )
         }
         Why::Template => "it has no entry, but its client is remembered (persistence)".to_owned(),
         Why::Scheduler(kind) => {
@@ -156,8 +160,9 @@ fn because(protocol: Protocol, syn: Option<IpAddr>, why: Why) -> String {
             let kind = kind.name();
             format!("each datagram is scheduled alone: {kind} would choose this one for the next")
         }
-        Why::Hash => "it has no entry, and the service is or was in flood mode, or a table full (of connections, or of \
-                      remembered clients): placed by hash, not by the scheduler's counts"
+        Why::Hash => "it has no entry, and the service is or was in flood mode, or a table full \
+                      (of connections, or of remembered clients): placed by hash, not by the \
+                      scheduler's counts"
             .to_owned(),
         Why::Port(kind) => format!("{} hashes the client's port too", kind.name()),
         Why::NoRealServer => {
@@ -165,9 +170,7 @@ fn because(protocol: Protocol, syn: Option<IpAddr>, why: Why) -> String {
         }
         Why::NoService => format!("no service listens on that port: answered with {refusal}"),
         Why::NotVip => "no service listens on that address: dropped".to_owned(),
-        Why::BadSource => {
-            "the client is a virtual IP, or no address of a host: dropped".to_owned()
-        }
+        Why::BadSource => "the client is a virtual IP, or no address of a host: dropped".to_owned(),
     }
 }
 
@@ -181,13 +184,15 @@ fn because_of_any(protocol: Protocol, why: Why) -> String {
         Why::Scheduler(kind) => {
             format!("{} would choose this one now for the next flow, of any port", kind.name())
         }
-        Why::Hash => "placed by hash, not by the scheduler's counts: the service is or was in flood mode, or a table \
-                      is full (of connections, or of remembered clients); the port does not matter"
+        Why::Hash => "placed by hash, not by the scheduler's counts: the service is or was in \
+                      flood mode, or a table is full (of connections, or of remembered clients); \
+                      the port does not matter"
             .to_owned(),
         Why::Port(kind) => {
             let hashes = match kind.by_hash() {
                 true => format!("{} hashes the client's port too", kind.name()),
-                false => "in flood mode or with a full table the hash decides, of the port too".to_owned(),
+                false => "in flood mode or with a full table the hash decides, of the port too"
+                    .to_owned(),
             };
             format!("it depends on the client's port: {hashes}; name one, as in 198.51.100.7:40000")
         }

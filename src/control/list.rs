@@ -134,7 +134,8 @@ pub struct ListedReal {
     /// Since when it has its health, UTC by RFC 3339; absent without health checks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<String>,
-    /// The latest reason for its health: `http check failed: status 503`; absent without health checks.
+    /// The latest reason for its health: `http check failed: status 503`; absent without health
+    /// checks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
     /// Whether it was removed, and disappears with its last connection; absent when not.
@@ -206,7 +207,8 @@ impl From<Thousandths> for f64 {
 
 /// Rounds to the nearest such number.
 impl From<f64> for Thousandths {
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // a cast of a float saturates
+    // A cast of a float saturates.
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
     fn from(number: f64) -> Self {
         Self((number * 1_000.0).round() as u32)
     }

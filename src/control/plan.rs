@@ -142,7 +142,8 @@ impl ReloadPlan {
                 Some(moved) => writeln!(text, "{service}: {moved} of {slots} Maglev slots move"),
                 None => writeln!(
                     text,
-                    "{service}: new flows are hashed otherwise; its {slots} Maglev slots cannot be compared"
+                    "{service}: new flows are hashed otherwise; its {slots} Maglev slots cannot be \
+                     compared"
                 ),
             };
         }

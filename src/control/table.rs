@@ -287,7 +287,9 @@ mod tests {
     #[test]
     fn prose_is_wrapped_in_its_column() {
         let rows = [["one", "1", "a sentence of more words than there is room for"]];
-        let expected = "NAME  NUMBER  WHY\none        1  a sentence of more words\n              than there is room for\n";
+        let expected = "NAME  NUMBER  WHY\n\
+                        one        1  a sentence of more words\n\
+                        \x20             than there is room for\n";
         assert_eq!(shown(&rows, true, 14 + PROSE), expected);
         let below = shown(&rows, true, 13 + PROSE);
         assert!(

@@ -113,8 +113,8 @@ fn list_has_the_shape_of_the_design() {
         "name": "web", "listen": ["192.0.2.10:80/tcp"], "scheduler": "wlc",
         "flood": {"active": false, "floods": 1, "without_entry": 7},
         "reals": [
-            {"address": "10.0.0.11", "weight": 1, "state": "up", "wanted": "up", "active": 3, "half_open": 2,
-             "inactive": 1,
+            {"address": "10.0.0.11", "weight": 1, "state": "up", "wanted": "up", "active": 3,
+             "half_open": 2, "inactive": 1,
              "connections": 17, "templates": 0, "full": false, "packets": 240, "bytes": 31337,
              "protocol_unreachable": 0, "unreachable": 0, "link_mtu": 1500},
             {"address": "10.1.0.11", "weight": 1, "state": "draining",

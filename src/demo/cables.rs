@@ -3,8 +3,8 @@
 //! (`netns-tests/topology.sh`).
 //!
 //! ```text
-//!   client 198.51.100.10 ──── router ──┬─ uplink ── eth0 192.0.2.2  director  (the VIPs are announced here:
-//!          2001:db8:c::10              │                 2001:db8:b::2         192.0.2.10 and 2001:db8:b::10)
+//!   client 198.51.100.10 ──── router ──┬─ uplink ── eth0 192.0.2.2  director  (the VIPs 192.0.2.10
+//!          2001:db8:c::10              │                 2001:db8:b::2         and 2001:db8:b::10)
 //!                                      └─ lan ──┬── eth1 10.0.0.1   2001:db8:a::1
 //!                                               ├── real1 10.0.0.11  2001:db8:a::11
 //!                                               ├── real2 10.0.0.12  2001:db8:a::12

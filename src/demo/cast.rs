@@ -82,7 +82,8 @@ pub(super) fn socket(host: &str) -> PathBuf {
 fn configuration() -> String {
     let listens = FAMILIES.map(|family| format!("\"{}:80/tcp\"", family.host()));
     let mut text = format!(
-        "[director]\ncontrol = \"{}\"\n\n[[service]]\nname = \"web\"\nlisten = [{}]\nscheduler = \"wrr\"\n",
+        "[director]\ncontrol = \"{}\"\n\n\
+         [[service]]\nname = \"web\"\nlisten = [{}]\nscheduler = \"wrr\"\n",
         socket("director").display(),
         listens.join(", ")
     );
@@ -118,9 +119,11 @@ fn web_server(name: &str) -> Result<Command> {
 fn nginx_configuration(root: &Path) -> String {
     let root = root.display();
     let mut text = format!(
-        "daemon off; master_process off; user root root; error_log stderr error; pid {root}/nginx.pid;\n\
+        "daemon off; master_process off; user root root; error_log stderr error; \
+         pid {root}/nginx.pid;\n\
          events {{ worker_connections 1024; }}\n\
-         http {{\n access_log off; sendfile on;\n server {{ listen 80; listen [::]:80; root {root}; }}\n"
+         http {{\n access_log off; sendfile on;\n \
+         server {{ listen 80; listen [::]:80; root {root}; }}\n"
     );
     for kind in NGINX_TEMPORARY {
         let _ = writeln!(text, " {kind}_temp_path {root}/temporary/{kind};");

@@ -78,7 +78,8 @@ fn show_traffic() -> Result<()> {
         let Replies { direct, through_director } = traffic::replies(family)?;
         let name = family.name;
         println!(
-            "{name}: {direct} reply packets reached the client, {through_director} of them through the director"
+            "{name}: {direct} reply packets reached the client, {through_director} of them through \
+             the director"
         );
         println!("{name}: download at {:.0} MB/s ({:.2} Gbit/s)", speed / 1e6, speed * 8.0 / 1e9);
         ensure!(direct > 0, "no {name} reply was counted on its way to the client");
@@ -122,9 +123,11 @@ fn open_shell() -> Result<()> {
          \n    vstun list                              the director's table\
          \n    vstun connections                       and its connections\
          \n    vstun stats; vstun drops                what became of the packets\
-         \n    ip netns exec director ip -6 route      the VIP is routed to the TUN, and is no local address\
+         \n    ip netns exec director ip -6 route      the VIP is routed to the TUN, and is no \
+         local address\
          \n    ip netns exec real1 ip address          there both VIPs are, on the TUN\
-         \n    ip netns exec real1 tcpdump -ni eth0    requests come tunnelled, replies leave as they are\
+         \n    ip netns exec real1 tcpdump -ni eth0    requests come tunnelled, replies leave as \
+         they are\
          \n    ls {logs}                            logs and configuration\n",
         v4 = FAMILIES[0].host(),
         v6 = FAMILIES[1].host(),

@@ -96,8 +96,9 @@ fn own_namespaces() -> Option<String> {
         .is_ok_and(|status| status.success());
     (!works).then(|| {
         "namespaces of its own: run as root, or allow user namespaces \
-         (`sysctl -w kernel.unprivileged_userns_clone=1 kernel.apparmor_restrict_unprivileged_userns=0`); \
-         a container wants `--cap-add SYS_ADMIN --cap-add NET_ADMIN --security-opt apparmor=unconfined`"
+         (`sysctl -w kernel.unprivileged_userns_clone=1 \
+         kernel.apparmor_restrict_unprivileged_userns=0`); a container wants `--cap-add SYS_ADMIN \
+         --cap-add NET_ADMIN --security-opt apparmor=unconfined`"
             .to_owned()
     })
 }

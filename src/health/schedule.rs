@@ -108,16 +108,25 @@ mod tests {
 
     proptest! {
         #[test]
-        fn probes_stay_near_their_interval(seed: u64, run: u64, start in 0_u64..1 << 40, millis in 10_u64..86_400_000) {
+        fn probes_stay_near_their_interval(
+            seed: u64,
+            run: u64,
+            start in 0_u64..1 << 40,
+            millis in 10_u64..86_400_000,
+        ) {
             let timing = Timing { interval: Duration::from_millis(millis), ..Timing::DEFAULT };
             let next = Jitter(seed).next(Millis(start), run, false, &timing).0 - start;
-            prop_assert!(next >= millis - millis / 10 && next <= millis + millis / 10 + 1, "{next} of {millis}");
+            let near = millis - millis / 10..=millis + millis / 10 + 1;
+            prop_assert!(near.contains(&next), "{next} of {millis}");
             let first = Jitter(seed).first(Millis(start), &timing).0 - start;
             prop_assert!(first < millis.min(1_000));
         }
 
         #[test]
-        fn an_extra_probe_keeps_the_distance_to_the_one_before(now in 0_u64..10_000, last in 0_u64..10_000) {
+        fn an_extra_probe_keeps_the_distance_to_the_one_before(
+            now in 0_u64..10_000,
+            last in 0_u64..10_000,
+        ) {
             let timing = Timing::DEFAULT;
             for (doubt, spacing) in [
                 (Doubt::Quoted, timing.fast_interval),

@@ -157,7 +157,10 @@ mod tests {
         /// had. Failures that are not in a row do not add up.
         #[test]
         fn only_results_in_a_row_change_the_state(
-            rise in 1_u32..5, fall in 1_u32..5, up: bool, results in prop::collection::vec(any::<bool>(), 0..60),
+            rise in 1_u32..5,
+            fall in 1_u32..5,
+            up: bool,
+            results in prop::collection::vec(any::<bool>(), 0..60),
         ) {
             let timing = timing(rise, fall);
             let mut state = State::new(if up { Initial::Up } else { Initial::Down });
@@ -166,7 +169,8 @@ mod tests {
                 state = state.after(result, &timing);
                 let needed = if result { rise } else { fall } as usize;
                 let seen = &results[..=number];
-                if seen.len() >= needed && seen[seen.len() - needed..].iter().all(|&one| one == result) {
+                let in_a_row = seen.iter().rev().take_while(|&&one| one == result).count();
+                if in_a_row >= needed {
                     model = result;
                 }
                 prop_assert_eq!(state.phase().is_up(), model);

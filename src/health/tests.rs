@@ -417,7 +417,8 @@ proptest! {
                 0 => {
                     count = value;
                     let first = if flag { &checks[..1] } else { &checks[..] };
-                    board.adopt(now, &plan(&[("web", first), ("both", &checks)], count, Rules::DEFAULT));
+                    let services = [("web", first), ("both", &checks[..])];
+                    board.adopt(now, &plan(&services, count, Rules::DEFAULT));
                     told.retain(|(_, real), _| (1..=count).any(|last| *real == address(last)));
                 }
                 1 => board.hurry(now, address(value), Doubt::Quoted),

@@ -109,7 +109,8 @@ pub fn judge(question: &Question, answer: Answer, tun: &str, facts: &Facts) -> O
     };
     let family = Family::of(vip).command();
     let text = format!(
-        "packets for virtual IP {vip} that arrive at {uplink} do not get into {tun}: they {elsewhere}; see `{family} rule` and `{family} route get {vip} from {} iif {uplink}`",
+        "packets for virtual IP {vip} that arrive at {uplink} do not get into {tun}: they \
+         {elsewhere}; see `{family} rule` and `{family} route get {vip} from {} iif {uplink}`",
         question.from
     );
     let problem = Problem::new(ProblemKind::Capture, format!("{vip} {uplink}"), text);

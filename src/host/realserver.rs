@@ -112,7 +112,8 @@ fn check_vips(
         warnings.extend(elsewhere().map(|(own, link)| {
             let (prefix, link) = (own.subnet.prefix_len(), &link.name);
             format!(
-                "virtual IP {address} is an address of {link} too; that is not needed here: `ip addr del {address}/{prefix} dev {link}`"
+                "virtual IP {address} is an address of {link} too; that is not needed here: \
+                 `ip addr del {address}/{prefix} dev {link}`"
             )
         }));
         true
@@ -141,7 +142,9 @@ fn tunnel(kind: Tunnel, facts: &Facts) -> Option<String> {
     let module = kind.module();
     if let Some(Link { name, .. }) = facts.links.iter().find(|link| link.tunnel == Some(kind)) {
         return Some(format!(
-            "interface {name} belongs to the kernel's {module} module, which takes every tunnelled packet too: packets are delivered twice, or refused towards the director; unload it with `modprobe -r {module}`, or delete the tunnel with `ip link del {name}`"
+            "interface {name} belongs to the kernel's {module} module, which takes every tunnelled \
+             packet too: packets are delivered twice, or refused towards the director; unload it \
+             with `modprobe -r {module}`, or delete the tunnel with `ip link del {name}`"
         ));
     }
     let (below, all) = match kind {
@@ -151,7 +154,8 @@ fn tunnel(kind: Tunnel, facts: &Facts) -> Option<String> {
     let loaded =
         facts.tunnel_modules.iter().find(|loaded| *loaded == module || *loaded == below)?;
     Some(format!(
-        "the kernel module {loaded} is loaded, so the kernel also answers every tunnelled packet with an ICMP error towards the director; unload it with `modprobe -r {all}`"
+        "the kernel module {loaded} is loaded, so the kernel also answers every tunnelled packet \
+         with an ICMP error towards the director; unload it with `modprobe -r {all}`"
     ))
 }
 
@@ -187,7 +191,8 @@ fn arp_ignore_elsewhere(facts: &Facts) -> Option<Problem> {
     let all = facts.conf("all", "arp_ignore");
     (all > 1 && !ignores(all)).then(|| {
         let text = format!(
-            "sysctl net.ipv4.conf.all.arp_ignore is {all}: this server answers ARP for its virtual IPs and clients go round the director; `sysctl -w net.ipv4.conf.all.arp_ignore=1`"
+            "sysctl net.ipv4.conf.all.arp_ignore is {all}: this server answers ARP for its virtual \
+             IPs and clients go round the director; `sysctl -w net.ipv4.conf.all.arp_ignore=1`"
         );
         Problem::new(ProblemKind::Announcing, "net/ipv4/conf/all/arp_ignore", text)
     })

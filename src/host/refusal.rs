@@ -11,7 +11,8 @@ use super::family::Family;
 pub enum Refusal {
     /// The TUN's name is in use.
     #[error(
-        "interface {0:?} exists already: is another daemon using it? stop it, choose another tun name, or remove it with `ip link del {0}`"
+        "interface {0:?} exists already: is another daemon using it? stop it, choose another tun \
+         name, or remove it with `ip link del {0}`"
     )]
     TunExists(String),
     /// The name is not valid for an interface.
@@ -21,7 +22,9 @@ pub enum Refusal {
     TunName(String),
     /// Local delivery precedes every route: the TUN would never get a packet.
     #[error(
-        "virtual IP {address} is a local address of this director (interface {link}), so its packets would never be balanced; remove it with `ip addr del {address}/{prefix} dev {link}`"
+        "virtual IP {address} is a local address of this director (interface {link}), so its \
+         packets would never be balanced; remove it with \
+         `ip addr del {address}/{prefix} dev {link}`"
     )]
     VipIsLocal {
         /// The virtual IP.
@@ -33,7 +36,9 @@ pub enum Refusal {
     },
     /// The subnet's routers have it, and the director becomes one.
     #[error(
-        "virtual IP {address} is the subnet-router anycast address of interface {link} (RFC 4291 2.6.1), which this director has itself once it forwards; choose another address of {subnet}"
+        "virtual IP {address} is the subnet-router anycast address of interface {link} (RFC 4291 \
+         2.6.1), which this director has itself once it forwards; choose another address of \
+         {subnet}"
     )]
     VipIsAnycast {
         /// The virtual IP.
@@ -46,7 +51,9 @@ pub enum Refusal {
     /// The interface would answer for it: ARP whatever its `arp_ignore`, neighbour discovery for
     /// its own addresses.
     #[error(
-        "virtual IP {address} is an address of interface {link}, so this server would answer {} for it and clients would go round the director; remove it with `ip addr del {address}/{prefix} dev {link}`",
+        "virtual IP {address} is an address of interface {link}, so this server would answer {} \
+         for it and clients would go round the director; remove it with \
+         `ip addr del {address}/{prefix} dev {link}`",
         resolution(*address)
     )]
     VipOnLink {
@@ -59,7 +66,8 @@ pub enum Refusal {
     },
     /// A route of another program prevents the capture.
     #[error(
-        "there is a route to virtual IP {address} in table {table} already; remove it with `{} route del {address} table {table}`",
+        "there is a route to virtual IP {address} in table {table} already; remove it with \
+         `{} route del {address} table {table}`",
         Family::of(*address).command()
     )]
     RouteExists {
@@ -71,7 +79,9 @@ pub enum Refusal {
     /// One network namespace cannot be both: packets tunnelled to itself never leave, and the real
     /// server's virtual IP is a local address of the director.
     #[error(
-        "real server {address} is an address of this director's host{}, and one network namespace cannot be both; let the real server be another host, or a container with a network of its own",
+        "real server {address} is an address of this director's host{}, and one network namespace \
+         cannot be both; let the real server be another host, or a container with a network of its \
+         own",
         on_link(link)
     )]
     RealIsLocal {
@@ -88,7 +98,8 @@ pub enum Refusal {
     UplinkUnfit(String),
     /// The uplinks cannot be guessed.
     #[error(
-        "no interface's subnet holds virtual IP {0} and there is no default route for it; name the interfaces that clients' packets arrive at in `uplinks`"
+        "no interface's subnet holds virtual IP {0} and there is no default route for it; name the \
+         interfaces that clients' packets arrive at in `uplinks`"
     )]
     UplinkMissing(IpAddr),
     /// The outer source must be an address of this host.
@@ -110,7 +121,8 @@ pub enum Refusal {
     Priority(u32),
     /// Packets of the family cannot arrive.
     #[error(
-        "virtual IP {address} is IPv6, which is off on this host; turn it on with `sysctl -w {sysctl}=0`"
+        "virtual IP {address} is IPv6, which is off on this host; turn it on with \
+         `sysctl -w {sysctl}=0`"
     )]
     Ipv6Off {
         /// The virtual IP.
@@ -120,7 +132,8 @@ pub enum Refusal {
     },
     /// As [`Self::Ipv6Off`], but permanent.
     #[error(
-        "virtual IP {0} is IPv6, which this kernel lacks (there is no sysctl net.ipv6.conf.all.disable_ipv6); boot it without `ipv6.disable=1`, or load its module ipv6"
+        "virtual IP {0} is IPv6, which this kernel lacks (there is no sysctl \
+         net.ipv6.conf.all.disable_ipv6); boot it without `ipv6.disable=1`, or load its module ipv6"
     )]
     Ipv6Missing(IpAddr),
 }

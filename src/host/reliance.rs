@@ -1,8 +1,8 @@
 //! Whether other programs have come to rely on forwarding that a step has turned on.
 //!
-//! A container runtime or a VPN that starts later turns forwarding on for its own interfaces, or for
-//! the whole host, and finds that of the uplink on already. It could not know that the uplink's goes
-//! off again.
+//! A container runtime or a VPN that starts later turns forwarding on for its own interfaces, or
+//! for the whole host, and finds that of the uplink on already. It could not know that the uplink's
+//! goes off again.
 
 use std::collections::BTreeMap;
 

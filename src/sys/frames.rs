@@ -25,7 +25,8 @@ impl Frames {
         }
         socket.bind(&address(link, ethertype)?)?;
         socket.set_nonblocking(true)?;
-        // SAFETY: a `Socket` owns its descriptor, gives the same one each time, and `AsyncFd` owns the `Socket`.
+        // SAFETY: a `Socket` owns its descriptor, gives the same one each time, and `AsyncFd` owns
+        // the `Socket`.
         unsafe { AsyncFd::register(socket) }.map(Self).map_err(io::Error::from)
     }
 
@@ -48,9 +49,9 @@ fn address(link: u32, ethertype: u16) -> io::Result<SockAddr> {
     let link = libc::c_int::try_from(link).map_err(io::Error::other)?;
     let family = libc::sa_family_t::try_from(libc::AF_PACKET).map_err(io::Error::other)?;
     let size = size_of::<libc::sockaddr_ll>().try_into().map_err(io::Error::other)?;
-    // SAFETY: `try_init` gives zeroed storage of `sockaddr_storage`'s size and alignment, which every
-    // `sockaddr_ll` fits in, and all of whose bit patterns are valid; the length set is that of
-    // `sockaddr_ll`.
+    // SAFETY: `try_init` gives zeroed storage of `sockaddr_storage`'s size and alignment, which
+    // every `sockaddr_ll` fits in, and all of whose bit patterns are valid; the length set is that
+    // of `sockaddr_ll`.
     let ((), address) = unsafe {
         SockAddr::try_init(|storage, length| {
             let ll = storage.cast::<libc::sockaddr_ll>();

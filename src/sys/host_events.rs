@@ -70,7 +70,8 @@ impl HostEvents {
         let socket = Socket::new(Domain::from(libc::AF_NETLINK), Type::RAW, Some(route))?;
         socket.bind(&address()?)?;
         socket.set_nonblocking(true)?;
-        // SAFETY: a `Socket` owns its descriptor, gives the same one each time, and `AsyncFd` owns the `Socket`.
+        // SAFETY: a `Socket` owns its descriptor, gives the same one each time, and `AsyncFd` owns
+        // the `Socket`.
         let socket = unsafe { AsyncFd::register(socket) }.map_err(io::Error::from)?;
         Ok(Self { socket, buffer: vec![0; BUFFER].into() })
     }
@@ -156,9 +157,9 @@ fn address() -> io::Result<SockAddr> {
     let family = libc::sa_family_t::try_from(libc::AF_NETLINK).map_err(io::Error::other)?;
     let size = size_of::<libc::sockaddr_nl>().try_into().map_err(io::Error::other)?;
     let groups = GROUPS.iter().fold(0, |mask, group| mask | 1_u32 << (group - 1));
-    // SAFETY: `try_init` gives zeroed storage of `sockaddr_storage`'s size and alignment, which every
-    // `sockaddr_nl` fits in, and all of whose bit patterns are valid; the length set is that of
-    // `sockaddr_nl`.
+    // SAFETY: `try_init` gives zeroed storage of `sockaddr_storage`'s size and alignment, which
+    // every `sockaddr_nl` fits in, and all of whose bit patterns are valid; the length set is that
+    // of `sockaddr_nl`.
     let ((), address) = unsafe {
         SockAddr::try_init(|storage, length| {
             let nl = storage.cast::<libc::sockaddr_nl>();

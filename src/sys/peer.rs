@@ -20,7 +20,8 @@ pub fn groups(socket: BorrowedFd<'_>) -> io::Result<Vec<u32>> {
     loop {
         let mut len =
             libc::socklen_t::try_from(size_of_val(groups.as_slice())).map_err(io::Error::other)?;
-        // SAFETY: `groups` is writable for `len` bytes, any bytes are valid integers, and `len` outlives the call.
+        // SAFETY: `groups` is writable for `len` bytes, any bytes are valid integers, and `len`
+        // outlives the call.
         let asked = unsafe {
             libc::getsockopt(
                 socket.as_raw_fd(),
@@ -53,10 +54,12 @@ pub fn group(name: &str) -> io::Result<Option<u32>> {
     let name = CString::new(name)?;
     let mut room: Vec<libc::c_char> = vec![0; 1024];
     loop {
-        // SAFETY: a group of zeros is valid: null pointers and the number 0. It is read only after success.
+        // SAFETY: a group of zeros is valid: null pointers and the number 0. It is read only after
+        // success.
         let mut group: libc::group = unsafe { std::mem::zeroed() };
         let mut found = ptr::null_mut();
-        // SAFETY: `name` ends with a zero, `room` is writable for its length, and all pointers outlive the call.
+        // SAFETY: `name` ends with a zero, `room` is writable for its length, and all pointers
+        // outlive the call.
         let error = unsafe {
             libc::getgrnam_r(
                 name.as_ptr(),

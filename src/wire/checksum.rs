@@ -31,7 +31,8 @@ impl Sum {
     /// The sum of both.
     #[inline]
     #[must_use]
-    #[allow(clippy::should_implement_trait)] // `+` would hide that this is one's complement addition
+    // `+` would hide that this is one's complement addition.
+    #[allow(clippy::should_implement_trait)]
     pub fn add(self, other: Self) -> Self {
         let (sum, carry) = self.0.overflowing_add(other.0);
         // After an overflow the sum is at most 2^64 - 2: the carry cannot overflow it again.
@@ -185,7 +186,11 @@ mod tests {
         }
 
         #[test]
-        fn parts_add_up(bytes in prop::collection::vec(any::<u8>(), 4..300), at in 0_usize..150, field: u16) {
+        fn parts_add_up(
+            bytes in prop::collection::vec(any::<u8>(), 4..300),
+            at in 0_usize..150,
+            field: u16,
+        ) {
             let (head, tail) = bytes.split_at((at * 2).min(bytes.len() & !1));
             prop_assert_eq!(Sum::of(head).add_bytes(tail).fold(), naive(&bytes));
             let with_field = [&field.to_be_bytes(), &bytes[..]].concat();
@@ -193,7 +198,11 @@ mod tests {
         }
 
         #[test]
-        fn update_equals_summing_again(mut bytes in prop::collection::vec(any::<u8>(), 20..=20), at in 1_usize..10, new: u16) {
+        fn update_equals_summing_again(
+            mut bytes in prop::collection::vec(any::<u8>(), 20..=20),
+            at in 1_usize..10,
+            new: u16,
+        ) {
             bytes[0] = 0x45; // a sum of zero would have two representations
             let old = u16::from_be_bytes([bytes[at * 2], bytes[at * 2 + 1]]);
             let before = Sum::of(&bytes).checksum();

@@ -44,8 +44,9 @@ fn count() {
     CALLS.with(|calls| calls.set(calls.get() + 1));
 }
 
-// SAFETY: every method hands its arguments on to `System`, which keeps the contract; counting touches only a
-// constant-initialised thread-local without destructor, which neither allocates nor unwinds.
+// SAFETY: every method hands its arguments on to `System`, which keeps the contract; counting
+// touches only a constant-initialised thread-local without destructor, which neither allocates nor
+// unwinds.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count();

@@ -103,11 +103,13 @@ fn copies_are_exact_but_for_the_mss() {
     alone("realserver6::copies_are_exact_but_for_the_mss", || {
         host6();
         sh("
-            ip -6 route add 2001:db8:a::/64 nexthop via fe80::1 dev eth0 nexthop via 2001:db8:2::7 weight 3
+            ip -6 route add 2001:db8:a::/64 nexthop via fe80::1 dev eth0 nexthop via 2001:db8:2::7 \
+            weight 3
             ip -6 route append 2001:db8:b::/64 via 2001:db8:2::6
             ip -6 route append 2001:db8:b::/64 via 2001:db8:2::7
             ip -6 route add 2001:db8:c::/64 via 2001:db8:66::1 dev eth0 onlink
-            ip -6 route add 2001:db8:d::/64 via 2001:db8:2::1 mtu lock 1400 initcwnd 20 congctl reno pref high
+            ip -6 route add 2001:db8:d::/64 via 2001:db8:2::1 mtu lock 1400 initcwnd 20 congctl \
+            reno pref high
             ip -6 route add 2001:db8:e::/64 via 2001:db8:2::1 metric 50 advmss 1000
             ip -6 route add 2001:db8:e::/64 via 2001:db8:2::7 metric 60
             ip -6 route add blackhole 2001:db8:f:1::/64

@@ -224,7 +224,8 @@ fn a_full_send_buffer_is_reported_for_each_packet() {
         // which no host answers for.
         sh("ip link add v0 mtu 65535 type veth peer name v1 mtu 65535
             for n in v0 v1; do sysctl -qw net.ipv6.conf.$n.disable_ipv6=1; done
-            sysctl -qw net.ipv4.neigh.v0.unres_qlen_bytes=1000000000 net.ipv4.neigh.v0.retrans_time_ms=1000000
+            sysctl -qw net.ipv4.neigh.v0.unres_qlen_bytes=1000000000 \
+            net.ipv4.neigh.v0.retrans_time_ms=1000000
             ip addr add 10.8.0.1/24 dev v0; ip link set v0 up; ip link set v1 up
             ip addr add 10.9.0.1/24 dev lo");
         let len = 60_000;

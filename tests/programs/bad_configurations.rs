@@ -150,7 +150,8 @@ fn flags_go_through_the_same_checks() {
     let expected = "\
 --vip: ::ffff:192.0.2.10 is an IPv4-mapped address; write 192.0.2.10
 --vip: \"fe80::1%eth0\" has a zone; write a global or unique local address without one
---director: fe80::1 is a link-local address, which means nothing without an interface; write a global or unique local address
+--director: fe80::1 is a link-local address, which means nothing without an interface; write a \
+global or unique local address
 --director: ::ffff:10.0.0.0/120 is a range of IPv4-mapped addresses; write 10.0.0.0/24
 ";
     assert_eq!((stderr(&output).as_str(), output.status.code()), (expected, Some(2)));

@@ -17,7 +17,9 @@ const MINIMAL: &str = r#"
 [director]
 [[service]]
 name = "web"
-listen = ["192.0.2.10:80/tcp", "192.0.2.10:443/tcp", "[2001:db8::10]:80/tcp", "[2001:db8::10]:443/tcp"]
+listen = [
+  "192.0.2.10:80/tcp", "192.0.2.10:443/tcp", "[2001:db8::10]:80/tcp", "[2001:db8::10]:443/tcp",
+]
 [[service.real]]
 address = "10.0.0.11"
 [[service.real]]

@@ -82,8 +82,8 @@ fn text(bytes: &[u8]) -> &str {
 fn page(port: usize, more: bool) -> String {
     format!(
         "{{\"version\":1,\"connections\":[{{\"protocol\":\"tcp\",\"expires_seconds\":61,\
-         \"state\":\"ESTABLISHED\",\"client\":\"198.51.100.7:{port}\",\"virtual\":\"192.0.2.10:80\",\
-         \"address\":\"10.0.0.11\"}}],\"more\":{more}}}\n"
+         \"state\":\"ESTABLISHED\",\"client\":\"198.51.100.7:{port}\",\
+         \"virtual\":\"192.0.2.10:80\",\"address\":\"10.0.0.11\"}}],\"more\":{more}}}\n"
     )
 }
 
@@ -412,7 +412,8 @@ fn a_cleanup_is_json_too() {
     let output = vstun(&socket).args(["cleanup", "--json"]).output().unwrap();
     let place = socket.display();
     let expected = format!(
-        "{{\"version\":1,\"socket\":\"{place}\",\"steps\":[],\"done\":\"nothing to clean up at {place}\"}}\n"
+        "{{\"version\":1,\"socket\":\"{place}\",\"steps\":[],\
+         \"done\":\"nothing to clean up at {place}\"}}\n"
     );
     assert_eq!((output.status.code(), text(&output.stdout)), (Some(0), expected.as_str()));
     let output = vstun(&socket).arg("cleanup").output().unwrap();
@@ -480,8 +481,8 @@ fn without_a_daemon_it_says_what_was_tried_and_what_to_do() {
     let socket = scratch("missing");
     let output = vstun(&socket).arg("list").output().unwrap();
     let expected = format!(
-        "vstun: no daemon answers\n  {}: is not there; start the daemon, or give --socket PATH as its \
-         `control` key has it\n",
+        "vstun: no daemon answers\n  {}: is not there; start the daemon, or give --socket PATH as \
+         its `control` key has it\n",
         socket.display()
     );
     assert_eq!((output.status.code(), text(&output.stderr)), (Some(1), expected.as_str()));

@@ -1,5 +1,5 @@
-//! What the documentation prints after a prompt is a command line of the programs, whatever comes of
-//! it.
+//! What the documentation prints after a prompt is a command line of the programs, whatever comes
+//! of it.
 
 use std::path::Path;
 use std::process::Command;

@@ -65,8 +65,8 @@ impl Batch {
         let mut sent = 0;
         while let Some(rest) = self.messages.get_mut(sent..).filter(|rest| !rest.is_empty()) {
             let count = u32::try_from(rest.len()).unwrap_or(u32::MAX);
-            // SAFETY: `rest` is an array of `count` headers; the addresses and slices they point to are heap blocks
-            // owned by `self`, which are neither moved nor resized after `new`.
+            // SAFETY: `rest` is an array of `count` headers; the addresses and slices they point to
+            // are heap blocks owned by `self`, which are neither moved nor resized after `new`.
             let done = unsafe { libc::sendmmsg(socket, rest.as_mut_ptr(), count, 0) };
             sent += usize::try_from(done).map_err(|_| io::Error::last_os_error())?;
         }
@@ -75,7 +75,8 @@ impl Batch {
 }
 
 fn message(slice: &mut libc::iovec, to: &mut libc::sockaddr_in) -> libc::mmsghdr {
-    // SAFETY: every field of `mmsghdr` is an integer or a raw pointer, for which all zeros is a valid value.
+    // SAFETY: every field of `mmsghdr` is an integer or a raw pointer, for which all zeros is a
+    // valid value.
     let mut message: libc::mmsghdr = unsafe { std::mem::zeroed() };
     message.msg_hdr.msg_name = ptr::from_mut(to).cast();
     message.msg_hdr.msg_namelen = size_of::<libc::sockaddr_in>() as libc::socklen_t;

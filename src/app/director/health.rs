@@ -82,8 +82,8 @@ impl Running {
                 if active {
                     log::error!(
                         service = service.as_str();
-                        "service {service}: {so_many} at once, more than `panic` allows: the checks are \
-                         disbelieved and all real servers stay in; see `vstun checks`"
+                        "service {service}: {so_many} at once, more than `panic` allows: the \
+                         checks are disbelieved and all real servers stay in; see `vstun checks`"
                     );
                 }
                 let (before, after) = if active { ("off", "on") } else { ("on", "off") };
@@ -112,8 +112,8 @@ impl Running {
             }
             log::warn!(
                 service = spec.name.as_str();
-                "service {} (line {} of {}) has no health check, so a dead real server keeps its share; add \
-                 `{}` to it",
+                "service {} (line {} of {}) has no health check, so a dead real server keeps its \
+                 share; add `{}` to it",
                 spec.name,
                 health.line(),
                 self.path.display(),

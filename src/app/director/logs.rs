@@ -50,8 +50,8 @@ impl TunnelLog {
         if let Some(count) = self.unverified.note(now) {
             log::warn!(
                 address:% = real, count;
-                "ICMP errors about packets that were not sent: {count} since the last report, the last one about \
-                 {real}; they change nothing"
+                "ICMP errors about packets that were not sent: {count} since the last report, the \
+                 last one about {real}; they change nothing"
             );
         }
     }
@@ -90,7 +90,8 @@ fn needed(real: IpAddr) -> u16 {
 fn describe(cause: Cause) -> &'static str {
     match cause {
         Cause::ProtocolUnreachable => {
-            "protocol unreachable: vstun-realserver does not run there, or cannot keep up (`vstun stats` there)"
+            "protocol unreachable: vstun-realserver does not run there, or cannot keep up \
+             (`vstun stats` there)"
         }
         Cause::PortUnreachable => {
             "port unreachable: no tunnel there takes the packets; does vstun-realserver run?"
@@ -112,14 +113,14 @@ pub(super) fn flood(notice: &FloodNotice) {
     if notice.entered {
         log::warn!(
             service:% = service;
-            "service {service}: flood mode: {new_flows} new flows in this second, {connections} of {capacity} \
-             connections in use"
+            "service {service}: flood mode: {new_flows} new flows in this second, {connections} of \
+             {capacity} connections in use"
         );
     } else {
         log::info!(
             service:% = service;
-            "service {service}: flood mode is over: {without_entry} packets placed without an entry in floods so \
-             far, {connections} of {capacity} connections in use"
+            "service {service}: flood mode is over: {without_entry} packets placed without an \
+             entry in floods so far, {connections} of {capacity} connections in use"
         );
     }
 }
@@ -146,8 +147,8 @@ impl FullLog {
         self.known = without_entry;
         if self.throttle.note(Instant::now()).is_some() {
             log::warn!(
-                "flows without an entry: {without_entry} packets placed by hash since the connection table was \
-                 full or a service flooded; raise max_connections"
+                "flows without an entry: {without_entry} packets placed by hash since the \
+                 connection table was full or a service flooded; raise max_connections"
             );
         }
     }
@@ -179,7 +180,8 @@ impl QueueLog {
         {
             log::warn!(
                 count;
-                "{count} packets lost because the TUN's queue was full: this director does not keep up"
+                "{count} packets lost because the TUN's queue was full: this director does not \
+                 keep up"
             );
         }
     }

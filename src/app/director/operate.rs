@@ -86,8 +86,8 @@ impl Running {
                 |service: &&str| real.service.as_deref().is_none_or(|name| name == *service);
             match removed(real, running).into_iter().find(named) {
                 Some(service) => anyhow::anyhow!(
-                    "address: {} was removed from service {service} and serves its last connections; `vstun add-real` \
-                     brings it back",
+                    "address: {} was removed from service {service} and serves its last \
+                     connections; `vstun add-real` brings it back",
                     real.address
                 ),
                 None => fault.into(),
@@ -140,7 +140,8 @@ impl Running {
         if !asked.any(|service| service.reals.iter().any(|real| real.address == address)) {
             let place = service.map_or_else(|| "any service".to_owned(), ToOwned::to_owned);
             bail!(
-                "address: {address} is no real server of {place}; `vstun list` names those there are"
+                "address: {address} is no real server of {place}; `vstun list` names those there \
+                 are"
             );
         }
         Ok(address)

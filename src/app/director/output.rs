@@ -362,7 +362,8 @@ fn only_v6(sources: &Sources) -> Option<Ipv6Addr> {
 fn log_failure(destination: IpAddr, error: &io::Error, kind: SendError, count: u64) {
     log::warn!(
         address:% = destination, count;
-        "could not send to {destination}: {error} ({}; {count} such failures since the last report)",
+        "could not send to {destination}: {error} ({}; {count} such failures since the last \
+         report)",
         kind.meaning()
     );
 }

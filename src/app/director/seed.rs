@@ -33,8 +33,8 @@ pub(super) async fn load(state: Option<&Path>, needed: bool) -> anyhow::Result<S
     let kept = slow_io::run("reading the seed", move || keep(&path, new)).await;
     Ok(kept.flatten().unwrap_or_else(|error| {
         log::warn!(
-            "no seed is kept in {}: {error:#}; connections that are placed by hash may meet other real servers after a \
-             restart, so write hash_seed, or let vstun use the folder",
+            "no seed is kept in {}: {error:#}; connections that are placed by hash may meet other \
+             real servers after a restart, so write hash_seed, or let vstun use the folder",
             folder.display()
         );
         new

@@ -154,7 +154,8 @@ impl<B: TakesChanges> Runner<B> {
             && let Some(count) = self.late.note(Instant::now())
         {
             log::warn!(
-                "health checks run {} ms late ({count} times): raise their intervals, or give this host more processors",
+                "health checks run {} ms late ({count} times): raise their intervals, or give this \
+                 host more processors",
                 lag.as_millis()
             );
         }

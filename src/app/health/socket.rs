@@ -57,8 +57,8 @@ impl<B: TakesChanges> Target<'_, B> {
         Ok(stream)
     }
 
-    /// The error as text. A reset, and of a datagram "port unreachable", come from the real server's
-    /// host itself.
+    /// The error as text. A reset, and of a datagram "port unreachable", come from the real
+    /// server's host itself.
     pub(super) fn failed(&mut self, error: &io::Error) -> String {
         self.refused |= matches!(
             error.kind(),

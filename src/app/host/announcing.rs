@@ -91,9 +91,9 @@ impl Session {
         self.announcing.push((announcements, saying));
     }
 
-    /// Stops repeating announcements that are not `wanted` any more: a neighbour that heard one would
-    /// send packets here for an address that another director has now. The repetition of the others
-    /// starts again.
+    /// Stops repeating announcements that are not `wanted` any more: a neighbour that heard one
+    /// would send packets here for an address that another director has now. The repetition of the
+    /// others starts again.
     pub(super) fn stop_announcing(&mut self, wanted: &[Announcement], facts: &Facts) {
         let unwanted = |one: &Announcement| !wanted.contains(one);
         let (over, still): (Vec<_>, Vec<_>) = std::mem::take(&mut self.announcing)

@@ -44,7 +44,8 @@ impl std::fmt::Display for Conflict {
         let [a, b, c, d, e, g] = self.mac;
         write!(
             f,
-            "another host answers {} for virtual IP {} on {}: {a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}",
+            "another host answers {} for virtual IP {} on {}: \
+             {a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}",
             resolution(self.address),
             self.address,
             self.link
@@ -163,7 +164,11 @@ fn neighbour_sockets(
         let link = facts.link(name)?.clone();
         let neighbour_socket = NeighbourSocket::open(&link, family)?;
         let neighbour_socket = neighbour_socket.inspect_err(|error| {
-            warn!("cannot speak to the neighbours on {name}: {error}; {} addresses are not announced there", family.name());
+            warn!(
+                "cannot speak to the neighbours on {name}: {error}; {} addresses are not \
+                 announced there",
+                family.name()
+            );
         });
         Some((neighbour_socket.ok()?, link, addresses))
     };

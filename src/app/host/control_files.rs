@@ -56,7 +56,8 @@ impl ControlFiles {
             Ok(Attempt::Held { pid }) => bail!("{}", held(control, pid)),
             Err(FileError::NotOurs(stranger)) => {
                 bail!(
-                    "{stranger}, so it is not used as a lock; remove it, or choose another `control`"
+                    "{stranger}, so it is not used as a lock; remove it, or choose another \
+                     `control`"
                 )
             }
             Err(FileError::Io(error)) => {
@@ -148,8 +149,8 @@ impl ControlFiles {
 fn unusable(folder: &Path, error: FileError) -> anyhow::Error {
     match error {
         FileError::NotOurs(stranger) => anyhow!(
-            "{stranger}: another user could put files there that vstun would believe; `chown` or `chmod go-w` it, or \
-             choose a `control` in another directory, such as /run/vstun"
+            "{stranger}: another user could put files there that vstun would believe; `chown` or \
+             `chmod go-w` it, or choose a `control` in another directory, such as /run/vstun"
         ),
         FileError::Io(error) => anyhow::Error::new(error)
             .context(format!("cannot open the directory {}", folder.display())),

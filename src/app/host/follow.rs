@@ -328,7 +328,8 @@ impl Session {
     fn contended(&self) -> Vec<Problem> {
         let now = Instant::now().into_std();
         let held = self.rivals.iter().map(|(one, (mac, _))| {
-            let hint = "it is not announced there; stop that host, or take the address with `vstun announce`";
+            let hint = "it is not announced there; stop that host, or take the address with \
+                        `vstun announce`";
             conflict_problem(one, *mac, hint)
         });
         let claimed = self.defences.iter().filter(|(one, _)| self.announced.contains(*one));
@@ -371,7 +372,9 @@ fn unseen_rules(role: &Role, facts: &Facts) -> Vec<String> {
     }
     let warning = |priority| {
         format!(
-            "routing rule {priority} is not seen by packets from the virtual IPs: they follow the rules of priority {}, which cannot copy it; give it a priority below that, or set `mss = \"off\"`",
+            "routing rule {priority} is not seen by packets from the virtual IPs: they follow the \
+             rules of priority {}, which cannot copy it; give it a priority below that, or set \
+             `mss = \"off\"`",
             desired.rule_priority
         )
     };

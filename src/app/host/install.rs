@@ -393,7 +393,8 @@ fn left_alone(subject: &str, decision: Decision) -> Problem {
         return Problem::new(ProblemKind::Step, subject, text);
     }
     let text = format!(
-        "{subject}: another program has undone it {ROUNDS} times; it is left so. Find that program, stop it, and then `vstun reload` or a restart puts it back"
+        "{subject}: another program has undone it {ROUNDS} times; it is left so. Find that \
+         program, stop it, and then `vstun reload` or a restart puts it back"
     );
     Problem::new(ProblemKind::Contested, subject, text)
 }

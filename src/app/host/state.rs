@@ -76,7 +76,8 @@ impl State {
         })?;
         if state.version != VERSION {
             bail!(
-                "{} is of version {}, this program knows {VERSION}; run the `vstun cleanup` of the version that wrote it",
+                "{} is of version {}, this program knows {VERSION}; run the `vstun cleanup` of the \
+                 version that wrote it",
                 path.display(),
                 state.version
             );

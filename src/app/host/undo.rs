@@ -56,7 +56,8 @@ impl Session {
         let left = self.state.steps.len();
         if left > 0 {
             bail!(
-                "{left} changes of this host could not be undone; `vstun cleanup` tries again, {} names them",
+                "{left} changes of this host could not be undone; `vstun cleanup` tries again, {} \
+                 names them",
                 self.files.state().display()
             );
         }
@@ -84,7 +85,8 @@ impl Session {
         };
         let sign = reliance::relied_on(step, &self.state.forwarding, &forwarding_now(), held)?;
         Some(format!(
-            "left alone: {sign} has been turned on since, so other programs rely on forwarding; if not, `sysctl -w {sysctl}={from}`"
+            "left alone: {sign} has been turned on since, so other programs rely on forwarding; if \
+             not, `sysctl -w {sysctl}={from}`"
         ))
     }
 

@@ -31,8 +31,9 @@ const ALIVE: Duration = Duration::from_secs(2);
 const LISTENERS: usize = 8;
 
 /// The paths, for the error about an unknown one.
-const PATHS: &str = "/ (a status page), /metrics, /healthz, /readyz, /api/v1/list, /api/v1/connections, \
-                     /api/v1/stats, /api/v1/drops, /api/v1/checks and /api/v1/events";
+const PATHS: &str = "/ (a status page), /metrics, /healthz, /readyz, /api/v1/list, \
+                     /api/v1/connections, /api/v1/stats, /api/v1/drops, /api/v1/checks and \
+                     /api/v1/events";
 
 /// The status page; `{NONCE}` is replaced in its scripts and styles.
 const PAGE: &str = include_str!("page.html");

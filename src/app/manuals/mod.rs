@@ -16,8 +16,8 @@ use super::cli;
 /// The manual's section of daemons and what administers them (man(1)).
 const SECTION: &str = "8";
 
-/// When the pages' form changed last: a page has to have a date (man(7)), and one of the build would
-/// make no two builds equal.
+/// When the pages' form changed last: a page has to have a date (man(7)), and one of the build
+/// would make no two builds equal.
 const DATE: &str = "2026-11-28";
 
 /// The shells that have completions, their folders, and what stands before and after a program's

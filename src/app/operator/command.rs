@@ -185,8 +185,8 @@ Examples:
     },
     /// Print a configuration with what verbs have changed: real servers, weights, states
     ///
-    /// As `ipvsadm -S` does, but as the configuration file, with its comments. Says on standard error
-    /// what else differs between the file and what runs.
+    /// As `ipvsadm -S` does, but as the configuration file, with its comments. Says on standard
+    /// error what else differs between the file and what runs.
     Save {
         /// The director's configuration
         #[arg(default_value = "/etc/vstun/director.toml")]

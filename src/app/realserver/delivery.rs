@@ -177,8 +177,8 @@ impl Delivery {
         self.refusals += 1;
         if self.refusals == REFUSALS {
             log::warn!(
-                "this kernel does not take super-frames on a TUN ({error}); every packet goes alone from now on; set \
-                 offload = false to start so"
+                "this kernel does not take super-frames on a TUN ({error}); every packet goes \
+                 alone from now on; set offload = false to start so"
             );
             self.splits = true;
         }

@@ -36,8 +36,8 @@ use packets::Packets;
 use reload::{Bounds, Running};
 use request_handler::Handler;
 
-/// Runs a real server until a signal stops it. `path` is the file of `config`, for reloads. It undoes every change to the host before it
-/// returns.
+/// Runs a real server until a signal stops it. `path` is the file of `config`, for reloads. It
+/// undoes every change to the host before it returns.
 ///
 /// # Errors
 /// The set-up failed, or the packet thread ended by itself.

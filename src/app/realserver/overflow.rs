@@ -44,8 +44,9 @@ impl Overflow {
         if let Some(count) = self.throttle.note_many(new, now) {
             log::warn!(
                 count;
-                "{count} tunnelled packets lost because the receive buffer was full: this host does not keep up; \
-                 Linux from 6.7 on tells the director \"protocol unreachable\" for each"
+                "{count} tunnelled packets lost because the receive buffer was full: this host \
+                 does not keep up; Linux from 6.7 on tells the director \"protocol unreachable\" \
+                 for each"
             );
         }
     }

@@ -261,9 +261,10 @@ fn explain_merged_udp(throttle: &mut LogThrottle) {
     if let Some(count) = throttle.note(Instant::now()) {
         log::warn!(
             count;
-            "dropped {count} UDP packets that the network card had merged and that cannot be split: a program \
-             here receives with UDP_GRO, or rx-udp-gro-forwarding is on; turn it off with `ethtool -K DEV \
-             rx-udp-gro-forwarding off`, or use a director that sends UDP with ids that stop merging, as vstun does"
+            "dropped {count} UDP packets that the network card had merged and that cannot be \
+             split: a program here receives with UDP_GRO, or rx-udp-gro-forwarding is on; turn it \
+             off with `ethtool -K DEV rx-udp-gro-forwarding off`, or use a director that sends UDP \
+             with ids that stop merging, as vstun does"
         );
     }
 }

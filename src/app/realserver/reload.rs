@@ -80,7 +80,8 @@ impl Running {
     /// Reads the configuration again and applies what differs.
     async fn reload(&mut self, session: &mut Session) -> CommandResult {
         let path = self.path.clone().context(
-            "this real server was started with flags, which cannot be read again; start it with --config FILE, or restart it",
+            "this real server was started with flags, which cannot be read again; start it with \
+             --config FILE, or restart it",
         )?;
         let running = self.config.borrow().clone();
         let wanted = config_file::reload_realserver(&path, &running).await?;

@@ -41,8 +41,8 @@ const SENDING: Duration = Duration::from_secs(2);
 /// How long a client may take to read a line of the reply, or a part of a long one.
 const READING: Duration = Duration::from_secs(5);
 
-/// Bytes of a refused request that are read and discarded, so that its sender reads the answer: more
-/// than the longest text that `vstun` sends.
+/// Bytes of a refused request that are read and discarded, so that its sender reads the answer:
+/// more than the longest text that `vstun` sends.
 const DRAIN: usize = MAX_BODY_LEN + MAX_REQUEST_LEN;
 
 /// The listening control socket.
@@ -89,8 +89,11 @@ pub(super) trait RequestHandler: Send + Sync + 'static {
         from: usize,
         most: usize,
         which: Arc<Selection>,
-    ) -> impl Future<Output = anyhow::Result<(Vec<snapshot::ConnectionSnapshot>, Option<usize>)>> + Send;
+    ) -> impl Future<Output = anyhow::Result<Page>> + Send;
 }
+
+/// Connections of a listing, and the table position to go on from.
+type Page = (Vec<snapshot::ConnectionSnapshot>, Option<usize>);
 
 /// The client slots.
 #[derive(Debug)]

@@ -75,7 +75,8 @@ impl Peer {
             return Ok(());
         }
         bail!(
-            "{self} may read but not change anything, nor plan it: root, user {owner} and the members of group {group} may, as `control_group` says"
+            "{self} may read but not change anything, nor plan it: root, user {owner} and the \
+             members of group {group} may, as `control_group` says"
         )
     }
 }

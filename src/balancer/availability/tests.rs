@@ -11,7 +11,12 @@ const NOW: Millis = Millis(10_000);
 const LATER: Millis = Millis(70_000);
 const EVEN_LATER: Millis = Millis(90_000);
 
+const UP: Wanted = Wanted::Up;
 const DRAIN: Wanted = Wanted::Draining { deadline: None };
+const DOWN: Wanted = Wanted::Down;
+const DISABLED: Wanted = Wanted::Disabled;
+const WELL: Health = Health::Up;
+const SICK: Health = Health::Down;
 
 /// The events of a real server, in the order of the table's columns.
 #[derive(Clone, Copy, Debug)]
@@ -22,12 +27,12 @@ enum Event {
 }
 
 const EVENTS: [Event; 7] = [
-    Event::Want(Wanted::Up),
+    Event::Want(UP),
     Event::Want(DRAIN),
-    Event::Want(Wanted::Down),
-    Event::Want(Wanted::Disabled),
-    Event::SetHealth(Health::Up),
-    Event::SetHealth(Health::Down),
+    Event::Want(DOWN),
+    Event::Want(DISABLED),
+    Event::SetHealth(WELL),
+    Event::SetHealth(SICK),
     Event::Remove,
 ];
 
@@ -35,22 +40,22 @@ const EVENTS: [Event; 7] = [
 #[rustfmt::skip]
 const TABLE: [(Wanted, Health, bool, [RealState; 7]); 16] = [
     // wanted, health, removed up drain down disable healthy sick remove
-    (Wanted::Up,       Health::Up,   false, [Up,       Draining, Down, Disabled, Up,       Down,     Draining]),
-    (Wanted::Up,       Health::Down, false, [Down,     Down,     Down, Disabled, Up,       Down,     Down]),
-    (DRAIN,            Health::Up,   false, [Up,       Draining, Down, Disabled, Draining, Down,     Draining]),
-    (DRAIN,            Health::Down, false, [Down,     Down,     Down, Disabled, Draining, Down,     Down]),
-    (Wanted::Down,     Health::Up,   false, [Up,       Draining, Down, Disabled, Down,     Down,     Down]),
-    (Wanted::Down,     Health::Down, false, [Down,     Down,     Down, Disabled, Down,     Down,     Down]),
-    (Wanted::Disabled, Health::Up,   false, [Up,       Draining, Down, Disabled, Disabled, Disabled, Disabled]),
-    (Wanted::Disabled, Health::Down, false, [Down,     Down,     Down, Disabled, Disabled, Disabled, Disabled]),
-    (Wanted::Up,       Health::Up,   true,  [Draining, Draining, Down, Disabled, Draining, Down,     Draining]),
-    (Wanted::Up,       Health::Down, true,  [Down,     Down,     Down, Disabled, Draining, Down,     Down]),
-    (DRAIN,            Health::Up,   true,  [Draining, Draining, Down, Disabled, Draining, Down,     Draining]),
-    (DRAIN,            Health::Down, true,  [Down,     Down,     Down, Disabled, Draining, Down,     Down]),
-    (Wanted::Down,     Health::Up,   true,  [Draining, Draining, Down, Disabled, Down,     Down,     Down]),
-    (Wanted::Down,     Health::Down, true,  [Down,     Down,     Down, Disabled, Down,     Down,     Down]),
-    (Wanted::Disabled, Health::Up,   true,  [Draining, Draining, Down, Disabled, Disabled, Disabled, Disabled]),
-    (Wanted::Disabled, Health::Down, true,  [Down,     Down,     Down, Disabled, Disabled, Disabled, Disabled]),
+    (UP,       WELL, false, [Up,       Draining, Down, Disabled, Up,       Down,     Draining]),
+    (UP,       SICK, false, [Down,     Down,     Down, Disabled, Up,       Down,     Down]),
+    (DRAIN,    WELL, false, [Up,       Draining, Down, Disabled, Draining, Down,     Draining]),
+    (DRAIN,    SICK, false, [Down,     Down,     Down, Disabled, Draining, Down,     Down]),
+    (DOWN,     WELL, false, [Up,       Draining, Down, Disabled, Down,     Down,     Down]),
+    (DOWN,     SICK, false, [Down,     Down,     Down, Disabled, Down,     Down,     Down]),
+    (DISABLED, WELL, false, [Up,       Draining, Down, Disabled, Disabled, Disabled, Disabled]),
+    (DISABLED, SICK, false, [Down,     Down,     Down, Disabled, Disabled, Disabled, Disabled]),
+    (UP,       WELL, true,  [Draining, Draining, Down, Disabled, Draining, Down,     Draining]),
+    (UP,       SICK, true,  [Down,     Down,     Down, Disabled, Draining, Down,     Down]),
+    (DRAIN,    WELL, true,  [Draining, Draining, Down, Disabled, Draining, Down,     Draining]),
+    (DRAIN,    SICK, true,  [Down,     Down,     Down, Disabled, Draining, Down,     Down]),
+    (DOWN,     WELL, true,  [Draining, Draining, Down, Disabled, Down,     Down,     Down]),
+    (DOWN,     SICK, true,  [Down,     Down,     Down, Disabled, Down,     Down,     Down]),
+    (DISABLED, WELL, true,  [Draining, Draining, Down, Disabled, Disabled, Disabled, Disabled]),
+    (DISABLED, SICK, true,  [Down,     Down,     Down, Disabled, Disabled, Disabled, Disabled]),
 ];
 
 fn availability(wanted: Wanted, health: Health, removed: bool) -> Availability {

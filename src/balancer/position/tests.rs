@@ -41,7 +41,10 @@ proptest! {
     #[test]
     fn a_client_that_keeps_to_the_windows_always_fits(
         start: u32,
-        steps in prop::collection::vec((-4_000_000_i32..4_000_000, 0_u32..64_000, 0_u32..900_000), 1..50),
+        steps in prop::collection::vec(
+            (-4_000_000_i32..4_000_000, 0_u32..64_000, 0_u32..900_000),
+            1..50,
+        ),
     ) {
         let mut position = Position::after(&segment(start, 0, 0, Flags::SYN));
         let mut acknowledged = start ^ 0x1234_5678;

@@ -204,7 +204,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let place = || 0_usize..6;
     let step = prop_oneof![
         4 => (1_usize..20).prop_map(Step::Picks),
-        1 => (place(), prop_oneof![Just(0), 1_u32..12]).prop_map(|(at, weight)| Step::Weight(at, weight)),
+        1 => (place(), prop_oneof![Just(0), 1_u32..12])
+            .prop_map(|(at, weight)| Step::Weight(at, weight)),
         1 => member().prop_map(Step::Join),
         1 => place().prop_map(Step::Drain),
         1 => place().prop_map(Step::Leave),

@@ -243,10 +243,15 @@ mod tests {
         /// Grows through several regions and shrinks again, with homes clustered at both ends of a
         /// region.
         #[test]
-        fn finds_all_while_it_grows(tags in prop::collection::vec(any::<u32>(), 1_500), crowd: bool) {
+        fn finds_all_while_it_grows(
+            tags in prop::collection::vec(any::<u32>(), 1_500),
+            crowd: bool,
+        ) {
             let tag = |n: usize| if crowd { (tags[n] % 64).wrapping_sub(32) } else { tags[n] };
             let mut index = Index::new(1_500);
-            let found = |index: &Index, n: u32| index.find(tag(n as usize), |entry| entry == n).is_some();
+            let found = |index: &Index, n: u32| {
+                index.find(tag(n as usize), |entry| entry == n).is_some()
+            };
             for n in 0..1_500 {
                 index.insert(tag(n as usize), n);
                 prop_assert!(found(&index, n / 2) && found(&index, n), "{n} inserted");

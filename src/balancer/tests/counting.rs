@@ -213,7 +213,8 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
         2 => (flows(), 0_u32..3, any::<bool>())
             .prop_map(|(flow, number, first)| Event::Piece(flow, number, first)),
         1 => prop::collection::vec(any::<u8>(), 0..60).prop_map(Event::Bytes),
-        1 => (prop::sample::select(vec![A, B]), kind).prop_map(|(real, kind)| Event::Error(real, kind)),
+        1 => (prop::sample::select(vec![A, B]), kind)
+            .prop_map(|(real, kind)| Event::Error(real, kind)),
         3 => change().prop_map(Event::Change),
         2 => (0_u64..200).prop_map(Event::Pass),
     ];

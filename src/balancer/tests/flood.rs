@@ -450,7 +450,9 @@ proptest! {
         }
         director.pass(seconds(2_000));
         let reals = director.balancer.snapshot().services.remove(0).reals;
-        prop_assert!(reals.iter().all(|real| (real.active, real.half_open, real.inactive) == (0, 0, 0)));
+        for real in reals {
+            prop_assert_eq!((real.active, real.half_open, real.inactive), (0, 0, 0));
+        }
         prop_assert!(!director.flood().active);
     }
 }

@@ -268,6 +268,11 @@ enum Stage {
     HalfClosed,
 }
 
+/// An attacker's segment: its flags, its number, and whether it goes on from the one before.
+fn segment() -> impl Strategy<Value = (u8, u32, bool)> {
+    (any::<u8>(), any::<u32>(), any::<bool>())
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(96))]
 
@@ -281,8 +286,8 @@ proptest! {
         ]),
         family in 0_u32..2,
         start: u32,
-        before in prop::collection::vec((any::<u8>(), any::<u32>(), any::<bool>()), 0..4),
-        attack in prop::collection::vec((any::<u8>(), any::<u32>(), any::<bool>(), 0_u64..8), 1..12),
+        before in prop::collection::vec(segment(), 0..4),
+        attack in prop::collection::vec((segment(), 0_u64..8), 1..12),
     ) {
         let mut director = Director::with(scheduler, &[(A, 50), (B, 50), (C, 50)]);
         let flow = flow(family);
@@ -319,7 +324,7 @@ proptest! {
             }
             Stage::Handshake | Stage::Established => {}
         }
-        for (flags, number, again, pause) in attack {
+        for ((flags, number, again), pause) in attack {
             send(&mut director, flags, number, again);
             director.pass(seconds(pause));
             // Other connections open and close.

@@ -185,7 +185,8 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
         2 => which().prop_map(Act::Leave),
         1 => by_hash.prop_map(Act::Scheduler),
         1 => any::<u64>().prop_map(Act::Seed),
-        1 => (any::<Option<bool>>(), any::<bool>()).prop_map(|(ports, back)| Act::Policy(ports, back)),
+        1 => (any::<Option<bool>>(), any::<bool>())
+            .prop_map(|(ports, back)| Act::Policy(ports, back)),
     ];
     prop::collection::vec(act, 0..8)
 }
@@ -229,7 +230,10 @@ proptest! {
         one.placed(5_000..5_100);
         let mut first = 0;
         for act in &acts {
-            let here = |kept: &Kept, real| kept.director.real(candidate(real)).is_some_and(|real| real.state == RealState::Up);
+            let here = |kept: &Kept, real| {
+                let real = kept.director.real(candidate(real));
+                real.is_some_and(|real| real.state == RealState::Up)
+            };
             let fits = match act {
                 Act::Weight(real, _) | Act::Leave(real) => here(&one, *real),
                 Act::Join(real, _) => !here(&one, *real),

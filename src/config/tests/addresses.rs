@@ -239,7 +239,8 @@ fn a_source_is_neither_a_virtual_ip_nor_a_real_server() {
     "#;
     let expected = [
         "3: director.source: 192.0.2.10 is a virtual IP; write an address of the director itself",
-        "3: director.source: 2001:db8:1::11 is the director's own address, which is a real server at line 7; write another",
+        "3: director.source: 2001:db8:1::11 is the director's own address, which is a real server \
+         at line 7; write another",
     ];
     assert_eq!(lines(&config::director(text).unwrap_err()), expected);
 }
@@ -273,9 +274,11 @@ fn all_spellings_of_an_address_are_the_same() {
         ]
     "#;
     let expected = [
-        "5: service.listen: [2001:db8::10]:*/tcp overlaps [2001:db8::10]:80/tcp of service a at line 5; give each port to one service only",
+        "5: service.listen: [2001:db8::10]:*/tcp overlaps [2001:db8::10]:80/tcp of service a at \
+         line 5; give each port to one service only",
         "8: service.real.address: 2001:db8:1::11 is in this service already, at line 7; keep one",
-        "9: service.real.address: 2001:db8::10 is a virtual IP, at line 5; write the real server's own address",
+        "9: service.real.address: 2001:db8::10 is a virtual IP, at line 5; write the real server's \
+         own address",
     ];
     assert_eq!(lines(&config::director(text).unwrap_err()), expected);
 
@@ -286,7 +289,8 @@ fn all_spellings_of_an_address_are_the_same() {
     let expected = [
         "2: realserver.vips: 2001:db8::10 is listed twice, first at line 2",
         "3: realserver.directors: 2001:db8:1::/64 is listed twice, first at line 3",
-        "3: realserver.directors: 2001:db8::10/128 is the virtual IP 2001:db8::10; write the director's own address",
+        "3: realserver.directors: 2001:db8::10/128 is the virtual IP 2001:db8::10; write the \
+         director's own address",
     ];
     assert_eq!(lines(&config::realserver(text).unwrap_err()), expected);
 }

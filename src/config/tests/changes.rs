@@ -333,7 +333,8 @@ fn another_spelling_of_the_sources_is_no_change() {
 fn both_families_change_alike() {
     let service = |listens: &str, reals: &str| {
         read(&format!(
-            "[[service]]\nname = \"a\"\nlisten = [{listens}, \"[2001:db8::1]:9/udp\"]\nreal = [{reals}]\n"
+            "[[service]]\nname = \"a\"\nlisten = [{listens}, \"[2001:db8::1]:9/udp\"]\n\
+             real = [{reals}]\n"
         ))
     };
     let old = service(r#""[2001:db8::1]:80/tcp""#, r#"{ address = "2001:db8:1::1" }"#);

@@ -89,8 +89,9 @@ fn shown(one: &Difference) -> String {
 
 #[test]
 fn the_directors_keys_that_a_reload_changes_are_shown_and_the_seed_is_not() {
-    let keys = "uplinks = [\"eth0\", \"eth1\"]\narp = false\nsource = \"10.0.0.1\"\nannounce_table = 7\n\
-        neighbour_routes = true\nbusy_poll = \"50us\"\nhash_seed = \"first seed\"\nmaglev_slots = 1031\n\
+    let keys = "uplinks = [\"eth0\", \"eth1\"]\narp = false\nsource = \"10.0.0.1\"\n\
+        announce_table = 7\nneighbour_routes = true\nbusy_poll = \"50us\"\n\
+        hash_seed = \"first seed\"\nmaglev_slots = 1031\n\
         hooks = [\"/bin/hook\", \"x\"]\nwithdraw_without_quorum = true\n";
     let (none, all) = (read("", ""), read(keys, ""));
     let lines: Vec<_> = director_differences(&none, &all).iter().map(shown).collect();

@@ -369,8 +369,9 @@ fn an_explanation_of_any_port_says_what_is_true_of_all() {
     assert_eq!(next.flow, "tcp 198.51.100.7 192.0.2.10:80");
     assert_eq!(
         next.because,
-        "wlc would choose this one now for the next flow, of any port; a flow that has an entry stays where it is \
-         (`vstun connections --client`); TCP that is no SYN is adopted, where its port decides"
+        "wlc would choose this one now for the next flow, of any port; a flow that has an entry \
+         stays where it is (`vstun connections --client`); TCP that is no SYN is adopted, where \
+         its port decides"
     );
     let by_port = explained(None, false, Why::Port(SchedulerKind::Maglev));
     assert_eq!(by_port.why, "port");

@@ -41,7 +41,8 @@ fn requests_are_one_line_each_and_decode_to_the_same_value() {
                 real: which("10.0.0.11", None, true),
                 deadline: Some("10m".to_owned()),
             },
-            r#"{"version":1,"verb":"drain","address":"10.0.0.11","all_services":true,"deadline":"10m"}"#,
+            "{\"version\":1,\"verb\":\"drain\",\"address\":\"10.0.0.11\",\
+             \"all_services\":true,\"deadline\":\"10m\"}",
         ),
         (
             Request::Enable { real: which("2001:db8::11", None, false) },
@@ -121,12 +122,14 @@ fn a_text_of_just_the_bound_may_follow_and_one_byte_more_may_not() {
 /// Requests that make a change or cost as much as one.
 #[test]
 fn verbs_that_are_for_writers() {
-    let readers = r#"{"verb":"list"} {"verb":"connections"} {"verb":"stats"} {"verb":"drops"} {"verb":"status"}
-        {"verb":"explain","flow":"f"} {"verb":"events"}"#;
-    let writers = r#"{"verb":"plan","file":"f","bytes":1} {"verb":"reload"} {"verb":"set-weight","address":"a","weight":1}
-        {"verb":"drain","address":"a"} {"verb":"enable","address":"a"} {"verb":"disable","address":"a"}
-        {"verb":"add-real","address":"a"} {"verb":"remove-real","address":"a"} {"verb":"flush","all":true}
-        {"verb":"announce","address":"a"} {"verb":"withdraw","address":"a"}"#;
+    let readers = r#"{"verb":"list"} {"verb":"connections"} {"verb":"stats"} {"verb":"drops"}
+        {"verb":"status"} {"verb":"explain","flow":"f"} {"verb":"events"}"#;
+    let writers = r#"{"verb":"plan","file":"f","bytes":1} {"verb":"reload"}
+        {"verb":"set-weight","address":"a","weight":1} {"verb":"drain","address":"a"}
+        {"verb":"enable","address":"a"} {"verb":"disable","address":"a"}
+        {"verb":"add-real","address":"a"} {"verb":"remove-real","address":"a"}
+        {"verb":"flush","all":true} {"verb":"announce","address":"a"}
+        {"verb":"withdraw","address":"a"}"#;
     for (lines, expected) in [(readers, false), (writers, true)] {
         for line in lines.split_whitespace() {
             let line = line.replacen('{', "{\"version\":1,", 1);

@@ -123,7 +123,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_stays_within_its_bounds_and_its_rate(reports in prop::collection::vec((1_u32..5_000, 0_u64..30_000), 1..60)) {
+        fn it_stays_within_its_bounds_and_its_rate(
+            reports in prop::collection::vec((1_u32..5_000, 0_u64..30_000), 1..60),
+        ) {
             let mut weighting = Weighting::default();
             let mut now = 0;
             for (wanted, passed) in reports {
@@ -133,7 +135,8 @@ mod tests {
                 let weight = weighting.thousandths();
                 prop_assert!((LEAST..=MOST).contains(&weight), "{weight}");
                 let most = u64::from(RATE) * passed.min(10_000) / 1_000;
-                prop_assert!(u64::from(weight.abs_diff(before)) <= most, "{before} to {weight} in {passed} ms");
+                let moved = u64::from(weight.abs_diff(before));
+                prop_assert!(moved <= most, "{before} to {weight} in {passed} ms");
             }
         }
     }

@@ -31,9 +31,11 @@ pub(super) fn links<'a>(
             }
             Some(lookup) if lookup.kind == RouteKind::Unicast => {
                 links.extend(lookup.link.and_then(|index| facts.link_at(index)));
-                if wished(desired, Family::of(*real)).is_none() && lookup.source.is_some_and(is_of_the_link) {
+                let chosen = wished(desired, Family::of(*real)).is_some();
+                if !chosen && lookup.source.is_some_and(is_of_the_link) {
                     problems.push(wrong(real, format!(
-                        "no address but a link-local one leads to real server {real}; its packets are lost until there is another"
+                        "no address but a link-local one leads to real server {real}; its packets \
+                         are lost until there is another"
                     )));
                 }
             }
@@ -113,7 +115,9 @@ pub(super) fn kept_sources(desired: &DesiredDirector, facts: &Facts) -> Vec<Prob
         let (first, more) = (reals.first()?, reals.len() - 1);
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
         let text = format!(
-            "the routing table has come to prefer source {new} towards real server {first}{more}; tunnels keep {old}, which was admitted: let `directors` there admit {new} and restart, or write `source = \"{old}\"`"
+            "the routing table has come to prefer source {new} towards real server {first}{more}; \
+             tunnels keep {old}, which was admitted: let `directors` there admit {new} and \
+             restart, or write `source = \"{old}\"`"
         );
         Some(Problem::new(ProblemKind::Source, format!("{old} {new}"), text))
     };
@@ -145,7 +149,9 @@ pub(super) fn narrow(desired: &DesiredDirector, vips: &[IpAddr], facts: &Facts) 
         let mtu = path_mtu(real, facts)?;
         let needed = u32::from(MIN_TUN_MTU_V6) + Family::of(*real).header();
         let text = format!(
-            "the way to real server {real} has an MTU of {mtu}: IPv6 packets of up to {MIN_TUN_MTU_V6} bytes, which clients need not make smaller (RFC 8200 5), are sent to it in several pieces; with {needed} or more they are not"
+            "the way to real server {real} has an MTU of {mtu}: IPv6 packets of up to \
+             {MIN_TUN_MTU_V6} bytes, which clients need not make smaller (RFC 8200 5), are sent to \
+             it in several pieces; with {needed} or more they are not"
         );
         (mtu < needed).then(|| Problem::new(ProblemKind::RealServer, real.to_string(), text))
     };
@@ -209,7 +215,9 @@ pub(super) fn temporary(desired: &DesiredDirector, facts: &Facts) -> Vec<Problem
     found.dedup();
     let problem = |source: IpAddr| {
         let text = format!(
-            "tunnels come from {source}, a temporary address of the IPv6 privacy extensions: real servers refuse the next one; give the interface a lasting address, or name one in `source`"
+            "tunnels come from {source}, a temporary address of the IPv6 privacy extensions: real \
+             servers refuse the next one; give the interface a lasting address, or name one in \
+             `source`"
         );
         Problem::new(ProblemKind::Source, source.to_string(), text)
     };

@@ -73,7 +73,9 @@ pub(super) fn warnings(
     let everywhere = v6 && !all_force(uplinks, facts);
     if everywhere && facts.conf6("all", "forwarding") == Some(0) {
         warnings.push(format!(
-            "IPv6 forwarding is turned on for every interface, since this kernel has no `force_forwarding` (Linux 6.17) for one alone: hosts everywhere can now use this host as a router; to let them reach {tun} only: {}",
+            "IPv6 forwarding is turned on for every interface, since this kernel has no \
+             `force_forwarding` (Linux 6.17) for one alone: hosts everywhere can now use this host \
+             as a router; to let them reach {tun} only: {}",
             firewall(&format!("meta nfproto ipv6 oifname != \"{tun}\" drop"))
         ));
     }
@@ -86,14 +88,16 @@ pub(super) fn warnings(
         let names: Vec<&str> = families.iter().filter(off).map(|family| family.name()).collect();
         if !names.is_empty() {
             warnings.push(format!(
-                "{} forwarding is turned on for interface {name}: hosts there can now use this host as a router to its other networks; to let them reach {tun} only: {}",
+                "{} forwarding is turned on for interface {name}: hosts there can now use this \
+                 host as a router to its other networks; to let them reach {tun} only: {}",
                 names.join(" and "),
                 firewall(&format!("iifname \"{name}\" oifname != \"{tun}\" drop"))
             ));
         }
         if v6 && !ipv6::speaks(link, facts) {
             let text = format!(
-                "IPv6 is off on uplink {name}, so no packet for an IPv6 virtual IP arrives there; turn it on with `sysctl -w net/ipv6/conf/{name}/disable_ipv6=0`"
+                "IPv6 is off on uplink {name}, so no packet for an IPv6 virtual IP arrives there; \
+                 turn it on with `sysctl -w net/ipv6/conf/{name}/disable_ipv6=0`"
             );
             problems.push(Problem::new(ProblemKind::Uplink, format!("{name} IPv6"), text));
         }
@@ -104,7 +108,8 @@ pub(super) fn warnings(
 /// The command that adds a rule for forwarded packets, on a host with or without a firewall.
 fn firewall(rule: &str) -> String {
     format!(
-        "`nft 'add table inet vstun; add chain inet vstun forward {{ type filter hook forward priority filter; }}; add rule inet vstun forward {rule}'`"
+        "`nft 'add table inet vstun; add chain inet vstun forward {{ type filter hook forward \
+         priority filter; }}; add rule inet vstun forward {rule}'`"
     )
 }
 

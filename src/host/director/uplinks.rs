@@ -55,15 +55,18 @@ fn unfit(link: &Link, facts: &Facts) -> Option<Problem> {
     let text = if let Some(master) = master.filter(|master| master.takes_packets) {
         let master = &master.name;
         format!(
-            "uplink {name} is a port of {master}, which takes the packets that arrive there; name {master} in `uplinks`"
+            "uplink {name} is a port of {master}, which takes the packets that arrive there; name \
+             {master} in `uplinks`"
         )
     } else if !link.up {
         format!(
-            "uplink {name} is down: nothing arrives and nothing is announced there; `ip link set {name} up`"
+            "uplink {name} is down: nothing arrives and nothing is announced there; \
+             `ip link set {name} up`"
         )
     } else if !link.carrier {
         format!(
-            "uplink {name} has no carrier: nothing arrives and nothing is announced there; look at the cable"
+            "uplink {name} has no carrier: nothing arrives and nothing is announced there; look at \
+             the cable"
         )
     } else {
         return None;

@@ -97,7 +97,8 @@ proptest! {
         let mut desired = desired_server();
         desired.directors.push(director.parse().unwrap());
         let mut facts = facts();
-        let rule = |priority, table| Rule { priority, table: Some(table), ..facts.rules[0].clone() };
+        let first = facts.rules[0].clone();
+        let rule = |priority, table| Rule { priority, table: Some(table), ..first.clone() };
         facts.rules.extend([rule(200, 50), rule(32_767, 253)]);
         facts.links[2].mtu = 1400;
         facts.routes.extend(routes);
@@ -109,7 +110,8 @@ proptest! {
         let all_before = before.wanted();
         let event = if gone { RouteEvent::Gone(event) } else { made(event) };
         let mut after = facts.clone();
-        let followed = copies::follow(&desired, &mut known, before.room(), std::slice::from_ref(&event));
+        let (had, events) = (before.room(), std::slice::from_ref(&event));
+        let followed = copies::follow(&desired, &mut known, had, events);
         if hides || after.routes.follow(event).is_err() {
             prop_assert_eq!(followed, None);
             return Ok(());

@@ -96,9 +96,9 @@ union Address {
     v6: libc::sockaddr_in6,
 }
 
-// SAFETY: the raw pointers in `parts` and `headers` are written anew by each `flush` before the kernel reads
-// them, point into memory that this value or the caller's borrow owns for that call, and are never
-// read otherwise; so the value can be used from any one thread.
+// SAFETY: the raw pointers in `parts` and `headers` are written anew by each `flush` before the
+// kernel reads them, point into memory that this value or the caller's borrow owns for that call,
+// and are never read otherwise; so the value can be used from any one thread.
 unsafe impl Send for Queue {}
 
 impl std::fmt::Debug for Queue {
@@ -178,8 +178,8 @@ impl Queue {
         let socket = socket.ok_or_else(|| io::Error::from_raw_os_error(libc::EAFNOSUPPORT))?;
         let waiting = &mut self.headers[from..to];
         let count = libc::c_uint::try_from(waiting.len()).unwrap_or_default();
-        // SAFETY: `waiting` holds `count` headers that `prepare` has pointed at addresses and parts of this
-        // value and at bytes of the slices that `flush` still borrows.
+        // SAFETY: `waiting` holds `count` headers that `prepare` has pointed at addresses and parts
+        // of this value and at bytes of the slices that `flush` still borrows.
         let sent = unsafe { libc::sendmmsg(socket.as_raw_fd(), waiting.as_mut_ptr(), count, 0) };
         usize::try_from(sent).map_err(|_| io::Error::last_os_error())
     }

@@ -23,12 +23,14 @@ pub(super) fn find<T: Plain>(header: &libc::msghdr, level: i32, kind: i32) -> Op
     // SAFETY: the macro only computes.
     let wanted = unsafe { libc::CMSG_LEN(u32::try_from(size_of::<T>()).unwrap_or(u32::MAX)) };
     while !message.is_null() {
-        // SAFETY: CMSG_FIRSTHDR and CMSG_NXTHDR give null or a whole header within the control buffer.
+        // SAFETY: CMSG_FIRSTHDR and CMSG_NXTHDR give null or a whole header within the control
+        // buffer.
         let (at, of, len) =
             unsafe { ((*message).cmsg_level, (*message).cmsg_type, (*message).cmsg_len) };
         let enough = u32::try_from(len).is_ok_and(|len| len >= wanted);
         if (at, of) == (level, kind) && enough {
-            // SAFETY: the message is long enough for the value, which has no invalid bits; it may lie at any alignment.
+            // SAFETY: the message is long enough for the value, which has no invalid bits; it may
+            // lie at any alignment.
             return Some(unsafe { libc::CMSG_DATA(message).cast::<T>().read_unaligned() });
         }
         // SAFETY: as for CMSG_FIRSTHDR; `message` lies in that buffer.

@@ -123,8 +123,9 @@ pub struct Datagrams {
     headers: Vec<libc::mmsghdr>,
 }
 
-// SAFETY: the raw pointers in `parts` and `headers` point into this value's own vectors, are written anew by
-// each `receive`, and are used by no one else; so the value can be used from any one thread.
+// SAFETY: the raw pointers in `parts` and `headers` point into this value's own vectors, are
+// written anew by each `receive`, and are used by no one else; so the value can be used from any
+// one thread.
 unsafe impl Send for Datagrams {}
 
 impl Datagrams {
@@ -156,9 +157,10 @@ impl Datagrams {
         let most = most.min(self.headers.len());
         self.prepare(most);
         let count = libc::c_uint::try_from(most).unwrap_or_default();
-        // SAFETY: `headers` holds at least `count` headers, and so many have been prepared: each points at one part that
-        // names the bytes of a slot behind its headroom and, for IPv6, at an address and a control
-        // buffer of this value, which nothing else uses during the call; no timeout is given.
+        // SAFETY: `headers` holds at least `count` headers, and so many have been prepared: each
+        // points at one part that names the bytes of a slot behind its headroom and, for IPv6, at
+        // an address and a control buffer of this value, which nothing else uses during the call;
+        // no timeout is given.
         let received = unsafe {
             libc::recvmmsg(
                 receiver.as_raw_fd(),

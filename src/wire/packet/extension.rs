@@ -3,9 +3,10 @@
 //! ```text
 //! 0              1              2                                  (length + 1) * 8
 //! +--------------+--------------+----------------------------------+
-//! | next header  | length       | options, or a route              |   hop-by-hop, destination options, routing
+//! | next header  | length       | options, or a route              | hop-by-hop, destination,
+//! |              |              |                                  | routing
 //! +--------------+--------------+----------------------------------+
-//! | next header  | 0            | offset (13 bits), 0, more | id   |   fragment: eight bytes
+//! | next header  | 0            | offset (13 bits), 0, more | id   | fragment: eight bytes
 //! +--------------+--------------+----------------------------------+
 //! ```
 //!

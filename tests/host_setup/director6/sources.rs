@@ -17,9 +17,8 @@ fn a_changed_source_address_is_reported() {
         let real = REAL.parse().unwrap();
         run(async {
             let mut session = start(&dual()).await;
-            sh(
-                "ip addr del 2001:db8:2::1/64 dev eth1; ip addr add 2001:db8:2::3/64 dev eth1 nodad",
-            );
+            sh("ip addr del 2001:db8:2::1/64 dev eth1; ip addr add 2001:db8:2::3/64 dev eth1 \
+                nodad");
             let told = news(&mut session).await;
             assert_eq!(told, [(real, "2001:db8:2::3".parse().unwrap())].into());
             let route = format!("ip -6 route show {VIP} proto 176 | grep -q 'src 2001:db8:2::3'");
@@ -76,9 +75,8 @@ fn a_source_is_restored_in_the_route() {
         hosts6();
         run(async {
             let mut session = start(&dual()).await;
-            sh(
-                "ip addr del 2001:db8:2::1/64 dev eth1; ip addr add 2001:db8:2::1/64 dev eth1 nodad",
-            );
+            sh("ip addr del 2001:db8:2::1/64 dev eth1; ip addr add 2001:db8:2::1/64 dev eth1 \
+                nodad");
             let route = sh(&format!("ip -6 route show {VIP} proto 176"));
             assert!(!route.contains("src"), "the kernel keeps the route without it: {route}");
             let again = format!("ip -6 route show {VIP} proto 176 | grep -q 'src 2001:db8:2::1'");

@@ -36,8 +36,12 @@ fn step() -> impl Strategy<Value = Step> {
         30 => Just(Step::Next),
         3 => Just(Step::Short),
         3 => Just(Step::Push),
-        1 => prop::sample::select(vec![Step::Again, Step::Lost, Step::Empty, Step::Window, Step::Acknowledgement]),
-        1 => prop::sample::select(vec![Step::Options, Step::Ttl, Step::WrongChecksum, Step::WrongHeader]),
+        1 => prop::sample::select(
+            vec![Step::Again, Step::Lost, Step::Empty, Step::Window, Step::Acknowledgement],
+        ),
+        1 => prop::sample::select(
+            vec![Step::Options, Step::Ttl, Step::WrongChecksum, Step::WrongHeader],
+        ),
         1 => prop::sample::select(vec![Step::Fragment, Step::Datagram, Step::Merged]),
         1 => any::<u8>().prop_map(Step::Flags),
         1 => any::<u8>().prop_map(Step::TrafficClass),
@@ -161,18 +165,23 @@ proptest! {
 
     #[test]
     fn coalesced_and_split_is_what_it_was(
-        mut flows in vec(flow(), 1..12), script in vec((any::<prop::sample::Index>(), step()), 1..MAX_BATCH + 6),
+        mut flows in vec(flow(), 1..12),
+        script in vec((any::<prop::sample::Index>(), step()), 1..MAX_BATCH + 6),
         runs in 1_usize..9,
     ) {
         // A sender's packets come in runs.
-        let script = script.chunks(runs).flat_map(|run| run.iter().map(|(_, step)| (run[0].0, *step)));
+        let script = script.chunks(runs).flat_map(|run| {
+            run.iter().map(|(_, step)| (run[0].0, *step))
+        });
         let count = flows.len();
-        let frames: Vec<_> = script.map(|(flow, step)| flows[flow.index(count)].frame(step)).collect();
+        let frame = |(flow, step): (prop::sample::Index, _)| flows[flow.index(count)].frame(step);
+        let frames: Vec<_> = script.map(frame).collect();
         let mut coalescer = Coalescer::default();
         let sorted = coalescer.sort(&frames);
         prop_assert_eq!(sorted, frames.len().min(MAX_BATCH));
 
-        let written: Vec<usize> = coalescer.groups().flat_map(|group| coalescer.places(group)).collect();
+        let places = |group| coalescer.places(group);
+        let written: Vec<usize> = coalescer.groups().flat_map(places).collect();
         let mut all = written.clone();
         all.sort_unstable();
         prop_assert_eq!(all, (0..sorted).collect::<Vec<_>>(), "each is written once");
@@ -184,13 +193,17 @@ proptest! {
         }
         for group in coalescer.groups() {
             let places: Vec<_> = coalescer.places(group).collect();
-            let before: Vec<_> = places.iter().map(|place| &frames[*place][virtio::HEADER_LEN..]).collect();
+            let packet = |place: &usize| &frames[*place][virtio::HEADER_LEN..];
+            let before: Vec<_> = places.iter().map(packet).collect();
             let after = apart(&coalescer, group, &frames);
             if places.len() > 1 {
-                prop_assert!(before.iter().all(|packet| checksums_are_right(packet)), "none that is wrong is merged");
+                let right = before.iter().all(|packet| checksums_are_right(packet));
+                prop_assert!(right, "none that is wrong is merged");
                 prop_assert!(after.iter().all(|packet| checksums_are_right(packet)));
             }
-            let meaning = |packets: &[&[u8]]| packets.iter().map(|packet| meaning(packet)).collect::<Vec<_>>();
+            let meaning = |packets: &[&[u8]]| {
+                packets.iter().map(|packet| meaning(packet)).collect::<Vec<_>>()
+            };
             let after: Vec<&[u8]> = after.iter().map(Vec::as_slice).collect();
             prop_assert_eq!(meaning(&after), meaning(&before));
         }
@@ -203,10 +216,13 @@ proptest! {
         let frames: Vec<_> = (0..count).map(|_| flow.frame(Step::Next)).collect();
         let mut coalescer = Coalescer::default();
         coalescer.sort(&frames);
-        let after: Vec<_> = coalescer.groups().flat_map(|group| apart(&coalescer, group, &frames)).collect();
-        let before: Vec<_> = frames.iter().map(|frame| frame[virtio::HEADER_LEN..].to_vec()).collect();
+        let pieces = |group| apart(&coalescer, group, &frames);
+        let after: Vec<_> = coalescer.groups().flat_map(pieces).collect();
+        let packet = |frame: &Vec<u8>| frame[virtio::HEADER_LEN..].to_vec();
+        let before: Vec<_> = frames.iter().map(packet).collect();
         prop_assert_eq!(after, before);
         let packet_len = frames[0].len() - virtio::HEADER_LEN;
-        prop_assert_eq!(coalescer.groups().count() == 1, packet_len + (count - 1) * flow.size <= 65_535);
+        let merged_len = packet_len + (count - 1) * flow.size;
+        prop_assert_eq!(coalescer.groups().count() == 1, merged_len <= 65_535);
     }
 }

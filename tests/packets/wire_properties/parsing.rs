@@ -92,7 +92,11 @@ type Header = (u8, u8, u8);
 
 fn header() -> impl Strategy<Value = Header> {
     let kind = prop_oneof![
-        1 => Just(0_u8), 3 => Just(60), 2 => Just(43), 2 => Just(44), 1 => prop::sample::select(vec![51, 135, 139, 140]),
+        1 => Just(0_u8),
+        3 => Just(60),
+        2 => Just(43),
+        2 => Just(44),
+        1 => prop::sample::select(vec![51, 135, 139, 140]),
     ];
     let units = prop_oneof![8 => 0_u8..3, 1 => 0_u8..25];
     let fill = prop_oneof![6 => Just(0_u8), 1 => any::<u8>()];

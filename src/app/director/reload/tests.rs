@@ -17,7 +17,8 @@ const SERVICES: &str = "
 name = \"web\"
 listen = [\"192.0.2.10:80/tcp\", \"[2001:db8::10]:80/tcp\"]
 scheduler = \"mh\"
-real = [{ address = \"10.0.0.11\" }, { address = \"10.0.0.12\" }, { address = \"2001:db8:1::13\", weight = 2 }]
+real = [{ address = \"10.0.0.11\" }, { address = \"10.0.0.12\" }, \
+        { address = \"2001:db8:1::13\", weight = 2 }]
 [[service]]
 name = \"other\"
 listen = [\"192.0.2.10:81/tcp\"]
@@ -284,7 +285,8 @@ fn another_deadline_is_a_change() {
         assert_eq!(drain(Some(10)).await, [""; 0]);
         let change = |before: &str, after: &str| {
             [format!(
-                "web 10.0.0.11: state draining, for {before} at most → draining, for {after} at most"
+                "web 10.0.0.11: state draining, for {before} at most → draining, for {after} at \
+                 most"
             )]
         };
         assert_eq!(drain(Some(5)).await, change("10m", "5m"));

@@ -1,4 +1,5 @@
-//! A question by grpc.health.v1 (<https://github.com/grpc/grpc/blob/master/doc/health-checking.md>).
+//! A question by grpc.health.v1
+//! (<https://github.com/grpc/grpc/blob/master/doc/health-checking.md>).
 
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
@@ -119,8 +120,8 @@ fn grpc_status(headers: &HeaderMap) -> Option<u32> {
     headers.get("grpc-status")?.to_str().ok()?.parse().ok()
 }
 
-/// `HealthCheckResponse { status }`: field 1, a number (wire type 0); absent it is 0. One byte holds
-/// every status there is.
+/// `HealthCheckResponse { status }`: field 1, a number (wire type 0); absent it is 0. One byte
+/// holds every status there is.
 fn status(message: &[u8]) -> Option<u64> {
     match message {
         [] => Some(0),

@@ -98,7 +98,9 @@ fn model_of_maglev(bench: &Bench, key: &Key) -> Option<usize> {
 proptest! {
     #[test]
     fn hashing_is_rendezvous(
-        kind in prop::sample::select(vec![SchedulerKind::SourceHashing, SchedulerKind::DestinationHashing]),
+        kind in prop::sample::select(
+            vec![SchedulerKind::SourceHashing, SchedulerKind::DestinationHashing],
+        ),
         start in members(),
         policy in policies(),
         steps in steps(),
@@ -119,7 +121,8 @@ proptest! {
         policy in policies(),
     ) {
         let members: Vec<_> = start.iter().map(|(member, _)| *member).collect();
-        let mut bench = Bench::new(SchedulerKind::Maglev, &members).with_policy(policy).with_table();
+        let bench = Bench::new(SchedulerKind::Maglev, &members);
+        let mut bench = bench.with_policy(policy).with_table();
         for (member, (_, quiet)) in bench.members.iter_mut().zip(&start) {
             if quiet.is_some() {
                 member.set_weight(0);
@@ -161,7 +164,9 @@ proptest! {
 
     /// Without a table, or with one of other servers, flows are still placed.
     #[test]
-    fn maglev_without_a_table_that_fits_places_by_rendezvous(weights in prop::collection::vec(1_u32..9, 1..6)) {
+    fn maglev_without_a_table_that_fits_places_by_rendezvous(
+        weights in prop::collection::vec(1_u32..9, 1..6),
+    ) {
         let mut bench = Bench::of_weights(SchedulerKind::Maglev, &weights);
         let without = bench.placed();
         prop_assert!(without.iter().all(Option::is_some));

@@ -226,7 +226,9 @@ proptest! {
                     let expected = model.take(number, range, more, &bytes);
                     let (verdict, sent) = play(&mut director, event).unwrap();
                     let fate = match verdict {
-                        Verdict::Tunnel(_) => Fate::Sent(sent.iter().map(|it| it.1.clone()).collect()),
+                        Verdict::Tunnel(_) => {
+                            Fate::Sent(sent.iter().map(|it| it.1.clone()).collect())
+                        }
                         Verdict::Hold => Fate::Held,
                         Verdict::Reply | Verdict::Reset(_) => Fate::Answered,
                         Verdict::Drop(reason) => Fate::Dropped(reason),
@@ -246,11 +248,15 @@ proptest! {
     /// sent.
     #[test]
     fn bounds_hold_for_any_stream(
-        events in stream(20_000), waiting in 1_usize..4, decided in 1_usize..4, blocks in 1_usize..6,
+        events in stream(20_000),
+        waiting in 1_usize..4,
+        decided in 1_usize..4,
+        blocks in 1_usize..6,
     ) {
         let mut director = two();
         let bytes = blocks * 512;
-        director.balancer.tables.fragments = Fragments::new(Bounds { waiting, decided, bytes }, Seed(7, 9));
+        let bounds = Bounds { waiting, decided, bytes };
+        director.balancer.tables.fragments = Fragments::new(bounds, Seed(7, 9));
         for event in &events {
             let reals: Vec<IpAddr> = play(&mut director, event)
                 .map(|(_, sent)| sent.into_iter().map(|it| it.0).collect()).unwrap_or_default();
@@ -261,7 +267,8 @@ proptest! {
             adds_up(&director)?;
         }
         director.pass(seconds(60));
-        prop_assert_eq!(director.balancer.snapshot().fragments, snapshot::FragmentsSnapshot::default());
+        let left = director.balancer.snapshot().fragments;
+        prop_assert_eq!(left, snapshot::FragmentsSnapshot::default());
         prop_assert_eq!(director.balancer.counters().held, 0);
     }
 
@@ -270,7 +277,10 @@ proptest! {
     #[test]
     fn every_good_datagram_reaches_one_real_server(
         datagrams in prop::collection::btree_map(1_u32..40, good(0..1), 1..8)
-            .prop_map(|all| all.into_iter().filter(|(number, _)| !number.is_multiple_of(5)).collect::<Vec<_>>()),
+            .prop_map(|mut all| {
+                all.retain(|number, _| !number.is_multiple_of(5));
+                all.into_iter().collect::<Vec<_>>()
+            }),
         bad in prop::collection::vec(hostile(40..44), 0..40),
         seed in any::<u64>(),
     ) {
