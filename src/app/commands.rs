@@ -7,28 +7,10 @@ use anyhow::Context;
 use log::Level;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::app::serve::Peer;
-use crate::control::{Alteration, Event, ReloadPlan, Request};
+use crate::control::{Alteration, Event, Origin, ReloadPlan, Request};
 
 /// Commands queued for the main task; further senders wait.
 const WAITING: usize = 4;
-
-/// The origin of a command or a change.
-#[derive(Clone, Debug)]
-pub(super) enum Origin {
-    /// A client of the control socket.
-    Operator(Peer),
-    /// The hook program, as a client of the control socket.
-    Hook(Peer),
-    /// SIGHUP.
-    Signal,
-    /// The director itself, after a change on its host.
-    Host,
-    /// The director itself, because of a deadline or of traffic.
-    Director,
-    /// A health check.
-    Health,
-}
 
 /// A command.
 #[derive(Debug)]
@@ -108,58 +90,22 @@ impl Answer {
     }
 }
 
-impl Origin {
-    /// The event of a change that this origin has made with the verb.
-    pub(super) fn event(&self, verb: &str, change: Alteration) -> Event {
-        let peer = self.peer();
-        let now = jiff::Timestamp::now();
-        Event {
-            time: format!("{now:.3}"),
-            who: self.name().to_owned(),
-            uid: peer.map(|peer| peer.uid),
-            gid: peer.map(|peer| peer.gid),
-            pid: peer.and_then(|peer| peer.pid),
-            verb: verb.to_owned(),
-            change,
-        }
-    }
-
-    /// Logs what this origin has done with the verb, or why nothing.
-    pub(super) fn log(&self, level: Level, verb: &str, text: impl fmt::Display) {
-        let (uid, gid) = self.peer().map(|peer| (peer.uid, peer.gid)).unzip();
-        let pid = self.peer().and_then(|peer| peer.pid);
-        log::log!(level, who = self.name(), uid, gid, pid, verb; "{text} ({verb} by {self})");
-    }
-
-    /// Logs that a command of this origin was refused. Who asks over the control socket gets the
-    /// error, which may be a typing mistake: no warning for the daemon's owner.
-    pub(super) fn log_refused(&self, verb: &str, error: &anyhow::Error) {
-        let level = if self.peer().is_some() { Level::Info } else { Level::Error };
-        self.log(level, verb, format_args!("{verb}: {error:#}; what was running runs on"));
-    }
-
-    fn peer(&self) -> Option<&Peer> {
-        match self {
-            Self::Operator(peer) | Self::Hook(peer) => Some(peer),
-            Self::Signal | Self::Host | Self::Director | Self::Health => None,
-        }
-    }
-
-    fn name(&self) -> &'static str {
-        match self {
-            Self::Operator(_) => "operator",
-            Self::Hook(_) => "hook",
-            Self::Signal => "signal",
-            Self::Host => "host",
-            Self::Director => "director",
-            Self::Health => "health",
-        }
-    }
+/// The event of a change that was made just now.
+pub(super) fn event(origin: Origin, verb: &'static str, change: Alteration) -> Event {
+    Event { time: format!("{:.3}", jiff::Timestamp::now()), origin, verb, change }
 }
 
-impl fmt::Display for Origin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())?;
-        self.peer().map_or(Ok(()), |peer| write!(f, ", {peer}"))
-    }
+/// Logs what this origin has done with the verb, or why nothing.
+pub(super) fn log(origin: Origin, level: Level, verb: &str, text: impl fmt::Display) {
+    let credentials = origin.credentials();
+    let (uid, gid) = credentials.map(|one| (one.uid, one.gid)).unzip();
+    let pid = credentials.and_then(|one| one.pid);
+    log::log!(level, who = origin.name(), uid, gid, pid, verb; "{text} ({verb} by {origin})");
+}
+
+/// Logs that a command of this origin was refused. Who asks over the control socket gets the
+/// error, which may be a typing mistake: no warning for the daemon's owner.
+pub(super) fn log_refused(origin: Origin, verb: &str, error: &anyhow::Error) {
+    let level = if origin.credentials().is_some() { Level::Info } else { Level::Error };
+    log(origin, level, verb, format_args!("{verb}: {error:#}; what was running runs on"));
 }

@@ -198,7 +198,7 @@ impl<'v> VisitValue<'v> for Field {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::control::Alteration;
+    use crate::control::{Alteration, Altered, Credentials, Origin};
 
     #[test]
     fn every_line_has_its_priority() {
@@ -239,10 +239,10 @@ mod tests {
 
     #[test]
     fn an_event_has_the_same_names_in_the_log_and_among_events() {
-        let change = Alteration::of("weight", Some("web"), None).from_to(1, 3);
+        let change = Alteration::of_service("web", Altered::FloodMode { active: true });
         let time = "2026-11-25T22:40:41.310Z".to_owned();
-        let event =
-            Event { time, who: "operator".to_owned(), uid: Some(0), change, ..Event::default() };
+        let operator = Origin::Operator(Credentials { uid: 0, gid: 0, pid: None });
+        let event = Event { time, origin: operator, verb: "set-weight", change };
         let text = serde_json::to_string(&event).unwrap();
         let pairs = [(EVENT, Value::from(text.as_str()))];
         let record = Record::builder().level(Level::Info).key_values(&pairs).build();

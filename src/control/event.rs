@@ -2,13 +2,27 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::alteration::Alteration;
+use super::alteration_text::AlterationText;
 
-/// One change, with its time and origin.
-#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+/// One change, with its time and origin. [`EventText`] is how it prints.
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Event {
+    /// UTC by RFC 3339.
+    pub time: String,
+    /// Who has made it.
+    pub origin: Origin,
+    /// What was asked for: `set-weight`, `reload`, …
+    pub verb: &'static str,
+    /// What it has changed.
+    pub change: Alteration,
+}
+
+/// An [`Event`] as it prints and as JSON has it.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct EventText {
     /// UTC by RFC 3339.
     pub time: String,
     /// `operator`: over the control socket; `hook`: the hook program, over the control socket;
@@ -28,7 +42,35 @@ pub struct Event {
     pub verb: String,
     /// What it has changed.
     #[serde(flatten)]
-    pub change: Alteration,
+    pub change: AlterationText,
+}
+
+/// The origin of a command or a change.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Origin {
+    /// A client of the control socket.
+    Operator(Credentials),
+    /// The hook program, as a client of the control socket.
+    Hook(Credentials),
+    /// SIGHUP.
+    Signal,
+    /// The director itself, after a change on its host.
+    Host,
+    /// The director itself, because of a deadline or of traffic.
+    Director,
+    /// A health check.
+    Health,
+}
+
+/// The user, group and process of a client of the control socket.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Credentials {
+    /// The user ID.
+    pub uid: u32,
+    /// The group number.
+    pub gid: u32,
+    /// The process number; `None` where it is of another process namespace.
+    pub pid: Option<i32>,
 }
 
 /// Sent to a listener that was too slow and has lost this many events.
@@ -45,17 +87,83 @@ pub struct Forgotten {
     pub forgotten_until: String,
 }
 
+impl Origin {
+    /// The name in events.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Operator(_) => "operator",
+            Self::Hook(_) => "hook",
+            Self::Signal => "signal",
+            Self::Host => "host",
+            Self::Director => "director",
+            Self::Health => "health",
+        }
+    }
+
+    /// The process that asked over the control socket.
+    #[must_use]
+    pub fn credentials(&self) -> Option<Credentials> {
+        match self {
+            Self::Operator(credentials) | Self::Hook(credentials) => Some(*credentials),
+            Self::Signal | Self::Host | Self::Director | Self::Health => None,
+        }
+    }
+}
+
+/// `operator, uid 0 gid 0 pid 4711`.
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())?;
+        self.credentials().map_or(Ok(()), |credentials| write!(f, ", {credentials}"))
+    }
+}
+
+/// `uid 0 gid 0 pid 4711`.
+impl fmt::Display for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { uid, gid, pid } = self;
+        write!(f, "uid {uid} gid {gid}")?;
+        pid.map_or(Ok(()), |pid| write!(f, " pid {pid}"))
+    }
+}
+
+impl From<&Event> for EventText {
+    fn from(event: &Event) -> Self {
+        let Event { time, origin, verb, change } = event;
+        let credentials = origin.credentials();
+        Self {
+            time: time.clone(),
+            who: origin.name().to_owned(),
+            uid: credentials.map(|one| one.uid),
+            gid: credentials.map(|one| one.gid),
+            pid: credentials.and_then(|one| one.pid),
+            verb: (*verb).to_owned(),
+            change: change.into(),
+        }
+    }
+}
+
+impl Serialize for Event {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        EventText::from(self).serialize(serializer)
+    }
+}
+
 /// `web 10.0.0.11: weight 1 → 3 (set-weight by operator, uid 0 gid 0 pid 4711)`, for the log.
-impl fmt::Display for Event {
+impl fmt::Display for EventText {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { who, uid, gid, pid, verb, change, .. } = self;
         write!(f, "{change} ({verb} by {who}")?;
-        if let (Some(uid), Some(gid)) = (uid, gid) {
-            write!(f, ", uid {uid} gid {gid}")?;
-        }
-        if let Some(pid) = pid {
-            write!(f, " pid {pid}")?;
+        if let (&Some(uid), &Some(gid), &pid) = (uid, gid, pid) {
+            write!(f, ", {}", Credentials { uid, gid, pid })?;
         }
         f.write_str(")")
+    }
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        EventText::from(self).fmt(f)
     }
 }

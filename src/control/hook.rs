@@ -2,11 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::alteration::Altered;
+use super::alteration_text::AlterationText;
 use super::encode;
 use super::event::Event;
-
-/// The changes for which the program runs, by [`super::Alteration::what`].
-pub const HOOK_EVENTS: [&str; 5] = ["health", "state", "quorum", "panic", "announced"];
 
 /// Counters of the hook program's runs.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
@@ -26,20 +25,31 @@ pub struct HookCounts {
 /// without a value are empty.
 #[must_use]
 pub fn hook_environment(event: &Event) -> Option<Vec<(&'static str, String)>> {
-    let change = &event.change;
-    if !HOOK_EVENTS.contains(&change.what.as_str()) {
+    if !runs_for(&event.change.what) {
         return None;
     }
-    let text = |value: &Option<String>| value.clone().unwrap_or_default();
+    let AlterationText { what, service, address, before, after, why } =
+        AlterationText::from(&event.change);
     Some(vec![
-        ("VSTUN_EVENT", change.what.clone()),
-        ("VSTUN_SERVICE", text(&change.service)),
-        ("VSTUN_ADDRESS", change.address.map(|address| address.to_string()).unwrap_or_default()),
-        ("VSTUN_BEFORE", text(&change.before)),
-        ("VSTUN_AFTER", text(&change.after)),
-        ("VSTUN_WHY", text(&change.why)),
-        ("VSTUN_WHO", event.who.clone()),
+        ("VSTUN_EVENT", what),
+        ("VSTUN_SERVICE", service.unwrap_or_default()),
+        ("VSTUN_ADDRESS", address.map(|address| address.to_string()).unwrap_or_default()),
+        ("VSTUN_BEFORE", before.unwrap_or_default()),
+        ("VSTUN_AFTER", after.unwrap_or_default()),
+        ("VSTUN_WHY", why.unwrap_or_default()),
+        ("VSTUN_WHO", event.origin.name().to_owned()),
         ("VSTUN_TIME", event.time.clone()),
         ("VSTUN_JSON", encode(event)),
     ])
+}
+
+fn runs_for(what: &Altered) -> bool {
+    matches!(
+        what,
+        Altered::Health { .. }
+            | Altered::State { .. }
+            | Altered::Quorum { .. }
+            | Altered::Panic { .. }
+            | Altered::Announced { .. }
+    )
 }

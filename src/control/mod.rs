@@ -14,6 +14,8 @@
 //! ```
 
 mod alteration;
+mod alteration_text;
+mod before;
 mod checks;
 mod cleaned;
 mod connections;
@@ -35,17 +37,19 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-pub use alteration::{Alteration, Before};
+pub use alteration::{Alteration, Altered, StateUntil, Summary};
+pub use alteration_text::AlterationText;
+pub use before::Before;
 pub use checks::{CheckResult, CheckStep, Checked, CheckedOnce, Checks, ListedCheck};
 pub use cleaned::{Cleaned, CleanedStep};
 pub use connections::{Connection, Connections, PAGE};
 pub use counts::{Counts, Drops};
-pub use event::{Event, Forgotten, Missed};
+pub use event::{Credentials, Event, EventText, Forgotten, Missed, Origin};
 pub use explain::{Explained, PassedOver};
-pub use hook::{HOOK_EVENTS, HookCounts, hook_environment};
+pub use hook::{HookCounts, hook_environment};
 pub use host::{HostStatus, Wrong};
 pub use list::{List, ListedReal, ListedService, Rate, Thousandths, Use, VirtualIp};
-pub use plan::{Moved, Planned, ReloadPlan};
+pub use plan::{Fate, Moved, Planned, ReloadPlan};
 pub use readiness::Readiness;
 pub use reply::{Failure, MAX_REPLY_LEN, ReplyError, Status, decode, encode, encode_error};
 pub use request::{MAX_BODY_LEN, MAX_REQUEST_LEN, Request, RequestError, Which};

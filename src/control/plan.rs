@@ -1,23 +1,25 @@
 //! The answer to `plan`: the changes of a reload, and the connections that they affect.
 
 use std::collections::BTreeSet;
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 
 use serde::{Deserialize, Serialize};
 
 use crate::balancer::Change;
 use crate::balancer::maglev::MaglevTables;
 use crate::balancer::snapshot;
-use crate::model::{Existing, RealState, RealValue, Wanted};
+use crate::model::{Difference, Existing, Policy, RealState, RealValue, Value, Wanted};
 
-use super::alteration::{After, Alteration, Before};
+use super::alteration::{Alteration, Altered};
+use super::before::{After, Before};
 use super::{Layout, counted, table};
 
-/// What a reload would do.
-#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
-pub struct ReloadPlan {
+/// What a reload would do. The daemon's plan has its changes as values; a client reads them as
+/// [`AlterationText`](super::AlterationText).
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct ReloadPlan<C = Alteration> {
     /// The changes, in order; empty if nothing would change.
-    pub changes: Vec<Planned>,
+    pub changes: Vec<Planned<C>>,
     /// Connections that would end, of all changes together: their service goes, or their real
     /// server with `existing = "reset"`.
     pub connections_lost: u64,
@@ -35,16 +37,28 @@ pub struct ReloadPlan {
 }
 
 /// One change, and the number of current connections that it affects.
-#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
-pub struct Planned {
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Planned<C = Alteration> {
     /// The change.
     #[serde(flatten)]
-    pub change: Alteration,
+    pub change: C,
     /// Connections of the changed real server or service; if some of a service's are lost, those
     /// alone.
     pub connections: u64,
-    /// What happens to them: `kept`, `drained` or `lost`.
-    pub fate: String,
+    /// What happens to them.
+    pub fate: Fate,
+}
+
+/// What happens to connections.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Fate {
+    /// They go on, and there may be new ones.
+    Kept,
+    /// They go on until they end; there are no new ones.
+    Drained,
+    /// They end.
+    Lost,
 }
 
 /// How a service's Maglev table changes.
@@ -73,7 +87,6 @@ impl ReloadPlan {
                 Fate::Drained => plan.connections_drained += connections,
                 Fate::Lost => plan.connections_lost += connections,
             }
-            let fate = fate.name().to_owned();
             plan.changes.push(Planned { change: shown, connections, fate });
         });
         plan
@@ -82,10 +95,7 @@ impl ReloadPlan {
     /// The plan with changes that affect no connection.
     #[must_use]
     pub fn with(mut self, settings: Vec<Alteration>) -> Self {
-        let planned = |change| {
-            let fate = Fate::Kept.name().to_owned();
-            Planned { change, connections: 0, fate }
-        };
+        let planned = |change| Planned { change, connections: 0, fate: Fate::Kept };
         self.changes.extend(settings.into_iter().map(planned));
         self
     }
@@ -112,14 +122,32 @@ impl ReloadPlan {
 
     /// Whether mh would hash other fields of this service's flows.
     fn hashes_otherwise(&self, service: &str) -> bool {
-        let with_ports = |value: &Option<String>| value.as_deref() != Some("false");
+        let with_ports = |value: &Value| *value != Value::Flag(false);
         let changes = self.changes.iter().map(|planned| &planned.change);
         let mut of_service = changes.filter(|change| change.service.as_deref() == Some(service));
-        of_service.any(|change| {
-            change.what == "hash_ports" && with_ports(&change.before) != with_ports(&change.after)
+        of_service.any(|change| match &change.what {
+            Altered::Setting(Difference { key: Policy::HASH_PORTS, before, after }) => {
+                with_ports(before) != with_ports(after)
+            }
+            _ => false,
         })
     }
+}
 
+impl<C> Default for ReloadPlan<C> {
+    fn default() -> Self {
+        Self {
+            changes: Vec::new(),
+            connections_lost: 0,
+            connections_drained: 0,
+            maglev: Vec::new(),
+            tun_mtu: None,
+            warnings: Vec::new(),
+        }
+    }
+}
+
+impl<C: fmt::Display> ReloadPlan<C> {
     /// Whether a reload would change nothing.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -134,7 +162,12 @@ impl ReloadPlan {
             // Writing to a String does not fail.
             let _ = match connections {
                 0 => writeln!(text, "{change}"),
-                _ => writeln!(text, "{change}; {} {fate}", counted(*connections, "connection")),
+                _ => writeln!(
+                    text,
+                    "{change}; {} {}",
+                    counted(*connections, "connection"),
+                    fate.name()
+                ),
             };
         }
         for Moved { service, moved, slots } in &self.maglev {
@@ -165,13 +198,6 @@ impl ReloadPlan {
         };
         table::wrap(&text, layout.width, 4)
     }
-}
-
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Fate {
-    Kept,
-    Drained,
-    Lost,
 }
 
 impl Fate {
@@ -209,7 +235,10 @@ fn touched(
             let out = before.real_now(service, *address).is_some_and(is_out);
             (connections, if out { Fate::Lost } else { fate })
         }
-        Change::SetPolicy { service, .. } if shown.what == "existing" && resets(service) => {
+        Change::SetPolicy { service, .. }
+            if matches!(&shown.what, Altered::Setting(one) if one.key == Policy::EXISTING)
+                && resets(service) =>
+        {
             match already_out(service, changes, before) {
                 0 => (connections, fate),
                 lost => (lost, Fate::Lost),

@@ -3,7 +3,7 @@
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::alteration::Alteration;
+use super::alteration_text::AlterationText;
 use super::host::HostStatus;
 use super::{Layout, VERSION, table};
 
@@ -32,7 +32,7 @@ pub struct Status {
     pub done: String,
     /// The changes that a command made.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub changes: Vec<Alteration>,
+    pub changes: Vec<AlterationText>,
     /// Warnings about the host caused by this command.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,

@@ -8,11 +8,12 @@ use serde_json::{Value, json};
 use crate::balancer::snapshot;
 use crate::balancer::table::Turnover;
 use crate::balancer::{Counters, Reason, Snapshot, Verdict};
-use crate::model::{Protocol, RealState, SchedulerKind, Thresholds, Wanted};
+use crate::model::{Protocol, RealState, RealValue, SchedulerKind, Thresholds, Wanted};
 
 use super::*;
 
 mod changes;
+mod hooks;
 mod rates;
 mod requests;
 mod widths;
@@ -162,25 +163,21 @@ fn replies_decode_to_the_same_value() {
     assert_round_trip(&Stats::Director(DirectorStats::from(&state)));
     assert_round_trip(&Stats::RealServer(RealServerStats { read: 7, ..Default::default() }));
     let (role, program) = ("director".to_owned(), "0.1.0".to_owned());
-    let changes =
-        vec![Alteration::of("weight", Some("web"), Some(address("10.0.0.11"))).from_to(1, 3)];
+    let what = Altered::Real { before: RealValue::Weight(1), after: RealValue::Weight(3) };
+    let change = Alteration::of_real("web", address("10.0.0.11"), what);
     assert_round_trip(&Status {
         role,
         program,
         uptime_seconds: 1,
         done: String::new(),
-        changes: changes.clone(),
+        changes: vec![(&change).into()],
         warnings: vec!["odd".to_owned()],
         host: HostStatus::default(),
     });
-    let change = changes[0].clone();
-    let event = Event {
-        time: "2026-01-02T03:04:05.678Z".to_owned(),
-        uid: Some(0),
-        change,
-        ..Event::default()
-    };
-    assert_round_trip(&event);
+    let time = "2026-01-02T03:04:05.678Z".to_owned();
+    let operator = Origin::Operator(Credentials { uid: 0, gid: 0, pid: None });
+    let event = Event { time, origin: operator, verb: "set-weight", change };
+    assert_round_trip(&EventText::from(&event));
     assert_round_trip(&Missed { missed: 7 });
 }
 

@@ -51,9 +51,14 @@ impl Default for Policy {
 }
 
 impl Policy {
+    /// The key of [`Self::hash_ports`].
+    pub const HASH_PORTS: &str = "hash_ports";
+    /// The key of [`Self::existing`].
+    pub const EXISTING: &str = "existing";
+
     /// Its keys in the configuration.
     pub const KEYS: [&str; 13] = [
-        "hash_ports",
+        Self::HASH_PORTS,
         "fallback",
         "unknown",
         "persistence",
@@ -61,7 +66,7 @@ impl Policy {
         "persistence_prefix_v6",
         "quiescent",
         "one_packet",
-        "existing",
+        Self::EXISTING,
         "drain_deadline",
         "slow_start",
         "flood_new_flows",

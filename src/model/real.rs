@@ -93,15 +93,21 @@ pub enum Wanted {
 }
 
 impl Wanted {
+    /// The state, whatever its deadline.
+    #[must_use]
+    pub fn plain(self) -> RealState {
+        match self {
+            Self::Up => RealState::Up,
+            Self::Draining { .. } => RealState::Draining,
+            Self::Down => RealState::Down,
+            Self::Disabled => RealState::Disabled,
+        }
+    }
+
     /// The name in configuration, requests and listings.
     #[must_use]
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Up => "up",
-            Self::Draining { .. } => "draining",
-            Self::Down => "down",
-            Self::Disabled => "disabled",
-        }
+        self.plain().name()
     }
 }
 

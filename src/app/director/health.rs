@@ -9,14 +9,13 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::messages::DirectorMessage;
 use super::reload::Running;
-use crate::app::commands::Origin;
 use crate::app::health::{self, TakesChanges};
 use crate::app::packet_thread::PacketThread;
 use crate::balancer::{Change, ChangeError, Snapshot};
 use crate::config;
 use crate::control::{
-    Alteration, CheckResult, CheckStep, Checked, CheckedOnce, Checks, Explained, List, ListedCheck,
-    PassedOver, Thousandths,
+    Alteration, Altered, CheckResult, CheckStep, Checked, CheckedOnce, Checks, Explained, List,
+    ListedCheck, Origin, PassedOver, Thousandths,
 };
 use crate::health::{BoardReport, CheckReport, Event, Finding, Plan, PlannedCheck};
 use crate::model::Health;
@@ -61,46 +60,35 @@ impl Running {
         };
         let change = match event {
             Event::Health { service, address, health, why } => {
-                let (before, after) = match health {
-                    Health::Up => (Health::Down, Health::Up),
-                    Health::Down => (Health::Up, Health::Down),
+                let before = match health {
+                    Health::Up => Health::Down,
+                    Health::Down => Health::Up,
                 };
-                Alteration {
-                    why: Some(why),
-                    ..Alteration::of("health", Some(&service), Some(address))
-                        .from_to(before.name(), after.name())
-                }
+                let (before, why) = (Some(before), Some(why));
+                let what = Altered::Health { before, after: health, why };
+                Alteration::of_real(&service, address, what)
             }
             // The balancer's alone.
             Event::Load { .. } => return Follows::Nothing,
             Event::Rotation { service, address, before, after } => {
-                Alteration::of("rotation", Some(&service), Some(address))
-                    .from_to(before.name(), after.name())
+                Alteration::of_real(&service, address, Altered::Rotation { before, after })
             }
             Event::Panic { service, active, down, all } => {
-                let so_many = format!("{down} of {all} real servers fail their checks");
                 if active {
                     log::error!(
                         service = service.as_str();
-                        "service {service}: {so_many} at once, more than `panic` allows: the \
-                         checks are disbelieved and all real servers stay in; see `vstun checks`"
+                        "service {service}: {down} of {all} real servers fail their checks at \
+                         once, more than `panic` allows: the checks are disbelieved and all real \
+                         servers stay in; see `vstun checks`"
                     );
                 }
-                let (before, after) = if active { ("off", "on") } else { ("on", "off") };
-                let panic = Alteration::of("panic", Some(&service), None).from_to(before, after);
-                Alteration { why: Some(so_many), ..panic }
+                Alteration::of_service(&service, Altered::Panic { active, down, all })
             }
             Event::Quorum { service, reached, alive } => {
-                let (before, after) =
-                    if reached { ("lost", "reached") } else { ("reached", "lost") };
-                let quorum = Alteration::of("quorum", Some(&service), None).from_to(before, after);
-                let why = format!(
-                    "the weights of the real servers that take connections add up to {alive}"
-                );
-                Alteration { why: Some(why), ..quorum }
+                Alteration::of_service(&service, Altered::Quorum { reached, alive })
             }
         };
-        self.tell(&Origin::Health, "check", &[change]).await;
+        self.tell(Origin::Health, "check", &[change]).await;
         follows
     }
 

@@ -224,7 +224,8 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
-    use crate::control::Alteration;
+    use crate::control::{Alteration, Altered, Origin};
+    use crate::model::Health;
 
     fn block_on(future: impl Future<Output = ()>) {
         let mut builder = tokio::runtime::Builder::new_current_thread();
@@ -233,9 +234,13 @@ mod tests {
 
     fn down(number: usize) -> Event {
         let real: IpAddr = "10.0.0.11".parse().unwrap();
-        let change = Alteration::of("health", Some("web"), Some(real)).from_to("up", "down");
-        let change = Alteration { why: Some(format!("number {number}")), ..change };
-        Event { who: "health".to_owned(), verb: "check".to_owned(), change, ..Event::default() }
+        let why = Some(format!("number {number}"));
+        let what = Altered::Health { before: Some(Health::Up), after: Health::Down, why };
+        check(Alteration::of_real("web", real, what))
+    }
+
+    fn check(change: Alteration) -> Event {
+        Event { time: String::new(), origin: Origin::Health, verb: "check", change }
     }
 
     /// A shell with this script, and a file for its output.
@@ -262,7 +267,7 @@ mod tests {
             let counts = hooks.counts();
             let task = runner.start();
             for number in 0..5 {
-                hooks.give(&[down(number), Event::default()]);
+                hooks.give(&[down(number), check(Alteration::of(Altered::AddVip))]);
             }
             drop(hooks);
             task.finish().await;

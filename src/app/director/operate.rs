@@ -13,7 +13,7 @@ use crate::app::commands::{Answer, CommandResult};
 use crate::app::host::Session;
 use crate::balancer::{Change, Flush, Flushed, Snapshot, snapshot};
 use crate::config::{self, Edit, Fault, Selected};
-use crate::control::{Alteration, Request, VirtualIp, counted};
+use crate::control::{Alteration, Altered, Request, VirtualIp, counted};
 use crate::model::{RealValue, Target, Wanted};
 
 /// The weight of a real server added without one, as in a configuration.
@@ -124,10 +124,9 @@ impl Running {
             let Flushed { connections: more, next: then } = flushed;
             (connections, next) = (connections + more, then);
         }
-        let before = Some(counted(connections as u64, "connection"));
-        let change = Alteration::of("flush", which.service.as_deref(), real);
-        let changes =
-            if connections > 0 { vec![Alteration { before, ..change }] } else { Vec::new() };
+        let what = Altered::Flush { connections: connections as u64 };
+        let change = Alteration { service: which.service, address: real, what };
+        let changes = if connections > 0 { vec![change] } else { Vec::new() };
         Ok(Answer::done(counted(connections as u64, "connection") + " forgotten", changes))
     }
 
@@ -161,7 +160,7 @@ impl Running {
             true => format!("{vip} is announced as soon as an uplink is up"),
             false => format!("{vip} is announced: {places}"),
         };
-        Ok(Answer::done(done, self.publish(vip)).with(warnings))
+        Ok(Answer::done(done, self.publish(vip, None)).with(warnings))
     }
 
     async fn withdraw(&mut self, session: &mut Session, text: &str) -> CommandResult {
@@ -176,7 +175,7 @@ impl Running {
             bail!("{vip} is still announced: {}; the log says why", places.join(", "));
         }
         let done = format!("{vip} is withdrawn; what arrives for it is forwarded as before");
-        Ok(Answer::done(done, self.publish(vip)).with(warnings))
+        Ok(Answer::done(done, self.publish(vip, None)).with(warnings))
     }
 
     /// Withdraws exactly these virtual IPs and announces all others; those in `at_once` without a
@@ -204,15 +203,16 @@ impl Running {
         Ok(self.warned(warnings))
     }
 
-    /// Updates the listings with whether the virtual IP is announced, and returns the change.
-    pub(super) fn publish(&self, vip: IpAddr) -> Vec<Alteration> {
+    /// Updates the listings with whether the virtual IP is announced, and returns the change with
+    /// its reason.
+    pub(super) fn publish(&self, vip: IpAddr, why: Option<&'static str>) -> Vec<Alteration> {
         let announced = !self.withdrawn.contains(vip);
         let mut changes = Vec::new();
         self.vips.send_modify(|vips| {
             for one in vips.iter_mut().filter(|one| one.address == vip) {
                 if one.announced != announced {
-                    let change = Alteration::of("announced", None, Some(vip));
-                    changes.push(change.from_to(one.announced, announced));
+                    let what = Altered::Announced { announced, why };
+                    changes.push(Alteration::of_address(vip, what));
                 }
                 one.announced = announced;
             }

@@ -9,9 +9,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::reload::Running;
-use crate::app::commands::Origin;
 use crate::app::host::Session;
 use crate::config;
+use crate::control::Origin;
 use crate::health::Board;
 use crate::model::Millis;
 
@@ -87,9 +87,8 @@ impl Running {
                 true => "none of its services has its quorum",
                 false => "a service of it has its quorum",
             };
-            let mut changes = self.publish(vip);
-            changes.iter_mut().for_each(|change| change.why = Some(why.to_owned()));
-            self.tell(&Origin::Health, "quorum", &changes).await;
+            let changes = self.publish(vip, Some(why));
+            self.tell(Origin::Health, "quorum", &changes).await;
         }
     }
 

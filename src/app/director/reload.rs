@@ -2,7 +2,6 @@
 //! balancer, install on the host, or roll back.
 
 use std::collections::BTreeMap;
-use std::fmt::Display;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
@@ -18,7 +17,7 @@ use super::quorum::Withdrawn;
 use super::saved_states::SavedStates;
 use super::tables::Builder;
 use super::{Options, desired, reports, settings};
-use crate::app::commands::{AdminCommand, Answer, CommandResult, Done, Origin};
+use crate::app::commands::{self, AdminCommand, Answer, CommandResult, Done, event};
 use crate::app::config_file;
 use crate::app::events::Events;
 use crate::app::health::Checks;
@@ -28,7 +27,9 @@ use crate::balancer::listing::Listed;
 use crate::balancer::maglev::MaglevTables;
 use crate::balancer::{Change, DeadlineNotice, FloodNotice, Snapshot, Suspicion};
 use crate::config;
-use crate::control::{Alteration, Before, ReloadPlan, Request, VirtualIp, counted};
+use crate::control::{
+    Alteration, Altered, Before, Origin, ReloadPlan, Request, VirtualIp, counted,
+};
 use crate::host::Ways;
 use crate::model::Seed;
 
@@ -131,12 +132,12 @@ impl Running {
         match &outcome {
             Ok(Answer::Done(Done { text, changes, .. })) => {
                 if changes.is_empty() || verb == "reload" {
-                    origin.log(Level::Info, verb, text);
+                    commands::log(origin, Level::Info, verb, text);
                 }
-                self.tell(&origin, verb, changes).await;
+                self.tell(origin, verb, changes).await;
             }
             Ok(Answer::Planned(_)) => {}
-            Err(error) => origin.log_refused(verb, error),
+            Err(error) => commands::log_refused(origin, verb, error),
         }
         outcome
     }
@@ -144,10 +145,12 @@ impl Running {
     /// After a change on the host: sends the new ways to the real servers to the balancer.
     pub(super) async fn follow(&mut self, ways: Ways) -> anyhow::Result<()> {
         self.apply(of_ways(&ways).into()).await?;
-        let mut changes = moved("source", &self.ways.sources, &ways.sources);
-        changes.extend(moved("link_mtu", &self.ways.mtus, &ways.mtus));
+        let source = |before, after| Altered::Source { before, after };
+        let mtu = |before, after| Altered::LinkMtu { before, after };
+        let mut changes = moved(&self.ways.sources, &ways.sources, source);
+        changes.extend(moved(&self.ways.mtus, &ways.mtus, mtu));
         self.keep(ways);
-        self.tell(&Origin::Host, "follow", &changes).await;
+        self.tell(Origin::Host, "follow", &changes).await;
         Ok(())
     }
 
@@ -161,27 +164,23 @@ impl Running {
     pub(super) async fn notice(&self, notice: Notice) {
         let (verb, change) = match notice {
             Notice::Deadline(DeadlineNotice { service, address, connections }) => {
-                let before = Some(counted(connections, "connection"));
-                let ended = Alteration::of("ended", Some(&service), Some(address));
-                ("deadline", Alteration { before, ..ended })
+                let what = Altered::Ended { connections };
+                ("deadline", Alteration::of_real(&service, address, what))
             }
             Notice::Flood(FloodNotice { service, entered, .. }) => {
-                let (before, after) = if entered { ("off", "on") } else { ("on", "off") };
-                let mode = Alteration::of("flood_mode", Some(&service), None);
-                ("flood", mode.from_to(before, after))
+                let what = Altered::FloodMode { active: entered };
+                ("flood", Alteration::of_service(&service, what))
             }
             Notice::Suspicion(Suspicion { service, address, syns, lasting }) => {
-                let syns = counted(u64::from(syns), "SYN");
-                let why = format!("{syns} in {} s and no handshake ended", lasting.as_secs());
-                let doubt = Alteration::of("unanswered", Some(&service), Some(address));
-                ("handshakes", Alteration { why: Some(why), ..doubt })
+                let what = Altered::Unanswered { syns, lasting };
+                ("handshakes", Alteration::of_real(&service, address, what))
             }
         };
-        self.tell(&Origin::Director, verb, &[change]).await;
+        self.tell(Origin::Director, verb, &[change]).await;
     }
 
-    pub(super) async fn tell(&self, origin: &Origin, verb: &str, changes: &[Alteration]) {
-        let event = |change: &Alteration| origin.event(verb, change.clone());
+    pub(super) async fn tell(&self, origin: Origin, verb: &'static str, changes: &[Alteration]) {
+        let event = |change: &Alteration| event(origin, verb, change.clone());
         let events: Vec<_> = changes.iter().map(event).collect();
         self.hooks.give(&events);
         self.events.tell(events).await;
@@ -358,16 +357,14 @@ pub(super) fn of_ways(ways: &Ways) -> [Change; 2] {
 }
 
 /// What has changed of the ways to the real servers.
-fn moved<T: Display + Eq>(
-    what: &str,
+fn moved<T: Copy + Eq>(
     before: &BTreeMap<IpAddr, T>,
     after: &BTreeMap<IpAddr, T>,
+    what: impl Fn(Option<T>, T) -> Altered,
 ) -> Vec<Alteration> {
     let moved = after.iter().filter(|(real, new)| before.get(real) != Some(*new));
-    let change = |(&real, new): (&IpAddr, &T)| Alteration {
-        before: before.get(&real).map(ToString::to_string),
-        after: Some(new.to_string()),
-        ..Alteration::of(what, None, Some(real))
+    let change = |(&real, &new): (&IpAddr, &T)| {
+        Alteration::of_address(real, what(before.get(&real).copied(), new))
     };
     moved.map(change).collect()
 }

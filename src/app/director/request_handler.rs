@@ -12,7 +12,7 @@ use super::messages::{DirectorMessage, Page, Report};
 use super::output::SendError;
 use super::reports::{Kind, Reports, collect};
 use super::selection;
-use crate::app::commands::{AdminCommand, AdminCommands, Answer, Done, Origin};
+use crate::app::commands::{AdminCommand, AdminCommands, Answer, Done};
 use crate::app::events::{Events, Listener, Span};
 use crate::app::health::Checks;
 use crate::app::http;
@@ -22,8 +22,8 @@ use crate::balancer::listing::Listed;
 use crate::balancer::{FlowQuery, Selection};
 use crate::config;
 use crate::control::{
-    self, DirectorStats, Drops, Explained, HostStatus, List, Readiness, Request, Stats, Status,
-    Timers, VirtualIp, Which,
+    self, AlterationText, DirectorStats, Drops, Explained, HostStatus, List, Origin, Readiness,
+    Request, Stats, Status, Timers, VirtualIp, Which,
 };
 use crate::health::BoardReport;
 use crate::metrics::{self, DirectorPage, Format};
@@ -101,7 +101,7 @@ impl Handler {
             program: env!("CARGO_PKG_VERSION").to_owned(),
             uptime_seconds: self.since.elapsed().as_secs(),
             done,
-            changes,
+            changes: changes.iter().map(AlterationText::from).collect(),
             warnings,
             host: self.host.borrow().clone(),
         })
@@ -216,9 +216,9 @@ impl serve::RequestHandler for Handler {
                 bail!("answered in several lines")
             }
             request => {
-                let of_hook = peer.pid.is_some_and(|pid| self.hooks.is_of_run(pid));
+                let of_hook = peer.credentials.pid.is_some_and(|pid| self.hooks.is_of_run(pid));
                 let origin = if of_hook { Origin::Hook } else { Origin::Operator };
-                let command = AdminCommand { request, body, origin: origin(peer.clone()) };
+                let command = AdminCommand { request, body, origin: origin(peer.credentials) };
                 match self.commands.give(command).await? {
                     Answer::Done(done) => Ok(self.status(done).into()),
                     Answer::Planned(plan) => Ok(control::encode(&plan).into()),

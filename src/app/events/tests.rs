@@ -2,6 +2,7 @@
 
 use super::ring::KEPT;
 use super::*;
+use crate::control::{Alteration, Altered, EventText, Origin};
 
 fn block_on(future: impl Future<Output = ()>) {
     tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future);
@@ -9,7 +10,8 @@ fn block_on(future: impl Future<Output = ()>) {
 
 fn event(number: usize) -> Event {
     let time = Timestamp::from_second(i64::try_from(number).unwrap()).unwrap();
-    Event { time: format!("{time:.3}"), verb: number.to_string(), ..Event::default() }
+    let change = Alteration::of(Altered::Flush { connections: number as u64 });
+    Event { time: format!("{time:.3}"), origin: Origin::Director, verb: "flush", change }
 }
 
 fn since(number: usize, until_now: bool) -> Span {
@@ -18,7 +20,7 @@ fn since(number: usize, until_now: bool) -> Span {
 
 async fn hears(listener: &mut Listener, number: usize) {
     let line = listener.next().await.unwrap();
-    assert_eq!(control::decode::<Event>(line.as_bytes()).unwrap(), event(number));
+    assert_eq!(control::decode::<EventText>(line.as_bytes()).unwrap(), (&event(number)).into());
 }
 
 #[test]

@@ -6,9 +6,9 @@ use log::{Level, warn};
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::sync::watch;
 
-use crate::app::commands::Origin;
+use crate::app::commands::event;
 use crate::app::log_lines;
-use crate::control::{Alteration, Event, HostStatus, Wrong};
+use crate::control::{Alteration, Altered, Event, HostStatus, Origin, Wrong};
 use crate::host::{Ledger, OuterSources, Problem, ProblemKind, Standing, Turn};
 
 /// How many problems that begin or end at the same time are logged one by one.
@@ -54,7 +54,7 @@ impl Report {
     ) {
         let turns = self.ledger.update(SystemTime::now(), problems);
         self.put_back += put_back.len() as u64;
-        let of_host = |change| Origin::Host.event("follow", change);
+        let of_host = |change| event(Origin::Host, "follow", change);
         let steps: Vec<Event> = put_back.iter().map(|step| of_host(of_step(step))).collect();
         for (step, event) in put_back.iter().zip(&steps).take(LOGGED) {
             log_lines::event(
@@ -112,20 +112,19 @@ fn log(turn: &Turn, event: &Event) {
 }
 
 fn of_step(step: &str) -> Alteration {
-    Alteration { after: Some(step.to_owned()), ..Alteration::of("put_back", None, None) }
+    Alteration::of(Altered::PutBack { step: step.to_owned() })
 }
 
 fn of_turn(turn: &Turn) -> Alteration {
-    match turn {
-        Turn::Began(problem) => Alteration {
-            after: Some(problem.text.clone()),
-            ..Alteration::of("host_wrong", None, problem.address)
-        },
-        Turn::Ended(Standing { problem, .. }) => Alteration {
-            before: Some(problem.text.clone()),
-            ..Alteration::of("host_right", None, problem.address)
-        },
-    }
+    let (address, what) = match turn {
+        Turn::Began(problem) => {
+            (problem.address, Altered::HostWrong { problem: problem.text.clone() })
+        }
+        Turn::Ended(Standing { problem, .. }) => {
+            (problem.address, Altered::HostRight { problem: problem.text.clone() })
+        }
+    };
+    Alteration { address, ..Alteration::of(what) }
 }
 
 fn wrong(Standing { problem, since }: &Standing) -> Wrong {

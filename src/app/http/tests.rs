@@ -10,7 +10,7 @@ use super::*;
 use crate::app::events::{Events, Listener, Span};
 use crate::app::serve::Peer;
 use crate::balancer::{Selection, snapshot};
-use crate::control::{Event, Readiness, Request, Which};
+use crate::control::{Alteration, Altered, Event, Origin, Readiness, Request, Which};
 use crate::metrics::Format;
 
 /// Answers with the request.
@@ -209,7 +209,8 @@ fn events_come_as_they_happen() {
     stream.write_all(b"GET /api/v1/events HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
     let mut lines = BufReader::new(stream).lines().map(Result::unwrap);
     assert!(lines.any(|line| line.starts_with(": events follow")));
-    let event = Event { verb: "drain".to_owned(), ..Event::default() };
+    let change = Alteration::of(Altered::AddVip);
+    let event = Event { time: String::new(), origin: Origin::Signal, verb: "drain", change };
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     runtime.block_on(server.events.tell(vec![event]));
     let line = lines.find(|line| line.starts_with("data: ")).unwrap();

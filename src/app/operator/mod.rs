@@ -20,8 +20,8 @@ use clap::{CommandFactory, Parser};
 
 use crate::config;
 use crate::control::{
-    self, Checked, Checks, Connections, Drops, Explained, Layout, MAX_BODY_LEN, ReloadPlan,
-    Request, RequestError, Stats, Status,
+    self, AlterationText, Checked, Checks, Connections, Drops, Explained, Layout, MAX_BODY_LEN,
+    ReloadPlan, Request, RequestError, Stats, Status,
 };
 use crate::demo;
 
@@ -205,7 +205,7 @@ fn plan(args: &Args, file: &Path) -> anyhow::Result<ExitCode> {
     let file = file.display().to_string();
     daemon.ask(&Request::Plan { file, bytes: text.len() }, &text)?;
     let mut nothing = true;
-    daemon.answer(args.json, &mut out, |plan: &ReloadPlan| {
+    daemon.answer(args.json, &mut out, |plan: &ReloadPlan<AlterationText>| {
         nothing = plan.is_empty();
         plan.human(layout)
     })?;

@@ -13,7 +13,9 @@ use super::daemon::Daemon;
 use super::listing;
 use crate::app::config_file;
 use crate::config::{self, RunningReal, RunningService};
-use crate::control::{self, List, ListedReal, ListedService, ReloadPlan, Request, counted};
+use crate::control::{
+    self, AlterationText, List, ListedReal, ListedService, ReloadPlan, Request, counted,
+};
 use crate::model::Wanted;
 
 /// What was made of the file.
@@ -93,7 +95,7 @@ fn other_changes(sockets: &[PathBuf], file: &Path, text: &str) -> anyhow::Result
     let mut daemon = Daemon::connect(sockets)?;
     let file = file.display().to_string();
     daemon.ask(&Request::Plan { file, bytes: text.len() }, text.as_bytes())?;
-    Ok(control::decode::<ReloadPlan>(&daemon.line()?)?.changes.len())
+    Ok(control::decode::<ReloadPlan<AlterationText>>(&daemon.line()?)?.changes.len())
 }
 
 /// Replaces the file whole, with its mode: a reader sees the old text or the new one. A link stays

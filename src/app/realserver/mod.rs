@@ -18,7 +18,7 @@ use anyhow::Context;
 use mio::Poll;
 use tokio::sync::watch;
 
-use super::commands::{AdminCommand, AdminCommands, CommandQueue, Origin};
+use super::commands::{AdminCommand, AdminCommands, CommandQueue};
 use super::daemon::{self, SignalAction, Signals, SocketAccess, Thread};
 use super::events::Events;
 use super::host::{DesiredRealServer, Session};
@@ -26,7 +26,7 @@ use super::http;
 use super::packet_thread::PacketThread;
 use super::serve::{self, Control};
 use crate::config;
-use crate::control::Request;
+use crate::control::{Origin, Request};
 use crate::decap::Gate;
 use crate::sys::raw::Receiver;
 use agent::{Agent, Desk};

@@ -8,13 +8,13 @@ use tokio::sync::watch;
 
 use super::desired;
 use super::messages::{LoopSettings, RealServerMessage};
-use crate::app::commands::{AdminCommand, Answer, CommandResult, Done};
+use crate::app::commands::{self, AdminCommand, Answer, CommandResult, Done, event};
 use crate::app::config_file;
 use crate::app::events::Events;
 use crate::app::host::{Prepared, Session};
 use crate::app::packet_thread::PacketThread;
 use crate::config;
-use crate::control::{Alteration, ReloadPlan, Request, counted};
+use crate::control::{Alteration, Altered, ReloadPlan, Request, counted};
 use crate::decap::{Gate, Mss};
 use crate::host;
 
@@ -67,12 +67,12 @@ impl Running {
         };
         match &outcome {
             Ok(Answer::Done(Done { text, changes, .. })) => {
-                origin.log(Level::Info, verb, text);
-                let events = changes.iter().map(|change| origin.event(verb, change.clone()));
+                commands::log(origin, Level::Info, verb, text);
+                let events = changes.iter().map(|change| event(origin, verb, change.clone()));
                 self.events.tell(events.collect()).await;
             }
             Ok(Answer::Planned(_)) => {}
-            Err(error) => origin.log_refused(verb, error),
+            Err(error) => commands::log_refused(origin, verb, error),
         }
         outcome
     }
@@ -148,6 +148,6 @@ impl Running {
 fn altered(old: &config::RealServer, new: &config::RealServer) -> Vec<Alteration> {
     let mut altered = Alteration::of_virtual_ips(&old.vips, &new.vips);
     let settings = config::realserver_differences(old, new).into_iter();
-    altered.extend(settings.map(|one| Alteration::of_setting(None, one)));
+    altered.extend(settings.map(|one| Alteration::of(Altered::Setting(one))));
     altered
 }

@@ -8,15 +8,15 @@ use tokio::sync::watch;
 
 use super::agent::Desk;
 use super::messages::{RealServerMessage, Report};
-use crate::app::commands::{AdminCommand, AdminCommands, Answer, Done, Origin};
+use crate::app::commands::{AdminCommand, AdminCommands, Answer, Done, event};
 use crate::app::events::{Events, Listener, Span};
 use crate::app::http;
 use crate::app::packet_thread::PacketThread;
 use crate::app::serve::{self, Peer};
 use crate::balancer::{Selection, snapshot};
 use crate::control::{
-    self, Alteration, Drops, HostStatus, Readiness, RealServerDrop, RealServerStats, Request,
-    Stats, Status, Which,
+    self, Alteration, AlterationText, Altered, Drops, HostStatus, Origin, Readiness,
+    RealServerDrop, RealServerStats, Request, Stats, Status, Which,
 };
 use crate::decap::Refusal;
 use crate::health::load::Rotation;
@@ -93,13 +93,14 @@ impl Handler {
         })
     }
 
-    fn status(&self, done: String, changes: Vec<Alteration>, warnings: Vec<String>) -> Arc<str> {
+    fn status(&self, done: Done) -> Arc<str> {
+        let Done { text: done, changes, warnings } = done;
         control::encode(&Status {
             role: "realserver".to_owned(),
             program: env!("CARGO_PKG_VERSION").to_owned(),
             uptime_seconds: self.since.elapsed().as_secs(),
             done,
-            changes,
+            changes: changes.iter().map(AlterationText::from).collect(),
             warnings,
             host: self.host(),
         })
@@ -110,7 +111,7 @@ impl Handler {
     /// back.
     async fn rotate(
         &self,
-        verb: &str,
+        verb: &'static str,
         real: &Target,
         deadline: bool,
         rotation: Rotation,
@@ -128,14 +129,13 @@ impl Handler {
         let before = desk.set(rotation);
         let mut changes = Vec::new();
         if before != rotation {
-            let change = Alteration::of("rotation", None, None);
-            changes.push(change.from_to(before.name(), rotation.name()));
+            changes.push(Alteration::of(Altered::Rotation { before, after: rotation }));
         }
-        let origin = Origin::Operator(peer.clone());
-        let event = |change: &Alteration| origin.event(verb, change.clone());
+        let origin = Origin::Operator(peer.credentials);
+        let event = |change: &Alteration| event(origin, verb, change.clone());
         self.events.tell(changes.iter().map(event).collect()).await;
-        let done = format!("this real server's agent says {} from now on", rotation.name());
-        Ok(self.status(done, changes, Vec::new()))
+        let text = format!("this real server's agent says {} from now on", rotation.name());
+        Ok(self.status(Done { text, changes, warnings: Vec::new() }))
     }
 }
 
@@ -151,7 +151,7 @@ impl serve::RequestHandler for Handler {
         Ok(match request {
             Request::Stats => control::encode(&Stats::RealServer(self.stats().await?)).into(),
             Request::Drops => control::encode(&Drops::from(&self.stats().await?)).into(),
-            Request::Status => self.status(String::new(), Vec::new(), Vec::new()),
+            Request::Status => self.status(Done::default()),
             Request::Drain { real, deadline } => {
                 self.rotate("drain", &real, deadline.is_some(), Rotation::Drain, peer).await?
             }
@@ -163,11 +163,9 @@ impl serve::RequestHandler for Handler {
             }
             request @ (Request::Reload | Request::Plan { .. }) => {
                 let command =
-                    AdminCommand { request, body, origin: Origin::Operator(peer.clone()) };
+                    AdminCommand { request, body, origin: Origin::Operator(peer.credentials) };
                 match self.commands.give(command).await? {
-                    Answer::Done(Done { text, changes, warnings }) => {
-                        self.status(text, changes, warnings)
-                    }
+                    Answer::Done(done) => self.status(done),
                     Answer::Planned(plan) => control::encode(&plan).into(),
                 }
             }

@@ -6,6 +6,7 @@ use std::os::fd::AsFd;
 use anyhow::{Context, bail};
 use tokio::net::UnixStream;
 
+use crate::control::Credentials;
 use crate::sys::peer;
 
 /// Who may make changes: root, this user and this group. Every client that can connect may read.
@@ -20,10 +21,7 @@ pub(in crate::app) struct Writers {
 /// A client, with its credentials from when it connected (`SO_PEERCRED` of unix(7)).
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(in crate::app) struct Peer {
-    pub(in crate::app) uid: u32,
-    pub(in crate::app) gid: u32,
-    /// `None`: the process is in a PID namespace that is not visible from here.
-    pub(in crate::app) pid: Option<i32>,
+    pub(in crate::app) credentials: Credentials,
     groups: Vec<u32>,
     writers: Writers,
 }
@@ -35,19 +33,19 @@ impl Peer {
         // Without supplementary groups only the primary one counts.
         let groups = peer::groups(stream.as_fd()).unwrap_or_default();
         let pid = credentials.pid().filter(|pid| *pid > 0);
-        Ok(Self { uid: credentials.uid(), gid: credentials.gid(), pid, groups, writers })
+        let credentials = Credentials { uid: credentials.uid(), gid: credentials.gid(), pid };
+        Ok(Self { credentials, groups, writers })
     }
 
     /// A client of HTTP, which may read only.
     pub(in crate::app) fn of_http() -> Self {
-        let (uid, gid) = (u32::MAX, u32::MAX);
-        Self { uid, gid, pid: None, groups: Vec::new(), writers: Writers { owner: 0, group: 0 } }
+        Self::of_user(u32::MAX, Writers { owner: 0, group: 0 })
     }
 
-    /// A user without groups.
-    #[cfg(test)]
+    /// A user without groups but one of the same number.
     pub(super) fn of_user(uid: u32, writers: Writers) -> Self {
-        Self { uid, gid: uid, pid: None, groups: Vec::new(), writers }
+        let credentials = Credentials { uid, gid: uid, pid: None };
+        Self { credentials, groups: Vec::new(), writers }
     }
 
     /// Whether a socket file with that mode and this owner and group would let the client connect:
@@ -70,8 +68,9 @@ impl Peer {
     /// The client may not; the message says who may.
     pub(in crate::app) fn may_write(&self) -> anyhow::Result<()> {
         let Writers { owner, group } = self.writers;
-        let member = self.gid == group || self.groups.contains(&group);
-        if self.uid == 0 || self.uid == owner || member {
+        let Credentials { uid, gid, pid: _ } = self.credentials;
+        let member = gid == group || self.groups.contains(&group);
+        if uid == 0 || uid == owner || member {
             return Ok(());
         }
         bail!(
@@ -83,9 +82,7 @@ impl Peer {
 
 impl fmt::Display for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { uid, gid, pid, .. } = self;
-        write!(f, "uid {uid} gid {gid}")?;
-        pid.map_or(Ok(()), |pid| write!(f, " pid {pid}"))
+        self.credentials.fmt(f)
     }
 }
 
@@ -97,7 +94,8 @@ mod tests {
     fn another_user_connects_only_if_the_mode_admits_others() {
         let may = |uid, gid, mode| {
             let writers = Writers { owner: 500, group: 600 };
-            Peer { uid, gid, pid: None, groups: Vec::new(), writers }.may_connect(mode).is_ok()
+            let credentials = Credentials { uid, gid, pid: None };
+            Peer { credentials, groups: Vec::new(), writers }.may_connect(mode).is_ok()
         };
         assert!(may(0, 0, 0o660) && may(500, 1, 0o660) && may(1000, 600, 0o660));
         assert!(!may(1000, 1000, 0o660));
@@ -109,7 +107,8 @@ mod tests {
     fn only_root_the_owner_and_the_group_may_write() {
         let may = |uid, gid, groups: &[u32]| {
             let writers = Writers { owner: 500, group: 600 };
-            Peer { uid, gid, pid: None, groups: groups.to_vec(), writers }.may_write().is_ok()
+            let credentials = Credentials { uid, gid, pid: None };
+            Peer { credentials, groups: groups.to_vec(), writers }.may_write().is_ok()
         };
         assert!(may(0, 0, &[]));
         assert!(may(500, 1, &[]));

@@ -9,7 +9,7 @@ use anyhow::bail;
 
 use super::*;
 use crate::app::events::{Events, Span};
-use crate::control::{Event, MAX_BODY_LEN};
+use crate::control::{Alteration, Altered, Event, EventText, MAX_BODY_LEN, Origin};
 
 /// Answers with the request, and publishes events.
 struct Echo(Events);
@@ -188,12 +188,13 @@ fn listeners_get_events_until_they_send_something_or_close() {
         let mut reader = BufReader::new(client.try_clone().unwrap());
         reader.read_line(&mut hello).unwrap();
         assert_eq!(hello, "Status\n");
-        let event = Event { verb: "set-weight".to_owned(), ..Event::default() };
+        let change = Alteration::of(Altered::AddVip);
+        let event = Event { time: String::new(), origin: Origin::Signal, verb: "reload", change };
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(events.tell(vec![event.clone()]));
         let mut heard = String::new();
         reader.read_line(&mut heard).unwrap();
-        assert_eq!(control::decode::<Event>(heard.as_bytes()).unwrap(), event);
+        assert_eq!(control::decode::<EventText>(heard.as_bytes()).unwrap(), (&event).into());
         client.write_all(b"x").unwrap();
         assert_eq!(reader.read(&mut [0]).unwrap(), 0, "closed");
     });

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::balancer::{Explanation, Why};
+use crate::model::Health;
 
 const WIDTH: usize = 80;
 const LAYOUT: Layout = Layout { width: WIDTH, exact: false };
@@ -192,8 +193,9 @@ fn an_explanation_fits() {
 
 #[test]
 fn what_an_order_or_a_plan_says_fits() {
-    let change = Alteration { why: Some(prose()), ..Alteration::of("health", Some("web"), None) };
-    let planned = Planned { change, connections: 7, fate: "kept".to_owned() };
+    let what = Altered::Health { before: None, after: Health::Up, why: Some(prose()) };
+    let change = Alteration::of_service("web", what);
+    let planned = Planned { change, connections: 7, fate: Fate::Kept };
     let plan = ReloadPlan { changes: vec![planned], warnings: vec![prose()], ..Default::default() };
     assert_fits(&plan.human(LAYOUT));
     let status = Status {

@@ -115,7 +115,7 @@ fn happenings<'a>(view: &'a View, address: &str, palette: Palette) -> Vec<Line<'
             Line::from(format!("  {} {sign}: {}", result.time, result.detail))
         }));
     }
-    let of_it = |event: &&crate::control::Event| {
+    let of_it = |event: &&crate::control::EventText| {
         event.change.address.is_some_and(|of| of.to_string() == address)
     };
     lines.extend(

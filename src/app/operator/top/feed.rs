@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde::de::DeserializeOwned;
 
 use super::super::daemon::Daemon;
-use crate::control::{self, Checks, Drops, Event, List, Missed, Request, Status};
+use crate::control::{self, Checks, Drops, EventText, List, Missed, Request, Status};
 
 /// How long until an ended subscription to events is tried again.
 const AGAIN: Duration = Duration::from_secs(2);
@@ -27,7 +27,7 @@ pub(super) enum News {
     Sample(Box<Sample>),
     /// The daemon gave no sample, and why.
     Silent(String),
-    Event(Box<Event>),
+    Event(Box<EventText>),
     /// Events that the daemon could not deliver.
     Missed(u64),
 }

@@ -10,7 +10,7 @@ use super::draw::{self, Palette};
 use super::feed::{News, Sample};
 use super::keys;
 use super::view::{MAX_EVENTS, SAMPLES, View};
-use crate::control::{self, Event, List};
+use crate::control::{self, EventText, List};
 
 /// Two services; `connections` of the first one's second real server.
 fn list(uptime: u64, connections: u64) -> List {
@@ -198,7 +198,10 @@ fn drops_show_what_grows_first_and_events_the_newest() {
     press(&mut view, "\t");
     expect(&mut view, "none since");
     for time in ["2026-01-01T00:00:01Z", "2026-01-01T00:00:02Z"] {
-        view.take(News::Event(Box::new(Event { time: time.to_owned(), ..Event::default() })));
+        view.take(News::Event(Box::new(EventText {
+            time: time.to_owned(),
+            ..EventText::default()
+        })));
     }
     let lines = screen(&mut view).join("\n");
     assert!(lines.find("00:02Z").unwrap() < lines.find("00:01Z").unwrap());
@@ -228,7 +231,10 @@ fn a_restarted_daemon_has_no_rates_from_before() {
 fn what_is_kept_is_bounded() {
     let mut view = view();
     for event in 0..=MAX_EVENTS {
-        view.take(News::Event(Box::new(Event { time: event.to_string(), ..Event::default() })));
+        view.take(News::Event(Box::new(EventText {
+            time: event.to_string(),
+            ..EventText::default()
+        })));
         assert!(view.events.len() <= MAX_EVENTS);
     }
     assert_eq!(view.events.back().unwrap().time, "1");

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 
 use super::feed::{News, Sample};
 use super::rows::{self, Order, Row};
-use crate::control::{Event, List, Rate};
+use crate::control::{EventText, List, Rate};
 
 /// The samples of a real server that its graphs show.
 pub(super) const SAMPLES: usize = 60;
@@ -48,7 +48,7 @@ pub(super) struct View {
     pub(super) sample: Sample,
     /// Drops of each reason per second.
     pub(super) drop_rates: HashMap<String, u64>,
-    pub(super) events: VecDeque<Event>,
+    pub(super) events: VecDeque<EventText>,
     /// Events that did not arrive.
     pub(super) missed: u64,
     /// Why there is no newer sample.
@@ -228,7 +228,7 @@ impl View {
         drops.into_iter()
     }
 
-    pub(super) fn events(&self) -> impl Iterator<Item = &Event> {
+    pub(super) fn events(&self) -> impl Iterator<Item = &EventText> {
         self.events.iter().filter(|event| self.shows(&[&event.to_string()]))
     }
 }
