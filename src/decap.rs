@@ -35,6 +35,9 @@ use crate::wire::tcp;
 use crate::wire::virtio::{self, GSO_TCPV4, GSO_TCPV6, HEADER_LEN, NEEDS_CSUM};
 use crate::wire::{Fragment, Packet, ParseError, Transport, is_host, protocol};
 
+pub mod filter;
+pub mod strangers;
+
 /// The smallest MSS that the gate uses; Linux's own minimum (`TCP_MIN_MSS`): it leaves room for 40
 /// bytes of TCP options.
 pub const MIN_MSS: u16 = 88;
@@ -102,11 +105,14 @@ pub enum Decision {
     Drop(Refusal),
 }
 
-/// Counters of the datagrams read. `read == delivered + dropped`, always.
+/// Counters of the datagrams that have arrived. `read == delivered + dropped`, always.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Counters {
-    /// Datagrams read; one merged by the network card counts once.
+    /// Datagrams read, and `filtered`; one merged by the network card counts once.
     pub read: u64,
+    /// Strangers' datagrams that the kernel has refused, as far as the sample that it lets pass
+    /// tells; they are among `dropped` too.
+    pub filtered: u64,
     /// Accepted datagrams.
     pub delivered: u64,
     /// Accepted datagrams that were merged TCP segments.
@@ -151,6 +157,8 @@ pub struct Gate {
     mss: Mss,
     /// The largest MTU of this host's links, in bytes.
     link_mtu: u32,
+    /// For how many strangers' datagrams each one counts that is read.
+    sample: u64,
     counters: Counters,
 }
 
@@ -161,13 +169,26 @@ impl Gate {
     pub fn new(directors: Vec<IpNet>, mut vips: Vec<IpAddr>, mss: Mss) -> Self {
         vips.sort_unstable();
         let mss = Mss { v4: mss.v4.max(MIN_MSS), v6: mss.v6.max(MIN_MSS) };
-        Self { directors, vips, mss, link_mtu: USUAL_MTU, counters: Counters::default() }
+        let counters = Counters::default();
+        Self { directors, vips, mss, link_mtu: USUAL_MTU, sample: 1, counters }
     }
 
     /// The same gate with its counters, for other directors and virtual IPs.
     #[must_use]
     pub fn succeeded_by(self, gate: Self) -> Self {
-        Self { counters: self.counters, ..gate }
+        Self { counters: self.counters, sample: self.sample, ..gate }
+    }
+
+    /// Sets whether what is judged from now on comes from a socket with the filter
+    /// [`filter::program`]: then each stranger's datagram counts [`filter::SAMPLE`] times.
+    pub fn set_filtered(&mut self, filtered: bool) {
+        self.sample = if filtered { filter::SAMPLE.into() } else { 1 };
+    }
+
+    /// The directors.
+    #[must_use]
+    pub fn directors(&self) -> &[IpNet] {
+        &self.directors
     }
 
     /// Sets the largest MTU of this host's links, in bytes. A UDP datagram with an unfinished
@@ -186,7 +207,11 @@ impl Gate {
     pub fn open(&mut self, datagram: &mut [u8]) -> Decision {
         match ipip::open(datagram) {
             Ok(outer) => self.open_payload(&outer, datagram),
-            Err(error) => self.refuse(error.into()),
+            Err(error) => {
+                let source = source_of(datagram);
+                let stranger = source.is_some_and(|source| !self.is_director(&source));
+                self.refuse(if stranger { Refusal::Source } else { error.into() })
+            }
         }
     }
 
@@ -211,8 +236,10 @@ impl Gate {
 
     /// Counts a datagram that the caller could not read whole, or drops for its own reason.
     pub fn refuse(&mut self, refusal: Refusal) -> Decision {
-        self.counters.read += 1;
-        self.counters.dropped[refusal as usize] += 1;
+        let count = if refusal == Refusal::Source { self.sample } else { 1 };
+        self.counters.read += count;
+        self.counters.filtered += count - 1;
+        self.counters.dropped[refusal as usize] += count;
         Decision::Drop(refusal)
     }
 
@@ -228,7 +255,7 @@ impl Gate {
         outer: &Opened,
         datagram: &mut [u8],
     ) -> Result<(Range<usize>, virtio::Header), Refusal> {
-        if !self.directors.iter().any(|director| director.contains(&outer.source)) {
+        if !self.is_director(&outer.source) {
             return Err(Refusal::Source);
         }
         let start = outer.inner.start;
@@ -266,6 +293,11 @@ impl Gate {
             return Err(Refusal::BadSource);
         }
         Ok(())
+    }
+
+    #[inline]
+    fn is_director(&self, source: &IpAddr) -> bool {
+        self.directors.iter().any(|director| director.contains(source))
     }
 
     #[inline]
@@ -347,6 +379,13 @@ impl Gate {
             ..virtio::Header::default()
         })
     }
+}
+
+/// The source of a datagram with an outer IPv4 header, whatever follows.
+fn source_of(datagram: &[u8]) -> Option<IpAddr> {
+    let header = datagram.first_chunk::<IPV4_HEADER_LEN>()?;
+    let [.., a, b, c, d, _, _, _, _] = *header;
+    (header[0] >> 4 == 4).then(|| IpAddr::from([a, b, c, d]))
 }
 
 #[inline]

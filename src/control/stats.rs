@@ -251,7 +251,7 @@ pub struct RealServerDrop {
 pub struct RealServerStats {
     /// Seconds since the daemon was ready.
     pub uptime_seconds: u64,
-    /// Tunnelled packets received; a super-packet is one.
+    /// Tunnelled packets received, `filtered` ones included; a super-packet is one.
     pub read: u64,
     /// Packets written to the TUN.
     pub delivered: u64,
@@ -272,6 +272,11 @@ pub struct RealServerStats {
     pub write_errors: Counts,
     /// Packets dropped, by reason.
     pub dropped: Vec<RealServerDrop>,
+    /// Strangers' packets that the kernel refused in a flood of them, as a sample tells: they are
+    /// among those read and those dropped.
+    pub filtered: u64,
+    /// Whether the kernel refuses strangers' packets now.
+    pub filtering: bool,
     /// Tunnelled packets lost before they were read, because a raw socket's receive buffer was
     /// full.
     pub socket_dropped: u64,
@@ -387,6 +392,7 @@ impl RealServerStats {
             ("  into frames", self.coalesced_frames),
             ("bytes delivered", self.bytes_delivered),
             ("packets dropped", self.dropped.iter().map(|drop| drop.count).sum()),
+            ("  of them refused in the kernel", self.filtered),
             ("lost before they were read", self.socket_dropped),
             ("lost behind the TUN", self.tun_dropped),
             ("writes refused by the kernel", self.write_errors.total()),

@@ -11,6 +11,8 @@ use crate::wire::build::{
 };
 use crate::wire::encap::Outer;
 
+mod strangers;
+
 const MSS: Mss = Mss { v4: 1440, v6: 1420 };
 /// Bytes before a datagram whose outer header the kernel has removed.
 const HEADROOM: usize = 64;
@@ -100,7 +102,15 @@ fn delivered(gate: &mut Gate, datagram: &[u8]) -> (virtio::Header, Vec<u8>) {
     let by_header = frame(outcome, &whole);
     let outcome = gate.open_payload(&opened, &mut payload);
     assert_eq!(frame(outcome, &payload), by_header);
+    assert!(passes_the_filter(opened.source), "the kernel refuses it");
     by_header
+}
+
+/// Whether the kernel lets the packet of that source pass, with a sample that it is not in.
+fn passes_the_filter(source: IpAddr) -> bool {
+    let outer = if source.is_ipv4() { filter::Outer::V4 } else { filter::Outer::V6 };
+    let program = filter::program(gate().directors(), outer).unwrap();
+    filter::tests::passes(&program, source, 1)
 }
 
 /// Asserts that the datagram is refused, counted and left unchanged, by both entry points where the
@@ -116,6 +126,7 @@ fn refused(datagram: &[u8], refusal: Refusal) {
         let mut bytes = payload.clone();
         assert_eq!(gate.open_payload(&opened, &mut bytes), Decision::Drop(refusal));
         assert_eq!(bytes, payload);
+        assert_eq!(passes_the_filter(opened.source), refusal != Refusal::Source);
         read = 2;
     }
     assert_eq!(gate.counters().dropped(refusal), read);

@@ -42,6 +42,11 @@ impl Collector for RealServerPage {
                 stats.socket_dropped,
             ),
             (
+                "filtered_packets",
+                "Strangers' packets that the kernel refused in a flood, estimated",
+                stats.filtered,
+            ),
+            (
                 "tun_dropped_packets",
                 "Packets that the kernel dropped behind the TUN: queue full",
                 stats.tun_dropped,

@@ -8,6 +8,7 @@ use crate::app::turns::TurnLengths;
 use crate::decap::{self, Gate};
 
 use super::delivery::Written;
+use super::stranger_filter::Programs;
 
 /// All figures of the packet thread.
 #[derive(Debug)]
@@ -20,6 +21,8 @@ pub(super) struct Report {
     pub(super) coalesce: bool,
     /// Packets dropped because a socket's receive buffer was full.
     pub(super) socket_dropped: u64,
+    /// Whether the kernel is to refuse strangers' packets.
+    pub(super) filtering: bool,
 }
 
 /// What the configuration says of the packet loop and can change while it runs.
@@ -27,6 +30,8 @@ pub(super) struct Report {
 pub(super) struct LoopSettings {
     /// What is let in; its counters are not used.
     pub(super) gate: Gate,
+    /// The socket filters for that.
+    pub(super) programs: Programs,
     /// How long the loop looks for more before it sleeps.
     pub(super) busy_poll: Duration,
     /// Whether super-frames are built here.
@@ -41,7 +46,7 @@ pub(super) enum RealServerMessage {
     /// Asks for the counters.
     Report(Sender<Report>),
     /// Sets what is let in and how the loop works; the answer says that it is in force.
-    Configure(LoopSettings, Sender<()>),
+    Configure(Box<LoopSettings>, Sender<()>),
 }
 
 /// Whether the loop goes on.

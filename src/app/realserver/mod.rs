@@ -8,6 +8,7 @@ mod overflow;
 mod packets;
 mod reload;
 mod request_handler;
+mod stranger_filter;
 
 use std::path::PathBuf;
 use std::pin::pin;

@@ -21,6 +21,7 @@ use crate::wire::encap::Opened;
 use super::delivery::Delivery;
 use super::messages::{LoopSettings, Next, RealServerMessage, Report};
 use super::overflow::Overflow;
+use super::stranger_filter::{Attached, Programs, StrangerFilter};
 
 /// The token of the control thread's waker. The raw sockets' tokens are their indexes in the list.
 pub(super) const WAKER: Token = Token(usize::MAX - 1);
@@ -30,6 +31,7 @@ pub(super) const WAKER: Token = Token(usize::MAX - 1);
 pub(super) struct Packets {
     poll: Poll,
     sources: Vec<Source>,
+    strangers: StrangerFilter,
     delivery: Delivery,
     gate: Gate,
     datagrams: Datagrams,
@@ -51,6 +53,7 @@ struct Source {
     receiver: Receiver,
     ready: bool,
     overflow: Overflow,
+    filter: Attached,
 }
 
 impl Packets {
@@ -71,10 +74,14 @@ impl Packets {
                 Interest::READABLE,
             )?;
         }
-        let ready = |receiver| Source { receiver, ready: true, overflow: Overflow::default() };
+        let ready = |receiver| {
+            let (overflow, filter) = (Overflow::default(), Attached::default());
+            Source { receiver, ready: true, overflow, filter }
+        };
         Ok(Self {
             poll,
             sources: receivers.into_iter().map(ready).collect(),
+            strangers: StrangerFilter::new(Programs::of(&gate)),
             delivery,
             gate,
             datagrams: Datagrams::new(LONG_BATCH),
@@ -117,8 +124,11 @@ impl Packets {
             let ready = self.messages_ready || self.sources.iter().any(|source| source.ready);
             let moment = Instant::now();
             self.turns.note(moment - began);
+            let strangers = self.gate.counters().dropped(Refusal::Source);
+            self.strangers.watch(moment, strangers, sockets(&mut self.sources));
             let busy = ready || self.busy_poll.goes_on(moment);
-            match self.poll.poll(&mut events, busy.then_some(Duration::ZERO)) {
+            let wait = if busy { Some(Duration::ZERO) } else { self.strangers.wait(moment) };
+            match self.poll.poll(&mut events, wait) {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => {
                     return Err(error).context("waiting for packets failed");
                 }
@@ -142,8 +152,9 @@ impl Packets {
             match message {
                 RealServerMessage::Stop => return Next::Stop,
                 RealServerMessage::Configure(settings, answer) => {
-                    let LoopSettings { gate, busy_poll, coalesce } = settings;
+                    let LoopSettings { gate, programs, busy_poll, coalesce } = *settings;
                     self.gate = self.gate.clone().succeeded_by(gate);
+                    self.strangers.replace(programs, sockets(&mut self.sources));
                     self.busy_poll = BusyPoll::new(busy_poll);
                     self.delivery.set_coalesce(coalesce);
                     let _ = answer.send(());
@@ -163,6 +174,7 @@ impl Packets {
                         offload: self.delivery.offload(),
                         coalesce: self.delivery.coalesces(),
                         socket_dropped,
+                        filtering: self.strangers.flood(),
                     }));
                 }
             }
@@ -180,12 +192,16 @@ impl Packets {
             };
             budget -= 1;
             let version = source.receiver.inner_version();
+            self.gate.set_filtered(source.filter.sampled);
             match self.datagrams.receive(&source.receiver, self.most) {
                 Ok(count) => {
                     self.batches += 1;
                     self.batch(count, version)?;
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => source.ready = false,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    source.ready = false;
+                    source.filter.drained();
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error).context("receiving tunnelled packets failed"),
             }
@@ -230,6 +246,11 @@ impl Packets {
         *most = if long { LONG_BATCH } else { BATCH };
         Ok(())
     }
+}
+
+/// The sockets with their filters.
+fn sockets(sources: &mut [Source]) -> impl Iterator<Item = (&Receiver, &mut Attached)> {
+    sources.iter_mut().map(|source| (&source.receiver, &mut source.filter))
 }
 
 /// Passes one datagram through the gate; returns the frame for the TUN if the gate accepts it.

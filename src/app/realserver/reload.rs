@@ -8,6 +8,7 @@ use tokio::sync::watch;
 
 use super::desired;
 use super::messages::{LoopSettings, RealServerMessage};
+use super::stranger_filter::Programs;
 use crate::app::commands::{self, AdminCommand, Answer, CommandResult, Done, event};
 use crate::app::config_file;
 use crate::app::events::Events;
@@ -139,7 +140,8 @@ impl Running {
     async fn configure(&self, config: &config::RealServer, bounds: Bounds) -> anyhow::Result<()> {
         let gate = bounds.gate(config);
         let (busy_poll, coalesce) = (config.busy_poll, config.coalesce);
-        let settings = LoopSettings { gate, busy_poll, coalesce };
+        let programs = Programs::of(&gate);
+        let settings = Box::new(LoopSettings { gate, programs, busy_poll, coalesce });
         self.packet_thread.ask(|answer| RealServerMessage::Configure(settings, answer)).await
     }
 }

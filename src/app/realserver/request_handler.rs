@@ -58,8 +58,8 @@ impl Handler {
     }
 
     async fn stats(&self) -> anyhow::Result<RealServerStats> {
-        let Report { gate, written, batches, turns, offload, coalesce, socket_dropped } =
-            self.packet_thread.ask(RealServerMessage::Report).await?;
+        let report = self.packet_thread.ask(RealServerMessage::Report).await?;
+        let Report { gate, written, batches, turns, offload, coalesce, .. } = report;
         let dropped = |refusal: &Refusal| RealServerDrop {
             name: refusal.name().to_owned(),
             meaning: refusal.meaning().to_owned(),
@@ -82,7 +82,9 @@ impl Handler {
             .into_iter()
             .collect(),
             dropped: Refusal::ALL.iter().map(dropped).collect(),
-            socket_dropped,
+            filtered: gate.filtered,
+            filtering: report.filtering,
+            socket_dropped: report.socket_dropped,
             tun_dropped: tun::dropped(&self.tun).unwrap_or_default().from_program,
             turns: turns.report(),
             offload,

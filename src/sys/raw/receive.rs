@@ -9,7 +9,7 @@ use std::io;
 use std::net::Ipv6Addr;
 use std::os::fd::{AsRawFd, RawFd};
 
-use socket2::{Domain, Socket};
+use socket2::{Domain, SockFilter, Socket};
 
 use super::{IPV6_INSIDE, each, force_buffer, open, set_option};
 
@@ -79,6 +79,33 @@ impl Receiver {
             )
         };
         if result < 0 { Err(io::Error::last_os_error()) } else { Ok(values[VALUES - 1]) }
+    }
+
+    /// Makes the kernel run this program of classic BPF for each packet before it queues it, in the
+    /// place of an earlier one. An instruction is its code, two jumps and an operand.
+    ///
+    /// # Errors
+    /// `EINVAL` for an invalid program; `ENOMEM` above `net.core.optmem_max`.
+    pub fn attach_filter(
+        &self,
+        program: impl Iterator<Item = (u16, u8, u8, u32)>,
+    ) -> io::Result<()> {
+        let one = |(code, jt, jf, k)| SockFilter::new(code, jt, jf, k);
+        self.socket.attach_filter(&program.map(one).collect::<Vec<_>>())
+    }
+
+    /// Removes the program.
+    ///
+    /// # Errors
+    /// `ENOENT` if there is none.
+    pub fn detach_filter(&self) -> io::Result<()> {
+        self.socket.detach_filter()
+    }
+
+    /// The version of the outer header, 4 or 6.
+    #[must_use]
+    pub fn outer_version(&self) -> u8 {
+        if self.domain == Domain::IPV6 { 6 } else { 4 }
     }
 
     /// The version of the packets inside, 4 or 6.

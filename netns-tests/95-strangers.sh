@@ -1,0 +1,65 @@
+# In a flood of tunnelled packets from strangers a real server's kernel refuses them by a socket
+# filter made from `directors`; the daemon counts them by a sample, and directors' packets pass. A
+# reload of `directors` applies to the filter too, and without a flood each packet is counted.
+source "$(dirname "$0")/lib.sh"
+source "$here/topology.sh"
+source "$here/daemons.sh"
+
+make_topology
+start_real real1
+start_echo real1
+tunnel() { at "$1" python3 "$here/traffic/tunnel.py" "$2" "${ADDRESS[real1]}" "$CLIENT" "$VIP" "$3"; } # NAMESPACE SOURCE N
+stat() { number real1 stats ".$1"; }                     # FIELD
+stat_is() { [[ $(stat "$1") == "$2" ]]; }                # FIELD VALUE
+tunnel vt-router "${LAN_ROUTERS[$OUTER]}" 5
+all_refused() { [[ $(refused real1 source) == "$1" ]]; } # N
+wait_for "each of a few strangers to be counted" all_refused 5
+expect_eq "a filter against a few" "$(stat filtering)" false
+
+at vt-real1 nft -f - <<-NFT
+	table inet offered {
+	    counter offered {}
+	    chain input {
+	        type filter hook input priority 0
+	        $(tunnel_match "$INNER" "$OUTER") ${NFT_IP[$OUTER]} saddr ${LAN_ROUTERS[$OUTER]} counter name offered
+	    }
+	}
+	NFT
+mkfifo "$WORK/flood.release"
+spawn vt-router flood sh -c "exec python3 '$here/traffic/strangers.py' ${LAN_ROUTERS[$OUTER]} ${ADDRESS[real1]} $CLIENT $VIP 8000 <'$WORK/flood.release'"
+exec {RELEASE[flood]}>"$WORK/flood.release"
+wait_for "a filter against the flood" stat_is filtering true
+offered() { (($(counter vt-real1 offered offered) >= $1)); } # AT-LEAST
+wait_for "a flood that is longer" offered 20000
+
+before=$(stat delivered)
+tunnel vt-director "$DIRECTOR" 200
+delivered() { (($(stat delivered) - before == $1)); } # N
+wait_for "the director's packets" delivered 200
+wait_for "their answers" eval '(($(counter vt-router replies) == 200))'
+
+# A reload admits another director, and the first one not any more.
+before=$(stat delivered)
+tunnel vt-real2 "${ADDRESS[real2]}" 20
+sed -i "s|$(alone "$DIRECTOR")|$(alone "${ADDRESS[real2]}")|" "$WORK/real1.toml"
+ask real1 reload
+expect_eq "of the next director's packets before it is one" "$(($(stat delivered) - before))" 0
+tunnel vt-director "$DIRECTOR" 20
+tunnel vt-real2 "${ADDRESS[real2]}" 20
+wait_for "the next director's packets" delivered 20
+expect_eq "a filter after the reload" "$(stat filtering)" true
+
+exec {RELEASE[flood]}>&-
+exit_code flood
+wait_for "the end of the flood" stat_is filtering false
+total=$(counter vt-real1 offered offered)
+expect_between "strangers counted, of $total" "$(refused real1 source)" $((total * 7 / 10)) $((total * 13 / 10))
+expect_between "of them read" "$(($(stat read) - $(stat filtered)))" 1000 $((1000 + total / 4))
+expect_eq "packets read, delivered and dropped" "$(stat '| .read == .delivered + ([.dropped[].count] | add)')" true
+expect_eq "lost before they were read" "$(stat socket_dropped)" 0
+expect_log real1 'come from strangers: the kernel refuses them'
+
+before=$(refused real1 source)
+tunnel vt-router "${LAN_ROUTERS[$OUTER]}" 5
+each_counted() { (($(refused real1 source) - before == 5)); }
+wait_for "each of a few strangers to be counted again" each_counted

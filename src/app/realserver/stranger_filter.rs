@@ -1,0 +1,142 @@
+//! The sockets' filters: in a flood of strangers' packets the kernel refuses them.
+
+use std::time::{Duration, Instant};
+
+use crate::app::log_throttle::LogThrottle;
+use crate::decap::Gate;
+use crate::decap::filter::{self, Instruction, Outer, SAMPLE};
+use crate::decap::strangers::{FLOOD, Strangers, Turn};
+use crate::sys::raw::Receiver;
+
+/// The programs for a list of directors; the control thread makes them.
+#[derive(Clone, Debug)]
+pub(super) struct Programs {
+    v4: Option<Vec<Instruction>>,
+    v6: Option<Vec<Instruction>>,
+}
+
+impl Programs {
+    /// Those that let the gate's directors pass.
+    pub(super) fn of(gate: &Gate) -> Self {
+        let program = |outer| filter::program(gate.directors(), outer);
+        Self { v4: program(Outer::V4), v6: program(Outer::V6) }
+    }
+
+    fn attach(&self, receiver: &Receiver) -> bool {
+        let program = if receiver.outer_version() == 4 { &self.v4 } else { &self.v6 };
+        let Some(program) = program else { return false };
+        let program = program.iter().map(|one| (one.code, one.jt, one.jf, one.k));
+        match receiver.attach_filter(program) {
+            Ok(()) => true,
+            Err(error) => {
+                log::debug!("cannot attach a socket filter: {error}");
+                false
+            }
+        }
+    }
+}
+
+/// Strangers' packets, and the programs against a flood of them.
+#[derive(Debug)]
+pub(super) struct StrangerFilter {
+    programs: Programs,
+    strangers: Strangers,
+    throttle: LogThrottle,
+}
+
+/// A socket's filter.
+#[derive(Debug, Default)]
+pub(super) struct Attached {
+    /// The kernel has it.
+    now: bool,
+    /// All that can still be read has passed it.
+    pub(super) sampled: bool,
+}
+
+impl Attached {
+    /// Nothing is left to read: what comes next has passed the filter, if there is one.
+    pub(super) fn drained(&mut self) {
+        self.sampled = self.now;
+    }
+}
+
+impl StrangerFilter {
+    pub(super) fn new(programs: Programs) -> Self {
+        let strangers = Strangers::new(Instant::now());
+        Self { programs, strangers, throttle: LogThrottle::default() }
+    }
+
+    /// Takes the count of strangers' packets; attaches the filters when a flood begins, and removes
+    /// them when it is over.
+    pub(super) fn watch<'a>(
+        &mut self,
+        now: Instant,
+        count: u64,
+        sockets: impl Iterator<Item = (&'a Receiver, &'a mut Attached)>,
+    ) {
+        match self.strangers.next(now, count) {
+            None => {}
+            Some(Turn::Began) => self.attach(now, sockets),
+            Some(Turn::Ended) => {
+                log::info!("the flood of strangers' tunnelled packets is over: each is read again");
+                for (receiver, attached) in sockets {
+                    let _ = receiver.detach_filter();
+                    *attached = Attached::default();
+                }
+            }
+        }
+    }
+
+    /// Uses other programs from now on.
+    pub(super) fn replace<'a>(
+        &mut self,
+        programs: Programs,
+        sockets: impl Iterator<Item = (&'a Receiver, &'a mut Attached)>,
+    ) {
+        self.programs = programs;
+        if self.strangers.flood() {
+            for (receiver, attached) in sockets {
+                attached.now = self.programs.attach(receiver);
+                if !attached.now {
+                    let _ = receiver.detach_filter();
+                    attached.sampled = false;
+                }
+            }
+        }
+    }
+
+    /// How long until [`Self::watch`] has to be called although no packet comes.
+    pub(super) fn wait(&self, now: Instant) -> Option<Duration> {
+        self.strangers.wait(now)
+    }
+
+    /// Whether the kernel is to refuse strangers' packets.
+    pub(super) fn flood(&self) -> bool {
+        self.strangers.flood()
+    }
+
+    #[cold]
+    fn attach<'a>(
+        &mut self,
+        now: Instant,
+        sockets: impl Iterator<Item = (&'a Receiver, &'a mut Attached)>,
+    ) {
+        let mut all = true;
+        for (receiver, attached) in sockets {
+            attached.now = self.programs.attach(receiver);
+            all &= attached.now;
+        }
+        if self.throttle.note(now).is_none() {
+            return;
+        }
+        if all {
+            log::warn!(
+                "more than {FLOOD} tunnelled packets a second come from strangers: the kernel refuses them while that lasts; one in {SAMPLE} is read and counts for all"
+            );
+        } else {
+            log::warn!(
+                "more than {FLOOD} tunnelled packets a second come from strangers, and the kernel takes no socket filter against them: a larger `net.core.optmem_max`, fewer `directors`, or a firewall that drops protocols 4 and 41 from others saves this daemon the work"
+            );
+        }
+    }
+}
