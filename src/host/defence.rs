@@ -1,5 +1,6 @@
 //! Defends a virtual IP against another host that claims it, as in RFC 5227 2.4 (c) for an address
-//! that must be kept: one announcement in ten seconds, however often it is claimed.
+//! that must be kept: one announcement in ten seconds, however often it is claimed. A claim that
+//! comes sooner is answered when the ten seconds are over: neighbours believe the last they heard.
 
 use std::time::{Duration, Instant};
 
@@ -19,6 +20,8 @@ pub struct Defence {
     answered: Option<Instant>,
     /// When it was last claimed, and by which hardware address.
     claimed: Option<(Instant, [u8; 6])>,
+    /// It was claimed after it was last defended.
+    owed: bool,
 }
 
 /// Another host's packet about the virtual IP.
@@ -43,6 +46,24 @@ impl Defence {
         let due = last.is_none_or(|last| now.saturating_duration_since(last) >= interval);
         if due {
             *last = Some(now);
+        }
+        if let Claim::Has(_) = claim {
+            self.owed = !due;
+        }
+        due
+    }
+
+    /// When to announce the virtual IP again without a further claim.
+    #[must_use]
+    pub fn owed(&self) -> Option<Instant> {
+        self.defended.filter(|_| self.owed).map(|last| last + DEFEND_INTERVAL)
+    }
+
+    /// Whether to announce it now without a further claim. Then that is recorded.
+    pub fn repeats(&mut self, now: Instant) -> bool {
+        let due = self.owed().is_some_and(|at| at <= now);
+        if due {
+            (self.owed, self.defended) = (false, Some(now));
         }
         due
     }

@@ -7,7 +7,7 @@ use anyhow::{Context, Error, Result, bail};
 use log::warn;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use crate::host::defence::Claim;
+use crate::host::defence::{Claim, Defence};
 use crate::host::{Announcement, Facts, ProblemKind, Ways, capture, copies, rename};
 use crate::host::{HostPlan, Problem, RouteEvent};
 use crate::sys::host_events::{HostEvent, HostEvents};
@@ -98,7 +98,9 @@ impl Session {
             self.events = Some((events, HostEvents::open().with_context(context)?));
         }
         while !self.changed {
-            if let Err(_silence) = timeout_at(self.next_look, self.hear_one()).await {
+            let owed = self.defences.values().filter_map(Defence::owed).min();
+            let wake = owed.map_or(self.next_look, |owed| self.next_look.min(owed.into()));
+            if let Err(_silence) = timeout_at(wake, self.hear_one()).await {
                 (self.changed, self.look_due) = (true, true);
                 return Ok(());
             }
@@ -168,9 +170,20 @@ impl Session {
         }
     }
 
+    /// Announces virtual IPs that were claimed again right after they were defended.
+    fn defend_again(&mut self) {
+        let now = Instant::now().into_std();
+        for (one, defence) in &mut self.defences {
+            if defence.repeats(now) {
+                conflict::defend(one, &self.last);
+            }
+        }
+    }
+
     /// Checks the host and makes what is missing. It removes only what hides another program's
     /// route: other steps may be unwanted only for a moment, while an interface lacks its address.
     async fn sync(&mut self) -> Result<Tun> {
+        self.defend_again();
         let Some(role) = self.role.clone() else { return Ok(Tun::There) };
         let unseen = std::mem::take(&mut self.unseen);
         // If this returns early, the next check covers everything.

@@ -79,8 +79,18 @@ fn a_claimed_address_is_defended_once_in_ten_seconds() {
     assert!(defence.claimed(Claim::Has(mac), start));
     assert!(!defence.claimed(Claim::Has(mac), start + DEFEND_INTERVAL - Duration::from_millis(1)));
     assert!(defence.claimed(Claim::Has(mac), start + DEFEND_INTERVAL));
+    assert_eq!(defence.owed(), None);
     assert_eq!(defence.rival(start + DEFEND_INTERVAL), Some(mac));
     assert_eq!(defence.rival(start + DEFEND_INTERVAL + PEACE), None);
+    // The last claim is answered too, when the interval is over.
+    let mut defence = Defence::default();
+    assert!(defence.claimed(Claim::Has(mac), start));
+    assert!(!defence.claimed(Claim::Has(mac), start + DEFEND_INTERVAL / 2));
+    assert_eq!(defence.owed(), Some(start + DEFEND_INTERVAL));
+    assert!(!defence.repeats(start + DEFEND_INTERVAL - Duration::from_millis(1)));
+    assert!(defence.repeats(start + DEFEND_INTERVAL));
+    assert!(!defence.repeats(start + DEFEND_INTERVAL * 2), "once");
+    assert!(!defence.claimed(Claim::Has(mac), start + DEFEND_INTERVAL), "just announced");
     // A probe is answered whatever was defended, and is no conflict.
     let mut defence = Defence::default();
     assert!(defence.claimed(Claim::Probes, start));
