@@ -33,6 +33,9 @@ upload "$CLIENT"
 expect_eq "the path MTU in vstun stats" "$(number director stats '.tunnel_errors[0].path_mtu')" "$NARROW"
 expect_between "too big by ICMP at the client" "$(counter vt-client too_big)" 1 100
 expect_between "errors from the router" "$(too_big_errors)" 1 100
+# The director's kernel has not learnt from them: a forged one would change the routes of the host.
+way=$(at vt-director ip route get "${FAR[$OUTER]}")
+[[ $way != *mtu* && $way != *expires* ]] || fail "the director's kernel has learnt the path MTU: $way"
 
 before=$(too_big_errors)
 upload "${SECOND_CLIENT[$INNER]}"

@@ -1,5 +1,6 @@
 # Another program turns forwarding on for the host while a director runs, as a container runtime does: the director leaves
-# that of its uplink on when it stops, and says so. Where nobody did, it goes off; a renamed uplink's too, after a SIGKILL.
+# that of its uplink on when it stops, and says so. Without that it goes off, that of a renamed uplink
+# too: renamed while the director runs, or after a SIGKILL while none runs.
 # mixes: 4in4 6in6
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
@@ -33,5 +34,20 @@ wait_for "the new name in the log" grep -q wan0 "$WORK/director.log"
 saved() { grep -q wan0 "$CONTROL"/director.sock.state; }
 wait_for "the new name in the state file" saved
 stop director KILL
+# Renamed once more while no director runs, and another interface has its name.
+at vt-director ip link set dev wan0 name wan1
+at vt-director ip link add wan0 type veth peer name wan0-end
+at vt-director sysctl -qw "net.ipv$version.neigh.wan0.proxy_delay=0"
 ask director cleanup
-expect_eq "wan0 forwards after the cleanup" "$(forwards wan0)" 0
+expect_eq "wan1 forwards after the cleanup" "$(forwards wan1)" 0
+expect_eq "what others have set on the new wan0" "$(at vt-director sysctl -n "net.ipv$version.neigh.wan0.proxy_delay")" 0
+at vt-director ip link del wan0
+
+# The next start takes over what is set on a renamed uplink, and its stop undoes it.
+start_director rr 1
+stop director KILL
+at vt-director ip link set dev wan1 name eth0
+start_director rr 1
+expect_log director 'wan1 is called eth0 now'
+stop director
+expect_eq "eth0 forwards after the next director" "$(forwards eth0)" 0

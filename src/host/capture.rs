@@ -39,37 +39,47 @@ pub enum Answer {
 /// The lookups for the virtual IPs of a plan with these uplinks.
 #[must_use]
 pub fn questions(vips: &[IpAddr], uplinks: &[String], facts: &Facts) -> Vec<Question> {
-    let uplinks: Vec<&Link> = uplinks.iter().filter_map(|name| facts.link(name)).collect();
+    let uplinks = uplinks.iter().filter_map(|name| facts.link(name)).filter(|link| link.up);
+    let uplinks: Vec<_> = uplinks
+        .map(|link| (link, Family::BOTH.map(|family| others(link, family, facts))))
+        .collect();
     let ask = |&vip: &IpAddr| {
-        let ready = uplinks.iter().filter(|link| link.up);
-        ready.filter_map(move |link| {
-            Some(Question { vip, from: neighbour(link, vip, facts)?, uplink: link.index })
+        uplinks.iter().filter_map(move |(link, [v4, v6])| {
+            let others = if vip.is_ipv4() { v4 } else { v6 };
+            let from = *others.iter().find(|other| **other != vip)?;
+            Some(Question { vip, from, uplink: link.index })
         })
     };
     vips.iter().flat_map(ask).collect()
 }
 
-/// A host on the uplink's side, not this one: the router there, or else a neighbour.
-fn neighbour(link: &Link, vip: IpAddr, facts: &Facts) -> Option<IpAddr> {
-    let family = Family::of(vip);
+/// Hosts on the uplink's side, not this one: routers there, then neighbours. A few are enough, since
+/// one of them may be the virtual IP that is asked about.
+fn others(link: &Link, family: Family, facts: &Facts) -> Vec<IpAddr> {
     let own = |address: IpAddr| facts.owners(address).next().is_some();
-    let fits =
-        |address: &IpAddr| Family::of(*address) == family && *address != vip && !own(*address);
+    let fits = |address: &IpAddr| {
+        Family::of(*address) == family && !link_local(*address) && !own(*address)
+    };
     let hops =
         facts.routes.iter().flat_map(|route| &route.hops).filter(|hop| hop.link == link.index);
-    let router =
-        hops.filter_map(|hop| hop.gateway).filter(|gateway| !link_local(*gateway)).find(fits);
-    router.or_else(|| {
-        let subnets = facts.addresses.iter().filter(|own| own.link == link.index);
-        let hosts =
-            subnets.filter(|own| !link_local(own.address)).flat_map(|own| first_hosts(own.subnet));
-        hosts.into_iter().find(fits)
-    })
+    let mut found: Vec<IpAddr> = Vec::new();
+    for router in hops.filter_map(|hop| hop.gateway).filter(fits) {
+        if found.len() < FEW && !found.contains(&router) {
+            found.push(router);
+        }
+    }
+    let subnets = facts.addresses.iter().filter(|own| own.link == link.index);
+    let hosts =
+        subnets.filter(|own| !link_local(own.address)).flat_map(|own| first_hosts(own.subnet));
+    found.extend(hosts.filter(fits));
+    found
 }
+
+/// How many possible clients are kept of each sort.
+const FEW: usize = 4;
 
 /// A few addresses of the subnet.
 fn first_hosts(subnet: IpNet) -> Vec<IpAddr> {
-    const FEW: usize = 4;
     subnet.trunc().hosts().take(FEW).collect()
 }
 

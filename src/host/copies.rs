@@ -355,6 +355,16 @@ pub fn follow(
     Some(difference(&before, after))
 }
 
+/// Whether everything but the routes that copies depend on is the same: rules, interfaces, their
+/// MTUs.
+#[must_use]
+pub fn same_ways(one: &Facts, other: &Facts) -> bool {
+    let mtus = |facts: &Facts| -> Vec<u32> {
+        facts.links.iter().map(|link| facts.mtu(link, Family::V6)).collect()
+    };
+    one.rules == other.rules && one.links == other.links && mtus(one) == mtus(other)
+}
+
 /// Rules that packets from the virtual IPs may match after ours and that no copy can represent.
 #[must_use]
 pub fn unseen_rules(desired: &DesiredRealServer, facts: &Facts) -> Vec<u32> {

@@ -142,13 +142,17 @@ fn routes(
 ) -> Vec<Step> {
     let own = facts.link(&desired.tun).filter(|_| facts.tun_is_ours).map(|link| link.index);
     let ours = |hop: Option<u32>| own.is_some() && hop == own;
+    let sources = Family::BOTH.map(|family| egress::source(desired, family, facts));
     let mut steps = Vec::with_capacity(vips.len());
     for &address in vips {
         let mut there = facts.routes_to(address, table);
         if there.any(|route| !ours(route.hops.first().map(|hop| hop.link))) {
             problems.push(Refusal::RouteExists { address, table }.into());
         } else {
-            steps.push(route(desired, address, table, facts));
+            let [v4, v6] = sources;
+            let source = if address.is_ipv4() { v4 } else { v6 };
+            let link = desired.tun.clone();
+            steps.push(Step::Add(Object::Route { address, link, table, source }));
         }
     }
     steps
@@ -200,11 +204,6 @@ fn loose_rp_filter(link: &str, facts: &Facts) -> Option<Step> {
     }
 }
 
-fn route(desired: &DesiredDirector, address: IpAddr, table: u32, facts: &Facts) -> Step {
-    let source = egress::source(desired, Family::of(address), facts);
-    Step::Add(Object::Route { address, link: desired.tun.clone(), table, source })
-}
-
 fn announcements(uplinks: &[&Link], vips: &[IpAddr], facts: &Facts) -> Vec<Announcement> {
     uplinks
         .iter()
@@ -223,9 +222,7 @@ fn announcements(uplinks: &[&Link], vips: &[IpAddr], facts: &Facts) -> Vec<Annou
 fn proxy(announcement: &Announcement, facts: &Facts) -> Option<Step> {
     let Announcement { link, address } = announcement;
     let index = facts.link(link)?.index;
-    let foreign = facts
-        .proxies
-        .iter()
-        .any(|p| p.link == index && p.address == *address && p.protocol != PROTOCOL);
+    let there = facts.proxies.get(&(index, *address));
+    let foreign = there.is_some_and(|protocol| *protocol != PROTOCOL);
     (!foreign).then(|| Step::Add(Object::Proxy { address: *address, link: link.clone() }))
 }

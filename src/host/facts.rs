@@ -29,7 +29,7 @@ pub struct Facts {
     /// The routing rules.
     pub rules: Vec<Rule>,
     /// The proxy neighbour entries.
-    pub proxies: Vec<Proxy>,
+    pub proxies: Proxies,
     /// Kernel settings by their path below `/proc/sys`, with slashes; settings that the kernel
     /// lacks are missing.
     pub sysctls: BTreeMap<String, String>,
@@ -126,16 +126,9 @@ pub struct Lookup {
     pub mtu: Option<u32>,
 }
 
-/// A proxy neighbour entry.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Proxy {
-    /// The index of its interface.
-    pub link: u32,
-    /// The address that the kernel answers for.
-    pub address: IpAddr,
-    /// The protocol number of its creator; 0: none.
-    pub protocol: u8,
-}
+/// Proxy neighbour entries: the index of the interface, the address that the kernel answers for, and
+/// the protocol number of the entry's creator; 0: none.
+pub type Proxies = BTreeMap<(u32, IpAddr), u8>;
 
 /// A routing rule.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -214,8 +207,8 @@ impl Facts {
         let index = |name: &str| self.link(name).map(|link| link.index);
         match object {
             Object::Proxy { address, link } => {
-                let index = index(link);
-                !self.proxies.iter().any(|p| Some(p.link) == index && p.address == *address)
+                let there = |index| self.proxies.contains_key(&(index, *address));
+                !index(link).is_some_and(there)
             }
             Object::Address { address, link } => {
                 !self.owners(*address).any(|(_, owner)| owner.name == *link)

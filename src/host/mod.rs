@@ -21,6 +21,7 @@ mod ipv6;
 mod plan;
 mod problem;
 pub mod realserver;
+mod record;
 mod recorded;
 mod refusal;
 pub mod reliance;
@@ -34,12 +35,13 @@ pub mod sysctl;
 mod tests;
 
 pub use desired::{DesiredDirector, DesiredRealServer};
-pub use facts::{Address, Facts, Link, Lookup, Proxy, Rule, TUNNEL_MODULES, Tunnel};
+pub use facts::{Address, Facts, Link, Lookup, Proxies, Rule, TUNNEL_MODULES, Tunnel};
 pub use family::Family;
 pub use plan::{
     Announcement, HostPlan, LinkMtus, MIN_TUN_MTU, MIN_TUN_MTU_V6, Mss, OuterSources, Ways,
 };
 pub use problem::{Ledger, Problem, ProblemKind, Standing, Turn};
+pub use record::{Place, Record};
 pub use refusal::{Refusal, resolution};
 pub use route::{Hop, Raw, Route, RouteKind, metric};
 pub use routes::{RouteEvent, Routes, Unclear};

@@ -1,6 +1,6 @@
 //! A plan.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;
 
 use super::facts::Facts;
@@ -89,10 +89,12 @@ impl HostPlan {
     /// The plan without these announcements.
     #[must_use]
     pub fn without(mut self, unwanted: &[Announcement]) -> Self {
-        self.announcements.retain(|one| !unwanted.contains(one));
+        let unwanted: HashSet<(&str, IpAddr)> =
+            unwanted.iter().map(|one| (one.link.as_str(), one.address)).collect();
+        self.announcements.retain(|one| !unwanted.contains(&(one.link.as_str(), one.address)));
         self.steps.retain(|step| match step {
             Step::Add(Object::Proxy { address, link }) => {
-                !unwanted.iter().any(|one| one.address == *address && one.link == *link)
+                !unwanted.contains(&(link.as_str(), *address))
             }
             _ => true,
         });

@@ -1,12 +1,13 @@
 //! The current problems of the host, and since when they exist.
 
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::time::SystemTime;
 
 use super::refusal::Refusal;
 
 /// The subject of a problem; the names are part of the control protocol.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum ProblemKind {
     /// The host cannot serve a virtual IP.
     VirtualIp,
@@ -72,10 +73,10 @@ impl Problem {
         Self { kind, address: subject.parse().ok(), subject, text, refusal: None }
     }
 
-    /// Whether both are the same problem, whatever their text.
+    /// What identifies it, whatever its text.
     #[must_use]
-    pub fn is(&self, other: &Self) -> bool {
-        self.kind == other.kind && self.subject == other.subject
+    pub fn key(&self) -> (ProblemKind, String) {
+        (self.kind, self.subject.clone())
     }
 }
 
@@ -132,23 +133,23 @@ pub struct Ledger {
 impl Ledger {
     /// Records the problems of a check at `now`, each once, and returns the differences.
     pub fn update(&mut self, now: SystemTime, found: Vec<Problem>) -> Vec<Turn> {
+        let before = std::mem::take(&mut self.standing);
+        let known: HashMap<_, _> =
+            before.iter().map(|known| (known.problem.key(), known.since)).collect();
+        let mut keys = HashSet::with_capacity(found.len());
         let mut turns = Vec::new();
-        let mut standing: Vec<Standing> = Vec::with_capacity(found.len());
         for problem in found {
-            if standing.iter().any(|known| known.problem.is(&problem)) {
+            let key = problem.key();
+            let since = known.get(&key).copied();
+            if !keys.insert(key) {
                 continue;
             }
-            let known = self.standing.iter().find(|known| known.problem.is(&problem));
-            let since = known.map_or(now, |known| known.since);
-            if known.is_none() {
+            if since.is_none() {
                 turns.push(Turn::Began(problem.clone()));
             }
-            standing.push(Standing { problem, since });
+            self.standing.push(Standing { problem, since: since.unwrap_or(now) });
         }
-        let before = std::mem::replace(&mut self.standing, standing);
-        let over = before
-            .into_iter()
-            .filter(|old| !self.standing.iter().any(|new| new.problem.is(&old.problem)));
+        let over = before.into_iter().filter(|old| !keys.contains(&old.problem.key()));
         turns.extend(over.map(Turn::Ended));
         turns
     }

@@ -26,13 +26,16 @@ impl Uplinks {
     }
 }
 
-/// The interfaces that `known` has with the same index but another name: the old name and the new
-/// one.
+/// The interfaces that `known` has with the same index but another name: the new names by the old
+/// ones. `now`: the names by index.
 #[must_use]
-pub fn renamed(known: &BTreeMap<String, u32>, facts: &Facts) -> Vec<(String, String)> {
+pub fn renamed(
+    known: &BTreeMap<String, u32>,
+    now: &BTreeMap<u32, String>,
+) -> BTreeMap<String, String> {
     let other = |(name, index): (&String, &u32)| {
-        let link = facts.link_at(*index).filter(|link| link.name != *name)?;
-        Some((name.clone(), link.name.clone()))
+        let new = now.get(index).filter(|new| *new != name)?;
+        Some((name.clone(), new.clone()))
     };
     known.iter().filter_map(other).collect()
 }

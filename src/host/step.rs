@@ -6,6 +6,8 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use super::sysctl;
+
 /// The protocol number of vstun's routes, rules and proxy neighbour entries (`ip route show table
 /// all proto 176`), free in iproute2's `rt_protos`.
 pub const PROTOCOL: u8 = 176;
@@ -136,32 +138,11 @@ impl Step {
         matches!(self, Self::Add(Object::Neighbour { .. }))
     }
 
-    /// Whether this step replaces that one: a route to the same address in the same table, or
-    /// another value of the same setting.
-    #[must_use]
-    pub fn supersedes(&self, other: &Self) -> bool {
-        match (self, other) {
-            (
-                Self::Add(Object::Route { address, table, .. }),
-                Self::Add(Object::Route { address: other, table: other_table, .. }),
-            ) => address == other && table == other_table,
-            (
-                Self::Add(Object::Neighbour { address, .. }),
-                Self::Add(Object::Neighbour { address: other, .. }),
-            ) => address == other,
-            (Self::Write { sysctl, to, .. }, Self::Write { sysctl: other, to: other_to, .. }) => {
-                sysctl == other && to != other_to
-            }
-            _ => false,
-        }
-    }
-
     /// The interface of the step; the kernel removes the step's object together with it.
     #[must_use]
     pub fn link(&self) -> Option<&str> {
         match self {
-            // net/ipv4/conf/LINK/name, net/ipv4/neigh/LINK/name
-            Self::Write { sysctl, .. } => sysctl.split('/').nth(3),
+            Self::Write { sysctl, .. } => sysctl::link(sysctl),
             Self::Add(object) | Self::Remove(object) => match object {
                 Object::Proxy { link, .. }
                 | Object::Address { link, .. }
@@ -172,17 +153,10 @@ impl Step {
         }
     }
 
-    /// The same step on a renamed interface.
+    /// The same step after interfaces were renamed: the new names by the old ones.
     #[must_use]
-    pub fn renamed(&self, old: &str, new: &str) -> Self {
-        let setting = |path: &str| match path.split('/').nth(3) {
-            Some(link) if link == old => {
-                let parts = path.split('/').enumerate();
-                let part = |(place, part)| if place == 3 { new } else { part };
-                parts.map(part).collect::<Vec<_>>().join("/")
-            }
-            _ => path.to_owned(),
-        };
+    pub fn renamed(&self, names: &BTreeMap<String, String>) -> Self {
+        let setting = |path: &str| sysctl::renamed(path, names);
         match self {
             Self::Write { sysctl, from, to, beside } => Self::Write {
                 sysctl: setting(sysctl),
@@ -190,8 +164,8 @@ impl Step {
                 to: to.clone(),
                 beside: beside.iter().map(|(path, was)| (setting(path), was.clone())).collect(),
             },
-            Self::Add(object) => Self::Add(object.renamed(old, new)),
-            Self::Remove(object) => Self::Remove(object.renamed(old, new)),
+            Self::Add(object) => Self::Add(object.renamed(names)),
+            Self::Remove(object) => Self::Remove(object.renamed(names)),
         }
     }
 
@@ -222,15 +196,15 @@ impl Step {
 }
 
 impl Object {
-    fn renamed(&self, old: &str, new: &str) -> Self {
+    fn renamed(&self, names: &BTreeMap<String, String>) -> Self {
         let mut object = self.clone();
         if let Self::Proxy { link, .. }
         | Self::Address { link, .. }
         | Self::Route { link, .. }
         | Self::Neighbour { link, .. } = &mut object
-            && link == old
+            && let Some(new) = names.get(link)
         {
-            new.clone_into(link);
+            link.clone_from(new);
         }
         object
     }

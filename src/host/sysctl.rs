@@ -1,6 +1,8 @@
 //! Kernel settings that plans read and write: their paths below `/proc/sys`, with slashes, since
 //! interface names may contain dots.
 
+use std::collections::BTreeMap;
+
 use super::family::Family;
 
 /// For an interface, `all` or `default`: whether the kernel forwards IPv6 packets that arrive there
@@ -49,6 +51,26 @@ pub fn of_link(link: &str) -> Vec<String> {
     let delays = Family::BOTH.map(|family| neigh(family, link, "proxy_delay"));
     v4.chain(v6).chain(delays).collect()
 }
+
+/// The same setting after interfaces were renamed: the new names by the old ones.
+#[must_use]
+pub fn renamed(path: &str, names: &BTreeMap<String, String>) -> String {
+    // net/ipv4/conf/LINK/name, net/ipv4/neigh/LINK/name
+    let new = |(place, part): (usize, &str)| match names.get(part) {
+        Some(new) if place == LINK => new.clone(),
+        _ => part.to_owned(),
+    };
+    path.split('/').enumerate().map(new).collect::<Vec<_>>().join("/")
+}
+
+/// The interface of a setting.
+#[must_use]
+pub fn link(path: &str) -> Option<&str> {
+    path.split('/').nth(LINK)
+}
+
+/// The place of the interface's name in a path.
+const LINK: usize = 3;
 
 fn directory(family: Family) -> &'static str {
     match family {

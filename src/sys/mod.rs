@@ -7,6 +7,7 @@ pub mod arp;
 pub mod folder;
 mod frames;
 pub mod host_events;
+pub mod interfaces;
 pub mod limits;
 pub mod lock;
 pub mod memory;

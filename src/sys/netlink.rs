@@ -17,7 +17,7 @@ use rtnetlink::packet_route::address::{
 };
 use rtnetlink::packet_route::link::LinkMessage;
 use rtnetlink::packet_route::neighbour::{NeighbourFlags, NeighbourMessage};
-use rtnetlink::packet_route::route::RouteMessage;
+use rtnetlink::packet_route::route::{RouteAttribute, RouteMessage};
 use rtnetlink::packet_route::rule::RuleMessage;
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 use rtnetlink::{Handle, LinkUnspec, MulticastGroup};
@@ -135,6 +135,30 @@ impl Netlink {
         let mut request = RouteMessage::default();
         request.header.address_family = family(version);
         self.routes.lock().await.dump(request, each).await
+    }
+
+    /// Calls `each` with the routes of one table that have that protocol number, and on an old kernel
+    /// with others too.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's.
+    pub async fn routes_of(
+        &self,
+        version: &IpVersion,
+        table: u32,
+        protocol: u8,
+        each: impl FnMut(RouteMessage),
+    ) -> io::Result<()> {
+        let mut request = RouteMessage::default();
+        request.header.address_family = family(version);
+        request.header.protocol = protocol.into();
+        request.attributes.push(RouteAttribute::Table(table));
+        match self.routes.lock().await.dump(request, each).await {
+            // The table is made with its first route.
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
+            other => other,
+        }
     }
 
     /// Sends many route changes in order. A refused change does not stop the others. [`Events`]

@@ -7,7 +7,7 @@ use std::time::Duration;
 use log::info;
 use tokio::time::Instant;
 
-use crate::host::{Announcement, Facts, HostPlan, Link, Proxy};
+use crate::host::{Announcement, Facts, HostPlan, Link};
 
 use super::{Session, conflict};
 
@@ -36,8 +36,8 @@ impl Session {
     /// Whether this host has not answered for it for a moment.
     fn lost(&self, one: &Announcement, facts: &Facts) -> bool {
         let Some(link) = facts.link(&one.link) else { return true };
-        let answers = |there: &Proxy| there.link == link.index && there.address == one.address;
-        self.bounced.contains(&link.index) || !facts.proxies.iter().any(answers)
+        self.bounced.contains(&link.index)
+            || !facts.proxies.contains_key(&(link.index, one.address))
     }
 
     /// Forgets conflicts about announcements that are no longer planned.

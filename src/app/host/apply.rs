@@ -164,7 +164,7 @@ async fn empty(table: u32, netlink: &Netlink) -> io::Result<()> {
             let route = routes::listed(&message);
             ours.extend(route.filter(|route| route.table == table && route.protocol == PROTOCOL));
         };
-        netlink.routes(&messages::version(family), keep).await?;
+        netlink.routes_of(&messages::version(family), table, PROTOCOL, keep).await?;
     }
     if ours.is_empty() {
         return Err(io::Error::from_raw_os_error(libc::ESRCH));

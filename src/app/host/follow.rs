@@ -1,6 +1,7 @@
 //! Keeps the host as planned while it changes: interfaces that appear, links that flap, routes that
 //! change, and changes by other programs.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use anyhow::{Context, Error, Result, bail};
@@ -17,7 +18,7 @@ use super::apply::copy;
 use super::conflict::{self, Conflict};
 use super::failures::Strict;
 use super::heard::Concern;
-use super::{DesiredRealServer, Known, Role, Session, gather};
+use super::{Known, Role, Session, gather};
 
 /// A burst of changes ends after this long without an event …
 const QUIET: Duration = Duration::from_millis(100);
@@ -142,13 +143,16 @@ impl Session {
     /// Remembers events whose effect is over by the time of the check.
     fn note(&mut self, events: &[HostEvent]) {
         for event in events {
-            if let HostEvent::Link { index, running, announce } = *event {
-                if !running {
-                    self.bounced.insert(index);
+            match *event {
+                HostEvent::Link { index, running, announce } => {
+                    if !running {
+                        self.bounced.insert(index);
+                    }
+                    if announce {
+                        self.readdressed.insert(index);
+                    }
                 }
-                if announce {
-                    self.readdressed.insert(index);
-                }
+                HostEvent::Settings | HostEvent::Other => {}
             }
             (self.changed, self.look_due) = (true, true);
         }
@@ -188,26 +192,16 @@ impl Session {
         let unseen = std::mem::take(&mut self.unseen);
         // If this returns early, the next check covers everything.
         let known = self.known.take().filter(|_| !unseen.other && self.light_looks < LIGHT_LOOKS);
-        let known = match (known, &role) {
-            (Some(mut known), Role::RealServer(desired))
-                if !self.look_due && self.report.is_well() =>
-            {
-                if self.follow_routes(desired, &mut known, &unseen.routes).await? {
-                    self.known = Some(known);
-                    return Ok(Tun::There);
-                }
-                None
-            }
-            (Some(known), Role::Director(_)) => Some(known),
-            _ => None,
-        };
-        self.light_looks = if known.is_some() { self.light_looks + 1 } else { 0 };
-        let mut routes = known.map(|known| known.facts.routes);
-        for event in unseen.routes {
-            routes = routes.and_then(|mut all| all.follow(event).ok().map(|()| all));
+        let known = self.follow_routes(&role, known, &unseen.routes).await?;
+        if let (Some(_), Role::RealServer(_)) = (&known, &role)
+            && !self.look_due
+            && self.report.is_well()
+        {
+            self.known = known;
+            return Ok(Tun::There);
         }
         let begun = Instant::now();
-        let facts = self.look_with(&role, true, routes).await?;
+        let (facts, copies_are_right) = self.look_again(&role, known).await?;
         self.follow_names(&role, &facts).await?;
         let role = self.current(&role, &facts);
         // Independent of other problems of the host.
@@ -227,7 +221,9 @@ impl Session {
         let known = plan.clone().without(&questions).without(&self.held_back());
         let failed = self.carry_out(&role, &known, &facts, Strict::No).await?;
         looked.failed(failed);
-        self.copy_routes(&role, &facts).await?;
+        if !copies_are_right {
+            self.copy_routes(&role, &facts).await?;
+        }
         self.announce_anew(&known, &facts);
 
         self.ask(&role, &questions, &facts).await;
@@ -251,21 +247,47 @@ impl Session {
         self.last = Facts { links, addresses, ..Facts::default() };
     }
 
-    /// Updates the copies for changes of single routes. `false`: a full check is needed.
+    /// Updates what is known, and the copies, for changes of single routes. `None`: everything has to
+    /// be read again.
     async fn follow_routes(
         &self,
-        desired: &DesiredRealServer,
-        known: &mut Known,
+        role: &Role,
+        known: Option<Known>,
         events: &[RouteEvent],
-    ) -> Result<bool> {
-        if !desired.mss_route {
-            return Ok(true);
+    ) -> Result<Option<Known>> {
+        let Some(mut known) = known else { return Ok(None) };
+        let Known { facts, room } = &mut known;
+        if let Role::RealServer(desired) = role
+            && desired.mss_route
+        {
+            let Some(changes) = copies::follow(desired, facts, *room, events) else {
+                return Ok(None);
+            };
+            copy(&changes, &self.netlink).await?;
+        } else {
+            for event in events {
+                if facts.routes.follow(event.clone()).is_err() {
+                    return Ok(None);
+                }
+            }
         }
-        let Known { facts, room } = known;
-        match copies::follow(desired, facts, *room, events) {
-            Some(changes) => copy(&changes, &self.netlink).await.map(|()| true),
-            None => Ok(false),
+        Ok(Some(known))
+    }
+
+    /// Reads the host again: without its routes if they are known, and nothing else that copies
+    /// depend on has changed. The second value is whether the copies are as planned for that.
+    async fn look_again(&mut self, role: &Role, known: Option<Known>) -> Result<(Facts, bool)> {
+        if let Some(mut known) = known {
+            let routes = std::mem::take(&mut known.facts.routes);
+            let facts = self.look_with(role, true, Some(routes)).await?;
+            let is_director = matches!(role, Role::Director(_));
+            if is_director || copies::same_ways(&known.facts, &facts) {
+                self.light_looks += 1;
+                return Ok((facts, true));
+            }
         }
+        self.light_looks = 0;
+        Ok((self.look_with(role, true, None).await?, false))
     }
 
     /// Remembers the current state of the host.
@@ -280,16 +302,17 @@ impl Session {
 
     /// Renamed interfaces are the same ones, with their settings.
     pub(super) async fn follow_names(&mut self, role: &Role, facts: &Facts) -> Result<()> {
-        let renamed = rename::renamed(&self.indices, facts);
+        let now = facts.links.iter().map(|link| (link.index, link.name.clone())).collect();
+        let renamed = rename::renamed(&self.indices, &now);
         for (old, new) in &renamed {
             warn!(
                 "interface {old} is called {new} now; what was set on it is kept and undone there"
             );
-            self.state.rename(old, new);
-            if let Some(index) = self.indices.remove(old) {
-                self.indices.insert(new.clone(), index);
-            }
         }
+        self.state.rename(&renamed);
+        let indices = std::mem::take(&mut self.indices).into_iter();
+        let current = |(name, index)| (renamed.get(&name).cloned().unwrap_or(name), index);
+        self.indices = indices.map(current).collect();
         if let Role::Director(desired) = role
             && let Some(names) = &desired.uplinks
         {
@@ -366,7 +389,9 @@ pub(super) struct Looked {
 impl Looked {
     /// These steps could not be made.
     pub(super) fn failed(&mut self, problems: Vec<Problem>) {
-        self.put_back.retain(|step| !problems.iter().any(|problem| problem.subject == *step));
+        let failed: HashSet<&str> =
+            problems.iter().map(|problem| problem.subject.as_str()).collect();
+        self.put_back.retain(|step| !failed.contains(step.as_str()));
         self.problems.extend(problems);
     }
 }

@@ -1,5 +1,6 @@
 //! Carries out a plan.
 
+use std::collections::HashSet;
 use std::io;
 
 use anyhow::{Context, Result, bail};
@@ -8,7 +9,7 @@ use tokio::time::Instant;
 
 use crate::host::contest::{Contest, Decision, ROUNDS, Seen};
 use crate::host::{
-    Announcement, Facts, HostPlan, MAIN, Object, Problem, ProblemKind, Step, copies, reliance,
+    Facts, HostPlan, MAIN, Object, Place, Problem, ProblemKind, Record, Step, copies, reliance,
 };
 use crate::sys::sysctl;
 
@@ -69,7 +70,7 @@ impl Session {
             Looked { problems: std::mem::take(&mut plan.problems), ..Looked::default() };
         let plan = plan.without(&self.held_back());
 
-        let before = if first { Vec::new() } else { self.state.steps.clone() };
+        let before = if first { Record::default() } else { self.state.steps.clone() };
         let mut made = self.refill_copies(&role, &facts).await.map(|()| Vec::new());
         if made.is_ok() {
             made = self.carry_out(&role, &plan, &facts, Strict::But(&known.steps)).await;
@@ -139,10 +140,10 @@ impl Session {
     pub(super) fn contest(&mut self, mut plan: HostPlan, facts: &Facts) -> (HostPlan, Looked) {
         let now = Instant::now().into_std();
         let mut looked = Looked::default();
-        let mut left = Vec::new();
+        let mut left = HashSet::new();
         let tun_down = facts.link(&plan.tun).is_some_and(|tun| !tun.up);
         for step in plan.on_tun.iter().chain(&plan.steps) {
-            if !self.state.steps.iter().any(|known| known.same_end(step)) {
+            if self.state.steps.same_end(step).is_none() {
                 continue;
             }
             let seen = match facts.holds(step) {
@@ -157,7 +158,7 @@ impl Session {
                 Decision::Nothing | Decision::MakeAgain => {}
                 Decision::PutBack => looked.put_back.push(subject),
                 decision => {
-                    left.push(step.clone());
+                    left.insert(step.place());
                     looked.problems.push(left_alone(&subject, decision));
                 }
             }
@@ -167,9 +168,10 @@ impl Session {
         if self.decide(&subject, seen, now) == Decision::PutBack {
             looked.put_back.push(subject);
         }
-        plan.on_tun.retain(|step| !left.contains(step));
-        plan.steps.retain(|step| !left.contains(step));
-        plan.announcements.retain(|one| !left.contains(&proxy(one)));
+        plan.on_tun.retain(|step| !left.contains(&step.place()));
+        plan.steps.retain(|step| !left.contains(&step.place()));
+        plan.announcements
+            .retain(|one| !left.contains(&Place::Proxy(one.address, one.link.clone())));
         (plan, looked)
     }
 
@@ -197,12 +199,10 @@ impl Session {
     /// Removed interfaces, or new ones with the same name, have none of the old steps.
     fn forget_lost_links(&mut self, facts: &Facts) {
         let known = std::mem::take(&mut self.indices);
-        let lost = |name: &str| {
-            let now = facts.link(name).map(|link| link.index);
-            known.get(name).is_some_and(|index| Some(*index) != now)
-        };
-        self.state.steps.retain(|step| !step.link().is_some_and(lost));
         self.indices = facts.links.iter().map(|link| (link.name.clone(), link.index)).collect();
+        let now = &self.indices;
+        let lost = |name: &str| known.get(name).is_some_and(|index| now.get(name) != Some(index));
+        self.state.steps.retain(|step| !step.link().is_some_and(lost));
     }
 
     fn due(
@@ -221,7 +221,8 @@ impl Session {
     }
 
     fn due_one(&self, step: &Step, facts: &Facts, others: &[State]) -> Result<Due> {
-        let recorded = self.state.steps.iter().find(|known| known.same_end(step));
+        let about = self.state.steps.about(&step.place());
+        let recorded = about.filter(|known| known.same_end(step));
         let Step::Write { sysctl, to, beside, .. } = step else {
             return Ok(match recorded {
                 Some(_) if facts.lacks(step) => Due::Again(step.clone()),
@@ -239,10 +240,8 @@ impl Session {
         };
         let claimed = others.iter().find_map(|other| other.holder(sysctl, to));
         // Another plan has set it to another value, and recorded the original.
-        let original = self.state.steps.iter().find_map(|known| match known {
-            Step::Write { sysctl: path, from, to: set, .. } if path == sysctl && set != to => {
-                Some(from.clone())
-            }
+        let original = about.and_then(|known| match known {
+            Step::Write { from, to: set, .. } if set != to => Some(from.clone()),
             _ => None,
         });
         Ok(match recorded {
@@ -316,7 +315,7 @@ impl Session {
                     // The hiding route may still exist with another source: it stays recorded until
                     // it is removed.
                     if !step.hides() {
-                        self.state.forget(step);
+                        self.state.steps.forget(step);
                     }
                 }
                 Err(error) => {
@@ -325,7 +324,7 @@ impl Session {
                     failures.note::<()>(&subject, Err(error))?;
                     // It is tried at each check, as if for the first time.
                     if let Due::New(_) = due {
-                        self.state.forget(step);
+                        self.state.steps.forget(step);
                     }
                     continue;
                 }
@@ -363,23 +362,23 @@ impl Session {
 
     /// Undoes recorded steps that are not in the plan.
     async fn prune(&mut self, plan: &HostPlan) {
-        let wanted =
-            |step: &Step| plan.on_tun.iter().chain(&plan.steps).any(|other| other.same_end(step));
-        let unwanted = self.state.steps.iter().filter(|step| !wanted(step)).cloned().collect();
+        let wanted: Record = plan.on_tun.iter().chain(&plan.steps).cloned().collect();
+        let unwanted = |step: &&Step| wanted.same_end(step).is_none();
+        let unwanted = self.state.steps.iter().filter(unwanted).cloned().collect();
         self.undo_steps(unwanted, Mode::Prune).await;
     }
 
     /// Removes steps that hide another program's route and must not.
     pub(super) async fn uncover(&mut self, hiding: &[Step]) {
-        let wanted = |step: &Step| hiding.iter().any(|other| other.same_end(step));
-        let hiding = self.state.steps.iter().filter(|step| step.hides() && !wanted(step));
-        let hiding: Vec<_> = hiding.cloned().collect();
+        let wanted: Record = hiding.iter().cloned().collect();
+        let hiding = |step: &&Step| step.hides() && wanted.same_end(step).is_none();
+        let hiding: Vec<_> = self.state.steps.iter().filter(hiding).cloned().collect();
         if !hiding.is_empty() {
             self.undo_steps(hiding, Mode::Prune).await;
         }
     }
 
-    async fn roll_back(&mut self, keep: &[Step]) {
+    async fn roll_back(&mut self, keep: &Record) {
         let new = self.state.steps.iter().filter(|step| !keep.contains(step)).cloned().collect();
         self.undo_steps(new, Mode::RollBack).await;
     }
@@ -397,10 +396,6 @@ fn left_alone(subject: &str, decision: Decision) -> Problem {
          program, stop it, and then `vstun reload` or a restart puts it back"
     );
     Problem::new(ProblemKind::Contested, subject, text)
-}
-
-fn proxy(one: &Announcement) -> Step {
-    Step::Add(Object::Proxy { address: one.address, link: one.link.clone() })
 }
 
 fn refuse(role: &Role, conflicts: &[Conflict], known: &KnownParts) -> Result<()> {

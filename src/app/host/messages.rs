@@ -5,9 +5,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use crate::host::capture::Question;
-use crate::host::{
-    Address, Family, Link, Lookup, PROTOCOL, Proxy, RouteKind, Rule, Tunnel, metric,
-};
+use crate::host::{Address, Family, Link, Lookup, PROTOCOL, RouteKind, Rule, Tunnel, metric};
 use crate::sys::netlink::IpVersion;
 use crate::sys::netlink::packet_route::AddressFamily;
 use crate::sys::netlink::packet_route::address::{
@@ -109,7 +107,8 @@ pub(super) fn address(message: &AddressMessage) -> Option<Address> {
     })
 }
 
-pub(super) fn proxy(message: &NeighbourMessage) -> Option<Proxy> {
+/// As an entry of [`Proxies`](crate::host::Proxies).
+pub(super) fn proxy(message: &NeighbourMessage) -> Option<((u32, IpAddr), u8)> {
     let mut address = None;
     let mut protocol = 0;
     for attribute in &message.attributes {
@@ -124,7 +123,7 @@ pub(super) fn proxy(message: &NeighbourMessage) -> Option<Proxy> {
             _ => {}
         }
     }
-    Some(Proxy { link: message.header.ifindex, address: address?, protocol })
+    Some(((message.header.ifindex, address?), protocol))
 }
 
 pub(super) fn rule(message: &RuleMessage) -> Option<Rule> {

@@ -17,6 +17,7 @@ mod failures;
 mod follow;
 mod gather;
 mod heard;
+mod inherit;
 mod install;
 mod listening;
 mod messages;
@@ -26,13 +27,12 @@ mod routes;
 mod state;
 mod undo;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::io;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::IpAddr;
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
-use log::{info, warn};
+use anyhow::{Context, Result};
+use log::warn;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -43,20 +43,18 @@ use crate::host::contest::Contest;
 use crate::host::defence::Defence;
 use crate::host::rename::Uplinks;
 use crate::host::{
-    self, Announcement, Facts, HostPlan, Mss, Object, Problem, Routes, Step, Ways, director,
-    realserver,
+    Announcement, Facts, HostPlan, Mss, Object, Problem, Routes, Step, Ways, director, realserver,
 };
-use crate::sys::folder::NotOurs;
 use crate::sys::host_events::HostEvents;
 use crate::sys::netlink::{Events, Netlink};
 use crate::sys::netns;
-use crate::sys::sysctl;
 
 pub use crate::host::DesiredDirector;
 pub use crate::host::DesiredRealServer;
 
 use control_files::{ControlFiles, LOCK, STATE, beside};
 use heard::{Concern, Unseen};
+use inherit::{Elsewhere, inherit};
 use listening::Listening;
 use report::Report;
 use state::State;
@@ -270,7 +268,8 @@ impl Session {
             Some(running) => self.current(running, &facts).plan_items(&facts)?.problems,
             None => Vec::new(),
         };
-        let new = |problem: &&Problem| !known.iter().any(|known| known.is(problem));
+        let known: HashSet<_> = known.iter().map(Problem::key).collect();
+        let new = |problem: &&Problem| !known.contains(&problem.key());
         let refusal = plan.problems.iter().filter(new).find_map(|problem| problem.refusal.clone());
         match refusal {
             Some(refusal) => Err(refusal.into()),
@@ -348,6 +347,7 @@ impl Session {
 
     /// Writes the state file, or removes it if there is nothing left to undo.
     async fn save(&mut self) -> Result<()> {
+        self.state.note_links(&self.indices);
         let text = (!self.state.steps.is_empty()).then(|| self.state.text()).transpose()?;
         self.files.write_state(text).await
     }
@@ -422,62 +422,5 @@ impl Role {
             Self::Director(desired) => director::plan_items(desired, facts)?,
             Self::RealServer(desired) => realserver::plan_items(desired, facts)?,
         })
-    }
-}
-
-/// How to treat a state file of another network namespace.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Elsewhere {
-    Ignore,
-    Refuse,
-}
-
-/// The state of a dead predecessor, or an empty one.
-fn inherit(files: &mut ControlFiles, namespace: &str, elsewhere: Elsewhere) -> Result<State> {
-    let path = files.state();
-    let mut state = State::new(namespace.to_owned(), files.made().to_vec());
-    let left = match State::load(files.folder(), files.state_name()) {
-        Ok(Some(left)) => left,
-        Ok(None) => return Ok(state),
-        Err(error) => match error.downcast_ref::<NotOurs>() {
-            Some(stranger) if elsewhere == Elsewhere::Ignore => {
-                warn!("{}", state::not_believed(stranger));
-                return Ok(state);
-            }
-            Some(stranger) => bail!("{}", state::not_believed(stranger)),
-            None => return Err(error),
-        },
-    };
-    if left.namespace != namespace {
-        let what = format!(
-            "{} was written by process {} in another network namespace or before a reboot",
-            path.display(),
-            left.pid
-        );
-        if elsewhere == Elsewhere::Refuse {
-            bail!("{what}; clean up there, or remove the file if that namespace is gone");
-        }
-        info!("{what}; what it names is not on this host");
-        return Ok(state);
-    }
-    state.steps = left.steps;
-    state.forwarding = left.forwarding;
-    state.steps.retain(|step| step.link().is_none_or(link_exists));
-    if elsewhere == Elsewhere::Ignore {
-        for step in &state.steps {
-            info!("left on this host by process {}, taken over: {step}", left.pid);
-        }
-    }
-    files.inherit(left.directories);
-    state.directories = files.made().to_vec();
-    Ok(state)
-}
-
-/// Whether steps on this interface can still exist: a TUN is removed with its daemon. Every
-/// interface with IPv4 has this setting.
-fn link_exists(link: &str) -> bool {
-    match sysctl::read(&host::sysctl::conf(link, "forwarding")) {
-        Err(error) => error.kind() != io::ErrorKind::NotFound,
-        Ok(_) => true,
     }
 }

@@ -11,8 +11,8 @@ use crate::app::log_lines;
 use crate::control::{Alteration, Altered, Event, HostStatus, Origin, Wrong};
 use crate::host::{Ledger, OuterSources, Problem, ProblemKind, Standing, Turn};
 
-/// How many problems that begin or end at the same time are logged one by one.
-const LOGGED: usize = 50;
+/// How many messages of one sort at the same time are logged one by one.
+pub(super) const LOGGED: usize = 50;
 
 /// The reported state, and its receivers.
 #[derive(Debug)]
@@ -92,7 +92,8 @@ impl Report {
     pub(super) fn unknown(&mut self, why: String, sources: &OuterSources) {
         let standing = self.ledger.standing().iter().map(|standing| standing.problem.clone());
         let problem = Problem::new(ProblemKind::Unknown, "host", why);
-        let problems = standing.filter(|known| !known.is(&problem)).chain([problem.clone()]);
+        let problems =
+            standing.filter(|known| known.key() != problem.key()).chain([problem.clone()]);
         self.update(problems.collect(), &[], sources);
     }
 }

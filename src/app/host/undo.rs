@@ -51,7 +51,7 @@ impl Session {
         self.announced.clear();
         self.listening.listen_for([].iter(), &self.last);
         self.events = None;
-        let outcomes = self.undo_steps(self.state.steps.clone(), Mode::End).await;
+        let outcomes = self.undo_steps(self.state.steps.iter().cloned().collect(), Mode::End).await;
         self.role = None;
         let left = self.state.steps.len();
         if left > 0 {
@@ -96,13 +96,13 @@ impl Session {
         for step in steps.into_iter().rev() {
             if let Some(left) = self.left_on(&step, &others) {
                 warn!("{step}: {left}");
-                self.state.forget(&step);
+                self.state.steps.forget(&step);
                 outcomes.push(UndoReport { step: step.to_string(), result: left });
                 continue;
             }
             let result = match undo(&step, &self.netlink, &others).await {
                 Ok(undone) => {
-                    self.state.forget(&step);
+                    self.state.steps.forget(&step);
                     describe(&step, undone, mode)
                 }
                 Err(error) => {

@@ -142,13 +142,13 @@ fn a_real_server_without_a_route_is_a_problem() {
 #[test]
 fn another_programs_proxy_entry_is_kept() {
     let mut facts = facts();
-    facts.proxies.push(Proxy { link: 2, address: ip("10.1.0.10"), protocol: 0 });
+    facts.proxies.insert((2, ip("10.1.0.10")), 0);
     let proxies = |facts: &Facts| {
         let plan = director::plan(&director_wishes(), facts).unwrap();
         lines(&plan.steps).iter().filter(|line| line.starts_with("proxy")).count()
     };
     assert_eq!(proxies(&facts), 0);
-    facts.proxies[0].protocol = PROTOCOL;
+    facts.proxies.insert((2, ip("10.1.0.10")), PROTOCOL);
     assert_eq!(proxies(&facts), 1, "a predecessor's is taken over");
 }
 

@@ -14,7 +14,9 @@ mod items;
 mod neighbours;
 mod realserver;
 mod realserver6;
+mod record;
 mod routes;
+mod scale;
 mod steps;
 mod watching;
 

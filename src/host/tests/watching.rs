@@ -146,10 +146,13 @@ fn an_uplink_is_followed_by_its_number() {
     let names = ["eth0".to_owned(), "eth7".to_owned()];
     assert_eq!(uplinks.current(&names, &facts), ["eth0", "eth7"]);
     let known = [("eth0".to_owned(), 2), ("eth1".to_owned(), 3)].into();
-    assert_eq!(renamed(&known, &facts), []);
+    let by_index =
+        |facts: &Facts| facts.links.iter().map(|link| (link.index, link.name.clone())).collect();
+    assert_eq!(renamed(&known, &by_index(&facts)), [].into());
     facts.links[1].name = "wan".into();
     assert_eq!(uplinks.current(&names, &facts), ["wan", "eth7"]);
-    assert_eq!(renamed(&known, &facts), [("eth0".to_owned(), "wan".to_owned())]);
+    let expected = [("eth0".to_owned(), "wan".to_owned())].into();
+    assert_eq!(renamed(&known, &by_index(&facts)), expected);
     // A new interface with the old name is not the uplink, until the renamed one is removed.
     facts.links.push(link(8, "eth0"));
     assert_eq!(uplinks.current(&names, &facts), ["wan", "eth7"]);

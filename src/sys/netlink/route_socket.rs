@@ -71,7 +71,8 @@ impl RouteSocket {
         Ok(self.sequence)
     }
 
-    /// Calls `each` with every route of a family.
+    /// Calls `each` with every route of a family, or with those that the request names: since Linux
+    /// 4.20 the kernel leaves out routes of other tables and protocols.
     pub(super) async fn dump(
         &mut self,
         mut request: RouteMessage,
@@ -96,6 +97,7 @@ impl RouteSocket {
                         return Ok(());
                     }
                     NetlinkPayload::Error(error) if error.code.is_some() => {
+                        self.broken = false;
                         return Err(error.to_io());
                     }
                     _ => {}

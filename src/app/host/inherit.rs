@@ -1,0 +1,83 @@
+//! Reads what a dead daemon has left on the host.
+
+use std::io;
+
+use anyhow::{Context, Result, bail};
+use log::{info, warn};
+
+use crate::host;
+use crate::sys::folder::NotOurs;
+use crate::sys::{interfaces, sysctl};
+
+use super::control_files::ControlFiles;
+use super::report::LOGGED;
+use super::state::{self, State};
+
+/// How to treat a state file of another network namespace.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Elsewhere {
+    Ignore,
+    Refuse,
+}
+
+/// The state of a dead predecessor, or an empty one.
+pub(super) fn inherit(
+    files: &mut ControlFiles,
+    namespace: &str,
+    elsewhere: Elsewhere,
+) -> Result<State> {
+    let path = files.state();
+    let mut state = State::new(namespace.to_owned(), files.made().to_vec());
+    let left = match State::load(files.folder(), files.state_name()) {
+        Ok(Some(left)) => left,
+        Ok(None) => return Ok(state),
+        Err(error) => match error.downcast_ref::<NotOurs>() {
+            Some(stranger) if elsewhere == Elsewhere::Ignore => {
+                warn!("{}", state::not_believed(stranger));
+                return Ok(state);
+            }
+            Some(stranger) => bail!("{}", state::not_believed(stranger)),
+            None => return Err(error),
+        },
+    };
+    if left.namespace != namespace {
+        let what = format!(
+            "{} was written by process {} in another network namespace or before a reboot",
+            path.display(),
+            left.pid
+        );
+        if elsewhere == Elsewhere::Refuse {
+            bail!("{what}; clean up there, or remove the file if that namespace is gone");
+        }
+        info!("{what}; what it names is not on this host");
+        return Ok(state);
+    }
+    state.steps = left.steps;
+    state.links = left.links;
+    state.forwarding = left.forwarding;
+    let names = interfaces::names().context("cannot list the interfaces of this host")?;
+    for (old, new) in state.find_links(&names) {
+        warn!("interface {old} is called {new} now; what process {} set on it is there", left.pid);
+    }
+    state.steps.retain(|step| step.link().is_none_or(link_exists));
+    if elsewhere == Elsewhere::Ignore {
+        for step in state.steps.iter().take(LOGGED) {
+            info!("left on this host by process {}, taken over: {step}", left.pid);
+        }
+        if let Some(more) = state.steps.len().checked_sub(LOGGED).filter(|more| *more > 0) {
+            info!("left on this host by process {}, taken over: {more} more changes", left.pid);
+        }
+    }
+    files.inherit(left.directories);
+    state.directories = files.made().to_vec();
+    Ok(state)
+}
+
+/// Whether steps on this interface can still exist: a TUN is removed with its daemon. Every
+/// interface with IPv4 has this setting.
+fn link_exists(link: &str) -> bool {
+    match sysctl::read(&host::sysctl::conf(link, "forwarding")) {
+        Err(error) => error.kind() != io::ErrorKind::NotFound,
+        Ok(_) => true,
+    }
+}

@@ -1,0 +1,157 @@
+//! The steps that were made on a host, in their order, found by what they are about.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize, Serializer};
+
+use super::step::{Object, Step};
+
+/// What a step is about. A host has at most one step of each: a later one replaces it.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub enum Place {
+    /// A kernel setting.
+    Setting(String),
+    /// A proxy neighbour entry on an interface.
+    Proxy(IpAddr, String),
+    /// A local address on an interface.
+    Address(IpAddr, String),
+    /// The route of one address in a table.
+    Route(IpAddr, u32),
+    /// The route of one address with itself as gateway.
+    Neighbour(IpAddr),
+    /// A rule from an address to a table, with its priority.
+    Rule(IpAddr, u32, u32),
+    /// The copies in a table.
+    Copies(u32),
+}
+
+impl Step {
+    /// What the step is about.
+    #[must_use]
+    pub fn place(&self) -> Place {
+        match self {
+            Self::Write { sysctl, .. } => Place::Setting(sysctl.clone()),
+            Self::Add(object) | Self::Remove(object) => match object {
+                Object::Proxy { address, link } => Place::Proxy(*address, link.clone()),
+                Object::Address { address, link } => Place::Address(*address, link.clone()),
+                Object::Route { address, table, .. } => Place::Route(*address, *table),
+                Object::Neighbour { address, .. } => Place::Neighbour(*address),
+                Object::Rule { from, table, priority } => Place::Rule(*from, *table, *priority),
+                Object::Copies { table } => Place::Copies(*table),
+            },
+        }
+    }
+}
+
+/// A position in the order: steps that guard others come first, so that they are undone last.
+type Position = (bool, u64);
+
+/// Steps in the order in which they were recorded, guards first. Each operation costs the logarithm
+/// of their number.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(from = "Vec<Step>")]
+pub struct Record {
+    steps: BTreeMap<Position, Step>,
+    places: HashMap<Place, Position>,
+    /// How many were ever added.
+    added: u64,
+}
+
+impl Record {
+    /// Records a step after the others. It replaces the one about the same.
+    pub fn add(&mut self, step: Step) {
+        self.added += 1;
+        let position = (!step.guards(), self.added);
+        if let Some(replaced) = self.places.insert(step.place(), position) {
+            self.steps.remove(&replaced);
+        }
+        self.steps.insert(position, step);
+    }
+
+    /// The step about the same.
+    #[must_use]
+    pub fn about(&self, place: &Place) -> Option<&Step> {
+        self.steps.get(self.places.get(place)?)
+    }
+
+    /// The step that leads to the same state.
+    #[must_use]
+    pub fn same_end(&self, step: &Step) -> Option<&Step> {
+        self.about(&step.place()).filter(|known| known.same_end(step))
+    }
+
+    /// Whether exactly this step is recorded.
+    #[must_use]
+    pub fn contains(&self, step: &Step) -> bool {
+        self.about(&step.place()) == Some(step)
+    }
+
+    /// Removes exactly this step.
+    pub fn forget(&mut self, step: &Step) {
+        let place = step.place();
+        if self.about(&place) == Some(step)
+            && let Some(position) = self.places.remove(&place)
+        {
+            self.steps.remove(&position);
+        }
+    }
+
+    /// Removes the steps that `keep` does not want.
+    pub fn retain(&mut self, keep: impl Fn(&Step) -> bool) {
+        let places = &mut self.places;
+        self.steps.retain(|_, step| {
+            let kept = keep(step);
+            if !kept {
+                places.remove(&step.place());
+            }
+            kept
+        });
+    }
+
+    /// The steps in order.
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = &Step> {
+        self.steps.values()
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.steps.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.steps.is_empty()
+    }
+}
+
+impl FromIterator<Step> for Record {
+    fn from_iter<I: IntoIterator<Item = Step>>(steps: I) -> Self {
+        let mut record = Self::default();
+        steps.into_iter().for_each(|step| record.add(step));
+        record
+    }
+}
+
+impl From<Vec<Step>> for Record {
+    fn from(steps: Vec<Step>) -> Self {
+        steps.into_iter().collect()
+    }
+}
+
+impl Serialize for Record {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.iter())
+    }
+}
+
+/// Equal steps in an equal order.
+impl PartialEq for Record {
+    fn eq(&self, other: &Self) -> bool {
+        self.iter().eq(other.iter())
+    }
+}
+
+impl Eq for Record {}

@@ -1,0 +1,77 @@
+//! The work of a look at the host grows with the number of virtual IPs, not with its square.
+
+use std::collections::BTreeSet;
+use std::hint::black_box;
+use std::time::{Duration, Instant, SystemTime};
+
+use super::*;
+use crate::host::{capture, director};
+
+/// Virtual IPs of the small host. The large one has [`FACTOR`] times as many.
+const SMALL: u32 = 500;
+const FACTOR: u32 = 8;
+/// How much longer the large host may take: in proportion it is 8 times, for each with each 64.
+const MOST: u32 = 24;
+const ATTEMPTS: u32 = 5;
+
+/// A running director with that many virtual IPs, and its facts.
+fn large(count: u32) -> (DesiredDirector, Facts) {
+    let vip = |number: u32| IpAddr::from((0x6440_0000 + number).to_be_bytes());
+    let vips: Vec<IpAddr> = (0..count).map(vip).collect();
+    let desired = DesiredDirector {
+        vips: vips.clone(),
+        // None of them has a route: the search for a source goes through all.
+        reals: (0..count).map(|number| vip(number + 0x10_0000)).collect(),
+        uplinks: Some(vec!["eth0".into()]),
+        ..director_wishes()
+    };
+    let mut facts = facts();
+    facts.tun_is_ours = true;
+    facts.links.push(link(9, "vstun0"));
+    for vip in vips {
+        facts.proxies.insert((2, vip), PROTOCOL);
+        facts.routes.push(route(&format!("{vip}/32"), 9, None));
+    }
+    (desired, facts)
+}
+
+/// All that is decided in a look, at a start and at a stop.
+fn look(desired: &DesiredDirector, facts: &Facts) -> usize {
+    let plan = director::plan_items(desired, facts).unwrap();
+    let mut record: Record = plan.steps.iter().cloned().collect();
+    let missing: BTreeSet<String> =
+        plan.steps.iter().filter(|step| !facts.holds(step)).map(Step::subject).collect();
+    let known = plan.steps.iter().filter(|step| record.same_end(step).is_some()).count();
+    let questions = capture::questions(&plan.captured, &plan.uplinks, facts).len();
+    let mut ledger = Ledger::default();
+    for second in 0..2 {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(second);
+        black_box(ledger.update(now, plan.problems.clone()));
+    }
+    let announcements = plan.announcements.clone();
+    let steps = plan.steps.clone();
+    let rest = plan.without(&announcements).steps.len();
+    for step in steps.iter().rev() {
+        record.forget(step);
+    }
+    assert!(record.is_empty());
+    missing.len() + known + questions + rest
+}
+
+#[test]
+fn the_work_grows_with_the_number_of_virtual_ips() {
+    let fastest = |count| {
+        let (desired, facts) = large(count);
+        let measured = (0..ATTEMPTS).map(|_| {
+            let begun = Instant::now();
+            black_box(look(&desired, &facts));
+            begun.elapsed()
+        });
+        measured.min().unwrap()
+    };
+    let (small, big) = (fastest(SMALL), fastest(SMALL * FACTOR));
+    assert!(
+        big < small * MOST,
+        "{SMALL} virtual IPs take {small:?}, {FACTOR} times as many {big:?}"
+    );
+}
