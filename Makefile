@@ -1,4 +1,5 @@
-# `make demo` and `make test` do all that a fresh Debian or Ubuntu machine with Rust needs. `make help` lists the targets.
+# `make demo` and `make test` do all that a fresh Debian or Ubuntu machine with Rust needs.
+# `make help` lists the targets.
 SHELL := /bin/bash
 .SHELLFLAGS := -o pipefail -ec
 PREFIX ?= /usr/local
@@ -11,7 +12,8 @@ SOURCES := Cargo.toml Cargo.lock $(shell find src -name '*.rs')
 BINS := $(DESTDIR)$(PREFIX)/bin
 DOCS := $(DESTDIR)$(PREFIX)/share/doc/vstun
 MANUALS := $(TARGET)/release/manuals
-COMPLETIONS = $(addprefix $(SHARE)/,bash-completion/completions zsh/site-functions fish/vendor_completions.d)
+COMPLETIONS = $(addprefix $(SHARE)/,bash-completion/completions zsh/site-functions \
+	fish/vendor_completions.d)
 SHARE := $(DESTDIR)$(PREFIX)/share
 UNITS := $(DESTDIR)$(PREFIX)/lib/systemd/system
 
@@ -24,15 +26,17 @@ build:      ## the three programs, target/release/vstun*
 	$(TARGET)/release/vstun manuals $(MANUALS)
 	@touch $(BUILT)
 
-# For `sudo make install`: root's PATH often lacks cargo, and needs none if the user has built everything.
+# For `sudo make install`: root's PATH often lacks cargo, and needs none if the user has built
+# everything.
 $(BUILT): $(SOURCES)
-	@command -v $(CARGO) >/dev/null || { echo "the programs are not built, or older than their sources, and \
-	there is no $(CARGO) in this PATH: run \`make build\` as the user who has it, then install again" >&2; exit 1; }
+	@command -v $(CARGO) >/dev/null || { echo "the programs are not built, or older than their" \
+	"sources, and there is no $(CARGO) in this PATH: run \`make build\` as the user who has it," \
+	"then install again" >&2; exit 1; }
 	$(CARGO) build --release --locked --bins
 	$(TARGET)/release/vstun manuals $(MANUALS)
 	@touch $@
 
-demo: deps build ## client, director and three real servers on this machine; KEEP=1 leaves them up and opens a shell
+demo: deps build ## client, director, three real servers here; KEEP=1 leaves them up, with a shell
 	$(TARGET)/release/vstun demo $(if $(KEEP),--keep)
 
 test: deps  ## everything; the last line counts it
@@ -45,11 +49,11 @@ test: deps  ## everything; the last line counts it
 cargo-test: ## unit, table, pair, layering and fuzz smoke tests
 	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-$$((4 * $$(nproc)))} $(CARGO) test --locked --no-fail-fast
 
-netns-test: deps ## scripted tests in private network namespaces; TESTS="10-web 12-udp@6in4" runs these alone
+netns-test: deps ## scripted tests in namespaces; TESTS="10-web 12-udp@6in4" runs these
 	$(CARGO) build --locked --bins
 	netns-tests/run $(TESTS)
 
-bench:      ## each layer's cost, and ratios to bare loops, the kernel's routing, HAProxy and nginx; QUICK=1 for 3 minutes
+bench:      ## each layer's cost; ratios to bare loops, Linux, HAProxy, nginx; QUICK=1: 3 minutes
 	@netns-tests/deps bench
 	benches/run
 
@@ -68,11 +72,12 @@ fuzz:       ## fuzz each target for FUZZ_SECONDS (60)
 deps:       ## names what is missing for demo and test, and installs it (bench looks after itself)
 	@netns-tests/deps
 
-install: $(BUILT) ## stripped programs, manual, completions and systemd units below DESTDIR/PREFIX (/usr/local)
+install: $(BUILT) ## programs, manual, completions, systemd units below DESTDIR/PREFIX (/usr/local)
 	install -d $(BINS) $(DOCS) $(UNITS) $(SHARE)/man/man5 $(SHARE)/man/man8 $(COMPLETIONS)
 	install -m 755 $(addprefix $(TARGET)/release/,$(PROGRAMS)) $(BINS)
 	! command -v strip >/dev/null || strip --strip-debug $(addprefix $(BINS)/,$(PROGRAMS))
-	install -m 644 $(wildcard config.example README.md CHANGELOG.md LICENSE-* docs/*.md docs/*.svg docs/*.png) $(DOCS)
+	install -m 644 $(wildcard config.example README.md CHANGELOG.md LICENSE-*) $(DOCS)
+	install -m 644 $(wildcard docs/*.md docs/*.svg docs/*.png) $(DOCS)
 	install -d $(DOCS)/prometheus
 	install -m 644 dist/prometheus/*.yml $(DOCS)/prometheus
 	install -m 644 $(MANUALS)/man/*.5 $(SHARE)/man/man5
@@ -87,7 +92,8 @@ uninstall:  ## what install put there
 	rm -f $(addprefix $(BINS)/,$(PROGRAMS))
 	rm -f $(addprefix $(UNITS)/,$(notdir $(wildcard dist/systemd/*.service)))
 	rm -f $(SHARE)/man/man5/vstun.toml.5 $(SHARE)/man/man8/vstun.8 $(SHARE)/man/man8/vstun-*.8
-	rm -f $(foreach folder,$(COMPLETIONS),$(addprefix $(folder)/,$(PROGRAMS) $(addprefix _,$(PROGRAMS)) $(addsuffix .fish,$(PROGRAMS))))
+	rm -f $(foreach folder,$(COMPLETIONS),$(addprefix $(folder)/,$(PROGRAMS) \
+		$(addprefix _,$(PROGRAMS)) $(addsuffix .fish,$(PROGRAMS))))
 	rm -rf $(DOCS)
 
 clean:      ## what the build made

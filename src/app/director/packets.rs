@@ -48,8 +48,8 @@ pub(super) const WAKER: Token = Token(2);
 /// kernel could not describe and has dropped; this many are a broken device.
 const FAILURES: u32 = 1_000;
 
-/// How long SYNs at a real server must go unanswered before an event says so: its checks, which find
-/// out why, end earlier.
+/// How long SYNs at a real server must go unanswered before an event says so. Its checks, which
+/// find out why, end earlier.
 const SAID_AFTER: Duration = Duration::from_secs(3);
 
 /// What the loop has read, beside what the balancer counts.

@@ -95,7 +95,10 @@ pub(super) fn announce(announcements: &[Announcement], facts: &Facts) -> JoinHan
             for address in addresses {
                 if let Err(error) = neighbour_socket.announce(*address) {
                     let link = link.name.as_str();
-                    warn!(address:% = address, link; "cannot announce {address} on {link}: {error}");
+                    warn!(
+                        address:% = address, link;
+                        "cannot announce {address} on {link}: {error}"
+                    );
                 }
             }
         }
