@@ -122,3 +122,18 @@ expect_eq "requests to real2 of 60" "$(share_of real2)" 0
 ask real2 enable
 wait_for "real2 to be back" weighs real2 "> 0.9"
 expect_accounted
+
+# Flows that are placed by hash follow in steps: few tables, and at the end the first one again.
+sed -i 's/^scheduler = .*/scheduler = "mh"/' "$WORK/director.toml"
+ask director reload
+table() { number director list '.services[0].maglev.checksum'; }
+has_table() { [[ $(table) == "$1" ]]; } # CHECKSUM
+whole=$(table)
+echo "50%" >"$WORK/foreign"
+wait_for "real3's step to follow" weighs real3 "<= 0.625"
+wait_for "real1's weight to be whole" weighs real1 "== 1"
+expect_between "requests to real3 of 60 by mh" "$(share_of real3)" 4 22
+has_table "$whole" && fail "the table is the same"
+echo "100%" >"$WORK/foreign"
+wait_for "the whole table" has_table "$whole"
+expect_accounted

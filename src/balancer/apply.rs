@@ -59,6 +59,14 @@ impl Balancer {
                 self.set_load(now, real, *load);
                 Ok(())
             }
+            Change::SetStep { service, address, step } => {
+                let real = self.find_real(service, *address)?;
+                let real = &mut self.registry.reals[real];
+                real.set_step(*step);
+                let service = real.service();
+                self.registry.pool_changed(service);
+                Ok(())
+            }
             Change::PinProbe { flow, address } => self.pin_probe(flow, *address),
             Change::UnpinProbe(flow) => {
                 self.unpin_probe(flow);

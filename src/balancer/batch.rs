@@ -121,7 +121,8 @@ impl<'a> Batch<'a> {
                 }
             }
             Change::SetHealth { service, address, .. }
-            | Change::SetLoad { service, address, .. } => self.listed(service, *address).map(drop),
+            | Change::SetLoad { service, address, .. }
+            | Change::SetStep { service, address, .. } => self.listed(service, *address).map(drop),
             Change::SetScheduler { service, .. }
             | Change::SetPolicy { service, .. }
             | Change::SetMaglev { service, .. }

@@ -9,7 +9,7 @@ use super::probe_flows::{MAX_PINNED, ProbeFlow};
 use super::tunnel::{LinkMtus, Sources};
 use crate::model::{
     Health, Listen, Load, Policy, RealSpec, RealValue, SavedState, SchedulerKind, Seed,
-    ServiceSpec, Timeouts, Wanted,
+    ServiceSpec, Step, Timeouts, Wanted,
 };
 
 /// One change. It contains names and addresses, not IDs, since it can come from outside.
@@ -117,6 +117,15 @@ pub enum Change {
         address: IpAddr,
         /// Its load.
         load: Load,
+    },
+    /// Sets how much of its weight a real server has where flows are placed by hash.
+    SetStep {
+        /// The service's name.
+        service: String,
+        /// The real server's address.
+        address: IpAddr,
+        /// Its part of its weight.
+        step: Step,
     },
     /// Sends a probe's flow to this real server from now on, independent of services and their
     /// counters.

@@ -11,7 +11,8 @@ use super::snapshot;
 use super::tcp::State;
 use super::tunnel::{OwnWay, Room, Tunnel};
 use crate::model::{
-    Load, Millis, Quiescent, RealId, RealSpec, RealState, RealValue, ServiceId, Thresholds,
+    Load, Millis, Quiescent, RealId, RealSpec, RealState, RealValue, SchedulerKind, ServiceId,
+    Step, Thresholds,
 };
 
 /// The real servers of all services, with removed ones while something names them.
@@ -50,6 +51,8 @@ pub(super) struct Real {
     /// Its slow start, while it lasts.
     ramp: Option<Ramp>,
     load: Load,
+    /// Its part of its weight where flows are placed by hash.
+    step: Step,
     /// Connections ever given to it when its load was reported.
     given_then: u64,
     thresholds: Thresholds,
@@ -103,6 +106,7 @@ impl Real {
             told: None,
             ramp: None,
             load: Load::default(),
+            step: Step::FULL,
             given_then: 0,
             thresholds: spec.thresholds,
             full: false,
@@ -315,6 +319,7 @@ impl Real {
     pub(super) fn restore(&mut self, spec: RealSpec, until: Option<Millis>) {
         self.life = Life::Up;
         self.last_resort = spec.last_resort;
+        self.step = Step::FULL;
         RealValue::all(&spec).into_iter().for_each(|value| self.set(value));
         self.availability.readd(spec.state, until);
     }
@@ -387,6 +392,15 @@ impl Real {
         self.hash_weight
     }
 
+    /// The same with the load that it reports, in steps: for the schedulers that place by hash.
+    pub(super) fn stepped_weight(&self) -> u32 {
+        self.step.of(self.hash_weight)
+    }
+
+    pub(super) fn set_step(&mut self, step: Step) {
+        self.step = step;
+    }
+
     pub(super) fn set(&mut self, value: RealValue) {
         match value {
             RealValue::Weight(weight) => {
@@ -422,16 +436,20 @@ impl Real {
     }
 
     /// Thousandths of its weight, where it has not exactly its weight.
-    fn effective_weight(&self, now: Millis) -> Option<u32> {
-        let grown = self.ramp.map_or(FULL, |ramp| ramp.at(now));
-        let borne = self.load.thousandths;
+    fn effective_weight(&self, now: Millis, scheduler: SchedulerKind) -> Option<u32> {
+        let (grown, borne) = match (scheduler, self.load.thousandths) {
+            (SchedulerKind::Maglev | SchedulerKind::SourceHashing, 1..) => {
+                (FULL, self.step.thousandths())
+            }
+            (_, borne) => (self.grown(now), borne),
+        };
         let weight = self.weight();
         let all = u64::from(weight) * u64::from(grown) * u64::from(borne) / u64::from(FULL);
         (weight != self.weight || grown < FULL || borne != FULL)
             .then(|| u32::try_from(all).unwrap_or(u32::MAX))
     }
 
-    pub(super) fn snapshot(&self, now: Millis) -> snapshot::RealSnapshot {
+    pub(super) fn snapshot(&self, now: Millis, scheduler: SchedulerKind) -> snapshot::RealSnapshot {
         snapshot::RealSnapshot {
             address: self.address,
             weight: self.weight,
@@ -440,7 +458,7 @@ impl Real {
             wanted: self.availability.wanted(),
             removed: self.availability.is_removed(),
             deadline: self.availability.left(now),
-            effective_weight: self.effective_weight(now),
+            effective_weight: self.effective_weight(now, scheduler),
             starting: self.ramp.is_some_and(|ramp| ramp.at(now) < FULL),
             reported: self.reported(),
             active: self.active + self.half_open,

@@ -225,6 +225,7 @@ impl<'a> Before<'a> {
             | Change::SetLinkMtus(_)
             | Change::SetMaglev { .. }
             | Change::SetLoad { .. }
+            | Change::SetStep { .. }
             | Change::PinProbe { .. }
             | Change::UnpinProbe(_)
             | Change::SetHashSeed(_) => return None,

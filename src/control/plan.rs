@@ -293,7 +293,8 @@ fn concerned(change: &Change, before: &Before<'_>) -> (u64, Fate) {
         Change::AddReal { service, real } => (one(service, real.address), Fate::Kept),
         Change::RestoreState { service, address, .. }
         | Change::SetHealth { service, address, .. }
-        | Change::SetLoad { service, address, .. } => (one(service, *address), Fate::Kept),
+        | Change::SetLoad { service, address, .. }
+        | Change::SetStep { service, address, .. } => (one(service, *address), Fate::Kept),
         Change::SetListens { service, .. }
         | Change::SetScheduler { service, .. }
         | Change::SetPolicy { service, .. } => (all(service), Fate::Kept),

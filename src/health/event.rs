@@ -48,6 +48,13 @@ pub enum Event {
         /// Its load from now on.
         load: Load,
     },
+    /// A real server's part of its weight in steps is another one.
+    Step {
+        /// The service's name.
+        service: String,
+        /// The real server.
+        address: IpAddr,
+    },
     /// The owner of a real server or the program of its check takes it out of rotation, or puts it
     /// back.
     Rotation {

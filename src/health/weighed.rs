@@ -2,7 +2,7 @@
 
 use super::load::{Heard, Rotation, Weighting};
 use super::spec::{ExecProbe, Probe, Timing};
-use crate::model::{Established, Listen, Load, Millis, Protocol};
+use crate::model::{Established, Listen, Load, Millis, Protocol, Step};
 
 /// A kind of check that reports more than pass or fail. A real server has at most one of each in a
 /// service.
@@ -29,6 +29,8 @@ impl Reporter {
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(super) struct Weighed {
     weighting: Weighting,
+    /// The same in steps.
+    pub(super) step: Step,
     /// What its owner wants, as the agent says.
     owner: Rotation,
     /// Connections that it reports.
@@ -37,6 +39,8 @@ pub(super) struct Weighed {
     weight: Option<u32>,
     /// The load that the balancer has.
     pub(super) told: Load,
+    /// The step that was last reported.
+    pub(super) told_step: Step,
 }
 
 impl Weighed {
@@ -82,12 +86,12 @@ impl Weighed {
 
     /// Without what reporters have said that are not asked any more.
     pub(super) fn kept(&self, asked: impl Fn(Reporter) -> bool) -> Self {
-        let Self { weighting, owner, connections, weight, told } = self.clone();
+        let Self { weighting, step, owner, connections, weight, told, told_step } = self.clone();
         let kept = match asked(Reporter::Agent) {
-            true => Self { weighting, owner, connections, ..Self::default() },
+            true => Self { weighting, step, owner, connections, ..Self::default() },
             false => Self::default(),
         };
-        Self { weight: weight.filter(|_| asked(Reporter::Program)), told, ..kept }
+        Self { weight: weight.filter(|_| asked(Reporter::Program)), told, told_step, ..kept }
     }
 
     /// After a run of its program.
@@ -115,7 +119,11 @@ impl Weighed {
             }
             (true, false) => (self.weighting.after(now, Load::default().thousandths), None),
         };
-        Self { weighting, owner, connections, ..self.clone() }
+        let step = match load {
+            true => self.step.after(weighting.thousandths()),
+            false => Step::FULL,
+        };
+        Self { weighting, step, owner, connections, ..self.clone() }
     }
 }
 

@@ -26,6 +26,8 @@ pub(super) enum Follows {
     Nothing,
     /// Virtual IPs may have to be withdrawn or announced.
     Quorum,
+    /// Flows may have to be placed by other weights.
+    Steps,
 }
 
 impl TakesChanges for PacketThread<DirectorMessage> {
@@ -70,6 +72,7 @@ impl Running {
             }
             // The balancer's alone.
             Event::Load { .. } => return Follows::Nothing,
+            Event::Step { .. } => return Follows::Steps,
             Event::Rotation { service, address, before, after } => {
                 Alteration::of_real(&service, address, Altered::Rotation { before, after })
             }

@@ -19,6 +19,7 @@ mod seed;
 mod selection;
 mod sending;
 mod settings;
+mod steps;
 mod tables;
 
 use std::collections::BTreeSet;
@@ -176,9 +177,14 @@ async fn steer(
             }
             Some(event) = health.recv() => match running.checked(event).await {
                 Follows::Quorum => (Task::Quorum, None),
+                Follows::Steps => {
+                    running.want_steps();
+                    continue;
+                }
                 Follows::Nothing => continue,
             },
             () = running.quorum_due() => (Task::Quorum, None),
+            () = running.steps_due() => (Task::Steps, None),
             Some((command, asker)) = inbox.recv() => (Task::Command(command), Some(asker)),
             command = signals.next() => match command {
                 daemon::SignalAction::Stop => return Ok(()),
@@ -232,19 +238,29 @@ enum Task {
     Command(AdminCommand),
     /// A quorum was lost or regained.
     Quorum,
+    /// Real servers report another load.
+    Steps,
 }
 
 impl Running {
     async fn perform(&mut self, session: &mut Session, task: Task) -> Option<CommandResult> {
-        let Task::Command(command) = task else {
-            self.follow_quorum(session).await;
-            return None;
+        let command = match task {
+            Task::Command(command) => command,
+            Task::Quorum => {
+                self.follow_quorum(session).await;
+                return None;
+            }
+            Task::Steps => {
+                self.follow_steps().await;
+                return None;
+            }
         };
         let reloads = command.request == Request::Reload;
         let outcome = self.obey(session, command).await;
         if reloads && outcome.is_ok() {
-            // The services, and the virtual IPs that follow their quorum, may have changed.
+            // The services, and what follows their checks, may have changed.
             self.follow_quorum(session).await;
+            self.want_steps();
         }
         Some(outcome)
     }

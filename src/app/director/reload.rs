@@ -1,7 +1,7 @@
 //! The running configuration, and the one path from it to another: plan the host, apply to the
 //! balancer, install on the host, or roll back.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::path::PathBuf;
 
@@ -15,6 +15,7 @@ use super::messages::{DirectorMessage, LoopSettings, Notice};
 use super::operate::virtual_ips;
 use super::quorum::Withdrawn;
 use super::saved_states::SavedStates;
+use super::steps::Following;
 use super::tables::Builder;
 use super::{Options, desired, reports, settings};
 use crate::app::commands::{self, AdminCommand, Answer, CommandResult, Done, event};
@@ -31,7 +32,7 @@ use crate::control::{
     Alteration, Altered, Before, Origin, ReloadPlan, Request, VirtualIp, counted,
 };
 use crate::host::Ways;
-use crate::model::Seed;
+use crate::model::{Seed, Step};
 
 /// The running configuration, and the file that a reload reads.
 #[derive(Debug)]
@@ -47,6 +48,8 @@ pub(super) struct Running {
     pub(super) withdrawn: Withdrawn,
     /// When following the services' quorum is tried again after a failure.
     pub(super) quorum_due: Option<Instant>,
+    /// When the real servers' load is followed where flows are placed by hash.
+    pub(super) following: Following,
     /// The virtual IPs for listings.
     pub(super) vips: watch::Sender<Vec<VirtualIp>>,
     /// The ways to the real servers last sent to the balancer; those without one now have their
@@ -88,6 +91,7 @@ impl Running {
             hooks,
             withdrawn,
             quorum_due: None,
+            following: Following::default(),
             vips,
             ways,
             maglev_tables,
@@ -304,6 +308,12 @@ impl Running {
         // Kept only if the balancer has accepted the changes.
         self.maglev_tables = maglev_tables;
         Ok(())
+    }
+
+    /// The changes after which real servers have these parts of their weights where flows are placed
+    /// by hash.
+    pub(super) fn stepped(&self, steps: &HashMap<(String, IpAddr), Step>) -> Vec<Change> {
+        self.maglev_tables.stepped(steps)
     }
 
     pub(super) async fn snapshot(&self) -> anyhow::Result<Snapshot> {

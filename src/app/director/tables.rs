@@ -23,6 +23,11 @@ impl Builder {
         self.0.send_replace(true);
     }
 
+    /// Whether it was stopped.
+    pub(super) fn has_stopped(&self) -> bool {
+        *self.0.borrow()
+    }
+
     /// Adds the tables that the changes need behind them, and returns them with their
     /// [`MaglevTables`].
     ///

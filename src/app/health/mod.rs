@@ -17,6 +17,7 @@ mod trace;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashMap;
 use std::future::Future;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -26,7 +27,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::balancer::{Change, ChangeError, ProbeFlow};
 use crate::health::{BoardReport, Doubt, Event, Plan, PlannedCheck};
-use crate::model::Wanted;
+use crate::model::{Step, Wanted};
 use runner::Runner;
 
 pub(super) use pins::Refusal;
@@ -72,6 +73,8 @@ enum Message {
     Refuse { flow: ProbeFlow, real: IpAddr, refusal: Refusal },
     /// Asks which services have no quorum.
     WithoutQuorum(oneshot::Sender<Vec<String>>),
+    /// Asks which real servers have which part of their weights, in steps.
+    Steps(oneshot::Sender<HashMap<(String, IpAddr), Step>>),
     /// Asks for the state of all checks.
     Report(oneshot::Sender<BoardReport>),
     /// Runs the checks of this real server now.
@@ -157,6 +160,12 @@ impl Checks {
     /// The services that have no quorum.
     pub(super) async fn without_quorum(&self) -> Vec<String> {
         self.ask(Message::WithoutQuorum).await
+    }
+
+    /// The parts of their weights that real servers have where flows are placed by hash, where that
+    /// is not all.
+    pub(super) async fn steps(&self) -> HashMap<(String, IpAddr), Step> {
+        self.ask(Message::Steps).await
     }
 
     /// The state of all checks.

@@ -196,6 +196,7 @@ impl<B: TakesChanges> Runner<B> {
                 }
             }
             Message::WithoutQuorum(answer) => drop(answer.send(self.board.without_quorum())),
+            Message::Steps(answer) => drop(answer.send(self.board.steps())),
             Message::Report(answer) => drop(answer.send(self.board.report(now))),
             Message::Check(real, answer) => self.check(real, answer),
         }
@@ -214,7 +215,10 @@ impl<B: TakesChanges> Runner<B> {
                 health: *health,
             }),
             Event::Load { .. } => set_load(event),
-            Event::Panic { .. } | Event::Quorum { .. } | Event::Rotation { .. } => None,
+            Event::Panic { .. }
+            | Event::Quorum { .. }
+            | Event::Step { .. }
+            | Event::Rotation { .. } => None,
         };
         self.change(events.iter().filter_map(change).collect()).await;
         let told = events.into_iter().filter(|event| !matches!(event, Event::Load { .. }));

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::super::change::Change;
 use super::Table;
-use crate::model::{RealValue, SchedulerKind, Seed, ServiceSpec};
+use crate::model::{RealValue, SchedulerKind, Seed, ServiceSpec, Step};
 
 /// Keeps a balancer's Maglev tables and the data that they are computed from. The sender of changes
 /// passes them through [`MaglevTables::follow`] first: computing a table takes milliseconds, and no
@@ -26,6 +26,8 @@ struct Pool {
     scheduler: SchedulerKind,
     /// The last weight of each real server that was not 0, or 0.
     weights: BTreeMap<IpAddr, u32>,
+    /// How much of its weight each real server has, where that is not all.
+    steps: BTreeMap<IpAddr, Step>,
     table: Option<Arc<Table>>,
     /// Whether data that its table depends on may have changed.
     stale: bool,
@@ -120,6 +122,11 @@ impl MaglevTables {
             {
                 self.set_weight(service, *address, Some(*weight));
             }
+            Change::SetStep { service, address, step } => {
+                if let Some(pool) = self.pools.get_mut(service) {
+                    pool.set_step(*address, *step);
+                }
+            }
             Change::SetHashSeed(seed) => {
                 self.seed = *seed;
                 self.all_stale();
@@ -151,6 +158,10 @@ impl MaglevTables {
     fn set_weight(&mut self, service: &str, address: IpAddr, weight: Option<u32>) {
         let Some(pool) = self.pools.get_mut(service) else { return };
         pool.stale = true;
+        // One that is added or removed has all of its weight.
+        if weight.is_none() || !pool.weights.contains_key(&address) {
+            pool.steps.remove(&address);
+        }
         match weight {
             Some(weight) => pool.weights.insert(address, weight),
             None => pool.weights.remove(&address),
@@ -159,6 +170,28 @@ impl MaglevTables {
 
     fn all_stale(&mut self) {
         self.pools.values_mut().for_each(|pool| pool.stale = true);
+    }
+
+    /// The changes after which the real servers have these parts of their weights where flows are
+    /// placed by hash, and the others all of it.
+    #[must_use]
+    pub fn stepped(&self, steps: &HashMap<(String, IpAddr), Step>) -> Vec<Change> {
+        let mut changes = Vec::new();
+        for (service, pool) in &self.pools {
+            for &address in pool.weights.keys() {
+                let wanted = match pool.scheduler {
+                    SchedulerKind::Maglev | SchedulerKind::SourceHashing => {
+                        steps.get(&(service.clone(), address)).copied().unwrap_or_default()
+                    }
+                    _ => Step::FULL,
+                };
+                if wanted != pool.step(address) {
+                    let service = service.clone();
+                    changes.push(Change::SetStep { service, address, step: wanted });
+                }
+            }
+        }
+        changes
     }
 
     /// The second half: computes the tables that have changed. Services with the same real servers
@@ -178,8 +211,8 @@ impl MaglevTables {
             if !go_on() {
                 return None;
             }
-            let table = made.entry(pool.weights.clone()).or_insert_with(|| {
-                Arc::new(Table::new(seed, slots, pool.weights.iter().map(|(&a, &w)| (a, w))))
+            let table = made.entry(pool.stepped()).or_insert_with_key(|weights| {
+                Arc::new(Table::new(seed, slots, weights.iter().map(|(&a, &w)| (a, w))))
             });
             if pool.table.as_ref() != Some(table) {
                 pool.table = Some(Arc::clone(table));
@@ -196,9 +229,35 @@ impl Pool {
         self.stale && self.scheduler == SchedulerKind::Maglev
     }
 
+    fn step(&self, address: IpAddr) -> Step {
+        self.steps.get(&address).copied().unwrap_or_default()
+    }
+
+    fn set_step(&mut self, address: IpAddr, step: Step) {
+        if !self.weights.contains_key(&address) || self.step(address) == step {
+            return;
+        }
+        self.stale = true;
+        match step {
+            Step::FULL => self.steps.remove(&address),
+            step => self.steps.insert(address, step),
+        };
+    }
+
+    /// The weights that the table follows: whole ones while nobody reports a load.
+    fn stepped(&self) -> BTreeMap<IpAddr, u32> {
+        if self.steps.is_empty() {
+            return self.weights.clone();
+        }
+        let stepped =
+            |(&address, &weight): (&IpAddr, &u32)| (address, self.step(address).of(weight));
+        self.weights.iter().map(stepped).collect()
+    }
+
     fn new(spec: &ServiceSpec) -> Self {
         let sharing = spec.reals.iter().filter(|real| !real.last_resort);
         let weights = sharing.map(|real| (real.address, real.weight)).collect();
-        Self { scheduler: spec.scheduler, weights, table: None, stale: true }
+        let steps = BTreeMap::new();
+        Self { scheduler: spec.scheduler, weights, steps, table: None, stale: true }
     }
 }

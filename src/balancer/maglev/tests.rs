@@ -1,5 +1,6 @@
 #![allow(clippy::unwrap_used)]
 
+use std::collections::HashMap;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
@@ -7,7 +8,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::balancer::change::Change;
-use crate::model::{Policy, RealSpec, RealValue, SchedulerKind, ServiceSpec};
+use crate::model::{Policy, RealSpec, RealValue, SchedulerKind, ServiceSpec, Step};
 
 const SEED: Seed = Seed(17, 19);
 const SMALL: u32 = MIN_SLOTS;
@@ -283,6 +284,77 @@ fn weight_zero_keeps_the_previous_slots() {
     assert_eq!(**tables(&changes)[0].1, table(SMALL, &[5, 2, 3]));
     let changes = maglev_tables.follow(vec![set_weight(0, 1), set_weight(1, 2)]);
     assert_eq!(tables(&changes)[0].1, &before);
+}
+
+fn set_step(number: u32, thousandths: u32) -> Change {
+    let step = Step::FULL.after(thousandths);
+    Change::SetStep { service: "web".to_owned(), address: address(number), step }
+}
+
+#[test]
+fn a_real_server_s_load_changes_its_slots_in_steps() {
+    let mut maglev_tables = maglev_tables();
+    let before = Arc::clone(maglev_tables.table("web").unwrap());
+    let changes = maglev_tables.follow(vec![set_step(1, 500)]);
+    assert_eq!(**tables(&changes)[0].1, table(SMALL, &[8, 2 * 4, 3 * 8]));
+    assert_eq!(maglev_tables.follow(vec![set_step(1, 500)]).len(), 1, "the same needs no table");
+    // Another weight has the same part.
+    let changes = maglev_tables.follow(vec![set_weight(1, 4)]);
+    assert_eq!(**tables(&changes)[0].1, table(SMALL, &[8, 4 * 4, 3 * 8]));
+    let _ = maglev_tables.follow(vec![set_weight(1, 2)]);
+    let changes = maglev_tables.follow(vec![set_step(1, 1_000)]);
+    assert_eq!(tables(&changes)[0].1, &before);
+    // One that was removed and comes back has all of its weight, and none of a last resort.
+    let _ = maglev_tables.follow(vec![set_step(1, 500)]);
+    let (service, real) = ("web".to_owned(), RealSpec::new(address(1), 2));
+    let again = [
+        Change::RemoveReal { service: service.clone(), address: address(1) },
+        Change::AddReal { service, real },
+    ];
+    let changes = maglev_tables.follow(again.to_vec());
+    assert_eq!(tables(&changes)[0].1, &before);
+    assert_eq!(maglev_tables.follow(vec![set_step(9, 500)]).len(), 1, "it is not there");
+}
+
+#[test]
+fn steps_are_for_services_that_place_by_hash_and_only_where_they_differ() {
+    let mut maglev_tables = maglev_tables();
+    let wanted = |number, thousandths| {
+        let step = Step::FULL.after(thousandths);
+        HashMap::from([(("web".to_owned(), address(number)), step)])
+    };
+    assert_eq!(maglev_tables.stepped(&wanted(0, 1_000)), []);
+    assert_eq!(maglev_tables.stepped(&wanted(9, 500)), []);
+    let changes = maglev_tables.stepped(&wanted(0, 500));
+    assert_eq!(changes, [set_step(0, 500)]);
+    let _ = maglev_tables.follow(changes);
+    assert_eq!(maglev_tables.stepped(&wanted(0, 500)), []);
+    assert_eq!(maglev_tables.stepped(&wanted(1, 500)), [set_step(1, 500), set_step(0, 1_000)]);
+    let to = |scheduler| Change::SetScheduler { service: "web".to_owned(), scheduler };
+    let _ = maglev_tables.follow(vec![to(SchedulerKind::SourceHashing)]);
+    assert_eq!(maglev_tables.stepped(&wanted(1, 500)).len(), 2);
+    let _ = maglev_tables.follow(vec![to(SchedulerKind::RoundRobin)]);
+    assert_eq!(maglev_tables.stepped(&wanted(0, 500)), [set_step(0, 1_000)]);
+}
+
+/// What the step asks for, and at most half a per cent of all slots beside it.
+#[test]
+fn a_step_moves_its_part_of_one_share_and_few_other_slots() {
+    for (count, [first, last]) in [(4, [1_585, 2_420]), (10, [743, 874]), (100, [81, 82])] {
+        for (from, to, asked) in [(8, 7, first), (2, 1, last)] {
+            let with = |eighths| {
+                let mut weights = vec![8; count];
+                weights[1] = eighths;
+                table(SLOTS, &weights)
+            };
+            let (one, other) = (with(from), with(to));
+            let share = one.slots_of(address(1)).abs_diff(other.slots_of(address(1)));
+            let moved = one.moved(&other);
+            assert!(share.abs_diff(asked) <= 3, "{count}, {from} to {to}: {share}");
+            let needless = moved - share;
+            assert!(needless <= SLOTS as usize / 200, "{count}, {from} to {to}: {needless}");
+        }
+    }
 }
 
 #[test]

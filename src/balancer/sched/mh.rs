@@ -42,7 +42,7 @@ impl Scheduler for Maglev {
             }
         }
         // Few servers are usable, or there is no table yet.
-        placement::usable(first, pool, Real::hash_weight)
+        placement::usable(first, pool, Real::stepped_weight)
     }
 
     fn changed(&mut self, pool: Pool<'_>) {

@@ -20,6 +20,6 @@ impl Scheduler for SourceHashing {
 
     fn place(&self, flow: PlacementKey<'_>, pool: Pool<'_>) -> Option<usize> {
         let hash = flow.client_hash(pool.policy.hash_ports.unwrap_or(false));
-        by_policy(hash, pool, Real::hash_weight)
+        by_policy(hash, pool, Real::stepped_weight)
     }
 }

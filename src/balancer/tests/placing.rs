@@ -5,6 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::balancer::maglev::{MaglevTables, Table};
+use crate::model::Step;
 
 const SLOTS: u32 = maglev::MIN_SLOTS;
 const HASH_SEED: Seed = Seed(21, 22);
@@ -57,6 +58,40 @@ impl Kept {
 
 fn set_policy(policy: Policy) -> Change {
     Change::SetPolicy { service: "web".to_owned(), policy }
+}
+
+/// A's flows move to the others, as many as its part is less, and no other one's.
+#[test]
+fn a_loaded_real_server_loses_flows_in_steps_and_has_them_back() {
+    for scheduler in [SchedulerKind::SourceHashing, SchedulerKind::Maglev] {
+        let mut kept = Kept::with(scheduler, &[(A, 1), (B, 1), (C, 1)]);
+        kept.apply(vec![set_policy(Policy {
+            hash_ports: Some(true),
+            one_packet: true,
+            ..Policy::default()
+        })]);
+        let step = |thousandths| {
+            let step = Step::FULL.after(thousandths);
+            Change::SetStep { service: "web".to_owned(), address: A, step }
+        };
+        let numbers = 0..3_000;
+        let before = kept.placed(numbers.clone());
+        kept.apply(vec![step(500)]);
+        let after = kept.placed(numbers.clone());
+        let of_a =
+            |placed: &[Option<IpAddr>]| placed.iter().filter(|real| **real == Some(A)).count();
+        let (all, left) = (of_a(&before), of_a(&after));
+        assert!((900..1_100).contains(&all), "{}: {all}", scheduler.name());
+        assert!((500..700).contains(&left), "{}: {left}", scheduler.name());
+        let others =
+            before.iter().zip(&after).filter(|(one, other)| one != other && **one != Some(A));
+        let few = if scheduler == SchedulerKind::Maglev { 30 } else { 0 };
+        assert!(others.count() <= few, "{}", scheduler.name());
+        let effective = kept.director.real(A).unwrap().effective_weight;
+        assert_eq!(effective, Some(500), "{}", scheduler.name());
+        kept.apply(vec![step(1_000)]);
+        assert_eq!(kept.placed(numbers), before, "{}", scheduler.name());
+    }
 }
 
 #[test]

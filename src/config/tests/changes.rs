@@ -85,7 +85,10 @@ fn apply(services: &mut Vec<ServiceSpec>, change: &Change) {
         Change::SetState { service, address, state } => {
             real(services, service, *address).state = *state;
         }
-        Change::SetHealth { .. } | Change::SetLoad { .. } | Change::RestoreState { .. } => {
+        Change::SetHealth { .. }
+        | Change::SetLoad { .. }
+        | Change::SetStep { .. }
+        | Change::RestoreState { .. } => {
             panic!("no configuration speaks of it: {change:?}")
         }
         Change::SetMaglev { .. }

@@ -2,13 +2,16 @@
 //! agent, weights for those with a program that gives them, weight and connections for those with
 //! `load = "agent"`.
 
+use std::collections::HashMap;
+use std::net::IpAddr;
+
 use super::Board;
 use super::check::{Check, CheckId};
 use super::service::{Real, Service};
 use crate::health::event::Event;
 use crate::health::spec::Probe;
 use crate::health::weighed::{Reporter, Weighed};
-use crate::model::{Load, Millis};
+use crate::model::{Load, Millis, Step};
 
 #[cfg(test)]
 mod tests;
@@ -54,6 +57,10 @@ impl Service {
             if load != real.weighed.told {
                 real.weighed.told = load;
                 events.push(Event::load(&self.name, real));
+            }
+            if real.weighed.step != real.weighed.told_step {
+                real.weighed.told_step = real.weighed.step;
+                events.push(Event::Step { service: self.name.clone(), address: real.address });
             }
         }
     }
@@ -105,6 +112,18 @@ impl Board {
             }
             service.tell_loads(events);
         }
+    }
+
+    /// The parts of their weights that real servers have where flows are placed by hash, where that
+    /// is not all.
+    #[must_use]
+    pub fn steps(&self) -> HashMap<(String, IpAddr), Step> {
+        let of = |service: &Service| {
+            let reals = service.reals.iter().filter(|real| real.weighed.step != Step::FULL);
+            let step = |real: &Real| ((service.name.clone(), real.address), real.weighed.step);
+            reals.map(step).collect::<Vec<_>>()
+        };
+        self.services.iter().flat_map(of).collect()
     }
 
     /// What the balancer was told of every real server's load, where that is not the default.

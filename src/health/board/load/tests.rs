@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::*;
 use crate::health::load::{Listening, Pressure, Report, Reported};
 use crate::health::spec::ExecProbe;
-use crate::health::{CheckSpec, Finding, Plan, Rules, ServiceInput, Timing, Via};
+use crate::health::{CheckSpec, Finding, Order, Plan, Rules, ServiceInput, Timing, Via};
 use crate::model::Listen;
 use crate::model::{Health, RealSpec};
 
@@ -51,17 +51,25 @@ impl Watched {
 
     /// The next probe brings this; the last load that the balancer is told by it, if any.
     fn hears(&mut self, reported: Option<Reported>) -> Option<Load> {
-        self.now = self.board.next_due().unwrap().max(self.now);
-        let order = self.board.start_due(self.now).unwrap();
-        let (passed, detail) = (reported.is_some(), String::new());
-        let took = Duration::ZERO;
-        let finding = Finding { at: self.now, passed, refused: false, detail, took, reported };
-        self.board.finish(self.now, order.id, finding);
+        let order = self.order();
+        self.finish(&order, reported);
         let load = |event: &Event| match event {
             Event::Load { load, .. } => Some(*load),
             _ => None,
         };
         self.board.take_events().iter().filter_map(load).next_back()
+    }
+
+    fn order(&mut self) -> Order {
+        self.now = self.board.next_due().unwrap().max(self.now);
+        self.board.start_due(self.now).unwrap()
+    }
+
+    fn finish(&mut self, order: &Order, reported: Option<Reported>) {
+        let (passed, detail) = (reported.is_some(), String::new());
+        let took = Duration::ZERO;
+        let finding = Finding { at: self.now, passed, refused: false, detail, took, reported };
+        self.board.finish(self.now, order.id, finding);
     }
 
     fn says(&mut self, line: &str) -> Option<Load> {
@@ -178,7 +186,43 @@ fn pressure_makes_the_weight_less_and_a_reload_without_the_agent_all_of_it() {
     without.services[0].reals[0].checks.clear();
     watched.board.adopt(watched.now, &without);
     let all = Event::Load { service: "web".to_owned(), address: REAL, load: Load::default() };
-    assert_eq!(watched.board.take_events(), [all]);
+    let step = Event::Step { service: "web".to_owned(), address: REAL };
+    assert_eq!(watched.board.take_events(), [all, step]);
+}
+
+/// The steps that were reported while the probes bring such CPU pressures.
+fn steps(watched: &mut Watched, pressures: impl IntoIterator<Item = u32>) -> Vec<u32> {
+    let mut steps = Vec::new();
+    for pressure in pressures {
+        let order = watched.order();
+        watched.finish(&order, report(pressure, 1));
+        let events = watched.board.take_events();
+        if events.iter().any(|event| matches!(event, Event::Step { .. })) {
+            let step = watched.board.steps().values().next().copied().unwrap_or_default();
+            steps.push(step.eighths());
+        }
+    }
+    steps
+}
+
+#[test]
+fn a_jittering_report_moves_no_step_and_a_lasting_one_few() {
+    let mut watched = Watched::new(true, &["192.0.2.10:80/tcp"]);
+    let jitter = |most: u32| (0..200_u32).map(move |number| number * 7_919 % most);
+    assert_eq!(steps(&mut watched, jitter(125)), [0; 0], "an eighth of the weight");
+    assert_eq!(steps(&mut watched, jitter(250)), [7], "more of it, and never back");
+    let down = steps(&mut watched, [600; 20]);
+    assert!((1..=5).contains(&down.len()), "{down:?}");
+    assert!((3..=4).contains(down.last().unwrap()), "{down:?}");
+    assert_eq!(steps(&mut watched, jitter(125).map(|pressure| 490 + pressure)), [0; 0]);
+    let up = steps(&mut watched, [0; 20]);
+    assert_eq!(up.last(), Some(&8), "{up:?}");
+    // A reload keeps it, and without `load` there is none.
+    steps(&mut watched, [600; 20]);
+    watched.board.adopt(watched.now, &plan(true, &["192.0.2.10:80/tcp"]));
+    assert_eq!((watched.board.take_events(), watched.board.steps().len()), (Vec::new(), 1));
+    watched.board.adopt(watched.now, &plan(false, &["192.0.2.10:80/tcp"]));
+    assert_eq!(watched.board.steps().len(), 0);
 }
 
 #[test]

@@ -1,0 +1,85 @@
+//! Lets the placing of flows by hash follow the load that real servers report: in steps, with new
+//! Maglev tables where they are needed, and not often.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::reload::Running;
+
+/// The time between two changes of this sort, at least: each may compute a table for every service.
+const APART: Duration = Duration::from_secs(1);
+
+/// How long after a failure it is tried again.
+const AGAIN: Duration = Duration::from_secs(10);
+
+/// When the steps are followed.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Following {
+    due: Option<Instant>,
+    last: Option<Instant>,
+}
+
+impl Following {
+    /// A step has changed.
+    fn want(&mut self, now: Instant) {
+        let soonest = self.last.map_or(now, |last| (last + APART).max(now));
+        self.due.get_or_insert(soonest);
+    }
+}
+
+impl Running {
+    /// A real server's part of its weight is another one: what changes meanwhile is followed at the
+    /// same time.
+    pub(super) fn want_steps(&mut self) {
+        self.following.want(Instant::now());
+    }
+
+    /// Gives the balancer the parts of their weights that real servers have now, with the Maglev
+    /// tables for them.
+    pub(super) async fn follow_steps(&mut self) {
+        self.following = Following { due: None, last: Some(Instant::now()) };
+        let steps = self.checks.steps().await;
+        let changes = self.stepped(&steps);
+        if changes.is_empty() {
+            return;
+        }
+        if let Err(error) = self.apply(changes).await
+            && !self.builder().has_stopped()
+        {
+            log::error!("placing by hash does not follow the real servers' load yet: {error:#}");
+            self.following.due = Some(Instant::now() + AGAIN);
+        }
+    }
+
+    /// Completes when [`Self::follow_steps`] is to run; never if nothing has changed.
+    pub(super) fn steps_due(&self) -> impl Future<Output = ()> + use<> {
+        let due = self.following.due;
+        async move {
+            match due {
+                Some(due) => tokio::time::sleep_until(due).await,
+                None => std::future::pending().await,
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_step_is_followed_at_once_and_the_next_ones_together() {
+        let now = Instant::now();
+        let mut following = Following::default();
+        following.want(now);
+        assert_eq!(following.due, Some(now));
+        let mut following = Following { due: None, last: Some(now) };
+        following.want(now + APART / 4);
+        following.want(now + APART / 2);
+        assert_eq!(following.due, Some(now + APART));
+        let mut following = Following { due: None, last: Some(now) };
+        following.want(now + APART * 2);
+        assert_eq!(following.due, Some(now + APART * 2));
+    }
+}
