@@ -22,6 +22,7 @@ impl Balancer {
         decision: &Decision,
     ) -> Disposition {
         let &Decision { service: id, outcome, by, template, count } = decision;
+        self.noted.decision(decision);
         if let Some(count) = count {
             self.counted(now, id, count);
         }

@@ -167,7 +167,10 @@ impl Balancer {
         }
         if icmp::is_error(packet) {
             return match self.quoted(now, packet) {
-                Some(real) => Disposition::Tunnel(real),
+                Some(real) => {
+                    self.noted.real(real);
+                    Disposition::Tunnel(real)
+                }
                 None => Disposition::Drop(Reason::IcmpNoFlow),
             };
         }
@@ -289,6 +292,7 @@ impl Balancer {
         packet: &Packet<'_>,
         reason: Reason,
     ) -> Disposition {
+        self.noted.refusal(reason);
         let refused = match packet.transport {
             Transport::Tcp(header) if header.flags.rst() => None,
             Transport::Tcp(_) => within(&mut self.answers.resets, now)

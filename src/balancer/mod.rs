@@ -41,6 +41,7 @@ mod probe_flows;
 mod probes;
 mod ramp;
 mod real;
+pub mod record;
 mod registry;
 mod sched;
 mod segment;
@@ -64,6 +65,7 @@ pub use flush::{Flush, Flushed};
 pub use handshakes::Suspicion;
 pub use outlet::Outlet;
 pub use probe_flows::{MAX_PINNED, ProbeFlow};
+pub use record::Record;
 pub use snapshot::Snapshot;
 pub use tunnel::{LinkMtus, Sources, Tunnel};
 pub use tunnel_error::{TunnelError, TunnelErrorKind};
@@ -77,6 +79,7 @@ use fragments::{Bounds, Fragments};
 use handshakes::Suspects;
 use limit::Limit;
 use probe_flows::Probes;
+use record::Noted;
 use registry::Registry;
 use table::{Entry, Handle, Table};
 use templates::Templates;
@@ -113,6 +116,8 @@ pub struct Balancer {
     answers: Answers,
     settings: Settings,
     counters: Counters,
+    /// What the latest packet's record needs.
+    noted: Noted,
     /// The latest moment given by a caller, for listings.
     now: Millis,
 }
@@ -176,6 +181,7 @@ impl Balancer {
             },
             settings: Settings { timeouts: Timeouts::DEFAULT, seed, hash_seed: seed },
             counters: Counters::default(),
+            noted: Noted::default(),
             now: Millis(0),
         }
     }

@@ -26,6 +26,7 @@ mod placed_by_weight;
 mod placing;
 mod probation;
 mod probes;
+mod record;
 mod refused_probes;
 mod slow_start;
 mod states;
