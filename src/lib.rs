@@ -11,6 +11,7 @@
 //!               ├──► config ───┐   text → value → checked model → changes            pure
 //!               ├──► control ──┼──► balancer ──► model   services as values          pure
 //!               ├──► metrics ─┤   answers → a page for Prometheus                   pure
+//!               ├──► trace ───┤   filters, files and replays of decisions           pure
 //!               ├──► health ───┼─────────────► check specs, schedule, rise, fall     pure
 //!               ├──► decap ────┴──────┴───────► wire     packets, encapsulation      pure
 //!               ├──► host          plan of host set-up steps, each with its inverse  pure
@@ -32,4 +33,5 @@ pub mod host;
 pub mod metrics;
 pub mod model;
 pub mod sys;
+pub mod trace;
 pub mod wire;

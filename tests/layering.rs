@@ -19,6 +19,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("config", &["balancer", "health", "model", "wire"]),
     ("control", &["balancer", "health", "model", "wire"]),
     ("metrics", &["control"]),
+    ("trace", &["balancer", "config", "control", "model", "wire"]),
     ("host", &[]),
     ("sys", &[]),
     ("demo", &[]),
@@ -26,7 +27,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
         "app",
         &[
             "balancer", "config", "control", "decap", "demo", "health", "host", "metrics", "model",
-            "sys", "wire",
+            "sys", "trace", "wire",
         ],
     ),
     ("bin", &["app"]),
@@ -34,8 +35,9 @@ const IMPORTS: &[(&str, &[&str])] = &[
 ];
 
 /// The pure layers.
-const PURE: &[&str] =
-    &["wire", "model", "balancer", "decap", "config", "control", "health", "host", "metrics"];
+const PURE: &[&str] = &[
+    "wire", "model", "balancer", "decap", "config", "control", "health", "host", "metrics", "trace",
+];
 
 /// Crates that do IO, or that only the glue may use.
 const IMPURE_CRATES: &[&str] = &[

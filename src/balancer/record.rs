@@ -12,6 +12,7 @@ use super::decide::{Decision, Outcome};
 use super::flow::Key;
 use super::forward;
 use super::persistence::By;
+use super::real::Real;
 use super::segment::Found;
 use super::tcp::State;
 use super::verdict::{Reason, Verdict};
@@ -28,7 +29,7 @@ pub struct Record {
     /// The packet's length in bytes.
     pub length: usize,
     /// How many packets it is on the wire: more than one for a super-frame.
-    pub packets: usize,
+    pub packets: u64,
     /// The verdict.
     pub verdict: RecordedVerdict,
     /// Why it was dropped, or answered by a refusal.
@@ -212,9 +213,9 @@ impl Balancer {
         if why == Some(Grounds::Ended) {
             reason = None;
         }
-        let noted = self.noted.real.or(seen.found.map(|(.., real)| real));
+        let noted = self.noted.real.or_else(|| seen.found.map(|(.., real)| real));
         let ended = noted.filter(|_| why == Some(Grounds::Ended));
-        let ended = ended.and_then(|real| self.registry.reals.get(real)).map(|one| one.address());
+        let ended = ended.and_then(|real| self.registry.reals.get(real)).map(Real::address);
         let service = self.noted.decision.map(|(service, ..)| service);
         let service = service.or_else(|| self.noted.real.and_then(|id| self.service_of_real(id)));
         Record {
@@ -226,7 +227,7 @@ impl Balancer {
                 ports: ports(packet),
             }),
             length: packet.bytes().len(),
-            packets: packet.wire_packets() as usize,
+            packets: packet.wire_packets(),
             verdict,
             reason,
             service: service
@@ -312,7 +313,7 @@ impl Balancer {
     }
 
     fn service_of_real(&self, real: RealId) -> Option<ServiceId> {
-        self.registry.reals.get(real).map(|real| real.service())
+        self.registry.reals.get(real).map(Real::service)
     }
 }
 

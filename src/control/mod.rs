@@ -20,6 +20,7 @@ mod checks;
 mod cleaned;
 mod connections;
 mod counts;
+mod decision;
 mod event;
 mod explain;
 mod hook;
@@ -44,6 +45,7 @@ pub use checks::{CheckResult, CheckStep, Checked, CheckedOnce, Checks, ListedChe
 pub use cleaned::{Cleaned, CleanedStep};
 pub use connections::{Connection, Connections, PAGE};
 pub use counts::{Counts, Drops};
+pub use decision::{Decision, SentPacket, TraceBegins, from_hex, to_hex};
 pub use event::{Credentials, Event, EventText, Forgotten, Missed, Origin};
 pub use explain::{Explained, PassedOver};
 pub use hook::{HookCounts, hook_environment};
@@ -52,7 +54,9 @@ pub use list::{List, ListedReal, ListedService, Rate, Thousandths, Use, VirtualI
 pub use plan::{Fate, Moved, Planned, ReloadPlan};
 pub use readiness::Readiness;
 pub use reply::{Failure, MAX_REPLY_LEN, ReplyError, Status, decode, encode, encode_error};
-pub use request::{MAX_BODY_LEN, MAX_REQUEST_LEN, Request, RequestError, Which};
+pub use request::{
+    MAX_BODY_LEN, MAX_REQUEST_LEN, Request, RequestError, TraceRequest, Traced, Which,
+};
 pub use stats::{
     AgentCounts, DirectorStats, Packets, RealServerDrop, RealServerStats, Stats, Timers,
     TunnelErrors, TurnBucket, Turns,

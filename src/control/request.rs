@@ -65,6 +65,9 @@ pub enum Request {
         #[serde(default, skip_serializing_if = "is_false")]
         until_now: bool,
     },
+    /// Decisions as they are made: answered with [`super::TraceBegins`] and then a line for each
+    /// [`super::Decision`], until the client closes.
+    Trace(Box<TraceRequest>),
     /// Sets another weight. This and all further requests make a change, and are answered with a
     /// [`super::Status`] after it.
     SetWeight {
@@ -152,6 +155,46 @@ pub struct Which {
     pub service: Option<String>,
 }
 
+/// What a trace shows.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct TraceRequest {
+    /// The selection of packets.
+    #[serde(flatten)]
+    pub which: Traced,
+    /// Those that the recorder keeps instead; then the daemon closes.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub recorded: bool,
+    /// With the packets as they came and as they were sent.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub packets: bool,
+    /// So many bytes of each; absent: its headers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snaplen: Option<u32>,
+}
+
+/// A selection of packets: those that match all given fields; all if none is given.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Traced {
+    /// The client: an address, or a network as in `198.51.100.0/24`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client: Option<String>,
+    /// The destination: an address, or an address with a port.
+    #[serde(default, rename = "virtual", skip_serializing_if = "Option::is_none")]
+    pub virtual_address: Option<String>,
+    /// The real server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
+    /// The service.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<String>,
+    /// `tunnel`, `reply`, `reset`, `drop` or `hold`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verdict: Option<String>,
+    /// The drop reason.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
 #[allow(clippy::trivially_copy_pass_by_ref)] // serde's way
 fn is_false(value: &bool) -> bool {
     !value
@@ -223,6 +266,8 @@ impl Request {
             Self::Plan { .. }
             // Sends packets.
             | Self::Check { .. }
+            // Shows what clients send, and costs the packet path.
+            | Self::Trace(_)
             | Self::Reload
             | Self::SetWeight { .. }
             | Self::Drain { .. }
@@ -249,6 +294,7 @@ impl Request {
             Self::Explain { .. } => "explain",
             Self::Plan { .. } => "plan",
             Self::Events { .. } => "events",
+            Self::Trace(_) => "trace",
             Self::Checks => "checks",
             Self::Check { .. } => "check",
             Self::SetWeight { .. } => "set-weight",

@@ -16,9 +16,11 @@ use crate::balancer::{
 
 use crate::app::health::Checks;
 use crate::config;
+use crate::model::{Millis, Seed};
 
 use super::output::Sent;
 use super::packets::Reads;
+use super::tracing::LiveTrace;
 
 /// The packet thread's figures, without the services, which are sent in pieces.
 #[derive(Debug)]
@@ -78,8 +80,21 @@ pub(super) enum DirectorMessage {
     Configure(LoopSettings),
     /// Asks where a flow goes and why.
     Explain { flow: FlowQuery, answer: Sender<Explanation> },
+    /// Begins a trace; the answer is `None` if there are too many.
+    Trace { trace: LiveTrace, answer: Sender<Option<Begun>> },
+    /// The reader of a trace has gone.
+    TraceEnds,
     /// Forgets connections from table position `from` on.
     Flush { which: Flush, from: usize, answer: Sender<Flushed> },
+}
+
+/// A trace has begun.
+#[derive(Debug)]
+pub(super) struct Begun {
+    /// The moment.
+    pub(super) now: Millis,
+    /// The director's own seed, and that of the hash.
+    pub(super) seeds: (Seed, Seed),
 }
 
 /// Notices queued for the control thread, which may be busy with a reload: more than the real

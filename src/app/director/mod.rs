@@ -21,6 +21,8 @@ mod sending;
 mod settings;
 mod steps;
 mod tables;
+mod trace_feed;
+mod tracing;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -57,6 +59,7 @@ use quorum::Withdrawn;
 use reload::{Running, of_ways};
 use request_handler::{Handler, Watched};
 use tables::Builder;
+pub(super) use trace_feed::TraceFeed;
 
 /// The number of Maglev tables above which the start logs that it computes them: about a second of
 /// work at worst.

@@ -138,6 +138,8 @@ pub(super) struct Output {
     source_v4: IpAddr,
     random: u64,
     sent: Sent,
+    /// Copies of the packets sent since [`Self::tap`]; `None`: nobody wants any.
+    tapped: Option<Vec<Vec<u8>>>,
     throttle: [LogThrottle; SendError::ALL.len()],
 }
 
@@ -152,6 +154,7 @@ impl Output {
             source_v4: source_v4.unwrap_or(Ipv4Addr::UNSPECIFIED).into(),
             random: seed.max(1),
             sent: Sent::default(),
+            tapped: None,
             throttle: Default::default(),
         }
     }
@@ -286,6 +289,9 @@ impl Output {
         if self.batch.is_empty() {
             return;
         }
+        if self.tapped.is_some() {
+            self.copy(input);
+        }
         let Self { sender, batch, headers, sent, throttle, .. } = self;
         let calls = batch.flush(sender, headers, input.bytes(), |message, error| {
             let kind = SendError::of(&error);
@@ -295,6 +301,30 @@ impl Output {
             }
         });
         sent.calls += calls as u64;
+    }
+
+    /// From now on packets are copied as they are sent, until [`Self::tapped`].
+    #[cold]
+    pub(super) fn tap(&mut self, input: &Input) {
+        self.flush(input);
+        self.tapped = Some(Vec::new());
+    }
+
+    /// Sends what is queued; the packets sent since [`Self::tap`].
+    #[cold]
+    pub(super) fn tapped(&mut self, input: &Input) -> Vec<Vec<u8>> {
+        self.flush(input);
+        self.tapped.take().unwrap_or_default()
+    }
+
+    #[cold]
+    fn copy(&mut self, input: &Input) {
+        let Self { batch, headers, tapped: Some(tapped), .. } = self else { return };
+        for message in batch.messages() {
+            let header = headers.get(message.header.clone()).unwrap_or_default();
+            let payload = input.bytes().get(message.payload.clone()).unwrap_or_default();
+            tapped.push([header, payload].concat());
+        }
     }
 
     fn make_room(&mut self, input: &Input) {

@@ -35,9 +35,10 @@ use crate::wire::virtio::{self, Offload, OffloadError};
 use super::doubts::Doubts;
 use super::input::Input;
 use super::logs::{self, FullLog, QueueLog, TunnelLog};
-use super::messages::{DirectorMessage, Ends, LoopSettings, Next, Notice, Piece, Report};
+use super::messages::{Begun, DirectorMessage, Ends, LoopSettings, Next, Notice, Piece, Report};
 use super::output::Output;
 use super::sending::Sending;
+use super::tracing::{LiveTrace, Tracing};
 
 const TUN: Token = Token(0);
 const ERRORS: Token = Token(1);
@@ -91,6 +92,7 @@ pub(super) struct Packets {
     full_log: FullLog,
     queue_log: QueueLog,
     doubts: Doubts,
+    tracing: Tracing,
 }
 
 impl Packets {
@@ -131,6 +133,7 @@ impl Packets {
             full_log: FullLog::default(),
             queue_log: QueueLog::default(),
             doubts: Doubts::default(),
+            tracing: Tracing::default(),
         })
     }
 
@@ -216,12 +219,21 @@ impl Packets {
                 DirectorMessage::Explain { flow, answer } => {
                     drop(answer.send(self.balancer.explain(now, &flow)));
                 }
+                DirectorMessage::Trace { trace, answer } => {
+                    drop(answer.send(self.trace(now, trace)));
+                }
+                DirectorMessage::TraceEnds => self.tracing.end_closed(),
                 DirectorMessage::Flush { which, from, answer } => {
                     let _ = answer.send(self.balancer.flush(&which, from));
                 }
             }
         }
         Next::GoOn
+    }
+
+    fn trace(&mut self, now: Millis, trace: LiveTrace) -> Option<Begun> {
+        let seeds = self.balancer.seeds();
+        self.tracing.begin(trace).then_some(Begun { now, seeds })
     }
 
     fn piece(&self, from: Place, listed: Listed) -> Piece {
@@ -378,21 +390,25 @@ impl Packets {
     /// Processes one frame: offload, verdict, and its execution.
     fn frame(&mut self, now: Millis) {
         let Ok(offload) = self.complete() else {
-            self.balancer.refuse(Reason::BadOffload);
-            return;
+            return self.no_packet(now, Reason::BadOffload);
         };
         let (packet, plan) = match view(self.input.packet(), offload) {
             Ok(viewed) => viewed,
-            Err(reason) => {
-                self.balancer.refuse(reason);
-                return;
-            }
+            Err(reason) => return self.no_packet(now, reason),
         };
         let inner = Inner::of(&packet, self.label_key);
         let (client, len) = (packet.source, packet.bytes().len());
+        let seen = self.tracing.is_on().then(|| self.balancer.observe(&packet));
         let verdict = self.balancer.forward(now, &packet);
+        let tapped = seen.is_some_and(|seen| {
+            let record = self.balancer.record(now, &packet, &seen, &verdict);
+            self.tracing.note(&record, packet.bytes())
+        });
         let split = plan.is_some() && matches!(verdict, Verdict::Tunnel(_));
         self.reads.super_frames += u64::from(split);
+        if tapped {
+            self.output.tap(&self.input);
+        }
         let mut sending = Sending {
             input: &mut self.input,
             output: &mut self.output,
@@ -403,6 +419,22 @@ impl Packets {
             plan: plan.as_ref(),
         };
         self.balancer.carry_out(now, &verdict, &mut sending);
+        if tapped {
+            self.tracing.sent(&self.output.tapped(&self.input));
+        }
+    }
+
+    /// Refuses a frame that is no packet.
+    #[cold]
+    fn no_packet(&mut self, now: Millis, reason: Reason) {
+        self.balancer.refuse(reason);
+        if self.tracing.is_on() {
+            let bytes = self.input.packet();
+            let record = Balancer::record_of_frame(now, bytes.len(), reason);
+            if self.tracing.note(&record, bytes) {
+                self.tracing.sent(&[]);
+            }
+        }
     }
 
     /// Completes a packet's checksum.

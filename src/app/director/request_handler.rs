@@ -12,6 +12,7 @@ use super::messages::{DirectorMessage, Page, Report};
 use super::output::SendError;
 use super::reports::{Kind, Reports, collect};
 use super::selection;
+use super::trace_feed::TraceFeed;
 use crate::app::commands::{AdminCommand, AdminCommands, Answer, Done};
 use crate::app::events::{Events, Listener, Span};
 use crate::app::health::Checks;
@@ -23,11 +24,13 @@ use crate::balancer::{FlowQuery, Selection};
 use crate::config;
 use crate::control::{
     self, AlterationText, DirectorStats, Drops, Explained, HostStatus, List, Origin, Readiness,
-    Request, Stats, Status, Timers, VirtualIp, Which,
+    Request, Stats, Status, Timers, Traced, VirtualIp, Which,
 };
 use crate::health::BoardReport;
 use crate::metrics::{self, DirectorPage, Format};
 use crate::sys::tun;
+use crate::trace::Filter;
+use crate::trace::capture::Snaplen;
 
 /// Answers requests to the director.
 #[derive(Debug)]
@@ -105,6 +108,17 @@ impl Handler {
             warnings,
             host: self.host.borrow().clone(),
         })
+    }
+}
+
+impl Handler {
+    /// Checks that the service and the real server of a selection exist.
+    async fn exist(&self, selection: &Selection) -> anyhow::Result<()> {
+        if selection.real.is_some() || selection.service.is_some() {
+            let report = collect(&self.packet_thread, Some(Listed::All)).await?;
+            selection::check(selection, &report.snapshot.services)?;
+        }
+        Ok(())
     }
 }
 
@@ -212,7 +226,7 @@ impl serve::RequestHandler for Handler {
                 }
                 Ok(control::encode(&health::checked(real, found)).into())
             }
-            Request::Connections { .. } | Request::Events { .. } => {
+            Request::Connections { .. } | Request::Events { .. } | Request::Trace(_) => {
                 bail!("answered in several lines")
             }
             request => {
@@ -239,12 +253,22 @@ impl serve::RequestHandler for Handler {
         self.events.listen(span)
     }
 
+    async fn trace(
+        &self,
+        which: Traced,
+        _recorded: bool,
+        packets: Option<Snaplen>,
+    ) -> anyhow::Result<TraceFeed> {
+        let filter = Filter::parse(&which)?;
+        let (service, real) = filter.named();
+        let service = service.map(ToOwned::to_owned);
+        self.exist(&Selection { service, real, ..Selection::default() }).await?;
+        TraceFeed::begin(&self.packet_thread, filter, packets).await
+    }
+
     async fn select(&self, which: Which) -> anyhow::Result<Arc<Selection>> {
         let selection = selection::read(&which)?;
-        if selection.real.is_some() || selection.service.is_some() {
-            let report = collect(&self.packet_thread, Some(Listed::All)).await?;
-            selection::check(&selection, &report.snapshot.services)?;
-        }
+        self.exist(&selection).await?;
         Ok(Arc::new(selection))
     }
 

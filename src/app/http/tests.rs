@@ -7,11 +7,13 @@ use std::time::Duration;
 use anyhow::bail;
 
 use super::*;
+use crate::app::director::TraceFeed;
 use crate::app::events::{Events, Listener, Span};
 use crate::app::serve::Peer;
 use crate::balancer::{Selection, snapshot};
-use crate::control::{Alteration, Altered, Event, Origin, Readiness, Request, Which};
+use crate::control::{Alteration, Altered, Event, Origin, Readiness, Request, Traced, Which};
 use crate::metrics::Format;
+use crate::trace::capture::Snaplen;
 
 /// Answers with the request.
 struct Echo {
@@ -46,6 +48,15 @@ impl RequestHandler for Echo {
 
     fn listen(&self, span: Span) -> anyhow::Result<Listener> {
         self.events.listen(span)
+    }
+
+    async fn trace(
+        &self,
+        _which: Traced,
+        _recorded: bool,
+        _packets: Option<Snaplen>,
+    ) -> anyhow::Result<TraceFeed> {
+        anyhow::bail!("nothing to trace")
     }
 
     async fn select(&self, which: Which) -> anyhow::Result<Arc<Selection>> {

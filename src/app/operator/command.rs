@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 
 use crate::app::events;
-use crate::control::{Request, Which};
+use crate::control::{Request, TraceRequest, Traced, Which};
 use crate::model::{MAX_WEIGHT, Target, duration};
 
 /// The words of a flow: transport, client and virtual IP. In quotes they may be one argument.
@@ -173,6 +173,22 @@ Examples:
         #[arg(long, requires = "since")]
         until_now: bool,
     },
+    /// What is decided about each packet and why, as it happens, until Ctrl-C
+    ///
+    /// Service, real server, what named it, the connection's state before and after, the reason of
+    /// a drop. Packets that match every option are shown. A slow reader loses packets, which is
+    /// said; the director's packets never wait. At most 4 traces run at the same time.
+    #[command(after_help = "\
+Examples:
+  vstun trace --client 198.51.100.0/24 --vip 192.0.2.10:80
+  vstun trace --verdict drop --count 20
+  vstun trace --service web --write web.pcapng       then: wireshark web.pcapng")]
+    Trace {
+        #[command(flatten)]
+        which: TraceFilter,
+        #[command(flatten)]
+        options: TraceOptions,
+    },
     /// Read the configuration again; a faulty one changes nothing
     Reload,
     /// What a reload of a file would change, and how many connections it would touch
@@ -231,6 +247,52 @@ pub(super) struct Listing {
         value_parser = interval
     )]
     pub(super) watch: Option<Duration>,
+}
+
+/// Which packets `trace` shows.
+#[derive(Args, Clone, Debug)]
+pub(super) struct TraceFilter {
+    /// Of this client, or of the clients of a network: 198.51.100.0/24
+    #[arg(long, value_name = "ADDR")]
+    client: Option<String>,
+    /// To this virtual IP, or to one port of it
+    #[arg(long, value_name = "VIP[:PORT]")]
+    vip: Option<String>,
+    /// Sent to this real server
+    #[arg(long, value_name = "ADDR")]
+    real: Option<String>,
+    /// Of this service
+    #[arg(long, value_name = "NAME")]
+    service: Option<String>,
+    /// With this verdict: tunnel, reply, reset, drop or hold
+    #[arg(long, value_name = "VERDICT")]
+    verdict: Option<String>,
+    /// Dropped or refused for this reason; `vstun drops --all` names them
+    #[arg(long, value_name = "REASON")]
+    reason: Option<String>,
+}
+
+impl TraceFilter {
+    fn traced(&self) -> Traced {
+        let Self { client, vip, real, service, verdict, reason } = self.clone();
+        Traced { client, virtual_address: vip, address: real, service, verdict, reason }
+    }
+}
+
+/// What `trace` does with the packets.
+#[derive(Args, Clone, Debug)]
+pub(super) struct TraceOptions {
+    /// End after so many packets
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(super) count: Option<u64>,
+    /// Write a pcapng file: each packet as it came and as it was sent, the decision as its comment
+    ///
+    /// The file also holds the director's seeds, which are secret: only its owner may read it.
+    #[arg(long, value_name = "FILE")]
+    pub(super) write: Option<PathBuf>,
+    /// So many bytes of each packet; without it the headers up to the transport's, no payload
+    #[arg(long, value_name = "BYTES", requires = "write")]
+    pub(super) snaplen: Option<u32>,
 }
 
 /// The shortest interval of `list --watch`.
@@ -356,6 +418,12 @@ impl Command {
             Self::Events { since, until_now } => {
                 Request::Events { since: since.clone(), until_now: *until_now }
             }
+            Self::Trace { which, options } => Request::Trace(Box::new(TraceRequest {
+                which: which.traced(),
+                recorded: false,
+                packets: options.write.is_some(),
+                snaplen: options.snaplen,
+            })),
             Self::Checks => Request::Checks,
             Self::Check { address } => Request::Check { address: address.clone() },
             Self::Reload => Request::Reload,

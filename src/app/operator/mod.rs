@@ -8,6 +8,7 @@ mod listing;
 mod saving;
 mod terminal;
 mod top;
+mod tracing;
 
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -57,6 +58,7 @@ Examples:
   vstun plan /etc/vstun/director.toml      what `vstun reload` would do
   vstun save                               the file with what verbs have changed
   vstun events                             what changes, by whom, as it happens
+  vstun trace --client 198.51.100.7        where each packet of a client goes, and why
   vstun --socket /run/vstun/realserver.sock stats
 
 Exit codes:
@@ -124,6 +126,11 @@ fn run(args: &Args) -> anyhow::Result<ExitCode> {
         Command::Drain { wait: true, timeout, real, .. } => return drain(args, real, *timeout),
         Command::Top { interval } => top::run(&sockets(args), *interval)?,
         Command::List(listing) => listing::run(&sockets(args), *listing, args.json)?,
+        Command::Trace { options, .. } => {
+            if let Some(request) = args.command.request() {
+                tracing::run(&sockets(args), &request, options, args.json)?;
+            }
+        }
         command => {
             if let Some(request) = command.request() {
                 ask(args, &request)?;

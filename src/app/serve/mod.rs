@@ -18,10 +18,13 @@ use tokio::time::timeout;
 
 use crate::balancer::{Selection, snapshot};
 use crate::control::{
-    self, Connections, MAX_BODY_LEN, MAX_REQUEST_LEN, PAGE, Readiness, Request, RequestError, Which,
+    self, Connections, MAX_BODY_LEN, MAX_REQUEST_LEN, PAGE, Readiness, Request, RequestError,
+    TraceRequest, Traced, Which,
 };
 use crate::metrics::Format;
+use crate::trace::capture::{MAX_SNAPLEN, Snaplen};
 
+use super::director::TraceFeed;
 use super::events::{Listener, Span};
 use super::log_throttle::LogThrottle;
 pub(super) use peer::{Peer, Writers};
@@ -78,6 +81,14 @@ pub(super) trait RequestHandler: Send + Sync + 'static {
 
     /// Subscribes to the events of a span.
     fn listen(&self, span: Span) -> anyhow::Result<Listener>;
+
+    /// Begins a trace; `packets`: with the packets, so many bytes of each or their headers.
+    fn trace(
+        &self,
+        which: Traced,
+        recorded: bool,
+        packets: Option<Snaplen>,
+    ) -> impl Future<Output = anyhow::Result<TraceFeed>> + Send;
 
     /// Parses and checks a client's selection of connections.
     fn select(&self, which: Which) -> impl Future<Output = anyhow::Result<Arc<Selection>>> + Send;
@@ -244,6 +255,10 @@ async fn client<D: RequestHandler>(
                     Err(error) => Err(error),
                 }
             }
+            Ok(Request::Trace(asked)) => match begin_trace(handler, *asked).await {
+                Ok(feed) => return trace(feed, reader, writer).await,
+                Err(error) => Err(error),
+            },
             Ok(request) => {
                 let body = progress::read(&mut reader, request.body_len(), SENDING).await?;
                 handler.answer(request, body, peer).await
@@ -286,6 +301,37 @@ async fn events<D: RequestHandler>(
     loop {
         let line = tokio::select! {
             line = listener.next() => line,
+            _ = reader.read(&mut byte) => return Ok(()),
+        };
+        let Some(line) = line else { return Ok(()) };
+        write(&mut writer, &line).await?;
+    }
+}
+
+async fn begin_trace<D: RequestHandler>(
+    handler: &D,
+    asked: TraceRequest,
+) -> anyhow::Result<TraceFeed> {
+    let TraceRequest { which, recorded, packets, snaplen } = asked;
+    let snaplen = match snaplen.map(|snaplen| snaplen as usize) {
+        None => Snaplen::Headers,
+        Some(len @ 1..=MAX_SNAPLEN) => Snaplen::Bytes(len),
+        Some(len) => anyhow::bail!("snaplen: {len} bytes; write 1 to {MAX_SNAPLEN}"),
+    };
+    handler.trace(which, recorded, packets.then_some(snaplen)).await
+}
+
+/// Sends decisions until the client closes or sends something. The packet thread never waits: what
+/// a slow client has no room for is lost, and it learns how much.
+async fn trace(
+    mut feed: TraceFeed,
+    mut reader: BufReader<OwnedReadHalf>,
+    mut writer: OwnedWriteHalf,
+) -> anyhow::Result<()> {
+    let mut byte = [0];
+    loop {
+        let line = tokio::select! {
+            line = feed.next() => line,
             _ = reader.read(&mut byte) => return Ok(()),
         };
         let Some(line) = line else { return Ok(()) };

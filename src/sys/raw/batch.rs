@@ -65,6 +65,11 @@ impl Batch {
         }
     }
 
+    /// The queued packets: first those to IPv4 destinations, then those to IPv6 ones.
+    pub fn messages(&self) -> impl Iterator<Item = &Message> {
+        self.v4.messages.iter().chain(&self.v6.messages)
+    }
+
     /// Sends all queued packets and empties the queue. A packet that fails is reported to `failed`
     /// and skipped, and the rest is sent: `sendmmsg` reports an error only for the first packet of
     /// a call. Returns the number of calls.

@@ -1,0 +1,8 @@
+//! Traces: which packets are shown, what is kept of them, and files of them. Pure; imports
+//! `balancer`, `config`, `control`, `model` and `wire`.
+
+pub mod capture;
+pub mod filter;
+pub mod pcapng;
+
+pub use filter::{Filter, FilterError};
