@@ -5,6 +5,7 @@ use super::decide::{Decision, Outcome};
 use super::flow::Key;
 use super::persistence::By;
 use super::position::Position;
+use super::record::Placed;
 use super::table::Handle;
 use super::tcp::State;
 use super::verdict::{Disposition, Reason};
@@ -22,7 +23,7 @@ impl Balancer {
         decision: &Decision,
     ) -> Disposition {
         let &Decision { service: id, outcome, by, template, count } = decision;
-        self.noted.decision(decision);
+        self.noted.placed = Some((id, placed(by, outcome)));
         if let Some(count) = count {
             self.counted(now, id, count);
         }
@@ -118,5 +119,16 @@ impl Balancer {
             Reason::NoService => self.refuse_packet(now, packet, reason),
             _ => Disposition::Drop(reason),
         }
+    }
+}
+
+/// What has placed a flow, for its record.
+#[inline]
+fn placed(by: By, outcome: Outcome) -> Placed {
+    match (by, outcome) {
+        (By::Template, _) => Placed::Template,
+        (By::Hash, _) => Placed::Hash,
+        (By::Scheduler(_), Outcome::Alone(_)) => Placed::OnePacket,
+        (By::Scheduler(_), _) => Placed::Scheduler,
     }
 }

@@ -74,7 +74,7 @@ impl Balancer {
 
     /// The client has its answer; this sends the reset to the real server, if that can receive it.
     fn hang_up(&mut self, packet: &Packet<'_>, real: RealId, ending: Ending) -> Disposition {
-        self.noted.real(real);
+        self.noted.real = Some(real);
         match ending {
             Ending::Client => Disposition::Reply,
             Ending::Both => match tcp::hang_up(packet, &mut self.answers.server_reset) {

@@ -168,7 +168,7 @@ impl Balancer {
         if icmp::is_error(packet) {
             return match self.quoted(now, packet) {
                 Some(real) => {
-                    self.noted.real(real);
+                    self.noted.real = Some(real);
                     Disposition::Tunnel(real)
                 }
                 None => Disposition::Drop(Reason::IcmpNoFlow),
@@ -292,7 +292,7 @@ impl Balancer {
         packet: &Packet<'_>,
         reason: Reason,
     ) -> Disposition {
-        self.noted.refusal(reason);
+        self.noted.refused = Some(reason);
         let refused = match packet.transport {
             Transport::Tcp(header) if header.flags.rst() => None,
             Transport::Tcp(_) => within(&mut self.answers.resets, now)

@@ -37,7 +37,7 @@ impl Balancer {
         if !packet.dont_fragment || packet.wire_len() <= usize::from(mtu) {
             return Disposition::Tunnel(id);
         }
-        self.noted.refusal(Reason::PathMtu);
+        self.noted.refused = Some(Reason::PathMtu);
         let told = limit::within(&mut self.answers.unreachables, now)
             .and_then(|()| icmp::packet_too_big(packet, mtu, &mut self.answers.reply));
         told.map_or(Disposition::Drop(Reason::PathMtu), |()| Disposition::Reply)

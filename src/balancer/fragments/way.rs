@@ -40,7 +40,7 @@ impl Balancer {
                 }
             }
             Role::Follows(Some(real)) if self.registry.lists(real) => {
-                self.noted.real(real);
+                self.noted.real = Some(real);
                 self.tunnel(now, packet, real)
             }
             Role::Follows(_) => Disposition::Drop(Reason::Fragment),

@@ -1,0 +1,173 @@
+//! Makes records of decisions.
+//!
+//! Forwarding notes what it has found out about a new flow or a refusal, which costs a packet of a
+//! known connection nothing. Whoever wants a record calls [`Balancer::observe`] before
+//! [`Balancer::forward`] and [`Balancer::record`] after it.
+
+use std::sync::Arc;
+
+use super::Balancer;
+use super::flow::Key;
+use super::forward;
+use super::real::Real;
+use super::record::{Grounds, Noted, Placed, Record, RecordedEnds, RecordedVerdict};
+use super::segment::Found;
+use super::tcp::State;
+use super::verdict::{Reason, Verdict};
+use crate::model::{Millis, RealId, Seed, ServiceId};
+use crate::wire::{Fragment, Packet, Transport};
+
+/// What was known of a packet's flow before its verdict.
+#[derive(Clone, Copy, Debug)]
+pub struct Observation {
+    key: Option<Key>,
+    found: Option<Found>,
+    service: Option<ServiceId>,
+    probes: u64,
+}
+
+impl Balancer {
+    /// Looks at the flow of a packet that [`Self::forward`] gets next.
+    #[cold]
+    pub fn observe(&mut self, packet: &Packet<'_>) -> Observation {
+        self.noted = Noted::default();
+        let key = ports(packet).map(|(client, port)| forward::key(packet, client, port));
+        let found = key.and_then(|key| self.peek(&key).0);
+        let service = found.and_then(|(.., real)| self.service_of_real(real));
+        Observation { key, found, service, probes: self.counters.probes }
+    }
+
+    /// The record of the packet that [`Self::forward`] has just given this verdict.
+    #[cold]
+    #[must_use]
+    pub fn record(
+        &self,
+        now: Millis,
+        packet: &Packet<'_>,
+        seen: &Observation,
+        verdict: &Verdict,
+    ) -> Record {
+        let (verdict, mut reason, tunnel) = match verdict {
+            Verdict::Drop(reason) => (RecordedVerdict::Drop, Some(*reason), None),
+            Verdict::Reply => (RecordedVerdict::Reply, self.noted.refused, None),
+            Verdict::Reset(tunnel) => (RecordedVerdict::Reset, None, Some(tunnel.real)),
+            Verdict::Tunnel(tunnel) => (RecordedVerdict::Tunnel, None, Some(tunnel.real)),
+            Verdict::Hold => (RecordedVerdict::Hold, None, None),
+        };
+        let why = self.grounds(packet, seen, verdict, reason);
+        // A reset of an unknown flow counts as a refusal, but the packet has its place.
+        if why == Some(Grounds::Ended) {
+            reason = None;
+        }
+        let noted = self.noted.real.or_else(|| seen.found.map(|(.., real)| real));
+        let ended = noted.filter(|_| why == Some(Grounds::Ended));
+        let ended = ended.and_then(|real| self.registry.reals.get(real)).map(Real::address);
+        let service = self.noted.placed.map(|(service, _)| service);
+        let service = service.or_else(|| self.noted.real.and_then(|id| self.service_of_real(id)));
+        Record {
+            at: now,
+            ends: Some(RecordedEnds {
+                protocol: packet.protocol,
+                client: packet.source,
+                virtual_address: packet.destination,
+                ports: ports(packet),
+            }),
+            length: packet.bytes().len(),
+            packets: packet.wire_packets(),
+            verdict,
+            reason,
+            service: service
+                .or(seen.service)
+                .and_then(|id| self.registry.services.get(id))
+                .map(|service| Arc::clone(&service.name)),
+            real: tunnel.or(ended),
+            why,
+            before: seen.found.map(|(_, state, _)| state),
+            after: self.state_after(seen),
+        }
+    }
+
+    /// The record of a frame that is no packet.
+    #[must_use]
+    pub fn record_of_frame(now: Millis, length: usize, reason: Reason) -> Record {
+        Record {
+            at: now,
+            ends: None,
+            length,
+            packets: 1,
+            verdict: RecordedVerdict::Drop,
+            reason: Some(reason),
+            service: None,
+            real: None,
+            why: None,
+            before: None,
+            after: None,
+        }
+    }
+
+    /// The seed of this director alone, and that of the hash that places flows.
+    #[must_use]
+    pub fn seeds(&self) -> (Seed, Seed) {
+        (self.settings.seed, self.settings.hash_seed)
+    }
+
+    fn grounds(
+        &self,
+        packet: &Packet<'_>,
+        seen: &Observation,
+        verdict: RecordedVerdict,
+        reason: Option<Reason>,
+    ) -> Option<Grounds> {
+        match verdict {
+            RecordedVerdict::Drop | RecordedVerdict::Hold => return None,
+            RecordedVerdict::Reset => return Some(Grounds::Ended),
+            RecordedVerdict::Reply if self.noted.real.is_some() => return Some(Grounds::Ended),
+            RecordedVerdict::Reply => {
+                return match (reason, packet.transport) {
+                    (None, Transport::Icmp { .. }) => Some(Grounds::Echo),
+                    _ => None,
+                };
+            }
+            RecordedVerdict::Tunnel => {}
+        }
+        if self.counters.probes != seen.probes {
+            return Some(Grounds::Probe);
+        }
+        if let Some((service, placed)) = self.noted.placed {
+            let kind = self.registry.services.get(service)?.kind;
+            return Some(match placed {
+                Placed::Template => Grounds::Template,
+                Placed::Hash => Grounds::Hash,
+                Placed::OnePacket => Grounds::OnePacket(kind),
+                Placed::Scheduler => Grounds::Scheduler(kind),
+            });
+        }
+        Some(match packet.transport {
+            Transport::Icmp { .. } => Grounds::IcmpError,
+            _ if packet.fragment == Fragment::Later => Grounds::Fragment,
+            _ => Grounds::Entry,
+        })
+    }
+
+    fn state_after(&self, seen: &Observation) -> Option<State> {
+        let key = seen.key?;
+        let same = seen.found.and_then(|(handle, ..)| self.tables.connections.entry(handle));
+        if let Some(entry) = same.filter(|entry| entry.key() == key) {
+            return Some(entry.state());
+        }
+        self.peek(&key).0.map(|(_, state, _)| state)
+    }
+
+    fn service_of_real(&self, real: RealId) -> Option<ServiceId> {
+        self.registry.reals.get(real).map(Real::service)
+    }
+}
+
+/// The ports of a packet that has them.
+fn ports(packet: &Packet<'_>) -> Option<(u16, u16)> {
+    match packet.transport {
+        Transport::Tcp(header) => Some((header.source_port, header.destination_port)),
+        Transport::Udp { source_port, destination_port } => Some((source_port, destination_port)),
+        Transport::Icmp { .. } | Transport::Other => None,
+    }
+}
