@@ -37,6 +37,23 @@ changed enable state disabled up
 expect_eq "the answer as JSON" "$(jq -r '.changes[0] | "\(.service) \(.what) \(.before) \(.after)"' "$WORK/enable.json")" "web state disabled up"
 release held 8
 
+# The last one that serves goes: the operator is warned, and the event, the listing and `explain` say why.
+ask director drain "${ADDRESS[real1]}"
+changed drain state up draining
+ask director set-weight "${ADDRESS[real2]}" --weight 0 2>"$WORK/warned"
+changed set-weight weight 1 0
+why="no real server serves: 1 draining, 1 of weight 0"
+grep -qF "vstun: warning: service web: $why" "$WORK/warned" || fail "no warning: $(cat "$WORK/warned")"
+grep -qF "service web: $why" "$WORK/director.log" || fail "no warning in the log"
+outages() { grep '"verb":"outage"' "$WORK/events.log" | jq -rs "[.[] | \"\(.before) \(.after)\"] | join(\",\")"; }
+out() { [[ $(outages) == "$1" ]]; }
+wait_for "an event of the outage" out "yes no"
+expect_eq "the outage in the list" "$(ask director list --json | jq -r '.services[0].outage')" "${why#*: }"
+expect_eq "why a flow is refused" "$(ask director explain tcp "$CLIENT" "$(in_url "$VIP"):80" --json | jq -r .why)" no_real_server
+ask director enable "${ADDRESS[real1]}"
+changed enable state draining up
+wait_for "an event of its end" out "yes no,no yes"
+
 stop director
 exit_code events
 expect_eq "events that the listener got" "$(asked_for | wc -l)" "$changes"

@@ -88,8 +88,8 @@ listen_to_events() {
     changes=0
 }
 
-# Changes by the host itself have no origin to compare.
-asked_for() { grep -v '"who":"host"' "$WORK/events.log" || true; }
+# What follows from such a change, and what the host has changed, has other origins.
+asked_for() { grep '"who":"operator"' "$WORK/events.log" || true; }
 
 # One change was made, and caused one event. Elapsed seconds do not count.
 changed() { # VERB WHAT BEFORE AFTER

@@ -103,7 +103,7 @@ impl Balancer {
         let by_hash = by_hash.then_some(Eligible::InRotation);
         let Choice { real, by, template } = self.choose(now, key, id, by_hash, flooded);
         let outcome = match real {
-            None => Outcome::Refuse(Reason::NoRealServer),
+            None => Outcome::Refuse(service.refusal(now, &self.registry.reals)),
             Some(real) if alone => Outcome::Alone(real),
             // A UDP flow gets an entry at once, since no later packet shows that it is new.
             Some(real) if flooded && state == State::Udp => Outcome::Enter(real, State::UdpNew),

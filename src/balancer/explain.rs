@@ -156,8 +156,12 @@ pub enum Why {
     Hash,
     /// The hash of the whole flow places it, and the client's port was not named.
     Port(SchedulerKind),
-    /// No real server of the service takes new connections.
+    /// Every real server of the service is out, or it has none.
     NoRealServer,
+    /// Every real server of the service that is not out is at its upper threshold.
+    RealServersFull,
+    /// The flow's real server takes no new flow, and the service has no fallback to another.
+    NoFallback,
     /// It is a virtual IP, but no service listens on that port.
     NoService,
     /// No service listens on that address.
@@ -279,6 +283,8 @@ impl Balancer {
                 .map(|real| self.address_of(real)),
             adopted_by_port: false,
             why: match (opening.outcome, opening.by) {
+                (Outcome::Refuse(Reason::RealServersFull), _) => Why::RealServersFull,
+                (Outcome::Refuse(Reason::NoFallback), _) => Why::NoFallback,
                 (Outcome::Refuse(_), _) => Why::NoRealServer,
                 (_, By::Template) => Why::Template,
                 (_, By::Hash) => Why::Hash,

@@ -112,6 +112,7 @@ fn piece(service: &Service, reals: Vec<RealSnapshot>) -> ServiceSnapshot {
         listens: Arc::clone(&service.listens),
         scheduler: service.kind,
         maglev: service.maglev(),
+        outage: service.outage,
         flood: FloodSnapshot {
             active: service.watch.flooded(),
             floods: service.watch.floods(),

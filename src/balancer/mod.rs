@@ -29,6 +29,7 @@ mod limit;
 pub mod listing;
 pub mod maglev;
 mod names;
+mod outage;
 pub mod outer;
 mod outlet;
 mod path_mtu;
@@ -64,6 +65,7 @@ pub use explain::{Explanation, FlowError, FlowQuery, Why};
 pub use flood::FloodNotice;
 pub use flush::{Flush, Flushed};
 pub use handshakes::Suspicion;
+pub use outage::{Outage, OutageNotice};
 pub use outlet::Outlet;
 pub use probe_flows::{MAX_PINNED, ProbeFlow};
 pub use record::Record;
@@ -217,6 +219,12 @@ impl Balancer {
         };
         self.tables.connections.renew(handle, after, after.timeout(&self.settings.timeouts));
         self.registry.reals[real].moved(before, after);
+    }
+
+    /// The services that are served no longer, or again, since the last call. The caller asks once a
+    /// turn.
+    pub fn outage_notices(&mut self) -> Vec<OutageNotice> {
+        std::mem::take(&mut self.registry.outages)
     }
 
     /// Counts a frame that is not a packet, and so gets no verdict of [`Self::forward`].

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use super::arena::Arena;
 use super::names::Names;
+use super::outage::OutageNotice;
 use super::real::{Life, Real, Reals};
 use super::service::{Listens, Service};
 use super::tunnel::{LinkMtus, OwnWay, Sources};
@@ -23,6 +24,8 @@ pub(super) struct Registry {
     by_address: HashMap<IpAddr, Vec<RealId>>,
     /// Services whose schedulers have to be refreshed before the next packet.
     stale: Vec<ServiceId>,
+    /// Services that are served no longer, or again.
+    pub(super) outages: Vec<OutageNotice>,
 }
 
 impl Registry {
@@ -37,6 +40,7 @@ impl Registry {
             by_address: HashMap::new(),
             // Ending the last connection of a real server must not allocate.
             stale: Vec::with_capacity(1),
+            outages: Vec::new(),
         }
     }
 
@@ -56,6 +60,7 @@ impl Registry {
             if let Some(service) = self.services.get_mut(id) {
                 service.stale = false;
                 service.changed(&self.reals);
+                self.outages.extend(service.assess(&self.reals));
             }
         }
     }

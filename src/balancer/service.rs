@@ -6,12 +6,14 @@ use std::sync::Arc;
 
 use super::flood::Watch;
 use super::maglev;
+use super::outage::{Outage, OutageNotice};
 use super::placement::PlacementKey;
 use super::pool::{Eligible, Pool};
-use super::real::Reals;
+use super::real::{Life, Real, Reals};
 use super::sched::{self, Scheduler};
 use super::snapshot;
-use crate::model::{Listen, Millis, Policy, Protocol, RealId, SchedulerKind};
+use super::verdict::Reason;
+use crate::model::{Listen, Millis, Policy, Protocol, RealId, RealState, SchedulerKind};
 
 /// A service: its scheduler, policy and real servers.
 #[derive(Debug)]
@@ -34,6 +36,8 @@ pub(super) struct Service {
     /// Until then flows without an entry may be alive, which only the hash can place.
     pub(super) hashed_until: Option<Millis>,
     pub(super) watch: Watch,
+    /// What keeps all of its real servers from new connections; `None` while one is in service.
+    pub(super) outage: Option<Outage>,
 }
 
 impl Service {
@@ -52,6 +56,7 @@ impl Service {
             stale: false,
             hashed_until: None,
             watch: Watch::default(),
+            outage: None,
         }
     }
 
@@ -117,6 +122,25 @@ impl Service {
         scheduler.changed(Pool { ids, reals, policy, maglev, eligible, now: Millis(0) });
     }
 
+    /// Looks at its real servers after such a change; a notice is due if it is served no longer, or
+    /// again.
+    pub(super) fn assess(&mut self, reals: &Reals) -> Option<OutageNotice> {
+        let outage = outage_of(self.reals.iter().map(|&id| &reals[id]));
+        let before = std::mem::replace(&mut self.outage, outage);
+        (before.is_some() != outage.is_some())
+            .then(|| OutageNotice { service: Arc::clone(&self.name), outage })
+    }
+
+    /// Why a new flow finds no real server.
+    pub(super) fn refusal(&self, now: Millis, reals: &Reals) -> Reason {
+        let pool = self.pool(now, reals, Eligible::ForNewFlows);
+        match self.outage {
+            Some(_) => Reason::NoRealServer,
+            None if pool.usable().next().is_none() => Reason::RealServersFull,
+            None => Reason::NoFallback,
+        }
+    }
+
     /// Its Maglev table in listings. The checksum includes the policy where it affects placement.
     pub(super) fn maglev(&self) -> Option<snapshot::MaglevSnapshot> {
         let table = self.maglev.as_deref()?;
@@ -134,6 +158,25 @@ impl Service {
     pub(super) fn hashed(&self, now: Millis) -> bool {
         self.hashed_until.is_some_and(|until| now < until)
     }
+}
+
+/// The outage of a service with these real servers; `None` while one is in service.
+fn outage_of<'a>(reals: impl IntoIterator<Item = &'a Real>) -> Option<Outage> {
+    let mut outage = Outage::default();
+    for real in reals.into_iter().filter(|real| real.life() == Life::Up) {
+        if real.in_service() {
+            return None;
+        }
+        let count = match real.availability().state() {
+            RealState::Down => &mut outage.down,
+            RealState::Disabled => &mut outage.disabled,
+            RealState::Draining => &mut outage.draining,
+            RealState::Up if real.weight() == 0 => &mut outage.weightless,
+            RealState::Up => &mut outage.resting,
+        };
+        *count += 1;
+    }
+    Some(outage)
 }
 
 /// The listens: port ranges that do not overlap, found by their first port.

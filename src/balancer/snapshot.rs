@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::counters::Counters;
+use super::outage::Outage;
 use super::table::Turnover;
 use crate::model::{Listen, Protocol, RealState, SavedState, SchedulerKind, Thresholds, Wanted};
 
@@ -91,6 +92,8 @@ pub struct ServiceSnapshot {
     pub scheduler: SchedulerKind,
     /// Its Maglev table, if its scheduler is mh.
     pub maglev: Option<MaglevSnapshot>,
+    /// What keeps all of its real servers from new connections; `None` while one is in service.
+    pub outage: Option<Outage>,
     /// Its flood counters.
     pub flood: FloodSnapshot,
     /// Its real servers, in configuration order.

@@ -21,6 +21,7 @@ mod life;
 mod listing;
 mod load;
 mod one_packet;
+mod outages;
 mod persistence;
 mod placed_by_weight;
 mod placing;
@@ -42,7 +43,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::model::{
-    Existing, FloodMarks, Health, Listen, Persistence, Policy, Protocol, Quiescent, RealSpec,
+    Existing, FloodMarks, Health, Listen, Load, Persistence, Policy, Protocol, Quiescent, RealSpec,
     RealState, RealValue, SchedulerKind, ServiceSpec, Thresholds, Unknown, Wanted,
 };
 use crate::wire::build::{Family, Ip};

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use crate::balancer::Outage;
 use crate::health::load::Rotation;
 use crate::model::{
     Difference, Health, Listen, RealSpec, RealState, RealValue, SchedulerKind, ServiceSpec,
@@ -106,6 +107,11 @@ pub enum Altered {
     FloodMode {
         /// Whether it is in it.
         active: bool,
+    },
+    /// A service is served no longer, or again.
+    Served {
+        /// What keeps its real servers from new connections; `None`: one takes them again.
+        outage: Option<Outage>,
     },
     /// Clients' SYNs at a real server lead to no connection.
     Unanswered {

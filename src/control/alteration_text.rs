@@ -103,6 +103,7 @@ impl Altered {
             Self::Quorum { .. } => "quorum",
             Self::Panic { .. } => "panic",
             Self::FloodMode { .. } => "flood_mode",
+            Self::Served { .. } => "served",
             Self::Unanswered { .. } => "unanswered",
             Self::Announced { .. } => "announced",
             Self::Source { .. } => "source",
@@ -145,6 +146,7 @@ impl Altered {
             Self::Panic { active, .. } | Self::FloodMode { active } => {
                 turned(*active, ["off", "on"])
             }
+            Self::Served { outage } => turned(outage.is_none(), ["no", "yes"]),
             Self::Announced { announced, .. } => turned(*announced, ["false", "true"]),
             Self::Source { before, after } => known(before.as_ref(), after),
             Self::LinkMtu { before, after } => known(before.as_ref(), after),
@@ -172,6 +174,10 @@ impl Altered {
                 let syns = counted(u64::from(*syns), "SYN");
                 Some(format!("{syns} in {} s and no handshake ended", lasting.as_secs()))
             }
+            Self::Served { outage } => Some(match outage {
+                Some(outage) => format!("no real server serves: {outage}"),
+                None => "a real server serves again".to_owned(),
+            }),
             Self::Announced { why, .. } => why.map(str::to_owned),
             _ => None,
         }

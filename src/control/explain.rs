@@ -27,7 +27,7 @@ pub struct Explained {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mid_stream: Option<IpAddr>,
     /// `entry`, `template`, `scheduler`, `one_packet`, `hash`, `port`, `no_real_server`,
-    /// `no_service`, `not_vip` or `bad_source`.
+    /// `real_servers_full`, `no_fallback`, `no_service`, `not_vip` or `bad_source`.
     pub why: String,
     /// The entry's state; absent without one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -121,6 +121,8 @@ fn name(why: Why) -> &'static str {
         Why::Hash => "hash",
         Why::Port(_) => "port",
         Why::NoRealServer => "no_real_server",
+        Why::RealServersFull => "real_servers_full",
+        Why::NoFallback => "no_fallback",
         Why::NoService => "no_service",
         Why::NotVip => "not_vip",
         Why::BadSource => "bad_source",
@@ -168,6 +170,14 @@ fn because(protocol: Protocol, syn: Option<IpAddr>, why: Why) -> String {
         Why::NoRealServer => {
             format!("no real server of the service takes new connections: answered with {refusal}")
         }
+        Why::RealServersFull => {
+            format!(
+                "every real server in service is at its upper threshold: answered with {refusal}"
+            )
+        }
+        Why::NoFallback => format!(
+            "its real server takes no new connections, and `fallback` is false: answered with {refusal}"
+        ),
         Why::NoService => format!("no service listens on that port: answered with {refusal}"),
         Why::NotVip => "no service listens on that address: dropped".to_owned(),
         Why::BadSource => "the client is a virtual IP, or no address of a host: dropped".to_owned(),
@@ -205,7 +215,13 @@ fn because_of_any(protocol: Protocol, why: Why) -> String {
 fn opens_nothing(protocol: Protocol, mid_stream: Option<IpAddr>, why: Why) -> String {
     match (why, mid_stream) {
         (
-            Why::Entry { .. } | Why::NoRealServer | Why::NoService | Why::NotVip | Why::BadSource,
+            Why::Entry { .. }
+            | Why::NoRealServer
+            | Why::RealServersFull
+            | Why::NoFallback
+            | Why::NoService
+            | Why::NotVip
+            | Why::BadSource,
             _,
         ) => String::new(),
         _ if protocol == Protocol::Udp => String::new(),

@@ -77,6 +77,10 @@ pub struct ListedService {
     /// Its Maglev table; absent with other schedulers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub maglev: Option<ListedMaglev>,
+    /// What keeps all of its real servers from new connections: `2 down, 1 of weight 0`; absent
+    /// while one is in service.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outage: Option<String>,
     /// Its flood counters.
     #[serde(default)]
     pub flood: ListedFlood,
@@ -245,6 +249,7 @@ impl From<&snapshot::ServiceSnapshot> for ListedService {
                 slots: maglev.slots as u64,
                 checksum: format!("{:016x}", maglev.checksum),
             }),
+            outage: service.outage.map(|outage| outage.to_string()),
             flood: service.flood.into(),
             quorum: None,
             panic: false,

@@ -95,9 +95,10 @@ struct Shown {
 
 impl ListedService {
     fn heading(&self) -> String {
-        let Self { name, listen, scheduler, maglev, flood, quorum, panic, .. } = self;
+        let Self { name, listen, scheduler, maglev, outage, flood, quorum, panic, .. } = self;
         let table = maglev.as_ref().map(|maglev| format!(", table {}", maglev.checksum));
         let table = table.unwrap_or_default();
+        let outage = outage.as_ref().map(|why| format!(", no real server serves: {why}"));
         let mut mode = if flood.active { ", in flood mode" } else { "" }.to_owned();
         if *quorum == Some(false) {
             mode.push_str(", without quorum");
@@ -105,6 +106,7 @@ impl ListedService {
         if *panic {
             mode.push_str(", checks disbelieved");
         }
+        mode.push_str(&outage.unwrap_or_default());
         format!("{name} ({scheduler}{table}{mode}) {}", listen.join(" "))
     }
 }

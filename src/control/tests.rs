@@ -65,6 +65,7 @@ fn state() -> Snapshot {
     (far.state, far.wanted) = (RealState::Draining, Wanted::Draining { deadline: None });
     (far.protocol_unreachable, far.path_mtu) = (2, Some(1400));
     let service = |name: &str, listens: &[&str], reals| snapshot::ServiceSnapshot {
+        outage: None,
         name: name.into(),
         listens: listens.iter().map(|listen| listen.parse().unwrap()).collect(),
         scheduler: SchedulerKind::WeightedLeastConnections,
@@ -273,6 +274,7 @@ fn the_longest_list_fits_into_a_reply() {
     };
     let (reals, listens, services) = (65_536, 65_536, 4096);
     let service = snapshot::ServiceSnapshot {
+        outage: None,
         name: "n".repeat(63).into(),
         listens: vec![
             "[2001:db8:1111:2222:3333:4444:5555:6666]:10000-20000/udp".parse().unwrap();

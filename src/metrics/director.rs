@@ -183,6 +183,9 @@ impl DirectorPage {
         });
         let help = "The service: always 1; directors with equal checksums place flows alike";
         families.gauges("service_info", help, info)?;
+        let served = each(|service| u64::from(service.outage.is_none()));
+        let help = "Whether a real server of it takes new connections";
+        families.gauges("service_served", help, served)?;
         let quorum = each(|service| u64::from(service.quorum.unwrap_or(true)));
         families.gauges("service_quorum", "Whether the service has its quorum", quorum)?;
         let panic = each(|service| u64::from(service.panic));

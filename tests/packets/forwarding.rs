@@ -170,6 +170,8 @@ const NOT_BY_ONE_PACKET: &[Reason] = &[
     Reason::FragmentLimit,
     Reason::FragmentExpired,
     Reason::NoRealServer,
+    Reason::RealServersFull,
+    Reason::NoFallback,
     Reason::TunnelError,
     Reason::TunnelErrorUnverified,
     Reason::PathMtu,

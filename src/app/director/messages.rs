@@ -11,7 +11,7 @@ use tokio::sync::oneshot::Sender;
 use crate::balancer::listing::{Listed, Place};
 use crate::balancer::{
     Change, ChangeError, DeadlineNotice, Explanation, FloodNotice, FlowQuery, Flush, Flushed,
-    Selection, Snapshot, Suspicion, snapshot,
+    OutageNotice, Selection, Snapshot, Suspicion, snapshot,
 };
 
 use crate::app::health::Checks;
@@ -108,6 +108,8 @@ pub(super) enum Notice {
     Deadline(DeadlineNotice),
     /// A service has entered or left flood mode.
     Flood(FloodNotice),
+    /// Services are served no longer, or again.
+    Outages(Vec<OutageNotice>),
     /// Clients' SYNs at a real server lead to no connections.
     Suspicion(Suspicion),
 }

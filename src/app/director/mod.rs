@@ -8,6 +8,7 @@ mod input;
 mod logs;
 mod messages;
 mod operate;
+mod outages;
 mod output;
 mod packets;
 mod quorum;

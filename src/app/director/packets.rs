@@ -247,6 +247,11 @@ impl Packets {
 
     /// Sends notices about changes that the balancer made by itself.
     fn notices(&mut self) {
+        let outages = self.balancer.outage_notices();
+        if !outages.is_empty() {
+            // In one message: a batch may change all services.
+            self.notice(Notice::Outages(outages));
+        }
         let floods = self.balancer.flood_notices();
         floods.iter().for_each(logs::flood);
         let deadlines = self.balancer.deadline_notices().into_iter().map(Notice::Deadline);

@@ -126,13 +126,16 @@ impl Running {
     ) -> CommandResult {
         let AdminCommand { request, body, origin } = command;
         let verb = request.verb();
-        let outcome = match request {
+        let mut outcome = match request {
             Request::Reload => self.reload(session).await,
             Request::Plan { file, .. } => {
                 return self.plan(session, file.into(), body).await.map(Answer::Planned);
             }
             request => self.operate(session, request).await,
         };
+        if let Ok(answer) = outcome {
+            outcome = Ok(self.warned_of_outages(verb, answer).await);
+        }
         match &outcome {
             Ok(Answer::Done(Done { text, changes, .. })) => {
                 if changes.is_empty() || verb == "reload" {
@@ -167,6 +170,7 @@ impl Running {
     /// Publishes a change that the packet thread made by itself.
     pub(super) async fn notice(&self, notice: Notice) {
         let (verb, change) = match notice {
+            Notice::Outages(notices) => return self.tell_outages(notices).await,
             Notice::Deadline(DeadlineNotice { service, address, connections }) => {
                 let what = Altered::Ended { connections };
                 ("deadline", Alteration::of_real(&service, address, what))

@@ -106,13 +106,16 @@ fn problem(view: &View, palette: Palette) -> Line<'static> {
     };
     let panics = count(|service| service.panic);
     let lost = count(|service| service.quorum == Some(false));
+    let outages = count(|service| service.outage.is_some());
     let floods = count(|service| service.flood.active);
     let mut problems = Vec::new();
     if wrong > 0 {
         let first = list.host.wrong.first().map(|wrong| wrong.what.clone()).unwrap_or_default();
         problems.push(format!("{} at the host: {first}", counted(wrong, "fault")));
     }
-    for (number, what) in [(panics, "panic"), (lost, "quorum lost"), (floods, "flood")] {
+    for (number, what) in
+        [(panics, "panic"), (outages, "no real server"), (lost, "quorum lost"), (floods, "flood")]
+    {
         if number > 0 {
             problems.push(format!("{what} in {}", counted(number, "service")));
         }
