@@ -80,6 +80,10 @@ impl Balancer {
                 self.registry.set_link_mtus(mtus);
                 Ok(())
             }
+            Change::SetInterfaces(interfaces) => {
+                self.set_interfaces(interfaces);
+                Ok(())
+            }
             Change::SetTimeouts(timeouts) => {
                 self.settings.timeouts = timeouts.ordered();
                 Ok(())
@@ -301,6 +305,7 @@ impl Balancer {
             // Only once: each expiring template of a freed real server comes here.
             self.tables.fragments.real_is_gone(id);
         }
+        self.take_back_of(id);
         if remembered {
             self.registry.reals[id].set_life(Life::Gone);
         } else {

@@ -49,6 +49,7 @@ impl Balancer {
     pub fn apply_all(&mut self, now: Millis, changes: &[Change]) -> Result<(), ChangeError> {
         self.check(changes)?;
         self.now = now;
+        self.take_back_for(changes);
         for change in changes {
             let applied = self.make(now, change);
             debug_assert_eq!(applied, Ok(()), "what was checked can be applied: {change:?}");
@@ -135,6 +136,7 @@ impl<'a> Batch<'a> {
             | Change::SetHashSeed(_)
             | Change::SetSources(_)
             | Change::SetLinkMtus(_)
+            | Change::SetInterfaces(_)
             | Change::SetTimeouts(_) => Ok(()),
         }
     }

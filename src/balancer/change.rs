@@ -4,6 +4,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use super::carriage::Interfaces;
 use super::maglev;
 use super::probe_flows::{MAX_PINNED, ProbeFlow};
 use super::tunnel::{LinkMtus, Sources};
@@ -143,6 +144,8 @@ pub enum Change {
     /// Sets the MTU of the director's own way to each real server, also for real servers added
     /// later.
     SetLinkMtus(LinkMtus),
+    /// Sets the interfaces towards the real servers, which carried packets need.
+    SetInterfaces(Interfaces),
     /// Sets timeouts; a flow uses them from its next packet on.
     SetTimeouts(Timeouts),
 }

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::table::Entry;
+use super::table::{Entry, Handle};
 use super::{Balancer, PLACES_A_PAGE, snapshot};
 use crate::model::{Millis, Protocol};
 
@@ -55,7 +55,11 @@ impl Balancer {
         } else {
             listed.last().map_or(from, |(place, _)| place + 1)
         };
-        let line = |(_, entry): (usize, &Entry)| self.listed(now, entry);
+        let timeouts = &self.settings.timeouts;
+        let line = |(place, _): (usize, &Entry)| {
+            let seen = self.tables.connections.as_seen(Handle::at(place), now, timeouts)?;
+            self.listed(now, &seen)
+        };
         (listed.into_iter().filter_map(line).collect(), (next < places).then_some(next))
     }
 

@@ -9,6 +9,9 @@ pub struct Counters {
     pub read: u64,
     /// Packets sent to a real server.
     pub tunnelled: u64,
+    /// Packets that were carried ([`Carrier`](super::carrier::Carrier)): a part of
+    /// [`Self::read`] and [`Self::tunnelled`].
+    pub carried: u64,
     /// Packets answered by the director itself, [`Self::ended`] among them.
     pub replied: u64,
     /// Packets dropped, by [`Reason`].

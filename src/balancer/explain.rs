@@ -190,7 +190,8 @@ impl Balancer {
         let (found, dead) = self.peek(&key);
         let Some((handle, _, real)) = found else { return self.explain_new(now, &key, dead) };
         let ends = self.ending(now, real, protocol).is_some();
-        let Some(entry) = self.tables.connections.entry(handle).cloned() else {
+        let timeouts = &self.settings.timeouts;
+        let Some(entry) = self.tables.connections.as_seen(handle, now, timeouts) else {
             return refused(Why::NotVip);
         };
         if protocol == Protocol::Udp {

@@ -87,6 +87,7 @@ impl Balancer {
         let key = key(packet, header.source_port, header.destination_port);
         let opens = header.flags.syn() && !header.flags.ack() && !header.flags.rst();
         if let Some(found) = self.connection(&key) {
+            self.note_packet(now, found.0);
             let segment = Segment::of(packet, header);
             if opens {
                 return self.syn_on_connection(now, packet, key, found, &segment);
@@ -143,6 +144,7 @@ impl Balancer {
     fn udp(&mut self, now: Millis, packet: &Packet<'_>, client: u16, port: u16) -> Disposition {
         let key = key(packet, client, port);
         if let Some((handle, state, real)) = self.connection(&key) {
+            self.note_packet(now, handle);
             if self.ending(now, real, Protocol::Udp).is_none() {
                 self.advance(now, handle, state, State::Udp, real);
                 return self.tunnel(now, packet, real);

@@ -8,6 +8,8 @@ mod apply;
 mod arena;
 mod availability;
 mod batch;
+pub mod carriage;
+pub mod carrier;
 pub mod change;
 mod commit;
 mod connections;
@@ -17,6 +19,7 @@ mod deadline_check;
 mod decide;
 mod ending;
 mod explain;
+mod fast_path;
 pub mod flood;
 mod flood_mode;
 pub mod flow;
@@ -77,6 +80,7 @@ pub use verdict::{Reason, Verdict};
 
 use std::time::Duration;
 
+use carriage::Carriage;
 use deadline::Deadlines;
 use flood::Floods;
 use fragments::{Bounds, Fragments};
@@ -119,6 +123,7 @@ pub struct Balancer {
     watches: Watches,
     answers: Answers,
     settings: Settings,
+    carriage: Carriage,
     counters: Counters,
     /// What the latest packet's record needs.
     noted: Noted,
@@ -184,6 +189,7 @@ impl Balancer {
                 server_reset: Vec::with_capacity(MAX_RESET_LEN),
             },
             settings: Settings { timeouts: Timeouts::DEFAULT, seed, hash_seed: seed },
+            carriage: Carriage::default(),
             counters: Counters::default(),
             noted: Noted::default(),
             now: Millis(0),
@@ -198,7 +204,7 @@ impl Balancer {
         self.look_for_deadlines(now);
         let mut budget = table::EXPIRE_BUDGET - templates::EXPIRE_BUDGET;
         while let Some(handle) = self.tables.connections.due(now, &mut budget) {
-            self.time_is_up(handle);
+            self.time_is_up(now, handle);
         }
         // After the connections: a template expires with the last of its connections.
         let mut budget = budget + templates::EXPIRE_BUDGET;
@@ -208,7 +214,11 @@ impl Balancer {
     }
 
     /// Ends an expired connection, or moves it to the state that follows its own.
-    fn time_is_up(&mut self, handle: Handle) {
+    fn time_is_up(&mut self, now: Millis, handle: Handle) {
+        if self.carriage.on && self.tables.connections.goes_on(handle, now, &self.settings.timeouts)
+        {
+            return;
+        }
         let Some(entry) = self.tables.connections.entry(handle) else { return };
         let (before, real) = (entry.state(), entry.real());
         let Some(after) = before.after_timeout(&self.settings.timeouts) else {

@@ -10,6 +10,7 @@
 
 use std::net::IpAddr;
 
+use super::flow::Key;
 use super::tunnel::Tunnel;
 use crate::wire::encap::{Outer, pieces::Pieces};
 use crate::wire::{Fragment, Packet, Transport, ecn, protocol};
@@ -90,7 +91,6 @@ pub fn pieces(tunnel: &Tunnel, len: usize) -> Option<Pieces> {
 /// Later fragments have no ports: for all fragments of a datagram only the addresses count.
 #[inline]
 fn flow_label(packet: &Packet<'_>, key: u64) -> u32 {
-    const BITS: u32 = 20;
     let (protocol, ports) = match (packet.fragment, packet.transport) {
         // Nor the same protocol: a later fragment's next header may be an extension header of the
         // datagram.
@@ -103,10 +103,22 @@ fn flow_label(packet: &Packet<'_>, key: u64) -> u32 {
         }
         _ => (packet.protocol, 0),
     };
+    label(packet.source, packet.destination, protocol, ports, key)
+}
+
+/// The same label from a whole packet's key.
+pub(super) fn label_of_flow(flow: &Key, key: u64) -> u32 {
+    let ports = pair(flow.client_port(), flow.virtual_port());
+    label(flow.client(), flow.vip(), flow.protocol(), ports, key)
+}
+
+#[inline]
+fn label(source: IpAddr, destination: IpAddr, protocol: u8, ports: u32, key: u64) -> u32 {
+    const BITS: u32 = 20;
     // The fields that distinguish flows enter both products: with a single one neighbouring ports
     // would get neighbouring labels.
-    let source = word(packet.source, key) ^ u64::from(ports) << 32;
-    let destination = word(packet.destination, !key) ^ u64::from(protocol) << 32;
+    let source = word(source, key) ^ u64::from(ports) << 32;
+    let destination = word(destination, !key) ^ u64::from(protocol) << 32;
     let hash = fold(fold(source, destination), key);
     u32::try_from(hash >> (u64::BITS - BITS)).unwrap_or_default().max(1)
 }

@@ -24,10 +24,13 @@ impl Balancer {
         let real = &mut self.registry.reals[id];
         if now >= real.room.until {
             real.room.forget();
+            self.take_back_of(id);
+            let real = &self.registry.reals[id];
             if !real.room.excludes(packet.wire_len()) {
                 return Disposition::Tunnel(id);
             }
         }
+        let real = &self.registry.reals[id];
         let mut mtu = u16::try_from(real.room.told()).unwrap_or(u16::MAX);
         if packet.version() == 6 {
             mtu = mtu.max(MIN_MTU_V6);

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use super::arena::Arena;
 use super::availability::Availability;
+use super::carrier::{Carried, TunnelNumber};
 use super::handshakes::Handshakes;
 use super::hash;
 use super::ramp::{FULL, Ramp};
@@ -68,6 +69,7 @@ pub(super) struct Real {
     templates: u64,
     packets: u64,
     bytes: u64,
+    pub(super) carried: CarriedShare,
     /// See [`Sources`](super::tunnel::Sources).
     source: Option<IpAddr>,
     pub(super) room: Room,
@@ -81,6 +83,15 @@ pub(super) struct TunnelErrors {
     pub(super) protocol_unreachable: u64,
     pub(super) unreachable: u64,
     pub(super) path_mtu: Option<u16>,
+}
+
+/// What of its packets a carrier takes.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct CarriedShare {
+    /// Its open tunnel.
+    pub(super) tunnel: Option<TunnelNumber>,
+    packets: u64,
+    bytes: u64,
 }
 
 /// What connections make of a real server.
@@ -118,6 +129,7 @@ impl Real {
             templates: 0,
             packets: 0,
             bytes: 0,
+            carried: CarriedShare::default(),
             source: way.source,
             room: Room::behind(spec.address, way.mtu),
             errors: TunnelErrors::default(),
@@ -233,6 +245,18 @@ impl Real {
         self.packets += packets;
         self.bytes += bytes;
         Tunnel { real, source, sequence, limit, link }
+    }
+
+    /// Counts packets that were carried to it.
+    pub(super) fn count_carried(&mut self, carried: Carried) {
+        self.packets += carried.packets;
+        self.bytes += carried.bytes;
+        self.carried.packets += carried.packets;
+        self.carried.bytes += carried.bytes;
+    }
+
+    pub(super) fn source(&self) -> Option<IpAddr> {
+        self.source
     }
 
     pub(super) fn set_source(&mut self, source: IpAddr) {
@@ -470,6 +494,8 @@ impl Real {
             full: self.full,
             packets: self.packets,
             bytes: self.bytes,
+            carried_packets: self.carried.packets,
+            carried_bytes: self.carried.bytes,
             protocol_unreachable: self.errors.protocol_unreachable,
             unreachable: self.errors.unreachable,
             path_mtu: self.errors.path_mtu,

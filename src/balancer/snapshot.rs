@@ -50,6 +50,10 @@ pub struct RealSnapshot {
     pub packets: u64,
     /// Bytes of those packets: inner IP packets, without the outer header.
     pub bytes: u64,
+    /// Those of the packets that were carried ([`Carrier`](super::carrier::Carrier)).
+    pub carried_packets: u64,
+    /// Their bytes.
+    pub carried_bytes: u64,
     /// ICMP protocol-unreachable received from it: no vstun-realserver or IPIP tunnel runs there,
     /// or its socket is full.
     pub protocol_unreachable: u64,

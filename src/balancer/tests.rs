@@ -4,6 +4,7 @@
 
 mod apply;
 mod batch;
+mod carried;
 mod comes_true;
 mod connections;
 mod counting;

@@ -46,11 +46,12 @@ impl Balancer {
     /// but larger packets are then sent without DF (IPv4).
     pub fn tunnel_error(&mut self, now: Millis, error: TunnelError, quoted: Quoted) -> Verdict {
         match quoted {
-            Quoted::Packet(packet) if self.is_sent(error.real, packet) => {
+            Quoted::Packet(packet) if self.is_sent(now, error.real, packet) => {
                 return self.believe(now, error);
             }
             Quoted::TooShort if error.real.is_ipv4() => {
                 if let TunnelErrorKind::PathMtu(mtu) = error.kind {
+                    self.take_back_at(error.real);
                     let doubt = |real: &mut Real| real.room.doubt(now, error.real, mtu);
                     self.registry.change_at(error.real, doubt);
                 }
@@ -63,7 +64,7 @@ impl Balancer {
 
     /// Whether the packet was sent to a real server: by a probe, or the table has its flow there,
     /// and for TCP the sequence number is a recent one of its client.
-    fn is_sent(&self, address: IpAddr, packet: QuotedPacket) -> bool {
+    fn is_sent(&self, now: Millis, address: IpAddr, packet: QuotedPacket) -> bool {
         if self.is_probe(address, packet) {
             return true;
         }
@@ -71,11 +72,10 @@ impl Balancer {
         let Quote { source, destination, protocol, source_port, destination_port } = flow;
         let key = Key::new(protocol, source, source_port, destination, destination_port);
         [key, key.former()].into_iter().any(|key| {
-            let entry = self
-                .tables
-                .connections
+            let connections = &self.tables.connections;
+            let entry = connections
                 .find(&key)
-                .and_then(|handle| self.tables.connections.entry(handle));
+                .and_then(|handle| connections.as_seen(handle, now, &self.settings.timeouts));
             entry.is_some_and(|entry| {
                 let real = &self.registry.reals[entry.real()];
                 let behind = entry.position().next.wrapping_sub(sequence);
@@ -89,6 +89,9 @@ impl Balancer {
     /// Records an error that quotes a packet that was sent.
     pub(super) fn believe(&mut self, now: Millis, error: TunnelError) -> Verdict {
         self.counters.tunnel_errors += 1;
+        if let TunnelErrorKind::PathMtu(_) = error.kind {
+            self.take_back_at(error.real);
+        }
         self.registry.change_at(error.real, |real| match error.kind {
             TunnelErrorKind::ProtocolUnreachable => real.errors.protocol_unreachable += 1,
             TunnelErrorKind::Unreachable => real.errors.unreachable += 1,

@@ -223,6 +223,7 @@ impl<'a> Before<'a> {
             | Change::SetTimeouts(_)
             | Change::SetSources(_)
             | Change::SetLinkMtus(_)
+            | Change::SetInterfaces(_)
             | Change::SetMaglev { .. }
             | Change::SetLoad { .. }
             | Change::SetStep { .. }

@@ -306,6 +306,7 @@ fn concerned(change: &Change, before: &Before<'_>) -> (u64, Fate) {
         | Change::SetHashSeed(_)
         | Change::SetSources(_)
         | Change::SetLinkMtus(_)
+        | Change::SetInterfaces(_)
         | Change::SetTimeouts(_) => (0, Fate::Kept),
     }
 }

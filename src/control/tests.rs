@@ -47,6 +47,8 @@ fn real(host: &str) -> snapshot::RealSnapshot {
         full: false,
         packets: 240,
         bytes: 31_337,
+        carried_packets: 0,
+        carried_bytes: 0,
         protocol_unreachable: 0,
         unreachable: 0,
         path_mtu: None,

@@ -145,6 +145,7 @@ impl MaglevTables {
             | Change::UnpinProbe(_)
             | Change::SetSources(_)
             | Change::SetLinkMtus(_)
+            | Change::SetInterfaces(_)
             | Change::SetTimeouts(_) => {}
         }
     }

@@ -118,6 +118,27 @@ impl Marks {
     pub(in crate::balancer) const HALF_CLOSED: u8 = 4;
     /// There is, or was, an earlier connection with the same ends: see [`Key::former`].
     pub(in crate::balancer) const HAS_FORMER: u8 = 8;
+    /// The flow is carried: see [`Carrier`](crate::balancer::carrier::Carrier).
+    pub(in crate::balancer) const CARRIED: u8 = 0x80;
+    /// One packet in [`Self::PACKETS`].
+    const PACKET: u8 = 0x10;
+    /// How many packets have found the entry, up to 7; counted only where flows are carried.
+    const PACKETS: u8 = 0x70;
+
+    /// Counts a packet. Returns whether so many have come that the flow may be carried.
+    #[inline]
+    pub(super) fn count_packet(&mut self) -> bool {
+        if !self.may_be_carried() {
+            self.0 += Self::PACKET;
+        }
+        self.may_be_carried()
+    }
+
+    /// Whether its flow has had enough packets to be carried.
+    #[inline]
+    pub(in crate::balancer) fn may_be_carried(self) -> bool {
+        self.0 & Self::PACKETS == Self::PACKETS
+    }
 
     #[inline(always)]
     pub(in crate::balancer) fn has(self, mark: u8) -> bool {
@@ -135,6 +156,11 @@ impl Marks {
 pub struct Handle(pub(super) u32);
 
 impl Handle {
+    /// The handle of the entry at an index.
+    pub(in crate::balancer) fn at(place: usize) -> Self {
+        Self(u32::try_from(place).unwrap_or(u32::MAX))
+    }
+
     /// Its index in the table, below the capacity.
     pub(in crate::balancer) fn place(self) -> usize {
         self.0 as usize

@@ -5,6 +5,7 @@
 //! empty table of a million costs next to nothing. One entry is one cache line; with the index a
 //! flow of either family costs 87 bytes in a full table of a million (IPVS: 256 to 300).
 
+mod carried;
 mod entry;
 mod expiry;
 mod index;
@@ -15,6 +16,7 @@ mod wheel;
 use std::ops::Range;
 use std::time::Duration;
 
+use super::carrier::Carrier;
 use super::flow::Key;
 use super::position::{Position, Segment};
 use super::tcp::State;
@@ -64,6 +66,7 @@ pub struct Table {
     wheel: Wheel,
     /// Connections in a state that is [`State::unproven`]; all others are on the wheel.
     waiting: Waiting,
+    carrier: Option<Box<dyn Carrier>>,
 }
 
 impl Table {
@@ -80,6 +83,7 @@ impl Table {
             index: Index::new(capacity),
             wheel: Wheel::new(),
             waiting: Waiting::EMPTY,
+            carrier: None,
         }
     }
 
@@ -230,6 +234,7 @@ impl Table {
 
     /// Moves a connection to another key, which no other connection has.
     pub(super) fn rekey(&mut self, handle: Handle, key: Key) {
+        self.forget_carried(handle.0);
         let Some(Some(entry)) = self.entries.entries.get_mut(handle.place()) else { return };
         let before = entry.key();
         (entry.ends, entry.protocol) = (key.ends, key.protocol);
@@ -246,6 +251,7 @@ impl Table {
     /// Removes a connection.
     pub fn remove(&mut self, handle: Handle) -> Option<Entry> {
         let state = self.entry(handle)?.state;
+        self.forget_carried(handle.0);
         self.unqueue(handle.0, state);
         let entry = self.entries.take(handle.0)?;
         self.index.remove(self.tag(&entry.key()), handle.0);

@@ -95,6 +95,7 @@ fn apply(services: &mut Vec<ServiceSpec>, change: &Change) {
         | Change::SetHashSeed(_)
         | Change::SetSources(_)
         | Change::SetLinkMtus(_)
+        | Change::SetInterfaces(_)
         | Change::PinProbe { .. }
         | Change::UnpinProbe(_)
         | Change::SetTimeouts(_) => {}

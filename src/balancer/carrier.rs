@@ -1,0 +1,91 @@
+//! What carries packets of flows that are decided, past the packet function: the kernel's half of
+//! the fast path, or a model of it.
+//!
+//! The balancer says which flows are carried, and where to. A carrier only carries packets that
+//! would change nothing but their flow's position and deadline, and their real server's counters;
+//! it has these for the balancer to read.
+
+use std::fmt::Debug;
+use std::net::IpAddr;
+
+use super::flow::Key;
+use crate::model::Millis;
+
+/// Packets that were carried.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Carried {
+    /// Frames; a super-frame is one.
+    pub frames: u64,
+    /// Packets on the wire.
+    pub packets: u64,
+    /// Their bytes, without outer headers.
+    pub bytes: u64,
+}
+
+/// A real server's tunnel, with all that carried packets need.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct CarriedTunnel {
+    /// The real server.
+    pub real: IpAddr,
+    /// The director's own address towards it, of the same family.
+    pub source: IpAddr,
+    /// The index of the interface towards it.
+    pub interface: u32,
+    /// Bytes of the longest inner packet that is carried.
+    pub limit: usize,
+}
+
+/// The number of an open tunnel. A carrier gives each number once.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct TunnelNumber(pub u32);
+
+/// A flow to carry.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct CarriedFlow {
+    /// Its key.
+    pub key: Key,
+    /// Its real server's tunnel.
+    pub tunnel: TunnelNumber,
+    /// The outer flow label over IPv6.
+    pub label: u32,
+    /// The client's next TCP sequence number.
+    pub next: u32,
+    /// The upper half of the client's last TCP acknowledgement number.
+    pub acknowledged: u16,
+}
+
+/// What a carrier knows of a flow since it was entered.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Seen {
+    /// When the last packet was carried, or a moment later; `None`: none was.
+    pub last: Option<Millis>,
+    /// See [`CarriedFlow::next`].
+    pub next: u32,
+    /// See [`CarriedFlow::acknowledged`].
+    pub acknowledged: u16,
+}
+
+/// Carries packets. A flow's place is its entry's in the connection table.
+pub trait Carrier: Debug + Send {
+    /// Opens a tunnel; `None`: there are too many.
+    fn open(&mut self, tunnel: &CarriedTunnel) -> Option<TunnelNumber>;
+
+    /// Closes a tunnel: from now on no packet of its flows is carried. Returns what
+    /// [`Self::carried`] would.
+    fn close(&mut self, tunnel: TunnelNumber) -> Carried;
+
+    /// What a tunnel has carried since the last call.
+    fn carried(&mut self, tunnel: TunnelNumber) -> Carried;
+
+    /// Carries a flow from now on. Returns whether there was room.
+    fn enter(&mut self, place: usize, flow: &CarriedFlow) -> bool;
+
+    /// What has been seen of the flow at a place.
+    fn seen(&self, place: usize) -> Seen;
+
+    /// Carries the flow at a place no longer.
+    fn hold(&mut self, place: usize);
+
+    /// The same, and the flow will not be entered again at this place. Does nothing if it never was.
+    fn forget(&mut self, place: usize, key: &Key);
+}

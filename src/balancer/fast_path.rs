@@ -1,0 +1,193 @@
+//! Which flows are carried, where to, and when they are taken back.
+//!
+//! A flow is carried once several packets of it have come here, its connection is established, and
+//! nothing about it or its real server waits to happen. It is taken back
+//!
+//! - by each packet of it that comes here: SYN, FIN, reset, a fragment, what is too large;
+//! - by each change, before that is applied: all tunnels are closed;
+//! - by what is learnt about the path to its real server, and by its real server's end;
+//! - by its timeout, unless packets were carried meanwhile;
+//! - by the removal of its entry (the table sees to that).
+//!
+//! A flow that is taken back is carried again once its next packet has been handled.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use super::Balancer;
+use super::carriage::Interfaces;
+use super::carrier::{Carried, CarriedFlow, CarriedTunnel, Carrier, TunnelNumber};
+use super::change::Change;
+use super::outer;
+use super::table::{Entry, Handle, Marks};
+use super::tcp::State;
+use crate::model::{Millis, Protocol, RealId};
+use crate::wire::encap;
+
+/// How often the counts of carried packets are read, at most.
+const COLLECTED_EVERY: Duration = Duration::from_millis(10);
+
+/// The longest inner packet that a carrier can describe in an outer IPv4 header.
+const LONGEST: usize = u16::MAX as usize - encap::MAX_OUTER_LEN;
+
+impl Balancer {
+    /// Flows are carried by `carrier` from now on. `label_key`: see
+    /// [`Inner::of`](super::outer::Inner::of).
+    pub fn carry_by(&mut self, carrier: Box<dyn Carrier>, label_key: u64) {
+        self.tables.connections.carry_by(carrier);
+        self.carriage.on = true;
+        self.carriage.label_key = label_key;
+    }
+
+    /// Whether there is a carrier.
+    #[must_use]
+    pub fn carries(&self) -> bool {
+        self.carriage.on
+    }
+
+    /// Notes a packet of a flow that has an entry, before anything else is decided about it.
+    #[inline(always)]
+    pub(super) fn note_packet(&mut self, now: Millis, handle: Handle) {
+        if self.carriage.on && self.tables.connections.note(handle, now, &self.settings.timeouts) {
+            self.carriage.want(handle);
+        }
+    }
+
+    /// Whether flows wait for [`Self::carry_wanted`].
+    #[inline]
+    #[must_use]
+    pub fn wants_to_carry(&self) -> bool {
+        !self.carriage.wanted.is_empty()
+    }
+
+    /// Carries the noted flows that may be carried. Call it when no packet of theirs waits to be
+    /// forwarded: a carried one would overtake it.
+    pub fn carry_wanted(&mut self) {
+        while let Some(handle) = self.carriage.wanted.pop() {
+            let Some(real) = self.may_carry(handle) else { continue };
+            let Some(tunnel) = self.tunnel_of(real) else { continue };
+            let Some(entry) = self.tables.connections.entry(handle) else { continue };
+            let (key, position) = (entry.key(), entry.position());
+            let label = outer::label_of_flow(&key, self.carriage.label_key);
+            let (next, acknowledged) = (position.next, position.acknowledged);
+            let flow = CarriedFlow { key, tunnel, label, next, acknowledged };
+            self.tables.connections.enter(handle, &flow);
+        }
+    }
+
+    /// The real server of a flow that may be carried. The handle may be another flow's by now.
+    fn may_carry(&self, handle: Handle) -> Option<RealId> {
+        let entry = self.tables.connections.entry(handle)?;
+        if !is_settled(entry) || !self.registry.lists(entry.real()) {
+            return None;
+        }
+        let protocol = Protocol::from_number(entry.key().protocol())?;
+        let availability = self.registry.reals[entry.real()].availability();
+        // A deadline comes without a packet, and ends flows by their next one.
+        let stays = availability.until().is_none()
+            && self.ending(self.now, entry.real(), protocol).is_none();
+        stays.then(|| entry.real())
+    }
+
+    /// The real server's tunnel, opened if it is not.
+    fn tunnel_of(&mut self, id: RealId) -> Option<TunnelNumber> {
+        let real = &self.registry.reals[id];
+        if let Some(tunnel) = real.carried.tunnel {
+            return Some(tunnel);
+        }
+        let tunnel = CarriedTunnel {
+            real: real.address(),
+            source: real.source()?,
+            interface: *self.carriage.interfaces.get(&real.address())?,
+            limit: real.room.limit().min(LONGEST),
+        };
+        // A path of which nothing is known has no limit.
+        let known = real.room.link_mtu(tunnel.real).is_some();
+        if !known || tunnel.source.is_ipv4() != tunnel.real.is_ipv4() {
+            return None;
+        }
+        let number = self.tables.connections.carrier()?.open(&tunnel)?;
+        self.registry.reals[id].carried.tunnel = Some(number);
+        self.carriage.open.push(id);
+        Some(number)
+    }
+
+    /// Whether a change may be one to flows that are carried.
+    pub(super) fn take_back_for(&mut self, changes: &[Change]) {
+        let other = |change: &Change| {
+            !matches!(
+                change,
+                Change::PinProbe { .. } | Change::UnpinProbe(_) | Change::SetLoad { .. }
+            )
+        };
+        if !self.carriage.open.is_empty() && changes.iter().any(other) {
+            self.take_all_back();
+        }
+    }
+
+    /// Takes all flows back.
+    pub fn take_all_back(&mut self) {
+        for id in std::mem::take(&mut self.carriage.open) {
+            self.close_tunnel(id);
+        }
+    }
+
+    /// Takes the flows of a real server back.
+    pub(super) fn take_back_of(&mut self, id: RealId) {
+        if self.carriage.on && self.registry.reals[id].carried.tunnel.is_some() {
+            self.carriage.open.retain(|&other| other != id);
+            self.close_tunnel(id);
+        }
+    }
+
+    /// Takes the flows of all real servers with this address back.
+    pub(super) fn take_back_at(&mut self, address: IpAddr) {
+        let at = |id: &RealId| self.registry.reals[*id].address() == address;
+        let open: Vec<_> = self.carriage.open.iter().copied().filter(at).collect();
+        open.into_iter().for_each(|id| self.take_back_of(id));
+    }
+
+    fn close_tunnel(&mut self, id: RealId) {
+        let Some(tunnel) = self.registry.reals[id].carried.tunnel.take() else { return };
+        let Some(carrier) = self.tables.connections.carrier() else { return };
+        let carried = carrier.close(tunnel);
+        self.count_carried(id, carried);
+    }
+
+    /// Counts what has been carried by now, for listings.
+    pub fn collect_carried(&mut self, now: Millis) {
+        if self.carriage.open.is_empty() || self.carriage.collected.until(now) < COLLECTED_EVERY {
+            return;
+        }
+        self.carriage.collected = now;
+        for index in 0..self.carriage.open.len() {
+            let id = self.carriage.open[index];
+            let Some(tunnel) = self.registry.reals[id].carried.tunnel else { continue };
+            let Some(carrier) = self.tables.connections.carrier() else { return };
+            let carried = carrier.carried(tunnel);
+            self.count_carried(id, carried);
+        }
+    }
+
+    fn count_carried(&mut self, id: RealId, carried: Carried) {
+        self.registry.reals[id].count_carried(carried);
+        self.counters.read += carried.frames;
+        self.counters.tunnelled += carried.frames;
+        self.counters.carried += carried.frames;
+    }
+
+    pub(super) fn set_interfaces(&mut self, interfaces: &Interfaces) {
+        self.carriage.interfaces.clone_from(interfaces);
+    }
+}
+
+/// Whether a packet of the flow changes nothing but its position and its deadline.
+fn is_settled(entry: &Entry) -> bool {
+    let marks = entry.marks();
+    let other = Marks::CARRIED | Marks::HAS_FORMER | Marks::TALKS | Marks::HALF_CLOSED;
+    matches!(entry.state(), State::Established | State::Udp)
+        && marks.may_be_carried()
+        && !marks.has(other)
+        && !entry.position().opening
+        && !entry.key().is_former()
+}

@@ -1,0 +1,143 @@
+//! Carried flows: the table tells its carrier of each entry that goes, so that what is carried never
+//! contradicts it.
+
+use super::entry::{Entry, Handle, Marks};
+use super::wheel::{tick, tick_after};
+use super::{Carrier, Table};
+use crate::balancer::carrier::CarriedFlow;
+use crate::balancer::position::Position;
+use crate::model::{Millis, Timeouts};
+
+impl Table {
+    /// Flows of this table are carried by `carrier`.
+    pub(in crate::balancer) fn carry_by(&mut self, carrier: Box<dyn Carrier>) {
+        self.carrier = Some(carrier);
+    }
+
+    /// The carrier.
+    pub(in crate::balancer) fn carrier(&mut self) -> Option<&mut dyn Carrier> {
+        match &mut self.carrier {
+            Some(carrier) => Some(&mut **carrier),
+            None => None,
+        }
+    }
+
+    /// A packet of the flow has come here: takes the flow back if it is carried, and counts the
+    /// packet. Returns whether the flow has had enough packets to be carried.
+    #[inline]
+    pub(in crate::balancer) fn note(
+        &mut self,
+        handle: Handle,
+        now: Millis,
+        timeouts: &Timeouts,
+    ) -> bool {
+        let Some(Some(entry)) = self.entries.entries.get_mut(handle.place()) else { return false };
+        if !entry.marks.has(Marks::CARRIED) {
+            return entry.marks.count_packet();
+        }
+        self.take_back(handle, now, timeouts);
+        true
+    }
+
+    /// Carries a flow from now on, if the carrier has room.
+    pub(in crate::balancer) fn enter(&mut self, handle: Handle, flow: &CarriedFlow) {
+        let Some(carrier) = &mut self.carrier else { return };
+        if let Some(Some(entry)) = self.entries.entries.get_mut(handle.place())
+            && carrier.enter(handle.place(), flow)
+        {
+            entry.marks.set(Marks::CARRIED, true);
+        }
+    }
+
+    /// Takes a carried flow back, with what was seen of it meanwhile.
+    #[cold]
+    fn take_back(&mut self, handle: Handle, now: Millis, timeouts: &Timeouts) {
+        let Some(carrier) = &mut self.carrier else { return };
+        let Some(Some(entry)) = self.entries.entries.get_mut(handle.place()) else { return };
+        carrier.hold(handle.place());
+        entry.marks.set(Marks::CARRIED, false);
+        let seen = carrier.seen(handle.place());
+        let Some(last) = seen.last else { return };
+        entry.deadline =
+            entry.deadline.max(tick_after(last.min(now), entry.state.timeout(timeouts)));
+        let (next, acknowledged) = (seen.next, seen.acknowledged);
+        entry.set_position(Position { next, acknowledged, opening: false });
+    }
+
+    /// Whether an expired connection goes on, because packets of it were carried meanwhile.
+    /// Otherwise it is carried no longer.
+    pub(in crate::balancer) fn goes_on(
+        &mut self,
+        handle: Handle,
+        now: Millis,
+        timeouts: &Timeouts,
+    ) -> bool {
+        let Some(entry) = self.entry(handle) else { return false };
+        let (carried, state) = (entry.marks.has(Marks::CARRIED), entry.state);
+        let deadline = self.deadline(handle, entry, now, timeouts);
+        if !carried {
+            return false;
+        }
+        if deadline <= tick(now) {
+            self.take_back(handle, now, timeouts);
+            return false;
+        }
+        if let Some(Some(entry)) = self.entries.entries.get_mut(handle.place()) {
+            entry.deadline = deadline;
+        }
+        self.queue(handle.0, state, deadline);
+        self.turnover.requeued += 1;
+        true
+    }
+
+    /// The entry with what has been seen of it by now.
+    pub(in crate::balancer) fn as_seen(
+        &self,
+        handle: Handle,
+        now: Millis,
+        timeouts: &Timeouts,
+    ) -> Option<Entry> {
+        let entry = self.entry(handle)?;
+        let deadline = self.deadline(handle, entry, now, timeouts);
+        let mut seen = entry.clone();
+        seen.deadline = deadline;
+        seen.set_position(self.position(handle, entry));
+        Some(seen)
+    }
+
+    fn deadline(&self, handle: Handle, entry: &Entry, now: Millis, timeouts: &Timeouts) -> u32 {
+        let carrier = self.carrier.as_ref().filter(|_| entry.marks.has(Marks::CARRIED));
+        let last = carrier.and_then(|carrier| carrier.seen(handle.place()).last);
+        let deadline = last.map(|last| tick_after(last.min(now), entry.state.timeout(timeouts)));
+        entry.deadline.max(deadline.unwrap_or_default())
+    }
+
+    fn position(&self, handle: Handle, entry: &Entry) -> Position {
+        let carrier = self.carrier.as_ref().filter(|_| entry.marks.has(Marks::CARRIED));
+        let seen = carrier.map(|carrier| carrier.seen(handle.place()));
+        match seen.filter(|seen| seen.last.is_some()) {
+            Some(seen) => {
+                Position { next: seen.next, acknowledged: seen.acknowledged, opening: false }
+            }
+            None => entry.position(),
+        }
+    }
+
+    /// The entry at a place goes, or gets another key.
+    #[inline]
+    pub(super) fn forget_carried(&mut self, place: u32) {
+        if self.carrier.is_some() {
+            self.forget_at(place);
+        }
+    }
+
+    fn forget_at(&mut self, place: u32) {
+        let Some(carrier) = &mut self.carrier else { return };
+        let Some(Some(entry)) = self.entries.entries.get_mut(place as usize) else { return };
+        // A flow with fewer packets was never entered: short connections cost nothing here.
+        if entry.marks.may_be_carried() {
+            carrier.forget(place as usize, &entry.key());
+            entry.marks.set(Marks::CARRIED, false);
+        }
+    }
+}
