@@ -18,6 +18,7 @@ configure() { # FILE SCHEDULER WEIGHT...
     listen=$(for vip in "${SERVED[@]:-$VIP}"; do printf "\"$(in_url "$vip"):%s\"," $LISTENS; done)
     {
         printf '[director]\ncontrol = "%s/director.sock"\n%s\n' "$CONTROL" "$DIRECTOR_KEYS"
+        [[ -z ${FAST_PATH:-} || $DIRECTOR_KEYS == *fast_path* ]] || printf 'fast_path = "%s"\n' "$FAST_PATH"
         printf '[[service]]\nname = "web"\nlisten = [%s]\nscheduler = "%s"\n%s\n' "${listen%,}" "$scheduler" "$SERVICE_KEYS"
         for weight in "$@"; do
             printf '[[service.real]]\naddress = "%s"\nweight = %d\n' "${ADDRESS[${REALS[$index]}]}" "$weight"
@@ -140,6 +141,7 @@ protocol_unreachable() { # REAL...: from these together
     echo "$sum"
 }
 packets_given() { number director list '[.services[0].reals[].packets] | add'; }
+packets_carried() { number director list '[.services[0].reals[].carried_packets // 0] | add'; } # by the fast path
 
 # Every packet that the director read was tunnelled, answered, dropped for a reason or is a fragment that is held, and every packet that it made of
 # those was sent or refused. One that ends a connection is answered, and what its real server gets instead counts as given. `reads`, `segments_sent` and the kernel's own counter are counted apart from the rest.
@@ -154,12 +156,13 @@ accounted_for() {
     local left counts
     left=$(counter vt-director sent sent)
     counts=$(ask director stats --json | jq -c --argjson left "$left" --argjson given "$(packets_given)" --argjson late "$REFUSED_LATE" \
-        '.packets + {reads, tunnel_errors_received, segments_sent, out: (.segments_sent - .segments_fragmented + .outer_fragments), given: $given, left: $left, late: $late, failed: [.send_errors[]] | add}')
+        --argjson past "$(packets_carried)" \
+        '.packets + {past: $past, reads, tunnel_errors_received, segments_sent, out: (.segments_sent - .segments_fragmented + .outer_fragments), given: $given, left: $left, late: $late, failed: [.send_errors[]] | add}')
     echo "$counts" >"$WORK/accounts.log"
     jq -e '.read > 0
         and .read == .tunnelled + .replied + .dropped + .held
-        and .read + .probes == .reads + .tunnel_errors_received
-        and .given + .replied + .probes == .segments_sent + .failed
+        and .read + .probes == .reads + .tunnel_errors_received + .carried
+        and .given + .replied + .probes == .segments_sent + .failed + .past
         and .out <= .left and .left <= .out + .late' <<<"$counts" >/dev/null
 }
 

@@ -42,6 +42,7 @@ const PURE: &[&str] = &[
 /// Crates that do IO, or that only the glue may use.
 const IMPURE_CRATES: &[&str] = &[
     "anyhow",
+    "aya",
     "clap",
     "env_logger",
     "futures_util",

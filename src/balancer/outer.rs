@@ -107,7 +107,8 @@ fn flow_label(packet: &Packet<'_>, key: u64) -> u32 {
 }
 
 /// The same label from a whole packet's key.
-pub(super) fn label_of_flow(flow: &Key, key: u64) -> u32 {
+#[must_use]
+pub fn label_of_flow(flow: &Key, key: u64) -> u32 {
     let ports = pair(flow.client_port(), flow.virtual_port());
     label(flow.client(), flow.vip(), flow.protocol(), ports, key)
 }

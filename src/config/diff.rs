@@ -34,6 +34,7 @@ fn check_fixed_keys(old: &Director, new: &Director, faults: &mut Faults) {
         ("http", old.http != new.http),
         ("max_connections", old.max_connections != new.max_connections),
         ("offload", old.offload != new.offload),
+        ("fast_path", old.fast_path != new.fast_path),
     ] {
         if changed {
             let line = new.lines.keys.get(key).copied().unwrap_or(new.lines.section);

@@ -13,7 +13,7 @@ use crate::health::{Plan, ServiceInput};
 use super::access::Access;
 use super::address;
 use super::document::Document;
-use super::fault::Faults;
+use super::fault::{Faults, quoted};
 use super::http::{self, HttpAddress};
 use super::keys;
 use super::section::{Entry, Section};
@@ -22,6 +22,18 @@ use super::value;
 
 /// The most sources of tunnels: one of each family.
 const MAX_SOURCES: usize = 2;
+
+/// Whether the kernel carries the packets of established flows.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum FastPath {
+    /// All packets come to the director.
+    #[default]
+    Off,
+    /// Where the kernel and the process's rights allow it.
+    Auto,
+    /// A start without it fails.
+    On,
+}
 
 /// A checked director configuration.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -59,6 +71,8 @@ pub struct Director {
     pub max_connections: u32,
     /// Whether the TUN delivers super-frames (virtio-net offload).
     pub offload: bool,
+    /// Whether the kernel carries the packets of established flows.
+    pub fast_path: FastPath,
     /// How long an idle packet loop polls before it sleeps.
     pub busy_poll: Duration,
     /// The seed shared by directors that place flows alike; `None`: a random seed.
@@ -192,6 +206,10 @@ impl Director {
             http: section.entry("http").and_then(|entry| entry.parsed(http::address, faults)),
             max_connections: connections.unwrap_or(Self::CONNECTIONS),
             offload: boolean(&section, "offload", faults),
+            fast_path: section
+                .entry("fast_path")
+                .and_then(|entry| entry.parsed(fast_path, faults))
+                .unwrap_or_default(),
             busy_poll: busy_poll(&section, faults),
             hash_seed: section
                 .entry("hash_seed")
@@ -220,6 +238,15 @@ pub(super) fn boolean(section: &Section<'_>, key: &'static str, faults: &mut Fau
 pub(super) fn busy_poll(section: &Section<'_>, faults: &mut Faults) -> Duration {
     let entry = section.entry("busy_poll");
     entry.and_then(|entry| entry.duration(value::busy_poll, faults)).unwrap_or_default()
+}
+
+fn fast_path(text: &str) -> Result<FastPath, String> {
+    match text {
+        "off" => Ok(FastPath::Off),
+        "auto" => Ok(FastPath::Auto),
+        "on" => Ok(FastPath::On),
+        _ => Err(format!("{} is none of \"off\", \"auto\" and \"on\"", quoted(text))),
+    }
 }
 
 /// Only an announced virtual IP can be withdrawn.

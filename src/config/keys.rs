@@ -7,7 +7,7 @@ use crate::model::{Policy, RealValue, Timeouts};
 /// The top-level tables.
 pub const TABLES: [&str; 3] = ["director", "service", "realserver"];
 /// The keys of `[director]`.
-pub const DIRECTOR: [&str; 20] = [
+pub const DIRECTOR: [&str; 21] = [
     "tun",
     "uplinks",
     "arp",
@@ -24,6 +24,7 @@ pub const DIRECTOR: [&str; 20] = [
     "http",
     "max_connections",
     "offload",
+    "fast_path",
     "busy_poll",
     "hash_seed",
     "maglev_slots",

@@ -38,7 +38,7 @@ pub use bounds::{MAX_LISTENS, MAX_NAME_LEN, MAX_REALS, MAX_REALS_PER_SERVICE, MA
 pub use check::{MAX_CHECKS_PER_SERVICE, ServiceHealth};
 pub use diff::diff;
 pub use differences::{director_differences, health_differences, realserver_differences};
-pub use director::Director;
+pub use director::{Director, FastPath};
 pub use document::MAX_LEN;
 pub use edit::{Edit, Selected, deadline, real, vip};
 pub use fault::{Fault, MAX_FAULTS};

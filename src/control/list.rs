@@ -180,6 +180,9 @@ pub struct ListedReal {
     pub packets: u64,
     /// Bytes of those packets, without the outer header.
     pub bytes: u64,
+    /// Those of the packets that the fast path carried; absent when it has carried none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub carried_packets: Option<u64>,
     /// The same three per second; absent without rates.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate: Option<Rate>,
@@ -290,6 +293,7 @@ impl From<&snapshot::RealSnapshot> for ListedReal {
             full: real.full,
             packets: real.packets,
             bytes: real.bytes,
+            carried_packets: Some(real.carried_packets).filter(|&packets| packets > 0),
             rate: None,
             protocol_unreachable: real.protocol_unreachable,
             unreachable: real.unreachable,

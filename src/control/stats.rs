@@ -32,6 +32,8 @@ pub struct Packets {
     pub read: u64,
     /// Sent to a real server.
     pub tunnelled: u64,
+    /// Those of them that the fast path carried.
+    pub carried: u64,
     /// Answered by the director itself.
     pub replied: u64,
     /// Dropped, whatever the reason.
@@ -160,6 +162,8 @@ pub struct DirectorStats {
     pub offload: bool,
     /// How often the kernel refused a TUN with offload, so that the daemon works without.
     pub offload_refused: u64,
+    /// Whether the fast path is in use.
+    pub fast_path: bool,
     /// What is wrong with the host.
     pub host: HostStatus,
 }
@@ -171,6 +175,7 @@ impl From<&Snapshot> for DirectorStats {
             packets: Packets {
                 read: counters.read,
                 tunnelled: counters.tunnelled,
+                carried: counters.carried,
                 probes: counters.probes,
                 replied: counters.replied,
                 dropped: counters.dropped_total(),
@@ -326,6 +331,7 @@ impl DirectorStats {
             ("packets read", packets.read),
             ("  of them super-frames", self.super_frames),
             ("packets tunnelled", packets.tunnelled),
+            ("  of them carried by the fast path", packets.carried),
             ("  of them without an entry", packets.without_entry),
             ("  of them without a template", packets.without_template),
             ("packets replied to", packets.replied),

@@ -31,6 +31,10 @@ pub struct Ways {
     pub sources: OuterSources,
     /// The MTUs.
     pub mtus: LinkMtus,
+    /// The indexes of the interfaces.
+    pub interfaces: BTreeMap<IpAddr, u32>,
+    /// The uplinks that are Ethernets, by index, with their names: where the fast path may be.
+    pub uplinks: BTreeMap<u32, String>,
 }
 
 /// The MSS in bytes that clients learn.

@@ -85,6 +85,7 @@ impl DirectorPage {
         for (name, help, value) in [
             ("packets_read", "Packets read from the TUN; a super-frame is one", packets.read),
             ("packets_tunnelled", "Packets sent to real servers", packets.tunnelled),
+            ("packets_carried", "Those of them that the fast path carried", packets.carried),
             ("packets_replied", "Packets that the director answered itself", packets.replied),
             ("packets_ended", "Packets answered by a reset on both sides", packets.ended),
             ("packets_held", "Fragments held until their datagram's first one", packets.held),

@@ -28,6 +28,8 @@ pub(super) struct Report {
     pub(super) snapshot: Snapshot,
     pub(super) sent: Sent,
     pub(super) reads: Reads,
+    /// Whether flows are carried.
+    pub(super) fast_path: bool,
     /// The time until the next timer is due; `None`: there is no timer.
     pub(super) next_timer: Option<Duration>,
 }

@@ -2,6 +2,7 @@
 
 mod boot;
 mod doubts;
+mod fast_path;
 mod health;
 mod hooks;
 mod input;
@@ -30,7 +31,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use mio::Poll;
@@ -51,6 +52,7 @@ use crate::model::{SchedulerKind, Seed};
 use crate::sys::raw::{ErrorQueue, Sender};
 use crate::sys::tun::Tun;
 use crate::sys::{memory, random};
+use fast_path::KernelCarrier;
 use health::Follows;
 use hooks::Hooks;
 use messages::{DirectorMessage, Ends, NOTICES, Notice};
@@ -109,16 +111,18 @@ async fn direct(
     let (sender, errors) = sockets()?;
     let tun = daemon::tun(&config.tun, plan.tun_mtu(), config.offload)?;
     let offload = tun.offload();
+    let started = Instant::now();
+    let (attached, carrier) = fast_path::load(&config, started)?;
     let random = seed::load(config.state.as_deref(), config.hash_seed.is_none()).await?;
     let (notices, noticed) = mpsc::channel(NOTICES);
     let (inbox, checks) = Checks::new();
     let (packet_thread, mut thread) =
-        start(&config, tun, sender, errors, (notices, checks.clone()))?;
+        start(&config, tun, sender, errors, (notices, checks.clone()), (started, carrier))?;
     let (events, health) = mpsc::unbounded_channel();
     inbox.start(packet_thread.clone(), events, random_words::<1>()?[0])?;
     let (hooks, hook_runner) = Hooks::new(config.hooks.as_deref());
     let hook_task = hook_runner.start();
-    let told = (withdrawn, ways, hooks);
+    let told = (withdrawn, ways, hooks, attached);
     let mut running = Running::new(config, options, packet_thread.clone(), checks, random, told);
     let builder = running.builder();
     let installing = install(&mut running, access, session, plan);
@@ -312,7 +316,9 @@ async fn install(
     let down = running.down_at_once(&running.config.checks()).await;
     running.apply(changes.into_iter().chain(down).collect()).await?;
     let _ = running.warned(plan.warnings());
+    let uplinks = plan.ways().uplinks;
     session.install(plan).await?;
+    running.attach(&uplinks)?;
     running.warn_of_unchecked();
     running.adopt_checks(running.config.checks());
     daemon::listen(&running.config.control, access)
@@ -353,6 +359,7 @@ fn start(
     sender: Sender,
     errors: ErrorQueue,
     (notices, checks): (mpsc::Sender<Notice>, Checks),
+    (started, carrier): (Instant, Option<KernelCarrier>),
 ) -> anyhow::Result<(PacketThread<DirectorMessage>, Thread)> {
     let limits = Limits {
         connections: config.max_connections,
@@ -369,8 +376,9 @@ fn start(
     let poll = Poll::new().context("could not make an epoll instance")?;
     let (packet_thread, inbox) = PacketThread::new(&poll, packets::WAKER)?;
     let ends = Ends { inbox, notices, checks };
-    let packets = Packets::new(poll, tun, errors, output, balancer, ends, label_key)
+    let packets = Packets::new(poll, tun, errors, output, balancer, ends, (started, label_key))
         .context("could not watch the TUN and the raw sockets")?
+        .carried_by(carrier)
         .busy_polling(config.busy_poll);
     Ok((packet_thread, Thread::start(move || packets.run())?))
 }

@@ -33,6 +33,7 @@ use crate::wire::segment::{self, SplitPlan};
 use crate::wire::virtio::{self, Offload, OffloadError};
 
 use super::doubts::Doubts;
+use super::fast_path::KernelCarrier;
 use super::input::Input;
 use super::logs::{self, FullLog, QueueLog, TunnelLog};
 use super::messages::{Begun, DirectorMessage, Ends, LoopSettings, Next, Notice, Piece, Report};
@@ -48,6 +49,10 @@ pub(super) const WAKER: Token = Token(2);
 /// Reads that may fail in a row before the director gives up. One failure is a packet that the
 /// kernel could not describe and has dropped; this many are a broken device.
 const FAILURES: u32 = 1_000;
+
+/// Turns that may leave packets in the TUN before flows are carried all the same: their packets
+/// would overtake each other, but a TUN that is never empty must not keep them here for good.
+const CROWDED_TURNS: u32 = 16;
 
 /// How long SYNs at a real server must go unanswered before an event says so. Its checks, which
 /// find out why, end earlier.
@@ -83,6 +88,8 @@ pub(super) struct Packets {
     /// How many reads of the TUN in a row have failed.
     failures: u32,
     tun_ready: bool,
+    /// Turns in a row that have left packets in the TUN while flows waited to be carried.
+    crowded: u32,
     errors_ready: bool,
     messages_ready: bool,
     /// How many batches of changes were applied.
@@ -97,7 +104,7 @@ pub(super) struct Packets {
 
 impl Packets {
     /// Registers the sources with `poll`; the control thread's waker has the token [`WAKER`] there.
-    /// `label_key` is random.
+    /// Moments count from `started` on; `label_key` is random.
     pub(super) fn new(
         poll: Poll,
         tun: Tun,
@@ -105,7 +112,7 @@ impl Packets {
         output: Output,
         balancer: Balancer,
         ends: Ends,
-        label_key: u64,
+        (started, label_key): (Instant, u64),
     ) -> io::Result<Self> {
         let registry = poll.registry();
         registry.register(&mut SourceFd(&tun.as_raw_fd()), TUN, Interest::READABLE)?;
@@ -120,11 +127,12 @@ impl Packets {
             output,
             balancer,
             ends,
-            started: Instant::now(),
+            started,
             label_key,
             reads: Reads::default(),
             failures: 0,
             tun_ready: true,
+            crowded: 0,
             errors_ready: true,
             messages_ready: true,
             applied: 0,
@@ -135,6 +143,14 @@ impl Packets {
             doubts: Doubts::default(),
             tracing: Tracing::default(),
         })
+    }
+
+    /// Lets `carrier` carry flows, if there is one.
+    pub(super) fn carried_by(mut self, carrier: Option<KernelCarrier>) -> Self {
+        if let Some(carrier) = carrier {
+            self.balancer.carry_by(Box::new(carrier), self.label_key);
+        }
+        self
     }
 
     /// Makes an idle loop poll for this long before it sleeps.
@@ -160,6 +176,7 @@ impl Packets {
             self.tunnel_errors(now);
             let read = self.reads.frames;
             self.frames(now)?;
+            self.carry();
             // The time runs from the end of a turn, however long the turn was.
             if self.reads.frames != read {
                 self.busy_poll.note(Instant::now);
@@ -187,16 +204,14 @@ impl Packets {
                 self.messages_ready = false;
                 return Next::GoOn;
             };
-            let report = || Report {
-                snapshot: self.balancer.figures(),
-                sent: self.output.sent().clone(),
-                reads: self.reads,
-                next_timer: self.balancer.next_deadline().map(|deadline| now.until(deadline)),
-            };
             match message {
                 DirectorMessage::Stop => return Next::Stop,
-                DirectorMessage::Report(answer) => drop(answer.send(report())),
+                DirectorMessage::Report(answer) => {
+                    self.balancer.collect_carried(now);
+                    drop(answer.send(self.report(now)));
+                }
                 DirectorMessage::Services { from, listed, answer } => {
+                    self.balancer.collect_carried(now);
                     drop(answer.send(self.piece(from, listed)));
                 }
                 DirectorMessage::Connections { from, most, which, answer } => {
@@ -232,8 +247,20 @@ impl Packets {
     }
 
     fn trace(&mut self, now: Millis, trace: LiveTrace) -> Option<Begun> {
+        // A trace shows every packet of its flows.
+        self.balancer.take_all_back();
         let seeds = self.balancer.seeds();
         self.tracing.begin(trace).then_some(Begun { now, seeds })
+    }
+
+    fn report(&self, now: Millis) -> Report {
+        Report {
+            snapshot: self.balancer.figures(),
+            sent: self.output.sent().clone(),
+            reads: self.reads,
+            fast_path: self.balancer.carries(),
+            next_timer: self.balancer.next_deadline().map(|deadline| now.until(deadline)),
+        }
     }
 
     fn piece(&self, from: Place, listed: Listed) -> Piece {
@@ -352,6 +379,19 @@ impl Packets {
             outcome?;
         }
         Ok(())
+    }
+
+    /// Lets the kernel carry flows whose packets have all been forwarded, or that have waited for
+    /// that long enough.
+    fn carry(&mut self) {
+        if !self.balancer.wants_to_carry() || self.tracing.is_on() {
+            return;
+        }
+        self.crowded = if self.tun_ready { self.crowded + 1 } else { 0 };
+        if self.crowded == 0 || self.crowded > CROWDED_TURNS {
+            self.balancer.carry_wanted();
+            self.crowded = 0;
+        }
     }
 
     /// Reads frames until the buffer is full or there are none.

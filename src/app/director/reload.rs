@@ -9,6 +9,7 @@ use log::Level;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::fast_path::Attached;
 use super::health::checks_of;
 use super::hooks::Hooks;
 use super::messages::{DirectorMessage, LoopSettings, Notice};
@@ -55,6 +56,8 @@ pub(super) struct Running {
     /// The ways to the real servers last sent to the balancer; those without one now have their
     /// last.
     ways: Ways,
+    /// The fast path at the uplinks.
+    pub(super) fast_path: Attached,
     /// The current Maglev tables.
     maglev_tables: MaglevTables,
     /// Computes them on a thread that neither packets nor the control socket wait for.
@@ -74,7 +77,7 @@ impl Running {
         packet_thread: PacketThread<DirectorMessage>,
         checks: Checks,
         random: Seed,
-        (withdrawn, ways, hooks): (Withdrawn, Ways, Hooks),
+        (withdrawn, ways, hooks, fast_path): (Withdrawn, Ways, Hooks, Attached),
     ) -> Self {
         let Options { config_path: path, force, wait: _ } = options;
         let maglev_tables = MaglevTables::new(hash_seed(&config, random), config.maglev_slots);
@@ -94,6 +97,7 @@ impl Running {
             following: Following::default(),
             vips,
             ways,
+            fast_path,
             maglev_tables,
             builder,
             warnings,
@@ -165,6 +169,9 @@ impl Running {
     pub(super) fn keep(&mut self, ways: Ways) {
         self.ways.sources.extend(ways.sources);
         self.ways.mtus.extend(ways.mtus);
+        self.ways.interfaces = ways.interfaces;
+        self.ways.uplinks = ways.uplinks;
+        self.fast_path.follow(&self.ways.uplinks);
     }
 
     /// Publishes a change that the packet thread made by itself.
@@ -366,8 +373,12 @@ impl Running {
 }
 
 /// The changes that tell the balancer the ways to the real servers.
-pub(super) fn of_ways(ways: &Ways) -> [Change; 2] {
-    [Change::SetSources(ways.sources.clone()), Change::SetLinkMtus(ways.mtus.clone())]
+pub(super) fn of_ways(ways: &Ways) -> [Change; 3] {
+    [
+        Change::SetSources(ways.sources.clone()),
+        Change::SetLinkMtus(ways.mtus.clone()),
+        Change::SetInterfaces(ways.interfaces.clone()),
+    ]
 }
 
 /// What has changed of the ways to the real servers.

@@ -177,6 +177,7 @@ impl Words {
             send_errors: failed.into_iter().collect(),
             turns: report.reads.turns.report(),
             offload: self.offload,
+            fast_path: report.fast_path,
             offload_refused: u64::from(self.offload_refused),
             host: self.host(),
             hooks: self.hooks.read(),

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use super::uplinks;
 use crate::host::desired::DesiredDirector;
 use crate::host::facts::{Address, Facts, Link, Lookup};
 use crate::host::family::Family;
@@ -61,7 +62,15 @@ pub(super) fn source(desired: &DesiredDirector, family: Family, facts: &Facts) -
 /// The ways to the reachable real servers.
 #[must_use]
 pub fn ways(desired: &DesiredDirector, facts: &Facts) -> Ways {
-    Ways { sources: outer_sources(desired, facts), mtus: link_mtus(desired, facts) }
+    let interface = |real: &IpAddr| Some((*real, unicast(real, facts)?.link?));
+    let (uplinks, _) = uplinks::find(desired, &desired.vips, facts);
+    let ethernets = uplinks.into_iter().filter(|link| link.mac.is_some());
+    Ways {
+        sources: outer_sources(desired, facts),
+        mtus: link_mtus(desired, facts),
+        interfaces: desired.reals.iter().filter_map(interface).collect(),
+        uplinks: ethernets.map(|link| (link.index, link.name.clone())).collect(),
+    }
 }
 
 fn link_mtus(desired: &DesiredDirector, facts: &Facts) -> LinkMtus {

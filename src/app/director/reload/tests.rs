@@ -52,7 +52,13 @@ fn running(config: config::Director) -> Running {
                 DirectorMessage::Report(answer) => {
                     let snapshot = balancer.figures();
                     let (sent, reads, next_timer) = Default::default();
-                    drop(answer.send(Report { snapshot, sent, reads, next_timer }));
+                    drop(answer.send(Report {
+                        snapshot,
+                        sent,
+                        reads,
+                        fast_path: false,
+                        next_timer,
+                    }));
                 }
                 DirectorMessage::Services { from, listed, answer } => {
                     let (services, next) = balancer.list(from, 2, listed);
@@ -66,7 +72,7 @@ fn running(config: config::Director) -> Running {
     let (inbox, checks) = Checks::new();
     let (events, _) = tokio::sync::mpsc::unbounded_channel();
     inbox.start(packet_thread.clone(), events, 7).unwrap();
-    let told = (Withdrawn::default(), Ways::default(), Hooks::new(None).0);
+    let told = (Withdrawn::default(), Ways::default(), Hooks::new(None).0, Attached::none());
     Running::new(config, options, packet_thread, checks, Seed(5, 6), told)
 }
 

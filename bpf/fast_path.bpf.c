@@ -1,0 +1,425 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//
+// The kernel's half of the fast path: carries packets of flows that user space has decided.
+//
+// It mirrors the packet function of user space and may only be stricter. What it does not carry
+// goes on as if it were not there (TCX_NEXT): through the host's stack into the TUN. It drops
+// nothing.
+//
+// A packet is carried if all of this is true:
+//   - It is whole IPv4 without options or IPv6 without extension headers, to this host's own
+//     hardware address, with lengths that agree.
+//   - It is TCP with ACK and without SYN, FIN and RST, or UDP that is no super-frame.
+//   - Its flow has a ticket of a tunnel that is open.
+//   - TCP: it fits the client's position, as `balancer::position` says.
+//   - It fits the tunnel, and its TTL is not at its end.
+// Then its TTL is lowered, as forwarding would, the outer header is written as `balancer::outer`
+// says, and the kernel sends it to the next hop of the tunnel's interface.
+//
+// `sys::fast_path` has the same layouts and asserts their sizes.
+
+#include <linux/bpf.h>
+#include <linux/pkt_cls.h>
+#include <linux/in.h>
+#include <linux/if_ether.h>
+#include <linux/ip.h>
+#include <linux/ipv6.h>
+#include <linux/tcp.h>
+#include <linux/udp.h>
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_endian.h>
+
+#define NEXT (-1) // TCX_NEXT
+#define ETH 14
+
+// A tunnel's slot is its number modulo this.
+#define TUNNELS 16384
+
+// `balancer::position`: how far a segment may be from the client's last one.
+#define SEQUENCE_WINDOW (4U << 20)
+#define ACKNOWLEDGEMENT_WINDOW (1U << 20)
+#define KEPT (~0xffffU)
+
+// `balancer::outer`: the outer TTL, and over IPv6 the number of hop limits used in turn by UDP.
+#define OUTER_TTL 64
+#define HOP_LIMITS 128
+
+// A tick of `last`: 2^28 ns, so that a flow's line is written at most four times a second.
+#define TICK_SHIFT 28
+
+#define FRAGMENT 0x3fff // more fragments, or an offset
+#define DF 0x4000
+
+// Both ends of a flow; an IPv4 address is in its mapped form.
+struct key {
+	__u32 client[4];
+	__u32 vip[4];
+	__be16 client_port;
+	__be16 virtual_port;
+	__u32 protocol;
+};
+
+// A flow, at the index of its entry in the connection table.
+struct flow {
+	// The number of its tunnel, and in the upper half its key's check; 0: it is not carried.
+	__u64 ticket;
+	// The client's position in its TCP stream: the next sequence number, and in the upper half
+	// the last acknowledgement number.
+	__u64 position;
+	// The tick of its last packet.
+	__u32 last;
+	// The outer flow label, in the byte order of the network.
+	__be32 label;
+	// User space's alone.
+	__u64 own;
+};
+
+// The way to a real server of one service.
+struct tunnel {
+	// 0: closed. A flow's ticket of another number is void.
+	__u32 number;
+	// The interface towards the real server.
+	__u32 interface;
+	// Bytes of the longest inner packet that fits.
+	__u32 limit;
+	// 4 or 6.
+	__u32 version;
+	// IPv4 addresses are in the first word.
+	__u32 source[4];
+	__u32 destination[4];
+	__u64 unused[2];
+};
+
+struct count {
+	__u64 packets;
+	__u64 bytes;
+	__u64 frames;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 1);
+	__type(key, struct key);
+	__type(value, __u32);
+} places SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct flow);
+} flows SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, TUNNELS);
+	__type(key, __u32);
+	__type(value, struct tunnel);
+} tunnels SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, TUNNELS);
+	__type(key, __u32);
+	__type(value, struct count);
+} counts SEC(".maps");
+
+// What is known of a packet after its headers have been read.
+struct packet {
+	struct key key;
+	// The length of the IP header and of the whole packet.
+	__u32 header_len;
+	__u32 len;
+	// The length of the transport header, and what TCP says.
+	__u32 transport_len;
+	__u32 sequence;
+	__u32 acknowledgement;
+	__u32 version;
+	__u8 traffic_class;
+	__u8 ttl;
+};
+
+static __always_inline __u32 is_after(__u32 number, __u32 other)
+{
+	__u32 ahead = number - other;
+	return ahead != 0 && ahead <= 0x7fffffff;
+}
+
+static __always_inline __u32 near(__u32 number, __u32 other, __u32 window)
+{
+	return number - other + window <= 2 * window;
+}
+
+// Ties a flow's ticket to its key: a place that is given to another flow while this program looks
+// at it is recognised by it.
+static __always_inline __u32 check(const struct key *key)
+{
+	__u32 sum = key->protocol;
+	__u32 ports = (__u32)key->client_port << 16 | key->virtual_port;
+#pragma unroll
+	for (int i = 0; i < 4; i++) {
+		sum = (sum ^ key->client[i]) * 0x9e3779b1U;
+		sum = (sum ^ key->vip[i]) * 0x85ebca77U;
+	}
+	sum = (sum ^ ports) * 0xc2b2ae3dU;
+	return sum ^ sum >> 15;
+}
+
+// Reads the IP header. 0: it is none that is carried.
+static __always_inline int read_ip(struct __sk_buff *skb, struct packet *packet)
+{
+	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
+	if (skb->protocol == bpf_htons(ETH_P_IP)) {
+		struct iphdr *ip = data + ETH;
+		if ((void *)(ip + 1) > end)
+			return 0;
+		if (ip->version != 4 || ip->ihl != 5 || ip->frag_off & bpf_htons(FRAGMENT))
+			return 0;
+		// The stack drops a packet with a wrong header checksum.
+		__u32 sum = 0;
+		__u16 *word = (__u16 *)ip;
+#pragma unroll
+		for (int i = 0; i < 10; i++)
+			sum += word[i];
+		sum = (sum & 0xffff) + (sum >> 16);
+		sum = (sum & 0xffff) + (sum >> 16);
+		if (sum != 0xffff)
+			return 0;
+		packet->version = 4;
+		packet->header_len = sizeof(*ip);
+		packet->len = bpf_ntohs(ip->tot_len);
+		packet->traffic_class = ip->tos;
+		packet->ttl = ip->ttl;
+		packet->key.client[2] = packet->key.vip[2] = bpf_htonl(0xffff);
+		packet->key.client[3] = ip->saddr;
+		packet->key.vip[3] = ip->daddr;
+		packet->key.protocol = ip->protocol;
+		return 1;
+	}
+	if (skb->protocol == bpf_htons(ETH_P_IPV6)) {
+		struct ipv6hdr *ip = data + ETH;
+		if ((void *)(ip + 1) > end)
+			return 0;
+		__u32 first = bpf_ntohl(*(__be32 *)ip);
+		if (first >> 28 != 6)
+			return 0;
+		packet->version = 6;
+		packet->header_len = sizeof(*ip);
+		packet->len = sizeof(*ip) + bpf_ntohs(ip->payload_len);
+		packet->traffic_class = first >> 20;
+		packet->ttl = ip->hop_limit;
+		__builtin_memcpy(packet->key.client, &ip->saddr, 16);
+		__builtin_memcpy(packet->key.vip, &ip->daddr, 16);
+		// An IPv6 packet with mapped addresses must not find an IPv4 flow.
+		if (!packet->key.client[0] && !packet->key.client[1])
+			return 0;
+		packet->key.protocol = ip->nexthdr;
+		return 1;
+	}
+	return 0;
+}
+
+// Reads the transport header. 0: it is none that is carried.
+static __always_inline int read_transport(struct __sk_buff *skb, struct packet *packet)
+{
+	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
+	int v4 = packet->version == 4;
+	void *transport = data + ETH + (v4 ? sizeof(struct iphdr) : sizeof(struct ipv6hdr));
+	if (packet->key.protocol == IPPROTO_TCP) {
+		struct tcphdr *tcp = transport;
+		if ((void *)(tcp + 1) > end)
+			return 0;
+		if (!tcp->ack || tcp->syn || tcp->fin || tcp->rst || tcp->doff < 5)
+			return 0;
+		packet->key.client_port = tcp->source;
+		packet->key.virtual_port = tcp->dest;
+		packet->transport_len = tcp->doff * 4;
+		packet->sequence = bpf_ntohl(tcp->seq);
+		packet->acknowledgement = bpf_ntohl(tcp->ack_seq);
+	} else if (packet->key.protocol == IPPROTO_UDP) {
+		struct udphdr *udp = transport;
+		if ((void *)(udp + 1) > end)
+			return 0;
+		// User space sends datagrams that a sender has put together one by one.
+		if (skb->gso_size || bpf_ntohs(udp->len) != packet->len - packet->header_len)
+			return 0;
+		packet->key.client_port = udp->source;
+		packet->key.virtual_port = udp->dest;
+		packet->transport_len = sizeof(*udp);
+	} else {
+		return 0;
+	}
+	return packet->header_len + packet->transport_len <= packet->len;
+}
+
+// Whether a segment may be its client's next one; then the position follows it.
+static __always_inline int follow(struct flow *flow, const struct packet *packet)
+{
+	__u64 position = *(volatile __u64 *)&flow->position;
+	__u32 next = position, acknowledged = position >> 32;
+	__u32 end = packet->sequence + packet->len - packet->header_len - packet->transport_len;
+	if (packet->sequence != next &&
+	    !(near(packet->sequence, next, SEQUENCE_WINDOW) &&
+	      near(packet->acknowledgement & KEPT, acknowledged & KEPT, ACKNOWLEDGEMENT_WINDOW)))
+		return 0;
+	if (is_after(end, next))
+		next = end;
+	__u64 after = (__u64)packet->acknowledgement << 32 | next;
+	if (after != position)
+		*(volatile __u64 *)&flow->position = after;
+	return 1;
+}
+
+// Lowers the TTL of the inner packet, which begins at `at`.
+static __always_inline long lower_ttl(struct __sk_buff *skb, __u32 at, __u32 version)
+{
+	if (version == 6) {
+		__u8 hops;
+		if (bpf_skb_load_bytes(skb, at + 7, &hops, 1))
+			return -1;
+		hops--;
+		return bpf_skb_store_bytes(skb, at + 7, &hops, 1, 0);
+	}
+	// TTL, protocol and checksum (RFC 1141).
+	struct {
+		__u8 ttl;
+		__u8 protocol;
+		__be16 check;
+	} part;
+	if (bpf_skb_load_bytes(skb, at + 8, &part, sizeof(part)))
+		return -1;
+	__u32 sum = (__u32)part.check + bpf_htons(0x0100);
+	part.check = sum + (sum >= 0xffff);
+	part.ttl--;
+	return bpf_skb_store_bytes(skb, at + 8, &part, sizeof(part), 0);
+}
+
+// Separate functions keep each header's registers few.
+static __noinline long write_v4(struct __sk_buff *skb, const struct packet *packet,
+				const struct tunnel *tunnel)
+{
+	if (!packet || !tunnel)
+		return -1;
+	int tcp = packet->key.protocol == IPPROTO_TCP;
+	struct iphdr ip = {
+		.version = 4,
+		.ihl = 5,
+		.tos = packet->traffic_class,
+		.tot_len = bpf_htons(packet->len + sizeof(ip)),
+		.ttl = OUTER_TTL,
+		.protocol = packet->version == 4 ? IPPROTO_IPIP : IPPROTO_IPV6,
+		.saddr = tunnel->source[0],
+		.daddr = tunnel->destination[0],
+	};
+	if (tcp) {
+		ip.frag_off = bpf_htons(DF);
+	} else {
+		__u32 random = bpf_get_prandom_u32() & 0xffff;
+		ip.id = random ? random : 1;
+	}
+	__u32 sum = 0;
+	__u16 *word = (__u16 *)&ip;
+#pragma unroll
+	for (int i = 0; i < 10; i++)
+		sum += word[i];
+	sum = (sum & 0xffff) + (sum >> 16);
+	sum = (sum & 0xffff) + (sum >> 16);
+	ip.check = ~sum;
+	return bpf_skb_store_bytes(skb, ETH, &ip, sizeof(ip), 0);
+}
+
+static __noinline long write_v6(struct __sk_buff *skb, const struct packet *packet,
+				const struct tunnel *tunnel, __u32 label, __u32 sequence)
+{
+	if (!packet || !tunnel)
+		return -1;
+	struct ipv6hdr ip = {};
+	*(__be32 *)&ip = bpf_htonl(6U << 28 | (__u32)packet->traffic_class << 20) | label;
+	ip.payload_len = bpf_htons(packet->len);
+	ip.nexthdr = packet->version == 4 ? IPPROTO_IPIP : IPPROTO_IPV6;
+	ip.hop_limit = OUTER_TTL;
+	if (packet->key.protocol != IPPROTO_TCP)
+		ip.hop_limit += sequence % HOP_LIMITS;
+	__builtin_memcpy(&ip.saddr, tunnel->source, 16);
+	__builtin_memcpy(&ip.daddr, tunnel->destination, 16);
+	return bpf_skb_store_bytes(skb, ETH, &ip, sizeof(ip), 0);
+}
+
+SEC("classifier")
+int fast_path(struct __sk_buff *skb)
+{
+	// Frames for other hosts, and tags that are not in the data.
+	if (skb->pkt_type != 0 || skb->vlan_present)
+		return NEXT;
+	struct packet packet = {};
+	if ((long)skb->data_end - (long)skb->data < ETH + 60 && skb->len > ETH + 60)
+		bpf_skb_pull_data(skb, ETH + 60);
+	if (!read_ip(skb, &packet) || !read_transport(skb, &packet))
+		return NEXT;
+	if (packet.ttl <= 1 || packet.len > skb->len - ETH)
+		return NEXT;
+
+	__u32 *place = bpf_map_lookup_elem(&places, &packet.key);
+	if (!place)
+		return NEXT;
+	__u32 at = *place;
+	struct flow *flow = bpf_map_lookup_elem(&flows, &at);
+	if (!flow)
+		return NEXT;
+	__u64 ticket = *(volatile __u64 *)&flow->ticket;
+	__u32 number = ticket;
+	if (!number || ticket >> 32 != check(&packet.key))
+		return NEXT;
+	__u32 slot = number & (TUNNELS - 1);
+	struct tunnel *tunnel = bpf_map_lookup_elem(&tunnels, &slot);
+	struct count *count = bpf_map_lookup_elem(&counts, &slot);
+	if (!tunnel || !count || *(volatile __u32 *)&tunnel->number != number)
+		return NEXT;
+
+	// The packets on the wire: one, or a super-frame's segments.
+	__u32 headers = packet.header_len + packet.transport_len;
+	__u32 payload = packet.len - headers, size = skb->gso_size;
+	__u32 longest = packet.len, segments = 1;
+	if (size && payload > size) {
+		longest = headers + size;
+		segments = (payload + size - 1) / size;
+	}
+	__u32 outer = tunnel->version == 4 ? sizeof(struct iphdr) : sizeof(struct ipv6hdr);
+	if (longest > tunnel->limit || packet.len > 0xffff - sizeof(struct iphdr))
+		return NEXT;
+	int tcp = packet.key.protocol == IPPROTO_TCP;
+	if (tcp && !follow(flow, &packet))
+		return NEXT;
+	__u32 label = flow->label;
+
+	// What short frames have behind the packet would be sent too.
+	if (skb->len > ETH + packet.len && bpf_skb_change_tail(skb, ETH + packet.len, 0))
+		return NEXT;
+	__u64 flags = BPF_F_ADJ_ROOM_FIXED_GSO;
+	flags |= tunnel->version == 4 ? BPF_F_ADJ_ROOM_ENCAP_L3_IPV4 : BPF_F_ADJ_ROOM_ENCAP_L3_IPV6;
+	if (bpf_skb_adjust_room(skb, outer, BPF_ADJ_ROOM_MAC, flags))
+		return NEXT;
+
+	__u32 now = bpf_ktime_get_coarse_ns() >> TICK_SHIFT;
+	if (flow->last != now)
+		flow->last = now;
+	__u32 sequence = count->packets;
+	count->packets += segments;
+	count->bytes += (__u64)segments * headers + payload;
+	count->frames++;
+
+	long failed = lower_ttl(skb, ETH + outer, packet.version);
+	if (tunnel->version == 4)
+		failed |= write_v4(skb, &packet, tunnel);
+	else
+		failed |= write_v6(skb, &packet, tunnel, label, sequence);
+	// Not seen: there is room for what is written. The packet is no packet any more.
+	if (failed)
+		return TC_ACT_SHOT;
+	return bpf_redirect_neigh(tunnel->interface, 0, 0, 0);
+}
+
+char _license[] SEC("license") = "MIT OR Apache-2.0";

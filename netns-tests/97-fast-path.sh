@@ -1,0 +1,76 @@
+# The fast path: uploads and datagrams with checksums, what is carried and what is not, and what takes flows back.
+# mixes: 4in4 6in6 6in4 4in6
+source "$(dirname "$0")/lib.sh"
+source "$here/topology.sh"
+source "$here/daemons.sh"
+
+SIZE=20000000
+carried() { number director stats .packets.carried; }
+carries_more_than() { (($(carried) > $1)); }
+attached() { at vt-director python3 "$here/traffic/tcx_programs.py" eth0; }
+
+make_topology
+start_web real1
+gro vt-director eth0 on
+gro vt-real1 eth0 on
+head -c "$SIZE" /dev/urandom >"$WORK/files/random"
+
+DIRECTOR_KEYS='fast_path = "auto"'
+start_real real1
+start_echo real1
+start_director rr 1
+log_has director 'fast path at' || skip "no fast path here: $(grep -o 'no fast path.*' "$WORK/director.log" || true)"
+expect_log director 'no firewall rule sees'
+expect_eq "programs at the uplink" "$(attached)" 1
+
+# A few frames of an upload come to the director.
+before=$(packets_given)
+at vt-client curl -sSf --max-time 60 -T "$WORK/files/random" "$(url /upload/up)" -o /dev/null
+cmp "$WORK/files/random" "$WORK/real1/upload/up" || fail "the upload differs"
+expect_between "packets of the upload" $(($(packets_given) - before)) $((SIZE / MSS)) $((SIZE / 400))
+expect_between "frames carried" "$(carried)" 100 $((SIZE / 400))
+expect_between "frames that came to the director" "$(number director stats .reads)" 5 1000
+idle() { [[ $(real_field real1 active) == 0 ]]; }
+wait_for "the end of the upload to be seen" idle
+
+before=$(carried)
+expect_eq "requests served on short connections" "$(share "$(fetch 20)" real1)" 20
+expect_eq "frames of theirs that are carried" $(($(carried) - before)) 0
+
+# Each datagram after the answer to the one before it.
+answered=$(at vt-client python3 "$here/traffic/udp_turns.py" "$VIP" 9000 60)
+expect_eq "datagrams answered" "$answered" 60
+expect_between "datagrams carried" $(($(carried) - before)) 45 52
+expect_accounted
+
+# A deadline ends a connection that is carried when it begins.
+before=$(carried)
+spawn vt-client slow curl -sS --limit-rate 2M -T "$WORK/files/random" "$(url /upload/slow)" -o /dev/null
+wait_for "the slow upload to be carried" carries_more_than $((before + 20))
+ask director drain "${ADDRESS[real1]}" --deadline 1s
+exit_code slow
+((CODE != 0)) || fail "the upload went on past the deadline"
+expect_between "connections ended" "$(number director stats .packets.ended)" 1 2
+expect_accounted
+
+stop director KILL
+expect_eq "programs at the uplink of a killed director" "$(attached)" 0
+DIRECTOR_KEYS=
+start_director rr 1
+expect_eq "programs at the uplink without the fast path" "$(attached)" 0
+expect_eq "whether there is a fast path" "$(number director stats .fast_path)" false
+stop director
+
+# Without the right to it.
+UNDER=(setpriv --bounding-set -bpf,-sys_admin,-perfmon --inh-caps -bpf,-sys_admin,-perfmon)
+DIRECTOR_KEYS='fast_path = "auto"'
+start_director rr 1
+expect_log director 'no fast path, all packets come to the director: .*not permitted.*CAP_BPF'
+expect_eq "requests served without the right to a fast path" "$(share "$(fetch 5)" real1)" 5
+stop director
+DIRECTOR_KEYS='fast_path = "on"'
+configure "$WORK/director.toml" rr 1
+spawn vt-director director "${UNDER[@]}" "$VSTUN_BIN/vstun-director" --config "$WORK/director.toml"
+exit_code director
+expect_eq "exit code without the right to a fast path that is asked for" "$CODE" 1
+expect_log director 'CAP_BPF'

@@ -1,0 +1,228 @@
+//! The fast path: loads the kernel's half, attaches it to the uplinks, and gives the balancer its
+//! maps as a carrier.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::time::Instant;
+
+use anyhow::{Context, bail};
+
+use super::reload::Running;
+use crate::balancer::carrier::{Carried, CarriedFlow, CarriedTunnel, Carrier, Seen, TunnelNumber};
+use crate::balancer::flow::Key;
+use crate::config::{self, FastPath};
+use crate::model::Millis;
+use crate::sys::fast_path::{self, Count, FlowKey, Maps, Program, TUNNELS, Way};
+
+/// Numbers tried for a new tunnel before there are too many: those of open ones are skipped.
+const TRIES: u32 = 64;
+
+const NANOS_A_MILLI: u64 = 1_000_000;
+
+/// The program at the uplinks; the control thread's end.
+#[derive(Debug)]
+pub(super) struct Attached {
+    program: Option<Program>,
+    /// Whether the director does not run without it.
+    needed: bool,
+}
+
+/// Loads the program where the configuration wants it, before any change to the host.
+///
+/// # Errors
+/// The configuration says `on`, and the kernel or the rights do not allow it.
+pub(super) fn load(
+    config: &config::Director,
+    started: Instant,
+) -> anyhow::Result<(Attached, Option<KernelCarrier>)> {
+    let needed = config.fast_path == FastPath::On;
+    if config.fast_path == FastPath::Off {
+        return Ok((Attached::none(), None));
+    }
+    match fast_path::load(config.max_connections) {
+        Ok((program, maps)) => {
+            let carrier = KernelCarrier::new(maps, started);
+            Ok((Attached { program: Some(program), needed }, Some(carrier)))
+        }
+        Err(error) if needed => Err(error).context(hint()),
+        Err(error) => {
+            log::warn!("no fast path, all packets come to the director: {error}; {}", hint());
+            Ok((Attached::none(), None))
+        }
+    }
+}
+
+fn hint() -> &'static str {
+    "fast_path needs Linux 6.6, CAP_BPF and CAP_NET_ADMIN"
+}
+
+impl Attached {
+    /// Nowhere.
+    pub(super) fn none() -> Self {
+        Self { program: None, needed: false }
+    }
+
+    /// Attaches the program to uplinks that have it not yet, and takes it from all others. What
+    /// fails is logged: packets that arrive there come to the director.
+    pub(super) fn follow(&mut self, uplinks: &BTreeMap<u32, String>) {
+        for (name, error) in self.attach(uplinks) {
+            log::warn!(
+                link = name.as_str();
+                "no fast path at {name}, its packets come to the director: {error}"
+            );
+        }
+    }
+
+    fn attach(&mut self, uplinks: &BTreeMap<u32, String>) -> Vec<(String, io::Error)> {
+        let Some(program) = &mut self.program else { return Vec::new() };
+        program.detach_others(&uplinks.keys().copied().collect::<Vec<_>>());
+        let attach = |(&index, name): (&u32, &String)| {
+            program.attach(index, name).err().map(|error| (name.clone(), error))
+        };
+        uplinks.iter().filter_map(attach).collect()
+    }
+}
+
+impl Running {
+    /// Attaches the program for the first time.
+    ///
+    /// # Errors
+    /// The configuration says `on`, and no uplink takes it.
+    pub(super) fn attach(&mut self, uplinks: &BTreeMap<u32, String>) -> anyhow::Result<()> {
+        let attached = &mut self.fast_path;
+        if attached.program.is_none() {
+            return Ok(());
+        }
+        let failed = attached.attach(uplinks);
+        let names = |wanted: bool| {
+            let failed = |name: &String| failed.iter().any(|(other, _)| other == name);
+            let names: Vec<_> =
+                uplinks.values().filter(|name| failed(name) != wanted).cloned().collect();
+            names.join(" ")
+        };
+        if attached.needed && (!failed.is_empty() || uplinks.is_empty()) {
+            let why = failed.first().map_or_else(
+                || "no uplink is an Ethernet".to_owned(),
+                |(name, error)| format!("{name}: {error}"),
+            );
+            bail!("fast_path is \"on\": {why}; {}", hint());
+        }
+        for (name, error) in &failed {
+            log::warn!("no fast path at {name}: {error}");
+        }
+        if failed.len() < uplinks.len() {
+            log::info!(
+                "fast path at {}: the kernel carries established connections; no firewall rule sees \
+                 their packets, fast_path = \"off\" undoes it",
+                names(true)
+            );
+        }
+        Ok(())
+    }
+}
+
+/// The maps as the balancer's carrier.
+#[derive(Debug)]
+pub(super) struct KernelCarrier {
+    maps: Maps,
+    /// What `CLOCK_MONOTONIC` was in nanoseconds when the balancer's time began.
+    began: u64,
+    last_number: u32,
+    /// The number of the open tunnel in each slot; 0: none.
+    open: Vec<u32>,
+    /// What was ever counted in each slot when it was last asked.
+    counted: Vec<Count>,
+}
+
+impl KernelCarrier {
+    fn new(maps: Maps, started: Instant) -> Self {
+        let passed = u64::try_from(started.elapsed().as_nanos()).unwrap_or_default();
+        Self {
+            maps,
+            began: fast_path::monotonic().saturating_sub(passed),
+            last_number: 0,
+            open: vec![0; TUNNELS as usize],
+            counted: vec![Count::default(); TUNNELS as usize],
+        }
+    }
+
+    fn next_number(&mut self) -> Option<u32> {
+        for _ in 0..TRIES {
+            self.last_number = self.last_number.wrapping_add(1).max(1);
+            let slot = slot(self.last_number);
+            if self.open[slot] == 0 {
+                self.open[slot] = self.last_number;
+                return Some(self.last_number);
+            }
+        }
+        None
+    }
+}
+
+fn slot(number: u32) -> usize {
+    (number % TUNNELS) as usize
+}
+
+fn key_of(key: &Key) -> FlowKey {
+    let (client, vip) = ((key.client(), key.client_port()), (key.vip(), key.virtual_port()));
+    FlowKey::new(key.protocol(), client, vip)
+}
+
+fn place_of(place: usize) -> u32 {
+    u32::try_from(place).unwrap_or(u32::MAX)
+}
+
+impl Carrier for KernelCarrier {
+    fn open(&mut self, tunnel: &CarriedTunnel) -> Option<TunnelNumber> {
+        let number = self.next_number()?;
+        // What the slot's last tunnel has carried since it was closed is not this one's.
+        self.counted[slot(number)] = self.maps.count(number);
+        let limit = u32::try_from(tunnel.limit).unwrap_or(u32::MAX);
+        let CarriedTunnel { real: destination, source, interface, .. } = *tunnel;
+        self.maps.open(number, &Way { destination, source, interface, limit });
+        Some(TunnelNumber(number))
+    }
+
+    fn close(&mut self, TunnelNumber(number): TunnelNumber) -> Carried {
+        self.maps.close(number);
+        self.open[slot(number)] = 0;
+        self.carried(TunnelNumber(number))
+    }
+
+    fn carried(&mut self, TunnelNumber(number): TunnelNumber) -> Carried {
+        let now = self.maps.count(number);
+        let before = std::mem::replace(&mut self.counted[slot(number)], now);
+        Carried {
+            frames: now.frames.saturating_sub(before.frames),
+            packets: now.packets.saturating_sub(before.packets),
+            bytes: now.bytes.saturating_sub(before.bytes),
+        }
+    }
+
+    fn enter(&mut self, place: usize, flow: &CarriedFlow) -> bool {
+        let position = (flow.next, u32::from(flow.acknowledged) << 16);
+        let TunnelNumber(number) = flow.tunnel;
+        self.maps.enter(place_of(place), &key_of(&flow.key), number, flow.label, position)
+    }
+
+    fn seen(&self, place: usize) -> Seen {
+        let seen = self.maps.seen(place_of(place));
+        let moment = |nanos: u64| Millis(nanos.saturating_sub(self.began) / NANOS_A_MILLI);
+        Seen {
+            last: seen.last.map(moment),
+            next: seen.next,
+            acknowledged: u16::try_from(seen.acknowledged >> 16).unwrap_or_default(),
+        }
+    }
+
+    fn hold(&mut self, place: usize) {
+        self.maps.hold(place_of(place));
+    }
+
+    fn forget(&mut self, place: usize, key: &Key) {
+        self.maps.forget(place_of(place), &key_of(key));
+    }
+}
+
+#[cfg(test)]
+mod tests;

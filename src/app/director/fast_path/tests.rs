@@ -1,0 +1,223 @@
+//! The program in the kernel against the packet function: on any bytes it is only ever stricter, and
+//! what it sends is what the director would have sent. It needs the right to load it, and says so
+//! where that is missing.
+#![allow(clippy::unwrap_used)]
+
+use std::cell::{Cell, RefCell};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+
+use super::*;
+use crate::balancer::Tunnel;
+use crate::balancer::outer::Inner;
+use crate::wire::build::{Family, Ip};
+use crate::wire::encap::{MAX_OUTER_LEN, ipip};
+use crate::wire::tcp::Flags;
+use crate::wire::{Fragment, Packet, Transport};
+
+/// Ethernet: the loopback's own address, so that the frame is for this host.
+const ETHERNET: usize = 14;
+/// What the program answers: go on, and send it where `bpf_redirect_neigh` says.
+const NEXT: u32 = u32::MAX;
+const REDIRECT: u32 = 7;
+const LIMIT: usize = 1_400;
+const NEXT_SEQUENCE: u32 = 5_000;
+const LABEL_KEY: u64 = 77;
+
+const REALS: [(IpAddr, IpAddr); 2] = [
+    (IpAddr::V4(Ipv4Addr::new(10, 0, 0, 11)), IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1))),
+    (
+        IpAddr::V6(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 12)),
+        IpAddr::V6(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 1)),
+    ),
+];
+
+/// The program with the flow of `packet` entered.
+struct Kernel {
+    program: Program,
+    carrier: KernelCarrier,
+    tunnels: [TunnelNumber; 2],
+}
+
+impl Kernel {
+    fn load() -> Option<Self> {
+        let (program, maps) = match fast_path::load(16) {
+            Ok(loaded) => loaded,
+            Err(error) => {
+                println!("not tested, since the program may not be loaded here: {error}");
+                return None;
+            }
+        };
+        let mut carrier = KernelCarrier::new(maps, Instant::now());
+        let tunnels = REALS.map(|(real, source)| {
+            let tunnel = CarriedTunnel { real, source, interface: 1, limit: LIMIT };
+            carrier.open(&tunnel).unwrap()
+        });
+        Some(Self { program, carrier, tunnels })
+    }
+
+    /// What the program answers to the packet if `key` is carried through tunnel `to`, and what the
+    /// packet is then.
+    fn run(&mut self, key: Key, to: usize, packet: &[u8], version: u8) -> (u32, Vec<u8>) {
+        let label = crate::balancer::outer::label_of_flow(&key, LABEL_KEY);
+        let (tunnel, acknowledged) = (self.tunnels[to], 0);
+        let flow = CarriedFlow { key, tunnel, label, next: NEXT_SEQUENCE, acknowledged };
+        assert!(self.carrier.enter(3, &flow));
+        let mut frame = vec![0; ETHERNET];
+        frame[12..].copy_from_slice(if version == 4 { &[8, 0] } else { &[0x86, 0xdd] });
+        frame.extend_from_slice(packet);
+        // The kernel tests no program on a frame without a whole IP header.
+        let ran = self.program.run(&frame).unwrap_or((NEXT, frame));
+        self.carrier.forget(3, &key);
+        let (answer, mut sent) = ran;
+        (answer, sent.split_off(ETHERNET))
+    }
+}
+
+fn key(packet: &Packet<'_>) -> Option<Key> {
+    let (source, destination) = match packet.transport {
+        Transport::Tcp(header) => (header.source_port, header.destination_port),
+        Transport::Udp { source_port, destination_port } => (source_port, destination_port),
+        _ => return None,
+    };
+    Some(Key::new(packet.protocol, packet.source, source, packet.destination, destination))
+}
+
+/// What the director sends for the packet once the host has taken one off its TTL; IPv4's
+/// identification of UDP is any.
+fn expected(packet: &[u8], to: usize) -> Vec<u8> {
+    let mut inner = packet.to_vec();
+    if inner[0] >> 4 == 4 {
+        inner[8] -= 1;
+        inner[10..12].fill(0);
+        let check = crate::wire::checksum::Sum::of(&inner[..20]).checksum();
+        inner[10..12].copy_from_slice(&check.to_be_bytes());
+    } else {
+        inner[7] -= 1;
+    }
+    let parsed = Packet::parse(&inner).unwrap();
+    let (real, source) = REALS[to];
+    let (limit, link) = (LIMIT, LIMIT);
+    let tunnel = Tunnel { real, source: Some(source), sequence: 0, limit, link };
+    let outer = Inner::of(&parsed, LABEL_KEY).outer(&tunnel, 0, source, 9);
+    let mut room = [0; MAX_OUTER_LEN];
+    let len = ipip::write(&outer, parsed.version(), inner.len(), &mut room).unwrap();
+    [&room[MAX_OUTER_LEN - len..], &inner].concat()
+}
+
+/// Without what differs from packet to packet: the identification of UDP over IPv4, with the header's
+/// checksum, and the hop limit of UDP over IPv6.
+fn comparable(mut packet: Vec<u8>, udp: bool) -> Vec<u8> {
+    match packet[0] >> 4 {
+        4 if udp => {
+            packet[4..6].fill(0);
+            packet[10..12].fill(0);
+        }
+        6 if udp => packet[7] = 0,
+        _ => {}
+    }
+    packet
+}
+
+fn packets() -> impl Strategy<Value = (Ip, usize)> {
+    let family = prop::sample::select(vec![Family::V4, Family::V6]);
+    let flags = prop_oneof![4 => Just(Flags::ACK), 1 => any::<u8>()];
+    let sequence = prop_oneof![
+        4 => Just(NEXT_SEQUENCE),
+        2 => Just(NEXT_SEQUENCE + (4 << 20)),
+        2 => Just(NEXT_SEQUENCE + (4 << 20) + 1),
+        1 => any::<u32>(),
+    ];
+    let acknowledgement = prop::sample::select(vec![0, 1, 1 << 20, (1 << 20) + (1 << 16), 1 << 31]);
+    let len = prop_oneof![4 => 0_usize..60, 2 => 1_300_usize..1_420];
+    let ttl = prop::sample::select(vec![0, 1, 2, 64, 255]);
+    let tcp = any::<bool>();
+    (family, tcp, flags, (sequence, acknowledgement), len, ttl, any::<u8>(), 0_usize..2).prop_map(
+        |(family, tcp, flags, (sequence, acknowledgement), len, ttl, class, to)| {
+            let packet = match tcp {
+                true => family.tcp(flags).sequence(sequence).acknowledgement(acknowledgement),
+                false => family.udp(9_000),
+            };
+            (packet.data(&vec![7; len]).ttl(ttl).traffic_class(class), to)
+        },
+    )
+}
+
+#[test]
+fn what_the_program_sends_is_what_the_director_sends_and_nothing_else_is_sent() {
+    let Some(kernel) = Kernel::load() else { return };
+    let (kernel, carried) = (RefCell::new(kernel), Cell::new(0));
+    let mut runner = TestRunner::new(Config::with_cases(3_000));
+    let spoil = prop::collection::vec((0_usize..80, any::<u8>()), 0..3);
+    let cases = (packets(), spoil, 0_usize..30, 0_usize..3);
+    let result = runner.run(&cases, |((packet, to), spoiled, padding, cut)| {
+        let whole = packet.bytes();
+        let flow = key(&Packet::parse(&whole).unwrap()).unwrap();
+        let mut bytes = [whole.as_slice(), &vec![0; padding]].concat();
+        for (at, byte) in spoiled {
+            if let Some(place) = bytes.get_mut(at) {
+                *place = byte;
+            }
+        }
+        bytes.truncate(bytes.len().saturating_sub(cut * padding).max(1));
+        let version = whole[0] >> 4;
+        let (answer, sent) = kernel.borrow_mut().run(flow, to, &bytes, version);
+        if answer == NEXT {
+            return Ok(());
+        }
+        prop_assert_eq!(answer, REDIRECT);
+        let parsed = Packet::parse(&bytes)
+            .map_err(|error| TestCaseError::fail(format!("the director refuses it: {error:?}")))?;
+        prop_assert_eq!(key(&parsed), Some(flow));
+        prop_assert_eq!(parsed.fragment, Fragment::Whole);
+        prop_assert!(parsed.ttl > 1 && parsed.wire_len() <= LIMIT);
+        if let Transport::Tcp(header) = parsed.transport {
+            let flags = header.flags;
+            prop_assert!(flags.ack() && !flags.syn() && !flags.fin() && !flags.rst());
+            let behind = NEXT_SEQUENCE.wrapping_sub(header.sequence);
+            let ahead = header.sequence.wrapping_sub(NEXT_SEQUENCE);
+            prop_assert!(ahead.min(behind) <= 4 << 20);
+            prop_assert!(ahead == 0 || header.acknowledgement < (1 << 20) + (1 << 16));
+        }
+        let udp = !matches!(parsed.transport, Transport::Tcp(_));
+        let same = comparable(expected(parsed.bytes(), to), udp);
+        prop_assert_eq!(comparable(sent, udp), same);
+        carried.set(carried.get() + 1);
+        Ok(())
+    });
+    result.unwrap();
+    assert!(carried.get() > 300, "only {} packets were carried", carried.get());
+}
+
+#[test]
+fn a_closed_tunnel_and_a_held_flow_carry_nothing_and_the_counts_are_exact() {
+    let Some(mut kernel) = Kernel::load() else { return };
+    let packet = Family::V4.tcp(Flags::ACK).sequence(NEXT_SEQUENCE).data(&[7; 9]).bytes();
+    let flow = key(&Packet::parse(&packet).unwrap()).unwrap();
+    for _ in 0..5 {
+        assert_eq!(kernel.run(flow, 0, &packet, 4).0, REDIRECT);
+    }
+    let bytes = 5 * packet.len() as u64;
+    let carried = Carried { frames: 5, packets: 5, bytes };
+    assert_eq!(kernel.carrier.carried(kernel.tunnels[0]), carried);
+    assert_eq!(kernel.carrier.carried(kernel.tunnels[0]), Carried::default());
+    assert_eq!(kernel.carrier.close(kernel.tunnels[0]), Carried::default());
+    assert_eq!(kernel.run(flow, 0, &packet, 4).0, NEXT);
+    assert_eq!(kernel.run(flow, 1, &packet, 4).0, REDIRECT);
+}
+
+#[test]
+fn more_flows_than_there_is_room_for_stay_with_the_director() {
+    let Some(mut kernel) = Kernel::load() else { return };
+    let tunnel = kernel.tunnels[0];
+    let enter = |carrier: &mut KernelCarrier, place: usize| {
+        let client = IpAddr::V4(Ipv4Addr::from_bits(u32::try_from(place).unwrap()));
+        let key = Key::new(6, client, 1, "192.0.2.10".parse().unwrap(), 80);
+        let flow = CarriedFlow { key, tunnel, label: 0, next: 0, acknowledged: 0 };
+        carrier.enter(place, &flow)
+    };
+    assert!((0..16).all(|place| enter(&mut kernel.carrier, place)));
+    assert!(!enter(&mut kernel.carrier, 16));
+}
