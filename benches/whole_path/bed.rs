@@ -70,6 +70,10 @@ impl Bed {
             sides.extend(more);
             directors.push(director);
         }
+        if let Some((more, director)) = started(side::FAST, side::fast(&topology), &mut missing) {
+            sides.extend(more);
+            directors.push(director);
+        }
         for (name, peer) in
             [(side::HAPROXY, peer::haproxy(&topology)), (side::NGINX, peer::nginx(&topology))]
         {

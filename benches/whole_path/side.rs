@@ -62,28 +62,45 @@ fn bare(
 /// This project's director: one process for the four mixes of families and for both real servers,
 /// with a service for each.
 pub(crate) fn vstun(topology: &Topology) -> Result<(Vec<Side>, Program)> {
+    director(topology, VSTUN, "vstun0", "off", &WAYS)
+}
+
+/// A second one, whose established flows the kernel carries.
+pub(crate) fn fast(topology: &Topology) -> Result<(Vec<Side>, Program)> {
+    director(topology, FAST, "vstun1", "on", &FAST_WAYS)
+}
+
+fn director(
+    topology: &Topology,
+    name: &'static str,
+    tun: &str,
+    fast_path: &str,
+    ways: &[Way],
+) -> Result<(Vec<Side>, Program)> {
     let mut text = format!(
         "[director]\n\
-         tun = \"vstun0\"\n\
+         tun = \"{tun}\"\n\
+         fast_path = \"{fast_path}\"\n\
          uplinks = [\"{uplink}\"]\n\
          arp = false\n\
          source = [\"{DIRECTOR}\", \"{DIRECTOR_V6}\"]\n\
          control = \"{control}\"\n",
         uplink = topology.uplink,
-        control = sandbox::scratch().join("director.sock").display(),
+        control = sandbox::scratch().join(format!("{tun}.sock")).display(),
     );
     if let Ok(length) = env::var("BUSY_POLL") {
         text.push_str(&format!("busy_poll = \"{length}\"\n"));
     }
-    WAYS.iter().for_each(|way| text.push_str(&service(way)));
-    let config = written("director.toml", &text)?;
+    ways.iter().for_each(|way| text.push_str(&service(way)));
+    let config = written(&format!("{tun}.toml"), &text)?;
     let command = [env!("CARGO_BIN_EXE_vstun-director"), "--config", &config];
-    let director = Program::start(&topology.director, VSTUN, &command)?;
-    topology.deepen_queue("vstun0")?;
+    let director = Program::start(&topology.director, name, &command)?;
+    topology.deepen_queue(tun)?;
     let process = Some(director.pid());
-    let sides = WAYS.map(|(name, vip, _, end)| Side { name, vip, process, end });
+    let side = |&(name, vip, _, end): &Way| Side { name, vip, process, end };
+    let sides: Vec<_> = ways.iter().map(side).collect();
     sides.iter().try_for_each(|side| topology.announce(side.vip))?;
-    Ok((sides.into(), director))
+    Ok((sides, director))
 }
 
 fn service(&(name, vip, real, _): &Way) -> String {
@@ -126,7 +143,7 @@ pub(crate) fn tunnelled(end: End) -> Vec<IpAddr> {
         End::Bare => &[V4_BARE, V4_BARE_AGAIN, V4_BATCHED, V6_BARE],
         End::Vstun => &[V4_BARE_VSTUN],
     };
-    let ways = WAYS.iter().filter(|way| way.3 == end).map(|way| way.1);
+    let ways = WAYS.iter().chain(&FAST_WAYS).filter(|way| way.3 == end).map(|way| way.1);
     bare.iter().copied().chain(ways).collect()
 }
 
@@ -150,6 +167,11 @@ const WAYS: [Way; 7] = [
     (VSTUN_NEIGHBOUR, v4(21), IpAddr::V4(NEIGHBOUR), End::Bare),
     (VSTUN_6IN6_NEIGHBOUR, v6(0x13), IpAddr::V6(NEIGHBOUR_V6), End::Bare),
     (VSTUN_BOTH, v4(16), IpAddr::V4(End::Vstun.v4()), End::Vstun),
+];
+
+const FAST_WAYS: [Way; 2] = [
+    (FAST, v4(22), IpAddr::V4(End::Bare.v4()), End::Bare),
+    (FAST_BOTH, v4(23), IpAddr::V4(End::Vstun.v4()), End::Vstun),
 ];
 
 const V4_BARE: IpAddr = v4(10);
@@ -176,6 +198,10 @@ pub(crate) const VSTUN_NEIGHBOUR: &str = "vstun-director, neighbour route";
 pub(crate) const VSTUN_6IN6_NEIGHBOUR: &str = "vstun-director 6in6, neighbour route";
 /// Both ends of the tunnel.
 pub(crate) const VSTUN_BOTH: &str = "vstun-director and vstun-realserver";
+/// With `fast_path = "on"`.
+pub(crate) const FAST: &str = "vstun-director, fast path";
+/// The same, and this project's real server.
+pub(crate) const FAST_BOTH: &str = "vstun-director, fast path, and vstun-realserver";
 /// The bare loop's side, named after both of its programs.
 pub(crate) const BARE_BOTH: &str = "bare loop and bare real server";
 pub(crate) const BARE_LOOP_VSTUN: &str = "bare loop and vstun-realserver";

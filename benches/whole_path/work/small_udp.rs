@@ -6,11 +6,11 @@
 
 use anyhow::{Result, ensure};
 
-use super::{Figure, HOST, PROCESS, Spec, at_most, figure, number, per_packet, rows};
+use super::{Figure, HOST, PROCESS, Spec, at_least, at_most, figure, number, per_packet, rows};
 use crate::bed::Bed;
 use crate::report::Row;
 use crate::rounds::{Plan, Sample, interleave};
-use crate::side::{BARE_BATCHED, BARE_LOOP, BARE_LOOP_AGAIN, KERNEL, ROUTING, VSTUN};
+use crate::side::{BARE_BATCHED, BARE_LOOP, BARE_LOOP_AGAIN, FAST, KERNEL, ROUTING, VSTUN};
 
 /// How packets are offered.
 #[derive(Clone, Copy, Debug)]
@@ -34,7 +34,7 @@ pub(crate) fn run(bed: &mut Bed, plan: Plan) -> Result<Vec<Row>> {
 }
 
 fn offered(bed: &mut Bed, plan: Plan, offer: Offer, specs: &[Spec]) -> Result<Vec<Row>> {
-    let names = [BARE_LOOP, BARE_LOOP_AGAIN, BARE_BATCHED, VSTUN, ROUTING, KERNEL];
+    let names = [BARE_LOOP, BARE_LOOP_AGAIN, BARE_BATCHED, VSTUN, FAST, ROUTING, KERNEL];
     // Only those that some row has.
     let has = |name| specs.iter().any(|spec| spec.1 == name || spec.2 == name);
     let names: Vec<_> = names.into_iter().filter(|name| has(*name)).collect();
@@ -93,11 +93,14 @@ const CLEAN: &[Spec] = &[
     (HOST, VSTUN, BARE_LOOP, None),
     (HOST, VSTUN, ROUTING, None),
     (HOST, VSTUN, KERNEL, None),
+    (HOST, FAST, ROUTING, at_most(1.5)),
+    (HOST, FAST, VSTUN, None),
 ];
 const FULL: &[Spec] = &[
     (DELIVERED, VSTUN, BARE_LOOP, None),
     (DELIVERED, VSTUN, BARE_BATCHED, None),
     (DELIVERED, VSTUN, ROUTING, None),
+    (DELIVERED, FAST, ROUTING, at_least(0.9)),
     (PROCESS, VSTUN, BARE_LOOP, None),
     (HOST, VSTUN, BARE_LOOP, None),
 ];

@@ -12,7 +12,7 @@ use super::{HOST, HOST_GB, PROCESS, PROCESS_GB, Spec, THROUGHPUT, at_most, per_p
 use crate::bed::{Bed, READY_MADE, Spenders};
 use crate::report::Row;
 use crate::rounds::{Plan, Sample, interleave};
-use crate::side::{BARE_BATCHED, BARE_LOOP, HAPROXY, KERNEL, NGINX, ROUTING, VSTUN};
+use crate::side::{BARE_BATCHED, BARE_LOOP, FAST, HAPROXY, KERNEL, NGINX, ROUTING, VSTUN};
 
 /// Measures each way over plain and shaped wires, and the ready-made packets.
 pub(crate) fn run(bed: &mut Bed, plan: Plan) -> Result<Vec<Row>> {
@@ -29,7 +29,7 @@ pub(crate) fn run(bed: &mut Bed, plan: Plan) -> Result<Vec<Row>> {
 fn measure(bed: &mut Bed, plan: Plan, load: Load) -> Result<Vec<Row>> {
     let names: &[&'static str] = match load.shaped {
         true => &[VSTUN, BARE_BATCHED, BARE_LOOP, ROUTING],
-        false => &[VSTUN, BARE_BATCHED, BARE_LOOP, ROUTING, KERNEL, HAPROXY, NGINX],
+        false => &[VSTUN, FAST, BARE_BATCHED, BARE_LOOP, ROUTING, KERNEL, HAPROXY, NGINX],
     };
     let ways = bed.sides(names).into_iter().map(|(name, place)| (name, Some(place)));
     let mut contestants: Vec<_> = ways.collect();
@@ -59,6 +59,11 @@ const PLAIN: &[Spec] = &[
     (HOST_GB, VSTUN, ROUTING, None),
     (HOST_GB, VSTUN, HAPROXY, None),
     (HOST_GB, VSTUN, NGINX, None),
+    (HOST_GB, FAST, ROUTING, at_most(1.15)),
+    (HOST_GB, FAST, HAPROXY, at_most(1.0)),
+    (HOST_GB, FAST, VSTUN, None),
+    (THROUGHPUT, FAST, ROUTING, None),
+    (THROUGHPUT, FAST, HAPROXY, None),
     (THROUGHPUT, VSTUN, BARE_LOOP, None),
     (THROUGHPUT, VSTUN, ROUTING, None),
     (THROUGHPUT, VSTUN, KERNEL, None),
