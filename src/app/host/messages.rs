@@ -17,7 +17,7 @@ use crate::sys::netlink::packet_route::link::{
 use crate::sys::netlink::packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourMessage,
 };
-use crate::sys::netlink::packet_route::route::{RouteAttribute, RouteMessage};
+use crate::sys::netlink::packet_route::route::{RouteAttribute, RouteFlags, RouteMessage};
 use crate::sys::netlink::packet_route::rule::{RuleAction, RuleAttribute, RuleMessage};
 
 use super::routes::route;
@@ -192,14 +192,28 @@ pub(super) fn capture_request(question: &Question) -> RouteMessage {
     message
 }
 
+/// The answer to a lookup, without a path MTU that the kernel has learnt: the balancer has its own.
 pub(super) fn lookup(message: &RouteMessage) -> Lookup {
     let route = route(message);
     Lookup {
         kind: RouteKind::from_number(message.header.kind.into()),
         link: route.as_ref().and_then(|route| Some(route.hops.first()?.link)),
         source: route.as_ref().and_then(|route| route.source),
-        mtu: route.and_then(|route| route.metrics.get(&metric::MTU).copied()),
+        mtu: route
+            .filter(|_| !is_learnt(message))
+            .and_then(|route| route.metrics.get(&metric::MTU).copied()),
     }
+}
+
+/// Whether the kernel answers with a path MTU that it has learnt from an ICMP error, and that ends by
+/// itself. Such an error may be forged: the kernel takes any that quotes an echo reply. Each answer
+/// for IPv4 has the flag, and a configured IPv6 route may have an end.
+fn is_learnt(message: &RouteMessage) -> bool {
+    let expires = message
+        .attributes
+        .iter()
+        .any(|attribute| matches!(attribute, RouteAttribute::CacheInfo(info) if info.expires != 0));
+    expires && message.header.flags.contains(RouteFlags::Cloned)
 }
 
 pub(super) fn family(address: IpAddr) -> AddressFamily {
@@ -216,4 +230,41 @@ pub(super) fn version(family: Family) -> IpVersion {
 /// The prefix length of one address.
 pub(super) fn full(address: IpAddr) -> u8 {
     if address.is_ipv4() { 32 } else { 128 }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::sys::netlink::packet_route::route::{RouteCacheInfo, RouteMetric};
+
+    /// A `struct rta_cacheinfo`; its third number is the time left.
+    fn ends_in(time: u32) -> RouteAttribute {
+        let mut bytes = [0; 32];
+        bytes[8..12].copy_from_slice(&time.to_ne_bytes());
+        RouteAttribute::CacheInfo(RouteCacheInfo::parse(&bytes).unwrap())
+    }
+
+    /// `ip route get` of a route with an MTU, and after a "fragmentation needed".
+    #[test]
+    fn a_learnt_path_mtu_is_not_that_of_the_way() {
+        for to in ["192.0.2.7", "2001:db8::7"] {
+            for (cloned, expires, expected) in [
+                (false, 0, Some(1400)),
+                (true, 0, Some(1400)),
+                (false, 9, Some(1400)),
+                (true, 9, None),
+            ] {
+                let mut message = lookup_request(to.parse().unwrap());
+                message.attributes.push(RouteAttribute::Oif(2));
+                message.attributes.push(RouteAttribute::Metrics(vec![RouteMetric::Mtu(1400)]));
+                message.attributes.push(ends_in(expires));
+                if cloned {
+                    message.header.flags |= RouteFlags::Cloned;
+                }
+                let found = lookup(&message);
+                assert_eq!((found.link, found.mtu), (Some(2), expected), "{to} {cloned} {expires}");
+            }
+        }
+    }
 }

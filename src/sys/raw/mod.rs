@@ -37,17 +37,22 @@ pub struct Sender {
 
 impl Sender {
     /// Opens the sockets. The kernel attributes no ICMP error to a socket of `IPPROTO_RAW`, so no
-    /// error lowers a path MTU of the kernel's routes or fails a send; the balancer judges the
-    /// errors. These sockets receive nothing.
+    /// error about a tunnelled packet lowers a path MTU of the kernel's routes or fails a send; the
+    /// balancer judges the errors. One that quotes an echo reply does lower it, forged or not, and
+    /// the kernel would refuse larger packets with `EMSGSIZE`: these sockets send whatever the
+    /// interface takes. They receive nothing.
     ///
     /// # Errors
     /// `EPERM` without `CAP_NET_RAW`.
     pub fn open() -> io::Result<Self> {
         let v4 = open(Domain::IPV4, libc::IPPROTO_RAW)?;
         v4.set_header_included_v4(true)?;
+        set_option(&v4, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_PROBE)?;
         let v6 = if_there(open(Domain::IPV6, libc::IPPROTO_RAW))?;
         if let Some(v6) = &v6 {
             set_option(v6, libc::IPPROTO_IPV6, IPV6_HDRINCL, 1)?;
+            let probe = libc::IPV6_PMTUDISC_PROBE;
+            set_option(v6, libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, probe)?;
         }
         for socket in std::iter::once(&v4).chain(&v6) {
             socket.attach_filter(&DROP_ALL)?;
