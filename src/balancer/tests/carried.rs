@@ -130,7 +130,7 @@ fn every_change_takes_flows_back() {
 fn what_a_check_or_a_probe_changes_takes_nothing_back() {
     let mut fast = Fast::with(SchedulerKind::RoundRobin, &[(A, 1)]);
     fast.carried(flow(1));
-    let load = crate::model::Load { thousandths: 500, ..Default::default() };
+    let load = Load { thousandths: 500, ..Default::default() };
     fast.director.apply(&Change::SetLoad { service: "web".to_owned(), address: A, load });
     assert!(fast.carries(&flow(1).tcp(Flags::ACK)));
 }
