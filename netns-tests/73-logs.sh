@@ -58,7 +58,9 @@ log_of() { sed 's/^<[0-7]>//' "$WORK/director.log" | jq -c "$1"; } # FILTER
 has_logged() { [[ -n $(log_of "select($1)") ]]; }                  # CONDITION
 wait_for "the hook's change" has_logged '.who == "hook" and .what == "weight" and .after == "7" and .pid > 0'
 wait_for "the reload" has_logged '.who == "signal" and .verb == "reload" and .what == "weight"'
-expect_eq "lines without time, level or text" "$(log_of 'select((.time and .level and .text) | not)' | wc -l)" 0
+expect_eq "lines without time, level, module or text" \
+    "$(log_of 'select((.time and .level and .module and .text) | not)' | wc -l)" 0
+expect_eq "modules of changes" "$(log_of 'select(.what) | .module' | sort -u)" '"vstun::events"'
 expect_eq "errors and warnings after mistakes" "$(log_of 'select(.level == "error" or .level == "warn") | .text
     | select(contains("forwarding is turned on") | not)')" ""
 expect_eq "who has changed the weight" "$(log_of 'select(.what == "weight" and .after == "3")
@@ -80,4 +82,5 @@ echo 'nonsense = 1' >>"$WORK/director.toml"
 spawn vt-director director "$VSTUN_BIN/vstun-director" --config "$WORK/director.toml" --log-format json
 exit_code director
 expect_eq "exit code with a fault" "$CODE" 2
-expect_eq "the fault" "$(log_of '.level + " " + (.text | contains("nonsense") | tostring)')" '"error true"'
+expect_eq "the fault" "$(log_of '.level + " " + .module + " " + (.text | contains("nonsense") | tostring)')" \
+    '"error vstun true"'

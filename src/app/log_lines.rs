@@ -30,12 +30,17 @@ static FORMAT: OnceLock<LogFormat> = OnceLock::new();
 /// The name of a record's pair that holds a whole event as JSON: its fields become the line's.
 const EVENT: &str = "event";
 
+/// The module of lines that do not come from the logger: the program as a whole.
+const PROGRAM: &str = env!("CARGO_CRATE_NAME");
+
 /// A log line as JSON. Further fields have the names of events and listings.
 #[derive(Debug, Serialize)]
 struct Line<'a> {
     /// UTC by RFC 3339.
     time: String,
     level: &'a str,
+    /// The part of the program, as text lines have it too.
+    module: &'a str,
     /// The line as people read it.
     text: &'a str,
     #[serde(flatten)]
@@ -81,7 +86,7 @@ pub(super) fn say(text: &str) {
     let journal = is_journal();
     for line in text.lines() {
         let line = match format() {
-            LogFormat::Json => json(Level::Error, line, Map::new()),
+            LogFormat::Json => json(Level::Error, PROGRAM, line, Map::new()),
             LogFormat::Text => line.to_owned(),
         };
         if journal {
@@ -118,12 +123,18 @@ fn write_json(out: &mut Formatter, record: &Record<'_>, journal: bool) -> io::Re
     let mut fields = Fields::default();
     // Collecting does not fail.
     let _ = record.key_values().visit(&mut fields);
-    let line = json(record.level(), &record.args().to_string(), fields.0);
+    let text = record.args().to_string();
+    let line = json(record.level(), record.target(), &text, fields.0);
     let line = if journal { prefixed(record.level(), &line) } else { line + "\n" };
     out.write_all(line.as_bytes())
 }
 
-fn json(level: Level, text: &str, mut fields: Map<String, serde_json::Value>) -> String {
+fn json(
+    level: Level,
+    module: &str,
+    text: &str,
+    mut fields: Map<String, serde_json::Value>,
+) -> String {
     let time = match fields.remove("time") {
         // The event's own, so that the line and `vstun events` agree.
         Some(serde_json::Value::String(time)) => time,
@@ -131,7 +142,7 @@ fn json(level: Level, text: &str, mut fields: Map<String, serde_json::Value>) ->
     };
     let name = level.as_str().to_lowercase();
     // Serialising strings and numbers does not fail.
-    serde_json::to_string(&Line { time, level: &name, text, fields }).unwrap_or_default()
+    serde_json::to_string(&Line { time, level: &name, module, text, fields }).unwrap_or_default()
 }
 
 /// The text with the priority at the start of each line.
@@ -211,7 +222,8 @@ mod tests {
     fn line(record: &Record<'_>) -> serde_json::Value {
         let mut fields = Fields::default();
         record.key_values().visit(&mut fields).unwrap();
-        let line = json(record.level(), &record.args().to_string(), fields.0);
+        let text = record.args().to_string();
+        let line = json(record.level(), record.target(), &text, fields.0);
         assert!(!line.contains('\n'), "{line}");
         serde_json::from_str(&line).unwrap()
     }
@@ -227,11 +239,13 @@ mod tests {
         let value = line(
             &Record::builder()
                 .level(Level::Warn)
+                .target("vstun::app::quorum")
                 .args(format_args!("one\n\"two\""))
                 .key_values(&pairs)
                 .build(),
         );
         assert_eq!((&value["level"], &value["text"]), (&"warn".into(), &"one\n\"two\"".into()));
+        assert_eq!(value["module"], "vstun::app::quorum");
         assert_eq!((&value["address"], &value["count"]), (&"10.0.0.11".into(), &3.into()));
         assert_eq!((&value["pid"], value.get("gid")), (&(-1).into(), None));
         assert!(value["time"].as_str().unwrap().parse::<jiff::Timestamp>().is_ok());
@@ -247,7 +261,7 @@ mod tests {
         let pairs = [(EVENT, Value::from(text.as_str()))];
         let record = Record::builder().level(Level::Info).key_values(&pairs).build();
         let mut value = line(&record);
-        for added in ["level", "text"] {
+        for added in ["level", "module", "text"] {
             assert!(value.as_object_mut().unwrap().remove(added).is_some());
         }
         assert_eq!(value, serde_json::to_value(&event).unwrap());
