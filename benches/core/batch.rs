@@ -38,7 +38,7 @@ fn batch(services: &[ServiceSpec], weight: u32) -> Vec<Change> {
     let changes = services.iter().flat_map(|service| {
         service.reals.iter().map(|real| {
             let (service, address) = (service.name.clone(), real.address);
-            let value = RealValue::Weight(real.weight + weight);
+            let value = RealValue::Weight(real.values.weight + weight);
             Change::SetReal { service, address, value }
         })
     });

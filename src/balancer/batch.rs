@@ -171,7 +171,7 @@ impl<'a> Batch<'a> {
     }
 
     fn add_real(&mut self, owner: Owner, name: &str, real: &RealSpec) -> Result<(), ChangeError> {
-        RealValue::all(real).into_iter().try_for_each(check_value)?;
+        real.values.each().into_iter().try_for_each(check_value)?;
         if self.member(owner, real.address) == Some(Member::Configured) {
             let (service, address) = (name.to_owned(), real.address);
             return Err(ChangeError::RealExists { service, address });

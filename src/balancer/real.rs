@@ -12,8 +12,8 @@ use super::snapshot;
 use super::tcp::State;
 use super::tunnel::{OwnWay, Room, Tunnel};
 use crate::model::{
-    Load, Millis, Quiescent, RealId, RealSpec, RealState, RealValue, SchedulerKind, ServiceId,
-    Step, Thresholds,
+    Load, Millis, Quiescent, RealId, RealSpec, RealState, RealValue, RealValues, SchedulerKind,
+    ServiceId, Step,
 };
 
 /// The real servers of all services, with removed ones while something names them.
@@ -40,7 +40,7 @@ pub(super) struct Real {
     address: IpAddr,
     /// See [`hash::salt`].
     salt: u64,
-    weight: u32,
+    values: RealValues,
     /// The last weight that was not 0.
     hash_weight: u32,
     life: Life,
@@ -56,8 +56,7 @@ pub(super) struct Real {
     step: Step,
     /// Connections ever given to it when its load was reported.
     given_then: u64,
-    thresholds: Thresholds,
-    /// Whether it has reached its upper threshold and not yet fallen below the lower one.
+    /// See [`RealValues::full`].
     full: bool,
     active: u64,
     half_open: u64,
@@ -109,8 +108,8 @@ impl Real {
             service,
             address: spec.address,
             salt: hash::salt(spec.address),
-            weight: spec.weight,
-            hash_weight: spec.weight,
+            values: spec.values,
+            hash_weight: spec.values.weight,
             life: Life::Up,
             last_resort: spec.last_resort,
             availability: Availability::new(spec.state, None),
@@ -119,7 +118,6 @@ impl Real {
             load: Load::default(),
             step: Step::FULL,
             given_then: 0,
-            thresholds: spec.thresholds,
             full: false,
             active: 0,
             half_open: 0,
@@ -232,9 +230,9 @@ impl Real {
         self.recount();
     }
 
-    /// Compares the connections with the thresholds again.
+    /// Compares the connections with their bounds again.
     fn recount(&mut self) {
-        self.full = self.thresholds.full(self.active() + self.inactive, self.full);
+        self.full = self.values.full(self.active() + self.inactive, self.full);
     }
 
     /// Counts packets sent to it, and returns its tunnel.
@@ -279,8 +277,8 @@ impl Real {
     /// weight 0 stays.
     pub(super) fn weight(&self) -> u32 {
         match self.load.weight {
-            Some(given) if self.weight > 0 => given,
-            _ => self.weight,
+            Some(given) if self.values.weight > 0 => given,
+            _ => self.values.weight,
         }
     }
 
@@ -344,7 +342,7 @@ impl Real {
         self.life = Life::Up;
         self.last_resort = spec.last_resort;
         self.step = Step::FULL;
-        RealValue::all(&spec).into_iter().for_each(|value| self.set(value));
+        spec.values.each().into_iter().for_each(|value| self.set(value));
         self.availability.readd(spec.state, until);
     }
 
@@ -426,18 +424,11 @@ impl Real {
     }
 
     pub(super) fn set(&mut self, value: RealValue) {
-        match value {
-            RealValue::Weight(weight) => {
-                self.weight = weight;
-                if weight > 0 {
-                    self.hash_weight = weight;
-                }
-            }
-            RealValue::Thresholds(thresholds) => {
-                self.thresholds = thresholds;
-                self.recount();
-            }
+        value.set(&mut self.values);
+        if self.values.weight > 0 {
+            self.hash_weight = self.values.weight;
         }
+        self.recount();
     }
 
     pub(super) fn set_life(&mut self, life: Life) {
@@ -469,14 +460,14 @@ impl Real {
         };
         let weight = self.weight();
         let all = u64::from(weight) * u64::from(grown) * u64::from(borne) / u64::from(FULL);
-        (weight != self.weight || grown < FULL || borne != FULL)
+        (weight != self.values.weight || grown < FULL || borne != FULL)
             .then(|| u32::try_from(all).unwrap_or(u32::MAX))
     }
 
     pub(super) fn snapshot(&self, now: Millis, scheduler: SchedulerKind) -> snapshot::RealSnapshot {
         snapshot::RealSnapshot {
             address: self.address,
-            weight: self.weight,
+            values: self.values,
             last_resort: self.last_resort,
             state: self.availability.state(),
             wanted: self.availability.wanted(),
@@ -490,7 +481,6 @@ impl Real {
             inactive: self.inactive,
             connections: self.connections,
             templates: self.templates,
-            thresholds: self.thresholds,
             full: self.full,
             packets: self.packets,
             bytes: self.bytes,

@@ -7,15 +7,15 @@ use std::time::Duration;
 use super::counters::Counters;
 use super::outage::Outage;
 use super::table::Turnover;
-use crate::model::{Listen, Protocol, RealState, SavedState, SchedulerKind, Thresholds, Wanted};
+use crate::model::{Listen, Protocol, RealState, RealValues, SavedState, SchedulerKind, Wanted};
 
 /// A real server and its counters.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct RealSnapshot {
     /// Where tunnelled packets go.
     pub address: IpAddr,
-    /// Its weight.
-    pub weight: u32,
+    /// Its configured values.
+    pub values: RealValues,
     /// Whether it is the service's last resort.
     pub last_resort: bool,
     /// Its state.
@@ -42,9 +42,7 @@ pub struct RealSnapshot {
     pub connections: u64,
     /// Persistence templates that name it (IPVS's PersistConn).
     pub templates: u64,
-    /// Its thresholds.
-    pub thresholds: Thresholds,
-    /// Whether it takes no new connection because of its thresholds.
+    /// Whether it takes no new connection because it has its most.
     pub full: bool,
     /// Packets sent to it; a super-frame counts as its wire segments.
     pub packets: u64,

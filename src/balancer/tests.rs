@@ -45,7 +45,7 @@ use std::time::Duration;
 use super::*;
 use crate::model::{
     Existing, FloodMarks, Health, Listen, Load, Persistence, Policy, Protocol, Quiescent, RealSpec,
-    RealState, RealValue, SchedulerKind, ServiceSpec, Thresholds, Unknown, Wanted,
+    RealState, RealValue, RealValues, SchedulerKind, ServiceSpec, Thresholds, Unknown, Wanted,
 };
 use crate::wire::build::{Family, Ip};
 use crate::wire::packet::MAX_PACKET_LEN;

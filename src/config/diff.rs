@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
 
 use crate::balancer::Change;
-use crate::model::{Listen, RealSpec, RealValue, ServiceSpec};
+use crate::model::{Listen, RealSpec, ServiceSpec};
 
 use super::director::Director;
 use super::fault::{Fault, Faults};
@@ -158,7 +158,7 @@ fn service_changes(old: &ServiceSpec, new: &ServiceSpec) -> Vec<Change> {
 
 fn real_changes(service: &str, old: &RealSpec, new: &RealSpec) -> Vec<Change> {
     let (address, state) = (new.address, new.state);
-    let values = RealValue::all(new).into_iter().filter(|value| value.of(old) != *value);
+    let values = new.values.each().into_iter().filter(|value| value.of(old.values) != *value);
     let values =
         values.map(|value| Change::SetReal { service: service.to_owned(), address, value });
     let state = (old.state != state).then(|| Change::SetState {

@@ -93,7 +93,7 @@ impl Director {
         for service in specs.filter(|one| services.contains(&one.name)) {
             let here = service.reals.iter_mut().find(|real| real.address == address);
             match (edit, here) {
-                (Edit::Set(value), Some(real)) => value.set(real),
+                (Edit::Set(value), Some(real)) => value.set(&mut real.values),
                 (Edit::Add(weight), _) => {
                     service.reals.push(RealSpec::new(address, weight));
                 }

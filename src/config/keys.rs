@@ -2,7 +2,7 @@
 //! key suggests the closest known one.
 
 use super::fault::quoted;
-use crate::model::{Policy, RealValue, Timeouts};
+use crate::model::{Policy, RealValues, Timeouts};
 
 /// The top-level tables.
 pub const TABLES: [&str; 3] = ["director", "service", "realserver"];
@@ -39,8 +39,8 @@ pub const SERVICE: [&str; 10 + Policy::KEYS.len()] = joined(&[
     &["quorum", "quorum_hysteresis", "panic", "fallback_real", "load", "real", "check"],
 ]);
 /// The keys of `[[service.real]]`.
-pub const REAL: [&str; 2 + RealValue::KEYS.len()] =
-    joined(&[&["address"], &RealValue::KEYS, &["state"]]);
+pub const REAL: [&str; 2 + RealValues::KEYS.len()] =
+    joined(&[&["address"], &RealValues::KEYS, &["state"]]);
 /// The keys of `[[service.check]]`.
 pub const CHECK: [&str; 31] = [
     "type",

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::health::plan::destinations;
 use crate::health::{CheckSpec, MAX_CHECKS};
-use crate::model::{Listen, MAX_WEIGHT, RealSpec, SchedulerKind, ServiceSpec, Thresholds};
+use crate::model::{Listen, RealSpec, RealValues, SchedulerKind, ServiceSpec};
 
 use super::address;
 use super::bounds::{MAX_LISTENS, MAX_NAME_LEN, MAX_REALS, MAX_REALS_PER_SERVICE, MAX_SERVICES};
@@ -199,8 +199,7 @@ impl<'a> Services<'a> {
             let Some(section) = Section::open(table, "service.real", &keys::REAL, faults) else {
                 continue;
             };
-            let weight = section.entry("weight");
-            let weight = weight.and_then(|entry| entry.number(0..=MAX_WEIGHT, faults));
+            let values = values(&section, faults);
             let state = section.entry("state");
             let state = state.and_then(|entry| entry.parsed(value::state, faults));
             let hint = "write address = \"10.0.0.11\"";
@@ -213,9 +212,8 @@ impl<'a> Services<'a> {
             } else {
                 first_entries.insert(address, entry);
             }
-            let (weight, state) = (weight.unwrap_or(1), state.unwrap_or_default());
-            let thresholds = thresholds(&section, faults);
-            reals.push(RealSpec { address, weight, thresholds, state, last_resort: false });
+            let state = state.unwrap_or_default();
+            reals.push(RealSpec { address, values, state, last_resort: false });
             self.reals.push(RealAt { address, entry });
         }
         reals
@@ -288,19 +286,26 @@ impl<'a> Services<'a> {
     }
 }
 
-/// A real server's connection thresholds.
-fn thresholds(section: &Section<'_>, faults: &mut Faults) -> Thresholds {
-    let mut number = |key| match section.entry(key) {
-        None => Some(0),
-        Some(entry) => entry.number(0..=Thresholds::MAX, faults),
-    };
-    let (upper, lower) = (number("upper"), number("lower"));
-    let (Some(upper), Some(lower)) = (upper, lower) else { return Thresholds::default() };
-    let thresholds = Thresholds { upper, lower };
-    if let Some(entry) = section.entry("lower").filter(|_| !thresholds.valid()) {
-        entry.fault(format!("{lower} is above upper, {upper}; write at most that"), faults);
+/// A real server's values; those that are absent or faulty have their defaults.
+fn values(section: &Section<'_>, faults: &mut Faults) -> RealValues {
+    let mut numbers = RealValues::default().numbers();
+    let mut faulty = Vec::new();
+    let keys = RealValues::KEYS.into_iter().zip(RealValues::MOST);
+    for (number, (key, most)) in numbers.iter_mut().zip(keys) {
+        let Some(entry) = section.entry(key) else { continue };
+        match entry.number(0..=most, faults) {
+            Some(written) => *number = written,
+            None => faulty.push(key),
+        }
     }
-    thresholds
+    let values = RealValues::from_numbers(numbers);
+    if let Some((keys, why)) = values.mismatch()
+        && !keys.iter().any(|key| faulty.contains(key))
+        && let Some(entry) = section.entry(keys[0])
+    {
+        entry.fault(why, faults);
+    }
+    values
 }
 
 /// Reports the fault at the later listen and names the earlier one.

@@ -85,7 +85,7 @@ fn the_model_contains_the_values_of_the_text() {
         Policy { hash_ports: Some(false), fallback: false, ..Policy::default() }
     );
     assert_eq!(web.listens[1].to_string(), "192.0.2.10:5000-5099/udp");
-    assert_eq!((web.reals[0].weight, web.reals[1].weight), (0, 1));
+    assert_eq!((web.reals[0].values.weight, web.reals[1].values.weight), (0, 1));
     assert_eq!((empty.listens[0].to_string().as_str(), empty.reals.len()), ("192.0.2.10:*/tcp", 0));
 }
 

@@ -232,6 +232,6 @@ fn brief(real: &RealSpec) -> String {
     if real.last_resort {
         return "last resort".to_owned();
     }
-    let weight = RealValue::Weight(real.weight);
+    let weight = RealValue::Weight(real.values.weight);
     format!("{} {weight}", weight.name())
 }

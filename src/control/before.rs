@@ -8,7 +8,9 @@ use std::time::Duration;
 use super::alteration::{Alteration, Altered, StateUntil, Summary};
 use crate::balancer::Change;
 use crate::balancer::snapshot;
-use crate::model::{Policy, RealSpec, RealState, ServiceSpec, Timeouts, Wanted, differences};
+use crate::model::{
+    Policy, RealSpec, RealState, RealValues, ServiceSpec, Timeouts, Wanted, differences,
+};
 
 /// The state before the changes, indexed by name.
 #[derive(Clone, Debug)]
@@ -202,8 +204,8 @@ impl<'a> Before<'a> {
                 (service, address, Altered::RemoveReal(before))
             }
             Change::SetReal { service, address, value } => {
-                let none = RealSpec::new(*address, 0);
-                let before = value.of(self.real(service, *address).unwrap_or(&none));
+                let known = self.real(service, *address).map(|real| real.values);
+                let before = value.of(known.unwrap_or(RealValues::of_weight(0)));
                 (service, address, Altered::Real { before, after: *value })
             }
             Change::SetHealth { service, address, health } => {

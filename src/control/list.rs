@@ -167,13 +167,13 @@ pub struct ListedReal {
     /// Persistence templates that name it.
     #[serde(default)]
     pub templates: u64,
-    /// At this many connections it takes no new one; absent without a threshold.
+    /// At this many connections it takes no new one; absent without such a bound.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub upper: Option<u32>,
     /// Below this many it takes new ones again; absent if that is three quarters of `upper`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lower: Option<u32>,
-    /// Whether it takes no new connection because of its thresholds.
+    /// Whether it takes no new connection because it has `upper`.
     #[serde(default)]
     pub full: bool,
     /// Packets sent to it.
@@ -271,9 +271,10 @@ impl From<snapshot::FloodSnapshot> for ListedFlood {
 
 impl From<&snapshot::RealSnapshot> for ListedReal {
     fn from(real: &snapshot::RealSnapshot) -> Self {
+        let [weight, upper, lower] = real.values.numbers();
         Self {
             address: real.address.to_string(),
-            weight: real.weight,
+            weight,
             last_resort: real.last_resort,
             state: real.state.name().to_owned(),
             wanted: real.wanted.name().to_owned(),
@@ -288,8 +289,8 @@ impl From<&snapshot::RealSnapshot> for ListedReal {
             inactive: real.inactive,
             connections: real.connections,
             templates: real.templates,
-            upper: Some(real.thresholds.upper).filter(|&upper| upper > 0),
-            lower: Some(real.thresholds.lower).filter(|&lower| lower > 0),
+            upper: Some(upper).filter(|&upper| upper > 0),
+            lower: Some(lower).filter(|&lower| lower > 0),
             full: real.full,
             packets: real.packets,
             bytes: real.bytes,

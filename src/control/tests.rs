@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::balancer::snapshot;
 use crate::balancer::table::Turnover;
 use crate::balancer::{Counters, Reason, Snapshot, Verdict};
-use crate::model::{Protocol, RealState, RealValue, SchedulerKind, Thresholds, Wanted};
+use crate::model::{Protocol, RealState, RealValue, RealValues, SchedulerKind, Wanted};
 
 use super::*;
 
@@ -29,7 +29,7 @@ fn socket(text: &str) -> SocketAddr {
 fn real(host: &str) -> snapshot::RealSnapshot {
     snapshot::RealSnapshot {
         address: address(host),
-        weight: 1,
+        values: RealValues::default(),
         last_resort: false,
         state: RealState::Up,
         wanted: Wanted::Up,
@@ -43,7 +43,6 @@ fn real(host: &str) -> snapshot::RealSnapshot {
         inactive: 1,
         connections: 17,
         templates: 0,
-        thresholds: Thresholds::default(),
         full: false,
         packets: 240,
         bytes: 31_337,
@@ -251,7 +250,7 @@ fn the_longest_list_fits_into_a_reply() {
     // The widest values, and as many services, listens and real servers as a configuration may
     // have.
     let real = snapshot::RealSnapshot {
-        weight: 65_535,
+        values: RealValues::from_numbers(RealValues::MOST),
         last_resort: true,
         state: RealState::Draining,
         removed: true,
@@ -264,7 +263,6 @@ fn the_longest_list_fits_into_a_reply() {
         inactive: u64::MAX,
         connections: u64::MAX,
         templates: u64::MAX,
-        thresholds: Thresholds { upper: Thresholds::MAX, lower: Thresholds::MAX },
         full: true,
         packets: u64::MAX,
         bytes: u64::MAX,

@@ -108,7 +108,7 @@ impl Plan {
                 let planned = checks.flat_map(|spec| planned(spec, real.address, service.listens));
                 RealPlan {
                     address: real.address,
-                    weight: real.weight,
+                    weight: real.values.weight,
                     out: real.state != Wanted::Up,
                     checks: planned
                         .map(|check| place(check, &mut plan.checks, &mut places))

@@ -3,21 +3,16 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::thresholds::Thresholds;
+use super::real_value::RealValues;
 use super::time::Millis;
-
-/// The largest weight of a real server (keepalived's bound).
-pub const MAX_WEIGHT: u32 = 65_535;
 
 /// A real server as configured.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct RealSpec {
     /// Where tunnelled packets go.
     pub address: IpAddr,
-    /// Share of new connections, 0 to [`MAX_WEIGHT`]; 0 takes no new connection.
-    pub weight: u32,
-    /// How many connections it takes at most.
-    pub thresholds: Thresholds,
+    /// What changes while it runs.
+    pub values: RealValues,
     /// Its state at the start.
     pub state: Wanted,
     /// Whether it takes new connections only while no other real server of its service does.
@@ -28,8 +23,8 @@ impl RealSpec {
     /// A real server that is up, with that weight and otherwise the defaults.
     #[must_use]
     pub const fn new(address: IpAddr, weight: u32) -> Self {
-        let thresholds = Thresholds { upper: 0, lower: 0 };
-        Self { address, weight, thresholds, state: Wanted::Up, last_resort: false }
+        let values = RealValues::of_weight(weight);
+        Self { address, values, state: Wanted::Up, last_resort: false }
     }
 
     /// A service's `fallback_real`.

@@ -1,47 +1,106 @@
-//! One value of a real server that its configuration sets and that changes while it runs: how to
-//! read it, set it, check it and show it. Its state is apart, since operators and deadlines change
-//! that too.
+//! The values of a real server that its configuration sets and that change while it runs: their
+//! keys and bounds, how to read, set, check and show them. Its state is apart, since operators and
+//! deadlines change that too.
+//!
+//! The configuration, plans, events and listings take them from here; the balancer's use of each is
+//! its own.
 
 use std::fmt;
 
-use super::real::{MAX_WEIGHT, RealSpec};
 use super::thresholds::Thresholds;
+
+/// The largest weight of a real server (keepalived's bound).
+pub const MAX_WEIGHT: u32 = 65_535;
+
+/// All values of a real server.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct RealValues {
+    /// Share of new connections, 0 to [`MAX_WEIGHT`]; 0 takes no new connection.
+    pub weight: u32,
+    /// How many connections it takes at most.
+    pub thresholds: Thresholds,
+}
+
+impl RealValues {
+    /// Their keys in `[[service.real]]` and in listings.
+    pub const KEYS: [&str; 3] = ["weight", "upper", "lower"];
+    /// The highest number of each key; the lowest is 0.
+    pub const MOST: [u32; 3] = [MAX_WEIGHT, Thresholds::MAX, Thresholds::MAX];
+
+    /// That weight, and otherwise the defaults.
+    #[must_use]
+    pub const fn of_weight(weight: u32) -> Self {
+        Self { weight, thresholds: Thresholds { upper: 0, lower: 0 } }
+    }
+
+    /// The values with these numbers, in the order of [`Self::KEYS`].
+    #[must_use]
+    pub fn from_numbers([weight, upper, lower]: [u32; 3]) -> Self {
+        Self { weight, thresholds: Thresholds { upper, lower } }
+    }
+
+    /// The number of each key, in the order of [`Self::KEYS`].
+    #[must_use]
+    pub fn numbers(self) -> [u32; 3] {
+        let Self { weight, thresholds: Thresholds { upper, lower } } = self;
+        [weight, upper, lower]
+    }
+
+    /// Two keys whose numbers do not go together, first the one to mend, and why.
+    #[must_use]
+    pub fn mismatch(self) -> Option<([&'static str; 2], String)> {
+        let Thresholds { upper, lower } = self.thresholds;
+        let why = || format!("{lower} is above upper, {upper}; write at most that");
+        (lower > upper).then(|| (["lower", "upper"], why()))
+    }
+
+    /// Each value alone, in the order in which plans show them.
+    #[must_use]
+    pub fn each(self) -> [RealValue; 2] {
+        // Without `..`, so that the compiler shows where a new value has to be added.
+        let Self { weight, thresholds } = self;
+        [RealValue::Weight(weight), RealValue::Thresholds(thresholds)]
+    }
+
+    /// Whether a real server with `connections` takes no new one; `before`: whether it took none
+    /// until now.
+    #[must_use]
+    pub fn full(self, connections: u64, before: bool) -> bool {
+        self.thresholds.full(connections, before)
+    }
+}
+
+/// Weight 1, and no bound of connections.
+impl Default for RealValues {
+    fn default() -> Self {
+        Self::of_weight(1)
+    }
+}
 
 /// A value of a real server.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum RealValue {
-    /// [`RealSpec::weight`].
+    /// [`RealValues::weight`].
     Weight(u32),
-    /// [`RealSpec::thresholds`].
+    /// [`RealValues::thresholds`].
     Thresholds(Thresholds),
 }
 
 impl RealValue {
-    /// Their keys in `[[service.real]]`.
-    pub const KEYS: [&str; 3] = ["weight", "upper", "lower"];
-
-    /// All values of a real server, in the order in which plans show them.
+    /// The same value among others.
     #[must_use]
-    pub fn all(spec: &RealSpec) -> [Self; 2] {
-        // Without `..`, so that the compiler shows where a new field has to be added.
-        let RealSpec { weight, thresholds, address: _, state: _, last_resort: _ } = *spec;
-        [Self::Weight(weight), Self::Thresholds(thresholds)]
-    }
-
-    /// The same value of another real server.
-    #[must_use]
-    pub fn of(self, spec: &RealSpec) -> Self {
+    pub fn of(self, values: RealValues) -> Self {
         match self {
-            Self::Weight(_) => Self::Weight(spec.weight),
-            Self::Thresholds(_) => Self::Thresholds(spec.thresholds),
+            Self::Weight(_) => Self::Weight(values.weight),
+            Self::Thresholds(_) => Self::Thresholds(values.thresholds),
         }
     }
 
     /// Sets it.
-    pub fn set(self, spec: &mut RealSpec) {
+    pub fn set(self, values: &mut RealValues) {
         match self {
-            Self::Weight(weight) => spec.weight = weight,
-            Self::Thresholds(thresholds) => spec.thresholds = thresholds,
+            Self::Weight(weight) => values.weight = weight,
+            Self::Thresholds(thresholds) => values.thresholds = thresholds,
         }
     }
 
@@ -81,30 +140,41 @@ impl fmt::Display for RealValue {
 
 #[cfg(test)]
 mod tests {
-    use std::net::IpAddr;
-
     use super::*;
 
-    fn spec(weight: u32, upper: u32) -> RealSpec {
-        let thresholds = Thresholds { upper, lower: 0 };
-        RealSpec { thresholds, ..RealSpec::new(IpAddr::from([10, 0, 0, 11]), weight) }
+    fn values(weight: u32, upper: u32) -> RealValues {
+        RealValues { weight, thresholds: Thresholds { upper, lower: 0 } }
     }
 
     #[test]
     fn what_is_read_of_one_can_be_set_to_another() {
-        let (one, mut other) = (spec(3, 7), spec(1, 0));
-        let values = RealValue::all(&one);
-        assert!(values.iter().all(|value| value.of(&one) == *value && value.of(&other) != *value));
-        values.iter().for_each(|value| value.set(&mut other));
+        let (one, mut other) = (values(3, 7), values(1, 0));
+        let each = one.each();
+        assert!(each.iter().all(|value| value.of(one) == *value && value.of(other) != *value));
+        each.iter().for_each(|value| value.set(&mut other));
         assert_eq!(other, one);
     }
 
     #[test]
+    fn numbers_read_back_in_the_order_of_their_keys() {
+        let numbers = [3, 9, 4];
+        assert_eq!(RealValues::from_numbers(numbers).numbers(), numbers);
+        assert_eq!(RealValues::default().numbers(), [1, 0, 0]);
+    }
+
+    #[test]
+    fn a_lower_above_the_upper_is_named() {
+        assert_eq!(RealValues::from_numbers([1, 4, 4]).mismatch(), None);
+        let (keys, why) = RealValues::from_numbers([1, 4, 5]).mismatch().unwrap_or_default();
+        assert_eq!((keys[0], &*why), ("lower", "5 is above upper, 4; write at most that"));
+    }
+
+    #[test]
     fn a_value_at_its_bound_is_taken_and_one_past_it_is_not() {
-        let most = spec(MAX_WEIGHT, Thresholds::MAX);
-        assert!(RealValue::all(&most).iter().all(|value| value.broken_rule().is_none()));
-        let past = spec(MAX_WEIGHT + 1, Thresholds::MAX + 1);
-        let rules: Vec<_> = RealValue::all(&past).into_iter().map(RealValue::broken_rule).collect();
+        let most = values(MAX_WEIGHT, Thresholds::MAX);
+        assert!(most.each().iter().all(|value| value.broken_rule().is_none()));
+        let past = values(MAX_WEIGHT + 1, Thresholds::MAX + 1);
+        let rules = past.each().map(RealValue::broken_rule);
         let expected = [
             "weight 65536 is above 65535",
             "threshold lower = 0 is above upper = 16777217, or that above 16777216",

@@ -246,7 +246,7 @@ fn no_scheduler_allocates_for_a_new_flow() {
         let mut director = director(2_000);
         let mut service = service();
         // For ovf, which refuses flows above the total capacity.
-        service.reals.iter_mut().for_each(|real| real.weight = 1_000);
+        service.reals.iter_mut().for_each(|real| real.values.weight = 1_000);
         let (name, reals) = (service.name.clone(), service.reals.clone());
         let mut maglev_tables = MaglevTables::new(Seed(1, 2), maglev::SLOTS);
         let mut changes = vec![

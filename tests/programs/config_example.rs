@@ -106,7 +106,7 @@ fn the_defaults_are_those_of_the_design() {
     assert_eq!((director.hash_seed.as_deref(), director.maglev_slots), (None, 65_537));
     assert_eq!(director.timeouts, Timeouts::DEFAULT);
     assert_eq!(director.services[0].spec.scheduler, SchedulerKind::WeightedLeastConnections);
-    assert_eq!(director.services[0].spec.reals[0].weight, 1);
+    assert_eq!(director.services[0].spec.reals[0].values.weight, 1);
     assert_eq!(director.services[0].spec.reals[0].state, Wanted::Up);
     let policy = director.services[0].spec.policy;
     assert_eq!((policy.existing, policy.drain_deadline), (Existing::Keep, None));

@@ -113,7 +113,7 @@ impl MaglevTables {
                 }
             }
             Change::AddReal { service, real } => {
-                let weight = (!real.last_resort).then_some(real.weight);
+                let weight = (!real.last_resort).then_some(real.values.weight);
                 self.set_weight(service, real.address, weight);
             }
             Change::RemoveReal { service, address } => self.set_weight(service, *address, None),
@@ -257,7 +257,7 @@ impl Pool {
 
     fn new(spec: &ServiceSpec) -> Self {
         let sharing = spec.reals.iter().filter(|real| !real.last_resort);
-        let weights = sharing.map(|real| (real.address, real.weight)).collect();
+        let weights = sharing.map(|real| (real.address, real.values.weight)).collect();
         let steps = BTreeMap::new();
         Self { scheduler: spec.scheduler, weights, steps, table: None, stale: true }
     }

@@ -256,7 +256,7 @@ fn a_change_of_its_input_computes_a_table() {
         (set_weight(2, 3), None),
         (set_weight(2, 0), None),
         (Change::AddReal { service: web(), real }, Some(table(SMALL, &[1, 2, 3, 4]))),
-        (Change::AddReal { service: web(), real: RealSpec { weight: 0, ..real } }, None),
+        (Change::AddReal { service: web(), real: RealSpec::new(address(3), 0) }, None),
         (Change::RemoveReal { service: web(), address: address(2) }, Some(table(SMALL, &[1, 2]))),
         (Change::RemoveService { service: web() }, None),
         (Change::SetListens { service: web(), listens: Vec::new() }, None),

@@ -10,7 +10,8 @@ fn a_service_appears_with_all_that_was_asked_for() {
     assert_eq!(*services[0].name, *"web");
     assert_eq!(*services[0].listens, listens(&["192.0.2.10:80/tcp", "192.0.2.10:80/udp"]));
     assert_eq!(services[0].scheduler, SchedulerKind::WeightedRoundRobin);
-    let reals: Vec<_> = services[0].reals.iter().map(|real| (real.address, real.weight)).collect();
+    let reals: Vec<_> =
+        services[0].reals.iter().map(|real| (real.address, real.values.weight)).collect();
     assert_eq!(reals, [(A, 3), (B, 0)]);
 }
 
@@ -114,7 +115,7 @@ fn the_largest_weight_is_accepted() {
     director.apply(&set_weight(A, 0));
     director.apply(&set_weight(A, 65_535));
     director.apply(&add_real(B, 65_535));
-    assert_eq!(director.real(B).unwrap().weight, 65_535);
+    assert_eq!(director.real(B).unwrap().values.weight, 65_535);
 }
 
 #[test]

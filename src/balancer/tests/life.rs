@@ -39,8 +39,9 @@ fn a_real_server_added_again_has_its_connections_and_counters() {
     director.apply(&remove_real(A));
     let before = director.real(A).unwrap();
     director.apply(&add_real(A, 7));
+    let values = RealValues::of_weight(7);
     let expected =
-        snapshot::RealSnapshot { state: RealState::Up, removed: false, weight: 7, ..before };
+        snapshot::RealSnapshot { state: RealState::Up, removed: false, values, ..before };
     assert_eq!(director.real(A), Some(expected));
     assert_eq!(director.ack(flow(1)), A);
     let next: Vec<_> = (2..4).map(|number| director.syn(flow(number))).collect();

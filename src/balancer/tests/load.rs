@@ -27,7 +27,7 @@ fn a_loaded_server_has_its_part_of_its_share_and_all_of_it_again() {
         let share = share_of_a(&mut director, 0, 100);
         assert!((19..=21).contains(&share), "{}: {share}", scheduler.name());
         let real = director.real(A).unwrap();
-        assert_eq!((real.weight, real.effective_weight), (1, Some(250)));
+        assert_eq!((real.values.weight, real.effective_weight), (1, Some(250)));
         director.apply(&set_load(A, 1_000, None));
         assert_eq!(director.real(A).unwrap().effective_weight, None);
     }
@@ -80,7 +80,7 @@ fn a_program_s_weight_stands_in_for_the_configured_one_unless_that_is_0() {
     director.apply(&given(A, Some(3)));
     assert_eq!(share_of_a(&mut director, 0, 100), 75);
     let real = director.real(A).unwrap();
-    assert_eq!((real.weight, real.effective_weight), (1, Some(3_000)));
+    assert_eq!((real.values.weight, real.effective_weight), (1, Some(3_000)));
     director.apply(&given(A, Some(0)));
     assert_eq!(share_of_a(&mut director, 100, 20), 0);
     assert_eq!(director.real(A).unwrap().effective_weight, Some(0));

@@ -80,7 +80,7 @@ fn apply(services: &mut Vec<ServiceSpec>, change: &Change) {
             assert_eq!(reals.len(), before - 1);
         }
         Change::SetReal { service, address, value } => {
-            value.set(real(services, service, *address));
+            value.set(&mut real(services, service, *address).values);
         }
         Change::SetState { service, address, state } => {
             real(services, service, *address).state = *state;
@@ -160,7 +160,8 @@ fn each_kind_of_change_is_found() {
         "SetScheduler { service: \"kept\", scheduler: LeastConnections }",
         "RemoveReal { service: \"kept\", address: 10.0.0.1 }",
         "SetReal { service: \"kept\", address: 10.0.0.2, value: Weight(3) }",
-        "AddReal { service: \"kept\", real: RealSpec { address: 10.0.0.4, weight: 4, ",
+        "AddReal { service: \"kept\", real: RealSpec { address: 10.0.0.4, \
+         values: RealValues { weight: 4, ",
         "SetListens { service: \"kept\", listens: [Listen {",
         "AddService(ServiceSpec { name: \"new\"",
         "SetTimeouts(Timeouts {",

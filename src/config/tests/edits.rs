@@ -28,7 +28,7 @@ fn target(address: &str, service: Option<&str>, all_services: bool) -> Target {
 fn weights(director: &Director, of: &str) -> Vec<(String, u32)> {
     let here = |service: &crate::model::ServiceSpec| {
         let real = service.reals.iter().find(|real| real.address == address(of))?;
-        Some((service.name.clone(), real.weight))
+        Some((service.name.clone(), real.values.weight))
     };
     director.specs().filter_map(here).collect()
 }

@@ -42,7 +42,7 @@ fn of(text: &str) -> Vec<RunningService> {
             .filter(|real| !real.last_resort)
             .map(|real| RunningReal {
                 address: real.address,
-                weight: real.weight,
+                weight: real.values.weight,
                 wanted: real.state,
             })
             .collect();

@@ -34,7 +34,7 @@ fn list() -> List {
     service.scheduler = SchedulerKind::Maglev;
     service.maglev = Some(snapshot::MaglevSnapshot { slots: 1031, checksum: u64::MAX });
     let long = snapshot::RealSnapshot {
-        weight: 65_535,
+        values: RealValues::from_numbers(RealValues::MOST),
         state: RealState::Draining,
         deadline: Some(Duration::from_hours(24 * 30)),
         active: u64::MAX,

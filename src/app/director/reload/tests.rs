@@ -215,12 +215,13 @@ async fn standings(running: &Running) -> Vec<String> {
     let reals = snapshot.services.iter().flat_map(|service| &service.reals);
     let mut shown: Vec<_> = reals
         .map(|real| {
+            let [weight, upper, _] = real.values.numbers();
             let minutes = real.deadline.map(|left| (left.as_secs_f64() / 60.0).round());
             format!(
                 "{} weight {} upper {} {} {minutes:?} {:?}",
                 real.address,
-                real.weight,
-                real.thresholds.upper,
+                weight,
+                upper,
                 real.state.name(),
                 real.effective_weight
             )
