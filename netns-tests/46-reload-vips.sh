@@ -91,7 +91,32 @@ DIRECTOR_KEYS= SERVED=("$first")
 configure "$WORK/director.toml" rr 1
 expect_eq "a reload of what runs" "$(ask director reload | sed 's/.*: //')" "0 changes"
 
+# What only a restart can change is refused with both values, by the plan too.
+DIRECTOR_KEYS='max_connections = 77'
+configure "$WORK/director.toml" rr 1
+for command in "plan $WORK/director.toml" reload; do
+    # shellcheck disable=SC2086 # a list
+    expect_fails "a key that needs a restart" ask director $command 2>"$WORK/refused"
+    grep -qF 'director.max_connections: 1000000 → 77 needs a restart' "$WORK/refused" ||
+        fail "refused without the values: $(cat "$WORK/refused")"
+done
+DIRECTOR_KEYS=
+configure "$WORK/director.toml" rr 1
+
 is_running load || fail "the traffic at $first broke: $(tail -n 1 "$WORK/load.log")"
 stop load
 expect_eq "answers at $first that are none" "$(grep -cv real1 "$WORK/load.log")" 0
 expect_direct_replies 100
+
+# `announce`: false withdraws what is announced, true announces it again.
+is_announced() { announces "$first"; }
+DIRECTOR_KEYS='announce = false'
+configure "$WORK/director.toml" rr 1
+expect_eq "a reload" "$(ask director reload | sed 's/.*: //')" "1 change"
+is_announced && fail "$first is still announced"
+expect_eq "announced in the list" "$(number director list '.vips[0].announced')" false
+DIRECTOR_KEYS=
+configure "$WORK/director.toml" rr 1
+ask director reload
+wait_for "the announcement" is_announced
+expect_host_state "announced again" vt-director "$WORK/before"

@@ -68,7 +68,7 @@ expect_eq "routes in the old table" "$(at vt-real1 ip -"$version" route show tab
 # Refused, and nothing changes.
 real_config 'tun = "other0"' "$first" "$new"
 expect_fails "another TUN" ask real1 reload 2>"$WORK/refused"
-grep -q 'realserver.tun: a change needs a restart' "$WORK/refused" || fail "refused without the reason: $(cat "$WORK/refused")"
+grep -q 'realserver.tun: .* → other0 needs a restart' "$WORK/refused" || fail "refused without the reason: $(cat "$WORK/refused")"
 at vt-real1 ip address add "$(alone "$new")" dev eth0
 real_config "" "$first" "$new"
 expect_fails "a virtual IP that an interface has" ask real1 reload 2>"$WORK/refused"

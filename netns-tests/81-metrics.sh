@@ -87,6 +87,18 @@ CONFIG
     expect_between "queries of the dashboard" "$queries" 30 100
     stop prometheus
 fi
+
+# A reload moves the server. Where it cannot listen there it is refused, and the server stays.
+DIRECTOR_KEYS='http = "127.0.0.1:9182"'
+configure "$WORK/director.toml" rr 1 1 1
+ask director reload >/dev/null
+expect_eq "alive at the new address" "$(at_director http://127.0.0.1:9182/healthz)" ok
+expect_fails "an answer at the old one" get /healthz
+DIRECTOR_KEYS='http = "203.0.113.9:9182"'
+configure "$WORK/director.toml" rr 1 1 1
+expect_fails "another host's address" ask director reload 2>"$WORK/refused"
+grep -q 'http: could not listen on 203.0.113.9:9182' "$WORK/refused" || fail "refused: $(<"$WORK/refused")"
+expect_eq "alive where it was" "$(at_director http://127.0.0.1:9182/healthz)" ok
 expect_accounted
 stop director
 expect_eq "the socket's file after the end" "$(stop real1; ls "$CONTROL" | grep -c real1-http || true)" 0

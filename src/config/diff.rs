@@ -8,7 +8,8 @@ use crate::balancer::Change;
 use crate::model::{Listen, RealSpec, ServiceSpec};
 
 use super::director::Director;
-use super::fault::{Fault, Faults};
+use super::fault::Fault;
+use super::restart;
 
 /// The balancer's changes that make `old` into `new`, in an order without conflicts: removals come
 /// first. The order of services and real servers is not compared, and neither are `hash_seed` and
@@ -18,30 +19,8 @@ use super::fault::{Fault, Faults};
 /// # Errors
 /// One fault, at its line in `new`, for each key that only a restart can change.
 pub fn diff(old: &Director, new: &Director) -> Result<Vec<Change>, Vec<Fault>> {
-    let mut faults = Faults::default();
-    check_fixed_keys(old, new, &mut faults);
-    faults.into_result(Some(changes(old, new)))
-}
-
-fn check_fixed_keys(old: &Director, new: &Director, faults: &mut Faults) {
-    for (key, changed) in [
-        ("tun", old.tun != new.tun),
-        ("announce", old.announce != new.announce),
-        ("control", old.control != new.control),
-        ("control_mode", old.access.mode != new.access.mode),
-        ("control_group", old.access.group != new.access.group),
-        ("state", old.state != new.state),
-        ("http", old.http != new.http),
-        ("max_connections", old.max_connections != new.max_connections),
-        ("offload", old.offload != new.offload),
-        ("fast_path", old.fast_path != new.fast_path),
-    ] {
-        if changed {
-            let line = new.lines.keys.get(key).copied().unwrap_or(new.lines.section);
-            let message = "a change needs a restart; put the old value back, or restart";
-            faults.add(line, format!("director.{key}"), message);
-        }
-    }
+    let faults = restart::of_director(old, new);
+    if faults.is_empty() { Ok(changes(old, new)) } else { Err(faults) }
 }
 
 fn changes(old: &Director, new: &Director) -> Vec<Change> {

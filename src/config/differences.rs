@@ -8,6 +8,7 @@ use crate::model::{Difference, Setting, Settings, Value, differences};
 
 use super::check::ServiceHealth;
 use super::director::Director;
+use super::http::HttpAddress;
 use super::realserver::{Mss, RealServer};
 use super::service::Service;
 
@@ -56,6 +57,7 @@ impl Settings for OfHost<'_> {
         vec![
             ("uplinks", config.uplinks.as_ref().map(|names| names.join(" ")).into()),
             ("arp", config.arp.into()),
+            ("announce", config.announce.into()),
             ("source", joined(&config.sources).into()),
             ("announce_table", config.announce_table.into()),
             ("neighbour_routes", config.neighbour_routes.into()),
@@ -71,6 +73,7 @@ impl Settings for OfDirector<'_> {
     fn settings(&self) -> Vec<Setting> {
         let Self(config) = self;
         vec![
+            ("http", config.http.as_ref().map(HttpAddress::written).into()),
             ("maglev_slots", config.maglev_slots.into()),
             ("hooks", config.hooks.as_ref().map(|words| words.join(" ")).into()),
             ("withdraw_without_quorum", config.withdraw_without_quorum.into()),
@@ -103,6 +106,7 @@ impl Settings for RealServer {
             ("table", self.table.into()),
             ("busy_poll", self.busy_poll.into()),
             ("coalesce", self.coalesce.into()),
+            ("http", self.http.as_ref().map(HttpAddress::written).into()),
         ]
     }
 }

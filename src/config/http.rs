@@ -25,6 +25,16 @@ impl fmt::Display for HttpAddress {
     }
 }
 
+impl HttpAddress {
+    /// As the configuration has it.
+    pub(super) fn written(&self) -> String {
+        match self {
+            Self::Tcp(address) => address.to_string(),
+            Self::Unix(path) => path.display().to_string(),
+        }
+    }
+}
+
 /// An address with a port, or the absolute path of a unix socket.
 pub(super) fn address(text: &str) -> Result<HttpAddress, String> {
     if text.starts_with('/') {

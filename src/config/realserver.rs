@@ -160,25 +160,6 @@ impl Default for RealServer {
     }
 }
 
-/// The keys of `[realserver]` that differ and that only a restart can change, each as a fault.
-#[must_use]
-pub fn needs_restart(old: &RealServer, new: &RealServer) -> Vec<Fault> {
-    let changed = [
-        ("tun", old.tun != new.tun),
-        ("control", old.control != new.control),
-        ("control_mode", old.access.mode != new.access.mode),
-        ("control_group", old.access.group != new.access.group),
-        ("http", old.http != new.http),
-        ("agent", old.agent != new.agent),
-        ("offload", old.offload != new.offload),
-    ];
-    let fault = |(key, _)| {
-        let message = "a change needs a restart; put the old value back, or restart".to_owned();
-        Fault { line: 0, key: format!("realserver.{key}"), message }
-    };
-    changed.into_iter().filter(|(_, changed)| *changed).map(fault).collect()
-}
-
 fn flags<T: Eq + std::hash::Hash + Clone>(
     flag: &str,
     texts: &[String],

@@ -162,7 +162,7 @@ async fn steer(
 ) -> anyhow::Result<()> {
     let (commands, mut inbox) = AdminCommands::new();
     let handler = handler(&running, session, commands, offload);
-    let _http = http::start(running.config.http.as_ref(), &handler)?;
+    running.http = Some(http::Server::start(running.config.http.as_ref(), &handler)?);
     let mut news = session.news();
     let mut served = pin!(serve::serve(control, handler));
     daemon::ready();

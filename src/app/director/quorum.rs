@@ -37,14 +37,15 @@ impl Withdrawn {
         Self { by_operator, without_quorum: config.unserved(&board.without_quorum()) }
     }
 
-    /// The state after a reload to `config`, and the resulting changes. `known`: the virtual IPs of
-    /// the configuration before.
-    pub(super) fn after(&self, known: &[IpAddr], config: &config::Director) -> Self {
-        let fresh = Self::at_start(config);
+    /// The state after a reload from `old` to `config`. Another `announce` is the last word on all
+    /// virtual IPs; otherwise the operator's stays.
+    pub(super) fn after(&self, old: &config::Director, config: &config::Director) -> Self {
+        let (fresh, known) = (Self::at_start(config), old.vips());
         let mut after = Self::default();
         for vip in config.vips() {
             let from = if known.contains(&vip) { self } else { &fresh };
-            after.by_operator.extend(from.by_operator.get(&vip));
+            let word = if old.announce == config.announce { from } else { &fresh };
+            after.by_operator.extend(word.by_operator.get(&vip));
             after.without_quorum.extend(from.without_quorum.get(&vip));
         }
         after

@@ -15,6 +15,7 @@ use super::hooks::Hooks;
 use super::messages::{DirectorMessage, LoopSettings, Notice};
 use super::operate::virtual_ips;
 use super::quorum::Withdrawn;
+use super::request_handler::Handler;
 use super::saved_states::SavedStates;
 use super::steps::Following;
 use super::tables::Builder;
@@ -24,6 +25,7 @@ use crate::app::config_file;
 use crate::app::events::Events;
 use crate::app::health::Checks;
 use crate::app::host::{DesiredDirector, Session};
+use crate::app::http;
 use crate::app::packet_thread::PacketThread;
 use crate::balancer::listing::Listed;
 use crate::balancer::maglev::MaglevTables;
@@ -53,6 +55,8 @@ pub(super) struct Running {
     pub(super) following: Following,
     /// The virtual IPs for listings.
     pub(super) vips: watch::Sender<Vec<VirtualIp>>,
+    /// The server of metrics and JSON, as soon as requests are answered.
+    pub(super) http: Option<http::Server<Handler>>,
     /// The ways to the real servers last sent to the balancer; those without one now have their
     /// last.
     ways: Ways,
@@ -96,6 +100,7 @@ impl Running {
             quorum_due: None,
             following: Following::default(),
             vips,
+            http: None,
             ways,
             fast_path,
             maglev_tables,
@@ -254,6 +259,21 @@ impl Running {
         wanted: config::Director,
         changes: Vec<Change>,
     ) -> anyhow::Result<(Vec<Alteration>, Vec<String>)> {
+        // First, since another program may listen there.
+        http::listen(&mut self.http, wanted.http.as_ref())?;
+        let switched = self.switch_services(session, wanted, changes).await;
+        if switched.is_err() {
+            http::listen(&mut self.http, self.config.http.as_ref())?;
+        }
+        switched
+    }
+
+    async fn switch_services(
+        &mut self,
+        session: &mut Session,
+        wanted: config::Director,
+        changes: Vec<Change>,
+    ) -> anyhow::Result<(Vec<Alteration>, Vec<String>)> {
         let running = self.snapshot().await?;
         let changes = self.before(&running).unmet(changes);
         let saved = SavedStates::before(&changes, &running);
@@ -338,7 +358,7 @@ impl Running {
 
     /// The virtual IPs of `config` that are not announced.
     fn withdrawn_in(&self, config: &config::Director) -> Withdrawn {
-        self.withdrawn.after(&self.config.vips(), config)
+        self.withdrawn.after(&self.config, config)
     }
 
     /// Tells the packet loop what `config` says of it.

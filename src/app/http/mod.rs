@@ -92,11 +92,59 @@ impl Drop for Http {
     }
 }
 
-/// Starts HTTP if it is configured.
+/// The HTTP server of a daemon, if it is configured; a reload may move it.
+#[derive(Debug)]
+pub(super) struct Server<D> {
+    handler: Arc<D>,
+    address: Option<HttpAddress>,
+    http: Option<Http>,
+}
+
+impl<D: RequestHandler> Server<D> {
+    /// Starts HTTP if it is configured.
+    ///
+    /// # Errors
+    /// Listening on the address failed, or the thread cannot be started.
+    pub(super) fn start(address: Option<&HttpAddress>, handler: &Arc<D>) -> anyhow::Result<Self> {
+        let http = start(address, handler)?;
+        Ok(Self { handler: Arc::clone(handler), address: address.cloned(), http })
+    }
+
+    fn listen(&mut self, address: Option<&HttpAddress>) -> anyhow::Result<()> {
+        if self.address.as_ref() == address {
+            return Ok(());
+        }
+        // The new address may overlap the old one.
+        self.http = None;
+        match start(address, &self.handler) {
+            Ok(http) => {
+                self.http = http;
+                self.address = address.cloned();
+                Ok(())
+            }
+            Err(error) => {
+                match start(self.address.as_ref(), &self.handler) {
+                    Ok(http) => self.http = http,
+                    Err(error) => log::error!("no metrics and JSON any more: {error:#}"),
+                }
+                Err(error)
+            }
+        }
+    }
+}
+
+/// The running server listens at `address` from now on, or nowhere.
 ///
 /// # Errors
-/// Listening on the address failed, or the thread cannot be started.
-pub(super) fn start<D: RequestHandler>(
+/// It cannot listen there, and listens where it did.
+pub(super) fn listen<D: RequestHandler>(
+    server: &mut Option<Server<D>>,
+    address: Option<&HttpAddress>,
+) -> anyhow::Result<()> {
+    server.as_mut().map_or(Ok(()), |server| server.listen(address))
+}
+
+fn start<D: RequestHandler>(
     address: Option<&HttpAddress>,
     handler: &Arc<D>,
 ) -> anyhow::Result<Option<Http>> {

@@ -84,6 +84,7 @@ async fn serve_reals(
         packet_thread: packet_thread.clone(),
         events: Events::new(),
         bounds,
+        http: None,
     };
     let agent = desk.clone().map_or(Ok(None), |desk| Agent::open(running.config.subscribe(), desk));
     let opened = agent.and_then(|agent| Ok((agent, daemon::listen(&control, access)?)));
@@ -126,7 +127,7 @@ async fn steer(
     thread: &mut Thread,
 ) -> anyhow::Result<()> {
     let http = running.config.borrow().http.clone();
-    let _http = http::start(http.as_ref(), &handler)?;
+    running.http = Some(http::Server::start(http.as_ref(), &handler)?);
     let mut news = session.news();
     let mut served = pin!(serve::serve(control, handler));
     let mut reporting = pin!(async {

@@ -8,11 +8,13 @@ use tokio::sync::watch;
 
 use super::desired;
 use super::messages::{LoopSettings, RealServerMessage};
+use super::request_handler::Handler;
 use super::stranger_filter::Programs;
 use crate::app::commands::{self, AdminCommand, Answer, CommandResult, Done, event};
 use crate::app::config_file;
 use crate::app::events::Events;
 use crate::app::host::{Prepared, Session};
+use crate::app::http;
 use crate::app::packet_thread::PacketThread;
 use crate::config;
 use crate::control::{Alteration, Altered, ReloadPlan, Request, counted};
@@ -29,6 +31,8 @@ pub(super) struct Running {
     pub(super) events: Events,
     /// The gate's bounds as the host is set up now.
     pub(super) bounds: Bounds,
+    /// The server of metrics and JSON, as soon as requests are answered.
+    pub(super) http: Option<http::Server<Handler>>,
 }
 
 /// The host's inputs of the gate.
@@ -89,7 +93,12 @@ impl Running {
         let altered = altered(&running, &wanted);
         let plan = session.plan_realserver(&desired(&wanted)).await?;
         let warnings = plan.warnings();
-        self.switch(session, &running, wanted, plan).await?;
+        // First, since another program may listen there.
+        http::listen(&mut self.http, wanted.http.as_ref())?;
+        if let Err(error) = self.switch(session, &running, wanted, plan).await {
+            http::listen(&mut self.http, running.http.as_ref())?;
+            return Err(error);
+        }
         let changes = counted(altered.len() as u64, "change");
         let text = format!("reloaded {}: {changes}", path.display());
         Ok(Answer::done(text, altered).with(warnings))

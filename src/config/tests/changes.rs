@@ -286,19 +286,26 @@ fn a_renamed_service_is_the_same_one() {
 fn what_needs_a_restart_is_refused_at_its_line() {
     let services = service("a", "rr", &owned(&["80/tcp"]), &[]);
     let old = read(&services);
-    for (key, value) in [
-        ("tun", "\"tun9\""),
-        ("announce", "false"),
-        ("control", "\"/run/9.sock\""),
-        ("max_connections", "9"),
-        ("offload", "false"),
+    for (key, value, before, after) in [
+        ("tun", "\"tun9\"", "vstun0", "tun9"),
+        ("control", "\"/run/9.sock\"", "/run/vstun/director.sock", "/run/9.sock"),
+        ("control_mode", "\"0600\"", "0660", "0600"),
+        ("control_group", "\"adm\"", "unset", "adm"),
+        ("state", "\"/var/lib/9\"", "/var/lib/vstun", "/var/lib/9"),
+        ("max_connections", "9", "1000000", "9"),
+        ("offload", "false", "true", "false"),
+        ("fast_path", "\"auto\"", "off", "auto"),
     ] {
         let new = read(&format!("\n{key} = {value}\n{services}"));
-        let message =
-            format!("director.{key}: a change needs a restart; put the old value back, or restart");
-        assert_eq!(lines(&diff(&old, &new).unwrap_err()), [format!("3: {message}")]);
+        let message = |before: &str, after: &str| {
+            let advice = "needs a restart; put the old value back, or restart";
+            format!("director.{key}: {before} → {after} {advice}")
+        };
+        let found = lines(&diff(&old, &new).unwrap_err());
+        assert_eq!(found, [format!("3: {}", message(before, after))]);
         // Back to the default: the key is gone, so the fault is at the table.
-        assert_eq!(lines(&diff(&new, &old).unwrap_err()), [format!("1: {message}")]);
+        let found = lines(&diff(&new, &old).unwrap_err());
+        assert_eq!(found, [format!("1: {}", message(after, before))]);
     }
 }
 
