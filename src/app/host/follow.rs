@@ -22,6 +22,9 @@ use super::{Known, Role, Session, gather};
 
 /// A burst of changes ends after this long without an event …
 const QUIET: Duration = Duration::from_millis(100);
+/// … or after this long, if only routes have changed whose copies are known: replies go the old way
+/// meanwhile, and each change costs one route's work.
+const ROUTES_QUIET: Duration = Duration::from_millis(2);
 /// … or after this long in any case: meanwhile a neighbour route may hide that the address is now
 /// behind a router.
 const BURST: Duration = Duration::from_millis(500);
@@ -39,13 +42,16 @@ const LOOK_SHARE: u32 = 50;
 /// How many checks until routes are read too, in case an event was lost.
 const LIGHT_LOOKS: u32 = 15;
 
-/// Whether the TUN still exists. A real server's packet loop notices its end only at the next
-/// packet.
+/// What was done after events.
 #[derive(Clone, Debug, Eq, PartialEq)]
-enum Tun {
-    There,
-    /// The TUN of that name was deleted.
-    Gone(String),
+enum Done {
+    /// The copies of single routes were changed.
+    RoutesFollowed,
+    /// The host was checked.
+    Checked,
+    /// The TUN of that name was deleted. A real server's packet loop notices that only at the next
+    /// packet.
+    TunGone(String),
 }
 
 impl Session {
@@ -68,12 +74,14 @@ impl Session {
             let begun = Instant::now();
             let result = self.sync().await;
             self.changed = false;
-            self.next_look = Instant::now() + LOOK.max(begun.elapsed() * LOOK_SHARE);
+            if !matches!(result, Ok(Done::RoutesFollowed)) {
+                self.next_look = Instant::now() + LOOK.max(begun.elapsed() * LOOK_SHARE);
+            }
             match result {
-                Ok(Tun::Gone(name)) => {
+                Ok(Done::TunGone(name)) => {
                     bail!("the TUN device {name:?} is gone: another program has deleted it");
                 }
-                Ok(Tun::There) => {}
+                Ok(Done::RoutesFollowed | Done::Checked) => {}
                 Err(error) => {
                     self.report.unknown(
                         format!("cannot keep this host as planned: {error:#}"),
@@ -106,6 +114,8 @@ impl Session {
                 return Ok(());
             }
         }
+        // Routes that change all the time do not put off the check of everything else.
+        self.look_due |= Instant::now() >= self.next_look;
         let not_before = self.not_before;
         if self.unseen.other {
             let rest = async {
@@ -116,13 +126,20 @@ impl Session {
             timeout_at(not_before, rest).await.unwrap_or(Ok::<(), Error>(()))?;
         }
         let burst = async {
-            while let Ok(heard) = timeout(QUIET, self.hear_one()).await {
+            while let Ok(heard) = timeout(self.quiet(), self.hear_one()).await {
                 heard?;
             }
             Ok(())
         };
         // Later events are handled next time.
         timeout(BURST, burst).await.unwrap_or(Ok(()))
+    }
+
+    /// How long without an event is the end of a burst.
+    fn quiet(&self) -> Duration {
+        let role = matches!(self.role, Some(Role::RealServer(_)));
+        let routes_alone = role && self.known.is_some() && !self.unseen.other && !self.look_due;
+        if routes_alone && self.report.is_well() { ROUTES_QUIET } else { QUIET }
     }
 
     /// Waits for one event and remembers it.
@@ -186,9 +203,9 @@ impl Session {
 
     /// Checks the host and makes what is missing. It removes only what hides another program's
     /// route: other steps may be unwanted only for a moment, while an interface lacks its address.
-    async fn sync(&mut self) -> Result<Tun> {
+    async fn sync(&mut self) -> Result<Done> {
         self.defend_again();
-        let Some(role) = self.role.clone() else { return Ok(Tun::There) };
+        let Some(role) = self.role.clone() else { return Ok(Done::Checked) };
         let unseen = std::mem::take(&mut self.unseen);
         // If this returns early, the next check covers everything.
         let known = self.known.take().filter(|_| !unseen.other && self.light_looks < LIGHT_LOOKS);
@@ -198,7 +215,7 @@ impl Session {
             && self.report.is_well()
         {
             self.known = known;
-            return Ok(Tun::There);
+            return Ok(Done::RoutesFollowed);
         }
         let begun = Instant::now();
         let (facts, copies_are_right) = self.look_again(&role, known).await?;
@@ -209,7 +226,7 @@ impl Session {
         self.uncover(&role.hiding(&facts)).await;
         let plan = role.plan_items(&facts)?;
         if facts.link(&plan.tun).is_none() {
-            return Ok(Tun::Gone(plan.tun));
+            return Ok(Done::TunGone(plan.tun));
         }
         self.warn(&plan.warnings);
         self.warn(&unseen_rules(&role, &facts));
@@ -238,7 +255,7 @@ impl Session {
         self.remember(&role, facts);
         self.look_due = false;
         self.not_before = Instant::now() + (begun.elapsed() * REST).min(REST_MAX);
-        Ok(Tun::There)
+        Ok(Done::Checked)
     }
 
     /// The state to compare with at the next check.

@@ -1,0 +1,41 @@
+# A real server copies many routes, follows each change of them and leaves no copy behind. A route that changes all the
+# time does not keep it from looking at what the kernel sends no event for.
+# mixes: 4in4
+source "$(dirname "$0")/lib.sh"
+source "$here/topology.sh"
+source "$here/daemons.sh"
+source "$here/host_state.sh"
+
+MANY=1000
+FAR=203.0.113.1
+make_topology
+gateway=${LAN_ROUTERS[4]}
+for ((number = 0; number < MANY; number++)); do
+    echo "route add 100.64.$((number / 256)).$((number % 256))/32 via $gateway proto 186"
+done | at vt-real1 ip -batch -
+host_state vt-real1 >"$WORK/before"
+start_real real1
+copies() { at vt-real1 ip -o route show table 1020 "$@" 2>/dev/null; } # SELECTION...
+expect_between "copies" "$(copies | wc -l)" "$MANY" $((MANY + 10))
+
+at vt-real1 ip route add "$FAR" via "$gateway" proto 186
+copied() { [[ $(copies "$FAR") == *"via $gateway"* ]]; }
+wait_for "the copy of a new route" copied
+at vt-real1 ip route del "$FAR"
+gone() { [[ -z $(copies "$FAR") ]]; }
+wait_for "the end of its copy" gone
+
+touch "$WORK/flap"
+flap="ip route add $FAR via $gateway proto 186; sleep 0.05; ip route del $FAR; sleep 0.05"
+at vt-real1 bash -c "while [[ -e '$WORK/flap' ]]; do $flap; done" &
+flapping=$!
+at vt-real1 sysctl -qw net.ipv4.conf.eth0.arp_ignore=0
+put_back() { [[ $(at vt-real1 sysctl -n net.ipv4.conf.eth0.arp_ignore) != 0 ]]; }
+wait_for "arp_ignore to be put back while a route flaps" put_back
+rm "$WORK/flap"
+wait "$flapping"
+
+stop real1
+expect_eq "exit code" "$CODE" 0
+expect_eq "copies in the end" "$(copies | wc -l)" 0
+expect_host_state "in the end" vt-real1 "$WORK/before"
