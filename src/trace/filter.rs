@@ -63,7 +63,10 @@ impl Filter {
             real: parsed(which.address.as_deref(), |text| text.parse().ok(), FilterError::Real)?,
             service: which.service.clone(),
             verdict: parsed(which.verdict.as_deref(), verdict, |text| {
-                FilterError::Verdict(text, RecordedVerdict::ALL.map(|one| one.name()).join(", "))
+                FilterError::Verdict(
+                    text,
+                    RecordedVerdict::ALL.map(RecordedVerdict::name).join(", "),
+                )
             })?,
             reason: parsed(which.reason.as_deref(), reason, FilterError::Reason)?,
         })
