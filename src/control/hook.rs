@@ -19,6 +19,8 @@ pub struct HookCounts {
     pub killed: u64,
     /// Changes for which the program did not run, since too many were queued.
     pub dropped: u64,
+    /// Changes that wait for the program now.
+    pub queued: u64,
 }
 
 /// The program's environment for an event; `None`: it does not run for this event. Variables

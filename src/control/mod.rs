@@ -41,7 +41,7 @@ mod tests;
 pub use alteration::{Alteration, Altered, StateUntil, Summary};
 pub use alteration_text::AlterationText;
 pub use before::Before;
-pub use checks::{CheckResult, CheckStep, Checked, CheckedOnce, Checks, ListedCheck};
+pub use checks::{CheckResult, CheckStep, Checked, CheckedOnce, Checks, ListedAgent, ListedCheck};
 pub use cleaned::{Cleaned, CleanedStep};
 pub use connections::{Connection, Connections, PAGE};
 pub use counts::{Counts, Drops};

@@ -361,6 +361,7 @@ impl DirectorStats {
             ("  of them failed", self.hooks.failed),
             ("  of them killed", self.hooks.killed),
             ("changes no hook was told of", self.hooks.dropped),
+            ("changes that wait for the hook", self.hooks.queued),
             ("uptime in seconds", self.uptime_seconds),
         ]);
         text += &errors("segments refused", &self.send_errors);

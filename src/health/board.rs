@@ -207,7 +207,7 @@ impl Board {
     pub fn finish(&mut self, now: Millis, id: CheckId, finding: Finding) {
         let Some(check) = self.checks.get_mut(&id) else { return };
         let before = check.state.phase();
-        finding.reported.iter().for_each(|reported| check.heard.hear(now, reported));
+        check.heard.take(now, finding.reported.as_ref());
         let passed = match check.is_of_agent() {
             // The last word of one that does not answer stays in force.
             true => check.heard.rotation() != Rotation::Down,

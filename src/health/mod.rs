@@ -28,7 +28,9 @@ mod tests;
 pub use board::{Board, CheckId, Order};
 pub use event::Event;
 pub use plan::{Destination, MAX_CHECKS, Plan, PlannedCheck, ServiceInput, ServicePlan};
-pub use report::{Board as BoardReport, CheckReport, Finding, RealReport, ServiceReport};
+pub use report::{
+    AgentReport, Board as BoardReport, CheckReport, Finding, RealReport, ServiceReport,
+};
 pub use rule::{Panic, Quorum, Rules};
 pub use schedule::Doubt;
 pub use spec::{CheckSpec, Initial, Probe, Timing, Via};

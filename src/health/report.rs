@@ -50,6 +50,19 @@ pub struct CheckReport {
     pub runs: u64,
     /// The last results, newest first, with the age of each.
     pub findings: Vec<(Duration, Finding)>,
+    /// What has come from its agent, if it asks one.
+    pub agent: Option<AgentReport>,
+}
+
+/// What has come from a load agent.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct AgentReport {
+    /// Probes that have brought a report.
+    pub reports: u64,
+    /// Probes that have not.
+    pub errors: u64,
+    /// Whether its last report is worth nothing any more, or there is none.
+    pub stale: bool,
 }
 
 /// The health of a real server in a service, from its checks.

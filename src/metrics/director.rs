@@ -9,7 +9,8 @@ use prometheus_client::encoding::DescriptorEncoder;
 use super::families::Families;
 use super::turns;
 use crate::control::{
-    Checks, DirectorStats, HostStatus, List, ListedCheck, ListedReal, ListedService, Use,
+    Checks, DirectorStats, HostStatus, List, ListedAgent, ListedCheck, ListedReal, ListedService,
+    Use,
 };
 
 /// The figures of a director.
@@ -41,7 +42,9 @@ impl Collector for DirectorPage {
         self.services(&mut families)?;
         self.reals(&mut families)?;
         self.tunnels(&mut families)?;
-        checks(&mut families, &self.checks)
+        self.hooks(&mut families)?;
+        checks(&mut families, &self.checks)?;
+        agents(&mut families, &self.checks)
     }
 }
 
@@ -160,6 +163,19 @@ impl DirectorPage {
         families.gauge("fragments_held_bytes", "Bytes of fragments held", fragments.held_bytes)
     }
 
+    fn hooks(&self, families: &mut Families<'_>) -> fmt::Result {
+        let hooks = &self.stats.hooks;
+        for (name, help, value) in [
+            ("hook_runs", "Finished runs of the hook program", hooks.run),
+            ("hook_failures", "Runs that failed: not started, an exit code, killed", hooks.failed),
+            ("hook_timeouts", "Runs that took too long and were killed", hooks.killed),
+            ("hook_dropped", "Changes it did not run for, as too many waited", hooks.dropped),
+        ] {
+            families.counter(name, help, value)?;
+        }
+        families.gauge("hook_queue", "Changes that wait for the hook program", hooks.queued)
+    }
+
     fn vips(&self, families: &mut Families<'_>) -> fmt::Result {
         let vips: Vec<_> =
             self.list.vips.iter().map(|vip| (vip.address.to_string(), vip.announced)).collect();
@@ -254,6 +270,21 @@ impl DirectorPage {
         let mtu = self.each_real(|real| real.path_mtu.map(u32::from));
         families.gauges("real_path_mtu_bytes", "The smallest path MTU signalled", mtu)
     }
+}
+
+/// What has come from the load agents.
+fn agents(families: &mut Families<'_>, checks: &Checks) -> fmt::Result {
+    let each = |figure: fn(&ListedAgent) -> u64| {
+        checks.checks.iter().filter_map(move |check| {
+            let labels: Labels<'_, 2> = [("real", &check.address), ("to", &check.destination)];
+            Some((labels, figure(check.agent.as_ref()?)))
+        })
+    };
+    families.counters("agent_reports", "Reports of its load agent", each(|one| one.reports))?;
+    let help = "Probes of its load agent that brought no report";
+    families.counters("agent_errors", help, each(|one| one.errors))?;
+    let help = "Whether its load agent's last report is worth nothing any more";
+    families.gauges("agent_stale", help, each(|one| u64::from(one.stale)))
 }
 
 fn checks(families: &mut Families<'_>, checks: &Checks) -> fmt::Result {

@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 
 use super::*;
 use crate::control::{
-    CheckResult, Checks, Counts, DirectorStats, HostStatus, List, ListedCheck, ListedReal,
-    ListedService, RealServerDrop, RealServerStats, TurnBucket, Turns, Use, VirtualIp, Wrong,
+    CheckResult, Checks, Counts, DirectorStats, HookCounts, HostStatus, List, ListedAgent,
+    ListedCheck, ListedReal, ListedService, RealServerDrop, RealServerStats, TurnBucket, Turns,
+    Use, VirtualIp, Wrong,
 };
 
 fn real(address: &str) -> ListedReal {
@@ -34,6 +35,7 @@ fn page() -> DirectorPage {
         state: "falling".to_owned(),
         runs: 4,
         results: vec![CheckResult { microseconds: 2_000, ..CheckResult::default() }],
+        agent: Some(ListedAgent { reports: 3, errors: 1, stale: true }),
         ..ListedCheck::default()
     };
     let wrong = |what: &str| Wrong { what: what.to_owned(), ..Wrong::default() };
@@ -57,6 +59,7 @@ fn page() -> DirectorPage {
             turns: turns(),
             host,
             send_errors: Counts(vec![("EPERM".to_owned(), 1)]),
+            hooks: HookCounts { run: 9, failed: 3, killed: 2, dropped: 1, queued: 5 },
             ..DirectorStats::default()
         },
         checks: Checks { check_lag_milliseconds: 12, checks: vec![check] },
@@ -94,6 +97,14 @@ fn every_figure_is_one_series_with_its_labels() {
         format!("vstun_real_path_mtu_bytes{{{service},real=\"fd00::c\"}} 1400"),
         r#"vstun_check_up{real="10.0.0.11",check="tcp",via="",to=""} 1"#.to_owned(),
         "vstun_check_lag_seconds 0.012".to_owned(),
+        r#"vstun_agent_reports_total{real="10.0.0.11",to=""} 3"#.to_owned(),
+        r#"vstun_agent_errors_total{real="10.0.0.11",to=""} 1"#.to_owned(),
+        r#"vstun_agent_stale{real="10.0.0.11",to=""} 1"#.to_owned(),
+        "vstun_hook_runs_total 9".to_owned(),
+        "vstun_hook_failures_total 3".to_owned(),
+        "vstun_hook_timeouts_total 2".to_owned(),
+        "vstun_hook_dropped_total 1".to_owned(),
+        "vstun_hook_queue 5".to_owned(),
         r#"vstun_packet_thread_turn_seconds_bucket{le="0.0002"} 7"#.to_owned(),
         r#"vstun_packet_thread_turn_seconds_bucket{le="+Inf"} 8"#.to_owned(),
         "vstun_packet_thread_turn_seconds_sum 1.5".to_owned(),

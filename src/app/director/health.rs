@@ -15,9 +15,9 @@ use crate::balancer::{Change, ChangeError, Snapshot};
 use crate::config;
 use crate::control::{
     Alteration, Altered, CheckResult, CheckStep, Checked, CheckedOnce, Checks, Explained, List,
-    ListedCheck, Origin, PassedOver, Thousandths,
+    ListedAgent, ListedCheck, Origin, PassedOver, Thousandths,
 };
-use crate::health::{BoardReport, CheckReport, Event, Finding, Plan, PlannedCheck};
+use crate::health::{AgentReport, BoardReport, CheckReport, Event, Finding, Plan, PlannedCheck};
 use crate::model::Health;
 
 /// What a check event requires beside the change that the balancer already got.
@@ -104,7 +104,7 @@ impl Running {
             log::warn!(
                 service = spec.name.as_str();
                 "service {} (line {} of {}) has no health check, so a dead real server keeps its \
-                 share; add `{}` to it",
+                 share; add `{}` below that line",
                 spec.name,
                 health.line(),
                 self.path.display(),
@@ -207,6 +207,11 @@ fn listed(report: &CheckReport) -> ListedCheck {
         lag_milliseconds: millis(report.lag),
         runs: report.runs,
         results: report.findings.iter().map(result).collect(),
+        agent: report.agent.map(|AgentReport { reports, errors, stale }| ListedAgent {
+            reports,
+            errors,
+            stale,
+        }),
     }
 }
 

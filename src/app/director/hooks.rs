@@ -39,6 +39,8 @@ pub(super) struct Counts {
     failed: AtomicU64,
     killed: AtomicU64,
     dropped: AtomicU64,
+    /// Changes that wait for the program.
+    queued: AtomicU64,
     /// The process group of the run that goes on; 0: none.
     group: AtomicU32,
 }
@@ -57,6 +59,7 @@ impl Counts {
             failed: read(&self.failed),
             killed: read(&self.killed),
             dropped: read(&self.dropped),
+            queued: read(&self.queued),
         }
     }
 }
@@ -106,7 +109,10 @@ impl Hooks {
         let Some(words) = &self.words else { return };
         for environment in events.iter().filter_map(hook_environment) {
             let run = Run { words: Arc::clone(words), environment };
+            // Before the runner can take it, so that the count is never less than nothing.
+            self.counts.queued.fetch_add(1, Ordering::Relaxed);
             if self.queue.try_send(run).is_err() {
+                self.counts.queued.fetch_sub(1, Ordering::Relaxed);
                 self.counts.dropped.fetch_add(1, Ordering::Relaxed);
             }
         }
@@ -121,6 +127,7 @@ impl HookRunner {
 
     async fn run(mut self) {
         while let Some(run) = self.queue.recv().await {
+            self.counts.queued.fetch_sub(1, Ordering::Relaxed);
             let outcome = self.once(&run).await;
             self.counts.run.fetch_add(1, Ordering::Relaxed);
             let Err(error) = outcome else { continue };
@@ -308,9 +315,10 @@ mod tests {
         let words = vec!["/bin/true".to_owned()];
         let (hooks, _runner) = Hooks::new(Some(&words));
         (0..QUEUE).for_each(|number| hooks.give(&[down(number)]));
-        assert_eq!(hooks.counts().read().dropped, 0);
+        let full = HookCounts { queued: QUEUE as u64, ..HookCounts::default() };
+        assert_eq!(hooks.counts().read(), full);
         hooks.give(&[down(QUEUE)]);
-        assert_eq!(hooks.counts().read().dropped, 1);
+        assert_eq!(hooks.counts().read(), HookCounts { dropped: 1, ..full });
     }
 
     #[test]

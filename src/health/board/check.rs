@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::health::load::Heard;
 use crate::health::plan::PlannedCheck;
-use crate::health::report::{CheckReport, Finding};
+use crate::health::report::{AgentReport, CheckReport, Finding};
 use crate::health::schedule::{Doubt, Jitter};
 use crate::health::spec::Initial;
 use crate::health::state::{Phase, State};
@@ -108,6 +108,12 @@ impl Check {
         }
     }
 
+    fn agent(&self, now: Millis) -> AgentReport {
+        let (reports, errors) = self.heard.counts();
+        let stale = !self.heard.is_fresh(now, &self.planned.spec.timing);
+        AgentReport { reports, errors, stale }
+    }
+
     /// `name`: the name of the service with an index on the board.
     pub(super) fn report(
         &self,
@@ -125,6 +131,7 @@ impl Check {
             lag: self.lag,
             runs: self.runs,
             findings: self.findings.iter().map(aged).collect(),
+            agent: self.is_of_agent().then(|| self.agent(now)),
         }
     }
 }

@@ -29,12 +29,28 @@ pub struct Heard {
     report: Option<Report>,
     weight: Option<u32>,
     at: Option<Millis>,
+    reports: u64,
+    misses: u64,
 }
 
 impl Heard {
-    /// It has said something.
-    pub fn hear(&mut self, now: Millis, reported: &Reported) {
+    /// Takes what a probe has brought, if it has brought something.
+    pub fn take(&mut self, now: Millis, reported: Option<&Reported>) {
+        match reported {
+            Some(reported) => self.hear(now, reported),
+            None => self.misses += 1,
+        }
+    }
+
+    /// Probes that have brought a report so far, and those that have not.
+    #[must_use]
+    pub fn counts(&self) -> (u64, u64) {
+        (self.reports, self.misses)
+    }
+
+    fn hear(&mut self, now: Millis, reported: &Reported) {
         self.at = Some(now);
+        self.reports += 1;
         match reported {
             Reported::Line(line) => {
                 self.agent = self.agent.after(line);
@@ -96,11 +112,13 @@ mod tests {
     fn a_word_about_rotation_stays_and_one_about_load_grows_stale() {
         let mut heard = Heard::default();
         assert!(!heard.is_fresh(Millis(0), &Timing::DEFAULT));
-        heard.hear(Millis(0), &Reported::Line("drain 40%".to_owned()));
+        heard.take(Millis(0), Some(&Reported::Line("drain 40%".to_owned())));
         assert_eq!((heard.rotation(), heard.thousandths()), (Rotation::Drain, 400));
         assert!(heard.is_fresh(Millis(10_000), &Timing::DEFAULT));
         assert!(!heard.is_fresh(Millis(10_001), &Timing::DEFAULT));
         assert_eq!(heard.rotation(), Rotation::Drain);
+        heard.take(Millis(11_000), None);
+        assert_eq!((heard.counts(), heard.at()), ((1, 1), Some(Millis(0))));
         let slow = Timing { interval: Duration::from_secs(20), ..Timing::DEFAULT };
         assert!(heard.is_fresh(Millis(60_000), &slow) && !heard.is_fresh(Millis(60_001), &slow));
     }
