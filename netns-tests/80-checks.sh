@@ -45,6 +45,12 @@ grep -qE "passed over +${ADDRESS[real2]}: http check failed [0-9]+ s ago: connec
     fail "explain said: $(<"$WORK/explain.log")"
 start_web real2
 becomes real2 up "all checks pass"
+# Every step with its time.
+ask director check "${ADDRESS[real2]}" >"$WORK/check.log"
+say "$(<"$WORK/check.log")"
+(($(grep -cE '^ +[0-9]+\.[0-9]{3}ms  [a-z]' "$WORK/check.log") >= 3)) || fail "check said: $(<"$WORK/check.log")"
+ask director check "${ADDRESS[real2]}" --json | jq -e '.checks[0].steps | length >= 3 and all(.microseconds >= 0)' >/dev/null ||
+    fail "check said: $(<"$WORK/check.log")"
 
 # Without the tunnel daemon the check fails at once. When the daemon runs without the virtual IP, a
 # check of the real server's own address would not notice.
@@ -72,3 +78,15 @@ expect_eq "checks after a reload without any" "$(number director checks '.checks
 expect_accounted
 stop director
 expect_eq "the director's exit code" "$CODE" 0
+
+# At a start it warns once and names the line to add; with that line it does not.
+unchecked() { grep -c 'has no health check.*add `check = \[{ type = "tcp" }\]` below that line' "$WORK/$1.log" || true; } # DAEMON
+spawn vt-director unchecked "$VSTUN_BIN/vstun-director" --config "$WORK/director.toml"
+wait_ready unchecked
+expect_eq "warnings of a service without a check" "$(unchecked unchecked)" 1
+stop unchecked
+sed -i 's/^\[\[service\]\]$/&\ncheck = [{ type = "tcp" }]/' "$WORK/director.toml"
+spawn vt-director advised "$VSTUN_BIN/vstun-director" --config "$WORK/director.toml"
+wait_ready advised
+expect_eq "warnings with the line" "$(grep -c "no health check" "$WORK/advised.log" || true)" 0
+stop advised

@@ -1,5 +1,6 @@
-# Checks of all kinds through the tunnel, against servers that people run: TLS by OpenSSL with a self-signed certificate, HTTPS, a
-# datagram that is echoed, dnsmasq, ICMP, and a program. Each finds that its own server is gone, says so, and finds it back.
+# Checks of all kinds through the tunnel, against servers that people run: TLS and HTTPS by OpenSSL with a self-signed certificate,
+# HTTP/2 by nginx, gRPC's own health service, a datagram that is echoed, dnsmasq and unbound, ICMP, and a program. Each finds that its
+# own server is gone, says so, and finds it back; a server that never finishes its part of TLS costs a timeout.
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
 source "$here/daemons.sh"
@@ -16,7 +17,7 @@ serve() { # NAME PORT OPENSSL-FLAG...
     spawn "vt-$name" "$name-tls$port" openssl s_server -accept "$port" "-$INNER" -cert "$WORK/cert.pem" -key "$WORK/key.pem" -quiet "$@"
 }
 listens() { at "vt-$1" ss -Hltn "sport = :$2" | grep -q .; }    # NAME PORT
-one_check() { printf '[[service.check]]\ninterval = "200ms"\nfast_interval = "50ms"\ntimeout = "500ms"\n%s\n' "$1"; } # KEYS
+one_check() { printf '[[service.check]]\ninterval = "500ms"\nfast_interval = "50ms"\ntimeout = "500ms"\n%s\n' "$1"; } # KEYS
 
 openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 30 -subj /CN=www.example \
     -addext subjectAltName=DNS:www.example -keyout "$WORK/key.pem" -out "$WORK/cert.pem" 2>/dev/null
@@ -39,6 +40,25 @@ chmod +x "$WORK/program"
 
 make_topology
 start_real "${REALS[@]}"
+cat >"$WORK/mute.py" <<'PY'
+import socket, sys
+server = socket.create_server((sys.argv[1], 8443), family=socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET)
+clients = []
+while True:
+    clients.append(server.accept()[0])
+PY
+# grpc.health.v1 by Google's library: its messages are two bytes, so they need no generated code.
+cat >"$WORK/health.py" <<'PY'
+import concurrent.futures, os, sys, grpc
+address, sick = sys.argv[1:]
+check = lambda request, context: b"\x08\x02" if os.path.exists(sick) else b"\x08\x01"
+server = grpc.server(concurrent.futures.ThreadPoolExecutor(1))
+method = grpc.unary_unary_rpc_method_handler(check)
+server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("grpc.health.v1.Health", {"Check": method}),))
+assert server.add_insecure_port(f"{address}:50051")
+server.start()
+server.wait_for_termination()
+PY
 for name in "${REALS[@]}"; do
     serve "$name" 8443
     serve "$name" 443 -www
@@ -48,6 +68,24 @@ for name in "${REALS[@]}"; do
     wait_for "$name's TLS" listens "$name" 8443
     wait_for "$name's HTTPS" listens "$name" 443
 done
+start_http2() { # NAME
+    mkdir -p "$WORK/$1-http2/temp"
+    cat >"$WORK/$1-http2/nginx.conf" <<-CONF
+		daemon off; master_process off; user root root; error_log stderr error; pid $WORK/$1-http2/nginx.pid;
+		events { worker_connections 64; }
+		http {
+		    access_log off; ssl_protocols TLSv1.3; ssl_certificate $WORK/cert.pem; ssl_certificate_key $WORK/key.pem;
+		$(for kind in client_body proxy fastcgi uwsgi scgi; do echo "${kind}_temp_path temp/$kind;"; done)
+		    server { listen $(in_url "$VIP"):9443 ssl http2; location / { return 200 "\$server_protocol \$ssl_protocol"; } }
+		}
+	CONF
+    spawn "vt-$1" "$1-http2" nginx -e stderr -p "$WORK/$1-http2" -c nginx.conf
+    wait_for "$1's HTTP/2" listens "$1" 9443
+}
+start_grpc() { # NAME
+    spawn "vt-$1" "$1-grpc" /usr/bin/python3 "$WORK/health.py" "$(in_url "$VIP")" "$WORK/not-serving-$1"
+    wait_for "$1's gRPC" listens "$1" 50051
+}
 tls="sni = \"www.example\"
 ca = \"$WORK/cert.pem\""
 SERVICE_KEYS=$(
@@ -69,6 +107,30 @@ dns=
 if command -v dnsmasq >/dev/null; then
     dns=yes
     start_dns() {
+        # The third has another program.
+        if [[ $1 == real3 ]] && command -v unbound >/dev/null; then
+            cat >"$WORK/unbound.conf" <<-CONF
+				server:
+				  interface: $VIP
+				  ip-freebind: yes
+				  access-control: $([[ $VIP == *:* ]] && echo ::/0 || echo 0.0.0.0/0) allow
+				  do-daemonize: no
+				  use-syslog: no
+				  chroot: ""
+				  username: ""
+				  directory: "$WORK"
+				  pidfile: "$WORK/unbound.pid"
+				  module-config: "iterator"
+				  num-threads: 1
+				  local-zone: "example." static
+				  local-data: "www.example. A 192.0.2.80"
+				remote-control:
+				  control-enable: no
+			CONF
+            spawn vt-real3 real3-dns unbound -d -c "$WORK/unbound.conf"
+            wait_for "real3's name server" listens real3 53
+            return
+        fi
         spawn "vt-$1" "$1-dns" dnsmasq --no-daemon --conf-file=/dev/null --port=53 --no-resolv --no-hosts --user=root --group=root \
             --pid-file="$WORK/$1.dns.pid" --address=/www.example/192.0.2.80
         wait_for "$1's name server" listens "$1" 53
@@ -78,6 +140,24 @@ if command -v dnsmasq >/dev/null; then
 port = 53
 query = "www.example"
 expect_answer = "192.0.2.80"')
+fi
+http2=
+if command -v nginx >/dev/null; then
+    http2=yes
+    for name in "${REALS[@]}"; do start_http2 "$name"; done
+    SERVICE_KEYS+=$'\n'$(one_check "type = \"https\"
+port = 9443
+http_version = \"2\"
+host = \"www.example\"
+expect_body = \"^HTTP/2.0 TLSv1.3\$\"
+$tls")
+fi
+grpc=
+if /usr/bin/python3 -c 'import grpc' 2>/dev/null; then
+    grpc=yes
+    for name in "${REALS[@]}"; do start_grpc "$name"; done
+    SERVICE_KEYS+=$'\n'$(one_check 'type = "grpc"
+port = 50051')
 fi
 start_director rr 1 1 1
 for name in "${REALS[@]}"; do becomes "$name" up "all checks pass"; done
@@ -99,6 +179,16 @@ stop real2-tls8443 KILL
 serve real2 8443
 becomes real2 up "all checks pass"
 
+# One that takes connections and never answers the first message of TLS.
+stop real2-tls8443 KILL
+spawn vt-real2 mute python3 "$WORK/mute.py" "$VIP"
+becomes real2 down "tls check failed: connected, then nothing within 500ms"
+longest=$(number director checks "[.checks[] | select(.address == \"${ADDRESS[real2]}\" and .type == \"tls\") | .results[].microseconds] | max")
+expect_between "microseconds of the longest probe" "$longest" 500000 1500000
+stop mute KILL
+serve real2 8443
+becomes real2 up "all checks pass"
+
 stop real2-tls443 KILL
 becomes real2 down "https check failed: connection refused"
 serve real2 443 -www
@@ -114,6 +204,23 @@ if [[ -n $dns ]]; then
     stop real2-dns KILL
     becomes real2 down "dns check failed: "
     start_dns real2
+    becomes real2 up "all checks pass"
+fi
+
+if [[ -n $http2 ]]; then
+    stop real2-http2 KILL
+    becomes real2 down "https check failed: connection refused"
+    start_http2 real2
+    becomes real2 up "all checks pass"
+fi
+if [[ -n $grpc ]]; then
+    touch "$WORK/not-serving-real2"
+    becomes real2 down "grpc check failed: NOT_SERVING"
+    rm "$WORK/not-serving-real2"
+    becomes real2 up "all checks pass"
+    stop real2-grpc KILL
+    becomes real2 down "grpc check failed: connection refused"
+    start_grpc real2
     becomes real2 up "all checks pass"
 fi
 

@@ -243,7 +243,7 @@ fn check_port(section: &Section<'_>, spec: &CheckSpec, listens: &[Listen], fault
 }
 
 impl ServiceHealth {
-    /// The line to add to a service without checks.
+    /// The line to add to a service without checks, as it may stand in the file.
     #[must_use]
     pub fn advice(spec: &ServiceSpec) -> String {
         let tcp = spec.listens.iter().find(|listen| {
@@ -251,8 +251,8 @@ impl ServiceHealth {
                 && listen.ports.first == listen.ports.last
         });
         match tcp {
-            Some(_) => "[[service.check]] type = \"tcp\"".to_owned(),
-            None => "[[service.check]] type = \"icmp\"".to_owned(),
+            Some(_) => "check = [{ type = \"tcp\" }]".to_owned(),
+            None => "check = [{ type = \"icmp\" }]".to_owned(),
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use crate::config;
 use crate::config::check::MAX_CHECKS_PER_SERVICE;
 use crate::health::Timing;
 
@@ -36,6 +37,20 @@ fn how_many_checks_a_service_has() {
     };
     assert!(takes(&checks(MAX_CHECKS_PER_SERVICE), ""));
     assert!(!takes(&checks(MAX_CHECKS_PER_SERVICE + 1), "17 checks"));
+}
+
+#[test]
+fn the_line_that_is_advised_where_there_is_no_check_is_taken() {
+    for (listen, kind) in [("80/tcp", "tcp"), ("53/udp", "icmp"), ("80-90/tcp", "icmp")] {
+        let service = format!("[[service]]\nname = \"a\"\nlisten = [\"192.0.2.1:{listen}\"]\n");
+        let without = config::director(&format!("[director]\n{service}")).unwrap();
+        let line = config::ServiceHealth::advice(&without.services[0].spec);
+        // Below `[[service]]`, which the warning names.
+        let (first, rest) = service.split_once('\n').unwrap();
+        let advised = config::director(&format!("[director]\n{first}\n{line}\n{rest}")).unwrap();
+        let [check] = &advised.services[0].health.checks[..] else { panic!("{line}") };
+        assert_eq!(check.probe.name(), kind);
+    }
 }
 
 #[test]
@@ -123,7 +138,7 @@ fn an_address_of_an_answer_is_of_its_record_and_written_as_answers_show_it() {
     assert!(!takes_check("dns", &dns("A", "www"), "is no IPv4 address"));
     let text =
         service("", &format!("type = \"dns\"\nport = 53\n{}", dns("AAAA", "2001:DB8:0::80")));
-    let director = crate::config::director(&text).unwrap();
+    let director = config::director(&text).unwrap();
     let crate::health::Probe::Dns(dns) = &director.services[0].health.checks[0].probe else {
         panic!("no check of type dns");
     };

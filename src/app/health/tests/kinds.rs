@@ -14,7 +14,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 
 use super::*;
 use crate::health::load::Reported;
-use crate::health::spec::{DnsProbe, ExecProbe, GrpcProbe, HttpVersion, UdpProbe};
+use crate::health::spec::{DnsProbe, ExecProbe, GrpcProbe, HttpVersion, TlsProbe, UdpProbe};
 
 fn exec(script: &str) -> Probe {
     let command = ["/bin/sh", "-c", script].map(ToOwned::to_owned).into();
@@ -307,6 +307,28 @@ fn what_a_grpc_server_says_of_itself() {
     }
     let (passed, detail, _) = found(probe(), answering(b"HTTP/1.1 200 OK\r\n\r\n"));
     assert!(!passed, "{detail}");
+}
+
+/// It takes the connection, and nothing more comes from it.
+#[test]
+fn tls_that_never_finishes_costs_no_more_than_the_timeout() {
+    let silent = server(|stream| {
+        std::thread::sleep(Duration::from_secs(5));
+        drop(stream);
+    });
+    let grpc = GrpcProbe { service: String::new(), tls: Some(TlsProbe::new()) };
+    let tls = TlsProbe { verify: false, ..TlsProbe::new() };
+    let https = HttpProbe { tls: Some(tls.clone()), ..http() };
+    for probe in [Probe::Tls(tls), Probe::Http(https), Probe::Grpc(grpc)] {
+        let name = probe.name();
+        let (passed, said, took) = found(probe, silent);
+        assert_eq!(
+            (passed, said.as_str()),
+            (false, "connected, then nothing within 300ms"),
+            "{name}"
+        );
+        assert!(took < Duration::from_secs(4), "{name}: {took:?}");
+    }
 }
 
 #[test]
