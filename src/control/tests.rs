@@ -423,7 +423,7 @@ fn stats_print_their_figures() {
     assert!(!text.contains("EPERM"), "{text}");
     let text = Stats::RealServer(RealServerStats { read: 9, ..Default::default() })
         .human(Layout::UNBOUNDED);
-    assert!(text.starts_with("packets read                  9\n"), "{text}");
+    assert!(text.starts_with("packets read                     9\n"), "{text}");
 }
 
 #[test]
