@@ -16,6 +16,7 @@ records() { grep '^{' "$WORK/$1.log"; } # NAME
 make_topology
 start_web real1 real2
 start_real real1 real2
+DIRECTOR_KEYS='recorder = 100'
 start_director rr 1 1
 
 begin all --json
@@ -67,6 +68,12 @@ if command -v tshark >/dev/null; then
 else
     say "no tshark here: apt-get install tshark"
 fi
+
+# What has happened is recorded, without a trace.
+expect_eq "the recorded SYN" \
+    "$(trace --recorded --json --client "$CLIENT" | jq -r 'select(.client // "" | endswith(":40001")) | "\(.address) \(.why)"' |
+        sed -n 1p)" "${ADDRESS[$served]} scheduler"
+expect_between "recorded decisions" "$(trace --recorded --json | wc -l)" 5 100
 
 for fault in "--client x;client: \"x\" is not an IP address" "--reason bored;reason: \"bored\" is not a drop reason" \
     "--verdict maybe;write one of tunnel" "--service wob;service: \"wob\" is not a service" \

@@ -24,6 +24,9 @@ pub(super) mod director {
     /// Real servers examined per request for those whose tunnels have signalled an error.
     pub(in crate::app) const LOOKED_AT_A_PIECE: usize = 1_024;
 
+    /// Decisions in one piece of what the recorder keeps.
+    pub(in crate::app) const RECORDED_A_PIECE: usize = 256;
+
     /// Tunnel errors read per turn: any host can send them, and they must not delay packets.
     pub(in crate::app) const ERRORS_A_TURN: usize = 64;
 }

@@ -12,6 +12,7 @@ use crate::health::{Plan, ServiceInput};
 
 use super::access::Access;
 use super::address;
+use super::bounds::MAX_RECORDED;
 use super::document::Document;
 use super::fault::{Faults, quoted};
 use super::http::{self, HttpAddress};
@@ -75,6 +76,8 @@ pub struct Director {
     pub fast_path: FastPath,
     /// How long an idle packet loop polls before it sleeps.
     pub busy_poll: Duration,
+    /// How many of the latest decisions are kept; 0: none.
+    pub recorder: u32,
     /// The seed shared by directors that place flows alike; `None`: a random seed.
     pub hash_seed: Option<String>,
     /// The number of slots of a Maglev table: a prime.
@@ -211,6 +214,10 @@ impl Director {
                 .and_then(|entry| entry.parsed(fast_path, faults))
                 .unwrap_or_default(),
             busy_poll: busy_poll(&section, faults),
+            recorder: section
+                .entry("recorder")
+                .and_then(|entry| entry.number(0..=MAX_RECORDED, faults))
+                .unwrap_or(0),
             hash_seed: section
                 .entry("hash_seed")
                 .and_then(|entry| entry.parsed(value::hash_seed, faults)),

@@ -7,7 +7,7 @@ use crate::model::{Policy, RealValues, Timeouts};
 /// The top-level tables.
 pub const TABLES: [&str; 3] = ["director", "service", "realserver"];
 /// The keys of `[director]`.
-pub const DIRECTOR: [&str; 21] = [
+pub const DIRECTOR: [&str; 22] = [
     "tun",
     "uplinks",
     "arp",
@@ -26,6 +26,7 @@ pub const DIRECTOR: [&str; 21] = [
     "offload",
     "fast_path",
     "busy_poll",
+    "recorder",
     "hash_seed",
     "maglev_slots",
     "timeouts",

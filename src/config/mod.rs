@@ -35,7 +35,9 @@ mod value;
 mod tests;
 
 pub use access::{Access, MAX_GROUP_LEN};
-pub use bounds::{MAX_LISTENS, MAX_NAME_LEN, MAX_REALS, MAX_REALS_PER_SERVICE, MAX_SERVICES};
+pub use bounds::{
+    MAX_LISTENS, MAX_NAME_LEN, MAX_REALS, MAX_REALS_PER_SERVICE, MAX_RECORDED, MAX_SERVICES,
+};
 pub use check::{MAX_CHECKS_PER_SERVICE, ServiceHealth};
 pub use diff::diff;
 pub use differences::{director_differences, health_differences, realserver_differences};

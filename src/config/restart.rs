@@ -41,6 +41,7 @@ impl Settings for OfDirector<'_> {
             ("max_connections", config.max_connections.into()),
             ("offload", config.offload.into()),
             ("fast_path", fast_path(config.fast_path).into()),
+            ("recorder", config.recorder.into()),
         ]);
         settings
     }

@@ -4,5 +4,6 @@
 pub mod capture;
 pub mod filter;
 pub mod pcapng;
+pub mod ring;
 
 pub use filter::{Filter, FilterError};

@@ -20,6 +20,7 @@ use crate::model::{Millis, Seed};
 
 use super::output::Sent;
 use super::packets::Reads;
+use super::recorder::RecordedPiece;
 use super::tracing::LiveTrace;
 
 /// The packet thread's figures, without the services, which are sent in pieces.
@@ -84,6 +85,8 @@ pub(super) enum DirectorMessage {
     Explain { flow: FlowQuery, answer: Sender<Explanation> },
     /// Begins a trace; the answer is `None` if there are too many.
     Trace { trace: LiveTrace, answer: Sender<Option<Begun>> },
+    /// Asks for what the recorder keeps, from a decision on; `None`: there is no recorder.
+    Recorded { from: u64, answer: Sender<Option<RecordedPiece>> },
     /// The reader of a trace has gone.
     TraceEnds,
     /// Forgets connections from table position `from` on.

@@ -13,6 +13,7 @@ mod outages;
 mod output;
 mod packets;
 mod quorum;
+mod recorder;
 mod reload;
 mod reports;
 mod request_handler;
@@ -376,9 +377,13 @@ fn start(
     let poll = Poll::new().context("could not make an epoll instance")?;
     let (packet_thread, inbox) = PacketThread::new(&poll, packets::WAKER)?;
     let ends = Ends { inbox, notices, checks };
+    if let Some(folder) = config.state.clone().filter(|_| config.recorder > 0) {
+        recorder::save_at_panic(folder);
+    }
     let packets = Packets::new(poll, tun, errors, output, balancer, ends, (started, label_key))
         .context("could not watch the TUN and the raw sockets")?
         .carried_by(carrier)
-        .busy_polling(config.busy_poll);
+        .busy_polling(config.busy_poll)
+        .recording(config.recorder);
     Ok((packet_thread, Thread::start(move || packets.run())?))
 }

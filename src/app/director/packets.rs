@@ -9,11 +9,12 @@ use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use jiff::Timestamp;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 
 use crate::app::budgets::director::{
-    ERRORS_A_TURN, LOOKED_AT_A_PIECE, MESSAGES_A_TURN, REALS_A_PIECE, TURN,
+    ERRORS_A_TURN, LOOKED_AT_A_PIECE, MESSAGES_A_TURN, REALS_A_PIECE, RECORDED_A_PIECE, TURN,
 };
 use crate::app::busy_poll::BusyPoll;
 use crate::app::health::Refusal;
@@ -38,6 +39,7 @@ use super::input::Input;
 use super::logs::{self, FullLog, QueueLog, TunnelLog};
 use super::messages::{Begun, DirectorMessage, Ends, LoopSettings, Next, Notice, Piece, Report};
 use super::output::Output;
+use super::recorder;
 use super::sending::Sending;
 use super::tracing::{LiveTrace, Tracing};
 
@@ -100,6 +102,8 @@ pub(super) struct Packets {
     queue_log: QueueLog,
     doubts: Doubts,
     tracing: Tracing,
+    /// How many decisions are kept; 0: none.
+    recorder: u32,
 }
 
 impl Packets {
@@ -142,6 +146,7 @@ impl Packets {
             queue_log: QueueLog::default(),
             doubts: Doubts::default(),
             tracing: Tracing::default(),
+            recorder: 0,
         })
     }
 
@@ -159,12 +164,22 @@ impl Packets {
         self
     }
 
+    /// Makes the loop keep this many of its latest decisions.
+    pub(super) fn recording(mut self, capacity: u32) -> Self {
+        self.recorder = capacity;
+        self
+    }
+
     /// Runs until a stop message.
     ///
     /// # Errors
     /// The TUN was deleted, or polling failed.
     pub(super) fn run(mut self) -> anyhow::Result<()> {
         let mut events = Events::with_capacity(16);
+        if self.recorder > 0 {
+            let epoch = Timestamp::now().checked_sub(self.started.elapsed())?;
+            self.tracing.record(self.recorder, epoch, self.balancer.seeds());
+        }
         loop {
             let began = Instant::now();
             let now = self.millis(began);
@@ -237,6 +252,9 @@ impl Packets {
                 DirectorMessage::Trace { trace, answer } => {
                     drop(answer.send(self.trace(now, trace)));
                 }
+                DirectorMessage::Recorded { from, answer } => {
+                    drop(answer.send(recorder::piece(now, from, RECORDED_A_PIECE)));
+                }
                 DirectorMessage::TraceEnds => self.tracing.end_closed(),
                 DirectorMessage::Flush { which, from, answer } => {
                     let _ = answer.send(self.balancer.flush(&which, from));
@@ -308,6 +326,9 @@ impl Packets {
     fn apply(&mut self, now: Millis, changes: &[Change]) -> Result<(), ChangeError> {
         self.balancer.apply_all(now, changes)?;
         for change in changes {
+            if let Change::SetHashSeed(_) = change {
+                recorder::seeds_are(self.balancer.seeds());
+            }
             if let Change::SetSources(sources) = change {
                 self.output.sources_changed(sources);
             }
@@ -447,7 +468,7 @@ impl Packets {
         let verdict = self.balancer.forward(now, &packet);
         let tapped = seen.is_some_and(|seen| {
             let record = self.balancer.record(now, &packet, &seen, &verdict);
-            self.tracing.note(&record, packet.bytes())
+            self.tracing.note(record, packet.bytes())
         });
         let split = plan.is_some() && matches!(verdict, Verdict::Tunnel(_));
         self.reads.super_frames += u64::from(split);
@@ -476,7 +497,7 @@ impl Packets {
         if self.tracing.is_on() {
             let bytes = self.input.packet();
             let record = Balancer::record_of_frame(now, bytes.len(), reason);
-            if self.tracing.note(&record, bytes) {
+            if self.tracing.note(record, bytes) {
                 self.tracing.sent(&[]);
             }
         }

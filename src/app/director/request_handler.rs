@@ -257,14 +257,17 @@ impl serve::RequestHandler for Handler {
     async fn trace(
         &self,
         which: Traced,
-        _recorded: bool,
+        recorded: bool,
         packets: Option<Snaplen>,
     ) -> anyhow::Result<TraceFeed> {
         let filter = Filter::parse(&which)?;
         let (service, real) = filter.named();
         let service = service.map(ToOwned::to_owned);
         self.exist(&Selection { service, real, ..Selection::default() }).await?;
-        TraceFeed::begin(&self.packet_thread, filter, packets).await
+        match recorded {
+            false => TraceFeed::live(&self.packet_thread, filter, packets).await,
+            true => TraceFeed::recorded(&self.packet_thread, filter, packets.is_some()).await,
+        }
     }
 
     async fn select(&self, which: Which) -> anyhow::Result<Arc<Selection>> {

@@ -1,5 +1,6 @@
 //! The control thread's end of a trace: lines from decisions, and how many were lost.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -9,32 +10,58 @@ use jiff::Timestamp;
 use tokio::sync::mpsc::{Receiver, channel};
 
 use super::messages::{Begun, DirectorMessage};
+use super::recorder::{self, RecordedPiece};
 use super::tracing::{LiveTrace, QUEUE, TRACES, TracedPacket};
 use crate::app::packet_thread::PacketThread;
 use crate::control::{self, Decision, Missed, SentPacket, TraceBegins, to_hex};
-use crate::model::Millis;
+use crate::model::{Millis, Seed};
 use crate::trace::Filter;
 use crate::trace::capture::Snaplen;
+use crate::trace::ring::Kept;
 
-/// A trace that goes on until it is dropped.
+/// A trace, line by line.
 #[derive(Debug)]
 pub(in crate::app) struct TraceFeed {
     packet_thread: PacketThread<DirectorMessage>,
+    /// The line that comes before the others.
     first: Option<String>,
-    inbox: Receiver<TracedPacket>,
-    lost: Arc<AtomicU64>,
     /// The time at which the director's clock was zero.
     epoch: Timestamp,
+    source: Source,
+}
+
+/// Where the decisions come from.
+#[derive(Debug)]
+enum Source {
+    Live(Live),
+    Recorded(Recorded),
+}
+
+/// Decisions as they are made.
+#[derive(Debug)]
+struct Live {
+    inbox: Receiver<TracedPacket>,
+    lost: Arc<AtomicU64>,
     /// A decision that comes after the line about the lost ones.
     next: Option<TracedPacket>,
 }
 
+/// Those that the recorder has kept when the trace began.
+#[derive(Debug)]
+struct Recorded {
+    filter: Filter,
+    packets: bool,
+    queue: VecDeque<Kept>,
+    from: u64,
+    end: u64,
+}
+
 impl TraceFeed {
-    /// Begins a trace.
+    /// Begins a trace of what is decided from now on.
     ///
     /// # Errors
     /// There are [`TRACES`] already.
-    pub(super) async fn begin(
+    pub(super) async fn live(
         packet_thread: &PacketThread<DirectorMessage>,
         filter: Filter,
         packets: Option<Snaplen>,
@@ -46,24 +73,69 @@ impl TraceFeed {
         let Some(Begun { now, seeds }) = begun else {
             bail!("busy: {TRACES} traces run; end one of them first");
         };
-        let begins =
-            TraceBegins { program: env!("CARGO_PKG_VERSION").to_owned(), ..TraceBegins::default() };
-        let begins = if packets.is_some() { begins.with_seeds(seeds) } else { begins };
-        Ok(Self {
-            packet_thread: packet_thread.clone(),
-            first: Some(control::encode(&begins)),
-            inbox,
-            lost,
-            epoch: epoch(now).context("the clock")?,
-            next: None,
-        })
+        let first = begins(None, packets.is_some().then_some(seeds));
+        let source = Source::Live(Live { inbox, lost, next: None });
+        Self::new(packet_thread, first, now, source)
+    }
+
+    /// Begins a trace of what the recorder keeps.
+    ///
+    /// # Errors
+    /// There is no recorder.
+    pub(super) async fn recorded(
+        packet_thread: &PacketThread<DirectorMessage>,
+        filter: Filter,
+        packets: bool,
+    ) -> anyhow::Result<Self> {
+        let Some(piece) = piece(packet_thread, 0).await? else {
+            bail!("nothing is recorded: write `recorder = 10_000` into [director] and restart it");
+        };
+        let RecordedPiece { kept, next, count, capacity, now, seeds, .. } = piece;
+        let first = begins(Some(capacity), packets.then_some(seeds));
+        let queue = kept.into();
+        let source = Source::Recorded(Recorded { filter, packets, queue, from: next, end: count });
+        Self::new(packet_thread, first, now, source)
+    }
+
+    fn new(
+        packet_thread: &PacketThread<DirectorMessage>,
+        first: String,
+        now: Millis,
+        source: Source,
+    ) -> anyhow::Result<Self> {
+        let epoch = Timestamp::now().checked_sub(Duration::from_millis(now.0));
+        let epoch = epoch.context("this host's clock is wrong")?;
+        Ok(Self { packet_thread: packet_thread.clone(), first: Some(first), epoch, source })
     }
 
     /// The next line; `None` when there will be no more.
-    pub(in crate::app) async fn next(&mut self) -> Option<String> {
+    ///
+    /// # Errors
+    /// The packet thread has ended.
+    pub(in crate::app) async fn next(&mut self) -> anyhow::Result<Option<String>> {
         if let Some(line) = self.first.take() {
-            return Some(line);
+            return Ok(Some(line));
         }
+        match &mut self.source {
+            Source::Live(live) => Ok(live.next(self.epoch).await),
+            Source::Recorded(recorded) => recorded.next(&self.packet_thread, self.epoch).await,
+        }
+    }
+}
+
+/// The packet thread learns that the reader has gone, even if no packet matches.
+impl Drop for TraceFeed {
+    fn drop(&mut self) {
+        if let Source::Live(live) = &mut self.source {
+            live.inbox.close();
+            // A thread that has ended has no traces.
+            let _ = self.packet_thread.send(DirectorMessage::TraceEnds);
+        }
+    }
+}
+
+impl Live {
+    async fn next(&mut self, epoch: Timestamp) -> Option<String> {
         let traced = match self.next.take() {
             Some(traced) => traced,
             None => {
@@ -76,29 +148,59 @@ impl TraceFeed {
                 traced
             }
         };
-        Some(control::encode(&decision(&traced, self.epoch)))
+        Some(control::encode(&decision(&traced, epoch)))
     }
 }
 
-/// The packet thread learns that the reader has gone, even if no packet matches.
-impl Drop for TraceFeed {
-    fn drop(&mut self) {
-        self.inbox.close();
-        // A thread that has ended has no traces.
-        let _ = self.packet_thread.send(DirectorMessage::TraceEnds);
+impl Recorded {
+    async fn next(
+        &mut self,
+        packet_thread: &PacketThread<DirectorMessage>,
+        epoch: Timestamp,
+    ) -> anyhow::Result<Option<String>> {
+        loop {
+            while let Some(kept) = self.queue.pop_front() {
+                if self.filter.matches(&kept.record) {
+                    let decision = recorder::decision(&kept, epoch, self.packets);
+                    return Ok(Some(control::encode(&decision)));
+                }
+            }
+            if self.from >= self.end {
+                return Ok(None);
+            }
+            let Some(piece) = piece(packet_thread, self.from).await? else { return Ok(None) };
+            let missed = piece.first.min(self.end).saturating_sub(self.from);
+            let room = usize::try_from(self.end.saturating_sub(piece.first)).unwrap_or(usize::MAX);
+            self.queue = piece.kept.into_iter().take(room).collect();
+            self.from = piece.next;
+            if missed > 0 {
+                return Ok(Some(control::encode(&Missed { missed })));
+            }
+        }
     }
 }
 
-/// The time at which the director's clock was zero, if it is `now` now.
-fn epoch(now: Millis) -> Option<Timestamp> {
-    Timestamp::now().checked_sub(Duration::from_millis(now.0)).ok()
+async fn piece(
+    packet_thread: &PacketThread<DirectorMessage>,
+    from: u64,
+) -> anyhow::Result<Option<RecordedPiece>> {
+    packet_thread.ask(|answer| DirectorMessage::Recorded { from, answer }).await
+}
+
+fn begins(recorder: Option<u64>, seeds: Option<(Seed, Seed)>) -> String {
+    let program = env!("CARGO_PKG_VERSION").to_owned();
+    let begins = TraceBegins { program, recorder, ..TraceBegins::default() };
+    control::encode(&match seeds {
+        Some(seeds) => begins.with_seeds(seeds),
+        None => begins,
+    })
 }
 
 fn decision(traced: &TracedPacket, epoch: Timestamp) -> Decision {
     let TracedPacket { record, came, sent } = traced;
     let time = epoch.checked_add(Duration::from_millis(record.at.0)).unwrap_or(epoch);
-    let sent =
-        sent.iter().map(|(len, kept)| SentPacket { bytes: *len as u64, packet: to_hex(kept) });
+    let sent = sent.iter();
+    let sent = sent.map(|(len, kept)| SentPacket { bytes: *len as u64, packet: to_hex(kept) });
     Decision {
         packet: came.as_deref().map(to_hex),
         sent: sent.collect(),

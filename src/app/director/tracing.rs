@@ -3,10 +3,13 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use jiff::Timestamp;
 use tokio::sync::mpsc::Sender;
 use tokio::sync::mpsc::error::TrySendError;
 
+use super::recorder;
 use crate::balancer::Record;
+use crate::model::Seed;
 use crate::trace::Filter;
 use crate::trace::capture::Snaplen;
 
@@ -42,13 +45,21 @@ pub(super) struct LiveTrace {
 pub(super) struct Tracing {
     traces: Vec<LiveTrace>,
     waiting: Vec<(usize, TracedPacket)>,
+    /// Whether decisions are recorded.
+    recording: bool,
 }
 
 impl Tracing {
     /// Whether somebody wants records.
     #[inline]
     pub(super) fn is_on(&self) -> bool {
-        !self.traces.is_empty()
+        self.recording || !self.traces.is_empty()
+    }
+
+    /// From now on decisions are recorded on this thread, whose clock was zero at `epoch`.
+    pub(super) fn record(&mut self, capacity: u32, epoch: Timestamp, seeds: (Seed, Seed)) {
+        recorder::begin(capacity, epoch, seeds);
+        self.recording = true;
     }
 
     /// Begins a trace; false if there are [`TRACES`] already.
@@ -69,9 +80,9 @@ impl Tracing {
     /// Hands a decision to the traces that it matches. True if one of them wants the packets as
     /// they are sent: then [`Self::sent`] has to follow.
     #[cold]
-    pub(super) fn note(&mut self, record: &Record, packet: &[u8]) -> bool {
+    pub(super) fn note(&mut self, record: Record, packet: &[u8]) -> bool {
         for (number, trace) in self.traces.iter().enumerate() {
-            if !trace.filter.matches(record) {
+            if !trace.filter.matches(&record) {
                 continue;
             }
             let came = trace.packets.map(|snaplen| snaplen.came(packet).to_vec());
@@ -80,6 +91,9 @@ impl Tracing {
                 Some(_) => self.waiting.push((number, traced)),
                 None => trace.hand_on(traced),
             }
+        }
+        if self.recording {
+            recorder::keep(record, packet);
         }
         !self.waiting.is_empty()
     }
@@ -130,10 +144,10 @@ mod tests {
         let lost = Arc::clone(&slow.lost);
         assert!(tracing.begin(slow));
         for _ in 0..2 {
-            assert!(!tracing.note(&record(), &[1, 2, 3]));
+            assert!(!tracing.note(record(), &[1, 2, 3]));
         }
         assert_eq!(lost.load(Ordering::Relaxed), 0);
-        tracing.note(&record(), &[1, 2, 3]);
+        tracing.note(record(), &[1, 2, 3]);
         assert_eq!(lost.load(Ordering::Relaxed), 1);
         assert!(inbox.try_recv().is_ok_and(|traced| traced.came.is_none()));
     }
@@ -143,7 +157,7 @@ mod tests {
         let mut tracing = Tracing::default();
         let (with, mut inbox) = trace(2, Some(Snaplen::Bytes(2)));
         assert!(tracing.begin(with));
-        assert!(tracing.note(&record(), &[1, 2, 3]));
+        assert!(tracing.note(record(), &[1, 2, 3]));
         assert!(inbox.try_recv().is_err());
         tracing.sent(&[vec![4, 5, 6, 7], vec![8]]);
         let traced = inbox.try_recv().ok();

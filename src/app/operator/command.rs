@@ -182,6 +182,7 @@ Examples:
 Examples:
   vstun trace --client 198.51.100.0/24 --vip 192.0.2.10:80
   vstun trace --verdict drop --count 20
+  vstun trace --recorded --client 198.51.100.7        what has happened to it
   vstun trace --service web --write web.pcapng       then: wireshark web.pcapng")]
     Trace {
         #[command(flatten)]
@@ -285,13 +286,19 @@ pub(super) struct TraceOptions {
     /// End after so many packets
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(1..))]
     pub(super) count: Option<u64>,
+    /// What the recorder has kept instead of what is decided from now on
+    ///
+    /// The director keeps its latest decisions where `recorder` in [director] says how many, with
+    /// the headers of the packets as they came.
+    #[arg(long)]
+    pub(super) recorded: bool,
     /// Write a pcapng file: each packet as it came and as it was sent, the decision as its comment
     ///
     /// The file also holds the director's seeds, which are secret: only its owner may read it.
     #[arg(long, value_name = "FILE")]
     pub(super) write: Option<PathBuf>,
     /// So many bytes of each packet; without it the headers up to the transport's, no payload
-    #[arg(long, value_name = "BYTES", requires = "write")]
+    #[arg(long, value_name = "BYTES", requires = "write", conflicts_with = "recorded")]
     pub(super) snaplen: Option<u32>,
 }
 
@@ -420,7 +427,7 @@ impl Command {
             }
             Self::Trace { which, options } => Request::Trace(Box::new(TraceRequest {
                 which: which.traced(),
-                recorded: false,
+                recorded: options.recorded,
                 packets: options.write.is_some(),
                 snaplen: options.snaplen,
             })),

@@ -39,7 +39,9 @@ pub(super) fn run(
     };
     daemon.be_patient()?;
     terminal::end_at_interrupt()?;
-    eprintln!("tracing; Ctrl-C ends it");
+    if !options.recorded {
+        eprintln!("tracing; Ctrl-C ends it");
+    }
     let mut shown = 0;
     while options.count.is_none_or(|count| shown < count) && !daemon.has_closed()? {
         let line = daemon.line()?;

@@ -334,7 +334,7 @@ async fn trace(
             line = feed.next() => line,
             _ = reader.read(&mut byte) => return Ok(()),
         };
-        let Some(line) = line else { return Ok(()) };
+        let Some(line) = line? else { return Ok(()) };
         write(&mut writer, &line).await?;
     }
 }

@@ -115,6 +115,10 @@ fn numbers() {
     assert!(takes(&connections(u64::from(config::MAX_CONNECTIONS)), ""));
     assert!(!takes(&connections(u64::from(config::MAX_CONNECTIONS) + 1), "out of range"));
 
+    let recorder = |count: u32| with_key(&format!("recorder = {count}"));
+    assert!(takes(&recorder(0), "") && takes(&recorder(config::MAX_RECORDED), ""));
+    assert!(!takes(&recorder(config::MAX_RECORDED + 1), "out of range"));
+
     let announce = |table: u64| with_key(&format!("announce_table = {table}"));
     for table in [0, 1, 252, 256, u64::from(u32::MAX)] {
         assert!(takes(&announce(table), ""), "{table}");

@@ -295,6 +295,7 @@ fn what_needs_a_restart_is_refused_at_its_line() {
         ("max_connections", "9", "1000000", "9"),
         ("offload", "false", "true", "false"),
         ("fast_path", "\"auto\"", "off", "auto"),
+        ("recorder", "9", "0", "9"),
     ] {
         let new = read(&format!("\n{key} = {value}\n{services}"));
         let message = |before: &str, after: &str| {
