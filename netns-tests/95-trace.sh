@@ -75,6 +75,13 @@ expect_eq "the recorded SYN" \
         sed -n 1p)" "${ADDRESS[$served]} scheduler"
 expect_between "recorded decisions" "$(trace --recorded --json | wc -l)" 5 100
 
+# The file's decisions again: with its configuration they agree, with another they do not.
+replay() { "$VSTUN_BIN/vstun" replay "$WORK/web.pcapng" --config "$1"; } # CONFIGURATION
+replay "$WORK/director.toml" || fail "the recording does not agree with its own configuration"
+sed "s/${ADDRESS[$served]}/${ADDRESS[real3]}/" "$WORK/director.toml" >"$WORK/other.toml"
+said=$(replay "$WORK/other.toml") && fail "the recording agrees with another configuration"
+[[ $said == *"recorded  tcp"*"web → ${ADDRESS[$served]}"* ]] || fail "the difference is: $said"
+
 for fault in "--client x;client: \"x\" is not an IP address" "--reason bored;reason: \"bored\" is not a drop reason" \
     "--verdict maybe;write one of tunnel" "--service wob;service: \"wob\" is not a service" \
     "--real 10.9.9.9;10.9.9.9 is no real server"; do

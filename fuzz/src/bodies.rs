@@ -9,6 +9,8 @@ use vstun::balancer::{Balancer, Change, Limits, Outlet, Tunnel, Verdict};
 use vstun::config;
 use vstun::decap::{Decision, Gate, Mss};
 use vstun::model::{Millis, Policy, RealSpec, SchedulerKind, Seed, ServiceSpec};
+use vstun::trace::reading::Reader;
+use vstun::trace::replay::Replay;
 use vstun::wire::checksum::Sum;
 use vstun::wire::coalesce::{self, Coalescer, Group, MAX_BATCH};
 use vstun::wire::encap::{MAX_OUTER_LEN, Opened, Outer, ipip};
@@ -30,13 +32,14 @@ use recorder::{Recorder, Sent};
 pub type Body = fn(&[u8]);
 
 /// Every target by name.
-pub const ALL: [(&str, Body); 6] = [
+pub const ALL: [(&str, Body); 7] = [
     ("frames", frames),
     ("fragments", fragments),
     ("decapsulation", decapsulation),
     ("coalescing", coalescing),
     ("quotes", quotes),
     ("configuration", configuration),
+    ("recordings", recordings),
 ];
 
 /// A frame from the director's TUN: parsed, completed, split, answered.
@@ -270,6 +273,21 @@ pub fn configuration(text: &[u8]) {
     if let Err(faults) = config::realserver(text) {
         assert!(!faults.is_empty(), "refused without a fault");
     }
+}
+
+/// A file is replayed as far as it can be read, and no packet of it is longer than IP allows.
+pub fn recordings(file: &[u8]) {
+    const CONFIGURATION: &str = "[director]\nmax_connections = 100\n[[service]]\nname = \"web\"\n\
+        listen = [\"192.0.2.10:80/tcp\", \"[2001:db8::10]:80/tcp\"]\nscheduler = \"rr\"\n\
+        [[service.real]]\naddress = \"10.0.0.11\"\n[[service.real]]\naddress = \"10.0.0.12\"\n";
+    let Ok(mut reader) = Reader::new(file) else { return };
+    let config = config::director(CONFIGURATION).expect("a configuration");
+    let Ok(mut replay) = Replay::new(&config, reader.begins()) else { return };
+    while let Ok(Some(packet)) = reader.next_packet() {
+        assert!(packet.captured <= packet.bytes.len() && packet.bytes.len() <= MAX_PACKET_LEN);
+        let _ = replay.packet(&packet);
+    }
+    assert!(replay.outcome.differing <= replay.outcome.replayed);
 }
 
 /// Every answer is a packet from the destination to the sender, with right checksums.

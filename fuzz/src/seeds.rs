@@ -2,6 +2,9 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use vstun::control::{Decision, TraceBegins, to_hex};
+use vstun::model::Seed;
+use vstun::trace::pcapng::Writer;
 use vstun::wire::checksum::Sum;
 use vstun::wire::encap::{Outer, ipip, outer_len};
 use vstun::wire::virtio::{self, GSO_TCPV4, GSO_TCPV6, GSO_UDP_L4, NEEDS_CSUM};
@@ -46,7 +49,7 @@ const FIRST: Chain<'_> = &[(60, &[0, 1, 4, 0, 0, 0, 0]), (44, &[0, 0, 1, 0, 0, 0
 const LATER: Chain<'_> = &[(44, &[0, 0, 72, 0, 0, 0, 9])];
 
 /// The seeds of every target, by its name.
-pub fn all() -> [(&'static str, Vec<Vec<u8>>); 6] {
+pub fn all() -> [(&'static str, Vec<Vec<u8>>); 7] {
     [
         ("frames", frames()),
         ("fragments", fragments()),
@@ -54,7 +57,36 @@ pub fn all() -> [(&'static str, Vec<Vec<u8>>); 6] {
         ("coalescing", coalescing()),
         ("quotes", quotes()),
         ("configuration", configuration()),
+        ("recordings", recordings()),
     ]
+}
+
+/// The packets of the frames, recorded as new connections and as known ones.
+fn recordings() -> Vec<Vec<u8>> {
+    let record = |before: Option<&str>| {
+        let begins = TraceBegins::default().with_seeds((Seed(1, 2), Seed(3, 4)));
+        let mut writer = Writer::new(&begins).expect("a file");
+        for (number, frame) in (0..).zip(frames()) {
+            let Ok((_, packet)) = virtio::split_frame(&frame) else { continue };
+            let kept = packet.get(..64).unwrap_or(packet);
+            let decision = Decision {
+                time: "2026-11-28T12:00:00Z".to_owned(),
+                milliseconds: number * 700,
+                bytes: packet.len() as u64,
+                verdict: "tunnel".to_owned(),
+                service: Some("web".to_owned()),
+                address: "10.0.0.12".parse().ok(),
+                scheduler: before.is_none().then(|| "rr".to_owned()),
+                before: before.map(str::to_owned),
+                after: Some("ESTABLISHED".to_owned()),
+                packet: Some(to_hex(kept)),
+                ..Decision::default()
+            };
+            writer.add(&decision).expect("a decision");
+        }
+        writer.take()
+    };
+    vec![record(None), record(Some("ESTABLISHED"))]
 }
 
 /// Datagrams of three fragments in other orders, with an overlap, with pauses, and in too many

@@ -45,6 +45,7 @@ mod probe_flows;
 mod probes;
 mod ramp;
 mod real;
+mod recall;
 pub mod record;
 mod recording;
 mod registry;

@@ -26,6 +26,14 @@ pub struct Observation {
     probes: u64,
 }
 
+impl Observation {
+    /// Whether the packet's flow had an entry.
+    #[must_use]
+    pub fn has_entry(&self) -> bool {
+        self.found.is_some()
+    }
+}
+
 impl Balancer {
     /// Looks at the flow of a packet that [`Self::forward`] gets next.
     #[cold]
@@ -164,7 +172,7 @@ impl Balancer {
 }
 
 /// The ports of a packet that has them.
-fn ports(packet: &Packet<'_>) -> Option<(u16, u16)> {
+pub(super) fn ports(packet: &Packet<'_>) -> Option<(u16, u16)> {
     match packet.transport {
         Transport::Tcp(header) => Some((header.source_port, header.destination_port)),
         Transport::Udp { source_port, destination_port } => Some((source_port, destination_port)),

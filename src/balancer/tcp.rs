@@ -189,6 +189,14 @@ impl State {
     pub const NAMES: [&'static str; 7] =
         ["SYN_RECV", "SYNACK", "ESTABLISHED", "FIN_WAIT", "TIME_WAIT", "CLOSE", "UDP"];
 
+    /// The state that is listed so, of several the one that goes on from there.
+    #[must_use]
+    pub fn listed(name: &str) -> Option<Self> {
+        const STATES: [State; 7] =
+            [SynRecv, State::SynAck, Established, FinWait, TimeWait, Close, State::Udp];
+        STATES.into_iter().find(|state| state.name() == name)
+    }
+
     /// The name in listings: IPVS's.
     #[must_use]
     pub fn name(self) -> &'static str {

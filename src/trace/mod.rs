@@ -4,6 +4,8 @@
 pub mod capture;
 pub mod filter;
 pub mod pcapng;
+pub mod reading;
+pub mod replay;
 pub mod ring;
 
 pub use filter::{Filter, FilterError};

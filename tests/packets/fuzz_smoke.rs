@@ -43,6 +43,11 @@ fn configuration_text() {
     smoke("configuration");
 }
 
+#[test]
+fn recorded_files() {
+    smoke("recordings");
+}
+
 /// The seeds themselves, then mutants of them.
 fn smoke(target: &str) {
     let (_, body) = bodies::ALL.into_iter().find(|(name, _)| *name == target).expect("a target");
@@ -83,6 +88,10 @@ fn seeds_reach_the_far_ends() {
     let quotes = of("quotes");
     let named = |bytes: &&Vec<u8>| icmp::quote(&Packet::parse(bytes).expect("a packet")).is_some();
     assert_eq!(quotes.iter().filter(named).count(), 2 * 2 + 4, "all but the later fragment's");
+    for file in of("recordings") {
+        let mut reader = vstun::trace::reading::Reader::new(&file).expect("a recording");
+        assert!(reader.next_packet().expect("a packet").is_some());
+    }
     for text in of("configuration") {
         let text = std::str::from_utf8(&text).expect("text");
         let faults = (vstun::config::director(text).err(), vstun::config::realserver(text).err());

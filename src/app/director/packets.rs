@@ -4,6 +4,8 @@
 //! mio is edge-triggered: a source that was not drained stays ready, and the next poll does not
 //! wait.
 
+mod frame;
+
 use std::io;
 use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
@@ -20,7 +22,6 @@ use crate::app::busy_poll::BusyPoll;
 use crate::app::health::Refusal;
 use crate::app::turns::TurnLengths;
 use crate::balancer::listing::{Listed, Place};
-use crate::balancer::outer::Inner;
 use crate::balancer::{
     Balancer, Change, ChangeError, Reason, TunnelError, TunnelErrorKind, Verdict,
 };
@@ -28,10 +29,7 @@ use crate::health::Doubt;
 use crate::model::Millis;
 use crate::sys::raw::{self, ErrorQueue, RawError};
 use crate::sys::tun::Tun;
-use crate::wire::Packet;
 use crate::wire::icmp::{self, Cause, TunnelReport};
-use crate::wire::segment::{self, SplitPlan};
-use crate::wire::virtio::{self, Offload, OffloadError};
 
 use super::doubts::Doubts;
 use super::fast_path::KernelCarrier;
@@ -40,7 +38,6 @@ use super::logs::{self, FullLog, QueueLog, TunnelLog};
 use super::messages::{Begun, DirectorMessage, Ends, LoopSettings, Next, Notice, Piece, Report};
 use super::output::Output;
 use super::recorder;
-use super::sending::Sending;
 use super::tracing::{LiveTrace, Tracing};
 
 const TUN: Token = Token(0);
@@ -453,65 +450,6 @@ impl Packets {
         Ok(())
     }
 
-    /// Processes one frame: offload, verdict, and its execution.
-    fn frame(&mut self, now: Millis) {
-        let Ok(offload) = self.complete() else {
-            return self.no_packet(now, Reason::BadOffload);
-        };
-        let (packet, plan) = match view(self.input.packet(), offload) {
-            Ok(viewed) => viewed,
-            Err(reason) => return self.no_packet(now, reason),
-        };
-        let inner = Inner::of(&packet, self.label_key);
-        let (client, len) = (packet.source, packet.bytes().len());
-        let seen = self.tracing.is_on().then(|| self.balancer.observe(&packet));
-        let verdict = self.balancer.forward(now, &packet);
-        let tapped = seen.is_some_and(|seen| {
-            let record = self.balancer.record(now, &packet, &seen, &verdict);
-            self.tracing.note(record, packet.bytes())
-        });
-        let split = plan.is_some() && matches!(verdict, Verdict::Tunnel(_));
-        self.reads.super_frames += u64::from(split);
-        if tapped {
-            self.output.tap(&self.input);
-        }
-        let mut sending = Sending {
-            input: &mut self.input,
-            output: &mut self.output,
-            label_key: self.label_key,
-            client,
-            inner,
-            len,
-            plan: plan.as_ref(),
-        };
-        self.balancer.carry_out(now, &verdict, &mut sending);
-        if tapped {
-            self.tracing.sent(&self.output.tapped(&self.input));
-        }
-    }
-
-    /// Refuses a frame that is no packet.
-    #[cold]
-    fn no_packet(&mut self, now: Millis, reason: Reason) {
-        self.balancer.refuse(reason);
-        if self.tracing.is_on() {
-            let bytes = self.input.packet();
-            let record = Balancer::record_of_frame(now, bytes.len(), reason);
-            if self.tracing.note(record, bytes) {
-                self.tracing.sent(&[]);
-            }
-        }
-    }
-
-    /// Completes a packet's checksum.
-    fn complete(&mut self) -> Result<Offload, OffloadError> {
-        let (offload, _) = virtio::split_frame(self.input.frame())?;
-        if let Offload::Checksum { start, offset } = offload {
-            segment::complete_checksum(self.input.packet_mut(), start, offset)?;
-        }
-        Ok(offload)
-    }
-
     /// Waits for the next event: not at all if there is something left to read, else until the next
     /// deadline. The turn that ends began at `began`.
     fn wait(&mut self, events: &mut Events, began: Instant) -> anyhow::Result<()> {
@@ -545,18 +483,6 @@ impl Packets {
 /// Whether a failed read, the `failures`th in a row, means that the device is broken.
 fn is_end(error: &io::Error, failures: u32) -> bool {
     matches!(error.raw_os_error(), Some(libc::EBADFD | libc::EFAULT)) || failures >= FAILURES
-}
-
-/// The packet and, for a super-frame, how it is split.
-fn view(bytes: &[u8], offload: Offload) -> Result<(Packet<'_>, Option<SplitPlan>), Reason> {
-    let packet = Packet::parse(bytes)?;
-    match offload {
-        Offload::None | Offload::Checksum { .. } => Ok((packet, None)),
-        Offload::Tcp { .. } | Offload::Udp { .. } => {
-            let plan = SplitPlan::new(&packet, offload).map_err(|_| Reason::BadOffload)?;
-            Ok((packet.split_into(plan.on_wire()), Some(plan)))
-        }
-    }
 }
 
 #[cfg(test)]

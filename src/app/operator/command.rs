@@ -190,6 +190,18 @@ Examples:
         #[command(flatten)]
         options: TraceOptions,
     },
+    /// Decide on the packets of a file again, and say where the decisions differ
+    ///
+    /// The file is one of `vstun trace --write`, or the one that a crash leaves. Its packets go
+    /// through a balancer as the configuration describes it, with the recorded clock and seeds. No
+    /// daemon is asked, and nothing is sent. Exit codes: 0 all agree, 1 one differs.
+    Replay {
+        /// The file
+        file: PathBuf,
+        /// The director's configuration
+        #[arg(long, value_name = "FILE", default_value = "/etc/vstun/director.toml")]
+        config: PathBuf,
+    },
     /// Read the configuration again; a faulty one changes nothing
     Reload,
     /// What a reload of a file would change, and how many connections it would touch
@@ -436,6 +448,7 @@ impl Command {
             Self::Reload => Request::Reload,
             Self::Status => Request::Status,
             Self::Plan { .. }
+            | Self::Replay { .. }
             | Self::Save { .. }
             | Self::Top { .. }
             | Self::Cleanup

@@ -5,6 +5,7 @@ mod command;
 mod daemon;
 mod drained;
 mod listing;
+mod replaying;
 mod saving;
 mod terminal;
 mod top;
@@ -63,7 +64,7 @@ Examples:
 
 Exit codes:
   0  done
-  1  failed or refused: nothing has changed; or no daemon answered
+  1  failed or refused: nothing has changed; or no daemon answered; replay: a decision differs
   2  wrong usage
   3  plan: something would change
   4  drain --wait: connections are left after --timeout"
@@ -126,6 +127,7 @@ fn run(args: &Args) -> anyhow::Result<ExitCode> {
         Command::Drain { wait: true, timeout, real, .. } => return drain(args, real, *timeout),
         Command::Top { interval } => top::run(&sockets(args), *interval)?,
         Command::List(listing) => listing::run(&sockets(args), *listing, args.json)?,
+        Command::Replay { file, config } => return replaying::run(file, config, args.json),
         Command::Trace { options, .. } => {
             if let Some(request) = args.command.request() {
                 tracing::run(&sockets(args), &request, options, args.json)?;

@@ -1,0 +1,90 @@
+//! `vstun replay`: decides on recorded packets again.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::{Context, bail};
+use serde::Serialize;
+
+use crate::app::config_file;
+use crate::control::{counted, encode};
+use crate::trace::reading::Reader;
+use crate::trace::replay::{Difference, Outcome, Replay};
+
+/// The longest file that is replayed: it is held in memory.
+const MAX_FILE: u64 = 1 << 30;
+
+/// The last line of the JSON output.
+#[derive(Serialize)]
+struct Summary {
+    #[serde(flatten)]
+    outcome: Outcome,
+}
+
+/// Replays a file; fails if a decision differs.
+///
+/// # Errors
+/// A file cannot be read, or is none.
+pub(super) fn run(file: &Path, configuration: &Path, json: bool) -> anyhow::Result<ExitCode> {
+    let config = config_file::director(configuration)?;
+    let bytes = read(file).with_context(|| format!("cannot read {}", file.display()))?;
+    let shown = || file.display().to_string();
+    let mut reader = Reader::new(&bytes).with_context(shown)?;
+    let mut replay = Replay::new(&config, reader.begins())?;
+    let mut out = io::stdout().lock();
+    // What comes before a fault is replayed.
+    let ended = loop {
+        match reader.next_packet() {
+            Ok(Some(packet)) => {
+                if let Some(difference) = replay.packet(&packet) {
+                    write_difference(&mut out, &difference, json)?;
+                }
+            }
+            Ok(None) => break Ok(()),
+            Err(error) => break Err(error),
+        }
+    };
+    write_outcome(&mut out, replay.outcome, json)?;
+    ended.with_context(shown)?;
+    Ok(if replay.outcome.differing > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(MAX_FILE + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MAX_FILE {
+        bail!("it is longer than {MAX_FILE} bytes; record less at a time, with a filter");
+    }
+    Ok(bytes)
+}
+
+fn write_difference(out: &mut impl Write, difference: &Difference, json: bool) -> io::Result<()> {
+    if json {
+        return out.write_all(encode(difference).as_bytes());
+    }
+    let Difference { packet, recorded, replayed } = difference;
+    writeln!(out, "packet {packet}  {}  recorded  {recorded}", recorded.time)?;
+    writeln!(out, "{:indent$}replayed  {replayed}", "", indent = shift(*packet, &recorded.time))
+}
+
+/// The place of the second line below the first.
+fn shift(packet: u64, time: &str) -> usize {
+    format!("packet {packet}  {time}  ").chars().count()
+}
+
+fn write_outcome(out: &mut impl Write, outcome: Outcome, json: bool) -> io::Result<()> {
+    if json {
+        return out.write_all(encode(&Summary { outcome }).as_bytes());
+    }
+    let Outcome { replayed, differing, not_judged, recalled } = outcome;
+    write!(out, "{} replayed, {differing} decided otherwise", counted(replayed, "packet"))?;
+    if not_judged > 0 {
+        write!(out, "; {not_judged} not judged: they depend on more than the file has")?;
+    }
+    if recalled > 0 {
+        write!(out, "; {} from before the recording", counted(recalled, "connection"))?;
+    }
+    writeln!(out)
+}

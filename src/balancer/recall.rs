@@ -1,0 +1,65 @@
+//! What a replay of recorded packets puts right: connections from before the recording, and the
+//! turn of a scheduler.
+
+use std::net::IpAddr;
+
+use super::Balancer;
+use super::decide::First;
+use super::forward;
+use super::persistence::By;
+use super::recording::ports;
+use super::tcp::State;
+use crate::model::{Millis, RealId, ServiceId};
+use crate::wire::Packet;
+
+/// The most turns that [`Balancer::turn_to`] takes: those of the largest service, each server's
+/// weight being one.
+const TURNS: usize = 1_024;
+
+impl Balancer {
+    /// Gives the packet's flow an entry in that state at this real server, in place of the one it
+    /// has. False if there is no such state, or no service with that real server.
+    pub fn recall(
+        &mut self,
+        now: Millis,
+        packet: &Packet<'_>,
+        address: IpAddr,
+        state: &str,
+    ) -> bool {
+        let Some((client, port)) = ports(packet) else { return false };
+        let key = forward::key(packet, client, port);
+        let place = self.service_of(&key).ok().and_then(|id| Some((id, self.member(id, address)?)));
+        let (Some((id, real)), Some(state)) = (place, State::listed(state)) else { return false };
+        if let Some((handle, ..)) = self.connection(&key) {
+            self.drop_connection(handle);
+        }
+        self.enter(now, packet, key, id, (real, None), state);
+        true
+    }
+
+    /// Takes turns of the scheduler until the packet's flow would go to this real server. Without
+    /// an effect if it never would: then the turn is where it was only if turns come round.
+    pub fn turn_to(&mut self, now: Millis, packet: &Packet<'_>, address: IpAddr) {
+        let Some((client, port)) = ports(packet) else { return };
+        let key = forward::key(packet, client, port);
+        let Ok(id) = self.service_of(&key) else { return };
+        let Some(wanted) = self.member(id, address) else { return };
+        let tcp = packet.protocol == crate::wire::protocol::TCP;
+        let first = First::Opening(if tcp { State::SynRecv } else { State::Udp });
+        for _ in 0..TURNS {
+            let decision = self.decide(now, &key, id, first, 0);
+            let By::Scheduler(picked) = decision.by else { return };
+            if decision.outcome.real() == Some(wanted) {
+                return;
+            }
+            self.registry.services[id].taken(now, picked, &mut self.registry.reals);
+        }
+    }
+
+    fn member(&self, id: ServiceId, address: IpAddr) -> Option<RealId> {
+        let reals = &self.registry.services.get(id)?.reals;
+        reals.iter().copied().find(|&real| {
+            self.registry.reals.get(real).is_some_and(|real| real.address() == address)
+        })
+    }
+}

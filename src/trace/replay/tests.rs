@@ -1,0 +1,165 @@
+//! Recordings of a balancer, replayed.
+
+use super::*;
+use crate::model::Seed;
+use crate::trace::pcapng::Writer;
+use crate::trace::reading::Reader;
+use crate::wire::build::Family;
+use crate::wire::tcp::Flags;
+
+fn config(scheduler: &str, reals: &[u8]) -> config::Director {
+    let reals = reals.iter().map(|last| format!("[[service.real]]\naddress = \"10.0.0.{last}\"\n"));
+    let reals: String = reals.collect();
+    let listen = "listen = [\"192.0.2.10:80/tcp\", \"192.0.2.10:80/udp\"]";
+    let text = format!(
+        "[director]\n[[service]]\nname = \"web\"\n{listen}\nscheduler = \"{scheduler}\"\n{reals}"
+    );
+    config::director(&text).unwrap()
+}
+
+fn begins() -> TraceBegins {
+    TraceBegins::default().with_seeds((Seed(1, 2), Seed(3, 4)))
+}
+
+/// Records what a balancer of that configuration decides, from packet `from` on.
+fn recorded(config: &config::Director, from: usize, packets: &[Vec<u8>]) -> Vec<u8> {
+    let Replay { mut balancer, .. } = Replay::new(config, &begins()).unwrap();
+    let mut writer = Writer::new(&begins()).unwrap();
+    for (number, bytes) in packets.iter().enumerate() {
+        let now = Millis(number as u64 * 100);
+        balancer.expire(now);
+        let packet = Packet::parse(bytes).unwrap();
+        let seen = balancer.observe(&packet);
+        let verdict = balancer.forward(now, &packet);
+        let record = balancer.record(now, &packet, &seen, &verdict);
+        let decision = Decision {
+            packet: Some(crate::control::to_hex(&bytes[..bytes.len().min(40)])),
+            ..Decision::new(&record, "2026-11-28T12:00:00Z".to_owned())
+        };
+        if number >= from {
+            writer.add(&decision).unwrap();
+        }
+    }
+    writer.take()
+}
+
+fn replayed(file: &[u8], config: &config::Director) -> (Outcome, Vec<Difference>) {
+    let mut reader = Reader::new(file).unwrap();
+    let mut replay = Replay::new(config, reader.begins()).unwrap();
+    let mut differences = Vec::new();
+    while let Some(packet) = reader.next_packet().unwrap() {
+        differences.extend(replay.packet(&packet));
+    }
+    (replay.outcome, differences)
+}
+
+/// Connections that open, talk and close, and datagrams.
+fn traffic() -> Vec<Vec<u8>> {
+    let client = |number: u8, flags: u8, sequence: u32| {
+        let source = std::net::Ipv4Addr::new(198, 18, 0, number);
+        Family::V4.tcp(flags).from(source).destination_port(80).sequence(sequence).bytes()
+    };
+    let opens = (0..9).map(|number| client(number, Flags::SYN, 1_000));
+    let talks = (0..9).map(|number| client(number, Flags::ACK, 1_001));
+    let closes = (0..9).map(|number| client(number, Flags::FIN | Flags::ACK, 1_001));
+    let others = [Family::V4.udp(80).data(&[7; 30]).bytes(), Family::V4.udp(81).bytes()];
+    opens.chain(talks).chain(others).chain(closes).collect()
+}
+
+#[test]
+fn a_recording_agrees_with_its_own_configuration() {
+    for scheduler in ["rr", "wrr", "wlc", "lc", "sh", "mh", "sed"] {
+        let config = config(scheduler, &[11, 12, 13]);
+        let (outcome, differences) = replayed(&recorded(&config, 0, &traffic()), &config);
+        assert_eq!((outcome.differing, differences.len()), (0, 0), "{scheduler}: {differences:?}");
+        assert_eq!((outcome.replayed, outcome.recalled), (29, 0), "{scheduler}");
+    }
+}
+
+#[test]
+fn one_that_begins_in_the_middle_agrees_as_far_as_turns_and_hashes_decide() {
+    for (scheduler, from, recalled) in [("rr", 4, 4), ("mh", 9, 9), ("sh", 12, 9)] {
+        let config = config(scheduler, &[11, 12, 13]);
+        let (outcome, differences) = replayed(&recorded(&config, from, &traffic()), &config);
+        assert_eq!(outcome.differing, 0, "{scheduler}: {differences:?}");
+        assert_eq!(outcome.recalled, recalled, "{scheduler}");
+    }
+}
+
+#[test]
+fn a_flow_that_goes_elsewhere_is_one_difference() {
+    let (old, new) = (config("mh", &[11, 12, 13]), config("mh", &[11, 12]));
+    let (outcome, differences) = replayed(&recorded(&old, 0, &traffic()), &new);
+    let gone = "10.0.0.13".parse().ok();
+    let moved = differences.iter().filter(|one| one.recorded.address == gone);
+    assert!(moved.count() > 0, "{differences:?}");
+    assert_eq!(outcome.differing, differences.len() as u64);
+    assert!(differences.iter().all(|one| one.replayed.address != gone));
+    let (old, new) = (config("rr", &[11, 12]), config("sh", &[11, 12]));
+    let (_, swapped) = replayed(&recorded(&old, 0, &traffic()), &new);
+    let all = differences.iter().chain(&swapped);
+    let why: Vec<_> = all.map(|one| one.recorded.why.as_deref()).collect();
+    assert!(why.iter().all(|why| *why == Some("scheduler")), "{why:?}");
+}
+
+#[test]
+fn a_damaged_file_is_an_error_and_never_a_panic() {
+    let config = config("rr", &[11, 12]);
+    let file = recorded(&config, 0, &traffic());
+    let walk = |file: &[u8]| {
+        let Ok(mut reader) = Reader::new(file) else { return 0 };
+        let Ok(mut replay) = Replay::new(&config, reader.begins()) else { return 0 };
+        let mut packets = 0;
+        while let Ok(Some(packet)) = reader.next_packet() {
+            let _ = replay.packet(&packet);
+            packets += 1;
+        }
+        packets
+    };
+    assert_eq!(walk(&file), 29);
+    let cut = |len: usize| file.get(..len).unwrap_or_default();
+    for len in (0..file.len()).step_by(97) {
+        walk(cut(len));
+    }
+    let mut reader = Reader::new(cut(file.len() - 5)).unwrap();
+    let error = loop {
+        match reader.next_packet() {
+            Ok(packet) => assert!(packet.is_some()),
+            Err(error) => break error.to_string(),
+        }
+    };
+    assert_eq!(error, "the file is cut off after packet 28");
+    let another = [file.clone(), file.clone()].concat();
+    assert_eq!(walk(&another), 29);
+    let mut state = 0x9e37_79b9_u32;
+    for _ in 0..400 {
+        let mut mutant = file.clone();
+        for _ in 0..4 {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            let place = state as usize % mutant.len();
+            mutant[place] ^= (state >> 24) as u8 | 1;
+        }
+        walk(&mutant);
+    }
+    for none in [&b""[..], b"\x0a\x0d\x0d\x0a", b"hello, world"] {
+        assert!(Reader::new(none).is_err());
+    }
+}
+
+#[test]
+fn packets_longer_than_ip_allows_are_refused_before_they_take_memory() {
+    let mut writer = Writer::new(&begins()).unwrap();
+    let decision = Decision {
+        time: "2026-11-28T12:00:00Z".to_owned(),
+        packet: Some("45".to_owned()),
+        ..Decision::default()
+    };
+    let most = crate::wire::packet::MAX_PACKET_LEN as u64;
+    writer.add(&Decision { bytes: most, ..decision.clone() }).unwrap();
+    writer.add(&Decision { bytes: most + 1, ..decision }).unwrap();
+    let file = writer.take();
+    let mut reader = Reader::new(&file).unwrap();
+    assert_eq!(reader.next_packet().unwrap().map(|packet| packet.bytes.len() as u64), Some(most));
+    let error = reader.next_packet().unwrap_err().to_string();
+    assert_eq!(error, "packet 2 is longer than a packet can be");
+}
