@@ -35,10 +35,10 @@ use super::doubts::Doubts;
 use super::fast_path::KernelCarrier;
 use super::input::Input;
 use super::logs::{self, FullLog, QueueLog, TunnelLog};
-use super::messages::{Begun, DirectorMessage, Ends, LoopSettings, Next, Notice, Piece, Report};
+use super::messages::{DirectorMessage, Ends, LoopSettings, Next, Notice, Piece, Report};
 use super::output::Output;
 use super::recorder;
-use super::tracing::{LiveTrace, Tracing};
+use super::tracing::Tracing;
 
 const TUN: Token = Token(0);
 const ERRORS: Token = Token(1);
@@ -261,13 +261,6 @@ impl Packets {
         Next::GoOn
     }
 
-    fn trace(&mut self, now: Millis, trace: LiveTrace) -> Option<Begun> {
-        // A trace shows every packet of its flows.
-        self.balancer.take_all_back();
-        let seeds = self.balancer.seeds();
-        self.tracing.begin(trace).then_some(Begun { now, seeds })
-    }
-
     fn report(&self, now: Millis) -> Report {
         Report {
             snapshot: self.balancer.figures(),
@@ -402,7 +395,7 @@ impl Packets {
     /// Lets the kernel carry flows whose packets have all been forwarded, or that have waited for
     /// that long enough.
     fn carry(&mut self) {
-        if !self.balancer.wants_to_carry() || self.tracing.is_on() {
+        if !self.balancer.wants_to_carry() || self.tracing.has_traces() {
             return;
         }
         self.crowded = if self.tun_ready { self.crowded + 1 } else { 0 };

@@ -56,6 +56,11 @@ impl Tracing {
         self.recording || !self.traces.is_empty()
     }
 
+    /// Whether somebody traces: then every packet has to come here.
+    pub(super) fn has_traces(&self) -> bool {
+        !self.traces.is_empty()
+    }
+
     /// From now on decisions are recorded on this thread, whose clock was zero at `epoch`.
     pub(super) fn record(&mut self, capacity: u32, epoch: Timestamp, seeds: (Seed, Seed)) {
         recorder::begin(capacity, epoch, seeds);

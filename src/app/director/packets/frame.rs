@@ -1,7 +1,9 @@
 //! One frame: offload, verdict, its execution, and its record.
 
 use super::Packets;
+use crate::app::director::messages::Begun;
 use crate::app::director::sending::Sending;
+use crate::app::director::tracing::LiveTrace;
 use crate::balancer::outer::Inner;
 use crate::balancer::{Balancer, Reason, Verdict};
 use crate::model::Millis;
@@ -10,6 +12,14 @@ use crate::wire::segment::{self, SplitPlan};
 use crate::wire::virtio::{self, Offload, OffloadError};
 
 impl Packets {
+    /// Begins a trace; `None` if there are too many.
+    pub(super) fn trace(&mut self, now: Millis, trace: LiveTrace) -> Option<Begun> {
+        // A trace shows every packet of its flows.
+        self.balancer.take_all_back();
+        let seeds = self.balancer.seeds();
+        self.tracing.begin(trace).then_some(Begun { now, seeds })
+    }
+
     /// Processes one frame: offload, verdict, and its execution.
     pub(super) fn frame(&mut self, now: Millis) {
         let Ok(offload) = self.complete() else {
