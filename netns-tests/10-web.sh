@@ -15,16 +15,19 @@ shares() { # SCHEDULER SLACK WEIGHTS SHARES
     start_director "$scheduler" "${weights[@]}"
     served=$(fetch 120)
     for name in "${REALS[@]}"; do
-        expect_between "$scheduler, requests to $name of weight ${weights[$index]}" "$(share "$served" "$name")" \
+        expect_between "$scheduler, requests to $name of weight ${weights[$index]}" \
+            "$(share "$served" "$name")" \
             $((expected[index] - slack)) $((expected[index] + slack))
-        expect_eq "$scheduler, connections of $name in vstun list" "$(real_field "$name" connections)" \
+        expect_eq "$scheduler, connections of $name in vstun list" \
+            "$(real_field "$name" connections)" \
             "$(share "$served" "$name")"
         index=$((index + 1))
     done
     # At least SYN, ACK, request and FIN for each.
     expect_between "$scheduler, packets through the director" "$(packets_given)" 480 100000
     expect_accounted
-    expect_between "$scheduler, milliseconds until the next timer" "$(number director stats .timers.next_milliseconds)" 0 120000
+    expect_between "$scheduler, milliseconds until the next timer" \
+        "$(number director stats .timers.next_milliseconds)" 0 120000
     stop director
     expect_eq "$scheduler, the director's exit code" "$CODE" 0
 }

@@ -1,4 +1,5 @@
-# Schedulers that count connections, with some that stay open: the shares are exact, and the listing counts them as active.
+# Schedulers that count connections, with some that stay open: the shares are exact, and the listing
+# counts them as active.
 # first: seven schedulers
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
@@ -11,8 +12,10 @@ held() { # SCHEDULER WEIGHTS SHARES
     start_director "$1" "${weights[@]}"
     hold held 60
     for name in "${REALS[@]}"; do
-        expect_eq "$1, open at $name of weight ${weights[$index]}" "$(held_at held "$name")" "${expected[$index]}"
-        expect_eq "$1, active at $name in vstun list" "$(real_field "$name" active)" "${expected[$index]}"
+        expect_eq "$1, open at $name of weight ${weights[$index]}" "$(held_at held "$name")" \
+            "${expected[$index]}"
+        expect_eq "$1, active at $name in vstun list" "$(real_field "$name" active)" \
+            "${expected[$index]}"
         index=$((index + 1))
     done
     expect_eq "connections in the table" "$(number director list .connections.current)" 60

@@ -1,4 +1,5 @@
-# Clients and servers in containers of one host: 64 KB frames and unfinished checksums reach the director from the client.
+# Clients and servers in containers of one host: 64 KB frames and unfinished checksums reach the
+# director from the client.
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
 source "$here/daemons.sh"
@@ -15,8 +16,10 @@ start_director rr 1
 frames=$(number director stats .packets.read)
 at vt-client curl -sSf --max-time 60 -T "$WORK/files/random" "$(url /upload/up)" -o /dev/null
 cmp "$WORK/files/random" "$WORK/real1/upload/up" || fail "the upload differs"
-expect_between "frames read for 20 MB" $(($(number director stats .packets.read) - frames)) 100 10000
-at vt-client curl -sSf --max-time 60 "$(url /files/random)" | cmp - "$WORK/files/random" || fail "the download differs"
+expect_between "frames read for 20 MB" $(($(number director stats .packets.read) - frames)) \
+    100 10000
+at vt-client curl -sSf --max-time 60 "$(url /files/random)" | cmp - "$WORK/files/random" ||
+    fail "the download differs"
 at vt-client python3 "$here/traffic/udp_client.py" "$VIP" 9000 3 20 >/dev/null
 expect_direct_replies 100
 expect_accounted

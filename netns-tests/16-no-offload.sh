@@ -7,7 +7,8 @@ source "$here/daemons.sh"
 both_ways() { # HOW
     at vt-client curl -sSf --max-time 60 -T "$WORK/files/random" "$(url /upload/up)" -o /dev/null
     cmp "$WORK/files/random" "$WORK/real1/upload/up" || fail "$1: the upload differs"
-    at vt-client curl -sSf --max-time 60 "$(url /files/random)" | cmp - "$WORK/files/random" || fail "$1: the download differs"
+    at vt-client curl -sSf --max-time 60 "$(url /files/random)" | cmp - "$WORK/files/random" ||
+        fail "$1: the download differs"
     say "$1: $(number real1 stats .super_packets) super-packets at the real server"
     expect_accounted
 }

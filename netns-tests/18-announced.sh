@@ -35,7 +35,8 @@ wait_for "three announcements" has_heard announced 3
 
 # A router that meanwhile has another hardware address for the VIP learns the director's again.
 ip -n vt-director link set dev eth0 down
-expect_eq "the proxy entry while the uplink is down" "$(ip -n vt-director "-$INNER" neigh show proxy)" ""
+expect_eq "the proxy entry while the uplink is down" \
+    "$(ip -n vt-director "-$INNER" neigh show proxy)" ""
 expect_eq "announcements until the uplink is up again" "$(heard announced)" 3
 ip -n vt-router neigh replace "$VIP" lladdr 02:00:00:00:00:99 dev uplink nud stale
 ip -n vt-director link set dev eth0 up

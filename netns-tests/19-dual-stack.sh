@@ -26,7 +26,10 @@ count_mss() {
 }
 
 # Sums the lines `COUNT NAME` of both families.
-both() { share "$(awk '{ n[$2] += $1 } END { for (name in n) print n[name], name }' <<<"$served4"$'\n'"$served6")" "$1"; } # NAME
+both() { # NAME
+    share "$(awk '{ n[$2] += $1 } END { for (name in n) print n[name], name }' \
+        <<<"$served4"$'\n'"$served6")" "$1"
+}
 
 # rr's turn continues across families: with a turn per family real1 would have 11.
 shared() { # WHAT COMMAND...: a command that uses $VIP and takes a number
@@ -56,7 +59,8 @@ for inner in 4 6; do
     for name in real2:6 real1:4; do # the family of each one's tunnel
         expected=$(share "${!served}" "${name%:*}")
         [[ $name == *:6 ]] || expected=$((expected + $(share "${!served}" real3)))
-        expect_eq "SYN-ACKs with MSS $(mss $inner "${name#*:}") to IPv$inner clients" "$(counter vt-router "v${inner}in${name#*:}" mss)" "$expected"
+        expect_eq "SYN-ACKs with MSS $(mss $inner "${name#*:}") to IPv$inner clients" \
+            "$(counter vt-router "v${inner}in${name#*:}" mss)" "$expected"
     done
 done
 shared "flows answered" datagrams
@@ -64,15 +68,17 @@ for name in "${REALS[@]}"; do
     expect_eq "connections of $name in vstun list" "$(real_field "$name" connections)" 20
 done
 
-# Each real server advertises what fits its own tunnel, so no client has to be told, although the TUN takes more than fits
-# the tunnels over IPv6.
+# Each real server advertises what fits its own tunnel, so no client has to be told, although the
+# TUN takes more than fits the tunnels over IPv6.
 head -c 1000000 /dev/urandom >"$WORK/files/random"
 for VIP in "${VIPS[@]}"; do
     for _ in "${REALS[@]}"; do
-        at vt-client curl -sSf --max-time 60 -T "$WORK/files/random" "$(url /upload/up)" -o /dev/null
+        at vt-client curl -sSf --max-time 60 -T "$WORK/files/random" "$(url /upload/up)" \
+            -o /dev/null
     done
     for name in "${REALS[@]}"; do
-        cmp "$WORK/files/random" "$WORK/$name/upload/up" || fail "the upload to $name at $VIP differs"
+        cmp "$WORK/files/random" "$WORK/$name/upload/up" ||
+            fail "the upload to $name at $VIP differs"
         rm "$WORK/$name/upload/up"
     done
 done

@@ -20,7 +20,8 @@ count_segments() {
 	    counter unfit { }
 	    chain forward {
 	        type filter hook forward priority 0
-	        $ip saddr $VIP tcp flags & (syn | ack) == (syn | ack) tcp option maxseg size $MSS counter name clamped
+	        $ip saddr $VIP tcp flags & (syn | ack) == (syn | ack) \\
+	            tcp option maxseg size $MSS counter name clamped
 	        $ip daddr $VIP $ip length $full counter name full
 	        $ip daddr $VIP $ip length > $full counter name unfit
 	    }
@@ -49,6 +50,7 @@ upload
 expect_eq "SYN-ACKs with MSS $MSS, still" "$(mss_counter clamped)" 1
 expect_between "segments that did not fit" "$(mss_counter unfit)" 1 100
 expect_between "too big by ICMP at the client" "$(counter vt-client too_big)" 1 100
-[[ $(at vt-client ip route get "$VIP") == *"mtu $TUN_MTU"* ]] || fail "the client has not learnt the path MTU"
+[[ $(at vt-client ip route get "$VIP") == *"mtu $TUN_MTU"* ]] ||
+    fail "the client has not learnt the path MTU"
 expect_direct_replies 100
 expect_accounted

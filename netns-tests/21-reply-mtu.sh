@@ -13,8 +13,10 @@ start_real "${REALS[@]}"
 head -c 1000000 /dev/urandom >"$WORK/files/random"
 start_director rr 1 1 1
 for name in "${REALS[@]}"; do
-    at vt-client curl -sSf --max-time 60 "$(url /files/random)" | cmp - "$WORK/files/random" || fail "the download differs"
-    [[ $(at "vt-$name" ip route get "$CLIENT" from "$VIP") == *"mtu 1300"* ]] || fail "$name has not learnt the path MTU"
+    at vt-client curl -sSf --max-time 60 "$(url /files/random)" | cmp - "$WORK/files/random" ||
+        fail "the download differs"
+    [[ $(at "vt-$name" ip route get "$CLIENT" from "$VIP") == *"mtu 1300"* ]] ||
+        fail "$name has not learnt the path MTU"
 done
 expect_eq "ICMP errors without a flow" "$(dropped icmp_no_flow)" 0
 

@@ -28,7 +28,8 @@ wait_for "the sniffer" log_has checked '^ready'
 at vt-client ping -c 3 -i 0.2 -W 10 "$VIP" >/dev/null || fail "the VIP does not answer ping"
 # Odd and even, nothing, and as much as the TUN takes.
 for size in 0 1 1401 $((TUN_MTU - IP_HEADER[INNER] - 8)); do
-    at vt-client ping -c 1 -s "$size" -W 10 "$VIP" >/dev/null || fail "the VIP does not answer a ping of $size bytes"
+    at vt-client ping -c 1 -s "$size" -W 10 "$VIP" >/dev/null ||
+        fail "the VIP does not answer a ping of $size bytes"
 done
 refusals "no service on the port" 82
 refusals "every real server has weight 0" 81
@@ -40,8 +41,10 @@ expect_between "packets answered by the director" "$(number director stats .pack
 expect_accounted
 ECHO_REPLY=([4]="icmp 0/0" [6]="icmpv6 129/0")
 PORT_UNREACHABLE=([4]="icmp 3/3" [6]="icmpv6 1/4")
-expect_eq "echo replies with the right checksums" "$(grep -c "^${ECHO_REPLY[$INNER]} right" "$WORK/checked.log")" 7
-expect_eq "port unreachables with the right checksums" "$(grep -c "^${PORT_UNREACHABLE[$INNER]} right" "$WORK/checked.log")" 2
+expect_eq "echo replies with the right checksums" \
+    "$(grep -c "^${ECHO_REPLY[$INNER]} right" "$WORK/checked.log")" 7
+expect_eq "port unreachables with the right checksums" \
+    "$(grep -c "^${PORT_UNREACHABLE[$INNER]} right" "$WORK/checked.log")" 2
 expect_eq "resets with the right checksums" "$(grep -c "^tcp rst right" "$WORK/checked.log")" 3
 expect_eq "answers with wrong checksums" "$(grep -c "wrong" "$WORK/checked.log" || true)" 0
 
@@ -49,4 +52,5 @@ own=$(at vt-director cat /sys/class/net/eth0/address)
 expect_eq "who has the VIP on the uplink" "$(who_has uplink "${UPLINK_ROUTERS[$INNER]}")" "$own"
 expect_eq "who has the VIP on the servers' network" "$(who_has lan "${LAN_ROUTERS[$INNER]}")" ""
 stop director
-expect_eq "who has the VIP when the director has stopped" "$(who_has uplink "${UPLINK_ROUTERS[$INNER]}")" ""
+expect_eq "who has the VIP when the director has stopped" \
+    "$(who_has uplink "${UPLINK_ROUTERS[$INNER]}")" ""

@@ -16,7 +16,8 @@ DATAGRAMS=100   # to each real server; all three's fit into the TUN's queue of 5
 mkfifo "$WORK/go"
 datagrams() { # HOW BLOCK-FUNCTION UNBLOCK-FUNCTION
     local errors batches name go
-    spawn vt-client udp sh -c "exec python3 '$here/traffic/udp_held.py' $VIP 9000 3 $DATAGRAMS $((2 * DATAGRAMS)) <'$WORK/go'"
+    spawn vt-client udp sh -c "exec python3 '$here/traffic/udp_held.py' \
+        $VIP 9000 3 $DATAGRAMS $((2 * DATAGRAMS)) <'$WORK/go'"
     exec {go}>"$WORK/go"
     wait_for "a flow to each real server" log_has udp '^held'
     "$2"
@@ -31,12 +32,14 @@ datagrams() { # HOW BLOCK-FUNCTION UNBLOCK-FUNCTION
     exec {go}>&-
     expect_eq "$1, the client's exit code" "$CODE" 0
     for name in real1 real3; do
-        expect_eq "$1, datagrams answered by $name" "$(share "$(cat "$WORK/udp.log")" "$name")" "$DATAGRAMS"
+        expect_eq "$1, datagrams answered by $name" "$(share "$(cat "$WORK/udp.log")" "$name")" \
+            "$DATAGRAMS"
     done
     expect_eq "$1, send errors" $(($(send_errors) - errors)) "$DATAGRAMS"
     # Of three datagrams two are sent in one call, and the third fails in another. Without batches
     # there would be three calls.
-    expect_between "$1, calls" $(($(number director stats .batches) - batches)) "$DATAGRAMS" $((2 * DATAGRAMS + 10))
+    expect_between "$1, calls" $(($(number director stats .batches) - batches)) "$DATAGRAMS" \
+        $((2 * DATAGRAMS + 10))
     "$3"
 }
 
@@ -47,7 +50,8 @@ uploads() { # HOW BLOCK-FUNCTION UNBLOCK-FUNCTION
     errors=$(send_errors)
     # One connection each, in the order of rr.
     for name in "${REALS[@]}"; do
-        spawn vt-client "up-$name" curl -sSf --max-time 60 --limit-rate 20M -T "$WORK/files/random" "$(url "/upload/$1")"
+        spawn vt-client "up-$name" curl -sSf --max-time 60 --limit-rate 20M \
+            -T "$WORK/files/random" "$(url "/upload/$1")"
         wait_for "the connection to $name" connected "$name"
     done
     "$2"
@@ -75,7 +79,8 @@ more_errors() { (($(send_errors) > $1 + 3)); }
 unreachable() { ip -n vt-director route add unreachable "${ADDRESS[real2]}"; }
 reachable() { ip -n vt-director route del unreachable "${ADDRESS[real2]}"; }
 forbidden() {
-    at vt-director nft "add table inet firewall; add chain inet firewall output { type filter hook output priority 0; };
+    at vt-director nft "add table inet firewall;
+        add chain inet firewall output { type filter hook output priority 0; };
         add rule inet firewall output ${NFT_IP[$OUTER]} daddr ${ADDRESS[real2]} drop"
 }
 allowed() { at vt-director nft delete table inet firewall; }

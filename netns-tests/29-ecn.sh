@@ -14,7 +14,8 @@ spawn vt-real1 server python3 "$here/traffic/udp_classes.py" "$VIP" 9000
 wait_for "the server" log_has server '^ready'
 
 # Section 4.2, figure 4: inner field, outer field, and what arrives.
-at vt-director python3 "$here/traffic/marked_tunnel.py" "$DIRECTOR" "${ADDRESS[real1]}" "$CLIENT" "$VIP"
+at vt-director python3 "$here/traffic/marked_tunnel.py" "$DIRECTOR" "${ADDRESS[real1]}" "$CLIENT" \
+    "$VIP"
 wait_for "fifteen datagrams" has_received 15
 expect_eq "inner, outer, and what arrived" "$(received)" "ce ce: ce
 ce ect0: ce

@@ -13,7 +13,8 @@ for signal in TERM INT; do
     expect_eq "requests served" "$(share "$(fetch 20)" real1)" 20
     for name in director real1; do
         host_state "vt-$name" >"$WORK/$name.during"
-        expect_fails "$name changes nothing on its host" cmp -s "$WORK/$name.before" "$WORK/$name.during"
+        expect_fails "$name changes nothing on its host" cmp -s "$WORK/$name.before" \
+            "$WORK/$name.during"
         stop "$name" "$signal"
         expect_eq "exit code of $name after SIG$signal" "$CODE" 0
         expect_host_state "after SIG$signal" "vt-$name" "$WORK/$name.before"

@@ -9,7 +9,9 @@ source "$here/topology.sh"
 source "$here/daemons.sh"
 source "$here/host_state.sh"
 
-who_has() { at vt-router python3 "$here/traffic/who_has.py" uplink "${UPLINK_ROUTERS[$INNER]}" "$VIP"; }
+who_has() {
+    at vt-router python3 "$here/traffic/who_has.py" uplink "${UPLINK_ROUTERS[$INNER]}" "$VIP"
+}
 
 VIP=${OUTSIDE_VIPS[$INNER]}
 DIRECTOR_KEYS='uplinks = ["eth0"]'
@@ -26,7 +28,8 @@ start_director wlc 1
 for name in director real1; do
     stop "$name" KILL
     host_state "vt-$name" >"$WORK/$name.killed"
-    expect_fails "nothing is left of a killed $name" cmp -s "$WORK/$name.before" "$WORK/$name.killed"
+    expect_fails "nothing is left of a killed $name" cmp -s "$WORK/$name.before" \
+        "$WORK/$name.killed"
 done
 expect_eq "who has the VIP of a killed director" "$(who_has)" "$own"
 
@@ -51,5 +54,6 @@ done
 expect_eq "who has the VIP after cleanup" "$(who_has)" ""
 at vt-router ip neigh flush dev uplink
 at vt-client ping -c 1 -W 1 "$VIP" >/dev/null || true
-[[ $(at vt-router ip neigh show "$VIP") =~ FAILED|INCOMPLETE ]] || fail "the router still resolves the VIP"
+[[ $(at vt-router ip neigh show "$VIP") =~ FAILED|INCOMPLETE ]] ||
+    fail "the router still resolves the VIP"
 say "the router cannot resolve the VIP any more"

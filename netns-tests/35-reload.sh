@@ -21,10 +21,12 @@ expect_eq "requests to real3 of weight 3" "$(share "$served" real3)" 30
 expect_eq "open connections of real1" "$(real_field real1 active)" 5
 
 ask director list --json | jq '[.services[].reals[] | {address, weight}]' >"$WORK/before"
-sed 's/scheduler = "wrr"/scheduler = "wrx"/' "$WORK/director.toml" >"$WORK/bad" && cp "$WORK/bad" "$WORK/director.toml"
+sed 's/scheduler = "wrr"/scheduler = "wrx"/' "$WORK/director.toml" >"$WORK/bad" &&
+    cp "$WORK/bad" "$WORK/director.toml"
 kill -HUP "${PID[director]}"
 wait_for "the fault in the log" log_has director 'scheduler'
-ask director list --json | jq '[.services[].reals[] | {address, weight}]' | cmp - "$WORK/before" || fail "a bad reload changed something"
+ask director list --json | jq '[.services[].reals[] | {address, weight}]' | cmp - "$WORK/before" ||
+    fail "a bad reload changed something"
 expect_eq "requests served after a bad reload" "$(fetch 40 | awk '{ n += $1 } END { print n }')" 40
 
 expect_fails "vstun reload of a bad configuration" ask director reload

@@ -15,12 +15,16 @@ ip -n vt-router route add "$VIP" dev uplink
 make_host vt-other
 wire vt-other eth0 up-other uplink "${UPLINK_OTHERS[@]}"
 wire vt-other eth1 lan-other lan "${LAN_OTHERS[@]}"
-for name in director other; do ip -n "vt-$name" route replace default via "${LAN_ROUTERS[$INNER]}"; done
+for name in director other; do
+    ip -n "vt-$name" route replace default via "${LAN_ROUTERS[$INNER]}"
+done
 first=$(at vt-director cat /sys/class/net/eth0/address)
 
 start_director wlc 1
 sed "s|$CONTROL/director.sock|$CONTROL/other.sock|" "$WORK/director.toml" >"$WORK/other.toml"
-second_start() { spawn vt-other other "$VSTUN_BIN/vstun-director" --config "$WORK/other.toml" "$@"; }
+second_start() {
+    spawn vt-other other "$VSTUN_BIN/vstun-director" --config "$WORK/other.toml" "$@"
+}
 expect_refused() { # WHAT
     second_start
     exit_code other

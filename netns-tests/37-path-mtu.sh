@@ -10,10 +10,12 @@ SECOND_CLIENT=([4]=198.51.100.11 [6]=2001:db8:c::11)
 NARROW=1400
 
 upload() { # CLIENT
-    at vt-client curl -sSf --interface "$1" --max-time 60 -T "$WORK/files/random" "$(url /upload/up)" -o /dev/null
+    at vt-client curl -sSf --interface "$1" --max-time 60 -T "$WORK/files/random" \
+        "$(url /upload/up)" -o /dev/null
     cmp "$WORK/files/random" "$WORK/real1/upload/up" || fail "the upload differs"
     rm "$WORK/real1/upload/up"
-    [[ $(at vt-client ip route get "$VIP" from "$1") == *"mtu $((NARROW - IP_HEADER[OUTER]))"* ]] || fail "$1 has not learnt the path MTU"
+    [[ $(at vt-client ip route get "$VIP" from "$1") == *"mtu $((NARROW - IP_HEADER[OUTER]))"* ]] ||
+        fail "$1 has not learnt the path MTU"
 }
 too_big_errors() { number director stats .tunnel_errors_received; }
 
@@ -30,12 +32,14 @@ head -c 1000000 /dev/urandom >"$WORK/files/random"
 start_director rr 1
 
 upload "$CLIENT"
-expect_eq "the path MTU in vstun stats" "$(number director stats '.tunnel_errors[0].path_mtu')" "$NARROW"
+expect_eq "the path MTU in vstun stats" "$(number director stats '.tunnel_errors[0].path_mtu')" \
+    "$NARROW"
 expect_between "too big by ICMP at the client" "$(counter vt-client too_big)" 1 100
 expect_between "errors from the router" "$(too_big_errors)" 1 100
 # The director's kernel has not learnt from them: a forged one would change the routes of the host.
 way=$(at vt-director ip route get "${FAR[$OUTER]}")
-[[ $way != *mtu* && $way != *expires* ]] || fail "the director's kernel has learnt the path MTU: $way"
+[[ $way != *mtu* && $way != *expires* ]] ||
+    fail "the director's kernel has learnt the path MTU: $way"
 
 before=$(too_big_errors)
 upload "${SECOND_CLIENT[$INNER]}"

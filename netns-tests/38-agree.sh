@@ -56,7 +56,8 @@ reload_both
 expect_agreement "real2 with weight 0"
 expect_eq "checksum then" "$(checksum director)" "$before"
 expect_eq "flows of real2 then" "$(served real2)" 0
-expect_eq "other flows that moved" "$(diff "$WORK/before" "$WORK/first" | grep '^<' | grep -vc real2 || true)" 0
+expect_eq "other flows that moved" \
+    "$(diff "$WORK/before" "$WORK/first" | grep '^<' | grep -vc real2 || true)" 0
 
 # A different seed in one of them shows before it affects a flow.
 configure_both 1 2 3

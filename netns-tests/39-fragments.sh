@@ -12,25 +12,33 @@ STRANGERS=([4]=198.51.100.66 [6]=2001:db8:c::66) # in whose name the flood comes
 
 fragments() { at vt-client python3 "$here/traffic/fragments.py" "$@"; } # MODE ...
 stat() { number director stats ".$1"; }                                # FIELD
-is_forgotten() { (($(stat packets.held) == 0 && $(stat fragments.waiting) == 0 && $(stat fragments.decided) == 0)); }
+is_forgotten() {
+    (($(stat packets.held) == 0 && $(stat fragments.waiting) == 0 &&
+        $(stat fragments.decided) == 0))
+}
 is_flooded() { (($(dropped fragment_limit) > before + 10000)); }
 memory() { awk '/^VmRSS/ { print $2 }' "/proc/${PID[director]}/status"; } # KiB
 
 make_topology
 start_real "${REALS[@]}"
-for name in "${REALS[@]}"; do spawn "vt-$name" "$name-digest" python3 "$here/traffic/udp_digest.py" "$name" "$VIP" 9000; done
+for name in "${REALS[@]}"; do
+    spawn "vt-$name" "$name-digest" python3 "$here/traffic/udp_digest.py" "$name" "$VIP" 9000
+done
 for name in "${REALS[@]}"; do wait_for "$name's digest server" log_has "$name-digest" '^ready'; done
 start_director rr 1 1 1
 
 # Fragmented by the client's kernel: 4,000 bytes, and the longest datagram of either family.
 answers=$(fragments kernel "$VIP" 9000 12 5 4000)
-for name in "${REALS[@]}"; do expect_eq "flows answered by $name" "$(share "$answers" "$name")" 4; done
+for name in "${REALS[@]}"; do
+    expect_eq "flows answered by $name" "$(share "$answers" "$name")" 4
+done
 fragments kernel "$VIP" 9000 1 2 65507 >/dev/null
 expect_eq "connections" "$(connections_given)" 13
 
 # Fragmented by hand; in most orders fragments arrive before the first one.
 answers=$(fragments by-hand "$CLIENT" "$VIP" 9000 6 1)
-expect_eq "flows cut by hand that were answered" "$(awk '{ sum += $1 } END { print sum }' <<<"$answers")" 6
+expect_eq "flows cut by hand that were answered" \
+    "$(awk '{ sum += $1 } END { print sum }' <<<"$answers")" 6
 expect_between "duplicates" "$(dropped fragment_duplicate)" 1 100
 for reason in fragment_overlap fragment_limit fragment_expired fragment; do
     expect_eq "dropped as $reason" "$(dropped "$reason")" 0

@@ -1,5 +1,6 @@
-# Configurations that are refused: exit 2, and one message for each of the file's first lines `# expect: LINE: TEXT`, no
-# more and no fewer. The file's name begins with the role. Here they are started; tests/programs has `--check`.
+# Configurations that are refused: exit 2, and one message for each of the file's first lines
+# `# expect: LINE: TEXT`, no more and no fewer. The file's name begins with the role. Here they are
+# started; tests/programs has `--check`.
 #
 # Nothing is sent, and the files are of either family.
 # mixes: 4in4
@@ -14,9 +15,11 @@ for file in "$here"/bad-configs/*.toml; do
     sed -n '/^# expect: */!q; s///p' "$file" >"$WORK/expected"
     [[ -s $WORK/expected ]] || fail "$name: its first line is no '# expect: LINE: TEXT'"
     code=0
-    at vt-host timeout 60 "$VSTUN_BIN/vstun-${name%%-*}" --config "$file" >"$WORK/said" 2>&1 || code=$?
+    at vt-host timeout 60 "$VSTUN_BIN/vstun-${name%%-*}" --config "$file" >"$WORK/said" 2>&1 ||
+        code=$?
     ((code == 2)) || fail "$name: exit code is $code, expected 2: $(<"$WORK/said")"
-    grep -F "$file:" "$WORK/said" | sed "s|^.*$file:||" | diff "$WORK/expected" - || fail "$name: says something else"
+    grep -F "$file:" "$WORK/said" | sed "s|^.*$file:||" | diff "$WORK/expected" - ||
+        fail "$name: says something else"
     count=$((count + 1))
 done
 expect_between "bad configurations" "$count" 15 1000

@@ -19,7 +19,8 @@ sed 's|"steps": \[|&{"write":{"sysctl":"net/ipv4/conf/lo/forwarding","from":"1",
 rm "$WORK/director.toml"
 mkfifo "$WORK/director.toml"
 expect_fails "a reload of a FIFO" ask director reload 2>"$WORK/refused.log"
-grep -q 'it is a FIFO; give a regular file' "$WORK/refused.log" || fail "said: $(<"$WORK/refused.log")"
+grep -q 'it is a FIFO; give a regular file' "$WORK/refused.log" ||
+    fail "said: $(<"$WORK/refused.log")"
 ask director status
 stop director
 expect_eq "exit code after a FIFO" "$CODE" 0
@@ -61,7 +62,8 @@ refused "a FIFO in the lock's place" 'director.sock.lock is a FIFO'
 rm "$CONTROL/director.sock.lock"
 ln -s "$WORK/precious" "$CONTROL/director.sock.state.new"
 start_director wrr 1
-expect_eq "permissions" "$(cd "$CONTROL" && stat -c '%n %a' director.sock.lock director.sock.state)" \
+expect_eq "permissions" \
+    "$(cd "$CONTROL" && stat -c '%n %a' director.sock.lock director.sock.state)" \
     $'director.sock.lock 600\ndirector.sock.state 600'
 stop director
 expect_eq "the file behind the links" "$(<"$WORK/precious")" precious

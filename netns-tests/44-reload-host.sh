@@ -1,5 +1,5 @@
-# A reload plans the host again: the TUN's MTU is that of the widest path to a real server, and existing
-# problems of the host are reported and do not block other changes.
+# A reload plans the host again: the TUN's MTU is that of the widest path to a real server, and
+# existing problems of the host are reported and do not block other changes.
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
 source "$here/daemons.sh"
@@ -22,9 +22,12 @@ wait_for "the TUN's MTU of the path that is left" tun_mtu $((TUN_MTU - 100))
 at vt-director ip address add "$(alone "$VIP")" dev lo
 configure "$WORK/director.toml" wrr 5 1
 ask director reload
-wrong() { [[ $(number director list "[.host.wrong[] | select(.what == \"vip\")] | length") == "$1" ]]; }
+wrong() {
+    [[ $(number director list "[.host.wrong[] | select(.what == \"vip\")] | length") == "$1" ]]
+}
 wait_for "the local VIP in the list" wrong 1
 expect_log director 'virtual IP .* is a local address'
-expect_eq "weights after the reload" "$(number director list '[.services[0].reals[].weight] | @csv')" 5,1
+expect_eq "weights after the reload" \
+    "$(number director list '[.services[0].reals[].weight] | @csv')" 5,1
 at vt-director ip address delete "$(alone "$VIP")" dev lo
 wait_for "the end of it" wrong 0

@@ -11,11 +11,14 @@ DIRECTOR_KEYS+=$'\nmaglev_slots = 1048573'
 configure "$WORK/many.toml" wrr 1
 for number in {1..250}; do
     {
-        printf '[[service]]\nname = "m%d"\nlisten = ["%s:%d/tcp"]\nscheduler = "mh"\n' "$number" "$(in_url "$VIP")" $((20000 + number))
-        printf 'real = [{ address = "%s", weight = %d }, { address = "%s" }]\n' "${ADDRESS[real1]}" "$number" "${ADDRESS[real2]}"
+        printf '[[service]]\nname = "m%d"\nlisten = ["%s:%d/tcp"]\nscheduler = "mh"\n' "$number" \
+            "$(in_url "$VIP")" $((20000 + number))
+        printf 'real = [{ address = "%s", weight = %d }, { address = "%s" }]\n' \
+            "${ADDRESS[real1]}" "$number" "${ADDRESS[real2]}"
     } >>"$WORK/many.toml"
 done
-spawn vt-director planning "$VSTUN_BIN/vstun" --socket "$CONTROL/director.sock" plan "$WORK/many.toml"
+spawn vt-director planning "$VSTUN_BIN/vstun" --socket "$CONTROL/director.sock" plan \
+    "$WORK/many.toml"
 makes_tables() { ps -L -o comm= -p "${PID[director]}" | grep -q tokio; }
 wait_for "tables to be made" makes_tables
 ask director list >"$WORK/list.log"

@@ -17,7 +17,8 @@ start_real real1
 SERVED=("$first")
 # A setting that the director cannot write, in its own view of the file system.
 setting=/proc/sys/net/ipv$version/conf/eth1/forwarding
-UNDER=(sh -c "mount --bind $setting $setting && mount -o remount,bind,ro $setting && exec \"\$@\"" sh)
+UNDER=(sh -c "mount --bind $setting $setting && mount -o remount,bind,ro $setting && exec \"\$@\""
+    sh)
 start_director rr 1
 UNDER=()
 spawn vt-director events "$VSTUN_BIN/vstun" --socket "$CONTROL/director.sock" events
@@ -28,7 +29,9 @@ spawn vt-client load curl -sS --fail-early --max-time 60 --rate 10/s "$(url "/?[
 wait_for "traffic" log_has load real1
 
 listed() { number director list '[.vips[].address] | join(" ")'; }
-announces() { [[ $(at vt-director ip -"$version" neigh show proxy) == *"$1 dev eth0"* ]]; } # ADDRESS
+announces() { # ADDRESS
+    [[ $(at vt-director ip -"$version" neigh show proxy) == *"$1 dev eth0"* ]]
+}
 served_at() { VIP=$1 fetch 4 | awk '{ n += $1 } END { print n + 0 }'; }                  # ADDRESS
 
 # A virtual IP is added to a service, and one of a new service, after a plan that shows them.
@@ -37,7 +40,9 @@ configure "$WORK/director.toml" rr 1
 code=0
 ask director plan "$WORK/director.toml" --json >"$WORK/plan.json" || code=$?
 expect_eq "exit code of the plan" "$code" 3
-expect_eq "virtual IPs that it adds" "$(jq -r '[.changes[] | select(.what == "add_vip") | .address] | join(" ")' "$WORK/plan.json")" "$new"
+expect_eq "virtual IPs that it adds" \
+    "$(jq -r '[.changes[] | select(.what == "add_vip") | .address] | join(" ")' \
+    "$WORK/plan.json")" "$new"
 expect_host_state "after a plan" vt-director "$WORK/before"
 ask director reload
 expect_eq "virtual IPs" "$(listed)" "$first $new"
@@ -53,12 +58,14 @@ ask director reload
 expect_eq "virtual IPs" "$(listed)" "$first"
 wait_for "an event of it" log_has events "\"remove_vip\",.*$new"
 expect_host_state "after the removal" vt-director "$WORK/before"
-expect_fails "a request to the removed one" at vt-client curl -sS --max-time 2 -o /dev/null "$(VIP=$new url /)"
+expect_fails "a request to the removed one" at vt-client curl -sS --max-time 2 -o /dev/null \
+    "$(VIP=$new url /)"
 
 # A new service on a new virtual IP, the other service unchanged.
 {
     cat "$WORK/director.toml"
-    printf '[[service]]\nname = "more"\nlisten = ["%s:80/tcp"]\nreal = [{ address = "%s" }]\n' "$(in_url "$new")" "${ADDRESS[real1]}"
+    printf '[[service]]\nname = "more"\nlisten = ["%s:80/tcp"]\nreal = [{ address = "%s" }]\n' \
+        "$(in_url "$new")" "${ADDRESS[real1]}"
 } >"$WORK/more.toml"
 cp "$WORK/director.toml" "$WORK/one.toml"
 cp "$WORK/more.toml" "$WORK/director.toml"
@@ -84,7 +91,8 @@ SERVED=("$first" "$new")
 DIRECTOR_KEYS='uplinks = ["eth0", "eth1"]'
 configure "$WORK/director.toml" rr 1
 expect_fails "an uplink that cannot be set up" ask director reload 2>"$WORK/refused"
-grep -q 'eth1.*Read-only' "$WORK/refused" || fail "refused without the reason: $(cat "$WORK/refused")"
+grep -q 'eth1.*Read-only' "$WORK/refused" ||
+    fail "refused without the reason: $(cat "$WORK/refused")"
 expect_eq "virtual IPs" "$(listed)" "$first"
 expect_host_state "after the failed step" vt-director "$WORK/before"
 DIRECTOR_KEYS= SERVED=("$first")

@@ -1,5 +1,6 @@
-# A reload of the real server: virtual IPs, directors and the MSS table change while another virtual IP's traffic goes on, and
-# what it made for them is undone. A file that needs a restart, or does not fit the host, changes nothing.
+# A reload of the real server: virtual IPs, directors and the MSS table change while another virtual
+# IP's traffic goes on, and what it made for them is undone. A file that needs a restart, or does
+# not fit the host, changes nothing.
 # mixes: 4in4 6in4 4in6
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
@@ -29,14 +30,16 @@ real_config() { # KEY-LINES VIP...: writes it and reloads
 served_at() { VIP=$1 fetch 4 | awk '{ n += $1 } END { print n + 0 }'; } # ADDRESS
 holds() { [[ $(at vt-real1 ip -o address show dev vstun0) == *" $1/"* ]]; } # ADDRESS
 
-expect_fails "a request to a virtual IP that it does not have" at vt-client curl -sS --max-time 1 -o /dev/null "$(VIP=$new url /)"
+expect_fails "a request to a virtual IP that it does not have" at vt-client curl -sS --max-time 1 \
+    -o /dev/null "$(VIP=$new url /)"
 before=$(refused real1 not_vip)
 ((before > 0)) || fail "no packet to $new was refused"
 real_config "" "$first" "$new" "$foreign"
 code=0
 ask real1 plan "$WORK/real1.toml" --json >"$WORK/plan.json" || code=$?
 expect_eq "exit code of the plan" "$code" 3
-expect_eq "changes of the plan" "$(jq -r '[.changes[].what] | join(" ")' "$WORK/plan.json")" "add_vip add_vip"
+expect_eq "changes of the plan" "$(jq -r '[.changes[].what] | join(" ")' "$WORK/plan.json")" \
+    "add_vip add_vip"
 expect_host_state "after a plan" vt-real1 "$WORK/before"
 ask real1 reload
 for vip in "$new" "$foreign"; do
@@ -63,16 +66,19 @@ wait_for "the reload" log_has real1 'reloaded .*: 3 changes'
 rules=$(at vt-real1 ip -"$version" rule)
 [[ $rules == *$'\n'900:*"from $first"*"lookup 901"* ]] || fail "no rule of the new priority: $rules"
 [[ $rules != *$'\n'1020:* ]] || fail "the old rule is still there: $rules"
-expect_eq "routes in the old table" "$(at vt-real1 ip -"$version" route show table 1020 2>/dev/null | wc -l)" 0
+expect_eq "routes in the old table" \
+    "$(at vt-real1 ip -"$version" route show table 1020 2>/dev/null | wc -l)" 0
 
 # Refused, and nothing changes.
 real_config 'tun = "other0"' "$first" "$new"
 expect_fails "another TUN" ask real1 reload 2>"$WORK/refused"
-grep -q 'realserver.tun: .* → other0 needs a restart' "$WORK/refused" || fail "refused without the reason: $(cat "$WORK/refused")"
+grep -q 'realserver.tun: .* → other0 needs a restart' "$WORK/refused" ||
+    fail "refused without the reason: $(cat "$WORK/refused")"
 at vt-real1 ip address add "$(alone "$new")" dev eth0
 real_config "" "$first" "$new"
 expect_fails "a virtual IP that an interface has" ask real1 reload 2>"$WORK/refused"
-grep -q "$new is an address of interface eth0" "$WORK/refused" || fail "refused without the reason: $(cat "$WORK/refused")"
+grep -q "$new is an address of interface eth0" "$WORK/refused" ||
+    fail "refused without the reason: $(cat "$WORK/refused")"
 at vt-real1 ip address delete "$(alone "$new")" dev eth0
 holds "$new" && fail "the host has $new"
 real_config "" "$first"

@@ -1,5 +1,6 @@
-# Another program turns forwarding on for the host while a director runs, as a container runtime does: the director leaves
-# that of its uplink on when it stops, and says so. Without that it goes off, that of a renamed uplink
+# Another program turns forwarding on for the host while a director runs, as a container runtime
+# does: the director leaves that of its uplink on when it stops, and says so. Without that it goes
+# off, that of a renamed uplink
 # too: renamed while the director runs, or after a SIGKILL while none runs.
 # mixes: 4in4 6in6
 source "$(dirname "$0")/lib.sh"
@@ -19,11 +20,17 @@ at vt-director sysctl -qw "net.ipv$version.conf.eth1.forwarding=1"
 stop director
 expect_eq "exit code" "$CODE" 0
 expect_eq "eth0 forwards, since eth1 has come to" "$(forwards eth0)" 1
-expect_log director 'eth0/forwarding = 1 .*left alone: net/ipv[46]/conf/eth1/forwarding has been turned on since'
-at vt-director sysctl -qw "net.ipv$version.conf.eth0.forwarding=0" "net.ipv$version.conf.eth1.forwarding=0"
+expect_log director \
+    'eth0/forwarding = 1 .*left alone: net/ipv[46]/conf/eth1/forwarding has been turned on since'
+at vt-director sysctl -qw "net.ipv$version.conf.eth0.forwarding=0" \
+    "net.ipv$version.conf.eth1.forwarding=0"
 
 start_director rr 1
-if ((version == 4)); then at vt-director sysctl -qw net.ipv4.ip_forward=1; else at vt-director sysctl -qw net.ipv6.conf.all.forwarding=1; fi
+if ((version == 4)); then
+    at vt-director sysctl -qw net.ipv4.ip_forward=1
+else
+    at vt-director sysctl -qw net.ipv6.conf.all.forwarding=1
+fi
 stop director
 expect_eq "eth0 forwards, since the host has come to" "$(forwards eth0)" 1
 at vt-director sysctl -qw net.ipv4.ip_forward=0 net.ipv6.conf.all.forwarding=0
@@ -40,7 +47,8 @@ at vt-director ip link add wan0 type veth peer name wan0-end
 at vt-director sysctl -qw "net.ipv$version.neigh.wan0.proxy_delay=0"
 ask director cleanup
 expect_eq "wan1 forwards after the cleanup" "$(forwards wan1)" 0
-expect_eq "what others have set on the new wan0" "$(at vt-director sysctl -n "net.ipv$version.neigh.wan0.proxy_delay")" 0
+expect_eq "what others have set on the new wan0" \
+    "$(at vt-director sysctl -n "net.ipv$version.neigh.wan0.proxy_delay")" 0
 at vt-director ip link del wan0
 
 # The next start takes over what is set on a renamed uplink, and its stop undoes it.

@@ -1,4 +1,5 @@
-# An idle director sleeps: nothing wakes its packet thread (the control thread looks at the host every few seconds), and a table for a million connections takes no memory while it is empty.
+# An idle director sleeps: nothing wakes its packet thread (the control thread looks at the host
+# every few seconds), and a table for a million connections takes no memory while it is empty.
 #
 # Nothing is sent, so a family affects the host's set-up only: all of one, and all of the other.
 # first: eight quiet seconds
@@ -14,7 +15,10 @@ DIRECTOR_KEYS='max_connections = 1_000_000'
 start_real real1
 start_director wlc 1
 # The wake-ups of the packet thread, found by its name.
-wakeups() { cat /proc/"${PID[$1]}"/task/*/stat | sed -n 's/ (packets) .*//p' | xargs -I{} awk '{ print $3 }' "/proc/${PID[$1]}/task/{}/schedstat"; } # NAME
+wakeups() { # NAME
+    cat /proc/"${PID[$1]}"/task/*/stat | sed -n 's/ (packets) .*//p' |
+        xargs -I{} awk '{ print $3 }' "/proc/${PID[$1]}/task/{}/schedstat"
+}
 expect_eq "the table's capacity" "$(number director list .connections.capacity)" 1000000
 WAIT=30
 for name in director real1; do

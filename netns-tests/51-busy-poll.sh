@@ -7,7 +7,9 @@ source "$here/topology.sh"
 source "$here/daemons.sh"
 
 # The sum over all its threads, from the scheduler's own count.
-milliseconds() { awk '{ n += $1 } END { print int(n / 1000000) }' /proc/"${PID[$1]}"/task/*/schedstat; } # NAME
+milliseconds() { # NAME
+    awk '{ n += $1 } END { print int(n / 1000000) }' /proc/"${PID[$1]}"/task/*/schedstat
+}
 
 make_topology
 DIRECTOR_KEYS='busy_poll = "1s"'

@@ -21,7 +21,8 @@ in_one_batch() { # COUNT [WRONG]
     local before
     before=$(number real1 stats .delivered)
     kill -STOP "${PID[real1]}"
-    at vt-director python3 "$here/traffic/segments.py" "$DIRECTOR" "${ADDRESS[real1]}" "$CLIENT" "$VIP" 9000 "$@"
+    at vt-director python3 "$here/traffic/segments.py" "$DIRECTOR" "${ADDRESS[real1]}" "$CLIENT" \
+        "$VIP" 9000 "$@"
     kill -CONT "${PID[real1]}"
     wait_for "the batch to be delivered" delivered_all $((before + 2 * $1))
 }
@@ -45,7 +46,8 @@ expect_direct_replies 1
 start_echo real1
 before=$(counter vt-router replies)
 in_one_batch 8
-expect_eq "segments of a batch coalesced" "$(number real1 stats .coalesced_packets)" $((packets + 8))
+expect_eq "segments of a batch coalesced" "$(number real1 stats .coalesced_packets)" \
+    $((packets + 8))
 answers() { echo $(($(counter vt-router replies) - before)); }
 answered() { (($(answers) >= 8 + 1)); }
 wait_for "eight answers from the echo server and a reset" answered
@@ -53,7 +55,8 @@ expect_eq "answers to eight datagrams and a frame" "$(answers)" 9
 
 # Its neighbours are merged, this segment is not.
 in_one_batch 8 3
-expect_eq "segments coalesced around a wrong one" "$(number real1 stats .coalesced_packets)" $((packets + 8 + 7))
+expect_eq "segments coalesced around a wrong one" "$(number real1 stats .coalesced_packets)" \
+    $((packets + 8 + 7))
 wrong_seen() { [[ $(tcp_wrong) == 1 ]]; }
 wait_for "the kernel to count the wrong checksum" wrong_seen
 stop real1

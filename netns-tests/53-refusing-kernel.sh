@@ -17,7 +17,8 @@ both_ways "nothing refused"
 for daemon in director real1; do
     expect_eq "nothing refused, warnings of $daemon" "$(warnings "$daemon")" 0
     expect_eq "nothing refused, offload of $daemon" "$(number "$daemon" stats .offload)" true
-    expect_eq "nothing refused, refusals counted by $daemon" "$(number "$daemon" stats .offload_refused)" 0
+    expect_eq "nothing refused, refusals counted by $daemon" \
+        "$(number "$daemon" stats .offload_refused)" 0
 done
 expect_between "super-frames read" "$(number director stats .super_frames)" 10 10000
 stop director

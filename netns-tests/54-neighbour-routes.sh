@@ -26,8 +26,8 @@ expect_eq "real servers with themselves as gateway" "$(neighbours)" 3
 expect_eq "requests served" "$(fetch 30 | awk '{ n += $1 } END { print n }')" 30
 
 # A foreign route to one of them applies at once, whatever its metric, and ours is removed; ours is
-# restored when the foreign one is removed. The host's routes change all the time meanwhile, as under
-# a busy routing daemon, until the test has seen enough.
+# restored when the foreign one is removed. The host's routes change all the time meanwhile, as
+# under a busy routing daemon, until the test has seen enough.
 churn() {
     local metric=100
     while [[ ! -e $WORK/enough ]]; do
@@ -43,7 +43,8 @@ spawn vt-director churn bash -c "$(declare -f churn pause); WORK='$WORK' churn"
 wait_for "the churn" eval 'at vt-director ip route show 203.0.113.0/24 | grep -q eth0'
 ip -n vt-director route add "${ADDRESS[real1]}" via "${LAN_ROUTERS[$OUTER]}" dev eth1 metric 500
 in_between "${ADDRESS[real1]}" || fail "ours takes precedence over another program's route"
-wait_for "ours to be gone" eval '(($(at vt-director ip -o route show proto 176 | grep -c "^${ADDRESS[real1]} ") == 0))'
+wait_for "ours to be gone" eval \
+    '(($(at vt-director ip -o route show proto 176 | grep -c "^${ADDRESS[real1]} ") == 0))'
 ip -n vt-director route del "${ADDRESS[real1]}" metric 500
 wait_for "ours to be back" eval '(($(neighbours) == 3))'
 
@@ -54,7 +55,9 @@ case $OUTER in
     6) ip -n vt-director route add 2001:db8:a::10/124 via "${LAN_ROUTERS[6]}" dev eth1 ;;
 esac
 at vt-director ip address add "$VIP" dev lo
-for name in "${REALS[@]}"; do wait_for "$name behind the router" in_between "${ADDRESS[$name]}"; done
+for name in "${REALS[@]}"; do
+    wait_for "$name behind the router" in_between "${ADDRESS[$name]}"
+done
 at vt-director ip address del "$VIP" dev lo
 case $OUTER in
     4) ip -n vt-director route del 10.0.0.8/29 ;;
@@ -81,6 +84,7 @@ start_director rr 1 1 1
 stop director KILL
 expect_eq "left by a kill" "$(neighbours)" 3
 at vt-director "$VSTUN_BIN/vstun" --socket "$CONTROL/director.sock" cleanup >"$WORK/cleanup.log"
-grep -q 'via itself dev eth1: undone' "$WORK/cleanup.log" || fail "cleanup does not report it: $(<"$WORK/cleanup.log")"
+grep -q 'via itself dev eth1: undone' "$WORK/cleanup.log" ||
+    fail "cleanup does not report it: $(<"$WORK/cleanup.log")"
 expect_host_state "after cleanup" vt-director "$WORK/director.before"
 expect_direct_replies 100

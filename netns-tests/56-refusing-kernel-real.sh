@@ -30,7 +30,8 @@ for merging in off on; do
     start_real real1
     expect_eq "merging $merging, offload at the start" "$(number real1 stats .offload)" true
     both_ways "super-frames refused, merging $merging"
-    expect_eq "merging $merging, super-frames refused" "$(number real1 stats .write_errors.super_frame_refused)" 8
+    expect_eq "merging $merging, super-frames refused" \
+        "$(number real1 stats .write_errors.super_frame_refused)" 8
     expect_eq "merging $merging, packets lost" "$(number real1 stats .write_errors.write_failed)" 0
     expect_eq "merging $merging, offload after that" "$(number real1 stats .offload)" false
     expect_eq "merging $merging, coalescing after that" "$(number real1 stats .coalesce)" false

@@ -16,7 +16,10 @@ start_real "${REALS[@]}"
 start_echo "${REALS[@]}"
 start_director rr 1 1 1
 
-as_second() { at vt-client curl -sS --fail-early --max-time 60 --interface "${SECOND[$INNER]}" -H 'Connection: close' "$(url "/?[1-$1]")" | sort | uniq -c; } # N
+as_second() { # N
+    at vt-client curl -sS --fail-early --max-time 60 --interface "${SECOND[$INNER]}" \
+        -H 'Connection: close' "$(url "/?[1-$1]")" | sort | uniq -c
+}
 datagrams() { at vt-client python3 "$here/traffic/udp_client.py" "$VIP" 9000 10 2; }
 no_connections() { [[ $(number director list .connections.current) == 0 ]]; }
 

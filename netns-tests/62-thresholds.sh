@@ -1,5 +1,5 @@
-# Thresholds: a real server takes no new connection at its upper threshold, keeps those it has, and takes some again below
-# its lower one.
+# Thresholds: a real server takes no new connection at its upper threshold, keeps those it has, and
+# takes some again below its lower one.
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
 source "$here/daemons.sh"

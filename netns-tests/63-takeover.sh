@@ -27,14 +27,17 @@ more_turns() { # WHAT: one that was under way, and a whole one
 
 route_to "${UPLINK_DIRECTORS[$INNER]}"
 mkfifo "$WORK/release"
-spawn vt-client busy sh -c "exec python3 '$here/traffic/busy.py' $VIP 80 $connections <'$WORK/release'"
+spawn vt-client busy sh \
+    -c "exec python3 '$here/traffic/busy.py' $VIP 80 $connections <'$WORK/release'"
 exec {release}>"$WORK/release"
 wait_for "$connections open connections" log_has busy '^held'
 expect_eq "connections that the second director knows" "$(number other list .connections.current)" 0
 route_to "${UPLINK_OTHERS[$INNER]}"
 more_turns "by the second director"
-expect_eq "connections that the second director has adopted" "$(number other list .connections.current)" "$connections"
-expect_eq "of them active" "$(number other list '[.services[].reals[].active] | add')" "$connections"
+expect_eq "connections that the second director has adopted" \
+    "$(number other list .connections.current)" "$connections"
+expect_eq "of them active" "$(number other list '[.services[].reals[].active] | add')" \
+    "$connections"
 route_to "${UPLINK_DIRECTORS[$INNER]}"
 more_turns "by the first again"
 

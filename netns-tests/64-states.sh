@@ -1,11 +1,15 @@
-# States of real servers in the configuration, under traffic. Draining: connections live, new ones go elsewhere,
-# and at the deadline client and real server get resets. Disabled with existing = "reset": resets at once.
-# first: it waits for a deadline of twelve seconds, which leaves a busy machine time for the steps before
+# States of real servers in the configuration, under traffic. Draining: connections live, new ones
+# go elsewhere, and at the deadline client and real server get resets. Disabled with existing =
+# "reset": resets at once.
+# first: it waits for a deadline of twelve seconds, which leaves a busy machine time for the steps
+# before
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
 source "$here/daemons.sh"
 
-state_of() { sed -i "/address = \"${ADDRESS[$1]}\"/a state = \"$2\"" "$WORK/director.toml"; } # NAME STATE
+state_of() { # NAME STATE
+    sed -i "/address = \"${ADDRESS[$1]}\"/a state = \"$2\"" "$WORK/director.toml"
+}
 sockets() { at "vt-$1" ss -Htn state established '( sport = :80 )' | wc -l; } # NAME
 no_socket() { [[ $(sockets "$1") == 0 ]]; }
 
@@ -16,8 +20,10 @@ step() { # NAME ALIVE RESET
     local said
     said=$(grep "^$1 " "$WORK/steps.log")
     say "$said"
-    [[ $said == "$1 alive $2 reset $3 milliseconds "* ]] || fail "step $1: expected alive $2, reset $3"
-    # At once, and not after a timeout of the client's kernel: its shortest is 200 ms, its next ones twice as long.
+    [[ $said == "$1 alive $2 reset $3 milliseconds "* ]] ||
+        fail "step $1: expected alive $2, reset $3"
+    # At once, and not after a timeout of the client's kernel: its shortest is 200 ms, its next ones
+    # twice as long.
     ((${said##* } < 1000)) || fail "step $1: the slowest answer took ${said##* } ms"
 }
 
@@ -45,7 +51,8 @@ expect_eq "new connections to real1 while it drains" "$(share "$served" real1)" 
 expect_eq "connections served meanwhile" "$(awk '{ n += $1 } END { print n }' <<<"$served")" 20
 wait_for "the deadline's event" log_has events '"deadline"'
 expect_eq "events: the drain, and its deadline with the connections left" \
-    "$(jq -r '"\(.who) \(.verb) \(.what) \(.service) \(.address) \(.before) \(.after)"' "$WORK/events.log" | tail -n 2)" \
+    "$(jq -r '"\(.who) \(.verb) \(.what) \(.service) \(.address) \(.before) \(.after)"' \
+    "$WORK/events.log" | tail -n 2)" \
     "operator reload state web ${ADDRESS[real1]} up draining, for 12s at most
 director deadline ended web ${ADDRESS[real1]} 4 connections null"
 step last 8 4

@@ -1,4 +1,5 @@
-# `vstun save`: what verbs have changed is in the file, comments stay, and a director started with it is as the one before.
+# `vstun save`: what verbs have changed is in the file, comments stay, and a director started with
+# it is as the one before.
 # mixes: 4in6
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
@@ -10,14 +11,18 @@ configure_with_comments() {
     sed -i '1i # who is on call: 4711' "$file"
     sed -i "/address = \"${ADDRESS[real1]}\"/s/\$/ # rack 7/" "$file"
 }
-reals() { ask director list --json | jq -c '[.services[].reals[] | {address, weight, wanted}] | sort_by(.address)'; }
+reals() {
+    ask director list --json |
+        jq -c '[.services[].reals[] | {address, weight, wanted}] | sort_by(.address)'
+}
 save() { ask director save "$file" "$@"; }
 
 make_topology
 configure_with_comments
 spawn vt-director director "$VSTUN_BIN/vstun-director" --config "$file"
 wait_ready director
-expect_eq "lines that differ before any change" "$(save | diff - "$file" | grep -c '^[<>]' || true)" 0
+expect_eq "lines that differ before any change" \
+    "$(save | diff - "$file" | grep -c '^[<>]' || true)" 0
 
 ask director set-weight "${ADDRESS[real1]}" --weight 5 >/dev/null
 ask director add-real "${ADDRESS[real3]}" --weight 2 >/dev/null

@@ -1,5 +1,6 @@
-# Verbs that change a pool: a new weight changes the shares, an added real server gets its share, a removed
-# one keeps its connections and gets no new ones. Each change is one event that says who asked for what.
+# Verbs that change a pool: a new weight changes the shares, an added real server gets its share, a
+# removed one keeps its connections and gets no new ones. Each change is one event that says who
+# asked for what.
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
 source "$here/daemons.sh"
@@ -21,7 +22,8 @@ at vt-director ip route add "${ADDRESS[real3]}" dev eth1 mtu lock 1400
 ask director add-real "${ADDRESS[real3]}" --weight 4
 changed add-real add_real - "weight 4"
 expect_eq "the MTU of the added server's path" "$(real_field real3 link_mtu)" 1400
-expect_eq "the TUN's MTU with the added server" "$(at vt-director ip -j link show vstun0 | jq '.[0].mtu')" "$TUN_MTU"
+expect_eq "the TUN's MTU with the added server" \
+    "$(at vt-director ip -j link show vstun0 | jq '.[0].mtu')" "$TUN_MTU"
 served=$(fetch 40)
 expect_eq "requests to real3, added with weight 4" "$(share "$served" real3)" 20
 
@@ -36,8 +38,10 @@ expect_eq "requests to the removed server" "$(share "$(fetch 40)" real3)" 0
 # A removed real server can be told to end its connections, but only `add-real` brings it back.
 ask director drain "${ADDRESS[real3]}" --deadline 10m
 changed drain state draining "draining, for 10m at most"
-expect_fails "enabling the removed server" ask director enable "${ADDRESS[real3]}" 2>"$WORK/enable.log"
-log_has enable 'was removed from service web .*add-real' || fail "enabling the removed server: $(<"$WORK/enable.log")"
+expect_fails "enabling the removed server" ask director enable "${ADDRESS[real3]}" \
+    2>"$WORK/enable.log"
+log_has enable 'was removed from service web .*add-real' ||
+    fail "enabling the removed server: $(<"$WORK/enable.log")"
 ask director disable "${ADDRESS[real3]}"
 changed disable state "draining, for 9m5_s at most" disabled
 expect_eq "state of the removed server, disabled" "$(real_field real3 state)" disabled

@@ -25,15 +25,19 @@ for round in "director other" "other director" "director other"; do
     move "$from" "$to"
     expect_eq "who has the VIP after the move to $to" "$(who_has)" "$(mac "$to")"
     expect_eq "proxy entries of $from" "$(proxies "$from")" ""
-    expect_eq "routes for routing daemons at $from and $to" "$(routes_to_announce "$from" | wc -l) $(routes_to_announce "$to" | wc -l)" "0 1"
-    expect_eq "what $from and $to say of the VIP" "$(announced "$from") $(announced "$to")" "false true"
-    expect_eq "requests served right after the move" "$(fetch 20 | awk '{ n += $1 } END { print n }')" 20
+    expect_eq "routes for routing daemons at $from and $to" \
+        "$(routes_to_announce "$from" | wc -l) $(routes_to_announce "$to" | wc -l)" "0 1"
+    expect_eq "what $from and $to say of the VIP" "$(announced "$from") $(announced "$to")" \
+        "false true"
+    expect_eq "requests served right after the move" \
+        "$(fetch 20 | awk '{ n += $1 } END { print n }')" 20
     (($(read_by "$to") > before)) || fail "$to has read no packet"
 done
 
 # A neighbour with the old hardware address: the director that was withdrawn still forwards.
 before=$(read_by director)
 ip -n vt-router neigh replace "$VIP" lladdr "$(mac director)" dev uplink nud permanent
-expect_eq "requests served by the withdrawn director" "$(fetch 20 | awk '{ n += $1 } END { print n }')" 20
+expect_eq "requests served by the withdrawn director" \
+    "$(fetch 20 | awk '{ n += $1 } END { print n }')" 20
 (($(read_by director) > before)) || fail "the withdrawn director has read no packet"
 ip -n vt-router neigh del "$VIP" dev uplink

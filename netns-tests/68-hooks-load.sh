@@ -21,7 +21,10 @@ start_real "${REALS[@]}"
 start_director mh 2 3 3
 start_other
 
-learnt() { ip -n vt-router neigh show "$VIP" dev uplink | grep -q "$(at "vt-$1" cat /sys/class/net/eth0/address)"; } # DIRECTOR
+learnt() { # DIRECTOR
+    ip -n vt-router neigh show "$VIP" dev uplink |
+        grep -q "$(at "vt-$1" cat /sys/class/net/eth0/address)"
+}
 tunnelled() { number "$1" stats .packets.tunnelled; } # DIRECTOR
 turns() { grep -c '^turn' "$WORK/busy.log" || true; }
 turn_after() { (($(turns) > $1)); } # TURNS
@@ -35,7 +38,8 @@ move() { # FROM TO
 
 ask director announce "$VIP"
 mkfifo "$WORK/release"
-spawn vt-client busy sh -c "exec python3 '$here/traffic/busy.py' $VIP 80 $connections <'$WORK/release'"
+spawn vt-client busy sh \
+    -c "exec python3 '$here/traffic/busy.py' $VIP 80 $connections <'$WORK/release'"
 exec {release}>"$WORK/release"
 wait_for "$connections open connections" log_has busy '^held'
 expect_eq "connections that the second director knows" "$(number other list .connections.current)" 0
@@ -52,12 +56,15 @@ for round in "director other" "other director" "director other" "other director"
     more=$(($(tunnelled "$to") - before))
     # A request is at least one packet with it and an acknowledgement of its answer, or both in one.
     ((more >= connections)) || fail "$to has tunnelled $more packets of $connections connections"
-    expect_between "packets of $from after its withdrawal, while $to tunnelled $more" "$(($(tunnelled "$from") - still))" 0 "$((more / 10))"
+    expect_between "packets of $from after its withdrawal, while $to tunnelled $more" \
+        "$(($(tunnelled "$from") - still))" 0 "$((more / 10))"
     carried=$((carried + more))
 done
 say "carried across the moves: $carried packets"
-expect_eq "connections that the second director has adopted" "$(number other list .connections.current)" "$connections"
-expect_eq "of them active" "$(number other list '[.services[].reals[].active] | add')" "$connections"
+expect_eq "connections that the second director has adopted" \
+    "$(number other list .connections.current)" "$connections"
+expect_eq "of them active" "$(number other list '[.services[].reals[].active] | add')" \
+    "$connections"
 
 # Quick moves, one after the other, each in the middle of a round.
 for round in "director other" "other director" "director other"; do

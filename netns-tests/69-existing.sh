@@ -6,7 +6,9 @@ source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
 source "$here/daemons.sh"
 
-state_of() { sed -i "/address = \"${ADDRESS[$1]}\"/a state = \"$2\"" "$WORK/director.toml"; } # NAME STATE
+state_of() { # NAME STATE
+    sed -i "/address = \"${ADDRESS[$1]}\"/a state = \"$2\"" "$WORK/director.toml"
+}
 sockets() { at "vt-$1" ss -Htn state established '( sport = :80 )' | wc -l; } # NAME
 no_socket() { [[ $(sockets "$1") == 0 ]]; } # NAME
 tunnelled_to() { number "$1" stats .read; } # REAL
@@ -19,10 +21,12 @@ open_flows() { # ROUND
     spawn vt-client steps sh -c "exec python3 '$here/traffic/steps.py' $VIP 80 12 <'$WORK/steps$1'"
     exec {steps}>"$WORK/steps$1"
     wait_for "12 open connections" log_has steps '^open'
-    spawn vt-client held sh -c "exec python3 '$here/traffic/udp_held.py' $VIP 9000 9 1 9 <'$WORK/held$1'"
+    spawn vt-client held sh \
+        -c "exec python3 '$here/traffic/udp_held.py' $VIP 9000 9 1 9 <'$WORK/held$1'"
     exec {held}>"$WORK/held$1"
     wait_for "9 flows of datagrams" log_has held '^held'
-    spawn vt-client again sh -c "exec python3 '$here/traffic/again.py' $VIP 80 $((21000 + 100 * $1)) 6 <'$WORK/again$1'"
+    spawn vt-client again sh \
+        -c "exec python3 '$here/traffic/again.py' $VIP 80 $((21000 + 100 * $1)) 6 <'$WORK/again$1'"
     exec {again}>"$WORK/again$1"
     wait_for "6 more connections" log_has again '^open'
 }
@@ -39,12 +43,14 @@ expect_leaves() { # NAME
     exit_code held
     expect_eq "the datagrams' exit code" "$CODE" 0
     expect_eq "datagrams to $1" "$(sed '1,/^sent/d' "$WORK/held.log" | grep -c " $1\$" || true)" 0
-    expect_eq "datagrams to others" "$(sed '1,/^sent/d' "$WORK/held.log" | awk '{ n += $1 } END { print n }')" 9
+    expect_eq "datagrams to others" \
+        "$(sed '1,/^sent/d' "$WORK/held.log" | awk '{ n += $1 } END { print n }')" 9
     echo gone >&"$steps"
     wait_for "all connections to be used" log_has steps '^gone '
     said=$(grep '^gone ' "$WORK/steps.log")
     [[ $said == "gone alive 8 reset 4 milliseconds "* ]] || fail "connections: $said"
-    # At once, and not after a timeout of the client's kernel: its shortest is 200 ms, its next ones twice as long.
+    # At once, and not after a timeout of the client's kernel: its shortest is 200 ms, its next ones
+    # twice as long.
     ((${said##* } < 1000)) || fail "the slowest answer took ${said##* } ms"
     say "$said"
 }
@@ -64,7 +70,9 @@ start_director rr 1 1 1
 spawn vt-client client-resets python3 "$here/traffic/resets.py" eth0 "$VIP"
 spawn vt-real1 real1-resets python3 "$here/traffic/resets.py" vstun0 "$VIP"
 spawn vt-real2 real2-resets python3 "$here/traffic/resets.py" vstun0 "$VIP"
-for name in client real1 real2; do wait_for "a look at $name's resets" log_has "$name-resets" '^ready'; done
+for name in client real1 real2; do
+    wait_for "a look at $name's resets" log_has "$name-resets" '^ready'
+done
 
 # --- disabled ---
 
@@ -98,7 +106,8 @@ expect_eq "packets to real1 since it is down" "$(($(tunnelled_to real1) - before
 expect_eq "connections that real1 still has" "$(sockets real1)" "$open"
 expect_eq "resets that the client was sent" "$(lines client-resets '^vip right')" 8
 expect_eq "packets that ended a connection" "$(number director stats .packets.ended)" 8
-expect_eq "resets to the client with another sequence number" "$(lines client-resets '^vip wrong')" 0
+expect_eq "resets to the client with another sequence number" \
+    "$(lines client-resets '^vip wrong')" 0
 close_flows
 expect_direct_replies 100
 expect_accounted

@@ -45,7 +45,8 @@ floods=$(flood_field floods)
 expect_between "floods" "$floods" 1 $((1 + (SECONDS - began) / 10))
 all_events() { (($(wc -l <"$WORK/events.log") >= 2 * floods)); }
 wait_for "the events of its beginning and its end" all_events
-expect_eq "events" "$(jq -r '"\(.who) \(.verb) \(.what) \(.service) \(.before) \(.after)"' "$WORK/events.log")" \
+expect_eq "events" \
+    "$(jq -r '"\(.who) \(.verb) \(.what) \(.service) \(.before) \(.after)"' "$WORK/events.log")" \
     "$(for ((count = 0; count < floods; count++)); do
         echo "director flood flood_mode web off on"
         echo "director flood flood_mode web on off"

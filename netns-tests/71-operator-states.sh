@@ -1,5 +1,6 @@
-# Verbs that change a real server's state: one that is drained or disabled keeps its connections and gets no
-# new ones until it is enabled. A reload keeps what the operator set and the file does not name.
+# Verbs that change a real server's state: one that is drained or disabled keeps its connections and
+# gets no new ones until it is enabled. A reload keeps what the operator set and the file does not
+# name.
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
 source "$here/daemons.sh"
@@ -34,22 +35,31 @@ changed reload weight 3 1
 expect_eq "state of the disabled server after a reload" "$(real_field real1 state)" disabled
 ask director enable "${ADDRESS[real1]}" --service web --json >"$WORK/enable.json"
 changed enable state disabled up
-expect_eq "the answer as JSON" "$(jq -r '.changes[0] | "\(.service) \(.what) \(.before) \(.after)"' "$WORK/enable.json")" "web state disabled up"
+expect_eq "the answer as JSON" \
+    "$(jq -r '.changes[0] | "\(.service) \(.what) \(.before) \(.after)"' "$WORK/enable.json")" \
+    "web state disabled up"
 release held 8
 
-# The last one that serves goes: the operator is warned, and the event, the listing and `explain` say why.
+# The last one that serves goes: the operator is warned, and the event, the listing and `explain`
+# say why.
 ask director drain "${ADDRESS[real1]}"
 changed drain state up draining
 ask director set-weight "${ADDRESS[real2]}" --weight 0 2>"$WORK/warned"
 changed set-weight weight 1 0
 why="no real server serves: 1 draining, 1 of weight 0"
-grep -qF "vstun: warning: service web: $why" "$WORK/warned" || fail "no warning: $(cat "$WORK/warned")"
+grep -qF "vstun: warning: service web: $why" "$WORK/warned" ||
+    fail "no warning: $(cat "$WORK/warned")"
 grep -qF "service web: $why" "$WORK/director.log" || fail "no warning in the log"
-outages() { grep '"verb":"outage"' "$WORK/events.log" | jq -rs "[.[] | \"\(.before) \(.after)\"] | join(\",\")"; }
+outages() {
+    grep '"verb":"outage"' "$WORK/events.log" |
+        jq -rs "[.[] | \"\(.before) \(.after)\"] | join(\",\")"
+}
 out() { [[ $(outages) == "$1" ]]; }
 wait_for "an event of the outage" out "yes no"
-expect_eq "the outage in the list" "$(ask director list --json | jq -r '.services[0].outage')" "${why#*: }"
-expect_eq "why a flow is refused" "$(ask director explain tcp "$CLIENT" "$(in_url "$VIP"):80" --json | jq -r .why)" no_real_server
+expect_eq "the outage in the list" "$(ask director list --json | jq -r '.services[0].outage')" \
+    "${why#*: }"
+expect_eq "why a flow is refused" \
+    "$(ask director explain tcp "$CLIENT" "$(in_url "$VIP"):80" --json | jq -r .why)" no_real_server
 ask director enable "${ADDRESS[real1]}"
 changed enable state draining up
 wait_for "an event of its end" out "yes no,no yes"

@@ -1,4 +1,5 @@
-# A verb that is refused changes nothing and says why; one that is carried out prints the warnings it causes.
+# A verb that is refused changes nothing and says why; one that is carried out prints the warnings
+# it causes.
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
 source "$here/daemons.sh"
@@ -7,13 +8,17 @@ make_topology
 start_director wrr 1 1
 listen_to_events
 
-state() { ask director list --json | jq -c '[.services[].reals[] | {address, weight, state}] + .vips'; }
+state() {
+    ask director list --json |
+        jq -c '[.services[].reals[] | {address, weight, state}] + .vips'
+}
 refused() { # PATTERN VERB...
     local pattern=$1 before
     shift
     before=$(state)
     if ask director "$@" >"$WORK/refused.out" 2>&1; then fail "vstun $* was not refused"; fi
-    grep -qE -- "$pattern" "$WORK/refused.out" || fail "vstun $*: said '$(cat "$WORK/refused.out")', expected '$pattern'"
+    grep -qE -- "$pattern" "$WORK/refused.out" ||
+        fail "vstun $*: answered '$(cat "$WORK/refused.out")', expected '$pattern'"
     expect_eq "after the refused $1" "$(state)" "$before"
 }
 refused "address: ${ADDRESS[real3]} is no real server" set-weight "${ADDRESS[real3]}" --weight 1
@@ -29,7 +34,8 @@ refused "address: no service listens on $CLIENT" withdraw "$CLIENT"
 refused 'flow: "80" is no address with a port' explain tcp 80 81
 
 # Past the range, by a client that does not check it.
-answer=$(at vt-director python3 - "$CONTROL/director.sock" "${ADDRESS[real1]}" <<'PYTHON' | jq -r .error
+answer=$(
+    at vt-director python3 - "$CONTROL/director.sock" "${ADDRESS[real1]}" <<'PYTHON' | jq -r .error
 import json, socket, sys
 control = socket.socket(socket.AF_UNIX)
 control.connect(sys.argv[1])
@@ -38,7 +44,8 @@ control.sendall(json.dumps(request).encode() + b"\n")
 print(control.makefile().readline().strip())
 PYTHON
 )
-expect_eq "the answer to a weight past the range" "$answer" "weight: 65536 is out of range; write a number from 0 to 65535"
+expect_eq "the answer to a weight past the range" "$answer" \
+    "weight: 65536 is out of range; write a number from 0 to 65535"
 
 # Warnings about the host that a command causes are printed by that command, each time.
 nowhere=203.0.113.77
@@ -47,7 +54,8 @@ at vt-director ip route add unreachable "$nowhere"
 for time in first second; do
     ask director add-real "$nowhere" --json >"$WORK/own.json" 2>"$WORK/own.log"
     changed add-real add_real - "weight 1"
-    expect_eq "warnings of the $time one out of reach" "$(jq '.warnings | length' "$WORK/own.json")" 1
+    expect_eq "warnings of the $time one out of reach" \
+        "$(jq '.warnings | length' "$WORK/own.json")" 1
     expect_eq "warnings printed" "$(grep -c "^vstun: warning: .*$nowhere" "$WORK/own.log")" 1
     ask director remove-real "$nowhere"
     changed remove-real remove_real "weight 1" -

@@ -5,7 +5,9 @@ source "$here/topology.sh"
 source "$here/daemons.sh"
 source "$here/host_state.sh"
 
-state() { ask director list --json | jq -c '[.services[].reals[] | {address, weight, state}] + .vips'; }
+state() {
+    ask director list --json | jq -c '[.services[].reals[] | {address, weight, state}] + .vips'
+}
 
 make_topology
 start_director wrr 1 1
@@ -13,7 +15,10 @@ expect_eq "mode of the socket" "$(stat -c %a "$CONTROL/director.sock")" 660
 stop director
 
 # A user namespace may have one user and one group only.
-can_be_others() { touch "$WORK/own" && chgrp 4242 "$WORK/own" && setpriv --reuid 1000 --regid 1000 --clear-groups true; }
+can_be_others() {
+    touch "$WORK/own" && chgrp 4242 "$WORK/own" &&
+        setpriv --reuid 1000 --regid 1000 --clear-groups true
+}
 if ! can_be_others 2>/dev/null; then
     say "there is no other user here: the right to make changes is not tested"
     exit 0
@@ -24,17 +29,24 @@ expect_eq "mode and group of the socket" "$(stat -c '%a %g' "$CONTROL/director.s
 cp "$VSTUN_BIN/vstun" "$WORK/vstun" # where every user can run it
 as() { # "FLAG..." VERB...
     # shellcheck disable=SC2086 # flags
-    at vt-director setpriv --reuid 1000 --regid 1000 $1 "$WORK/vstun" --socket "$CONTROL/director.sock" "${@:2}"
+    at vt-director setpriv --reuid 1000 --regid 1000 $1 "$WORK/vstun" \
+        --socket "$CONTROL/director.sock" "${@:2}"
 }
 as --clear-groups list >"$WORK/stranger.log"
 before=$(state)
-expect_fails "a stranger's change" as --clear-groups set-weight "${ADDRESS[real1]}" --weight 9 2>"$WORK/stranger.log"
-grep -q 'uid 1000 gid 1000 .*may read but not change' "$WORK/stranger.log" || fail "the stranger was told: $(cat "$WORK/stranger.log")"
+expect_fails "a stranger's change" as --clear-groups set-weight "${ADDRESS[real1]}" --weight 9 \
+    2>"$WORK/stranger.log"
+grep -q 'uid 1000 gid 1000 .*may read but not change' "$WORK/stranger.log" ||
+    fail "the stranger was told: $(cat "$WORK/stranger.log")"
 expect_log director 'set-weight: uid 1000'
 expect_eq "after the stranger's change" "$(state)" "$before"
-expect_fails "a stranger's plan, which takes work" as --clear-groups plan "$WORK/director.toml" 2>"$WORK/stranger.log"
-grep -q 'uid 1000 gid 1000 .*may read but not' "$WORK/stranger.log" || fail "the stranger was told: $(cat "$WORK/stranger.log")"
-for _ in {1..20}; do as --clear-groups set-weight "${ADDRESS[real1]}" --weight 9 2>/dev/null || :; done
+expect_fails "a stranger's plan, which takes work" as --clear-groups plan "$WORK/director.toml" \
+    2>"$WORK/stranger.log"
+grep -q 'uid 1000 gid 1000 .*may read but not' "$WORK/stranger.log" ||
+    fail "the stranger was told: $(cat "$WORK/stranger.log")"
+for _ in {1..20}; do
+    as --clear-groups set-weight "${ADDRESS[real1]}" --weight 9 2>/dev/null || :
+done
 expect_eq "lines about refused strangers" "$(grep -c 'may read but not' "$WORK/director.log")" 1
 # Root is served although strangers hold every connection that they may have.
 spawn vt-director crowd python3 "$here/traffic/crowd.py" "$CONTROL/director.sock"

@@ -18,7 +18,8 @@ expect_eq "real3, which was removed and has connections" "$(real_field real3 rem
 given=$(real_field real3 connections)
 configure "$WORK/director.toml" rr 1 1
 ask director reload
-expect_between "connections of real3 before and now" "$(real_field real3 connections)" "$given" "$given"
+expect_between "connections of real3 before and now" "$(real_field real3 connections)" "$given" \
+    "$given"
 # Beside the whole weight of real2: at least its share before, at most its share afterwards, give or
 # take one.
 expect_grown() { # WHEN
@@ -26,7 +27,8 @@ expect_grown() { # WHEN
     before=$(effective_weight)
     served=$(fetch 20)
     after=$(effective_weight)
-    expect_between "connections to real3 of 20, $1, with $before to $after of its weight" "$(share "$served" real3)" \
+    expect_between "connections to real3 of 20, $1, with $before to $after of its weight" \
+        "$(share "$served" real3)" \
         "$(awk -v w="$before" 'BEGIN { print int(20 * w / (1 + w)) - 1 }')" \
         "$(awk -v w="$after" 'BEGIN { print int(20 * w / (1 + w)) + 2 }')"
 }

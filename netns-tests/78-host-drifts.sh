@@ -19,7 +19,8 @@ announced() { at vt-director ip -"$version" neigh show proxy | grep -q "$VIP dev
 
 at vt-director ip -"$version" neigh del proxy "$VIP" dev eth0
 wait_for "the proxy entry again" announced
-wait_for "a word about it" log_has director "proxy neighbour entry $VIP dev eth0: it was gone, and is put back"
+wait_for "a word about it" log_has director \
+    "proxy neighbour entry $VIP dev eth0: it was gone, and is put back"
 wait_for "an event of it" log_has events "\"put_back\",.*$VIP"
 expect_eq "put back so far" "$(number director list .host.put_back)" 1
 at vt-director sysctl -qw net.ipv$version.conf.eth0.forwarding=0
@@ -35,7 +36,8 @@ for time in first second; do
 done
 expect_eq "times it was said" "$(grep -c 'WARN.* do not get into vstun0' "$WORK/director.log")" 2
 expect_eq "events of it" "$(grep -c '"host_wrong".*do not get into vstun0' "$WORK/events.log")" 2
-expect_eq "events of its end" "$(grep -c '"host_right".*do not get into vstun0' "$WORK/events.log")" 2
+expect_eq "events of its end" \
+    "$(grep -c '"host_right".*do not get into vstun0' "$WORK/events.log")" 2
 expect_eq "requests served in the end" "$(fetch 4 | awk '{ n += $1 } END { print n }')" 4
 
 if ((version == 4)); then

@@ -7,7 +7,8 @@ make_topology
 start_web real1 real2
 start_real real1 real2
 start_director rr 1 1
-spawn vt-director watch "$VSTUN_BIN/vstun" --socket "$CONTROL/director.sock" list --rate --watch 200ms --json
+spawn vt-director watch "$VSTUN_BIN/vstun" --socket "$CONTROL/director.sock" list \
+    --rate --watch 200ms --json
 # The first rates are measured since the list before it.
 wait_for "the first rates" test -s "$WORK/watch.log"
 fetch 40 >/dev/null

@@ -1,6 +1,7 @@
-# Health checks through the tunnel, the default: a web server that dies, a virtual IP that is missing and a tunnel daemon that is
-# killed are all found by the probe, the real server gets no new connection, and comes back. Probes leave no trace in the service's
-# counts, and their replies get through strict reverse path filters.
+# Health checks through the tunnel, the default: a web server that dies, a virtual IP that is
+# missing and a tunnel daemon that is killed are all found by the probe, the real server gets no new
+# connection, and comes back. Probes leave no trace in the service's counts, and their replies get
+# through strict reverse path filters.
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
 source "$here/daemons.sh"
@@ -41,15 +42,18 @@ expect_eq "requests served of 20 without real2's web server" "$(fetch 20 | wc -l
 expect_eq "check of real2" "$(ask director check "${ADDRESS[real2]}" >"$WORK/check.log"; echo $?)" 1
 grep -q "connection refused" "$WORK/check.log" || fail "check said: $(<"$WORK/check.log")"
 ask director explain tcp "$(in_url "$CLIENT"):4000" "$(in_url "$VIP"):80" >"$WORK/explain.log"
-grep -qE "passed over +${ADDRESS[real2]}: http check failed [0-9]+ s ago: connection refused" "$WORK/explain.log" ||
+grep -qE "passed over +${ADDRESS[real2]}: http check failed [0-9]+ s ago: connection refused" \
+    "$WORK/explain.log" ||
     fail "explain said: $(<"$WORK/explain.log")"
 start_web real2
 becomes real2 up "all checks pass"
 # Every step with its time.
 ask director check "${ADDRESS[real2]}" >"$WORK/check.log"
 say "$(<"$WORK/check.log")"
-(($(grep -cE '^ +[0-9]+\.[0-9]{3}ms  [a-z]' "$WORK/check.log") >= 3)) || fail "check said: $(<"$WORK/check.log")"
-ask director check "${ADDRESS[real2]}" --json | jq -e '.checks[0].steps | length >= 3 and all(.microseconds >= 0)' >/dev/null ||
+(($(grep -cE '^ +[0-9]+\.[0-9]{3}ms  [a-z]' "$WORK/check.log") >= 3)) ||
+    fail "check said: $(<"$WORK/check.log")"
+ask director check "${ADDRESS[real2]}" --json |
+    jq -e '.checks[0].steps | length >= 3 and all(.microseconds >= 0)' >/dev/null ||
     fail "check said: $(<"$WORK/check.log")"
 
 # Without the tunnel daemon the check fails at once. When the daemon runs without the virtual IP, a
@@ -80,7 +84,10 @@ stop director
 expect_eq "the director's exit code" "$CODE" 0
 
 # At a start it warns once and names the line to add; with that line it does not.
-unchecked() { grep -c 'has no health check.*add `check = \[{ type = "tcp" }\]` below that line' "$WORK/$1.log" || true; } # DAEMON
+unchecked() { # DAEMON
+    grep -c 'has no health check.*add `check = \[{ type = "tcp" }\]` below that line' \
+        "$WORK/$1.log" || true
+}
 spawn vt-director unchecked "$VSTUN_BIN/vstun-director" --config "$WORK/director.toml"
 wait_ready unchecked
 expect_eq "warnings of a service without a check" "$(unchecked unchecked)" 1

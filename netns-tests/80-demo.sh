@@ -13,7 +13,8 @@ WAIT=120
 demo
 exit_code demo
 expect_eq "the demo's exit code" "$CODE" 0
-expect_log demo 'real3, tunnelled to over IPv6, served 250 requests over IPv4 and 250 requests over IPv6'
+expect_log demo \
+    'real3, tunnelled to over IPv6, served 250 requests over IPv4 and 250 requests over IPv6'
 expect_log demo 'IPv6: [0-9]+ reply packets reached the client, 0 of them through the director'
 
 demo

@@ -6,17 +6,27 @@ source "$here/topology.sh"
 source "$here/daemons.sh"
 
 at_director() { at vt-director curl -sS --max-time 20 "$@"; }
-get() { at_director "http://127.0.0.1:9180$1" "${@:2}"; }                             # PATH CURL-FLAG...
-status() { get "$1" -o /dev/null -w '%{http_code}' "${@:2}"; }                        # PATH CURL-FLAG...
-of_real() { at vt-real1 curl -sS --max-time 20 --unix-socket "$CONTROL/real1-http.sock" "http://localhost$1" "${@:2}"; } # PATH CURL-FLAG...
+get() { # PATH CURL-FLAG...
+    at_director "http://127.0.0.1:9180$1" "${@:2}"
+}
+status() { # PATH CURL-FLAG...
+    get "$1" -o /dev/null -w '%{http_code}' "${@:2}"
+}
+of_real() { # PATH CURL-FLAG...
+    at vt-real1 curl -sS --max-time 20 --unix-socket "$CONTROL/real1-http.sock" \
+        "http://localhost$1" "${@:2}"
+}
 value() { get /metrics | awk -v series="$1" 'index($0, series " ") == 1 { print $NF }'; } # SERIES
 
 # Everything that a Prometheus server of this configuration has scraped, as the answer to a query.
 query() { # QUERY
-    at vt-director curl -sS --max-time 20 --get --data-urlencode "query=$1" http://127.0.0.1:9190/api/v1/query |
+    at vt-director curl -sS --max-time 20 --get --data-urlencode "query=$1" \
+        http://127.0.0.1:9190/api/v1/query |
         jq -r '.data.result[0].value[1] // empty'
 }
-has_scraped() { [[ $(query 'count(up == 1)') == 2 && -n $(query 'rate(vstun_real_connections_total[10s])') ]]; }
+has_scraped() {
+    [[ $(query 'count(up == 1)') == 2 && -n $(query 'rate(vstun_real_connections_total[10s])') ]]
+}
 
 # Every query of the dashboard, with Grafana's variables filled in.
 dashboard_queries() {
@@ -38,22 +48,29 @@ fetch 30 >"$WORK/fetched.log"
 
 expect_eq "alive" "$(get /healthz)" ok
 expect_eq "ready" "$(status /readyz)" 200
-expect_eq "connections by /api/v1/list" "$(get /api/v1/list | jq '[.services[0].reals[].connections] | add')" 30
-expect_eq "connections in the metrics" "$(value "vstun_real_connections_total{service=\"web\",real=\"${ADDRESS[real2]}\"}")" 10
-expect_eq "packets by stats and metrics" "$(get /api/v1/stats | jq .packets.tunnelled)" "$(value vstun_packets_tunnelled_total)"
-expect_eq "rows of /api/v1/connections" "$(get '/api/v1/connections?limit=7' | jq -s '[.[].connections[]] | length')" 7
+expect_eq "connections by /api/v1/list" \
+    "$(get /api/v1/list | jq '[.services[0].reals[].connections] | add')" 30
+expect_eq "connections in the metrics" \
+    "$(value "vstun_real_connections_total{service=\"web\",real=\"${ADDRESS[real2]}\"}")" 10
+expect_eq "packets by stats and metrics" "$(get /api/v1/stats | jq .packets.tunnelled)" \
+    "$(value vstun_packets_tunnelled_total)"
+expect_eq "rows of /api/v1/connections" \
+    "$(get '/api/v1/connections?limit=7' | jq -s '[.[].connections[]] | length')" 7
 counted() { get "/api/v1/connections?$1" | jq -s '[.[].connections[]] | length'; } # QUERY
 expect_eq "connections of one real server" "$(counted "real=${ADDRESS[real2]}")" 10
 expect_eq "and of a client, of a service" "$(counted "client=$CLIENT&service=web")" 30
 expect_eq "and in a state" "$(counted "client=$CLIENT&state=UDP")" 0
-expect_eq "connections of an address that is no real server" "$(status "/api/v1/connections?real=$CLIENT")" 400
-expect_eq "a real server's packets" "$(of_real /metrics | awk '/^vstun_packets_received_total/ { print ($NF > 0) }')" 1
+expect_eq "connections of an address that is no real server" \
+    "$(status "/api/v1/connections?real=$CLIENT")" 400
+expect_eq "a real server's packets" \
+    "$(of_real /metrics | awk '/^vstun_packets_received_total/ { print ($NF > 0) }')" 1
 expect_eq "a real server has no list" "$(of_real /api/v1/list -o /dev/null -w '%{http_code}')" 404
 expect_eq "it answers by stats" "$(of_real /api/v1/stats | jq -r .role)" realserver
 expect_eq "what changes something" "$(status /api/v1/list -X POST)" 405
 
 ask director disable "${ADDRESS[real1]}" >/dev/null
-expect_eq "a disabled real server" "$(value "vstun_real_up{service=\"web\",real=\"${ADDRESS[real1]}\"}")" 0
+expect_eq "a disabled real server" \
+    "$(value "vstun_real_up{service=\"web\",real=\"${ADDRESS[real1]}\"}")" 0
 expect_eq "ready with two" "$(status /readyz)" 200
 ask director disable "${ADDRESS[real2]}" >/dev/null
 ask director disable "${ADDRESS[real3]}" >/dev/null
@@ -64,24 +81,31 @@ if command -v promtool >/dev/null; then
     get /metrics >"$WORK/director.metrics"
     of_real /metrics >"$WORK/real.metrics"
     for page in director real; do
-        promtool check metrics <"$WORK/$page.metrics" >"$WORK/promtool.log" 2>&1 || fail "promtool: $(<"$WORK/promtool.log")"
+        promtool check metrics <"$WORK/$page.metrics" >"$WORK/promtool.log" 2>&1 ||
+            fail "promtool: $(<"$WORK/promtool.log")"
         expect_eq "lint of the $page's page" "$(<"$WORK/promtool.log")" ""
     done
-    promtool test rules "$here/../dist/prometheus/vstun.rules.test.yml" >"$WORK/rules.log" 2>&1 || fail "$(<"$WORK/rules.log")"
+    promtool test rules "$here/../dist/prometheus/vstun.rules.test.yml" >"$WORK/rules.log" 2>&1 ||
+        fail "$(<"$WORK/rules.log")"
 fi
 if command -v prometheus >/dev/null; then
     mkdir "$WORK/prometheus"
     cat >"$WORK/prometheus.yml" <<CONFIG
 global: { scrape_interval: 1s, scrape_timeout: 1s }
-scrape_configs: [{ job_name: vstun, static_configs: [{ targets: ["127.0.0.1:9180", "$(in_url "${ADDRESS[real2]}"):9181"] }] }]
+scrape_configs:
+  - job_name: vstun
+    static_configs: [{ targets: ["127.0.0.1:9180", "$(in_url "${ADDRESS[real2]}"):9181"] }]
 CONFIG
-    spawn vt-director prometheus prometheus --config.file="$WORK/prometheus.yml" --storage.tsdb.path="$WORK/prometheus" \
-        --web.listen-address=127.0.0.1:9190 --web.console.templates="$WORK" --web.console.libraries="$WORK"
+    spawn vt-director prometheus prometheus --config.file="$WORK/prometheus.yml" \
+        --storage.tsdb.path="$WORK/prometheus" \
+        --web.listen-address=127.0.0.1:9190 --web.console.templates="$WORK" \
+        --web.console.libraries="$WORK"
     wait_for "Prometheus to scrape" has_scraped
     expect_eq "connections in Prometheus" "$(query 'sum(vstun_real_connections_total)')" 30
     queries=0
     while read -r expression; do
-        expect_fails "the dashboard's query has no answer: $expression" test -z "$(query "$expression")"
+        expect_fails "the dashboard's query has no answer: $expression" test \
+            -z "$(query "$expression")"
         queries=$((queries + 1))
     done < <(dashboard_queries)
     expect_between "queries of the dashboard" "$queries" 30 100
@@ -97,8 +121,10 @@ expect_fails "an answer at the old one" get /healthz
 DIRECTOR_KEYS='http = "203.0.113.9:9182"'
 configure "$WORK/director.toml" rr 1 1 1
 expect_fails "another host's address" ask director reload 2>"$WORK/refused"
-grep -q 'http: could not listen on 203.0.113.9:9182' "$WORK/refused" || fail "refused: $(<"$WORK/refused")"
+grep -q 'http: could not listen on 203.0.113.9:9182' "$WORK/refused" ||
+    fail "refused: $(<"$WORK/refused")"
 expect_eq "alive where it was" "$(at_director http://127.0.0.1:9182/healthz)" ok
 expect_accounted
 stop director
-expect_eq "the socket's file after the end" "$(stop real1; ls "$CONTROL" | grep -c real1-http || true)" 0
+expect_eq "the socket's file after the end" \
+    "$(stop real1; ls "$CONTROL" | grep -c real1-http || true)" 0

@@ -1,5 +1,6 @@
-# The status page in a browser: services and real servers as they come and go, drops, checks and events, hostile names as text,
-# and not one complaint about its policy. Without Chromium here it is skipped.
+# The status page in a browser: services and real servers as they come and go, drops, checks and
+# events, hostile names as text, and not one complaint about its policy. Without Chromium here it is
+# skipped.
 # mixes: 6in4
 # alone: a browser needs much of the machine
 source "$(dirname "$0")/lib.sh"
@@ -9,9 +10,16 @@ command -v chromium >/dev/null || skip "no chromium here: apt-get install chromi
 
 SHOTS=${SHOTS:-}  # a folder for pictures of the page
 
-coproc_line() { echo "$*" >&"${BROWSER[1]}"; read -r -t 90 -u "${BROWSER[0]}" answer || fail "the browser has not answered to: $*"; }
+coproc_line() {
+    echo "$*" >&"${BROWSER[1]}"; read -r -t 90 -u "${BROWSER[0]}" answer ||
+        fail "the browser has not answered to: $*"
+}
 evaluate() { coproc_line eval "${1//$'\n'/ }"; echo "$answer"; }            # EXPRESSION
-shows() { coproc_line wait "$2"; [[ $answer == true ]] || fail "$1: not seen within a minute; the page says: $(evaluate document.body.innerText)"; } # WHAT EXPRESSION
+shows() { # WHAT EXPRESSION
+    coproc_line wait "${2//$'\n'/ }"
+    [[ $answer == true ]] ||
+        fail "$1: not seen within a minute; the page says: $(evaluate document.body.innerText)"
+}
 text='document.getElementById'
 
 make_topology
@@ -28,50 +36,72 @@ fetch 30 >"$WORK/fetched.log"
 
 mkdir "$WORK/home"
 export HOME=$WORK/home
-coproc BROWSER { at vt-director python3 "$here/traffic/browser.py" http://127.0.0.1:9180/ "$WORK/home/profile" 2>"$WORK/browser.log"; }
+coproc BROWSER { at vt-director python3 "$here/traffic/browser.py" http://127.0.0.1:9180/ \
+    "$WORK/home/profile" 2>"$WORK/browser.log"; }
 read -r -t 90 -u "${BROWSER[0]}" answer || fail "no browser: $(<"$WORK/browser.log")"
 shows "live" "$text('live').textContent == 'live'"
 shows "a real server" "$text('services').innerText.includes('${ADDRESS[real2]}')"
 shows "all three up" "$text('services').innerText.includes('3 of 3 up')"
 shows "its checks" "$text('checks').rows.length == 3"
-[[ -z $SHOTS ]] || { fetch 3000 >/dev/null; pause 5; coproc_line shot 1200 "$SHOTS/page.png"; coproc_line shot 390 "$SHOTS/page-phone.png"; coproc_line shot 1200 "$SHOTS/page.png"; }
+[[ -z $SHOTS ]] ||
+    { fetch 3000 >/dev/null; pause 5; coproc_line shot 1200 "$SHOTS/page.png"
+coproc_line shot 390 "$SHOTS/page-phone.png"; coproc_line shot 1200 "$SHOTS/page.png"; }
 
 stop real2-web KILL
-shows "a real server that is down, and why" "$text('services').innerText.includes('connection refused')"
+shows "a real server that is down, and why" \
+    "$text('services').innerText.includes('connection refused')"
 shows "two up" "$text('services').innerText.includes('2 of 3 up')"
 shows "the event" "$text('events').innerText.includes('up → down')"
 evaluate "$text('problems').click()" >/dev/null
 shows "only what needs attention" "document.querySelectorAll('#services tbody tr').length == 1"
 evaluate "$text('problems').click()" >/dev/null
-evaluate "$text('search').value = '${ADDRESS[real3]}'; $text('search').dispatchEvent(new Event('input'))" >/dev/null
+evaluate "$text('search').value = '${ADDRESS[real3]}';
+    $text('search').dispatchEvent(new Event('input'))" >/dev/null
 shows "only what is searched" "document.querySelectorAll('#services tbody tr').length == 1"
 evaluate "$text('search').value = ''; $text('search').dispatchEvent(new Event('input'))" >/dev/null
 
 ask director remove-real "${ADDRESS[real3]}" >/dev/null
 shows "a removed real server with its connections" "$text('services').innerText.includes('removed')"
-at vt-client python3 -c "import socket, sys; socket.socket(socket.AF_INET6, socket.SOCK_RAW, 132).sendto(bytes(20), (sys.argv[1], 0))" "$VIP"
-shows "a drop and what it means" "$text('drops').rows[0].cells.length == 4 && $text('drops').rows[0].cells[3].innerText.length > 10"
+at vt-client python3 -c "import socket, sys
+sctp = socket.socket(socket.AF_INET6, socket.SOCK_RAW, 132)
+sctp.sendto(bytes(20), (sys.argv[1], 0))" "$VIP"
+shows "a drop and what it means" "$text('drops').rows[0].cells.length == 4 &&
+    $text('drops').rows[0].cells[3].innerText.length > 10"
 
 # What a check finds is a text of others: here a status line that a browser would take for markup.
-evaluate "list = {services: [{name: '<img src=x onerror=alert(1)>', listen: ['<b>x</b>'], scheduler: 'rr', reals: [{address: '<i>1</i>', state: 'down', why: '<script>alert(2)</script>', weight: 1, active: 0, inactive: 0, connections: 0, packets: 0, bytes: 0}]}]}; measure(Date.now()); showServices()" >/dev/null
-expect_eq "markup made from hostile names" "$(evaluate "document.querySelectorAll('#services img, #services i, #services script').length")" 0
-expect_eq "hostile names as text" "$(evaluate "$text('services').innerText.includes('<script>alert(2)</script>')")" true
+evaluate "const hostile = {address: '<i>1</i>', state: 'down', why: '<script>alert(2)</script>',
+    weight: 1, active: 0, inactive: 0, connections: 0, packets: 0, bytes: 0};
+    list = {services: [{name: '<img src=x onerror=alert(1)>', listen: ['<b>x</b>'],
+        scheduler: 'rr', reals: [hostile]}]};
+    measure(Date.now()); showServices()" >/dev/null
+expect_eq "markup made from hostile names" \
+    "$(evaluate \
+    "document.querySelectorAll('#services img, #services i, #services script').length")" 0
+expect_eq "hostile names as text" \
+    "$(evaluate "$text('services').innerText.includes('<script>alert(2)</script>')")" true
 
 # The keyboard's way: every control can be reached.
-expect_eq "controls without the keyboard" "$(evaluate "[...document.querySelectorAll('summary, input')].filter(one => one.tabIndex < 0).length")" 0
+expect_eq "controls without the keyboard" \
+    "$(evaluate \
+    "[...document.querySelectorAll('summary, input')].filter(one => one.tabIndex < 0).length")" 0
 coproc_line shot 390 "$WORK/phone.png"
 expect_eq "fits a phone" "$answer" true
 coproc_line complaints
 expect_eq "complaints of the browser" "$answer" "[]"
 
-# A thousand services of twenty: the page is drawn in a moment, with closed services. In one go, since the next answer replaces them.
+# A thousand services of twenty: the page is drawn in a moment, with closed services. In one go,
+# since the next answer replaces them.
 drawn=$(evaluate "(() => {
-    list = {services: Array.from({length: 1000}, (_, n) => ({name: 'service-' + n, listen: ['192.0.2.10:' + n + '/tcp'], scheduler: 'wlc',
-        reals: Array.from({length: 20}, (_, r) => ({address: '10.0.' + r + '.1', state: 'up', weight: 1, active: 1, inactive: 0, connections: 5, packets: 5, bytes: 5}))}))};
+    const real = r => ({address: '10.0.' + r + '.1', state: 'up', weight: 1, active: 1,
+        inactive: 0, connections: 5, packets: 5, bytes: 5});
+    const service = n => ({name: 'service-' + n, listen: ['192.0.2.10:' + n + '/tcp'],
+        scheduler: 'wlc', reals: Array.from({length: 20}, (_, r) => real(r))});
+    list = {services: Array.from({length: 1000}, (_, n) => service(n))};
     const start = performance.now();
     measure(Date.now());
     showServices();
     const count = what => document.querySelectorAll('#services ' + what).length;
-    return count('details') + ' services, ' + count('tbody tr') + ' rows, ' + (performance.now() - start < 2000 ? 'quick' : 'slow');
+    const pace = performance.now() - start < 2000 ? 'quick' : 'slow';
+    return count('details') + ' services, ' + count('tbody tr') + ' rows, ' + pace;
 })()" )
 expect_eq "drawn of 1,000 services of 20" "$drawn" '"1000 services, 0 rows, quick"'

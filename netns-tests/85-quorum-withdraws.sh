@@ -1,12 +1,14 @@
-# `withdraw_without_quorum`: a virtual IP none of whose services has its quorum is withdrawn, from ARP or neighbour discovery and from
-# the announced routes alike, and comes back with one of them. One service with a quorum is enough. What the operator has withdrawn
-# stays withdrawn.
+# `withdraw_without_quorum`: a virtual IP none of whose services has its quorum is withdrawn, from
+# ARP or neighbour discovery and from the announced routes alike, and comes back with one of them.
+# One service with a quorum is enough. What the operator has withdrawn stays withdrawn.
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
 source "$here/daemons.sh"
 
 TABLE=200
-is_announced() { [[ $(number director list ".vips[] | select(.address == \"$VIP\") | .announced") == "$1" ]]; } # true|false
+is_announced() { # true|false
+    [[ $(number director list ".vips[] | select(.address == \"$VIP\") | .announced") == "$1" ]]
+}
 answers() { ip -n vt-director "-$INNER" neigh show proxy | grep -q "^$VIP "; }
 is_routed() { ip -n vt-director "-$INNER" route show table "$TABLE" | grep -q "^$VIP "; }
 is_on_the_host() { answers && is_routed; }
@@ -72,15 +74,18 @@ stop real1-web KILL
 stop real2-web KILL
 wait_for "the other service without its quorum" quorum_is other false
 wait_for "web without its quorum" quorum_is web false
-ask director announce "$VIP" | grep -q "as soon as one of its services has its quorum" || fail "announced without a quorum"
+ask director announce "$VIP" | grep -q "as soon as one of its services has its quorum" ||
+    fail "announced without a quorum"
 is_off_the_host || fail "announced without a quorum"
 start_web real2
 wait_for "the virtual IP on the host" is_on_the_host
 
-# What the operator takes out counts for no quorum, although it passes its checks; nor does what has no weight.
+# What the operator takes out counts for no quorum, although it passes its checks; nor does what has
+# no weight.
 ask director disable "${ADDRESS[real2]}" --all-services
 wait_for "the virtual IP to be withdrawn with its last real server" is_off_the_host
-expect_log director 'quorum reached → lost, the weights of the real servers that take connections add up to 0'
+expect_log director \
+    'quorum reached → lost, the weights of the real servers that take connections add up to 0'
 ask director enable "${ADDRESS[real2]}" --all-services
 wait_for "the virtual IP on the host again" is_on_the_host
 ask director set-weight "${ADDRESS[real2]}" --weight 0 --all-services

@@ -1,5 +1,5 @@
-# `hooks`: a program is told of each change, in order, with what it is in its environment; one that hangs is killed with all that it
-# has started, and the next change is told all the same.
+# `hooks`: a program is told of each change, in order, with what it is in its environment; one that
+# hangs is killed with all that it has started, and the next change is told all the same.
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
 source "$here/daemons.sh"
@@ -13,7 +13,8 @@ start_real real1 real2
 cat >"$WORK/hook" <<'SH'
 #!/bin/sh
 printf '%s' "$VSTUN_JSON" >"$1.json"
-echo "$VSTUN_EVENT|$VSTUN_SERVICE|$VSTUN_ADDRESS|$VSTUN_BEFORE|$VSTUN_AFTER|$VSTUN_WHY|$VSTUN_WHO|$VSTUN_LOST|$NOTIFY_SOCKET" >>"$1"
+change="$VSTUN_EVENT|$VSTUN_SERVICE|$VSTUN_ADDRESS|$VSTUN_BEFORE|$VSTUN_AFTER"
+echo "$change|$VSTUN_WHY|$VSTUN_WHO|$VSTUN_LOST|$NOTIFY_SOCKET" >>"$1"
 if [ "$VSTUN_EVENT|$VSTUN_AFTER" = "state|disabled" ]; then
     trap '' TERM
     (trap '' TERM; exec sleep 987) &
@@ -32,14 +33,18 @@ timeout = "500ms"'
 start_director rr 1 1
 
 stop real1-web KILL
-wait_for "real1's end to be told" has_told "health|web|${ADDRESS[real1]}|up|down|tcp check failed: connection refused|health|0|"
-expect_eq "the event in JSON" "$(jq -r '"\(.what) \(.address)"' "$WORK/told.json")" "health ${ADDRESS[real1]}"
+wait_for "real1's end to be told" has_told \
+    "health|web|${ADDRESS[real1]}|up|down|tcp check failed: connection refused|health|0|"
+expect_eq "the event in JSON" "$(jq -r '"\(.what) \(.address)"' "$WORK/told.json")" \
+    "health ${ADDRESS[real1]}"
 stop real2-web KILL
-wait_for "the withdrawal to be told" has_told "announced||$VIP|true|false|none of its services has its quorum|health|0|"
+wait_for "the withdrawal to be told" has_told \
+    "announced||$VIP|true|false|none of its services has its quorum|health|0|"
 expect_eq "what was told, in order" "$(told | cut -d'|' -f1,4,5 | tr '\n' ' ')" \
     "health|up|down health|up|down quorum|reached|lost announced|true|false "
 start_web real1
-wait_for "the return to be told" has_told "announced||$VIP|false|true|a service of it has its quorum|health|0|"
+wait_for "the return to be told" has_told \
+    "announced||$VIP|false|true|a service of it has its quorum|health|0|"
 
 # A hook that hangs delays only the changes behind it, and only for its time limit.
 ask director disable "${ADDRESS[real1]}"
@@ -48,7 +53,8 @@ expect_eq "requests served meanwhile" "$(fetch 10 | wc -l)" 1
 wait_for "the hook that hangs" has_told "state|web|${ADDRESS[real1]}|up|disabled||operator|0|"
 wait_for "what came after it" has_told "state|web|${ADDRESS[real1]}|disabled|up||operator|0|"
 expect_eq "what it has started" "$(pgrep -f 'sleep 987' | wc -l)" 0
-wait_for "the last one to be counted" eval '[[ $(number director stats "\"\(.hooks.failed) \(.hooks.killed) \(.hooks.dropped)\"") == "1 1 0" ]]'
+hooks_counted() { number director stats '.hooks | "\(.failed) \(.killed) \(.dropped)"'; }
+wait_for "the last one to be counted" eval '[[ $(hooks_counted) == "1 1 0" ]]'
 
 # A director that stops does not wait for a hook that hangs.
 ask director disable "${ADDRESS[real1]}"

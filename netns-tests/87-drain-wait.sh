@@ -1,4 +1,5 @@
-# `drain --wait` returns with the last connection, or when its time is up; `connections` shows whose they are.
+# `drain --wait` returns with the last connection, or when its time is up; `connections` shows whose
+# they are.
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
 source "$here/daemons.sh"
@@ -18,7 +19,8 @@ expect_eq "connections" "$(listed)" 6
 expect_eq "those of real1" "$(listed --real "${ADDRESS[real1]}")" 3
 expect_eq "those of the client at real2" "$(listed --real "${ADDRESS[real2]}" --client "$CLIENT")" 3
 expect_eq "those of another client" "$(listed --client 203.0.113.0/24)" 0
-expect_eq "those of the service that are established" "$(listed --service web --state established)" 6
+expect_eq "those of the service that are established" \
+    "$(listed --service web --state established)" 6
 expect_eq "two of those" "$(listed --service web --state ESTABLISHED --limit 2)" 2
 expect_fails "connections of a service that there is not" ask director connections --service wbe
 
@@ -38,5 +40,6 @@ expect_log drain "no connection is left"
 expect_eq "connections of real1" "$(listed --real "${ADDRESS[real1]}")" 0
 
 expect_eq "what is said of a client without its port" \
-    "$(ask director explain tcp "$CLIENT" "$(in_url "$VIP"):80" --json | jq -r '"\(.why) \(.address)"')" \
+    "$(ask director explain tcp "$CLIENT" "$(in_url "$VIP"):80" --json |
+    jq -r '"\(.why) \(.address)"')" \
     "scheduler ${ADDRESS[real2]}"

@@ -1,17 +1,23 @@
-# The load agent of a real server: HAProxy reads its words and vstun's own clients its JSON, with the connections that are really
-# established. Its owner takes it out of rotation, by the control socket or by a file. Only directors are answered.
+# The load agent of a real server: HAProxy reads its words and vstun's own clients its JSON, with
+# the connections that are really established. Its owner takes it out of rotation, by the control
+# socket or by a file. Only directors are answered.
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
 source "$here/daemons.sh"
 
 PORT=9181
 say_to_agent() { # NAMESPACE WORDS
-    at "$1" timeout 10 bash -c "exec 3<>'/dev/tcp/${ADDRESS[real1]}/$PORT' && printf '%s' '$2' >&3 && cat <&3" 2>/dev/null || true
+    at "$1" timeout 10 bash \
+        -c "exec 3<>'/dev/tcp/${ADDRESS[real1]}/$PORT' && printf '%s' '$2' >&3 && cat <&3" \
+        2>/dev/null || true
 }
 words() { say_to_agent vt-director "words"$'\n'; }
 report() { say_to_agent vt-director "vstun 1"$'\n'; }
 says() { [[ $(words) == $1 ]]; } # PATTERN
-established() { report | jq -r "[.listening[] | select(.address == \"$VIP\" and .port == 80) | .established] | add // 0"; }
+established() {
+    report | jq -r "[.listening[] | select(.address == \"$VIP\" and .port == 80) | .established]
+        | add // 0"
+}
 holds() { [[ $(established) == "$1" ]]; }
 
 make_topology
@@ -41,7 +47,8 @@ if command -v haproxy >/dev/null; then
 		    timeout client 5s
 		    timeout server 5s
 		backend web
-		    server real1 $(in_url "${ADDRESS[real1]}"):80 weight 100 check agent-check agent-addr ${ADDRESS[real1]} agent-port $PORT agent-inter 500ms
+		    default-server weight 100 check agent-check agent-port $PORT agent-inter 500ms
+		    server real1 $(in_url "${ADDRESS[real1]}"):80 agent-addr ${ADDRESS[real1]}
 	CFG
     spawn vt-director haproxy haproxy -db -f "$WORK/haproxy.cfg"
     haproxy_says() { # FIELD
@@ -51,7 +58,8 @@ if command -v haproxy >/dev/null; then
 			s.connect(sys.argv[1])
 			s.sendall(b"show stat\n")
 			text = b"".join(iter(lambda: s.recv(65536), b"")).decode().lstrip("# ")
-			print(next(row[sys.argv[2]] for row in csv.DictReader(text.splitlines()) if row["svname"] == "real1"))
+			rows = csv.DictReader(text.splitlines())
+			print(next(row[sys.argv[2]] for row in rows if row["svname"] == "real1"))
 		PY
     }
     haproxy_has() { [[ $(haproxy_says "$1" 2>/dev/null) == $2 ]]; } # FIELD PATTERN
@@ -66,7 +74,8 @@ wait_for "the agent to say drain" says "drain*"
 [[ ! ${PID[haproxy]:-} ]] || wait_for "HAProxy to drain it" haproxy_has status "DRAIN*"
 ask real1 disable
 wait_for "the agent to say maint" says "maint*"
-[[ ! ${PID[haproxy]:-} ]] || wait_for "HAProxy to have it in maintenance" haproxy_has status "MAINT*"
+[[ ! ${PID[haproxy]:-} ]] ||
+    wait_for "HAProxy to have it in maintenance" haproxy_has status "MAINT*"
 ask real1 enable
 wait_for "the agent to say ready" says "ready up*"
 [[ ! ${PID[haproxy]:-} ]] || wait_for "HAProxy to have it up again" haproxy_has status "UP*"

@@ -1,5 +1,5 @@
-# Who answers a client with an ICMP error: vstun from the virtual IP, the director's kernel from its own address, unless the
-# firewall rule of docs/operations.md puts the virtual IP there.
+# Who answers a client with an ICMP error: vstun from the virtual IP, the director's kernel from its
+# own address, unless the firewall rule of docs/operations.md puts the virtual IP there.
 # mixes: 4in4 6in6 4in6 6in4
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
@@ -21,7 +21,8 @@ expect_eq "a hop limit that ends at the director" "$(offender 9 2 10)" \
     "${TIME_EXCEEDED[$INNER]} ${UPLINK_DIRECTORS[$INNER]}"
 
 # As docs/operations.md has it: the destination in the packet that the error quotes.
-quoted=([4]="icmp type { destination-unreachable, time-exceeded } @th,192,32" [6]="icmpv6 type { packet-too-big, time-exceeded } @th,256,128")
+quoted=([4]="icmp type { destination-unreachable, time-exceeded } @th,192,32"
+    [6]="icmpv6 type { packet-too-big, time-exceeded } @th,256,128")
 hex=0x$(python3 -c "import ipaddress; print(ipaddress.ip_address('$VIP').packed.hex())")
 at vt-director nft -f - <<-NFT
 	table inet vstun {
@@ -32,5 +33,6 @@ at vt-director nft -f - <<-NFT
 	}
 NFT
 expect_eq "the same with the rule" "$(offender 9 2 10)" "${TIME_EXCEEDED[$INNER]} $VIP"
-expect_eq "and what does not fit" "$(offender 9 64 $((1500 - IP_HEADER[INNER] - 8)))" "${TOO_BIG[$INNER]} $VIP"
+expect_eq "and what does not fit" "$(offender 9 64 $((1500 - IP_HEADER[INNER] - 8)))" \
+    "${TOO_BIG[$INNER]} $VIP"
 expect_eq "and vstun's own" "$(offender 9 64 10)" "${PORT_UNREACHABLE[$INNER]} $VIP"

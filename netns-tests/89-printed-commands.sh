@@ -1,4 +1,5 @@
-# The firewall commands that the documentation prints run as they are printed, with the table and chains that it names there.
+# The firewall commands that the documentation prints run as they are printed, with the table and
+# chains that it names there.
 # mixes: 4in4
 source "$(dirname "$0")/lib.sh"
 

@@ -1,6 +1,7 @@
-# `load = "agent"`: three real servers, of which one has its CPU taken by others. Its share of new connections falls, and is back within
-# 10 seconds of the end. `vstun list` shows the connections that the director sees and those that the real servers report, side by side.
-# A foreign agent's words count as well, and those of an owner take the real server out.
+# `load = "agent"`: three real servers, of which one has its CPU taken by others. Its share of new
+# connections falls, and is back within 10 seconds of the end. `vstun list` shows the connections
+# that the director sees and those that the real servers report, side by side. A foreign agent's
+# words count as well, and those of an owner take the real server out.
 # mixes: 6in4 4in6
 # alone: it fills a CPU and judges shares
 # usual: 6in4
@@ -18,7 +19,8 @@ reports() { (($(reported "$1") == $2)); } # NAME NUMBER
 # A control group of its own for real1's web server, whose tasks wait for the CPU that others take.
 cgroup=$WORK/cgroup
 mkdir "$cgroup"
-if ! mount -t cgroup2 none "$cgroup" 2>/dev/null || ! mkdir "$cgroup/vstun-test-$$" 2>/dev/null; then
+if ! mount -t cgroup2 none "$cgroup" 2>/dev/null ||
+    ! mkdir "$cgroup/vstun-test-$$" 2>/dev/null; then
     skip "skipped: needs root"
 fi
 group=$cgroup/vstun-test-$$
@@ -29,7 +31,9 @@ leave_group() {
 }
 group_goes() {
     local pid
-    while read -r pid; do echo "$pid" >"$cgroup/cgroup.procs" || true; done <"$group/cgroup.procs" 2>/dev/null
+    while read -r pid; do
+        echo "$pid" >"$cgroup/cgroup.procs" || true
+    done <"$group/cgroup.procs" 2>/dev/null
     rmdir "$group" 2>/dev/null
 }
 [[ -e $group/cpu.pressure ]] || skip "skipped: no pressure stall information"
@@ -74,7 +78,8 @@ cpu=$(at vt-real1 python3 -c 'import os; print(min(os.sched_getaffinity(0)))')
 for number in 1 2 3; do
     spawn vt-real1 "taker$number" taskset -c "$cpu" sh -c 'while :; do :; done'
 done
-spawn vt-real1 waiting sh -c "echo \$\$ >'$group/cgroup.procs'; exec taskset -c $cpu nice -n 10 sh -c 'while :; do :; done'"
+spawn vt-real1 waiting sh -c "echo \$\$ >'$group/cgroup.procs'
+    exec taskset -c $cpu nice -n 10 sh -c 'while :; do :; done'"
 wait_for "real1's weight to fall" weighs real1 "< 0.25"
 share=$(share_of real1)
 expect_between "requests to real1 of 60 while others have its CPU" "$share" 0 15
@@ -92,7 +97,8 @@ echo "up 100%" >"$WORK/foreign"
 cat >"$WORK/foreign.py" <<'PY'
 import socket, sys
 address, port, path = sys.argv[1:]
-s = socket.create_server((address, int(port)), family=socket.AF_INET6 if ":" in address else socket.AF_INET)
+family = socket.AF_INET6 if ":" in address else socket.AF_INET
+s = socket.create_server((address, int(port)), family=family)
 print("ready", flush=True)
 while True:
     client, _ = s.accept()
@@ -110,7 +116,8 @@ echo "drain" >"$WORK/foreign"
 wait_for "real3 to be out" weighs real3 "== 0"
 expect_eq "requests to real3 of 60" "$(share_of real3)" 0
 ask director explain tcp "$(in_url "$CLIENT"):4000" "$(in_url "$VIP"):80" >"$WORK/explain.log"
-grep -q "${ADDRESS[real3]}: its agent has it out of rotation" "$WORK/explain.log" || fail "explain said: $(<"$WORK/explain.log")"
+grep -q "${ADDRESS[real3]}: its agent has it out of rotation" "$WORK/explain.log" ||
+    fail "explain said: $(<"$WORK/explain.log")"
 expect_log director 'real3|rotation up → drain'
 echo "ready up 100%" >"$WORK/foreign"
 wait_for "real3 to be back" weighs real3 "> 0.9"

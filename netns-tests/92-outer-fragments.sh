@@ -1,7 +1,8 @@
-# What does not fit the way to a real server and may be cut, or can be no smaller, goes in fragments of the outer packet
-# (RFC 2473 section 7.1, RFC 4213 section 3.2.2), and the real server's kernel joins them: IPv6 packets of up to 1280
-# bytes, and datagrams without DF. First a router of the way says that it takes 1280 bytes, then the director's own link
-# does. Each fragmented packet is one segment in the director's accounts.
+# What does not fit the way to a real server and may be cut, or can be no smaller, goes in fragments
+# of the outer packet (RFC 2473 section 7.1, RFC 4213 section 3.2.2), and the real server's kernel
+# joins them: IPv6 packets of up to 1280 bytes, and datagrams without DF. First a router of the way
+# says that it takes 1280 bytes, then the director's own link does. Each fragmented packet is one
+# segment in the director's accounts.
 # mixes: 6in6 6in4 4in6
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
@@ -22,7 +23,8 @@ upload() {
 datagrams() { # BYTES
     at vt-client ip -4 route flush cache
     at vt-client sysctl -qw net.ipv4.ip_no_pmtu_disc=1
-    expect_eq "datagrams of $1 bytes answered" "$(at vt-client python3 "$here/traffic/udp_client.py" "$VIP" 9000 5 10 "$1" | tail -n 1)" \
+    expect_eq "datagrams of $1 bytes answered" \
+        "$(at vt-client python3 "$here/traffic/udp_client.py" "$VIP" 9000 5 10 "$1" | tail -n 1)" \
         "answers 50"
     at vt-client sysctl -qw net.ipv4.ip_no_pmtu_disc=0
 }
@@ -43,20 +45,22 @@ table netdev fragments {
 NFT
 near=${ADDRESS[real1]} far=${FAR[$OUTER]}
 ip -n vt-real1 address add "$(alone "$far")" dev eth0
-TRUSTED=("$SMALL_DIRECTOR" "${UPLINK_DIRECTORS[$OUTER]}") # to the far address it leaves by the default route
+# to the far address it leaves by the default route
+TRUSTED=("$SMALL_DIRECTOR" "${UPLINK_DIRECTORS[$OUTER]}")
 start_web real1
 REAL_KEYS='mss = "off"' start_real real1 # which would advertise what fits
 start_echo real1
 head -c 1000000 /dev/urandom >"$WORK/files/random"
 
-# --- a router further on ------------------------------------------------------------------------------------
+# --- a router further on --------------------------------------------------------------------------
 
 if [[ $OUTER == 6 ]]; then
     ip -n vt-router route add "$far" via "$near" dev lan mtu lock $NARROW
     ADDRESS[real1]=$far
     start_director rr 1
     upload
-    expect_eq "the path MTU in vstun stats" "$(number director stats '.tunnel_errors[0].path_mtu')" "$NARROW"
+    expect_eq "the path MTU in vstun stats" \
+        "$(number director stats '.tunnel_errors[0].path_mtu')" "$NARROW"
     case $INNER in
         6) expect_between "fragmented segments" "$(fragmented)" 500 5000 ;;
         # Who is told what fits sends nothing that must be cut.
@@ -68,7 +72,7 @@ if [[ $OUTER == 6 ]]; then
     stop director
 fi
 
-# --- the director's own link --------------------------------------------------------------------------------
+# --- the director's own link ----------------------------------------------------------------------
 
 ADDRESS[real1]=$SMALL_REAL
 before=$(fragments)
@@ -83,6 +87,7 @@ case $INNER in
     4) expect_between "fragmented datagrams" "$(fragmented)" 50 150 ;;
 esac
 expect_eq "errors of the tunnels" "$(number director stats .tunnel_errors_received)" 0
-expect_eq "fragments at the real server" "$(($(fragments) - before))" "$(number director stats .outer_fragments)"
+expect_eq "fragments at the real server" "$(($(fragments) - before))" \
+    "$(number director stats .outer_fragments)"
 expect_direct_replies 10
 expect_accounted

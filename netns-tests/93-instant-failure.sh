@@ -1,17 +1,22 @@
-# A real server that dies under 200 new connections a second gets no more of them. Its daemon is killed: the kernel refuses the probes
-# by ICMP errors that quote them, so none waits for its timeout. Its host is cut off, and nothing answers: the timeouts decide.
+# A real server that dies under 200 new connections a second gets no more of them. Its daemon is
+# killed: the kernel refuses the probes by ICMP errors that quote them, so none waits for its
+# timeout. Its host is cut off, and nothing answers: the timeouts decide.
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
 source "$here/daemons.sh"
 
 is() { [[ $(real_field "$1" state) == "$2" ]]; }                # NAME STATE
 why_has() { real_field "$1" why | grep -F -- "$2" >/dev/null; } # NAME TEXT
-probed() { [[ $(number director checks '[.checks[] | select(.runs > 0 and .state == "up")] | length') == 3 ]]; }
+probed() {
+    [[ $(number director checks \
+        '[.checks[] | select(.runs > 0 and .state == "up")] | length') == 3 ]]
+}
 
 # Runs COMMAND under new connections; sets LAST, in milliseconds.
 under_load() { # WHAT AT-MOST COMMAND...
     local lost all
-    read -r LAST lost all < <(at vt-client python3 "$here/traffic/new_flows.py" "$VIP" 80 200 "$LASTS" "${@:3}")
+    read -r LAST lost all < \
+        <(at vt-client python3 "$here/traffic/new_flows.py" "$VIP" 80 200 "$LASTS" "${@:3}")
     say "$1: the last of $lost lost flows of $all began after $LAST ms"
     ((LAST <= $2)) || fail "$1: flows went there for $LAST ms, expected $2 at most"
     ((lost > 0 || LAST == 0)) || fail "$1: nothing is known"
@@ -33,11 +38,13 @@ LASTS=2
 under_load "daemon killed" 500 kill "${PID[real2]}"
 exit_code real2
 is real2 down || fail "real2 is $(real_field real2 state)"
-expect_eq "real2 is down" "$(real_field real2 why)" "http check failed: protocol unreachable from ${ADDRESS[real2]}"
+expect_eq "real2 is down" "$(real_field real2 why)" \
+    "http check failed: protocol unreachable from ${ADDRESS[real2]}"
 start_real real2
 wait_for "real2 to be up" is real2 up
 
-# An interval with its jitter at most until the first probe, three timeouts, and 900 ms for other tests.
+# An interval with its jitter at most until the first probe, three timeouts, and 900 ms for other
+# tests.
 LASTS=4.5
 under_load "host cut off" 3500 ip -n vt-router link set dev lan-real1 down
 is real1 down || fail "real1 is $(real_field real1 state)"

@@ -1,5 +1,5 @@
-# A real server copies many routes, follows each change of them and leaves no copy behind. A route that changes all the
-# time does not keep it from looking at what the kernel sends no event for.
+# A real server copies many routes, follows each change of them and leaves no copy behind. A route
+# that changes all the time does not keep it from looking at what the kernel sends no event for.
 # mixes: 4in4
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"

@@ -1,6 +1,7 @@
-# The director's link to one real server takes less than the LAN. Who is served by another one notices nothing: the TUN
-# keeps the size that fits most, and with ICMP filtered an upload goes on. Clients of the small one are told what fits by
-# the director, also after the link has become smaller still. A forged path MTU in the director's kernel changes nothing.
+# The director's link to one real server takes less than the LAN. Who is served by another one
+# notices nothing: the TUN keeps the size that fits most, and with ICMP filtered an upload goes on.
+# Clients of the small one are told what fits by the director, also after the link has become
+# smaller still. A forged path MTU in the director's kernel changes nothing.
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
 source "$here/daemons.sh"
@@ -36,7 +37,11 @@ listen_to_events
 
 at vt-client nft -f - <<-NFT
 	table inet filter {
-	    chain input { type filter hook input priority 0; ${NFT_TOO_BIG[4]} drop; ${NFT_TOO_BIG[6]} drop; }
+	    chain input {
+	        type filter hook input priority 0
+	        ${NFT_TOO_BIG[4]} drop
+	        ${NFT_TOO_BIG[6]} drop
+	    }
 	}
 NFT
 upload real1
@@ -62,9 +67,10 @@ upload real2
 expect_eq "the size that the client was told then" "$(told)" $((LINK - IP_HEADER[OUTER]))
 expect_eq "the TUN's MTU then" "$(tun_mtu)" "$TUN_MTU"
 
-# The director's kernel believes a forged error that quotes an echo reply. Neither its route lookups nor its sockets
-# carry that to the tunnels.
-at vt-router python3 "$here/traffic/forged_too_big.py" "${LAN_ROUTERS[$OUTER]}" "$DIRECTOR" "${ADDRESS[real1]}" 1280
+# The director's kernel believes a forged error that quotes an echo reply. Neither its route lookups
+# nor its sockets carry that to the tunnels.
+at vt-router python3 "$here/traffic/forged_too_big.py" "${LAN_ROUTERS[$OUTER]}" "$DIRECTOR" \
+    "${ADDRESS[real1]}" 1280
 believed() { [[ $(at vt-director ip route get "${ADDRESS[real1]}") == *"expires"*"mtu 1280"* ]]; }
 wait_for "the path MTU in the director's kernel" believed
 LINK=1350
@@ -77,7 +83,8 @@ at vt-client ip route flush cache
 at vt-client ip -6 route flush cache
 weigh 1 0
 upload real1
-expect_eq "too big by ICMP at the client after a forged error" "$(($(counter vt-client too_big) - before))" 0
+expect_eq "too big by ICMP at the client after a forged error" \
+    "$(($(counter vt-client too_big) - before))" 0
 expect_eq "errors of the tunnels" "$(number director stats .tunnel_errors_received)" 0
 expect_direct_replies 50
 expect_accounted

@@ -1,5 +1,5 @@
-# `vstun top` in a terminal of 80 by 24: rates while traffic flows, a real server that goes down, keys; `q` and SIGTERM leave
-# the terminal as it was.
+# `vstun top` in a terminal of 80 by 24: rates while traffic flows, a real server that goes down,
+# keys; `q` and SIGTERM leave the terminal as it was.
 # mixes: 6in4
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
@@ -54,7 +54,8 @@ stop real2-web KILL
 see "web .*2 of 3 up"
 see "${ADDRESS[real2]} +down"
 press s
-wait_for "what is down first" sh -c "tmux -L top capture-pane -p | sed -n 5p | grep '${ADDRESS[real2]}' >/dev/null"
+wait_for "what is down first" sh \
+    -c "tmux -L top capture-pane -p | sed -n 5p | grep '${ADDRESS[real2]}' >/dev/null"
 press j Enter
 see "${ADDRESS[real2]} of service web"
 see "why .*http"

@@ -1,5 +1,6 @@
-# A program that gives weights: `exec` with `dynamic`, as keepalived's MISC_CHECK with misc_dynamic. Exit code 0 leaves the configured
-# weight, 2 to 255 give the code less 2, and 1 is a failure. Shares of new connections follow.
+# A program that gives weights: `exec` with `dynamic`, as keepalived's MISC_CHECK with misc_dynamic.
+# Exit code 0 leaves the configured weight, 2 to 255 give the code less 2, and 1 is a failure.
+# Shares of new connections follow.
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
 source "$here/daemons.sh"
@@ -43,7 +44,8 @@ exits real2 2
 wait_for "real2 to have weight 0" weighs real2 0
 expect_eq "requests to real2 of 20 with weight 0" "$(share "$(fetch 20)" real2)" 0
 ask director explain tcp "$(in_url "$CLIENT"):4000" "$(in_url "$VIP"):80" >"$WORK/explain.log"
-grep -q "${ADDRESS[real2]}: the program of its check gives it weight 0" "$WORK/explain.log" || fail "explain said: $(<"$WORK/explain.log")"
+grep -q "${ADDRESS[real2]}: the program of its check gives it weight 0" "$WORK/explain.log" ||
+    fail "explain said: $(<"$WORK/explain.log")"
 expect_log director 'real2|rotation up → drain'
 
 exits real2 0

@@ -1,18 +1,26 @@
-# SYNs that nobody answers bring a real server's check forward, long before it is due: the daemon runs and a firewall there drops
-# them. Where the check passes nevertheless the real server stays up, and an event says what is seen.
+# SYNs that nobody answers bring a real server's check forward, long before it is due: the daemon
+# runs and a firewall there drops them. Where the check passes nevertheless the real server stays
+# up, and an event says what is seen.
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
 source "$here/daemons.sh"
 
 is() { [[ $(real_field "$1" state) == "$2" ]]; } # NAME STATE
-runs() { number director checks "[.checks[] | select(.address == \"${ADDRESS[$1]}\")][0].runs"; } # NAME
-probed() { [[ $(number director checks '[.checks[] | select(.runs > 0 and .state == "up")] | length') == 3 ]]; }
+runs() { # NAME
+    number director checks "[.checks[] | select(.address == \"${ADDRESS[$1]}\")][0].runs"
+}
+probed() {
+    [[ $(number director checks \
+        '[.checks[] | select(.runs > 0 and .state == "up")] | length') == 3 ]]
+}
 
-# A firewall of the real server from now on: SYNs to port 80 are dropped, those of WHO alone where it is given.
+# A firewall of the real server from now on: SYNs to port 80 are dropped, those of WHO alone where
+# it is given.
 drops() { # NAME [WHO]
     local who=
     [[ $# == 1 ]] || who="ip${FAMILY_OF_NFT} saddr $2"
-    echo "table inet drops { chain in { type filter hook input priority 0; $who tcp dport 80 tcp flags syn drop; }; }" >"$WORK/$1.nft"
+    echo "table inet drops { chain in { type filter hook input priority 0;
+        $who tcp dport 80 tcp flags syn drop; }; }" >"$WORK/$1.nft"
     echo "ip netns exec vt-$1 nft -f $WORK/$1.nft"
 }
 FAMILY_OF_NFT=
@@ -48,6 +56,7 @@ SECONDS_OF_FLOWS=6
 read -r last lost all < <(flows "$(drops real1 "$CLIENT")")
 is real1 up || fail "real1 is $(real_field real1 state)"
 expect_eq "probes of real1" "$(runs real1)" 2
-expect_log director "web ${ADDRESS[real1]}: unanswered, [0-9]+ SYNs in [3-5] s and no handshake ended"
+expect_log director \
+    "web ${ADDRESS[real1]}: unanswered, [0-9]+ SYNs in [3-5] s and no handshake ended"
 stop director
 expect_eq "the director's exit code" "$CODE" 0

@@ -1,5 +1,6 @@
-# Fifty reloads while checks fail, and some of a real server that fails and recovers meanwhile: no change of health that its checks
-# did not find. Other weights, other checks of the same server and other services change none, and each real change is one event.
+# Fifty reloads while checks fail, and some of a real server that fails and recovers meanwhile: no
+# change of health that its checks did not find. Other weights, other checks of the same server and
+# other services change none, and each real change is one event.
 # mixes: 6in4 4in6
 # usual: 6in4
 source "$(dirname "$0")/lib.sh"
@@ -9,7 +10,9 @@ source "$here/daemons.sh"
 healthy() { echo well >"$WORK/$1/health"; } # NAME
 sick() { rm "$WORK/$1/health"; }            # NAME
 # The changes of a real server's health in the service web, one a line.
-changes() { grep -oE "web ${ADDRESS[$1]}: health (up → down|down → up)" "$WORK/director.log" || true; } # NAME
+changes() { # NAME
+    grep -oE "web ${ADDRESS[$1]}: health (up → down|down → up)" "$WORK/director.log" || true
+}
 has_changes() { (($(changes "$1" | wc -l) == $2)); } # NAME NUMBER
 
 CHECK='type = "http"
@@ -63,7 +66,8 @@ done
 wait_for "the last change of real3" has_changes real3 "$told"
 expect_eq "reloads" "$(grep -c reloaded "$WORK/reloads")" 50
 expect_eq "changes of real1, which is well" "$(changes real1)" ""
-expect_eq "changes of real2, which is not" "$(changes real2)" "web ${ADDRESS[real2]}: health up → down"
+expect_eq "changes of real2, which is not" "$(changes real2)" \
+    "web ${ADDRESS[real2]}: health up → down"
 expect_eq "changes of real3" "$(changes real3 | sed 's/.*health //' | tr '\n' ' ')" \
     "up → down down → up up → down down → up up → down "
 expect_eq "requests to real2 of 20" "$(share "$(fetch 20)" real2)" 0

@@ -8,7 +8,9 @@ source "$here/daemons.sh"
 make_topology
 start_real real1
 start_echo real1
-tunnel() { at "$1" python3 "$here/traffic/tunnel.py" "$2" "${ADDRESS[real1]}" "$CLIENT" "$VIP" "$3"; } # NAMESPACE SOURCE N
+tunnel() { # NAMESPACE SOURCE N
+    at "$1" python3 "$here/traffic/tunnel.py" "$2" "${ADDRESS[real1]}" "$CLIENT" "$VIP" "$3"
+}
 stat() { number real1 stats ".$1"; }                     # FIELD
 stat_is() { [[ $(stat "$1") == "$2" ]]; }                # FIELD VALUE
 tunnel vt-router "${LAN_ROUTERS[$OUTER]}" 5
@@ -21,12 +23,14 @@ at vt-real1 nft -f - <<-NFT
 	    counter offered {}
 	    chain input {
 	        type filter hook input priority 0
-	        $(tunnel_match "$INNER" "$OUTER") ${NFT_IP[$OUTER]} saddr ${LAN_ROUTERS[$OUTER]} counter name offered
+	        $(tunnel_match "$INNER" "$OUTER") ${NFT_IP[$OUTER]} saddr ${LAN_ROUTERS[$OUTER]} \\
+	            counter name offered
 	    }
 	}
 	NFT
 mkfifo "$WORK/flood.release"
-spawn vt-router flood sh -c "exec python3 '$here/traffic/strangers.py' ${LAN_ROUTERS[$OUTER]} ${ADDRESS[real1]} $CLIENT $VIP 8000 <'$WORK/flood.release'"
+spawn vt-router flood sh -c "exec python3 '$here/traffic/strangers.py' ${LAN_ROUTERS[$OUTER]} \
+    ${ADDRESS[real1]} $CLIENT $VIP 8000 <'$WORK/flood.release'"
 exec {RELEASE[flood]}>"$WORK/flood.release"
 wait_for "a filter against the flood" stat_is filtering true
 offered() { (($(counter vt-real1 offered offered) >= $1)); } # AT-LEAST
@@ -53,9 +57,11 @@ exec {RELEASE[flood]}>&-
 exit_code flood
 wait_for "the end of the flood" stat_is filtering false
 total=$(counter vt-real1 offered offered)
-expect_between "strangers counted, of $total" "$(refused real1 source)" $((total * 7 / 10)) $((total * 13 / 10))
+expect_between "strangers counted, of $total" "$(refused real1 source)" $((total * 7 / 10)) \
+    $((total * 13 / 10))
 expect_between "of them read" "$(($(stat read) - $(stat filtered)))" 1000 $((1000 + total / 4))
-expect_eq "packets read, delivered and dropped" "$(stat '| .read == .delivered + ([.dropped[].count] | add)')" true
+expect_eq "packets read, delivered and dropped" \
+    "$(stat '| .read == .delivered + ([.dropped[].count] | add)')" true
 expect_eq "lost before they were read" "$(stat socket_dropped)" 0
 expect_log real1 'come from strangers: the kernel refuses them'
 

@@ -1,4 +1,5 @@
-# `vstun trace`: each packet's decision, filtered; a file that tshark and tcpdump read; faults in the options.
+# `vstun trace`: each packet's decision, filtered; a file that tshark and tcpdump read; faults in
+# the options.
 # mixes: 4in4 6in4 4in6
 # usual: 6in4
 source "$(dirname "$0")/lib.sh"
@@ -20,26 +21,32 @@ DIRECTOR_KEYS='recorder = 100'
 start_director rr 1 1
 
 begin all --json
-begin second --json --count 2 --service web --client "$CLIENT" --vip "$(in_url "$VIP"):80" --verdict tunnel
+begin second --json --count 2 --service web --client "$CLIENT" --vip "$(in_url "$VIP"):80" \
+    --verdict tunnel
 begin drops --json --verdict reply --reason no_service
 begin file --write "$WORK/web.pcapng" --vip "$VIP"
 said=$(trace 2>&1) && fail "a fifth trace runs"
 [[ $said == *"busy: 4 traces run"* ]] || fail "the fifth trace: $said"
 
 served=$(at vt-client curl -sS --local-port 40001 "$(url /)")
-expect_fails "a port without a service" at vt-client curl -sS --max-time 5 "http://$(in_url "$VIP"):81/"
+expect_fails "a port without a service" at vt-client curl -sS --max-time 5 \
+    "http://$(in_url "$VIP"):81/"
 wait_for "the refusal" log_has drops no_service
 wait_for "two packets" has_ended second
 
 first=$(records all | jq -c 'select(.client and (.client | endswith(":40001")))' | sed -n 1p)
 expect_eq "the SYN" \
-    "$(jq -r '"\(.verdict) \(.service) \(.address) \(.why) \(.scheduler) \(.before) \(.after)"' <<<"$first")" \
+    "$(jq -r '"\(.verdict) \(.service) \(.address) \(.why) \(.scheduler) \(.before) \(.after)"' \
+    <<<"$first")" \
     "tunnel web ${ADDRESS[$served]} scheduler rr null SYN_RECV"
-expect_eq "the packet after it" "$(records second | tail -n 1 | jq -r '"\(.why) \(.before) \(.after)"')" \
+expect_eq "the packet after it" \
+    "$(records second | tail -n 1 | jq -r '"\(.why) \(.before) \(.after)"')" \
     "entry SYN_RECV ESTABLISHED"
 expect_eq "no packet without --write" "$(records all | jq -s 'map(select(.packet)) | length')" 0
 expect_eq "its decisions" "$(records second | jq -s length)" 2
-expect_eq "the refusal" "$(records drops | sed -n 1p | jq -r '"\(.verdict) \(.reason) \(.service)"')" "reply no_service null"
+expect_eq "the refusal" \
+    "$(records drops | sed -n 1p | jq -r '"\(.verdict) \(.reason) \(.service)"')" \
+    "reply no_service null"
 
 stop all INT
 expect_eq "how Ctrl-C ends it" "$CODE" 0
@@ -55,23 +62,32 @@ else
     say "no tcpdump here: apt-get install tcpdump"
 fi
 if command -v tshark >/dev/null; then
-    tshark -r "$WORK/web.pcapng" -T fields -E occurrence=f -e frame.interface_name -e tcp.srcport -e tcp.len -e frame.len \
-        -e frame.cap_len -e _ws.malformed -e frame.comment >"$WORK/tshark.out" 2>"$WORK/tshark.err" ||
+    tshark -r "$WORK/web.pcapng" -T fields -E occurrence=f -e frame.interface_name -e tcp.srcport \
+        -e tcp.len -e frame.len \
+        -e frame.cap_len -e _ws.malformed -e frame.comment >"$WORK/tshark.out" \
+        2>"$WORK/tshark.err" ||
         fail "tshark: $(<"$WORK/tshark.err")"
-    field() { awk -F '\t' -v way="$1" -v field="$2" '$1 == way && $2 == 40001 { print $field; exit }' "$WORK/tshark.out"; } # tun|out FIELD
+    field() { # tun|out FIELD
+        awk -F '\t' -v way="$1" -v field="$2" '$1 == way && $2 == 40001 { print $field; exit }' \
+            "$WORK/tshark.out"
+    }
     expect_eq "the comment" "$(field tun 7 | sed 's/.*: //; s/,{.*//')" \
         "web → ${ADDRESS[$served]} by scheduler rr, new → SYN_RECV"
-    expect_eq "the outer header's length" $(($(field out 4) - $(field tun 4))) "$([[ $OUTER == 4 ]] && echo 20 || echo 40)"
+    expect_eq "the outer header's length" $(($(field out 4) - $(field tun 4))) \
+        "$([[ $OUTER == 4 ]] && echo 20 || echo 40)"
     expect_eq "malformed packets" "$(awk -F '\t' '$6 != ""' "$WORK/tshark.out" | wc -l)" 0
-    expect_eq "packets with payload" "$(awk -F '\t' '$3 > 0' "$WORK/tshark.out" | wc -l | awk '{ print ($1 > 0) }')" 1
-    expect_eq "packets whose payload is in the file" "$(awk -F '\t' '$3 > 0 && $4 == $5' "$WORK/tshark.out" | wc -l)" 0
+    expect_eq "packets with payload" \
+        "$(awk -F '\t' '$3 > 0' "$WORK/tshark.out" | wc -l | awk '{ print ($1 > 0) }')" 1
+    expect_eq "packets whose payload is in the file" \
+        "$(awk -F '\t' '$3 > 0 && $4 == $5' "$WORK/tshark.out" | wc -l)" 0
 else
     say "no tshark here: apt-get install tshark"
 fi
 
 # What has happened is recorded, without a trace.
 expect_eq "the recorded SYN" \
-    "$(trace --recorded --json --client "$CLIENT" | jq -r 'select(.client // "" | endswith(":40001")) | "\(.address) \(.why)"' |
+    "$(trace --recorded --json --client "$CLIENT" |
+    jq -r 'select(.client // "" | endswith(":40001")) | "\(.address) \(.why)"' |
         sed -n 1p)" "${ADDRESS[$served]} scheduler"
 expect_between "recorded decisions" "$(trace --recorded --json | wc -l)" 5 100
 
@@ -82,7 +98,8 @@ sed "s/${ADDRESS[$served]}/${ADDRESS[real3]}/" "$WORK/director.toml" >"$WORK/oth
 said=$(replay "$WORK/other.toml") && fail "the recording agrees with another configuration"
 [[ $said == *"recorded  tcp"*"web → ${ADDRESS[$served]}"* ]] || fail "the difference is: $said"
 
-for fault in "--client x;client: \"x\" is not an IP address" "--reason bored;reason: \"bored\" is not a drop reason" \
+for fault in "--client x;client: \"x\" is not an IP address" \
+    "--reason bored;reason: \"bored\" is not a drop reason" \
     "--verdict maybe;write one of tunnel" "--service wob;service: \"wob\" is not a service" \
     "--real 10.9.9.9;10.9.9.9 is no real server"; do
     read -r -a arguments <<<"${fault%%;*}"

@@ -1,4 +1,5 @@
-# The fast path: uploads and datagrams with checksums, what is carried and what is not, and what takes flows back.
+# The fast path: uploads and datagrams with checksums, what is carried and what is not, and what
+# takes flows back.
 # mixes: 4in4 6in6 6in4 4in6
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
@@ -19,7 +20,8 @@ DIRECTOR_KEYS='fast_path = "auto"'
 start_real real1
 start_echo real1
 start_director rr 1
-log_has director 'fast path at' || skip "no fast path here: $(grep -o 'no fast path.*' "$WORK/director.log" || true)"
+log_has director 'fast path at' ||
+    skip "no fast path here: $(grep -o 'no fast path.*' "$WORK/director.log" || true)"
 expect_log director 'no firewall rule sees'
 expect_eq "programs at the uplink" "$(attached)" 1
 
@@ -27,7 +29,8 @@ expect_eq "programs at the uplink" "$(attached)" 1
 before=$(packets_given)
 at vt-client curl -sSf --max-time 60 -T "$WORK/files/random" "$(url /upload/up)" -o /dev/null
 cmp "$WORK/files/random" "$WORK/real1/upload/up" || fail "the upload differs"
-expect_between "packets of the upload" $(($(packets_given) - before)) $((SIZE / MSS)) $((SIZE / 400))
+expect_between "packets of the upload" $(($(packets_given) - before)) $((SIZE / MSS)) \
+    $((SIZE / 400))
 expect_between "frames carried" "$(carried)" 100 $((SIZE / 400))
 expect_between "frames that came to the director" "$(number director stats .reads)" 5 1000
 idle() { [[ $(real_field real1 active) == 0 ]]; }
@@ -45,7 +48,8 @@ expect_accounted
 
 # A deadline ends a connection that is carried when it begins.
 before=$(carried)
-spawn vt-client slow curl -sS --limit-rate 2M -T "$WORK/files/random" "$(url /upload/slow)" -o /dev/null
+spawn vt-client slow curl -sS --limit-rate 2M -T "$WORK/files/random" "$(url /upload/slow)" \
+    -o /dev/null
 wait_for "the slow upload to be carried" carries_more_than $((before + 20))
 ask director drain "${ADDRESS[real1]}" --deadline 1s
 exit_code slow

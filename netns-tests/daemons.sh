@@ -2,7 +2,7 @@
 # lib.sh and topology.sh.
 # shellcheck shell=bash
 
-# --- director and real servers -----------------------------------------------------------------------------
+# --- director and real servers --------------------------------------------------------------------
 
 DIRECTOR_KEYS=  # further lines of [director]
 SERVICE_KEYS=   # further lines of [[service]]
@@ -10,7 +10,8 @@ LISTENS="80/tcp 9000/tcp 9000/udp"
 SERVED=()       # the VIPs, if not just $VIP
 UNDER=()        # a command and its arguments that become the daemon
 
-# Writes the director's configuration: a service `web` with the real servers of the given weights, in order.
+# Writes the director's configuration: a service `web` with the real servers of the given weights,
+# in order.
 configure() { # FILE SCHEDULER WEIGHT...
     local file=$1 scheduler=$2 weight index=0 listen vip
     shift 2
@@ -18,10 +19,13 @@ configure() { # FILE SCHEDULER WEIGHT...
     listen=$(for vip in "${SERVED[@]:-$VIP}"; do printf "\"$(in_url "$vip"):%s\"," $LISTENS; done)
     {
         printf '[director]\ncontrol = "%s/director.sock"\n%s\n' "$CONTROL" "$DIRECTOR_KEYS"
-        [[ -z ${FAST_PATH:-} || $DIRECTOR_KEYS == *fast_path* ]] || printf 'fast_path = "%s"\n' "$FAST_PATH"
-        printf '[[service]]\nname = "web"\nlisten = [%s]\nscheduler = "%s"\n%s\n' "${listen%,}" "$scheduler" "$SERVICE_KEYS"
+        [[ -z ${FAST_PATH:-} || $DIRECTOR_KEYS == *fast_path* ]] ||
+            printf 'fast_path = "%s"\n' "$FAST_PATH"
+        printf '[[service]]\nname = "web"\nlisten = [%s]\nscheduler = "%s"\n%s\n' "${listen%,}" \
+            "$scheduler" "$SERVICE_KEYS"
         for weight in "$@"; do
-            printf '[[service.real]]\naddress = "%s"\nweight = %d\n' "${ADDRESS[${REALS[$index]}]}" "$weight"
+            printf '[[service.real]]\naddress = "%s"\nweight = %d\n' \
+                "${ADDRESS[${REALS[$index]}]}" "$weight"
             index=$((index + 1))
         done
     } >"$file"
@@ -30,7 +34,8 @@ configure() { # FILE SCHEDULER WEIGHT...
 start_director() { # SCHEDULER WEIGHT...
     configure "$WORK/director.toml" "$@"
     at vt-director nft reset counter inet sent sent >/dev/null
-    spawn vt-director director "${UNDER[@]}" "$VSTUN_BIN/vstun-director" --config "$WORK/director.toml"
+    spawn vt-director director "${UNDER[@]}" "$VSTUN_BIN/vstun-director" \
+        --config "$WORK/director.toml"
     wait_ready director
 }
 
@@ -40,10 +45,12 @@ start_real() { # NAME...
     local name vips director directors
     for name in "$@"; do
         vips=$(printf '"%s",' "${SERVED[@]:-$VIP}")
-        directors=$(for director in "${TRUSTED[@]:-$DIRECTOR}"; do printf '"%s",' "$(alone "$director")"; done)
+        directors=$(for director in "${TRUSTED[@]:-$DIRECTOR}"; do printf '"%s",' \
+            "$(alone "$director")"; done)
         printf '[realserver]\nvips = [%s]\ndirectors = [%s]\ncontrol = "%s/%s.sock"\n%s\n' \
             "${vips%,}" "${directors%,}" "$CONTROL" "$name" "$REAL_KEYS" >"$WORK/$name.toml"
-        spawn "vt-$name" "$name" "${UNDER[@]}" "$VSTUN_BIN/vstun-realserver" --config "$WORK/$name.toml"
+        spawn "vt-$name" "$name" "${UNDER[@]}" "$VSTUN_BIN/vstun-realserver" \
+            --config "$WORK/$name.toml"
     done
     for name in "$@"; do wait_ready "$name"; done
 }
@@ -74,7 +81,7 @@ quiet_second() { # NAME
     (($(wakeups "$1") == before))
 }
 
-# --- what they say -----------------------------------------------------------------------------------------
+# --- what they say --------------------------------------------------------------------------------
 
 ask() { # DAEMON COMMAND...
     local daemon=$1
@@ -84,7 +91,8 @@ ask() { # DAEMON COMMAND...
 
 # Starts a listener to the director's events; they are lines in $WORK/events.log.
 listen_to_events() {
-    spawn vt-director events sh -c "exec '$VSTUN_BIN/vstun' --socket '$CONTROL/director.sock' events 2>'$WORK/listening'"
+    spawn vt-director events sh \
+        -c "exec '$VSTUN_BIN/vstun' --socket '$CONTROL/director.sock' events 2>'$WORK/listening'"
     wait_for "a listener to events" grep -qs listening "$WORK/listening"
     changes=0
 }
@@ -98,11 +106,13 @@ changed() { # VERB WHAT BEFORE AFTER
     has_event() { (($(asked_for | wc -l) >= changes)); }
     wait_for "event $changes" has_event
     expect_eq "event $changes" "$(asked_for | tail -n +"$changes" | jq -rs '.[0]
-        | "\(.who) \(.uid) \(.verb) \(.what) \(.before // "-") \(.after // "-")" | gsub("9m5[0-9]s"; "9m5_s")')" \
+        | "\(.who) \(.uid) \(.verb) \(.what) \(.before // "-") \(.after // "-")"
+        | gsub("9m5[0-9]s"; "9m5_s")')" \
         "operator 0 $1 $2 $3 $4"
 }
 
-# Opens N connections from the client and holds them until `release NAME`; the shares are lines of NAME's log.
+# Opens N connections from the client and holds them until `release NAME`; the shares are lines of
+# NAME's log.
 hold() { # NAME N
     mkfifo "$WORK/$1.release"
     spawn vt-client "$1" sh -c "exec python3 '$here/traffic/hold.py' $VIP 80 $2 <'$WORK/$1.release'"
@@ -115,7 +125,8 @@ release() { # NAME N
     exec {RELEASE[$1]}>&-
     rm "$WORK/$1.release"
     exit_code "$1"
-    log_has "$1" "^alive $2" || fail "not all open connections lived on: $(tail -n 1 "$WORK/$1.log")"
+    log_has "$1" "^alive $2" ||
+        fail "not all open connections lived on: $(tail -n 1 "$WORK/$1.log")"
 }
 
 held_at() { share "$(<"$WORK/$1.log")" "$2"; } # NAME REAL
@@ -136,16 +147,22 @@ protocol_unreachable() { # REAL...: from these together
     local name sum=0
     for name in "$@"; do
         sum=$((sum + $(number director stats \
-            "[.tunnel_errors[] | select(.address == \"${ADDRESS[$name]}\") | .protocol_unreachable] | add // 0")))
+            "[.tunnel_errors[] | select(.address == \"${ADDRESS[$name]}\")
+                | .protocol_unreachable] | add // 0")))
     done
     echo "$sum"
 }
 packets_given() { number director list '[.services[0].reals[].packets] | add'; }
-packets_carried() { number director list '[.services[0].reals[].carried_packets // 0] | add'; } # by the fast path
+packets_carried() { # by the fast path
+    number director list '[.services[0].reals[].carried_packets // 0] | add'
+}
 
-# Every packet that the director read was tunnelled, answered, dropped for a reason or is a fragment that is held, and every packet that it made of
-# those was sent or refused. One that ends a connection is answered, and what its real server gets instead counts as given. `reads`, `segments_sent` and the kernel's own counter are counted apart from the rest.
-REFUSED_LATE=0  # at most so often the kernel's counter has seen a packet that is too big for its path, and is not sent
+# Every packet that the director read was tunnelled, answered, dropped for a reason or is a fragment
+# that is held, and every packet that it made of those was sent or refused. One that ends a
+# connection is answered, and what its real server gets instead counts as given. `reads`,
+# `segments_sent` and the kernel's own counter are counted apart from the rest.
+# How many packets at most the kernel has counted and then not sent, as too big for their path.
+REFUSED_LATE=0
 expect_accounted() {
     wait_for "packets that are accounted for" accounted_for
     say "accounted for: $(cat "$WORK/accounts.log")"
@@ -155,9 +172,12 @@ expect_accounted() {
 accounted_for() {
     local left counts
     left=$(counter vt-director sent sent)
-    counts=$(ask director stats --json | jq -c --argjson left "$left" --argjson given "$(packets_given)" --argjson late "$REFUSED_LATE" \
-        --argjson past "$(packets_carried)" \
-        '.packets + {past: $past, reads, tunnel_errors_received, segments_sent, out: (.segments_sent - .segments_fragmented + .outer_fragments), given: $given, left: $left, late: $late, failed: [.send_errors[]] | add}')
+    counts=$(ask director stats --json |
+        jq -c --argjson left "$left" --argjson given "$(packets_given)" \
+            --argjson late "$REFUSED_LATE" --argjson past "$(packets_carried)" \
+            '.packets + {past: $past, reads, tunnel_errors_received, segments_sent,
+                out: (.segments_sent - .segments_fragmented + .outer_fragments),
+                given: $given, left: $left, late: $late, failed: [.send_errors[]] | add}')
     echo "$counts" >"$WORK/accounts.log"
     jq -e '.read > 0
         and .read == .tunnelled + .replied + .dropped + .held
@@ -174,7 +194,7 @@ expect_direct_replies() { # AT-LEAST
     expect_eq "replies through the director" "$(counter vt-director replies)" 0
 }
 
-# --- servers -----------------------------------------------------------------------------------------------
+# --- servers --------------------------------------------------------------------------------------
 
 # A web server on each real server: its name at /, files at /files/, PUT to /upload/.
 start_web() { # NAME...
@@ -205,7 +225,8 @@ nginx_configuration() { # NAME
     for kind in client_body proxy fastcgi uwsgi scgi; do
         echo "${kind}_temp_path $root/temp/$kind;"
     done
-    echo "server { listen 80; listen [::]:80; root $root; location /upload/ { dav_methods PUT; } } }"
+    echo "server { listen 80; listen [::]:80; root $root;"
+    echo "location /upload/ { dav_methods PUT; } } }"
 }
 
 # Answers each datagram at port 9000 of the VIPs with its own name and the datagram.
@@ -213,17 +234,22 @@ start_echo() { # NAME...
     local name vip
     for name in "$@"; do
         for vip in "${SERVED[@]:-$VIP}"; do
-            spawn "vt-$name" "$name-echo$(family "$vip")" python3 "$here/traffic/udp_echo.py" "$name" "$vip" 9000
+            spawn "vt-$name" "$name-echo$(family "$vip")" python3 "$here/traffic/udp_echo.py" \
+                "$name" "$vip" 9000
         done
     done
     for name in "$@"; do
-        for vip in "${SERVED[@]:-$VIP}"; do wait_for "$name's echo server" log_has "$name-echo$(family "$vip")" '^ready'; done
+        for vip in "${SERVED[@]:-$VIP}"; do
+            wait_for "$name's echo server" log_has "$name-echo$(family "$vip")" '^ready'
+        done
     done
 }
 
-# Fetches http://VIP/ N times, each on a connection of its own, and prints `COUNT NAME` for each server that answered.
+# Fetches http://VIP/ N times, each on a connection of its own, and prints `COUNT NAME` for each
+# server that answered.
 fetch() { # N
-    at vt-client curl -sS --fail-early --max-time 60 -H 'Connection: close' "$(url "/?[1-$1]")" | sort | uniq -c
+    at vt-client curl -sS --fail-early --max-time 60 -H 'Connection: close' "$(url "/?[1-$1]")" |
+        sort | uniq -c
 }
 
 share() { awk -v name="$2" '$2 == name { n = $1 } END { print n + 0 }' <<<"$1"; } # SHARES NAME

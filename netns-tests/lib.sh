@@ -28,12 +28,12 @@ declare -A RELEASE=() # our ends of the pipes that processes read, by the proces
 trap 'code=$?; trap - EXIT; finish $code' EXIT
 trap 'exit 130' INT TERM
 
-# --- namespaces and processes ------------------------------------------------------------------------------
+# --- namespaces and processes ---------------------------------------------------------------------
 
 at() { ip netns exec "$@"; } # NAMESPACE COMMAND...
 
-# Starts COMMAND in the background; its output goes to $WORK/NAME.log. `ip netns exec` becomes the command, so PID[NAME]
-# is the command's own.
+# Starts COMMAND in the background; its output goes to $WORK/NAME.log. `ip netns exec` becomes the
+# command, so PID[NAME] is the command's own.
 spawn() { # NAMESPACE NAME COMMAND...
     local namespace=$1 name=$2
     shift 2
@@ -88,7 +88,7 @@ finish() { # EXIT-CODE
     exit "$1"
 }
 
-# --- waiting -----------------------------------------------------------------------------------------------
+# --- waiting --------------------------------------------------------------------------------------
 
 # Until COMMAND succeeds, up to $WAIT seconds. The pauses grow: each check costs CPU that other
 # tests need.
@@ -111,7 +111,7 @@ pause() { # SECONDS
 
 log_has() { grep -qE -- "$2" "$WORK/$1.log"; } # NAME PATTERN
 
-# --- saying and asserting ----------------------------------------------------------------------------------
+# --- saying and asserting -------------------------------------------------------------------------
 
 say() { echo "$*"; }
 fail() { echo "FAILED: $*" >&2; exit 1; }

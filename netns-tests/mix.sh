@@ -1,11 +1,11 @@
 # The addresses of both families, which of them a test's mix uses, and the dependent numbers and
 # words. Sourced by topology.sh.
 #
-# MIX is INNER`in`OUTER: 6in4 is IPv6 clients and an IPv6 VIP, and tunnels over IPv4 between the director and its real
-# servers. `dual` is both at once, for a test that sets what it needs itself; it begins as 4in4.
-# shellcheck shell=bash disable=SC2034 # the names are for the tests
+# MIX is INNER`in`OUTER: 6in4 is IPv6 clients and an IPv6 VIP, and tunnels over IPv4 between the
+# director and its real servers. `dual` is both at once, for a test that sets what it needs itself;
+# it begins as 4in4. shellcheck shell=bash disable=SC2034 # the names are for the tests
 
-# --- addresses by family; hosts have both in every mix ------------------------------------------------------
+# --- addresses by family; hosts have both in every mix --------------------------------------------
 
 CLIENTS=([4]=198.51.100.10 [6]=2001:db8:c::10)
 CLIENT_ROUTERS=([4]=198.51.100.1 [6]=2001:db8:c::1)
@@ -21,23 +21,32 @@ REALS=(real1 real2 real3)
 declare -A REAL_ADDRESSES=([real1/4]=10.0.0.11 [real2/4]=10.0.0.12 [real3/4]=10.0.0.13
     [real1/6]=2001:db8:a::11 [real2/6]=2001:db8:a::12 [real3/6]=2001:db8:a::13)
 
-# --- what differs between the families ----------------------------------------------------------------------
+# --- what differs between the families ------------------------------------------------------------
 
 SUBNET=([4]=24 [6]=64)              # the length of every subnet's prefix
 IP_HEADER=([4]=20 [6]=40)
 NFT_IP=([4]=ip [6]=ip6)             # as in `ip saddr`
 NFT_PROTOCOL=([4]="ip protocol" [6]="ip6 nexthdr")
 TUNNEL_PROTOCOL=([4]=4 [6]=41)      # of a tunnelled packet, by its inner family
-NFT_TOO_BIG=([4]="icmp type destination-unreachable icmp code frag-needed" [6]="icmpv6 type packet-too-big")
+NFT_TOO_BIG=([4]="icmp type destination-unreachable icmp code frag-needed"
+    [6]="icmpv6 type packet-too-big")
 
 family() { [[ $1 == *:* ]] && echo 6 || echo 4; }                       # ADDRESS
-in_url() { [[ $1 == *:* ]] && echo "[$1]" || echo "$1"; }               # ADDRESS, in front of a port too
-alone() { [[ $1 == *:* ]] && echo "$1/128" || echo "$1/32"; }           # ADDRESS: the prefix of it alone
-in_subnet() { echo "$1/${SUBNET[$(family "$1")]}"; }                    # ADDRESS: it with its subnet's length
+in_url() { # ADDRESS, in front of a port too
+    [[ $1 == *:* ]] && echo "[$1]" || echo "$1"
+}
+alone() { # ADDRESS: the prefix of it alone
+    [[ $1 == *:* ]] && echo "$1/128" || echo "$1/32"
+}
+in_subnet() { # ADDRESS: it with its subnet's length
+    echo "$1/${SUBNET[$(family "$1")]}"
+}
 url() { echo "http://$(in_url "$VIP")$1"; }                             # PATH, at the VIP
-tunnel_match() { echo "${NFT_PROTOCOL[$2]} ${TUNNEL_PROTOCOL[$1]}"; }   # INNER OUTER: for nft, a tunnelled packet
+tunnel_match() { # INNER OUTER: for nft, a tunnelled packet
+    echo "${NFT_PROTOCOL[$2]} ${TUNNEL_PROTOCOL[$1]}"
+}
 
-# --- the mix ------------------------------------------------------------------------------------------------
+# --- the mix --------------------------------------------------------------------------------------
 
 declare -A ADDRESS # of each real server, in the tunnels' family
 
@@ -50,16 +59,20 @@ use_mix() { # MIX
     for name in "${REALS[@]}"; do ADDRESS[$name]=${REAL_ADDRESSES[$name/$OUTER]}; done
     TUN_MTU=$((1500 - IP_HEADER[OUTER]))
     MSS=$(mss "$INNER" "$OUTER")
-    TUNNELLED=("$(tunnel_match "$INNER" "$OUTER")" "ip6 nexthdr 44") # whole, and in outer fragments over IPv6
+    # whole, and in outer fragments over IPv6
+    TUNNELLED=("$(tunnel_match "$INNER" "$OUTER")" "ip6 nexthdr 44")
 }
 
-mss() { echo $((1500 - IP_HEADER[$2] - IP_HEADER[$1] - 20)); } # INNER OUTER: that fills a packet on the way to a real server
+mss() { # INNER OUTER: that fills a packet on the way to a real server
+    echo $((1500 - IP_HEADER[$2] - IP_HEADER[$1] - 20))
+}
 
 case ${MIX:=4in4} in
     [46]in[46]) use_mix "$MIX" ;;
     dual)
         use_mix 4in4
-        TUNNELLED=("$(tunnel_match 4 4)" "$(tunnel_match 6 4)" "$(tunnel_match 4 6)" "$(tunnel_match 6 6)" "ip6 nexthdr 44")
+        TUNNELLED=("$(tunnel_match 4 4)" "$(tunnel_match 6 4)" "$(tunnel_match 4 \
+            6)" "$(tunnel_match 6 6)" "ip6 nexthdr 44")
         ;;
     *) fail "no mix '$MIX'" ;;
 esac

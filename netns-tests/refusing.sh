@@ -8,7 +8,8 @@ warnings() { grep -cE 'WARN.*(offload|super-frame)' "$WORK/$1.log" || true; } # 
 both_ways() { # HOW
     at vt-client curl -sSf --max-time 60 -T "$WORK/files/random" "$(url /upload/up)" -o /dev/null
     cmp "$WORK/files/random" "$WORK/real1/upload/up" || fail "$1: the upload differs"
-    at vt-client curl -sSf --max-time 60 "$(url /files/random)" | cmp - "$WORK/files/random" || fail "$1: the download differs"
+    at vt-client curl -sSf --max-time 60 "$(url /files/random)" | cmp - "$WORK/files/random" ||
+        fail "$1: the download differs"
     rm "$WORK/real1/upload/up"
     expect_accounted
 }

@@ -3,9 +3,14 @@
 #   vt-client            vt-router                              vt-director
 #   eth0 198.51.100.10 ─ cl 198.51.100.1
 #        2001:db8:c::10     2001:db8:c::1
-#                        uplink 192.0.2.1 (bridge) ──────────── eth0 192.0.2.2      the VIP 192.0.2.10 or 2001:db8:b::10
-#                               2001:db8:b::1                        2001:db8:b::2  is announced here
-#                        lan 10.0.0.254 (bridge) ────┬───────── eth1 10.0.0.1       tunnelled packets leave here
+#                        uplink 192.0.2.1 (bridge) ──────────── eth0 192.0.2.2      the VIP
+#                                                                                   192.0.2.10 or
+#                                                                                   2001:db8:b::10
+#                               2001:db8:b::1                        2001:db8:b::2  is announced
+#                                                                    here
+#                        lan 10.0.0.254 (bridge) ────┬───────── eth1 10.0.0.1       tunnelled
+#                                                                                   packets leave
+#                                                                                   here
 #                            2001:db8:a::254         │               2001:db8:a::1
 #                                                    ├─ eth0 10.0.0.11 2001:db8:a::11 vt-real1
 #                                                    ├─ eth0 10.0.0.12 2001:db8:a::12 vt-real2
@@ -22,7 +27,8 @@ source "$here/mix.sh"
 make_topology() {
     local name family
     for name in client router director "${REALS[@]}"; do make_host "vt-$name"; done
-    at vt-router sysctl -qw net.ipv4.ip_forward=1 net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.default.rp_filter=0 \
+    at vt-router sysctl -qw net.ipv4.ip_forward=1 net.ipv4.conf.all.rp_filter=0 \
+        net.ipv4.conf.default.rp_filter=0 \
         net.ipv6.conf.all.forwarding=1
     bridge uplink "${UPLINK_ROUTERS[@]}"
     bridge lan "${LAN_ROUTERS[@]}"
@@ -30,7 +36,8 @@ make_topology() {
     wire vt-director eth0 up-dir uplink "${UPLINK_DIRECTORS[@]}"
     wire vt-director eth1 lan-dir lan "${DIRECTORS[@]}"
     for name in "${REALS[@]}"; do
-        wire "vt-$name" eth0 "lan-$name" lan "${REAL_ADDRESSES[$name/4]}" "${REAL_ADDRESSES[$name/6]}"
+        wire "vt-$name" eth0 "lan-$name" lan "${REAL_ADDRESSES[$name/4]}" \
+            "${REAL_ADDRESSES[$name/6]}"
     done
     for family in 4 6; do
         ip -n vt-router address add "$(in_subnet "${CLIENT_ROUTERS[$family]}")" dev cl
@@ -80,8 +87,8 @@ wire() { # NAMESPACE DEVICE PORT BRIDGE ADDRESS...
     ip -n "$1" link set dev "$2" up
 }
 
-# A cable of its own between the director and a real server, as over an overlay or a VPN. SMALL_DIRECTOR and SMALL_REAL
-# are the addresses there, of the tunnels' family.
+# A cable of its own between the director and a real server, as over an overlay or a VPN.
+# SMALL_DIRECTOR and SMALL_REAL are the addresses there, of the tunnels' family.
 small_link() { # REAL MTU
     local subnet=([4]=10.78.0. [6]=2001:db8:78::) end
     SMALL_DIRECTOR=${subnet[OUTER]}1 SMALL_REAL=${subnet[OUTER]}11
@@ -108,15 +115,17 @@ as_containers() { # NAMESPACE DEVICE
 gro() { # NAMESPACE DEVICE on|off
     at "$1" ethtool -K "$2" gro "$3"
     [[ $3 == on ]] || return 0
-    at "$1" sh -c "echo 200000 >/sys/class/net/$2/gro_flush_timeout && echo 2 >/sys/class/net/$2/napi_defer_hard_irqs" \
-        2>/dev/null || skip "needs root: a user namespace may not set gro_flush_timeout"
+    at "$1" sh -c "cd /sys/class/net/$2 &&
+        echo 200000 >gro_flush_timeout && echo 2 >napi_defer_hard_irqs" 2>/dev/null ||
+        skip "needs root: a user namespace may not set gro_flush_timeout"
 }
 
 count_packets() {
-    local match from_vip4="ip saddr { ${VIPS[4]}, ${OUTSIDE_VIPS[4]} }" from_vip6="ip6 saddr { ${VIPS[6]}, ${OUTSIDE_VIPS[6]} }"
-    # At the director also what leaves it, behind any firewall's chain: tunnelled packets and its own answers, but not the
-    # news that it, or another director, has an IPv6 VIP. Bridged frames pass the bridge's own hooks only; a reply is
-    # counted where the router forwards it.
+    local match from_vip4="ip saddr { ${VIPS[4]}, ${OUTSIDE_VIPS[4]} }" \
+        from_vip6="ip6 saddr { ${VIPS[6]}, ${OUTSIDE_VIPS[6]} }"
+    # At the director also what leaves it, behind any firewall's chain: tunnelled packets and its
+    # own answers, but not the news that it, or another director, has an IPv6 VIP. Bridged frames
+    # pass the bridge's own hooks only; a reply is counted where the router forwards it.
     at vt-router sh -c 'echo 0 >/proc/sys/net/bridge/bridge-nf-call-iptables;
         echo 0 >/proc/sys/net/bridge/bridge-nf-call-ip6tables' 2>/dev/null || true
     at vt-router nft -f - <<-NFT
@@ -163,5 +172,6 @@ count_packets() {
 }
 
 counter() { # NAMESPACE NAME [TABLE [FAMILY]]: packets counted
-    at "$1" nft -j list counter "${4:-inet}" "${3:-count}" "$2" | jq '[.nftables[].counter? // empty | .packets][0]'
+    at "$1" nft -j list counter "${4:-inet}" "${3:-count}" "$2" |
+        jq '[.nftables[].counter? // empty | .packets][0]'
 }

@@ -14,10 +14,14 @@ two_directors() {
     start_other
 }
 
-who_has() { at vt-router python3 "$here/traffic/who_has.py" uplink "${UPLINK_ROUTERS[$INNER]}" "$VIP"; }
+who_has() {
+    at vt-router python3 "$here/traffic/who_has.py" uplink "${UPLINK_ROUTERS[$INNER]}" "$VIP"
+}
 mac() { at "vt-$1" cat /sys/class/net/eth0/address; } # DIRECTOR
 learnt() { ip -n vt-router neigh show "$VIP" dev uplink | grep -q "$(mac "$1")"; } # DIRECTOR
-routes_to_announce() { ip -n "vt-$1" "-$INNER" route show table $TABLE 2>/dev/null || true; } # DIRECTOR
+routes_to_announce() { # DIRECTOR
+    ip -n "vt-$1" "-$INNER" route show table $TABLE 2>/dev/null || true
+}
 proxies() { ip -n "vt-$1" "-$INNER" neigh show proxy; } # DIRECTOR
 announced() { number "$1" list ".vips[] | select(.address == \"$VIP\") | .announced"; } # DIRECTOR
 read_by() { number "$1" stats .packets.read; } # DIRECTOR

@@ -5,7 +5,7 @@ browser.py URL FOLDER
 eval EXPRESSION        its value as JSON
 wait EXPRESSION        `true` once it is true; `false` after a minute
 shot WIDTH FILE        a picture of the page
-complaints             what the console, the policy and exceptions have said since the start, as JSON
+complaints             what the console, the policy and exceptions reported, as JSON
 """
 
 import base64
@@ -26,8 +26,16 @@ class Browser:
         to_browser, self.writer = os.pipe()
         self.reader, from_browser = os.pipe()
         # The browser has them as descriptors 3 and 4.
-        flags = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
-                 "--disable-background-networking", "--remote-debugging-pipe", f"--user-data-dir={folder}"]
+        flags = [
+            "--headless=new",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-dev-shm-usage",
+            "--no-first-run",
+            "--disable-background-networking",
+            "--remote-debugging-pipe",
+            f"--user-data-dir={folder}",
+        ]
         shell = f'exec chromium {" ".join(flags)} 3<&{to_browser} 4>&{from_browser}'
         self.process = subprocess.Popen(["bash", "-c", shell], pass_fds=(to_browser, from_browser),
                                         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -35,7 +43,8 @@ class Browser:
         os.close(from_browser)
         self.buffer, self.number, self.said, self.session = b"", 0, [], None
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
-        self.session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        attached = self.call("Target.attachToTarget", targetId=target, flatten=True)
+        self.session = attached["sessionId"]
         for domain in ("Page", "Runtime", "Log"):
             self.call(f"{domain}.enable")
 
@@ -75,7 +84,9 @@ class Browser:
     def value(self, expression):
         result = self.call("Runtime.evaluate", expression=expression, returnByValue=True)
         if "exceptionDetails" in result:
-            raise RuntimeError(f"{expression}: {result['exceptionDetails']['exception']['description']}")
+            raise RuntimeError(
+                f"{expression}: {result['exceptionDetails']['exception']['description']}"
+            )
         return result["result"].get("value")
 
     def wait(self, expression):
@@ -102,8 +113,13 @@ def main():
             answer = json.dumps(browser.wait(rest))
         elif verb == "shot":
             width, file = rest.split(" ", 1)
-            browser.call("Emulation.setDeviceMetricsOverride", width=int(width), height=900, deviceScaleFactor=1,
-                         mobile=int(width) < 600)
+            browser.call(
+                "Emulation.setDeviceMetricsOverride",
+                width=int(width),
+                height=900,
+                deviceScaleFactor=1,
+                mobile=int(width) < 600,
+            )
             data = browser.call("Page.captureScreenshot", format="png")["data"]
             with open(file, "wb") as picture:
                 picture.write(base64.b64decode(data))

@@ -1,7 +1,7 @@
 """Chains of IPv6 extension headers, right and wrong (RFC 8200 section 4), for hostile.py.
 
-A link is `(kind, make)`: `make(next)` gives the header's bytes where `next` is the protocol after it.
-"""
+A link is `(kind, make)`: `make(next)` gives the header's bytes where `next` is the protocol after
+it. """
 
 import itertools
 import random
@@ -24,7 +24,9 @@ def routing(how, segments_left, addresses=1):
 
 
 def fragment(offset, more, identification=7):
-    return FRAGMENT, lambda following: struct.pack("!BBHI", following, 0, offset << 3 | more, identification)
+    return FRAGMENT, lambda following: struct.pack(
+        "!BBHI", following, 0, offset << 3 | more, identification
+    )
 
 
 def authentication():
@@ -66,10 +68,13 @@ CASES = ORDERS + [
 def random_chain():
     """Any headers in any order, one of them perhaps broken."""
     makers = (
-        lambda: options(HOP_BY_HOP), lambda: options(DESTINATION, random.randbytes(random.randrange(40))),
+        lambda: options(HOP_BY_HOP),
+        lambda: options(DESTINATION, random.randbytes(random.randrange(40))),
         lambda: routing(random.randrange(6), random.randrange(3), random.randrange(4)),
-        lambda: fragment(random.randrange(8192), random.randrange(2)), authentication,
-        lambda: bare(random.randrange(256)), lambda: lying(random.choice([HOP_BY_HOP, ROUTING, DESTINATION])),
+        lambda: fragment(random.randrange(8192), random.randrange(2)),
+        authentication,
+        lambda: bare(random.randrange(256)),
+        lambda: lying(random.choice([HOP_BY_HOP, ROUTING, DESTINATION])),
     )
     return [random.choice(makers)() for _ in range(random.choice([1, 2, 3, 5, 12]))]
 
@@ -80,5 +85,6 @@ def with_chain(packet, chain):
     for kind, make in reversed(chain):
         following, rest = kind, make(following) + rest
     jumbo = any(kind == HOP_BY_HOP and JUMBO in make(0) for kind, make in chain)
-    return packet[:4] + struct.pack("!HB", 0 if jumbo else len(rest), following) + packet[7:40] + rest
-
+    return (
+        packet[:4] + struct.pack("!HB", 0 if jumbo else len(rest), following) + packet[7:40] + rest
+    )

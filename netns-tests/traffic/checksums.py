@@ -1,5 +1,6 @@
-"""checksums.py DEVICE ADDRESS: prints `PROTOCOL KIND right` for each packet from ADDRESS that DEVICE receives, or `wrong` where
-a checksum is; KIND is type/code of ICMP or what TCP's flags say. Begins with `ready`; goes on until it is stopped."""
+"""checksums.py DEVICE ADDRESS: prints `PROTOCOL KIND right` for each packet from ADDRESS that
+DEVICE receives, or `wrong` where a checksum is; KIND is type/code of ICMP or what TCP's flags say.
+Begins with `ready`; goes on until it is stopped."""
 
 import socket
 import struct
@@ -16,11 +17,20 @@ def header_length(packet):
 
 
 def fields(packet):
-    """Source, destination, protocol and what follows the header; the director's answers have no extension headers."""
-    kind, at, protocol = (socket.AF_INET6, 8, packet[6]) if frames.version(packet) == 6 else (socket.AF_INET, 12, packet[9])
+    """Source, destination, protocol and what follows the header; the director's answers have no
+    extension headers."""
+    kind, at, protocol = (
+        (socket.AF_INET6, 8, packet[6])
+        if frames.version(packet) == 6
+        else (socket.AF_INET, 12, packet[9])
+    )
     size = 16 if kind == socket.AF_INET6 else 4
     source, destination = (socket.inet_ntop(kind, packet[i : i + size]) for i in (at, at + size))
-    total = 40 + struct.unpack("!H", packet[4:6])[0] if kind == socket.AF_INET6 else struct.unpack("!H", packet[2:4])[0]
+    total = (
+        40 + struct.unpack("!H", packet[4:6])[0]
+        if kind == socket.AF_INET6
+        else struct.unpack("!H", packet[2:4])[0]
+    )
     return source, destination, protocol, packet[header_length(packet) : total]
 
 
@@ -34,7 +44,14 @@ def is_right(packet, source, destination, protocol, segment):
     if frames.version(packet) == 4 and frames.checksum(packet[: header_length(packet)]):
         return False
     # A sum over data with the right checksum in it is 0.
-    return frames.checksum(segment if protocol == frames.ICMP else frames.pseudo_header_and(source, destination, protocol, segment)) == 0
+    return (
+        frames.checksum(
+            segment
+            if protocol == frames.ICMP
+            else frames.pseudo_header_and(source, destination, protocol, segment)
+        )
+        == 0
+    )
 
 
 def main(device, address):
@@ -46,7 +63,9 @@ def main(device, address):
         packet = link.recv(65535)
         source, destination, protocol, segment = fields(packet)
         if source == address:
-            verdict = "right" if is_right(packet, source, destination, protocol, segment) else "wrong"
+            verdict = (
+                "right" if is_right(packet, source, destination, protocol, segment) else "wrong"
+            )
             print(NAMES.get(protocol, protocol), kind_of(protocol, segment), verdict, flush=True)
 
 

@@ -1,4 +1,5 @@
-"""claim.py DEVICE ADDRESS N: announces N times on DEVICE that this host has ADDRESS, by ARP or by neighbour discovery."""
+"""claim.py DEVICE ADDRESS N: announces N times on DEVICE that this host has ADDRESS, by ARP or by
+neighbour discovery."""
 
 import socket
 import struct

@@ -1,12 +1,18 @@
-"""fragments.py kernel VIP PORT FLOWS DATAGRAMS LENGTH   sends datagrams that the client's own kernel cuts
-fragments.py by-hand CLIENT VIP PORT ROUNDS ID         sends datagrams cut by hand: backwards, the first last, shuffled, repeated
-fragments.py hostile CLIENT VIP PORT N ID              sends N datagrams of each kind that must not arrive, and a ping in fragments
-fragments.py lone CLIENT VIP PORT                      sends later fragments of which there is no first one, until it is stopped
+"""Sends fragmented datagrams.
 
-Datagrams cut by hand are numbered from ID on: one must not have the number of an earlier one of which something may be left.
-Each datagram has to be answered by a digest of it (udp_digest.py); of a flow by one server. Prints `COUNT NAME` for each server
-that answered, or how many datagrams were sent that must not be answered.
-"""
+fragments.py kernel VIP PORT FLOWS DATAGRAMS LENGTH
+    Datagrams that the client's own kernel cuts.
+fragments.py by-hand CLIENT VIP PORT ROUNDS ID
+    Datagrams cut by hand: backwards, the first last, shuffled, repeated.
+fragments.py hostile CLIENT VIP PORT N ID
+    N datagrams of each kind that must not arrive, and a ping in fragments.
+fragments.py lone CLIENT VIP PORT
+    Later fragments without a first one, until it is stopped.
+
+Datagrams cut by hand are numbered from ID on: one must not have the number of an earlier one of
+which something may be left. Each datagram has to be answered by a digest of it (udp_digest.py); of
+a flow by one server. Prints `COUNT NAME` for each server that answered, or how many datagrams were
+sent that must not be answered."""
 
 import collections
 import hashlib
@@ -34,13 +40,21 @@ def piece(packet, identification, start, end, more):
         return packet[:4] + struct.pack("!HB", len(fragment), FRAGMENT) + packet[7:40] + fragment
     fields = struct.pack("!HHH", header + len(data), identification, start >> 3 | more << 13)
     head = packet[:2] + fields + packet[8:10]
-    return head + struct.pack("!H", frames.checksum(head + b"\0\0" + packet[12:20])) + packet[12:20] + data
+    return (
+        head
+        + struct.pack("!H", frames.checksum(head + b"\0\0" + packet[12:20]))
+        + packet[12:20]
+        + data
+    )
 
 
 def cut(packet, identification):
     length = len(packet) - (40 if frames.version(packet) == 6 else 20)
     ends = [*range(SIZE, length, SIZE), length]
-    return [piece(packet, identification, max(0, (end - 1) // SIZE * SIZE), end, end < length) for end in ends]
+    return [
+        piece(packet, identification, max(0, (end - 1) // SIZE * SIZE), end, end < length)
+        for end in ends
+    ]
 
 
 def flow(vip, port):
@@ -51,7 +65,8 @@ def flow(vip, port):
 
 
 def answer(client, data, send):
-    """Who answers, with the right digest. What the client's kernel has not learnt yet of the path costs a datagram."""
+    """Who answers, with the right digest. What the client's kernel has not learnt yet of the path
+    costs a datagram."""
     expected = hashlib.sha256(data).hexdigest()
     for _ in range(3):
         send()
@@ -110,7 +125,8 @@ def hostile(source, vip, port, count, identification):
     for _ in range(count):
         packet = frames.udp(source, client_port, vip, port, random.randbytes(4000))
         first, *others, last = cut(packet, number := next(identifications))
-        for bad in (piece(packet, number, SIZE - 8, SIZE + 800, 1), last, first, *others):  # an overlap with both
+        overlap = piece(packet, number, SIZE - 8, SIZE + 800, 1)  # with both
+        for bad in (overlap, last, first, *others):
             frames.send(bad)
         number = next(identifications)
         tiny = range(0, 200 * 8, 8)

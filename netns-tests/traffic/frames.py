@@ -1,5 +1,5 @@
-"""Packets of both families made by hand: headers with right checksums, for the scripts beside this one. An address's text
-says its family."""
+"""Packets of both families made by hand: headers with right checksums, for the scripts beside this
+one. An address's text says its family."""
 
 import socket
 import struct
@@ -34,16 +34,34 @@ def checksum(data):
     return ~total & 0xFFFF
 
 
-def ipv4(source, destination, protocol, payload, traffic_class=0, hop_limit=64, identification=0, dont_fragment=True):
+def ipv4(
+    source,
+    destination,
+    protocol,
+    payload,
+    traffic_class=0,
+    hop_limit=64,
+    identification=0,
+    dont_fragment=True,
+):
     total = 20 + len(payload)
-    fields = (0x45, traffic_class, total, identification, 0x4000 if dont_fragment else 0, hop_limit, protocol)
+    fields = (
+        0x45,
+        traffic_class,
+        total,
+        identification,
+        0x4000 if dont_fragment else 0,
+        hop_limit,
+        protocol,
+    )
     head = struct.pack("!BBHHHBB", *fields)
     addresses = packed(source) + packed(destination)
     return head + struct.pack("!H", checksum(head + b"\0\0" + addresses)) + addresses + payload
 
 
 def ipv6(source, destination, protocol, payload, traffic_class=0, hop_limit=64, flow_label=0):
-    """`payload` begins with the extension headers, if any, and `protocol` names the first of them."""
+    """`payload` begins with the extension headers, if any, and `protocol` names the first of
+    them."""
     first = 6 << 28 | traffic_class << 20 | flow_label
     head = struct.pack("!IHBB", first, len(payload), protocol, hop_limit)
     return head + packed(source) + packed(destination) + payload
@@ -54,14 +72,19 @@ def ip(source, destination, protocol, payload, **header):
 
 
 def pseudo_header_and(source, destination, protocol, segment):
-    """What the checksum of TCP, UDP and ICMPv6 covers (RFC 9293 section 3.1, RFC 8200 section 8.1)."""
-    return packed(source) + packed(destination) + struct.pack("!II", len(segment), protocol) + segment
+    """What the checksum of TCP, UDP and ICMPv6 covers (RFC 9293 section 3.1, RFC 8200 section
+    8.1)."""
+    return (
+        packed(source) + packed(destination) + struct.pack("!II", len(segment), protocol) + segment
+    )
 
 
 def with_checksum(source, destination, protocol, segment, at):
     """The segment with its checksum, at byte `at`, filled in."""
     zeroed = segment[:at] + b"\0\0" + segment[at + 2 :]
-    covered = zeroed if protocol == ICMP else pseudo_header_and(source, destination, protocol, zeroed)
+    covered = (
+        zeroed if protocol == ICMP else pseudo_header_and(source, destination, protocol, zeroed)
+    )
     total = checksum(covered)
     if total == 0 and protocol == UDP:  # 0 would say that there is none (RFC 768)
         total = 0xFFFF
@@ -70,11 +93,14 @@ def with_checksum(source, destination, protocol, segment, at):
 
 def udp(source, source_port, destination, port, data, **header):
     segment = struct.pack("!HHHH", source_port, port, 8 + len(data), 0) + data
-    return ip(source, destination, UDP, with_checksum(source, destination, UDP, segment, 6), **header)
+    return ip(
+        source, destination, UDP, with_checksum(source, destination, UDP, segment, 6), **header
+    )
 
 
 def udp_unfinished(source, source_port, destination, port, data):
-    """A datagram whose checksum field holds the sum of the pseudo-header alone (CHECKSUM_PARTIAL)."""
+    """A datagram whose checksum field holds the sum of the pseudo-header alone
+    (CHECKSUM_PARTIAL)."""
     length = 8 + len(data)
     covered = packed(source) + packed(destination) + struct.pack("!II", length, UDP)
     segment = struct.pack("!HHHH", source_port, port, length, ~checksum(covered) & 0xFFFF) + data
@@ -91,7 +117,13 @@ def icmp(source, destination, kind, code, rest, body, **header):
     """ICMP or ICMPv6, whose types and codes differ."""
     protocol = ICMPV6 if family(source) == 6 else ICMP
     message = struct.pack("!BBHI", kind, code, 0, rest) + body
-    return ip(source, destination, protocol, with_checksum(source, destination, protocol, message, 2), **header)
+    return ip(
+        source,
+        destination,
+        protocol,
+        with_checksum(source, destination, protocol, message, 2),
+        **header
+    )
 
 
 def too_big(source, destination, mtu, quote):
@@ -108,8 +140,8 @@ _senders = {}
 
 
 def send(packet):
-    """Sends a whole packet by the routing table. The kernel fills in total length and checksum of an IPv4 header, and nothing
-    of an IPv6 one."""
+    """Sends a whole packet by the routing table. The kernel fills in total length and checksum of
+    an IPv4 header, and nothing of an IPv6 one."""
     kind = socket.AF_INET6 if version(packet) == 6 else socket.AF_INET
     if kind not in _senders:
         _senders[kind] = socket.socket(kind, socket.SOCK_RAW, socket.IPPROTO_RAW)

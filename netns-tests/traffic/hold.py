@@ -1,5 +1,6 @@
-"""hold.py ADDRESS PORT N: opens N HTTP connections, keeps them open until its standard input ends, and prints
-`COUNT NAME` for each server that answered, then `held`. At the end each connection is used once more: `alive N`."""
+"""hold.py ADDRESS PORT N: opens N HTTP connections, keeps them open until its standard input ends,
+and prints `COUNT NAME` for each server that answered, then `held`. At the end each connection is
+used once more: `alive N`."""
 
 import collections
 import sys
@@ -15,4 +16,8 @@ for name, count in sorted(collections.Counter(names).items()):
     print(count, name)
 print("held", flush=True)
 sys.stdin.read()
-print("alive", sum(connection.ask() == name for connection, name in zip(connections, names)), flush=True)
+print(
+    "alive",
+    sum(connection.ask() == name for connection, name in zip(connections, names)),
+    flush=True,
+)

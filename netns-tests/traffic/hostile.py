@@ -1,6 +1,9 @@
-"""hostile.py device NAME SOURCE VIP N          puts N bad frames straight into a device's queue, any bytes at all
-hostile.py raw SOURCE ADDRESS N                sends N IP packets whose inside is bad, over the network
-hostile.py tunnel SOURCE REAL CLIENT VIP N     the same, tunnelled
+"""hostile.py device NAME SOURCE VIP N
+    puts N bad frames straight into a device's queue, any bytes at all
+hostile.py raw SOURCE ADDRESS N
+    sends N IP packets whose inside is bad, over the network
+hostile.py tunnel SOURCE REAL CLIENT VIP N
+    the same, tunnelled
 
 The frames are the same in each run. Prints how many were sent.
 """
@@ -74,8 +77,21 @@ def bad(packet):
 def with_options(packet):
     """IPv4 options: source routes, others, or a length that leads out of the header."""
     loose, strict, record = (bytes([kind, 7, 4]) + bytes(4) + b"\0" for kind in (131, 137, 7))
-    options = random.choice([loose, strict, record, b"\1" * 40, bytes([131, 255, 4, 0]), random.randbytes(4 * random.randrange(1, 11))])
-    head = bytes([0x40 | 5 + len(options) // 4, packet[1]]) + struct.pack("!H", len(packet) + len(options)) + packet[4:10]
+    options = random.choice(
+        [
+            loose,
+            strict,
+            record,
+            b"\1" * 40,
+            bytes([131, 255, 4, 0]),
+            random.randbytes(4 * random.randrange(1, 11)),
+        ]
+    )
+    head = (
+        bytes([0x40 | 5 + len(options) // 4, packet[1]])
+        + struct.pack("!H", len(packet) + len(options))
+        + packet[4:10]
+    )
     summed = frames.checksum(head + b"\0\0" + packet[12:20] + options)
     return head + struct.pack("!H", summed) + packet[12:20] + options + packet[20:]
 
@@ -87,7 +103,8 @@ def chained(packet, remaining=list(chains.CASES)):
 
 
 def in_a_tunnel(source, real, packet):
-    """Now and then the outer header is bad as well: another protocol than the inside is, or headers before it."""
+    """Now and then the outer header is bad as well: another protocol than the inside is, or headers
+    before it."""
     how = random.randrange(8)
     if how == 0:
         return frames.ip(source, real, random.choice([4, 41]), packet)
@@ -120,4 +137,6 @@ elif mode == "raw":
     send_each(frames.send, (bad_inside(good(source, address)) for _ in range(count)))
 elif mode == "tunnel":
     source, real, client, vip = sys.argv[2:6]
-    send_each(frames.send, (in_a_tunnel(source, real, bad(good(client, vip))) for _ in range(count)))
+    send_each(
+        frames.send, (in_a_tunnel(source, real, bad(good(client, vip))) for _ in range(count))
+    )

@@ -1,8 +1,8 @@
-"""new_flows.py ADDRESS PORT RATE SECONDS COMMAND...: opens RATE new connections a second for SECONDS. After the first second it runs
-COMMAND, or sends SIGKILL to PID for `kill PID`. A SYN that is lost is sent again after a second (RFC 6298), so a handshake that takes
-nearly as long went to a real server that did not answer. Prints `MILLISECONDS LOST ALL`: from the command until the last such
-connection began, how many they were, and how many connections there were.
-"""
+"""new_flows.py ADDRESS PORT RATE SECONDS COMMAND...: opens RATE new connections a second for
+SECONDS. After the first second it runs COMMAND, or sends SIGKILL to PID for `kill PID`. A SYN that
+is lost is sent again after a second (RFC 6298), so a handshake that takes nearly as long went to a
+real server that did not answer. Prints `MILLISECONDS LOST ALL`: from the command until the last
+such connection began, how many they were, and how many connections there were. """
 
 import os
 import selectors

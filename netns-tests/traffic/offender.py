@@ -1,4 +1,5 @@
-"""Sends one UDP datagram that no server takes, and prints who answered with what ICMP error: type code address.
+"""Sends one UDP datagram that no server takes, and prints who answered with what ICMP error: type
+code address.
 
 Usage: offender.py ADDRESS PORT HOPS LENGTH [WAIT-SECONDS]
 HOPS: the TTL or hop limit; LENGTH: of the payload. Fragmentation is forbidden."""

@@ -1,5 +1,6 @@
-"""outer.py DEVICE: prints each tunnelled packet of TCP or UDP that DEVICE receives, its outer header and some of the inside, as a line of
-JSON. Begins with `ready`; goes on until it is stopped."""
+"""outer.py DEVICE: prints each tunnelled packet of TCP or UDP that DEVICE receives, its outer
+header and some of the inside, as a line of JSON. Begins with `ready`; goes on until it is
+stopped."""
 
 import json
 import socket
@@ -19,17 +20,32 @@ def header(packet):
         fields = {"class": first >> 20 & 0xFF, "flow_label": first & 0xFFFFF}
         kind, addresses, inside = socket.AF_INET6, packet[8:40], packet[40 : 40 + length]
     else:
-        _, traffic_class, length, identification, fragment, hop_limit, protocol = struct.unpack("!BBHHHBB", packet[:10])
-        fields = {"class": traffic_class, "identification": identification, "dont_fragment": bool(fragment & 0x4000)}
+        _, traffic_class, length, identification, fragment, hop_limit, protocol = struct.unpack(
+            "!BBHHHBB", packet[:10]
+        )
+        fields = {
+            "class": traffic_class,
+            "identification": identification,
+            "dont_fragment": bool(fragment & 0x4000),
+        }
         kind, addresses, inside = socket.AF_INET, packet[12:20], packet[20:length]
     half = len(addresses) // 2
-    source, destination = (socket.inet_ntop(kind, address) for address in (addresses[:half], addresses[half:]))
-    fields.update(version=frames.version(packet), protocol=protocol, hop_limit=hop_limit, source=source, destination=destination)
+    source, destination = (
+        socket.inet_ntop(kind, address) for address in (addresses[:half], addresses[half:])
+    )
+    fields.update(
+        version=frames.version(packet),
+        protocol=protocol,
+        hop_limit=hop_limit,
+        source=source,
+        destination=destination,
+    )
     return fields, inside
 
 
 link = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(ETH_P_ALL))
-# Room for all that a test sends, however late this program runs; a user namespace may have no more than the system's default.
+# Room for all that a test sends, however late this program runs; a user namespace may have no more
+# than the system's default.
 try:
     link.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 16 << 20)
 except PermissionError:
@@ -44,8 +60,13 @@ while True:
     if outer["protocol"] not in frames.ENCAPSULATED.values():
         continue
     inner, segment = header(inside)
-    if inner["protocol"] not in (frames.TCP, frames.UDP):  # what the client's kernel has to say of late answers
+    # Others are ICMP errors of the client's kernel about late answers.
+    if inner["protocol"] not in (frames.TCP, frames.UDP):
         continue
     ports = struct.unpack("!HH", segment[:4])
-    outer.update(inner_class=inner["class"], inner_protocol=inner["protocol"], flow="%s %d" % (inner["protocol"], ports[0]))
+    outer.update(
+        inner_class=inner["class"],
+        inner_protocol=inner["protocol"],
+        flow="%s %d" % (inner["protocol"], ports[0]),
+    )
     print(json.dumps(outer), flush=True)

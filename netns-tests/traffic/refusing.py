@@ -1,12 +1,13 @@
-"""refusing.py WHAT COMMAND...: becomes COMMAND, for which this kernel is one that knows less of TUN devices:
+"""refusing.py WHAT COMMAND...: becomes COMMAND, for which this kernel is one that knows less of TUN
+devices:
 
     header   ignores IFF_VNET_HDR, as Linux ignores flags that it does not know: the device has none
     device   EINVAL for a device with IFF_VNET_HDR
     offload  EINVAL for offloads (TUNSETOFFLOAD)
     frame    EINVAL for a frame whose virtio-net header asks for anything
 
-A seccomp filter sends the calls in question to a process of this script's, which looks at their arguments and refuses them or
-lets the kernel go on (seccomp_unotify(2)).
+A seccomp filter sends the calls in question to a process of this script's, which looks at their
+arguments and refuses them or lets the kernel go on (seccomp_unotify(2)).
 """
 
 import array
@@ -30,7 +31,12 @@ NOTIF_RECV, NOTIF_SEND = 0xC0502100, 0xC0182101
 GO_ON = 1  # SECCOMP_USER_NOTIF_FLAG_CONTINUE
 ALLOW, USER_NOTIF = 0x7FFF0000, 0x7FC00000
 
-CALLS = {"header": (IOCTL, TUNSETIFF), "device": (IOCTL, TUNSETIFF), "offload": (IOCTL, TUNSETOFFLOAD), "frame": (WRITE, WRITEV)}
+CALLS = {
+    "header": (IOCTL, TUNSETIFF),
+    "device": (IOCTL, TUNSETIFF),
+    "offload": (IOCTL, TUNSETOFFLOAD),
+    "frame": (WRITE, WRITEV),
+}
 libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -41,13 +47,27 @@ def check(result):
 
 
 def filter_program(what):
-    """seccomp_data is the call's number (32 bits), architecture, instruction pointer, then six arguments of 64 bits."""
+    """seccomp_data is the call's number (32 bits), architecture, instruction pointer, then six
+    arguments of 64 bits."""
     load, equal, give = 0x20, 0x15, 0x06
     if what == "frame":
-        rows = [(load, 0, 0, 0), (equal, 1, 0, WRITE), (equal, 0, 1, WRITEV), (give, 0, 0, USER_NOTIF), (give, 0, 0, ALLOW)]
+        rows = [
+            (load, 0, 0, 0),
+            (equal, 1, 0, WRITE),
+            (equal, 0, 1, WRITEV),
+            (give, 0, 0, USER_NOTIF),
+            (give, 0, 0, ALLOW),
+        ]
     else:
         number, request = CALLS[what]
-        rows = [(load, 0, 0, 0), (equal, 0, 3, number), (load, 0, 0, 24), (equal, 0, 1, request), (give, 0, 0, USER_NOTIF), (give, 0, 0, ALLOW)]
+        rows = [
+            (load, 0, 0, 0),
+            (equal, 0, 3, number),
+            (load, 0, 0, 24),
+            (equal, 0, 1, request),
+            (give, 0, 0, USER_NOTIF),
+            (give, 0, 0, ALLOW),
+        ]
     return b"".join(struct.pack("HBBI", *row) for row in rows)
 
 
@@ -76,11 +96,14 @@ def is_refused(what, process, arguments):
                 memory.seek(at)
                 memory.write(struct.pack("H", flags & ~IFF_VNET_HDR))
             return what == "device" and flags & IFF_VNET_HDR != 0
-        return os.readlink(f"/proc/{process}/fd/{arguments[0]}") == "/dev/net/tun" and asks(read, arguments)
+        return os.readlink(f"/proc/{process}/fd/{arguments[0]}") == "/dev/net/tun" and asks(
+            read, arguments
+        )
 
 
 def asks(read, arguments):
-    """Whether the virtio-net header of a frame asks for anything: the first part is longer than it."""
+    """Whether the virtio-net header of a frame asks for anything: the first part is longer than
+    it."""
     number, _, first, length = arguments[-1], *arguments[:3]
     if number == WRITEV:
         first, length = struct.unpack("QQ", read(first, 16))
@@ -101,7 +124,9 @@ def supervise(what, listener):
             refused = is_refused(what, process, [*arguments, number])
         except OSError:  # it has ended meanwhile
             refused = False
-        answer = struct.pack("QqiI", identity, 0, -EINVAL if refused else 0, 0 if refused else GO_ON)
+        answer = struct.pack(
+            "QqiI", identity, 0, -EINVAL if refused else 0, 0 if refused else GO_ON
+        )
         libc.ioctl(listener, NOTIF_SEND, ctypes.create_string_buffer(answer, len(answer)))
 
 

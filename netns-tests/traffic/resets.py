@@ -1,7 +1,7 @@
-"""resets.py DEVICE VIP: prints a line for each TCP reset that DEVICE sees of a connection with VIP: who sent it, `vip` or `client`,
-and whether its sequence number is the one that its receiver expects next, `right` or `wrong`. Of the VIP's that is what the
-client's last segment acknowledges, of the client's where its last segment ended. Begins with `ready`; goes on until it is
-stopped."""
+"""resets.py DEVICE VIP: prints a line for each TCP reset that DEVICE sees of a connection with VIP:
+who sent it, `vip` or `client`, and whether its sequence number is the one that its receiver expects
+next, `right` or `wrong`. Of the VIP's that is what the client's last segment acknowledges, of the
+client's where its last segment ended. Begins with `ready`; goes on until it is stopped."""
 
 import socket
 import struct
@@ -14,7 +14,8 @@ FIN, SYN, RST = 0x01, 0x02, 0x04
 
 
 def parts(packet):
-    """Source, destination and segment of an IP packet without options or extension headers; None: not TCP."""
+    """Source, destination and segment of an IP packet without options or extension headers; None:
+    not TCP."""
     if frames.version(packet) == 6:
         length, protocol = struct.unpack("!HB", packet[4:7])
         source, destination, segment = packet[8:24], packet[24:40], packet[40 : 40 + length]
@@ -31,10 +32,16 @@ print("ready", flush=True)
 last = {}  # of each client's port: where its last segment ended, and what that acknowledged
 while True:
     packet, (_, ethertype, *_) = link.recvfrom(65535)
-    if ethertype not in (frames.IPV4, frames.IPV6) or not (found := parts(packet)) or vip not in found[:2]:
+    if (
+        ethertype not in (frames.IPV4, frames.IPV6)
+        or not (found := parts(packet))
+        or vip not in found[:2]
+    ):
         continue
     source, _, segment = found
-    source_port, port, sequence, acknowledgement, offset, flags = struct.unpack("!HHIIBB", segment[:14])
+    source_port, port, sequence, acknowledgement, offset, flags = struct.unpack(
+        "!HHIIBB", segment[:14]
+    )
     if source == vip:
         if flags & RST and port in last:
             print("vip", "right" if sequence == last[port][1] else "wrong", flush=True)

@@ -1,6 +1,7 @@
-"""steps.py ADDRESS PORT N: opens N HTTP connections and prints `COUNT NAME` for each server that answered, then `open`.
-For each line of its standard input it uses every connection once that is still open, and prints how many answered as
-before, how many were reset, and how long the slowest of both took: `STEP alive N reset N milliseconds N`."""
+"""steps.py ADDRESS PORT N: opens N HTTP connections and prints `COUNT NAME` for each server that
+answered, then `open`. For each line of its standard input it uses every connection once that is
+still open, and prints how many answered as before, how many were reset, and how long the slowest of
+both took: `STEP alive N reset N milliseconds N`."""
 
 import collections
 import http.client
@@ -33,5 +34,7 @@ for line in sys.stdin:
         outcomes.append(use(connection, name))
         slowest = max(slowest, time.monotonic() - start)
     counts = collections.Counter(outcomes)
-    print(line.strip(), "alive", counts["alive"], "reset", counts["reset"], "milliseconds", round(slowest * 1000), flush=True)
+    alive, reset, milliseconds = counts["alive"], counts["reset"], round(slowest * 1000)
+    step = line.strip()
+    print(f"{step} alive {alive} reset {reset} milliseconds {milliseconds}", flush=True)
     served = [pair for pair, outcome in zip(served, outcomes) if outcome == "alive"]

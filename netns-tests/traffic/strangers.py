@@ -1,5 +1,5 @@
-"""strangers.py SOURCE REAL CLIENT DESTINATION RATE: sends tunnelled datagrams from SOURCE to REAL, RATE a second, until its
-standard input ends."""
+"""strangers.py SOURCE REAL CLIENT DESTINATION RATE: sends tunnelled datagrams from SOURCE to REAL,
+RATE a second, until its standard input ends."""
 
 import select
 import socket

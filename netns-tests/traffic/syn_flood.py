@@ -1,5 +1,6 @@
-"""syn_flood.py NETWORK ADDRESS PORT N A-SECOND: sends N SYNs of N sources, all addresses of a network such as 198.18.0.0/15,
-evenly over the time. Prints `flooding` after the first tenth, and at the end how many were sent."""
+"""syn_flood.py NETWORK ADDRESS PORT N A-SECOND: sends N SYNs of N sources, all addresses of a
+network such as 198.18.0.0/15, evenly over the time. Prints `flooding` after the first tenth, and at
+the end how many were sent."""
 
 import ipaddress
 import random

@@ -1,4 +1,5 @@
-"""tcx_programs.py INTERFACE: how many eBPF programs are attached to its ingress (BPF_PROG_QUERY)."""
+"""tcx_programs.py INTERFACE: how many eBPF programs are attached to its ingress
+(BPF_PROG_QUERY)."""
 import ctypes
 import platform
 import socket
@@ -13,7 +14,9 @@ ids = (ctypes.c_uint32 * 16)()
 index = socket.if_nametoindex(sys.argv[1])
 # target_ifindex, attach_type, query_flags, attach_flags, prog_ids, count
 attributes = bytearray(
-    struct.pack("=IIIIQI", index, BPF_TCX_INGRESS, 0, 0, ctypes.addressof(ids), len(ids)).ljust(64, b"\0")
+    struct.pack("=IIIIQI", index, BPF_TCX_INGRESS, 0, 0, ctypes.addressof(ids), len(ids)).ljust(
+        64, b"\0"
+    )
 )
 buffer = (ctypes.c_char * len(attributes)).from_buffer(attributes)
 libc = ctypes.CDLL(None, use_errno=True)

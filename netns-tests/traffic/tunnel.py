@@ -1,8 +1,9 @@
-"""tunnel.py SOURCE REAL CLIENT DESTINATION N [merge|unfinished]: sends N tunnelled UDP datagrams to DESTINATION:9000, from SOURCE to REAL.
+"""tunnel.py SOURCE REAL CLIENT DESTINATION N [merge|unfinished]: sends N tunnelled UDP datagrams to
+DESTINATION:9000, from SOURCE to REAL.
 
-With `merge` the outer headers are alike (DF, identification 0, one hop limit), so that a NIC may merge the datagrams.
-With `unfinished` the checksums are what a sender on the same machine leaves for its network card.
-"""
+With `merge` the outer headers are alike (DF, identification 0, one hop limit), so that a NIC may
+merge the datagrams. With `unfinished` the checksums are what a sender on the same machine leaves
+for its network card. """
 
 import random
 import sys
@@ -16,5 +17,13 @@ for i in range(n):
         inner = frames.udp_unfinished(client, 40000, destination, 9000, b"unfinished %d" % i)
     else:
         inner = frames.udp(client, 40000, destination, 9000, b"%d" % i + b"." * 1000)
-    apart = {} if merge else {"identification": random.randrange(1, 65536)} if frames.family(real) == 4 else {"hop_limit": 63 + i % 2}
+    apart = (
+        {}
+        if merge
+        else (
+            {"identification": random.randrange(1, 65536)}
+            if frames.family(real) == 4
+            else {"hop_limit": 63 + i % 2}
+        )
+    )
     frames.send(frames.tunnelled(source, real, inner, **apart))

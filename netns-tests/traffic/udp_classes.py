@@ -1,5 +1,6 @@
-"""udp_classes.py ADDRESS PORT: prints `TEXT: ECN` for each datagram received, and `foreign` besides where its DSCP is not the
-one that the scripts beside this send. Begins with `ready`; goes on until it is stopped."""
+"""udp_classes.py ADDRESS PORT: prints `TEXT: ECN` for each datagram received, and `foreign` besides
+where its DSCP is not the one that the scripts beside this send. Begins with `ready`; goes on until
+it is stopped."""
 
 import socket
 import sys
@@ -21,7 +22,11 @@ def main(address, port):
     while True:
         data, ((_, _, value), *_), _, _ = server.recvmsg(65535, 64)
         traffic_class = int.from_bytes(value, sys.byteorder)
-        print(f"{data.decode()}: {ECN[traffic_class & 3]}", *["foreign"] * (traffic_class & ~3 != DSCP), flush=True)
+        print(
+            f"{data.decode()}: {ECN[traffic_class & 3]}",
+            *["foreign"] * (traffic_class & ~3 != DSCP),
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
-"""udp_client.py ADDRESS PORT FLOWS DATAGRAMS [LENGTH]: sends DATAGRAMS on each of FLOWS sockets, a flow at a time and
-without waiting in between, and prints `COUNT NAME` for each server that answered, then `answers N`.
+"""udp_client.py ADDRESS PORT FLOWS DATAGRAMS [LENGTH]: sends DATAGRAMS on each of FLOWS sockets, a
+flow at a time and without waiting in between, and prints `COUNT NAME` for each server that
+answered, then `answers N`.
 
 A flow answered by two servers is an error: one connection has one real server.
 """

@@ -1,4 +1,5 @@
-"""udp_digest.py NAME ADDRESS PORT: answers each datagram with `NAME SHA256`, of what has arrived, from ADDRESS."""
+"""udp_digest.py NAME ADDRESS PORT: answers each datagram with `NAME SHA256`, of what has arrived,
+from ADDRESS."""
 
 import hashlib
 import socket

@@ -1,7 +1,7 @@
 """udp_echo.py NAME ADDRESS PORT [gro]: answers each datagram with `NAME datagram`, from ADDRESS.
 
-With `gro` the socket takes merged datagrams (UDP_GRO), and each merged one is reported on standard output. So is
-one that starts with "unfinished".
+With `gro` the socket takes merged datagrams (UDP_GRO), and each merged one is reported on standard
+output. So is one that starts with "unfinished".
 """
 
 import socket

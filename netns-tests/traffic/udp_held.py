@@ -1,6 +1,6 @@
-"""udp_held.py ADDRESS PORT FLOWS DATAGRAMS ANSWERS: one datagram on each of FLOWS sockets, and once each is answered `held`. After
-a line on standard input DATAGRAMS more on each, in turns and without waiting in between, then `sent`; after ANSWERS answers
-`COUNT NAME` for each server."""
+"""udp_held.py ADDRESS PORT FLOWS DATAGRAMS ANSWERS: one datagram on each of FLOWS sockets, and once
+each is answered `held`. After a line on standard input DATAGRAMS more on each, in turns and without
+waiting in between, then `sent`; after ANSWERS answers `COUNT NAME` for each server."""
 
 import collections
 import select

@@ -1,4 +1,5 @@
-"""udp_refused.py ADDRESS PORT: sends a datagram and prints `refused` where ICMP port unreachable comes back."""
+"""udp_refused.py ADDRESS PORT: sends a datagram and prints `refused` where ICMP port unreachable
+comes back."""
 
 import socket
 import sys

@@ -1,4 +1,5 @@
-"""web.py FOLDER: serves FOLDER on port 80 and stores what is PUT; stands in where there is no nginx."""
+"""web.py FOLDER: serves FOLDER on port 80 and stores what is PUT; stands in where there is no
+nginx."""
 
 import http.server
 import os

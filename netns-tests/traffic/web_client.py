@@ -1,5 +1,5 @@
-"""A kept connection to a web server, for the scripts beside this one. http.client takes five times as long for a request, which
-counts where thousands of connections send one after the other."""
+"""A kept connection to a web server, for the scripts beside this one. http.client takes five times
+as long for a request, which counts where thousands of connections send one after the other."""
 
 import re
 import socket
@@ -10,7 +10,8 @@ LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 
 
 class Connection:
-    """Opens it. The timeout of each answer in seconds is the kernel's: Python's would ask poll(2) before each call."""
+    """Opens it. The timeout of each answer in seconds is the kernel's: Python's would ask poll(2)
+    before each call."""
 
     def __init__(self, address, port, timeout=30):
         self.socket = socket.create_connection((address, port), timeout)
@@ -19,7 +20,8 @@ class Connection:
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", timeout, 0))
 
     def ask(self):
-        """The body of `/`: the server's name. An OSError where the connection was reset, closed or is silent."""
+        """The body of `/`: the server's name. An OSError where the connection was reset, closed or
+        is silent."""
         self.socket.sendall(REQUEST)
         answer = b""
         while True:
