@@ -95,8 +95,31 @@ pub(super) fn event(origin: Origin, verb: &'static str, change: Alteration) -> E
     Event { time: format!("{:.3}", jiff::Timestamp::now()), origin, verb, change }
 }
 
+/// Logs the outcome of a command, whatever its origin; returns the changes that become events. A
+/// verb's changes are logged as events, so the verb itself is logged only if there are none; a
+/// reload always is.
+pub(super) fn log_outcome<'a>(
+    origin: Origin,
+    verb: &str,
+    outcome: &'a CommandResult,
+) -> &'a [Alteration] {
+    match outcome {
+        Ok(Answer::Done(Done { text, changes, .. })) => {
+            if changes.is_empty() || verb == "reload" {
+                log(origin, Level::Info, verb, text);
+            }
+            changes
+        }
+        Ok(Answer::Planned(_)) => &[],
+        Err(error) => {
+            log_refused(origin, verb, error);
+            &[]
+        }
+    }
+}
+
 /// Logs what this origin has done with the verb, or why nothing.
-pub(super) fn log(origin: Origin, level: Level, verb: &str, text: impl fmt::Display) {
+fn log(origin: Origin, level: Level, verb: &str, text: impl fmt::Display) {
     let credentials = origin.credentials();
     let (uid, gid) = credentials.map(|one| (one.uid, one.gid)).unzip();
     let pid = credentials.and_then(|one| one.pid);
@@ -105,7 +128,7 @@ pub(super) fn log(origin: Origin, level: Level, verb: &str, text: impl fmt::Disp
 
 /// Logs that a command of this origin was refused. Who asks over the control socket gets the
 /// error, which may be a typing mistake: no warning for the daemon's owner.
-pub(super) fn log_refused(origin: Origin, verb: &str, error: &anyhow::Error) {
+fn log_refused(origin: Origin, verb: &str, error: &anyhow::Error) {
     let level = if origin.credentials().is_some() { Level::Info } else { Level::Error };
     log(origin, level, verb, format_args!("{verb}: {error:#}; what was running runs on"));
 }

@@ -1,9 +1,9 @@
 //! A program of classic BPF that refuses strangers' packets in the kernel, before they are queued.
 //!
-//! The kernel runs it for each packet of a raw socket. A raw IPv4 socket shows it the packet from the
-//! IPv4 header on, a raw IPv6 socket only the payload; there the header is read by an offset from the
-//! network header (`SKF_NET_OFF`). The program searches the sorted ranges of directors, word by word
-//! of the address. The gate judges all packets that pass.
+//! The kernel runs it for each packet of a raw socket. A raw IPv4 socket shows it the packet from
+//! the IPv4 header on, a raw IPv6 socket only the payload; there the header is read by an offset
+//! from the network header (`SKF_NET_OFF`). The program searches the sorted ranges of directors,
+//! word by word of the address. The gate judges all packets that pass.
 //!
 //! The kernel counts no packet that a socket's filter refuses. So the program lets one stranger's
 //! packet in [`SAMPLE`] pass, at random, and the gate counts it for all of them.
@@ -58,8 +58,8 @@ const NETWORK_HEADER: u32 = 0xfff0_0000;
 /// This offset holds a random number (Linux 3.16).
 const RANDOM: u32 = 0xffff_f000 + 56;
 
-/// A jump to the end of the program, where strangers' packets are refused; its distance is filled in
-/// when the program is whole.
+/// A jump to the end of the program, where strangers' packets are refused; its distance is filled
+/// in when the program is whole.
 const TO_STRANGERS: Instruction = Instruction { code: JUMP, jt: 0, jf: 0, k: u32::MAX };
 
 const PASS: Instruction = Instruction { code: RETURN, jt: 0, jf: 0, k: u32::MAX };
@@ -87,8 +87,8 @@ pub fn program(directors: &[IpNet], outer: Outer) -> Option<Vec<Instruction>> {
     (program.len() <= MAX_INSTRUCTIONS).then_some(program)
 }
 
-/// An address from which on the answer is another: whether it belongs to a director. An IPv4 address
-/// is the upper 32 bits.
+/// An address from which on the answer is another: whether it belongs to a director. An IPv4
+/// address is the upper 32 bits.
 type Turn = (u128, bool);
 
 /// The turns of all directors of the family, in order.
@@ -215,7 +215,8 @@ fn choose(cases: &[Case]) -> Vec<Instruction> {
     }
 }
 
-/// Goes on with one code or the other. A condition skips at most 255 instructions, a jump any number.
+/// Goes on with one code or the other. A condition skips at most 255 instructions, a jump any
+/// number.
 fn branch(condition: u16, k: u32, no: &[Instruction], yes: &[Instruction]) -> Vec<Instruction> {
     let head = match u8::try_from(no.len()) {
         Ok(jt) => vec![Instruction { code: condition, jt, jf: 0, k }],

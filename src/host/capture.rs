@@ -53,8 +53,8 @@ pub fn questions(vips: &[IpAddr], uplinks: &[String], facts: &Facts) -> Vec<Ques
     vips.iter().flat_map(ask).collect()
 }
 
-/// Hosts on the uplink's side, not this one: routers there, then neighbours. A few are enough, since
-/// one of them may be the virtual IP that is asked about.
+/// Hosts on the uplink's side, not this one: routers there, then neighbours. A few are enough,
+/// since one of them may be the virtual IP that is asked about.
 fn others(link: &Link, family: Family, facts: &Facts) -> Vec<IpAddr> {
     let own = |address: IpAddr| facts.owners(address).next().is_some();
     let fits = |address: &IpAddr| {

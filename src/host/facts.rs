@@ -126,8 +126,8 @@ pub struct Lookup {
     pub mtu: Option<u32>,
 }
 
-/// Proxy neighbour entries: the index of the interface, the address that the kernel answers for, and
-/// the protocol number of the entry's creator; 0: none.
+/// Proxy neighbour entries: the index of the interface, the address that the kernel answers for,
+/// and the protocol number of the entry's creator; 0: none.
 pub type Proxies = BTreeMap<(u32, IpAddr), u8>;
 
 /// A routing rule.

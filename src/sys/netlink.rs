@@ -137,8 +137,8 @@ impl Netlink {
         self.routes.lock().await.dump(request, each).await
     }
 
-    /// Calls `each` with the routes of one table that have that protocol number, and on an old kernel
-    /// with others too.
+    /// Calls `each` with the routes of one table that have that protocol number, and on an old
+    /// kernel with others too.
     ///
     /// # Errors
     ///

@@ -201,12 +201,7 @@ async fn steer(
             },
         };
         let builder = running.builder();
-        let obeying = async {
-            tokio::select! {
-                outcome = running.perform(session, task) => Ok(outcome),
-                served = &mut served => Err(served),
-            }
-        };
+        let obeying = unless(&mut served, running.perform(session, task));
         let (obeyed, stop) = attended(obeying, signals, &builder).await;
         let outcome = match obeyed {
             Ok(outcome) => outcome,
@@ -295,6 +290,14 @@ async fn attended<T>(
         () = signals.stop() => builder.stop(),
     }
     (work.await, Stop::Requested)
+}
+
+/// Waits for work, or for the early end of something else, which is the error.
+async fn unless<T, E>(end: impl Future<Output = E>, work: impl Future<Output = T>) -> Result<T, E> {
+    tokio::select! {
+        done = work => Ok(done),
+        ended = end => Err(ended),
+    }
 }
 
 async fn install(

@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use log::Level;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -20,7 +19,7 @@ use super::saved_states::SavedStates;
 use super::steps::Following;
 use super::tables::Builder;
 use super::{Options, desired, reports, settings};
-use crate::app::commands::{self, AdminCommand, Answer, CommandResult, Done, event};
+use crate::app::commands::{self, AdminCommand, Answer, CommandResult, event};
 use crate::app::config_file;
 use crate::app::events::Events;
 use crate::app::health::Checks;
@@ -145,16 +144,8 @@ impl Running {
         if let Ok(answer) = outcome {
             outcome = Ok(self.warned_of_outages(verb, answer).await);
         }
-        match &outcome {
-            Ok(Answer::Done(Done { text, changes, .. })) => {
-                if changes.is_empty() || verb == "reload" {
-                    commands::log(origin, Level::Info, verb, text);
-                }
-                self.tell(origin, verb, changes).await;
-            }
-            Ok(Answer::Planned(_)) => {}
-            Err(error) => commands::log_refused(origin, verb, error),
-        }
+        let changes = commands::log_outcome(origin, verb, &outcome);
+        self.tell(origin, verb, changes).await;
         outcome
     }
 

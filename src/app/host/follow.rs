@@ -264,8 +264,8 @@ impl Session {
         self.last = Facts { links, addresses, ..Facts::default() };
     }
 
-    /// Updates what is known, and the copies, for changes of single routes. `None`: everything has to
-    /// be read again.
+    /// Updates what is known, and the copies, for changes of single routes. `None`: everything has
+    /// to be read again.
     async fn follow_routes(
         &self,
         role: &Role,

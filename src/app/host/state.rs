@@ -111,7 +111,8 @@ impl State {
         text.push(b'\n');
         if text.len() as u64 > most {
             bail!(
-                "the state file of {} changes of this host would have {} bytes, and at most {most} are read at the next start; use fewer virtual IPs or fewer uplinks",
+                "the state file of {} changes of this host would have {} bytes, and at most {most} \
+                 are read at the next start; use fewer virtual IPs or fewer uplinks",
                 self.steps.len(),
                 text.len()
             );

@@ -344,6 +344,23 @@ pub(super) struct RealArgument {
     /// The real server's address
     #[arg(value_name = "ADDR")]
     address: String,
+    #[command(flatten)]
+    services: ServicesArgument,
+}
+
+/// The same; a real server's own daemon is asked without an address.
+#[derive(Debug, Args)]
+pub(super) struct OwnOrRealArgument {
+    /// The real server's address; at a real server itself none
+    #[arg(value_name = "ADDR")]
+    address: Option<String>,
+    #[command(flatten)]
+    services: ServicesArgument,
+}
+
+/// The services in which a real server is meant.
+#[derive(Debug, Args)]
+struct ServicesArgument {
     /// In this service only; needed where several are possible
     #[arg(long, value_name = "NAME", conflicts_with = "all_services")]
     service: Option<String>,
@@ -352,18 +369,10 @@ pub(super) struct RealArgument {
     all_services: bool,
 }
 
-/// The same; at a real server, where an address has no place, it is that one itself.
-#[derive(Debug, Args)]
-pub(super) struct OwnOrRealArgument {
-    /// The real server's address; at a real server itself none
-    #[arg(value_name = "ADDR")]
-    address: Option<String>,
-    /// In this service only; needed where several are possible
-    #[arg(long, value_name = "NAME", conflicts_with = "all_services")]
-    service: Option<String>,
-    /// In every service
-    #[arg(long)]
-    all_services: bool,
+impl RealArgument {
+    fn target(&self) -> Target {
+        self.services.target(&self.address)
+    }
 }
 
 impl OwnOrRealArgument {
@@ -374,21 +383,19 @@ impl OwnOrRealArgument {
 
     /// The service that was named.
     pub(super) fn service(&self) -> Option<&str> {
-        self.service.as_deref()
+        self.services.service.as_deref()
     }
 
     fn target(&self) -> Target {
-        let Self { address, service, all_services } = self;
-        let (address, service) = (address.clone().unwrap_or_default(), service.clone());
-        Target { address, service, all_services: *all_services }
+        self.services.target(self.address())
     }
 }
 
-impl RealArgument {
-    fn target(&self) -> Target {
-        let Self { address, service, all_services } = self;
-        let (address, service) = (address.clone(), service.clone());
-        Target { address, service, all_services: *all_services }
+impl ServicesArgument {
+    fn target(&self, address: &str) -> Target {
+        let Self { service, all_services } = self;
+        let service = service.clone();
+        Target { address: address.to_owned(), service, all_services: *all_services }
     }
 }
 

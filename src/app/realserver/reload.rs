@@ -3,14 +3,13 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, bail};
-use log::Level;
 use tokio::sync::watch;
 
 use super::desired;
 use super::messages::{LoopSettings, RealServerMessage};
 use super::request_handler::Handler;
 use super::stranger_filter::Programs;
-use crate::app::commands::{self, AdminCommand, Answer, CommandResult, Done, event};
+use crate::app::commands::{self, AdminCommand, Answer, CommandResult, event};
 use crate::app::config_file;
 use crate::app::events::Events;
 use crate::app::host::{Prepared, Session};
@@ -70,15 +69,9 @@ impl Running {
             }
             other => bail!("{} is no command of a real server", other.verb()),
         };
-        match &outcome {
-            Ok(Answer::Done(Done { text, changes, .. })) => {
-                commands::log(origin, Level::Info, verb, text);
-                let events = changes.iter().map(|change| event(origin, verb, change.clone()));
-                self.events.tell(events.collect()).await;
-            }
-            Ok(Answer::Planned(_)) => {}
-            Err(error) => commands::log_refused(origin, verb, error),
-        }
+        let changes = commands::log_outcome(origin, verb, &outcome);
+        let events = changes.iter().map(|change| event(origin, verb, change.clone()));
+        self.events.tell(events.collect()).await;
         outcome
     }
 

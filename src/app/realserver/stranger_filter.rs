@@ -131,11 +131,15 @@ impl StrangerFilter {
         }
         if all {
             log::warn!(
-                "more than {FLOOD} tunnelled packets a second come from strangers: the kernel refuses them while that lasts; one in {SAMPLE} is read and counts for all"
+                "more than {FLOOD} tunnelled packets a second come from strangers: the kernel \
+                 refuses them while that lasts; one in {SAMPLE} is read and counts for all"
             );
         } else {
             log::warn!(
-                "more than {FLOOD} tunnelled packets a second come from strangers, and the kernel takes no socket filter against them: a larger `net.core.optmem_max`, fewer `directors`, or a firewall that drops protocols 4 and 41 from others saves this daemon the work"
+                "more than {FLOOD} tunnelled packets a second come from strangers, and the kernel \
+                 takes no socket filter against them: a larger `net.core.optmem_max`, fewer \
+                 `directors`, or a firewall that drops protocols 4 and 41 from others saves this \
+                 daemon the work"
             );
         }
     }

@@ -4,7 +4,7 @@ use super::*;
 use crate::model::Target;
 
 #[test]
-fn requests_are_one_line_each_and_decode_to_the_same_value() {
+fn questions_are_one_line_each_and_decode_to_the_same_value() {
     for (request, line) in [
         (Request::List, r#"{"version":1,"verb":"list"}"#),
         (
@@ -32,6 +32,14 @@ fn requests_are_one_line_each_and_decode_to_the_same_value() {
             Request::Plan { file: "new.toml".to_owned(), bytes: 12 },
             r#"{"version":1,"verb":"plan","file":"new.toml","bytes":12}"#,
         ),
+    ] {
+        assert_one_line(&request, line);
+    }
+}
+
+#[test]
+fn changes_are_one_line_each_and_decode_to_the_same_value() {
+    for (request, line) in [
         (
             Request::SetWeight { real: which("10.0.0.11", Some("web"), false), weight: 3 },
             r#"{"version":1,"verb":"set-weight","address":"10.0.0.11","service":"web","weight":3}"#,
@@ -61,11 +69,15 @@ fn requests_are_one_line_each_and_decode_to_the_same_value() {
             r#"{"version":1,"verb":"withdraw","address":"192.0.2.10"}"#,
         ),
     ] {
-        assert_eq!(encode(&request), format!("{line}\n"));
-        assert!(line.contains(&format!(r#""verb":"{}""#, request.verb())), "{line}");
-        assert_eq!(Request::parse(line.as_bytes()).unwrap(), request);
-        assert_eq!(Request::parse(format!("{line}\r\n").as_bytes()).unwrap(), request);
+        assert_one_line(&request, line);
     }
+}
+
+fn assert_one_line(request: &Request, line: &str) {
+    assert_eq!(encode(request), format!("{line}\n"));
+    assert!(line.contains(&format!(r#""verb":"{}""#, request.verb())), "{line}");
+    assert_eq!(&Request::parse(line.as_bytes()).unwrap(), request);
+    assert_eq!(&Request::parse(format!("{line}\r\n").as_bytes()).unwrap(), request);
 }
 
 fn which(address: &str, service: Option<&str>, all_services: bool) -> Target {

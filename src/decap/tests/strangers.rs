@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// Whatever a stranger sends: otherwise a flood of nonsense would not count as a flood of strangers.
+/// Otherwise a flood of malformed packets would not count as a flood of strangers.
 #[test]
 fn a_stranger_s_malformed_packet_is_a_stranger_s() {
     let packet = udp_packet(Family::V4).bytes();

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::super::messages::{Piece, Report};
 use super::*;
+use crate::app::commands::Done;
 use crate::balancer::{Balancer, Explanation, Limits};
 use crate::config::Edit;
 use crate::host::Ways;
