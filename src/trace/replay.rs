@@ -121,10 +121,10 @@ impl Replay {
             return None;
         }
         self.outcome.differing += 1;
-        if let (Some(address), Some(after)) = (before.address, &before.after) {
-            if !self.balancer.recall(self.now, &packet, address, after) {
-                self.elsewhere.insert(ends());
-            }
+        if let (Some(address), Some(after)) = (before.address, &before.after)
+            && !self.balancer.recall(self.now, &packet, address, after)
+        {
+            self.elsewhere.insert(ends());
         }
         let packet = recorded.number;
         Some(Difference { packet, recorded: recorded_decision, replayed })
