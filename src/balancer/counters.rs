@@ -1,6 +1,6 @@
 //! Plain integer counters; one thread owns them.
 
-use super::verdict::{Reason, Verdict};
+use super::verdict::{Disposition, Reason};
 
 /// What happened to the packets read. `read == tunnelled + replied + dropped + held`, always.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -32,17 +32,17 @@ pub struct Counters {
 }
 
 impl Counters {
-    /// Counts one packet read by its verdict.
+    /// Counts one packet read by what happens to it.
     #[inline]
-    pub fn count(&mut self, verdict: &Verdict) {
+    pub(crate) fn count(&mut self, disposition: Disposition) {
         self.read += 1;
-        match verdict {
-            Verdict::Drop(reason) => self.dropped[*reason as usize] += 1,
+        match disposition {
+            Disposition::Drop(reason) => self.dropped[reason as usize] += 1,
             // The client's packet is answered; a reset to the real server is a packet of the
             // director's own.
-            Verdict::Reply | Verdict::Reset(_) => self.replied += 1,
-            Verdict::Tunnel(_) => self.tunnelled += 1,
-            Verdict::Hold => self.held += 1,
+            Disposition::Reply | Disposition::Reset(_) => self.replied += 1,
+            Disposition::Tunnel(_) => self.tunnelled += 1,
+            Disposition::Hold => self.held += 1,
         }
     }
 

@@ -69,6 +69,7 @@ impl Outcome {
 impl Balancer {
     /// Where a flow without an entry goes if it starts with this packet. `freed` entries of the
     /// table count as removed already.
+    #[inline]
     pub(super) fn decide(
         &self,
         now: Millis,
@@ -86,6 +87,7 @@ impl Balancer {
     /// A new connection: placed by the scheduler, or by hash while the table is full or the service
     /// in flood mode. A datagram that is scheduled alone gets no entry and does not count towards a
     /// flood.
+    #[inline]
     fn decide_opening(
         &self,
         now: Millis,

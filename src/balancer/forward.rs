@@ -35,13 +35,12 @@ impl Balancer {
             return self.verdict(disposition, packet);
         }
         let disposition = self.dispose(now, packet);
-        let verdict = self.verdict(disposition, packet);
-        self.counters.count(&verdict);
-        verdict
+        self.counters.count(disposition);
+        self.verdict(disposition, packet)
     }
 
     /// Counts the packets for their real server and adds the tunnel to it.
-    #[inline]
+    #[inline(always)]
     fn verdict(&mut self, disposition: Disposition, packet: &Packet<'_>) -> Verdict {
         match disposition {
             Disposition::Tunnel(real) => {
@@ -86,13 +85,15 @@ impl Balancer {
     fn tcp(&mut self, now: Millis, packet: &Packet<'_>, header: tcp::Header) -> Disposition {
         let key = key(packet, header.source_port, header.destination_port);
         let opens = header.flags.syn() && !header.flags.ack() && !header.flags.rst();
-        if let Some(found) = self.connection(&key) {
-            self.note_packet(now, found.0);
+        // In its parts, which stay in registers: a tuple that a call takes by address is stored in
+        // parts and loaded as a whole, and that load waits for the stores.
+        if let Some((handle, state, real)) = self.connection(&key) {
+            self.note_packet(now, handle);
             let segment = Segment::of(packet, header);
             if opens {
-                return self.syn_on_connection(now, packet, key, found, &segment);
+                return self.syn_on_connection(now, packet, key, (handle, state, real), &segment);
             }
-            return self.segment(now, packet, &key, found, &segment);
+            return self.segment(now, packet, &key, (handle, state, real), &segment);
         }
         let first = if opens {
             First::Opening(State::None.next(header.flags))
@@ -202,15 +203,21 @@ impl Balancer {
     }
 
     /// The connection with this key, unless its service was removed.
-    #[inline]
+    #[inline(always)]
     pub(super) fn connection(&mut self, key: &Key) -> Option<Found> {
-        let (handle, state, real) = self.tables.connections.look_up(key)?;
-        if self.registry.reals[real].life() == Life::Gone {
-            self.drop_connection(handle);
-            // A former connection with the same ends has its key now.
-            return self.connection(key);
+        let found = self.tables.connections.look_up(key)?;
+        if self.registry.reals[found.2].life() == Life::Gone {
+            return self.connection_behind(key, found.0);
         }
-        Some((handle, state, real))
+        Some(found)
+    }
+
+    /// Takes out a connection whose service was removed. A former connection with the same ends has
+    /// its key then.
+    #[cold]
+    fn connection_behind(&mut self, key: &Key, gone: Handle) -> Option<Found> {
+        self.drop_connection(gone);
+        self.connection(key)
     }
 
     /// What [`Self::connection`] finds, and how many dead entries it takes out for that.

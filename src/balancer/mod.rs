@@ -240,9 +240,8 @@ impl Balancer {
 
     /// Counts a frame that is not a packet, and so gets no verdict of [`Self::forward`].
     pub fn refuse(&mut self, reason: Reason) -> Verdict {
-        let verdict = Verdict::Drop(reason);
-        self.counters.count(&verdict);
-        verdict
+        self.counters.count(Disposition::Drop(reason));
+        Verdict::Drop(reason)
     }
 
     /// The address range of the connection table in the process's memory. It does not move, and is

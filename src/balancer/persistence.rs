@@ -50,6 +50,7 @@ pub(super) enum TemplateStep {
 impl Balancer {
     /// The real server of a new flow: that of its client's earlier flows, else the scheduler's or
     /// the hash's choice. A flood makes no template.
+    #[inline]
     pub(super) fn choose(
         &self,
         now: Millis,
@@ -63,6 +64,19 @@ impl Balancer {
             let (real, by) = self.ask(now, service, key, by_hash);
             return Choice { real, by, template: TemplateStep::None };
         };
+        self.choose_persistent(now, key, id, by_hash, flooded, persistence)
+    }
+
+    fn choose_persistent(
+        &self,
+        now: Millis,
+        key: &Key,
+        id: ServiceId,
+        by_hash: Option<Eligible>,
+        flooded: bool,
+        persistence: Persistence,
+    ) -> Choice {
+        let service = &self.registry.services[id];
         let client = key.of_persistent_client(&persistence, number(id));
         let known = self.tables.templates.find(&client);
         if let Some((template, real)) = known
@@ -88,6 +102,7 @@ impl Balancer {
     }
 
     /// Asks the hash, or else the scheduler.
+    #[inline]
     fn ask(
         &self,
         now: Millis,

@@ -23,7 +23,7 @@ pub enum Verdict {
 
 /// A verdict before the tunnel to the real server is known.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Disposition {
+pub(crate) enum Disposition {
     Drop(Reason),
     /// The answer is built.
     Reply,

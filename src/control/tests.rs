@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 
 use crate::balancer::snapshot;
 use crate::balancer::table::Turnover;
-use crate::balancer::{Counters, Reason, Snapshot, Verdict};
+use crate::balancer::verdict::Disposition;
+use crate::balancer::{Counters, Reason, Snapshot};
 use crate::model::{Protocol, RealState, RealValue, RealValues, SchedulerKind, Wanted};
 
 use super::*;
@@ -58,10 +59,10 @@ fn real(host: &str) -> snapshot::RealSnapshot {
 /// The state of the design's example of `vstun list --json`, with a second service.
 fn state() -> Snapshot {
     let mut counters = Counters::default();
-    counters.count(&Verdict::Drop(Reason::NoService));
-    counters.count(&Verdict::Drop(Reason::NoService));
-    counters.count(&Verdict::Reply);
-    counters.count(&Verdict::Hold);
+    counters.count(Disposition::Drop(Reason::NoService));
+    counters.count(Disposition::Drop(Reason::NoService));
+    counters.count(Disposition::Reply);
+    counters.count(Disposition::Hold);
     let mut far = real("10.1.0.11");
     (far.state, far.wanted) = (RealState::Draining, Wanted::Draining { deadline: None });
     (far.protocol_unreachable, far.path_mtu) = (2, Some(1400));
