@@ -4,6 +4,7 @@
 use std::fmt;
 
 use anyhow::Context;
+use jiff::Timestamp;
 use log::Level;
 use tokio::sync::{mpsc, oneshot};
 
@@ -92,7 +93,10 @@ impl Answer {
 
 /// The event of a change that was made just now.
 pub(super) fn event(origin: Origin, verb: &'static str, change: Alteration) -> Event {
-    Event { time: format!("{:.3}", jiff::Timestamp::now()), origin, verb, change }
+    let now = Timestamp::now();
+    // As it is shown, so that a client finds it again by the time it has read.
+    let time = Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now);
+    Event { time, origin, verb, change }
 }
 
 /// Logs the outcome of a command, whatever its origin; returns the changes that become events. A

@@ -116,7 +116,7 @@ impl Events {
         let mut kept = self.kept();
         for event in events {
             let line: Arc<str> = control::encode(event).into();
-            kept.push(event.time.parse().unwrap_or_else(|_| Timestamp::now()), Arc::clone(&line));
+            kept.push(event.time, Arc::clone(&line));
             // Sending fails if there is no listener, which is fine.
             let _ = self.lines.send(line);
         }

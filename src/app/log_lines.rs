@@ -254,7 +254,7 @@ mod tests {
     #[test]
     fn an_event_has_the_same_names_in_the_log_and_among_events() {
         let change = Alteration::of_service("web", Altered::FloodMode { active: true });
-        let time = "2026-11-25T22:40:41.310Z".to_owned();
+        let time = "2026-11-25T22:40:41.310Z".parse().unwrap();
         let operator = Origin::Operator(Credentials { uid: 0, gid: 0, pid: None });
         let event = Event { time, origin: operator, verb: "set-weight", change };
         let text = serde_json::to_string(&event).unwrap();

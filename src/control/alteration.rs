@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::balancer::Outage;
+use crate::health::Cause;
 use crate::health::load::Rotation;
 use crate::model::{
     Difference, Health, Listen, RealSpec, RealState, RealValue, SchedulerKind, ServiceSpec,
@@ -77,8 +78,8 @@ pub enum Altered {
         before: Option<Health>,
         /// The new one.
         after: Health,
-        /// Why, as the check says.
-        why: Option<String>,
+        /// Why, by its checks; `None`: it is not known.
+        why: Option<Cause>,
     },
     /// What a real server's agent reports of it.
     Rotation {
@@ -124,8 +125,8 @@ pub enum Altered {
     Announced {
         /// Whether it is announced.
         announced: bool,
-        /// Why; `None`: an operator asked for it.
-        why: Option<&'static str>,
+        /// Whether because its services have their quorum or not; otherwise an operator asked.
+        by_quorum: bool,
     },
     /// The source address of the tunnel to a real server.
     Source {

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use super::alteration::{Alteration, Altered, StateUntil, Summary};
 use super::counted;
+use crate::health::Cause;
 use crate::model::duration::Text;
 use crate::model::{Health, Listen, RealSpec, RealValue, SchedulerKind};
 
@@ -162,7 +163,7 @@ impl Altered {
     /// The reason.
     fn why(&self) -> Option<String> {
         match self {
-            Self::Health { why, .. } => why.clone(),
+            Self::Health { why, .. } => why.as_ref().map(Cause::to_string),
             Self::Quorum { alive, .. } => {
                 let of_whom = "the real servers that take connections";
                 Some(format!("the weights of {of_whom} add up to {alive}"))
@@ -178,7 +179,13 @@ impl Altered {
                 Some(outage) => format!("no real server serves: {outage}"),
                 None => "a real server serves again".to_owned(),
             }),
-            Self::Announced { why, .. } => why.map(str::to_owned),
+            Self::Announced { by_quorum: false, .. } => None,
+            Self::Announced { announced: true, .. } => {
+                Some("a service of it has its quorum".into())
+            }
+            Self::Announced { announced: false, .. } => {
+                Some("none of its services has its quorum".into())
+            }
             _ => None,
         }
     }

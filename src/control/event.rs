@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::alteration::Alteration;
@@ -10,8 +11,8 @@ use super::alteration_text::AlterationText;
 /// One change, with its time and origin. [`EventText`] is how it prints.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Event {
-    /// UTC by RFC 3339.
-    pub time: String,
+    /// When, to the millisecond.
+    pub time: Timestamp,
     /// Who has made it.
     pub origin: Origin,
     /// What was asked for: `set-weight`, `reload`, …
@@ -133,7 +134,7 @@ impl From<&Event> for EventText {
         let Event { time, origin, verb, change } = event;
         let credentials = origin.credentials();
         Self {
-            time: time.clone(),
+            time: format!("{time:.3}"),
             who: origin.name().to_owned(),
             uid: credentials.map(|one| one.uid),
             gid: credentials.map(|one| one.gid),

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::alteration::Altered;
 use super::alteration_text::AlterationText;
 use super::encode;
-use super::event::Event;
+use super::event::{Event, EventText};
 
 /// Counters of the hook program's runs.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
@@ -30,8 +30,8 @@ pub fn hook_environment(event: &Event) -> Option<Vec<(&'static str, String)>> {
     if !runs_for(&event.change.what) {
         return None;
     }
-    let AlterationText { what, service, address, before, after, why } =
-        AlterationText::from(&event.change);
+    let EventText { time, who, change, .. } = EventText::from(event);
+    let AlterationText { what, service, address, before, after, why } = change;
     Some(vec![
         ("VSTUN_EVENT", what),
         ("VSTUN_SERVICE", service.unwrap_or_default()),
@@ -39,8 +39,8 @@ pub fn hook_environment(event: &Event) -> Option<Vec<(&'static str, String)>> {
         ("VSTUN_BEFORE", before.unwrap_or_default()),
         ("VSTUN_AFTER", after.unwrap_or_default()),
         ("VSTUN_WHY", why.unwrap_or_default()),
-        ("VSTUN_WHO", event.origin.name().to_owned()),
-        ("VSTUN_TIME", event.time.clone()),
+        ("VSTUN_WHO", who),
+        ("VSTUN_TIME", time),
         ("VSTUN_JSON", encode(event)),
     ])
 }

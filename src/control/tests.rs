@@ -177,7 +177,7 @@ fn replies_decode_to_the_same_value() {
         warnings: vec!["odd".to_owned()],
         host: HostStatus::default(),
     });
-    let time = "2026-01-02T03:04:05.678Z".to_owned();
+    let time = "2026-01-02T03:04:05.678Z".parse().unwrap();
     let operator = Origin::Operator(Credentials { uid: 0, gid: 0, pid: None });
     let event = Event { time, origin: operator, verb: "set-weight", change };
     assert_round_trip(&EventText::from(&event));

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use super::cause::Cause;
 use super::load::Rotation;
 use crate::model::{Health, Load};
 
@@ -16,8 +17,8 @@ pub enum Event {
         address: IpAddr,
         /// Its health from now on.
         health: Health,
-        /// The reason, as text.
-        why: String,
+        /// The reason.
+        why: Cause,
     },
     /// A service's checks are ignored from now on, or respected again.
     Panic {

@@ -12,6 +12,7 @@
 //! Time and seeds are arguments; `app::health` sends the probes.
 
 pub mod board;
+mod cause;
 pub mod event;
 pub mod load;
 pub mod plan;
@@ -26,6 +27,7 @@ mod weighed;
 mod tests;
 
 pub use board::{Board, CheckId, Order};
+pub use cause::{Cause, Failure};
 pub use event::Event;
 pub use plan::{Destination, MAX_CHECKS, Plan, PlannedCheck, ServiceInput, ServicePlan};
 pub use report::{

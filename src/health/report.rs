@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use super::cause::{Cause, DISBELIEVED, Failure};
 use super::load::Reported;
 use super::plan::PlannedCheck;
 use super::state::Phase;
@@ -76,8 +77,8 @@ pub struct RealReport {
     pub since: Duration,
     /// How long ago the check failed that `why` names; `None` if none has.
     pub failed: Option<Duration>,
-    /// The latest reason as text: `http check failed: status 503`. Empty if it has no check.
-    pub why: String,
+    /// The reason, by its latest results.
+    pub why: Cause,
     /// Why its reports take it out of rotation, if they do.
     pub out: Option<&'static str>,
 }
@@ -112,11 +113,17 @@ impl RealReport {
     #[must_use]
     pub fn explain(&self) -> String {
         let down = format!("down for {} s", self.since.as_secs());
-        match (self.why.split_once(':'), self.failed) {
-            (Some((what, found)), Some(failed)) => {
-                format!("{what} {} s ago:{found}; {down}", failed.as_secs())
+        let (failure, doubt) = match &self.why {
+            Cause::Failing(failure) => (failure, ""),
+            Cause::Disbelieved(failure) => (failure, DISBELIEVED),
+            why => return format!("{why}; {down}"),
+        };
+        match (failure, self.failed) {
+            (Failure { check, found: Some(found) }, Some(failed)) => {
+                let ago = failed.as_secs();
+                format!("{check} check failed {ago} s ago: {found}{doubt}; {down}")
             }
-            _ => format!("{}; {down}", self.why),
+            _ => format!("{failure}{doubt}; {down}"),
         }
     }
 }

@@ -94,7 +94,7 @@ fn a_dead_server_is_down_after_fall_failures_at_the_fast_interval_and_comes_back
     assert_eq!(words(&mut board), [("web".to_owned(), address(2), Health::Down)]);
     let report = board.report(now);
     let real = report.real("web", address(2)).unwrap();
-    assert_eq!(real.why, "tcp check failed: connection refused");
+    assert_eq!(real.why.to_string(), "tcp check failed: connection refused");
     run(&mut board, &mut now, Millis(15_100), |_, _| true);
     assert_eq!(words(&mut board), [("web".to_owned(), address(2), Health::Up)]);
 }
@@ -112,7 +112,7 @@ fn a_real_server_that_is_down_shows_its_latest_failure_and_since_when() {
     board.finish(now, order.id, Finding { detail, ..finding(now, false) });
     now = Millis(23_000);
     let report = board.report(now).real("web", address(1)).unwrap().clone();
-    assert_eq!(report.why, "tcp check failed: status 503");
+    assert_eq!(report.why.to_string(), "tcp check failed: status 503");
     assert_eq!(report.since, before + Duration::from_secs(13));
     let down = report.since.as_secs();
     assert_eq!(
@@ -145,7 +145,10 @@ fn initial_down_takes_no_flow_until_it_has_passed() {
     board.adopt(now, &plan(&[("web", &[spec(80, timing)])], 1, Rules::DEFAULT));
     assert_eq!(board.down(), [("web".to_owned(), address(1))]);
     assert_eq!(words(&mut board), [("web".to_owned(), address(1), Health::Down)]);
-    assert_eq!(board.report(now).services[0].reals[0].why, "tcp check has not passed yet");
+    assert_eq!(
+        board.report(now).services[0].reals[0].why.to_string(),
+        "tcp check has not passed yet"
+    );
     run(&mut board, &mut now, Millis(1_300), |_, _| true);
     assert_eq!(words(&mut board), [("web".to_owned(), address(1), Health::Up)]);
 }
@@ -391,7 +394,7 @@ fn a_broken_check_takes_no_service_down() {
     assert_eq!(board.down(), []);
     let report = board.report(now);
     assert!(report.services[0].panic);
-    assert!(report.services[0].reals[0].why.contains("too many"), "{report:?}");
+    assert!(report.services[0].reals[0].why.to_string().contains("too many"), "{report:?}");
     run(&mut board, &mut now, Millis(20_000), |real, _| real != address(1));
     assert_eq!(board.down(), [("web".to_owned(), address(1))]);
     let events = board.take_events();

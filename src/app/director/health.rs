@@ -17,7 +17,9 @@ use crate::control::{
     Alteration, Altered, CheckResult, CheckStep, Checked, CheckedOnce, Checks, Explained, List,
     ListedAgent, ListedCheck, Origin, PassedOver, Thousandths,
 };
-use crate::health::{AgentReport, BoardReport, CheckReport, Event, Finding, Plan, PlannedCheck};
+use crate::health::{
+    AgentReport, BoardReport, Cause, CheckReport, Event, Finding, Plan, PlannedCheck,
+};
 use crate::model::Health;
 
 /// What a check event requires beside the change that the balancer already got.
@@ -128,7 +130,7 @@ pub(super) fn checks_of(config: &config::Director, running: &Snapshot) -> Plan {
 pub(super) fn annotate(list: List, board: &BoardReport) -> List {
     let mut reals = HashMap::new();
     for service in &board.services {
-        for real in service.reals.iter().filter(|real| !real.why.is_empty()) {
+        for real in service.reals.iter().filter(|real| real.why != Cause::Unchecked) {
             reals.insert((service.name.as_str(), real.address.to_string()), real);
         }
     }
@@ -142,7 +144,7 @@ pub(super) fn annotate(list: List, board: &BoardReport) -> List {
                 continue;
             };
             real.since = Some(ago(report.since));
-            real.why = Some(report.why.clone());
+            real.why = Some(report.why.to_string());
         }
     }
     list

@@ -231,7 +231,9 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
+    use crate::app::commands::event;
     use crate::control::{Alteration, Altered, Origin};
+    use crate::health::{Cause, Failure};
     use crate::model::Health;
 
     fn block_on(future: impl Future<Output = ()>) {
@@ -241,13 +243,14 @@ mod tests {
 
     fn down(number: usize) -> Event {
         let real: IpAddr = "10.0.0.11".parse().unwrap();
-        let why = Some(format!("number {number}"));
+        let found = Some(format!("number {number}"));
+        let why = Some(Cause::Failing(Failure { check: "tcp", found }));
         let what = Altered::Health { before: Some(Health::Up), after: Health::Down, why };
         check(Alteration::of_real("web", real, what))
     }
 
     fn check(change: Alteration) -> Event {
-        Event { time: String::new(), origin: Origin::Health, verb: "check", change }
+        event(Origin::Health, "check", change)
     }
 
     /// A shell with this script, and a file for its output.
@@ -280,8 +283,9 @@ mod tests {
             task.finish().await;
             assert_eq!(counts.read(), HookCounts { run: 5, ..HookCounts::default() });
         });
-        let expected: String =
-            (0..5).map(|number| format!("health web 10.0.0.11 down number {number}\n")).collect();
+        let expected: String = (0..5)
+            .map(|number| format!("health web 10.0.0.11 down tcp check failed: number {number}\n"))
+            .collect();
         assert_eq!(taken(&path), expected);
     }
 

@@ -160,7 +160,7 @@ impl Running {
             true => format!("{vip} is announced as soon as an uplink is up"),
             false => format!("{vip} is announced: {places}"),
         };
-        Ok(Answer::done(done, self.publish(vip, None)).with(warnings))
+        Ok(Answer::done(done, self.publish(vip, false)).with(warnings))
     }
 
     async fn withdraw(&mut self, session: &mut Session, text: &str) -> CommandResult {
@@ -175,7 +175,7 @@ impl Running {
             bail!("{vip} is still announced: {}; the log says why", places.join(", "));
         }
         let done = format!("{vip} is withdrawn; what arrives for it is forwarded as before");
-        Ok(Answer::done(done, self.publish(vip, None)).with(warnings))
+        Ok(Answer::done(done, self.publish(vip, false)).with(warnings))
     }
 
     /// Withdraws exactly these virtual IPs and announces all others; those in `at_once` without a
@@ -203,15 +203,14 @@ impl Running {
         Ok(self.warned(warnings))
     }
 
-    /// Updates the listings with whether the virtual IP is announced, and returns the change with
-    /// its reason.
-    pub(super) fn publish(&self, vip: IpAddr, why: Option<&'static str>) -> Vec<Alteration> {
+    /// Updates the listings with whether the virtual IP is announced, and returns the change.
+    pub(super) fn publish(&self, vip: IpAddr, by_quorum: bool) -> Vec<Alteration> {
         let announced = !self.withdrawn.contains(vip);
         let mut changes = Vec::new();
         self.vips.send_modify(|vips| {
             for one in vips.iter_mut().filter(|one| one.address == vip) {
                 if one.announced != announced {
-                    let what = Altered::Announced { announced, why };
+                    let what = Altered::Announced { announced, by_quorum };
                     changes.push(Alteration::of_address(vip, what));
                 }
                 one.announced = announced;

@@ -84,11 +84,7 @@ impl Running {
             }
         }
         for &vip in moved {
-            let why = match after.without_quorum.contains(&vip) {
-                true => "none of its services has its quorum",
-                false => "a service of it has its quorum",
-            };
-            let changes = self.publish(vip, Some(why));
+            let changes = self.publish(vip, true);
             self.tell(Origin::Health, "quorum", &changes).await;
         }
     }

@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 
 use super::*;
 use crate::health::spec::{CheckSpec, HttpProbe, Probe, StatusRange, Timing, Via};
-use crate::health::{Rules, ServiceInput};
+use crate::health::{Cause, Rules, ServiceInput};
 use crate::model::{Health, RealSpec};
 
 const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -188,6 +188,6 @@ fn a_servers_death_and_its_return_are_reported() {
         *alive.lock().unwrap() = true;
         next(Health::Up).await;
         let report = checks.report().await;
-        assert_eq!(report.real("web", HERE).unwrap().why, "all checks pass");
+        assert_eq!(report.real("web", HERE).unwrap().why, Cause::Passing);
     });
 }

@@ -7,11 +7,12 @@ use std::time::Duration;
 use anyhow::bail;
 
 use super::*;
+use crate::app::commands;
 use crate::app::director::TraceFeed;
 use crate::app::events::{Events, Listener, Span};
 use crate::app::serve::Peer;
 use crate::balancer::{Selection, snapshot};
-use crate::control::{Alteration, Altered, Event, Origin, Readiness, Request, Traced, Which};
+use crate::control::{Alteration, Altered, Origin, Readiness, Request, Traced, Which};
 use crate::metrics::Format;
 use crate::trace::capture::Snaplen;
 
@@ -221,7 +222,7 @@ fn events_come_as_they_happen() {
     let mut lines = BufReader::new(stream).lines().map(Result::unwrap);
     assert!(lines.any(|line| line.starts_with(": events follow")));
     let change = Alteration::of(Altered::AddVip);
-    let event = Event { time: String::new(), origin: Origin::Signal, verb: "drain", change };
+    let event = commands::event(Origin::Signal, "drain", change);
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     runtime.block_on(server.events.tell(vec![event]));
     let line = lines.find(|line| line.starts_with("data: ")).unwrap();

@@ -8,8 +8,9 @@ use std::thread;
 use anyhow::bail;
 
 use super::*;
+use crate::app::commands;
 use crate::app::events::{Events, Span};
-use crate::control::{Alteration, Altered, Event, EventText, MAX_BODY_LEN, Origin};
+use crate::control::{Alteration, Altered, EventText, MAX_BODY_LEN, Origin};
 
 /// Answers with the request, and publishes events.
 struct Echo(Events);
@@ -198,7 +199,7 @@ fn listeners_get_events_until_they_send_something_or_close() {
         reader.read_line(&mut hello).unwrap();
         assert_eq!(hello, "Status\n");
         let change = Alteration::of(Altered::AddVip);
-        let event = Event { time: String::new(), origin: Origin::Signal, verb: "reload", change };
+        let event = commands::event(Origin::Signal, "reload", change);
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(events.tell(vec![event.clone()]));
         let mut heard = String::new();

@@ -274,7 +274,7 @@ timeouts.udp 5m → 1m30s
 fn an_event_is_one_flat_line() {
     let what = Altered::Real { before: RealValue::Weight(1), after: RealValue::Weight(3) };
     let change = Alteration::of_real("web", address("10.0.0.11"), what);
-    let time = "2026-01-02T03:04:05.678Z".to_owned();
+    let time = "2026-01-02T03:04:05.678Z".parse().unwrap();
     let operator = Origin::Operator(Credentials { uid: 1000, gid: 100, pid: Some(4711) });
     let event = Event { time, origin: operator, verb: "set-weight", change };
     let expected = json!({"version": 1, "time": "2026-01-02T03:04:05.678Z", "who": "operator",

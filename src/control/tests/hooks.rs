@@ -1,10 +1,11 @@
 //! For which events the hook program runs, and with which environment.
 
 use super::*;
+use crate::health::{Cause, Failure};
 use crate::model::{Difference, Health};
 
 fn environment(change: Alteration) -> Option<Vec<(&'static str, String)>> {
-    let time = "2026-01-02T03:04:05.678Z".to_owned();
+    let time = "2026-01-02T03:04:05.678Z".parse().unwrap();
     hook_environment(&Event { time, origin: Origin::Health, verb: "check", change })
 }
 
@@ -22,7 +23,7 @@ fn the_documented_changes_run_the_program_with_the_documented_values() {
     let health = Altered::Health { before: Some(Health::Up), after: Health::Down, why: None };
     let quorum = Altered::Quorum { reached: false, alive: 1 };
     let panic = Altered::Panic { active: true, down: 3, all: 4 };
-    let announced = Altered::Announced { announced: false, why: None };
+    let announced = Altered::Announced { announced: false, by_quorum: true };
     let expected = [
         (health, ["health", "up", "down"]),
         (quorum, ["quorum", "reached", "lost"]),
@@ -44,7 +45,8 @@ fn a_reload_that_changes_the_keys_quorum_or_panic_does_not_run_the_program() {
 
 #[test]
 fn the_environment_says_whom_the_event_is_about_and_who_made_it() {
-    let what = Altered::Health { before: None, after: Health::Down, why: Some("refused".into()) };
+    let why = Cause::Failing(Failure { check: "tcp", found: Some("refused".to_owned()) });
+    let what = Altered::Health { before: None, after: Health::Down, why: Some(why) };
     let variables = environment(Alteration::of_real("web", address("10.0.0.11"), what)).unwrap();
     let expected = [
         ("VSTUN_EVENT", "health"),
@@ -52,7 +54,7 @@ fn the_environment_says_whom_the_event_is_about_and_who_made_it() {
         ("VSTUN_ADDRESS", "10.0.0.11"),
         ("VSTUN_BEFORE", ""),
         ("VSTUN_AFTER", "down"),
-        ("VSTUN_WHY", "refused"),
+        ("VSTUN_WHY", "tcp check failed: refused"),
         ("VSTUN_WHO", "health"),
         ("VSTUN_TIME", "2026-01-02T03:04:05.678Z"),
     ];

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::balancer::{Explanation, Why};
+use crate::health::{self, Failure};
 use crate::model::Health;
 
 const WIDTH: usize = 80;
@@ -193,7 +194,8 @@ fn an_explanation_fits() {
 
 #[test]
 fn what_an_order_or_a_plan_says_fits() {
-    let what = Altered::Health { before: None, after: Health::Up, why: Some(prose()) };
+    let why = Some(health::Cause::Failing(Failure { check: "tcp", found: Some(prose()) }));
+    let what = Altered::Health { before: None, after: Health::Down, why };
     let change = Alteration::of_service("web", what);
     let planned = Planned { change, connections: 7, fate: Fate::Kept };
     let plan = ReloadPlan { changes: vec![planned], warnings: vec![prose()], ..Default::default() };

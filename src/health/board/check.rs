@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use crate::health::cause::Failure;
 use crate::health::load::Heard;
 use crate::health::plan::PlannedCheck;
 use crate::health::report::{AgentReport, CheckReport, Finding};
@@ -100,12 +101,10 @@ impl Check {
     }
 
     /// The reason why its real server is down: its latest failure.
-    pub(super) fn failure(&self) -> String {
-        let name = self.planned.spec.probe.name();
-        match self.findings.iter().find(|finding| !finding.passed) {
-            Some(finding) => format!("{name} check failed: {}", finding.detail),
-            None => format!("{name} check has not passed yet"),
-        }
+    pub(super) fn failure(&self) -> Failure {
+        let failed = self.findings.iter().find(|finding| !finding.passed);
+        let found = failed.map(|finding| finding.detail.clone());
+        Failure { check: self.planned.spec.probe.name(), found }
     }
 
     fn agent(&self, now: Millis) -> AgentReport {

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 
 use super::check::{Check, CheckId};
+use crate::health::cause::Cause;
 use crate::health::event::Event;
 use crate::health::report::{RealReport, ServiceReport};
 use crate::health::rule::Rules;
@@ -120,14 +121,12 @@ impl Real {
 
     /// The reason for its health, from the latest results. `panic`: its service's checks are
     /// ignored.
-    fn why(&self, checks: &HashMap<CheckId, Check>, panic: bool) -> String {
+    fn why(&self, checks: &HashMap<CheckId, Check>, panic: bool) -> Cause {
         match self.failed(checks) {
-            Some(check) if panic => {
-                format!("{}, but too many are down to believe it", check.failure())
-            }
-            Some(check) => check.failure(),
-            None if self.checks.is_empty() => String::new(),
-            None => "all checks pass".to_owned(),
+            Some(check) if panic => Cause::Disbelieved(check.failure()),
+            Some(check) => Cause::Failing(check.failure()),
+            None if self.checks.is_empty() => Cause::Unchecked,
+            None => Cause::Passing,
         }
     }
 }

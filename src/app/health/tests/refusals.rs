@@ -65,7 +65,7 @@ fn refused(probe: Probe, by_end: bool, fast_interval: Duration) -> (String, usiz
     });
     let Event::Health { health: Health::Down, why, .. } = event else { panic!("{event:?}") };
     let count = pinned.lock().unwrap().len();
-    (why, count)
+    (why.to_string(), count)
 }
 
 #[test]

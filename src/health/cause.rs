@@ -1,0 +1,51 @@
+//! Why a real server has its health.
+
+use std::fmt;
+
+/// Why a real server has its health, by its latest results.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Cause {
+    /// It has no check.
+    Unchecked,
+    /// All its checks pass.
+    Passing,
+    /// A check is down.
+    Failing(Failure),
+    /// A check is down, and is not believed because those of too many real servers are.
+    Disbelieved(Failure),
+}
+
+/// A check that is down.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Failure {
+    /// The name of its type.
+    pub check: &'static str,
+    /// What its latest failed probe found; `None`: it has not passed yet, and none has failed.
+    pub found: Option<String>,
+}
+
+/// `http check failed: status 503`; nothing without a check.
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unchecked => Ok(()),
+            Self::Passing => f.write_str("all checks pass"),
+            Self::Failing(failure) => write!(f, "{failure}"),
+            Self::Disbelieved(failure) => write!(f, "{failure}{DISBELIEVED}"),
+        }
+    }
+}
+
+/// What follows a failure that is not believed.
+pub(super) const DISBELIEVED: &str = ", but too many are down to believe it";
+
+/// `http check failed: status 503`.
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { check, found } = self;
+        match found {
+            Some(found) => write!(f, "{check} check failed: {found}"),
+            None => write!(f, "{check} check has not passed yet"),
+        }
+    }
+}
