@@ -410,12 +410,12 @@ fn stats_print_their_figures() {
     stats.send_errors = [("ENOBUFS", 3), ("EPERM", 0)].into_iter().collect();
     let text = Stats::Director(stats).human(Layout::UNBOUNDED);
     for expected in [
-        "packets read                          4\n",
-        "packets dropped                       2\n",
-        "fragments held                        1\n",
-        "fragmented datagrams followed         2\n",
-        "connections expired                   5\n",
-        "timers queued again                   8\n",
+        "packets read                              4\n",
+        "packets dropped                           2\n",
+        "fragments held                            1\n",
+        "fragmented datagrams followed             2\n",
+        "connections expired                       5\n",
+        "timers queued again                       8\n",
         "\nsegments refused, by error\nENOBUFS  3\n",
         "web      10.1.0.11                       2             0      1400\n",
     ] {
