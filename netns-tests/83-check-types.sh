@@ -1,13 +1,7 @@
-<<<<<<< HEAD
 # Checks of all kinds through the tunnel, against servers that people run: TLS and HTTPS by OpenSSL
 # with a self-signed certificate, HTTP/2 by nginx, gRPC's own health service, a datagram that is
 # echoed, dnsmasq and unbound, ICMP, and a program. Each finds that its own server is gone, says so,
 # and finds it back; a server that never finishes its part of TLS costs a timeout.
-=======
-# Checks of all kinds through the tunnel, against servers that people run: TLS by OpenSSL with a
-# self-signed certificate, HTTPS, a datagram that is echoed, dnsmasq, ICMP, and a program. Each
-# finds that its own server is gone, says so, and finds it back.
->>>>>>> a1f5067 (netns-tests: lines of at most 100 columns)
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
 source "$here/daemons.sh"
@@ -25,14 +19,7 @@ serve() { # NAME PORT OPENSSL-FLAG...
         -cert "$WORK/cert.pem" -key "$WORK/key.pem" -quiet "$@"
 }
 listens() { at "vt-$1" ss -Hltn "sport = :$2" | grep -q .; }    # NAME PORT
-<<<<<<< HEAD
 one_check() { printf '[[service.check]]\ninterval = "500ms"\nfast_interval = "50ms"\ntimeout = "500ms"\n%s\n' "$1"; } # KEYS
-=======
-one_check() { # KEYS
-    printf '[[service.check]]\ninterval = "200ms"\nfast_interval = "50ms"\n'
-    printf 'timeout = "500ms"\n%s\n' "$1"
-}
->>>>>>> a1f5067 (netns-tests: lines of at most 100 columns)
 
 openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 30 \
     -subj /CN=www.example \
@@ -99,7 +86,8 @@ start_http2() { # NAME
     wait_for "$1's HTTP/2" listens "$1" 9443
 }
 start_grpc() { # NAME
-    spawn "vt-$1" "$1-grpc" /usr/bin/python3 "$WORK/health.py" "$(in_url "$VIP")" "$WORK/not-serving-$1"
+    spawn "vt-$1" "$1-grpc" /usr/bin/python3 "$WORK/health.py" "$(in_url "$VIP")" \
+        "$WORK/not-serving-$1"
     wait_for "$1's gRPC" listens "$1" 50051
 }
 tls="sni = \"www.example\"
@@ -123,7 +111,6 @@ dns=
 if command -v dnsmasq >/dev/null; then
     dns=yes
     start_dns() {
-<<<<<<< HEAD
         # The third has another program.
         if [[ $1 == real3 ]] && command -v unbound >/dev/null; then
             cat >"$WORK/unbound.conf" <<-CONF
@@ -148,11 +135,8 @@ if command -v dnsmasq >/dev/null; then
             wait_for "real3's name server" listens real3 53
             return
         fi
-        spawn "vt-$1" "$1-dns" dnsmasq --no-daemon --conf-file=/dev/null --port=53 --no-resolv --no-hosts --user=root --group=root \
-=======
         spawn "vt-$1" "$1-dns" dnsmasq --no-daemon --conf-file=/dev/null --port=53 \
             --no-resolv --no-hosts --user=root --group=root \
->>>>>>> a1f5067 (netns-tests: lines of at most 100 columns)
             --pid-file="$WORK/$1.dns.pid" --address=/www.example/192.0.2.80
         wait_for "$1's name server" listens "$1" 53
     }
@@ -190,10 +174,7 @@ serve real2 8443
 becomes real2 up "all checks pass"
 
 # A server that lets in only those who show a certificate: it refuses after the handshake.
-last_result() { # NAME
-    number director checks ".checks[] | select(.address == \"${ADDRESS[$1]}\" and .type == \"tls\")
-        | .results[0].detail"
-}
+last_result() { number director checks ".checks[] | select(.address == \"${ADDRESS[$1]}\" and .type == \"tls\") | .results[0].detail"; } # NAME
 is_refused() { [[ $(last_result real2) == "TLS: "* ]]; }
 stop real2-tls8443 KILL
 serve real2 8443 -Verify 1 -verify_return_error
