@@ -60,7 +60,7 @@ pub enum ReadError {
     /// Several recordings, one behind the other.
     #[error("after packet {0} another recording begins; replay each on its own")]
     Another(u64),
-    /// More than [`MAX_INTERFACES`].
+    /// More interfaces than a recording may have.
     #[error("the file has more than {MAX_INTERFACES} interfaces; a recording has two")]
     Interfaces,
     /// A packet longer than IP has.

@@ -81,7 +81,7 @@ pub(super) struct Packets {
     balancer: Balancer,
     ends: Ends,
     started: Instant,
-    /// See [`Inner::of`].
+    /// The key of outer flow labels and UDP hop limits; see [`crate::balancer::outer`].
     label_key: u64,
     reads: Reads,
     /// How many reads of the TUN in a row have failed.

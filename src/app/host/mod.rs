@@ -131,7 +131,7 @@ pub struct Prepared {
 #[derive(Debug)]
 struct Known {
     facts: Facts,
-    /// The size that fits into the tunnels, see [`host::copies::Copier::room`].
+    /// The size that fits into the tunnels, see [`crate::host::copies::Copier::room`].
     room: Option<u32>,
 }
 

@@ -300,7 +300,7 @@ pub(super) struct TraceOptions {
     pub(super) count: Option<u64>,
     /// What the recorder has kept instead of what is decided from now on
     ///
-    /// The director keeps its latest decisions where `recorder` in [director] says how many, with
+    /// The director keeps its latest decisions where `[director] recorder` says how many, with
     /// the headers of the packets as they came.
     #[arg(long)]
     pub(super) recorded: bool,
