@@ -33,13 +33,16 @@ timeout = "500ms"'
 start_director rr 1 1 1
 wait_for "probes of all three" probed
 
-# On a quiet machine 100 ms are kept; here others use the processors too.
-LASTS=2
-under_load "daemon killed" 500 kill "${PID[real2]}"
+# On a quiet machine 100 ms are kept; here others use the processors too. The kernel sends six
+# errors at once and then one a second (icmp_ratelimit): if the flows use them up before a late
+# probe, that waits for its timeout: three of them, and 600 ms for other tests.
+LASTS=3
+under_load "daemon killed" 2100 kill "${PID[real2]}"
 exit_code real2
 is real2 down || fail "real2 is $(real_field real2 state)"
-expect_eq "real2 is down" "$(real_field real2 why)" \
-    "http check failed: protocol unreachable from ${ADDRESS[real2]}"
+why_has real2 "http check failed: protocol unreachable from ${ADDRESS[real2]}" ||
+    why_has real2 "http check failed: no answer within 500ms" ||
+    fail "real2 is down because: $(real_field real2 why)"
 start_real real2
 wait_for "real2 to be up" is real2 up
 

@@ -200,20 +200,19 @@ fn a_refused_packet_is_reported_once_and_the_rest_arrives() {
     });
 }
 
-/// RFC 4213 section 3.2.2, on which `balancer::outer` relies: without DF the kernel fragments
-/// packets above the path MTU.
+/// A path MTU in the kernel, which a forged ICMP error may have lowered, refuses nothing: the
+/// balancer knows what the way takes. Only the interface's own MTU refuses, with and without DF.
 #[test]
-fn a_path_mtu_refuses_packets_with_df_and_fragments_the_others() {
-    alone("send_batch::a_path_mtu_refuses_packets_with_df_and_fragments_the_others", || {
+fn only_the_interface_s_mtu_refuses_packets() {
+    alone("send_batch::only_the_interface_s_mtu_refuses_packets", || {
         network();
         sh("ip route change local 10.9.0.1 dev lo table local mtu 600");
         let (sender, receivers) = (Sender::open().unwrap(), receivers());
         let mut packets = Packets::new();
-        let refused = packets.push_with(HERE, 1_000, true);
-        let cut = packets.push_with(HERE, 1_000, false);
-        let fits = packets.push_with(HERE, 580, true);
-        assert_eq!(packets.flush(&sender), [(refused, libc::EMSGSIZE)]);
-        assert_eq!(received(&receivers, 2), [(cut, 1_000), (fits, 580)]);
+        let refused = [true, false].map(|df| (packets.push_with(HERE, 1_481, df), libc::EMSGSIZE));
+        let sent = [true, false].map(|df| (packets.push_with(HERE, 1_480, df), 1_480));
+        assert_eq!(packets.flush(&sender), refused);
+        assert_eq!(received(&receivers, 2), sent);
     });
 }
 
