@@ -25,39 +25,35 @@ impl Balancer {
     /// None for a checked change; an error is a fault of the check.
     pub(super) fn make(&mut self, now: Millis, change: &Change) -> Result<(), ChangeError> {
         match change {
-            Change::AddService(spec) => self.add_service(now, spec),
-            Change::RemoveService { service } => self.remove_service(service),
-            Change::RenameServices { names } => self.rename_services(names),
-            Change::SetListens { service, listens } => self.set_listens(service, listens),
-            Change::SetScheduler { service, scheduler } => self.set_scheduler(service, *scheduler),
-            Change::SetPolicy { service, policy } => self.set_policy(service, *policy),
-            Change::AddReal { service, real } => self.add_real(now, service, *real),
-            Change::RemoveReal { service, address } => self.remove_real(now, service, *address),
+            Change::AddService(spec) => self.add_service(now, spec)?,
+            Change::RemoveService { service } => self.remove_service(service)?,
+            Change::RenameServices { names } => self.rename_services(names)?,
+            Change::SetListens { service, listens } => self.set_listens(service, listens)?,
+            Change::SetScheduler { service, scheduler } => {
+                self.set_scheduler(service, *scheduler)?;
+            }
+            Change::SetPolicy { service, policy } => self.set_policy(service, *policy)?,
+            Change::AddReal { service, real } => self.add_real(now, service, *real)?,
+            Change::RemoveReal { service, address } => self.remove_real(now, service, *address)?,
             Change::SetReal { service, address, value } => {
                 let real = self.find_real(service, *address)?;
                 self.set_value(now, real, *value);
-                Ok(())
             }
-            Change::SetMaglev { service, table } => self.set_maglev(service, table),
-            Change::SetHashSeed(seed) => {
-                self.settings.hash_seed = *seed;
-                Ok(())
-            }
+            Change::SetMaglev { service, table } => self.set_maglev(service, table)?,
+            Change::SetHashSeed(seed) => self.settings.hash_seed = *seed,
             Change::SetState { service, address, state } => {
-                self.set_state(now, service, *address, *state)
+                self.set_state(now, service, *address, *state)?;
             }
             Change::RestoreState { service, address, saved } => {
-                self.set_standing(now, service, *address, *saved)
+                self.set_standing(now, service, *address, *saved)?;
             }
             Change::SetHealth { service, address, health } => {
                 let real = self.find_real(service, *address)?;
                 self.alter(now, real, |real| real.availability_mut().set_health(*health));
-                Ok(())
             }
             Change::SetLoad { service, address, load } => {
                 let real = self.find_real(service, *address)?;
                 self.set_load(now, real, *load);
-                Ok(())
             }
             Change::SetStep { service, address, step } => {
                 let real = self.find_real(service, *address)?;
@@ -65,30 +61,15 @@ impl Balancer {
                 real.set_step(*step);
                 let service = real.service();
                 self.registry.pool_changed(service);
-                Ok(())
             }
-            Change::PinProbe { flow, address } => self.pin_probe(flow, *address),
-            Change::UnpinProbe(flow) => {
-                self.unpin_probe(flow);
-                Ok(())
-            }
-            Change::SetSources(sources) => {
-                self.registry.set_sources(sources);
-                Ok(())
-            }
-            Change::SetLinkMtus(mtus) => {
-                self.registry.set_link_mtus(mtus);
-                Ok(())
-            }
-            Change::SetInterfaces(interfaces) => {
-                self.set_interfaces(interfaces);
-                Ok(())
-            }
-            Change::SetTimeouts(timeouts) => {
-                self.settings.timeouts = timeouts.ordered();
-                Ok(())
-            }
+            Change::PinProbe { flow, address } => self.pin_probe(flow, *address)?,
+            Change::UnpinProbe(flow) => self.unpin_probe(flow),
+            Change::SetSources(sources) => self.registry.set_sources(sources),
+            Change::SetLinkMtus(mtus) => self.registry.set_link_mtus(mtus),
+            Change::SetInterfaces(interfaces) => self.set_interfaces(interfaces),
+            Change::SetTimeouts(timeouts) => self.settings.timeouts = timeouts.ordered(),
         }
+        Ok(())
     }
 
     fn set_load(&mut self, now: Millis, id: RealId, load: Load) {

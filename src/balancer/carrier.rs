@@ -86,6 +86,7 @@ pub trait Carrier: Debug + Send {
     /// Carries the flow at a place no longer.
     fn hold(&mut self, place: usize);
 
-    /// The same, and the flow will not be entered again at this place. Does nothing if it never was.
+    /// The same, and the flow will not be entered again at this place. Does nothing if it never
+    /// was.
     fn forget(&mut self, place: usize, key: &Key);
 }

@@ -232,8 +232,8 @@ impl Balancer {
         self.registry.reals[real].moved(before, after);
     }
 
-    /// The services that are served no longer, or again, since the last call. The caller asks once a
-    /// turn.
+    /// The services that are served no longer, or again, since the last call. The caller asks once
+    /// a turn.
     pub fn outage_notices(&mut self) -> Vec<OutageNotice> {
         std::mem::take(&mut self.registry.outages)
     }

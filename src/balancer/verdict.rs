@@ -73,11 +73,11 @@ reasons! {
         NotVip = "not_vip",
         /// No service listens there, and an answer was not allowed or over the rate limit.
         NoService = "no_service",
-        /// Every real server of the service is out, or it has none, and an answer was not allowed or
-        /// over the rate limit.
+        /// Every real server of the service is out, or it has none, and an answer was not allowed
+        /// or over the rate limit.
         NoRealServer = "no_real_server",
-        /// Every real server of the service that is not out is at its upper threshold, and an answer
-        /// was not allowed or over the rate limit.
+        /// Every real server of the service that is not out is at its upper threshold, and an
+        /// answer was not allowed or over the rate limit.
         RealServersFull = "real_servers_full",
         /// The flow's real server takes no new flow, the service has no fallback to another, and an
         /// answer was not allowed or over the rate limit.

@@ -179,12 +179,9 @@ impl Director {
             connections.and_then(|entry| entry.number(1..=value::MAX_CONNECTIONS, faults));
         let maglev = section.entry("maglev_slots");
         let maglev = maglev.and_then(|entry| maglev_slots(&entry, &services, faults));
-        let arp = boolean(&section, "arp", faults);
-        let announce_table = section.entry("announce_table");
-        let announce_table = announce_table.and_then(|entry| announce_table_of(&entry, faults));
-        let announce_table = announce_table.unwrap_or(0);
-        let withdraw = section.entry("withdraw_without_quorum");
+        let (arp, announce_table) = ways_to_announce(&section, faults);
         let announces = arp || announce_table != 0;
+        let withdraw = section.entry("withdraw_without_quorum");
         let withdraw_without_quorum =
             withdraw.is_some_and(|entry| withdraws(&entry, announces, faults));
         Some(Self {
@@ -209,10 +206,7 @@ impl Director {
             http: section.entry("http").and_then(|entry| entry.parsed(http::address, faults)),
             max_connections: connections.unwrap_or(Self::CONNECTIONS),
             offload: boolean(&section, "offload", faults),
-            fast_path: section
-                .entry("fast_path")
-                .and_then(|entry| entry.parsed(fast_path, faults))
-                .unwrap_or_default(),
+            fast_path: fast_path_of(&section, faults),
             busy_poll: busy_poll(&section, faults),
             recorder: section
                 .entry("recorder")
@@ -230,6 +224,19 @@ impl Director {
             lines,
         })
     }
+}
+
+fn fast_path_of(section: &Section<'_>, faults: &mut Faults) -> FastPath {
+    let entry = section.entry("fast_path");
+    entry.and_then(|entry| entry.parsed(fast_path, faults)).unwrap_or_default()
+}
+
+/// Whether the director answers for the virtual IPs, and the table that a routing daemon reads; 0:
+/// none.
+fn ways_to_announce(section: &Section<'_>, faults: &mut Faults) -> (bool, u32) {
+    let arp = boolean(section, "arp", faults);
+    let table = section.entry("announce_table");
+    (arp, table.and_then(|entry| announce_table_of(&entry, faults)).unwrap_or(0))
 }
 
 fn unique(addresses: impl Iterator<Item = IpAddr>) -> Vec<IpAddr> {

@@ -176,7 +176,8 @@ fn because(protocol: Protocol, syn: Option<IpAddr>, why: Why) -> String {
             )
         }
         Why::NoFallback => format!(
-            "its real server takes no new connections, and `fallback` is false: answered with {refusal}"
+            "its real server takes no new connections, and `fallback` is false: \
+             answered with {refusal}"
         ),
         Why::NoService => format!("no service listens on that port: answered with {refusal}"),
         Why::NotVip => "no service listens on that address: dropped".to_owned(),

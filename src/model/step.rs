@@ -91,7 +91,9 @@ mod tests {
     proptest! {
         #[test]
         fn what_wavers_by_less_than_half_a_step_moves_it_once_at_most(
-            before in 1_u32..=16, around in 63_u32..=1_900, wavers in prop::collection::vec(0_u32..WIDTH / 2, 1..40),
+            before in 1_u32..=16,
+            around in 63_u32..=1_900,
+            wavers in prop::collection::vec(0_u32..WIDTH / 2, 1..40),
         ) {
             let mut step = Step(before);
             let mut moves = 0;

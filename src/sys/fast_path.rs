@@ -1,9 +1,10 @@
 //! The kernel's half of the fast path: an eBPF program at the uplinks, and the maps that it shares
 //! with this process (`bpf/fast_path.bpf.c`).
 //!
-//! The flows and the tunnels are arrays in memory that both halves see: what takes a flow back is one
-//! store. Only finding a flow's place by its key is a hash of the kernel's, which takes a system call
-//! to change. All of it is the process's: the kernel detaches the program when the process ends.
+//! The flows and the tunnels are arrays in memory that both halves see: what takes a flow back is
+//! one store. Only finding a flow's place by its key is a hash of the kernel's, which takes a
+//! system call to change. All of it is the process's: the kernel detaches the program when the
+//! process ends.
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -112,8 +112,8 @@ impl Running {
         }
         if failed.len() < uplinks.len() {
             log::info!(
-                "fast path at {}: the kernel carries established connections; no firewall rule sees \
-                 their packets, fast_path = \"off\" undoes it",
+                "fast path at {}: the kernel carries established connections; no firewall rule \
+                 sees their packets, fast_path = \"off\" undoes it",
                 names(true)
             );
         }

@@ -184,13 +184,9 @@ async fn steer(
                 running.notice(notice).await;
                 continue;
             }
-            Some(event) = health.recv() => match running.checked(event).await {
-                Follows::Quorum => (Task::Quorum, None),
-                Follows::Steps => {
-                    running.want_steps();
-                    continue;
-                }
-                Follows::Nothing => continue,
+            Some(event) = health.recv() => match checked(&mut running, event).await {
+                Some(task) => (task, None),
+                None => continue,
             },
             () = running.quorum_due() => (Task::Quorum, None),
             () = running.steps_due() => (Task::Steps, None),
@@ -212,6 +208,18 @@ async fn steer(
         if stop == Stop::Requested {
             return Ok(());
         }
+    }
+}
+
+/// Publishes what the checks say of a real server; returns what has to be done for that.
+async fn checked(running: &mut Running, event: Event) -> Option<Task> {
+    match running.checked(event).await {
+        Follows::Quorum => Some(Task::Quorum),
+        Follows::Steps => {
+            running.want_steps();
+            None
+        }
+        Follows::Nothing => None,
     }
 }
 

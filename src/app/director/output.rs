@@ -138,7 +138,7 @@ pub(super) struct Output {
     source_v4: IpAddr,
     random: u64,
     sent: Sent,
-    /// Copies of the packets sent since [`Self::tap`]; `None`: nobody wants any.
+    /// Copies of the packets sent since [`Self::tap`]; `None`: no trace needs them.
     tapped: Option<Vec<Vec<u8>>>,
     throttle: [LogThrottle; SendError::ALL.len()],
 }

@@ -332,8 +332,8 @@ impl Running {
         Ok(())
     }
 
-    /// The changes after which real servers have these parts of their weights where flows are placed
-    /// by hash.
+    /// The changes after which real servers have these parts of their weights where flows are
+    /// placed by hash.
     pub(super) fn stepped(&self, steps: &HashMap<(String, IpAddr), Step>) -> Vec<Change> {
         self.maglev_tables.stepped(steps)
     }

@@ -50,13 +50,13 @@ pub(super) struct Tracing {
 }
 
 impl Tracing {
-    /// Whether somebody wants records.
+    /// Whether a trace or the recorder needs records.
     #[inline]
     pub(super) fn is_on(&self) -> bool {
         self.recording || !self.traces.is_empty()
     }
 
-    /// Whether somebody traces: then every packet has to come here.
+    /// Whether a trace runs: every packet has to come here then.
     pub(super) fn has_traces(&self) -> bool {
         !self.traces.is_empty()
     }

@@ -205,9 +205,9 @@ pub(super) fn lookup(message: &RouteMessage) -> Lookup {
     }
 }
 
-/// Whether the kernel answers with a path MTU that it has learnt from an ICMP error, and that ends by
-/// itself. Such an error may be forged: the kernel takes any that quotes an echo reply. Each answer
-/// for IPv4 has the flag, and a configured IPv6 route may have an end.
+/// Whether the kernel answers with a path MTU that it has learnt from an ICMP error, and that ends
+/// by itself. Such an error may be forged: the kernel takes any that quotes an echo reply. Each
+/// answer for IPv4 has the flag, and a configured IPv6 route may have an end.
 fn is_learnt(message: &RouteMessage) -> bool {
     let expires = message
         .attributes

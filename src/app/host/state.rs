@@ -258,7 +258,7 @@ mod tests {
         assert!(state.steps.iter().eq(&[all, forwarding("wan"), forwarding("eth1")]));
         assert!(state.forwarding.contains_key("net/ipv4/conf/wan/forwarding"));
         assert_eq!(state.links.keys().collect::<Vec<_>>(), ["eth1", "vstun0", "wan"]);
-        // A state file of before has no indexes: its names count.
+        // An older version's state file has no indexes: its names count.
         state.links.clear();
         assert_eq!(state.find_links(&names(&[(1, "lo")])), BTreeMap::new());
         assert_eq!(state.steps.len(), 3);

@@ -245,7 +245,7 @@ impl Pool {
         };
     }
 
-    /// The weights that the table follows: whole ones while nobody reports a load.
+    /// The weights that the table follows: whole ones while no load is reported.
     fn stepped(&self) -> BTreeMap<IpAddr, u32> {
         if self.steps.is_empty() {
             return self.weights.clone();

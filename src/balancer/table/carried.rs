@@ -1,5 +1,5 @@
-//! Carried flows: the table tells its carrier of each entry that goes, so that what is carried never
-//! contradicts it.
+//! Carried flows: the table tells its carrier of each entry that goes, so that what is carried
+//! never contradicts it.
 
 use super::entry::{Entry, Handle, Marks};
 use super::wheel::{tick, tick_after};

@@ -242,11 +242,14 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
     let flags = vec![Flags::SYN, Flags::SYN, Flags::FIN | Flags::ACK, Flags::RST, Flags::ACK, 0];
     let real = || prop::sample::select(vec![A, B]);
     let event = prop_oneof![
-        6 => (flows(), 1_usize..9, 0_u32..1_500).prop_map(|(flow, count, len)| Event::Data(flow, count, len)),
+        6 => (flows(), 1_usize..9, 0_u32..1_500)
+            .prop_map(|(flow, count, len)| Event::Data(flow, count, len)),
         3 => (flows(), prop::sample::select(flags), 0_u32..3)
             .prop_map(|(flow, flags, ahead)| Event::Tcp(flow, flags, ahead << 22)),
-        2 => (flows(), 1_usize..9, 0_usize..1_500).prop_map(|(flow, count, len)| Event::Udp(flow, count, len)),
-        1 => (flows(), 0_u32..3, any::<bool>()).prop_map(|(flow, number, first)| Event::Piece(flow, number, first)),
+        2 => (flows(), 1_usize..9, 0_usize..1_500)
+            .prop_map(|(flow, count, len)| Event::Udp(flow, count, len)),
+        1 => (flows(), 0_u32..3, any::<bool>())
+            .prop_map(|(flow, number, first)| Event::Piece(flow, number, first)),
         1 => (real(), 500_u16..1_500).prop_map(|(real, mtu)| Event::PathMtu(real, mtu)),
         1 => changes().prop_map(Event::Change),
         1 => real().prop_map(Event::Flush),

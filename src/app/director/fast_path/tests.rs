@@ -1,6 +1,6 @@
-//! The program in the kernel against the packet function: on any bytes it is only ever stricter, and
-//! what it sends is what the director would have sent. It needs the right to load it, and says so
-//! where that is missing.
+//! The program in the kernel against the packet function: on any bytes it is only ever stricter,
+//! and what it sends is what the director would have sent. It needs the right to load it, and says
+//! so where that is missing.
 #![allow(clippy::unwrap_used)]
 
 use std::cell::{Cell, RefCell};
@@ -107,8 +107,8 @@ fn expected(packet: &[u8], to: usize) -> Vec<u8> {
     [&room[MAX_OUTER_LEN - len..], &inner].concat()
 }
 
-/// Without what differs from packet to packet: the identification of UDP over IPv4, with the header's
-/// checksum, and the hop limit of UDP over IPv6.
+/// Without what differs from packet to packet: the identification of UDP over IPv4, with the
+/// header's checksum, and the hop limit of UDP over IPv6.
 fn comparable(mut packet: Vec<u8>, udp: bool) -> Vec<u8> {
     match packet[0] >> 4 {
         4 if udp => {
