@@ -1,4 +1,4 @@
-# The log: an operator's mistake is no error; under systemd lines have priorities and no time
+# The log: an operator's mistake is not an error; under systemd lines have priorities and no time
 # stamps; as JSON each line is an object that says who did what. `events --since` tells the same
 # afterwards.
 # mixes: 4in4

@@ -21,17 +21,17 @@ refused() { # PATTERN VERB...
         fail "vstun $*: answered '$(cat "$WORK/refused.out")', expected '$pattern'"
     expect_eq "after the refused $1" "$(state)" "$before"
 }
-refused "address: ${ADDRESS[real3]} is no real server" set-weight "${ADDRESS[real3]}" --weight 1
-refused 'service: "wob" is no service; did you mean web' drain "${ADDRESS[real1]}" --service wob
+refused "address: ${ADDRESS[real3]} is not a real server" set-weight "${ADDRESS[real3]}" --weight 1
+refused 'service: "wob" is not a service; did you mean web' drain "${ADDRESS[real1]}" --service wob
 refused 'address: .* is in service web already' add-real "${ADDRESS[real1]}"
 refused "address: $VIP is a virtual IP" add-real "$VIP"
 refused "real server $DIRECTOR is an address of this director's host" add-real "$DIRECTOR"
 refused 'address: .* has a port' enable "$(in_url "${ADDRESS[real1]}"):80"
-refused 'deadline: "soon" is no duration' drain "${ADDRESS[real1]}" --deadline soon
+refused 'deadline: "soon" is not a duration' drain "${ADDRESS[real1]}" --deadline soon
 refused 'deadline: 32d is out of range' drain "${ADDRESS[real1]}" --deadline 32d
 refused '65536 is not in 0..=65535' set-weight "${ADDRESS[real1]}" --weight 65536
 refused "address: no service listens on $CLIENT" withdraw "$CLIENT"
-refused 'flow: "80" is no address with a port' explain tcp 80 81
+refused 'flow: "80" is not an address with a port' explain tcp 80 81
 
 # Past the range, by a client that does not check it.
 answer=$(

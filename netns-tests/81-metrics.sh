@@ -60,7 +60,7 @@ counted() { get "/api/v1/connections?$1" | jq -s '[.[].connections[]] | length';
 expect_eq "connections of one real server" "$(counted "real=${ADDRESS[real2]}")" 10
 expect_eq "and of a client, of a service" "$(counted "client=$CLIENT&service=web")" 30
 expect_eq "and in a state" "$(counted "client=$CLIENT&state=UDP")" 0
-expect_eq "connections of an address that is no real server" \
+expect_eq "connections of an address that is not a real server" \
     "$(status "/api/v1/connections?real=$CLIENT")" 400
 expect_eq "a real server's packets" \
     "$(of_real /metrics | awk '/^vstun_packets_received_total/ { print ($NF > 0) }')" 1

@@ -101,7 +101,7 @@ said=$(replay "$WORK/other.toml") && fail "the recording agrees with another con
 for fault in "--client x;client: \"x\" is not an IP address" \
     "--reason bored;reason: \"bored\" is not a drop reason" \
     "--verdict maybe;write one of tunnel" "--service wob;service: \"wob\" is not a service" \
-    "--real 10.9.9.9;10.9.9.9 is no real server"; do
+    "--real 10.9.9.9;10.9.9.9 is not a real server"; do
     read -r -a arguments <<<"${fault%%;*}"
     said=$(trace "${arguments[@]}" 2>&1) && fail "${fault%%;*} is accepted"
     [[ $said == *"${fault#*;}"* ]] || fail "${fault%%;*}: $said"

@@ -85,7 +85,7 @@ fn every_failed_send_and_write_has_its_line() {
     assert_eq!(rows(section(&page, "The director, sending")), sends);
     let handler = read("src/app/realserver/request_handler.rs");
     for name in rows(section(&page, "The real server, writing")) {
-        assert!(handler.contains(&format!("(\"{name}\"")), "{name} is no write error");
+        assert!(handler.contains(&format!("(\"{name}\"")), "{name} is not a write error");
     }
     assert!(page.contains("`write_failed`"));
 }

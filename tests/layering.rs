@@ -192,7 +192,7 @@ fn check(path: &Path, text: &str) -> Vec<String> {
         path.with_extension("").iter().map(|name| name.to_string_lossy().into_owned()).collect();
     let layer = names.first().map_or("", String::as_str);
     let Some((_, allowed)) = IMPORTS.iter().find(|(name, _)| *name == layer) else {
-        return vec![format!("{}: {layer:?} is no layer of src/lib.rs", path.display())];
+        return vec![format!("{}: {layer:?} is not a layer of src/lib.rs", path.display())];
     };
     // `src/wire/mod.rs` is the module `wire`, one level below the crate's root.
     let depth = names.iter().filter(|name| *name != "mod" && *name != "lib").count();

@@ -12,7 +12,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::broadcast::{self, Receiver, Sender};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::control::{self, Event, Forgotten, Missed};
+use crate::control::{self, Event, Forgotten, Missed, counted};
 use crate::model::duration;
 
 use super::log_lines;
@@ -128,7 +128,8 @@ impl Events {
             log_lines::event(Level::Info, event, event);
         }
         if events.len() > LOGGED {
-            log::info!("and {} changes more, which `vstun events` shows", events.len() - LOGGED);
+            let more = counted((events.len() - LOGGED) as u64, "more change");
+            log::info!("and {more}, which `vstun events` shows");
         }
         for turn in events.chunks(TURN) {
             self.publish(turn);
@@ -137,7 +138,7 @@ impl Events {
     }
 
     fn kept(&self) -> std::sync::MutexGuard<'_, Ring> {
-        // A poisoned lock is no problem: at worst an event is missing.
+        // A poisoned lock is not a problem: at worst an event is missing.
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

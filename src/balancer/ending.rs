@@ -28,7 +28,7 @@ impl Balancer {
         self.registry.reals[id].availability().state() != RealState::Up
     }
 
-    /// Ends a TCP connection with the current packet, which is no reset and no SYN.
+    /// Ends a TCP connection with the current packet, which is neither a reset nor a SYN.
     ///
     /// The client gets a reset as from a host without the connection, the real server one in the
     /// client's name. The entry stays for `tcp_close`: if a reset is lost, or only causes a

@@ -38,10 +38,10 @@ pub enum FlowError {
     #[error("{0} words; write three, as in tcp 198.51.100.7:40000 192.0.2.10:80")]
     Words(usize),
     /// The first word is neither `tcp` nor `udp`.
-    #[error("{0:?} is no transport; write tcp or udp")]
+    #[error("{0:?} is not a transport; write tcp or udp")]
     Protocol(String),
     /// The second or third word is not an address with a port.
-    #[error("{0:?} is no address with a port; write 198.51.100.7:40000 or [2001:db8::7]:40000")]
+    #[error("{0:?} is not an address with a port; write 198.51.100.7:40000 or [2001:db8::7]:40000")]
     Address(String),
     /// Client and virtual IP are of different families.
     #[error("{0} and {1} are of different families, which no packet is")]
@@ -141,7 +141,7 @@ pub enum Why {
         /// Whether a SYN would start a new connection, which is placed like any other:
         /// [`Explanation::syn`] says where.
         reusable: bool,
-        /// Whether its real server ends it: a packet that is no SYN is answered by a reset, and
+        /// Whether its real server ends it: a packet that is not a SYN is answered by a reset, and
         /// [`Explanation::real`] is where a SYN goes.
         ends: bool,
     },

@@ -12,7 +12,7 @@ use crate::model::{Millis, RealId, SchedulerKind, ServiceId};
 pub struct Record {
     /// When it was decided.
     pub at: Millis,
-    /// The packet's two ends; `None`: the frame was no packet.
+    /// The packet's two ends; `None`: the frame was not a packet.
     pub ends: Option<RecordedEnds>,
     /// The packet's length in bytes.
     pub length: usize,

@@ -95,7 +95,7 @@ impl Balancer {
         }
     }
 
-    /// The record of a frame that is no packet.
+    /// The record of a frame that is not a packet.
     #[must_use]
     pub fn record_of_frame(now: Millis, length: usize, reason: Reason) -> Record {
         Record {

@@ -45,7 +45,7 @@ fn mode(text: &str) -> Result<u32, String> {
     let mode = octal.then(|| u32::from_str_radix(digits, 8).ok()).flatten();
     mode.filter(|mode| mode & OWNER == OWNER && mode & !ALL == 0).ok_or_else(|| {
         let hint = "write 0600 (the owner alone), 0660 (and the group) or 0666 (all users)";
-        format!("{} is no mode of a control socket; {hint}", quoted(text))
+        format!("{} is not a mode of a control socket; {hint}", quoted(text))
     })
 }
 
@@ -56,7 +56,7 @@ fn group(text: &str) -> Result<String, String> {
         return Ok(text.to_owned());
     }
     let hint = format!("write 1 to {MAX_GROUP_LEN} letters, digits, '-', '_' and '.'");
-    Err(format!("{} is no name or number of a group; {hint}", quoted(text)))
+    Err(format!("{} is not a name or number of a group; {hint}", quoted(text)))
 }
 
 #[cfg(test)]

@@ -168,7 +168,7 @@ pub(super) fn network(text: &str) -> Result<IpNet, String> {
 fn no_network(text: &str) -> String {
     misspelt::<IpNet>(text).or_else(|| misspelt::<IpAddr>(text)).unwrap_or_else(|| {
         let hint = "write one such as 10.0.0.1/32 or 2001:db8::1/128";
-        format!("{} is no address range; {hint}", quoted(text))
+        format!("{} is not an address range; {hint}", quoted(text))
     })
 }
 

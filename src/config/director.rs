@@ -350,7 +350,7 @@ fn maglev_slots(entry: &Entry<'_>, services: &Services<'_>, faults: &mut Faults)
     if !maglev::is_prime(slots) {
         let next = (slots..=maglev::MAX_SLOTS).find(|number| maglev::is_prime(*number));
         let next = next.unwrap_or(maglev::MAX_SLOTS);
-        entry.fault(format!("{slots} is no prime number; the next is {next}"), faults);
+        entry.fault(format!("{slots} is not a prime number; the next is {next}"), faults);
     }
     let (tables, most) = (services.with_maglev(), value::MAX_MAGLEV_SLOTS);
     // Without the key the default fits any number of services.

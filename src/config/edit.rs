@@ -67,7 +67,7 @@ impl Director {
             let hint = "`vstun list` names those there are";
             return Err(fault(
                 "address",
-                format!("{address} is no real server of any service; {hint}"),
+                format!("{address} is not a real server of any service; {hint}"),
             ));
         }
         one_or_all(&services, target, "is in")
@@ -115,7 +115,7 @@ impl Director {
                 Some(meant) => format!("did you mean {meant}?"),
                 None => "`vstun list` names those there are".to_owned(),
             };
-            fault("service", format!("{} is no service; {hint}", quoted(name)))
+            fault("service", format!("{} is not a service; {hint}", quoted(name)))
         })
     }
 
@@ -209,8 +209,8 @@ fn no_real(service: &ServiceSpec, address: IpAddr) -> String {
     let known: Vec<String> = service.reals.iter().map(|real| real.address.to_string()).collect();
     let name = &service.name;
     match known.is_empty() {
-        true => format!("{address} is no real server of {name}, which has none"),
-        false => format!("{address} is no real server of {name}, which has {}", shown(&known)),
+        true => format!("{address} is not a real server of {name}, which has none"),
+        false => format!("{address} is not a real server of {name}, which has {}", shown(&known)),
     }
 }
 

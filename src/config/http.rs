@@ -68,7 +68,7 @@ mod tests {
             ("::1:9180", "is not an address with a port"),
             ("127.0.0.1:0", "has port 0"),
             ("", "\"\" is not an address with a port"),
-            ("/run/", "is no absolute path of a file"),
+            ("/run/", "is not an absolute path of a file"),
         ] {
             let found = address(text).expect_err(text);
             assert!(found.contains(fault), "{text}: {found}");

@@ -153,7 +153,7 @@ fn flags_give_the_same_model_as_a_file() {
         "--vip: 192.0.2.10 is given twice; keep one",
         "--vip: fe80::1 is a link-local address, which means nothing without an interface; write a \
          global or unique local address",
-        "--control: \"/\" is no absolute path of a file; write one such as \
+        "--control: \"/\" is not an absolute path of a file; write one such as \
          /run/vstun/director.sock",
         "--director: 192.0.2.10/32 is the virtual IP 192.0.2.10; write the director's own address",
     ];

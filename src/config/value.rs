@@ -50,13 +50,13 @@ pub(super) fn interface(text: &str) -> Result<String, String> {
     let legal = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'/' | b':' | b'%');
     if text.is_empty() || text.len() > MAX_INTERFACE_LEN {
         return Err(format!(
-            "{} is no interface name; write 1 to {MAX_INTERFACE_LEN} characters",
+            "{} is not an interface name; write 1 to {MAX_INTERFACE_LEN} characters",
             quoted(text)
         ));
     }
     if matches!(text, "." | "..") || !text.bytes().all(legal) {
         return Err(format!(
-            "{} is no interface name; write letters and digits without space, '/', ':' or '%'",
+            "{} is not an interface name; write letters and digits without space, '/', ':' or '%'",
             quoted(text)
         ));
     }
@@ -66,7 +66,7 @@ pub(super) fn interface(text: &str) -> Result<String, String> {
 /// The path of the control socket.
 pub(super) fn control(text: &str) -> Result<PathBuf, String> {
     if !text.starts_with('/') || text.ends_with('/') || text.contains('\0') {
-        return Err(format!("{} is no absolute path of a file", quoted(text))
+        return Err(format!("{} is not an absolute path of a file", quoted(text))
             + "; write one such as /run/vstun/director.sock");
     }
     if text.len() > MAX_CONTROL_LEN {
@@ -96,7 +96,7 @@ pub(super) fn folder(text: &str) -> Result<Option<PathBuf>, String> {
 /// A word of the hook command; the first one is the program's path.
 pub(super) fn hook_word(text: &str, is_path: bool) -> Result<String, String> {
     if is_path && (!text.starts_with('/') || text.ends_with('/')) {
-        return Err(format!("{} is no absolute path of a program", quoted(text))
+        return Err(format!("{} is not an absolute path of a program", quoted(text))
             + "; write one such as [\"/etc/vstun/hook\"]");
     }
     if text.contains('\0') || text.len() > MAX_HOOK_WORD_LEN {
@@ -109,7 +109,7 @@ pub(super) fn hook_word(text: &str, is_path: bool) -> Result<String, String> {
 pub(super) fn agent_address(text: &str) -> Result<SocketAddr, String> {
     match text.parse::<SocketAddr>() {
         Ok(address) if address.port() > 0 => Ok(address),
-        _ => Err(format!("{} is no address with a port", quoted(text))
+        _ => Err(format!("{} is not an address with a port", quoted(text))
             + "; write one such as 10.0.0.11:9181 or [2001:db8::11]:9181"),
     }
 }
@@ -143,7 +143,7 @@ pub(super) fn busy_poll(text: &str) -> Result<Duration, String> {
 pub(super) fn within(text: &str, least: Duration, most: Duration) -> Result<Duration, String> {
     let Some(value) = duration::parse(text) else {
         return Err(format!(
-            "{} is no duration; write one such as \"15m\", \"2s\" or \"1h30m\"",
+            "{} is not a duration; write one such as \"15m\", \"2s\" or \"1h30m\"",
             quoted(text)
         ));
     };
@@ -199,7 +199,7 @@ pub(super) fn table_use(text: &str) -> Result<u8, String> {
     let digits = text.strip_suffix('%').filter(|digits| digits.bytes().all(|b| b.is_ascii_digit()));
     let hundredths = digits.and_then(|digits| digits.parse().ok());
     hundredths.filter(|hundredths| (1..=100).contains(hundredths)).ok_or_else(|| {
-        format!("{} is no part of the table; write \"1%\" to \"100%\", or \"off\"", quoted(text))
+        format!("{} is not a part of the table; write \"1%\" to \"100%\", or \"off\"", quoted(text))
     })
 }
 

@@ -220,7 +220,8 @@ impl fmt::Display for StateUntil {
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { scheduler, listens, reals } = self;
-        write!(f, "{} {}, {reals} real servers", scheduler.name(), Listens(listens))
+        let reals = counted(*reals as u64, "real server");
+        write!(f, "{} {}, {reals}", scheduler.name(), Listens(listens))
     }
 }
 

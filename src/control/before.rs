@@ -75,7 +75,7 @@ impl Alteration {
                 continue;
             }
             for altered in before.alterations(change, after) {
-                // Setting a state or weight to its current value is no change.
+                // Setting a state or weight to its current value is not a change.
                 if !altered.what.is_none() {
                     visit(change, altered, &before);
                 }

@@ -55,7 +55,7 @@ pub struct Decision {
     pub time: String,
     /// Milliseconds since the director started: its own clock.
     pub milliseconds: u64,
-    /// `tcp`, `udp`, `icmp`, `icmpv6`, or the protocol's number; empty if it was no packet.
+    /// `tcp`, `udp`, `icmp`, `icmpv6`, or the protocol's number; empty if it was not a packet.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub protocol: String,
     /// The client, with its port if the packet has ports.

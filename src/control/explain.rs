@@ -89,7 +89,7 @@ impl Explained {
                 true => because_of_any(flow.protocol, why),
                 false => because(flow.protocol, syn, why),
             } + &match adopted_by_port {
-                true => "; TCP that is no SYN is adopted, where its port decides".to_owned(),
+                true => "; TCP that is not a SYN is adopted, where its port decides".to_owned(),
                 false => opens_nothing(flow.protocol, mid_stream, why),
             },
             passed_over: Vec::new(),
@@ -144,8 +144,8 @@ fn because(protocol: Protocol, syn: Option<IpAddr>, why: Why) -> String {
                 None => "; a SYN is a new flow, which no real server takes".to_owned(),
             };
             let end = if ends {
-                "; its real server has no time left for it, so what is no SYN is answered with a \
-                 reset"
+                "; its real server has no time left for it, so what is not a SYN is answered with \
+                 a reset"
             } else {
                 ""
             };
@@ -226,8 +226,8 @@ fn opens_nothing(protocol: Protocol, mid_stream: Option<IpAddr>, why: Why) -> St
             _,
         ) => String::new(),
         _ if protocol == Protocol::Udp => String::new(),
-        (_, None) => "; TCP that is no SYN is answered with a reset".to_owned(),
-        (_, Some(real)) => format!("; TCP that is no SYN is adopted, by {real}"),
+        (_, None) => "; TCP that is not a SYN is answered with a reset".to_owned(),
+        (_, Some(real)) => format!("; TCP that is not a SYN is adopted, by {real}"),
     }
 }
 

@@ -233,7 +233,7 @@ pub struct AgentCounts {
     pub state: Rotation,
     /// Clients that were answered, or were to be.
     pub asked: u64,
-    /// Those that are no director and were turned away.
+    /// Those that are not a director and were turned away.
     pub refused: u64,
     /// Those that were turned away because too many asked.
     pub busy: u64,

@@ -79,7 +79,7 @@ mod tests {
             (three, true, 1, false),
             (three, false, 3, false),
             (three, false, 4, true),
-            // A sum of zero is no quorum, whatever the hysteresis.
+            // A sum of zero is not a quorum, whatever the hysteresis.
             (Quorum { quorum: 1, hysteresis: 1 }, true, 0, false),
         ];
         for (quorum, before, alive, expected) in rows {

@@ -17,7 +17,7 @@ pub enum Refusal {
     TunExists(String),
     /// The name is not valid for an interface.
     #[error(
-        "{0:?} can be no interface's name; use 1 to 15 bytes without spaces, slashes and colons"
+        "{0:?} cannot be an interface's name; use 1 to 15 bytes without spaces, slashes and colons"
     )]
     TunName(String),
     /// Local delivery precedes every route: the TUN would never get a packet.
@@ -103,7 +103,7 @@ pub enum Refusal {
     )]
     UplinkMissing(IpAddr),
     /// The outer source must be an address of this host.
-    #[error("source {0} is no address of this host; `ip addr` lists them")]
+    #[error("source {0} is not an address of this host; `ip addr` lists them")]
     SourceForeign(IpAddr),
     /// The kernel's own tables.
     #[error("{key} = {table} is a table of the kernel's own; use another number")]

@@ -169,9 +169,10 @@ impl Step {
         }
     }
 
-    /// Whether traffic flows without it, so that its refusal by a kernel or container is no reason
-    /// to stop: `proxy_delay` costs up to 0.8 s per answer, unneeded IPv6 on a TUN and an address
-    /// or router advertisements there cost a few dropped packets, a neighbour route saves work.
+    /// Whether traffic flows without it, so that its refusal by a kernel or container is not a
+    /// reason to stop: `proxy_delay` costs up to 0.8 s per answer, unneeded IPv6 on a TUN and an
+    /// address or router advertisements there cost a few dropped packets, a neighbour route saves
+    /// work.
     #[must_use]
     pub fn optional(&self) -> bool {
         if matches!(self, Self::Add(Object::Neighbour { .. })) {

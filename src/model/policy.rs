@@ -14,7 +14,7 @@ pub struct Policy {
     /// For mh, sh and dh: whether a flow whose real server takes no new connection goes to another
     /// one (the default) or is refused.
     pub fallback: bool,
-    /// What happens to a TCP packet that is no SYN and has no entry; `None`: the scheduler's
+    /// What happens to a TCP packet that is not a SYN and has no entry; `None`: the scheduler's
     /// default, see [`Unknown::suiting`].
     pub unknown: Option<Unknown>,
     /// Whether a client's new flows go to the real server of its previous one.
@@ -76,8 +76,8 @@ impl Policy {
     /// The longest [`Self::slow_start`] that is accepted: 1 day.
     pub const MAX_SLOW_START: Duration = Duration::from_secs(24 * 60 * 60);
 
-    /// Whether, with this scheduler, a TCP packet that is no SYN and has no entry is adopted as an
-    /// existing flow.
+    /// Whether, with this scheduler, a TCP packet that is not a SYN and has no entry is adopted as
+    /// an existing flow.
     #[must_use]
     pub fn adopts(&self, scheduler: SchedulerKind) -> bool {
         self.unknown.unwrap_or_else(|| Unknown::suiting(scheduler)) == Unknown::Adopt
@@ -117,7 +117,7 @@ impl Settings for Policy {
     }
 }
 
-/// What happens to a TCP packet that is no SYN and belongs to no connection.
+/// What happens to a TCP packet that is not a SYN and belongs to no connection.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Unknown {
     /// It is reset, as by a host that knows nothing of it.

@@ -53,7 +53,7 @@ pub struct Established {
     /// How many they are.
     pub count: u64,
     /// When they were reported, by the clock of the checks. Connections given to the real server
-    /// count from the report on, and a repeated report is no new one.
+    /// count from the report on, and a repeated report is not a new one.
     pub at: Millis,
 }
 

@@ -95,7 +95,7 @@ impl From<&'static str> for Value {
     }
 }
 
-/// An empty text is no value.
+/// An empty text is not a value.
 impl From<String> for Value {
     fn from(text: String) -> Self {
         if text.is_empty() { Self::Unset } else { Self::Text(text) }

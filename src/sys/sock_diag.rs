@@ -173,7 +173,7 @@ mod tests {
     fn truncated_messages_are_no_socket_and_no_panic() {
         let whole = request(2);
         for len in 0..whole.len() {
-            let _ = read(&whole[..len], &mut |_| panic!("a request is no socket"));
+            let _ = read(&whole[..len], &mut |_| panic!("a request is not a socket"));
         }
     }
 }

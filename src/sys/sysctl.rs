@@ -31,7 +31,7 @@ fn path(setting: &str) -> io::Result<PathBuf> {
     if setting.is_empty() || !plain {
         return Err(io::Error::new(
             io::ErrorKind::InvalidInput,
-            format!("{setting:?} is no setting below /proc/sys"),
+            format!("{setting:?} is not a setting below /proc/sys"),
         ));
     }
     Ok(Path::new("/proc/sys").join(below))

@@ -39,8 +39,8 @@ impl Snaplen {
     }
 }
 
-/// The bytes of a packet's headers up to the transport's. Of what is no packet, as many as its IP
-/// header has without options.
+/// The bytes of a packet's headers up to the transport's. Of what is not a packet, as many as its
+/// IP header has without options.
 fn headers_len(bytes: &[u8]) -> usize {
     let Ok(packet) = Packet::parse(bytes) else { return ip_header_len(bytes) };
     let transport = match packet.transport {

@@ -22,7 +22,7 @@ pub struct Filter {
     reason: Option<Reason>,
 }
 
-/// Why a text is no filter; the message says what to write.
+/// Why a text is not a filter; the message says what to write.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum FilterError {
     /// Neither an address nor a network.

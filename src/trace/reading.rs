@@ -46,7 +46,7 @@ impl std::fmt::Debug for Reader<'_> {
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
     /// Not pcapng.
-    #[error("this is no pcapng file: {0}")]
+    #[error("this is not a pcapng file: {0}")]
     NotPcapng(PcapError),
     /// Of another program.
     #[error("the file's first comment is not that of `vstun trace --write`, which has the seeds")]

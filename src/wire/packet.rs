@@ -378,7 +378,7 @@ fn parse_transport(
                 destination_port: u16::from_be_bytes([header[2], header[3]]),
             })
         }
-        // Each family has an ICMP of its own; the other one's is no protocol of a host.
+        // Each family has an ICMP of its own; the other one's is not a protocol of a host.
         _ if number == icmp => {
             let (header, _) =
                 payload.split_first_chunk::<ICMP_HEADER_LEN>().ok_or(ParseError::Malformed)?;

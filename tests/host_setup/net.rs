@@ -36,7 +36,7 @@ pub(crate) fn alone(test: &str, body: fn()) {
     let text = String::from_utf8_lossy(&output.stdout);
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{text}\n{errors}");
-    assert!(text.contains("1 passed"), "{test} is no test's name\n{text}");
+    assert!(text.contains("1 passed"), "{test} is not a test's name\n{text}");
 }
 
 /// Whether this process is the one to be killed.

@@ -130,7 +130,7 @@ fn flags_go_through_the_same_checks() {
     let expected = "\
 --vip: \"192.0.2.10:80\" has a port; write 192.0.2.10, the whole address comes through the tunnel
 --director: 10.0.0.1/8 has bits beyond its prefix; write 10.0.0.0/8 or 10.0.0.1/32
---control: \"x\" is no absolute path of a file; write one such as /run/vstun/director.sock
+--control: \"x\" is not an absolute path of a file; write one such as /run/vstun/director.sock
 ";
     assert_eq!((stderr(&output).as_str(), output.status.code()), (expected, Some(2)));
 

@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::app::log_throttle::LogThrottle;
-use crate::control::{Event, HookCounts, hook_environment};
+use crate::control::{Event, HookCounts, counted, hook_environment};
 use crate::sys::process;
 
 /// The time limit of a run; then the program's process group is killed.
@@ -134,7 +134,8 @@ impl HookRunner {
             self.counts.failed.fetch_add(1, Ordering::Relaxed);
             if let Some(count) = self.complaints.note(Instant::now()) {
                 let program = run.words.first().map_or("", String::as_str);
-                log::warn!(who = "hook", count; "hook {program}: {error:#} ({count} times)");
+                let times = counted(count, "time");
+                log::warn!(who = "hook", count; "hook {program}: {error:#} ({times})");
             }
         }
     }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::app::log_throttle::LogThrottle;
 use crate::balancer::FloodNotice;
+use crate::control::counted;
 use crate::sys::tun;
 use crate::wire::icmp::Cause;
 
@@ -26,6 +27,7 @@ impl TunnelLog {
     pub(super) fn note(&mut self, now: Instant, real: IpAddr, cause: Cause) {
         let what = describe(cause);
         let Some(count) = self.count(now, real, what) else { return };
+        let times = counted(count, "time");
         match cause {
             Cause::PathMtu(mtu) => {
                 let lost = if mtu < needed(real) {
@@ -38,10 +40,10 @@ impl TunnelLog {
                 };
                 log::warn!(
                     address:% = real, count;
-                    "real server {real}: {what}: {mtu} bytes ({count} times){lost}"
+                    "real server {real}: {what}: {mtu} bytes ({times}){lost}"
                 );
             }
-            _ => log::warn!(address:% = real, count; "real server {real}: {what} ({count} times)"),
+            _ => log::warn!(address:% = real, count; "real server {real}: {what} ({times})"),
         }
     }
 
@@ -119,8 +121,9 @@ pub(super) fn flood(notice: &FloodNotice) {
     } else {
         log::info!(
             service:% = service;
-            "service {service}: flood mode is over: {without_entry} packets placed without an \
-             entry in floods so far, {connections} of {capacity} connections in use"
+            "service {service}: flood mode is over: {} placed without an entry in floods so far, \
+             {connections} of {capacity} connections in use",
+            counted(*without_entry, "packet")
         );
     }
 }
@@ -147,8 +150,9 @@ impl FullLog {
         self.known = without_entry;
         if self.throttle.note(Instant::now()).is_some() {
             log::warn!(
-                "flows without an entry: {without_entry} packets placed by hash since the \
-                 connection table was full or a service flooded; raise max_connections"
+                "flows without an entry: {} placed by hash since the connection table was full \
+                 or a service flooded; raise max_connections",
+                counted(without_entry, "packet")
             );
         }
     }
@@ -180,8 +184,8 @@ impl QueueLog {
         {
             log::warn!(
                 count;
-                "{count} packets lost because the TUN's queue was full: this director does not \
-                 keep up"
+                "{} lost because the TUN's queue was full: this director does not keep up",
+                counted(count, "packet")
             );
         }
     }

@@ -42,7 +42,7 @@ impl Running {
             Request::Flush { service, address, all } => self.flush(service, address, all).await,
             Request::Announce { address } => self.announce(session, &address).await,
             Request::Withdraw { address } => self.withdraw(session, &address).await,
-            other => bail!("{} is no command", other.verb()),
+            other => bail!("{} is not a command", other.verb()),
         }
     }
 
@@ -139,8 +139,8 @@ impl Running {
         if !asked.any(|service| service.reals.iter().any(|real| real.address == address)) {
             let place = service.map_or_else(|| "any service".to_owned(), ToOwned::to_owned);
             bail!(
-                "address: {address} is no real server of {place}; `vstun list` names those there \
-                 are"
+                "address: {address} is not a real server of {place}; `vstun list` names those \
+                 there are"
             );
         }
         Ok(address)

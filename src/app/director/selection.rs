@@ -66,7 +66,7 @@ pub(super) fn check(selection: &Selection, services: &[ServiceSnapshot]) -> anyh
     if !asked.any(|service| service.reals.iter().any(|real| real.address == *address)) {
         let place = service.clone().unwrap_or_else(|| "any service".to_owned());
         bail!(
-            "address: {address} is no real server of {place}; `vstun list` names those there are"
+            "address: {address} is not a real server of {place}; `vstun list` names those there are"
         );
     }
     Ok(())

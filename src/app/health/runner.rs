@@ -15,6 +15,7 @@ use super::trace::Trace;
 use super::{Checked, Message, TakesChanges, probe};
 use crate::app::log_throttle::LogThrottle;
 use crate::balancer::{Change, ProbeFlow};
+use crate::control::counted;
 use crate::health::{Board, CheckId, Doubt, Event, Finding, Order, PlannedCheck};
 use crate::model::Millis;
 use crate::sys::limits;
@@ -154,9 +155,10 @@ impl<B: TakesChanges> Runner<B> {
             && let Some(count) = self.late.note(Instant::now())
         {
             log::warn!(
-                "health checks run {} ms late ({count} times): raise their intervals, or give this \
-                 host more processors",
-                lag.as_millis()
+                "health checks run {} ms late ({}): raise their intervals, or give this host more \
+                 processors",
+                lag.as_millis(),
+                counted(count, "time")
             );
         }
     }

@@ -93,7 +93,7 @@ impl ControlFiles {
         let (folder, name) = (Arc::clone(&self.folder), self.state.clone());
         let what = format!("cannot write {}", self.state().display());
         let write = move || {
-            // A poisoned lock is no problem: a number is never half written.
+            // A poisoned lock is not a problem: a number is never half written.
             let mut last = written.lock().unwrap_or_else(PoisonError::into_inner);
             // A write that hung until a newer one was written must not overwrite it.
             if number < *last {

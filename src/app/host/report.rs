@@ -8,7 +8,7 @@ use tokio::sync::watch;
 
 use crate::app::commands::event;
 use crate::app::log_lines;
-use crate::control::{Alteration, Altered, Event, HostStatus, Origin, Wrong};
+use crate::control::{Alteration, Altered, Event, HostStatus, Origin, Wrong, counted};
 use crate::host::{Ledger, OuterSources, Problem, ProblemKind, Standing, Turn};
 
 /// How many messages of one sort at the same time are logged one by one.
@@ -69,7 +69,8 @@ impl Report {
         }
         let more = (turns.len() + put_back.len()).saturating_sub(LOGGED);
         if more > 0 {
-            warn!("and up to {more} changes of the host more, which `vstun list --json` shows");
+            let more = counted(more as u64, "more change");
+            warn!("and up to {more} of the host, which `vstun list --json` shows");
         }
         let events: Vec<Event> = steps.into_iter().chain(problems).collect();
         let mut sources: Vec<_> = sources.values().copied().collect();

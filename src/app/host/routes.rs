@@ -59,7 +59,7 @@ fn host_route_to(to: IpAddr, link: u32, table: u32, source: Option<IpAddr>) -> R
 
 /// A route of a dump or of a notification. `None` for cached ones: a dump also lists the path MTUs
 /// and redirects that the kernel has learnt for single destinations (`RTM_F_CLONED`). They have the
-/// protocol of the route below them (IPv6) or none (IPv4), and are no program's routes.
+/// protocol of the route below them (IPv6) or none (IPv4), and no program made them.
 pub(super) fn listed(message: &RouteMessage) -> Option<Route> {
     if message.header.flags.contains(RouteFlags::Cloned) { None } else { route(message) }
 }

@@ -62,8 +62,8 @@ impl State {
     /// warning.
     ///
     /// # Errors
-    /// [`NotOurs`]: another user may have written the file. Or it is no state file, or of another
-    /// version.
+    /// [`NotOurs`]: another user may have written the file. Or it is not a state file, or of
+    /// another version.
     pub(super) fn load(folder: &Folder, name: &OsStr) -> Result<Option<Self>> {
         let path = folder.shown(name);
         let text = match folder.read(name, MAX_LEN) {

@@ -6,6 +6,7 @@ use std::fs;
 use anyhow::{Result, bail};
 use log::{error, info, warn};
 
+use crate::control::counted;
 use crate::host::{self, Family, Step, reliance};
 use crate::sys::sysctl;
 
@@ -56,8 +57,9 @@ impl Session {
         let left = self.state.steps.len();
         if left > 0 {
             bail!(
-                "{left} changes of this host could not be undone; `vstun cleanup` tries again, {} \
-                 names them",
+                "{} of this host could not be undone; `vstun cleanup` tries again, {} names what \
+                 is left",
+                counted(left as u64, "change"),
                 self.files.state().display()
             );
         }

@@ -73,7 +73,7 @@ pub(super) fn connections<D: RequestHandler>(
                 let (page, next) = asked.await.ok()?;
                 let left = left - page.len().min(left);
                 let next = next.filter(|_| left > 0);
-                // A table section without a selected connection is no page, unless it is the last.
+                // A section without a selected connection is not a page, unless it is the last.
                 match next {
                     Some(next) if page.is_empty() => from = next,
                     _ => {

@@ -21,7 +21,7 @@ pub(super) struct Wanted {
 /// Parses a query, percent-encoded or not.
 ///
 /// # Errors
-/// A parameter that does not exist, that is given twice, or a `limit` that is no number. The
+/// A parameter that does not exist, that is given twice, or a `limit` that is not a number. The
 /// values of the selection are checked by the daemon.
 pub(super) fn connections(query: Option<&str>) -> Result<Wanted, String> {
     let (mut which, mut limit) = (Which::default(), None);

@@ -7,7 +7,7 @@ use std::{process, thread};
 use anyhow::Context;
 use terminal_size::{Height, Width, terminal_size_of};
 
-use crate::control::Layout;
+use crate::control::{Layout, counted};
 
 /// The layout of listings: as wide as `COLUMNS` says, else as the terminal. Anything but a terminal
 /// gets one record per line, however long, since programs read it.
@@ -62,7 +62,8 @@ fn drawn(first: bool, rows: usize, text: &str) -> String {
         let _ = write!(drawn, "{line}\x1b[K\r\n");
     }
     if lines > shown {
-        let _ = write!(drawn, "… {} lines more\x1b[K\r\n", lines - shown);
+        let more = counted((lines - shown) as u64, "line");
+        let _ = write!(drawn, "… {more} more\x1b[K\r\n");
     }
     drawn + "\x1b[J"
 }

@@ -10,6 +10,7 @@ use std::time::Instant;
 use anyhow::Context;
 
 use crate::app::log_throttle::LogThrottle;
+use crate::control::counted;
 use crate::sys::tun::{MAX_FRAME_LEN, Tun, VIRTIO_HEADER_LEN};
 use crate::wire::Packet;
 use crate::wire::coalesce::{Coalescer, Group, MAX_BATCH, MAX_HEADER_LEN};
@@ -107,7 +108,7 @@ impl Delivery {
     }
 
     /// Writes a group as one frame: its headers, and the payloads from their buffers; copying them
-    /// together was no cheaper. `false` if the kernel refuses, and each frame is to be written
+    /// together was not cheaper. `false` if the kernel refuses, and each frame is to be written
     /// alone.
     fn deliver_merged(
         &mut self,
@@ -245,7 +246,7 @@ impl Delivery {
             return Err(error).with_context(|| format!("the TUN device {name:?} is gone"));
         }
         if let Some(count) = self.throttle.note(Instant::now()) {
-            log::warn!("the TUN did not take a packet: {error} ({count} times)");
+            log::warn!("the TUN did not take a packet: {error} ({})", counted(count, "time"));
         }
         Ok(())
     }

@@ -67,7 +67,7 @@ impl Running {
             Request::Plan { file, .. } => {
                 return self.plan(session, file.into(), body).await.map(Answer::Planned);
             }
-            other => bail!("{} is no command of a real server", other.verb()),
+            other => bail!("{} is not a command of a real server", other.verb()),
         };
         let changes = commands::log_outcome(origin, verb, &outcome);
         let events = changes.iter().map(|change| event(origin, verb, change.clone()));

@@ -144,7 +144,7 @@ struct Refusals(Mutex<LogThrottle>);
 
 impl Refusals {
     fn note(&self, verb: &str, refused: &anyhow::Error) {
-        // A poisoned lock is no problem: a count is never half written.
+        // A poisoned lock is not a problem: a count is never half written.
         let mut throttle = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         match throttle.note(Instant::now()) {
             Some(1) => log::warn!(verb; "{verb}: {refused}"),
@@ -366,7 +366,7 @@ async fn connections<D: RequestHandler>(
         };
         left -= page.len().min(left);
         let more = next.filter(|_| left > 0);
-        // A table section without connections is no page, unless it is the last.
+        // A table section without connections is not a page, unless it is the last.
         if !page.is_empty() || more.is_none() {
             write(writer, &control::encode(&Connections::page(&page, more.is_some()))).await?;
         }

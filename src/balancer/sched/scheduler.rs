@@ -22,6 +22,6 @@ pub(in crate::balancer) trait Scheduler: Debug + Send {
     }
 
     /// Called when the pool has changed: members, weights, or the table. (The progress of a slow
-    /// start is no change.)
+    /// start is not a change.)
     fn changed(&mut self, _pool: Pool<'_>) {}
 }

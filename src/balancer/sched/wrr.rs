@@ -93,7 +93,7 @@ impl WeightedRoundRobin {
     }
 
     /// If shares change, credits scale with their sum: each server keeps its position in the cycle,
-    /// and credit earned with large weights is no burst with small ones.
+    /// and credit earned with large weights is not a burst with small ones.
     fn settle(&mut self, total: i64) {
         let mut credits = std::mem::take(&mut self.credits);
         for credit in &mut credits {

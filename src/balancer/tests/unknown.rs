@@ -163,6 +163,6 @@ fn a_syn_on_a_connection_of_a_removed_real_server_is_another_s() {
         let expected = if flags.len() == 1 { 3 } else { 4 };
         assert_eq!(director.connections(), expected, "in place of a mere handshake");
         assert_eq!(director.ack(flow(1)), B);
-        assert_eq!(director.ack(flow(3)), A, "what is no SYN goes on");
+        assert_eq!(director.ack(flow(3)), A, "what is not a SYN goes on");
     }
 }

@@ -113,7 +113,7 @@ fn headers(entry: &Entry<'_>, faults: &mut Faults) -> Vec<(String, String)> {
         let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
         if name.is_empty() || !name.bytes().all(token) {
             let hint = "write one such as X-Health";
-            entry.fault(format!("{} is no name of a header; {hint}", quoted(name)), faults);
+            entry.fault(format!("{} is not a header name; {hint}", quoted(name)), faults);
         } else if OWN_HEADERS.contains(&name.to_ascii_lowercase().as_str()) {
             let hint = match name.eq_ignore_ascii_case("host") {
                 true => "write it as host = \"www.example\"",
@@ -122,7 +122,8 @@ fn headers(entry: &Entry<'_>, faults: &mut Faults) -> Vec<(String, String)> {
             entry.fault(format!("{name} is not for this list; {hint}"), faults);
         } else if !text.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic()) {
             let hint = "write visible ASCII characters and spaces";
-            entry.fault(format!("{} is no value of header {name}; {hint}", quoted(text)), faults);
+            entry
+                .fault(format!("{} is not a value of header {name}; {hint}", quoted(text)), faults);
         } else {
             headers.push((name.to_owned(), text.to_owned()));
         }
@@ -212,6 +213,6 @@ fn exec(section: &Section<'_>, faults: &mut Faults) -> Option<ExecProbe> {
 fn program(text: &str) -> Result<String, String> {
     value::file(text).map(|_| text.to_owned()).map_err(|_| {
         let hint = "no shell looks for it, write one such as /usr/lib/check";
-        format!("{} is no absolute path of a program; {hint}", quoted(text))
+        format!("{} is not an absolute path of a program; {hint}", quoted(text))
     })
 }

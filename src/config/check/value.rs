@@ -44,7 +44,7 @@ pub(super) fn panic(text: &str) -> Result<Panic, String> {
     let digits = text.strip_suffix('%').filter(|digits| digits.bytes().all(|b| b.is_ascii_digit()));
     let hundredths = digits.and_then(|digits| digits.parse().ok());
     hundredths.filter(|hundredths| (1..=100).contains(hundredths)).map(Panic).ok_or_else(|| {
-        format!("{} is no share; write \"1%\" to \"100%\", which is never", quoted(text))
+        format!("{} is not a share; write \"1%\" to \"100%\", which is never", quoted(text))
     })
 }
 
@@ -55,7 +55,7 @@ pub(super) fn method(text: &str) -> Result<String, String> {
     if legal && text != "CONNECT" {
         return Ok(text.to_owned());
     }
-    Err(format!("{} is no method; write one such as GET, HEAD or OPTIONS", quoted(text)))
+    Err(format!("{} is not a method; write one such as GET, HEAD or OPTIONS", quoted(text)))
 }
 
 /// A path with its query, in the form of a request.
@@ -66,7 +66,7 @@ pub(super) fn path(text: &str) -> Result<String, String> {
     let legal = text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#');
     if !legal || !(text.starts_with('/') || text == "*") {
         let hint = "write one such as /health, with %20 for a space";
-        return Err(format!("{} is no path of a request; {hint}", quoted(text)));
+        return Err(format!("{} is not a request path; {hint}", quoted(text)));
     }
     Ok(text.to_owned())
 }
@@ -76,7 +76,7 @@ pub(super) fn host(text: &str) -> Result<String, String> {
     let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:[]".contains(&byte);
     if text.is_empty() || text.len() > MAX_HOST_LEN || !text.bytes().all(legal) {
         let hint = "write one such as www.example";
-        return Err(format!("{} is no name of a host; {hint}", quoted(text)));
+        return Err(format!("{} is not a host name; {hint}", quoted(text)));
     }
     Ok(text.to_owned())
 }
@@ -84,7 +84,7 @@ pub(super) fn host(text: &str) -> Result<String, String> {
 /// The server name that a certificate must have.
 pub(super) fn sni(text: &str) -> Result<String, String> {
     if text.contains([':', '[', ']']) && text.parse::<std::net::IpAddr>().is_err() {
-        return Err(format!("{} is no name; write one such as www.example", quoted(text)));
+        return Err(format!("{} is not a name; write one such as www.example", quoted(text)));
     }
     host(text)
 }
@@ -95,7 +95,7 @@ pub(super) fn statuses(text: &str) -> Result<StatusRange, String> {
     let (first, last) = text.split_once('-').unwrap_or((text, text));
     match (one(first), one(last)) {
         (Some(first), Some(last)) if first <= last => Ok(StatusRange { first, last }),
-        _ => Err(format!("{} is no status; write 200 or \"200-299\"", quoted(text))),
+        _ => Err(format!("{} is not a status; write 200 or \"200-299\"", quoted(text))),
     }
 }
 
@@ -110,7 +110,7 @@ pub(super) fn pattern(text: &str) -> Result<String, String> {
             let error = error.to_string();
             let last = error.lines().last().unwrap_or_default();
             let why = last.trim_start_matches("error: ");
-            Err(format!("{} is no regular expression: {why}; mend it", quoted(text)))
+            Err(format!("{} is not a regular expression: {why}; mend it", quoted(text)))
         }
     }
 }
@@ -123,7 +123,7 @@ pub(super) fn file(text: &str) -> Result<PathBuf, String> {
         || text.len() > MAX_PATH_LEN
     {
         let hint = "write one such as /etc/ssl/certs/ca.pem";
-        return Err(format!("{} is no absolute path of a file; {hint}", quoted(text)));
+        return Err(format!("{} is not an absolute path of a file; {hint}", quoted(text)));
     }
     Ok(PathBuf::from(text))
 }
@@ -145,7 +145,7 @@ pub(super) fn query(text: &str) -> Result<String, String> {
     if text == "." || (text.len() <= MAX_HOST_LEN && labels.split('.').all(legal)) {
         return Ok(text.to_owned());
     }
-    Err(format!("{} is no domain name; write one such as www.example", quoted(text)))
+    Err(format!("{} is not a domain name; write one such as www.example", quoted(text)))
 }
 
 const RECORDS: [&str; 9] = ["A", "AAAA", "CNAME", "MX", "NS", "PTR", "SOA", "SRV", "TXT"];
@@ -163,34 +163,31 @@ pub(super) fn rcode(text: &str) -> Result<String, String> {
 pub(super) fn text(text: &str) -> Result<String, String> {
     if text.is_empty() || text.len() > MAX_PATH_LEN || text.contains(char::is_control) {
         let hint = format!("write 1 to {MAX_PATH_LEN} bytes without control characters");
-        return Err(format!("{} is no data of an answer; {hint}", quoted(text)));
+        return Err(format!("{} is not data of an answer; {hint}", quoted(text)));
     }
     Ok(text.to_owned())
 }
 
 /// The data of an answer with record A.
 pub(super) fn ipv4(text: &str) -> Result<String, String> {
-    address::<Ipv4Addr>(text, "IPv4 address, as record A has; write one such as 192.0.2.80")
+    address::<Ipv4Addr>(text, "an IPv4 address, as record A has; write one such as 192.0.2.80")
 }
 
 /// The data of an answer with record AAAA.
 pub(super) fn ipv6(text: &str) -> Result<String, String> {
-    address::<Ipv6Addr>(text, "IPv6 address, as record AAAA has; write one such as 2001:db8::80")
+    address::<Ipv6Addr>(text, "an IPv6 address, as record AAAA has; write one such as 2001:db8::80")
 }
 
 /// An address, written as answers show it.
 fn address<A: FromStr + ToString>(text: &str, what: &str) -> Result<String, String> {
     let address = text.parse().map(|address: A| address.to_string());
-    address.map_err(|_| format!("{} is no {what}", quoted(text)))
+    address.map_err(|_| format!("{} is not {what}", quoted(text)))
 }
 
 /// The name of a gRPC service; empty: the server as a whole.
 pub(super) fn grpc(text: &str) -> Result<String, String> {
     if text.len() > MAX_HOST_LEN || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err(format!(
-            "{} is no name of a service; write one such as shop.Cart",
-            quoted(text)
-        ));
+        return Err(format!("{} is not a service name; write one such as shop.Cart", quoted(text)));
     }
     Ok(text.to_owned())
 }
@@ -198,7 +195,7 @@ pub(super) fn grpc(text: &str) -> Result<String, String> {
 /// A program's path or one of its arguments.
 pub(super) fn argument(text: &str) -> Result<String, String> {
     if text.contains('\0') || text.len() > MAX_PATH_LEN {
-        let message = format!("{} is no argument of a program", quoted(text));
+        let message = format!("{} is not an argument of a program", quoted(text));
         return Err(format!("{message}; write at most {MAX_PATH_LEN} bytes without zeros"));
     }
     Ok(text.to_owned())

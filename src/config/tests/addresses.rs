@@ -160,8 +160,11 @@ fn ranges_of_both_families() {
     for (range, message) in [
         ("0.0.0.0/0", "lets every host"),
         ("::/0", "::/0 lets every host send packets into the virtual IPs"),
-        ("10.0.0.0/33", "is no address range; write one such as 10.0.0.1/32 or 2001:db8::1/128"),
-        ("2001:db8::/129", "is no address range"),
+        (
+            "10.0.0.0/33",
+            "is not an address range; write one such as 10.0.0.1/32 or 2001:db8::1/128",
+        ),
+        ("2001:db8::/129", "is not an address range"),
         ("2001:db8::1/64", "has bits beyond its prefix; write 2001:db8::/64 or 2001:db8::1/128"),
         ("fe80::/10", "fe80:: is a link-local address"),
         ("fe80::1", "fe80::1 is a link-local address"),

@@ -61,7 +61,7 @@ fn durations_of_a_service() {
         assert!(
             !takes(
                 &with(key, below),
-                if below.is_empty() { "no duration" } else { "out of range" }
+                if below.is_empty() { "not a duration" } else { "out of range" }
             ),
             "{key}"
         );
@@ -134,7 +134,7 @@ fn numbers() {
     }
     assert!(!takes(&slots(1_030), "write a number from 1031 to 1048573"));
     assert!(!takes(&slots(1_048_574), "out of range"));
-    assert!(!takes(&slots(1_032), "1032 is no prime number; the next is 1033"));
+    assert!(!takes(&slots(1_032), "1032 is not a prime number; the next is 1033"));
     assert!(!takes(&slots(1_048_572), "the next is 1048573"));
 
     let weight = |weight: u32| {
@@ -201,7 +201,10 @@ fn legal_names_of_interfaces() {
         assert!(takes(&with_key(&format!("tun = '{name}'")), ""), "{name}");
     }
     for name in [".", "..", "a b", "a/b", "a:b", "tun%d", "\u{e9}", "a\tb"] {
-        assert!(!takes(&with_key(&format!("tun = '{name}'")), "is no interface name"), "{name}");
+        assert!(
+            !takes(&with_key(&format!("tun = '{name}'")), "is not an interface name"),
+            "{name}"
+        );
     }
 }
 

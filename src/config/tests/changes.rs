@@ -431,7 +431,7 @@ fn how_flows_are_treated_changes_in_place() {
             assert_eq!(state, specs(new), "{keys} {real}");
         }
     }
-    // Writing down a default is no change.
+    // Writing down a default is not a change.
     let spelt = service("one_packet = false", "upper = 0\nlower = 0");
     assert_eq!(diff(&plain, &spelt), Ok(Vec::new()));
 }

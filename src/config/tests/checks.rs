@@ -56,7 +56,7 @@ fn the_line_that_is_advised_where_there_is_no_check_is_taken() {
 #[test]
 fn texts_of_a_request() {
     longest("http", |len| format!("path = \"/{}\"", "x".repeat(len - 1)), 2_048, "2049 bytes long");
-    longest("http", |len| format!("host = \"{}\"", "x".repeat(len)), 253, "is no name of a host");
+    longest("http", |len| format!("host = \"{}\"", "x".repeat(len)), 253, "is not a host name");
     longest(
         "http",
         |len| format!("expect_body = \"{}\"", "x".repeat(len)),
@@ -65,7 +65,7 @@ fn texts_of_a_request() {
     );
     // Compiled it takes more than the bound of its size.
     assert!(!takes_check("http", "expect_body = \"(\\\\w{1000}){50}\"", "exceeds size limit"));
-    longest("http", |len| format!("method = \"{}\"", "X".repeat(len)), 32, "is no method");
+    longest("http", |len| format!("method = \"{}\"", "X".repeat(len)), 32, "is not a method");
     let statuses = |len: usize| format!("expect_status = [{}]", "200, ".repeat(len));
     longest("http", statuses, 64, "65 elements");
     let headers = |len: usize| {
@@ -77,30 +77,35 @@ fn texts_of_a_request() {
 
 #[test]
 fn texts_of_other_types() {
-    longest("tls", |len| format!("sni = \"{}\"", "x".repeat(len)), 253, "is no name of a host");
+    longest("tls", |len| format!("sni = \"{}\"", "x".repeat(len)), 253, "is not a host name");
     longest(
         "tls",
         |len| format!("ca = \"/{}\"", "x".repeat(len - 1)),
         2_048,
-        "is no absolute path",
+        "is not an absolute path",
     );
     longest("udp", |len| format!("send = \"{}\"", "x".repeat(len)), 1_024, "1025 bytes long");
-    longest("grpc", |len| format!("grpc_service = \"{}\"", "x".repeat(len)), 253, "is no name");
+    longest(
+        "grpc",
+        |len| format!("grpc_service = \"{}\"", "x".repeat(len)),
+        253,
+        "is not a service name",
+    );
     let name = |len: usize| format!("query = \"{}\"", "x.".repeat(len.div_ceil(2)).split_at(len).0);
-    longest("dns", name, 253, "is no domain name");
+    longest("dns", name, 253, "is not a domain name");
     longest(
         "dns",
         |len| format!("query = \"{}.example\"", "x".repeat(len)),
         63,
-        "is no domain name",
+        "is not a domain name",
     );
     let answer =
         |len| format!("query = \"a\"\nrecord = \"TXT\"\nexpect_answer = \"{}\"", "x".repeat(len));
-    longest("dns", answer, 2_048, "is no data of an answer");
+    longest("dns", answer, 2_048, "is not data of an answer");
     let words = |len: usize| format!("command = [{}]", "\"/x\", ".repeat(len));
     longest("exec", words, 64, "65 words");
     let word = |len| format!("command = [\"/x\", \"{}\"]", "x".repeat(len));
-    longest("exec", word, 2_048, "is no argument of a program");
+    longest("exec", word, 2_048, "is not an argument of a program");
 }
 
 #[test]
@@ -134,8 +139,8 @@ fn an_address_of_an_answer_is_of_its_record_and_written_as_answers_show_it() {
     let dns = |record: &str, answer: &str| {
         format!("query = \"a\"\nrecord = \"{record}\"\nexpect_answer = \"{answer}\"")
     };
-    assert!(!takes_check("dns", &dns("AAAA", "192.0.2.80"), "is no IPv6 address"));
-    assert!(!takes_check("dns", &dns("A", "www"), "is no IPv4 address"));
+    assert!(!takes_check("dns", &dns("AAAA", "192.0.2.80"), "is not an IPv6 address"));
+    assert!(!takes_check("dns", &dns("A", "www"), "is not an IPv4 address"));
     let text =
         service("", &format!("type = \"dns\"\nport = 53\n{}", dns("AAAA", "2001:DB8:0::80")));
     let director = config::director(&text).unwrap();

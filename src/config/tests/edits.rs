@@ -84,12 +84,12 @@ fn an_edit_of_no_service_or_of_several_is_refused() {
         (
             target("10.0.0.11", Some("wbe"), false),
             SET,
-            "service: \"wbe\" is no service; did you mean web?",
+            "service: \"wbe\" is not a service; did you mean web?",
         ),
         (
             target("10.0.0.11", Some("x\n"), false),
             SET,
-            "service: \"x\\n\" is no service; `vstun list` names those there are",
+            "service: \"x\\n\" is not a service; `vstun list` names those there are",
         ),
     ]);
 }
@@ -103,13 +103,13 @@ fn an_edit_of_a_wrong_address_or_weight_is_refused() {
         (
             target("10.0.0.12", None, false),
             SET,
-            "address: 10.0.0.12 is no real server of any service; `vstun list` names those there \
-             are",
+            "address: 10.0.0.12 is not a real server of any service; `vstun list` names those \
+             there are",
         ),
         (
             mail("2001:db8:1::12"),
             Edit::Remove,
-            "address: 2001:db8:1::12 is no real server of mail, which has 10.0.0.11",
+            "address: 2001:db8:1::12 is not a real server of mail, which has 10.0.0.11",
         ),
         (web("10.0.0.11"), Edit::Set(RealValue::Weight(65_536)), weight),
         (web("10.0.0.13"), Edit::Add(65_536), weight),
@@ -175,7 +175,7 @@ fn virtual_ips_and_deadlines_are_checked() {
     let refused = |text| deadline(text).unwrap_err().to_string();
     assert_eq!(refused("31d1s"), "deadline: 31d1s is out of range; write from 1s to 31d");
     assert_eq!(refused("999ms"), "deadline: 999ms is out of range; write from 1s to 31d");
-    assert!(refused("10").starts_with("deadline: \"10\" is no duration"));
+    assert!(refused("10").starts_with("deadline: \"10\" is not a duration"));
 }
 
 #[test]

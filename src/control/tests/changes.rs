@@ -331,9 +331,9 @@ fn a_new_flow_is_explained() {
     let why = Why::Scheduler(SchedulerKind::WeightedLeastConnections);
     let new = explained(None, None, why);
     assert_eq!(new.scheduler.as_deref(), Some("wlc"));
-    assert!(new.because.ends_with("TCP that is no SYN is answered with a reset"), "{new:?}");
+    assert!(new.because.ends_with("TCP that is not a SYN is answered with a reset"), "{new:?}");
     let adopted = explained(Some(address("10.1.0.11")), None, why);
-    let end = "TCP that is no SYN is adopted, by 10.1.0.11";
+    let end = "TCP that is not a SYN is adopted, by 10.1.0.11";
     assert!(adopted.because.ends_with(end), "{adopted:?}");
     assert_eq!(parse(&encode(&adopted))["mid_stream"], "10.1.0.11");
     let template = explained(None, None, Why::Template);
@@ -375,7 +375,7 @@ fn an_explanation_of_any_port_says_what_is_true_of_all() {
     assert_eq!(
         next.because,
         "wlc would choose this one now for the next flow, of any port; a flow that has an entry \
-         stays where it is (`vstun connections --client`); TCP that is no SYN is adopted, where \
+         stays where it is (`vstun connections --client`); TCP that is not a SYN is adopted, where \
          its port decides"
     );
     let by_port = explained(None, false, Why::Port(SchedulerKind::Maglev));

@@ -199,7 +199,7 @@ fn each_family_has_its_uplinks() {
     };
     assert_eq!(uplinks(&["2001:db8:2::10"], &facts).unwrap(), ["eth1 2001:db8:2::10"]);
     assert_eq!(uplinks(&["2001:db8:9::10"], &facts).unwrap(), ["eth0 2001:db8:9::10"]);
-    // IPv4's default route is no help.
+    // IPv4's default route does not help.
     remake(&mut facts, |route| (route.destination.to_string() != "::/0").then_some(route));
     let refusal = Refusal::UplinkMissing(ip("2001:db8:9::10"));
     assert_eq!(uplinks(&["2001:db8:9::10"], &facts), Err(refusal.clone()));

@@ -91,7 +91,7 @@ fn a_claimed_address_is_defended_once_in_ten_seconds() {
     assert!(defence.repeats(start + DEFEND_INTERVAL));
     assert!(!defence.repeats(start + DEFEND_INTERVAL * 2), "once");
     assert!(!defence.claimed(Claim::Has(mac), start + DEFEND_INTERVAL), "just announced");
-    // A probe is answered whatever was defended, and is no conflict.
+    // A probe is answered whatever was defended, and is not a conflict.
     let mut defence = Defence::default();
     assert!(defence.claimed(Claim::Probes, start));
     assert!(!defence.claimed(Claim::Probes, start + Duration::from_millis(999)));

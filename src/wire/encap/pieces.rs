@@ -67,7 +67,7 @@ impl Pieces {
         ipip::write(outer, inner_version, FRAGMENT_HEADER_LEN + range.len(), before)?;
         let next = before.len().checked_sub(IPV6_HEADER_LEN - 6)?;
         let inside = std::mem::replace(before.get_mut(next)?, protocol::IPV6_FRAGMENT);
-        // The lowest three bits are no part of the offset; the last one says that more follow.
+        // The lowest three bits are not part of the offset; the last one says that more follow.
         let more = u16::from(range.end < self.len);
         let offset = u16::try_from(range.start).ok()? | more;
         *header = [inside, 0, 0, 0, 0, 0, 0, 0];

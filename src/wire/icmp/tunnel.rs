@@ -74,8 +74,8 @@ pub struct QuotedPacket {
 }
 
 impl QuotedPacket {
-    /// What an error about this packet quotes. `None` if it is no TCP, no UDP and no echo request,
-    /// or has no ports.
+    /// What an error about this packet quotes. `None` if it is neither TCP, UDP nor an echo
+    /// request, or has no ports.
     #[must_use]
     pub fn of(packet: &Packet<'_>) -> Option<Self> {
         let version = if packet.version() == 4 { protocol::IPIP } else { protocol::IPV6 };

@@ -1,4 +1,4 @@
-//! Why bytes are no packet.
+//! Why bytes are not a packet.
 
 /// Why bytes are not a packet that vstun can handle.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]

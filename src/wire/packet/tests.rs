@@ -213,7 +213,7 @@ fn a_fragment_that_no_sender_cuts_is_malformed() {
         let at_8 = |len: usize, more| fragment_of(udp(family, len - 8).fragment(8, more));
         assert_eq!(at_8(16, true), Ok(Fragment::Later));
         for len in 17..24 {
-            assert_eq!(at_8(len, true), Err(ParseError::Malformed), "{len} are no whole units");
+            assert_eq!(at_8(len, true), Err(ParseError::Malformed), "{len} are not whole units");
             assert_eq!(at_8(len, false), Ok(Fragment::Later), "the last may be odd");
         }
         let empty = udp(family, 0).fragment(8, false).claim(-8);
@@ -260,7 +260,7 @@ fn a_tcp_fragment_over_the_flags_is_malformed() {
     }
     let cut =
         udp(Family::V6, 8).protocol(6).fragment(8, false).extension(DESTINATION_OPTIONS, &PADDED);
-    assert_eq!(fragment_of(cut), Ok(Fragment::Later), "what is there, if it is, is no TCP");
+    assert_eq!(fragment_of(cut), Ok(Fragment::Later), "what is there, if it is, is not TCP");
 }
 
 #[test]

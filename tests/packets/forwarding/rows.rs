@@ -152,7 +152,7 @@ fn foreign(family: Family) -> Vec<Row> {
     let (error, code) = family.port_unreachable();
     let unknown = family.tcp(Flags::ACK).backwards().bytes();
     rows([
-        ("a destination that is no VIP", syn().to(elsewhere), Drop(Reason::NotVip)),
+        ("a destination that is not a VIP", syn().to(elsewhere), Drop(Reason::NotVip)),
         ("UDP to no VIP", family.udp(53).to(elsewhere), Drop(Reason::NotVip)),
         ("an echo request to no VIP", echo().to(elsewhere), Drop(Reason::NotVip)),
         ("a multicast destination", family.udp(53).to(group), Drop(Reason::NotVip)),

@@ -57,7 +57,7 @@ impl Packets {
         }
     }
 
-    /// Refuses a frame that is no packet.
+    /// Refuses a frame that is not a packet.
     #[cold]
     fn no_packet(&mut self, now: Millis, reason: Reason) {
         self.balancer.refuse(reason);

@@ -173,7 +173,7 @@ fn a_filter_names_services_or_real_servers_and_escape_ends_it() {
     press(&mut view, "\x1b/WEB\n");
     assert_eq!(names(&mut view).len(), 3);
     press(&mut view, "/q\x1b");
-    assert_eq!(names(&mut view).len(), 5, "letters of a filter are no commands");
+    assert_eq!(names(&mut view).len(), 5, "letters of a filter are not commands");
 }
 
 #[test]

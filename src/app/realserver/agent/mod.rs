@@ -20,7 +20,7 @@ use tokio::time::timeout;
 
 use crate::app::log_throttle::LogThrottle;
 use crate::config;
-use crate::control::{self, AgentCounts};
+use crate::control::{self, AgentCounts, counted};
 use crate::health::load::{GREETING, Report, Rotation};
 use sample::Sampler;
 
@@ -120,7 +120,7 @@ impl Agent {
             let desk = &self.answers.desk;
             if !self.is_director(peer.ip()) {
                 desk.refused.fetch_add(1, Ordering::Relaxed);
-                log::debug!("agent: {peer} is no director");
+                log::debug!("agent: {peer} is not a director");
                 continue;
             }
             let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
@@ -172,7 +172,7 @@ impl Answers {
                 if let Some(odd) = odd
                     && let Some(count) = complaints.note(now)
                 {
-                    log::warn!("agent: {odd} ({count} times)");
+                    log::warn!("agent: {odd} ({})", counted(count, "time"));
                 }
                 *last = Some((now, report.clone()));
                 report

@@ -152,7 +152,8 @@ proptest! {
         }
     }
 
-    /// Credit earned with large weights is no burst with small ones, whichever server was removed.
+    /// Credit earned with large weights is not a burst with small ones, whichever server was
+    /// removed.
     #[test]
     fn weighted_round_robin_stays_smooth_when_weights_shrink(
         large in prop::collection::vec(1_u32..65_536, 3),
