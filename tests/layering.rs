@@ -133,7 +133,7 @@ fn planted_violations_are_caught() {
         ("app/util.rs", "", "names nothing"),
         ("app/helpers/mod.rs", "", "names nothing"),
         ("app/mod.rs", "mod manager { }", "names nothing"),
-        ("elsewhere/mod.rs", "", "no layer"),
+        ("elsewhere/mod.rs", "", "not a layer"),
     ];
     for (path, text, expected) in plants {
         let faults = check(Path::new(path), text);
