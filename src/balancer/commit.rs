@@ -76,6 +76,7 @@ impl Balancer {
         self.registry.reals[real].bind(state);
         if state == State::SynRecv {
             self.handshake_begins(now, real);
+            self.time_opening(handle, real);
         }
         if let Some(template) = template {
             self.tables.connections.set_template(handle, template);

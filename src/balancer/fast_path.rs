@@ -72,6 +72,7 @@ impl Balancer {
             let (next, acknowledged) = (position.next, position.acknowledged);
             let flow = CarriedFlow { key, tunnel, label, next, acknowledged };
             self.tables.connections.enter(handle, &flow);
+            self.registry.reals[real].latency.forget(handle);
         }
     }
 

@@ -138,6 +138,7 @@ impl Balancer {
             return self.end(now, packet, found, ending);
         }
         self.advance(now, handle, state, after, real);
+        self.time_segment(handle, real, segment);
         self.tunnel(now, packet, real)
     }
 

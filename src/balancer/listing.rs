@@ -53,7 +53,7 @@ impl Balancer {
             let mut reals = Vec::with_capacity(room);
             let examined = rest.iter().take(taken).map(|&id| &self.registry.reals[id]);
             let wanted = examined.filter(|real| listed == Listed::All || real.has_signalled());
-            reals.extend(wanted.map(|real| real.snapshot(self.now, service.kind)));
+            reals.extend(wanted.map(|real| real.snapshot(self.now, self.stamp, service.kind)));
             if listed == Listed::All || !reals.is_empty() {
                 pieces.push(piece(service, reals));
             }

@@ -28,6 +28,7 @@ mod forward;
 pub mod fragments;
 pub mod handshakes;
 mod hash;
+mod latency;
 mod limit;
 pub mod listing;
 pub mod maglev;
@@ -57,6 +58,7 @@ mod suspicion;
 pub mod table;
 pub mod tcp;
 mod templates;
+mod timing;
 mod tunnel;
 mod tunnel_error;
 pub mod verdict;
@@ -69,6 +71,7 @@ pub use explain::{Explanation, FlowError, FlowQuery, Why};
 pub use flood::FloodNotice;
 pub use flush::{Flush, Flushed};
 pub use handshakes::Suspicion;
+pub use latency::{BOUNDS_MICROS, LatencySnapshot, TimesSnapshot};
 pub use outage::{Outage, OutageNotice};
 pub use outlet::Outlet;
 pub use probe_flows::{MAX_PINNED, ProbeFlow};
@@ -130,6 +133,8 @@ pub struct Balancer {
     noted: Noted,
     /// The latest moment given by a caller, for listings.
     now: Millis,
+    /// See [`Self::stamp`].
+    stamp: u32,
 }
 
 /// The state of flows.
@@ -194,6 +199,7 @@ impl Balancer {
             counters: Counters::default(),
             noted: Noted::default(),
             now: Millis(0),
+            stamp: 0,
         }
     }
 

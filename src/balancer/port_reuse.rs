@@ -51,6 +51,7 @@ impl Balancer {
         if again && !self.leaving(real) && !state.reusable() {
             if state == State::SynRecv {
                 self.handshake_begins(now, real);
+                self.time_opening(handle, real);
             }
             self.advance(now, handle, state, state.next(segment.flags), real);
             return self.tunnel(now, packet, real);

@@ -56,6 +56,17 @@ impl Segment {
     pub(super) fn end(&self) -> u32 {
         self.end
     }
+
+    /// Its acknowledgement number; meaningful where it has that flag.
+    pub(super) fn acknowledgement(&self) -> u32 {
+        self.acknowledgement
+    }
+
+    /// Whether it occupies sequence numbers: data, or a FIN.
+    #[inline(always)]
+    pub(super) fn is_long(&self) -> bool {
+        self.end != self.sequence
+    }
 }
 
 /// The client's position according to its fitting segments.
@@ -147,7 +158,7 @@ fn near(number: u32, other: u32, window: u32) -> bool {
 
 /// Whether one number follows another, for numbers less than 2 GiB apart.
 #[inline(always)]
-fn is_after(number: u32, other: u32) -> bool {
+pub(super) fn is_after(number: u32, other: u32) -> bool {
     let ahead = number.wrapping_sub(other);
     ahead != 0 && ahead <= u32::MAX / 2
 }

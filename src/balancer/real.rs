@@ -1,5 +1,7 @@
 //! A real server of a service, in the balancer.
 
+mod listed;
+
 use std::net::IpAddr;
 
 use super::arena::Arena;
@@ -7,8 +9,8 @@ use super::availability::Availability;
 use super::carrier::{Carried, TunnelNumber};
 use super::handshakes::Handshakes;
 use super::hash;
+use super::latency::Latency;
 use super::ramp::{FULL, Ramp};
-use super::snapshot;
 use super::tcp::State;
 use super::tunnel::{OwnWay, Room, Tunnel};
 use crate::model::{
@@ -74,6 +76,7 @@ pub(super) struct Real {
     pub(super) room: Room,
     pub(super) errors: TunnelErrors,
     pub(super) handshakes: Handshakes,
+    pub(super) latency: Latency,
 }
 
 /// Errors signalled by the tunnel to one real server.
@@ -132,6 +135,7 @@ impl Real {
             room: Room::behind(spec.address, way.mtu),
             errors: TunnelErrors::default(),
             handshakes: Handshakes::default(),
+            latency: Latency::default(),
         }
     }
 
@@ -163,7 +167,8 @@ impl Real {
     /// Counts again what was [`Self::counted`] before.
     pub(super) fn recall(&mut self, counted: Counted) {
         let Counted { active, half_open, inactive, full } = counted;
-        *self = Self { active, half_open, inactive, full, ..*self };
+        (self.active, self.half_open) = (active, half_open);
+        (self.inactive, self.full) = (inactive, full);
     }
 
     /// Counts a template that names it.
@@ -462,34 +467,5 @@ impl Real {
         let all = u64::from(weight) * u64::from(grown) * u64::from(borne) / u64::from(FULL);
         (weight != self.values.weight || grown < FULL || borne != FULL)
             .then(|| u32::try_from(all).unwrap_or(u32::MAX))
-    }
-
-    pub(super) fn snapshot(&self, now: Millis, scheduler: SchedulerKind) -> snapshot::RealSnapshot {
-        snapshot::RealSnapshot {
-            address: self.address,
-            values: self.values,
-            last_resort: self.last_resort,
-            state: self.availability.state(),
-            wanted: self.availability.wanted(),
-            removed: self.availability.is_removed(),
-            deadline: self.availability.left(now),
-            effective_weight: self.effective_weight(now, scheduler),
-            starting: self.ramp.is_some_and(|ramp| ramp.at(now) < FULL),
-            reported: self.reported(),
-            active: self.active + self.half_open,
-            half_open: self.half_open,
-            inactive: self.inactive,
-            connections: self.connections,
-            templates: self.templates,
-            full: self.full,
-            packets: self.packets,
-            bytes: self.bytes,
-            carried_packets: self.carried.packets,
-            carried_bytes: self.carried.bytes,
-            protocol_unreachable: self.errors.protocol_unreachable,
-            unreachable: self.errors.unreachable,
-            path_mtu: self.errors.path_mtu,
-            link_mtu: self.room.link_mtu(self.address),
-        }
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::counters::Counters;
+use super::latency::LatencySnapshot;
 use super::outage::Outage;
 use super::table::Turnover;
 use crate::model::{Listen, Protocol, RealState, RealValues, SavedState, SchedulerKind, Wanted};
@@ -61,6 +62,8 @@ pub struct RealSnapshot {
     pub path_mtu: Option<u16>,
     /// The MTU of the director's own way to it, in bytes; `None` if it never had one.
     pub link_mtu: Option<u32>,
+    /// Its latencies; `None`: none was measured.
+    pub latency: Option<Box<LatencySnapshot>>,
 }
 
 impl RealSnapshot {

@@ -18,6 +18,7 @@ mod handshakes;
 mod idle;
 mod ids;
 mod last_resort;
+mod latency;
 mod life;
 mod listing;
 mod load;
@@ -149,6 +150,7 @@ impl Director {
     /// The verdict on a packet, and what is sent for it.
     fn send(&mut self, packet: &[u8]) -> (Verdict, Vec<Sent>) {
         let mut recorder = Recorder::new(packet);
+        self.balancer.stamp(self.now.0 * 1_000);
         let verdict = self.balancer.forward(self.now, &Packet::parse(packet).unwrap());
         self.balancer.carry_out(self.now, &verdict, &mut recorder);
         (verdict, recorder.sent)

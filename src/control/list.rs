@@ -8,6 +8,7 @@ use crate::balancer::{Snapshot, snapshot};
 
 use super::counts::Counts;
 use super::host::HostStatus;
+use super::latency::ListedLatency;
 
 /// How much of a capacity is in use.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
@@ -199,6 +200,10 @@ pub struct ListedReal {
     /// The MTU of the director's own way to it, in bytes; absent where it never had one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub link_mtu: Option<u32>,
+    /// How long its clients wait for it, estimated from their packets; absent before the first
+    /// measurement.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latency: Option<Box<ListedLatency>>,
 }
 
 /// A number with three decimals: 0.25 is 250 thousandths.
@@ -300,6 +305,7 @@ impl From<&snapshot::RealSnapshot> for ListedReal {
             unreachable: real.unreachable,
             path_mtu: real.path_mtu,
             link_mtu: real.link_mtu,
+            latency: real.latency.as_deref().map(|latency| Box::new(latency.into())),
         }
     }
 }

@@ -22,12 +22,14 @@ impl List {
         // Only problems have an explanation.
         let why = reals().any(|real| real.state == "down" && real.why.is_some());
         let reported = reals().any(|real| real.reported.is_some());
-        let shown = Shown { templates, reported, why };
+        let latency = reals().any(|real| real.latency().is_some());
+        let shown = Shown { templates, reported, latency, why };
         let header = header.into_iter().chain(reported.then_some("REPORTED"));
         let header = header.chain(templates.then_some("TEMPLATES"));
+        let header = header.chain(latency.then_some("LATENCY"));
         let header = header.chain(why.then_some("WHY")).collect();
         let rows = reals().map(|real| real.cells(shown, layout)).collect();
-        let columns = Columns { header, numbers: &[1, 3, 4, 5, 6, 7, 8, 9], prose: why };
+        let columns = Columns { header, numbers: &[1, 3, 4, 5, 6, 7, 8, 9, 10], prose: why };
         let records = columns.records(rows, Self::beside(layout));
         self.heading(layout) + &self.by_service(records, layout, |_| false)
     }
@@ -90,6 +92,7 @@ impl List {
 struct Shown {
     templates: bool,
     reported: bool,
+    latency: bool,
     why: bool,
 }
 
@@ -113,7 +116,7 @@ impl ListedService {
 
 impl ListedReal {
     fn cells(&self, shown: Shown, layout: Layout) -> Vec<String> {
-        let Shown { templates, reported, why } = shown;
+        let Shown { templates, reported, latency, why } = shown;
         let reported = reported.then(|| match self.reported {
             Some(reported) => layout.number(reported),
             None => "-".to_owned(),
@@ -124,8 +127,19 @@ impl ListedReal {
             .chain(numbers.map(|number| layout.number(number)))
             .chain(reported)
             .chain(templates.then(|| layout.number(self.templates)))
+            .chain(latency.then(|| self.latency().unwrap_or_else(|| "-".to_owned())))
             .chain(why.then(|| self.down().unwrap_or_default()))
             .collect()
+    }
+
+    /// Half of its recent responses take at most this long.
+    fn latency(&self) -> Option<String> {
+        let micros = self.latency.as_ref()?.response.p50_microseconds?;
+        Some(match micros {
+            0..10_000 => format!("{:.1}ms", f64::from(micros) / 1e3),
+            10_000..1_000_000 => format!("{}ms", micros / 1_000),
+            _ => format!("{:.1}s", f64::from(micros) / 1e6),
+        })
     }
 
     /// Why it is down, and since when.

@@ -53,6 +53,7 @@ fn real(host: &str) -> snapshot::RealSnapshot {
         unreachable: 0,
         path_mtu: None,
         link_mtu: Some(1500),
+        latency: None,
     }
 }
 

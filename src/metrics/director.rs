@@ -7,7 +7,7 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 
 use super::families::Families;
-use super::turns;
+use super::{latency, turns};
 use crate::control::{
     Checks, DirectorStats, HostStatus, List, ListedAgent, ListedCheck, ListedReal, ListedService,
     Use,
@@ -42,6 +42,7 @@ impl Collector for DirectorPage {
         self.services(&mut families)?;
         self.reals(&mut families)?;
         self.tunnels(&mut families)?;
+        latency::write(&mut families, || self.each_real(|real| real.latency.as_deref()))?;
         self.hooks(&mut families)?;
         checks(&mut families, &self.checks)?;
         agents(&mut families, &self.checks)
@@ -218,10 +219,10 @@ impl DirectorPage {
 
     /// A figure of each real server. A removed one that still has connections is left out: its
     /// address may be listed twice.
-    fn each_real<N>(
-        &self,
-        figure: impl Fn(&ListedReal) -> Option<N>,
-    ) -> impl Iterator<Item = (Labels<'_, 2>, N)> {
+    fn each_real<'a, N>(
+        &'a self,
+        figure: impl Fn(&'a ListedReal) -> Option<N>,
+    ) -> impl Iterator<Item = (Labels<'a, 2>, N)> {
         let services = self.list.services.iter();
         let reals = services
             .flat_map(|service| service.reals.iter().map(move |real| (&*service.name, real)));

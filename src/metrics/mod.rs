@@ -5,6 +5,7 @@
 
 mod director;
 mod families;
+mod latency;
 mod process;
 mod realserver;
 mod turns;

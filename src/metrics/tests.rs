@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use super::*;
 use crate::control::{
     CheckResult, Checks, Counts, DirectorStats, HookCounts, HostStatus, List, ListedAgent,
-    ListedCheck, ListedReal, ListedService, RealServerDrop, RealServerStats, TurnBucket, Turns,
-    Use, VirtualIp, Wrong,
+    ListedCheck, ListedLatency, ListedReal, ListedService, ListedTimes, RealServerDrop,
+    RealServerStats, TurnBucket, Turns, Use, VirtualIp, Wrong,
 };
 
 fn real(address: &str) -> ListedReal {
@@ -28,6 +28,11 @@ fn page() -> DirectorPage {
         "maglev":{"slots":7,"checksum":"00ff"}}"#;
     let service: ListedService = serde_json::from_str(service).unwrap();
     let removed = ListedReal { removed: true, ..real("10.0.0.11") };
+    let buckets = std::array::from_fn(|index| u64::from(index == 3) * 9);
+    let times =
+        ListedTimes { samples: 10, sum_microseconds: 90_000, buckets, ..ListedTimes::default() };
+    let latency = Some(Box::new(ListedLatency { handshake: times, response: times }));
+    let measured = ListedReal { latency, ..real("fd00::c") };
     let draining = ListedReal { state: "draining".to_owned(), ..real("10.0.0.12") };
     let check = ListedCheck {
         address: "10.0.0.11".to_owned(),
@@ -48,7 +53,7 @@ fn page() -> DirectorPage {
         list: List {
             connections: Use { current: 6, capacity: 100 },
             services: vec![ListedService {
-                reals: vec![removed, real("10.0.0.11"), real("fd00::c"), draining],
+                reals: vec![removed, real("10.0.0.11"), measured, draining],
                 ..service
             }],
             drops: Counts(vec![("no_service".to_owned(), 2)]),
@@ -71,9 +76,11 @@ fn both_formats_say_the_same() {
     let lines = |format| {
         let page = write(format, page(), Process::default()).unwrap();
         let samples = page.lines().filter(|line| !line.starts_with('#'));
-        // One format writes whole numbers as 3.0.
-        let mut lines: Vec<_> =
-            samples.map(|line| line.trim_end_matches(".0").to_owned()).collect();
+        // One format writes whole numbers as 3.0, and a histogram's bound before other labels.
+        let mut lines: Vec<_> = samples
+            .map(|line| line.trim_end_matches(".0").replace('{', "{,").replace('}', ",}"))
+            .map(|line| line.split(',').map(str::to_owned).collect::<BTreeSet<_>>())
+            .collect();
         lines.sort();
         lines
     };
@@ -95,6 +102,9 @@ fn every_figure_is_one_series_with_its_labels() {
         format!("vstun_real_weight{{{service},real=\"10.0.0.11\"}} 3"),
         format!("vstun_real_bytes_total{{{service},real=\"fd00::c\"}} 3000"),
         format!("vstun_real_path_mtu_bytes{{{service},real=\"fd00::c\"}} 1400"),
+        format!("vstun_real_response_seconds_bucket{{{service},real=\"fd00::c\",le=\"0.01\"}} 9"),
+        format!("vstun_real_response_seconds_count{{{service},real=\"fd00::c\"}} 10"),
+        format!("vstun_real_handshake_seconds_sum{{{service},real=\"fd00::c\"}} 0.09"),
         r#"vstun_check_up{real="10.0.0.11",check="tcp",via="",to=""} 1"#.to_owned(),
         "vstun_check_lag_seconds 0.012".to_owned(),
         r#"vstun_agent_reports_total{real="10.0.0.11",to=""} 3"#.to_owned(),

@@ -4,6 +4,7 @@
 //! mio is edge-triggered: a source that was not drained stays ready, and the next poll does not
 //! wait.
 
+mod clock;
 mod frame;
 
 use std::io;
@@ -180,6 +181,7 @@ impl Packets {
         loop {
             let began = Instant::now();
             let now = self.millis(began);
+            self.stamp(began);
             // So that a report shows no expired flows.
             self.balancer.expire(now);
             if self.messages(now) == Next::Stop {
@@ -202,11 +204,6 @@ impl Packets {
             self.suspicions(now);
             self.wait(&mut events, began)?;
         }
-    }
-
-    fn millis(&self, moment: Instant) -> Millis {
-        let passed = moment.saturating_duration_since(self.started);
-        Millis(u64::try_from(passed.as_millis()).unwrap_or(u64::MAX))
     }
 
     /// Answers the control thread.

@@ -439,7 +439,7 @@ proptest! {
                     connection.active && !handshake(connection.state)
                 });
                 let others = count(&|connection| !connection.active);
-                let shown = real.snapshot(director.now, SchedulerKind::RoundRobin);
+                let shown = real.snapshot(director.now, 0, SchedulerKind::RoundRobin);
                 prop_assert_eq!(
                     (shown.active, shown.half_open, shown.inactive),
                     (established + half_open, half_open, others)

@@ -8,18 +8,18 @@ use SchedulerKind::RoundRobin;
 
 /// The client's next sequence number, and the last one that it has acknowledged.
 #[derive(Clone, Copy, Debug)]
-struct Half {
-    flow: Flow,
-    next: u32,
-    acknowledged: u32,
+pub(super) struct Half {
+    pub(super) flow: Flow,
+    pub(super) next: u32,
+    pub(super) acknowledged: u32,
 }
 
 impl Half {
-    fn segment(&self, flags: u8) -> Ip {
+    pub(super) fn segment(&self, flags: u8) -> Ip {
         self.flow.segment(flags).sequence(self.next).acknowledgement(self.acknowledged)
     }
 
-    fn sends(&mut self, director: &mut Director, flags: u8, data: usize) -> IpAddr {
+    pub(super) fn sends(&mut self, director: &mut Director, flags: u8, data: usize) -> IpAddr {
         let packet = self.segment(flags).data(&vec![7; data]).bytes();
         let controls = u32::from(flags & (Flags::SYN | Flags::FIN) != 0);
         self.next = self.next.wrapping_add(u32::try_from(data).unwrap()).wrapping_add(controls);
@@ -28,7 +28,7 @@ impl Half {
 }
 
 /// A connection of this flow that begins at this sequence number.
-fn open(director: &mut Director, flow: Flow, sequence: u32) -> (Half, IpAddr) {
+pub(super) fn open(director: &mut Director, flow: Flow, sequence: u32) -> (Half, IpAddr) {
     let mut half = Half { flow, next: sequence, acknowledged: sequence.rotate_left(16) ^ 0x5a5a };
     let syn = half.segment(Flags::SYN).acknowledgement(0).bytes();
     let real = director.to(&syn);

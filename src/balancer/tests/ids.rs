@@ -35,7 +35,7 @@ impl Director {
         for (id, real) in registry.reals.entries().filter(|(id, _)| !probed.contains(id)) {
             let (bound, named) = (connections.remove(&id), templates.remove(&id));
             let (bound, named) = (bound.unwrap_or_default(), named.unwrap_or_default());
-            let shown = real.snapshot(self.now, SchedulerKind::RoundRobin);
+            let shown = real.snapshot(self.now, 0, SchedulerKind::RoundRobin);
             assert_eq!((shown.active + shown.inactive, shown.templates), (bound, named), "{id:?}");
             let listed = registry.lists(id);
             assert!(listed || bound + named > 0, "nothing names {id:?}");

@@ -1,0 +1,191 @@
+//! Estimates a real server's latency from its clients' packets: replies bypass the director.
+//!
+//! Two times are taken. Both include the way from the director over the real server and the client
+//! back to the director, which is as long as the client's own round trip.
+//!
+//! - *Handshake*: from a SYN to the acknowledgement that completes the handshake. The real server's
+//!   kernel answers it, so this is the network's share.
+//! - *Response*: from the last segment of a request to the next acknowledgement number that moves
+//!   on, which acknowledges the first segment of the response.
+//!
+//! A real server has [`SLOTS`] slots, and a flow has one of them by its place in the table. A slot
+//! times one flow at a time, so memory is constant and most packets cost one comparison. Its next
+//! flow is the first one with a request after that, whatever happened before, so slow requests are
+//! as likely to be chosen as quick ones.
+//!
+//! What it cannot tell: a client that delays its acknowledgement (RFC 9293 section 3.8.6.3: up to
+//! 500 ms, Linux 40 ms) and has nothing else to send adds the delay; data that the real server
+//! sends unasked ends the measurement early. Retransmitted requests are left out (Karn's rule, RFC
+//! 6298 section 3).
+
+mod histogram;
+
+pub use histogram::{BOUNDS_MICROS, LatencySnapshot, TimesSnapshot};
+
+use super::position::{Segment, is_after};
+use super::table::Handle;
+use histogram::Times;
+
+/// How many flows of a real server are timed at once.
+pub(super) const SLOTS: usize = 4;
+
+/// Microseconds after which a measurement that has not ended makes room for another.
+const LONGEST: u32 = 10_000_000;
+
+/// Microseconds between the end of a measurement and the next one in its slot: a busy real server
+/// gives up to 4,000 samples a second, however many packets it gets.
+const REST: u32 = 1_000;
+
+/// No flow's place in the table.
+const FREE: u32 = u32::MAX;
+
+/// The latencies of one real server.
+#[derive(Debug, Default)]
+pub(super) struct Latency {
+    slots: [Slot; SLOTS],
+    /// From the first sample on.
+    times: Option<Box<Both>>,
+}
+
+/// What has been measured.
+#[derive(Debug, Default)]
+struct Both {
+    handshake: Times,
+    response: Times,
+}
+
+/// One measurement, or the rest after it.
+#[derive(Clone, Copy, Debug)]
+struct Slot {
+    /// The flow's place in the table, or [`FREE`].
+    flow: u32,
+    /// The moment of its SYN or of its request's last segment; of a free slot the end of its last
+    /// measurement.
+    since: u32,
+    /// The request's last acknowledgement number; `None`: the handshake is timed.
+    acknowledged: Option<u32>,
+    /// The sequence number after the request.
+    end: u32,
+}
+
+impl Default for Slot {
+    fn default() -> Self {
+        Self { flow: FREE, since: 0, acknowledged: None, end: 0 }
+    }
+}
+
+/// What a segment does to the measurement of its flow.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Step {
+    /// The response has come.
+    Ends,
+    /// More of the request: time runs from here.
+    Restarts,
+    /// Nothing can be learnt any more.
+    Fails,
+    /// None.
+    GoesOn,
+}
+
+impl Slot {
+    /// Whether another flow may be timed.
+    #[inline]
+    fn is_due(&self, at: u32) -> bool {
+        let wait = if self.flow == FREE { REST } else { LONGEST };
+        at.wrapping_sub(self.since) >= wait
+    }
+
+    /// What a fitting segment of the timed flow does.
+    fn step(&self, segment: &Segment) -> Step {
+        if segment.flags.rst() {
+            return Step::Fails;
+        }
+        let Some(acknowledged) = self.acknowledged else {
+            let answered = segment.flags.ack() && !segment.flags.syn();
+            return if answered { Step::Ends } else { Step::Fails };
+        };
+        if segment.flags.ack() && is_after(segment.acknowledgement(), acknowledged) {
+            return Step::Ends;
+        }
+        match segment.is_long() {
+            true if is_after(segment.end(), self.end) => Step::Restarts,
+            // A retransmission: which copy is answered cannot be told.
+            true => Step::Fails,
+            false => Step::GoesOn,
+        }
+    }
+}
+
+impl Latency {
+    /// Whether [`Self::note`] may have something to do for a segment without SYN of this flow.
+    #[inline(always)]
+    pub(super) fn concerns(&self, flow: Handle, at: u32, segment: &Segment) -> bool {
+        let slot = &self.slots[flow.place() % SLOTS];
+        slot.flow == number(flow) || (segment.is_long() && slot.is_due(at))
+    }
+
+    /// Times a SYN. A repeated one ends the measurement of its flow.
+    pub(super) fn opens(&mut self, flow: Handle, at: u32) {
+        let slot = &mut self.slots[flow.place() % SLOTS];
+        if slot.flow == number(flow) {
+            *slot = Slot { since: at, ..Slot::default() };
+        } else if slot.is_due(at) {
+            *slot = Slot { flow: number(flow), since: at, acknowledged: None, end: 0 };
+        }
+    }
+
+    /// Times a fitting segment.
+    pub(super) fn note(&mut self, flow: Handle, at: u32, segment: &Segment) {
+        let slot = &mut self.slots[flow.place() % SLOTS];
+        let mut free_since = at;
+        if slot.flow == number(flow) {
+            match slot.step(segment) {
+                Step::GoesOn => return,
+                Step::Restarts => {
+                    (slot.since, slot.end) = (at, segment.end());
+                    return;
+                }
+                Step::Fails => {}
+                Step::Ends => {
+                    let times = self.times.get_or_insert_default();
+                    let passed = at.wrapping_sub(slot.since);
+                    match slot.acknowledged {
+                        Some(_) => times.response.add(at, passed),
+                        None => {
+                            times.handshake.add(at, passed);
+                            // The request that follows is timed.
+                            free_since = at.wrapping_sub(REST);
+                        }
+                    }
+                }
+            }
+            *slot = Slot { since: free_since, ..Slot::default() };
+        }
+        if segment.is_long() && segment.flags.ack() && slot.is_due(at) {
+            let acknowledged = Some(segment.acknowledgement());
+            *slot = Slot { flow: number(flow), since: at, acknowledged, end: segment.end() };
+        }
+    }
+
+    /// Ends the measurement of a flow, whose further packets may not come here.
+    pub(super) fn forget(&mut self, flow: Handle) {
+        let slot = &mut self.slots[flow.place() % SLOTS];
+        if slot.flow == number(flow) {
+            *slot = Slot { since: slot.since, ..Slot::default() };
+        }
+    }
+
+    /// What has been measured; `None`: nothing.
+    pub(super) fn snapshot(&self, at: u32) -> Option<Box<LatencySnapshot>> {
+        let both = self.times.as_deref()?;
+        Some(Box::new(LatencySnapshot {
+            handshake: both.handshake.snapshot(at),
+            response: both.response.snapshot(at),
+        }))
+    }
+}
+
+/// The flow's place as slots have it. No table is so large that a place is [`FREE`].
+fn number(flow: Handle) -> u32 {
+    u32::try_from(flow.place()).unwrap_or(FREE)
+}

@@ -1,0 +1,39 @@
+//! Passes connections' segments to the [latencies](super::latency) of their real servers.
+
+use super::Balancer;
+use super::position::Segment;
+use super::table::{Entry, Handle};
+use crate::model::RealId;
+
+impl Balancer {
+    /// The moment of the packets that follow, in microseconds since the daemon started. Latencies
+    /// are measured with it; without it there are none.
+    // Differences of less than 71 minutes are all that is needed.
+    #[allow(clippy::cast_possible_truncation)]
+    #[inline]
+    pub fn stamp(&mut self, micros: u64) {
+        self.stamp = micros as u32;
+    }
+
+    /// Times a segment of a connection, which does not open one.
+    #[inline(always)]
+    pub(super) fn time_segment(&mut self, flow: Handle, real: RealId, segment: &Segment) {
+        if self.registry.reals[real].latency.concerns(flow, self.stamp, segment) {
+            self.note_time(flow, real, segment);
+        }
+    }
+
+    #[cold]
+    fn note_time(&mut self, flow: Handle, real: RealId, segment: &Segment) {
+        // A forged segment is no answer.
+        let fits = |entry: &Entry| entry.position().fits(segment);
+        if self.tables.connections.entry(flow).is_some_and(fits) {
+            self.registry.reals[real].latency.note(flow, self.stamp, segment);
+        }
+    }
+
+    /// Times the SYN of a connection.
+    pub(super) fn time_opening(&mut self, flow: Handle, real: RealId) {
+        self.registry.reals[real].latency.opens(flow, self.stamp);
+    }
+}
