@@ -360,7 +360,7 @@ impl DirectorStats {
             ("runs of hooks", self.hooks.run),
             ("  of them failed", self.hooks.failed),
             ("  of them killed", self.hooks.killed),
-            ("changes no hook was told of", self.hooks.dropped),
+            ("changes without a run of the hook", self.hooks.dropped),
             ("changes that wait for the hook", self.hooks.queued),
             ("uptime in seconds", self.uptime_seconds),
         ]);
