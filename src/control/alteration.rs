@@ -95,9 +95,9 @@ pub enum Altered {
         /// The sum of the weights of the real servers that take connections.
         alive: u64,
     },
-    /// A service's checks are disbelieved, or believed again.
+    /// A service's checks are ignored because too many fail, or used again.
     Panic {
-        /// Whether they are disbelieved.
+        /// Whether they are ignored.
         active: bool,
         /// How many of its real servers fail their checks.
         down: usize,

@@ -107,7 +107,7 @@ impl ListedService {
             mode.push_str(", without quorum");
         }
         if *panic {
-            mode.push_str(", checks disbelieved");
+            mode.push_str(", checks ignored");
         }
         mode.push_str(&outage.unwrap_or_default());
         format!("{name} ({scheduler}{table}{mode}) {}", listen.join(" "))

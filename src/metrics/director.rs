@@ -207,7 +207,11 @@ impl DirectorPage {
         let quorum = each(|service| u64::from(service.quorum.unwrap_or(true)));
         families.gauges("service_quorum", "Whether the service has its quorum", quorum)?;
         let panic = each(|service| u64::from(service.panic));
-        families.gauges("service_panic", "Whether its health checks are disbelieved", panic)?;
+        families.gauges(
+            "service_panic",
+            "Whether its health checks are ignored because too many fail",
+            panic,
+        )?;
         let flooded = each(|service| u64::from(service.flood.active));
         families.gauges("service_flood", "Whether the service is in flood mode", flooded)?;
         let floods = each(|service| service.flood.floods);

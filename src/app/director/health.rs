@@ -83,7 +83,7 @@ impl Running {
                     log::error!(
                         service = service.as_str();
                         "service {service}: {down} of {all} real servers fail their checks at \
-                         once, more than `panic` allows: the checks are disbelieved and all real \
+                         once, more than `panic` allows: the checks are ignored and all real \
                          servers stay in; see `vstun checks`"
                     );
                 }
