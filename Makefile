@@ -17,7 +17,8 @@ COMPLETIONS = $(addprefix $(SHARE)/,bash-completion/completions zsh/site-functio
 SHARE := $(DESTDIR)$(PREFIX)/share
 UNITS := $(DESTDIR)$(PREFIX)/lib/systemd/system
 
-.PHONY: help build demo test cargo-test netns-test bench lint bpf doc fuzz deps install uninstall clean
+.PHONY: help build demo test cargo-test netns-test bench lint bpf doc fuzz deps install uninstall \
+	clean
 help:       ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
 
@@ -65,8 +66,8 @@ lint:       ## formatting, clippy, documentation, licences
 
 # Byte for byte the same from any folder with this version of the compiler.
 bpf:        ## the fast path's object from its source; needs clang-14, llvm-14 and libbpf-dev
-	cd bpf && clang-14 -target bpf -mcpu=v3 -O2 -g -Wall -I/usr/include/$$(uname -m)-linux-gnu -fdebug-compilation-dir=. \
-	  -ffile-prefix-map=$$PWD=. -c fast_path.bpf.c -o fast_path.bpf.o
+	cd bpf && clang-14 -target bpf -mcpu=v3 -O2 -g -Wall -I/usr/include/$$(uname -m)-linux-gnu \
+	  -fdebug-compilation-dir=. -ffile-prefix-map=$$PWD=. -c fast_path.bpf.c -o fast_path.bpf.o
 	cd bpf && llvm-strip-14 -g fast_path.bpf.o && \
 	  llvm-objcopy-14 --remove-section .BTF.ext --remove-section .rel.BTF.ext fast_path.bpf.o
 	cd bpf && sha256sum fast_path.bpf.c fast_path.bpf.o >SHA256SUMS

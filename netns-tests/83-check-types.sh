@@ -19,7 +19,10 @@ serve() { # NAME PORT OPENSSL-FLAG...
         -cert "$WORK/cert.pem" -key "$WORK/key.pem" -quiet "$@"
 }
 listens() { at "vt-$1" ss -Hltn "sport = :$2" | grep -q .; }    # NAME PORT
-one_check() { printf '[[service.check]]\ninterval = "500ms"\nfast_interval = "200ms"\ntimeout = "2s"\n%s\n' "$1"; } # KEYS
+one_check() { # KEYS
+    printf '[[service.check]]\ninterval = "500ms"\nfast_interval = "200ms"\n'
+    printf 'timeout = "2s"\n%s\n' "$1"
+}
 
 openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 30 \
     -subj /CN=www.example \
@@ -45,7 +48,8 @@ make_topology
 start_real "${REALS[@]}"
 cat >"$WORK/mute.py" <<'PY'
 import socket, sys
-server = socket.create_server((sys.argv[1], 8443), family=socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET)
+family = socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET
+server = socket.create_server((sys.argv[1], 8443), family=family)
 clients = []
 while True:
     clients.append(server.accept()[0])
@@ -57,7 +61,8 @@ address, sick = sys.argv[1:]
 check = lambda request, context: b"\x08\x02" if os.path.exists(sick) else b"\x08\x01"
 server = grpc.server(concurrent.futures.ThreadPoolExecutor(1))
 method = grpc.unary_unary_rpc_method_handler(check)
-server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("grpc.health.v1.Health", {"Check": method}),))
+handler = grpc.method_handlers_generic_handler("grpc.health.v1.Health", {"Check": method})
+server.add_generic_rpc_handlers((handler,))
 assert server.add_insecure_port(f"{address}:50051")
 server.start()
 server.wait_for_termination()
@@ -74,12 +79,17 @@ done
 start_http2() { # NAME
     mkdir -p "$WORK/$1-http2/temp"
     cat >"$WORK/$1-http2/nginx.conf" <<-CONF
-		daemon off; master_process off; user root root; error_log stderr error; pid $WORK/$1-http2/nginx.pid;
+		daemon off; master_process off; user root root; error_log stderr error;
+		pid $WORK/$1-http2/nginx.pid;
 		events { worker_connections 64; }
 		http {
-		    access_log off; ssl_protocols TLSv1.3; ssl_certificate $WORK/cert.pem; ssl_certificate_key $WORK/key.pem;
+		    access_log off; ssl_protocols TLSv1.3;
+		    ssl_certificate $WORK/cert.pem; ssl_certificate_key $WORK/key.pem;
 		$(for kind in client_body proxy fastcgi uwsgi scgi; do echo "${kind}_temp_path temp/$kind;"; done)
-		    server { listen $(in_url "$VIP"):9443 ssl http2; location / { return 200 "\$server_protocol \$ssl_protocol"; } }
+		    server {
+		        listen $(in_url "$VIP"):9443 ssl http2;
+		        location / { return 200 "\$server_protocol \$ssl_protocol"; }
+		    }
 		}
 	CONF
     spawn "vt-$1" "$1-http2" nginx -e stderr -p "$WORK/$1-http2" -c nginx.conf
@@ -174,7 +184,12 @@ serve real2 8443
 becomes real2 up "all checks pass"
 
 # A server that lets in only those who show a certificate: it refuses after the handshake.
-last_result() { number director checks ".checks[] | select(.address == \"${ADDRESS[$1]}\" and .type == \"tls\") | .results[0].detail"; } # NAME
+tls_checks() { # NAME
+    echo ".checks[] | select(.address == \"${ADDRESS[$1]}\" and .type == \"tls\")"
+}
+last_result() { # NAME
+    number director checks "$(tls_checks "$1") | .results[0].detail"
+}
 is_refused() { [[ $(last_result real2) == "TLS: "* ]]; }
 stop real2-tls8443 KILL
 serve real2 8443 -Verify 1 -verify_return_error
@@ -188,7 +203,7 @@ becomes real2 up "all checks pass"
 stop real2-tls8443 KILL
 spawn vt-real2 mute python3 "$WORK/mute.py" "$VIP"
 becomes real2 down "tls check failed: connected, then nothing within 2s"
-longest=$(number director checks "[.checks[] | select(.address == \"${ADDRESS[real2]}\" and .type == \"tls\") | .results[].microseconds] | max")
+longest=$(number director checks "[$(tls_checks real2) | .results[].microseconds] | max")
 expect_between "microseconds of the longest probe" "$longest" 2000000 3000000
 stop mute KILL
 serve real2 8443

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 #[path = "layering/circles.rs"]
 mod circles;
+#[path = "layering/sizes.rs"]
+mod sizes;
 #[path = "layering/source.rs"]
 mod source;
 

@@ -208,10 +208,7 @@ impl Director {
             offload: boolean(&section, "offload", faults),
             fast_path: fast_path_of(&section, faults),
             busy_poll: busy_poll(&section, faults),
-            recorder: section
-                .entry("recorder")
-                .and_then(|entry| entry.number(0..=MAX_RECORDED, faults))
-                .unwrap_or(0),
+            recorder: recorder(&section, faults),
             hash_seed: section
                 .entry("hash_seed")
                 .and_then(|entry| entry.parsed(value::hash_seed, faults)),
@@ -224,6 +221,12 @@ impl Director {
             lines,
         })
     }
+}
+
+/// How many decisions the recorder keeps; 0: none.
+fn recorder(section: &Section<'_>, faults: &mut Faults) -> u32 {
+    let entry = section.entry("recorder");
+    entry.and_then(|entry| entry.number(0..=MAX_RECORDED, faults)).unwrap_or(0)
 }
 
 fn fast_path_of(section: &Section<'_>, faults: &mut Faults) -> FastPath {

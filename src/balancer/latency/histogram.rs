@@ -12,8 +12,8 @@ const FIRST_BITS: u32 = 4;
 /// Microseconds of one of the two newest periods. A quantile is that of the last 15 to 30 seconds.
 const PERIOD: u32 = 15_000_000;
 
-/// Upper bounds of the buckets in metrics, in microseconds. Few, since each is a series for each real
-/// server.
+/// Upper bounds of the buckets in metrics, in microseconds. Few, since each is a series for each
+/// real server.
 pub const BOUNDS_MICROS: [u32; 10] =
     [1_000, 2_000, 5_000, 10_000, 20_000, 40_000, 80_000, 160_000, 640_000, 2_560_000];
 
