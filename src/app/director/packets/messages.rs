@@ -1,0 +1,125 @@
+//! Messages of the control thread to the packet loop, and notices back.
+
+use std::time::{Duration, Instant};
+
+use super::Packets;
+use crate::app::budgets::director::{
+    LOOKED_AT_A_PIECE, MESSAGES_A_TURN, REALS_A_PIECE, RECORDED_A_PIECE,
+};
+use crate::app::busy_poll::BusyPoll;
+use crate::app::director::messages::{DirectorMessage, LoopSettings, Next, Notice, Piece, Report};
+use crate::app::director::{logs, recorder};
+use crate::balancer::Change;
+use crate::balancer::listing::{Listed, Place};
+use crate::health::Doubt;
+use crate::model::Millis;
+
+/// How long SYNs at a real server must go unanswered before there is an event. Its checks, which
+/// find the cause, end earlier.
+const EVENT_AFTER: Duration = Duration::from_secs(3);
+
+impl Packets {
+    /// Answers the control thread.
+    pub(super) fn messages(&mut self, now: Millis) -> Next {
+        for _ in 0..MESSAGES_A_TURN {
+            let Ok(message) = self.ends.inbox.try_recv() else {
+                self.messages_ready = false;
+                return Next::GoOn;
+            };
+            match message {
+                DirectorMessage::Stop => return Next::Stop,
+                DirectorMessage::Report(answer) => {
+                    self.balancer.collect_carried(now);
+                    drop(answer.send(self.report(now)));
+                }
+                DirectorMessage::Services { from, listed, answer } => {
+                    self.balancer.collect_carried(now);
+                    drop(answer.send(self.piece(from, listed)));
+                }
+                DirectorMessage::Connections { from, most, which, answer } => {
+                    drop(answer.send(self.balancer.selected(now, from, most, &which)));
+                }
+                DirectorMessage::Apply { changes, answer } => {
+                    // The flows of probes are in no listing, so positions stay valid.
+                    let pins = |one: &Change| {
+                        matches!(one, Change::PinProbe { .. } | Change::UnpinProbe(_))
+                    };
+                    self.applied += u64::from(!changes.iter().all(pins));
+                    let applied = self.apply(now, &changes);
+                    // The control thread frees the batch's memory.
+                    drop(answer.send((changes, applied)));
+                }
+                DirectorMessage::Configure(LoopSettings { source_v4, busy_poll }) => {
+                    self.output.set_source_v4(source_v4);
+                    self.busy_poll = BusyPoll::new(busy_poll);
+                }
+                DirectorMessage::Explain { flow, answer } => {
+                    drop(answer.send(self.balancer.explain(now, &flow)));
+                }
+                DirectorMessage::Trace { trace, answer } => {
+                    drop(answer.send(self.trace(now, trace)));
+                }
+                DirectorMessage::Recorded { from, answer } => {
+                    drop(answer.send(recorder::piece(now, from, RECORDED_A_PIECE)));
+                }
+                DirectorMessage::TraceEnds => self.tracing.end_closed(),
+                DirectorMessage::Flush { which, from, answer } => {
+                    let _ = answer.send(self.balancer.flush(&which, from));
+                }
+            }
+        }
+        Next::GoOn
+    }
+
+    fn report(&self, now: Millis) -> Report {
+        Report {
+            snapshot: self.balancer.figures(),
+            sent: self.output.sent().clone(),
+            reads: self.reads,
+            fast_path: self.balancer.carries(),
+            next_timer: self.balancer.next_deadline().map(|deadline| now.until(deadline)),
+        }
+    }
+
+    fn piece(&self, from: Place, listed: Listed) -> Piece {
+        let most = match listed {
+            Listed::All => REALS_A_PIECE,
+            Listed::Signalled => LOOKED_AT_A_PIECE,
+        };
+        let (services, next) = self.balancer.list(from, most, listed);
+        Piece { services, next, applied: self.applied }
+    }
+
+    /// Sends notices about changes that the balancer has made by itself.
+    pub(super) fn notices(&mut self) {
+        let outages = self.balancer.outage_notices();
+        if !outages.is_empty() {
+            // In one message: a batch may change all services.
+            self.notice(Notice::Outages(outages));
+        }
+        let floods = self.balancer.flood_notices();
+        floods.iter().for_each(logs::flood);
+        let deadlines = self.balancer.deadline_notices().into_iter().map(Notice::Deadline);
+        for notice in deadlines.chain(floods.into_iter().map(Notice::Flood)) {
+            self.notice(notice);
+        }
+    }
+
+    /// Brings the checks of suspicious real servers forward. Reports an event if it lasts.
+    pub(super) fn suspicions(&mut self, now: Millis) {
+        while let Some(suspicion) = self.balancer.suspicion(now) {
+            self.ends.checks.hurry(suspicion.address, Doubt::Handshakes);
+            if suspicion.lasting >= EVENT_AFTER
+                && self.tunnel_log.is_news(Instant::now(), suspicion.address, "unanswered SYNs")
+            {
+                self.notice(Notice::Suspicion(suspicion));
+            }
+        }
+    }
+
+    fn notice(&self, notice: Notice) {
+        if let Err(error) = self.ends.notices.try_send(notice) {
+            log::warn!("an event is lost: {error}");
+        }
+    }
+}
