@@ -10,6 +10,13 @@ use crate::model::Millis;
 /// that started together drift apart.
 const JITTER: u64 = 100;
 
+/// The longest step of the times at which probes start. Probes of many checks that start together
+/// cost the thread one wake-up, and so do their answers.
+const STEP: Duration = Duration::from_millis(20);
+
+/// How many steps an interval has, at least.
+const STEPS: u64 = 50;
+
 /// The first probes are spread over this time, or over the interval if that is shorter: a thousand
 /// checks do not start at once, and a dead server is found soon.
 const FIRST: Duration = Duration::from_secs(1);
@@ -57,7 +64,8 @@ impl Jitter {
     #[must_use]
     pub fn first(self, now: Millis, timing: &Timing) -> Millis {
         let spread = millis(timing.interval.min(FIRST));
-        Millis(now.0.saturating_add(self.number(0) % spread.max(1)))
+        let due = now.0.saturating_add(self.number(0) % spread.max(1));
+        now.max(on_step(due, timing))
     }
 
     /// When the next probe is due after one that started at `started`; `run` is its number.
@@ -70,7 +78,7 @@ impl Jitter {
         let width = interval / 1_000 * (2 * JITTER) + interval % 1_000 * (2 * JITTER) / 1_000;
         let early = width / 2;
         let late = self.number(run) % (width + 1);
-        Millis(started.0.saturating_add(interval - early).saturating_add(late))
+        on_step(started.0.saturating_add(interval - early).saturating_add(late), timing)
     }
 
     /// When an extra probe is due for a doubt; `last` is when one was due for such a doubt before.
@@ -92,6 +100,12 @@ impl Jitter {
     }
 }
 
+/// The last common time for probes to start until then.
+fn on_step(due: u64, timing: &Timing) -> Millis {
+    let step = (millis(timing.interval) / STEPS).clamp(1, millis(STEP));
+    Millis(due / step * step)
+}
+
 fn fast(timing: &Timing) -> Duration {
     timing.fast_interval.min(timing.interval)
 }
@@ -102,6 +116,8 @@ fn millis(duration: Duration) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -116,8 +132,10 @@ mod tests {
         ) {
             let timing = Timing { interval: Duration::from_millis(millis), ..Timing::DEFAULT };
             let next = Jitter(seed).next(Millis(start), run, false, &timing).0 - start;
-            let near = millis - millis / 10..=millis + millis / 10 + 1;
+            let step = (millis / STEPS).clamp(1, 20);
+            let near = millis - millis / 10 - step..=millis + millis / 10 + 1;
             prop_assert!(near.contains(&next), "{next} of {millis}");
+            prop_assert_eq!((start + next) % step, 0);
             let first = Jitter(seed).first(Millis(start), &timing).0 - start;
             prop_assert!(first < millis.min(1_000));
         }
@@ -143,11 +161,13 @@ mod tests {
     #[test]
     fn a_thousand_checks_do_not_run_at_once() {
         let timing = Timing { interval: Duration::from_secs(1), ..Timing::DEFAULT };
-        let mut slots = [0_u32; 10];
+        let (mut slots, mut starts) = ([0_u32; 10], BTreeSet::new());
         for seed in 0..1_000 {
             let first = Jitter(seed).first(Millis(0), &timing);
             slots[usize::try_from(first.0 / 100).unwrap_or(9)] += 1;
+            starts.insert(first);
         }
+        assert_eq!(starts.len(), 50, "a wake-up every {STEP:?}");
         assert!(slots.iter().all(|&count| (50..200).contains(&count)), "{slots:?}");
     }
 }

@@ -20,6 +20,17 @@ use crate::sys::random;
 /// check has one.
 const TRIES: usize = 32;
 
+/// What this host sends first on a connection.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Sends {
+    /// Nothing, or only after the server has spoken.
+    Nothing,
+    /// One request in one write.
+    Request,
+    /// The first of several messages.
+    Messages,
+}
+
 /// The destination of a probe, and the flow that its check has so far.
 #[derive(Debug)]
 pub(super) struct Target<'a, B> {
@@ -45,14 +56,20 @@ impl<B: TakesChanges> Target<'_, B> {
     ///
     /// # Errors
     /// The reason as text.
-    pub(super) async fn connect(&mut self) -> Result<TcpStream, String> {
+    pub(super) async fn connect(&mut self, sends: Sends) -> Result<TcpStream, String> {
         let destination = self.destination();
         let socket = self.open(Type::STREAM, Protocol::TCP).await?;
         // Avoids TIME_WAIT, which would block the port for a minute.
         socket.set_linger(Some(Duration::ZERO)).map_err(|error| local(&error))?;
+        if sends != Sends::Nothing {
+            // What is sent acknowledges the handshake: a packet less through the tunnel.
+            let _ = socket.set_tcp_quickack(false);
+        }
+        if sends == Sends::Messages {
+            let _ = socket.set_tcp_nodelay(true);
+        }
         let stream = TcpSocket::from_std_stream(socket.into()).connect(destination).await;
         let stream = stream.map_err(|error| self.failed(&error))?;
-        let _ = stream.set_nodelay(true);
         self.trace.step("connected");
         Ok(stream)
     }
@@ -125,10 +142,11 @@ impl<B: TakesChanges> Target<'_, B> {
         let destination = self.destination();
         if let Some(flow) = *self.flow {
             let socket = open(destination, kind, protocol).map_err(|error| local(&error))?;
+            let own = SocketAddr::new(flow.source, flow.source_port).into();
             // The previous probe's socket may not be closed yet.
             let bound = socket
-                .set_reuse_address(true)
-                .and_then(|()| socket.bind(&SocketAddr::new(flow.source, flow.source_port).into()));
+                .bind(&own)
+                .or_else(|_| socket.set_reuse_address(true).and_then(|()| socket.bind(&own)));
             if bound.is_ok() {
                 self.pins.tell(flow, self.refuses.take());
                 return Ok(socket);
@@ -163,9 +181,7 @@ impl<B: TakesChanges> Target<'_, B> {
 }
 
 fn open(destination: SocketAddr, kind: Type, protocol: Protocol) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(destination), kind, Some(protocol))?;
-    socket.set_nonblocking(true)?;
-    Ok(socket)
+    Socket::new(Domain::for_address(destination), kind.nonblocking(), Some(protocol))
 }
 
 /// The director's own address that the routing table picks towards the destination. Connecting a

@@ -4,12 +4,12 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::{Answer, Outcome};
 use crate::app::health::TakesChanges;
-use crate::app::health::socket::{Target, describe};
+use crate::app::health::socket::{Sends, Target, describe};
 use crate::control;
 use crate::health::load::{GREETING, MAX_REPORT_LEN, Report, Reported};
 
 pub(super) async fn probe<B: TakesChanges>(target: &mut Target<'_, B>) -> Outcome {
-    let mut stream = target.connect().await?;
+    let mut stream = target.connect(Sends::Request).await?;
     // A foreign agent may answer and close before it reads anything.
     let _ = stream.write_all(GREETING.as_bytes()).await;
     let mut line = Vec::new();

@@ -1,8 +1,9 @@
 //! One request and its response over a connection, by HTTP/1 or HTTP/2.
 
 use std::error::Error;
+use std::future::poll_fn;
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
 
 use hyper::body::{Body, Bytes, Incoming};
@@ -10,38 +11,33 @@ use hyper::client::conn::{http1, http2};
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::task::JoinHandle;
 
-/// The connection's driving task, which ends with the probe.
-pub(super) struct Driven(JoinHandle<()>);
-
-impl Drop for Driven {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
-/// Sends a request by HTTP/1. The response can be read as long as the other value lives.
-pub(super) async fn http1<S, B>(
+/// Sends a request by HTTP/1, and passes the response to `judge`. The probe's own task drives the
+/// connection.
+pub(super) async fn http1<S, B, T>(
     stream: S,
     request: Request<B>,
-) -> Result<(Response<Incoming>, Driven), String>
+    judge: impl AsyncFnOnce(Response<Incoming>) -> T,
+) -> Result<T, String>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     B: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Unpin + Send + 'static,
 {
     let stream = TokioIo::new(WriteFirst { stream, written: false, reader: None });
     let (mut sender, connection) = http1::handshake(stream).await.map_err(|error| words(&error))?;
-    let driven = Driven(tokio::spawn(async move { drop(connection.await) }));
-    let response = sender.send_request(request).await.map_err(|error| words(&error))?;
-    Ok((response, driven))
+    driven(connection, async {
+        let response = sender.send_request(request).await.map_err(|error| words(&error))?;
+        Ok(judge(response).await)
+    })
+    .await
 }
 
 /// The same by HTTP/2.
-pub(super) async fn http2<S, B>(
+pub(super) async fn http2<S, B, T>(
     stream: S,
     request: Request<B>,
-) -> Result<(Response<Incoming>, Driven), String>
+    judge: impl AsyncFnOnce(Response<Incoming>) -> T,
+) -> Result<T, String>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     B: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Unpin + Send + 'static,
@@ -49,9 +45,29 @@ where
     let (mut sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
         .await
         .map_err(|error| words(&error))?;
-    let driven = Driven(tokio::spawn(async move { drop(connection.await) }));
-    let response = sender.send_request(request).await.map_err(|error| words(&error))?;
-    Ok((response, driven))
+    driven(connection, async {
+        let response = sender.send_request(request).await.map_err(|error| words(&error))?;
+        Ok(judge(response).await)
+    })
+    .await
+}
+
+/// The result of `asks`, while the connection works for it.
+async fn driven<T>(connection: impl Future, asks: impl Future<Output = T>) -> T {
+    let (mut connection, mut asks) = (pin!(connection), pin!(asks));
+    let mut over = false;
+    poll_fn(|context| {
+        // First the request, for the connection to send; then what the connection has received.
+        if let Poll::Ready(result) = asks.as_mut().poll(context) {
+            return Poll::Ready(result);
+        }
+        if over {
+            return Poll::Pending;
+        }
+        over = connection.as_mut().poll(context).is_ready();
+        asks.as_mut().poll(context)
+    })
+    .await
 }
 
 /// A stream that gives nothing before something was written to it. hyper takes an answer that is
@@ -99,8 +115,10 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for WriteFirst<S> {
         Pin::new(&mut self.stream).poll_flush(context)
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
+    /// Does nothing: dropping the connection resets it, and a packet that closes it before that is one
+    /// more through the tunnel.
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
     }
 }
 

@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::tls::{self, Alpn};
 use super::{Answer, Outcome, exchange};
 use crate::app::health::TakesChanges;
-use crate::app::health::socket::Target;
+use crate::app::health::socket::{Sends, Target};
 use crate::health::spec::GrpcProbe;
 
 /// The longest answer that is read, in bytes: a status is seven.
@@ -29,7 +29,7 @@ pub(super) async fn probe<B: TakesChanges>(
     let request = request(target, grpc)?;
     match &grpc.tls {
         None => {
-            let stream = target.connect().await?;
+            let stream = target.connect(Sends::Messages).await?;
             ask(target, stream, request).await
         }
         Some(secure) => {
@@ -77,7 +77,10 @@ async fn ask<B: TakesChanges>(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     request: Request<Full<Bytes>>,
 ) -> Outcome {
-    let (response, _driven) = exchange::http2(stream, request).await?;
+    exchange::http2(stream, request, async |response| judge(target, response).await).await?
+}
+
+async fn judge<B: TakesChanges>(target: &Target<'_, B>, response: Response<Incoming>) -> Outcome {
     target.trace.step("answered");
     if !response.status().is_success() {
         return Err(format!("status {}", response.status().as_u16()));

@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::tls::{self, Alpn};
 use super::{Answer, Outcome, exchange};
 use crate::app::health::TakesChanges;
-use crate::app::health::socket::Target;
+use crate::app::health::socket::{Sends, Target};
 use crate::health::spec::{HttpProbe, HttpVersion, MAX_BODY};
 
 pub(super) async fn probe<B: TakesChanges>(
@@ -20,7 +20,11 @@ pub(super) async fn probe<B: TakesChanges>(
     let request = request(target, http)?;
     match &http.tls {
         None => {
-            let stream = target.connect().await?;
+            let sends = match http.version {
+                HttpVersion::Http2 => Sends::Messages,
+                HttpVersion::Http10 | HttpVersion::Http11 => Sends::Request,
+            };
+            let stream = target.connect(sends).await?;
             ask(target, http, stream, request).await
         }
         Some(secure) => {
@@ -28,8 +32,10 @@ pub(super) async fn probe<B: TakesChanges>(
                 HttpVersion::Http2 => Alpn::Http2,
                 HttpVersion::Http10 | HttpVersion::Http11 => Alpn::Http11,
             };
-            let stream = tls::connect(target, secure, http.host.as_deref(), alpn).await?;
-            ask(target, http, stream, request).await
+            // These are large, and a plain request needs no room for them.
+            let stream = tls::connect(target, secure, http.host.as_deref(), alpn);
+            let stream = Box::pin(stream).await?;
+            Box::pin(ask(target, http, stream, request)).await
         }
     }
 }
@@ -41,10 +47,20 @@ async fn ask<B: TakesChanges>(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     request: Request<Empty<Bytes>>,
 ) -> Outcome {
-    let (response, _driven) = match http.version {
-        HttpVersion::Http10 | HttpVersion::Http11 => exchange::http1(stream, request).await?,
-        HttpVersion::Http2 => exchange::http2(stream, request).await?,
-    };
+    let judge = async |response| judge(target, http, response).await;
+    match http.version {
+        HttpVersion::Http10 | HttpVersion::Http11 => {
+            exchange::http1(stream, request, judge).await?
+        }
+        HttpVersion::Http2 => Box::pin(exchange::http2(stream, request, judge)).await?,
+    }
+}
+
+async fn judge<B: TakesChanges>(
+    target: &Target<'_, B>,
+    http: &HttpProbe,
+    response: Response<Incoming>,
+) -> Outcome {
     target.trace.step("answered");
     let status = response.status().as_u16();
     if !http.expects(status) {

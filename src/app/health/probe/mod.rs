@@ -86,13 +86,13 @@ async fn probe<B: TakesChanges>(target: &mut Target<'_, B>) -> Outcome {
     match &check.spec.probe {
         Probe::Tcp => tcp::probe(target).await,
         Probe::Http(http) => http::probe(target, http).await,
-        Probe::Tls(tls) => tls::probe(target, tls).await,
-        Probe::Udp(udp) => udp::probe(target, udp).await,
-        Probe::Dns(dns) => dns::probe(target, dns).await,
-        Probe::Icmp => icmp::probe(target).await,
-        Probe::Grpc(grpc) => grpc::probe(target, grpc).await,
-        Probe::Exec(exec) => exec::probe(target, exec).await,
-        Probe::Agent => agent::probe(target).await,
+        Probe::Tls(tls) => Box::pin(tls::probe(target, tls)).await,
+        Probe::Udp(udp) => Box::pin(udp::probe(target, udp)).await,
+        Probe::Dns(dns) => Box::pin(dns::probe(target, dns)).await,
+        Probe::Icmp => Box::pin(icmp::probe(target)).await,
+        Probe::Grpc(grpc) => Box::pin(grpc::probe(target, grpc)).await,
+        Probe::Exec(exec) => Box::pin(exec::probe(target, exec)).await,
+        Probe::Agent => Box::pin(agent::probe(target)).await,
     }
 }
 

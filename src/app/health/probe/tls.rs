@@ -26,7 +26,7 @@ use tokio_rustls::rustls::{
 
 use super::{Answer, Outcome};
 use crate::app::health::TakesChanges;
-use crate::app::health::socket::Target;
+use crate::app::health::socket::{Sends, Target};
 use crate::health::spec::{ClientCertificate, TlsProbe};
 
 /// How long certificates that were read from files are used: one that was renewed is found soon.
@@ -81,7 +81,7 @@ pub(super) async fn connect<B: TakesChanges>(
 ) -> Result<TlsStream<TcpStream>, String> {
     let name = server_name(tls, host, target)?;
     let config = configuration(tls, alpn).await?;
-    let stream = target.connect().await?;
+    let stream = target.connect(Sends::Messages).await?;
     let stream = TlsConnector::from(config).connect(name, stream).await;
     let stream = stream.map_err(|error| format!("TLS: {error}"))?;
     target.trace.step("TLS handshake done");
