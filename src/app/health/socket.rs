@@ -61,13 +61,12 @@ impl<B: TakesChanges> Target<'_, B> {
         let socket = self.open(Type::STREAM, Protocol::TCP).await?;
         // Avoids TIME_WAIT, which would block the port for a minute.
         socket.set_linger(Some(Duration::ZERO)).map_err(|error| local(&error))?;
-        if sends != Sends::Nothing {
-            // What is sent acknowledges the handshake: a packet less through the tunnel.
-            let _ = socket.set_tcp_quickack(false);
-        }
-        if sends == Sends::Messages {
-            let _ = socket.set_tcp_nodelay(true);
-        }
+        let _ = match sends {
+            Sends::Nothing => Ok(()),
+            // The request acknowledges the handshake: a packet less through the tunnel.
+            Sends::Request => socket.set_tcp_quickack(false),
+            Sends::Messages => socket.set_tcp_nodelay(true),
+        };
         let stream = TcpSocket::from_std_stream(socket.into()).connect(destination).await;
         let stream = stream.map_err(|error| self.failed(&error))?;
         self.trace.step("connected");

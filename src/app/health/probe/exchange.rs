@@ -12,10 +12,21 @@ use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+/// How a connection ends.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Ends {
+    /// By a reset when it is dropped: a packet that closes it before that is one more through the
+    /// tunnel.
+    Reset,
+    /// By a message before that, as TLS has it.
+    Closed,
+}
+
 /// Sends a request by HTTP/1, and passes the response to `judge`. The probe's own task drives the
 /// connection.
 pub(super) async fn http1<S, B, T>(
     stream: S,
+    ends: Ends,
     request: Request<B>,
     judge: impl AsyncFnOnce(Response<Incoming>) -> T,
 ) -> Result<T, String>
@@ -23,7 +34,7 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     B: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Unpin + Send + 'static,
 {
-    let stream = TokioIo::new(WriteFirst { stream, written: false, reader: None });
+    let stream = TokioIo::new(WriteFirst { stream, written: false, ends, reader: None });
     let (mut sender, connection) = http1::handshake(stream).await.map_err(|error| words(&error))?;
     driven(connection, async {
         let response = sender.send_request(request).await.map_err(|error| words(&error))?;
@@ -76,6 +87,7 @@ async fn driven<T>(connection: impl Future, asks: impl Future<Output = T>) -> T 
 struct WriteFirst<S> {
     stream: S,
     written: bool,
+    ends: Ends,
     /// The one that waits to read.
     reader: Option<Waker>,
 }
@@ -115,10 +127,11 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for WriteFirst<S> {
         Pin::new(&mut self.stream).poll_flush(context)
     }
 
-    /// Does nothing: dropping the connection resets it, and a packet that closes it before that is one
-    /// more through the tunnel.
-    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.ends {
+            Ends::Reset => Poll::Ready(Ok(())),
+            Ends::Closed => Pin::new(&mut self.stream).poll_shutdown(context),
+        }
     }
 }
 

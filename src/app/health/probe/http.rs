@@ -7,6 +7,7 @@ use hyper::{Method, Request, Response, Version};
 use regex::bytes::Regex;
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use super::exchange::Ends;
 use super::tls::{self, Alpn};
 use super::{Answer, Outcome, exchange};
 use crate::app::health::TakesChanges;
@@ -47,10 +48,11 @@ async fn ask<B: TakesChanges>(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     request: Request<Empty<Bytes>>,
 ) -> Outcome {
+    let ends = if http.tls.is_some() { Ends::Closed } else { Ends::Reset };
     let judge = async |response| judge(target, http, response).await;
     match http.version {
         HttpVersion::Http10 | HttpVersion::Http11 => {
-            exchange::http1(stream, request, judge).await?
+            exchange::http1(stream, ends, request, judge).await?
         }
         HttpVersion::Http2 => Box::pin(exchange::http2(stream, request, judge)).await?,
     }
