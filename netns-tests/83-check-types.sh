@@ -252,5 +252,11 @@ becomes real2 up "all checks pass"
 # Without the virtual IP no echo comes back: nothing but the path is asked by icmp.
 stop real3
 becomes real3 down "check failed"
+# s_server serves one connection at a time, and waits for ever for the rest of one that was cut off
+# with the tunnel.
+stop real3-tls8443 KILL
+stop real3-tls443 KILL
 start_real real3
+serve real3 8443
+serve real3 443 -www
 becomes real3 up "all checks pass"
