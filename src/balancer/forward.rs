@@ -283,7 +283,7 @@ impl Balancer {
         after: State,
         real: RealId,
     ) {
-        self.registry.reals[real].moved(before, after);
+        self.registry.reals[real].moved(now, before, after);
         self.tables.connections.touch(handle, after, now, after.timeout(&self.settings.timeouts));
     }
 

@@ -235,7 +235,7 @@ impl Balancer {
             return;
         };
         self.tables.connections.renew(handle, after, after.timeout(&self.settings.timeouts));
-        self.registry.reals[real].moved(before, after);
+        self.registry.reals[real].moved(now, before, after);
     }
 
     /// The services that are served no longer, or again, since the last call. The caller asks once

@@ -217,12 +217,12 @@ impl Real {
 
     /// Moves one of its connections from one state to another.
     #[inline]
-    pub(super) fn moved(&mut self, before: State, after: State) {
+    pub(super) fn moved(&mut self, now: Millis, before: State, after: State) {
         let count = self.count_of(before);
         *count = count.saturating_sub(1);
         *self.count_of(after) += 1;
         if before.half_open() && !after.half_open() {
-            self.handshakes.end();
+            self.handshakes.end(now);
         }
         if self.flooded && before.half_open() != after.half_open() {
             self.recount();

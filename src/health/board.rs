@@ -133,7 +133,7 @@ impl Board {
                 self.next_id += 1;
                 (CheckId(self.next_id), Check::new(now, planned.clone(), self.seed ^ self.next_id))
             });
-            if !check.running {
+            if check.queued {
                 self.queue.insert((check.due, id));
             }
             self.of_real.entry(planned.real).or_default().push(id);
@@ -196,10 +196,11 @@ impl Board {
         }
         self.queue.pop_first();
         let check = self.checks.get_mut(&id)?;
-        check.lag = due.until(now);
+        check.start(now);
         self.lag.note(now, check.lag);
-        (check.running, check.started) = (true, Some(now));
-        check.runs += 1;
+        if check.queued {
+            self.queue.insert((check.due, id));
+        }
         Some(Order { id, check: check.planned.clone() })
     }
 
@@ -216,11 +217,12 @@ impl Board {
         let finding = Finding { passed, ..finding };
         check.state = check.state.after(finding.passed, &check.planned.spec.timing);
         let phase = check.state.phase();
-        check.due = check.next(now, &finding);
+        let next = check.end(now, &finding);
         check.findings.push_front(finding);
         check.findings.truncate(KEPT);
-        check.running = false;
-        self.queue.insert((check.due, id));
+        if let Some(due) = next {
+            check.queue_at(&mut self.queue, id, due);
+        }
         let mut moved = Vec::new();
         if before.is_up() != phase.is_up() {
             check.since = now;
@@ -250,12 +252,10 @@ impl Board {
         for id in self.of_real.get(&real).into_iter().flatten() {
             let Some(check) = self.checks.get_mut(id) else { continue };
             let Some(due) = check.hurry(now, doubt) else { continue };
-            if check.running {
+            if check.running > 0 && !doubt.begins_row() {
                 check.again = Some(due);
             } else {
-                self.queue.remove(&(check.due, *id));
-                check.due = due;
-                self.queue.insert((due, *id));
+                check.queue_at(&mut self.queue, *id, due);
             }
         }
     }

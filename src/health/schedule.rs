@@ -17,6 +17,9 @@ const STEP: Duration = Duration::from_millis(20);
 /// How many steps an interval has, at least.
 const STEPS: u64 = 50;
 
+/// A probe that takes this many times as long as the last one that passed is unusual.
+const USUAL: u32 = 3;
+
 /// The first probes are spread over this time, or over the interval if that is shorter: a thousand
 /// checks do not start at once, and a dead server is found soon.
 const FIRST: Duration = Duration::from_secs(1);
@@ -35,6 +38,12 @@ pub enum Doubt {
 impl Doubt {
     /// How many there are.
     pub const COUNT: usize = 3;
+
+    /// Whether a row of probes begins, which do not wait for each other's timeouts: nothing has
+    /// been heard of the real server for a while, and so nothing may be heard of them.
+    pub(super) fn begins_row(self) -> bool {
+        self == Self::Handshakes
+    }
 
     /// The shortest time between two extra probes. Each sort of doubt has its own, so that forged
     /// errors do not delay the probe that true ones cause.
@@ -85,6 +94,14 @@ impl Jitter {
     #[must_use]
     pub fn hurried(now: Millis, last: Option<Millis>, doubt: Doubt, timing: &Timing) -> Millis {
         last.map_or(now, |last| now.max(last.after(doubt.spacing(timing))))
+    }
+
+    /// How long after a probe the next one of a row starts beside it. All of a row start within a
+    /// timeout. A probe that is answered as the last ones were has ended by then, so that a doubt
+    /// without a reason costs one.
+    #[must_use]
+    pub fn beside(usual: Duration, timing: &Timing) -> Duration {
+        (fast(timing).min(timing.timeout) / timing.fall.max(1)).max(usual * USUAL)
     }
 
     /// When the next probe is due after one that started at `started` and was refused. While the

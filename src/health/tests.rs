@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod rows;
+
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;

@@ -145,7 +145,10 @@ impl<B: TakesChanges> Runner<B> {
         let Ok(Done { id, finding, flow }) = done else { return };
         let now = self.now();
         match flow {
-            Some(flow) if self.board.has(id) => drop(self.flows.insert(id, flow)),
+            // One that ran beside this probe may have left its flow already.
+            Some(flow) if self.board.has(id) && !self.flows.contains_key(&id) => {
+                self.flows.insert(id, flow);
+            }
             Some(flow) => release(&self.pins, vec![flow]),
             None => {}
         }

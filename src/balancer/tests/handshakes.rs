@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::balancer::handshakes::{
-    FORGOTTEN_AFTER, MAX_WAITING, PAUSE, Suspicion, UNANSWERED, UNANSWERED_FOR,
+    BRIEFEST, FEWEST, FORGOTTEN_AFTER, MAX_WAITING, PAUSE, Suspicion, UNANSWERED, UNANSWERED_FOR,
 };
 
 const MILLISECOND: Duration = Duration::from_millis(1);
@@ -54,6 +54,51 @@ fn unanswered_syns_make_a_real_server_suspicious_from_their_bounds_on() {
     };
     assert_eq!(director.suspicions(), [suspicion]);
     assert_eq!(director.real(A).unwrap().state, RealState::Up, "it takes flows as before");
+}
+
+/// Handshakes that end after so long, one after the other.
+fn used_to(handshakes: u32, taking: Duration) -> Director {
+    let mut director = director();
+    for number in 1_000..1_000 + handshakes {
+        director.syn(flow(number));
+        director.pass(taking);
+        director.to(&flow(number).tcp(Flags::ACK));
+    }
+    assert_eq!(director.suspicions(), []);
+    director
+}
+
+#[test]
+fn where_handshakes_end_soon_few_unanswered_syns_are_suspicious() {
+    for (syns, over, suspicious) in [
+        (FEWEST, BRIEFEST + MILLISECOND * 4, true),
+        (FEWEST - 1, BRIEFEST * 2, false),
+        (FEWEST * 10, BRIEFEST - MILLISECOND, false),
+    ] {
+        let mut director = used_to(100, MILLISECOND);
+        director.syns(0..syns, over);
+        assert_eq!(director.suspicions().len(), usize::from(suspicious), "{syns} in {over:?}");
+    }
+    // Nothing is usual yet, or clients are far away.
+    for mut director in [used_to(2, MILLISECOND), used_to(100, UNANSWERED_FOR)] {
+        director.syns(0..FEWEST, BRIEFEST * 3);
+        assert_eq!(director.suspicions(), []);
+    }
+}
+
+/// Clients that answer late overlap, so that rows of several SYNs are usual.
+#[test]
+fn rows_as_long_as_those_of_late_are_not_suspicious() {
+    let mut director = used_to(100, MILLISECOND);
+    for number in 0..20 {
+        let first = number * 10;
+        director.syns(first..first + 3, BRIEFEST / 2);
+        director.to(&flow(first).tcp(Flags::ACK));
+    }
+    director.syns(1_000_000..1_000_005, BRIEFEST * 2);
+    assert_eq!(director.suspicions(), [], "five are not twice as long as three");
+    director.syn(flow(1_000_005));
+    assert_eq!(director.suspicions().len(), 1);
 }
 
 /// A client's kernel sends its SYN again; each is one that was not answered.

@@ -1,6 +1,6 @@
 //! One check on the board: its results so far, and when it runs next.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use crate::health::cause::Failure;
@@ -22,9 +22,13 @@ pub(super) struct Check {
     pub(super) planned: PlannedCheck,
     pub(super) state: State,
     pub(super) jitter: Jitter,
-    /// When its next probe is due, unless a probe is running.
+    /// When its next probe is due, if one is queued.
     pub(super) due: Millis,
-    pub(super) running: bool,
+    pub(super) queued: bool,
+    /// How many of its probes are running: more than one only in a row that a doubt has begun.
+    pub(super) running: u32,
+    /// How many more probes of that row may start before there is a result.
+    pub(super) ahead: u32,
     /// When to run again at the latest, since a doubt arose after the probe had started.
     pub(super) again: Option<Millis>,
     /// When the last extra probe was due, for each [`Doubt`].
@@ -49,7 +53,9 @@ impl Check {
             due: jitter.first(now, &planned.spec.timing),
             planned,
             jitter,
-            running: false,
+            queued: true,
+            running: 0,
+            ahead: 0,
             again: None,
             hurried: [None; Doubt::COUNT],
             started: None,
@@ -75,24 +81,77 @@ impl Check {
         }
         let last = self.hurried.get_mut(doubt as usize)?;
         let due = Jitter::hurried(now, *last, doubt, &self.planned.spec.timing);
-        let planned = if self.running { self.again } else { Some(self.due) };
+        let queued = self.queued.then_some(self.due);
+        let planned = [queued, self.again].into_iter().flatten().min();
         if planned.is_some_and(|planned| planned <= due) {
             return None;
         }
         *last = Some(due);
+        if doubt.begins_row() {
+            self.ahead = self.planned.spec.timing.fall.saturating_sub(self.running + 1);
+        }
         Some(due)
     }
 
+    /// Queues its next probe for that time, and no other.
+    pub(super) fn queue_at(
+        &mut self,
+        queue: &mut BTreeSet<(Millis, CheckId)>,
+        id: CheckId,
+        due: Millis,
+    ) {
+        if self.queued {
+            queue.remove(&(self.due, id));
+        }
+        (self.due, self.queued) = (due, true);
+        queue.insert((due, id));
+    }
+
+    /// One of its probes starts. In a row the next is due before this one must have ended.
+    pub(super) fn start(&mut self, now: Millis) {
+        self.lag = self.due.until(now);
+        (self.queued, self.started) = (false, Some(now));
+        self.running += 1;
+        self.runs += 1;
+        if let Some(left) = self.ahead.checked_sub(1) {
+            let usual = self.findings.iter().find(|finding| finding.passed);
+            let usual = usual.map_or(Duration::ZERO, |finding| finding.took);
+            self.ahead = left;
+            self.due = now.after(Jitter::beside(usual, &self.planned.spec.timing));
+            self.queued = true;
+        }
+    }
+
+    /// One of its probes has ended with this result, which its state has taken in. When the next is
+    /// due; none: as it is queued, or as the result of one that is still running has it.
+    pub(super) fn end(&mut self, now: Millis, finding: &Finding) -> Option<Millis> {
+        self.running = self.running.saturating_sub(1);
+        if finding.passed || self.running == 0 {
+            // With a result the row is over, and the one that it has queued is not needed.
+            self.ahead = 0;
+            return Some(self.next(now, finding));
+        }
+        self.sooner(now, finding).filter(|due| !self.queued || *due < self.due)
+    }
+
     /// When the next probe is due after this result, which its state has taken in.
-    pub(super) fn next(&mut self, now: Millis, finding: &Finding) -> Millis {
+    fn next(&mut self, now: Millis, finding: &Finding) -> Millis {
         let timing = &self.planned.spec.timing;
         let started = self.started.unwrap_or(now);
         let in_doubt = self.state.phase().in_doubt();
         let due = self.jitter.next(started, self.runs, in_doubt, timing);
-        let refused = finding.refused && !finding.passed;
-        let sooner = refused.then(|| Jitter::refused(now, started, self.state, timing)).flatten();
+        let sooner = self.sooner(now, finding);
         let again = self.again.take();
         [sooner, again].into_iter().flatten().fold(due, Millis::min).max(now)
+    }
+
+    /// When the next probe is due after a refusal, if that is before its time.
+    fn sooner(&self, now: Millis, finding: &Finding) -> Option<Millis> {
+        let refused = finding.refused && !finding.passed;
+        let started = self.started.unwrap_or(now);
+        refused
+            .then(|| Jitter::refused(now, started, self.state, &self.planned.spec.timing))
+            .flatten()
     }
 
     /// When it failed last.
@@ -126,7 +185,7 @@ impl Check {
             phase: self.state.phase(),
             streak: self.state.streak(),
             since: self.since.until(now),
-            next: (!self.running).then(|| now.until(self.due)),
+            next: self.queued.then(|| now.until(self.due)),
             lag: self.lag,
             runs: self.runs,
             findings: self.findings.iter().map(aged).collect(),
