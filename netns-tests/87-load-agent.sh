@@ -1,6 +1,7 @@
 # The load agent of a real server: HAProxy reads its words and vstun's own clients its JSON, with
 # the connections that are really established. Its owner takes it out of rotation, by the control
-# socket or by a file. Only directors are answered.
+# socket or by a file, at HAProxy and at two directors alike, and needs access to none of them. Only
+# directors are answered.
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
 source "$here/daemons.sh"
@@ -20,12 +21,30 @@ established() {
 }
 holds() { [[ $(established) == "$1" ]]; }
 
+# Both directors ask the agent; the second one does not announce the virtual IP.
+SERVICE_KEYS="[[service.check]]
+type = \"agent\"
+port = $PORT
+interval = \"500ms\""
+TRUSTED=("$DIRECTOR" "${LAN_OTHERS[$OUTER]}")
+weight_at() { # DAEMON: the share of real1's weight that it has there
+    number "$1" list ".services[0].reals[0] | .effective_weight // 1"
+}
+in_rotation() { [[ $(weight_at director) != 0 && $(weight_at other) != 0 ]]; }
+out_of_rotation() { [[ $(weight_at director) == 0 && $(weight_at other) == 0 ]]; }
+
 make_topology
+make_other
 start_web real1
 REAL_KEYS="agent = \"$(in_url "${ADDRESS[real1]}"):$PORT\"
 agent_state = \"$WORK/rotation\""
 start_real real1
 start_director rr 1
+sed "s|^control.*|control = '$CONTROL/other.sock'\nannounce = false\nuplinks = ['eth0']|" \
+    "$WORK/director.toml" >"$WORK/other.toml"
+spawn vt-other other "$VSTUN_BIN/vstun-director" --config "$WORK/other.toml"
+wait_ready other
+wait_for "both directors to have it in rotation" in_rotation
 
 [[ $(words) =~ ^ready\ up\ [0-9]+%$ ]] || fail "the agent said: $(words)"
 expect_eq "the report's state" "$(report | jq -r .state)" up
@@ -72,6 +91,12 @@ fi
 ask real1 drain
 wait_for "the agent to say drain" says "drain*"
 [[ ! ${PID[haproxy]:-} ]] || wait_for "HAProxy to drain it" haproxy_has status "DRAIN*"
+wait_for "both directors to give it no new connection" out_of_rotation
+for name in director other; do
+    expect_eq "its state at $name" "$(number "$name" list ".services[0].reals[0].state")" up
+    expect_eq "weight at $name" "$(number "$name" list ".services[0].reals[0].weight")" 1
+done
+expect_eq "requests served meanwhile" "$(fetch 1 2>/dev/null | wc -l)" 0
 ask real1 disable
 wait_for "the agent to say maint" says "maint*"
 [[ ! ${PID[haproxy]:-} ]] ||
@@ -79,8 +104,12 @@ wait_for "the agent to say maint" says "maint*"
 ask real1 enable
 wait_for "the agent to say ready" says "ready up*"
 [[ ! ${PID[haproxy]:-} ]] || wait_for "HAProxy to have it up again" haproxy_has status "UP*"
+wait_for "both directors to have it back" in_rotation
+expect_eq "requests served again" "$(fetch 1 | wc -l)" 1
 echo drain >"$WORK/rotation"
 wait_for "the agent to say what the file says" says "drain*"
+wait_for "both directors to hear of the file" out_of_rotation
 rm "$WORK/rotation"
 wait_for "the agent to say ready without the file" says "ready up*"
+wait_for "both directors to have it back without the file" in_rotation
 expect_fails "an address at a real server" ask real1 drain "${ADDRESS[real1]}"
