@@ -14,6 +14,7 @@
 //!               ├──► trace ───┤   filters, files and replays of decisions           pure
 //!               ├──► health ───┼─────────────► check specs, schedule, rise, fall     pure
 //!               ├──► decap ────┴──────┴───────► wire     packets, encapsulation      pure
+//!               ├──► doctor ──┤   facts of both ends → findings and commands         pure
 //!               ├──► host          plan of host set-up steps, each with its inverse  pure
 //!               ├──► demo          `vstun demo`: the programs in its own namespaces  impure
 //!               └──► sys           TUN, raw sockets, netlink, sysctl: all the unsafe impure
@@ -28,6 +29,7 @@ pub mod config;
 pub mod control;
 pub mod decap;
 pub mod demo;
+pub mod doctor;
 pub mod health;
 pub mod host;
 pub mod metrics;

@@ -22,14 +22,15 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("control", &["balancer", "health", "model", "wire"]),
     ("metrics", &["control"]),
     ("trace", &["balancer", "config", "control", "model", "wire"]),
+    ("doctor", &["control", "model", "wire"]),
     ("host", &[]),
     ("sys", &[]),
     ("demo", &[]),
     (
         "app",
         &[
-            "balancer", "config", "control", "decap", "demo", "health", "host", "metrics", "model",
-            "sys", "trace", "wire",
+            "balancer", "config", "control", "decap", "demo", "doctor", "health", "host",
+            "metrics", "model", "sys", "trace", "wire",
         ],
     ),
     ("bin", &["app"]),
@@ -38,7 +39,8 @@ const IMPORTS: &[(&str, &[&str])] = &[
 
 /// The pure layers.
 const PURE: &[&str] = &[
-    "wire", "model", "balancer", "decap", "config", "control", "health", "host", "metrics", "trace",
+    "wire", "model", "balancer", "decap", "config", "control", "doctor", "health", "host",
+    "metrics", "trace",
 ];
 
 /// Crates that do IO, or that only the glue may use.

@@ -8,6 +8,7 @@ mod commands;
 mod config_file;
 mod daemon;
 mod director;
+mod doctor;
 mod events;
 mod health;
 pub mod host;

@@ -33,6 +33,7 @@ mod rates;
 mod readiness;
 mod reply;
 mod request;
+mod setup;
 mod stats;
 mod table;
 
@@ -59,6 +60,7 @@ pub use reply::{Failure, MAX_REPLY_LEN, ReplyError, Status, decode, encode, enco
 pub use request::{
     MAX_BODY_LEN, MAX_REQUEST_LEN, Request, RequestError, TraceRequest, Traced, Which,
 };
+pub use setup::{Probed, ProbedPort, Setup};
 pub use stats::{
     AgentCounts, DirectorStats, Packets, RealServerDrop, RealServerStats, Stats, Timers,
     TunnelErrors, TurnBucket, Turns,

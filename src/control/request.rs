@@ -55,6 +55,11 @@ pub enum Request {
         /// Its address.
         address: String,
     },
+    /// How the daemon was started and what it serves: answered with [`super::Setup`].
+    Setup,
+    /// Connects through the tunnel to every port at every real server, apart from all health
+    /// checks: answered with [`super::Probed`].
+    Probe,
     /// Changes as they happen: answered with a [`super::Status`] and then a line for each
     /// [`super::Event`], until the client closes.
     Events {
@@ -261,11 +266,13 @@ impl Request {
             | Self::Status
             | Self::Explain { .. }
             | Self::Checks
+            | Self::Setup
             | Self::Events { .. } => false,
             // Reads megabytes and computes all Maglev tables that a reload would.
             Self::Plan { .. }
             // Sends packets.
             | Self::Check { .. }
+            | Self::Probe
             // Shows what clients send, and costs the packet path.
             | Self::Trace(_)
             | Self::Reload
@@ -297,6 +304,8 @@ impl Request {
             Self::Trace(_) => "trace",
             Self::Checks => "checks",
             Self::Check { .. } => "check",
+            Self::Setup => "setup",
+            Self::Probe => "probe",
             Self::SetWeight { .. } => "set-weight",
             Self::Drain { .. } => "drain",
             Self::Enable { .. } => "enable",

@@ -9,6 +9,7 @@ pub mod coalesce;
 pub mod ecn;
 pub mod encap;
 pub mod icmp;
+pub mod inquiry;
 pub mod packet;
 pub(crate) mod reasons;
 mod reply;

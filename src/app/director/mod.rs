@@ -12,6 +12,7 @@ mod operate;
 mod outages;
 mod output;
 mod packets;
+mod port_probes;
 mod quorum;
 mod recorder;
 mod reload;
@@ -237,7 +238,8 @@ fn handler(
 ) -> Arc<Handler> {
     let (packet_thread, events) = (running.packet_thread.clone(), running.events.clone());
     let (vips, host, checks) = (running.vips.subscribe(), session.status(), running.checks.clone());
-    let watched = Watched { vips, host, checks, hooks: running.hooks.counts() };
+    let (hooks, path) = (running.hooks.counts(), running.path.clone());
+    let watched = Watched { vips, host, checks, hooks, path };
     let refused = running.config.offload && !offload;
     let tun = running.config.tun.clone();
     Arc::new(Handler::new(packet_thread, commands, events, watched, tun, offload, refused))
@@ -336,7 +338,11 @@ async fn install(
     daemon::listen(&running.config.control, access)
 }
 
-fn desired(config: &config::Director, withdrawn: BTreeSet<IpAddr>, force: bool) -> DesiredDirector {
+pub(super) fn desired(
+    config: &config::Director,
+    withdrawn: BTreeSet<IpAddr>,
+    force: bool,
+) -> DesiredDirector {
     DesiredDirector {
         tun: config.tun.clone(),
         vips: config.vips(),

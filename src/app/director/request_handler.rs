@@ -1,5 +1,6 @@
 //! Answers the director's control socket.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -10,6 +11,7 @@ use super::health;
 use super::hooks::Counts as HookRuns;
 use super::messages::{DirectorMessage, Page, Report};
 use super::output::SendError;
+use super::port_probes;
 use super::reports::{Kind, Reports, collect};
 use super::selection;
 use super::trace_feed::TraceFeed;
@@ -24,7 +26,7 @@ use crate::balancer::{FlowQuery, Selection};
 use crate::config;
 use crate::control::{
     self, AlterationText, DirectorStats, Drops, Explained, HostStatus, List, Origin, Readiness,
-    Request, Stats, Status, Timers, Traced, VirtualIp, Which,
+    Request, Setup, Stats, Status, Timers, Traced, VirtualIp, Which,
 };
 use crate::health::BoardReport;
 use crate::metrics::{self, DirectorPage, Format};
@@ -42,6 +44,9 @@ pub(super) struct Handler {
     host: watch::Receiver<HostStatus>,
     checks: Checks,
     hooks: Arc<HookRuns>,
+    vips: watch::Receiver<Vec<VirtualIp>>,
+    path: PathBuf,
+    tun: String,
     since: Instant,
 }
 
@@ -52,6 +57,8 @@ pub(super) struct Watched {
     pub(super) host: watch::Receiver<HostStatus>,
     pub(super) checks: Checks,
     pub(super) hooks: Arc<HookRuns>,
+    /// The configuration file.
+    pub(super) path: PathBuf,
 }
 
 /// Formats reports as text.
@@ -75,18 +82,19 @@ impl Handler {
         packet_thread: PacketThread<DirectorMessage>,
         commands: AdminCommands,
         events: Events,
-        Watched { vips, host, checks, hooks }: Watched,
+        Watched { vips, host, checks, hooks, path }: Watched,
         tun: String,
         offload: bool,
         offload_refused: bool,
     ) -> Self {
         let since = Instant::now();
+        let (shown, own_tun) = (vips.clone(), tun.clone());
         let words = Words {
-            vips,
+            vips: shown,
             host: host.clone(),
             checks: checks.clone(),
             hooks: Arc::clone(&hooks),
-            tun,
+            tun: own_tun,
             since,
             started: jiff::Timestamp::now(),
             offload,
@@ -94,7 +102,31 @@ impl Handler {
         };
         let reports =
             Reports::new(packet_thread.clone(), move |kind, report| words.text(kind, report));
-        Self { packet_thread, commands, events, reports, host, checks, hooks, since }
+        Self {
+            packet_thread,
+            commands,
+            events,
+            reports,
+            host,
+            checks,
+            hooks,
+            vips,
+            path,
+            tun,
+            since,
+        }
+    }
+
+    fn setup(&self) -> Setup {
+        let path = std::path::absolute(&self.path).unwrap_or_else(|_| self.path.clone());
+        Setup {
+            role: "director".to_owned(),
+            program: env!("CARGO_PKG_VERSION").to_owned(),
+            config: Some(path.display().to_string()),
+            tun: self.tun.clone(),
+            vips: self.vips.borrow().iter().map(|vip| vip.address).collect(),
+            directors: Vec::new(),
+        }
     }
 
     fn status(&self, done: Done) -> String {
@@ -218,6 +250,13 @@ impl serve::RequestHandler for Handler {
             }
             Request::Checks => {
                 Ok(control::encode(&health::list(&self.checks.report().await)).into())
+            }
+            Request::Setup => Ok(control::encode(&self.setup()).into()),
+            Request::Probe => {
+                let report = collect(&self.packet_thread, Some(Listed::All)).await?;
+                let (ports, left_out) = port_probes::planned(&report.snapshot.services);
+                let found = self.checks.probe(ports).await;
+                Ok(control::encode(&port_probes::probed(found, left_out)).into())
             }
             Request::Check { address } => {
                 let real = config::real(&address)?;

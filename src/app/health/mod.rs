@@ -77,6 +77,8 @@ enum Message {
     Steps(oneshot::Sender<HashMap<(String, IpAddr), Step>>),
     /// Asks for the state of all checks.
     Report(oneshot::Sender<BoardReport>),
+    /// Runs these checks, which are of no service, now.
+    Probe(Vec<PlannedCheck>, oneshot::Sender<Vec<Checked>>),
     /// Runs the checks of this real server now.
     Check(IpAddr, oneshot::Sender<Vec<Checked>>),
 }
@@ -183,6 +185,11 @@ impl Checks {
     /// Runs all checks of a real server once, apart from their schedule.
     pub(super) async fn check(&self, real: IpAddr) -> Vec<Checked> {
         self.ask(|answer| Message::Check(real, answer)).await
+    }
+
+    /// Runs checks that are of no service, once; their results change nothing.
+    pub(super) async fn probe(&self, checks: Vec<PlannedCheck>) -> Vec<Checked> {
+        self.ask(|answer| Message::Probe(checks, answer)).await
     }
 
     fn send(&self, message: Message) {

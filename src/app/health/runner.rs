@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::StreamExt;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::sleep_until;
@@ -22,6 +23,9 @@ use crate::sys::limits;
 
 /// Probes running at the same time, at most: each has a socket.
 const IN_FLIGHT: usize = 4_096;
+
+/// Probes apart from all checks that run at the same time, at most.
+const APART: usize = 256;
 
 /// How many of the process's open files are left for others.
 const OTHER_FILES: u64 = 256;
@@ -204,6 +208,7 @@ impl<B: TakesChanges> Runner<B> {
             Message::Steps(answer) => drop(answer.send(self.board.steps())),
             Message::Report(answer) => drop(answer.send(self.board.report(now))),
             Message::Check(real, answer) => self.check(real, answer),
+            Message::Probe(checks, answer) => self.probe(checks, answer),
         }
     }
 
@@ -255,15 +260,35 @@ impl<B: TakesChanges> Runner<B> {
         tokio::spawn(async move {
             let mut all = Vec::with_capacity(checks.len());
             for (_, check) in checks {
-                let trace = Trace::new();
-                let (finding, flow) = traced(&check, &pins, None, started, &trace).await;
-                pins.release(flow.into_iter().collect()).await;
-                let Finding { passed, detail, took, .. } = finding;
-                all.push(Checked { check, passed, detail, steps: trace.into_steps(), took });
+                all.push(apart(check, &pins, started).await);
             }
             let _ = answer.send(all);
         });
     }
+
+    /// Runs checks that are of no service, many at the same time; answers in their order.
+    fn probe(&self, checks: Vec<PlannedCheck>, answer: oneshot::Sender<Vec<Checked>>) {
+        let (pins, started) = (Arc::clone(&self.pins), self.started);
+        let most = self.most.min(APART);
+        tokio::spawn(async move {
+            let probes = checks.into_iter().map(|check| apart(check, &pins, started));
+            let all = futures_util::stream::iter(probes).buffered(most).collect().await;
+            let _ = answer.send(all);
+        });
+    }
+}
+
+/// One check apart from any schedule, with its steps.
+async fn apart<B: TakesChanges>(
+    check: PlannedCheck,
+    pins: &Arc<Pins<B>>,
+    started: Instant,
+) -> Checked {
+    let trace = Trace::new();
+    let (finding, flow) = traced(&check, pins, None, started, &trace).await;
+    pins.release(flow.into_iter().collect()).await;
+    let Finding { passed, detail, took, .. } = finding;
+    Checked { check, passed, detail, steps: trace.into_steps(), took }
 }
 
 /// The change that gives a load to the balancer.

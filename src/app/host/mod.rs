@@ -25,6 +25,7 @@ mod neighbour_socket;
 mod report;
 mod routes;
 mod state;
+pub(crate) mod survey;
 mod undo;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};

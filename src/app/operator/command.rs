@@ -77,6 +77,18 @@ Examples:
         #[arg(value_name = "ADDR")]
         address: String,
     },
+    /// Find what keeps packets from going through, at a director or a real server
+    ///
+    /// Tests what the first mistakes are about, in the order in which a packet meets it: the
+    /// capture of the virtual IPs, firewalls, the tunnel to each real server and what answers
+    /// there. Each finding has its evidence and the commands that mend it. Connects to the ports
+    /// of the services, and sends an empty datagram to those of UDP; changes nothing. Exit codes: 0
+    /// nothing is wrong, 1 something is, 2 wrong usage.
+    Doctor {
+        /// The configuration, where the daemon does not run
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
     /// Set another weight, which applies from the next connection on
     SetWeight {
         /// Share of new connections; 0 takes none and keeps those there are
@@ -457,6 +469,7 @@ impl Command {
             Self::Plan { .. }
             | Self::Replay { .. }
             | Self::Save { .. }
+            | Self::Doctor { .. }
             | Self::Top { .. }
             | Self::Cleanup
             | Self::Manuals { .. }
@@ -472,23 +485,4 @@ fn weight() -> clap::builder::RangedI64ValueParser<u32> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_interval_is_a_duration_within_its_bounds() {
-        for (text, milliseconds) in [
-            ("1", 1_000),
-            ("1s", 1_000),
-            ("100ms", 100),
-            ("24h", 86_400_000),
-            ("86400", 86_400_000),
-        ] {
-            assert_eq!(interval(text), Ok(Duration::from_millis(milliseconds)), "{text}");
-        }
-        for text in ["", "0", "99ms", "86401", "24h1ms", "soon", "-1", "1.5"] {
-            assert!(interval(text).unwrap_err().contains("from 100ms to 1d"), "{text}");
-        }
-    }
-}
+mod tests;

@@ -18,14 +18,14 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const PATIENCE_FOR_ORDERS: Duration = Duration::from_secs(600);
 
 /// A connected daemon.
-pub(super) struct Daemon {
+pub(in crate::app) struct Daemon {
     socket: PathBuf,
     stream: BufReader<UnixStream>,
 }
 
 impl Daemon {
     /// Connects to the first of `sockets` on which a daemon listens.
-    pub(super) fn connect(sockets: &[PathBuf]) -> anyhow::Result<Self> {
+    pub(in crate::app) fn connect(sockets: &[PathBuf]) -> anyhow::Result<Self> {
         let mut tried = Vec::new();
         for socket in sockets {
             match UnixStream::connect(socket) {
@@ -42,7 +42,7 @@ impl Daemon {
     }
 
     /// Sends a request and its body.
-    pub(super) fn ask(&mut self, request: &Request, body: &[u8]) -> anyhow::Result<()> {
+    pub(in crate::app) fn ask(&mut self, request: &Request, body: &[u8]) -> anyhow::Result<()> {
         let line = control::encode(request);
         let stream = self.stream.get_mut();
         if request.is_for_writers() {
@@ -61,7 +61,7 @@ impl Daemon {
     }
 
     /// Reads one reply and prints it: unchanged, or formatted by `human`.
-    pub(super) fn answer<T: DeserializeOwned>(
+    pub(in crate::app) fn answer<T: DeserializeOwned>(
         &mut self,
         json: bool,
         out: &mut impl Write,
@@ -77,18 +77,27 @@ impl Daemon {
         Ok(())
     }
 
+    /// Sends a request and reads its one reply.
+    pub(in crate::app) fn exchange<T: DeserializeOwned>(
+        &mut self,
+        request: &Request,
+    ) -> anyhow::Result<T> {
+        self.ask(request, &[])?;
+        Ok(control::decode(&self.line()?)?)
+    }
+
     /// From now on waits for the next line without a time limit.
-    pub(super) fn be_patient(&mut self) -> anyhow::Result<()> {
+    pub(in crate::app) fn be_patient(&mut self) -> anyhow::Result<()> {
         Ok(self.stream.get_mut().set_read_timeout(None)?)
     }
 
     /// Whether the daemon has closed the connection after the last line.
-    pub(super) fn has_closed(&mut self) -> anyhow::Result<bool> {
+    pub(in crate::app) fn has_closed(&mut self) -> anyhow::Result<bool> {
         Ok(self.stream.fill_buf()?.is_empty())
     }
 
     /// Reads one line.
-    pub(super) fn line(&mut self) -> anyhow::Result<Vec<u8>> {
+    pub(in crate::app) fn line(&mut self) -> anyhow::Result<Vec<u8>> {
         let mut line = Vec::new();
         let bound = control::MAX_REPLY_LEN as u64;
         let read = self.stream.by_ref().take(bound).read_until(b'\n', &mut line);

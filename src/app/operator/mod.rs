@@ -2,7 +2,7 @@
 //! answer.
 
 mod command;
-mod daemon;
+pub(super) mod daemon;
 mod drained;
 mod listing;
 mod replaying;
@@ -28,7 +28,7 @@ use crate::control::{
 use crate::demo;
 
 use super::cli::{HELP_WIDTH, exit};
-use super::{cleanup, config_file, manuals};
+use super::{cleanup, config_file, doctor, manuals};
 use command::{Command, OwnOrRealArgument};
 use daemon::Daemon;
 
@@ -59,12 +59,14 @@ Examples:
   vstun plan /etc/vstun/director.toml      what `vstun reload` would do
   vstun save                               the file with what verbs have changed
   vstun events                             what changes, by whom, as it happens
+  vstun doctor                             why packets do not go through
   vstun trace --client 198.51.100.7        where each packet of a client goes, and why
   vstun --socket /run/vstun/realserver.sock stats
 
 Exit codes:
   0  done
-  1  failed or refused: nothing has changed; or no daemon answered; replay: a decision differs
+  1  failed or refused: nothing has changed; or no daemon answered; replay: a decision differs;
+     doctor: something is wrong
   2  wrong usage
   3  plan: something would change
   4  drain --wait: connections are left after --timeout"
@@ -124,6 +126,7 @@ fn run(args: &Args) -> anyhow::Result<ExitCode> {
         Command::Save { file, write } => saving::run(&sockets(args), file, *write, args.json)?,
         Command::Plan { file } => return plan(args, file),
         Command::Check { .. } => return check(args),
+        Command::Doctor { config } => return examine(args, config.as_deref()),
         Command::Drain { wait: true, timeout, real, .. } => return drain(args, real, *timeout),
         Command::Top { interval } => top::run(&sockets(args), *interval)?,
         Command::List(listing) => listing::run(&sockets(args), *listing, args.json)?,
@@ -201,6 +204,14 @@ fn check(args: &Args) -> anyhow::Result<ExitCode> {
     })?;
     out.flush()?;
     Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Prints what is wrong; exits with failure if something is.
+fn examine(args: &Args, config: Option<&Path>) -> anyhow::Result<ExitCode> {
+    let report = doctor::run(&sockets(args), config)?;
+    let text = if args.json { report.json() } else { report.human() };
+    io::stdout().lock().write_all(text.as_bytes())?;
+    Ok(if report.is_healthy() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Sends the file's text, since the daemon may not be able to read what the operator can.

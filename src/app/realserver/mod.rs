@@ -95,7 +95,8 @@ async fn serve_reals(
                 let config = running.config.borrow();
                 let tun = config.tun.clone();
                 let told = (running.events.clone(), session.status());
-                Handler::new(packet_thread.clone(), commands, told, tun, refused, desk)
+                let started = (running.config.subscribe(), running.path.clone());
+                Handler::new(packet_thread.clone(), commands, told, (tun, refused), started, desk)
             };
             let ends = Ends { control, agent, inbox };
             steer(running, Arc::new(handler), ends, session, signals, &mut thread).await
@@ -169,7 +170,7 @@ async fn steer(
     }
 }
 
-fn desired(config: &config::RealServer) -> DesiredRealServer {
+pub(super) fn desired(config: &config::RealServer) -> DesiredRealServer {
     DesiredRealServer {
         tun: config.tun.clone(),
         vips: config.vips.clone(),

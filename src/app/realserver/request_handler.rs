@@ -1,5 +1,6 @@
 //! Answers the real server's control socket.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -15,9 +16,10 @@ use crate::app::http;
 use crate::app::packet_thread::PacketThread;
 use crate::app::serve::{self, Peer};
 use crate::balancer::{Selection, snapshot};
+use crate::config;
 use crate::control::{
     self, Alteration, AlterationText, Altered, Drops, HostStatus, Origin, Readiness,
-    RealServerDrop, RealServerStats, Request, Stats, Status, Traced, Which,
+    RealServerDrop, RealServerStats, Request, Setup, Stats, Status, Traced, Which,
 };
 use crate::decap::Refusal;
 use crate::health::load::Rotation;
@@ -32,6 +34,8 @@ pub(super) struct Handler {
     packet_thread: PacketThread<RealServerMessage>,
     commands: AdminCommands,
     tun: String,
+    config: watch::Receiver<config::RealServer>,
+    path: Option<PathBuf>,
     events: Events,
     host: watch::Receiver<HostStatus>,
     since: Instant,
@@ -47,12 +51,37 @@ impl Handler {
         packet_thread: PacketThread<RealServerMessage>,
         commands: AdminCommands,
         (events, host): (Events, watch::Receiver<HostStatus>),
-        tun: String,
-        offload_refused: bool,
+        (tun, offload_refused): (String, bool),
+        (config, path): (watch::Receiver<config::RealServer>, Option<PathBuf>),
         agent: Option<Arc<Desk>>,
     ) -> Self {
         let (since, started) = (Instant::now(), jiff::Timestamp::now());
-        Self { packet_thread, commands, tun, events, host, since, started, offload_refused, agent }
+        Self {
+            packet_thread,
+            commands,
+            tun,
+            config,
+            path,
+            events,
+            host,
+            since,
+            started,
+            offload_refused,
+            agent,
+        }
+    }
+
+    fn setup(&self) -> Setup {
+        let config = self.config.borrow();
+        let path = self.path.as_ref().map(|path| std::path::absolute(path).unwrap_or_default());
+        Setup {
+            role: "realserver".to_owned(),
+            program: env!("CARGO_PKG_VERSION").to_owned(),
+            config: path.map(|path| path.display().to_string()),
+            tun: self.tun.clone(),
+            vips: config.vips.clone(),
+            directors: config.directors.clone(),
+        }
     }
 
     fn host(&self) -> HostStatus {
@@ -156,6 +185,7 @@ impl serve::RequestHandler for Handler {
             Request::Stats => control::encode(&Stats::RealServer(self.stats().await?)).into(),
             Request::Drops => control::encode(&Drops::from(&self.stats().await?)).into(),
             Request::Status => self.status(Done::default()),
+            Request::Setup => control::encode(&self.setup()).into(),
             Request::Drain { real, deadline } => {
                 self.rotate("drain", &real, deadline.is_some(), Rotation::Drain, peer).await?
             }

@@ -19,6 +19,8 @@ fn questions_are_one_line_each_and_decode_to_the_same_value() {
         (Request::Drops, r#"{"version":1,"verb":"drops"}"#),
         (Request::Reload, r#"{"version":1,"verb":"reload"}"#),
         (Request::Status, r#"{"version":1,"verb":"status"}"#),
+        (Request::Setup, r#"{"version":1,"verb":"setup"}"#),
+        (Request::Probe, r#"{"version":1,"verb":"probe"}"#),
         (Request::Events { since: None, until_now: false }, r#"{"version":1,"verb":"events"}"#),
         (
             Request::Events { since: Some("10m".to_owned()), until_now: true },

@@ -1,0 +1,97 @@
+# `vstun doctor`: each fault that is made is the first that it names, and the command that it prints
+# mends it. Between the faults it finds nothing.
+# mixes: 4in4 6in4
+source "$(dirname "$0")/lib.sh"
+source "$here/topology.sh"
+source "$here/daemons.sh"
+
+make_topology
+start_web real1 real2
+start_real real1 real2
+start_echo real1 real2
+LISTENS="80/tcp 9000/udp"
+start_director rr 1 1
+
+# Sets CODE and leaves the report in $WORK/report.
+doctor() { # DAEMON OPTION...
+    CODE=0
+    ask "$1" doctor --json "${@:2}" >"$WORK/report" 2>"$WORK/doctor.err" || CODE=$?
+    ((CODE < 2)) || fail "doctor ended with $CODE: $(<"$WORK/doctor.err")"
+}
+first() { jq -r ".findings[0].$1" "$WORK/report"; } # FIELD
+finds_nothing() { # DAEMON
+    doctor "$1"
+    [[ $CODE == 0 && $(jq .healthy "$WORK/report") == true ]]
+}
+healthy() { # DAEMON
+    wait_for "a healthy $1; the report: $(cat "$WORK/report" 2>/dev/null)" finds_nothing "$1"
+}
+finds() { # DAEMON CAUSE [ADDRESS]
+    doctor "$1"
+    [[ $CODE == 1 && $(first cause) == "$2" && $(first address) == "${3:-$(first address)}" ]]
+}
+# The fault is named first; its first command, run on that host, mends it.
+named() { # DAEMON CAUSE [ADDRESS]
+    wait_for "$2 to be named first" finds "$@"
+    say "$1: $2: $(first text)"
+}
+mend() { # NAMESPACE
+    say "    $(first 'mend[0]')"
+    at "$1" sh -c "$(first 'mend[0]')"
+}
+unheard() { at vt-director nft delete table inet filter; }
+
+healthy director
+say "well: $(jq -c .well "$WORK/report")"
+
+at vt-director nft -f - <<-NFT
+	table inet filter {
+	    chain forward {
+	        type filter hook forward priority 0; policy drop
+	    }
+	}
+	NFT
+named director firewall "$VIP"
+mend vt-director
+healthy director
+unheard
+
+at vt-director nft -f - <<-NFT
+	table inet filter {
+	    chain forward {
+	        type filter hook forward priority 0
+	        ct state vmap { established : accept, related : accept, invalid : drop }
+	    }
+	}
+	NFT
+named director ct_invalid "$VIP"
+mend vt-director
+healthy director
+unheard
+
+at vt-director nft -f - <<-NFT
+	table inet filter {
+	    chain output {
+	        type filter hook output priority 0
+	        meta l4proto { 4, 41 } drop
+	    }
+	}
+	NFT
+named director firewall "${ADDRESS[real1]}"
+mend vt-director
+healthy director
+unheard
+
+stop real1
+named director real_server_daemon "${ADDRESS[real1]}"
+start_real real1
+healthy director
+
+stop real2-web
+named director listener "${ADDRESS[real2]}"
+start_web real2
+healthy director
+
+stop director
+doctor director --config "$WORK/director.toml"
+expect_eq "without a director" "$(first cause)" daemon_missing

@@ -1,0 +1,69 @@
+//! `vstun doctor`: observes this host, its daemon and what is behind them. `crate::doctor` judges.
+
+mod director;
+mod firewall;
+mod realserver;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+
+use super::operator::daemon::Daemon;
+use crate::control::{Request, Setup};
+use crate::doctor::{HostFault, Report};
+use crate::host::Problem;
+
+/// Examines the host of the daemon that answers on one of `sockets`, or the one that `config`
+/// describes.
+///
+/// # Errors
+/// Neither a daemon answers nor a configuration is given; the host cannot be read.
+pub(super) fn run(sockets: &[PathBuf], config: Option<&Path>) -> anyhow::Result<Report> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start a tokio runtime")?;
+    runtime.block_on(examine(sockets, config))
+}
+
+async fn examine(sockets: &[PathBuf], config: Option<&Path>) -> anyhow::Result<Report> {
+    let asked = Daemon::connect(sockets).and_then(|mut daemon| {
+        let setup: Setup = daemon.exchange(&Request::Setup)?;
+        Ok((daemon, setup))
+    });
+    match (asked, config) {
+        (Ok((daemon, setup)), _) if setup.role == "realserver" => {
+            realserver::running(daemon, &setup).await
+        }
+        (Ok((daemon, setup)), config) => director::running(daemon, &setup, config).await,
+        (Err(why), Some(config)) => stopped(&why, config).await,
+        (Err(why), None) => Err(why.context(
+            "cannot tell which role this host has; give --config FILE where no daemon runs",
+        )),
+    }
+}
+
+/// Examines a host whose daemon does not run.
+async fn stopped(why: &anyhow::Error, config: &Path) -> anyhow::Result<Report> {
+    let text = super::config_file::read(config)?;
+    // Only one role's section is in a configuration.
+    if String::from_utf8_lossy(&text).lines().any(|line| line.trim() == "[realserver]") {
+        realserver::stopped(why, config).await
+    } else {
+        director::stopped(why, config).await
+    }
+}
+
+/// Why no daemon answers, in a line.
+fn missing(why: &anyhow::Error) -> String {
+    why.to_string().lines().map(str::trim).collect::<Vec<_>>().join("; ")
+}
+
+fn fault(problem: &Problem) -> HostFault {
+    HostFault {
+        what: problem.kind.name().to_owned(),
+        address: problem.address,
+        text: problem.text.clone(),
+        since: String::new(),
+    }
+}

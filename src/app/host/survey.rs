@@ -1,0 +1,61 @@
+//! The host as a daemon would plan it, read without its lock and without changing anything.
+
+use anyhow::Result;
+
+use super::Role;
+use super::gather;
+use super::heard::Concern;
+use crate::host::{self, DesiredDirector, DesiredRealServer, Facts, HostPlan, Problem, capture};
+use crate::sys::netlink::Netlink;
+
+/// The host, what a daemon would make of it, and what is in its way.
+#[derive(Debug)]
+pub(crate) struct Survey {
+    /// The host as it is.
+    pub(crate) facts: Facts,
+    /// The daemon's plan; `None` if none can be made, and `problems` has the reason.
+    pub(crate) plan: Option<HostPlan>,
+    /// What is wrong.
+    pub(crate) problems: Vec<Problem>,
+}
+
+/// The host of a director. `running`: whether the TUN is a director's own.
+///
+/// # Errors
+/// The host cannot be read.
+pub(crate) async fn director(desired: &DesiredDirector, running: bool) -> Result<Survey> {
+    survey(&Role::Director(desired.clone()), running).await
+}
+
+/// The same of a real server.
+///
+/// # Errors
+/// The host cannot be read.
+pub(crate) async fn realserver(desired: &DesiredRealServer, running: bool) -> Result<Survey> {
+    survey(&Role::RealServer(desired.clone()), running).await
+}
+
+async fn survey(role: &Role, running: bool) -> Result<Survey> {
+    let netlink = Netlink::open()?;
+    let destinations = match role {
+        Role::Director(desired) => desired.reals.clone(),
+        Role::RealServer(_) => Vec::new(),
+    };
+    let facts = gather::facts(&netlink, &destinations, running, &Concern::of(role), None).await?;
+    let planned = match role {
+        Role::Director(desired) => host::director::plan_items(desired, &facts),
+        Role::RealServer(desired) => host::realserver::plan_items(desired, &facts),
+    };
+    let (plan, mut problems) = match planned {
+        Ok(plan) => (Some(plan.clone()), plan.problems),
+        Err(refusal) => (None, vec![Problem::from(refusal)]),
+    };
+    if let (true, Some(plan), Role::Director(desired)) = (running, &plan, role) {
+        let questions = capture::questions(&plan.captured, &plan.uplinks, &facts);
+        let answers = gather::captures(&netlink, questions).await;
+        let judge =
+            |(question, answer): &(_, _)| capture::judge(question, *answer, &desired.tun, &facts);
+        problems.extend(answers.iter().filter_map(judge));
+    }
+    Ok(Survey { facts, plan, problems })
+}

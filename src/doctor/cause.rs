@@ -1,0 +1,116 @@
+//! The causes that `doctor` knows, in the order in which a packet meets them.
+
+/// A cause. Findings of the same severity are listed in this order: what a packet meets first is
+/// mended first, since it may be why the rest fails.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum Cause {
+    /// No daemon answers on the control socket.
+    DaemonMissing,
+    /// The configuration cannot be read, or has faults.
+    Configuration,
+    /// The host cannot serve a virtual IP.
+    VirtualIp,
+    /// Another host answers for a virtual IP.
+    Conflict,
+    /// An uplink is missing, down or unfit.
+    Uplink,
+    /// Clients may reach a real server without the director.
+    Announcing,
+    /// Packets for a virtual IP do not reach the TUN.
+    Capture,
+    /// A reverse path filter drops packets.
+    RpFilter,
+    /// A firewall drops packets.
+    Firewall,
+    /// A firewall drops packets whose connection it calls invalid.
+    CtInvalid,
+    /// Another part of the host is not as planned.
+    Host,
+    /// The tunnels' source address is not the expected one.
+    Source,
+    /// There is no usable route to a real server.
+    RealServerRoute,
+    /// Nothing at the real server takes tunnelled packets.
+    RealServerDaemon,
+    /// The real server answers nothing that comes through the tunnel.
+    Tunnel,
+    /// The real server's program is of another release.
+    Version,
+    /// The real server does not have the virtual IP.
+    VipMissing,
+    /// The tunnel does not carry full-size packets.
+    Mtu,
+    /// The real server advertises an MSS that does not fit the tunnel.
+    Mss,
+    /// No program listens on a virtual IP's port at the real server.
+    Listener,
+    /// A UDP program is bound to no address, and may answer from the wrong one.
+    UdpWildcard,
+    /// A connection through the tunnel is not answered.
+    ReplyPath,
+    /// A configured health check fails.
+    Check,
+    /// The clocks of both ends differ.
+    Clock,
+}
+
+impl Cause {
+    /// All, in order.
+    pub const ALL: [Self; 24] = [
+        Self::DaemonMissing,
+        Self::Configuration,
+        Self::VirtualIp,
+        Self::Conflict,
+        Self::Uplink,
+        Self::Announcing,
+        Self::Capture,
+        Self::RpFilter,
+        Self::Firewall,
+        Self::CtInvalid,
+        Self::Host,
+        Self::Source,
+        Self::RealServerRoute,
+        Self::RealServerDaemon,
+        Self::Tunnel,
+        Self::Version,
+        Self::VipMissing,
+        Self::Mtu,
+        Self::Mss,
+        Self::Listener,
+        Self::UdpWildcard,
+        Self::ReplyPath,
+        Self::Check,
+        Self::Clock,
+    ];
+
+    /// The name in the report.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::DaemonMissing => "daemon_missing",
+            Self::Configuration => "configuration",
+            Self::VirtualIp => "vip",
+            Self::Conflict => "conflict",
+            Self::Uplink => "uplink",
+            Self::Announcing => "announcing",
+            Self::Capture => "capture",
+            Self::RpFilter => "rp_filter",
+            Self::Firewall => "firewall",
+            Self::CtInvalid => "ct_invalid",
+            Self::Host => "host",
+            Self::Source => "source",
+            Self::RealServerRoute => "real_server_route",
+            Self::RealServerDaemon => "real_server_daemon",
+            Self::Tunnel => "tunnel",
+            Self::Version => "version",
+            Self::VipMissing => "vip_missing",
+            Self::Mtu => "mtu",
+            Self::Mss => "mss",
+            Self::Listener => "listener",
+            Self::UdpWildcard => "udp_wildcard",
+            Self::ReplyPath => "reply_path",
+            Self::Check => "check",
+            Self::Clock => "clock",
+        }
+    }
+}

@@ -1,0 +1,243 @@
+//! What is wrong at a director and behind it.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use super::firewall::{CtState, Hook, Place, Probe, Ruleset, Verdict};
+use super::host::{HostFault, host_findings};
+use super::ports::{self, Answers};
+use super::{Cause, Finding, Report, Severity};
+use crate::control::{Probed, ProbedPort, counted};
+use crate::model::Listen;
+use crate::wire::protocol;
+
+/// Findings of one sort about real servers or ports, at most: past that a number says it.
+const MOST_ALIKE: usize = 100;
+
+/// A virtual IP's port on an uplink.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Listened {
+    /// Where a service listens.
+    pub listen: Listen,
+    /// The interface where clients' packets arrive.
+    pub uplink: String,
+}
+
+/// The way to a real server.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct WayOut {
+    /// The real server.
+    pub real: IpAddr,
+    /// The tunnel's source, if the route tells.
+    pub source: Option<IpAddr>,
+    /// The interface, if there is a route.
+    pub link: Option<String>,
+}
+
+/// What was observed at a director.
+#[derive(Clone, Debug, Default)]
+pub struct DirectorFacts {
+    /// Whether the daemon answers; if not, why, and the command to start it.
+    pub daemon: Option<(String, String)>,
+    /// What is wrong with the host.
+    pub host: Vec<HostFault>,
+    /// The TUN's name.
+    pub tun: String,
+    /// The ports on each uplink.
+    pub listened: Vec<Listened>,
+    /// The ways to the real servers.
+    pub ways: Vec<WayOut>,
+    /// The firewall; `None`: its rules could not be read.
+    pub ruleset: Option<Ruleset>,
+    /// What the ports of the real servers answered; `None` without a daemon.
+    pub probed: Option<Probed>,
+    /// The configured checks that fail: real server, check, result.
+    pub failing: Vec<(IpAddr, String, String)>,
+    /// Further findings, of what could not be observed.
+    pub unseen: Vec<Finding>,
+}
+
+/// The findings at a director.
+#[must_use]
+pub fn diagnose_director(facts: &DirectorFacts) -> Report {
+    let mut findings = facts.unseen.clone();
+    findings.extend(facts.daemon.as_ref().map(|(why, start)| {
+        Finding::new(Cause::DaemonMissing, Severity::Fault, "the director does not run")
+            .seen(why.clone())
+            .mended_by(start.clone())
+    }));
+    findings.extend(host_findings(&facts.host));
+    findings.extend(firewall(facts));
+    let mut well = Vec::new();
+    if let Some(probed) = &facts.probed {
+        let (found, good) = reals(facts, probed);
+        findings.extend(found);
+        if good > 0 {
+            well.push(format!("{} answered through the tunnel", counted(good as u64, "port")));
+        }
+    }
+    Report::new("director", findings, well)
+}
+
+/// What the ruleset does with clients' packets and with tunnelled ones.
+fn firewall(facts: &DirectorFacts) -> Vec<Finding> {
+    let Some(ruleset) = &facts.ruleset else { return Vec::new() };
+    let arriving = facts.listened.iter().filter_map(|one| forwarded(one, &facts.tun, ruleset));
+    let leaving = facts.ways.iter().filter_map(|way| sent(way, ruleset));
+    let mut found: Vec<Finding> = arriving.chain(leaving).collect();
+    // One rule drops the packets of many ports and real servers.
+    found.dedup_by(|one, other| one.mend == other.mend && one.cause == other.cause);
+    found
+}
+
+fn forwarded(one: &Listened, tun: &str, ruleset: &Ruleset) -> Option<Finding> {
+    let Listened { listen, uplink } = one;
+    let probe = |state| Probe {
+        version: if listen.address.is_ipv4() { 4 } else { 6 },
+        input: Some(uplink.clone()),
+        output: Some(tun.to_owned()),
+        source: None,
+        destination: Some(listen.address),
+        protocol: listen.protocol.number(),
+        port: Some(listen.ports.first),
+        state,
+    };
+    // Before the routing decision there is no output.
+    let before = Probe { output: None, ..probe(CtState::New) };
+    let way = |state| match ruleset.judge(&[Hook::Prerouting], &before) {
+        Verdict::Passes => {
+            let tracked = if ruleset.untracks(&before) { CtState::Untracked } else { state };
+            ruleset.judge(&[Hook::Forward, Hook::Postrouting], &probe(tracked))
+        }
+        dropped => dropped,
+    };
+    let (place, cause, text) = match way(CtState::New) {
+        Verdict::Drops(place) => {
+            let text = format!(
+                "the firewall {} clients' packets for {listen} between {uplink} and {tun}",
+                drops(&place)
+            );
+            (place, Cause::Firewall, text)
+        }
+        Verdict::Passes => match way(CtState::Invalid) {
+            Verdict::Passes => return None,
+            Verdict::Drops(place) => {
+                let text = format!(
+                    "the firewall {} packets for {listen} that connection tracking calls invalid: \
+                     all but a connection's first, since the replies do not pass here",
+                    drops(&place)
+                );
+                (place, Cause::CtInvalid, text)
+            }
+        },
+    };
+    let accept = insert(&place, &format!("oifname \"{tun}\" accept"));
+    Some(dropped(cause, text, &place).about(listen.address).mended_by(accept))
+}
+
+fn sent(way: &WayOut, ruleset: &Ruleset) -> Option<Finding> {
+    let probe = |protocol| Probe {
+        version: if way.real.is_ipv4() { 4 } else { 6 },
+        input: Some(String::new()),
+        output: way.link.clone(),
+        source: way.source,
+        destination: Some(way.real),
+        protocol,
+        port: None,
+        state: CtState::New,
+    };
+    let hooks = [Hook::Output, Hook::Postrouting];
+    [protocol::IPIP, protocol::IPV6].into_iter().find_map(|number| {
+        let Verdict::Drops(place) = ruleset.judge(&hooks, &probe(number)) else { return None };
+        let text = format!("the firewall {} tunnelled packets to {}", drops(&place), way.real);
+        let accept = insert(&place, "meta l4proto '{ 4, 41 }' accept");
+        Some(dropped(Cause::Firewall, text, &place).about(way.real).mended_by(accept))
+    })
+}
+
+fn drops(place: &Place) -> &'static str {
+    if place.certain { "drops" } else { "may drop" }
+}
+
+/// The finding of a drop. What is not certain is no fault.
+pub(super) fn dropped(cause: Cause, text: String, place: &Place) -> Finding {
+    let Place { family, table, chain, rule, certain } = place;
+    let severity = if *certain { Severity::Fault } else { Severity::Warning };
+    let doubt = if *certain { "" } else { ", if conditions are met that this program cannot tell" };
+    let seen = format!("{rule}, by base chain {chain} of table {family} {table}{doubt}");
+    Finding::new(cause, severity, text).seen(seen)
+}
+
+/// The command that puts a rule in front of the chain.
+pub(super) fn insert(place: &Place, rule: &str) -> String {
+    let Place { family, table, chain, .. } = place;
+    // The shell takes the quotes of a name away; nft(8) wants them only for odd names.
+    format!("nft insert rule {family} {table} {chain} {rule}")
+}
+
+/// What the real servers answered, and how many ports are well.
+fn reals(facts: &DirectorFacts, probed: &Probed) -> (Vec<Finding>, usize) {
+    let mut findings = Vec::new();
+    let mut by_real = BTreeMap::<IpAddr, Vec<&ProbedPort>>::new();
+    for port in &probed.ports {
+        by_real.entry(port.address).or_default().push(port);
+    }
+    for (real, ports) in &by_real {
+        findings.extend(of_real(*real, ports, facts));
+    }
+    let checks = facts.failing.iter().filter(|(real, ..)| {
+        // Its ports say why already.
+        !findings.iter().any(|found: &Finding| found.address == Some(*real))
+    });
+    let checks: Vec<Finding> = checks.take(MOST_ALIKE).map(failing).collect();
+    findings.extend(checks);
+    (findings, probed.ports.iter().filter(|port| port.passed).count())
+}
+
+fn of_real(real: IpAddr, ports: &[&ProbedPort], facts: &DirectorFacts) -> Vec<Finding> {
+    let on = format!("real server {real}");
+    let seen = ports.first().map_or_else(String::new, |port| {
+        format!("probes of {}/{}: {}", port.destination, port.protocol, port.detail)
+    });
+    match ports::answers(ports) {
+        Answers::Untried => Vec::new(),
+        Answers::Some => ports::findings(real, ports.iter().copied()).take(MOST_ALIKE).collect(),
+        Answers::Refused => {
+            let text = format!(
+                "nothing at real server {real} takes tunnelled packets: vstun-realserver does not \
+                 run there, or its socket is full"
+            );
+            let found = Finding::new(Cause::RealServerDaemon, Severity::Fault, text).seen(seen);
+            vec![found.about(real).mended_by("systemctl start vstun-realserver").on(on)]
+        }
+        Answers::Silent => vec![silent(real, facts).seen(seen)],
+    }
+}
+
+/// Nothing comes back from the real server.
+fn silent(real: IpAddr, facts: &DirectorFacts) -> Finding {
+    let source = facts.ways.iter().find(|way| way.real == real).and_then(|way| way.source);
+    let text = format!(
+        "real server {real} answers nothing that comes through the tunnel: it is down, a firewall \
+         on the way or there drops protocols 4 and 41, its `directors` do not admit {}, or its \
+         replies are dropped",
+        source.map_or_else(|| "this director".to_owned(), |source| source.to_string()),
+    );
+    let mut found = Finding::new(Cause::Tunnel, Severity::Fault, text).about(real);
+    if let Some(source) = source {
+        let family = if source.is_ipv4() { "ip" } else { "ip6" };
+        found = found.mended_by(format!(
+            "nft insert rule inet filter input meta l4proto '{{ 4, 41 }}' {family} saddr {source} \
+             accept"
+        ));
+    }
+    found.mended_by("vstun doctor").on(format!("real server {real}"))
+}
+
+fn failing((real, check, detail): &(IpAddr, String, String)) -> Finding {
+    let text = format!("real server {real} fails its check {check}");
+    Finding::new(Cause::Check, Severity::Fault, text)
+        .seen(detail.clone())
+        .about(*real)
+        .mended_by(format!("vstun check {real}"))
+}

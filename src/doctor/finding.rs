@@ -1,0 +1,184 @@
+//! Findings, and the report of them.
+
+use std::fmt::Write as _;
+use std::net::IpAddr;
+
+use serde::Serialize;
+
+use super::Cause;
+use crate::control::counted;
+
+/// How bad a finding is.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// Clients notice it.
+    Fault,
+    /// Some clients may notice it, or will later.
+    Warning,
+    /// Something that could not be tested, or that may be on purpose; it leaves the exit code
+    /// alone.
+    Note,
+}
+
+impl Severity {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Fault => "fault",
+            Self::Warning => "warning",
+            Self::Note => "note",
+        }
+    }
+}
+
+/// One finding.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Finding {
+    /// What is wrong.
+    pub cause: Cause,
+    /// How bad it is.
+    pub severity: Severity,
+    /// The real server or virtual IP that it concerns, if it is one.
+    pub address: Option<IpAddr>,
+    /// What is wrong, in a sentence.
+    pub text: String,
+    /// What was observed.
+    pub evidence: String,
+    /// The commands that mend it, in order.
+    pub mend: Vec<String>,
+    /// The host to run them on: empty for this one.
+    pub on: String,
+}
+
+impl Finding {
+    /// A finding about this host.
+    #[must_use]
+    pub fn new(cause: Cause, severity: Severity, text: impl Into<String>) -> Self {
+        let (evidence, on) = (String::new(), String::new());
+        Self { cause, severity, address: None, text: text.into(), evidence, mend: Vec::new(), on }
+    }
+
+    /// With what was observed.
+    #[must_use]
+    pub fn seen(self, evidence: impl Into<String>) -> Self {
+        Self { evidence: evidence.into(), ..self }
+    }
+
+    /// With a further command that mends it.
+    #[must_use]
+    pub fn mended_by(mut self, command: impl Into<String>) -> Self {
+        self.mend.push(command.into());
+        self
+    }
+
+    /// About this address.
+    #[must_use]
+    pub fn about(self, address: IpAddr) -> Self {
+        Self { address: Some(address), ..self }
+    }
+
+    /// To be mended on that host.
+    #[must_use]
+    pub fn on(self, host: impl Into<String>) -> Self {
+        Self { on: host.into(), ..self }
+    }
+}
+
+/// The result of `doctor`.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Report {
+    /// `director` or `realserver`.
+    pub role: String,
+    /// The findings; [`Report::new`] has put them in order.
+    pub findings: Vec<Finding>,
+    /// What was tested and is well, a line each.
+    pub well: Vec<String>,
+}
+
+/// As JSON.
+#[derive(Serialize)]
+struct Object<'a> {
+    role: &'a str,
+    healthy: bool,
+    findings: Vec<FindingObject<'a>>,
+    well: &'a [String],
+}
+
+#[derive(Serialize)]
+struct FindingObject<'a> {
+    cause: &'static str,
+    severity: Severity,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    address: Option<IpAddr>,
+    text: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    evidence: &'a str,
+    mend: &'a [String],
+    #[serde(skip_serializing_if = "str::is_empty")]
+    on: &'a str,
+}
+
+impl<'a> FindingObject<'a> {
+    fn of(finding: &'a Finding) -> Self {
+        let Finding { cause, severity, address, text, evidence, mend, on } = finding;
+        let (cause, severity, address) = (cause.name(), *severity, *address);
+        Self { cause, severity, address, text, evidence, mend, on }
+    }
+}
+
+impl Report {
+    /// The findings in order: faults, then warnings, then notes; of each what a packet meets first.
+    #[must_use]
+    pub fn new(role: &str, mut findings: Vec<Finding>, well: Vec<String>) -> Self {
+        findings.sort_by(|one, other| {
+            let key = |finding: &Finding| (finding.severity, finding.cause);
+            key(one).cmp(&key(other)).then_with(|| one.address.cmp(&other.address))
+        });
+        findings.dedup();
+        Self { role: role.to_owned(), findings, well }
+    }
+
+    /// Whether there is neither fault nor warning.
+    #[must_use]
+    pub fn is_healthy(&self) -> bool {
+        self.findings.iter().all(|finding| finding.severity == Severity::Note)
+    }
+
+    /// As a JSON object of one line.
+    #[must_use]
+    pub fn json(&self) -> String {
+        crate::control::encode(&Object {
+            role: &self.role,
+            healthy: self.is_healthy(),
+            findings: self.findings.iter().map(FindingObject::of).collect(),
+            well: &self.well,
+        })
+    }
+
+    /// As text. Commands stay whole lines, to be copied.
+    #[must_use]
+    pub fn human(&self) -> String {
+        let mut text = String::new();
+        // Writing to a String does not fail.
+        for (place, finding) in self.findings.iter().enumerate() {
+            let Finding { severity, text: what, evidence, mend, on, .. } = finding;
+            let _ = writeln!(text, "{}. {}: {what}", place + 1, severity.name());
+            if !evidence.is_empty() {
+                let _ = writeln!(text, "   seen: {evidence}");
+            }
+            let host = if on.is_empty() { String::new() } else { format!(" on {on}") };
+            for command in mend {
+                let _ = writeln!(text, "   mend{host}: {command}");
+            }
+        }
+        for line in &self.well {
+            let _ = writeln!(text, "well: {line}");
+        }
+        let count = self.findings.iter().filter(|one| one.severity != Severity::Note).count();
+        let _ = match count {
+            0 => writeln!(text, "{}: nothing is wrong", self.role),
+            count => writeln!(text, "{}: {}", self.role, counted(count as u64, "finding")),
+        };
+        text
+    }
+}

@@ -1,0 +1,187 @@
+//! Whether a packet meets a condition of a rule.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use serde_json::Value;
+
+use super::sets::Sets;
+
+/// What connection tracking calls a packet.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum CtState {
+    /// The first of a connection.
+    New,
+    /// Of a connection whose replies were never seen.
+    Invalid,
+    /// Not tracked.
+    Untracked,
+}
+
+impl CtState {
+    fn name(self) -> &'static str {
+        match self {
+            Self::New => "new",
+            Self::Invalid => "invalid",
+            Self::Untracked => "untracked",
+        }
+    }
+}
+
+/// A packet that is looked up; `None`: it could have any value.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Probe {
+    /// 4 or 6.
+    pub version: u8,
+    /// Where it comes in; empty for a packet of this host.
+    pub input: Option<String>,
+    /// Where it goes out; empty for a packet to this host.
+    pub output: Option<String>,
+    /// Where it comes from.
+    pub source: Option<IpAddr>,
+    /// Where it goes.
+    pub destination: Option<IpAddr>,
+    /// Its protocol number.
+    pub protocol: u8,
+    /// Its destination port, of TCP and UDP.
+    pub port: Option<u16>,
+    /// What connection tracking calls it.
+    pub state: CtState,
+}
+
+/// Whether a condition is met; `None`: that is not known.
+pub(super) type Met = Option<bool>;
+
+/// Whether the packet meets a `match` statement.
+pub(super) fn met(statement: &Value, probe: &Probe, sets: &Sets) -> Met {
+    let (left, right) = (&statement["left"], &statement["right"]);
+    let same = equals(left, right, probe, sets);
+    match statement["op"].as_str()? {
+        "==" | "in" => same,
+        "!=" => same.map(|same| !same),
+        _ => None,
+    }
+}
+
+/// Whether the packet's field `left` has the value, or one of the values, `right`.
+pub(super) fn equals(left: &Value, right: &Value, probe: &Probe, sets: &Sets) -> Met {
+    if let Some(values) = right.as_array() {
+        return any(values, left, probe, sets);
+    }
+    if let Some(values) = right["set"].as_array() {
+        return any(values, left, probe, sets);
+    }
+    if let Some(name) = right.as_str().and_then(|name| name.strip_prefix('@')) {
+        return any(sets.elements(name)?, left, probe, sets);
+    }
+    field(left, probe).and_then(|field| field.is(right))
+}
+
+fn any(values: &[Value], left: &Value, probe: &Probe, sets: &Sets) -> Met {
+    let mut known = true;
+    for value in values {
+        let value = if value["elem"].is_object() { &value["elem"]["val"] } else { value };
+        match equals(left, value, probe, sets) {
+            Some(true) => return Some(true),
+            Some(false) => {}
+            None => known = false,
+        }
+    }
+    known.then_some(false)
+}
+
+/// A field of the packet.
+enum Field<'a> {
+    /// Text: an interface's name, a state.
+    Text(&'a str),
+    Address(IpAddr),
+    /// A number and, for protocols, its name.
+    Number(u64, &'static str),
+    /// The packet has no such field: nothing is equal to it.
+    Absent,
+}
+
+fn field<'a>(left: &Value, probe: &'a Probe) -> Option<Field<'a>> {
+    let meta = left["meta"]["key"].as_str();
+    if let Some(key) = meta {
+        return match key {
+            "iifname" | "iif" => probe.input.as_deref().map(Field::Text),
+            "oifname" | "oif" => probe.output.as_deref().map(Field::Text),
+            "l4proto" => Some(protocol(probe.protocol)),
+            "nfproto" => Some(Field::Text(if probe.version == 4 { "ipv4" } else { "ipv6" })),
+            "protocol" => Some(Field::Text(if probe.version == 4 { "ip" } else { "ip6" })),
+            _ => None,
+        };
+    }
+    if left["ct"]["key"].as_str() == Some("state") {
+        return Some(Field::Text(probe.state.name()));
+    }
+    let (header, name) = (left["payload"]["protocol"].as_str()?, left["payload"]["field"].as_str());
+    match (header, name?) {
+        ("ip", _) if probe.version != 4 => Some(Field::Absent),
+        ("ip6", _) if probe.version != 6 => Some(Field::Absent),
+        ("ip" | "ip6", "saddr") => probe.source.map(Field::Address),
+        ("ip" | "ip6", "daddr") => probe.destination.map(Field::Address),
+        ("ip", "protocol") | ("ip6", "nexthdr") => Some(protocol(probe.protocol)),
+        ("tcp", _) if probe.protocol != 6 => Some(Field::Absent),
+        ("udp", _) if probe.protocol != 17 => Some(Field::Absent),
+        ("icmp" | "icmpv6", _) if !matches!(probe.protocol, 1 | 58) => Some(Field::Absent),
+        ("tcp" | "udp" | "th", "dport") => probe.port.map(|port| Field::Number(port.into(), "")),
+        _ => None,
+    }
+}
+
+fn protocol(number: u8) -> Field<'static> {
+    let name = match number {
+        1 => "icmp",
+        4 => "ipencap",
+        6 => "tcp",
+        17 => "udp",
+        41 => "ipv6",
+        58 => "ipv6-icmp",
+        _ => "",
+    };
+    Field::Number(number.into(), name)
+}
+
+impl Field<'_> {
+    /// Whether it has this value.
+    fn is(&self, value: &Value) -> Met {
+        match self {
+            Self::Absent => Some(false),
+            Self::Text(text) => {
+                let value = value.as_str()?;
+                Some(
+                    value.strip_suffix('*').map_or(*text == value, |start| text.starts_with(start)),
+                )
+            }
+            Self::Number(number, name) => {
+                if let Some(range) = value["range"].as_array() {
+                    let bound = |place: usize| range.get(place).and_then(Value::as_u64);
+                    return Some((bound(0)?..=bound(1)?).contains(number));
+                }
+                match value.as_str() {
+                    // libnftables says `ipip` or `ipencap`, by the host's /etc/protocols.
+                    Some("ipip" | "ipv4") => Some(*name == "ipencap"),
+                    Some("icmpv6") => Some(*name == "ipv6-icmp"),
+                    Some(text) if text.parse::<u64>().is_err() => Some(text == *name),
+                    Some(text) => Some(text.parse() == Ok(*number)),
+                    None => Some(value.as_u64()? == *number),
+                }
+            }
+            Self::Address(address) => {
+                if let Some(range) = value["range"].as_array() {
+                    let bound = |place: usize| range.get(place)?.as_str()?.parse::<IpAddr>().ok();
+                    return Some((bound(0)?..=bound(1)?).contains(address));
+                }
+                let prefix = &value["prefix"];
+                if prefix.is_object() {
+                    let net: IpAddr = prefix["addr"].as_str()?.parse().ok()?;
+                    let len = u8::try_from(prefix["len"].as_u64()?).ok()?;
+                    return Some(IpNet::new(net, len).ok()?.contains(address));
+                }
+                Some(value.as_str()?.parse::<IpAddr>().ok()? == *address)
+            }
+        }
+    }
+}

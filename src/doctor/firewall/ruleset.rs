@@ -1,0 +1,297 @@
+//! Chains and rules, and the way of a packet through them.
+
+use std::collections::HashMap;
+
+use serde_json::Value;
+
+use super::condition::{self, Met, Probe};
+use super::sets::Sets;
+
+/// Chains within chains, at most: the kernel's own bound is 16 (`NFT_JUMP_STACK_SIZE`).
+const DEPTH: usize = 16;
+
+/// Rules looked at for one packet, at most.
+const STEPS: usize = 100_000;
+
+/// Where the kernel runs chains.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Hook {
+    /// Every packet that arrives.
+    Prerouting,
+    /// Packets to this host.
+    Input,
+    /// Packets that this host forwards.
+    Forward,
+    /// Packets of this host.
+    Output,
+    /// Every packet that leaves.
+    Postrouting,
+}
+
+impl Hook {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Prerouting => "prerouting",
+            Self::Input => "input",
+            Self::Forward => "forward",
+            Self::Output => "output",
+            Self::Postrouting => "postrouting",
+        }
+    }
+}
+
+/// The rule or policy that drops, and the base chain through which the packet came.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Place {
+    /// `ip`, `ip6` or `inet`.
+    pub family: String,
+    /// The table.
+    pub table: String,
+    /// The base chain.
+    pub chain: String,
+    /// The rule as its chain and handle, or the chain's policy.
+    pub rule: String,
+    /// Whether it surely drops: all conditions were understood.
+    pub certain: bool,
+}
+
+/// What happens to a packet.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Verdict {
+    /// It passes.
+    Passes,
+    /// It is dropped.
+    Drops(Place),
+}
+
+/// A ruleset.
+#[derive(Clone, Debug, Default)]
+pub struct Ruleset {
+    chains: Vec<Chain>,
+    /// By family, table and chain.
+    rules: HashMap<(String, String, String), Vec<Value>>,
+    sets: Sets,
+}
+
+#[derive(Clone, Debug)]
+struct Chain {
+    family: String,
+    table: String,
+    name: String,
+    hook: String,
+    priority: i64,
+    drops: bool,
+}
+
+/// Where a packet's way through a chain ends.
+enum Way {
+    /// The chain's end, or `return`.
+    Back,
+    Accepted,
+    Dropped {
+        rule: String,
+    },
+}
+
+/// A packet on its way.
+struct Walk<'a> {
+    probe: &'a Probe,
+    /// A condition that is not understood could have let it pass.
+    doubtful: bool,
+    /// The first rule that may drop it.
+    may_drop: Option<String>,
+    notrack: bool,
+    steps: usize,
+}
+
+impl Ruleset {
+    /// Reads the output of `nft -j list ruleset`; `None` if it is something else.
+    #[must_use]
+    pub fn read(json: &[u8]) -> Option<Self> {
+        let document: Value = serde_json::from_slice(json).ok()?;
+        let mut ruleset = Self::default();
+        for object in document["nftables"].as_array()? {
+            ruleset.add(object);
+        }
+        ruleset.chains.sort_by_key(|chain| chain.priority);
+        Some(ruleset)
+    }
+
+    fn add(&mut self, object: &Value) {
+        let text = |value: &Value, key: &str| value[key].as_str().unwrap_or_default().to_owned();
+        let (chain, rule, set) = (&object["chain"], &object["rule"], &object["set"]);
+        if chain["hook"].is_string() {
+            self.chains.push(Chain {
+                family: text(chain, "family"),
+                table: text(chain, "table"),
+                name: text(chain, "name"),
+                hook: text(chain, "hook"),
+                priority: chain["prio"].as_i64().unwrap_or_default(),
+                drops: chain["policy"].as_str() == Some("drop"),
+            });
+        } else if rule.is_object() {
+            let key = (text(rule, "family"), text(rule, "table"), text(rule, "chain"));
+            self.rules.entry(key).or_default().push(rule.clone());
+        } else if let Some(elements) = set["elem"].as_array() {
+            self.sets.add(&text(set, "name"), elements);
+        }
+    }
+
+    /// The packet's way through the hooks, in this order; the first drop ends it.
+    #[must_use]
+    pub fn judge(&self, hooks: &[Hook], probe: &Probe) -> Verdict {
+        let chains = hooks
+            .iter()
+            .flat_map(|hook| self.chains.iter().filter(|chain| chain.is_for(*hook, probe)));
+        let mut drops = chains.filter_map(|chain| self.base(chain, probe).0);
+        drops.next().map_or(Verdict::Passes, Verdict::Drops)
+    }
+
+    /// Whether a rule keeps the packet from connection tracking.
+    #[must_use]
+    pub fn untracks(&self, probe: &Probe) -> bool {
+        let mut chains = self.chains.iter().filter(|chain| chain.is_for(Hook::Prerouting, probe));
+        chains.any(|chain| self.base(chain, probe).1)
+    }
+
+    fn base(&self, chain: &Chain, probe: &Probe) -> (Option<Place>, bool) {
+        let (doubtful, may_drop, notrack, steps) = (false, None, false, 0);
+        let mut walk = Walk { probe, doubtful, may_drop, notrack, steps };
+        let way = self.walk(chain, &chain.name, &mut walk, 0);
+        let place = |rule: String, certain| Place {
+            family: chain.family.clone(),
+            table: chain.table.clone(),
+            chain: chain.name.clone(),
+            rule,
+            certain,
+        };
+        let dropped = match (way, walk.may_drop) {
+            (Way::Dropped { rule }, _) => Some(place(rule, !walk.doubtful)),
+            (Way::Back, _) if chain.drops => Some(place("its policy".to_owned(), !walk.doubtful)),
+            (_, Some(rule)) => Some(place(rule, false)),
+            _ => None,
+        };
+        (dropped, walk.notrack)
+    }
+
+    fn walk(&self, base: &Chain, chain: &str, walk: &mut Walk<'_>, depth: usize) -> Way {
+        let key = (base.family.clone(), base.table.clone(), chain.to_owned());
+        let rules = self.rules.get(&key).map(Vec::as_slice).unwrap_or_default();
+        for rule in rules {
+            walk.steps += 1;
+            if depth > DEPTH || walk.steps > STEPS {
+                walk.doubtful = true;
+                return Way::Back;
+            }
+            let name = format!("rule {} of chain {chain}", rule["handle"]);
+            match self.rule(base, rule, &name, walk, depth) {
+                Some(Way::Back) => return Way::Back,
+                Some(way) => return way,
+                None => {}
+            }
+        }
+        Way::Back
+    }
+
+    /// `None`: the next rule is looked at.
+    fn rule(
+        &self,
+        base: &Chain,
+        rule: &Value,
+        name: &str,
+        walk: &mut Walk<'_>,
+        depth: usize,
+    ) -> Option<Way> {
+        let mut met: Met = Some(true);
+        for statement in rule["expr"].as_array()? {
+            let (kind, value) = statement.as_object()?.iter().next()?;
+            match kind.as_str() {
+                "match" => match condition::met(value, walk.probe, &self.sets) {
+                    Some(true) => {}
+                    Some(false) => return None,
+                    None => met = None,
+                },
+                "vmap" => {
+                    let verdict = self.mapped(value, walk.probe)?;
+                    return self.verdict(base, &verdict, met, name, walk, depth);
+                }
+                "xt" | "limit" | "quota" | "connlimit" | "ct count" => met = None,
+                "notrack" if met == Some(true) => walk.notrack = true,
+                "accept" | "drop" | "reject" | "return" | "jump" | "goto" => {
+                    return self.verdict(base, statement, met, name, walk, depth);
+                }
+                _ => {}
+            }
+        }
+        None
+    }
+
+    fn verdict(
+        &self,
+        base: &Chain,
+        verdict: &Value,
+        met: Met,
+        name: &str,
+        walk: &mut Walk<'_>,
+        depth: usize,
+    ) -> Option<Way> {
+        let (kind, value) = verdict.as_object()?.iter().next()?;
+        let sure = met == Some(true);
+        match kind.as_str() {
+            "drop" | "reject" if sure => Some(Way::Dropped { rule: name.to_owned() }),
+            "drop" | "reject" => {
+                walk.may_drop.get_or_insert_with(|| name.to_owned());
+                None
+            }
+            "accept" if sure => Some(Way::Accepted),
+            "return" if sure => Some(Way::Back),
+            "jump" | "goto" => {
+                let before = walk.doubtful;
+                walk.doubtful |= !sure;
+                let way = self.walk(base, value["target"].as_str()?, walk, depth + 1);
+                match way {
+                    Way::Back if kind == "goto" && sure => Some(Way::Back),
+                    Way::Back => None,
+                    way if sure => {
+                        walk.doubtful = before || walk.doubtful;
+                        Some(way)
+                    }
+                    Way::Dropped { rule } => {
+                        walk.may_drop.get_or_insert(rule);
+                        None
+                    }
+                    Way::Accepted => None,
+                }
+            }
+            _ => {
+                walk.doubtful = true;
+                None
+            }
+        }
+    }
+
+    /// The verdict of a map for the packet; `None`: the map has none.
+    fn mapped(&self, vmap: &Value, probe: &Probe) -> Option<Value> {
+        let pairs = vmap["data"]["set"].as_array()?;
+        let entry = pairs.iter().find(|pair| {
+            condition::equals(&vmap["key"], &pair[0], probe, &self.sets) == Some(true)
+        })?;
+        Some(entry[1].clone())
+    }
+}
+
+impl Chain {
+    fn is_for(&self, hook: Hook, probe: &Probe) -> bool {
+        let family = match self.family.as_str() {
+            "inet" => true,
+            "ip" => probe.version == 4,
+            "ip6" => probe.version == 6,
+            _ => false,
+        };
+        family && self.hook == hook.name()
+    }
+}
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

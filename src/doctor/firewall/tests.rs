@@ -1,0 +1,123 @@
+#![allow(clippy::unwrap_used)]
+
+use super::super::condition::CtState;
+use super::*;
+
+/// A ruleset as nft prints it, of one table with one base chain and one other.
+fn ruleset(policy: &str, rules: &[&str]) -> Ruleset {
+    let rules: String = rules
+        .iter()
+        .enumerate()
+        .map(|(place, expr)| {
+            let (chain, expr) = expr.split_once(' ').unwrap();
+            format!(
+                r#",{{"rule":{{"family":"inet","table":"filter","chain":"{chain}",
+                "handle":{},"expr":[{expr}]}}}}"#,
+                place + 10
+            )
+        })
+        .collect();
+    let text = format!(
+        r#"{{"nftables":[{{"metainfo":{{"json_schema_version":1}}}},
+        {{"table":{{"family":"inet","name":"filter","handle":1}}}},
+        {{"set":{{"family":"inet","name":"vips","table":"filter","type":"ipv4_addr",
+          "elem":["192.0.2.10",{{"prefix":{{"addr":"198.51.100.0","len":24}}}}]}}}},
+        {{"chain":{{"family":"inet","table":"filter","name":"forward","handle":1,
+          "type":"filter","hook":"forward","prio":0,"policy":"{policy}"}}}},
+        {{"chain":{{"family":"inet","table":"filter","name":"mine","handle":2}}}}{rules}]}}"#
+    );
+    Ruleset::read(text.as_bytes()).unwrap()
+}
+
+fn probe() -> Probe {
+    Probe {
+        version: 4,
+        input: Some("eth0".to_owned()),
+        output: Some("vstun0".to_owned()),
+        source: None,
+        destination: Some("192.0.2.10".parse().unwrap()),
+        protocol: 6,
+        port: Some(80),
+        state: CtState::New,
+    }
+}
+
+/// `pass`, `drop` or `may drop`, and where.
+fn fate(ruleset: &Ruleset, probe: &Probe) -> String {
+    match ruleset.judge(&[Hook::Forward], probe) {
+        Verdict::Passes => "pass".to_owned(),
+        Verdict::Drops(Place { rule, certain: true, .. }) => format!("drop {rule}"),
+        Verdict::Drops(Place { rule, .. }) => format!("may drop {rule}"),
+    }
+}
+
+const OUT: &str = r#"{"match":{"op":"==","left":{"meta":{"key":"oifname"}},"right":"vstun0"}}"#;
+const FROM_LAN: &str = r#"{"match":{"op":"==","left":{"payload":{"protocol":"ip",
+    "field":"saddr"}},"right":{"prefix":{"addr":"10.0.0.0","len":8}}}}"#;
+const TO_VIPS: &str = r#"{"match":{"op":"==","left":{"payload":{"protocol":"ip",
+    "field":"daddr"}},"right":"@vips"}}"#;
+const TCP: &str = r#"{"match":{"op":"==","left":{"payload":{"protocol":"tcp","field":"dport"}},
+    "right":{"set":[22,{"range":[80,89]}]}}}"#;
+const UDP: &str = r#"{"match":{"op":"==","left":{"payload":{"protocol":"udp","field":"dport"}},
+    "right":80}}"#;
+const INVALID: &str = r#"{"match":{"op":"in","left":{"ct":{"key":"state"}},"right":"invalid"}}"#;
+const XT: &str = r#"{"xt":{"type":"match","name":"conntrack"}}"#;
+const STATES: &str = r#"{"vmap":{"key":{"ct":{"key":"state"}},"data":{"set":[
+    ["established",{"accept":null}],["invalid",{"drop":null}]]}}}"#;
+const ACCEPT: &str = r#"{"accept":null}"#;
+const DROP: &str = r#"{"counter":{"packets":0,"bytes":0}},{"drop":null}"#;
+
+#[test]
+fn a_packet_takes_the_first_verdict_whose_conditions_it_meets() {
+    let jump = r#"forward {"jump":{"target":"mine"}}"#;
+    let rule = |chain: &str, parts: &[&str]| format!("{chain} {}", parts.join(","));
+    let table: Vec<(&str, Vec<String>, &str)> = vec![
+        ("accept", vec![], "pass"),
+        ("drop", vec![], "drop its policy"),
+        ("drop", vec![rule("forward", &[OUT, ACCEPT])], "pass"),
+        ("accept", vec![rule("forward", &[TO_VIPS, DROP])], "drop rule 10 of chain forward"),
+        ("accept", vec![rule("forward", &[TCP, DROP])], "drop rule 10 of chain forward"),
+        ("accept", vec![rule("forward", &[UDP, DROP])], "pass"),
+        ("accept", vec![rule("forward", &[FROM_LAN, DROP])], "may drop rule 10 of chain forward"),
+        ("drop", vec![rule("forward", &[FROM_LAN, ACCEPT])], "may drop its policy"),
+        ("drop", vec![rule("forward", &[XT, ACCEPT])], "may drop its policy"),
+        ("accept", vec![rule("forward", &[INVALID, DROP])], "pass"),
+        (
+            "accept",
+            vec![rule("forward", &[STATES]), rule("forward", &[DROP])],
+            "drop rule 11 of chain forward",
+        ),
+        ("accept", vec![jump.to_owned(), rule("mine", &[DROP])], "drop rule 11 of chain mine"),
+        ("drop", vec![jump.to_owned(), rule("mine", &[OUT, ACCEPT])], "pass"),
+        ("drop", vec![jump.to_owned(), rule("mine", &[r#"{"return":null}"#])], "drop its policy"),
+        ("accept", vec![jump.to_owned(), rule("mine", &[r#"{"jump":{"target":"mine"}}"#])], "pass"),
+    ];
+    for (policy, rules, expected) in table {
+        let rules: Vec<&str> = rules.iter().map(String::as_str).collect();
+        assert_eq!(fate(&ruleset(policy, &rules), &probe()), expected, "{policy} {rules:?}");
+    }
+}
+
+#[test]
+fn an_invalid_packet_meets_what_a_new_one_does_not() {
+    let rules = ruleset("accept", &[&format!("forward {STATES}")]);
+    assert_eq!(fate(&rules, &probe()), "pass");
+    let invalid = Probe { state: CtState::Invalid, ..probe() };
+    assert_eq!(fate(&rules, &invalid), "drop rule 10 of chain forward");
+}
+
+#[test]
+fn another_family_and_another_hook_are_not_concerned() {
+    let rules = ruleset("drop", &[&format!("forward {TO_VIPS},{ACCEPT}")]);
+    let six = Probe { version: 6, destination: "2001:db8::1".parse().ok(), ..probe() };
+    assert_eq!(fate(&rules, &six), "drop its policy");
+    assert_eq!(rules.judge(&[Hook::Input], &probe()), Verdict::Passes);
+}
+
+#[test]
+fn other_documents_are_no_ruleset() {
+    for text in ["", "{}", "[]", r#"{"nftables":3}"#, "nonsense"] {
+        assert!(Ruleset::read(text.as_bytes()).is_none(), "{text}");
+    }
+    assert!(Ruleset::read(br#"{"nftables":[{"rule":{"expr":[7]}},{"chain":1},null]}"#).is_some());
+}

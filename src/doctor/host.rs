@@ -1,0 +1,84 @@
+//! Findings from what the daemon, or a plan for its host, says is wrong with the host.
+
+use std::net::IpAddr;
+
+use super::{Cause, Finding, Severity};
+
+/// A problem of the host.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct HostFault {
+    /// Its sort, as the `host` section of listings names it.
+    pub what: String,
+    /// The virtual IP or real server that it concerns.
+    pub address: Option<IpAddr>,
+    /// What is wrong; the remedy is in backquotes.
+    pub text: String,
+    /// Since when, or empty.
+    pub since: String,
+}
+
+/// The words with which a command in a text begins: what else is quoted there is a key or a value.
+const COMMANDS: [&str; 9] =
+    ["ip ", "sysctl ", "nft ", "iptables ", "modprobe ", "systemctl ", "vstun ", "ethtool ", "tc "];
+
+/// A finding for each problem.
+#[must_use]
+pub fn host_findings(faults: &[HostFault]) -> Vec<Finding> {
+    faults.iter().map(finding).collect()
+}
+
+fn finding(fault: &HostFault) -> Finding {
+    let (cause, severity) = match fault.what.as_str() {
+        "vip" => (Cause::VirtualIp, Severity::Fault),
+        "uplink" => (Cause::Uplink, Severity::Fault),
+        "capture" => (Cause::Capture, Severity::Fault),
+        "conflict" => (Cause::Conflict, Severity::Fault),
+        "real_server" => (Cause::RealServerRoute, Severity::Fault),
+        "source" => (Cause::Source, Severity::Fault),
+        "announcing" => (Cause::Announcing, Severity::Fault),
+        "warning" => (Cause::Host, Severity::Note),
+        _ => (Cause::Host, Severity::Warning),
+    };
+    let mut found = Finding::new(cause, severity, fault.text.clone());
+    if !fault.since.is_empty() {
+        found = found.seen(format!("the daemon has reported it since {}", fault.since));
+    }
+    found.address = fault.address;
+    found.mend = commands(&fault.text);
+    found
+}
+
+/// The commands in backquotes.
+pub(super) fn commands(text: &str) -> Vec<String> {
+    let quoted = text.split('`').skip(1).step_by(2);
+    let commands = quoted.filter(|quoted| COMMANDS.iter().any(|word| quoted.starts_with(word)));
+    commands.map(str::to_owned).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_problem_becomes_a_finding_with_its_commands() {
+        let fault = HostFault {
+            what: "vip".to_owned(),
+            address: Some("192.0.2.10".parse().expect("an address")),
+            text: "virtual IP 192.0.2.10 is a local address; `ip addr del 192.0.2.10/32 dev lo`, \
+                   or write another `listen`"
+                .to_owned(),
+            since: "2026-11-28T17:00:00Z".to_owned(),
+        };
+        let found = host_findings(&[fault]);
+        assert_eq!(found[0].cause, Cause::VirtualIp);
+        assert_eq!(found[0].severity, Severity::Fault);
+        assert_eq!(found[0].mend, ["ip addr del 192.0.2.10/32 dev lo"]);
+        assert!(found[0].evidence.contains("2026"));
+    }
+
+    #[test]
+    fn text_with_an_odd_backquote_has_no_command_in_its_rest() {
+        assert_eq!(commands("`uplinks` and `ip link"), ["ip link"]);
+        assert!(commands("no quotes").is_empty());
+    }
+}

@@ -1,0 +1,283 @@
+//! The question of `vstun doctor` to a real server's daemon, and the answer: packets inside the
+//! tunnel, of a protocol number that is set aside for experiments (RFC 3692, RFC 4727).
+//!
+//! Only a director may ask: the gate checks the outer source before it looks inside. The answer
+//! goes back through a tunnel to that source alone and is never longer than the question, so a
+//! forged question makes a director get no more than it could be sent directly. Questions of an
+//! unknown version are not answered.
+//!
+//! ```text
+//! question  "vsDQ" version 1  kind 1  count 2  nonce 8  count × (protocol 1, first 2, last 2)  0…
+//! answer    "vsDQ" version 1  kind 1  count 2  nonce 8  time 8  state 2  mss 2
+//!           count × heard 1   length 1, program   length 2, text
+//! ```
+
+use crate::wire::inquiry::{MAGIC, is_inquiry};
+
+/// The version of the messages.
+pub const VERSION: u8 = 1;
+
+/// The longest question in bytes.
+pub const MAX_LEN: usize = 65_000;
+
+/// The shortest question in bytes: an answer without a text fits.
+pub const MIN_LEN: usize = 512;
+
+/// Ports asked about in one question, at most.
+pub const MAX_PORTS: usize = 64;
+
+const QUESTION: u8 = 1;
+const ANSWER: u8 = 2;
+const HEADER: usize = 16;
+const PORT: usize = 5;
+/// Time, state and MSS.
+const FIXED: usize = 12;
+const MAX_PROGRAM: usize = 32;
+
+/// Ports of a transport.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Ports {
+    /// The transport's protocol number.
+    pub protocol: u8,
+    /// The lowest port.
+    pub first: u16,
+    /// The highest port.
+    pub last: u16,
+}
+
+/// A question about the virtual IP that it is sent to.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Question {
+    /// Chosen by the director; in the answer again.
+    pub nonce: u64,
+    /// Which ports may have listeners.
+    pub ports: Vec<Ports>,
+    /// Its length in bytes: the most that the answer may have.
+    pub len: usize,
+}
+
+/// What listens on ports, as bits.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Listening(u8);
+
+impl Listening {
+    /// A socket bound to the virtual IP.
+    pub const VIP: Self = Self(1);
+    /// A socket bound to every address.
+    pub const WILDCARD: Self = Self(2);
+    /// A socket bound to another address.
+    pub const ELSEWHERE: Self = Self(4);
+
+    /// Both together.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// Whether it includes the other.
+    #[must_use]
+    pub fn has(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+}
+
+/// The state of a real server, as bits.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct State(u16);
+
+impl State {
+    /// The virtual IP is in its configuration.
+    pub const CONFIGURED: Self = Self(1);
+    /// It is an address of its TUN.
+    pub const PRESENT: Self = Self(2);
+    /// It is an address of another interface too.
+    pub const ELSEWHERE: Self = Self(4);
+    /// Its kernel answers ARP for it on another interface.
+    pub const ANSWERS_ARP: Self = Self(8);
+    /// Its reverse path filter drops what comes from the TUN.
+    pub const STRICT: Self = Self(16);
+    /// The routes with the smaller MSS are missing.
+    pub const NO_MSS: Self = Self(32);
+    /// Its daemon reports faults of its host.
+    pub const FAULTS: Self = Self(64);
+
+    /// Both together.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// Whether it includes the other.
+    #[must_use]
+    pub fn has(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+}
+
+/// An answer.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Answer {
+    /// The question's.
+    pub nonce: u64,
+    /// Milliseconds since 1970 by its clock.
+    pub time: u64,
+    /// Its state.
+    pub state: State,
+    /// The MSS that it advertises for the virtual IP's family.
+    pub mss: u16,
+    /// What listens, for each of the question's ports.
+    pub listening: Vec<Listening>,
+    /// The program's version.
+    pub program: String,
+    /// What is wrong with its host, as far as there was room.
+    pub text: String,
+}
+
+/// Why bytes are no message.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum InquiryError {
+    /// Something else than an inquiry.
+    #[error("not an inquiry")]
+    Foreign,
+    /// Of another version.
+    #[error("an inquiry of version {0}, this program knows {VERSION}")]
+    Version(u8),
+    /// Shorter than it says, or than allowed.
+    #[error("a malformed inquiry")]
+    Malformed,
+}
+
+/// The rest of a message of the kind, its count and its nonce.
+fn header(payload: &[u8], kind: u8) -> Result<(usize, u64, &[u8]), InquiryError> {
+    let Some((header, rest)) = payload.split_first_chunk::<HEADER>() else {
+        return Err(if is_inquiry(payload) {
+            InquiryError::Malformed
+        } else {
+            InquiryError::Foreign
+        });
+    };
+    if header[..4] != MAGIC {
+        return Err(InquiryError::Foreign);
+    }
+    match header[4] {
+        VERSION if header[5] == kind => {}
+        VERSION => return Err(InquiryError::Malformed),
+        other => return Err(InquiryError::Version(other)),
+    }
+    let count = usize::from(u16::from_be_bytes([header[6], header[7]]));
+    let [.., a, b, c, d, e, f, g, h] = *header;
+    if count > MAX_PORTS {
+        return Err(InquiryError::Malformed);
+    }
+    Ok((count, u64::from_be_bytes([a, b, c, d, e, f, g, h]), rest))
+}
+
+fn begin(kind: u8, count: usize, nonce: u64) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(MIN_LEN);
+    bytes.extend(MAGIC);
+    bytes.extend([VERSION, kind]);
+    bytes.extend(u16::try_from(count).unwrap_or_default().to_be_bytes());
+    bytes.extend(nonce.to_be_bytes());
+    bytes
+}
+
+impl Question {
+    /// Reads a question.
+    ///
+    /// # Errors
+    /// See [`InquiryError`].
+    pub fn parse(payload: &[u8]) -> Result<Self, InquiryError> {
+        let (count, nonce, rest) = header(payload, QUESTION)?;
+        if payload.len() < MIN_LEN || payload.len() > MAX_LEN {
+            return Err(InquiryError::Malformed);
+        }
+        let ports = rest.chunks_exact(PORT).take(count).map(|port| Ports {
+            protocol: port[0],
+            first: u16::from_be_bytes([port[1], port[2]]),
+            last: u16::from_be_bytes([port[3], port[4]]),
+        });
+        let ports: Vec<Ports> = ports.collect();
+        if ports.len() < count {
+            return Err(InquiryError::Malformed);
+        }
+        Ok(Self { nonce, ports, len: payload.len() })
+    }
+
+    /// Its bytes; ports past [`MAX_PORTS`] are left out, and its length is within the bounds.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let ports = &self.ports[..self.ports.len().min(MAX_PORTS)];
+        let mut bytes = begin(QUESTION, ports.len(), self.nonce);
+        for Ports { protocol, first, last } in ports {
+            bytes.push(*protocol);
+            bytes.extend(first.to_be_bytes());
+            bytes.extend(last.to_be_bytes());
+        }
+        bytes.resize(self.len.clamp(MIN_LEN, MAX_LEN), 0);
+        bytes
+    }
+}
+
+impl Answer {
+    /// Reads an answer.
+    ///
+    /// # Errors
+    /// See [`InquiryError`].
+    pub fn parse(payload: &[u8]) -> Result<Self, InquiryError> {
+        let (count, nonce, rest) = header(payload, ANSWER)?;
+        let mut answer = Self { nonce, ..Self::default() };
+        answer.fill(count, rest).ok_or(InquiryError::Malformed)?;
+        Ok(answer)
+    }
+
+    fn fill(&mut self, count: usize, rest: &[u8]) -> Option<()> {
+        let (fixed, rest) = rest.split_first_chunk::<FIXED>()?;
+        let [a, b, c, d, e, f, g, h, state, states, mss, mss_low] = *fixed;
+        self.time = u64::from_be_bytes([a, b, c, d, e, f, g, h]);
+        self.state = State(u16::from_be_bytes([state, states]));
+        self.mss = u16::from_be_bytes([mss, mss_low]);
+        let (heard, rest) = rest.split_at_checked(count)?;
+        self.listening = heard.iter().copied().map(Listening).collect();
+        let (len, rest) = rest.split_first()?;
+        let (program, rest) = rest.split_at_checked(usize::from(*len))?;
+        let (len, rest) = rest.split_first_chunk::<2>()?;
+        let text = rest.get(..usize::from(u16::from_be_bytes(*len)))?;
+        self.program = clean(program);
+        self.text = clean(text);
+        Some(())
+    }
+
+    /// Its bytes, at most `most`, which is at least [`MIN_LEN`]: the text is cut to fit.
+    #[must_use]
+    pub fn encode(&self, most: usize) -> Vec<u8> {
+        let listening = &self.listening[..self.listening.len().min(MAX_PORTS)];
+        let mut bytes = begin(ANSWER, listening.len(), self.nonce);
+        bytes.extend(self.time.to_be_bytes());
+        bytes.extend(self.state.0.to_be_bytes());
+        bytes.extend(self.mss.to_be_bytes());
+        bytes.extend(listening.iter().map(|heard| heard.0));
+        let program = cut(&self.program, MAX_PROGRAM);
+        bytes.push(u8::try_from(program.len()).unwrap_or_default());
+        bytes.extend(program.bytes());
+        let room = most.saturating_sub(bytes.len() + 2).min(usize::from(u16::MAX));
+        let text = cut(&self.text, room);
+        bytes.extend(u16::try_from(text.len()).unwrap_or_default().to_be_bytes());
+        bytes.extend(text.bytes());
+        bytes
+    }
+}
+
+/// The longest start of the text that has at most so many bytes.
+fn cut(text: &str, most: usize) -> &str {
+    &text[..text.floor_char_boundary(most)]
+}
+
+/// Text of another host: without control characters, which a terminal would obey.
+fn clean(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes);
+    text.chars().map(|one| if one.is_control() { ' ' } else { one }).collect()
+}
+
+#[cfg(test)]
+#[path = "inquiry/tests.rs"]
+mod tests;

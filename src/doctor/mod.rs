@@ -1,0 +1,20 @@
+//! What `vstun doctor` concludes from what was observed: findings, each with its evidence and the
+//! commands that mend it. Pure; `app::doctor` observes.
+//!
+//! 1. `director`, `realserver`: from the facts of a host and its daemon to findings.
+//! 2. `firewall`: what a ruleset of nftables does with a packet.
+//! 3. `inquiry`: the question to a real server's daemon through the tunnel, and its answer.
+//! 4. `finding`: a finding, its place in the order, and the report.
+
+mod cause;
+mod director;
+mod finding;
+pub mod firewall;
+mod host;
+pub mod inquiry;
+mod ports;
+
+pub use cause::Cause;
+pub use director::{DirectorFacts, Listened, WayOut, diagnose_director};
+pub use finding::{Finding, Report, Severity};
+pub use host::{HostFault, host_findings};
