@@ -1,15 +1,26 @@
-"""load.py echo|sink|client: the servers and the load of the works on health checks.
+"""load.py echo|sink|web|client: the servers and the load of the works on health checks.
+
+`web NAME SECONDS` spends so much CPU on each request, one after the other, and answers with its
+name.
 
 `client` takes orders on its standard input, and answers each with a line:
     pingpong ADDRESS PORT SECONDS   p50 and p99 of a round trip of 64 bytes, in microseconds
     datagrams ADDRESS PORT SECONDS  datagrams of 18 bytes sent, 20 each millisecond from 64 ports
+    requests ADDRESS PORT RATE SECONDS NAME
+                                    p50 and p99 of requests on connections of their own, from the
+                                    start of each to the end of its answer, in milliseconds, and the
+                                    share of those that NAME has answered
 """
 
+import selectors
 import socket
 import sys
 import time
 
-from peers import ECHO, SINK
+from peers import ECHO, SINK, WEB
+
+# Seconds that clients wait for the last answers.
+PATIENCE = 10
 
 
 def echo():
@@ -62,12 +73,61 @@ def datagrams(address, port, seconds):
     return [count]
 
 
+def web():
+    name, cost = sys.argv[2].encode(), float(sys.argv[3])
+    server = socket.create_server(("0.0.0.0", WEB), backlog=4096)
+    print("ready", flush=True)
+    while True:
+        peer, _ = server.accept()
+        try:
+            peer.recv(4096)
+            end = time.thread_time() + cost
+            while time.thread_time() < end:
+                pass
+            peer.sendall(name)
+        except OSError:  # a client that waits no longer
+            pass
+        peer.close()
+
+
+def requests(address, port, rate, seconds, name):
+    """At a steady rate, however long answers take."""
+    waiting, taken, by_name = selectors.DefaultSelector(), [], 0
+    count, began = int(float(rate) * float(seconds)), time.monotonic()
+    for number in range(count + 1):
+        start = began + number / float(rate)
+        # After the last one all answers are waited for, as long as clients do.
+        until = start if number < count else time.monotonic() + PATIENCE
+        while (left := until - time.monotonic()) > 0 and (number < count or waiting.get_map()):
+            for key, _ in waiting.select(left):
+                peer, since, asked = key.fileobj, *key.data
+                if not asked:
+                    peer.send(b"GET / HTTP/1.0\r\n\r\n")
+                    waiting.modify(peer, selectors.EVENT_READ, (since, True))
+                    continue
+                by_name += peer.recv(64) == name.encode()
+                taken.append(time.monotonic() - since)
+                waiting.unregister(peer)
+                peer.close()
+        if number < count:
+            peer = socket.socket()
+            peer.setblocking(False)
+            peer.connect_ex((address, int(port)))
+            waiting.register(peer, selectors.EVENT_WRITE, (time.monotonic(), False))
+    for key in list(waiting.get_map().values()):
+        taken.append(time.monotonic() - key.data[0])
+        key.fileobj.close()
+    taken.sort()
+    p50, p99 = [taken[len(taken) * part // 100] * 1000 for part in (50, 99)]
+    return [p50, p99, by_name / count]
+
+
 def client():
     print("ready", flush=True)
     for line in sys.stdin:
         order, *arguments = line.split()
-        answer = {"pingpong": pingpong, "datagrams": datagrams}[order](*arguments)
-        print(*answer, flush=True)
+        orders = {"pingpong": pingpong, "datagrams": datagrams, "requests": requests}
+        print(*orders[order](*arguments), flush=True)
 
 
-{"echo": echo, "sink": sink, "client": client}[sys.argv[1]]()
+{"echo": echo, "sink": sink, "web": web, "client": client}[sys.argv[1]]()

@@ -25,9 +25,10 @@ def many():
     return [f"10.100.{number // 250}.{number % 250 + 1}" for number in range(bed.REALS)]
 
 
-def service(name, listen, reals, keys=""):
+def service(name, listen, reals, keys="", scheduler="rr"):
     """A service as configured."""
-    lines = [f'[[service]]\nname = "{name}"\nlisten = ["{listen}"]\nscheduler = "rr"\n{keys}']
+    lines = [f'[[service]]\nname = "{name}"\nlisten = ["{listen}"]']
+    lines += [f'scheduler = "{scheduler}"\n{keys}']
     lines += [f'[[service.real]]\naddress = "{real}"\nweight = 1' for real in reals]
     return "\n".join(lines) + "\n"
 

@@ -1,11 +1,14 @@
 """The works. Each returns rows: work, figure, unit, subject, its rounds, yardstick, its rounds,
 target."""
 
+import json
 import os
 import signal
+import subprocess
 import time
 
 import bed
+import loaded
 import peers
 
 VSTUN, HAPROXY = "vstun-director", "HAProxy"
@@ -31,6 +34,9 @@ def thousand(placement=bed.CPU):
     bed.node("reals", "ip route add local 10.100.0.0/16 dev lo")
     for name, number in [("checking", 3), ("plain", 4)]:
         bed.node(name, f"ip route add 10.100.0.0/16 via 10.{number}.0.2")
+        # Whichever of the director's addresses its probes come from, they are answered.
+        for wire in {"checking": [1, 5], "plain": [2, 6]}[name]:
+            bed.node("reals", f"ip route add 10.{wire}.0.0/24 via 10.{number}.0.1")
     # The client's address, reached from the loaded real server by its own wire.
     bed.node("client", "ip addr add 10.9.0.1/32 dev lo")
     bed.node("loaded", "ip route add 10.9.0.1/32 via 10.7.0.2 advmss 1440")
@@ -62,6 +68,21 @@ def directors(interval, cpu=bed.CPU):
     return made
 
 
+def passed():
+    """Waits until all checks have passed: failures cost something else."""
+    command = f"ip netns exec checking {peers.BIN}/vstun --socket {bed.RUN}/checking.sock checks"
+    deadline = time.monotonic() + 20
+    while True:
+        answer = subprocess.run([*command.split(), "--json"], stdout=subprocess.PIPE, check=True)
+        checks = json.loads(answer.stdout)["checks"]
+        bad = [one for one in checks if not one["results"] or not one["results"][0]["passed"]]
+        if not bad:
+            return
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"{len(bad)} of {len(checks)} checks do not pass, as {bad[0]}")
+        time.sleep(0.2)
+
+
 def towards(name):
     """The client's packets to the VIP take the way of this director from now on."""
     wire = {"checking": 1, "plain": 2}[name]
@@ -77,6 +98,7 @@ def checks(plan):
     director = directors("1s")["checking"]
     proxy = peers.haproxy("checking", peers.many(), "1s")
     time.sleep(4)
+    passed()
     mine, packets, all_of_it, theirs = [], [], [], []
     for _ in range(plan.rounds):
         before = reading(director.pid, proxy.pid)
@@ -90,6 +112,7 @@ def checks(plan):
         packets.append(own[1])
         mine.append(own[0] - own[1])
         theirs.append(own[2])
+    passed()
     work = "1,000 checks a second"
     figure = "process CPU per check without packets"
     return [
@@ -111,6 +134,7 @@ def packets(plan):
     both = directors("1h")
     # The first probes are over.
     time.sleep(4)
+    passed()
     rounds = {name: [] for name in both}
     for number in range(plan.rounds * 3 + 1):
         for name, director in both.items():
@@ -135,6 +159,7 @@ def pingpong(plan):
     client = thousand(placement="1")
     both = directors("1s", cpu="0,1")
     time.sleep(3)
+    passed()
     rounds = {name: ([], []) for name in both}
     for number in range(plan.rounds + 1):
         for name in both:
@@ -200,4 +225,10 @@ def last_lost(seconds, *command):
     return float(answer[0])
 
 
-ALL = {"checks": checks, "checks-packets": packets, "checks-pingpong": pingpong, "failure": failure}
+ALL = {
+    "checks": checks,
+    "checks-packets": packets,
+    "checks-pingpong": pingpong,
+    "failure": failure,
+    "load-agent": loaded.loaded,
+}
