@@ -107,7 +107,11 @@ impl Inbox {
         let runner = Runner::new(balancer, self.0, events, seed);
         std::thread::Builder::new()
             .name("health".to_owned())
-            .spawn(move || runtime.block_on(runner.run()))
+            .spawn(move || {
+                // To wake a task of the runtime is cheap. What `block_on` has itself is woken by a
+                // system call, and each finished probe wakes the runner.
+                runtime.block_on(async { drop(tokio::spawn(runner.run()).await) });
+            })
             .context("could not start the health checks' thread")?;
         Ok(())
     }
