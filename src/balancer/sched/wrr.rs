@@ -50,6 +50,10 @@ impl Scheduler for WeightedRoundRobin {
     }
 
     fn changed(&mut self, pool: Pool<'_>) {
+        // Most changes are of weights or states; then no credit has to find its real server.
+        if self.credits.iter().map(|credit| credit.real).eq(pool.ids.iter().copied()) {
+            return;
+        }
         let kept: HashMap<_, _> =
             self.credits.iter().map(|credit| (credit.real, credit.earned)).collect();
         let credit = |&real| Credit { real, earned: kept.get(&real).copied().unwrap_or_default() };
