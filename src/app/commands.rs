@@ -99,9 +99,9 @@ pub(super) fn event(origin: Origin, verb: &'static str, change: Alteration) -> E
     Event { time, origin, verb, change }
 }
 
-/// Logs the outcome of a command, whatever its origin; returns the changes that become events. A
-/// verb's changes are logged as events, so the verb itself is logged only if there are none; a
-/// reload always is.
+/// Logs the outcome of a command of any origin; returns the changes that become events. A verb's
+/// changes are logged as events, so the verb itself is logged only if there are none; a reload
+/// always is.
 pub(super) fn log_outcome<'a>(
     origin: Origin,
     verb: &str,

@@ -95,7 +95,7 @@ impl Events {
         }
     }
 
-    /// Subscribes to the events of that span; none is left out or told twice.
+    /// Subscribes to the events of that span; none is left out or sent twice.
     ///
     /// # Errors
     /// There are [`LISTENERS`] already.

@@ -26,7 +26,7 @@ pub(super) struct Availability {
     health: Health,
     /// Whether it was removed from its service, which still lists it while it has flows.
     removed: bool,
-    /// When the remaining flows are ended, whatever the wanted state becomes meanwhile.
+    /// When the remaining flows are ended, even if the wanted state changes meanwhile.
     until: Option<Millis>,
 }
 

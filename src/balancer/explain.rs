@@ -232,7 +232,7 @@ impl Balancer {
         Some(new.real)
     }
 
-    /// The same for whatever port the client takes.
+    /// The same for all ports of the client.
     fn of_any_port(&self, explained: Explanation, id: ServiceId) -> Explanation {
         let service = &self.registry.services[id];
         let (kind, policy) = (service.kind, &service.policy);

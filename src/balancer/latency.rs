@@ -109,7 +109,7 @@ impl Slot {
         }
         match segment.is_long() {
             true if is_after(segment.end(), self.end) => Step::Restarts,
-            // A retransmission: which copy is answered cannot be told.
+            // A retransmission: it is unknown which copy is answered.
             true => Step::Fails,
             false => Step::GoesOn,
         }

@@ -34,12 +34,12 @@ pub(super) enum By {
     Scheduler(Option<usize>),
 }
 
-/// What becomes of the client's template when its flow goes where it was decided.
+/// How the client's template changes when its flow is forwarded as decided.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum TemplateStep {
     /// It has none and gets none.
     None,
-    /// It says so, and its time starts anew.
+    /// It names this real server; its timeout restarts.
     Arm(Handle),
     /// It names this real server from now on.
     Move(Handle),

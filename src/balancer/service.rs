@@ -73,7 +73,7 @@ impl Service {
         (picked, place.and_then(|place| self.reals.get(place).copied()))
     }
 
-    /// A flow has gone where [`Self::schedule`] has said.
+    /// A flow has been forwarded as [`Self::schedule`] has decided.
     pub(super) fn taken(&mut self, now: Millis, picked: Option<usize>, reals: &mut Reals) {
         let Self { scheduler, reals: ids, policy, maglev, .. } = self;
         let (maglev, eligible) = (maglev.as_deref(), Eligible::ForNewFlows);

@@ -21,7 +21,7 @@ pub struct RealSnapshot {
     pub last_resort: bool,
     /// Its state.
     pub state: RealState,
-    /// Its wanted state, whatever its health; the deadline of a drain is in `deadline`.
+    /// Its wanted state, regardless of its health; the deadline of a drain is in `deadline`.
     pub wanted: Wanted,
     /// Whether it was removed, and disappears with its last connection.
     pub removed: bool,

@@ -133,7 +133,7 @@ pub struct ListedReal {
     pub last_resort: bool,
     /// `up`, `draining`, `down` or `disabled`.
     pub state: String,
-    /// The state that the file or a verb has set, whatever health checks say.
+    /// The state that the file or a verb has set, regardless of health checks.
     #[serde(default)]
     pub wanted: String,
     /// Since when it has its health, UTC by RFC 3339; absent without health checks.

@@ -229,7 +229,7 @@ fn tunnel_errors(snapshot: &Snapshot) -> Vec<TunnelErrors> {
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(default)]
 pub struct AgentCounts {
-    /// What the owner has said by `vstun drain`, `disable` or `enable`.
+    /// What the owner has set by `vstun drain`, `disable` or `enable`.
     pub state: Rotation,
     /// Clients that were answered, or were to be.
     pub asked: u64,

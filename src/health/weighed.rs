@@ -84,7 +84,7 @@ impl Weighed {
         }
     }
 
-    /// Without what reporters have said that are not asked any more.
+    /// Without the reports of those that are no longer asked.
     pub(super) fn kept(&self, asked: impl Fn(Reporter) -> bool) -> Self {
         let Self { weighting, step, owner, connections, weight, told, told_step } = self.clone();
         let kept = match asked(Reporter::Agent) {

@@ -466,7 +466,7 @@ fn tables(family: Family, desired: &DesiredRealServer, facts: &Facts) -> Vec<u32
 /// A throw in an earlier table continues with the next table: that table's route for the same
 /// prefix replaces it.
 fn drop_throws(copies: &mut Vec<Route>, earlier: usize) {
-    // Whatever its metric: otherwise the lower one would win.
+    // With any metric: otherwise the lower one would win.
     let place = |route: &Route| (route.destination, route.from, route.tos);
     let later: Vec<_> = copies.iter().skip(earlier).map(place).collect();
     let mut position = 0;

@@ -73,7 +73,7 @@ impl Problem {
         Self { kind, address: subject.parse().ok(), subject, text, refusal: None }
     }
 
-    /// What identifies it, whatever its text.
+    /// What identifies it, without its text.
     #[must_use]
     pub fn key(&self) -> (ProblemKind, String) {
         (self.kind, self.subject.clone())

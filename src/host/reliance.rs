@@ -45,7 +45,7 @@ pub fn relied_on(
     let inherits = now.get(&default).is_some_and(|value| value != "0");
     let turned_on = |setting: &String| match before.get(setting) {
         Some(value) => value == "0",
-        // An interface that came later: it has what `default` says, or was told otherwise.
+        // An interface that came later: it has the value of `default`, or has been set since.
         None => !inherits,
     };
     let on = now.iter().filter(|(setting, value)| is_forwarding(setting, family) && *value != "0");

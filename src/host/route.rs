@@ -48,7 +48,7 @@ pub struct Hop {
     pub gateway: Option<IpAddr>,
     /// Weight minus one, as in the kernel.
     pub weight: u8,
-    /// Whether the gateway is on the link, whatever its address.
+    /// Whether the gateway is on the link, with any address.
     pub onlink: bool,
     /// Attributes that are only copied.
     pub rest: Vec<Raw>,

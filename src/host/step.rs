@@ -111,7 +111,7 @@ impl Step {
         }
     }
 
-    /// Whether both steps lead to the same state, whatever the previous state was.
+    /// Whether both steps lead to the same state, from any previous state.
     #[must_use]
     pub fn same_end(&self, other: &Self) -> bool {
         match (self, other) {
@@ -122,7 +122,7 @@ impl Step {
         }
     }
 
-    /// What the step concerns, whatever the previous state was.
+    /// What the step concerns, without the previous state.
     #[must_use]
     pub fn subject(&self) -> String {
         match self {

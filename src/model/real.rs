@@ -88,7 +88,7 @@ pub enum Wanted {
 }
 
 impl Wanted {
-    /// The state, whatever its deadline.
+    /// The state without its deadline.
     #[must_use]
     pub fn plain(self) -> RealState {
         match self {
@@ -111,7 +111,7 @@ impl Wanted {
 pub struct SavedState {
     /// The wanted state.
     pub wanted: Wanted,
-    /// The time left to its flows, whatever the service's deadline; `None`: no limit.
+    /// The time left to its flows, regardless of the service's deadline; `None`: no limit.
     pub left: Option<Duration>,
     /// Whether its slow start was over, so that it is not repeated.
     pub grown: bool,

@@ -116,7 +116,7 @@ impl Group {
         self.packet_len + (self.count - 1) * self.header_len
     }
 
-    /// The part of one of the group's frames that [`Coalescer::header`] does not stand for.
+    /// The part of one of the group's frames that [`Coalescer::header`] does not hold.
     #[inline]
     #[must_use]
     pub fn payload<'f>(&self, frame: &'f [u8]) -> &'f [u8] {

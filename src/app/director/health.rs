@@ -116,7 +116,7 @@ impl Running {
     }
 }
 
-/// The checks of `config`, with the operator's word for the real servers that run.
+/// The checks of `config`, with the states that operators have set for the running real servers.
 pub(super) fn checks_of(config: &config::Director, running: &Snapshot) -> Plan {
     let mut wanted = HashMap::new();
     for service in &running.services {

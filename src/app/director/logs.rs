@@ -58,7 +58,7 @@ impl TunnelLog {
         }
     }
 
-    /// Whether this is to be said now of the real server.
+    /// Whether to log this about the real server now.
     pub(super) fn is_news(&mut self, now: Instant, real: IpAddr, what: &'static str) -> bool {
         self.count(now, real, what).is_some()
     }

@@ -126,7 +126,7 @@ impl Running {
         [Change::SetTimeouts(self.config.timeouts), Change::SetHashSeed(seed)]
     }
 
-    /// Carries out a command, or changes nothing. The result is logged, whatever its origin.
+    /// Carries out a command, or changes nothing. Logs the result for every origin.
     pub(super) async fn obey(
         &mut self,
         session: &mut Session,

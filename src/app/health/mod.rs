@@ -65,7 +65,7 @@ enum Message {
     Preview(Plan, oneshot::Sender<Vec<(String, IpAddr)>>),
     /// The balancer may have lost the health of real servers.
     Repeat,
-    /// The operator's word for real servers of services.
+    /// The states that operators have set for real servers of services.
     Want(Vec<(String, IpAddr, Wanted)>),
     /// Something makes the real server doubtful.
     Hurry(IpAddr, Doubt),

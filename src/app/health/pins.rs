@@ -16,7 +16,7 @@ use crate::balancer::{Change, ProbeFlow};
 pub(in crate::app) struct Refusal {
     /// What it says, and who: `protocol unreachable from 10.0.0.11`.
     pub(in crate::app) why: String,
-    /// Whether the host at the tunnel's end says so, and not a router on the way.
+    /// Whether the host at the tunnel's end has refused it, and not a router on the path.
     pub(in crate::app) by_end: bool,
 }
 

@@ -144,7 +144,7 @@ async fn remove(object: &Object, netlink: &Netlink) -> io::Result<()> {
             let link = netlink.index(link).await?;
             netlink.remove_route(routes::host_route(*address, link, *table, *source)).await
         }
-        // Whatever its source is now.
+        // With any source.
         Object::Neighbour { address, link, .. } => {
             let link = netlink.index(link).await?;
             netlink.remove_route(routes::neighbour(*address, link, None)).await

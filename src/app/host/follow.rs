@@ -338,7 +338,7 @@ impl Session {
         if renamed.is_empty() { Ok(()) } else { self.save().await }
     }
 
-    /// Asks whether other hosts have these. Those that do keep them, unless the operator has said
+    /// Asks whether other hosts have these. Those that do keep them, unless the operator has asked
     /// that it does not matter.
     pub(super) async fn ask(
         &mut self,

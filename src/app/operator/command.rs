@@ -51,11 +51,11 @@ pub(super) enum Command {
         #[arg(long)]
         all: bool,
     },
-    /// Which service and which real server a flow belongs to, and why
+    /// The service and the real server of a flow, and why
     ///
     /// For a flow that the director knows, its entry; for any other, what the scheduler or the hash
-    /// would choose now. Without the client's port: what is true of all new flows of the client,
-    /// or what it depends on. Nothing changes.
+    /// would choose now. Without the client's port: what holds for all new flows of the client, or
+    /// what it depends on. Nothing changes.
     #[command(
         override_usage = "vstun explain [OPTIONS] <TRANSPORT> <CLIENT[:PORT]> <VIP:PORT>",
         after_help = "\
@@ -71,7 +71,7 @@ Examples:
     },
     /// Health checks with their last results, how long those took, and when the next is due
     Checks,
-    /// Run the health checks of a real server now and show every step; 1 where one fails
+    /// Run the health checks of a real server now and show every step; exit code 1 if one fails
     Check {
         /// The real server
         #[arg(value_name = "ADDR")]
@@ -108,7 +108,7 @@ Examples:
         /// Return when no connection is left, or the deadline is reached
         #[arg(long, requires = "address")]
         wait: bool,
-        /// Wait for so long at most, as in 1h; the real server goes on draining
+        /// Wait at most this long, as in 1h; the real server goes on draining
         #[arg(long, value_name = "DURATION", requires = "wait", value_parser = timeout)]
         timeout: Option<Duration>,
         #[command(flatten)]
@@ -185,11 +185,11 @@ Examples:
         #[arg(long, requires = "since")]
         until_now: bool,
     },
-    /// What is decided about each packet and why, as it happens, until Ctrl-C
+    /// The decision about each packet and its reason, as it happens, until Ctrl-C
     ///
-    /// Service, real server, what named it, the connection's state before and after, the reason of
-    /// a drop. Packets that match every option are shown. A slow reader loses packets, which is
-    /// said; the director's packets never wait. At most 4 traces run at the same time.
+    /// Service, real server, what determined it, the connection's state before and after, the reason
+    /// of a drop. Packets that match every option are shown. A slow reader loses packets and learns
+    /// how many; the director's packets never wait. At most 4 traces run at the same time.
     #[command(after_help = "\
 Examples:
   vstun trace --client 198.51.100.0/24 --vip 192.0.2.10:80
@@ -202,7 +202,7 @@ Examples:
         #[command(flatten)]
         options: TraceOptions,
     },
-    /// Decide on the packets of a file again, and say where the decisions differ
+    /// Decide on the packets of a file again, and show where the decisions differ
     ///
     /// The file is one of `vstun trace --write`, or the one that a crash leaves. Its packets go
     /// through a balancer as the configuration describes it, with the recorded clock and seeds. No
@@ -218,15 +218,15 @@ Examples:
     Reload,
     /// What a reload of a file would change, and how many connections it would touch
     ///
-    /// Exit codes: 0 nothing would change, 1 the file has faults or the host is not fit for it, 3
-    /// something would change.
+    /// Exit codes: 0 nothing would change, 1 the file has faults or the host cannot be set up for
+    /// it, 3 something would change.
     Plan {
         /// The configuration
         file: PathBuf,
     },
     /// Print a configuration with what verbs have changed: real servers, weights, states
     ///
-    /// As `ipvsadm -S` does, but as the configuration file, with its comments. Says on standard
+    /// As `ipvsadm -S` does, but as the configuration file, with its comments. Reports on standard
     /// error what else differs between the file and what runs.
     Save {
         /// The director's configuration
@@ -307,10 +307,10 @@ impl TraceFilter {
 /// What `trace` does with the packets.
 #[derive(Args, Clone, Debug)]
 pub(super) struct TraceOptions {
-    /// End after so many packets
+    /// End after this many packets
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(1..))]
     pub(super) count: Option<u64>,
-    /// What the recorder has kept instead of what is decided from now on
+    /// The decisions that the recorder has kept, instead of those from now on
     ///
     /// The director keeps its latest decisions where `[director] recorder` says how many, with
     /// the headers of the packets as they came.
@@ -370,7 +370,7 @@ pub(super) struct OwnOrRealArgument {
     services: ServicesArgument,
 }
 
-/// The services in which a real server is meant.
+/// The services whose real server is meant.
 #[derive(Debug, Args)]
 struct ServicesArgument {
     /// In this service only; needed where several are possible

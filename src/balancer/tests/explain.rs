@@ -204,7 +204,7 @@ proptest! {
         let _ = text.parse::<Asked>();
     }
 
-    /// What is said of a client is true of each of its ports, or depends on them.
+    /// An explanation for a client holds for each of its ports, or names the port as the reason.
     #[test]
     fn an_explanation_of_any_port_is_that_of_each(
         kind in prop::sample::select(SchedulerKind::ALL.to_vec()),

@@ -39,7 +39,7 @@ pub(super) struct Check {
     /// When it last changed between up and down.
     pub(super) since: Millis,
     pub(super) findings: VecDeque<Finding>,
-    /// What its agent has said, or its program.
+    /// What its agent or its program has reported.
     pub(super) heard: Heard,
     /// Its services and real servers, as indexes on the board.
     pub(super) users: Vec<(usize, usize)>,

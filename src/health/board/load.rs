@@ -22,7 +22,7 @@ impl Check {
         Reporter::of(&self.planned.spec.probe)
     }
 
-    /// Whether it is one of an agent, whose state follows from what it has said last.
+    /// Whether it is one of an agent, whose state follows from its latest report.
     pub(super) fn is_of_agent(&self) -> bool {
         self.planned.spec.probe == Probe::Agent
     }
@@ -101,7 +101,7 @@ impl Board {
         moved
     }
 
-    /// What agents and programs have said that are asked no more is worth nothing.
+    /// Forgets the reports of agents and programs that are no longer asked.
     pub(super) fn unweigh(&mut self) {
         let Self { checks, services, events, .. } = self;
         for service in services {
@@ -126,7 +126,7 @@ impl Board {
         self.services.iter().flat_map(of).collect()
     }
 
-    /// What the balancer was told of every real server's load, where that is not the default.
+    /// The load of each real server that the balancer has, where that is not the default.
     pub fn loads(&self) -> impl Iterator<Item = Event> {
         self.services.iter().flat_map(|service| {
             let loaded = service.reals.iter().filter(|real| real.weighed.told != Load::default());

@@ -69,7 +69,7 @@ impl Service {
     }
 
     fn judge_panic(&mut self, events: &mut Vec<Event>) {
-        // A real server that takes no connection by the operator's word does not count.
+        // A real server that an operator has taken out of rotation does not count.
         let counted = || self.reals.iter().filter(|real| real.weight > 0 && !real.out);
         let (down, all) = (counted().filter(|real| !real.passes).count(), counted().count());
         let active = self.rules.panic.exceeded(down, all);

@@ -20,9 +20,8 @@ pub enum Reported {
     Weight(Option<u32>),
 }
 
-/// The state of an agent or program. What an agent has said about its rotation stays in force, as
-/// with HAProxy, until it says otherwise; what it has said about load does not. A program's weight
-/// stays.
+/// The state of an agent or program. What an agent has reported about its rotation holds, as with
+/// HAProxy, until it reports something else; its load expires. A program's weight stays.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Heard {
     agent: Agent,
@@ -67,13 +66,13 @@ impl Heard {
         self.report.as_ref().map_or_else(|| self.agent.rotation(), |report| report.state)
     }
 
-    /// When it said something last.
+    /// When it reported last.
     #[must_use]
     pub fn at(&self) -> Option<Millis> {
         self.at
     }
 
-    /// Whether what it has said of load is still worth something.
+    /// Whether its reported load is still valid.
     #[must_use]
     pub fn is_fresh(&self, now: Millis, timing: &Timing) -> bool {
         self.at.is_some_and(|at| at.until(now) <= stale(timing))

@@ -39,7 +39,7 @@ impl Sender {
     /// Opens the sockets. The kernel attributes no ICMP error to a socket of `IPPROTO_RAW`, so no
     /// error about a tunnelled packet lowers a path MTU of the kernel's routes or fails a send; the
     /// balancer judges the errors. One that quotes an echo reply does lower it, forged or not, and
-    /// the kernel would refuse larger packets with `EMSGSIZE`: these sockets send whatever the
+    /// the kernel would refuse larger packets with `EMSGSIZE`: these sockets send all that the
     /// interface takes. They receive nothing.
     ///
     /// # Errors

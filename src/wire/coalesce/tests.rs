@@ -280,7 +280,7 @@ fn a_flows_packets_stay_in_order() {
         let apart = [vec![0, 2], vec![1], vec![3], vec![4, 5]];
         let of_the_flow = nth(family, 9).flags(Flags::RST);
         assert_eq!(ends(of_the_flow), apart);
-        // Of which flow nobody can say.
+        // Its flow is unknown.
         assert_eq!(ends(nth(family, 1).fragment(8 * 100, true)), apart);
         match family {
             Family::V4 => assert_eq!(ends(nth(family, 2).options(&[1; 4])), apart),

@@ -33,7 +33,7 @@ fn flow_to_client(family: Family, protocol: u8) -> Option<Quote> {
     })
 }
 
-/// RFC 792, and RFC 4443 section 2.1: errors that somebody knows.
+/// Errors that RFC 792 and RFC 4443 section 2.1 define.
 #[test]
 fn the_flow_quoted_by_each_kind_of_error() {
     for family in FAMILIES {
@@ -135,7 +135,7 @@ fn a_quote_without_ports_names_no_flow() {
     }
 }
 
-/// What no real server of ours sends, it is not told about.
+/// Errors that quote packets which no real server sends are not matched to one.
 #[test]
 fn a_quoted_chain_that_would_be_refused_names_no_flow() {
     let quoted = || from_real_server(Family::V6);

@@ -12,7 +12,7 @@ use crate::wire::{Packet, protocol};
 /// What an ICMP error says.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Cause {
-    /// Nobody takes tunnelled packets there: protocol unreachable, or unrecognized next header.
+    /// No program takes tunnelled packets there: protocol unreachable, or unrecognized next header.
     ProtocolUnreachable,
     /// Port unreachable: the host has no tunnel, or none for such packets (Linux's `tunnel4` and
     /// `tunnel6`).

@@ -31,7 +31,7 @@ pub(super) struct Answer {
     pub(super) refused: bool,
     /// The result as text.
     pub(super) detail: String,
-    /// What an agent or a program has said beside that.
+    /// What an agent or a program has reported besides.
     pub(super) reported: Option<Reported>,
 }
 
