@@ -9,7 +9,7 @@ use super::{Balancer, Snapshot};
 
 /// The position at which a listing goes on.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct Place {
+pub struct ListCursor {
     service: usize,
     real: usize,
 }
@@ -30,22 +30,22 @@ impl Balancer {
     #[must_use]
     pub fn list(
         &self,
-        from: Place,
+        from: ListCursor,
         most: usize,
         listed: Listed,
-    ) -> (Vec<ServiceSnapshot>, Option<Place>) {
+    ) -> (Vec<ServiceSnapshot>, Option<ListCursor>) {
         let (mut pieces, mut left) = (Vec::new(), most.max(1));
-        let mut place = from;
-        while let Some(slot) = self.registry.services.at(place.service) {
+        let mut cursor = from;
+        while let Some(slot) = self.registry.services.at(cursor.service) {
             if left == 0 {
-                return (pieces, Some(place));
+                return (pieces, Some(cursor));
             }
             let Some(service) = slot else {
                 left -= 1;
-                place = Place { service: place.service + 1, real: 0 };
+                cursor = ListCursor { service: cursor.service + 1, real: 0 };
                 continue;
             };
-            let rest = service.reals.get(place.real..).unwrap_or_default();
+            let rest = service.reals.get(cursor.real..).unwrap_or_default();
             let taken = rest.len().min(left);
             // A service costs about as much as a real server.
             left = left.saturating_sub(taken + 1);
@@ -58,10 +58,10 @@ impl Balancer {
                 pieces.push(piece(service, reals));
             }
             if taken < rest.len() {
-                place.real += taken;
-                return (pieces, Some(place));
+                cursor.real += taken;
+                return (pieces, Some(cursor));
             }
-            place = Place { service: place.service + 1, real: 0 };
+            cursor = ListCursor { service: cursor.service + 1, real: 0 };
         }
         (pieces, None)
     }
@@ -85,14 +85,14 @@ impl Balancer {
     /// All listed values at once.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
-        let (services, _) = self.list(Place::default(), usize::MAX, Listed::All);
+        let (services, _) = self.list(ListCursor::default(), usize::MAX, Listed::All);
         Snapshot { services, ..self.figures() }
     }
 }
 
 impl Snapshot {
     /// Appends a piece of a listing. `from`: the position where the piece began.
-    pub fn append(&mut self, from: Place, pieces: Vec<ServiceSnapshot>) {
+    pub fn append(&mut self, from: ListCursor, pieces: Vec<ServiceSnapshot>) {
         let mut pieces = pieces.into_iter();
         if from.real > 0
             && let Some(rest) = pieces.next()

@@ -31,7 +31,7 @@ impl Balancer {
             }
         }
         let real = &self.registry.reals[id];
-        let mut mtu = u16::try_from(real.room.told()).unwrap_or(u16::MAX);
+        let mut mtu = u16::try_from(real.room.advertised()).unwrap_or(u16::MAX);
         if packet.version() == 6 {
             mtu = mtu.max(MIN_MTU_V6);
         }
@@ -41,8 +41,8 @@ impl Balancer {
             return Disposition::Tunnel(id);
         }
         self.noted.refused = Some(Reason::PathMtu);
-        let told = limit::within(&mut self.answers.unreachables, now)
+        let answered = limit::within(&mut self.answers.unreachables, now)
             .and_then(|()| icmp::packet_too_big(packet, mtu, &mut self.answers.reply));
-        told.map_or(Disposition::Drop(Reason::PathMtu), |()| Disposition::Reply)
+        answered.map_or(Disposition::Drop(Reason::PathMtu), |()| Disposition::Reply)
     }
 }

@@ -50,7 +50,7 @@ pub(super) struct Real {
     last_resort: bool,
     availability: Availability,
     /// The reached deadline that a notice was made of.
-    told: Option<Millis>,
+    noticed: Option<Millis>,
     /// Its slow start, while it lasts.
     ramp: Option<Ramp>,
     load: Load,
@@ -116,7 +116,7 @@ impl Real {
             life: Life::Up,
             last_resort: spec.last_resort,
             availability: Availability::new(spec.state, None),
-            told: None,
+            noticed: None,
             ramp: None,
             load: Load::default(),
             step: Step::FULL,
@@ -328,11 +328,11 @@ impl Real {
     /// When its flows are ended; `None` if its service is gone or the notice was made already.
     pub(super) fn deadline(&self) -> Option<Millis> {
         let listed = matches!(self.life, Life::Up | Life::Draining);
-        self.availability.until().filter(|until| listed && self.told != Some(*until))
+        self.availability.until().filter(|until| listed && self.noticed != Some(*until))
     }
 
     pub(super) fn deadline_is_told(&mut self) {
-        self.told = self.availability.until();
+        self.noticed = self.availability.until();
     }
 
     /// Its service removes it; its flows go on, until `until` if that is set.

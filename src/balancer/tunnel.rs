@@ -12,7 +12,7 @@ use crate::wire::encap;
 const PATH_MTU_LIFETIME: Duration = Duration::from_secs(10 * 60);
 
 /// The smallest path MTU accepted from an IPv4 router, Linux's `min_pmtu`, and the smallest that a
-/// client is told.
+/// client gets in errors.
 const MIN_PATH_MTU_V4: u16 = 552;
 /// The smallest MTU of an IPv6 link (RFC 8200 section 5), and the smallest in a Packet Too Big
 /// message to a client.
@@ -59,18 +59,18 @@ pub(super) struct OwnWay {
 pub(super) struct Room {
     /// Bytes of the longest inner packet that the director's own link takes.
     link: usize,
-    /// Bytes of the longest inner packet that is sent with DF; at most `told`.
+    /// Bytes of the longest inner packet that is sent with DF; at most `advertised`.
     limit: usize,
     /// Bytes of the longest inner packet that fits, according to an ICMP error about a packet that
     /// was sent.
-    told: usize,
+    advertised: usize,
     /// When both expire.
     pub(super) until: Millis,
 }
 
 impl Room {
     const UNKNOWN: Self =
-        Self { link: usize::MAX, limit: usize::MAX, told: usize::MAX, until: Millis(0) };
+        Self { link: usize::MAX, limit: usize::MAX, advertised: usize::MAX, until: Millis(0) };
 
     /// Of a path of which only the director's own link is known.
     pub(super) fn behind(real: IpAddr, link_mtu: Option<u32>) -> Self {
@@ -98,8 +98,9 @@ impl Room {
             return self.doubt(now, real, mtu);
         }
         self.renew(now);
-        self.told = self.told.min(usize::from(mtu).saturating_sub(encap::outer_len(real)));
-        self.limit = self.limit.min(self.told);
+        self.advertised =
+            self.advertised.min(usize::from(mtu).saturating_sub(encap::outer_len(real)));
+        self.limit = self.limit.min(self.advertised);
     }
 
     /// An unverified error reports this MTU: larger packets are sent without DF, so that IPv4
@@ -142,9 +143,9 @@ impl Room {
         self.link
     }
 
-    /// The size of packets that a client is told.
-    pub(super) fn told(self) -> usize {
-        self.told.min(self.link)
+    /// The size of packets that a client gets in errors.
+    pub(super) fn advertised(self) -> usize {
+        self.advertised.min(self.link)
     }
 
     /// Whether a packet of `len` bytes is too large, as far as is known.

@@ -38,9 +38,9 @@ pub(super) struct Weighed {
     /// The weight that a program gives.
     weight: Option<u32>,
     /// The load that the balancer has.
-    pub(super) told: Load,
+    pub(super) sent: Load,
     /// The step that was last reported.
-    pub(super) told_step: Step,
+    pub(super) sent_step: Step,
 }
 
 impl Weighed {
@@ -86,12 +86,12 @@ impl Weighed {
 
     /// Without the reports of those that are no longer asked.
     pub(super) fn kept(&self, asked: impl Fn(Reporter) -> bool) -> Self {
-        let Self { weighting, step, owner, connections, weight, told, told_step } = self.clone();
+        let Self { weighting, step, owner, connections, weight, sent, sent_step } = self.clone();
         let kept = match asked(Reporter::Agent) {
             true => Self { weighting, step, owner, connections, ..Self::default() },
             false => Self::default(),
         };
-        Self { weight: weight.filter(|_| asked(Reporter::Program)), told, told_step, ..kept }
+        Self { weight: weight.filter(|_| asked(Reporter::Program)), sent, sent_step, ..kept }
     }
 
     /// After a run of its program.

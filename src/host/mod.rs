@@ -41,7 +41,7 @@ pub use plan::{
     Announcement, HostPlan, LinkMtus, MIN_TUN_MTU, MIN_TUN_MTU_V6, Mss, OuterSources, Ways,
 };
 pub use problem::{Ledger, Problem, ProblemKind, Standing, Turn};
-pub use record::{Place, Record};
+pub use record::{Record, RecordKey};
 pub use refusal::{Refusal, resolution};
 pub use route::{Hop, Raw, Route, RouteKind, metric};
 pub use routes::{RouteEvent, Routes, Unclear};

@@ -9,7 +9,7 @@ use super::step::{Object, Step};
 
 /// What a step is about. A host has at most one step of each: a later one replaces it.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
-pub enum Place {
+pub enum RecordKey {
     /// A kernel setting.
     Setting(String),
     /// A proxy neighbour entry on an interface.
@@ -29,16 +29,16 @@ pub enum Place {
 impl Step {
     /// What the step is about.
     #[must_use]
-    pub fn place(&self) -> Place {
+    pub fn record_key(&self) -> RecordKey {
         match self {
-            Self::Write { sysctl, .. } => Place::Setting(sysctl.clone()),
+            Self::Write { sysctl, .. } => RecordKey::Setting(sysctl.clone()),
             Self::Add(object) | Self::Remove(object) => match object {
-                Object::Proxy { address, link } => Place::Proxy(*address, link.clone()),
-                Object::Address { address, link } => Place::Address(*address, link.clone()),
-                Object::Route { address, table, .. } => Place::Route(*address, *table),
-                Object::Neighbour { address, .. } => Place::Neighbour(*address),
-                Object::Rule { from, table, priority } => Place::Rule(*from, *table, *priority),
-                Object::Copies { table } => Place::Copies(*table),
+                Object::Proxy { address, link } => RecordKey::Proxy(*address, link.clone()),
+                Object::Address { address, link } => RecordKey::Address(*address, link.clone()),
+                Object::Route { address, table, .. } => RecordKey::Route(*address, *table),
+                Object::Neighbour { address, .. } => RecordKey::Neighbour(*address),
+                Object::Rule { from, table, priority } => RecordKey::Rule(*from, *table, *priority),
+                Object::Copies { table } => RecordKey::Copies(*table),
             },
         }
     }
@@ -53,7 +53,7 @@ type Position = (bool, u64);
 #[serde(from = "Vec<Step>")]
 pub struct Record {
     steps: BTreeMap<Position, Step>,
-    places: HashMap<Place, Position>,
+    positions: HashMap<RecordKey, Position>,
     /// How many were ever added.
     added: u64,
 }
@@ -63,7 +63,7 @@ impl Record {
     pub fn add(&mut self, step: Step) {
         self.added += 1;
         let position = (!step.guards(), self.added);
-        if let Some(replaced) = self.places.insert(step.place(), position) {
+        if let Some(replaced) = self.positions.insert(step.record_key(), position) {
             self.steps.remove(&replaced);
         }
         self.steps.insert(position, step);
@@ -71,27 +71,27 @@ impl Record {
 
     /// The step about the same.
     #[must_use]
-    pub fn about(&self, place: &Place) -> Option<&Step> {
-        self.steps.get(self.places.get(place)?)
+    pub fn about(&self, key: &RecordKey) -> Option<&Step> {
+        self.steps.get(self.positions.get(key)?)
     }
 
     /// The step that leads to the same state.
     #[must_use]
     pub fn same_end(&self, step: &Step) -> Option<&Step> {
-        self.about(&step.place()).filter(|known| known.same_end(step))
+        self.about(&step.record_key()).filter(|known| known.same_end(step))
     }
 
     /// Whether exactly this step is recorded.
     #[must_use]
     pub fn contains(&self, step: &Step) -> bool {
-        self.about(&step.place()) == Some(step)
+        self.about(&step.record_key()) == Some(step)
     }
 
     /// Removes exactly this step.
     pub fn forget(&mut self, step: &Step) {
-        let place = step.place();
-        if self.about(&place) == Some(step)
-            && let Some(position) = self.places.remove(&place)
+        let key = step.record_key();
+        if self.about(&key) == Some(step)
+            && let Some(position) = self.positions.remove(&key)
         {
             self.steps.remove(&position);
         }
@@ -99,11 +99,11 @@ impl Record {
 
     /// Removes the steps that `keep` does not want.
     pub fn retain(&mut self, keep: impl Fn(&Step) -> bool) {
-        let places = &mut self.places;
+        let positions = &mut self.positions;
         self.steps.retain(|_, step| {
             let kept = keep(step);
             if !kept {
-                places.remove(&step.place());
+                positions.remove(&step.record_key());
             }
             kept
         });

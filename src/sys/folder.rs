@@ -200,9 +200,9 @@ mod tests {
 
     const NAME: &str = "d.sock.state";
 
-    struct Place(PathBuf);
+    struct Scratch(PathBuf);
 
-    impl Place {
+    impl Scratch {
         fn new(name: &str) -> Self {
             let path =
                 std::env::temp_dir().join(format!("vstun-folder-{}-{name}", std::process::id()));
@@ -220,7 +220,7 @@ mod tests {
         }
     }
 
-    impl Drop for Place {
+    impl Drop for Scratch {
         fn drop(&mut self) {
             let _ = fs::remove_dir_all(&self.0);
         }
@@ -232,83 +232,87 @@ mod tests {
 
     #[test]
     fn a_written_file_reads_back_up_to_the_bound_and_has_mode_0600() {
-        let place = Place::new("written");
-        let folder = Folder::open(&place.0).unwrap();
+        let scratch = Scratch::new("written");
+        let folder = Folder::open(&scratch.0).unwrap();
         let name = OsStr::new(NAME);
         assert!(folder.read(name, 3).unwrap().is_none());
         folder.replace(name, b"one").unwrap();
         folder.replace(name, b"two").unwrap();
         assert_eq!(folder.read(name, 3).unwrap().unwrap(), b"two");
         assert!(matches!(folder.read(name, 2), Err(FileError::Io(_))));
-        let meta = fs::metadata(place.0.join(NAME)).unwrap();
+        let meta = fs::metadata(scratch.0.join(NAME)).unwrap();
         assert_eq!(meta.mode() & 0o777, 0o600);
         folder.remove(name).unwrap();
         folder.remove(name).unwrap();
-        assert_eq!(fs::read_dir(&place.0).unwrap().count(), 0);
+        assert_eq!(fs::read_dir(&scratch.0).unwrap().count(), 0);
     }
 
     #[test]
     fn a_link_in_the_place_of_the_new_file_is_removed_and_not_followed() {
-        let place = Place::new("new");
-        let precious = place.0.join("precious");
+        let scratch = Scratch::new("new");
+        let precious = scratch.0.join("precious");
         fs::write(&precious, "precious").unwrap();
-        symlink(&precious, place.0.join("d.sock.state.new")).unwrap();
-        let folder = Folder::open(&place.0).unwrap();
+        symlink(&precious, scratch.0.join("d.sock.state.new")).unwrap();
+        let folder = Folder::open(&scratch.0).unwrap();
         folder.replace(OsStr::new(NAME), b"state").unwrap();
         assert_eq!(fs::read_to_string(&precious).unwrap(), "precious");
-        fs::create_dir(place.0.join("d.sock.state.new")).unwrap();
+        fs::create_dir(scratch.0.join("d.sock.state.new")).unwrap();
         assert!(folder.replace(OsStr::new(NAME), b"state").is_err());
     }
 
     #[test]
     fn a_file_that_another_user_may_have_made_or_changed_is_not_read() {
-        let place = Place::new("not-ours");
-        let path = place.0.join(NAME);
-        let other = place.0.join("other");
+        let scratch = Scratch::new("not-ours");
+        let path = scratch.0.join(NAME);
+        let other = scratch.0.join("other");
         fs::write(&other, "x").unwrap();
 
         symlink(&other, &path).unwrap();
-        assert!(place.refusal().ends_with("is a symbolic link"), "{}", place.refusal());
+        assert!(scratch.refusal().ends_with("is a symbolic link"), "{}", scratch.refusal());
         fs::remove_file(&path).unwrap();
 
         fs::hard_link(&other, &path).unwrap();
-        assert!(place.refusal().ends_with("has 2 names (hard links)"), "{}", place.refusal());
+        assert!(scratch.refusal().ends_with("has 2 names (hard links)"), "{}", scratch.refusal());
         fs::remove_file(&path).unwrap();
 
         fs::create_dir(&path).unwrap();
-        assert!(place.refusal().contains("is a directory"), "{}", place.refusal());
+        assert!(scratch.refusal().contains("is a directory"), "{}", scratch.refusal());
         fs::remove_dir(&path).unwrap();
 
         fs::write(&path, "x").unwrap();
         set_mode(&path, 0o620);
-        assert!(place.refusal().ends_with("has mode 0620: others may write to it"));
+        assert!(scratch.refusal().ends_with("has mode 0620: others may write to it"));
         set_mode(&path, 0o644);
-        assert!(Folder::open(&place.0).unwrap().read(OsStr::new(NAME), 1).unwrap().is_some());
+        assert!(Folder::open(&scratch.0).unwrap().read(OsStr::new(NAME), 1).unwrap().is_some());
         // Only root can give files away.
         if chown(&path, Some(65_534), None).is_ok()
             && stranger(&fs::metadata(&path).unwrap()).is_some()
         {
-            assert!(place.refusal().ends_with("belongs to user 65534"), "{}", place.refusal());
+            assert!(scratch.refusal().ends_with("belongs to user 65534"), "{}", scratch.refusal());
         }
         fs::remove_file(&path).unwrap();
 
         let socket = UnixListener::bind(&path).unwrap();
-        let folder = Folder::open(&place.0).unwrap();
+        let folder = Folder::open(&scratch.0).unwrap();
         assert!(folder.read(OsStr::new(NAME), 1).is_err());
         drop(socket);
     }
 
     #[test]
     fn a_fifo_is_refused_and_not_waited_for() {
-        let place = Place::new("fifo");
-        let made = std::process::Command::new("mkfifo").arg(place.0.join(NAME)).status();
+        let scratch = Scratch::new("fifo");
+        let made = std::process::Command::new("mkfifo").arg(scratch.0.join(NAME)).status();
         assert!(made.unwrap().success());
-        assert!(place.refusal().ends_with("is a FIFO, not a regular file"), "{}", place.refusal());
+        assert!(
+            scratch.refusal().ends_with("is a FIFO, not a regular file"),
+            "{}",
+            scratch.refusal()
+        );
     }
 
     #[test]
     fn a_folder_to_which_others_may_write_is_accepted_only_if_it_is_sticky() {
-        let place = Place::new("mode");
+        let scratch = Scratch::new("mode");
         for (mode, fine) in [
             (0o700, true),
             (0o755, true),
@@ -317,17 +321,17 @@ mod tests {
             (0o775, false),
             (0o757, false),
         ] {
-            set_mode(&place.0, mode);
-            assert_eq!(Folder::open(&place.0).is_ok(), fine, "{mode:o}");
+            set_mode(&scratch.0, mode);
+            assert_eq!(Folder::open(&scratch.0).is_ok(), fine, "{mode:o}");
         }
-        set_mode(&place.0, 0o755);
-        if chown(&place.0, Some(65_534), None).is_ok()
-            && stranger(&fs::metadata(&place.0).unwrap()).is_some()
+        set_mode(&scratch.0, 0o755);
+        if chown(&scratch.0, Some(65_534), None).is_ok()
+            && stranger(&fs::metadata(&scratch.0).unwrap()).is_some()
         {
-            let refused = Folder::open(&place.0).unwrap_err().to_string();
+            let refused = Folder::open(&scratch.0).unwrap_err().to_string();
             assert!(refused.ends_with("belongs to user 65534"), "{refused}");
-            chown(&place.0, Some(0), None).unwrap();
+            chown(&scratch.0, Some(0), None).unwrap();
         }
-        assert!(Folder::open(&place.0.join("absent")).is_err());
+        assert!(Folder::open(&scratch.0.join("absent")).is_err());
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::sync::oneshot::Sender;
 
-use crate::balancer::listing::{Listed, Place};
+use crate::balancer::listing::{ListCursor, Listed};
 use crate::balancer::{
     Change, ChangeError, DeadlineNotice, Explanation, FloodNotice, FlowQuery, Flush, Flushed,
     OutageNotice, Selection, Snapshot, Suspicion, snapshot,
@@ -40,7 +40,7 @@ pub(super) struct Report {
 pub(super) struct Piece {
     pub(super) services: Vec<snapshot::ServiceSnapshot>,
     /// The position to go on from; `None` at the end.
-    pub(super) next: Option<Place>,
+    pub(super) next: Option<ListCursor>,
     /// How many batches of changes were applied: positions are valid until the next one.
     pub(super) applied: u64,
 }
@@ -74,7 +74,7 @@ pub(super) enum DirectorMessage {
     /// Asks for everything but the services and the connections.
     Report(Sender<Report>),
     /// Asks for services and real servers from a position on.
-    Services { from: Place, listed: Listed, answer: Sender<Piece> },
+    Services { from: ListCursor, listed: Listed, answer: Sender<Piece> },
     /// Asks for up to `most` of the selected connections from table position `from` on.
     Connections { from: usize, most: usize, which: Arc<Selection>, answer: Sender<Page> },
     /// Applies changes in order, all or none, and returns them.

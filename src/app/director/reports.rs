@@ -10,7 +10,7 @@ use tokio::task::spawn_blocking;
 
 use super::messages::{DirectorMessage, Piece, Report};
 use crate::app::packet_thread::PacketThread;
-use crate::balancer::listing::{Listed, Place};
+use crate::balancer::listing::{ListCursor, Listed};
 use crate::metrics::Format;
 
 /// How often a list of services is restarted because a change was applied meanwhile. After that a
@@ -131,7 +131,7 @@ pub(super) async fn collect(
     for attempt in 1.. {
         let mut report = packet_thread.ask(DirectorMessage::Report).await?;
         let Some(listed) = listed else { return Ok(report) };
-        let (mut next, mut first, mut torn) = (Some(Place::default()), None, false);
+        let (mut next, mut first, mut torn) = (Some(ListCursor::default()), None, false);
         while let Some(from) = next {
             let ask = |answer| DirectorMessage::Services { from, listed, answer };
             let Piece { services, next: then, applied } = packet_thread.ask(ask).await?;

@@ -90,9 +90,9 @@ impl Session {
                 }
             }
             // No await from here to the return, or a cancelled call would lose the change.
-            if self.ways != self.told {
-                self.told = self.ways.clone();
-                return Ok(self.told.clone());
+            if self.ways != self.reported_ways {
+                self.reported_ways = self.ways.clone();
+                return Ok(self.reported_ways.clone());
             }
         }
     }

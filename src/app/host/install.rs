@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use crate::host::contest::{Contest, Decision, ROUNDS, Seen};
 use crate::host::{
-    Facts, HostPlan, MAIN, Object, Place, Problem, ProblemKind, Record, Step, copies, reliance,
+    Facts, HostPlan, MAIN, Object, Problem, ProblemKind, Record, RecordKey, Step, copies, reliance,
 };
 use crate::sys::sysctl;
 
@@ -88,10 +88,10 @@ impl Session {
         self.prune(&plan).await;
         self.role = Some(wanted);
         let taken = plan.announcements.iter().filter(|one| Some(one.address) == at_once);
-        let told: Vec<_> = taken.chain(&questions).cloned().collect();
-        self.announce_new(&plan, &told, &facts);
+        let announced: Vec<_> = taken.chain(&questions).cloned().collect();
+        self.announce_new(&plan, &announced, &facts);
         self.ways.clone_from(&promised.ways);
-        self.told = promised.ways;
+        self.reported_ways = promised.ways;
         self.conclude(&plan, &facts, looked).await;
         self.remember_links(&facts);
         // Other routes may matter now.
@@ -158,7 +158,7 @@ impl Session {
                 Decision::Nothing | Decision::MakeAgain => {}
                 Decision::PutBack => looked.put_back.push(subject),
                 decision => {
-                    left.insert(step.place());
+                    left.insert(step.record_key());
                     looked.problems.push(left_alone(&subject, decision));
                 }
             }
@@ -168,10 +168,10 @@ impl Session {
         if self.decide(&subject, seen, now) == Decision::PutBack {
             looked.put_back.push(subject);
         }
-        plan.on_tun.retain(|step| !left.contains(&step.place()));
-        plan.steps.retain(|step| !left.contains(&step.place()));
+        plan.on_tun.retain(|step| !left.contains(&step.record_key()));
+        plan.steps.retain(|step| !left.contains(&step.record_key()));
         plan.announcements
-            .retain(|one| !left.contains(&Place::Proxy(one.address, one.link.clone())));
+            .retain(|one| !left.contains(&RecordKey::Proxy(one.address, one.link.clone())));
         (plan, looked)
     }
 
@@ -221,7 +221,7 @@ impl Session {
     }
 
     fn due_one(&self, step: &Step, facts: &Facts, others: &[State]) -> Result<Due> {
-        let about = self.state.steps.about(&step.place());
+        let about = self.state.steps.about(&step.record_key());
         let recorded = about.filter(|known| known.same_end(step));
         let Step::Write { sysctl, to, beside, .. } = step else {
             return Ok(match recorded {

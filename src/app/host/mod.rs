@@ -74,7 +74,7 @@ pub struct Session {
     /// The current names of the configured uplinks.
     uplinks: Uplinks,
     /// The ways to the real servers last returned to the caller.
-    told: Ways,
+    reported_ways: Ways,
     /// Those of the host at the last check.
     ways: Ways,
     /// Warnings already logged.
@@ -182,7 +182,7 @@ impl Session {
             last: Facts::default(),
             indices: BTreeMap::new(),
             uplinks: Uplinks::default(),
-            told: Ways::default(),
+            reported_ways: Ways::default(),
             ways: Ways::default(),
             warned: BTreeSet::new(),
             announcing: Vec::new(),

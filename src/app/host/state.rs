@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use log::warn;
 use serde::{Deserialize, Serialize};
 
-use crate::host::{self, Place, Record, Step, rename};
+use crate::host::{self, Record, RecordKey, Step, rename};
 use crate::sys::folder::{FileError, Folder, NotOurs};
 use crate::sys::lock;
 
@@ -122,7 +122,7 @@ impl State {
 
     /// The recorded write that keeps a setting at `value`.
     pub(super) fn holder(&self, setting: &str, value: &str) -> Option<&Step> {
-        let step = self.steps.about(&Place::Setting(setting.to_owned()));
+        let step = self.steps.about(&RecordKey::Setting(setting.to_owned()));
         step.filter(|step| matches!(step, Step::Write { to, .. } if to == value))
     }
 

@@ -187,9 +187,9 @@ Examples:
     },
     /// The decision about each packet and its reason, as it happens, until Ctrl-C
     ///
-    /// Service, real server, what determined it, the connection's state before and after, the reason
-    /// of a drop. Packets that match every option are shown. A slow reader loses packets and learns
-    /// how many; the director's packets never wait. At most 4 traces run at the same time.
+    /// Service, real server, what determined it, the connection's state before and after, the
+    /// reason of a drop. Packets that match every option are shown. A slow reader loses packets and
+    /// learns how many; the director's packets never wait. At most 4 traces run at the same time.
     #[command(after_help = "\
 Examples:
   vstun trace --client 198.51.100.0/24 --vip 192.0.2.10:80

@@ -114,7 +114,7 @@ struct Places {
 }
 
 /// A client's slot, freed when dropped.
-struct Place {
+struct ClientSlot {
     _one: OwnedSemaphorePermit,
     _reader: Option<OwnedSemaphorePermit>,
 }
@@ -126,14 +126,14 @@ impl Places {
 
     /// Takes a slot for one more client; if none is free, returns the number of slots for such
     /// clients.
-    fn take(&self, peer: &Peer) -> Result<Place, usize> {
+    fn take(&self, peer: &Peer) -> Result<ClientSlot, usize> {
         let take =
             |slots: &Arc<Semaphore>, many| Arc::clone(slots).try_acquire_owned().map_err(|_| many);
         let reader = match peer.may_write() {
             Ok(()) => None,
             Err(_) => Some(take(&self.readers, READERS)?),
         };
-        Ok(Place { _one: take(&self.all, CLIENTS)?, _reader: reader })
+        Ok(ClientSlot { _one: take(&self.all, CLIENTS)?, _reader: reader })
     }
 }
 

@@ -1,6 +1,6 @@
 //! Listings in pieces.
 
-use crate::balancer::listing::{Listed, Place};
+use crate::balancer::listing::{ListCursor, Listed};
 
 use super::*;
 
@@ -23,7 +23,7 @@ fn director() -> Director {
 /// Joins the pieces, and returns their number.
 fn collect(balancer: &Balancer, most: usize, listed: Listed) -> (Snapshot, usize) {
     let mut all = balancer.figures();
-    let (mut next, mut pieces) = (Some(Place::default()), 0);
+    let (mut next, mut pieces) = (Some(ListCursor::default()), 0);
     while let Some(from) = next {
         let (piece, then) = balancer.list(from, most, listed);
         let looked_at: usize = piece.iter().map(|service| service.reals.len()).sum();

@@ -54,12 +54,12 @@ impl Service {
         let all = self.all_report();
         for real in &mut self.reals {
             let load = real.weighed.wanted(all);
-            if load != real.weighed.told {
-                real.weighed.told = load;
+            if load != real.weighed.sent {
+                real.weighed.sent = load;
                 events.push(Event::load(&self.name, real));
             }
-            if real.weighed.step != real.weighed.told_step {
-                real.weighed.told_step = real.weighed.step;
+            if real.weighed.step != real.weighed.sent_step {
+                real.weighed.sent_step = real.weighed.step;
                 events.push(Event::Step { service: self.name.clone(), address: real.address });
             }
         }
@@ -69,7 +69,7 @@ impl Service {
 impl Event {
     fn load(service: &str, real: &Real) -> Self {
         let service = service.to_owned();
-        Self::Load { service, address: real.address, load: real.weighed.told }
+        Self::Load { service, address: real.address, load: real.weighed.sent }
     }
 }
 
@@ -129,7 +129,7 @@ impl Board {
     /// The load of each real server that the balancer has, where that is not the default.
     pub fn loads(&self) -> impl Iterator<Item = Event> {
         self.services.iter().flat_map(|service| {
-            let loaded = service.reals.iter().filter(|real| real.weighed.told != Load::default());
+            let loaded = service.reals.iter().filter(|real| real.weighed.sent != Load::default());
             loaded.map(|real| Event::load(&service.name, real))
         })
     }

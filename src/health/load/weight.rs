@@ -29,13 +29,13 @@ pub const STALE: Duration = Duration::from_secs(10);
 pub struct Weighting {
     /// The smoothed reports.
     level: u32,
-    told: u32,
+    given: u32,
     at: Option<Millis>,
 }
 
 impl Default for Weighting {
     fn default() -> Self {
-        Self { level: FULL, told: FULL, at: None }
+        Self { level: FULL, given: FULL, at: None }
     }
 }
 
@@ -45,26 +45,26 @@ impl Weighting {
     pub fn after(self, now: Millis, wanted: u32) -> Self {
         let at = Some(now);
         if wanted == 0 {
-            return Self { level: 0, told: 0, at };
+            return Self { level: 0, given: 0, at };
         }
         let passed = self.at.map_or(Duration::ZERO, |before| before.until(now)).min(STALE);
         let level = approach(self.level.max(LEAST), wanted.clamp(LEAST, MOST), passed);
-        let told = self.told.max(LEAST);
+        let given = self.given.max(LEAST);
         let most = u32::try_from(passed.as_millis() * u128::from(RATE) / 1_000).unwrap_or(MOST);
         let near_all = level.abs_diff(FULL) < STEP / 5;
         let aim = if near_all { FULL } else { level };
-        let told = match aim.abs_diff(told) {
-            apart if apart < STEP && !near_all => told,
-            apart if aim > told => told + apart.min(most),
-            apart => told - apart.min(most),
+        let given = match aim.abs_diff(given) {
+            apart if apart < STEP && !near_all => given,
+            apart if aim > given => given + apart.min(most),
+            apart => given - apart.min(most),
         };
-        Self { level, told, at }
+        Self { level, given, at }
     }
 
     /// Thousandths of the configured weight.
     #[must_use]
     pub fn thousandths(self) -> u32 {
-        self.told
+        self.given
     }
 }
 

@@ -37,9 +37,9 @@ fn a_step_is_found_by_what_it_is_about() {
     assert_eq!(record.same_end(&other), Some(&forwarding("1")), "whatever was before");
     assert!(!record.contains(&other));
     assert_eq!(record.same_end(&forwarding("2")), None);
-    assert_eq!(record.about(&forwarding("2").place()), Some(&forwarding("1")));
+    assert_eq!(record.about(&forwarding("2").record_key()), Some(&forwarding("1")));
     assert!(record.contains(&proxy(1)));
-    assert_eq!(record.about(&proxy(2).place()), None);
+    assert_eq!(record.about(&proxy(2).record_key()), None);
 }
 
 #[test]
@@ -51,8 +51,8 @@ fn only_the_very_step_is_forgotten() {
     record.forget(&proxy(1));
     record.retain(|step| *step != forwarding("1"));
     assert!(record.iter().eq(&[proxy(2)]));
-    assert_eq!(record.about(&proxy(1).place()), None);
-    assert_eq!(record.about(&forwarding("1").place()), None);
+    assert_eq!(record.about(&proxy(1).record_key()), None);
+    assert_eq!(record.about(&forwarding("1").record_key()), None);
     record.retain(|_| false);
     assert!(record.is_empty());
 }

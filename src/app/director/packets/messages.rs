@@ -10,7 +10,7 @@ use crate::app::busy_poll::BusyPoll;
 use crate::app::director::messages::{DirectorMessage, LoopSettings, Next, Notice, Piece, Report};
 use crate::app::director::{logs, recorder};
 use crate::balancer::Change;
-use crate::balancer::listing::{Listed, Place};
+use crate::balancer::listing::{ListCursor, Listed};
 use crate::health::Doubt;
 use crate::model::Millis;
 
@@ -81,7 +81,7 @@ impl Packets {
         }
     }
 
-    fn piece(&self, from: Place, listed: Listed) -> Piece {
+    fn piece(&self, from: ListCursor, listed: Listed) -> Piece {
         let most = match listed {
             Listed::All => REALS_A_PIECE,
             Listed::Signalled => LOOKED_AT_A_PIECE,
