@@ -22,14 +22,12 @@ expect_eq "UDP super-packets dropped" "$(refused real1 udp_super_packet)" 0
 expect_direct_replies 400
 expect_accounted
 
-at vt-director python3 "$here/traffic/tunnel.py" "$DIRECTOR" "${ADDRESS[real1]}" "$CLIENT" "$VIP" \
-    200 merge
+send_tunnelled vt-director "$DIRECTOR" "$VIP" 200 merge
 merged() { (($(refused real1 udp_super_packet) > 0)); }
 wait_for "a merged datagram to be dropped" merged
 expect_log real1 'UDP'
 
-at vt-director python3 "$here/traffic/tunnel.py" "$DIRECTOR" "${ADDRESS[real1]}" "$CLIENT" "$VIP" \
-    5 unfinished
+send_tunnelled vt-director "$DIRECTOR" "$VIP" 5 unfinished
 arrived() { (($(grep -c '^unfinished' "$WORK/echo.log") == 5)); }
 wait_for "the datagrams with unfinished checksums" arrived
 expect_eq "packets with unfinished checksums" "$(number real1 stats .partial_checksums)" 5

@@ -4,15 +4,6 @@ source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
 source "$here/daemons.sh"
 
-both_ways() { # HOW
-    at vt-client curl -sSf --max-time 60 -T "$WORK/files/random" "$(url /upload/up)" -o /dev/null
-    cmp "$WORK/files/random" "$WORK/real1/upload/up" || fail "$1: the upload differs"
-    at vt-client curl -sSf --max-time 60 "$(url /files/random)" | cmp - "$WORK/files/random" ||
-        fail "$1: the download differs"
-    say "$1: $(number real1 stats .super_packets) super-packets at the real server"
-    expect_accounted
-}
-
 make_topology
 start_web real1
 gro vt-director eth0 on
@@ -23,12 +14,14 @@ DIRECTOR_KEYS='offload = false' REAL_KEYS='offload = false'
 start_real real1
 start_director rr 1
 both_ways "no offload"
+say "$(number real1 stats .super_packets) super-packets at the real server"
 expect_eq "super-frames read without offload" "$(number director stats .super_frames)" 0
 expect_between "super-packets to split" "$(number real1 stats .super_packets)" 10 10000
 stop director
 DIRECTOR_KEYS=
 start_director rr 1
 both_ways "offload at the director"
+say "$(number real1 stats .super_packets) super-packets at the real server"
 expect_between "super-frames read with offload" "$(number director stats .super_frames)" 10 10000
 stop director
 stop real1
@@ -36,4 +29,5 @@ DIRECTOR_KEYS='offload = false' REAL_KEYS=
 start_real real1
 start_director rr 1
 both_ways "offload at the real server"
+say "$(number real1 stats .super_packets) super-packets at the real server"
 expect_direct_replies 10000

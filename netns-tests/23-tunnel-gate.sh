@@ -6,17 +6,16 @@ source "$here/daemons.sh"
 make_topology
 start_real real1
 start_echo real1
-tunnel() { at "$1" python3 "$here/traffic/tunnel.py" "$2" "${ADDRESS[real1]}" "$CLIENT" "$3" 5; }
 all_refused() { [[ $(refused real1 "$1") == 5 ]]; }
 
-tunnel vt-router "${LAN_ROUTERS[$OUTER]}" "$VIP"
+send_tunnelled vt-router "${LAN_ROUTERS[$OUTER]}" "$VIP" 5
 wait_for "packets of an unknown director to be refused" all_refused source
-tunnel vt-director "$DIRECTOR" "${REAL_ADDRESSES[real1/$INNER]}"
+send_tunnelled vt-director "$DIRECTOR" "${REAL_ADDRESSES[real1/$INNER]}" 5
 wait_for "packets to no VIP to be refused" all_refused not_vip
 expect_eq "answers so far" "$(counter vt-router replies)" 0
 
 # The same packets with the right addresses are answered: the test would see them.
-tunnel vt-director "$DIRECTOR" "$VIP"
+send_tunnelled vt-director "$DIRECTOR" "$VIP" 5
 answered() { [[ $(counter vt-router replies) == 5 ]]; }
 wait_for "answers to good packets" answered
 expect_eq "packets accepted" "$(number real1 stats .delivered)" 5

@@ -5,10 +5,7 @@ source "$here/topology.sh"
 source "$here/daemons.sh"
 source "$here/refusing.sh"
 
-make_topology
-start_web real1
-gro vt-director eth0 on
-head -c 3000000 /dev/urandom >"$WORK/files/random"
+make_refusing_bed
 
 # As a control: without a refusal there is no warning, and there are super-frames.
 start_real real1

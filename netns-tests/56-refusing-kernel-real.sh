@@ -7,10 +7,7 @@ source "$here/topology.sh"
 source "$here/daemons.sh"
 source "$here/refusing.sh"
 
-make_topology
-start_web real1
-gro vt-director eth0 on
-head -c 3000000 /dev/urandom >"$WORK/files/random"
+make_refusing_bed
 start_director rr 1
 
 for what in header device offload; do

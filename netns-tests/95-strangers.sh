@@ -8,12 +8,9 @@ source "$here/daemons.sh"
 make_topology
 start_real real1
 start_echo real1
-tunnel() { # NAMESPACE SOURCE N
-    at "$1" python3 "$here/traffic/tunnel.py" "$2" "${ADDRESS[real1]}" "$CLIENT" "$VIP" "$3"
-}
 stat() { number real1 stats ".$1"; }                     # FIELD
 stat_is() { [[ $(stat "$1") == "$2" ]]; }                # FIELD VALUE
-tunnel vt-router "${LAN_ROUTERS[$OUTER]}" 5
+send_tunnelled vt-router "${LAN_ROUTERS[$OUTER]}" "$VIP" 5
 all_refused() { [[ $(refused real1 source) == "$1" ]]; } # N
 wait_for "each of a few strangers to be counted" all_refused 5
 expect_eq "a filter against a few" "$(stat filtering)" false
@@ -37,19 +34,19 @@ offered() { (($(counter vt-real1 offered offered) >= $1)); } # AT-LEAST
 wait_for "a flood that is longer" offered 20000
 
 before=$(stat delivered)
-tunnel vt-director "$DIRECTOR" 200
+send_tunnelled vt-director "$DIRECTOR" "$VIP" 200
 delivered() { (($(stat delivered) - before == $1)); } # N
 wait_for "the director's packets" delivered 200
 wait_for "their answers" eval '(($(counter vt-router replies) == 200))'
 
 # A reload admits another director, and the first one not any more.
 before=$(stat delivered)
-tunnel vt-real2 "${ADDRESS[real2]}" 20
+send_tunnelled vt-real2 "${ADDRESS[real2]}" "$VIP" 20
 sed -i "s|$(alone "$DIRECTOR")|$(alone "${ADDRESS[real2]}")|" "$WORK/real1.toml"
 ask real1 reload
 expect_eq "of the next director's packets before it is one" "$(($(stat delivered) - before))" 0
-tunnel vt-director "$DIRECTOR" 20
-tunnel vt-real2 "${ADDRESS[real2]}" 20
+send_tunnelled vt-director "$DIRECTOR" "$VIP" 20
+send_tunnelled vt-real2 "${ADDRESS[real2]}" "$VIP" 20
 wait_for "the next director's packets" delivered 20
 expect_eq "a filter after the reload" "$(stat filtering)" true
 
@@ -66,6 +63,6 @@ expect_eq "lost before they were read" "$(stat socket_dropped)" 0
 expect_log real1 'come from strangers: the kernel refuses them'
 
 before=$(refused real1 source)
-tunnel vt-router "${LAN_ROUTERS[$OUTER]}" 5
+send_tunnelled vt-router "${LAN_ROUTERS[$OUTER]}" "$VIP" 5
 each_counted() { (($(refused real1 source) - before == 5)); }
 wait_for "each of a few strangers to be counted again" each_counted

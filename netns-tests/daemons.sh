@@ -229,6 +229,16 @@ nginx_configuration() { # NAME
     echo "location /upload/ { dav_methods PUT; } } }"
 }
 
+# An upload and a download of files/random by real1, which arrive unchanged.
+both_ways() { # HOW
+    at vt-client curl -sSf --max-time 60 -T "$WORK/files/random" "$(url /upload/up)" -o /dev/null
+    cmp "$WORK/files/random" "$WORK/real1/upload/up" || fail "$1: the upload differs"
+    at vt-client curl -sSf --max-time 60 "$(url /files/random)" | cmp - "$WORK/files/random" ||
+        fail "$1: the download differs"
+    rm "$WORK/real1/upload/up"
+    expect_accounted
+}
+
 # Answers each datagram at port 9000 of the VIPs with its own name and the datagram.
 start_echo() { # NAME...
     local name vip

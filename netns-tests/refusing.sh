@@ -5,13 +5,12 @@
 refusing() { UNDER=(python3 "$here/traffic/refusing.py" "$1"); }
 warnings() { grep -cE 'WARN.*(offload|super-frame)' "$WORK/$1.log" || true; } # DAEMON
 
-both_ways() { # HOW
-    at vt-client curl -sSf --max-time 60 -T "$WORK/files/random" "$(url /upload/up)" -o /dev/null
-    cmp "$WORK/files/random" "$WORK/real1/upload/up" || fail "$1: the upload differs"
-    at vt-client curl -sSf --max-time 60 "$(url /files/random)" | cmp - "$WORK/files/random" ||
-        fail "$1: the download differs"
-    rm "$WORK/real1/upload/up"
-    expect_accounted
+# A client, a real server and a director that merges, without the daemons.
+make_refusing_bed() {
+    make_topology
+    start_web real1
+    gro vt-director eth0 on
+    head -c 3000000 /dev/urandom >"$WORK/files/random"
 }
 
 # The device was created without offload, after one warning.

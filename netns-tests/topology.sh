@@ -175,3 +175,8 @@ counter() { # NAMESPACE NAME [TABLE [FAMILY]]: packets counted
     at "$1" nft -j list counter "${4:-inet}" "${3:-count}" "$2" |
         jq '[.nftables[].counter? // empty | .packets][0]'
 }
+
+# Sends N tunnelled datagrams from SOURCE to real1; inside they are the client's to TO, port 9000.
+send_tunnelled() { # NAMESPACE SOURCE TO N [merge|unfinished]
+    at "$1" python3 "$here/traffic/tunnel.py" "$2" "${ADDRESS[real1]}" "$CLIENT" "${@:3}"
+}

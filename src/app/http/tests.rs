@@ -8,13 +8,11 @@ use anyhow::bail;
 
 use super::*;
 use crate::app::commands;
-use crate::app::director::TraceFeed;
 use crate::app::events::{Events, Listener, Span};
 use crate::app::serve::Peer;
 use crate::balancer::{Selection, snapshot};
-use crate::control::{Alteration, Altered, Origin, Readiness, Request, Traced, Which};
+use crate::control::{Alteration, Altered, Origin, Readiness, Request, Which};
 use crate::metrics::Format;
-use crate::trace::capture::Snaplen;
 
 /// Answers with the request.
 struct Echo {
@@ -49,15 +47,6 @@ impl RequestHandler for Echo {
 
     fn listen(&self, span: Span) -> anyhow::Result<Listener> {
         self.events.listen(span)
-    }
-
-    async fn trace(
-        &self,
-        _which: Traced,
-        _recorded: bool,
-        _packets: Option<Snaplen>,
-    ) -> anyhow::Result<TraceFeed> {
-        anyhow::bail!("nothing to trace")
     }
 
     async fn select(&self, which: Which) -> anyhow::Result<Arc<Selection>> {

@@ -10,7 +10,6 @@ use tokio::sync::watch;
 use super::agent::Desk;
 use super::messages::{RealServerMessage, Report};
 use crate::app::commands::{AdminCommand, AdminCommands, Answer, Done, event};
-use crate::app::director::TraceFeed;
 use crate::app::events::{Events, Listener, Span};
 use crate::app::http;
 use crate::app::packet_thread::PacketThread;
@@ -19,14 +18,13 @@ use crate::balancer::{Selection, snapshot};
 use crate::config;
 use crate::control::{
     self, Alteration, AlterationText, Altered, Drops, HostStatus, Origin, Readiness,
-    RealServerDrop, RealServerStats, Request, Setup, Stats, Status, Traced, Which,
+    RealServerDrop, RealServerStats, Request, Setup, Stats, Status, Which,
 };
 use crate::decap::Refusal;
 use crate::health::load::Rotation;
 use crate::metrics::{self, Format, RealServerPage};
 use crate::model::Target;
 use crate::sys::tun;
-use crate::trace::capture::Snaplen;
 
 /// Answers requests to the real server.
 #[derive(Debug)]
@@ -219,15 +217,6 @@ impl serve::RequestHandler for Handler {
 
     fn listen(&self, span: Span) -> anyhow::Result<Listener> {
         self.events.listen(span)
-    }
-
-    async fn trace(
-        &self,
-        _which: Traced,
-        _recorded: bool,
-        _packets: Option<Snaplen>,
-    ) -> anyhow::Result<TraceFeed> {
-        bail!("a real server decides nothing about packets; ask the director")
     }
 
     async fn select(&self, _which: Which) -> anyhow::Result<Arc<Selection>> {

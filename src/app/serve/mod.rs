@@ -4,12 +4,12 @@
 mod peer;
 mod progress;
 
-use std::future::Future;
+use std::future::{Future, ready};
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
@@ -82,13 +82,16 @@ pub(super) trait RequestHandler: Send + Sync + 'static {
     /// Subscribes to the events of a span.
     fn listen(&self, span: Span) -> anyhow::Result<Listener>;
 
-    /// Begins a trace; `packets`: with the packets, so many bytes of each or their headers.
+    /// Begins a trace; `packets`: with the packets, so many bytes of each or their headers. Only a
+    /// director has decisions to trace.
     fn trace(
         &self,
-        which: Traced,
-        recorded: bool,
-        packets: Option<Snaplen>,
-    ) -> impl Future<Output = anyhow::Result<TraceFeed>> + Send;
+        _which: Traced,
+        _recorded: bool,
+        _packets: Option<Snaplen>,
+    ) -> impl Future<Output = anyhow::Result<TraceFeed>> + Send {
+        ready(Err(anyhow!("a real server decides nothing about packets; ask the director")))
+    }
 
     /// Parses and checks a client's selection of connections.
     fn select(&self, which: Which) -> impl Future<Output = anyhow::Result<Arc<Selection>>> + Send;

@@ -42,15 +42,6 @@ impl RequestHandler for Echo {
         self.0.listen(span)
     }
 
-    async fn trace(
-        &self,
-        _which: Traced,
-        _recorded: bool,
-        _packets: Option<Snaplen>,
-    ) -> anyhow::Result<TraceFeed> {
-        anyhow::bail!("nothing to trace")
-    }
-
     async fn select(&self, _which: Which) -> anyhow::Result<Arc<Selection>> {
         Ok(Arc::default())
     }
