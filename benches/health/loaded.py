@@ -16,8 +16,8 @@ RATE, COST = 90, 0.005
 TAKERS = 5
 # Seconds until weights have followed, and of a measurement.
 FOLLOWS, LASTS = 5, 5
-# The share of requests that counts as back, of a third, and the limit in seconds.
-BACK, BACK_WITHIN = 0.8 / 3, 10
+# The part of its share before that counts as back, and the limit in seconds.
+BACK, BACK_WITHIN = 0.9, 10
 TARGET = ("<=", 0.6)
 GROUPS = f"{bed.RUN}/cgroup"
 
@@ -81,7 +81,8 @@ def rounds(plan, client, takers, scheduler):
     for _ in range(min(plan.rounds, 4)):
         for by_load, one in seen.items():
             director = start(by_load, scheduler)
-            ask(client, FOLLOWS / 2)
+            ask(client, FOLLOWS)
+            before = ask(client, LASTS)[2]
             resume(takers)
             ask(client, FOLLOWS)
             middle, slow, share = ask(client, LASTS)
@@ -90,7 +91,7 @@ def rounds(plan, client, takers, scheduler):
             one.share.append(share)
             pause(takers)
             if by_load and scheduler == "wrr":
-                one.back.append(until_back(client))
+                one.back.append(until_back(client, before))
             director.end()
     return seen
 
@@ -138,11 +139,11 @@ def ask(client, seconds):
     return [float(word) for word in answer]
 
 
-def until_back(client):
+def until_back(client, before):
     """Seconds until the first real server has its share again, by requests of a second each."""
     began = time.monotonic()
     while time.monotonic() < began + 3 * BACK_WITHIN:
-        if ask(client, 1)[2] >= BACK:
+        if ask(client, 1)[2] >= before * BACK:
             break
     return time.monotonic() - began
 
