@@ -21,6 +21,8 @@ pub(super) struct Carriage {
     pub(super) label_key: u64,
     /// Flows to carry, noted with their last packet.
     pub(super) wanted: Vec<Handle>,
+    /// The flow of the packet that is decided on, if it was carried when the packet came.
+    pub(super) overtaken: Option<Handle>,
     /// The real servers with an open tunnel.
     pub(super) open: Vec<RealId>,
     pub(super) interfaces: Interfaces,

@@ -83,8 +83,11 @@ pub trait Carrier: Debug + Send {
     /// What has been seen of the flow at a place.
     fn seen(&self, place: usize) -> Seen;
 
-    /// Carries the flow at a place no longer.
-    fn hold(&mut self, place: usize);
+    /// Whether the flow at a place is carried: it was entered, and its tunnel is open.
+    fn carries(&self, place: usize) -> bool;
+
+    /// Carries the flow at a place no longer. Returns whether it was carried until now.
+    fn hold(&mut self, place: usize) -> bool;
 
     /// The same, and the flow will not be entered again at this place. Does nothing if it never
     /// was.

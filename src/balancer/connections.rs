@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::table::{Entry, Handle};
+use super::table::{Entry, Handle, Marks};
 use super::{Balancer, PLACES_A_PAGE, snapshot};
 use crate::model::{Millis, Protocol};
 
@@ -89,6 +89,7 @@ impl Balancer {
             real: self.registry.reals[entry.real()].address(),
             state: state.name(),
             active: state.active(),
+            carried: entry.marks().has(Marks::CARRIED),
             expires: self.lives(now, entry),
         })
     }

@@ -9,7 +9,10 @@
 //! - by its timeout, unless packets were carried meanwhile;
 //! - by the removal of its entry (the table sees to that).
 //!
-//! A flow that is taken back is carried again once its next packet has been handled.
+//! A packet that waited in the TUN when its flow was entered comes here afterwards. It takes the
+//! flow back for as long as it is decided on, and no longer: otherwise the packets that come
+//! meanwhile would wait in the TUN, and under load no flow would stay in the map. A flow that was
+//! taken back by anything else waits until its packets have been forwarded, as a new one does.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -19,7 +22,7 @@ use super::carriage::Interfaces;
 use super::carrier::{Carried, CarriedFlow, CarriedTunnel, Carrier, TunnelNumber};
 use super::change::Change;
 use super::outer;
-use super::table::{Entry, Handle, Marks};
+use super::table::{Entry, Handle, Marks, Noted};
 use super::tcp::State;
 use crate::model::{Millis, Protocol, RealId};
 use crate::wire::encap;
@@ -48,8 +51,22 @@ impl Balancer {
     /// Notes a packet of a flow that has an entry, before anything else is decided about it.
     #[inline(always)]
     pub(super) fn note_packet(&mut self, now: Millis, handle: Handle) {
-        if self.carriage.on && self.tables.connections.note(handle, now, &self.settings.timeouts) {
-            self.carriage.want(handle);
+        if !self.carriage.on {
+            return;
+        }
+        match self.tables.connections.note(handle, now, &self.settings.timeouts) {
+            Noted::Early => {}
+            Noted::Wanted => self.carriage.want(handle),
+            Noted::WasCarried => self.carriage.overtaken = Some(handle),
+        }
+    }
+
+    /// Carries the flow of a packet that has been decided on again, if it was carried when the
+    /// packet came and still may be.
+    #[inline(always)]
+    pub(super) fn carry_again(&mut self) {
+        if let Some(handle) = self.carriage.overtaken.take() {
+            self.carry(handle);
         }
     }
 
@@ -64,16 +81,22 @@ impl Balancer {
     /// forwarded: a carried one would overtake it.
     pub fn carry_wanted(&mut self) {
         while let Some(handle) = self.carriage.wanted.pop() {
-            let Some(real) = self.may_carry(handle) else { continue };
-            let Some(tunnel) = self.tunnel_of(real) else { continue };
-            let Some(entry) = self.tables.connections.entry(handle) else { continue };
-            let (key, position) = (entry.key(), entry.position());
-            let label = outer::label_of_flow(&key, self.carriage.label_key);
-            let (next, acknowledged) = (position.next, position.acknowledged);
-            let flow = CarriedFlow { key, tunnel, label, next, acknowledged };
-            self.tables.connections.enter(handle, &flow);
-            self.registry.reals[real].latency.forget(handle);
+            self.carry(handle);
         }
+    }
+
+    /// Carries a flow if it may be carried.
+    #[cold]
+    fn carry(&mut self, handle: Handle) {
+        let Some(real) = self.may_carry(handle) else { return };
+        let Some(tunnel) = self.tunnel_of(real) else { return };
+        let Some(entry) = self.tables.connections.entry(handle) else { return };
+        let (key, position) = (entry.key(), entry.position());
+        let label = outer::label_of_flow(&key, self.carriage.label_key);
+        let (next, acknowledged) = (position.next, position.acknowledged);
+        let flow = CarriedFlow { key, tunnel, label, next, acknowledged };
+        self.tables.connections.enter(handle, &flow);
+        self.registry.reals[real].latency.forget(handle);
     }
 
     /// The real server of a flow that may be carried. The handle may be another flow's by now.

@@ -36,6 +36,7 @@ impl Balancer {
         }
         let disposition = self.dispose(now, packet);
         self.counters.count(disposition);
+        self.carry_again();
         self.verdict(disposition, packet)
     }
 

@@ -129,6 +129,8 @@ pub struct ConnectionSnapshot {
     pub state: &'static str,
     /// Whether it counts as active.
     pub active: bool,
+    /// Whether the fast path carries it.
+    pub carried: bool,
     /// How long it lives without a further packet.
     pub expires: Duration,
 }

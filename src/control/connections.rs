@@ -32,6 +32,9 @@ pub struct Connection {
     /// Whether it counts as active.
     #[serde(default)]
     pub active: bool,
+    /// Whether the fast path carries it; absent if not.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub carried: bool,
     /// The client.
     pub client: SocketAddr,
     /// The virtual IP and port.
@@ -48,6 +51,7 @@ impl From<&snapshot::ConnectionSnapshot> for Connection {
             expires_seconds: connection.expires.as_secs(),
             state: connection.state.to_owned(),
             active: connection.active,
+            carried: connection.carried,
             client: connection.client,
             virtual_address: connection.virtual_address,
             address: connection.real,
@@ -82,16 +86,19 @@ impl Connection {
         let ends =
             [self.client.to_string(), self.virtual_address.to_string(), self.address.to_string()];
         let ends = [ends[0].as_str(), ends[1].as_str(), ends[2].as_str()];
-        columns([&self.protocol, &expires, &self.state], ends, layout.width)
+        let mark = if self.carried { "*" } else { "" };
+        let protocol = format!("{}{mark}", self.protocol);
+        columns([&protocol, &expires, &self.state], ends, layout.width)
     }
 }
 
-/// The places of the three ends. IPv4 fits into 80 characters with them; an end that is longer
-/// moves those behind it, and what is too much for the line goes on below the client.
+/// The columns of one connection; the mark of a carried one stands behind its protocol. Each of the
+/// three ends has its place. IPv4 fits into 80 characters with them; an end that is longer moves
+/// those behind it, and what is too much for the line goes on below the client.
 fn columns([protocol, expires, state]: [&str; 3], ends: [&str; 3], width: usize) -> String {
     const CLIENT: usize = 21;
     const VIRTUAL: usize = 18;
-    let head = format!("{protocol:<3} {expires:>7} {state:<11} ");
+    let head = format!("{protocol:<4}{expires:>7} {state:<11} ");
     let [client, virtual_address, real] = ends;
     let mut lines = vec![head.clone() + client];
     for (column, end) in [(CLIENT, virtual_address), (CLIENT + 1 + VIRTUAL, real)] {

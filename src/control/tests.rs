@@ -99,6 +99,7 @@ fn connection(port: u16) -> snapshot::ConnectionSnapshot {
         real: address("10.0.0.11"),
         state: "ESTABLISHED",
         active: true,
+        carried: false,
         expires: Duration::from_millis(754_900),
     }
 }
@@ -391,6 +392,13 @@ tcp   12:34 ESTABLISHED 198.51.100.7:4000     192.0.2.10:80      10.0.0.11
             "client": "198.51.100.7:4000", "virtual": "192.0.2.10:80", "address": "10.0.0.11",
         }]})
     );
+    let carried = snapshot::ConnectionSnapshot { carried: true, ..connection(4000) };
+    let page = Connections::page(&[carried], false);
+    assert_eq!(
+        page.human(Layout::UNBOUNDED),
+        "tcp*  12:34 ESTABLISHED 198.51.100.7:4000     192.0.2.10:80      10.0.0.11\n"
+    );
+    assert_eq!(parse(&encode(&page))["connections"][0]["carried"], true);
 }
 
 #[test]

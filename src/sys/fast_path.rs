@@ -319,11 +319,24 @@ impl Maps {
         Seen { last, next, acknowledged }
     }
 
-    /// Carries the flow at a place no longer.
-    pub fn hold(&mut self, place: u32) {
-        if let Some(flow) = self.flows.at(place) {
-            flow.ticket.store(0, Ordering::SeqCst);
-        }
+    /// Whether the flow at a place is carried: it was entered, and its tunnel is open.
+    #[must_use]
+    pub fn carries(&self, place: u32) -> bool {
+        self.flows.at(place).is_some_and(|flow| self.is_open(flow.ticket.load(Ordering::Relaxed)))
+    }
+
+    /// Carries the flow at a place no longer. Returns whether it was carried until now.
+    pub fn hold(&mut self, place: u32) -> bool {
+        let Some(flow) = self.flows.at(place) else { return false };
+        let ticket = flow.ticket.swap(0, Ordering::SeqCst);
+        self.is_open(ticket)
+    }
+
+    /// Whether a ticket's tunnel is open.
+    fn is_open(&self, ticket: u64) -> bool {
+        let [number, _] = halves(ticket);
+        let tunnel = self.tunnels.at(slot(number));
+        number != 0 && tunnel.is_some_and(|tunnel| tunnel.number.load(Ordering::Relaxed) == number)
     }
 
     /// The same, and forgets its key.

@@ -215,8 +215,12 @@ impl Carrier for KernelCarrier {
         }
     }
 
-    fn hold(&mut self, place: usize) {
-        self.maps.hold(place_of(place));
+    fn carries(&self, place: usize) -> bool {
+        self.maps.carries(place_of(place))
+    }
+
+    fn hold(&mut self, place: usize) -> bool {
+        self.maps.hold(place_of(place))
     }
 
     fn forget(&mut self, place: usize, key: &Key) {

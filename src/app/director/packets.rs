@@ -49,8 +49,9 @@ pub(super) const WAKER: Token = Token(2);
 const FAILURES: u32 = 1_000;
 
 /// Turns that may leave packets in the TUN before flows are carried all the same: their packets
-/// would overtake each other, but a TUN that is never empty must not keep them here for good.
-const CROWDED_TURNS: u32 = 16;
+/// overtake each other then, once, but a TUN that is never empty must not keep them here. Each turn
+/// has read hundreds of frames, so more turns would wait for as much as a connection has in flight.
+const CROWDED_TURNS: u32 = 1;
 
 /// What the loop has read, beside what the balancer counts.
 #[derive(Clone, Copy, Debug, Default)]

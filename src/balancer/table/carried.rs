@@ -8,6 +8,17 @@ use crate::balancer::carrier::CarriedFlow;
 use crate::balancer::position::Position;
 use crate::model::{Millis, Timeouts};
 
+/// What a packet that comes here means for its flow.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(in crate::balancer) enum Noted {
+    /// It has had too few packets to be carried.
+    Early,
+    /// It may be carried.
+    Wanted,
+    /// It was carried until now.
+    WasCarried,
+}
+
 impl Table {
     /// Flows of this table are carried by `carrier`.
     pub(in crate::balancer) fn carry_by(&mut self, carrier: Box<dyn Carrier>) {
@@ -23,20 +34,21 @@ impl Table {
     }
 
     /// A packet of the flow has come here: takes the flow back if it is carried, and counts the
-    /// packet. Returns whether the flow has had enough packets to be carried.
+    /// packet.
     #[inline]
     pub(in crate::balancer) fn note(
         &mut self,
         handle: Handle,
         now: Millis,
         timeouts: &Timeouts,
-    ) -> bool {
-        let Some(Some(entry)) = self.entries.entries.get_mut(handle.place()) else { return false };
+    ) -> Noted {
+        let Some(Some(entry)) = self.entries.entries.get_mut(handle.place()) else {
+            return Noted::Early;
+        };
         if !entry.marks.has(Marks::CARRIED) {
-            return entry.marks.count_packet();
+            return if entry.marks.count_packet() { Noted::Wanted } else { Noted::Early };
         }
-        self.take_back(handle, now, timeouts);
-        true
+        if self.take_back(handle, now, timeouts) { Noted::WasCarried } else { Noted::Wanted }
     }
 
     /// Carries a flow from now on, if the carrier has room.
@@ -49,19 +61,21 @@ impl Table {
         }
     }
 
-    /// Takes a carried flow back, with what was seen of it meanwhile.
+    /// Takes a carried flow back, with what was seen of it meanwhile. Returns whether it was still
+    /// carried: its tunnel may be closed.
     #[cold]
-    fn take_back(&mut self, handle: Handle, now: Millis, timeouts: &Timeouts) {
-        let Some(carrier) = &mut self.carrier else { return };
-        let Some(Some(entry)) = self.entries.entries.get_mut(handle.place()) else { return };
-        carrier.hold(handle.place());
+    fn take_back(&mut self, handle: Handle, now: Millis, timeouts: &Timeouts) -> bool {
+        let Some(carrier) = &mut self.carrier else { return false };
+        let Some(Some(entry)) = self.entries.entries.get_mut(handle.place()) else { return false };
+        let was_carried = carrier.hold(handle.place());
         entry.marks.set(Marks::CARRIED, false);
         let seen = carrier.seen(handle.place());
-        let Some(last) = seen.last else { return };
+        let Some(last) = seen.last else { return was_carried };
         entry.deadline =
             entry.deadline.max(tick_after(last.min(now), entry.state.timeout(timeouts)));
         let (next, acknowledged) = (seen.next, seen.acknowledged);
         entry.set_position(Position { next, acknowledged, opening: false });
+        was_carried
     }
 
     /// Whether an expired connection goes on, because packets of it were carried meanwhile.
@@ -102,6 +116,8 @@ impl Table {
         let mut seen = entry.clone();
         seen.deadline = deadline;
         seen.set_position(self.position(handle, entry));
+        let carries = self.carrier.as_ref().is_some_and(|carrier| carrier.carries(handle.place()));
+        seen.marks.set(Marks::CARRIED, entry.marks.has(Marks::CARRIED) && carries);
         Some(seen)
     }
 

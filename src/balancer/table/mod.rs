@@ -27,6 +27,7 @@ use slab::Slab;
 use waiting::Waiting;
 use wheel::{Wheel, tick_after};
 
+pub(super) use carried::Noted;
 pub(super) use entry::Marks;
 pub use entry::{Entry, Handle};
 

@@ -123,8 +123,16 @@ impl Carrier for Model {
         self.0.lock().unwrap().flows[&place].seen
     }
 
-    fn hold(&mut self, place: usize) {
-        self.0.lock().unwrap().flows.get_mut(&place).expect("it was entered").on = false;
+    fn carries(&self, place: usize) -> bool {
+        let kernel = self.0.lock().unwrap();
+        let flow = kernel.flows.get(&place);
+        flow.is_some_and(|flow| flow.on && kernel.tunnels.contains_key(&flow.tunnel))
+    }
+
+    fn hold(&mut self, place: usize) -> bool {
+        let kernel = &mut *self.0.lock().unwrap();
+        let flow = kernel.flows.get_mut(&place).expect("it was entered");
+        std::mem::take(&mut flow.on) && kernel.tunnels.contains_key(&flow.tunnel)
     }
 
     fn forget(&mut self, place: usize, key: &Key) {

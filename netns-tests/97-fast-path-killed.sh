@@ -1,0 +1,48 @@
+# SIGKILL of a director whose 1,000 connections are carried, with Maglev hashing and the kept seed:
+# the kernel detaches the program, and the next director adopts every connection, carries it again,
+# and leaves nothing behind.
+# mixes: 6in4
+source "$(dirname "$0")/lib.sh"
+source "$here/topology.sh"
+source "$here/daemons.sh"
+
+CONNECTIONS=1000
+turns() { grep -c '^turn' "$WORK/busy.log" || true; }
+turn_after() { (($(turns) > $1)); } # TURNS
+attached() { at vt-director python3 "$here/traffic/tcx_programs.py" eth0; }
+carried() {
+    ask director connections --json |
+        jq -s '[.[].connections[] | select(.carried)] | length'
+}
+all_carried() { (($(carried) == CONNECTIONS)); }
+
+make_topology
+start_web "${REALS[@]}"
+start_real "${REALS[@]}"
+DIRECTOR_KEYS='fast_path = "auto"'
+start_director mh 1 1 1
+log_has director 'fast path at' ||
+    skip "no fast path here: $(grep -o 'no fast path.*' "$WORK/director.log" || true)"
+mkfifo "$WORK/release"
+spawn vt-client busy sh \
+    -c "exec python3 '$here/traffic/busy.py' $VIP 80 $CONNECTIONS <'$WORK/release'"
+exec {release}>"$WORK/release"
+wait_for "$CONNECTIONS open connections" log_has busy '^held'
+wait_for "all connections to be carried" all_carried
+expect_eq "marks of carried connections" \
+    "$(ask director connections --limit 100 | grep -c '^tcp\* .* ESTABLISHED')" 100
+
+stop director KILL
+expect_eq "programs at the uplink of a killed director" "$(attached)" 0
+start_director mh 1 1 1
+wait_for "a turn of all connections by the new director" turn_after "$(($(turns) + 1))"
+wait_for "all connections to be carried again" all_carried
+echo >&"$release" # the new director has the pipe's end too, so it is not closed
+exit_code busy
+expect_eq "broken connections" "$(sed -n 's/^broken //p' "$WORK/busy.log")" 0
+expect_eq "resets by the director" "$(number director stats .packets.replied)" 0
+expect_accounted
+
+stop director KILL
+ask director cleanup
+expect_eq "programs at the uplink after cleanup" "$(attached)" 0
