@@ -42,6 +42,7 @@ mend() { # NAMESPACE
 unheard() { at vt-director nft delete table inet filter; }
 
 healthy director
+healthy real1
 say "well: $(jq -c .well "$WORK/report")"
 
 at vt-director nft -f - <<-NFT
@@ -87,10 +88,54 @@ named director real_server_daemon "${ADDRESS[real1]}"
 start_real real1
 healthy director
 
+# What the daemon there says of itself.
 stop real2-web
 named director listener "${ADDRESS[real2]}"
 start_web real2
 healthy director
+
+any=([4]=0.0.0.0 [6]=::)
+stop "real2-echo$INNER"
+spawn vt-real2 anywhere python3 "$here/traffic/udp_echo.py" real2 "${any[INNER]}" 9000
+named director udp_wildcard "${ADDRESS[real2]}"
+stop anywhere
+start_echo real2
+healthy director
+
+at vt-real1 nft -f - <<-NFT
+	table inet filter {
+	    chain input {
+	        type filter hook input priority 0
+	        meta l4proto { 4, 41 } drop
+	    }
+	}
+	NFT
+named director tunnel "${ADDRESS[real1]}"
+named real1 firewall
+mend vt-real1
+healthy real1
+healthy director
+at vt-real1 nft flush chain inet filter input
+at vt-real1 nft add rule inet filter input iifname vstun0 drop
+named director reply_path "${ADDRESS[real1]}"
+named real1 firewall "$VIP"
+mend vt-real1
+healthy director
+at vt-real1 nft delete table inet filter
+healthy director
+
+# A switch that drops what is too long for it, and says nothing.
+ip -n vt-router link set lan-real1 mtu 1400
+named director mtu "${ADDRESS[real1]}"
+mend vt-director
+healthy director
+ip -n vt-router link set lan-real1 mtu 1500
+
+stop real1
+TRUSTED=("${LAN_OTHERS[$OUTER]}")
+start_real real1
+TRUSTED=()
+named director tunnel "${ADDRESS[real1]}"
 
 stop director
 doctor director --config "$WORK/director.toml"

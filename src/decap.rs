@@ -29,6 +29,7 @@ use ipnet::IpNet;
 use crate::wire::checksum::{self, Sum};
 use crate::wire::ecn;
 use crate::wire::encap::{self, Opened, ipip};
+use crate::wire::inquiry;
 use crate::wire::packet::IPV4_HEADER_LEN;
 use crate::wire::reasons::reasons;
 use crate::wire::tcp;
@@ -80,6 +81,10 @@ reasons! {
         Ecn = "ecn",
         /// UDP datagrams merged by the receiving network card, which cannot be separated again.
         UdpSuperPacket = "udp_super_packet",
+        /// A question of `vstun doctor` that is malformed or of an unknown version.
+        Inquiry = "inquiry",
+        /// A question of `vstun doctor` while earlier ones wait for their answers.
+        InquiryLimit = "inquiry_limit",
     }
 }
 
@@ -101,6 +106,9 @@ impl From<ParseError> for Refusal {
 pub enum Decision {
     /// Write this range of the datagram to the TUN: a virtio-net header and the inner packet.
     Deliver(Range<usize>),
+    /// It is a question of `vstun doctor` from a director: this range of the datagram is the inner
+    /// packet. The caller answers it and calls [`Gate::taken`], or refuses it.
+    Inquiry(Range<usize>),
     /// Drop it and count the reason.
     Drop(Refusal),
 }
@@ -220,6 +228,9 @@ impl Gate {
     /// start; the rest is as for [`Self::open`].
     #[inline]
     pub fn open_payload(&mut self, outer: &Opened, datagram: &mut [u8]) -> Decision {
+        if let Some(inner) = self.inquiry(outer, datagram) {
+            return Decision::Inquiry(inner);
+        }
         match self.admit(outer, datagram) {
             Ok((frame, header)) => {
                 self.counters.read += 1;
@@ -232,6 +243,29 @@ impl Gate {
             }
             Err(refusal) => self.refuse(refusal),
         }
+    }
+
+    /// Counts a question that will be answered: it is let in, as what is delivered to the TUN.
+    pub fn taken(&mut self) {
+        self.counters.read += 1;
+        self.counters.delivered += 1;
+    }
+
+    /// Where the inner packet is, if it is a question of `vstun doctor` from a director. Its
+    /// destination need not be a virtual IP: that may be what is asked.
+    #[inline]
+    fn inquiry(&self, outer: &Opened, datagram: &[u8]) -> Option<Range<usize>> {
+        // Where the protocol is in the inner header.
+        let place = if outer.inner_version == 4 { 9 } else { 6 };
+        let next = datagram.get(outer.inner.start + place)?;
+        if *next != inquiry::PROTOCOL || !self.is_director(&outer.source) {
+            return None;
+        }
+        let packet = Packet::parse(datagram.get(outer.inner.clone())?).ok()?;
+        let whole = packet.version() == outer.inner_version && packet.fragment == Fragment::Whole;
+        let start = outer.inner.start;
+        (whole && inquiry::is_inquiry(packet.payload()))
+            .then(|| start..start + packet.bytes().len())
     }
 
     /// Counts a datagram that the caller could not read whole, or drops for its own reason.

@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod checksums;
+mod inquiries;
 mod refused;
 
 use etherparse::Ipv4HeaderSlice;
@@ -96,7 +97,7 @@ fn delivered(gate: &mut Gate, datagram: &[u8]) -> (virtio::Header, Vec<u8>) {
             let (header, packet) = virtio::Header::decode(&bytes[range]).unwrap();
             (header, packet.to_vec())
         }
-        Decision::Drop(refusal) => panic!("refused: {refusal:?}"),
+        other => panic!("refused: {other:?}"),
     };
     let outcome = gate.open(&mut whole);
     let by_header = frame(outcome, &whole);

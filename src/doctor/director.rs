@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use super::ends::{self, EndFacts, Heard};
 use super::firewall::{CtState, Hook, Place, Probe, Ruleset, Verdict};
 use super::host::{HostFault, host_findings};
 use super::ports::{self, Answers};
@@ -51,6 +52,10 @@ pub struct DirectorFacts {
     pub ruleset: Option<Ruleset>,
     /// What the ports of the real servers answered; `None` without a daemon.
     pub probed: Option<Probed>,
+    /// What the daemons of the real servers answered; `None`: they could not be asked.
+    pub ends: Option<Vec<EndFacts>>,
+    /// The program's version.
+    pub program: String,
     /// The configured checks that fail: real server, check, result.
     pub failing: Vec<(IpAddr, String, String)>,
     /// Further findings, of what could not be observed.
@@ -182,9 +187,14 @@ fn reals(facts: &DirectorFacts, probed: &Probed) -> (Vec<Finding>, usize) {
     for port in &probed.ports {
         by_real.entry(port.address).or_default().push(port);
     }
+    for end in facts.ends.iter().flatten() {
+        by_real.entry(end.real).or_default();
+    }
     for (real, ports) in &by_real {
         findings.extend(of_real(*real, ports, facts));
     }
+    let asked = facts.ends.iter().flatten();
+    findings.extend(asked.flat_map(|end| ends::findings(end, &facts.program)));
     let checks = facts.failing.iter().filter(|(real, ..)| {
         // Its ports say why already.
         !findings.iter().any(|found: &Finding| found.address == Some(*real))
@@ -199,9 +209,26 @@ fn of_real(real: IpAddr, ports: &[&ProbedPort], facts: &DirectorFacts) -> Vec<Fi
     let seen = ports.first().map_or_else(String::new, |port| {
         format!("probes of {}/{}: {}", port.destination, port.protocol, port.detail)
     });
-    match ports::answers(ports) {
+    let heard = facts.ends.iter().flatten().find(|end| end.real == real).map(|end| &end.heard);
+    let answered = matches!(heard, Some(Heard::Answered { .. }));
+    let answers = match (ports::answers(ports), heard) {
+        // Its daemon takes tunnelled packets.
+        (_, Some(Heard::Answered { .. })) => Answers::Some,
+        (Answers::Untried | Answers::Silent, Some(Heard::Refused(_))) => Answers::Refused,
+        (Answers::Untried, Some(Heard::Silent)) => Answers::Silent,
+        (answers, _) => answers,
+    };
+    match answers {
         Answers::Untried => Vec::new(),
-        Answers::Some => ports::findings(real, ports.iter().copied()).take(MOST_ALIKE).collect(),
+        Answers::Some => {
+            let mut found: Vec<Finding> = ports::findings(real, ports.iter().copied())
+                // Its daemon says more exactly what listens.
+                .filter(|found| !(answered && found.cause == Cause::Listener))
+                .take(MOST_ALIKE)
+                .collect();
+            found.extend((heard == Some(&Heard::Silent)).then(|| foreign(real)));
+            found
+        }
         Answers::Refused => {
             let text = format!(
                 "nothing at real server {real} takes tunnelled packets: vstun-realserver does not \
@@ -212,6 +239,21 @@ fn of_real(real: IpAddr, ports: &[&ProbedPort], facts: &DirectorFacts) -> Vec<Fi
         }
         Answers::Silent => vec![silent(real, facts).seen(seen)],
     }
+}
+
+/// Its ports answer through the tunnel, its daemon does not.
+fn foreign(real: IpAddr) -> Finding {
+    let text = format!(
+        "the end of the tunnel at real server {real} is not this release's vstun-realserver: an \
+         older one, or a kernel's own tunnel (ipip, sit, ip6tnl); what it has configured is not \
+         looked at"
+    );
+    let seen = "connections through the tunnel are answered, questions to the daemon are not";
+    Finding::new(Cause::Version, Severity::Note, text)
+        .seen(seen)
+        .about(real)
+        .on(format!("real server {real}"))
+        .mended_by("vstun status")
 }
 
 /// Nothing comes back from the real server.

@@ -12,7 +12,12 @@
 //!           count × heard 1   length 1, program   length 2, text
 //! ```
 
-use crate::wire::inquiry::{MAGIC, is_inquiry};
+use std::net::IpAddr;
+
+use etherparse::{IpNumber, Ipv4Header, Ipv6Header};
+
+use crate::wire::encap::{MAX_OUTER_LEN, Outer, ipip, outer_len};
+use crate::wire::inquiry::{MAGIC, PROTOCOL, is_inquiry};
 
 /// The version of the messages.
 pub const VERSION: u8 = 1;
@@ -33,6 +38,8 @@ const PORT: usize = 5;
 /// Time, state and MSS.
 const FIXED: usize = 12;
 const MAX_PROGRAM: usize = 32;
+/// Of the packets, inner and outer.
+const TTL: u8 = 64;
 
 /// Ports of a transport.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -276,6 +283,61 @@ fn cut(text: &str, most: usize) -> &str {
 fn clean(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
     text.chars().map(|one| if one.is_control() { ' ' } else { one }).collect()
+}
+
+/// A message as a packet in a tunnel: the outer addresses, the inner ones, and whether no router
+/// may cut it. `None` if two addresses of a pair are of different families, or it is too long.
+#[must_use]
+pub fn packet(
+    (outer_from, outer_to): (IpAddr, IpAddr),
+    (from, to): (IpAddr, IpAddr),
+    message: &[u8],
+    dont_fragment: bool,
+) -> Option<Vec<u8>> {
+    let mut inner = Vec::with_capacity(MAX_OUTER_LEN + message.len());
+    let version = match (from, to) {
+        (IpAddr::V4(from), IpAddr::V4(to)) => {
+            let len = u16::try_from(message.len()).ok()?;
+            let (from, to) = (from.octets(), to.octets());
+            let protocol = IpNumber(PROTOCOL);
+            inner.extend(Ipv4Header::new(len, TTL, protocol, from, to).ok()?.to_bytes());
+            4
+        }
+        (IpAddr::V6(from), IpAddr::V6(to)) => {
+            let header = Ipv6Header {
+                payload_length: u16::try_from(message.len()).ok()?,
+                next_header: IpNumber(PROTOCOL),
+                hop_limit: TTL,
+                source: from.octets(),
+                destination: to.octets(),
+                ..Ipv6Header::default()
+            };
+            inner.extend(header.to_bytes());
+            6
+        }
+        _ => return None,
+    };
+    inner.extend(message);
+    let outer = Outer {
+        source: outer_from,
+        destination: outer_to,
+        traffic_class: 0,
+        ttl: TTL,
+        dont_fragment,
+        identification: 0,
+        flow_label: 0,
+    };
+    let mut room = [0; MAX_OUTER_LEN];
+    let len = ipip::write(&outer, version, inner.len(), &mut room)?;
+    let mut bytes = room[MAX_OUTER_LEN - len..].to_vec();
+    bytes.extend(inner);
+    Some(bytes)
+}
+
+/// How many bytes of a packet of that length in the tunnel, outer header included, a message has.
+#[must_use]
+pub fn message_len(whole: usize, outer: IpAddr, inner: IpAddr) -> usize {
+    whole.saturating_sub(outer_len(outer) + outer_len(inner))
 }
 
 #[cfg(test)]

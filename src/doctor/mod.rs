@@ -8,13 +8,17 @@
 
 mod cause;
 mod director;
+mod ends;
 mod finding;
 pub mod firewall;
 mod host;
 pub mod inquiry;
 mod ports;
+mod realserver;
 
 pub use cause::Cause;
 pub use director::{DirectorFacts, Listened, WayOut, diagnose_director};
+pub use ends::{EndFacts, FullSize, Heard};
 pub use finding::{Finding, Report, Severity};
 pub use host::{HostFault, host_findings};
+pub use realserver::{RealServerFacts, diagnose_realserver};

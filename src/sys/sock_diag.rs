@@ -23,6 +23,8 @@ const MESSAGE: usize = 72;
 /// The states of linux/tcp_states.h.
 const ESTABLISHED: u8 = 1;
 const LISTEN: u8 = 10;
+/// `TCP_CLOSE`, the state of a UDP socket that is not connected.
+const UNCONNECTED: u8 = 7;
 /// Bytes per read: the most that the kernel puts into one message of a dump.
 const READ: usize = 32 << 10;
 
@@ -54,16 +56,52 @@ pub enum TcpSocket {
 /// The kernel has no sock_diag for TCP, or refuses.
 pub fn tcp_sockets(mut each: impl FnMut(TcpSocket)) -> io::Result<()> {
     for family in [libc::AF_INET, libc::AF_INET6] {
-        dump(u8::try_from(family).unwrap_or_default(), &mut each)?;
+        let family = u8::try_from(family).unwrap_or_default();
+        let request = request(family, libc::IPPROTO_TCP, 1 << ESTABLISHED | 1 << LISTEN);
+        dump(&request, &mut |message| socket(message).into_iter().for_each(&mut each))?;
     }
     Ok(())
 }
 
-fn dump(family: u8, each: &mut impl FnMut(TcpSocket)) -> io::Result<()> {
+/// A socket that takes packets from anybody: a TCP listener, or a UDP socket that is not connected.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Bound {
+    /// Whether it is a UDP socket.
+    pub udp: bool,
+    /// The local address; unspecified for all addresses.
+    pub address: IpAddr,
+    /// The local port.
+    pub port: u16,
+    /// Whether it is an IPv6 socket bound to every address, which takes IPv4 too unless it is told
+    /// not to.
+    pub any_family: bool,
+}
+
+/// Calls `each` with every TCP listener and every unconnected UDP socket of this network namespace.
+/// Blocks meanwhile.
+///
+/// # Errors
+/// As [`tcp_sockets`].
+pub fn bound_sockets(mut each: impl FnMut(Bound)) -> io::Result<()> {
+    for (protocol, state) in [(libc::IPPROTO_TCP, LISTEN), (libc::IPPROTO_UDP, UNCONNECTED)] {
+        let udp = protocol == libc::IPPROTO_UDP;
+        for family in [libc::AF_INET, libc::AF_INET6] {
+            let request = request(u8::try_from(family).unwrap_or_default(), protocol, 1 << state);
+            dump(&request, &mut |message| {
+                let Some((address, port)) = local(message) else { return };
+                let any_family = family == libc::AF_INET6 && address.is_unspecified();
+                each(Bound { udp, address, port, any_family });
+            })?;
+        }
+    }
+    Ok(())
+}
+
+fn dump(request: &[u8], each: &mut impl FnMut(&[u8])) -> io::Result<()> {
     let mut socket = Socket::new(NETLINK_SOCK_DIAG)?;
     socket.bind_auto()?;
     socket.connect(&SocketAddr::new(0, 0))?;
-    socket.send(&request(family), 0)?;
+    socket.send(request, 0)?;
     let mut buffer = Vec::with_capacity(READ);
     loop {
         buffer.clear();
@@ -74,15 +112,14 @@ fn dump(family: u8, each: &mut impl FnMut(TcpSocket)) -> io::Result<()> {
     }
 }
 
-fn request(family: u8) -> [u8; HEADER + REQUEST] {
+fn request(family: u8, protocol: libc::c_int, states: u32) -> [u8; HEADER + REQUEST] {
     let mut bytes = [0; HEADER + REQUEST];
-    let states: u32 = 1 << ESTABLISHED | 1 << LISTEN;
     let len = u32::try_from(bytes.len()).unwrap_or_default();
     bytes[..4].copy_from_slice(&len.to_ne_bytes());
     bytes[4..6].copy_from_slice(&BY_FAMILY.to_ne_bytes());
     bytes[6..8].copy_from_slice(&REQUEST_DUMP.to_ne_bytes());
     bytes[HEADER] = family;
-    bytes[HEADER + 1] = u8::try_from(libc::IPPROTO_TCP).unwrap_or_default();
+    bytes[HEADER + 1] = u8::try_from(protocol).unwrap_or_default();
     bytes[HEADER + 4..HEADER + 8].copy_from_slice(&states.to_ne_bytes());
     bytes
 }
@@ -94,7 +131,7 @@ enum Dump {
 }
 
 /// Reads the messages of one datagram.
-fn read(mut bytes: &[u8], each: &mut impl FnMut(TcpSocket)) -> io::Result<Dump> {
+fn read(mut bytes: &[u8], each: &mut impl FnMut(&[u8])) -> io::Result<Dump> {
     while let Some(len) = number(bytes, 0) {
         let len = usize::try_from(len).unwrap_or_default();
         let (Some(message), Some(kind)) = (bytes.get(HEADER..len), bytes.get(4..6)) else {
@@ -106,7 +143,7 @@ fn read(mut bytes: &[u8], each: &mut impl FnMut(TcpSocket)) -> io::Result<Dump> 
                 let errno = number(message, 0).unwrap_or_default().cast_signed();
                 return Err(io::Error::from_raw_os_error(errno.wrapping_neg()));
             }
-            BY_FAMILY => socket(message).into_iter().for_each(&mut *each),
+            BY_FAMILY => each(message),
             _ => {}
         }
         bytes = bytes.get(len.next_multiple_of(4)..).unwrap_or_default();
@@ -120,6 +157,17 @@ fn number(bytes: &[u8], at: usize) -> Option<u32> {
 
 /// An `inet_diag_msg`: family, state, two bytes, then the ports and addresses in network order.
 fn socket(message: &[u8]) -> Option<TcpSocket> {
+    let (address, port) = local(message)?;
+    let message: &[u8; MESSAGE] = message.get(..MESSAGE)?.try_into().ok()?;
+    match message[1] {
+        ESTABLISHED => Some(TcpSocket::Established { address, port }),
+        LISTEN => Some(TcpSocket::Listen { address, port, queued: number(message, 56)? }),
+        _ => None,
+    }
+}
+
+/// The local address and port of an `inet_diag_msg`; the IPv4 address of a mapped one.
+fn local(message: &[u8]) -> Option<(IpAddr, u16)> {
     let message: &[u8; MESSAGE] = message.get(..MESSAGE)?.try_into().ok()?;
     let port = u16::from_be_bytes([message[4], message[5]]);
     let address: [u8; 16] = message[8..24].try_into().ok()?;
@@ -127,11 +175,7 @@ fn socket(message: &[u8]) -> Option<TcpSocket> {
         libc::AF_INET => IpAddr::V4(Ipv4Addr::new(address[0], address[1], address[2], address[3])),
         _ => IpAddr::V6(Ipv6Addr::from(address)).to_canonical(),
     };
-    match message[1] {
-        ESTABLISHED => Some(TcpSocket::Established { address, port }),
-        LISTEN => Some(TcpSocket::Listen { address, port, queued: number(message, 56)? }),
-        _ => None,
-    }
+    Some((address, port))
 }
 
 #[cfg(test)]
@@ -170,8 +214,23 @@ mod tests {
     }
 
     #[test]
+    fn listeners_and_unconnected_udp_sockets_are_bound() {
+        let tcp = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let udp = std::net::UdpSocket::bind("[::]:0").expect("a port");
+        let (tcp, mut seen) = (tcp.local_addr().expect("an address"), (0, 0));
+        let port = udp.local_addr().expect("an address").port();
+        bound_sockets(|bound| {
+            let Bound { udp, address, port: here, any_family } = bound;
+            seen.0 += u32::from(!udp && address == tcp.ip() && here == tcp.port() && !any_family);
+            seen.1 += u32::from(udp && address.is_unspecified() && here == port && any_family);
+        })
+        .expect("the kernel tells of sockets");
+        assert_eq!(seen, (1, 1));
+    }
+
+    #[test]
     fn truncated_messages_are_no_socket_and_no_panic() {
-        let whole = request(2);
+        let whole = request(2, libc::IPPROTO_TCP, 1 << LISTEN);
         for len in 0..whole.len() {
             let _ = read(&whole[..len], &mut |_| panic!("a request is not a socket"));
         }

@@ -1,5 +1,6 @@
 //! Observes a director.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::Path;
 
@@ -13,7 +14,16 @@ use crate::doctor::{
     Cause, DirectorFacts, Finding, HostFault, Listened, Report, Severity, WayOut, diagnose_director,
 };
 
+use super::inquiry::{self, End};
 use super::{fault, firewall, missing};
+use crate::doctor::inquiry::MAX_PORTS;
+use crate::model::Listen;
+
+/// Virtual IPs asked about at one real server, at most: its daemon answers 50 questions a second.
+const MOST_VIPS: usize = 8;
+
+/// Questions in all, at most.
+const MOST_ENDS: usize = 2_048;
 
 /// Listens whose way through the firewall is looked up, at most.
 const MOST_LISTENS: usize = 1_000;
@@ -25,19 +35,29 @@ pub(super) async fn running(
     config: Option<&Path>,
 ) -> anyhow::Result<Report> {
     let list: List = daemon.exchange(&Request::List)?;
-    let mut facts = DirectorFacts { tun: setup.tun.clone(), ..DirectorFacts::default() };
+    let (tun, program) = (setup.tun.clone(), setup.program.clone());
+    let mut facts = DirectorFacts { tun, program, ..DirectorFacts::default() };
     facts.host = list.host.wrong.iter().map(reported).collect();
     let path = config.or_else(|| setup.config.as_deref().map(Path::new));
+    let mut ends = Vec::new();
     let read = path.map(|path| (path, config_file::director(path)));
     match read {
         Some((_, Ok(config))) => {
             let survey = survey::director(&desired(&config, [].into(), false), true).await?;
             look(&mut facts, &config, &survey);
+            ends = ends_of(&config, &survey, &list);
         }
         Some((path, Err(refused))) => facts.unseen.push(faulty(path, &refused.to_string())),
         None => {}
     }
+    // While the ports are probed: both wait for other hosts.
+    let asking = std::thread::spawn(move || inquiry::ask(&ends));
     facts.probed = Some(daemon.exchange::<Probed>(&Request::Probe)?);
+    match asking.join() {
+        Ok(Ok(ends)) => facts.ends = Some(ends),
+        Ok(Err(error)) => facts.unseen.push(unasked(&error.to_string())),
+        Err(_) => facts.unseen.push(unasked("it has failed")),
+    }
     facts.failing = failing(&daemon.exchange(&Request::Checks)?);
     Ok(diagnose_director(&facts))
 }
@@ -70,6 +90,63 @@ fn look(facts: &mut DirectorFacts, config: &config::Director, survey: &Survey) {
         .map(|(listen, uplink)| Listened { listen, uplink })
         .collect();
     facts.ways = config.reals().into_iter().map(|real| way(real, survey)).collect();
+}
+
+/// The tunnels to ask through: of each real server its virtual IPs.
+fn ends_of(config: &config::Director, survey: &Survey, list: &List) -> Vec<End> {
+    let running: BTreeSet<&str> = list
+        .services
+        .iter()
+        .flat_map(|service| service.reals.iter().map(|real| real.address.as_str()))
+        .collect();
+    let mut ends: BTreeMap<(IpAddr, IpAddr), Vec<Listen>> = BTreeMap::new();
+    for service in config.specs() {
+        let reals = service.reals.iter().map(|real| real.address);
+        for real in reals.filter(|real| running.contains(real.to_string().as_str())) {
+            for listen in &service.listens {
+                let known = ends.entry((real, listen.address)).or_default();
+                if !known.contains(listen) && known.len() < MAX_PORTS {
+                    known.push(*listen);
+                }
+            }
+        }
+    }
+    let mut asked: BTreeMap<IpAddr, usize> = BTreeMap::new();
+    let few = ends.into_iter().filter(|((real, _), _)| {
+        let count = asked.entry(*real).or_default();
+        *count += 1;
+        *count <= MOST_VIPS
+    });
+    few.filter_map(|((real, vip), listens)| end(real, vip, listens, survey))
+        .take(MOST_ENDS)
+        .collect()
+}
+
+fn end(real: IpAddr, vip: IpAddr, listens: Vec<Listen>, survey: &Survey) -> Option<End> {
+    let lookup = survey.facts.lookups.get(&real)?;
+    let link = survey.facts.link_at(lookup.link?)?;
+    let source = way(real, survey).source?;
+    let mtu = lookup.mtu.unwrap_or(link.mtu).min(link.mtu);
+    let (asker, mtu) = (asker(vip, source, survey)?, usize::try_from(mtu).ok()?);
+    Some(End { real, source, asker, vip, listens, mtu })
+}
+
+/// An address of this host of the virtual IP's family: the tunnel's own, if it is one.
+fn asker(vip: IpAddr, source: IpAddr, survey: &Survey) -> Option<IpAddr> {
+    if source.is_ipv4() == vip.is_ipv4() {
+        return Some(source);
+    }
+    let mut own = survey.facts.addresses.iter().filter(|own| {
+        let loopback = survey.facts.link_at(own.link).is_none_or(|link| link.loopback);
+        let link_local = matches!(own.address, IpAddr::V6(own) if own.is_unicast_link_local());
+        own.address.is_ipv4() == vip.is_ipv4() && !loopback && !link_local && !own.tentative
+    });
+    own.next().map(|own| own.address)
+}
+
+fn unasked(why: &str) -> Finding {
+    let text = "the daemons of the real servers could not be asked";
+    Finding::new(Cause::Tunnel, Severity::Note, text).seen(why).mended_by("sudo vstun doctor")
 }
 
 fn way(real: IpAddr, survey: &Survey) -> WayOut {

@@ -2,6 +2,7 @@
 
 mod director;
 mod firewall;
+mod inquiry;
 mod realserver;
 
 use std::path::{Path, PathBuf};

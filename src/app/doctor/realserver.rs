@@ -1,35 +1,65 @@
 //! Observes a real server.
 
+use std::net::IpAddr;
 use std::path::Path;
 
-use super::{fault, missing};
+use ipnet::IpNet;
+
+use super::{fault, firewall, missing};
 use crate::app::config_file;
-use crate::app::host::survey;
+use crate::app::host::survey::{self, Survey};
 use crate::app::operator::daemon::Daemon;
 use crate::app::realserver::desired;
-use crate::control::{Request, Setup, Status, Wrong};
-use crate::doctor::{Cause, Finding, HostFault, Report, Severity, host_findings};
+use crate::control::{Request, Setup, Stats, Wrong};
+use crate::doctor::{HostFault, RealServerFacts, Report, diagnose_realserver};
+use crate::host::DesiredRealServer;
 
 /// A real server whose daemon answers.
-pub(super) async fn running(mut daemon: Daemon, _setup: &Setup) -> anyhow::Result<Report> {
-    let status: Status = daemon.exchange(&Request::Status)?;
-    let faults: Vec<HostFault> = status.host.wrong.iter().map(reported).collect();
-    Ok(Report::new("realserver", host_findings(&faults), Vec::new()))
+pub(super) async fn running(mut daemon: Daemon, setup: &Setup) -> anyhow::Result<Report> {
+    let mut facts = told(&setup.tun, &setup.vips, &setup.directors);
+    if let Stats::RealServer(stats) = daemon.exchange(&Request::Stats)? {
+        let strangers = stats.dropped.iter().find(|drop| drop.name == "source");
+        facts.read = Some((stats.read, strangers.map_or(0, |drop| drop.count)));
+        facts.host = stats.host.wrong.iter().map(reported).collect();
+    }
+    let desired = DesiredRealServer {
+        tun: setup.tun.clone(),
+        vips: setup.vips.clone(),
+        directors: setup.directors.clone(),
+        ..DesiredRealServer::default()
+    };
+    look(&mut facts, &survey::realserver_briefly(&desired).await?);
+    Ok(diagnose_realserver(&facts))
 }
 
 /// A real server whose daemon does not run.
 pub(super) async fn stopped(why: &anyhow::Error, path: &Path) -> anyhow::Result<Report> {
     let config = config_file::realserver(path)?;
     let survey = survey::realserver(&desired(&config), false).await?;
-    let faults: Vec<HostFault> = survey.problems.iter().map(fault).collect();
-    let mut findings = host_findings(&faults);
-    let text = "vstun-realserver does not run";
-    findings.push(
-        Finding::new(Cause::DaemonMissing, Severity::Fault, text)
-            .seen(missing(why))
-            .mended_by("systemctl start vstun-realserver"),
-    );
-    Ok(Report::new("realserver", findings, Vec::new()))
+    let mut facts = told(&config.tun, &config.vips, &config.directors);
+    facts.host = survey.problems.iter().map(fault).collect();
+    facts.daemon = Some((missing(why), "systemctl start vstun-realserver".to_owned()));
+    look(&mut facts, &survey);
+    Ok(diagnose_realserver(&facts))
+}
+
+fn told(tun: &str, vips: &[IpAddr], directors: &[IpNet]) -> RealServerFacts {
+    let (tun, vips, directors) = (tun.to_owned(), vips.to_vec(), directors.to_vec());
+    RealServerFacts { tun, vips, directors, ..RealServerFacts::default() }
+}
+
+/// What the host shows, whether the daemon runs or not.
+fn look(facts: &mut RealServerFacts, survey: &Survey) {
+    let (ruleset, unseen) = firewall::read();
+    facts.ruleset = ruleset;
+    facts.unseen.extend(unseen);
+    let host = &survey.facts;
+    let conf = |link: &str, name: &str| host.conf(link, name).max(host.conf("all", name));
+    facts.strict = conf(&facts.tun, "rp_filter") == 1;
+    let others = host.links.iter().filter(|link| link.arp && link.name != facts.tun);
+    // 1, 2 and 8 keep the kernel from answering for an address of another interface.
+    let answers = others.filter(|link| !matches!(conf(&link.name, "arp_ignore"), 1 | 2 | 8));
+    facts.answers_arp = answers.map(|link| link.name.clone()).collect();
 }
 
 fn reported(wrong: &Wrong) -> HostFault {

@@ -5,7 +5,9 @@ use anyhow::Result;
 use super::Role;
 use super::gather;
 use super::heard::Concern;
-use crate::host::{self, DesiredDirector, DesiredRealServer, Facts, HostPlan, Problem, capture};
+use crate::host::{
+    self, DesiredDirector, DesiredRealServer, Facts, HostPlan, Problem, Routes, capture,
+};
 use crate::sys::netlink::Netlink;
 
 /// The host, what a daemon would make of it, and what is in its way.
@@ -35,13 +37,26 @@ pub(crate) async fn realserver(desired: &DesiredRealServer, running: bool) -> Re
     survey(&Role::RealServer(desired.clone()), running).await
 }
 
+/// The same of a running real server without its routes, of which there may be a million.
+///
+/// # Errors
+/// The host cannot be read.
+pub(crate) async fn realserver_briefly(desired: &DesiredRealServer) -> Result<Survey> {
+    let role = Role::RealServer(desired.clone());
+    survey_with(&role, true, Some(Routes::default())).await
+}
+
 async fn survey(role: &Role, running: bool) -> Result<Survey> {
+    survey_with(role, running, None).await
+}
+
+async fn survey_with(role: &Role, running: bool, routes: Option<Routes>) -> Result<Survey> {
     let netlink = Netlink::open()?;
     let destinations = match role {
         Role::Director(desired) => desired.reals.clone(),
         Role::RealServer(_) => Vec::new(),
     };
-    let facts = gather::facts(&netlink, &destinations, running, &Concern::of(role), None).await?;
+    let facts = gather::facts(&netlink, &destinations, running, &Concern::of(role), routes).await?;
     let planned = match role {
         Role::Director(desired) => host::director::plan_items(desired, &facts),
         Role::RealServer(desired) => host::realserver::plan_items(desired, &facts),

@@ -2,6 +2,7 @@
 //! up to date.
 
 mod agent;
+mod answers;
 mod delivery;
 mod messages;
 mod overflow;
@@ -17,7 +18,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use mio::Poll;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use super::commands::{AdminCommand, AdminCommands, CommandQueue};
 use super::daemon::{self, SignalAction, Signals, SocketAccess, Thread};
@@ -31,6 +32,7 @@ use crate::control::{Origin, Request};
 use crate::decap::Gate;
 use crate::sys::raw::Receiver;
 use agent::{Agent, Desk};
+use answers::{Answers, Asked};
 use delivery::Delivery;
 use messages::RealServerMessage;
 use packets::Packets;
@@ -74,8 +76,9 @@ async fn serve_reals(
     }
     let refused = config.offload && !tun.offload();
     let delivery = Delivery::new(tun, config.coalesce);
+    let (questions, asked) = mpsc::channel(answers::WAITING);
     let (packet_thread, mut thread) =
-        start(receivers, delivery, bounds.gate(&config), config.busy_poll)?;
+        start(receivers, delivery, bounds.gate(&config), config.busy_poll, questions)?;
     let desk = config.agent.as_ref().map(|_| Arc::new(Desk::default()));
     let control = config.control.clone();
     let running = Running {
@@ -87,9 +90,11 @@ async fn serve_reals(
         http: None,
     };
     let agent = desk.clone().map_or(Ok(None), |desk| Agent::open(running.config.subscribe(), desk));
-    let opened = agent.and_then(|agent| Ok((agent, daemon::listen(&control, access)?)));
+    let answers = Answers::new(asked, running.config.subscribe(), session.status());
+    let answers = answers.context("could not open a raw socket for answers to vstun doctor");
+    let opened = agent.and_then(|agent| Ok((agent, answers?, daemon::listen(&control, access)?)));
     let outcome = match opened {
-        Ok((agent, control)) => {
+        Ok((agent, answers, control)) => {
             let (commands, inbox) = AdminCommands::new();
             let handler = {
                 let config = running.config.borrow();
@@ -98,7 +103,7 @@ async fn serve_reals(
                 let started = (running.config.subscribe(), running.path.clone());
                 Handler::new(packet_thread.clone(), commands, told, (tun, refused), started, desk)
             };
-            let ends = Ends { control, agent, inbox };
+            let ends = Ends { control, agent, answers, inbox };
             steer(running, Arc::new(handler), ends, session, signals, &mut thread).await
         }
         Err(error) => Err(error),
@@ -115,6 +120,7 @@ async fn serve_reals(
 struct Ends {
     control: Control,
     agent: Option<Agent>,
+    answers: Answers,
     inbox: CommandQueue,
 }
 
@@ -122,7 +128,7 @@ struct Ends {
 async fn steer(
     mut running: Running,
     handler: Arc<Handler>,
-    Ends { control, agent, mut inbox }: Ends,
+    Ends { control, agent, answers, mut inbox }: Ends,
     session: &mut Session,
     signals: &mut Signals,
     thread: &mut Thread,
@@ -137,11 +143,13 @@ async fn steer(
             None => std::future::pending().await,
         }
     });
+    let mut answering = pin!(answers.run());
     daemon::ready();
     loop {
         // A command needs the session, so following the host stops and starts again after it.
         let (command, asker) = tokio::select! {
             () = &mut reporting => return Ok(()),
+            () = &mut answering => return Ok(()),
             ended = thread.ended() => return ended,
             served = &mut served => return served,
             gone = session.follow() => {
@@ -187,10 +195,11 @@ fn start(
     delivery: Delivery,
     gate: Gate,
     busy_poll: Duration,
+    questions: mpsc::Sender<Asked>,
 ) -> anyhow::Result<(PacketThread<RealServerMessage>, Thread)> {
     let poll = Poll::new().context("could not make an epoll instance")?;
     let (packet_thread, inbox) = PacketThread::new(&poll, packets::WAKER)?;
-    let packets = Packets::new(poll, receivers, delivery, gate, inbox)
+    let packets = Packets::new(poll, receivers, delivery, gate, (inbox, questions))
         .context("could not watch the raw sockets")?
         .busy_polling(busy_poll);
     Ok((packet_thread, Thread::start(move || packets.run())?))

@@ -1,6 +1,8 @@
 //! The real server's packet thread: raw sockets → gate → TUN, one mio loop.
 
 use std::io;
+use std::net::IpAddr;
+use std::ops::Range;
 use std::os::fd::AsRawFd;
 use std::sync::mpsc::Receiver as Inbox;
 use std::time::{Duration, Instant};
@@ -8,16 +10,20 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
+use tokio::sync::mpsc;
 
 use crate::app::budgets::realserver::{BATCH, LONG_BATCH, MESSAGES_A_TURN, TURN};
 use crate::app::busy_poll::BusyPoll;
 use crate::app::log_throttle::LogThrottle;
 use crate::app::turns::TurnLengths;
 use crate::decap::{Decision, Gate, Refusal};
+use crate::doctor::inquiry::Question;
 use crate::sys::raw::{Datagrams, HEADROOM, Received, Receiver};
+use crate::wire::Packet;
 use crate::wire::coalesce::{Coalescer, MAX_BATCH};
 use crate::wire::encap::Opened;
 
+use super::answers::Asked;
 use super::delivery::Delivery;
 use super::messages::{LoopSettings, Next, RealServerMessage, Report};
 use super::overflow::Overflow;
@@ -45,6 +51,8 @@ pub(super) struct Packets {
     busy_poll: BusyPoll,
     turns: TurnLengths,
     merged_udp: LogThrottle,
+    /// To the task that answers questions of `vstun doctor`.
+    questions: mpsc::Sender<Asked>,
 }
 
 /// A raw socket, and whether it may have something to receive.
@@ -64,7 +72,7 @@ impl Packets {
         receivers: Vec<Receiver>,
         delivery: Delivery,
         gate: Gate,
-        inbox: Inbox<RealServerMessage>,
+        (inbox, questions): (Inbox<RealServerMessage>, mpsc::Sender<Asked>),
     ) -> io::Result<Self> {
         for (place, receiver) in receivers.iter().enumerate() {
             let descriptor = receiver.as_raw_fd();
@@ -93,6 +101,7 @@ impl Packets {
             busy_poll: BusyPoll::new(Duration::ZERO),
             turns: TurnLengths::default(),
             merged_udp: LogThrottle::default(),
+            questions,
         })
     }
 
@@ -216,11 +225,12 @@ impl Packets {
 
     /// Processes the `count` datagrams of one `recvmmsg`.
     fn batch(&mut self, count: usize, inner_version: u8) -> anyhow::Result<()> {
-        let Self { delivery, gate, datagrams, coalescer, merged_udp, most, .. } = self;
+        let Self { delivery, gate, datagrams, coalescer, merged_udp, most, questions, .. } = self;
+        let mut told = Told { merged_udp, questions };
         if count < 2 || !delivery.coalesces() {
             *most = BATCH;
             for datagram in datagrams.iter_mut() {
-                if let Some(frame) = admit(gate, merged_udp, datagram, inner_version) {
+                if let Some(frame) = admit(gate, &mut told, datagram, inner_version) {
                     delivery.deliver(frame)?;
                 }
             }
@@ -230,7 +240,7 @@ impl Packets {
         let mut frames: [&mut [u8]; MAX_BATCH] = std::array::from_fn(|_| Default::default());
         let admitted = datagrams
             .iter_mut()
-            .filter_map(|datagram| admit(gate, merged_udp, datagram, inner_version));
+            .filter_map(|datagram| admit(gate, &mut told, datagram, inner_version));
         let mut len = 0;
         for (room, frame) in frames.iter_mut().zip(admitted) {
             *room = frame;
@@ -257,24 +267,59 @@ fn sockets(sources: &mut [Source]) -> impl Iterator<Item = (&Receiver, &mut Atta
 #[inline]
 fn admit<'d>(
     gate: &mut Gate,
-    merged_udp: &mut LogThrottle,
+    told: &mut Told<'_>,
     datagram: Received<'d>,
     inner_version: u8,
 ) -> Option<&'d mut [u8]> {
-    let (outcome, bytes) = match datagram {
-        Received::V4(bytes) => (gate.open(bytes), bytes),
+    let (outcome, outer, bytes) = match datagram {
+        Received::V4(bytes) => (gate.open(bytes), None, bytes),
         Received::V6 { source, traffic_class, bytes } => {
             let inner = HEADROOM..bytes.len();
             let outer = Opened { source: source.into(), traffic_class, inner_version, inner };
-            (gate.open_payload(&outer, bytes), bytes)
+            (gate.open_payload(&outer, bytes), Some(source.into()), bytes)
         }
     };
     match outcome {
         Decision::Deliver(frame) => return bytes.get_mut(frame),
-        Decision::Drop(Refusal::UdpSuperPacket) => explain_merged_udp(merged_udp),
+        Decision::Drop(Refusal::UdpSuperPacket) => explain_merged_udp(told.merged_udp),
+        Decision::Inquiry(inner) => ask(gate, told.questions, outer, (bytes, inner)),
         Decision::Drop(_) => {}
     }
     None
+}
+
+/// Where what is not delivered goes.
+struct Told<'a> {
+    merged_udp: &'a mut LogThrottle,
+    questions: &'a mpsc::Sender<Asked>,
+}
+
+/// Hands a question to the task that answers; `director`: the outer source, if there is no outer
+/// header in `bytes`.
+#[cold]
+fn ask(
+    gate: &mut Gate,
+    questions: &mpsc::Sender<Asked>,
+    director: Option<IpAddr>,
+    (bytes, inner): (&[u8], Range<usize>),
+) {
+    // Before the question is read: a flood of them costs no more.
+    let Ok(room) = questions.try_reserve() else {
+        gate.refuse(Refusal::InquiryLimit);
+        return;
+    };
+    let outer = director.is_none().then(|| Packet::parse(bytes).ok()).flatten();
+    let director = director.or_else(|| outer.as_ref().map(|outer| outer.source));
+    let packet = bytes.get(inner).and_then(|inner| Packet::parse(inner).ok());
+    let question = packet.as_ref().and_then(|packet| Question::parse(packet.payload()).ok());
+    let (Some(director), Some(packet), Some(question)) = (director, packet, question) else {
+        gate.refuse(Refusal::Inquiry);
+        return;
+    };
+    let here = outer.map(|outer| outer.destination);
+    let (asker, vip) = (packet.source, packet.destination);
+    room.send(Asked { director, here, asker, vip, question });
+    gate.taken();
 }
 
 #[cold]

@@ -1,0 +1,330 @@
+//! Asks the daemons of real servers through the tunnel, all at the same time: small questions at
+//! first, then full-size ones that no router may cut.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::IpAddr;
+use std::os::fd::AsRawFd;
+use std::time::{Duration, Instant, SystemTime};
+
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token};
+
+use crate::doctor::inquiry::{
+    Answer, MAX_LEN, MAX_PORTS, MIN_LEN, Ports, Question, message_len, packet,
+};
+use crate::doctor::{EndFacts, FullSize, Heard};
+use crate::model::Listen;
+use crate::sys::random;
+use crate::sys::raw::{
+    Batch, Datagrams, ErrorQueue, HEADROOM, MAX_ERROR, Message, RawError, Received, Receiver,
+    Sender,
+};
+use crate::wire::icmp::{Cause, TunnelReport, report_v4, report_v6};
+use crate::wire::inquiry::{PROTOCOL, is_inquiry};
+use crate::wire::{Packet, encap};
+
+/// How long an answer may take before the question is repeated, or given up after the last time.
+const PATIENCE: Duration = Duration::from_millis(700);
+
+/// How often a question is sent.
+const TIMES: usize = 3;
+
+/// The length of a small question: it and its answer fit every path.
+const SMALL: usize = MIN_LEN;
+
+/// Questions sent without a pause.
+const BURST: usize = 32;
+
+/// The pause.
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// The smallest packet that is tried on a path that does not carry full-size ones, in bytes.
+const SMALLEST: usize = 576;
+
+/// Packets received in one call.
+const BATCH: usize = 16;
+
+/// The tunnel to a real server, and what is asked there.
+#[derive(Clone, Debug)]
+pub(super) struct End {
+    /// The real server.
+    pub(super) real: IpAddr,
+    /// The tunnel's source.
+    pub(super) source: IpAddr,
+    /// An address of this host of the virtual IP's family.
+    pub(super) asker: IpAddr,
+    /// The virtual IP.
+    pub(super) vip: IpAddr,
+    /// Its ports.
+    pub(super) listens: Vec<Listen>,
+    /// The MTU of the interface to the real server, or of the route, in bytes.
+    pub(super) mtu: usize,
+}
+
+/// The sockets, and what has come.
+struct Exchange {
+    sender: Sender,
+    receivers: Vec<Receiver>,
+    errors: ErrorQueue,
+    poll: Poll,
+    batch: Batch,
+    datagrams: Datagrams,
+    /// By nonce.
+    answers: HashMap<u64, (Answer, SystemTime)>,
+    /// The latest refusal of a tunnelled packet to each real server.
+    refusals: HashMap<IpAddr, Cause>,
+    path_mtus: HashMap<IpAddr, u16>,
+}
+
+/// Asks at all ends; blocks for a few seconds.
+///
+/// # Errors
+/// `EPERM` without `CAP_NET_RAW`.
+pub(super) fn ask(ends: &[End]) -> io::Result<Vec<EndFacts>> {
+    let mut exchange = Exchange::open()?;
+    let small: Vec<usize> = ends.iter().map(|_| SMALL).collect();
+    let heard = exchange.round(ends, &small, TIMES)?;
+    let mut facts: Vec<EndFacts> = ends
+        .iter()
+        .zip(heard)
+        .map(|(end, heard)| EndFacts {
+            real: end.real,
+            vip: end.vip,
+            listens: end.listens.clone(),
+            heard,
+            full: None,
+        })
+        .collect();
+    full_size(&mut exchange, ends, &mut facts)?;
+    Ok(facts)
+}
+
+/// Sends full-size packets to each real server that has answered, and finds out what fits where
+/// they do not come through: by halves, at all ends at the same time.
+fn full_size(exchange: &mut Exchange, ends: &[End], facts: &mut [EndFacts]) -> io::Result<()> {
+    let mut places: Vec<usize> = Vec::new();
+    for (place, fact) in facts.iter().enumerate() {
+        let first = !places.iter().any(|other| ends[*other].real == fact.real);
+        if first && matches!(fact.heard, Heard::Answered { .. }) {
+            places.push(place);
+        }
+    }
+    // What surely fits, and what is tried.
+    let mut bounds: HashMap<usize, (usize, usize)> = HashMap::new();
+    let mut tried: Vec<(usize, usize)> =
+        places.iter().map(|place| (*place, ends[*place].mtu)).collect();
+    for turn in 0.. {
+        let asked: Vec<End> = tried.iter().map(|(place, _)| ends[*place].clone()).collect();
+        let sizes: Vec<usize> = tried
+            .iter()
+            .map(|(place, size)| message_len(*size, ends[*place].real, ends[*place].vip))
+            .collect();
+        let times = if turn == 0 { TIMES } else { 2 };
+        let heard = exchange.round(&asked, &sizes, times)?;
+        let mut next = Vec::new();
+        for ((place, size), heard) in tried.iter().zip(heard) {
+            let passed = matches!(heard, Heard::Answered { .. });
+            let told = exchange.path_mtus.get(&ends[*place].real).copied();
+            let full = facts[*place].full.get_or_insert(FullSize {
+                mtu: ends[*place].mtu,
+                passed,
+                largest: None,
+                told,
+            });
+            if turn == 0 {
+                if !passed {
+                    bounds.insert(*place, (SMALLEST, *size));
+                }
+            } else if let Some((low, high)) = bounds.get_mut(place) {
+                *(if passed { &mut *low } else { &mut *high }) = *size;
+                full.largest = Some(*low);
+            }
+            if let Some((low, high)) = bounds.get(place).filter(|(low, high)| high - low > 8) {
+                // A router that has said what fits is tried at its word.
+                let told = told.map(usize::from).filter(|told| turn == 0 && told < high);
+                next.push((*place, told.unwrap_or(usize::midpoint(*low, *high))));
+            }
+        }
+        if next.is_empty() {
+            return Ok(());
+        }
+        tried = next;
+    }
+    Ok(())
+}
+
+impl Exchange {
+    fn open() -> io::Result<Self> {
+        let (sender, errors, poll) = (Sender::open()?, ErrorQueue::open()?, Poll::new()?);
+        let receivers = Receiver::open_each()?;
+        for receiver in &receivers {
+            receiver.attach_filter(filter(receiver).into_iter())?;
+        }
+        let descriptors = receivers.iter().map(AsRawFd::as_raw_fd).chain(errors.descriptors());
+        for (place, descriptor) in descriptors.enumerate() {
+            let mut source = SourceFd(&descriptor);
+            poll.registry().register(&mut source, Token(place), Interest::READABLE)?;
+        }
+        Ok(Self {
+            sender,
+            receivers,
+            errors,
+            poll,
+            batch: Batch::new(1),
+            datagrams: Datagrams::new(BATCH),
+            answers: HashMap::new(),
+            refusals: HashMap::new(),
+            path_mtus: HashMap::new(),
+        })
+    }
+
+    /// One question at each end, with messages of these lengths; what is not answered is repeated.
+    fn round(&mut self, ends: &[End], sizes: &[usize], times: usize) -> io::Result<Vec<Heard>> {
+        let mut nonces = Vec::with_capacity(ends.len());
+        let mut sent = vec![SystemTime::now(); ends.len()];
+        for _ in ends {
+            nonces.push(random::words::<1>()?[0]);
+        }
+        for _ in 0..times {
+            let open: Vec<usize> = (0..ends.len())
+                .filter(|place| !self.is_settled(ends[*place].real, nonces[*place]))
+                .collect();
+            for burst in open.chunks(BURST) {
+                for place in burst {
+                    sent[*place] = SystemTime::now();
+                    self.send(&ends[*place], nonces[*place], sizes[*place]);
+                }
+                self.receive(PAUSE)?;
+            }
+            let until = Instant::now() + PATIENCE;
+            while Instant::now() < until {
+                let settled = |exchange: &Self| {
+                    open.iter().all(|place| exchange.is_settled(ends[*place].real, nonces[*place]))
+                };
+                if settled(self) {
+                    break;
+                }
+                self.receive(PAUSE)?;
+            }
+        }
+        let heard = ends.iter().zip(&nonces).zip(sent);
+        Ok(heard.map(|((end, nonce), sent)| self.heard(end.real, *nonce, sent)).collect())
+    }
+
+    fn is_settled(&self, real: IpAddr, nonce: u64) -> bool {
+        self.answers.contains_key(&nonce) || self.refusals.contains_key(&real)
+    }
+
+    fn heard(&self, real: IpAddr, nonce: u64, sent: SystemTime) -> Heard {
+        match (self.answers.get(&nonce), self.refusals.get(&real)) {
+            (Some((answer, came)), _) => {
+                Heard::Answered { answer: answer.clone(), clock: clock(answer.time, sent, *came) }
+            }
+            (None, Some(cause)) => Heard::Refused(cause.name().to_owned()),
+            (None, None) => Heard::Silent,
+        }
+    }
+
+    fn send(&mut self, end: &End, nonce: u64, len: usize) {
+        let ports = end.listens.iter().take(MAX_PORTS).map(|listen| Ports {
+            protocol: listen.protocol.number(),
+            first: listen.ports.first,
+            last: listen.ports.last,
+        });
+        let question = Question { nonce, ports: ports.collect(), len: len.clamp(MIN_LEN, MAX_LEN) };
+        let tunnel = (end.source, end.real);
+        let Some(bytes) = packet(tunnel, (end.asker, end.vip), &question.encode(), true) else {
+            return;
+        };
+        let payload = 0..bytes.len();
+        let message = Message { destination: end.real, header: 0..0, payload, fragment_of: 0 };
+        self.batch.push(message);
+        // Silence says that it was not sent; the firewall's finding says why.
+        self.batch.flush(&self.sender, &[], &bytes, |_, _| {});
+    }
+
+    /// Takes what comes within the time.
+    fn receive(&mut self, time: Duration) -> io::Result<()> {
+        let mut events = Events::with_capacity(8);
+        match self.poll.poll(&mut events, Some(time)) {
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
+            _ => {}
+        }
+        for receiver in &self.receivers {
+            while self.datagrams.receive(receiver, BATCH).is_ok() {
+                let came = SystemTime::now();
+                let version = receiver.inner_version();
+                for answer in self.datagrams.iter_mut().filter_map(|one| read(one, version)) {
+                    self.answers.entry(answer.nonce).or_insert((answer, came));
+                }
+            }
+        }
+        let mut room = [0; MAX_ERROR];
+        while let Ok(error) = self.errors.next(&mut room) {
+            let report = match error {
+                RawError::V4(bytes) => report_v4(bytes),
+                RawError::V6(sender, bytes) => report_v6(sender, bytes),
+            };
+            if let Some(TunnelReport { real, cause, .. }) = report {
+                match cause {
+                    Cause::PathMtu(mtu) => drop(self.path_mtus.insert(real, mtu)),
+                    cause if cause.is_of_the_end() => drop(self.refusals.insert(real, cause)),
+                    _ => {}
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// How far the other clock is ahead, in milliseconds, as far as the way there and back tells.
+fn clock(time: u64, sent: SystemTime, came: SystemTime) -> i64 {
+    let millis = |moment: SystemTime| {
+        let since = moment.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+    };
+    let time = i64::try_from(time).unwrap_or(i64::MAX);
+    match (time.saturating_sub(millis(sent)), time.saturating_sub(millis(came))) {
+        (early, _) if early < 0 => early,
+        (_, late) if late > 0 => late,
+        _ => 0,
+    }
+}
+
+/// The answer in a tunnelled packet.
+fn read(received: Received<'_>, version: u8) -> Option<Answer> {
+    let inner = match received {
+        Received::V4(bytes) => {
+            let opened = encap::ipip::open(bytes).ok()?;
+            bytes.get(opened.inner)?
+        }
+        Received::V6 { bytes, .. } => bytes.get(HEADROOM..)?,
+    };
+    let packet = Packet::parse(inner).ok()?;
+    if packet.version() != version || packet.protocol != PROTOCOL || !is_inquiry(packet.payload()) {
+        return None;
+    }
+    Answer::parse(packet.payload()).ok()
+}
+
+// Classic BPF (`linux/filter.h`).
+const LOAD_BYTE: u16 = 0x30;
+const LOAD_BYTE_FROM_X: u16 = 0x50;
+const HEADER_LEN_TO_X: u16 = 0xb1;
+const JUMP_IF_EQUAL: u16 = 0x15;
+const RETURN: u16 = 0x06;
+
+/// Passes packets of [`PROTOCOL`] in a tunnel: IPv4 datagrams start with their outer header, IPv6
+/// ones with the inner packet. The protocol is the inner IPv4 header's tenth byte, the inner IPv6
+/// header's seventh.
+fn filter(receiver: &Receiver) -> Vec<(u16, u8, u8, u32)> {
+    let place = if receiver.inner_version() == 4 { 9 } else { 6 };
+    let mut program = match receiver.outer_version() {
+        4 => vec![(HEADER_LEN_TO_X, 0, 0, 0), (LOAD_BYTE_FROM_X, 0, 0, place)],
+        _ => vec![(LOAD_BYTE, 0, 0, place)],
+    };
+    program.push((JUMP_IF_EQUAL, 0, 1, PROTOCOL.into()));
+    program.extend([(RETURN, 0, 0, u32::MAX), (RETURN, 0, 0, 0)]);
+    program
+}

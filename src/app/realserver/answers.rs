@@ -1,0 +1,189 @@
+//! Answers the questions of `vstun doctor` at a director about this real server.
+//!
+//! A question comes through the tunnel from a director that the gate admits. The answer goes back
+//! through a tunnel to that address alone: a firewall that tracks connections takes it for the
+//! reply to the question's outer packet. It is never longer than the question, and there are at
+//! most fifty a second.
+
+use std::net::{IpAddr, UdpSocket};
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::{mpsc, watch};
+
+use super::desired;
+use crate::app::host::survey::{self, Survey};
+use crate::config;
+use crate::control::HostStatus;
+use crate::doctor::inquiry::{Answer, Listening, Ports, Question, State, packet};
+use crate::host::{Object, Step};
+use crate::model::Protocol;
+use crate::sys::raw::{Batch, Message, Sender};
+use crate::sys::sock_diag::{Bound, bound_sockets};
+
+/// Questions that wait, at most; further ones are dropped and counted.
+pub(super) const WAITING: usize = 16;
+
+/// From one answer to the next.
+const GAP: Duration = Duration::from_millis(20);
+
+/// The port of no packet: a socket is only asked for its source address.
+const ANY_PORT: u16 = 9;
+
+/// A question, and where it came from.
+#[derive(Clone, Debug)]
+pub(super) struct Asked {
+    /// The director: the outer source.
+    pub(super) director: IpAddr,
+    /// This host: the outer destination, if the kernel tells.
+    pub(super) here: Option<IpAddr>,
+    /// Who asks: the inner source.
+    pub(super) asker: IpAddr,
+    /// The virtual IP: the inner destination.
+    pub(super) vip: IpAddr,
+    /// The question.
+    pub(super) question: Question,
+}
+
+/// Answers them.
+#[derive(Debug)]
+pub(super) struct Answers {
+    inbox: mpsc::Receiver<Asked>,
+    config: watch::Receiver<config::RealServer>,
+    host: watch::Receiver<HostStatus>,
+    sender: Sender,
+    batch: Batch,
+}
+
+impl Answers {
+    /// With the questions from `inbox`.
+    ///
+    /// # Errors
+    /// `EPERM` without `CAP_NET_RAW`.
+    pub(super) fn new(
+        inbox: mpsc::Receiver<Asked>,
+        config: watch::Receiver<config::RealServer>,
+        host: watch::Receiver<HostStatus>,
+    ) -> std::io::Result<Self> {
+        Ok(Self { inbox, config, host, sender: Sender::open()?, batch: Batch::new(1) })
+    }
+
+    /// Answers one question after the other, without end.
+    pub(super) async fn run(mut self) {
+        while let Some(asked) = self.inbox.recv().await {
+            match self.answer(&asked).await {
+                Ok(answer) => self.send(&asked, &answer),
+                Err(error) => log::debug!("a question of vstun doctor: {error:#}"),
+            }
+            tokio::time::sleep(GAP).await;
+        }
+        std::future::pending::<()>().await;
+    }
+
+    async fn answer(&self, asked: &Asked) -> anyhow::Result<Answer> {
+        let config = self.config.borrow().clone();
+        let survey = survey::realserver_briefly(&desired(&config)).await?;
+        let wrong: Vec<String> =
+            self.host.borrow().wrong.iter().map(|wrong| wrong.text.clone()).collect();
+        let mut state = state(asked.vip, &config, &survey);
+        if !wrong.is_empty() {
+            state = state.and(State::FAULTS);
+        }
+        let (vip, ports) = (asked.vip, asked.question.ports.clone());
+        let listening = tokio::task::spawn_blocking(move || listening(vip, &ports)).await??;
+        let mss = survey.plan.map_or(0, |plan| match vip {
+            IpAddr::V4(_) => plan.advertised_mss.v4,
+            IpAddr::V6(_) => plan.advertised_mss.v6,
+        });
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        Ok(Answer {
+            nonce: asked.question.nonce,
+            time: u64::try_from(now.as_millis()).unwrap_or(u64::MAX),
+            state,
+            mss,
+            listening,
+            program: env!("CARGO_PKG_VERSION").to_owned(),
+            text: wrong.join(" | "),
+        })
+    }
+
+    fn send(&mut self, asked: &Asked, answer: &Answer) {
+        let Asked { director, here, asker, vip, question } = asked;
+        let source = here.or_else(|| source_towards(*director));
+        let payload = answer.encode(question.len);
+        let tunnel = source.map(|source| (source, *director));
+        let Some(bytes) = tunnel.and_then(|tunnel| packet(tunnel, (*vip, *asker), &payload, false))
+        else {
+            return;
+        };
+        let payload = 0..bytes.len();
+        let message = Message { destination: *director, header: 0..0, payload, fragment_of: 0 };
+        self.batch.push(message);
+        self.batch.flush(&self.sender, &[], &bytes, |_, error| {
+            log::debug!("cannot answer vstun doctor: {error}");
+        });
+    }
+}
+
+/// The address that the routing table picks towards the director.
+fn source_towards(director: IpAddr) -> Option<IpAddr> {
+    let any: IpAddr = match director {
+        IpAddr::V4(_) => [0; 4].into(),
+        IpAddr::V6(_) => [0; 16].into(),
+    };
+    let socket = UdpSocket::bind((any, 0)).ok()?;
+    socket.connect((director, ANY_PORT)).ok()?;
+    Some(socket.local_addr().ok()?.ip())
+}
+
+fn state(vip: IpAddr, config: &config::RealServer, survey: &Survey) -> State {
+    let (tun, facts) = (config.tun.as_str(), &survey.facts);
+    let conf = |link: &str, name: &str| facts.conf(link, name).max(facts.conf("all", name));
+    let others = || facts.links.iter().filter(|link| !link.loopback && link.name != tun);
+    let mss = survey.plan.iter().flat_map(|plan| &plan.steps);
+    let rule =
+        mss.filter(|step| matches!(step, Step::Add(Object::Rule { from, .. }) if *from == vip));
+    let v4 = vip.is_ipv4();
+    [
+        (State::CONFIGURED, config.vips.contains(&vip)),
+        (State::PRESENT, facts.owners(vip).any(|(_, link)| link.name == tun)),
+        (State::ELSEWHERE, facts.owners(vip).any(|(_, link)| link.name != tun && !link.loopback)),
+        // 1, 2 and 8 keep the kernel from answering for an address of another interface.
+        (
+            State::ANSWERS_ARP,
+            v4 && others()
+                .any(|link| link.arp && !matches!(conf(&link.name, "arp_ignore"), 1 | 2 | 8)),
+        ),
+        (State::STRICT, v4 && conf(tun, "rp_filter") == 1),
+        (
+            State::NO_MSS,
+            config.mss == config::Mss::Route && rule.clone().any(|step| !facts.holds(step)),
+        ),
+    ]
+    .into_iter()
+    .filter(|(_, is)| *is)
+    .fold(State::default(), |all, (state, _)| all.and(state))
+}
+
+/// What listens on each range of ports.
+fn listening(vip: IpAddr, ports: &[Ports]) -> std::io::Result<Vec<Listening>> {
+    let mut heard = vec![Listening::default(); ports.len()];
+    bound_sockets(|Bound { udp, address, port, any_family }| {
+        let protocol = if udp { Protocol::Udp } else { Protocol::Tcp };
+        let place = match address {
+            address if address == vip => Listening::VIP,
+            address if address.is_unspecified() => {
+                let fits = address.is_ipv4() == vip.is_ipv4() || any_family;
+                if fits { Listening::WILDCARD } else { return }
+            }
+            address if address.is_loopback() || address.is_ipv4() != vip.is_ipv4() => return,
+            _ => Listening::ELSEWHERE,
+        };
+        for (ports, heard) in ports.iter().zip(&mut heard) {
+            let within = (ports.first..=ports.last).contains(&port);
+            if within && ports.protocol == protocol.number() {
+                *heard = heard.and(place);
+            }
+        }
+    })?;
+    Ok(heard)
+}

@@ -1,0 +1,34 @@
+//! Questions of `vstun doctor`: only from directors, and to any address.
+
+use super::*;
+use crate::wire::inquiry::{MAGIC, PROTOCOL};
+
+/// A question in a tunnel over IPv4, or another packet of its protocol.
+fn question(outer_source: [u8; 4], payload: &[u8]) -> Vec<u8> {
+    let length = |inner: usize| u16::try_from(20 + inner).unwrap().to_be_bytes();
+    let header = |source: [u8; 4], destination: [u8; 4], protocol: u8, inner: usize| {
+        let [high, low] = length(inner);
+        let mut header = vec![0x45, 0, high, low, 0, 0, 0, 0, 64, protocol, 0, 0];
+        header.extend(source);
+        header.extend(destination);
+        header
+    };
+    let mut bytes = header(outer_source, [10, 0, 0, 11], 4, 20 + payload.len());
+    bytes.extend(header([10, 0, 0, 1], [203, 0, 113, 99], PROTOCOL, payload.len()));
+    bytes.extend(payload);
+    bytes
+}
+
+#[test]
+fn a_question_is_taken_out_only_if_a_director_asks() {
+    let mut gate = gate();
+    let mut bytes = question([10, 0, 0, 1], &MAGIC);
+    let len = bytes.len();
+    assert_eq!(gate.open(&mut bytes), Decision::Inquiry(20..len));
+    gate.taken();
+    assert_eq!((gate.counters().read, gate.counters().delivered), (1, 1));
+    let mut stranger = question([198, 51, 100, 1], &MAGIC);
+    assert_eq!(gate.open(&mut stranger), Decision::Drop(Refusal::Source));
+    let mut other = question([10, 0, 0, 1], b"else");
+    assert_eq!(gate.open(&mut other), Decision::Drop(Refusal::NotVip));
+}

@@ -1,0 +1,225 @@
+//! Findings from what the daemons of real servers answered through the tunnel.
+
+use std::net::IpAddr;
+
+use super::host::commands;
+use super::inquiry::{Answer, Listening, State};
+use super::{Cause, Finding, Severity};
+use crate::model::{Listen, Protocol};
+
+/// Clocks that differ by more, in milliseconds, make logs of both ends hard to compare.
+const CLOCKS: i64 = 2_000;
+
+/// What came back from the other end of a tunnel.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Heard {
+    /// Its daemon has answered.
+    Answered {
+        /// What.
+        answer: Answer,
+        /// How far its clock is ahead, in milliseconds.
+        clock: i64,
+    },
+    /// Its kernel says that nothing takes tunnelled packets, in these words.
+    Refused(String),
+    /// Nothing.
+    Silent,
+}
+
+/// What became of full-size packets.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct FullSize {
+    /// The size, in bytes: the MTU of this host's way.
+    pub mtu: usize,
+    /// Whether one came through.
+    pub passed: bool,
+    /// About the largest that did.
+    pub largest: Option<usize>,
+    /// What a router has said fits.
+    pub told: Option<u16>,
+}
+
+/// What is known of a virtual IP at the other end of a tunnel.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct EndFacts {
+    /// The real server.
+    pub real: IpAddr,
+    /// The virtual IP.
+    pub vip: IpAddr,
+    /// Its ports, as they were asked about.
+    pub listens: Vec<Listen>,
+    /// What came back.
+    pub heard: Heard,
+    /// Full-size packets, if they were sent.
+    pub full: Option<FullSize>,
+}
+
+/// The findings about an end that has answered.
+pub(super) fn findings(end: &EndFacts, program: &str) -> Vec<Finding> {
+    let Heard::Answered { answer, clock } = &end.heard else { return Vec::new() };
+    let mut found = state(end, answer);
+    found.extend(end.full.as_ref().and_then(|full| mtu(end.real, full)));
+    if answer.program != program {
+        let text = format!(
+            "real server {} runs vstun {}, this director {program}: install one release on both",
+            end.real, answer.program
+        );
+        found.push(Finding::new(Cause::Version, Severity::Note, text).mended_by("make install"));
+    }
+    if clock.abs() > CLOCKS {
+        let (far, where_to) = (clock.abs() / 1_000, if *clock > 0 { "ahead" } else { "behind" });
+        let text = format!("the clock of real server {} is {far} s {where_to}", end.real);
+        let found_clock = Finding::new(Cause::Clock, Severity::Warning, text);
+        found.push(found_clock.mended_by("timedatectl set-ntp true"));
+    }
+    if answer.state.has(State::PRESENT) {
+        let pairs = end.listens.iter().zip(&answer.listening);
+        found.extend(pairs.filter_map(|(listen, heard)| listener(end, listen, *heard)));
+    }
+    let on = format!("real server {}", end.real);
+    found.into_iter().map(|one| on_real(one, end.real, &on)).collect()
+}
+
+/// At that real server, unless it says another host.
+fn on_real(finding: Finding, real: IpAddr, on: &str) -> Finding {
+    let finding = if finding.address.is_none() { finding.about(real) } else { finding };
+    // A path's MTU is told to this host.
+    if finding.cause == Cause::Mtu { finding } else { finding.on(on) }
+}
+
+fn state(end: &EndFacts, answer: &Answer) -> Vec<Finding> {
+    let (real, vip) = (end.real, end.vip);
+    let mut found: Vec<Finding> = missing(real, vip, answer.state).into_iter().collect();
+    found.extend(settings(real, vip, answer.state));
+    if answer.state.has(State::FAULTS) {
+        let texts = answer.text.split(" | ").filter(|text| !text.is_empty());
+        found.extend(texts.map(|text| {
+            let words = format!("real server {real} reports: {text}");
+            let fault = Finding::new(Cause::Host, Severity::Warning, words);
+            let mend = commands(text);
+            if mend.is_empty() {
+                fault.mended_by("vstun doctor")
+            } else {
+                Finding { mend, ..fault }
+            }
+        }));
+    }
+    found
+}
+
+/// The virtual IP is not where it belongs.
+fn missing(real: IpAddr, vip: IpAddr, state: State) -> Option<Finding> {
+    let (text, mend) = if !state.has(State::CONFIGURED) {
+        (
+            format!("real server {real} does not serve {vip}: add it to `vips` there"),
+            "vstun --socket /run/vstun/realserver.sock reload".to_owned(),
+        )
+    } else if !state.has(State::PRESENT) {
+        let (family, prefix) = if vip.is_ipv4() { ("-4", 32) } else { ("-6", 128) };
+        (
+            format!("real server {real} has lost {vip}: its TUN does not have the address"),
+            format!("ip {family} addr add {vip}/{prefix} dev vstun0"),
+        )
+    } else {
+        return None;
+    };
+    Some(Finding::new(Cause::VipMissing, Severity::Fault, text).mended_by(mend))
+}
+
+/// What is wrong with the real server's settings.
+fn settings(real: IpAddr, vip: IpAddr, state: State) -> impl Iterator<Item = Finding> {
+    use Severity::{Fault, Warning};
+    let all = [
+        (
+            State::ELSEWHERE,
+            Cause::Announcing,
+            Fault,
+            format!("has {vip} on another interface too, and answers for it there"),
+            "vstun doctor",
+        ),
+        (
+            State::ANSWERS_ARP,
+            Cause::Announcing,
+            Fault,
+            format!("answers ARP for {vip}, so clients go round the director: `arp_ignore` is off"),
+            "sysctl -w net.ipv4.conf.all.arp_ignore=1 net.ipv4.conf.all.arp_announce=2",
+        ),
+        (
+            State::STRICT,
+            Cause::RpFilter,
+            Fault,
+            "drops what comes from its TUN: strict `rp_filter`".to_owned(),
+            "sysctl -w net.ipv4.conf.vstun0.rp_filter=2",
+        ),
+        (
+            State::NO_MSS,
+            Cause::Mss,
+            Warning,
+            format!(
+                "lacks the routes with the MSS that fits the tunnel for {vip}: uploads may hang"
+            ),
+            "vstun --socket /run/vstun/realserver.sock reload",
+        ),
+    ];
+    all.into_iter().filter(move |one| state.has(one.0)).map(
+        move |(_, cause, severity, what, mend)| {
+            Finding::new(cause, severity, format!("real server {real} {what}")).mended_by(mend)
+        },
+    )
+}
+
+fn mtu(real: IpAddr, full: &FullSize) -> Option<Finding> {
+    if full.passed {
+        return None;
+    }
+    let fits = full.told.map(usize::from).or(full.largest).unwrap_or_default();
+    let text = format!(
+        "the way to real server {real} does not carry packets of {} bytes, the MTU of this host's \
+         route; about {fits} come through",
+        full.mtu
+    );
+    let seen = match full.told {
+        Some(told) => format!("a router says {told}"),
+        None => "no router says so: uploads hang".to_owned(),
+    };
+    let family = if real.is_ipv4() { "-4" } else { "-6" };
+    let route = format!("ip {family} -o route get {real} | sed 's/^[a-z]* //; s/ src .*//'");
+    let route = if real.is_ipv4() { route.replace("s/^[a-z]* //; ", "") } else { route };
+    let severity = if full.told.is_some() { Severity::Warning } else { Severity::Fault };
+    let command = format!("ip {family} route replace $({route}) mtu {fits}");
+    Some(Finding::new(Cause::Mtu, severity, text).seen(seen).mended_by(command))
+}
+
+fn listener(end: &EndFacts, listen: &Listen, heard: Listening) -> Option<Finding> {
+    let EndFacts { real, vip, .. } = end;
+    let flag = if listen.protocol == Protocol::Udp { 'u' } else { 't' };
+    let show = format!("ss -{flag}lnp 'sport = {}'", listen.ports.first);
+    let at_vip = heard.has(Listening::VIP);
+    if at_vip || (heard.has(Listening::WILDCARD) && listen.protocol == Protocol::Tcp) {
+        return None;
+    }
+    let (cause, severity, text) = if heard.has(Listening::WILDCARD) {
+        let text = format!(
+            "the UDP server on {listen} at real server {real} is bound to every address: unless it \
+             uses IP_PKTINFO it answers from the wrong one; bind it to {vip}"
+        );
+        (Cause::UdpWildcard, Severity::Warning, text)
+    } else if heard.has(Listening::ELSEWHERE) {
+        let text = format!(
+            "the server on {listen} at real server {real} listens on another address only: let it \
+             listen on {vip} or on every address"
+        );
+        (Cause::Listener, Severity::Fault, text)
+    } else {
+        let text = format!(
+            "no program at real server {real} listens on {listen}: start it there, on {vip} or on \
+             every address"
+        );
+        (Cause::Listener, Severity::Fault, text)
+    };
+    Some(Finding::new(cause, severity, text).seen("its daemon's list of sockets").mended_by(show))
+}
+
+#[cfg(test)]
+#[path = "ends_tests.rs"]
+mod tests;

@@ -1,0 +1,182 @@
+//! What is wrong at a real server, as it sees itself.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use super::director::{dropped, insert};
+use super::firewall::{CtState, Hook, Probe, Ruleset, Verdict};
+use super::host::{HostFault, host_findings};
+use super::{Cause, Finding, Report, Severity};
+use crate::wire::protocol;
+
+/// What was observed at a real server.
+#[derive(Clone, Debug, Default)]
+pub struct RealServerFacts {
+    /// Whether the daemon answers; if not, why, and the command to start it.
+    pub daemon: Option<(String, String)>,
+    /// What is wrong with the host.
+    pub host: Vec<HostFault>,
+    /// The TUN's name.
+    pub tun: String,
+    /// The virtual IPs.
+    pub vips: Vec<IpAddr>,
+    /// Who may send tunnelled packets.
+    pub directors: Vec<IpNet>,
+    /// Whether the reverse path filter of the TUN is strict.
+    pub strict: bool,
+    /// The interfaces on which the kernel answers ARP for addresses of others.
+    pub answers_arp: Vec<String>,
+    /// The firewall; `None`: its rules could not be read.
+    pub ruleset: Option<Ruleset>,
+    /// Tunnelled packets read, and those of them from no director; `None` without a daemon.
+    pub read: Option<(u64, u64)>,
+    /// Further findings, of what could not be observed.
+    pub unseen: Vec<Finding>,
+}
+
+/// The findings at a real server.
+#[must_use]
+pub fn diagnose_realserver(facts: &RealServerFacts) -> Report {
+    let mut findings = facts.unseen.clone();
+    findings.extend(facts.daemon.as_ref().map(|(why, start)| {
+        Finding::new(Cause::DaemonMissing, Severity::Fault, "the real server does not run")
+            .seen(why.clone())
+            .mended_by(start.clone())
+    }));
+    findings.extend(host_findings(&facts.host));
+    findings.extend(settings(facts));
+    findings.extend(firewall(facts));
+    let mut well = Vec::new();
+    match facts.read {
+        Some((0, _)) => findings.push(nothing_came(facts)),
+        Some((read, strangers)) => {
+            well.push(format!("{read} tunnelled packets have come"));
+            findings.extend((strangers > 0).then(|| refused(strangers)));
+        }
+        None => {}
+    }
+    Report::new("realserver", findings, well)
+}
+
+fn settings(facts: &RealServerFacts) -> Vec<Finding> {
+    let tun = &facts.tun;
+    let mut found = Vec::new();
+    if facts.strict && facts.daemon.is_none() && facts.vips.iter().any(IpAddr::is_ipv4) {
+        let text = format!("strict `rp_filter` on {tun} drops every packet that comes from it");
+        let mend = format!("sysctl -w net.ipv4.conf.{tun}.rp_filter=2");
+        let finding = Finding::new(Cause::RpFilter, Severity::Fault, text);
+        found.push(finding.seen("the larger value of `all` and the TUN is 1").mended_by(mend));
+    }
+    if facts.daemon.is_none()
+        && facts.vips.iter().any(IpAddr::is_ipv4)
+        && let Some(link) = facts.answers_arp.first()
+    {
+        let text = format!(
+            "this host answers ARP for its virtual IPs on {link}: clients go round the director"
+        );
+        let mend = "sysctl -w net.ipv4.conf.all.arp_ignore=1 net.ipv4.conf.all.arp_announce=2";
+        let finding = Finding::new(Cause::Announcing, Severity::Fault, text);
+        found.push(finding.seen(facts.answers_arp.join(", ")).mended_by(mend));
+    }
+    found
+}
+
+/// What the ruleset does with tunnelled packets, and with those that come out of the TUN.
+fn firewall(facts: &RealServerFacts) -> Vec<Finding> {
+    let Some(ruleset) = &facts.ruleset else { return Vec::new() };
+    let hooks = [Hook::Prerouting, Hook::Input];
+    let tunnelled = facts.directors.iter().find_map(|net| {
+        let source = net.addr();
+        let probe = |number| Probe {
+            version: if source.is_ipv4() { 4 } else { 6 },
+            input: None,
+            output: Some(String::new()),
+            source: Some(source),
+            destination: None,
+            protocol: number,
+            port: None,
+            state: CtState::New,
+        };
+        let inner = |number| {
+            let v4 = number == protocol::IPIP;
+            facts.vips.iter().any(|vip| vip.is_ipv4() == v4)
+        };
+        let numbers = [protocol::IPIP, protocol::IPV6].into_iter().filter(|number| inner(*number));
+        numbers.into_iter().find_map(|number| {
+            let Verdict::Drops(place) = ruleset.judge(&hooks, &probe(number)) else { return None };
+            let family = if source.is_ipv4() { "ip" } else { "ip6" };
+            let rule = format!("meta l4proto '{{ 4, 41 }}' {family} saddr {net} accept");
+            let text = format!("the firewall drops tunnelled packets from director {net}");
+            let finding = dropped(Cause::Firewall, text, &place);
+            Some(finding.mended_by(insert(&place, &rule)))
+        })
+    });
+    let delivered = facts.vips.iter().find_map(|vip| {
+        let probe = Probe {
+            version: if vip.is_ipv4() { 4 } else { 6 },
+            input: Some(facts.tun.clone()),
+            output: Some(String::new()),
+            source: None,
+            destination: Some(*vip),
+            protocol: protocol::TCP,
+            port: None,
+            state: CtState::New,
+        };
+        let Verdict::Drops(place) = ruleset.judge(&hooks, &probe) else { return None };
+        let rule = format!("iifname \"{}\" accept", facts.tun);
+        let text = format!("the firewall drops what comes out of {} for {vip}", facts.tun);
+        let finding = dropped(Cause::Firewall, text, &place).about(*vip);
+        Some(finding.mended_by(insert(&place, &rule)))
+    });
+    tunnelled.into_iter().chain(delivered).collect()
+}
+
+fn nothing_came(facts: &RealServerFacts) -> Finding {
+    let directors: Vec<String> = facts.directors.iter().map(ToString::to_string).collect();
+    let text = format!(
+        "no tunnelled packet has ever come: {} sends none, or a firewall on the way drops \
+         protocols 4 and 41",
+        directors.join(", ")
+    );
+    Finding::new(Cause::Tunnel, Severity::Note, text)
+        .mended_by("tcpdump -c 5 -ni any 'proto 4 or proto 41'")
+}
+
+fn refused(strangers: u64) -> Finding {
+    let text = format!(
+        "{strangers} tunnelled packets came from addresses that `directors` does not admit: if one \
+         is your director, add it and reload"
+    );
+    Finding::new(Cause::Tunnel, Severity::Note, text)
+        .mended_by("tcpdump -c 5 -ni any 'proto 4 or proto 41'")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_fault_has_its_finding_with_a_command() {
+        let base = RealServerFacts {
+            tun: "vstun0".to_owned(),
+            vips: vec!["192.0.2.10".parse().expect("an address")],
+            directors: vec!["192.0.2.2/32".parse().expect("a network")],
+            read: Some((1, 0)),
+            ..RealServerFacts::default()
+        };
+        assert!(diagnose_realserver(&base).findings.is_empty());
+        let links = vec!["eth0".to_owned()];
+        for (facts, cause) in [
+            (RealServerFacts { strict: true, ..base.clone() }, "rp_filter"),
+            (RealServerFacts { answers_arp: links, ..base.clone() }, "announcing"),
+            (RealServerFacts { read: Some((0, 0)), ..base.clone() }, "tunnel"),
+            (RealServerFacts { read: Some((5, 5)), ..base }, "tunnel"),
+        ] {
+            let report = diagnose_realserver(&facts);
+            let [finding] = &report.findings[..] else { panic!("{report:?}") };
+            assert_eq!(finding.cause.name(), cause);
+            assert!(!finding.mend.is_empty());
+        }
+    }
+}
