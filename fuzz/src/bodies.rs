@@ -8,6 +8,7 @@ use vstun::balancer::fragments::{Bounds, LIFETIME};
 use vstun::balancer::{Balancer, Change, Limits, Outlet, Tunnel, Verdict};
 use vstun::config;
 use vstun::decap::{Decision, Gate, Mss};
+use vstun::doctor::inquiry::{Answer, Question};
 use vstun::model::{Millis, Policy, RealSpec, SchedulerKind, Seed, ServiceSpec};
 use vstun::trace::reading::Reader;
 use vstun::trace::replay::Replay;
@@ -182,6 +183,14 @@ fn admission(datagram: &[u8], open: impl FnOnce(&mut Gate, &mut [u8]) -> Decisio
         Decision::Drop(refusal) => {
             assert_eq!(counters.dropped(refusal), 1);
             assert_eq!(room, datagram, "a refused datagram stays as it was");
+        }
+        Decision::Inquiry(range) => {
+            assert_eq!(room, datagram, "a question stays as it was");
+            let packet = Packet::parse(&room[range]).expect("a whole inner packet");
+            if let Ok(question) = Question::parse(packet.payload()) {
+                assert_eq!(Question::parse(&question.encode()), Ok(question));
+            }
+            let _ = Answer::parse(packet.payload());
         }
         Decision::Deliver(range) => {
             let (offload, packet) = virtio::split_frame(&room[range]).expect("a frame for the TUN");

@@ -183,8 +183,9 @@ fn mtu(real: IpAddr, full: &FullSize) -> Option<Finding> {
         None => "no router says so: uploads hang".to_owned(),
     };
     let family = if real.is_ipv4() { "-4" } else { "-6" };
-    let route = format!("ip {family} -o route get {real} | sed 's/^[a-z]* //; s/ src .*//'");
-    let route = if real.is_ipv4() { route.replace("s/^[a-z]* //; ", "") } else { route };
+    // The route as it is, without what `ip route` prints and does not take.
+    let kept = "s/ from :://; s/ proto [^ ]+//; s/ (uid|metric|pref|hoplimit) .*//";
+    let route = format!("ip {family} -o route get {real} | sed -E '{kept}'");
     let severity = if full.told.is_some() { Severity::Warning } else { Severity::Fault };
     let command = format!("ip {family} route replace $({route}) mtu {fits}");
     Some(Finding::new(Cause::Mtu, severity, text).seen(seen).mended_by(command))

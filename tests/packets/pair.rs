@@ -129,6 +129,7 @@ impl Pair {
         };
         match outcome {
             Decision::Drop(refusal) => Err(refusal),
+            Decision::Inquiry(_) => panic!("no client's packet is a question"),
             Decision::Deliver(frame) => {
                 let (header, packet) = virtio::Header::decode(&datagram[frame]).unwrap();
                 Ok(Delivered { real, header, packet: packet.to_vec() })

@@ -259,6 +259,7 @@ proptest! {
             Decision::Drop(refusal) => {
                 prop_assert_eq!((refusal, stream.traffic_class & 3), (Refusal::Ecn, 0));
             }
+            Decision::Inquiry(_) => panic!("no TCP segment is a question"),
         }
     }
 
