@@ -53,12 +53,13 @@ pub(super) async fn running(
     // While the ports are probed: both wait for other hosts.
     let asking = std::thread::spawn(move || inquiry::ask(&ends));
     facts.probed = Some(daemon.exchange::<Probed>(&Request::Probe)?);
+    // At once: a daemon closes a connection that is silent for seconds.
+    facts.failing = failing(&daemon.exchange(&Request::Checks)?);
     match asking.join() {
         Ok(Ok(ends)) => facts.ends = Some(ends),
         Ok(Err(error)) => facts.unseen.push(unasked(&error.to_string())),
         Err(_) => facts.unseen.push(unasked("it has failed")),
     }
-    facts.failing = failing(&daemon.exchange(&Request::Checks)?);
     Ok(diagnose_director(&facts))
 }
 
