@@ -100,16 +100,26 @@ configure "$WORK/director.toml" rr 1
 expect_eq "a reload of what runs" "$(ask director reload | sed 's/.*: //')" "0 changes"
 
 # What only a restart can change is refused with both values, by the plan too.
-DIRECTOR_KEYS='max_connections = 77'
+DIRECTOR_KEYS='recorder = 77'
 configure "$WORK/director.toml" rr 1
 for command in "plan $WORK/director.toml" reload; do
     # shellcheck disable=SC2086 # a list
     expect_fails "a key that needs a restart" ask director $command 2>"$WORK/refused"
-    grep -qF 'director.max_connections: 1000000 → 77 needs a restart' "$WORK/refused" ||
+    grep -qF 'director.recorder: 0 → 77 needs a restart' "$WORK/refused" ||
         fail "refused without the values: $(cat "$WORK/refused")"
+done
+# The table's size changes under traffic.
+for most in 7 2000000; do
+    DIRECTOR_KEYS="max_connections = $most"
+    configure "$WORK/director.toml" rr 1
+    ask director reload --json >"$WORK/reloaded"
+    expect_eq "the change of a reload to $most connections" \
+        "$(jq -r '.changes[] | "\(.what) \(.after)"' "$WORK/reloaded")" "max_connections $most"
+    expect_eq "its capacity" "$(number director list .connections.capacity)" "$most"
 done
 DIRECTOR_KEYS=
 configure "$WORK/director.toml" rr 1
+expect_eq "a reload" "$(ask director reload | sed 's/.*: //')" "1 change"
 
 is_running load || fail "the traffic at $first broke: $(tail -n 1 "$WORK/load.log")"
 stop load

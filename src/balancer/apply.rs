@@ -67,6 +67,10 @@ impl Balancer {
             Change::SetSources(sources) => self.registry.set_sources(sources),
             Change::SetLinkMtus(mtus) => self.registry.set_link_mtus(mtus),
             Change::SetInterfaces(interfaces) => self.set_interfaces(interfaces),
+            Change::SetCapacity(capacity) => {
+                self.tables.connections.resize(*capacity);
+                self.tables.templates.resize(*capacity);
+            }
             Change::SetTimeouts(timeouts) => self.settings.timeouts = timeouts.ordered(),
         }
         Ok(())

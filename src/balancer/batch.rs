@@ -131,7 +131,11 @@ impl<'a> Batch<'a> {
             Change::PinProbe { .. } if !self.balancer.tables.probes.has_room() => {
                 Err(ChangeError::Probes)
             }
+            Change::SetCapacity(capacity) if !self.balancer.tables.connections.fits(*capacity) => {
+                Err(ChangeError::Memory(*capacity))
+            }
             Change::PinProbe { .. }
+            | Change::SetCapacity(_)
             | Change::UnpinProbe(_)
             | Change::SetHashSeed(_)
             | Change::SetSources(_)

@@ -146,6 +146,10 @@ pub enum Change {
     SetLinkMtus(LinkMtus),
     /// Sets the interfaces towards the real servers, which carried packets need.
     SetInterfaces(Interfaces),
+    /// Sets how many connections the table takes, at most
+    /// [`MAX_CAPACITY`](super::table::MAX_CAPACITY). With more than that none is added until there
+    /// are fewer.
+    SetCapacity(u32),
     /// Sets timeouts; a flow uses them from its next packet on.
     SetTimeouts(Timeouts),
 }
@@ -197,4 +201,7 @@ pub enum ChangeError {
     /// There are [`MAX_PINNED`] pinned flows of probes already.
     #[error("{MAX_PINNED} flows of probes are pinned already")]
     Probes,
+    /// No memory for a table of this capacity.
+    #[error("there is no memory for a table of {0} connections; set a smaller `max_connections`")]
+    Memory(u32),
 }

@@ -41,6 +41,13 @@ impl Templates {
         self.table.capacity()
     }
 
+    /// Room for the templates of a table of this many connections.
+    pub(super) fn resize(&mut self, connections: u32) {
+        let capacity = connections.min(MAX_CAPACITY).div_ceil(CONNECTIONS_FOR_A_TEMPLATE);
+        self.table.resize(capacity);
+        self.flows.reserve_exact((capacity as usize).saturating_sub(self.flows.len()));
+    }
+
     pub(super) fn next_deadline(&self) -> Option<Millis> {
         self.table.next_deadline()
     }

@@ -34,8 +34,10 @@ fn changes(old: &Director, new: &Director) -> Vec<Change> {
     let grown = pairs.iter().filter_map(|(old, new)| listens_with_gained(old, new));
     let added = fresh.iter().map(|new| Change::AddService((*new).clone()));
     let timeouts = (old.timeouts != new.timeouts).then_some(Change::SetTimeouts(new.timeouts));
+    let capacity = (old.max_connections != new.max_connections)
+        .then_some(Change::SetCapacity(new.max_connections));
     let before = removed.chain(renamed).chain(shrunk);
-    before.chain(altered).chain(grown).chain(added).chain(timeouts).collect()
+    before.chain(altered).chain(grown).chain(added).chain(timeouts).chain(capacity).collect()
 }
 
 /// The services that two configurations have in common.

@@ -74,6 +74,7 @@ impl Settings for OfDirector<'_> {
         let Self(config) = self;
         vec![
             ("http", config.http.as_ref().map(HttpAddress::written).into()),
+            ("max_connections", config.max_connections.into()),
             ("maglev_slots", config.maglev_slots.into()),
             ("hooks", config.hooks.as_ref().map(|words| words.join(" ")).into()),
             ("withdraw_without_quorum", config.withdraw_without_quorum.into()),

@@ -38,7 +38,6 @@ impl Settings for OfDirector<'_> {
         let mut settings = of_socket(&config.tun, &config.control, &config.access);
         settings.extend([
             ("state", path(config.state.as_ref()).into()),
-            ("max_connections", config.max_connections.into()),
             ("offload", config.offload.into()),
             ("fast_path", fast_path(config.fast_path).into()),
             ("recorder", config.recorder.into()),

@@ -231,6 +231,7 @@ impl<'a> Before<'a> {
             | Change::SetStep { .. }
             | Change::PinProbe { .. }
             | Change::UnpinProbe(_)
+            | Change::SetCapacity(_)
             | Change::SetHashSeed(_) => return None,
         };
         Some(Alteration::of_real(service, *address, what))

@@ -370,6 +370,15 @@ fn random_words<const N: usize>() -> anyhow::Result<[u64; N]> {
     random::words().context("no random numbers from the kernel")
 }
 
+/// Asks for huge pages for the connection table.
+fn prefer_huge_pages(balancer: &Balancer) {
+    for part in balancer.memory() {
+        if let Err(error) = memory::prefer_huge_pages(part) {
+            log::debug!("no huge pages for the connection table: {error}");
+        }
+    }
+}
+
 /// Starts the packet thread.
 fn start(
     config: &config::Director,
@@ -385,11 +394,7 @@ fn start(
     };
     let [first, second, third, label_key] = random_words()?;
     let balancer = Balancer::new(limits, Seed(first, second));
-    for part in balancer.memory() {
-        if let Err(error) = memory::prefer_huge_pages(part) {
-            log::debug!("no huge pages for the connection table: {error}");
-        }
-    }
+    prefer_huge_pages(&balancer);
     let output = Output::new(sender, config.source_v4(), third);
     let poll = Poll::new().context("could not make an epoll instance")?;
     let (packet_thread, inbox) = PacketThread::new(&poll, packets::WAKER)?;

@@ -204,11 +204,11 @@ impl Packets {
     fn apply(&mut self, now: Millis, changes: &[Change]) -> Result<(), ChangeError> {
         self.balancer.apply_all(now, changes)?;
         for change in changes {
-            if let Change::SetHashSeed(_) = change {
-                recorder::seeds_are(self.balancer.seeds());
-            }
-            if let Change::SetSources(sources) = change {
-                self.output.sources_changed(sources);
+            match change {
+                Change::SetHashSeed(_) => recorder::seeds_are(self.balancer.seeds()),
+                Change::SetSources(sources) => self.output.sources_changed(sources),
+                Change::SetCapacity(_) => super::prefer_huge_pages(&self.balancer),
+                _ => {}
             }
         }
         Ok(())

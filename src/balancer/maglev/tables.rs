@@ -146,6 +146,7 @@ impl MaglevTables {
             | Change::SetSources(_)
             | Change::SetLinkMtus(_)
             | Change::SetInterfaces(_)
+            | Change::SetCapacity(_)
             | Change::SetTimeouts(_) => {}
         }
     }

@@ -59,6 +59,23 @@ impl Index {
         Self { slots: vec![EMPTY; slots], current, old: None, len: 0 }
     }
 
+    /// An index for up to `capacity` entries with all that this one has.
+    pub(super) fn grown(&self, capacity: u32) -> Self {
+        let mut grown = Self::new(capacity);
+        while self.len > grown.current.mask / 2 && grown.current.next().end() <= grown.slots.len() {
+            grown.current = grown.current.next();
+        }
+        let old = self.old.into_iter().map(|(region, _)| region);
+        for region in old.chain([self.current]) {
+            let slots = self.slots.get(region.start..region.end()).unwrap_or_default();
+            for slot in slots.iter().filter(|slot| **slot != EMPTY) {
+                grown.current.insert(&mut grown.slots, *slot);
+            }
+        }
+        grown.len = self.len;
+        grown
+    }
+
     /// The first entry with this tag for which `is_it` returns true.
     #[inline]
     pub(super) fn find(&self, tag: u32, mut is_it: impl FnMut(u32) -> bool) -> Option<u32> {
@@ -239,6 +256,21 @@ mod tests {
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(12))]
+
+        /// At every number of entries, in the midst of growth too.
+        #[test]
+        fn a_larger_index_has_the_same_entries(count in 0_u32..1_200, capacity in 1_200_u32..9_000) {
+            let tag = |n: u32| n.wrapping_mul(0x9e37_79b9).rotate_left(16);
+            let mut index = Index::new(1_200);
+            (0..count).for_each(|n| index.insert(tag(n), n));
+            let mut grown = index.grown(capacity);
+            let has = |index: &Index, n: u32| index.find(tag(n), |entry| entry == n).is_some();
+            prop_assert!((0..count).all(|n| has(&grown, n)));
+            (count..capacity).for_each(|n| grown.insert(tag(n), n));
+            prop_assert!((0..capacity).all(|n| has(&grown, n)));
+            (0..capacity).for_each(|n| grown.remove(tag(n), n));
+            prop_assert!(grown.slots.iter().all(|slot| *slot == EMPTY));
+        }
 
         /// Grows through several regions and shrinks again, with homes clustered at both ends of a
         /// region.

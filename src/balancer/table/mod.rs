@@ -1,8 +1,8 @@
 //! The connection table: a fixed number of entries, found by keyed hash, expired by a lazy timer
 //! wheel.
 //!
-//! Its capacity is fixed. Memory is reserved at the start and touched only as entries are added: an
-//! empty table of a million costs next to nothing. One entry is one cache line; with the index a
+//! Memory is reserved for its capacity and touched only as entries are added: an empty table of a
+//! million costs next to nothing. One entry is one cache line; with the index a
 //! flow of either family costs 87 bytes in a full table of a million (IPVS: 256 to 300).
 
 mod carried;
@@ -33,6 +33,9 @@ pub use entry::{Entry, Handle};
 
 /// The largest capacity: the index then takes 512 MiB of address space.
 pub const MAX_CAPACITY: u32 = Thresholds::MAX;
+
+/// The most slots of the index for each connection of capacity.
+const INDEX_SLOTS: usize = 6;
 
 /// The most entries examined per turn, so that many deadlines at once do not delay packets.
 pub const EXPIRE_BUDGET: usize = 4_096;
@@ -104,6 +107,29 @@ impl Table {
     #[must_use]
     pub fn capacity(&self) -> usize {
         self.capacity as usize
+    }
+
+    /// Whether there is memory for a table of this capacity.
+    #[must_use]
+    pub fn fits(&self, capacity: u32) -> bool {
+        let capacity = capacity.min(MAX_CAPACITY) as usize;
+        capacity <= self.entries.room() || {
+            let mut entries: Vec<Option<Entry>> = Vec::new();
+            let mut slots: Vec<[u64; INDEX_SLOTS]> = Vec::new();
+            entries.try_reserve_exact(capacity).is_ok() && slots.try_reserve_exact(capacity).is_ok()
+        }
+    }
+
+    /// Sets the capacity, at most [`MAX_CAPACITY`]. With more connections than that the table is
+    /// full, and all of them stay. Beyond the largest capacity so far everything moves to larger
+    /// memory, which takes time by the number of connections ([`Self::fits`] says whether there is
+    /// any); the memory of a smaller table stays reserved.
+    pub fn resize(&mut self, capacity: u32) {
+        self.capacity = capacity.min(MAX_CAPACITY);
+        if self.capacity as usize > self.entries.room() {
+            self.entries.grow(self.capacity);
+            self.index = self.index.grown(self.capacity);
+        }
     }
 
     /// Whether the table is full.

@@ -17,6 +17,21 @@ impl Slab {
         Self { entries: Vec::with_capacity(capacity), free: Vec::with_capacity(capacity) }
     }
 
+    /// The number of entries that there is memory for.
+    pub(super) fn room(&self) -> usize {
+        self.entries.capacity()
+    }
+
+    /// Moves the entries to memory for `capacity` entries, at the same indexes. Only what was used
+    /// is copied: to reallocate would touch the reserved memory too.
+    pub(super) fn grow(&mut self, capacity: u32) {
+        let Self { entries, free } = Self::new(capacity);
+        let (mut entries, mut unused) = (entries, free);
+        entries.append(&mut self.entries);
+        unused.append(&mut self.free);
+        *self = Self { entries, free: unused };
+    }
+
     /// Stores an entry; returns its index.
     pub(super) fn put(&mut self, entry: Option<Entry>) -> u32 {
         if let Some(place) = self.free.pop() {

@@ -62,6 +62,43 @@ fn the_capacity_is_hard_and_a_removed_entry_makes_room() {
 }
 
 #[test]
+fn a_smaller_capacity_keeps_all_and_takes_none_until_there_are_fewer() {
+    let mut table = Table::new(3, SEED);
+    let handles: Vec<_> = (0..3).map(|n| insert(&mut table, n, at(0), seconds(60))).collect();
+    table.resize(2);
+    assert_eq!((table.len(), table.capacity(), table.is_full()), (3, 2, true));
+    assert!((0..3).all(|client| table.find(&key(client)).is_some()));
+    table.remove(handles[0]).unwrap();
+    let full = table.insert(key(3), REAL, State::None, at(0), seconds(60));
+    assert_eq!(full, Err(Full), "as many as the capacity");
+    table.remove(handles[2]).unwrap();
+    insert(&mut table, 3, at(0), seconds(60));
+    assert!(table.is_full());
+}
+
+/// Reallocation would write the reserved memory, which an almost empty table never has.
+#[test]
+fn a_larger_capacity_moves_entries_and_keeps_their_handles_and_timers() {
+    let mut table = Table::new(1_000, SEED);
+    let handles: Vec<_> = (0..1_000).map(|n| insert(&mut table, n, at(0), seconds(60))).collect();
+    table.remove(handles[7]).unwrap();
+    table.resize(1_000_000);
+    assert_eq!((table.len(), table.capacity()), (999, 1_000_000));
+    assert_eq!(insert(&mut table, 7, at(0), seconds(60)), handles[7], "the free index is used");
+    for client in 1_000..20_000 {
+        insert(&mut table, client, at(0), seconds(90));
+    }
+    for (client, handle) in (0..).zip(&handles) {
+        assert_eq!(table.find(&key(client)), Some(*handle), "client {client}");
+    }
+    assert!((1_000..20_000).all(|client| table.find(&key(client)).is_some()));
+    assert_eq!(expired(&mut table, at(61)).len(), 1_000);
+    table.resize(1 << 30);
+    assert_eq!(table.capacity(), MAX_CAPACITY as usize);
+    assert!(table.fits(u32::MAX) || !table.fits(MAX_CAPACITY));
+}
+
+#[test]
 fn an_entry_expires_at_its_timeout_and_not_a_tick_before() {
     let mut table = Table::new(8, SEED);
     insert(&mut table, 1, Millis(100), seconds(60));

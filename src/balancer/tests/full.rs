@@ -39,6 +39,23 @@ fn the_table_holds_its_capacity_and_no_more() {
 }
 
 #[test]
+fn another_capacity_counts_at_once_and_ends_no_flow() {
+    let mut director = full(SchedulerKind::RoundRobin, &[(A, 1), (B, 1)]);
+    director.syn(flow(10));
+    director.apply(&Change::SetCapacity(11));
+    director.syn(flow(11));
+    assert_eq!((director.connections(), director.balancer.counters().without_entry), (11, 1));
+    director.apply(&Change::SetCapacity(5));
+    director.syn(flow(12));
+    assert_eq!((director.connections(), director.balancer.counters().without_entry), (11, 2));
+    let before = director.to(&flow(3).tcp(Flags::ACK));
+    director.apply(&Change::SetCapacity(20_000));
+    assert_eq!(director.to(&flow(3).tcp(Flags::ACK)), before);
+    director.syn(flow(13));
+    assert_eq!((director.connections(), director.balancer.counters().without_entry), (12, 2));
+}
+
+#[test]
 fn new_flows_go_by_weight_whatever_the_scheduler() {
     let mut choices = Vec::new();
     // Schedulers that place by hash continue to do so: see tests/placing.rs.

@@ -92,6 +92,7 @@ fn apply(services: &mut Vec<ServiceSpec>, change: &Change) {
             panic!("no configuration speaks of it: {change:?}")
         }
         Change::SetMaglev { .. }
+        | Change::SetCapacity(_)
         | Change::SetHashSeed(_)
         | Change::SetSources(_)
         | Change::SetLinkMtus(_)
@@ -150,7 +151,7 @@ fn each_kind_of_change_is_found() {
             + &service("kept", "rr", &owned(&["2/tcp"]), &[(1, 1), (2, 2)])),
     );
     let new = read(
-        &("timeouts.udp = \"9s\"\n".to_owned()
+        &("max_connections = 9\ntimeouts.udp = \"9s\"\n".to_owned()
             + &service("kept", "lc", &owned(&["2/tcp", "3/tcp"]), &[(2, 3), (4, 4)])
             + &service("new", "wlc", &owned(&["4/tcp"]), &[(1, 1)])),
     );
@@ -165,6 +166,7 @@ fn each_kind_of_change_is_found() {
         "SetListens { service: \"kept\", listens: [Listen {",
         "AddService(ServiceSpec { name: \"new\"",
         "SetTimeouts(Timeouts {",
+        "SetCapacity(9)",
     ];
     assert_eq!(changes.len(), starts.len(), "{changes:#?}");
     for (change, start) in changes.iter().zip(starts) {
@@ -292,7 +294,6 @@ fn what_needs_a_restart_is_refused_at_its_line() {
         ("control_mode", "\"0600\"", "0660", "0600"),
         ("control_group", "\"adm\"", "unset", "adm"),
         ("state", "\"/var/lib/9\"", "/var/lib/vstun", "/var/lib/9"),
-        ("max_connections", "9", "1000000", "9"),
         ("offload", "false", "true", "false"),
         ("fast_path", "\"auto\"", "off", "auto"),
         ("recorder", "9", "0", "9"),
