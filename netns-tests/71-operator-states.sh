@@ -60,6 +60,13 @@ expect_eq "the outage in the list" "$(ask director list --json | jq -r '.service
     "${why#*: }"
 expect_eq "why a flow is refused" \
     "$(ask director explain tcp "$CLIENT" "$(in_url "$VIP"):80" --json | jq -r .why)" no_real_server
+warns() { # TEXT CONFIGURATION
+    ask director plan "$2" >"$WORK/planned" || true
+    expect_eq "warnings of the plan" "$(grep '^warning: ' "$WORK/planned" || true)" "$1"
+}
+sed 's/^weight = 1$/weight = 0/' "$WORK/director.toml" >"$WORK/weightless.toml"
+warns "" "$WORK/director.toml" # It sets the weight that one has lost.
+warns "warning: service web: $why; new connections are refused" "$WORK/weightless.toml"
 ask director enable "${ADDRESS[real1]}"
 changed enable state draining up
 wait_for "an event of its end" out "yes no,no yes"

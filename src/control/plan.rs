@@ -31,7 +31,7 @@ pub struct ReloadPlan<C = Alteration> {
     /// The TUN's MTU in bytes after the reload; absent if it does not change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tun_mtu: Option<u16>,
-    /// Warnings about the host with that configuration.
+    /// Warnings about the host with that configuration, and about services without a real server.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
 }
@@ -303,6 +303,7 @@ fn concerned(change: &Change, before: &Before<'_>) -> (u64, Fate) {
         | Change::SetMaglev { .. }
         | Change::PinProbe { .. }
         | Change::UnpinProbe(_)
+        | Change::SetCapacity(_)
         | Change::SetHashSeed(_)
         | Change::SetSources(_)
         | Change::SetLinkMtus(_)

@@ -1,10 +1,16 @@
 //! Says which services no real server serves: to the log and the listeners when it begins and ends,
 //! and to an operator whose command concerns them.
 
+use std::collections::HashMap;
+use std::net::IpAddr;
+
 use super::reload::Running;
 use crate::app::commands::{Answer, Done};
-use crate::balancer::{Outage, OutageNotice};
+use crate::balancer::snapshot::RealSnapshot;
+use crate::balancer::{Outage, OutageNotice, Snapshot};
+use crate::config;
 use crate::control::{Alteration, Altered, Origin};
+use crate::model::{RealState, ServiceSpec, Wanted};
 
 impl Running {
     /// Publishes that services are served no longer, or again.
@@ -43,6 +49,59 @@ impl Running {
         }
         Answer::Done(done)
     }
+}
+
+/// A warning for each service that no real server would serve after a reload from one configuration
+/// to another, as far as the real servers' health is known now. What an operator has set stays where
+/// the file does not change the state.
+pub(super) fn expected(
+    current: &config::Director,
+    wanted: &config::Director,
+    running: &Snapshot,
+) -> Vec<String> {
+    let before: HashMap<_, _> =
+        current.specs().flat_map(states).map(|(key, state)| (key, state.plain())).collect();
+    let services = running.services.iter();
+    let now: HashMap<_, _> = services
+        .flat_map(|service| service.reals.iter().map(|real| ((&*service.name, real.address), real)))
+        .collect();
+    let after = |(key, wanted): ((&str, IpAddr), Wanted)| match now.get(&key) {
+        Some(real) if before.get(&key) == Some(&wanted.plain()) => real.state,
+        Some(real) if fails(real) && wanted.plain() == RealState::Up => RealState::Down,
+        _ => wanted.plain(),
+    };
+    let warning = |spec: &ServiceSpec| {
+        let weights = spec.reals.iter().map(|real| real.values.weight);
+        let outage = outage_of(states(spec).map(after).zip(weights))?;
+        Some(sentence(&spec.name, outage))
+    };
+    wanted.specs().filter_map(warning).collect()
+}
+
+fn states(spec: &ServiceSpec) -> impl Iterator<Item = ((&str, IpAddr), Wanted)> {
+    spec.reals.iter().map(|real| ((spec.name.as_str(), real.address), real.state))
+}
+
+/// Whether its checks fail, whatever an operator wants.
+fn fails(real: &RealSnapshot) -> bool {
+    real.state == RealState::Down && real.wanted.plain() != RealState::Down
+}
+
+/// The outage of a service with real servers of these states and weights; `None` if one is in
+/// service.
+fn outage_of(reals: impl Iterator<Item = (RealState, u32)>) -> Option<Outage> {
+    let mut outage = Outage::default();
+    for (state, weight) in reals {
+        let count = match state {
+            RealState::Disabled => &mut outage.disabled,
+            RealState::Draining => &mut outage.draining,
+            RealState::Down => &mut outage.down,
+            RealState::Up if weight == 0 => &mut outage.weightless,
+            RealState::Up => return None,
+        };
+        *count += 1;
+    }
+    Some(outage)
 }
 
 fn concerns(done: &Done, service: &str) -> bool {

@@ -18,7 +18,7 @@ use super::request_handler::Handler;
 use super::saved_states::SavedStates;
 use super::steps::Following;
 use super::tables::Builder;
-use super::{Options, desired, reports, settings};
+use super::{Options, desired, outages, reports, settings};
 use crate::app::commands::{self, AdminCommand, Answer, CommandResult, event};
 use crate::app::config_file;
 use crate::app::events::Events;
@@ -235,6 +235,7 @@ impl Running {
         let plan = self.builder.compare(plan, self.maglev_tables.clone(), maglev_tables).await?;
         let mut warnings = then.warnings();
         warnings.retain(|warning| !known.contains(warning));
+        warnings.extend(outages::expected(&self.config, &wanted, &running));
         Ok(ReloadPlan {
             tun_mtu: Some(then.tun_mtu()).filter(|mtu| *mtu != mtu_now),
             warnings,
