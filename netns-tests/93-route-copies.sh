@@ -1,5 +1,6 @@
-# A real server copies many routes, follows each change of them and leaves no copy behind. A route
-# that changes all the time does not keep it from looking at what the kernel sends no event for.
+# A real server copies many routes, follows each change of them, of nexthop objects too, and leaves
+# no copy behind. A route that changes all the time does not keep it from looking at what the kernel
+# sends no event for, and after lost events it reads all routes again.
 # mixes: 4in4
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
@@ -15,6 +16,7 @@ for ((number = 0; number < MANY; number++)); do
 done | at vt-real1 ip -batch -
 host_state vt-real1 >"$WORK/before"
 start_real real1
+lost() { at vt-real1 awk 'NR > 1 { lost += $9 } END { print lost }' /proc/net/netlink; }
 copies() { at vt-real1 ip -o route show table 1020 "$@" 2>/dev/null; } # SELECTION...
 expect_between "copies" "$(copies | wc -l)" "$MANY" $((MANY + 10))
 
@@ -34,6 +36,36 @@ put_back() { [[ $(at vt-real1 sysctl -n net.ipv4.conf.eth0.arp_ignore) != 0 ]]; 
 wait_for "arp_ignore to be put back while a route flaps" put_back
 rm "$WORK/flap"
 wait "$flapping"
+
+# More events than the socket's buffer holds, while the daemon stands still: the kernel drops the
+# last ones.
+kill -STOP "${PID[real1]}"
+for ((number = 0; number < 15000; number++)); do
+    echo "route add $FAR via $gateway proto 186"
+    echo "route del $FAR"
+done | at vt-real1 ip -batch -
+at vt-real1 ip route add "$FAR" via "$gateway" proto 186
+kill -CONT "${PID[real1]}"
+wait_for "the copy of a route whose event was lost" copied
+expect_between "lost events" "$(lost)" 1 30001
+at vt-real1 ip route del "$FAR"
+wait_for "the end of its copy" gone
+
+# With this setting the kernel says neither where a nexthop object leads nor that it has changed.
+at vt-real1 sysctl -qw net.ipv4.nexthop_compat_mode=0
+at vt-real1 ip nexthop add id 7 via "$gateway" dev eth0
+at vt-real1 ip route add "$FAR" nhid 7 proto 186
+has_mss() { [[ $(copies "$FAR") == *"nhid 7"*"advmss $1 "* ]]; } # BYTES
+wait_for "the MSS of a route by a nexthop object" has_mss 1440
+at vt-real1 ip link add narrow0 mtu 1300 type veth peer name narrow0-end
+at vt-real1 ip link set dev narrow0-end up
+at vt-real1 ip link set dev narrow0 up
+at vt-real1 ip nexthop replace id 7 dev narrow0
+wait_for "the MSS of the object's new interface" has_mss 1240
+at vt-real1 ip nexthop del id 7
+wait_for "the end of the copy" gone
+at vt-real1 ip link del narrow0
+at vt-real1 sysctl -qw net.ipv4.nexthop_compat_mode=1
 
 stop real1
 expect_eq "exit code" "$CODE" 0

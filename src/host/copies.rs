@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::desired::DesiredRealServer;
-use super::facts::{Facts, Rule};
+use super::facts::{Facts, Link, Rule};
 use super::family::Family;
 use super::plan::Mss;
 use super::refusal::Refusal;
@@ -487,7 +487,13 @@ fn way_mtu(route: &Route, facts: &Facts) -> Option<u32> {
         return None;
     }
     let family = Family::of_net(&route.destination);
-    let links = route.hops.iter().filter_map(|hop| facts.link_at(hop.link));
-    let link = links.map(|link| facts.mtu(link, family)).min()?;
+    let mtu = |link: &Link| facts.mtu(link, family);
+    // With `nexthop_compat_mode` off the kernel does not say where a nexthop object leads: at worst
+    // through the interface with the smallest MTU.
+    let link = if route.hops.is_empty() && route.nexthop.is_some() {
+        facts.links.iter().filter(|link| !link.loopback).map(mtu).min()?
+    } else {
+        route.hops.iter().filter_map(|hop| facts.link_at(hop.link)).map(mtu).min()?
+    };
     Some(route.metrics.get(&metric::MTU).map_or(link, |mtu| link.min(*mtu)))
 }

@@ -9,12 +9,13 @@ use std::io::{self, Read};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use tokio::io::unix::AsyncFd;
 
-/// The groups of `<linux/rtnetlink.h>` for interfaces and their settings. Proxy neighbour entries
-/// have none.
-const GROUPS: [u32; 3] = [
+/// The groups of `<linux/rtnetlink.h>` for interfaces, their settings, and nexthop objects: Linux
+/// 5.3, an older kernel ignores the group. Proxy neighbour entries have none.
+const GROUPS: [u32; 4] = [
     1,  // RTNLGRP_LINK
     24, // RTNLGRP_IPV4_NETCONF
     25, // RTNLGRP_IPV6_NETCONF
+    32, // RTNLGRP_NEXTHOP
 ];
 /// The longest message that the kernel sends to listeners (`NLMSG_GOODSIZE`); it truncates others.
 const BUFFER: usize = 32 * 1024;
@@ -26,6 +27,8 @@ const RTM_NEWLINK: u16 = 16;
 const RTM_DELLINK: u16 = 17;
 const RTM_NEWNETCONF: u16 = 80;
 const RTM_DELNETCONF: u16 = 81;
+const RTM_NEWNEXTHOP: u16 = 104;
+const RTM_DELNEXTHOP: u16 = 105;
 const IFF_UP: u32 = 1;
 const IFF_LOWER_UP: u32 = 1 << 16;
 /// The attribute that holds the reason of a link message, and the two reasons that ask for an
@@ -55,6 +58,9 @@ pub enum HostEvent {
     },
     /// Settings of an interface: `forwarding`, `rp_filter`, `proxy_neigh` and the like.
     Settings,
+    /// A nexthop object. The routes that use it lead elsewhere; with `nexthop_compat_mode` off the
+    /// kernel sends no event for them.
+    Nexthop,
     /// Another change, or messages were lost.
     Other,
 }
@@ -114,6 +120,7 @@ fn events(mut datagram: &[u8]) -> Vec<HostEvent> {
 fn event(message: &[u8]) -> HostEvent {
     match half(message, 4) {
         Some(RTM_NEWNETCONF | RTM_DELNETCONF) => HostEvent::Settings,
+        Some(RTM_NEWNEXTHOP | RTM_DELNEXTHOP) => HostEvent::Nexthop,
         Some(kind @ (RTM_NEWLINK | RTM_DELLINK)) => {
             let body = message.get(HEADER..).unwrap_or_default();
             let (Some(index), Some(flags)) = (word(body, 4), word(body, 8)) else {
@@ -215,6 +222,8 @@ mod tests {
             (link(up, &fails_over), told(true, true)),
             (link(up, &attribute(IFLA_EVENT, &2_u32.to_ne_bytes())), told(true, false)),
             (message(RTM_NEWNETCONF, &[2, 0, 0, 0]), HostEvent::Settings),
+            (message(RTM_NEWNEXTHOP, &[2, 0, 0, 0]), HostEvent::Nexthop),
+            (message(RTM_DELNEXTHOP, &[2, 0, 0, 0]), HostEvent::Nexthop),
             (message(24, &[0; 12]), HostEvent::Other),
         ];
         for (datagram, event) in &table {

@@ -169,7 +169,8 @@ impl Session {
                         self.readdressed.insert(index);
                     }
                 }
-                HostEvent::Settings | HostEvent::Other => {}
+                HostEvent::Nexthop | HostEvent::Other => self.unseen.other = true,
+                HostEvent::Settings => {}
             }
             (self.changed, self.look_due) = (true, true);
         }
