@@ -52,6 +52,7 @@ pub fn plan_items(desired: &DesiredRealServer, facts: &Facts) -> Result<HostPlan
         }
         problems.extend(arp_ignore_elsewhere(facts));
     }
+    problems.extend(dropped_replies(desired, &vips, facts));
     for &address in &vips {
         steps.push(Step::Add(Object::Address { address, link: desired.tun.clone() }));
     }
@@ -84,6 +85,34 @@ pub fn plan_items(desired: &DesiredRealServer, facts: &Facts) -> Result<HostPlan
         ways: Ways::default(),
         link_mtu: link_mtu(desired, facts),
     })
+}
+
+/// Replies that a rule before ours takes and does not route: blackhole, unreachable, prohibit.
+fn dropped_replies(desired: &DesiredRealServer, vips: &[IpAddr], facts: &Facts) -> Vec<Problem> {
+    let earlier = |vip: &IpAddr| {
+        let family = Family::of(*vip);
+        let vip = *vip;
+        facts.rules.iter().find(move |rule| {
+            rule.family == family
+                && rule.priority <= desired.rule_priority
+                && rule.table.is_none()
+                && !rule.special
+                && rule.from.is_none_or(|from| from.contains(&vip))
+        })
+    };
+    let problem = |vip: &IpAddr| {
+        let priority = earlier(vip)?.priority;
+        let command = Family::of(*vip).command();
+        let text = format!(
+            "routing rule {priority} takes the replies from virtual IP {vip} and routes none of \
+             them; remove it with `{command} rule del priority {priority}`, or give it a priority \
+             above {}",
+            desired.rule_priority
+        );
+        let problem = Problem::new(ProblemKind::VirtualIp, format!("{vip} {priority}"), text);
+        Some(Problem { address: Some(*vip), ..problem })
+    };
+    vips.iter().filter_map(problem).collect()
 }
 
 /// The largest MTU of the links on which tunnelled packets can arrive.

@@ -96,3 +96,26 @@ fn tables_and_priorities_in_use_are_refused() {
     late.rules[0].priority = 200;
     assert_eq!(realserver::plan(&wish(), &late), Err(Refusal::Priority(100)));
 }
+
+/// Blackhole and its like, for packets from the virtual IP or from all.
+#[test]
+fn a_rule_before_ours_that_routes_nothing_is_named() {
+    for (priority, from, special, named) in [
+        (50, None, false, true),
+        (100, None, false, true),
+        (50, Some("VIP/32"), false, true),
+        (50, Some("10.9.0.0/16"), false, false),
+        (50, None, true, false),
+        (101, None, false, false),
+    ] {
+        let mut facts = facts();
+        let vip = desired_server().vips[0].to_string();
+        let from = from.map(|net: &str| net.replace("VIP", &vip).parse().unwrap());
+        let rule = Rule { priority, from, table: None, special, ..facts.rules[0].clone() };
+        facts.rules.push(rule);
+        let plan = realserver::plan_items(&desired_server(), &facts).unwrap();
+        let texts: Vec<_> = plan.problems.iter().map(|problem| problem.text.as_str()).collect();
+        let found = texts.iter().any(|text| text.contains("and routes none of them"));
+        assert_eq!(found, named, "{priority} {from:?}: {texts:?}");
+    }
+}
