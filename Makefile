@@ -87,8 +87,9 @@ install: $(BUILT) ## programs, manual, completions, systemd units below DESTDIR/
 	! command -v strip >/dev/null || strip --strip-debug $(addprefix $(BINS)/,$(PROGRAMS))
 	install -m 644 $(wildcard config.example README.md CHANGELOG.md LICENSE-*) $(DOCS)
 	install -m 644 $(wildcard docs/*.md docs/*.svg docs/*.png) $(DOCS)
-	install -d $(DOCS)/prometheus
+	install -d $(DOCS)/prometheus $(DOCS)/grafana
 	install -m 644 dist/prometheus/*.yml $(DOCS)/prometheus
+	install -m 644 dist/grafana/* $(DOCS)/grafana
 	install -m 644 $(MANUALS)/man/*.5 $(SHARE)/man/man5
 	install -m 644 $(MANUALS)/man/*.8 $(SHARE)/man/man8
 	install -m 644 $(MANUALS)/bash/* $(word 1,$(COMPLETIONS))

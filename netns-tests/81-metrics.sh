@@ -124,7 +124,19 @@ expect_fails "another host's address" ask director reload 2>"$WORK/refused"
 grep -q 'http: could not listen on 203.0.113.9:9182' "$WORK/refused" ||
     fail "refused: $(<"$WORK/refused")"
 expect_eq "alive where it was" "$(at_director http://127.0.0.1:9182/healthz)" ok
+# A real server too.
+sed -i "s|real1-http.sock|real1-other.sock|" "$WORK/real1.toml"
+ask real1 reload
+at_other() {
+    at vt-real1 curl -sS --max-time 20 --unix-socket "$CONTROL/real1-other.sock" \
+        "http://localhost/healthz"
+}
+expect_eq "a real server is alive at the new address" "$(at_other)" ok
+of_real /healthz && fail "it listens at the former address too"
+sed -i '/^http = /d' "$WORK/real1.toml"
+ask real1 reload
+at_other && fail "it listens without an address"
 expect_accounted
 stop director
 expect_eq "the socket's file after the end" \
-    "$(stop real1; ls "$CONTROL" | grep -c real1-http || true)" 0
+    "$(stop real1; ls "$CONTROL" | grep -c "real1-.*sock$" || true)" 0

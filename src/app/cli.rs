@@ -86,7 +86,7 @@ struct DirectorArgs {
 /// Creates a TUN device that holds the virtual IPs, so that the host's own servers answer the
 /// clients directly and not through the director. Accepts only packets from the given directors to
 /// the given virtual IPs. Runs in the foreground until SIGTERM or SIGINT, then undoes every change
-/// it made to the host.
+/// it made to the host. SIGHUP reads the configuration again.
 #[derive(Debug, Parser)]
 #[command(
     name = "vstun-realserver",

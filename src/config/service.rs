@@ -313,9 +313,14 @@ fn report_overlap(one: &ListenAt<'_>, other: &ListenAt<'_>, faults: &mut Faults)
     let (earlier, later) =
         if one.entry.offset() < other.entry.offset() { (one, other) } else { (other, one) };
     let ListenAt { listen, service, entry } = earlier;
-    let message = format!(
-        "{} overlaps {listen} of service {service} at line {}; give each port to one service only",
-        later.listen, entry.line
-    );
+    let message = if later.listen == *listen && later.entry.line == entry.line {
+        format!("{listen} is given twice; keep one")
+    } else {
+        format!(
+            "{} overlaps {listen} of service {service} at line {}; give each port to one service \
+             only",
+            later.listen, entry.line
+        )
+    };
     later.entry.fault(message, faults);
 }

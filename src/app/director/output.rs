@@ -9,6 +9,7 @@ use crate::app::budgets::director::BATCH;
 use crate::app::log_throttle::LogThrottle;
 use crate::balancer::outer::{self, Inner};
 use crate::balancer::{Sources, Tunnel};
+use crate::control::counted;
 use crate::sys::raw::{Batch, Message, Sender};
 use crate::wire::encap::pieces::{self, MAX_PIECE_HEADER_LEN, Pieces};
 use crate::wire::encap::{Outer, ipip};
@@ -392,9 +393,9 @@ fn only_v6(sources: &Sources) -> Option<Ipv6Addr> {
 fn log_failure(destination: IpAddr, error: &io::Error, kind: SendError, count: u64) {
     log::warn!(
         address:% = destination, count;
-        "could not send to {destination}: {error} ({}; {count} such failures since the last \
-         report)",
-        kind.meaning()
+        "could not send to {destination}: {error} ({}; {} since the last report)",
+        kind.meaning(),
+        counted(count, "such failure")
     );
 }
 

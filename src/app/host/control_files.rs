@@ -62,7 +62,13 @@ impl ControlFiles {
             }
             Err(FileError::Io(error)) => {
                 let path = files.folder.shown(&name);
-                return Err(error).with_context(|| format!("cannot lock {}", path.display()));
+                let hint = match error.kind() {
+                    io::ErrorKind::PermissionDenied => {
+                        "; run as root, or choose a `control` in a folder of this user"
+                    }
+                    _ => "",
+                };
+                return Err(error).with_context(|| format!("cannot lock {}{hint}", path.display()));
             }
         }
         files.remove_stale_socket(control)?;

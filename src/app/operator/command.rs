@@ -92,7 +92,7 @@ Examples:
     /// Set another weight, which applies from the next connection on
     SetWeight {
         /// Share of new connections; 0 takes none and keeps those there are
-        #[arg(long, value_name = "NUMBER", value_parser = weight())]
+        #[arg(long, value_name = "NUMBER", value_parser = weight(), allow_negative_numbers = true)]
         weight: u32,
         #[command(flatten)]
         real: RealArgument,
@@ -127,7 +127,7 @@ Examples:
     /// Add a real server to a service, until the next reload of a configuration without it
     AddReal {
         /// Share of new connections [default: 1]
-        #[arg(long, value_name = "NUMBER", value_parser = weight())]
+        #[arg(long, value_name = "NUMBER", value_parser = weight(), allow_negative_numbers = true)]
         weight: Option<u32>,
         #[command(flatten)]
         real: RealArgument,

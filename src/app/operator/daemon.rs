@@ -1,6 +1,8 @@
 //! The connection to a daemon's control socket.
 
+use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -117,12 +119,19 @@ impl Daemon {
     }
 }
 
+fn is_socket(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|found| found.file_type().is_socket())
+}
+
 fn failure(socket: &Path, error: &io::Error) -> String {
     let what = match error.kind() {
         io::ErrorKind::NotFound => {
             "is not there; start the daemon, or give --socket PATH as its `control` key has it"
         }
         io::ErrorKind::PermissionDenied => "permission denied; ask as root, with sudo",
+        io::ErrorKind::ConnectionRefused if !is_socket(socket) => {
+            "is not a socket; give --socket PATH as the daemon's `control` key has it"
+        }
         io::ErrorKind::ConnectionRefused => {
             "no daemon listens: it was killed; start it, or run vstun cleanup"
         }

@@ -38,6 +38,9 @@ const WOULD_CHANGE: u8 = 3;
 /// Exit code of `drain --wait`: the time was up before the connections were gone.
 const NOT_DRAINED: u8 = 4;
 
+/// The place in `--help` of options that every command has: after its own.
+const LAST: usize = 900;
+
 /// Shows what a running vstun-director or vstun-realserver does, and changes what a director does.
 #[derive(Debug, Parser)]
 #[command(
@@ -46,27 +49,27 @@ const NOT_DRAINED: u8 = 4;
     max_term_width = HELP_WIDTH,
     after_help = "\
 Examples:
-  vstun list                               services, real servers and their connections
-  vstun list --exact                       the same with all digits of large numbers
-  vstun list --rate --watch                what comes in each second, until Ctrl-C
-  vstun list --json | jq .drops            the same for programs
-  vstun top                                services and real servers, live; ? lists its keys
-  vstun drops --all                        every reason for which packets can be dropped
+  vstun list                         services, real servers, their connections
+  vstun list --exact                 the same with all digits of large numbers
+  vstun list --rate --watch          what comes in each second, until Ctrl-C
+  vstun list --json | jq .drops      the same for programs
+  vstun top                          all of it live; ? lists its keys
+  vstun drops --all                  every reason for which packets are dropped
   vstun explain tcp 198.51.100.7:40000 192.0.2.10:80
   vstun set-weight 10.0.0.11 --weight 3
   vstun drain 10.0.0.11 --deadline 10m --wait    before maintenance
   vstun enable 10.0.0.11                         after it
-  vstun plan /etc/vstun/director.toml      what `vstun reload` would do
-  vstun save                               the file with what verbs have changed
-  vstun events                             what changes, by whom, as it happens
-  vstun doctor                             why packets do not go through
-  vstun trace --client 198.51.100.7        where each packet of a client goes, and why
+  vstun plan /etc/vstun/director.toml            what `vstun reload` would do
+  vstun save                         the file with what verbs have changed
+  vstun events                       what changes, by whom, as it happens
+  vstun doctor                       why packets do not go through
+  vstun trace --client 198.51.100.7  where each packet of a client goes, and why
   vstun --socket /run/vstun/realserver.sock stats
 
 Exit codes:
   0  done
-  1  failed or refused: nothing has changed; or no daemon answered; replay: a decision differs;
-     doctor: something is wrong
+  1  failed or refused: nothing has changed; no daemon answered; check: one
+     fails; replay: a decision differs; doctor: something is wrong
   2  wrong usage
   3  plan: something would change
   4  drain --wait: connections are left after --timeout"
@@ -74,10 +77,10 @@ Exit codes:
 struct Args {
     /// The daemon's control socket [default: /run/vstun/director.sock, then
     /// /run/vstun/realserver.sock]
-    #[arg(long, value_name = "PATH", global = true)]
+    #[arg(long, value_name = "PATH", global = true, display_order = LAST)]
     socket: Option<PathBuf>,
     /// Print the daemon's answer as JSON, one object per line; a failure is an object with `error`
-    #[arg(long, global = true)]
+    #[arg(long, global = true, display_order = LAST)]
     json: bool,
     #[command(subcommand)]
     command: Command,
@@ -257,14 +260,11 @@ fn connections(
     layout: Layout,
     out: &mut impl Write,
 ) -> anyhow::Result<()> {
-    if !json {
-        writeln!(out, "{}", Connections::header())?;
-    }
-    let mut more = true;
+    let (mut more, mut header) = (true, Connections::header() + "\n");
     while more {
         daemon.answer(json, out, |page: &Connections| {
             more = page.more;
-            page.human(layout)
+            std::mem::take(&mut header) + &page.human(layout)
         })?;
     }
     Ok(())
