@@ -177,7 +177,7 @@ fn every_key_that_is_named_exists() {
 }
 
 /// The keys of `[director]` that a reload applies; it refuses the others, which the page lists.
-const RELOADED: [&str; 13] = [
+const RELOADED: [&str; 14] = [
     "announce",
     "http",
     "hooks",
@@ -191,6 +191,7 @@ const RELOADED: [&str; 13] = [
     "announce_table",
     "neighbour_routes",
     "busy_poll",
+    "max_connections",
 ];
 
 #[test]
