@@ -81,6 +81,18 @@ impl Balancer {
 }
 
 impl<'a> Batch<'a> {
+    /// Whether the tables have room for what the change adds to them.
+    fn has_room(&self, change: &Change) -> Result<(), ChangeError> {
+        let tables = &self.balancer.tables;
+        match change {
+            Change::PinProbe { .. } if !tables.probes.has_room() => Err(ChangeError::Probes),
+            Change::SetCapacity(capacity) if !tables.connections.fits(*capacity) => {
+                Err(ChangeError::Memory(*capacity))
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn check(&mut self, place: usize, change: &'a Change) -> Result<(), ChangeError> {
         match change {
             Change::AddService(spec) => {
@@ -128,15 +140,8 @@ impl<'a> Batch<'a> {
             | Change::SetPolicy { service, .. }
             | Change::SetMaglev { service, .. }
             | Change::RestoreState { service, .. } => self.owner(service).map(drop),
-            Change::PinProbe { .. } if !self.balancer.tables.probes.has_room() => {
-                Err(ChangeError::Probes)
-            }
-            Change::SetCapacity(capacity) if !self.balancer.tables.connections.fits(*capacity) => {
-                Err(ChangeError::Memory(*capacity))
-            }
-            Change::PinProbe { .. }
-            | Change::SetCapacity(_)
-            | Change::UnpinProbe(_)
+            Change::PinProbe { .. } | Change::SetCapacity(_) => self.has_room(change),
+            Change::UnpinProbe(_)
             | Change::SetHashSeed(_)
             | Change::SetSources(_)
             | Change::SetLinkMtus(_)

@@ -52,8 +52,8 @@ impl Running {
 }
 
 /// A warning for each service that no real server would serve after a reload from one configuration
-/// to another, as far as the real servers' health is known now. What an operator has set stays where
-/// the file does not change the state.
+/// to another, as far as the real servers' health is known now. What an operator has set stays
+/// where the file does not change the state.
 pub(super) fn expected(
     current: &config::Director,
     wanted: &config::Director,

@@ -259,7 +259,10 @@ mod tests {
 
         /// At every number of entries, in the midst of growth too.
         #[test]
-        fn a_larger_index_has_the_same_entries(count in 0_u32..1_200, capacity in 1_200_u32..9_000) {
+        fn a_larger_index_has_the_same_entries(
+            count in 0_u32..1_200,
+            capacity in 1_200_u32..9_000,
+        ) {
             let tag = |n: u32| n.wrapping_mul(0x9e37_79b9).rotate_left(16);
             let mut index = Index::new(1_200);
             (0..count).for_each(|n| index.insert(tag(n), n));
