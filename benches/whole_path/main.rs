@@ -101,11 +101,12 @@ fn caption(setting: &Value) -> String {
 
 fn works(bed: &mut Bed, plan: Plan) -> Result<Vec<Row>> {
     type Work = (&'static str, fn(&mut Bed, Plan) -> Result<Vec<Row>>);
-    let all: [Work; 9] = [
+    let all: [Work; 10] = [
         ("idle", work::idle::run),
         ("small-udp", work::small_udp::run),
         ("families", work::families::run),
         ("pingpong", work::pingpong::run),
+        ("reload", work::reload::run),
         ("connections", work::connections::run),
         ("replies", work::replies::run),
         ("upload", work::upload::run),

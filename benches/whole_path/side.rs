@@ -3,6 +3,8 @@
 //!
 //! An idle side costs nothing, so rounds switch between sides without a restart.
 
+pub(crate) mod large;
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::{env, fs};
 
@@ -140,7 +142,7 @@ pub(crate) fn written(file: &str, text: &str) -> Result<String> {
 /// The VIPs whose tunnels lead to `end`.
 pub(crate) fn tunnelled(end: End) -> Vec<IpAddr> {
     let bare: &[IpAddr] = match end {
-        End::Bare => &[V4_BARE, V4_BARE_AGAIN, V4_BATCHED, V6_BARE],
+        End::Bare => &[V4_BARE, V4_BARE_AGAIN, V4_BATCHED, V6_BARE, large::VIP],
         End::Vstun => &[V4_BARE_VSTUN],
     };
     let ways = WAYS.iter().chain(&FAST_WAYS).filter(|way| way.3 == end).map(|way| way.1);

@@ -7,6 +7,7 @@ pub(crate) mod families;
 pub(crate) mod idle;
 pub(crate) mod pingpong;
 pub(crate) mod real_server;
+pub(crate) mod reload;
 pub(crate) mod replies;
 pub(crate) mod small_udp;
 pub(crate) mod streams;
