@@ -124,6 +124,19 @@ healthy director
 at vt-real1 nft delete table inet filter
 healthy director
 
+# A switch that drops what is too long for it, and says nothing.
+ip -n vt-router link set lan-real1 mtu 1400
+named director mtu "${ADDRESS[real1]}"
+mend vt-director
+healthy director
+ip -n vt-router link set lan-real1 mtu 1500
+
+stop real1
+TRUSTED=("${LAN_OTHERS[$OUTER]}")
+start_real real1
+TRUSTED=()
+named director tunnel "${ADDRESS[real1]}"
+
 stop director
 doctor director --config "$WORK/director.toml"
 expect_eq "without a director" "$(first cause)" daemon_missing
