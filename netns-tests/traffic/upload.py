@@ -1,0 +1,36 @@
+"""upload.py discard PORT: accepts connections and reads all that they send.
+upload.py send ADDRESS PORT N: sends on N connections for as long as they take it."""
+
+import socket
+import sys
+import threading
+
+
+def drain(connection):
+    while connection.recv_into(bytearray(1 << 20)):
+        pass
+
+
+def send(connection):
+    zeros = bytes(1 << 20)
+    while True:
+        connection.sendall(zeros)
+
+
+def background(work, connection):
+    threading.Thread(target=work, args=(connection,), daemon=True).start()
+
+
+what, arguments = sys.argv[1], sys.argv[2:]
+if what == "discard":
+    listener = socket.create_server(
+        ("::", int(arguments[0])), family=socket.AF_INET6, dualstack_ipv6=True
+    )
+    print("ready", flush=True)
+    while True:
+        background(drain, listener.accept()[0])
+address, port, count = arguments[0], int(arguments[1]), int(arguments[2])
+for _ in range(count):
+    background(send, socket.create_connection((address, port)))
+print("sending", flush=True)
+threading.Event().wait()
