@@ -16,7 +16,7 @@
 //!               ├──► decap ────┴──────┴───────► wire     packets, encapsulation      pure
 //!               ├──► doctor ──┤   facts of both ends → findings and commands         pure
 //!               ├──► host          plan of host set-up steps, each with its inverse  pure
-//!               ├──► demo          `vstun demo`: the programs in its own namespaces  impure
+//!               ├──► demo ──► netns   `vstun demo`; namespaces and cables            impure
 //!               └──► sys           TUN, raw sockets, netlink, sysctl: all the unsafe impure
 //! ```
 //!
@@ -34,6 +34,7 @@ pub mod health;
 pub mod host;
 pub mod metrics;
 pub mod model;
+pub mod netns;
 pub mod sys;
 pub mod trace;
 pub mod wire;

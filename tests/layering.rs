@@ -25,7 +25,8 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("doctor", &["control", "model", "wire"]),
     ("host", &[]),
     ("sys", &[]),
-    ("demo", &[]),
+    ("netns", &[]),
+    ("demo", &["netns"]),
     (
         "app",
         &[

@@ -5,12 +5,13 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddrV4;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Output, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use serde_json::Value;
+use vstun::netns;
 
 use crate::sandbox;
 
@@ -24,7 +25,7 @@ pub(crate) struct Node {
 impl Node {
     /// A new namespace whose programs all run on `cpu`.
     pub(crate) fn new(name: &'static str, cpu: usize) -> Result<Self> {
-        checked(Command::new("ip").args(["netns", "add", name]))?;
+        netns::add(name)?;
         let anchor = enter(name)
             .args(["sleep", "infinity"])
             .spawn()
@@ -39,7 +40,6 @@ impl Node {
         node.sysctl("net/ipv4/tcp_congestion_control", "reno")?;
         // Room for thousands of short connections a second.
         node.sysctl("net/ipv4/ip_local_port_range", "10240 65535")?;
-        node.run("ip link set lo up")?;
         Ok(node)
     }
 
@@ -50,7 +50,7 @@ impl Node {
 
     /// Runs a command in the namespace; its words are separated by spaces.
     pub(crate) fn run(&self, command: &str) -> Result<()> {
-        checked(enter(self.name).args(command.split_whitespace())).map(drop)
+        netns::output(enter(self.name).args(command.split_whitespace())).map(drop)
     }
 
     /// Sets a kernel parameter, named as under `/proc/sys`.
@@ -61,7 +61,7 @@ impl Node {
     /// Writes a file as the namespace sees it (`/sys/class/net`, `/proc/sys/net`).
     pub(crate) fn write(&self, path: &str, value: &str) -> Result<()> {
         let script = format!("echo {value} > {path}");
-        checked(enter(self.name).args(["sh", "-c", &script])).map(drop)
+        netns::output(enter(self.name).args(["sh", "-c", &script])).map(drop)
     }
 
     /// Packets that have left by `device`.
@@ -219,7 +219,7 @@ impl Program {
     /// The last line the program logged.
     fn last_words(&self) -> String {
         let log = fs::read_to_string(&self.log).unwrap_or_default();
-        log.lines().last().unwrap_or("it said nothing").to_owned()
+        log.lines().last().unwrap_or("its log is empty").to_owned()
     }
 }
 
@@ -232,17 +232,9 @@ impl Drop for Program {
 
 /// A command in the namespace `name`, which dies with the harness.
 fn enter(name: &str) -> Command {
-    let mut command = Command::new("ip");
-    command.args(["netns", "exec", name, "setpriv", "--pdeathsig", "KILL", "--"]);
+    let mut command = netns::at(name, "setpriv");
+    command.args(["--pdeathsig", "KILL", "--"]);
     command
-}
-
-/// Runs a command to its end; an error holds what it printed.
-pub(crate) fn checked(command: &mut Command) -> Result<Output> {
-    let output = command.output().with_context(|| format!("run {command:?}"))?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "{command:?}: {}", said.trim());
-    Ok(output)
 }
 
 /// The nice value of everything that is measured: equal among them, ahead of other programs on the

@@ -6,6 +6,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::Path;
 
 use anyhow::{Result, ensure};
+use vstun::netns;
 
 use crate::node::Program;
 use crate::sandbox;
@@ -61,7 +62,7 @@ pub(crate) fn haproxy(topology: &Topology) -> Result<(Side, Program)> {
         ));
     }
     let config = written("haproxy.cfg", &text)?;
-    let program = sandbox::find("haproxy").unwrap_or_default();
+    let program = path_of("haproxy");
     proxy(topology, HAPROXY, V4_HAPROXY, &[&program, "-db", "-f", &config])
 }
 
@@ -91,8 +92,13 @@ pub(crate) fn nginx(topology: &Topology) -> Result<(Side, Program)> {
     }
     text.push_str("}\n");
     let config = written("nginx.conf", &text)?;
-    let program = sandbox::find("nginx").unwrap_or_default();
+    let program = path_of("nginx");
     proxy(topology, NGINX, V4_NGINX, &[&program, "-e", "stderr", "-c", &config])
+}
+
+/// The program's path; empty if it is not installed.
+fn path_of(program: &str) -> String {
+    netns::find(program).map(|path| path.display().to_string()).unwrap_or_default()
 }
 
 /// A proxy owns its VIP, at the director.

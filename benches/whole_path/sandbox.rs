@@ -9,6 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use vstun::netns;
 
 /// The required programs, by the Debian package that contains them.
 const TOOLS: [(&str, &str); 7] = [
@@ -29,17 +30,15 @@ pub(crate) fn enter(harness: usize) -> Result<()> {
     if env::var_os(INSIDE).is_none() {
         check_machine(harness)?;
         let itself = env::current_exe()?;
-        let failed = Command::new("unshare")
-            .args(["--mount", "--net", "--", "taskset", "-c", &harness.to_string()])
+        let failed = netns::unshare(&["--mount", "--net"])
+            .args(["taskset", "-c", &harness.to_string()])
             .arg(itself)
             .args(env::args_os().skip(1))
             .env(INSIDE, "1")
             .exec();
         return Err(failed).context("run unshare");
     }
-    let mounted = Command::new("mount").args(["-t", "tmpfs", "tmpfs", "/run"]).status()?;
-    ensure!(mounted.success(), "cannot mount a private /run");
-    Ok(())
+    netns::mount_empty("/run")
 }
 
 /// A directory that only this run sees.
@@ -56,14 +55,6 @@ pub(crate) fn end_after(limit: Duration) {
     });
 }
 
-/// The program's path, searched in root's PATH too.
-pub(crate) fn find(program: &str) -> Option<String> {
-    let path = env::var_os("PATH").unwrap_or_default();
-    let paths = env::split_paths(&path).chain(["/usr/sbin", "/sbin"].map(PathBuf::from));
-    let found = paths.map(|path| path.join(program)).find(|path| path.exists())?;
-    Some(found.display().to_string())
-}
-
 fn check_machine(harness: usize) -> Result<()> {
     let cpus = thread::available_parallelism()?.get();
     ensure!(cpus > harness, "the bench needs two CPUs: one for the nodes, one for itself");
@@ -73,7 +64,7 @@ fn check_machine(harness: usize) -> Result<()> {
         Path::new("/dev/net/tun").exists(),
         "/dev/net/tun is missing: modprobe tun, or start the container with --device /dev/net/tun"
     );
-    let missing: Vec<_> = TOOLS.iter().filter(|(tool, _)| find(tool).is_none()).collect();
+    let missing: Vec<_> = TOOLS.iter().filter(|(tool, _)| netns::find(tool).is_none()).collect();
     if let Some((tool, package)) = missing.first() {
         bail!("{tool} is missing: apt install {package}");
     }

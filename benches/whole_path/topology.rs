@@ -23,8 +23,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::process::{self, Command};
 
 use anyhow::{Context, Result, ensure};
+use vstun::netns::{self, Device};
 
-use crate::node::{Node, PRIORITY, checked};
+use crate::node::{Node, PRIORITY};
 
 /// The client's address on the request wire, the source of every request.
 pub(crate) const CLIENT: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 1);
@@ -267,17 +268,18 @@ pub(crate) fn alone(address: IpAddr) -> String {
 /// A node, its device, and its host number on the wire.
 type Attached<'a> = (&'a Node, &'a str, u8);
 
+fn plug<'a>((node, device, _): Attached<'a>) -> Device<'a> {
+    Device::of(node.name(), device)
+}
+
 /// The `number`th wire is 10.`number`.0.0/24 and 2001:db8:`number`::/64.
 fn wire(number: u8, left: Attached<'_>, right: Attached<'_>) -> Result<()> {
-    let mut link = Command::new("ip");
-    link.args(["link", "add", left.1, "netns", left.0.name(), "type", "veth"]);
-    link.args(["peer", "name", right.1, "netns", right.0.name()]);
-    checked(&mut link)?;
-    for (node, device, host) in [left, right] {
-        node.run(&format!("ip addr add 10.{number}.0.{host}/24 dev {device}"))?;
-        node.run(&format!("ip addr add 2001:db8:{number}::{host}/64 dev {device} nodad"))?;
+    netns::cable(plug(left), plug(right))?;
+    for attached @ (node, device, host) in [left, right] {
+        plug(attached).address(&format!("10.{number}.0.{host}/24"))?;
+        plug(attached).address(&format!("2001:db8:{number}::{host}/64"))?;
         node.run(&format!("ethtool -K {device} tso off gro on"))?;
-        node.run(&format!("ip link set {device} up"))?;
+        plug(attached).up()?;
         node.run(&format!("tc qdisc replace dev {device} root {QUEUE}"))?;
         receive_knobs(node, device, &[THREADED])?;
         receive_knobs(node, device, &MERGING)?;
@@ -305,8 +307,10 @@ fn receive_thread(device: &str, cpu: usize) -> Result<u32> {
         .with_context(|| {
             format!("no receive thread for {device}: threaded NAPI needs Linux 5.12")
         })?;
-    let pinned = checked(Command::new("taskset").args(["-pc", &cpu.to_string(), &id.to_string()]));
-    let raised = checked(Command::new("renice").args(["-n", PRIORITY, "-p", &id.to_string()]));
+    let pinned =
+        netns::output(Command::new("taskset").args(["-pc", &cpu.to_string(), &id.to_string()]));
+    let raised =
+        netns::output(Command::new("renice").args(["-n", PRIORITY, "-p", &id.to_string()]));
     ensure!(pinned.and(raised).is_ok(), "cannot pin the receive thread of {device} to CPU {cpu}");
     Ok(id)
 }

@@ -15,7 +15,7 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use super::output;
+use crate::netns::{self, Device, at, output};
 
 /// An address family, and the addresses in it.
 #[derive(Debug)]
@@ -79,19 +79,11 @@ impl Family {
     }
 }
 
-/// A command in a namespace.
-pub(super) fn at(namespace: &str, program: impl AsRef<std::ffi::OsStr>) -> Command {
-    let mut command = Command::new("ip");
-    command.args(["netns", "exec", namespace]).arg(program);
-    command
-}
-
 /// Builds the network and the counters of replies.
 pub(super) fn lay() -> Result<()> {
     for host in ["client", "router", "director"].into_iter().chain(REALS.map(|real| real.name)) {
-        ip(&format!("netns add {host}"))?;
+        netns::add(host)?;
         allow_ipv6(host)?;
-        ip(&format!("-n {host} link set dev lo up"))?;
     }
     let forwarding = ["net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1"];
     output(at("router", "sysctl").arg("-qw").args(forwarding))?;
@@ -99,7 +91,7 @@ pub(super) fn lay() -> Result<()> {
     for (bridge, addresses) in [("uplink", uplink), ("lan", lan)] {
         ip(&format!("-n router link add {bridge} type bridge"))?;
         address("router", bridge, addresses)?;
-        ip(&format!("-n router link set dev {bridge} up"))?;
+        Device::of("router", bridge).up()?;
     }
     cable("client", "eth0", ["198.51.100.10", "2001:db8:c::10"], "client", None)?;
     let client = ["198.51.100.1", "2001:db8:c::1"];
@@ -133,18 +125,19 @@ fn cable(
     port: &str,
     bridge: Option<&str>,
 ) -> Result<()> {
-    ip(&format!("-n {host} link add {device} type veth peer name {port} netns router"))?;
+    let (near, far) = (Device::of(host, device), Device::of("router", port));
+    netns::cable(near, far)?;
     address(host, device, addresses)?;
     if let Some(bridge) = bridge {
         ip(&format!("-n router link set dev {port} master {bridge}"))?;
     }
-    ip(&format!("-n router link set dev {port} up"))?;
-    ip(&format!("-n {host} link set dev {device} up"))
+    far.up()?;
+    near.up()
 }
 
 fn address(host: &str, device: &str, addresses: [&str; 2]) -> Result<()> {
     for (family, address) in FAMILIES.iter().zip(addresses) {
-        ip(&format!("-n {host} address add {address}/{} dev {device}", family.prefix))?;
+        Device::of(host, device).address(&format!("{address}/{}", family.prefix))?;
     }
     Ok(())
 }

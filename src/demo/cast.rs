@@ -7,10 +7,11 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result};
 
-use super::cables::{DemoReal, FAMILIES, REALS, at};
-use super::namespaces::{self, FOLDER, sibling};
+use super::cables::{DemoReal, FAMILIES, REALS};
+use super::namespaces::{FOLDER, sibling};
 use super::process::Process;
 use super::traffic;
+use crate::netns::{self, at};
 
 /// Temporary folders that nginx needs at its start, even if unused.
 const NGINX_TEMPORARY: [&str; 5] = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
@@ -102,7 +103,7 @@ fn web_server(name: &str) -> Result<Command> {
     fs::create_dir_all(root.join("temporary")).context("cannot make a web server's folder")?;
     fs::write(root.join("index.html"), format!("{name}\n")).context("cannot write a web page")?;
     traffic::write_large_file(&root)?;
-    if namespaces::find("nginx").is_some() {
+    if netns::find("nginx").is_some() {
         let file = root.join("nginx.conf");
         fs::write(&file, nginx_configuration(&root))
             .context("cannot write nginx's configuration")?;

@@ -7,12 +7,12 @@
 //! 4. sends requests and large downloads over both address families, counting on the way;
 //! 5. prints the results, or fails with the reason.
 
-use std::process::Command;
-
 use anyhow::{Context as _, Result, ensure};
 
 use cables::{DemoReal, FAMILIES, REALS};
 use traffic::{Replies, Served};
+
+use crate::netns;
 
 mod cables;
 mod cast;
@@ -134,7 +134,7 @@ fn open_shell() -> Result<()> {
         logs = namespaces::FOLDER,
     );
     // The shell's exit code says nothing about the demonstration.
-    cables::at("client", "bash")
+    netns::at("client", "bash")
         .args(["--norc", "-i"])
         .env("PS1", "[vstun demo: client] \\w\\$ ")
         .env("PATH", namespaces::search_path()?)
@@ -146,17 +146,4 @@ fn open_shell() -> Result<()> {
 
 fn step(text: &str) {
     println!("==> {text}");
-}
-
-/// Runs the command and returns its output; its stderr becomes the error.
-fn output(command: &mut Command) -> Result<String> {
-    let shown = format!("{command:?}").replace('"', "");
-    let output = command.output().with_context(|| format!("cannot run {shown}"))?;
-    ensure!(
-        output.status.success(),
-        "{shown} failed ({}): {}",
-        output.status,
-        String::from_utf8_lossy(&output.stderr).trim()
-    );
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }

@@ -3,7 +3,7 @@
 
 use std::env;
 use std::ffi::OsString;
-use std::fs::{self, DirBuilder};
+use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -11,12 +11,10 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result};
 
-use super::output;
+use crate::netns::{self, SEARCH_PATH};
 
 /// Logs, configuration and web pages, on a file system of their own.
 pub(super) const FOLDER: &str = "/run/demo";
-/// The search path for programs; a user's own path often lacks the `sbin` folders.
-pub(super) const SEARCH_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Set inside the namespaces.
 pub(super) const MARK: &str = "VSTUN_DEMO_NAMESPACES";
@@ -26,20 +24,15 @@ pub(super) fn are_private() -> bool {
     env::var_os(MARK).is_some()
 }
 
-/// `unshare`'s arguments. Other users than root need a user namespace in which they are root.
-pub(super) fn flags() -> Vec<&'static str> {
-    let mut flags = vec!["--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc"];
-    if !is_root() {
-        flags.extend(["--user", "--map-root-user"]);
-    }
-    flags
+/// `unshare` with the demonstration's namespaces.
+pub(super) fn unshare() -> Command {
+    netns::unshare(&["--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc"])
 }
 
 /// Replaces this process by `unshare`, which runs it again inside; returns only errors.
 pub(super) fn enter(keep: bool) -> Result<()> {
     let program = env::current_exe().context("cannot find the path of this program")?;
-    let error = Command::new("unshare")
-        .args(flags())
+    let error = unshare()
         .arg(program)
         .arg("demo")
         .args(keep.then_some("--keep"))
@@ -51,10 +44,10 @@ pub(super) fn enter(keep: bool) -> Result<()> {
 
 /// Private `/run`, where `ip netns` keeps its names and the daemons their sockets.
 pub(super) fn prepare() -> Result<()> {
-    output(Command::new("mount").args(["-t", "tmpfs", "tmpfs", "/run"]))?;
+    netns::mount_empty("/run")?;
     // The director keeps its seed there.
     if Path::new("/var/lib").is_dir() {
-        output(Command::new("mount").args(["-t", "tmpfs", "tmpfs", "/var/lib"]))?;
+        netns::mount_empty("/var/lib")?;
     }
     for folder in ["/run/netns", "/run/vstun", FOLDER] {
         // Independent of the umask: a daemon refuses a folder that its group may write to.
@@ -62,11 +55,6 @@ pub(super) fn prepare() -> Result<()> {
         made.with_context(|| format!("cannot make {folder}"))?;
     }
     Ok(())
-}
-
-/// The path of an installed program.
-pub(super) fn find(program: &str) -> Option<PathBuf> {
-    SEARCH_PATH.split(':').map(|folder| Path::new(folder).join(program)).find(|path| path.is_file())
 }
 
 /// The path of one of vstun's own programs, next to this one.
@@ -84,9 +72,4 @@ pub(super) fn search_path() -> Result<OsString> {
     path.push(":");
     path.push(SEARCH_PATH);
     Ok(path)
-}
-
-fn is_root() -> bool {
-    use std::os::unix::fs::MetadataExt as _;
-    fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0)
 }

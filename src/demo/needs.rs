@@ -3,11 +3,12 @@
 use std::fs::OpenOptions;
 use std::io::ErrorKind;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use anyhow::{Result, bail};
 
 use super::namespaces;
+use crate::netns;
 
 const TUN: &str = "/dev/net/tun";
 /// The kernel's list of IPv6 addresses; absent without IPv6 or with `ipv6.disable=1`.
@@ -50,7 +51,7 @@ fn siblings() -> Option<String> {
 
 fn programs() -> Option<String> {
     let missing: Vec<_> =
-        PROGRAMS.iter().filter(|(program, _)| namespaces::find(program).is_none()).collect();
+        PROGRAMS.iter().filter(|(program, _)| netns::find(program).is_none()).collect();
     let names: Vec<_> = missing.iter().map(|(program, _)| *program).collect();
     let packages: Vec<_> = missing.iter().map(|(_, package)| *package).collect();
     (!missing.is_empty())
@@ -60,7 +61,7 @@ fn programs() -> Option<String> {
 fn web_server() -> Option<String> {
     WEB_SERVERS
         .iter()
-        .all(|program| namespaces::find(program).is_none())
+        .all(|program| netns::find(program).is_none())
         .then(|| "a web server, nginx or python3: `apt-get install nginx-light`".to_owned())
 }
 
@@ -86,11 +87,10 @@ fn ipv6() -> Option<String> {
 }
 
 fn own_namespaces() -> Option<String> {
-    namespaces::find("unshare")?;
-    let works = Command::new("unshare")
-        .args(namespaces::flags())
+    netns::find("unshare")?;
+    let works = namespaces::unshare()
         .arg("true")
-        .env("PATH", namespaces::SEARCH_PATH)
+        .env("PATH", netns::SEARCH_PATH)
         .stderr(Stdio::null())
         .status()
         .is_ok_and(|status| status.success());

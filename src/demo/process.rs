@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use super::{namespaces, output};
+use super::namespaces;
+use crate::netns::output;
 
 /// The time limit of a start or a stop.
 const PATIENCE: Duration = Duration::from_secs(10);

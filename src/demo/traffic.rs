@@ -7,9 +7,10 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::cables::{Family, at};
+use super::cables::Family;
+use super::cast;
 use super::namespaces::{FOLDER, sibling};
-use super::{cast, output};
+use crate::netns::{at, output};
 
 /// The size of a large download in bytes.
 pub(super) const DOWNLOAD_BYTES: u64 = 100_000_000;

@@ -6,21 +6,14 @@
 use std::path::Path;
 use std::sync::Mutex;
 
-use super::net::{alone, assert_same, picture, run, sh, there, until, wait_for};
+use super::net::{alone, assert_same, connect, picture, run, sh, there, until, wait_for};
 use vstun::app::host::{DesiredDirector, Session};
 
 pub(crate) const CONTROL: &str = "/run/vstun/director.sock";
 
 pub(crate) fn hosts() {
-    sh("
-        for n in client real; do ip netns add $n; done
-        ip link add eth0 type veth peer name eth0 netns client
-        ip link add eth1 type veth peer name eth0 netns real
-        ip addr add 10.1.0.1/24 dev eth0; ip -n client addr add 10.1.0.2/24 dev eth0
-        ip addr add 10.2.0.1/24 dev eth1; ip -n real addr add 10.2.0.2/24 dev eth0
-        ip link set eth0 up; ip link set eth1 up
-        ip -n client link set eth0 up; ip -n real link set eth0 up
-    ");
+    connect("eth0", "10.1.0.1/24", "client", "10.1.0.2/24");
+    connect("eth1", "10.2.0.1/24", "real", "10.2.0.2/24");
     // Link-local addresses leave the tentative state by themselves.
     wait_for("test $(ip -6 addr show scope link -tentative | grep -c inet6) = 2");
 }

@@ -13,8 +13,7 @@ use std::path::Path;
 
 use super::director::{CONTROL, hosts, no_tun, tun};
 use super::net::{
-    alone, assert_same, await_the_kill, cleanup, kill_one, picture, run, sh, until, victim,
-    wait_for,
+    alone, assert_same, cleanup, is_killed, kill_one, picture, run, sh, until, wait_for,
 };
 use vstun::app::host::{DesiredDirector, Session};
 use vstun::host::OuterSources;
@@ -130,11 +129,8 @@ fn check_installed(forces: bool) {
 fn cleanup_removes_what_a_killed_director_left() {
     const TEST: &str = "director6::cleanup_removes_what_a_killed_director_left";
     alone(TEST, || {
-        if victim() {
-            return run(async {
-                let _session = start(&dual()).await;
-                await_the_kill().await;
-            });
+        if is_killed(start(&dual())) {
+            return;
         }
         hosts6();
         sh("sysctl -qw net.ipv6.conf.eth1.forwarding=1");
@@ -156,11 +152,8 @@ fn cleanup_removes_what_a_killed_director_left() {
 fn the_next_start_takes_over_and_undoes_it_all() {
     const TEST: &str = "director6::the_next_start_takes_over_and_undoes_it_all";
     alone(TEST, || {
-        if victim() {
-            return run(async {
-                let _session = start(&dual()).await;
-                await_the_kill().await;
-            });
+        if is_killed(start(&dual())) {
+            return;
         }
         hosts6();
         sh("sysctl -qw net.ipv6.conf.eth1.forwarding=1");

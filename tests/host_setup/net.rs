@@ -6,6 +6,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use vstun::netns::{self, Device};
+
 /// Set in a process that runs inside the namespaces.
 const INSIDE: &str = "VSTUN_TEST_NAMESPACE";
 /// Set in a process that is to be killed.
@@ -20,14 +22,12 @@ pub(crate) fn alone(test: &str, body: fn()) {
     if std::env::var_os(INSIDE).is_some() {
         if !victim() && errand().is_none() {
             // `ip netns` and control sockets stay in this namespace.
-            sh("mount -t tmpfs tmpfs /run && ip link set lo up");
+            netns::mount_empty("/run").expect("a mount namespace of its own");
+            Device::here("lo").up().expect("a loopback device");
         }
         return body();
     }
-    let id = Command::new("id").arg("-u").output().expect("id is there");
-    let flags = if id.stdout == b"0\n" { "-nm" } else { "-Urnm" };
-    let output = Command::new("unshare")
-        .arg(flags)
+    let output = netns::unshare(&["--net", "--mount"])
         .arg(std::env::current_exe().expect("a test has a binary"))
         .args(["--exact", test, "--nocapture"])
         .env(INSIDE, "1")
@@ -42,6 +42,18 @@ pub(crate) fn alone(test: &str, body: fn()) {
 /// Whether this process is the one to be killed.
 pub(crate) fn victim() -> bool {
     std::env::var_os(VICTIM).is_some()
+}
+
+/// In the process that is to be killed: starts the session, waits for the kill and does not return.
+/// `false` elsewhere.
+pub(crate) fn is_killed<S>(session: impl Future<Output = S>) -> bool {
+    if victim() {
+        run(async {
+            let _session = session.await;
+            await_the_kill().await;
+        });
+    }
+    victim()
 }
 
 /// Signals that the victim is ready, and waits to be killed.
@@ -85,6 +97,19 @@ pub(crate) fn send_into(namespace: &str, test: &str, errand: &str) {
         .output()
         .expect("iproute2 is installed");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// Connects this namespace to a new one by a cable from `device` to its eth0, and gives each end an
+/// address.
+pub(crate) fn connect(device: &str, address: &str, host: &str, at_host: &str) {
+    let (near, far) = (Device::here(device), Device::of(host, "eth0"));
+    let connected = netns::add(host).and_then(|()| netns::cable(near, far)).and_then(|()| {
+        [(near, address), (far, at_host)].into_iter().try_for_each(|(device, address)| {
+            device.address(address)?;
+            device.up()
+        })
+    });
+    connected.expect("namespaces and cables of the test's own");
 }
 
 /// Runs a shell script; returns its output.

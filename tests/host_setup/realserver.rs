@@ -6,8 +6,7 @@ use std::path::Path;
 
 use super::director::{no_tun, tun};
 use super::net::{
-    alone, assert_same, await_the_kill, cleanup, kill_one, picture, run, sh, until, victim,
-    wait_for,
+    alone, assert_same, cleanup, connect, is_killed, kill_one, picture, run, sh, until, wait_for,
 };
 use vstun::app::host::{DesiredRealServer, Session};
 
@@ -15,13 +14,8 @@ pub(crate) const CONTROL: &str = "/run/vstun/realserver.sock";
 const VIP: &str = "192.0.2.10";
 
 pub(crate) fn host() {
-    sh("
-        ip netns add router
-        ip link add eth0 type veth peer name eth0 netns router
-        ip addr add 10.2.0.2/24 dev eth0; ip -n router addr add 10.2.0.1/24 dev eth0
-        ip link set eth0 up; ip -n router link set eth0 up
-        ip route add default via 10.2.0.1
-    ");
+    connect("eth0", "10.2.0.2/24", "router", "10.2.0.1/24");
+    sh("ip route add default via 10.2.0.1");
     wait_for("test $(ip -6 addr show scope link -tentative | grep -c inet6) = 1");
 }
 
@@ -231,11 +225,8 @@ fn the_server_does_not_answer_arp_for_the_vip() {
 fn cleanup_removes_what_a_killed_real_server_left() {
     const TEST: &str = "realserver::cleanup_removes_what_a_killed_real_server_left";
     alone(TEST, || {
-        if victim() {
-            return run(async {
-                let _session = start(&desired()).await;
-                await_the_kill().await;
-            });
+        if is_killed(start(&desired())) {
+            return;
         }
         host();
         let before = picture();
@@ -252,11 +243,8 @@ fn cleanup_removes_what_a_killed_real_server_left() {
 fn the_next_start_takes_over_from_a_killed_real_server() {
     const TEST: &str = "realserver::the_next_start_takes_over_from_a_killed_real_server";
     alone(TEST, || {
-        if victim() {
-            return run(async {
-                let _session = start(&desired()).await;
-                await_the_kill().await;
-            });
+        if is_killed(start(&desired())) {
+            return;
         }
         host();
         let before = picture();

@@ -7,9 +7,7 @@
 use std::path::Path;
 
 use super::director::{no_tun, tun};
-use super::net::{
-    alone, assert_same, await_the_kill, cleanup, kill_one, picture, run, sh, until, victim,
-};
+use super::net::{alone, assert_same, cleanup, is_killed, kill_one, picture, run, sh, until};
 use super::realserver::{CONTROL, host, plain};
 use vstun::app::host::{DesiredRealServer, Session};
 
@@ -240,11 +238,8 @@ fn the_server_does_not_answer_neighbour_discovery_for_the_vip() {
 fn cleanup_removes_what_a_killed_real_server_left() {
     const TEST: &str = "realserver6::cleanup_removes_what_a_killed_real_server_left";
     alone(TEST, || {
-        if victim() {
-            return run(async {
-                let _session = start(&dual()).await;
-                await_the_kill().await;
-            });
+        if is_killed(start(&dual())) {
+            return;
         }
         host6();
         let before = picture();
