@@ -143,7 +143,7 @@ fn full_size(exchange: &mut Exchange, ends: &[End], facts: &mut [EndFacts]) -> i
             if let Some((low, high)) = bounds.get(place).filter(|(low, high)| high - low > 8) {
                 // A router that has said what fits is tried at its word.
                 let told = told.map(usize::from).filter(|told| turn == 0 && told < high);
-                next.push((*place, told.unwrap_or(usize::midpoint(*low, *high))));
+                next.push((*place, told.unwrap_or_else(|| usize::midpoint(*low, *high))));
             }
         }
         if next.is_empty() {
