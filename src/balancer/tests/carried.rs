@@ -349,6 +349,8 @@ fn outcome(director: &mut Director) -> (Snapshot, Vec<snapshot::ConnectionSnapsh
     snapshot.turnover = table::Turnover::default();
     for real in snapshot.services.iter_mut().flat_map(|service| &mut service.reals) {
         (real.carried_packets, real.carried_bytes) = (0, 0);
+        // A carried flow is not timed.
+        real.latency = None;
     }
     let (mut connections, _) = director.balancer.connections(director.now, 0, usize::MAX);
     connections.iter_mut().for_each(|connection| connection.carried = false);
