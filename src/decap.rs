@@ -1,10 +1,10 @@
 //! The real server's end of the tunnel: which tunnelled packets are accepted, and how they are
 //! passed on. Pure; imports only `wire`.
 //!
-//! IPIP has no authentication (CVE-2020-10136), so the [`Gate`] accepts only packets from a
-//! configured director to a configured VIP. It checks, in this order:
+//! No encapsulation has authentication (CVE-2020-10136), so the [`Gate`] accepts only packets from
+//! a configured director to a configured VIP. It checks, in this order:
 //!
-//! 1. the outer header: IPIP, not a fragment, from a director;
+//! 1. the outer header: IPIP, GRE or GUE, not a fragment, from a director;
 //! 2. the inner packet: well formed, of the version in the outer header, to a VIP, from an address
 //!    that a client can have;
 //! 3. congestion marks (RFC 6040);
@@ -19,7 +19,7 @@
 //! verifies the inner header's checksum and complete TCP and UDP checksums.
 //!
 //! Linux delivers an IPv4 datagram with its outer header, but of IPv6 only the payload: hence
-//! [`Gate::open`] and [`Gate::open_payload`].
+//! [`Gate::open`] and [`Gate::open_bare`].
 
 use std::net::IpAddr;
 use std::ops::Range;
@@ -28,16 +28,18 @@ use ipnet::IpNet;
 
 use crate::wire::checksum::{self, Sum};
 use crate::wire::ecn;
-use crate::wire::encap::{self, Opened, ipip};
+use crate::wire::encap::{self, Encap, Opened, gre, gue};
 use crate::wire::inquiry;
 use crate::wire::packet::IPV4_HEADER_LEN;
-use crate::wire::reasons::reasons;
 use crate::wire::tcp;
 use crate::wire::virtio::{self, GSO_TCPV4, GSO_TCPV6, HEADER_LEN, NEEDS_CSUM};
-use crate::wire::{Fragment, Packet, ParseError, Transport, is_host, protocol};
+use crate::wire::{Fragment, Packet, Transport, is_host, protocol};
 
 pub mod filter;
+mod refusal;
 pub mod strangers;
+
+pub use refusal::Refusal;
 
 /// The smallest MSS that the gate uses; Linux's own minimum (`TCP_MIN_MSS`): it leaves room for 40
 /// bytes of TCP options.
@@ -52,53 +54,15 @@ const UDP_HEADER_LEN: u16 = 8;
 const UDP_LENGTH_OFFSET: u16 = 4;
 const UDP_CHECKSUM_OFFSET: u16 = 6;
 
-reasons! {
-    /// Why a tunnelled packet was refused.
-    pub enum Refusal {
-        /// The outer or the inner packet is not IP.
-        NotIp = "not_ip",
-        /// The outer or the inner packet is shorter than its headers say.
-        Truncated = "truncated",
-        /// Contradictory lengths or offsets in the outer or the inner packet.
-        Malformed = "malformed",
-        /// An IPv4 source route option, or an IPv6 routing header with segments left or of type 0,
-        /// in the outer or the inner packet.
-        SourceRoute = "source_route",
-        /// A chain of IPv6 extension headers that is too long, out of order, or holds a jumbo
-        /// payload or nested fragments.
-        ExtensionHeader = "extension_header",
-        /// An unsupported encapsulation, another tunnel inside, or an unsupported IPv6 extension
-        /// header.
-        Unsupported = "unsupported",
-        /// The outer source address is not a configured director.
-        Source = "source",
-        /// The inner destination is not a configured virtual IP.
-        NotVip = "not_vip",
-        /// An inner source address that a client cannot have: a virtual IP, multicast, broadcast,
-        /// loopback, unspecified, link-local or IPv4-mapped.
-        BadSource = "bad_source",
-        /// A congestion mark on a packet whose sender does not support ECN (RFC 6040).
-        Ecn = "ecn",
-        /// UDP datagrams merged by the receiving network card, which cannot be separated again.
-        UdpSuperPacket = "udp_super_packet",
-        /// A question of `vstun doctor` that is malformed or of an unknown version.
-        Inquiry = "inquiry",
-        /// A question of `vstun doctor` while earlier ones wait for their answers.
-        InquiryLimit = "inquiry_limit",
-    }
-}
-
-impl From<ParseError> for Refusal {
-    fn from(error: ParseError) -> Self {
-        match error {
-            ParseError::NotIp => Self::NotIp,
-            ParseError::Truncated => Self::Truncated,
-            ParseError::Malformed => Self::Malformed,
-            ParseError::SourceRoute => Self::SourceRoute,
-            ParseError::ExtensionHeader => Self::ExtensionHeader,
-            ParseError::Unsupported => Self::Unsupported,
-        }
-    }
+/// What a socket's payloads start with: the kernel has removed the outer IP header.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Payload {
+    /// An inner packet of that IP version: IP in IP.
+    Packet(u8),
+    /// A GRE header.
+    Gre,
+    /// A GUE header or, in variant 1, an inner packet: UDP's payload.
+    Gue,
 }
 
 /// What to do with a tunnelled datagram.
@@ -123,6 +87,10 @@ pub struct Counters {
     pub filtered: u64,
     /// Accepted datagrams.
     pub delivered: u64,
+    /// Those of them that came in GUE.
+    pub gue: u64,
+    /// Those of them that came in GRE.
+    pub gre: u64,
     /// Accepted datagrams that were merged TCP segments.
     pub super_packets: u64,
     /// Whole segments and datagrams with a checksum that the sender left for a network card to
@@ -165,6 +133,8 @@ pub struct Gate {
     mss: Mss,
     /// The largest MTU of this host's links, in bytes.
     link_mtu: u32,
+    /// The UDP port on which this host takes GUE.
+    gue_port: Option<u16>,
     /// For how many strangers' datagrams each one counts that is read.
     sample: u64,
     counters: Counters,
@@ -178,7 +148,7 @@ impl Gate {
         vips.sort_unstable();
         let mss = Mss { v4: mss.v4.max(MIN_MSS), v6: mss.v6.max(MIN_MSS) };
         let counters = Counters::default();
-        Self { directors, vips, mss, link_mtu: USUAL_MTU, sample: 1, counters }
+        Self { directors, vips, mss, link_mtu: USUAL_MTU, gue_port: None, sample: 1, counters }
     }
 
     /// The same gate with its counters, for other directors and virtual IPs.
@@ -207,13 +177,20 @@ impl Gate {
         Self { link_mtu, ..self }
     }
 
+    /// Sets the UDP port on which this host takes GUE: packets to it inside of a tunnel are refused
+    /// as tunnels in the tunnel.
+    #[must_use]
+    pub fn gue_port(self, gue_port: Option<u16>) -> Self {
+        Self { gue_port, ..self }
+    }
+
     /// Decides on `datagram`, which starts with the outer IPv4 header as a raw socket delivers it.
     ///
     /// The virtio-net header overwrites the outer header's last bytes, and the inner packet's ECN
     /// field is updated in place. A dropped datagram is left unchanged.
     #[inline]
     pub fn open(&mut self, datagram: &mut [u8]) -> Decision {
-        match ipip::open(datagram) {
+        match encap::open(datagram) {
             Ok(outer) => self.open_payload(&outer, datagram),
             Err(error) => {
                 let source = source_of(datagram);
@@ -223,9 +200,37 @@ impl Gate {
         }
     }
 
-    /// Decides on `datagram`, whose outer header the kernel has removed and described in `outer`.
-    /// The inner packet starts at `outer.inner`, at least [`virtio::HEADER_LEN`] bytes from the
-    /// start; the rest is as for [`Self::open`].
+    /// Decides on `datagram`, whose outer header the kernel has removed; it came from `source` with
+    /// that traffic class. The payload starts at `start`, at least [`virtio::HEADER_LEN`] bytes
+    /// from the start; the rest is as for [`Self::open`].
+    #[inline]
+    pub fn open_bare(
+        &mut self,
+        payload: Payload,
+        source: IpAddr,
+        traffic_class: u8,
+        start: usize,
+        datagram: &mut [u8],
+    ) -> Decision {
+        let bytes = datagram.get(start..).unwrap_or_default();
+        let found = match payload {
+            Payload::Packet(version) => Ok((Encap::Ipip, version, 0)),
+            Payload::Gre => gre::open(bytes).map(|inner| (Encap::Gre, inner, gre::HEADER_LEN)),
+            Payload::Gue => gue::open(bytes).map(|(inner, len)| (Encap::Gue, inner, len)),
+        };
+        match found {
+            Ok((encap, inner_version, len)) => {
+                let inner = start + len..datagram.len();
+                let outer = Opened { source, traffic_class, encap, inner_version, inner };
+                self.open_payload(&outer, datagram)
+            }
+            Err(_) if !self.is_director(&source) => self.refuse(Refusal::Source),
+            Err(error) => self.refuse(error.into()),
+        }
+    }
+
+    /// The same of a datagram whose shim has been read too. The inner packet starts at
+    /// `outer.inner`, at least [`virtio::HEADER_LEN`] bytes from the start.
     #[inline]
     pub fn open_payload(&mut self, outer: &Opened, datagram: &mut [u8]) -> Decision {
         if let Some(inner) = self.inquiry(outer, datagram) {
@@ -235,6 +240,8 @@ impl Gate {
             Ok((frame, header)) => {
                 self.counters.read += 1;
                 self.counters.delivered += 1;
+                self.counters.gue += u64::from(outer.encap == Encap::Gue);
+                self.counters.gre += u64::from(outer.encap == Encap::Gre);
                 let merged = header.gso_type != virtio::GSO_NONE;
                 self.counters.super_packets += u64::from(merged);
                 let partial = header.flags & NEEDS_CSUM != 0;
@@ -299,8 +306,13 @@ impl Gate {
             return Err(Refusal::Malformed);
         }
         // A tunnel in the tunnel would reach the raw sockets again through the TUN, layer by layer.
-        if matches!(packet.protocol, protocol::IPIP | protocol::IPV6) {
+        if matches!(packet.protocol, protocol::IPIP | protocol::IPV6 | protocol::GRE)
+            || self.is_gue(&packet)
+        {
             return Err(Refusal::Unsupported);
+        }
+        if outer.encap == Encap::Gue {
+            self.check_padding(outer, inner.len(), inner.get(packet.bytes().len()..))?;
         }
         self.check_addresses(&packet)?;
         let traffic_class = packet.traffic_class;
@@ -316,6 +328,31 @@ impl Gate {
             mark(inner, marked).ok_or(Refusal::Truncated)?;
         }
         Ok((frame, header))
+    }
+
+    /// Whether the packet would come to this host's own GUE socket.
+    #[inline]
+    fn is_gue(&self, packet: &Packet<'_>) -> bool {
+        match packet.transport {
+            Transport::Udp { destination_port, .. } => self.gue_port == Some(destination_port),
+            _ => false,
+        }
+    }
+
+    /// Directors pad small packets to one size with zeros, never beyond what the path takes. `len`
+    /// is the inner packet's with the padding.
+    #[inline]
+    fn check_padding(
+        &self,
+        outer: &Opened,
+        len: usize,
+        padding: Option<&[u8]>,
+    ) -> Result<(), Refusal> {
+        let Some(padding @ [_, ..]) = padding else { return Ok(()) };
+        let whole = outer.encap.outer_len(outer.source) + len;
+        let fits = whole <= usize::try_from(self.link_mtu).unwrap_or(usize::MAX);
+        let zeros = fits && padding.iter().all(|&byte| byte == 0);
+        if zeros { Ok(()) } else { Err(Refusal::Padding) }
     }
 
     #[inline]
@@ -397,7 +434,7 @@ impl Gate {
         if pseudo.add_bytes(datagram).checksum() == 0 {
             return Ok(virtio::Header::default());
         }
-        let outer_len = encap::outer_len(outer.source);
+        let outer_len = outer.encap.outer_len(outer.source);
         // `NEEDS_CSUM` covers all following bytes, so it would include bytes behind the datagram.
         if outer_len + packet.bytes().len() > usize::try_from(self.link_mtu).unwrap_or(usize::MAX)
             || datagram.len() != payload.len()

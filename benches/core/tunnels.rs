@@ -7,7 +7,7 @@ use vstun::balancer::outer::Inner;
 use vstun::decap::{Decision, Gate, Mss};
 use vstun::sys::raw::HEADROOM;
 use vstun::wire::Packet;
-use vstun::wire::encap::{MAX_OUTER_LEN, Opened, ipip};
+use vstun::wire::encap::{Encap, MAX_OUTER_LEN, Opened, ipip};
 
 use super::packets::Family::{self, V4, V6};
 use super::rows::Run;
@@ -22,6 +22,7 @@ const DATA: [u8; 1_448] = [7; 1_448];
 fn tunnel(real: Family) -> Tunnel {
     Tunnel {
         real: real.real(0),
+        encap: Encap::Ipip,
         source: Some(real.director()),
         sequence: 0,
         limit: usize::MAX,
@@ -58,8 +59,13 @@ pub(crate) fn gate(inner: Family, real: Family) -> Run {
     if real == V6 {
         // The kernel does not deliver the outer header.
         let (source, inner_version) = (real.director(), inner.version());
-        let outer =
-            Opened { source, traffic_class: 0, inner_version, inner: HEADROOM..datagram.len() };
+        let outer = Opened {
+            source,
+            traffic_class: 0,
+            encap: Encap::Ipip,
+            inner_version,
+            inner: HEADROOM..datagram.len(),
+        };
         return Box::new(move |count| {
             for _ in 0..count {
                 admitted(&gate.open_payload(black_box(&outer), black_box(&mut datagram)));

@@ -7,14 +7,14 @@ use std::time::Duration;
 use vstun::balancer::fragments::{Bounds, LIFETIME};
 use vstun::balancer::{Balancer, Change, Limits, Outlet, Tunnel, Verdict};
 use vstun::config;
-use vstun::decap::{Decision, Gate, Mss};
+use vstun::decap::{Decision, Gate, Mss, Payload};
 use vstun::doctor::inquiry::{Answer, Question};
 use vstun::model::{Millis, Policy, RealSpec, SchedulerKind, Seed, ServiceSpec};
 use vstun::trace::reading::Reader;
 use vstun::trace::replay::Replay;
 use vstun::wire::checksum::Sum;
 use vstun::wire::coalesce::{self, Coalescer, Group, MAX_BATCH};
-use vstun::wire::encap::{MAX_OUTER_LEN, Opened, Outer, ipip};
+use vstun::wire::encap::{self, MAX_OUTER_LEN, Outer, ipip};
 use vstun::wire::packet::MAX_PACKET_LEN;
 use vstun::wire::segment::{MAX_HEADER_LEN, SplitPlan, complete_checksum};
 use vstun::wire::virtio::{self, Offload};
@@ -157,16 +157,16 @@ fn accounted(director: &Balancer) {
 const HEADROOM: usize = 64;
 
 /// A datagram from the real server's raw sockets: with its outer header; and without, where the
-/// first byte is the outer traffic class and the second the socket's protocol.
+/// first byte is the outer traffic class and the second says what the socket receives.
 pub fn decapsulation(datagram: &[u8]) {
     admission(datagram, Gate::open);
     let [traffic_class, version, inner @ ..] = datagram else { return };
-    let (traffic_class, inner_version) = (*traffic_class, if version & 1 == 0 { 4 } else { 6 });
+    let payload = [Payload::Packet(4), Payload::Packet(6), Payload::Gre, Payload::Gue];
+    let payload = payload[usize::from(version & 3)];
     let room = [&[0; HEADROOM], inner].concat();
     admission(&room, |gate, room| {
         let source = "fd00::1".parse().expect("an address");
-        let inner = HEADROOM..room.len();
-        gate.open_payload(&Opened { source, traffic_class, inner_version, inner }, room)
+        gate.open_bare(payload, source, *traffic_class, HEADROOM, room)
     });
 }
 
@@ -358,7 +358,7 @@ fn segments(packet: &Packet<'_>, offload: Offload) {
             assert_eq!(written, (segment.len() <= longest).then_some(len));
             if let Some(len) = written {
                 let datagram = [&room[MAX_OUTER_LEN - len..], &segment].concat();
-                let opened = ipip::open(&datagram).expect("what was wrapped is opened");
+                let opened = encap::open(&datagram).expect("what was wrapped is opened");
                 assert_eq!(
                     (opened.inner, opened.inner_version),
                     (len..datagram.len(), packet.version())

@@ -6,7 +6,7 @@ use vstun::control::{Decision, TraceBegins, to_hex};
 use vstun::model::Seed;
 use vstun::trace::pcapng::Writer;
 use vstun::wire::checksum::Sum;
-use vstun::wire::encap::{Outer, ipip, outer_len};
+use vstun::wire::encap::{Encap, Outer, ipip};
 use vstun::wire::virtio::{self, GSO_TCPV4, GSO_TCPV6, GSO_UDP_L4, NEEDS_CSUM};
 use vstun::wire::{Packet, protocol};
 
@@ -362,7 +362,7 @@ fn tunnelled(ends: Ends, traffic_class: u8, inner: &[u8]) -> Vec<u8> {
         identification: 0,
         flow_label: 0x1_2345,
     };
-    let mut datagram = vec![0; outer_len(ends.real)];
+    let mut datagram = vec![0; Encap::Ipip.outer_len(ends.real)];
     ipip::write(&outer, inner[0] >> 4, inner.len(), &mut datagram).expect("seeds are short");
     datagram.extend(inner);
     datagram

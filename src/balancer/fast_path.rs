@@ -26,6 +26,7 @@ use super::table::{Entry, Handle, Marks, Noted};
 use super::tcp::State;
 use crate::model::{Millis, Protocol, RealId};
 use crate::wire::encap;
+use crate::wire::encap::Encap;
 
 /// How often the counts of carried packets are read, at most.
 const COLLECTED_EVERY: Duration = Duration::from_millis(10);
@@ -119,6 +120,10 @@ impl Balancer {
         if let Some(tunnel) = real.carried.tunnel {
             return Some(tunnel);
         }
+        // The program writes the headers of IP in IP alone.
+        if real.encap() != Encap::Ipip {
+            return None;
+        }
         let tunnel = CarriedTunnel {
             real: real.address(),
             source: real.source()?,
@@ -126,7 +131,7 @@ impl Balancer {
             limit: real.room.limit().min(LONGEST),
         };
         // A path of which nothing is known has no limit.
-        let known = real.room.link_mtu(tunnel.real).is_some();
+        let known = real.room.link_mtu().is_some();
         if !known || tunnel.source.is_ipv4() != tunnel.real.is_ipv4() {
             return None;
         }

@@ -77,14 +77,16 @@ impl Inner {
     }
 }
 
-/// How a packet of `len` bytes is cut if the path takes no whole one; `None` if it fits, as far as
-/// is known. Only what may be fragmented or can be no smaller is sent into a tunnel that it does
-/// not fit (RFC 2473 section 7). What fits the director's own link is left to routers by IPv4.
+/// How a packet of `len` bytes is cut if the path takes no whole one, together with what stands
+/// between it and the outer IP header; `None` if it fits, as far as is known. Only what may be
+/// fragmented or can be no smaller is sent into a tunnel that it does not fit (RFC 2473 section 7).
+/// What fits the director's own link is left to routers by IPv4.
 #[inline]
 #[must_use]
 pub fn pieces(tunnel: &Tunnel, len: usize) -> Option<Pieces> {
     let limit = if tunnel.real.is_ipv6() { tunnel.limit } else { tunnel.link };
-    (len > limit).then(|| Pieces::new(tunnel.real, len, limit))
+    let shim = tunnel.encap.shim_len();
+    (len > limit).then(|| Pieces::new(tunnel.real, len + shim, limit + shim))
 }
 
 /// One label for all packets of a flow (RFC 6438 section 3), never zero, which means "no label".

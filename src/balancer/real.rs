@@ -17,6 +17,7 @@ use crate::model::{
     Load, Millis, Quiescent, RealId, RealSpec, RealState, RealValue, RealValues, SchedulerKind,
     ServiceId, Step,
 };
+use crate::wire::encap::Encap;
 
 /// The real servers of all services, with removed ones while something names them.
 pub(super) type Reals = Arena<RealId, Real>;
@@ -132,7 +133,7 @@ impl Real {
             bytes: 0,
             carried: CarriedShare::default(),
             source: way.source,
-            room: Room::behind(spec.address, way.mtu),
+            room: Room::behind(spec.address, spec.values.encap, way.mtu),
             errors: TunnelErrors::default(),
             handshakes: Handshakes::default(),
             latency: Latency::default(),
@@ -244,10 +245,11 @@ impl Real {
     #[inline]
     pub(super) fn count(&mut self, packets: u64, bytes: u64) -> Tunnel {
         let (real, source, sequence) = (self.address, self.source, self.packets);
+        let encap = self.values.encap;
         let (limit, link) = (self.room.limit(), self.room.link());
         self.packets += packets;
         self.bytes += bytes;
-        Tunnel { real, source, sequence, limit, link }
+        Tunnel { real, encap, source, sequence, limit, link }
     }
 
     /// Counts packets that were carried to it.
@@ -272,6 +274,10 @@ impl Real {
 
     pub(super) fn address(&self) -> IpAddr {
         self.address
+    }
+
+    pub(super) fn encap(&self) -> Encap {
+        self.values.encap
     }
 
     pub(super) fn salt(&self) -> u64 {
@@ -429,6 +435,11 @@ impl Real {
     }
 
     pub(super) fn set(&mut self, value: RealValue) {
+        if let RealValue::Encap(encap) = value
+            && encap != self.values.encap
+        {
+            self.room = self.room.with(self.address, encap);
+        }
         value.set(&mut self.values);
         if self.values.weight > 0 {
             self.hash_weight = self.values.weight;

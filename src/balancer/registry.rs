@@ -119,7 +119,7 @@ impl Registry {
         // A real server without a route now keeps its MTU, as it keeps its source.
         for (&address, &mtu) in mtus {
             if self.link_mtus.get(&address) != Some(&mtu) {
-                self.change_at(address, |real| real.room.set_link(address, mtu));
+                self.change_at(address, |real| real.room.set_link(mtu));
             }
         }
         self.link_mtus.clone_from(mtus);

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::model::Millis;
-use crate::wire::encap;
+use crate::wire::encap::Encap;
 
 /// How long a path MTU from an ICMP error is used: RFC 1191 section 6.3, RFC 8201 section 4,
 /// Linux's `mtu_expires`.
@@ -23,6 +23,8 @@ pub(super) const MIN_MTU_V6: u16 = 1280;
 pub struct Tunnel {
     /// The real server.
     pub real: IpAddr,
+    /// How packets to it are encapsulated.
+    pub encap: Encap,
     /// The director's own address towards the real server, if known.
     pub source: Option<IpAddr>,
     /// How many packets were sent into this tunnel before.
@@ -57,6 +59,8 @@ pub(super) struct OwnWay {
 /// The packet sizes that fit into a tunnel.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Room {
+    /// Bytes of the headers before an inner packet.
+    outer_len: usize,
     /// Bytes of the longest inner packet that the director's own link takes.
     link: usize,
     /// Bytes of the longest inner packet that is sent with DF; at most `advertised`.
@@ -69,23 +73,33 @@ pub(super) struct Room {
 }
 
 impl Room {
-    const UNKNOWN: Self =
-        Self { link: usize::MAX, limit: usize::MAX, advertised: usize::MAX, until: Millis(0) };
+    const UNKNOWN: usize = usize::MAX;
 
     /// Of a path of which only the director's own link is known.
-    pub(super) fn behind(real: IpAddr, link_mtu: Option<u32>) -> Self {
-        let mut room = Self::UNKNOWN;
+    pub(super) fn behind(real: IpAddr, encap: Encap, link_mtu: Option<u32>) -> Self {
+        let mut room = Self {
+            outer_len: encap.outer_len(real),
+            link: Self::UNKNOWN,
+            limit: Self::UNKNOWN,
+            advertised: Self::UNKNOWN,
+            until: Millis(0),
+        };
         if let Some(mtu) = link_mtu {
-            room.set_link(real, mtu);
+            room.set_link(mtu);
         }
         room
     }
 
-    /// The director's own link towards `real` has this MTU in bytes. What routers have reported
-    /// stays.
-    pub(super) fn set_link(&mut self, real: IpAddr, mtu: u32) {
+    /// The same path with that encapsulation. What routers have reported is forgotten: they report
+    /// it again.
+    pub(super) fn with(self, real: IpAddr, encap: Encap) -> Self {
+        Self::behind(real, encap, self.link_mtu())
+    }
+
+    /// The director's own link has this MTU in bytes. What routers have reported stays.
+    pub(super) fn set_link(&mut self, mtu: u32) {
         let mtu = usize::try_from(mtu).unwrap_or(usize::MAX);
-        self.link = mtu.saturating_sub(encap::outer_len(real));
+        self.link = mtu.saturating_sub(self.outer_len);
     }
 
     /// A router on the path to `real` reports an MTU of `mtu` bytes for outer packets.
@@ -98,8 +112,7 @@ impl Room {
             return self.doubt(now, real, mtu);
         }
         self.renew(now);
-        self.advertised =
-            self.advertised.min(usize::from(mtu).saturating_sub(encap::outer_len(real)));
+        self.advertised = self.advertised.min(usize::from(mtu).saturating_sub(self.outer_len));
         self.limit = self.limit.min(self.advertised);
     }
 
@@ -109,7 +122,7 @@ impl Room {
         if real.is_ipv4() {
             self.renew(now);
             let mtu = usize::from(mtu.max(MIN_PATH_MTU_V4));
-            self.limit = self.limit.min(mtu.saturating_sub(encap::outer_len(real)));
+            self.limit = self.limit.min(mtu.saturating_sub(self.outer_len));
         }
     }
 
@@ -122,7 +135,8 @@ impl Room {
 
     /// Forgets what routers have reported.
     pub(super) fn forget(&mut self) {
-        *self = Self { link: self.link, ..Self::UNKNOWN };
+        let (limit, advertised, until) = (Self::UNKNOWN, Self::UNKNOWN, Millis(0));
+        *self = Self { limit, advertised, until, ..*self };
     }
 
     /// Bytes of the longest packet that fits, as far as is known.
@@ -132,9 +146,9 @@ impl Room {
     }
 
     /// See [`LinkMtus`].
-    pub(super) fn link_mtu(self, real: IpAddr) -> Option<u32> {
-        let known = (self.link != Self::UNKNOWN.link).then_some(self.link);
-        u32::try_from(known?.saturating_add(encap::outer_len(real))).ok()
+    pub(super) fn link_mtu(self) -> Option<u32> {
+        let known = (self.link != Self::UNKNOWN).then_some(self.link);
+        u32::try_from(known?.saturating_add(self.outer_len)).ok()
     }
 
     /// Bytes of the longest packet that fits into the director's own link.

@@ -34,7 +34,7 @@ pub fn health_differences(old: &Director, new: &Director) -> Vec<(String, Differ
     let before: HashMap<&str, &ServiceHealth> =
         old.services.iter().map(|one| (one.spec.name.as_str(), &one.health)).collect();
     let mut found = Vec::new();
-    for Service { spec, health } in &new.services {
+    for Service { spec, health, .. } in &new.services {
         let Some(old) = before.get(spec.name.as_str()) else { continue };
         let of_service = differences(*old, health).into_iter().chain(other_checks(old, health));
         found.extend(of_service.map(|difference| (spec.name.clone(), difference)));
@@ -61,6 +61,7 @@ impl Settings for OfHost<'_> {
             ("source", joined(&config.sources).into()),
             ("announce_table", config.announce_table.into()),
             ("neighbour_routes", config.neighbour_routes.into()),
+            ("gue_port", u32::from(config.gue_port).into()),
             ("busy_poll", config.busy_poll.into()),
         ]
     }
@@ -102,6 +103,7 @@ impl Settings for RealServer {
         };
         vec![
             ("directors", joined(&self.directors).into()),
+            ("encap", self.encap.name().into()),
             ("mss", mss.into()),
             ("rule_priority", self.rule_priority.into()),
             ("table", self.table.into()),

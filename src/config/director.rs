@@ -74,6 +74,8 @@ pub struct Director {
     pub offload: bool,
     /// Whether the kernel carries the packets of established flows.
     pub fast_path: FastPath,
+    /// The UDP port on which real servers take GUE.
+    pub gue_port: u16,
     /// How long an idle packet loop polls before it sleeps.
     pub busy_poll: Duration,
     /// How many of the latest decisions are kept; 0: none.
@@ -136,6 +138,20 @@ impl Director {
         unique(reals.map(|real| real.address))
     }
 
+    /// Bytes between the outer IP header and the packet, for each real server that has any.
+    #[must_use]
+    pub fn shims(&self) -> BTreeMap<IpAddr, u32> {
+        let mut shims = BTreeMap::new();
+        for real in self.specs().flat_map(|service| &service.reals) {
+            let len = u32::try_from(real.values.encap.shim_len()).unwrap_or_default();
+            let shim = shims.entry(real.address).or_insert(len);
+            // What fits one of its services has room in the TUN.
+            *shim = len.min(*shim);
+        }
+        shims.retain(|_, len| *len > 0);
+        shims
+    }
+
     /// The virtual IPs to withdraw while these services have no quorum: those on which no other
     /// service listens.
     #[must_use]
@@ -153,7 +169,7 @@ impl Director {
     /// The checks of all real servers.
     #[must_use]
     pub fn checks(&self) -> Plan {
-        Plan::new(self.services.iter().map(|Service { spec, health }| ServiceInput {
+        Plan::new(self.services.iter().map(|Service { spec, health, .. }| ServiceInput {
             name: &spec.name,
             listens: &spec.listens,
             reals: &spec.reals,
@@ -207,6 +223,7 @@ impl Director {
             max_connections: connections.unwrap_or(Self::CONNECTIONS),
             offload: boolean(&section, "offload", faults),
             fast_path: fast_path_of(&section, faults),
+            gue_port: value::gue_port(&section, faults),
             busy_poll: busy_poll(&section, faults),
             recorder: recorder(&section, faults),
             hash_seed: section

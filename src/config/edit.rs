@@ -13,6 +13,7 @@ use super::bounds::{MAX_REALS, MAX_REALS_PER_SERVICE};
 use super::director::Director;
 use super::fault::{Fault, quoted};
 use super::keys;
+use super::service::Service;
 use super::value;
 
 /// The change to the selected real servers.
@@ -89,13 +90,13 @@ impl Director {
             _ => self.select(target)?,
         };
         let mut wanted = self.clone();
-        let specs = wanted.services.iter_mut().map(|service| &mut service.spec);
-        for service in specs.filter(|one| services.contains(&one.name)) {
+        let named = |one: &&mut Service| services.contains(&one.spec.name);
+        for Service { spec: service, encap, .. } in wanted.services.iter_mut().filter(named) {
             let here = service.reals.iter_mut().find(|real| real.address == address);
             match (edit, here) {
                 (Edit::Set(value), Some(real)) => value.set(&mut real.values),
                 (Edit::Add(weight), _) => {
-                    service.reals.push(RealSpec::new(address, weight));
+                    service.reals.push(RealSpec::new(address, weight).encapsulated(*encap));
                 }
                 _ => service.reals.retain(|real| real.address != address),
             }

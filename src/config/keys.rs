@@ -7,7 +7,7 @@ use crate::model::{Policy, RealValues, Timeouts};
 /// The top-level tables.
 pub const TABLES: [&str; 3] = ["director", "service", "realserver"];
 /// The keys of `[director]`.
-pub const DIRECTOR: [&str; 22] = [
+pub const DIRECTOR: [&str; 23] = [
     "tun",
     "uplinks",
     "arp",
@@ -25,6 +25,7 @@ pub const DIRECTOR: [&str; 22] = [
     "max_connections",
     "offload",
     "fast_path",
+    "gue_port",
     "busy_poll",
     "recorder",
     "hash_seed",
@@ -34,14 +35,14 @@ pub const DIRECTOR: [&str; 22] = [
 /// The keys of `[director.timeouts]`.
 pub const TIMEOUTS: [&str; 7] = Timeouts::KEYS;
 /// The keys of `[[service]]`.
-pub const SERVICE: [&str; 10 + Policy::KEYS.len()] = joined(&[
+pub const SERVICE: [&str; 11 + Policy::KEYS.len()] = joined(&[
     &["name", "listen", "scheduler"],
     &Policy::KEYS,
-    &["quorum", "quorum_hysteresis", "panic", "fallback_real", "load", "real", "check"],
+    &["encap", "quorum", "quorum_hysteresis", "panic", "fallback_real", "load", "real", "check"],
 ]);
 /// The keys of `[[service.real]]`.
-pub const REAL: [&str; 2 + RealValues::KEYS.len()] =
-    joined(&[&["address"], &RealValues::KEYS, &["state"]]);
+pub const REAL: [&str; 3 + RealValues::KEYS.len()] =
+    joined(&[&["address"], &RealValues::KEYS, &["encap", "state"]]);
 /// The keys of `[[service.check]]`.
 pub const CHECK: [&str; 31] = [
     "type",
@@ -77,7 +78,7 @@ pub const CHECK: [&str; 31] = [
     "dynamic",
 ];
 /// The keys of `[realserver]`.
-pub const REALSERVER: [&str; 16] = [
+pub const REALSERVER: [&str; 18] = [
     "tun",
     "vips",
     "directors",
@@ -88,6 +89,8 @@ pub const REALSERVER: [&str; 16] = [
     "agent",
     "agent_state",
     "agent_cgroup",
+    "gue_port",
+    "encap",
     "mss",
     "rule_priority",
     "table",

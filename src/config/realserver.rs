@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use crate::wire::encap::{Encap, gue};
+
 use super::access::Access;
 use super::address;
 use super::director::{boolean, busy_poll};
@@ -57,6 +59,10 @@ pub struct RealServer {
     pub access: Access,
     /// The address of the server of metrics and JSON; `None`: no server.
     pub http: Option<HttpAddress>,
+    /// The UDP port on which GUE is taken.
+    pub gue_port: u16,
+    /// The longest encapsulation that the directors use: the MSS leaves room for it.
+    pub encap: Encap,
     /// The load agent; `None`: there is none.
     pub agent: Option<Agent>,
     /// The MSS clamp.
@@ -115,6 +121,8 @@ impl RealServer {
         let tun = section.entry("tun").and_then(|entry| entry.parsed(value::interface, faults));
         let control = section.entry("control");
         let control = control.and_then(|entry| entry.parsed(value::control, faults));
+        let encap = section.entry("encap");
+        let encap = encap.and_then(|entry| entry.parsed(value::encap, faults));
         let mss = section.entry("mss").and_then(|entry| entry.parsed(mss, faults));
         let priority = section.entry("rule_priority");
         let priority = priority.and_then(|entry| entry.number(1..=Self::MAX_RULE_PRIORITY, faults));
@@ -129,6 +137,8 @@ impl RealServer {
             control: control.unwrap_or(default.control),
             access: Access::read(&section, faults),
             http: section.entry("http").and_then(|entry| entry.parsed(http::address, faults)),
+            gue_port: value::gue_port(&section, faults),
+            encap: encap.unwrap_or(default.encap),
             mss: mss.unwrap_or(default.mss),
             rule_priority: priority.unwrap_or(default.rule_priority),
             table: table.unwrap_or(default.table),
@@ -149,6 +159,8 @@ impl Default for RealServer {
             control: Self::CONTROL.into(),
             access: Access::default(),
             http: None,
+            gue_port: gue::PORT,
+            encap: Encap::default(),
             agent: None,
             mss: Mss::Route,
             rule_priority: Self::RULE_PRIORITY,

@@ -65,6 +65,7 @@ impl Settings for OfRealServer<'_> {
             ("agent", agent.map(|agent| agent.listen.to_string()).into()),
             ("agent_state", path(agent.and_then(|agent| agent.state.as_ref())).into()),
             ("agent_cgroup", path(agent.and_then(|agent| agent.cgroup.as_ref())).into()),
+            ("gue_port", u32::from(config.gue_port).into()),
             ("offload", config.offload.into()),
         ]);
         settings

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::health::plan::destinations;
 use crate::health::{CheckSpec, MAX_CHECKS};
 use crate::model::{Listen, RealSpec, RealValues, SchedulerKind, ServiceSpec};
+use crate::wire::encap::Encap;
 
 use super::address;
 use super::bounds::{MAX_LISTENS, MAX_NAME_LEN, MAX_REALS, MAX_REALS_PER_SERVICE, MAX_SERVICES};
@@ -26,12 +27,14 @@ pub struct Service {
     pub spec: ServiceSpec,
     /// Its health checks and their rules.
     pub health: ServiceHealth,
+    /// How packets to its real servers are encapsulated that say nothing else.
+    pub encap: Encap,
 }
 
 impl Service {
     /// The number of its probes: one for each real server, check and destination.
     fn probed(&self) -> usize {
-        let Self { spec, health } = self;
+        let Self { spec, health, .. } = self;
         // The number of destinations is the same for all real servers.
         let any = IpAddr::from([0, 0, 0, 0]);
         let one = |check: &Arc<CheckSpec>| destinations(check, any, &spec.listens).len();
@@ -126,8 +129,9 @@ impl<'a> Services<'a> {
         let scheduler = scheduler.map_or(Some(SchedulerKind::WeightedLeastConnections), |entry| {
             entry.parsed(value::scheduler, faults)
         });
-        let mut reals = self.read_reals(section, faults);
-        reals.extend(self.read_fallback(section, &reals, faults));
+        let encap = encap_or(section, Encap::default(), faults);
+        let mut reals = self.read_reals(section, encap, faults);
+        reals.extend(self.read_fallback(section, &reals, encap, faults));
         let spec = ServiceSpec {
             name: name.to_owned(),
             listens: self.read_listens(name, section, faults),
@@ -137,7 +141,7 @@ impl<'a> Services<'a> {
         };
         policy::check_one_packet(&spec, section, faults);
         let health = check::read(section, &spec, faults);
-        self.services.push(Service { spec, health });
+        self.services.push(Service { spec, health, encap });
     }
 
     fn read_name(&mut self, section: &Section<'a>, faults: &mut Faults) -> Option<&'a str> {
@@ -184,7 +188,12 @@ impl<'a> Services<'a> {
         listens
     }
 
-    fn read_reals(&mut self, section: &Section<'a>, faults: &mut Faults) -> Vec<RealSpec> {
+    fn read_reals(
+        &mut self,
+        section: &Section<'a>,
+        encap: Encap,
+        faults: &mut Faults,
+    ) -> Vec<RealSpec> {
         let Some(entry) = section.entry("real") else { return Vec::new() };
         let tables = entry.tables(faults);
         if tables.len() > MAX_REALS_PER_SERVICE {
@@ -199,7 +208,7 @@ impl<'a> Services<'a> {
             let Some(section) = Section::open(table, "service.real", &keys::REAL, faults) else {
                 continue;
             };
-            let values = values(&section, faults);
+            let values = values(&section, encap, faults);
             let state = section.entry("state");
             let state = state.and_then(|entry| entry.parsed(value::state, faults));
             let hint = "write address = \"10.0.0.11\"";
@@ -224,6 +233,7 @@ impl<'a> Services<'a> {
         &mut self,
         section: &Section<'a>,
         reals: &[RealSpec],
+        encap: Encap,
         faults: &mut Faults,
     ) -> Option<RealSpec> {
         let entry = section.entry("fallback_real")?;
@@ -233,7 +243,7 @@ impl<'a> Services<'a> {
             entry.fault(format!("{address} is a real server of this service, {hint}"), faults);
         }
         self.reals.push(RealAt { address, entry });
-        Some(RealSpec::last_resort(address))
+        Some(RealSpec::last_resort(address).encapsulated(encap))
     }
 
     fn check_totals(&self, entry: &Entry<'_>, faults: &mut Faults) {
@@ -286,8 +296,15 @@ impl<'a> Services<'a> {
     }
 }
 
-/// A real server's values; those that are absent or faulty have their defaults.
-fn values(section: &Section<'_>, faults: &mut Faults) -> RealValues {
+/// The encapsulation that a section says, otherwise that one.
+fn encap_or(section: &Section<'_>, other: Encap, faults: &mut Faults) -> Encap {
+    let entry = section.entry("encap");
+    entry.and_then(|entry| entry.parsed(value::encap, faults)).unwrap_or(other)
+}
+
+/// A real server's values; those that are absent or faulty have their defaults, and the
+/// encapsulation that of its service.
+fn values(section: &Section<'_>, encap: Encap, faults: &mut Faults) -> RealValues {
     let mut numbers = RealValues::default().numbers();
     let mut faulty = Vec::new();
     let keys = RealValues::KEYS.into_iter().zip(RealValues::MOST);
@@ -298,7 +315,8 @@ fn values(section: &Section<'_>, faults: &mut Faults) -> RealValues {
             None => faulty.push(key),
         }
     }
-    let values = RealValues::from_numbers(numbers);
+    let encap = encap_or(section, encap, faults);
+    let values = RealValues { encap, ..RealValues::from_numbers(numbers) };
     if let Some((keys, why)) = values.mismatch()
         && !keys.iter().any(|key| faulty.contains(key))
         && let Some(entry) = section.entry(keys[0])

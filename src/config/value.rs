@@ -11,11 +11,12 @@ use std::time::Duration;
 use crate::balancer::maglev;
 use crate::model::duration;
 use crate::model::{Existing, SchedulerKind, Timeouts, Wanted};
+use crate::wire::encap::{Encap, gue};
 
 use super::bounds::MAX_SERVICES;
 use super::fault::{Faults, quoted};
 use super::keys;
-use super::section::Entry;
+use super::section::{Entry, Section};
 
 /// The largest connection table: 16 Mi, as in IPVS.
 pub const MAX_CONNECTIONS: u32 = 16_777_216;
@@ -174,6 +175,18 @@ pub(super) fn existing(text: &str) -> Result<Existing, String> {
 pub(super) fn state(text: &str) -> Result<Wanted, String> {
     let states = [Wanted::Up, Wanted::Draining { deadline: None }, Wanted::Disabled, Wanted::Down];
     one_of(text, &states, Wanted::name)
+}
+
+/// An encapsulation by its name.
+pub(super) fn encap(text: &str) -> Result<Encap, String> {
+    one_of(text, &Encap::ALL, Encap::name)
+}
+
+/// The UDP port for GUE; the registered one by default.
+pub(super) fn gue_port(section: &Section<'_>, faults: &mut Faults) -> u16 {
+    let port = section.entry("gue_port");
+    let port = port.and_then(|entry| entry.number(1..=u32::from(u16::MAX), faults));
+    port.and_then(|port| u16::try_from(port).ok()).unwrap_or(gue::PORT)
 }
 
 /// The value of that name.

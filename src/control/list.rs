@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::balancer::{Snapshot, snapshot};
+use crate::wire::encap::Encap;
 
 use super::counts::Counts;
 use super::host::HostStatus;
@@ -127,6 +128,9 @@ pub struct ListedReal {
     pub address: String,
     /// Its weight.
     pub weight: u32,
+    /// How packets to it are encapsulated: `ipip`, `gre` or `gue`.
+    #[serde(default = "ipip")]
+    pub encap: String,
     /// Whether it is the service's `fallback_real`, which takes new connections only while no other
     /// real server can; absent when not.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -206,6 +210,11 @@ pub struct ListedReal {
     pub latency: Option<Box<ListedLatency>>,
 }
 
+/// What daemons use that do not say it.
+fn ipip() -> String {
+    Encap::Ipip.name().to_owned()
+}
+
 /// A number with three decimals: 0.25 is 250 thousandths.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(from = "f64", into = "f64")]
@@ -280,6 +289,7 @@ impl From<&snapshot::RealSnapshot> for ListedReal {
         Self {
             address: real.address.to_string(),
             weight,
+            encap: real.values.encap.name().to_owned(),
             last_resort: real.last_resort,
             state: real.state.name().to_owned(),
             wanted: real.wanted.name().to_owned(),

@@ -260,6 +260,10 @@ pub struct RealServerStats {
     pub read: u64,
     /// Packets written to the TUN.
     pub delivered: u64,
+    /// Those of them that came in GUE.
+    pub gue: u64,
+    /// Those of them that came in GRE.
+    pub gre: u64,
     /// Packets that the kernel had merged (GRO).
     pub super_packets: u64,
     /// Whole packets with a checksum that their sender on the same machine left unfinished.
@@ -395,6 +399,8 @@ impl RealServerStats {
             ("  of them super-packets", self.super_packets),
             ("  of them partial checksums", self.partial_checksums),
             ("packets delivered", self.delivered),
+            ("  of them in GUE", self.gue),
+            ("  of them in GRE", self.gre),
             ("  of them coalesced", self.coalesced_packets),
             ("  into frames", self.coalesced_frames),
             ("bytes delivered", self.bytes_delivered),

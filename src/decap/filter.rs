@@ -1,9 +1,10 @@
 //! A program of classic BPF that refuses strangers' packets in the kernel, before they are queued.
 //!
-//! The kernel runs it for each packet of a raw socket. A raw IPv4 socket shows it the packet from
-//! the IPv4 header on, a raw IPv6 socket only the payload; there the header is read by an offset
-//! from the network header (`SKF_NET_OFF`). The program searches the sorted ranges of directors,
-//! word by word of the address. The gate judges all packets that pass.
+//! The kernel runs it for each packet of a socket. A raw IPv4 socket shows it the packet from the
+//! IPv4 header on, a raw IPv6 socket only the payload, a UDP socket the packet from the UDP header
+//! on; so the header is read by an offset from the network header (`SKF_NET_OFF`). The program
+//! searches the sorted ranges of directors, word by word of the address. The gate judges all
+//! packets that pass.
 //!
 //! The kernel counts no packet that a socket's filter refuses. So the program lets one stranger's
 //! packet in [`SAMPLE`] pass, at random, and the gate counts it for all of them.
@@ -134,7 +135,7 @@ struct Word {
 impl Word {
     fn load(self) -> Instruction {
         let source = match self.outer {
-            Outer::V4 => 12,
+            Outer::V4 => NETWORK_HEADER + 12,
             Outer::V6 => NETWORK_HEADER + 8,
         };
         Instruction { code: LOAD, jt: 0, jf: 0, k: source + 4 * self.number }

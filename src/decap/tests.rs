@@ -3,6 +3,7 @@
 mod checksums;
 mod inquiries;
 mod refused;
+mod shims;
 
 use etherparse::Ipv4HeaderSlice;
 
@@ -10,7 +11,7 @@ use super::*;
 use crate::wire::build::{
     DESTINATION_OPTIONS, FAMILIES, FRAGMENT, Family, HOP_BY_HOP, Ip, MIXES, ROUTING,
 };
-use crate::wire::encap::Outer;
+use crate::wire::encap::{Outer, ipip};
 
 mod strangers;
 
@@ -50,7 +51,7 @@ fn tunnelled(source: IpAddr, traffic_class: u8, inner: &[u8]) -> Vec<u8> {
         identification: 0,
         flow_label: 0x1_2345,
     };
-    let mut datagram = vec![0; encap::outer_len(source)];
+    let mut datagram = vec![0; Encap::Ipip.outer_len(source)];
     let version = inner.first().map_or(4, |first| if first >> 4 == 6 { 6 } else { 4 });
     ipip::write(&outer, version, inner.len(), &mut datagram).unwrap();
     datagram.extend_from_slice(inner);
@@ -83,7 +84,7 @@ fn partial(packet: Ip) -> Vec<u8> {
 
 /// The datagram as Linux delivers it without its outer header.
 fn without_header(datagram: &[u8]) -> (Opened, Vec<u8>) {
-    let opened = ipip::open(datagram).unwrap();
+    let opened = encap::open(datagram).unwrap();
     let bytes = [&[0; HEADROOM], &datagram[opened.inner.clone()]].concat();
     (Opened { inner: HEADROOM..bytes.len(), ..opened }, bytes)
 }
@@ -122,7 +123,7 @@ fn refused(datagram: &[u8], refusal: Refusal) {
     assert_eq!(gate.open(&mut bytes), Decision::Drop(refusal));
     assert_eq!(bytes, datagram);
     let mut read = 1;
-    if ipip::open(datagram).is_ok() {
+    if encap::open(datagram).is_ok() {
         let (opened, payload) = without_header(datagram);
         let mut bytes = payload.clone();
         assert_eq!(gate.open_payload(&opened, &mut bytes), Decision::Drop(refusal));
@@ -273,6 +274,7 @@ fn a_payload_without_headroom_is_refused() {
         let outer = Opened {
             source: Family::V6.director(),
             traffic_class: 0,
+            encap: Encap::Ipip,
             inner_version: 6,
             inner: room..bytes.len(),
         };

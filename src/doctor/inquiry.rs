@@ -16,7 +16,7 @@ use std::net::IpAddr;
 
 use etherparse::{IpNumber, Ipv4Header, Ipv6Header};
 
-use crate::wire::encap::{MAX_OUTER_LEN, Outer, ipip, outer_len};
+use crate::wire::encap::{Encap, MAX_OUTER_LEN, Outer, ipip};
 use crate::wire::inquiry::{MAGIC, PROTOCOL, is_inquiry};
 
 /// The version of the messages.
@@ -337,7 +337,7 @@ pub fn packet(
 /// How many bytes of a packet of that length in the tunnel, outer header included, a message has.
 #[must_use]
 pub fn message_len(whole: usize, outer: IpAddr, inner: IpAddr) -> usize {
-    whole.saturating_sub(outer_len(outer) + outer_len(inner))
+    whole.saturating_sub(Encap::Ipip.outer_len(outer) + Encap::Ipip.outer_len(inner))
 }
 
 #[cfg(test)]

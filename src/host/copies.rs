@@ -174,7 +174,8 @@ impl<'a> Copier<'a> {
         let to = &route.destination;
         self.desired.directors.iter().any(|net| {
             // Within a range the smallest MTU counts, around it the longest prefix.
-            let room = way_mtu(route, self.facts).map(|mtu| mtu.saturating_sub(outer_of(net)));
+            let room = way_mtu(route, self.facts)
+                .map(|mtu| mtu.saturating_sub(outer_of(self.desired, net)));
             let narrow = self.room.is_none() || room.is_some_and(|room| Some(room) <= self.room);
             let hidden = || {
                 let tables = self.tables_of(Family::of_net(net));
@@ -211,7 +212,7 @@ impl<'a> Copier<'a> {
     }
 
     /// The MSS that leaves space in the packets in the other direction: as large as those that
-    /// leave by the route, with the outer header, and as those that fit into the tunnels.
+    /// leave by the route, with the outer headers, and as those that fit into the tunnels.
     fn mss(&self, route: &Route) -> Option<u32> {
         let back = way_mtu(route, self.facts)?.saturating_sub(outer(self.desired));
         let packet = self.room.map_or(back, |room| room.min(back));
@@ -414,7 +415,7 @@ fn tunnel_room(
             .into_iter()
             .chain(inside)
             .filter_map(|route| way_mtu(route, facts));
-        Some(mtus.min()?.saturating_sub(outer_of(net)))
+        Some(mtus.min()?.saturating_sub(outer_of(desired, net)))
     };
     desired.directors.iter().filter_map(room).min()
 }
@@ -428,14 +429,14 @@ fn way_to<'a>(net: &IpNet, facts: &'a Facts, tables: &[u32]) -> Option<&'a Route
     tables.iter().find_map(covering)
 }
 
-/// Bytes of the outer header used by directors of the range.
-fn outer_of(net: &IpNet) -> u32 {
-    Family::of_net(net).header()
+/// Bytes of the headers before the packets of directors of the range.
+fn outer_of(desired: &DesiredRealServer, net: &IpNet) -> u32 {
+    Family::of_net(net).header() + desired.shim
 }
 
-/// Bytes of the longest outer header that a director may send.
+/// Bytes of the longest headers that a director may send before a packet.
 fn outer(desired: &DesiredRealServer) -> u32 {
-    let headers = desired.directors.iter().map(outer_of);
+    let headers = desired.directors.iter().map(|net| outer_of(desired, net));
     headers.max().unwrap_or_else(|| Family::V4.header())
 }
 

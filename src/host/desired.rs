@@ -1,6 +1,6 @@
 //! The configured host set-up of either role.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -16,6 +16,8 @@ pub struct DesiredDirector {
     pub vips: Vec<IpAddr>,
     /// The real servers.
     pub reals: Vec<IpAddr>,
+    /// Bytes between the outer IP header and the packet, for each real server that has any.
+    pub shims: BTreeMap<IpAddr, u32>,
     /// The uplinks, where clients' packets arrive; `None`: found by the subnets, else by the
     /// default route.
     pub uplinks: Option<Vec<String>>,
@@ -46,6 +48,8 @@ pub struct DesiredRealServer {
     pub vips: Vec<IpAddr>,
     /// The directors; their families decide how long the outer headers may be.
     pub directors: Vec<IpNet>,
+    /// The most bytes that directors write between the outer IP header and the packet.
+    pub shim: u32,
     /// Whether to advertise an MSS that leaves space for the tunnel's header.
     pub mss_route: bool,
     /// The priority of the rules for that.

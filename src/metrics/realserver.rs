@@ -26,6 +26,8 @@ impl Collector for RealServerPage {
         for (name, help, value) in [
             ("packets_received", "Tunnelled packets; a super-packet is one", stats.read),
             ("packets_delivered", "Packets written to the TUN", stats.delivered),
+            ("gue_packets", "Packets delivered that came in GUE", stats.gue),
+            ("gre_packets", "Packets delivered that came in GRE", stats.gre),
             ("super_packets", "Packets that the kernel had merged", stats.super_packets),
             (
                 "partial_checksums",

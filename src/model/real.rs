@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::real_value::RealValues;
 use super::time::Millis;
+use crate::wire::encap::Encap;
 
 /// A real server as configured.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -25,6 +26,13 @@ impl RealSpec {
     pub const fn new(address: IpAddr, weight: u32) -> Self {
         let values = RealValues::of_weight(weight);
         Self { address, values, state: Wanted::Up, last_resort: false }
+    }
+
+    /// The same, with that encapsulation.
+    #[must_use]
+    pub const fn encapsulated(mut self, encap: Encap) -> Self {
+        self.values.encap = encap;
+        self
     }
 
     /// A service's `fallback_real`.

@@ -8,6 +8,7 @@
 use std::fmt;
 
 use super::thresholds::Thresholds;
+use crate::wire::encap::Encap;
 
 /// The largest weight of a real server (keepalived's bound).
 pub const MAX_WEIGHT: u32 = 65_535;
@@ -19,10 +20,12 @@ pub struct RealValues {
     pub weight: u32,
     /// How many connections it takes at most.
     pub thresholds: Thresholds,
+    /// How packets to it are encapsulated.
+    pub encap: Encap,
 }
 
 impl RealValues {
-    /// Their keys in `[[service.real]]` and in listings.
+    /// The keys of their numbers in `[[service.real]]` and in listings.
     pub const KEYS: [&str; 3] = ["weight", "upper", "lower"];
     /// The highest number of each key; the lowest is 0.
     pub const MOST: [u32; 3] = [MAX_WEIGHT, Thresholds::MAX, Thresholds::MAX];
@@ -30,19 +33,19 @@ impl RealValues {
     /// That weight, and otherwise the defaults.
     #[must_use]
     pub const fn of_weight(weight: u32) -> Self {
-        Self { weight, thresholds: Thresholds { upper: 0, lower: 0 } }
+        Self { weight, thresholds: Thresholds { upper: 0, lower: 0 }, encap: Encap::Ipip }
     }
 
-    /// The values with these numbers, in the order of [`Self::KEYS`].
+    /// The values with these numbers, in the order of [`Self::KEYS`], and otherwise the defaults.
     #[must_use]
     pub fn from_numbers([weight, upper, lower]: [u32; 3]) -> Self {
-        Self { weight, thresholds: Thresholds { upper, lower } }
+        Self { thresholds: Thresholds { upper, lower }, ..Self::of_weight(weight) }
     }
 
     /// The number of each key, in the order of [`Self::KEYS`].
     #[must_use]
     pub fn numbers(self) -> [u32; 3] {
-        let Self { weight, thresholds: Thresholds { upper, lower } } = self;
+        let Self { weight, thresholds: Thresholds { upper, lower }, .. } = self;
         [weight, upper, lower]
     }
 
@@ -56,10 +59,10 @@ impl RealValues {
 
     /// Each value alone, in the order in which plans show them.
     #[must_use]
-    pub fn each(self) -> [RealValue; 2] {
+    pub fn each(self) -> [RealValue; 3] {
         // Without `..`, so that the compiler shows where a new value has to be added.
-        let Self { weight, thresholds } = self;
-        [RealValue::Weight(weight), RealValue::Thresholds(thresholds)]
+        let Self { weight, thresholds, encap } = self;
+        [RealValue::Weight(weight), RealValue::Thresholds(thresholds), RealValue::Encap(encap)]
     }
 
     /// Whether a real server with `connections` takes no new one; `before`: whether it took none
@@ -84,6 +87,8 @@ pub enum RealValue {
     Weight(u32),
     /// [`RealValues::thresholds`].
     Thresholds(Thresholds),
+    /// [`RealValues::encap`].
+    Encap(Encap),
 }
 
 impl RealValue {
@@ -93,6 +98,7 @@ impl RealValue {
         match self {
             Self::Weight(_) => Self::Weight(values.weight),
             Self::Thresholds(_) => Self::Thresholds(values.thresholds),
+            Self::Encap(_) => Self::Encap(values.encap),
         }
     }
 
@@ -101,6 +107,7 @@ impl RealValue {
         match self {
             Self::Weight(weight) => values.weight = weight,
             Self::Thresholds(thresholds) => values.thresholds = thresholds,
+            Self::Encap(encap) => values.encap = encap,
         }
     }
 
@@ -110,6 +117,7 @@ impl RealValue {
         match self {
             Self::Weight(_) => "weight",
             Self::Thresholds(_) => "thresholds",
+            Self::Encap(_) => "encap",
         }
     }
 
@@ -124,6 +132,7 @@ impl RealValue {
                 let (Thresholds { upper, lower }, most) = (thresholds, Thresholds::MAX);
                 format!("threshold lower = {lower} is above upper = {upper}, or that above {most}")
             }),
+            Self::Encap(_) => None,
         }
     }
 }
@@ -134,6 +143,7 @@ impl fmt::Display for RealValue {
         match self {
             Self::Weight(weight) => write!(f, "{weight}"),
             Self::Thresholds(thresholds) => write!(f, "{thresholds}"),
+            Self::Encap(encap) => f.write_str(encap.name()),
         }
     }
 }
@@ -143,12 +153,12 @@ mod tests {
     use super::*;
 
     fn values(weight: u32, upper: u32) -> RealValues {
-        RealValues { weight, thresholds: Thresholds { upper, lower: 0 } }
+        RealValues::from_numbers([weight, upper, 0])
     }
 
     #[test]
     fn what_is_read_of_one_can_be_set_to_another() {
-        let (one, mut other) = (values(3, 7), values(1, 0));
+        let (one, mut other) = (RealValues { encap: Encap::Gue, ..values(3, 7) }, values(1, 0));
         let each = one.each();
         assert!(each.iter().all(|value| value.of(one) == *value && value.of(other) != *value));
         each.iter().for_each(|value| value.set(&mut other));
@@ -179,7 +189,7 @@ mod tests {
             "weight 65536 is above 65535",
             "threshold lower = 0 is above upper = 16777217, or that above 16777216",
         ];
-        assert_eq!(rules, expected.map(|rule| Some(rule.to_owned())));
+        assert_eq!(rules[..2], expected.map(|rule| Some(rule.to_owned())));
     }
 
     #[test]

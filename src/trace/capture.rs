@@ -1,12 +1,13 @@
 //! How much of a packet is kept: its headers, unless more is asked for.
 
+use crate::wire::encap::{Encap, MAX_OUTER_LEN};
 use crate::wire::packet::{
     ICMP_HEADER_LEN, IPV4_HEADER_LEN, IPV6_HEADER_LEN, MAX_PACKET_LEN, UDP_HEADER_LEN,
 };
 use crate::wire::{Fragment, Packet, Transport, protocol};
 
 /// The most bytes of a packet that can be asked for: those of the longest one in its tunnel.
-pub const MAX_SNAPLEN: usize = MAX_PACKET_LEN + IPV6_HEADER_LEN;
+pub const MAX_SNAPLEN: usize = MAX_PACKET_LEN + MAX_OUTER_LEN;
 
 /// How many bytes of each packet are kept.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -56,11 +57,17 @@ fn headers_len(bytes: &[u8]) -> usize {
 /// inner headers, and the inner packet is longer than the piece.
 fn sent_headers_len(bytes: &[u8]) -> usize {
     let Ok(outer) = Packet::parse(bytes) else { return ip_header_len(bytes) };
-    let tunnelled = matches!(outer.protocol, protocol::IPIP | protocol::IPV6);
-    if !tunnelled || outer.fragment == Fragment::Later {
+    // A director sends no UDP but GUE.
+    let encap = match outer.protocol {
+        protocol::IPIP | protocol::IPV6 => Some(Encap::Ipip),
+        protocol::GRE => Some(Encap::Gre),
+        protocol::UDP => Some(Encap::Gue),
+        _ => None,
+    };
+    let Some(encap) = encap.filter(|_| outer.fragment != Fragment::Later) else {
         return headers_len(bytes);
-    }
-    let len = usize::from(outer.header_len);
+    };
+    let len = usize::from(outer.header_len) + encap.shim_len();
     len + headers_len(bytes.get(len..).unwrap_or_default())
 }
 

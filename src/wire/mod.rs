@@ -42,6 +42,8 @@ pub mod protocol {
     pub const IPV6: u8 = 41;
     /// A fragment of an IPv6 packet.
     pub const IPV6_FRAGMENT: u8 = 44;
+    /// Generic Routing Encapsulation.
+    pub const GRE: u8 = 47;
     /// ICMP for IPv6.
     pub const ICMPV6: u8 = 58;
 }

@@ -3,7 +3,7 @@
 use vstun::balancer::outer::Inner;
 use vstun::decap::{Decision, Gate, Mss};
 use vstun::wire::coalesce::{self, Coalescer};
-use vstun::wire::encap::{MAX_OUTER_LEN, Opened, ipip};
+use vstun::wire::encap::{self, Encap, MAX_OUTER_LEN, Opened, ipip};
 use vstun::wire::segment::{MAX_HEADER_LEN, SplitPlan};
 use vstun::wire::virtio::Offload;
 
@@ -12,7 +12,14 @@ use crate::build::MIXES;
 
 fn tunnel(outer: Family) -> Tunnel {
     let source = Some(outer.director());
-    Tunnel { real: outer.real(11), source, sequence: 0, limit: usize::MAX, link: usize::MAX }
+    Tunnel {
+        real: outer.real(11),
+        encap: Encap::Ipip,
+        source,
+        sequence: 0,
+        limit: usize::MAX,
+        link: usize::MAX,
+    }
 }
 
 #[test]
@@ -56,7 +63,7 @@ fn the_gate_opens_without_allocating() {
         let mut datagram = vec![0; outer.header_len()];
         ipip::write(&header, inner.version, packet.len(), &mut datagram).unwrap();
         datagram.extend_from_slice(&packet);
-        let opened = ipip::open(&datagram).unwrap();
+        let opened = encap::open(&datagram).unwrap();
         let foreign = Opened { source: family.client(), ..opened.clone() };
         let mut scratch = datagram.clone();
         let calls = allocations(|| {

@@ -24,6 +24,7 @@ pub(crate) fn desired() -> DesiredRealServer {
         tun: "vstun0".into(),
         vips: vec![VIP.parse().unwrap()],
         directors: vec!["10.2.0.1/32".parse().unwrap()],
+        shim: 0,
         mss_route: true,
         rule_priority: 17_600,
         table: 17_600,

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
 use super::net::{alone, sh};
-use vstun::sys::raw::{Batch, Datagrams, HEADROOM, Message, Received, Receiver, Sender};
+use vstun::sys::raw::{Batch, Datagrams, HEADROOM, Inside, Message, Received, Receiver, Sender};
 
 /// As in the director.
 const BATCH: usize = 64;
@@ -83,7 +83,7 @@ impl Packets {
 /// The sockets for IPv4 packets, in IPv4 and in IPv6.
 fn receivers() -> Vec<Receiver> {
     let mut receivers = Receiver::open_each().unwrap();
-    receivers.retain(|receiver| receiver.inner_version() == 4);
+    receivers.retain(|receiver| receiver.inside() == Inside::Ipv4);
     assert_eq!(receivers.len(), 2, "one of each family");
     receivers
 }
@@ -102,9 +102,9 @@ fn received(receivers: &[Receiver], wanted: usize) -> Vec<(u32, usize)> {
             }
             for datagram in datagrams.iter_mut() {
                 let (payload, numbers) = match datagram {
-                    Received::V4(packet) => (&packet[20..], &mut v4),
-                    Received::V6 { source, bytes, .. } => {
-                        assert_eq!(source, HERE_V6);
+                    Received::Whole(packet) => (&packet[20..], &mut v4),
+                    Received::Payload { source, bytes, .. } => {
+                        assert_eq!(source, IpAddr::from(HERE_V6));
                         (&bytes[HEADROOM..], &mut v6)
                     }
                 };
@@ -278,7 +278,7 @@ fn a_bound_source_finds_the_route_and_leaves_the_header_unchanged() {
             ip -6 rule add lookup local priority 2; ip -6 rule del priority 0");
         let at = |last| Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, last);
         let sender = Sender::open().unwrap();
-        let [_, _, _, receiver]: [Receiver; 4] =
+        let [_, _, _, receiver, _, _]: [Receiver; 6] =
             Receiver::open_each().unwrap().try_into().expect("both families");
         let mut datagrams = Datagrams::new(BATCH);
         let mut arrived = |from| {
@@ -287,9 +287,10 @@ fn a_bound_source_finds_the_route_and_leaves_the_header_unchanged() {
                 assert!(start.elapsed() < PATIENCE, "nothing from {from}");
                 std::thread::yield_now();
             }
+            let from = IpAddr::from(from);
             datagrams
                 .iter_mut()
-                .all(|packet| matches!(packet, Received::V6 { source, .. } if source == from))
+                .all(|packet| matches!(packet, Received::Payload { source, .. } if source == from))
         };
         assert_eq!(send_v6(&sender, at(1), at(2)), None, "not told");
         assert!(arrived(at(1)));

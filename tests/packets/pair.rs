@@ -16,7 +16,7 @@ use vstun::model::{
 };
 use vstun::wire::Packet;
 use vstun::wire::checksum::Sum;
-use vstun::wire::encap::{MAX_OUTER_LEN, Opened, ipip};
+use vstun::wire::encap::{self, MAX_OUTER_LEN, Opened, ipip};
 use vstun::wire::segment::{MAX_HEADER_LEN, SplitPlan};
 use vstun::wire::tcp::Flags;
 use vstun::wire::virtio::{self, Offload};
@@ -120,11 +120,11 @@ impl Pair {
         let outcome = if self.outer == Family::V4 {
             gate.open(&mut datagram)
         } else {
-            let Opened { source, traffic_class, inner_version, inner } =
-                ipip::open(&datagram).unwrap();
+            let Opened { source, traffic_class, encap, inner_version, inner } =
+                encap::open(&datagram).unwrap();
             datagram = [&[0; HEADROOM], &datagram[inner]].concat();
             let inner = HEADROOM..datagram.len();
-            let outer = Opened { source, traffic_class, inner_version, inner };
+            let outer = Opened { source, traffic_class, encap, inner_version, inner };
             gate.open_payload(&outer, &mut datagram)
         };
         match outcome {

@@ -107,9 +107,16 @@ impl Input {
         self.packet.end = self.packet.end.min(self.packet.start + len);
     }
 
-    /// The space for the outer header before a packet that starts there.
-    pub(super) fn before(&mut self, start: usize) -> &mut [u8] {
-        self.bytes.get_mut(start.saturating_sub(MAX_OUTER_LEN)..start).unwrap_or_default()
+    /// The space for the outer headers before a packet that lies there, and the packet.
+    pub(super) fn with_room_before(
+        &mut self,
+        Range { start, end }: Range<usize>,
+    ) -> (&mut [u8], &[u8]) {
+        let bytes = self.bytes.get_mut(start.saturating_sub(MAX_OUTER_LEN)..end);
+        let room = start.min(MAX_OUTER_LEN);
+        let (room, packet) =
+            bytes.unwrap_or_default().split_at_mut_checked(room).unwrap_or_default();
+        (room, packet)
     }
 
     /// Stores an answer until it is sent and returns its range; `None` if earlier answers have to
@@ -175,7 +182,7 @@ mod tests {
         for len in [1_500, MAX_PACKET_LEN] {
             assert_eq!(input.released_room().len(), MAX_PACKET_LEN);
             let place = input.released(len);
-            assert_eq!(input.before(place.start).len(), MAX_OUTER_LEN);
+            assert_eq!(input.with_room_before(place.clone()).0.len(), MAX_OUTER_LEN);
             assert_eq!(place.len(), len);
             assert!(place.start - MAX_OUTER_LEN >= answers.start && place.end <= answers.end);
             answers.start = place.end;

@@ -56,13 +56,16 @@ pub(super) type Applied = (Vec<Change>, Result<(), ChangeError>);
 pub(super) struct LoopSettings {
     /// The outer source address of IPv4; `None`: what the routing table picks.
     pub(super) source_v4: Option<Ipv4Addr>,
+    /// The UDP port on which real servers take GUE.
+    pub(super) gue_port: u16,
     /// How long the loop looks for more before it sleeps.
     pub(super) busy_poll: Duration,
 }
 
 impl LoopSettings {
     pub(super) fn of(config: &config::Director) -> Self {
-        Self { source_v4: config.source_v4(), busy_poll: config.busy_poll }
+        let &config::Director { gue_port, busy_poll, .. } = config;
+        Self { source_v4: config.source_v4(), gue_port, busy_poll }
     }
 }
 

@@ -347,6 +347,7 @@ pub(super) fn desired(
         tun: config.tun.clone(),
         vips: config.vips(),
         reals: config.reals(),
+        shims: config.shims(),
         uplinks: config.uplinks.clone(),
         arp: config.arp,
         sources: config.sources.clone(),
@@ -395,7 +396,7 @@ fn start(
     let [first, second, third, label_key] = random_words()?;
     let balancer = Balancer::new(limits, Seed(first, second));
     prefer_huge_pages(&balancer);
-    let output = Output::new(sender, config.source_v4(), third);
+    let output = Output::new(sender, config.source_v4(), config.gue_port, third);
     let poll = Poll::new().context("could not make an epoll instance")?;
     let (packet_thread, inbox) = PacketThread::new(&poll, packets::WAKER)?;
     let ends = Ends { inbox, notices, checks };

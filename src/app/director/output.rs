@@ -12,14 +12,17 @@ use crate::balancer::{Sources, Tunnel};
 use crate::control::counted;
 use crate::sys::raw::{Batch, Message, Sender};
 use crate::wire::encap::pieces::{self, MAX_PIECE_HEADER_LEN, Pieces};
-use crate::wire::encap::{Outer, ipip};
+use crate::wire::encap::{self, MAX_SHIM_LEN, Outer, Shim};
 use crate::wire::segment::{MAX_HEADER_LEN, SplitPlan};
 
 use super::input::Input;
 
+/// Bytes for the headers before the inner ones.
+const OUTER_ROOM: usize = MAX_PIECE_HEADER_LEN + MAX_SHIM_LEN;
 /// Bytes for one segment's headers: the outer and the inner ones, in whole cache lines.
-const SLOT: usize = (MAX_PIECE_HEADER_LEN + MAX_HEADER_LEN).next_multiple_of(64);
-const _: () = assert!(MAX_HEADER_LEN <= pieces::SMALLEST, "the first piece has all headers");
+const SLOT: usize = (OUTER_ROOM + MAX_HEADER_LEN).next_multiple_of(64);
+const _: () =
+    assert!(MAX_SHIM_LEN + MAX_HEADER_LEN <= pieces::SMALLEST, "the first piece has all headers");
 
 /// Why sending a packet failed; each is a counter.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -130,6 +133,14 @@ impl Sent {
     }
 }
 
+/// How an inner packet is cut, and what is before it.
+#[derive(Clone, Copy, Debug)]
+struct Cut {
+    pieces: Pieces,
+    shim: Shim,
+    inner_version: u8,
+}
+
 /// The queue of packets to send.
 #[derive(Debug)]
 pub(super) struct Output {
@@ -137,6 +148,7 @@ pub(super) struct Output {
     batch: Batch,
     headers: Vec<u8>,
     source_v4: IpAddr,
+    gue_port: u16,
     random: u64,
     sent: Sent,
     /// Copies of the packets sent since [`Self::tap`]; `None`: no trace needs them.
@@ -147,12 +159,18 @@ pub(super) struct Output {
 impl Output {
     /// `source_v4` is the IPv4 outer source address; `None`: the routing table picks it. The IPv6
     /// source comes with each tunnel. `seed` is not zero.
-    pub(super) fn new(sender: Sender, source_v4: Option<Ipv4Addr>, seed: u64) -> Self {
+    pub(super) fn new(
+        sender: Sender,
+        source_v4: Option<Ipv4Addr>,
+        gue_port: u16,
+        seed: u64,
+    ) -> Self {
         Self {
             sender,
             batch: Batch::new(BATCH),
             headers: vec![0; BATCH * SLOT],
             source_v4: source_v4.unwrap_or(Ipv4Addr::UNSPECIFIED).into(),
+            gue_port,
             random: seed.max(1),
             sent: Sent::default(),
             tapped: None,
@@ -167,6 +185,11 @@ impl Output {
     /// From now on this is the outer source address of IPv4, see [`Self::new`].
     pub(super) fn set_source_v4(&mut self, source: Option<Ipv4Addr>) {
         self.source_v4 = source.unwrap_or(Ipv4Addr::UNSPECIFIED).into();
+    }
+
+    /// From now on real servers take GUE on this UDP port.
+    pub(super) fn set_gue_port(&mut self, port: u16) {
+        self.gue_port = port;
     }
 
     /// Updates the tunnels' sources. Each packet contains its source, but if all have the same one,
@@ -196,10 +219,13 @@ impl Output {
         self.make_room(input);
         let outer = inner.outer(tunnel, 0, self.source_v4, self.random());
         let Range { start, end } = at;
+        let shim = Shim::new(tunnel.encap, outer.flow_label, self.gue_port);
         if let Some(pieces) = outer::pieces(tunnel, end - start) {
-            return self.in_pieces(input, &outer, inner.version, pieces, 0, at);
+            let cut = Cut { pieces, shim, inner_version: inner.version };
+            return self.in_pieces(input, &outer, cut, 0, at);
         }
-        match ipip::write(&outer, inner.version, end - start, input.before(start)) {
+        let (room, packet) = input.with_room_before(at);
+        match encap::write(shim, &outer, inner.version, [&[], packet], room) {
             Some(outer_len) => {
                 let (destination, payload) = (tunnel.real, start - outer_len..end);
                 self.push(Message { destination, header: 0..0, payload, fragment_of: 0 });
@@ -218,11 +244,12 @@ impl Output {
         for index in 0..plan.count() {
             self.make_room(input);
             let outer = inner.outer(tunnel, index, self.source_v4, self.random());
+            let shim = Shim::new(tunnel.encap, outer.flow_label, self.gue_port);
             let slot = self.batch.len() * SLOT;
             let Some((room, header)) = self
                 .headers
                 .get_mut(slot..slot + SLOT)
-                .and_then(|slot| slot.split_at_mut_checked(MAX_PIECE_HEADER_LEN))
+                .and_then(|slot| slot.split_at_mut_checked(OUTER_ROOM))
             else {
                 return;
             };
@@ -231,54 +258,65 @@ impl Output {
                 continue;
             };
             let len = plan.header_len() + payload.len();
+            let header = header.get(..plan.header_len()).unwrap_or_default();
+            let content = [header, input.packet().get(payload.clone()).unwrap_or_default()];
             let payload = packet.start + payload.start..packet.start + payload.end;
             if let Some(pieces) = outer::pieces(tunnel, len) {
-                let inside = plan.header_len();
-                self.in_pieces(input, &outer, inner.version, pieces, inside, payload);
+                let cut = Cut { pieces, shim, inner_version: inner.version };
+                self.in_pieces(input, &outer, cut, plan.header_len(), payload);
                 continue;
             }
-            let Some(outer_len) = ipip::write(&outer, inner.version, len, room) else {
+            let Some(outer_len) = encap::write(shim, &outer, inner.version, content, room) else {
                 self.too_big();
                 continue;
             };
-            let header = slot + MAX_PIECE_HEADER_LEN;
+            let header = slot + OUTER_ROOM;
             let header = header - outer_len..header + plan.header_len();
             self.push(Message { destination: tunnel.real, header, payload, fragment_of: 0 });
         }
     }
 
     /// Queues an inner packet in several outer ones. Its first `inside` bytes lie in the next slot,
-    /// behind the room for a piece's headers, and the rest at `rest` in the input.
+    /// behind the room for outer headers, and the rest at `rest` in the input.
     #[cold]
     fn in_pieces(
         &mut self,
         input: &Input,
         outer: &Outer,
-        inner_version: u8,
-        pieces: Pieces,
+        Cut { pieces, shim, inner_version }: Cut,
         inside: usize,
         rest: Range<usize>,
     ) {
         let identification = u32::from(self.random()) << 16 | u32::from(self.random());
+        let Some(next) = shim.protocol(inner_version) else { return self.too_big() };
+        // What is cut begins with the shim.
+        let before = shim.len() + inside;
         for range in pieces.ranges() {
             // A flush leaves the slots as they are, and the first piece has its room already.
             self.make_room(input);
             let slot = self.batch.len() * SLOT;
-            let written = self
-                .headers
-                .get_mut(slot..slot + MAX_PIECE_HEADER_LEN)
-                .and_then(|room| pieces.write(outer, inner_version, identification, &range, room));
-            let Some(header_len) = written else { return self.too_big() };
+            let Some(room) = self.headers.get_mut(slot..slot + SLOT) else { return self.too_big() };
             if range.start == 0 {
+                let (room, headers) = room.split_at_mut(OUTER_ROOM);
+                let rest = input.bytes().get(rest.clone()).unwrap_or_default();
+                let inner = [headers.get(..inside).unwrap_or_default(), rest];
+                if shim.write(outer, inner_version, inner, room).is_none() {
+                    return self.too_big();
+                }
                 self.sent.queued += 1;
                 self.sent.fragmented += 1;
             }
-            let inside_first = if range.start == 0 { inside } else { 0 };
-            let header = slot + MAX_PIECE_HEADER_LEN;
-            let at = |offset: usize| rest.start + offset.saturating_sub(inside);
+            let end = OUTER_ROOM - shim.len();
+            let room = room.get_mut(..end).unwrap_or_default();
+            let Some(header_len) = pieces.write(outer, next, identification, &range, room) else {
+                return self.too_big();
+            };
+            let before_first = if range.start == 0 { before } else { 0 };
+            let header = slot + end;
+            let at = |offset: usize| rest.start + offset.saturating_sub(before);
             self.push(Message {
                 destination: outer.destination,
-                header: header - header_len..header + inside_first,
+                header: header - header_len..header + before_first,
                 payload: at(range.start)..at(range.end),
                 fragment_of: self.sent.fragmented,
             });

@@ -157,7 +157,9 @@ fn full_size(exchange: &mut Exchange, ends: &[End], facts: &mut [EndFacts]) -> i
 impl Exchange {
     fn open() -> io::Result<Self> {
         let (sender, errors, poll) = (Sender::open()?, ErrorQueue::open()?, Poll::new()?);
-        let receivers = Receiver::open_each()?;
+        let mut receivers = Receiver::open_each()?;
+        // Answers come in IP in IP, as the questions do.
+        receivers.retain(|receiver| receiver.inner_version().is_some());
         for receiver in &receivers {
             receiver.attach_filter(filter(receiver).into_iter())?;
         }
@@ -255,7 +257,7 @@ impl Exchange {
             while self.datagrams.receive(receiver, BATCH).is_ok() {
                 let came = SystemTime::now();
                 let version = receiver.inner_version();
-                for answer in self.datagrams.iter_mut().filter_map(|one| read(one, version)) {
+                for answer in self.datagrams.iter_mut().filter_map(|one| read(one, version?)) {
                     self.answers.entry(answer.nonce).or_insert((answer, came));
                 }
             }
@@ -295,11 +297,11 @@ fn clock(time: u64, sent: SystemTime, came: SystemTime) -> i64 {
 /// The answer in a tunnelled packet.
 fn read(received: Received<'_>, version: u8) -> Option<Answer> {
     let inner = match received {
-        Received::V4(bytes) => {
-            let opened = encap::ipip::open(bytes).ok()?;
+        Received::Whole(bytes) => {
+            let opened = encap::open(bytes).ok()?;
             bytes.get(opened.inner)?
         }
-        Received::V6 { bytes, .. } => bytes.get(HEADROOM..)?,
+        Received::Payload { bytes, .. } => bytes.get(HEADROOM..)?,
     };
     let packet = Packet::parse(inner).ok()?;
     if packet.version() != version || packet.protocol != PROTOCOL || !is_inquiry(packet.payload()) {
@@ -319,7 +321,7 @@ const RETURN: u16 = 0x06;
 /// ones with the inner packet. The protocol is the inner IPv4 header's tenth byte, the inner IPv6
 /// header's seventh.
 fn filter(receiver: &Receiver) -> Vec<(u16, u8, u8, u32)> {
-    let place = if receiver.inner_version() == 4 { 9 } else { 6 };
+    let place = if receiver.inner_version() == Some(4) { 9 } else { 6 };
     let mut program = match receiver.outer_version() {
         4 => vec![(HEADER_LEN_TO_X, 0, 0, 0), (LOAD_BYTE_FROM_X, 0, 0, place)],
         _ => vec![(LOAD_BYTE, 0, 0, place)],

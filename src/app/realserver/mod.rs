@@ -65,15 +65,12 @@ async fn serve_reals(
 ) -> anyhow::Result<()> {
     let plan = session.plan_realserver(&desired(&config)).await?;
     let tun = daemon::tun(&config.tun, plan.tun_mtu(), config.offload)?;
-    let bounds = Bounds::of(&plan);
+    let mut bounds = Bounds::of(&plan);
     session.install(plan).await?;
     // The raw sockets come last: from now on the kernel sends no protocol-unreachable, so the
     // director takes this host for ready.
-    let receivers = Receiver::open_each()
-        .context("could not open a raw socket; run as root or with CAP_NET_RAW")?;
-    for receiver in &receivers {
-        log::debug!("receive buffer: {} bytes", receiver.buffer().unwrap_or_default());
-    }
+    let (receivers, takes_gue) = receivers(config.gue_port)?;
+    bounds.gue_port = takes_gue.then_some(config.gue_port);
     let refused = config.offload && !tun.offload();
     let delivery = Delivery::new(tun, config.coalesce);
     let (questions, asked) = mpsc::channel(answers::WAITING);
@@ -114,6 +111,26 @@ async fn serve_reals(
     let _ = packet_thread.send(RealServerMessage::Stop);
     thread.join();
     outcome.and(undone)
+}
+
+/// The sockets for each encapsulation, and whether those for GUE are among them: another program
+/// may have the port.
+fn receivers(gue_port: u16) -> anyhow::Result<(Vec<Receiver>, bool)> {
+    let mut receivers = Receiver::open_each()
+        .context("could not open a raw socket; run as root or with CAP_NET_RAW")?;
+    let gue = Receiver::open_gue(gue_port).unwrap_or_else(|error| {
+        log::warn!(
+            "no GUE is taken: cannot open UDP port {gue_port}: {error}; if another program has \
+             it, write another `gue_port` here and at the directors"
+        );
+        Vec::new()
+    });
+    let takes_gue = !gue.is_empty();
+    receivers.extend(gue);
+    for receiver in &receivers {
+        log::debug!("receive buffer: {} bytes", receiver.buffer().unwrap_or_default());
+    }
+    Ok((receivers, takes_gue))
 }
 
 /// What the main task waits for beside the host, signals and the packet thread.
@@ -183,6 +200,7 @@ pub(super) fn desired(config: &config::RealServer) -> DesiredRealServer {
         tun: config.tun.clone(),
         vips: config.vips.clone(),
         directors: config.directors.clone(),
+        shim: u32::try_from(config.encap.shim_len()).unwrap_or_default(),
         mss_route: config.mss == config::Mss::Route,
         rule_priority: config.rule_priority,
         table: config.table,

@@ -16,12 +16,11 @@ use crate::app::budgets::realserver::{BATCH, LONG_BATCH, MESSAGES_A_TURN, TURN};
 use crate::app::busy_poll::BusyPoll;
 use crate::app::log_throttle::LogThrottle;
 use crate::app::turns::TurnLengths;
-use crate::decap::{Decision, Gate, Refusal};
+use crate::decap::{Decision, Gate, Payload, Refusal};
 use crate::doctor::inquiry::Question;
-use crate::sys::raw::{Datagrams, HEADROOM, Received, Receiver};
+use crate::sys::raw::{Datagrams, HEADROOM, Inside, Received, Receiver};
 use crate::wire::Packet;
 use crate::wire::coalesce::{Coalescer, MAX_BATCH};
-use crate::wire::encap::Opened;
 
 use super::answers::Asked;
 use super::delivery::Delivery;
@@ -200,12 +199,12 @@ impl Packets {
                 break;
             };
             budget -= 1;
-            let version = source.receiver.inner_version();
+            let payload = payload_of(source.receiver.inside());
             self.gate.set_filtered(source.filter.sampled);
             match self.datagrams.receive(&source.receiver, self.most) {
                 Ok(count) => {
                     self.batches += 1;
-                    self.batch(count, version)?;
+                    self.batch(count, payload)?;
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     source.ready = false;
@@ -224,13 +223,13 @@ impl Packets {
     }
 
     /// Processes the `count` datagrams of one `recvmmsg`.
-    fn batch(&mut self, count: usize, inner_version: u8) -> anyhow::Result<()> {
+    fn batch(&mut self, count: usize, payload: Payload) -> anyhow::Result<()> {
         let Self { delivery, gate, datagrams, coalescer, merged_udp, most, questions, .. } = self;
         let mut told = Told { merged_udp, questions };
         if count < 2 || !delivery.coalesces() {
             *most = BATCH;
             for datagram in datagrams.iter_mut() {
-                if let Some(frame) = admit(gate, &mut told, datagram, inner_version) {
+                if let Some(frame) = admit(gate, &mut told, datagram, payload) {
                     delivery.deliver(frame)?;
                 }
             }
@@ -238,9 +237,8 @@ impl Packets {
         }
         let merged_before = gate.counters().super_packets;
         let mut frames: [&mut [u8]; MAX_BATCH] = std::array::from_fn(|_| Default::default());
-        let admitted = datagrams
-            .iter_mut()
-            .filter_map(|datagram| admit(gate, &mut told, datagram, inner_version));
+        let admitted =
+            datagrams.iter_mut().filter_map(|datagram| admit(gate, &mut told, datagram, payload));
         let mut len = 0;
         for (room, frame) in frames.iter_mut().zip(admitted) {
             *room = frame;
@@ -263,20 +261,29 @@ fn sockets(sources: &mut [Source]) -> impl Iterator<Item = (&Receiver, &mut Atta
     sources.iter_mut().map(|source| (&source.receiver, &mut source.filter))
 }
 
+/// What such a socket's payloads start with.
+fn payload_of(inside: Inside) -> Payload {
+    match inside {
+        Inside::Ipv4 => Payload::Packet(4),
+        Inside::Ipv6 => Payload::Packet(6),
+        Inside::Gre => Payload::Gre,
+        Inside::Gue => Payload::Gue,
+    }
+}
+
 /// Passes one datagram through the gate; returns the frame for the TUN if the gate accepts it.
 #[inline]
 fn admit<'d>(
     gate: &mut Gate,
     told: &mut Told<'_>,
     datagram: Received<'d>,
-    inner_version: u8,
+    payload: Payload,
 ) -> Option<&'d mut [u8]> {
     let (outcome, outer, bytes) = match datagram {
-        Received::V4(bytes) => (gate.open(bytes), None, bytes),
-        Received::V6 { source, traffic_class, bytes } => {
-            let inner = HEADROOM..bytes.len();
-            let outer = Opened { source: source.into(), traffic_class, inner_version, inner };
-            (gate.open_payload(&outer, bytes), Some(source.into()), bytes)
+        Received::Whole(bytes) => (gate.open(bytes), None, bytes),
+        Received::Payload { source, traffic_class, bytes } => {
+            let outcome = gate.open_bare(payload, source, traffic_class, HEADROOM, bytes);
+            (outcome, Some(source), bytes)
         }
     };
     match outcome {

@@ -39,17 +39,21 @@ pub(super) struct Running {
 pub(super) struct Bounds {
     mss: Mss,
     link_mtu: u32,
+    /// The UDP port on which GUE is taken, if it is.
+    pub(super) gue_port: Option<u16>,
 }
 
 impl Bounds {
     pub(super) fn of(plan: &Prepared) -> Self {
         let host::Mss { v4, v6 } = plan.advertised_mss();
-        Self { mss: Mss { v4, v6 }, link_mtu: plan.link_mtu() }
+        Self { mss: Mss { v4, v6 }, link_mtu: plan.link_mtu(), gue_port: None }
     }
 
     /// The gate for a configuration.
     pub(super) fn gate(self, config: &config::RealServer) -> Gate {
-        Gate::new(config.directors.clone(), config.vips.clone(), self.mss).link_mtu(self.link_mtu)
+        Gate::new(config.directors.clone(), config.vips.clone(), self.mss)
+            .link_mtu(self.link_mtu)
+            .gue_port(self.gue_port)
     }
 }
 
@@ -128,7 +132,7 @@ impl Running {
         let mut between = running.clone();
         between.vips.retain(|vip| wanted.vips.contains(vip));
         self.configure(&between, self.bounds).await?;
-        let bounds = Bounds::of(&plan);
+        let bounds = Bounds { gue_port: self.bounds.gue_port, ..Bounds::of(&plan) };
         if let Err(error) = session.install(plan).await {
             self.configure(running, self.bounds).await?;
             return Err(error);

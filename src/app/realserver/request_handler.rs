@@ -98,6 +98,8 @@ impl Handler {
             uptime_seconds: self.since.elapsed().as_secs(),
             read: gate.read,
             delivered: gate.delivered,
+            gue: gate.gue,
+            gre: gate.gre,
             super_packets: gate.super_packets,
             partial_checksums: gate.partial_checksums,
             bytes_delivered: written.bytes,

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::*;
 use crate::wire::build::{DESTINATION_OPTIONS, FAMILIES, Family, Ip};
+use crate::wire::encap::Encap;
 use crate::wire::tcp::Flags;
 
 const KEY: u64 = 0x0123_4567_89ab_cdef;
@@ -18,7 +19,14 @@ fn label(packet: Ip) -> u32 {
 
 fn tunnel(outer: Family, sequence: u64) -> Tunnel {
     let source = Some(outer.director());
-    Tunnel { real: outer.real(11), source, sequence, limit: usize::MAX, link: usize::MAX }
+    Tunnel {
+        real: outer.real(11),
+        encap: Encap::Ipip,
+        source,
+        sequence,
+        limit: usize::MAX,
+        link: usize::MAX,
+    }
 }
 
 fn hop_limit(packet: &Ip, outer: Family, sequence: u64, index: usize) -> u8 {

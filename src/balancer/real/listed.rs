@@ -37,7 +37,7 @@ impl Real {
             protocol_unreachable: self.errors.protocol_unreachable,
             unreachable: self.errors.unreachable,
             path_mtu: self.errors.path_mtu,
-            link_mtu: self.room.link_mtu(self.address),
+            link_mtu: self.room.link_mtu(),
             latency: self.latency.snapshot(stamp),
         }
     }

@@ -31,7 +31,7 @@ impl Fast {
         let parsed = Packet::parse(packet).unwrap();
         if let Some(real) = self.kernel.lock().unwrap().run(self.director.now, &parsed) {
             let (source, sequence) = (None, 0);
-            let tunnel = Tunnel { real, source, sequence, limit: 0, link: 0 };
+            let tunnel = Tunnel { real, encap: Encap::Ipip, source, sequence, limit: 0, link: 0 };
             return vec![Sent::ToReal(tunnel, packet.to_vec())];
         }
         self.send_late(packet, empty)
@@ -330,6 +330,7 @@ impl Clients {
     }
 }
 
+use crate::wire::encap::Encap;
 use std::collections::HashMap;
 
 /// Real servers and bytes of what was sent: what the outer header needs is the tunnel's alone.

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::wire::encap::Encap;
 use crate::wire::packet::OnWire;
 use crate::wire::pieces::piece;
 
@@ -86,8 +87,14 @@ fn an_error_from_an_unknown_address_is_counted_all_the_same() {
 fn a_real_server_counts_wire_packets_and_bytes() {
     let mut director = Director::with(SchedulerKind::RoundRobin, &[(A, 1)]);
     let (syn, ack) = (flow(1).tcp(Flags::SYN), flow(1).tcp(Flags::ACK));
-    let tunnel =
-        |sequence| Tunnel { real: A, source: None, sequence, limit: usize::MAX, link: usize::MAX };
+    let tunnel = |sequence| Tunnel {
+        real: A,
+        encap: Encap::Ipip,
+        source: None,
+        sequence,
+        limit: usize::MAX,
+        link: usize::MAX,
+    };
     assert_eq!(director.tunnel(&syn), tunnel(0));
     let on_wire = OnWire { packets: 45, bytes: 65_000, longest: 1_500 };
     let super_frame = Packet::parse(&ack).unwrap().split_into(on_wire);

@@ -69,7 +69,8 @@ fn thresholds_change_at_once_and_bad_ones_are_refused() {
     assert!(!full(&mut director, 0, 0));
     let bad = Thresholds { upper: 1, lower: 2 };
     director.refuses(&set_thresholds(A, 1, 2), &ChangeError::Value(RealValue::Thresholds(bad)));
-    let real = RealSpec { values: RealValues { weight: 1, thresholds: bad }, ..spec(B, 1) };
+    let real =
+        RealSpec { values: RealValues { thresholds: bad, ..RealValues::default() }, ..spec(B, 1) };
     let add = Change::AddReal { service: "web".to_owned(), real };
     director.refuses(&add, &ChangeError::Value(RealValue::Thresholds(bad)));
     let large = Thresholds { upper: Thresholds::MAX + 1, lower: 0 };

@@ -5,6 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::wire::build::{FAMILIES, MIXES};
+use crate::wire::encap::Encap;
 use crate::wire::icmp::{Quote, Quoted, QuotedPacket};
 use crate::wire::packet::OnWire;
 
@@ -338,8 +339,14 @@ fn a_reused_id_has_neither_the_source_nor_the_mtus_of_the_previous_server() {
     director.path_mtu(A, 1_400);
     director.apply(&remove_real(A));
     director.apply(&add_real(B, 1));
-    let expected =
-        Tunnel { real: B, source: None, sequence: 0, limit: usize::MAX, link: usize::MAX };
+    let expected = Tunnel {
+        real: B,
+        encap: Encap::Ipip,
+        source: None,
+        sequence: 0,
+        limit: usize::MAX,
+        link: usize::MAX,
+    };
     assert_eq!(director.tunnel(&flow(0).tcp(Flags::SYN)), expected);
 }
 

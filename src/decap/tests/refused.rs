@@ -78,9 +78,9 @@ fn bad_packets_are_refused_with_their_reason() {
         let whole = from_director(outer, &packet().bytes());
         refused(&whole[..whole.len() - 1], Refusal::Truncated);
         refused(&whole[..1], Refusal::Truncated);
-        let mut gre = whole;
-        gre[outer.pick(9, 6)] = 47;
-        refused(&gre, Refusal::Unsupported);
+        let mut other = whole;
+        other[outer.pick(9, 6)] = 94;
+        refused(&other, Refusal::Unsupported);
     }
     refused(&[], Refusal::NotIp);
     for outer in FAMILIES {

@@ -137,12 +137,17 @@ pub(super) fn kept_sources(desired: &DesiredDirector, facts: &Facts) -> Vec<Prob
 /// whose packets fit into no tunnel, and the balancer those of the other real servers: a small link
 /// to one must not shrink the packets to all. An IPv6 virtual IP sets a minimum.
 pub(super) fn tun_mtu(desired: &DesiredDirector, vips: &[IpAddr], facts: &Facts) -> u16 {
-    let room = |real: &IpAddr, mtu: u32| mtu.saturating_sub(Family::of(*real).header());
+    let room = |real: &IpAddr, mtu: u32| mtu.saturating_sub(outer(desired, real));
     let reals = desired.reals.iter();
     let known = reals.clone().filter_map(|real| Some(room(real, path_mtu(real, facts)?))).max();
     let usual = || reals.map(|real| room(real, USUAL_MTU)).max();
     let largest = known.or_else(usual).unwrap_or_else(|| USUAL_MTU - Family::V4.header());
     u16::try_from(largest).unwrap_or(u16::MAX).max(least(vips))
+}
+
+/// Bytes of the headers before a packet to that real server.
+fn outer(desired: &DesiredDirector, real: &IpAddr) -> u32 {
+    Family::of(*real).header() + desired.shims.get(real).copied().unwrap_or_default()
 }
 
 fn least(vips: &[IpAddr]) -> u16 {
@@ -156,7 +161,7 @@ pub(super) fn narrow(desired: &DesiredDirector, vips: &[IpAddr], facts: &Facts) 
     }
     let problem = |real: &IpAddr| {
         let mtu = path_mtu(real, facts)?;
-        let needed = u32::from(MIN_TUN_MTU_V6) + Family::of(*real).header();
+        let needed = u32::from(MIN_TUN_MTU_V6) + outer(desired, real);
         let text = format!(
             "the way to real server {real} has an MTU of {mtu}: IPv6 packets of up to \
              {MIN_TUN_MTU_V6} bytes, which clients need not make smaller (RFC 8200 5), are sent to \

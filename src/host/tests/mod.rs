@@ -175,6 +175,7 @@ fn director_wishes() -> DesiredDirector {
 
 fn desired_server() -> DesiredRealServer {
     DesiredRealServer {
+        shim: 0,
         tun: "vstun0".into(),
         vips: vec![ip("192.0.2.10")],
         directors: vec!["10.0.0.1/32".parse().unwrap()],

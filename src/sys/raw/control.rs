@@ -9,6 +9,8 @@ pub(super) unsafe trait Plain: Copy {}
 
 // SAFETY: an integer.
 unsafe impl Plain for libc::c_int {}
+// SAFETY: an integer.
+unsafe impl Plain for u8 {}
 // SAFETY: a C struct of integers.
 unsafe impl Plain for libc::sock_extended_err {}
 

@@ -29,8 +29,8 @@ pub enum RawError<'a> {
     V6(Ipv6Addr, &'a [u8]),
 }
 
-/// One socket for each family. Kernel filters pass only errors that quote IP in IP, so that other
-/// ICMP to this host costs nothing here.
+/// One socket for each family. Kernel filters pass only errors that quote what may be a tunnel, so
+/// that most other ICMP to this host costs nothing here.
 #[derive(Debug)]
 pub struct ErrorQueue {
     sockets: Vec<(Socket, Domain)>,
@@ -101,29 +101,33 @@ const RETURN: u16 = 0x06;
 /// The packet starts with an IPv4 header, whose first byte gives its length. ICMP types 3
 /// (unreachable), 4 (source quench), 11 (time exceeded) and 12 (parameter problem) quote a packet
 /// after eight bytes; the tenth byte of the quoted packet is its protocol.
-const FILTER_V4: [SockFilter; 11] = [
+const FILTER_V4: [SockFilter; 13] = [
     SockFilter::new(HEADER_LEN_TO_X, 0, 0, 0),
     SockFilter::new(LOAD_BYTE_FROM_X, 0, 0, 0),
     SockFilter::new(JUMP_IF_EQUAL, 3, 0, 3),
     SockFilter::new(JUMP_IF_EQUAL, 2, 0, 4),
     SockFilter::new(JUMP_IF_EQUAL, 1, 0, 11),
-    SockFilter::new(JUMP_IF_EQUAL, 0, 3, 12),
+    SockFilter::new(JUMP_IF_EQUAL, 0, 5, 12),
     SockFilter::new(LOAD_BYTE_FROM_X, 0, 0, 8 + 9),
-    SockFilter::new(JUMP_IF_EQUAL, 2, 0, 4),
-    SockFilter::new(JUMP_IF_EQUAL, 1, 0, 41),
+    SockFilter::new(JUMP_IF_EQUAL, 4, 0, 4),
+    SockFilter::new(JUMP_IF_EQUAL, 3, 0, 41),
+    SockFilter::new(JUMP_IF_EQUAL, 2, 0, 47),
+    SockFilter::new(JUMP_IF_EQUAL, 1, 0, 17),
     SockFilter::new(RETURN, 0, 0, 0),
     SockFilter::new(RETURN, 0, 0, u32::MAX),
 ];
 
 /// The message starts with its ICMPv6 header. Types 1 to 4 are errors; the quoted packet's next
-/// header is its seventh byte: IP in IP, or a fragment of it.
-const FILTER_V6: [SockFilter; 8] = [
+/// header is its seventh byte: IP in IP, GRE, UDP, or a fragment.
+const FILTER_V6: [SockFilter; 10] = [
     SockFilter::new(LOAD_BYTE, 0, 0, 0),
-    SockFilter::new(JUMP_IF_GREATER, 4, 0, 4),
+    SockFilter::new(JUMP_IF_GREATER, 6, 0, 4),
     SockFilter::new(LOAD_BYTE, 0, 0, 8 + 6),
-    SockFilter::new(JUMP_IF_EQUAL, 3, 0, 4),
-    SockFilter::new(JUMP_IF_EQUAL, 2, 0, 41),
-    SockFilter::new(JUMP_IF_EQUAL, 1, 0, 44),
+    SockFilter::new(JUMP_IF_EQUAL, 5, 0, 4),
+    SockFilter::new(JUMP_IF_EQUAL, 4, 0, 41),
+    SockFilter::new(JUMP_IF_EQUAL, 3, 0, 44),
+    SockFilter::new(JUMP_IF_EQUAL, 2, 0, 47),
+    SockFilter::new(JUMP_IF_EQUAL, 1, 0, 17),
     SockFilter::new(RETURN, 0, 0, 0),
     SockFilter::new(RETURN, 0, 0, u32::MAX),
 ];

@@ -1,5 +1,6 @@
-//! Raw sockets of both families: some send IP in IP, some receive ICMP errors about it, some
-//! receive IP in IP (protocols 4 and 41). A kernel without IPv6 has the IPv4 ones alone.
+//! Sockets of both families: raw ones send tunnelled packets, raw ones receive ICMP errors about
+//! them, and raw ones (protocols 4, 41 and 47) and UDP ones receive them. A kernel without IPv6 has
+//! the IPv4 ones alone.
 
 mod batch;
 mod control;
@@ -14,12 +15,14 @@ use socket2::{Domain, SockFilter, Socket, Type};
 
 pub use batch::{Batch, Message};
 pub use errors::{ErrorQueue, MAX_ERROR, RawError};
-pub use receive::{Datagrams, HEADROOM, Received, Receiver};
+pub use receive::{Datagrams, HEADROOM, Inside, Received, Receiver};
 
 /// The protocol number of an IPv4 packet in an IP packet.
 const IPV4_INSIDE: i32 = 4;
 /// The protocol number of an IPv6 packet in an IP packet.
 const IPV6_INSIDE: i32 = 41;
+/// The protocol number of Generic Routing Encapsulation.
+const GRE: i32 = 47;
 
 /// `linux/in6.h`; libc names it for other systems only.
 const IPV6_HDRINCL: i32 = 36;
@@ -100,16 +103,6 @@ fn if_there<T>(opened: io::Result<T>) -> io::Result<Option<T>> {
         Err(error) if error.raw_os_error() == Some(libc::EAFNOSUPPORT) => Ok(None),
         other => other.map(Some),
     }
-}
-
-/// Opens one for each protocol in each available family.
-fn each<T>(open: impl Fn(Domain, i32) -> io::Result<T>) -> io::Result<Vec<T>> {
-    let mut all = Vec::with_capacity(4);
-    for protocol in [IPV4_INSIDE, IPV6_INSIDE] {
-        all.push(open(Domain::IPV4, protocol)?);
-        all.extend(if_there(open(Domain::IPV6, protocol))?);
-    }
-    Ok(all)
 }
 
 /// Asks for a large buffer: beyond the system's limit if permitted, else up to it (user

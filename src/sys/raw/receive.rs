@@ -2,16 +2,17 @@
 //! received packets (GRO).
 //!
 //! A raw IPv4 socket delivers the outer header with each datagram. A raw IPv6 socket delivers only
-//! the payload after the header and its extension headers; the source is the message's address, the
-//! traffic class a control message (RFC 3542 sections 3 and 6.5).
+//! the payload after the header and its extension headers, and a UDP socket that after the UDP
+//! header; the source is the message's address, the traffic class a control message (RFC 3542
+//! sections 3 and 6.5, ip(7)).
 
 use std::io;
-use std::net::Ipv6Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsRawFd, RawFd};
 
-use socket2::{Domain, SockFilter, Socket};
+use socket2::{Domain, SockFilter, Socket, Type};
 
-use super::{IPV6_INSIDE, each, force_buffer, open, set_option};
+use super::{GRE, IPV4_INSIDE, IPV6_INSIDE, force_buffer, if_there, open, set_option};
 
 /// Bytes before each datagram that the caller may write to.
 pub const HEADROOM: usize = 64;
@@ -22,31 +23,75 @@ const SLOT: usize = HEADROOM + 65_536;
 /// Bytes for the control messages of a datagram: one int with its header, and some to spare.
 const CONTROL: usize = 64;
 
+/// What a socket receives behind the outer IP header.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Inside {
+    /// An IPv4 packet.
+    Ipv4,
+    /// An IPv6 packet.
+    Ipv6,
+    /// GRE.
+    Gre,
+    /// UDP datagrams to one port.
+    Gue,
+}
+
 /// A receiving socket of a real server: it receives every packet of one protocol and family to any
 /// address of the host.
 #[derive(Debug)]
 pub struct Receiver {
     socket: Socket,
     domain: Domain,
-    protocol: i32,
+    inside: Inside,
 }
 
 impl Receiver {
-    /// Opens a socket for each sort of tunnel: protocols 4 and 41 over IPv4 and, if the kernel has
-    /// it, IPv6. While they are open the kernel sends no ICMP protocol-unreachable or ICMPv6
-    /// unrecognized-next-header for tunnelled packets.
+    /// Opens a raw socket for each sort of tunnel: protocols 4, 41 and 47 over IPv4 and, if the
+    /// kernel has it, IPv6. While they are open the kernel sends no ICMP protocol-unreachable or
+    /// ICMPv6 unrecognized-next-header for tunnelled packets.
     ///
     /// # Errors
     /// `EPERM` without `CAP_NET_RAW`.
     pub fn open_each() -> io::Result<Vec<Self>> {
-        each(|domain, protocol| {
-            let socket = open(domain, protocol)?;
-            force_buffer(&socket, libc::SO_RCVBUFFORCE, libc::SO_RCVBUF)?;
+        let mut all = Vec::with_capacity(8);
+        for (inside, protocol) in
+            [(Inside::Ipv4, IPV4_INSIDE), (Inside::Ipv6, IPV6_INSIDE), (Inside::Gre, GRE)]
+        {
+            let of = |domain| Self::prepared(open(domain, protocol)?, domain, inside);
+            all.push(of(Domain::IPV4)?);
+            all.extend(if_there(of(Domain::IPV6))?);
+        }
+        Ok(all)
+    }
+
+    /// Opens a UDP socket of each family for GUE on that port.
+    ///
+    /// # Errors
+    /// `EADDRINUSE` if another program has the port.
+    pub fn open_gue(port: u16) -> io::Result<Vec<Self>> {
+        let of = |domain, any: IpAddr| {
+            let socket = Socket::new(domain, Type::DGRAM, None)?;
+            socket.set_nonblocking(true)?;
             if domain == Domain::IPV6 {
-                set_option(&socket, libc::IPPROTO_IPV6, libc::IPV6_RECVTCLASS, 1)?;
+                socket.set_only_v6(true)?;
+            } else {
+                set_option(&socket, libc::IPPROTO_IP, libc::IP_RECVTOS, 1)?;
             }
-            Ok(Self { socket, domain, protocol })
-        })
+            let receiver = Self::prepared(socket, domain, Inside::Gue)?;
+            receiver.socket.bind(&SocketAddr::new(any, port).into())?;
+            Ok(receiver)
+        };
+        let v4 = of(Domain::IPV4, Ipv4Addr::UNSPECIFIED.into())?;
+        let v6 = if_there(of(Domain::IPV6, Ipv6Addr::UNSPECIFIED.into()))?;
+        Ok(std::iter::once(v4).chain(v6).collect())
+    }
+
+    fn prepared(socket: Socket, domain: Domain, inside: Inside) -> io::Result<Self> {
+        force_buffer(&socket, libc::SO_RCVBUFFORCE, libc::SO_RCVBUF)?;
+        if domain == Domain::IPV6 {
+            set_option(&socket, libc::IPPROTO_IPV6, libc::IPV6_RECVTCLASS, 1)?;
+        }
+        Ok(Self { socket, domain, inside })
     }
 
     /// The receive buffer obtained, in bytes.
@@ -108,10 +153,25 @@ impl Receiver {
         if self.domain == Domain::IPV6 { 6 } else { 4 }
     }
 
-    /// The version of the packets inside, 4 or 6.
+    /// The version of the packets inside, 4 or 6, if the socket's protocol says it: IP in IP.
     #[must_use]
-    pub fn inner_version(&self) -> u8 {
-        if self.protocol == IPV6_INSIDE { 6 } else { 4 }
+    pub fn inner_version(&self) -> Option<u8> {
+        match self.inside {
+            Inside::Ipv4 => Some(4),
+            Inside::Ipv6 => Some(6),
+            Inside::Gre | Inside::Gue => None,
+        }
+    }
+
+    /// What it receives.
+    #[must_use]
+    pub fn inside(&self) -> Inside {
+        self.inside
+    }
+
+    /// Whether its datagrams come without the outer header.
+    fn is_bare(&self) -> bool {
+        self.domain == Domain::IPV6 || self.inside == Inside::Gue
     }
 }
 
@@ -125,14 +185,14 @@ impl AsRawFd for Receiver {
 #[derive(Debug, Eq, PartialEq)]
 pub enum Received<'a> {
     /// An IPv4 datagram, which starts with its header.
-    V4(&'a mut [u8]),
-    /// An IPv6 datagram without its header.
-    V6 {
+    Whole(&'a mut [u8]),
+    /// A datagram without its headers.
+    Payload {
         /// The source address.
-        source: Ipv6Addr,
+        source: IpAddr,
         /// DSCP and ECN.
         traffic_class: u8,
-        /// [`HEADROOM`] bytes to write to, then the payload after the IPv6 header.
+        /// [`HEADROOM`] bytes to write to, then the payload after the IPv6 or UDP header.
         bytes: &'a mut [u8],
     },
 }
@@ -143,6 +203,9 @@ pub struct Datagrams {
     room: Vec<u8>,
     received: usize,
     domain: Domain,
+    /// Whether the datagrams come without the outer header.
+    bare: bool,
+    /// Addresses of either family.
     names: Vec<libc::sockaddr_in6>,
     /// Control messages start with a size_t, and must be aligned for it.
     controls: Vec<[u64; CONTROL / 8]>,
@@ -166,6 +229,7 @@ impl Datagrams {
             room: vec![0; count * SLOT],
             received: 0,
             domain: Domain::IPV4,
+            bare: false,
             names: vec![name; count],
             controls: vec![[0; CONTROL / 8]; count],
             parts: vec![part; count],
@@ -181,13 +245,14 @@ impl Datagrams {
     pub fn receive(&mut self, receiver: &Receiver, most: usize) -> io::Result<usize> {
         self.received = 0;
         self.domain = receiver.domain;
+        self.bare = receiver.is_bare();
         let most = most.min(self.headers.len());
         self.prepare(most);
         let count = libc::c_uint::try_from(most).unwrap_or_default();
         // SAFETY: `headers` holds at least `count` headers, and so many have been prepared: each
-        // points at one part that names the bytes of a slot behind its headroom and, for IPv6, at
-        // an address and a control buffer of this value, which nothing else uses during the call;
-        // no timeout is given.
+        // points at one part that names the bytes of a slot behind its headroom and, where the
+        // outer header does not come, at an address and a control buffer of this value, which
+        // nothing else uses during the call; no timeout is given.
         let received = unsafe {
             libc::recvmmsg(
                 receiver.as_raw_fd(),
@@ -202,7 +267,7 @@ impl Datagrams {
     }
 
     fn prepare(&mut self, most: usize) {
-        let v6 = self.domain == Domain::IPV6;
+        let bare = self.bare;
         let name_len = libc::socklen_t::try_from(size_of::<libc::sockaddr_in6>());
         let slots = self.room.chunks_exact_mut(SLOT).zip(&mut self.parts).zip(&mut self.headers);
         let extras = self.names.iter_mut().zip(&mut self.controls);
@@ -212,37 +277,48 @@ impl Datagrams {
             let header = &mut header.msg_hdr;
             header.msg_iov = part;
             header.msg_iovlen = 1;
-            // An IPv4 datagram's own header has all of this.
-            header.msg_name = if v6 { (&raw mut *name).cast() } else { std::ptr::null_mut() };
-            header.msg_namelen = if v6 { name_len.unwrap_or_default() } else { 0 };
+            // An outer header that comes has all of this.
+            header.msg_name = if bare { (&raw mut *name).cast() } else { std::ptr::null_mut() };
+            header.msg_namelen = if bare { name_len.unwrap_or_default() } else { 0 };
             header.msg_control =
-                if v6 { control.as_mut_ptr().cast() } else { std::ptr::null_mut() };
-            header.msg_controllen = if v6 { CONTROL } else { 0 };
+                if bare { control.as_mut_ptr().cast() } else { std::ptr::null_mut() };
+            header.msg_controllen = if bare { CONTROL } else { 0 };
         }
     }
 
     /// The packets of the last [`Self::receive`].
     pub fn iter_mut(&mut self) -> impl Iterator<Item = Received<'_>> {
-        let v6 = self.domain == Domain::IPV6;
+        let (bare, domain) = (self.bare, self.domain);
         let slots = self.room.chunks_exact_mut(SLOT).zip(&self.headers).zip(&self.names);
         slots.take(self.received).map(move |((slot, header), name)| {
             let len = usize::try_from(header.msg_len).unwrap_or_default();
             let end = HEADROOM + len.min(SLOT - HEADROOM);
-            if v6 {
-                Received::V6 {
-                    source: Ipv6Addr::from(name.sin6_addr.s6_addr),
+            if bare {
+                Received::Payload {
+                    source: source(name, domain),
                     traffic_class: traffic_class(&header.msg_hdr),
                     bytes: &mut slot[..end],
                 }
             } else {
-                Received::V4(&mut slot[HEADROOM..end])
+                Received::Whole(&mut slot[HEADROOM..end])
             }
         })
+    }
+}
+
+/// The address that the kernel has written for a socket of that family.
+fn source(name: &libc::sockaddr_in6, domain: Domain) -> IpAddr {
+    match domain {
+        Domain::IPV6 => Ipv6Addr::from(name.sin6_addr.s6_addr).into(),
+        // `sin_addr` of a `sockaddr_in` is where a `sockaddr_in6` has its flow label.
+        _ => Ipv4Addr::from(name.sin6_flowinfo.to_ne_bytes()).into(),
     }
 }
 
 /// The traffic class from the control messages that `recvmmsg` has filled in; 0 if there is none.
 fn traffic_class(header: &libc::msghdr) -> u8 {
     let class = super::control::find::<libc::c_int>(header, libc::IPPROTO_IPV6, libc::IPV6_TCLASS);
-    class.and_then(|class| u8::try_from(class).ok()).unwrap_or_default()
+    // IPv4's message has one byte (`ip_cmsg_recv_tos`).
+    let tos = || super::control::find::<u8>(header, libc::IPPROTO_IP, libc::IP_TOS);
+    class.and_then(|class| u8::try_from(class).ok()).or_else(tos).unwrap_or_default()
 }

@@ -3,14 +3,25 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::{Opened, Outer};
+use super::outer::Outer;
 use crate::wire::checksum::Sum;
 use crate::wire::packet::{IPV4_HEADER_LEN, IPV6_HEADER_LEN};
-use crate::wire::{Fragment, Packet, ParseError, protocol};
+use crate::wire::protocol;
 
 /// The flow label's 20 bits.
 const FLOW_LABEL: u32 = 0x000f_ffff;
 const DONT_FRAGMENT: u16 = 0x4000;
+
+/// The protocol number of a packet of that IP version in an IP packet.
+#[inline]
+#[must_use]
+pub fn protocol_of(inner_version: u8) -> Option<u8> {
+    match inner_version {
+        4 => Some(protocol::IPIP),
+        6 => Some(protocol::IPV6),
+        _ => None,
+    }
+}
 
 /// Writes the outer header into the last bytes of `room`, so that it directly precedes an inner
 /// packet of `inner_len` bytes which starts where `room` ends.
@@ -21,50 +32,26 @@ const DONT_FRAGMENT: u16 = 0x4000;
 #[inline]
 #[must_use]
 pub fn write(outer: &Outer, inner_version: u8, inner_len: usize, room: &mut [u8]) -> Option<usize> {
-    let next = match inner_version {
-        4 => protocol::IPIP,
-        6 => protocol::IPV6,
-        _ => return None,
-    };
+    write_next(outer, protocol_of(inner_version)?, inner_len, room)
+}
+
+/// The same before `len` bytes of the protocol `next`.
+#[inline]
+#[must_use]
+pub fn write_next(outer: &Outer, next: u8, len: usize, room: &mut [u8]) -> Option<usize> {
     match (outer.source, outer.destination) {
         (IpAddr::V4(source), IpAddr::V4(destination)) => {
-            let total_len = u16::try_from(inner_len.checked_add(IPV4_HEADER_LEN)?).ok()?;
+            let total_len = u16::try_from(len.checked_add(IPV4_HEADER_LEN)?).ok()?;
             *room.last_chunk_mut()? = header_v4(outer, source, destination, next, total_len);
             Some(IPV4_HEADER_LEN)
         }
         (IpAddr::V6(source), IpAddr::V6(destination)) => {
-            let payload_len = u16::try_from(inner_len).ok()?;
+            let payload_len = u16::try_from(len).ok()?;
             *room.last_chunk_mut()? = header_v6(outer, source, destination, next, payload_len);
             Some(IPV6_HEADER_LEN)
         }
         _ => None,
     }
-}
-
-/// Checks the outer header of `datagram`, which starts with it, and finds the inner packet, whose
-/// own header is not looked at.
-///
-/// # Errors
-/// Those of [`Packet::parse`]; [`ParseError::Unsupported`] for another protocol than 4 and 41;
-/// [`ParseError::Malformed`] for a fragment (the kernel reassembles before a raw socket sees a
-/// datagram).
-#[inline]
-pub fn open(datagram: &[u8]) -> Result<Opened, ParseError> {
-    let outer = Packet::parse(datagram)?;
-    let inner_version = match outer.protocol {
-        protocol::IPIP => 4,
-        protocol::IPV6 => 6,
-        _ => return Err(ParseError::Unsupported),
-    };
-    if outer.fragment != Fragment::Whole {
-        return Err(ParseError::Malformed);
-    }
-    Ok(Opened {
-        source: outer.source,
-        traffic_class: outer.traffic_class,
-        inner_version,
-        inner: usize::from(outer.header_len)..outer.bytes().len(),
-    })
 }
 
 #[inline]
@@ -117,6 +104,8 @@ mod tests {
     use etherparse::{IpNumber, Ipv4HeaderSlice, Ipv6HeaderSlice};
 
     use super::*;
+    use crate::wire::ParseError;
+    use crate::wire::encap::{OpenError, open};
 
     fn outer(source: &str, destination: &str) -> Outer {
         Outer {
@@ -183,7 +172,7 @@ mod tests {
         let opened = open(&datagram).unwrap();
         assert_eq!(opened.source, IpAddr::from([10, 0, 0, 1]));
         assert_eq!((opened.traffic_class, opened.inner_version, opened.inner), (0xb9, 4, 20..25));
-        assert_eq!(open(&datagram[..24]), Err(ParseError::Truncated));
+        assert_eq!(open(&datagram[..24]), Err(OpenError::Outer(ParseError::Truncated)));
     }
 
     #[test]
@@ -191,10 +180,10 @@ mod tests {
         let mut datagram = [0; 40];
         write(&outer("10.0.0.1", "10.0.0.11"), 4, 20, &mut datagram[..20]).unwrap();
         let mut other = datagram;
-        other[9] = 47;
-        assert_eq!(open(&other), Err(ParseError::Unsupported));
+        other[9] = 50; // ESP
+        assert_eq!(open(&other), Err(OpenError::Outer(ParseError::Unsupported)));
         let mut fragment = datagram;
         fragment[7] = 1;
-        assert_eq!(open(&fragment), Err(ParseError::Malformed));
+        assert_eq!(open(&fragment), Err(OpenError::Outer(ParseError::Malformed)));
     }
 }

@@ -5,7 +5,8 @@
 use std::net::IpAddr;
 use std::ops::Range;
 
-use super::{Outer, ipip};
+use super::ipip;
+use super::outer::Outer;
 use crate::wire::checksum::Sum;
 use crate::wire::packet::{IPV4_HEADER_LEN, IPV6_HEADER_LEN};
 use crate::wire::protocol;
@@ -20,8 +21,9 @@ const UNIT: usize = 8;
 const MORE_FRAGMENTS: u16 = 0x2000;
 
 /// The fewest bytes of the inner packet in a piece that is not the last: the first piece holds all
-/// headers of a wire segment. The kernel refuses pieces that a link does not take.
-pub const SMALLEST: usize = 264;
+/// headers of a wire segment and what precedes them. The kernel refuses pieces that a link does not
+/// take.
+pub const SMALLEST: usize = 280;
 
 /// How an inner packet is cut.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -32,8 +34,8 @@ pub struct Pieces {
 }
 
 impl Pieces {
-    /// Of an inner packet of `len` bytes towards that real server. `limit` is how many would fit
-    /// behind an outer header alone.
+    /// Of an inner packet of `len` bytes towards that real server, what stands before it behind the
+    /// outer IP header included. `limit` is how many would fit behind that header alone.
     #[must_use]
     pub fn new(real: IpAddr, len: usize, limit: usize) -> Self {
         let own = if real.is_ipv6() { FRAGMENT_HEADER_LEN } else { 0 };
@@ -46,31 +48,30 @@ impl Pieces {
         (0..self.len).step_by(self.step).map(move |at| at..self.len.min(at + self.step))
     }
 
-    /// Writes the headers of the piece at `range` into the last bytes of `room`. All pieces of a
-    /// packet have one identification: over IPv4 that of `outer`, over IPv6 `identification`.
-    /// Returns the headers' length; `None` where [`ipip::write`] has none, or the packet is longer
-    /// than IP allows.
+    /// Writes the headers of the piece at `range` into the last bytes of `room`; `next` is the
+    /// protocol of what is cut. All pieces of a packet have one identification: over IPv4 that of
+    /// `outer`, over IPv6 `identification`. Returns the headers' length; `None` where
+    /// [`ipip::write_next`] has none, or the packet is longer than IP allows.
     #[must_use]
     pub fn write(
         self,
         outer: &Outer,
-        inner_version: u8,
+        next: u8,
         identification: u32,
         range: &Range<usize>,
         room: &mut [u8],
     ) -> Option<usize> {
         if outer.destination.is_ipv4() {
-            return self.write_v4(outer, inner_version, range, room);
+            return self.write_v4(outer, next, range, room);
         }
         u16::try_from(self.len).ok()?;
         let (before, header) = room.split_last_chunk_mut::<FRAGMENT_HEADER_LEN>()?;
-        ipip::write(outer, inner_version, FRAGMENT_HEADER_LEN + range.len(), before)?;
-        let next = before.len().checked_sub(IPV6_HEADER_LEN - 6)?;
-        let inside = std::mem::replace(before.get_mut(next)?, protocol::IPV6_FRAGMENT);
+        let len = FRAGMENT_HEADER_LEN + range.len();
+        ipip::write_next(outer, protocol::IPV6_FRAGMENT, len, before)?;
         // The lowest three bits are not part of the offset; the last one says that more follow.
         let more = u16::from(range.end < self.len);
         let offset = u16::try_from(range.start).ok()? | more;
-        *header = [inside, 0, 0, 0, 0, 0, 0, 0];
+        *header = [next, 0, 0, 0, 0, 0, 0, 0];
         header[2..4].copy_from_slice(&offset.to_be_bytes());
         header[4..8].copy_from_slice(&identification.to_be_bytes());
         Some(MAX_PIECE_HEADER_LEN)
@@ -79,13 +80,13 @@ impl Pieces {
     fn write_v4(
         self,
         outer: &Outer,
-        inner_version: u8,
+        next: u8,
         range: &Range<usize>,
         room: &mut [u8],
     ) -> Option<usize> {
         u16::try_from(self.len.checked_add(IPV4_HEADER_LEN)?).ok()?;
         let outer = Outer { dont_fragment: false, ..*outer };
-        ipip::write(&outer, inner_version, range.len(), room)?;
+        ipip::write_next(&outer, next, range.len(), room)?;
         let header = room.last_chunk_mut::<IPV4_HEADER_LEN>()?;
         let more = if range.end < self.len { MORE_FRAGMENTS } else { 0 };
         let field = u16::try_from(range.start / UNIT).ok()? | more;
@@ -139,11 +140,11 @@ mod tests {
 
     /// The first piece has all headers of a segment, however small the link.
     #[test]
-    fn no_piece_but_the_last_is_smaller_than_264_bytes() {
+    fn no_piece_but_the_last_is_smaller_than_280_bytes() {
         let v4 = |limit| of(Family::V4, 600, limit).ranges().collect::<Vec<_>>();
-        assert_eq!(v4(272), [0..272, 272..544, 544..600]);
-        for limit in [264, 263, 1, 0] {
-            assert_eq!(v4(limit), [0..264, 264..528, 528..600], "{limit}");
+        assert_eq!(v4(288), [0..288, 288..576, 576..600]);
+        for limit in [280, 279, 1, 0] {
+            assert_eq!(v4(limit), [0..280, 280..560, 560..600], "{limit}");
         }
     }
 
@@ -152,7 +153,8 @@ mod tests {
         let pieces = of(Family::V6, 1_280, 1_240);
         for (range, more) in [(0..1_232, true), (1_232..1_280, false)] {
             let mut room = [0xee; 50];
-            let len = pieces.write(&outer(Family::V6), 4, 0x1234_5678, &range, &mut room);
+            let len =
+                pieces.write(&outer(Family::V6), protocol::IPIP, 0x1234_5678, &range, &mut room);
             assert_eq!(len, Some(48));
             assert_eq!(room[..2], [0xee; 2], "bytes before the headers stay");
             let header = Ipv6HeaderSlice::from_slice(&room[2..]).unwrap();
@@ -171,7 +173,7 @@ mod tests {
         let pieces = of(Family::V4, 1_280, 1_260);
         for (range, more) in [(0..1_256, true), (1_256..1_280, false)] {
             let mut room = [0xee; 48];
-            let len = pieces.write(&outer(Family::V4), 6, 7, &range, &mut room);
+            let len = pieces.write(&outer(Family::V4), protocol::IPV6, 7, &range, &mut room);
             assert_eq!(len, Some(20));
             assert_eq!(room[..28], [0xee; 28], "bytes before the header stay");
             let header = Ipv4HeaderSlice::from_slice(&room[28..]).unwrap();
@@ -186,17 +188,24 @@ mod tests {
 
     #[test]
     fn what_cannot_be_written_is_refused() {
-        let write = |family, len, version, room: usize| {
+        let write = |family, len, next, room: usize| {
             let pieces = of(family, len, 1_240);
             let range = pieces.ranges().last().unwrap();
-            pieces.write(&outer(family), version, 7, &range, &mut vec![0; room])
+            pieces.write(&outer(family), next, 7, &range, &mut vec![0; room])
         };
         let sizes = [(Family::V4, 65_515, 20), (Family::V6, 65_535, 48)];
         for (family, longest, header) in sizes {
-            assert_eq!(write(family, longest, 6, header), Some(header), "the longest payload");
-            assert_eq!(write(family, longest + 1, 6, header), None, "one byte too long");
-            assert_eq!(write(family, 1_280, 6, header - 1), None, "no room");
-            assert_eq!(write(family, 1_280, 5, header), None, "no such version");
+            assert_eq!(
+                write(family, longest, protocol::IPV6, header),
+                Some(header),
+                "the longest payload"
+            );
+            assert_eq!(
+                write(family, longest + 1, protocol::IPV6, header),
+                None,
+                "one byte too long"
+            );
+            assert_eq!(write(family, 1_280, protocol::IPV6, header - 1), None, "no room");
         }
     }
 

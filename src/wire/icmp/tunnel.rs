@@ -6,7 +6,8 @@ use std::net::{IpAddr, Ipv6Addr};
 use etherparse::{Ipv4HeaderSlice, Ipv6HeaderSlice};
 
 use super::{Parts, Quote, quote_of, transport_v4, transport_v6};
-use crate::wire::packet::{ICMP_HEADER_LEN, IPV6_HEADER_LEN, extension};
+use crate::wire::encap::{ShimError, gre, gue, ipip};
+use crate::wire::packet::{ICMP_HEADER_LEN, IPV6_HEADER_LEN, UDP_HEADER_LEN, extension};
 use crate::wire::{Packet, protocol};
 
 /// What an ICMP error says.
@@ -147,8 +148,33 @@ pub fn report_v6(sender: Ipv6Addr, message: &[u8]) -> Option<TunnelReport> {
     Some(TunnelReport { sender: sender.into(), real, cause, quoted })
 }
 
-/// What is quoted of the packet inside. Other encapsulations than IP in IP have their place here.
+/// What is quoted of the packet inside.
 fn inside(protocol: u8, inner: &[u8]) -> Option<Quoted> {
+    match protocol {
+        protocol::GRE => {
+            let version = gre::open(inner).ok()?;
+            inside_ip(ipip::protocol_of(version)?, inner.get(gre::HEADER_LEN..)?)
+        }
+        protocol::UDP => inside_udp(inner),
+        _ => inside_ip(protocol, inner),
+    }
+}
+
+/// Only the director's own source ports make it GUE. RFC 792 asks for no more than the UDP header.
+fn inside_udp(datagram: &[u8]) -> Option<Quoted> {
+    let (header, payload) = datagram.split_first_chunk::<UDP_HEADER_LEN>()?;
+    let source_port = u16::from_be_bytes([header[0], header[1]]);
+    if !gue::SOURCE_PORTS.contains(&source_port) {
+        return None;
+    }
+    match gue::open(payload) {
+        Ok((version, start)) => inside_ip(ipip::protocol_of(version)?, payload.get(start..)?),
+        Err(ShimError::Truncated) => Some(Quoted::TooShort),
+        Err(_) => None,
+    }
+}
+
+fn inside_ip(protocol: u8, inner: &[u8]) -> Option<Quoted> {
     let parts = match protocol {
         protocol::IPIP => transport_v4(inner),
         protocol::IPV6 => transport_v6(inner),
@@ -227,11 +253,15 @@ mod tests {
 
     use super::*;
     use crate::wire::build::{Family, MIXES};
-    use crate::wire::encap::{Outer, ipip};
+    use crate::wire::encap::{self, Encap, MAX_OUTER_LEN, Outer, Shim};
     use crate::wire::tcp::Flags;
 
     /// An error about a tunnelled segment, of whose inner packet so many bytes are quoted.
     fn error(inner: Family, outer: Family, quoted: usize) -> Vec<u8> {
+        error_of(Encap::Ipip, inner, outer, quoted)
+    }
+
+    fn error_of(encap: Encap, inner: Family, outer: Family, quoted: usize) -> Vec<u8> {
         let packet = inner.tcp(Flags::ACK).sequence(77).data(&[7; 600]).bytes();
         let header = Outer {
             source: outer.director(),
@@ -242,9 +272,9 @@ mod tests {
             identification: 0,
             flow_label: 5,
         };
-        let mut room = [0; 40];
-        let len = ipip::write(&header, inner.pick(4, 6), packet.len(), &mut room).unwrap();
-        let quote = [&room[40 - len..], &packet[..quoted]].concat();
+        let (mut room, shim) = ([0; MAX_OUTER_LEN], Shim::new(encap, header.flow_label, 6080));
+        let len = encap::write(shim, &header, inner.pick(4, 6), [&[], &packet], &mut room).unwrap();
+        let quote = [&room[MAX_OUTER_LEN - len..], &packet[..quoted]].concat();
         outer.icmp_error(outer.pick((3, 4), (2, 0)), &quote).from(outer.router()).bytes()
     }
 
@@ -260,10 +290,11 @@ mod tests {
 
     #[test]
     fn a_quote_names_its_flow_from_eight_bytes_of_transport_on() {
-        for (inner, outer) in MIXES {
+        let mixes = Encap::ALL.into_iter().flat_map(|encap| MIXES.map(|mix| (encap, mix)));
+        for (encap, (inner, outer)) in mixes {
             let enough = inner.header_len() + 8;
             for quoted in [0, 8, inner.header_len(), enough - 1, enough, enough + 100] {
-                let found = report(outer, &error(inner, outer, quoted)).unwrap();
+                let found = report(outer, &error_of(encap, inner, outer, quoted)).unwrap();
                 assert_eq!((found.sender, found.real), (outer.router(), outer.real(11)));
                 assert!(matches!(found.cause, Cause::PathMtu(_)), "{found:?}");
                 match found.quoted {

@@ -10,6 +10,7 @@ use etherparse::{Ipv4HeaderSlice, Ipv6HeaderSlice};
 use vstun::balancer::Tunnel;
 use vstun::balancer::outer::{self, Inner};
 use vstun::wire::Packet;
+use vstun::wire::encap::Encap;
 use vstun::wire::encap::ipip;
 use vstun::wire::tcp::Flags;
 
@@ -39,7 +40,14 @@ struct Fields {
 
 fn tunnel(outer: Family) -> Tunnel {
     let source = Some(outer.director());
-    Tunnel { real: outer.real(A), source, sequence: 5, limit: usize::MAX, link: usize::MAX }
+    Tunnel {
+        real: outer.real(A),
+        encap: Encap::Ipip,
+        source,
+        sequence: 5,
+        limit: usize::MAX,
+        link: usize::MAX,
+    }
 }
 
 /// The header written before `packet`; checks that the packet behind it is unchanged.

@@ -13,7 +13,7 @@ use super::*;
 use crate::balancer::Tunnel;
 use crate::balancer::outer::Inner;
 use crate::wire::build::{Family, Ip};
-use crate::wire::encap::{MAX_OUTER_LEN, ipip};
+use crate::wire::encap::{Encap, MAX_OUTER_LEN, ipip};
 use crate::wire::tcp::Flags;
 use crate::wire::{Fragment, Packet, Transport};
 
@@ -100,7 +100,8 @@ fn expected(packet: &[u8], to: usize) -> Vec<u8> {
     let parsed = Packet::parse(&inner).unwrap();
     let (real, source) = REALS[to];
     let (limit, link) = (LIMIT, LIMIT);
-    let tunnel = Tunnel { real, source: Some(source), sequence: 0, limit, link };
+    let tunnel =
+        Tunnel { real, encap: Encap::Ipip, source: Some(source), sequence: 0, limit, link };
     let outer = Inner::of(&parsed, LABEL_KEY).outer(&tunnel, 0, source, 9);
     let mut room = [0; MAX_OUTER_LEN];
     let len = ipip::write(&outer, parsed.version(), inner.len(), &mut room).unwrap();

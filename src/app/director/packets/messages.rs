@@ -49,8 +49,9 @@ impl Packets {
                     // The control thread frees the batch's memory.
                     drop(answer.send((changes, applied)));
                 }
-                DirectorMessage::Configure(LoopSettings { source_v4, busy_poll }) => {
+                DirectorMessage::Configure(LoopSettings { source_v4, gue_port, busy_poll }) => {
                     self.output.set_source_v4(source_v4);
+                    self.output.set_gue_port(gue_port);
                     self.busy_poll = BusyPoll::new(busy_poll);
                 }
                 DirectorMessage::Explain { flow, answer } => {

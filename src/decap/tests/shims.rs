@@ -1,0 +1,120 @@
+//! GRE and GUE.
+
+use super::*;
+use crate::wire::encap::{MAX_OUTER_LEN, Shim};
+
+const PORT: u16 = 6080;
+
+/// The gate of a host with links of 1,500 bytes.
+fn host() -> Gate {
+    gate().gue_port(Some(PORT)).link_mtu(1_500)
+}
+
+/// Gives the gate a payload as a socket delivers it.
+fn give(gate: &mut Gate, payload: Payload, source: IpAddr, bytes: &[u8]) -> Decision {
+    let mut datagram = [&[0; HEADROOM], bytes].concat();
+    gate.open_bare(payload, source, 0, HEADROOM, &mut datagram)
+}
+
+fn gue(family: Family, packet: &[u8]) -> Vec<u8> {
+    [&[0, family.pick(4, 41), 0, 0], packet].concat()
+}
+
+#[test]
+fn both_variants_of_gue_and_gre_are_delivered_and_counted() {
+    for (family, outer) in MIXES {
+        let packet = tcp_packet(family, 5).bytes();
+        let gre = [&[0, 0, family.pick(0x08, 0x86), family.pick(0x00, 0xdd)], &packet[..]].concat();
+        let mut gate = host();
+        for (payload, bytes) in [
+            (Payload::Gue, &gue(family, &packet)),
+            (Payload::Gue, &packet),
+            (Payload::Gre, &gre),
+            (Payload::Packet(family.pick(4, 6)), &packet),
+        ] {
+            let start = HEADROOM + bytes.len() - packet.len();
+            let expected = Decision::Deliver(start - HEADER_LEN..HEADROOM + bytes.len());
+            assert_eq!(give(&mut gate, payload, outer.director(), bytes), expected, "{payload:?}");
+        }
+        let Counters { delivered, gue, gre, .. } = *gate.counters();
+        assert_eq!((delivered, gue, gre), (4, 2, 1));
+    }
+}
+
+#[test]
+fn a_gre_datagram_with_its_outer_header_is_delivered() {
+    let packet = udp_packet(Family::V6).bytes();
+    let header = Outer {
+        source: Family::V4.director(),
+        destination: Family::V4.real(11),
+        traffic_class: 0,
+        ttl: 64,
+        dont_fragment: true,
+        identification: 0,
+        flow_label: 0,
+    };
+    let mut room = [0; MAX_OUTER_LEN];
+    let len = encap::write(Shim::Gre, &header, 6, [&[], &packet], &mut room).unwrap();
+    let mut datagram = [&room[MAX_OUTER_LEN - len..], &packet].concat();
+    let mut gate = host();
+    assert!(matches!(gate.open(&mut datagram), Decision::Deliver(_)));
+    assert_eq!(gate.counters().gre, 1);
+}
+
+#[test]
+fn bad_headers_have_their_reason_and_strangers_theirs() {
+    let family = Family::V4;
+    let packet = udp_packet(family).bytes();
+    let with = |header: [u8; 4]| [&header[..], &packet].concat();
+    let stranger = "203.0.113.99".parse().unwrap();
+    for (payload, bytes, refusal) in [
+        (Payload::Gue, with([0x20, 4, 0, 0]), Refusal::TunnelHeader),
+        (Payload::Gue, with([0x01, 4, 0, 0]), Refusal::TunnelHeader),
+        (Payload::Gue, with([0, 4, 0x80, 0]), Refusal::TunnelHeader),
+        (Payload::Gue, with([0, 17, 0, 0]), Refusal::Unsupported),
+        (Payload::Gue, with([0, 41, 0, 0]), Refusal::Malformed),
+        (Payload::Gue, vec![0, 4, 0], Refusal::Truncated),
+        (Payload::Gue, gue(family, &packet[..packet.len() - 1]), Refusal::Truncated),
+        (Payload::Gre, with([0x80, 0, 8, 0]), Refusal::TunnelHeader),
+        (Payload::Gre, with([0, 0, 0x65, 0x58]), Refusal::Unsupported),
+    ] {
+        let mut gate = host();
+        let given = give(&mut gate, payload, family.director(), &bytes);
+        assert_eq!(given, Decision::Drop(refusal), "{:x?}", &bytes[..3]);
+        let given = give(&mut gate, payload, stranger, &bytes);
+        assert_eq!(given, Decision::Drop(Refusal::Source));
+    }
+}
+
+#[test]
+fn padding_is_zeros_and_no_longer_than_a_link_takes() {
+    for (family, outer) in MIXES {
+        let packet = udp_packet(family).bytes();
+        let most = 1_500 - Encap::Gue.outer_len(outer.director()) - packet.len();
+        let padded = |len: usize, last: u8| {
+            let mut padding = vec![0; len];
+            padding[len - 1] = last;
+            gue(family, &[&packet[..], &padding].concat())
+        };
+        let given = |bytes: &[u8]| give(&mut host(), Payload::Gue, outer.director(), bytes);
+        for len in [1, most] {
+            assert!(matches!(given(&padded(len, 0)), Decision::Deliver(_)), "{len} zeros");
+            assert_eq!(given(&padded(len, 1)), Decision::Drop(Refusal::Padding));
+        }
+        assert_eq!(given(&padded(most + 1, 0)), Decision::Drop(Refusal::Padding));
+    }
+}
+
+/// It would come to the same socket again.
+#[test]
+fn gue_inside_of_a_tunnel_is_a_tunnel_in_the_tunnel() {
+    let packet = udp_packet(Family::V4).bytes();
+    let port = u16::from_be_bytes([packet[22], packet[23]]);
+    let given = |gue_port| {
+        let mut gate = gate().gue_port(gue_port);
+        give(&mut gate, Payload::Packet(4), Family::V4.director(), &packet)
+    };
+    assert_eq!(given(Some(port)), Decision::Drop(Refusal::Unsupported));
+    assert!(matches!(given(Some(port + 1)), Decision::Deliver(_)));
+    assert!(matches!(given(None), Decision::Deliver(_)));
+}

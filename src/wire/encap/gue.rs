@@ -1,0 +1,122 @@
+//! Generic UDP Encapsulation (draft-ietf-intarea-gue), as Linux's `fou` module has it.
+//!
+//! ```text
+//!  variant 0: UDP | 0 0 | C | length: 0 | protocol: 4 or 41 | flags: 0 | inner packet
+//!  variant 1: UDP | inner packet, whose version's first bits are 0 1
+//! ```
+//!
+//! Variant 0 is written and both are read: katran writes variant 1. The inner packet's own length
+//! says where it ends; what follows is padding.
+
+use super::error::ShimError;
+use crate::wire::protocol;
+
+/// Length of variant 0's header, in bytes.
+pub const HEADER_LEN: usize = 4;
+
+/// The UDP port that IANA has registered for GUE.
+pub const PORT: u16 = 6080;
+
+/// The source ports of tunnelled packets: a flow has one of them, so that routers and receive
+/// queues spread flows by it, and a firewall can name them.
+pub const SOURCE_PORTS: std::ops::RangeInclusive<u16> = 61_440..=61_455;
+
+/// The header before a packet of that IP version, 4 or 6; `None` for another.
+#[inline]
+#[must_use]
+pub fn header(inner_version: u8) -> Option<[u8; HEADER_LEN]> {
+    Some([0, super::ipip::protocol_of(inner_version)?, 0, 0])
+}
+
+/// The source port of a flow with this label: the label is a hash of the flow.
+#[inline]
+#[must_use]
+pub fn source_port(flow_label: u32) -> u16 {
+    const COUNT: u32 = (*SOURCE_PORTS.end() - *SOURCE_PORTS.start()) as u32 + 1;
+    SOURCE_PORTS.start() + u16::try_from(flow_label % COUNT).unwrap_or_default()
+}
+
+/// The IP version of the inner packet in a UDP datagram's payload, and where it starts.
+///
+/// # Errors
+/// The header is cut; it has an unknown variant, a control message, flags or optional fields; or it
+/// announces something else than IP.
+#[inline]
+pub fn open(payload: &[u8]) -> Result<(u8, usize), ShimError> {
+    let first = *payload.first().ok_or(ShimError::Truncated)?;
+    match first >> 4 {
+        version @ (4 | 6) => return Ok((version, 0)),
+        // The variant's bits, the control flag and the length's upper bits are all zero.
+        0 => {}
+        _ => return Err(ShimError::Header),
+    }
+    match *payload.first_chunk::<HEADER_LEN>().ok_or(ShimError::Truncated)? {
+        [0, protocol::IPIP, 0, 0] => Ok((4, HEADER_LEN)),
+        [0, protocol::IPV6, 0, 0] => Ok((6, HEADER_LEN)),
+        [0, _, 0, 0] => Err(ShimError::Protocol),
+        _ => Err(ShimError::Header),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// As `ip link add … type ipip encap gue` (and `sit`) write it.
+    #[test]
+    fn the_bytes_are_those_of_linux() {
+        assert_eq!(header(4), Some([0x00, 0x04, 0x00, 0x00]));
+        assert_eq!(header(6), Some([0x00, 0x29, 0x00, 0x00]));
+        assert_eq!(header(5), None);
+    }
+
+    #[test]
+    fn both_variants_are_read() {
+        assert_eq!(open(&[0x00, 0x04, 0, 0, 0x45]), Ok((4, 4)));
+        assert_eq!(open(&[0x00, 0x29, 0, 0, 0x60]), Ok((6, 4)));
+        assert_eq!(open(&[0x45, 0x00]), Ok((4, 0)), "katran's, IPv4 inside");
+        assert_eq!(open(&[0x60, 0x00]), Ok((6, 0)), "katran's, IPv6 inside");
+    }
+
+    #[test]
+    fn other_headers_are_refused() {
+        for (header, error) in [
+            (&[0x20, 0x04, 0, 0][..], ShimError::Header), // a control message
+            (&[0x01, 0x04, 0, 0, 0, 0, 0, 0], ShimError::Header), // optional fields
+            (&[0x1f, 0x04, 0, 0], ShimError::Header),
+            (&[0x00, 0x04, 0x80, 0], ShimError::Header), // flags
+            (&[0x00, 0x04, 0, 1], ShimError::Header),
+            (&[0x80, 0x04, 0, 0], ShimError::Header), // variants 2 and 3
+            (&[0xc0, 0x04, 0, 0], ShimError::Header),
+            (&[0x50, 0, 0, 0], ShimError::Header), // variant 1, and no IP version
+            (&[0x70, 0, 0, 0], ShimError::Header),
+            (&[0x00, 0x11, 0, 0], ShimError::Protocol),
+            (&[0x00, 0x04, 0], ShimError::Truncated),
+            (&[], ShimError::Truncated),
+        ] {
+            assert_eq!(open(header), Err(error), "{header:x?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read(version in prop_oneof![Just(4), Just(6)]) {
+            let header = header(version).unwrap_or_default();
+            prop_assert_eq!(open(&header), Ok((version, HEADER_LEN)));
+        }
+
+        #[test]
+        fn any_bytes_are_read_or_refused(bytes: Vec<u8>) {
+            if let Ok((version, start)) = open(&bytes) {
+                prop_assert!(matches!(version, 4 | 6) && start <= bytes.len());
+            }
+        }
+
+        #[test]
+        fn a_source_port_is_in_the_range(label: u32) {
+            prop_assert!(SOURCE_PORTS.contains(&source_port(label)));
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! Opens a tunnelled datagram that begins with its outer header.
+
+use std::net::IpAddr;
+use std::ops::Range;
+
+use super::error::OpenError;
+use super::gre;
+use super::kind::Encap;
+use crate::wire::{Fragment, Packet, ParseError, protocol};
+
+/// A tunnelled datagram whose outer header has been checked.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Opened {
+    /// Who sent it.
+    pub source: IpAddr,
+    /// The outer DSCP and ECN.
+    pub traffic_class: u8,
+    /// What carries the inner packet.
+    pub encap: Encap,
+    /// The inner packet's IP version, as the protocol number says.
+    pub inner_version: u8,
+    /// Where in the datagram the inner packet is.
+    pub inner: Range<usize>,
+}
+
+/// Checks the outer header of `datagram`, which starts with it, and finds the inner packet, whose
+/// own header is not looked at. A raw socket delivers IP in IP and GRE so.
+///
+/// # Errors
+/// Those of [`Packet::parse`], [`ParseError::Unsupported`] for another protocol,
+/// [`ParseError::Malformed`] for a fragment (the kernel reassembles before a raw socket sees a
+/// datagram), and those of [`gre::open`].
+#[inline]
+pub fn open(datagram: &[u8]) -> Result<Opened, OpenError> {
+    let outer = Packet::parse(datagram).map_err(OpenError::Outer)?;
+    if outer.fragment != Fragment::Whole {
+        return Err(OpenError::Outer(ParseError::Malformed));
+    }
+    let start = usize::from(outer.header_len);
+    let (encap, inner_version) = match outer.protocol {
+        protocol::IPIP => (Encap::Ipip, 4),
+        protocol::IPV6 => (Encap::Ipip, 6),
+        protocol::GRE => {
+            let payload = outer.bytes().get(start..).unwrap_or_default();
+            (Encap::Gre, gre::open(payload).map_err(OpenError::Shim)?)
+        }
+        _ => return Err(OpenError::Outer(ParseError::Unsupported)),
+    };
+    Ok(Opened {
+        source: outer.source,
+        traffic_class: outer.traffic_class,
+        encap,
+        inner_version,
+        inner: start + encap.shim_len()..outer.bytes().len(),
+    })
+}
