@@ -9,7 +9,7 @@ pub struct Outer {
     pub source: IpAddr,
     /// The real server.
     pub destination: IpAddr,
-    /// DSCP and ECN: see [`super::ecn::encapsulate`].
+    /// DSCP and ECN: see [`crate::wire::ecn::encapsulate`].
     pub traffic_class: u8,
     /// TTL or hop limit.
     pub ttl: u8,
