@@ -177,7 +177,7 @@ fn every_key_that_is_named_exists() {
 }
 
 /// The keys of `[director]` that a reload applies; it refuses the others, which the page lists.
-const RELOADED: [&str; 14] = [
+const RELOADED: [&str; 15] = [
     "announce",
     "http",
     "hooks",
@@ -192,6 +192,7 @@ const RELOADED: [&str; 14] = [
     "neighbour_routes",
     "busy_poll",
     "max_connections",
+    "gue_port",
 ];
 
 #[test]

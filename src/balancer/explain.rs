@@ -217,7 +217,7 @@ impl Balancer {
         dead: usize,
     ) -> Option<Option<IpAddr>> {
         let new = match self.meets(key, entry, dead) {
-            Meets::Over => {
+            Meets::Over { elsewhere: true } => {
                 // The scheduler chooses without the connection whose place the new one takes.
                 let real = entry.real();
                 let counted = self.registry.reals[real].counted();
@@ -227,7 +227,7 @@ impl Balancer {
                 new
             }
             Meets::Former { elsewhere: true } => self.explain_new(now, key, dead),
-            Meets::Former { elsewhere: false } | Meets::Same => return None,
+            Meets::Over { .. } | Meets::Former { .. } | Meets::Same => return None,
         };
         Some(new.real)
     }

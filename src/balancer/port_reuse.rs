@@ -23,8 +23,8 @@ use crate::wire::Packet;
 /// What a SYN finds at an entry.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Meets {
-    /// A connection that is over: a new one takes its place.
-    Over,
+    /// A connection that is over: a new one takes its place, at the same real server or scheduled.
+    Over { elsewhere: bool },
     /// One that may live beside the new one, as the former one. `elsewhere`: the new one is
     /// scheduled; otherwise it goes to the same real server.
     Former { elsewhere: bool },
@@ -57,7 +57,10 @@ impl Balancer {
             return self.tunnel(now, packet, real);
         }
         match self.meets(&key, entry, 0) {
-            Meets::Over => return self.replace(now, packet, key, handle, first),
+            Meets::Over { elsewhere: true } => {
+                return self.replace(now, packet, key, handle, first);
+            }
+            Meets::Over { elsewhere: false } => return self.reopen(now, packet, key, handle),
             Meets::Former { elsewhere } => {
                 let elsewhere = elsewhere.then_some(first);
                 return self.open_beside(now, packet, key, handle, elsewhere);
@@ -79,7 +82,7 @@ impl Balancer {
         let half_closed = entry.marks().has(Marks::HALF_CLOSED);
         let room = self.has_room_beside(key, entry.real(), dead);
         match gives_way(entry, leaving, room) {
-            true => Meets::Over,
+            true => Meets::Over { elsewhere: leaving || !self.has_opening_former(key, entry) },
             false if room => Meets::Former { elsewhere: leaving || half_closed },
             false => Meets::Same,
         }
@@ -92,6 +95,36 @@ impl Balancer {
         !self.fill_without(dead).is_full()
             && !self.flooded(self.registry.reals[real].service())
             && (dead > 0 || self.tables.connections.find(&key.former()).is_none())
+    }
+
+    /// Whether another connection with these ends is in its handshake. The one that is over may then
+    /// have been forged from its SYN on, beside a client whose handshake is in progress.
+    fn has_opening_former(&self, key: &Key, entry: &Entry) -> bool {
+        let connections = &self.tables.connections;
+        let former = || connections.entry(connections.find(&key.former())?);
+        entry.marks().has(Marks::HAS_FORMER)
+            && former().is_some_and(|former| former.state().half_open())
+    }
+
+    /// Removes a connection that has ended; the SYN opens another one at the same real server,
+    /// where the former one is.
+    fn reopen(
+        &mut self,
+        now: Millis,
+        packet: &Packet<'_>,
+        key: Key,
+        handle: Handle,
+    ) -> Disposition {
+        let Some(entry) = self.tables.connections.remove(handle) else {
+            return self.begin(now, packet, key, First::Opening(State::SynRecv));
+        };
+        let (real, template) = (entry.real(), entry.template());
+        let service = self.registry.reals[real].service();
+        // Before the old one's end, so that neither its template nor its real server goes.
+        self.enter(now, packet, key, service, (real, template), State::SynRecv);
+        self.unbind(&entry);
+        self.tie(&key);
+        self.tunnel(now, packet, real)
     }
 
     /// Removes a connection that has ended, or whose real server ends it; the packet begins a new

@@ -338,3 +338,28 @@ proptest! {
         }
     }
 }
+
+/// The attacker's SYN comes before the client's, its own connection ends, and it opens another one
+/// while the client's handshake is in progress.
+#[test]
+fn a_handshake_stays_beside_forged_connections_that_begin_and_end() {
+    for scheduler in SchedulerKind::ALL {
+        for end in [0, Flags::FIN | Flags::ACK, Flags::RST] {
+            let mut director = Director::with(scheduler, &[(A, 1), (B, 1), (C, 1)]);
+            let mut forged = Half { flow: flow(1), next: FAR, acknowledged: 0 };
+            let syn = forged.segment(Flags::SYN).acknowledgement(0).bytes();
+            director.to(&syn);
+            let mut half = Half { flow: flow(1), next: 7, acknowledged: 0 };
+            let real = half.sends(&mut director, Flags::SYN, 0);
+            director.to(&syn);
+            forged.next += 1;
+            let bare = |flags| forged.segment(Flags::ACK).flags(flags).bytes();
+            director.to(&bare(Flags::ACK));
+            director.to(&bare(end));
+            director.to(&syn);
+            half.acknowledged = 99;
+            assert_eq!(half.sends(&mut director, Flags::ACK, 0), real, "{scheduler:?} {end:#x}");
+            assert_eq!(half.sends(&mut director, Flags::ACK, 700), real, "{scheduler:?} {end:#x}");
+        }
+    }
+}
