@@ -97,8 +97,8 @@ impl Balancer {
             && (dead > 0 || self.tables.connections.find(&key.former()).is_none())
     }
 
-    /// Whether another connection with these ends is in its handshake. The one that is over may then
-    /// have been forged from its SYN on, beside a client whose handshake is in progress.
+    /// Whether another connection with these ends is in its handshake. The one that is over may
+    /// then have been forged from its SYN on, beside a client whose handshake is in progress.
     fn has_opening_former(&self, key: &Key, entry: &Entry) -> bool {
         let connections = &self.tables.connections;
         let former = || connections.entry(connections.find(&key.former())?);

@@ -215,7 +215,7 @@ mod tests {
         fn pieces_are_whole_and_fit(
             family in prop::sample::select(FAMILIES.to_vec()),
             len in 1_usize..65_536,
-            limit in 272_usize..65_536,
+            limit in SMALLEST + FRAGMENT_HEADER_LEN..65_536,
         ) {
             let mut end = 0;
             let own = if family == Family::V6 { 8 } else { 0 };
