@@ -63,7 +63,7 @@ pub fn tcp_sockets(mut each: impl FnMut(TcpSocket)) -> io::Result<()> {
     Ok(())
 }
 
-/// A socket that takes packets from anybody: a TCP listener, or a UDP socket that is not connected.
+/// A socket that takes packets of any sender: a TCP listener, or a UDP socket without a peer.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Bound {
     /// Whether it is a UDP socket.

@@ -141,7 +141,7 @@ fn full_size(exchange: &mut Exchange, ends: &[End], facts: &mut [EndFacts]) -> i
                 full.largest = Some(*low);
             }
             if let Some((low, high)) = bounds.get(place).filter(|(low, high)| high - low > 8) {
-                // A router that has said what fits is tried at its word.
+                // If a router has reported the path MTU, that size is tried first.
                 let told = told.map(usize::from).filter(|told| turn == 0 && told < high);
                 next.push((*place, told.unwrap_or_else(|| usize::midpoint(*low, *high))));
             }
