@@ -42,11 +42,11 @@ fn merge(name: &str, mut buffers: [Vec<u8>; 2]) {
 }
 
 fn main() {
-    let first = segment(1, 0x11111, 0, 64);
-    merge("same", [first.clone(), segment(1401, 0x11111, 0, 64)]);
-    merge("other label", [first.clone(), segment(1401, 0x22222, 0, 64)]);
-    merge("other class", [first.clone(), segment(1401, 0x11111, 8, 64)]);
-    merge("other hop limit", [first, segment(1401, 0x11111, 0, 63)]);
+    let first = || segment(1, 0x11111, 0, 64);
+    merge("same", [first(), segment(1401, 0x11111, 0, 64)]);
+    merge("other label", [first(), segment(1401, 0x22222, 0, 64)]);
+    merge("other class", [first(), segment(1401, 0x11111, 8, 64)]);
+    merge("other hop limit", [first(), segment(1401, 0x11111, 0, 63)]);
 }
 R
 cargo run -q >out 2>build.log || { echo "cannot build or run:"; tail -n 25 build.log; exit 77; }
