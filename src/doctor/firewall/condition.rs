@@ -95,8 +95,10 @@ enum Field<'a> {
     /// Text: an interface's name, a state.
     Text(&'a str),
     Address(IpAddr),
-    /// A number and, for protocols, its name.
-    Number(u64, &'static str),
+    /// A port.
+    Number(u64),
+    /// An IP protocol's number, with its names beside it in a listing.
+    Protocol(u8),
     /// The packet has no such field: nothing is equal to it.
     Absent,
 }
@@ -107,7 +109,7 @@ fn field<'a>(left: &Value, probe: &'a Probe) -> Option<Field<'a>> {
         return match key {
             "iifname" | "iif" => probe.input.as_deref().map(Field::Text),
             "oifname" | "oif" => probe.output.as_deref().map(Field::Text),
-            "l4proto" => Some(protocol(probe.protocol)),
+            "l4proto" => Some(Field::Protocol(probe.protocol)),
             "nfproto" => Some(Field::Text(if probe.version == 4 { "ipv4" } else { "ipv6" })),
             "protocol" => Some(Field::Text(if probe.version == 4 { "ip" } else { "ip6" })),
             _ => None,
@@ -122,26 +124,32 @@ fn field<'a>(left: &Value, probe: &'a Probe) -> Option<Field<'a>> {
         ("ip6", _) if probe.version != 6 => Some(Field::Absent),
         ("ip" | "ip6", "saddr") => probe.source.map(Field::Address),
         ("ip" | "ip6", "daddr") => probe.destination.map(Field::Address),
-        ("ip", "protocol") | ("ip6", "nexthdr") => Some(protocol(probe.protocol)),
+        ("ip", "protocol") | ("ip6", "nexthdr") => Some(Field::Protocol(probe.protocol)),
         ("tcp", _) if probe.protocol != 6 => Some(Field::Absent),
         ("udp", _) if probe.protocol != 17 => Some(Field::Absent),
         ("icmp" | "icmpv6", _) if !matches!(probe.protocol, 1 | 58) => Some(Field::Absent),
-        ("tcp" | "udp" | "th", "dport") => probe.port.map(|port| Field::Number(port.into(), "")),
+        ("tcp" | "udp" | "th", "dport") => probe.port.map(|port| Field::Number(port.into())),
         _ => None,
     }
 }
 
-fn protocol(number: u8) -> Field<'static> {
-    let name = match number {
-        1 => "icmp",
-        4 => "ipencap",
-        6 => "tcp",
-        17 => "udp",
-        41 => "ipv6",
-        58 => "ipv6-icmp",
-        _ => "",
-    };
-    Field::Number(number.into(), name)
+/// The protocol that a name stands for in a listing of nft. It takes names from the host's
+/// /etc/protocols: Debian calls 4 `ipencap` and Fedora `ipv4`, and in both `ipip` is 94.
+fn protocol_number(name: &str) -> Option<u64> {
+    Some(match name {
+        "icmp" => 1,
+        "ipencap" | "ipv4" => 4,
+        "tcp" => 6,
+        "udp" => 17,
+        "ipv6" => 41,
+        "gre" => 47,
+        "esp" => 50,
+        "ah" => 51,
+        "icmpv6" | "ipv6-icmp" => 58,
+        "ipip" => 94,
+        "sctp" => 132,
+        _ => return name.parse().ok(),
+    })
 }
 
 impl Field<'_> {
@@ -155,20 +163,8 @@ impl Field<'_> {
                     value.strip_suffix('*').map_or(*text == value, |start| text.starts_with(start)),
                 )
             }
-            Self::Number(number, name) => {
-                if let Some(range) = value["range"].as_array() {
-                    let bound = |place: usize| range.get(place).and_then(Value::as_u64);
-                    return Some((bound(0)?..=bound(1)?).contains(number));
-                }
-                match value.as_str() {
-                    // libnftables says `ipip` or `ipencap`, by the host's /etc/protocols.
-                    Some("ipip" | "ipv4") => Some(*name == "ipencap"),
-                    Some("icmpv6") => Some(*name == "ipv6-icmp"),
-                    Some(text) if text.parse::<u64>().is_err() => Some(text == *name),
-                    Some(text) => Some(text.parse() == Ok(*number)),
-                    None => Some(value.as_u64()? == *number),
-                }
-            }
+            Self::Number(number) => is_number(value, *number, |text| text.parse().ok()),
+            Self::Protocol(number) => is_number(value, (*number).into(), protocol_number),
             Self::Address(address) => {
                 if let Some(range) = value["range"].as_array() {
                     let bound = |place: usize| range.get(place)?.as_str()?.parse::<IpAddr>().ok();
@@ -184,4 +180,14 @@ impl Field<'_> {
             }
         }
     }
+}
+
+/// Whether a value or a range of a listing is the number. A name that nobody knows decides nothing.
+fn is_number(value: &Value, number: u64, named: impl Fn(&str) -> Option<u64>) -> Met {
+    let read = |value: &Value| value.as_str().map_or_else(|| value.as_u64(), &named);
+    if let Some(range) = value["range"].as_array() {
+        let bound = |at: usize| range.get(at).and_then(read);
+        return Some((bound(0)?..=bound(1)?).contains(&number));
+    }
+    Some(read(value)? == number)
 }

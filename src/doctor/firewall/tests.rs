@@ -121,3 +121,25 @@ fn other_documents_are_no_ruleset() {
     }
     assert!(Ruleset::read(br#"{"nftables":[{"rule":{"expr":[7]}},{"chain":1},null]}"#).is_some());
 }
+
+/// Debian's names; in Fedora's list 4 is `ipv4`. A name of no list decides nothing.
+#[test]
+fn protocols_are_known_by_name_and_by_number() {
+    let judged = |left: &str, right: &str, protocol: u8| {
+        let matched = format!(r#"{{"match":{{"op":"==","left":{left},"right":{right}}}}}"#);
+        let rule = format!("forward {matched},{DROP}");
+        fate(&ruleset("accept", &[&rule]), &Probe { protocol, ..probe() })
+    };
+    let meta = r#"{"meta":{"key":"l4proto"}}"#;
+    let header = r#"{"payload":{"protocol":"ip","field":"protocol"}}"#;
+    for left in [meta, header] {
+        for right in [r#""ipencap""#, r#""ipv4""#, r#""4""#, "4", r#"{"range":["ipencap","tcp"]}"#]
+        {
+            assert!(judged(left, right, 4).starts_with("drop"), "{left} {right}");
+            assert_eq!(judged(left, right, 47), "pass", "{left} {right}");
+        }
+        assert!(judged(left, r#""gre""#, 47).starts_with("drop"));
+        assert_eq!(judged(left, r#""ipip""#, 4), "pass", "94 in /etc/protocols");
+        assert!(judged(left, r#""unheard-of""#, 4).starts_with("may drop"));
+    }
+}
