@@ -2,14 +2,13 @@
 //!
 //! Among many connections a packet waits for two dependent reads from memory: the index's slot and
 //! the entry in it. Prefetched for a whole batch, these reads overlap.
-//! them.
 
 use super::Balancer;
 use super::forward::key;
 use crate::wire::{Packet, Transport};
 
 /// The number of connections above which prefetching is worth its cost, a parse and a hash per
-/// packet: with their slots they take some 4 MB, more than a processor's private caches.
+/// packet: with their slots they take about 4 MB, more than a processor core's private caches.
 pub(super) const MANY: usize = 50_000;
 
 impl Balancer {

@@ -80,7 +80,7 @@ impl Balancer {
         let real = &mut self.registry.reals[id];
         let weight = |load: Load| (load.thousandths, load.weight);
         if weight(real.load()) == weight(load) {
-            // A pool is as it was if another number of connections is all there is.
+            // Another number of connections alone does not change the pool.
             real.set_load(load);
         } else {
             self.alter(now, id, |real| real.set_load(load));
@@ -276,7 +276,7 @@ impl Balancer {
         self.registry.refresh_pools();
     }
 
-    /// The same, within a batch.
+    /// As [`Self::collect`], within a batch.
     fn give_up(&mut self, id: RealId) {
         let real = &self.registry.reals[id];
         if real.life() == Life::Up || !real.idle() {

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use crate::model::{Existing, Health, Millis, Protocol, RealState, Wanted};
 
-/// How a flow whose real server keeps it no longer is ended.
+/// Which ends of a flow get a reset when its real server no longer keeps it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Ending {
-    /// Both ends get a reset: the real server is alive and would keep its end.
+    /// Both ends: the real server is alive and would keep its half of the connection.
     Both,
-    /// Only the client gets a reset: packets to the real server are lost.
+    /// The client alone: packets to the real server are lost.
     Client,
 }
 

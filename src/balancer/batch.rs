@@ -1,5 +1,6 @@
-//! Changes are applied all together or not at all: the whole batch is checked, change by change,
-//! against the balancer and against its own earlier changes, before the first one is applied.
+//! Applies a batch of changes as a whole or not at all. The whole batch is checked, change by
+//! change, against the balancer and against its own earlier changes, before the first one is
+//! applied.
 
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
@@ -27,7 +28,7 @@ enum Member {
     Removed,
 }
 
-/// How the checked changes differ from the balancer.
+/// What the checked changes will change in the balancer.
 struct Batch<'a> {
     balancer: &'a Balancer,
     changes: &'a [Change],

@@ -1,4 +1,4 @@
-//! What the balancer keeps of the fast path beside the marks of the table's entries.
+//! The balancer's state of the fast path, except for the marks in the table's entries.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -9,19 +9,19 @@ use crate::model::{Millis, RealId};
 /// The index of the director's interface towards each real server that has a route.
 pub type Interfaces = BTreeMap<IpAddr, u32>;
 
-/// The most flows that wait to be entered; others are noted with one of their next packets.
+/// The most flows that wait to be carried; others are noted with one of their next packets.
 pub const WANTED: usize = 1_024;
 
-/// What decides about carried flows, beside the table.
+/// The state that decides which flows are carried, except for the table's marks.
 #[derive(Debug, Default)]
 pub(super) struct Carriage {
     /// Whether there is a carrier.
     pub(super) on: bool,
     /// See [`Inner::of`](super::outer::Inner::of).
     pub(super) label_key: u64,
-    /// Flows to carry, noted with their last packet.
+    /// Flows to carry, noted when their last packet came.
     pub(super) wanted: Vec<Handle>,
-    /// The flow of the packet that is decided on, if it was carried when the packet came.
+    /// The flow of the current packet, if it was carried when the packet came.
     pub(super) overtaken: Option<Handle>,
     /// The real servers with an open tunnel.
     pub(super) open: Vec<RealId>,

@@ -1,9 +1,9 @@
-//! What carries packets of flows that are decided, past the packet function: the kernel's half of
-//! the fast path, or a model of it.
+//! The interface to the kernel's half of the fast path, or to a model of it. A carrier forwards
+//! packets of established flows without the balancer.
 //!
-//! The balancer says which flows are carried, and where to. A carrier only carries packets that
-//! would change nothing but their flow's position and deadline, and their real server's counters;
-//! it has these for the balancer to read.
+//! The balancer decides which flows are carried, and where to. A carrier only carries packets that
+//! would change no more than their flow's position and deadline, and their real server's counters.
+//! It records these, and the balancer reads them.
 
 use std::fmt::Debug;
 use std::net::IpAddr;
@@ -35,7 +35,7 @@ pub struct CarriedTunnel {
     pub limit: usize,
 }
 
-/// The number of an open tunnel. A carrier gives each number once.
+/// The number of an open tunnel. A carrier assigns each number once.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct TunnelNumber(pub u32);
 
@@ -54,10 +54,10 @@ pub struct CarriedFlow {
     pub acknowledged: u16,
 }
 
-/// What a carrier knows of a flow since it was entered.
+/// What a carrier has recorded of a flow since it was entered.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Seen {
-    /// When the last packet was carried, or a moment later; `None`: none was.
+    /// When the last packet was carried, or shortly after that. `None`: no packet was carried.
     pub last: Option<Millis>,
     /// See [`CarriedFlow::next`].
     pub next: u32,
@@ -65,13 +65,13 @@ pub struct Seen {
     pub acknowledged: u16,
 }
 
-/// Carries packets. A flow's place is its entry's in the connection table.
+/// Carries packets. A flow's `place` is the index of its entry in the connection table.
 pub trait Carrier: Debug + Send {
     /// Opens a tunnel; `None`: there are too many.
     fn open(&mut self, tunnel: &CarriedTunnel) -> Option<TunnelNumber>;
 
-    /// Closes a tunnel: from now on no packet of its flows is carried. Returns what
-    /// [`Self::carried`] would.
+    /// Closes a tunnel: from now on no packet of its flows is carried. Returns the same as
+    /// [`Self::carried`].
     fn close(&mut self, tunnel: TunnelNumber) -> Carried;
 
     /// What a tunnel has carried since the last call.
@@ -80,16 +80,16 @@ pub trait Carrier: Debug + Send {
     /// Carries a flow from now on. Returns whether there was room.
     fn enter(&mut self, place: usize, flow: &CarriedFlow) -> bool;
 
-    /// What has been seen of the flow at a place.
+    /// What was recorded of the flow at an index.
     fn seen(&self, place: usize) -> Seen;
 
-    /// Whether the flow at a place is carried: it was entered, and its tunnel is open.
+    /// Whether the flow at an index is carried: it was entered, and its tunnel is open.
     fn carries(&self, place: usize) -> bool;
 
-    /// Carries the flow at a place no longer. Returns whether it was carried until now.
+    /// Stops carrying the flow at an index. Returns whether it was carried until now.
     fn hold(&mut self, place: usize) -> bool;
 
-    /// The same, and the flow will not be entered again at this place. Does nothing if it never
-    /// was.
+    /// As [`Self::hold`]; the flow will not be entered again at this index. Does nothing if it
+    /// never was entered.
     fn forget(&mut self, place: usize, key: &Key);
 }

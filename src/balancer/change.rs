@@ -57,7 +57,7 @@ pub enum Change {
         /// The real server.
         real: RealSpec,
     },
-    /// Removes a real server: it takes no new connection and disappears with its last one.
+    /// Removes a real server: it takes no new connection, and is freed when its last one has ended.
     RemoveReal {
         /// The service's name.
         service: String,
@@ -81,7 +81,7 @@ pub enum Change {
         /// The table.
         table: Arc<maglev::Table>,
     },
-    /// Sets the seed of the hash that places flows. Directors that place flows alike have the same.
+    /// Sets the seed of the hash that places flows. Directors with the same seed place flows alike.
     SetHashSeed(Seed),
     /// Sets the wanted state of a real server.
     SetState {
@@ -110,7 +110,7 @@ pub enum Change {
         /// Its health.
         health: Health,
     },
-    /// How loaded a real server is from now on, as it reports.
+    /// Sets the load that a real server reports.
     SetLoad {
         /// The service's name.
         service: String,
@@ -119,13 +119,13 @@ pub enum Change {
         /// Its load.
         load: Load,
     },
-    /// Sets how much of its weight a real server has where flows are placed by hash.
+    /// Sets the share of its weight that a real server has where flows are placed by hash.
     SetStep {
         /// The service's name.
         service: String,
         /// The real server's address.
         address: IpAddr,
-        /// Its part of its weight.
+        /// The share of its weight.
         step: Step,
     },
     /// Sends a probe's flow to this real server from now on, independent of services and their
@@ -136,19 +136,18 @@ pub enum Change {
         /// The real server's address.
         address: IpAddr,
     },
-    /// Ends that.
+    /// Ends the pinning of this flow.
     UnpinProbe(ProbeFlow),
     /// Sets the director's own addresses towards the real servers, also for real servers added
     /// later.
     SetSources(Sources),
-    /// Sets the MTU of the director's own way to each real server, also for real servers added
-    /// later.
+    /// Sets the MTU of the director's own link or route to each real server, also for real servers
+    /// added later.
     SetLinkMtus(LinkMtus),
     /// Sets the interfaces towards the real servers, which carried packets need.
     SetInterfaces(Interfaces),
-    /// Sets how many connections the table takes, at most
-    /// [`MAX_CAPACITY`](super::table::MAX_CAPACITY). With more than that none is added until there
-    /// are fewer.
+    /// Sets the table's capacity, at most [`MAX_CAPACITY`](super::table::MAX_CAPACITY). If it has
+    /// more connections, none is added until there are fewer.
     SetCapacity(u32),
     /// Sets timeouts; a flow uses them from its next packet on.
     SetTimeouts(Timeouts),
@@ -179,7 +178,7 @@ pub enum ChangeError {
         /// The address.
         address: IpAddr,
     },
-    /// The real server was removed and only has its last flows.
+    /// The real server was removed, and is listed only until its last flows end.
     #[error("real server {address} was removed from service {service:?}; add it to have it back")]
     Removed {
         /// The service's name.

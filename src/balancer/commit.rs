@@ -13,8 +13,8 @@ use crate::model::{Millis, RealId, ServiceId};
 use crate::wire::Packet;
 
 impl Balancer {
-    /// Carries out what [`Self::decide`] has decided about the packet; nothing may come between the
-    /// two.
+    /// Carries out what [`Self::decide`] has decided about the packet. The balancer must not change
+    /// between the two calls.
     pub(super) fn commit(
         &mut self,
         now: Millis,
@@ -101,9 +101,9 @@ impl Balancer {
         }
     }
 
-    /// From now on the service's unknown packets are taken for flows without an entry, for as long
-    /// as such a flow may live. The time is extended only while the table is full or the service in
-    /// flood mode; after that a flow's next packet gives it an entry.
+    /// From now on the service's unknown packets count as packets of flows without an entry, for as
+    /// long as such a flow may live. The time is extended only while the table is full or the
+    /// service in flood mode; after that a flow's next packet gives it an entry.
     fn expect_unknown(&mut self, now: Millis, id: ServiceId) {
         let longest = self.settings.timeouts.tcp_established.max(self.settings.timeouts.udp);
         self.registry.services[id].hashed_until = Some(now.after(longest));

@@ -23,7 +23,8 @@ pub struct Counters {
     pub without_entry: u64,
     /// New flows of persistent clients placed by hash, because the template table was full.
     pub without_template: u64,
-    /// Connections reset because of their real server's state, whether or not that got a reset too.
+    /// Connections reset because of their real server's state, whether or not the real server got a
+    /// reset too.
     pub ended: u64,
     /// Packets of the director's own probes, which are not part of [`Self::read`].
     pub probes: u64,
@@ -38,8 +39,8 @@ impl Counters {
         self.read += 1;
         match disposition {
             Disposition::Drop(reason) => self.dropped[reason as usize] += 1,
-            // The client's packet is answered; a reset to the real server is a packet of the
-            // director's own.
+            // The client's packet counts as answered; a reset to the real server is the director's
+            // own packet.
             Disposition::Reply | Disposition::Reset(_) => self.replied += 1,
             Disposition::Tunnel(_) => self.tunnelled += 1,
             Disposition::Hold => self.held += 1,

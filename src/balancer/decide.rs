@@ -43,7 +43,7 @@ pub(super) enum Outcome {
     Enter(RealId, State),
     /// It goes there without an entry, since a flood's SYN leaves none.
     WithoutEntry(RealId),
-    /// The datagram goes there, and is a flow of its own.
+    /// The datagram goes there, as a flow of one packet.
     Alone(RealId),
     /// The client's own reset goes there, without an entry.
     Reset(RealId),
@@ -133,7 +133,7 @@ impl Balancer {
             template: TemplateStep::None,
             count: None,
         };
-        // In an existing flow no client answers a server's SYN.
+        // A SYN with ACK answers a server's SYN, which no client does.
         let adopts = service.adopts() && !flags.syn();
         let Some(eligible) = service.expects_unknown(now, adopts) else { return refused };
         let fill = self.fill_without(freed);
@@ -200,7 +200,7 @@ impl Service {
     }
 
     /// Whether TCP without an entry and without a SYN may belong to a flow, and which real servers
-    /// are then eligible.
+    /// may have it.
     fn expects_unknown(&self, now: Millis, adopts: bool) -> Option<Eligible> {
         if adopts {
             return Some(Eligible::ForExistingFlows);

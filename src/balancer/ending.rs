@@ -9,7 +9,7 @@ use crate::model::{Millis, Protocol, RealId, RealState};
 use crate::wire::{Packet, tcp};
 
 impl Balancer {
-    /// Whether, and how, a flow of this real server's ends with its next packet.
+    /// Whether, and how, a flow of this real server ends with its next packet.
     #[inline]
     pub(super) fn ending(&self, now: Millis, id: RealId, protocol: Protocol) -> Option<Ending> {
         let real = &self.registry.reals[id];
@@ -21,8 +21,8 @@ impl Balancer {
         availability.ending(now, service.policy.existing, protocol)
     }
 
-    /// Whether a real server takes nothing new, so that a SYN on one of its connections goes to
-    /// another.
+    /// Whether a real server takes no new flow, so that a SYN on one of its connections goes to
+    /// another server.
     #[inline]
     pub(super) fn leaving(&self, id: RealId) -> bool {
         self.registry.reals[id].availability().state() != RealState::Up

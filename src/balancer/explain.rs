@@ -25,7 +25,8 @@ use crate::wire::{is_host, protocol};
 pub struct FlowQuery {
     /// The transport.
     pub protocol: Protocol,
-    /// The client; its port is 0 where none was named, which no packet's is (RFC 6335 section 6).
+    /// The client. Its port is 0 if none was named; packets do not have port 0 (RFC 6335 section
+    /// 6).
     pub client: SocketAddr,
     /// The virtual IP and port.
     pub virtual_address: SocketAddr,
@@ -44,7 +45,7 @@ pub enum FlowError {
     #[error("{0:?} is not an address with a port; write 198.51.100.7:40000 or [2001:db8::7]:40000")]
     Address(String),
     /// Client and virtual IP are of different families.
-    #[error("{0} and {1} are of different families, which no packet is")]
+    #[error("{0} and {1} are of different families; write two IPv4 or two IPv6 addresses")]
     Families(IpAddr, IpAddr),
 }
 
@@ -172,7 +173,7 @@ pub enum Why {
 
 impl Balancer {
     /// Where the flow's next packet would go, and why. A TCP packet without an entry is assumed to
-    /// be a SYN. Changes nothing: counts are another's for the time of the decision.
+    /// be a SYN. Changes nothing: counts that it changes to decide are restored.
     #[must_use]
     pub fn explain(&mut self, now: Millis, flow: &FlowQuery) -> Explanation {
         let &FlowQuery { protocol, client, virtual_address: vip } = flow;
@@ -218,7 +219,7 @@ impl Balancer {
     ) -> Option<Option<IpAddr>> {
         let new = match self.meets(key, entry, dead) {
             Meets::Over { elsewhere: true } => {
-                // The scheduler chooses without the connection whose place the new one takes.
+                // The scheduler decides without the connection that the new one replaces.
                 let real = entry.real();
                 let counted = self.registry.reals[real].counted();
                 self.registry.reals[real].unbind(entry.state());
@@ -239,7 +240,8 @@ impl Balancer {
         if policy.persistence.is_some() {
             return explained;
         }
-        // What the schedulers hash, and what stands in for those that hash nothing.
+        // Whether placement by hash uses the client's port. Failover needs no hash; other
+        // schedulers without one use the hash of the whole flow.
         let hashes_ports = match kind {
             SchedulerKind::Maglev => policy.hash_ports.unwrap_or(true),
             SchedulerKind::SourceHashing => policy.hash_ports.unwrap_or(false),
@@ -261,7 +263,7 @@ impl Balancer {
         }
     }
 
-    /// For a flow without an entry. `freed` entries go with its next packet.
+    /// For a flow without an entry. `freed` entries are removed with its next packet.
     fn explain_new(&self, now: Millis, key: &Key, freed: usize) -> Explanation {
         let id = match self.service_of(key) {
             Ok(id) => id,

@@ -1,18 +1,18 @@
 //! Which flows are carried, where to, and when they are taken back.
 //!
 //! A flow is carried once several packets of it have come here, its connection is established, and
-//! nothing about it or its real server waits to happen. It is taken back
+//! no timed event of it or its real server is pending. It is taken back
 //!
-//! - by each packet of it that comes here: SYN, FIN, reset, a fragment, what is too large;
+//! - by each packet of it that comes here: SYN, FIN, reset, a fragment, a packet that is too large;
 //! - by each change, before that is applied: all tunnels are closed;
-//! - by what is learnt about the path to its real server, and by its real server's end;
+//! - by news about the path to its real server, and by its real server's removal;
 //! - by its timeout, unless packets were carried meanwhile;
 //! - by the removal of its entry (the table sees to that).
 //!
 //! A packet that waited in the TUN when its flow was entered comes here afterwards. It takes the
-//! flow back for as long as it is decided on, and no longer: otherwise the packets that come
-//! meanwhile would wait in the TUN, and under load no flow would stay in the map. A flow that was
-//! taken back by anything else waits until its packets have been forwarded, as a new one does.
+//! flow back only until its verdict. Otherwise the packets that arrive meanwhile would wait in the
+//! TUN, and under load no flow would stay in the map. A flow that was taken back for another reason
+//! is carried again only when its waiting packets have been forwarded, like a new flow.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -100,7 +100,7 @@ impl Balancer {
         self.registry.reals[real].latency.forget(handle);
     }
 
-    /// The real server of a flow that may be carried. The handle may be another flow's by now.
+    /// The real server of a flow that may be carried. The handle may belong to another flow by now.
     fn may_carry(&self, handle: Handle) -> Option<RealId> {
         let entry = self.tables.connections.entry(handle)?;
         if !is_settled(entry) || !self.registry.lists(entry.real()) {
@@ -108,7 +108,7 @@ impl Balancer {
         }
         let protocol = Protocol::from_number(entry.key().protocol())?;
         let availability = self.registry.reals[entry.real()].availability();
-        // A deadline comes without a packet, and ends flows by their next one.
+        // A deadline passes without a packet, and then the flow's next packet ends it.
         let stays = availability.until().is_none()
             && self.ending(self.now, entry.real(), protocol).is_none();
         stays.then(|| entry.real())
@@ -120,7 +120,7 @@ impl Balancer {
         if let Some(tunnel) = real.carried.tunnel {
             return Some(tunnel);
         }
-        // The program writes the headers of IP in IP alone.
+        // The eBPF program writes only the headers of IP in IP.
         if real.encap() != Encap::Ipip {
             return None;
         }
@@ -130,7 +130,7 @@ impl Balancer {
             interface: *self.carriage.interfaces.get(&real.address())?,
             limit: real.room.limit().min(LONGEST),
         };
-        // A path of which nothing is known has no limit.
+        // A path without a known MTU has no limit.
         let known = real.room.link_mtu().is_some();
         if !known || tunnel.source.is_ipv4() != tunnel.real.is_ipv4() {
             return None;
@@ -141,7 +141,7 @@ impl Balancer {
         Some(number)
     }
 
-    /// Whether a change may be one to flows that are carried.
+    /// Takes all flows back if one of the changes may concern carried flows.
     pub(super) fn take_back_for(&mut self, changes: &[Change]) {
         let other = |change: &Change| {
             !matches!(
@@ -183,7 +183,7 @@ impl Balancer {
         self.count_carried(id, carried);
     }
 
-    /// Counts what has been carried by now, for listings.
+    /// Counts the packets carried so far, for listings.
     pub fn collect_carried(&mut self, now: Millis) {
         if self.carriage.open.is_empty() || self.carriage.collected.until(now) < COLLECTED_EVERY {
             return;

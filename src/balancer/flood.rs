@@ -1,4 +1,5 @@
-//! Flood mode: how a service treats new flows while there are more of them than clients can cause.
+//! Flood mode: how a service treats new flows while there are more of them than its clients cause
+//! in normal operation.
 //!
 //! A service enters flood mode with the new flow that exceeds a mark: new flows per second, or use
 //! of the table. It leaves flood mode after a whole [`CALM`] with few new flows, if the table's use
@@ -173,7 +174,7 @@ fn most(new_flows: [u32; 2]) -> u32 {
 pub(super) struct Count {
     since: Millis,
     new_flows: [u32; 2],
-    /// A flood begins with this flow, after so many new ones in its second.
+    /// A flood begins with this flow: the number of new flows in its second.
     pub(super) begins: Option<u32>,
 }
 
@@ -182,7 +183,7 @@ pub(super) struct Count {
 pub struct FloodNotice {
     /// The service's name.
     pub service: Arc<str>,
-    /// Whether it has entered it.
+    /// Whether it has entered flood mode.
     pub entered: bool,
     /// New flows of the service in the current second, when it entered flood mode; 0 when it left.
     pub new_flows: u32,
@@ -198,7 +199,7 @@ pub struct FloodNotice {
 #[derive(Debug, Default)]
 pub(super) struct Floods {
     pub(super) services: Vec<ServiceId>,
-    /// When they are checked next.
+    /// When they are next checked.
     pub(super) look: Option<Millis>,
     pub(super) notices: Vec<FloodNotice>,
 }

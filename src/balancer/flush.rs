@@ -17,7 +17,7 @@ pub struct Flush {
 /// The result of one call.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Flushed {
-    /// So many connections were forgotten.
+    /// The number of forgotten connections.
     pub connections: usize,
     /// The table position to go on from, if there may be more.
     pub next: Option<usize>,

@@ -86,8 +86,8 @@ impl Balancer {
     fn tcp(&mut self, now: Millis, packet: &Packet<'_>, header: tcp::Header) -> Disposition {
         let key = key(packet, header.source_port, header.destination_port);
         let opens = header.flags.syn() && !header.flags.ack() && !header.flags.rst();
-        // In its parts, which stay in registers: a tuple that a call takes by address is stored in
-        // parts and loaded as a whole, and that load waits for the stores.
+        // Passed in parts, which stay in registers. A tuple passed by address is stored in parts
+        // and loaded as a whole, and that load waits for the stores.
         if let Some((handle, state, real)) = self.connection(&key) {
             self.note_packet(now, handle);
             let segment = Segment::of(packet, header);
@@ -186,8 +186,8 @@ impl Balancer {
     }
 
     /// The real server of the flow that an ICMP error quotes. A router with a small MTU between a
-    /// server and its client sends its errors to the virtual IP, so here; without them the replies
-    /// would be lost.
+    /// server and its client sends its errors to the virtual IP, and so to the director. Without
+    /// them the replies would be lost.
     fn quoted(&mut self, now: Millis, packet: &Packet<'_>) -> Option<RealId> {
         let quote = icmp::quote(packet)?;
         // The quoted packet went from the virtual IP to the client: the reverse of the key.
@@ -222,7 +222,8 @@ impl Balancer {
         self.connection(key)
     }
 
-    /// What [`Self::connection`] finds, and how many dead entries it takes out for that.
+    /// The connection that [`Self::connection`] finds, and how many dead entries it removes for
+    /// that.
     pub(super) fn peek(&self, key: &Key) -> (Option<Found>, usize) {
         let (mut key, mut dead) = (*key, 0);
         while let Some(found) = self.tables.connections.look_up(&key) {

@@ -1,5 +1,5 @@
-//! Clients' handshakes with a real server, as far as the director sees them: SYNs, and the first
-//! segment that the client sends when it has its answer.
+//! Clients' handshakes with a real server. The director sees one half of them: SYNs, and the first
+//! segment that the client sends after the server's answer.
 //!
 //! Where a host is cut off, a program is dead or a firewall drops SYNs, handshakes do not complete.
 //! SYNs can be forged, so unanswered ones only bring a health check forward.
@@ -9,36 +9,37 @@ use std::time::Duration;
 
 use crate::model::{Millis, RealId};
 
-/// How many SYNs in a row, new or sent again, with no handshake that ends among them, make a real
-/// server suspicious at most.
+/// The largest number of SYNs in a row that a real server can need to become suspicious. They are
+/// new or retransmitted, and no handshake completes between them.
 pub const UNANSWERED: u32 = 8;
 
-/// How long ago the first of them must be at most: longer than the round trip of most clients.
+/// The longest time that can be required since the first of them: longer than the round trip of
+/// most clients.
 pub const UNANSWERED_FOR: Duration = Duration::from_millis(100);
 
-/// A row that is so many times as long as the longest one of late is unusual.
+/// A row is unusual if it is this many times as long as the longest recent one.
 const UNUSUAL: u32 = 2;
 
-/// So many SYNs are needed where the rows of late were short.
+/// The fewest SYNs of a suspicious row, where recent rows were short.
 pub const FEWEST: u32 = 4;
 
-/// And so old must the first of them be there.
+/// The shortest time since the first SYN of such a row.
 pub const BRIEFEST: Duration = Duration::from_millis(20);
 
-/// The longest row of late loses such a part of its length with each handshake that ends. Lengths
-/// are counted in such parts.
+/// With each completed handshake the longest recent row loses a sixteenth of its length. Lengths
+/// are counted in sixteenths.
 const PART: u32 = 16;
 
-/// After such a time without a SYN they are counted anew: the real server may have been down. A
-/// client sends its SYN again after 1, 3 and 7 seconds.
+/// After this time without a SYN the count starts again: the real server may have been down. A
+/// client retransmits its SYN after 1, 3 and 7 seconds.
 pub const FORGOTTEN_AFTER: Duration = Duration::from_secs(5);
 
-/// The shortest time between two suspicions of one real server. Its checks have longer intervals of
-/// their own for that.
+/// The shortest time between two suspicions of one real server. Its checks limit their extra probes
+/// further.
 pub const PAUSE: Duration = Duration::from_secs(1);
 
-/// The most suspicions that wait for the caller. One that finds no place comes again after
-/// [`PAUSE`].
+/// The most suspicions that wait for the caller. One for which there is no room is raised again
+/// after [`PAUSE`].
 pub const MAX_WAITING: usize = 64;
 
 /// Clients' SYNs at a real server do not lead to connections.
@@ -64,11 +65,11 @@ pub(super) struct Handshakes {
     /// When the last of them came.
     last: Millis,
     suspected: Option<Millis>,
-    /// The longest row of late: its SYNs, and its milliseconds.
+    /// The longest recent row: its SYNs, and its milliseconds.
     usual: [Fading; 2],
 }
 
-/// The largest number of late, in [`PART`]s; it fades with each one that follows.
+/// The largest recent number, in [`PART`]s; it decreases with each number that follows.
 #[derive(Clone, Copy, Debug)]
 struct Fading(u32);
 
@@ -78,14 +79,14 @@ impl Fading {
         self.0 = (self.0 - self.0 / PART).max(number.saturating_mul(PART));
     }
 
-    /// What is unusually large, between these.
+    /// The bound from which on a number is unusual, between `least` and `most`.
     fn unusual(self, least: u32, most: u32) -> u32 {
         (self.0.saturating_mul(UNUSUAL) / PART).clamp(least, most)
     }
 }
 
 impl Default for Handshakes {
-    /// Nothing is known yet, so only the longest rows are unusual.
+    /// There is no recent row yet, so only the longest rows are unusual.
     fn default() -> Self {
         let at_first = |most: u32| Fading(most / UNUSUAL * PART);
         let (syns, since, last, suspected) = (0, Millis(0), Millis(0), None);
@@ -99,7 +100,7 @@ fn millis(duration: Duration) -> u32 {
 }
 
 impl Handshakes {
-    /// Counts a SYN. True: the real server is suspicious now.
+    /// Counts a SYN. Returns whether the real server becomes suspicious.
     #[inline]
     pub(super) fn open(&mut self, now: Millis) -> bool {
         if self.syns == 0 || self.last.until(now) > FORGOTTEN_AFTER {
@@ -121,7 +122,7 @@ impl Handshakes {
         again
     }
 
-    /// A client has gone on after its SYN.
+    /// A client has completed its handshake.
     #[inline]
     pub(super) fn end(&mut self, now: Millis) {
         if self.syns > 0 {
@@ -138,8 +139,8 @@ impl Handshakes {
     }
 }
 
-/// The real servers that are suspicious. The memory is there from the start, since packets allocate
-/// nothing.
+/// The real servers that are suspicious. Their memory is allocated at the start, since the packet
+/// path allocates nothing.
 #[derive(Debug)]
 pub(super) struct Suspects(Vec<RealId>);
 

@@ -5,18 +5,18 @@
 //!
 //! - *Handshake*: from a SYN to the acknowledgement that completes the handshake. The real server's
 //!   kernel answers it, so this is the network's share.
-//! - *Response*: from the last segment of a request to the next acknowledgement number that moves
-//!   on, which acknowledges the first segment of the response.
+//! - *Response*: from the last segment of a request to the next larger acknowledgement number,
+//!   which acknowledges the first segment of the response.
 //!
-//! A real server has [`SLOTS`] slots, and a flow has one of them by its place in the table. A slot
-//! times one flow at a time, so memory is constant and most packets cost one comparison. Its next
-//! flow is the first one with a request after that, whatever happened before, so slow requests are
-//! as likely to be chosen as quick ones.
+//! A real server has [`SLOTS`] slots; a flow's index in the table selects one of them. A slot times
+//! one flow at a time, so memory is constant and most packets cost one comparison. Its next flow is
+//! the first one with a request after that, whatever happened before, so slow requests are as
+//! likely to be chosen as quick ones.
 //!
-//! What it cannot tell: a client that delays its acknowledgement (RFC 9293 section 3.8.6.3: up to
-//! 500 ms, Linux 40 ms) and has nothing else to send adds the delay; data that the real server
-//! sends unasked ends the measurement early. Retransmitted requests are left out (Karn's rule, RFC
-//! 6298 section 3).
+//! Limits: a client that delays its acknowledgement (RFC 9293 section 3.8.6.3: up to 500 ms, Linux
+//! 40 ms) and has no data to send adds the delay. Data that the real server sends without a request
+//! ends the measurement early. Retransmitted requests are left out (Karn's rule, RFC 6298 section
+//! 3).
 
 mod histogram;
 
@@ -29,37 +29,37 @@ use histogram::Times;
 /// How many flows of a real server are timed at once.
 pub(super) const SLOTS: usize = 4;
 
-/// Microseconds after which a measurement that has not ended makes room for another.
+/// Microseconds after which a measurement that has not ended is given up for another.
 const LONGEST: u32 = 10_000_000;
 
 /// Microseconds between the end of a measurement and the next one in its slot: a busy real server
 /// gives up to 4,000 samples a second, however many packets it gets.
 const REST: u32 = 1_000;
 
-/// No flow's place in the table.
+/// Not an index of the table.
 const FREE: u32 = u32::MAX;
 
 /// The latencies of one real server.
 #[derive(Debug, Default)]
 pub(super) struct Latency {
     slots: [Slot; SLOTS],
-    /// From the first sample on.
+    /// Allocated with the first sample.
     times: Option<Box<Both>>,
 }
 
-/// What has been measured.
+/// The two measured times.
 #[derive(Debug, Default)]
 struct Both {
     handshake: Times,
     response: Times,
 }
 
-/// One measurement, or the rest after it.
+/// A measurement, or the pause after it.
 #[derive(Clone, Copy, Debug)]
 struct Slot {
-    /// The flow's place in the table, or [`FREE`].
+    /// The flow's index in the table, or [`FREE`].
     flow: u32,
-    /// The moment of its SYN or of its request's last segment; of a free slot the end of its last
+    /// The moment of its SYN or of its request's last segment; in a free slot, the end of its last
     /// measurement.
     since: u32,
     /// The request's last acknowledgement number; `None`: the handshake is timed.
@@ -79,11 +79,11 @@ impl Default for Slot {
 enum Step {
     /// The response has come.
     Ends,
-    /// More of the request: time runs from here.
+    /// More of the request: the time starts again.
     Restarts,
-    /// Nothing can be learnt any more.
+    /// The measurement is useless.
     Fails,
-    /// None.
+    /// Nothing.
     GoesOn,
 }
 
@@ -95,7 +95,7 @@ impl Slot {
         at.wrapping_sub(self.since) >= wait
     }
 
-    /// What a fitting segment of the timed flow does.
+    /// The effect of a fitting segment of the timed flow.
     fn step(&self, segment: &Segment) -> Step {
         if segment.flags.rst() {
             return Step::Fails;
@@ -153,7 +153,7 @@ impl Latency {
                         Some(_) => times.response.add(at, passed),
                         None => {
                             times.handshake.add(at, passed);
-                            // The request that follows is timed.
+                            // The next request is timed without a pause.
                             free_since = at.wrapping_sub(REST);
                         }
                     }
@@ -175,7 +175,7 @@ impl Latency {
         }
     }
 
-    /// What has been measured; `None`: nothing.
+    /// The measured times; `None` before the first sample.
     pub(super) fn snapshot(&self, at: u32) -> Option<Box<LatencySnapshot>> {
         let both = self.times.as_deref()?;
         Some(Box::new(LatencySnapshot {
@@ -185,7 +185,7 @@ impl Latency {
     }
 }
 
-/// The flow's place as slots have it. No table is so large that a place is [`FREE`].
+/// The flow's index as stored in slots. The largest table is too small for an index of [`FREE`].
 fn number(flow: Handle) -> u32 {
     u32::try_from(flow.place()).unwrap_or(FREE)
 }

@@ -19,7 +19,7 @@ pub struct ListCursor {
 pub enum Listed {
     /// Every one, and every service.
     All,
-    /// Those whose tunnels have signalled an error, and their services.
+    /// Real servers whose tunnels have reported an error, and their services.
     Signalled,
 }
 

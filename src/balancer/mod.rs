@@ -129,7 +129,7 @@ pub struct Balancer {
     settings: Settings,
     carriage: Carriage,
     counters: Counters,
-    /// What the latest packet's record needs.
+    /// Notes for the latest packet's record.
     noted: Noted,
     /// The latest moment given by a caller, for listings.
     now: Millis,
@@ -238,8 +238,8 @@ impl Balancer {
         self.registry.reals[real].moved(now, before, after);
     }
 
-    /// The services that are served no longer, or again, since the last call. The caller asks once
-    /// a turn.
+    /// The services that have lost their last available real server, or have one again, since the
+    /// last call. The caller asks once a turn.
     pub fn outage_notices(&mut self) -> Vec<OutageNotice> {
         std::mem::take(&mut self.registry.outages)
     }

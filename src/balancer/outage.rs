@@ -3,8 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-/// What keeps all real servers of a service from new connections: how many of them have which
-/// cause. A full one is not out: it takes connections again when some have ended.
+/// Why none of a service's real servers takes new connections: how many are out for each reason. A
+/// full one is not out: it takes connections again when some have ended.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Outage {
     /// Down by health checks, or by the configuration.
@@ -19,12 +19,12 @@ pub struct Outage {
     pub resting: usize,
 }
 
-/// A service is served no longer, or again.
+/// A service has lost its last available real server, or has one again.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct OutageNotice {
     /// The service's name.
     pub service: Arc<str>,
-    /// What keeps its real servers from new connections; `None`: one takes them again.
+    /// Why none of its real servers takes new connections; `None`: one takes them again.
     pub outage: Option<Outage>,
 }
 

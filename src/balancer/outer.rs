@@ -77,10 +77,10 @@ impl Inner {
     }
 }
 
-/// How a packet of `len` bytes is cut if the path takes no whole one, together with what stands
-/// between it and the outer IP header; `None` if it fits, as far as is known. Only what may be
-/// fragmented or can be no smaller is sent into a tunnel that it does not fit (RFC 2473 section 7).
-/// What fits the director's own link is left to routers by IPv4.
+/// How a packet of `len` bytes and its shim are cut if they exceed the path MTU. `None` if they
+/// fit, as far as is known. Only a packet that may be fragmented or cannot be smaller is sent into
+/// a tunnel that it does not fit (RFC 2473 section 7). Over IPv4, routers fragment what fits the
+/// director's own link.
 #[inline]
 #[must_use]
 pub fn pieces(tunnel: &Tunnel, len: usize) -> Option<Pieces> {
@@ -108,7 +108,7 @@ fn flow_label(packet: &Packet<'_>, key: u64) -> u32 {
     label(packet.source, packet.destination, protocol, ports, key)
 }
 
-/// The same label from a whole packet's key.
+/// The label that a whole packet with this key gets.
 #[must_use]
 pub fn label_of_flow(flow: &Key, key: u64) -> u32 {
     let ports = pair(flow.client_port(), flow.virtual_port());

@@ -30,7 +30,7 @@ pub(super) struct Choice {
 pub(super) enum By {
     Template,
     Hash,
-    /// With the place that it has picked.
+    /// With the index that it has picked.
     Scheduler(Option<usize>),
 }
 

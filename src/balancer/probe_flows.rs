@@ -28,7 +28,7 @@ pub struct ProbeFlow {
 }
 
 impl ProbeFlow {
-    /// The flow that a packet, or a quote of it, has.
+    /// The flow of a packet or of its quote.
     pub(super) fn of(quote: Quote) -> Self {
         let Quote { source, destination, protocol, source_port, destination_port } = quote;
         Self { protocol, source, source_port, destination, destination_port }
@@ -44,14 +44,14 @@ impl ProbeFlow {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Pinned {
     pub(super) real: RealId,
-    /// What was sent of the current probe.
+    /// The packets sent of the current probe.
     pub(super) sent: Option<Sent>,
 }
 
-/// What was sent of a probe, as ICMP errors quote it.
+/// The packets sent of a probe, in the form in which ICMP errors quote them.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Sent {
-    /// The first [`QuotedPacket::number`] and the last one; other than of TCP, they are the same.
+    /// The first and the last [`QuotedPacket::number`]; they differ for TCP only.
     first: u32,
     last: u32,
     label: u32,
@@ -60,7 +60,7 @@ pub(super) struct Sent {
 }
 
 impl Sent {
-    /// What was sent once this packet is, too.
+    /// The packets sent, with this one.
     pub(super) fn with(
         before: Option<Self>,
         packet: &Packet<'_>,
@@ -79,8 +79,8 @@ impl Sent {
         }
     }
 
-    /// Whether the error quotes such a packet. Of a datagram it quotes nothing that was chosen at
-    /// random but the label.
+    /// Whether the error quotes one of these packets. In a quoted datagram only the label is
+    /// random.
     pub(super) fn is_quoted_by(self, quoted: QuotedPacket) -> bool {
         let Self { first, last, label, .. } = self;
         let tcp = quoted.flow.protocol == protocol::TCP;

@@ -35,8 +35,8 @@ impl Balancer {
 
     /// Whether a probe to the real server at `address` is quoted.
     ///
-    /// To forge such a quote one has to guess, within the time of one probe, of TCP port and
-    /// sequence number, of an echo request identifier and sequence number, and of a datagram port
+    /// To forge such a quote, an attacker has to guess two values within the time of one probe.
+    /// TCP: port and sequence number. Echo request: identifier and sequence number. Datagram: port
     /// and the label of its IP header.
     pub(super) fn is_probe(&self, address: IpAddr, quoted: QuotedPacket) -> bool {
         let pinned = self.tables.probes.flows.get(&ProbeFlow::of(quoted.flow).key());
@@ -46,8 +46,7 @@ impl Balancer {
         })
     }
 
-    /// The flow of the probe that an ICMP error quotes, which refuses it. Each probe is refused
-    /// once.
+    /// The flow of the probe that an ICMP error refuses by quoting it. Each probe is refused once.
     pub fn refused_probe(&mut self, address: IpAddr, quoted: Quoted) -> Option<ProbeFlow> {
         let Quoted::Packet(quoted) = quoted else { return None };
         if !self.is_probe(address, quoted) {

@@ -14,7 +14,7 @@ pub(super) const FULL: u32 = 1_000;
 pub(super) struct Ramp {
     /// When it came up.
     since: Millis,
-    /// How long until it has its whole weight.
+    /// How long it takes to reach its whole weight.
     over: Duration,
 }
 

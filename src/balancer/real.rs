@@ -33,7 +33,7 @@ pub(super) enum Life {
     Gone,
 }
 
-/// More connections than any table holds are no more than this.
+/// The largest number of connections for the schedulers: as many as the largest table holds.
 const MOST_BUSY: u64 = 1 << 24;
 
 /// A real server of one service, with its counters.
@@ -55,9 +55,9 @@ pub(super) struct Real {
     /// Its slow start, while it lasts.
     ramp: Option<Ramp>,
     load: Load,
-    /// Its part of its weight where flows are placed by hash.
+    /// The share of its weight where flows are placed by hash.
     step: Step,
-    /// Connections ever given to it when its load was reported.
+    /// How many connections it had been given in all when its load was reported.
     given_then: u64,
     /// See [`RealValues::full`].
     full: bool,
@@ -80,7 +80,7 @@ pub(super) struct Real {
     pub(super) latency: Latency,
 }
 
-/// Errors signalled by the tunnel to one real server.
+/// ICMP errors about the tunnel to one real server.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct TunnelErrors {
     pub(super) protocol_unreachable: u64,
@@ -88,7 +88,7 @@ pub(super) struct TunnelErrors {
     pub(super) path_mtu: Option<u16>,
 }
 
-/// What of its packets a carrier takes.
+/// The part of its packets that a carrier forwards.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct CarriedShare {
     /// Its open tunnel.
@@ -97,7 +97,7 @@ pub(super) struct CarriedShare {
     bytes: u64,
 }
 
-/// What connections make of a real server.
+/// The counts of a real server that its connections determine.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Counted {
     active: u64,
@@ -159,13 +159,13 @@ impl Real {
         self.recount();
     }
 
-    /// How many connections count, for [`Self::recall`].
+    /// The counts, to be restored by [`Self::recall`].
     pub(super) fn counted(&self) -> Counted {
         let &Self { active, half_open, inactive, full, .. } = self;
         Counted { active, half_open, inactive, full }
     }
 
-    /// Counts again what was [`Self::counted`] before.
+    /// Restores counts that [`Self::counted`] has returned.
     pub(super) fn recall(&mut self, counted: Counted) {
         let Counted { active, half_open, inactive, full } = counted;
         (self.active, self.half_open) = (active, half_open);
@@ -317,7 +317,7 @@ impl Real {
             && self.load.thousandths > 0
     }
 
-    /// Whether its service lists it and its connections go on, as far as is known.
+    /// Whether its service lists it and its connections are not ended.
     pub(super) fn serves(&self) -> bool {
         self.life == Life::Up && self.availability.state() != RealState::Down
     }
@@ -341,7 +341,7 @@ impl Real {
         self.noticed = self.availability.until();
     }
 
-    /// Its service removes it; its flows go on, until `until` if that is set.
+    /// Its service removes it. Its flows go on, at most until `until` if that is set.
     pub(super) fn remove(&mut self, until: Option<Millis>) {
         self.life = Life::Draining;
         self.availability.remove(until);
@@ -362,7 +362,7 @@ impl Real {
         self.ramp = ramp;
     }
 
-    /// Returns whether its slow start goes on.
+    /// Ends its slow start when it is over. Returns whether it goes on.
     pub(super) fn ramps(&mut self, now: Millis) -> bool {
         if self.grown(now) == FULL {
             self.ramp = None;
@@ -376,15 +376,14 @@ impl Real {
         self.ramp.map_or(FULL, |ramp| ramp.at(now))
     }
 
-    /// Its effective weight in thousandths, which schedulers that heed weights compare. Those that
-    /// place by hash heed
-    /// [`Self::weight`]: their choice must not change with time.
+    /// Its effective weight in thousandths, for schedulers that use weights. Those that place by
+    /// hash use [`Self::weight`]: their choice must not change with time.
     #[inline]
     pub(super) fn share(&self, now: Millis) -> u64 {
         let grown = u64::from(self.weight()) * u64::from(self.grown(now));
         match self.load.thousandths {
             FULL => grown,
-            // What is in service has some share.
+            // A real server in service has at least the smallest share.
             borne => (grown * u64::from(borne) / u64::from(FULL)).max(1),
         }
     }
@@ -393,8 +392,8 @@ impl Real {
         self.load
     }
 
-    /// It reports this load. Of a report that it has already, no connection given since is
-    /// forgotten.
+    /// Sets the load that it reports. If the report is not new, the connections given since then
+    /// still count.
     pub(super) fn set_load(&mut self, load: Load) {
         let reported = |load: Load| load.connections.map(|connections| connections.at);
         if reported(load) != reported(self.load) {
@@ -409,7 +408,8 @@ impl Real {
         Some(self.load.connections?.count.saturating_add(since))
     }
 
-    /// The connections that schedulers compare: what it reports, otherwise what is active here.
+    /// The connections that schedulers compare: those that it reports, otherwise those active in
+    /// the table.
     pub(super) fn busy(&self) -> u64 {
         self.reported().unwrap_or_else(|| self.active()).min(MOST_BUSY)
     }
@@ -425,7 +425,8 @@ impl Real {
         self.hash_weight
     }
 
-    /// The same with the load that it reports, in steps: for the schedulers that place by hash.
+    /// [`Self::hash_weight`] times the share from its reported load, in steps: for the schedulers
+    /// that place by hash.
     pub(super) fn stepped_weight(&self) -> u32 {
         self.step.of(self.hash_weight)
     }
@@ -460,13 +461,13 @@ impl Real {
         self.active == 0 && self.half_open == 0 && self.inactive == 0
     }
 
-    /// Whether its tunnel has signalled an error.
+    /// Whether an ICMP error has reported a failure of its tunnel.
     pub(super) fn has_signalled(&self) -> bool {
         let TunnelErrors { protocol_unreachable, unreachable, path_mtu, .. } = &self.errors;
         *protocol_unreachable > 0 || *unreachable > 0 || path_mtu.is_some()
     }
 
-    /// Thousandths of its weight, where it has not exactly its weight.
+    /// Its effective weight in thousandths, if that is not its configured weight.
     fn effective_weight(&self, now: Millis, scheduler: SchedulerKind) -> Option<u32> {
         let (grown, borne) = match (scheduler, self.load.thousandths) {
             (SchedulerKind::Maglev | SchedulerKind::SourceHashing, 1..) => {

@@ -1,5 +1,5 @@
-//! What a replay of recorded packets puts right: connections from before the recording, and the
-//! turn of a scheduler.
+//! Corrections for a replay of recorded packets: connections from before the recording, and the
+//! scheduler's turn.
 
 use std::net::IpAddr;
 
@@ -12,13 +12,12 @@ use super::tcp::State;
 use crate::model::{Millis, RealId, ServiceId};
 use crate::wire::Packet;
 
-/// The most turns that [`Balancer::turn_to`] takes: those of the largest service, each server's
-/// weight being one.
+/// The most turns that [`Balancer::turn_to`] takes: one for each server of the largest service.
 const TURNS: usize = 1_024;
 
 impl Balancer {
-    /// Gives the packet's flow an entry in that state at this real server, in place of the one it
-    /// has. False if there is no such state, or no service with that real server.
+    /// Gives the packet's flow an entry in that state at this real server, which replaces its
+    /// present entry. Returns false if the state does not exist, or no service has the real server.
     pub fn recall(
         &mut self,
         now: Millis,
@@ -37,8 +36,8 @@ impl Balancer {
         true
     }
 
-    /// Takes turns of the scheduler until the packet's flow would go to this real server. Without
-    /// an effect if it never would: then the turn is where it was only if turns come round.
+    /// Takes turns of the scheduler until the packet's flow would go to this real server, or
+    /// [`TURNS`] turns are taken.
     pub fn turn_to(&mut self, now: Millis, packet: &Packet<'_>, address: IpAddr) {
         let Some((client, port)) = ports(packet) else { return };
         let key = forward::key(packet, client, port);

@@ -1,4 +1,4 @@
-//! What was decided about a packet, and why: for traces and for the recorder.
+//! The decision about a packet and its reason, for traces and for the recorder.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -47,7 +47,7 @@ pub struct RecordedEnds {
     pub ports: Option<(u16, u16)>,
 }
 
-/// A [`Verdict`](super::Verdict) without what carries it out.
+/// A [`Verdict`](super::Verdict) without its tunnel.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum RecordedVerdict {
     /// Sent to a real server.

@@ -1,7 +1,7 @@
 //! Makes records of decisions.
 //!
-//! Forwarding notes what it has found out about a new flow or a refusal, which costs a packet of a
-//! known connection nothing. Whoever wants a record calls [`Balancer::observe`] before
+//! Forwarding notes what it has found out about a new flow or a refusal, so packets of known
+//! connections cost nothing more. To get a record, a caller calls [`Balancer::observe`] before
 //! [`Balancer::forward`] and [`Balancer::record`] after it.
 
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use super::verdict::{Reason, Verdict};
 use crate::model::{Millis, RealId, Seed, ServiceId};
 use crate::wire::{Fragment, Packet, Transport};
 
-/// What was known of a packet's flow before its verdict.
+/// The state of a packet's flow before its verdict.
 #[derive(Clone, Copy, Debug)]
 pub struct Observation {
     key: Option<Key>,
@@ -35,7 +35,7 @@ impl Observation {
 }
 
 impl Balancer {
-    /// Looks at the flow of a packet that [`Self::forward`] gets next.
+    /// Observes the flow of the packet that is passed to [`Self::forward`] next.
     #[cold]
     pub fn observe(&mut self, packet: &Packet<'_>) -> Observation {
         self.noted = Noted::default();
@@ -45,7 +45,7 @@ impl Balancer {
         Observation { key, found, service, probes: self.counters.probes }
     }
 
-    /// The record of the packet that [`Self::forward`] has just given this verdict.
+    /// The record of the packet for which [`Self::forward`] has just returned this verdict.
     #[cold]
     #[must_use]
     pub fn record(
@@ -63,7 +63,7 @@ impl Balancer {
             Verdict::Hold => (RecordedVerdict::Hold, None, None),
         };
         let why = self.grounds(packet, seen, verdict, reason);
-        // A reset of an unknown flow counts as a refusal, but the packet has its place.
+        // A reset of an unknown flow is noted as a refusal, but the flow has a real server.
         if why == Some(Grounds::Ended) {
             reason = None;
         }

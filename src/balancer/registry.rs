@@ -24,7 +24,7 @@ pub(super) struct Registry {
     by_address: HashMap<IpAddr, Vec<RealId>>,
     /// Services whose schedulers have to be refreshed before the next packet.
     stale: Vec<ServiceId>,
-    /// Services that are served no longer, or again.
+    /// Services that have lost their last available real server, or have one again.
     pub(super) outages: Vec<OutageNotice>,
 }
 
@@ -72,7 +72,7 @@ impl Registry {
         matches!(life, Some(Life::Up | Life::Draining))
     }
 
-    /// What the host says of the way to the real server.
+    /// The host's source address and MTU towards the real server.
     pub(super) fn own_way(&self, address: IpAddr) -> OwnWay {
         let (source, mtu) = (self.sources.get(&address), self.link_mtus.get(&address));
         OwnWay { source: source.copied(), mtu: mtu.copied() }

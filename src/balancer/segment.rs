@@ -41,7 +41,8 @@ impl Balancer {
         Owner { found, after: state.next(segment.flags) }
     }
 
-    /// The same for a segment that does not fit, or whose connection seems to have ended.
+    /// As [`Self::owner`], for a segment that does not fit, or whose connection seems to have
+    /// ended.
     #[cold]
     fn owner_of_rare(&mut self, now: Millis, key: &Key, found: Found, segment: &Segment) -> Owner {
         let (handle, state, _) = found;

@@ -36,7 +36,7 @@ pub(super) struct Service {
     /// Until then flows without an entry may be alive, which only the hash can place.
     pub(super) hashed_until: Option<Millis>,
     pub(super) watch: Watch,
-    /// What keeps all of its real servers from new connections; `None` while one is in service.
+    /// Why none of its real servers takes new connections; `None` while one is in service.
     pub(super) outage: Option<Outage>,
 }
 
@@ -73,7 +73,7 @@ impl Service {
         (picked, place.and_then(|place| self.reals.get(place).copied()))
     }
 
-    /// A flow has been forwarded as [`Self::schedule`] has decided.
+    /// A flow was forwarded according to [`Self::schedule`].
     pub(super) fn taken(&mut self, now: Millis, picked: Option<usize>, reals: &mut Reals) {
         let Self { scheduler, reals: ids, policy, maglev, .. } = self;
         let (maglev, eligible) = (maglev.as_deref(), Eligible::ForNewFlows);
@@ -122,8 +122,7 @@ impl Service {
         scheduler.changed(Pool { ids, reals, policy, maglev, eligible, now: Millis(0) });
     }
 
-    /// Looks at its real servers after such a change; a notice is due if it is served no longer, or
-    /// again.
+    /// Updates its outage after such a change. Returns a notice if the outage begins or ends.
     pub(super) fn assess(&mut self, reals: &Reals) -> Option<OutageNotice> {
         let outage = outage_of(self.reals.iter().map(|&id| &reals[id]));
         let before = std::mem::replace(&mut self.outage, outage);

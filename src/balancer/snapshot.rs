@@ -13,7 +13,7 @@ use crate::model::{Listen, Protocol, RealState, RealValues, SavedState, Schedule
 /// A real server and its counters.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct RealSnapshot {
-    /// Where tunnelled packets go.
+    /// The outer destination of its tunnelled packets.
     pub address: IpAddr,
     /// Its configured values.
     pub values: RealValues,
@@ -43,31 +43,31 @@ pub struct RealSnapshot {
     pub connections: u64,
     /// Persistence templates that name it (IPVS's PersistConn).
     pub templates: u64,
-    /// Whether it takes no new connection because it has its most.
+    /// Whether it takes no new connection because of its upper threshold.
     pub full: bool,
     /// Packets sent to it; a super-frame counts as its wire segments.
     pub packets: u64,
     /// Bytes of those packets: inner IP packets, without the outer header.
     pub bytes: u64,
-    /// Those of the packets that were carried ([`Carrier`](super::carrier::Carrier)).
+    /// How many of those packets were carried ([`Carrier`](super::carrier::Carrier)).
     pub carried_packets: u64,
-    /// Their bytes.
+    /// Bytes of the carried packets.
     pub carried_bytes: u64,
     /// ICMP protocol-unreachable received from it: no vstun-realserver or IPIP tunnel runs there,
     /// or its socket is full.
     pub protocol_unreachable: u64,
     /// Other unreachable and time-exceeded errors from the path to it.
     pub unreachable: u64,
-    /// The smallest path MTU signalled on the path to it, in bytes; `None` if none was.
+    /// The smallest MTU that routers report on the path to it, in bytes; `None` if none did.
     pub path_mtu: Option<u16>,
-    /// The MTU of the director's own way to it, in bytes; `None` if it never had one.
+    /// The MTU of the director's link or route to it, in bytes; `None` if it never had one.
     pub link_mtu: Option<u32>,
     /// Its latencies; `None`: none was measured.
     pub latency: Option<Box<LatencySnapshot>>,
 }
 
 impl RealSnapshot {
-    /// The state to restore it from.
+    /// The state to save for a later restore.
     #[must_use]
     pub fn saved_state(&self) -> SavedState {
         let grown = !self.starting;
@@ -97,7 +97,7 @@ pub struct ServiceSnapshot {
     pub scheduler: SchedulerKind,
     /// Its Maglev table, if its scheduler is mh.
     pub maglev: Option<MaglevSnapshot>,
-    /// What keeps all of its real servers from new connections; `None` while one is in service.
+    /// Why none of its real servers takes new connections; `None` while one is in service.
     pub outage: Option<Outage>,
     /// Its flood counters.
     pub flood: FloodSnapshot,
@@ -140,7 +140,7 @@ pub struct ConnectionSnapshot {
 pub struct FragmentsSnapshot {
     /// Datagrams whose first fragment has not arrived.
     pub waiting: usize,
-    /// Datagrams whose first fragment has come and others have not, and those that are refused.
+    /// Datagrams whose first fragment has arrived and others have not, and refused ones.
     pub decided: usize,
     /// Bytes of the fragments that are held.
     pub bytes: usize,

@@ -1,12 +1,13 @@
-//! Real servers become suspicious by SYNs that lead to no connection ([`super::handshakes`]).
+//! Real servers become suspicious because of SYNs that lead to no connection
+//! ([`super::handshakes`]).
 
 use super::Balancer;
 use super::handshakes::Suspicion;
 use crate::model::{Millis, RealId};
 
 impl Balancer {
-    /// A real server that has become suspicious since the last call; the caller asks until there is
-    /// none.
+    /// A real server that has become suspicious since the last call. The caller repeats this until
+    /// there is none.
     pub fn suspicion(&mut self, now: Millis) -> Option<Suspicion> {
         while let Some(id) = self.watches.suspects.pop() {
             // Its last connection may have ended in the same turn.
@@ -19,7 +20,7 @@ impl Balancer {
         None
     }
 
-    /// Counts a SYN, new or sent again, that goes to this real server and has an entry.
+    /// Counts a SYN, new or retransmitted, that goes to this real server and has an entry.
     #[inline]
     pub(super) fn handshake_begins(&mut self, now: Millis, real: RealId) {
         if self.registry.reals[real].handshakes.open(now) {

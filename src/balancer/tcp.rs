@@ -16,7 +16,7 @@ use crate::wire::tcp::Flags;
 pub enum State {
     /// Before the first packet.
     None,
-    /// The client has answered the handshake.
+    /// The client has completed the handshake.
     Established,
     /// Not reached with one direction only; kept for IPVS's numbering.
     SynSent,
@@ -24,7 +24,7 @@ pub enum State {
     SynRecv,
     /// The client's FIN was seen.
     FinWait,
-    /// A FIN in answer to the handshake.
+    /// A FIN has completed the client's handshake.
     TimeWait,
     /// Reset by the client.
     Close,
@@ -47,7 +47,7 @@ pub enum State {
     UdpNew,
 }
 
-/// How the state machine sees a packet, in IPVS's order of precedence.
+/// The inputs of the state machine, in IPVS's order of precedence.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Event {
     /// SYN, with or without ACK.
@@ -189,7 +189,8 @@ impl State {
     pub const NAMES: [&'static str; 7] =
         ["SYN_RECV", "SYNACK", "ESTABLISHED", "FIN_WAIT", "TIME_WAIT", "CLOSE", "UDP"];
 
-    /// The state that is listed so, of several the one that goes on from there.
+    /// The state with this name in listings. If several have it, the one from which the connection
+    /// goes on.
     #[must_use]
     pub fn listed(name: &str) -> Option<Self> {
         const STATES: [State; 7] =

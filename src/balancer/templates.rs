@@ -1,4 +1,4 @@
-//! The templates of persistence ([`super::persistence`]), and the flows that keep them.
+//! The templates of persistence ([`super::persistence`]), and the number of their flows.
 
 use std::time::Duration;
 

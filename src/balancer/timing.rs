@@ -6,9 +6,9 @@ use super::table::{Entry, Handle};
 use crate::model::RealId;
 
 impl Balancer {
-    /// The moment of the packets that follow, in microseconds since the daemon started. Latencies
-    /// are measured with it; without it there are none.
-    // Differences of less than 71 minutes are all that is needed.
+    /// Sets the time of the packets that follow, in microseconds since the daemon started.
+    /// Latencies are measured only if it is set.
+    // 32 bits suffice: only differences below 71 minutes are needed.
     #[allow(clippy::cast_possible_truncation)]
     #[inline]
     pub fn stamp(&mut self, micros: u64) {
@@ -25,7 +25,7 @@ impl Balancer {
 
     #[cold]
     fn note_time(&mut self, flow: Handle, real: RealId, segment: &Segment) {
-        // A forged segment is no answer.
+        // A forged segment must not count as an answer.
         let fits = |entry: &Entry| entry.position().fits(segment);
         if self.tables.connections.entry(flow).is_some_and(fits) {
             self.registry.reals[real].latency.note(flow, self.stamp, segment);

@@ -43,11 +43,11 @@ pub struct Tunnel {
 /// sends an IPv6 header unchanged (`IPV6_HDRINCL`).
 pub type Sources = BTreeMap<IpAddr, IpAddr>;
 
-/// The MTU in bytes of the director's own way to each real server: its link's, or its route's if
-/// that is smaller.
+/// The MTU in bytes from the director to each real server: its link's, or its route's if that is
+/// smaller.
 pub type LinkMtus = BTreeMap<IpAddr, u32>;
 
-/// What the director's own host says of the way to a real server.
+/// The host's source address and MTU towards a real server.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct OwnWay {
     /// See [`Sources`].
@@ -75,7 +75,7 @@ pub(super) struct Room {
 impl Room {
     const UNKNOWN: usize = usize::MAX;
 
-    /// Of a path of which only the director's own link is known.
+    /// The sizes for a path of which only the director's own link is known.
     pub(super) fn behind(real: IpAddr, encap: Encap, link_mtu: Option<u32>) -> Self {
         let mut room = Self {
             outer_len: encap.outer_len(real),
@@ -90,8 +90,8 @@ impl Room {
         room
     }
 
-    /// The same path with that encapsulation. What routers have reported is forgotten: they report
-    /// it again.
+    /// The same path with that encapsulation. Forgets the MTUs that routers have reported: they
+    /// report them again.
     pub(super) fn with(self, real: IpAddr, encap: Encap) -> Self {
         Self::behind(real, encap, self.link_mtu())
     }

@@ -39,8 +39,8 @@ const QUOTED_WINDOW: u32 = SEQUENCE_WINDOW;
 
 impl Balancer {
     /// Records an error at each real server with that address, if it quotes a packet that was sent
-    /// there. Any host can send ICMP errors; [`Reason::TunnelErrorUnverified`] says that this one
-    /// changed nothing.
+    /// there. Any host can send ICMP errors; the verdict has [`Reason::TunnelErrorUnverified`] if
+    /// this one changed nothing.
     ///
     /// A router's quote may be too short to identify a flow. Clients do not learn such a path MTU,
     /// but larger packets are then sent without DF (IPv4).

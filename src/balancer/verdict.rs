@@ -12,7 +12,8 @@ pub enum Verdict {
     Drop(Reason),
     /// Send the client an answer of the director's own.
     Reply,
-    /// The same, and send the real server a reset of the director's own through this tunnel.
+    /// As [`Self::Reply`], and send the director's own reset to the real server through this
+    /// tunnel.
     Reset(Tunnel),
     /// Send it through this tunnel.
     Tunnel(Tunnel),

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-/// The units and their microseconds, from the largest on.
+/// The units and their microseconds, largest first.
 const UNITS: [(&str, u64); 6] = [
     ("d", 86_400_000_000),
     ("h", 3_600_000_000),

@@ -120,11 +120,11 @@ impl Settings for Policy {
 /// What happens to a TCP packet that is not a SYN and belongs to no connection.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Unknown {
-    /// It is reset, as by a host that knows nothing of it.
+    /// It is answered with a reset, as by a host without such a connection.
     Reset,
-    /// It is placed by hash and has an entry from then on, on probation at first: IPVS's
-    /// `sloppy_tcp`. Where all flows are placed by hash, connections outlive a restart of the
-    /// director, or go on through another one.
+    /// It is placed by hash and gets an entry, at first on probation: IPVS's `sloppy_tcp`. Where
+    /// all flows are placed by hash, connections outlive a restart of the director, or go on
+    /// through another one.
     Adopt,
 }
 
@@ -195,9 +195,9 @@ pub struct Persistence {
 }
 
 impl Persistence {
-    /// IPVS's mask of IPv4: each address is a client.
+    /// IPVS's default for IPv4: each address is a client.
     pub const PREFIX_V4: u8 = 32;
-    /// IPVS's mask of IPv6.
+    /// IPVS's default for IPv6: each address is a client.
     pub const PREFIX_V6: u8 = 128;
 }
 
@@ -206,7 +206,7 @@ impl Persistence {
 /// in any case.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Quiescent {
-    /// It goes there nevertheless: IPVS's default.
+    /// The new flow still goes there: IPVS's default.
     #[default]
     Keep,
     /// It is scheduled anew, and the client stays with the new real server: IPVS's
@@ -237,9 +237,11 @@ impl Quiescent {
 /// When new flows count as a flood.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct FloodMarks {
-    /// More new flows than this in one second, at most [`Self::MAX_NEW_FLOWS`]; 0: no limit.
+    /// New flows above this rate per second are a flood. At most [`Self::MAX_NEW_FLOWS`]; 0: no
+    /// limit.
     pub new_flows: u32,
-    /// Per cent of the connection table in use, by all services, at most 100; 0: no limit.
+    /// The per cent of the connection table in use by all services from which on it is a flood. At
+    /// most 100; 0: no limit.
     pub table_use: u8,
 }
 

@@ -10,9 +10,9 @@ use crate::wire::encap::Encap;
 /// A real server as configured.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct RealSpec {
-    /// Where tunnelled packets go.
+    /// The outer destination address of its tunnelled packets.
     pub address: IpAddr,
-    /// What changes while it runs.
+    /// The values that can change while it runs.
     pub values: RealValues,
     /// Its state at the start.
     pub state: Wanted,
@@ -21,7 +21,7 @@ pub struct RealSpec {
 }
 
 impl RealSpec {
-    /// A real server that is up, with that weight and otherwise the defaults.
+    /// A real server that is up, with this weight and otherwise the defaults.
     #[must_use]
     pub const fn new(address: IpAddr, weight: u32) -> Self {
         let values = RealValues::of_weight(weight);
@@ -42,8 +42,8 @@ impl RealSpec {
     }
 }
 
-/// What a real server's checks report of it: how much of its weight it can bear, how many
-/// connections it has, and what its weight is.
+/// What checks report about a real server: the share of its weight, its connections, and its
+/// weight.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Load {
     /// Thousandths of its weight, up to [`Self::MOST`]; 0 takes no new connection.
@@ -58,20 +58,20 @@ pub struct Load {
 /// The established connections of one report.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Established {
-    /// How many they are.
+    /// Their number.
     pub count: u64,
-    /// When they were reported, by the clock of the checks. Connections given to the real server
-    /// count from the report on, and a repeated report is not a new one.
+    /// When they were reported, by the clock of the checks. Connections placed after this moment
+    /// are added to `count`. A repeated report keeps its moment.
     pub at: Millis,
 }
 
 impl Load {
-    /// The largest share of a weight.
+    /// The largest share of a weight, in thousandths.
     pub const MOST: u32 = 2_000;
 }
 
 impl Default for Load {
-    /// All of the weight, and nothing known.
+    /// The whole weight, and no report.
     fn default() -> Self {
         Self { thousandths: 1_000, connections: None, weight: None }
     }
@@ -85,7 +85,7 @@ pub enum Wanted {
     Up,
     /// Takes no new flow; its flows go on.
     Draining {
-        /// After this long its remaining flows are ended; `None`: after the service's own deadline,
+        /// After this time its remaining flows are ended. `None`: after the service's own deadline,
         /// if it has one.
         deadline: Option<Duration>,
     },
@@ -119,7 +119,7 @@ impl Wanted {
 pub struct SavedState {
     /// The wanted state.
     pub wanted: Wanted,
-    /// The time left to its flows, regardless of the service's deadline; `None`: no limit.
+    /// The time after which its flows end, regardless of the service's deadline; `None`: no limit.
     pub left: Option<Duration>,
     /// Whether its slow start was over, so that it is not repeated.
     pub grown: bool,

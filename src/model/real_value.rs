@@ -1,9 +1,9 @@
 //! The values of a real server that its configuration sets and that change while it runs: their
-//! keys and bounds, how to read, set, check and show them. Its state is apart, since operators and
-//! deadlines change that too.
+//! keys and bounds, how to read, set, check and show them. The state is not one of them, since
+//! operators and deadlines change it too.
 //!
-//! The configuration, plans, events and listings take them from here; the balancer's use of each is
-//! its own.
+//! The configuration, plans, events and listings use these definitions. How each value acts is in
+//! `balancer`.
 
 use std::fmt;
 
@@ -25,12 +25,12 @@ pub struct RealValues {
 }
 
 impl RealValues {
-    /// The keys of their numbers in `[[service.real]]` and in listings.
+    /// The keys of the numbers in `[[service.real]]` and in listings.
     pub const KEYS: [&str; 3] = ["weight", "upper", "lower"];
-    /// The highest number of each key; the lowest is 0.
+    /// The highest number for each key; the lowest is 0.
     pub const MOST: [u32; 3] = [MAX_WEIGHT, Thresholds::MAX, Thresholds::MAX];
 
-    /// That weight, and otherwise the defaults.
+    /// This weight, and otherwise the defaults.
     #[must_use]
     pub const fn of_weight(weight: u32) -> Self {
         Self { weight, thresholds: Thresholds { upper: 0, lower: 0 }, encap: Encap::Ipip }
@@ -49,7 +49,7 @@ impl RealValues {
         [weight, upper, lower]
     }
 
-    /// Two keys whose numbers do not go together, first the one to mend, and why.
+    /// Two keys whose numbers contradict each other, the one to correct first, and the rule.
     #[must_use]
     pub fn mismatch(self) -> Option<([&'static str; 2], String)> {
         let Thresholds { upper, lower } = self.thresholds;
@@ -57,7 +57,7 @@ impl RealValues {
         (lower > upper).then(|| (["lower", "upper"], why()))
     }
 
-    /// Each value alone, in the order in which plans show them.
+    /// Each value by itself, in the order in which plans show them.
     #[must_use]
     pub fn each(self) -> [RealValue; 3] {
         // Without `..`, so that the compiler shows where a new value has to be added.
@@ -92,7 +92,7 @@ pub enum RealValue {
 }
 
 impl RealValue {
-    /// The same value among others.
+    /// The value of the same kind in `values`.
     #[must_use]
     pub fn of(self, values: RealValues) -> Self {
         match self {
@@ -102,7 +102,7 @@ impl RealValue {
         }
     }
 
-    /// Sets it.
+    /// Sets this value in `values`.
     pub fn set(self, values: &mut RealValues) {
         match self {
             Self::Weight(weight) => values.weight = weight,
@@ -121,7 +121,7 @@ impl RealValue {
         }
     }
 
-    /// The rule that it breaks, if any.
+    /// The rule that this value breaks, if any.
     #[must_use]
     pub fn broken_rule(self) -> Option<String> {
         match self {

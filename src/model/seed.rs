@@ -31,7 +31,7 @@ impl Seed {
     }
 }
 
-/// Without its value, since changes are printed.
+/// Does not print the secret: changes that contain a seed are printed.
 impl fmt::Debug for Seed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Seed(..)")

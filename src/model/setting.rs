@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use super::duration::Text;
 
-/// A value of a key. It shows in the configuration's form, without quotes.
+/// The value of a key. It is displayed as in the configuration, without quotes.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Value {
-    /// The key is absent, and its default cannot be written.
+    /// The key is absent, and its default cannot be written in the configuration.
     Unset,
     /// `true` or `false`.
     Flag(bool),
@@ -27,7 +27,7 @@ pub enum Value {
 /// A key and its value.
 pub type Setting = (&'static str, Value);
 
-/// What has keys in a configuration.
+/// A part of the configuration that has keys.
 pub trait Settings {
     /// All its keys, always the same ones in the same order.
     fn settings(&self) -> Vec<Setting>;

@@ -1,8 +1,8 @@
 //! Weights in steps, for schedulers that place flows by hash: each step moves flows, so there are
-//! few.
+//! only few steps.
 
-/// A real server's part of its weight, in eighths. It follows a share of the weight in thousandths
-/// with hysteresis: a share that wavers by less than a step moves nothing.
+/// A share of a real server's weight, in eighths. It follows a share of the weight in thousandths
+/// with hysteresis: a share that varies by less than a step moves no flow.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct Step(u32);
 
@@ -10,18 +10,18 @@ pub struct Step(u32);
 const WIDTH: u32 = 125;
 
 impl Step {
-    /// All of the weight.
+    /// The whole weight.
     pub const FULL: Self = Self(8);
 
-    /// The least: load alone takes no real server out.
+    /// The smallest step. It is above zero: load alone takes no real server out.
     pub const LEAST: Self = Self(1);
 
     /// The largest: twice the weight.
     pub const MOST: Self = Self(16);
 
-    /// The step for this share of the weight, in thousandths. It is another one only if the share
-    /// is a whole step away; then it is the nearest. A share of 0 takes the real server out, and
-    /// its flows come back to it afterwards: the step stays.
+    /// The step for this share of the weight, in thousandths. The step changes only if the share is
+    /// at least a whole step away; it is then the nearest. A share of 0 takes the real server out.
+    /// The step stays, so that the same flows return afterwards.
     #[must_use]
     pub fn after(self, thousandths: u32) -> Self {
         if thousandths == 0 || thousandths.abs_diff(self.thousandths()) < WIDTH {
@@ -43,7 +43,7 @@ impl Step {
         self.0 * WIDTH
     }
 
-    /// As many eighths of this weight.
+    /// `weight` times this share, in eighths.
     #[must_use]
     pub fn of(self, weight: u32) -> u32 {
         weight.saturating_mul(self.0)
@@ -90,7 +90,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_wavers_by_less_than_half_a_step_moves_it_once_at_most(
+        fn a_share_that_varies_by_less_than_half_a_step_changes_it_at_most_once(
             before in 1_u32..=16,
             around in 63_u32..=1_900,
             wavers in prop::collection::vec(0_u32..WIDTH / 2, 1..40),

@@ -1,4 +1,5 @@
-//! Thresholds: at how many connections a real server takes no new ones, and when it does again.
+//! Thresholds: the number of connections at which a real server takes no new ones, and the number
+//! below which it does again.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! Time as the balancer sees it: milliseconds since the daemon started, and the timeouts of flows.
+//! The balancer's time, in milliseconds since the daemon started, and the timeouts of flows.
 
 use std::time::Duration;
 
@@ -39,7 +39,7 @@ pub struct Timeouts {
     pub tcp_syn_recv: Duration,
     /// TCP after the client's FIN: 2 minutes.
     pub tcp_fin_wait: Duration,
-    /// TCP closed by a FIN in answer to the handshake: 2 minutes.
+    /// TCP after a FIN that completes the client's handshake: 2 minutes.
     pub tcp_time_wait: Duration,
     /// TCP after an RST: 10 seconds.
     pub tcp_close: Duration,

@@ -14,8 +14,9 @@ impl Sum {
     #[inline]
     #[must_use]
     pub fn of(bytes: &[u8]) -> Self {
-        // Four-byte words in eight-byte lanes need no carry (a lane overflows after 2^32 words), so
-        // the compiler vectorises the loop: 1.5 times as fast as a chain of add-with-carry.
+        // Four-byte words are added in eight-byte lanes, which need no carry: a lane overflows only
+        // after 2^32 words. So the compiler vectorises the loop: 1.5 times as fast as
+        // add-with-carry.
         let (lines, rest) = bytes.as_chunks::<32>();
         let mut lanes = [0_u64; 8];
         for line in lines {
@@ -28,7 +29,7 @@ impl Sum {
         Self(lanes.iter().sum::<u64>() + rest + Self::tail(tail))
     }
 
-    /// The sum of both.
+    /// The sum of the two sums.
     #[inline]
     #[must_use]
     // `+` would hide that this is one's complement addition.
@@ -39,8 +40,7 @@ impl Sum {
         Self(sum + u64::from(carry))
     }
 
-    /// Adds `bytes`. Everything added before must have had an even length: only the last slice may
-    /// be odd.
+    /// Adds `bytes`. Only the last slice that is added may have an odd length.
     #[inline]
     #[must_use]
     pub fn add_bytes(self, bytes: &[u8]) -> Self {
@@ -131,7 +131,7 @@ mod tests {
 
     use super::*;
 
-    /// RFC 1071 section 1 to the letter.
+    /// The definition of RFC 1071 section 1.
     fn naive(bytes: &[u8]) -> u16 {
         let mut sum = 0_u32;
         for pair in bytes.chunks(2) {

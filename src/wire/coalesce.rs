@@ -6,9 +6,9 @@
 //! the frame. A packet that does not merge with its flow's open frame ends that frame, so a flow's
 //! packets stay in order.
 //!
-//! The kernel is told to trust the checksums of a merged frame. This module therefore verifies the
-//! checksums of packets that it merges, and of no others. A packet with a wrong checksum goes on
-//! alone and unchanged, and the kernel counts it.
+//! The virtio-net header makes the kernel trust the checksums of a merged frame. This module
+//! therefore verifies the checksums of packets that it merges, and of no others. A packet with a
+//! wrong checksum goes on alone and unchanged, and the kernel counts it.
 //!
 //! Only headers are copied, and no packet waits for a later batch: a batch is what one system call
 //! returned.
@@ -21,8 +21,8 @@ use super::tcp::{self, Flags};
 use super::virtio::{GSO_TCPV4, GSO_TCPV6, HEADER_LEN, Header, NEEDS_CSUM};
 use segment::{CHECKSUM, Segment, SegmentKind};
 
-/// The most frames of a batch, and so the most segments of a merged frame. At 1,448 bytes 45 of
-/// them fill [`MAX_MERGED_LEN`].
+/// The most frames of a batch, and so the most segments of a merged frame. 45 segments of 1,448
+/// bytes fill [`MAX_MERGED_LEN`].
 pub const MAX_BATCH: usize = 64;
 
 /// Merged frames of a batch that may be open at a time. One more flow closes the oldest. Linux
@@ -33,8 +33,8 @@ pub const MAX_OPEN: usize = 8;
 /// kernel's limit (`GRO_LEGACY_MAX_SIZE`) for both families.
 pub const MAX_MERGED_LEN: usize = 65_535;
 
-/// The longest that [`Coalescer::header`] writes: virtio-net, IPv6, and TCP with 40 bytes of
-/// options.
+/// The longest headers that [`Coalescer::header`] writes: virtio-net, IPv6, and TCP with 40 bytes
+/// of options.
 pub const MAX_HEADER_LEN: usize = HEADER_LEN + IPV6_HEADER_LEN + tcp::MIN_HEADER_LEN + 40;
 
 /// How the IPv4 identification changes from one segment to the next.
@@ -62,7 +62,7 @@ pub struct Group {
     packet_len: usize,
     /// Payload bytes of each segment but the last.
     segment: usize,
-    /// The sequence number that continues it.
+    /// The sequence number of the segment that can follow.
     sequence: u32,
     /// Of the last segment.
     identification: u16,
@@ -127,7 +127,7 @@ impl Group {
         Self { first: place, last: place, count: 1, ..Self::NONE }
     }
 
-    /// What other segments may continue.
+    /// A group of one segment, which other segments may extend.
     #[inline]
     fn begun(place: usize, segment: &Segment<'_>) -> Self {
         Self {
@@ -229,8 +229,8 @@ impl Coalescer {
     }
 
     /// Writes the merged frame's headers to the beginning of `room` and returns their length; the
-    /// payloads of the group's frames follow. `first` is its first frame, `None` comes of a group
-    /// that is not merged.
+    /// payloads of the group's frames follow. `first` is its first frame. `None` if the group is
+    /// not merged.
     #[inline]
     #[must_use]
     pub fn header(group: &Group, first: &[u8], room: &mut [u8; MAX_HEADER_LEN]) -> Option<usize> {
@@ -364,7 +364,7 @@ impl<'f> Opened<'f> {
     }
 }
 
-/// `None` where a length does not fit, which [`MAX_MERGED_LEN`] prevents.
+/// `None` if a length does not fit into its field, which [`MAX_MERGED_LEN`] prevents.
 #[inline]
 fn virtio_header(group: &Group, is_ipv6: bool, ip_len: usize) -> Option<Header> {
     // Segments with CWR are never merged, so `GSO_ECN` is never set.

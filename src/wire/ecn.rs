@@ -23,8 +23,8 @@ pub fn encapsulate(inner_traffic_class: u8) -> u8 {
 /// The inner traffic class at the tunnel's exit (RFC 6040 section 4.2, figure 4); the inner DSCP
 /// stays.
 ///
-/// `None`: a router marked congestion on a packet whose sender cannot understand the mark. It must
-/// be dropped, for that is what the router would have done.
+/// `None`: a router marked congestion on a packet whose sender cannot understand the mark. The
+/// packet must be dropped, as the router would have dropped it without ECN.
 #[inline]
 #[must_use]
 pub fn decapsulate(outer: u8, inner: u8) -> Option<u8> {

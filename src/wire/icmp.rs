@@ -1,8 +1,8 @@
 //! ICMP of both families (RFC 792, RFC 4443): what an error quotes, and the answers that are ICMP.
 //!
-//! An error that reaches the director is about a packet which a real server sent straight to a
-//! client. The packet quoted inside names the flow, seen from the real server: source = VIP,
-//! destination = client.
+//! An ICMP error for a VIP arrives at the director. It is about a packet that a real server sent
+//! directly to a client. The packet quoted inside names the flow, seen from the real server: source
+//! = VIP, destination = client.
 
 mod tunnel;
 
@@ -17,7 +17,7 @@ use super::{Fragment, Packet, Transport, protocol};
 pub use super::reply::{echo_reply, packet_too_big, port_unreachable};
 pub use tunnel::{Cause, Quoted, QuotedPacket, TunnelReport, report_v4, report_v6};
 
-/// The flow that an ICMP error quotes, as the quoted packet has it.
+/// The flow that an ICMP error quotes, in the direction of the quoted packet.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct Quote {
     /// The quoted packet's source: the VIP if a real server sent it.
@@ -33,8 +33,8 @@ pub struct Quote {
 }
 
 /// Whether the packet is an ICMP error that quotes another. IPv4: destination unreachable, source
-/// quench, time exceeded, parameter problem; redirect is not, it concerns routers, not flows. IPv6:
-/// destination unreachable, packet too big, time exceeded, parameter problem.
+/// quench, time exceeded, parameter problem; a redirect is not, because it concerns routes and not
+/// flows. IPv6: destination unreachable, packet too big, time exceeded, parameter problem.
 #[must_use]
 pub fn is_error(packet: &Packet<'_>) -> bool {
     let Transport::Icmp { kind, .. } = packet.transport else { return false };
@@ -100,7 +100,7 @@ pub fn quote(packet: &Packet<'_>) -> Option<Quote> {
     Some(quote_of(parts)?.0)
 }
 
-/// What a quote is taken apart to: source, destination, protocol and transport header.
+/// The parts of a quoted packet: source, destination, protocol and transport header.
 type Parts<'a> = (IpAddr, IpAddr, u8, &'a [u8]);
 
 /// The flow, and the four bytes after the ports. TCP and UDP both start with the ports.
@@ -118,7 +118,7 @@ fn quote_of((source, destination, protocol, transport): Parts<'_>) -> Option<(Qu
 }
 
 /// Source, destination, protocol and transport header of a quoted packet. Its length field is
-/// ignored: the quote is truncated, and some systems return the field in their own byte order.
+/// ignored: the quote is truncated, and some systems return this field in their own byte order.
 fn transport_v4(quoted: &[u8]) -> Option<Parts<'_>> {
     let header = Ipv4HeaderSlice::from_slice(quoted).ok()?;
     let transport = quoted.get(header.slice().len()..)?;
@@ -131,7 +131,7 @@ fn transport_v4(quoted: &[u8]) -> Option<Parts<'_>> {
     ))
 }
 
-/// The same of IPv6. The whole chain of extension headers must be quoted.
+/// The same for IPv6. The whole chain of extension headers must be quoted.
 fn transport_v6(quoted: &[u8]) -> Option<Parts<'_>> {
     let header = Ipv6HeaderSlice::from_slice(quoted).ok()?;
     let upper = quoted.get(IPV6_HEADER_LEN..)?;

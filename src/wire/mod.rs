@@ -1,5 +1,5 @@
-//! Packets as bytes: views, checksums, segmentation, encapsulation. Pure, and imports nothing of
-//! ours.
+//! Packets as bytes: views, checksums, segmentation, encapsulation. Pure; imports no other module
+//! of vstun.
 //!
 //! Everything here takes byte slices that may come from an attacker and either returns a typed view
 //! of them or an error that names what is wrong; nothing panics and nothing allocates.

@@ -1,7 +1,7 @@
 //! One IP packet, parsed once at the edge.
 //!
-//! The view answers what the balancer asks: addresses, protocol, fragment or not, ports and TCP
-//! flags. Nothing later indexes raw header bytes.
+//! The view has what the balancer needs: addresses, protocol, fragment or not, ports and TCP flags.
+//! Nothing later indexes raw header bytes.
 
 mod error;
 pub mod extension;
@@ -19,7 +19,7 @@ pub const IPV4_HEADER_LEN: usize = 20;
 /// Length of an IPv6 header without extension headers (RFC 8200 section 3).
 pub const IPV6_HEADER_LEN: usize = 40;
 /// The longest packet that vstun handles: an IPv6 header and all that its length field can count.
-/// Jumbograms (RFC 2675) are longer, and no link has them.
+/// Jumbograms (RFC 2675) are longer; links do not carry them.
 pub const MAX_PACKET_LEN: usize = IPV6_HEADER_LEN + 65_535;
 /// Length of a UDP header (RFC 768).
 pub const UDP_HEADER_LEN: usize = 8;
@@ -35,7 +35,7 @@ const MORE_FRAGMENTS: u16 = 0x2000;
 const OFFSET: u16 = 0x1fff;
 /// Fragment offsets count in units of eight bytes.
 const FRAGMENT_UNIT: usize = 8;
-/// The longest datagram: of IPv4 header included, of IPv6 without the fixed header.
+/// The longest datagram: with its header for IPv4, without the fixed header for IPv6.
 pub const MAX_DATAGRAM_LEN: usize = 65_535;
 
 /// Whether the packet is a fragment.
@@ -49,7 +49,7 @@ pub enum Fragment {
     Later,
 }
 
-/// What the transport header says.
+/// The fields of the transport header.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Transport {
     /// TCP.
@@ -137,22 +137,22 @@ impl<'a> Packet<'a> {
         if self.source.is_ipv4() { 4 } else { 6 }
     }
 
-    /// The length in bytes of the longest packet on the wire that this one stands for: its own, or
-    /// of a super-frame a segment's.
+    /// The length in bytes of the longest packet on the wire: its own, or a super-frame's longest
+    /// segment.
     #[inline]
     #[must_use]
     pub fn wire_len(&self) -> usize {
         self.on_wire.longest
     }
 
-    /// How many packets on the wire this one stands for: one, or a super-frame's segments.
+    /// How many packets it is on the wire: one, or a super-frame's segments.
     #[inline]
     #[must_use]
     pub fn wire_packets(&self) -> u64 {
         self.on_wire.packets as u64
     }
 
-    /// The length in bytes of all packets on the wire that this one stands for.
+    /// The length in bytes of all its packets on the wire.
     #[inline]
     #[must_use]
     pub fn wire_bytes(&self) -> u64 {
@@ -246,9 +246,9 @@ impl<'a> Packet<'a> {
     }
 }
 
-/// Whether an address is one that a host on another link can have, so that an answer may go there:
-/// RFC 1122 section 3.2.1.3, RFC 4443 section 2.4; a router forwards nothing from an IPv6
-/// link-local address (RFC 4291 section 2.5.6), and no packet may carry an IPv4-mapped one.
+/// Whether a host on another link can have this address, so that an answer may be sent to it (RFC
+/// 1122 section 3.2.1.3, RFC 4443 section 2.4). Routers forward nothing from an IPv6 link-local
+/// address (RFC 4291 section 2.5.6), and no packet may carry an IPv4-mapped one.
 #[inline]
 #[must_use]
 pub fn is_host(address: IpAddr) -> bool {
@@ -292,7 +292,7 @@ fn chain(next: u8, upper: &[u8]) -> Result<(u8, u8, Fragment), ParseError> {
     Ok((chain.protocol, header_len, fragment))
 }
 
-/// What the IPv4 flags and fragment offset say.
+/// The piece that IPv4's flags and fragment offset describe.
 fn piece(flags_and_offset: u16) -> Piece {
     Piece {
         offset: usize::from(flags_and_offset & OFFSET) * FRAGMENT_UNIT,
@@ -300,9 +300,9 @@ fn piece(flags_and_offset: u16) -> Piece {
     }
 }
 
-/// Which fragment it is. Refuses what no sender cuts and what would not fit once put together:
-/// [CVE-1999-0128], RFC 791 section 3.2, RFC 8200 section 4.5 and, for TCP flags out of the first
-/// fragment, RFC 1858 section 3.2.
+/// Which fragment it is. Refuses fragments that no sender makes, and those whose datagram would be
+/// too long: [CVE-1999-0128], RFC 791 section 3.2, RFC 8200 section 4.5 and, for TCP flags outside
+/// the first fragment, RFC 1858 section 3.2.
 ///
 /// `before` is how many bytes of headers the whole datagram's length counts before the data that is
 /// cut up.
@@ -369,7 +369,8 @@ fn parse_transport(
             let (header, _) =
                 payload.split_first_chunk::<UDP_HEADER_LEN>().ok_or(ParseError::Malformed)?;
             let length = usize::from(u16::from_be_bytes([header[4], header[5]]));
-            // The first fragment's UDP length is the whole datagram's, longer than what is here.
+            // The first fragment's UDP length is that of the whole datagram, longer than this
+            // fragment.
             if length < UDP_HEADER_LEN || (fragment == Fragment::Whole && length > payload.len()) {
                 return Err(ParseError::Malformed);
             }
@@ -378,7 +379,7 @@ fn parse_transport(
                 destination_port: u16::from_be_bytes([header[2], header[3]]),
             })
         }
-        // Each family has an ICMP of its own; the other one's is not a protocol of a host.
+        // Each family has its own ICMP; hosts ignore the other family's.
         _ if number == icmp => {
             let (header, _) =
                 payload.split_first_chunk::<ICMP_HEADER_LEN>().ok_or(ParseError::Malformed)?;

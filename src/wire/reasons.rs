@@ -28,7 +28,7 @@ macro_rules! reasons {
                 }
             }
 
-            /// What it means, for people.
+            /// What it means, for operators.
             #[must_use]
             pub fn meaning(self) -> &'static str {
                 match self {

@@ -1,5 +1,5 @@
-//! What the director says itself: echo replies, ICMP errors, TCP resets. The slow path, built with
-//! etherparse.
+//! Packets that the director originates: echo replies, ICMP errors, TCP resets. They are not on the
+//! hot path and are built with etherparse.
 //!
 //! Every builder clears `out` and writes one packet to it, so a caller's buffer of
 //! [`MAX_PACKET_LEN`] bytes never grows. `None`: no answer is allowed, and `out` is empty. IPv4
@@ -72,8 +72,8 @@ pub fn packet_too_big(packet: &Packet<'_>, mtu: u16, out: &mut Vec<u8>) -> Optio
 /// The RST that answers a segment for which there is no connection (RFC 9293 section 3.10.7.1).
 ///
 /// `None` for a segment that is an RST itself. `packet` may be a super-frame: it is acknowledged
-/// whole. Of a segment in fragments the first has all that the answer to an ACK needs; without one
-/// it would need the length, which only the last shows.
+/// whole. If a segment is in fragments, the first one suffices for the answer to an ACK. The answer
+/// to a segment without ACK needs the length, which only the last fragment shows.
 pub fn reset(packet: &Packet<'_>, out: &mut Vec<u8>) -> Option<()> {
     out.clear();
     let Transport::Tcp(segment) = packet.transport else { return None };
@@ -99,9 +99,9 @@ pub fn reset(packet: &Packet<'_>, out: &mut Vec<u8>) -> Option<()> {
     append_reset(ip, header, out)
 }
 
-/// The RST that tells a segment's receiver in its sender's name that the connection is over. It has
-/// the segment's own sequence number, the next that the receiver expects where nothing was lost
-/// (RFC 9293 section 3.10.7.4), and is no longer than the segment.
+/// The RST that ends the connection for a segment's receiver, with the segment's sender as its
+/// source. It has the segment's own sequence number, which is the next one that the receiver
+/// expects if nothing was lost (RFC 9293 section 3.10.7.4), and is no longer than the segment.
 ///
 /// `None` for a segment that is an RST itself. `packet` may be a super-frame, or the first fragment
 /// of a segment.
@@ -133,8 +133,9 @@ fn append_reset(mut ip: Head, mut header: TcpHeader, out: &mut Vec<u8>) -> Optio
     Some(())
 }
 
-/// An ICMP error, where RFC 1122 section 3.2.2 and RFC 4443 section 2.4 allow it: not about ICMP
-/// (they allow it about queries, to which this program has an answer), later fragments, multicast.
+/// An ICMP error, where RFC 1122 section 3.2.2 and RFC 4443 section 2.4 allow it: not about ICMP,
+/// later fragments or multicast. (They allow errors about ICMP queries; the director answers
+/// those.)
 fn error(packet: &Packet<'_>, message: &Message, out: &mut Vec<u8>) -> Option<()> {
     out.clear();
     if packet.fragment == Fragment::Later
@@ -220,8 +221,8 @@ impl Head {
         Self::new((packet.destination, packet.source), protocol, payload_len, traffic_class)
     }
 
-    /// A header from the one end to the other: the DSCP of `traffic_class`, no ECN (what is made
-    /// here is not part of a flow whose sender heeds marks), no DF, no extension headers.
+    /// A header from one end to the other with the DSCP of `traffic_class`, without DF and
+    /// extension headers. Without ECN, since no sender reacts to marks on these packets.
     fn new(
         ends: (IpAddr, IpAddr),
         protocol: IpNumber,

@@ -1,5 +1,5 @@
-//! Finishing what the kernel left to do: partial checksums, and super-frames split into wire
-//! segments.
+//! Completes what the kernel leaves to the receiver of a frame: partial checksums, and super-frames
+//! that have to be split.
 //!
 //! Nothing is copied but headers. [`SplitPlan::new`] sums once what all segments of a super-frame
 //! have in common; [`SplitPlan::write`] then writes one segment's headers and says where in the
@@ -26,7 +26,8 @@ pub const MAX_HEADER_LEN: usize = IPV6_HEADER_LEN + extension::MAX_LEN + tcp::MI
 
 /// Completes a checksum whose field, at `start + offset`, holds the pseudo-header's sum.
 ///
-/// A zero becomes `0xffff`, which UDP needs (RFC 768) and which is the same number to all others.
+/// A zero becomes `0xffff`: UDP requires it (RFC 768), and both are the same number in one's
+/// complement.
 ///
 /// # Errors
 /// [`OffloadError::Checksum`] when the field is not within `packet`.
@@ -87,8 +88,8 @@ impl SplitPlan {
         }
         let payload = packet.payload();
         let (segment, start, transport, transport_len) = match (offload, packet.transport) {
-            // SYN counts in the sequence space, so the arithmetic below would be wrong; no sender
-            // splits one.
+            // A SYN occupies a sequence number, which the arithmetic below does not count; no
+            // sender makes such a super-frame.
             (Offload::Tcp { segment, start }, Transport::Tcp(header)) if !header.flags.syn() => {
                 let kind = Kind::Tcp { sequence: header.sequence, flags: header.flags.0 };
                 (segment, start, kind, usize::from(header.header_len))
@@ -235,8 +236,8 @@ impl Kind {
     }
 }
 
-/// FIN and PSH belong to the last segment, CWR to the first (RFC 3168 section 6.1.2); with more
-/// than one segment.
+/// With more than one segment, FIN and PSH belong to the last one, CWR to the first (RFC 3168
+/// section 6.1.2).
 #[inline]
 fn segment_flags(flags: u8, first: bool, last: bool) -> u8 {
     let early = if last { 0 } else { Flags::FIN | Flags::PSH };
@@ -264,7 +265,7 @@ fn write_udp(header: &mut [u8], length: u16, sum: Sum) -> Option<()> {
     Some(())
 }
 
-/// A computed checksum of zero is sent as all ones, for a zero field says "no checksum" (RFC 768).
+/// A computed checksum of zero is sent as all ones: a zero field means "no checksum" (RFC 768).
 #[inline]
 fn no_zero(check: u16) -> u16 {
     if check == 0 { 0xffff } else { check }

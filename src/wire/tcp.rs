@@ -1,5 +1,5 @@
-//! The part of a TCP header that a half connection needs (RFC 9293 section 3.1), and the reset that
-//! answers a stray segment.
+//! The fields of a TCP header that are needed to follow one direction of a connection (RFC 9293
+//! section 3.1).
 
 pub use super::reply::{MAX_RESET_LEN, hang_up, reset};
 

@@ -91,8 +91,8 @@ pub enum Offload {
     Tcp {
         /// Payload bytes of each segment but the last; not zero.
         segment: u16,
-        /// Where the TCP header starts; zero where the kernel did not say, because the checksum had
-        /// been verified already (hardware that merges does that).
+        /// Where the TCP header starts; zero if the kernel did not set it because the checksum was
+        /// already verified (by hardware that merges).
         start: u16,
     },
     /// Split into UDP datagrams: [`super::segment::SplitPlan`].
@@ -110,10 +110,10 @@ pub enum OffloadError {
     /// Shorter than the virtio-net header.
     #[error("frame shorter than its virtio-net header")]
     Truncated,
-    /// A kind of super-frame that was not asked for with `TUNSETOFFLOAD`.
+    /// A kind of super-frame that was not enabled by `TUNSETOFFLOAD`.
     #[error("unknown kind of super-frame")]
     UnknownGso,
-    /// A super-frame of segments of no bytes.
+    /// A super-frame with a segment size of zero.
     #[error("super-frame with a segment size of zero")]
     ZeroSegment,
     /// The checksum field is outside the packet, or not where the transport has it.
@@ -127,10 +127,9 @@ pub enum OffloadError {
     Fragment,
 }
 
-/// Splits a frame read from the TUN into what is left to do and the IP packet.
+/// Splits a frame read from the TUN into the offload that remains to be done and the IP packet.
 ///
-/// # Errors
-/// See [`OffloadError`]. Whether the values fit the packet is for [`super::segment`] to check.
+/// # Errors See [`OffloadError`]. [`super::segment`] checks whether the values fit the packet.
 #[inline]
 pub fn split_frame(frame: &[u8]) -> Result<(Offload, &[u8]), OffloadError> {
     let (header, packet) = Header::decode(frame).ok_or(OffloadError::Truncated)?;

@@ -6,10 +6,10 @@ const BUCKETS: usize = 4 * DOUBLINGS;
 /// From 1/64 millisecond to 16.4 seconds.
 const DOUBLINGS: usize = 20;
 
-/// The first doubling begins at two to the power of this, in units of 1/1024 millisecond.
+/// The binary logarithm of the first doubling's lower bound, in units of 1/1024 millisecond.
 const FIRST_BITS: u32 = 4;
 
-/// Microseconds of one of the two newest periods. A quantile is that of the last 15 to 30 seconds.
+/// The length of a period in microseconds. Quantiles are of two periods: the last 15 to 30 seconds.
 const PERIOD: u32 = 15_000_000;
 
 /// Upper bounds of the buckets in metrics, in microseconds. Few, since each is a series for each
@@ -47,10 +47,9 @@ pub struct TimesSnapshot {
     pub micros: u64,
     /// How many are at most as long as each of [`BOUNDS_MICROS`] and longer than the one before.
     pub buckets: [u64; BOUNDS_MICROS.len()],
-    /// Microseconds that half of those of the last 15 to 30 seconds take at most; `None`: there
-    /// are none.
+    /// The median of the last 15 to 30 seconds in microseconds; `None` without samples.
     pub p50_micros: Option<u32>,
-    /// The same for 99 of 100.
+    /// The 99th percentile of the same samples.
     pub p99_micros: Option<u32>,
 }
 
@@ -147,8 +146,7 @@ fn bound(bucket: usize) -> f64 {
     first * scale * quarters / 4.0
 }
 
-/// The duration that this part of all take at most, in microseconds, as if those in a bucket were
-/// spread evenly.
+/// The quantile `part` in microseconds, as if the samples in a bucket were spread evenly.
 fn quantile(counts: &[u32; BUCKETS], part: f64) -> Option<u32> {
     let all: u64 = counts.iter().map(|&count| u64::from(count)).sum();
     // Counts stay far below 2^53.

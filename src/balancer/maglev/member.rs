@@ -1,4 +1,4 @@
-//! The members of a table: how a slot names one, and what is hashed of it.
+//! The members of a table: their index type, and the bytes of them that are hashed.
 
 use std::net::IpAddr;
 

@@ -26,7 +26,7 @@ struct Pool {
     scheduler: SchedulerKind,
     /// The last weight of each real server that was not 0, or 0.
     weights: BTreeMap<IpAddr, u32>,
-    /// How much of its weight each real server has, where that is not all.
+    /// The share of its weight that a real server has, where that is not all.
     steps: BTreeMap<IpAddr, Step>,
     table: Option<Arc<Table>>,
     /// Whether data that its table depends on may have changed.
@@ -41,8 +41,8 @@ impl MaglevTables {
     }
 
     /// Changes the seed and the number of slots for all tables. Returns the changes for the
-    /// balancer, to be put before those given to [`Self::follow`], or applied alone; none if
-    /// nothing differs.
+    /// balancer, to be applied before those given to [`Self::follow`], or alone; none if nothing
+    /// differs.
     #[must_use]
     pub fn remake(&mut self, seed: Seed, slots: u32) -> Vec<Change> {
         if (self.seed, self.slots) == (seed, slots) {
@@ -160,7 +160,7 @@ impl MaglevTables {
     fn set_weight(&mut self, service: &str, address: IpAddr, weight: Option<u32>) {
         let Some(pool) = self.pools.get_mut(service) else { return };
         pool.stale = true;
-        // One that is added or removed has all of its weight.
+        // A real server that is added or removed has its whole weight.
         if weight.is_none() || !pool.weights.contains_key(&address) {
             pool.steps.remove(&address);
         }
@@ -174,8 +174,8 @@ impl MaglevTables {
         self.pools.values_mut().for_each(|pool| pool.stale = true);
     }
 
-    /// The changes after which the real servers have these parts of their weights where flows are
-    /// placed by hash, and the others all of it.
+    /// The changes that give real servers these shares of their weights where flows are placed by
+    /// hash, and all others their whole weight.
     #[must_use]
     pub fn stepped(&self, steps: &HashMap<(String, IpAddr), Step>) -> Vec<Change> {
         let mut changes = Vec::new();
@@ -197,8 +197,8 @@ impl MaglevTables {
     }
 
     /// The second half: computes the tables that have changed. Services with the same real servers
-    /// share one. Asks `go_on` before each service and returns `None` if it says no; these tables
-    /// are then incomplete and must be dropped.
+    /// share one. Calls `go_on` before each service and returns `None` if that is false; these
+    /// tables are then incomplete and must be dropped.
     #[must_use]
     pub fn make_while(&mut self, go_on: impl Fn() -> bool) -> Option<Vec<Change>> {
         let (seed, slots) = (self.seed, self.slots);

@@ -49,7 +49,7 @@ fn naive(slots: u32, weights: &[u32]) -> Vec<Option<IpAddr>> {
     let mut turns = Vec::new();
     for (place, &(address, weight)) in members.iter().enumerate() {
         let phase = draw(address, 2) >> 32;
-        // More turns than any member gets.
+        // More turns than a member can get.
         for number in 0..slots {
             // (number + phase) / weight with a common denominator for all.
             let product: u128 = members.iter().map(|(_, weight)| u128::from(*weight)).product();
@@ -298,13 +298,13 @@ fn a_real_server_s_load_changes_its_slots_in_steps() {
     let changes = maglev_tables.follow(vec![set_step(1, 500)]);
     assert_eq!(**tables(&changes)[0].1, table(SMALL, &[8, 2 * 4, 3 * 8]));
     assert_eq!(maglev_tables.follow(vec![set_step(1, 500)]).len(), 1, "the same needs no table");
-    // Another weight has the same part.
+    // Another weight has the same share.
     let changes = maglev_tables.follow(vec![set_weight(1, 4)]);
     assert_eq!(**tables(&changes)[0].1, table(SMALL, &[8, 4 * 4, 3 * 8]));
     let _ = maglev_tables.follow(vec![set_weight(1, 2)]);
     let changes = maglev_tables.follow(vec![set_step(1, 1_000)]);
     assert_eq!(tables(&changes)[0].1, &before);
-    // One that was removed and comes back has all of its weight, and none of a last resort.
+    // One that is removed and added again has its whole weight. As a last resort it has no slots.
     let _ = maglev_tables.follow(vec![set_step(1, 500)]);
     let (service, real) = ("web".to_owned(), RealSpec::new(address(1), 2));
     let again = [
@@ -337,7 +337,7 @@ fn steps_are_for_services_that_place_by_hash_and_only_where_they_differ() {
     assert_eq!(maglev_tables.stepped(&wanted(0, 500)), [set_step(0, 1_000)]);
 }
 
-/// What the step asks for, and at most half a per cent of all slots beside it.
+/// The step's share of slots moves, and at most half a per cent of all slots besides.
 #[test]
 fn a_step_moves_its_part_of_one_share_and_few_other_slots() {
     for (count, [first, last]) in [(4, [1_585, 2_420]), (10, [743, 874]), (100, [81, 82])] {
@@ -386,7 +386,7 @@ fn other_slots_or_another_seed_are_tables_for_all() {
 
 /// A director that stops does not wait for a thousand tables.
 #[test]
-fn no_table_is_begun_after_a_stop() {
+fn no_table_is_computed_after_a_stop() {
     let mut maglev_tables = MaglevTables::new(SEED, SMALL);
     assert!(maglev_tables.is_current());
     maglev_tables.note_all(&[service("dns", SchedulerKind::RoundRobin, &[1])]);

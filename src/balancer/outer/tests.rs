@@ -47,7 +47,7 @@ fn a_flow_s_packets_have_one_label_whatever_is_in_them() {
     let dressed = Family::V6.tcp(Flags::ACK).extension(DESTINATION_OPTIONS, &[1, 4, 0, 0, 0, 0]);
     assert_eq!(label(dressed), label(Family::V6.tcp(Flags::ACK)));
     let labelled = Family::V6.tcp(Flags::ACK).flow_label(0x5_5555);
-    assert_eq!(label(labelled), label(Family::V6.tcp(Flags::ACK)), "the client's own has no say");
+    assert_eq!(label(labelled), label(Family::V6.tcp(Flags::ACK)), "its own label has no effect");
 }
 
 #[test]
@@ -139,7 +139,7 @@ fn labels_are_never_zero_and_spread_over_all_twenty_bits() {
 }
 
 #[test]
-fn what_must_merge_has_one_hop_limit() {
+fn packets_that_must_merge_have_one_hop_limit() {
     for family in FAMILIES {
         for outer in FAMILIES {
             let segment = family.tcp(Flags::ACK);
@@ -188,7 +188,7 @@ fn the_tunnel_s_source_or_the_fallback() {
 /// RFC 2473 section 7.1: over IPv6 only the sender can cut. Over IPv4 a router can, behind the
 /// director's own link.
 #[test]
-fn what_does_not_fit_is_cut_unless_a_router_can() {
+fn a_packet_that_does_not_fit_is_cut_unless_a_router_can() {
     for family in FAMILIES {
         let real = family.real(11);
         let far = Tunnel { limit: 1_240, link: 1_400, ..tunnel(family, 0) };
@@ -201,6 +201,6 @@ fn what_does_not_fit_is_cut_unless_a_router_can() {
         }
         let fits_a_link = if family == Family::V6 { 1_240 } else { 1_400 };
         assert_eq!(pieces(&far, 1_401), Some(Pieces::new(real, 1_401, fits_a_link)));
-        assert_eq!(pieces(&tunnel(family, 0), 65_535), None, "nothing is known of the way");
+        assert_eq!(pieces(&tunnel(family, 0), 65_535), None, "nothing is known of the path");
     }
 }

@@ -35,8 +35,8 @@ impl Scheduler for RoundRobin {
     }
 }
 
-/// The usable real servers in the order in which they are asked. One of a round takes its turn at
-/// the latest, so those that are listed twice are asked once.
+/// The usable real servers in the order in which they are offered a turn. At least one of each
+/// round takes its turn, so none is offered two.
 fn round(pool: Pool<'_>, next: usize) -> impl Iterator<Item = (usize, &Real)> {
     pool.usable_from(next).chain(pool.usable())
 }

@@ -1,4 +1,4 @@
-//! What a scheduler is.
+//! The trait of schedulers.
 
 use std::fmt::Debug;
 
@@ -16,7 +16,7 @@ pub(in crate::balancer) trait Scheduler: Debug + Send {
     fn taken(&mut self, _picked: Option<usize>, _pool: Pool<'_>) {}
 
     /// Where a flow without an entry belongs: independent of other flows, and the same at every
-    /// call. By hash, unless a scheduler needs none.
+    /// call. By hash, unless a scheduler's choice depends on no other flow anyway.
     fn place(&self, flow: PlacementKey<'_>, pool: Pool<'_>) -> Option<usize> {
         placement::usable(flow.hash(), pool, Real::hash_weight)
     }

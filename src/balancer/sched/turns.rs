@@ -1,5 +1,5 @@
-//! Turns that a real server passes up during its slow start, for round robin, which offers every
-//! server a turn.
+//! Turns that a real server skips during its slow start, for round robin, which offers every server
+//! a turn.
 
 use crate::balancer::pool::Pool;
 use crate::balancer::ramp::FULL;
@@ -12,16 +12,17 @@ pub(super) struct Turns {
 }
 
 impl Turns {
-    /// Whether the real server at `place` takes the turn that it is offered: as many of a thousand
-    /// turns as thousandths of its weight are reached. The server with the largest share takes
-    /// every turn, so each round has a taker, and servers that come up together share equally.
+    /// Whether the real server at `place` takes the turn that it is offered. Of a thousand turns it
+    /// takes as many as it has thousandths of its weight. The server with the largest share takes
+    /// every turn, so a turn of each round is taken, and servers that come up together share
+    /// equally.
     #[inline]
     pub(super) fn takes(&self, pool: Pool<'_>, place: usize, real: &Real) -> bool {
         let grown = real.grown(pool.now);
         grown == FULL || self.saved.get(place).is_none_or(|saved| saved + grown >= most(pool))
     }
 
-    /// The real server at `place` has been asked, and has taken its turn or saved for it.
+    /// The real server at `place` was offered a turn, and has taken or skipped it.
     #[inline]
     pub(super) fn asked(&mut self, pool: Pool<'_>, place: usize, real: &Real) {
         let grown = real.grown(pool.now);
@@ -47,7 +48,7 @@ impl Turns {
     }
 }
 
-/// How far the one has grown that has grown most.
+/// The largest share that a real server of the pool has reached, in thousandths.
 #[cold]
 fn most(pool: Pool<'_>) -> u32 {
     pool.usable().map(|(_, real)| real.grown(pool.now)).max().unwrap_or(FULL)

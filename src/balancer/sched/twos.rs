@@ -2,8 +2,8 @@
 //! one. This is almost as even as wlc, and several directors that do not know each other's
 //! connections do not all choose the same server.
 //!
-//! IPVS draws from one number too many, which gives one server a little more; here shares are
-//! exact.
+//! IPVS draws from a range that is one number too large, which gives one server slightly more; here
+//! shares are exact.
 
 use super::load::{by_weight, overhead};
 use super::scheduler::Scheduler;
@@ -57,7 +57,7 @@ fn at(pool: Pool<'_>, mut number: u64) -> Option<(usize, &Real)> {
 pub(super) struct Generator(pub(super) u64);
 
 impl Generator {
-    /// Goes on to the next number.
+    /// Advances to the next number.
     fn skip(&mut self) {
         self.0 = self.0.wrapping_add(STEP);
     }

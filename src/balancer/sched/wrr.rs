@@ -50,7 +50,7 @@ impl Scheduler for WeightedRoundRobin {
     }
 
     fn changed(&mut self, pool: Pool<'_>) {
-        // Most changes are of weights or states; then no credit has to find its real server.
+        // Most changes are of weights or states; then the credits stay at their indexes.
         if self.credits.iter().map(|credit| credit.real).eq(pool.ids.iter().copied()) {
             return;
         }
@@ -66,7 +66,8 @@ fn share(real: &Real, now: Millis) -> i64 {
 }
 
 impl WeightedRoundRobin {
-    /// The place that has the most once all have earned their shares, and the sum of those.
+    /// The index with the most credit after all have earned their shares, and the sum of the
+    /// shares.
     #[inline]
     fn richest(&self, pool: Pool<'_>, earned: impl Fn(i64) -> i64) -> (Option<usize>, i64) {
         let (mut richest, mut total) = (None, 0);
@@ -82,7 +83,7 @@ impl WeightedRoundRobin {
         (richest.map(|(place, _)| place), total)
     }
 
-    /// Each earns its share so many times; the sum of the shares.
+    /// Adds its share to each credit, `times` times. Returns the sum of the shares.
     #[inline]
     fn earn(&mut self, pool: Pool<'_>, times: i64) -> i64 {
         let mut total = 0;

@@ -1,5 +1,5 @@
-//! Carried flows: the table tells its carrier of each entry that goes, so that what is carried
-//! never contradicts it.
+//! Carried flows: the table reports each removed entry to its carrier, so that the carrier never
+//! contradicts the table.
 
 use super::entry::{Entry, Handle, Marks};
 use super::wheel::{tick, tick_after};
@@ -8,7 +8,7 @@ use crate::balancer::carrier::CarriedFlow;
 use crate::balancer::position::Position;
 use crate::model::{Millis, Timeouts};
 
-/// What a packet that comes here means for its flow.
+/// The meaning of a packet for the carriage of its flow.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(in crate::balancer) enum Noted {
     /// It has had too few packets to be carried.
@@ -61,7 +61,7 @@ impl Table {
         }
     }
 
-    /// Takes a carried flow back, with what was seen of it meanwhile. Returns whether it was still
+    /// Takes a carried flow back, with what its carrier has recorded. Returns whether it was still
     /// carried: its tunnel may be closed.
     #[cold]
     fn take_back(&mut self, handle: Handle, now: Millis, timeouts: &Timeouts) -> bool {
@@ -79,7 +79,7 @@ impl Table {
     }
 
     /// Whether an expired connection goes on, because packets of it were carried meanwhile.
-    /// Otherwise it is carried no longer.
+    /// Otherwise this stops carrying it.
     pub(in crate::balancer) fn goes_on(
         &mut self,
         handle: Handle,
@@ -104,7 +104,7 @@ impl Table {
         true
     }
 
-    /// The entry with what has been seen of it by now.
+    /// The entry, with what its carrier has recorded so far.
     pub(in crate::balancer) fn as_seen(
         &self,
         handle: Handle,
@@ -139,7 +139,7 @@ impl Table {
         }
     }
 
-    /// The entry at a place goes, or gets another key.
+    /// The entry at an index is removed, or gets another key.
     #[inline]
     pub(super) fn forget_carried(&mut self, place: u32) {
         if self.carrier.is_some() {

@@ -105,7 +105,7 @@ impl Entry {
     }
 }
 
-/// What is known of a TCP connection beside its state.
+/// Facts about a TCP connection that its state does not contain.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(in crate::balancer) struct Marks(u8);
 
@@ -122,10 +122,10 @@ impl Marks {
     pub(in crate::balancer) const CARRIED: u8 = 0x80;
     /// One packet in [`Self::PACKETS`].
     const PACKET: u8 = 0x10;
-    /// How many packets have found the entry, up to 7; counted only where flows are carried.
+    /// How many packets have found the entry, up to 7. Counted only if there is a carrier.
     const PACKETS: u8 = 0x70;
 
-    /// Counts a packet. Returns whether so many have come that the flow may be carried.
+    /// Counts a packet. Returns whether the flow has had enough packets to be carried.
     #[inline]
     pub(super) fn count_packet(&mut self) -> bool {
         if !self.may_be_carried() {

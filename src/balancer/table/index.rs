@@ -5,10 +5,10 @@
 //! line and a hit one more for the entry itself. At most half the slots are full.
 //!
 //! The index grows with the table, four times at each step: the slots of few connections are on few
-//! pages, so that a lookup misses neither the cache nor the TLB (measured with 256 flows in a table
-//! of a million: 6 % of a small packet's cost). Growth never stops the packets: each insertion
-//! moves a few slots. All sizes share one zeroed allocation, which the kernel backs with memory
-//! only where it is touched:
+//! pages, so lookups miss neither the cache nor the TLB. (Measured with 256 flows in a table of a
+//! million: 6 % of a small packet's cost.) Growth never stops the packets: each insertion moves a
+//! few slots. All sizes share one zeroed allocation, which the kernel backs with memory only where
+//! it is touched:
 //!
 //! ```text
 //! | 512 | 2,048 | 8,192 | ...             | two to four times the capacity |

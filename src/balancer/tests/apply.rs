@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn a_service_appears_with_all_that_was_asked_for() {
+fn an_added_service_has_all_its_configured_values() {
     let director = Director::with(SchedulerKind::WeightedRoundRobin, &[(A, 3), (B, 0)]);
     let services = director.balancer.snapshot().services;
     assert_eq!(services.len(), 1);

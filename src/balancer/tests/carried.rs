@@ -26,7 +26,7 @@ impl Fast {
         Self { director, kernel }
     }
 
-    /// What is sent for a packet. `empty`: it was the last one that waited.
+    /// The packets sent for a packet. `empty`: it was the last one that waited.
     fn send(&mut self, packet: &[u8], empty: bool) -> Vec<Sent> {
         let parsed = Packet::parse(packet).unwrap();
         if let Some(real) = self.kernel.lock().unwrap().run(self.director.now, &parsed) {
@@ -80,7 +80,7 @@ fn a_flow_is_carried_from_its_ninth_packet_on_of_either_transport() {
         assert!(!fast.carries(&flow(2).udp()), "datagram {number}");
     }
     assert!(fast.carries(&flow(2).udp()));
-    assert_eq!(fast.director.real(A).unwrap().packets, 16, "what is carried is counted later");
+    assert_eq!(fast.director.real(A).unwrap().packets, 16, "carried packets are counted later");
     fast.director.pass(seconds(1));
     fast.director.balancer.collect_carried(fast.director.now);
     let real = fast.director.real(A).unwrap();
@@ -105,7 +105,7 @@ fn a_flow_is_carried_only_once_the_tun_is_empty() {
 /// Packets that waited in the TUN when their flow was entered would otherwise keep it here for as
 /// long as others come meanwhile.
 #[test]
-fn a_packet_that_is_late_takes_its_flow_back_only_while_it_is_decided_on() {
+fn a_late_packet_takes_its_flow_back_only_until_its_verdict() {
     let mut fast = Fast::with(SchedulerKind::RoundRobin, &[(A, 1)]);
     fast.carried(flow(1));
     let data = |number: u32| {
@@ -116,7 +116,7 @@ fn a_packet_that_is_late_takes_its_flow_back_only_while_it_is_decided_on() {
         fast.send_late(&data(number - 1), false);
         assert!(!fast.director.balancer.wants_to_carry());
     }
-    assert!(fast.carries(&data(6)), "what was seen of it is known again");
+    assert!(fast.carries(&data(6)), "the balancer has what the carrier recorded");
     let connections = |fast: &Fast| fast.director.balancer.connections(fast.director.now, 0, 9).0;
     assert!(connections(&fast)[0].carried);
     // After a change it waits until the TUN has been read empty, as a new flow does.
@@ -127,7 +127,7 @@ fn a_packet_that_is_late_takes_its_flow_back_only_while_it_is_decided_on() {
     fast.send_late(&data(8), false);
     assert!(!fast.carries(&data(9)));
     assert!(fast.carries(&data(10)));
-    // What changes the connection keeps it here.
+    // A packet that changes the connection keeps it here.
     fast.send_late(&flow(1).segment(Flags::FIN | Flags::ACK).sequence(2_101).bytes(), false);
     assert!(!fast.carries(&data(10)));
     assert_eq!(fast.director.states(), ["FIN_WAIT"]);
@@ -191,7 +191,7 @@ fn a_carried_connection_lives_as_long_as_its_packets_come_and_ends_with_its_own_
     let mut fast = Fast::with(SchedulerKind::RoundRobin, &[(A, 1)]);
     let ack = flow(1).segment(Flags::ACK);
     fast.carried(flow(1));
-    // Far beyond what a forged segment may guess from the handshake.
+    // Far outside the windows around the handshake's numbers.
     let mut sequence = 1_001;
     for _ in 0..2_000 {
         fast.director.pass(seconds(1));
@@ -214,7 +214,7 @@ fn a_carried_connection_lives_as_long_as_its_packets_come_and_ends_with_its_own_
 }
 
 #[test]
-fn a_connection_that_falls_silent_is_idle_and_then_forgotten() {
+fn a_connection_without_packets_is_idle_and_then_forgotten() {
     let mut fast = Fast::with(SchedulerKind::RoundRobin, &[(A, 1)]);
     fast.carried(flow(1));
     let timeouts = Timeouts::DEFAULT;
@@ -333,7 +333,7 @@ impl Clients {
 use crate::wire::encap::Encap;
 use std::collections::HashMap;
 
-/// Real servers and bytes of what was sent: what the outer header needs is the tunnel's alone.
+/// The real server and bytes of each sent packet, without the inputs of the outer header.
 fn plain(sent: Vec<Sent>) -> Vec<(Option<IpAddr>, Vec<u8>)> {
     let one = |sent| match sent {
         Sent::ToClient(bytes) => (None, bytes),
@@ -342,7 +342,7 @@ fn plain(sent: Vec<Sent>) -> Vec<(Option<IpAddr>, Vec<u8>)> {
     sent.into_iter().map(one).collect()
 }
 
-/// What both must have in common at the end.
+/// The state that must be equal at the end.
 fn outcome(director: &mut Director) -> (Snapshot, Vec<snapshot::ConnectionSnapshot>) {
     director.balancer.collect_carried(director.now);
     let mut snapshot = director.balancer.snapshot();

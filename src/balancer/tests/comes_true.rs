@@ -174,7 +174,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
 
     #[test]
-    fn explanations_come_true(
+    fn explanations_match_the_verdicts(
         kind in prop::sample::select(SchedulerKind::ALL.to_vec()),
         weights in [0_u32..4, 0..4, 0..4],
         policy in policies(),

@@ -43,7 +43,7 @@ fn a_selection_matches_all_its_fields() {
 }
 
 #[test]
-fn a_page_of_a_selection_has_the_bounds_of_any_page() {
+fn pages_of_a_selection_are_bounded_like_all_pages() {
     let places = u32::try_from(PLACES_A_PAGE).unwrap();
     let mut director = Director::new(places + 1);
     director.apply(&Change::AddService(web(SchedulerKind::RoundRobin, &[(A, 1), (C, 1)])));

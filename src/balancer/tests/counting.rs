@@ -8,7 +8,7 @@ use crate::wire::packet::OnWire;
 use crate::wire::pieces::piece;
 
 #[test]
-fn refusals_have_a_rate_of_their_own_each() {
+fn each_kind_of_refusal_has_its_own_rate_limit() {
     let mut director = Director::new(10);
     let limits = Limits { connections: 10, refusals_per_second: 3 };
     director.balancer = Balancer::new(limits, Seed(1, 2));
@@ -75,7 +75,7 @@ fn tunnel_errors_count_for_every_real_server_of_that_address() {
 }
 
 #[test]
-fn an_error_from_an_unknown_address_is_counted_all_the_same() {
+fn an_error_from_an_unknown_address_is_counted_too() {
     let mut director = Director::with(SchedulerKind::RoundRobin, &[(A, 1)]);
     let error = TunnelError { real: C, kind: TunnelErrorKind::Unreachable };
     director.balancer.believe(director.now, error);

@@ -26,7 +26,7 @@ impl Director {
 }
 
 #[test]
-fn a_flow_with_an_entry_goes_where_it_went() {
+fn a_flow_with_an_entry_is_explained_by_its_entry() {
     let mut director = Director::with(SchedulerKind::RoundRobin, &[(A, 1), (B, 1)]);
     for number in 0..4 {
         let real = director.connect(flow(number));
@@ -35,7 +35,7 @@ fn a_flow_with_an_entry_goes_where_it_went() {
         let why = Why::Entry { state: "ESTABLISHED", idle, expires, reusable: false, ends: false };
         assert_eq!(director.explain(flow(number)), (Some(real), why));
     }
-    // Long without a packet, in the other state of that name.
+    // Idle for long: now in the other state with that name.
     director.pass(seconds(97));
     let (_, why) = director.explain(flow(3));
     let (idle, expires) = (seconds(100), seconds(800));
@@ -48,7 +48,7 @@ fn a_flow_with_an_entry_goes_where_it_went() {
 }
 
 #[test]
-fn a_server_that_drains_still_has_its_flow_and_a_service_that_went_has_none() {
+fn a_draining_server_has_its_flow_and_a_removed_service_has_none() {
     let mut director = Director::with(SchedulerKind::RoundRobin, &[(A, 1)]);
     director.connect(flow(1));
     director.apply(&remove_real(A));
@@ -248,7 +248,7 @@ proptest! {
 
     /// After any history, a SYN goes where the explanation says.
     #[test]
-    fn an_explanation_comes_true(
+    fn an_explanation_matches_the_next_verdict(
         kind in prop::sample::select(SchedulerKind::ALL.to_vec()),
         weights in [0_u32..4, 0..4, 0..4],
         flows in prop::collection::vec((0_u32..30, any::<bool>()), 1..80),

@@ -1,5 +1,5 @@
-//! Floods: when the mode begins and ends, which flows keep what, and that every count is right in
-//! and out of the mode.
+//! Floods: when the mode begins and ends, which flows keep their real servers and entries, and that
+//! every count is right in and out of flood mode.
 
 mod marks;
 mod remembered;
@@ -25,7 +25,7 @@ fn watchful(capacity: u32, scheduler: SchedulerKind, table_use: u8) -> Director 
     director
 }
 
-/// The same, flooded by more SYNs than it allows, from clients 1,000,000 and up.
+/// As [`watchful`], flooded by more SYNs than it allows, from clients 1,000,000 and up.
 fn flooded(capacity: u32) -> Director {
     let mut director = watchful(capacity, SchedulerKind::WeightedLeastConnections, 90);
     flood(&mut director, 0, RATE + 1);
@@ -200,7 +200,7 @@ fn only_unproven_entries_are_evicted() {
 }
 
 #[test]
-fn half_open_connections_are_no_load_in_the_mode_and_load_before_and_after() {
+fn half_open_connections_count_as_load_except_in_flood_mode() {
     let mut director = watchful(1_000, SchedulerKind::WeightedLeastConnections, 0);
     let loads = |director: &Director| {
         let reals = &director.balancer.registry.reals;
@@ -235,12 +235,12 @@ fn a_flood_of_adopted_flows_makes_no_connections() {
     director.apply(&set_policy(policy));
     let homes: Vec<_> = (0..=RATE + 50).map(|number| director.ack(flow(number))).collect();
     assert!(director.flood().active);
-    assert_eq!(director.state_of(flow(RATE)), Some("SYNACK"), "the one too many");
+    assert_eq!(director.state_of(flow(RATE)), Some("SYNACK"), "the one above the mark");
     director.pass(PROBATION + Duration::from_millis(250));
     for (number, home) in (0..).zip(&homes) {
         assert_eq!(director.ack(flow(number)), *home);
     }
-    assert_eq!(director.state_of(flow(RATE)), Some("ESTABLISHED"), "who goes on is one");
+    assert_eq!(director.state_of(flow(RATE)), Some("ESTABLISHED"), "a flow that goes on counts");
     director.to(&flow(1_000).tcp(Flags::RST));
     assert_eq!(director.state_of(flow(1_000)), None, "a reset leaves nothing to remember");
 }
@@ -258,7 +258,7 @@ fn an_honest_flow_is_not_counted_twice_in_the_mode() {
 }
 
 #[test]
-fn a_flood_makes_no_templates_and_keeps_to_those_there_are() {
+fn a_flood_makes_no_templates_and_uses_existing_ones() {
     let mut director = watchful(10_000, SchedulerKind::RoundRobin, 0);
     let persistence = Persistence {
         timeout: seconds(300),
@@ -277,7 +277,7 @@ fn a_flood_makes_no_templates_and_keeps_to_those_there_are() {
         assert_eq!(director.to(&again(number).bytes()), *home, "{number}");
     }
     let templates = director.balancer.snapshot().templates;
-    assert_eq!(templates, RATE as usize, "of those before the one too many");
+    assert_eq!(templates, RATE as usize, "of the clients before the one above the mark");
 }
 
 #[test]

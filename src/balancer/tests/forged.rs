@@ -1,5 +1,5 @@
 //! An attacker who knows a connection's addresses and ports, but none of its sequence numbers,
-//! changes nothing for its ends.
+//! cannot change it.
 
 use proptest::prelude::*;
 
@@ -105,7 +105,7 @@ fn a_whole_forged_connection_beside_a_live_one_changes_nothing_for_it() {
     let (mut half, real) = open(&mut director, flow(1), 1_000_000);
     for start in [3_000_000_000, 4_000_000_000] {
         let (mut other, met) = open(&mut director, flow(1), start);
-        assert!(met == real || start > 3_000_000_000, "the live one's kernel knows what to do");
+        assert!(met == real || start > 3_000_000_000, "the live one answers it");
         assert_eq!(other.sends(&mut director, Flags::FIN | Flags::ACK, 0), met);
         other.sends(&mut director, Flags::ACK, 0);
     }
@@ -176,7 +176,7 @@ fn a_port_used_again_is_the_scheduler_s_at_once() {
     for _ in 0..3 {
         assert_eq!(all(&mut director), [10, 10]);
     }
-    assert_eq!(director.connections(), 20, "nothing is left of what is over");
+    assert_eq!(director.connections(), 20, "no entry of the ended connections is left");
 }
 
 /// A real server's reset is not seen: the director takes the connection for alive. The next ones

@@ -239,7 +239,7 @@ fn without_a_real_server_for_the_first_one_the_others_are_dropped() {
             ("no service listens", udp(81), Verdict::Reply),
             ("stray TCP", tcp(Flags::ACK), Verdict::Reply),
             (
-                "what only its end could answer",
+                "an answer would need the last fragment",
                 tcp(Flags::FIN),
                 Verdict::Drop(Reason::NoConnection),
             ),
@@ -332,7 +332,7 @@ fn a_held_fragment_that_is_too_large_for_the_path_is_dropped() {
 }
 
 #[test]
-fn held_until_the_last_moment_and_then_dropped_and_never_sent() {
+fn fragments_are_held_until_their_deadline_and_then_dropped() {
     for family in FAMILIES {
         let pieces = four(family, 5);
         for (waits, sent) in [(LIFETIME - Duration::from_millis(1), 3), (LIFETIME, 1)] {
@@ -377,7 +377,7 @@ fn a_first_fragment_that_comes_late_gives_no_more_time() {
 
 /// An expiring template must not scan the datagrams again: thousands of them do within one turn.
 #[test]
-fn a_real_server_that_goes_is_looked_for_once_among_the_datagrams() {
+fn a_freed_real_server_is_searched_for_once_among_the_datagrams() {
     let persistence = Persistence {
         timeout: seconds(60),
         prefix_v4: 32,

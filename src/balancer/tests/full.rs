@@ -71,7 +71,7 @@ fn new_flows_go_by_weight_whatever_the_scheduler() {
         assert!((2_890..=3_110).contains(&shares[&A]), "{} {shares:?}", scheduler.name());
         choices.push(placed);
     }
-    assert!(choices.windows(2).all(|pair| pair[0] == pair[1]), "the scheduler has no say");
+    assert!(choices.windows(2).all(|pair| pair[0] == pair[1]), "the scheduler is not used");
 }
 
 #[test]
@@ -122,7 +122,7 @@ fn unknown_tcp_is_reset_again_when_no_such_flow_can_live_any_more() {
     director.resets(&stray);
 }
 
-/// Background noise must not keep a service placing by hash: only a full table does.
+/// Stray packets must not keep a service placing by hash; only a full table does.
 #[test]
 fn once_there_is_room_a_flow_enters_the_table_and_strays_extend_nothing() {
     let mut director = full(SchedulerKind::RoundRobin, &[(A, 1), (B, 1)]);

@@ -12,7 +12,7 @@ impl Director {
         std::iter::from_fn(|| self.balancer.suspicion(self.now)).collect()
     }
 
-    /// So many clients' SYNs, over that time; the last one comes at its end.
+    /// SYNs of these clients, spread over that time; the last one comes at its end.
     fn syns(&mut self, clients: std::ops::Range<u32>, over: Duration) {
         let pause = over / (clients.end - clients.start - 1).max(1);
         for number in clients.clone() {
@@ -56,7 +56,7 @@ fn unanswered_syns_make_a_real_server_suspicious_from_their_bounds_on() {
     assert_eq!(director.real(A).unwrap().state, RealState::Up, "it takes flows as before");
 }
 
-/// Handshakes that end after so long, one after the other.
+/// A director after that many handshakes, one after the other, of that duration.
 fn used_to(handshakes: u32, taking: Duration) -> Director {
     let mut director = director();
     for number in 1_000..1_000 + handshakes {
@@ -79,14 +79,14 @@ fn where_handshakes_end_soon_few_unanswered_syns_are_suspicious() {
         director.syns(0..syns, over);
         assert_eq!(director.suspicions().len(), usize::from(suspicious), "{syns} in {over:?}");
     }
-    // Nothing is usual yet, or clients are far away.
+    // There are no recent rows yet, or clients are far away.
     for mut director in [used_to(2, MILLISECOND), used_to(100, UNANSWERED_FOR)] {
         director.syns(0..FEWEST, BRIEFEST * 3);
         assert_eq!(director.suspicions(), []);
     }
 }
 
-/// Clients that answer late overlap, so that rows of several SYNs are usual.
+/// Clients with long round trips overlap, so rows of several SYNs are usual.
 #[test]
 fn rows_as_long_as_those_of_late_are_not_suspicious() {
     let mut director = used_to(100, MILLISECOND);
@@ -101,7 +101,7 @@ fn rows_as_long_as_those_of_late_are_not_suspicious() {
     assert_eq!(director.suspicions().len(), 1);
 }
 
-/// A client's kernel sends its SYN again; each is one that was not answered.
+/// A client's kernel retransmits its SYN; each one counts as unanswered.
 #[test]
 fn a_syn_that_is_sent_again_counts() {
     let mut director = director();
@@ -121,7 +121,7 @@ fn one_handshake_that_ends_clears_the_real_server() {
     director.pass(UNANSWERED_FOR);
     director.syns(100..100 + UNANSWERED - 1, Duration::ZERO);
     assert_eq!(director.suspicions(), []);
-    // Other packets of established connections say nothing about new ones.
+    // Packets of established connections do not show that new ones succeed.
     director.pass(UNANSWERED_FOR);
     director.to(&flow(50).tcp(Flags::ACK));
     director.syn(flow(200));
@@ -146,7 +146,7 @@ fn a_flood_of_syns_makes_one_suspicion_a_pause() {
 }
 
 #[test]
-fn what_was_long_ago_is_forgotten() {
+fn old_syns_are_forgotten() {
     for (pause, suspicious) in [(FORGOTTEN_AFTER, 1), (FORGOTTEN_AFTER + MILLISECOND, 0)] {
         let mut director = director();
         director.syns(0..UNANSWERED - 1, Duration::ZERO);

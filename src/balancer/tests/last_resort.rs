@@ -25,7 +25,7 @@ fn it_takes_flows_only_while_no_other_server_can() {
         assert_eq!(director.syn(flow(21)), C, "{name}");
         director.apply(&set_health(A, Health::Up));
         assert_ne!(director.syn(flow(22)), C, "{name}");
-        assert_eq!(director.ack(flow(21)), C, "{name}: what it has goes on");
+        assert_eq!(director.ack(flow(21)), C, "{name}: its connections go on");
     }
 }
 
@@ -61,7 +61,7 @@ fn a_persistent_client_leaves_it_as_soon_as_another_server_is_up() {
 }
 
 #[test]
-fn it_takes_what_flows_over() {
+fn it_takes_the_overflow() {
     let mut director = with_last_resort(SchedulerKind::Overflow, Policy::default());
     for real in [A, B] {
         director.apply(&set_weight(real, 1));

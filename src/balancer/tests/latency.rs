@@ -33,7 +33,7 @@ impl Director {
 }
 
 impl Half {
-    /// Acknowledges so many bytes more.
+    /// Acknowledges `bytes` more bytes.
     fn acknowledges(&mut self, director: &mut Director, bytes: u32) {
         self.acknowledged = self.acknowledged.wrapping_add(bytes);
         self.sends(director, Flags::ACK, 0);
@@ -122,7 +122,7 @@ fn a_repeated_request_is_not_timed() {
 }
 
 #[test]
-fn a_client_that_gives_up_is_not_timed_and_one_that_has_sent_all_is() {
+fn a_reset_ends_the_measurement_and_a_fin_does_not() {
     let mut director = director();
     let mut half = connected(&mut director, 1);
     half.sends(&mut director, DATA, 100);
@@ -137,7 +137,7 @@ fn a_client_that_gives_up_is_not_timed_and_one_that_has_sent_all_is() {
 }
 
 #[test]
-fn a_forged_acknowledgement_is_not_believed() {
+fn a_forged_acknowledgement_is_ignored() {
     let mut director = director();
     let mut half = connected(&mut director, 1);
     half.sends(&mut director, DATA, 100);

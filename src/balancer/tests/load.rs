@@ -19,7 +19,7 @@ fn share_of_a(director: &mut Director, from: u32, count: u32) -> usize {
 }
 
 #[test]
-fn a_loaded_server_has_its_part_of_its_share_and_all_of_it_again() {
+fn a_loaded_server_has_its_reported_share_and_later_all_of_it() {
     use SchedulerKind::{WeightedLeastConnections, WeightedRoundRobin};
     for scheduler in [WeightedRoundRobin, WeightedLeastConnections] {
         let mut director = Director::with(scheduler, &[(A, 1), (B, 1)]);
@@ -34,7 +34,7 @@ fn a_loaded_server_has_its_part_of_its_share_and_all_of_it_again() {
 }
 
 #[test]
-fn an_agent_takes_it_out_and_what_it_has_goes_on() {
+fn an_agent_takes_it_out_and_its_connections_go_on() {
     for scheduler in SchedulerKind::ALL {
         let mut director = Director::with(scheduler, &[(A, 50), (B, 50)]);
         let first = (0..).find(|&number| director.connect(flow(number)) == A).unwrap();
@@ -106,7 +106,7 @@ fn no_report_is_too_large() {
 }
 
 #[test]
-fn who_comes_back_by_load_starts_slowly_and_another_number_changes_nothing_of_that() {
+fn a_server_that_its_load_brings_back_starts_slowly_whatever_it_reports_meanwhile() {
     let mut director = Director::with(SchedulerKind::WeightedRoundRobin, &[(A, 1), (B, 1)]);
     director.apply(&set_policy(Policy { slow_start: seconds(100), ..Policy::default() }));
     director.apply(&set_load(A, 0, None));

@@ -10,7 +10,7 @@ fn datagrams_scheduled_alone_are_spread_and_leave_no_entry() {
     director.apply(&set_policy(Policy { one_packet: true, ..Policy::default() }));
     let sent: Vec<_> = (0..8).map(|_| director.to(&flow(1).udp())).collect();
     assert_eq!(sent.iter().filter(|real| **real == A).count(), 6, "{sent:?}");
-    assert_eq!(director.connections(), 1, "that of before goes on");
+    assert_eq!(director.connections(), 1, "the earlier connection goes on");
     let given = [A, B].map(|real| director.real(real).unwrap().connections);
     assert_eq!(given.iter().sum::<u64>(), 9, "each counts as a connection given");
     assert_eq!(director.counts(B), (0, 0));

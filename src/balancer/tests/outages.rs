@@ -3,7 +3,7 @@
 use super::*;
 use SchedulerKind::{RoundRobin, SourceHashing};
 
-/// What the notices since the last call say of `web`.
+/// The notices about `web` since the last call, as text.
 fn notices(director: &mut Director) -> Vec<String> {
     let text = |notice: OutageNotice| {
         assert_eq!(&*notice.service, "web");
@@ -12,7 +12,7 @@ fn notices(director: &mut Director) -> Vec<String> {
     director.balancer.outage_notices().into_iter().map(text).collect()
 }
 
-/// What `explain` says of the flow.
+/// The reason that `explain` gives for the flow.
 fn asked(director: &mut Director, flow: Flow) -> Why {
     director.balancer.explain(director.now, &query(flow)).why
 }
@@ -72,7 +72,7 @@ fn a_removed_real_server_serves_nothing_new() {
     let mut director = Director::with(RoundRobin, &[(A, 1), (B, 0)]);
     director.connect(flow(0));
     director.apply(&remove_real(A));
-    assert_eq!(notices(&mut director), ["1 of weight 0"], "of what is configured");
+    assert_eq!(notices(&mut director), ["1 of weight 0"], "of the configured real servers");
     director.apply(&remove_web());
     assert_eq!(notices(&mut director), [""; 0], "a service that is gone needs no notice");
 }
@@ -97,7 +97,7 @@ fn drops(director: &mut Director, reason: Reason, why: Why) {
 }
 
 #[test]
-fn a_drop_says_whether_all_are_full_or_out() {
+fn the_reason_of_a_drop_shows_whether_all_are_full_or_out() {
     for scheduler in [RoundRobin, SourceHashing] {
         let mut director = mute(scheduler);
         director.apply(&set_weight(B, 0));

@@ -50,7 +50,7 @@ fn a_client_s_flows_go_to_one_real_server_on_every_port_of_the_service() {
     let mut director = director(1_000, persistence(360));
     for client in 0..6 {
         let real = director.connect(flow(client));
-        assert_eq!(real, [A, B, C][client as usize % 3], "the scheduler has its say once");
+        assert_eq!(real, [A, B, C][client as usize % 3], "the scheduler chooses once");
         let secure = Flow { client, port: 443 };
         for from in 1..20 {
             assert_eq!(director.to(&segment(secure, from, Flags::SYN)), real);
@@ -175,7 +175,7 @@ fn draining_keeps_or_moves_persistent_clients_and_a_dead_server_always_moves_the
 }
 
 #[test]
-fn a_removed_real_server_s_clients_are_scheduled_anew_whatever_is_kept() {
+fn a_removed_real_server_s_clients_are_scheduled_anew_whatever_quiescent_is() {
     let mut director = director(1_000, persistence(360));
     assert_eq!(director.connect(flow(0)), A);
     assert_eq!(director.to(&flow(2).udp()), B);
@@ -227,7 +227,7 @@ fn switched_on_and_off_while_flows_live() {
 }
 
 #[test]
-fn overload_does_not_part_a_client_from_its_real_server() {
+fn a_full_real_server_keeps_its_persistent_clients() {
     let mut director = director(1_000, persistence(360));
     let thresholds = Thresholds { upper: 1, lower: 0 };
     let service = "web".to_owned();

@@ -60,9 +60,9 @@ fn set_policy(policy: Policy) -> Change {
     Change::SetPolicy { service: "web".to_owned(), policy }
 }
 
-/// A's flows move to the others, as many as its part is less, and no other one's.
+/// A's flows move to the others, in proportion to its smaller share, and no other server's flows.
 #[test]
-fn a_loaded_real_server_loses_flows_in_steps_and_has_them_back() {
+fn a_loaded_real_server_loses_flows_in_steps_and_regains_them() {
     for scheduler in [SchedulerKind::SourceHashing, SchedulerKind::Maglev] {
         let mut kept = Kept::with(scheduler, &[(A, 1), (B, 1), (C, 1)]);
         kept.apply(vec![set_policy(Policy {
@@ -95,7 +95,7 @@ fn a_loaded_real_server_loses_flows_in_steps_and_has_them_back() {
 }
 
 #[test]
-fn the_table_says_who_has_a_new_flow_and_the_listing_shows_it() {
+fn the_table_places_new_flows_and_the_listing_shows_it() {
     let mut kept = Kept::with(SchedulerKind::Maglev, &[(A, 1), (B, 2), (C, 1)]);
     let table = Table::new(HASH_SEED, SLOTS, [(C, 1), (B, 2), (A, 1)]);
     let shown = kept.maglev().unwrap();

@@ -22,7 +22,7 @@ fn an_adopted_flow_proves_itself_by_a_packet_after_the_probation() {
             assert_eq!(director.ack(flow(number)), reals[number as usize]);
         }
         director.pass(seconds(60));
-        assert_eq!(director.states(), ["ESTABLISHED"; 10], "who went on is left");
+        assert_eq!(director.states(), ["ESTABLISHED"; 10], "the flow that went on is left");
         assert_eq!(director.balancer.counters().without_entry, 0);
         for number in 10..20 {
             assert_eq!(director.ack(flow(number)), reals[number as usize], "found again");

@@ -1,4 +1,4 @@
-//! What a record says about a packet.
+//! The records of packets.
 
 use super::*;
 use crate::balancer::record::{Grounds, RecordedVerdict};
@@ -14,13 +14,13 @@ impl Director {
     }
 }
 
-/// What named the real server, and the states before and after.
+/// The grounds of the decision, and the states before and after.
 fn course(record: &Record) -> (Option<Grounds>, Option<State>, Option<State>) {
     (record.why, record.before, record.after)
 }
 
 #[test]
-fn a_connection_s_records_tell_its_course() {
+fn a_connection_s_records_show_its_states() {
     use State::{Established, FinWait, SynRecv};
     let kind = SchedulerKind::RoundRobin;
     for number in [1, 2] {
@@ -64,7 +64,7 @@ fn refusals_and_drops_have_a_reason_and_no_real_server() {
 }
 
 #[test]
-fn what_named_the_real_server_is_said() {
+fn a_record_has_the_grounds_of_the_decision() {
     let kind = SchedulerKind::RoundRobin;
     let mut director = Director::with(kind, &[(A, 1), (B, 1)]);
     let persistence = Persistence {

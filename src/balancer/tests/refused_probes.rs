@@ -169,7 +169,7 @@ fn an_echo_request_is_refused_by_identifier_and_sequence_number() {
     }
 }
 
-/// A client's own flow refuses no probe, however true the error is.
+/// A genuine error about a client's own flow refuses no probe.
 #[test]
 fn an_error_about_a_client_s_packet_refuses_no_probe() {
     for mix in MIXES {

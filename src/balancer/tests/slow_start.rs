@@ -101,7 +101,7 @@ fn turns_are_taken_as_the_weight_grows() {
 }
 
 #[test]
-fn those_that_come_up_together_share_as_ever() {
+fn servers_that_come_up_together_share_by_weight() {
     for scheduler in BY_LOAD.into_iter().chain(BY_TURNS) {
         let mut director = joined(scheduler, 0);
         for real in [A, B] {

@@ -106,8 +106,8 @@ fn an_ended_connection_counts_as_closed_and_goes_soon() {
     assert_eq!(director.counts(A), (0, 1));
 }
 
-/// If the reset does not match the real server's position, it answers; the client's reply to that
-/// has to arrive.
+/// If the reset does not fit the real server's position, the real server answers it. The client's
+/// reply to that answer has to arrive.
 #[test]
 fn the_client_s_own_reset_goes_on_to_the_real_server() {
     let mut director = settled();
@@ -119,7 +119,7 @@ fn the_client_s_own_reset_goes_on_to_the_real_server() {
 }
 
 #[test]
-fn what_follows_an_end_is_stray_and_answered_within_the_rate() {
+fn packets_after_an_end_are_answered_within_the_rate() {
     let limits = Limits { connections: 10, refusals_per_second: 2 };
     let mut director = settled();
     director.balancer = Balancer::new(limits, Seed(1, 2));
@@ -175,13 +175,13 @@ fn datagrams_never_stay_at_a_server_that_is_down() {
     let mut director = settled();
     director.apply(&set_health(A, Health::Down));
     assert_eq!(director.to(&flow(9).udp()), B);
-    assert_eq!(director.to(&data(0)), A, "a connection may have something to lose");
+    assert_eq!(director.to(&data(0)), A, "a connection may hold data");
     director.apply(&set_health(A, Health::Up));
     assert_eq!(director.to(&flow(9).udp()), B, "and it stays there");
 }
 
 #[test]
-fn a_reset_policy_is_heeded_as_it_is_and_not_as_it_was() {
+fn a_changed_reset_policy_applies_at_once() {
     let mut director = settled();
     director.apply(&set_state(A, Wanted::Disabled));
     assert_eq!(director.to(&data(0)), A);
@@ -300,7 +300,7 @@ fn a_restored_server_has_its_previous_state() {
 }
 
 #[test]
-fn one_that_drains_from_the_start_takes_nothing() {
+fn a_server_that_drains_from_the_start_takes_nothing() {
     let mut director = Director::new(100);
     let reals = vec![RealSpec { state: drain(30), ..spec(A, 1) }, spec(B, 1)];
     director.apply(&Change::AddService(ServiceSpec { reals, ..web(RoundRobin, &[]) }));

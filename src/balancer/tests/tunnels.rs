@@ -39,7 +39,7 @@ impl Director {
         assert_eq!(verdict, Verdict::Drop(Reason::PathMtu));
     }
 
-    /// The MTU in the answer to the packet, if it is answered and not tunnelled.
+    /// The MTU in the answer to the packet; `None` if it is tunnelled.
     fn told(&mut self, packet: &[u8]) -> Option<u32> {
         match self.forward(packet) {
             Verdict::Tunnel(_) => None,
@@ -150,7 +150,7 @@ fn packets_too_big_for_the_path_are_answered_with_what_fits() {
         assert_eq!(
             (counters.replied, counters.dropped(Reason::PathMtu)),
             (2, 1),
-            "told, not dropped"
+            "answered, not dropped"
         );
     }
 }
@@ -158,7 +158,7 @@ fn packets_too_big_for_the_path_are_answered_with_what_fits() {
 /// RFC 8200 section 5: no IPv6 packet needs to be smaller than 1,280 bytes. Such a packet is sent
 /// although it does not fit.
 #[test]
-fn ipv6_is_never_told_less_than_1280() {
+fn no_ipv6_client_gets_an_mtu_below_1280() {
     for (outer, mtu) in
         [(Family::V4, 1_299), (Family::V4, 1_000), (Family::V6, 1_319), (Family::V6, 1_280)]
     {
@@ -176,7 +176,7 @@ fn ipv6_is_never_told_less_than_1280() {
 
 /// Forged errors must not stop the traffic.
 #[test]
-fn no_path_is_believed_to_take_less_than_its_floor() {
+fn a_path_mtu_below_the_smallest_is_ignored() {
     for (outer, floor) in [(Family::V4, 552), (Family::V6, 1_280)] {
         let fits = floor - u32::try_from(outer.header_len()).unwrap();
         for mtu in [0, 1, 68, floor - 1, floor] {
@@ -214,14 +214,14 @@ fn the_smaller_mtu_holds_and_expires_after_ten_minutes() {
         director.path_mtu(outer.real(11), 1_400);
         assert_eq!(director.told(&longest), told(1_400));
         director.path_mtu(outer.real(11), 1_480);
-        assert_eq!(director.told(&longest), told(1_400), "another route's word does not widen it");
+        assert_eq!(director.told(&longest), told(1_400), "a larger MTU is ignored");
         director.pass(TEN_MINUTES - Duration::from_millis(1));
         assert_eq!(director.told(&longest), told(1_400));
         director.pass(Duration::from_millis(1));
         assert_eq!(director.told(&longest), None);
         assert_eq!(director.tunnel(&longest).limit, usize::MAX, "forgotten");
         director.path_mtu(outer.real(11), 1_450);
-        assert_eq!(director.told(&longest), told(1_450), "what was known before has no say");
+        assert_eq!(director.told(&longest), told(1_450), "the expired MTU has no effect");
     }
 }
 
@@ -297,7 +297,7 @@ fn answers_over_the_limit_are_drops_and_the_connection_lives_on() {
         assert!(director.told(&longest).is_some());
         let counters = director.balancer.counters();
         assert_eq!((counters.read, counters.tunnelled, counters.replied), (8, 2, 4));
-        assert_eq!(counters.dropped(Reason::PathMtu), 2, "a router's word is one");
+        assert_eq!(counters.dropped(Reason::PathMtu), 2, "a router's report is one");
     }
 }
 
@@ -324,7 +324,7 @@ fn sources_are_those_of_real_servers_now_and_later() {
     director.apply(&Change::SetSources([(later, near)].into()));
     assert_eq!(source(&mut director, 12), (later, Some(near)), "another one");
     director.apply(&Change::SetSources(Sources::new()));
-    let kept = "without a route the last one is kept, and the kernel says why nothing leaves";
+    let kept = "without a route the last one is kept, so sending fails with the kernel's reason";
     assert_eq!(source(&mut director, 14), (later, Some(near)), "{kept}");
     director.apply(&set_weight(B, 1));
     director.apply(&set_weight(later, 0));
@@ -368,7 +368,7 @@ proptest! {
     /// Whatever routers report and clients send: an answered MTU fits, and a tunnelled packet fits
     /// or cannot be smaller.
     #[test]
-    fn what_is_tunnelled_fits_or_has_to_try(
+    fn a_tunnelled_packet_fits_or_cannot_be_smaller(
         mix in prop::sample::select(MIXES.to_vec()),
         words in prop::collection::vec((any::<u16>(), 0_u64..890), 1..6),
         len in 40_usize..2_000,

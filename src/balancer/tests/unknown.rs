@@ -50,7 +50,7 @@ fn a_fin_is_adopted_and_a_reset_is_forwarded_without_an_entry() {
 }
 
 #[test]
-fn an_answer_to_a_syn_belongs_to_no_flow() {
+fn a_syn_with_ack_belongs_to_no_flow() {
     let mut director = adopting(&[(A, 1)]);
     director.resets(&flow(1).tcp(Flags::SYN | Flags::ACK));
     assert_eq!(director.connections(), 0);
@@ -163,6 +163,6 @@ fn a_syn_on_a_connection_of_a_removed_real_server_is_another_s() {
         let expected = if flags.len() == 1 { 3 } else { 4 };
         assert_eq!(director.connections(), expected, "in place of a mere handshake");
         assert_eq!(director.ack(flow(1)), B);
-        assert_eq!(director.ack(flow(3)), A, "what is not a SYN goes on");
+        assert_eq!(director.ack(flow(3)), A, "other packets go on");
     }
 }

@@ -1,4 +1,4 @@
-//! A frame as the coalescer sees it.
+//! The parts of a frame that the coalescer compares.
 
 use std::ops::Range;
 
@@ -16,16 +16,16 @@ const DONT_FRAGMENT: u8 = 0x40;
 
 /// What a frame holds.
 pub(super) enum SegmentKind<'f> {
-    /// TCP right behind an IP header without options: its flow is known.
+    /// TCP directly after an IP header without options: its flow is known.
     Tcp(Segment<'f>),
     /// Another protocol: belongs to no TCP flow.
     Other,
     /// Could belong to any TCP flow: a fragment, or a packet with IPv4 options or IPv6 extension
-    /// headers, whose ports are not looked for.
+    /// headers, whose ports are not parsed here.
     AnyFlow,
 }
 
-/// A TCP segment behind a plain IP header.
+/// A TCP segment after an IP header without options.
 #[derive(Clone, Copy)]
 pub(super) struct Segment<'f> {
     ip: &'f [u8],
@@ -131,10 +131,10 @@ impl<'f> Segment<'f> {
         u32::from_be_bytes([a, b, c, d])
     }
 
-    /// The sequence number that follows it.
+    /// The sequence number after its last byte.
     #[inline]
     pub(super) fn next_sequence(&self) -> u32 {
-        // A packet's length fits.
+        // The length of a packet fits into 32 bits.
         self.sequence().wrapping_add(u32::try_from(self.payload_len()).unwrap_or_default())
     }
 

@@ -14,7 +14,7 @@ const OPTIONS: [u8; 12] = [1, 1, 8, 10, 0, 0, 0, 7, 0, 0, 0, 9];
 
 fn of_size(family: Family, index: usize, size: usize, len: usize) -> Ip {
     let data: Vec<u8> = (0..=250).cycle().skip(index).take(len).collect();
-    // All of it goes round within three segments.
+    // The sequence number wraps within three segments.
     let sequence = (u32::MAX - 1_500).wrapping_add(u32::try_from(index * size).unwrap());
     let identification = 0xfffe_u16.wrapping_add(u16::try_from(index).unwrap());
     family
@@ -25,7 +25,7 @@ fn of_size(family: Family, index: usize, size: usize, len: usize) -> Ip {
         .data(&data)
 }
 
-/// The segment of a stream that has that number.
+/// Segment `index` of a stream.
 fn nth(family: Family, index: usize) -> Ip {
     of_size(family, index, SIZE, SIZE)
 }
@@ -45,7 +45,7 @@ fn frames(packets: impl IntoIterator<Item = Ip>) -> Vec<Vec<u8>> {
     packets.into_iter().map(frame).collect()
 }
 
-/// The places of each group's frames, in the order of writing.
+/// The indexes of each group's frames, in the order of writing.
 fn sorted(frames: &[Vec<u8>]) -> Vec<Vec<usize>> {
     let mut coalescer = Coalescer::default();
     coalescer.sort(frames);
@@ -95,8 +95,8 @@ fn segments_in_order_become_one_frame_and_come_apart_as_they_were() {
     }
 }
 
-/// The kernel puts the complement of the sum of all into the field: then it must be that of a whole
-/// packet.
+/// The kernel replaces the field by the complement of the whole sum, which must be a whole packet's
+/// checksum.
 #[test]
 fn the_merged_frames_checksums_are_those_of_a_large_packet() {
     for family in FAMILIES {
@@ -112,9 +112,9 @@ fn the_merged_frames_checksums_are_those_of_a_large_packet() {
     }
 }
 
-/// Each of these is the second segment but for one thing.
+/// Each of these differs from the second segment in one thing.
 #[test]
-fn whatever_differs_ends_the_frame() {
+fn any_difference_ends_the_frame() {
     for family in FAMILIES {
         let second = || nth(family, 1);
         let mut other_options = OPTIONS;
@@ -152,7 +152,7 @@ fn whatever_differs_ends_the_frame() {
     }
 }
 
-/// Also where all segments have them.
+/// Not even if all segments have them.
 #[test]
 fn flags_but_ack_and_push_are_never_merged() {
     for (family, flags) in
@@ -202,7 +202,7 @@ fn a_push_or_a_shorter_segment_is_the_last() {
 }
 
 #[test]
-fn a_wrong_checksum_goes_alone_and_as_it_is() {
+fn a_segment_with_a_wrong_checksum_is_not_merged() {
     for family in FAMILIES {
         let wrong = |index| nth(family, index).flip_upper(40);
         let of =
@@ -216,8 +216,7 @@ fn a_wrong_checksum_goes_alone_and_as_it_is() {
     assert_eq!(sorted(&wrong), [[0], [1], [2]], "the IPv4 header's");
 }
 
-/// Their checksums are only the pseudo-header's sum; what they are is said in the virtio-net
-/// header.
+/// Their checksum fields hold only the pseudo-header's sum, as their virtio-net header says.
 #[test]
 fn what_the_nic_has_merged_is_left_alone() {
     for family in FAMILIES {
@@ -228,7 +227,7 @@ fn what_the_nic_has_merged_is_left_alone() {
 }
 
 #[test]
-fn identifications_count_or_with_df_stay() {
+fn identifications_count_up_or_stay_with_df() {
     let ids = |df: bool, ids: [u16; 4]| {
         let packet = |(index, id)| nth(Family::V4, index).identification(id).dont_fragment(df);
         sorted(&frames(ids.into_iter().enumerate().map(packet)))
@@ -250,7 +249,7 @@ fn of_flow(number: u16, index: usize) -> Ip {
 }
 
 #[test]
-fn as_many_flows_as_fit_go_on_side_by_side() {
+fn at_most_eight_flows_are_open_at_a_time() {
     let flows = |count: u16| {
         let packets = (0..2).flat_map(|index| (0..count).map(move |flow| of_flow(flow, index)));
         sorted(&frames(packets))
@@ -357,7 +356,7 @@ fn one_frame_alone_has_no_other_header() {
     assert_eq!(Coalescer::header(&group, &alone[0], &mut [0; MAX_HEADER_LEN]), None);
 }
 
-/// The gate lets no such thing in; here it must only not be merged.
+/// The gate refuses such packets; here they must only not be merged.
 #[test]
 fn what_is_cut_off_or_longer_than_it_says_is_left_alone() {
     for family in FAMILIES {

@@ -2,22 +2,22 @@
 
 use crate::wire::ParseError;
 
-/// Why what stands between the outer header and the inner packet is refused.
+/// Why the header between the outer IP header and the inner packet is refused.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum ShimError {
     /// Shorter than its header.
     Truncated,
     /// A version, flag, option or control message that is not supported.
     Header,
-    /// Something else than an IP packet is inside.
+    /// The inner packet is not an IP packet.
     Protocol,
 }
 
 /// Why a tunnelled datagram is refused.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum OpenError {
-    /// Its outer header.
+    /// The outer IP header is refused.
     Outer(ParseError),
-    /// What follows it.
+    /// The header after it is refused.
     Shim(ShimError),
 }

@@ -13,11 +13,11 @@ pub const HEADER_LEN: usize = 4;
 const ETHERNET_IPV4: [u8; 2] = [0x08, 0x00];
 const ETHERNET_IPV6: [u8; 2] = [0x86, 0xdd];
 
-/// The checksum's flag, what RFC 1701 had beside it (key, sequence number, routing), and the
-/// version. The other bits are reserved and ignored (RFC 2784 section 2.3).
+/// The flag for a checksum, RFC 1701's flags (key, sequence number, routing), and the version. The
+/// other bits are reserved and ignored (RFC 2784 section 2.3).
 const NOT_SUPPORTED: u16 = 0xfc07;
 
-/// The header before a packet of that IP version, 4 or 6; `None` for another.
+/// The header before a packet of IP version 4 or 6; `None` for another version.
 #[inline]
 #[must_use]
 pub fn header(inner_version: u8) -> Option<[u8; HEADER_LEN]> {
@@ -31,8 +31,7 @@ pub fn header(inner_version: u8) -> Option<[u8; HEADER_LEN]> {
 
 /// The IP version of the packet that follows the [`HEADER_LEN`] bytes of the header.
 ///
-/// # Errors
-/// The header is cut, has an option or another version, or announces something else than IP.
+/// # Errors The header is too short, has an option or another version, or its type is not IP.
 #[inline]
 pub fn open(payload: &[u8]) -> Result<u8, ShimError> {
     let [a, b, kind @ ..] = *payload.first_chunk::<HEADER_LEN>().ok_or(ShimError::Truncated)?;

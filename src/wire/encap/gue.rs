@@ -17,11 +17,11 @@ pub const HEADER_LEN: usize = 4;
 /// The UDP port that IANA has registered for GUE.
 pub const PORT: u16 = 6080;
 
-/// The source ports of tunnelled packets: a flow has one of them, so that routers and receive
-/// queues spread flows by it, and a firewall can name them.
+/// The source ports of tunnelled packets. Each flow has one of them, so that routers and receive
+/// queues spread flows; the range is short, so that firewall rules can name it.
 pub const SOURCE_PORTS: std::ops::RangeInclusive<u16> = 61_440..=61_455;
 
-/// The header before a packet of that IP version, 4 or 6; `None` for another.
+/// The header before a packet of IP version 4 or 6; `None` for another version.
 #[inline]
 #[must_use]
 pub fn header(inner_version: u8) -> Option<[u8; HEADER_LEN]> {
@@ -38,9 +38,8 @@ pub fn source_port(flow_label: u32) -> u16 {
 
 /// The IP version of the inner packet in a UDP datagram's payload, and where it starts.
 ///
-/// # Errors
-/// The header is cut; it has an unknown variant, a control message, flags or optional fields; or it
-/// announces something else than IP.
+/// # Errors The header is too short, has an unknown variant, flags or optional fields, is a control
+/// message, or its protocol is not IP.
 #[inline]
 pub fn open(payload: &[u8]) -> Result<(u8, usize), ShimError> {
     let first = *payload.first().ok_or(ShimError::Truncated)?;

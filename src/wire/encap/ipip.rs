@@ -35,7 +35,7 @@ pub fn write(outer: &Outer, inner_version: u8, inner_len: usize, room: &mut [u8]
     write_next(outer, protocol_of(inner_version)?, inner_len, room)
 }
 
-/// The same before `len` bytes of the protocol `next`.
+/// As [`write`], before `len` bytes of the protocol `next`.
 #[inline]
 #[must_use]
 pub fn write_next(outer: &Outer, next: u8, len: usize, room: &mut [u8]) -> Option<usize> {
@@ -73,7 +73,7 @@ fn header_v4(
     header[9] = next;
     header[12..16].copy_from_slice(&source.octets());
     header[16..20].copy_from_slice(&destination.octets());
-    // The kernel overwrites length and checksum under IP_HDRINCL; other ways out need them.
+    // The kernel overwrites length and checksum under IP_HDRINCL; other users need them.
     let check = Sum::of(&header).checksum();
     header[10..12].copy_from_slice(&check.to_be_bytes());
     header

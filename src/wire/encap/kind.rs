@@ -8,7 +8,7 @@ use crate::wire::packet::{IPV4_HEADER_LEN, IPV6_HEADER_LEN, UDP_HEADER_LEN};
 /// How packets to a real server are encapsulated.
 #[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
 pub enum Encap {
-    /// IP in IP: nothing but the outer header.
+    /// IP in IP: only the outer IP header.
     #[default]
     Ipip,
     /// Generic Routing Encapsulation.
@@ -18,7 +18,7 @@ pub enum Encap {
 }
 
 impl Encap {
-    /// Each, by its overhead.
+    /// All, in the order of their overhead.
     pub const ALL: [Self; 3] = [Self::Ipip, Self::Gre, Self::Gue];
 
     /// The name in configuration and listings.

@@ -11,20 +11,20 @@ use crate::wire::{Fragment, Packet, ParseError, protocol};
 /// A tunnelled datagram whose outer header has been checked.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Opened {
-    /// Who sent it.
+    /// The outer source address.
     pub source: IpAddr,
     /// The outer DSCP and ECN.
     pub traffic_class: u8,
-    /// What carries the inner packet.
+    /// The encapsulation of the inner packet.
     pub encap: Encap,
-    /// The inner packet's IP version, as the protocol number says.
+    /// The inner packet's IP version, from the protocol number.
     pub inner_version: u8,
     /// Where in the datagram the inner packet is.
     pub inner: Range<usize>,
 }
 
-/// Checks the outer header of `datagram`, which starts with it, and finds the inner packet, whose
-/// own header is not looked at. A raw socket delivers IP in IP and GRE so.
+/// Checks the outer header of `datagram`, which starts with it, and finds the inner packet. The
+/// inner packet's header is not checked. A raw socket delivers IP in IP and GRE in this form.
 ///
 /// # Errors
 /// Those of [`Packet::parse`], [`ParseError::Unsupported`] for another protocol,

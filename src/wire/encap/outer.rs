@@ -1,8 +1,8 @@
-//! What the outer IP header says.
+//! The fields of the outer IP header.
 
 use std::net::IpAddr;
 
-/// What the outer header says. Both addresses are of one family.
+/// The fields of the outer header. Both addresses are of one family.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Outer {
     /// The director.
@@ -13,7 +13,7 @@ pub struct Outer {
     pub traffic_class: u8,
     /// TTL or hop limit.
     pub ttl: u8,
-    /// IPv4 DF; IPv6 has no other way.
+    /// IPv4's DF flag; without meaning for IPv6, whose routers never fragment.
     pub dont_fragment: bool,
     /// IPv4 identification; without meaning for IPv6.
     pub identification: u16,

@@ -1,6 +1,6 @@
-//! An outer packet in fragments (RFC 791, RFC 8200 section 4.5), where the path takes no whole one
-//! and the inner packet may be fragmented or can be no smaller (RFC 2473 section 7.1, RFC 4213
-//! section 3.2.2).
+//! An outer packet in fragments (RFC 791, RFC 8200 section 4.5). They are needed if the path's MTU
+//! is too small for the whole packet, and the inner packet may be fragmented or cannot be smaller
+//! (RFC 2473 section 7.1, RFC 4213 section 3.2.2).
 
 use std::net::IpAddr;
 use std::ops::Range;
@@ -15,14 +15,13 @@ use crate::wire::protocol;
 const FRAGMENT_HEADER_LEN: usize = 8;
 /// The longest headers of a piece, in bytes.
 pub const MAX_PIECE_HEADER_LEN: usize = IPV6_HEADER_LEN + FRAGMENT_HEADER_LEN;
-/// Offsets count in so many bytes.
+/// The unit of fragment offsets, in bytes.
 const UNIT: usize = 8;
-/// IPv4's flag of all pieces but the last.
+/// IPv4's flag that all pieces but the last have.
 const MORE_FRAGMENTS: u16 = 0x2000;
 
-/// The fewest bytes of the inner packet in a piece that is not the last: the first piece holds all
-/// headers of a wire segment and what precedes them. The kernel refuses pieces that a link does not
-/// take.
+/// The fewest bytes of the inner packet in a piece that is not the last. So the first piece holds
+/// the shim and all headers of a wire segment. The kernel refuses pieces that exceed a link's MTU.
 pub const SMALLEST: usize = 280;
 
 /// How an inner packet is cut.
@@ -34,8 +33,8 @@ pub struct Pieces {
 }
 
 impl Pieces {
-    /// Of an inner packet of `len` bytes towards that real server, what stands before it behind the
-    /// outer IP header included. `limit` is how many would fit behind that header alone.
+    /// The pieces of `len` bytes towards that real server: the shim and the inner packet. `limit`
+    /// is how many bytes would fit after the outer IP header.
     #[must_use]
     pub fn new(real: IpAddr, len: usize, limit: usize) -> Self {
         let own = if real.is_ipv6() { FRAGMENT_HEADER_LEN } else { 0 };
@@ -49,9 +48,9 @@ impl Pieces {
     }
 
     /// Writes the headers of the piece at `range` into the last bytes of `room`; `next` is the
-    /// protocol of what is cut. All pieces of a packet have one identification: over IPv4 that of
-    /// `outer`, over IPv6 `identification`. Returns the headers' length; `None` where
-    /// [`ipip::write_next`] has none, or the packet is longer than IP allows.
+    /// protocol of the packet that is cut. All pieces of a packet have one identification: over
+    /// IPv4 that of `outer`, over IPv6 `identification`. Returns the headers' length; `None` where
+    /// [`ipip::write_next`] returns `None`, or the packet is longer than IP allows.
     #[must_use]
     pub fn write(
         self,
@@ -68,7 +67,8 @@ impl Pieces {
         let (before, header) = room.split_last_chunk_mut::<FRAGMENT_HEADER_LEN>()?;
         let len = FRAGMENT_HEADER_LEN + range.len();
         ipip::write_next(outer, protocol::IPV6_FRAGMENT, len, before)?;
-        // The lowest three bits are not part of the offset; the last one says that more follow.
+        // The lowest three bits are not part of the offset. The last bit is set if more pieces
+        // follow.
         let more = u16::from(range.end < self.len);
         let offset = u16::try_from(range.start).ok()? | more;
         *header = [next, 0, 0, 0, 0, 0, 0, 0];
@@ -123,7 +123,7 @@ mod tests {
         Pieces::new(family.real(11), len, limit)
     }
 
-    /// At the limit of the smallest MTU, and around it.
+    /// At the smallest MTU, one byte below and one above.
     #[test]
     fn a_packet_of_1280_bytes_takes_two_pieces_of_a_path_of_1280() {
         let v6 = |len, limit| of(Family::V6, len, limit).ranges().collect::<Vec<_>>();
@@ -138,7 +138,7 @@ mod tests {
         assert_eq!(v4(1_280, 640), [0..640, 640..1_280]);
     }
 
-    /// The first piece has all headers of a segment, however small the link.
+    /// The first piece has all headers of a segment, also where the MTU is smaller.
     #[test]
     fn no_piece_but_the_last_is_smaller_than_280_bytes() {
         let v4 = |limit| of(Family::V4, 600, limit).ranges().collect::<Vec<_>>();

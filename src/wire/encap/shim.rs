@@ -1,4 +1,5 @@
-//! What stands between the outer IP header and the inner packet, and both headers together.
+//! The shim: the header between the outer IP header and the inner packet. Also writes both headers
+//! together.
 
 use std::net::IpAddr;
 
@@ -15,9 +16,9 @@ pub enum Shim {
     /// None: IP in IP.
     #[default]
     None,
-    /// GRE's.
+    /// A GRE header.
     Gre,
-    /// UDP's and GUE's.
+    /// A UDP header and a GUE header.
     Gue {
         /// The UDP source port.
         source_port: u16,
@@ -27,7 +28,7 @@ pub enum Shim {
 }
 
 impl Shim {
-    /// Of a flow with this label, towards real servers that take GUE on `gue_port`.
+    /// The shim of a flow with this label, towards real servers that receive GUE on `gue_port`.
     #[inline]
     #[must_use]
     pub fn new(encap: Encap, flow_label: u32, gue_port: u16) -> Self {
@@ -66,9 +67,9 @@ impl Shim {
         }
     }
 
-    /// Writes it into the last bytes of `room`, before the inner packet, whose bytes are the two
-    /// slices; the first one's length is even. Returns its length; `None` if `room` or UDP's length
-    /// field is too short for it, or the inner version is neither 4 nor 6.
+    /// Writes it into the last bytes of `room`, before the inner packet. The inner packet is the
+    /// two slices; the first one's length is even. Returns the shim's length. `None` if `room` or
+    /// UDP's length field is too small, or the inner version is neither 4 nor 6.
     #[inline]
     #[must_use]
     pub fn write(
@@ -93,9 +94,9 @@ impl Shim {
     }
 }
 
-/// The checksum is always there: zero is forbidden over IPv6 (RFC 6935 allows it to few), and a
-/// receiver's NIC merges no datagrams without. Only where the kernel is to fill in the IPv4 source,
-/// so that the sum cannot be known, there is none.
+/// The datagram has a checksum: IPv6 forbids zero with few exceptions (RFC 6935), and NICs do not
+/// merge datagrams without one. It has none only where the kernel fills in the IPv4 source, so that
+/// the sum is not known here.
 #[inline]
 fn udp_header(
     outer: &Outer,
@@ -130,8 +131,8 @@ fn udp_header(
 }
 
 /// Writes the outer header and the shim into the last bytes of `room`, before the inner packet, as
-/// [`Shim::write`] does. Returns the length of both; `None` where that has none, when the outer
-/// addresses are of two families, or the datagram would be too long.
+/// [`Shim::write`] does. Returns the length of both. `None` where [`Shim::write`] returns `None`,
+/// if the outer addresses are of two families, or if the datagram would be too long.
 #[inline]
 #[must_use]
 pub fn write(
@@ -248,7 +249,7 @@ mod tests {
     }
 
     proptest! {
-        /// However the inner packet is cut in two, the headers are the same.
+        /// The headers do not depend on where the inner packet is cut in two.
         #[test]
         fn the_parts_of_the_inner_packet_do_not_matter(
             inner in proptest::collection::vec(any::<u8>(), 0..200),

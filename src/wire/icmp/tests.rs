@@ -52,10 +52,10 @@ fn the_flow_quoted_by_each_kind_of_error() {
     }
 }
 
-/// RFC 4861 section 4, RFC 2710 section 3, RFC 3810 section 5.2; mobile prefix and other such
-/// requests are for a host.
+/// RFC 4861 section 4, RFC 2710 section 3, RFC 3810 section 5.2; mobile prefix solicitations and
+/// similar messages are for a host.
 #[test]
-fn what_concerns_nobody_but_a_link() {
+fn messages_that_concern_only_one_link() {
     for family in FAMILIES {
         let noise: Vec<u8> = (0..=u8::MAX)
             .filter(|&kind| {
@@ -68,7 +68,7 @@ fn what_concerns_nobody_but_a_link() {
         let bytes = family.udp(53).bytes();
         assert!(!concerns_the_link(&Packet::parse(&bytes).unwrap()));
     }
-    // As a kernel reports its groups: from nowhere, behind a router alert.
+    // A kernel's report of its groups: from the unspecified address, after a router alert.
     let report = Family::V6
         .icmp_echo(&[0; 20])
         .icmp_type(143)
@@ -161,7 +161,7 @@ fn a_quoted_chain_that_would_be_refused_names_no_flow() {
 }
 
 #[test]
-fn an_error_behind_extension_headers_is_one_all_the_same() {
+fn an_error_after_extension_headers_is_recognised() {
     let quoted = from_real_server(Family::V6).bytes();
     let bytes = error(Family::V6, 2, &quoted).extension(DESTINATION_OPTIONS, &PADDED).bytes();
     let packet = Packet::parse(&bytes).unwrap();
@@ -170,7 +170,7 @@ fn an_error_behind_extension_headers_is_one_all_the_same() {
 }
 
 #[test]
-fn an_error_in_fragments_is_not_believed() {
+fn an_error_in_fragments_is_ignored() {
     for family in FAMILIES {
         let quoted = from_real_server(family).bytes();
         let bytes = error(family, family.pick(3, 1), &quoted[..96]).fragment(0, true).bytes();
@@ -179,7 +179,7 @@ fn an_error_in_fragments_is_not_believed() {
     }
 }
 
-/// RFC 4443 section 2.3: of ICMPv6 the addresses are covered too, and the length.
+/// RFC 4443 section 2.3: ICMPv6's checksum covers the addresses and the length too.
 #[test]
 fn the_checksum_covers_every_byte() {
     for family in FAMILIES {

@@ -1,5 +1,4 @@
-//! ICMP errors about tunnelled packets: what they say, and what they quote of the packet that was
-//! in the tunnel.
+//! ICMP errors about tunnelled packets: their cause, and what they quote of the inner packet.
 
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -10,17 +9,18 @@ use crate::wire::encap::{ShimError, gre, gue, ipip};
 use crate::wire::packet::{ICMP_HEADER_LEN, IPV6_HEADER_LEN, UDP_HEADER_LEN, extension};
 use crate::wire::{Packet, protocol};
 
-/// What an ICMP error says.
+/// The cause that an ICMP error names.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Cause {
-    /// No program takes tunnelled packets there: protocol unreachable, or unrecognized next header.
+    /// No program receives tunnelled packets there: protocol unreachable, or unrecognized next
+    /// header.
     ProtocolUnreachable,
-    /// Port unreachable: the host has no tunnel, or none for such packets (Linux's `tunnel4` and
+    /// Port unreachable: the host has no tunnel device for such packets (Linux's `tunnel4` and
     /// `tunnel6`).
     PortUnreachable,
-    /// The host does not answer its neighbours.
+    /// The host does not answer ARP or neighbour discovery.
     HostUnreachable,
-    /// A firewall or a policy on the way refuses it.
+    /// A firewall or a policy on the path refuses the packet.
     Prohibited,
     /// Destination unreachable for another reason, by ICMP code.
     Unreachable(u8),
@@ -33,7 +33,7 @@ pub enum Cause {
 }
 
 impl Cause {
-    /// What it says, as text.
+    /// The cause as text.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -48,27 +48,27 @@ impl Cause {
         }
     }
 
-    /// Whether the packet was lost for that reason, so that others will be too. A router's word
-    /// about the size concerns larger packets, and one of another type nothing that is known.
+    /// Whether the packet was lost for a reason that concerns other packets too. A path MTU
+    /// concerns only larger packets; the meaning of another type is unknown.
     #[must_use]
     pub fn refuses(self) -> bool {
         !matches!(self, Self::PathMtu(_) | Self::Other(_))
     }
 
-    /// Whether the host at the tunnel's end itself refuses the packet, and not a router on the way.
+    /// Whether the host at the tunnel's end refuses the packet, not a router on the path.
     #[must_use]
     pub fn is_of_the_end(self) -> bool {
         matches!(self, Self::ProtocolUnreachable | Self::PortUnreachable)
     }
 }
 
-/// What an error quotes of the packet in the tunnel, as far as its sender alone knows it.
+/// What an error quotes of the inner packet: values that only the packet's sender and the path
+/// know.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct QuotedPacket {
-    /// Its flow. An echo request's identifier is in the place of the source port.
+    /// Its flow. An echo request's identifier takes the place of the source port.
     pub flow: Quote,
-    /// Of TCP the sequence number, of UDP length and checksum, of an echo request the sequence
-    /// number.
+    /// TCP: the sequence number. UDP: length and checksum. Echo request: the sequence number.
     pub number: u32,
     /// The identification of the IPv4 header, the flow label of the IPv6 header.
     pub label: u32,
@@ -87,32 +87,32 @@ impl QuotedPacket {
     }
 }
 
-/// What an ICMP error quotes of the packet in the tunnel.
+/// What an ICMP error quotes of the inner packet.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Quoted {
     /// Enough to name its flow.
     Packet(QuotedPacket),
-    /// So little that it names no flow. RFC 792 asks for no more than eight bytes after the outer
-    /// IPv4 header.
+    /// Too little to name a flow. RFC 792 requires only eight bytes after the outer IPv4 header.
     TooShort,
     /// Something else: a fragment, or another protocol.
     Other,
 }
 
-/// An ICMP error about a tunnelled packet, as it came. Anybody can send one.
+/// An ICMP error about a tunnelled packet, not verified: any host can send one.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct TunnelReport {
-    /// Who sends the error, it says.
+    /// The error's source address, which can be forged.
     pub sender: IpAddr,
-    /// Where the packet had been sent, it says: a real server.
+    /// The destination of the quoted outer packet: a real server.
     pub real: IpAddr,
-    /// What the error says.
+    /// The cause that the error names.
     pub cause: Cause,
-    /// What it quotes of the packet.
+    /// What the error quotes of the inner packet.
     pub quoted: Quoted,
 }
 
-/// The error in an IPv4 packet. `None` where it is none about IP in IP, or its checksum is wrong.
+/// The error in an IPv4 packet. `None` if it is not about a tunnelled packet, or its checksum is
+/// wrong.
 #[must_use]
 pub fn report_v4(bytes: &[u8]) -> Option<TunnelReport> {
     let packet = Packet::parse(bytes).ok()?;
@@ -138,7 +138,7 @@ pub fn report_v6(sender: Ipv6Addr, message: &[u8]) -> Option<TunnelReport> {
     let cause = cause_v6(*header)?;
     let outer = Ipv6HeaderSlice::from_slice(quoted).ok()?;
     let upper = quoted.get(IPV6_HEADER_LEN..)?;
-    // What does not fit the path goes in fragments; the first one shows what is inside.
+    // A packet larger than the path MTU is sent in fragments; the first one shows the inner packet.
     let chain = extension::walk(outer.next_header().0, upper).ok()?;
     if chain.piece.is_some_and(|(piece, _)| piece.offset > 0) {
         return None;
@@ -148,7 +148,7 @@ pub fn report_v6(sender: Ipv6Addr, message: &[u8]) -> Option<TunnelReport> {
     Some(TunnelReport { sender: sender.into(), real, cause, quoted })
 }
 
-/// What is quoted of the packet inside.
+/// What is quoted of the inner packet.
 fn inside(protocol: u8, inner: &[u8]) -> Option<Quoted> {
     match protocol {
         protocol::GRE => {
@@ -160,7 +160,8 @@ fn inside(protocol: u8, inner: &[u8]) -> Option<Quoted> {
     }
 }
 
-/// Only the director's own source ports make it GUE. RFC 792 asks for no more than the UDP header.
+/// A datagram is GUE only if it has one of the director's source ports. RFC 792 requires no more
+/// than the UDP header.
 fn inside_udp(datagram: &[u8]) -> Option<Quoted> {
     let (header, payload) = datagram.split_first_chunk::<UDP_HEADER_LEN>()?;
     let source_port = u16::from_be_bytes([header[0], header[1]]);
@@ -256,7 +257,7 @@ mod tests {
     use crate::wire::encap::{self, Encap, MAX_OUTER_LEN, Outer, Shim};
     use crate::wire::tcp::Flags;
 
-    /// An error about a tunnelled segment, of whose inner packet so many bytes are quoted.
+    /// An error about a tunnelled segment that quotes `quoted` bytes of the inner packet.
     fn error(inner: Family, outer: Family, quoted: usize) -> Vec<u8> {
         error_of(Encap::Ipip, inner, outer, quoted)
     }

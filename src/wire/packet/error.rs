@@ -16,7 +16,7 @@ pub enum ParseError {
     /// advises), or an IPv6 routing header of type 0 (RFC 5095) or with segments left.
     #[error("source route")]
     SourceRoute,
-    /// An IPv6 extension header that no such packet may have: see [`walk`](super::extension::walk).
+    /// IPv6 extension headers that are not allowed: see [`walk`](super::extension::walk).
     #[error("bad chain of extension headers")]
     ExtensionHeader,
     /// An IPv6 extension header that is not walked, or an encapsulation that is not opened.

@@ -11,7 +11,8 @@
 //! ```
 //!
 //! Authentication, mobility, host identity and shim6 headers are not walked: their content concerns
-//! the two end hosts. (An encapsulating security payload is a protocol, and unreadable here.)
+//! the two end hosts. (An encapsulating security payload counts as a protocol; its content is
+//! encrypted.)
 
 use super::ParseError;
 
@@ -42,21 +43,20 @@ pub struct Chain {
     pub protocol: u8,
     /// Bytes of the headers walked.
     pub len: usize,
-    /// What the fragment header says, and how many bytes of the chain come before it.
+    /// The fragment header's fields, and how many bytes of the chain come before it.
     pub piece: Option<(Piece, usize)>,
 }
 
 /// A piece of a datagram.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Piece {
-    /// Where it belongs, in bytes.
+    /// Its offset, in bytes.
     pub offset: usize,
     /// Whether another follows.
     pub more: bool,
 }
 
-/// Whether this number is an extension header's, so that a transport header does not follow at
-/// once.
+/// Whether this number is an extension header's and not a transport's.
 #[inline]
 #[must_use]
 pub fn is_extension(number: u8) -> bool {
@@ -69,19 +69,18 @@ fn is_walked(number: u8) -> bool {
 }
 
 /// Walks the chain that `upper`, what follows the fixed header, starts with; `first` is the fixed
-/// header's next header. A later fragment's chain ends with its fragment header, since what follows
-/// is a piece of anything.
+/// header's next header. A later fragment's chain ends with its fragment header, since the bytes
+/// after it can be any part of the datagram.
 ///
-/// # Errors
-/// [`ParseError::ExtensionHeader`] for more than [`MAX_HEADERS`] headers or [`MAX_LEN`] bytes,
-/// hop-by-hop options anywhere but first (RFC 8200 section 4.1), a fragment in a fragment, a jumbo
-/// payload (RFC 2675). [`ParseError::SourceRoute`] for a routing header of type 0 (RFC 5095) or
-/// with segments left: the packet is then for another host. [`ParseError::Unsupported`] for a
-/// header that is not walked. [`ParseError::Malformed`] for a chain or an option that runs out of
-/// what it is in.
+/// # Errors [`ParseError::ExtensionHeader`] for more than [`MAX_HEADERS`] headers or [`MAX_LEN`]
+/// bytes, hop-by-hop options anywhere but first (RFC 8200 section 4.1), a fragment in a fragment, a
+/// jumbo payload (RFC 2675). [`ParseError::SourceRoute`] for a routing header of type 0 (RFC 5095)
+/// or with segments left: the packet is then for another host. [`ParseError::Unsupported`] for a
+/// header that is not walked. [`ParseError::Malformed`] for a chain that exceeds the packet or an
+/// option that exceeds its header.
 pub fn walk(first: u8, upper: &[u8]) -> Result<Chain, ParseError> {
-    // A jumbogram's payload length is zero (RFC 2675 section 3): its options are not within the
-    // packet as we know it.
+    // A jumbogram's payload length is zero (RFC 2675 section 3), so its options are outside of the
+    // packet that this field describes.
     if first == HOP_BY_HOP && upper.is_empty() {
         return Err(ParseError::ExtensionHeader);
     }
@@ -126,8 +125,8 @@ fn header(kind: u8, rest: &[u8]) -> Result<&[u8], ParseError> {
     rest.get(..len).ok_or(ParseError::Malformed)
 }
 
-/// Walks options (RFC 8200 section 4.2). The destination acts on them. A jumbo payload among
-/// destination options is refused: no host knows it there, and its number asks for a drop.
+/// Walks options (RFC 8200 section 4.2), on which only the destination acts. A jumbo payload among
+/// destination options is refused: hosts do not accept it there, and its number requires a drop.
 fn check_options(header: &[u8]) -> Result<(), ParseError> {
     const PAD_1: u8 = 0;
     const JUMBO_PAYLOAD: u8 = 0xc2;

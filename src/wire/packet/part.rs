@@ -10,7 +10,7 @@ pub struct Part {
     pub identification: u32,
     /// Where its data belongs in the datagram's data, in bytes.
     pub start: u16,
-    /// Where its data ends there; past `start`.
+    /// Where its data ends there, in bytes; greater than `start`.
     pub end: u16,
     /// Whether more follows.
     pub more: bool,
@@ -48,7 +48,7 @@ impl Packet<'_> {
         Some((identification.into(), piece, before, self.payload().len()))
     }
 
-    /// A datagram's data starts behind the fragment header and includes later extension headers.
+    /// A datagram's data starts after the fragment header and includes later extension headers.
     fn part_v6(&self) -> Option<(u32, extension::Piece, usize, usize)> {
         let (header, upper) = self.bytes.split_first_chunk::<IPV6_HEADER_LEN>()?;
         let (piece, at) = extension::walk(header[6], upper).ok()?.piece?;

@@ -47,7 +47,7 @@ fn every_field_is_where_rfc_791_and_rfc_8200_have_it() {
 }
 
 #[test]
-fn behind_extension_headers_everything_is_as_far_away_as_they_are_long() {
+fn extension_headers_move_what_follows_by_their_length() {
     let bytes = udp(Family::V6, 10)
         .extension(HOP_BY_HOP, &PADDED)
         .extension(ROUTING, &[2, 0, 0, 0, 0, 0])
@@ -96,7 +96,7 @@ fn every_truncation_is_truncated() {
     }
 }
 
-/// The length field cut down instead, so that the packet is whole and its headers are not.
+/// Here the length field is reduced: the packet is whole, its headers are not.
 #[test]
 fn every_header_that_runs_out_of_the_length_is_malformed() {
     let packet = || udp(Family::V6, 0).extension(HOP_BY_HOP, &PADDED).fragment(0, true);
@@ -125,7 +125,7 @@ fn lengths_that_contradict_each_other_are_malformed() {
     assert_eq!(edited(3, 19), Err(ParseError::Malformed), "total shorter than the header");
 }
 
-/// Nothing but a fixed header is a packet if nothing has to follow.
+/// A fixed header alone is a packet if no header has to follow.
 #[test]
 fn a_payload_of_no_bytes() {
     let empty = |protocol| udp(Family::V6, 0).protocol(protocol).claim(-8).bytes();
@@ -240,7 +240,7 @@ fn a_datagram_that_would_grow_past_65535_bytes_is_malformed() {
         assert_eq!(of(left), Ok(Fragment::Later));
         assert_eq!(of(left + 1), Err(ParseError::Malformed));
     }
-    // Headers before the fragment header go with each fragment, and so count.
+    // Headers before the fragment header are in each fragment, and so count.
     let of = |len: usize| {
         let packet = udp(Family::V6, len - 8).extension(HOP_BY_HOP, &PADDED);
         fragment_of(packet.fragment(8_189 * 8, false))
@@ -298,7 +298,7 @@ fn each_family_has_an_icmp_of_its_own() {
 }
 
 #[test]
-fn protocols_without_ports_are_other_ones_whatever_is_in_them() {
+fn protocols_without_ports_are_other_whatever_their_payload() {
     for family in FAMILIES {
         for protocol in [4, 41, 47, 50, 59, 132, 253, 255] {
             let bytes = udp(family, 0).protocol(protocol).bytes();

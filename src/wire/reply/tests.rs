@@ -124,7 +124,7 @@ fn only_whole_echo_requests_are_echoed() {
 fn port_unreachable_quotes_as_much_as_576_or_1280_bytes_hold() {
     for family in FAMILIES {
         let (room, headers) = family.pick((576, 28), (1_280, 48));
-        // Answer's headers, quoted headers.
+        // The headers of the answer and of the quoted packet.
         let fits = room - 2 * headers;
         for data_len in [0, 10, fits - 1, fits, fits + 1, 60_000] {
             let packet = udp(family, data_len);
@@ -183,7 +183,7 @@ fn errors_are_sent_only_where_they_are_allowed() {
     }
 }
 
-/// Sources that name no single host.
+/// Sources that are not the address of a single host.
 fn nobodies() -> Vec<IpAddr> {
     let v4 = [[0; 4], [0, 0, 0, 1], [127, 0, 0, 1], [224, 0, 0, 1], [240, 0, 0, 1], [255; 4]];
     let v6 = [
@@ -245,7 +245,7 @@ fn the_longest_segment_of_ipv6_is_acknowledged_whole() {
 }
 
 #[test]
-fn nothing_is_reset_but_segments_that_are_no_reset() {
+fn only_segments_that_are_no_reset_are_reset() {
     for family in FAMILIES {
         no_answer(tcp(family, Flags::RST, 0), reset);
         no_answer(tcp(family, Flags::RST | Flags::ACK, 0), reset);
@@ -276,7 +276,7 @@ fn a_first_fragment_with_an_ack_is_answered_as_the_whole_segment() {
     }
 }
 
-/// What the receiver's side of a connection is told: RFC 9293 section 3.10.7.4, first check.
+/// The receiver's end of a connection accepts it: RFC 9293 section 3.10.7.4, first check.
 #[test]
 fn hanging_up_takes_the_segment_s_own_ends_and_sequence_number() {
     for family in FAMILIES {

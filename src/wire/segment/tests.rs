@@ -21,7 +21,7 @@ fn udp_frame(family: Family, data: &[u8]) -> Ip {
     family.udp(53).data(data)
 }
 
-/// What the kernel says of the frame.
+/// The kernel's description of the frame.
 fn tcp(packet: &Ip) -> Offload {
     Offload::Tcp { segment: MSS, start: u16::try_from(packet.header_len()).unwrap() }
 }
@@ -120,8 +120,7 @@ fn tcp_headers_follow_their_place() {
     }
 }
 
-/// RFC 8200 section 4: they belong to the packet, so to each that it becomes. Nothing of them is
-/// changed.
+/// RFC 8200 section 4: each segment has the extension headers of the packet, unchanged.
 #[test]
 fn extension_headers_go_with_every_segment() {
     let dress = |packet: Ip| {
@@ -196,7 +195,7 @@ fn a_udp_checksum_of_zero_is_sent_as_ones() {
     for family in FAMILIES {
         let at = family.header_len() + 6;
         let of = |datagram: &[u8]| u16::from_be_bytes([datagram[at], datagram[at + 1]]);
-        // The checksum falls as the salt rises: adding it to a salt of zero makes the sum complete.
+        // The checksum falls as the salt rises, so a salt of that value makes the checksum zero.
         let salt = of(&udp_frame(family, &[0, 0]).bytes());
         let frame = udp_frame(family, &salt.to_be_bytes());
         assert_eq!(of(&split(&frame.clone().bytes(), udp(&frame))[0]), 0xffff);

@@ -15,7 +15,7 @@ fn one_new_flow_more_than_the_mark_in_a_second_is_a_flood() {
         director.flood(),
         snapshot::FloodSnapshot { active: true, floods: 1, without_entry: 1 }
     );
-    assert_eq!(director.connections(), 2 * RATE as usize, "the one too many has no entry");
+    assert_eq!(director.connections(), 2 * RATE as usize, "the one above the mark has no entry");
 }
 
 #[test]
@@ -123,7 +123,7 @@ fn the_mode_ends_when_the_table_is_an_eighth_below_the_mark() {
 }
 
 #[test]
-fn a_policy_that_sees_no_floods_ends_the_mode() {
+fn a_policy_without_marks_ends_the_mode() {
     let mut director = flooded(10_000);
     director.apply(&marks(0, 0));
     director.pass(seconds(2));

@@ -32,7 +32,7 @@ fn second(director: &mut Director) {
 }
 
 #[test]
-fn each_new_flow_starts_a_client_s_time_anew() {
+fn each_new_flow_restarts_its_client_s_timeout() {
     let (mut director, homes) = remembering(Quiescent::Keep);
     second(&mut director);
     let templates = director.balancer.snapshot().templates;

@@ -8,7 +8,7 @@ impl Director {
     }
 }
 
-/// What a client is told where the way to its real server has that MTU.
+/// The MTU that a client gets if the link to its real server has that MTU.
 fn fits(mtu: usize, outer: Family) -> Option<u32> {
     Some(u32::try_from(mtu - outer.header_len()).unwrap())
 }
@@ -61,7 +61,7 @@ fn a_link_s_mtu_is_known_for_real_servers_now_and_later_and_for_probes() {
 
 /// Of the link and what routers report the smaller one counts.
 #[test]
-fn a_router_s_word_goes_after_ten_minutes_and_the_link_s_mtu_stays() {
+fn a_reported_mtu_expires_after_ten_minutes_and_the_link_s_mtu_stays() {
     for (inner, outer) in MIXES {
         let real = outer.real(11);
         let mut director = director(outer);
@@ -78,7 +78,7 @@ fn a_router_s_word_goes_after_ten_minutes_and_the_link_s_mtu_stays() {
         director.link_mtu(real, 1_350);
         assert_eq!(director.told(&longest), fits(1_350, outer));
         director.link_mtu(real, 1_480);
-        assert_eq!(director.told(&longest), fits(1_400, outer), "the router's word stays");
+        assert_eq!(director.told(&longest), fits(1_400, outer), "the router's report stays");
         director.pass(TEN_MINUTES);
         assert_eq!(director.told(&longest), fits(1_480, outer));
         director.path_mtu(real, 1_490);
@@ -88,10 +88,10 @@ fn a_router_s_word_goes_after_ten_minutes_and_the_link_s_mtu_stays() {
     }
 }
 
-/// What cannot be smaller, or need not be, is sent. The kernel sends nothing longer than its link
-/// takes, so it is cut here, over IPv4 too.
+/// A packet that cannot be smaller, or may be fragmented, is sent. The kernel sends nothing longer
+/// than the link's MTU, so the packet is cut here, over IPv4 too.
 #[test]
-fn what_may_not_be_refused_is_cut_to_the_link() {
+fn a_packet_that_may_not_be_refused_is_cut_to_the_link() {
     for outer in FAMILIES {
         let real = outer.real(11);
         let mut director = director(outer);
@@ -118,9 +118,9 @@ fn what_may_not_be_refused_is_cut_to_the_link() {
     }
 }
 
-/// A router may cut what fits the link, and cuts better: it knows its own link.
+/// Packets that fit the link are left to routers, which know their own links' MTUs.
 #[test]
-fn what_fits_the_link_is_left_to_routers_over_ipv4() {
+fn over_ipv4_routers_fragment_packets_that_fit_the_link() {
     for outer in FAMILIES {
         let real = outer.real(11);
         let mut director = director(outer);

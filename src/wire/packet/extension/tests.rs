@@ -22,7 +22,7 @@ fn chain(headers: &[Header<'_>], last: u8) -> (u8, Vec<u8>) {
     (first, bytes.collect())
 }
 
-/// The chain is walked with something behind it.
+/// Walks the chain, with 40 more bytes after it.
 fn walked(headers: &[Header<'_>], last: u8) -> Result<Chain, ParseError> {
     let (first, bytes) = chain(headers, last);
     walk(first, &[&bytes[..], &[0xee; 40]].concat())
@@ -69,7 +69,7 @@ fn every_kind_in_every_order_is_walked_but_hop_by_hop_goes_first() {
     }
 }
 
-/// Of RFC 8200 section 4.1, in its order.
+/// The headers of RFC 8200 section 4.1, in its order.
 #[test]
 fn the_chain_that_the_rfc_recommends() {
     let piece = piece_of(0, true);
@@ -109,7 +109,7 @@ fn a_hundred_and_sixty_bytes_and_not_a_unit_more() {
 }
 
 #[test]
-fn options_are_walked_and_not_obeyed() {
+fn options_are_walked_and_have_no_effect() {
     let rows: [(&str, &[u8]); 8] = [
         ("six times Pad1", &[0; 6]),
         ("PadN without data", &[1, 0, 1, 0, 1, 0]),
@@ -117,7 +117,7 @@ fn options_are_walked_and_not_obeyed() {
         ("router alert (RFC 2711)", &[5, 2, 0, 0, 1, 0]),
         ("unknown, to be skipped", &[0x1e, 4, 0xc2, 0xc2, 0xc2, 0xc2]),
         ("unknown, to be dropped", &[0x5e, 4, 1, 2, 3, 4]),
-        ("unknown, to be dropped and told", &[0x9e, 4, 1, 2, 3, 4]),
+        ("unknown, to be dropped and reported", &[0x9e, 4, 1, 2, 3, 4]),
         ("tunnel encapsulation limit (RFC 2473)", &[4, 1, 4, 1, 1, 0]),
     ];
     for kind in [HOP_BY_HOP, DESTINATION_OPTIONS] {
@@ -140,10 +140,10 @@ fn an_option_that_runs_out_of_its_header_is_malformed() {
     }
 }
 
-/// RFC 2675: the option is one of hop-by-hop options. Among destination options it is one that no
-/// host knows, and whose number asks to be dropped then (RFC 8200 section 4.2).
+/// RFC 2675: the option is one of hop-by-hop options. Among destination options hosts do not accept
+/// it, and its number then requires a drop (RFC 8200 section 4.2).
 #[test]
-fn a_jumbo_payload_is_refused_wherever_it_is_said() {
+fn a_jumbo_payload_is_refused_among_all_options() {
     let jumbo = [0xc2, 4, 0, 1, 0, 0];
     for kind in [HOP_BY_HOP, DESTINATION_OPTIONS] {
         assert_eq!(end(&[(kind, &jumbo)]), Err(ParseError::ExtensionHeader));
@@ -156,7 +156,7 @@ fn a_jumbo_payload_is_refused_wherever_it_is_said() {
 
 /// RFC 2675 section 3: the payload length of a jumbogram is zero.
 #[test]
-fn hop_by_hop_options_in_a_payload_of_no_bytes_are_a_jumbogram_s() {
+fn hop_by_hop_options_with_a_payload_length_of_zero_are_a_jumbogram() {
     assert_eq!(walk(HOP_BY_HOP, &[]), Err(ParseError::ExtensionHeader));
     for other in [ROUTING, FRAGMENT, DESTINATION_OPTIONS] {
         assert_eq!(walk(other, &[]), Err(ParseError::Malformed), "{other}");
@@ -196,7 +196,7 @@ fn headers_that_are_not_walked_are_unsupported_wherever_they_stand() {
 }
 
 #[test]
-fn the_fragment_header_says_where_and_whether_more_follow() {
+fn the_fragment_header_has_the_offset_and_whether_more_follow() {
     for (offset, more) in [(0, false), (0, true), (8, true), (1_480, false), (65_528, true)] {
         let piece = piece_of(offset, more);
         let headers: [Header<'_>; 2] = [(HOP_BY_HOP, &PADDED), (FRAGMENT, &piece)];
@@ -209,7 +209,7 @@ fn the_fragment_header_says_where_and_whether_more_follow() {
 }
 
 #[test]
-fn what_follows_the_header_of_a_later_fragment_is_a_piece_of_anything() {
+fn a_later_fragment_is_not_walked_past_its_fragment_header() {
     for next in 0..=u8::MAX {
         let chain = walked(&[(FRAGMENT, &piece_of(8, false))], next).unwrap();
         assert_eq!((chain.protocol, chain.len), (next, 8), "{next}");
