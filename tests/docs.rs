@@ -249,3 +249,19 @@ fn every_scheduler_has_its_line() {
     let names: BTreeSet<_> = SchedulerKind::ALL.iter().map(|kind| kind.name()).collect();
     assert_eq!(rows(table), names);
 }
+
+/// promtool passes a case without alerts for a name that no rule has.
+#[test]
+fn every_alert_has_a_case_and_every_case_an_alert() {
+    let names = |file: &str, key: &str| -> BTreeSet<String> {
+        let text = read(root().join("dist/prometheus").join(file));
+        let found = text.match_indices(key).map(|(at, _)| &text[at + key.len()..]);
+        let name = |rest: &str| {
+            rest.trim_start().chars().take_while(char::is_ascii_alphanumeric).collect::<String>()
+        };
+        found.map(name).collect()
+    };
+    let alerts = names("vstun.rules.yml", "alert:");
+    assert!(!alerts.is_empty());
+    assert_eq!(names("vstun.rules.test.yml", "alertname:"), alerts);
+}
