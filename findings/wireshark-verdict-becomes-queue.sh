@@ -1,0 +1,59 @@
+#!/usr/bin/env bash
+# Wireshark 4.0.17 (Debian 12), its pcapng writer (editcap, mergecap, tshark -w): a packet's verdict (epb_verdict, option 7: what an
+# eBPF or XDP program or the hardware decided) is written with code 6, which is epb_queue. A file that was only copied has lost all
+# verdicts, and claims a queue option of the wrong length instead. The reader of the same version knows both codes.
+#
+# Seen: option 7 of 9 bytes (eBPF TC, TC_ACT_OK) comes out of `editcap in out` as option 6 with the same bytes.
+# Expected: the option's own code.
+set -euo pipefail
+dir=$(mktemp -d); trap 'rm -rf "$dir"' EXIT; chmod 755 "$dir"; cd "$dir"
+apt-get download wireshark-common=4.0.17-0+deb12u3 libwiretap13=4.0.17-0+deb12u3 libwsutil14=4.0.17-0+deb12u3 \
+    libglib2.0-0 libgcrypt20 libgpg-error0 liblz4-1 libzstd1 libpcre2-8-0 >/dev/null 2>&1 || { echo "the packages are gone"; exit 77; }
+for package in *.deb; do dpkg -x "$package" root; done
+export LD_LIBRARY_PATH; LD_LIBRARY_PATH=$(find "$dir/root" -name '*.so.*' -printf '%h\n' | sort -u | paste -sd:)
+editcap() { root/usr/bin/editcap "$@"; }
+version=$(editcap --version 2>/dev/null) || { echo "it does not run here"; exit 77; }
+echo "${version%%.$'\n'*}" | sed -n 1p
+cat >pcapng.py <<'PY'
+import struct, sys
+BLOCKS = {0x0A0D0D0A: ("section", 16), 1: ("interface", 8), 6: ("packet", 20), 5: ("statistics", 12)}
+def option(code, value):
+    return struct.pack("<HH", code, len(value)) + value + bytes(-len(value) % 4)
+def block(kind, body):
+    return struct.pack("<II", kind, len(body) + 12) + body + struct.pack("<I", len(body) + 12)
+def write(name, packet_options, after=b""):
+    packet = bytes([0x45, 0, 0, 20, 0, 0, 0, 0, 64, 59, 0xF6, 0x8C, 192, 0, 2, 1, 192, 0, 2, 2])
+    end = struct.pack("<HH", 0, 0)
+    with open(name, "wb") as file:
+        file.write(block(0x0A0D0D0A, struct.pack("<IHHq", 0x1A2B3C4D, 1, 0, -1)))
+        file.write(block(1, struct.pack("<HHI", 101, 0, 0)))
+        file.write(block(6, struct.pack("<IIIII", 0, 0, 1, 20, 20) + packet + packet_options + end))
+        file.write(after)
+def show(name):
+    data, at = open(name, "rb").read(), 0
+    while at < len(data):
+        kind, size = struct.unpack_from("<II", data, at)
+        body, at = data[at + 8 : at + size - 4], at + size
+        title, fixed = BLOCKS[kind]
+        place = fixed + (20 if title == "packet" else 0)
+        options = []
+        while place + 4 <= len(body):
+            code, length = struct.unpack_from("<HH", body, place)
+            if code == 0:
+                break
+            options.append(f"{code}={body[place + 4 : place + 4 + length].hex()}")
+            place += 4 + (length + 3) // 4 * 4
+        if title in ("packet", "statistics"):
+            print(f"{name}: {title} {' '.join(options)}")
+PY
+python3 - <<'PY'
+from pcapng import option, write
+write("in.pcapng", option(7, bytes([1]) + bytes(8)))
+PY
+editcap in.pcapng out.pcapng
+python3 -c 'from pcapng import show; show("in.pcapng"); show("out.pcapng")' >out
+cat out
+diff - out <<'X' || { echo changed; exit 1; }
+in.pcapng: packet 7=010000000000000000
+out.pcapng: packet 6=010000000000000000
+X
