@@ -18,8 +18,8 @@
 //! Inner fragments pass unchanged: the kernel behind the TUN reassembles them. That kernel also
 //! verifies the inner header's checksum and complete TCP and UDP checksums.
 //!
-//! Linux delivers an IPv4 datagram with its outer header, but of IPv6 only the payload: hence
-//! [`Gate::open`] and [`Gate::open_bare`].
+//! Linux delivers an IPv4 datagram with its outer header, and only the payload of an IPv6 datagram:
+//! hence [`Gate::open`] and [`Gate::open_bare`].
 
 use std::net::IpAddr;
 use std::ops::Range;
@@ -70,7 +70,7 @@ pub enum Payload {
 pub enum Decision {
     /// Write this range of the datagram to the TUN: a virtio-net header and the inner packet.
     Deliver(Range<usize>),
-    /// It is a question of `vstun doctor` from a director: this range of the datagram is the inner
+    /// An inquiry of `vstun doctor` from a director: this range of the datagram is the inner
     /// packet. The caller answers it and calls [`Gate::taken`], or refuses it.
     Inquiry(Range<usize>),
     /// Drop it and count the reason.
@@ -82,14 +82,14 @@ pub enum Decision {
 pub struct Counters {
     /// Datagrams read, and `filtered`; one merged by the network card counts once.
     pub read: u64,
-    /// Strangers' datagrams that the kernel has refused, as far as the sample that it lets pass
-    /// tells; they are among `dropped` too.
+    /// Strangers' datagrams that the kernel has refused, estimated from the sample that it lets
+    /// pass. They are part of `dropped` too.
     pub filtered: u64,
     /// Accepted datagrams.
     pub delivered: u64,
-    /// Those of them that came in GUE.
+    /// Accepted datagrams that came in GUE.
     pub gue: u64,
-    /// Those of them that came in GRE.
+    /// Accepted datagrams that came in GRE.
     pub gre: u64,
     /// Accepted datagrams that were merged TCP segments.
     pub super_packets: u64,
@@ -133,9 +133,9 @@ pub struct Gate {
     mss: Mss,
     /// The largest MTU of this host's links, in bytes.
     link_mtu: u32,
-    /// The UDP port on which this host takes GUE.
+    /// The UDP port on which this host receives GUE.
     gue_port: Option<u16>,
-    /// For how many strangers' datagrams each one counts that is read.
+    /// How many strangers' datagrams each one that is read counts for.
     sample: u64,
     counters: Counters,
 }
@@ -151,14 +151,14 @@ impl Gate {
         Self { directors, vips, mss, link_mtu: USUAL_MTU, gue_port: None, sample: 1, counters }
     }
 
-    /// The same gate with its counters, for other directors and virtual IPs.
+    /// Replaces this gate by `gate`, which gets its counters.
     #[must_use]
     pub fn succeeded_by(self, gate: Self) -> Self {
         Self { counters: self.counters, sample: self.sample, ..gate }
     }
 
-    /// Sets whether what is judged from now on comes from a socket with the filter
-    /// [`filter::program`]: then each stranger's datagram counts [`filter::SAMPLE`] times.
+    /// Sets whether the datagrams from now on come from a socket with the filter
+    /// [`filter::program`]. Then each stranger's datagram counts [`filter::SAMPLE`] times.
     pub fn set_filtered(&mut self, filtered: bool) {
         self.sample = if filtered { filter::SAMPLE.into() } else { 1 };
     }
@@ -170,15 +170,15 @@ impl Gate {
     }
 
     /// Sets the largest MTU of this host's links, in bytes. A UDP datagram with an unfinished
-    /// checksum is taken for a whole one up to this length, outer header included, and for a merged
-    /// one above.
+    /// checksum counts as a whole one up to this length, outer header included, and as a merged one
+    /// above.
     #[must_use]
     pub fn link_mtu(self, link_mtu: u32) -> Self {
         Self { link_mtu, ..self }
     }
 
-    /// Sets the UDP port on which this host takes GUE: packets to it inside of a tunnel are refused
-    /// as tunnels in the tunnel.
+    /// Sets the UDP port on which this host receives GUE. Inner packets to it are refused as
+    /// tunnels in the tunnel.
     #[must_use]
     pub fn gue_port(self, gue_port: Option<u16>) -> Self {
         Self { gue_port, ..self }
@@ -200,9 +200,9 @@ impl Gate {
         }
     }
 
-    /// Decides on `datagram`, whose outer header the kernel has removed; it came from `source` with
-    /// that traffic class. The payload starts at `start`, at least [`virtio::HEADER_LEN`] bytes
-    /// from the start; the rest is as for [`Self::open`].
+    /// As [`Self::open`], for a datagram whose outer header the kernel has removed. It came from
+    /// `source` with that traffic class. The payload starts at `start`, at least
+    /// [`virtio::HEADER_LEN`].
     #[inline]
     pub fn open_bare(
         &mut self,
@@ -229,8 +229,8 @@ impl Gate {
         }
     }
 
-    /// The same of a datagram whose shim has been read too. The inner packet starts at
-    /// `outer.inner`, at least [`virtio::HEADER_LEN`] bytes from the start.
+    /// As [`Self::open`], for a datagram whose shim was read too. The inner packet starts at
+    /// `outer.inner`, at least [`virtio::HEADER_LEN`].
     #[inline]
     pub fn open_payload(&mut self, outer: &Opened, datagram: &mut [u8]) -> Decision {
         if let Some(inner) = self.inquiry(outer, datagram) {
@@ -252,17 +252,18 @@ impl Gate {
         }
     }
 
-    /// Counts a question that will be answered: it is let in, as what is delivered to the TUN.
+    /// Counts an inquiry that will be answered as accepted, like a datagram that is delivered to
+    /// the TUN.
     pub fn taken(&mut self) {
         self.counters.read += 1;
         self.counters.delivered += 1;
     }
 
-    /// Where the inner packet is, if it is a question of `vstun doctor` from a director. Its
-    /// destination need not be a virtual IP: that may be what is asked.
+    /// The range of the inner packet, if it is an inquiry of `vstun doctor` from a director. Its
+    /// destination need not be a virtual IP: the inquiry may ask whether it is one.
     #[inline]
     fn inquiry(&self, outer: &Opened, datagram: &[u8]) -> Option<Range<usize>> {
-        // Where the protocol is in the inner header.
+        // The offset of the protocol in the inner header.
         let place = if outer.inner_version == 4 { 9 } else { 6 };
         let next = datagram.get(outer.inner.start + place)?;
         if *next != inquiry::PROTOCOL || !self.is_director(&outer.source) {
@@ -305,7 +306,8 @@ impl Gate {
         if packet.version() != outer.inner_version {
             return Err(Refusal::Malformed);
         }
-        // A tunnel in the tunnel would reach the raw sockets again through the TUN, layer by layer.
+        // A tunnel in the tunnel would come back to the raw sockets through the TUN, once for each
+        // layer.
         if matches!(packet.protocol, protocol::IPIP | protocol::IPV6 | protocol::GRE)
             || self.is_gue(&packet)
         {
@@ -339,8 +341,8 @@ impl Gate {
         }
     }
 
-    /// Directors pad small packets to one size with zeros, never beyond what the path takes. `len`
-    /// is the inner packet's with the padding.
+    /// Directors may pad small packets with zeros to one size within the path MTU. `len` is the
+    /// inner packet's length with the padding.
     #[inline]
     fn check_padding(
         &self,
@@ -418,9 +420,10 @@ impl Gate {
     }
 
     /// GRO leaves the same value in the checksum field as a local sender leaves for its network
-    /// card: the pseudo-header's sum over the whole length. Only the length distinguishes the two.
-    /// A merged datagram that fits into a link's MTU is rare: Linux merges UDP only if a program
-    /// asks for it (`UDP_GRO`) or for forwarding, and then usually far more than one MTU.
+    /// card: the pseudo-header's sum over the whole length. Only the length distinguishes a merged
+    /// datagram from a whole one. A merged datagram that fits into a link's MTU is rare: Linux
+    /// merges UDP only if a program asks for it (`UDP_GRO`) or for forwarding, and then usually far
+    /// more than one MTU.
     #[inline]
     fn offload_udp(&self, outer: &Opened, packet: &Packet<'_>) -> Result<virtio::Header, Refusal> {
         let payload = packet.payload();
@@ -435,7 +438,7 @@ impl Gate {
             return Ok(virtio::Header::default());
         }
         let outer_len = outer.encap.outer_len(outer.source);
-        // `NEEDS_CSUM` covers all following bytes, so it would include bytes behind the datagram.
+        // `NEEDS_CSUM` covers all following bytes, so it would include bytes after the datagram.
         if outer_len + packet.bytes().len() > usize::try_from(self.link_mtu).unwrap_or(usize::MAX)
             || datagram.len() != payload.len()
         {

@@ -8,7 +8,7 @@ pub const MAX_GROUP_LEN: usize = 32;
 
 /// The mode and the group of a control socket.
 ///
-/// Linux requires write permission on the socket's file to connect (unix(7)), and every client that
+/// To connect, a client needs write permission on the socket's file (unix(7)). Every client that
 /// can connect may read. Only root, the socket's owner and its group may make changes.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Access {
@@ -35,8 +35,8 @@ impl Default for Access {
     }
 }
 
-/// Parses a mode. It gives each class read and write permission or none: the execute bit means
-/// nothing for a socket. The owner always has permission, or the daemon would be locked out.
+/// Parses a mode. Each class has read and write permission or none; the execute bit has no effect
+/// on a socket. The owner always has permission: the daemon itself needs it.
 fn mode(text: &str) -> Result<u32, String> {
     const OWNER: u32 = 0o600;
     const ALL: u32 = 0o666;

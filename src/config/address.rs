@@ -22,7 +22,7 @@ pub(super) fn unicast(text: &str) -> Result<IpAddr, String> {
     Ok(address)
 }
 
-/// A virtual IP. One with a port gets a message of its own: ports belong to the director's listens.
+/// A virtual IP. A port has its own message: ports belong to the director's listens.
 pub(super) fn vip(text: &str) -> Result<IpAddr, String> {
     if let Some(address) = before_port(text) {
         return Err(format!(
@@ -33,8 +33,8 @@ pub(super) fn vip(text: &str) -> Result<IpAddr, String> {
     unicast(text)
 }
 
-/// A real server's address. One with a port gets a message of its own: tunnelling does not change
-/// ports, so the client chooses the port.
+/// A real server's address. A port has its own message: tunnelling does not change ports, so the
+/// client chooses the port.
 pub(super) fn real(text: &str) -> Result<IpAddr, String> {
     if let Some(address) = before_port(text) {
         return Err(format!(

@@ -8,7 +8,7 @@ pub const MAX_LISTENS: usize = 65_536;
 pub const MAX_REALS: usize = 65_536;
 /// The most real servers of one service: schedulers compare all of them.
 pub const MAX_REALS_PER_SERVICE: usize = 1024;
-/// The most decisions that the recorder keeps: some 300 MB of them.
+/// The most decisions that the recorder keeps: about 300 MB.
 pub const MAX_RECORDED: u32 = 1_000_000;
 /// The longest name of a service in bytes.
 pub const MAX_NAME_LEN: usize = 63;

@@ -40,7 +40,7 @@ fn changes(old: &Director, new: &Director) -> Vec<Change> {
     before.chain(altered).chain(grown).chain(added).chain(timeouts).chain(capacity).collect()
 }
 
-/// The services that two configurations have in common.
+/// The services of two configurations in pairs.
 struct Matched<'a> {
     /// The old and the new service, in the order of the new configuration.
     pairs: Vec<(&'a ServiceSpec, &'a ServiceSpec)>,

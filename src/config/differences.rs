@@ -1,5 +1,5 @@
 //! The keys whose values differ between two configurations, apart from those of services and real
-//! servers that the balancer has: these are [`Change`](crate::balancer::Change)s of a
+//! servers that the balancer handles: these are [`Change`](crate::balancer::Change)s of a
 //! [`diff`](super::diff()).
 
 use std::collections::{BTreeSet, HashMap};
@@ -17,7 +17,7 @@ use super::service::Service;
 pub fn director_differences(old: &Director, new: &Director) -> Vec<Difference> {
     let mut found = differences(&OfHost(old), &OfHost(new));
     if old.hash_seed != new.hash_seed {
-        // A client that knows the seed can choose its real server.
+        // The seed is not shown: a client that knows it can choose its real server.
         let shown = |seed: &Option<String>| if seed.is_some() { "configured" } else { "random" };
         let (before, after) = (shown(&old.hash_seed), shown(&new.hash_seed));
         let after = if before == after { "another" } else { after };
@@ -48,7 +48,7 @@ pub fn realserver_differences(old: &RealServer, new: &RealServer) -> Vec<Differe
     differences(old, new)
 }
 
-/// The keys for the host and the packet loop.
+/// The keys that concern the host and the packet loop.
 struct OfHost<'a>(&'a Director);
 
 impl Settings for OfHost<'_> {
@@ -114,7 +114,7 @@ impl Settings for RealServer {
     }
 }
 
-/// Checks show without most of their keys, so different ones may show the same.
+/// The text of a check lacks most of its keys, so different checks can have the same text.
 fn other_checks(old: &ServiceHealth, new: &ServiceHealth) -> Option<Difference> {
     if old.checks == new.checks {
         return None;

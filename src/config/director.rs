@@ -30,9 +30,9 @@ pub enum FastPath {
     /// All packets come to the director.
     #[default]
     Off,
-    /// Where the kernel and the process's rights allow it.
+    /// The kernel carries them if it can and the process has the capabilities.
     Auto,
-    /// A start without it fails.
+    /// As [`Self::Auto`], but the director does not start without it.
     On,
 }
 
@@ -74,7 +74,7 @@ pub struct Director {
     pub offload: bool,
     /// Whether the kernel carries the packets of established flows.
     pub fast_path: FastPath,
-    /// The UDP port on which real servers take GUE.
+    /// The UDP port on which real servers receive GUE.
     pub gue_port: u16,
     /// How long an idle packet loop polls before it sleeps.
     pub busy_poll: Duration,
@@ -122,7 +122,7 @@ impl Director {
         unique(listens.map(|listen| listen.address))
     }
 
-    /// The outer source address of IPv4, where the configuration says one.
+    /// The configured outer source address for IPv4.
     #[must_use]
     pub fn source_v4(&self) -> Option<Ipv4Addr> {
         self.sources.iter().find_map(|source| match source {
@@ -138,14 +138,15 @@ impl Director {
         unique(reals.map(|real| real.address))
     }
 
-    /// Bytes between the outer IP header and the packet, for each real server that has any.
+    /// Bytes between the outer IP header and the packet, for each real server with GRE or GUE.
     #[must_use]
     pub fn shims(&self) -> BTreeMap<IpAddr, u32> {
         let mut shims = BTreeMap::new();
         for real in self.specs().flat_map(|service| &service.reals) {
             let len = u32::try_from(real.values.encap.shim_len()).unwrap_or_default();
             let shim = shims.entry(real.address).or_insert(len);
-            // What fits one of its services has room in the TUN.
+            // A real server of several services counts with the shortest: the TUN's MTU is the
+            // largest that fits any of them.
             *shim = len.min(*shim);
         }
         shims.retain(|_, len| *len > 0);

@@ -63,7 +63,7 @@ impl Lines {
         Self(std::iter::once(0).chain(after_newline.map(|(at, _)| at + 1)).collect())
     }
 
-    /// The line, from 1, that has the byte at `offset`.
+    /// The line of the byte at `offset`, from 1.
     pub(super) fn at(&self, offset: usize) -> usize {
         self.0.partition_point(|start| *start <= offset)
     }

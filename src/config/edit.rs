@@ -45,7 +45,7 @@ impl Director {
         self.select_also(target, &[])
     }
 
-    /// The same, if the services of these names also have the real server: it was removed from them
+    /// As [`Self::select`], also in the services `removed`: the real server was removed from them
     /// and still has connections.
     ///
     /// # Errors

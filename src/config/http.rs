@@ -26,7 +26,7 @@ impl fmt::Display for HttpAddress {
 }
 
 impl HttpAddress {
-    /// As the configuration has it.
+    /// In the form of the configuration.
     pub(super) fn written(&self) -> String {
         match self {
             Self::Tcp(address) => address.to_string(),

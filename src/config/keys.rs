@@ -109,7 +109,7 @@ pub const ALL: [(&str, &[&str]); 6] = [
     ("realserver", &REALSERVER),
 ];
 
-/// The keys of all parts, in their order; does not compile where they are more or fewer than `N`.
+/// The keys of all parts, in their order. Does not compile unless there are `N` of them.
 const fn joined<const N: usize>(parts: &[&[&'static str]]) -> [&'static str; N] {
     let (mut all, mut many, mut part) = ([""; N], 0, 0);
     while part < parts.len() {
@@ -142,7 +142,7 @@ pub(super) fn unknown(section: &str, known: &[&str], key: &str) -> String {
     if let Some((table, _)) = ALL.iter().find(|(_, keys)| keys.contains(&key)) {
         return format!("not a key of [{section}]; it belongs to [{table}]");
     }
-    format!("unknown key; [{section}] knows {}", known.join(", "))
+    format!("unknown key; [{section}] has {}", known.join(", "))
 }
 
 /// The message for a top-level table or key that does not exist.

@@ -6,7 +6,7 @@
 //! 3. `value`, `address`: one text to one checked value, from the file or from a command-line flag.
 //! 4. `director`, `service`, `realserver`: the models, and the rules between their values.
 //! 5. `diff`: the changes that lead from one model to another.
-//! 6. `save`: the text with what verbs have changed since.
+//! 6. `save`: the text with the changes that verbs have made.
 //!
 //! Every fault of a text is reported at once, each with its line, its key, and what to write
 //! instead.

@@ -74,7 +74,7 @@ fn persistence(section: &Section<'_>, faults: &mut Faults) -> Option<Persistence
     let quiescent = section.entry("quiescent").and_then(|entry| entry.parsed(quiescent, faults));
     let Some(entry) = section.entry("persistence") else {
         let alone = OF_PERSISTENCE.into_iter().filter_map(|key| section.entry(key));
-        let hint = "means nothing without persistence; write persistence = \"6m\" too";
+        let hint = "has no effect without persistence; write persistence = \"6m\" too";
         alone.for_each(|entry| entry.fault(hint, faults));
         return None;
     };

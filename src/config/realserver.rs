@@ -36,7 +36,7 @@ pub enum Mss {
 /// The load agent.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Agent {
-    /// Where it answers.
+    /// The address where it answers.
     pub listen: SocketAddr,
     /// The file whose first word takes the real server out of rotation.
     pub state: Option<PathBuf>,
@@ -59,7 +59,7 @@ pub struct RealServer {
     pub access: Access,
     /// The address of the server of metrics and JSON; `None`: no server.
     pub http: Option<HttpAddress>,
-    /// The UDP port on which GUE is taken.
+    /// The UDP port on which GUE is received.
     pub gue_port: u16,
     /// The longest encapsulation that the directors use: the MSS leaves room for it.
     pub encap: Encap,
@@ -75,7 +75,7 @@ pub struct RealServer {
     pub offload: bool,
     /// How long an idle packet loop polls before it sleeps.
     pub busy_poll: Duration,
-    /// Whether segments that the NIC did not merge are merged into super-frames here; only with
+    /// Whether vstun merges segments that the NIC did not merge into super-frames; only with
     /// `offload`.
     pub coalesce: bool,
 }
@@ -92,7 +92,7 @@ impl RealServer {
     /// The highest priority before the kernel's rule for table main, 32766.
     pub const MAX_RULE_PRIORITY: u32 = 32_765;
 
-    /// The same from command-line flags, with defaults for the rest.
+    /// A configuration from command-line flags, with defaults for the rest.
     ///
     /// # Errors
     /// Every fault of the flags; they have no line.
@@ -235,7 +235,7 @@ fn own_vip(range: &IpNet, vip: IpAddr) -> String {
     format!("{range} is the virtual IP {vip}; write the director's own address")
 }
 
-/// The keys of the load agent, of which the last two mean nothing without the first.
+/// The keys of the load agent. The last two have no effect without the first.
 fn agent(section: &Section<'_>, vips: &[IpAddr], faults: &mut Faults) -> Option<Agent> {
     let path = |key, faults: &mut Faults| {
         section.entry(key).and_then(|entry| entry.parsed(value::agent_path, faults))
@@ -245,7 +245,7 @@ fn agent(section: &Section<'_>, vips: &[IpAddr], faults: &mut Faults) -> Option<
         for entry in
             ["agent_state", "agent_cgroup"].into_iter().filter_map(|key| section.entry(key))
         {
-            let hint = "means nothing without agent; write agent = \"10.0.0.11:9181\" too";
+            let hint = "has no effect without agent; write agent = \"10.0.0.11:9181\" too";
             entry.fault(hint, faults);
         }
         return None;

@@ -9,7 +9,7 @@ use super::director::{Director, FastPath};
 use super::fault::Fault;
 use super::realserver::RealServer;
 
-/// Such a key of `[director]` that differs is a fault, at its line in `new`.
+/// A fault for each such key of `[director]` that differs, at its line in `new`.
 pub(super) fn of_director(old: &Director, new: &Director) -> Vec<Fault> {
     let lines = &new.lines;
     let line = |key| lines.keys.get(key).copied().unwrap_or(lines.section);
@@ -17,7 +17,7 @@ pub(super) fn of_director(old: &Director, new: &Director) -> Vec<Fault> {
     found.map(|one| fault("director", line(one.key), &one)).collect()
 }
 
-/// Such keys of `[realserver]` that differ, each as a fault.
+/// A fault for each such key of `[realserver]` that differs.
 #[must_use]
 pub fn needs_restart(old: &RealServer, new: &RealServer) -> Vec<Fault> {
     let found = differences(&OfRealServer(old), &OfRealServer(new)).into_iter();

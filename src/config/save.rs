@@ -1,4 +1,5 @@
-//! The text of a configuration with what verbs have changed at run time. Comments and layout stay.
+//! The text of a configuration with the changes that verbs have made at run time. Comments and
+//! layout stay.
 
 use std::net::IpAddr;
 
@@ -22,20 +23,20 @@ pub struct RunningReal {
     pub address: IpAddr,
     /// Its weight.
     pub weight: u32,
-    /// What was last wanted of it.
+    /// Its wanted state.
     pub wanted: Wanted,
 }
 
-/// Why the text cannot be brought up to date.
+/// Why the text cannot be updated.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum SaveError {
-    /// No TOML.
+    /// The text is not TOML.
     #[error("{0}")]
     Syntax(String),
-    /// The text has none of the services, as an empty file has.
+    /// The text has none of the running services, such as an empty file.
     #[error("the file has none of the services that run; name the director's own configuration")]
     NoService,
-    /// `service = [{…}]`, or the same of real servers.
+    /// `service = [{…}]`, or `real = [{…}]`.
     #[error("{0} is an inline array; write [[{0}]] tables")]
     Inline(&'static str),
 }
@@ -102,7 +103,7 @@ fn address(real: &Table) -> Option<IpAddr> {
     real.get("address")?.as_str()?.parse().ok()
 }
 
-/// Writes what differs. A key that has its default needs not be there.
+/// Writes the values that differ. A key with its default value may be absent.
 fn save_real(real: &mut Table, running: RunningReal) {
     const WEIGHT: i64 = 1;
     let weight = i64::from(running.weight);
@@ -115,7 +116,7 @@ fn save_real(real: &mut Table, running: RunningReal) {
     }
 }
 
-/// Sets a value; a comment behind it stays.
+/// Sets a value; a comment after it stays.
 fn set(table: &mut Table, key: &str, new: Value) {
     match table.get_mut(key).and_then(Item::as_value_mut) {
         Some(old) => {

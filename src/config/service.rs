@@ -27,7 +27,7 @@ pub struct Service {
     pub spec: ServiceSpec,
     /// Its health checks and their rules.
     pub health: ServiceHealth,
-    /// How packets to its real servers are encapsulated that say nothing else.
+    /// The encapsulation of its real servers that have no `encap` of their own.
     pub encap: Encap,
 }
 
@@ -296,14 +296,14 @@ impl<'a> Services<'a> {
     }
 }
 
-/// The encapsulation that a section says, otherwise that one.
+/// The encapsulation that a section configures, otherwise `other`.
 fn encap_or(section: &Section<'_>, other: Encap, faults: &mut Faults) -> Encap {
     let entry = section.entry("encap");
     entry.and_then(|entry| entry.parsed(value::encap, faults)).unwrap_or(other)
 }
 
-/// A real server's values; those that are absent or faulty have their defaults, and the
-/// encapsulation that of its service.
+/// A real server's values. Absent or faulty ones have their defaults; the default of the
+/// encapsulation is its service's.
 fn values(section: &Section<'_>, encap: Encap, faults: &mut Faults) -> RealValues {
     let mut numbers = RealValues::default().numbers();
     let mut faulty = Vec::new();

@@ -178,7 +178,7 @@ fn after_a_syntax_error_nothing_else_is_reported() {
 }
 
 #[test]
-fn the_values_of_one_line_are_told_apart() {
+fn faults_of_several_values_on_one_line_are_distinct() {
     let text = with_services(
         "service = [{ name = \"a\", listen = [\"192.0.2.1:1/tcp\"] }, \
          { name = \"a\", listen = [\"192.0.2.1:1/tcp\"] }]",

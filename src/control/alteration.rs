@@ -22,7 +22,7 @@ pub struct Alteration {
     pub what: Altered,
 }
 
-/// What a change has changed, with its old and its new value.
+/// The kind of a change, with its old and its new value.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Altered {
     /// A service was added.
@@ -36,7 +36,7 @@ pub enum Altered {
         /// The new name.
         after: String,
     },
-    /// A service listens elsewhere.
+    /// A service has other listens.
     Listens {
         /// Where it listened.
         before: Vec<Listen>,
@@ -52,7 +52,7 @@ pub enum Altered {
     },
     /// A key of the configuration has another value.
     Setting(Difference),
-    /// A key of `[director.timeouts]` has.
+    /// A key of `[director.timeouts]` has another value.
     Timeout(Difference),
     /// A real server was added.
     AddReal(RealSpec),
@@ -81,11 +81,11 @@ pub enum Altered {
         /// Why, by its checks; `None`: it is not known.
         why: Option<Cause>,
     },
-    /// What a real server's agent reports of it.
+    /// The rotation of a real server, as its agent reports it.
     Rotation {
-        /// What it was.
+        /// The old one.
         before: Rotation,
-        /// What it is.
+        /// The new one.
         after: Rotation,
     },
     /// A service has its quorum again, or has lost it.
@@ -109,9 +109,9 @@ pub enum Altered {
         /// Whether it is in it.
         active: bool,
     },
-    /// A service is served no longer, or again.
+    /// A service has lost its last available real server, or has one again.
     Served {
-        /// What keeps its real servers from new connections; `None`: one takes them again.
+        /// Why none of its real servers takes new connections; `None`: one takes them again.
         outage: Option<Outage>,
     },
     /// Clients' SYNs at a real server lead to no connection.
@@ -125,7 +125,7 @@ pub enum Altered {
     Announced {
         /// Whether it is announced.
         announced: bool,
-        /// Whether because its services have their quorum or not; otherwise an operator asked.
+        /// Whether the quorum of its services is the reason; otherwise an operator's command is.
         by_quorum: bool,
     },
     /// The source address of the tunnel to a real server.
@@ -135,7 +135,7 @@ pub enum Altered {
         /// The new one.
         after: IpAddr,
     },
-    /// The MTU of the way to a real server, in bytes.
+    /// The MTU of the director's link or route to a real server, in bytes.
     LinkMtu {
         /// The old one; `None`: there was none.
         before: Option<u32>,
@@ -146,7 +146,7 @@ pub enum Altered {
     AddVip,
     /// A virtual IP was removed.
     RemoveVip,
-    /// The connections of a real server were ended, at its deadline.
+    /// The connections of a real server end, because its deadline has passed.
     Ended {
         /// How many.
         connections: u64,

@@ -12,7 +12,7 @@ use crate::health::Cause;
 use crate::model::duration::Text;
 use crate::model::{Health, Listen, RealSpec, RealValue, SchedulerKind};
 
-/// An [`Alteration`] as it prints and as JSON has it.
+/// An [`Alteration`] in the form of text and JSON.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct AlterationText {
     /// What changes: `weight`, `state`, `add_real`, …; for a policy or the timeouts the key.
@@ -203,7 +203,7 @@ fn only_after(after: impl fmt::Display) -> (Option<String>, Option<String>) {
     (None, Some(after.to_string()))
 }
 
-/// The names of a value that has become `now`.
+/// The old and the new name of a value that has become `now`.
 fn turned(now: bool, [no, yes]: [&str; 2]) -> (Option<String>, Option<String>) {
     if now { pair(no, yes) } else { pair(yes, no) }
 }

@@ -1,4 +1,4 @@
-//! The changes that a list of [`Change`]s makes to what runs.
+//! The alterations that a list of [`Change`]s makes to the running services.
 
 use std::collections::HashMap;
 use std::mem::discriminant;

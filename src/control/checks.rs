@@ -49,19 +49,19 @@ pub struct ListedCheck {
     pub runs: u64,
     /// The last results, newest first.
     pub results: Vec<CheckResult>,
-    /// What has come from the load agent; absent for other types.
+    /// The counts of the load agent's reports; absent for other types.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent: Option<ListedAgent>,
 }
 
-/// What has come from a load agent.
+/// The counts of a load agent's reports.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct ListedAgent {
     /// Probes that have brought a report.
     pub reports: u64,
-    /// Probes that have not.
+    /// Probes that have brought none.
     pub errors: u64,
-    /// Whether its last report is worth nothing any more, or there is none.
+    /// Whether its last report has expired, or there is none.
     pub stale: bool,
 }
 

@@ -1,4 +1,4 @@
-//! The answer to `connections`: in pages, so that a million of them are never in one buffer.
+//! The answer to `connections`: in pages, so that a million connections are never in one buffer.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -40,7 +40,7 @@ pub struct Connection {
     /// The virtual IP and port.
     #[serde(rename = "virtual")]
     pub virtual_address: SocketAddr,
-    /// The real server that has it.
+    /// Its real server.
     pub address: IpAddr,
 }
 
@@ -92,9 +92,9 @@ impl Connection {
     }
 }
 
-/// The columns of one connection; the mark of a carried one stands behind its protocol. Each of the
-/// three ends has its place. IPv4 fits into 80 characters with them; an end that is longer moves
-/// those behind it, and what is too much for the line goes on below the client.
+/// The columns of one connection. A carried one has a mark after its protocol. Each of the three
+/// addresses has its column; those of IPv4 fit into 80 characters. A longer address moves the ones
+/// after it; those that do not fit continue on a line below the client.
 fn columns([protocol, expires, state]: [&str; 3], ends: [&str; 3], width: usize) -> String {
     const CLIENT: usize = 21;
     const VIRTUAL: usize = 18;
@@ -102,7 +102,7 @@ fn columns([protocol, expires, state]: [&str; 3], ends: [&str; 3], width: usize)
     let [client, virtual_address, real] = ends;
     let mut lines = vec![head.clone() + client];
     for (column, end) in [(CLIENT, virtual_address), (CLIENT + 1 + VIRTUAL, real)] {
-        // As long as no line was broken each end has its place.
+        // Addresses are in their columns until a line is broken.
         let place = if lines.len() == 1 { head.len() + column } else { 0 };
         let Some(line) = lines.last_mut() else { continue };
         let room = place.max(line.chars().count());

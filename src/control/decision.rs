@@ -1,4 +1,4 @@
-//! The answer to `trace`, line by line: what was decided about each packet.
+//! The answer to `trace`, line by line: the decision about each packet.
 
 use std::fmt::{self, Write as _};
 use std::net::IpAddr;
@@ -17,11 +17,11 @@ pub struct TraceBegins {
     /// How many decisions the recorder keeps; absent where there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recorder: Option<u64>,
-    /// The director's own seed as 32 hexadecimal digits, where packets were asked for: `replay`
-    /// needs it. It is a secret.
+    /// The director's own seed as 32 hexadecimal digits, if packets were requested: `replay` needs
+    /// it. It is a secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seed: Option<String>,
-    /// The same of the seed of the hash that places flows.
+    /// The seed of the hash that places flows, in the same form.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hash_seed: Option<String>,
 }
@@ -34,8 +34,8 @@ impl TraceBegins {
         Self { seed: text(own), hash_seed: text(hash), ..self }
     }
 
-    /// Both seeds: the director's own, and that of the hash; `None` if they are not there, or are
-    /// no seeds.
+    /// Both seeds: the director's own, and that of the hash; `None` if one is absent or is not a
+    /// seed.
     #[must_use]
     pub fn seeds(&self) -> Option<(Seed, Seed)> {
         let seed = |text: &Option<String>| {
@@ -92,10 +92,10 @@ pub struct Decision {
     /// The connection's state after; absent without an entry.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<String>,
-    /// The packet as it came, from its IP header on, in hexadecimal digits; where asked for.
+    /// The packet as it came, from its IP header on, in hexadecimal digits, if requested.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub packet: Option<String>,
-    /// The packets as they were sent, where asked for.
+    /// The packets as they were sent, if requested.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sent: Vec<SentPacket>,
 }
@@ -226,7 +226,7 @@ pub fn to_hex(bytes: &[u8]) -> String {
     text
 }
 
-/// The bytes of hexadecimal digits; `None` if they are not, or an odd number of them.
+/// The bytes of hexadecimal digits; `None` for other characters or an odd number.
 #[must_use]
 pub fn from_hex(text: &str) -> Option<Vec<u8>> {
     let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_names_what_was_decided_and_why() {
+    fn a_line_has_the_decision_and_its_reason() {
         let decision = Decision {
             time: "2026-11-28T12:00:00.000Z".to_owned(),
             protocol: "tcp".to_owned(),

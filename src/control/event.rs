@@ -13,7 +13,7 @@ use super::alteration_text::AlterationText;
 pub struct Event {
     /// When, to the millisecond.
     pub time: Timestamp,
-    /// Who has made it.
+    /// Its origin.
     pub origin: Origin,
     /// What was asked for: `set-weight`, `reload`, …
     pub verb: &'static str,
@@ -27,8 +27,8 @@ pub struct EventText {
     /// UTC by RFC 3339.
     pub time: String,
     /// `operator`: over the control socket; `hook`: the hook program, over the control socket;
-    /// `signal`: SIGHUP; `host`: the director itself, after a change of its host; `director`: it
-    /// too, because of time or traffic; `health`: its health checks.
+    /// `signal`: SIGHUP; `host`: the director itself, after a change of its host; `director`: the
+    /// director itself, because of time or traffic; `health`: its health checks.
     pub who: String,
     /// The operator's user ID.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -81,10 +81,10 @@ pub struct Missed {
     pub missed: u64,
 }
 
-/// Sent first to a listener that asks for events of the past, if some of them are kept no more.
+/// Sent first to a listener that requests past events, if some of them are no longer kept.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Forgotten {
-    /// The time of the latest one that is not, UTC by RFC 3339.
+    /// The time of the latest event that is no longer kept, UTC by RFC 3339.
     pub forgotten_until: String,
 }
 
@@ -102,7 +102,7 @@ impl Origin {
         }
     }
 
-    /// The process that asked over the control socket.
+    /// The process at the other end of the control socket.
     #[must_use]
     pub fn credentials(&self) -> Option<Credentials> {
         match self {

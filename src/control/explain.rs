@@ -19,8 +19,8 @@ pub struct Explained {
     /// The real server; absent if the packet is refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<IpAddr>,
-    /// With an entry beside which a SYN opens another connection: where that goes; absent if no
-    /// real server takes it.
+    /// The real server of the connection that a SYN opens beside the entry; absent if a SYN opens
+    /// none, or no real server takes it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub syn: Option<IpAddr>,
     /// Where TCP without a SYN goes; absent if it is reset, or the flow is not TCP.
@@ -185,7 +185,7 @@ fn because(protocol: Protocol, syn: Option<IpAddr>, why: Why) -> String {
     }
 }
 
-/// The same where the client's port was not named: what is true of every new flow of the client.
+/// The reason if the client's port was not named: it holds for every new flow of the client.
 fn because_of_any(protocol: Protocol, why: Why) -> String {
     let text = match why {
         Why::Template => "the client is remembered (persistence)".to_owned(),

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::Layout;
 use super::table;
 
-/// The state of the host as the daemon last saw it.
+/// The state of the host at the daemon's last inspection.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(default)]
 pub struct HostStatus {

@@ -22,14 +22,14 @@ pub struct ListedTimes {
     pub samples: u64,
     /// Their sum.
     pub sum_microseconds: u64,
-    /// Half of those of the last 15 to 30 seconds take at most this; absent without any.
+    /// The median of the last 15 to 30 seconds; absent without samples.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub p50_microseconds: Option<u32>,
-    /// The same for 99 of 100.
+    /// The 99th percentile of the same samples.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub p99_microseconds: Option<u32>,
-    /// Those that take at most as long as each of [`BOUNDS_MICROS`] and longer than the one before;
-    /// for metrics only.
+    /// How many take at most each of [`BOUNDS_MICROS`] and longer than the bound before; for
+    /// metrics only.
     #[serde(skip)]
     pub buckets: [u64; BOUNDS_MICROS.len()],
 }

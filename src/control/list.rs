@@ -35,7 +35,7 @@ pub struct List {
     /// The virtual IPs.
     #[serde(default)]
     pub vips: Vec<VirtualIp>,
-    /// What is wrong with the host.
+    /// The problems of the host.
     #[serde(default)]
     pub host: HostStatus,
     /// Milliseconds since the daemon was ready, as of this list.
@@ -79,8 +79,8 @@ pub struct ListedService {
     /// Its Maglev table; absent with other schedulers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub maglev: Option<ListedMaglev>,
-    /// What keeps all of its real servers from new connections: `2 down, 1 of weight 0`; absent
-    /// while one is in service.
+    /// Why none of its real servers takes new connections: `2 down, 1 of weight 0`; absent while
+    /// one is in service.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outage: Option<String>,
     /// Its flood counters.
@@ -156,8 +156,8 @@ pub struct ListedReal {
     /// Its effective weight during slow start; absent otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub effective_weight: Option<Thousandths>,
-    /// Established connections that it reports itself and those given to it since; absent where it
-    /// reports none.
+    /// Established connections that it reports, plus those given to it since the report; absent if
+    /// it reports none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reported: Option<u64>,
     /// Connections in an active state.
@@ -178,14 +178,14 @@ pub struct ListedReal {
     /// Below this many it takes new ones again; absent if that is three quarters of `upper`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lower: Option<u32>,
-    /// Whether it takes no new connection because it has `upper`.
+    /// Whether it takes no new connection because of `upper`.
     #[serde(default)]
     pub full: bool,
     /// Packets sent to it.
     pub packets: u64,
     /// Bytes of those packets, without the outer header.
     pub bytes: u64,
-    /// Those of the packets that the fast path carried; absent when it has carried none.
+    /// How many of these packets the fast path carried; absent if it has carried none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub carried_packets: Option<u64>,
     /// The same three per second; absent without rates.
@@ -198,10 +198,10 @@ pub struct ListedReal {
     /// Other unreachable and time-exceeded errors.
     #[serde(default)]
     pub unreachable: u64,
-    /// The smallest path MTU signalled, in bytes; absent when none was.
+    /// The smallest MTU that routers report on the path, in bytes; absent if none did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path_mtu: Option<u16>,
-    /// The MTU of the director's own way to it, in bytes; absent where it never had one.
+    /// The MTU of the director's link or route to it, in bytes; absent if it never had one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub link_mtu: Option<u32>,
     /// How long its clients wait for it, estimated from their packets; absent before the first
@@ -210,7 +210,7 @@ pub struct ListedReal {
     pub latency: Option<Box<ListedLatency>>,
 }
 
-/// What daemons use that do not say it.
+/// The encapsulation of daemons that do not report it.
 fn ipip() -> String {
     Encap::Ipip.name().to_owned()
 }

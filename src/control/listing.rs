@@ -87,7 +87,7 @@ impl List {
     }
 }
 
-/// The columns that are there only where they say something.
+/// The columns that are shown only if they have content.
 #[derive(Clone, Copy, Debug)]
 struct Shown {
     templates: bool,
@@ -132,7 +132,7 @@ impl ListedReal {
             .collect()
     }
 
-    /// Half of its recent responses take at most this long.
+    /// The median of its recent responses.
     fn latency(&self) -> Option<String> {
         let micros = self.latency.as_ref()?.response.p50_microseconds?;
         Some(match micros {

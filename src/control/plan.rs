@@ -20,10 +20,10 @@ use super::{Layout, counted, table};
 pub struct ReloadPlan<C = Alteration> {
     /// The changes, in order; empty if nothing would change.
     pub changes: Vec<Planned<C>>,
-    /// Connections that would end, of all changes together: their service goes, or their real
+    /// Connections that would end, of all changes together: their service is removed, or their real
     /// server with `existing = "reset"`.
     pub connections_lost: u64,
-    /// Connections whose real server would take no new ones, and keep them until they end.
+    /// Connections whose real server would take no new ones and would keep these until they end.
     pub connections_drained: u64,
     /// Services whose Maglev table would change, be added or be removed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -42,8 +42,8 @@ pub struct Planned<C = Alteration> {
     /// The change.
     #[serde(flatten)]
     pub change: C,
-    /// Connections of the changed real server or service; if some of a service's are lost, those
-    /// alone.
+    /// Connections of the changed real server or service; if some connections of a service are
+    /// lost, only those.
     pub connections: u64,
     /// What happens to them.
     pub fate: Fate,

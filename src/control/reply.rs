@@ -14,7 +14,7 @@ pub const MAX_REPLY_LEN: usize = 64 << 20;
 /// A request that was refused.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Failure {
-    /// The reason, and what to do.
+    /// The reason and the remedy.
     pub error: String,
 }
 

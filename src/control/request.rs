@@ -11,7 +11,7 @@ pub const MAX_REQUEST_LEN: usize = 4096;
 /// The longest body after a request line in bytes: that of the longest configuration.
 pub const MAX_BODY_LEN: usize = 16 << 20;
 
-/// A question or an order, as in `{"version":1,"verb":"list"}`.
+/// A query or a command, as in `{"version":1,"verb":"list"}`.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(tag = "verb", rename_all = "kebab-case")]
 pub enum Request {
@@ -32,7 +32,7 @@ pub enum Request {
     Drops,
     /// Reads the configuration again: answered with [`super::Status`] once it is applied.
     Reload,
-    /// Which daemon it is: answered with [`super::Status`].
+    /// The daemon's role and state: answered with [`super::Status`].
     Status,
     /// Where a flow goes and why: answered with [`super::Explained`].
     Explain {
@@ -63,10 +63,10 @@ pub enum Request {
     /// Changes as they happen: answered with a [`super::Status`] and then a line for each
     /// [`super::Event`], until the client closes.
     Events {
-        /// First those since then: a duration back from now, or a time by RFC 3339.
+        /// Past events first, since then: a duration back from now, or a time by RFC 3339.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         since: Option<String>,
-        /// Only those; then the daemon closes.
+        /// Only past events; then the daemon closes.
         #[serde(default, skip_serializing_if = "is_false")]
         until_now: bool,
     },
@@ -166,13 +166,13 @@ pub struct TraceRequest {
     /// The selection of packets.
     #[serde(flatten)]
     pub which: Traced,
-    /// Those that the recorder keeps instead; then the daemon closes.
+    /// The decisions that the recorder keeps instead of new ones; then the daemon closes.
     #[serde(default, skip_serializing_if = "is_false")]
     pub recorded: bool,
     /// With the packets as they came and as they were sent.
     #[serde(default, skip_serializing_if = "is_false")]
     pub packets: bool,
-    /// So many bytes of each; absent: its headers.
+    /// The bytes of each packet to send; absent: its headers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub snaplen: Option<u32>,
 }
@@ -200,7 +200,7 @@ pub struct Traced {
     pub reason: Option<String>,
 }
 
-#[allow(clippy::trivially_copy_pass_by_ref)] // serde's way
+#[allow(clippy::trivially_copy_pass_by_ref)] // serde passes a reference
 fn is_false(value: &bool) -> bool {
     !value
 }

@@ -1,4 +1,4 @@
-//! How a daemon was started, and what its ports answer: what `vstun doctor` asks first.
+//! How a daemon was started, and the answers of its ports, for `vstun doctor`.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -22,22 +22,22 @@ pub struct Setup {
     pub tun: String,
     /// The virtual IPs.
     pub vips: Vec<IpAddr>,
-    /// Who may send tunnelled packets (real server).
+    /// The hosts that may send tunnelled packets (real server).
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub directors: Vec<IpNet>,
 }
 
-/// What the ports of all real servers answered.
+/// The answers of the ports of all real servers.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(default)]
 pub struct Probed {
     /// The ports, in configuration order.
     pub ports: Vec<ProbedPort>,
-    /// How many were left out: ranges, and what is past the most that is probed at once.
+    /// How many ports were not probed: those in ranges, and those past the bound of one run.
     pub left_out: u64,
 }
 
-/// What a virtual IP's port answered at a real server.
+/// The answer of a virtual IP's port at a real server.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct ProbedPort {
     /// The real server.
@@ -46,7 +46,7 @@ pub struct ProbedPort {
     pub protocol: String,
     /// The virtual IP and port.
     pub destination: SocketAddr,
-    /// Whether it answered; a UDP port: whether it did not refuse.
+    /// Whether the port answered. For UDP: whether it did not refuse.
     pub passed: bool,
     /// The result as text.
     pub detail: String,

@@ -32,7 +32,7 @@ pub struct Packets {
     pub read: u64,
     /// Sent to a real server.
     pub tunnelled: u64,
-    /// Those of them that the fast path carried.
+    /// How many of the tunnelled packets the fast path carried.
     pub carried: u64,
     /// Answered by the director itself.
     pub replied: u64,
@@ -51,7 +51,7 @@ pub struct Packets {
     pub probes: u64,
 }
 
-/// Errors signalled by the tunnel to one real server.
+/// ICMP errors about the tunnel to one real server.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct TunnelErrors {
     /// The service's name.
@@ -63,7 +63,7 @@ pub struct TunnelErrors {
     pub protocol_unreachable: u64,
     /// Other unreachable and time-exceeded errors.
     pub unreachable: u64,
-    /// The smallest path MTU signalled, in bytes; absent when none was.
+    /// The smallest MTU that routers report on the path, in bytes; absent if none did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path_mtu: Option<u16>,
 }
@@ -74,7 +74,7 @@ pub struct TunnelErrors {
 pub struct Fragments {
     /// Datagrams whose first fragment has not arrived.
     pub waiting: u64,
-    /// Datagrams whose first fragment has come and others have not, and those that are refused.
+    /// Datagrams whose first fragment has arrived and others have not, and refused ones.
     pub decided: u64,
     /// Bytes of the fragments that are held.
     pub held_bytes: u64,
@@ -122,7 +122,7 @@ pub struct TurnBucket {
 pub struct DirectorStats {
     /// Seconds since the daemon was ready.
     pub uptime_seconds: u64,
-    /// What became of the packets.
+    /// What happened to the packets.
     pub packets: Packets,
     /// The connection table.
     pub connections: Use,
@@ -146,7 +146,7 @@ pub struct DirectorStats {
     pub bytes_sent: u64,
     /// `sendmmsg` calls.
     pub batches: u64,
-    /// Segments the kernel refused, by errno's name.
+    /// Segments that the kernel refused, by errno's name.
     pub send_errors: Counts,
     /// Errors from the tunnels, whether or not their real server is known.
     pub tunnel_errors_received: u64,
@@ -225,17 +225,17 @@ fn tunnel_errors(snapshot: &Snapshot) -> Vec<TunnelErrors> {
         .collect()
 }
 
-/// What the load agent was asked.
+/// The counters of the load agent.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(default)]
 pub struct AgentCounts {
-    /// What the owner has set by `vstun drain`, `disable` or `enable`.
+    /// The state that the owner has set by `vstun drain`, `disable` or `enable`.
     pub state: Rotation,
-    /// Clients that were answered, or were to be.
+    /// Accepted clients, answered or about to be.
     pub asked: u64,
-    /// Those that are not a director and were turned away.
+    /// Clients that were refused because they are not a director.
     pub refused: u64,
-    /// Those that were turned away because too many asked.
+    /// Clients that were refused because too many were connected.
     pub busy: u64,
 }
 
@@ -244,7 +244,7 @@ pub struct AgentCounts {
 pub struct RealServerDrop {
     /// The counter's name.
     pub name: String,
-    /// What it means, for people.
+    /// What it means, for operators.
     pub meaning: String,
     /// How many packets.
     pub count: u64,
@@ -260,18 +260,17 @@ pub struct RealServerStats {
     pub read: u64,
     /// Packets written to the TUN.
     pub delivered: u64,
-    /// Those of them that came in GUE.
+    /// How many of the delivered packets came in GUE.
     pub gue: u64,
-    /// Those of them that came in GRE.
+    /// How many of the delivered packets came in GRE.
     pub gre: u64,
     /// Packets that the kernel had merged (GRO).
     pub super_packets: u64,
-    /// Whole packets with a checksum that their sender on the same machine left unfinished.
+    /// Whole packets whose checksum their sender on the same machine left unfinished.
     pub partial_checksums: u64,
     /// Bytes of the packets that the TUN accepted.
     pub bytes_delivered: u64,
-    /// Packets that were merged with others of their stream here, because the NIC had not merged
-    /// them.
+    /// Packets that vstun merged with others of their stream, because the NIC had not merged them.
     pub coalesced_packets: u64,
     /// The frames that they were merged into.
     pub coalesced_frames: u64,
@@ -281,8 +280,8 @@ pub struct RealServerStats {
     pub write_errors: Counts,
     /// Packets dropped, by reason.
     pub dropped: Vec<RealServerDrop>,
-    /// Strangers' packets that the kernel refused in a flood of them, as a sample tells: they are
-    /// among those read and those dropped.
+    /// Strangers' packets that the kernel refused in floods, estimated from a sample. They are part
+    /// of `read` and `dropped`.
     pub filtered: u64,
     /// Whether the kernel refuses strangers' packets now.
     pub filtering: bool,

@@ -1,8 +1,8 @@
 //! A program of classic BPF that refuses strangers' packets in the kernel, before they are queued.
 //!
-//! The kernel runs it for each packet of a socket. A raw IPv4 socket shows it the packet from the
-//! IPv4 header on, a raw IPv6 socket only the payload, a UDP socket the packet from the UDP header
-//! on; so the header is read by an offset from the network header (`SKF_NET_OFF`). The program
+//! The kernel runs it for each packet of a socket. For a raw IPv4 socket the packet starts at the
+//! IPv4 header, for a raw IPv6 socket at the payload, for a UDP socket at the UDP header. So the
+//! program reads the source by an offset from the network header (`SKF_NET_OFF`). The program
 //! searches the sorted ranges of directors, word by word of the address. The gate judges all
 //! packets that pass.
 //!
@@ -11,10 +11,10 @@
 
 use ipnet::IpNet;
 
-/// Of so many strangers' packets one passes. A power of two.
+/// One in this many strangers' packets passes. A power of two.
 pub const SAMPLE: u32 = 64;
 
-/// The most instructions that the kernel takes (`BPF_MAXINSNS`).
+/// The most instructions that the kernel accepts (`BPF_MAXINSNS`).
 pub const MAX_INSTRUCTIONS: usize = 4_096;
 
 /// The outer IP version of a socket's packets.
@@ -29,7 +29,7 @@ pub enum Outer {
 /// An instruction (`struct sock_filter`).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Instruction {
-    /// What it does.
+    /// The operation.
     pub code: u16,
     /// How many instructions are skipped if the condition holds.
     pub jt: u8,
@@ -88,8 +88,8 @@ pub fn program(directors: &[IpNet], outer: Outer) -> Option<Vec<Instruction>> {
     (program.len() <= MAX_INSTRUCTIONS).then_some(program)
 }
 
-/// An address from which on the answer is another: whether it belongs to a director. An IPv4
-/// address is the upper 32 bits.
+/// An address from which on the result differs, and the result: whether the addresses belong to a
+/// director. An IPv4 address is the upper 32 bits.
 type Turn = (u128, bool);
 
 /// The turns of all directors of the family, in order.
@@ -101,7 +101,7 @@ fn turns(directors: &[IpNet], outer: Outer) -> Vec<Turn> {
     let mut end = None;
     for (first, last) in ranges {
         match end {
-            // It overlaps those before, or follows them.
+            // The range overlaps or directly follows the one before.
             Some(before) if first <= before || first - 1 == before => {
                 turns.pop_if(|(_, inside)| !*inside);
             }
@@ -156,7 +156,7 @@ impl Word {
     }
 }
 
-/// What follows for the values of a word from `from` on.
+/// The code for the values of a word from `from` on.
 #[derive(Clone, Debug, Eq, PartialEq)]
 struct Case {
     from: u32,
@@ -164,7 +164,7 @@ struct Case {
 }
 
 /// The code that decides about an address whose earlier words are those of all `turns`; `word` is
-/// loaded. `inside` is the answer before the first turn.
+/// loaded. `inside` is the result before the first turn.
 fn search(turns: &[Turn], word: Word, mut inside: bool) -> Vec<Instruction> {
     let mut cases = vec![Case { from: 0, code: answer(inside) }];
     for group in turns.chunk_by(|(one, _), (other, _)| word.of(*one) == word.of(*other)) {
@@ -189,7 +189,7 @@ fn answer(inside: bool) -> Vec<Instruction> {
     vec![if inside { PASS } else { TO_STRANGERS }]
 }
 
-/// Adds a case after the others, in the place of one that begins at the same value.
+/// Adds a case after the others. It replaces one that begins at the same value.
 fn add(cases: &mut Vec<Case>, from: u32, code: Vec<Instruction>) {
     cases.pop_if(|last| last.from == from);
     if cases.last().is_none_or(|last| last.code != code) {
@@ -202,7 +202,7 @@ fn choose(cases: &[Case]) -> Vec<Instruction> {
     match cases {
         [] => answer(false),
         [only] => only.code.clone(),
-        // One value among others.
+        // A single value between two cases with the same code.
         [others, one, beyond]
             if one.from.checked_add(1) == Some(beyond.from) && others.code == beyond.code =>
         {
@@ -216,8 +216,7 @@ fn choose(cases: &[Case]) -> Vec<Instruction> {
     }
 }
 
-/// Goes on with one code or the other. A condition skips at most 255 instructions, a jump any
-/// number.
+/// Continues with one of two codes. A condition skips at most 255 instructions, a jump any number.
 fn branch(condition: u16, k: u32, no: &[Instruction], yes: &[Instruction]) -> Vec<Instruction> {
     let head = match u8::try_from(no.len()) {
         Ok(jt) => vec![Instruction { code: condition, jt, jf: 0, k }],

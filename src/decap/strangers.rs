@@ -1,5 +1,5 @@
-//! When the kernel refuses strangers' packets: in a flood of them. Outside of one the gate counts
-//! each.
+//! Detects floods of strangers' packets. In a flood the kernel refuses them; otherwise the gate
+//! reads and counts each.
 
 use std::time::{Duration, Instant};
 
@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 pub const FLOOD: u64 = 1_000;
 /// The time over which they are counted outside of a flood.
 const SECOND: Duration = Duration::from_secs(1);
-/// The time over which they are counted in a flood. It ends after one with at most half the rate of
-/// its beginning.
+/// The time over which they are counted in a flood. The flood ends after a period with at most half
+/// the rate at which it began.
 const PERIOD: Duration = Duration::from_secs(10);
-/// The most strangers' packets in the last period of a flood.
+/// The most strangers' packets in a period that ends the flood.
 const CALM: u64 = FLOOD / 2 * PERIOD.as_secs();
 
 /// Strangers' packets over time.
@@ -25,14 +25,14 @@ pub struct Strangers {
 /// A change of the state.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Turn {
-    /// A flood has begun: the kernel is to refuse strangers' packets.
+    /// A flood has begun: the kernel has to refuse strangers' packets.
     Began,
     /// It is over.
     Ended,
 }
 
 impl Strangers {
-    /// No flood, and nothing counted.
+    /// Without a flood, and with a count of 0.
     #[must_use]
     pub fn new(now: Instant) -> Self {
         Self { flood: false, since: now, before: 0 }
@@ -66,7 +66,7 @@ impl Strangers {
         self.flood
     }
 
-    /// How long until the count matters again although no packet comes.
+    /// How long until [`Self::next`] has to be called even if no packet comes.
     #[must_use]
     pub fn wait(&self, now: Instant) -> Option<Duration> {
         self.flood.then(|| (self.since + PERIOD).saturating_duration_since(now))
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_flood_needs_a_look_without_a_packet() {
+    fn only_a_flood_has_to_be_checked_without_a_packet() {
         let start = Instant::now();
         let mut strangers = Strangers::new(start);
         assert_eq!(strangers.wait(start), None);

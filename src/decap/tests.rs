@@ -40,7 +40,7 @@ fn gate_with(mss: Mss) -> Gate {
     Gate::new(directors, vips.collect(), mss)
 }
 
-/// A datagram in the tunnel. The outer header gives the version that the payload's first bits say.
+/// A datagram in the tunnel. The outer protocol number is that of the inner packet's version.
 fn tunnelled(source: IpAddr, traffic_class: u8, inner: &[u8]) -> Vec<u8> {
     let outer = Outer {
         source,
@@ -108,7 +108,7 @@ fn delivered(gate: &mut Gate, datagram: &[u8]) -> (virtio::Header, Vec<u8>) {
     by_header
 }
 
-/// Whether the kernel lets the packet of that source pass, with a sample that it is not in.
+/// Whether the kernel lets a packet from that source pass that is not in the sample.
 fn passes_the_filter(source: IpAddr) -> bool {
     let outer = if source.is_ipv4() { filter::Outer::V4 } else { filter::Outer::V6 };
     let program = filter::program(gate().directors(), outer).unwrap();

@@ -23,7 +23,7 @@ use service::{Real, Service};
 
 pub use check::CheckId;
 
-/// How long a late probe counts for [`report::Board::lag`], at least.
+/// How long a late probe counts for [`report::Board::lag`] at least.
 const LAG_WINDOW: Duration = Duration::from_secs(10);
 
 /// A probe to be sent.
@@ -31,7 +31,7 @@ const LAG_WINDOW: Duration = Duration::from_secs(10);
 pub struct Order {
     /// The check.
     pub id: CheckId,
-    /// What is to be sent, and where.
+    /// The check that is to be made.
     pub check: PlannedCheck,
 }
 
@@ -210,7 +210,7 @@ impl Board {
         let before = check.state.phase();
         check.heard.take(now, finding.reported.as_ref());
         let passed = match check.is_of_agent() {
-            // The last word of one that does not answer stays in force.
+            // The last report of an agent that does not answer stays in force.
             true => check.heard.rotation() != Rotation::Down,
             false => finding.passed,
         };
@@ -234,8 +234,8 @@ impl Board {
         }
     }
 
-    /// The operator takes a service's real server out of service, or puts it back: that counts for
-    /// the quorum, and not for its health.
+    /// Records that the operator has taken a service's real server out of service, or put it back.
+    /// That counts for the quorum and not for its health.
     pub fn set_wanted(&mut self, now: Millis, service: &str, address: IpAddr, wanted: Wanted) {
         let Some(index) = self.services.iter().position(|one| one.name == service) else { return };
         let Some(service) = self.services.get_mut(index) else { return };
@@ -246,8 +246,8 @@ impl Board {
         self.judge(now, index);
     }
 
-    /// Something makes the real server doubtful: its checks run now, as far as the distance between
-    /// extra probes allows.
+    /// Brings the real server's checks forward because of a doubt, as far as the shortest time
+    /// between extra probes allows.
     pub fn hurry(&mut self, now: Millis, real: IpAddr, doubt: Doubt) {
         for id in self.of_real.get(&real).into_iter().flatten() {
             let Some(check) = self.checks.get_mut(id) else { continue };

@@ -11,7 +11,7 @@ pub enum Cause {
     Passing,
     /// A check is down.
     Failing(Failure),
-    /// A check is down, and is not believed because those of too many real servers are.
+    /// A check is down, but is ignored because checks of too many real servers are down.
     Disbelieved(Failure),
 }
 
@@ -20,7 +20,7 @@ pub enum Cause {
 pub struct Failure {
     /// The name of its type.
     pub check: &'static str,
-    /// What its latest failed probe found; `None`: it has not passed yet, and none has failed.
+    /// The result of its latest failed probe; `None`: it has neither passed nor failed yet.
     pub found: Option<String>,
 }
 
@@ -36,7 +36,7 @@ impl fmt::Display for Cause {
     }
 }
 
-/// What follows a failure that is not believed.
+/// The text after a failure that is ignored.
 pub(super) const DISBELIEVED: &str = ", but too many are down to believe it";
 
 /// `http check failed: status 503`.

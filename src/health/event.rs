@@ -1,4 +1,4 @@
-//! What follows from the results of checks.
+//! The events that follow from the results of checks.
 
 use std::net::IpAddr;
 
@@ -26,7 +26,7 @@ pub enum Event {
         service: String,
         /// Whether they are ignored.
         active: bool,
-        /// How many real servers the checks report down.
+        /// How many real servers fail their checks.
         down: usize,
         /// How many real servers are counted.
         all: usize,
@@ -40,7 +40,7 @@ pub enum Event {
         /// The sum of the weights of those that are up.
         alive: u64,
     },
-    /// A real server can bear more or less, or has more or fewer connections.
+    /// The load that a real server reports has changed.
     Load {
         /// The service's name.
         service: String,
@@ -49,23 +49,22 @@ pub enum Event {
         /// Its load from now on.
         load: Load,
     },
-    /// A real server's part of its weight in steps is another one.
+    /// A real server's share of its weight, in steps, has changed.
     Step {
         /// The service's name.
         service: String,
         /// The real server.
         address: IpAddr,
     },
-    /// The owner of a real server or the program of its check takes it out of rotation, or puts it
-    /// back.
+    /// The agent or the program of a check has taken a real server out of rotation, or put it back.
     Rotation {
         /// The service's name.
         service: String,
         /// The real server.
         address: IpAddr,
-        /// What it was.
+        /// The rotation before.
         before: Rotation,
-        /// What it is from now on.
+        /// The rotation from now on.
         after: Rotation,
     },
 }

@@ -7,7 +7,7 @@
 //! 4. [`schedule`]: when the next probe is due.
 //! 5. [`rule`]: a service's rules for its real servers' checks: quorum and panic.
 //! 6. [`board`]: the state of all checks. Orders for probes and [`event`]s go out, results come in.
-//! 7. [`load`]: what real servers report of their load.
+//! 7. [`load`]: the load that real servers report.
 //!
 //! Time and seeds are arguments; `app::health` sends the probes.
 

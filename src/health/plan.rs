@@ -28,7 +28,7 @@ pub struct PlannedCheck {
     pub real: IpAddr,
     /// Where the probe goes.
     pub destination: Destination,
-    /// What is sent, how often, and which answer passes.
+    /// The check as configured.
     pub spec: Arc<CheckSpec>,
 }
 
@@ -123,8 +123,8 @@ impl Plan {
         plan
     }
 
-    /// The plan with what the operator has changed since the configuration was read: `state` is the
-    /// wanted state of a service's real server, where it is known.
+    /// The plan with the operator's changes since the configuration was read: `state` returns the
+    /// wanted state of a service's real server, if it is known.
     #[must_use]
     pub fn with_states(mut self, state: impl Fn(&str, IpAddr) -> Option<Wanted>) -> Self {
         for service in &mut self.services {

@@ -26,14 +26,14 @@ pub struct Finding {
     pub detail: String,
     /// How long it took.
     pub took: Duration,
-    /// What it has brought beside that.
+    /// The report that the probe has brought, if any.
     pub reported: Option<Reported>,
 }
 
 /// A check.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct CheckReport {
-    /// Of whom, where, what.
+    /// The check: real server, destination, probe.
     pub check: PlannedCheck,
     /// The services that use it.
     pub services: Vec<String>,
@@ -51,18 +51,18 @@ pub struct CheckReport {
     pub runs: u64,
     /// The last results, newest first, with the age of each.
     pub findings: Vec<(Duration, Finding)>,
-    /// What has come from its agent, if it asks one.
+    /// The counts of its agent's reports, if it has an agent.
     pub agent: Option<AgentReport>,
 }
 
-/// What has come from a load agent.
+/// The counts of a load agent's reports.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct AgentReport {
     /// Probes that have brought a report.
     pub reports: u64,
-    /// Probes that have not.
+    /// Probes that have brought none.
     pub errors: u64,
-    /// Whether its last report is worth nothing any more, or there is none.
+    /// Whether its last report has expired, or there is none.
     pub stale: bool,
 }
 
@@ -73,7 +73,7 @@ pub struct RealReport {
     pub address: IpAddr,
     /// The health last reported to the balancer.
     pub health: Health,
-    /// For how long.
+    /// How long it has had this health.
     pub since: Duration,
     /// How long ago the check failed that `why` names; `None` if none has.
     pub failed: Option<Duration>,

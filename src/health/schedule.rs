@@ -10,11 +10,11 @@ use crate::model::Millis;
 /// that started together drift apart.
 const JITTER: u64 = 100;
 
-/// The longest step of the times at which probes start. Probes of many checks that start together
-/// cost the thread one wake-up, and so do their answers.
+/// Probes start at multiples of a step, of at most this length. Probes of many checks that start
+/// together cost the thread one wake-up, and so do their answers.
 const STEP: Duration = Duration::from_millis(20);
 
-/// How many steps an interval has, at least.
+/// How many steps an interval has at least.
 const STEPS: u64 = 50;
 
 /// A probe that takes this many times as long as the last one that passed is unusual.
@@ -29,24 +29,24 @@ const FIRST: Duration = Duration::from_secs(1);
 pub enum Doubt {
     /// An ICMP error that quotes a packet which was sent to the real server.
     Quoted,
-    /// An ICMP error that quotes none: any host can send one.
+    /// An ICMP error that does not: any host can send one.
     Unverified,
     /// Clients' handshakes with the real server that are not completed.
     Handshakes,
 }
 
 impl Doubt {
-    /// How many there are.
+    /// The number of variants.
     pub const COUNT: usize = 3;
 
-    /// Whether a row of probes begins, which do not wait for each other's timeouts: nothing has
-    /// been heard of the real server for a while, and so nothing may be heard of them.
+    /// Whether it begins a row of probes that do not wait for each other's timeouts: nothing has
+    /// come from the real server for a while, so its answers may not come either.
     pub(super) fn begins_row(self) -> bool {
         self == Self::Handshakes
     }
 
     /// The shortest time between two extra probes. Each sort of doubt has its own, so that forged
-    /// errors do not delay the probe that true ones cause.
+    /// errors do not delay the probes for genuine ones.
     fn spacing(self, timing: &Timing) -> Duration {
         match self {
             Self::Quoted | Self::Unverified => fast(timing),
@@ -96,17 +96,17 @@ impl Jitter {
         last.map_or(now, |last| now.max(last.after(doubt.spacing(timing))))
     }
 
-    /// How long after a probe the next one of a row starts beside it. All of a row start within a
-    /// timeout. A probe that is answered as the last ones were has ended by then, so that a doubt
-    /// without a reason costs one.
+    /// How long after a probe the next one of a row starts. All probes of a row start within a
+    /// timeout. A probe that is answered as fast as the last ones has ended by then, so an
+    /// unfounded doubt costs one probe.
     #[must_use]
     pub fn beside(usual: Duration, timing: &Timing) -> Duration {
         (fast(timing).min(timing.timeout) / timing.fall.max(1)).max(usual * USUAL)
     }
 
-    /// When the next probe is due after one that started at `started` and was refused. While the
-    /// state is in doubt that is at once; when refusals have just made it down, the fast interval
-    /// shows whether they go on.
+    /// When the next probe is due after one that started at `started` and was refused. It is due at
+    /// once while the state is in doubt, and after the fast interval when refusals have just
+    /// changed the state to down.
     #[must_use]
     pub fn refused(now: Millis, started: Millis, state: State, timing: &Timing) -> Option<Millis> {
         match state.phase() {
@@ -117,7 +117,7 @@ impl Jitter {
     }
 }
 
-/// The last common time for probes to start until then.
+/// The last common start of probes that is not after `due`.
 fn on_step(due: u64, timing: &Timing) -> Millis {
     let step = (millis(timing.interval) / STEPS).clamp(1, millis(STEP));
     Millis(due / step * step)

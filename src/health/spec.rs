@@ -11,7 +11,7 @@ use crate::model::Protocol;
 pub struct CheckSpec {
     /// What is sent and which answer passes.
     pub probe: Probe,
-    /// Which way the probe takes.
+    /// The path of the probe.
     pub via: Via,
     /// The port; `None`: that of the service.
     pub port: Option<u16>,

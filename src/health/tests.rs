@@ -238,7 +238,7 @@ fn each_sort_of_doubt_has_extra_probes_of_its_own_and_no_more_than_its_share() {
         (&[Doubt::Quoted][..], 50),
         (&[Doubt::Unverified], 50),
         (&[Doubt::Handshakes], 1),
-        // They share a probe that is due for one of them already.
+        // They share a probe that is already due for one of them.
         (&[Doubt::Unverified, Doubt::Quoted, Doubt::Handshakes], 50),
     ] {
         let mut board = Board::new(7);
@@ -257,7 +257,7 @@ fn each_sort_of_doubt_has_extra_probes_of_its_own_and_no_more_than_its_share() {
 }
 
 #[test]
-fn a_true_error_brings_a_check_forward_although_forged_ones_have_just_done_so() {
+fn a_genuine_error_brings_a_check_forward_just_after_forged_ones() {
     let timing = Timing { interval: Duration::from_secs(60), ..TIMING };
     let mut board = Board::new(7);
     board.adopt(Millis(0), &plan(&[("web", &[spec(80, timing)])], 1, Rules::DEFAULT));
@@ -272,7 +272,7 @@ fn a_true_error_brings_a_check_forward_although_forged_ones_have_just_done_so() 
     }
 }
 
-/// A refused probe, as one whose real server's host has sent a reset.
+/// A refused probe, as after a reset from the real server's host.
 fn refusal(at: Millis) -> Finding {
     Finding { refused: true, ..finding(at, false) }
 }
@@ -290,7 +290,7 @@ fn refused_probes_follow_each_other_at_once_until_the_real_server_is_down() {
         board.finish(now, order.id, refusal(now));
         assert_eq!(words(&mut board).len(), usize::from(number == TIMING.fall), "{number}");
     }
-    // Whether it goes on is looked at soon, and then as always.
+    // The next probe follows after the fast interval, the later ones as usual.
     let soon = now.after(TIMING.fast_interval);
     assert_eq!(board.next_due(), Some(soon));
     let order = board.start_due(soon).unwrap();
@@ -356,7 +356,7 @@ fn a_quorum_and_its_loss_are_reported_once() {
 /// keepalived's quorum likewise counts weights, and a real server that the operator has taken out
 /// has none there.
 #[test]
-fn what_the_operator_takes_out_counts_for_neither_quorum_nor_panic() {
+fn a_server_that_the_operator_takes_out_counts_for_neither_quorum_nor_panic() {
     let quorum = Quorum { quorum: 2, hysteresis: 0 };
     let rules = Rules { quorum, ..Rules::DEFAULT };
     let checked = |rules| plan(&[("web", &[spec(80, TIMING)])], 3, rules);
@@ -368,13 +368,13 @@ fn what_the_operator_takes_out_counts_for_neither_quorum_nor_panic() {
     assert_eq!(board.without_quorum(), [""; 0], "two are left");
     board.set_wanted(now, "web", address(2), Wanted::Draining { deadline: None });
     assert_eq!(board.without_quorum(), ["web"]);
-    assert_eq!(words(&mut board), [], "that is no matter of health");
+    assert_eq!(words(&mut board), [], "its health does not change");
     board.set_wanted(now, "web", address(2), Wanted::Up);
     assert_eq!(board.without_quorum(), [""; 0]);
-    // Of the other two one is half of them, and that is not more than the threshold.
+    // One of the other two is down: half of them, which does not exceed the threshold.
     run(&mut board, &mut now, Millis(10_000), |real, _| real == address(3));
     assert_eq!(board.down(), [("web".to_owned(), address(1)), ("web".to_owned(), address(2))]);
-    // By a reload as well, whose plan has the operator's word.
+    // Also after a reload, whose plan has the operator's states.
     let out = |_: &str, real| (real == address(3)).then_some(Wanted::Down);
     board.adopt(now, &checked(rules).with_states(out));
     assert_eq!(board.without_quorum(), ["web"]);

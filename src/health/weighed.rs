@@ -1,4 +1,4 @@
-//! What is made of the reports of one real server's checks in a service.
+//! The result of the reports of one real server's checks in a service.
 
 use super::load::{Heard, Rotation, Weighting};
 use super::spec::{ExecProbe, Probe, Timing};
@@ -15,7 +15,7 @@ pub(super) enum Reporter {
 }
 
 impl Reporter {
-    /// What the probe is, if its checks report.
+    /// The kind of reports that checks with this probe bring, if any.
     pub(super) fn of(probe: &Probe) -> Option<Self> {
         match probe {
             Probe::Agent => Some(Self::Agent),
@@ -25,13 +25,13 @@ impl Reporter {
     }
 }
 
-/// What is made of one real server's reports in a service.
+/// The result of one real server's reports in a service.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(super) struct Weighed {
     weighting: Weighting,
-    /// The same in steps.
+    /// The share of the weight in steps.
     pub(super) step: Step,
-    /// What its owner wants, as the agent says.
+    /// The rotation that the agent reports.
     owner: Rotation,
     /// Connections that it reports.
     pub(super) connections: Option<Established>,
@@ -52,7 +52,7 @@ impl Weighed {
         }
     }
 
-    /// Whether its reports leave it in rotation, with some of its weight.
+    /// Whether it is in rotation with a weight above 0, according to its reports.
     pub(super) fn serves(&self) -> bool {
         self.rotation() == Rotation::Up && self.weighting.thousandths() > 0
     }
@@ -66,7 +66,7 @@ impl Weighed {
         }
     }
 
-    /// The weight that counts for one that is configured.
+    /// The weight that applies instead of the configured one.
     pub(super) fn weight(&self, configured: u32) -> u32 {
         self.weight.filter(|_| configured > 0).unwrap_or(configured)
     }
@@ -84,7 +84,7 @@ impl Weighed {
         }
     }
 
-    /// Without the reports of those that are no longer asked.
+    /// Without the reports of checks that no longer exist.
     pub(super) fn kept(&self, asked: impl Fn(Reporter) -> bool) -> Self {
         let Self { weighting, step, owner, connections, weight, sent, sent_step } = self.clone();
         let kept = match asked(Reporter::Agent) {
@@ -127,7 +127,7 @@ impl Weighed {
     }
 }
 
-/// Established connections to the service. An agent knows nothing of UDP.
+/// Established connections to the service. Agents do not report UDP.
 fn connections(heard: &Heard, listens: &[Listen]) -> Option<Established> {
     if listens.iter().any(|listen| listen.protocol != Protocol::Tcp) {
         return None;

@@ -53,8 +53,8 @@ pub fn questions(vips: &[IpAddr], uplinks: &[String], facts: &Facts) -> Vec<Ques
     vips.iter().flat_map(ask).collect()
 }
 
-/// Hosts on the uplink's side, not this one: routers there, then neighbours. A few are enough,
-/// since one of them may be the virtual IP that is asked about.
+/// Other hosts on the uplink's networks: routers, then neighbours. A few, since one of them may be
+/// the virtual IP of the lookup.
 fn others(link: &Link, family: Family, facts: &Facts) -> Vec<IpAddr> {
     let own = |address: IpAddr| facts.owners(address).next().is_some();
     let fits = |address: &IpAddr| {
@@ -91,7 +91,7 @@ fn link_local(address: IpAddr) -> bool {
 }
 
 /// The problem that the answer shows; `None` if the packets reach the TUN, or the answer does not
-/// tell.
+/// show it.
 #[must_use]
 pub fn judge(question: &Question, answer: Answer, tun: &str, facts: &Facts) -> Option<Problem> {
     let Question { vip, uplink, .. } = *question;
@@ -110,7 +110,7 @@ pub fn judge(question: &Question, answer: Answer, tun: &str, facts: &Facts) -> O
         // The kernel refuses the guessed source: rp_filter, or a martian.
         Answer::Error(EXDEV | EINVAL) => return None,
         Answer::Error(EHOSTUNREACH) => {
-            "are dropped: the uplink does not forward, or a route says unreachable".to_owned()
+            "are dropped: the uplink does not forward, or there is an unreachable route".to_owned()
         }
         Answer::Error(ENETUNREACH) => {
             "are dropped: no routing table that is asked has a route to it".to_owned()

@@ -88,8 +88,8 @@ impl<'a> Copier<'a> {
         Self { desired, facts, tables, room }
     }
 
-    /// The routes of the table, IPv4 first. A gateway must be reachable by an existing route:
-    /// narrow scopes and long prefixes come first.
+    /// The routes of the table, IPv4 first. Narrow scopes and long prefixes come first, since a
+    /// gateway must be reachable by an existing route.
     #[must_use]
     pub fn wanted(&self) -> Vec<Route> {
         let mut all = Vec::new();
@@ -173,7 +173,8 @@ impl<'a> Copier<'a> {
     pub fn may_change_room(&self, route: &Route) -> bool {
         let to = &route.destination;
         self.desired.directors.iter().any(|net| {
-            // Within a range the smallest MTU counts, around it the longest prefix.
+            // Of the routes within a range the smallest MTU counts, of the routes around it the
+            // longest prefix.
             let room = way_mtu(route, self.facts)
                 .map(|mtu| mtu.saturating_sub(outer_of(self.desired, net)));
             let narrow = self.room.is_none() || room.is_some_and(|room| Some(room) <= self.room);
@@ -211,8 +212,8 @@ impl<'a> Copier<'a> {
         copy
     }
 
-    /// The MSS that leaves space in the packets in the other direction: as large as those that
-    /// leave by the route, with the outer headers, and as those that fit into the tunnels.
+    /// The MSS for the packets in the other direction. With the outer headers they must not exceed
+    /// the route's MTU, nor the size that fits into the tunnels.
     fn mss(&self, route: &Route) -> Option<u32> {
         let back = way_mtu(route, self.facts)?.saturating_sub(outer(self.desired));
         let packet = self.room.map_or(back, |room| room.min(back));
@@ -227,7 +228,7 @@ pub fn wanted(desired: &DesiredRealServer, facts: &Facts) -> Vec<Route> {
     Copier::new(desired, facts).wanted()
 }
 
-/// Whether it is for packets of every source and traffic class.
+/// Whether the route applies to all sources and traffic classes.
 fn is_plain(route: &(impl std::borrow::Borrow<Route> + ?Sized)) -> bool {
     let route = route.borrow();
     route.tos == 0 && route.from.is_none()
@@ -240,7 +241,7 @@ fn in_order(routes: &mut [Route]) {
     });
 }
 
-/// Whether a packet from a virtual IP that leaves this host could use it.
+/// Whether a packet from a virtual IP that leaves this host could use the route.
 fn copied(route: &Route, desired: &DesiredRealServer, facts: &Facts) -> bool {
     let tun = facts.link(&desired.tun).map(|link| link.index);
     let through_tun = tun.is_some() && route.hops.iter().any(|hop| Some(hop.link) == tun);
@@ -356,8 +357,7 @@ pub fn follow(
     Some(difference(&before, after))
 }
 
-/// Whether everything but the routes that copies depend on is the same: rules, interfaces, their
-/// MTUs.
+/// Whether the copies' inputs other than routes are the same: rules, interfaces, their MTUs.
 #[must_use]
 pub fn same_ways(one: &Facts, other: &Facts) -> bool {
     let mtus = |facts: &Facts| -> Vec<u32> {
@@ -489,8 +489,8 @@ fn way_mtu(route: &Route, facts: &Facts) -> Option<u32> {
     }
     let family = Family::of_net(&route.destination);
     let mtu = |link: &Link| facts.mtu(link, family);
-    // With `nexthop_compat_mode` off the kernel does not say where a nexthop object leads: at worst
-    // through the interface with the smallest MTU.
+    // With `nexthop_compat_mode` off the kernel does not report where a nexthop object leads. The
+    // worst case is the interface with the smallest MTU.
     let link = if route.hops.is_empty() && route.nexthop.is_some() {
         facts.links.iter().filter(|link| !link.loopback).map(mtu).min()?
     } else {

@@ -1,6 +1,7 @@
 //! Defends a virtual IP against another host that claims it, as in RFC 5227 2.4 (c) for an address
 //! that must be kept: one announcement in ten seconds, however often it is claimed. A claim that
-//! comes sooner is answered when the ten seconds are over: neighbours believe the last they heard.
+//! comes sooner is answered when the ten seconds are over, since neighbours use the last packet
+//! that they received.
 
 use std::time::{Duration, Instant};
 

@@ -16,7 +16,7 @@ pub struct DesiredDirector {
     pub vips: Vec<IpAddr>,
     /// The real servers.
     pub reals: Vec<IpAddr>,
-    /// Bytes between the outer IP header and the packet, for each real server that has any.
+    /// Bytes between the outer IP header and the packet, for each real server with GRE or GUE.
     pub shims: BTreeMap<IpAddr, u32>,
     /// The uplinks, where clients' packets arrive; `None`: found by the subnets, else by the
     /// default route.
@@ -52,8 +52,8 @@ pub struct DesiredRealServer {
     pub shim: u32,
     /// Whether to advertise an MSS that leaves space for the tunnel's header.
     pub mss_route: bool,
-    /// The priority of the rules for that.
+    /// The priority of the rules for these routes.
     pub rule_priority: u32,
-    /// The table of the routes for that.
+    /// The table of these routes.
     pub table: u32,
 }

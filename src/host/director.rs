@@ -26,7 +26,7 @@ pub use egress::ways;
 ///
 /// # Errors
 ///
-/// A [`Refusal`] says what prevents them and how to mend it.
+/// A [`Refusal`] names the obstacle and its remedy.
 pub fn plan(desired: &DesiredDirector, facts: &Facts) -> Result<HostPlan, Refusal> {
     plan_items(desired, facts)?.whole()
 }

@@ -11,8 +11,8 @@ use super::routes::Routes;
 use super::step::{MAIN, Object, Step};
 use super::sysctl;
 
-/// Kernel modules that receive tunnelled packets: over IPv4 `ipip` those of protocol 4 and `sit`
-/// those of protocol 41, both through `tunnel4`; over IPv6 `ip6_tunnel` both, through `tunnel6`.
+/// Kernel modules that receive tunnelled packets. Over IPv4: `ipip` for protocol 4 and `sit` for
+/// protocol 41, both through `tunnel4`. Over IPv6: `ip6_tunnel` for both, through `tunnel6`.
 pub const TUNNEL_MODULES: [&str; 5] = ["ipip", "sit", "tunnel4", "ip6_tunnel", "tunnel6"];
 
 /// The state of the host at one moment.
@@ -133,7 +133,7 @@ pub type Proxies = BTreeMap<(u32, IpAddr), u8>;
 /// A routing rule.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Rule {
-    /// The packets it is for.
+    /// The IP version of the packets that it matches.
     pub family: Family,
     /// Rules are evaluated in the order of their priority.
     pub priority: u32,
@@ -180,8 +180,8 @@ impl Facts {
         self.sysctl(&sysctl::conf6(link, name))?.parse().ok()
     }
 
-    /// The MTU of the link for the family, in bytes: for IPv6 a router may have announced less than
-    /// the link has (RFC 4861 4.6.4).
+    /// The MTU of the link for the family, in bytes: for IPv6 a router may have announced a smaller
+    /// one (RFC 4861 4.6.4).
     #[must_use]
     pub fn mtu(&self, link: &Link, family: Family) -> u32 {
         match family {

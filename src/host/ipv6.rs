@@ -9,8 +9,8 @@ use super::refusal::Refusal;
 use super::step::Step;
 use super::sysctl::conf6;
 
-/// Whether IPv6 packets can reach an IPv6 virtual IP. `all` alone does not show it: it is the value
-/// last written to every interface at once, and the interface's current value counts.
+/// Checks that IPv6 packets can reach an IPv6 virtual IP. `all` alone does not show it: it is the
+/// value last written to every interface at once. Each interface's current value counts.
 pub(super) fn check(vips: &[IpAddr], tun: &str, facts: &Facts) -> Result<(), Refusal> {
     let Some(&address) = vips.iter().find(|vip| vip.is_ipv6()) else { return Ok(()) };
     let Some(off) = facts.conf6("all", "disable_ipv6") else {
@@ -29,9 +29,9 @@ pub(super) fn speaks(link: &Link, facts: &Facts) -> bool {
     facts.conf6(&link.name, "disable_ipv6") == Some(0)
 }
 
-/// The settings of a new TUN before it is up. Router solicitations and multicast reports of the
-/// host itself would otherwise be sent into it: without an IPv6 virtual IP it gets no IPv6, with
-/// one no link-local address (`addr_gen_mode` = 1), from which they are sent.
+/// The settings of a new TUN before it is up. They keep the host's own router solicitations and
+/// multicast reports out of it. Without an IPv6 virtual IP it gets no IPv6; with one it gets no
+/// link-local address (`addr_gen_mode` = 1), the source of these packets.
 pub(super) fn on_tun(tun: &str, vips: &[IpAddr], facts: &Facts) -> Vec<Step> {
     let settings: &[(&str, &str)] = if Family::V6.is_among(vips) {
         &[("addr_gen_mode", "1"), ("accept_ra", "0"), ("disable_ipv6", "0")]

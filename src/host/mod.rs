@@ -1,4 +1,4 @@
-//! Host set-up as a plan of steps, each with its inverse. Pure; imports nothing of ours.
+//! Host set-up as a plan of steps, each with its inverse. Pure; imports no other module of vstun.
 //!
 //! [`Facts`] are the state of the host; a role's configuration and the facts give a [`HostPlan`] or
 //! a [`Refusal`]. Nothing here touches the host: the plan is read, recorded and carried out

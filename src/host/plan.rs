@@ -20,11 +20,11 @@ pub const MIN_TUN_MTU_V6: u16 = 1280;
 /// `IP_HDRINCL`, but sends an unspecified IPv6 source unchanged under `IPV6_HDRINCL`.
 pub type OuterSources = BTreeMap<IpAddr, IpAddr>;
 
-/// The MTU in bytes of the way to each real server with a unicast route: the interface's, or the
-/// route's if that is smaller.
+/// The MTU in bytes towards each real server with a unicast route: the interface's, or the route's
+/// if that is smaller.
 pub type LinkMtus = BTreeMap<IpAddr, u32>;
 
-/// The ways from a director to its real servers.
+/// Sources, MTUs and interfaces from a director to its real servers.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Ways {
     /// The tunnels' source addresses.
@@ -57,8 +57,8 @@ pub struct HostPlan {
     pub on_tun: Vec<Step>,
     /// All other steps.
     pub steps: Vec<Step>,
-    /// Addresses to probe for (RFC 5227, RFC 4862 5.4) before the first step, and to announce after
-    /// the last.
+    /// Addresses to probe (RFC 5227, RFC 4862 5.4) before the first step, and to announce after the
+    /// last.
     pub announcements: Vec<Announcement>,
     /// Warnings that do not prevent a start.
     pub warnings: Vec<String>,
@@ -71,7 +71,7 @@ pub struct HostPlan {
     pub captured: Vec<IpAddr>,
     /// The MSS that this host's kernel advertises for the virtual IPs (real server).
     pub advertised_mss: Mss,
-    /// The ways to the real servers (director).
+    /// The paths to the real servers (director).
     pub ways: Ways,
     /// The largest MTU of this host's links in bytes (real server).
     pub link_mtu: u32,

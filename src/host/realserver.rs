@@ -13,14 +13,15 @@ use super::refusal::Refusal;
 use super::step::{Object, Step};
 use super::sysctl::conf;
 
-/// The TUN's MTU: the daemon may write longer packets into it, and none leave by it.
+/// The TUN's MTU. It limits nothing: the daemon may write longer packets, and no packet leaves by
+/// the TUN.
 const TUN_MTU: u16 = 1500;
 
 /// The steps that make the host a real server.
 ///
 /// # Errors
 ///
-/// A [`Refusal`] says what prevents them and how to mend it.
+/// A [`Refusal`] names the obstacle and its remedy.
 pub fn plan(desired: &DesiredRealServer, facts: &Facts) -> Result<HostPlan, Refusal> {
     plan_items(desired, facts)?.whole()
 }
@@ -58,8 +59,8 @@ pub fn plan_items(desired: &DesiredRealServer, facts: &Facts) -> Result<HostPlan
     }
     let copies = if desired.mss_route { copies::check(desired, facts) } else { Ok(()) };
     if desired.mss_route && copies.is_ok() {
-        // Routes before rules: packets would pass over a rule to an empty table, but not over one
-        // to a half-filled table.
+        // Routes before rules: a lookup skips a rule whose table is empty, but not one whose table
+        // is half filled.
         steps.push(Step::Add(Object::Copies { table: desired.table }));
         for &from in &vips {
             let (table, priority) = (desired.table, desired.rule_priority);
@@ -87,7 +88,8 @@ pub fn plan_items(desired: &DesiredRealServer, facts: &Facts) -> Result<HostPlan
     })
 }
 
-/// Replies that a rule before ours takes and does not route: blackhole, unreachable, prohibit.
+/// Problems of replies that an earlier rule matches and does not route: blackhole, unreachable,
+/// prohibit.
 fn dropped_replies(desired: &DesiredRealServer, vips: &[IpAddr], facts: &Facts) -> Vec<Problem> {
     let earlier = |vip: &IpAddr| {
         let family = Family::of(*vip);
@@ -121,7 +123,7 @@ fn link_mtu(desired: &DesiredRealServer, facts: &Facts) -> u32 {
     others.map(|link| link.mtu).max().unwrap_or_else(|| TUN_MTU.into())
 }
 
-/// An address on loopback is an old LVS recipe and harmless beside ours. On another interface the
+/// A virtual IP on loopback as well, an old LVS recipe, is harmless. On another interface the
 /// kernel answers ARP for it there, whatever `arp_ignore`, and clients that receive the answer
 /// bypass the director. Neighbour discovery needs no settings: `ndisc_recv_ns()` answers only for
 /// addresses of the interface that receives the question.
@@ -198,8 +200,8 @@ fn silent_arp(link: &Link, facts: &Facts) -> Vec<Step> {
     let ignoring = ignores(ignore.max(facts.conf("all", "arp_ignore")));
     let announcing = announce.max(facts.conf("all", "arp_announce")) >= 2;
     let mut steps = Vec::new();
-    // A value that is already ours stays in the plan: a dead predecessor may have set it, and it is
-    // taken over.
+    // A value that is already 1 stays in the plan: a killed predecessor may have set it, and this
+    // daemon takes it over.
     if !ignoring || ignore == 1 {
         steps.extend(write(facts, conf(name, "arp_ignore"), "", "1"));
     }
@@ -209,13 +211,13 @@ fn silent_arp(link: &Link, facts: &Facts) -> Vec<Step> {
     steps
 }
 
-/// Whether this `arp_ignore` keeps the kernel from answering for an address of another interface: 3
-/// does not (it only excludes addresses of host scope), 4 to 7 mean nothing.
+/// Whether this `arp_ignore` keeps the kernel from answering for an address of another interface. 3
+/// does not: it only excludes addresses of host scope. 4 to 7 have no meaning.
 fn ignores(value: u32) -> bool {
     matches!(value, 1 | 2 | 8)
 }
 
-/// A larger value on `all` overrides ours.
+/// A larger value on `all` overrides the interface's.
 fn arp_ignore_elsewhere(facts: &Facts) -> Option<Problem> {
     let all = facts.conf("all", "arp_ignore");
     (all > 1 && !ignores(all)).then(|| {
@@ -227,8 +229,8 @@ fn arp_ignore_elsewhere(facts: &Facts) -> Option<Problem> {
     })
 }
 
-/// The routes to clients do not lead to the TUN: strict reverse path filtering would drop every
-/// packet.
+/// The routes to clients do not lead through the TUN, so strict reverse path filtering would drop
+/// every packet.
 fn loose_rp_filter(tun: &str, facts: &Facts) -> Option<Step> {
     let own = match facts.link(tun) {
         Some(_) => facts.conf(tun, "rp_filter"),

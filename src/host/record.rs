@@ -1,4 +1,4 @@
-//! The steps that were made on a host, in their order, found by what they are about.
+//! The steps that were made on a host, in their order, found by what they change.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use super::step::{Object, Step};
 
-/// What a step is about. A host has at most one step of each: a later one replaces it.
+/// What a step changes. A host has at most one step for each: a later one replaces it.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub enum RecordKey {
     /// A kernel setting.
@@ -27,7 +27,7 @@ pub enum RecordKey {
 }
 
 impl Step {
-    /// What the step is about.
+    /// The key of what the step changes.
     #[must_use]
     pub fn record_key(&self) -> RecordKey {
         match self {
@@ -59,7 +59,7 @@ pub struct Record {
 }
 
 impl Record {
-    /// Records a step after the others. It replaces the one about the same.
+    /// Records a step after the others. It replaces the one with the same key.
     pub fn add(&mut self, step: Step) {
         self.added += 1;
         let position = (!step.guards(), self.added);
@@ -69,7 +69,7 @@ impl Record {
         self.steps.insert(position, step);
     }
 
-    /// The step about the same.
+    /// The step with this key.
     #[must_use]
     pub fn about(&self, key: &RecordKey) -> Option<&Step> {
         self.steps.get(self.positions.get(key)?)
@@ -97,7 +97,7 @@ impl Record {
         }
     }
 
-    /// Removes the steps that `keep` does not want.
+    /// Removes the steps for which `keep` is false.
     pub fn retain(&mut self, keep: impl Fn(&Step) -> bool) {
         let positions = &mut self.positions;
         self.steps.retain(|_, step| {

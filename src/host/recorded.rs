@@ -1,4 +1,4 @@
-//! Whether a plan can have made a step of a state file: no other step is undone.
+//! Checks that a plan can have made a step of a state file; no other step is undone.
 
 use std::net::IpAddr;
 

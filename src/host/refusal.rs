@@ -20,7 +20,7 @@ pub enum Refusal {
         "{0:?} cannot be an interface's name; use 1 to 15 bytes without spaces, slashes and colons"
     )]
     TunName(String),
-    /// Local delivery precedes every route: the TUN would never get a packet.
+    /// Local delivery precedes all routes, so the TUN would get no packet.
     #[error(
         "virtual IP {address} is a local address of this director (interface {link}), so its \
          packets would never be balanced; remove it with \
@@ -34,7 +34,7 @@ pub enum Refusal {
         /// The interface's name.
         link: String,
     },
-    /// The subnet's routers have it, and the director becomes one.
+    /// Every router of the subnet has this address, and the director becomes a router.
     #[error(
         "virtual IP {address} is the subnet-router anycast address of interface {link} (RFC 4291 \
          2.6.1), which this director has itself once it forwards; choose another address of \
@@ -102,7 +102,7 @@ pub enum Refusal {
          interfaces that clients' packets arrive at in `uplinks`"
     )]
     UplinkMissing(IpAddr),
-    /// The outer source must be an address of this host.
+    /// The outer source is not an address of this host.
     #[error("source {0} is not an address of this host; `ip addr` lists them")]
     SourceForeign(IpAddr),
     /// The kernel's own tables.
@@ -139,8 +139,8 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// Whether the host may become fit by itself, as at boot: an interface, an address or a route
-    /// is not there yet.
+    /// Whether the obstacle may disappear by itself, as at boot, when an interface, an address or a
+    /// route is not there yet.
     #[must_use]
     pub fn may_pass(&self) -> bool {
         matches!(self, Self::UplinkUnknown(_) | Self::UplinkMissing(_) | Self::SourceForeign(_))

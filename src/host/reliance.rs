@@ -1,8 +1,8 @@
 //! Whether other programs have come to rely on forwarding that a step has turned on.
 //!
 //! A container runtime or a VPN that starts later turns forwarding on for its own interfaces, or
-//! for the whole host, and finds that of the uplink on already. It could not know that the uplink's
-//! goes off again.
+//! for the whole host, and finds that of the uplink on already. It cannot know that vstun turns the
+//! uplink's off again.
 
 use std::collections::BTreeMap;
 
@@ -20,7 +20,7 @@ pub fn forwarding(step: &Step) -> Option<Family> {
     family_of(sysctl).filter(|family| *sysctl != everywhere(*family))
 }
 
-/// Whether a setting says that an interface, or the whole host, forwards packets of the family.
+/// Whether the setting turns on forwarding of the family for an interface or the whole host.
 #[must_use]
 pub fn is_forwarding(setting: &str, family: Family) -> bool {
     family_of(setting) == Some(family)
@@ -37,7 +37,7 @@ pub fn relied_on(
     ours: impl Fn(&str) -> bool,
 ) -> Option<String> {
     let family = forwarding(step)?;
-    // The kernel has written this one to every interface.
+    // The kernel has written this step's value to every interface.
     if before.is_empty() || ours(&everywhere(family)) {
         return None;
     }
@@ -45,7 +45,7 @@ pub fn relied_on(
     let inherits = now.get(&default).is_some_and(|value| value != "0");
     let turned_on = |setting: &String| match before.get(setting) {
         Some(value) => value == "0",
-        // An interface that came later: it has the value of `default`, or has been set since.
+        // A new interface: it has the value of `default`, or was set since.
         None => !inherits,
     };
     let on = now.iter().filter(|(setting, value)| is_forwarding(setting, family) && *value != "0");
@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_others_have_turned_on_since_keeps_it_on() {
+    fn only_settings_that_others_have_turned_on_since_keep_it_on() {
         let before = [("all", "0"), ("default", "0"), ("eth0", "0"), ("eth1", "1"), ("tun", "0")];
         let before = settings(&before);
         let eth0 = "net/ipv4/conf/eth0/forwarding";
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_record_or_for_other_settings_nothing_is_said() {
+    fn without_a_record_or_for_other_settings_nothing_is_reported() {
         let now = settings(&[("all", "1"), ("eth0", "1")]);
         assert_eq!(relied_on(&step("eth0"), &Settings::new(), &now, |_| false), None);
         let other = Step::Write {
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn where_the_whole_host_was_made_to_forward_interfaces_say_nothing() {
+    fn after_a_step_for_the_whole_host_interfaces_prove_nothing() {
         let before = settings(&[("all", "0"), ("eth0", "0"), ("eth1", "0")]);
         let now = settings(&[("all", "1"), ("eth0", "1"), ("eth1", "1")]);
         let ours = |setting: &str| setting.contains("/all/") || setting.contains("/eth0/");

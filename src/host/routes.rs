@@ -12,7 +12,7 @@ use super::route::Route;
 /// The routes of all tables, found by table and destination.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Routes {
-    /// Those of one destination are in the kernel's order.
+    /// The routes of one destination are in the kernel's order.
     tables: BTreeMap<u32, BTreeMap<IpNet, Vec<Route>>>,
 }
 
@@ -60,7 +60,7 @@ impl Routes {
         self.tables.values().flat_map(|table| table.values().flatten())
     }
 
-    /// Those of one table, by destination.
+    /// The routes of one table, by destination.
     pub fn of_table(&self, table: u32) -> impl Iterator<Item = &Route> {
         self.tables.get(&table).into_iter().flat_map(|table| table.values().flatten())
     }
@@ -70,7 +70,7 @@ impl Routes {
         self.tables.remove(&table);
     }
 
-    /// Those of one table with exactly this destination.
+    /// The routes of one table with exactly this destination.
     #[must_use]
     pub fn at(&self, table: u32, destination: &IpNet) -> &[Route] {
         let found = self.tables.get(&table).and_then(|table| table.get(&destination.trunc()));

@@ -87,8 +87,8 @@ pub enum Object {
         /// The rule's priority.
         priority: u32,
     },
-    /// All routes with our protocol number in a table of our own. One entry stands for all of them,
-    /// since they follow the main table's changes.
+    /// All routes with vstun's protocol number in vstun's own table. One step stands for all of
+    /// them, since they follow the main table's changes.
     Copies {
         /// The routing table.
         table: u32,
@@ -131,8 +131,8 @@ impl Step {
         }
     }
 
-    /// Whether it hides another program's route, so that it has to be removed as soon as no plan
-    /// has it.
+    /// Whether it hides another program's route. Then it has to be removed as soon as it is in no
+    /// plan.
     #[must_use]
     pub fn hides(&self) -> bool {
         matches!(self, Self::Add(Object::Neighbour { .. }))
@@ -183,7 +183,8 @@ impl Step {
             ("proxy_delay" | "addr_gen_mode", _) | ("disable_ipv6", "1") | ("accept_ra", "0") => {
                 true
             }
-            // Without it the host loses its default routes when the first step turns forwarding on.
+            // Without `accept_ra` the host would lose its default routes when the first step turns
+            // forwarding on.
             _ => false,
         }
     }

@@ -69,7 +69,7 @@ pub fn link(path: &str) -> Option<&str> {
     path.split('/').nth(LINK)
 }
 
-/// The place of the interface's name in a path.
+/// The index of the interface's name among the parts of a path.
 const LINK: usize = 3;
 
 fn directory(family: Family) -> &'static str {

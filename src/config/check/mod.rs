@@ -32,7 +32,7 @@ pub struct ServiceHealth {
     pub(super) line: usize,
 }
 
-/// The keys that only some types have, with these types.
+/// The keys that only some types have, and these types.
 const OF_SOME: [(&str, &[&str]); 24] = {
     const WEB: &[&str] = &["http", "https"];
     const SECURE: &[&str] = &["https", "tls", "grpc"];
@@ -83,11 +83,11 @@ pub(super) fn read(
     }
 }
 
-/// Load is what agents report: one of each real server.
+/// `load` needs exactly one check of type agent: a real server has one load.
 fn load(section: &Section<'_>, checks: &[Arc<CheckSpec>], faults: &mut Faults) -> bool {
     let agents = checks.iter().filter(|check| check.probe == Probe::Agent).count();
     if agents > 1 {
-        let message = format!("{agents} checks of type agent; a service takes the word of one");
+        let message = format!("{agents} checks of type agent; a service may have one");
         faults.add(section.line, "service.check", message);
     }
     let Some(entry) = section.entry("load") else { return false };
@@ -99,14 +99,13 @@ fn load(section: &Section<'_>, checks: &[Arc<CheckSpec>], faults: &mut Faults) -
     load
 }
 
-/// A real server's weight is that of one program.
+/// Only one check may set the weight of a real server.
 fn one_program(section: &Section<'_>, checks: &[Arc<CheckSpec>], faults: &mut Faults) {
     let dynamic =
         |check: &&Arc<CheckSpec>| matches!(&check.probe, Probe::Exec(exec) if exec.dynamic);
     let count = checks.iter().filter(dynamic).count();
     if count > 1 {
-        let message =
-            format!("{count} checks with dynamic = true; a service takes the weights of one");
+        let message = format!("{count} checks with dynamic = true; a service may have one");
         faults.add(section.line, "service.check", message);
     }
 }

@@ -14,7 +14,7 @@ use crate::config::section::{Entry, Section};
 pub(super) const MAX_HEADERS: usize = 32;
 /// The most ranges of statuses.
 const MAX_STATUSES: usize = 64;
-/// The most words of a command.
+/// The most elements of a command.
 const MAX_ARGUMENTS: usize = 64;
 
 /// Headers that control how a message is sent, or that have their own key.
@@ -75,7 +75,7 @@ fn version(text: &str) -> Result<HttpVersion, String> {
         "1.0" => Ok(HttpVersion::Http10),
         "1.1" => Ok(HttpVersion::Http11),
         "2" => Ok(HttpVersion::Http2),
-        _ => Err(format!("{} is not spoken here; write \"1.0\", \"1.1\" or \"2\"", quoted(text))),
+        _ => Err(format!("{} is not supported; write \"1.0\", \"1.1\" or \"2\"", quoted(text))),
     }
 }
 

@@ -201,7 +201,7 @@ pub(super) fn argument(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-/// What weights follow.
+/// What determines weights besides the configuration.
 pub(super) fn load(text: &str) -> Result<bool, String> {
     match text {
         "agent" => Ok(true),

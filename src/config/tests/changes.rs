@@ -125,7 +125,7 @@ fn check_listens(services: &[ServiceSpec], change: &Change) {
     }
 }
 
-/// Services without the orders that have no meaning.
+/// Services in a fixed order, without the orders that have no meaning.
 fn sorted(services: &[ServiceSpec]) -> Vec<ServiceSpec> {
     let mut services = services.to_vec();
     services.sort_by(|one, other| one.name.cmp(&other.name));
@@ -215,7 +215,7 @@ fn marks_of_floods_are_part_of_the_policy() {
     assert_eq!(diff(&read(&text), &read(&marked)), Ok(vec![change(policy)]));
     assert_eq!(diff(&read(&marked), &read(&text)), Ok(vec![change(Policy::default())]));
     let said = with("flood_new_flows = 0\nflood_table_use = \"90%\"");
-    assert_eq!(diff(&read(&text), &read(&said)), Ok(Vec::new()), "the defaults, said");
+    assert_eq!(diff(&read(&text), &read(&said)), Ok(Vec::new()), "the defaults, written");
 }
 
 #[test]
@@ -285,7 +285,7 @@ fn a_renamed_service_is_the_same_one() {
 }
 
 #[test]
-fn what_needs_a_restart_is_refused_at_its_line() {
+fn a_change_that_needs_a_restart_is_refused_at_its_line() {
     let services = service("a", "rr", &owned(&["80/tcp"]), &[]);
     let old = read(&services);
     for (key, value, before, after) in [
@@ -379,7 +379,7 @@ fn virtual_ips_come_and_go() {
     }
 }
 
-/// What only the host or the packet loop has to know is followed by what runs them.
+/// Keys that only concern the host or the packet loop are applied by the code that runs them.
 #[test]
 fn keys_of_the_host_are_no_changes_of_the_balancer() {
     let services = service("a", "rr", &owned(&["80/tcp"]), &[]);

@@ -40,7 +40,7 @@ fn how_many_checks_a_service_has() {
 }
 
 #[test]
-fn the_line_that_is_advised_where_there_is_no_check_is_taken() {
+fn the_line_advised_for_a_service_without_checks_is_accepted() {
     for (listen, kind) in [("80/tcp", "tcp"), ("53/udp", "icmp"), ("80-90/tcp", "icmp")] {
         let service = format!("[[service]]\nname = \"a\"\nlisten = [\"192.0.2.1:{listen}\"]\n");
         let without = config::director(&format!("[director]\n{service}")).unwrap();
@@ -63,7 +63,7 @@ fn texts_of_a_request() {
         4_096,
         "4097 bytes long",
     );
-    // Compiled it takes more than the bound of its size.
+    // The compiled pattern exceeds the bound of its size.
     assert!(!takes_check("http", "expect_body = \"(\\\\w{1000}){50}\"", "exceeds size limit"));
     longest("http", |len| format!("method = \"{}\"", "X".repeat(len)), 32, "is not a method");
     let statuses = |len: usize| format!("expect_status = [{}]", "200, ".repeat(len));
@@ -122,7 +122,7 @@ fn times_and_counts() {
         assert!(!takes_check("tcp", &with("9ms"), "out of range"), "{key}");
         assert!(!takes_check("tcp", &with("1d1ms"), "out of range"), "{key}");
     }
-    // A probe that is on its way delays the next one.
+    // A running probe delays the next one, so `timeout` may be longer than `interval`.
     assert!(takes_check("tcp", "interval = \"1s\"\ntimeout = \"5s\"", ""));
     for key in ["rise", "fall"] {
         let with = |count: u32| format!("{key} = {count}");

@@ -204,7 +204,7 @@ fn there_are_as_many_real_servers_as_a_file_may_have() {
     assert_eq!(more.to_string(), "address: there are 65536 real servers, as many as there may be");
 }
 
-/// A removed real server that still has connections can be told to end them.
+/// A verb can end the connections of a removed real server.
 #[test]
 fn a_removed_server_can_be_selected() {
     let two = two();

@@ -1,4 +1,4 @@
-//! A configuration with what verbs have changed.
+//! A configuration with the changes that verbs have made.
 
 use crate::config::{RunningReal, RunningService, SaveError, saved};
 use crate::model::Wanted;
@@ -33,7 +33,7 @@ fn running(name: &str, reals: &[(&str, u32, Wanted)]) -> RunningService {
     RunningService { name: name.to_owned(), reals: reals.iter().map(real).collect() }
 }
 
-/// What runs with a configuration.
+/// The running services of a configuration.
 fn of(text: &str) -> Vec<RunningService> {
     let service = |spec: &crate::model::ServiceSpec| {
         let reals: Vec<_> = spec
@@ -52,14 +52,14 @@ fn of(text: &str) -> Vec<RunningService> {
 }
 
 #[test]
-fn what_has_not_changed_stays_as_it_is_to_the_letter() {
+fn unchanged_text_stays_byte_for_byte() {
     assert_eq!(saved(FILE, &of(FILE)).unwrap(), FILE);
     let all = include_str!("../../../config.example");
     assert_eq!(saved(all, &of(all)).unwrap(), all);
 }
 
 #[test]
-fn what_verbs_have_changed_is_written_and_comments_stay() {
+fn changes_of_verbs_are_written_and_comments_stay() {
     let now = [
         running(
             "web",
@@ -86,7 +86,7 @@ fn what_verbs_have_changed_is_written_and_comments_stay() {
 }
 
 #[test]
-fn a_real_server_that_was_removed_is_gone_from_the_file() {
+fn a_removed_real_server_is_removed_from_the_file() {
     let now = [running("web", &[("10.0.0.12", 1, Wanted::Disabled)]), running("dns", &[])];
     let text = saved(FILE, &now).unwrap();
     assert_eq!(of(&text), now);

@@ -210,7 +210,7 @@ fn a_plan_of_another_number_of_slots_counts_the_share_of_flows_that_moves() {
 }
 
 #[test]
-fn a_plan_says_where_maglev_slots_cannot_be_compared() {
+fn a_plan_shows_where_maglev_slots_cannot_be_compared() {
     let by_client = MH.to_owned() + "hash_ports = false\n";
     let (rr, mh, by_client) = (maglev("", 1), maglev(MH, 1), maglev(&by_client, 1));
     for (old, new) in [(&rr, &mh), (&mh, &rr), (&mh, &by_client), (&by_client, &mh)] {
@@ -361,7 +361,7 @@ fn withdrawn_virtual_ips_are_listed() {
 }
 
 #[test]
-fn an_explanation_of_any_port_says_what_is_true_of_all() {
+fn an_explanation_of_any_port_holds_for_all_ports() {
     let flow: FlowQuery = "tcp 198.51.100.7 192.0.2.10:80".parse().unwrap();
     let explained = |real: Option<&str>, adopted_by_port, why| {
         let (service, real) = (Some("web".to_owned()), real.map(address));

@@ -4,7 +4,7 @@ use super::*;
 use crate::model::Target;
 
 #[test]
-fn questions_are_one_line_each_and_decode_to_the_same_value() {
+fn queries_are_one_line_each_and_decode_to_the_same_value() {
     for (request, line) in [
         (Request::List, r#"{"version":1,"verb":"list"}"#),
         (
@@ -106,7 +106,7 @@ fn bad_requests_are_refused_with_a_reason() {
         (br#"{"version":1,"verb":"plan","file":"f","bytes":16777217}"#, "at most 16777216"),
     ] {
         let error = Request::parse(line).unwrap_err();
-        assert!(std::error::Error::source(&error).is_none(), "said twice where causes are listed");
+        assert!(std::error::Error::source(&error).is_none(), "the cause would be printed twice");
         assert!(error.to_string().contains(reason), "{error}");
     }
     let nested = "[".repeat(MAX_REQUEST_LEN);

@@ -26,7 +26,7 @@ fn host() -> HostStatus {
     HostStatus { wrong: vec![wrong], ..HostStatus::default() }
 }
 
-/// A list whose every figure and name is as long as it can be.
+/// A list in which every number and name is as long as possible.
 fn list() -> List {
     let mut state = state();
     let service = &mut state.services[0];
@@ -193,7 +193,7 @@ fn an_explanation_fits() {
 }
 
 #[test]
-fn what_an_order_or_a_plan_says_fits() {
+fn replies_to_commands_and_plans_fit() {
     let why = Some(health::Cause::Failing(Failure { check: "tcp", found: Some(prose()) }));
     let what = Altered::Health { before: None, after: Health::Down, why };
     let change = Alteration::of_service("web", what);

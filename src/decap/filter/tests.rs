@@ -6,8 +6,8 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// Runs the program as the kernel does, on what it shows of a packet from `source`: the header, by
-/// its own offset. Checks what `bpf_check_classic()` checks.
+/// Runs the program as the kernel does, on the network header of a packet from `source`. Checks the
+/// same as `bpf_check_classic()`.
 pub(in crate::decap) fn passes(program: &[Instruction], source: IpAddr, random: u32) -> bool {
     assert!((1..=MAX_INSTRUCTIONS).contains(&program.len()));
     assert_eq!(program.last().unwrap().code, RETURN);
@@ -140,7 +140,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn the_program_admits_whom_the_list_names(
+    fn the_program_admits_exactly_the_configured_directors(
         directors in prop::collection::vec(prop_oneof![v4(), v6()], 0..40),
         others in prop::collection::vec((near(), any::<u32>()), 8),
     ) {

@@ -67,7 +67,7 @@ fn merged_udp_is_refused_and_counted() {
 }
 
 /// IPVS, a container behind a veth or a guest leaves the checksum for a network card to complete,
-/// but the packet passes none.
+/// but the packet passes no card.
 #[test]
 fn a_whole_datagram_with_an_unfinished_checksum_goes_on_as_such() {
     for (family, outer) in MIXES {

@@ -1,9 +1,9 @@
-//! Questions of `vstun doctor`: only from directors, and to any address.
+//! Inquiries of `vstun doctor`: only from directors, and to any address.
 
 use super::*;
 use crate::wire::inquiry::{MAGIC, PROTOCOL};
 
-/// A question in a tunnel over IPv4, or another packet of its protocol.
+/// An inquiry in a tunnel over IPv4, or another packet of its protocol.
 fn question(outer_source: [u8; 4], payload: &[u8]) -> Vec<u8> {
     let length = |inner: usize| u16::try_from(20 + inner).unwrap().to_be_bytes();
     let header = |source: [u8; 4], destination: [u8; 4], protocol: u8, inner: usize| {
@@ -20,7 +20,7 @@ fn question(outer_source: [u8; 4], payload: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn a_question_is_taken_out_only_if_a_director_asks() {
+fn only_an_inquiry_from_a_director_is_accepted() {
     let mut gate = gate();
     let mut bytes = question([10, 0, 0, 1], &MAGIC);
     let len = bytes.len();

@@ -10,7 +10,7 @@ fn host() -> Gate {
     gate().gue_port(Some(PORT)).link_mtu(1_500)
 }
 
-/// Gives the gate a payload as a socket delivers it.
+/// Passes the gate a payload as a socket delivers it.
 fn give(gate: &mut Gate, payload: Payload, source: IpAddr, bytes: &[u8]) -> Decision {
     let mut datagram = [&[0; HEADROOM], bytes].concat();
     gate.open_bare(payload, source, 0, HEADROOM, &mut datagram)

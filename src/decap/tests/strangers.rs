@@ -1,4 +1,4 @@
-//! What strangers send.
+//! Packets from strangers.
 
 use super::*;
 

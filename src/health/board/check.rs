@@ -39,7 +39,7 @@ pub(super) struct Check {
     /// When it last changed between up and down.
     pub(super) since: Millis,
     pub(super) findings: VecDeque<Finding>,
-    /// What its agent or its program has reported.
+    /// The last reports of its agent or its program.
     pub(super) heard: Heard,
     /// Its services and real servers, as indexes on the board.
     pub(super) users: Vec<(usize, usize)>,
@@ -73,8 +73,8 @@ impl Check {
         self.state = State::new(initial);
     }
 
-    /// When an extra probe is due for this doubt, if it is to come before the one that is due
-    /// anyway. One that is down is not in doubt.
+    /// When an extra probe is due for this doubt; `None` if the next probe is due earlier anyway.
+    /// Doubts about a check that is down are ignored.
     pub(super) fn hurry(&mut self, now: Millis, doubt: Doubt) -> Option<Millis> {
         if self.state.phase() == Phase::Down {
             return None;
@@ -107,7 +107,7 @@ impl Check {
         queue.insert((due, id));
     }
 
-    /// One of its probes starts. In a row the next is due before this one must have ended.
+    /// Records the start of a probe. In a row the next probe is due before this one ends.
     pub(super) fn start(&mut self, now: Millis) {
         self.lag = self.due.until(now);
         (self.queued, self.started) = (false, Some(now));
@@ -122,19 +122,19 @@ impl Check {
         }
     }
 
-    /// One of its probes has ended with this result, which its state has taken in. When the next is
-    /// due; none: as it is queued, or as the result of one that is still running has it.
+    /// Records the end of a probe whose result the state contains already. Returns when the next
+    /// one is due. `None`: it is queued already, or a running probe's result decides.
     pub(super) fn end(&mut self, now: Millis, finding: &Finding) -> Option<Millis> {
         self.running = self.running.saturating_sub(1);
         if finding.passed || self.running == 0 {
-            // With a result the row is over, and the one that it has queued is not needed.
+            // A result ends the row; its queued probe is not needed.
             self.ahead = 0;
             return Some(self.next(now, finding));
         }
         self.sooner(now, finding).filter(|due| !self.queued || *due < self.due)
     }
 
-    /// When the next probe is due after this result, which its state has taken in.
+    /// When the next probe is due after this result, which the state contains already.
     fn next(&mut self, now: Millis, finding: &Finding) -> Millis {
         let timing = &self.planned.spec.timing;
         let started = self.started.unwrap_or(now);
@@ -145,7 +145,7 @@ impl Check {
         [sooner, again].into_iter().flatten().fold(due, Millis::min).max(now)
     }
 
-    /// When the next probe is due after a refusal, if that is before its time.
+    /// When the next probe is due after a refusal, if that is earlier than usual.
     fn sooner(&self, now: Millis, finding: &Finding) -> Option<Millis> {
         let refused = finding.refused && !finding.passed;
         let started = self.started.unwrap_or(now);

@@ -1,6 +1,6 @@
-//! What is made of the reports of real servers: rotation for every service that has the check of an
-//! agent, weights for those with a program that gives them, weight and connections for those with
-//! `load = "agent"`.
+//! Applies the reports of real servers. An agent's rotation applies to every service with the
+//! agent's check, its load and connections to services with `load = "agent"`. A program's weight
+//! applies to services with its check.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -17,7 +17,7 @@ use crate::model::{Load, Millis, Step};
 mod tests;
 
 impl Check {
-    /// What it reports beside its result.
+    /// The kind of its reports besides pass or fail.
     pub(super) fn reporter(&self) -> Option<Reporter> {
         Reporter::of(&self.planned.spec.probe)
     }
@@ -29,14 +29,15 @@ impl Check {
 }
 
 impl Service {
-    /// Whether every real server that takes connections reports how many it has: what some report
-    /// cannot be compared with what the director counts of the others.
+    /// Whether every real server that takes connections reports their number. Reported numbers of
+    /// some cannot be compared with the director's counts of the others.
     fn all_report(&self) -> bool {
         let mut taking = self.reals.iter().filter(|real| real.weight > 0 && real.serves());
         taking.all(|real| real.weighed.connections.is_some())
     }
 
-    /// What is to be made of the real server at `index` after another report of one of its checks.
+    /// The resulting weight of the real server at `index` after another report of one of its
+    /// checks.
     fn weighed(&self, now: Millis, index: usize, check: &Check) -> Option<Weighed> {
         let before = &self.reals.get(index)?.weighed;
         let timing = &check.planned.spec.timing;
@@ -48,8 +49,9 @@ impl Service {
         })
     }
 
-    /// Gives the balancer the loads that have changed. A fresh report of connections is a change
-    /// also if their number is the same: those given since the one before are in it.
+    /// Adds events for the loads that have changed. A fresh report of connections is a change even
+    /// if their number is the same, since it contains the connections given since the previous
+    /// report.
     pub(super) fn tell_loads(&mut self, events: &mut Vec<Event>) {
         let all = self.all_report();
         for real in &mut self.reals {
@@ -74,8 +76,8 @@ impl Event {
 }
 
 impl Board {
-    /// Applies a finished check to its real servers. Returns the services for which that changes
-    /// which weights are alive.
+    /// Applies a finished check to its real servers. Returns the services whose sum of live weights
+    /// may change by that.
     pub(super) fn weigh(&mut self, now: Millis, id: CheckId) -> Vec<usize> {
         let Self { checks, services, events, .. } = self;
         let Some(check) = checks.get(&id).filter(|check| check.reporter().is_some()) else {
@@ -101,7 +103,7 @@ impl Board {
         moved
     }
 
-    /// Forgets the reports of agents and programs that are no longer asked.
+    /// Forgets the reports of agents and programs that are no longer checked.
     pub(super) fn unweigh(&mut self) {
         let Self { checks, services, events, .. } = self;
         for service in services {
@@ -114,8 +116,8 @@ impl Board {
         }
     }
 
-    /// The parts of their weights that real servers have where flows are placed by hash, where that
-    /// is not all.
+    /// The shares of their weights that real servers have where flows are placed by hash, if not
+    /// the whole weight.
     #[must_use]
     pub fn steps(&self) -> HashMap<(String, IpAddr), Step> {
         let of = |service: &Service| {
@@ -126,7 +128,7 @@ impl Board {
         self.services.iter().flat_map(of).collect()
     }
 
-    /// The load of each real server that the balancer has, where that is not the default.
+    /// The load that the balancer has of each real server, if it is not the default.
     pub fn loads(&self) -> impl Iterator<Item = Event> {
         self.services.iter().flat_map(|service| {
             let loaded = service.reals.iter().filter(|real| real.weighed.sent != Load::default());

@@ -1,4 +1,4 @@
-//! A service on the board, and what the results of checks mean for it: health, panic, quorum.
+//! A service on the board: its health, panic and quorum, which follow from the results of checks.
 
 use std::collections::HashMap;
 use std::net::IpAddr;

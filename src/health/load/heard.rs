@@ -1,5 +1,5 @@
-//! The state of one check that reports load: an agent's last report with its earlier settings, or
-//! the weight that a program gives.
+//! The state of one check that reports load: an agent's last report and the settings that still
+//! apply, or the weight from a program.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use super::weight::STALE;
 use crate::health::spec::Timing;
 use crate::model::Millis;
 
-/// What a probe has brought beside its result.
+/// The report that a probe has brought besides its result.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Reported {
     /// The line of a foreign agent.
@@ -20,8 +20,8 @@ pub enum Reported {
     Weight(Option<u32>),
 }
 
-/// The state of an agent or program. What an agent has reported about its rotation holds, as with
-/// HAProxy, until it reports something else; its load expires. A program's weight stays.
+/// The state of an agent or program. As with HAProxy, the rotation that an agent has reported
+/// applies until it reports another one; its load expires. A program's weight does not expire.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Heard {
     agent: Agent,
@@ -33,7 +33,7 @@ pub struct Heard {
 }
 
 impl Heard {
-    /// Takes what a probe has brought, if it has brought something.
+    /// Records a probe and its report, if it has brought one.
     pub fn take(&mut self, now: Millis, reported: Option<&Reported>) {
         match reported {
             Some(reported) => self.hear(now, reported),
@@ -60,7 +60,7 @@ impl Heard {
         }
     }
 
-    /// What its owner wants.
+    /// The rotation that its owner wants.
     #[must_use]
     pub fn rotation(&self) -> Rotation {
         self.report.as_ref().map_or_else(|| self.agent.rotation(), |report| report.state)
@@ -78,7 +78,7 @@ impl Heard {
         self.at.is_some_and(|at| at.until(now) <= stale(timing))
     }
 
-    /// Thousandths of the weight that it asks for.
+    /// The reported share of the weight, in thousandths.
     #[must_use]
     pub fn thousandths(&self) -> u32 {
         let percent = self.report.as_ref().map_or_else(|| self.agent.percent(), Report::percent);
@@ -98,7 +98,7 @@ impl Heard {
     }
 }
 
-/// Where reports are rare, three missing ones.
+/// How long a report is valid: [`STALE`], or three intervals if that is longer.
 fn stale(timing: &Timing) -> Duration {
     STALE.max(timing.interval.saturating_mul(3))
 }
@@ -108,7 +108,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_word_about_rotation_stays_and_one_about_load_grows_stale() {
+    fn reported_rotation_stays_and_reported_load_expires() {
         let mut heard = Heard::default();
         assert!(!heard.is_fresh(Millis(0), &Timing::DEFAULT));
         heard.take(Millis(0), Some(&Reported::Line("drain 40%".to_owned())));

@@ -2,8 +2,8 @@
 //!
 //! 1. [`report`]: a load agent's answer to a director's greeting, a line of JSON.
 //! 2. [`reply`]: HAProxy's agent-check protocol, a line of words.
-//! 3. [`heard`]: what is known from one agent.
-//! 4. [`weight`]: the effective weight that follows.
+//! 3. [`heard`]: the state of one agent or program.
+//! 4. [`weight`]: the resulting effective weight.
 
 pub mod heard;
 pub mod reply;

@@ -17,7 +17,7 @@ pub enum Rotation {
     Drain,
     /// Out of service for maintenance: no new connection.
     Maint,
-    /// It says that it is dead.
+    /// It reports itself down.
     Down,
 }
 

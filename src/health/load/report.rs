@@ -16,7 +16,7 @@ pub const MAX_LISTENING: usize = 256;
 /// The longest report that is read, in bytes with its newline: it has space for all entries.
 pub const MAX_REPORT_LEN: usize = 64 << 10;
 
-/// The whole, in the unit of the pressures and percentages here.
+/// All of the time, in the unit of the pressures here.
 pub const FULL: u32 = 1_000;
 
 /// A real server's report of its load.
@@ -76,9 +76,9 @@ impl Pressure {
 }
 
 impl Report {
-    /// How much of its weight the real server can bear, in per cent from 1 to 100: the share of
-    /// time without stalled tasks. Without pressure stall information it depends on the load: all
-    /// of it at one task per CPU, half at two.
+    /// The share of its weight that the real server should have, in per cent from 1 to 100: the
+    /// share of time without stalled tasks. Without pressure stall information it depends on the
+    /// load: 100 at one task per CPU, 50 at two.
     #[must_use]
     pub fn percent(&self) -> u32 {
         let bearable = match self.pressure {
@@ -88,7 +88,7 @@ impl Report {
         (bearable / 10).max(1)
     }
 
-    /// The same as words for HAProxy.
+    /// The report in the words of HAProxy's protocol.
     #[must_use]
     pub fn words(&self) -> String {
         match self.state {

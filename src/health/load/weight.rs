@@ -1,15 +1,15 @@
-//! From reports to an effective weight: smoothed, with hysteresis, within bounds, and never fast.
+//! From reports to an effective weight: smoothed, with hysteresis, bounds and a limited rate.
 
 use std::time::Duration;
 
 use super::report::FULL;
 use crate::model::{Load, Millis};
 
-/// The least share of a weight that load leaves, in thousandths. Only an agent that says `0%` or
-/// takes its real server out makes it 0.
+/// The smallest share of a weight that results from load, in thousandths. It is 0 only if an agent
+/// reports `0%` or takes its real server out.
 pub const LEAST: u32 = 100;
 
-/// The largest, for agents that say more than 100 %.
+/// The largest share, for agents that report more than 100 %.
 pub const MOST: u32 = Load::MOST;
 
 /// How much the smoothed value has to differ before the weight follows it, in thousandths.
@@ -21,7 +21,7 @@ pub const RATE: u32 = 200;
 /// The time in which the smoothed value goes half of the way to a steady report.
 pub const SMOOTHING: Duration = Duration::from_secs(1);
 
-/// A report so old is worth nothing: the weight goes back to what is configured.
+/// The age at which a report expires: the weight returns to the configured one.
 pub const STALE: Duration = Duration::from_secs(10);
 
 /// The effective weight of one real server, in thousandths of the configured one.
@@ -40,7 +40,7 @@ impl Default for Weighting {
 }
 
 impl Weighting {
-    /// After a report of so many thousandths; for want of one [`FULL`].
+    /// The weighting after a report of `wanted` thousandths; without a report, of [`FULL`].
     #[must_use]
     pub fn after(self, now: Millis, wanted: u32) -> Self {
         let at = Some(now);
@@ -68,7 +68,8 @@ impl Weighting {
     }
 }
 
-/// Half of the way in [`SMOOTHING`], two thirds in twice that, and at last all of it.
+/// Moves half of the way to `wanted` in [`SMOOTHING`], two thirds in twice that time, and finally
+/// all of it.
 fn approach(level: u32, wanted: u32, passed: Duration) -> u32 {
     let (passed, smoothing) = (passed.as_millis(), SMOOTHING.as_millis());
     let apart = u128::from(level.abs_diff(wanted));
@@ -107,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn small_changes_change_nothing_and_one_bad_report_not_much() {
+    fn small_differences_change_nothing_and_one_bad_report_little() {
         let restless: Vec<_> = (0..20).map(|turn| (FULL - turn % 2 * STEP, 1)).collect();
         assert!(course(&restless).iter().all(|&weight| weight == FULL));
         let once = course(&[(LEAST, 1), (FULL, 10)]);
@@ -115,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn an_agent_alone_makes_it_nothing_and_at_once() {
+    fn only_an_agent_makes_it_zero_and_at_once() {
         assert_eq!(course(&[(0, 1)]), [0]);
         let back = course(&[(0, 1), (FULL, 1)]);
         assert!((LEAST..=LEAST + RATE).contains(&back[1]), "{back:?}");

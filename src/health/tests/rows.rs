@@ -11,7 +11,7 @@ fn calm(timing: Timing) -> (Board, Millis) {
     (board, Millis(2_000))
 }
 
-/// Nothing is heard of a host that is cut off, so its probes all take their timeout.
+/// Nothing comes from a host that is cut off, so all its probes take their timeout.
 #[test]
 fn probes_of_a_silent_real_server_overlap() {
     for fall in 1..=5 {
@@ -36,7 +36,7 @@ fn probes_of_a_silent_real_server_overlap() {
 }
 
 #[test]
-fn a_doubt_about_one_that_answers_as_always_costs_a_probe() {
+fn a_doubt_about_a_server_that_answers_as_usual_costs_a_probe() {
     // A third of the fast interval, or three times what the last probe took.
     for (usual, beside) in [(1, 66), (90, 270)] {
         let (mut board, began) = calm(TIMING);

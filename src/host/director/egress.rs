@@ -48,8 +48,9 @@ pub(super) fn links<'a>(
     (links, problems)
 }
 
-/// The director's address towards the servers of the family: otherwise its own connections to a
-/// virtual IP would use some interface's first address. A route cannot prefer a tentative one.
+/// The source of the routes into the TUN: the director's address towards the servers of the family.
+/// Otherwise its own connections to a virtual IP would use some interface's first address. A route
+/// cannot prefer a tentative address.
 pub(super) fn source(desired: &DesiredDirector, family: Family, facts: &Facts) -> Option<IpAddr> {
     if let Some(wished) = wished(desired, family) {
         let usable = facts.owners(wished).any(|(own, _)| !own.tentative);
@@ -59,7 +60,7 @@ pub(super) fn source(desired: &DesiredDirector, family: Family, facts: &Facts) -
     reals.find_map(|real| picked(*real, facts))
 }
 
-/// The ways to the reachable real servers.
+/// The paths to the reachable real servers.
 #[must_use]
 pub fn ways(desired: &DesiredDirector, facts: &Facts) -> Ways {
     let interface = |real: &IpAddr| Some((*real, unicast(real, facts)?.link?));
@@ -133,9 +134,9 @@ pub(super) fn kept_sources(desired: &DesiredDirector, facts: &Facts) -> Vec<Prob
     moved.into_iter().filter_map(problem).collect()
 }
 
-/// The TUN's MTU: the size that fits into the tunnel with the most room. The kernel tells clients
-/// whose packets fit into no tunnel, and the balancer those of the other real servers: a small link
-/// to one must not shrink the packets to all. An IPv6 virtual IP sets a minimum.
+/// The TUN's MTU: the size that fits into the tunnel with the most room. The kernel answers clients
+/// whose packets fit into no tunnel; the balancer answers for real servers with smaller tunnels. So
+/// a small link to one does not limit the packets to all. An IPv6 virtual IP sets a minimum.
 pub(super) fn tun_mtu(desired: &DesiredDirector, vips: &[IpAddr], facts: &Facts) -> u16 {
     let room = |real: &IpAddr, mtu: u32| mtu.saturating_sub(outer(desired, real));
     let reals = desired.reals.iter();

@@ -51,9 +51,9 @@ pub(super) fn v6(desired: &DesiredDirector, uplinks: &[&Link], facts: &Facts) ->
     steps
 }
 
-/// Whether the whole host has the setting, so that the interface's own, which is off, is not
-/// needed: a container may have the one and no right to write the other. A setting that is on stays
-/// in the plan, since it may be ours.
+/// Whether the whole host has the setting, so that the interface's own need not be turned on: a
+/// container may have the first and no right to write the second. A setting that is on stays in the
+/// plan, since it may be vstun's.
 fn suffices(everywhere: &str, link: &str, own: &str, facts: &Facts) -> bool {
     facts.conf6("all", everywhere) == Some(1) && facts.conf6(link, own) == Some(0)
 }
@@ -120,7 +120,7 @@ fn firewall(rule: &str) -> String {
 fn accept_ra(tun: &str, facts: &Facts) -> Vec<Step> {
     let learns = |link: &&Link| match facts.conf6(&link.name, "accept_ra") {
         Some(1) => before(&link.name, facts) == Some(0),
-        // It may be ours already.
+        // vstun may have written it.
         Some(2) => true,
         _ => false,
     };
@@ -133,7 +133,7 @@ fn accept_ra(tun: &str, facts: &Facts) -> Vec<Step> {
         .collect()
 }
 
-/// The interface's own `forwarding` without us.
+/// The interface's own `forwarding` before vstun changed it.
 fn before(link: &str, facts: &Facts) -> Option<u32> {
     let original = |link| facts.originals.get(&conf6(link, "forwarding"));
     match original(link).or_else(|| original("all")) {

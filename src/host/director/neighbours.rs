@@ -4,8 +4,7 @@
 //! For a packet of a raw socket with its own header Linux allocates a route for each packet if the
 //! next hop is the destination (`FLOWI_FLAG_KNOWN_NH` in `__mkroute_output` and `ip6_pol_route`),
 //! since the header may name another destination. If the route has a gateway, even the destination
-//! itself, it uses the cached one.
-//! that is the destination, it uses the one that it has made before.
+//! itself, Linux uses its cached route.
 
 use std::net::IpAddr;
 
@@ -31,15 +30,14 @@ fn route(real: IpAddr, facts: &Facts) -> Option<Object> {
     Some(Object::Neighbour { address: real, link: link.name.clone(), source: network.source })
 }
 
-/// The route of packets to the real server without ours, if it only says that a network is on a
-/// link.
+/// The route to the real server without vstun's own, if that route only puts a network on a link.
 fn network(real: IpAddr, facts: &Facts) -> Option<&Route> {
     let to = IpNet::from(real);
     let mut others = facts.routes.covering(MAIN, to).filter(|route| route.protocol != PROTOCOL);
     let longest = others.next()?;
     // Another route of the same prefix may apply to some packets only.
     let alone = others.next().is_none_or(|other| other.destination != longest.destination);
-    // The router preference means nothing without a router.
+    // The router preference has no effect without a router.
     let bare =
         |hop: &Hop| hop.gateway.is_none() && hop.rest.iter().all(|raw| raw.kind == attribute::PREF);
     let plain = alone

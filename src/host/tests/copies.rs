@@ -58,7 +58,7 @@ fn a_multipath_route_takes_its_smallest_mtu() {
 }
 
 #[test]
-fn a_refusing_route_is_copied_without_an_mss() {
+fn routes_that_refuse_packets_are_copied_without_an_mss() {
     let mut facts = facts();
     let mut refusing = route("192.168.0.0/16", 2, None);
     refusing.hops.clear();
@@ -180,7 +180,7 @@ fn the_mss_fits_the_tunnel_where_that_is_narrower_than_the_reply_s_way() {
 /// A routing daemon's table: the work for all routes is done by look-ups, not by comparing all
 /// pairs.
 #[test]
-fn twenty_thousand_routes_take_no_time() {
+fn twenty_thousand_routes_are_copied_quickly() {
     let desired = desired_server();
     let mut facts = facts();
     facts.rules.push(rule(32_767, None, 253));

@@ -48,7 +48,7 @@ fn without_arp_only_the_capture() {
 }
 
 #[test]
-fn a_withdrawn_virtual_ip_is_captured_and_nothing_else() {
+fn a_withdrawn_virtual_ip_is_only_captured() {
     let withdrawn = [ip("10.1.0.10")].into();
     let vips = vec![ip("10.1.0.10"), ip("10.1.0.11")];
     let desired = DesiredDirector { vips, announce_table: 7, withdrawn, ..director_wishes() };
@@ -84,7 +84,7 @@ fn rp_filter_is_loosened_where_the_larger_of_two_is_strict() {
 }
 
 #[test]
-fn uplinks_are_where_the_vips_live_else_where_the_default_route_goes() {
+fn uplinks_have_the_vips_subnets_or_the_default_route() {
     let table = [("10.1.0.10", "eth0"), ("10.2.0.10", "eth1"), ("192.0.2.10", "eth0")];
     for (vip, uplink) in table {
         let desired = DesiredDirector { vips: vec![ip(vip)], ..director_wishes() };

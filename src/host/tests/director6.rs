@@ -33,7 +33,7 @@ fn wrong(plan: &HostPlan, text: &str) -> bool {
 }
 
 #[test]
-fn one_uplink_forwards_where_the_kernel_can_be_told_so() {
+fn one_uplink_alone_forwards_where_the_kernel_allows_it() {
     let plan = director::plan(&only6(), &facts6()).unwrap();
     assert_eq!(
         lines(&plan.on_tun),
@@ -81,7 +81,7 @@ fn a_setting_of_all_is_enough_for_an_uplink() {
 }
 
 #[test]
-fn else_every_interface_forwards_and_what_each_had_is_kept() {
+fn otherwise_every_interface_forwards_and_its_old_value_is_kept() {
     for masked in [false, true] {
         let mut facts = without_force_forwarding();
         if masked {
@@ -122,9 +122,10 @@ fn a_second_plan_wants_the_same() {
     let second = director::plan(&only6(), &facts).unwrap();
     assert_eq!(second.steps.len(), first.steps.len());
     assert!(second.steps.iter().zip(&first.steps).all(|(a, b)| a.same_end(b)));
-    assert_eq!(second.warnings, [] as [String; 0], "it was said");
+    assert_eq!(second.warnings, [] as [String; 0], "it was reported");
 
-    // A later interface gets its `forwarding` from `default`, and would learn routes without us.
+    // A new interface gets its `forwarding` from `default`, and would learn routes without vstun's
+    // step.
     facts.links.push(link(4, "eth2"));
     set(&mut facts, "net/ipv6/conf/eth2/forwarding", "1");
     set(&mut facts, "net/ipv6/conf/eth2/accept_ra", "1");
@@ -247,7 +248,7 @@ fn sources_by_family() {
     assert_eq!(without_uplinks(plan.ways), Ways::default(), "no route");
 }
 
-/// What is known of the ways to real servers alone.
+/// The paths to the real servers, without the uplinks.
 fn without_uplinks(ways: Ways) -> Ways {
     Ways { uplinks: BTreeMap::new(), ..ways }
 }
@@ -337,7 +338,7 @@ fn a_host_without_ipv6() {
 }
 
 #[test]
-fn refusals_speak_of_ipv6() {
+fn refusals_name_the_commands_of_ipv6() {
     let mut taken = facts6();
     taken.routes.push(route("2001:db8:1::10/128", 3, None));
     let refusal = director::plan(&only6(), &taken).unwrap_err();
@@ -355,7 +356,7 @@ fn refusals_speak_of_ipv6() {
 }
 
 #[test]
-fn only_what_traffic_needs_is_required() {
+fn only_steps_that_traffic_needs_are_required() {
     let plan = director::plan(&only6(), &without_force_forwarding()).unwrap();
     let required = |steps: &[Step]| {
         lines(&steps.iter().filter(|step| !step.optional()).cloned().collect::<Vec<_>>())
@@ -367,7 +368,7 @@ fn only_what_traffic_needs_is_required() {
 }
 
 #[test]
-fn a_withdrawn_virtual_ip_of_ipv6_is_captured_and_nothing_else() {
+fn a_withdrawn_ipv6_virtual_ip_is_only_captured() {
     let vips = vec![ip("2001:db8:1::10")];
     let told = DesiredDirector { vips, announce_table: 7, ..director_wishes() };
     let withdrawn = [ip("2001:db8:1::10")].into();

@@ -45,7 +45,7 @@ fn withdrawing_needs_nothing_of_the_host() {
 }
 
 #[test]
-fn a_route_of_others_takes_one_virtual_ip_s_place_in_one_table() {
+fn another_program_s_route_replaces_one_virtual_ip_s_in_one_table() {
     let vips = vec![ip("10.1.0.10"), ip("10.1.0.11")];
     let desired = DesiredDirector { vips, announce_table: 7, ..director_wishes() };
     let mut facts = facts();
@@ -99,7 +99,7 @@ fn a_real_server_on_the_director_s_own_host_is_refused() {
 }
 
 #[test]
-fn a_source_in_use_is_kept_while_the_host_has_it_and_the_way_is_the_same() {
+fn a_source_in_use_is_kept_while_the_host_has_it_on_the_same_interface() {
     let real = ip("10.2.0.2");
     let desired =
         DesiredDirector { known_sources: [(real, ip("10.2.0.1"))].into(), ..director_wishes() };

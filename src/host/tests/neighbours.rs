@@ -28,7 +28,7 @@ const V4: &str = "route 10.2.0.2 via itself dev eth1";
 const V6: &str = "route 2001:db8:2::2 via itself dev eth1";
 
 #[test]
-fn plain_neighbours_have_one_where_it_is_wished() {
+fn plain_neighbours_have_one_if_configured() {
     assert_eq!(planned(&desired(), &facts6()), [V4, V6]);
     let silent = DesiredDirector { neighbour_routes: false, ..desired() };
     assert_eq!(planned(&silent, &facts6()), Vec::<String>::new());
@@ -88,7 +88,7 @@ fn another_programs_route_is_kept_and_ours_does_not_prevent_the_plan() {
 }
 
 #[test]
-fn a_rule_that_leads_elsewhere_and_a_link_that_is_down_or_has_no_neighbours_are_heeded() {
+fn a_rule_to_another_route_or_a_link_down_or_without_neighbours_prevents_it() {
     let mut facts = facts6();
     facts.lookups.insert(ip("10.2.0.2"), towards(2, "10.1.0.1"));
     assert_eq!(planned(&desired(), &facts), [V6]);

@@ -14,7 +14,7 @@ fn only6() -> DesiredRealServer {
 }
 
 #[test]
-fn nothing_of_arp_for_ipv6_alone() {
+fn ipv6_alone_needs_no_arp_settings() {
     let plan = realserver::plan(&only6(), &facts6()).unwrap();
     assert_eq!(
         lines(&plan.steps),

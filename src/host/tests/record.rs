@@ -17,7 +17,7 @@ fn forwarding(to: &str) -> Step {
 }
 
 #[test]
-fn guards_come_first_and_a_later_step_replaces_the_one_about_the_same() {
+fn guards_come_first_and_a_later_step_replaces_one_with_the_same_key() {
     let guard = write("net/ipv6/conf/eth1/accept_ra", "1", "2");
     let mut record = Record::from_iter([forwarding("1"), proxy(1), proxy(2), guard.clone()]);
     assert!(record.iter().eq(&[guard.clone(), forwarding("1"), proxy(1), proxy(2)]));
@@ -31,7 +31,7 @@ fn guards_come_first_and_a_later_step_replaces_the_one_about_the_same() {
 }
 
 #[test]
-fn a_step_is_found_by_what_it_is_about() {
+fn a_step_is_found_by_its_key() {
     let record = Record::from_iter([forwarding("1"), proxy(1)]);
     let other = write("net/ipv6/conf/eth0/forwarding", "7", "1");
     assert_eq!(record.same_end(&other), Some(&forwarding("1")), "whatever was before");
@@ -43,7 +43,7 @@ fn a_step_is_found_by_what_it_is_about() {
 }
 
 #[test]
-fn only_the_very_step_is_forgotten() {
+fn only_the_equal_step_is_forgotten() {
     let mut record = Record::from_iter([forwarding("1"), proxy(1), proxy(2)]);
     record.forget(&forwarding("2"));
     record.forget(&proxy(3));

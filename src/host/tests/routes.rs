@@ -28,11 +28,11 @@ fn lookups_find_what_a_walk_finds() {
 }
 
 #[test]
-fn events_are_followed_where_they_say_enough() {
+fn unambiguous_events_are_followed() {
     let plain = || route("10.9.0.0/16", 2, Some("10.1.0.9"));
     let other = || route("10.9.0.0/16", 3, Some("10.2.0.9"));
     let metric = || Route { priority: 7, ..other() };
-    // what is there, the event → what is there then
+    // the routes, the event → the routes afterwards
     let table = [
         (vec![], made(plain()), Ok(vec![plain()])),
         (vec![plain()], made(plain()), Ok(vec![plain()])),
@@ -41,7 +41,7 @@ fn events_are_followed_where_they_say_enough() {
         (vec![plain()], RouteEvent::Gone(plain()), Ok(vec![])),
         (vec![], RouteEvent::Gone(plain()), Ok(vec![])),
         (vec![plain(), metric()], RouteEvent::Gone(metric()), Ok(vec![plain()])),
-        // Before or after the existing one?
+        // It may be before or after the existing one.
         (vec![plain()], made(other()), Err(Unclear)),
         (vec![plain(), other()], RouteEvent::Gone(plain()), Err(Unclear)),
         (vec![plain(), other()], replaced(plain()), Err(Unclear)),

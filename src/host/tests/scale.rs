@@ -1,4 +1,4 @@
-//! The work of a look at the host grows with the number of virtual IPs, not with its square.
+//! The work of an inspection of the host grows with the number of virtual IPs, not with its square.
 
 use std::collections::BTreeSet;
 use std::hint::black_box;
@@ -10,7 +10,8 @@ use crate::host::{capture, director};
 /// Virtual IPs of the small host. The large one has [`FACTOR`] times as many.
 const SMALL: u32 = 500;
 const FACTOR: u32 = 8;
-/// How much longer the large host may take: in proportion it is 8 times, for each with each 64.
+/// How much longer the large host may take. Work in proportion takes 8 times as long, quadratic
+/// work 64 times.
 const MOST: u32 = 24;
 const ATTEMPTS: u32 = 5;
 
@@ -35,7 +36,7 @@ fn large(count: u32) -> (DesiredDirector, Facts) {
     (desired, facts)
 }
 
-/// All that is decided in a look, at a start and at a stop.
+/// All decisions of an inspection, a start and a stop.
 fn look(desired: &DesiredDirector, facts: &Facts) -> usize {
     let plan = director::plan_items(desired, facts).unwrap();
     let mut record: Record = plan.steps.iter().cloned().collect();

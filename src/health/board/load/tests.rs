@@ -49,7 +49,8 @@ impl Watched {
         Self { board, now: Millis(0) }
     }
 
-    /// The next probe brings this; the last load that the balancer is told by it, if any.
+    /// Finishes the next probe with this report. Returns the last load that it sends to the
+    /// balancer, if any.
     fn hears(&mut self, reported: Option<Reported>) -> Option<Load> {
         let order = self.order();
         self.finish(&order, reported);
@@ -114,18 +115,18 @@ fn an_agent_takes_its_real_server_out_of_every_service_and_weights_follow_only_w
         watched.says("down #its owner");
         assert_eq!(watched.health(), Health::Down);
         watched.hears(None);
-        assert_eq!(watched.health(), Health::Down, "the last word stays");
+        assert_eq!(watched.health(), Health::Down, "the last report stays");
         watched.says("up");
         assert_eq!(watched.health(), Health::Up);
         for _ in 0..10 {
             watched.hears(None);
         }
-        assert_eq!(watched.health(), Health::Up, "an agent that is silent says nothing");
+        assert_eq!(watched.health(), Health::Up, "an agent that does not answer reports nothing");
     }
 }
 
 #[test]
-fn connections_are_those_of_the_service_and_nothing_when_they_are_stale() {
+fn connections_are_those_of_the_service_and_none_when_they_are_stale() {
     let mut watched = Watched::new(true, &["192.0.2.10:80/tcp"]);
     assert_eq!(count(watched.hears(report(0, 12))), Some(12));
     let told: Vec<_> = (0..15).filter_map(|_| watched.hears(None)).collect();
@@ -159,14 +160,14 @@ fn every_fresh_report_of_connections_is_passed_on_once() {
 }
 
 #[test]
-fn no_weight_by_the_agent_s_word_is_no_quorum() {
+fn an_agent_s_weight_of_zero_counts_for_the_quorum() {
     let mut watched = Watched::new(true, &["192.0.2.10:80/tcp"]);
     watched.says("0%");
     assert_eq!(watched.board.without_quorum(), ["web"]);
     assert_eq!(watched.health(), Health::Up);
     watched.says("1%");
     assert_eq!(watched.board.without_quorum(), [""; 0]);
-    // Without `load` a percentage says nothing.
+    // Without `load` a percentage has no effect.
     let mut watched = Watched::new(false, &["192.0.2.10:80/tcp"]);
     watched.says("0%");
     assert_eq!(watched.board.without_quorum(), [""; 0]);
@@ -179,7 +180,7 @@ fn pressure_makes_the_weight_less_and_a_reload_without_the_agent_all_of_it() {
     assert!(loads.last().is_some_and(|load| load.thousandths < 200), "{loads:?}");
     let kept = plan(true, &["192.0.2.10:80/tcp"]);
     watched.board.adopt(watched.now, &kept);
-    assert_eq!(watched.board.take_events(), [], "a reload that changes nothing is no news");
+    assert_eq!(watched.board.take_events(), [], "a reload that changes nothing causes no event");
     assert_eq!(watched.board.loads().count(), 1);
     let mut without = kept.clone();
     without.checks.clear();
