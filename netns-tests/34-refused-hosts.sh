@@ -28,6 +28,7 @@ umount /dev/net
 
 make_host vt-other
 wire vt-other eth0 up-other uplink "$VIP"
+set_up
 other=$(at vt-other cat /sys/class/net/eth0/address)
 refused_start "another host has the VIP" "$other"
 spawn vt-director director "$VSTUN_BIN/vstun-director" --config "$WORK/director.toml" --force

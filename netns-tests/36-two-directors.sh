@@ -15,6 +15,7 @@ ip -n vt-router route add "$VIP" dev uplink
 make_host vt-other
 wire vt-other eth0 up-other uplink "${UPLINK_OTHERS[@]}"
 wire vt-other eth1 lan-other lan "${LAN_OTHERS[@]}"
+set_up
 for name in director other; do
     ip -n "vt-$name" route replace default via "${LAN_ROUTERS[$INNER]}"
 done

@@ -78,6 +78,7 @@ expect_host_state "after the new service has gone" vt-director "$WORK/before"
 # Another host has it.
 make_host vt-other
 wire vt-other eth0 up-other uplink "$taken"
+set_up
 other=$(at vt-other cat /sys/class/net/eth0/address)
 SERVED=("$first" "$taken")
 configure "$WORK/director.toml" rr 1

@@ -27,9 +27,6 @@ source "$here/mix.sh"
 make_topology() {
     local name family
     for name in client router director "${REALS[@]}"; do make_host "vt-$name"; done
-    at vt-router sysctl -qw net.ipv4.ip_forward=1 net.ipv4.conf.all.rp_filter=0 \
-        net.ipv4.conf.default.rp_filter=0 \
-        net.ipv6.conf.all.forwarding=1
     bridge uplink "${UPLINK_ROUTERS[@]}"
     bridge lan "${LAN_ROUTERS[@]}"
     wire vt-client eth0 cl - "${CLIENTS[@]}"
@@ -40,13 +37,14 @@ make_topology() {
             "${REAL_ADDRESSES[$name/6]}"
     done
     for family in 4 6; do
-        ip -n vt-router address add "$(in_subnet "${CLIENT_ROUTERS[$family]}")" dev cl
-        ip -n vt-client route add default via "${CLIENT_ROUTERS[$family]}"
-        ip -n vt-director route add default via "${UPLINK_ROUTERS[$family]}"
+        to_do vt-router "address add $(in_subnet "${CLIENT_ROUTERS[$family]}") dev cl"
+        to_do vt-client "route add default via ${CLIENT_ROUTERS[$family]}"
+        to_do vt-director "route add default via ${UPLINK_ROUTERS[$family]}"
         for name in "${REALS[@]}"; do
-            ip -n "vt-$name" route add default via "${LAN_ROUTERS[$family]}"
+            to_do "vt-$name" "route add default via ${LAN_ROUTERS[$family]}"
         done
     done
+    set_up
     count_packets
 }
 
@@ -56,35 +54,70 @@ make_other() {
     make_host vt-other
     wire vt-other eth0 up-other uplink "${UPLINK_OTHERS[@]}"
     wire vt-other eth1 lan-other lan "${LAN_OTHERS[@]}"
-    for family in 4 6; do ip -n vt-other route add default via "${UPLINK_ROUTERS[$family]}"; done
+    for family in 4 6; do
+        to_do vt-other "route add default via ${UPLINK_ROUTERS[$family]}"
+    done
+    set_up
 }
 
+# Hosts, bridges and wires are collected, and `set_up` makes them with one process of `ip` for each
+# namespace: a process for each line would cost more than most tests.
+NEW_HOSTS=()
+declare -A LINES=()   # for `ip -batch`, by the namespace
+declare -A DEVICES=() # new ones, by the namespace
+to_do() { LINES[$1]+=$2$'\n'; } # NAMESPACE IP-ARGUMENTS
+
 make_host() { # NAMESPACE
-    ip netns add "$1"
-    ip -n "$1" link set dev lo up
-    # IPv6 addresses are usable at once, without seconds of duplicate address detection.
-    at "$1" sysctl -qw net.ipv4.conf.all.rp_filter=1 net.ipv4.conf.default.rp_filter=1 \
-        net.ipv6.conf.all.accept_dad=0 net.ipv6.conf.default.accept_dad=0
+    NEW_HOSTS+=("$1")
+    to_do "$1" "link set dev lo up"
 }
 
 bridge() { # NAME ADDRESS...
     local address
     # Without a querier on the link, multicast snooping only guesses.
-    ip -n vt-router link add "$1" type bridge mcast_snooping 0
-    for address in "${@:2}"; do ip -n vt-router address add "$(in_subnet "$address")" dev "$1"; done
-    ip -n vt-router link set dev "$1" up
+    to_do vt-router "link add $1 type bridge mcast_snooping 0"
+    for address in "${@:2}"; do
+        to_do vt-router "address add $(in_subnet "$address") dev $1"
+    done
+    to_do vt-router "link set dev $1 up"
 }
 
 # A cable from the namespace's DEVICE to the router's PORT, which is BRIDGE's unless that is `-`.
 wire() { # NAMESPACE DEVICE PORT BRIDGE ADDRESS...
     local address
-    ip -n "$1" link add "$2" type veth peer name "$3" netns vt-router
-    for address in "${@:5}"; do ip -n "$1" address add "$(in_subnet "$address")" dev "$2"; done
-    [[ $4 == - ]] || ip -n vt-router link set dev "$3" master "$4"
-    as_a_wire "$1" "$2"
-    as_a_wire vt-router "$3"
-    ip -n vt-router link set dev "$3" up
-    ip -n "$1" link set dev "$2" up
+    to_do vt-router "link add $3 type veth peer name $2 netns $1"
+    [[ $4 == - ]] || to_do vt-router "link set dev $3 master $4"
+    to_do vt-router "link set dev $3 up"
+    for address in "${@:5}"; do to_do "$1" "address add $(in_subnet "$address") dev $2"; done
+    to_do "$1" "link set dev $2 up"
+    DEVICES[vt-router]+=" $3" DEVICES[$1]+=" $2"
+}
+
+set_up() {
+    local name
+    printf 'netns add %s\n' "${NEW_HOSTS[@]}" | ip -batch -
+    # The router first: it makes both ends of each cable.
+    for name in vt-router "${NEW_HOSTS[@]}"; do
+        [[ -n ${LINES[$name]:-} ]] || continue
+        # shellcheck disable=SC2086 # a list
+        at "$name" sh -euc "$(host_settings "$name")
+            ip -batch -; $AS_A_WIRE" sh ${DEVICES[$name]:-} <<<"${LINES[$name]}"
+        unset "LINES[$name]" "DEVICES[$name]"
+    done
+    NEW_HOSTS=()
+}
+
+# Of a new host, before its devices are up.
+host_settings() { # NAMESPACE
+    local rp_filter=1 conf=/proc/sys/net
+    [[ " ${NEW_HOSTS[*]} " == *" $1 "* ]] || return 0
+    if [[ $1 == vt-router ]]; then
+        rp_filter=0
+        echo "echo 1 >$conf/ipv4/ip_forward; echo 1 >$conf/ipv6/conf/all/forwarding"
+    fi
+    echo "for file in $conf/ipv4/conf/*/rp_filter; do echo $rp_filter >\$file; done"
+    # IPv6 addresses are usable at once, without seconds of duplicate address detection.
+    echo "for file in $conf/ipv6/conf/*/accept_dad; do echo 0 >\$file; done"
 }
 
 # A cable of its own between the director and a real server, as over an overlay or a VPN.
@@ -101,9 +134,8 @@ small_link() { # REAL MTU
 }
 
 # A veth delivers frames unchanged: 64 KB frames and unfinished checksums. A wire does not.
-as_a_wire() { # NAMESPACE DEVICE
-    at "$1" ethtool -K "$2" tx off tso off gso off gro off 2>/dev/null >&2
-}
+AS_A_WIRE='for device; do ethtool -K "$device" tx off tso off gso off gro off >/dev/null 2>&1; done'
+as_a_wire() { at "$1" sh -c "$AS_A_WIRE" sh "$2"; } # NAMESPACE DEVICE
 
 # As for containers on one host: nothing is segmented or checksummed before the director.
 as_containers() { # NAMESPACE DEVICE
