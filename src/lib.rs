@@ -20,7 +20,7 @@
 //!               └──► sys           TUN, raw sockets, netlink, sysctl: all the unsafe impure
 //! ```
 //!
-//! An arrow reads "may import"; `tests/layering.rs` enforces it. The pure layers get time, random
+//! An arrow means "may import"; `tests/layering.rs` enforces it. The pure layers get time, random
 //! seeds and limits as arguments.
 
 pub mod app;

@@ -69,7 +69,7 @@ pub fn add(name: &str) -> Result<()> {
     Device::of(name, "lo").up()
 }
 
-/// Lays a cable: a pair of veth devices, still down and without addresses.
+/// Makes a cable: a pair of veth devices, still down and without addresses.
 ///
 /// # Errors
 /// What `ip` reports.

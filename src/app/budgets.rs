@@ -12,16 +12,16 @@ pub(super) mod director {
     /// while it is in the cache.
     pub(in crate::app) const LARGE: usize = 4_096;
 
-    /// Frames read before timers and messages are handled: some 0.6 ms of small packets.
+    /// Frames read before timers and messages are handled: about 0.6 ms of small packets.
     pub(in crate::app) const TURN: usize = 256;
 
     /// Messages of the control thread handled per turn, so that listings do not delay packets.
     pub(in crate::app) const MESSAGES_A_TURN: usize = 1;
 
-    /// Real servers in one piece of a listing: some 50 µs.
+    /// Real servers in one piece of a listing: about 50 µs.
     pub(in crate::app) const REALS_A_PIECE: usize = 256;
 
-    /// Real servers examined per request for those whose tunnels have signalled an error.
+    /// Real servers examined per request for real servers whose tunnels have reported an error.
     pub(in crate::app) const LOOKED_AT_A_PIECE: usize = 1_024;
 
     /// Decisions in one piece of what the recorder keeps.

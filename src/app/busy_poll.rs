@@ -19,7 +19,7 @@ impl BusyPoll {
         Self { length, until: None }
     }
 
-    /// Something has arrived. The clock is read only if busy polling is on.
+    /// Notes that something has arrived. The clock is read only if busy polling is on.
     pub(super) fn note(&mut self, now: impl FnOnce() -> Instant) {
         if !self.length.is_zero() {
             self.until = now().checked_add(self.length);

@@ -1,4 +1,4 @@
-//! `vstun cleanup`: removes what a killed daemon left on the host, without starting one.
+//! `vstun cleanup`: undoes the host changes of a killed daemon, without starting one.
 
 use std::path::Path;
 

@@ -82,7 +82,7 @@ impl Answer {
         Self::Done(Done { text, changes, warnings: Vec::new() })
     }
 
-    /// The same with new warnings about the host.
+    /// This result with new warnings about the host.
     pub(super) fn with(self, warnings: Vec<String>) -> Self {
         match self {
             Self::Done(done) => Self::Done(Done { warnings, ..done }),
@@ -94,7 +94,7 @@ impl Answer {
 /// The event of a change that was made just now.
 pub(super) fn event(origin: Origin, verb: &'static str, change: Alteration) -> Event {
     let now = Timestamp::now();
-    // As it is shown, so that a client finds it again by the time it has read.
+    // To the displayed precision, so that a client finds the event by the time that it has read.
     let time = Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now);
     Event { time, origin, verb, change }
 }
@@ -122,7 +122,7 @@ pub(super) fn log_outcome<'a>(
     }
 }
 
-/// Logs what this origin has done with the verb, or why nothing.
+/// Logs the result of this origin's command.
 fn log(origin: Origin, level: Level, verb: &str, text: impl fmt::Display) {
     let credentials = origin.credentials();
     let (uid, gid) = credentials.map(|one| (one.uid, one.gid)).unzip();
@@ -130,8 +130,8 @@ fn log(origin: Origin, level: Level, verb: &str, text: impl fmt::Display) {
     log::log!(level, who = origin.name(), uid, gid, pid, verb; "{text} ({verb} by {origin})");
 }
 
-/// Logs that a command of this origin was refused. Who asks over the control socket gets the
-/// error, which may be a typing mistake: no warning for the daemon's owner.
+/// Logs that a command of this origin was refused. A client of the control socket gets the error
+/// itself, often a typing mistake, so that is not a warning.
 fn log_refused(origin: Origin, verb: &str, error: &anyhow::Error) {
     let level = if origin.credentials().is_some() { Level::Info } else { Level::Error };
     log(origin, level, verb, format_args!("{verb}: {error:#}; what was running runs on"));

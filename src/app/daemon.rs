@@ -77,7 +77,7 @@ fn tun_advice(error: &io::Error) -> &'static str {
     }
 }
 
-/// The signals that a daemon obeys.
+/// The signals that a daemon handles.
 #[derive(Debug)]
 pub(super) struct Signals {
     terminate: Signal,
@@ -85,7 +85,7 @@ pub(super) struct Signals {
     hang_up: Signal,
 }
 
-/// What a signal asks for.
+/// The action that a signal causes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum SignalAction {
     Stop,
@@ -123,7 +123,7 @@ async fn stop(terminate: &mut Signal, interrupt: &mut Signal) {
     log::info!("stopping: {signal}");
 }
 
-/// Who may use the control socket; the group as its ID.
+/// Which users may connect to the control socket; the group as its ID.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct SocketAccess {
     mode: u32,
@@ -195,7 +195,7 @@ pub(super) fn status(text: &str) {
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Status(text)]);
 }
 
-/// The packet thread, as the control thread sees it.
+/// The control thread's handle of the packet thread's life.
 #[derive(Debug)]
 pub(super) struct Thread {
     handle: JoinHandle<()>,

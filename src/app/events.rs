@@ -46,7 +46,7 @@ pub(super) struct Events {
 #[derive(Debug)]
 pub(super) struct Listener {
     past: VecDeque<Arc<str>>,
-    /// `None`: it wants the past alone.
+    /// `None`: the client requested past events only.
     lines: Option<Receiver<Arc<str>>>,
     _slot: OwnedSemaphorePermit,
 }
@@ -56,12 +56,12 @@ pub(super) struct Listener {
 pub(super) struct Span {
     /// From this moment on; `None`: from now on.
     since: Option<Timestamp>,
-    /// Only what has happened by now.
+    /// Only past events.
     until_now: bool,
 }
 
 impl Span {
-    /// Parses what a client asks for.
+    /// Parses a client's request.
     ///
     /// # Errors
     /// `since` is neither a duration nor a time.
@@ -70,7 +70,7 @@ impl Span {
     }
 }
 
-/// The moment that a text names: a time by RFC 3339, or so long ago.
+/// The moment that a text names: a time by RFC 3339, or a duration before now.
 ///
 /// # Errors
 /// It is neither; the message says what to write.
@@ -82,7 +82,7 @@ pub(super) fn moment(text: &str) -> anyhow::Result<Timestamp> {
         let shown: String = text.chars().take(SHOWN).collect();
         bail!("{shown:?} is neither a duration nor a time; write 10m or 2026-11-25T22:40:00Z");
     };
-    // Before the earliest moment that can be named there was nothing.
+    // There are no events before the earliest moment.
     Ok(Timestamp::now().checked_sub(ago).unwrap_or(Timestamp::MIN))
 }
 
@@ -143,7 +143,7 @@ impl Events {
     }
 }
 
-/// The lines of the past, the first of which says if some are kept no more.
+/// The lines of past events. If some are no longer kept, the first line reports that.
 fn told(past: Past) -> VecDeque<Arc<str>> {
     let Past { mut lines, forgotten } = past;
     if let Some(time) = forgotten {
@@ -154,7 +154,7 @@ fn told(past: Past) -> VecDeque<Arc<str>> {
 }
 
 impl Listener {
-    /// The next line; `None` when there will be no more.
+    /// The next line; `None` at the end.
     pub(super) async fn next(&mut self) -> Option<Arc<str>> {
         if let Some(line) = self.past.pop_front() {
             return Some(line);

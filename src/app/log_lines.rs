@@ -1,4 +1,4 @@
-//! How log lines look: text for people, or one JSON object a line. Under systemd each line has its
+//! The form of log lines: text, or one JSON object a line. Under systemd each line has its
 //! priority, and text has no time stamp, because the journal adds its own (sd-daemon(3)).
 
 use std::fmt::Display;
@@ -39,9 +39,9 @@ struct Line<'a> {
     /// UTC by RFC 3339.
     time: String,
     level: &'a str,
-    /// The part of the program, as text lines have it too.
+    /// The part of the program, as in text lines.
     module: &'a str,
-    /// The line as people read it.
+    /// The text of the line.
     text: &'a str,
     #[serde(flatten)]
     fields: Map<String, serde_json::Value>,
@@ -56,11 +56,11 @@ fn format() -> LogFormat {
     FORMAT.get().copied().unwrap_or_default()
 }
 
-/// Starts the logger; without a `level` that of `RUST_LOG`, or else info.
+/// Starts the logger. Without a `level` it uses that of `RUST_LOG`, or else info.
 pub(super) fn start(level: Option<LevelFilter>) {
     let mut log = env_logger::Builder::new();
-    // The netlink library warns of every answer whose caller has stopped waiting. This is no fault
-    // here.
+    // The netlink library warns about every answer whose caller has stopped waiting, which is
+    // normal here.
     log.filter_module("netlink_proto", LevelFilter::Error);
     match level {
         Some(level) => log.filter_level(level),
@@ -70,7 +70,7 @@ pub(super) fn start(level: Option<LevelFilter>) {
     match format() {
         LogFormat::Json => {
             log.format(move |out, record| write_json(out, record, journal));
-            // Otherwise the standard library writes plain lines.
+            // Without this the standard library would write plain lines.
             std::panic::set_hook(Box::new(|panic| log::error!("{panic}")));
         }
         LogFormat::Text if journal => {
@@ -97,7 +97,7 @@ pub(super) fn say(text: &str) {
     }
 }
 
-/// Logs an event, in these words. A JSON line has the event's fields.
+/// Logs an event with this text. A JSON line has the event's fields.
 pub(super) fn event(level: Level, event: &Event, text: impl Display) {
     if log::log_enabled!(target: "vstun::events", level) {
         let fields = serde_json::to_string(event).unwrap_or_default();
@@ -136,7 +136,7 @@ fn json(
     mut fields: Map<String, serde_json::Value>,
 ) -> String {
     let time = match fields.remove("time") {
-        // The event's own, so that the line and `vstun events` agree.
+        // The event's own time, so that the line and `vstun events` agree.
         Some(serde_json::Value::String(time)) => time,
         _ => format!("{:.3}", jiff::Timestamp::now()),
     };

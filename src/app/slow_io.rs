@@ -64,7 +64,7 @@ async fn within<T: Send + 'static>(
         .spawn(move || {
             let outcome = work();
             drop(running);
-            // The caller may have given up.
+            // The caller may have stopped waiting.
             let _ = done.send(outcome);
         })
         .with_context(|| format!("{what}: cannot start a thread"))?;

@@ -164,7 +164,7 @@ pub struct DirectorStats {
     pub offload_refused: u64,
     /// Whether the fast path is in use.
     pub fast_path: bool,
-    /// What is wrong with the host.
+    /// The problems of the host.
     pub host: HostStatus,
 }
 
@@ -301,7 +301,7 @@ pub struct RealServerStats {
     /// The load agent; absent where there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub agent: Option<AgentCounts>,
-    /// What is wrong with the host.
+    /// The problems of the host.
     #[serde(default)]
     pub host: HostStatus,
 }

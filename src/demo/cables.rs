@@ -31,7 +31,7 @@ pub(super) struct Family {
     header: &'static str,
 }
 
-/// Where a host has two addresses, they are in this order.
+/// The two families; a host's two addresses are in this order.
 pub(super) const FAMILIES: [Family; 2] = [
     Family { name: "IPv4", vip: "192.0.2.10", director: "10.0.0.1", prefix: 24, header: "ip" },
     Family {

@@ -12,7 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 /// As a shell reports an end by SIGINT.
 const EXIT_CODE: i32 = 130;
 
-/// From now on a signal ends this process, and with it everything that the demonstration started.
+/// Makes signals end this process, and with it everything that the demonstration started.
 pub(super) fn end_on_signals() -> Result<()> {
     let runtime = Builder::new_current_thread().enable_all().build();
     let runtime = runtime.context("cannot listen to signals")?;

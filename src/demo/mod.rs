@@ -1,6 +1,6 @@
 //! `vstun demo`: the whole system on one machine, in private namespaces.
 //!
-//! 1. says what is missing on this machine, and what to do;
+//! 1. reports missing requirements of this machine and their remedies;
 //! 2. runs itself again inside new namespaces, so that the host does not change and the kernel
 //!    removes everything at the end;
 //! 3. builds the network, starts web servers, real servers and the director;
@@ -27,9 +27,8 @@ const REQUESTS: usize = 500;
 
 /// Runs the demonstration; with `keep` it then opens a shell among its namespaces.
 ///
-/// # Errors
-/// What is missing on this machine, or what went wrong; by then every process of the demonstration
-/// has ended.
+/// # Errors A missing requirement or a failed step; by then every process of the demonstration has
+/// ended.
 pub fn run(keep: bool) -> Result<()> {
     if namespaces::are_private() {
         perform(keep)
@@ -133,7 +132,7 @@ fn open_shell() -> Result<()> {
         v6 = FAMILIES[1].host(),
         logs = namespaces::FOLDER,
     );
-    // The shell's exit code says nothing about the demonstration.
+    // The shell's exit code is not the demonstration's.
     netns::at("client", "bash")
         .args(["--norc", "-i"])
         .env("PS1", "[vstun demo: client] \\w\\$ ")

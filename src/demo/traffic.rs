@@ -1,4 +1,4 @@
-//! The client's requests, and what is counted meanwhile.
+//! The client's requests, and the packets counted meanwhile.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -26,9 +26,9 @@ pub(super) type Served = BTreeMap<String, usize>;
 /// Packets from a VIP.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Replies {
-    /// That the router handed to the client.
+    /// Packets that the router forwarded to the client.
     pub(super) direct: u64,
-    /// That reached the director.
+    /// Packets that reached the director.
     pub(super) through_director: u64,
 }
 

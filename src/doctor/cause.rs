@@ -1,7 +1,7 @@
 //! The causes that `doctor` knows, in the order in which a packet meets them.
 
-/// A cause. Findings of the same severity are listed in this order: what a packet meets first is
-/// mended first, since it may be why the rest fails.
+/// A cause. Findings of the same severity are listed in this order: the first obstacle of a packet
+/// should be removed first, since it may be the reason for the others.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum Cause {
     /// No daemon answers on the control socket.
@@ -22,7 +22,7 @@ pub enum Cause {
     RpFilter,
     /// A firewall drops packets.
     Firewall,
-    /// A firewall drops packets whose connection it calls invalid.
+    /// A firewall drops packets that connection tracking marks as invalid.
     CtInvalid,
     /// Another part of the host is not as planned.
     Host,
@@ -30,9 +30,9 @@ pub enum Cause {
     Source,
     /// There is no usable route to a real server.
     RealServerRoute,
-    /// Nothing at the real server takes tunnelled packets.
+    /// No program at the real server receives tunnelled packets.
     RealServerDaemon,
-    /// The real server answers nothing that comes through the tunnel.
+    /// The real server answers no packet that comes through the tunnel.
     Tunnel,
     /// The real server's program is of another release.
     Version,

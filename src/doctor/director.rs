@@ -1,4 +1,4 @@
-//! What is wrong at a director and behind it.
+//! Findings at a director and at its real servers.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -12,7 +12,7 @@ use crate::control::{Probed, ProbedPort, counted};
 use crate::model::Listen;
 use crate::wire::protocol;
 
-/// Findings of one sort about real servers or ports, at most: past that a number says it.
+/// The most findings of one sort about real servers or ports; further ones are only counted.
 const MOST_ALIKE: usize = 100;
 
 /// A virtual IP's port on an uplink.
@@ -24,41 +24,41 @@ pub struct Listened {
     pub uplink: String,
 }
 
-/// The way to a real server.
+/// The route to a real server.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct WayOut {
     /// The real server.
     pub real: IpAddr,
-    /// The tunnel's source, if the route tells.
+    /// The tunnel's source, if the route has one.
     pub source: Option<IpAddr>,
     /// The interface, if there is a route.
     pub link: Option<String>,
 }
 
-/// What was observed at a director.
+/// The observations at a director.
 #[derive(Clone, Debug, Default)]
 pub struct DirectorFacts {
     /// Whether the daemon answers; if not, why, and the command to start it.
     pub daemon: Option<(String, String)>,
-    /// What is wrong with the host.
+    /// The problems of the host.
     pub host: Vec<HostFault>,
     /// The TUN's name.
     pub tun: String,
     /// The ports on each uplink.
     pub listened: Vec<Listened>,
-    /// The ways to the real servers.
+    /// The routes to the real servers.
     pub ways: Vec<WayOut>,
     /// The firewall; `None`: its rules could not be read.
     pub ruleset: Option<Ruleset>,
-    /// What the ports of the real servers answered; `None` without a daemon.
+    /// The answers of the real servers' ports; `None` without a daemon.
     pub probed: Option<Probed>,
-    /// What the daemons of the real servers answered; `None`: they could not be asked.
+    /// The answers of the real servers' daemons; `None`: no inquiry could be sent.
     pub ends: Option<Vec<EndFacts>>,
     /// The program's version.
     pub program: String,
     /// The configured checks that fail: real server, check, result.
     pub failing: Vec<(IpAddr, String, String)>,
-    /// Further findings, of what could not be observed.
+    /// Further findings, about things that could not be observed.
     pub unseen: Vec<Finding>,
 }
 
@@ -84,7 +84,7 @@ pub fn diagnose_director(facts: &DirectorFacts) -> Report {
     Report::new("director", findings, well)
 }
 
-/// What the ruleset does with clients' packets and with tunnelled ones.
+/// The ruleset's effect on clients' packets and on tunnelled ones.
 fn firewall(facts: &DirectorFacts) -> Vec<Finding> {
     let Some(ruleset) = &facts.ruleset else { return Vec::new() };
     let arriving = facts.listened.iter().filter_map(|one| forwarded(one, &facts.tun, ruleset));
@@ -164,7 +164,7 @@ fn drops(place: &Place) -> &'static str {
     if place.certain { "drops" } else { "may drop" }
 }
 
-/// The finding of a drop. What is not certain is no fault.
+/// The finding of a drop: a fault only if the drop is certain.
 pub(super) fn dropped(cause: Cause, text: String, place: &Place) -> Finding {
     let Place { family, table, chain, rule, certain } = place;
     let severity = if *certain { Severity::Fault } else { Severity::Warning };
@@ -173,14 +173,14 @@ pub(super) fn dropped(cause: Cause, text: String, place: &Place) -> Finding {
     Finding::new(cause, severity, text).seen(seen)
 }
 
-/// The command that puts a rule in front of the chain.
+/// The command that inserts a rule at the start of the chain.
 pub(super) fn insert(place: &Place, rule: &str) -> String {
     let Place { family, table, chain, .. } = place;
-    // The shell takes the quotes of a name away; nft(8) wants them only for odd names.
+    // The shell removes the quotes of a name; nft(8) needs them only for unusual names.
     format!("nft insert rule {family} {table} {chain} {rule}")
 }
 
-/// What the real servers answered, and how many ports are well.
+/// The findings from the real servers' answers, and how many ports have answered.
 fn reals(facts: &DirectorFacts, probed: &Probed) -> (Vec<Finding>, usize) {
     let mut findings = Vec::new();
     let mut by_real = BTreeMap::<IpAddr, Vec<&ProbedPort>>::new();
@@ -196,7 +196,7 @@ fn reals(facts: &DirectorFacts, probed: &Probed) -> (Vec<Finding>, usize) {
     let asked = facts.ends.iter().flatten();
     findings.extend(asked.flat_map(|end| ends::findings(end, &facts.program)));
     let checks = facts.failing.iter().filter(|(real, ..)| {
-        // Its ports say why already.
+        // The findings about its ports have the reason already.
         !findings.iter().any(|found: &Finding| found.address == Some(*real))
     });
     let checks: Vec<Finding> = checks.take(MOST_ALIKE).map(failing).collect();
@@ -212,7 +212,7 @@ fn of_real(real: IpAddr, ports: &[&ProbedPort], facts: &DirectorFacts) -> Vec<Fi
     let heard = facts.ends.iter().flatten().find(|end| end.real == real).map(|end| &end.heard);
     let answered = matches!(heard, Some(Heard::Answered { .. }));
     let answers = match (ports::answers(ports), heard) {
-        // Its daemon takes tunnelled packets.
+        // Its daemon receives tunnelled packets.
         (_, Some(Heard::Answered { .. })) => Answers::Some,
         (Answers::Untried | Answers::Silent, Some(Heard::Refused(_))) => Answers::Refused,
         (Answers::Untried, Some(Heard::Silent)) => Answers::Silent,
@@ -222,7 +222,7 @@ fn of_real(real: IpAddr, ports: &[&ProbedPort], facts: &DirectorFacts) -> Vec<Fi
         Answers::Untried => Vec::new(),
         Answers::Some => {
             let mut found: Vec<Finding> = ports::findings(real, ports.iter().copied())
-                // Its daemon says more exactly what listens.
+                // Its daemon reports more exactly which programs listen.
                 .filter(|found| !(answered && found.cause == Cause::Listener))
                 .take(MOST_ALIKE)
                 .collect();

@@ -1,4 +1,4 @@
-//! Findings from what the daemons of real servers answered through the tunnel.
+//! Findings from the answers of real servers' daemons through the tunnel.
 
 use std::net::IpAddr;
 
@@ -10,45 +10,45 @@ use crate::model::{Listen, Protocol};
 /// Clocks that differ by more, in milliseconds, make logs of both ends hard to compare.
 const CLOCKS: i64 = 2_000;
 
-/// What came back from the other end of a tunnel.
+/// The answer from the other end of a tunnel.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Heard {
     /// Its daemon has answered.
     Answered {
-        /// What.
+        /// The answer.
         answer: Answer,
         /// How far its clock is ahead, in milliseconds.
         clock: i64,
     },
-    /// Its kernel says that nothing takes tunnelled packets, in these words.
+    /// Its kernel reports that no program receives tunnelled packets, with this text.
     Refused(String),
-    /// Nothing.
+    /// No answer came.
     Silent,
 }
 
-/// What became of full-size packets.
+/// The result of full-size packets.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct FullSize {
-    /// The size, in bytes: the MTU of this host's way.
+    /// The size in bytes: the MTU of this host's route.
     pub mtu: usize,
     /// Whether one came through.
     pub passed: bool,
-    /// About the largest that did.
+    /// Approximately the largest size that did.
     pub largest: Option<usize>,
-    /// What a router has said fits.
+    /// The path MTU that a router has reported.
     pub told: Option<u16>,
 }
 
-/// What is known of a virtual IP at the other end of a tunnel.
+/// The facts about a virtual IP at the other end of a tunnel.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct EndFacts {
     /// The real server.
     pub real: IpAddr,
     /// The virtual IP.
     pub vip: IpAddr,
-    /// Its ports, as they were asked about.
+    /// Its ports, in the order of the inquiry.
     pub listens: Vec<Listen>,
-    /// What came back.
+    /// The answer.
     pub heard: Heard,
     /// Full-size packets, if they were sent.
     pub full: Option<FullSize>,
@@ -80,10 +80,10 @@ pub(super) fn findings(end: &EndFacts, program: &str) -> Vec<Finding> {
     found.into_iter().map(|one| on_real(one, end.real, &on)).collect()
 }
 
-/// At that real server, unless it says another host.
+/// The finding, to be corrected at that real server unless it names another host.
 fn on_real(finding: Finding, real: IpAddr, on: &str) -> Finding {
     let finding = if finding.address.is_none() { finding.about(real) } else { finding };
-    // A path's MTU is told to this host.
+    // A path MTU is set on this host.
     if finding.cause == Cause::Mtu { finding } else { finding.on(on) }
 }
 
@@ -107,7 +107,7 @@ fn state(end: &EndFacts, answer: &Answer) -> Vec<Finding> {
     found
 }
 
-/// The virtual IP is not where it belongs.
+/// The virtual IP is missing in the configuration or on the TUN.
 fn missing(real: IpAddr, vip: IpAddr, state: State) -> Option<Finding> {
     let (text, mend) = if !state.has(State::CONFIGURED) {
         (
@@ -126,7 +126,7 @@ fn missing(real: IpAddr, vip: IpAddr, state: State) -> Option<Finding> {
     Some(Finding::new(Cause::VipMissing, Severity::Fault, text).mended_by(mend))
 }
 
-/// What is wrong with the real server's settings.
+/// Findings about the real server's settings.
 fn settings(real: IpAddr, vip: IpAddr, state: State) -> impl Iterator<Item = Finding> {
     use Severity::{Fault, Warning};
     let all = [
@@ -183,7 +183,7 @@ fn mtu(real: IpAddr, full: &FullSize) -> Option<Finding> {
         None => "no router says so: uploads hang".to_owned(),
     };
     let family = if real.is_ipv4() { "-4" } else { "-6" };
-    // The route as it is, without what `ip route` prints and does not take.
+    // The present route, without the output of `ip route` that is no valid input.
     let kept = "s/ from :://; s/ proto [^ ]+//; s/ (uid|metric|pref|hoplimit) .*//";
     let route = format!("ip {family} -o route get {real} | sed -E '{kept}'");
     let severity = if full.told.is_some() { Severity::Warning } else { Severity::Fault };

@@ -12,9 +12,9 @@ use crate::control::counted;
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
-    /// Clients notice it.
+    /// It affects clients.
     Fault,
-    /// Some clients may notice it, or will later.
+    /// It may affect some clients, or will later.
     Warning,
     /// Something that could not be tested, or that may be on purpose; it leaves the exit code
     /// alone.
@@ -34,17 +34,17 @@ impl Severity {
 /// One finding.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Finding {
-    /// What is wrong.
+    /// The cause.
     pub cause: Cause,
     /// How bad it is.
     pub severity: Severity,
     /// The real server or virtual IP that it concerns, if it is one.
     pub address: Option<IpAddr>,
-    /// What is wrong, in a sentence.
+    /// The finding in a sentence.
     pub text: String,
     /// What was observed.
     pub evidence: String,
-    /// The commands that mend it, in order.
+    /// The commands that correct it, in order.
     pub mend: Vec<String>,
     /// The host to run them on: empty for this one.
     pub on: String,
@@ -58,26 +58,26 @@ impl Finding {
         Self { cause, severity, address: None, text: text.into(), evidence, mend: Vec::new(), on }
     }
 
-    /// With what was observed.
+    /// The finding with its evidence.
     #[must_use]
     pub fn seen(self, evidence: impl Into<String>) -> Self {
         Self { evidence: evidence.into(), ..self }
     }
 
-    /// With a further command that mends it.
+    /// The finding with a further command that corrects it.
     #[must_use]
     pub fn mended_by(mut self, command: impl Into<String>) -> Self {
         self.mend.push(command.into());
         self
     }
 
-    /// About this address.
+    /// The finding about this address.
     #[must_use]
     pub fn about(self, address: IpAddr) -> Self {
         Self { address: Some(address), ..self }
     }
 
-    /// To be mended on that host.
+    /// The finding with the host on which to run the commands.
     #[must_use]
     pub fn on(self, host: impl Into<String>) -> Self {
         Self { on: host.into(), ..self }
@@ -89,9 +89,9 @@ impl Finding {
 pub struct Report {
     /// `director` or `realserver`.
     pub role: String,
-    /// The findings; [`Report::new`] has put them in order.
+    /// The findings, sorted by [`Report::new`].
     pub findings: Vec<Finding>,
-    /// What was tested and is well, a line each.
+    /// The tests without findings, a line each.
     pub well: Vec<String>,
 }
 
@@ -127,7 +127,8 @@ impl<'a> FindingObject<'a> {
 }
 
 impl Report {
-    /// The findings in order: faults, then warnings, then notes; of each what a packet meets first.
+    /// A report with the findings in order: faults, warnings, notes; within each in the order in
+    /// which a packet meets them.
     #[must_use]
     pub fn new(role: &str, mut findings: Vec<Finding>, well: Vec<String>) -> Self {
         findings.sort_by(|one, other| {

@@ -1,7 +1,7 @@
-//! What a ruleset of nftables does with a packet, from `nft -j list ruleset`
+//! The verdict of an nftables ruleset on a packet, from `nft -j list ruleset`
 //! (libnftables-json(5)). iptables-nft makes such rules too.
 //!
-//! A condition that is not understood, or that depends on what is not known of the packet, makes a
+//! A condition that is not understood, or that depends on unknown fields of the packet, makes a
 //! verdict uncertain, never wrong.
 
 mod condition;

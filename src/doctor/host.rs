@@ -1,4 +1,4 @@
-//! Findings from what the daemon, or a plan for its host, says is wrong with the host.
+//! Findings from the problems that the daemon, or a plan for its host, reports.
 
 use std::net::IpAddr;
 
@@ -11,13 +11,13 @@ pub struct HostFault {
     pub what: String,
     /// The virtual IP or real server that it concerns.
     pub address: Option<IpAddr>,
-    /// What is wrong; the remedy is in backquotes.
+    /// The problem; the commands of the remedy are in backquotes.
     pub text: String,
     /// Since when, or empty.
     pub since: String,
 }
 
-/// The words with which a command in a text begins: what else is quoted there is a key or a value.
+/// The first words of commands in a text. Other quoted texts are keys or values.
 const COMMANDS: [&str; 9] =
     ["ip ", "sysctl ", "nft ", "iptables ", "modprobe ", "systemctl ", "vstun ", "ethtool ", "tc "];
 

@@ -1,10 +1,9 @@
-//! The question of `vstun doctor` to a real server's daemon, and the answer: packets inside the
-//! tunnel, of a protocol number that is set aside for experiments (RFC 3692, RFC 4727).
+//! The inquiry of `vstun doctor` to a real server's daemon, and the answer: packets in the tunnel
+//! with a protocol number reserved for experiments (RFC 3692, RFC 4727).
 //!
-//! Only a director may ask: the gate checks the outer source before it looks inside. The answer
-//! goes back through a tunnel to that source alone and is never longer than the question, so a
-//! forged question makes a director get no more than it could be sent directly. Questions of an
-//! unknown version are not answered.
+//! Only a director may send one: the gate checks the outer source first. The answer goes back
+//! through a tunnel, only to that source, and is never longer than the inquiry. So forged inquiries
+//! cannot amplify traffic to a director. Inquiries of an unknown version are not answered.
 //!
 //! ```text
 //! question  "vsDQ" version 1  kind 1  count 2  nonce 8  count × (protocol 1, first 2, last 2)  0…
@@ -22,13 +21,13 @@ use crate::wire::inquiry::{MAGIC, PROTOCOL, is_inquiry};
 /// The version of the messages.
 pub const VERSION: u8 = 1;
 
-/// The longest question in bytes.
+/// The longest inquiry in bytes.
 pub const MAX_LEN: usize = 65_000;
 
-/// The shortest question in bytes: an answer without a text fits.
+/// The shortest inquiry in bytes: an answer without a text fits.
 pub const MIN_LEN: usize = 512;
 
-/// Ports asked about in one question, at most.
+/// The most ports of one inquiry.
 pub const MAX_PORTS: usize = 64;
 
 const QUESTION: u8 = 1;
@@ -38,7 +37,7 @@ const PORT: usize = 5;
 /// Time, state and MSS.
 const FIXED: usize = 12;
 const MAX_PROGRAM: usize = 32;
-/// Of the packets, inner and outer.
+/// The TTL of the inner and outer headers.
 const TTL: u8 = 64;
 
 /// Ports of a transport.
@@ -52,10 +51,10 @@ pub struct Ports {
     pub last: u16,
 }
 
-/// A question about the virtual IP that it is sent to.
+/// An inquiry about the virtual IP to which it is sent.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Question {
-    /// Chosen by the director; in the answer again.
+    /// Chosen by the director; repeated in the answer.
     pub nonce: u64,
     /// Which ports may have listeners.
     pub ports: Vec<Ports>,
@@ -63,7 +62,7 @@ pub struct Question {
     pub len: usize,
 }
 
-/// What listens on ports, as bits.
+/// The kinds of sockets that listen on ports, as bits.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Listening(u8);
 
@@ -101,7 +100,7 @@ impl State {
     pub const ELSEWHERE: Self = Self(4);
     /// Its kernel answers ARP for it on another interface.
     pub const ANSWERS_ARP: Self = Self(8);
-    /// Its reverse path filter drops what comes from the TUN.
+    /// Its reverse path filter drops packets from the TUN.
     pub const STRICT: Self = Self(16);
     /// The routes with the smaller MSS are missing.
     pub const NO_MSS: Self = Self(32);
@@ -124,7 +123,7 @@ impl State {
 /// An answer.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Answer {
-    /// The question's.
+    /// The inquiry's nonce.
     pub nonce: u64,
     /// Milliseconds since 1970 by its clock.
     pub time: u64,
@@ -132,29 +131,29 @@ pub struct Answer {
     pub state: State,
     /// The MSS that it advertises for the virtual IP's family.
     pub mss: u16,
-    /// What listens, for each of the question's ports.
+    /// The listening sockets, for each of the inquiry's ports.
     pub listening: Vec<Listening>,
     /// The program's version.
     pub program: String,
-    /// What is wrong with its host, as far as there was room.
+    /// The problems of its host, as many as there was room for.
     pub text: String,
 }
 
 /// Why bytes are no message.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum InquiryError {
-    /// Something else than an inquiry.
+    /// Not an inquiry.
     #[error("not an inquiry")]
     Foreign,
     /// Of another version.
     #[error("an inquiry of version {0}, this program knows {VERSION}")]
     Version(u8),
-    /// Shorter than it says, or than allowed.
+    /// Shorter than its header says, or than allowed.
     #[error("a malformed inquiry")]
     Malformed,
 }
 
-/// The rest of a message of the kind, its count and its nonce.
+/// The count, the nonce and the rest of a message of this kind.
 fn header(payload: &[u8], kind: u8) -> Result<(usize, u64, &[u8]), InquiryError> {
     let Some((header, rest)) = payload.split_first_chunk::<HEADER>() else {
         return Err(if is_inquiry(payload) {
@@ -189,7 +188,7 @@ fn begin(kind: u8, count: usize, nonce: u64) -> Vec<u8> {
 }
 
 impl Question {
-    /// Reads a question.
+    /// Reads an inquiry.
     ///
     /// # Errors
     /// See [`InquiryError`].
@@ -274,19 +273,19 @@ impl Answer {
     }
 }
 
-/// The longest start of the text that has at most so many bytes.
+/// The longest beginning of the text of at most `most` bytes.
 fn cut(text: &str, most: usize) -> &str {
     &text[..text.floor_char_boundary(most)]
 }
 
-/// Text of another host: without control characters, which a terminal would obey.
+/// Text from another host, without control characters, which a terminal would interpret.
 fn clean(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
     text.chars().map(|one| if one.is_control() { ' ' } else { one }).collect()
 }
 
-/// A message as a packet in a tunnel: the outer addresses, the inner ones, and whether no router
-/// may cut it. `None` if two addresses of a pair are of different families, or it is too long.
+/// A message as a packet in a tunnel: the outer addresses, the inner ones, and whether routers must
+/// not fragment it. `None` if two addresses of a pair are of different families, or it is too long.
 #[must_use]
 pub fn packet(
     (outer_from, outer_to): (IpAddr, IpAddr),
@@ -334,7 +333,7 @@ pub fn packet(
     Some(bytes)
 }
 
-/// How many bytes of a packet of that length in the tunnel, outer header included, a message has.
+/// The length of the message in a tunnelled packet of `whole` bytes, outer header included.
 #[must_use]
 pub fn message_len(whole: usize, outer: IpAddr, inner: IpAddr) -> usize {
     whole.saturating_sub(Encap::Ipip.outer_len(outer) + Encap::Ipip.outer_len(inner))

@@ -1,10 +1,10 @@
-//! What `vstun doctor` concludes from what was observed: findings, each with its evidence and the
-//! commands that mend it. Pure; `app::doctor` observes.
+//! The conclusions of `vstun doctor` from observations: findings, each with its evidence and the
+//! commands that correct it. Pure; `app::doctor` observes.
 //!
 //! 1. `director`, `realserver`: from the facts of a host and its daemon to findings.
-//! 2. `firewall`: what a ruleset of nftables does with a packet.
-//! 3. `inquiry`: the question to a real server's daemon through the tunnel, and its answer.
-//! 4. `finding`: a finding, its place in the order, and the report.
+//! 2. `firewall`: the verdict of an nftables ruleset on a packet.
+//! 3. `inquiry`: the inquiry to a real server's daemon through the tunnel, and its answer.
+//! 4. `finding`: a finding, its position in the order, and the report.
 
 mod cause;
 mod director;

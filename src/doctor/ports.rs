@@ -1,27 +1,27 @@
-//! Findings from what the ports of a real server answered through the tunnel.
+//! Findings from the answers of a real server's ports through the tunnel.
 
 use std::net::IpAddr;
 
 use super::{Cause, Finding, Severity};
 use crate::control::ProbedPort;
 
-/// What the answers of one real server's ports say together.
+/// The result of the answers of one real server's ports.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Answers {
     /// No port was tried.
     Untried,
-    /// At least one has answered: the tunnel and the way back work.
+    /// At least one has answered: the tunnel and the reply path work.
     Some,
-    /// The host says that nothing there takes tunnelled packets.
+    /// The host reports that no program there receives tunnelled packets.
     Refused,
     /// None has answered.
     Silent,
 }
 
-/// The words of an ICMP error that says so, as the checks report it.
+/// The texts of such ICMP errors in check results.
 const NO_TUNNEL: [&str; 2] = ["protocol unreachable", "next header"];
 
-/// What the ports say together.
+/// The result of these ports.
 pub(super) fn answers(ports: &[&ProbedPort]) -> Answers {
     if ports.is_empty() {
         Answers::Untried
@@ -38,12 +38,12 @@ fn refused_tunnel(port: &ProbedPort) -> bool {
     !port.passed && NO_TUNNEL.iter().any(|words| port.detail.contains(words))
 }
 
-/// Whether something came back. A UDP port that says nothing passes, and shows nothing.
+/// Whether an answer came. A UDP port without an answer passes, but proves nothing.
 fn answered(port: &ProbedPort) -> bool {
     (port.passed && !(port.is_udp() && port.detail == "no port unreachable")) || closed(port)
 }
 
-/// Whether its host says that no program listens.
+/// Whether its host reports that no program listens.
 fn closed(port: &ProbedPort) -> bool {
     !port.passed
         && ["connection refused", "port unreachable", "Connection refused"]

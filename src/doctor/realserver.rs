@@ -1,4 +1,4 @@
-//! What is wrong at a real server, as it sees itself.
+//! Findings at a real server, from its own host.
 
 use std::net::IpAddr;
 
@@ -10,18 +10,18 @@ use super::host::{HostFault, host_findings};
 use super::{Cause, Finding, Report, Severity};
 use crate::wire::protocol;
 
-/// What was observed at a real server.
+/// The observations at a real server.
 #[derive(Clone, Debug, Default)]
 pub struct RealServerFacts {
     /// Whether the daemon answers; if not, why, and the command to start it.
     pub daemon: Option<(String, String)>,
-    /// What is wrong with the host.
+    /// The problems of the host.
     pub host: Vec<HostFault>,
     /// The TUN's name.
     pub tun: String,
     /// The virtual IPs.
     pub vips: Vec<IpAddr>,
-    /// Who may send tunnelled packets.
+    /// The hosts that may send tunnelled packets.
     pub directors: Vec<IpNet>,
     /// Whether the reverse path filter of the TUN is strict.
     pub strict: bool,
@@ -29,9 +29,9 @@ pub struct RealServerFacts {
     pub answers_arp: Vec<String>,
     /// The firewall; `None`: its rules could not be read.
     pub ruleset: Option<Ruleset>,
-    /// Tunnelled packets read, and those of them from no director; `None` without a daemon.
+    /// Tunnelled packets read, and how many of them came from strangers; `None` without a daemon.
     pub read: Option<(u64, u64)>,
-    /// Further findings, of what could not be observed.
+    /// Further findings, about things that could not be observed.
     pub unseen: Vec<Finding>,
 }
 
@@ -82,7 +82,7 @@ fn settings(facts: &RealServerFacts) -> Vec<Finding> {
     found
 }
 
-/// What the ruleset does with tunnelled packets, and with those that come out of the TUN.
+/// The ruleset's effect on tunnelled packets, and on packets from the TUN.
 fn firewall(facts: &RealServerFacts) -> Vec<Finding> {
     let Some(ruleset) = &facts.ruleset else { return Vec::new() };
     let hooks = [Hook::Prerouting, Hook::Input];

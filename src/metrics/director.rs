@@ -13,7 +13,7 @@ use crate::control::{
     Use,
 };
 
-/// The figures of a director.
+/// The values of a director's page.
 #[derive(Clone, Debug)]
 pub struct DirectorPage {
     /// The program's version.
@@ -68,10 +68,10 @@ pub(super) fn host(families: &mut Families<'_>, host: &HostStatus) -> fmt::Resul
         *wrong.entry(&one.what).or_default() += 1;
     }
     let all = host.wrong.len() as u64;
-    families.gauge("host_faults", "What is wrong with the host now", all)?;
+    families.gauge("host_faults", "Current problems of the host", all)?;
     let series = wrong.into_iter().map(|(what, count)| ([("what", what)], count));
-    families.gauges("host_faults_by_kind", "The same by what it is about", series)?;
-    let help = "Settings of the host that others had undone and vstun put back";
+    families.gauges("host_faults_by_kind", "Current problems of the host, by subject", series)?;
+    let help = "Host settings that other programs undid and vstun restored";
     families.counter("host_put_back", help, host.put_back)
 }
 
@@ -89,7 +89,7 @@ impl DirectorPage {
         for (name, help, value) in [
             ("packets_read", "Packets read from the TUN; a super-frame is one", packets.read),
             ("packets_tunnelled", "Packets sent to real servers", packets.tunnelled),
-            ("packets_carried", "Those of them that the fast path carried", packets.carried),
+            ("packets_carried", "Packets that the fast path carried", packets.carried),
             ("packets_replied", "Packets that the director answered itself", packets.replied),
             ("packets_ended", "Packets answered by a reset on both sides", packets.ended),
             ("packets_held", "Fragments held until their datagram's first one", packets.held),
@@ -101,7 +101,7 @@ impl DirectorPage {
             ),
             (
                 "packets_without_template",
-                "New flows placed by hash for want of room for a persistence template",
+                "New flows placed by hash: persistence table full",
                 packets.without_template,
             ),
         ] {
@@ -115,10 +115,10 @@ impl DirectorPage {
         let stats = &self.stats;
         for (name, help, value) in [
             ("tun_dropped_packets", "Packets lost before the TUN was read", stats.tun_dropped),
-            ("tun_reads", "Reads of the TUN that gave a frame", stats.reads),
+            ("tun_reads", "Reads of the TUN that returned a frame", stats.reads),
             ("tun_super_frames", "Frames that held several segments", stats.super_frames),
             ("wakeups", "Turns of the packet thread that had something to do", stats.wakeups),
-            ("sent_segments", "Segments and replies that the kernel took", stats.segments_sent),
+            ("sent_segments", "Segments and replies that the kernel accepted", stats.segments_sent),
             ("sent_bytes", "Bytes of them, with outer headers", stats.bytes_sent),
             (
                 "sent_segments_fragmented",
@@ -137,7 +137,7 @@ impl DirectorPage {
         }
         let errors = named("error", &stats.send_errors.0);
         families.counters("send_errors", "Segments that the kernel refused, by error", errors)?;
-        let help = "Whether the TUN hands over super-frames";
+        let help = "Whether the TUN delivers super-frames";
         families.gauge("tun_offload", help, u32::from(stats.offload))
     }
 
@@ -151,7 +151,7 @@ impl DirectorPage {
         families.gauge("templates_max", "Persistence templates that fit", capacity)?;
         for (name, help, value) in [
             ("connections_expired", "Connections that have expired", stats.timers.expired),
-            ("connections_evicted", "Connections taken out in floods", stats.timers.evicted),
+            ("connections_evicted", "Connections evicted in floods", stats.timers.evicted),
             ("timers_requeued", "Timers that were queued again", stats.timers.requeued),
         ] {
             families.counter(name, help, value)?;
@@ -170,7 +170,7 @@ impl DirectorPage {
             ("hook_runs", "Finished runs of the hook program", hooks.run),
             ("hook_failures", "Runs that failed: not started, an exit code, killed", hooks.failed),
             ("hook_timeouts", "Runs that took too long and were killed", hooks.killed),
-            ("hook_dropped", "Changes it did not run for, as too many waited", hooks.dropped),
+            ("hook_dropped", "Changes without a run, because too many were queued", hooks.dropped),
         ] {
             families.counter(name, help, value)?;
         }
@@ -221,8 +221,8 @@ impl DirectorPage {
         families.counters("service_flood_packets", help, without)
     }
 
-    /// A figure of each real server. A removed one that still has connections is left out: its
-    /// address may be listed twice.
+    /// A series for each real server. A removed one that still has connections is left out, since
+    /// its address may be listed twice.
     fn each_real<'a, N>(
         &'a self,
         figure: impl Fn(&'a ListedReal) -> Option<N>,
@@ -273,11 +273,11 @@ impl DirectorPage {
         let help = "Other ICMP errors about its tunnel";
         families.counters("real_tunnel_unreachable", help, other)?;
         let mtu = self.each_real(|real| real.path_mtu.map(u32::from));
-        families.gauges("real_path_mtu_bytes", "The smallest path MTU signalled", mtu)
+        families.gauges("real_path_mtu_bytes", "The smallest reported path MTU", mtu)
     }
 }
 
-/// What has come from the load agents.
+/// The reports of the load agents.
 fn agents(families: &mut Families<'_>, checks: &Checks) -> fmt::Result {
     let each = |figure: fn(&ListedAgent) -> u64| {
         checks.checks.iter().filter_map(move |check| {
@@ -288,7 +288,7 @@ fn agents(families: &mut Families<'_>, checks: &Checks) -> fmt::Result {
     families.counters("agent_reports", "Reports of its load agent", each(|one| one.reports))?;
     let help = "Probes of its load agent that brought no report";
     families.counters("agent_errors", help, each(|one| one.errors))?;
-    let help = "Whether its load agent's last report is worth nothing any more";
+    let help = "Whether its load agent's last report has expired";
     families.gauges("agent_stale", help, each(|one| u64::from(one.stale)))
 }
 
@@ -303,7 +303,7 @@ fn checks(families: &mut Families<'_>, checks: &Checks) -> fmt::Result {
             ("via", check.via.clone()),
         ]
     };
-    // The same check at two ports of a real server has two series.
+    // One check at two ports of a real server has two series.
     let each = |check: &ListedCheck| (each(check), [("to", check.destination.clone())]);
     let all = &checks.checks;
     let is_up = |state: &str| state == "up" || state == "falling";

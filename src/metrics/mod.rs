@@ -1,4 +1,4 @@
-//! Metrics: a daemon's figures as a page that Prometheus scrapes.
+//! Metrics: a daemon's counters and states as a page that Prometheus scrapes.
 //!
 //! The page is made from the control socket's answers, so both agree. Names and units follow
 //! <https://prometheus.io/docs/practices/naming/>. `docs/metrics.md` lists them.

@@ -10,7 +10,7 @@ use super::families::Families;
 use super::turns;
 use crate::control::RealServerStats;
 
-/// The figures of a real server.
+/// The values of a real server's page.
 #[derive(Clone, Debug)]
 pub struct RealServerPage {
     /// The program's version.
@@ -34,10 +34,14 @@ impl Collector for RealServerPage {
                 "Packets whose sender left the checksum unfinished",
                 stats.partial_checksums,
             ),
-            ("delivered_bytes", "Bytes of the packets that the TUN took", stats.bytes_delivered),
-            ("coalesced_packets", "Packets put together with others", stats.coalesced_packets),
-            ("coalesced_frames", "The frames that they became", stats.coalesced_frames),
-            ("receive_batches", "Calls of recvmmsg that gave packets", stats.batches),
+            (
+                "delivered_bytes",
+                "Bytes of the packets that the TUN accepted",
+                stats.bytes_delivered,
+            ),
+            ("coalesced_packets", "Packets that vstun merged with others", stats.coalesced_packets),
+            ("coalesced_frames", "Frames made of merged packets", stats.coalesced_frames),
+            ("receive_batches", "Calls of recvmmsg that returned packets", stats.batches),
             (
                 "socket_dropped_packets",
                 "Packets lost before they were read: receive buffer full",

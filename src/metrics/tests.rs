@@ -72,7 +72,7 @@ fn page() -> DirectorPage {
 }
 
 #[test]
-fn both_formats_say_the_same() {
+fn both_formats_have_the_same_series() {
     let lines = |format| {
         let page = write(format, page(), Process::default()).unwrap();
         let samples = page.lines().filter(|line| !line.starts_with('#'));

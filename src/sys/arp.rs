@@ -30,8 +30,8 @@ impl Arp {
         Ok(Self { frames: Frames::open(link, ETHERTYPE_ARP, &[])?, mac })
     }
 
-    /// As [`Self::open`], but receives only packets whose sender address is one of these or zero:
-    /// the broadcasts of a large network do not wake the daemon.
+    /// As [`Self::open`], but receives only packets whose sender address is one of these or zero,
+    /// so that the broadcasts of a large network do not wake the daemon.
     ///
     /// # Errors
     ///
@@ -49,9 +49,9 @@ impl Arp {
         self.send(Ipv4Addr::UNSPECIFIED, wanted)
     }
 
-    /// Asks which host has the address, from one of our own addresses, as any host does before it
-    /// sends a packet there. Linux answers a probe only for its own addresses, but this request
-    /// also for those that it is a proxy for.
+    /// Asks which host has the address, from one of this host's own addresses, as any host does
+    /// before it sends a packet there. Linux answers a probe only for its own addresses, but
+    /// answers this request also for those that it is a proxy for.
     ///
     /// # Errors
     ///
@@ -108,7 +108,7 @@ impl ArpMessage {
     }
 }
 
-/// The most addresses that a filter looks for: the kernel takes 4,096 instructions.
+/// The most addresses of a filter: the kernel accepts 4,096 instructions.
 const FILTERED: usize = 2000;
 
 /// Passes ARP packets whose sender is one of the addresses or zero; all, if there are too many.
@@ -176,7 +176,7 @@ mod tests {
     const VIP: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 10);
 
     #[test]
-    fn a_probe_names_no_sender() {
+    fn a_probe_has_no_sender_address() {
         let frame = request(MAC, Ipv4Addr::UNSPECIFIED, VIP);
         let heard = parse(&frame).expect("an ARP packet");
         assert_eq!(heard, ArpMessage { mac: MAC, sender: Ipv4Addr::UNSPECIFIED, target: VIP });
@@ -199,7 +199,7 @@ mod tests {
         let bound = u32::try_from(FILTERED).expect("small");
         assert_eq!(filter(&many(1)).len(), 6);
         assert!((4000..=4096).contains(&filter(&many(bound)).len()));
-        assert!(filter(&many(bound + 1)).is_empty(), "one past it hears all");
+        assert!(filter(&many(bound + 1)).is_empty(), "one past it receives all");
     }
 
     #[test]

@@ -1,10 +1,10 @@
 //! The kernel's half of the fast path: an eBPF program at the uplinks, and the maps that it shares
 //! with this process (`bpf/fast_path.bpf.c`).
 //!
-//! The flows and the tunnels are arrays in memory that both halves see: what takes a flow back is
-//! one store. Only finding a flow's place by its key is a hash of the kernel's, which takes a
-//! system call to change. All of it is the process's: the kernel detaches the program when the
-//! process ends.
+//! The flows and the tunnels are arrays in memory that both halves share, so taking a flow back is
+//! one store. The index of a flow by its key is a hash map in the kernel, which takes a system call
+//! to change. Everything belongs to the process: the kernel detaches the program when the process
+//! ends.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -24,7 +24,7 @@ use aya::{Ebpf, EbpfLoader, Pod};
 
 use super::memory::page_size;
 
-/// The program as the compiler made it; `make bpf` rebuilds it.
+/// The compiled program; `make bpf` rebuilds it.
 const OBJECT: &[u8] = aya::include_bytes_aligned!("../../bpf/fast_path.bpf.o");
 
 /// The tunnels that the program has slots for; a tunnel's slot is its number modulo this.
@@ -33,8 +33,8 @@ pub const TUNNELS: u32 = 16_384;
 /// A unit of [`Flow::last`] in nanoseconds, as a shift.
 const TICK_SHIFT: u32 = 28;
 
-/// Both ends of a flow; an IPv4 address is in its mapped form. Numbers are in the byte order of the
-/// network, but for the protocol.
+/// Both ends of a flow; an IPv4 address is in its mapped form. Numbers are in network byte order,
+/// except for the protocol.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct FlowKey {
@@ -84,12 +84,12 @@ struct Flow {
     position: AtomicU64,
     last: AtomicU32,
     label: AtomicU32,
-    /// Whether the hash has its key: of this half alone.
+    /// Whether the hash map has its key; used by this half only.
     known: AtomicU64,
 }
 const _: () = assert!(size_of::<Flow>() == 32 && offset_of!(Flow, last) == 16);
 
-/// The way to a real server.
+/// A tunnel to a real server, in the layout of the program.
 #[repr(C)]
 #[derive(Debug)]
 struct Tunnel {
@@ -119,7 +119,7 @@ const _: () = assert!(size_of::<Count>() == 24);
 // SAFETY: it is plain integers without padding.
 unsafe impl Pod for Count {}
 
-/// The way to a real server for carried packets.
+/// The headers and the interface for packets to a real server.
 #[derive(Clone, Copy, Debug)]
 pub struct Way {
     /// The real server.
@@ -132,11 +132,11 @@ pub struct Way {
     pub limit: u32,
 }
 
-/// What the program has seen of a flow.
+/// The program's record of a flow.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Seen {
-    /// The end of the tick of its last packet, in nanoseconds of `CLOCK_MONOTONIC`; `None`: there
-    /// was none since it was entered.
+    /// The end of the tick of its last packet, in nanoseconds of `CLOCK_MONOTONIC`. `None`: there
+    /// was no packet since it was entered.
     pub last: Option<u64>,
     /// The client's next sequence number.
     pub next: u32,
@@ -201,7 +201,7 @@ fn missing(what: &str) -> io::Error {
     io::Error::new(io::ErrorKind::NotFound, format!("the object has no {what}"))
 }
 
-/// The error with all its causes, of which aya shows the first alone.
+/// The error with all its causes; aya shows only the first.
 fn because(what: &str, error: &dyn std::error::Error) -> io::Error {
     let causes = std::iter::successors(Some(error), |error| error.source());
     let causes: Vec<String> = causes.map(ToString::to_string).collect();
@@ -228,7 +228,7 @@ impl Program {
         Ok(())
     }
 
-    /// Runs the program on a frame. Returns its answer, and the frame as it is then.
+    /// Runs the program on a frame. Returns its result and the resulting frame.
     #[cfg(test)]
     pub(crate) fn run(&mut self, frame: &[u8]) -> io::Result<(u32, Vec<u8>)> {
         let mut sent = vec![0; frame.len() + 256];
@@ -249,7 +249,7 @@ impl Program {
 }
 
 impl Maps {
-    /// Opens a tunnel, which has its number for itself.
+    /// Opens a tunnel. No other tunnel may have its number.
     pub fn open(&mut self, number: u32, way: &Way) {
         let Some(tunnel) = self.tunnels.at(slot(number)) else { return };
         let store = |at: &AtomicU32, value| at.store(value, Ordering::Relaxed);
@@ -270,7 +270,7 @@ impl Maps {
         }
     }
 
-    /// What was ever carried through the tunnels with this number's slot.
+    /// The totals of all tunnels that have had this number's slot.
     #[must_use]
     pub fn count(&self, number: u32) -> Count {
         let Ok(counts) = self.counts.get(&slot(number), 0) else { return Count::default() };
@@ -306,7 +306,7 @@ impl Maps {
         true
     }
 
-    /// What was seen of the flow at a place.
+    /// The record of the flow at an index.
     #[must_use]
     pub fn seen(&self, place: u32) -> Seen {
         let Some(flow) = self.flows.at(place) else {
@@ -319,13 +319,13 @@ impl Maps {
         Seen { last, next, acknowledged }
     }
 
-    /// Whether the flow at a place is carried: it was entered, and its tunnel is open.
+    /// Whether the flow at an index is carried: it was entered, and its tunnel is open.
     #[must_use]
     pub fn carries(&self, place: u32) -> bool {
         self.flows.at(place).is_some_and(|flow| self.is_open(flow.ticket.load(Ordering::Relaxed)))
     }
 
-    /// Carries the flow at a place no longer. Returns whether it was carried until now.
+    /// Stops carrying the flow at an index. Returns whether it was carried until now.
     pub fn hold(&mut self, place: u32) -> bool {
         let Some(flow) = self.flows.at(place) else { return false };
         let ticket = flow.ticket.swap(0, Ordering::SeqCst);
@@ -339,12 +339,12 @@ impl Maps {
         number != 0 && tunnel.is_some_and(|tunnel| tunnel.number.load(Ordering::Relaxed) == number)
     }
 
-    /// The same, and forgets its key.
+    /// As [`Self::hold`]; also forgets its key.
     pub fn forget(&mut self, place: u32, key: &FlowKey) {
         self.hold(place);
         let Some(flow) = self.flows.at(place) else { return };
         if flow.known.swap(0, Ordering::Relaxed) != 0 {
-            // It is there, and the kernel frees it.
+            // An error would mean that it is not there.
             let _ = self.places.remove(key);
         }
     }
@@ -369,7 +369,7 @@ fn words(bytes: [u8; 16]) -> [u32; 4] {
     words
 }
 
-/// An address as the program copies it into a header.
+/// An address in the form that the program copies into a header.
 fn plain(address: IpAddr) -> [u32; 4] {
     match address {
         IpAddr::V4(address) => [u32::from_ne_bytes(address.octets()), 0, 0, 0],
@@ -389,7 +389,7 @@ struct Shared<T> {
     count: u32,
     /// The whole mapping in bytes.
     len: usize,
-    /// Keeps the map.
+    /// Keeps the map open.
     _map: MapData,
 }
 
@@ -433,7 +433,7 @@ impl<T> Drop for Shared<T> {
     }
 }
 
-/// The present of `CLOCK_MONOTONIC` in nanoseconds.
+/// The current `CLOCK_MONOTONIC` in nanoseconds.
 #[must_use]
 pub fn monotonic() -> u64 {
     let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
@@ -447,8 +447,8 @@ pub fn monotonic() -> u64 {
 mod tests {
     use std::process::Command;
 
-    /// The object is what the compiler made of this source. No compiler is needed to see that the
-    /// source has changed since.
+    /// The object was compiled from the current source. A checksum shows a change of the source
+    /// without a compiler.
     #[test]
     fn the_object_was_built_from_this_source() {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/bpf");
@@ -456,6 +456,6 @@ mod tests {
         let checked = check.args(["--check", "--quiet", "SHA256SUMS"]).current_dir(folder).output();
         let checked = checked.expect("sha256sum is there");
         let said = String::from_utf8_lossy(&checked.stdout);
-        assert!(checked.status.success(), "run `make bpf` and commit what it made: {said}");
+        assert!(checked.status.success(), "run `make bpf` and commit the object: {said}");
     }
 }

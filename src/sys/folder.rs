@@ -1,8 +1,8 @@
 //! The folder of a control socket, and the daemon's own files in it.
 //!
 //! The daemon neither reads nor writes a file that another user may have put there: root would
-//! carry out what that user wrote. The folder is opened once, and names are looked up in that open
-//! folder (`/proc/self/fd` of proc(5) serves std as openat(2)), so another user cannot replace it.
+//! carry out the content. The folder is opened once, and names are looked up in that open folder
+//! (`/proc/self/fd` of proc(5) serves std as openat(2)), so another user cannot replace it.
 
 use std::ffi::OsStr;
 use std::fs::{self, File, Metadata, OpenOptions};

@@ -1,8 +1,8 @@
 //! Changes of the host from rtnetlink: the multicast groups, and the few fields that matter.
 //!
 //! The kernel may drop messages, so an event only says that something has changed, and the caller
-//! reads the host's state again. Two facts are taken from the messages, since they are over by
-//! then: an interface that was down for a moment, and one that asks to be announced.
+//! reads the host's state again. Two facts are taken from the messages, since the later state does
+//! not show them: an interface that was down for a moment, and one that needs a new announcement.
 
 use std::io::{self, Read};
 
@@ -31,7 +31,7 @@ const RTM_NEWNEXTHOP: u16 = 104;
 const RTM_DELNEXTHOP: u16 = 105;
 const IFF_UP: u32 = 1;
 const IFF_LOWER_UP: u32 = 1 << 16;
-/// The attribute that holds the reason of a link message, and the two reasons that ask for an
+/// The attribute that holds the reason of a link message, and the two reasons that require an
 /// announcement.
 const IFLA_EVENT: u16 = 44;
 const EVENT_BONDING_FAILOVER: u32 = 3;

@@ -63,7 +63,7 @@ pub fn tcp_sockets(mut each: impl FnMut(TcpSocket)) -> io::Result<()> {
     Ok(())
 }
 
-/// A socket that takes packets of any sender: a TCP listener, or a UDP socket without a peer.
+/// A socket that receives packets from any sender: a TCP listener, or a UDP socket without a peer.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Bound {
     /// Whether it is a UDP socket.
@@ -72,8 +72,8 @@ pub struct Bound {
     pub address: IpAddr,
     /// The local port.
     pub port: u16,
-    /// Whether it is an IPv6 socket bound to every address, which takes IPv4 too unless it is told
-    /// not to.
+    /// Whether it is an IPv6 socket bound to every address, which receives IPv4 too unless
+    /// `IPV6_V6ONLY` is set.
     pub any_family: bool,
 }
 
@@ -184,7 +184,7 @@ mod tests {
 
     use super::*;
 
-    /// For the listener: its established connections, and those waiting.
+    /// The established connections at that port, and the queue lengths of its listeners.
     fn seen(port: u16) -> (usize, Vec<u32>) {
         let (mut established, mut queued) = (0, Vec::new());
         let sockets = tcp_sockets(|socket| match socket {
@@ -194,7 +194,7 @@ mod tests {
             }
             _ => {}
         });
-        sockets.expect("the kernel tells of TCP sockets");
+        sockets.expect("the kernel lists TCP sockets");
         (established, queued)
     }
 
@@ -224,7 +224,7 @@ mod tests {
             seen.0 += u32::from(!udp && address == tcp.ip() && here == tcp.port() && !any_family);
             seen.1 += u32::from(udp && address.is_unspecified() && here == port && any_family);
         })
-        .expect("the kernel tells of sockets");
+        .expect("the kernel lists sockets");
         assert_eq!(seen, (1, 1));
     }
 

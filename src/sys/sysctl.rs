@@ -20,7 +20,8 @@ pub fn read(setting: &str) -> io::Result<String> {
 ///
 /// # Errors
 ///
-/// As [`read`]; `PermissionDenied` or `ReadOnlyFilesystem` in a container that may not write it.
+/// As [`read`]; `PermissionDenied` or `ReadOnlyFilesystem` in a container without the right to
+/// write it.
 pub fn write(setting: &str, value: &str) -> io::Result<()> {
     fs::write(path(setting)?, value)
 }

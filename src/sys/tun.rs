@@ -78,7 +78,7 @@ impl Tun {
                 builder.offload(offload).packet_information(false);
             })
             .build_sync()?;
-        // Linux ignores unknown flags, so ask whether it took this one.
+        // Linux ignores unknown flags, so check that it has set this one.
         if offload && !has_virtio_header(&device)? {
             return Err(io::Error::new(io::ErrorKind::Unsupported, "no virtio-net header"));
         }

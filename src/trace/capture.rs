@@ -1,4 +1,4 @@
-//! How much of a packet is kept: its headers, unless more is asked for.
+//! How much of a packet is kept: its headers, unless more is requested.
 
 use crate::wire::encap::{Encap, MAX_OUTER_LEN};
 use crate::wire::packet::{
@@ -6,7 +6,8 @@ use crate::wire::packet::{
 };
 use crate::wire::{Fragment, Packet, Transport, protocol};
 
-/// The most bytes of a packet that can be asked for: those of the longest one in its tunnel.
+/// The most bytes of a packet that can be requested: those of the longest one with its outer
+/// header.
 pub const MAX_SNAPLEN: usize = MAX_PACKET_LEN + MAX_OUTER_LEN;
 
 /// How many bytes of each packet are kept.
@@ -14,18 +15,18 @@ pub const MAX_SNAPLEN: usize = MAX_PACKET_LEN + MAX_OUTER_LEN;
 pub enum Snaplen {
     /// The headers up to the transport's.
     Headers,
-    /// So many.
+    /// This many bytes.
     Bytes(usize),
 }
 
 impl Snaplen {
-    /// What is kept of a packet as it came.
+    /// The kept part of a packet as it came.
     #[must_use]
     pub fn came(self, bytes: &[u8]) -> &[u8] {
         self.cut(bytes, headers_len)
     }
 
-    /// What is kept of a packet as it was sent: to a real server in a tunnel, or to a client.
+    /// The kept part of a packet as it was sent: to a real server in a tunnel, or to a client.
     #[must_use]
     pub fn sent(self, bytes: &[u8]) -> &[u8] {
         self.cut(bytes, sent_headers_len)
@@ -40,8 +41,8 @@ impl Snaplen {
     }
 }
 
-/// The bytes of a packet's headers up to the transport's. Of what is not a packet, as many as its
-/// IP header has without options.
+/// The length of a packet's headers up to the transport's. Bytes that are not a packet count as an
+/// IP header without options.
 fn headers_len(bytes: &[u8]) -> usize {
     let Ok(packet) = Packet::parse(bytes) else { return ip_header_len(bytes) };
     let transport = match packet.transport {
@@ -53,11 +54,11 @@ fn headers_len(bytes: &[u8]) -> usize {
     usize::from(packet.header_len) + transport
 }
 
-/// The same with the outer header of a tunnel. Of a packet in several pieces only the first has the
-/// inner headers, and the inner packet is longer than the piece.
+/// As [`headers_len`], with the outer header of a tunnel. Of a packet in several pieces only the
+/// first has the inner headers, and the inner packet is longer than the piece.
 fn sent_headers_len(bytes: &[u8]) -> usize {
     let Ok(outer) = Packet::parse(bytes) else { return ip_header_len(bytes) };
-    // A director sends no UDP but GUE.
+    // All UDP that a director sends to real servers is GUE.
     let encap = match outer.protocol {
         protocol::IPIP | protocol::IPV6 => Some(Encap::Ipip),
         protocol::GRE => Some(Encap::Gre),

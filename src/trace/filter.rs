@@ -1,4 +1,4 @@
-//! Which packets a trace shows.
+//! The selection of packets that a trace shows.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -38,7 +38,7 @@ pub enum FilterError {
     /// Not an address.
     #[error("address: {0:?} is not an IP address; write that of a real server, as in 10.0.0.11")]
     Real(String),
-    /// Not a verdict; with those there are.
+    /// Not a verdict; with the possible ones.
     #[error("verdict: {0:?} is not a verdict; write one of {1}")]
     Verdict(String, String),
     /// Not a drop reason.
@@ -47,8 +47,8 @@ pub enum FilterError {
 }
 
 impl Filter {
-    /// Parses what a client asks for. Whether there are such a service and such a real server is
-    /// the caller's question.
+    /// Parses a client's selection. The caller checks whether the service and the real server
+    /// exist.
     ///
     /// # Errors
     /// See [`FilterError`].

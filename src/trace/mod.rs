@@ -1,4 +1,4 @@
-//! Traces: which packets are shown, what is kept of them, and files of them. Pure; imports
+//! Traces: selections of packets, the parts of them that are kept, and files of them. Pure; imports
 //! `balancer`, `config`, `control`, `model` and `wire`.
 
 pub mod capture;

@@ -2,8 +2,8 @@
 //! comments.
 //!
 //! The packets of both interfaces begin with a Linux "cooked" header (`LINKTYPE_LINUX_SLL`), which
-//! also says whether the packet came or was sent: libpcap refuses a file with two interfaces of raw
-//! IP. All times are nanoseconds, and both interfaces have one snapshot length, which it wants too.
+//! also has the direction: libpcap refuses a file with two interfaces of raw IP. All times are
+//! nanoseconds, and both interfaces have the same snapshot length, which libpcap requires too.
 
 use std::borrow::Cow;
 
@@ -53,16 +53,15 @@ pub enum WriteError {
     /// Its time or its packet cannot be read.
     #[error("the daemon's line has no {0}")]
     Line(&'static str),
-    /// The library refused it.
+    /// The pcapng library refused it.
     #[error(transparent)]
     Library(#[from] pcap_file::PcapError),
 }
 
 impl Writer {
-    /// A file that begins.
+    /// A writer for a new file.
     ///
-    /// # Errors
-    /// The library refuses it.
+    /// # Errors The pcapng library refuses it.
     pub fn new(begins: &TraceBegins) -> Result<Self, WriteError> {
         let json = serde_json::to_string(begins).unwrap_or_default();
         let application = format!("vstun {}", begins.program);

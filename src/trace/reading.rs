@@ -1,4 +1,4 @@
-//! Reads the files that [`super::pcapng`] writes; they may be anything.
+//! Reads the files that [`super::pcapng`] writes. Their content is not trusted.
 
 use pcap_file::pcapng::blocks::enhanced_packet::{EnhancedPacketBlock, EnhancedPacketOption};
 use pcap_file::pcapng::blocks::section_header::SectionHeaderOption;
@@ -12,7 +12,7 @@ use super::pcapng::{CAME, COOKED_LEN};
 use crate::control::{Decision, TraceBegins};
 use crate::wire::packet::MAX_PACKET_LEN;
 
-/// The most interfaces of a file: ours has two.
+/// The most interfaces of a file; a recording has two.
 const MAX_INTERFACES: usize = 16;
 
 /// A packet as it came, with its decision.
@@ -20,7 +20,7 @@ const MAX_INTERFACES: usize = 16;
 pub struct RecordedPacket {
     /// Its number in the file, from 1 on, as Wireshark counts.
     pub number: u64,
-    /// What was decided about it.
+    /// The decision about it.
     pub decision: Decision,
     /// Its bytes; those that are not in the file are zero.
     pub bytes: Vec<u8>,
@@ -48,7 +48,7 @@ pub enum ReadError {
     /// Not pcapng.
     #[error("this is not a pcapng file: {0}")]
     NotPcapng(PcapError),
-    /// Of another program.
+    /// Written by another program.
     #[error("the file's first comment is not that of `vstun trace --write`, which has the seeds")]
     NotOurs,
     /// A block that contradicts itself.
@@ -57,13 +57,13 @@ pub enum ReadError {
     /// It ends within a block.
     #[error("the file is cut off after packet {0}")]
     CutOff(u64),
-    /// Several recordings, one behind the other.
+    /// Several recordings, one after the other.
     #[error("after packet {0} another recording begins; replay each on its own")]
     Another(u64),
     /// More interfaces than a recording may have.
     #[error("the file has more than {MAX_INTERFACES} interfaces; a recording has two")]
     Interfaces,
-    /// A packet longer than IP has.
+    /// A packet longer than IP allows.
     #[error("packet {0} is longer than a packet can be")]
     TooLong(u64),
 }
@@ -85,7 +85,7 @@ impl<'a> Reader<'a> {
         Ok(Self { rest, parser, begins, packets: 0 })
     }
 
-    /// What the file says about the director.
+    /// The file's first comment, about the director.
     #[must_use]
     pub fn begins(&self) -> &TraceBegins {
         &self.begins
@@ -115,7 +115,7 @@ impl<'a> Reader<'a> {
         if kind == INTERFACE_DESCRIPTION_BLOCK && self.parser.interfaces().len() >= MAX_INTERFACES {
             return Err(ReadError::Interfaces);
         }
-        // The library decodes only the blocks that are needed: all others may be anything.
+        // The library decodes only the blocks that are needed; others may have any content.
         if kind != ENHANCED_PACKET_BLOCK {
             let read = self.parser.next_raw_block(self.rest);
             let (rest, _) = read.map_err(|error| self.fault(error))?;

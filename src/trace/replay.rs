@@ -2,8 +2,8 @@
 //! decisions.
 //!
 //! A connection from before the recording is put into the table when its first packet comes, and a
-//! scheduler that takes turns begins with the recorded turn. A flow that goes elsewhere is one
-//! difference: afterwards it goes where it went.
+//! scheduler that takes turns begins with the recorded turn. A flow that goes to another real
+//! server is one difference; afterwards its recorded real server is used.
 
 use std::collections::BTreeSet;
 
@@ -15,10 +15,10 @@ use crate::control::{Decision, TraceBegins};
 use crate::model::{Millis, SchedulerKind};
 use crate::wire::{Packet, Transport};
 
-/// How often timers run before one packet, at most: the clock of a file may jump anywhere.
+/// How often timers run before one packet at most: the clock of a file may jump.
 const EXPIRES: usize = 64;
 
-/// A balancer that decides again.
+/// A balancer that decides on recorded packets again.
 #[derive(Debug)]
 pub struct Replay {
     balancer: Balancer,
@@ -27,7 +27,7 @@ pub struct Replay {
     elsewhere: BTreeSet<[String; 3]>,
     /// The services whose scheduler has had its first turn.
     turned: BTreeSet<String>,
-    /// What has come out.
+    /// The result so far.
     pub outcome: Outcome,
 }
 
@@ -38,8 +38,8 @@ pub struct Outcome {
     pub replayed: u64,
     /// Those among them whose decision differs.
     pub differing: u64,
-    /// Packets whose decision depends on what a file does not have: payload, the host's links, or
-    /// the director's own probes.
+    /// Packets whose decision depends on data that a file does not have: payload, the host's links,
+    /// or the director's own probes.
     pub not_judged: u64,
     /// Connections that were there before the recording.
     pub recalled: u64,
@@ -106,7 +106,7 @@ impl Replay {
         let verdict = self.balancer.forward(self.now, &packet);
         let record = self.balancer.record(self.now, &packet, &seen, &verdict);
         let replayed = Decision {
-            // What a super-frame's headers do not say.
+            // A super-frame's headers do not have this value.
             packets: before.packets,
             milliseconds: before.milliseconds,
             ..Decision::new(&record, before.time.clone())
@@ -130,7 +130,7 @@ impl Replay {
         Some(Difference { packet, recorded: recorded_decision, replayed })
     }
 
-    /// The clock goes on, never back.
+    /// Advances the clock, never back.
     fn pass(&mut self, now: Millis) {
         self.now = self.now.max(now);
         for _ in 0..EXPIRES {
@@ -141,7 +141,7 @@ impl Replay {
         }
     }
 
-    /// Puts right what the balancer cannot know; true if the flow's entry is another now.
+    /// Corrects state that the balancer cannot know. Returns true if it changed the flow's entry.
     fn prepare(&mut self, packet: &Packet<'_>, recorded: &Decision, has_entry: bool) -> bool {
         let Some(address) = recorded.address else { return false };
         if let Some(before) = recorded.before.as_deref().filter(|_| !has_entry) {
@@ -162,7 +162,7 @@ impl Replay {
     }
 }
 
-/// Whether the decision depends on nothing but what the file has.
+/// Whether the decision depends only on data that the file has.
 fn judged(recorded: &RecordedPacket, packet: &Packet<'_>) -> bool {
     let decision = &recorded.decision;
     let cut = recorded.captured < recorded.bytes.len();

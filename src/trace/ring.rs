@@ -40,7 +40,7 @@ impl Kept {
 pub struct Ring {
     kept: Vec<Kept>,
     capacity: usize,
-    /// How many decisions came before.
+    /// How many decisions were added in all.
     count: u64,
 }
 
@@ -57,7 +57,7 @@ impl Ring {
         self.capacity
     }
 
-    /// Keeps a decision; the oldest one makes room for it.
+    /// Keeps a decision; replaces the oldest one if the ring is full.
     pub fn push(&mut self, record: Record, packet: &[u8]) {
         if self.capacity == 0 {
             return;
@@ -71,7 +71,7 @@ impl Ring {
     }
 
     /// Up to `most` decisions from number `from` on, oldest first, and the number to go on from.
-    /// Those that are kept no more are left out.
+    /// Decisions that are no longer kept are left out.
     pub fn since(&self, from: u64, most: usize) -> (impl Iterator<Item = &Kept>, u64) {
         let oldest = self.count - self.kept.len() as u64;
         let from = from.clamp(oldest, self.count);
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ring_for_nothing_keeps_nothing() {
+    fn a_ring_of_capacity_0_keeps_nothing() {
         let mut ring = Ring::new(0);
         ring.push(record(1), &[]);
         assert_eq!(numbers(&ring, 0, 9), (vec![], 0));

@@ -16,12 +16,12 @@ const MOMENT: Duration = Duration::from_millis(10);
 /// but forged ones may name more addresses than there are real servers.
 const REMEMBERED: usize = config::MAX_REALS;
 
-/// The time of the last accepted error of each sort about each real server.
+/// The time of the last accepted error about each real server, by sort.
 #[derive(Debug, Default)]
 pub(super) struct Doubts(HashMap<(IpAddr, Doubt), Millis>);
 
 impl Doubts {
-    /// Whether an error about `real` is to hurry its checks now.
+    /// Records an error about `real`. Returns whether it brings its checks forward now.
     pub(super) fn tell(&mut self, now: Millis, real: IpAddr, doubt: Doubt) -> bool {
         let key = (real, doubt);
         if self.0.len() >= REMEMBERED && !self.0.contains_key(&key) {
@@ -49,7 +49,7 @@ mod tests {
         let told = (0..1_000).filter(|tick| doubts.tell(Millis(tick / 10), one, FORGED)).count();
         assert_eq!(told, 10);
         assert!(doubts.tell(Millis(99), IpAddr::from([10, 0, 0, 12]), FORGED));
-        assert!(doubts.tell(Millis(99), one, Doubt::Quoted), "a true one counts nevertheless");
+        assert!(doubts.tell(Millis(99), one, Doubt::Quoted), "a genuine one counts nevertheless");
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::config::{self, FastPath};
 use crate::model::Millis;
 use crate::sys::fast_path::{self, Count, FlowKey, Maps, Program, TUNNELS, Way};
 
-/// Numbers tried for a new tunnel before there are too many: those of open ones are skipped.
+/// How many numbers are tried for a new tunnel: slots of open tunnels are skipped.
 const TRIES: u32 = 64;
 
 const NANOS_A_MILLI: u64 = 1_000_000;
@@ -23,14 +23,13 @@ const NANOS_A_MILLI: u64 = 1_000_000;
 #[derive(Debug)]
 pub(super) struct Attached {
     program: Option<Program>,
-    /// Whether the director does not run without it.
+    /// Whether the director must not run without it.
     needed: bool,
 }
 
-/// Loads the program where the configuration wants it, before any change to the host.
+/// Loads the program if it is configured, before any change to the host.
 ///
-/// # Errors
-/// The configuration says `on`, and the kernel or the rights do not allow it.
+/// # Errors `fast_path` is "on", and the kernel or the capabilities do not allow it.
 pub(super) fn load(
     config: &config::Director,
     started: Instant,
@@ -57,13 +56,13 @@ fn hint() -> &'static str {
 }
 
 impl Attached {
-    /// Nowhere.
+    /// Attached to no interface.
     pub(super) fn none() -> Self {
         Self { program: None, needed: false }
     }
 
-    /// Attaches the program to uplinks that have it not yet, and takes it from all others. What
-    /// fails is logged: packets that arrive there come to the director.
+    /// Attaches the program to new uplinks, and detaches it from other interfaces. Failures are
+    /// logged; packets that arrive there come to the director.
     pub(super) fn follow(&mut self, uplinks: &BTreeMap<u32, String>) {
         for (name, error) in self.attach(uplinks) {
             log::warn!(
@@ -86,8 +85,7 @@ impl Attached {
 impl Running {
     /// Attaches the program for the first time.
     ///
-    /// # Errors
-    /// The configuration says `on`, and no uplink takes it.
+    /// # Errors `fast_path` is "on", and the program cannot be attached to any uplink.
     pub(super) fn attach(&mut self, uplinks: &BTreeMap<u32, String>) -> anyhow::Result<()> {
         let attached = &mut self.fast_path;
         if attached.program.is_none() {
@@ -125,12 +123,12 @@ impl Running {
 #[derive(Debug)]
 pub(super) struct KernelCarrier {
     maps: Maps,
-    /// What `CLOCK_MONOTONIC` was in nanoseconds when the balancer's time began.
+    /// `CLOCK_MONOTONIC` in nanoseconds at the start of the balancer's time.
     began: u64,
     last_number: u32,
     /// The number of the open tunnel in each slot; 0: none.
     open: Vec<u32>,
-    /// What was ever counted in each slot when it was last asked.
+    /// The counters of each slot when they were last read.
     counted: Vec<Count>,
 }
 
@@ -175,7 +173,7 @@ fn place_of(place: usize) -> u32 {
 impl Carrier for KernelCarrier {
     fn open(&mut self, tunnel: &CarriedTunnel) -> Option<TunnelNumber> {
         let number = self.next_number()?;
-        // What the slot's last tunnel has carried since it was closed is not this one's.
+        // The counts so far belong to the slot's previous tunnel.
         self.counted[slot(number)] = self.maps.count(number);
         let limit = u32::try_from(tunnel.limit).unwrap_or(u32::MAX);
         let CarriedTunnel { real: destination, source, interface, .. } = *tunnel;

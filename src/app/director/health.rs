@@ -1,5 +1,5 @@
-//! What the director does with results of health checks: it publishes events, warns, and adds
-//! health to listings. The checks' thread informs the packet thread itself.
+//! The director's use of check results: it publishes events, warns, and adds health to listings.
+//! The checks' thread informs the packet thread itself.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -22,13 +22,13 @@ use crate::health::{
 };
 use crate::model::Health;
 
-/// What a check event requires beside the change that the balancer already got.
+/// What a check event requires besides the change that the balancer already has.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Follows {
     Nothing,
     /// Virtual IPs may have to be withdrawn or announced.
     Quorum,
-    /// Flows may have to be placed by other weights.
+    /// The weights by which flows are placed may have to change.
     Steps,
 }
 
@@ -41,8 +41,8 @@ impl TakesChanges for PacketThread<DirectorMessage> {
 
 impl Running {
     /// The changes that mark the real servers as down that start as down with that plan. They
-    /// belong into one message with the changes that add these real servers, so that none gets a
-    /// flow before its first check.
+    /// belong in one message with the changes that add these real servers, so that none gets a flow
+    /// before its first check.
     pub(super) async fn down_at_once(&self, plan: &Plan) -> Vec<Change> {
         let down = self.checks.preview(plan.clone()).await;
         let change =
@@ -56,7 +56,7 @@ impl Running {
         self.checks.repeat();
     }
 
-    /// Publishes a check event; says whether it requires a change on the host.
+    /// Publishes a check event; returns what else it requires.
     pub(super) async fn checked(&self, event: Event) -> Follows {
         let follows = match event {
             Event::Quorum { .. } => Follows::Quorum,
@@ -72,7 +72,7 @@ impl Running {
                 let what = Altered::Health { before, after: health, why };
                 Alteration::of_real(&service, address, what)
             }
-            // The balancer's alone.
+            // It concerns only the balancer.
             Event::Load { .. } => return Follows::Nothing,
             Event::Step { .. } => return Follows::Steps,
             Event::Rotation { service, address, before, after } => {

@@ -41,12 +41,12 @@ pub(super) struct Counts {
     dropped: AtomicU64,
     /// Changes that wait for the program.
     queued: AtomicU64,
-    /// The process group of the run that goes on; 0: none.
+    /// The process group of the current run; 0: none.
     group: AtomicU32,
 }
 
 impl Counts {
-    /// Whether that process belongs to the run that goes on.
+    /// Whether that process belongs to the current run.
     pub(super) fn is_of_run(&self, pid: i32) -> bool {
         let group = self.group.load(Ordering::Relaxed);
         group != 0 && process::group_of(pid) == Some(group)
@@ -109,7 +109,7 @@ impl Hooks {
         let Some(words) = &self.words else { return };
         for environment in events.iter().filter_map(hook_environment) {
             let run = Run { words: Arc::clone(words), environment };
-            // Before the runner can take it, so that the count is never less than nothing.
+            // Counted before the runner can take it, so that the count does not fall below zero.
             self.counts.queued.fetch_add(1, Ordering::Relaxed);
             if self.queue.try_send(run).is_err() {
                 self.counts.queued.fetch_sub(1, Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! The input buffer: frames from the TUN, one behind the other until their packets have been sent.
+//! The input buffer: frames from the TUN, one after the other, until their packets have been sent.
 
 use std::ops::Range;
 
@@ -107,7 +107,7 @@ impl Input {
         self.packet.end = self.packet.end.min(self.packet.start + len);
     }
 
-    /// The space for the outer headers before a packet that lies there, and the packet.
+    /// The space for the outer headers before the packet at that range, and the packet.
     pub(super) fn with_room_before(
         &mut self,
         Range { start, end }: Range<usize>,

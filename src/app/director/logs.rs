@@ -11,8 +11,8 @@ use crate::sys::tun;
 use crate::wire::icmp::Cause;
 
 /// Real servers and sorts of errors remembered for the throttle. Only errors about packets that
-/// were sent to a real server are recorded here, so more than this needs more real servers; then
-/// the entry that was logged longest ago is replaced.
+/// were sent to a real server are recorded here. With more real servers than this the entry that
+/// was logged longest ago is replaced.
 const REMEMBERED: usize = 1_024;
 
 /// Tunnel errors, by real server and sort.
@@ -213,7 +213,7 @@ mod tests {
         for number in 0..REMEMBERED {
             assert_eq!(log.count(at(number), real(number), "down"), Some(1));
         }
-        assert_eq!(log.count(at(2_000), real(0), "down"), None, "it was said within the minute");
+        assert_eq!(log.count(at(2_000), real(0), "down"), None, "it was logged within the minute");
         assert_eq!(
             (log.seen.len(), log.count(at(2_000), real(REMEMBERED), "down")),
             (REMEMBERED, Some(1))

@@ -51,12 +51,12 @@ pub(super) type Page = (Vec<snapshot::ConnectionSnapshot>, Option<usize>);
 /// The requested changes, and whether they have been applied.
 pub(super) type Applied = (Vec<Change>, Result<(), ChangeError>);
 
-/// What the configuration says of the packet loop and can change while it runs.
+/// The settings of the packet loop that can change while it runs.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct LoopSettings {
-    /// The outer source address of IPv4; `None`: what the routing table picks.
+    /// The outer source address for IPv4; `None`: the routing table picks it.
     pub(super) source_v4: Option<Ipv4Addr>,
-    /// The UDP port on which real servers take GUE.
+    /// The UDP port on which real servers receive GUE.
     pub(super) gue_port: u16,
     /// How long the loop looks for more before it sleeps.
     pub(super) busy_poll: Duration,
@@ -88,7 +88,7 @@ pub(super) enum DirectorMessage {
     Explain { flow: FlowQuery, answer: Sender<Explanation> },
     /// Begins a trace; the answer is `None` if there are too many.
     Trace { trace: LiveTrace, answer: Sender<Option<Begun>> },
-    /// Asks for what the recorder keeps, from a decision on; `None`: there is no recorder.
+    /// Asks for the recorded decisions, from a number on; `None`: there is no recorder.
     Recorded { from: u64, answer: Sender<Option<RecordedPiece>> },
     /// The reader of a trace has gone.
     TraceEnds,
@@ -105,7 +105,7 @@ pub(super) struct Begun {
     pub(super) seeds: (Seed, Seed),
 }
 
-/// Notices queued for the control thread, which may be busy with a reload: more than the real
+/// Notices queued for the control thread, which may be busy with a reload: more than there are real
 /// servers, whose deadlines may all be at the same time.
 pub(super) const NOTICES: usize = 2 * config::MAX_REALS;
 
@@ -116,13 +116,13 @@ pub(super) enum Notice {
     Deadline(DeadlineNotice),
     /// A service has entered or left flood mode.
     Flood(FloodNotice),
-    /// Services are served no longer, or again.
+    /// Services have lost their last available real server, or have one again.
     Outages(Vec<OutageNotice>),
     /// Clients' SYNs at a real server lead to no connections.
     Suspicion(Suspicion),
 }
 
-/// The packet thread's ends.
+/// The packet thread's ends of its channels.
 #[derive(Debug)]
 pub(super) struct Ends {
     pub(super) inbox: Receiver<DirectorMessage>,

@@ -1,4 +1,4 @@
-//! Director mode: host set-up, the packet thread, and the control thread that steers them.
+//! Director mode: host set-up, the packet thread, and the control thread that controls them.
 
 mod boot;
 mod doubts;
@@ -129,7 +129,7 @@ async fn direct(
     let builder = running.builder();
     let installing = install(&mut running, access, session, plan);
     let outcome = match attended(installing, signals, &builder).await {
-        // As if the signal had arrived a moment later.
+        // The same as if the signal had arrived a moment later.
         (_, Stop::Requested) => {
             drop(running);
             Ok(())
@@ -143,7 +143,7 @@ async fn direct(
             Err(error)
         }
     };
-    // The host first: while packets are routed here, the thread has to read them.
+    // The host is undone first: while packets are routed here, the thread has to read them.
     let undone = session.undo().await;
     // A thread that has ended by itself needs no message.
     let _ = packet_thread.send(DirectorMessage::Stop);
@@ -152,7 +152,8 @@ async fn direct(
     outcome.and(undone)
 }
 
-/// Answers, follows the host and reloads, until a stop signal or until a part ends by itself.
+/// Answers requests, follows the host and reloads, until a stop signal or until a part ends by
+/// itself.
 async fn steer(
     mut running: Running,
     control: Control,
@@ -212,7 +213,7 @@ async fn steer(
     }
 }
 
-/// Publishes what the checks say of a real server; returns what has to be done for that.
+/// Publishes a check event; returns the resulting task.
 async fn checked(running: &mut Running, event: Event) -> Option<Task> {
     match running.checked(event).await {
         Follows::Quorum => Some(Task::Quorum),
@@ -224,7 +225,7 @@ async fn checked(running: &mut Running, event: Event) -> Option<Task> {
     }
 }
 
-/// What SIGHUP asks for.
+/// The command that SIGHUP causes.
 fn reload_by_signal() -> AdminCommand {
     AdminCommand { request: Request::Reload, body: Vec::new(), origin: Origin::Signal }
 }
@@ -252,7 +253,7 @@ enum Task {
     Command(AdminCommand),
     /// A quorum was lost or regained.
     Quorum,
-    /// Real servers report another load.
+    /// Real servers have reported another load.
     Steps,
 }
 
@@ -272,7 +273,7 @@ impl Running {
         let reloads = command.request == Request::Reload;
         let outcome = self.obey(session, command).await;
         if reloads && outcome.is_ok() {
-            // The services, and what follows their checks, may have changed.
+            // The services and their quorum may have changed.
             self.follow_quorum(session).await;
             self.want_steps();
         }
@@ -287,8 +288,8 @@ enum Stop {
     Requested,
 }
 
-/// Waits for work that is long only if Maglev tables are computed. A stop signal meanwhile ends the
-/// computation of tables only; changes to the host are completed.
+/// Waits for work that takes long only if Maglev tables are computed. A stop signal meanwhile ends
+/// only the computation of tables; changes to the host are completed.
 async fn attended<T>(
     work: impl Future<Output = T>,
     signals: &mut Signals,
@@ -351,7 +352,7 @@ pub(super) fn desired(
         uplinks: config.uplinks.clone(),
         arp: config.arp,
         sources: config.sources.clone(),
-        // The session has them.
+        // The session fills them in.
         known_sources: [].into(),
         announce_table: config.announce_table,
         neighbour_routes: config.neighbour_routes,

@@ -49,7 +49,7 @@ impl Running {
     async fn edit(&mut self, session: &mut Session, real: &Target, edit: Edit) -> CommandResult {
         let wanted = self.config.edited(real, edit)?;
         let changes = config::diff(&self.config, &wanted).map_err(first)?;
-        // The host does not depend on it.
+        // The host's set-up does not depend on such a value.
         if let Edit::Set(_) = edit {
             let running = self.snapshot().await?;
             let altered = self.altered(&changes, &running);
@@ -79,7 +79,7 @@ impl Running {
         Ok(Answer::of(altered))
     }
 
-    /// The real servers that the target means. A removed one is enabled by adding it.
+    /// The real servers that the target selects. A removed one is enabled by adding it.
     fn select_to_enable(&self, real: &Target, running: &Snapshot) -> anyhow::Result<Selected> {
         self.config.select(real).map_err(|fault| {
             let named =
@@ -226,7 +226,7 @@ pub(super) fn virtual_ips(config: &config::Director, withdrawn: &Withdrawn) -> V
     config.vips().into_iter().map(packet_thread).collect()
 }
 
-/// The services that this real server was removed from and that it still has connections of.
+/// The services from which this real server was removed and of which it still has connections.
 fn removed<'a>(real: &Target, running: &'a Snapshot) -> Vec<&'a str> {
     // An invalid address is reported when it is resolved.
     let Ok(address) = config::real(&real.address) else { return Vec::new() };

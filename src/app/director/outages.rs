@@ -1,5 +1,5 @@
-//! Says which services no real server serves: to the log and the listeners when it begins and ends,
-//! and to an operator whose command concerns them.
+//! Reports services without an available real server: in the log and to listeners when that begins
+//! and ends, and to an operator whose command concerns such a service.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -13,7 +13,7 @@ use crate::control::{Alteration, Altered, Origin};
 use crate::model::{RealState, ServiceSpec, Wanted};
 
 impl Running {
-    /// Publishes that services are served no longer, or again.
+    /// Publishes that services have lost their last available real server, or have one again.
     pub(super) async fn tell_outages(&self, notices: Vec<OutageNotice>) {
         let mut changes = Vec::new();
         for OutageNotice { service, outage } in notices {
@@ -31,13 +31,14 @@ impl Running {
         self.tell(Origin::Director, "outage", &changes).await;
     }
 
-    /// The answer with a warning for each service that it concerns and that no real server serves.
+    /// The answer with a warning for each service that it concerns and that has no available real
+    /// server.
     pub(super) async fn warned_of_outages(&self, verb: &str, answer: Answer) -> Answer {
         let Answer::Done(mut done) = answer else { return answer };
-        // A reload answers for the whole file.
+        // A reload concerns all services of the file.
         let whole = verb == "reload";
         if whole || !done.changes.is_empty() {
-            // A packet thread that has ended is noticed where its end is waited for.
+            // The end of the packet thread is handled by the code that waits for it.
             let Ok(running) = self.snapshot().await else { return Answer::Done(done) };
             for service in running.services {
                 if let Some(outage) = service.outage
@@ -52,8 +53,8 @@ impl Running {
 }
 
 /// A warning for each service that no real server would serve after a reload from one configuration
-/// to another, as far as the real servers' health is known now. What an operator has set stays
-/// where the file does not change the state.
+/// to another, as far as the real servers' health is known now. A state that an operator has set
+/// stays if the file does not change the state.
 pub(super) fn expected(
     current: &config::Director,
     wanted: &config::Director,
@@ -82,7 +83,7 @@ fn states(spec: &ServiceSpec) -> impl Iterator<Item = ((&str, IpAddr), Wanted)> 
     spec.reals.iter().map(|real| ((spec.name.as_str(), real.address), real.state))
 }
 
-/// Whether its checks fail, whatever an operator wants.
+/// Whether its checks fail, regardless of its wanted state.
 fn fails(real: &RealSnapshot) -> bool {
     real.state == RealState::Down && real.wanted.plain() != RealState::Down
 }

@@ -17,7 +17,7 @@ use crate::wire::segment::{MAX_HEADER_LEN, SplitPlan};
 
 use super::input::Input;
 
-/// Bytes for the headers before the inner ones.
+/// Bytes for the outer headers and the shim.
 const OUTER_ROOM: usize = MAX_PIECE_HEADER_LEN + MAX_SHIM_LEN;
 /// Bytes for one segment's headers: the outer and the inner ones, in whole cache lines.
 const SLOT: usize = (OUTER_ROOM + MAX_HEADER_LEN).next_multiple_of(64);
@@ -133,7 +133,7 @@ impl Sent {
     }
 }
 
-/// How an inner packet is cut, and what is before it.
+/// How an inner packet is cut, and the headers before it.
 #[derive(Clone, Copy, Debug)]
 struct Cut {
     pieces: Pieces,
@@ -182,12 +182,12 @@ impl Output {
         &self.sent
     }
 
-    /// From now on this is the outer source address of IPv4, see [`Self::new`].
+    /// Sets the outer source address for IPv4, see [`Self::new`].
     pub(super) fn set_source_v4(&mut self, source: Option<Ipv4Addr>) {
         self.source_v4 = source.unwrap_or(Ipv4Addr::UNSPECIFIED).into();
     }
 
-    /// From now on real servers take GUE on this UDP port.
+    /// Sets the UDP port on which real servers receive GUE.
     pub(super) fn set_gue_port(&mut self, port: u16) {
         self.gue_port = port;
     }
@@ -289,7 +289,7 @@ impl Output {
     ) {
         let identification = u32::from(self.random()) << 16 | u32::from(self.random());
         let Some(next) = shim.protocol(inner_version) else { return self.too_big() };
-        // What is cut begins with the shim.
+        // The bytes that are cut begin with the shim.
         let before = shim.len() + inside;
         for range in pieces.ranges() {
             // A flush leaves the slots as they are, and the first piece has its room already.
@@ -342,14 +342,14 @@ impl Output {
         sent.calls += calls as u64;
     }
 
-    /// From now on packets are copied as they are sent, until [`Self::tapped`].
+    /// Copies packets as they are sent, until [`Self::tapped`].
     #[cold]
     pub(super) fn tap(&mut self, input: &Input) {
         self.flush(input);
         self.tapped = Some(Vec::new());
     }
 
-    /// Sends what is queued; the packets sent since [`Self::tap`].
+    /// Sends all queued packets. Returns the packets sent since [`Self::tap`].
     #[cold]
     pub(super) fn tapped(&mut self, input: &Input) -> Vec<Vec<u8>> {
         self.flush(input);
@@ -461,7 +461,7 @@ mod tests {
     }
 
     #[test]
-    fn the_kernel_is_told_a_source_only_where_all_tunnels_have_it() {
+    fn the_socket_is_bound_to_a_source_only_if_all_tunnels_have_it() {
         let address = |text: &str| text.parse::<IpAddr>().expect("an address");
         let sources = |all: &[(&str, &str)]| -> Sources {
             all.iter().map(|(real, source)| (address(real), address(source))).collect()

@@ -48,12 +48,13 @@ pub(super) const WAKER: Token = Token(2);
 /// kernel could not describe and has dropped; this many are a broken device.
 const FAILURES: u32 = 1_000;
 
-/// Turns that may leave packets in the TUN before flows are carried all the same: their packets
-/// overtake each other then, once, but a TUN that is never empty must not keep them here. Each turn
-/// has read hundreds of frames, so more turns would wait for as much as a connection has in flight.
+/// Turns that may leave packets in the TUN before noted flows are carried nevertheless. Their
+/// packets may then overtake each other once, but a TUN that is never empty must not keep flows
+/// here. A turn reads hundreds of frames, as many as a connection has in flight, so more turns
+/// would not help.
 const CROWDED_TURNS: u32 = 1;
 
-/// What the loop has read, beside what the balancer counts.
+/// Counters of the loop that the balancer does not have.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Reads {
     /// Frames read.
@@ -143,7 +144,7 @@ impl Packets {
         })
     }
 
-    /// Lets `carrier` carry flows, if there is one.
+    /// Uses `carrier` for established flows, if there is one.
     pub(super) fn carried_by(mut self, carrier: Option<KernelCarrier>) -> Self {
         if let Some(carrier) = carrier {
             self.balancer.carry_by(Box::new(carrier), self.label_key);
@@ -177,7 +178,7 @@ impl Packets {
             let began = Instant::now();
             let now = self.millis(began);
             self.stamp(began);
-            // So that a report shows no expired flows.
+            // Before messages, so that a report shows no expired flows.
             self.balancer.expire(now);
             if self.messages(now) == Next::Stop {
                 return Ok(());
@@ -280,8 +281,8 @@ impl Packets {
         Ok(())
     }
 
-    /// Lets the kernel carry flows whose packets have all been forwarded, or that have waited for
-    /// that long enough.
+    /// Starts to carry noted flows whose packets have all been forwarded, or that have waited long
+    /// enough.
     fn carry(&mut self) {
         if !self.balancer.wants_to_carry() || self.tracing.has_traces() {
             return;
@@ -332,7 +333,7 @@ impl Packets {
     }
 
     /// Waits for the next event: not at all if there is something left to read, else until the next
-    /// deadline. The turn that ends began at `began`.
+    /// deadline. The current turn began at `began`.
     fn wait(&mut self, events: &mut Events, began: Instant) -> anyhow::Result<()> {
         let moment = Instant::now();
         self.reads.turns.note(moment - began);

@@ -12,7 +12,8 @@ use crate::health::plan::{Destination, PlannedCheck};
 use crate::health::spec::{CheckSpec, Probe, Timing, UdpProbe, Via};
 use crate::model::Protocol;
 
-/// Ports probed for one request, at most: 256 at a time, each for a second, take eight.
+/// The most ports probed for one request: 256 at a time, each for up to a second, take eight
+/// seconds.
 const MOST: usize = 2_048;
 
 /// How long a port may take to answer.
@@ -26,7 +27,7 @@ pub(super) fn planned(services: &[ServiceSnapshot]) -> (Vec<PlannedCheck>, u64) 
         for real in service.reals.iter().filter(|real| !real.removed) {
             for listen in service.listens.iter() {
                 let ports = listen.ports;
-                // Of a range the real server's daemon says whether anything listens in it.
+                // For a range, the real server's daemon reports whether anything listens in it.
                 if ports.first != ports.last || probes.len() == MOST {
                     left_out += 1;
                     continue;

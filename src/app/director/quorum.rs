@@ -37,8 +37,8 @@ impl Withdrawn {
         Self { by_operator, without_quorum: config.unserved(&board.without_quorum()) }
     }
 
-    /// The state after a reload from `old` to `config`. Another `announce` is the last word on all
-    /// virtual IPs; otherwise the operator's stays.
+    /// The state after a reload from `old` to `config`. A changed `announce` applies to all virtual
+    /// IPs; otherwise the operator's withdrawals stay.
     pub(super) fn after(&self, old: &config::Director, config: &config::Director) -> Self {
         let (fresh, known) = (Self::at_start(config), old.vips());
         let mut after = Self::default();

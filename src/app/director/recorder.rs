@@ -32,7 +32,7 @@ thread_local! {
     static RECORDER: RefCell<Option<Recorder>> = const { RefCell::new(None) };
 }
 
-/// The ring, and what its file says about it.
+/// The ring, and the values for its file's header.
 #[derive(Debug)]
 struct Recorder {
     ring: Ring,
@@ -41,11 +41,11 @@ struct Recorder {
     seeds: (Seed, Seed),
 }
 
-/// Some of what is kept.
+/// A piece of the recorded decisions.
 #[derive(Debug)]
 pub(super) struct RecordedPiece {
     pub(super) kept: Vec<Kept>,
-    /// The number of the first one.
+    /// The number of the first decision here.
     pub(super) first: u64,
     /// The number to go on from.
     pub(super) next: u64,
@@ -56,7 +56,7 @@ pub(super) struct RecordedPiece {
     pub(super) seeds: (Seed, Seed),
 }
 
-/// Begins to record on this thread, which is the packet thread.
+/// Starts recording on this thread, the packet thread.
 pub(super) fn begin(capacity: u32, epoch: Timestamp, seeds: (Seed, Seed)) {
     let recorder = Recorder { ring: Ring::new(capacity), epoch, seeds };
     RECORDER.with_borrow_mut(|here| *here = Some(recorder));
@@ -71,7 +71,7 @@ pub(super) fn keep(record: Record, packet: &[u8]) {
     });
 }
 
-/// The director's seeds have changed.
+/// Updates the director's seeds.
 pub(super) fn seeds_are(seeds: (Seed, Seed)) {
     RECORDER.with_borrow_mut(|here| {
         if let Some(recorder) = here {
@@ -92,14 +92,15 @@ pub(super) fn piece(now: Millis, from: u64, most: usize) -> Option<RecordedPiece
     })
 }
 
-/// What a decision was, at a director whose clock was zero at `epoch`.
+/// A kept decision in its listed form, of a director whose clock was zero at `epoch`.
 pub(super) fn decision(kept: &Kept, epoch: Timestamp, packets: bool) -> Decision {
     let time = epoch.checked_add(Duration::from_millis(kept.record.at.0)).unwrap_or(epoch);
     let packet = packets.then(|| to_hex(kept.headers()));
     Decision { packet, ..Decision::new(&kept.record, format!("{time:.3}")) }
 }
 
-/// From now on a panic of a thread that records writes what is kept into this folder.
+/// Installs a panic hook: a panic of the recording thread writes the kept decisions into this
+/// folder.
 pub(super) fn save_at_panic(folder: PathBuf) {
     let before = panic::take_hook();
     panic::set_hook(Box::new(move |panic| {
@@ -112,9 +113,9 @@ pub(super) fn save_at_panic(folder: PathBuf) {
     }));
 }
 
-/// Writes what this thread has recorded; `None`: it does not record.
+/// Writes this thread's recorded decisions; `None`: it does not record.
 fn save(folder: &Path) -> anyhow::Result<Option<PathBuf>> {
-    // The panic may have come while the ring was written to, or while the thread ended.
+    // The panic may have happened while the ring was written, or while the thread ended.
     let file = RECORDER.try_with(|here| match here.try_borrow() {
         Ok(here) => here.as_ref().map(file).transpose(),
         Err(_) => Err(anyhow::anyhow!("the recorder itself has failed")),
@@ -180,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn a_piece_says_where_it_begins_and_where_to_go_on() {
+    fn a_piece_has_its_first_number_and_the_next_one() {
         assert!(piece(Millis(9), 0, 5).is_none());
         begin(2, Timestamp::UNIX_EPOCH, (Seed(1, 2), Seed(3, 4)));
         (1..=5).for_each(|number| keep(record(number), &[9]));

@@ -56,14 +56,14 @@ pub(super) struct Running {
     pub(super) vips: watch::Sender<Vec<VirtualIp>>,
     /// The server of metrics and JSON, as soon as requests are answered.
     pub(super) http: Option<http::Server<Handler>>,
-    /// The ways to the real servers last sent to the balancer; those without one now have their
-    /// last.
+    /// The paths to the real servers last sent to the balancer. Real servers without a path now
+    /// keep their last one.
     ways: Ways,
     /// The fast path at the uplinks.
     pub(super) fast_path: Attached,
     /// The current Maglev tables.
     maglev_tables: MaglevTables,
-    /// Computes them on a thread that neither packets nor the control socket wait for.
+    /// Computes them on a thread for which neither packets nor the control socket wait.
     builder: Builder,
     /// The current warnings about the host.
     warnings: Vec<String>,
@@ -72,7 +72,7 @@ pub(super) struct Running {
 }
 
 impl Running {
-    /// For a packet thread that has not got the configuration yet. `random` is used without a
+    /// For a packet thread that does not have the configuration yet. `random` is used without a
     /// `hash_seed`.
     pub(super) fn new(
         config: config::Director,
@@ -149,7 +149,7 @@ impl Running {
         outcome
     }
 
-    /// After a change on the host: sends the new ways to the real servers to the balancer.
+    /// After a change on the host: sends the new paths to the real servers to the balancer.
     pub(super) async fn follow(&mut self, ways: Ways) -> anyhow::Result<()> {
         self.apply(of_ways(&ways).into()).await?;
         let source = |before, after| Altered::Source { before, after };
@@ -161,7 +161,7 @@ impl Running {
         Ok(())
     }
 
-    /// Remembers the ways that were sent to the balancer.
+    /// Remembers the paths that were sent to the balancer.
     pub(super) fn keep(&mut self, ways: Ways) {
         self.ways.sources.extend(ways.sources);
         self.ways.mtus.extend(ways.mtus);
@@ -211,7 +211,7 @@ impl Running {
         Ok(Answer::done(done, altered).with(warnings))
     }
 
-    /// What a reload of that text would do. Changes nothing.
+    /// The changes that a reload of that text would make. Changes nothing.
     async fn plan(
         &self,
         session: &Session,
@@ -251,7 +251,7 @@ impl Running {
         wanted: config::Director,
         changes: Vec<Change>,
     ) -> anyhow::Result<(Vec<Alteration>, Vec<String>)> {
-        // First, since another program may listen there.
+        // First, since it may fail: another program may listen there.
         http::listen(&mut self.http, wanted.http.as_ref())?;
         let switched = self.switch_services(session, wanted, changes).await;
         if switched.is_err() {
@@ -292,7 +292,7 @@ impl Running {
         self.vips.send_replace(virtual_ips(&wanted, &self.withdrawn));
         self.config = wanted;
         self.hooks.set(self.config.hooks.as_deref());
-        // As the changes have left them.
+        // With the states after the changes.
         self.adopt_checks(checks_of(&self.config, &self.snapshot().await?));
         Ok((altered, self.warned(warnings)))
     }
@@ -333,8 +333,8 @@ impl Running {
         Ok(())
     }
 
-    /// The changes after which real servers have these parts of their weights where flows are
-    /// placed by hash.
+    /// The changes that give real servers these shares of their weights where flows are placed by
+    /// hash.
     pub(super) fn stepped(&self, steps: &HashMap<(String, IpAddr), Step>) -> Vec<Change> {
         self.maglev_tables.stepped(steps)
     }
@@ -343,7 +343,7 @@ impl Running {
         Ok(reports::collect(&self.packet_thread, Some(Listed::All)).await?.snapshot)
     }
 
-    /// The host set-up for the configuration, together with what the operator has changed since.
+    /// The host set-up for the configuration, with the operator's changes since.
     pub(super) fn desired(&self, config: &config::Director) -> DesiredDirector {
         desired(config, self.withdrawn_in(config).all(), self.force)
     }
@@ -353,7 +353,7 @@ impl Running {
         self.withdrawn.after(&self.config, config)
     }
 
-    /// Tells the packet loop what `config` says of it.
+    /// Sends the packet loop its settings from `config`.
     fn set_loop(&self, config: &config::Director) -> anyhow::Result<()> {
         let settings = LoopSettings::of(config);
         if settings == LoopSettings::of(&self.config) {
@@ -371,7 +371,7 @@ impl Running {
     async fn take_back(&mut self, wanted: &config::Director, saved: SavedStates) {
         let settings = LoopSettings::of(&self.config);
         if settings != LoopSettings::of(wanted) {
-            // A packet thread that has ended is noticed where its end is waited for.
+            // The end of the packet thread is handled by the code that waits for it.
             let _ = self.packet_thread.send(DirectorMessage::Configure(settings));
         }
         let Ok(back) = config::diff(wanted, &self.config) else { return };
@@ -384,7 +384,7 @@ impl Running {
     }
 }
 
-/// The changes that tell the balancer the ways to the real servers.
+/// The changes that set the paths to the real servers in the balancer.
 pub(super) fn of_ways(ways: &Ways) -> [Change; 3] {
     [
         Change::SetSources(ways.sources.clone()),
@@ -393,7 +393,7 @@ pub(super) fn of_ways(ways: &Ways) -> [Change; 3] {
     ]
 }
 
-/// What has changed of the ways to the real servers.
+/// The differences of one value of the paths to the real servers.
 fn moved<T: Copy + Eq>(
     before: &BTreeMap<IpAddr, T>,
     after: &BTreeMap<IpAddr, T>,

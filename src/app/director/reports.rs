@@ -1,5 +1,5 @@
-//! Reports of the packet thread's state, collected piece by piece. Clients that ask at the same
-//! time share one report and its text.
+//! Reports of the packet thread's state, collected piece by piece. Clients that request one at the
+//! same time share the report and its text.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -25,7 +25,7 @@ const REST: Duration = Duration::from_millis(200);
 pub(super) enum Kind {
     /// The services.
     List,
-    /// Figures, and the real servers whose tunnels have signalled errors.
+    /// Counters, and the real servers whose tunnels have reported errors.
     Stats,
     /// Drops by reason.
     Drops,
@@ -80,7 +80,7 @@ impl Reports {
     }
 }
 
-/// Answers all clients that asked before a report of that sort was begun.
+/// Answers all clients that requested a report of that sort before it was begun.
 async fn serve(
     packet_thread: PacketThread<DirectorMessage>,
     mut asked: mpsc::UnboundedReceiver<(Kind, Asker)>,

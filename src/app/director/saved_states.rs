@@ -28,8 +28,8 @@ impl SavedStates {
                 Change::RemoveService { service } => {
                     services.insert(service.as_str());
                 }
-                // A weight change may restart a slow start, and so would its reversal. A removed
-                // real server is restored by adding it.
+                // A change of a weight may restart a slow start, and so would its reversal. A
+                // removed real server is restored by adding it.
                 Change::RemoveReal { service, address }
                 | Change::SetState { service, address, .. }
                 | Change::SetReal { service, address, value: RealValue::Weight(_) }

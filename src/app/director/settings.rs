@@ -4,7 +4,7 @@
 use crate::config;
 use crate::control::{Alteration, Altered};
 
-/// The differences that no [`Change`](crate::balancer::Change) of a comparison names.
+/// The differences for which there is no [`Change`](crate::balancer::Change).
 pub(super) fn altered(old: &config::Director, new: &config::Director) -> Vec<Alteration> {
     let mut altered = Alteration::of_virtual_ips(&old.vips(), &new.vips());
     let of_director = config::director_differences(old, new).into_iter();

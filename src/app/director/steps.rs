@@ -1,5 +1,5 @@
-//! Lets the placing of flows by hash follow the load that real servers report: in steps, with new
-//! Maglev tables where they are needed, and not often.
+//! Updates the weights for placing flows by hash when real servers report another load: in steps,
+//! with new Maglev tables if needed, at a limited rate.
 
 use std::time::Duration;
 
@@ -7,13 +7,13 @@ use tokio::time::Instant;
 
 use super::reload::Running;
 
-/// The time between two changes of this sort, at least: each may compute a table for every service.
+/// The shortest time between two such updates: each may compute a table for every service.
 const APART: Duration = Duration::from_secs(1);
 
-/// How long after a failure it is tried again.
+/// How long after a failure the update is tried again.
 const AGAIN: Duration = Duration::from_secs(10);
 
-/// When the steps are followed.
+/// When the next update is due.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Following {
     due: Option<Instant>,
@@ -21,7 +21,7 @@ pub(super) struct Following {
 }
 
 impl Following {
-    /// A step has changed.
+    /// Notes that a step has changed.
     fn want(&mut self, now: Instant) {
         let soonest = self.last.map_or(now, |last| (last + APART).max(now));
         self.due.get_or_insert(soonest);
@@ -29,14 +29,14 @@ impl Following {
 }
 
 impl Running {
-    /// A real server's part of its weight is another one: what changes meanwhile is followed at the
-    /// same time.
+    /// Schedules an update, because a real server's share of its weight has changed. Further
+    /// changes until then are part of it.
     pub(super) fn want_steps(&mut self) {
         self.following.want(Instant::now());
     }
 
-    /// Gives the balancer the parts of their weights that real servers have now, with the Maglev
-    /// tables for them.
+    /// Sends the balancer the current shares of real servers' weights, with the Maglev tables for
+    /// them.
     pub(super) async fn follow_steps(&mut self) {
         self.following = Following { due: None, last: Some(Instant::now()) };
         let steps = self.checks.steps().await;

@@ -28,8 +28,7 @@ impl Builder {
         *self.0.borrow()
     }
 
-    /// Adds the tables that the changes need behind them, and returns them with their
-    /// [`MaglevTables`].
+    /// Appends the tables that the changes need, and returns them with their [`MaglevTables`].
     ///
     /// # Errors
     /// The director is stopping; the tables are lost.

@@ -30,7 +30,7 @@ pub(in crate::app) struct TraceFeed {
     source: Source,
 }
 
-/// Where the decisions come from.
+/// The source of the decisions.
 #[derive(Debug)]
 enum Source {
     Live(Live),
@@ -42,11 +42,11 @@ enum Source {
 struct Live {
     inbox: Receiver<TracedPacket>,
     lost: Arc<AtomicU64>,
-    /// A decision that comes after the line about the lost ones.
+    /// The decision to send after the line about lost ones.
     next: Option<TracedPacket>,
 }
 
-/// Those that the recorder has kept when the trace began.
+/// The decisions that were recorded when the trace began.
 #[derive(Debug)]
 struct Recorded {
     filter: Filter,
@@ -57,7 +57,7 @@ struct Recorded {
 }
 
 impl TraceFeed {
-    /// Begins a trace of what is decided from now on.
+    /// Begins a trace of decisions from now on.
     ///
     /// # Errors
     /// There are [`TRACES`] already.
@@ -78,7 +78,7 @@ impl TraceFeed {
         Self::new(packet_thread, first, now, source)
     }
 
-    /// Begins a trace of what the recorder keeps.
+    /// Begins a trace of the recorded decisions.
     ///
     /// # Errors
     /// There is no recorder.
@@ -108,7 +108,7 @@ impl TraceFeed {
         Ok(Self { packet_thread: packet_thread.clone(), first: Some(first), epoch, source })
     }
 
-    /// The next line; `None` when there will be no more.
+    /// The next line; `None` at the end.
     ///
     /// # Errors
     /// The packet thread has ended.

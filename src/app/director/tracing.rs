@@ -1,4 +1,4 @@
-//! The packet thread's end of traces: matches each decision and hands it on without waiting.
+//! The packet thread's end of traces: matches each decision and passes it on without waiting.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,7 +13,7 @@ use crate::model::Seed;
 use crate::trace::Filter;
 use crate::trace::capture::Snaplen;
 
-/// Decisions queued for a slow reader. Those that find no room are lost, and counted.
+/// Decisions queued for a slow reader. Further ones are lost, and counted.
 pub(super) const QUEUE: usize = 1_024;
 
 /// The most traces at the same time: each costs every packet.
@@ -23,20 +23,20 @@ pub(super) const TRACES: usize = 4;
 #[derive(Debug)]
 pub(super) struct TracedPacket {
     pub(super) record: Record,
-    /// What is kept of the packet as it came, if it was asked for.
+    /// The kept part of the packet as it came, if requested.
     pub(super) came: Option<Vec<u8>>,
-    /// The packets as they were sent: their lengths, and what is kept of them.
+    /// The packets as they were sent: their lengths and their kept parts.
     pub(super) sent: Vec<(usize, Vec<u8>)>,
 }
 
-/// A trace, as the packet thread sees it.
+/// A trace in the packet thread.
 #[derive(Debug)]
 pub(super) struct LiveTrace {
     pub(super) filter: Filter,
-    /// How much of the packets is wanted; `None`: nothing.
+    /// How much of the packets to keep; `None`: nothing.
     pub(super) packets: Option<Snaplen>,
     pub(super) outbox: Sender<TracedPacket>,
-    /// How many decisions found no room.
+    /// How many decisions were lost because the queue was full.
     pub(super) lost: Arc<AtomicU64>,
 }
 
@@ -61,7 +61,7 @@ impl Tracing {
         !self.traces.is_empty()
     }
 
-    /// From now on decisions are recorded on this thread, whose clock was zero at `epoch`.
+    /// Starts recording decisions on this thread, whose clock was zero at `epoch`.
     pub(super) fn record(&mut self, capacity: u32, epoch: Timestamp, seeds: (Seed, Seed)) {
         recorder::begin(capacity, epoch, seeds);
         self.recording = true;
@@ -82,8 +82,8 @@ impl Tracing {
         self.traces.retain(|trace| !trace.outbox.is_closed());
     }
 
-    /// Hands a decision to the traces that it matches. True if one of them wants the packets as
-    /// they are sent: then [`Self::sent`] has to follow.
+    /// Passes a decision to the traces that it matches. Returns true if one of them needs the sent
+    /// packets: then [`Self::sent`] has to follow.
     #[cold]
     pub(super) fn note(&mut self, record: Record, packet: &[u8]) -> bool {
         for (number, trace) in self.traces.iter().enumerate() {

@@ -19,16 +19,16 @@ use super::{fault, firewall, missing};
 use crate::doctor::inquiry::MAX_PORTS;
 use crate::model::Listen;
 
-/// Virtual IPs asked about at one real server, at most: its daemon answers 50 questions a second.
+/// The most virtual IPs asked about at one real server: its daemon answers 50 inquiries a second.
 const MOST_VIPS: usize = 8;
 
-/// Questions in all, at most.
+/// The most inquiries in all.
 const MOST_ENDS: usize = 2_048;
 
-/// Listens whose way through the firewall is looked up, at most.
+/// The most listens that are checked against the firewall.
 const MOST_LISTENS: usize = 1_000;
 
-/// A director whose daemon answers.
+/// Observes a director whose daemon answers.
 pub(super) async fn running(
     mut daemon: Daemon,
     setup: &Setup,
@@ -50,10 +50,10 @@ pub(super) async fn running(
         Some((path, Err(refused))) => facts.unseen.push(faulty(path, &refused.to_string())),
         None => {}
     }
-    // While the ports are probed: both wait for other hosts.
+    // At the same time as the probes of ports: both wait for other hosts.
     let asking = std::thread::spawn(move || inquiry::ask(&ends));
     facts.probed = Some(daemon.exchange::<Probed>(&Request::Probe)?);
-    // At once: a daemon closes a connection that is silent for seconds.
+    // Immediately, since a daemon closes a connection that is idle for seconds.
     facts.failing = failing(&daemon.exchange(&Request::Checks)?);
     match asking.join() {
         Ok(Ok(ends)) => facts.ends = Some(ends),
@@ -63,7 +63,7 @@ pub(super) async fn running(
     Ok(diagnose_director(&facts))
 }
 
-/// A director whose daemon does not run.
+/// Observes a director whose daemon does not run.
 pub(super) async fn stopped(why: &anyhow::Error, path: &Path) -> anyhow::Result<Report> {
     let config = config_file::director(path)?;
     let start = "systemctl start vstun-director".to_owned();
@@ -78,7 +78,7 @@ pub(super) async fn stopped(why: &anyhow::Error, path: &Path) -> anyhow::Result<
     Ok(diagnose_director(&facts))
 }
 
-/// What the host shows, whether the daemon runs or not.
+/// Adds the facts that do not depend on a running daemon.
 fn look(facts: &mut DirectorFacts, config: &config::Director, survey: &Survey) {
     let (ruleset, unseen) = firewall::read();
     facts.ruleset = ruleset;
@@ -93,7 +93,7 @@ fn look(facts: &mut DirectorFacts, config: &config::Director, survey: &Survey) {
     facts.ways = config.reals().into_iter().map(|real| way(real, survey)).collect();
 }
 
-/// The tunnels to ask through: of each real server its virtual IPs.
+/// The tunnels for inquiries: for each real server its virtual IPs.
 fn ends_of(config: &config::Director, survey: &Survey, list: &List) -> Vec<End> {
     let running: BTreeSet<&str> = list
         .services

@@ -8,7 +8,7 @@ use crate::doctor::{Cause, Finding, Severity};
 /// Tables of iptables-legacy, which nftables does not list.
 const LEGACY: [&str; 2] = ["/proc/net/ip_tables_names", "/proc/net/ip6_tables_names"];
 
-/// The ruleset of nftables, and what could not be read.
+/// The ruleset of nftables, and findings about rules that could not be read.
 pub(super) fn read() -> (Option<Ruleset>, Vec<Finding>) {
     let mut unseen = Vec::new();
     if LEGACY.iter().any(|path| {
@@ -41,7 +41,7 @@ fn ruleset() -> Result<Ruleset, String> {
         let said = String::from_utf8_lossy(&output.stderr);
         return Err(format!("nft: {}", said.lines().next().unwrap_or_default()));
     }
-    // Without rules and tables some versions print nothing at all.
+    // Some versions of nft print nothing without rules and tables.
     if output.stdout.trim_ascii().is_empty() {
         return Ok(Ruleset::default());
     }

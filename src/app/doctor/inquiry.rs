@@ -1,5 +1,5 @@
-//! Asks the daemons of real servers through the tunnel, all at the same time: small questions at
-//! first, then full-size ones that no router may cut.
+//! Sends inquiries to the daemons of real servers through the tunnel, to all at the same time:
+//! first small ones, then full-size ones that routers must not fragment.
 
 use std::collections::HashMap;
 use std::io;
@@ -24,28 +24,28 @@ use crate::wire::icmp::{Cause, TunnelReport, report_v4, report_v6};
 use crate::wire::inquiry::{PROTOCOL, is_inquiry};
 use crate::wire::{Packet, encap};
 
-/// How long an answer may take before the question is repeated, or given up after the last time.
+/// How long to wait for an answer before the inquiry is repeated, or given up after the last time.
 const PATIENCE: Duration = Duration::from_millis(700);
 
-/// How often a question is sent.
+/// How often an inquiry is sent.
 const TIMES: usize = 3;
 
-/// The length of a small question: it and its answer fit every path.
+/// The length of a small inquiry: it and its answer fit every path.
 const SMALL: usize = MIN_LEN;
 
-/// Questions sent without a pause.
+/// Inquiries sent without a pause.
 const BURST: usize = 32;
 
 /// The pause.
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// The smallest packet that is tried on a path that does not carry full-size ones, in bytes.
+/// The smallest packet tried on a path that does not carry full-size ones, in bytes.
 const SMALLEST: usize = 576;
 
 /// Packets received in one call.
 const BATCH: usize = 16;
 
-/// The tunnel to a real server, and what is asked there.
+/// The tunnel to a real server, and the subject of the inquiry there.
 #[derive(Clone, Debug)]
 pub(super) struct End {
     /// The real server.
@@ -62,7 +62,7 @@ pub(super) struct End {
     pub(super) mtu: usize,
 }
 
-/// The sockets, and what has come.
+/// The sockets, and the packets received.
 struct Exchange {
     sender: Sender,
     receivers: Vec<Receiver>,
@@ -77,7 +77,7 @@ struct Exchange {
     path_mtus: HashMap<IpAddr, u16>,
 }
 
-/// Asks at all ends; blocks for a few seconds.
+/// Sends inquiries to all ends; blocks for a few seconds.
 ///
 /// # Errors
 /// `EPERM` without `CAP_NET_RAW`.
@@ -100,8 +100,8 @@ pub(super) fn ask(ends: &[End]) -> io::Result<Vec<EndFacts>> {
     Ok(facts)
 }
 
-/// Sends full-size packets to each real server that has answered, and finds out what fits where
-/// they do not come through: by halves, at all ends at the same time.
+/// Sends full-size packets to each real server that has answered. Where they are lost, a binary
+/// search finds the size that fits, for all ends at the same time.
 fn full_size(exchange: &mut Exchange, ends: &[End], facts: &mut [EndFacts]) -> io::Result<()> {
     let mut places: Vec<usize> = Vec::new();
     for (place, fact) in facts.iter().enumerate() {
@@ -110,7 +110,7 @@ fn full_size(exchange: &mut Exchange, ends: &[End], facts: &mut [EndFacts]) -> i
             places.push(place);
         }
     }
-    // What surely fits, and what is tried.
+    // The size that fits, and the size to try next.
     let mut bounds: HashMap<usize, (usize, usize)> = HashMap::new();
     let mut tried: Vec<(usize, usize)> =
         places.iter().map(|place| (*place, ends[*place].mtu)).collect();
@@ -158,7 +158,7 @@ impl Exchange {
     fn open() -> io::Result<Self> {
         let (sender, errors, poll) = (Sender::open()?, ErrorQueue::open()?, Poll::new()?);
         let mut receivers = Receiver::open_each()?;
-        // Answers come in IP in IP, as the questions do.
+        // Answers come in IP in IP, like the inquiries.
         receivers.retain(|receiver| receiver.inner_version().is_some());
         for receiver in &receivers {
             receiver.attach_filter(filter(receiver).into_iter())?;
@@ -181,7 +181,7 @@ impl Exchange {
         })
     }
 
-    /// One question at each end, with messages of these lengths; what is not answered is repeated.
+    /// One inquiry to each end, with messages of these lengths; repeats those without an answer.
     fn round(&mut self, ends: &[End], sizes: &[usize], times: usize) -> io::Result<Vec<Heard>> {
         let mut nonces = Vec::with_capacity(ends.len());
         let mut sent = vec![SystemTime::now(); ends.len()];
@@ -242,11 +242,12 @@ impl Exchange {
         let payload = 0..bytes.len();
         let message = Message { destination: end.real, header: 0..0, payload, fragment_of: 0 };
         self.batch.push(message);
-        // Silence says that it was not sent; the firewall's finding says why.
+        // An inquiry that could not be sent counts as unanswered; the finding about the firewall
+        // has the reason.
         self.batch.flush(&self.sender, &[], &bytes, |_, _| {});
     }
 
-    /// Takes what comes within the time.
+    /// Receives packets for this time.
     fn receive(&mut self, time: Duration) -> io::Result<()> {
         let mut events = Events::with_capacity(8);
         match self.poll.poll(&mut events, Some(time)) {
@@ -280,7 +281,7 @@ impl Exchange {
     }
 }
 
-/// How far the other clock is ahead, in milliseconds, as far as the way there and back tells.
+/// How far the other clock is ahead, in milliseconds, within the accuracy of the round trip.
 fn clock(time: u64, sent: SystemTime, came: SystemTime) -> i64 {
     let millis = |moment: SystemTime| {
         let since = moment.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();

@@ -1,4 +1,5 @@
-//! `vstun doctor`: observes this host, its daemon and what is behind them. `crate::doctor` judges.
+//! `vstun doctor`: observes this host, its daemon and the hosts behind it. `crate::doctor` draws
+//! the conclusions.
 
 mod director;
 mod firewall;

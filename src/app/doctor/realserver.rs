@@ -14,7 +14,7 @@ use crate::control::{Request, Setup, Stats, Wrong};
 use crate::doctor::{HostFault, RealServerFacts, Report, diagnose_realserver};
 use crate::host::DesiredRealServer;
 
-/// A real server whose daemon answers.
+/// Observes a real server whose daemon answers.
 pub(super) async fn running(mut daemon: Daemon, setup: &Setup) -> anyhow::Result<Report> {
     let mut facts = told(&setup.tun, &setup.vips, &setup.directors);
     if let Stats::RealServer(stats) = daemon.exchange(&Request::Stats)? {
@@ -32,7 +32,7 @@ pub(super) async fn running(mut daemon: Daemon, setup: &Setup) -> anyhow::Result
     Ok(diagnose_realserver(&facts))
 }
 
-/// A real server whose daemon does not run.
+/// Observes a real server whose daemon does not run.
 pub(super) async fn stopped(why: &anyhow::Error, path: &Path) -> anyhow::Result<Report> {
     let config = config_file::realserver(path)?;
     let survey = survey::realserver(&desired(&config), false).await?;
@@ -48,7 +48,7 @@ fn told(tun: &str, vips: &[IpAddr], directors: &[IpNet]) -> RealServerFacts {
     RealServerFacts { tun, vips, directors, ..RealServerFacts::default() }
 }
 
-/// What the host shows, whether the daemon runs or not.
+/// Adds the facts that do not depend on a running daemon.
 fn look(facts: &mut RealServerFacts, survey: &Survey) {
     let (ruleset, unseen) = firewall::read();
     facts.ruleset = ruleset;

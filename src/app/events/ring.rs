@@ -1,4 +1,4 @@
-//! The latest events, for clients that ask what has happened before.
+//! The latest events, for clients that request past events.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ pub(super) const KEPT_BYTES: usize = 4 << 20;
 pub(super) struct Ring {
     lines: VecDeque<(Timestamp, Arc<str>)>,
     bytes: usize,
-    /// The time of the latest event that is kept no more.
+    /// The time of the latest event that is no longer kept.
     forgotten: Option<Timestamp>,
 }
 
@@ -24,12 +24,12 @@ pub(super) struct Ring {
 #[derive(Debug, Default)]
 pub(super) struct Past {
     pub(super) lines: VecDeque<Arc<str>>,
-    /// Some events of that time are kept no more, the latest of them of this moment.
+    /// The time of the latest event of that span that is no longer kept, if there is one.
     pub(super) forgotten: Option<Timestamp>,
 }
 
 impl Ring {
-    /// Keeps an event; the oldest ones make room for it.
+    /// Keeps an event; drops the oldest ones if there is no room.
     pub(super) fn push(&mut self, time: Timestamp, line: Arc<str>) {
         self.bytes += line.len();
         self.lines.push_back((time, line));

@@ -24,7 +24,7 @@ async fn hears(listener: &mut Listener, number: usize) {
 }
 
 #[test]
-fn every_listener_hears_every_event_in_order() {
+fn every_listener_gets_every_event_in_order() {
     block_on(async {
         let events = Events::new();
         let listen = || events.listen(Span::default()).unwrap();
@@ -61,7 +61,7 @@ fn one_listener_more_than_there_is_room_for_is_refused_until_one_ends() {
 }
 
 #[test]
-fn what_has_happened_comes_before_what_happens() {
+fn past_events_come_before_new_ones() {
     block_on(async {
         let events = Events::new();
         events.tell((0..5).map(event).collect()).await;

@@ -1,5 +1,5 @@
-//! Health checks: a thread that sends the probes which the board of checks orders, and reports the
-//! results to the balancer. The packet thread never waits for it.
+//! Health checks: a thread that sends the probes that are due and reports the results to the
+//! balancer. The packet thread never waits for it.
 //!
 //! 1. `runner`: the thread's loop: it starts due probes, passes their results to the board, and the
 //!    board's changes to the balancer.
@@ -63,21 +63,21 @@ enum Message {
     Adopt(Plan),
     /// Asks which real servers would be down with that plan.
     Preview(Plan, oneshot::Sender<Vec<(String, IpAddr)>>),
-    /// The balancer may have lost the health of real servers.
+    /// Sends the health of all real servers again: the balancer may have lost it.
     Repeat,
     /// The states that operators have set for real servers of services.
     Want(Vec<(String, IpAddr, Wanted)>),
-    /// Something makes the real server doubtful.
+    /// There is a doubt about the real server.
     Hurry(IpAddr, Doubt),
     /// An ICMP error quotes a probe of the real server.
     Refuse { flow: ProbeFlow, real: IpAddr, refusal: Refusal },
     /// Asks which services have no quorum.
     WithoutQuorum(oneshot::Sender<Vec<String>>),
-    /// Asks which real servers have which part of their weights, in steps.
+    /// Asks for the real servers' shares of their weights, in steps.
     Steps(oneshot::Sender<HashMap<(String, IpAddr), Step>>),
     /// Asks for the state of all checks.
     Report(oneshot::Sender<BoardReport>),
-    /// Runs these checks, which are of no service, now.
+    /// Runs these checks, which belong to no service, now.
     Probe(Vec<PlannedCheck>, oneshot::Sender<Vec<Checked>>),
     /// Runs the checks of this real server now.
     Check(IpAddr, oneshot::Sender<Vec<Checked>>),
@@ -108,8 +108,8 @@ impl Inbox {
         std::thread::Builder::new()
             .name("health".to_owned())
             .spawn(move || {
-                // To wake a task of the runtime is cheap. What `block_on` has itself is woken by a
-                // system call, and each finished probe wakes the runner.
+                // A spawned task is woken without a system call, unlike the future of `block_on`,
+                // and each finished probe wakes the runner.
                 runtime.block_on(async { drop(tokio::spawn(runner.run()).await) });
             })
             .context("could not start the health checks' thread")?;
@@ -141,24 +141,23 @@ impl Checks {
         self.ask(|answer| Message::Preview(plan, answer)).await
     }
 
-    /// Sends the health of all real servers to the balancer again, which may have lost it.
+    /// Sends the health of all real servers to the balancer again, because it may have lost it.
     pub(super) fn repeat(&self) {
         self.send(Message::Repeat);
     }
 
-    /// The operator takes real servers of services out of service, or puts them back.
+    /// Passes the states on that the operator has set.
     pub(super) fn want(&self, states: Vec<(String, IpAddr, Wanted)>) {
         self.send(Message::Want(states));
     }
 
-    /// Something makes the real server doubtful: its checks run now, as far as the distance between
-    /// extra probes allows.
+    /// Brings the real server's checks forward because of a doubt, as far as the shortest time
+    /// between extra probes allows.
     pub(super) fn hurry(&self, real: IpAddr, doubt: Doubt) {
         self.send(Message::Hurry(real, doubt));
     }
 
-    /// An ICMP error quotes the probe with this flow: it has failed, and need not wait for its
-    /// timeout.
+    /// An ICMP error quotes the probe with this flow: it fails without waiting for its timeout.
     pub(super) fn refuse(&self, flow: ProbeFlow, real: IpAddr, refusal: Refusal) {
         self.send(Message::Refuse { flow, real, refusal });
     }
@@ -168,8 +167,8 @@ impl Checks {
         self.ask(Message::WithoutQuorum).await
     }
 
-    /// The parts of their weights that real servers have where flows are placed by hash, where that
-    /// is not all.
+    /// The shares of their weights that real servers have where flows are placed by hash, if not
+    /// the whole weight.
     pub(super) async fn steps(&self) -> HashMap<(String, IpAddr), Step> {
         self.ask(Message::Steps).await
     }
@@ -179,7 +178,7 @@ impl Checks {
         self.ask(Message::Report).await
     }
 
-    /// The same for a thread that may block.
+    /// As [`Self::report`], for a thread that may block.
     pub(super) fn blocking_report(&self) -> BoardReport {
         let (answer, answered) = oneshot::channel();
         self.send(Message::Report(answer));
@@ -191,7 +190,7 @@ impl Checks {
         self.ask(|answer| Message::Check(real, answer)).await
     }
 
-    /// Runs checks that are of no service, once; their results change nothing.
+    /// Runs checks that belong to no service, once; their results change nothing.
     pub(super) async fn probe(&self, checks: Vec<PlannedCheck>) -> Vec<Checked> {
         self.ask(|answer| Message::Probe(checks, answer)).await
     }

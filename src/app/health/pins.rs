@@ -14,7 +14,7 @@ use crate::balancer::{Change, ProbeFlow};
 /// An ICMP error that quotes a probe.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(in crate::app) struct Refusal {
-    /// What it says, and who: `protocol unreachable from 10.0.0.11`.
+    /// Its cause and its sender: `protocol unreachable from 10.0.0.11`.
     pub(in crate::app) why: String,
     /// Whether the host at the tunnel's end has refused it, and not a router on the path.
     pub(in crate::app) by_end: bool,
@@ -26,8 +26,8 @@ type Taken = HashMap<ProbeFlow, Option<oneshot::Sender<Refusal>>>;
 #[derive(Debug)]
 pub(super) struct Pins<B> {
     balancer: B,
-    /// The flows in use by checks, each with the end of its current probe that takes a refusal. The
-    /// kernel does not know a flow without a socket, and may assign its port again.
+    /// The flows in use by checks, each with the sender of refusals to its current probe. The
+    /// kernel has no state for a flow without a socket, and may assign its port again.
     taken: Mutex<Taken>,
 }
 
@@ -50,14 +50,14 @@ impl<B: TakesChanges> Pins<B> {
         free
     }
 
-    /// From now on a refusal of this flow's probe goes there.
+    /// Sets the receiver of refusals of this flow's probe.
     pub(super) fn tell(&self, flow: ProbeFlow, refuses: Option<oneshot::Sender<Refusal>>) {
         if let Some(told) = self.taken().get_mut(&flow) {
             *told = refuses;
         }
     }
 
-    /// Tells the probe with this flow that it is refused; false: none waits for an answer.
+    /// Ends the probe with this flow by a refusal; false: no probe waits for an answer.
     pub(super) fn refuse(&self, flow: ProbeFlow, refusal: Refusal) -> bool {
         let told = self.taken().get_mut(&flow).and_then(Option::take);
         told.is_some_and(|told| told.send(refusal).is_ok())
@@ -69,8 +69,7 @@ impl<B: TakesChanges> Pins<B> {
 
     /// Pins a reserved flow; after this returns its packets reach the real server.
     ///
-    /// # Errors
-    /// The balancer refuses or has ended, as text.
+    /// # Errors The balancer has refused or ended, as text.
     pub(super) async fn pin(&self, flow: ProbeFlow, address: IpAddr) -> Result<(), String> {
         match self.balancer.take(vec![Change::PinProbe { flow, address }]).await {
             Ok(Ok(())) => Ok(()),

@@ -21,10 +21,10 @@ use crate::health::{Board, CheckId, Doubt, Event, Finding, Order, PlannedCheck};
 use crate::model::Millis;
 use crate::sys::limits;
 
-/// Probes running at the same time, at most: each has a socket.
+/// The most probes running at the same time: each has a socket.
 const IN_FLIGHT: usize = 4_096;
 
-/// Probes apart from all checks that run at the same time, at most.
+/// The most probes outside of all checks that run at the same time.
 const APART: usize = 256;
 
 /// How many of the process's open files are left for others.
@@ -36,7 +36,7 @@ const LATE: Duration = Duration::from_secs(1);
 /// Starts of probes before messages and results are handled.
 const STARTS_A_TURN: usize = 64;
 
-/// Results of probes that are taken before the balancer gets what follows from them.
+/// Results of probes that are processed before the resulting changes are sent to the balancer.
 const RESULTS_A_TURN: usize = 64;
 
 /// A finished probe.
@@ -134,8 +134,8 @@ impl<B: TakesChanges> Runner<B> {
         true
     }
 
-    /// Takes the results of all probes that have finished, so that the balancer gets what follows
-    /// from them in one message.
+    /// Processes the results of all finished probes, so that the balancer gets the resulting
+    /// changes in one message.
     fn finish_all(&mut self, first: Result<Done, tokio::task::JoinError>) {
         self.finish(first);
         for _ in 1..RESULTS_A_TURN {
@@ -149,7 +149,7 @@ impl<B: TakesChanges> Runner<B> {
         let Ok(Done { id, finding, flow }) = done else { return };
         let now = self.now();
         match flow {
-            // One that ran beside this probe may have left its flow already.
+            // A probe that ran at the same time may have stored its flow already.
             Some(flow) if self.board.has(id) && !self.flows.contains_key(&id) => {
                 self.flows.insert(id, flow);
             }
@@ -239,7 +239,7 @@ impl<B: TakesChanges> Runner<B> {
     }
 
     /// A reload may have removed a service or a real server that the board still has: the changes
-    /// of the others are applied nevertheless.
+    /// of the others are still applied.
     async fn change(&self, changes: Vec<Change>) {
         if changes.is_empty() {
             return;
@@ -266,7 +266,7 @@ impl<B: TakesChanges> Runner<B> {
         });
     }
 
-    /// Runs checks that are of no service, many at the same time; answers in their order.
+    /// Runs checks that belong to no service, many at the same time; answers in their order.
     fn probe(&self, checks: Vec<PlannedCheck>, answer: oneshot::Sender<Vec<Checked>>) {
         let (pins, started) = (Arc::clone(&self.pins), self.started);
         let most = self.most.min(APART);
@@ -278,7 +278,7 @@ impl<B: TakesChanges> Runner<B> {
     }
 }
 
-/// One check apart from any schedule, with its steps.
+/// Runs one check outside of any schedule, with its steps.
 async fn apart<B: TakesChanges>(
     check: PlannedCheck,
     pins: &Arc<Pins<B>>,
@@ -291,13 +291,13 @@ async fn apart<B: TakesChanges>(
     Checked { check, passed, detail, steps: trace.into_steps(), took }
 }
 
-/// The change that gives a load to the balancer.
+/// The change that sets a load in the balancer.
 fn set_load(event: &Event) -> Option<Change> {
     let Event::Load { service, address, load } = event else { return None };
     Some(Change::SetLoad { service: service.clone(), address: *address, load: *load })
 }
 
-/// Releases flows, beside what goes on.
+/// Releases flows in a task of their own.
 fn release<B: TakesChanges>(pins: &Arc<Pins<B>>, flows: Vec<ProbeFlow>) {
     let pins = Arc::clone(pins);
     tokio::spawn(async move { pins.release(flows).await });
@@ -325,8 +325,7 @@ async fn traced<B: TakesChanges>(
     let mut target = Target { check, pins, flow: &mut flow, trace, refuses, refused };
     let answer = probe::run(&mut target).await;
     let took = trace.elapsed();
-    // The remains of a failed probe at the other end could disturb the next one from the same port,
-    // which does not wait for the balancer.
+    // State of a failed probe at the other end could disturb the next one from the same port.
     if !answer.passed
         && let Some(flow) = flow.take()
     {

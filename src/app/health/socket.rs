@@ -1,5 +1,5 @@
-//! The probes' sockets: ordinary ones to a real server's own address, and ones to a virtual IP from
-//! a port whose flow is pinned.
+//! The probes' sockets: ordinary ones to a real server's own address; those to a virtual IP have a
+//! port whose flow is pinned.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
@@ -16,14 +16,14 @@ use crate::balancer::ProbeFlow;
 use crate::health::PlannedCheck;
 use crate::sys::random;
 
-/// How many ports are tried until one is free: the kernel picks among 28,000 at random, and each
-/// check has one.
+/// How many ports are tried until one is free: the kernel picks one of 28,000 at random, and each
+/// check uses one.
 const TRIES: usize = 32;
 
-/// What this host sends first on a connection.
+/// The first data that this host sends on a connection.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Sends {
-    /// Nothing, or only after the server has spoken.
+    /// Nothing, or only after the server's first data.
     Nothing,
     /// One request in one write.
     Request,
@@ -31,7 +31,7 @@ pub(super) enum Sends {
     Messages,
 }
 
-/// The destination of a probe, and the flow that its check has so far.
+/// The destination of a probe, and the flow of its check.
 #[derive(Debug)]
 pub(super) struct Target<'a, B> {
     pub(super) check: &'a PlannedCheck,
@@ -39,14 +39,14 @@ pub(super) struct Target<'a, B> {
     /// The pinned flow; kept for the next probe if this one passes.
     pub(super) flow: &'a mut Option<ProbeFlow>,
     pub(super) trace: &'a Trace,
-    /// Where a refusal of this probe goes, until its flow has it.
+    /// The channel for a refusal of this probe, until it is registered for the flow.
     pub(super) refuses: Option<oneshot::Sender<Refusal>>,
     /// Whether the real server's host has refused the probe.
     pub(super) refused: bool,
 }
 
 impl<B: TakesChanges> Target<'_, B> {
-    /// Where the probe goes.
+    /// The destination of the probe.
     pub(super) fn destination(&self) -> SocketAddr {
         let destination = self.check.destination;
         SocketAddr::new(destination.address, destination.port)
@@ -63,7 +63,7 @@ impl<B: TakesChanges> Target<'_, B> {
         socket.set_linger(Some(Duration::ZERO)).map_err(|error| local(&error))?;
         let _ = match sends {
             Sends::Nothing => Ok(()),
-            // The request acknowledges the handshake: a packet less through the tunnel.
+            // Then the request acknowledges the handshake, which saves a packet through the tunnel.
             Sends::Request => socket.set_tcp_quickack(false),
             Sends::Messages => socket.set_tcp_nodelay(true),
         };
@@ -73,7 +73,7 @@ impl<B: TakesChanges> Target<'_, B> {
         Ok(stream)
     }
 
-    /// The error as text. A reset, and of a datagram "port unreachable", come from the real
+    /// The error as text. A reset, or "port unreachable" for a datagram, come from the real
     /// server's host itself.
     pub(super) fn failed(&mut self, error: &io::Error) -> String {
         self.refused |= matches!(
@@ -83,7 +83,7 @@ impl<B: TakesChanges> Target<'_, B> {
         describe(error)
     }
 
-    /// A socket whose packets take the check's way.
+    /// A socket whose packets take the check's path.
     ///
     /// # Errors
     /// The reason as text.

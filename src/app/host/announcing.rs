@@ -11,13 +11,13 @@ use crate::host::{Announcement, Facts, HostPlan, Link};
 
 use super::{Session, conflict};
 
-/// How often an address that another host has is probed again.
+/// The interval at which an address that another host has is probed again.
 const ASK_AGAIN: Duration = Duration::from_secs(10);
 
 impl Session {
-    /// The announcements that need a conflict probe: new ones, those whose
-    /// neighbours may have learnt another host while a link was down, and, now and then, those that
-    /// another host had.
+    /// The announcements that need a conflict probe: new ones, those whose neighbours may have
+    /// learnt another host's address while a link was down, and periodically those that another
+    /// host had.
     pub(super) fn unasked(
         &self,
         plan: &HostPlan,
@@ -61,7 +61,8 @@ impl Session {
         self.announce(&told.into_iter().collect::<Vec<_>>(), facts);
     }
 
-    /// Announces again what is now reached by another hardware address, or by another switch port.
+    /// Announces addresses again that are now reached by another hardware address or another switch
+    /// port.
     pub(super) fn announce_anew(&mut self, plan: &HostPlan, facts: &Facts) {
         let moved = |link: &Link| {
             let before = self.last.link_at(link.index).and_then(|before| before.mac);
@@ -91,7 +92,7 @@ impl Session {
         self.announcing.push((announcements, saying));
     }
 
-    /// Stops repeating announcements that are not `wanted` any more: a neighbour that heard one
+    /// Stops repeating announcements that are not `wanted` any more: a neighbour that receives one
     /// would send packets here for an address that another director has now. The repetition of the
     /// others starts again.
     pub(super) fn stop_announcing(&mut self, wanted: &[Announcement], facts: &Facts) {

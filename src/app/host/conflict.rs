@@ -138,7 +138,7 @@ async fn probe_link(
                 message = neighbour_socket.receive() => message,
             };
             let Ok(message) = message else { break };
-            // Two of our interfaces in one network receive each other's packets.
+            // Two interfaces of this host in one network receive each other's packets.
             if own.contains(&message.mac()) {
                 continue;
             }

@@ -7,7 +7,7 @@ use anyhow::Result;
 
 use crate::host::{Problem, ProblemKind};
 
-/// The parts of the running plan.
+/// The steps and items of the running plan.
 #[derive(Debug, Default)]
 pub(super) struct KnownParts {
     /// The subjects of its steps.

@@ -22,8 +22,8 @@ use super::{Known, Role, Session, gather};
 
 /// A burst of changes ends after this long without an event …
 const QUIET: Duration = Duration::from_millis(100);
-/// … or after this long, if only routes have changed whose copies are known: replies go the old way
-/// meanwhile, and each change costs one route's work.
+/// … or after this long, if only routes have changed whose copies are known: replies use the old
+/// route meanwhile, and each change costs one route's work.
 const ROUTES_QUIET: Duration = Duration::from_millis(2);
 /// … or after this long in any case: meanwhile a neighbour route may hide that the address is now
 /// behind a router.
@@ -49,15 +49,15 @@ enum Done {
     RoutesFollowed,
     /// The host was checked.
     Checked,
-    /// The TUN of that name was deleted. A real server's packet loop notices that only at the next
+    /// The TUN of that name was deleted. A real server's packet loop detects that only at the next
     /// packet.
     TunGone(String),
 }
 
 impl Session {
-    /// Follows the host's changes until it is dropped, or until the ways to the real servers differ
-    /// from those that [`Self::install`] or this last returned; then it returns the new ones. A
-    /// real server has none. It may be dropped at any await point and called again:
+    /// Follows the host's changes until it is dropped, or until the paths to the real servers
+    /// differ from the last ones that [`Self::install`] or this method returned. Then it returns
+    /// the new ones. A real server has none. It may be dropped at any await point and called again:
     /// unhandled changes are remembered.
     ///
     /// # Errors
@@ -114,7 +114,7 @@ impl Session {
                 return Ok(());
             }
         }
-        // Routes that change all the time do not put off the check of everything else.
+        // Routes that change all the time must not delay the check of everything else.
         self.look_due |= Instant::now() >= self.next_look;
         let not_before = self.not_before;
         if self.unseen.other {
@@ -157,7 +157,7 @@ impl Session {
         Ok(())
     }
 
-    /// Remembers events whose effect is over by the time of the check.
+    /// Remembers events whose effect may be over by the time of the check.
     fn note(&mut self, events: &[HostEvent]) {
         for event in events {
             match *event {
@@ -202,8 +202,9 @@ impl Session {
         }
     }
 
-    /// Checks the host and makes what is missing. It removes only what hides another program's
-    /// route: other steps may be unwanted only for a moment, while an interface lacks its address.
+    /// Checks the host and makes what is missing. It removes only steps that hide another program's
+    /// route: other steps may be missing in the plan only for a moment, while an interface lacks
+    /// its address.
     async fn sync(&mut self) -> Result<Done> {
         self.defend_again();
         let Some(role) = self.role.clone() else { return Ok(Done::Checked) };
@@ -265,7 +266,7 @@ impl Session {
         self.last = Facts { links, addresses, ..Facts::default() };
     }
 
-    /// Updates what is known, and the copies, for changes of single routes. `None`: everything has
+    /// Updates the known routes and the copies for changes of single routes. `None`: everything has
     /// to be read again.
     async fn follow_routes(
         &self,
@@ -293,7 +294,7 @@ impl Session {
     }
 
     /// Reads the host again: without its routes if they are known, and nothing else that copies
-    /// depend on has changed. The second value is whether the copies are as planned for that.
+    /// depend on has changed. The second value: whether the copies are as planned for this state.
     async fn look_again(&mut self, role: &Role, known: Option<Known>) -> Result<(Facts, bool)> {
         if let Some(mut known) = known {
             let routes = std::mem::take(&mut known.facts.routes);
@@ -339,8 +340,8 @@ impl Session {
         if renamed.is_empty() { Ok(()) } else { self.save().await }
     }
 
-    /// Asks whether other hosts have these. Those that do keep them, unless the operator has asked
-    /// that it does not matter.
+    /// Probes whether other hosts have these addresses. Addresses in use elsewhere are not
+    /// announced, unless the operator has given `--force`.
     pub(super) async fn ask(
         &mut self,
         role: &Role,
@@ -362,7 +363,7 @@ impl Session {
         conflicts
     }
 
-    /// What is wrong after the look and all that was done.
+    /// Reports the problems that remain after a check and its actions.
     pub(super) async fn conclude(&mut self, plan: &HostPlan, facts: &Facts, looked: Looked) {
         let Looked { mut problems, put_back } = looked;
         problems.extend(self.contended());
@@ -396,16 +397,16 @@ impl Session {
     }
 }
 
-/// What a look has found, and what was done about it.
+/// The findings of a check, and the actions taken.
 #[derive(Debug, Default)]
 pub(super) struct Looked {
     pub(super) problems: Vec<Problem>,
-    /// The subjects of steps that were undone by others and made again.
+    /// The subjects of steps that other programs had undone and that were restored.
     pub(super) put_back: Vec<String>,
 }
 
 impl Looked {
-    /// These steps could not be made.
+    /// Records steps that could not be applied.
     pub(super) fn failed(&mut self, problems: Vec<Problem>) {
         let failed: HashSet<&str> =
             problems.iter().map(|problem| problem.subject.as_str()).collect();

@@ -74,7 +74,8 @@ pub(super) async fn captures(
     answers
 }
 
-/// The families that the kernel has. Asked about a missing one, it answers for another.
+/// The families that the kernel has. A request for a missing one would be answered for another
+/// family.
 pub(super) fn families() -> impl Iterator<Item = Family> {
     let has = |family: &Family| match family {
         Family::V4 => true,

@@ -1,4 +1,4 @@
-//! The events since the last check of the host, as far as they matter.
+//! The relevant events since the last check of the host.
 
 use std::net::IpAddr;
 

@@ -1,4 +1,4 @@
-//! Reads what a dead daemon has left on the host.
+//! Reads the state that a killed daemon has left on the host.
 
 use std::io;
 

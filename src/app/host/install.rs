@@ -94,7 +94,7 @@ impl Session {
         self.reported_ways = promised.ways;
         self.conclude(&plan, &facts, looked).await;
         self.remember_links(&facts);
-        // Other routes may matter now.
+        // Other routes may be relevant now.
         (self.changed, self.known) = (true, None);
         Ok(())
     }
@@ -187,8 +187,8 @@ impl Session {
         decision
     }
 
-    /// Whether the kernel has removed it together with its interface's carrier or address. Settings
-    /// survive that.
+    /// Whether the kernel has removed it because its interface lost its carrier or address.
+    /// Settings survive that.
     fn lost_with_link(&self, step: &Step, tun: &str, tun_down: bool, facts: &Facts) -> bool {
         let Step::Add(_) = step else { return false };
         let Some(name) = step.link() else { return false };
@@ -196,7 +196,7 @@ impl Session {
         bounced || (name == tun && tun_down)
     }
 
-    /// Removed interfaces, or new ones with the same name, have none of the old steps.
+    /// Forgets the steps of removed interfaces; new interfaces with the same name do not have them.
     fn forget_lost_links(&mut self, facts: &Facts) {
         let known = std::mem::take(&mut self.indices);
         self.indices = facts.links.iter().map(|link| (link.name.clone(), link.index)).collect();
@@ -301,7 +301,8 @@ impl Session {
                 Step::Add(Object::Route { address, table, .. }) => {
                     facts.routes_to(*address, *table).next().is_some()
                 }
-                // Only our own: a plan has no route where another program has one.
+                // Only vstun's own route is replaced: a plan has no route where another program has
+                // one.
                 Step::Add(Object::Neighbour { address, .. }) => {
                     facts.routes_to(*address, MAIN).next().is_some()
                 }
@@ -336,8 +337,7 @@ impl Session {
         Ok(())
     }
 
-    /// A table of copies that is there already gets what another plan wants of it, before rules
-    /// lead there.
+    /// Updates an existing table of copies for a new plan, before rules lead to it.
     async fn refill_copies(&self, role: &Role, facts: &Facts) -> Result<()> {
         let Role::RealServer(desired) = role else { return Ok(()) };
         let copies = Step::Add(Object::Copies { table: desired.table });
@@ -368,7 +368,7 @@ impl Session {
         self.undo_steps(unwanted, Mode::Prune).await;
     }
 
-    /// Removes steps that hide another program's route and must not.
+    /// Removes steps that hide another program's route and are not in `hiding`.
     pub(super) async fn uncover(&mut self, hiding: &[Step]) {
         let wanted: Record = hiding.iter().cloned().collect();
         let hiding = |step: &&Step| step.hides() && wanted.same_end(step).is_none();

@@ -22,7 +22,7 @@ const RETRY: Duration = Duration::from_secs(1);
 /// Listens on every interface on which a virtual IP is announced.
 #[derive(Debug)]
 pub(super) struct Listening {
-    /// By interface and family, with what they listen for.
+    /// By interface and family, with the addresses that they listen for.
     tasks: BTreeMap<(u32, Family), (Ear, JoinHandle<()>)>,
     claims: Receiver<(Announcement, Claim)>,
     /// The sender for new tasks.

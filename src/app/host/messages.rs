@@ -91,7 +91,7 @@ pub(super) fn address(message: &AddressMessage) -> Option<Address> {
             _ => {}
         }
     }
-    // On a point-to-point interface the peer's address, not our own, defines the subnet.
+    // On a point-to-point interface the peer's address defines the subnet, not the interface's own.
     let net = net.or(local)?;
     let subnet = IpNet::new(net, message.header.prefix_len).ok()?;
     let is_v6 = net.is_ipv6();
@@ -205,9 +205,10 @@ pub(super) fn lookup(message: &RouteMessage) -> Lookup {
     }
 }
 
-/// Whether the kernel answers with a path MTU that it has learnt from an ICMP error, and that ends
-/// by itself. Such an error may be forged: the kernel takes any that quotes an echo reply. Each
-/// answer for IPv4 has the flag, and a configured IPv6 route may have an end.
+/// Whether the kernel's answer contains a path MTU that it has learnt from an ICMP error, and that
+/// expires. Such an error may be forged: the kernel accepts any that quotes an echo reply. Each
+/// answer for IPv4 has the flag, and a configured IPv6 route may expire too, so both signs are
+/// needed.
 fn is_learnt(message: &RouteMessage) -> bool {
     let expires = message
         .attributes

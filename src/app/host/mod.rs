@@ -73,9 +73,9 @@ pub struct Session {
     indices: BTreeMap<String, u32>,
     /// The current names of the configured uplinks.
     uplinks: Uplinks,
-    /// The ways to the real servers last returned to the caller.
+    /// The paths to the real servers last returned to the caller.
     reported_ways: Ways,
-    /// Those of the host at the last check.
+    /// The paths to the real servers at the last check.
     ways: Ways,
     /// Warnings already logged.
     warned: BTreeSet<String>,
@@ -94,7 +94,7 @@ pub struct Session {
     contests: BTreeMap<String, Contest>,
     /// Interfaces that were down since the last check.
     bounced: BTreeSet<u32>,
-    /// Interfaces that ask for an announcement.
+    /// Interfaces that need a new announcement.
     readdressed: BTreeSet<u32>,
     /// Reports problems.
     report: Report,
@@ -102,20 +102,20 @@ pub struct Session {
     events: Option<(Events, HostEvents)>,
     /// The host has changed since the last check.
     changed: bool,
-    /// The events about that.
+    /// The events since the last check.
     unseen: Unseen,
     /// The host as last checked, if everything has been as planned since: with the routes that
     /// matter, but without a real server's copies.
     known: Option<Known>,
     /// The earliest time of the next full check.
     not_before: Instant,
-    /// Something needs a check that no route event reports.
+    /// A check is needed for something other than route events.
     look_due: bool,
     /// When the host is checked without an event.
     next_look: Instant,
     /// Checks without an event since the routes were read.
     light_looks: u32,
-    /// Last, so that the lock outlives everything else.
+    /// The last field, so that the lock is released after everything else.
     files: ControlFiles,
 }
 
@@ -144,8 +144,8 @@ enum Role {
 
 impl Session {
     /// Takes the lock of the control socket, creates the socket's directory if it is missing,
-    /// removes a dead daemon's socket and reads what it has left on the host. Needs a tokio runtime
-    /// with IO and time.
+    /// removes a killed daemon's socket and reads its state file. Needs a tokio runtime with IO and
+    /// time.
     ///
     /// # Errors
     ///
@@ -154,7 +154,7 @@ impl Session {
         Self::enter(control, Elsewhere::Ignore)
     }
 
-    /// As [`Self::open`], only to undo what is left.
+    /// As [`Self::open`], only to undo the steps of a killed daemon.
     ///
     /// # Errors
     ///
@@ -316,7 +316,7 @@ impl Session {
         self.state.steps.iter().filter_map(place).collect()
     }
 
-    /// Reads the host. `installed`: a TUN of that name is ours.
+    /// Reads the host. `installed`: a TUN of that name is this daemon's.
     async fn look(&self, role: &Role, installed: bool) -> Result<Facts> {
         self.look_with(role, installed, None).await
     }
@@ -356,8 +356,8 @@ impl Session {
 
 impl Prepared {
     /// Takes the virtual IP over: it is announced without a conflict probe, since another host is
-    /// known to have it, and again if it is announced already, since neighbours may have heard the
-    /// other host last.
+    /// known to have it, and again if it is announced already, since neighbours may have received
+    /// the other host's announcement last.
     #[must_use]
     pub fn at_once(self, vip: IpAddr) -> Self {
         Self { at_once: Some(vip), ..self }

@@ -38,7 +38,7 @@ impl NeighbourSocket {
         })
     }
 
-    /// As [`Self::open`], to receive claims to these addresses and little else.
+    /// As [`Self::open`], with a filter for claims to these addresses.
     pub(super) fn open_for(
         link: &Link,
         family: Family,
@@ -105,7 +105,7 @@ impl NeighbourMessage {
         }
     }
 
-    /// Whether the sender gives no address of its own: it probes whether it may use one.
+    /// Whether the sender has no address of its own: it probes whether it may use one.
     pub(super) fn probes(&self) -> bool {
         match self {
             Self::Arp(message) => message.sender.is_unspecified(),

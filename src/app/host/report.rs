@@ -45,7 +45,7 @@ impl Report {
         self.listener.take().unwrap_or_else(|| mpsc::unbounded_channel().1)
     }
 
-    /// After a check: it has found `problems`, and these steps were restored.
+    /// Records the result of a check: the current `problems`, and the restored steps.
     pub(super) fn update(
         &mut self,
         problems: Vec<Problem>,
@@ -89,7 +89,7 @@ impl Report {
         }
     }
 
-    /// The host could not be checked: its problems are kept.
+    /// Records that the host could not be checked; its problems are kept.
     pub(super) fn unknown(&mut self, why: String, sources: &OuterSources) {
         let standing = self.ledger.standing().iter().map(|standing| standing.problem.clone());
         let problem = Problem::new(ProblemKind::Unknown, "host", why);

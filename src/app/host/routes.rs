@@ -14,7 +14,7 @@ use crate::sys::netlink::packet_route::route::{
 
 use super::messages::family;
 
-/// A route into an interface for one address, by our protocol number.
+/// A route into an interface for one address, with vstun's protocol number.
 pub(super) fn host_route(
     to: IpAddr,
     link: u32,
@@ -24,12 +24,12 @@ pub(super) fn host_route(
     route_message(&host_route_to(to, link, table, source))
 }
 
-/// A route to one address on the link with itself as gateway, with our protocol number.
+/// A route to one address on the link with itself as gateway, with vstun's protocol number.
 pub(super) fn neighbour(to: IpAddr, link: u32, source: Option<IpAddr>) -> RouteMessage {
     let mut route = host_route_to(to, link, MAIN, source);
     route.scope = RouteScope::Universe.into();
-    // Its prefix is enough for it to be used. Another program's route to the same address takes
-    // precedence, and is not refused.
+    // The longest prefix wins whatever the metric. With the largest metric, another program's route
+    // to the same address takes precedence and is not refused.
     route.priority = u32::MAX;
     for hop in &mut route.hops {
         (hop.gateway, hop.onlink) = (Some(to), true);
@@ -59,7 +59,7 @@ fn host_route_to(to: IpAddr, link: u32, table: u32, source: Option<IpAddr>) -> R
 
 /// A route of a dump or of a notification. `None` for cached ones: a dump also lists the path MTUs
 /// and redirects that the kernel has learnt for single destinations (`RTM_F_CLONED`). They have the
-/// protocol of the route below them (IPv6) or none (IPv4), and no program made them.
+/// protocol of their parent route (IPv6) or none (IPv4), but no program made them.
 pub(super) fn listed(message: &RouteMessage) -> Option<Route> {
     if message.header.flags.contains(RouteFlags::Cloned) { None } else { route(message) }
 }
@@ -127,7 +127,6 @@ fn hop(message: &RouteNextHop) -> Hop {
 }
 
 /// Reads a next hop. Transient state (cache, dead links, offload) is not part of a route.
-/// route.
 fn read_hop(attribute: &RouteAttribute, hop: &mut Hop) {
     match attribute {
         RouteAttribute::Gateway(gateway) => hop.gateway = ip(gateway),

@@ -18,15 +18,15 @@ use super::control_files::{ControlFiles, LOCK, STATE, with_suffix};
 /// The only version so far.
 const VERSION: u32 = 1;
 
-/// The longest state file in bytes, some 300,000 steps: 16,384 virtual IPs on 16 uplinks. No longer
-/// one is read, so none is written.
+/// The longest state file in bytes, about 300,000 steps: 16,384 virtual IPs on 16 uplinks. Longer
+/// ones are not read, so none is written.
 const MAX_LEN: u64 = 64 << 20;
 
 /// The content of the file.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub(super) struct State {
     version: u32,
-    /// The network namespace of the steps; in another one they mean nothing.
+    /// The network namespace of the steps; they do not apply in another one.
     pub(super) namespace: String,
     /// The process that applied them.
     pub(super) pid: u32,
@@ -137,7 +137,7 @@ impl State {
         originals
     }
 
-    /// Records a step; it replaces the one about the same.
+    /// Records a step; it replaces the one with the same key.
     pub(super) fn add(&mut self, step: &Step) {
         debug_assert!(
             step.is_planned(),
@@ -179,7 +179,7 @@ impl State {
     }
 }
 
-/// Why a state file is not trusted, and what to do.
+/// Why a state file is not trusted, and the remedy.
 pub(super) fn not_believed(stranger: &NotOurs) -> String {
     format!("{stranger}, so what it says is not believed and not undone; look at it, and remove it")
 }
@@ -247,7 +247,7 @@ mod tests {
         let indices = [("eth0", 2), ("eth1", 3), ("vstun0", 9), ("eth7", 7)];
         state.note_links(&indices.map(|(name, index)| (name.to_owned(), index)).into());
         assert_eq!(state.links.len(), 3, "those of the steps");
-        // A restart notes nothing before it has looked at the host.
+        // After a restart there are no indexes before the first check of the host.
         state.note_links(&BTreeMap::new());
         let text = state.text().unwrap();
         let mut state: State = serde_json::from_slice(&text).unwrap();

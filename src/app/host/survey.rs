@@ -1,4 +1,4 @@
-//! The host as a daemon would plan it, read without its lock and without changing anything.
+//! The host and a daemon's plan for it, read without the daemon's lock and without changes.
 
 use anyhow::Result;
 
@@ -10,14 +10,14 @@ use crate::host::{
 };
 use crate::sys::netlink::Netlink;
 
-/// The host, what a daemon would make of it, and what is in its way.
+/// The host, a daemon's plan for it, and the problems.
 #[derive(Debug)]
 pub(crate) struct Survey {
-    /// The host as it is.
+    /// The state of the host.
     pub(crate) facts: Facts,
     /// The daemon's plan; `None` if none can be made, and `problems` has the reason.
     pub(crate) plan: Option<HostPlan>,
-    /// What is wrong.
+    /// The problems of the host.
     pub(crate) problems: Vec<Problem>,
 }
 

@@ -18,7 +18,7 @@ use super::{Session, state};
 pub(super) enum Mode {
     /// The program ends.
     End,
-    /// The plan does not have them any more.
+    /// They are no longer in the plan.
     Prune,
     /// A later step failed.
     RollBack,
@@ -67,8 +67,8 @@ impl Session {
         Ok(outcomes)
     }
 
-    /// Why a step stays: other programs rely on the forwarding that it has turned on, or it keeps
-    /// an interface that forwards for them learning its default routes.
+    /// Why a step stays: other programs rely on the forwarding that it has turned on; or an
+    /// interface that forwards for them needs it to learn its default routes.
     fn left_on(&self, step: &Step, others: &[state::State]) -> Option<String> {
         let Step::Write { sysctl, from, .. } = step else { return None };
         if step.guards() {
@@ -123,7 +123,7 @@ impl Session {
     }
 }
 
-/// What forwards now.
+/// The current forwarding settings.
 fn forwarding_now() -> BTreeMap<String, String> {
     let mut now = BTreeMap::new();
     for family in Family::BOTH {

@@ -21,7 +21,7 @@ use crate::control::{self, Connections, PAGE};
 pub(super) type Body = UnsyncBoxBody<Bytes, Infallible>;
 
 /// How often an idle event stream sends a comment, so that proxies keep it open and a closed client
-/// is noticed.
+/// is detected.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// A text that is sent to several clients at the same time without copies.

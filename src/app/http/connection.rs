@@ -41,7 +41,7 @@ const MAX_HEAD: usize = 16 << 10;
 /// The most header lines of a request.
 const MAX_HEADERS: usize = 64;
 
-/// How long a refused client has to read the reason.
+/// How long a refused client may take to read the reason.
 const TURNED_AWAY: Duration = Duration::from_secs(1);
 
 /// The pause if there is no free descriptor for another client.

@@ -74,7 +74,7 @@ fn unix(path: &Path) -> anyhow::Result<HttpSocket> {
     let cannot = || format!("http: could not listen on {}", path.display());
     let listener = match UnixListener::bind(path) {
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-            // A killed daemon leaves the file behind.
+            // A killed daemon leaves its socket file.
             let meta = fs::symlink_metadata(path).with_context(cannot)?;
             if !meta.file_type().is_socket() {
                 bail!("{}: there is a file that is not a socket; write another path", cannot());

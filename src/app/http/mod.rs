@@ -133,10 +133,9 @@ impl<D: RequestHandler> Server<D> {
     }
 }
 
-/// The running server listens at `address` from now on, or nowhere.
+/// Moves the running server to `address`, or ends it.
 ///
-/// # Errors
-/// It cannot listen there, and listens where it did.
+/// # Errors It cannot listen there, and still listens at the old address.
 pub(super) fn listen<D: RequestHandler>(
     server: &mut Option<Server<D>>,
     address: Option<&HttpAddress>,

@@ -20,9 +20,8 @@ pub(super) struct Wanted {
 
 /// Parses a query, percent-encoded or not.
 ///
-/// # Errors
-/// A parameter that does not exist, that is given twice, or a `limit` that is not a number. The
-/// values of the selection are checked by the daemon.
+/// # Errors A parameter that does not exist or is given twice, or a `limit` that is not a number.
+/// The values of the selection are checked by the daemon.
 pub(super) fn connections(query: Option<&str>) -> Result<Wanted, String> {
     let (mut which, mut limit) = (Which::default(), None);
     for (name, value) in parse(query.unwrap_or_default().as_bytes()) {
@@ -49,8 +48,7 @@ pub(super) fn connections(query: Option<&str>) -> Result<Wanted, String> {
 
 /// Parses the span of events that a query asks for.
 ///
-/// # Errors
-/// A parameter that does not exist, that is given twice, or that names no moment.
+/// # Errors A parameter that does not exist, is given twice, or is not a moment.
 pub(super) fn events(query: Option<&str>) -> Result<Span, String> {
     let mut since = None;
     for (name, value) in parse(query.unwrap_or_default().as_bytes()) {
@@ -95,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_unknown_or_said_twice_is_refused_by_name() {
+    fn unknown_and_repeated_parameters_are_refused_by_name() {
         let refused = connections(Some("reals=10.0.0.11")).unwrap_err();
         assert!(refused.contains("\"reals\"") && refused.contains("real=ADDR"), "{refused}");
         let refused = connections(Some("state=UDP&state=UDP")).unwrap_err();

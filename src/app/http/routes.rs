@@ -23,11 +23,11 @@ use crate::sys::random;
 /// The time limit of an answer, or of the next page of connections.
 const ANSWER: Duration = Duration::from_secs(10);
 
-/// The time limit for the packet thread to prove that it works.
+/// The time limit for an answer of the packet thread that shows that it works.
 const ALIVE: Duration = Duration::from_secs(2);
 
 /// The most HTTP clients that listen to events: fewer than all listeners, so that status pages
-/// cannot lock `vstun events` out.
+/// leave slots for `vstun events`.
 const LISTENERS: usize = 8;
 
 /// The paths, for the error about an unknown one.

@@ -153,7 +153,7 @@ fn each_path_has_its_answer() {
     assert!(reply.contains("200 OK") && reply.ends_with("\r\n\r\n"), "{reply}");
 }
 
-/// Its first view is one answer.
+/// The page is a single answer.
 #[test]
 fn the_page_is_small_has_a_fresh_nonce_and_names_no_other_host() {
     let server = Server::start(true);
@@ -174,7 +174,7 @@ fn the_page_is_small_has_a_fresh_nonce_and_names_no_other_host() {
 }
 
 #[test]
-fn a_daemon_that_is_not_ready_says_why() {
+fn a_daemon_that_is_not_ready_reports_the_reason() {
     let reply = Server::start(false).ask("GET /readyz HTTP/1.0");
     assert!(reply.contains(" 503 ") && reply.contains("nothing serves"), "{reply}");
 }

@@ -1,9 +1,9 @@
-//! The manual page of the configuration file. `config.example` says what each key does, and a test
-//! keeps it complete, so the page is that file in the manual's form.
+//! The manual page of the configuration file. `config.example` documents each key, and a test keeps
+//! it complete, so the page is that file in the manual's form.
 
 use clap_mangen::roff::{Roff, bold, roman};
 
-/// The keys, with their defaults and what they do.
+/// The keys with their defaults and documentation.
 const EXAMPLE: &str = include_str!("../../../config.example");
 
 /// A part of the example.
@@ -64,7 +64,7 @@ fn paragraphs(page: &mut Roff, lines: &[&str]) {
     }
 }
 
-/// Takes the example apart.
+/// Splits the example into parts.
 fn parts(example: &str) -> Vec<Part<'_>> {
     let (mut parts, mut part) = (Vec::new(), Part::default());
     for line in example.lines() {
@@ -97,7 +97,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_part_is_a_comment_with_what_it_is_about() {
+    fn a_part_is_a_comment_with_its_table_or_keys() {
         let example = "# Intro.\n\n# A table.\n[one]\nkey = 1\n# Two\n# lines.\na = 1\n#b = 2\n";
         let part = |text: &[&'static str], table, keys: &[&'static str]| Part {
             text: text.to_vec(),

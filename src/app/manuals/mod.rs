@@ -13,15 +13,14 @@ use clap_mangen::Man;
 
 use super::cli;
 
-/// The manual's section of daemons and what administers them (man(1)).
+/// The manual's section of daemons and their administration (man(1)).
 const SECTION: &str = "8";
 
-/// When the pages' form changed last: a page has to have a date (man(7)), and one of the build
-/// would make no two builds equal.
+/// The date of the last change of the pages' form. A page needs a date (man(7)), and the build's
+/// date would make builds unreproducible.
 const DATE: &str = "2026-11-28";
 
-/// The shells that have completions, their folders, and what stands before and after a program's
-/// name in the name of its file.
+/// The shells that have completions, their folders, and the prefix and suffix of their file names.
 const SHELLS: [(Shell, &str, &str, &str); 3] = [
     (Shell::Bash, "bash", "", ""),
     (Shell::Zsh, "zsh", "_", ""),
@@ -49,7 +48,7 @@ pub(super) fn write(folder: &Path) -> anyhow::Result<()> {
     put(&man.join("vstun.toml.5"), config_page::page().as_bytes())
 }
 
-/// The page of a program and of each of its subcommands, as of git's: `vstun-list.8`.
+/// The page of a program and of each of its subcommands, named like git's: `vstun-list.8`.
 fn pages(program: &Command, folder: &Path) -> anyhow::Result<()> {
     let name = program.get_name();
     page(program.clone(), name, folder)?;

@@ -77,13 +77,13 @@ Examples:
         #[arg(value_name = "ADDR")]
         address: String,
     },
-    /// Find what keeps packets from going through, at a director or a real server
+    /// Find faults that keep packets from getting through, at a director or a real server
     ///
-    /// Tests what the first mistakes are about, in the order in which a packet meets it: the
-    /// capture of the virtual IPs, firewalls, the tunnel to each real server and what answers
-    /// there. Each finding has its evidence and the commands that mend it. Connects to the ports
-    /// of the services, and sends an empty datagram to those of UDP; changes nothing. Exit codes: 0
-    /// nothing is wrong, 1 something is, 2 wrong usage.
+    /// Checks for common mistakes, in the order in which a packet meets them: the capture of the
+    /// virtual IPs, firewalls, the tunnel to each real server and the services there. Each finding
+    /// has its evidence and the commands that correct it. Connects to the ports of the services,
+    /// and sends an empty datagram to those of UDP; changes nothing. Exit codes: 0 nothing is
+    /// wrong, 1 something is, 2 wrong usage.
     Doctor {
         /// The configuration, where the daemon does not run
         #[arg(long, value_name = "FILE")]
@@ -91,7 +91,7 @@ Examples:
     },
     /// Set another weight, which applies from the next connection on
     SetWeight {
-        /// Share of new connections; 0 takes none and keeps those there are
+        /// Share of new connections; 0 takes none and keeps existing ones
         #[arg(long, value_name = "NUMBER", value_parser = weight(), allow_negative_numbers = true)]
         weight: u32,
         #[command(flatten)]
@@ -178,10 +178,10 @@ Examples:
     /// Changes by an operator, a reload, or the director itself. A daemon keeps the latest 4,096
     /// events.
     Events {
-        /// First those since then: 10m ago, or a time as in 2026-11-25T22:40:00Z
+        /// Past events first, since then: 10m ago, or a time as in 2026-11-25T22:40:00Z
         #[arg(long, value_name = "DURATION|TIME", value_parser = since)]
         since: Option<String>,
-        /// End after those, without waiting for more
+        /// End after past events, without waiting for more
         #[arg(long, requires = "since")]
         until_now: bool,
     },
@@ -206,7 +206,7 @@ Examples:
     ///
     /// The file is one of `vstun trace --write`, or the one that a crash leaves. Its packets go
     /// through a balancer as the configuration describes it, with the recorded clock and seeds. No
-    /// daemon is asked, and nothing is sent. Exit codes: 0 all agree, 1 one differs.
+    /// daemon is involved, and nothing is sent. Exit codes: 0 all agree, 1 one differs.
     Replay {
         /// The file
         file: PathBuf,
@@ -216,7 +216,7 @@ Examples:
     },
     /// Read the configuration again; a faulty one changes nothing
     Reload,
-    /// What a reload of a file would change, and how many connections it would touch
+    /// What a reload of a file would change, and how many connections it would affect
     ///
     /// Exit codes: 0 nothing would change, 1 the file has faults or the host cannot be set up for
     /// it, 3 something would change.
@@ -224,7 +224,7 @@ Examples:
         /// The configuration
         file: PathBuf,
     },
-    /// Print a configuration with what verbs have changed: real servers, weights, states
+    /// Print a configuration with the changes that verbs have made: real servers, weights, states
     ///
     /// As `ipvsadm -S` does, but as the configuration file, with its comments. Reports on standard
     /// error what else differs between the file and what runs.
@@ -236,7 +236,7 @@ Examples:
         #[arg(long)]
         write: bool,
     },
-    /// Which daemon answers, and for how long it has run
+    /// The daemon's role, version and uptime
     Status,
     /// Remove what a killed daemon left on this host, without starting one
     Cleanup,
@@ -254,7 +254,7 @@ Examples:
     },
 }
 
-/// What `list` shows, and how often.
+/// The options of `list`.
 #[derive(Args, Clone, Copy, Debug)]
 pub(super) struct Listing {
     /// All digits of large numbers
@@ -274,7 +274,7 @@ pub(super) struct Listing {
     pub(super) watch: Option<Duration>,
 }
 
-/// Which packets `trace` shows.
+/// The packets that `trace` shows.
 #[derive(Args, Clone, Debug)]
 pub(super) struct TraceFilter {
     /// Of this client, or of the clients of a network: 198.51.100.0/24
@@ -304,7 +304,7 @@ impl TraceFilter {
     }
 }
 
-/// What `trace` does with the packets.
+/// The form in which `trace` shows packets.
 #[derive(Args, Clone, Debug)]
 pub(super) struct TraceOptions {
     /// End after this many packets
@@ -321,7 +321,7 @@ pub(super) struct TraceOptions {
     /// The file also holds the director's seeds, which are secret: only its owner may read it.
     #[arg(long, value_name = "FILE")]
     pub(super) write: Option<PathBuf>,
-    /// So many bytes of each packet; without it the headers up to the transport's, no payload
+    /// Bytes of each packet to show; without it the headers up to the transport's, no payload
     #[arg(long, value_name = "BYTES", requires = "write", conflicts_with = "recorded")]
     pub(super) snaplen: Option<u32>,
 }
@@ -360,20 +360,20 @@ pub(super) struct RealArgument {
     services: ServicesArgument,
 }
 
-/// The same; a real server's own daemon is asked without an address.
+/// As [`RealArgument`]; without an address at a real server's own daemon.
 #[derive(Debug, Args)]
 pub(super) struct OwnOrRealArgument {
-    /// The real server's address; at a real server itself none
+    /// The real server's address; none at a real server itself
     #[arg(value_name = "ADDR")]
     address: Option<String>,
     #[command(flatten)]
     services: ServicesArgument,
 }
 
-/// The services whose real server is meant.
+/// The services whose real server is selected.
 #[derive(Debug, Args)]
 struct ServicesArgument {
-    /// In this service only; needed where several are possible
+    /// In this service only; needed if several are possible
     #[arg(long, value_name = "NAME", conflicts_with = "all_services")]
     service: Option<String>,
     /// In every service
@@ -388,7 +388,7 @@ impl RealArgument {
 }
 
 impl OwnOrRealArgument {
-    /// The real server's address; empty if the real server itself is asked.
+    /// The real server's address; empty at the real server itself.
     pub(super) fn address(&self) -> &str {
         self.address.as_deref().unwrap_or_default()
     }
@@ -412,7 +412,7 @@ impl ServicesArgument {
 }
 
 impl Command {
-    /// What is wrong with the combination of arguments.
+    /// The fault in the combination of arguments, if any.
     pub(super) fn fault(&self) -> Option<String> {
         let Self::Explain { flow } = self else { return None };
         let words = flow.iter().flat_map(|argument| argument.split_whitespace()).count();

@@ -52,10 +52,10 @@ impl Daemon {
         }
         let sent = stream.write_all(line.as_bytes()).and_then(|()| stream.write_all(body));
         let Err(error) = sent else { return Ok(()) };
-        // A daemon that has too many clients says so before it closes the connection.
+        // A daemon that has too many clients sends the reason before it closes the connection.
         let refused = self.line().ok().and_then(|line| control::decode::<Status>(&line).err());
         let refused = refused.filter(|error| matches!(error, ReplyError::Refused(_)));
-        // As text, so that it counts as a failure, unlike a broken pipe on our own output.
+        // As text, so that it counts as a failure, unlike a broken pipe on standard output.
         Err(refused.map_or_else(
             || anyhow!("cannot write to {}: {error}", self.socket.display()),
             anyhow::Error::from,
@@ -88,7 +88,7 @@ impl Daemon {
         Ok(control::decode(&self.line()?)?)
     }
 
-    /// From now on waits for the next line without a time limit.
+    /// Removes the time limit for lines that follow.
     pub(in crate::app) fn be_patient(&mut self) -> anyhow::Result<()> {
         Ok(self.stream.get_mut().set_read_timeout(None)?)
     }

@@ -67,7 +67,7 @@ pub(super) fn run(sockets: &[PathBuf], listing: Listing, json: bool) -> anyhow::
     Ok(())
 }
 
-/// The list as it is now.
+/// The current list.
 ///
 /// # Errors
 /// No daemon answers, or it has none.

@@ -1,5 +1,5 @@
-//! `vstun`, the operator's command: asks a running daemon over its control socket and prints the
-//! answer.
+//! `vstun`, the operator's command: sends requests to a running daemon over its control socket and
+//! prints the answers.
 
 mod command;
 pub(super) mod daemon;
@@ -35,10 +35,10 @@ use daemon::Daemon;
 /// Exit code of `plan`: something would change.
 const WOULD_CHANGE: u8 = 3;
 
-/// Exit code of `drain --wait`: the time was up before the connections were gone.
+/// Exit code of `drain --wait`: the time was over before the connections were gone.
 const NOT_DRAINED: u8 = 4;
 
-/// The place in `--help` of options that every command has: after its own.
+/// The position in `--help` of options that every command has: after its own.
 const LAST: usize = 900;
 
 /// Shows what a running vstun-director or vstun-realserver does, and changes what a director does.
@@ -100,7 +100,7 @@ pub fn operator() -> ExitCode {
     }
     match run(&args) {
         Ok(code) => code,
-        // The reader of our output, for example `head`, has closed it.
+        // The reader of the output, for example `head`, has closed it.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             if args.json {
@@ -111,7 +111,8 @@ pub fn operator() -> ExitCode {
     }
 }
 
-/// Ends with the usage, or the help that was asked for. Programs get the error as any other.
+/// Ends with the usage, or with the requested help. With `--json` the error is an object like any
+/// other.
 fn misused(error: &clap::Error) -> ! {
     if error.use_stderr() && std::env::args_os().any(|argument| argument == "--json") {
         let text = error.to_string();
@@ -209,7 +210,7 @@ fn check(args: &Args) -> anyhow::Result<ExitCode> {
     Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Prints what is wrong; exits with failure if something is.
+/// Prints the findings; exits with failure if there is a fault.
 fn examine(args: &Args, config: Option<&Path>) -> anyhow::Result<ExitCode> {
     let report = doctor::run(&sockets(args), config)?;
     let text = if args.json { report.json() } else { report.human() };
@@ -217,7 +218,7 @@ fn examine(args: &Args, config: Option<&Path>) -> anyhow::Result<ExitCode> {
     Ok(if report.is_healthy() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Sends the file's text, since the daemon may not be able to read what the operator can.
+/// Sends the file's text, since the daemon may not be able to read the operator's file.
 fn plan(args: &Args, file: &Path) -> anyhow::Result<ExitCode> {
     let text = config_file::read(file)?;
     if text.len() > MAX_BODY_LEN {

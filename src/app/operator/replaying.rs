@@ -25,8 +25,7 @@ struct Summary {
 
 /// Replays a file; fails if a decision differs.
 ///
-/// # Errors
-/// A file cannot be read, or is none.
+/// # Errors A file cannot be read, or is not a recording or a configuration.
 pub(super) fn run(file: &Path, configuration: &Path, json: bool) -> anyhow::Result<ExitCode> {
     let config = config_file::director(configuration)?;
     let bytes = read(file).with_context(|| format!("cannot read {}", file.display()))?;
@@ -34,7 +33,7 @@ pub(super) fn run(file: &Path, configuration: &Path, json: bool) -> anyhow::Resu
     let mut reader = Reader::new(&bytes).with_context(shown)?;
     let mut replay = Replay::new(&config, reader.begins())?;
     let mut out = io::stdout().lock();
-    // What comes before a fault is replayed.
+    // Packets before a fault in the file are replayed.
     let ended = loop {
         match reader.next_packet() {
             Ok(Some(packet)) => {
@@ -69,7 +68,7 @@ fn write_difference(out: &mut impl Write, difference: &Difference, json: bool) -
     writeln!(out, "{:indent$}replayed  {replayed}", "", indent = shift(*packet, &recorded.time))
 }
 
-/// The place of the second line below the first.
+/// The indent of the second line below the first.
 fn shift(packet: u64, time: &str) -> usize {
     format!("packet {packet}  {time}  ").chars().count()
 }

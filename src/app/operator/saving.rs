@@ -1,4 +1,4 @@
-//! `vstun save`: the configuration file with what verbs have changed since.
+//! `vstun save`: the configuration file with the changes that verbs have made.
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;
@@ -18,19 +18,19 @@ use crate::control::{
 };
 use crate::model::Wanted;
 
-/// What was made of the file.
+/// The result for the file.
 #[derive(Debug, Serialize)]
 struct Saved {
     file: String,
-    /// Whether it is in the file now.
+    /// Whether the file was written.
     written: bool,
     text: String,
-    /// What else a reload of it would change; absent if that is not known.
+    /// How many other changes a reload of it would make; absent if that is not known.
     #[serde(skip_serializing_if = "Option::is_none")]
     changes: Option<usize>,
 }
 
-/// Prints the file as it has to be for what runs, or writes it.
+/// Prints the file updated to the running state, or writes it.
 ///
 /// # Errors
 /// The file cannot be read or is another's, no daemon answers, the file cannot be written.
@@ -98,8 +98,8 @@ fn other_changes(sockets: &[PathBuf], file: &Path, text: &str) -> anyhow::Result
     Ok(control::decode::<ReloadPlan<AlterationText>>(&daemon.line()?)?.changes.len())
 }
 
-/// Replaces the file whole, with its mode: a reader sees the old text or the new one. A link stays
-/// one.
+/// Replaces the file whole, with its mode: a reader sees the old text or the new one. A symbolic
+/// link stays one.
 fn replace(file: &Path, text: &str) -> anyhow::Result<()> {
     let file = fs::canonicalize(file)?;
     let mode = fs::metadata(&file)?.permissions();
@@ -113,7 +113,7 @@ fn replace(file: &Path, text: &str) -> anyhow::Result<()> {
         .and_then(|()| out.sync_all())
         .and_then(|()| fs::rename(&new, &file));
     if written.is_err() {
-        // The first error is the one to tell.
+        // The first error is the one to report.
         let _ = fs::remove_file(&new);
     }
     Ok(written?)

@@ -9,8 +9,8 @@ use terminal_size::{Height, Width, terminal_size_of};
 
 use crate::control::{Layout, counted};
 
-/// The layout of listings: as wide as `COLUMNS` says, else as the terminal. Anything but a terminal
-/// gets one record per line, however long, since programs read it.
+/// The layout of listings: as wide as `COLUMNS`, else as the terminal. Other outputs get one record
+/// per line, however long, since programs read them.
 pub(super) fn layout() -> Layout {
     let columns = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
     let columns = columns.filter(|&columns| columns > 0);

@@ -19,7 +19,7 @@ enum Line {
     Missed(u64),
 }
 
-/// Prints or writes decisions until there are enough, until Ctrl-C, or until the daemon ends.
+/// Prints or writes decisions up to the requested number, until Ctrl-C, or until the daemon ends.
 ///
 /// # Errors
 /// No daemon answers, it refuses, or the file cannot be written.
@@ -67,7 +67,7 @@ fn read(line: &[u8]) -> anyhow::Result<Line> {
 }
 
 enum Out {
-    /// On standard output; as JSON?
+    /// Lines on standard output; whether as JSON.
     Lines(io::StdoutLock<'static>, bool),
     File(Recording),
 }
@@ -105,7 +105,7 @@ impl Recording {
         let mut options = OpenOptions::new();
         let file = options.write(true).create(true).truncate(true).mode(0o600).open(path);
         let closed = |file: File| {
-            // A file that was there before has a mode of its own.
+            // An existing file keeps its mode otherwise.
             if file.metadata()?.is_file() {
                 file.set_permissions(Permissions::from_mode(0o600))?;
             }
@@ -123,7 +123,7 @@ impl Recording {
         self.write()
     }
 
-    /// Each packet at once: Ctrl-C ends the program at any moment.
+    /// Writes each packet at once, since Ctrl-C may end the program at any moment.
     fn write(&mut self) -> anyhow::Result<()> {
         let written = self.file.write_all(&self.blocks.take());
         // As text, so that it counts as a failure, unlike a broken pipe on standard output.

@@ -1,9 +1,9 @@
-//! Answers the questions of `vstun doctor` at a director about this real server.
+//! Answers inquiries of `vstun doctor` at a director about this real server.
 //!
-//! A question comes through the tunnel from a director that the gate admits. The answer goes back
-//! through a tunnel to that address alone: a firewall that tracks connections takes it for the
-//! reply to the question's outer packet. It is never longer than the question, and there are at
-//! most fifty a second.
+//! An inquiry comes through the tunnel from a director that the gate admits. The answer goes back
+//! through a tunnel, only to that address: a firewall that tracks connections accepts it as the
+//! reply to the inquiry's outer packet. It is never longer than the inquiry, and there are at most
+//! fifty a second.
 
 use std::net::{IpAddr, UdpSocket};
 use std::time::{Duration, SystemTime};
@@ -20,23 +20,23 @@ use crate::model::Protocol;
 use crate::sys::raw::{Batch, Message, Sender};
 use crate::sys::sock_diag::{Bound, bound_sockets};
 
-/// Questions that wait, at most; further ones are dropped and counted.
+/// The most inquiries that wait; further ones are dropped and counted.
 pub(super) const WAITING: usize = 16;
 
-/// From one answer to the next.
+/// The shortest time between two answers.
 const GAP: Duration = Duration::from_millis(20);
 
-/// The port of no packet: a socket is only asked for its source address.
+/// No packet is sent to this port: the socket is only opened to find its source address.
 const ANY_PORT: u16 = 9;
 
-/// A question, and where it came from.
+/// An inquiry and its origin.
 #[derive(Clone, Debug)]
 pub(super) struct Asked {
     /// The director: the outer source.
     pub(super) director: IpAddr,
-    /// This host: the outer destination, if the kernel tells.
+    /// This host: the outer destination, if the kernel reports it.
     pub(super) here: Option<IpAddr>,
-    /// Who asks: the inner source.
+    /// The sender: the inner source.
     pub(super) asker: IpAddr,
     /// The virtual IP: the inner destination.
     pub(super) vip: IpAddr,
@@ -55,7 +55,7 @@ pub(super) struct Answers {
 }
 
 impl Answers {
-    /// With the questions from `inbox`.
+    /// Answers for the inquiries from `inbox`.
     ///
     /// # Errors
     /// `EPERM` without `CAP_NET_RAW`.
@@ -67,7 +67,7 @@ impl Answers {
         Ok(Self { inbox, config, host, sender: Sender::open()?, batch: Batch::new(1) })
     }
 
-    /// Answers one question after the other, without end.
+    /// Answers one inquiry after the other, without end.
     pub(super) async fn run(mut self) {
         while let Some(asked) = self.inbox.recv().await {
             match self.answer(&asked).await {
@@ -164,7 +164,7 @@ fn state(vip: IpAddr, config: &config::RealServer, survey: &Survey) -> State {
     .fold(State::default(), |all, (state, _)| all.and(state))
 }
 
-/// What listens on each range of ports.
+/// Whether a program listens, for each range of ports.
 fn listening(vip: IpAddr, ports: &[Ports]) -> std::io::Result<Vec<Listening>> {
     let mut heard = vec![Listening::default(); ports.len()];
     bound_sockets(|Bound { udp, address, port, any_family }| {

@@ -40,9 +40,9 @@ pub(super) struct Written {
 #[derive(Debug)]
 pub(super) struct Delivery {
     tun: Tun,
-    /// Whether super-frames are split here.
+    /// Whether vstun splits super-frames.
     splits: bool,
-    /// Whether super-frames are built here.
+    /// Whether vstun builds super-frames.
     coalesce: bool,
     /// Frames with offload that the kernel has refused since it last accepted one.
     refusals: u32,
@@ -66,7 +66,7 @@ impl Delivery {
         }
     }
 
-    /// From now on super-frames are built here, or not.
+    /// Sets whether super-frames are built here.
     pub(super) fn set_coalesce(&mut self, coalesce: bool) {
         self.coalesce = coalesce;
     }
@@ -108,8 +108,8 @@ impl Delivery {
     }
 
     /// Writes a group as one frame: its headers, and the payloads from their buffers; copying them
-    /// together was not cheaper. `false` if the kernel refuses, and each frame is to be written
-    /// alone.
+    /// together was not cheaper. `false` if the kernel refuses it; each frame then has to be
+    /// written alone.
     fn deliver_merged(
         &mut self,
         coalescer: &Coalescer,
@@ -139,7 +139,7 @@ impl Delivery {
                 self.refused(&error);
                 Ok(false)
             }
-            // A large frame needs contiguous memory, where single packets need little.
+            // A large frame needs contiguous memory, which single packets do not.
             Err(error) if is_for_want_of_memory(&error) => Ok(false),
             Err(error) => self.failed(error, group.count() as u64).map(|()| true),
         }

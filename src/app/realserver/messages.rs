@@ -21,16 +21,16 @@ pub(super) struct Report {
     pub(super) coalesce: bool,
     /// Packets dropped because a socket's receive buffer was full.
     pub(super) socket_dropped: u64,
-    /// Whether the kernel is to refuse strangers' packets.
+    /// Whether the kernel refuses strangers' packets now.
     pub(super) filtering: bool,
 }
 
-/// What the configuration says of the packet loop and can change while it runs.
+/// The settings of the packet loop that can change while it runs.
 #[derive(Clone, Debug)]
 pub(super) struct LoopSettings {
-    /// What is let in; its counters are not used.
+    /// The gate with the new settings; its counters are not used.
     pub(super) gate: Gate,
-    /// The socket filters for that.
+    /// The socket filters for this gate.
     pub(super) programs: Programs,
     /// How long the loop looks for more before it sleeps.
     pub(super) busy_poll: Duration,
@@ -45,7 +45,7 @@ pub(super) enum RealServerMessage {
     Stop,
     /// Asks for the counters.
     Report(Sender<Report>),
-    /// Sets what is let in and how the loop works; the answer says that it is in force.
+    /// Sets the gate and the loop's settings. The answer confirms that they are in force.
     Configure(Box<LoopSettings>, Sender<()>),
 }
 

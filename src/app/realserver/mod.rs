@@ -67,8 +67,8 @@ async fn serve_reals(
     let tun = daemon::tun(&config.tun, plan.tun_mtu(), config.offload)?;
     let mut bounds = Bounds::of(&plan);
     session.install(plan).await?;
-    // The raw sockets come last: from now on the kernel sends no protocol-unreachable, so the
-    // director takes this host for ready.
+    // The raw sockets come last: from now on the kernel sends no protocol-unreachable, which the
+    // director takes as a sign that this host is ready.
     let (receivers, takes_gue) = receivers(config.gue_port)?;
     bounds.gue_port = takes_gue.then_some(config.gue_port);
     let refused = config.offload && !tun.offload();
@@ -105,7 +105,7 @@ async fn serve_reals(
         }
         Err(error) => Err(error),
     };
-    // The host first: while packets are routed here, the thread has to read them.
+    // The host is undone first: while packets are routed here, the thread has to read them.
     let undone = session.undo().await;
     // A thread that has ended by itself needs no message.
     let _ = packet_thread.send(RealServerMessage::Stop);
@@ -133,7 +133,7 @@ fn receivers(gue_port: u16) -> anyhow::Result<(Vec<Receiver>, bool)> {
     Ok((receivers, takes_gue))
 }
 
-/// What the main task waits for beside the host, signals and the packet thread.
+/// The other inputs of the main task, besides the host, signals and the packet thread.
 struct Ends {
     control: Control,
     agent: Option<Agent>,
@@ -141,7 +141,7 @@ struct Ends {
     inbox: CommandQueue,
 }
 
-/// Answers, follows the host and reloads, until a signal says stop or something fails.
+/// Answers requests, follows the host and reloads, until a stop signal or a failure.
 async fn steer(
     mut running: Running,
     handler: Arc<Handler>,
@@ -190,7 +190,7 @@ async fn steer(
             outcome = running.obey(session, command) => outcome,
             served = &mut served => return served,
         };
-        // Without an asker, or when it has hung up, the log has the outcome.
+        // Without a client, or if it has closed, the log has the outcome.
         let _ = asker.map(|asker| asker.send(outcome));
     }
 }

@@ -50,7 +50,7 @@ pub(super) struct Packets {
     busy_poll: BusyPoll,
     turns: TurnLengths,
     merged_udp: LogThrottle,
-    /// To the task that answers questions of `vstun doctor`.
+    /// To the task that answers inquiries of `vstun doctor`.
     questions: mpsc::Sender<Asked>,
 }
 
@@ -261,7 +261,7 @@ fn sockets(sources: &mut [Source]) -> impl Iterator<Item = (&Receiver, &mut Atta
     sources.iter_mut().map(|source| (&source.receiver, &mut source.filter))
 }
 
-/// What such a socket's payloads start with.
+/// The start of the payloads of such a socket.
 fn payload_of(inside: Inside) -> Payload {
     match inside {
         Inside::Ipv4 => Payload::Packet(4),
@@ -295,13 +295,13 @@ fn admit<'d>(
     None
 }
 
-/// Where what is not delivered goes.
+/// The receivers of datagrams that are not delivered.
 struct Told<'a> {
     merged_udp: &'a mut LogThrottle,
     questions: &'a mpsc::Sender<Asked>,
 }
 
-/// Hands a question to the task that answers; `director`: the outer source, if there is no outer
+/// Passes an inquiry to the task that answers; `director`: the outer source, if there is no outer
 /// header in `bytes`.
 #[cold]
 fn ask(
@@ -310,7 +310,7 @@ fn ask(
     director: Option<IpAddr>,
     (bytes, inner): (&[u8], Range<usize>),
 ) {
-    // Before the question is read: a flood of them costs no more.
+    // Before the inquiry is parsed, so that a flood of them costs no more than this.
     let Ok(room) = questions.try_reserve() else {
         gate.refuse(Refusal::InquiryLimit);
         return;

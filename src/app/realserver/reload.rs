@@ -28,7 +28,7 @@ pub(super) struct Running {
     pub(super) path: Option<PathBuf>,
     pub(super) packet_thread: PacketThread<RealServerMessage>,
     pub(super) events: Events,
-    /// The gate's bounds as the host is set up now.
+    /// The gate's inputs from the host as it is set up now.
     pub(super) bounds: Bounds,
     /// The server of metrics and JSON, as soon as requests are answered.
     pub(super) http: Option<http::Server<Handler>>,
@@ -39,7 +39,7 @@ pub(super) struct Running {
 pub(super) struct Bounds {
     mss: Mss,
     link_mtu: u32,
-    /// The UDP port on which GUE is taken, if it is.
+    /// The UDP port on which GUE is received, if it is.
     pub(super) gue_port: Option<u16>,
 }
 
@@ -79,7 +79,7 @@ impl Running {
         outcome
     }
 
-    /// Reads the configuration again and applies what differs.
+    /// Reads the configuration again and applies the differences.
     async fn reload(&mut self, session: &mut Session) -> CommandResult {
         let path = self.path.clone().context(
             "this real server was started with flags, which cannot be read again; start it with \
@@ -119,9 +119,9 @@ impl Running {
         Ok(ReloadPlan { warnings, ..plan })
     }
 
-    /// The kernel would forward a packet that is accepted for an address which this host does not
-    /// have. So a virtual IP is accepted only after the host has it, and refused before the host
-    /// removes it.
+    /// If the gate accepted a packet for an address that this host does not have, the kernel would
+    /// forward it. So a virtual IP is accepted only after the host has it, and refused before the
+    /// host removes it.
     async fn switch(
         &mut self,
         session: &mut Session,

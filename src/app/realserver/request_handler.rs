@@ -40,7 +40,7 @@ pub(super) struct Handler {
     started: jiff::Timestamp,
     /// Whether the kernel refused offload when the TUN was created.
     offload_refused: bool,
-    /// The load agent's, where there is one.
+    /// The load agent's counters and setting, if there is an agent.
     agent: Option<Arc<Desk>>,
 }
 
@@ -140,7 +140,7 @@ impl Handler {
         .into()
     }
 
-    /// Takes this real server out of rotation at every director that asks its agent, or puts it
+    /// Takes this real server out of rotation at every director that checks its agent, or puts it
     /// back.
     async fn rotate(
         &self,

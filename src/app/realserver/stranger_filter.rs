@@ -16,7 +16,7 @@ pub(super) struct Programs {
 }
 
 impl Programs {
-    /// Those that let the gate's directors pass.
+    /// The programs that let the gate's directors pass.
     pub(super) fn of(gate: &Gate) -> Self {
         let program = |outer| filter::program(gate.directors(), outer);
         Self { v4: program(Outer::V4), v6: program(Outer::V6) }
@@ -47,14 +47,15 @@ pub(super) struct StrangerFilter {
 /// A socket's filter.
 #[derive(Debug, Default)]
 pub(super) struct Attached {
-    /// The kernel has it.
+    /// Whether the kernel has it.
     now: bool,
-    /// All that can still be read has passed it.
+    /// Whether all datagrams that can still be read have passed it.
     pub(super) sampled: bool,
 }
 
 impl Attached {
-    /// Nothing is left to read: what comes next has passed the filter, if there is one.
+    /// Notes that the socket has been read empty: later datagrams have passed the filter, if there
+    /// is one.
     pub(super) fn drained(&mut self) {
         self.sampled = self.now;
     }
@@ -105,12 +106,12 @@ impl StrangerFilter {
         }
     }
 
-    /// How long until [`Self::watch`] has to be called although no packet comes.
+    /// How long until [`Self::watch`] has to be called even if no packet comes.
     pub(super) fn wait(&self, now: Instant) -> Option<Duration> {
         self.strangers.wait(now)
     }
 
-    /// Whether the kernel is to refuse strangers' packets.
+    /// Whether there is a flood, in which the kernel refuses strangers' packets.
     pub(super) fn flood(&self) -> bool {
         self.strangers.flood()
     }

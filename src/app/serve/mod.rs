@@ -1,4 +1,4 @@
-//! The control socket's server: JSON lines, a bounded number of clients, and none that can stall
+//! The control socket's server: JSON lines for a bounded number of clients, none of which can delay
 //! another.
 
 mod peer;
@@ -82,8 +82,8 @@ pub(super) trait RequestHandler: Send + Sync + 'static {
     /// Subscribes to the events of a span.
     fn listen(&self, span: Span) -> anyhow::Result<Listener>;
 
-    /// Begins a trace; `packets`: with the packets, so many bytes of each or their headers. Only a
-    /// director has decisions to trace.
+    /// Begins a trace; `packets`: with that many bytes of each packet, or with their headers. Only
+    /// a director has decisions to trace.
     fn trace(
         &self,
         _which: Traced,
@@ -242,7 +242,7 @@ async fn client<D: RequestHandler>(
             allowed(&request, peer, refusals)?;
             Ok(request)
         });
-        // The sender has not finished, or would go on with something that cannot be parsed.
+        // The client has not finished, or the rest of its text cannot be parsed.
         let lost = !line.ends_with(b"\n") || body;
         let reply = match request {
             Ok(Request::Connections { limit, which }) => match handler.select(which).await {
@@ -297,7 +297,7 @@ async fn events<D: RequestHandler>(
         Ok(listener) => listener,
         Err(error) => return write(&mut writer, &refusal(&error)).await,
     };
-    // The subscription is active, so this may take its time.
+    // The subscription is active, so no event is lost while this waits.
     let status = handler.answer(Request::Status, Vec::new(), peer).await?;
     write(&mut writer, &status).await?;
     let mut byte = [0];
@@ -324,8 +324,8 @@ async fn begin_trace<D: RequestHandler>(
     handler.trace(which, recorded, packets.then_some(snaplen)).await
 }
 
-/// Sends decisions until the client closes or sends something. The packet thread never waits: what
-/// a slow client has no room for is lost, and it learns how much.
+/// Sends decisions until the client closes or sends something. The packet thread never waits: a
+/// slow client loses decisions, and gets their number.
 async fn trace(
     mut feed: TraceFeed,
     mut reader: BufReader<OwnedReadHalf>,
@@ -342,8 +342,8 @@ async fn trace(
     }
 }
 
-/// Closes the connection to a client that may still be sending: closed at once, it would get a
-/// broken pipe instead of the answer.
+/// Closes the connection to a client that may still be sending: if it were closed at once, the
+/// client would get a broken pipe instead of the answer.
 async fn hang_up(
     mut reader: BufReader<OwnedReadHalf>,
     mut writer: OwnedWriteHalf,
@@ -352,7 +352,7 @@ async fn hang_up(
     progress::discard(&mut reader, DRAIN, SENDING).await
 }
 
-/// Sends the connections page by page, so that a million of them are never in one buffer.
+/// Sends the connections page by page, so that a million connections are never in one buffer.
 async fn connections<D: RequestHandler>(
     handler: &D,
     writer: &mut OwnedWriteHalf,

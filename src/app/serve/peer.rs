@@ -42,7 +42,7 @@ impl Peer {
         Self::of_user(u32::MAX, Writers { owner: 0, group: 0 })
     }
 
-    /// A user without groups but one of the same number.
+    /// A user whose only group has the same number.
     pub(super) fn of_user(uid: u32, writers: Writers) -> Self {
         let credentials = Credentials { uid, gid: uid, pid: None };
         Self { credentials, groups: Vec::new(), writers }

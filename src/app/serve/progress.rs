@@ -1,5 +1,5 @@
 //! Long texts between a client and the server: the time limit is for each part, so that a client
-//! that goes on may send and read megabytes, and one that stops is closed soon.
+//! that makes progress may send and read megabytes, and one that stops is closed soon.
 
 use std::io;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, copy, sink};
 use tokio::time::timeout;
 
-/// Bytes for which a client has the whole time limit again.
+/// The time limit starts again after this many bytes.
 const PART: usize = 1 << 20;
 
 /// Reads a text of `len` bytes. Memory grows with what has arrived, whatever length was claimed.

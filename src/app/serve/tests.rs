@@ -204,7 +204,7 @@ fn listeners_get_events_until_they_send_something_or_close() {
 /// Readers have a limited number of slots, and one too many is refused; writers get the rest, and
 /// one too many of them is refused as well.
 #[test]
-fn readers_cannot_take_the_last_places() {
+fn readers_cannot_take_the_last_slots() {
     let writers = Writers { owner: 500, group: 600 };
     let (reader, owner) = (Peer::of_user(1_000, writers), Peer::of_user(500, writers));
     let slots = Places::new();
@@ -226,5 +226,5 @@ fn a_refusal_s_repetitions_are_counted_and_not_logged() {
     }
     let later = Instant::now() + Duration::from_secs(61);
     let unlogged = refusals.0.lock().unwrap().note(later);
-    assert_eq!(unlogged, Some(1_000), "the first has its line, 999 and this wait for one");
+    assert_eq!(unlogged, Some(1_000), "the first is logged, 999 and this one are counted");
 }

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::sets::Sets;
 
-/// What connection tracking calls a packet.
+/// The connection tracking state of a packet.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum CtState {
     /// The first of a connection.
@@ -28,24 +28,24 @@ impl CtState {
     }
 }
 
-/// A packet that is looked up; `None`: it could have any value.
+/// A packet to be judged; `None`: the field may have any value.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Probe {
     /// 4 or 6.
     pub version: u8,
-    /// Where it comes in; empty for a packet of this host.
+    /// The input interface; empty for a packet of this host.
     pub input: Option<String>,
-    /// Where it goes out; empty for a packet to this host.
+    /// The output interface; empty for a packet to this host.
     pub output: Option<String>,
-    /// Where it comes from.
+    /// The source address.
     pub source: Option<IpAddr>,
-    /// Where it goes.
+    /// The destination address.
     pub destination: Option<IpAddr>,
     /// Its protocol number.
     pub protocol: u8,
     /// Its destination port, of TCP and UDP.
     pub port: Option<u16>,
-    /// What connection tracking calls it.
+    /// Its connection tracking state.
     pub state: CtState,
 }
 
@@ -97,7 +97,7 @@ enum Field<'a> {
     Address(IpAddr),
     /// A port.
     Number(u64),
-    /// An IP protocol's number, with its names beside it in a listing.
+    /// An IP protocol's number; a listing may have its name instead.
     Protocol(u8),
     /// The packet has no such field: nothing is equal to it.
     Absent,
@@ -133,8 +133,8 @@ fn field<'a>(left: &Value, probe: &'a Probe) -> Option<Field<'a>> {
     }
 }
 
-/// The protocol that a name stands for in a listing of nft. It takes names from the host's
-/// /etc/protocols: Debian calls 4 `ipencap` and Fedora `ipv4`, and in both `ipip` is 94.
+/// The protocol of a name in a listing of nft. nft takes names from the host's /etc/protocols:
+/// Debian calls 4 `ipencap` and Fedora `ipv4`, and in both `ipip` is 94.
 fn protocol_number(name: &str) -> Option<u64> {
     Some(match name {
         "icmp" => 1,
@@ -182,7 +182,7 @@ impl Field<'_> {
     }
 }
 
-/// Whether a value or a range of a listing is the number. A name that nobody knows decides nothing.
+/// Whether a value or a range of a listing is the number. An unknown name decides nothing.
 fn is_number(value: &Value, number: u64, named: impl Fn(&str) -> Option<u64>) -> Met {
     let read = |value: &Value| value.as_str().map_or_else(|| value.as_u64(), &named);
     if let Some(range) = value["range"].as_array() {

@@ -1,4 +1,4 @@
-//! Chains and rules, and the way of a packet through them.
+//! Chains and rules, and the path of a packet through them.
 
 use std::collections::HashMap;
 
@@ -7,13 +7,13 @@ use serde_json::Value;
 use super::condition::{self, Met, Probe};
 use super::sets::Sets;
 
-/// Chains within chains, at most: the kernel's own bound is 16 (`NFT_JUMP_STACK_SIZE`).
+/// The most nested chains: the kernel's own bound is 16 (`NFT_JUMP_STACK_SIZE`).
 const DEPTH: usize = 16;
 
-/// Rules looked at for one packet, at most.
+/// The most rules that are evaluated for one packet.
 const STEPS: usize = 100_000;
 
-/// Where the kernel runs chains.
+/// The hooks at which the kernel runs chains.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Hook {
     /// Every packet that arrives.
@@ -51,7 +51,7 @@ pub struct Place {
     pub chain: String,
     /// The rule as its chain and handle, or the chain's policy.
     pub rule: String,
-    /// Whether it surely drops: all conditions were understood.
+    /// Whether the drop is certain: all conditions were understood.
     pub certain: bool,
 }
 
@@ -83,7 +83,7 @@ struct Chain {
     drops: bool,
 }
 
-/// Where a packet's way through a chain ends.
+/// The end of a packet's path through a chain.
 enum Way {
     /// The chain's end, or `return`.
     Back,
@@ -93,7 +93,7 @@ enum Way {
     },
 }
 
-/// A packet on its way.
+/// A packet on its path through the chains.
 struct Walk<'a> {
     probe: &'a Probe,
     /// A condition that is not understood could have let it pass.
@@ -137,7 +137,7 @@ impl Ruleset {
         }
     }
 
-    /// The packet's way through the hooks, in this order; the first drop ends it.
+    /// The verdict of the hooks in this order; the first drop ends the path.
     #[must_use]
     pub fn judge(&self, hooks: &[Hook], probe: &Probe) -> Verdict {
         let chains = hooks

@@ -9,7 +9,7 @@ use serde_json::Value;
 pub(super) struct Sets(HashMap<String, Vec<Value>>);
 
 impl Sets {
-    /// Adds a set. Two tables may have sets of one name: then neither is known.
+    /// Adds a set. If two tables have sets of one name, neither is used.
     pub(super) fn add(&mut self, name: &str, elements: &[Value]) {
         if self.0.insert(name.to_owned(), elements.to_vec()).is_some() {
             self.0.insert(name.to_owned(), vec![Value::Null]);

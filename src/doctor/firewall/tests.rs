@@ -99,7 +99,7 @@ fn a_packet_takes_the_first_verdict_whose_conditions_it_meets() {
 }
 
 #[test]
-fn an_invalid_packet_meets_what_a_new_one_does_not() {
+fn an_invalid_packet_meets_conditions_that_a_new_one_does_not() {
     let rules = ruleset("accept", &[&format!("forward {STATES}")]);
     assert_eq!(fate(&rules, &probe()), "pass");
     let invalid = Probe { state: CtState::Invalid, ..probe() };
@@ -115,14 +115,14 @@ fn another_family_and_another_hook_are_not_concerned() {
 }
 
 #[test]
-fn other_documents_are_no_ruleset() {
+fn other_documents_are_not_rulesets() {
     for text in ["", "{}", "[]", r#"{"nftables":3}"#, "nonsense"] {
         assert!(Ruleset::read(text.as_bytes()).is_none(), "{text}");
     }
     assert!(Ruleset::read(br#"{"nftables":[{"rule":{"expr":[7]}},{"chain":1},null]}"#).is_some());
 }
 
-/// Debian's names; in Fedora's list 4 is `ipv4`. A name of no list decides nothing.
+/// Debian's names; in Fedora's list 4 is `ipv4`. An unknown name decides nothing.
 #[test]
 fn protocols_are_known_by_name_and_by_number() {
     let judged = |left: &str, right: &str, protocol: u8| {

@@ -15,7 +15,7 @@ fn ports() -> impl Strategy<Value = Ports> {
 
 proptest! {
     #[test]
-    fn a_question_is_read_as_it_was_asked(
+    fn an_inquiry_reads_back(
         nonce: u64, ports in vec(ports(), 0..=MAX_PORTS), len in MIN_LEN..2_000_usize,
     ) {
         let question = Question { nonce, ports, len };
@@ -25,7 +25,7 @@ proptest! {
     }
 
     #[test]
-    fn an_answer_is_never_longer_than_its_question_and_loses_only_text(
+    fn an_answer_is_never_longer_than_its_inquiry_and_loses_only_text(
         listening in vec(any::<u8>().prop_map(Listening), 0..=MAX_PORTS),
         program in ".{0,60}", text in ".{0,900}", len in MIN_LEN..1_500_usize,
         (nonce, time, state, mss) in any::<(u64, u64, u16, u16)>(),

@@ -13,7 +13,7 @@ pub enum Rotation {
     /// It takes new connections.
     #[default]
     Up,
-    /// No new connection; those there are go on.
+    /// No new connection; existing ones go on.
     Drain,
     /// Out of service for maintenance: no new connection.
     Maint,

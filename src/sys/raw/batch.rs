@@ -168,7 +168,7 @@ impl Queue {
             let address_len = address.set(message.destination);
             let parts = &mut self.parts[place];
             *parts = [part(header), part(payload)];
-            // A packet without a header is one part: the kernel imports half as many.
+            // A packet without a header is one part, which is less work for the kernel.
             let used = if header.is_empty() { &mut parts[1..] } else { &mut parts[..] };
             let entry = &mut self.headers[place].msg_hdr;
             entry.msg_name = (&raw mut *address).cast();
@@ -191,8 +191,8 @@ impl Queue {
 }
 
 impl Address {
-    /// Sets the address and returns its length. The port stays zero: a raw socket would take it for
-    /// a protocol.
+    /// Sets the address and returns its length. The port stays zero: a raw socket would interpret
+    /// it as a protocol.
     #[inline]
     #[allow(clippy::cast_possible_truncation)] // small constants
     fn set(&mut self, destination: IpAddr) -> libc::socklen_t {

@@ -83,7 +83,7 @@ impl ErrorQueue {
     }
 }
 
-/// The same room as `recv_from` takes it.
+/// The buffer in the form that `recv_from` takes.
 fn uninit(room: &mut [u8]) -> &mut [MaybeUninit<u8>] {
     // SAFETY: both types have the same layout, and `recv_from` writes received bytes only, never
     // uninitialised ones.

@@ -1,6 +1,6 @@
 //! Sockets of both families: raw ones send tunnelled packets, raw ones receive ICMP errors about
-//! them, and raw ones (protocols 4, 41 and 47) and UDP ones receive them. A kernel without IPv6 has
-//! the IPv4 ones alone.
+//! them, and raw ones (protocols 4, 41 and 47) and UDP ones receive them. On a kernel without IPv6
+//! there are only the IPv4 ones.
 
 mod batch;
 mod control;
@@ -27,7 +27,7 @@ const GRE: i32 = 47;
 /// `linux/in6.h`; libc names it for other systems only.
 const IPV6_HDRINCL: i32 = 36;
 
-/// Buffer wanted for a socket, in bytes: some ten milliseconds at 10 Gbit/s.
+/// Buffer requested for a socket, in bytes: about ten milliseconds at 10 Gbit/s.
 const BUFFER: usize = 8 << 20;
 
 /// The sending sockets: whole packets with their IP header.
@@ -41,9 +41,9 @@ pub struct Sender {
 impl Sender {
     /// Opens the sockets. The kernel attributes no ICMP error to a socket of `IPPROTO_RAW`, so no
     /// error about a tunnelled packet lowers a path MTU of the kernel's routes or fails a send; the
-    /// balancer judges the errors. One that quotes an echo reply does lower it, forged or not, and
-    /// the kernel would refuse larger packets with `EMSGSIZE`: these sockets send all that the
-    /// interface takes. They receive nothing.
+    /// balancer verifies the errors. An error that quotes an echo reply does lower a path MTU, even
+    /// a forged one, and the kernel would refuse larger packets with `EMSGSIZE`. So these sockets
+    /// send everything that fits the interface. They receive nothing.
     ///
     /// # Errors
     /// `EPERM` without `CAP_NET_RAW`.

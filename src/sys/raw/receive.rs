@@ -2,9 +2,9 @@
 //! received packets (GRO).
 //!
 //! A raw IPv4 socket delivers the outer header with each datagram. A raw IPv6 socket delivers only
-//! the payload after the header and its extension headers, and a UDP socket that after the UDP
-//! header; the source is the message's address, the traffic class a control message (RFC 3542
-//! sections 3 and 6.5, ip(7)).
+//! the payload after the header and its extension headers, a UDP socket only the payload after the
+//! UDP header. There the source is the message's address, and the traffic class is a control
+//! message (RFC 3542 sections 3 and 6.5, ip(7)).
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -20,10 +20,10 @@ pub const HEADROOM: usize = 64;
 /// Bytes reserved for a packet: the most that an IP length field can count, in whole cache lines.
 const SLOT: usize = HEADROOM + 65_536;
 
-/// Bytes for the control messages of a datagram: one int with its header, and some to spare.
+/// Bytes for the control messages of a datagram: more than one int with its header.
 const CONTROL: usize = 64;
 
-/// What a socket receives behind the outer IP header.
+/// What follows the outer IP header of a socket's packets.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Inside {
     /// An IPv4 packet.
@@ -153,7 +153,7 @@ impl Receiver {
         if self.domain == Domain::IPV6 { 6 } else { 4 }
     }
 
-    /// The version of the packets inside, 4 or 6, if the socket's protocol says it: IP in IP.
+    /// The version of the inner packets, 4 or 6, if the socket's protocol determines it (IP in IP).
     #[must_use]
     pub fn inner_version(&self) -> Option<u8> {
         match self.inside {
@@ -163,7 +163,7 @@ impl Receiver {
         }
     }
 
-    /// What it receives.
+    /// What follows the outer IP header of its packets.
     #[must_use]
     pub fn inside(&self) -> Inside {
         self.inside
@@ -277,7 +277,7 @@ impl Datagrams {
             let header = &mut header.msg_hdr;
             header.msg_iov = part;
             header.msg_iovlen = 1;
-            // An outer header that comes has all of this.
+            // An outer header contains address and traffic class.
             header.msg_name = if bare { (&raw mut *name).cast() } else { std::ptr::null_mut() };
             header.msg_namelen = if bare { name_len.unwrap_or_default() } else { 0 };
             header.msg_control =

@@ -21,7 +21,7 @@ fn begins() -> TraceBegins {
     TraceBegins::default().with_seeds((Seed(1, 2), Seed(3, 4)))
 }
 
-/// Records what a balancer of that configuration decides, from packet `from` on.
+/// Records the decisions of a balancer with that configuration, from packet `from` on.
 fn recorded(config: &config::Director, from: usize, packets: &[Vec<u8>]) -> Vec<u8> {
     let Replay { mut balancer, .. } = Replay::new(config, &begins()).unwrap();
     let mut writer = Writer::new(&begins()).unwrap();
@@ -53,7 +53,7 @@ fn replayed(file: &[u8], config: &config::Director) -> (Outcome, Vec<Difference>
     (replay.outcome, differences)
 }
 
-/// Connections that open, talk and close, and datagrams.
+/// Connections that open, transfer data and close, and datagrams.
 fn traffic() -> Vec<Vec<u8>> {
     let client = |number: u8, flags: u8, sequence: u32| {
         let source = std::net::Ipv4Addr::new(198, 18, 0, number);

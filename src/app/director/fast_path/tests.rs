@@ -1,6 +1,6 @@
-//! The program in the kernel against the packet function: on any bytes it is only ever stricter,
-//! and what it sends is what the director would have sent. It needs the right to load it, and says
-//! so where that is missing.
+//! The eBPF program against the packet function, on arbitrary bytes: every packet that the program
+//! sends is the one that the director would have sent. The tests need the right to load the
+//! program, and report if it is missing.
 #![allow(clippy::unwrap_used)]
 
 use std::cell::{Cell, RefCell};
@@ -19,7 +19,7 @@ use crate::wire::{Fragment, Packet, Transport};
 
 /// Ethernet: the loopback's own address, so that the frame is for this host.
 const ETHERNET: usize = 14;
-/// What the program answers: go on, and send it where `bpf_redirect_neigh` says.
+/// The program's results: pass the packet on, or send it by `bpf_redirect_neigh`.
 const NEXT: u32 = u32::MAX;
 const REDIRECT: u32 = 7;
 const LIMIT: usize = 1_400;
@@ -58,8 +58,8 @@ impl Kernel {
         Some(Self { program, carrier, tunnels })
     }
 
-    /// What the program answers to the packet if `key` is carried through tunnel `to`, and what the
-    /// packet is then.
+    /// The program's result for the packet if `key` is carried through tunnel `to`, and the packet
+    /// afterwards.
     fn run(&mut self, key: Key, to: usize, packet: &[u8], version: u8) -> (u32, Vec<u8>) {
         let label = crate::balancer::outer::label_of_flow(&key, LABEL_KEY);
         let (tunnel, acknowledged) = (self.tunnels[to], 0);
@@ -68,7 +68,7 @@ impl Kernel {
         let mut frame = vec![0; ETHERNET];
         frame[12..].copy_from_slice(if version == 4 { &[8, 0] } else { &[0x86, 0xdd] });
         frame.extend_from_slice(packet);
-        // The kernel tests no program on a frame without a whole IP header.
+        // The kernel refuses test runs on a frame without a whole IP header.
         let ran = self.program.run(&frame).unwrap_or((NEXT, frame));
         self.carrier.forget(3, &key);
         let (answer, mut sent) = ran;
@@ -85,8 +85,8 @@ fn key(packet: &Packet<'_>) -> Option<Key> {
     Some(Key::new(packet.protocol, packet.source, source, packet.destination, destination))
 }
 
-/// What the director sends for the packet once the host has taken one off its TTL; IPv4's
-/// identification of UDP is any.
+/// The packet that the director sends after the host has decremented the TTL. The IPv4
+/// identification of UDP is arbitrary.
 fn expected(packet: &[u8], to: usize) -> Vec<u8> {
     let mut inner = packet.to_vec();
     if inner[0] >> 4 == 4 {
@@ -108,8 +108,8 @@ fn expected(packet: &[u8], to: usize) -> Vec<u8> {
     [&room[MAX_OUTER_LEN - len..], &inner].concat()
 }
 
-/// Without what differs from packet to packet: the identification of UDP over IPv4, with the
-/// header's checksum, and the hop limit of UDP over IPv6.
+/// The packet without the fields that differ from packet to packet. UDP over IPv4: the
+/// identification and the header's checksum. UDP over IPv6: the hop limit.
 fn comparable(mut packet: Vec<u8>, udp: bool) -> Vec<u8> {
     match packet[0] >> 4 {
         4 if udp => {
@@ -147,7 +147,7 @@ fn packets() -> impl Strategy<Value = (Ip, usize)> {
 }
 
 #[test]
-fn what_the_program_sends_is_what_the_director_sends_and_nothing_else_is_sent() {
+fn the_program_sends_exactly_packets_that_the_director_would_send() {
     let Some(kernel) = Kernel::load() else { return };
     let (kernel, carried) = (RefCell::new(kernel), Cell::new(0));
     let mut runner = TestRunner::new(Config::with_cases(3_000));
@@ -210,7 +210,7 @@ fn a_closed_tunnel_and_a_held_flow_carry_nothing_and_the_counts_are_exact() {
 }
 
 #[test]
-fn more_flows_than_there_is_room_for_stay_with_the_director() {
+fn flows_past_the_capacity_stay_with_the_director() {
     let Some(mut kernel) = Kernel::load() else { return };
     let tunnel = kernel.tunnels[0];
     let enter = |carrier: &mut KernelCarrier, place: usize| {

@@ -14,7 +14,7 @@ use crate::wire::virtio::{self, Offload, OffloadError};
 impl Packets {
     /// Begins a trace; `None` if there are too many.
     pub(super) fn trace(&mut self, now: Millis, trace: LiveTrace) -> Option<Begun> {
-        // A trace shows every packet of its flows.
+        // A trace has to show every packet, also of carried flows.
         self.balancer.take_all_back();
         let seeds = self.balancer.seeds();
         self.tracing.begin(trace).then_some(Begun { now, seeds })

@@ -40,7 +40,7 @@ impl Packets {
                     drop(answer.send(self.balancer.selected(now, from, most, &which)));
                 }
                 DirectorMessage::Apply { changes, answer } => {
-                    // The flows of probes are in no listing, so positions stay valid.
+                    // Pinned flows of probes are in no listing, so positions stay valid.
                     let pins = |one: &Change| {
                         matches!(one, Change::PinProbe { .. } | Change::UnpinProbe(_))
                     };

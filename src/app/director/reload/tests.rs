@@ -77,7 +77,7 @@ fn running(config: config::Director) -> Running {
     Running::new(config, options, packet_thread, checks, Seed(5, 6), told)
 }
 
-/// Where 200 flows of each service go, new and adopted ones.
+/// The real servers of 200 flows of each service, new and adopted ones.
 async fn placed(running: &Running) -> Vec<Explanation> {
     let mut all = Vec::new();
     for client in 0..200 {
@@ -148,7 +148,7 @@ async fn there_and_back(old: &str, new: (&str, &str), taken: bool) {
     }
     assert_eq!(checksum(&running), before.1, "{new:?}");
     assert_eq!(placed(&running).await, before.0, "{new:?}");
-    // Neither side has kept anything of it.
+    // Neither the balancer nor the tables have kept anything of it.
     running.lead_to(&wanted, all).await.unwrap();
     assert_ne!(placed(&running).await, before.0, "{new:?}");
 }

@@ -1,4 +1,5 @@
-//! A load agent: vstun's own answers to the greeting with a report, any other with HAProxy's words.
+//! A load agent. vstun's own agent answers the greeting with a report, any other with HAProxy's
+//! words.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 

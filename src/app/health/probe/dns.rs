@@ -32,7 +32,7 @@ pub(super) async fn probe<B: TakesChanges>(target: &mut Target<'_, B>, dns: &Dns
         let len = socket.recv(&mut bytes).await.map_err(|error| refused(target, &error))?;
         let answer = Message::from_bytes(bytes.get(..len).unwrap_or_default());
         let answer = answer.map_err(|error| format!("no answer of DNS: {error}"))?;
-        // One to another question may be late.
+        // A late answer to another question is ignored.
         if answer.metadata.id == id && answer.metadata.message_type == MessageType::Response {
             return Ok(judge(dns, &answer));
         }

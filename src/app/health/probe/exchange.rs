@@ -15,14 +15,13 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 /// How a connection ends.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Ends {
-    /// By a reset when it is dropped: a packet that closes it before that is one more through the
-    /// tunnel.
+    /// By a reset when it is dropped, which saves the packet of an orderly close.
     Reset,
-    /// By a message before that, as TLS has it.
+    /// By TLS's closing message before that.
     Closed,
 }
 
-/// Sends a request by HTTP/1, and passes the response to `judge`. The probe's own task drives the
+/// Sends a request by HTTP/1, and passes the response to `judge`. The probe's own task polls the
 /// connection.
 pub(super) async fn http1<S, B, T>(
     stream: S,
@@ -63,7 +62,7 @@ where
     .await
 }
 
-/// The result of `asks`, while the connection works for it.
+/// The result of `asks`; polls the connection meanwhile.
 async fn driven<T>(connection: impl Future, asks: impl Future<Output = T>) -> T {
     let (mut connection, mut asks) = (pin!(connection), pin!(asks));
     let mut over = false;
@@ -81,14 +80,14 @@ async fn driven<T>(connection: impl Future, asks: impl Future<Output = T>) -> T 
     .await
 }
 
-/// A stream that gives nothing before something was written to it. hyper takes an answer that is
-/// there before its request, as overloaded servers send it, for a broken connection.
+/// A stream that returns nothing before something was written to it. Overloaded servers answer
+/// before the request, and hyper would treat that as a broken connection.
 #[derive(Debug)]
 struct WriteFirst<S> {
     stream: S,
     written: bool,
     ends: Ends,
-    /// The one that waits to read.
+    /// The task that waits to read.
     reader: Option<Waker>,
 }
 
@@ -113,7 +112,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for WriteFirst<S> {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(context, bytes);
-        // A failed write is over too: the answer may have arrived before the connection broke.
+        // A failed write ends the wait too: the answer may have arrived before the connection
+        // broke.
         if written.is_ready() {
             self.written = true;
             if let Some(reader) = self.reader.take() {

@@ -17,14 +17,14 @@ use crate::sys::process;
 /// How much of the program's output is shown, in bytes.
 const SHOWN: usize = 200;
 
-/// How long output is read that the program left in the pipe when it ended.
+/// How long to read the output that the program has left in the pipe at its end.
 const REST: Duration = Duration::from_millis(20);
 
-/// An exit code from this on gives the weight that it is more, as keepalived's `MISC_CHECK` with
-/// `misc_dynamic` has it.
+/// An exit code from this value on sets the weight to the difference, as with keepalived's
+/// `MISC_CHECK` and `misc_dynamic`.
 const LESS: i32 = 2;
 
-/// Runs the program, without a shell. It gets what it is about by its environment.
+/// Runs the program, without a shell. Its environment names the check's subject.
 pub(super) async fn probe<B: TakesChanges>(
     target: &mut Target<'_, B>,
     exec: &ExecProbe,
@@ -38,7 +38,7 @@ pub(super) async fn probe<B: TakesChanges>(
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
-        // A group of its own, so that what it starts can be ended with it.
+        // Its own process group, so that its children can be ended with it.
         .process_group(0)
         .kill_on_drop(true)
         .spawn()
@@ -50,7 +50,7 @@ pub(super) async fn probe<B: TakesChanges>(
         let mut read = std::pin::pin!(first_bytes(output, &mut said));
         tokio::select! {
             status = child.wait() => {
-                // What it has started may hold the pipe open for ever.
+                // Its children may hold the pipe open for ever.
                 let _ = timeout(REST, read).await;
                 status
             }
@@ -90,13 +90,13 @@ fn judge(exec: &ExecProbe, status: ExitStatus, said: &[u8]) -> Answer {
     }
 }
 
-/// The program's process group. What is left of it when the probe ends is killed: programs that
-/// ignore SIGTERM, and what they have started.
+/// The program's process group. Processes of it that are left when the probe ends are killed:
+/// programs that ignore SIGTERM, and their children.
 struct Group(u32);
 
 impl Drop for Group {
     fn drop(&mut self) {
-        // A group that has ended already is as it should be.
+        // An error means that the group has ended already.
         let _ = process::kill_group(self.0);
     }
 }

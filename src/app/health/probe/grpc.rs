@@ -16,7 +16,7 @@ use crate::health::spec::GrpcProbe;
 /// The longest answer that is read, in bytes: a status is seven.
 const MAX_ANSWER: usize = 4_096;
 
-/// What is before each message: a flag for compression and the length (gRPC over HTTP/2).
+/// The prefix of each message: a flag for compression and the length (gRPC over HTTP/2).
 const PREFIX: usize = 5;
 
 /// `HealthCheckResponse.status`.
@@ -124,7 +124,7 @@ fn grpc_status(headers: &HeaderMap) -> Option<u32> {
 }
 
 /// `HealthCheckResponse { status }`: field 1, a number (wire type 0); absent it is 0. One byte
-/// holds every status there is.
+/// holds every defined status.
 fn status(message: &[u8]) -> Option<u64> {
     match message {
         [] => Some(0),

@@ -33,7 +33,7 @@ pub(super) async fn probe<B: TakesChanges>(
                 HttpVersion::Http2 => Alpn::Http2,
                 HttpVersion::Http10 | HttpVersion::Http11 => Alpn::Http11,
             };
-            // These are large, and a plain request needs no room for them.
+            // Boxed: these futures are large, and a plain request does not need them.
             let stream = tls::connect(target, secure, http.host.as_deref(), alpn);
             let stream = Box::pin(stream).await?;
             Box::pin(ask(target, http, stream, request)).await
@@ -88,7 +88,7 @@ fn request<B: TakesChanges>(
     let (version, scheme) = match http.version {
         HttpVersion::Http10 => (Version::HTTP_10, None),
         HttpVersion::Http11 => (Version::HTTP_11, None),
-        // HTTP/2 has the host in its address (RFC 9113 8.3.1).
+        // HTTP/2 has the host in `:authority` (RFC 9113 8.3.1).
         HttpVersion::Http2 if http.tls.is_some() => (Version::HTTP_2, Some("https")),
         HttpVersion::Http2 => (Version::HTTP_2, Some("http")),
     };

@@ -15,7 +15,7 @@ use crate::sys::random;
 /// The payload of a request; a reply has to have it.
 const PAYLOAD: &[u8] = b"vstun health check, 32 bytes ....";
 
-/// The longest reply that is looked at, in bytes.
+/// The longest reply that is read, in bytes.
 const MAX_REPLY: usize = 2_048;
 
 pub(super) async fn probe<B: TakesChanges>(target: &mut Target<'_, B>) -> Outcome {
@@ -25,7 +25,7 @@ pub(super) async fn probe<B: TakesChanges>(target: &mut Target<'_, B>) -> Outcom
         Via::Direct => target.own_echo()?,
     };
     let socket = open(source).map_err(|error| format!("this host: {}", describe(&error)))?;
-    // A late reply to the probe before is not this one's.
+    // A random sequence number: a late reply to the previous probe must not count.
     let [word] = random::words::<1>().map_err(|error| describe(&error))?;
     let echo = IcmpEchoHeader { id: identifier, seq: u16::try_from(word & 0xffff).unwrap_or(1) };
     let request = request(source, destination, echo)?;
@@ -40,8 +40,8 @@ pub(super) async fn probe<B: TakesChanges>(target: &mut Target<'_, B>) -> Outcom
     }
 }
 
-/// A raw socket of the family, from the source: it gets the ICMP packets of all programs. Of its
-/// type tokio only needs that it sends and receives whole packets.
+/// A raw socket of the family, bound to the source; it receives the ICMP packets of all programs.
+/// tokio's UDP type serves, since it sends and receives whole packets.
 fn open(source: IpAddr) -> std::io::Result<UdpSocket> {
     let (domain, protocol) = match source {
         IpAddr::V4(_) => (Domain::IPV4, Protocol::ICMPV4),
@@ -53,8 +53,8 @@ fn open(source: IpAddr) -> std::io::Result<UdpSocket> {
     UdpSocket::from_std(socket.into())
 }
 
-/// The bytes from the ICMP header on. The kernel puts the IP header before them, and with IPv6 the
-/// checksum in as well (RFC 3542 3.1).
+/// The bytes from the ICMP header on. The kernel adds the IP header, and for IPv6 the checksum (RFC
+/// 3542 3.1).
 fn request(source: IpAddr, destination: IpAddr, echo: IcmpEchoHeader) -> Result<Vec<u8>, String> {
     let mut bytes = match (source, destination) {
         (IpAddr::V6(source), IpAddr::V6(destination)) => {
@@ -70,7 +70,7 @@ fn request(source: IpAddr, destination: IpAddr, echo: IcmpEchoHeader) -> Result<
     Ok(bytes)
 }
 
-/// Whether it is the reply. An IPv4 raw socket gives the IP header too (raw(7)).
+/// Whether it is the reply. An IPv4 raw socket returns the IP header too (raw(7)).
 fn is_reply(packet: &[u8], v4: bool, echo: IcmpEchoHeader) -> bool {
     let header = if v4 { packet.first().map_or(0, |first| usize::from(first & 15) * 4) } else { 0 };
     let Some(message) = packet.get(header..) else { return false };

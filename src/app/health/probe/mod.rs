@@ -49,7 +49,7 @@ impl Answer {
     }
 }
 
-/// The result, or as text what prevented it.
+/// The result, or the error as text.
 pub(super) type Outcome = Result<Answer, String>;
 
 /// Probes once, within the check's timeout. An ICMP error that quotes the probe ends it at once.
@@ -71,8 +71,8 @@ pub(super) async fn run<B: TakesChanges>(target: &mut Target<'_, B>) -> Answer {
     }
 }
 
-/// Within this a probe ends. One that passes if nothing comes within its timeout waits for that
-/// itself.
+/// The time limit of a probe. A probe that passes if nothing comes within its timeout waits for
+/// that itself, and has longer.
 fn patience<B: TakesChanges>(target: &Target<'_, B>) -> Duration {
     let limit = target.check.spec.timing.timeout;
     match &target.check.spec.probe {

@@ -29,21 +29,21 @@ use crate::app::health::TakesChanges;
 use crate::app::health::socket::{Sends, Target};
 use crate::health::spec::{ClientCertificate, TlsProbe};
 
-/// How long certificates that were read from files are used: one that was renewed is found soon.
+/// How long certificates that were read from files are used, so that renewed ones are read soon.
 const KEPT: Duration = Duration::from_secs(60);
 
-/// How long a server may take to refuse after the handshake. With TLS 1.3 it asks for a client
-/// certificate in the handshake and refuses after it (RFC 8446 4.4.2.4).
+/// How long a server may take to refuse after the handshake. With TLS 1.3 a server requests a
+/// client certificate in the handshake and refuses it afterwards (RFC 8446 4.4.2.4).
 const REFUSAL: Duration = Duration::from_millis(100);
 
-/// A configuration by what it was made of.
+/// Configurations by their inputs.
 type Kept = HashMap<(TlsProbe, Alpn), (Instant, Arc<ClientConfig>)>;
 
 /// The configurations of the latest probes. Reading the system's certificates takes longer than a
 /// probe.
 static CONFIGURATIONS: LazyLock<Mutex<Kept>> = LazyLock::new(Mutex::default);
 
-/// The protocol that is asked for in the handshake (RFC 7301).
+/// The protocol that is requested in the handshake (RFC 7301).
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub(super) enum Alpn {
     /// None.
@@ -54,10 +54,10 @@ pub(super) enum Alpn {
     Http2,
 }
 
-/// A handshake, and what the server says to it.
+/// A handshake, and the server's alert after it, if any.
 pub(super) async fn probe<B: TakesChanges>(target: &mut Target<'_, B>, tls: &TlsProbe) -> Outcome {
     let mut stream = connect(target, tls, None, Alpn::Nothing).await?;
-    // The part of the timeout that is left must be enough for it.
+    // Within a fraction of the timeout, so that a slow server does not time out here.
     let refusal = REFUSAL.min(target.check.spec.timing.timeout / 4);
     match tokio::time::timeout(refusal, stream.read(&mut [0])).await {
         // Servers close in different ways, and some wait.
@@ -115,7 +115,7 @@ async fn configuration(tls: &TlsProbe, alpn: Alpn) -> Result<Arc<ClientConfig>, 
         }
     }
     let of = key.clone();
-    // Files may be far away.
+    // Files may be on a slow file system.
     let made =
         spawn_blocking(move || make(&of.0, of.1)).await.map_err(|error| error.to_string())?;
     let config = Arc::new(made?);
@@ -159,13 +159,13 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     if found.is_empty() { Err(cannot(&"there is no certificate in it")) } else { Ok(found) }
 }
 
-/// Judges a server's certificate.
+/// Verifies a server's certificate.
 #[derive(Debug)]
 struct Verifier {
     provider: Arc<CryptoProvider>,
-    /// `None`: every certificate is taken.
+    /// `None`: every certificate is accepted.
     trusted: Option<Arc<WebPkiServerVerifier>>,
-    /// The certificates of `ca`. A server may show one of these itself.
+    /// The certificates of `ca`. A server may present one of these itself.
     own: Vec<CertificateDer<'static>>,
 }
 
@@ -198,9 +198,9 @@ impl Verifier {
         Ok(Self { provider, trusted: Some(trusted), own })
     }
 
-    /// Whether the server shows a certificate of `ca` that is marked as an authority's, as `openssl
-    /// req -x509` marks each: then it is its own root. Its dates are not looked at, as a root's are
-    /// not.
+    /// Whether the server presents a certificate of `ca` that is marked as an authority's, as
+    /// `openssl req -x509` does. Then it is its own root, and like a root's its dates are not
+    /// checked.
     fn is_own_root(
         &self,
         shown: &CertificateDer<'_>,

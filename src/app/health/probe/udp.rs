@@ -1,4 +1,4 @@
-//! A datagram, and what comes back.
+//! A datagram and its answer.
 
 use regex::bytes::Regex;
 use socket2::{Protocol, Type};
@@ -10,7 +10,7 @@ use crate::app::health::TakesChanges;
 use crate::app::health::socket::{Target, describe};
 use crate::health::spec::UdpProbe;
 
-/// The longest answer that is looked at, in bytes.
+/// The longest answer that is read, in bytes.
 const MAX_ANSWER: usize = 64 << 10;
 
 pub(super) async fn probe<B: TakesChanges>(target: &mut Target<'_, B>, udp: &UdpProbe) -> Outcome {
@@ -33,12 +33,12 @@ pub(super) async fn probe<B: TakesChanges>(target: &mut Target<'_, B>, udp: &Udp
         if pattern.is_match(answer.get(..len).unwrap_or_default()) {
             return Ok(Answer::pass("the answer matches"));
         }
-        // It may be late for an earlier question. The right one may still come.
+        // It may be a late answer to an earlier probe. The right one may still come.
         target.trace.step("an answer that does not match");
     }
 }
 
-/// A connected socket: the kernel tells it of "port unreachable" at once (udp(7)).
+/// A connected socket: it gets the error of "port unreachable" at once (udp(7)).
 pub(super) async fn connect<B: TakesChanges>(
     target: &mut Target<'_, B>,
 ) -> Result<UdpSocket, String> {
@@ -48,7 +48,7 @@ pub(super) async fn connect<B: TakesChanges>(
     UdpSocket::from_std(socket.into()).map_err(|error| describe(&error))
 }
 
-/// Of a datagram "connection refused" is ICMP port unreachable.
+/// For a datagram, "connection refused" means ICMP port unreachable.
 pub(super) fn refused<B: TakesChanges>(
     target: &mut Target<'_, B>,
     error: &std::io::Error,

@@ -42,7 +42,7 @@ fn a_program_s_exit_code_and_first_line() {
 }
 
 #[test]
-fn a_program_s_exit_code_gives_a_weight_where_it_may() {
+fn a_dynamic_program_s_exit_code_gives_a_weight() {
     let dynamic = |code: u32| {
         let command = ["/bin/sh", "-c", &format!("exit {code}")].map(ToOwned::to_owned).into();
         Probe::Exec(ExecProbe { command, dynamic: true })
@@ -100,7 +100,7 @@ fn a_program_that_ignores_its_end_is_killed_with_what_it_has_started() {
     }
 }
 
-/// A UDP server that answers each datagram with what `answer` makes of it.
+/// A UDP server that answers each datagram with the datagrams that `answer` returns.
 fn datagrams(answer: impl Fn(&[u8]) -> Vec<Vec<u8>> + Send + 'static) -> u16 {
     let socket = UdpSocket::bind((HERE, 0)).unwrap();
     let port = socket.local_addr().unwrap().port();
@@ -149,7 +149,7 @@ fn a_datagram_and_its_answer() {
     }
 }
 
-/// A name server that answers with the code and, where that is good, with 192.0.2.80.
+/// A name server that answers with the code and, if that is NOERROR, with 192.0.2.80.
 fn name_server(code: ResponseCode) -> u16 {
     datagrams(move |bytes| {
         let question = Message::from_bytes(bytes).unwrap();
@@ -223,7 +223,7 @@ fn an_answer_before_the_question_counts() {
 type Served =
     hyper::Response<http_body_util::combinators::BoxBody<Bytes, std::convert::Infallible>>;
 
-/// Serves HTTP/2 with what `answer` makes of each request and its body.
+/// Serves HTTP/2: `answer` makes the response from each request and its body.
 fn http2_server(answer: impl Fn(&hyper::Uri, &[u8]) -> Served + Send + Sync + 'static) -> u16 {
     let listener = TcpListener::bind((HERE, 0)).unwrap();
     listener.set_nonblocking(true).unwrap();
@@ -289,7 +289,7 @@ fn http_2_without_tls() {
 }
 
 #[test]
-fn what_a_grpc_server_says_of_itself() {
+fn the_status_of_a_grpc_server() {
     let probe = || Probe::Grpc(GrpcProbe { service: "cart".to_owned(), tls: None });
     for (message, status, passed, detail) in [
         (&b"\x08\x01"[..], "0", true, "SERVING"),

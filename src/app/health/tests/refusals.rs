@@ -32,8 +32,8 @@ impl TakesChanges for Refuses {
     }
 }
 
-/// Checks of one real server through the tunnel, with these times, at a server that is silent. All
-/// timeouts are far away. Returns the reason why it went down, and how many flows were pinned.
+/// Runs checks of one silent real server through the tunnel, with these times. All timeouts are
+/// long. Returns the reason why it went down, and how many flows were pinned.
 fn refused(probe: Probe, by_end: bool, fast_interval: Duration) -> (String, usize) {
     let hour = Duration::from_secs(3_600);
     let timing = Timing {
@@ -76,7 +76,7 @@ fn a_probe_that_an_error_quotes_fails_at_once_and_each_failure_has_a_probe_of_it
 }
 
 #[test]
-fn what_a_router_says_fails_a_probe_too_and_the_next_one_keeps_the_fast_interval() {
+fn a_router_s_error_fails_a_probe_too_and_the_next_one_keeps_the_fast_interval() {
     let began = Instant::now();
     let (why, probes) = refused(Probe::Http(http()), false, Duration::from_millis(50));
     assert_eq!(why, "http check failed: refused by 10.0.0.11");

@@ -13,7 +13,7 @@ use crate::control::{ListedCheck, ListedReal, Rate};
 /// Lines of a graph.
 const GRAPH: u16 = 2;
 
-/// What a graph shows, and of which part of a rate.
+/// The title of a graph, and the part of a rate that it shows.
 type Graph = (&'static str, fn(&Rate) -> u64);
 
 const GRAPHS: [Graph; 3] = [

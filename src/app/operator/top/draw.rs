@@ -14,14 +14,14 @@ use super::{detail, keys};
 use crate::control::{Layout as Numbers, ListedReal, Rate, counted};
 use crate::model::duration;
 
-/// Colours, unless the environment wants none.
+/// Colours, unless the environment disables them.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Palette {
     pub(super) colours: bool,
 }
 
 impl Palette {
-    /// No colours where `NO_COLOR` is set and not empty (no-color.org).
+    /// No colours if `NO_COLOR` is set and not empty (no-color.org).
     pub(super) fn of_environment() -> Self {
         Self { colours: std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()) }
     }
@@ -42,7 +42,7 @@ impl Palette {
         self.paint(Color::DarkGray, Modifier::DIM)
     }
 
-    /// Of a real server's or a check's state.
+    /// The style of a real server's or a check's state.
     pub(super) fn state(self, state: &str) -> Style {
         match state {
             "up" => self.paint(Color::Green, Modifier::empty()),
@@ -71,7 +71,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, view: &mut View, palette: Palette) {
     frame.render_widget(Paragraph::new(foot_line(view, palette)), foot);
 }
 
-/// What the director does in all, then the worst that is wrong.
+/// The director's totals, then its worst problem.
 fn heading_lines(view: &View, palette: Palette) -> Vec<Line<'static>> {
     let list = &view.sample.list;
     let mut sum = Rate::default();

@@ -1,4 +1,4 @@
-//! What the daemon says: a sample at each interval, and events as they happen.
+//! The daemon's data: a sample at each interval, and events as they happen.
 
 use std::path::PathBuf;
 use std::sync::mpsc::Sender;
@@ -13,7 +13,7 @@ use crate::control::{self, Checks, Drops, EventText, List, Missed, Request, Stat
 /// How long until an ended subscription to events is tried again.
 const AGAIN: Duration = Duration::from_secs(2);
 
-/// One look at the director.
+/// A sample of the director's state.
 #[derive(Debug, Default)]
 pub(super) struct Sample {
     pub(super) list: List,
@@ -21,11 +21,11 @@ pub(super) struct Sample {
     pub(super) drops: Drops,
 }
 
-/// Something new.
+/// A piece of new data.
 #[derive(Debug)]
 pub(super) enum News {
     Sample(Box<Sample>),
-    /// The daemon gave no sample, and why.
+    /// There is no sample, for this reason.
     Silent(String),
     Event(Box<EventText>),
     /// Events that the daemon could not deliver.
@@ -97,7 +97,7 @@ fn ask<T: DeserializeOwned>(daemon: &mut Daemon, request: &Request) -> anyhow::R
 
 fn events(sockets: &[PathBuf], news: &Sender<News>) {
     loop {
-        // The samples say why no daemon answers; this only goes on when one does.
+        // The samples report why no daemon answers; this only continues when one does.
         if let Ok(mut daemon) = Daemon::connect(sockets) {
             let request = Request::Events { since: None, until_now: false };
             let subscribed = ask::<Status>(&mut daemon, &request);

@@ -25,7 +25,8 @@ enum Action {
     Help,
 }
 
-/// The keys, what they do, and their names in the help. Without a name: the line above has it.
+/// The keys, their actions, and their names in the help. Keys without a name belong to the line
+/// above.
 const KEYS: &[(&[KeyCode], Action, &str, &str)] = {
     use Action::*;
     use KeyCode as K;
@@ -57,7 +58,7 @@ pub(super) fn help() -> impl Iterator<Item = (&'static str, &'static str)> {
     KEYS.iter().map(|&(_, _, name, what)| (name, what)).filter(|(name, _)| !name.is_empty())
 }
 
-/// Obeys a key. True: the end.
+/// Carries out a key's action. Returns true if the program ends.
 pub(super) fn press(view: &mut View, key: KeyEvent) -> bool {
     if key.modifiers.contains(KeyModifiers::CONTROL) {
         return matches!(key.code, KeyCode::Char('c'));

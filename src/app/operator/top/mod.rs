@@ -1,7 +1,7 @@
 //! `vstun top`: services, checks, drops and events of a director, live in a terminal.
 //!
-//! [`feed`] asks the daemon, [`view`] holds what is shown and obeys keys, [`draw`] and [`detail`]
-//! put it on the screen. Nothing here changes anything at the daemon.
+//! [`feed`] reads from the daemon, [`view`] holds the displayed state and handles keys, [`draw`]
+//! and [`detail`] draw it. Nothing here changes the daemon.
 
 mod detail;
 mod draw;
@@ -31,7 +31,7 @@ use draw::Palette;
 use feed::News;
 use view::View;
 
-/// How long a key may wait until news are looked at, and a signal until the end.
+/// The interval at which new data and signals are checked while no key is pressed.
 const TURN: Duration = Duration::from_millis(50);
 
 /// Shows the director until `q`, Ctrl-C or a signal.
@@ -46,7 +46,7 @@ pub(super) fn run(sockets: &[PathBuf], interval: Duration) -> anyhow::Result<()>
         );
     }
     let (sender, news) = channel();
-    // Before the screen changes: a first error is an error as of any other command.
+    // Before the screen changes, so that a first error is printed like any other command's.
     let mut view = View::default();
     view.take(feed::first(sockets)?);
     feed::start(sockets, interval, &sender)?;
@@ -110,8 +110,8 @@ fn end_at_signals() -> anyhow::Result<Arc<AtomicBool>> {
     Ok(ended)
 }
 
-/// The hook of ratatui leaves the cursor hidden where a panic aborts: the terminal's own end, which
-/// shows it, is never reached.
+/// ratatui's hook leaves the cursor hidden if a panic aborts, because the terminal's destructor,
+/// which shows it, does not run.
 fn show_cursor_at_panic() {
     let hook = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {

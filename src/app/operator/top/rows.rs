@@ -6,8 +6,8 @@ use std::collections::HashSet;
 use super::view::Key;
 use crate::control::{List, ListedReal, ListedService, Rate};
 
-/// How rows are sorted: services among themselves by the sums of their real servers, and those
-/// within their service.
+/// The order of rows: services by the sums of their real servers, and real servers within their
+/// service.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(super) enum Order {
     /// As configured.
@@ -92,8 +92,8 @@ pub(super) fn active(service: &ListedService) -> u64 {
     service.reals.iter().map(|real| real.active).sum()
 }
 
-/// The rows. Of a service that the filter names all real servers are shown, of another one those
-/// that it names. `filter` is in lower case.
+/// The rows. If the filter matches a service, all its real servers are shown, otherwise only
+/// matching ones. `filter` is in lower case.
 pub(super) fn rows<'a>(
     list: &'a List,
     folded: &HashSet<String>,

@@ -1,4 +1,4 @@
-//! What the screen says, drawn on the library's test back end.
+//! The screen, drawn on the library's test back end.
 
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
@@ -145,7 +145,7 @@ fn rows_are_sorted_by_the_column_that_s_chooses() {
 }
 
 #[test]
-fn the_cursor_stays_on_its_row_when_that_moves_and_in_its_place_when_it_goes() {
+fn the_cursor_follows_its_row_and_keeps_its_position_when_the_row_goes() {
     let mut view = view();
     press(&mut view, "↓");
     press(&mut view, "ss");
@@ -210,7 +210,7 @@ fn drops_show_what_grows_first_and_events_the_newest() {
 }
 
 #[test]
-fn no_news_are_shown_as_such_beside_the_last_figures() {
+fn missing_samples_are_reported_beside_the_last_figures() {
     let mut view = view();
     view.take(News::Silent("no daemon answers\n  /run/x: is not there".to_owned()));
     expect(&mut view, "no news: no daemon answers: /run/x: is not there");

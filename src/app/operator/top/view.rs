@@ -1,4 +1,4 @@
-//! What is shown, and where the cursor is. Pure: news and keys change it, drawing reads it.
+//! The displayed state and the cursor. Pure: new data and keys change it, drawing reads it.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
@@ -67,7 +67,7 @@ pub(super) struct View {
     pub(super) offset: usize,
     folded: HashSet<String>,
     selected: Key,
-    /// Where the cursor is; in `Services` where the selected row was last.
+    /// The cursor's row; in `Services` the last row of the selection.
     at: usize,
     history: HashMap<Key, VecDeque<Rate>>,
 }
@@ -118,8 +118,8 @@ impl View {
         rows::rows(&self.sample.list, &self.folded, self.order, &self.filter.to_lowercase())
     }
 
-    /// The row with the cursor. A row that has moved takes the cursor along; of one that is gone
-    /// the cursor keeps the place.
+    /// The row with the cursor. The cursor follows its row; if the row is gone, it keeps its
+    /// position.
     pub(super) fn cursor(&self, rows: &[Row<'_>]) -> usize {
         let selected = rows.iter().position(|row| row.is(&self.selected));
         selected.unwrap_or_else(|| self.at.min(rows.len().saturating_sub(1)))

@@ -39,7 +39,7 @@ const FRESH: Duration = Duration::from_millis(200);
 /// The pause after a failed accept, for example for lack of descriptors.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Counters, and the owner's setting, for the control socket.
+/// The counters and the owner's setting, shared with the control socket.
 #[derive(Debug, Default)]
 pub(super) struct Desk {
     /// The owner's setting from the control socket.

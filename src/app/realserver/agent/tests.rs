@@ -71,7 +71,7 @@ fn a_silent_client_gets_words_and_a_greeting_gets_a_report() {
 fn the_owner_takes_it_out_of_rotation_by_command_or_by_file() {
     with_agent("owner", "127.0.0.1/32", |agent| async move {
         let says = |expected: &'static str| async move {
-            // A sample serves a moment.
+            // A sample is reused for a while.
             tokio::time::sleep(FRESH).await;
             assert_eq!(ask(agent.address, "x").await, expected);
         };
@@ -88,7 +88,7 @@ fn the_owner_takes_it_out_of_rotation_by_command_or_by_file() {
 }
 
 #[test]
-fn other_clients_than_directors_get_nothing() {
+fn clients_that_are_no_directors_get_no_answer() {
     with_agent("strangers", "192.0.2.0/24", |agent| async move {
         let mut client = TcpStream::connect(agent.address).await.unwrap();
         let mut answer = Vec::new();
