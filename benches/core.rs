@@ -57,7 +57,7 @@ fn main() {
             times.push(measure(run, row.operations));
         }
     }
-    // The whole path's bench has these rows in its own table.
+    // The whole path's bench shows these rows in its table.
     if let Some(path) = std::env::var_os("CORE_JSON") {
         let rows: Vec<_> = runs.iter().map(|(row, _, times)| json(row, times)).collect();
         std::fs::write(path, serde_json::Value::from(rows).to_string()).unwrap();

@@ -12,7 +12,7 @@ bulk() { # HOW
     at vt-client curl -sSf --max-time 120 -T "$WORK/files/random" "$(url /upload/up)" -o /dev/null
     read -r sum _ < <(sha256sum "$WORK/real1/upload/up")
     expect_eq "$1, upload's checksum" "$sum" "$SUM"
-    # A packet carries at most $MSS bytes.
+    # A packet carries at most $MSS bytes of data.
     expect_between "$1, packets of the upload through the director" $(($(packets_given) - before)) \
         $((SIZE / MSS)) $((SIZE / 400))
     read -r sum _ < <(at vt-client curl -sSf --max-time 120 "$(url /files/random)" | sha256sum)

@@ -68,8 +68,8 @@ for name in "${REALS[@]}"; do
     expect_eq "connections of $name in vstun list" "$(real_field "$name" connections)" 20
 done
 
-# Each real server advertises what fits its own tunnel, so no client has to be told, although the
-# TUN takes more than fits the tunnels over IPv6.
+# Each real server advertises an MSS that fits its own tunnel, so no client gets an ICMP error,
+# although the TUN's MTU exceeds the tunnels over IPv6.
 head -c 1000000 /dev/urandom >"$WORK/files/random"
 for VIP in "${VIPS[@]}"; do
     for _ in "${REALS[@]}"; do

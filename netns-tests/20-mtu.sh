@@ -9,8 +9,8 @@ upload() {
     cmp "$WORK/files/random" "$WORK/real1/upload/up" || fail "the upload differs"
 }
 
-# Counted at the router, where each segment has its length on the wire.
-# IPv6's length excludes its header.
+# Counted at the router, where segments have their length on the wire. IPv6's length excludes its
+# header.
 count_segments() {
     local ip=${NFT_IP[$INNER]} full=$((INNER == 6 ? TUN_MTU - 40 : TUN_MTU))
     at vt-router nft -f - <<-NFT

@@ -26,7 +26,7 @@ start_director rr 0
 spawn vt-client checked python3 "$here/traffic/checksums.py" eth0 "$VIP"
 wait_for "the sniffer" log_has checked '^ready'
 at vt-client ping -c 3 -i 0.2 -W 10 "$VIP" >/dev/null || fail "the VIP does not answer ping"
-# Odd and even, nothing, and as much as the TUN takes.
+# Payloads of odd and even length, none, and the largest for the TUN.
 for size in 0 1 1401 $((TUN_MTU - IP_HEADER[INNER] - 8)); do
     at vt-client ping -c 1 -s "$size" -W 10 "$VIP" >/dev/null ||
         fail "the VIP does not answer a ping of $size bytes"

@@ -1,11 +1,11 @@
 # The outer header on the wire, seen at the real server: protocol, the client's traffic class with
-# its ECN bits (RFC 6040, normal mode), hop limit, what lets a NIC merge TCP and not UDP, and the
-# flow label that spreads flows (RFC 6438).
+# its ECN bits (RFC 6040, normal mode), hop limit, the fields that let a NIC merge TCP and not UDP,
+# and the flow label that spreads flows (RFC 6438).
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
 source "$here/daemons.sh"
 
-# What FILTER says of the list of tunnelled packets seen, as one line.
+# The output of FILTER for the list of captured tunnelled packets, as one line.
 seen() { jq -sc "$1" <(grep '^{' "$WORK/sniffer.log"); } # FILTER
 values() { seen "map($1) | unique"; } # FILTER: of each packet
 

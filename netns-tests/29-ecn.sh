@@ -45,7 +45,7 @@ at vt-real1 nft -f - <<-NFT
 	    }
 	}
 	NFT
-# ECT(0) and ECT(1), then what does not take part.
+# ECT(0) and ECT(1), then packets without ECN.
 at vt-client python3 "$here/traffic/udp_marked.py" "$VIP" 9000 $((0xb8 | 2)) $((0xb8 | 1))
 wait_for "two datagrams more" has_received 17
 expect_eq "marked on the way" "$(received | grep -c '^datagram: ce$')" 2

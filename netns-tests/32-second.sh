@@ -37,7 +37,7 @@ second "real server, same control socket" vt-real1 "$WORK/real-socket.toml" vstu
 expect_fails "cleanup under a running director" ask director cleanup
 expect_host_state "cleanup under a running director" vt-director "$WORK/director.before"
 
-# Without --socket it still continues with the other socket.
+# Without --socket it continues with the other socket.
 CODE=0
 at vt-director "$VSTUN_BIN/vstun" cleanup >"$WORK/cleanup.log" 2>&1 || CODE=$?
 expect_eq "cleanup of both sockets under a running director: exit code" "$CODE" 1

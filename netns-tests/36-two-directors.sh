@@ -1,5 +1,5 @@
-# Another director for the same VIP, alive or killed, has no address that a probe finds: it answers
-# as a proxy. The second start is refused nevertheless and names the first one's MAC; --force
+# Another director for the same VIP, alive or killed, does not own the address, so it answers only
+# as a proxy. The second start is still refused, and the error names the first one's MAC; --force
 # overrides that.
 #
 # The VIP is outside of the uplink's subnet and the default route leads to the servers' network, so

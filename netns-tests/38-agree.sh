@@ -59,7 +59,7 @@ expect_eq "flows of real2 then" "$(served real2)" 0
 expect_eq "other flows that moved" \
     "$(diff "$WORK/before" "$WORK/first" | grep '^<' | grep -vc real2 || true)" 0
 
-# A different seed in one of them shows before it affects a flow.
+# A different seed in one of them is visible before it affects a flow.
 configure_both 1 2 3
 sed -i 's/known to both directors/known to this one/' "$WORK/other.toml"
 reload_both

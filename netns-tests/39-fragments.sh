@@ -44,7 +44,7 @@ for reason in fragment_overlap fragment_limit fragment_expired fragment; do
     expect_eq "dropped as $reason" "$(dropped "$reason")" 0
 done
 
-# What must not arrive.
+# Fragments that must not arrive.
 malformed=$(dropped malformed)
 expect_eq "hostile datagrams" "$(fragments hostile "$CLIENT" "$VIP" 9000 20 1000)" 20
 expect_eq "dropped as overlaps" "$(dropped fragment_overlap)" $((20 * 6))

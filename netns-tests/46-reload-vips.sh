@@ -51,7 +51,7 @@ expect_log director "announcing $new on eth0"
 expect_eq "requests served at the new one" "$(served_at "$new")" 4
 wait_for "an event of it" log_has events "\"add_vip\",.*$new"
 
-# It is removed, with everything that was set up for it.
+# The virtual IP is removed, with everything that was set up for it.
 SERVED=("$first")
 configure "$WORK/director.toml" rr 1
 ask director reload
@@ -100,7 +100,7 @@ DIRECTOR_KEYS= SERVED=("$first")
 configure "$WORK/director.toml" rr 1
 expect_eq "a reload of what runs" "$(ask director reload | sed 's/.*: //')" "0 changes"
 
-# What only a restart can change is refused with both values, by the plan too.
+# A change that needs a restart is refused with both values, by the plan too.
 DIRECTOR_KEYS='recorder = 77'
 configure "$WORK/director.toml" rr 1
 for command in "plan $WORK/director.toml" reload; do
@@ -127,7 +127,7 @@ stop load
 expect_eq "answers at $first that are none" "$(grep -cv real1 "$WORK/load.log")" 0
 expect_direct_replies 100
 
-# `announce`: false withdraws what is announced, true announces it again.
+# `announce`: false withdraws the announced VIPs, true announces them again.
 is_announced() { announces "$first"; }
 DIRECTOR_KEYS='announce = false'
 configure "$WORK/director.toml" rr 1

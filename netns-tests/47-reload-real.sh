@@ -1,6 +1,6 @@
 # A reload of the real server: virtual IPs, directors and the MSS table change while another virtual
-# IP's traffic goes on, and what it made for them is undone. A file that needs a restart, or does
-# not fit the host, changes nothing.
+# IP's traffic goes on, and the set-up for removed ones is undone. A file that needs a restart, or
+# does not fit the host, changes nothing.
 # mixes: 4in4 6in4 4in6
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
@@ -17,7 +17,7 @@ SERVED=("$first" "$new" "$foreign")
 start_director rr 1
 SERVED=()
 host_state vt-real1 >"$WORK/before"
-# Ten requests a second by one connection, of which none may fail.
+# Ten requests a second on one connection; none of them may fail.
 spawn vt-client load curl -sS --fail-early --max-time 60 --rate 10/s "$(url "/?[1-100000]")"
 wait_for "traffic" log_has load real1
 
@@ -48,7 +48,7 @@ for vip in "$new" "$foreign"; do
 done
 (($(refused real1 not_vip) >= before)) || fail "the counters began anew"
 
-# They go, and with them all that was made for them, settings of the other family included.
+# They are removed, with everything that was set up for them, settings of the other family included.
 real_config "" "$first"
 ask real1 reload
 holds "$new" && fail "the host still has $new"

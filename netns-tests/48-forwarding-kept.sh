@@ -1,7 +1,7 @@
 # Another program turns forwarding on for the host while a director runs, as a container runtime
-# does: the director leaves that of its uplink on when it stops, and says so. Without that it goes
-# off, that of a renamed uplink
-# too: renamed while the director runs, or after a SIGKILL while none runs.
+# does: the director leaves its uplink's forwarding on when it stops, and logs that. Otherwise it
+# turns it off, also for an uplink that was renamed while the director ran, or after a SIGKILL while
+# none ran.
 # mixes: 4in4 6in6
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
@@ -51,7 +51,7 @@ expect_eq "what others have set on the new wan0" \
     "$(at vt-director sysctl -n "net.ipv$version.neigh.wan0.proxy_delay")" 0
 at vt-director ip link del wan0
 
-# The next start takes over what is set on a renamed uplink, and its stop undoes it.
+# The next start takes over the settings of a renamed uplink, and its stop undoes them.
 start_director rr 1
 stop director KILL
 at vt-director ip link set dev wan1 name eth0

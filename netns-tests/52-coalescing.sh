@@ -16,7 +16,8 @@ upload() { # HOW
 tcp_wrong() { at vt-real1 cat /proc/net/snmp | awk '/^Tcp:/ && $2 ~ /^[0-9]/ { print $NF }'; }
 delivered_all() { (($(number real1 stats .delivered) >= $1)); }
 
-# Alternating segments and datagrams, all of which the daemon finds when it continues: one batch.
+# Alternating segments and datagrams, sent while the daemon is stopped, so that it reads them as one
+# batch.
 in_one_batch() { # COUNT [WRONG]
     local before
     before=$(number real1 stats .delivered)

@@ -25,9 +25,9 @@ start_director rr 1 1 1
 expect_eq "real servers with themselves as gateway" "$(neighbours)" 3
 expect_eq "requests served" "$(fetch 30 | awk '{ n += $1 } END { print n }')" 30
 
-# A foreign route to one of them applies at once, whatever its metric, and ours is removed; ours is
-# restored when the foreign one is removed. The host's routes change all the time meanwhile, as
-# under a busy routing daemon, until the test has seen enough.
+# A foreign route to one of them applies at once, whatever its metric, and the director's is
+# removed; it is restored when the foreign one is removed. The host's routes change all the time
+# meanwhile, as under a busy routing daemon, until the test has seen enough.
 churn() {
     local metric=100
     while [[ ! -e $WORK/enough ]]; do
@@ -48,8 +48,8 @@ wait_for "ours to be gone" eval \
 ip -n vt-director route del "${ADDRESS[real1]}" metric 500
 wait_for "ours to be back" eval '(($(neighbours) == 3))'
 
-# A router in between for all of them, and a host that is no longer fit for a director: there is no
-# plan, but no route is hidden.
+# A router in between for all of them, on a host that is no longer fit for a director: there is no
+# plan, but no route stays hidden.
 case $OUTER in
     4) ip -n vt-director route add 10.0.0.8/29 via "${LAN_ROUTERS[4]}" dev eth1 ;;
     6) ip -n vt-director route add 2001:db8:a::10/124 via "${LAN_ROUTERS[6]}" dev eth1 ;;

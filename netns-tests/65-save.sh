@@ -1,5 +1,5 @@
-# `vstun save`: what verbs have changed is in the file, comments stay, and a director started with
-# it is as the one before.
+# `vstun save`: the file has the changes that verbs have made and keeps its comments, and a director
+# started with it equals the one before.
 # mixes: 4in6
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"

@@ -1,6 +1,6 @@
 # Verbs that change a pool: a new weight changes the shares, an added real server gets its share, a
-# removed one keeps its connections and gets no new ones. Each change is one event that says who
-# asked for what.
+# removed one keeps its connections and gets no new ones. Each change is one event with its origin
+# and its verb.
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
 source "$here/daemons.sh"
@@ -35,7 +35,7 @@ expect_eq "state of the removed server" "$(real_field real3 state)" draining
 expect_eq "open connections of the removed server" "$(real_field real3 active)" 8
 expect_eq "requests to the removed server" "$(share "$(fetch 40)" real3)" 0
 
-# A removed real server can be told to end its connections, but only `add-real` brings it back.
+# A verb can end a removed real server's connections, but only `add-real` restores it.
 ask director drain "${ADDRESS[real3]}" --deadline 10m
 changed drain state draining "draining, for 10m at most"
 expect_fails "enabling the removed server" ask director enable "${ADDRESS[real3]}" \

@@ -1,7 +1,7 @@
-# Two directors for one VIP; hooks tell which of them announces it, as keepalived would: `announce`
-# answers for the VIP at once and tells the neighbours, without a probe for the other director;
-# `withdraw` undoes that, with the route for routing daemons, and still forwards packets that
-# arrive. All requests are served during the moves.
+# Two directors for one VIP; hooks decide which of them announces it, as with keepalived: `announce`
+# answers for the VIP and announces it at once, without a probe for the other director; `withdraw`
+# undoes that, with the route for routing daemons, and still forwards packets that arrive. All
+# requests are served during the moves.
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
 source "$here/daemons.sh"

@@ -67,7 +67,7 @@ requests=$(sed -n 's/^requests //p' "$WORK/load.log")
 ((requests >= 2 * CONNECTIONS)) || fail "only $requests requests"
 expect_accounted
 
-# A plan is refused for a fault of the file: the director's own address as a real server.
+# A plan is refused because of a fault in the file: the director's own address as a real server.
 sed "s/^address = .*${ADDRESS[real1]}.*/address = \"$DIRECTOR\"/" "$WORK/director.toml" \
     >"$WORK/own.toml"
 expect_fails "a plan with the director as a real server" ask director plan "$WORK/own.toml" \

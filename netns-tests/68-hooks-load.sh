@@ -1,4 +1,4 @@
-# Two directors with one configuration and Maglev hashing; hooks tell which one has the VIP: it
+# Two directors with one configuration and Maglev hashing; hooks decide which one has the VIP: it
 # moves back and forth, as after keepalived's elections, while 600 open connections send requests
 # all the time, and none of them breaks.
 # first: 600 connections in turns, and seven moves

@@ -40,8 +40,8 @@ expect_eq "the answer as JSON" \
     "web state disabled up"
 release held 8
 
-# The last one that serves goes: the operator is warned, and the event, the listing and `explain`
-# say why.
+# The last available one is taken out: the operator is warned, and the event, the listing and
+# `explain` give the reason.
 ask director drain "${ADDRESS[real1]}"
 changed drain state up draining
 ask director set-weight "${ADDRESS[real2]}" --weight 0 2>"$WORK/warned"

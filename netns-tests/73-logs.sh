@@ -1,5 +1,5 @@
 # The log: an operator's mistake is not an error; under systemd lines have priorities and no time
-# stamps; as JSON each line is an object that says who did what. `events --since` tells the same
+# stamps; as JSON each line is an object with origin and change. `events --since` shows the same
 # afterwards.
 # mixes: 4in4
 source "$(dirname "$0")/lib.sh"

@@ -1,5 +1,5 @@
-# A verb that is refused changes nothing and says why; one that is carried out prints the warnings
-# it causes.
+# A refused verb changes nothing and prints the reason; a verb that is carried out prints the
+# warnings that it causes.
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
 source "$here/daemons.sh"

@@ -83,7 +83,8 @@ expect_accounted
 stop director
 expect_eq "the director's exit code" "$CODE" 0
 
-# At a start it warns once and names the line to add; with that line it does not.
+# At a start without a check the director warns once and names the line to add; with that line it
+# does not.
 unchecked() { # DAEMON
     grep -c 'has no health check.*add `check = \[{ type = "tcp" }\]` below that line' \
         "$WORK/$1.log" || true

@@ -112,7 +112,7 @@ CONFIG
     stop prometheus
 fi
 
-# A reload moves the server. Where it cannot listen there it is refused, and the server stays.
+# A reload moves the server. If it cannot listen there, the reload is refused and the server stays.
 DIRECTOR_KEYS='http = "127.0.0.1:9182"'
 configure "$WORK/director.toml" rr 1 1 1
 ask director reload >/dev/null

@@ -1,6 +1,6 @@
 # The status page in a browser: services and real servers as they come and go, drops, checks and
-# events, hostile names as text, and not one complaint about its policy. Without Chromium here it is
-# skipped.
+# events, hostile names as text, and no violation of its content policy. Without Chromium the test
+# is skipped.
 # mixes: 6in4
 # alone: a browser needs much of the machine
 source "$(dirname "$0")/lib.sh"
@@ -68,8 +68,8 @@ sctp.sendto(bytes(20), (sys.argv[1], 0))" "$VIP"
 shows "a drop and what it means" "$text('drops').rows[0].cells.length == 4 &&
     $text('drops').rows[0].cells[3].innerText.length > 10"
 
-# What a check finds is a text of others: here a status line that a browser would take for markup.
-# In one go, since the next answer replaces it.
+# A check's result contains text from outside: here a status line that a browser would interpret as
+# markup. In one go, since the next answer replaces it.
 hostile=$(evaluate "(() => {
     const hostile = {address: '<i>1</i>', state: 'down', why: '<script>alert(2)</script>',
         weight: 1, active: 0, inactive: 0, connections: 0, packets: 0, bytes: 0};
@@ -82,7 +82,7 @@ hostile=$(evaluate "(() => {
 })()")
 expect_eq "markup made from hostile names, and whether they are text" "$hostile" "[0, true]"
 
-# The keyboard's way: every control can be reached.
+# Every control can be reached by the keyboard.
 expect_eq "controls without the keyboard" \
     "$(evaluate \
     "[...document.querySelectorAll('summary, input')].filter(one => one.tabIndex < 0).length")" 0

@@ -1,7 +1,7 @@
-# Checks of all kinds through the tunnel, against servers that people run: TLS and HTTPS by OpenSSL
-# with a self-signed certificate, HTTP/2 by nginx, gRPC's own health service, a datagram that is
-# echoed, dnsmasq and unbound, ICMP, and a program. Each finds that its own server is gone, says so,
-# and finds it back; a server that never finishes its part of TLS costs a timeout.
+# Checks of all kinds through the tunnel, against common servers: TLS and HTTPS by OpenSSL with a
+# self-signed certificate, HTTP/2 by nginx, gRPC's own health service, a datagram that is echoed,
+# dnsmasq and unbound, ICMP, and a program. Each detects that its own server is down, reports that,
+# and detects its return. A server that never finishes its part of TLS costs a timeout.
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
 source "$here/daemons.sh"
@@ -183,7 +183,7 @@ becomes real2 down "tls check failed: connection refused"
 serve real2 8443
 becomes real2 up "all checks pass"
 
-# A server that lets in only those who show a certificate: it refuses after the handshake.
+# A server that accepts only clients with a certificate: it refuses after the handshake.
 tls_checks() { # NAME
     echo ".checks[] | select(.address == \"${ADDRESS[$1]}\" and .type == \"tls\")"
 }
@@ -195,7 +195,7 @@ stop real2-tls8443 KILL
 serve real2 8443 -Verify 1 -verify_return_error
 wait_for "a refusal by real2" is_refused
 becomes real2 down "tls check failed"
-# With one the check passes, and so it does at the servers that ask for none.
+# With a certificate the check passes, also at servers that require none.
 stop real2-tls8443 KILL
 serve real2 8443 -Verify 1 -verify_return_error -CAfile "$WORK/cert.pem"
 sed -i "/^port = 8443/a client_certificate = '$WORK/cert.pem'\nclient_key = '$WORK/key.pem'" \
@@ -203,7 +203,7 @@ sed -i "/^port = 8443/a client_certificate = '$WORK/cert.pem'\nclient_key = '$WO
 ask director reload >/dev/null
 for name in "${REALS[@]}"; do becomes "$name" up "all checks pass"; done
 
-# One that takes connections and never answers the first message of TLS.
+# A server that accepts connections and never answers the first message of TLS.
 stop real2-tls8443 KILL
 spawn vt-real2 mute python3 "$WORK/mute.py" "$VIP"
 becomes real2 down "tls check failed: connected, then nothing within 2s"
@@ -253,7 +253,7 @@ becomes real2 down "exec check failed: exit code 1: out of order"
 rm "$WORK/sick-${ADDRESS[real2]}"
 becomes real2 up "all checks pass"
 
-# Without the virtual IP no echo comes back: nothing but the path is asked by icmp.
+# Without the virtual IP no echo comes back: a check of type icmp tests only the path.
 stop real3
 becomes real3 down "check failed"
 # s_server serves one connection at a time, and waits for ever for the rest of one that was cut off

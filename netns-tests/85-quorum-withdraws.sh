@@ -80,8 +80,8 @@ is_off_the_host || fail "announced without a quorum"
 start_web real2
 wait_for "the virtual IP on the host" is_on_the_host
 
-# What the operator takes out counts for no quorum, although it passes its checks; nor does what has
-# no weight.
+# A real server that the operator has taken out does not count for the quorum although it passes its
+# checks; nor does one of weight 0.
 ask director disable "${ADDRESS[real2]}" --all-services
 wait_for "the virtual IP to be withdrawn with its last real server" is_off_the_host
 expect_log director \

@@ -1,5 +1,5 @@
-# `hooks`: a program is told of each change, in order, with what it is in its environment; one that
-# hangs is killed with all that it has started, and the next change is told all the same.
+# `hooks`: a program runs for each change, in order, with the change in its environment. A run that
+# hangs is killed with its children, and the program still runs for the next change.
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
 source "$here/daemons.sh"

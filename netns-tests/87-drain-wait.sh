@@ -1,5 +1,5 @@
-# `drain --wait` returns with the last connection, or when its time is up; `connections` shows whose
-# they are.
+# `drain --wait` returns with the last connection, or when its time is over; `connections` shows the
+# clients and real servers.
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
 source "$here/daemons.sh"

@@ -1,7 +1,7 @@
 # The load agent of a real server: HAProxy reads its words and vstun's own clients its JSON, with
-# the connections that are really established. Its owner takes it out of rotation, by the control
-# socket or by a file, at HAProxy and at two directors alike, and needs access to none of them. Only
-# directors are answered.
+# the connections that are established. Its owner takes it out of rotation, by the control socket or
+# by a file, at HAProxy and at two directors alike, without access to any of them. Only directors
+# get answers.
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
 source "$here/daemons.sh"
@@ -55,7 +55,7 @@ wait_for "no established connection" holds 0
 expect_eq "what a client hears" "$(say_to_agent vt-client "vstun 1"$'\n')" ""
 expect_between "strangers refused" "$(number real1 stats .agent.refused)" 1 10
 
-# HAProxy, to which the agent is like any other.
+# HAProxy, which uses the agent like any other.
 if command -v haproxy >/dev/null; then
     cat >"$WORK/haproxy.cfg" <<-CFG
 		global

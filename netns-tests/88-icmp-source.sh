@@ -1,5 +1,5 @@
-# Who answers a client with an ICMP error: vstun from the virtual IP, the director's kernel from its
-# own address, unless the firewall rule of docs/operations.md puts the virtual IP there.
+# The source of ICMP errors to clients: vstun's have the virtual IP, the director's kernel's its own
+# address, unless the firewall rule of docs/operations.md replaces that by the virtual IP.
 # mixes: 4in4 6in6 4in6 6in4
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
@@ -16,11 +16,11 @@ start_web real1
 start_real real1
 start_director rr 1
 expect_eq "a port without a service" "$(offender 9 64 10)" "${PORT_UNREACHABLE[$INNER]} $VIP"
-# The router takes one, the director the other.
+# The router takes one off the TTL, the director the other.
 expect_eq "a hop limit that ends at the director" "$(offender 9 2 10)" \
     "${TIME_EXCEEDED[$INNER]} ${UPLINK_DIRECTORS[$INNER]}"
 
-# As docs/operations.md has it: the destination in the packet that the error quotes.
+# The rule of docs/operations.md: the destination in the packet that the error quotes.
 quoted=([4]="icmp type { destination-unreachable, time-exceeded } @th,192,32"
     [6]="icmpv6 type { packet-too-big, time-exceeded } @th,256,128")
 hex=0x$(python3 -c "import ipaddress; print(ipaddress.ip_address('$VIP').packed.hex())")

@@ -1,7 +1,7 @@
-# `load = "agent"`: three real servers, of which one has its CPU taken by others. Its share of new
-# connections falls, and is back within 10 seconds of the end. `vstun list` shows the connections
-# that the director sees and those that the real servers report, side by side. A foreign agent's
-# words count as well, and those of an owner take the real server out.
+# `load = "agent"`: three real servers; on one of them other tasks take the CPU. Its share of new
+# connections falls, and is back within 10 seconds after that ends. `vstun list` shows the
+# connections that the director sees and those that the real servers report, side by side. A foreign
+# agent's words are used too, and an owner's setting takes the real server out.
 # mixes: 6in4 4in6
 # alone: it fills a CPU and judges shares
 # usual: 6in4
@@ -16,7 +16,7 @@ weighs() { jq -en "$(effective "$1") $2" >/dev/null; }   # NAME COMPARISON
 reported() { real_field "$1" "reported // -1"; }
 reports() { (($(reported "$1") == $2)); } # NAME NUMBER
 
-# A control group of its own for real1's web server, whose tasks wait for the CPU that others take.
+# Its own control group for real1's web server, whose tasks wait for the CPU.
 cgroup=$WORK/cgroup
 mkdir "$cgroup"
 if ! mount -t cgroup2 none "$cgroup" 2>/dev/null ||
@@ -24,7 +24,7 @@ if ! mount -t cgroup2 none "$cgroup" 2>/dev/null ||
     skip "skipped: needs root"
 fi
 group=$cgroup/vstun-test-$$
-# The group outlives the namespaces: its tasks leave it, and it goes.
+# The group outlives the namespaces, so its tasks leave it and it is removed.
 trap 'code=$?; trap - EXIT; leave_group; finish $code' EXIT
 leave_group() {
     wait_for "the control group to go" group_goes
@@ -46,7 +46,7 @@ for name in "${REALS[@]}"; do
     [[ $name == real1 ]] || REAL_KEYS+=$'\n'"agent_cgroup = \"$WORK/calm\""
     start_real "$name"
 done
-# Of the others nothing waits, whatever the machine does: other tests run beside this one.
+# The others report no pressure, whatever other tests do on this machine.
 mkdir "$WORK/calm"
 for what in cpu memory io; do
     echo "some avg10=0.00 avg60=0.00 avg300=0.00 total=0" >"$WORK/calm/$what.pressure"
@@ -70,11 +70,11 @@ ask director list >"$WORK/list.log"
 grep -q "ACTIVE.*REPORTED" "$WORK/list.log" || fail "list said: $(<"$WORK/list.log")"
 release held 12
 
-# Somebody takes real1's CPU.
+# Another task takes real1's CPU.
 busy=()
 echo "${PID[real1-web]}" >"$group/cgroup.procs"
 cpu=$(at vt-real1 python3 -c 'import os; print(min(os.sched_getaffinity(0)))')
-# What waits in the group is a task of it; whether it is the web server makes no difference.
+# Any waiting task of the group counts; it need not be the web server.
 for number in 1 2 3; do
     spawn vt-real1 "taker$number" taskset -c "$cpu" sh -c 'while :; do :; done'
 done
@@ -91,7 +91,7 @@ wait_for "real1's weight to be back" weighs real1 "> 0.9"
 expect_between "seconds until it is back" $((SECONDS - ended)) 0 10
 expect_between "requests to real1 of 60 afterwards" "$(share_of real1)" 12 28
 
-# A foreign agent in the place of real3's: it says what a file says.
+# A foreign agent in place of real3's: it sends the content of a file.
 stop real3
 echo "up 100%" >"$WORK/foreign"
 cat >"$WORK/foreign.py" <<'PY'
@@ -122,7 +122,7 @@ expect_log director 'real3|rotation up → drain'
 echo "ready up 100%" >"$WORK/foreign"
 wait_for "real3 to be back" weighs real3 "> 0.9"
 
-# And an owner's, who has access to nothing but the real server.
+# The setting of an owner, who has access to the real server only.
 ask real2 disable
 wait_for "real2 to be out" weighs real2 "== 0"
 expect_eq "requests to real2 of 60" "$(share_of real2)" 0

@@ -1,8 +1,8 @@
-# What does not fit the way to a real server and may be cut, or can be no smaller, goes in fragments
-# of the outer packet (RFC 2473 section 7.1, RFC 4213 section 3.2.2), and the real server's kernel
-# joins them: IPv6 packets of up to 1280 bytes, and datagrams without DF. First a router of the way
-# says that it takes 1280 bytes, then the director's own link does. Each fragmented packet is one
-# segment in the director's accounts.
+# A packet that does not fit the path to a real server, and may be fragmented or cannot be smaller,
+# is sent in fragments of the outer packet (RFC 2473 section 7.1, RFC 4213 section 3.2.2). The real
+# server's kernel reassembles them. These are IPv6 packets of up to 1280 bytes, and datagrams
+# without DF. First a router on the path reports an MTU of 1280 bytes, then the director's own link
+# has it. Each fragmented packet counts as one segment.
 # mixes: 6in6 6in4 4in6
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
@@ -19,7 +19,7 @@ upload() {
     rm "$WORK/real1/upload/up"
 }
 
-# Of IPv4 without DF, by a client that remembers no smaller path.
+# IPv4 without DF, from a client that has not learnt a smaller path MTU.
 datagrams() { # BYTES
     at vt-client ip -4 route flush cache
     at vt-client sysctl -qw net.ipv4.ip_no_pmtu_disc=1
@@ -32,7 +32,7 @@ SMALLEST=$((1280 - IP_HEADER[INNER] - 8)) # bytes of a datagram in a packet of 1
 
 make_topology
 small_link real1 $NARROW
-# On the wire, before the kernel joins them.
+# On the wire, before the kernel reassembles them.
 at vt-real1 nft -f - <<-NFT
 table netdev fragments {
     counter fragments {}
@@ -63,7 +63,7 @@ if [[ $OUTER == 6 ]]; then
         "$(number director stats '.tunnel_errors[0].path_mtu')" "$NARROW"
     case $INNER in
         6) expect_between "fragmented segments" "$(fragmented)" 500 5000 ;;
-        # Who is told what fits sends nothing that must be cut.
+        # Clients that get the path MTU send nothing that has to be cut.
         4) expect_between "fragmented segments" "$(fragmented)" 0 100 ;;
     esac
     datagrams $SMALLEST
@@ -83,7 +83,7 @@ datagrams $SMALLEST
 datagrams 1400
 case $INNER in
     6) expect_between "fragmented segments with datagrams" "$(fragmented)" 600 5000 ;;
-    # Only datagrams: segments have DF, and their clients are told.
+    # Only datagrams: segments have DF, and their clients get the path MTU.
     4) expect_between "fragmented datagrams" "$(fragmented)" 50 150 ;;
 esac
 expect_eq "errors of the tunnels" "$(number director stats .tunnel_errors_received)" 0

@@ -1,6 +1,6 @@
 # A real server that dies under 200 new connections a second gets no more of them. Its daemon is
 # killed: the kernel refuses the probes by ICMP errors that quote them, so none waits for its
-# timeout. Its host is cut off, and nothing answers: the timeouts decide.
+# timeout. Then its host is cut off, and nothing answers: the timeouts decide.
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
 source "$here/daemons.sh"
@@ -46,7 +46,7 @@ why_has real2 "http check failed: protocol unreachable from ${ADDRESS[real2]}" |
 start_real real2
 wait_for "real2 to be up" is real2 up
 
-# An interval with its jitter at most until the first probe, three timeouts, and 900 ms for other
+# At most an interval with its jitter until the first probe, three timeouts, and 900 ms for other
 # tests.
 LASTS=4.5
 under_load "host cut off" 3500 ip -n vt-router link set dev lan-real1 down

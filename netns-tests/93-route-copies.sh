@@ -1,6 +1,6 @@
 # A real server copies many routes, follows each change of them, of nexthop objects too, and leaves
-# no copy behind. A route that changes all the time does not keep it from looking at what the kernel
-# sends no event for, and after lost events it reads all routes again.
+# no copy behind. A route that changes all the time does not delay the periodic inspection, and
+# after lost events the daemon reads all routes again.
 # mixes: 4in4
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
@@ -37,8 +37,8 @@ wait_for "arp_ignore to be put back while a route flaps" put_back
 rm "$WORK/flap"
 wait "$flapping"
 
-# More events than the socket's buffer holds, while the daemon stands still: the kernel drops the
-# last ones.
+# More events than the socket's buffer holds, while the daemon is stopped: the kernel drops the last
+# ones.
 kill -STOP "${PID[real1]}"
 for ((number = 0; number < 15000; number++)); do
     echo "route add $FAR via $gateway proto 186"
@@ -51,7 +51,7 @@ expect_between "lost events" "$(lost)" 1 30001
 at vt-real1 ip route del "$FAR"
 wait_for "the end of its copy" gone
 
-# With this setting the kernel says neither where a nexthop object leads nor that it has changed.
+# With this setting the kernel reports neither where a nexthop object leads nor that it has changed.
 at vt-real1 sysctl -qw net.ipv4.nexthop_compat_mode=0
 at vt-real1 ip nexthop add id 7 via "$gateway" dev eth0
 at vt-real1 ip route add "$FAR" nhid 7 proto 186

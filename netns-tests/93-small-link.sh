@@ -1,7 +1,7 @@
-# The director's link to one real server takes less than the LAN. Who is served by another one
-# notices nothing: the TUN keeps the size that fits most, and with ICMP filtered an upload goes on.
-# Clients of the small one are told what fits by the director, also after the link has become
-# smaller still. A forged path MTU in the director's kernel changes nothing.
+# The director's link to one real server has a smaller MTU than the LAN. Clients of other real
+# servers are not affected: the TUN keeps the largest MTU, and with ICMP filtered an upload goes on.
+# Clients of the small one get its MTU from the director, also after the link has become smaller
+# still. A forged path MTU in the director's kernel changes nothing.
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
 source "$here/daemons.sh"
@@ -67,8 +67,8 @@ upload real2
 expect_eq "the size that the client was told then" "$(told)" $((LINK - IP_HEADER[OUTER]))
 expect_eq "the TUN's MTU then" "$(tun_mtu)" "$TUN_MTU"
 
-# The director's kernel believes a forged error that quotes an echo reply. Neither its route lookups
-# nor its sockets carry that to the tunnels.
+# The director's kernel accepts a forged error that quotes an echo reply. This must not affect the
+# tunnels, by route lookups or by sockets.
 at vt-router python3 "$here/traffic/forged_too_big.py" "${LAN_ROUTERS[$OUTER]}" "$DIRECTOR" \
     "${ADDRESS[real1]}" 1280
 believed() { [[ $(at vt-director ip route get "${ADDRESS[real1]}") == *"expires"*"mtu 1280"* ]]; }

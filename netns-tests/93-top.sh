@@ -24,7 +24,7 @@ fast_interval = "50ms"
 timeout = "500ms"'
 start_director wlc 1 1 1
 
-# Each top runs in this shell, which says what it has left behind.
+# Each top runs in this shell, which prints the terminal's settings afterwards.
 cat >"$WORK/shell.sh" <<SHELL
 while read -r command; do
     stty -a >$WORK/before

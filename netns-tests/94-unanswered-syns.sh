@@ -1,6 +1,6 @@
-# SYNs that nobody answers bring a real server's check forward, long before it is due: the daemon
-# runs and a firewall there drops them. Where the check passes nevertheless the real server stays
-# up, and an event says what is seen.
+# Unanswered SYNs bring a real server's check forward, long before it is due: the daemon runs and a
+# firewall there drops them. If the check passes nevertheless, the real server stays up, and an
+# event reports the unanswered SYNs.
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
 source "$here/daemons.sh"
@@ -14,8 +14,8 @@ probed() {
         '[.checks[] | select(.runs > 0 and .state == "up")] | length') == 3 ]]
 }
 
-# A firewall of the real server from now on: SYNs to port 80 are dropped, those of WHO alone where
-# it is given.
+# A firewall of the real server from now on: SYNs to port 80 are dropped, only those of WHO if it is
+# given.
 drops() { # NAME [WHO]
     local who=
     [[ $# == 1 ]] || who="ip${FAMILY_OF_NFT} saddr $2"

@@ -1,5 +1,5 @@
 # Fifty reloads while checks fail, and some of a real server that fails and recovers meanwhile: no
-# change of health that its checks did not find. Other weights, other checks of the same server and
+# change of health without a check's result. Other weights, other checks of the same server and
 # other services change none, and each real change is one event.
 # mixes: 6in4 4in6
 # usual: 6in4

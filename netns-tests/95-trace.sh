@@ -84,7 +84,7 @@ else
     say "no tshark here: apt-get install tshark"
 fi
 
-# What has happened is recorded, without a trace.
+# Past decisions are recorded without a trace.
 expect_eq "the recorded SYN" \
     "$(trace --recorded --json --client "$CLIENT" |
     jq -r 'select(.client // "" | endswith(":40001")) | "\(.address) \(.why)"' |

@@ -1,5 +1,5 @@
-# `vstun doctor`: each fault that is made is the first that it names, and the command that it prints
-# mends it. Between the faults it finds nothing.
+# `vstun doctor`: it names each fault first, and the command that it prints corrects the fault.
+# Between the faults it finds nothing.
 # mixes: 4in4 6in4
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
@@ -30,7 +30,7 @@ finds() { # DAEMON CAUSE [ADDRESS]
     doctor "$1"
     [[ $CODE == 1 && $(first cause) == "$2" && $(first address) == "${3:-$(first address)}" ]]
 }
-# The fault is named first; its first command, run on that host, mends it.
+# The fault is named first; its first command, run on that host, corrects it.
 named() { # DAEMON CAUSE [ADDRESS]
     wait_for "$2 to be named first" finds "$@"
     say "$1: $2: $(first text)"
@@ -88,7 +88,7 @@ named director real_server_daemon "${ADDRESS[real1]}"
 start_real real1
 healthy director
 
-# What the daemon there says of itself.
+# The findings of the real server's own daemon.
 stop real2-web
 named director listener "${ADDRESS[real2]}"
 start_web real2
@@ -124,7 +124,7 @@ healthy director
 at vt-real1 nft delete table inet filter
 healthy director
 
-# A switch that drops what is too long for it, and says nothing.
+# A switch that drops packets above its MTU without an error.
 ip -n vt-router link set lan-real1 mtu 1400
 named director mtu "${ADDRESS[real1]}"
 mend vt-director

@@ -26,7 +26,7 @@ log_has director 'fast path at' ||
     skip "no fast path here: $(grep -o 'no fast path.*' "$WORK/director.log" || true)"
 spawn vt-client upload python3 "$here/traffic/upload.py" send "$VIP" 80 4
 
-# Each change takes all of them back while they send.
+# Each change takes all connections back while they send.
 all=0 all_carried=0
 for weight in 2 3 4 5 6 7; do
     wait_for "packets of the uploads" have_passed $(($(packets) + 2000))

@@ -1,6 +1,6 @@
 # The fast path at uplinks that are a VLAN, a bond or a bridge, and beside other programs on the
-# same hook: one that lets the next decide changes nothing, one that ends the chain before it keeps
-# all packets with the director.
+# same hook: one that passes packets on changes nothing; one that ends the chain earlier keeps all
+# packets with the director.
 # mixes: 4in6
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"

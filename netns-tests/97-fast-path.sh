@@ -1,5 +1,5 @@
-# The fast path: uploads and datagrams with checksums, what is carried and what is not, and what
-# takes flows back.
+# The fast path: uploads and datagrams with checksums, which packets are carried, and which take
+# flows back.
 # mixes: 4in4 6in6 6in4 4in6
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
@@ -40,7 +40,7 @@ before=$(carried)
 expect_eq "requests served on short connections" "$(share "$(fetch 20)" real1)" 20
 expect_eq "frames of theirs that are carried" $(($(carried) - before)) 0
 
-# Each datagram after the answer to the one before it.
+# Each datagram follows the answer to the previous one.
 answered=$(at vt-client python3 "$here/traffic/udp_turns.py" "$VIP" 9000 60)
 expect_eq "datagrams answered" "$answered" 60
 expect_between "datagrams carried" $(($(carried) - before)) 45 52
@@ -65,7 +65,7 @@ expect_eq "programs at the uplink without the fast path" "$(attached)" 0
 expect_eq "whether there is a fast path" "$(number director stats .fast_path)" false
 stop director
 
-# Without the right to it.
+# Without the capabilities.
 UNDER=(setpriv --bounding-set -bpf,-sys_admin,-perfmon --inh-caps -bpf,-sys_admin,-perfmon)
 DIRECTOR_KEYS='fast_path = "auto"'
 start_director rr 1

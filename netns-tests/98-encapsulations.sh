@@ -1,5 +1,5 @@
-# GUE and GRE: web and UDP through each beside IP in IP, a change by reload, and what a real server
-# counts.
+# GUE and GRE: web and UDP through each beside IP in IP, a change by reload, and a real server's
+# counters.
 # usual: 6in4 4in6
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"

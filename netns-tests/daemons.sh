@@ -159,9 +159,9 @@ packets_carried() { # by the fast path
 
 # Every packet that the director read was tunnelled, answered, dropped for a reason or is a fragment
 # that is held, and every packet that it made of those was sent or refused. One that ends a
-# connection is answered, and what its real server gets instead counts as given. `reads`,
-# `segments_sent` and the kernel's own counter are counted apart from the rest.
-# How many packets at most the kernel has counted and then not sent, as too big for their path.
+# connection counts as answered, and the reset to its real server counts as sent there. `reads`,
+# `segments_sent` and the kernel's own counter are counted separately. The most packets that the
+# kernel has counted and then not sent, because they are too big for their path.
 REFUSED_LATE=0
 expect_accounted() {
     wait_for "packets that are accounted for" accounted_for

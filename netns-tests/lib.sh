@@ -14,7 +14,7 @@ CONTROL=/run/vstun  # control sockets
 WAIT=60             # seconds until a wait fails: generous, since a busy machine is no fault
 ulimit -n "$(ulimit -Hn)" # thousands of connections to one web server
 
-# jq 1.6 takes ten times as long to start as gojq, and the tests ask with it again and again.
+# jq 1.6 takes ten times as long to start as gojq, and the tests call it very often.
 if command -v gojq >/dev/null; then jq() { gojq "$@"; }; fi
 
 umask 022           # a control socket's folder is its owner's alone

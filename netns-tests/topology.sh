@@ -137,7 +137,7 @@ small_link() { # REAL MTU
 AS_A_WIRE='for device; do ethtool -K "$device" tx off tso off gso off gro off >/dev/null 2>&1; done'
 as_a_wire() { at "$1" sh -c "$AS_A_WIRE" sh "$2"; } # NAMESPACE DEVICE
 
-# As for containers on one host: nothing is segmented or checksummed before the director.
+# As with containers on one host: nothing is segmented or checksummed before the director.
 as_containers() { # NAMESPACE DEVICE
     at "$1" ethtool -K "$2" tx on tso on gso on >/dev/null 2>&1
 }
@@ -155,9 +155,10 @@ gro() { # NAMESPACE DEVICE on|off
 count_packets() {
     local match from_vip4="ip saddr { ${VIPS[4]}, ${OUTSIDE_VIPS[4]} }" \
         from_vip6="ip6 saddr { ${VIPS[6]}, ${OUTSIDE_VIPS[6]} }"
-    # At the director also what leaves it, behind any firewall's chain: tunnelled packets and its
-    # own answers, but not the news that it, or another director, has an IPv6 VIP. Bridged frames
-    # pass the bridge's own hooks only; a reply is counted where the router forwards it.
+    # At the director also the packets that leave it, after any firewall's chain: tunnelled packets
+    # and its own answers, but not announcements of an IPv6 VIP, its own or another director's.
+    # Bridged frames pass the bridge's own hooks only; a reply is counted where the router forwards
+    # it.
     at vt-router sh -c 'echo 0 >/proc/sys/net/bridge/bridge-nf-call-iptables;
         echo 0 >/proc/sys/net/bridge/bridge-nf-call-ip6tables' 2>/dev/null || true
     at vt-router nft -f - <<-NFT

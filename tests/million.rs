@@ -1,4 +1,4 @@
-//! A million real connections: all of them are found again, within a memory limit.
+//! A million connections: all of them are found again, within a memory limit.
 #![allow(clippy::unwrap_used)]
 
 use std::fs;

@@ -1,4 +1,4 @@
-//! The cost of a change within a large batch: the packet thread does nothing else meanwhile.
+//! The cost of a change within a large batch, which blocks the packet thread.
 
 use std::net::{IpAddr, Ipv4Addr};
 

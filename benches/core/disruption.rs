@@ -38,10 +38,10 @@ fn table(seed: u64, count: u32, changed: u32, weight: u32) -> Table {
     Table::new(Seed(seed, 7), SLOTS, (0..count).map(|number| (address(number), weight_of(number))))
 }
 
-/// Per cent of all slots that change their server, and of those that need not.
+/// The per cent of all slots that change their server, and of slots that change needlessly.
 fn moved(count: u32, case: &Case) -> (f64, f64) {
     let changed = count / 3;
-    // The others are as many as there are said to be.
+    // `count` includes the changed real server before or after the change.
     let count = if case.weights.0 == 0 { count + 1 } else { count };
     let (mut all, mut unneeded) = (0, 0);
     for seed in 0..SEEDS {

@@ -1,4 +1,4 @@
-//! A connection table that no cache holds.
+//! A connection table that is larger than the caches.
 
 use vstun::balancer::table::AHEAD;
 use vstun::balancer::{Balancer, Change};
@@ -48,8 +48,7 @@ pub(crate) fn forward_many(family: Family, pages: Pages) -> Run {
     })
 }
 
-/// The same as in the packet loop: a batch is read, its connections are prefetched, then it is
-/// processed.
+/// As in the packet loop: a batch is read, its connections are prefetched, then it is processed.
 pub(crate) fn forward_batches(family: Family, pages: Pages) -> Run {
     let mut director = director_of_many(family, MILLION, pages);
     let mut batch = vec![family.segment(0, &[]); AHEAD];
@@ -86,7 +85,7 @@ pub(crate) fn forward_new_among_many(family: Family) -> Run {
             take(director, now, packet);
         }
     };
-    // Until as many go as come.
+    // Until as many flows expire as begin.
     (0..310_000 / AHEAD).for_each(|_| turn(&mut director));
     Box::new(move |count| {
         (0..count / AHEAD as u64).for_each(|_| turn(&mut director));

@@ -210,7 +210,7 @@ pub(crate) fn open(director: &mut Balancer, packet: &[u8]) {
     }
 }
 
-/// The packet loop's work for a packet, without the outer header.
+/// The packet loop's work for a packet, except for the outer header.
 pub(crate) fn take(director: &mut Balancer, now: Millis, packet: &[u8]) {
     let packet = Packet::parse(black_box(packet)).unwrap();
     black_box(director.forward(now, &packet));
@@ -301,7 +301,7 @@ fn coalesce_nothing(family: Family) -> Run {
     coalesce_batches((0..44).map(|number| stream(family, number, 0, 1_448)).collect())
 }
 
-/// A segment of a client's stream, as the gate leaves it.
+/// A segment of a client's stream, in the form that the gate delivers.
 fn stream(family: Family, client: u32, index: u16, segment: u16) -> Vec<u8> {
     let sequence = u32::from(index) * u32::from(segment);
     let packet = family.stream(client, sequence, &vec![7; segment.into()]);

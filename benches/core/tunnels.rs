@@ -14,7 +14,7 @@ use super::rows::Run;
 
 /// The key of flow labels.
 const KEY: u64 = 0x5bd1_e995_9e37_79b9;
-/// Any but zero.
+/// Any number except zero.
 const RANDOM: u16 = 7;
 /// The length of a full segment of an IPv4 client.
 const DATA: [u8; 1_448] = [7; 1_448];

@@ -23,7 +23,7 @@ pub(crate) struct Bed {
     pub(crate) tcp_load: Program,
     pub(crate) web_load: Program,
     pub(crate) ready_made: Program,
-    /// What is missing in this run, and why.
+    /// The sides that are missing in this run, and the reasons.
     pub(crate) missing: Vec<String>,
     _servers: Vec<Program>,
 }

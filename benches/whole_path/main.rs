@@ -40,7 +40,7 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
     let done = match arguments.first().map(String::as_str) {
         Some("yardstick") => yardstick::run(&arguments[1..]),
-        // `cargo test --benches` runs this program too, without the flag: it is not a test.
+        // `cargo test --benches` runs this program too, without the flag: it does nothing then.
         _ if !arguments.iter().any(|argument| argument == "--bench") => Ok(()),
         _ => bench(),
     };
@@ -76,7 +76,7 @@ fn bench() -> Result<()> {
     let plot = path.with_extension("svg");
     plot::write(&plot, &caption(&setting), &rows)?;
     println!("{} written", plot.display());
-    // Documentation shows whole runs of the usual placement alone.
+    // The documentation shows only whole runs of the usual placement.
     let whole = !quick && bed.missing.is_empty() && wanted_works().is_empty();
     if whole && placement.director == placement.others {
         fs::copy(&plot, DOCUMENTED_PLOT).context("keep the plot")?;
@@ -160,7 +160,7 @@ const FULL: Plan = Plan { rounds: 9, window: 0.6 };
 const QUICK: Plan = Plan { rounds: 3, window: 0.2 };
 const LIMIT: Duration = Duration::from_secs(2400);
 const QUICK_LIMIT: Duration = Duration::from_secs(180);
-/// Beside the text that refers to it.
+/// In the folder of the page that shows it.
 const DOCUMENTED_PLOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/performance.svg");
-/// Where the harness runs, beside the nodes' CPU 0.
+/// The CPU of the harness; the nodes have CPU 0.
 const HARNESS_CPU: usize = 1;

@@ -35,8 +35,8 @@ impl Node {
         for key in ["accept_dad", "accept_ra", "router_solicitations"] {
             node.sysctl(&format!("net/ipv6/conf/default/{key}"), "0")?;
         }
-        // BBR, the default on some machines, paces by timers whose work is billed to the program
-        // that runs when they fire. This alternative is permitted in every namespace.
+        // BBR, the default on some machines, paces by timers whose work is attributed to the
+        // program that runs when they fire. This alternative is permitted in every namespace.
         node.sysctl("net/ipv4/tcp_congestion_control", "reno")?;
         // Room for thousands of short connections a second.
         node.sysctl("net/ipv4/ip_local_port_range", "10240 65535")?;
@@ -58,7 +58,7 @@ impl Node {
         self.write(&format!("/proc/sys/{key}"), value)
     }
 
-    /// Writes a file as the namespace sees it (`/sys/class/net`, `/proc/sys/net`).
+    /// Writes a file of the namespace (`/sys/class/net`, `/proc/sys/net`).
     pub(crate) fn write(&self, path: &str, value: &str) -> Result<()> {
         let script = format!("echo {value} > {path}");
         netns::output(enter(self.name).args(["sh", "-c", &script])).map(drop)
@@ -120,7 +120,7 @@ pub(crate) struct Program {
 }
 
 impl Program {
-    /// Starts `command` and waits until it says it is ready (sd_notify(3)).
+    /// Starts `command` and waits until it reports that it is ready (sd_notify(3)).
     pub(crate) fn start(node: &Node, name: &str, command: &[&str]) -> Result<Self> {
         let notify = sandbox::scratch().join(format!("{}.notify", name.replace(' ', "-")));
         let _ = fs::remove_file(&notify);
@@ -190,12 +190,12 @@ impl Program {
         }
     }
 
-    /// The process ID; `ip`, `setpriv`, `nice` and `taskset` have become the program by then.
+    /// The process ID; `ip`, `setpriv`, `nice` and `taskset` have been replaced by the program.
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// Asks until it is.
+    /// Repeats `is_ready` until it returns true.
     fn await_ready(&mut self, mut is_ready: impl FnMut() -> Result<bool>) -> Result<()> {
         let deadline = Instant::now() + START_LIMIT;
         while Instant::now() < deadline {
@@ -240,7 +240,7 @@ fn enter(name: &str) -> Command {
 /// The nice value of everything that is measured: equal among them, ahead of other programs on the
 /// machine.
 pub(crate) const PRIORITY: &str = "-15";
-/// A daemon that is not ready by then will not be.
+/// The time limit for a daemon to get ready.
 const START_LIMIT: Duration = Duration::from_secs(15);
-/// How long one look takes.
+/// The interval of these checks.
 const READY_POLL: Duration = Duration::from_millis(50);

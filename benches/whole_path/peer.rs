@@ -1,6 +1,6 @@
 //! The references for the sides with a tunnel: the kernel alone, and common proxies.
 //!
-//! All of them lead to the bare real server's node, none through its tunnel.
+//! All of them use the bare real server's node, without its tunnel.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::Path;
@@ -22,7 +22,7 @@ pub(crate) fn direct_return(topology: &Topology) -> Result<Side> {
     owned(topology, KERNEL, V4_KERNEL)
 }
 
-/// The same, and the replies pass the director as well.
+/// As [`direct_return`], with replies through the director as well.
 pub(crate) fn routing(topology: &Topology) -> Result<Side> {
     let real = &topology.real(End::Bare).node;
     real.run(&format!("ip route add default via {DIRECTOR} table {BACK}"))?;
@@ -119,6 +119,6 @@ fn proxy(
 
 /// The proxied ports; the one opened last is the last.
 const PORTS: [u16; 3] = [UPLOAD, DOWNLOAD, WEB];
-/// Leads what the VIP of plain routing sends back to the director.
+/// The table that routes replies of plain routing's VIP back to the director.
 const BACK: u32 = 100;
 const INSTALL: &str = "netns-tests/deps bench installs it";

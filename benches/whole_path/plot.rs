@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 
 use crate::report::{Row, Target, short};
 
-/// Writes the plot; `caption` says how the run was made.
+/// Writes the plot; `caption` describes the run.
 pub(crate) fn write(path: &Path, caption: &str, rows: &[Row]) -> Result<()> {
     fs::write(path, svg(caption, rows)?).with_context(|| format!("write {}", path.display()))
 }
@@ -116,7 +116,7 @@ impl<'a> Bar<'a> {
     }
 }
 
-/// Where a ratio stands: logarithmic, cut at the ends.
+/// The position of a ratio: logarithmic, cut at the ends.
 fn across(ratio: f64) -> f64 {
     const LOWEST: f64 = -4.0;
     const HIGHEST: f64 = 2.0;
@@ -129,11 +129,11 @@ fn escaped(text: &str) -> String {
 }
 
 const WIDTH: f64 = 960.0;
-/// Where the first bar's row begins, and the height of each.
+/// The top of the first bar's row, and the height of each.
 const TOP: f64 = 54.0;
 const STEP: f64 = 30.0;
 /// The axis.
 const LEFT: f64 = 440.0;
 const RIGHT: f64 = 840.0;
-/// Where the ratio is written.
+/// The position of the ratio's text.
 const VALUES: f64 = 860.0;

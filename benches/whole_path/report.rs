@@ -26,7 +26,7 @@ pub(crate) struct Row {
     pub(crate) subject: (String, Vec<f64>),
     /// Its reference, and the reference's rounds.
     pub(crate) yardstick: Option<(String, Vec<f64>)>,
-    /// For the ratio, or for the figure if there is no yardstick. `None`: reported only.
+    /// The target of the ratio, or of the figure if there is no yardstick. `None`: reported only.
     pub(crate) target: Option<Target>,
 }
 
@@ -118,7 +118,7 @@ pub(crate) fn print(rows: &[Row], missing: &[String]) {
     }
 }
 
-/// Writes the same with every round in it; `setting` says how the run was made.
+/// Writes the table with every round; `setting` describes the run.
 pub(crate) fn write(path: &Path, setting: &Value, rows: &[Row], missing: &[String]) -> Result<()> {
     let rows: Vec<Value> = rows.iter().map(Row::json).collect();
     let all = json!({"version": 1, "setting": setting, "rows": rows, "missing": missing});

@@ -22,10 +22,10 @@ const TOOLS: [(&str, &str); 7] = [
     ("setpriv", "util-linux"),
 ];
 
-/// Starts this program again in namespaces of its own, pinned to the `harness` CPU; there, returns.
+/// Starts this program again in its own namespaces, pinned to the `harness` CPU. Inside, it
+/// returns.
 ///
-/// # Errors
-/// What the machine lacks, with a remedy.
+/// # Errors A missing requirement of the machine, with its remedy.
 pub(crate) fn enter(harness: usize) -> Result<()> {
     if env::var_os(INSIDE).is_none() {
         check_machine(harness)?;

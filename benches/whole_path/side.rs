@@ -67,7 +67,7 @@ pub(crate) fn vstun(topology: &Topology) -> Result<(Vec<Side>, Program)> {
     director(topology, VSTUN, "vstun0", "off", &WAYS)
 }
 
-/// A second one, whose established flows the kernel carries.
+/// A second director, whose established flows the kernel carries.
 pub(crate) fn fast(topology: &Topology) -> Result<(Vec<Side>, Program)> {
     director(topology, FAST, "vstun1", "on", &FAST_WAYS)
 }
@@ -202,7 +202,7 @@ pub(crate) const VSTUN_6IN6_NEIGHBOUR: &str = "vstun-director 6in6, neighbour ro
 pub(crate) const VSTUN_BOTH: &str = "vstun-director and vstun-realserver";
 /// With `fast_path = "on"`.
 pub(crate) const FAST: &str = "vstun-director, fast path";
-/// The same, and this project's real server.
+/// With `fast_path = "on"` and this project's real server.
 pub(crate) const FAST_BOTH: &str = "vstun-director, fast path, and vstun-realserver";
 /// The bare loop's side, named after both of its programs.
 pub(crate) const BARE_BOTH: &str = "bare loop and bare real server";

@@ -37,7 +37,7 @@ pub(crate) const DIRECTOR_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 2, 0, 0, 0
 /// Which of the two real servers, by the program that ends its tunnels.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum End {
-    /// The bare one; the ways without a tunnel lead here too.
+    /// The bare one; sides without a tunnel use it too.
     Bare,
     /// This project's.
     Vstun,
@@ -117,8 +117,8 @@ impl Topology {
         let bare = real(&client, &director, End::Bare, placement)?;
         let vstun = real(&client, &director, End::Vstun, placement)?;
         neighbour(&director, &bare)?;
-        // TUNs, all that is made from now on, get no link-local address: in its name the kernel
-        // would send into them.
+        // Devices made from now on, the TUNs, get no link-local address, so that the kernel sends
+        // nothing into them.
         for node in [&director, &bare.node, &vstun.node] {
             node.sysctl("net/ipv6/conf/default/addr_gen_mode", "1")?;
         }
@@ -183,7 +183,7 @@ impl Topology {
         shape(&self.client, &self.request_wire)?;
         for real in self.reals() {
             shape(&real.node, &real.reply_wire)?;
-            // Replies of the ways that lead back through the director.
+            // Replies of the sides that return through the director.
             shape(&real.node, &real.inlet)?;
         }
         Ok(())
@@ -214,7 +214,7 @@ impl Topology {
     /// Whether the real servers' NICs merge tunnelled packets (GRO).
     ///
     /// Without GRO a veth has no receive thread: its work is billed to the sender. So the
-    /// director's figures mean nothing meanwhile.
+    /// director's figures are meaningless meanwhile.
     pub(crate) fn merge_at_real_servers(&self, merged: bool) -> Result<()> {
         let gro = if merged { "on" } else { "off" };
         for real in self.reals() {
@@ -326,7 +326,7 @@ fn device(role: &str) -> String {
 const THREADED: (&str, &str) = ("threaded", "1");
 /// Receivers wait 100 microseconds for more to merge.
 const MERGING: [(&str, &str); 2] = [("gro_flush_timeout", "100000"), ("napi_defer_hard_irqs", "2")];
-/// More than one TCP window, so that a stream is held back and not cut.
+/// More than one TCP window, so that a stream is delayed and loses nothing.
 const QUEUE: &str = "pfifo limit 5000";
 /// 1 Gbit/s with bursts of 1 ms; room for a whole TCP window, since a loss here would measure TCP's
 /// recovery.

@@ -7,13 +7,12 @@ use crate::sandbox;
 use crate::side::{tunnelled, written, yardstick};
 use crate::topology::{DIRECTOR, DIRECTOR_V6, End, Topology, alone};
 
-/// What they are called in the table.
+/// Their names in the table.
 pub(crate) const BARE_REAL: &str = "bare real server";
 pub(crate) const VSTUN_REAL: &str = "vstun-realserver";
 
 /// Receives, writes the virtio header over the outer one, writes to the TUN: for every side that
 /// tunnels to the bare real server.
-/// bare real server.
 pub(crate) fn bare(topology: &Topology) -> Result<Program> {
     let node = &topology.real(End::Bare).node;
     let program = yardstick(node, BARE_REAL, &["bare-real", "real0"])?;

@@ -1,6 +1,6 @@
 //! No heap allocation per packet, and no memory for unused connection entries.
 #![allow(clippy::unwrap_used)]
-// A global allocator is an unsafe trait to implement.
+// Implementing a global allocator is unsafe.
 #![allow(unsafe_code)]
 
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -44,7 +44,7 @@ fn count() {
     CALLS.with(|calls| calls.set(calls.get() + 1));
 }
 
-// SAFETY: every method hands its arguments on to `System`, which keeps the contract; counting
+// SAFETY: every method passes its arguments to `System`, which fulfils the contract; counting
 // touches only a constant-initialised thread-local without destructor, which neither allocates nor
 // unwinds.
 unsafe impl GlobalAlloc for Counting {
@@ -315,7 +315,7 @@ fn a_full_table_allocates_nothing() {
 }
 
 #[test]
-fn a_flood_allocates_nothing_once_it_is_seen() {
+fn a_flood_allocates_nothing_once_it_is_detected() {
     let mut director = director(64);
     let flood = FloodMarks { new_flows: 10, table_use: 90 };
     let (service, policy) = ("web".to_owned(), Policy { flood, ..Policy::default() });

@@ -202,7 +202,7 @@ fn a_failed_step_undoes_those_before_it() {
             let mut session = Session::open(Path::new(CONTROL)).unwrap();
             let prepared = session.plan_director(&desired()).await.unwrap();
             tun();
-            // As in many containers.
+            // Read-only, as in many containers.
             sh("mount --bind /proc/sys/net/ipv4/conf/eth0 /proc/sys/net/ipv4/conf/eth0");
             sh("mount -o remount,bind,ro /proc/sys/net/ipv4/conf/eth0");
             let error = format!("{:#}", session.install(prepared).await.unwrap_err());
@@ -219,7 +219,7 @@ fn a_failed_step_undoes_those_before_it() {
 
 static SAID: Said = Said(Mutex::new(Vec::new()));
 
-/// A log that keeps its lines.
+/// A logger that keeps its lines.
 struct Said(Mutex<Vec<String>>);
 
 impl log::Log for Said {
@@ -288,7 +288,7 @@ fn an_uplink_that_is_plugged_in_again_is_set_up_again() {
                 ip addr add 10.1.0.1/24 dev eth0; ip link set eth0 up; ip -n client link set eth0 up
             ");
             tokio::select! {
-                // The uplink's index is new; the fast path is told of it.
+                // The uplink has a new index, which is reported for the fast path.
                 end = async {
                     loop {
                         if let Err(error) = session.follow().await {

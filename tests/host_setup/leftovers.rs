@@ -1,4 +1,4 @@
-//! What a killed daemon leaves on the host, and its removal.
+//! The leftovers of a killed daemon on the host, and their removal.
 
 use std::path::Path;
 

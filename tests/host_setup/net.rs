@@ -14,7 +14,7 @@ const INSIDE: &str = "VSTUN_TEST_NAMESPACE";
 const VICTIM: &str = "VSTUN_TEST_VICTIM";
 /// Set in a process that does something in another namespace.
 const ERRAND: &str = "VSTUN_TEST_ERRAND";
-/// The longest that anything waited for may take.
+/// The time limit of all waits.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Runs `body` in new namespaces, by running this test binary again for this one test.
@@ -187,7 +187,7 @@ pub(crate) fn wait_for(script: &str) {
     run(until(script));
 }
 
-/// Whether the file is there.
+/// Whether the file exists.
 pub(crate) fn there(path: &str) -> bool {
     Path::new(path).symlink_metadata().is_ok()
 }

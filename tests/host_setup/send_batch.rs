@@ -54,7 +54,7 @@ impl Packets {
                 self.headers.extend(destination.octets());
             }
             IpAddr::V6(destination) => {
-                // RFC 8200: the kernel fills in nothing.
+                // RFC 8200: the kernel fills in no field.
                 let [high, low] = u16::try_from(len).unwrap().to_be_bytes();
                 self.headers.extend([0x60, 0, 0, 0, high, low, 4, 64]);
                 self.headers.extend(HERE_V6.octets());
@@ -200,8 +200,8 @@ fn a_refused_packet_is_reported_once_and_the_rest_arrives() {
     });
 }
 
-/// A path MTU in the kernel, which a forged ICMP error may have lowered, refuses nothing: the
-/// balancer knows what the way takes. Only the interface's own MTU refuses, with and without DF.
+/// A path MTU in the kernel, which a forged ICMP error may have lowered, does not limit packets:
+/// the balancer has its own path MTUs. Only the interface's MTU limits them, with and without DF.
 #[test]
 fn only_the_interface_s_mtu_refuses_packets() {
     alone("send_batch::only_the_interface_s_mtu_refuses_packets", || {
@@ -219,8 +219,8 @@ fn only_the_interface_s_mtu_refuses_packets() {
 #[test]
 fn a_full_send_buffer_is_reported_for_each_packet() {
     alone("send_batch::a_full_send_buffer_is_reported_for_each_packet", || {
-        // Packets are queued, charged to the sending socket, until a hardware address is resolved,
-        // which no host answers for.
+        // Packets are queued, and count for the sending socket, until a hardware address is
+        // resolved; no host answers for this one.
         sh("ip link add v0 mtu 65535 type veth peer name v1 mtu 65535
             for n in v0 v1; do sysctl -qw net.ipv6.conf.$n.disable_ipv6=1; done
             sysctl -qw net.ipv4.neigh.v0.unres_qlen_bytes=1000000000 \
@@ -245,7 +245,7 @@ fn a_full_send_buffer_is_reported_for_each_packet() {
         assert!(kept > 0 && !told.is_empty(), "{kept} kept, {} told", told.len());
         assert!(told.iter().all(|(_, errno)| *errno == libc::EAGAIN), "{told:?}");
 
-        // Packets that were not reported as failed are sent; ARP's few bytes are not a packet's.
+        // Packets that were not reported as failed are sent; the few bytes of ARP do not count.
         sh("ip neigh replace 10.8.0.2 lladdr 02:00:00:00:00:02 dev v0");
         let bytes = sh("ip -s -j link show v0 | jq '.[0].stats64.tx.bytes'");
         let bytes: usize = bytes.trim().parse().unwrap();

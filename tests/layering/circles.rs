@@ -22,7 +22,7 @@ struct Module {
 /// The modules by their paths from the crate's root: `["wire", "packet"]`.
 struct Tree(BTreeMap<Vec<String>, Module>);
 
-/// Who uses whom, and in which line for the first time.
+/// Each file with the files that it uses, and the line of the first use.
 type Graph = BTreeMap<String, BTreeMap<String, usize>>;
 
 /// The circles of `files`, which are paths below `src` with their texts.
@@ -115,8 +115,8 @@ impl Tree {
         self.inside(&module, rest, depth, true)
     }
 
-    /// What `path` names inside the module `here`. Only a `sure` path leads to the module's own
-    /// file when the name is not known there: it may be made by a macro.
+    /// The item that `path` names inside the module `here`. Only a `sure` path leads to the
+    /// module's own file when the name is not known there: it may be made by a macro.
     fn inside(&self, here: &[String], path: &[String], depth: usize, sure: bool) -> Option<Found> {
         if depth > 20 {
             return None;

@@ -12,7 +12,7 @@ const FUNCTION_LINES_MAX: usize = 60;
 /// The most characters of a line.
 const COLUMNS_MAX: usize = 100;
 
-/// What is checked, below the repository's root.
+/// The checked folders and files, below the repository's root.
 const CHECKED: &[&str] = &[
     "CHANGELOG.md",
     "CONTRIBUTING.md",
@@ -28,7 +28,7 @@ const CHECKED: &[&str] = &[
     "tests",
 ];
 
-/// What may be wide: its lines are whole messages, which a test compares.
+/// Files with long lines: their lines are whole messages, which a test compares.
 const WIDE: &[&str] = &["netns-tests/bad-configs"];
 
 /// The endings of texts that people write; other files are data or made by a program.
@@ -145,7 +145,7 @@ fn end_of_body(tokens: &[Token]) -> Option<usize> {
 }
 
 #[test]
-fn what_is_too_large_is_caught_with_its_place() {
+fn exceeded_bounds_are_reported_with_their_position() {
     let body = "    g();\n".repeat(FUNCTION_LINES_MAX - 1);
     let wide = "x".repeat(COLUMNS_MAX + 1);
     let plants = [
@@ -167,7 +167,7 @@ fn what_is_too_large_is_caught_with_its_place() {
 }
 
 #[test]
-fn what_is_at_its_bound_or_cannot_be_broken_passes() {
+fn sizes_at_the_bound_and_unbreakable_lines_pass() {
     let body = "    g();\n".repeat(FUNCTION_LINES_MAX - 2);
     let full = "ä".repeat(COLUMNS_MAX);
     let wide = "x".repeat(COLUMNS_MAX + 1);

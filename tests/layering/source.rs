@@ -2,7 +2,7 @@
 //! code.
 //!
 //! A minimal lexer, not a parser: it recognises comments, strings, characters and lifetimes, so
-//! that a word in a text is not taken for code.
+//! that a word in a text does not count as code.
 
 /// One token and the line it is on.
 #[derive(Clone, Debug)]
@@ -190,7 +190,7 @@ pub(crate) fn paths(tokens: &[Token]) -> Vec<Path> {
     found
 }
 
-/// How a path stands in the code.
+/// The context of a path in the code.
 #[derive(Clone, Copy)]
 struct Use {
     imported: bool,
@@ -198,7 +198,7 @@ struct Use {
 }
 
 impl Use {
-    /// What the tokens before `at` say.
+    /// The context from the tokens before `at`.
     fn before(tokens: &[Token], at: usize) -> Self {
         let text = |back: usize| at.checked_sub(back).map_or("", |at| tokens[at].text.as_str());
         let imported = text(1) == "use";

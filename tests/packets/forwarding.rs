@@ -44,7 +44,7 @@ struct Director {
     now: Millis,
     /// The real servers' family.
     outer: Family,
-    /// What was sent for the last packet.
+    /// The packets sent for the last packet.
     sent: Vec<Sent>,
 }
 
@@ -197,7 +197,7 @@ fn every_reason_has_a_row() {
 }
 
 #[test]
-fn the_other_reasons_come_where_they_should() {
+fn the_other_reasons_come_from_the_right_places() {
     for (inner, outer) in MIXES {
         let mut director = Director::new(inner, outer);
         let verdict = director.balancer.refuse(Reason::BadOffload);
@@ -226,7 +226,7 @@ fn the_other_reasons_come_where_they_should() {
 
 /// For one datagram at a time: the balancer's own tests cover the other reasons.
 #[test]
-fn the_reasons_of_fragments_come_where_they_should() {
+fn the_reasons_of_fragments_come_from_the_right_places() {
     for (inner, outer) in MIXES {
         let mut director = Director::new(inner, outer);
         let whole = inner.udp(53).data(&[7; 1_400]).bytes();
@@ -326,7 +326,7 @@ fn icmp_errors_go_to_the_real_server_of_the_flow_they_quote() {
         }
         assert_eq!(director.balancer.snapshot().connections, 3, "an error opens nothing");
     }
-    // Only IPv4 has it (RFC 6633: not to be sent, but still an error).
+    // Source quench exists for IPv4 only (RFC 6633: deprecated, but still an error).
     let mut director = Director::new(Family::V4, Family::V4);
     director.take(&Family::V4.tcp(Flags::SYN).bytes());
     let reply = Family::V4.tcp(Flags::ACK).backwards().bytes();

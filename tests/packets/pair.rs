@@ -171,7 +171,7 @@ impl Pair {
         self.director.snapshot().connections
     }
 
-    /// After every timeout nothing is left, and every packet was counted on both sides.
+    /// After every timeout no state is left, and every packet was counted on both sides.
     fn ends(mut self) {
         self.pass(Duration::from_secs(3_600));
         assert_eq!((self.connections(), self.director.next_deadline()), (0, None));

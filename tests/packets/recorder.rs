@@ -1,4 +1,4 @@
-//! Records what is sent for a packet.
+//! Records the packets that are sent for a packet.
 
 use super::{MAX_PACKET_LEN, Outlet, Tunnel};
 
@@ -37,7 +37,7 @@ impl Outlet for Recorder<'_> {
     }
 
     fn room(&mut self) -> &mut [u8] {
-        // Few packets need it.
+        // Allocated on demand, since few packets need it.
         self.room.resize(MAX_PACKET_LEN, 0);
         &mut self.room
     }

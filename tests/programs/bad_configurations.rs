@@ -1,8 +1,8 @@
 //! Faulty configurations: each is refused before anything happens, with exactly the expected lines.
 //!
-//! `netns-tests/bad-configs/` holds one file per mistake. Its first lines,
-//! `# expect: LINE: key: message`, are what the program named by the file's first word has to say
-//! about it, each after the file's name.
+//! `netns-tests/bad-configs/` holds one file per mistake. Its first lines, `# expect: LINE: key:
+//! message`, are the expected output of the program that the first part of the file's name names,
+//! each after the file's name.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,12 +1,12 @@
-//! What the documentation prints after a prompt is a command line of the programs, whatever comes
-//! of it.
+//! Commands after a prompt in the documentation are valid command lines of the programs, whatever
+//! their result.
 
 use std::path::Path;
 use std::process::Command;
 
 const PAGES: [&str; 3] = ["README.md", "docs/operations.md", "docs/setup.md"];
 
-/// Command lines of `vstun` after a prompt, without what a shell makes of the rest.
+/// Command lines of `vstun` after a prompt, without redirections and comments.
 fn printed() -> Vec<String> {
     let mut found = Vec::new();
     for page in PAGES {
@@ -15,7 +15,7 @@ fn printed() -> Vec<String> {
         for line in text.lines().filter(|line| line.starts_with("    ")) {
             let line = line.trim_start().trim_start_matches(['$', '#']).trim_start();
             if let Some(rest) = line.strip_prefix("vstun ") {
-                // Comments stand two spaces behind the command.
+                // Comments are two spaces after the command.
                 let end = ["  ", " && ", " | "].iter().filter_map(|end| rest.find(end)).min();
                 found.push(rest[..end.unwrap_or(rest.len())].to_owned());
             }

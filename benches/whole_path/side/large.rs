@@ -16,7 +16,7 @@ pub(crate) struct Large {
     pub(crate) director: Program,
     /// Its control socket.
     pub(crate) socket: PathBuf,
-    /// Where clients' packets reach it.
+    /// The uplink on which clients' packets arrive.
     pub(crate) uplink: String,
     /// The weight in its file.
     pub(crate) weight: u32,
@@ -44,7 +44,7 @@ pub(crate) fn start(topology: &Topology) -> Result<Large> {
     Ok(Large { director, socket: socket(), uplink, weight })
 }
 
-/// Writes its file anew, with this weight for each of the other real servers; returns the path.
+/// Writes its file again, with this weight for each of the other real servers; returns the path.
 pub(crate) fn write(uplink: &str, weight: u32) -> Result<String> {
     let mut text = format!(
         "[director]\ntun = \"{TUN}\"\nuplinks = [\"{uplink}\"]\narp = false\n\

@@ -12,7 +12,7 @@ use crate::report::Row;
 use crate::rounds::{Plan, interleave};
 use crate::side::{BARE_BOTH, BARE_LOOP, FAST_BOTH, HAPROXY, KERNEL, NGINX, ROUTING, VSTUN_BOTH};
 
-/// Measures each way.
+/// Measures each side.
 pub(crate) fn run(bed: &mut Bed, plan: Plan) -> Result<Vec<Row>> {
     let mut contestants = bed.sides(&[VSTUN_BOTH, FAST_BOTH, ROUTING, KERNEL, HAPROXY, NGINX]);
     contestants.extend(bed.renamed(BARE_LOOP, BARE_BOTH));

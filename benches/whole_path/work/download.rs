@@ -14,7 +14,7 @@ use crate::side::{
     BARE_BOTH, BARE_LOOP, BARE_LOOP_VSTUN, HAPROXY, KERNEL, NGINX, ROUTING, VSTUN_BOTH,
 };
 
-/// Measures each way over the shaped and the plain wire.
+/// Measures each side over the shaped and the plain wire.
 pub(crate) fn run(bed: &mut Bed, plan: Plan) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
     for load in LOADS {

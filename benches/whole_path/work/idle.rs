@@ -1,4 +1,4 @@
-//! A director without traffic: what it holds and how often it wakes.
+//! A director without traffic: its memory, and how often it wakes.
 
 use std::thread;
 use std::time::Duration;

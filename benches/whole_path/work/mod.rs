@@ -101,7 +101,7 @@ fn per_request(cost: Cost, answer: &Value) -> Result<Sample> {
     ])
 }
 
-/// A number out of a generator's answer.
+/// A number in a generator's answer.
 fn number(answer: &Value, key: &str) -> Result<f64> {
     answer.get(key).and_then(Value::as_f64).with_context(|| format!("no {key} in {answer}"))
 }

@@ -1,5 +1,5 @@
-//! 64 bytes back and forth over one TCP connection: what a side adds to a round trip on an idle
-//! machine.
+//! 64 bytes back and forth over one TCP connection: the time that a side adds to a round trip on an
+//! idle machine.
 
 use anyhow::Result;
 
@@ -9,7 +9,7 @@ use crate::report::Row;
 use crate::rounds::{Plan, interleave};
 use crate::side::{BARE_BOTH, BARE_LOOP, FAST_BOTH, HAPROXY, KERNEL, NGINX, ROUTING, VSTUN_BOTH};
 
-/// Measures each way, without the wait for more packets to merge.
+/// Measures each side, without the wait for more packets to merge.
 pub(crate) fn run(bed: &mut Bed, plan: Plan) -> Result<Vec<Row>> {
     bed.topology.wait_to_merge(false)?;
     let rows = measure(bed, plan);

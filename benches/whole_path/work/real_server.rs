@@ -1,4 +1,4 @@
-//! Uploads seen from the real server: its daemon's cost for the bytes from the tunnel.
+//! Uploads at the real server: its daemon's cost for the bytes from the tunnel.
 //!
 //! The same director feeds both ends, each in its own namespace. If the NIC merges (GRO), a daemon
 //! has one receive and one write for up to 64 KB; otherwise the bare one writes each packet by

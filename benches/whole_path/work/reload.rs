@@ -1,5 +1,5 @@
-//! 64 bytes back and forth while a director with 20,000 other real servers reloads: what a large
-//! change adds to the wait of a packet.
+//! 64 bytes back and forth while a director with 20,000 other real servers reloads: the delay that
+//! a large change adds to a packet.
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;

@@ -20,7 +20,8 @@ pub(super) struct Offer {
     rate: u32,
     /// The interval at which due packets are sent together, in microseconds.
     tick_us: u32,
-    /// The share of the sent datagrams; below it, a full queue was measured and not the director.
+    /// The share of the sent datagrams; below it, the window measures a full queue and not the
+    /// director.
     least_delivered: f64,
 }
 
@@ -35,7 +36,7 @@ pub(crate) fn run(bed: &mut Bed, plan: Plan) -> Result<Vec<Row>> {
 
 fn offered(bed: &mut Bed, plan: Plan, offer: Offer, specs: &[Spec]) -> Result<Vec<Row>> {
     let names = [BARE_LOOP, BARE_LOOP_AGAIN, BARE_BATCHED, VSTUN, FAST, ROUTING, KERNEL];
-    // Only those that some row has.
+    // Only those that a row uses.
     let has = |name| specs.iter().any(|spec| spec.1 == name || spec.2 == name);
     let names: Vec<_> = names.into_iter().filter(|name| has(*name)).collect();
     let contestants = bed.sides(&names);
@@ -111,7 +112,7 @@ pub(super) const BURSTS: Offer =
     Offer { work: "small UDP, 50k/s", rate: 50_000, tick_us: 1000, least_delivered: 0.99 };
 /// As evenly as a sleeping process can: 5 packets every 100 microseconds.
 const EVEN: Offer = Offer { work: "small UDP, 50k/s evenly spaced", tick_us: 100, ..BURSTS };
-/// More than one CPU has for the three nodes of some ways.
+/// More than one CPU can do for the three nodes of some sides.
 const TWICE: Offer =
     Offer { work: "small UDP, 100k/s", rate: 100_000, tick_us: 1000, least_delivered: 0.0 };
 /// More than the generator can send.

@@ -1,4 +1,4 @@
-//! Uploads: where raw IPIP is weakest, since the kernel takes each wire segment alone.
+//! Uploads: the most expensive work for raw IPIP, since the kernel takes each wire segment alone.
 //!
 //! Receive offload is on at the director's uplink, so that super-frames reach the TUN, as from a
 //! NIC. The yardstick is the kernel's cost of a ready-made packet of the same size: reading,
@@ -14,7 +14,7 @@ use crate::report::Row;
 use crate::rounds::{Plan, Sample, interleave};
 use crate::side::{BARE_BATCHED, BARE_LOOP, FAST, HAPROXY, KERNEL, NGINX, ROUTING, VSTUN};
 
-/// Measures each way over plain and shaped wires, and the ready-made packets.
+/// Measures each side over plain and shaped wires, and the ready-made packets.
 pub(crate) fn run(bed: &mut Bed, plan: Plan) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
     for load in LOADS {

@@ -18,7 +18,7 @@ use vstun::wire::virtio::{self, Offload};
 
 use super::{OUTER, outer_header, ready};
 
-/// Packets per batch, and bytes for each; a super-frame uses the space of those behind it.
+/// Packets per batch, and bytes for each; a super-frame uses the space of later ones.
 const BATCH: usize = 64;
 const ROOM: usize = 2_048;
 /// The offset of a frame in its space, so that the outer header ends where the packet starts.
@@ -62,7 +62,7 @@ struct Queue {
 }
 
 impl Queue {
-    /// Where the next frame goes.
+    /// The space for the next frame.
     fn room(&mut self) -> &mut [u8] {
         let start = self.batch.len() * ROOM + FRAME;
         &mut self.frames[start..start + MAX_FRAME_LEN]

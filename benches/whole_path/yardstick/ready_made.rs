@@ -95,8 +95,8 @@ fn address(to: Ipv4Addr) -> libc::sockaddr_in {
 }
 
 /// One tunnelled TCP segment of an upload, the `place`-th in order, with valid checksums: the
-/// receiver's GRO merges it as it merges a director's, so that both leave the same work to the node
-/// behind.
+/// receiver's GRO merges it as it merges a director's, so that both leave the same work to the
+/// receiver.
 fn packet(from: Ipv4Addr, to: Ipv4Addr, place: usize) -> [u8; WIRE] {
     let mut packet = [b'.'; WIRE];
     packet[..OUTER].copy_from_slice(&outer_header(from, to));

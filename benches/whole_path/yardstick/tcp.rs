@@ -121,5 +121,5 @@ fn connect(vip: &str, port: u16) -> Result<TcpStream> {
 const CHUNK: usize = 128 << 10;
 /// A path that moves nothing for this long is broken.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// The start of a download that its rate leaves out.
+/// The start of a download that does not count for its rate.
 const SLOW_START: Duration = Duration::from_millis(200);

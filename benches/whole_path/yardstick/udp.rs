@@ -84,8 +84,8 @@ impl Flows {
     }
 }
 
-/// What makes the smallest Ethernet frame: 18 bytes of payload, 46 of IPv4 packet. For IPv6 the
-/// same payload.
+/// The payload of the smallest Ethernet frame: 18 bytes in an IPv4 packet of 46. For IPv6 the same
+/// payload.
 const PAYLOAD: [u8; 18] = [b'.'; 18];
 /// The flows' source ports, below Linux's ephemeral range.
 const FIRST_PORT: u16 = 20_000;

@@ -1,8 +1,8 @@
-//! The web server: answers each request with as many bytes as it asks for.
+//! The web server: answers each request with the requested number of bytes.
 //!
-//! As much HTTP as a balancer could notice: a request of fixed length with the length of the
-//! answer, and a version that says whether the connection is kept. One thread and almost no work
-//! beside the kernel's, so that the server is not what is measured.
+//! The part of HTTP that matters to a balancer: a request of fixed length with the length of the
+//! answer, and a version that determines whether the connection is kept. One thread and almost no
+//! work besides the kernel's, so that the server hardly counts in the measurement.
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream};

@@ -1,4 +1,4 @@
-//! Clients of the web server: new connections, requests on kept ones, and one small question after
+//! Clients of the web server: new connections, requests on kept ones, and one small request after
 //! the other.
 
 use std::io::{self, Read, Write};

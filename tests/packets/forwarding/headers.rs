@@ -147,8 +147,8 @@ fn rfc_2003_3_1_and_2473_6_the_length_is_the_inner_packet_s_and_the_header_s() {
 }
 
 /// RFC 2003 section 3.1 and RFC 2473 section 6.3: the tunnel's own hop limit, for the path through
-/// it; the inner one is not copied. RFC 4213 section 3.3 requires the same of 6in4. The tunnel
-/// decrements the inner one once, by the kernel that forwards the packet.
+/// it; the inner one is not copied. RFC 4213 section 3.3 requires the same of 6in4. The kernel that
+/// forwards the packet into the tunnel decrements the inner one once.
 #[test]
 fn rfc_2003_3_1_and_2473_6_3_and_4213_3_3_the_hop_limit_is_the_tunnel_s_own() {
     for (inner, outer) in MIXES {
@@ -208,10 +208,10 @@ fn rfc_2003_3_1_and_4213_3_5_an_id_where_there_can_be_fragments() {
     }
 }
 
-/// RFC 2003 section 3.1 wants DF if the inner header has it. TCP always has it. UDP never has, the
-/// one intended difference: with DF the receiver's GRO on older kernels ignores the ID, and merges
-/// datagrams irreversibly. A datagram above the path MTU then arrives in fragments, which the real
-/// server's kernel reassembles.
+/// RFC 2003 section 3.1 requires DF if the inner header has it. TCP always has it. UDP never has,
+/// the one intended difference: with DF the receiver's GRO on older kernels ignores the ID, and
+/// merges datagrams irreversibly. A datagram above the path MTU then arrives in fragments, which
+/// the real server's kernel reassembles.
 #[test]
 fn rfc_2003_3_1_and_4213_3_5_dont_fragment_for_tcp_and_not_for_udp() {
     for (inner, outer) in MIXES {
@@ -228,7 +228,7 @@ fn rfc_2003_3_1_and_4213_3_5_dont_fragment_for_tcp_and_not_for_udp() {
 /// RFC 4213 section 3.2.2: "encapsulate but do not set the Don't Fragment flag" if the path MTU is
 /// below IPv6's minimum; RFC 2003 section 5.1 likewise for packets without DF.
 #[test]
-fn rfc_4213_3_2_2_what_is_too_large_and_sent_all_the_same_may_be_cut() {
+fn rfc_4213_3_2_2_a_packet_that_is_sent_although_too_large_may_be_cut() {
     for inner in [Family::V4, Family::V6] {
         let packet = inner.tcp(Flags::ACK).data(&vec![7; 1_000 - inner.header_len() - 20]);
         let fits = Tunnel { limit: 1_000, ..tunnel(Family::V4) };

@@ -158,7 +158,7 @@ fn same_header_v6(ours: &Packet<'_>, bytes: &[u8]) -> Result<(), TestCaseError> 
     prop_assert_eq!((ours.traffic_class, ours.ttl), (header.traffic_class(), header.hop_limit()));
     prop_assert_eq!(ours.bytes().len(), 40 + usize::from(header.payload_length()));
     prop_assert!(ours.dont_fragment);
-    // Behind a later fragment's header etherparse reads on, into arbitrary data.
+    // After a later fragment's header etherparse continues into arbitrary data.
     if ours.fragment == Fragment::Later || header.payload_length() == 0 {
         return Ok(());
     }

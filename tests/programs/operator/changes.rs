@@ -1,4 +1,4 @@
-//! What `vstun` changes, plans and saves.
+//! `vstun`'s changes, plans and saves.
 
 use super::*;
 
@@ -52,7 +52,7 @@ fn verbs_are_requests_and_their_answers_are_shown() {
     }
 }
 
-/// As above, of a real server that drains.
+/// The list of a daemon with a draining real server.
 fn draining(connections: u64, more: &str) -> String {
     let line = counted(1_000, 9).replace("\"state\":\"up\"", "\"state\":\"draining\"");
     line.replace("\"active\":0", &format!("\"active\":{connections}{more}"))
@@ -122,7 +122,7 @@ fn a_plan_s_exit_code_says_whether_something_would_change() {
 }
 
 #[test]
-fn a_save_is_the_file_with_what_runs() {
+fn a_save_is_the_file_with_the_running_state() {
     let file = std::env::temp_dir().join(format!("vstun-{}-save.toml", std::process::id()));
     let before = "[[service]]\nname = \"web\"\n[[service.real]]\naddress = \"10.0.0.11\"  # here\n";
     std::fs::write(&file, before).unwrap();

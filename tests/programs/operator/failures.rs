@@ -1,4 +1,4 @@
-//! What `vstun` does when a daemon refuses, breaks off or is missing.
+//! `vstun` with a daemon that refuses, breaks off or is missing.
 
 use super::*;
 
@@ -104,7 +104,7 @@ fn a_closed_output_pipe_is_no_error() {
 }
 
 #[test]
-fn without_a_daemon_it_says_what_was_tried_and_what_to_do() {
+fn without_a_daemon_it_names_the_sockets_and_the_remedy() {
     let socket = scratch("missing");
     let output = vstun(&socket).arg("list").output().unwrap();
     let expected = format!(

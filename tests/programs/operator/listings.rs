@@ -1,4 +1,4 @@
-//! What `vstun` shows: lists, rates, connections, events, where a flow goes.
+//! `vstun`'s output: lists, rates, connections, events, explanations.
 
 use super::*;
 
