@@ -67,7 +67,7 @@ pub enum Payload {
 
 /// What to do with a tunnelled datagram.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Decision {
+pub enum Admission {
     /// Write this range of the datagram to the TUN: a virtio-net header and the inner packet.
     Deliver(Range<usize>),
     /// An inquiry of `vstun doctor` from a director: this range of the datagram is the inner
@@ -189,7 +189,7 @@ impl Gate {
     /// The virtio-net header overwrites the outer header's last bytes, and the inner packet's ECN
     /// field is updated in place. A dropped datagram is left unchanged.
     #[inline]
-    pub fn open(&mut self, datagram: &mut [u8]) -> Decision {
+    pub fn open(&mut self, datagram: &mut [u8]) -> Admission {
         match encap::open(datagram) {
             Ok(outer) => self.open_payload(&outer, datagram),
             Err(error) => {
@@ -211,7 +211,7 @@ impl Gate {
         traffic_class: u8,
         start: usize,
         datagram: &mut [u8],
-    ) -> Decision {
+    ) -> Admission {
         let bytes = datagram.get(start..).unwrap_or_default();
         let found = match payload {
             Payload::Packet(version) => Ok((Encap::Ipip, version, 0)),
@@ -232,9 +232,9 @@ impl Gate {
     /// As [`Self::open`], for a datagram whose shim was read too. The inner packet starts at
     /// `outer.inner`, at least [`virtio::HEADER_LEN`].
     #[inline]
-    pub fn open_payload(&mut self, outer: &Opened, datagram: &mut [u8]) -> Decision {
+    pub fn open_payload(&mut self, outer: &Opened, datagram: &mut [u8]) -> Admission {
         if let Some(inner) = self.inquiry(outer, datagram) {
-            return Decision::Inquiry(inner);
+            return Admission::Inquiry(inner);
         }
         match self.admit(outer, datagram) {
             Ok((frame, header)) => {
@@ -246,7 +246,7 @@ impl Gate {
                 self.counters.super_packets += u64::from(merged);
                 let partial = header.flags & NEEDS_CSUM != 0;
                 self.counters.partial_checksums += u64::from(partial && !merged);
-                Decision::Deliver(frame)
+                Admission::Deliver(frame)
             }
             Err(refusal) => self.refuse(refusal),
         }
@@ -277,12 +277,12 @@ impl Gate {
     }
 
     /// Counts a datagram that the caller could not read whole, or drops for its own reason.
-    pub fn refuse(&mut self, refusal: Refusal) -> Decision {
+    pub fn refuse(&mut self, refusal: Refusal) -> Admission {
         let count = if refusal == Refusal::Source { self.sample } else { 1 };
         self.counters.read += count;
         self.counters.filtered += count - 1;
         self.counters.dropped[refusal as usize] += count;
-        Decision::Drop(refusal)
+        Admission::Drop(refusal)
     }
 
     /// The counters so far.

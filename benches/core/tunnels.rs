@@ -4,7 +4,7 @@ use std::hint::black_box;
 
 use vstun::balancer::Tunnel;
 use vstun::balancer::outer::Inner;
-use vstun::decap::{Decision, Gate, Mss};
+use vstun::decap::{Admission, Gate, Mss};
 use vstun::sys::raw::HEADROOM;
 use vstun::wire::Packet;
 use vstun::wire::encap::{Encap, MAX_OUTER_LEN, Opened, ipip};
@@ -86,6 +86,6 @@ pub(crate) fn gate(inner: Family, real: Family) -> Run {
     })
 }
 
-fn admitted(outcome: &Decision) {
-    assert!(matches!(black_box(outcome), Decision::Deliver(_)));
+fn admitted(outcome: &Admission) {
+    assert!(matches!(black_box(outcome), Admission::Deliver(_)));
 }

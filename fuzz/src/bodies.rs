@@ -7,7 +7,7 @@ use std::time::Duration;
 use vstun::balancer::fragments::{Bounds, LIFETIME};
 use vstun::balancer::{Balancer, Change, Limits, Outlet, Tunnel, Verdict};
 use vstun::config;
-use vstun::decap::{Decision, Gate, Mss, Payload};
+use vstun::decap::{Admission, Gate, Mss, Payload};
 use vstun::doctor::inquiry::{Answer, Question};
 use vstun::model::{Millis, Policy, RealSpec, SchedulerKind, Seed, ServiceSpec};
 use vstun::trace::reading::Reader;
@@ -170,7 +170,7 @@ pub fn decapsulation(datagram: &[u8]) {
     });
 }
 
-fn admission(datagram: &[u8], open: impl FnOnce(&mut Gate, &mut [u8]) -> Decision) {
+fn admission(datagram: &[u8], open: impl FnOnce(&mut Gate, &mut [u8]) -> Admission) {
     let vips = ["192.0.2.10", "2001:db8::10"].map(|vip| vip.parse::<IpAddr>().expect("an address"));
     let directors = ["10.0.0.0/8", "fd00::/64"].map(|net| net.parse().expect("a network"));
     let mss = Mss { v4: 1440, v6: 1420 };
@@ -180,11 +180,11 @@ fn admission(datagram: &[u8], open: impl FnOnce(&mut Gate, &mut [u8]) -> Decisio
     let counters = gate.counters();
     assert_eq!(counters.read, counters.delivered + counters.dropped_total());
     match outcome {
-        Decision::Drop(refusal) => {
+        Admission::Drop(refusal) => {
             assert_eq!(counters.dropped(refusal), 1);
             assert_eq!(room, datagram, "a refused datagram stays as it was");
         }
-        Decision::Inquiry(range) => {
+        Admission::Inquiry(range) => {
             assert_eq!(room, datagram, "a question stays as it was");
             let packet = Packet::parse(&room[range]).expect("a whole inner packet");
             if let Ok(question) = Question::parse(packet.payload()) {
@@ -192,7 +192,7 @@ fn admission(datagram: &[u8], open: impl FnOnce(&mut Gate, &mut [u8]) -> Decisio
             }
             let _ = Answer::parse(packet.payload());
         }
-        Decision::Deliver(range) => {
+        Admission::Deliver(range) => {
             let (offload, packet) = virtio::split_frame(&room[range]).expect("a frame for the TUN");
             let packet = Packet::parse(packet).expect("a whole inner packet");
             assert!(vips.contains(&packet.destination));

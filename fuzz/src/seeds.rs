@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use vstun::control::{Decision, TraceBegins, to_hex};
+use vstun::control::{TraceBegins, TracedDecision, to_hex};
 use vstun::model::Seed;
 use vstun::trace::pcapng::Writer;
 use vstun::wire::checksum::Sum;
@@ -69,7 +69,7 @@ fn recordings() -> Vec<Vec<u8>> {
         for (number, frame) in (0..).zip(frames()) {
             let Ok((_, packet)) = virtio::split_frame(&frame) else { continue };
             let kept = packet.get(..64).unwrap_or(packet);
-            let decision = Decision {
+            let decision = TracedDecision {
                 time: "2026-11-28T12:00:00Z".to_owned(),
                 milliseconds: number * 700,
                 bytes: packet.len() as u64,
@@ -80,7 +80,7 @@ fn recordings() -> Vec<Vec<u8>> {
                 before: before.map(str::to_owned),
                 after: Some("ESTABLISHED".to_owned()),
                 packet: Some(to_hex(kept)),
-                ..Decision::default()
+                ..TracedDecision::default()
             };
             writer.add(&decision).expect("a decision");
         }

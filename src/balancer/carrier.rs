@@ -56,7 +56,7 @@ pub struct CarriedFlow {
 
 /// What a carrier has recorded of a flow since it was entered.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Seen {
+pub struct FlowProgress {
     /// When the last packet was carried, or shortly after that. `None`: no packet was carried.
     pub last: Option<Millis>,
     /// See [`CarriedFlow::next`].
@@ -81,7 +81,7 @@ pub trait Carrier: Debug + Send {
     fn enter(&mut self, place: usize, flow: &CarriedFlow) -> bool;
 
     /// What was recorded of the flow at an index.
-    fn seen(&self, place: usize) -> Seen;
+    fn seen(&self, place: usize) -> FlowProgress;
 
     /// Whether the flow at an index is carried: it was entered, and its tunnel is open.
     fn carries(&self, place: usize) -> bool;

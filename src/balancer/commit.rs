@@ -7,7 +7,7 @@ use super::persistence::By;
 use super::position::Position;
 use super::record::Placed;
 use super::table::Handle;
-use super::tcp::State;
+use super::tcp::ConnState;
 use super::verdict::{Disposition, Reason};
 use crate::model::{Millis, RealId, ServiceId};
 use crate::wire::Packet;
@@ -61,7 +61,7 @@ impl Balancer {
         key: Key,
         id: ServiceId,
         (real, template): (RealId, Option<Handle>),
-        state: State,
+        state: ConnState,
     ) {
         if self.flooded(id) {
             self.expect_unknown(now, id);
@@ -74,7 +74,7 @@ impl Balancer {
         };
         self.tables.connections.set_position(handle, Position::of(packet));
         self.registry.reals[real].bind(state);
-        if state == State::SynRecv {
+        if state == ConnState::SynRecv {
             self.handshake_begins(now, real);
             self.time_opening(handle, real);
         }

@@ -10,7 +10,7 @@ use super::flow::Key;
 use super::persistence::{By, Choice, TemplateStep};
 use super::pool::Eligible;
 use super::service::Service;
-use super::tcp::State;
+use super::tcp::ConnState;
 use super::verdict::Reason;
 use crate::model::{Millis, Protocol, RealId, ServiceId};
 use crate::wire::{protocol, tcp};
@@ -19,7 +19,7 @@ use crate::wire::{protocol, tcp};
 #[derive(Clone, Copy, Debug)]
 pub(super) enum First {
     /// A SYN or a datagram; the flow's entry starts in this state.
-    Opening(State),
+    Opening(ConnState),
     /// TCP without a SYN.
     Middle(tcp::Flags),
 }
@@ -40,7 +40,7 @@ pub(super) struct Decision {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Outcome {
     /// It goes to this real server and gets an entry in this state.
-    Enter(RealId, State),
+    Enter(RealId, ConnState),
     /// It goes there without an entry, since a flood's SYN leaves none.
     WithoutEntry(RealId),
     /// The datagram goes there, as a flow of one packet.
@@ -93,12 +93,12 @@ impl Balancer {
         now: Millis,
         key: &Key,
         id: ServiceId,
-        state: State,
+        state: ConnState,
         freed: usize,
     ) -> Decision {
         let service = &self.registry.services[id];
         let fill = self.fill_without(freed);
-        let alone = state == State::Udp && service.policy.one_packet;
+        let alone = state == ConnState::Udp && service.policy.one_packet;
         let count = (!alone).then(|| service.count(now, Beginning::Opening, fill));
         let flooded = service.flooded_with(count);
         let by_hash = !alone && (flooded || fill.is_full() || service.hashed(now));
@@ -108,7 +108,9 @@ impl Balancer {
             None => Outcome::Refuse(service.refusal(now, &self.registry.reals)),
             Some(real) if alone => Outcome::Alone(real),
             // A UDP flow gets an entry at once, since no later packet shows that it is new.
-            Some(real) if flooded && state == State::Udp => Outcome::Enter(real, State::UdpNew),
+            Some(real) if flooded && state == ConnState::Udp => {
+                Outcome::Enter(real, ConnState::UdpNew)
+            }
             Some(real) if flooded => Outcome::WithoutEntry(real),
             Some(real) => Outcome::Enter(real, state),
         };
@@ -152,7 +154,7 @@ impl Balancer {
         // existing flow loses nothing: if its entry is evicted, the hash places it again. A flow
         // that was left without an entry is recognised for a limited time only, so its next packet
         // is enough.
-        let state = if adopts || flooded { State::SynAck } else { State::SynRecv };
+        let state = if adopts || flooded { ConnState::SynAck } else { ConnState::SynRecv };
         Decision { service: id, outcome: Outcome::Enter(real, state), by, template, count }
     }
 

@@ -3,7 +3,7 @@
 use super::Balancer;
 use super::availability::Ending;
 use super::table::Handle;
-use super::tcp::State;
+use super::tcp::ConnState;
 use super::verdict::{Disposition, Reason};
 use crate::model::{Millis, Protocol, RealId, RealState};
 use crate::wire::{Packet, tcp};
@@ -39,19 +39,19 @@ impl Balancer {
         &mut self,
         now: Millis,
         packet: &Packet<'_>,
-        (handle, state, real): (Handle, State, RealId),
+        (handle, state, real): (Handle, ConnState, RealId),
         ending: Ending,
     ) -> Disposition {
         // The first reset of a connection is not rate-limited; those for its further packets are.
-        if state == State::Close && !self.answers.resets.allow(now) {
+        if state == ConnState::Close && !self.answers.resets.allow(now) {
             return Disposition::Drop(Reason::NoConnection);
         }
         if tcp::reset(packet, &mut self.answers.reply).is_none() {
             return Disposition::Drop(Reason::NoConnection);
         }
-        self.counters.ended += u64::from(state != State::Close);
+        self.counters.ended += u64::from(state != ConnState::Close);
         // Also on probation: this is the director's decision, not the effect of a packet.
-        self.enter_state(now, handle, state, State::Close, real);
+        self.enter_state(now, handle, state, ConnState::Close, real);
         self.hang_up(packet, real, ending)
     }
 

@@ -12,7 +12,7 @@ use super::flow::Key;
 use super::persistence::By;
 use super::port_reuse::Meets;
 use super::table::Entry;
-use super::tcp::State;
+use super::tcp::ConnState;
 use super::verdict::Reason;
 use crate::model::{Millis, Protocol, RealId, SchedulerKind, ServiceId};
 use crate::wire::tcp::Flags;
@@ -273,7 +273,7 @@ impl Balancer {
         };
         let service = &self.registry.services[id];
         let tcp = key.protocol() == protocol::TCP;
-        let opening = First::Opening(if tcp { State::SynRecv } else { State::Udp });
+        let opening = First::Opening(if tcp { ConnState::SynRecv } else { ConnState::Udp });
         let opening = self.decide(now, key, id, opening, freed);
         let middle = First::Middle(Flags(Flags::ACK));
         let middle = tcp.then(|| self.decide(now, key, id, middle, freed));
@@ -307,7 +307,7 @@ impl Balancer {
         let real = &self.registry.reals[entry.real()];
         let expires = self.lives(now, entry);
         let whole = match entry.state() {
-            State::Established | State::Idle => self.settings.timeouts.tcp_established,
+            ConnState::Established | ConnState::Idle => self.settings.timeouts.tcp_established,
             state => state.timeout(&self.settings.timeouts),
         };
         let idle = whole.saturating_sub(expires);

@@ -23,7 +23,7 @@ use super::carrier::{Carried, CarriedFlow, CarriedTunnel, Carrier, TunnelNumber}
 use super::change::Change;
 use super::outer;
 use super::table::{Entry, Handle, Marks, Noted};
-use super::tcp::State;
+use super::tcp::ConnState;
 use crate::model::{Millis, Protocol, RealId};
 use crate::wire::encap;
 use crate::wire::encap::Encap;
@@ -214,7 +214,7 @@ impl Balancer {
 fn is_settled(entry: &Entry) -> bool {
     let marks = entry.marks();
     let other = Marks::CARRIED | Marks::HAS_FORMER | Marks::TALKS | Marks::HALF_CLOSED;
-    matches!(entry.state(), State::Established | State::Udp)
+    matches!(entry.state(), ConnState::Established | ConnState::Udp)
         && marks.may_be_carried()
         && !marks.has(other)
         && !entry.position().opening

@@ -17,7 +17,7 @@ use super::position::Segment;
 use super::real::Life;
 use super::segment::{Found, Owner};
 use super::table::{Handle, Marks};
-use super::tcp::State;
+use super::tcp::ConnState;
 use super::verdict::{Disposition, Reason, Verdict};
 use crate::model::{Millis, Protocol, RealId};
 use crate::wire::{Fragment, Packet, Transport, icmp, is_host, tcp};
@@ -97,7 +97,7 @@ impl Balancer {
             return self.segment(now, packet, &key, (handle, state, real), &segment);
         }
         let first = if opens {
-            First::Opening(State::None.next(header.flags))
+            First::Opening(ConnState::None.next(header.flags))
         } else {
             First::Middle(header.flags)
         };
@@ -149,12 +149,12 @@ impl Balancer {
         if let Some((handle, state, real)) = self.connection(&key) {
             self.note_packet(now, handle);
             if self.ending(now, real, Protocol::Udp).is_none() {
-                self.advance(now, handle, state, State::Udp, real);
+                self.advance(now, handle, state, ConnState::Udp, real);
                 return self.tunnel(now, packet, real);
             }
-            return self.replace(now, packet, key, handle, First::Opening(State::Udp));
+            return self.replace(now, packet, key, handle, First::Opening(ConnState::Udp));
         }
-        self.begin(now, packet, key, First::Opening(State::Udp))
+        self.begin(now, packet, key, First::Opening(ConnState::Udp))
     }
 
     fn icmp(&mut self, now: Millis, packet: &Packet<'_>) -> Disposition {
@@ -246,8 +246,8 @@ impl Balancer {
         &mut self,
         now: Millis,
         handle: Handle,
-        before: State,
-        after: State,
+        before: ConnState,
+        after: ConnState,
         real: RealId,
     ) {
         if before == after && !before.on_probation() {
@@ -264,7 +264,7 @@ impl Balancer {
 
     /// Whether the connection is on probation, so that the packet does not change it.
     #[inline]
-    fn too_early(&self, now: Millis, handle: Handle, state: State) -> bool {
+    fn too_early(&self, now: Millis, handle: Handle, state: ConnState) -> bool {
         if !state.on_probation() {
             return false;
         }
@@ -281,8 +281,8 @@ impl Balancer {
         &mut self,
         now: Millis,
         handle: Handle,
-        before: State,
-        after: State,
+        before: ConnState,
+        after: ConnState,
         real: RealId,
     ) {
         self.registry.reals[real].moved(now, before, after);

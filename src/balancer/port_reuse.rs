@@ -15,7 +15,7 @@ use super::flow::Key;
 use super::position::{Position, Segment};
 use super::segment::Found;
 use super::table::{Entry, Handle, Marks};
-use super::tcp::State;
+use super::tcp::ConnState;
 use super::verdict::Disposition;
 use crate::model::{Millis, RealId};
 use crate::wire::Packet;
@@ -43,13 +43,13 @@ impl Balancer {
         (handle, state, real): Found,
         segment: &Segment,
     ) -> Disposition {
-        let first = First::Opening(State::None.next(segment.flags));
+        let first = First::Opening(ConnState::None.next(segment.flags));
         let Some(entry) = self.tables.connections.entry(handle) else {
             return self.begin(now, packet, key, first);
         };
         let again = entry.position().is_after_syn(segment);
         if again && !self.leaving(real) && !state.reusable() {
-            if state == State::SynRecv {
+            if state == ConnState::SynRecv {
                 self.handshake_begins(now, real);
                 self.time_opening(handle, real);
             }
@@ -67,7 +67,7 @@ impl Balancer {
             }
             Meets::Same => {}
         }
-        if state == State::SynRecv {
+        if state == ConnState::SynRecv {
             // The handshakes are equal; the later one may be its client's next attempt.
             self.tables.connections.set_position(handle, Position::after(segment));
         }
@@ -116,12 +116,12 @@ impl Balancer {
         handle: Handle,
     ) -> Disposition {
         let Some(entry) = self.tables.connections.remove(handle) else {
-            return self.begin(now, packet, key, First::Opening(State::SynRecv));
+            return self.begin(now, packet, key, First::Opening(ConnState::SynRecv));
         };
         let (real, template) = (entry.real(), entry.template());
         let service = self.registry.reals[real].service();
         // Before the old one's end, so that neither its template nor its real server goes.
-        self.enter(now, packet, key, service, (real, template), State::SynRecv);
+        self.enter(now, packet, key, service, (real, template), ConnState::SynRecv);
         self.unbind(&entry);
         self.tie(&key);
         self.tunnel(now, packet, real)
@@ -173,11 +173,11 @@ impl Balancer {
         let verdict = match (elsewhere, former) {
             (None, Some((real, template))) => {
                 let service = self.registry.reals[real].service();
-                self.enter(now, packet, key, service, (real, template), State::SynRecv);
+                self.enter(now, packet, key, service, (real, template), ConnState::SynRecv);
                 self.tunnel(now, packet, real)
             }
             (first, _) => {
-                let first = first.unwrap_or(First::Opening(State::SynRecv));
+                let first = first.unwrap_or(First::Opening(ConnState::SynRecv));
                 self.begin(now, packet, key, first)
             }
         };

@@ -11,7 +11,7 @@ use super::handshakes::Handshakes;
 use super::hash;
 use super::latency::Latency;
 use super::ramp::{FULL, Ramp};
-use super::tcp::State;
+use super::tcp::ConnState;
 use super::tunnel::{OwnWay, Room, Tunnel};
 use crate::model::{
     Load, Millis, Quiescent, RealId, RealSpec, RealState, RealValue, RealValues, SchedulerKind,
@@ -141,7 +141,7 @@ impl Real {
     }
 
     /// Counts a new connection in `state`.
-    pub(super) fn bind(&mut self, state: State) {
+    pub(super) fn bind(&mut self, state: ConnState) {
         *self.count_of(state) += 1;
         self.connections += 1;
         self.recount();
@@ -153,7 +153,7 @@ impl Real {
     }
 
     /// Counts the end of a connection in `state`.
-    pub(super) fn unbind(&mut self, state: State) {
+    pub(super) fn unbind(&mut self, state: ConnState) {
         let count = self.count_of(state);
         *count = count.saturating_sub(1);
         self.recount();
@@ -206,7 +206,7 @@ impl Real {
 
     /// The counter of connections in `state`. A connection is in one of them, whatever the
     /// service's mode.
-    fn count_of(&mut self, state: State) -> &mut u64 {
+    fn count_of(&mut self, state: ConnState) -> &mut u64 {
         if state.half_open() {
             &mut self.half_open
         } else if state.active() {
@@ -218,7 +218,7 @@ impl Real {
 
     /// Moves one of its connections from one state to another.
     #[inline]
-    pub(super) fn moved(&mut self, now: Millis, before: State, after: State) {
+    pub(super) fn moved(&mut self, now: Millis, before: ConnState, after: ConnState) {
         let count = self.count_of(before);
         *count = count.saturating_sub(1);
         *self.count_of(after) += 1;

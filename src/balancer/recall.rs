@@ -8,7 +8,7 @@ use super::decide::First;
 use super::forward;
 use super::persistence::By;
 use super::recording::ports;
-use super::tcp::State;
+use super::tcp::ConnState;
 use crate::model::{Millis, RealId, ServiceId};
 use crate::wire::Packet;
 
@@ -28,7 +28,9 @@ impl Balancer {
         let Some((client, port)) = ports(packet) else { return false };
         let key = forward::key(packet, client, port);
         let place = self.service_of(&key).ok().and_then(|id| Some((id, self.member(id, address)?)));
-        let (Some((id, real)), Some(state)) = (place, State::listed(state)) else { return false };
+        let (Some((id, real)), Some(state)) = (place, ConnState::listed(state)) else {
+            return false;
+        };
         if let Some((handle, ..)) = self.connection(&key) {
             self.drop_connection(handle);
         }
@@ -44,7 +46,7 @@ impl Balancer {
         let Ok(id) = self.service_of(&key) else { return };
         let Some(wanted) = self.member(id, address) else { return };
         let tcp = packet.protocol == crate::wire::protocol::TCP;
-        let first = First::Opening(if tcp { State::SynRecv } else { State::Udp });
+        let first = First::Opening(if tcp { ConnState::SynRecv } else { ConnState::Udp });
         for _ in 0..TURNS {
             let decision = self.decide(now, &key, id, first, 0);
             let By::Scheduler(picked) = decision.by else { return };

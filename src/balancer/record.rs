@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::tcp::State;
+use super::tcp::ConnState;
 use super::verdict::Reason;
 use crate::model::{Millis, RealId, SchedulerKind, ServiceId};
 
@@ -29,9 +29,9 @@ pub struct Record {
     /// What named the real server; `None` for a drop or a refusal.
     pub why: Option<Grounds>,
     /// The state of its connection before it; `None`: it had no entry.
-    pub before: Option<State>,
+    pub before: Option<ConnState>,
     /// The state of its connection after it; `None`: it has no entry.
-    pub after: Option<State>,
+    pub after: Option<ConnState>,
 }
 
 /// A packet's two ends.

@@ -12,7 +12,7 @@ use super::forward;
 use super::real::Real;
 use super::record::{Grounds, Noted, Placed, Record, RecordedEnds, RecordedVerdict};
 use super::segment::Found;
-use super::tcp::State;
+use super::tcp::ConnState;
 use super::verdict::{Reason, Verdict};
 use crate::model::{Millis, RealId, Seed, ServiceId};
 use crate::wire::{Fragment, Packet, Transport};
@@ -157,7 +157,7 @@ impl Balancer {
         })
     }
 
-    fn state_after(&self, seen: &Observation) -> Option<State> {
+    fn state_after(&self, seen: &Observation) -> Option<ConnState> {
         let key = seen.key?;
         let same = seen.found.and_then(|(handle, ..)| self.tables.connections.entry(handle));
         if let Some(entry) = same.filter(|entry| entry.key() == key) {

@@ -9,18 +9,18 @@ use super::Balancer;
 use super::flow::Key;
 use super::position::{Position, Segment};
 use super::table::{Handle, Marks};
-use super::tcp::State;
+use super::tcp::ConnState;
 use crate::model::{Millis, RealId};
 
 /// An entry of the connection table, with its state and real server.
-pub(super) type Found = (Handle, State, RealId);
+pub(super) type Found = (Handle, ConnState, RealId);
 
 /// A segment's connection.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Owner {
     pub(super) found: Found,
     /// The state after the segment.
-    pub(super) after: State,
+    pub(super) after: ConnState,
 }
 
 impl Balancer {
@@ -90,11 +90,11 @@ impl Balancer {
     fn after_its_end(
         &mut self,
         handle: Handle,
-        state: State,
+        state: ConnState,
         position: Position,
         marks: Marks,
         segment: &Segment,
-    ) -> State {
+    ) -> ConnState {
         let flags = segment.flags;
         if !flags.ack() || flags.rst() || flags.fin() || flags.syn() {
             return state.next(flags);
@@ -102,9 +102,9 @@ impl Balancer {
         if position.is_extended_by(segment) {
             self.tables.connections.mark(handle, Marks::TALKS, false);
             self.tables.connections.mark(handle, Marks::HALF_CLOSED, false);
-            return State::Established;
+            return ConnState::Established;
         }
-        if state != State::Close {
+        if state != ConnState::Close {
             let mark = if marks.has(Marks::TALKS) { Marks::HALF_CLOSED } else { Marks::TALKS };
             self.tables.connections.mark(handle, mark, true);
         }

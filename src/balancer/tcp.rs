@@ -13,7 +13,7 @@ use crate::wire::tcp::Flags;
 /// A flow's state. UDP has its own states here, so that listings and timeouts need no second type.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[repr(u8)]
-pub enum State {
+pub enum ConnState {
     /// Before the first packet.
     None,
     /// The client has completed the handshake.
@@ -63,11 +63,13 @@ pub enum Event {
 const TCP_STATES: usize = 12;
 const EVENTS: usize = 4;
 
-use State::{Close, CloseWait, Established, FinWait, LastAck, Listen, SynRecv, SynSent, TimeWait};
+use ConnState::{
+    Close, CloseWait, Established, FinWait, LastAck, Listen, SynRecv, SynSent, TimeWait,
+};
 
 /// The next state: one row per state, one column per event, in the order of the enums.
 #[rustfmt::skip]
-const NEXT: [[State; EVENTS]; TCP_STATES] = [
+const NEXT: [[ConnState; EVENTS]; TCP_STATES] = [
     //                 SYN          FIN        ACK          RST
     /* None        */ [SynRecv,     Close,     Established, Close],
     /* Established */ [Established, FinWait,   Established, Close],
@@ -101,7 +103,7 @@ impl Event {
     }
 }
 
-impl State {
+impl ConnState {
     /// The state after a segment with these flags.
     #[inline]
     #[must_use]
@@ -159,7 +161,7 @@ impl State {
     #[must_use]
     pub fn unproven(self) -> bool {
         const UNPROVEN: u16 =
-            1 << SynRecv as u8 | 1 << State::SynAck as u8 | 1 << State::UdpNew as u8;
+            1 << SynRecv as u8 | 1 << ConnState::SynAck as u8 | 1 << ConnState::UdpNew as u8;
         UNPROVEN >> self as u8 & 1 != 0
     }
 
@@ -193,8 +195,8 @@ impl State {
     /// goes on.
     #[must_use]
     pub fn listed(name: &str) -> Option<Self> {
-        const STATES: [State; 7] =
-            [SynRecv, State::SynAck, Established, FinWait, TimeWait, Close, State::Udp];
+        const STATES: [ConnState; 7] =
+            [SynRecv, ConnState::SynAck, Established, FinWait, TimeWait, Close, ConnState::Udp];
         STATES.into_iter().find(|state| state.name() == name)
     }
 
@@ -220,10 +222,10 @@ impl State {
 
 #[cfg(test)]
 mod tests {
-    use super::State::{Idle, None as Nothing, SynAck};
+    use super::ConnState::{Idle, None as Nothing, SynAck};
     use super::*;
 
-    const STATES: [State; TCP_STATES] = [
+    const STATES: [ConnState; TCP_STATES] = [
         Nothing,
         Established,
         SynSent,
@@ -239,7 +241,7 @@ mod tests {
     ];
 
     /// The reference in another form: for each state its successors on SYN, FIN, ACK, RST.
-    fn expected(state: State) -> [State; 4] {
+    fn expected(state: ConnState) -> [ConnState; 4] {
         match state {
             // If both ends go on, the reset was not the client's. IPVS has CLOSE for CLOSE.
             Nothing | Close => [SynRecv, Close, Established, Close],
@@ -252,14 +254,14 @@ mod tests {
             LastAck => [SynRecv, LastAck, Close, LastAck],
             Listen => [SynRecv, Listen, Listen, Listen],
             SynAck => [SynRecv, TimeWait, Established, Close],
-            State::Udp => [State::Udp; 4],
-            State::UdpNew => [State::UdpNew; 4],
+            ConnState::Udp => [ConnState::Udp; 4],
+            ConnState::UdpNew => [ConnState::UdpNew; 4],
         }
     }
 
     #[test]
     fn every_transition_is_ipvs_s_but_for_one() {
-        for state in STATES.into_iter().chain([State::Udp, State::UdpNew]) {
+        for state in STATES.into_iter().chain([ConnState::Udp, ConnState::UdpNew]) {
             let [syn, fin, ack, rst] = expected(state);
             assert_eq!(state.next(Flags(Flags::SYN)), syn, "{state:?} SYN");
             assert_eq!(state.next(Flags(Flags::SYN | Flags::ACK)), syn, "{state:?} SYN+ACK");
@@ -279,21 +281,21 @@ mod tests {
         let seconds = STATES.map(|state| state.timeout(&Timeouts::DEFAULT).as_secs());
         assert_eq!(seconds, [2, 60, 120, 60, 120, 120, 10, 60, 30, 120, 60, 840]);
         assert_eq!(Established.after_timeout(&Timeouts::DEFAULT), Some(Idle), "900 together");
-        assert_eq!(State::Udp.timeout(&Timeouts::DEFAULT).as_secs(), 300);
+        assert_eq!(ConnState::Udp.timeout(&Timeouts::DEFAULT).as_secs(), 300);
     }
 
     #[test]
     fn active_states_are_ipvs_s() {
         let active: Vec<_> = STATES.into_iter().filter(|state| state.active()).collect();
         assert_eq!(active, [Established, SynSent, SynRecv, SynAck]);
-        assert!(!State::Udp.active() && !State::UdpNew.active());
+        assert!(!ConnState::Udp.active() && !ConnState::UdpNew.active());
     }
 
     #[test]
     fn all_unproven_states_have_one_timeout() {
-        let all = STATES.into_iter().chain([State::Udp, State::UdpNew]);
+        let all = STATES.into_iter().chain([ConnState::Udp, ConnState::UdpNew]);
         let unproven: Vec<_> = all.filter(|state| state.unproven()).collect();
-        assert_eq!(unproven, [SynRecv, SynAck, State::UdpNew]);
+        assert_eq!(unproven, [SynRecv, SynAck, ConnState::UdpNew]);
         for state in unproven {
             let timeouts = Timeouts::DEFAULT;
             assert_eq!(state.timeout(&timeouts), timeouts.tcp_syn_recv, "{state:?}");

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::flow::Key;
 use super::table::{self, Full, Handle, MAX_CAPACITY, Table};
-use super::tcp::State;
+use super::tcp::ConnState;
 use crate::model::{Millis, RealId, Seed};
 
 /// Connections of capacity for each template of capacity: most clients have several.
@@ -74,7 +74,7 @@ impl Templates {
         now: Millis,
         timeout: Duration,
     ) -> Result<Handle, Full> {
-        let template = self.table.insert(client, real, State::None, now, timeout)?;
+        let template = self.table.insert(client, real, ConnState::None, now, timeout)?;
         // Indexes are used in order, so a new one is at most one past the highest used before.
         match self.flows.get_mut(template.place()) {
             Some(flows) => *flows = 0,
@@ -90,7 +90,7 @@ impl Templates {
 
     /// A flow has used the template: its timeout restarts.
     pub(super) fn arm(&mut self, template: Handle, now: Millis, timeout: Duration) {
-        self.table.touch(template, State::None, now, timeout);
+        self.table.touch(template, ConnState::None, now, timeout);
     }
 
     /// A flow of the template has an entry.
@@ -111,7 +111,7 @@ impl Templates {
     pub(super) fn expire(&mut self, now: Millis, budget: &mut usize) -> Option<RealId> {
         while let Some(template) = self.table.due(now, budget) {
             if self.flows.get(template.place()).is_some_and(|&flows| flows > 0) {
-                self.table.renew(template, State::None, HELD);
+                self.table.renew(template, ConnState::None, HELD);
             } else if let Some(entry) = self.table.end(template) {
                 return Some(entry.real());
             }

@@ -50,7 +50,7 @@ impl TraceBegins {
 
 /// The decision about one packet.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
-pub struct Decision {
+pub struct TracedDecision {
     /// UTC by RFC 3339.
     pub time: String,
     /// Milliseconds since the director started: its own clock.
@@ -109,7 +109,7 @@ pub struct SentPacket {
     pub packet: String,
 }
 
-impl Decision {
+impl TracedDecision {
     /// The decision of a record that was made at `time`, UTC by RFC 3339.
     #[must_use]
     pub fn new(record: &Record, time: String) -> Self {
@@ -145,7 +145,7 @@ impl Decision {
 
 /// Without the time, as in `tcp 198.51.100.7:40000 → 192.0.2.10:80, 60 bytes: web → 10.0.0.11 by
 /// scheduler wlc, new → SYN_RECV`.
-impl fmt::Display for Decision {
+impl fmt::Display for TracedDecision {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.protocol.is_empty() {
             f.write_str("no packet")?;
@@ -171,7 +171,7 @@ impl fmt::Display for Decision {
     }
 }
 
-impl Decision {
+impl TracedDecision {
     fn fmt_verdict(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.verdict.as_str(), self.address) {
             ("tunnel", Some(address)) => write!(f, "→ {address}")?,
@@ -261,7 +261,7 @@ mod tests {
 
     #[test]
     fn a_line_has_the_decision_and_its_reason() {
-        let decision = Decision {
+        let decision = TracedDecision {
             time: "2026-11-28T12:00:00.000Z".to_owned(),
             protocol: "tcp".to_owned(),
             client: "198.51.100.7:40000".to_owned(),
@@ -274,18 +274,18 @@ mod tests {
             why: Some("scheduler".to_owned()),
             scheduler: Some("wlc".to_owned()),
             after: Some("SYN_RECV".to_owned()),
-            ..Decision::default()
+            ..TracedDecision::default()
         };
         assert_eq!(
             decision.human(),
             "2026-11-28T12:00:00.000Z  tcp 198.51.100.7:40000 → 192.0.2.10:80, 60 bytes: \
              web → 10.0.0.11 by scheduler wlc, new → SYN_RECV\n"
         );
-        let dropped = Decision {
+        let dropped = TracedDecision {
             bytes: 3,
             verdict: "drop".to_owned(),
             reason: Some("not_ip".to_owned()),
-            ..Decision::default()
+            ..TracedDecision::default()
         };
         assert_eq!(dropped.to_string(), "no packet, 3 bytes: dropped: not_ip");
     }

@@ -94,7 +94,7 @@ fn delivered(gate: &mut Gate, datagram: &[u8]) -> (virtio::Header, Vec<u8>) {
     let (opened, mut payload) = without_header(datagram);
     let mut whole = datagram.to_vec();
     let frame = |outcome, bytes: &[u8]| match outcome {
-        Decision::Deliver(range) => {
+        Admission::Deliver(range) => {
             let (header, packet) = virtio::Header::decode(&bytes[range]).unwrap();
             (header, packet.to_vec())
         }
@@ -120,13 +120,13 @@ fn passes_the_filter(source: IpAddr) -> bool {
 fn refused(datagram: &[u8], refusal: Refusal) {
     let mut gate = gate();
     let mut bytes = datagram.to_vec();
-    assert_eq!(gate.open(&mut bytes), Decision::Drop(refusal));
+    assert_eq!(gate.open(&mut bytes), Admission::Drop(refusal));
     assert_eq!(bytes, datagram);
     let mut read = 1;
     if encap::open(datagram).is_ok() {
         let (opened, payload) = without_header(datagram);
         let mut bytes = payload.clone();
-        assert_eq!(gate.open_payload(&opened, &mut bytes), Decision::Drop(refusal));
+        assert_eq!(gate.open_payload(&opened, &mut bytes), Admission::Drop(refusal));
         assert_eq!(bytes, payload);
         assert_eq!(passes_the_filter(opened.source), refusal != Refusal::Source);
         read = 2;
@@ -278,18 +278,18 @@ fn a_payload_without_headroom_is_refused() {
             inner_version: 6,
             inner: room..bytes.len(),
         };
-        let fits = matches!(gate().open_payload(&outer, &mut bytes), Decision::Deliver(_));
+        let fits = matches!(gate().open_payload(&outer, &mut bytes), Admission::Deliver(_));
         assert_eq!(fits, room == HEADER_LEN, "{room} bytes");
         let beyond = Opened { inner: room..bytes.len() + 1, ..outer };
         let outcome = gate().open_payload(&beyond, &mut bytes);
-        assert_eq!(outcome, Decision::Drop(Refusal::Truncated));
+        assert_eq!(outcome, Admission::Drop(Refusal::Truncated));
     }
 }
 
 #[test]
 fn a_caller_can_refuse_what_it_could_not_read_whole() {
     let mut gate = gate();
-    assert_eq!(gate.refuse(Refusal::Truncated), Decision::Drop(Refusal::Truncated));
+    assert_eq!(gate.refuse(Refusal::Truncated), Admission::Drop(Refusal::Truncated));
     assert_eq!((gate.counters().read, gate.counters().dropped(Refusal::Truncated)), (1, 1));
 }
 

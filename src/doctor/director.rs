@@ -7,7 +7,7 @@ use super::ends::{self, EndFacts, Heard};
 use super::firewall::{CtState, Hook, Place, Probe, Ruleset, Verdict};
 use super::host::{HostFault, host_findings};
 use super::ports::{self, Answers};
-use super::{Cause, Finding, Report, Severity};
+use super::{Cause, Diagnosis, Finding, Severity};
 use crate::control::{Probed, ProbedPort, counted};
 use crate::model::Listen;
 use crate::wire::protocol;
@@ -64,7 +64,7 @@ pub struct DirectorFacts {
 
 /// The findings at a director.
 #[must_use]
-pub fn diagnose_director(facts: &DirectorFacts) -> Report {
+pub fn diagnose_director(facts: &DirectorFacts) -> Diagnosis {
     let mut findings = facts.unseen.clone();
     findings.extend(facts.daemon.as_ref().map(|(why, start)| {
         Finding::new(Cause::DaemonMissing, Severity::Fault, "the director does not run")
@@ -81,7 +81,7 @@ pub fn diagnose_director(facts: &DirectorFacts) -> Report {
             well.push(format!("{} answered through the tunnel", counted(good as u64, "port")));
         }
     }
-    Report::new("director", findings, well)
+    Diagnosis::new("director", findings, well)
 }
 
 /// The ruleset's effect on clients' packets and on tunnelled ones.

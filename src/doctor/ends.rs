@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::host::commands;
-use super::inquiry::{Answer, Listening, State};
+use super::inquiry::{Answer, EndState, Listening};
 use super::{Cause, Finding, Severity};
 use crate::model::{Listen, Protocol};
 
@@ -72,7 +72,7 @@ pub(super) fn findings(end: &EndFacts, program: &str) -> Vec<Finding> {
         let found_clock = Finding::new(Cause::Clock, Severity::Warning, text);
         found.push(found_clock.mended_by("timedatectl set-ntp true"));
     }
-    if answer.state.has(State::PRESENT) {
+    if answer.state.has(EndState::PRESENT) {
         let pairs = end.listens.iter().zip(&answer.listening);
         found.extend(pairs.filter_map(|(listen, heard)| listener(end, listen, *heard)));
     }
@@ -91,7 +91,7 @@ fn state(end: &EndFacts, answer: &Answer) -> Vec<Finding> {
     let (real, vip) = (end.real, end.vip);
     let mut found: Vec<Finding> = missing(real, vip, answer.state).into_iter().collect();
     found.extend(settings(real, vip, answer.state));
-    if answer.state.has(State::FAULTS) {
+    if answer.state.has(EndState::FAULTS) {
         let texts = answer.text.split(" | ").filter(|text| !text.is_empty());
         found.extend(texts.map(|text| {
             let words = format!("real server {real} reports: {text}");
@@ -108,13 +108,13 @@ fn state(end: &EndFacts, answer: &Answer) -> Vec<Finding> {
 }
 
 /// The virtual IP is missing in the configuration or on the TUN.
-fn missing(real: IpAddr, vip: IpAddr, state: State) -> Option<Finding> {
-    let (text, mend) = if !state.has(State::CONFIGURED) {
+fn missing(real: IpAddr, vip: IpAddr, state: EndState) -> Option<Finding> {
+    let (text, mend) = if !state.has(EndState::CONFIGURED) {
         (
             format!("real server {real} does not serve {vip}: add it to `vips` there"),
             "vstun --socket /run/vstun/realserver.sock reload".to_owned(),
         )
-    } else if !state.has(State::PRESENT) {
+    } else if !state.has(EndState::PRESENT) {
         let (family, prefix) = if vip.is_ipv4() { ("-4", 32) } else { ("-6", 128) };
         (
             format!("real server {real} has lost {vip}: its TUN does not have the address"),
@@ -127,32 +127,32 @@ fn missing(real: IpAddr, vip: IpAddr, state: State) -> Option<Finding> {
 }
 
 /// Findings about the real server's settings.
-fn settings(real: IpAddr, vip: IpAddr, state: State) -> impl Iterator<Item = Finding> {
+fn settings(real: IpAddr, vip: IpAddr, state: EndState) -> impl Iterator<Item = Finding> {
     use Severity::{Fault, Warning};
     let all = [
         (
-            State::ELSEWHERE,
+            EndState::ELSEWHERE,
             Cause::Announcing,
             Fault,
             format!("has {vip} on another interface too, and answers for it there"),
             "vstun doctor",
         ),
         (
-            State::ANSWERS_ARP,
+            EndState::ANSWERS_ARP,
             Cause::Announcing,
             Fault,
             format!("answers ARP for {vip}, so clients go round the director: `arp_ignore` is off"),
             "sysctl -w net.ipv4.conf.all.arp_ignore=1 net.ipv4.conf.all.arp_announce=2",
         ),
         (
-            State::STRICT,
+            EndState::STRICT,
             Cause::RpFilter,
             Fault,
             "drops what comes from its TUN: strict `rp_filter`".to_owned(),
             "sysctl -w net.ipv4.conf.vstun0.rp_filter=2",
         ),
         (
-            State::NO_MSS,
+            EndState::NO_MSS,
             Cause::Mss,
             Warning,
             format!(

@@ -2,7 +2,7 @@
 
 use super::*;
 
-fn end(state: State, listening: Listening) -> EndFacts {
+fn end(state: EndState, listening: Listening) -> EndFacts {
     let answer = Answer {
         state,
         listening: vec![listening],
@@ -25,16 +25,16 @@ fn causes(end: &EndFacts) -> Vec<&'static str> {
 
 #[test]
 fn each_state_has_its_finding_with_a_command() {
-    let well = State::CONFIGURED.and(State::PRESENT);
+    let well = EndState::CONFIGURED.and(EndState::PRESENT);
     let table = [
         (well, Listening::VIP, vec![]),
-        (State::default(), Listening::VIP, vec!["vip_missing"]),
-        (State::CONFIGURED, Listening::default(), vec!["vip_missing"]),
-        (well.and(State::ELSEWHERE), Listening::VIP, vec!["announcing"]),
-        (well.and(State::ANSWERS_ARP), Listening::VIP, vec!["announcing"]),
-        (well.and(State::STRICT), Listening::VIP, vec!["rp_filter"]),
-        (well.and(State::NO_MSS), Listening::VIP, vec!["mss"]),
-        (well.and(State::FAULTS), Listening::VIP, vec!["host"]),
+        (EndState::default(), Listening::VIP, vec!["vip_missing"]),
+        (EndState::CONFIGURED, Listening::default(), vec!["vip_missing"]),
+        (well.and(EndState::ELSEWHERE), Listening::VIP, vec!["announcing"]),
+        (well.and(EndState::ANSWERS_ARP), Listening::VIP, vec!["announcing"]),
+        (well.and(EndState::STRICT), Listening::VIP, vec!["rp_filter"]),
+        (well.and(EndState::NO_MSS), Listening::VIP, vec!["mss"]),
+        (well.and(EndState::FAULTS), Listening::VIP, vec!["host"]),
         (well, Listening::WILDCARD, vec!["udp_wildcard"]),
         (well, Listening::ELSEWHERE, vec!["listener"]),
         (well, Listening::default(), vec!["listener"]),
@@ -51,7 +51,7 @@ fn each_state_has_its_finding_with_a_command() {
 
 #[test]
 fn another_release_a_wrong_clock_and_a_narrow_path_are_named() {
-    let mut end = end(State::CONFIGURED.and(State::PRESENT), Listening::VIP);
+    let mut end = end(EndState::CONFIGURED.and(EndState::PRESENT), Listening::VIP);
     assert_eq!(findings(&end, "2")[0].cause, Cause::Version);
     for (ahead, expected) in [(CLOCKS, 0), (CLOCKS + 1, 1), (-CLOCKS, 0), (-CLOCKS - 1, 1)] {
         let Heard::Answered { clock, .. } = &mut end.heard else { panic!("it has answered") };

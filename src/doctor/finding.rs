@@ -86,10 +86,10 @@ impl Finding {
 
 /// The result of `doctor`.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Report {
+pub struct Diagnosis {
     /// `director` or `realserver`.
     pub role: String,
-    /// The findings, sorted by [`Report::new`].
+    /// The findings, sorted by [`Diagnosis::new`].
     pub findings: Vec<Finding>,
     /// The tests without findings, a line each.
     pub well: Vec<String>,
@@ -126,7 +126,7 @@ impl<'a> FindingObject<'a> {
     }
 }
 
-impl Report {
+impl Diagnosis {
     /// A report with the findings in order: faults, warnings, notes; within each in the order in
     /// which a packet meets them.
     #[must_use]

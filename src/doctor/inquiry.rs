@@ -89,9 +89,9 @@ impl Listening {
 
 /// The state of a real server, as bits.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct State(u16);
+pub struct EndState(u16);
 
-impl State {
+impl EndState {
     /// The virtual IP is in its configuration.
     pub const CONFIGURED: Self = Self(1);
     /// It is an address of its TUN.
@@ -128,7 +128,7 @@ pub struct Answer {
     /// Milliseconds since 1970 by its clock.
     pub time: u64,
     /// Its state.
-    pub state: State,
+    pub state: EndState,
     /// The MSS that it advertises for the virtual IP's family.
     pub mss: u16,
     /// The listening sockets, for each of the inquiry's ports.
@@ -240,7 +240,7 @@ impl Answer {
         let (fixed, rest) = rest.split_first_chunk::<FIXED>()?;
         let [a, b, c, d, e, f, g, h, state, states, mss, mss_low] = *fixed;
         self.time = u64::from_be_bytes([a, b, c, d, e, f, g, h]);
-        self.state = State(u16::from_be_bytes([state, states]));
+        self.state = EndState(u16::from_be_bytes([state, states]));
         self.mss = u16::from_be_bytes([mss, mss_low]);
         let (heard, rest) = rest.split_at_checked(count)?;
         self.listening = heard.iter().copied().map(Listening).collect();

@@ -19,6 +19,6 @@ mod realserver;
 pub use cause::Cause;
 pub use director::{DirectorFacts, Listened, WayOut, diagnose_director};
 pub use ends::{EndFacts, FullSize, Heard};
-pub use finding::{Finding, Report, Severity};
+pub use finding::{Diagnosis, Finding, Severity};
 pub use host::{HostFault, host_findings};
 pub use realserver::{RealServerFacts, diagnose_realserver};

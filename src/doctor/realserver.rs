@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use super::director::{dropped, insert};
 use super::firewall::{CtState, Hook, Probe, Ruleset, Verdict};
 use super::host::{HostFault, host_findings};
-use super::{Cause, Finding, Report, Severity};
+use super::{Cause, Diagnosis, Finding, Severity};
 use crate::wire::protocol;
 
 /// The observations at a real server.
@@ -37,7 +37,7 @@ pub struct RealServerFacts {
 
 /// The findings at a real server.
 #[must_use]
-pub fn diagnose_realserver(facts: &RealServerFacts) -> Report {
+pub fn diagnose_realserver(facts: &RealServerFacts) -> Diagnosis {
     let mut findings = facts.unseen.clone();
     findings.extend(facts.daemon.as_ref().map(|(why, start)| {
         Finding::new(Cause::DaemonMissing, Severity::Fault, "the real server does not run")
@@ -56,7 +56,7 @@ pub fn diagnose_realserver(facts: &RealServerFacts) -> Report {
         }
         None => {}
     }
-    Report::new("realserver", findings, well)
+    Diagnosis::new("realserver", findings, well)
 }
 
 fn settings(facts: &RealServerFacts) -> Vec<Finding> {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::spec::Timing;
-use super::state::{Phase, State};
+use super::state::{CheckState, Phase};
 use crate::model::Millis;
 
 /// How much earlier or later than the interval a probe may start, in thousandths, so that checks
@@ -108,7 +108,12 @@ impl Jitter {
     /// once while the state is in doubt, and after the fast interval when refusals have just
     /// changed the state to down.
     #[must_use]
-    pub fn refused(now: Millis, started: Millis, state: State, timing: &Timing) -> Option<Millis> {
+    pub fn refused(
+        now: Millis,
+        started: Millis,
+        state: CheckState,
+        timing: &Timing,
+    ) -> Option<Millis> {
         match state.phase() {
             Phase::Falling => Some(now),
             Phase::Down if state.streak() == timing.fall => Some(started.after(fast(timing))),

@@ -68,14 +68,14 @@ const NEXT: [[Phase; 4]; 4] = {
 
 /// A check's state: its phase, and how many results in a row were alike.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct State {
+pub struct CheckState {
     phase: Phase,
     /// Passes in a row, if the last result was one, otherwise failures in a row.
     streak: u32,
     passed: bool,
 }
 
-impl State {
+impl CheckState {
     /// The state before the first result.
     #[must_use]
     pub fn new(initial: Initial) -> Self {
@@ -119,9 +119,9 @@ mod tests {
         Timing { rise, fall, ..Timing::DEFAULT }
     }
 
-    fn run(initial: Initial, timing: &Timing, results: &str) -> State {
-        let after = |state: State, result| state.after(result == '+', timing);
-        results.chars().fold(State::new(initial), after)
+    fn run(initial: Initial, timing: &Timing, results: &str) -> CheckState {
+        let after = |state: CheckState, result| state.after(result == '+', timing);
+        results.chars().fold(CheckState::new(initial), after)
     }
 
     #[test]
@@ -163,7 +163,7 @@ mod tests {
             results in prop::collection::vec(any::<bool>(), 0..60),
         ) {
             let timing = timing(rise, fall);
-            let mut state = State::new(if up { Initial::Up } else { Initial::Down });
+            let mut state = CheckState::new(if up { Initial::Up } else { Initial::Down });
             let mut model = up;
             for (number, &result) in results.iter().enumerate() {
                 state = state.after(result, &timing);

@@ -29,7 +29,7 @@ pub enum Contest {
 
 /// What a check of the host shows of a step.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Seen {
+pub enum Presence {
     /// It is in force.
     InForce,
     /// It is not in force.
@@ -40,7 +40,7 @@ pub enum Seen {
 
 /// What to do about a step.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Decision {
+pub enum ContestMove {
     /// Nothing.
     Nothing,
     /// Restore it; it was not undone for a long time.
@@ -58,11 +58,11 @@ pub enum Decision {
 impl Contest {
     /// The next state and the action, by what was seen.
     #[must_use]
-    pub fn next(self, seen: Seen, now: Instant) -> (Self, Decision) {
+    pub fn next(self, seen: Presence, now: Instant) -> (Self, ContestMove) {
         use Contest::{Kept, PutBack, Yielded};
-        use Decision::{MakeAgain, Nothing, StayAway, Wait, Yield};
-        use Seen::{InForce, LostWithLink, Missing};
-        let again = |rounds| (PutBack { rounds, at: now }, Decision::PutBack);
+        use ContestMove::{MakeAgain, Nothing, StayAway, Wait, Yield};
+        use Presence::{InForce, LostWithLink, Missing};
+        let again = |rounds| (PutBack { rounds, at: now }, ContestMove::PutBack);
         match (self, seen) {
             (Kept | Yielded, InForce) => (Kept, Nothing),
             (Kept, Missing) => again(1),

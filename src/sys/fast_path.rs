@@ -134,7 +134,7 @@ pub struct Way {
 
 /// The program's record of a flow.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Seen {
+pub struct MapProgress {
     /// The end of the tick of its last packet, in nanoseconds of `CLOCK_MONOTONIC`. `None`: there
     /// was no packet since it was entered.
     pub last: Option<u64>,
@@ -308,15 +308,15 @@ impl Maps {
 
     /// The record of the flow at an index.
     #[must_use]
-    pub fn seen(&self, place: u32) -> Seen {
+    pub fn seen(&self, place: u32) -> MapProgress {
         let Some(flow) = self.flows.at(place) else {
-            return Seen { last: None, next: 0, acknowledged: 0 };
+            return MapProgress { last: None, next: 0, acknowledged: 0 };
         };
         let position = flow.position.load(Ordering::Acquire);
         let last = flow.last.load(Ordering::Acquire);
         let [next, acknowledged] = halves(position);
         let last = (last > 0).then(|| (u64::from(last) + 1) << TICK_SHIFT);
-        Seen { last, next, acknowledged }
+        MapProgress { last, next, acknowledged }
     }
 
     /// Whether the flow at an index is carried: it was entered, and its tunnel is open.

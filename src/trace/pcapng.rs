@@ -15,7 +15,7 @@ use pcap_file::pcapng::blocks::interface_description::{
 };
 use pcap_file::pcapng::blocks::section_header::{SectionHeaderBlock, SectionHeaderOption};
 
-use crate::control::{Decision, TraceBegins, from_hex};
+use crate::control::{TraceBegins, TracedDecision, from_hex};
 
 /// The interface of packets as they came, from the TUN.
 pub const CAME: u32 = 0;
@@ -89,9 +89,9 @@ impl Writer {
     ///
     /// # Errors
     /// See [`WriteError`].
-    pub fn add(&mut self, decision: &Decision) -> Result<(), WriteError> {
+    pub fn add(&mut self, decision: &TracedDecision) -> Result<(), WriteError> {
         let human = decision.to_string();
-        let bare = Decision { packet: None, sent: Vec::new(), ..decision.clone() };
+        let bare = TracedDecision { packet: None, sent: Vec::new(), ..decision.clone() };
         let json = serde_json::to_string(&bare).unwrap_or_default();
         let came = decision.packet.as_deref().ok_or(WriteError::Line("packet"))?;
         let comments = [human.as_str(), json.as_str()];
@@ -109,7 +109,7 @@ impl Writer {
 
     fn packet(
         &mut self,
-        decision: &Decision,
+        decision: &TracedDecision,
         interface_id: u32,
         hexadecimal: &str,
         len: u64,
@@ -163,13 +163,13 @@ mod tests {
     fn a_decision_is_its_packet_and_what_was_sent_each_with_a_comment() {
         let begins = TraceBegins { program: "1.2.3".to_owned(), ..TraceBegins::default() };
         let mut writer = Writer::new(&begins).unwrap();
-        let decision = Decision {
+        let decision = TracedDecision {
             time: "2026-11-28T12:00:00.250Z".to_owned(),
             bytes: 60,
             packet: Some("45aabb".to_owned()),
             sent: vec![SentPacket { bytes: 80, packet: "60cc".to_owned() }],
             verdict: "tunnel".to_owned(),
-            ..Decision::default()
+            ..TracedDecision::default()
         };
         writer.add(&decision).unwrap();
         let file = writer.take();
@@ -198,11 +198,12 @@ mod tests {
     #[test]
     fn a_line_without_a_packet_or_a_time_is_refused() {
         let mut writer = Writer::new(&TraceBegins::default()).unwrap();
-        let timed = Decision { time: "2026-11-28T12:00:00Z".to_owned(), ..Decision::default() };
+        let timed =
+            TracedDecision { time: "2026-11-28T12:00:00Z".to_owned(), ..TracedDecision::default() };
         for (decision, missing) in [
             (timed.clone(), "packet"),
-            (Decision { packet: Some("4".to_owned()), ..timed }, "packet"),
-            (Decision { packet: Some(String::new()), ..Decision::default() }, "time"),
+            (TracedDecision { packet: Some("4".to_owned()), ..timed }, "packet"),
+            (TracedDecision { packet: Some(String::new()), ..TracedDecision::default() }, "time"),
         ] {
             let error = writer.add(&decision).unwrap_err().to_string();
             assert_eq!(error, format!("the daemon's line has no {missing}"));

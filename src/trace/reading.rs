@@ -9,7 +9,7 @@ use pcap_file::pcapng::{Block, PcapNgParser};
 use pcap_file::{Endianness, PcapError};
 
 use super::pcapng::{CAME, COOKED_LEN};
-use crate::control::{Decision, TraceBegins};
+use crate::control::{TraceBegins, TracedDecision};
 use crate::wire::packet::MAX_PACKET_LEN;
 
 /// The most interfaces of a file; a recording has two.
@@ -21,7 +21,7 @@ pub struct RecordedPacket {
     /// Its number in the file, from 1 on, as Wireshark counts.
     pub number: u64,
     /// The decision about it.
-    pub decision: Decision,
+    pub decision: TracedDecision,
     /// Its bytes; those that are not in the file are zero.
     pub bytes: Vec<u8>,
     /// How many of them are in the file.
@@ -153,7 +153,9 @@ impl<'a> Reader<'a> {
             return Ok(None);
         }
         let decision = block.options.iter().find_map(|option| match option {
-            EnhancedPacketOption::Comment(text) => serde_json::from_str::<Decision>(text).ok(),
+            EnhancedPacketOption::Comment(text) => {
+                serde_json::from_str::<TracedDecision>(text).ok()
+            }
             _ => None,
         });
         let (Some(decision), Some(captured)) = (decision, block.data.get(COOKED_LEN..)) else {

@@ -11,7 +11,7 @@ use super::reading::RecordedPacket;
 use crate::balancer::maglev::MaglevTables;
 use crate::balancer::{Balancer, Change, Limits, Reason};
 use crate::config;
-use crate::control::{Decision, TraceBegins};
+use crate::control::{TraceBegins, TracedDecision};
 use crate::model::{Millis, SchedulerKind};
 use crate::wire::{Packet, Transport};
 
@@ -51,9 +51,9 @@ pub struct Difference {
     /// The packet's number in the file.
     pub packet: u64,
     /// The recorded decision.
-    pub recorded: Decision,
+    pub recorded: TracedDecision,
     /// The decision now.
-    pub replayed: Decision,
+    pub replayed: TracedDecision,
 }
 
 /// Why nothing can be replayed.
@@ -105,15 +105,15 @@ impl Replay {
         }
         let verdict = self.balancer.forward(self.now, &packet);
         let record = self.balancer.record(self.now, &packet, &seen, &verdict);
-        let replayed = Decision {
+        let replayed = TracedDecision {
             // A super-frame's headers do not have this value.
             packets: before.packets,
             milliseconds: before.milliseconds,
-            ..Decision::new(&record, before.time.clone())
+            ..TracedDecision::new(&record, before.time.clone())
         };
-        let recorded_decision = Decision { packet: None, sent: Vec::new(), ..before.clone() };
+        let recorded_decision = TracedDecision { packet: None, sent: Vec::new(), ..before.clone() };
         let ends = || {
-            let Decision { protocol, client, virtual_address, .. } = before;
+            let TracedDecision { protocol, client, virtual_address, .. } = before;
             [protocol.clone(), client.clone(), virtual_address.clone()]
         };
         let known = before.why.as_deref() == Some("entry") && self.elsewhere.contains(&ends());
@@ -142,7 +142,7 @@ impl Replay {
     }
 
     /// Corrects state that the balancer cannot know. Returns true if it changed the flow's entry.
-    fn prepare(&mut self, packet: &Packet<'_>, recorded: &Decision, has_entry: bool) -> bool {
+    fn prepare(&mut self, packet: &Packet<'_>, recorded: &TracedDecision, has_entry: bool) -> bool {
         let Some(address) = recorded.address else { return false };
         if let Some(before) = recorded.before.as_deref().filter(|_| !has_entry) {
             let recalled = self.balancer.recall(self.now, packet, address, before);

@@ -1,7 +1,7 @@
 //! Packets on their way through the tunnel, at both ends.
 
 use vstun::balancer::outer::Inner;
-use vstun::decap::{Decision, Gate, Mss};
+use vstun::decap::{Admission, Gate, Mss};
 use vstun::wire::coalesce::{self, Coalescer};
 use vstun::wire::encap::{self, Encap, MAX_OUTER_LEN, Opened, ipip};
 use vstun::wire::segment::{MAX_HEADER_LEN, SplitPlan};
@@ -69,10 +69,10 @@ fn the_gate_opens_without_allocating() {
         let calls = allocations(|| {
             for _ in 0..100 {
                 scratch.copy_from_slice(&datagram);
-                assert!(matches!(gate.open(&mut scratch), Decision::Deliver(_)));
+                assert!(matches!(gate.open(&mut scratch), Admission::Deliver(_)));
                 scratch.copy_from_slice(&datagram);
-                assert!(matches!(gate.open_payload(&opened, &mut scratch), Decision::Deliver(_)));
-                assert!(matches!(gate.open_payload(&foreign, &mut scratch), Decision::Drop(_)));
+                assert!(matches!(gate.open_payload(&opened, &mut scratch), Admission::Deliver(_)));
+                assert!(matches!(gate.open_payload(&foreign, &mut scratch), Admission::Drop(_)));
             }
         });
         assert_eq!(calls, 0);

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use vstun::balancer::outer::Inner;
 use vstun::balancer::{Balancer, Change, Limits, Tunnel, TunnelError, TunnelErrorKind};
-use vstun::decap::{Decision, Gate, Mss, Refusal};
+use vstun::decap::{Admission, Gate, Mss, Refusal};
 use vstun::model::{
     Listen, Millis, Policy, PortRange, Protocol, RealSpec, SchedulerKind, Seed, ServiceSpec,
 };
@@ -128,9 +128,9 @@ impl Pair {
             gate.open_payload(&outer, &mut datagram)
         };
         match outcome {
-            Decision::Drop(refusal) => Err(refusal),
-            Decision::Inquiry(_) => panic!("no client's packet is a question"),
-            Decision::Deliver(frame) => {
+            Admission::Drop(refusal) => Err(refusal),
+            Admission::Inquiry(_) => panic!("no client's packet is a question"),
+            Admission::Deliver(frame) => {
                 let (header, packet) = virtio::Header::decode(&datagram[frame]).unwrap();
                 Ok(Delivered { real, header, packet: packet.to_vec() })
             }

@@ -4,7 +4,7 @@
 use etherparse::{NetSlice, SlicedPacket, TcpHeader, TransportSlice};
 use proptest::collection::vec;
 use proptest::prelude::*;
-use vstun::decap::{Decision, Gate, MIN_MSS, Mss, Refusal};
+use vstun::decap::{Admission, Gate, MIN_MSS, Mss, Refusal};
 use vstun::wire::checksum::Sum;
 use vstun::wire::encap::{Outer, ipip};
 use vstun::wire::segment::{MAX_HEADER_LEN, SplitPlan};
@@ -239,7 +239,7 @@ proptest! {
     fn decapsulation_undoes_encapsulation(stream in stream(), outer in family(), data in data()) {
         let inner = stream.packet(&data);
         let mut datagram = tunnelled(outer, ecn::encapsulate(stream.traffic_class), &inner);
-        let Decision::Deliver(range) = gate(1460).open(&mut datagram) else {
+        let Admission::Deliver(range) = gate(1460).open(&mut datagram) else {
             return Err(TestCaseError::fail("refused"));
         };
         let (_, packet) = virtio::split_frame(&datagram[range]).unwrap();
@@ -251,15 +251,15 @@ proptest! {
         let inner = stream.packet(&data);
         let mut datagram = tunnelled(outer, stream.traffic_class | 3, &inner);
         match gate(1460).open(&mut datagram) {
-            Decision::Deliver(range) => {
+            Admission::Deliver(range) => {
                 prop_assert_ne!(stream.traffic_class & 3, 0, "a sender without ECN loses it");
                 let marked = Stream { traffic_class: stream.traffic_class | 3, ..stream };
                 prop_assert_eq!(&datagram[range][virtio::HEADER_LEN..], marked.packet(&data));
             }
-            Decision::Drop(refusal) => {
+            Admission::Drop(refusal) => {
                 prop_assert_eq!((refusal, stream.traffic_class & 3), (Refusal::Ecn, 0));
             }
-            Decision::Inquiry(_) => panic!("no TCP segment is a question"),
+            Admission::Inquiry(_) => panic!("no TCP segment is a question"),
         }
     }
 
@@ -274,7 +274,7 @@ proptest! {
         make_partial(&mut merged, 16);
         let mut datagram = tunnelled(outer, stream.traffic_class, &merged);
         let mut gate = gate(size + u16::try_from(stream.tcp.options.len()).unwrap());
-        let Decision::Deliver(range) = gate.open(&mut datagram) else {
+        let Admission::Deliver(range) = gate.open(&mut datagram) else {
             return Err(TestCaseError::fail("refused"));
         };
         let (offload, packet) = virtio::split_frame(&datagram[range]).unwrap();
@@ -315,10 +315,10 @@ fn no_truncation_panics() {
         let datagram = tunnelled(outer, 0, &packet);
         for len in 0..datagram.len() {
             let outcome = gate(1460).open(&mut datagram[..len].to_vec());
-            assert!(matches!(outcome, Decision::Drop(_)), "{len} bytes of a datagram");
+            assert!(matches!(outcome, Admission::Drop(_)), "{len} bytes of a datagram");
             let inner = &packet[..len.min(packet.len() - 1)];
             let outcome = gate(1460).open(&mut tunnelled(outer, 0, inner));
-            assert!(matches!(outcome, Decision::Drop(_)), "{} bytes inside", inner.len());
+            assert!(matches!(outcome, Admission::Drop(_)), "{} bytes inside", inner.len());
         }
     }
 }

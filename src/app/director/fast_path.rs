@@ -8,7 +8,9 @@ use std::time::Instant;
 use anyhow::{Context, bail};
 
 use super::reload::Running;
-use crate::balancer::carrier::{Carried, CarriedFlow, CarriedTunnel, Carrier, Seen, TunnelNumber};
+use crate::balancer::carrier::{
+    Carried, CarriedFlow, CarriedTunnel, Carrier, FlowProgress, TunnelNumber,
+};
 use crate::balancer::flow::Key;
 use crate::config::{self, FastPath};
 use crate::model::Millis;
@@ -203,10 +205,10 @@ impl Carrier for KernelCarrier {
         self.maps.enter(place_of(place), &key_of(&flow.key), number, flow.label, position)
     }
 
-    fn seen(&self, place: usize) -> Seen {
+    fn seen(&self, place: usize) -> FlowProgress {
         let seen = self.maps.seen(place_of(place));
         let moment = |nanos: u64| Millis(nanos.saturating_sub(self.began) / NANOS_A_MILLI);
-        Seen {
+        FlowProgress {
             last: seen.last.map(moment),
             next: seen.next,
             acknowledged: u16::try_from(seen.acknowledged >> 16).unwrap_or_default(),

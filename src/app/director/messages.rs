@@ -25,7 +25,7 @@ use super::tracing::LiveTrace;
 
 /// The packet thread's figures, without the services, which are sent in pieces.
 #[derive(Debug)]
-pub(super) struct Report {
+pub(super) struct DirectorReport {
     pub(super) snapshot: Snapshot,
     pub(super) sent: Sent,
     pub(super) reads: Reads,
@@ -75,7 +75,7 @@ pub(super) enum DirectorMessage {
     /// Ends the loop.
     Stop,
     /// Asks for everything but the services and the connections.
-    Report(Sender<Report>),
+    Report(Sender<DirectorReport>),
     /// Asks for services and real servers from a position on.
     Services { from: ListCursor, listed: Listed, answer: Sender<Piece> },
     /// Asks for up to `most` of the selected connections from table position `from` on.

@@ -16,7 +16,7 @@ use anyhow::Context;
 use jiff::Timestamp;
 
 use crate::balancer::Record;
-use crate::control::{Decision, TraceBegins, to_hex};
+use crate::control::{TraceBegins, TracedDecision, to_hex};
 use crate::model::{Millis, Seed};
 use crate::sys::folder::Folder;
 use crate::trace::pcapng::Writer;
@@ -93,10 +93,10 @@ pub(super) fn piece(now: Millis, from: u64, most: usize) -> Option<RecordedPiece
 }
 
 /// A kept decision in its listed form, of a director whose clock was zero at `epoch`.
-pub(super) fn decision(kept: &Kept, epoch: Timestamp, packets: bool) -> Decision {
+pub(super) fn decision(kept: &Kept, epoch: Timestamp, packets: bool) -> TracedDecision {
     let time = epoch.checked_add(Duration::from_millis(kept.record.at.0)).unwrap_or(epoch);
     let packet = packets.then(|| to_hex(kept.headers()));
-    Decision { packet, ..Decision::new(&kept.record, format!("{time:.3}")) }
+    TracedDecision { packet, ..TracedDecision::new(&kept.record, format!("{time:.3}")) }
 }
 
 /// Installs a panic hook: a panic of the recording thread writes the kept decisions into this

@@ -8,7 +8,7 @@ use anyhow::{Context, anyhow};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::spawn_blocking;
 
-use super::messages::{DirectorMessage, Piece, Report};
+use super::messages::{DirectorMessage, DirectorReport, Piece};
 use crate::app::packet_thread::PacketThread;
 use crate::balancer::listing::{ListCursor, Listed};
 use crate::metrics::Format;
@@ -64,7 +64,7 @@ impl Reports {
     /// Starts the task that makes reports; `text` formats them.
     pub(super) fn new(
         packet_thread: PacketThread<DirectorMessage>,
-        text: impl Fn(Kind, &Report) -> String + Send + Sync + 'static,
+        text: impl Fn(Kind, &DirectorReport) -> String + Send + Sync + 'static,
     ) -> Self {
         let (ask, asked) = mpsc::unbounded_channel();
         tokio::spawn(serve(packet_thread, asked, Arc::new(text)));
@@ -84,7 +84,7 @@ impl Reports {
 async fn serve(
     packet_thread: PacketThread<DirectorMessage>,
     mut asked: mpsc::UnboundedReceiver<(Kind, Asker)>,
-    text: Arc<impl Fn(Kind, &Report) -> String + Send + Sync + 'static>,
+    text: Arc<impl Fn(Kind, &DirectorReport) -> String + Send + Sync + 'static>,
 ) {
     while let Some(first) = asked.recv().await {
         let mut all = vec![first];
@@ -114,7 +114,7 @@ async fn serve(
 async fn make(
     packet_thread: &PacketThread<DirectorMessage>,
     kind: Kind,
-    text: Arc<impl Fn(Kind, &Report) -> String + Send + Sync + 'static>,
+    text: Arc<impl Fn(Kind, &DirectorReport) -> String + Send + Sync + 'static>,
 ) -> anyhow::Result<Arc<str>> {
     let report = collect(packet_thread, kind.listed()).await?;
     // Thousands of real servers are megabytes of text: formatting blocks neither packets nor the
@@ -127,7 +127,7 @@ async fn make(
 pub(super) async fn collect(
     packet_thread: &PacketThread<DirectorMessage>,
     listed: Option<Listed>,
-) -> anyhow::Result<Report> {
+) -> anyhow::Result<DirectorReport> {
     for attempt in 1.. {
         let mut report = packet_thread.ask(DirectorMessage::Report).await?;
         let Some(listed) = listed else { return Ok(report) };

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use super::health;
 use super::hooks::Counts as HookRuns;
-use super::messages::{DirectorMessage, Page, Report};
+use super::messages::{DirectorMessage, DirectorReport, Page};
 use super::output::SendError;
 use super::port_probes;
 use super::reports::{Kind, Reports, collect};
@@ -155,7 +155,7 @@ impl Handler {
 }
 
 impl Words {
-    fn text(&self, kind: Kind, report: &Report) -> String {
+    fn text(&self, kind: Kind, report: &DirectorReport) -> String {
         match kind {
             Kind::List => control::encode(&self.list(report, &self.checks.blocking_report())),
             Kind::Stats => control::encode(&Stats::Director(self.stats(report))),
@@ -168,14 +168,14 @@ impl Words {
         }
     }
 
-    fn list(&self, report: &Report, board: &BoardReport) -> List {
+    fn list(&self, report: &DirectorReport, board: &BoardReport) -> List {
         let (vips, host) = (self.vips.borrow().clone(), self.host());
         let up = self.since.elapsed().as_millis().try_into().unwrap_or(u64::MAX);
         let list = List { vips, host, uptime_milliseconds: up, ..List::from(&report.snapshot) };
         health::annotate(list, board)
     }
 
-    fn metrics(&self, format: Format, report: &Report) -> String {
+    fn metrics(&self, format: Format, report: &DirectorReport) -> String {
         let board = self.checks.blocking_report();
         let page = DirectorPage {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -191,7 +191,7 @@ impl Words {
         self.host.borrow().clone()
     }
 
-    fn stats(&self, report: &Report) -> DirectorStats {
+    fn stats(&self, report: &DirectorReport) -> DirectorStats {
         let failed = SendError::ALL.map(|kind| (kind.name(), report.sent.failed[kind as usize]));
         let next_timer = report.next_timer.map(|until| until.as_millis());
         let base = DirectorStats::from(&report.snapshot);

@@ -7,7 +7,7 @@ use ipnet::IpNet;
 
 use crate::balancer::Selection;
 use crate::balancer::snapshot::ServiceSnapshot;
-use crate::balancer::tcp::State;
+use crate::balancer::tcp::ConnState;
 use crate::config;
 use crate::control::Which;
 
@@ -40,8 +40,12 @@ fn client(text: &str) -> anyhow::Result<IpNet> {
 }
 
 fn state(text: &str) -> anyhow::Result<&'static str> {
-    let Some(name) = State::known_name(text) else {
-        bail!("state: {:?} is not a state; write one of {}", cut(text), State::NAMES.join(", "));
+    let Some(name) = ConnState::known_name(text) else {
+        bail!(
+            "state: {:?} is not a state; write one of {}",
+            cut(text),
+            ConnState::NAMES.join(", ")
+        );
     };
     Ok(name)
 }

@@ -13,7 +13,7 @@ use super::messages::{Begun, DirectorMessage};
 use super::recorder::{self, RecordedPiece};
 use super::tracing::{LiveTrace, QUEUE, TRACES, TracedPacket};
 use crate::app::packet_thread::PacketThread;
-use crate::control::{self, Decision, Missed, SentPacket, TraceBegins, to_hex};
+use crate::control::{self, Missed, SentPacket, TraceBegins, TracedDecision, to_hex};
 use crate::model::{Millis, Seed};
 use crate::trace::Filter;
 use crate::trace::capture::Snaplen;
@@ -196,14 +196,14 @@ fn begins(recorder: Option<u64>, seeds: Option<(Seed, Seed)>) -> String {
     })
 }
 
-fn decision(traced: &TracedPacket, epoch: Timestamp) -> Decision {
+fn decision(traced: &TracedPacket, epoch: Timestamp) -> TracedDecision {
     let TracedPacket { record, came, sent } = traced;
     let time = epoch.checked_add(Duration::from_millis(record.at.0)).unwrap_or(epoch);
     let sent = sent.iter();
     let sent = sent.map(|(len, kept)| SentPacket { bytes: *len as u64, packet: to_hex(kept) });
-    Decision {
+    TracedDecision {
         packet: came.as_deref().map(to_hex),
         sent: sent.collect(),
-        ..Decision::new(record, format!("{time:.3}"))
+        ..TracedDecision::new(record, format!("{time:.3}"))
     }
 }

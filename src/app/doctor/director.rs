@@ -11,7 +11,8 @@ use crate::app::operator::daemon::Daemon;
 use crate::config;
 use crate::control::{Checks, List, Probed, Request, Setup, Wrong};
 use crate::doctor::{
-    Cause, DirectorFacts, Finding, HostFault, Listened, Report, Severity, WayOut, diagnose_director,
+    Cause, Diagnosis, DirectorFacts, Finding, HostFault, Listened, Severity, WayOut,
+    diagnose_director,
 };
 
 use super::inquiry::{self, End};
@@ -33,7 +34,7 @@ pub(super) async fn running(
     mut daemon: Daemon,
     setup: &Setup,
     config: Option<&Path>,
-) -> anyhow::Result<Report> {
+) -> anyhow::Result<Diagnosis> {
     let list: List = daemon.exchange(&Request::List)?;
     let (tun, program) = (setup.tun.clone(), setup.program.clone());
     let mut facts = DirectorFacts { tun, program, ..DirectorFacts::default() };
@@ -64,7 +65,7 @@ pub(super) async fn running(
 }
 
 /// Observes a director whose daemon does not run.
-pub(super) async fn stopped(why: &anyhow::Error, path: &Path) -> anyhow::Result<Report> {
+pub(super) async fn stopped(why: &anyhow::Error, path: &Path) -> anyhow::Result<Diagnosis> {
     let config = config_file::director(path)?;
     let start = "systemctl start vstun-director".to_owned();
     let mut facts = DirectorFacts {

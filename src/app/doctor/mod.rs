@@ -12,7 +12,7 @@ use anyhow::Context;
 
 use super::operator::daemon::Daemon;
 use crate::control::{Request, Setup};
-use crate::doctor::{HostFault, Report};
+use crate::doctor::{Diagnosis, HostFault};
 use crate::host::Problem;
 
 /// Examines the host of the daemon that answers on one of `sockets`, or the one that `config`
@@ -20,7 +20,7 @@ use crate::host::Problem;
 ///
 /// # Errors
 /// Neither a daemon answers nor a configuration is given; the host cannot be read.
-pub(super) fn run(sockets: &[PathBuf], config: Option<&Path>) -> anyhow::Result<Report> {
+pub(super) fn run(sockets: &[PathBuf], config: Option<&Path>) -> anyhow::Result<Diagnosis> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -28,7 +28,7 @@ pub(super) fn run(sockets: &[PathBuf], config: Option<&Path>) -> anyhow::Result<
     runtime.block_on(examine(sockets, config))
 }
 
-async fn examine(sockets: &[PathBuf], config: Option<&Path>) -> anyhow::Result<Report> {
+async fn examine(sockets: &[PathBuf], config: Option<&Path>) -> anyhow::Result<Diagnosis> {
     let asked = Daemon::connect(sockets).and_then(|mut daemon| {
         let setup: Setup = daemon.exchange(&Request::Setup)?;
         Ok((daemon, setup))
@@ -46,7 +46,7 @@ async fn examine(sockets: &[PathBuf], config: Option<&Path>) -> anyhow::Result<R
 }
 
 /// Examines a host whose daemon does not run.
-async fn stopped(why: &anyhow::Error, config: &Path) -> anyhow::Result<Report> {
+async fn stopped(why: &anyhow::Error, config: &Path) -> anyhow::Result<Diagnosis> {
     let text = super::config_file::read(config)?;
     // Only one role's section is in a configuration.
     if String::from_utf8_lossy(&text).lines().any(|line| line.trim() == "[realserver]") {

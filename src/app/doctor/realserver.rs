@@ -11,11 +11,11 @@ use crate::app::host::survey::{self, Survey};
 use crate::app::operator::daemon::Daemon;
 use crate::app::realserver::desired;
 use crate::control::{Request, Setup, Stats, Wrong};
-use crate::doctor::{HostFault, RealServerFacts, Report, diagnose_realserver};
+use crate::doctor::{Diagnosis, HostFault, RealServerFacts, diagnose_realserver};
 use crate::host::DesiredRealServer;
 
 /// Observes a real server whose daemon answers.
-pub(super) async fn running(mut daemon: Daemon, setup: &Setup) -> anyhow::Result<Report> {
+pub(super) async fn running(mut daemon: Daemon, setup: &Setup) -> anyhow::Result<Diagnosis> {
     let mut facts = told(&setup.tun, &setup.vips, &setup.directors);
     if let Stats::RealServer(stats) = daemon.exchange(&Request::Stats)? {
         let strangers = stats.dropped.iter().find(|drop| drop.name == "source");
@@ -33,7 +33,7 @@ pub(super) async fn running(mut daemon: Daemon, setup: &Setup) -> anyhow::Result
 }
 
 /// Observes a real server whose daemon does not run.
-pub(super) async fn stopped(why: &anyhow::Error, path: &Path) -> anyhow::Result<Report> {
+pub(super) async fn stopped(why: &anyhow::Error, path: &Path) -> anyhow::Result<Diagnosis> {
     let config = config_file::realserver(path)?;
     let survey = survey::realserver(&desired(&config), false).await?;
     let mut facts = told(&config.tun, &config.vips, &config.directors);

@@ -10,7 +10,7 @@ use crate::sys::netlink::packet_route::route::RouteMessage;
 use crate::sys::netlink::{Netlink, RouteRequest};
 use crate::sys::sysctl;
 
-use super::state::State;
+use super::state::StateFile;
 use super::{gather, messages, routes};
 
 /// The result of undoing a step.
@@ -43,7 +43,7 @@ pub(super) async fn apply(step: &Step, replace: bool, netlink: &Netlink) -> Resu
 }
 
 /// Undoes a step.
-pub(super) async fn undo(step: &Step, netlink: &Netlink, others: &[State]) -> Result<Undone> {
+pub(super) async fn undo(step: &Step, netlink: &Netlink, others: &[StateFile]) -> Result<Undone> {
     match step {
         Step::Write { sysctl, from, to, beside } => {
             let undone = restore(sysctl, from, to, others)?;
@@ -61,7 +61,7 @@ pub(super) async fn undo(step: &Step, netlink: &Netlink, others: &[State]) -> Re
     }
 }
 
-fn restore(setting: &str, from: &str, to: &str, others: &[State]) -> Result<Undone> {
+fn restore(setting: &str, from: &str, to: &str, others: &[StateFile]) -> Result<Undone> {
     match sysctl::read(setting) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Undone::Gone),
         Err(error) => return Err(error).with_context(|| format!("cannot read sysctl {setting}")),

@@ -11,7 +11,7 @@ use crate::sys::{interfaces, sysctl};
 
 use super::control_files::ControlFiles;
 use super::report::LOGGED;
-use super::state::{self, State};
+use super::state::{self, StateFile};
 
 /// How to treat a state file of another network namespace.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -25,10 +25,10 @@ pub(super) fn inherit(
     files: &mut ControlFiles,
     namespace: &str,
     elsewhere: Elsewhere,
-) -> Result<State> {
+) -> Result<StateFile> {
     let path = files.state();
-    let mut state = State::new(namespace.to_owned(), files.made().to_vec());
-    let left = match State::load(files.folder(), files.state_name()) {
+    let mut state = StateFile::new(namespace.to_owned(), files.made().to_vec());
+    let left = match StateFile::load(files.folder(), files.state_name()) {
         Ok(Some(left)) => left,
         Ok(None) => return Ok(state),
         Err(error) => match error.downcast_ref::<NotOurs>() {

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use log::{debug, warn};
 use tokio::time::Instant;
 
-use crate::host::contest::{Contest, Decision, ROUNDS, Seen};
+use crate::host::contest::{Contest, ContestMove, Presence, ROUNDS};
 use crate::host::{
     Facts, HostPlan, MAIN, Object, Problem, ProblemKind, Record, RecordKey, Step, copies, reliance,
 };
@@ -17,7 +17,7 @@ use super::apply::{apply, copy};
 use super::conflict::Conflict;
 use super::failures::{Failures, KnownParts, Strict};
 use super::follow::Looked;
-use super::state::{self, State};
+use super::state::{self, StateFile};
 use super::undo::Mode;
 use super::{Prepared, Role, Session};
 
@@ -147,16 +147,16 @@ impl Session {
                 continue;
             }
             let seen = match facts.holds(step) {
-                true => Seen::InForce,
+                true => Presence::InForce,
                 false if self.lost_with_link(step, &plan.tun, tun_down, facts) => {
-                    Seen::LostWithLink
+                    Presence::LostWithLink
                 }
-                false => Seen::Missing,
+                false => Presence::Missing,
             };
             let subject = step.subject();
             match self.decide(&subject, seen, now) {
-                Decision::Nothing | Decision::MakeAgain => {}
-                Decision::PutBack => looked.put_back.push(subject),
+                ContestMove::Nothing | ContestMove::MakeAgain => {}
+                ContestMove::PutBack => looked.put_back.push(subject),
                 decision => {
                     left.insert(step.record_key());
                     looked.problems.push(left_alone(&subject, decision));
@@ -164,8 +164,8 @@ impl Session {
             }
         }
         let subject = format!("interface {} up", plan.tun);
-        let seen = if tun_down { Seen::Missing } else { Seen::InForce };
-        if self.decide(&subject, seen, now) == Decision::PutBack {
+        let seen = if tun_down { Presence::Missing } else { Presence::InForce };
+        if self.decide(&subject, seen, now) == ContestMove::PutBack {
             looked.put_back.push(subject);
         }
         plan.on_tun.retain(|step| !left.contains(&step.record_key()));
@@ -176,7 +176,7 @@ impl Session {
     }
 
     /// Steps in force that were never contested have no entry.
-    fn decide(&mut self, subject: &str, seen: Seen, now: std::time::Instant) -> Decision {
+    fn decide(&mut self, subject: &str, seen: Presence, now: std::time::Instant) -> ContestMove {
         let known = self.contests.get(subject).copied().unwrap_or_default();
         let (next, decision) = known.next(seen, now);
         if next == Contest::default() {
@@ -209,7 +209,7 @@ impl Session {
         &self,
         steps: &[Step],
         facts: &Facts,
-        others: &[State],
+        others: &[StateFile],
         failures: &mut Failures<'_>,
     ) -> Result<Vec<Due>> {
         let mut all = Vec::with_capacity(steps.len());
@@ -220,7 +220,7 @@ impl Session {
         Ok(all)
     }
 
-    fn due_one(&self, step: &Step, facts: &Facts, others: &[State]) -> Result<Due> {
+    fn due_one(&self, step: &Step, facts: &Facts, others: &[StateFile]) -> Result<Due> {
         let about = self.state.steps.about(&step.record_key());
         let recorded = about.filter(|known| known.same_end(step));
         let Step::Write { sysctl, to, beside, .. } = step else {
@@ -385,8 +385,8 @@ impl Session {
 }
 
 /// A step that is not applied although the host lacks it.
-fn left_alone(subject: &str, decision: Decision) -> Problem {
-    if decision == Decision::Wait {
+fn left_alone(subject: &str, decision: ContestMove) -> Problem {
+    if decision == ContestMove::Wait {
         let text =
             format!("{subject}: another program has undone it again; it is put back in a moment");
         return Problem::new(ProblemKind::Step, subject, text);

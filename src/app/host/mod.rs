@@ -57,14 +57,14 @@ use control_files::{ControlFiles, LOCK, STATE, beside};
 use heard::{Concern, Unseen};
 use inherit::{Elsewhere, inherit};
 use listening::Listening;
-use report::Report;
-use state::State;
+use report::HostReport;
+use state::StateFile;
 
 /// A daemon's session with its host.
 #[derive(Debug)]
 pub struct Session {
     netlink: Netlink,
-    state: State,
+    state: StateFile,
     /// The installed role.
     role: Option<Role>,
     /// The host at the last check.
@@ -97,7 +97,7 @@ pub struct Session {
     /// Interfaces that need a new announcement.
     readdressed: BTreeSet<u32>,
     /// Reports problems.
-    report: Report,
+    report: HostReport,
     /// Receives changes.
     events: Option<(Events, HostEvents)>,
     /// The host has changed since the last check.
@@ -193,7 +193,7 @@ impl Session {
             contests: BTreeMap::new(),
             bounced: BTreeSet::new(),
             readdressed: BTreeSet::new(),
-            report: Report::new(),
+            report: HostReport::new(),
             events: None,
             changed: true,
             unseen: Unseen::default(),

@@ -16,7 +16,7 @@ pub(super) const LOGGED: usize = 50;
 
 /// The reported state, and its receivers.
 #[derive(Debug)]
-pub(super) struct Report {
+pub(super) struct HostReport {
     ledger: Ledger,
     put_back: u64,
     status: watch::Sender<HostStatus>,
@@ -25,7 +25,7 @@ pub(super) struct Report {
     listener: Option<UnboundedReceiver<Vec<Event>>>,
 }
 
-impl Report {
+impl HostReport {
     pub(super) fn new() -> Self {
         let (events, listener) = mpsc::unbounded_channel();
         let status = watch::Sender::new(HostStatus::default());

@@ -24,7 +24,7 @@ const MAX_LEN: u64 = 64 << 20;
 
 /// The content of the file.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
-pub(super) struct State {
+pub(super) struct StateFile {
     version: u32,
     /// The network namespace of the steps; they do not apply in another one.
     pub(super) namespace: String,
@@ -44,7 +44,7 @@ pub(super) struct State {
     pub(super) forwarding: BTreeMap<String, String>,
 }
 
-impl State {
+impl StateFile {
     pub(super) fn new(namespace: String, directories: Vec<PathBuf>) -> Self {
         let pid = std::process::id();
         Self {
@@ -185,7 +185,7 @@ pub(super) fn not_believed(stranger: &NotOurs) -> String {
 }
 
 /// The states of other running daemons, in this directory and this network namespace.
-pub(super) fn living(files: &ControlFiles, namespace: &str) -> Vec<State> {
+pub(super) fn living(files: &ControlFiles, namespace: &str) -> Vec<StateFile> {
     let folder = files.folder();
     let Ok(entries) = fs::read_dir(folder.at(OsStr::new("."))) else { return Vec::new() };
     let suffix = format!(".{STATE}");
@@ -195,7 +195,7 @@ pub(super) fn living(files: &ControlFiles, namespace: &str) -> Vec<State> {
         .filter_map(|name| {
             let lock = with_suffix(OsStr::new(name.strip_suffix(&suffix)?), LOCK);
             let held = lock::held(folder, &lock).unwrap_or(false);
-            held.then(|| State::load(folder, OsStr::new(&name)).ok().flatten())?
+            held.then(|| StateFile::load(folder, OsStr::new(&name)).ok().flatten())?
         })
         .filter(|state| state.namespace == namespace)
         .collect()
@@ -217,7 +217,7 @@ mod tests {
 
     #[test]
     fn originals_are_those_before_the_first_write() {
-        let mut state = State::default();
+        let mut state = StateFile::default();
         let beside = [("net/ipv6/conf/eth1/forwarding".to_owned(), "1".to_owned())].into();
         state.add(&Step::Write {
             sysctl: "net/ipv6/conf/all/forwarding".into(),
@@ -239,7 +239,7 @@ mod tests {
     fn interfaces_that_were_renamed_meanwhile_are_found_by_their_index() {
         let forwarding = |link: &str| write(&host::sysctl::conf(link, "forwarding"), "0", "1");
         let all = forwarding("all");
-        let mut state = State::default();
+        let mut state = StateFile::default();
         for link in ["all", "eth0", "eth1", "vstun0"] {
             state.add(&forwarding(link));
         }
@@ -250,7 +250,7 @@ mod tests {
         // After a restart there are no indexes before the first check of the host.
         state.note_links(&BTreeMap::new());
         let text = state.text().unwrap();
-        let mut state: State = serde_json::from_slice(&text).unwrap();
+        let mut state: StateFile = serde_json::from_slice(&text).unwrap();
         // eth0 is called wan, another interface has its name, and the TUN is gone.
         let now = names(&[(1, "lo"), (2, "wan"), (3, "eth1"), (10, "eth0"), (11, "vstun0")]);
         let moved = state.find_links(&now);
@@ -266,7 +266,7 @@ mod tests {
 
     #[test]
     fn no_file_is_written_that_would_not_be_read_again() {
-        let mut state = State::default();
+        let mut state = StateFile::default();
         state.add(&write("net/ipv4/conf/eth0/forwarding", "0", "1"));
         let length = state.text().unwrap().len() as u64;
         assert!(state.text_within(length).is_ok());
@@ -276,7 +276,7 @@ mod tests {
 
     #[test]
     fn the_file_of_the_largest_director_is_read_again() {
-        let mut state = State::default();
+        let mut state = StateFile::default();
         for number in 0..16_384_u16 {
             let address =
                 IpAddr::from([0x2001, 0xdb8, 0xffff, 0xffff, 0xffff, 0xffff, 0xffff, number]);
@@ -288,6 +288,6 @@ mod tests {
         let text = state.text().unwrap();
         // With several uplinks too.
         assert!(text.len() as u64 * 8 < MAX_LEN, "{} bytes", text.len());
-        assert_eq!(serde_json::from_slice::<State>(&text).unwrap(), state);
+        assert_eq!(serde_json::from_slice::<StateFile>(&text).unwrap(), state);
     }
 }

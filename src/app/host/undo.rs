@@ -69,7 +69,7 @@ impl Session {
 
     /// Why a step stays: other programs rely on the forwarding that it has turned on; or an
     /// interface that forwards for them needs it to learn its default routes.
-    fn left_on(&self, step: &Step, others: &[state::State]) -> Option<String> {
+    fn left_on(&self, step: &Step, others: &[state::StateFile]) -> Option<String> {
         let Step::Write { sysctl, from, .. } = step else { return None };
         if step.guards() {
             let link = step.link()?;
@@ -82,7 +82,7 @@ impl Session {
         }
         reliance::forwarding(step)?;
         let held = |setting: &str| {
-            let holds = |state: &state::State| state.holder(setting, "1").is_some();
+            let holds = |state: &state::StateFile| state.holder(setting, "1").is_some();
             holds(&self.state) || others.iter().any(holds)
         };
         let sign = reliance::relied_on(step, &self.state.forwarding, &forwarding_now(), held)?;

@@ -10,12 +10,12 @@ use anyhow::Context;
 use super::command::TraceOptions;
 use super::daemon::Daemon;
 use super::terminal;
-use crate::control::{self, Decision, Missed, Request, TraceBegins, counted};
+use crate::control::{self, Missed, Request, TraceBegins, TracedDecision, counted};
 use crate::trace::pcapng::Writer;
 
 /// A line after the first one.
 enum Line {
-    Decision(Box<Decision>),
+    Decision(Box<TracedDecision>),
     Missed(u64),
 }
 
@@ -73,7 +73,7 @@ enum Out {
 }
 
 impl Out {
-    fn decision(&mut self, decision: &Decision, line: &[u8]) -> anyhow::Result<()> {
+    fn decision(&mut self, decision: &TracedDecision, line: &[u8]) -> anyhow::Result<()> {
         match self {
             Self::Lines(out, true) => out.write_all(line)?,
             Self::Lines(out, false) => out.write_all(decision.human().as_bytes())?,
@@ -118,7 +118,7 @@ impl Recording {
         Ok(recording)
     }
 
-    fn add(&mut self, decision: &Decision) -> anyhow::Result<()> {
+    fn add(&mut self, decision: &TracedDecision) -> anyhow::Result<()> {
         self.blocks.add(decision)?;
         self.write()
     }

@@ -14,7 +14,7 @@ use super::desired;
 use crate::app::host::survey::{self, Survey};
 use crate::config;
 use crate::control::HostStatus;
-use crate::doctor::inquiry::{Answer, Listening, Ports, Question, State, packet};
+use crate::doctor::inquiry::{Answer, EndState, Listening, Ports, Question, packet};
 use crate::host::{Object, Step};
 use crate::model::Protocol;
 use crate::sys::raw::{Batch, Message, Sender};
@@ -86,7 +86,7 @@ impl Answers {
             self.host.borrow().wrong.iter().map(|wrong| wrong.text.clone()).collect();
         let mut state = state(asked.vip, &config, &survey);
         if !wrong.is_empty() {
-            state = state.and(State::FAULTS);
+            state = state.and(EndState::FAULTS);
         }
         let (vip, ports) = (asked.vip, asked.question.ports.clone());
         let listening = tokio::task::spawn_blocking(move || listening(vip, &ports)).await??;
@@ -135,7 +135,7 @@ fn source_towards(director: IpAddr) -> Option<IpAddr> {
     Some(socket.local_addr().ok()?.ip())
 }
 
-fn state(vip: IpAddr, config: &config::RealServer, survey: &Survey) -> State {
+fn state(vip: IpAddr, config: &config::RealServer, survey: &Survey) -> EndState {
     let (tun, facts) = (config.tun.as_str(), &survey.facts);
     let conf = |link: &str, name: &str| facts.conf(link, name).max(facts.conf("all", name));
     let others = || facts.links.iter().filter(|link| !link.loopback && link.name != tun);
@@ -144,24 +144,27 @@ fn state(vip: IpAddr, config: &config::RealServer, survey: &Survey) -> State {
         mss.filter(|step| matches!(step, Step::Add(Object::Rule { from, .. }) if *from == vip));
     let v4 = vip.is_ipv4();
     [
-        (State::CONFIGURED, config.vips.contains(&vip)),
-        (State::PRESENT, facts.owners(vip).any(|(_, link)| link.name == tun)),
-        (State::ELSEWHERE, facts.owners(vip).any(|(_, link)| link.name != tun && !link.loopback)),
+        (EndState::CONFIGURED, config.vips.contains(&vip)),
+        (EndState::PRESENT, facts.owners(vip).any(|(_, link)| link.name == tun)),
+        (
+            EndState::ELSEWHERE,
+            facts.owners(vip).any(|(_, link)| link.name != tun && !link.loopback),
+        ),
         // 1, 2 and 8 keep the kernel from answering for an address of another interface.
         (
-            State::ANSWERS_ARP,
+            EndState::ANSWERS_ARP,
             v4 && others()
                 .any(|link| link.arp && !matches!(conf(&link.name, "arp_ignore"), 1 | 2 | 8)),
         ),
-        (State::STRICT, v4 && conf(tun, "rp_filter") == 1),
+        (EndState::STRICT, v4 && conf(tun, "rp_filter") == 1),
         (
-            State::NO_MSS,
+            EndState::NO_MSS,
             config.mss == config::Mss::Route && rule.clone().any(|step| !facts.holds(step)),
         ),
     ]
     .into_iter()
     .filter(|(_, is)| *is)
-    .fold(State::default(), |all, (state, _)| all.and(state))
+    .fold(EndState::default(), |all, (state, _)| all.and(state))
 }
 
 /// Whether a program listens, for each range of ports.

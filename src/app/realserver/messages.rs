@@ -12,7 +12,7 @@ use super::stranger_filter::Programs;
 
 /// All figures of the packet thread.
 #[derive(Debug)]
-pub(super) struct Report {
+pub(super) struct RealServerReport {
     pub(super) gate: decap::Counters,
     pub(super) written: Written,
     pub(super) batches: u64,
@@ -44,7 +44,7 @@ pub(super) enum RealServerMessage {
     /// Ends the loop.
     Stop,
     /// Asks for the counters.
-    Report(Sender<Report>),
+    Report(Sender<RealServerReport>),
     /// Sets the gate and the loop's settings. The answer confirms that they are in force.
     Configure(Box<LoopSettings>, Sender<()>),
 }

@@ -16,7 +16,7 @@ use crate::app::budgets::realserver::{BATCH, LONG_BATCH, MESSAGES_A_TURN, TURN};
 use crate::app::busy_poll::BusyPoll;
 use crate::app::log_throttle::LogThrottle;
 use crate::app::turns::TurnLengths;
-use crate::decap::{Decision, Gate, Payload, Refusal};
+use crate::decap::{Admission, Gate, Payload, Refusal};
 use crate::doctor::inquiry::Question;
 use crate::sys::raw::{Datagrams, HEADROOM, Inside, Received, Receiver};
 use crate::wire::Packet;
@@ -24,7 +24,7 @@ use crate::wire::coalesce::{Coalescer, MAX_BATCH};
 
 use super::answers::Asked;
 use super::delivery::Delivery;
-use super::messages::{LoopSettings, Next, RealServerMessage, Report};
+use super::messages::{LoopSettings, Next, RealServerMessage, RealServerReport};
 use super::overflow::Overflow;
 use super::stranger_filter::{Attached, Programs, StrangerFilter};
 
@@ -174,7 +174,7 @@ impl Packets {
                     }
                     let lost = self.sources.iter().map(|source| source.overflow.total());
                     let socket_dropped = lost.sum();
-                    drop(answer.send(Report {
+                    drop(answer.send(RealServerReport {
                         gate: self.gate.counters().clone(),
                         written: self.delivery.written(),
                         batches: self.batches,
@@ -287,10 +287,10 @@ fn admit<'d>(
         }
     };
     match outcome {
-        Decision::Deliver(frame) => return bytes.get_mut(frame),
-        Decision::Drop(Refusal::UdpSuperPacket) => explain_merged_udp(told.merged_udp),
-        Decision::Inquiry(inner) => ask(gate, told.questions, outer, (bytes, inner)),
-        Decision::Drop(_) => {}
+        Admission::Deliver(frame) => return bytes.get_mut(frame),
+        Admission::Drop(Refusal::UdpSuperPacket) => explain_merged_udp(told.merged_udp),
+        Admission::Inquiry(inner) => ask(gate, told.questions, outer, (bytes, inner)),
+        Admission::Drop(_) => {}
     }
     None
 }

@@ -8,7 +8,7 @@ use anyhow::bail;
 use tokio::sync::watch;
 
 use super::agent::Desk;
-use super::messages::{RealServerMessage, Report};
+use super::messages::{RealServerMessage, RealServerReport};
 use crate::app::commands::{AdminCommand, AdminCommands, Answer, Done, event};
 use crate::app::events::{Events, Listener, Span};
 use crate::app::http;
@@ -88,7 +88,7 @@ impl Handler {
 
     async fn stats(&self) -> anyhow::Result<RealServerStats> {
         let report = self.packet_thread.ask(RealServerMessage::Report).await?;
-        let Report { gate, written, batches, turns, offload, coalesce, .. } = report;
+        let RealServerReport { gate, written, batches, turns, offload, coalesce, .. } = report;
         let dropped = |refusal: &Refusal| RealServerDrop {
             name: refusal.name().to_owned(),
             meaning: refusal.meaning().to_owned(),

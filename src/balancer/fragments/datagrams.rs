@@ -1,6 +1,6 @@
 //! The fragmented datagrams: a fixed number, found by keyed hash, in two lists ordered by age.
 
-use super::seen::Seen;
+use super::seen::SeenParts;
 use super::store::Queue;
 use crate::balancer::flow::Key;
 use crate::balancer::verdict::Reason;
@@ -11,7 +11,7 @@ const NIL: u32 = u32::MAX;
 
 /// The state of a datagram.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum State {
+pub(super) enum DatagramState {
     /// Its first fragment has not arrived.
     Waiting,
     /// Its first fragment was sent to this real server, or to none.
@@ -36,9 +36,9 @@ pub(super) struct Datagram {
     key: Key,
     /// When its state is forgotten.
     pub(super) until: Millis,
-    pub(super) state: State,
+    pub(super) state: DatagramState,
     pub(super) held: Queue,
-    pub(super) seen: Seen,
+    pub(super) seen: SeenParts,
     kind: FragmentKind,
     bucket: u32,
     /// The next datagram in its bucket, or the next free index.
@@ -126,7 +126,7 @@ impl Datagrams {
     pub(super) fn insert(&mut self, key: Key, kind: FragmentKind, until: Millis) -> u32 {
         let bucket = self.bucket(&key);
         let chain = self.buckets.get(bucket as usize).copied().unwrap_or(NIL);
-        let (state, held, seen) = (State::Waiting, Queue::EMPTY, Seen::NOTHING);
+        let (state, held, seen) = (DatagramState::Waiting, Queue::EMPTY, SeenParts::NOTHING);
         let (older, newer) = (NIL, NIL);
         let datagram =
             Datagram { key, until, state, held, seen, kind, bucket, chain, older, newer };

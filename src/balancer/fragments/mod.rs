@@ -24,7 +24,7 @@ use super::snapshot;
 use super::verdict::Reason;
 use crate::model::{Millis, RealId, Seed};
 use crate::wire::packet::Part;
-use datagrams::{Datagrams, FragmentKind, State};
+use datagrams::{DatagramState, Datagrams, FragmentKind};
 use store::{Queue, Store};
 
 pub use seen::MAX_PARTS;
@@ -106,7 +106,7 @@ impl Fragments {
             None => self.enter(now, key, part.start == 0, counters),
         };
         let datagram = self.datagrams.get_mut(place).ok_or(Reason::Fragment)?;
-        if let State::Refused(reason) = datagram.state {
+        if let DatagramState::Refused(reason) = datagram.state {
             return Err(reason);
         }
         match datagram.seen.add(part) {
@@ -118,7 +118,7 @@ impl Fragments {
             }
         }
         match datagram.state {
-            State::Decided(real) => {
+            DatagramState::Decided(real) => {
                 if datagram.seen.is_complete() {
                     self.datagrams.remove(place);
                 }
@@ -140,7 +140,7 @@ impl Fragments {
             }
             None => counters.unhold(Reason::Fragment, self.store.clear(&mut datagram.held)),
         }
-        datagram.state = State::Decided(real);
+        datagram.state = DatagramState::Decided(real);
         if datagram.seen.is_complete() {
             self.datagrams.remove(place);
         } else {
@@ -203,7 +203,7 @@ impl Fragments {
     #[cfg(test)]
     pub(super) fn reals(&self) -> impl Iterator<Item = RealId> {
         self.datagrams.listed(FragmentKind::Decided).filter_map(|datagram| match datagram.state {
-            State::Decided(real) => real,
+            DatagramState::Decided(real) => real,
             _ => None,
         })
     }
@@ -216,8 +216,8 @@ impl Fragments {
             self.sweeps += 1;
         }
         for datagram in self.datagrams.decided() {
-            if datagram.state == State::Decided(Some(real)) {
-                datagram.state = State::Decided(None);
+            if datagram.state == DatagramState::Decided(Some(real)) {
+                datagram.state = DatagramState::Decided(None);
             }
         }
     }
@@ -252,7 +252,7 @@ impl Fragments {
     fn refuse(&mut self, place: u32, reason: Reason, counters: &mut Counters) {
         if let Some(datagram) = self.datagrams.get_mut(place) {
             counters.unhold(reason, self.store.clear(&mut datagram.held));
-            datagram.state = State::Refused(reason);
+            datagram.state = DatagramState::Refused(reason);
             self.settle(place, counters);
         }
     }

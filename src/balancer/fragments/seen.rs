@@ -10,7 +10,7 @@ pub const MAX_PARTS: usize = 128;
 
 /// The parts that have arrived. No two of them overlap.
 #[derive(Clone, Debug)]
-pub(super) struct Seen {
+pub(super) struct SeenParts {
     /// Start and end of each.
     parts: [(u16, u16); MAX_PARTS],
     count: usize,
@@ -24,7 +24,7 @@ pub(super) struct Seen {
     before: u16,
 }
 
-impl Seen {
+impl SeenParts {
     pub(super) const NOTHING: Self =
         Self { parts: [(0, 0); MAX_PARTS], count: 0, bytes: 0, furthest: 0, end: None, before: 0 };
 
@@ -84,7 +84,7 @@ mod tests {
 
     /// The result for the last of these parts, after all before it were accepted.
     fn after(parts: &[(u16, u16, bool)]) -> Result<(), Reason> {
-        let mut seen = Seen::NOTHING;
+        let mut seen = SeenParts::NOTHING;
         let (last, before) = parts.split_last().expect("parts");
         for &(start, end, more) in before {
             assert_eq!(seen.add(part(start, end, more)), Ok(()), "{parts:?}");
@@ -123,7 +123,7 @@ mod tests {
 
     #[test]
     fn a_datagram_is_complete_with_its_last_byte() {
-        let mut seen = Seen::NOTHING;
+        let mut seen = SeenParts::NOTHING;
         for (at, complete) in [(16, false), (0, false), (24, false), (8, true)] {
             assert_eq!(seen.add(part(at, at + 8, at < 24)), Ok(()));
             assert_eq!(seen.is_complete(), complete, "{at}");
@@ -133,7 +133,7 @@ mod tests {
     #[test]
     fn as_many_parts_as_the_bound_and_one_more() {
         let bound = u16::try_from(MAX_PARTS).expect("a small number");
-        let mut seen = Seen::NOTHING;
+        let mut seen = SeenParts::NOTHING;
         for number in 0..bound {
             assert_eq!(seen.add(part(number * 8, number * 8 + 8, true)), Ok(()));
         }
@@ -149,7 +149,7 @@ mod tests {
         for (end, expected) in [(65_475, Ok(())), (65_476, Err(Malformed))] {
             let last = part(65_472, end, false);
             for parts in [[first, last], [last, first]] {
-                let mut seen = Seen::NOTHING;
+                let mut seen = SeenParts::NOTHING;
                 assert_eq!(seen.add(parts[0]), Ok(()));
                 assert_eq!(seen.add(parts[1]), expected);
             }

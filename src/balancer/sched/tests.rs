@@ -16,7 +16,7 @@ use crate::balancer::maglev::Table;
 use crate::balancer::placement::PlacementKey;
 use crate::balancer::pool::{Eligible, Pool};
 use crate::balancer::real::{Life, Real, Reals};
-use crate::balancer::tcp::State;
+use crate::balancer::tcp::ConnState;
 use crate::balancer::tunnel::OwnWay;
 use crate::model::{Millis, Policy, RealId, RealSpec, RealValue, Seed, ServiceId};
 use crate::wire::protocol;
@@ -72,10 +72,10 @@ impl Member {
             real.set_life(Life::Draining);
         }
         for _ in 0..self.active {
-            real.bind(State::Established);
+            real.bind(ConnState::Established);
         }
         for _ in 0..self.inactive {
-            real.bind(State::None);
+            real.bind(ConnState::None);
         }
         real
     }

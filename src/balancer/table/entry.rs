@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::wheel::{Links, TICK_MILLIS};
 use crate::balancer::flow::{Ends, Key};
 use crate::balancer::position::Position;
-use crate::balancer::tcp::State;
+use crate::balancer::tcp::ConnState;
 use crate::model::{Millis, RealId};
 
 /// A connection.
@@ -14,7 +14,7 @@ use crate::model::{Millis, RealId};
 pub struct Entry {
     pub(super) ends: Ends,
     pub(super) protocol: u8,
-    pub(super) state: State,
+    pub(super) state: ConnState,
     pub(super) template: TemplatePlace,
     /// A TCP client's [`Position`], without its padding.
     next: u32,
@@ -27,7 +27,7 @@ pub struct Entry {
 }
 
 impl Entry {
-    pub(super) fn new(key: Key, real: RealId, state: State, deadline: u32) -> Self {
+    pub(super) fn new(key: Key, real: RealId, state: ConnState, deadline: u32) -> Self {
         Self {
             ends: key.ends,
             protocol: key.protocol,
@@ -73,7 +73,7 @@ impl Entry {
 
     /// Its state.
     #[must_use]
-    pub fn state(&self) -> State {
+    pub fn state(&self) -> ConnState {
         self.state
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::Table;
 use super::entry::{Entry, Handle};
 use super::wheel::{TICK_MILLIS, tick, tick_after};
-use crate::balancer::tcp::State;
+use crate::balancer::tcp::ConnState;
 use crate::model::Millis;
 
 impl Table {
@@ -44,7 +44,7 @@ impl Table {
     }
 
     /// Gives an expired connection another state and timeout.
-    pub fn renew(&mut self, handle: Handle, state: State, timeout: Duration) {
+    pub fn renew(&mut self, handle: Handle, state: ConnState, timeout: Duration) {
         let Some(Some(entry)) = self.entries.entries.get_mut(handle.place()) else { return };
         let before = std::mem::replace(&mut entry.state, state);
         let due = Millis(u64::from(entry.deadline) * TICK_MILLIS);
@@ -76,7 +76,7 @@ impl Table {
     }
 
     /// Queues an entry on the list for its state.
-    pub(super) fn queue(&mut self, place: u32, state: State, deadline: u32) {
+    pub(super) fn queue(&mut self, place: u32, state: ConnState, deadline: u32) {
         if state.unproven() {
             self.waiting.push(&mut self.entries, place);
         } else {
@@ -85,7 +85,7 @@ impl Table {
     }
 
     /// Takes an entry off the list for its state.
-    pub(super) fn unqueue(&mut self, place: u32, state: State) {
+    pub(super) fn unqueue(&mut self, place: u32, state: ConnState) {
         if state.unproven() {
             self.waiting.remove(&mut self.entries, place);
         } else {
@@ -95,7 +95,13 @@ impl Table {
 
     /// The less frequent part of [`Self::touch`].
     #[cold]
-    pub(super) fn requeue(&mut self, place: u32, before: State, after: State, deadline: u32) {
+    pub(super) fn requeue(
+        &mut self,
+        place: u32,
+        before: ConnState,
+        after: ConnState,
+        deadline: u32,
+    ) {
         self.unqueue(place, before);
         self.queue(place, after, deadline);
     }

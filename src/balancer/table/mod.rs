@@ -19,7 +19,7 @@ use std::time::Duration;
 use super::carrier::Carrier;
 use super::flow::Key;
 use super::position::{Position, Segment};
-use super::tcp::State;
+use super::tcp::ConnState;
 use crate::model::{Millis, RealId, Seed, Thresholds};
 use entry::TemplatePlace;
 use index::Index;
@@ -68,7 +68,7 @@ pub struct Table {
     entries: Slab,
     index: Index,
     wheel: Wheel,
-    /// Connections in a state that is [`State::unproven`]; all others are on the wheel.
+    /// Connections in a state that is [`ConnState::unproven`]; all others are on the wheel.
     waiting: Waiting,
     carrier: Option<Box<dyn Carrier>>,
 }
@@ -160,7 +160,7 @@ impl Table {
     /// Finds a connection like [`Self::find`], with the fields that its packets need.
     #[inline(always)]
     #[must_use]
-    pub fn look_up(&self, key: &Key) -> Option<(Handle, State, RealId)> {
+    pub fn look_up(&self, key: &Key) -> Option<(Handle, ConnState, RealId)> {
         let mut found = None;
         let entries = &self.entries.entries;
         let place = self.index.find(self.tag(key), |place| match entries.get(place as usize) {
@@ -181,8 +181,8 @@ impl Table {
         self.entries.entries.get(handle.0 as usize)?.as_ref()
     }
 
-    /// Adds a connection whose key is not in the table. [`State::unproven`] connections expire in
-    /// the order of their last packets, since the caller gives them all the same timeout.
+    /// Adds a connection whose key is not in the table. [`ConnState::unproven`] connections expire
+    /// in the order of their last packets, since the caller gives them all the same timeout.
     ///
     /// # Errors
     /// [`Full`] at the capacity; then nothing has changed.
@@ -190,7 +190,7 @@ impl Table {
         &mut self,
         key: Key,
         real: RealId,
-        state: State,
+        state: ConnState,
         now: Millis,
         timeout: Duration,
     ) -> Result<Handle, Full> {
@@ -209,7 +209,13 @@ impl Table {
 
     /// Records a packet: the new state, and the new timeout from now on. Returns the state before.
     #[inline(always)]
-    pub fn touch(&mut self, handle: Handle, state: State, now: Millis, timeout: Duration) -> State {
+    pub fn touch(
+        &mut self,
+        handle: Handle,
+        state: ConnState,
+        now: Millis,
+        timeout: Duration,
+    ) -> ConnState {
         let Some(Some(entry)) = self.entries.entries.get_mut(handle.0 as usize) else {
             return state;
         };

@@ -31,7 +31,7 @@ fn at(seconds: u64) -> Millis {
 }
 
 fn insert(table: &mut Table, client: u32, now: Millis, timeout: Duration) -> Handle {
-    table.insert(key(client), REAL, State::Established, now, timeout).unwrap()
+    table.insert(key(client), REAL, ConnState::Established, now, timeout).unwrap()
 }
 
 fn expired(table: &mut Table, now: Millis) -> Vec<Key> {
@@ -49,7 +49,7 @@ fn a_flow_of_either_family_costs_one_cache_line_and_its_index_slots() {
 fn the_capacity_is_hard_and_a_removed_entry_makes_room() {
     let mut table = Table::new(3, SEED);
     let handles: Vec<_> = (0..3).map(|n| insert(&mut table, n, at(0), seconds(60))).collect();
-    let full = table.insert(key(3), REAL, State::None, at(0), seconds(60));
+    let full = table.insert(key(3), REAL, ConnState::None, at(0), seconds(60));
     assert_eq!(full, Err(Full));
     assert_eq!(table.len(), 3);
     table.remove(handles[1]).unwrap();
@@ -69,7 +69,7 @@ fn a_smaller_capacity_keeps_all_and_takes_none_until_there_are_fewer() {
     assert_eq!((table.len(), table.capacity(), table.is_full()), (3, 2, true));
     assert!((0..3).all(|client| table.find(&key(client)).is_some()));
     table.remove(handles[0]).unwrap();
-    let full = table.insert(key(3), REAL, State::None, at(0), seconds(60));
+    let full = table.insert(key(3), REAL, ConnState::None, at(0), seconds(60));
     assert_eq!(full, Err(Full), "as many as the capacity");
     table.remove(handles[2]).unwrap();
     insert(&mut table, 3, at(0), seconds(60));
@@ -113,7 +113,7 @@ fn an_entry_expires_at_its_timeout_and_not_a_tick_before() {
 fn a_later_deadline_is_applied_when_the_first_timer_fires() {
     let mut table = Table::new(8, SEED);
     let handle = insert(&mut table, 1, at(0), seconds(60));
-    table.touch(handle, State::Established, at(50), seconds(900));
+    table.touch(handle, ConnState::Established, at(50), seconds(900));
     assert_eq!(table.next_deadline(), Some(at(60)), "a packet touches no timer");
     assert_eq!(expired(&mut table, at(60)), []);
     assert_eq!(table.turnover(), Turnover { expired: 0, requeued: 1, evicted: 0 });
@@ -126,7 +126,7 @@ fn a_later_deadline_is_applied_when_the_first_timer_fires() {
 fn a_nearer_deadline_moves_the_entry_at_once() {
     let mut table = Table::new(8, SEED);
     let handles: Vec<_> = (0..3).map(|n| insert(&mut table, n, at(0), seconds(900))).collect();
-    table.touch(handles[1], State::Close, at(1), seconds(10));
+    table.touch(handles[1], ConnState::Close, at(1), seconds(10));
     assert_eq!(expired(&mut table, at(11)), [key(1)]);
     assert_eq!(expired(&mut table, at(900)).len(), 2);
 }
@@ -163,7 +163,7 @@ fn a_wheel_that_lags_behind_by_more_than_a_turn_loses_nothing() {
     let mut table = Table::new(8, SEED);
     insert(&mut table, 1, at(0), seconds(60));
     let handle = insert(&mut table, 2, at(0), seconds(61));
-    table.touch(handle, State::Established, at(55), seconds(40_000));
+    table.touch(handle, ConnState::Established, at(55), seconds(40_000));
     assert_eq!(expired(&mut table, at(20_000)), [key(1)]);
     insert(&mut table, 3, at(20_000), seconds(10));
     assert_eq!(expired(&mut table, at(20_010)), [key(3)]);
@@ -178,9 +178,9 @@ fn an_expired_entry_can_be_renewed_from_its_deadline() {
     // The timer fires late; the new timeout counts from the old deadline.
     let handle = table.due(at(70), &mut budget).unwrap();
     assert_eq!(table.due(at(70), &mut budget), None, "it is handed out once");
-    table.renew(handle, State::Idle, seconds(840));
+    table.renew(handle, ConnState::Idle, seconds(840));
     assert_eq!(table.turnover(), Turnover { expired: 0, requeued: 1, evicted: 0 });
-    assert_eq!(table.entry(handle).unwrap().state(), State::Idle);
+    assert_eq!(table.entry(handle).unwrap().state(), ConnState::Idle);
     assert_eq!(expired(&mut table, at(900)), [key(1)]);
     assert_eq!(table.turnover(), Turnover { expired: 1, requeued: 1, evicted: 0 });
 }
@@ -222,15 +222,15 @@ fn unproven_connections_are_evicted_in_the_order_of_their_last_packets() {
         table.insert(key(client), REAL, state, at(u64::from(client)), seconds(60)).unwrap()
     };
     let handles = [
-        enter(0, State::SynRecv),
-        enter(1, State::Established),
-        enter(2, State::SynAck),
-        enter(3, State::UdpNew),
-        enter(4, State::SynRecv),
-        enter(5, State::SynRecv),
+        enter(0, ConnState::SynRecv),
+        enter(1, ConnState::Established),
+        enter(2, ConnState::SynAck),
+        enter(3, ConnState::UdpNew),
+        enter(4, ConnState::SynRecv),
+        enter(5, ConnState::SynRecv),
     ];
-    table.touch(handles[0], State::SynRecv, at(10), seconds(60));
-    table.touch(handles[4], State::Established, at(10), seconds(900));
+    table.touch(handles[0], ConnState::SynRecv, at(10), seconds(60));
+    table.touch(handles[4], ConnState::Established, at(10), seconds(900));
     let evicted: Vec<_> = std::iter::from_fn(|| table.evict()).map(|entry| entry.key()).collect();
     assert_eq!(evicted, [key(2), key(3), key(5), key(0)]);
     assert_eq!(table.turnover(), Turnover { expired: 0, requeued: 0, evicted: 4 });
@@ -242,7 +242,7 @@ fn unproven_connections_expire_at_their_timeout_within_the_turns_budget() {
     let mut table = Table::new(10_000, SEED);
     let most = u32::try_from(EXPIRE_BUDGET).unwrap();
     for client in 0..=most {
-        table.insert(key(client), REAL, State::SynRecv, at(0), seconds(60)).unwrap();
+        table.insert(key(client), REAL, ConnState::SynRecv, at(0), seconds(60)).unwrap();
     }
     assert_eq!(table.next_deadline(), Some(at(60)));
     assert_eq!(expired(&mut table, Millis(59_999)), []);
@@ -291,7 +291,7 @@ proptest! {
             match operation {
                 Operation::Insert(client, timeout) if !model.contains_key(&client) => {
                     let inserted =
-                        table.insert(key(client), REAL, State::Udp, at(now), seconds(timeout));
+                        table.insert(key(client), REAL, ConnState::Udp, at(now), seconds(timeout));
                     prop_assert_eq!(inserted.is_ok(), model.len() < 16);
                     if inserted.is_ok() {
                         model.insert(client, now + timeout);
@@ -299,13 +299,13 @@ proptest! {
                 }
                 Operation::Touch(client, timeout) => {
                     if let Some(handle) = table.find(&key(client)) {
-                        table.touch(handle, State::Udp, at(now), seconds(timeout));
+                        table.touch(handle, ConnState::Udp, at(now), seconds(timeout));
                         model.insert(client, now + timeout);
                         waiting.retain(|other| *other != client);
                     }
                 }
                 Operation::Knock(client) => {
-                    let (state, timeout) = (State::SynRecv, seconds(UNPROVEN_SECONDS));
+                    let (state, timeout) = (ConnState::SynRecv, seconds(UNPROVEN_SECONDS));
                     if let Some(handle) = table.find(&key(client)) {
                         table.touch(handle, state, at(now), timeout);
                     } else if table.insert(key(client), REAL, state, at(now), timeout).is_err() {

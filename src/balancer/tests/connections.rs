@@ -64,8 +64,8 @@ fn pages_of_a_selection_are_bounded_like_all_pages() {
 
 #[test]
 fn every_listed_state_can_be_selected() {
-    for name in tcp::State::NAMES {
-        assert_eq!(tcp::State::known_name(&name.to_lowercase()), Some(name));
+    for name in tcp::ConnState::NAMES {
+        assert_eq!(tcp::ConnState::known_name(&name.to_lowercase()), Some(name));
     }
     let mut director = Director::with(SchedulerKind::RoundRobin, &[(A, 1)]);
     director.syn(flow(0));
@@ -80,7 +80,7 @@ fn every_listed_state_can_be_selected() {
     let states = director.states();
     assert_eq!(states.len(), 6, "{states:?}");
     for state in states {
-        assert!(tcp::State::NAMES.contains(&state), "{state}");
+        assert!(tcp::ConnState::NAMES.contains(&state), "{state}");
     }
-    assert_eq!(tcp::State::known_name("OPEN"), None);
+    assert_eq!(tcp::ConnState::known_name("OPEN"), None);
 }

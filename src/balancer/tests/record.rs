@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::balancer::record::{Grounds, RecordedVerdict};
-use crate::balancer::tcp::State;
+use crate::balancer::tcp::ConnState;
 
 impl Director {
     /// The packet's record.
@@ -15,13 +15,13 @@ impl Director {
 }
 
 /// The grounds of the decision, and the states before and after.
-fn course(record: &Record) -> (Option<Grounds>, Option<State>, Option<State>) {
+fn course(record: &Record) -> (Option<Grounds>, Option<ConnState>, Option<ConnState>) {
     (record.why, record.before, record.after)
 }
 
 #[test]
 fn a_connection_s_records_show_its_states() {
-    use State::{Established, FinWait, SynRecv};
+    use ConnState::{Established, FinWait, SynRecv};
     let kind = SchedulerKind::RoundRobin;
     for number in [1, 2] {
         let (mut director, flow) = (Director::with(kind, &[(A, 1)]), flow(number));
@@ -85,7 +85,7 @@ fn a_record_has_the_grounds_of_the_decision() {
 
     let mut director = adopting(&[(A, 1)]);
     let record = director.record(&flow(1).tcp(Flags::ACK));
-    assert_eq!(course(&record), (Some(Grounds::Hash), None, Some(State::SynAck)));
+    assert_eq!(course(&record), (Some(Grounds::Hash), None, Some(ConnState::SynAck)));
 }
 
 #[test]
@@ -115,5 +115,8 @@ fn a_connection_that_its_real_server_ends_names_it() {
     let record = director.record(&flow(1).tcp(Flags::ACK));
     assert!(matches!(record.verdict, RecordedVerdict::Reset | RecordedVerdict::Reply));
     assert_eq!((record.why, record.real), (Some(Grounds::Ended), Some(A)));
-    assert_eq!((record.before, record.after), (Some(State::Established), Some(State::Close)));
+    assert_eq!(
+        (record.before, record.after),
+        (Some(ConnState::Established), Some(ConnState::Close))
+    );
 }

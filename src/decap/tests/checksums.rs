@@ -91,7 +91,7 @@ fn a_whole_datagram_with_an_unfinished_checksum_goes_on_as_such() {
             }
             let mut gate = gate().link_mtu(link_mtu);
             let mut merged = from_director(outer, &packet(longest + 1));
-            assert_eq!(gate.open(&mut merged), Decision::Drop(Refusal::UdpSuperPacket));
+            assert_eq!(gate.open(&mut merged), Admission::Drop(Refusal::UdpSuperPacket));
         }
     }
 }

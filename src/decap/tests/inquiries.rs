@@ -24,11 +24,11 @@ fn only_an_inquiry_from_a_director_is_accepted() {
     let mut gate = gate();
     let mut bytes = question([10, 0, 0, 1], &MAGIC);
     let len = bytes.len();
-    assert_eq!(gate.open(&mut bytes), Decision::Inquiry(20..len));
+    assert_eq!(gate.open(&mut bytes), Admission::Inquiry(20..len));
     gate.taken();
     assert_eq!((gate.counters().read, gate.counters().delivered), (1, 1));
     let mut stranger = question([198, 51, 100, 1], &MAGIC);
-    assert_eq!(gate.open(&mut stranger), Decision::Drop(Refusal::Source));
+    assert_eq!(gate.open(&mut stranger), Admission::Drop(Refusal::Source));
     let mut other = question([10, 0, 0, 1], b"else");
-    assert_eq!(gate.open(&mut other), Decision::Drop(Refusal::NotVip));
+    assert_eq!(gate.open(&mut other), Admission::Drop(Refusal::NotVip));
 }

@@ -11,7 +11,7 @@ fn host() -> Gate {
 }
 
 /// Passes the gate a payload as a socket delivers it.
-fn give(gate: &mut Gate, payload: Payload, source: IpAddr, bytes: &[u8]) -> Decision {
+fn give(gate: &mut Gate, payload: Payload, source: IpAddr, bytes: &[u8]) -> Admission {
     let mut datagram = [&[0; HEADROOM], bytes].concat();
     gate.open_bare(payload, source, 0, HEADROOM, &mut datagram)
 }
@@ -33,7 +33,7 @@ fn both_variants_of_gue_and_gre_are_delivered_and_counted() {
             (Payload::Packet(family.pick(4, 6)), &packet),
         ] {
             let start = HEADROOM + bytes.len() - packet.len();
-            let expected = Decision::Deliver(start - HEADER_LEN..HEADROOM + bytes.len());
+            let expected = Admission::Deliver(start - HEADER_LEN..HEADROOM + bytes.len());
             assert_eq!(give(&mut gate, payload, outer.director(), bytes), expected, "{payload:?}");
         }
         let Counters { delivered, gue, gre, .. } = *gate.counters();
@@ -57,7 +57,7 @@ fn a_gre_datagram_with_its_outer_header_is_delivered() {
     let len = encap::write(Shim::Gre, &header, 6, [&[], &packet], &mut room).unwrap();
     let mut datagram = [&room[MAX_OUTER_LEN - len..], &packet].concat();
     let mut gate = host();
-    assert!(matches!(gate.open(&mut datagram), Decision::Deliver(_)));
+    assert!(matches!(gate.open(&mut datagram), Admission::Deliver(_)));
     assert_eq!(gate.counters().gre, 1);
 }
 
@@ -80,9 +80,9 @@ fn bad_headers_have_their_reason_and_strangers_theirs() {
     ] {
         let mut gate = host();
         let given = give(&mut gate, payload, family.director(), &bytes);
-        assert_eq!(given, Decision::Drop(refusal), "{:x?}", &bytes[..3]);
+        assert_eq!(given, Admission::Drop(refusal), "{:x?}", &bytes[..3]);
         let given = give(&mut gate, payload, stranger, &bytes);
-        assert_eq!(given, Decision::Drop(Refusal::Source));
+        assert_eq!(given, Admission::Drop(Refusal::Source));
     }
 }
 
@@ -98,10 +98,10 @@ fn padding_is_zeros_and_no_longer_than_a_link_takes() {
         };
         let given = |bytes: &[u8]| give(&mut host(), Payload::Gue, outer.director(), bytes);
         for len in [1, most] {
-            assert!(matches!(given(&padded(len, 0)), Decision::Deliver(_)), "{len} zeros");
-            assert_eq!(given(&padded(len, 1)), Decision::Drop(Refusal::Padding));
+            assert!(matches!(given(&padded(len, 0)), Admission::Deliver(_)), "{len} zeros");
+            assert_eq!(given(&padded(len, 1)), Admission::Drop(Refusal::Padding));
         }
-        assert_eq!(given(&padded(most + 1, 0)), Decision::Drop(Refusal::Padding));
+        assert_eq!(given(&padded(most + 1, 0)), Admission::Drop(Refusal::Padding));
     }
 }
 
@@ -114,7 +114,7 @@ fn gue_inside_of_a_tunnel_is_a_tunnel_in_the_tunnel() {
         let mut gate = gate().gue_port(gue_port);
         give(&mut gate, Payload::Packet(4), Family::V4.director(), &packet)
     };
-    assert_eq!(given(Some(port)), Decision::Drop(Refusal::Unsupported));
-    assert!(matches!(given(Some(port + 1)), Decision::Deliver(_)));
-    assert!(matches!(given(None), Decision::Deliver(_)));
+    assert_eq!(given(Some(port)), Admission::Drop(Refusal::Unsupported));
+    assert!(matches!(given(Some(port + 1)), Admission::Deliver(_)));
+    assert!(matches!(given(None), Admission::Deliver(_)));
 }

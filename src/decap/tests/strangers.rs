@@ -14,7 +14,7 @@ fn a_stranger_s_malformed_packet_is_a_stranger_s() {
         (&director[..cut], Refusal::Truncated),
         (&stranger[..19], Refusal::Truncated),
     ] {
-        assert_eq!(gate().open(&mut datagram.to_vec()), Decision::Drop(refusal));
+        assert_eq!(gate().open(&mut datagram.to_vec()), Admission::Drop(refusal));
     }
 }
 

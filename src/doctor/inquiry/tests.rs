@@ -30,7 +30,7 @@ proptest! {
         program in ".{0,60}", text in ".{0,900}", len in MIN_LEN..1_500_usize,
         (nonce, time, state, mss) in any::<(u64, u64, u16, u16)>(),
     ) {
-        let state = State(state);
+        let state = EndState(state);
         let answer = Answer { nonce, time, state, mss, listening, program, text };
         let bytes = answer.encode(len);
         prop_assert!(bytes.len() <= len, "{} of {len}", bytes.len());

@@ -9,7 +9,7 @@ use crate::health::plan::PlannedCheck;
 use crate::health::report::{AgentReport, CheckReport, Finding};
 use crate::health::schedule::{Doubt, Jitter};
 use crate::health::spec::Initial;
-use crate::health::state::{Phase, State};
+use crate::health::state::{CheckState, Phase};
 use crate::model::Millis;
 
 /// The ID of a check while it is planned.
@@ -20,7 +20,7 @@ pub struct CheckId(pub(super) u64);
 #[derive(Clone, Debug)]
 pub(super) struct Check {
     pub(super) planned: PlannedCheck,
-    pub(super) state: State,
+    pub(super) state: CheckState,
     pub(super) jitter: Jitter,
     /// When its next probe is due, if one is queued.
     pub(super) due: Millis,
@@ -49,7 +49,7 @@ impl Check {
     pub(super) fn new(now: Millis, planned: PlannedCheck, seed: u64) -> Self {
         let jitter = Jitter(seed);
         Self {
-            state: State::new(planned.spec.timing.initial),
+            state: CheckState::new(planned.spec.timing.initial),
             due: jitter.first(now, &planned.spec.timing),
             planned,
             jitter,
@@ -70,7 +70,7 @@ impl Check {
 
     /// Until its first result a check has the state of its real server.
     pub(super) fn begin_as(&mut self, initial: Initial) {
-        self.state = State::new(initial);
+        self.state = CheckState::new(initial);
     }
 
     /// When an extra probe is due for this doubt; `None` if the next probe is due earlier anyway.

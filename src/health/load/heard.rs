@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::reply::{Agent, Rotation};
-use super::report::Report;
+use super::report::LoadReport;
 use super::weight::STALE;
 use crate::health::spec::Timing;
 use crate::model::Millis;
@@ -15,7 +15,7 @@ pub enum Reported {
     /// The line of a foreign agent.
     Line(String),
     /// A report.
-    Report(Box<Report>),
+    Report(Box<LoadReport>),
     /// The weight that a program gives; `None`: the configured one.
     Weight(Option<u32>),
 }
@@ -25,7 +25,7 @@ pub enum Reported {
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Heard {
     agent: Agent,
-    report: Option<Report>,
+    report: Option<LoadReport>,
     weight: Option<u32>,
     at: Option<Millis>,
     reports: u64,
@@ -81,7 +81,8 @@ impl Heard {
     /// The reported share of the weight, in thousandths.
     #[must_use]
     pub fn thousandths(&self) -> u32 {
-        let percent = self.report.as_ref().map_or_else(|| self.agent.percent(), Report::percent);
+        let percent =
+            self.report.as_ref().map_or_else(|| self.agent.percent(), LoadReport::percent);
         percent.saturating_mul(10)
     }
 
@@ -93,7 +94,7 @@ impl Heard {
 
     /// Its last report, unless it is a foreign agent.
     #[must_use]
-    pub fn report(&self) -> Option<&Report> {
+    pub fn report(&self) -> Option<&LoadReport> {
         self.report.as_ref()
     }
 }

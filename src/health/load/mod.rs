@@ -12,5 +12,5 @@ pub mod weight;
 
 pub use heard::{Heard, Reported};
 pub use reply::{Agent, Rotation};
-pub use report::{GREETING, Listening, MAX_LISTENING, MAX_REPORT_LEN, Pressure, Report};
+pub use report::{GREETING, Listening, LoadReport, MAX_LISTENING, MAX_REPORT_LEN, Pressure};
 pub use weight::Weighting;

@@ -10,7 +10,7 @@ use super::reply::Rotation;
 /// `agent-send`, and gets a line of words.
 pub const GREETING: &str = "vstun 1\n";
 
-/// The most entries of [`Report::listening`].
+/// The most entries of [`LoadReport::listening`].
 pub const MAX_LISTENING: usize = 256;
 
 /// The longest report that is read, in bytes with its newline: it has space for all entries.
@@ -21,7 +21,7 @@ pub const FULL: u32 = 1_000;
 
 /// A real server's report of its load.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
-pub struct Report {
+pub struct LoadReport {
     /// Whether its owner has it in rotation.
     pub state: Rotation,
     /// Established TCP connections to the virtual IPs, with those in accept queues; absent if the
@@ -75,7 +75,7 @@ impl Pressure {
     }
 }
 
-impl Report {
+impl LoadReport {
     /// The share of its weight that the real server should have, in per cent from 1 to 100: the
     /// share of time without stalled tasks. Without pressure stall information it depends on the
     /// load: 100 at one task per CPU, 50 at two.
@@ -114,7 +114,7 @@ mod tests {
     use super::*;
 
     fn under(pressure: Option<Pressure>, load_per_cpu: u32) -> u32 {
-        Report { pressure, load_per_cpu, ..Report::default() }.percent()
+        LoadReport { pressure, load_per_cpu, ..LoadReport::default() }.percent()
     }
 
     #[test]
@@ -144,7 +144,7 @@ mod tests {
             established: u64::MAX,
             queued: u64::MAX,
         };
-        let report = Report {
+        let report = LoadReport {
             state: Rotation::Maint,
             established: Some(u64::MAX),
             queued: u64::MAX,
@@ -154,6 +154,6 @@ mod tests {
         };
         let text = serde_json::to_string(&report).expect("plain fields");
         assert!(text.len() < MAX_REPORT_LEN, "{}", text.len());
-        assert_eq!(serde_json::from_str::<Report>(&text).expect("its own text"), report);
+        assert_eq!(serde_json::from_str::<LoadReport>(&text).expect("its own text"), report);
     }
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::*;
 use crate::host::capture::{Answer, Question, judge, questions};
-use crate::host::contest::{CALM, Contest, Decision, ROUNDS, Seen};
+use crate::host::contest::{CALM, Contest, ContestMove, Presence, ROUNDS};
 use crate::host::defence::{Claim, DEFEND_INTERVAL, Defence, PEACE};
 use crate::host::rename::{Uplinks, renamed};
 
@@ -32,24 +32,24 @@ fn every_state_of_a_contest_over_everything_that_can_be_seen() {
     let at = |seconds| start + Duration::from_secs(seconds);
     let put_back = |rounds, second| Contest::PutBack { rounds, at: at(second) };
     let table = [
-        (Contest::Kept, Seen::InForce, 0, Contest::Kept, Decision::Nothing),
-        (Contest::Kept, Seen::Missing, 0, put_back(1, 0), Decision::PutBack),
-        (Contest::Kept, Seen::LostWithLink, 0, Contest::Kept, Decision::MakeAgain),
-        (put_back(1, 0), Seen::InForce, 599, put_back(1, 0), Decision::Nothing),
-        (put_back(1, 0), Seen::InForce, 600, Contest::Kept, Decision::Nothing),
-        (put_back(1, 0), Seen::Missing, 0, put_back(1, 0), Decision::Wait),
-        (put_back(1, 0), Seen::Missing, 1, put_back(2, 1), Decision::PutBack),
-        (put_back(2, 0), Seen::Missing, 1, put_back(2, 0), Decision::Wait),
-        (put_back(2, 0), Seen::Missing, 2, put_back(3, 2), Decision::PutBack),
-        (put_back(4, 0), Seen::Missing, 599, put_back(5, 599), Decision::PutBack),
-        (put_back(4, 0), Seen::Missing, 600, put_back(1, 600), Decision::PutBack),
-        (put_back(ROUNDS, 0), Seen::Missing, 15, put_back(ROUNDS, 0), Decision::Wait),
-        (put_back(ROUNDS, 0), Seen::Missing, 16, Contest::Yielded, Decision::Yield),
-        (put_back(ROUNDS, 0), Seen::Missing, 600, put_back(1, 600), Decision::PutBack),
-        (put_back(3, 0), Seen::LostWithLink, 0, put_back(3, 0), Decision::MakeAgain),
-        (Contest::Yielded, Seen::InForce, 0, Contest::Kept, Decision::Nothing),
-        (Contest::Yielded, Seen::Missing, 9999, Contest::Yielded, Decision::StayAway),
-        (Contest::Yielded, Seen::LostWithLink, 0, Contest::Kept, Decision::MakeAgain),
+        (Contest::Kept, Presence::InForce, 0, Contest::Kept, ContestMove::Nothing),
+        (Contest::Kept, Presence::Missing, 0, put_back(1, 0), ContestMove::PutBack),
+        (Contest::Kept, Presence::LostWithLink, 0, Contest::Kept, ContestMove::MakeAgain),
+        (put_back(1, 0), Presence::InForce, 599, put_back(1, 0), ContestMove::Nothing),
+        (put_back(1, 0), Presence::InForce, 600, Contest::Kept, ContestMove::Nothing),
+        (put_back(1, 0), Presence::Missing, 0, put_back(1, 0), ContestMove::Wait),
+        (put_back(1, 0), Presence::Missing, 1, put_back(2, 1), ContestMove::PutBack),
+        (put_back(2, 0), Presence::Missing, 1, put_back(2, 0), ContestMove::Wait),
+        (put_back(2, 0), Presence::Missing, 2, put_back(3, 2), ContestMove::PutBack),
+        (put_back(4, 0), Presence::Missing, 599, put_back(5, 599), ContestMove::PutBack),
+        (put_back(4, 0), Presence::Missing, 600, put_back(1, 600), ContestMove::PutBack),
+        (put_back(ROUNDS, 0), Presence::Missing, 15, put_back(ROUNDS, 0), ContestMove::Wait),
+        (put_back(ROUNDS, 0), Presence::Missing, 16, Contest::Yielded, ContestMove::Yield),
+        (put_back(ROUNDS, 0), Presence::Missing, 600, put_back(1, 600), ContestMove::PutBack),
+        (put_back(3, 0), Presence::LostWithLink, 0, put_back(3, 0), ContestMove::MakeAgain),
+        (Contest::Yielded, Presence::InForce, 0, Contest::Kept, ContestMove::Nothing),
+        (Contest::Yielded, Presence::Missing, 9999, Contest::Yielded, ContestMove::StayAway),
+        (Contest::Yielded, Presence::LostWithLink, 0, Contest::Kept, ContestMove::MakeAgain),
     ];
     for (state, seen, second, next, decision) in table {
         assert_eq!(state.next(seen, at(second)), (next, decision), "{state:?} {seen:?} {second}");
@@ -62,9 +62,9 @@ fn a_step_undone_at_every_check_is_left_after_five_rounds() {
     let mut contest = Contest::default();
     let mut put_back = 0;
     for second in 0..300 {
-        let (next, decision) = contest.next(Seen::Missing, start + Duration::from_secs(second));
+        let (next, decision) = contest.next(Presence::Missing, start + Duration::from_secs(second));
         contest = next;
-        put_back += u32::from(decision == Decision::PutBack);
+        put_back += u32::from(decision == ContestMove::PutBack);
     }
     assert_eq!((put_back, contest), (ROUNDS, Contest::Yielded));
     assert!(Duration::from_secs(300) < CALM);

@@ -32,9 +32,9 @@ fn recorded(config: &config::Director, from: usize, packets: &[Vec<u8>]) -> Vec<
         let seen = balancer.observe(&packet);
         let verdict = balancer.forward(now, &packet);
         let record = balancer.record(now, &packet, &seen, &verdict);
-        let decision = Decision {
+        let decision = TracedDecision {
             packet: Some(crate::control::to_hex(&bytes[..bytes.len().min(40)])),
-            ..Decision::new(&record, "2026-11-28T12:00:00Z".to_owned())
+            ..TracedDecision::new(&record, "2026-11-28T12:00:00Z".to_owned())
         };
         if number >= from {
             writer.add(&decision).unwrap();
@@ -149,14 +149,14 @@ fn a_damaged_file_is_an_error_and_never_a_panic() {
 #[test]
 fn packets_longer_than_ip_allows_are_refused_before_they_take_memory() {
     let mut writer = Writer::new(&begins()).unwrap();
-    let decision = Decision {
+    let decision = TracedDecision {
         time: "2026-11-28T12:00:00Z".to_owned(),
         packet: Some("45".to_owned()),
-        ..Decision::default()
+        ..TracedDecision::default()
     };
     let most = crate::wire::packet::MAX_PACKET_LEN as u64;
-    writer.add(&Decision { bytes: most, ..decision.clone() }).unwrap();
-    writer.add(&Decision { bytes: most + 1, ..decision }).unwrap();
+    writer.add(&TracedDecision { bytes: most, ..decision.clone() }).unwrap();
+    writer.add(&TracedDecision { bytes: most + 1, ..decision }).unwrap();
     let file = writer.take();
     let mut reader = Reader::new(&file).unwrap();
     assert_eq!(reader.next_packet().unwrap().map(|packet| packet.bytes.len() as u64), Some(most));

@@ -7,7 +7,9 @@ use crate::app::budgets::director::{
     LOOKED_AT_A_PIECE, MESSAGES_A_TURN, REALS_A_PIECE, RECORDED_A_PIECE,
 };
 use crate::app::busy_poll::BusyPoll;
-use crate::app::director::messages::{DirectorMessage, LoopSettings, Next, Notice, Piece, Report};
+use crate::app::director::messages::{
+    DirectorMessage, DirectorReport, LoopSettings, Next, Notice, Piece,
+};
 use crate::app::director::{logs, recorder};
 use crate::balancer::Change;
 use crate::balancer::listing::{ListCursor, Listed};
@@ -72,8 +74,8 @@ impl Packets {
         Next::GoOn
     }
 
-    fn report(&self, now: Millis) -> Report {
-        Report {
+    fn report(&self, now: Millis) -> DirectorReport {
+        DirectorReport {
             snapshot: self.balancer.figures(),
             sent: self.output.sent().clone(),
             reads: self.reads,

@@ -5,7 +5,7 @@ use mio::{Poll, Token};
 use std::pin::pin;
 use std::time::Duration;
 
-use super::super::messages::{Piece, Report};
+use super::super::messages::{DirectorReport, Piece};
 use super::*;
 use crate::app::commands::Done;
 use crate::balancer::{Balancer, Explanation, Limits};
@@ -53,7 +53,7 @@ fn running(config: config::Director) -> Running {
                 DirectorMessage::Report(answer) => {
                     let snapshot = balancer.figures();
                     let (sent, reads, next_timer) = Default::default();
-                    drop(answer.send(Report {
+                    drop(answer.send(DirectorReport {
                         snapshot,
                         sent,
                         reads,

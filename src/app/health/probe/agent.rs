@@ -7,7 +7,7 @@ use super::{Answer, Outcome};
 use crate::app::health::TakesChanges;
 use crate::app::health::socket::{Sends, Target, describe};
 use crate::control;
-use crate::health::load::{GREETING, MAX_REPORT_LEN, Report, Reported};
+use crate::health::load::{GREETING, LoadReport, MAX_REPORT_LEN, Reported};
 
 pub(super) async fn probe<B: TakesChanges>(target: &mut Target<'_, B>) -> Outcome {
     let mut stream = target.connect(Sends::Request).await?;
@@ -33,7 +33,7 @@ pub(super) async fn probe<B: TakesChanges>(target: &mut Target<'_, B>) -> Outcom
 
 fn answer(line: &[u8]) -> Outcome {
     if line.starts_with(b"{") {
-        let report: Report =
+        let report: LoadReport =
             control::decode(line).map_err(|error| format!("no report: {error}"))?;
         let detail = match report.established {
             Some(established) => format!(

@@ -21,7 +21,7 @@ use tokio::time::timeout;
 use crate::app::log_throttle::LogThrottle;
 use crate::config;
 use crate::control::{self, AgentCounts, counted};
-use crate::health::load::{GREETING, Report, Rotation};
+use crate::health::load::{GREETING, LoadReport, Rotation};
 use sample::Sampler;
 
 /// The most clients at a time; further ones are closed.
@@ -84,7 +84,7 @@ struct Answers {
 #[derive(Debug)]
 struct Sampled {
     sampler: Sampler,
-    last: Option<(Instant, Report)>,
+    last: Option<(Instant, LoadReport)>,
     complaints: LogThrottle,
 }
 
@@ -160,7 +160,7 @@ impl Answers {
     }
 
     /// The current report.
-    async fn report(&self) -> Report {
+    async fn report(&self) -> LoadReport {
         let mut sampled = self.sampled.lock().await;
         let Sampled { sampler, last, complaints } = &mut *sampled;
         let now = Instant::now();
@@ -179,7 +179,7 @@ impl Answers {
             }
         };
         let owner = *self.desk.rotation.borrow();
-        Report { state: report.state.stricter(owner), ..report }
+        LoadReport { state: report.state.stricter(owner), ..report }
     }
 }
 

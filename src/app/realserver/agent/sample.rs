@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 
 use crate::config;
-use crate::health::load::{Listening, MAX_LISTENING, Pressure, Report, Rotation};
+use crate::health::load::{Listening, LoadReport, MAX_LISTENING, Pressure, Rotation};
 use crate::sys::sock_diag::{self, TcpSocket};
 
 /// The least interval over which pressure is measured.
@@ -50,7 +50,7 @@ impl Sampler {
     }
 
     /// Takes a report; the second value is a problem, if there is one.
-    pub(super) async fn sample(&mut self) -> (Report, Option<String>) {
+    pub(super) async fn sample(&mut self) -> (LoadReport, Option<String>) {
         let mut odd = None;
         let mut note = |what: String| {
             let _ = odd.get_or_insert(what);
@@ -76,7 +76,7 @@ impl Sampler {
             None => (None, 0, Vec::new()),
         };
         let load_per_cpu = load_per_cpu().unwrap_or_default();
-        let report = Report { state, established, queued, listening, pressure, load_per_cpu };
+        let report = LoadReport { state, established, queued, listening, pressure, load_per_cpu };
         (report, odd)
     }
 

@@ -58,7 +58,7 @@ fn a_silent_client_gets_words_and_a_greeting_gets_a_report() {
             assert!(words.starts_with("ready up ") && words.ends_with("%\n"), "{saying}: {words}");
         }
         let answer = ask(agent.address, GREETING).await;
-        let report: Report = control::decode(answer.as_bytes()).unwrap();
+        let report: LoadReport = control::decode(answer.as_bytes()).unwrap();
         assert!(answer.ends_with('\n'), "{answer}");
         // The connection that asked is one of them.
         assert!(report.established.unwrap() > 0, "{answer}");

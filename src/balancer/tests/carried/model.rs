@@ -4,7 +4,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use super::*;
-use crate::balancer::carrier::{Carried, CarriedFlow, CarriedTunnel, Carrier, Seen, TunnelNumber};
+use crate::balancer::carrier::{
+    Carried, CarriedFlow, CarriedTunnel, Carrier, FlowProgress, TunnelNumber,
+};
 use crate::balancer::flow::Key;
 
 const NEAR_SEQUENCE: u32 = 4 << 20;
@@ -28,7 +30,7 @@ struct Flow {
     /// Whether it is carried.
     on: bool,
     tunnel: u32,
-    seen: Seen,
+    seen: FlowProgress,
 }
 
 /// The balancer's end.
@@ -112,14 +114,14 @@ impl Carrier for Model {
         let known = kernel.places.insert(flow.key, place);
         assert!(known.is_none_or(|known| known == place), "two places for {:?}", flow.key);
         let (next, acknowledged) = (flow.next, flow.acknowledged);
-        let seen = Seen { last: None, next, acknowledged };
+        let seen = FlowProgress { last: None, next, acknowledged };
         let on = !kernel.full;
         let before = kernel.flows.insert(place, Flow { on, tunnel: flow.tunnel.0, seen });
         assert!(before.is_none_or(|before| !before.on), "it was taken back before");
         on
     }
 
-    fn seen(&self, place: usize) -> Seen {
+    fn seen(&self, place: usize) -> FlowProgress {
         self.0.lock().unwrap().flows[&place].seen
     }
 

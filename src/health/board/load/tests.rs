@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
-use crate::health::load::{Listening, Pressure, Report, Reported};
+use crate::health::load::{Listening, LoadReport, Pressure, Reported};
 use crate::health::spec::ExecProbe;
 use crate::health::{CheckSpec, Finding, Order, Plan, Rules, ServiceInput, Timing, Via};
 use crate::model::Listen;
@@ -91,11 +91,11 @@ fn report(cpu: u32, established: u64) -> Option<Reported> {
         [80, 81].map(|port| Listening { address: VIP, port, established, queued: 0 }).to_vec();
     let pressure = Some(Pressure { cpu, ..Pressure::default() });
     let established = Some(2 * established);
-    Some(Reported::Report(Box::new(Report {
+    Some(Reported::Report(Box::new(LoadReport {
         established,
         listening,
         pressure,
-        ..Report::default()
+        ..LoadReport::default()
     })))
 }
 
