@@ -38,12 +38,12 @@ def http_check(interval, more=""):
     return f'[[service.check]]\ntype = "http"\ninterval = "{interval}"\n{more}'
 
 
-def director(name, uplink, services, **options):
-    """This project's director, ready."""
+def director(name, uplink, services, keys="", **options):
+    """This project's director, ready; `keys` are further lines of [director]."""
     config = bed.text(
         f"{name}.toml",
         f'[director]\ntun = "vstun0"\nuplinks = ["{uplink}"]\narp = false\n'
-        f'control = "{bed.RUN}/{name}.sock"\n' + "".join(services),
+        f'control = "{bed.RUN}/{name}.sock"\n{keys}' + "".join(services),
     )
     program = bed.Program(name, name, [f"{BIN}/vstun-director", "--config", config], **options)
     return program.says("ready")

@@ -10,6 +10,7 @@ import time
 import bed
 import loaded
 import peers
+import watched
 
 VSTUN, HAPROXY = "vstun-director", "HAProxy"
 # Rounds of the work on failures, which waits for each real server to be back.
@@ -231,4 +232,7 @@ ALL = {
     "checks-pingpong": pingpong,
     "failure": failure,
     "load-agent": loaded.loaded,
+    "watched": watched.datagrams,
+    "watched-pingpong": watched.pingpong,
+    "watched-scrape": watched.scrape,
 }
