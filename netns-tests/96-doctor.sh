@@ -4,6 +4,7 @@
 source "$(dirname "$0")/lib.sh"
 source "$here/topology.sh"
 source "$here/daemons.sh"
+source "$here/doctor.sh"
 
 make_topology
 start_web real1 real2
@@ -12,33 +13,6 @@ start_echo real1 real2
 LISTENS="80/tcp 9000/udp"
 start_director rr 1 1
 
-# Sets CODE and leaves the report in $WORK/report.
-doctor() { # DAEMON OPTION...
-    CODE=0
-    ask "$1" doctor --json "${@:2}" >"$WORK/report" 2>"$WORK/doctor.err" || CODE=$?
-    ((CODE < 2)) || fail "doctor ended with $CODE: $(<"$WORK/doctor.err")"
-}
-first() { jq -r ".findings[0].$1" "$WORK/report"; } # FIELD
-finds_nothing() { # DAEMON
-    doctor "$1"
-    [[ $CODE == 0 && $(jq .healthy "$WORK/report") == true ]]
-}
-healthy() { # DAEMON
-    wait_for "a healthy $1; the report: $(cat "$WORK/report" 2>/dev/null)" finds_nothing "$1"
-}
-finds() { # DAEMON CAUSE [ADDRESS]
-    doctor "$1"
-    [[ $CODE == 1 && $(first cause) == "$2" && $(first address) == "${3:-$(first address)}" ]]
-}
-# The fault is named first; its first command, run on that host, corrects it.
-named() { # DAEMON CAUSE [ADDRESS]
-    wait_for "$2 to be named first" finds "$@"
-    say "$1: $2: $(first text)"
-}
-mend() { # NAMESPACE
-    say "    $(first 'mend[0]')"
-    at "$1" sh -c "$(first 'mend[0]')"
-}
 unheard() { at vt-director nft delete table inet filter; }
 
 healthy director

@@ -10,6 +10,9 @@ use crate::model::{Listen, Protocol};
 /// Clocks that differ by more, in milliseconds, make logs of both ends hard to compare.
 const CLOCKS: i64 = 2_000;
 
+/// What a daemon's report of replies without the right MSS has in it.
+const MSS: &str = "the MSS that fits the tunnel";
+
 /// The answer from the other end of a tunnel.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Heard {
@@ -91,11 +94,17 @@ fn state(end: &EndFacts, answer: &Answer) -> Vec<Finding> {
     let (real, vip) = (end.real, end.vip);
     let mut found: Vec<Finding> = missing(real, vip, answer.state).into_iter().collect();
     found.extend(settings(real, vip, answer.state));
+    if answer.state.has(EndState::NO_MSS) && !answer.text.contains(MSS) {
+        found.push(lacks_mss(real, vip));
+    }
     if answer.state.has(EndState::FAULTS) {
         let texts = answer.text.split(" | ").filter(|text| !text.is_empty());
         found.extend(texts.map(|text| {
             let words = format!("real server {real} reports: {text}");
-            let fault = Finding::new(Cause::Host, Severity::Warning, words);
+            // Of what it reports only this has a cause of its own.
+            let mss = answer.state.has(EndState::NO_MSS) && text.contains(MSS);
+            let cause = if mss { Cause::Mss } else { Cause::Host };
+            let fault = Finding::new(cause, Severity::Warning, words);
             let mend = commands(text);
             if mend.is_empty() {
                 fault.mended_by("vstun doctor")
@@ -128,7 +137,7 @@ fn missing(real: IpAddr, vip: IpAddr, state: EndState) -> Option<Finding> {
 
 /// Findings about the real server's settings.
 fn settings(real: IpAddr, vip: IpAddr, state: EndState) -> impl Iterator<Item = Finding> {
-    use Severity::{Fault, Warning};
+    use Severity::Fault;
     let all = [
         (
             EndState::ELSEWHERE,
@@ -151,21 +160,21 @@ fn settings(real: IpAddr, vip: IpAddr, state: EndState) -> impl Iterator<Item = 
             "drops what comes from its TUN: strict `rp_filter`".to_owned(),
             "sysctl -w net.ipv4.conf.vstun0.rp_filter=2",
         ),
-        (
-            EndState::NO_MSS,
-            Cause::Mss,
-            Warning,
-            format!(
-                "lacks the routes with the MSS that fits the tunnel for {vip}: uploads may hang"
-            ),
-            "vstun --socket /run/vstun/realserver.sock reload",
-        ),
     ];
     all.into_iter().filter(move |one| state.has(one.0)).map(
         move |(_, cause, severity, what, mend)| {
             Finding::new(cause, severity, format!("real server {real} {what}")).mended_by(mend)
         },
     )
+}
+
+fn lacks_mss(real: IpAddr, vip: IpAddr) -> Finding {
+    let text = format!(
+        "real server {real} lacks the routes with the MSS that fits the tunnel for {vip}: uploads \
+         may hang"
+    );
+    Finding::new(Cause::Mss, Severity::Warning, text)
+        .mended_by("vstun --socket /run/vstun/realserver.sock reload")
 }
 
 fn mtu(real: IpAddr, full: &FullSize) -> Option<Finding> {

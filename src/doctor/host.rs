@@ -36,6 +36,7 @@ fn finding(fault: &HostFault) -> Finding {
         "real_server" => (Cause::RealServerRoute, Severity::Fault),
         "source" => (Cause::Source, Severity::Fault),
         "announcing" => (Cause::Announcing, Severity::Fault),
+        "mss" => (Cause::Mss, Severity::Warning),
         "warning" => (Cause::Host, Severity::Note),
         _ => (Cause::Host, Severity::Warning),
     };

@@ -9,6 +9,7 @@ use super::facts::{Facts, Link};
 use super::family::Family;
 use super::problem::{Problem, ProblemKind};
 use super::route::RouteKind;
+use super::step::{MAIN, PROTOCOL};
 
 /// A route lookup with the uplink as input interface, as the kernel makes for each packet that it
 /// receives.
@@ -118,14 +119,40 @@ pub fn judge(question: &Question, answer: Answer, tun: &str, facts: &Facts) -> O
         Answer::Error(_) => "are dropped by a rule or route".to_owned(),
     };
     let family = Family::of(vip).command();
+    let remove = suspect(vip, answer, facts).map_or_else(String::new, |rule| {
+        format!("a rule is asked first, remove it with `{family} rule del priority {rule}`, or ")
+    });
     let text = format!(
         "packets for virtual IP {vip} that arrive at {uplink} do not get into {tun}: they \
-         {elsewhere}; see `{family} rule` and `{family} route get {vip} from {} iif {uplink}`",
+         {elsewhere}; {remove}see `{family} rule` and `{family} route get {vip} from {} iif \
+         {uplink}`",
         question.from
     );
     let problem = Problem::new(ProblemKind::Capture, format!("{vip} {uplink}"), text);
     Some(Problem { address: Some(vip), ..problem })
 }
+
+/// The priority of the one rule of others that may take the packets before the TUN's route is
+/// asked for; `None`: there is none, or there are several.
+fn suspect(vip: IpAddr, answer: Answer, facts: &Facts) -> Option<u32> {
+    let family = Family::of(vip);
+    let routed = matches!(answer, Answer::Route { .. });
+    let mut rules = facts.rules.iter().filter(|rule| {
+        rule.family == family
+            && rule.protocol != PROTOCOL
+            && match rule.table {
+                // Blackhole, unreachable and prohibit have no route as their answer.
+                None => !routed,
+                Some(table) => routed && table != MAIN && table != LOCAL && table != DEFAULT,
+            }
+    });
+    let one = rules.next()?;
+    rules.next().is_none().then_some(one.priority)
+}
+
+/// Tables that rules of the kernel itself ask.
+const LOCAL: u32 = 255;
+const DEFAULT: u32 = 253;
 
 // Errnos of Linux, the same on all architectures that this program runs on.
 const EINVAL: i32 = 22;

@@ -23,6 +23,8 @@ pub enum ProblemKind {
     Source,
     /// Clients may reach a real server without the director.
     Announcing,
+    /// Replies leave without the MSS that fits the tunnel.
+    Mss,
     /// A step of the plan is not in force.
     Step,
     /// Another program undoes a step again and again, and it is left undone.
@@ -43,6 +45,7 @@ impl ProblemKind {
             Self::RealServer => "real_server",
             Self::Source => "source",
             Self::Announcing => "announcing",
+            Self::Mss => "mss",
             Self::Step => "step",
             Self::Contested => "contested",
             Self::Unknown => "unknown",

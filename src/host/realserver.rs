@@ -4,13 +4,13 @@ use std::net::IpAddr;
 
 use super::copies;
 use super::desired::DesiredRealServer;
-use super::facts::{Facts, Link, Tunnel};
+use super::facts::{Facts, Link, Rule, Tunnel};
 use super::family::Family;
 use super::ipv6;
 use super::plan::{HostPlan, Ways, check_tun, distinct, write};
 use super::problem::{Problem, ProblemKind};
 use super::refusal::Refusal;
-use super::step::{Object, Step};
+use super::step::{MAIN, Object, Step};
 use super::sysctl::conf;
 
 /// The TUN's MTU. It limits nothing: the daemon may write longer packets, and no packet leaves by
@@ -54,6 +54,7 @@ pub fn plan_items(desired: &DesiredRealServer, facts: &Facts) -> Result<HostPlan
         problems.extend(arp_ignore_elsewhere(facts));
     }
     problems.extend(dropped_replies(desired, &vips, facts));
+    problems.extend(plain_replies(desired, &vips, facts));
     for &address in &vips {
         steps.push(Step::Add(Object::Address { address, link: desired.tun.clone() }));
     }
@@ -91,30 +92,55 @@ pub fn plan_items(desired: &DesiredRealServer, facts: &Facts) -> Result<HostPlan
 /// Problems of replies that an earlier rule matches and does not route: blackhole, unreachable,
 /// prohibit.
 fn dropped_replies(desired: &DesiredRealServer, vips: &[IpAddr], facts: &Facts) -> Vec<Problem> {
-    let earlier = |vip: &IpAddr| {
-        let family = Family::of(*vip);
-        let vip = *vip;
-        facts.rules.iter().find(move |rule| {
-            rule.family == family
-                && rule.priority <= desired.rule_priority
-                && rule.table.is_none()
-                && !rule.special
-                && rule.from.is_none_or(|from| from.contains(&vip))
-        })
-    };
     let problem = |vip: &IpAddr| {
-        let priority = earlier(vip)?.priority;
-        let command = Family::of(*vip).command();
-        let text = format!(
-            "routing rule {priority} takes the replies from virtual IP {vip} and routes none of \
-             them; remove it with `{command} rule del priority {priority}`, or give it a priority \
-             above {}",
-            desired.rule_priority
-        );
-        let problem = Problem::new(ProblemKind::VirtualIp, format!("{vip} {priority}"), text);
-        Some(Problem { address: Some(*vip), ..problem })
+        let rule = earlier(*vip, desired, facts).find(|rule| rule.table.is_none())?;
+        let what = "and routes none of them";
+        Some(taken(*vip, rule, ProblemKind::VirtualIp, what, desired))
     };
     vips.iter().filter_map(problem).collect()
+}
+
+/// Replies that a rule before ours sends by the routes of other hosts' packets, which have no
+/// smaller MSS.
+fn plain_replies(desired: &DesiredRealServer, vips: &[IpAddr], facts: &Facts) -> Vec<Problem> {
+    let problem = |vip: &IpAddr| {
+        let rule = earlier(*vip, desired, facts).find(|rule| rule.table == Some(MAIN))?;
+        let what = "to the main table, whose routes lack the MSS that fits the tunnel, so uploads \
+                    may hang";
+        Some(taken(*vip, rule, ProblemKind::Mss, what, desired))
+    };
+    vips.iter().filter(|_| desired.mss_route).filter_map(problem).collect()
+}
+
+/// The rules before ours that take all replies from the virtual IP.
+fn earlier<'a>(
+    vip: IpAddr,
+    desired: &DesiredRealServer,
+    facts: &'a Facts,
+) -> impl Iterator<Item = &'a Rule> {
+    let (family, ours) = (Family::of(vip), desired.rule_priority);
+    facts.rules.iter().filter(move |rule| {
+        rule.family == family
+            && rule.priority <= ours
+            && !rule.special
+            && rule.from.is_none_or(|from| from.contains(&vip))
+    })
+}
+
+fn taken(
+    vip: IpAddr,
+    rule: &Rule,
+    kind: ProblemKind,
+    what: &str,
+    desired: &DesiredRealServer,
+) -> Problem {
+    let (priority, command) = (rule.priority, Family::of(vip).command());
+    let text = format!(
+        "routing rule {priority} takes the replies from virtual IP {vip} {what}; remove it with \
+         `{command} rule del priority {priority}`, or give it a priority above {}",
+        desired.rule_priority
+    );
+    Problem { address: Some(vip), ..Problem::new(kind, format!("{vip} {priority}"), text) }
 }
 
 /// The largest MTU of the links on which tunnelled packets can arrive.

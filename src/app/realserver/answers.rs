@@ -82,9 +82,12 @@ impl Answers {
     async fn answer(&self, asked: &Asked) -> anyhow::Result<Answer> {
         let config = self.config.borrow().clone();
         let survey = survey::realserver_briefly(&desired(&config)).await?;
-        let wrong: Vec<String> =
-            self.host.borrow().wrong.iter().map(|wrong| wrong.text.clone()).collect();
+        let host = self.host.borrow().clone();
+        let wrong: Vec<String> = host.wrong.iter().map(|wrong| wrong.text.clone()).collect();
         let mut state = state(asked.vip, &config, &survey);
+        if host.wrong.iter().any(|wrong| wrong.what == "mss") {
+            state = state.and(EndState::NO_MSS);
+        }
         if !wrong.is_empty() {
             state = state.and(EndState::FAULTS);
         }

@@ -41,7 +41,9 @@ pub(super) fn links<'a>(
                 }
             }
             _ => problems.push(wrong(real, format!(
-                "there is no route to real server {real}; its packets are lost until there is one"
+                "there is no route to real server {real}; its packets are lost until there is one: \
+                 see `{} route get {real}`",
+                Family::of(*real).command()
             ))),
         }
     }

@@ -139,6 +139,36 @@ fn packets_that_bypass_the_tun_are_reported() {
     }
 }
 
+/// The one rule of others that explains it comes with the command that removes it.
+#[test]
+fn a_rule_that_takes_a_virtual_ips_packets_is_named() {
+    let rule = |priority, table| Rule {
+        priority,
+        table,
+        special: true,
+        protocol: 0,
+        ..facts().rules[0].clone()
+    };
+    let question = Question { vip: ip("10.1.0.10"), from: ip("10.1.0.1"), uplink: 2 };
+    let dropped = Answer::Error(13);
+    let elsewhere = Answer::Route { kind: RouteKind::Unicast, link: Some(3) };
+    for (rules, answer, named) in [
+        (vec![rule(10, None)], dropped, Some(10)),
+        (vec![rule(10, None)], elsewhere, None),
+        (vec![rule(11, Some(7))], elsewhere, Some(11)),
+        (vec![rule(11, Some(7))], dropped, None),
+        (vec![rule(11, Some(7)), rule(12, Some(8))], elsewhere, None),
+        (vec![], elsewhere, None),
+    ] {
+        let mut facts = facts();
+        facts.rules.extend(rules);
+        let text = judge(&question, answer, "vstun0", &facts).unwrap().text;
+        let expected = named.map(|rule| format!("`ip rule del priority {rule}`"));
+        assert_eq!(text.contains("rule del"), expected.is_some(), "{text}");
+        assert!(text.contains(&expected.unwrap_or_default()), "{text}");
+    }
+}
+
 #[test]
 fn an_uplink_is_followed_by_its_number() {
     let mut facts = facts();

@@ -1,0 +1,33 @@
+# What the tests of `vstun doctor` share: to ask it, to compare its first finding, and to run the
+# command that it prints. Sourced after daemons.sh.
+# shellcheck shell=bash
+
+# Sets CODE and leaves the report in $WORK/report.
+doctor() { # DAEMON OPTION...
+    CODE=0
+    ask "$1" doctor --json "${@:2}" >"$WORK/report" 2>"$WORK/doctor.err" || CODE=$?
+    ((CODE < 2)) || fail "doctor ended with $CODE: $(<"$WORK/doctor.err")"
+}
+first() { jq -r ".findings[0].$1" "$WORK/report"; } # FIELD
+finds_nothing() { # DAEMON
+    doctor "$1"
+    [[ $CODE == 0 && $(jq .healthy "$WORK/report") == true ]]
+}
+healthy() { # DAEMON
+    wait_for "a healthy $1; the report: $(cat "$WORK/report" 2>/dev/null)" finds_nothing "$1"
+}
+EXIT=1 # 0 where the finding is a note
+finds() { # DAEMON CAUSE [ADDRESS]
+    doctor "$1"
+    [[ $CODE == "$EXIT" && $(first cause) == "$2" &&
+        $(first address) == "${3:-$(first address)}" ]]
+}
+# The fault is named first; its first command, run on that host, mends it.
+named() { # DAEMON CAUSE [ADDRESS]
+    wait_for "$2 to be named first" finds "$@"
+    say "$1: $2: $(first text)"
+}
+mend() { # NAMESPACE
+    say "    $(first 'mend[0]')"
+    at "$1" sh -c "$(first 'mend[0]')"
+}
