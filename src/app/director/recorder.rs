@@ -9,6 +9,8 @@ use std::ffi::OsStr;
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+#[cfg(debug_assertions)]
+use std::sync::LazyLock;
 use std::time::Duration;
 use std::{io, panic};
 
@@ -69,6 +71,20 @@ pub(super) fn keep(record: Record, packet: &[u8]) {
             recorder.ring.push(record, packet);
         }
     });
+    #[cfg(debug_assertions)]
+    fail_on_purpose();
+}
+
+/// For the test of what a failure leaves: a program built for tests panics at the decision whose
+/// number this variable has.
+#[cfg(debug_assertions)]
+fn fail_on_purpose() {
+    static AT: LazyLock<Option<u64>> =
+        LazyLock::new(|| std::env::var("VSTUN_PANIC_AT_DECISION").ok()?.parse().ok());
+    if let Some(at) = *AT {
+        let count = RECORDER.with_borrow(|here| here.as_ref().map(|here| here.ring.count()));
+        assert!(count != Some(at), "decision {at}: on purpose");
+    }
 }
 
 /// Updates the director's seeds.
