@@ -43,6 +43,15 @@ shows "live" "$text('live').textContent == 'live'"
 shows "a real server" "$text('services').innerText.includes('${ADDRESS[real2]}')"
 shows "all three up" "$text('services').innerText.includes('3 of 3 up')"
 shows "its checks" "$text('checks').rows.length == 3"
+# The page, and the first answers that it asks for.
+first_view=$(evaluate "(() => {
+    const loaded = performance.getEntries().filter(one => one.transferSize > 0);
+    const named = path => loaded.find(one => one.name.endsWith(path));
+    const all = [loaded.find(one => one.entryType == 'navigation'), named('/list'),
+        named('/stats'), named('/drops'), named('/checks')];
+    return all.reduce((sum, one) => sum + (one ? one.transferSize : 0), 0);
+})()")
+expect_between "bytes of the first view" "$first_view" 10000 100000
 [[ -z $SHOTS ]] ||
     { fetch 3000 >/dev/null; pause 5; coproc_line shot 1200 "$SHOTS/page.png"
 coproc_line shot 390 "$SHOTS/page-phone.png"; coproc_line shot 1200 "$SHOTS/page.png"; }

@@ -217,3 +217,31 @@ fn events_come_as_they_happen() {
     let line = lines.find(|line| line.starts_with("data: ")).unwrap();
     assert!(line.contains(r#""verb":"drain""#), "{line}");
 }
+
+/// A client gets all its answers, in order; a body is not read, and the connection ends.
+#[test]
+fn requests_sent_at_once_are_answered_one_by_one_and_bodies_are_refused() {
+    let server = Server::start(true);
+    let mut stream = server.connect();
+    let paths = ["/healthz", "/readyz", "/nothing", "/api/v1/stats"];
+    let last = "GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    let head = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    let all: String = (0..100).flat_map(|_| paths).map(head).collect();
+    // The server's own buffers are smaller: it reads on while its answers are read.
+    let mut writing = stream.try_clone().unwrap();
+    let writer = std::thread::spawn(move || writing.write_all((all + last).as_bytes()).unwrap());
+    let mut reply = String::new();
+    stream.read_to_string(&mut reply).unwrap();
+    writer.join().unwrap();
+    assert_eq!(reply.matches("HTTP/1.1 ").count(), 401);
+    assert_eq!(reply.matches("HTTP/1.1 404").count(), 100);
+    let posted = server.ask(&format!("POST /metrics HTTP/1.1\r\nHost: a\r\nContent-Length: {}", 9));
+    assert!(posted.contains(" 421 ") || posted.contains(" 405 "), "{posted}");
+    let mut endless = server.connect();
+    endless
+        .write_all(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999\r\n\r\nabc")
+        .unwrap();
+    let mut reply = String::new();
+    endless.read_to_string(&mut reply).unwrap();
+    assert!(reply.contains(" 405 "), "{reply}");
+}
