@@ -18,41 +18,33 @@
 //! Inner fragments pass unchanged: the kernel behind the TUN reassembles them. That kernel also
 //! verifies the inner header's checksum and complete TCP and UDP checksums.
 //!
-//! Linux delivers an IPv4 datagram with its outer header, and only the payload of an IPv6 datagram:
-//! hence [`Gate::open`] and [`Gate::open_bare`].
+//! Linux delivers an IPv4 datagram with its outer header, and only the payload of an IPv6 or UDP
+//! datagram: hence [`Gate::open`] and [`Gate::open_bare`]. GUE datagrams that it has merged are
+//! opened one by one: [`Gate::open_piece`].
 
 use std::net::IpAddr;
 use std::ops::Range;
 
 use ipnet::IpNet;
 
-use crate::wire::checksum::{self, Sum};
+use crate::wire::checksum;
 use crate::wire::ecn;
 use crate::wire::encap::{self, Encap, Opened, gre, gue};
 use crate::wire::inquiry;
 use crate::wire::packet::IPV4_HEADER_LEN;
-use crate::wire::tcp;
-use crate::wire::virtio::{self, GSO_TCPV4, GSO_TCPV6, HEADER_LEN, NEEDS_CSUM};
+use crate::wire::virtio::{self, HEADER_LEN, NEEDS_CSUM};
 use crate::wire::{Fragment, Packet, Transport, is_host, protocol};
 
+mod counters;
 pub mod filter;
+mod offload;
 mod refusal;
 pub mod strangers;
 
+pub use counters::{Carried, Counters};
+use offload::Limits;
+pub use offload::{MIN_MSS, Mss};
 pub use refusal::Refusal;
-
-/// The smallest MSS that the gate uses; Linux's own minimum (`TCP_MIN_MSS`): it leaves room for 40
-/// bytes of TCP options.
-pub const MIN_MSS: u16 = 88;
-
-/// The default MTU of a link, in bytes: Ethernet's.
-const USUAL_MTU: u32 = 1_500;
-
-const TCP_HEADER_LEN: u16 = 20;
-const TCP_CHECKSUM_OFFSET: u16 = 16;
-const UDP_HEADER_LEN: u16 = 8;
-const UDP_LENGTH_OFFSET: u16 = 4;
-const UDP_CHECKSUM_OFFSET: u16 = 6;
 
 /// What a socket's payloads start with: the kernel has removed the outer IP header.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -70,6 +62,8 @@ pub enum Payload {
 pub enum Admission {
     /// Write this range of the datagram to the TUN: a virtio-net header and the inner packet.
     Deliver(Range<usize>),
+    /// Write this virtio-net header and that range of the piece to the TUN.
+    DeliverPiece([u8; HEADER_LEN], Range<usize>),
     /// An inquiry of `vstun doctor` from a director: this range of the datagram is the inner
     /// packet. The caller answers it and calls [`Gate::taken`], or refuses it.
     Inquiry(Range<usize>),
@@ -77,51 +71,14 @@ pub enum Admission {
     Drop(Refusal),
 }
 
-/// Counters of the datagrams that have arrived. `read == delivered + dropped`, always.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Counters {
-    /// Datagrams read, and `filtered`; one merged by the network card counts once.
-    pub read: u64,
-    /// Strangers' datagrams that the kernel has refused, estimated from the sample that it lets
-    /// pass. They are part of `dropped` too.
-    pub filtered: u64,
-    /// Accepted datagrams.
-    pub delivered: u64,
-    /// Accepted datagrams that came in GUE.
-    pub gue: u64,
-    /// Accepted datagrams that came in GRE.
-    pub gre: u64,
-    /// Accepted datagrams that were merged TCP segments.
-    pub super_packets: u64,
-    /// Whole segments and datagrams with a checksum that the sender left for a network card to
-    /// complete.
-    pub partial_checksums: u64,
-    /// Dropped datagrams, by [`Refusal`].
-    pub dropped: [u64; Refusal::ALL.len()],
-}
-
-impl Counters {
-    /// How many were dropped for `refusal`.
-    #[must_use]
-    pub fn dropped(&self, refusal: Refusal) -> u64 {
-        self.dropped[refusal as usize]
-    }
-
-    /// How many were dropped in all.
-    #[must_use]
-    pub fn dropped_total(&self) -> u64 {
-        self.dropped.iter().sum()
-    }
-}
-
-/// The MSS in bytes that this host advertises for its virtual IPs of each family; it limits the
-/// clients' segments.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Mss {
-    /// For IPv4 clients.
-    pub v4: u16,
-    /// For IPv6 clients.
-    pub v6: u16,
+/// What the gate has decided.
+enum Judged {
+    /// Accepted: the virtio-net header, and where the packet is.
+    Accepted(virtio::Header, Range<usize>),
+    /// As [`Admission::Inquiry`].
+    Inquiry(Range<usize>),
+    /// Dropped; not counted yet.
+    Refused(Refusal),
 }
 
 /// The real server's gate between the tunnel and its TUN.
@@ -130,9 +87,7 @@ pub struct Gate {
     directors: Vec<IpNet>,
     /// Sorted.
     vips: Vec<IpAddr>,
-    mss: Mss,
-    /// The largest MTU of this host's links, in bytes.
-    link_mtu: u32,
+    limits: Limits,
     /// The UDP port on which this host receives GUE.
     gue_port: Option<u16>,
     /// How many strangers' datagrams each one that is read counts for.
@@ -146,9 +101,8 @@ impl Gate {
     #[must_use]
     pub fn new(directors: Vec<IpNet>, mut vips: Vec<IpAddr>, mss: Mss) -> Self {
         vips.sort_unstable();
-        let mss = Mss { v4: mss.v4.max(MIN_MSS), v6: mss.v6.max(MIN_MSS) };
-        let counters = Counters::default();
-        Self { directors, vips, mss, link_mtu: USUAL_MTU, gue_port: None, sample: 1, counters }
+        let (limits, counters) = (Limits::new(mss), Counters::default());
+        Self { directors, vips, limits, gue_port: None, sample: 1, counters }
     }
 
     /// Replaces this gate by `gate`, which gets its counters.
@@ -174,7 +128,7 @@ impl Gate {
     /// above.
     #[must_use]
     pub fn link_mtu(self, link_mtu: u32) -> Self {
-        Self { link_mtu, ..self }
+        Self { limits: Limits { link_mtu, ..self.limits }, ..self }
     }
 
     /// Sets the UDP port on which this host receives GUE. Inner packets to it are refused as
@@ -212,6 +166,37 @@ impl Gate {
         start: usize,
         datagram: &mut [u8],
     ) -> Admission {
+        match self.find(payload, source, traffic_class, start, datagram) {
+            Ok(outer) => self.open_payload(&outer, datagram),
+            Err(refusal) => self.refuse(refusal),
+        }
+    }
+
+    /// The same of one of several GUE datagrams that the kernel has merged, all of `source`:
+    /// `piece` is its payload alone. The virtio-net header is written by the caller.
+    #[inline]
+    pub fn open_piece(&mut self, source: IpAddr, traffic_class: u8, piece: &mut [u8]) -> Admission {
+        self.counters.gue_merged += 1;
+        let judged = self
+            .find(Payload::Gue, source, traffic_class, 0, piece)
+            .map_or_else(Judged::Refused, |outer| self.judge(&outer, piece));
+        match judged {
+            Judged::Accepted(header, packet) => Admission::DeliverPiece(header.encode(), packet),
+            Judged::Inquiry(inner) => Admission::Inquiry(inner),
+            Judged::Refused(refusal) => self.refuse(refusal),
+        }
+    }
+
+    /// What is in a payload that starts at `start`.
+    #[inline]
+    fn find(
+        &self,
+        payload: Payload,
+        source: IpAddr,
+        traffic_class: u8,
+        start: usize,
+        datagram: &[u8],
+    ) -> Result<Opened, Refusal> {
         let bytes = datagram.get(start..).unwrap_or_default();
         let found = match payload {
             Payload::Packet(version) => Ok((Encap::Ipip, version, 0)),
@@ -221,11 +206,10 @@ impl Gate {
         match found {
             Ok((encap, inner_version, len)) => {
                 let inner = start + len..datagram.len();
-                let outer = Opened { source, traffic_class, encap, inner_version, inner };
-                self.open_payload(&outer, datagram)
+                Ok(Opened { source, traffic_class, encap, inner_version, inner })
             }
-            Err(_) if !self.is_director(&source) => self.refuse(Refusal::Source),
-            Err(error) => self.refuse(error.into()),
+            Err(_) if !self.is_director(&source) => Err(Refusal::Source),
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -233,22 +217,38 @@ impl Gate {
     /// `outer.inner`, at least [`virtio::HEADER_LEN`].
     #[inline]
     pub fn open_payload(&mut self, outer: &Opened, datagram: &mut [u8]) -> Admission {
+        let Some(start) = outer.inner.start.checked_sub(HEADER_LEN) else {
+            return self.refuse(Refusal::Malformed);
+        };
+        match self.judge(outer, datagram) {
+            Judged::Accepted(header, packet) => {
+                let room = datagram.get_mut(start..).and_then(|bytes| bytes.first_chunk_mut());
+                if let Some(room) = room {
+                    *room = header.encode();
+                }
+                Admission::Deliver(start..packet.end)
+            }
+            Judged::Inquiry(inner) => Admission::Inquiry(inner),
+            Judged::Refused(refusal) => self.refuse(refusal),
+        }
+    }
+
+    /// Decides on a datagram, and counts it if it is accepted.
+    #[inline]
+    fn judge(&mut self, outer: &Opened, datagram: &mut [u8]) -> Judged {
         if let Some(inner) = self.inquiry(outer, datagram) {
-            return Admission::Inquiry(inner);
+            return Judged::Inquiry(inner);
         }
         match self.admit(outer, datagram) {
-            Ok((frame, header)) => {
-                self.counters.read += 1;
-                self.counters.delivered += 1;
-                self.counters.gue += u64::from(outer.encap == Encap::Gue);
-                self.counters.gre += u64::from(outer.encap == Encap::Gre);
+            Ok((packet, header)) => {
+                self.counters.carry(outer.encap, packet.len());
                 let merged = header.gso_type != virtio::GSO_NONE;
                 self.counters.super_packets += u64::from(merged);
                 let partial = header.flags & NEEDS_CSUM != 0;
                 self.counters.partial_checksums += u64::from(partial && !merged);
-                Admission::Deliver(frame)
+                Judged::Accepted(header, packet)
             }
-            Err(refusal) => self.refuse(refusal),
+            Err(refusal) => Judged::Refused(refusal),
         }
     }
 
@@ -257,6 +257,19 @@ impl Gate {
     pub fn taken(&mut self) {
         self.counters.read += 1;
         self.counters.delivered += 1;
+    }
+
+    /// Counts `count` merged datagrams of `source` as refused if it is no director; otherwise each
+    /// is to be opened.
+    #[inline]
+    pub fn refuse_merged(&mut self, source: &IpAddr, count: usize) -> bool {
+        let stranger = !self.is_director(source);
+        if stranger {
+            self.counters.gue_merged += count as u64;
+            let all = count as u64 * self.sample;
+            self.counters.refuse(Refusal::Source, all, all - count as u64);
+        }
+        stranger
     }
 
     /// The range of the inner packet, if it is an inquiry of `vstun doctor` from a director. Its
@@ -279,9 +292,7 @@ impl Gate {
     /// Counts a datagram that the caller could not read whole, or drops for its own reason.
     pub fn refuse(&mut self, refusal: Refusal) -> Admission {
         let count = if refusal == Refusal::Source { self.sample } else { 1 };
-        self.counters.read += count;
-        self.counters.filtered += count - 1;
-        self.counters.dropped[refusal as usize] += count;
+        self.counters.refuse(refusal, count, count - 1);
         Admission::Drop(refusal)
     }
 
@@ -319,17 +330,14 @@ impl Gate {
         self.check_addresses(&packet)?;
         let traffic_class = packet.traffic_class;
         let marked = ecn::decapsulate(outer.traffic_class, traffic_class).ok_or(Refusal::Ecn)?;
-        let header = self.offload(outer, &packet)?;
+        let header = self.limits.offload(outer, &packet)?;
 
-        let frame =
-            start.checked_sub(HEADER_LEN).ok_or(Refusal::Malformed)?..start + packet.bytes().len();
-        let bytes = datagram.get_mut(frame.clone()).ok_or(Refusal::Truncated)?;
-        let (room, inner) = bytes.split_first_chunk_mut().ok_or(Refusal::Truncated)?;
-        *room = header.encode();
+        let place = start..start + packet.bytes().len();
         if marked != traffic_class {
+            let inner = datagram.get_mut(place.clone()).ok_or(Refusal::Truncated)?;
             mark(inner, marked).ok_or(Refusal::Truncated)?;
         }
-        Ok((frame, header))
+        Ok((place, header))
     }
 
     /// Whether the packet would come to this host's own GUE socket.
@@ -352,7 +360,7 @@ impl Gate {
     ) -> Result<(), Refusal> {
         let Some(padding @ [_, ..]) = padding else { return Ok(()) };
         let whole = outer.encap.outer_len(outer.source) + len;
-        let fits = whole <= usize::try_from(self.link_mtu).unwrap_or(usize::MAX);
+        let fits = self.limits.fits_a_link(whole);
         let zeros = fits && padding.iter().all(|&byte| byte == 0);
         if zeros { Ok(()) } else { Err(Refusal::Padding) }
     }
@@ -377,82 +385,6 @@ impl Gate {
     fn is_vip(&self, address: IpAddr) -> bool {
         self.vips.binary_search(&address).is_ok()
     }
-
-    /// The virtio-net header for the packet: empty, unless its checksum is unfinished.
-    #[inline]
-    fn offload(&self, outer: &Opened, packet: &Packet<'_>) -> Result<virtio::Header, Refusal> {
-        match (packet.transport, packet.fragment) {
-            (Transport::Tcp(header), Fragment::Whole) => Ok(self.offload_tcp(packet, &header)),
-            (Transport::Udp { .. }, Fragment::Whole) => self.offload_udp(outer, packet),
-            _ => Ok(virtio::Header::default()),
-        }
-    }
-
-    /// GRO leaves a partial checksum: the field equals the pseudo-header's sum. Only such a packet
-    /// may be marked, since the kernel trusts `NEEDS_CSUM` whatever the field holds.
-    #[inline]
-    fn offload_tcp(&self, packet: &Packet<'_>, header: &tcp::Header) -> virtio::Header {
-        let segment = packet.payload();
-        let length = u32::try_from(segment.len()).unwrap_or(u32::MAX);
-        let partial = Some(pseudo_header(packet, length).fold());
-        if field(segment, TCP_CHECKSUM_OFFSET) != partial {
-            return virtio::Header::default();
-        }
-        let (mss, gso_type) = match packet.source {
-            IpAddr::V4(_) => (self.mss.v4, GSO_TCPV4),
-            IpAddr::V6(_) => (self.mss.v6, GSO_TCPV6),
-        };
-        let ip_len = u16::from(packet.header_len);
-        let tcp_len = u16::from(header.header_len);
-        // A client that sends full segments sends our MSS minus its options (RFC 6691); at least 48
-        // bytes.
-        let options = tcp_len.saturating_sub(TCP_HEADER_LEN);
-        let gso_size = mss.saturating_sub(options);
-        let merged = segment.len() > usize::from(tcp_len) + usize::from(gso_size);
-        virtio::Header {
-            flags: NEEDS_CSUM,
-            gso_type: if merged { gso_type } else { virtio::GSO_NONE },
-            hdr_len: ip_len + tcp_len,
-            gso_size: if merged { gso_size } else { 0 },
-            csum_start: ip_len,
-            csum_offset: TCP_CHECKSUM_OFFSET,
-        }
-    }
-
-    /// GRO leaves the same value in the checksum field as a local sender leaves for its network
-    /// card: the pseudo-header's sum over the whole length. Only the length distinguishes a merged
-    /// datagram from a whole one. A merged datagram that fits into a link's MTU is rare: Linux
-    /// merges UDP only if a program asks for it (`UDP_GRO`) or for forwarding, and then usually far
-    /// more than one MTU.
-    #[inline]
-    fn offload_udp(&self, outer: &Opened, packet: &Packet<'_>) -> Result<virtio::Header, Refusal> {
-        let payload = packet.payload();
-        let length = field(payload, UDP_LENGTH_OFFSET).unwrap_or_default();
-        let pseudo = pseudo_header(packet, u32::from(length));
-        if field(payload, UDP_CHECKSUM_OFFSET) != Some(pseudo.fold()) {
-            return Ok(virtio::Header::default());
-        }
-        let datagram = payload.get(..usize::from(length)).ok_or(Refusal::Malformed)?;
-        // A complete checksum can have the same value by chance (one in 65,536).
-        if pseudo.add_bytes(datagram).checksum() == 0 {
-            return Ok(virtio::Header::default());
-        }
-        let outer_len = outer.encap.outer_len(outer.source);
-        // `NEEDS_CSUM` covers all following bytes, so it would include bytes after the datagram.
-        if outer_len + packet.bytes().len() > usize::try_from(self.link_mtu).unwrap_or(usize::MAX)
-            || datagram.len() != payload.len()
-        {
-            return Err(Refusal::UdpSuperPacket);
-        }
-        let ip_len = u16::from(packet.header_len);
-        Ok(virtio::Header {
-            flags: NEEDS_CSUM,
-            hdr_len: ip_len + UDP_HEADER_LEN,
-            csum_start: ip_len,
-            csum_offset: UDP_CHECKSUM_OFFSET,
-            ..virtio::Header::default()
-        })
-    }
 }
 
 /// The source of a datagram with an outer IPv4 header, whatever follows.
@@ -460,16 +392,6 @@ fn source_of(datagram: &[u8]) -> Option<IpAddr> {
     let header = datagram.first_chunk::<IPV4_HEADER_LEN>()?;
     let [.., a, b, c, d, _, _, _, _] = *header;
     (header[0] >> 4 == 4).then(|| IpAddr::from([a, b, c, d]))
-}
-
-#[inline]
-fn pseudo_header(packet: &Packet<'_>, length: u32) -> Sum {
-    Sum::pseudo_header(packet.source, packet.destination, packet.protocol, length)
-}
-
-#[inline]
-fn field(bytes: &[u8], at: u16) -> Option<u16> {
-    bytes.get(usize::from(at)..)?.first_chunk().map(|field| u16::from_be_bytes(*field))
 }
 
 /// Sets the traffic class of a packet. An IPv4 header's checksum is updated, so it stays as right

@@ -14,7 +14,7 @@ use vstun::trace::reading::Reader;
 use vstun::trace::replay::Replay;
 use vstun::wire::checksum::Sum;
 use vstun::wire::coalesce::{self, Coalescer, Group, MAX_BATCH};
-use vstun::wire::encap::{self, MAX_OUTER_LEN, Outer, ipip};
+use vstun::wire::encap::{self, MAX_OUTER_LEN, Outer, gue, ipip};
 use vstun::wire::packet::MAX_PACKET_LEN;
 use vstun::wire::segment::{MAX_HEADER_LEN, SplitPlan, complete_checksum};
 use vstun::wire::virtio::{self, Offload};
@@ -33,10 +33,11 @@ use recorder::{Recorder, Sent};
 pub type Body = fn(&[u8]);
 
 /// Every target by name.
-pub const ALL: [(&str, Body); 7] = [
+pub const ALL: [(&str, Body); 8] = [
     ("frames", frames),
     ("fragments", fragments),
     ("decapsulation", decapsulation),
+    ("merged_gue", merged_gue),
     ("coalescing", coalescing),
     ("quotes", quotes),
     ("configuration", configuration),
@@ -170,11 +171,50 @@ pub fn decapsulation(datagram: &[u8]) {
     });
 }
 
-fn admission(datagram: &[u8], open: impl FnOnce(&mut Gate, &mut [u8]) -> Admission) {
-    let vips = ["192.0.2.10", "2001:db8::10"].map(|vip| vip.parse::<IpAddr>().expect("an address"));
+fn vips() -> [IpAddr; 2] {
+    ["192.0.2.10", "2001:db8::10"].map(|vip| vip.parse::<IpAddr>().expect("an address"))
+}
+
+fn gate() -> Gate {
     let directors = ["10.0.0.0/8", "fd00::/64"].map(|net| net.parse().expect("a network"));
     let mss = Mss { v4: 1440, v6: 1420 };
-    let mut gate = Gate::new(directors.to_vec(), vips.to_vec(), mss);
+    Gate::new(directors.to_vec(), vips().to_vec(), mss).gue_port(Some(gue::PORT))
+}
+
+/// GUE datagrams that the kernel has merged: after the traffic class and the length of each but the
+/// last. Each is opened, and what is accepted is coalesced.
+pub fn merged_gue(input: &[u8]) {
+    let [traffic_class, high, low, datagrams @ ..] = input else { return };
+    let piece = usize::from(u16::from_be_bytes([*high, *low])).max(1);
+    let director = "10.0.0.1".parse().expect("an address");
+    let (mut gate, mut datagrams, mut frames) = (gate(), datagrams.to_vec(), Vec::new());
+    let count = datagrams.len().div_ceil(piece);
+    assert!(!gate.refuse_merged(&director, count));
+    for bytes in datagrams.chunks_mut(piece) {
+        let before = bytes.to_vec();
+        match gate.open_piece(director, *traffic_class, bytes) {
+            Admission::DeliverPiece(header, place) => {
+                let packet = Packet::parse(&bytes[place.clone()]).expect("a whole inner packet");
+                assert!(vips().contains(&packet.destination));
+                assert!(gue::open(&before).is_ok_and(|(_, start)| start == place.start));
+                assert!(before[place.end..].iter().all(|byte| *byte == 0), "padding is zeros");
+                frames.push([&header[..], packet.bytes()].concat());
+            }
+            Admission::Inquiry(_) => gate.taken(),
+            Admission::Drop(_) => assert_eq!(bytes, before, "a refused datagram stays as it was"),
+            Admission::Deliver(_) => panic!("there is no room for a header before it"),
+        }
+    }
+    let counters = gate.counters();
+    assert_eq!((counters.read, counters.gue_merged), (count as u64, count as u64));
+    assert_eq!(counters.read, counters.delivered + counters.dropped_total());
+    for frames in frames.chunks(MAX_BATCH) {
+        coalesced(frames);
+    }
+}
+
+fn admission(datagram: &[u8], open: impl FnOnce(&mut Gate, &mut [u8]) -> Admission) {
+    let (vips, mut gate) = (vips(), gate());
     let mut room = datagram.to_vec();
     let outcome = open(&mut gate, &mut room);
     let counters = gate.counters();
@@ -201,6 +241,7 @@ fn admission(datagram: &[u8], open: impl FnOnce(&mut Gate, &mut [u8]) -> Admissi
                 segments(&packet, offload);
             }
         }
+        Admission::DeliverPiece(..) => panic!("it is whole"),
     }
 }
 
@@ -220,15 +261,18 @@ pub fn batch(mut batch: &[u8]) -> Vec<Vec<u8>> {
 
 /// A batch, coalesced and split again.
 pub fn coalescing(input: &[u8]) {
-    let frames = batch(input);
+    coalesced(&batch(input));
+}
+
+fn coalesced(frames: &[Vec<u8>]) {
     let mut coalescer = Coalescer::default();
-    let sorted = coalescer.sort(&frames);
+    let sorted = coalescer.sort(frames);
     assert_eq!(sorted, frames.len().min(MAX_BATCH));
     let mut places: Vec<_> = coalescer.groups().flat_map(|group| coalescer.places(group)).collect();
     places.sort_unstable();
     assert_eq!(places, (0..sorted).collect::<Vec<_>>(), "each is written once");
     for group in coalescer.groups().filter(|group| group.count() > 1) {
-        comes_apart(&coalescer, group, &frames);
+        comes_apart(&coalescer, group, frames);
     }
 }
 

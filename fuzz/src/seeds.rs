@@ -49,11 +49,12 @@ const FIRST: Chain<'_> = &[(60, &[0, 1, 4, 0, 0, 0, 0]), (44, &[0, 0, 1, 0, 0, 0
 const LATER: Chain<'_> = &[(44, &[0, 0, 72, 0, 0, 0, 9])];
 
 /// The seeds of every target, by its name.
-pub fn all() -> [(&'static str, Vec<Vec<u8>>); 7] {
+pub fn all() -> [(&'static str, Vec<Vec<u8>>); 8] {
     [
         ("frames", frames()),
         ("fragments", fragments()),
         ("decapsulation", decapsulation()),
+        ("merged_gue", merged_gue()),
         ("coalescing", coalescing()),
         ("quotes", quotes()),
         ("configuration", configuration()),
@@ -175,6 +176,35 @@ fn decapsulation() -> Vec<Vec<u8>> {
         ]
     };
     inners.iter().flat_map(datagrams).collect()
+}
+
+/// Segments of one stream in each variant, of two streams in turn, padded datagrams, and bad ones.
+fn merged_gue() -> Vec<Vec<u8>> {
+    let variant_0 = |packet: Vec<u8>| {
+        let protocol = if packet[0] >> 4 == 4 { 4 } else { 41 };
+        [&[0, protocol, 0, 0][..], &packet].concat()
+    };
+    let merged = |datagrams: Vec<Vec<u8>>| {
+        let piece = datagrams.iter().map(Vec::len).max().unwrap_or_default();
+        let mut bytes = [&[0][..], &length(piece)].concat();
+        for mut datagram in datagrams {
+            datagram.resize(piece, 0);
+            bytes.extend(datagram);
+        }
+        bytes
+    };
+    let stream = |ends: Ends| (0..4).map(move |index| segment(ends, index));
+    let mut all: Vec<_> =
+        FAMILIES.iter().map(|ends| merged(stream(*ends).map(variant_0).collect())).collect();
+    all.extend(FAMILIES.map(|ends| merged(stream(ends).collect())));
+    all.push(merged(stream(V4).zip(stream(V6)).flat_map(|(v4, v6)| [v4, v6]).collect()));
+    let padded = [udp(V4.client, V4.vip, &[], 40), udp(V4.client, V4.vip, &[], 9)];
+    all.push(merged(padded.map(variant_0).to_vec()));
+    all.push(merged(vec![partial(tcp(V6, &[], 0x02, 0)), variant_0(tcp(V4, &[], 0x18, 90))]));
+    let bad = [[0x20, 4, 0, 0], [1, 4, 0, 0], [0, 17, 0, 0], [0, 41, 0, 0], [0, 4, 0, 1]];
+    let bad = bad.iter().map(|header| [&header[..], &segment(V4, 0)].concat());
+    all.push(merged(bad.collect()));
+    all
 }
 
 /// Batches that are merged, of one flow and of two alternating flows.

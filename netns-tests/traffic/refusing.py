@@ -1,10 +1,11 @@
 """refusing.py WHAT COMMAND...: becomes COMMAND, for which this kernel is one that knows less of TUN
-devices:
+devices and sockets:
 
     header   ignores IFF_VNET_HDR, as Linux ignores flags that it does not know: the device has none
     device   EINVAL for a device with IFF_VNET_HDR
     offload  EINVAL for offloads (TUNSETOFFLOAD)
     frame    EINVAL for a frame whose virtio-net header asks for anything
+    udp_gro  EINVAL for a socket that asks for merged UDP datagrams (UDP_GRO)
 
 A seccomp filter sends the calls in question to a process of this script's, which looks at their
 arguments and refuses them or lets the kernel go on (seccomp_unotify(2)).
@@ -19,10 +20,11 @@ import struct
 import sys
 
 # System calls by their numbers.
-NUMBERS = {"x86_64": (1, 16, 20, 317), "aarch64": (64, 29, 66, 277)}
-WRITE, IOCTL, WRITEV, SECCOMP = NUMBERS[os.uname().machine]
+NUMBERS = {"x86_64": (1, 16, 20, 54, 317), "aarch64": (64, 29, 66, 208, 277)}
+WRITE, IOCTL, WRITEV, SETSOCKOPT, SECCOMP = NUMBERS[os.uname().machine]
 TUNSETIFF, TUNSETOFFLOAD = 0x400454CA, 0x400454D0
 IFF_VNET_HDR = 0x4000
+SOL_UDP, UDP_GRO = 17, 104
 EINVAL = 22
 
 SET_MODE_FILTER, NEW_LISTENER = 1, 8
@@ -36,6 +38,7 @@ CALLS = {
     "device": (IOCTL, TUNSETIFF),
     "offload": (IOCTL, TUNSETOFFLOAD),
     "frame": (WRITE, WRITEV),
+    "udp_gro": (SETSOCKOPT, SOL_UDP),
 }
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -89,6 +92,8 @@ def is_refused(what, process, arguments):
 
         if what == "offload":
             return arguments[2] != 0
+        if what == "udp_gro":
+            return arguments[2] == UDP_GRO
         if what in ("header", "device"):
             at = arguments[2] + 16  # behind the name
             (flags,) = struct.unpack("H", read(at, 2))

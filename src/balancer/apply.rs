@@ -62,7 +62,9 @@ impl Balancer {
                 let service = real.service();
                 self.registry.pool_changed(service);
             }
-            Change::PinProbe { flow, address } => self.pin_probe(flow, *address)?,
+            Change::PinProbe { flow, address, encap } => {
+                self.pin_probe(flow, *address, *encap)?;
+            }
             Change::UnpinProbe(flow) => self.unpin_probe(flow),
             Change::SetSources(sources) => self.registry.set_sources(sources),
             Change::SetLinkMtus(mtus) => self.registry.set_link_mtus(mtus),

@@ -9,7 +9,7 @@ use super::maglev;
 use super::probe_flows::{MAX_PINNED, ProbeFlow};
 use super::tunnel::{LinkMtus, Sources};
 use crate::model::{
-    Health, Listen, Load, Policy, RealSpec, RealValue, SavedState, SchedulerKind, Seed,
+    Encap, Health, Listen, Load, Policy, RealSpec, RealValue, SavedState, SchedulerKind, Seed,
     ServiceSpec, Step, Timeouts, Wanted,
 };
 
@@ -135,6 +135,8 @@ pub enum Change {
         flow: ProbeFlow,
         /// The real server's address.
         address: IpAddr,
+        /// How packets to it are encapsulated.
+        encap: Encap,
     },
     /// Ends the pinning of this flow.
     UnpinProbe(ProbeFlow),

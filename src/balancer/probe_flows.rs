@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use super::flow::Key;
 use super::position::{Segment, later};
-use crate::model::RealId;
+use crate::model::{Encap, RealId};
 use crate::wire::icmp::{Quote, QuotedPacket};
 use crate::wire::{Packet, Transport, protocol};
 
@@ -96,8 +96,9 @@ pub(super) struct Probes {
     /// The director's own addresses with pinned flows, and how many each has: a client's packet
     /// costs one comparison.
     sources: Vec<(IpAddr, usize)>,
-    /// The real servers that flows are pinned to, each with its ID and number of flows.
-    pub(super) reals: HashMap<IpAddr, (RealId, usize)>,
+    /// The real servers that flows are pinned to, by encapsulation, each with its ID and number of
+    /// flows.
+    pub(super) reals: HashMap<(IpAddr, Encap), (RealId, usize)>,
 }
 
 impl Probes {

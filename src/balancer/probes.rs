@@ -11,7 +11,7 @@ use super::probe_flows::{Pinned, ProbeFlow, Sent};
 use super::real::Real;
 use super::verdict::Disposition;
 use super::{Balancer, ChangeError};
-use crate::model::{Millis, RealSpec, ServiceId};
+use crate::model::{Encap, Millis, RealSpec, ServiceId};
 use crate::wire::icmp::{Quoted, QuotedPacket};
 use crate::wire::{Fragment, Packet};
 
@@ -61,21 +61,23 @@ impl Balancer {
         &mut self,
         flow: &ProbeFlow,
         address: IpAddr,
+        encap: Encap,
     ) -> Result<(), ChangeError> {
         self.unpin_probe(flow);
         if !self.tables.probes.has_room() {
             return Err(ChangeError::Probes);
         }
-        let id = match self.tables.probes.reals.get_mut(&address) {
+        let id = match self.tables.probes.reals.get_mut(&(address, encap)) {
             Some((id, count)) => {
                 *count += 1;
                 *id
             }
             None => {
                 let way = self.registry.own_way(address);
-                let real = Real::new(NO_SERVICE, RealSpec::new(address, 1), way);
+                let real =
+                    Real::new(NO_SERVICE, RealSpec::new(address, 1).encapsulated(encap), way);
                 let id = self.registry.add_real(real);
-                self.tables.probes.reals.insert(address, (id, 1));
+                self.tables.probes.reals.insert((address, encap), (id, 1));
                 id
             }
         };
@@ -89,11 +91,12 @@ impl Balancer {
             return;
         };
         self.tables.probes.remove_source(flow.source);
-        let address = self.registry.reals[id].address();
-        let Some((_, count)) = self.tables.probes.reals.get_mut(&address) else { return };
+        let real = &self.registry.reals[id];
+        let key = (real.address(), real.encap());
+        let Some((_, count)) = self.tables.probes.reals.get_mut(&key) else { return };
         *count -= 1;
         if *count == 0 {
-            self.tables.probes.reals.remove(&address);
+            self.tables.probes.reals.remove(&key);
             self.registry.remove_real(id);
         }
     }

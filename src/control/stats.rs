@@ -260,10 +260,21 @@ pub struct RealServerStats {
     pub read: u64,
     /// Packets written to the TUN.
     pub delivered: u64,
+    /// How many of the delivered packets came in IP in IP.
+    pub ipip: u64,
+    /// Bytes of the packets in them, without the tunnel's headers.
+    pub ipip_bytes: u64,
     /// How many of the delivered packets came in GUE.
     pub gue: u64,
+    /// Bytes of the packets in them.
+    pub gue_bytes: u64,
+    /// Tunnelled packets in GUE that the kernel had merged on the way here (`UDP_GRO`) and that
+    /// were separated again, dropped ones too.
+    pub gue_merged: u64,
     /// How many of the delivered packets came in GRE.
     pub gre: u64,
+    /// Bytes of the packets in them.
+    pub gre_bytes: u64,
     /// Packets that the kernel had merged (GRO).
     pub super_packets: u64,
     /// Whole packets whose checksum their sender on the same machine left unfinished.
@@ -398,8 +409,13 @@ impl RealServerStats {
             ("  of them super-packets", self.super_packets),
             ("  of them partial checksums", self.partial_checksums),
             ("packets delivered", self.delivered),
+            ("  of them in IP in IP", self.ipip),
+            ("    bytes", self.ipip_bytes),
             ("  of them in GUE", self.gue),
+            ("    bytes", self.gue_bytes),
+            ("    merged by the kernel", self.gue_merged),
             ("  of them in GRE", self.gre),
+            ("    bytes", self.gre_bytes),
             ("  of them coalesced", self.coalesced_packets),
             ("  into frames", self.coalesced_frames),
             ("bytes delivered", self.bytes_delivered),

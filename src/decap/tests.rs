@@ -7,6 +7,7 @@ mod shims;
 
 use etherparse::Ipv4HeaderSlice;
 
+use super::offload::pseudo_header;
 use super::*;
 use crate::wire::build::{
     DESTINATION_OPTIONS, FAMILIES, FRAGMENT, Family, HOP_BY_HOP, Ip, MIXES, ROUTING,
@@ -282,7 +283,8 @@ fn a_payload_without_headroom_is_refused() {
         assert_eq!(fits, room == HEADER_LEN, "{room} bytes");
         let beyond = Opened { inner: room..bytes.len() + 1, ..outer };
         let outcome = gate().open_payload(&beyond, &mut bytes);
-        assert_eq!(outcome, Admission::Drop(Refusal::Truncated));
+        let refusal = if room == HEADER_LEN { Refusal::Truncated } else { Refusal::Malformed };
+        assert_eq!(outcome, Admission::Drop(refusal));
     }
 }
 

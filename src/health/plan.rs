@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::rule::Rules;
 use super::spec::{CheckSpec, Probe, Via};
-use crate::model::{Listen, RealSpec, Wanted};
+use crate::model::{Encap, Listen, RealSpec, Wanted};
 
 /// The largest number of checks of a director, counted per real server: it keeps their state and
 /// results in memory.
@@ -26,6 +26,8 @@ pub struct Destination {
 pub struct PlannedCheck {
     /// The real server.
     pub real: IpAddr,
+    /// How packets to it are encapsulated.
+    pub encap: Encap,
     /// Where the probe goes.
     pub destination: Destination,
     /// The check as configured.
@@ -105,7 +107,7 @@ impl Plan {
             let checked = service.reals.iter().filter(|real| !real.last_resort);
             let reals = checked.map(|real| {
                 let checks = service.checks.iter();
-                let planned = checks.flat_map(|spec| planned(spec, real.address, service.listens));
+                let planned = checks.flat_map(|spec| planned(spec, real, service.listens));
                 RealPlan {
                     address: real.address,
                     weight: real.values.weight,
@@ -152,11 +154,15 @@ fn place(
 
 fn planned<'a>(
     spec: &'a Arc<CheckSpec>,
-    real: IpAddr,
+    real: &RealSpec,
     listens: &[Listen],
 ) -> impl Iterator<Item = PlannedCheck> + use<'a> {
+    let (real, encap) = (real.address, real.values.encap);
     let destinations = destinations(spec, real, listens).into_iter();
-    destinations.map(move |destination| PlannedCheck { real, destination, spec: Arc::clone(spec) })
+    destinations.map(move |destination| {
+        let spec = Arc::clone(spec);
+        PlannedCheck { real, encap, destination, spec }
+    })
 }
 
 /// The destinations of a check of `real`, in a service with those listens: through the tunnel each

@@ -26,8 +26,13 @@ impl Collector for RealServerPage {
         for (name, help, value) in [
             ("packets_received", "Tunnelled packets; a super-packet is one", stats.read),
             ("packets_delivered", "Packets written to the TUN", stats.delivered),
+            ("ipip_packets", "Packets delivered that came in IP in IP", stats.ipip),
+            ("ipip_bytes", "Bytes of the packets that came in IP in IP", stats.ipip_bytes),
             ("gue_packets", "Packets delivered that came in GUE", stats.gue),
+            ("gue_bytes", "Bytes of the packets that came in GUE", stats.gue_bytes),
+            ("gue_merged_packets", "Packets in GUE that UDP_GRO had merged", stats.gue_merged),
             ("gre_packets", "Packets delivered that came in GRE", stats.gre),
+            ("gre_bytes", "Bytes of the packets that came in GRE", stats.gre_bytes),
             ("super_packets", "Packets that the kernel had merged", stats.super_packets),
             (
                 "partial_checksums",

@@ -19,6 +19,7 @@ mod target;
 mod thresholds;
 mod time;
 
+pub use crate::wire::encap::Encap;
 pub use id::{RealId, ServiceId};
 pub use listen::{Listen, ListenError, PortRange, Protocol};
 pub use policy::{Existing, FloodMarks, Persistence, Policy, Quiescent, Unknown};

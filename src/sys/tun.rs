@@ -122,17 +122,22 @@ impl Tun {
         self.device.send(packet)
     }
 
-    /// Writes one frame that lies in several parts. The first begins with the virtio-net header.
-    /// Only for devices with offload.
+    /// Writes one frame that lies in several parts. The first begins with the virtio-net header;
+    /// for devices without offload it is nothing else.
     ///
     /// # Errors
-    /// As [`Self::write`]; `InvalidInput` without offload.
+    /// As [`Self::write`].
     #[inline]
     pub fn write_parts(&self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
-        if !self.offload {
-            return Err(io::ErrorKind::InvalidInput.into());
+        if self.offload {
+            return self.device.send_vectored(parts);
         }
-        self.device.send_vectored(parts)
+        match parts {
+            [header, packet @ ..] if header.len() == VIRTIO_HEADER_LEN => {
+                self.device.send_vectored(packet)
+            }
+            _ => Err(io::ErrorKind::InvalidInput.into()),
+        }
     }
 
     /// Whether it was created with offload.

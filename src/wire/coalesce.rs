@@ -16,6 +16,7 @@
 mod segment;
 
 use super::checksum::Sum;
+use super::frame::Framed;
 use super::packet::{IPV4_HEADER_LEN, IPV6_HEADER_LEN};
 use super::tcp::{self, Flags};
 use super::virtio::{GSO_TCPV4, GSO_TCPV6, HEADER_LEN, Header, NEEDS_CSUM};
@@ -119,8 +120,8 @@ impl Group {
     /// The part of one of the group's frames that [`Coalescer::header`] does not hold.
     #[inline]
     #[must_use]
-    pub fn payload<'f>(&self, frame: &'f [u8]) -> &'f [u8] {
-        frame.get(HEADER_LEN + self.header_len..).unwrap_or_default()
+    pub fn payload<'f>(&self, frame: &'f impl Framed) -> &'f [u8] {
+        frame.packet().get(self.header_len..).unwrap_or_default()
     }
 
     fn alone(place: usize) -> Self {
@@ -204,11 +205,11 @@ impl Coalescer {
     /// Sorts `frames`, each a virtio-net header and a packet that [`super::Packet::parse`] takes,
     /// into groups, and forgets the batch before. Returns how many frames it has sorted: all, or
     /// the first [`MAX_BATCH`].
-    pub fn sort<F: AsRef<[u8]>>(&mut self, frames: &[F]) -> usize {
+    pub fn sort<F: Framed>(&mut self, frames: &[F]) -> usize {
         self.count = 0;
         let mut open = Opened::default();
         for (place, frame) in frames.iter().take(MAX_BATCH).enumerate() {
-            self.add(place, frame.as_ref(), &mut open);
+            self.add(place, frame, &mut open);
         }
         frames.len().min(MAX_BATCH)
     }
@@ -233,7 +234,11 @@ impl Coalescer {
     /// not merged.
     #[inline]
     #[must_use]
-    pub fn header(group: &Group, first: &[u8], room: &mut [u8; MAX_HEADER_LEN]) -> Option<usize> {
+    pub fn header(
+        group: &Group,
+        first: &impl Framed,
+        room: &mut [u8; MAX_HEADER_LEN],
+    ) -> Option<usize> {
         if group.count < 2 {
             return None;
         }
@@ -243,7 +248,7 @@ impl Coalescer {
         let (virtio, packet) = room.split_first_chunk_mut()?;
         *virtio = header.encode();
         let headers = packet.get_mut(..group.header_len)?;
-        headers.copy_from_slice(first.get(HEADER_LEN..HEADER_LEN + group.header_len)?);
+        headers.copy_from_slice(first.packet().get(..group.header_len)?);
         let (ip, tcp) = headers.split_at_mut_checked(ip_len)?;
         set_length(ip, group.packet_len)?;
         let tcp = tcp.first_chunk_mut::<{ tcp::MIN_HEADER_LEN }>()?;
@@ -256,7 +261,7 @@ impl Coalescer {
     }
 
     #[inline]
-    fn add<'f>(&mut self, place: usize, frame: &'f [u8], open: &mut Opened<'f>) {
+    fn add<'f>(&mut self, place: usize, frame: &'f impl Framed, open: &mut Opened<'f>) {
         if let Some(own) = self.next.get_mut(place) {
             *own = place;
         }

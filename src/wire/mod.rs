@@ -8,6 +8,7 @@ pub mod checksum;
 pub mod coalesce;
 pub mod ecn;
 pub mod encap;
+pub mod frame;
 pub mod icmp;
 pub mod inquiry;
 pub mod packet;

@@ -73,6 +73,30 @@ impl Header {
         let [o0, o1] = self.csum_offset.to_ne_bytes();
         [self.flags, self.gso_type, l0, l1, g0, g1, s0, s1, o0, o1]
     }
+
+    /// What is left to do with the packet.
+    ///
+    /// # Errors
+    /// As [`split_frame`].
+    #[inline]
+    pub fn offload(&self) -> Result<Offload, OffloadError> {
+        let needs_checksum = self.flags & NEEDS_CSUM != 0;
+        let start = if needs_checksum { self.csum_start } else { 0 };
+        let segment = self.gso_size;
+        let offload = match self.gso_type & !GSO_ECN {
+            GSO_NONE if needs_checksum => Offload::Checksum { start, offset: self.csum_offset },
+            GSO_NONE => Offload::None,
+            GSO_TCPV4 | GSO_TCPV6 => Offload::Tcp { segment, start },
+            GSO_UDP_L4 => Offload::Udp { segment, start },
+            _ => return Err(OffloadError::UnknownGso),
+        };
+        match offload {
+            Offload::Tcp { segment: 0, .. } | Offload::Udp { segment: 0, .. } => {
+                Err(OffloadError::ZeroSegment)
+            }
+            _ => Ok(offload),
+        }
+    }
 }
 
 /// What the kernel left to user space to do with a frame.
@@ -133,22 +157,7 @@ pub enum OffloadError {
 #[inline]
 pub fn split_frame(frame: &[u8]) -> Result<(Offload, &[u8]), OffloadError> {
     let (header, packet) = Header::decode(frame).ok_or(OffloadError::Truncated)?;
-    let needs_checksum = header.flags & NEEDS_CSUM != 0;
-    let start = if needs_checksum { header.csum_start } else { 0 };
-    let segment = header.gso_size;
-    let offload = match header.gso_type & !GSO_ECN {
-        GSO_NONE if needs_checksum => Offload::Checksum { start, offset: header.csum_offset },
-        GSO_NONE => Offload::None,
-        GSO_TCPV4 | GSO_TCPV6 => Offload::Tcp { segment, start },
-        GSO_UDP_L4 => Offload::Udp { segment, start },
-        _ => return Err(OffloadError::UnknownGso),
-    };
-    match offload {
-        Offload::Tcp { segment: 0, .. } | Offload::Udp { segment: 0, .. } => {
-            Err(OffloadError::ZeroSegment)
-        }
-        _ => Ok((offload, packet)),
-    }
+    Ok((header.offload()?, packet))
 }
 
 #[cfg(test)]

@@ -29,6 +29,11 @@ fn decapsulation() {
 }
 
 #[test]
+fn merged_gue() {
+    smoke("merged_gue");
+}
+
+#[test]
 fn coalescing() {
     smoke("coalescing");
 }

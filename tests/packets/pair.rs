@@ -130,6 +130,7 @@ impl Pair {
         match outcome {
             Admission::Drop(refusal) => Err(refusal),
             Admission::Inquiry(_) => panic!("no client's packet is a question"),
+            Admission::DeliverPiece(..) => panic!("it is whole"),
             Admission::Deliver(frame) => {
                 let (header, packet) = virtio::Header::decode(&datagram[frame]).unwrap();
                 Ok(Delivered { real, header, packet: packet.to_vec() })

@@ -260,6 +260,7 @@ proptest! {
                 prop_assert_eq!((refusal, stream.traffic_class & 3), (Refusal::Ecn, 0));
             }
             Admission::Inquiry(_) => panic!("no TCP segment is a question"),
+            Admission::DeliverPiece(..) => panic!("it is whole"),
         }
     }
 

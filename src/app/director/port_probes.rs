@@ -32,13 +32,14 @@ pub(super) fn planned(services: &[ServiceSnapshot]) -> (Vec<PlannedCheck>, u64) 
                     left_out += 1;
                     continue;
                 }
-                if !known.insert((real.address, *listen)) {
+                if !known.insert((real.address, real.values.encap, *listen)) {
                     continue;
                 }
                 let spec = if listen.protocol == Protocol::Tcp { &tcp } else { &udp };
                 let destination = Destination { address: listen.address, port: ports.first };
                 probes.push(PlannedCheck {
                     real: real.address,
+                    encap: real.values.encap,
                     destination,
                     spec: Arc::clone(spec),
                 });

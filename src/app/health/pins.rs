@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 
 use super::TakesChanges;
 use crate::balancer::{Change, ProbeFlow};
+use crate::model::Encap;
 
 /// An ICMP error that quotes a probe.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -69,9 +70,15 @@ impl<B: TakesChanges> Pins<B> {
 
     /// Pins a reserved flow; after this returns its packets reach the real server.
     ///
-    /// # Errors The balancer has refused or ended, as text.
-    pub(super) async fn pin(&self, flow: ProbeFlow, address: IpAddr) -> Result<(), String> {
-        match self.balancer.take(vec![Change::PinProbe { flow, address }]).await {
+    /// # Errors
+    /// The balancer has refused or ended, as text.
+    pub(super) async fn pin(
+        &self,
+        flow: ProbeFlow,
+        address: IpAddr,
+        encap: Encap,
+    ) -> Result<(), String> {
+        match self.balancer.take(vec![Change::PinProbe { flow, address, encap }]).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(refused)) => Err(refused.to_string()),
             Err(error) => Err(format!("{error:#}")),

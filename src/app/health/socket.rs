@@ -118,7 +118,7 @@ impl<B: TakesChanges> Target<'_, B> {
             if self.pins.take(flow) {
                 *self.flow = Some(flow);
                 self.pins.tell(flow, self.refuses.take());
-                self.pins.pin(flow, self.check.real).await?;
+                self.pins.pin(flow, self.check.real, self.check.encap).await?;
                 self.trace.step("pinned");
                 return Ok((source, source_port));
             }
@@ -171,7 +171,7 @@ impl<B: TakesChanges> Target<'_, B> {
             }
             *self.flow = Some(flow);
             self.pins.tell(flow, self.refuses.take());
-            self.pins.pin(flow, self.check.real).await?;
+            self.pins.pin(flow, self.check.real, self.check.encap).await?;
             self.trace.step("pinned");
             return Ok(socket);
         }

@@ -14,8 +14,9 @@ use crate::control::counted;
 use crate::sys::tun::{MAX_FRAME_LEN, Tun, VIRTIO_HEADER_LEN};
 use crate::wire::Packet;
 use crate::wire::coalesce::{Coalescer, Group, MAX_BATCH, MAX_HEADER_LEN};
+use crate::wire::frame::{Frame, Framed};
 use crate::wire::segment::{self, SplitPlan};
-use crate::wire::virtio::{self, Offload};
+use crate::wire::virtio::{Header, Offload};
 
 /// Frames with offload that the kernel may refuse in a row before offload is given up. If it
 /// accepts one in between, the fault is in the refused frames, which a sender may have crafted.
@@ -94,7 +95,7 @@ impl Delivery {
         &mut self,
         coalescer: &Coalescer,
         group: &Group,
-        frames: &mut [&mut [u8]],
+        frames: &mut [Frame<'_>],
     ) -> anyhow::Result<()> {
         if group.count() > 1 && self.coalesces() && self.deliver_merged(coalescer, group, frames)? {
             return Ok(());
@@ -114,13 +115,12 @@ impl Delivery {
         &mut self,
         coalescer: &Coalescer,
         group: &Group,
-        frames: &[&mut [u8]],
+        frames: &[Frame<'_>],
     ) -> anyhow::Result<bool> {
         let mut header = [0; MAX_HEADER_LEN];
-        let first = frames.get(group.first()).map_or(&[][..], |frame| frame);
-        let Some(header_len) = Coalescer::header(group, first, &mut header) else {
-            return Ok(false);
-        };
+        let first = frames.get(group.first());
+        let header_len = first.and_then(|first| Coalescer::header(group, first, &mut header));
+        let Some(header_len) = header_len else { return Ok(false) };
         let mut parts = [IoSlice::new(&[]); 1 + MAX_BATCH];
         let (head, payloads) = parts.split_at_mut(1);
         head.fill(IoSlice::new(header.get(..header_len).unwrap_or_default()));
@@ -150,23 +150,36 @@ impl Delivery {
     /// # Errors
     /// The TUN is gone. A frame that the kernel refuses is only counted.
     #[inline]
-    pub(super) fn deliver(&mut self, frame: &mut [u8]) -> anyhow::Result<()> {
-        let Ok((offload, _)) = virtio::split_frame(frame) else { return self.unfit() };
+    pub(super) fn deliver(&mut self, frame: &mut Frame<'_>) -> anyhow::Result<()> {
+        let header = frame.parts().and_then(|(header, _)| Header::decode(header));
+        let Some(Ok(offload)) = header.map(|(header, _)| header.offload()) else {
+            return self.unfit();
+        };
         if offload == Offload::None {
-            let taken = self.tun.write(frame);
-            return self.note(taken, frame.len());
+            let taken = self.write(frame);
+            return self.note(taken, frame.packet().len());
         }
         if self.splits {
             return self.split(frame, offload);
         }
-        match self.tun.write(frame) {
+        match self.write(frame) {
             Err(error) if is_refusal(&error) => {
                 self.refused(&error);
                 self.split(frame, offload)
             }
             taken => {
                 self.refusals = 0;
-                self.note(taken, frame.len())
+                self.note(taken, frame.packet().len())
+            }
+        }
+    }
+
+    #[inline]
+    fn write(&self, frame: &Frame<'_>) -> io::Result<usize> {
+        match frame {
+            Frame::Joined(bytes) => self.tun.write(bytes),
+            Frame::Apart(header, packet) => {
+                self.tun.write_parts(&[IoSlice::new(header), IoSlice::new(packet)])
             }
         }
     }
@@ -186,17 +199,15 @@ impl Delivery {
     }
 
     /// Completes the frame's checksum, or writes its segments one by one.
-    fn split(&mut self, frame: &mut [u8], offload: Offload) -> anyhow::Result<()> {
-        let Some((header, packet)) = frame.split_at_mut_checked(VIRTIO_HEADER_LEN) else {
-            return self.unfit();
-        };
+    fn split(&mut self, frame: &mut Frame<'_>, offload: Offload) -> anyhow::Result<()> {
+        let Some((header, packet)) = frame.parts_mut() else { return self.unfit() };
         header.fill(0);
         if let Offload::Checksum { start, offset } = offload {
             if segment::complete_checksum(packet, start, offset).is_err() {
                 return self.unfit();
             }
-            let taken = self.tun.write(frame);
-            return self.note(taken, frame.len());
+            let taken = self.write(frame);
+            return self.note(taken, frame.packet().len());
         }
         let plan =
             Packet::parse(packet).ok().and_then(|packet| SplitPlan::new(&packet, offload).ok());
@@ -207,7 +218,7 @@ impl Delivery {
                 continue;
             };
             let taken = self.tun.write(self.scratch.get(..len).unwrap_or_default());
-            self.note(taken, len)?;
+            self.note(taken, len - VIRTIO_HEADER_LEN)?;
         }
         Ok(())
     }
@@ -221,11 +232,11 @@ impl Delivery {
         Some(VIRTIO_HEADER_LEN + plan.header_len() + payload.len())
     }
 
-    /// Counts a frame of `len` bytes by the result of its write.
+    /// Counts a frame with a packet of `len` bytes by the result of its write.
     #[inline]
     fn note(&mut self, taken: io::Result<usize>, len: usize) -> anyhow::Result<()> {
         match taken {
-            Ok(_) => self.written.bytes += len.saturating_sub(VIRTIO_HEADER_LEN) as u64,
+            Ok(_) => self.written.bytes += len as u64,
             Err(error) => self.failed(error, 1)?,
         }
         Ok(())

@@ -1,6 +1,7 @@
 //! Real-server mode: host set-up, the packet thread, and the control thread, which keeps the routes
 //! up to date.
 
+mod admission;
 mod agent;
 mod answers;
 mod delivery;
@@ -126,6 +127,12 @@ fn receivers(gue_port: u16) -> anyhow::Result<(Vec<Receiver>, bool)> {
         Vec::new()
     });
     let takes_gue = !gue.is_empty();
+    if !gue.iter().all(Receiver::merges) {
+        log::warn!(
+            "this kernel merges no UDP datagrams for a socket (UDP_GRO): each GUE datagram is read \
+             alone"
+        );
+    }
     receivers.extend(gue);
     for receiver in &receivers {
         log::debug!("receive buffer: {} bytes", receiver.buffer().unwrap_or_default());

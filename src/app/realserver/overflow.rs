@@ -1,9 +1,12 @@
-//! Packets lost before they could be read, because a raw socket's receive buffer was full.
+//! Packets lost before they could be read, because a socket's receive buffer was full.
+//!
+//! For a UDP socket the kernel counts among them what the socket's filter refuses. So nothing that
+//! it counts while there is a filter counts here.
 
 use std::time::{Duration, Instant};
 
 use crate::app::log_throttle::LogThrottle;
-use crate::sys::raw::Receiver;
+use crate::sys::raw::{Inside, Receiver};
 
 /// The time between two reads of the kernel's counter.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -16,6 +19,8 @@ pub(super) struct Overflow {
     /// The total; the kernel's counter wraps around after 32 bits.
     total: u64,
     asked: Option<Instant>,
+    /// Whether the socket had a filter that is counted at that time.
+    filtered: bool,
     throttle: LogThrottle,
 }
 
@@ -26,18 +31,18 @@ impl Overflow {
     }
 
     /// Reads the kernel's counter, at most once in an interval.
-    pub(super) fn watch(&mut self, receiver: &Receiver) {
+    pub(super) fn watch(&mut self, receiver: &Receiver, filtered: bool) {
         let now = Instant::now();
         if self.asked.is_none_or(|asked| now.duration_since(asked) >= INTERVAL) {
-            self.ask(receiver, now);
+            self.ask(receiver, filtered, now);
         }
     }
 
-    /// Reads the kernel's counter.
-    pub(super) fn ask(&mut self, receiver: &Receiver, now: Instant) {
+    /// Reads the kernel's counter; `filtered`: whether the socket has a filter.
+    pub(super) fn ask(&mut self, receiver: &Receiver, filtered: bool, now: Instant) {
         self.asked = Some(now);
         let Ok(dropped) = receiver.dropped() else { return };
-        let new = self.count(dropped);
+        let new = self.count(dropped, filtered && receiver.inside() == Inside::Gue);
         if new == 0 {
             return;
         }
@@ -51,10 +56,12 @@ impl Overflow {
         }
     }
 
-    /// Updates the total from the kernel's counter; returns the increase.
-    fn count(&mut self, dropped: u32) -> u64 {
-        let new = u64::from(dropped.wrapping_sub(self.known));
-        self.known = dropped;
+    /// Updates the total from the kernel's counter; returns the increase. Nothing counts that has
+    /// come since a call with `filtered`, or until one.
+    fn count(&mut self, dropped: u32, filtered: bool) -> u64 {
+        let others = filtered || self.filtered;
+        let new = if others { 0 } else { u64::from(dropped.wrapping_sub(self.known)) };
+        (self.known, self.filtered) = (dropped, filtered);
         self.total += new;
         new
     }
@@ -68,8 +75,18 @@ mod tests {
     fn the_total_goes_on_when_the_kernels_counter_wraps() {
         let mut overflow = Overflow::default();
         for (dropped, new) in [(3, 3), (3, 0), (u32::MAX, u64::from(u32::MAX) - 3), (1, 2)] {
-            assert_eq!(overflow.count(dropped), new);
+            assert_eq!(overflow.count(dropped, false), new);
         }
         assert_eq!(overflow.total(), u64::from(u32::MAX) + 2);
+    }
+
+    #[test]
+    fn what_a_counted_filter_refuses_is_not_lost() {
+        let mut overflow = Overflow::default();
+        let table = [(2, false, 2), (9, true, 0), (20, true, 0), (30, false, 0), (31, false, 1)];
+        for (dropped, filtered, new) in table {
+            assert_eq!(overflow.count(dropped, filtered), new, "at {dropped}");
+        }
+        assert_eq!(overflow.total(), 3);
     }
 }

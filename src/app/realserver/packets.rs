@@ -1,8 +1,6 @@
 //! The real server's packet thread: raw sockets → gate → TUN, one mio loop.
 
 use std::io;
-use std::net::IpAddr;
-use std::ops::Range;
 use std::os::fd::AsRawFd;
 use std::sync::mpsc::Receiver as Inbox;
 use std::time::{Duration, Instant};
@@ -16,12 +14,11 @@ use crate::app::budgets::realserver::{BATCH, LONG_BATCH, MESSAGES_A_TURN, TURN};
 use crate::app::busy_poll::BusyPoll;
 use crate::app::log_throttle::LogThrottle;
 use crate::app::turns::TurnLengths;
-use crate::decap::{Admission, Gate, Payload, Refusal};
-use crate::doctor::inquiry::Question;
-use crate::sys::raw::{Datagrams, HEADROOM, Inside, Received, Receiver};
-use crate::wire::Packet;
-use crate::wire::coalesce::{Coalescer, MAX_BATCH};
+use crate::decap::{Gate, Payload, Refusal};
+use crate::sys::raw::{Datagrams, Inside, Receiver};
+use crate::wire::coalesce::Coalescer;
 
+use super::admission::{Admitter, Frames};
 use super::answers::Asked;
 use super::delivery::Delivery;
 use super::messages::{LoopSettings, Next, RealServerMessage, RealServerReport};
@@ -169,8 +166,8 @@ impl Packets {
                 }
                 RealServerMessage::Report(answer) => {
                     let now = Instant::now();
-                    for Source { receiver, overflow, .. } in &mut self.sources {
-                        overflow.ask(receiver, now);
+                    for Source { receiver, overflow, filter, .. } in &mut self.sources {
+                        overflow.ask(receiver, filter.refuses(), now);
                     }
                     let lost = self.sources.iter().map(|source| source.overflow.total());
                     let socket_dropped = lost.sum();
@@ -215,9 +212,9 @@ impl Packets {
             }
         }
         if self.batches != batches
-            && let Some(Source { receiver, overflow, .. }) = self.sources.get_mut(place)
+            && let Some(Source { receiver, overflow, filter, .. }) = self.sources.get_mut(place)
         {
-            overflow.watch(receiver);
+            overflow.watch(receiver, filter.refuses());
         }
         Ok(())
     }
@@ -225,32 +222,16 @@ impl Packets {
     /// Processes the `count` datagrams of one `recvmmsg`.
     fn batch(&mut self, count: usize, payload: Payload) -> anyhow::Result<()> {
         let Self { delivery, gate, datagrams, coalescer, merged_udp, most, questions, .. } = self;
-        let mut told = Told { merged_udp, questions };
-        if count < 2 || !delivery.coalesces() {
-            *most = BATCH;
-            for datagram in datagrams.iter_mut() {
-                if let Some(frame) = admit(gate, &mut told, datagram, payload) {
-                    delivery.deliver(frame)?;
-                }
-            }
-            return Ok(());
+        let merged = |gate: &Gate| gate.counters().super_packets + gate.counters().gue_merged;
+        let before = merged(gate);
+        let mut admission = Admitter { gate, payload, merged_udp, questions };
+        let mut frames = Frames::new(delivery, coalescer, count);
+        for datagram in datagrams.iter_mut() {
+            admission.admit(datagram, &mut frames)?;
         }
-        let merged_before = gate.counters().super_packets;
-        let mut frames: [&mut [u8]; MAX_BATCH] = std::array::from_fn(|_| Default::default());
-        let admitted =
-            datagrams.iter_mut().filter_map(|datagram| admit(gate, &mut told, datagram, payload));
-        let mut len = 0;
-        for (room, frame) in frames.iter_mut().zip(admitted) {
-            *room = frame;
-            len += 1;
-        }
-        let frames = frames.get_mut(..len).unwrap_or_default();
-        coalescer.sort(frames);
-        for group in coalescer.groups() {
-            delivery.deliver_group(coalescer, group, frames)?;
-        }
+        frames.flush()?;
         // If the NIC merges, a long batch would leave the cache.
-        let long = count >= BATCH && gate.counters().super_packets == merged_before;
+        let long = count >= BATCH && self.delivery.coalesces() && merged(&self.gate) == before;
         *most = if long { LONG_BATCH } else { BATCH };
         Ok(())
     }
@@ -268,76 +249,5 @@ fn payload_of(inside: Inside) -> Payload {
         Inside::Ipv6 => Payload::Packet(6),
         Inside::Gre => Payload::Gre,
         Inside::Gue => Payload::Gue,
-    }
-}
-
-/// Passes one datagram through the gate; returns the frame for the TUN if the gate accepts it.
-#[inline]
-fn admit<'d>(
-    gate: &mut Gate,
-    told: &mut Told<'_>,
-    datagram: Received<'d>,
-    payload: Payload,
-) -> Option<&'d mut [u8]> {
-    let (outcome, outer, bytes) = match datagram {
-        Received::Whole(bytes) => (gate.open(bytes), None, bytes),
-        Received::Payload { source, traffic_class, bytes } => {
-            let outcome = gate.open_bare(payload, source, traffic_class, HEADROOM, bytes);
-            (outcome, Some(source), bytes)
-        }
-    };
-    match outcome {
-        Admission::Deliver(frame) => return bytes.get_mut(frame),
-        Admission::Drop(Refusal::UdpSuperPacket) => explain_merged_udp(told.merged_udp),
-        Admission::Inquiry(inner) => ask(gate, told.questions, outer, (bytes, inner)),
-        Admission::Drop(_) => {}
-    }
-    None
-}
-
-/// The receivers of datagrams that are not delivered.
-struct Told<'a> {
-    merged_udp: &'a mut LogThrottle,
-    questions: &'a mpsc::Sender<Asked>,
-}
-
-/// Passes an inquiry to the task that answers; `director`: the outer source, if there is no outer
-/// header in `bytes`.
-#[cold]
-fn ask(
-    gate: &mut Gate,
-    questions: &mpsc::Sender<Asked>,
-    director: Option<IpAddr>,
-    (bytes, inner): (&[u8], Range<usize>),
-) {
-    // Before the inquiry is parsed, so that a flood of them costs no more than this.
-    let Ok(room) = questions.try_reserve() else {
-        gate.refuse(Refusal::InquiryLimit);
-        return;
-    };
-    let outer = director.is_none().then(|| Packet::parse(bytes).ok()).flatten();
-    let director = director.or_else(|| outer.as_ref().map(|outer| outer.source));
-    let packet = bytes.get(inner).and_then(|inner| Packet::parse(inner).ok());
-    let question = packet.as_ref().and_then(|packet| Question::parse(packet.payload()).ok());
-    let (Some(director), Some(packet), Some(question)) = (director, packet, question) else {
-        gate.refuse(Refusal::Inquiry);
-        return;
-    };
-    let here = outer.map(|outer| outer.destination);
-    let (asker, vip) = (packet.source, packet.destination);
-    room.send(Asked { director, here, asker, vip, question });
-    gate.taken();
-}
-
-#[cold]
-fn explain_merged_udp(throttle: &mut LogThrottle) {
-    if let Some(count) = throttle.note(Instant::now()) {
-        log::warn!(
-            count;
-            "dropped {count} UDP packets that the network card had merged and that cannot be \
-             split: a program here receives with UDP_GRO, or rx-udp-gro-forwarding is on; turn it \
-             off with `ethtool -K DEV rx-udp-gro-forwarding off`, or use a director that sends UDP \
-             with ids that stop merging, as vstun does"
-        );
     }
 }

@@ -25,6 +25,7 @@ use crate::health::load::Rotation;
 use crate::metrics::{self, Format, RealServerPage};
 use crate::model::Target;
 use crate::sys::tun;
+use crate::wire::encap::Encap;
 
 /// Answers requests to the real server.
 #[derive(Debug)]
@@ -94,12 +95,18 @@ impl Handler {
             meaning: refusal.meaning().to_owned(),
             count: gate.dropped(*refusal),
         };
+        let [ipip, gre, gue] = Encap::ALL.map(|encap| gate.carried(encap));
         Ok(RealServerStats {
             uptime_seconds: self.since.elapsed().as_secs(),
             read: gate.read,
             delivered: gate.delivered,
-            gue: gate.gue,
-            gre: gate.gre,
+            ipip: ipip.packets,
+            ipip_bytes: ipip.bytes,
+            gue: gue.packets,
+            gue_bytes: gue.bytes,
+            gue_merged: gate.gue_merged,
+            gre: gre.packets,
+            gre_bytes: gre.bytes,
             super_packets: gate.super_packets,
             partial_checksums: gate.partial_checksums,
             bytes_delivered: written.bytes,

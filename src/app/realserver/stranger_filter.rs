@@ -54,6 +54,11 @@ pub(super) struct Attached {
 }
 
 impl Attached {
+    /// Whether the kernel has it.
+    pub(super) fn refuses(&self) -> bool {
+        self.now
+    }
+
     /// Notes that the socket has been read empty: later datagrams have passed the filter, if there
     /// is one.
     pub(super) fn drained(&mut self) {
@@ -139,8 +144,8 @@ impl StrangerFilter {
             log::warn!(
                 "more than {FLOOD} tunnelled packets a second come from strangers, and the kernel \
                  takes no socket filter against them: a larger `net.core.optmem_max`, fewer \
-                 `directors`, or a firewall that drops protocols 4 and 41 from others saves this \
-                 daemon the work"
+                 `directors`, or a firewall that drops protocols 4, 41 and 47 and the UDP port of \
+                 GUE from others saves this daemon the work"
             );
         }
     }

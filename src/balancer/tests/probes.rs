@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::balancer::ProbeFlow;
+use crate::model::Encap;
 use crate::wire::protocol;
 
 fn probe(flow: Flow) -> ProbeFlow {
@@ -23,7 +24,7 @@ fn a_probe_goes_to_its_real_server_and_no_service_counts_it() {
     director.apply(&set_health(B, Health::Down));
     let before = director.balancer.snapshot();
     let flow = flow(1);
-    director.apply(&Change::PinProbe { flow: probe(flow), address: B });
+    director.apply(&Change::PinProbe { flow: probe(flow), address: B, encap: Encap::Ipip });
     for flags in [Flags::SYN, Flags::ACK, Flags::ACK | Flags::FIN, Flags::RST] {
         assert_eq!(director.to(&flow.tcp(flags)), B);
     }
@@ -43,11 +44,25 @@ fn a_pinned_port_need_not_be_a_service_s_nor_its_real_server_one() {
     let mut director = Director::with(SchedulerKind::RoundRobin, &[(A, 1)]);
     let flow = Flow { port: 8080, ..flow(1) };
     director.resets(&flow.tcp(Flags::SYN));
-    director.apply(&Change::PinProbe { flow: probe(flow), address: B });
+    director.apply(&Change::PinProbe { flow: probe(flow), address: B, encap: Encap::Ipip });
     assert_eq!(director.syn(flow), B);
     // Pinned to another server, it goes there.
-    director.apply(&Change::PinProbe { flow: probe(flow), address: A });
+    director.apply(&Change::PinProbe { flow: probe(flow), address: A, encap: Encap::Ipip });
     assert_eq!(director.syn(flow), A);
+}
+
+#[test]
+fn a_probe_is_encapsulated_as_its_service_says() {
+    let mut director = Director::with(SchedulerKind::RoundRobin, &[(A, 1)]);
+    let mut next = 0;
+    for encap in Encap::ALL {
+        // At once with the others.
+        next += 1;
+        let flow = flow(next);
+        director.apply(&Change::PinProbe { flow: probe(flow), address: B, encap });
+        let tunnel = director.tunnel(&flow.tcp(Flags::SYN));
+        assert_eq!((tunnel.real, tunnel.encap), (B, encap));
+    }
 }
 
 #[test]
@@ -55,7 +70,7 @@ fn ids_of_probes_are_reused() {
     let mut director = Director::with(SchedulerKind::RoundRobin, &[(A, 1)]);
     for number in 0..100 {
         let flow = probe(flow(number % 7));
-        director.apply(&Change::PinProbe { flow, address: B });
+        director.apply(&Change::PinProbe { flow, address: B, encap: Encap::Ipip });
         director.apply(&Change::UnpinProbe(flow));
     }
     assert_eq!(director.balancer.registry.reals.iter().count(), 1);
@@ -86,7 +101,7 @@ fn an_echo_request_is_pinned_by_its_identifier() {
         destination: "192.0.2.10".parse().unwrap(),
         destination_port: 0,
     };
-    director.apply(&Change::PinProbe { flow, address: A });
+    director.apply(&Change::PinProbe { flow, address: A, encap: Encap::Ipip });
     assert_eq!(director.to(&ping(77)), A);
     assert_eq!(director.forward(&ping(78)), Verdict::Reply);
 }

@@ -3,6 +3,7 @@
 
 use super::*;
 use crate::balancer::ProbeFlow;
+use crate::model::Encap;
 use crate::wire::build::MIXES;
 use crate::wire::icmp::{Quote, Quoted, QuotedPacket};
 
@@ -30,7 +31,7 @@ impl Probing {
 
     fn pin(&mut self) {
         let address = self.outer.real(11);
-        self.director.apply(&Change::PinProbe { flow: self.flow, address });
+        self.director.apply(&Change::PinProbe { flow: self.flow, address, encap: Encap::Ipip });
     }
 
     fn unpin(&mut self) {

@@ -1,6 +1,7 @@
 //! Merged packets, and checksums that are not complete.
 
 use super::*;
+use crate::wire::virtio::{GSO_TCPV4, GSO_TCPV6};
 
 #[test]
 fn merged_tcp_becomes_one_super_frame() {

@@ -36,8 +36,12 @@ fn both_variants_of_gue_and_gre_are_delivered_and_counted() {
             let expected = Admission::Deliver(start - HEADER_LEN..HEADROOM + bytes.len());
             assert_eq!(give(&mut gate, payload, outer.director(), bytes), expected, "{payload:?}");
         }
-        let Counters { delivered, gue, gre, .. } = *gate.counters();
-        assert_eq!((delivered, gue, gre), (4, 2, 1));
+        let counters = gate.counters();
+        assert_eq!(counters.delivered, 4);
+        for (encap, packets) in [(Encap::Ipip, 1), (Encap::Gre, 1), (Encap::Gue, 2)] {
+            let bytes = packets * packet.len() as u64;
+            assert_eq!(counters.carried(encap), Carried { packets, bytes }, "{encap:?}");
+        }
     }
 }
 
@@ -58,7 +62,7 @@ fn a_gre_datagram_with_its_outer_header_is_delivered() {
     let mut datagram = [&room[MAX_OUTER_LEN - len..], &packet].concat();
     let mut gate = host();
     assert!(matches!(gate.open(&mut datagram), Admission::Deliver(_)));
-    assert_eq!(gate.counters().gre, 1);
+    assert_eq!(gate.counters().carried(Encap::Gre).packets, 1);
 }
 
 #[test]
@@ -117,4 +121,67 @@ fn gue_inside_of_a_tunnel_is_a_tunnel_in_the_tunnel() {
     assert_eq!(given(Some(port)), Admission::Drop(Refusal::Unsupported));
     assert!(matches!(given(Some(port + 1)), Admission::Deliver(_)));
     assert!(matches!(given(None), Admission::Deliver(_)));
+}
+
+/// Datagrams as the kernel merges them: of one length, and the last one shorter.
+fn merged(payloads: &[Vec<u8>]) -> (usize, Vec<u8>) {
+    (payloads[0].len(), payloads.concat())
+}
+
+#[test]
+fn each_of_the_merged_datagrams_is_judged_alone() {
+    for (family, outer) in MIXES {
+        let packets = [tcp_packet(family, 50).bytes(), tcp_packet(family, 50).ttl(1).bytes()];
+        let last = udp_packet(family).bytes();
+        let bad = [&[0x20, 4, 0, 0][..], &packets[0]].concat();
+        let payloads =
+            [gue(family, &packets[0]), bad, gue(family, &packets[1]), gue(family, &last)];
+        let (piece, mut bytes) = merged(&payloads);
+        let (mut gate, mut delivered) = (host(), Vec::new());
+        assert!(!gate.refuse_merged(&outer.director(), payloads.len()));
+        for bytes in bytes.chunks_mut(piece) {
+            match gate.open_piece(outer.director(), 0, bytes) {
+                Admission::DeliverPiece(header, packet) => {
+                    assert_eq!(header, [0; HEADER_LEN]);
+                    delivered.push(bytes[packet].to_vec());
+                }
+                other => assert_eq!(other, Admission::Drop(Refusal::TunnelHeader)),
+            }
+        }
+        assert_eq!(delivered, [&packets[0][..], &packets[1], &last]);
+        let counters = gate.counters();
+        assert_eq!((counters.read, counters.delivered, counters.gue_merged), (4, 3, 4));
+        assert_eq!(counters.dropped(Refusal::TunnelHeader), 1);
+    }
+}
+
+#[test]
+fn merged_datagrams_keep_marks_padding_and_unfinished_checksums() {
+    for (family, outer) in MIXES {
+        let packet = partial(tcp_packet(family, 5));
+        let mut piece = gue(family, &[&packet[..], &[0; 20]].concat());
+        let decision = host().open_piece(outer.director(), 3, &mut piece);
+        // A congestion mark, and the packet's sender does not support ECN.
+        assert_eq!(decision, Admission::Drop(Refusal::Ecn));
+        let decision = host().open_piece(outer.director(), 0, &mut piece);
+        let Admission::DeliverPiece(header, place) = decision else { panic!("{decision:?}") };
+        assert_eq!(piece[place], packet, "without the padding");
+        let (header, _) = virtio::Header::decode(&header).unwrap();
+        assert_eq!((header.flags, header.gso_type), (NEEDS_CSUM, virtio::GSO_NONE));
+        *piece.last_mut().unwrap() = 1;
+        let decision = host().open_piece(outer.director(), 0, &mut piece);
+        assert_eq!(decision, Admission::Drop(Refusal::Padding));
+    }
+}
+
+#[test]
+fn merged_datagrams_of_a_stranger_are_refused_together_and_each_counts() {
+    for (filtered, each) in [(false, 1), (true, u64::from(filter::SAMPLE))] {
+        let mut gate = host();
+        gate.set_filtered(filtered);
+        assert!(gate.refuse_merged(&"203.0.113.99".parse().unwrap(), 44));
+        let counters = gate.counters();
+        assert_eq!((counters.read, counters.dropped(Refusal::Source)), (44 * each, 44 * each));
+        assert_eq!((counters.filtered, counters.gue_merged), (44 * (each - 1), 44));
+    }
 }

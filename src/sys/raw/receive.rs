@@ -5,6 +5,9 @@
 //! the payload after the header and its extension headers, a UDP socket only the payload after the
 //! UDP header. There the source is the message's address, and the traffic class is a control
 //! message (RFC 3542 sections 3 and 6.5, ip(7)).
+//!
+//! The kernel merges datagrams of one sender to a UDP socket with `UDP_GRO` (udp(7)): up to 64 of
+//! one length, of which the last may be shorter, come as one with that length beside it.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -20,7 +23,7 @@ pub const HEADROOM: usize = 64;
 /// Bytes reserved for a packet: the most that an IP length field can count, in whole cache lines.
 const SLOT: usize = HEADROOM + 65_536;
 
-/// Bytes for the control messages of a datagram: more than one int with its header.
+/// Bytes for the control messages of a datagram: more than two ints, each with its header.
 const CONTROL: usize = 64;
 
 /// What follows the outer IP header of a socket's packets.
@@ -43,6 +46,8 @@ pub struct Receiver {
     socket: Socket,
     domain: Domain,
     inside: Inside,
+    /// Whether the kernel merges datagrams for it.
+    merges: bool,
 }
 
 impl Receiver {
@@ -64,7 +69,8 @@ impl Receiver {
         Ok(all)
     }
 
-    /// Opens a UDP socket of each family for GUE on that port.
+    /// Opens a UDP socket of each family for GUE on that port. The kernel merges datagrams for it
+    /// (`UDP_GRO`, Linux 5.0) if it can.
     ///
     /// # Errors
     /// `EADDRINUSE` if another program has the port.
@@ -77,7 +83,9 @@ impl Receiver {
             } else {
                 set_option(&socket, libc::IPPROTO_IP, libc::IP_RECVTOS, 1)?;
             }
-            let receiver = Self::prepared(socket, domain, Inside::Gue)?;
+            let mut receiver = Self::prepared(socket, domain, Inside::Gue)?;
+            // Before the first datagram comes: the kernel looks for it when it could merge.
+            receiver.merges = set_option(&receiver.socket, libc::SOL_UDP, libc::UDP_GRO, 1).is_ok();
             receiver.socket.bind(&SocketAddr::new(any, port).into())?;
             Ok(receiver)
         };
@@ -91,7 +99,7 @@ impl Receiver {
         if domain == Domain::IPV6 {
             set_option(&socket, libc::IPPROTO_IPV6, libc::IPV6_RECVTCLASS, 1)?;
         }
-        Ok(Self { socket, domain, inside })
+        Ok(Self { socket, domain, inside, merges: false })
     }
 
     /// The receive buffer obtained, in bytes.
@@ -169,6 +177,12 @@ impl Receiver {
         self.inside
     }
 
+    /// Whether the kernel merges UDP datagrams for it.
+    #[must_use]
+    pub fn merges(&self) -> bool {
+        self.merges
+    }
+
     /// Whether its datagrams come without the outer header.
     fn is_bare(&self) -> bool {
         self.domain == Domain::IPV6 || self.inside == Inside::Gue
@@ -192,6 +206,9 @@ pub enum Received<'a> {
         source: IpAddr,
         /// DSCP and ECN.
         traffic_class: u8,
+        /// If the kernel has merged several UDP datagrams: the length of each payload but the last,
+        /// not zero.
+        piece: Option<usize>,
         /// [`HEADROOM`] bytes to write to, then the payload after the IPv6 or UDP header.
         bytes: &'a mut [u8],
     },
@@ -297,6 +314,7 @@ impl Datagrams {
                 Received::Payload {
                     source: source(name, domain),
                     traffic_class: traffic_class(&header.msg_hdr),
+                    piece: piece(&header.msg_hdr),
                     bytes: &mut slot[..end],
                 }
             } else {
@@ -313,6 +331,12 @@ fn source(name: &libc::sockaddr_in6, domain: Domain) -> IpAddr {
         // `sin_addr` of a `sockaddr_in` is where a `sockaddr_in6` has its flow label.
         _ => Ipv4Addr::from(name.sin6_flowinfo.to_ne_bytes()).into(),
     }
+}
+
+/// The length of each merged UDP datagram's payload from the control messages.
+fn piece(header: &libc::msghdr) -> Option<usize> {
+    let size = super::control::find::<libc::c_int>(header, libc::SOL_UDP, libc::UDP_GRO)?;
+    usize::try_from(size).ok().filter(|size| *size > 0)
 }
 
 /// The traffic class from the control messages that `recvmmsg` has filled in; 0 if there is none.

@@ -3,9 +3,10 @@
 use std::ops::Range;
 
 use crate::wire::checksum::Sum;
+use crate::wire::frame::Framed;
 use crate::wire::packet::{IPV4_HEADER_LEN, IPV6_HEADER_LEN};
+use crate::wire::protocol;
 use crate::wire::tcp::{self, Flags};
-use crate::wire::{protocol, virtio};
 
 /// Where the checksum field is in a TCP header.
 pub(super) const CHECKSUM: Range<usize> = 16..18;
@@ -37,10 +38,8 @@ pub(super) struct Segment<'f> {
 }
 
 #[inline]
-pub(super) fn classify(frame: &[u8]) -> SegmentKind<'_> {
-    let Some((virtio, packet)) = frame.split_first_chunk::<{ virtio::HEADER_LEN }>() else {
-        return SegmentKind::AnyFlow;
-    };
+pub(super) fn classify(frame: &impl Framed) -> SegmentKind<'_> {
+    let Some((virtio, packet)) = frame.parts() else { return SegmentKind::AnyFlow };
     // Frames that the NIC has merged, or whose checksum is partial, cannot be verified.
     let plain = virtio.iter().all(|byte| *byte == 0);
     match packet.first() {

@@ -6,7 +6,7 @@ use super::{gre, gue};
 use crate::wire::packet::{IPV4_HEADER_LEN, IPV6_HEADER_LEN, UDP_HEADER_LEN};
 
 /// How packets to a real server are encapsulated.
-#[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum Encap {
     /// IP in IP: only the outer IP header.
     #[default]

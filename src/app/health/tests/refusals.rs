@@ -16,7 +16,7 @@ struct Refuses {
 impl TakesChanges for Refuses {
     async fn take(&self, changes: Vec<Change>) -> anyhow::Result<Result<(), ChangeError>> {
         for change in changes {
-            let Change::PinProbe { flow, address } = change else { continue };
+            let Change::PinProbe { flow, address, .. } = change else { continue };
             assert_eq!(address, REAL);
             self.pinned.lock().unwrap().push(flow);
             let refusal = Refusal { why: "refused by 10.0.0.11".to_owned(), by_end: self.by_end };

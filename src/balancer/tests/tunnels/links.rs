@@ -1,6 +1,7 @@
 //! The director's own links towards the real servers.
 
 use super::*;
+use crate::model::Encap;
 
 impl Director {
     fn link_mtu(&mut self, real: IpAddr, mtu: u32) {
@@ -54,7 +55,7 @@ fn a_link_s_mtu_is_known_for_real_servers_now_and_later_and_for_probes() {
         destination: inner.vip(),
         destination_port: 53,
     };
-    director.apply(&Change::PinProbe { flow: probe, address: B });
+    director.apply(&Change::PinProbe { flow: probe, address: B, encap: Encap::Ipip });
     let packet = inner.udp(53).from(inner.director()).source_port(1_000).bytes();
     assert_eq!(director.tunnel(&packet).link, 8_960);
 }

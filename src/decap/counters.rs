@@ -1,0 +1,75 @@
+//! What has arrived, and what has become of it.
+
+use super::Refusal;
+use crate::wire::encap::Encap;
+
+/// Accepted datagrams of one encapsulation.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Carried {
+    /// How many; those that came merged count one by one if they are separate here, else as one.
+    pub packets: u64,
+    /// Bytes of the packets that were in them.
+    pub bytes: u64,
+}
+
+/// Counters of the datagrams that have arrived. `read == delivered + dropped`, always.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Counters {
+    /// Datagrams read, and `filtered`; one merged by the network card counts once, but each of
+    /// merged GUE datagrams counts.
+    pub read: u64,
+    /// Strangers' datagrams that the kernel has refused, as far as the sample that it lets pass
+    /// tells; they are among `dropped` too.
+    pub filtered: u64,
+    /// Accepted datagrams.
+    pub delivered: u64,
+    /// Accepted datagrams, by [`Encap`].
+    pub carried: [Carried; Encap::ALL.len()],
+    /// GUE datagrams that the kernel had merged with others (`UDP_GRO`), and that were separated
+    /// again; dropped ones too.
+    pub gue_merged: u64,
+    /// Accepted datagrams that were merged TCP segments.
+    pub super_packets: u64,
+    /// Whole segments and datagrams with a checksum that the sender left for a network card to
+    /// complete.
+    pub partial_checksums: u64,
+    /// Dropped datagrams, by [`Refusal`].
+    pub dropped: [u64; Refusal::ALL.len()],
+}
+
+impl Counters {
+    /// The accepted datagrams of that encapsulation.
+    #[must_use]
+    pub fn carried(&self, encap: Encap) -> Carried {
+        self.carried[encap as usize]
+    }
+
+    /// How many were dropped for `refusal`.
+    #[must_use]
+    pub fn dropped(&self, refusal: Refusal) -> u64 {
+        self.dropped[refusal as usize]
+    }
+
+    /// How many were dropped in all.
+    #[must_use]
+    pub fn dropped_total(&self) -> u64 {
+        self.dropped.iter().sum()
+    }
+
+    /// Counts `count` datagrams dropped for one reason, of which the kernel has refused `filtered`.
+    pub(super) fn refuse(&mut self, refusal: Refusal, count: u64, filtered: u64) {
+        self.read += count;
+        self.filtered += filtered;
+        self.dropped[refusal as usize] += count;
+    }
+
+    /// Counts an accepted datagram with a packet of `len` bytes.
+    #[inline]
+    pub(super) fn carry(&mut self, encap: Encap, len: usize) {
+        self.read += 1;
+        self.delivered += 1;
+        let carried = &mut self.carried[encap as usize];
+        carried.packets += 1;
+        carried.bytes += len as u64;
+    }
+}
